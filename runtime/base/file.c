@@ -1,0 +1,92 @@
+#define _GNU_SOURCE
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/status.h"
+
+enum clinfer_status ci_file_map(const char *path, struct ci_file *file) {
+    *file = (struct ci_file){0};
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return ci_fail(errno == ENOENT ? CLINFER_NOT_FOUND : CLINFER_IO, "%s: cannot open: %s", path, strerror(errno));
+    enum clinfer_status status = CLINFER_OK;
+    struct stat info;
+    if (fstat(descriptor, &info) != 0) {
+        status = ci_fail(CLINFER_IO, "%s: cannot stat: %s", path, strerror(errno));
+    } else if (!S_ISREG(info.st_mode)) {
+        status = ci_fail(CLINFER_IO, "%s: is not a regular file", path);
+    } else if (info.st_size > 0) {
+        void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+        if (data == MAP_FAILED)
+            status =
+                ci_fail(CLINFER_IO, "%s: cannot map %lld bytes: %s", path, (long long)info.st_size, strerror(errno));
+        else
+            *file = (struct ci_file){data, (size_t)info.st_size};
+    }
+    close(descriptor);
+    return status;
+}
+
+void ci_file_unmap(struct ci_file *file) {
+    if (file->data) munmap((void *)(uintptr_t)file->data, file->size);
+    *file = (struct ci_file){0};
+}
+
+/* mkdir -p for everything above the last '/'. A directory that cannot be made shows itself when the file is opened. */
+static void make_parents(char *path) {
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(path, 0700);
+        *slash = '/';
+    }
+}
+
+enum clinfer_status ci_file_write(const char *path, const void *data, size_t size) {
+    char *temporary = NULL;
+    if (asprintf(&temporary, "%s.XXXXXX", path) < 0) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    make_parents(temporary);
+    enum clinfer_status status = CLINFER_OK;
+    int descriptor = mkostemp(temporary, O_CLOEXEC);
+    if (descriptor < 0) {
+        status = ci_fail(CLINFER_IO, "%s: cannot create: %s", path, strerror(errno));
+        free(temporary);
+        return status;
+    }
+    for (size_t done = 0; done < size && status == CLINFER_OK;) {
+        ssize_t written = write(descriptor, (const char *)data + done, size - done);
+        if (written >= 0)
+            done += (size_t)written;
+        else if (errno != EINTR)
+            status = ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno));
+    }
+    if (fsync(descriptor) != 0 && status == CLINFER_OK)
+        status = ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno));
+    close(descriptor);
+    if (status == CLINFER_OK && rename(temporary, path) != 0)
+        status = ci_fail(CLINFER_IO, "%s: cannot rename into place: %s", path, strerror(errno));
+    if (status != CLINFER_OK) unlink(temporary);
+    free(temporary);
+    return status;
+}
+
+char *ci_file_xdg(const char *kind, const char *name) {
+    static const char *const defaults[][2] = {
+        {"DATA", ".local/share"}, {"CACHE", ".cache"}, {"CONFIG", ".config"}, {"STATE", ".local/state"}};
+    char variable[32], *path = NULL;
+    snprintf(variable, sizeof variable, "XDG_%s_HOME", kind);
+    const char *base = getenv(variable), *home = getenv("HOME"), *below_home = NULL;
+    const char *slash = name ? "/" : "", *tail = name ? name : "";
+    if (base && base[0] == '/') return asprintf(&path, "%s/clinfer%s%s", base, slash, tail) < 0 ? NULL : path;
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
+        if (strcmp(kind, defaults[i][0]) == 0) below_home = defaults[i][1];
+    if (!below_home || !home || !*home) return NULL;
+    return asprintf(&path, "%s/%s/clinfer%s%s", home, below_home, slash, tail) < 0 ? NULL : path;
+}

@@ -1,0 +1,28 @@
+/* file.h: files mapped for reading, and small files written whole and atomically. */
+#ifndef CI_BASE_FILE_H
+#define CI_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <clinfer.h>
+
+/* A file mapped read-only; `data` is page-aligned. An empty file has data = NULL, size = 0. */
+struct ci_file {
+    const uint8_t *data;
+    size_t size;
+};
+
+/* CLINFER_NOT_FOUND, CLINFER_IO (message names path and reason). A directory is CLINFER_IO. */
+enum clinfer_status ci_file_map(const char *path, struct ci_file *file);
+void ci_file_unmap(struct ci_file *file);
+
+/* Writes next to `path` and renames, so that a reader sees the old or the new content and never half of it. Missing
+ * directories above it are made with mode 0700. */
+enum clinfer_status ci_file_write(const char *path, const void *data, size_t size);
+
+/* $XDG_<kind>_HOME/clinfer[/name] with the default of the XDG base directory specification below $HOME; kind is "DATA",
+ * "CACHE", "CONFIG" or "STATE". The caller frees it. NULL when neither variable is set or memory is out. */
+char *ci_file_xdg(const char *kind, const char *name);
+
+#endif

@@ -1,0 +1,136 @@
+#define _GNU_SOURCE
+#include "base/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/status.h"
+
+/* Spinning that lasts longer than this many rounds yields: another process holds our core, and only time helps. */
+enum { SPINS_BEFORE_YIELD = 4096, CACHE_LINE = 64 };
+
+struct worker {
+    struct ci_threads *owner;
+    int index;
+    pthread_t handle;
+};
+
+struct ci_threads {
+    int count;
+    struct worker *workers; /* [count - 1] */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    unsigned long run; /* number of the current run, under lock */
+    bool stop;         /* under lock */
+    ci_threads_function *function;
+    void *argument;
+    _Alignas(CACHE_LINE) atomic_int arrived;
+    _Alignas(CACHE_LINE) atomic_uint phase;
+};
+
+static void pause_briefly(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void ci_threads_barrier(struct ci_threads *threads) {
+    if (threads->count == 1) return;
+    unsigned phase = atomic_load_explicit(&threads->phase, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&threads->arrived, 1, memory_order_acq_rel) == threads->count - 1) {
+        atomic_store_explicit(&threads->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&threads->phase, phase + 1, memory_order_release);
+        return;
+    }
+    for (unsigned spins = 0; atomic_load_explicit(&threads->phase, memory_order_acquire) == phase; spins++) {
+        if (spins < SPINS_BEFORE_YIELD)
+            pause_briefly();
+        else
+            sched_yield();
+    }
+}
+
+static void *work(void *argument) {
+    struct worker *worker = argument;
+    struct ci_threads *threads = worker->owner;
+    unsigned long seen = 0;
+    for (;;) {
+        pthread_mutex_lock(&threads->lock);
+        while (threads->run == seen && !threads->stop) pthread_cond_wait(&threads->wake, &threads->lock);
+        bool stop = threads->stop;
+        seen = threads->run;
+        pthread_mutex_unlock(&threads->lock);
+        if (stop) return NULL;
+        threads->function(threads->argument, worker->index, threads->count);
+        ci_threads_barrier(threads);
+    }
+}
+
+static int processors(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
+
+enum clinfer_status ci_threads_create(int count, struct ci_threads **out) {
+    *out = NULL;
+    if (count <= 0) count = processors();
+    struct ci_threads *threads =
+        aligned_alloc(CACHE_LINE, (sizeof *threads + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    if (!threads) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d threads", count);
+    *threads = (struct ci_threads){.count = 1};
+    threads->workers = calloc((size_t)count, sizeof *threads->workers);
+    if (!threads->workers) {
+        free(threads);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d threads", count);
+    }
+    pthread_mutex_init(&threads->lock, NULL);
+    pthread_cond_init(&threads->wake, NULL);
+    for (int i = 1; i < count; i++) {
+        struct worker *worker = &threads->workers[i - 1];
+        *worker = (struct worker){.owner = threads, .index = i};
+        int error = pthread_create(&worker->handle, NULL, work, worker);
+        if (error) {
+            ci_threads_destroy(threads);
+            return ci_fail(CLINFER_OUT_OF_MEMORY, "cannot start thread %d of %d (error %d); try fewer with -t", i,
+                           count, error);
+        }
+        threads->count = i + 1;
+    }
+    *out = threads;
+    return CLINFER_OK;
+}
+
+void ci_threads_destroy(struct ci_threads *threads) {
+    if (!threads) return;
+    pthread_mutex_lock(&threads->lock);
+    threads->stop = true;
+    pthread_cond_broadcast(&threads->wake);
+    pthread_mutex_unlock(&threads->lock);
+    for (int i = 1; i < threads->count; i++) pthread_join(threads->workers[i - 1].handle, NULL);
+    pthread_cond_destroy(&threads->wake);
+    pthread_mutex_destroy(&threads->lock);
+    free(threads->workers);
+    free(threads);
+}
+
+int ci_threads_count(const struct ci_threads *threads) { return threads->count; }
+
+void ci_threads_run(struct ci_threads *threads, ci_threads_function *function, void *argument) {
+    if (threads->count > 1) {
+        pthread_mutex_lock(&threads->lock);
+        threads->function = function;
+        threads->argument = argument;
+        threads->run++;
+        pthread_cond_broadcast(&threads->wake);
+        pthread_mutex_unlock(&threads->lock);
+    }
+    function(argument, 0, threads->count);
+    ci_threads_barrier(threads);
+}

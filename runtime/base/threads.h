@@ -1,0 +1,25 @@
+/* threads.h: the workers of the CPU backend. A run hands one function to all threads (the caller is thread 0) and
+ * returns when all are through; inside it ci_threads_barrier() separates steps. Between runs workers sleep; within a
+ * run they spin, since a step takes tens of microseconds and a futex wake-up costs as much. */
+#ifndef CI_BASE_THREADS_H
+#define CI_BASE_THREADS_H
+
+#include <clinfer.h>
+
+struct ci_threads;
+
+typedef void ci_threads_function(void *argument, int thread, int threads);
+
+/* `count` includes the calling thread; 0 means the number of processors this process may run on. */
+enum clinfer_status ci_threads_create(int count, struct ci_threads **threads);
+void ci_threads_destroy(struct ci_threads *threads);
+
+int ci_threads_count(const struct ci_threads *threads);
+
+/* Only one run at a time per object; the caller holds whatever lock makes that so. */
+void ci_threads_run(struct ci_threads *threads, ci_threads_function *function, void *argument);
+
+/* Inside a run, called by every thread: none passes before all have arrived. */
+void ci_threads_barrier(struct ci_threads *threads);
+
+#endif
