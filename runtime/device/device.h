@@ -1,0 +1,109 @@
+/* device.h: OpenCL behind one door: devices, buffers, programs, one in-order queue each. No other folder calls OpenCL.
+ *
+ * A device is used by one thread at a time (the engine's lock sees to it). Every failing OpenCL call becomes
+ * CLINFER_DEVICE_ERROR (or OUT_OF_MEMORY) with the call's name, the error's name and the device in the message. */
+#ifndef CI_DEVICE_DEVICE_H
+#define CI_DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <clinfer.h>
+
+enum ci_device_kind { CI_DEVICE_GPU, CI_DEVICE_ACCELERATOR, CI_DEVICE_CPU };
+
+/* Plain data, so that recorded devices can stand in for real ones. */
+struct ci_device_caps {
+    char name[128], vendor[64], platform[128], platform_version[128], version[64], driver[128];
+    enum ci_device_kind kind;
+    int opencl_major, opencl_minor; /* of the device */
+    unsigned compute_units;
+    uint64_t global_bytes, max_alloc_bytes, local_bytes;
+    size_t max_work_group, max_work_item[3];
+    unsigned base_align_bytes;
+    bool local_is_dedicated;  /* CL_LOCAL */
+    bool unified_memory;      /* claimed */
+    bool shares_host_memory;  /* measured by ci_device_open: a host pointer is used in place */
+    bool fp16;                /* cl_khr_fp16 */
+    bool fp64;
+    bool subgroups;           /* cl_khr_subgroups, cl_intel_subgroups or OpenCL C 3.0 feature */
+    bool intel_required_subgroup_size;
+    bool integer_dot_product; /* cl_khr_integer_dot_product */
+    uint64_t key;             /* hash of everything above that a compiled program depends on */
+};
+
+struct ci_device_list {
+    struct ci_device_caps *caps;
+    int count;
+};
+
+/* All usable devices, GPUs first, then accelerators, then CPUs, in platform order. No platform is no error: count 0. Platforms
+ * without devices, and devices without a compiler, are left out and named on the log. */
+enum clinfer_status ci_device_list(struct ci_device_list *list);
+void ci_device_list_free(struct ci_device_list *list);
+
+struct ci_device;
+struct ci_buffer;
+struct ci_kernel;
+
+/* Opens list entry `index`. `cache_folder` holds program binaries (NULL: no cache). */
+enum clinfer_status ci_device_open(int index, const char *cache_folder, struct ci_device **device);
+void ci_device_close(struct ci_device *device);
+const struct ci_device_caps *ci_device_caps(const struct ci_device *device);
+
+/* Memory on the device. With `host` the bytes of the caller are used in place where the device shares memory (they must be
+ * page-aligned and outlive the buffer), else copied. Bytes are undefined without `host`. */
+enum clinfer_status ci_buffer_create(struct ci_device *device, size_t bytes, const void *host, struct ci_buffer **buffer);
+void ci_buffer_destroy(struct ci_buffer *buffer);
+size_t ci_buffer_bytes(const struct ci_buffer *buffer);
+
+/* Queue order. write returns when `source` may be reused; read returns when the bytes are there; copy and fill only enqueue. */
+enum clinfer_status ci_buffer_write(struct ci_buffer *buffer, uint64_t offset, const void *source, size_t bytes);
+enum clinfer_status ci_buffer_read(struct ci_buffer *buffer, uint64_t offset, void *target, size_t bytes);
+enum clinfer_status ci_buffer_copy(struct ci_buffer *source, uint64_t source_offset, struct ci_buffer *target,
+                                   uint64_t target_offset, size_t bytes);
+
+/* A read that is only enqueued: `slot` (0..CI_READ_SLOTS-1) remembers its event until ci_buffer_read_wait(device, slot). `target`
+ * must live till then. This is how the next token is enqueued before the last one is read. */
+enum { CI_READ_SLOTS = 4 };
+enum clinfer_status ci_buffer_read_start(struct ci_buffer *buffer, uint64_t offset, void *target, size_t bytes, int slot);
+enum clinfer_status ci_buffer_read_wait(struct ci_device *device, int slot);
+
+/* A write that does not wait, for small inputs of a run: the driver copies `source` before the call returns or the bytes lie
+ * in a ring of pinned memory owned by the device; either way `source` may be reused at once. */
+enum clinfer_status ci_buffer_write_small(struct ci_buffer *buffer, uint64_t offset, const void *source, size_t bytes);
+
+/* A kernel of a program made of `sources` (names as in kernels.h) with `options`. Programs are built once per device and text,
+ * come from the binary cache when that has them, and live until the device is closed. The kernel is the caller's. A build
+ * failure's message carries the end of the build log; *build_seconds (may be NULL) gets the time if it was built. */
+enum clinfer_status ci_kernel_create(struct ci_device *device, const char *const *sources, int source_count,
+                                     const char *options, const char *kernel_name, struct ci_kernel **kernel);
+void ci_kernel_destroy(struct ci_kernel *kernel);
+
+/* CL_KERNEL_WORK_GROUP_SIZE and CL_KERNEL_LOCAL_MEM_SIZE of what was really built. */
+size_t ci_kernel_max_work_group(const struct ci_kernel *kernel);
+uint64_t ci_kernel_local_bytes(const struct ci_kernel *kernel);
+
+enum clinfer_status ci_kernel_set_buffer(struct ci_kernel *kernel, unsigned index, struct ci_buffer *buffer);
+enum clinfer_status ci_kernel_set_bytes(struct ci_kernel *kernel, unsigned index, const void *value, size_t bytes);
+enum clinfer_status ci_kernel_set_local(struct ci_kernel *kernel, unsigned index, size_t bytes);
+
+/* Enqueues; local may be NULL. */
+enum clinfer_status ci_kernel_enqueue(struct ci_kernel *kernel, int dimensions, const size_t *global, const size_t *local);
+
+enum clinfer_status ci_device_flush(struct ci_device *device);
+enum clinfer_status ci_device_finish(struct ci_device *device);
+
+/* Binaries of programs built from source in this process go to the cache folder. To be called after their kernels have run
+ * once: PoCL compiles work-group functions at the first enqueue and only then do its binaries hold them. */
+void ci_device_save_programs(struct ci_device *device);
+
+/* Counters since the device was opened, for tests and profiling. */
+struct ci_device_counts {
+    uint64_t enqueues, waits, objects, builds, cache_hits;
+    double build_seconds;
+};
+void ci_device_counts(const struct ci_device *device, struct ci_device_counts *counts);
+
+#endif

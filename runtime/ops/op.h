@@ -1,0 +1,147 @@
+/* op.h: what an op is and what a variant of it is.
+ *
+ * There is no enum of ops and no switch over them: a graph node points to a struct ci_op. Adding an op is one file here, one
+ * line in op_list.inc and, for OpenCL, one file in clkernels/ with a line in variant_list.inc.
+ *
+ * A signature (everything a choice may depend on) is a struct ci_call whose data pointers are ignored. */
+#ifndef CI_OPS_OP_H
+#define CI_OPS_OP_H
+
+#include <clinfer.h>
+
+#include "cpu/cpu.h"
+#include "device/device.h"
+#include "tensor/tensor.h"
+#include "types/layout.h"
+
+/* A test case: shapes and types of the inputs (type NULL: absent), parameters. Also used for known-answer checks. */
+struct ci_case {
+    const char *name;
+    struct {
+        const struct ci_type *type;
+        int64_t rows, cols;
+    } in[CI_MAX_INPUTS];
+    struct ci_params params;
+};
+
+/* How exact a variant must be, see proof/gate.h. */
+struct ci_gate {
+    double nmse;  /* normalised mean squared error over all outputs */
+    double bound; /* |error| <= bound * magnitude, for every single output */
+};
+
+struct ci_op {
+    const char *name;
+    int inputs, outputs;           /* how many; optional inputs included */
+    unsigned state_outputs;        /* bit i: output i is persistent state that the op changes in place (KV cache) */
+    const char *const *i_params;   /* names of params.i, as macros for kernels; NULL-terminated, may be NULL */
+    const char *const *f_params;   /* names of params.f */
+
+    /* Checks the inputs of `call` and sets type, extent, rows, cols of its outputs (state outputs are given). Errors name the op and
+     * the value. */
+    enum clinfer_status (*infer)(struct ci_call *call);
+
+    /* Plain scalar C on host data: the oracle of every test and the last fallback. */
+    void (*reference)(const struct ci_call *call);
+
+    /* A fused op: `first` whose output 0 is input `second_input` of `second`. The inputs of the fused op are those of `first`,
+     * then those of `second` without that one. Parameters: `second_params` is where those of second start. */
+    const struct ci_op *first, *second;
+    int second_input;
+
+    /* Fills integer inputs with meaningful values (ids, slots, tiles); NULL where all inputs are numbers. */
+    void (*fill)(struct ci_call *call, uint64_t *random_state);
+
+    /* Size of the terms that sum up to output [row, col] of output 0, for the bound of the gate; NULL: |output|. */
+    double (*magnitude)(const struct ci_call *call, int64_t row, int64_t col);
+
+    struct ci_gate gate;
+    const struct ci_case *cases; /* ends with name = NULL */
+
+    /* Arithmetic operations; NULL: one per output. */
+    double (*operations)(const struct ci_call *call);
+};
+
+/* Everything a variant may ask about the place where it would run. */
+struct ci_caps {
+    const struct ci_cpu_features *cpu;
+    const struct ci_device_caps *device; /* NULL for the CPU backend */
+    int threads;
+};
+
+enum ci_backend { CI_BACKEND_CPU, CI_BACKEND_OPENCL };
+
+/* How one argument of a kernel is bound. A tensor takes two arguments, (__global buffer, ulong byte offset). */
+enum ci_bind_kind {
+    CI_BIND_END,
+    CI_BIND_IN,      /* tensor in[index] */
+    CI_BIND_OUT,     /* tensor out[index] */
+    CI_BIND_SCRATCH, /* tensor scratch */
+    CI_BIND_IN_ROWS, /* int: rows of in[index] in this run */
+    CI_BIND_IN_COLS, /* int: cols of in[index] */
+    CI_BIND_OUT_ROWS,
+    CI_BIND_OUT_COLS,
+    CI_BIND_I,    /* int: params.i[index] */
+    CI_BIND_F,    /* float: params.f[index] */
+    CI_BIND_LOCAL /* __local bytes: tunable[index] */
+};
+
+struct ci_bind {
+    uint8_t kind, index;
+};
+
+struct ci_tunable {
+    const char *name; /* also the macro that the kernel sees; NULL ends the list */
+    int value;        /* default */
+    int allowed[12];  /* ends with 0 */
+};
+
+struct ci_grid {
+    int dimensions;
+    size_t global[3], local[3]; /* local[0] = 0: the driver chooses */
+};
+
+/* One kernel launch, as data. */
+struct ci_launch {
+    const char *kernel;         /* the kernel's name in the source */
+    const struct ci_bind *bind; /* ends with CI_BIND_END */
+    void (*grid)(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps, struct ci_grid *grid);
+};
+
+struct ci_variant {
+    const struct ci_op *op;
+    const char *name;
+    enum ci_backend backend;
+
+    /* The layout of weight inputs (extent FIXED, two-dimensional); NULL: any, through load_block. */
+    const struct ci_layout *weight_layout;
+
+    /* Types, shapes and capabilities that it can do; NULL: all. */
+    bool (*fits)(const struct ci_caps *caps, const struct ci_call *call);
+
+    /* CPU: the function for this signature, NULL when there is none. Looked up once, when the plan is made. */
+    ci_cpu_function *(*cpu)(const struct ci_call *call);
+
+    /* OpenCL: source relative to clkernels/. The program is common/common.clh, then the headers types/<type>.clh of the weight
+     * input `type_input` (if >= 0), then this file; macros as described in clkernels/common/common.clh. */
+    const char *source;
+    int type_input;
+    const struct ci_tunable *tunables;
+    const struct ci_launch *launches;
+    int launch_count;
+
+    size_t (*scratch)(const struct ci_call *call, const int *tunables); /* bytes; NULL: none */
+};
+
+extern const struct ci_op *const ci_ops[];           /* ends with NULL */
+extern const struct ci_variant *const ci_variants[]; /* in order of preference; ends with NULL */
+
+const struct ci_op *ci_op_find(const char *name);
+
+/* Whether the variant can do this call here; does not build anything. */
+bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *caps, const struct ci_call *call);
+
+/* The reference of a fused op, from its parts. Allocates; returns false when memory is out. */
+bool ci_op_reference(const struct ci_op *op, const struct ci_call *call);
+
+#endif

@@ -1,0 +1,58 @@
+/* type.h: number formats. One file per type, one line in type_list.inc.
+ *
+ * Formats of weights are those of GGUF (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). A block is `block_cols`
+ * consecutive numbers of one row; a row is a whole number of blocks.
+ *
+ * `q8` is no file format but what activations are rounded to for integer kernels. A row of K numbers (K a multiple of 32) is
+ *     int8 codes[K], float scale[K/32], float sum[K/32], padded with zeros to a multiple of 64 bytes
+ * with x ~ code * scale, scale = max|x| / 127 over 32 numbers, code = x / scale rounded to nearest, ties away from zero, and
+ * sum = scale * (code_0 + ... + code_31), which is what a weight type with an offset multiplies its offset with. */
+#ifndef CI_TYPES_TYPE_H
+#define CI_TYPES_TYPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CI_TYPE_NOT_IN_FILES = -1, CI_Q8_GROUP = 32, CI_Q8_ALIGNMENT = 64 };
+
+struct ci_type {
+    const char *name;
+    int32_t gguf_id; /* or CI_TYPE_NOT_IN_FILES */
+    int block_cols;
+    int block_bytes;
+    bool quantised; /* several numbers share a scale: integer kernels apply */
+
+    /* `blocks` consecutive blocks to block_cols * blocks floats; the oracle for everything else. */
+    void (*dequantise)(const void *source, float *out, int64_t blocks);
+
+    /* The reverse, rounding to nearest: activations, KV cache and test data. */
+    void (*quantise)(const float *source, void *out, int64_t blocks);
+
+    /* Layout r16, see layout.h; NULL where the type has none. A group of 16 blocks, one of each row, has exactly the bytes of the
+     * 16 blocks. pack reads rows[i] (NULL: a row of zero bytes), unpack gives back the stored block of one row. */
+    void (*pack_r16)(const uint8_t *const rows[16], uint8_t *group);
+    void (*unpack_r16)(const uint8_t *group, int row, uint8_t *block);
+};
+
+#define CI_TYPE(symbol) extern const struct ci_type ci_type_##symbol;
+#include "types/type_list.inc"
+#undef CI_TYPE
+
+/* NULL when clinfer does not run it. */
+const struct ci_type *ci_type_from_gguf(uint32_t gguf_id);
+const struct ci_type *ci_type_from_name(const char *name);
+
+/* Bytes of one stored row; cols must be a whole number of blocks (ci_type_fits_cols). Handles q8. */
+size_t ci_type_row_bytes(const struct ci_type *type, int64_t cols);
+static inline bool ci_type_fits_cols(const struct ci_type *type, int64_t cols) {
+    return cols > 0 && cols % type->block_cols == 0;
+}
+
+/* IEEE half and bfloat16, round to nearest even. */
+float ci_half_to_float(uint16_t half);
+uint16_t ci_float_to_half(float value);
+float ci_bf16_to_float(uint16_t value);
+uint16_t ci_float_to_bf16(float value);
+
+#endif
