@@ -7,6 +7,8 @@
 #ifndef CI_OPS_OP_H
 #define CI_OPS_OP_H
 
+#include <stdbool.h>
+
 #include <clinfer.h>
 
 #include "cpu/cpu.h"
@@ -15,12 +17,15 @@
 #include "types/layout.h"
 
 /* A test case: shapes and types of the inputs (type NULL: absent), parameters. Also used for known-answer checks. */
+struct ci_case_shape {
+    const struct ci_type *type;
+    int64_t rows, cols;
+};
+
 struct ci_case {
     const char *name;
-    struct {
-        const struct ci_type *type;
-        int64_t rows, cols;
-    } in[CI_MAX_INPUTS];
+    struct ci_case_shape in[CI_MAX_INPUTS];
+    struct ci_case_shape state[CI_MAX_OUTPUTS]; /* shapes of state outputs, by output index */
     struct ci_params params;
 };
 
@@ -33,6 +38,7 @@ struct ci_gate {
 struct ci_op {
     const char *name;
     int inputs, outputs;           /* how many; optional inputs included */
+    unsigned weight_inputs;        /* bit i: input i is a weight, whose layout a variant may choose */
     unsigned state_outputs;        /* bit i: output i is persistent state that the op changes in place (KV cache) */
     const char *const *i_params;   /* names of params.i, as macros for kernels; NULL-terminated, may be NULL */
     const char *const *f_params;   /* names of params.f */
@@ -44,16 +50,18 @@ struct ci_op {
     /* Plain scalar C on host data: the oracle of every test and the last fallback. */
     void (*reference)(const struct ci_call *call);
 
-    /* A fused op: `first` whose output 0 is input `second_input` of `second`. The inputs of the fused op are those of `first`,
-     * then those of `second` without that one. Parameters: `second_params` is where those of second start. */
+    /* A fused op is `first`, whose output 0 is input `second_input` of `second`. The fused op's inputs are those of `first`, then
+     * those of `second` without that one; its parameters are those of both, whose indices must not collide; its outputs are
+     * those of `second`, with output 0 of `first` before them when somebody else reads that too (keeps_first). */
     const struct ci_op *first, *second;
     int second_input;
+    bool keeps_first;
 
     /* Fills integer inputs with meaningful values (ids, slots, tiles); NULL where all inputs are numbers. */
     void (*fill)(struct ci_call *call, uint64_t *random_state);
 
-    /* Size of the terms that sum up to output [row, col] of output 0, for the bound of the gate; NULL: |output|. */
-    double (*magnitude)(const struct ci_call *call, int64_t row, int64_t col);
+    /* The size that the error of each number of output 0 is measured against, out[rows * cols]; NULL: |output| + its RMS. */
+    void (*magnitude)(const struct ci_call *call, float *out);
 
     struct ci_gate gate;
     const struct ci_case *cases; /* ends with name = NULL */
@@ -113,7 +121,7 @@ struct ci_variant {
     const char *name;
     enum ci_backend backend;
 
-    /* The layout of weight inputs (extent FIXED, two-dimensional); NULL: any, through load_block. */
+    /* The layout of the op's weight inputs; NULL: any, through load_block. */
     const struct ci_layout *weight_layout;
 
     /* Types, shapes and capabilities that it can do; NULL: all. */
@@ -141,7 +149,13 @@ const struct ci_op *ci_op_find(const char *name);
 /* Whether the variant can do this call here; does not build anything. */
 bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *caps, const struct ci_call *call);
 
-/* The reference of a fused op, from its parts. Allocates; returns false when memory is out. */
-bool ci_op_reference(const struct ci_op *op, const struct ci_call *call);
+/* infer and reference of any op, fused ones by way of their parts. The reference of a fused op allocates what lies between;
+ * CLINFER_OUT_OF_MEMORY is its only failure. */
+enum clinfer_status ci_op_infer(const struct ci_op *op, struct ci_call *call);
+enum clinfer_status ci_op_reference(const struct ci_op *op, const struct ci_call *call);
+
+/* The calls of the two parts of a fused op; the view between them (output 0 of first) has no data yet. */
+enum clinfer_status ci_op_split(const struct ci_op *op, const struct ci_call *call, struct ci_call *first,
+                                struct ci_call *second);
 
 #endif

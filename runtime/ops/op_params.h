@@ -27,7 +27,7 @@
  *                                                                          out 1: [W, 1] i32 number of logits not finite
  *
  * Fused: rmsnorm_quantise, swiglu_quantise, attention_quantise (output q8), matmul_add (last input: what is added, [R, N]),
- * rope_kv_append (last input: slots; outputs: 0 rotated x, state keys, values ... see rope_kv_append.c). */
+ * rope_kv_append (last input: slots; outputs: rotated x, then state keys and values). */
 #ifndef CI_OPS_OP_PARAMS_H
 #define CI_OPS_OP_PARAMS_H
 

@@ -33,7 +33,7 @@ struct ci_view {
     uint64_t offset;          /* bytes into `buffer` */
 };
 
-enum { CI_MAX_INPUTS = 8, CI_MAX_OUTPUTS = 2, CI_MAX_PARAMS = 8 };
+enum { CI_MAX_INPUTS = 8, CI_MAX_OUTPUTS = 3, CI_MAX_PARAMS = 8 };
 
 /* Each op names its parameters with an enum of indices in ops/op_params.h. */
 struct ci_params {
