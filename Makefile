@@ -69,6 +69,8 @@ $(BUILD)/kernels.c: scripts/embed_kernels.py $(KERNELS)
 $(BUILD)/kernels.o: $(BUILD)/kernels.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
+$(BUILD)/tests/%.o: CPPFLAGS += -Itests
+
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_FLAGS_$(call isa_of,$<)) -MMD -MP -c -o $@ $<

@@ -174,8 +174,8 @@ static void read_strings(struct reader *reader, struct ci_gguf_value *value) {
         uint64_t length = take_u64(reader, "string length");
         if (length > bytes_left(reader))
             refuse(reader, CLINFER_BAD_FILE, "string length",
-                   "%" PRIu64 " in string %" PRIu64 ": only %zu bytes are left in the file", length, i,
-                   bytes_left(reader));
+                   "%" PRIu64 " in string %" PRIu64 ": only %zu bytes are left: the file is truncated or damaged",
+                   length, i, bytes_left(reader));
         take(reader, length, "string");
     }
     value->strings = offsets;
