@@ -1,7 +1,7 @@
 /* op.h: what an op is and what a variant of it is.
  *
- * There is no enum of ops and no switch over them: a graph node points to a struct ci_op. Adding an op is one file here, one
- * line in op_list.inc and, for OpenCL, one file in clkernels/ with a line in variant_list.inc.
+ * There is no enum of ops and no switch over them: a graph node points to a struct ci_op. Adding an op is one file
+ * here, one line in op_list.inc and, for OpenCL, one file in clkernels/ with a line in variant_list.inc.
  *
  * A signature (everything a choice may depend on) is a struct ci_call whose data pointers are ignored. */
 #ifndef CI_OPS_OP_H
@@ -35,24 +35,29 @@ struct ci_gate {
     double bound; /* |error| <= bound * magnitude, for every single output */
 };
 
+/* Outputs rounded to q8: two right kernels may differ by one step where a number lies between two codes. */
+#define CI_GATE_Q8                                                                                                     \
+    { 1e-7, 1.02 }
+
 struct ci_op {
     const char *name;
-    int inputs, outputs;           /* how many; optional inputs included */
-    unsigned weight_inputs;        /* bit i: input i is a weight, whose layout a variant may choose */
-    unsigned state_outputs;        /* bit i: output i is persistent state that the op changes in place (KV cache) */
-    const char *const *i_params;   /* names of params.i, as macros for kernels; NULL-terminated, may be NULL */
-    const char *const *f_params;   /* names of params.f */
+    int inputs, outputs;         /* how many; optional inputs included */
+    unsigned weight_inputs;      /* bit i: input i is a weight, whose layout a variant may choose */
+    unsigned state_outputs;      /* bit i: output i is persistent state that the op changes in place (KV cache) */
+    const char *const *i_params; /* names of params.i, as macros for kernels; NULL-terminated, may be NULL */
+    const char *const *f_params; /* names of params.f */
 
-    /* Checks the inputs of `call` and sets type, extent, rows, cols of its outputs (state outputs are given). Errors name the op and
-     * the value. */
+    /* Checks the inputs of `call` and sets type, extent, rows, cols of its outputs (state outputs are given). Errors
+     * name the op and the value. */
     enum clinfer_status (*infer)(struct ci_call *call);
 
     /* Plain scalar C on host data: the oracle of every test and the last fallback. */
     void (*reference)(const struct ci_call *call);
 
-    /* A fused op is `first`, whose output 0 is input `second_input` of `second`. The fused op's inputs are those of `first`, then
-     * those of `second` without that one; its parameters are those of both, whose indices must not collide; its outputs are
-     * those of `second`, with output 0 of `first` before them when somebody else reads that too (keeps_first). */
+    /* A fused op is `first`, whose output 0 is input `second_input` of `second`. The fused op's inputs are those of
+     * `first`, then those of `second` without that one; its parameters are those of both, whose indices must not
+     * collide; its outputs are those of `second`, with output 0 of `first` before them when somebody else reads that
+     * too (keeps_first). */
     const struct ci_op *first, *second;
     int second_input;
     bool keeps_first;
@@ -60,7 +65,8 @@ struct ci_op {
     /* Fills integer inputs with meaningful values (ids, slots, tiles); NULL where all inputs are numbers. */
     void (*fill)(struct ci_call *call, uint64_t *random_state);
 
-    /* The size that the error of each number of output 0 is measured against, out[rows * cols]; NULL: |output| + its RMS. */
+    /* The size that the error of each number of output 0 is measured against, out[rows * cols]. NULL: |output| + its
+     * RMS; for an output of type q8 its scale, that is one step. */
     void (*magnitude)(const struct ci_call *call, float *out);
 
     struct ci_gate gate;
@@ -98,6 +104,14 @@ struct ci_bind {
     uint8_t kind, index;
 };
 
+/* A number of the signature that the kernel's compiler is to know, as a macro: CI_BIND_IN_COLS, _OUT_COLS or _I. */
+struct ci_constant {
+    const char *macro; /* NULL ends the list */
+    struct ci_bind value;
+};
+
+enum { CI_MAX_TUNABLES = 12 };
+
 struct ci_tunable {
     const char *name; /* also the macro that the kernel sees; NULL ends the list */
     int value;        /* default */
@@ -113,7 +127,8 @@ struct ci_grid {
 struct ci_launch {
     const char *kernel;         /* the kernel's name in the source */
     const struct ci_bind *bind; /* ends with CI_BIND_END */
-    void (*grid)(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps, struct ci_grid *grid);
+    void (*grid)(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                 struct ci_grid *grid);
 };
 
 struct ci_variant {
@@ -130,11 +145,13 @@ struct ci_variant {
     /* CPU: the function for this signature, NULL when there is none. Looked up once, when the plan is made. */
     ci_cpu_function *(*cpu)(const struct ci_call *call);
 
-    /* OpenCL: source relative to clkernels/. The program is common/common.clh, then the headers types/<type>.clh of the weight
-     * input `type_input` (if >= 0), then this file; macros as described in clkernels/common/common.clh. */
+    /* OpenCL: source relative to clkernels/. The program is common/common.clh, then the headers types/<type>.clh of the
+     * weight input `type_input` (if >= 0), then this file; macros as described in clkernels/common/common.clh. */
     const char *source;
     int type_input;
-    const struct ci_tunable *tunables;
+    const char *opencl_c; /* language version; NULL: "1.2" */
+    const struct ci_tunable *tunables;   /* at most CI_MAX_TUNABLES; may be NULL */
+    const struct ci_constant *constants; /* may be NULL */
     const struct ci_launch *launches;
     int launch_count;
 
@@ -149,8 +166,8 @@ const struct ci_op *ci_op_find(const char *name);
 /* Whether the variant can do this call here; does not build anything. */
 bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *caps, const struct ci_call *call);
 
-/* infer and reference of any op, fused ones by way of their parts. The reference of a fused op allocates what lies between;
- * CLINFER_OUT_OF_MEMORY is its only failure. */
+/* infer and reference of any op, fused ones by way of their parts. The reference of a fused op allocates what lies
+ * between; CLINFER_OUT_OF_MEMORY is its only failure. */
 enum clinfer_status ci_op_infer(const struct ci_op *op, struct ci_call *call);
 enum clinfer_status ci_op_reference(const struct ci_op *op, const struct ci_call *call);
 
