@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "ops/infer.h"
 #include "ops/op_list.h"
 
 const struct ci_op *const ci_ops[] = {
@@ -71,9 +72,11 @@ enum clinfer_status ci_op_infer(const struct ci_op *op, struct ci_call *call) {
     if (status == CLINFER_OK) status = ci_op_infer(op->second, &second);
     if (status != CLINFER_OK) return status;
     int kept = op->keeps_first ? 1 : 0;
-    if (kept) call->out[0] = first.out[0];
-    for (int i = 0; i < op->second->outputs; i++)
-        if (!(op->state_outputs >> (i + kept) & 1)) call->out[i + kept] = second.out[i];
+    if (kept) ci_infer_out(&call->out[0], first.out[0].type, first.out[0].extent, first.out[0].rows, first.out[0].cols);
+    for (int i = 0; i < op->second->outputs; i++) {
+        const struct ci_view *out = &second.out[i];
+        ci_infer_out(&call->out[i + kept], out->type, out->extent, out->rows, out->cols);
+    }
     return CLINFER_OK;
 }
 

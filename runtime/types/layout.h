@@ -41,6 +41,11 @@ void ci_layout_pack(const struct ci_layout *layout, const struct ci_type *type, 
 void ci_layout_unpack_row(const struct ci_layout *layout, const struct ci_type *type, int64_t cols, const void *packed,
                           int64_t row, void *stored_row);
 
+/* A view of so many rows and columns in the stored layout, extent FIXED, without bytes yet. */
+static inline void ci_view_set(struct ci_view *view, const struct ci_type *type, int64_t rows, int64_t cols) {
+    *view = (struct ci_view){.type = type, .layout = &ci_layout_stored, .rows = rows, .cols = cols};
+}
+
 /* One row of a view as floats [view->cols], whatever its type and layout. */
 void ci_view_row(const struct ci_view *view, int64_t row, float *out);
 

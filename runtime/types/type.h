@@ -35,6 +35,17 @@ struct ci_type {
     void (*unpack_r16)(const uint8_t *group, int row, uint8_t *block);
 };
 
+/* One row of q8, whose codes, scales and sums lie apart, so that no single block of it exists: the type's own dequantise and
+ * quantise are NULL. cols a multiple of CI_Q8_GROUP; the padding is written too. */
+void ci_q8_from_floats(const float *source, int64_t cols, void *row);
+void ci_q8_to_floats(const void *row, int64_t first_col, int64_t cols, float *out, int64_t row_cols);
+static inline const float *ci_q8_scales(const void *row, int64_t cols) {
+    return (const float *)(const void *)((const int8_t *)row + cols);
+}
+static inline const float *ci_q8_sums(const void *row, int64_t cols) {
+    return ci_q8_scales(row, cols) + cols / CI_Q8_GROUP;
+}
+
 #define CI_TYPE(symbol) extern const struct ci_type ci_type_##symbol;
 #include "types/type_list.inc"
 #undef CI_TYPE

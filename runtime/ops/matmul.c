@@ -1,0 +1,167 @@
+/* matmul: x w^T + b for up to three weights side by side, so that what reads the same input (queries, keys and values;
+ * gate and up) is one launch. Alone and followed by add (the residual). */
+#include <math.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "ops/infer.h"
+#include "ops/op_list.h"
+#include "ops/op_params.h"
+
+static enum clinfer_status infer(struct ci_call *call) {
+    const struct ci_view *x = &call->in[CI_MATMUL_X], *w0 = &call->in[CI_MATMUL_W0];
+    int64_t cols = 0;
+    enum clinfer_status status =
+        ci_infer_expect("matmul", call, CI_MATMUL_X, x->type == &ci_type_q8 ? NULL : &ci_type_f32, -1, -1);
+    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS && status == CLINFER_OK; i++) {
+        const struct ci_view *w = &call->in[CI_MATMUL_W0 + i];
+        if (i > 0 && !w->type) continue;
+        status = ci_infer_expect("matmul", call, CI_MATMUL_W0 + i, w0->type, -1, x->cols);
+        if (status == CLINFER_OK && call->in[CI_MATMUL_B0 + i].type)
+            status = ci_infer_expect("matmul", call, CI_MATMUL_B0 + i, &ci_type_f32, 1, w->rows);
+        cols += w->rows;
+    }
+    ci_infer_out(&call->out[0], &ci_type_f32, x->extent, x->rows, cols);
+    return status;
+}
+
+enum { PART_COLS = 1024, PART_ROWS = 64 };
+
+/* What one weight row gives with up to PART_ROWS rows of x: products and squares are summed in double. */
+struct sums {
+    double product[PART_ROWS], x_squares[PART_ROWS], w_squares;
+};
+
+static void sum_row(const struct ci_view *x, int64_t first_row, int64_t rows, const struct ci_view *w, int64_t n,
+                    struct sums *sums) {
+    float weights[PART_COLS], inputs[PART_COLS];
+    memset(sums, 0, sizeof *sums);
+    for (int64_t first = 0; first < x->cols; first += PART_COLS) {
+        int64_t count = x->cols - first < PART_COLS ? x->cols - first : PART_COLS;
+        ci_view_part(w, n, first, count, weights);
+        for (int64_t k = 0; k < count; k++) sums->w_squares += (double)weights[k] * weights[k];
+        for (int64_t row = 0; row < rows; row++) {
+            ci_view_part(x, first_row + row, first, count, inputs);
+            double product = 0, squares = 0;
+            for (int64_t k = 0; k < count; k++) {
+                product += (double)weights[k] * inputs[k];
+                squares += (double)inputs[k] * inputs[k];
+            }
+            sums->product[row] += product;
+            sums->x_squares[row] += squares;
+        }
+    }
+}
+
+/* out = x w^T + b, or the sizes |x| |w| + |b|: by Cauchy and Schwarz no less than the sum of the terms' sizes, which is
+ * what rounding errors grow with. */
+static void compute(const struct ci_call *call, bool sizes, float *out) {
+    const struct ci_view *x = &call->in[CI_MATMUL_X];
+    struct sums sums;
+    int64_t first_col = 0;
+    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
+        const struct ci_view *w = &call->in[CI_MATMUL_W0 + i];
+        const float *bias = call->in[CI_MATMUL_B0 + i].type ? call->in[CI_MATMUL_B0 + i].data : NULL;
+        if (!w->type) continue;
+        for (int64_t first_row = 0; first_row < x->rows; first_row += PART_ROWS) {
+            int64_t rows = x->rows - first_row < PART_ROWS ? x->rows - first_row : PART_ROWS;
+            for (int64_t n = 0; n < w->rows; n++) {
+                double offset = bias ? bias[n] : 0.0;
+                sum_row(x, first_row, rows, w, n, &sums);
+                for (int64_t row = 0; row < rows; row++)
+                    out[(first_row + row) * call->out[0].cols + first_col + n] =
+                        (float)(sizes ? sqrt(sums.w_squares * sums.x_squares[row]) + fabs(offset)
+                                      : sums.product[row] + offset);
+            }
+        }
+        first_col += w->rows;
+    }
+}
+
+static void reference(const struct ci_call *call) { compute(call, false, call->out[0].data); }
+
+static void magnitude(const struct ci_call *call, float *out) { compute(call, true, out); }
+
+static double operations(const struct ci_call *call) {
+    return 2.0 * (double)call->out[0].rows * (double)call->out[0].cols * (double)call->in[CI_MATMUL_X].cols;
+}
+
+#define NONE                                                                                                           \
+    { NULL, 0, 0 }
+#define ADDEND(rows, cols)                                                                                             \
+    { &ci_type_f32, rows, cols }
+/* One weight; with ADDEND the same case serves matmul_add (matmul does not look at input 7). */
+#define ONE(title, x_type, w_type, rows, n, k)                                                                         \
+    {                                                                                                                  \
+        title,                                                                                                         \
+            {{&ci_type_##x_type, rows, k}, {&ci_type_##w_type, n, k}, NONE, NONE, NONE, NONE, NONE, ADDEND(rows, n)},  \
+            {{0}}, {                                                                                                   \
+            {0}, { 0 }                                                                                                 \
+        }                                                                                                              \
+    }
+#define THREE(title, x_type, w_type, rows, n0, n1, n2, k)                                                              \
+    {                                                                                                                  \
+        title, {{&ci_type_##x_type, rows, k}, {&ci_type_##w_type, n0, k},      {&ci_type_##w_type, n1, k},             \
+                {&ci_type_##w_type, n2, k},   {&ci_type_f32, 1, n0},           NONE,                                   \
+                {&ci_type_f32, 1, n2},        ADDEND(rows, (n0) + (n1) + (n2))},                                       \
+            {{0}}, {                                                                                                   \
+            {0}, { 0 }                                                                                                 \
+        }                                                                                                              \
+    }
+#define BOTH(title, w_type, rows, n, k)                                                                                \
+    ONE(title " " #w_type " f32", f32, w_type, rows, n, k), ONE(title " " #w_type " q8", q8, w_type, rows, n, k)
+
+static const struct ci_case cases[] = {
+    BOTH("smollm2 attention output, one token,", q4_1, 1, 576, 576),
+    BOTH("smollm2 ffn down, one token,", q4_1, 1, 576, 1536),
+    BOTH("smollm2 ffn down, prompt,", q4_1, 19, 576, 1536),
+    THREE("smollm2 qkv with biases, one token, f32", f32, q4_1, 1, 576, 192, 192, 576),
+    THREE("smollm2 qkv with biases, prompt, q8", q8, q4_1, 7, 576, 192, 192, 576),
+    THREE("smollm2 qkv with biases, one token, q8", q8, q4_1, 1, 576, 192, 192, 576),
+    BOTH("part of an output matrix,", q8_0, 1, 1024, 576),
+    BOTH("prime rows,", q8_0, 13, 101, 64),
+    BOTH("prime rows,", q4_0, 11, 101, 96),
+    BOTH("two tokens,", q4_0, 2, 64, 1536),
+    BOTH("awkward,", q5_0, 3, 37, 64),
+    BOTH("awkward,", q5_1, 5, 37, 64),
+    BOTH("awkward,", q6_k, 3, 37, 512),
+    BOTH("one token,", q6_k, 1, 64, 1536),
+    BOTH("one block,", q4_1, 1, 1, 32),
+    BOTH("one block,", q4_0, 4, 16, 32),
+    BOTH("a chunk,", q4_1, 64, 96, 64),
+    BOTH("a long chunk,", q4_0, 130, 48, 64),
+    ONE("f32 weights", f32, f32, 3, 37, 96),
+    ONE("f32 weights, one token", f32, f32, 1, 65, 576),
+    ONE("f16 weights", f32, f16, 5, 37, 96),
+    ONE("f16 weights, one token", f32, f16, 1, 64, 576),
+    ONE("bf16 weights", f32, bf16, 9, 19, 64),
+    ONE("bf16 weights, one token", f32, bf16, 1, 19, 576),
+    THREE("three of f16", f32, f16, 17, 33, 16, 5, 64),
+    {0}};
+
+const struct ci_op ci_op_matmul = {
+    .name = "matmul",
+    .inputs = 7,
+    .outputs = 1,
+    .weight_inputs = 7u << CI_MATMUL_W0,
+    .infer = infer,
+    .reference = reference,
+    .magnitude = magnitude,
+    .gate = {1e-9, 1e-5},
+    .cases = cases,
+    .operations = operations,
+};
+
+const struct ci_op ci_op_matmul_add = {
+    .name = "matmul_add",
+    .inputs = 8,
+    .outputs = 1,
+    .weight_inputs = 7u << CI_MATMUL_W0,
+    .first = &ci_op_matmul,
+    .second = &ci_op_add,
+    .second_input = 0,
+    .magnitude = magnitude,
+    .gate = {1e-9, 1e-5},
+    .cases = cases,
+    .operations = operations,
+};

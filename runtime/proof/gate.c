@@ -1,0 +1,192 @@
+#include "proof/gate.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "base/status.h"
+
+size_t ci_view_bytes(const struct ci_view *view) {
+    return ci_layout_bytes(view->layout ? view->layout : &ci_layout_stored, view->type, view->rows, view->cols);
+}
+
+/* The size that errors of row `row` are measured against. */
+static void magnitudes(const struct ci_view *view, int64_t row, const float *expected, double rms, float *out) {
+    if (view->type == &ci_type_q8) {
+        const uint8_t *bytes = (const uint8_t *)view->data + (size_t)row * ci_type_row_bytes(view->type, view->cols);
+        const float *scales = ci_q8_scales(bytes, view->cols);
+        for (int64_t i = 0; i < view->cols; i++) out[i] = scales[i / CI_Q8_GROUP];
+        return;
+    }
+    for (int64_t i = 0; i < view->cols; i++) out[i] = (float)(fabs((double)expected[i]) + rms);
+}
+
+static double rms_of(const struct ci_view *view, float *row_values) {
+    double squares = 0;
+    for (int64_t row = 0; row < view->rows; row++) {
+        ci_view_row(view, row, row_values);
+        for (int64_t i = 0; i < view->cols; i++) squares += (double)row_values[i] * row_values[i];
+    }
+    return sqrt(squares / ((double)view->rows * (double)view->cols));
+}
+
+struct comparison {
+    const struct ci_op *op;
+    struct ci_gate_result *result;
+    float *expected, *actual, *sizes; /* one row each */
+    float *all_sizes;                 /* from op->magnitude, or NULL */
+};
+
+/* NaN must fail: comparisons are written so that it does. */
+static void compare_output(const struct comparison *c, int output, const struct ci_view *expected,
+                           const struct ci_view *actual) {
+    struct ci_gate_result *result = c->result;
+    double rms = rms_of(expected, c->expected), errors = 0, squares = 0;
+    for (int64_t row = 0; row < expected->rows; row++) {
+        ci_view_row(expected, row, c->expected);
+        ci_view_row(actual, row, c->actual);
+        magnitudes(expected, row, c->expected, rms, c->sizes);
+        const float *sizes = c->all_sizes ? c->all_sizes + row * expected->cols : c->sizes;
+        for (int64_t i = 0; i < expected->cols; i++) {
+            double error = (double)c->actual[i] - c->expected[i], limit = c->op->gate.bound * sizes[i];
+            errors += error * error;
+            squares += (double)c->expected[i] * c->expected[i];
+            if (fabs(error) <= limit) {
+                if (limit > 0 && fabs(error) / limit > result->worst) result->worst = fabs(error) / limit;
+                continue;
+            }
+            result->worst = limit > 0 && !isnan(error) ? fmax(result->worst, fabs(error) / limit) : INFINITY;
+            if (result->passed)
+                snprintf(result->text, sizeof result->text, "output %d [%lld, %lld] is %.9g, expected %.9g +- %.3g",
+                         output, (long long)row, (long long)i, (double)c->actual[i], (double)c->expected[i], limit);
+            result->passed = false;
+        }
+    }
+    double nmse = errors == 0 ? 0 : errors / squares;
+    if (!(nmse <= result->nmse)) result->nmse = nmse;
+    if (!(nmse <= c->op->gate.nmse)) {
+        if (result->passed)
+            snprintf(result->text, sizeof result->text, "output %d: NMSE %.3g, allowed %.3g", output, nmse,
+                     c->op->gate.nmse);
+        result->passed = false;
+    }
+}
+
+enum clinfer_status ci_gate_compare(const struct ci_op *op, const struct ci_call *expected,
+                                    const struct ci_call *actual, struct ci_gate_result *result) {
+    *result = (struct ci_gate_result){.passed = true};
+    int64_t widest = 1;
+    for (int i = 0; i < op->outputs; i++)
+        if (expected->out[i].cols > widest) widest = expected->out[i].cols;
+    struct comparison c = {.op = op, .result = result};
+    float *rows = calloc((size_t)widest * 3, sizeof *rows);
+    if (rows && op->magnitude)
+        c.all_sizes = calloc((size_t)(expected->out[0].rows * expected->out[0].cols), sizeof *c.all_sizes);
+    if (!rows || (op->magnitude && !c.all_sizes)) {
+        free(rows);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory comparing results of op %s", op->name);
+    }
+    c.expected = rows;
+    c.actual = rows + widest;
+    c.sizes = rows + 2 * widest;
+    if (op->magnitude) op->magnitude(expected, c.all_sizes);
+    for (int i = 0; i < op->outputs; i++) {
+        compare_output(&c, i, &expected->out[i], &actual->out[i]);
+        free(c.all_sizes); /* it is of output 0 */
+        c.all_sizes = NULL;
+    }
+    free(rows);
+    return CLINFER_OK;
+}
+
+/* Normal-like numbers, one in 61 ten times larger, one in 17 zero, one in 97 denormal. */
+static float number(uint64_t *state) {
+    float sum = 0;
+    for (int i = 0; i < 4; i++) sum += ci_random_float(state) - 0.5f;
+    uint64_t draw = ci_random(state);
+    if (draw % 61 == 0) return sum * 10;
+    if (draw % 17 == 0) return 0;
+    return draw % 97 == 0 ? sum * 1e-39f : sum;
+}
+
+static enum clinfer_status fill_view(const struct ci_view *view, uint64_t *state) {
+    size_t row_bytes = ci_type_row_bytes(view->type, view->cols);
+    float *values = malloc(sizeof *values * (size_t)view->cols);
+    if (!values) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a row of test data");
+    for (int64_t row = 0; row < view->rows; row++) {
+        uint8_t *out = (uint8_t *)view->data + (size_t)row * row_bytes;
+        for (int64_t i = 0; i < view->cols; i++) values[i] = number(state);
+        if (view->type == &ci_type_q8)
+            ci_q8_from_floats(values, view->cols, out);
+        else
+            view->type->quantise(values, out, view->cols / view->type->block_cols);
+    }
+    free(values);
+    return CLINFER_OK;
+}
+
+static enum clinfer_status guarded(struct ci_view *view, void **memory) {
+    size_t bytes = ci_view_bytes(view), total = (bytes + 2 * CI_GUARD_BYTES + 63) & ~(size_t)63;
+    uint8_t *start = aligned_alloc(64, total);
+    if (!start) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes of test data", total);
+    memset(start, CI_GUARD_VALUE, total);
+    *memory = start;
+    view->data = start + CI_GUARD_BYTES;
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_sample_create(const struct ci_op *op, const struct ci_case *shape, uint64_t seed,
+                                     struct ci_sample_call *sample) {
+    enum clinfer_status status = CLINFER_OK;
+    *sample = (struct ci_sample_call){.op = op, .call = {.params = shape->params}};
+    struct ci_call *call = &sample->call;
+    for (int i = 0; i < op->inputs && status == CLINFER_OK; i++) {
+        if (!shape->in[i].type) continue;
+        ci_view_set(&call->in[i], shape->in[i].type, shape->in[i].rows, shape->in[i].cols);
+        call->in[i].extent = op->weight_inputs >> i & 1 ? CI_EXTENT_FIXED : CI_EXTENT_ROWS;
+        status = guarded(&call->in[i], &sample->memory[i]);
+        if (status == CLINFER_OK) status = fill_view(&call->in[i], &seed);
+    }
+    for (int i = 0; i < op->outputs; i++)
+        if (op->state_outputs >> i & 1)
+            ci_view_set(&call->out[i], shape->state[i].type, shape->state[i].rows, shape->state[i].cols);
+    if (status == CLINFER_OK && op->fill) op->fill(call, &seed);
+    if (status == CLINFER_OK) status = ci_op_infer(op, call);
+    for (int i = 0; i < op->outputs && status == CLINFER_OK; i++) {
+        status = guarded(&call->out[i], &sample->memory[CI_MAX_INPUTS + i]);
+        if (status == CLINFER_OK && (op->state_outputs >> i & 1)) status = fill_view(&call->out[i], &seed);
+    }
+    if (status != CLINFER_OK) ci_sample_destroy(sample);
+    return status;
+}
+
+enum clinfer_status ci_sample_copy(const struct ci_sample_call *source, struct ci_sample_call *copy) {
+    enum clinfer_status status = CLINFER_OK;
+    *copy = (struct ci_sample_call){.op = source->op, .call = source->call};
+    for (int i = 0; i < source->op->outputs && status == CLINFER_OK; i++) {
+        status = guarded(&copy->call.out[i], &copy->memory[CI_MAX_INPUTS + i]);
+        if (status == CLINFER_OK && (source->op->state_outputs >> i & 1))
+            memcpy(copy->call.out[i].data, source->call.out[i].data, ci_view_bytes(&source->call.out[i]));
+    }
+    if (status != CLINFER_OK) ci_sample_destroy(copy);
+    return status;
+}
+
+void ci_sample_destroy(struct ci_sample_call *sample) {
+    for (int i = 0; i < CI_MAX_INPUTS + CI_MAX_OUTPUTS; i++) free(sample->memory[i]);
+    *sample = (struct ci_sample_call){0};
+}
+
+bool ci_sample_guards_hold(const struct ci_sample_call *sample, int *output) {
+    for (int i = 0; i < sample->op->outputs; i++) {
+        const uint8_t *data = sample->call.out[i].data, *after = data + ci_view_bytes(&sample->call.out[i]);
+        for (int k = 0; k < CI_GUARD_BYTES; k++) {
+            if (data[k - CI_GUARD_BYTES] == CI_GUARD_VALUE && after[k] == CI_GUARD_VALUE) continue;
+            *output = i;
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,43 @@
+/* gate.h: is a variant's result right? The normalised mean squared error against the reference, a bound for every
+ * single number (one wrong row of thousands passes a mean), and guard bytes around the outputs. */
+#ifndef CI_PROOF_GATE_H
+#define CI_PROOF_GATE_H
+
+#include "ops/op.h"
+
+struct ci_gate_result {
+    bool passed;
+    double nmse;    /* of the worst output */
+    double worst;   /* largest |error| / (bound * magnitude); above 1 is refused */
+    char text[256]; /* why it was refused, with output, row, column and both values */
+};
+
+/* Compares the outputs of two calls on host data. Sizes and types are those of `expected`. */
+enum clinfer_status ci_gate_compare(const struct ci_op *op, const struct ci_call *expected,
+                                    const struct ci_call *actual, struct ci_gate_result *result);
+
+/* A case brought to life on the host: inputs filled with numbers that have outliers and zeros (the same for the same
+ * seed), weights in the stored layout, outputs between guard bytes. */
+struct ci_sample_call {
+    const struct ci_op *op;
+    struct ci_call call;
+    void *memory[CI_MAX_INPUTS + CI_MAX_OUTPUTS];
+};
+
+enum { CI_GUARD_BYTES = 256, CI_GUARD_VALUE = 0xa5 };
+
+/* CLINFER_UNSUPPORTED when the case is none of this op (a type it refuses). */
+enum clinfer_status ci_sample_create(const struct ci_op *op, const struct ci_case *shape, uint64_t seed,
+                                     struct ci_sample_call *sample);
+void ci_sample_destroy(struct ci_sample_call *sample);
+
+/* The same inputs with outputs of its own (state outputs as they were made by create), for a second result. */
+enum clinfer_status ci_sample_copy(const struct ci_sample_call *source, struct ci_sample_call *copy);
+
+/* Whether the bytes before and after every output are untouched; else the output's number goes to *output. */
+bool ci_sample_guards_hold(const struct ci_sample_call *sample, int *output);
+
+/* Bytes of an output or input. */
+size_t ci_view_bytes(const struct ci_view *view);
+
+#endif
