@@ -1,0 +1,32 @@
+/* pretokenizer.h: cuts text into the words that byte-pair merges may not cross. Which expressions do it is a property
+ * of the vocabulary; GGUF names them in tokenizer.ggml.pre. */
+#ifndef CI_TEXT_PRETOKENIZER_H
+#define CI_TEXT_PRETOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <clinfer.h>
+
+struct ci_pretokenizer;
+
+/* What else hangs on the name. */
+struct ci_pretokenizer_traits {
+    bool whole_words; /* a word that is a token is that token, whatever the merges say */
+    bool add_bos;     /* when the file does not say */
+};
+
+/* CLINFER_UNSUPPORTED for a name that is not in the table; the message lists those that are. */
+enum clinfer_status ci_pretokenizer_create(const char *name, size_t length, struct ci_pretokenizer **pretokenizer);
+void ci_pretokenizer_destroy(struct ci_pretokenizer *pretokenizer);
+
+struct ci_pretokenizer_traits ci_pretokenizer_traits(const struct ci_pretokenizer *pretokenizer);
+
+/* Gets the words in order; together they are the text. Any status but CLINFER_OK ends the split and is returned. */
+typedef enum clinfer_status ci_pretokenizer_word(void *user, const char *word, size_t length);
+
+/* `text` must be well-formed UTF-8. Safe from several threads at once. */
+enum clinfer_status ci_pretokenizer_split(const struct ci_pretokenizer *pretokenizer, const char *text, size_t length,
+                                          ci_pretokenizer_word *word, void *user);
+
+#endif

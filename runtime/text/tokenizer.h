@@ -1,0 +1,81 @@
+/* tokenizer.h: text to token ids and back, for byte-level BPE vocabularies (tokenizer.ggml.model "gpt2").
+ *
+ * Encoding takes three steps: special tokens are found first (longest at the leftmost place), what lies between them is
+ * cut into words (pretokenizer.h), and each word is merged by rank (bpe.h). Bytes that are not UTF-8 form words of
+ * their own, so every byte for which the vocabulary has a token comes back from decoding.
+ *
+ * A tokenizer is only read once made: any number of threads may share it. */
+#ifndef CI_TEXT_TOKENIZER_H
+#define CI_TEXT_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <clinfer.h>
+
+struct ci_gguf;
+struct ci_tokenizer;
+
+/* Bytes of the caller; any value, no zero at the end. */
+struct ci_text_span {
+    const char *text;
+    size_t length;
+};
+
+/* What a vocabulary is made from: the metadata of a GGUF file, or a test's own. Everything is copied. Ids are -1 when
+ * absent; flags are 0, 1 or -1 when the file does not say. */
+struct ci_tokenizer_source {
+    struct ci_text_span model;         /* "gpt2" */
+    struct ci_text_span pre_tokenizer; /* "smollm", "llama-bpe", ... */
+    const struct ci_text_span *tokens; /* [token_count] in the file's spelling (vocabulary.h) */
+    const int32_t *types;              /* [token_count] enum ci_token_type; NULL: all normal */
+    size_t token_count;
+    const struct ci_text_span *merges; /* [merge_count] "left right", by rank */
+    size_t merge_count;
+    int64_t bos_id, eos_id, eot_id, eom_id, unknown_id, padding_id;
+    int add_bos, add_eos;
+};
+
+/* CLINFER_UNSUPPORTED for another model or pre-tokenizer, CLINFER_BAD_FILE for a vocabulary that contradicts itself. On
+ * failure *tokenizer is NULL. */
+enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source, struct ci_tokenizer **tokenizer);
+
+/* The same from a file's tokenizer.ggml.* entries. */
+enum clinfer_status ci_tokenizer_create_gguf(const struct ci_gguf *gguf, struct ci_tokenizer **tokenizer);
+
+void ci_tokenizer_destroy(struct ci_tokenizer *tokenizer);
+
+/* ADD_SPECIAL: begin- and end-of-text tokens where the model wants them. PARSE_SPECIAL: control tokens written in the
+ * text count as such; without it they are ordinary text (user-defined tokens always count). */
+enum ci_tokenizer_flags { CI_TOKENIZER_ADD_SPECIAL = 1, CI_TOKENIZER_PARSE_SPECIAL = 2 };
+
+/* *tokens is for the caller to free; NULL when *count is 0. At most INT32_MAX bytes of text. */
+enum clinfer_status ci_tokenizer_encode(const struct ci_tokenizer *tokenizer, const char *text, size_t length,
+                                        unsigned flags, int32_t **tokens, size_t *count);
+
+/* The bytes that a token stands for, borrowed; possibly a part of a character (utf8.h). Control tokens have none unless
+ * `special`; neither has an id outside the vocabulary. */
+const char *ci_tokenizer_piece(const struct ci_tokenizer *tokenizer, int32_t token, bool special, size_t *length);
+
+/* Whether generation ends with this token: the file's eos, eot and eom ids, and the special tokens that are known by
+ * name to end a turn or a text. */
+bool ci_tokenizer_is_end(const struct ci_tokenizer *tokenizer, int32_t token);
+
+/* Whether it is a control token: one that carries structure and no text. */
+bool ci_tokenizer_is_control(const struct ci_tokenizer *tokenizer, int32_t token);
+
+/* By the text in the file ("<|im_end|>"); -1 when there is none. */
+int32_t ci_tokenizer_find(const struct ci_tokenizer *tokenizer, const char *text, size_t length);
+
+size_t ci_tokenizer_size(const struct ci_tokenizer *tokenizer);
+
+/* -1 when the file names none. */
+int32_t ci_tokenizer_bos(const struct ci_tokenizer *tokenizer);
+int32_t ci_tokenizer_eos(const struct ci_tokenizer *tokenizer);
+
+/* Whether ADD_SPECIAL puts a token before and behind the text. */
+bool ci_tokenizer_adds_bos(const struct ci_tokenizer *tokenizer);
+bool ci_tokenizer_adds_eos(const struct ci_tokenizer *tokenizer);
+
+#endif
