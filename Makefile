@@ -58,7 +58,7 @@ ISA_FLAGS_neon       := -march=armv8.2-a
 ISA_FLAGS_neondot    := -march=armv8.2-a+dotprod
 FOREIGN := $(if $(findstring x86_64,$(MACHINE)),%_neon.c %_neondot.c,%_avx2.c %_avx512vnni.c %_avx512bf16.c)
 isa_of   = $(lastword $(subst _, ,$(basename $(notdir $1))))
-isa_flags = $(ISA_FLAGS_$(call isa_of,$1))
+own_flags = $(ISA_FLAGS_$(call isa_of,$1)) $(if $(filter tests/%,$1),-Itests)
 
 LIBRARY_SOURCES := $(filter-out runtime/cli/%,$(wildcard runtime/*/*.c))
 LIBRARY_SOURCES := $(filter-out $(FOREIGN),$(LIBRARY_SOURCES))
@@ -75,7 +75,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all help clean test-binaries FORCE
+.PHONY: all run install check asan help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -118,13 +118,68 @@ $(BUILD)/kernels.o: $(BUILD)/kernels.c $(BUILD)/flags
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(call own_flags,$<) -MMD -MP -c -o $@ $<
 
-test-binaries: $(TEST_BINARIES)
+# ---- using it ----
+
+ifeq ($(origin PROMPT),undefined)
+PROMPT := Why is the sky blue?
+endif
+# As typed: neither make nor the shell is to find anything in it.
+override PROMPT := $(value PROMPT)
+run: export PROMPT := $(PROMPT)
+run: ## PROMPT="...": install what is missing, build, fetch the default model, answer
+	@scripts/setup.sh run
+	@$(MAKE_AGAIN) clinfer >&2
+	@scripts/fetch_model.sh
+	@exec ./clinfer run --temp 0 -p "$$PROMPT"
+
+prefix_of = $(DESTDIR)$(PREFIX)
+install: $(BUILD)/clinfer $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, the man page
+	install -d "$(prefix_of)/bin" "$(prefix_of)/lib/pkgconfig" "$(prefix_of)/include" "$(prefix_of)/share/man/man1" \
+	    "$(prefix_of)/share/doc/clinfer"
+	install -m 755 $(BUILD)/clinfer "$(prefix_of)/bin/clinfer"
+	install -m 644 $(BUILD)/libclinfer.a "$(prefix_of)/lib/libclinfer.a"
+	install -m 755 $(BUILD)/$(SHARED) "$(prefix_of)/lib/$(SHARED)"
+	ln -sfn $(SHARED) "$(prefix_of)/lib/libclinfer.so"
+	install -m 644 include/clinfer.h "$(prefix_of)/include/clinfer.h"
+	install -m 644 docs/clinfer.1 "$(prefix_of)/share/man/man1/clinfer.1"
+	install -m 644 LICENSE "$(prefix_of)/share/doc/clinfer/LICENSE"
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: clinfer' 'Description: run language models on any OpenCL device' \
+	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lclinfer' \
+	    'Libs.private: $(PKG_LIBS)' >"$(prefix_of)/lib/pkgconfig/clinfer.pc"
+
+# ---- tests ----
+
+FUZZ_NAMES      := $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SOURCES))
+REPLAY_BINARIES := $(patsubst %,$(BUILD)/tests/fuzz/replay_%,$(FUZZ_NAMES))
+TEST_SCRIPTS    := $(wildcard tests/*/test_*.sh tests/*/test_*.py)
+TEST_TIMEOUT_release := 300
+TEST_TIMEOUT_asan    := 1800
+TEST_TIMEOUT    ?= $(TEST_TIMEOUT_$(CONFIG))
+TEST_ONLY       ?=
+
+test-binaries: $(TEST_BINARIES) $(REPLAY_BINARIES)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(TEST_SUPPORT)) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
+
+$(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libclinfer.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+check: ## TEST_ONLY=word: build and run all tests, on OpenCL and on the CPU
+	@scripts/setup.sh check
+	@scripts/fetch_model.sh || true
+	@$(MAKE_AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer $(BUILD)/libclinfer.so test-binaries
+	@python3 scripts/run_tests.py --build $(BUILD) --timeout $(TEST_TIMEOUT) --only "$(TEST_ONLY)" \
+	    $(TEST_BINARIES) $(REPLAY_BINARIES) $(TEST_SCRIPTS)
+
+asan: ## make check under AddressSanitizer and UBSan
+	@$(MAKE_AGAIN) CONFIG=asan check
+
+# ---- the rest ----
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
