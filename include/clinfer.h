@@ -19,6 +19,13 @@ extern "C" {
 
 #define CLINFER_VERSION "0.1.0"
 
+/* Marks what libclinfer.so exports; everything else in it is hidden. */
+#if defined(__GNUC__)
+#define CLINFER_API __attribute__((visibility("default")))
+#else
+#define CLINFER_API
+#endif
+
 /* One list: code, exit status of the command line tool, text. */
 #define CLINFER_STATUS_LIST(X)                                                                                         \
     X(CLINFER_OK, 0, "success")                                                                                        \
@@ -45,11 +52,11 @@ enum clinfer_log_level { CLINFER_LOG_ERROR, CLINFER_LOG_WARNING, CLINFER_LOG_INF
 typedef void clinfer_log_callback(void *user, enum clinfer_log_level level, const char *message);
 
 /* The text of a status, and the message of the last failure on this thread. Both borrowed. */
-const char *clinfer_status_text(enum clinfer_status status);
-const char *clinfer_error(void);
+CLINFER_API const char *clinfer_status_text(enum clinfer_status status);
+CLINFER_API const char *clinfer_error(void);
 
 /* One receiver for the process; NULL is silence. */
-void clinfer_log_to(clinfer_log_callback *callback, void *user);
+CLINFER_API void clinfer_log_to(clinfer_log_callback *callback, void *user);
 
 #ifdef __cplusplus
 }
