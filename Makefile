@@ -75,7 +75,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check asan help clean test-binaries FORCE
+.PHONY: all run install check asan lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -179,6 +179,36 @@ check: ## TEST_ONLY=word: build and run all tests, on OpenCL and on the CPU
 asan: ## make check under AddressSanitizer and UBSan
 	@$(MAKE_AGAIN) CONFIG=asan check
 
+# ---- lint: each source once with each tool, again only when it or a header of it changed ----
+
+LINT_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) $(TEST_SOURCES) $(TEST_SUPPORT) $(wildcard tests/fuzz/*.c docs/examples/*.c scripts/*.c)
+LINT_FLAGS    = -Werror $(CPPFLAGS) $(filter-out $(CFLAGS_$(CONFIG)),$(CFLAGS))
+
+lint: ## gcc and clang without a warning, clang-tidy, the order of the layers
+	@scripts/setup.sh check
+	@$(MAKE_AGAIN) -k lint-sources
+	@python3 scripts/check_layers.py docs/layers.txt .
+
+lint-sources: $(foreach tool,gcc clang tidy,$(LINT_SOURCES:%.c=build/lint/%.$(tool)))
+
+build/lint/%.gcc: %.c Makefile
+	$(call say,GCC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LINT_FLAGS) -O2 $(call own_flags,$<) -MMD -MP -MF $@.d -MT '$@ $(@:.gcc=.clang) $(@:.gcc=.tidy)' -c -o /dev/null $<
+	@touch $@
+
+build/lint/%.clang: %.c Makefile
+	$(call say,CLANG,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(LINT_FLAGS) $(call own_flags,$<) -fsyntax-only $<
+	@touch $@
+
+build/lint/%.tidy: %.c Makefile .clang-tidy
+	$(call say,TIDY,$<)
+	@mkdir -p $(@D)
+	$(Q)clang-tidy --quiet $(if $(filter tests/%,$<),--checks=-clang-analyzer-*) $< -- $(LINT_FLAGS) $(call own_flags,$<) 2>$@.log || { cat $@.log >&2; exit 1; }
+	@touch $@
+
 # ---- the rest ----
 
 help: ## this list
@@ -187,4 +217,4 @@ help: ## this list
 clean: ## remove build/ and ./clinfer
 	rm -rf build clinfer
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) build/lint -name '*.d' 2>/dev/null)
