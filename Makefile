@@ -22,7 +22,7 @@ SOVERSION  := 0
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
-MAKE_AGAIN = $(MAKE) --no-print-directory
+AGAIN := --no-print-directory
 ifdef V
 Q :=
 else
@@ -130,7 +130,7 @@ override PROMPT := $(value PROMPT)
 run: export PROMPT := $(PROMPT)
 run: ## PROMPT="...": install what is missing, build, fetch the default model, answer
 	@scripts/setup.sh run
-	@$(MAKE_AGAIN) clinfer >&2
+	@$(MAKE) $(AGAIN) clinfer >&2
 	@scripts/fetch_model.sh
 	@exec ./clinfer run --temp 0 -p "$$PROMPT"
 
@@ -172,12 +172,12 @@ $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/r
 check: ## TEST_ONLY=word: build and run all tests, on OpenCL and on the CPU
 	@scripts/setup.sh check
 	@scripts/fetch_model.sh || true
-	@$(MAKE_AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer $(BUILD)/libclinfer.so test-binaries
+	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer $(BUILD)/libclinfer.so test-binaries
 	@python3 scripts/run_tests.py --build $(BUILD) --timeout $(TEST_TIMEOUT) --only "$(TEST_ONLY)" \
 	    $(TEST_BINARIES) $(REPLAY_BINARIES) $(TEST_SCRIPTS)
 
 asan: ## make check under AddressSanitizer and UBSan
-	@$(MAKE_AGAIN) CONFIG=asan check
+	@$(MAKE) $(AGAIN) CONFIG=asan check
 
 # ---- lint: each source once with each tool, again only when it or a header of it changed ----
 
@@ -186,7 +186,7 @@ LINT_FLAGS    = -Werror $(CPPFLAGS) $(filter-out $(CFLAGS_$(CONFIG)),$(CFLAGS))
 
 lint: ## gcc and clang without a warning, clang-tidy, the order of the layers
 	@scripts/setup.sh check
-	@$(MAKE_AGAIN) -k lint-sources
+	@$(MAKE) $(AGAIN) -k lint-sources
 	@python3 scripts/check_layers.py docs/layers.txt .
 
 lint-sources: $(foreach tool,gcc clang tidy,$(LINT_SOURCES:%.c=build/lint/%.$(tool)))
