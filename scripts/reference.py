@@ -6,7 +6,7 @@ reading and dequantising of GGUF comes from the `gguf` package (0.18 or newer). 
 factors, tied or separate output) and qwen2 (NEOX rope, biases on q, k and v).
 
   reference.py logits MODEL --tokens 1,2,3 OUT.npy            float32 [positions, vocabulary], every position
-  reference.py record MODEL (--text FILE | --tokens 1,2,3) [--prompt TEXT] [--peer NAME F32.npy Q.npy] OUT
+  reference.py record MODEL (--text FILE | --tokens 1,2,3 | --random N) [--prompt TEXT] [--peer NAME F32.npy Q.npy] OUT
                                                               records the truth compactly, see below
   reference.py tokens REFERENCE                               the recorded token ids, separated by commas
   reference.py compare REFERENCE LOGITS.npy                   figures of other logits of the same tokens
@@ -245,6 +245,9 @@ def make_record(options):
     model = Model(options.model)
     if options.text:
         tokens = model.tokenizer().encode(open(options.text, encoding="utf-8").read(), add_special_tokens=False).ids
+    elif options.random:
+        count = len(model.meta("tokenizer.ggml.tokens"))
+        tokens = [int(token) for token in np.random.default_rng(SEED).integers(0, count, options.random)]
     else:
         tokens = options.tokens
     logits = model.forward(tokens, {})
@@ -291,6 +294,7 @@ def main():
     source = record.add_mutually_exclusive_group(required=True)
     source.add_argument("--text")
     source.add_argument("--tokens", type=ids)
+    source.add_argument("--random", type=int, metavar="N")
     record.add_argument("--prompt")
     record.add_argument("--peer", nargs=3, metavar=("NAME", "F32.npy", "OWN.npy"))
     record.add_argument("out")

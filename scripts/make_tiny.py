@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Makes the tiny models of the tests: random weights from a fixed seed, byte-level vocabulary with a few merges, every
+weight type that clinfer runs somewhere. Their truth is recorded with reference.py. Needs the `gguf` package.
+
+  make_tiny.py qwen2 OUT.gguf    biases on q, k, v; NEOX rope; 3 query heads on 1 KV head; tied output
+  make_tiny.py llama OUT.gguf    NORM rope with frequency factors (rope_freqs.weight) as in Llama 3; 2 query heads on
+                                 1 KV head; separate output; BOS token
+
+Weights are large enough for logits with a deviation of about 2, so that softmax and attention are neither flat nor
+one-hot and a wrong scale shows."""
+import sys
+
+import gguf
+import numpy as np
+
+TYPES = gguf.GGMLQuantizationType
+SHAPES = {
+    "qwen2": dict(layers=2, width=96, ff=256, heads=3, kv_heads=1, head_size=32, base=1e6, epsilon=1e-6,
+                  q="F16", k="Q8_0", v="BF16", output="Q4_0", gate="Q5_0", up="Q5_1", down="Q6_K", embedding="Q8_0"),
+    "llama": dict(layers=3, width=64, ff=128, heads=2, kv_heads=1, head_size=32, base=5e5, epsilon=1e-5,
+                  q="Q8_0", k="F16", v="F32", output="F16", gate="Q4_1", up="Q4_0", down="Q8_0", embedding="F16"),
+}
+MERGES = ["t h", "th e", "i n", "e r", "a n", "Ġ t", "Ġ a", "Ġt he", "o n", "r e", "h e", "Ġ w", "a t", "n d", "Ġ s"]
+TEMPLATE = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
+            "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+
+def byte_letters():
+    """GPT-2's printable letter for each byte, in the order of its vocabulary."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
+
+
+def random_q6_k(rng, rows, cols, deviation):
+    """The package cannot quantise to Q6_K: random blocks of 128 + 64 bytes of quants, 16 scales, one half."""
+    blocks = rng.integers(0, 256, (rows, cols // 256, 210), dtype=np.uint8)
+    blocks[..., 192:208] = rng.integers(10, 30, blocks.shape[:2] + (16,), dtype=np.uint8)
+    scale = (deviation / (18.5 * 20) * rng.uniform(0.8, 1.2, blocks.shape[:2])).astype(np.float16)
+    blocks[..., 208:] = scale[..., None].view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+class Tiny:
+    def __init__(self, family, path):
+        self.shape = SHAPES[family]
+        self.rng = np.random.default_rng(7)
+        self.writer = gguf.GGUFWriter(path, family)
+
+    def matrix(self, name, rows, cols, kind, deviation):
+        if kind == "Q6_K":
+            self.writer.add_tensor(name, random_q6_k(self.rng, rows, cols, deviation), raw_dtype=TYPES.Q6_K)
+            return
+        data = (self.rng.standard_normal((rows, cols)) * deviation).astype(np.float32)
+        self.writer.add_tensor(name, gguf.quants.quantize(data, TYPES[kind]), raw_dtype=TYPES[kind])
+
+    def vector(self, name, size, mean, deviation):
+        self.writer.add_tensor(name, (mean + self.rng.standard_normal(size) * deviation).astype(np.float32))
+
+    def metadata(self, family):
+        shape, writer = self.shape, self.writer
+        writer.add_name(f"tiny {family} with random weights")
+        writer.add_block_count(shape["layers"])
+        writer.add_context_length(512)
+        writer.add_embedding_length(shape["width"])
+        writer.add_feed_forward_length(shape["ff"])
+        writer.add_head_count(shape["heads"])
+        writer.add_head_count_kv(shape["kv_heads"])
+        writer.add_rope_dimension_count(shape["head_size"])
+        writer.add_rope_freq_base(shape["base"])
+        writer.add_layer_norm_rms_eps(shape["epsilon"])
+
+    def vocabulary(self, family):
+        special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+        letters = byte_letters() + [merge.replace(" ", "") for merge in MERGES]
+        writer, first = self.writer, len(letters)
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("qwen2" if family == "qwen2" else "llama-bpe")
+        writer.add_token_list(letters + special)
+        writer.add_token_types([1] * first + [3] * len(special))
+        writer.add_token_merges(MERGES)
+        writer.add_bos_token_id(first)
+        writer.add_eos_token_id(first + 2)
+        writer.add_add_bos_token(family == "llama")
+        writer.add_chat_template(TEMPLATE)
+        return first + len(special)
+
+    def weights(self, family, vocabulary):
+        shape = self.shape
+        width, ff, head = shape["width"], shape["ff"], shape["head_size"]
+        deviation = lambda cols, gain: gain / np.sqrt(cols)
+        self.matrix("token_embd.weight", vocabulary, width, shape["embedding"], deviation(width, 2.0))
+        if family == "llama":
+            self.matrix("output.weight", vocabulary, width, "Q8_0", deviation(width, 2.0))
+            factors = np.geomspace(1, 8, head // 2).astype(np.float32)
+            self.writer.add_tensor("rope_freqs.weight", factors)
+        self.vector("output_norm.weight", width, 1.0, 0.2)
+        for layer in range(shape["layers"]):
+            prefix = f"blk.{layer}."
+            sizes = {"q": shape["heads"] * head, "k": shape["kv_heads"] * head, "v": shape["kv_heads"] * head}
+            self.vector(prefix + "attn_norm.weight", width, 1.0, 0.2)
+            self.vector(prefix + "ffn_norm.weight", width, 1.0, 0.2)
+            for part, rows in sizes.items():
+                self.matrix(f"{prefix}attn_{part}.weight", rows, width, shape[part], deviation(width, 1.3))
+                if family == "qwen2":
+                    self.vector(f"{prefix}attn_{part}.bias", rows, 0.0, 0.5)
+            self.matrix(prefix + "attn_output.weight", width, sizes["q"], shape["output"], deviation(sizes["q"], 1.0))
+            self.matrix(prefix + "ffn_gate.weight", ff, width, shape["gate"], deviation(width, 1.0))
+            self.matrix(prefix + "ffn_up.weight", ff, width, shape["up"], deviation(width, 1.0))
+            self.matrix(prefix + "ffn_down.weight", width, ff, shape["down"], deviation(ff, 1.0))
+
+    def write(self):
+        self.writer.write_header_to_file()
+        self.writer.write_kv_data_to_file()
+        self.writer.write_tensors_to_file()
+        self.writer.close()
+
+
+def main():
+    if len(sys.argv) != 3 or sys.argv[1] not in SHAPES:
+        raise SystemExit(__doc__)
+    family, path = sys.argv[1:]
+    tiny = Tiny(family, path)
+    tiny.metadata(family)
+    tiny.weights(family, tiny.vocabulary(family))
+    tiny.write()
+
+
+if __name__ == "__main__":
+    main()
