@@ -75,7 +75,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check asan lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check asan fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -178,6 +178,21 @@ check: ## TEST_ONLY=word: build and run all tests, on OpenCL and on the CPU
 
 asan: ## make check under AddressSanitizer and UBSan
 	@$(MAKE) $(AGAIN) CONFIG=asan check
+
+# ---- fuzz targets, with libFuzzer; what they find goes to build/fuzz ----
+
+FUZZ_SECONDS ?= 600
+
+fuzz: ## FUZZ_SECONDS=600: each fuzz target for that long
+	@scripts/setup.sh check
+	@$(MAKE) $(AGAIN) -k CONFIG=fuzz CC=$(CLANG) $(FUZZ_NAMES:%=fuzz-%)
+
+fuzz-%: $(BUILD)/tests/fuzz/fuzz_%
+	@scripts/fuzz.sh $< $* $(FUZZ_SECONDS)
+
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libclinfer.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
 # ---- lint: each source once with each tool, again only when it or a header of it changed ----
 
