@@ -40,7 +40,7 @@ SANITIZE := -fsanitize=address,undefined
 CFLAGS_release := -O2 -g -fno-omit-frame-pointer
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer $(SANITIZE) -fno-sanitize-recover=undefined
 CFLAGS_fuzz    := $(CFLAGS_asan) -fsanitize=fuzzer-no-link
-CFLAGS_aarch64 := -O2 -g
+CFLAGS_aarch64 := -O2 -g -Itests/cross
 LDFLAGS_asan   := $(SANITIZE)
 LDFLAGS_fuzz   := $(SANITIZE) -fsanitize=fuzzer
 # Reproducible sums: the scalar references and the SIMD kernels say themselves where a multiply-add is fused.
@@ -75,7 +75,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check asan fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -161,9 +161,11 @@ TEST_ONLY       ?=
 
 test-binaries: $(TEST_BINARIES) $(REPLAY_BINARIES)
 
+ifneq ($(CONFIG),aarch64)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(TEST_SUPPORT)) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
+endif
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
@@ -172,12 +174,33 @@ $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/r
 check: ## TEST_ONLY=word: build and run all tests, on OpenCL and on the CPU
 	@scripts/setup.sh check
 	@scripts/fetch_model.sh || true
-	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer $(BUILD)/libclinfer.so test-binaries
+	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer $(BUILD)/libclinfer.so test-binaries \
+	    $(if $(filter release,$(CONFIG)),aarch64-binaries)
 	@python3 scripts/run_tests.py --build $(BUILD) --timeout $(TEST_TIMEOUT) --only "$(TEST_ONLY)" \
-	    $(TEST_BINARIES) $(REPLAY_BINARIES) $(TEST_SCRIPTS)
+	    $(TEST_BINARIES) $(if $(filter release,$(CONFIG)),$(CROSS_BINARIES)) $(REPLAY_BINARIES) $(TEST_SCRIPTS)
 
 asan: ## make check under AddressSanitizer and UBSan
 	@$(MAKE) $(AGAIN) CONFIG=asan check
+
+# ---- the SIMD kernels of ARM on an x86 machine: what needs only libc is cross-built and run under qemu-user ----
+
+CROSS_FOLDERS  := runtime/base/% runtime/tensor/% runtime/types/% runtime/cpu/%
+CROSS_TESTS    := $(wildcard tests/ops/test_cpu_kernels.c)
+CROSS_BINARIES := $(if $(findstring x86_64,$(MACHINE)),$(patsubst %.c,build/aarch64/%,$(CROSS_TESTS)))
+
+aarch64: ## the kernels of ARM processors, cross-built and tested under qemu
+	@scripts/setup.sh check
+	@$(MAKE) $(AGAIN) aarch64-binaries
+	@python3 scripts/run_tests.py --build build/aarch64 --only aarch64 $(CROSS_BINARIES)
+
+aarch64-binaries:
+	@:; $(if $(CROSS_BINARIES),$(MAKE) $(AGAIN) CONFIG=aarch64 CC=$(AARCH64_CC) $(CROSS_BINARIES))
+
+ifeq ($(CONFIG),aarch64)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(filter $(CROSS_FOLDERS),$(LIBRARY_SOURCES)))
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lpthread -lm
+endif
 
 # ---- fuzz targets, with libFuzzer; what they find goes to build/fuzz ----
 

@@ -27,6 +27,9 @@ import time
 RESULT = re.compile(r"^(ok|not ok)\s+(\d+)\s*(?:-\s*)?(.*)$")
 PLAN = re.compile(r"^1\.\.(\d+)\s*$")
 
+# Programs of another architecture run under an emulator.
+EMULATORS = {"build/aarch64/": ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-cpu", "max"]}
+
 Test = collections.namedtuple("Test", "name result reason")
 
 
@@ -118,6 +121,9 @@ def describe(status):
 def run(program, env, log, timeout):
     """Output and exit status ("timeout" when it was stopped); the program's whole process group goes with it."""
     command = {".sh": ["bash", program], ".py": [sys.executable, program]}.get(os.path.splitext(program)[1], [program])
+    for folder, emulator in EMULATORS.items():
+        if program.startswith(folder):
+            command = emulator + command
     with open(log, "wb") as out:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env,
                                  start_new_session=True)
