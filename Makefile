@@ -31,7 +31,8 @@ endif
 say = @printf '  %-8s %s\n' $1 $2
 
 LIBRARIES  := OpenCL clblast jansson libcurl libpcre2-8
-PKG_CFLAGS := $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
+# The cross build has libc alone.
+PKG_CFLAGS := $(if $(filter-out aarch64,$(CONFIG)),$(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null))
 PKG_LIBS   := $(or $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null),-lOpenCL -ljansson -lpcre2-8) -lpthread -lm
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
