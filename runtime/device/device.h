@@ -58,6 +58,9 @@ enum clinfer_status ci_buffer_create(struct ci_device *device, size_t bytes, con
 void ci_buffer_destroy(struct ci_buffer *buffer);
 size_t ci_buffer_bytes(const struct ci_buffer *buffer);
 
+/* Whether the buffer is the caller's own memory: then it costs none. */
+bool ci_buffer_is_shared(const struct ci_buffer *buffer);
+
 /* Queue order. write returns when `source` may be reused; read returns when the bytes are there; copy and fill only enqueue. */
 enum clinfer_status ci_buffer_write(struct ci_buffer *buffer, uint64_t offset, const void *source, size_t bytes);
 enum clinfer_status ci_buffer_read(struct ci_buffer *buffer, uint64_t offset, void *target, size_t bytes);
@@ -81,6 +84,22 @@ enum clinfer_status ci_kernel_create(struct ci_device *device, const char *const
                                      const char *options, const char *kernel_name, struct ci_kernel **kernel);
 void ci_kernel_destroy(struct ci_kernel *kernel);
 
+/* Many kernels at once: programs that must be built are built on all processors. The first three fields and kernel_name
+ * as in ci_kernel_create(); the others are results, per request. Returns the first failure; kernels that could be made
+ * are made all the same, and are the caller's. */
+struct ci_kernel_request {
+    const char *const *sources;
+    int source_count;
+    const char *options;
+    const char *kernel_name;
+    struct ci_kernel *kernel; /* NULL when it failed */
+    enum clinfer_status status;
+    double build_seconds; /* 0 when it came from the cache */
+    char message[1024];   /* of the failure */
+};
+
+enum clinfer_status ci_kernel_create_many(struct ci_device *device, struct ci_kernel_request *requests, int count);
+
 /* CL_KERNEL_WORK_GROUP_SIZE and CL_KERNEL_LOCAL_MEM_SIZE of what was really built. */
 size_t ci_kernel_max_work_group(const struct ci_kernel *kernel);
 uint64_t ci_kernel_local_bytes(const struct ci_kernel *kernel);
@@ -99,7 +118,8 @@ enum clinfer_status ci_device_finish(struct ci_device *device);
  * once: PoCL compiles work-group functions at the first enqueue and only then do its binaries hold them. */
 void ci_device_save_programs(struct ci_device *device);
 
-/* Counters since the device was opened, for tests and profiling. */
+/* Counters since the device was opened, for tests and profiling: commands enqueued, calls that waited for the device,
+ * buffers, programs and kernels made, programs built from source, programs that came from the cache. */
 struct ci_device_counts {
     uint64_t enqueues, waits, objects, builds, cache_hits;
     double build_seconds;

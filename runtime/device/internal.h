@@ -1,0 +1,102 @@
+/* internal.h: what the files of device/ share. Nobody else includes it: OpenCL's types stay in this folder. */
+#ifndef CI_DEVICE_INTERNAL_H
+#define CI_DEVICE_INTERNAL_H
+
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 120
+#endif
+#include <CL/cl.h>
+
+#include "device/device.h"
+
+/* A usable device and where it comes from. */
+struct ci_device_entry {
+    cl_platform_id platform;
+    cl_device_id id;
+    struct ci_device_caps caps;
+};
+
+/* All usable devices in the order of ci_device_list(); the caller frees *entries. */
+enum clinfer_status ci_device_enumerate(struct ci_device_entry **entries, int *count);
+
+/* Kernel and local size of a launch, hashed. */
+enum { CI_PROGRAM_LAUNCHES = 24 };
+
+/* A program, or the failure to build it: kept as well, so that the same text is not compiled again to fail again. */
+struct ci_program {
+    struct ci_program *next;
+    uint64_t key;      /* hash of device key, options and text: also the name of the cache file */
+    cl_program handle; /* NULL when the build failed */
+    enum clinfer_status status;
+    char *message; /* of the failure */
+    bool from_cache;
+    double build_seconds;
+    /* Launches seen or known to be in the cached binary. `unsaved` is set when the binary would grow by saving. */
+    uint64_t launches[CI_PROGRAM_LAUNCHES];
+    int launch_count;
+    bool unsaved;
+};
+
+/* One piece of the ring behind ci_buffer_write_small(): its bytes may be reused when its event is complete. */
+enum { CI_STAGING_PIECES = 32, CI_STAGING_BYTES = 256 * 1024 };
+
+struct ci_staging {
+    void *bytes;
+    size_t size;
+    cl_event event;
+};
+
+struct ci_device {
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_context context;
+    cl_command_queue queue;
+    struct ci_device_caps caps;
+    struct ci_device_counts counts;
+    char *cache_folder; /* NULL: no cache */
+    struct ci_program *programs;
+    cl_event reads[CI_READ_SLOTS];
+    struct ci_staging staging[CI_STAGING_PIECES];
+    unsigned next_staging;
+};
+
+struct ci_buffer {
+    struct ci_device *device;
+    cl_mem handle;
+    size_t bytes;
+    bool shared; /* the caller's memory, used in place */
+};
+
+/* "CL_OUT_OF_RESOURCES" for -5; the number for codes nobody knows. */
+const char *ci_cl_error_name(cl_int error);
+
+/* Fails with `<call>: <error> on "<device>" (<platform>)`; memory errors become CLINFER_OUT_OF_MEMORY. */
+enum clinfer_status ci_cl_fail(const struct ci_device_caps *caps, const char *call, cl_int error);
+
+/* What a cache file says beside the binary. */
+struct ci_cached_binary {
+    uint8_t *bytes;
+    size_t size;
+    uint64_t launches[CI_PROGRAM_LAUNCHES];
+    int launch_count;
+};
+
+/* One file per program in `folder`. Load returns false when there is no such file, or (said on the log) when it is
+ * damaged or belongs to another program; store overwrites it atomically. Neither is ever an error. */
+bool ci_program_cache_load(const char *folder, uint64_t key, struct ci_cached_binary *binary);
+void ci_program_cache_store(const char *folder, uint64_t key, const struct ci_cached_binary *binary);
+
+/* A kernel from text that is no named source: for the device's own probes. */
+enum clinfer_status ci_kernel_create_from_text(struct ci_device *device, const char *text, const char *kernel_name,
+                                               struct ci_kernel **kernel);
+
+/* A kernel of a program that was built, or the failure of that build. */
+enum clinfer_status ci_kernel_of_program(struct ci_device *device, struct ci_program *program, const char *kernel_name,
+                                         struct ci_kernel **kernel);
+
+void ci_programs_destroy(struct ci_device *device);
+
+/* Sets caps.shares_host_memory from an experiment. Any failure in it means no. */
+void ci_device_measure_sharing(struct ci_device *device);
+
+#endif

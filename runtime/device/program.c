@@ -1,0 +1,315 @@
+/* Programs: text to something that runs, by way of the binary cache, several at a time.
+ *
+ * A program is built once per device and text. Building is by far the most expensive thing at start (PoCL 170 ms a
+ * program, Intel's CPU runtime 75 ms, against 1 ms from a binary), so binaries are kept (program_cache.c) and what must
+ * be built is built on several threads: OpenCL makes clBuildProgram safe for different programs.
+ *
+ * PoCL compiles a kernel again for each local size, at its first enqueue, and a binary holds only the sizes that had
+ * been used when it was taken. So every new pair of kernel and local size marks its program as worth saving (again),
+ * and the file remembers which pairs its binary holds: a start that uses no new one writes nothing. */
+#define _GNU_SOURCE
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/threads.h"
+#include "device/internal.h"
+#include "device/kernels.h"
+
+/* As much of a build log as fits a message together with the rest. */
+enum { LOG_TAIL = 700 };
+
+/* A program that must be made, by whichever thread takes it. */
+struct job {
+    struct ci_program *program;
+    char *text;
+    char *options;
+};
+
+struct jobs {
+    const struct ci_device *device;
+    struct job *list;
+    int count;
+    atomic_int next;
+};
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* The end of the build log, from the beginning of a line; the whole of it goes to the log. The caller frees it. */
+static char *build_log(const struct ci_device *device, cl_program program) {
+    size_t size = 0;
+    if (clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &size) != CL_SUCCESS || size < 2)
+        return NULL;
+    char *log = calloc(1, size + 1);
+    if (!log) return NULL;
+    if (clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, size, log, NULL) != CL_SUCCESS) {
+        free(log);
+        return NULL;
+    }
+    ci_log(CLINFER_LOG_DEBUG, "build log: %s", log);
+    size_t length = strlen(log);
+    while (length > 0 && (log[length - 1] == '\n' || log[length - 1] == ' ')) log[--length] = '\0';
+    if (length > LOG_TAIL) {
+        const char *tail = log + length - LOG_TAIL, *line = strchr(tail, '\n');
+        if (line && line[1]) tail = line + 1;
+        memmove(log, tail, strlen(tail) + 1);
+    }
+    return log;
+}
+
+static cl_program build_from_binary(const struct ci_device *device, const struct ci_cached_binary *binary,
+                                    const char *options) {
+    cl_int error = CL_SUCCESS, accepted = CL_SUCCESS;
+    const unsigned char *bytes = binary->bytes;
+    cl_program program =
+        clCreateProgramWithBinary(device->context, 1, &device->id, &binary->size, &bytes, &accepted, &error);
+    if (!program) return NULL;
+    error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+    if (error == CL_SUCCESS) return program;
+    ci_log(CLINFER_LOG_INFO, "a cached program is refused by \"%s\" (%s); it is built again", device->caps.name,
+           ci_cl_error_name(error));
+    clReleaseProgram(program);
+    return NULL;
+}
+
+static enum clinfer_status build_from_text(const struct ci_device *device, const char *text, const char *options,
+                                           cl_program *out) {
+    cl_int error = CL_SUCCESS;
+    *out = NULL;
+    cl_program program = clCreateProgramWithSource(device->context, 1, &text, NULL, &error);
+    if (!program) return ci_cl_fail(&device->caps, "clCreateProgramWithSource", error);
+    error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+    if (error == CL_SUCCESS) {
+        *out = program;
+        return CLINFER_OK;
+    }
+    enum clinfer_status status = ci_cl_fail(&device->caps, "clBuildProgram", error);
+    char *log = build_log(device, program);
+    if (log) ci_fail(status, "%s: %s", ci_status_message(), log);
+    free(log);
+    clReleaseProgram(program);
+    return status;
+}
+
+/* On any thread: touches nothing of the device but its context, and only its own program. */
+static void run_job(const struct ci_device *device, struct job *job) {
+    struct ci_program *program = job->program;
+    struct ci_cached_binary binary = {0};
+    if (device->cache_folder && ci_program_cache_load(device->cache_folder, program->key, &binary)) {
+        program->handle = build_from_binary(device, &binary, job->options);
+        program->from_cache = program->handle != NULL;
+        if (program->from_cache) {
+            memcpy(program->launches, binary.launches, sizeof program->launches);
+            program->launch_count = binary.launch_count;
+        }
+        free(binary.bytes);
+    }
+    if (program->handle) return;
+    double start = now();
+    program->status = build_from_text(device, job->text, job->options, &program->handle);
+    program->build_seconds = now() - start;
+    program->unsaved = true;
+    if (program->status != CLINFER_OK) program->message = strdup(ci_status_message());
+}
+
+static void run_jobs(void *argument, int thread, int threads) {
+    struct jobs *jobs = argument;
+    (void)thread, (void)threads;
+    for (int i; (i = atomic_fetch_add(&jobs->next, 1)) < jobs->count;) run_job(jobs->device, &jobs->list[i]);
+}
+
+static void run_all(struct ci_device *device, struct job *list, int count) {
+    struct jobs jobs = {.device = device, .list = list, .count = count};
+    struct ci_threads *threads = NULL;
+    if (count > 1 && ci_threads_create(0, &threads) == CLINFER_OK)
+        ci_threads_run(threads, run_jobs, &jobs);
+    else
+        run_jobs(&jobs, 0, 1);
+    ci_threads_destroy(threads);
+    for (int i = 0; i < count; i++) {
+        const struct ci_program *program = list[i].program;
+        device->counts.objects++;
+        if (program->from_cache) {
+            device->counts.cache_hits++;
+        } else {
+            device->counts.builds++;
+            device->counts.build_seconds += program->build_seconds;
+        }
+    }
+}
+
+static char *full_options(const char *options) {
+    char *full = NULL;
+    if (!options) options = "";
+    const char *standard = strstr(options, "-cl-std=") ? "" : *options ? "-cl-std=CL1.2 " : "-cl-std=CL1.2";
+    return asprintf(&full, "%s%s", standard, options) < 0 ? NULL : full;
+}
+
+/* All sources of a request as one text, with #line, so that a build log names our files. */
+static enum clinfer_status load_text(const struct ci_kernel_request *request, char **text) {
+    size_t length = 0;
+    *text = NULL;
+    for (int i = 0; i < request->source_count; i++) {
+        char *source = NULL, *joined = NULL;
+        enum clinfer_status status = ci_kernel_source_load(request->sources[i], &source);
+        if (status == CLINFER_OK) {
+            int written = asprintf(&joined, "%s#line 1 \"%s\"\n%s\n", *text ? *text : "", request->sources[i], source);
+            if (written < 0) {
+                joined = NULL;
+                status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", request->sources[i]);
+            } else {
+                length = (size_t)written;
+            }
+        }
+        free(source);
+        free(*text);
+        *text = joined;
+        if (status != CLINFER_OK) return status;
+    }
+    return length > 0 ? CLINFER_OK : ci_fail(CLINFER_INVALID_ARGUMENT, "a kernel without sources was asked for");
+}
+
+static struct ci_program *find(struct ci_device *device, uint64_t key) {
+    struct ci_program *program = device->programs;
+    while (program && program->key != key) program = program->next;
+    return program;
+}
+
+/* Takes `text` over. The program is either known or becomes a job. */
+static enum clinfer_status plan(struct ci_device *device, char *text, const char *options, struct job *jobs, int *count,
+                                struct ci_program **out) {
+    char *full = full_options(options);
+    struct ci_program *program = NULL;
+    if (!full) goto fail;
+    uint64_t key = ci_hash(CI_HASH_START, &device->caps.key, sizeof device->caps.key);
+    key = ci_hash(key, full, strlen(full) + 1);
+    key = ci_hash(key, text, strlen(text));
+    *out = find(device, key);
+    if (*out) {
+        free(text);
+        free(full);
+        return CLINFER_OK;
+    }
+    program = calloc(1, sizeof *program);
+    if (!program) goto fail;
+    *program = (struct ci_program){.next = device->programs, .key = key};
+    device->programs = program;
+    jobs[(*count)++] = (struct job){program, text, full};
+    *out = program;
+    return CLINFER_OK;
+fail:
+    free(text);
+    free(full);
+    return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL program");
+}
+
+/* `text` stands in for the named sources (of a single request) where it is not NULL; it is taken over. */
+static enum clinfer_status create_kernels(struct ci_device *device, struct ci_kernel_request *requests, int count,
+                                          char *text) {
+    struct job *jobs = calloc((size_t)count, sizeof *jobs);
+    struct ci_program **programs = calloc((size_t)count, sizeof *programs);
+    enum clinfer_status first = CLINFER_OK;
+    int job_count = 0;
+    if (!jobs || !programs) {
+        first = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d OpenCL kernels", count);
+        free(text);
+        goto done;
+    }
+    for (int i = 0; i < count; i++) {
+        struct ci_kernel_request *request = &requests[i];
+        char *own = text;
+        request->status = text ? CLINFER_OK : load_text(request, &own);
+        if (request->status == CLINFER_OK)
+            request->status = plan(device, own, request->options, jobs, &job_count, &programs[i]);
+        snprintf(request->message, sizeof request->message, "%s",
+                 request->status == CLINFER_OK ? "" : ci_status_message());
+    }
+    run_all(device, jobs, job_count);
+    for (int i = 0; i < count; i++) {
+        struct ci_kernel_request *request = &requests[i];
+        if (request->status == CLINFER_OK)
+            request->status = ci_kernel_of_program(device, programs[i], request->kernel_name, &request->kernel);
+        else
+            ci_fail(request->status, "%s", request->message);
+        if (programs[i]) request->build_seconds = programs[i]->build_seconds;
+        if (request->status == CLINFER_OK) continue;
+        snprintf(request->message, sizeof request->message, "%s", ci_status_message());
+        if (first == CLINFER_OK) first = request->status;
+    }
+done:
+    for (int i = 0; i < job_count; i++) {
+        free(jobs[i].text);
+        free(jobs[i].options);
+    }
+    free(jobs);
+    free(programs);
+    return first;
+}
+
+enum clinfer_status ci_kernel_create_many(struct ci_device *device, struct ci_kernel_request *requests, int count) {
+    for (int i = 0; i < count; i++) {
+        requests[i].kernel = NULL;
+        requests[i].build_seconds = 0;
+    }
+    return count > 0 ? create_kernels(device, requests, count, NULL) : CLINFER_OK;
+}
+
+enum clinfer_status ci_kernel_create(struct ci_device *device, const char *const *sources, int source_count,
+                                     const char *options, const char *kernel_name, struct ci_kernel **kernel) {
+    struct ci_kernel_request request = {
+        .sources = sources, .source_count = source_count, .options = options, .kernel_name = kernel_name};
+    enum clinfer_status status = ci_kernel_create_many(device, &request, 1);
+    *kernel = request.kernel;
+    return status;
+}
+
+enum clinfer_status ci_kernel_create_from_text(struct ci_device *device, const char *text, const char *kernel_name,
+                                               struct ci_kernel **kernel) {
+    struct ci_kernel_request request = {.kernel_name = kernel_name};
+    char *own = strdup(text);
+    *kernel = NULL;
+    if (!own) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", kernel_name);
+    enum clinfer_status status = create_kernels(device, &request, 1, own);
+    *kernel = request.kernel;
+    return status;
+}
+
+static void save(struct ci_device *device, struct ci_program *program) {
+    size_t size = 0;
+    if (clGetProgramInfo(program->handle, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS || size == 0)
+        return;
+    struct ci_cached_binary binary = {.bytes = malloc(size), .size = size, .launch_count = program->launch_count};
+    if (!binary.bytes) return;
+    memcpy(binary.launches, program->launches, sizeof binary.launches);
+    if (clGetProgramInfo(program->handle, CL_PROGRAM_BINARIES, sizeof binary.bytes, &binary.bytes, NULL) == CL_SUCCESS)
+        ci_program_cache_store(device->cache_folder, program->key, &binary);
+    free(binary.bytes);
+}
+
+void ci_device_save_programs(struct ci_device *device) {
+    if (!device->cache_folder) return;
+    for (struct ci_program *program = device->programs; program; program = program->next) {
+        if (!program->handle || !program->unsaved) continue;
+        save(device, program);
+        program->unsaved = false; /* even if it failed: once is enough to have tried */
+    }
+}
+
+void ci_programs_destroy(struct ci_device *device) {
+    while (device->programs) {
+        struct ci_program *program = device->programs;
+        device->programs = program->next;
+        if (program->handle) clReleaseProgram(program->handle);
+        free(program->message);
+        free(program);
+    }
+}

@@ -1,0 +1,99 @@
+/* Program binaries as files: the difference between a start in 20 ms and one in several seconds.
+ *
+ * A file is a header and the driver's bytes. Its name is the program's key, a hash of all that the binary depends on
+ * (device and driver with versions, options, text), so an update of anything simply misses. Whatever is wrong with a
+ * file, it is as good as absent: the program is built from source and the file written anew. The checksum guards
+ * against damage, not against malice: the folder is the user's own, mode 0700. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "device/internal.h"
+
+static const char magic[8] = {'c', 'i', 'b', 'i', 'n', 'a', 'r', '1'};
+
+struct header {
+    char magic[8];
+    uint64_t key;
+    uint64_t size;     /* of the binary behind the header */
+    uint64_t checksum; /* of the binary and of the fields below */
+    uint64_t launch_count;
+    uint64_t launches[CI_PROGRAM_LAUNCHES];
+};
+
+static char *path_of(const char *folder, uint64_t key) {
+    char *path = NULL;
+    return asprintf(&path, "%s/%016" PRIx64 ".bin", folder, key) < 0 ? NULL : path;
+}
+
+/* Eight bytes a step: binaries are hundreds of kilobytes, and this is on the way to the first token. */
+static uint64_t checksum(const struct header *header, const uint8_t *bytes, size_t size) {
+    uint64_t sum = ci_hash(CI_HASH_START, &header->launch_count, sizeof header->launch_count);
+    sum = ci_hash(sum, header->launches, sizeof header->launches);
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        uint64_t word;
+        memcpy(&word, bytes + i, sizeof word);
+        sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        sum ^= sum >> 32;
+    }
+    return ci_hash(sum, bytes + i, size - i);
+}
+
+/* NULL when the file is what it should be, else what is wrong. */
+static const char *damage(const struct ci_file *file, uint64_t key, struct header *header) {
+    if (file->size < sizeof *header) return "it is too short";
+    memcpy(header, file->data, sizeof *header);
+    if (memcmp(header->magic, magic, sizeof magic) != 0) return "it is no program binary of this version";
+    if (header->key != key) return "it belongs to another program";
+    if (header->size == 0 || header->size != file->size - sizeof *header) return "its length is wrong";
+    if (header->launch_count > CI_PROGRAM_LAUNCHES) return "its header is damaged";
+    if (header->checksum != checksum(header, file->data + sizeof *header, (size_t)header->size))
+        return "its checksum is wrong";
+    return NULL;
+}
+
+bool ci_program_cache_load(const char *folder, uint64_t key, struct ci_cached_binary *binary) {
+    *binary = (struct ci_cached_binary){0};
+    struct ci_file file = {0};
+    struct header header;
+    char *path = path_of(folder, key);
+    if (!path) return false;
+    if (ci_file_map(path, &file) == CLINFER_OK) {
+        const char *wrong = damage(&file, key, &header);
+        if (wrong) {
+            ci_log(CLINFER_LOG_INFO, "%s: %s; the program is built again", path, wrong);
+        } else if ((binary->bytes = malloc((size_t)header.size))) {
+            binary->size = (size_t)header.size;
+            memcpy(binary->bytes, file.data + sizeof header, binary->size);
+            binary->launch_count = (int)header.launch_count;
+            memcpy(binary->launches, header.launches, sizeof binary->launches);
+        }
+        ci_file_unmap(&file);
+    }
+    free(path);
+    return binary->bytes != NULL;
+}
+
+void ci_program_cache_store(const char *folder, uint64_t key, const struct ci_cached_binary *binary) {
+    char *path = path_of(folder, key);
+    uint8_t *bytes = malloc(sizeof(struct header) + binary->size);
+    if (path && bytes) {
+        struct header header = {.key = key, .size = binary->size, .launch_count = (uint64_t)binary->launch_count};
+        memcpy(header.magic, magic, sizeof magic);
+        memcpy(header.launches, binary->launches, sizeof header.launches);
+        header.checksum = checksum(&header, binary->bytes, binary->size);
+        memcpy(bytes, &header, sizeof header);
+        memcpy(bytes + sizeof header, binary->bytes, binary->size);
+        if (ci_file_write(path, bytes, sizeof header + binary->size) != CLINFER_OK)
+            ci_log(CLINFER_LOG_WARNING, "%s; programs are built again at the next start", ci_status_message());
+    }
+    free(bytes);
+    free(path);
+}
