@@ -130,7 +130,7 @@ static const char *take_name(struct reader *reader, const char *length_field, co
     for (uint64_t i = 0; bytes && i < length; i++)
         if (bytes[i] < 0x20 || bytes[i] == 0x7f)
             refuse(reader, CLINFER_BAD_FILE, field, "holds the control character 0x%02x at %" PRIu64, bytes[i], i);
-    char *name = reserve(reader, length + 1, 1, field);
+    char *name = bytes ? reserve(reader, length + 1, 1, field) : NULL;
     if (name) memcpy(name, bytes, (size_t)length);
     return name;
 }

@@ -165,6 +165,13 @@ static int remove_directory(void **state) {
     return result;
 }
 
+/* The caller frees it. */
+static char *join(const char *directory, const char *name) {
+    char *path = NULL;
+    if (asprintf(&path, "%s/%s", directory, name) < 0) fail_msg("out of memory");
+    return path;
+}
+
 static int entries_in(const char *path) {
     DIR *directory = opendir(path);
     int count = 0;
@@ -184,8 +191,7 @@ static void expect_content(const char *path, const void *data, size_t size) {
 }
 
 static void test_write_makes_parents_and_replaces_whole_files(void **state) {
-    char *path, *above;
-    assert_true(asprintf(&above, "%s/a", (char *)*state) > 0 && asprintf(&path, "%s/b/file", above) > 0);
+    char *above = join(*state, "a"), *path = join(above, "b/file");
     assert_int_equal(ci_file_write(path, "first content", 13), CLINFER_OK);
     expect_content(path, "first content", 13);
     struct ci_file old;
@@ -209,9 +215,7 @@ static void test_write_makes_parents_and_replaces_whole_files(void **state) {
 }
 
 static void test_failed_write_leaves_nothing_behind(void **state) {
-    char *blocker, *below, *directory;
-    assert_true(asprintf(&blocker, "%s/file", (char *)*state) > 0 && asprintf(&below, "%s/x/y", blocker) > 0 &&
-                asprintf(&directory, "%s/full", (char *)*state) > 0);
+    char *blocker = join(*state, "file"), *below = join(blocker, "x/y"), *directory = join(*state, "full");
     assert_int_equal(ci_file_write(blocker, "kept", 4), CLINFER_OK);
     assert_int_equal(ci_file_write(below, "lost", 4), CLINFER_IO);
     assert_non_null(strstr(clinfer_error(), below));
