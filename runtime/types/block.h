@@ -1,0 +1,95 @@
+/* block.h: what the block formats have in common. Blocks lie in mapped files at any address, so every field wider than
+ * a byte goes through memcpy. All formats are little endian, as are the machines that clinfer runs on. */
+#ifndef CI_TYPES_BLOCK_H
+#define CI_TYPES_BLOCK_H
+
+#include <string.h>
+
+#include "types/type.h"
+
+enum { CI_R16_ROWS = 16, CI_R16_QUAD_BYTES = 64 };
+
+static inline float ci_block_half(const uint8_t *at) {
+    uint16_t half;
+    memcpy(&half, at, sizeof half);
+    return ci_half_to_float(half);
+}
+
+static inline void ci_block_put_half(uint8_t *at, float value) {
+    uint16_t half = ci_float_to_half(value);
+    memcpy(at, &half, sizeof half);
+}
+
+static inline uint32_t ci_block_u32(const uint8_t *at) {
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+/* Of 32 numbers: the one farthest from zero, with its sign. */
+static inline float ci_block_extreme(const float *source) {
+    float largest = 0, extreme = 0;
+    for (int i = 0; i < 32; i++) {
+        float size = source[i] < 0 ? -source[i] : source[i];
+        if (size > largest) {
+            largest = size;
+            extreme = source[i];
+        }
+    }
+    return extreme;
+}
+
+static inline void ci_block_range(const float *source, float *least, float *most) {
+    *least = *most = source[0];
+    for (int i = 1; i < 32; i++) {
+        if (source[i] < *least) *least = source[i];
+        if (source[i] > *most) *most = source[i];
+    }
+}
+
+/* Codes of 0..15 as the file has them: byte i holds column i low, column i + 16 high. */
+static inline int ci_block_nibble(const uint8_t *codes, int col) {
+    return col < 16 ? codes[col] & 15 : codes[col - 16] >> 4;
+}
+
+static inline void ci_block_put_nibbles(uint8_t *codes, const uint8_t values[32]) {
+    for (int i = 0; i < 16; i++) codes[i] = (uint8_t)((values[i] & 15) | values[i + 16] << 4);
+}
+
+static inline void ci_block_put_fifth_bits(uint8_t *at, const uint8_t values[32]) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 32; i++) bits |= (uint32_t)(values[i] >> 4 & 1) << i;
+    memcpy(at, &bits, sizeof bits);
+}
+
+/* Layout r16 of a plane of bytes of which every row has `quads` times four: quad j of 16 rows, then quad j + 1. */
+static inline void ci_r16_put_quads(uint8_t *plane, int row, const uint8_t *bytes, int quads) {
+    for (int j = 0; j < quads; j++) memcpy(plane + j * CI_R16_QUAD_BYTES + row * 4, bytes + j * 4, 4);
+}
+
+static inline void ci_r16_get_quads(const uint8_t *plane, int row, uint8_t *bytes, int quads) {
+    for (int j = 0; j < quads; j++) memcpy(bytes + j * 4, plane + j * CI_R16_QUAD_BYTES + row * 4, 4);
+}
+
+/* Layout r16 of the fifth bits: eight words of 64 bits, bit 4 * row + (col & 3) of word col / 4. */
+static inline void ci_r16_put_fifth_bits(uint8_t *plane, int row, uint32_t bits) {
+    for (int q = 0; q < 8; q++) {
+        uint64_t word;
+        memcpy(&word, plane + q * 8, sizeof word);
+        word &= ~(UINT64_C(15) << (4 * row));
+        word |= (uint64_t)(bits >> (4 * q) & 15) << (4 * row);
+        memcpy(plane + q * 8, &word, sizeof word);
+    }
+}
+
+static inline uint32_t ci_r16_get_fifth_bits(const uint8_t *plane, int row) {
+    uint32_t bits = 0;
+    for (int q = 0; q < 8; q++) {
+        uint64_t word;
+        memcpy(&word, plane + q * 8, sizeof word);
+        bits |= (uint32_t)(word >> (4 * row) & 15) << (4 * q);
+    }
+    return bits;
+}
+
+#endif

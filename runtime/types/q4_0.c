@@ -1,0 +1,52 @@
+/* q4_0: 32 numbers of 4 bits around 8: half d; 16 bytes of codes. x ~ d * (code - 8). */
+#include "types/block.h"
+
+enum { COLS = 32, CODES = 2, BYTES = 18 };
+
+static void dequantise(const void *source, float *out, int64_t blocks) {
+    const uint8_t *block = source;
+    for (int64_t b = 0; b < blocks; b++, block += BYTES, out += COLS) {
+        float d = ci_block_half(block);
+        for (int i = 0; i < COLS; i++) out[i] = (float)(ci_block_nibble(block + CODES, i) - 8) * d;
+    }
+}
+
+/* The extreme gets code 0, that is -8: the side with one step more. */
+static void quantise(const float *source, void *out, int64_t blocks) {
+    uint8_t *block = out, codes[COLS];
+    for (int64_t b = 0; b < blocks; b++, block += BYTES, source += COLS) {
+        float d = ci_block_extreme(source) / -8.0f, inverse = d != 0 ? 1.0f / d : 0;
+        for (int i = 0; i < COLS; i++) {
+            int code = (int)(source[i] * inverse + 8.5f);
+            codes[i] = (uint8_t)(code > 15 ? 15 : code);
+        }
+        ci_block_put_half(block, d);
+        ci_block_put_nibbles(block + CODES, codes);
+    }
+}
+
+enum { R16_CODES = 32 };
+
+static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
+    memset(group, 0, BYTES * CI_R16_ROWS);
+    for (int row = 0; row < CI_R16_ROWS; row++) {
+        if (!rows[row]) continue;
+        memcpy(group + 2 * row, rows[row], 2);
+        ci_r16_put_quads(group + R16_CODES, row, rows[row] + CODES, 4);
+    }
+}
+
+static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {
+    memcpy(block, group + 2 * row, 2);
+    ci_r16_get_quads(group + R16_CODES, row, block + CODES, 4);
+}
+
+const struct ci_type ci_type_q4_0 = {.name = "q4_0",
+                                     .gguf_id = 2,
+                                     .block_cols = COLS,
+                                     .block_bytes = BYTES,
+                                     .quantised = true,
+                                     .dequantise = dequantise,
+                                     .quantise = quantise,
+                                     .pack_r16 = pack_r16,
+                                     .unpack_r16 = unpack_r16};

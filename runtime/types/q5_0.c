@@ -1,0 +1,59 @@
+/* q5_0: 32 numbers of 5 bits around 16: half d; 32 fifth bits; 16 bytes of lower bits. x ~ d * (code - 16). */
+#include "types/block.h"
+
+enum { COLS = 32, FIFTH = 2, CODES = 6, BYTES = 22 };
+
+static void dequantise(const void *source, float *out, int64_t blocks) {
+    const uint8_t *block = source;
+    for (int64_t b = 0; b < blocks; b++, block += BYTES, out += COLS) {
+        float d = ci_block_half(block);
+        uint32_t fifth = ci_block_u32(block + FIFTH);
+        for (int i = 0; i < COLS; i++) {
+            int code = ci_block_nibble(block + CODES, i) | (int)(fifth >> i & 1) << 4;
+            out[i] = (float)(code - 16) * d;
+        }
+    }
+}
+
+static void quantise(const float *source, void *out, int64_t blocks) {
+    uint8_t *block = out, codes[COLS];
+    for (int64_t b = 0; b < blocks; b++, block += BYTES, source += COLS) {
+        float d = ci_block_extreme(source) / -16.0f, inverse = d != 0 ? 1.0f / d : 0;
+        for (int i = 0; i < COLS; i++) {
+            int code = (int)(source[i] * inverse + 16.5f);
+            codes[i] = (uint8_t)(code > 31 ? 31 : code);
+        }
+        ci_block_put_half(block, d);
+        ci_block_put_fifth_bits(block + FIFTH, codes);
+        ci_block_put_nibbles(block + CODES, codes);
+    }
+}
+
+enum { R16_CODES = 32, R16_FIFTH = 288 };
+
+static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
+    memset(group, 0, BYTES * CI_R16_ROWS);
+    for (int row = 0; row < CI_R16_ROWS; row++) {
+        if (!rows[row]) continue;
+        memcpy(group + 2 * row, rows[row], 2);
+        ci_r16_put_quads(group + R16_CODES, row, rows[row] + CODES, 4);
+        ci_r16_put_fifth_bits(group + R16_FIFTH, row, ci_block_u32(rows[row] + FIFTH));
+    }
+}
+
+static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {
+    uint32_t fifth = ci_r16_get_fifth_bits(group + R16_FIFTH, row);
+    memcpy(block, group + 2 * row, 2);
+    memcpy(block + FIFTH, &fifth, sizeof fifth);
+    ci_r16_get_quads(group + R16_CODES, row, block + CODES, 4);
+}
+
+const struct ci_type ci_type_q5_0 = {.name = "q5_0",
+                                     .gguf_id = 6,
+                                     .block_cols = COLS,
+                                     .block_bytes = BYTES,
+                                     .quantised = true,
+                                     .dequantise = dequantise,
+                                     .quantise = quantise,
+                                     .pack_r16 = pack_r16,
+                                     .unpack_r16 = unpack_r16};

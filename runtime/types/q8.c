@@ -1,0 +1,43 @@
+/* q8: activations rounded to 8 bits for integer kernels. The format stands in type.h; since codes, scales and sums of a
+ * row lie apart, it works on rows instead of blocks. */
+#include <math.h>
+#include <string.h>
+
+#include "types/type.h"
+
+enum { BLOCK_BYTES = CI_Q8_GROUP + 2 * (int)sizeof(float) };
+
+void ci_q8_from_floats(const float *source, int64_t cols, void *row) {
+    int64_t groups = cols / CI_Q8_GROUP;
+    int8_t *codes = row;
+    float *scales = (float *)(void *)(codes + cols), *sums = scales + groups;
+    for (int64_t g = 0; g < groups; g++, source += CI_Q8_GROUP, codes += CI_Q8_GROUP) {
+        float largest = 0;
+        for (int i = 0; i < CI_Q8_GROUP; i++) largest = fmaxf(largest, fabsf(source[i]));
+        float scale = largest / 127.0f, inverse = largest > 0 ? 127.0f / largest : 0;
+        /* What is not finite cannot be a code; the scale carries it on, so that it is seen in the logits. */
+        if (!(inverse <= 3.4e38f && largest <= 3.4e38f)) inverse = 0;
+        int sum = 0;
+        for (int i = 0; i < CI_Q8_GROUP; i++) {
+            codes[i] = (int8_t)(isnan(source[i]) ? 0.0f : roundf(source[i] * inverse));
+            sum += codes[i];
+            if (isnan(source[i])) scale = source[i];
+        }
+        scales[g] = scale;
+        sums[g] = scale * (float)sum;
+    }
+    size_t used = (size_t)groups * BLOCK_BYTES;
+    memset((uint8_t *)row + used, 0, ci_type_row_bytes(&ci_type_q8, cols) - used);
+}
+
+void ci_q8_to_floats(const void *row, int64_t first_col, int64_t cols, float *out, int64_t row_cols) {
+    const int8_t *codes = row;
+    const float *scales = ci_q8_scales(row, row_cols);
+    for (int64_t i = 0; i < cols; i++) out[i] = (float)codes[first_col + i] * scales[(first_col + i) / CI_Q8_GROUP];
+}
+
+const struct ci_type ci_type_q8 = {.name = "q8",
+                                   .gguf_id = CI_TYPE_NOT_IN_FILES,
+                                   .block_cols = CI_Q8_GROUP,
+                                   .block_bytes = BLOCK_BYTES,
+                                   .quantised = true};
