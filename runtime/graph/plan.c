@@ -1,0 +1,237 @@
+/* plan.c: making and running plans; see plan.h. */
+#define _GNU_SOURCE
+#include "graph/plan.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/status.h"
+#include "graph/plan_private.h"
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static enum clinfer_status make_sections(struct ci_plan *plan) {
+    plan->sections = ci_arena_array(&plan->graph.arena, (size_t)plan->step_count + 1, sizeof *plan->sections);
+    if (!plan->sections) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
+    for (int i = 0; i < plan->step_count; i++) {
+        int place = plan->steps[i].node ? plan->steps[i].place : -1;
+        struct section *last = plan->section_count ? &plan->sections[plan->section_count - 1] : NULL;
+        if (last && last->place == place && place >= 0)
+            last->count++;
+        else
+            plan->sections[plan->section_count++] = (struct section){place, i, 1};
+    }
+    return CLINFER_OK;
+}
+
+static enum clinfer_status make_placeholders(struct ci_plan *plan) {
+    enum { PLACEHOLDER_BYTES = 4096 };
+    for (int i = 1; i < plan->store->place_count; i++) {
+        enum clinfer_status status =
+            ci_buffer_create(plan->store->places[i].device, PLACEHOLDER_BYTES, NULL, &plan->placeholder[i]);
+        if (status != CLINFER_OK) return status;
+    }
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_plan_create(struct ci_store *store, struct ci_graph *graph,
+                                   const struct ci_plan_options *options, struct ci_plan **out) {
+    *out = NULL;
+    enum clinfer_status status = graph->status;
+    struct ci_plan *plan = calloc(1, sizeof *plan);
+    if (!plan) {
+        ci_graph_destroy(graph);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
+    }
+    plan->store = store;
+    plan->graph = *graph;
+    plan->options = *options;
+    *graph = (struct ci_graph){0};
+    const struct ci_caps *caps = &store->places[store->preferred].caps;
+    if (status == CLINFER_OK) status = ci_pass_activations(&plan->graph, options->activations, caps);
+    if (status == CLINFER_OK) status = ci_pass_fuse(&plan->graph, caps);
+    if (status == CLINFER_OK) status = make_placeholders(plan);
+    if (status == CLINFER_OK) status = ci_plan_inputs(plan);
+    if (status == CLINFER_OK) status = ci_plan_choose(plan);
+    if (status == CLINFER_OK) status = ci_plan_memory(plan);
+    if (status == CLINFER_OK) status = make_sections(plan);
+    if (status == CLINFER_OK) status = ci_plan_set_rows(plan, plan->graph.rows);
+    if (status != CLINFER_OK) {
+        ci_plan_destroy(plan);
+        return status;
+    }
+    *out = plan;
+    return CLINFER_OK;
+}
+
+void ci_plan_destroy(struct ci_plan *plan) {
+    if (!plan) return;
+    for (int i = 0; i < plan->step_count; i++) ci_bind_destroy(plan->steps[i].bound);
+    for (int i = 0; i < CI_MAX_PLACES; i++) {
+        ci_buffer_destroy(plan->device_memory[i]);
+        ci_buffer_destroy(plan->input_device[i]);
+        ci_buffer_destroy(plan->placeholder[i]);
+    }
+    free(plan->host_memory);
+    free(plan->input_host);
+    ci_graph_destroy(&plan->graph);
+    free(plan);
+}
+
+static void take_view(const struct ci_plan *plan, const struct ci_tensor *tensor, struct ci_view *view) {
+    *view = (struct ci_view){0};
+    if (!tensor) return;
+    *view = tensor->view;
+    if (view->extent != CI_EXTENT_FIXED) view->rows = plan->rows[view->extent];
+}
+
+void ci_plan_call(const struct ci_plan *plan, const struct step *step, struct ci_call *call) {
+    call->params = step->node->params;
+    for (int i = 0; i < CI_MAX_INPUTS; i++) take_view(plan, step->in[i], &call->in[i]);
+    for (int i = 0; i < CI_MAX_OUTPUTS; i++) take_view(plan, step->out[i], &call->out[i]);
+    take_view(plan, step->scratch, &call->scratch);
+}
+
+enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI_EXTENT_COUNT]) {
+    bool same = memcmp(plan->rows, rows, sizeof plan->rows) == 0 && plan->generation == plan->store->generation;
+    if (same) return CLINFER_OK;
+    for (int i = 1; i < CI_EXTENT_COUNT; i++) assert(rows[i] >= 0 && rows[i] <= plan->graph.rows[i]);
+    memcpy(plan->rows, rows, sizeof plan->rows);
+    for (int i = 0; i < plan->step_count; i++) {
+        struct step *step = &plan->steps[i];
+        if (!step->node) continue;
+        ci_plan_call(plan, step, &step->call);
+        enum clinfer_status status = step->bound ? ci_bind_update(step->bound, &step->call) : CLINFER_OK;
+        if (status != CLINFER_OK) return status;
+    }
+    plan->generation = plan->store->generation;
+    return CLINFER_OK;
+}
+
+struct cpu_section {
+    struct ci_plan *plan;
+    const struct section *section;
+};
+
+static void run_cpu_section(void *argument, int thread, int threads) {
+    const struct cpu_section *work = argument;
+    for (int i = 0; i < work->section->count; i++) {
+        const struct step *step = &work->plan->steps[work->section->first + i];
+        if (step->call.out[0].rows == 0) continue;
+        if (step->function)
+            step->function(&step->call, thread, threads);
+        else if (thread == 0)
+            step->node->op->reference(&step->call);
+        if (i + 1 < work->section->count) ci_threads_barrier(work->plan->store->threads);
+    }
+}
+
+static size_t live_bytes(const struct ci_plan *plan, const struct ci_tensor *tensor) {
+    int64_t rows = tensor->view.extent == CI_EXTENT_FIXED ? tensor->view.rows : plan->rows[tensor->view.extent];
+    return ci_type_row_bytes(tensor->view.type, tensor->view.cols) * (size_t)rows;
+}
+
+static enum clinfer_status copy(struct ci_plan *plan, const struct step *step) {
+    const struct ci_view *source = &step->source->view, *target = &step->target->view;
+    size_t bytes = live_bytes(plan, step->source);
+    if (!bytes) return CLINFER_OK;
+    if (source->buffer && target->data) return ci_buffer_read(source->buffer, source->offset, target->data, bytes);
+    if (target->buffer && source->data) return ci_buffer_write(target->buffer, target->offset, source->data, bytes);
+    assert(source->data && target->data);
+    memcpy(target->data, source->data, bytes);
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_plan_run(struct ci_plan *plan) {
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 1; i < plan->store->place_count && status == CLINFER_OK; i++)
+        if (plan->input_device[i]) status = ci_buffer_write_small(plan->input_device[i], 0, plan->input_host, plan->input_bytes);
+    for (int s = 0; s < plan->section_count && status == CLINFER_OK; s++) {
+        const struct section *section = &plan->sections[s];
+        if (section->place == -1) {
+            status = copy(plan, &plan->steps[section->first]);
+        } else if (section->place == CI_PLACE_CPU) {
+            double start = now();
+            struct cpu_section work = {plan, section};
+            ci_threads_run(plan->store->threads, run_cpu_section, &work);
+            plan->cpu_seconds += now() - start;
+        } else {
+            for (int i = 0; i < section->count && status == CLINFER_OK; i++)
+                status = ci_bind_enqueue(plan->steps[section->first + i].bound);
+            if (status == CLINFER_OK) status = ci_device_flush(plan->store->places[section->place].device);
+        }
+    }
+    return status;
+}
+
+enum clinfer_status ci_plan_read(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t rows, void *out) {
+    size_t bytes = ci_type_row_bytes(tensor->view.type, tensor->view.cols) * (size_t)rows;
+    if (tensor->view.buffer) return ci_buffer_read(tensor->view.buffer, tensor->view.offset, out, bytes);
+    memcpy(out, tensor->view.data, bytes);
+    (void)plan;
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_plan_read_start(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t rows, void *out,
+                                       int slot) {
+    size_t bytes = ci_type_row_bytes(tensor->view.type, tensor->view.cols) * (size_t)rows;
+    if (tensor->view.buffer) return ci_buffer_read_start(tensor->view.buffer, tensor->view.offset, out, bytes, slot);
+    return ci_plan_read(plan, tensor, rows, out);
+}
+
+enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tensor *tensor, int slot) {
+    if (!tensor->view.buffer) return CLINFER_OK;
+    return ci_buffer_read_wait(plan->store->places[tensor->place].device, slot);
+}
+
+int ci_plan_steps(const struct ci_plan *plan) { return plan->step_count; }
+
+static double bytes_of(const struct ci_call *call, const struct ci_op *op) {
+    double bytes = 0;
+    for (int i = 0; i < op->inputs; i++)
+        if (call->in[i].type && call->in[i].extent != CI_EXTENT_FIXED)
+            bytes += (double)ci_layout_bytes(&ci_layout_stored, call->in[i].type, call->in[i].rows, call->in[i].cols);
+        else if (call->in[i].type && (op->weight_inputs >> i & 1))
+            bytes += (double)ci_layout_bytes(call->in[i].layout, call->in[i].type, call->in[i].rows, call->in[i].cols);
+    for (int i = 0; i < op->outputs; i++)
+        if (!(op->state_outputs >> i & 1))
+            bytes += (double)ci_layout_bytes(&ci_layout_stored, call->out[i].type, call->out[i].rows, call->out[i].cols);
+    return bytes;
+}
+
+void ci_plan_step(const struct ci_plan *plan, int index, struct ci_plan_step *out) {
+    const struct step *step = &plan->steps[index];
+    const struct ci_device_caps *device = plan->store->places[step->place].caps.device;
+    *out = (struct ci_plan_step){.place = device ? device->name : "cpu", .reason = step->reason, .fallback = step->fallback};
+    if (!step->node) {
+        out->label = step->source->name;
+        out->op = out->variant = "copy";
+        out->bytes = (double)live_bytes(plan, step->source);
+        return;
+    }
+    out->label = step->node->label;
+    out->op = step->node->op->name;
+    out->variant = step->variant ? step->variant->name : "reference";
+    out->bytes = bytes_of(&step->call, step->node->op);
+    struct ci_call call = step->call;
+    if (call.in[3].buffer) call.in[3].data = NULL;
+    out->operations = step->node->op->operations ? step->node->op->operations(&call)
+                                                 : (double)call.out[0].rows * (double)call.out[0].cols;
+}
+
+int ci_plan_waits(const struct ci_plan *plan) {
+    int waits = 1;
+    for (int i = 0; i < plan->step_count; i++)
+        if (!plan->steps[i].node && plan->steps[i].source->place != CI_PLACE_CPU) waits++;
+    return waits;
+}
+
+int ci_plan_fallbacks(const struct ci_plan *plan) { return plan->fallbacks; }
+size_t ci_plan_activation_bytes(const struct ci_plan *plan) { return plan->activation_bytes; }
+double ci_plan_cpu_seconds(const struct ci_plan *plan) { return plan->cpu_seconds; }

@@ -1,0 +1,70 @@
+/* plan_private.h: shared by choose.c (what runs where), memory.c (activations) and plan.c (running). */
+#ifndef CI_GRAPH_PLAN_PRIVATE_H
+#define CI_GRAPH_PLAN_PRIVATE_H
+
+#include "graph/plan.h"
+#include "ops/bind.h"
+
+struct step {
+    struct ci_node *node;             /* NULL: a copy of `source` to `target` */
+    const struct ci_variant *variant; /* NULL: the reference */
+    int place;                        /* of a copy: where it goes */
+    bool fallback;
+    const char *reason;
+    struct ci_tensor *source, *target;
+    struct ci_tensor *in[CI_MAX_INPUTS]; /* the node's inputs and outputs, or their stand-ins at this place */
+    struct ci_tensor *out[CI_MAX_OUTPUTS];
+    struct ci_tensor *scratch;           /* working memory, or NULL */
+    ci_cpu_function *function;
+    struct ci_call call;
+    struct ci_bound *bound;
+};
+
+/* Consecutive steps of one kind: one fan-out to the CPU's threads, or one run of enqueues. */
+struct section {
+    int place; /* -1: a copy */
+    int first, count;
+};
+
+/* A tensor's copy at another place than its own, made by this plan. */
+struct stand_in {
+    struct stand_in *next;
+    const struct ci_tensor *original;
+    struct ci_tensor tensor;
+};
+
+struct ci_plan {
+    struct ci_store *store;
+    struct ci_graph graph;
+    struct ci_plan_options options;
+    struct step *steps;
+    int step_count, step_capacity;
+    struct section *sections;
+    int section_count;
+    int fallbacks;
+    struct stand_in *stand_ins; /* in the graph's arena */
+    void *host_memory; /* activations of the CPU place */
+    struct ci_buffer *device_memory[CI_MAX_PLACES];
+    size_t activation_bytes;
+    uint8_t *input_host; /* all inputs of a run, in one block; the same block on each device that reads one */
+    struct ci_buffer *input_device[CI_MAX_PLACES];
+    struct ci_buffer *placeholder[CI_MAX_PLACES]; /* what arguments are bound to until memory is shared out */
+    size_t input_bytes;
+    int64_t rows[CI_EXTENT_COUNT];
+    unsigned generation; /* of the store, when views were last taken */
+    double cpu_seconds;
+};
+
+/* Decides place, variant and layout of every node; builds kernels; gives weights and states their memory; inserts copies. */
+enum clinfer_status ci_plan_choose(struct ci_plan *plan);
+
+/* Gives the inputs their block on the host; before anything is chosen, as it fixes their place. */
+enum clinfer_status ci_plan_inputs(struct ci_plan *plan);
+
+/* Shares out memory for activations by lifetime, and for the inputs on devices that read them. */
+enum clinfer_status ci_plan_memory(struct ci_plan *plan);
+
+/* The call of a step for the plan's present rows. */
+void ci_plan_call(const struct ci_plan *plan, const struct step *step, struct ci_call *call);
+
+#endif

@@ -1,0 +1,244 @@
+#define _GNU_SOURCE
+#include "graph/store.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/status.h"
+
+enum { PAGE_BYTES = 4096 };
+
+struct ci_store_memory {
+    struct ci_store_memory *next;
+    const struct ci_tensor *tensor;
+    void *host;
+    struct ci_buffer *buffer;
+};
+
+enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *device, struct ci_threads *threads,
+                                  const void *file, size_t file_bytes) {
+    *store = (struct ci_store){.threads = threads, .file = file, .file_bytes = file_bytes, .place_count = 1};
+    store->places[CI_PLACE_CPU].caps =
+        (struct ci_caps){.cpu = ci_cpu_features(), .threads = ci_threads_count(threads)};
+    if (!device) return CLINFER_OK;
+    struct ci_place *place = &store->places[1];
+    place->device = device;
+    place->caps = (struct ci_caps){ci_cpu_features(), ci_device_caps(device), ci_threads_count(threads)};
+    store->place_count = 2;
+    store->preferred = 1;
+
+    /* Pieces overlap by nothing; a weight that crosses a border is copied into a buffer of its own. */
+    uint64_t limit = place->caps.device->max_alloc_bytes;
+    store->file_piece = (size_t)(limit / PAGE_BYTES * PAGE_BYTES);
+    if (!place->caps.device->shares_host_memory || !file_bytes || !store->file_piece) return CLINFER_OK;
+    place->file_count = (file_bytes + store->file_piece - 1) / store->file_piece;
+    place->file = calloc(place->file_count, sizeof(struct ci_buffer *));
+    if (!place->file) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the buffers of the model file");
+    for (size_t i = 0; i < place->file_count; i++) {
+        size_t start = i * store->file_piece, bytes = file_bytes - start;
+        if (bytes > store->file_piece) bytes = store->file_piece;
+        enum clinfer_status status = ci_buffer_create(device, bytes, (const uint8_t *)file + start, &place->file[i]);
+        if (status != CLINFER_OK) {
+            ci_store_destroy(store);
+            return status;
+        }
+    }
+    return CLINFER_OK;
+}
+
+static void release(struct ci_store_memory *memory) {
+    ci_buffer_destroy(memory->buffer);
+    free(memory->host);
+    free(memory);
+}
+
+void ci_store_destroy(struct ci_store *store) {
+    while (store->memory) {
+        struct ci_store_memory *next = store->memory->next;
+        release(store->memory);
+        store->memory = next;
+    }
+    for (int i = 0; i < store->place_count; i++) {
+        for (size_t k = 0; store->places[i].file && k < store->places[i].file_count; k++)
+            ci_buffer_destroy(store->places[i].file[k]);
+        free(store->places[i].file);
+    }
+    *store = (struct ci_store){0};
+}
+
+/* Remembers memory so that it is freed with the store; takes it over also on failure. */
+static enum clinfer_status keep(struct ci_store *store, const struct ci_tensor *tensor, void *host,
+                                struct ci_buffer *buffer) {
+    struct ci_store_memory *memory = malloc(sizeof *memory);
+    if (!memory) {
+        ci_buffer_destroy(buffer);
+        free(host);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", tensor->name);
+    }
+    *memory = (struct ci_store_memory){store->memory, tensor, host, buffer};
+    store->memory = memory;
+    return CLINFER_OK;
+}
+
+/* Page-aligned, so that a device which shares memory can use it in place. */
+static void *pages_alloc(size_t bytes) {
+    void *memory = aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
+    return memory;
+}
+
+struct packing {
+    const struct ci_tensor *weight;
+    const struct ci_layout *layout;
+    void *packed;
+};
+
+static void pack_share(void *argument, int thread, int threads) {
+    const struct packing *packing = argument;
+    const struct ci_view *view = &packing->weight->view;
+    int64_t first, last;
+    ci_share(view->rows, packing->layout->group_rows, thread, threads, &first, &last);
+    ci_layout_pack(packing->layout, view->type, view->rows, view->cols, packing->weight->host, packing->packed, first, last);
+}
+
+/* Pages of the file that nobody reads any more leave our resident set; they stay in the system's cache. */
+static void let_go(const struct ci_store *store, const void *data, size_t bytes) {
+    uintptr_t first = ((uintptr_t)data + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    uintptr_t last = ((uintptr_t)data + bytes) / PAGE_BYTES * PAGE_BYTES;
+    bool of_file = (const uint8_t *)data >= store->file && (const uint8_t *)data + bytes <= store->file + store->file_bytes;
+    if (of_file && first < last) madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
+static enum clinfer_status weight_host(struct ci_store *store, struct ci_tensor *weight, const struct ci_layout *layout,
+                                       void **packed) {
+    struct ci_view *view = &weight->view;
+    size_t bytes = ci_layout_bytes(layout, view->type, view->rows, view->cols);
+    *packed = pages_alloc(bytes);
+    if (!*packed) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", weight->name, bytes);
+    struct packing packing = {weight, layout, *packed};
+    ci_threads_run(store->threads, pack_share, &packing);
+    let_go(store, weight->host, ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols));
+    return CLINFER_OK;
+}
+
+/* Where the weight lies in the wrapped file; false when it does not or crosses the border of two pieces. */
+static bool in_file(const struct ci_store *store, int place, struct ci_tensor *weight, size_t bytes) {
+    const uint8_t *start = weight->host;
+    if (!store->places[place].file || start < store->file || start + bytes > store->file + store->file_bytes) return false;
+    size_t offset = (size_t)(start - store->file), piece = offset / store->file_piece;
+    if ((offset + bytes - 1) / store->file_piece != piece) return false;
+    weight->view.buffer = store->places[place].file[piece];
+    weight->view.offset = offset - piece * store->file_piece;
+    return true;
+}
+
+enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *weight, int place,
+                                    const struct ci_layout *layout) {
+    if (weight->place >= 0) return CLINFER_OK;
+    struct ci_device *device = store->places[place].device;
+    struct ci_view *view = &weight->view;
+    size_t bytes = ci_layout_bytes(layout, view->type, view->rows, view->cols);
+    const void *source = weight->host;
+    enum clinfer_status status = CLINFER_OK;
+    void *packed = NULL;
+    if (layout != &ci_layout_stored) {
+        status = weight_host(store, weight, layout, &packed);
+        if (status != CLINFER_OK) return status;
+        source = packed;
+    }
+    if (!device) {
+        view->data = (void *)(uintptr_t)source;
+        if (packed) status = keep(store, weight, packed, NULL);
+    } else if (packed || !in_file(store, place, weight, bytes)) {
+        struct ci_buffer *buffer = NULL;
+        /* A packed copy is page-aligned and stays ours, so that it can be used in place; other bytes are copied. */
+        bool in_place = packed && store->places[place].caps.device->shares_host_memory;
+        status = ci_buffer_create(device, bytes, in_place ? packed : NULL, &buffer);
+        if (status == CLINFER_OK && !in_place) status = ci_buffer_write(buffer, 0, source, bytes);
+        if (!in_place || status != CLINFER_OK) {
+            free(packed);
+            packed = NULL;
+        }
+        if (status != CLINFER_OK) {
+            ci_buffer_destroy(buffer);
+            return ci_fail_prefix(status, "%s", weight->name);
+        }
+        view->buffer = buffer;
+        view->offset = 0;
+        status = keep(store, weight, packed, buffer);
+    }
+    view->layout = layout;
+    weight->place = place;
+    store->weight_bytes[place] += bytes;
+    return status;
+}
+
+static enum clinfer_status state_memory(struct ci_store *store, struct ci_tensor *state, int place, size_t bytes,
+                                        void **host, struct ci_buffer **buffer) {
+    *host = NULL;
+    *buffer = NULL;
+    struct ci_device *device = store->places[place].device;
+    if (!device) {
+        *host = pages_alloc(bytes);
+        if (!*host) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", state->name, bytes);
+        return keep(store, state, *host, NULL);
+    }
+    enum clinfer_status status = ci_buffer_create(device, bytes, NULL, buffer);
+    if (status != CLINFER_OK) return ci_fail_prefix(status, "%s", state->name);
+    return keep(store, state, NULL, *buffer);
+}
+
+enum clinfer_status ci_store_state(struct ci_store *store, struct ci_tensor *state, int place) {
+    if (state->place >= 0) return CLINFER_OK;
+    size_t bytes = ci_layout_bytes(&ci_layout_stored, state->view.type, state->view.rows, state->view.cols);
+    void *host;
+    struct ci_buffer *buffer;
+    enum clinfer_status status = state_memory(store, state, place, bytes, &host, &buffer);
+    if (status != CLINFER_OK) return status;
+    state->view.data = host;
+    state->view.buffer = buffer;
+    state->view.offset = 0;
+    state->place = place;
+    store->state_bytes[place] += bytes;
+    return CLINFER_OK;
+}
+
+static void forget(struct ci_store *store, const void *host, const struct ci_buffer *buffer) {
+    for (struct ci_store_memory **link = &store->memory; *link; link = &(*link)->next) {
+        struct ci_store_memory *memory = *link;
+        if ((host && memory->host == host) || (buffer && memory->buffer == buffer)) {
+            *link = memory->next;
+            release(memory);
+            return;
+        }
+    }
+}
+
+enum clinfer_status ci_store_state_grow(struct ci_store *store, struct ci_tensor *state, int64_t rows) {
+    assert(state->place >= 0 && rows >= state->view.rows);
+    size_t row_bytes = ci_type_row_bytes(state->view.type, state->view.cols);
+    size_t old_bytes = row_bytes * (size_t)state->view.rows, bytes = row_bytes * (size_t)rows;
+    void *host;
+    struct ci_buffer *buffer;
+    enum clinfer_status status = state_memory(store, state, state->place, bytes, &host, &buffer);
+    if (status != CLINFER_OK) return status;
+    if (host) {
+        memcpy(host, state->view.data, old_bytes);
+    } else {
+        status = ci_buffer_copy(state->view.buffer, state->view.offset, buffer, 0, old_bytes);
+        if (status == CLINFER_OK) status = ci_device_finish(store->places[state->place].device);
+        if (status != CLINFER_OK) {
+            forget(store, NULL, buffer);
+            return status;
+        }
+    }
+    forget(store, state->view.data, state->view.buffer);
+    state->view.data = host;
+    state->view.buffer = buffer;
+    state->view.offset = 0;
+    state->view.rows = rows;
+    store->state_bytes[state->place] += bytes - old_bytes;
+    store->generation++;
+    return CLINFER_OK;
+}

@@ -1,0 +1,50 @@
+/* store.h: the places where a model may run, and the memory that outlives a run there: weights and states.
+ *
+ * A weight has exactly one copy in memory: as stored in the file when the kernels that were chosen read that, borrowed from the
+ * mapped file where the device shares memory; else packed into the layout that they want, after which the file's pages are let
+ * go again. */
+#ifndef CI_GRAPH_STORE_H
+#define CI_GRAPH_STORE_H
+
+#include "base/threads.h"
+#include "device/device.h"
+#include "graph/graph.h"
+
+enum { CI_PLACE_CPU = 0 };
+
+struct ci_place {
+    struct ci_device *device; /* NULL: the CPU backend */
+    struct ci_caps caps;
+    struct ci_buffer **file; /* the mapped file in pieces of `file_piece` bytes, where the device shares memory */
+    size_t file_count;
+};
+
+struct ci_store {
+    struct ci_place places[CI_MAX_PLACES];
+    int place_count;
+    int preferred; /* the place that was asked for */
+    struct ci_threads *threads;
+    const uint8_t *file; /* page-aligned, borrowed */
+    size_t file_bytes;
+    size_t file_piece;
+    struct ci_store_memory *memory; /* what ci_store_destroy frees */
+    uint64_t weight_bytes[CI_MAX_PLACES], state_bytes[CI_MAX_PLACES]; /* for reports */
+    unsigned generation; /* changes whenever a tensor's bytes have moved: plans compare it */
+};
+
+/* `device` NULL: the CPU is the only place; it stays the caller's, as do `threads` and the mapped file. */
+enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *device, struct ci_threads *threads,
+                                  const void *file, size_t file_bytes);
+void ci_store_destroy(struct ci_store *store);
+
+/* Gives the weight its bytes at `place` in `layout`. Nothing if it has a place already. */
+enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *weight, int place,
+                                    const struct ci_layout *layout);
+
+/* Gives the state view.rows rows at `place`; what they hold is undefined. */
+enum clinfer_status ci_store_state(struct ci_store *store, struct ci_tensor *state, int place);
+
+/* Makes the state `rows` long and keeps what it holds. */
+enum clinfer_status ci_store_state_grow(struct ci_store *store, struct ci_tensor *state, int64_t rows);
+
+#endif

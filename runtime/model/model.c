@@ -1,0 +1,271 @@
+/* model.c: what all families share: finding weights, checking shapes, making states. */
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "ops/op_params.h"
+
+#define CI_FAMILY(symbol) extern const struct ci_family ci_family_##symbol;
+#include "model/family_list.inc"
+#undef CI_FAMILY
+
+const struct ci_family *const ci_families[] = {
+#define CI_FAMILY(symbol) &ci_family_##symbol,
+#include "model/family_list.inc"
+#undef CI_FAMILY
+    NULL};
+
+enum { MAX_LAYERS = 1024, MAX_WIDTH = 1 << 20, MAX_HEADS = 4096, MAX_CONTEXT = 1 << 28, MAX_HEAD_DIM = 512, KEY_BYTES = 160 };
+
+static void full_key(const struct ci_model *model, const char *key, char text[KEY_BYTES]) {
+    snprintf(text, KEY_BYTES, "%s.%s", model->family->architecture, key);
+}
+
+enum clinfer_status ci_model_integer(const struct ci_model *model, const char *key, enum ci_gguf_need need, uint32_t minimum,
+                                     uint32_t maximum, int *value) {
+    char name[KEY_BYTES];
+    full_key(model, key, name);
+    uint32_t number = (uint32_t)*value;
+    enum clinfer_status status = ci_gguf_get_u32_range(model->gguf, name, need, minimum, maximum, &number);
+    if (status == CLINFER_OK) *value = (int)number;
+    return status;
+}
+
+enum clinfer_status ci_model_float(const struct ci_model *model, const char *key, enum ci_gguf_need need, float *value) {
+    char name[KEY_BYTES];
+    full_key(model, key, name);
+    return ci_gguf_get_f32(model->gguf, name, need, value);
+}
+
+static struct ci_tensor *make_tensor(struct ci_model *model, enum ci_tensor_kind kind, const char *name,
+                                     const struct ci_type *type, int64_t rows, int64_t cols) {
+    struct ci_tensor *tensor = ci_arena_alloc(&model->arena, sizeof *tensor);
+    const char *kept = ci_arena_string(&model->arena, name, strlen(name));
+    if (!tensor || !kept) {
+        ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
+        return NULL;
+    }
+    *tensor = (struct ci_tensor){.name = kept, .kind = kind, .place = -1};
+    ci_view_set(&tensor->view, type, rows, cols);
+    return tensor;
+}
+
+static enum clinfer_status check_shape(const struct ci_model *model, const struct ci_gguf_tensor *found, int64_t rows,
+                                       int64_t cols) {
+    const char *path = ci_gguf_path(model->gguf);
+    int64_t has_cols = (int64_t)found->dims[0], has_rows = found->n_dims > 1 ? (int64_t)found->dims[1] : 1;
+    if (found->n_dims > 2 || has_cols != cols || (rows >= 0 && has_rows != rows))
+        return ci_fail(CLINFER_BAD_FILE,
+                       "%s: tensor %s: shape is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 "], expected [%" PRId64 ", %" PRId64
+                       "]; the file does not fit its own metadata",
+                       path, found->name, found->dims[0], found->dims[1], found->dims[2], cols, rows);
+    const struct ci_type *type = ci_type_from_gguf(found->type);
+    const struct ci_gguf_tensor_type *known = ci_gguf_tensor_type(found->type);
+    if (!type)
+        return ci_fail(CLINFER_UNSUPPORTED,
+                       "%s: tensor %s: type %s is not supported; choose a file in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, "
+                       "Q8_0 or Q6_K",
+                       path, found->name, known ? known->name : "unknown");
+    if (!ci_type_fits_cols(type, cols))
+        return ci_fail(CLINFER_BAD_FILE, "%s: tensor %s: rows of %" PRId64 " are no whole number of %s blocks", path,
+                       found->name, cols, type->name);
+    if (rows == 1 && type != &ci_type_f32)
+        return ci_fail(CLINFER_UNSUPPORTED, "%s: tensor %s: type %s where only F32 is supported", path, found->name,
+                       type->name);
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_model_weight(struct ci_model *model, struct ci_tensor **weight, bool required, int64_t rows,
+                                    int64_t cols, const char *format, ...) {
+    char name[KEY_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(name, sizeof name, format, arguments);
+    va_end(arguments);
+    *weight = NULL;
+    const struct ci_gguf_tensor *found = ci_gguf_find_tensor(model->gguf, name);
+    if (!found && !required) return CLINFER_OK;
+    if (!found)
+        return ci_fail(CLINFER_BAD_FILE, "%s: tensor %s: is missing; the file is no complete %s model",
+                       ci_gguf_path(model->gguf), name, model->family->architecture);
+    enum clinfer_status status = check_shape(model, found, rows, cols);
+    if (status != CLINFER_OK) return status;
+    int64_t has_rows = found->n_dims > 1 ? (int64_t)found->dims[1] : 1;
+    *weight = make_tensor(model, CI_TENSOR_WEIGHT, name, ci_type_from_gguf(found->type), has_rows, cols);
+    if (!*weight) return CLINFER_OUT_OF_MEMORY;
+    (*weight)->host = found->data;
+    model->parameters += (uint64_t)has_rows * (uint64_t)cols;
+    return CLINFER_OK;
+}
+
+static enum clinfer_status read_hyper(struct ci_model *model) {
+    struct ci_hyper *h = &model->hyper;
+    enum clinfer_status status =
+        ci_model_integer(model, "block_count", CI_GGUF_REQUIRED, 1, MAX_LAYERS, &h->layers);
+    if (status == CLINFER_OK)
+        status = ci_model_integer(model, "embedding_length", CI_GGUF_REQUIRED, 1, MAX_WIDTH, &h->embedding);
+    if (status == CLINFER_OK)
+        status = ci_model_integer(model, "feed_forward_length", CI_GGUF_REQUIRED, 1, MAX_WIDTH, &h->feed_forward);
+    if (status == CLINFER_OK)
+        status = ci_model_integer(model, "attention.head_count", CI_GGUF_REQUIRED, 1, MAX_HEADS, &h->heads);
+    h->kv_heads = h->heads;
+    if (status == CLINFER_OK)
+        status = ci_model_integer(model, "attention.head_count_kv", CI_GGUF_OPTIONAL, 1, MAX_HEADS, &h->kv_heads);
+    if (status == CLINFER_OK)
+        status = ci_model_integer(model, "context_length", CI_GGUF_REQUIRED, 1, MAX_CONTEXT, &h->context);
+    if (status == CLINFER_OK && h->heads % h->kv_heads)
+        status = ci_fail(CLINFER_BAD_FILE, "%s: attention.head_count_kv: %d does not divide attention.head_count %d",
+                         ci_gguf_path(model->gguf), h->kv_heads, h->heads);
+    h->head_dim = status == CLINFER_OK ? h->embedding / h->heads : 0;
+    if (status == CLINFER_OK)
+        status = ci_model_integer(model, "attention.key_length", CI_GGUF_OPTIONAL, 1, MAX_HEAD_DIM, &h->head_dim);
+    int value_length = h->head_dim;
+    if (status == CLINFER_OK)
+        status = ci_model_integer(model, "attention.value_length", CI_GGUF_OPTIONAL, 1, MAX_HEAD_DIM, &value_length);
+    h->rotated = h->head_dim;
+    if (status == CLINFER_OK)
+        status = ci_model_integer(model, "rope.dimension_count", CI_GGUF_OPTIONAL, 2, MAX_HEAD_DIM, &h->rotated);
+    if (status == CLINFER_OK && (value_length != h->head_dim || h->head_dim < 1 || h->head_dim > MAX_HEAD_DIM ||
+                                 h->rotated > h->head_dim || h->rotated % 2))
+        status = ci_fail(CLINFER_UNSUPPORTED,
+                         "%s: heads with keys of %d, values of %d and %d rotated are not supported: keys and values must be "
+                         "alike, at most %d, and the rotated part even and no larger",
+                         ci_gguf_path(model->gguf), h->head_dim, value_length, h->rotated, MAX_HEAD_DIM);
+    h->eps = 1e-5f;
+    if (status == CLINFER_OK)
+        status = ci_model_float(model, "attention.layer_norm_rms_epsilon", CI_GGUF_REQUIRED, &h->eps);
+    h->rope_base = 10000;
+    if (status == CLINFER_OK) status = ci_model_float(model, "rope.freq_base", CI_GGUF_OPTIONAL, &h->rope_base);
+    if (status == CLINFER_OK && (!(h->eps > 0) || !(h->rope_base > 0)))
+        status = ci_fail(CLINFER_BAD_FILE, "%s: layer_norm_rms_epsilon %g and rope.freq_base %g must be positive",
+                         ci_gguf_path(model->gguf), (double)h->eps, (double)h->rope_base);
+    if (status == CLINFER_OK)
+    return status;
+}
+
+/* Radians per position: base^(-2i / rotated), divided by the linear scale and by the file's own factors where it has them. */
+static enum clinfer_status make_frequencies(struct ci_model *model) {
+    const struct ci_hyper *h = &model->hyper;
+    const char *path = ci_gguf_path(model->gguf);
+    struct ci_gguf_string scaling = {"none", 4};
+    char key[KEY_BYTES];
+    full_key(model, "rope.scaling.type", key);
+    enum clinfer_status status = ci_gguf_get_string(model->gguf, key, CI_GGUF_OPTIONAL, &scaling);
+    float scale = 1;
+    if (status == CLINFER_OK && scaling.length == 6 && memcmp(scaling.text, "linear", 6) == 0)
+        status = ci_model_float(model, "rope.scaling.factor", CI_GGUF_REQUIRED, &scale);
+    else if (status == CLINFER_OK && !(scaling.length == 4 && memcmp(scaling.text, "none", 4) == 0))
+        status = ci_fail(CLINFER_UNSUPPORTED, "%s: %s: \"%.*s\" is not supported (none and linear are)", path, key,
+                         (int)(scaling.length < 64 ? scaling.length : 64), scaling.text);
+    if (status == CLINFER_OK && !(scale > 0))
+        status = ci_fail(CLINFER_BAD_FILE, "%s: rope.scaling.factor: %g must be positive", path, (double)scale);
+    struct ci_tensor *factors = NULL;
+    int half = h->rotated / 2;
+    if (status == CLINFER_OK) status = ci_model_weight(model, &factors, false, 1, half, "rope_freqs.weight");
+    if (status != CLINFER_OK) return status;
+    float *frequencies = ci_arena_array(&model->arena, (size_t)half, sizeof *frequencies);
+    model->rope_frequencies = make_tensor(model, CI_TENSOR_WEIGHT, "rope_frequencies", &ci_type_f32, 1, half);
+    if (!frequencies || !model->rope_frequencies) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    for (int i = 0; i < half; i++) {
+        float factor = 1;
+        if (factors) memcpy(&factor, (const float *)factors->host + i, sizeof factor);
+        if (!(factor > 0))
+            return ci_fail(CLINFER_BAD_FILE, "%s: tensor rope_freqs.weight: number %d is %g, must be positive", path, i,
+                           (double)factor);
+        frequencies[i] = (float)(pow((double)h->rope_base, -2.0 * i / h->rotated) / ((double)scale * (double)factor));
+    }
+    model->rope_frequencies->host = frequencies;
+    return CLINFER_OK;
+}
+
+static enum clinfer_status find_family(struct ci_model *model) {
+    struct ci_gguf_string name;
+    enum clinfer_status status = ci_gguf_get_string(model->gguf, "general.architecture", CI_GGUF_REQUIRED, &name);
+    if (status != CLINFER_OK) return status;
+    char known[256] = "";
+    for (int i = 0; ci_families[i]; i++) {
+        const char *architecture = ci_families[i]->architecture;
+        if (strlen(architecture) == name.length && memcmp(architecture, name.text, name.length) == 0) {
+            model->family = ci_families[i];
+            return CLINFER_OK;
+        }
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", architecture);
+    }
+    return ci_fail(CLINFER_UNSUPPORTED, "%s: general.architecture: \"%.*s\" is not supported; supported are: %s",
+                   ci_gguf_path(model->gguf), (int)(name.length < 64 ? name.length : 64), name.text, known);
+}
+
+enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *model) {
+    *model = (struct ci_model){.gguf = gguf};
+    enum clinfer_status status = find_family(model);
+    if (status == CLINFER_OK) status = read_hyper(model);
+    if (status == CLINFER_OK) status = make_frequencies(model);
+    if (status == CLINFER_OK)
+        status = ci_model_weight(model, &model->embedding, true, -1, model->hyper.embedding, "token_embd.weight");
+    if (status == CLINFER_OK) model->hyper.vocabulary = (int)model->embedding->view.rows;
+    if (status == CLINFER_OK) {
+        model->layers = ci_arena_array(&model->arena, (size_t)model->hyper.layers, sizeof *model->layers);
+        status = model->layers ? model->family->load(model)
+                               : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", ci_gguf_path(gguf));
+    }
+    if (status != CLINFER_OK) ci_model_close(model);
+    return status;
+}
+
+void ci_model_close(struct ci_model *model) {
+    ci_arena_destroy(&model->arena);
+    *model = (struct ci_model){0};
+}
+
+enum clinfer_status ci_model_make_states(struct ci_model *model, const struct ci_type *key_type,
+                                         const struct ci_type *value_type, int64_t rows, int64_t wanted) {
+    int64_t cols = (int64_t)model->hyper.kv_heads * model->hyper.head_dim;
+    for (int i = 0; i < model->hyper.layers; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%d.keys", i);
+        model->layers[i].keys = make_tensor(model, CI_TENSOR_STATE, name, key_type, rows, cols);
+        snprintf(name, sizeof name, "blk.%d.values", i);
+        model->layers[i].values = make_tensor(model, CI_TENSOR_STATE, name, value_type, rows, cols);
+        if (!model->layers[i].keys || !model->layers[i].values) return CLINFER_OUT_OF_MEMORY;
+    }
+    model->sampled = make_tensor(model, CI_TENSOR_STATE, "sampled", &ci_type_i32, wanted, 1);
+    if (!model->sampled) return CLINFER_OUT_OF_MEMORY;
+    return CLINFER_OK;
+}
+
+static struct ci_tensor *run_input(struct ci_graph *graph, const char *name, const struct ci_type *type,
+                                   enum ci_extent extent, int64_t rows, int64_t cols) {
+    struct ci_tensor *tensor = ci_arena_alloc(&graph->arena, sizeof *tensor);
+    if (!tensor) {
+        graph->status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
+        return NULL;
+    }
+    *tensor = (struct ci_tensor){.name = name, .kind = CI_TENSOR_INPUT, .place = -1};
+    ci_view_set(&tensor->view, type, rows, cols);
+    tensor->view.extent = extent;
+    return tensor;
+}
+
+enum clinfer_status ci_model_build(const struct ci_model *model, const int64_t rows[CI_EXTENT_COUNT], int64_t sequences,
+                                   int64_t pages, struct ci_graph *graph, struct ci_run *run) {
+    ci_graph_init(graph, rows);
+    int64_t r = rows[CI_EXTENT_ROWS], w = rows[CI_EXTENT_WANTED], t = rows[CI_EXTENT_TILES];
+    *run = (struct ci_run){
+        .ids = run_input(graph, "ids", &ci_type_i32, CI_EXTENT_ROWS, r, 1),
+        .positions = run_input(graph, "positions", &ci_type_i32, CI_EXTENT_ROWS, r, 1),
+        .slots = run_input(graph, "slots", &ci_type_i32, CI_EXTENT_ROWS, r, 1),
+        .wanted = run_input(graph, "wanted", &ci_type_i32, CI_EXTENT_WANTED, w, 1),
+        .tiles = run_input(graph, "tiles", &ci_type_i32, CI_EXTENT_TILES, t, 4),
+        .pages = run_input(graph, "pages", &ci_type_i32, CI_EXTENT_FIXED, sequences, pages),
+        .sampler = run_input(graph, "sampler", &ci_type_f32, CI_EXTENT_WANTED, w, CI_SAMPLER_COLS),
+    };
+    if (graph->status == CLINFER_OK) model->family->build(model, graph, run);
+    enum clinfer_status status = graph->status;
+    if (status != CLINFER_OK) ci_graph_destroy(graph);
+    return status;
+}
