@@ -72,7 +72,8 @@ static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
         for (int s = 0; s < SUB_BLOCKS; s++) group[R16_SCALES + s * CI_R16_ROWS + row] = rows[row][SCALES + s];
         for (int col = 0; col < COLS; col++) {
             int code = get_code(rows[row], col), i = col % 32, quad = i / 4, at = 4 * row + (i & 3);
-            uint8_t *lower = group + R16_LOWER + col / 32 * LOWER_BYTES, *upper = group + R16_UPPER + col / 32 * UPPER_BYTES;
+            uint8_t *lower = group + R16_LOWER + col / 32 * LOWER_BYTES,
+                    *upper = group + R16_UPPER + col / 32 * UPPER_BYTES;
             lower[quad % 4 * CI_R16_QUAD_BYTES + at] |= (uint8_t)((code & 15) << (quad / 4 * 4));
             upper[quad / 4 * CI_R16_QUAD_BYTES + at] |= (uint8_t)(code >> 4 << (quad % 4 * 2));
         }
