@@ -58,6 +58,174 @@ CLINFER_API const char *clinfer_error(void);
 /* One receiver for the process; NULL is silence. */
 CLINFER_API void clinfer_log_to(clinfer_log_callback *callback, void *user);
 
+/* ---- devices ---- */
+
+/* One OpenCL device; all borrowed from the list. */
+struct clinfer_device {
+    const char *name, *vendor, *platform, *platform_version, *version, *driver;
+    const char *kind; /* "gpu", "accelerator" or "cpu" */
+    unsigned compute_units;
+    uint64_t global_bytes, max_alloc_bytes, local_bytes;
+    size_t max_work_group;
+    bool fp16, fp64, subgroups, integer_dot_product, unified_memory;
+};
+
+/* All usable OpenCL devices in the order of their indices: GPUs, accelerators, CPUs. No OpenCL platform is no error:
+ * *count is 0. The list is the caller's to free with clinfer_devices_free. */
+CLINFER_API enum clinfer_status clinfer_devices(struct clinfer_device **devices, size_t *count);
+CLINFER_API void clinfer_devices_free(struct clinfer_device *devices, size_t count);
+
+/* What this processor offers to the CPU backend: "avx512vnni", "avx2", "neondot", ..., "scalar". Borrowed. */
+CLINFER_API const char *clinfer_cpu_isa(void);
+
+/* ---- engine: a loaded model on a device ---- */
+
+typedef struct clinfer_engine clinfer_engine;
+
+enum clinfer_activations { CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_F32, CLINFER_ACTIVATIONS_Q8 };
+enum clinfer_cache_type { CLINFER_CACHE_F16, CLINFER_CACHE_F32 };
+enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE };
+
+struct clinfer_engine_options {
+    const char *model; /* path of a GGUF file */
+    const char
+        *device;     /* "auto" (NULL), "cpu", an index of clinfer_devices, or a part of a device's or platform's name */
+    int threads;     /* of the CPU backend; 0: as many as processors */
+    int context;     /* tokens of one session at most; 0: as many as the model was made for */
+    int batch;       /* rows computed in one step at most; 0: 512 */
+    bool all_logits; /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */
+    enum clinfer_activations activations;
+    enum clinfer_cache_type key_type, value_type;
+    enum clinfer_fallback fallback; /* NONE: an op that the device cannot run is an error */
+};
+
+CLINFER_API void clinfer_engine_options_default(struct clinfer_engine_options *options);
+
+/* CLINFER_NO_DEVICE: no device of that name (the message lists what there is); CLINFER_NOT_FOUND, CLINFER_BAD_FILE,
+ * CLINFER_UNSUPPORTED: the model. `auto` without an OpenCL device takes the CPU and says so on the log. */
+CLINFER_API enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *options,
+                                                    clinfer_engine **engine);
+
+/* All sessions must be destroyed before. */
+CLINFER_API void clinfer_engine_close(clinfer_engine *engine);
+
+/* Borrowed from the engine. The sampling values are the file's own (general.sampling.*), else llama-cli's defaults. */
+struct clinfer_engine_info {
+    const char *model_name, *architecture, *device; /* device: "cpu" or the OpenCL device's name */
+    bool opencl;
+    uint64_t parameters, weight_bytes;
+    int layers, vocabulary, context;
+    float temperature, top_p, min_p, repeat_penalty;
+    int top_k;
+    double load_seconds;
+};
+CLINFER_API void clinfer_engine_get_info(const clinfer_engine *engine, struct clinfer_engine_info *info);
+
+/* Totals since the engine was opened. Op time is wall time; what is not spent on the CPU's threads counts for the
+ * device. */
+struct clinfer_engine_stats {
+    double device_seconds, cpu_seconds; /* of ops, by where they ran */
+    uint64_t steps, rows;               /* runs of a plan; tokens computed */
+    uint64_t enqueues, waits, builds;   /* OpenCL calls */
+    uint64_t objects, allocations; /* OpenCL objects and heap blocks made by steps; both stand still while decoding */
+    int fallbacks;                 /* ops of the plans that could not run on the device */
+    uint64_t weight_bytes, cache_bytes, activation_bytes;
+};
+CLINFER_API void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats);
+
+/* One step of the plan for `rows` rows, in order: where it runs and why. */
+struct clinfer_plan_step {
+    const char *label, *op, *variant, *place; /* place: "cpu" or the device's name */
+    const char *reason;                       /* why not an earlier choice; "" if it was the first */
+    bool fallback;
+    double bytes, operations; /* read and written; arithmetic */
+};
+typedef void clinfer_plan_callback(void *user, const struct clinfer_plan_step *step);
+CLINFER_API enum clinfer_status clinfer_engine_explain(clinfer_engine *engine, int rows,
+                                                       clinfer_plan_callback *callback, void *user, int *waits);
+
+/* ---- text ---- */
+
+/* *tokens is the caller's to clinfer_free (NULL when *count is 0). add_special: begin-of-text as the model wants it.
+ * parse_special: control tokens written in the text count as such. */
+CLINFER_API enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length,
+                                                 bool add_special, bool parse_special, int32_t **tokens, size_t *count);
+
+/* The bytes of one token, borrowed; possibly part of a character. Control tokens have none unless `special`. */
+CLINFER_API const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length);
+
+struct clinfer_message {
+    const char *role; /* "system", "user", "assistant" */
+    const char *content;
+};
+
+/* The conversation in the model's own chat template, ready for clinfer_tokenize(add_special false unless the template
+ * has no begin-of-text, parse_special true). *text is the caller's to clinfer_free. A file without a template: the
+ * messages' contents, one after the other. */
+CLINFER_API enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine,
+                                                    const struct clinfer_message *messages, size_t count,
+                                                    bool add_generation_prompt, char **text);
+
+CLINFER_API void clinfer_free(void *memory);
+
+/* ---- sessions ---- */
+
+typedef struct clinfer_session clinfer_session;
+
+struct clinfer_session_options {
+    float temperature; /* 0: greedy */
+    int top_k;         /* 0: all */
+    float top_p, min_p;
+    float repeat_penalty; /* 1: none; over the last 64 tokens */
+    uint64_t seed;
+    bool shift; /* when the context is full, drop its older half and go on, instead of ending */
+};
+
+/* The engine's defaults (struct clinfer_engine_info), seed 0. */
+CLINFER_API void clinfer_session_options_default(const clinfer_engine *engine, struct clinfer_session_options *options);
+CLINFER_API enum clinfer_status clinfer_session_create(clinfer_engine *engine,
+                                                       const struct clinfer_session_options *options,
+                                                       clinfer_session **session);
+CLINFER_API void clinfer_session_destroy(clinfer_session *session);
+
+/* Called with complete UTF-8 characters (bytes that are no UTF-8 pass as they are). false ends the generation. It may
+ * come from any thread that is inside clinfer_wait or clinfer_generate on this engine, never twice at once. */
+typedef bool clinfer_text_callback(void *user, const char *text, size_t length);
+
+struct clinfer_request {
+    const int32_t *tokens; /* the whole conversation; what the session has computed already is not computed again */
+    size_t count;
+    int max_tokens; /* -1: until the answer or the context ends */
+    clinfer_text_callback *callback;
+    void *user;
+};
+
+enum clinfer_finish { CLINFER_FINISH_END, CLINFER_FINISH_LENGTH, CLINFER_FINISH_CONTEXT, CLINFER_FINISH_CANCELLED };
+
+struct clinfer_result {
+    enum clinfer_finish finish;
+    size_t prompt_tokens, cached_tokens, generated_tokens;
+    double prompt_seconds, generate_seconds; /* to the first token; from there to the last */
+    const int32_t *tokens; /* generated, the end token included; valid until the session's next request */
+};
+
+/* Submits and waits. CLINFER_CONTEXT_FULL: the prompt is longer than the context. */
+CLINFER_API enum clinfer_status clinfer_generate(clinfer_session *session, const struct clinfer_request *request,
+                                                 struct clinfer_result *result);
+
+/* The two halves: requests of several sessions submitted before the first wait are computed in the same steps. The
+ * request's tokens are copied. */
+CLINFER_API enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfer_request *request);
+CLINFER_API enum clinfer_status clinfer_wait(clinfer_session *session, struct clinfer_result *result);
+
+/* Ends the session's generation after the present token. From any thread, or a signal handler. */
+CLINFER_API void clinfer_cancel(clinfer_session *session);
+
+/* Computes logits of the tokens as a continuation of nothing: float [all ? count : 1, vocabulary]. `all` needs the
+ * engine's all_logits unless the tokens come one at a time. */
+CLINFER_API enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *tokens, size_t count, bool all,
+                                               float *logits);
+
 #ifdef __cplusplus
 }
 #endif
