@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Compares clinfer with llama.cpp on the same file, on this machine, in one run; prints a markdown table.
+#
+#   PEER=DIR scripts/compare.sh [MODEL.gguf]
+#
+#   PEER      a folder with bin/llama-bench (see below)
+#   DEVICES   what clinfer runs on, values of --device; default "cpu 0"
+#   ROUNDS    default 4: each round measures llama.cpp, then clinfer on each device, so that a machine that grows slower
+#             does so for both; the ratio is taken within a round, and the table gives its median and its range
+#   THREADS   default 2; on a larger machine both are held to that many processors
+#
+# Measured: decode of 64 tokens, prefill of 128 and of 512 tokens. Beside them the bare read bandwidth of the same
+# minutes, over as many bytes as the model has: decoding cannot be faster than that.
+#
+# How to get llama.cpp: the source package of llama-cpp-python on PyPI carries its tree.
+#   python3 -m pip download --no-deps --no-binary llama-cpp-python llama-cpp-python && tar xf llama_cpp_python-*.tar.gz
+#   cmake -S llama_cpp_python-*/vendor/llama.cpp -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_CURL=OFF
+#   cmake --build build -j --target llama-bench          # then PEER=build
+# With gcc 12 on a processor with AMX every run of that build dies at ldtilecfg: the compiler drops the stores to the tile
+# configuration in ggml_tile_config_init, ggml/src/ggml-cpu/amx/mmq.cpp. Make those 64 bytes volatile; do not switch AMX
+# off, which would make the rival four times slower at prefill.
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() {
+    printf 'compare: %s\n' "$1" >&2
+    exit 1
+}
+
+model=${1:-${XDG_DATA_HOME:-$HOME/.local/share}/clinfer/models/smollm2-135m-instruct-q4_1.gguf}
+bench=${PEER:?set PEER to a folder with bin/llama-bench; the head of scripts/compare.sh says how to get one}/bin/llama-bench
+rounds=${ROUNDS:-4}
+threads=${THREADS:-2}
+devices=${DEVICES:-cpu 0}
+[ -f "$model" ] || fail "$model: no such file"
+[ -x "$bench" ] || fail "$bench: not there; the head of scripts/compare.sh says how to get one"
+[ -x ./clinfer ] || fail "./clinfer is not built: type make"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${CC:-gcc}" -O3 -march=native -std=c11 -o "$work/read_bandwidth" scripts/read_bandwidth.c -lpthread
+pin=
+if [ "$(nproc)" -gt "$threads" ] && command -v taskset >/dev/null; then pin="taskset -c 0-$((threads - 1))"; fi
+
+WORK=$work MODEL=$model BENCH=$bench ROUNDS=$rounds THREADS=$threads DEVICES=$devices PIN=$pin python3 - <<'PYTHON'
+import json, os, shlex, statistics, subprocess, sys
+
+WORK, MODEL, BENCH = (os.environ[name] for name in ("WORK", "MODEL", "BENCH"))
+ROUNDS, THREADS, DEVICES = int(os.environ["ROUNDS"]), os.environ["THREADS"], os.environ["DEVICES"].split()
+PIN = shlex.split(os.environ["PIN"])
+TESTS = {"decode tg64": (0, 64), "prefill pp128": (128, 1), "prefill pp512": (512, 1)}
+
+
+def run(command):
+    done = subprocess.run(PIN + command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"compare: {shlex.join(command)} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def bandwidth():
+    return float(run([WORK + "/read_bandwidth", str(os.path.getsize(MODEL)), THREADS]))
+
+
+def peer():
+    rows = json.loads(run([BENCH, "-m", MODEL, "-t", THREADS, "-p", "128,512", "-n", "64", "-r", "2", "-o", "json"]))
+    names = {"decode tg64": (0, 64), "prefill pp128": (128, 0), "prefill pp512": (512, 0)}
+    rates = {(row["n_prompt"], row["n_gen"]): row["avg_ts"] for row in rows}
+    return {name: rates[key] for name, key in names.items()}
+
+
+def timings(device, words, tokens):
+    prompt = " ".join(["rain"] * words) if words else "Write a long story about a river and the people who live on it."
+    text = run(["./clinfer", "run", "--json", "--temp", "0", "-n", str(tokens), "-t", THREADS, "-m", MODEL,
+                "--device", device, "-p", prompt])
+    return json.loads(text)["timings"]
+
+
+def words_for(device, tokens):
+    """How many words make a prompt of that many tokens, the chat template included; warms the caches as well."""
+    if not tokens:
+        timings(device, 0, 64)
+        return 0
+    words = tokens // 2
+    for _ in range(3):
+        missing = tokens - timings(device, words, 1)["prompt_n"]
+        words += missing
+        if not missing:
+            break
+    return words
+
+
+def clinfer(device, words):
+    rates = {}
+    for name, (prompt, tokens) in TESTS.items():
+        t = timings(device, words[name], tokens)
+        n, ms = (t["predicted_n"], t["predicted_ms"]) if tokens > 1 else (t["prompt_n"], t["prompt_ms"])
+        rates[name] = n / ms * 1000
+    return rates
+
+
+words = {device: {name: words_for(device, prompt) for name, (prompt, _) in TESTS.items()} for device in DEVICES}
+rounds = []
+for number in range(ROUNDS):
+    one = {"read": bandwidth(), "peer": peer()}
+    one.update({device: clinfer(device, words[device]) for device in DEVICES})
+    rounds.append(one)
+    print(f"compare: round {number + 1} of {ROUNDS}", file=sys.stderr)
+
+size = os.path.getsize(MODEL)
+reads = [one["read"] for one in rounds]
+print(f"{os.path.basename(MODEL)}, {size / 2**20:.0f} MiB, {THREADS} threads, {ROUNDS} rounds; tokens per second (median), "
+      "ratio to llama.cpp (median, range)\n")
+print("| | llama.cpp |" + "".join(f" clinfer --device {device} | ratio |" for device in DEVICES))
+print("|---|---|" + "---|---|" * len(DEVICES))
+for name in TESTS:
+    cells = [f"{statistics.median(one['peer'][name] for one in rounds):.1f}"]
+    for device in DEVICES:
+        ratios = [one[device][name] / one["peer"][name] for one in rounds]
+        cells += [f"{statistics.median(one[device][name] for one in rounds):.1f}",
+                  f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"]
+    print(f"| {name} | " + " | ".join(cells) + " |")
+print(f"\nBare read of as many bytes: {statistics.median(reads):.1f} GB/s ({min(reads):.1f}-{max(reads):.1f}), "
+      f"that is {statistics.median(reads) * 1e9 / size:.0f} tokens per second if decoding were nothing else.")
+PYTHON
