@@ -1,8 +1,8 @@
 /* How fast this machine reads memory right now: the ceiling of decoding, which reads every weight once per token.
  * usage: read_bandwidth BYTES THREADS     prints GB/s, the best of several passes
  *
- * Each thread walks its part of the buffer in eight streams at once, since one sequential stream per thread reaches only
- * half of what the memory gives. The kernel of the loop is a sum of 64-bit words, which compilers vectorise. */
+ * Each thread walks its part of the buffer in eight streams at once, since one sequential stream per thread reaches
+ * only half of what the memory gives. The kernel of the loop is a sum of 64-bit words, which compilers vectorise. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>

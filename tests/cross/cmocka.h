@@ -1,5 +1,5 @@
-/* The part of cmocka that cross-built tests use, printing TAP: Debian has no cmocka for a foreign architecture beside the
- * host's own. A failed assertion ends its test by longjmp, as cmocka's does. Only one test runs at a time. */
+/* The part of cmocka that cross-built tests use, printing TAP: Debian has no cmocka for a foreign architecture beside
+ * the host's own. A failed assertion ends its test by longjmp, as cmocka's does. Only one test runs at a time. */
 #ifndef CI_TESTS_CROSS_CMOCKA_H
 #define CI_TESTS_CROSS_CMOCKA_H
 
