@@ -1,5 +1,5 @@
-/* bind.c: from data (struct ci_variant) to kernels with arguments. There is no other place that sets a kernel argument of an op, so
- * that a new op brings a table instead of code. */
+/* bind.c: from data (struct ci_variant) to kernels with arguments. There is no other place that sets a kernel argument
+ * of an op, so that a new op brings a table instead of code. */
 #include "ops/bind.h"
 
 #include <assert.h>
@@ -55,7 +55,8 @@ static bool append(struct text *text, const char *format, ...) {
 static bool append_type(struct text *text, const char *which, int index, const struct ci_view *view) {
     char upper[32];
     size_t i = 0;
-    for (; view->type->name[i] && i + 1 < sizeof upper; i++) upper[i] = (char)toupper((unsigned char)view->type->name[i]);
+    for (; view->type->name[i] && i + 1 < sizeof upper; i++)
+        upper[i] = (char)toupper((unsigned char)view->type->name[i]);
     upper[i] = 0;
     if (!append(text, " -D %s%d_%s", which, index, upper)) return false;
     return view->layout != &ci_layout_r16 || append(text, " -D %s%d_LAYOUT_R16", which, index);
@@ -108,6 +109,7 @@ enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int 
         sources[count++] = type_header(weight->type);
         if (weight->layout == &ci_layout_r16) fits = fits && append(&text, " -D WEIGHT_LAYOUT_R16");
     }
+    if (variant->header) sources[count++] = variant->header;
     sources[count++] = variant->source;
     *source_count = count;
     assert(fits);
@@ -128,8 +130,7 @@ static unsigned argument_count(const struct ci_bind *bind) {
 static enum clinfer_status set_tensor(struct ci_bound *bound, struct ci_kernel *kernel, unsigned index,
                                       const struct ci_view *view, struct argument *last) {
     enum clinfer_status status = CLINFER_OK;
-    if (!bound->set_once || last[0].buffer != view->buffer)
-        status = ci_kernel_set_buffer(kernel, index, view->buffer);
+    if (!bound->set_once || last[0].buffer != view->buffer) status = ci_kernel_set_buffer(kernel, index, view->buffer);
     last[0].buffer = view->buffer;
     if (status == CLINFER_OK && (!bound->set_once || last[1].value.offset != view->offset))
         status = ci_kernel_set_bytes(kernel, index + 1, &view->offset, sizeof view->offset);
@@ -143,7 +144,8 @@ static enum clinfer_status set_launch(struct ci_bound *bound, int which, const s
     const struct ci_bind *bind = bound->variant->launches[which].bind;
     enum clinfer_status status = CLINFER_OK;
     unsigned index = 0;
-    /* An optional tensor that is absent still is an argument: the first input stands in, and the kernel knows by its macros. */
+    /* An optional tensor that is absent still is an argument: the first input stands in, and the kernel knows by its
+     * macros. */
     struct ci_view absent = call->in[0];
     absent.offset = 0;
     for (; bind->kind != CI_BIND_END && status == CLINFER_OK; bind++) {
@@ -213,12 +215,13 @@ static enum clinfer_status check_limits(const struct ci_bound *bound, int which)
     }
     uint64_t local_bytes = ci_kernel_local_bytes(launch->kernel);
     if (items > most || local_bytes > bound->caps->local_bytes)
-        return ci_fail(CLINFER_UNSUPPORTED,
-                       "op %s, variant %s, kernel %s: %zu work-items and %llu bytes of local memory in a work-group; %s "
-                       "does %zu and %llu here",
-                       bound->variant->op->name, bound->variant->name, bound->variant->launches[which].kernel, items,
-                       (unsigned long long)local_bytes, bound->caps->name, ci_kernel_max_work_group(launch->kernel),
-                       (unsigned long long)bound->caps->local_bytes);
+        return ci_fail(
+            CLINFER_UNSUPPORTED,
+            "op %s, variant %s, kernel %s: %zu work-items and %llu bytes of local memory in a work-group; %s "
+            "does %zu and %llu here",
+            bound->variant->op->name, bound->variant->name, bound->variant->launches[which].kernel, items,
+            (unsigned long long)local_bytes, bound->caps->name, ci_kernel_max_work_group(launch->kernel),
+            (unsigned long long)bound->caps->local_bytes);
     return CLINFER_OK;
 }
 
@@ -264,9 +267,8 @@ enum clinfer_status ci_bind_enqueue(struct ci_bound *bound) {
     for (int i = 0; i < bound->variant->launch_count; i++) {
         const struct ci_bound_launch *launch = &bound->launches[i];
         if (launch->empty) continue;
-        enum clinfer_status status =
-            ci_kernel_enqueue(launch->kernel, launch->grid.dimensions, launch->grid.global,
-                              launch->grid.local[0] ? launch->grid.local : NULL);
+        enum clinfer_status status = ci_kernel_enqueue(launch->kernel, launch->grid.dimensions, launch->grid.global,
+                                                       launch->grid.local[0] ? launch->grid.local : NULL);
         if (status != CLINFER_OK)
             return ci_fail_prefix(status, "op %s, variant %s", bound->variant->op->name, bound->variant->name);
     }

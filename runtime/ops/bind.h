@@ -1,6 +1,6 @@
-/* bind.h: a variant of an OpenCL backend and a call become kernels with all their arguments set, ready to be enqueued as often as
- * one likes. What may change between two enqueues (rows, params that are arguments, buffers, offsets) is compared with what
- * was set last, and only the difference goes to the driver. */
+/* bind.h: a variant of an OpenCL backend and a call become kernels with all their arguments set, ready to be enqueued
+ * as often as one likes. What may change between two enqueues (rows, params that are arguments, buffers, offsets) is
+ * compared with what was set last, and only the difference goes to the driver. */
 #ifndef CI_OPS_BIND_H
 #define CI_OPS_BIND_H
 
@@ -17,15 +17,16 @@ struct ci_bound; /* one variant with one set of arguments */
 /* The defaults of the variant's tunables; values [CI_MAX_TUNABLES]. */
 void ci_bind_defaults(const struct ci_variant *variant, int *values);
 
-/* Builds (or finds built) the program and sets the arguments from `call`, whose views lie in buffers of `device`; those of rows 0
- * too. `tunables` has a value for each of the variant's (NULL: the defaults). CLINFER_UNSUPPORTED: a work-group or its
- * local memory is larger than this device can do; CLINFER_DEVICE_ERROR: the program does not build. */
+/* Builds (or finds built) the program and sets the arguments from `call`, whose views lie in buffers of `device`; those
+ * of rows 0 too. `tunables` has a value for each of the variant's (NULL: the defaults). CLINFER_UNSUPPORTED: a
+ * work-group or its local memory is larger than this device can do; CLINFER_DEVICE_ERROR: the program does not build.
+ */
 enum clinfer_status ci_bind_create(struct ci_device *device, const struct ci_variant *variant, const int *tunables,
                                    const struct ci_call *call, struct ci_bound **bound);
 void ci_bind_destroy(struct ci_bound *bound);
 
-/* Sets what differs in `call` from the last time. Types, layouts, and constants (op.h) must be the same as at creation. Makes no
- * OpenCL object and allocates nothing. */
+/* Sets what differs in `call` from the last time. Types, layouts, and constants (op.h) must be the same as at creation.
+ * Makes no OpenCL object and allocates nothing. */
 enum clinfer_status ci_bind_update(struct ci_bound *bound, const struct ci_call *call);
 
 /* Enqueues all launches, in order. */
@@ -33,9 +34,9 @@ enum clinfer_status ci_bind_enqueue(struct ci_bound *bound);
 
 int ci_bind_launches(const struct ci_bound *bound, const struct ci_bound_launch **launches);
 
-/* The names of the sources and the compiler options that the program of this call has: what a profile's hash is taken of.
- * sources[CI_BIND_SOURCES] borrows; a source may be missing (its name in sources is then NULL). */
-enum { CI_BIND_SOURCES = 3, CI_BIND_OPTIONS_BYTES = 2048 };
+/* The names of the sources and the compiler options that the program of this call has: what a profile's hash is taken
+ * of. sources [CI_BIND_SOURCES], borrowed; options [CI_BIND_OPTIONS_BYTES]. */
+enum { CI_BIND_SOURCES = 4, CI_BIND_OPTIONS_BYTES = 2048 };
 enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int *tunables, const struct ci_call *call,
                                     const char **sources, int *source_count, char *options);
 

@@ -145,11 +145,12 @@ struct ci_variant {
     /* CPU: the function for this signature, NULL when there is none. Looked up once, when the plan is made. */
     ci_cpu_function *(*cpu)(const struct ci_call *call);
 
-    /* OpenCL: source relative to clkernels/. The program is common/common.clh, then the headers types/<type>.clh of the
-     * weight input `type_input` (if >= 0), then this file; macros as described in clkernels/common/common.clh. */
+    /* OpenCL: sources relative to clkernels/. The program is common/common.clh, the header types/<type>.clh of the weight
+     * input `type_input` (if >= 0), `header` and `source`; macros as described in clkernels/common/common.clh. */
+    const char *header; /* what several sources share; may be NULL */
     const char *source;
     int type_input;
-    const char *opencl_c; /* language version; NULL: "1.2" */
+    const char *opencl_c;                /* language version; NULL: "1.2" */
     const struct ci_tunable *tunables;   /* at most CI_MAX_TUNABLES; may be NULL */
     const struct ci_constant *constants; /* may be NULL */
     const struct ci_launch *launches;

@@ -1,0 +1,14 @@
+/* embed.cl: rows of the token table to floats. Work-items (part, row): a part takes every so manieth unit of 32 columns. */
+__kernel void embed(TENSOR(table), TENSOR(ids), TENSOR(previous), TENSOR(out), int cols) {
+    const int row = get_global_id(1), units = cols / 32;
+    int id = DATA(const int, ids)[row];
+    if (id < 0) id = DATA(const int, previous)[-1 - id];
+    __global float *to = DATA(float, out) + (ulong)row * cols;
+    for (int unit = get_global_id(0); unit < units; unit += get_global_size(0)) {
+        float16 low, high;
+        float scale, offset;
+        load_block(table_buffer + table_offset, id, unit, units, &low, &high, &scale, &offset);
+        vstore16(mad(low, (float16)scale, (float16)offset), 2 * unit, to);
+        vstore16(mad(high, (float16)scale, (float16)offset), 2 * unit + 1, to);
+    }
+}

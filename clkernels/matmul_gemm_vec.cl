@@ -1,0 +1,132 @@
+/* matmul_gemm_vec.cl: many rows of x, on devices whose work-items are threads with vector registers (CPUs). No local memory.
+ *
+ * A work-item takes 4 rows of weights at a time, decodes CHUNK columns of them to floats in private memory (in the first cache),
+ * and multiplies all rows of x with them, 4 at a time:
+ *
+ *              CHUNK columns
+ *        w  +--------------+ 4      a 4 x 4 tile of sums, each a float16 over 16 neighbouring columns;
+ *           +--------------+        the 16 vectors become 16 numbers by one folding (sums_of_16)
+ *        x  +--------------+ 4
+ *           +--------------+
+ *
+ * Further chunks add to what the first left in the output. q8 activations are first expanded to floats in scratch: on CPUs without
+ * an integer multiply-accumulate of bytes, floats are faster than 16-bit integers once decoding is shared by many rows. */
+
+#define TILE 4
+
+#ifdef IN0_Q8
+__kernel void matmul_expand(TENSOR(x), TENSOR(scratch), int cols) {
+    const int row = get_global_id(0), units = cols / 32;
+    const __global char *codes = (const __global char *)(x_buffer + x_offset + row * q8_row_bytes(cols));
+    const __global float *scales = (const __global float *)(codes + cols);
+    __global float *out = DATA(float, scratch) + (ulong)row * cols;
+    for (int unit = 0; unit < units; unit++) {
+        vstore16(convert_float16(vload16(2 * unit, codes)) * scales[unit], 2 * unit, out);
+        vstore16(convert_float16(vload16(2 * unit + 1, codes)) * scales[unit], 2 * unit + 1, out);
+    }
+}
+#else
+__kernel void matmul_expand(TENSOR(x), TENSOR(scratch), int cols) {}
+#endif
+
+/* Columns [from, to) of the four rows of x that begin at x (the last of them repeated when there are fewer). */
+INLINE float16 tile_sums(const __global float *x, int left, int cols, const float *panel, int vectors) {
+    float16 sums[TILE * TILE];
+    const __global float *x0 = x, *x1 = x + (ulong)min(1, left - 1) * cols, *x2 = x + (ulong)min(2, left - 1) * cols,
+                         *x3 = x + (ulong)min(3, left - 1) * cols;
+#pragma unroll
+    for (int i = 0; i < TILE * TILE; i++) sums[i] = 0.0f;
+    for (int v = 0; v < vectors; v++) {
+        float16 w0 = vload16(v, panel), w1 = vload16(v, panel + CHUNK), w2 = vload16(v, panel + 2 * CHUNK),
+                w3 = vload16(v, panel + 3 * CHUNK);
+        float16 a = vload16(v, x0);
+        sums[0] = mad(a, w0, sums[0]);
+        sums[1] = mad(a, w1, sums[1]);
+        sums[2] = mad(a, w2, sums[2]);
+        sums[3] = mad(a, w3, sums[3]);
+        a = vload16(v, x1);
+        sums[4] = mad(a, w0, sums[4]);
+        sums[5] = mad(a, w1, sums[5]);
+        sums[6] = mad(a, w2, sums[6]);
+        sums[7] = mad(a, w3, sums[7]);
+        a = vload16(v, x2);
+        sums[8] = mad(a, w0, sums[8]);
+        sums[9] = mad(a, w1, sums[9]);
+        sums[10] = mad(a, w2, sums[10]);
+        sums[11] = mad(a, w3, sums[11]);
+        a = vload16(v, x3);
+        sums[12] = mad(a, w0, sums[12]);
+        sums[13] = mad(a, w1, sums[13]);
+        sums[14] = mad(a, w2, sums[14]);
+        sums[15] = mad(a, w3, sums[15]);
+    }
+    return sums_of_16(sums);
+}
+
+/* Columns [n, n + TILE) of one part, those below `count`. */
+INLINE void gemm_rows(const __global float *x, int rows, int cols, const __global uchar *w, int n, int count,
+                      const __global float *bias, bool has_bias, const __global float *addend, __global float *out,
+                      int total) {
+    __attribute__((aligned(64))) float panel[TILE * CHUNK];
+    const int units = cols / 32, left = min(count - n, TILE);
+    float4 biases = 0.0f;
+    if (has_bias)
+        biases = (float4)(bias[n], bias[n + min(1, left - 1)], bias[n + min(2, left - 1)], bias[n + min(3, left - 1)]);
+    for (int from = 0; from < cols; from += CHUNK) {
+        const int vectors = min(CHUNK, cols - from) / 16;
+        for (int i = 0; i < TILE; i++)
+            for (int v = 0; v < vectors; v += 2) {
+                float16 low, high;
+                float scale, offset;
+                load_block(w, n + min(i, left - 1), (from + 16 * v) / 32, units, &low, &high, &scale, &offset);
+                vstore16(mad(low, (float16)scale, (float16)offset), v, panel + i * CHUNK);
+                vstore16(mad(high, (float16)scale, (float16)offset), v + 1, panel + i * CHUNK);
+            }
+        for (int row = 0; row < rows; row += TILE) {
+            float16 sums = tile_sums(x + (ulong)row * cols + from, rows - row, cols, panel, vectors);
+            float4 tile[TILE] = {sums.s0123, sums.s4567, sums.s89ab, sums.scdef};
+            for (int r = 0; r < min(TILE, rows - row); r++) {
+                const ulong at = (ulong)(row + r) * total + n;
+                float4 sum = tile[r];
+                if (from == 0) sum += biases;
+                if (left == TILE) {
+#ifdef IN7_F32
+                    if (from == 0) sum += vload4(0, addend + at);
+#endif
+                    if (from > 0) sum += vload4(0, out + at);
+                    vstore4(sum, 0, out + at);
+                } else {
+                    float values[TILE];
+                    vstore4(sum, 0, values);
+                    for (int i = 0; i < left; i++) {
+#ifdef IN7_F32
+                        if (from == 0) values[i] += addend[at + i];
+#endif
+                        out[at + i] = from > 0 ? out[at + i] + values[i] : values[i];
+                    }
+                }
+            }
+        }
+    }
+}
+
+__kernel void matmul_gemm_vec(MATMUL_ARGUMENTS, TENSOR(scratch)) {
+    const int total = n0 + n1 + n2;
+#ifdef IN0_Q8
+    const __global float *values = DATA(const float, scratch);
+#else
+    const __global float *values = DATA(const float, x);
+#endif
+    int first, last;
+    share((n0 + TILE - 1) / TILE + (n1 + TILE - 1) / TILE + (n2 + TILE - 1) / TILE, 1, get_global_id(0),
+          get_global_size(0), &first, &last);
+    for (int p = 0; p < 3; p++) {
+        MATMUL_PART(p);
+        const int tiles = (count + TILE - 1) / TILE;
+        for (int tile = max(first, 0); tile < min(last, tiles); tile++)
+            gemm_rows(values, rows, cols, w, tile * TILE, count, bias, has_bias, DATA(const float, addend) + start,
+                      DATA(float, out) + start, total);
+        first -= tiles;
+        last -= tiles;
+    }
+}

@@ -1,0 +1,153 @@
+/* sample.cl: from logits to a token id, in two launches: each work-item keeps the best of its chunk of the vocabulary, then one
+ * work-item per row merges the chunks and draws. The order is that of the reference (largest first, lowest id first among
+ * equals), so that the choice is the same.
+ *
+ * Scratch per row and chunk: float values[MAX_K], int ids[MAX_K], int found, int not_finite. */
+#define MAX_K 64
+#define CHUNK_WORDS (2 * MAX_K + 2)
+
+enum { TEMPERATURE, TOP_K, TOP_P, MIN_P, RANDOM, SAMPLER_COLS = 8 };
+
+INLINE int candidates(const __global float *sampler) {
+    return sampler[TEMPERATURE] <= 0.0f ? 1 : clamp((int)sampler[TOP_K], 1, MAX_K);
+}
+
+INLINE int is_finite(float value) { return (as_int(value) & 0x7f800000) != 0x7f800000; }
+
+/* The largest of logits [first, last) by lanes, then across them. */
+INLINE void best_of(const __global float *logits, int first, int last, __global float *value, __global int *id,
+                    __global int *found, __global int *not_finite) {
+    float16 best = -INFINITY;
+    int16 at = 0, broken = 0, now = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + first;
+    int i = first;
+    for (; i + 16 <= last; i += 16, now += 16) {
+        float16 v = vload16(0, logits + i);
+        int16 finite = (as_int16(v) & 0x7f800000) != 0x7f800000, better = (v > best) & finite;
+        best = select(best, v, better);
+        at = select(at, now, better);
+        broken += finite + 1;
+    }
+    float top = -INFINITY;
+    int top_id = 0x7fffffff, missing = 0, any_found = 0;
+    float values[16];
+    int ids[16], counts[16];
+    vstore16(best, 0, values);
+    vstore16(at, 0, ids);
+    vstore16(broken, 0, counts);
+    for (int lane = 0; lane < 16; lane++) {
+        missing += counts[lane];
+        if (values[lane] == -INFINITY || values[lane] < top || (values[lane] == top && ids[lane] > top_id)) continue;
+        top = values[lane];
+        top_id = ids[lane];
+        any_found = 1;
+    }
+    for (; i < last; i++) {
+        if (!is_finite(logits[i])) {
+            missing++;
+        } else if (!any_found || logits[i] > top) {
+            top = logits[i];
+            top_id = i;
+            any_found = 1;
+        }
+    }
+    *value = top;
+    *id = top_id;
+    *found = any_found;
+    *not_finite = missing;
+}
+
+/* The k largest of logits [first, last), in order. */
+INLINE void best_k_of(const __global float *logits, int first, int last, int k, __global float *values, __global int *ids,
+                      __global int *found, __global int *not_finite) {
+    int count = 0, missing = 0;
+    float least = -INFINITY;
+    for (int i = first; i < last;) {
+        /* Most vectors hold nothing that is among the best: one comparison passes over them. */
+        if (count == k && i + 16 <= last) {
+            float16 v = vload16(0, logits + i);
+            if (!any(v > least | (as_int16(v) & 0x7f800000) == 0x7f800000)) {
+                i += 16;
+                continue;
+            }
+        }
+        for (int end = min(i + 16, last); i < end; i++) {
+            float value = logits[i];
+            if (!is_finite(value)) {
+                missing++;
+                continue;
+            }
+            if (count == k && value <= least) continue;
+            int place = count < k ? count++ : k - 1;
+            while (place > 0 && value > values[place - 1]) {
+                values[place] = values[place - 1];
+                ids[place] = ids[place - 1];
+                place--;
+            }
+            values[place] = value;
+            ids[place] = i;
+            least = values[count - 1];
+        }
+    }
+    *found = count;
+    *not_finite = missing;
+}
+
+__kernel void sample_chunks(TENSOR(logits), TENSOR(sampler), TENSOR(scratch), int cols) {
+    const int chunk = get_global_id(0), row = get_global_id(1);
+    const __global float *from = DATA(const float, logits) + (ulong)row * cols;
+    const int k = candidates(DATA(const float, sampler) + row * SAMPLER_COLS);
+    __global int *to = DATA(int, scratch) + ((ulong)row * CHUNKS + chunk) * CHUNK_WORDS;
+    int first, last;
+    share(cols, 16, chunk, CHUNKS, &first, &last);
+    if (k == 1)
+        best_of(from, first, last, (__global float *)to, to + MAX_K, to + 2 * MAX_K, to + 2 * MAX_K + 1);
+    else
+        best_k_of(from, first, last, k, (__global float *)to, to + MAX_K, to + 2 * MAX_K, to + 2 * MAX_K + 1);
+}
+
+INLINE int draw(const float *values, const int *ids, int found, const __global float *sampler) {
+    float weights[MAX_K], total = 0.0f, sum = 0.0f;
+    for (int i = 0; i < found; i++) total += weights[i] = exp(values[i] - values[0]);
+    int kept = 0;
+    for (; kept < found && (kept == 0 || sum < sampler[TOP_P] * total); kept++) sum += weights[kept];
+    while (kept > 1 && weights[kept - 1] < sampler[MIN_P] * weights[0]) kept--;
+    total = 0.0f;
+    for (int i = 0; i < kept; i++) total += weights[i] = exp((values[i] - values[0]) / sampler[TEMPERATURE]);
+    float rest = sampler[RANDOM] * total;
+    for (int i = 0; i < kept - 1; i++) {
+        rest -= weights[i];
+        if (rest < 0.0f) return ids[i];
+    }
+    return ids[kept - 1];
+}
+
+__kernel void sample_merge(TENSOR(sampler), TENSOR(scratch), TENSOR(out), TENSOR(not_finite)) {
+    const int row = get_global_id(0);
+    const __global float *settings = DATA(const float, sampler) + row * SAMPLER_COLS;
+    const __global int *chunks = DATA(const int, scratch) + (ulong)row * CHUNKS * CHUNK_WORDS;
+    const int k = candidates(settings);
+    float values[MAX_K];
+    int ids[MAX_K], next[CHUNKS], missing = 0, found = 0;
+    for (int chunk = 0; chunk < CHUNKS; chunk++) {
+        next[chunk] = 0;
+        missing += chunks[chunk * CHUNK_WORDS + 2 * MAX_K + 1];
+    }
+    while (found < k) {
+        int from = -1;
+        float largest = -INFINITY;
+        for (int chunk = 0; chunk < CHUNKS; chunk++) {
+            const __global int *candidate = chunks + chunk * CHUNK_WORDS;
+            if (next[chunk] >= candidate[2 * MAX_K]) continue;
+            float value = as_float(candidate[next[chunk]]);
+            if (from < 0 || value > largest) {
+                from = chunk;
+                largest = value;
+            }
+        }
+        if (from < 0) break;
+        values[found] = largest;
+        ids[found++] = chunks[from * CHUNK_WORDS + MAX_K + next[from]++];
+    }
+    DATA(int, not_finite)[row] = missing;
+    DATA(int, out)[row] = found > 1 ? draw(values, ids, found, settings) : found == 1 ? ids[0] : 0;
+}

@@ -1,0 +1,311 @@
+/* Every OpenCL variant, on every OpenCL device, on every case of its op: through the gate, guards included.
+ *
+ * A variant that a device would not choose by itself (those for GPUs on a CPU device) is forced, by asking whether it
+ * fits for each kind of device. Environment: CLINFER_TEST_DEVICE=<index> only that device; CLINFER_TEST_VARIANT=<text>
+ * only variants whose "op/name" contains it; CLINFER_TEST_SMALL=1 only the cheapest cases, for Oclgrind;
+ * CLINFER_TEST_CACHE=<folder> keeps the built programs. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/status.h"
+#include "device/kernels.h"
+#include "ops/op_list.h"
+#include "support/device_call.h"
+
+static struct ci_device *device;
+static int runs, refused;
+static bool small_only;
+static const char *only;
+
+/* The work of a case by its shapes, to leave out what a simulator cannot do in time. */
+static double work_of(const struct ci_case *shape) {
+    double work = 1;
+    for (int i = 0; i < CI_MAX_INPUTS; i++)
+        if (shape->in[i].type) work *= (double)(i < 2 ? shape->in[i].rows : 1);
+    return work * (double)shape->in[0].cols;
+}
+
+/* Whether the variant can run here, preference by kind of device aside. */
+static bool can_run(const struct ci_variant *variant, const struct ci_call *call) {
+    struct ci_device_caps caps = *ci_device_caps(device);
+    struct ci_caps all = {.cpu = ci_cpu_features(), .device = &caps, .threads = 1};
+    if (ci_variant_fits(variant, &all, call)) return true;
+    for (int kind = CI_DEVICE_GPU; kind <= CI_DEVICE_CPU; kind++) {
+        caps.kind = (enum ci_device_kind)kind;
+        if (ci_variant_fits(variant, &all, call)) return true;
+    }
+    return false;
+}
+
+static void describe(const struct ci_variant *variant, const char *shape, const struct ci_layout *layout,
+                     const int *tunables, const char *what) {
+    print_error("%s: %s/%s, case \"%s\"%s%s", ci_device_caps(device)->name, variant->op->name, variant->name, shape,
+                layout ? ", layout " : "", layout ? layout->name : "");
+    for (int i = 0; variant->tunables && variant->tunables[i].name; i++)
+        print_error(" %s=%d", variant->tunables[i].name, tunables[i]);
+    print_error(": %s\n", what);
+}
+
+/* One run through the gate; true when it passes. State outputs begin as in `start`, all others as NaN. A work-group
+ * that the device cannot do is no failure. */
+static bool passes(const struct ci_variant *variant, const char *shape, struct device_call *call,
+                   const struct ci_sample_call *start, const struct ci_sample_call *expected,
+                   const struct ci_layout *layout, const int *tunables, bool quiet) {
+    struct ci_sample_call actual;
+    struct ci_gate_result result = {0};
+    int output;
+    char what[400] = "";
+    assert_int_equal(ci_sample_copy(start, &actual), CLINFER_OK);
+    for (int i = 0; i < expected->op->outputs; i++)
+        if (!(expected->op->state_outputs >> i & 1))
+            memset(actual.call.out[i].data, 0xff, ci_view_bytes(&actual.call.out[i]));
+    enum clinfer_status status = device_call_run(call, variant, tunables, &actual);
+    bool passed = status == CLINFER_OK;
+    if (status == CLINFER_UNSUPPORTED) {
+        passed = true;
+    } else if (!passed) {
+        snprintf(what, sizeof what, "%s", clinfer_error());
+    } else if (!ci_sample_guards_hold(&actual, &output)) {
+        snprintf(what, sizeof what, "wrote outside output %d", output);
+        passed = false;
+    } else {
+        assert_int_equal(ci_gate_compare(expected->op, &expected->call, &actual.call, &result), CLINFER_OK);
+        passed = result.passed;
+        snprintf(what, sizeof what, "NMSE %.3g, worst %.3g of the bound: %s", result.nmse, result.worst, result.text);
+    }
+    if (!passed && !quiet) describe(variant, shape, layout, tunables, what);
+    runs++;
+    ci_sample_destroy(&actual);
+    return passed;
+}
+
+/* The defaults, then (when `all_tunables`) each allowed value of each tunable with the others at their default. */
+static void run_values(const struct ci_variant *variant, const char *shape, struct device_call *call,
+                       const struct ci_sample_call *start, const struct ci_sample_call *expected,
+                       const struct ci_layout *layout, bool all_tunables) {
+    int values[CI_MAX_TUNABLES] = {0};
+    ci_bind_defaults(variant, values);
+    if (!passes(variant, shape, call, start, expected, layout, values, false)) refused++;
+    for (int i = 0; all_tunables && variant->tunables && variant->tunables[i].name; i++) {
+        const struct ci_tunable *tunable = &variant->tunables[i];
+        for (int k = 0; k < 12 && tunable->allowed[k]; k++) {
+            if (tunable->allowed[k] == tunable->value) continue;
+            values[i] = tunable->allowed[k];
+            if (!passes(variant, shape, call, start, expected, layout, values, false)) refused++;
+        }
+        values[i] = tunable->value;
+    }
+}
+
+static bool wanted(const struct ci_variant *variant) {
+    char name[128];
+    snprintf(name, sizeof name, "%s/%s", variant->op->name, variant->name);
+    return variant->backend == CI_BACKEND_OPENCL && (!only || strstr(name, only));
+}
+
+/* All variants of one op on one case. Programs are what costs time: layouts other than the stored one, and all values
+ * of tunables, are tried on the first cases that each variant can do. */
+static void run_case(const struct ci_op *op, const struct ci_case *shape, int *cases_done) {
+    struct ci_sample_call sample, expected;
+    enum clinfer_status status = ci_sample_create(op, shape, 42, &sample);
+    if (status == CLINFER_UNSUPPORTED) return;
+    if (status != CLINFER_OK) fail_msg("%s, case \"%s\": %s", op->name, shape->name, clinfer_error());
+    assert_int_equal(ci_sample_copy(&sample, &expected), CLINFER_OK);
+    bool referred = false;
+    for (int v = 0; ci_variants[v]; v++) {
+        const struct ci_variant *variant = ci_variants[v];
+        if (variant->op != op || !wanted(variant)) continue;
+        const struct ci_layout *layouts[] = {&ci_layout_stored, &ci_layout_r16};
+        for (int l = 0; l < 2; l++) {
+            struct device_call call;
+            const struct ci_view *weight = NULL;
+            for (int i = op->inputs - 1; i >= 0; i--)
+                if (op->weight_inputs >> i & 1 && sample.call.in[i].type) weight = &sample.call.in[i];
+            if (variant->weight_layout ? variant->weight_layout != layouts[l] : l == 1 && !weight) continue;
+            if (weight && !ci_layout_fits(layouts[l], weight->type, weight->cols)) continue;
+            assert_int_equal(device_call_create(device, &sample, layouts[l], &call), CLINFER_OK);
+            if (can_run(variant, &call.call)) {
+                if (!referred) assert_int_equal(ci_op_reference(op, &expected.call), CLINFER_OK);
+                referred = true;
+                run_values(variant, shape->name, &call, &sample, &expected, layouts[l], cases_done[2 * v + l]++ == 0);
+            }
+            device_call_destroy(&call);
+        }
+    }
+    ci_sample_destroy(&expected);
+    ci_sample_destroy(&sample);
+}
+
+static const struct ci_op *current_op;
+
+static void test_variants_match_the_reference(void **state) {
+    (void)state;
+    int variant_count = 0;
+    while (ci_variants[variant_count]) variant_count++;
+    int *cases_done = calloc((size_t)variant_count * 2 + 1, sizeof *cases_done);
+    assert_non_null(cases_done);
+    refused = runs = 0;
+    for (const struct ci_case *shape = current_op->cases; shape->name; shape++)
+        if (!small_only || work_of(shape) <= 40000) run_case(current_op, shape, cases_done);
+    for (int v = 0; ci_variants[v]; v++)
+        if (ci_variants[v]->op == current_op && wanted(ci_variants[v]) && !cases_done[2 * v] && !cases_done[2 * v + 1])
+            print_message("%s: %s/%s runs no case here\n", ci_device_caps(device)->name, current_op->name,
+                          ci_variants[v]->name);
+    free(cases_done);
+    print_message("%s: op %s: %d runs, %d refused\n", ci_device_caps(device)->name, current_op->name, runs, refused);
+    if (refused) fail_msg("op %s: %d of %d runs refused", current_op->name, refused, runs);
+}
+
+/* ---- a corrupted kernel must be refused ---- */
+
+struct corruption {
+    const char *what, *op, *variant, *shape, *source, *text, *instead;
+};
+
+static void write_file(const char *folder, const char *name, const char *text) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    for (char *slash = strchr(path + strlen(folder) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        mkdir(path, 0700);
+        *slash = '/';
+    }
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void remove_files(const char *folder) {
+    char path[512];
+    for (const struct ci_kernel_source *source = ci_kernel_sources; source->name; source++) {
+        snprintf(path, sizeof path, "%s/%s", folder, source->name);
+        unlink(path);
+    }
+    static const char *const below[] = {"common", "types", ""};
+    for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, below[i]);
+        rmdir(path);
+    }
+}
+
+/* The kernels as they are, but for one place. */
+static void write_kernels(const char *folder, const struct corruption *corruption) {
+    for (const struct ci_kernel_source *source = ci_kernel_sources; source->name; source++) {
+        if (strcmp(source->name, corruption->source) != 0) {
+            write_file(folder, source->name, source->text);
+            continue;
+        }
+        const char *at = strstr(source->text, corruption->text);
+        if (!at) fail_msg("%s no longer has the text \"%s\": change this test too", source->name, corruption->text);
+        char *patched = NULL;
+        assert_true(asprintf(&patched, "%.*s%s%s", (int)(at - source->text), source->text, corruption->instead,
+                             at + strlen(corruption->text)) > 0);
+        write_file(folder, source->name, patched);
+        free(patched);
+    }
+}
+
+static void expect_refusal(const struct corruption *corruption) {
+    const struct ci_variant *variant = NULL;
+    const struct ci_case *shape = ci_op_find(corruption->op)->cases;
+    for (int v = 0; ci_variants[v]; v++)
+        if (strcmp(ci_variants[v]->op->name, corruption->op) == 0 &&
+            strcmp(ci_variants[v]->name, corruption->variant) == 0 && ci_variants[v]->backend == CI_BACKEND_OPENCL)
+            variant = ci_variants[v];
+    while (shape->name && strcmp(shape->name, corruption->shape) != 0) shape++;
+    if (!variant || !shape->name) fail_msg("no variant or no case of \"%s\"", corruption->what);
+    char folder[] = "/tmp/clinfer-test-kernels-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    struct ci_sample_call sample, expected;
+    struct device_call call;
+    int values[CI_MAX_TUNABLES] = {0};
+    ci_bind_defaults(variant, values);
+    assert_int_equal(ci_sample_create(variant->op, shape, 42, &sample), CLINFER_OK);
+    assert_int_equal(ci_sample_copy(&sample, &expected), CLINFER_OK);
+    assert_int_equal(ci_op_reference(variant->op, &expected.call), CLINFER_OK);
+    assert_int_equal(device_call_create(device, &sample, variant->weight_layout, &call), CLINFER_OK);
+    bool right = passes(variant, shape->name, &call, &sample, &expected, variant->weight_layout, values, false);
+    write_kernels(folder, corruption);
+    setenv("CLINFER_KERNELS", folder, 1);
+    bool wrong = passes(variant, shape->name, &call, &sample, &expected, variant->weight_layout, values, true);
+    unsetenv("CLINFER_KERNELS");
+    remove_files(folder);
+    device_call_destroy(&call);
+    ci_sample_destroy(&expected);
+    ci_sample_destroy(&sample);
+    if (!right) fail_msg("%s: the kernel is refused even as it is", corruption->what);
+    if (wrong) fail_msg("%s: %s/%s passed the gate", corruption->what, corruption->op, corruption->variant);
+}
+
+static void test_one_wrong_row_is_refused(void **state) {
+    (void)state;
+    expect_refusal(&(struct corruption){"one row of 576 is another row's", "matmul", "gemv_vec",
+                                        "smollm2 ffn down, one token, q4_1 q8", "matmul_gemv_vec.cl", "out[n] = sum;",
+                                        "out[n == 17 ? 18 : n] = sum; if (n == 17) out[17] = 0.0f;"});
+}
+
+static void test_one_wrong_tile_edge_is_refused(void **state) {
+    (void)state;
+    expect_refusal(&(struct corruption){"the last tile repeats its last row but one", "matmul", "gemm_vec",
+                                        "prime rows, q4_0 f32", "matmul_gemm_vec.cl", "min(2, left - 1) * cols",
+                                        "min(2, max(left - 2, 0)) * cols"});
+}
+
+static void test_one_wrong_scale_is_refused(void **state) {
+    (void)state;
+    expect_refusal(&(struct corruption){"one scale of 10368 is 1% off", "matmul", "gemv_vec",
+                                        "smollm2 attention output, one token, q4_1 q8", "types/q4_1.clh",
+                                        "    *codes = vload16(0, p + 4);",
+                                        "    *codes = vload16(0, p + 4);\n"
+                                        "    if (row == 100 && unit == 5) *scale *= 1.01f;"});
+}
+
+static int run_device(int index) {
+    const struct CMUnitTest corruptions[] = {cmocka_unit_test(test_one_wrong_row_is_refused),
+                                             cmocka_unit_test(test_one_wrong_tile_edge_is_refused),
+                                             cmocka_unit_test(test_one_wrong_scale_is_refused)};
+    int failed = 0;
+    if (ci_device_open(index, getenv("CLINFER_TEST_CACHE"), &device) != CLINFER_OK) {
+        fprintf(stderr, "device %d does not open: %s\n", index, clinfer_error());
+        return 1;
+    }
+    for (int i = 0; ci_ops[i]; i++) {
+        char name[128];
+        current_op = ci_ops[i];
+        snprintf(name, sizeof name, "test_%s_variants_match_the_reference", current_op->name);
+        const struct CMUnitTest tests[] = {{name, test_variants_match_the_reference, NULL, NULL, NULL}};
+        failed += cmocka_run_group_tests_name(ci_device_caps(device)->name, tests, NULL, NULL);
+    }
+    if (!small_only && !only)
+        failed += cmocka_run_group_tests_name(ci_device_caps(device)->name, corruptions, NULL, NULL);
+    ci_device_save_programs(device);
+    ci_device_close(device);
+    return failed;
+}
+
+int main(void) {
+    struct ci_device_list list;
+    int failed = 0;
+    const char *wanted_device = getenv("CLINFER_TEST_DEVICE");
+    only = getenv("CLINFER_TEST_VARIANT");
+    small_only = getenv("CLINFER_TEST_SMALL") != NULL;
+    unsetenv("CLINFER_KERNELS");
+    if (ci_device_list(&list) != CLINFER_OK || list.count == 0) {
+        fprintf(stderr, "no usable OpenCL device: %s\n", clinfer_error());
+        return 1;
+    }
+    for (int i = 0; i < list.count; i++)
+        if (!wanted_device || atoi(wanted_device) == i) failed += run_device(i);
+    ci_device_list_free(&list);
+    return failed != 0;
+}
