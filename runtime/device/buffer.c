@@ -90,7 +90,7 @@ bool ci_buffer_is_shared(const struct ci_buffer *buffer) { return buffer->shared
 
 enum clinfer_status ci_buffer_write(struct ci_buffer *buffer, uint64_t offset, const void *source, size_t bytes) {
     struct ci_device *device = buffer->device;
-    assert(inside(buffer, offset, bytes));
+    assert(inside(buffer, offset, bytes) && !buffer->shared);
     for (size_t done = 0; done < bytes;) {
         size_t piece = bytes - done < WRITE_PIECE ? bytes - done : WRITE_PIECE;
         device->counts.enqueues++;
@@ -117,7 +117,7 @@ enum clinfer_status ci_buffer_read(struct ci_buffer *buffer, uint64_t offset, vo
 enum clinfer_status ci_buffer_copy(struct ci_buffer *source, uint64_t source_offset, struct ci_buffer *target,
                                    uint64_t target_offset, size_t bytes) {
     struct ci_device *device = target->device;
-    assert(source->device == device);
+    assert(source->device == device && !target->shared);
     assert(inside(source, source_offset, bytes) && inside(target, target_offset, bytes));
     if (bytes == 0) return CLINFER_OK;
     device->counts.enqueues++;
@@ -186,7 +186,7 @@ static enum clinfer_status take_staging(struct ci_device *device, size_t bytes, 
 
 enum clinfer_status ci_buffer_write_small(struct ci_buffer *buffer, uint64_t offset, const void *source, size_t bytes) {
     struct ci_device *device = buffer->device;
-    assert(inside(buffer, offset, bytes));
+    assert(inside(buffer, offset, bytes) && !buffer->shared);
     if (bytes == 0) return CLINFER_OK;
     if (bytes > CI_STAGING_BYTES) return ci_buffer_write(buffer, offset, source, bytes);
     struct ci_staging *piece = NULL;

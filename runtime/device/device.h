@@ -53,7 +53,8 @@ void ci_device_close(struct ci_device *device);
 const struct ci_device_caps *ci_device_caps(const struct ci_device *device);
 
 /* Memory on the device. With `host` the bytes of the caller are used in place where the device shares memory (they must be
- * page-aligned and outlive the buffer), else copied. Bytes are undefined without `host`. */
+ * page-aligned and outlive the buffer; nothing may write to it then), else copied. Bytes are undefined without `host`. Memory
+ * that the device has not got is reported here and not at first use, as far as the driver lets us know. */
 enum clinfer_status ci_buffer_create(struct ci_device *device, size_t bytes, const void *host, struct ci_buffer **buffer);
 void ci_buffer_destroy(struct ci_buffer *buffer);
 size_t ci_buffer_bytes(const struct ci_buffer *buffer);
@@ -68,7 +69,7 @@ enum clinfer_status ci_buffer_copy(struct ci_buffer *source, uint64_t source_off
                                    uint64_t target_offset, size_t bytes);
 
 /* A read that is only enqueued: `slot` (0..CI_READ_SLOTS-1) remembers its event until ci_buffer_read_wait(device, slot). `target`
- * must live till then. This is how the next token is enqueued before the last one is read. */
+ * must live till then, and a slot is waited for before it is used again. This is how the next token is enqueued before the last one is read. */
 enum { CI_READ_SLOTS = 4 };
 enum clinfer_status ci_buffer_read_start(struct ci_buffer *buffer, uint64_t offset, void *target, size_t bytes, int slot);
 enum clinfer_status ci_buffer_read_wait(struct ci_device *device, int slot);
@@ -115,7 +116,9 @@ enum clinfer_status ci_device_flush(struct ci_device *device);
 enum clinfer_status ci_device_finish(struct ci_device *device);
 
 /* Binaries of programs built from source in this process go to the cache folder. To be called after their kernels have run
- * once: PoCL compiles work-group functions at the first enqueue and only then do its binaries hold them. */
+ * once: PoCL compiles work-group functions at the first enqueue and only then do its binaries hold them. Nothing is done
+ * for what the cache has already; but for new programs PoCL compiles every kernel once more, for any local size (60-160 ms
+ * a kernel, also those that were never used), so the answer should be out by then. */
 void ci_device_save_programs(struct ci_device *device);
 
 /* Counters since the device was opened, for tests and profiling: commands enqueued, calls that waited for the device,

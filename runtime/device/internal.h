@@ -30,6 +30,7 @@ struct ci_program {
     enum clinfer_status status;
     char *message; /* of the failure */
     bool from_cache;
+    bool reported; /* build_seconds was given to a request */
     double build_seconds;
     /* Launches seen or known to be in the cached binary. `unsaved` is set when the binary would grow by saving. */
     uint64_t launches[CI_PROGRAM_LAUNCHES];
@@ -85,6 +86,9 @@ struct ci_cached_binary {
  * damaged or belongs to another program; store overwrites it atomically. Neither is ever an error. */
 bool ci_program_cache_load(const char *folder, uint64_t key, struct ci_cached_binary *binary);
 void ci_program_cache_store(const char *folder, uint64_t key, const struct ci_cached_binary *binary);
+
+/* Removes the files that were not used for longest until the rest is at most `limit` bytes. */
+void ci_program_cache_trim(const char *folder, uint64_t limit);
 
 /* A kernel from text that is no named source: for the device's own probes. */
 enum clinfer_status ci_kernel_create_from_text(struct ci_device *device, const char *text, const char *kernel_name,

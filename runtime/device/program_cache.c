@@ -5,16 +5,23 @@
  * file, it is as good as absent: the program is built from source and the file written anew. The checksum guards
  * against damage, not against malice: the folder is the user's own, mode 0700. */
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "device/internal.h"
+
+enum { DAY = 24 * 60 * 60 };
 
 static const char magic[8] = {'c', 'i', 'b', 'i', 'n', 'a', 'r', '1'};
 
@@ -59,6 +66,12 @@ static const char *damage(const struct ci_file *file, uint64_t key, struct heade
     return NULL;
 }
 
+/* The time of a file's last change says when it was last used, to the day; access times are off on many systems. */
+static void mark_used(const char *path) {
+    struct stat info;
+    if (stat(path, &info) == 0 && time(NULL) - info.st_mtime > DAY) utimensat(AT_FDCWD, path, NULL, 0);
+}
+
 bool ci_program_cache_load(const char *folder, uint64_t key, struct ci_cached_binary *binary) {
     *binary = (struct ci_cached_binary){0};
     struct ci_file file = {0};
@@ -74,6 +87,7 @@ bool ci_program_cache_load(const char *folder, uint64_t key, struct ci_cached_bi
             memcpy(binary->bytes, file.data + sizeof header, binary->size);
             binary->launch_count = (int)header.launch_count;
             memcpy(binary->launches, header.launches, sizeof binary->launches);
+            mark_used(path);
         }
         ci_file_unmap(&file);
     }
@@ -96,4 +110,46 @@ void ci_program_cache_store(const char *folder, uint64_t key, const struct ci_ca
     }
     free(bytes);
     free(path);
+}
+
+struct cached_file {
+    char name[40];
+    uint64_t bytes;
+    struct timespec used;
+};
+
+static int newest_first(const void *left, const void *right) {
+    const struct cached_file *a = left, *b = right;
+    if (a->used.tv_sec != b->used.tv_sec) return a->used.tv_sec < b->used.tv_sec ? 1 : -1;
+    return (a->used.tv_nsec < b->used.tv_nsec) - (a->used.tv_nsec > b->used.tv_nsec);
+}
+
+void ci_program_cache_trim(const char *folder, uint64_t limit) {
+    struct cached_file *files = NULL;
+    size_t count = 0, room = 0;
+    uint64_t total = 0;
+    DIR *directory = opendir(folder);
+    if (!directory) return;
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        struct stat info;
+        size_t length = strlen(entry->d_name);
+        if (length < 4 || length >= sizeof files->name || strcmp(entry->d_name + length - 4, ".bin") != 0) continue;
+        if (fstatat(dirfd(directory), entry->d_name, &info, 0) != 0 || !S_ISREG(info.st_mode)) continue;
+        if (count == room) {
+            room = room ? 2 * room : 64;
+            struct cached_file *more = realloc(files, room * sizeof *files);
+            if (!more) goto done;
+            files = more;
+        }
+        files[count] = (struct cached_file){.bytes = (uint64_t)info.st_size, .used = info.st_mtim};
+        memcpy(files[count++].name, entry->d_name, length + 1);
+    }
+    if (count > 0) qsort(files, count, sizeof *files, newest_first);
+    for (size_t i = 0; i < count; i++) {
+        total += files[i].bytes;
+        if (total > limit) unlinkat(dirfd(directory), files[i].name, 0);
+    }
+done:
+    free(files);
+    closedir(directory);
 }

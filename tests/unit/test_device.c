@@ -2,6 +2,7 @@
  * damaged files, failures and their texts. `CLINFER_TEST_DEVICE=<index>` tests one device only. */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -19,6 +20,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "device/device.h"
+#include "device/internal.h"
 #include "device/kernels.h"
 
 extern char **environ;
@@ -470,6 +472,39 @@ static void test_damaged_cache_file_is_built_again(void **state) {
     free(bad);
 }
 
+static void test_full_cache_loses_what_was_used_least_recently(void **state) {
+    enum { FILES = 10 };
+    struct ci_cached_binary binary = {.bytes = (uint8_t *)"12345678", .size = 8}, found;
+    char path[512];
+    struct stat info;
+    (void)state;
+    ci_device_close(device); /* whose own file would be counted */
+    device = NULL;
+    remove_files(cache);
+    for (int key = 0; key < FILES; key++) { /* all long ago; 7 oldest, then 3, then in order */
+        const struct timespec time = {.tv_sec = 1000000 + (key == 7 ? 0 : key == 3 ? 1 : 10 + key)};
+        const struct timespec times[2] = {time, time};
+        ci_program_cache_store(cache, (uint64_t)key, &binary);
+        snprintf(path, sizeof path, "%s/%016d.bin", cache, key);
+        assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    }
+    assert_int_equal(stat(path, &info), 0);
+    write_text(cache, "stranger", "is left alone");
+    assert_true(ci_program_cache_load(cache, 7, &found)); /* and is young by that */
+    free(found.bytes);
+    for (int keep = FILES; keep > FILES - 3; keep -= 2) {
+        ci_program_cache_trim(cache, (uint64_t)info.st_size * (uint64_t)keep);
+        for (int key = 0; key < FILES; key++) {
+            snprintf(path, sizeof path, "%s/%016d.bin", cache, key);
+            bool removed = keep < FILES && (key == 3 || key == 0);
+            if ((access(path, F_OK) != 0) != removed) fail_msg("room for %d files: key %d is wrong", keep, key);
+        }
+    }
+    snprintf(path, sizeof path, "%s/stranger", cache);
+    assert_int_equal(access(path, F_OK), 0);
+    ci_program_cache_trim("/nonexistent", 0);
+}
+
 static void test_unwritable_cache_is_no_error(void **state) {
     char path[256];
     (void)state;
@@ -656,6 +691,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_second_open_takes_programs_from_the_cache, setup, teardown),
     cmocka_unit_test_setup_teardown(test_cache_file_is_written_again_only_for_new_local_sizes, setup, teardown),
     cmocka_unit_test_setup_teardown(test_damaged_cache_file_is_built_again, setup, teardown),
+    cmocka_unit_test_setup_teardown(test_full_cache_loses_what_was_used_least_recently, setup, teardown),
     cmocka_unit_test_setup_teardown(test_unwritable_cache_is_no_error, setup, teardown),
     cmocka_unit_test_setup_teardown(test_pipelined_reads_see_their_own_round, setup, teardown),
     cmocka_unit_test_setup_teardown(test_small_writes_keep_their_order_and_do_not_wait, setup, teardown),
