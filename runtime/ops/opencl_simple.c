@@ -51,6 +51,8 @@ SIMPLE(swiglu_quantise, "swiglu_quantise", "quantise.cl", -1, NULL, grid_units, 
 SIMPLE(add, "add", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
 SIMPLE(swiglu, "swiglu", "elementwise.cl", -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0))
 SIMPLE(gather, "gather", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
+SIMPLE(concat, "concat", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), OUT(0), IN_COLS(0), IN_COLS(1),
+       IN_COLS(2))
 
 /* ---- rope and the KV cache ---- */
 
