@@ -55,7 +55,7 @@ MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
 ISA_FLAGS_avx2       := -mavx2 -mfma -mf16c
 ISA_FLAGS_avx512vnni := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -mprefer-vector-width=512
 ISA_FLAGS_avx512bf16 := $(ISA_FLAGS_avx512vnni) -mavx512bf16
-ISA_FLAGS_neon       := -march=armv8.2-a
+ISA_FLAGS_neon       := -march=armv8-a
 ISA_FLAGS_neondot    := -march=armv8.2-a+dotprod
 FOREIGN := $(if $(findstring x86_64,$(MACHINE)),%_neon.c %_neondot.c,%_avx2.c %_avx512vnni.c %_avx512bf16.c)
 isa_of   = $(lastword $(subst _, ,$(basename $(notdir $1))))
@@ -76,7 +76,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-drivers asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -188,6 +188,13 @@ asan: ## make check under AddressSanitizer and UBSan
 CROSS_FOLDERS  := runtime/base/% runtime/tensor/% runtime/types/% runtime/cpu/%
 CROSS_TESTS    := $(wildcard tests/ops/test_cpu_kernels.c)
 CROSS_BINARIES := $(if $(findstring x86_64,$(MACHINE)),$(patsubst %.c,build/aarch64/%,$(CROSS_TESTS)))
+
+check-drivers: ## DRIVERS="intel rusticl oclgrind": op tests and the whole model on them; slow
+	@scripts/setup.sh check
+	@scripts/setup.sh drivers
+	@scripts/fetch_model.sh
+	@$(MAKE) $(AGAIN) test-binaries
+	@scripts/check_drivers.sh $(BUILD) $(DRIVERS)
 
 aarch64: ## the kernels of ARM processors, cross-built and tested under qemu
 	@scripts/setup.sh check

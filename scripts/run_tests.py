@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs test programs and sums up their results: the end of `make check` and `make asan`.
 
-usage: run_tests.py --build build/release [--timeout SECONDS] [--only WORD] PROGRAM...
+usage: run_tests.py --build build/release [--timeout SECONDS] [--only WORD] [--name NAME] [--wrap COMMAND] PROGRAM...
 
 A program is a cmocka binary or a script (.sh, .py) that prints TAP, the Test Anything Protocol; a script that prints
 none is one test that passes with exit status 0. TAP was chosen over cmocka's own text because a missing line can be
@@ -19,6 +19,7 @@ import collections
 import ctypes
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -61,14 +62,14 @@ def opencl_devices():
     return total
 
 
-def environment(build):
+def environment(build, label):
     """What the tests see: nothing of the user's settings but the drivers and the models."""
     env = {name: value for name, value in os.environ.items()
            if not name.startswith("CLINFER_") or name.startswith("CLINFER_TEST_")}
     check = os.path.abspath(os.path.join(build, "..", "check"))
     for name, folder in (("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state"),
-                         ("POCL_CACHE_DIR", "pocl")):
-        path = os.path.join(check, os.path.basename(build) + "-" + folder)
+                         ("POCL_CACHE_DIR", "pocl"), ("CLINFER_TEST_CACHE", "programs")):
+        path = os.path.join(check, label + "-" + folder)
         os.makedirs(path, exist_ok=True)
         env[name] = path
     env["CLINFER_TEST_MODEL"] = default_model()
@@ -118,12 +119,13 @@ def describe(status):
     return f"ended with status {status}"
 
 
-def run(program, env, log, timeout):
+def run(program, env, log, timeout, wrap):
     """Output and exit status ("timeout" when it was stopped); the program's whole process group goes with it."""
     command = {".sh": ["bash", program], ".py": [sys.executable, program]}.get(os.path.splitext(program)[1], [program])
     for folder, emulator in EMULATORS.items():
         if program.startswith(folder):
             command = emulator + command
+    command = wrap + command
     with open(log, "wb") as out:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env,
                                  start_new_session=True)
@@ -150,9 +152,12 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--only", default="", help="run the programs whose path contains this")
+    parser.add_argument("--name", help="of the logs and caches; default: the build's")
+    parser.add_argument("--wrap", default="", help="a command to run each program under")
     parser.add_argument("programs", nargs="*")
     arguments = parser.parse_args()
-    env = environment(arguments.build)
+    label = arguments.name or os.path.basename(arguments.build)
+    env = environment(arguments.build, label)
     logs = os.path.join(arguments.build, "..", "check")
     os.makedirs(logs, exist_ok=True)
     totals = collections.Counter()
@@ -184,9 +189,9 @@ def main():
         if arguments.only not in program:
             continue
         name = os.path.relpath(program, arguments.build) if program.startswith(arguments.build) else program
-        log = os.path.join(logs, f"{os.path.basename(arguments.build)}-{name.replace('/', '-')}.log")
+        log = os.path.join(logs, f"{label}-{name.replace('/', '-')}.log")
         start = time.monotonic()
-        output, status = run(program, env, log, arguments.timeout)
+        output, status = run(program, env, log, arguments.timeout, shlex.split(arguments.wrap))
         report(name, parse(output, status), time.monotonic() - start, output)
 
     print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped")

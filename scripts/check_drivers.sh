@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# All op tests and the whole model on drivers that are too slow for every commit, and the kernels in a simulator that
+# watches every access. The end of `make check-drivers`; needs scripts/setup.sh drivers.
+#
+#   scripts/check_drivers.sh BUILD [intel|rusticl|oclgrind ...]      default: all three
+#
+#   intel     Intel's OpenCL runtime for CPUs: fp16, sub-groups, integer dot products, as GPUs have them
+#   rusticl   Mesa's OpenCL on llvmpipe: another compiler, no sub-groups, 256-bit vectors; about 1e8 multiply-adds a second
+#   oclgrind  no data race and no access out of bounds in any kernel it can run; about 1e5 multiply-adds a second, so the
+#             smallest shapes only. It knows neither sub-groups nor __asm__: those kernels are listed by name, and run with
+#             guard bytes around their outputs on the other drivers.
+#
+# A driver is chosen by the variables of the OpenCL loader alone; the tests themselves know nothing of it.
+set -u
+cd "$(dirname "$0")/.."
+build=${1:?usage: scripts/check_drivers.sh BUILD [intel|rusticl|oclgrind ...]}
+shift
+[ $# -gt 0 ] || set -- intel rusticl oclgrind
+drivers="${XDG_DATA_HOME:-$HOME/.local/share}/clinfer/drivers"
+libraries=/usr/lib/$(uname -m)-linux-gnu
+failed=
+
+# tests NAME [VARIABLE=VALUE ...] -- [arguments of run_tests.py]
+tests() {
+    local name=$1 variables=()
+    shift
+    while [ "$1" != -- ]; do
+        variables+=("$1")
+        shift
+    done
+    shift
+    printf '== %s\n' "$name"
+    env "${variables[@]}" python3 scripts/run_tests.py --build "$build" --name "$name" "$@" || failed="$failed $name"
+}
+
+whole=("$build"/tests/ops/test_opencl_* "$build"/tests/model/test_*)
+programs=()
+for program in "${whole[@]}"; do
+    case "$program" in *.o | *.d | *\*) ;; *) programs+=("$program") ;; esac
+done
+
+for driver in "$@"; do
+    case "$driver" in
+    intel)
+        # The system's loader before the one in Intel's package, which ignores OpenCL layers.
+        tests intel OCL_ICD_VENDORS="$drivers/intel/vendors" LD_LIBRARY_PATH="$libraries:$drivers/intel/lib" \
+            -- --timeout 1800 "${programs[@]}"
+        ;;
+    rusticl)
+        tests rusticl OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RUSTICL_ENABLE=llvmpipe \
+            -- --timeout 3600 "${programs[@]}"
+        ;;
+    oclgrind)
+        printf '== kernels that Oclgrind does not know (sub-groups, __asm__):\n'
+        grep -lE '__asm__|sub_group' clkernels/*.cl | sed 's/^/  /' || printf '  none\n'
+        log=build/check/oclgrind.log
+        mkdir -p build/check
+        rm -f "$log"
+        tests oclgrind CLINFER_TEST_SMALL=1 \
+            -- --timeout 3600 --wrap "oclgrind --data-races --log $PWD/$log" "$build/tests/ops/test_opencl_kernels"
+        if [ -s "$log" ]; then
+            printf 'oclgrind found something, all of it in %s:\n' "$log"
+            head -n 60 "$log"
+            failed="$failed oclgrind-log"
+        fi
+        ;;
+    *)
+        printf 'check_drivers: %s: not one of intel, rusticl, oclgrind\n' "$driver" >&2
+        exit 2
+        ;;
+    esac
+done
+[ -z "$failed" ] || { printf 'check-drivers: FAILED:%s\n' "$failed"; exit 1; }
+printf 'check-drivers: passed: %s\n' "$*"
