@@ -1,0 +1,189 @@
+/* jinja_text.c: strings as Python sees them: indexes count code points, white space and case are Unicode's.
+ *
+ * Case mapping covers ASCII, Latin-1, Latin Extended-A, Greek, Cyrillic and Armenian, one to one: templates change the
+ * case of roles and type names, so the rest of Unicode stays as it is. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "text/jinja.h"
+#include "text/utf8.h"
+
+/* Input is UTF-8 from JSON, but a template may hold any byte: one that starts no character is one by itself. */
+size_t ci_jinja_character_bytes(struct ci_jinja_string string, size_t at) {
+    size_t bytes = ci_utf8_character(string.bytes + at, string.length - at);
+    return bytes ? bytes : 1;
+}
+
+uint32_t ci_jinja_code_point(struct ci_jinja_string string, size_t at) {
+    size_t bytes = ci_utf8_character(string.bytes + at, string.length - at);
+    return bytes ? ci_utf8_decode(string.bytes + at, bytes) : 0xfffd;
+}
+
+size_t ci_jinja_characters(struct ci_jinja_string string) {
+    size_t count = 0;
+    for (size_t at = 0; at < string.length; at += ci_jinja_character_bytes(string, at)) count++;
+    return count;
+}
+
+size_t ci_jinja_offset(struct ci_jinja_string string, size_t characters) {
+    size_t at = 0;
+    while (characters-- > 0 && at < string.length) at += ci_jinja_character_bytes(string, at);
+    return at;
+}
+
+/* str.isspace() */
+bool ci_jinja_is_space(uint32_t c) {
+    if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f);
+    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+struct range {
+    uint32_t first, last; /* of the capitals */
+    int32_t to_lower;     /* 0: capitals and small letters alternate, a capital first */
+};
+
+static const struct range ranges[] = {
+    {'A', 'Z', 32},     {0xc0, 0xd6, 32},   {0xd8, 0xde, 32},     {0x100, 0x12e, 0},  {0x132, 0x136, 0},
+    {0x139, 0x147, 0},  {0x14a, 0x176, 0},  {0x178, 0x178, -121}, {0x179, 0x17d, 0},  {0x386, 0x386, 38},
+    {0x388, 0x38a, 37}, {0x38c, 0x38c, 64}, {0x38e, 0x38f, 63},   {0x391, 0x3a1, 32}, {0x3a3, 0x3ab, 32},
+    {0x400, 0x40f, 80}, {0x410, 0x42f, 32}, {0x460, 0x480, 0},    {0x48a, 0x4be, 0},  {0x4d0, 0x52e, 0},
+    {0x531, 0x556, 48},
+};
+
+static const struct range *range_of(uint32_t c, bool capital) {
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        const struct range *range = &ranges[i];
+        uint32_t first = capital ? range->first : range->first + (uint32_t)(range->to_lower ? range->to_lower : 1);
+        uint32_t last = capital ? range->last : range->last + (uint32_t)(range->to_lower ? range->to_lower : 1);
+        if (c < first || c > last) continue;
+        if (range->to_lower != 0 || (c - first) % 2 == 0) return range;
+    }
+    return NULL;
+}
+
+uint32_t ci_jinja_lower(uint32_t c) {
+    const struct range *range = range_of(c, true);
+    return range ? c + (uint32_t)(range->to_lower ? range->to_lower : 1) : c;
+}
+
+uint32_t ci_jinja_upper(uint32_t c) {
+    if (c == 0x3c2) return 0x3a3; /* final sigma */
+    const struct range *range = range_of(c, false);
+    return range ? c - (uint32_t)(range->to_lower ? range->to_lower : 1) : c;
+}
+
+typedef bool membership(const struct ci_jinja_string *set, uint32_t code_point);
+
+static bool is_space(const struct ci_jinja_string *set, uint32_t code_point) {
+    (void)set;
+    return ci_jinja_is_space(code_point);
+}
+
+static bool is_in(const struct ci_jinja_string *set, uint32_t code_point) {
+    for (size_t at = 0; at < set->length; at += ci_jinja_character_bytes(*set, at))
+        if (ci_jinja_code_point(*set, at) == code_point) return true;
+    return false;
+}
+
+static struct ci_jinja_string strip(struct ci_jinja_string string, const struct ci_jinja_string *set,
+                                    membership *belongs, bool left, bool right) {
+    size_t begin = 0, end = string.length;
+    while (left && begin < end && belongs(set, ci_jinja_code_point(string, begin)))
+        begin += ci_jinja_character_bytes(string, begin);
+    while (right && end > begin) {
+        size_t last = end - 1;
+        while (last > begin && end - last < 4 && ((unsigned char)string.bytes[last] & 0xc0) == 0x80) last--;
+        if (ci_utf8_character(string.bytes + last, end - last) != end - last) last = end - 1;
+        if (!belongs(set, ci_jinja_code_point((struct ci_jinja_string){string.bytes, end}, last))) break;
+        end = last;
+    }
+    return (struct ci_jinja_string){string.bytes + begin, end - begin};
+}
+
+struct ci_jinja_string ci_jinja_strip(struct ci_jinja_string string, bool left, bool right) {
+    return strip(string, NULL, is_space, left, right);
+}
+
+struct ci_jinja_string ci_jinja_strip_characters(struct ci_jinja_run *run, struct ci_jinja_string string,
+                                                 struct ci_jinja_string characters, bool left, bool right) {
+    struct ci_jinja_string stripped = strip(string, &characters, is_in, left, right);
+    ci_jinja_spend_bytes(run, (string.length - stripped.length) * (characters.length + 1));
+    return stripped;
+}
+
+size_t ci_jinja_find(struct ci_jinja_run *run, struct ci_jinja_string string, struct ci_jinja_string part,
+                     size_t start) {
+    if (start > string.length) return SIZE_MAX;
+    /* The C library's memmem() is linear. */
+    const char *found = part.length == 0 ? string.bytes + start
+                                         : memmem(string.bytes + start, string.length - start, part.bytes, part.length);
+    size_t at = found ? (size_t)(found - string.bytes) : SIZE_MAX;
+    ci_jinja_spend_bytes(run, (found ? at : string.length) - start + part.length);
+    return at;
+}
+
+struct ci_jinja_value ci_jinja_replace(struct ci_jinja_run *run, struct ci_jinja_string string,
+                                       struct ci_jinja_string old, struct ci_jinja_string new, int64_t count) {
+    struct ci_jinja_buffer buffer = {0};
+    size_t at = 0;
+    while (count != 0) {
+        size_t found = ci_jinja_find(run, string, old, at);
+        if (found == SIZE_MAX) break;
+        /* An empty text is found before every character and at the end. */
+        ci_jinja_append(run, &buffer, string.bytes + at, found - at);
+        ci_jinja_append_string(run, &buffer, new);
+        at = found + old.length;
+        if (old.length == 0) {
+            if (at == string.length) {
+                at++;
+                break;
+            }
+            size_t bytes = ci_jinja_character_bytes(string, at);
+            ci_jinja_append(run, &buffer, string.bytes + at, bytes);
+            at += bytes;
+        }
+        if (count > 0) count--;
+    }
+    if (at < string.length) ci_jinja_append(run, &buffer, string.bytes + at, string.length - at);
+    return ci_jinja_buffer_text(&buffer);
+}
+
+static bool starts_word(uint32_t previous) { return previous < 0x80 && strchr("-({[<", (int)previous) != NULL; }
+
+struct ci_jinja_value ci_jinja_change_case(struct ci_jinja_run *run, struct ci_jinja_string string,
+                                           enum ci_jinja_case to) {
+    struct ci_jinja_buffer buffer = {0};
+    bool start = true;
+    for (size_t at = 0; at < string.length;) {
+        size_t bytes = ci_jinja_character_bytes(string, at);
+        uint32_t c = ci_jinja_code_point(string, at);
+        bool upper = to == CI_JINJA_UPPER || (to != CI_JINJA_LOWER && start);
+        uint32_t changed = upper ? ci_jinja_upper(c) : ci_jinja_lower(c);
+        char out[4];
+        if (changed == c)
+            ci_jinja_append(run, &buffer, string.bytes + at, bytes);
+        else
+            ci_jinja_append(run, &buffer, out, ci_utf8_encode(changed, out));
+        start = to == CI_JINJA_TITLE && (ci_jinja_is_space(c) || (c != 0 && starts_word(c)));
+        at += bytes;
+    }
+    return ci_jinja_buffer_text(&buffer);
+}
+
+/* The ends that str.splitlines() knows. */
+bool ci_jinja_next_line(struct ci_jinja_string string, size_t *at, struct ci_jinja_string *line) {
+    if (*at >= string.length) return false;
+    size_t begin = *at, end = begin, bytes = 0;
+    for (; end < string.length; end += bytes) {
+        bytes = ci_jinja_character_bytes(string, end);
+        uint32_t c = ci_jinja_code_point(string, end);
+        if ((c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029) {
+            if (c == '\r' && end + 1 < string.length && string.bytes[end + 1] == '\n') bytes = 2;
+            break;
+        }
+    }
+    *line = (struct ci_jinja_string){string.bytes + begin, end - begin};
+    *at = end < string.length ? end + bytes : end;
+    return true;
+}

@@ -1,0 +1,108 @@
+/* template.c: see template.h and jinja.h. */
+#include "text/template.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "text/jinja.h"
+
+/* Real templates have some 20 KB. */
+enum { MAXIMUM_SOURCE = 512 * 1024 };
+
+struct ci_template {
+    struct ci_jinja_heap heap;
+    struct ci_jinja_tree tree;
+};
+
+_Noreturn void ci_jinja_fail(struct ci_jinja_heap *heap, enum clinfer_status status, const char *format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    heap->status = ci_fail(status, "chat template: line %d: %s", heap->line, text);
+    longjmp(heap->failed, 1);
+}
+
+void *ci_jinja_alloc(struct ci_jinja_heap *heap, size_t count, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > heap->limit - heap->used)
+        ci_jinja_fail(heap, CLINFER_BAD_FILE, "the template takes more than %zu MiB of memory", heap->limit >> 20);
+    /* What the arena adds counts too: alignment, and the rest of a chunk that a large piece leaves unused. */
+    size_t overhead = bytes > 32768 ? 65536 : 16;
+    heap->used += bytes;
+    heap->used = heap->limit - heap->used < overhead ? heap->limit : heap->used + overhead;
+    void *memory = ci_arena_alloc(&heap->arena, bytes ? bytes : 1);
+    if (memory == NULL) ci_jinja_fail(heap, CLINFER_OUT_OF_MEMORY, "out of memory");
+    return memory;
+}
+
+enum clinfer_status ci_template_create(const char *text, size_t length, struct ci_template **template) {
+    *template = NULL;
+    if (length > MAXIMUM_SOURCE)
+        return ci_fail(CLINFER_BAD_FILE, "chat template: %zu bytes; at most %d are possible", length, MAXIMUM_SOURCE);
+    struct ci_template *created = calloc(1, sizeof *created);
+    if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "chat template: out of memory");
+    created->heap.limit = CI_TEMPLATE_MEMORY;
+    if (setjmp(created->heap.failed)) {
+        enum clinfer_status status = created->heap.status;
+        ci_template_destroy(created);
+        return status;
+    }
+    struct ci_jinja_token *tokens = ci_jinja_tokenize(&created->heap, (struct ci_jinja_string){text, length});
+    created->tree = ci_jinja_parse(&created->heap, tokens);
+    *template = created;
+    return CLINFER_OK;
+}
+
+void ci_template_destroy(struct ci_template *template) {
+    if (template == NULL) return;
+    ci_arena_destroy(&template->heap.arena);
+    free(template);
+}
+
+/* Everything that a failure must not lose is in *run, which the caller frees. */
+static enum clinfer_status render(struct ci_jinja_run *run, struct ci_jinja_buffer *out) {
+    if (setjmp(run->heap.failed)) return run->heap.status;
+    size_t names = (size_t)run->tree->name_count;
+    run->globals = ci_jinja_alloc(&run->heap, names, sizeof *run->globals);
+    run->known = ci_jinja_alloc(&run->heap, names, sizeof *run->known);
+    run->out = out;
+    ci_jinja_render(run);
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_template_render(const struct ci_template *template, const json_t *context,
+                                       const struct ci_template_limits *limits, char **text, size_t *length) {
+    *text = NULL;
+    if (length) *length = 0;
+    if (!json_is_object(context))
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "chat template: the variables are not a JSON object");
+    struct ci_jinja_run *run = calloc(1, sizeof *run);
+    struct ci_jinja_buffer out = {0};
+    if (run == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "chat template: out of memory");
+    run->heap.limit = limits && limits->memory ? limits->memory : CI_TEMPLATE_MEMORY;
+    run->steps = limits && limits->steps ? limits->steps : CI_TEMPLATE_STEPS;
+    run->now = limits && limits->now ? limits->now : time(NULL);
+    run->tree = &template->tree;
+    run->context = context;
+
+    enum clinfer_status status = render(run, &out);
+    if (status == CLINFER_OK) {
+        *text = malloc(out.length + 1);
+        if (*text == NULL) {
+            status = ci_fail(CLINFER_OUT_OF_MEMORY, "chat template: out of memory");
+        } else {
+            if (out.length) memcpy(*text, out.bytes, out.length);
+            (*text)[out.length] = 0;
+            if (length) *length = out.length;
+        }
+    }
+    ci_arena_destroy(&run->heap.arena);
+    json_decref(run->parsed);
+    free(run);
+    return status;
+}

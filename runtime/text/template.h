@@ -1,0 +1,47 @@
+/* template.h: chat templates: the Jinja that models carry to turn a list of messages into a prompt.
+ *
+ * The subset is what real chat templates use, with the meaning that Hugging Face's transformers gives it (Jinja 3.1,
+ * trim_blocks and lstrip_blocks on, values immutable, loop controls, `generation`, raise_exception, strftime_now,
+ * tojson without ASCII escapes). What is not there (include, import, extends, recursive loops, *args) is refused by
+ * name.
+ *
+ * A template comes from a file that nobody vouches for: steps, memory, output and nesting are bounded, and each bound
+ * is an error that says so. */
+#ifndef CI_TEXT_TEMPLATE_H
+#define CI_TEXT_TEMPLATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <clinfer.h>
+#include <jansson.h>
+
+struct ci_template;
+
+/* Steps are about 20 ns each. Zeros are the defaults. */
+struct ci_template_limits {
+    uint64_t steps; /* CI_TEMPLATE_STEPS */
+    size_t memory;  /* CI_TEMPLATE_MEMORY: bytes of intermediate values and output together */
+    time_t now;     /* what strftime_now() tells, in local time; 0: the clock */
+};
+
+#define CI_TEMPLATE_STEPS UINT64_C(50000000)
+#define CI_TEMPLATE_MEMORY ((size_t)128 << 20)
+
+/* Parses. CLINFER_BAD_FILE for a syntax error, CLINFER_UNSUPPORTED for what the subset leaves out; the message has the
+ * line. On failure *template is NULL. */
+enum clinfer_status ci_template_create(const char *text, size_t length, struct ci_template **template);
+void ci_template_destroy(struct ci_template *template);
+
+/* Renders with the members of the object `context` as variables: messages, add_generation_prompt, bos_token, eos_token,
+ * and what else the caller has. As in transformers, `tools` and `documents` should be null rather than absent when
+ * there are none. *text is zero-terminated (and may hold zeros if the input did), for the caller to free; `length` may
+ * be NULL. `limits` may be NULL. Safe from several threads at once.
+ *
+ * CLINFER_INVALID_ARGUMENT for what the template refuses (raise_exception) or cannot do with this input,
+ * CLINFER_UNSUPPORTED for an unknown filter, test or method, CLINFER_BAD_FILE for a bound. */
+enum clinfer_status ci_template_render(const struct ci_template *template, const json_t *context,
+                                       const struct ci_template_limits *limits, char **text, size_t *length);
+
+#endif
