@@ -127,7 +127,7 @@ struct clinfer_engine_stats {
     double device_seconds, cpu_seconds; /* of ops, by where they ran */
     uint64_t steps, rows;               /* runs of a plan; tokens computed */
     uint64_t enqueues, waits, builds;   /* OpenCL calls */
-    uint64_t objects, allocations; /* OpenCL objects and heap blocks made by steps; both stand still while decoding */
+    uint64_t objects;                   /* OpenCL objects made; stands still while decoding */
     int fallbacks;                 /* ops of the plans that could not run on the device */
     uint64_t weight_bytes, cache_bytes, activation_bytes;
 };

@@ -1,6 +1,6 @@
-/* choose.c: place, variant and layout of every node. Without measurements the order of the table of variants decides: the first that
- * fits, whose program builds and whose result proved right on this device. A fused op without such a variant falls apart into
- * its two; an op without one goes to the CPU. */
+/* choose.c: place, variant and layout of every node. Without measurements the order of the table of variants decides:
+ * the first that fits, whose program builds and whose result proved right on this device. A fused op without such a
+ * variant falls apart into its two; an op without one goes to the CPU. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,7 +55,8 @@ static enum clinfer_status append_copy(struct ci_plan *plan, struct ci_tensor *s
 }
 
 /* The tensor as it is found at `place`, copied there before this point of the plan if need be. */
-static enum clinfer_status input_at(struct ci_plan *plan, struct ci_tensor *tensor, int place, struct ci_tensor **found) {
+static enum clinfer_status input_at(struct ci_plan *plan, struct ci_tensor *tensor, int place,
+                                    struct ci_tensor **found) {
     enum clinfer_status status = CLINFER_OK;
     *found = tensor;
     if (tensor->kind == CI_TENSOR_STATE && tensor->place < 0) status = ci_store_state(plan->store, tensor, place);
@@ -79,7 +80,8 @@ static enum clinfer_status take_inputs(struct ci_plan *plan, struct ci_node *nod
         if (!node->in[i]) continue;
         if (node->in[i]->kind == CI_TENSOR_WEIGHT) {
             bool packs = variant && variant->weight_layout && (node->op->weight_inputs >> i & 1);
-            status = ci_store_weight(plan->store, node->in[i], place, packs ? variant->weight_layout : &ci_layout_stored);
+            status =
+                ci_store_weight(plan->store, node->in[i], place, packs ? variant->weight_layout : &ci_layout_stored);
         }
         if (status == CLINFER_OK) status = input_at(plan, node->in[i], place, &in[i]);
     }
@@ -102,8 +104,8 @@ static enum clinfer_status take_outputs(struct ci_plan *plan, struct ci_node *no
     return CLINFER_OK;
 }
 
-/* Builds the variant for this node with every tensor bound to a placeholder, so that whatever cannot work shows before anything
- * has been moved for its sake. */
+/* Builds the variant for this node with every tensor bound to a placeholder, so that whatever cannot work shows before
+ * anything has been moved for its sake. */
 static enum clinfer_status try_variant(struct ci_plan *plan, const struct ci_node *node, int place,
                                        const struct ci_variant *variant, struct ci_bound **bound) {
     struct ci_place *at = &plan->store->places[place];
@@ -145,20 +147,23 @@ static int first_working(struct ci_plan *plan, const struct ci_node *node, int p
         if (try_variant(plan, node, place, ci_variants[i], bound) == CLINFER_OK) return i;
         char text[512];
         int length = snprintf(text, sizeof text, "%s: %s", ci_variants[i]->name, ci_status_message());
-        const char *kept = ci_arena_string(&plan->graph.arena, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
+        const char *kept =
+            ci_arena_string(&plan->graph.arena, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
         if (kept) *reason = kept;
     }
     return -1;
 }
 
-/* Appending to a cache and reading it belong together: the node may run at `place` only if all readers of its states fit there. */
+/* Appending to a cache and reading it belong together: the node may run at `place` only if all readers of its states
+ * fit there. */
 static bool states_may_live(const struct ci_plan *plan, const struct ci_node *node, int place) {
     for (int i = 0; i < node->op->outputs; i++) {
         if (!(node->op->state_outputs >> i & 1)) continue;
         if (node->out[i]->place >= 0 && node->out[i]->place != place) return false;
         for (const struct ci_node *reader = node->next; reader; reader = reader->next)
             for (int k = 0; k < reader->op->inputs; k++)
-                if (reader->in[k] == node->out[i] && ci_pass_first_variant(reader, &plan->store->places[place].caps, 0) < 0)
+                if (reader->in[k] == node->out[i] &&
+                    ci_pass_first_variant(reader, &plan->store->places[place].caps, 0) < 0)
                     return false;
     }
     return true;
@@ -194,7 +199,8 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
         *scratch = (struct ci_tensor){.name = node->label, .kind = CI_TENSOR_ACTIVATION, .place = place};
         ci_view_set(&scratch->view, &ci_type_i32, 1, (int64_t)(scratch_bytes + 3) / 4);
     }
-    *step = (struct step){.node = node, .variant = variant, .place = place, .bound = bound, .scratch = scratch, .reason = reason};
+    *step = (struct step){
+        .node = node, .variant = variant, .place = place, .bound = bound, .scratch = scratch, .reason = reason};
     step->fallback = place != plan->store->preferred;
     if (step->fallback) plan->fallbacks++;
     if (variant && variant->cpu) step->function = variant->cpu(&call);
@@ -213,7 +219,8 @@ static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *nod
     int preferred = plan->store->preferred;
     const char *reason = "";
     for (;;) {
-        int variant = states_may_live(plan, node, preferred) ? first_working(plan, node, preferred, &bound, &reason) : -1;
+        int variant =
+            states_may_live(plan, node, preferred) ? first_working(plan, node, preferred, &bound, &reason) : -1;
         if (variant >= 0) return add_step(plan, node, preferred, variant, bound, reason);
         if (!node->op->first) break;
         enum clinfer_status status = ci_pass_unfuse(&plan->graph, node);

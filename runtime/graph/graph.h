@@ -1,5 +1,5 @@
-/* graph.h: what is to be computed, before anything is decided about how. A graph is a list of nodes in an order in which every
- * tensor is written before it is read. Models build it (model/), plans make it run (plan.h). */
+/* graph.h: what is to be computed, before anything is decided about how. A graph is a list of nodes in an order in
+ * which every tensor is written before it is read. Models build it (model/), plans make it run (plan.h). */
 #ifndef CI_GRAPH_GRAPH_H
 #define CI_GRAPH_GRAPH_H
 
@@ -19,10 +19,10 @@ enum ci_tensor_kind {
 struct ci_tensor {
     const char *name;
     enum ci_tensor_kind kind;
-    struct ci_view view; /* shape, and, once it has a place, where the bytes are; rows is the most there can be */
-    int place;           /* where its bytes are; -1: not decided */
-    const void *host;    /* weights: the bytes as stored, borrowed */
-    int first_step, last_step;           /* activations: lifetime in steps of the plan */
+    struct ci_view view;       /* shape, and, once it has a place, where the bytes are; rows is the most there can be */
+    int place;                 /* where its bytes are; -1: not decided */
+    const void *host;          /* weights: the bytes as stored, borrowed */
+    int first_step, last_step; /* activations: lifetime in steps of the plan */
 };
 
 struct ci_node {
@@ -37,15 +37,16 @@ struct ci_node {
 struct ci_graph {
     struct ci_arena arena;
     struct ci_node *first, *last;
-    enum clinfer_status status; /* of the first failure; later calls do nothing, so that builders need no checks between */
+    enum clinfer_status
+        status; /* of the first failure; later calls do nothing, so that builders need no checks between */
     int64_t rows[CI_EXTENT_COUNT]; /* the most rows of each extent, by which activations are sized */
 };
 
 void ci_graph_init(struct ci_graph *graph, const int64_t rows[CI_EXTENT_COUNT]);
 void ci_graph_destroy(struct ci_graph *graph);
 
-/* Appends a node; NULL inputs are absent. Outputs that are NULL in `out` (or out = NULL) are made as activations. Returns
- * output 0, NULL after a failure. */
+/* Appends a node; NULL inputs are absent. Outputs that are NULL in `out` (or out = NULL) are made as activations.
+ * Returns output 0, NULL after a failure. */
 struct ci_tensor *ci_graph_add(struct ci_graph *graph, const struct ci_op *op, const char *label,
                                struct ci_tensor *const in[CI_MAX_INPUTS], struct ci_tensor *const out[CI_MAX_OUTPUTS],
                                const struct ci_params *params);

@@ -1,6 +1,6 @@
-/* memory.c: memory of a plan. Inputs lie in one block, so that a run sends them to a device with one write. Activations share one
- * block per place: two whose lifetimes (in steps) do not meet may lie at the same bytes. Largest first, each at the lowest
- * offset that is free for its whole life (as TensorFlow Lite's planner, arXiv 2001.03288). */
+/* memory.c: memory of a plan. Inputs lie in one block, so that a run sends them to a device with one write. Activations
+ * share one block per place: two whose lifetimes (in steps) do not meet may lie at the same bytes. Largest first, each
+ * at the lowest offset that is free for its whole life (as TensorFlow Lite's planner, arXiv 2001.03288). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,12 +74,14 @@ static enum clinfer_status share_out(struct ci_plan *plan, struct block *blocks,
         plan->activation_bytes += bytes[place];
         if (place == CI_PLACE_CPU) {
             plan->host_memory = aligned_alloc(PAGE_BYTES, aligned(bytes[place], PAGE_BYTES));
-            if (!plan->host_memory) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes of activations", bytes[place]);
+            if (!plan->host_memory)
+                return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes of activations", bytes[place]);
             continue;
         }
         enum clinfer_status status =
             ci_buffer_create(plan->store->places[place].device, bytes[place], NULL, &plan->device_memory[place]);
-        if (status != CLINFER_OK) return ci_fail_prefix(status, "activations of %lld rows", (long long)plan->graph.rows[CI_EXTENT_ROWS]);
+        if (status != CLINFER_OK)
+            return ci_fail_prefix(status, "activations of %lld rows", (long long)plan->graph.rows[CI_EXTENT_ROWS]);
     }
     for (int i = 0; i < count; i++) {
         struct ci_tensor *tensor = blocks[i].tensor;
@@ -112,7 +114,6 @@ enum clinfer_status ci_plan_inputs(struct ci_plan *plan) {
                 node->in[i]->view.data = plan->input_host + node->in[i]->view.offset;
     return CLINFER_OK;
 }
-
 
 enum clinfer_status ci_plan_memory(struct ci_plan *plan) {
     for (struct stand_in *s = plan->stand_ins; s; s = s->next) {

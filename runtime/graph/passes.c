@@ -135,8 +135,8 @@ enum clinfer_status ci_pass_unfuse(struct ci_graph *graph, struct ci_node *node)
     int next_input = op->first->inputs;
     for (int i = 0; i < op->second->inputs; i++)
         second_in[i] = i == op->second_input ? first->out[0] : node->in[next_input++];
-    struct ci_node *second = ci_graph_node(graph, op->second, node->label, second_in,
-                                           node->out + (op->keeps_first ? 1 : 0), &node->params);
+    struct ci_node *second =
+        ci_graph_node(graph, op->second, node->label, second_in, node->out + (op->keeps_first ? 1 : 0), &node->params);
     if (!second) return graph->status;
     second->next = node->next;
     if (graph->last == node) graph->last = second;

@@ -134,6 +134,7 @@ static void run_cpu_section(void *argument, int thread, int threads) {
 
 static size_t live_bytes(const struct ci_plan *plan, const struct ci_tensor *tensor) {
     int64_t rows = tensor->view.extent == CI_EXTENT_FIXED ? tensor->view.rows : plan->rows[tensor->view.extent];
+    if (tensor->kind == CI_TENSOR_STATE) rows = tensor->view.rows; /* of the run before, which may have had more */
     return ci_type_row_bytes(tensor->view.type, tensor->view.cols) * (size_t)rows;
 }
 
@@ -151,7 +152,8 @@ static enum clinfer_status copy(struct ci_plan *plan, const struct step *step) {
 enum clinfer_status ci_plan_run(struct ci_plan *plan) {
     enum clinfer_status status = CLINFER_OK;
     for (int i = 1; i < plan->store->place_count && status == CLINFER_OK; i++)
-        if (plan->input_device[i]) status = ci_buffer_write_small(plan->input_device[i], 0, plan->input_host, plan->input_bytes);
+        if (plan->input_device[i])
+            status = ci_buffer_write_small(plan->input_device[i], 0, plan->input_host, plan->input_bytes);
     for (int s = 0; s < plan->section_count && status == CLINFER_OK; s++) {
         const struct section *section = &plan->sections[s];
         if (section->place == -1) {
@@ -201,14 +203,16 @@ static double bytes_of(const struct ci_call *call, const struct ci_op *op) {
             bytes += (double)ci_layout_bytes(call->in[i].layout, call->in[i].type, call->in[i].rows, call->in[i].cols);
     for (int i = 0; i < op->outputs; i++)
         if (!(op->state_outputs >> i & 1))
-            bytes += (double)ci_layout_bytes(&ci_layout_stored, call->out[i].type, call->out[i].rows, call->out[i].cols);
+            bytes +=
+                (double)ci_layout_bytes(&ci_layout_stored, call->out[i].type, call->out[i].rows, call->out[i].cols);
     return bytes;
 }
 
 void ci_plan_step(const struct ci_plan *plan, int index, struct ci_plan_step *out) {
     const struct step *step = &plan->steps[index];
     const struct ci_device_caps *device = plan->store->places[step->place].caps.device;
-    *out = (struct ci_plan_step){.place = device ? device->name : "cpu", .reason = step->reason, .fallback = step->fallback};
+    *out = (struct ci_plan_step){
+        .place = device ? device->name : "cpu", .reason = step->reason, .fallback = step->fallback};
     if (!step->node) {
         out->label = step->source->name;
         out->op = out->variant = "copy";

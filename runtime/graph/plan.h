@@ -1,9 +1,9 @@
-/* plan.h: how a graph is computed here. A plan is made once for a number of rows (a bucket) and run many times: variants chosen,
- * weights placed, memory shared out by lifetime, arguments bound. A run then allocates nothing, looks up nothing and waits
- * only where a section ends on another device.
+/* plan.h: how a graph is computed here. A plan is made once for a number of rows (a bucket) and run many times:
+ * variants chosen, weights placed, memory shared out by lifetime, arguments bound. A run then allocates nothing, looks
+ * up nothing and waits only where a section ends on another device.
  *
- * The rows of a run are exact, at most those of the bucket: nothing is padded. What depends on them (grids, row arguments) is
- * set when they differ from those of the run before. */
+ * The rows of a run are exact, at most those of the bucket: nothing is padded. What depends on them (grids, row
+ * arguments) is set when they differ from those of the run before. */
 #ifndef CI_GRAPH_PLAN_H
 #define CI_GRAPH_PLAN_H
 
@@ -26,8 +26,8 @@ void ci_plan_destroy(struct ci_plan *plan);
 /* Sets the rows of each extent for the next run; 1 <= rows <= those of the bucket, but TILES and WANTED may be 0. */
 enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI_EXTENT_COUNT]);
 
-/* Computes. The inputs lie in the host bytes of the graph's input tensors, which may be overwritten when this returns. On
- * return everything is enqueued, not necessarily done. */
+/* Computes. The inputs lie in the host bytes of the graph's input tensors, which may be overwritten when this returns.
+ * On return everything is enqueued, not necessarily done. */
 enum clinfer_status ci_plan_run(struct ci_plan *plan);
 
 /* The first `rows` rows of a tensor that a run wrote, waiting for it. */
@@ -41,15 +41,15 @@ enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tens
 /* What was decided, for --explain, --json and the tests. */
 struct ci_plan_step {
     const char *label, *op;
-    const char *variant;   /* "reference" for scalar C, "copy" for a crossing */
-    const char *place;     /* device name or "cpu" */
-    const char *reason;    /* why not something before it in the table; "" for the first choice */
-    bool fallback;         /* could not run at the place that was asked for */
+    const char *variant; /* "reference" for scalar C, "copy" for a crossing */
+    const char *place;   /* device name or "cpu" */
+    const char *reason;  /* why not something before it in the table; "" for the first choice */
+    bool fallback;       /* could not run at the place that was asked for */
     double bytes, operations;
 };
 int ci_plan_steps(const struct ci_plan *plan);
 void ci_plan_step(const struct ci_plan *plan, int index, struct ci_plan_step *step);
-int ci_plan_waits(const struct ci_plan *plan);       /* per run, the read of its result included */
+int ci_plan_waits(const struct ci_plan *plan); /* per run, the read of its result included */
 int ci_plan_fallbacks(const struct ci_plan *plan);
 size_t ci_plan_activation_bytes(const struct ci_plan *plan);
 

@@ -14,7 +14,7 @@ struct step {
     struct ci_tensor *source, *target;
     struct ci_tensor *in[CI_MAX_INPUTS]; /* the node's inputs and outputs, or their stand-ins at this place */
     struct ci_tensor *out[CI_MAX_OUTPUTS];
-    struct ci_tensor *scratch;           /* working memory, or NULL */
+    struct ci_tensor *scratch; /* working memory, or NULL */
     ci_cpu_function *function;
     struct ci_call call;
     struct ci_bound *bound;
@@ -43,7 +43,7 @@ struct ci_plan {
     int section_count;
     int fallbacks;
     struct stand_in *stand_ins; /* in the graph's arena */
-    void *host_memory; /* activations of the CPU place */
+    void *host_memory;          /* activations of the CPU place */
     struct ci_buffer *device_memory[CI_MAX_PLACES];
     size_t activation_bytes;
     uint8_t *input_host; /* all inputs of a run, in one block; the same block on each device that reads one */
@@ -55,7 +55,8 @@ struct ci_plan {
     double cpu_seconds;
 };
 
-/* Decides place, variant and layout of every node; builds kernels; gives weights and states their memory; inserts copies. */
+/* Decides place, variant and layout of every node; builds kernels; gives weights and states their memory; inserts
+ * copies. */
 enum clinfer_status ci_plan_choose(struct ci_plan *plan);
 
 /* Gives the inputs their block on the host; before anything is chosen, as it fixes their place. */

@@ -20,8 +20,7 @@ struct ci_store_memory {
 enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *device, struct ci_threads *threads,
                                   const void *file, size_t file_bytes) {
     *store = (struct ci_store){.threads = threads, .file = file, .file_bytes = file_bytes, .place_count = 1};
-    store->places[CI_PLACE_CPU].caps =
-        (struct ci_caps){.cpu = ci_cpu_features(), .threads = ci_threads_count(threads)};
+    store->places[CI_PLACE_CPU].caps = (struct ci_caps){.cpu = ci_cpu_features(), .threads = ci_threads_count(threads)};
     if (!device) return CLINFER_OK;
     struct ci_place *place = &store->places[1];
     place->device = device;
@@ -99,14 +98,16 @@ static void pack_share(void *argument, int thread, int threads) {
     const struct ci_view *view = &packing->weight->view;
     int64_t first, last;
     ci_share(view->rows, packing->layout->group_rows, thread, threads, &first, &last);
-    ci_layout_pack(packing->layout, view->type, view->rows, view->cols, packing->weight->host, packing->packed, first, last);
+    ci_layout_pack(packing->layout, view->type, view->rows, view->cols, packing->weight->host, packing->packed, first,
+                   last);
 }
 
 /* Pages of the file that nobody reads any more leave our resident set; they stay in the system's cache. */
 static void let_go(const struct ci_store *store, const void *data, size_t bytes) {
     uintptr_t first = ((uintptr_t)data + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     uintptr_t last = ((uintptr_t)data + bytes) / PAGE_BYTES * PAGE_BYTES;
-    bool of_file = (const uint8_t *)data >= store->file && (const uint8_t *)data + bytes <= store->file + store->file_bytes;
+    bool of_file =
+        (const uint8_t *)data >= store->file && (const uint8_t *)data + bytes <= store->file + store->file_bytes;
     if (of_file && first < last) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
@@ -125,7 +126,8 @@ static enum clinfer_status weight_host(struct ci_store *store, struct ci_tensor 
 /* Where the weight lies in the wrapped file; false when it does not or crosses the border of two pieces. */
 static bool in_file(const struct ci_store *store, int place, struct ci_tensor *weight, size_t bytes) {
     const uint8_t *start = weight->host;
-    if (!store->places[place].file || start < store->file || start + bytes > store->file + store->file_bytes) return false;
+    if (!store->places[place].file || start < store->file || start + bytes > store->file + store->file_bytes)
+        return false;
     size_t offset = (size_t)(start - store->file), piece = offset / store->file_piece;
     if ((offset + bytes - 1) / store->file_piece != piece) return false;
     weight->view.buffer = store->places[place].file[piece];

@@ -1,8 +1,8 @@
 /* store.h: the places where a model may run, and the memory that outlives a run there: weights and states.
  *
- * A weight has exactly one copy in memory: as stored in the file when the kernels that were chosen read that, borrowed from the
- * mapped file where the device shares memory; else packed into the layout that they want, after which the file's pages are let
- * go again. */
+ * A weight has exactly one copy in memory: as stored in the file when the kernels that were chosen read that, borrowed
+ * from the mapped file where the device shares memory; else packed into the layout that they want, after which the
+ * file's pages are let go again. */
 #ifndef CI_GRAPH_STORE_H
 #define CI_GRAPH_STORE_H
 
@@ -27,7 +27,7 @@ struct ci_store {
     const uint8_t *file; /* page-aligned, borrowed */
     size_t file_bytes;
     size_t file_piece;
-    struct ci_store_memory *memory; /* what ci_store_destroy frees */
+    struct ci_store_memory *memory;                                   /* what ci_store_destroy frees */
     uint64_t weight_bytes[CI_MAX_PLACES], state_bytes[CI_MAX_PLACES]; /* for reports */
     unsigned generation; /* changes whenever a tensor's bytes have moved: plans compare it */
 };

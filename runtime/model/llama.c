@@ -1,4 +1,5 @@
-/* llama: Llama 1 to 3 and what shares their architecture (Mistral, SmolLM2, TinyLlama): RoPE on neighbours, no biases needed. */
+/* llama: Llama 1 to 3 and what shares their architecture (Mistral, SmolLM2, TinyLlama): RoPE on neighbours, no biases
+ * needed. */
 #include "model/transformer.h"
 
 static const struct ci_transformer kind = {.neox = false, .qkv_biases = false};

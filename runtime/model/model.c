@@ -20,14 +20,21 @@ const struct ci_family *const ci_families[] = {
 #undef CI_FAMILY
     NULL};
 
-enum { MAX_LAYERS = 1024, MAX_WIDTH = 1 << 20, MAX_HEADS = 4096, MAX_CONTEXT = 1 << 28, MAX_HEAD_DIM = 512, KEY_BYTES = 160 };
+enum {
+    MAX_LAYERS = 1024,
+    MAX_WIDTH = 1 << 20,
+    MAX_HEADS = 4096,
+    MAX_CONTEXT = 1 << 28,
+    MAX_HEAD_DIM = 512,
+    KEY_BYTES = 160
+};
 
 static void full_key(const struct ci_model *model, const char *key, char text[KEY_BYTES]) {
     snprintf(text, KEY_BYTES, "%s.%s", model->family->architecture, key);
 }
 
-enum clinfer_status ci_model_integer(const struct ci_model *model, const char *key, enum ci_gguf_need need, uint32_t minimum,
-                                     uint32_t maximum, int *value) {
+enum clinfer_status ci_model_integer(const struct ci_model *model, const char *key, enum ci_gguf_need need,
+                                     uint32_t minimum, uint32_t maximum, int *value) {
     char name[KEY_BYTES];
     full_key(model, key, name);
     uint32_t number = (uint32_t)*value;
@@ -36,7 +43,8 @@ enum clinfer_status ci_model_integer(const struct ci_model *model, const char *k
     return status;
 }
 
-enum clinfer_status ci_model_float(const struct ci_model *model, const char *key, enum ci_gguf_need need, float *value) {
+enum clinfer_status ci_model_float(const struct ci_model *model, const char *key, enum ci_gguf_need need,
+                                   float *value) {
     char name[KEY_BYTES];
     full_key(model, key, name);
     return ci_gguf_get_f32(model->gguf, name, need, value);
@@ -61,16 +69,17 @@ static enum clinfer_status check_shape(const struct ci_model *model, const struc
     int64_t has_cols = (int64_t)found->dims[0], has_rows = found->n_dims > 1 ? (int64_t)found->dims[1] : 1;
     if (found->n_dims > 2 || has_cols != cols || (rows >= 0 && has_rows != rows))
         return ci_fail(CLINFER_BAD_FILE,
-                       "%s: tensor %s: shape is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 "], expected [%" PRId64 ", %" PRId64
-                       "]; the file does not fit its own metadata",
+                       "%s: tensor %s: shape is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 "], expected [%" PRId64
+                       ", %" PRId64 "]; the file does not fit its own metadata",
                        path, found->name, found->dims[0], found->dims[1], found->dims[2], cols, rows);
     const struct ci_type *type = ci_type_from_gguf(found->type);
     const struct ci_gguf_tensor_type *known = ci_gguf_tensor_type(found->type);
     if (!type)
-        return ci_fail(CLINFER_UNSUPPORTED,
-                       "%s: tensor %s: type %s is not supported; choose a file in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, "
-                       "Q8_0 or Q6_K",
-                       path, found->name, known ? known->name : "unknown");
+        return ci_fail(
+            CLINFER_UNSUPPORTED,
+            "%s: tensor %s: type %s is not supported; choose a file in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, "
+            "Q8_0 or Q6_K",
+            path, found->name, known ? known->name : "unknown");
     if (!ci_type_fits_cols(type, cols))
         return ci_fail(CLINFER_BAD_FILE, "%s: tensor %s: rows of %" PRId64 " are no whole number of %s blocks", path,
                        found->name, cols, type->name);
@@ -103,52 +112,61 @@ enum clinfer_status ci_model_weight(struct ci_model *model, struct ci_tensor **w
     return CLINFER_OK;
 }
 
-static enum clinfer_status read_hyper(struct ci_model *model) {
+static enum clinfer_status read_integers(struct ci_model *model) {
     struct ci_hyper *h = &model->hyper;
-    enum clinfer_status status =
-        ci_model_integer(model, "block_count", CI_GGUF_REQUIRED, 1, MAX_LAYERS, &h->layers);
-    if (status == CLINFER_OK)
-        status = ci_model_integer(model, "embedding_length", CI_GGUF_REQUIRED, 1, MAX_WIDTH, &h->embedding);
-    if (status == CLINFER_OK)
-        status = ci_model_integer(model, "feed_forward_length", CI_GGUF_REQUIRED, 1, MAX_WIDTH, &h->feed_forward);
-    if (status == CLINFER_OK)
-        status = ci_model_integer(model, "attention.head_count", CI_GGUF_REQUIRED, 1, MAX_HEADS, &h->heads);
-    h->kv_heads = h->heads;
-    if (status == CLINFER_OK)
-        status = ci_model_integer(model, "attention.head_count_kv", CI_GGUF_OPTIONAL, 1, MAX_HEADS, &h->kv_heads);
-    if (status == CLINFER_OK)
-        status = ci_model_integer(model, "context_length", CI_GGUF_REQUIRED, 1, MAX_CONTEXT, &h->context);
-    if (status == CLINFER_OK && h->heads % h->kv_heads)
-        status = ci_fail(CLINFER_BAD_FILE, "%s: attention.head_count_kv: %d does not divide attention.head_count %d",
-                         ci_gguf_path(model->gguf), h->kv_heads, h->heads);
-    h->head_dim = status == CLINFER_OK ? h->embedding / h->heads : 0;
-    if (status == CLINFER_OK)
-        status = ci_model_integer(model, "attention.key_length", CI_GGUF_OPTIONAL, 1, MAX_HEAD_DIM, &h->head_dim);
-    int value_length = h->head_dim;
-    if (status == CLINFER_OK)
-        status = ci_model_integer(model, "attention.value_length", CI_GGUF_OPTIONAL, 1, MAX_HEAD_DIM, &value_length);
-    h->rotated = h->head_dim;
-    if (status == CLINFER_OK)
-        status = ci_model_integer(model, "rope.dimension_count", CI_GGUF_OPTIONAL, 2, MAX_HEAD_DIM, &h->rotated);
-    if (status == CLINFER_OK && (value_length != h->head_dim || h->head_dim < 1 || h->head_dim > MAX_HEAD_DIM ||
-                                 h->rotated > h->head_dim || h->rotated % 2))
-        status = ci_fail(CLINFER_UNSUPPORTED,
-                         "%s: heads with keys of %d, values of %d and %d rotated are not supported: keys and values must be "
-                         "alike, at most %d, and the rotated part even and no larger",
-                         ci_gguf_path(model->gguf), h->head_dim, value_length, h->rotated, MAX_HEAD_DIM);
-    h->eps = 1e-5f;
-    if (status == CLINFER_OK)
-        status = ci_model_float(model, "attention.layer_norm_rms_epsilon", CI_GGUF_REQUIRED, &h->eps);
-    h->rope_base = 10000;
-    if (status == CLINFER_OK) status = ci_model_float(model, "rope.freq_base", CI_GGUF_OPTIONAL, &h->rope_base);
-    if (status == CLINFER_OK && (!(h->eps > 0) || !(h->rope_base > 0)))
-        status = ci_fail(CLINFER_BAD_FILE, "%s: layer_norm_rms_epsilon %g and rope.freq_base %g must be positive",
-                         ci_gguf_path(model->gguf), (double)h->eps, (double)h->rope_base);
-    if (status == CLINFER_OK)
-    return status;
+    const struct {
+        const char *key;
+        enum ci_gguf_need need;
+        uint32_t minimum, maximum;
+        int *value;
+    } keys[] = {{"block_count", CI_GGUF_REQUIRED, 1, MAX_LAYERS, &h->layers},
+                {"embedding_length", CI_GGUF_REQUIRED, 1, MAX_WIDTH, &h->embedding},
+                {"feed_forward_length", CI_GGUF_REQUIRED, 1, MAX_WIDTH, &h->feed_forward},
+                {"context_length", CI_GGUF_REQUIRED, 1, MAX_CONTEXT, &h->context},
+                {"attention.head_count", CI_GGUF_REQUIRED, 1, MAX_HEADS, &h->heads},
+                {"attention.head_count_kv", CI_GGUF_OPTIONAL, 1, MAX_HEADS, &h->kv_heads},
+                {"attention.key_length", CI_GGUF_OPTIONAL, 1, MAX_HEAD_DIM, &h->head_dim},
+                {"rope.dimension_count", CI_GGUF_OPTIONAL, 2, MAX_HEAD_DIM, &h->rotated}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        enum clinfer_status status =
+            ci_model_integer(model, keys[i].key, keys[i].need, keys[i].minimum, keys[i].maximum, keys[i].value);
+        if (status != CLINFER_OK) return status;
+    }
+    if (!h->kv_heads) h->kv_heads = h->heads;
+    if (!h->head_dim) h->head_dim = h->embedding / h->heads;
+    if (!h->rotated) h->rotated = h->head_dim;
+    return CLINFER_OK;
 }
 
-/* Radians per position: base^(-2i / rotated), divided by the linear scale and by the file's own factors where it has them. */
+static enum clinfer_status read_hyper(struct ci_model *model) {
+    struct ci_hyper *h = &model->hyper;
+    const char *path = ci_gguf_path(model->gguf);
+    enum clinfer_status status = read_integers(model);
+    int value_length = h->head_dim;
+    h->rope_base = 10000;
+    if (status == CLINFER_OK)
+        status = ci_model_integer(model, "attention.value_length", CI_GGUF_OPTIONAL, 1, MAX_HEAD_DIM, &value_length);
+    if (status == CLINFER_OK)
+        status = ci_model_float(model, "attention.layer_norm_rms_epsilon", CI_GGUF_REQUIRED, &h->eps);
+    if (status == CLINFER_OK) status = ci_model_float(model, "rope.freq_base", CI_GGUF_OPTIONAL, &h->rope_base);
+    if (status != CLINFER_OK) return status;
+    if (h->heads % h->kv_heads)
+        return ci_fail(CLINFER_BAD_FILE, "%s: attention.head_count_kv: %d does not divide attention.head_count %d", path,
+                       h->kv_heads, h->heads);
+    if (value_length != h->head_dim || h->head_dim < 1 || h->head_dim > MAX_HEAD_DIM || h->rotated > h->head_dim ||
+        h->rotated % 2)
+        return ci_fail(CLINFER_UNSUPPORTED,
+                       "%s: heads with keys of %d, values of %d and %d rotated are not supported: keys and values must be "
+                       "alike, at most %d, and the rotated part even and no larger",
+                       path, h->head_dim, value_length, h->rotated, MAX_HEAD_DIM);
+    if (!(h->eps > 0) || !(h->rope_base > 0))
+        return ci_fail(CLINFER_BAD_FILE, "%s: layer_norm_rms_epsilon %g and rope.freq_base %g must be positive", path,
+                       (double)h->eps, (double)h->rope_base);
+    return CLINFER_OK;
+}
+
+/* Radians per position: base^(-2i / rotated), divided by the linear scale and by the file's own factors where it has
+ * them. */
 static enum clinfer_status make_frequencies(struct ci_model *model) {
     const struct ci_hyper *h = &model->hyper;
     const char *path = ci_gguf_path(model->gguf);
@@ -235,6 +253,7 @@ enum clinfer_status ci_model_make_states(struct ci_model *model, const struct ci
     }
     model->sampled = make_tensor(model, CI_TENSOR_STATE, "sampled", &ci_type_i32, wanted, 1);
     if (!model->sampled) return CLINFER_OUT_OF_MEMORY;
+    model->sampled->view.extent = CI_EXTENT_WANTED;
     return CLINFER_OK;
 }
 

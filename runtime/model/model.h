@@ -1,5 +1,5 @@
-/* model.h: a model file as hyper-parameters, weights and a way to build its graph. One file per architecture family, one line in
- * family_list.inc. */
+/* model.h: a model file as hyper-parameters, weights and a way to build its graph. One file per architecture family,
+ * one line in family_list.inc. */
 #ifndef CI_MODEL_MODEL_H
 #define CI_MODEL_MODEL_H
 
@@ -33,7 +33,7 @@ struct ci_model {
 /* The tensors of a graph that a run fills and reads; see ops/op_params.h for what they hold. */
 struct ci_run {
     struct ci_tensor *ids, *positions, *slots, *wanted, *tiles, *pages, *sampler; /* inputs */
-    struct ci_tensor *logits, *not_finite;                                        /* results; sampled ids: model->sampled */
+    struct ci_tensor *logits, *not_finite; /* results; sampled ids: model->sampled */
 };
 
 struct ci_family {
@@ -48,8 +48,8 @@ struct ci_family {
 
 extern const struct ci_family *const ci_families[]; /* ends with NULL */
 
-/* The model must not outlive the file. CLINFER_UNSUPPORTED for an architecture or a type that clinfer does not run, CLINFER_BAD_FILE
- * for tensors that are missing or of the wrong shape; the message names them. */
+/* The model must not outlive the file. CLINFER_UNSUPPORTED for an architecture or a type that clinfer does not run,
+ * CLINFER_BAD_FILE for tensors that are missing or of the wrong shape; the message names them. */
 enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *model);
 void ci_model_close(struct ci_model *model);
 
@@ -66,8 +66,8 @@ enum clinfer_status ci_model_weight(struct ci_model *model, struct ci_tensor **w
                                     int64_t cols, const char *format, ...) __attribute__((format(printf, 6, 7)));
 
 /* For families: an integer "<architecture>.<key>", at least `minimum` and at most `maximum`. */
-enum clinfer_status ci_model_integer(const struct ci_model *model, const char *key, enum ci_gguf_need need, uint32_t minimum,
-                                     uint32_t maximum, int *value);
+enum clinfer_status ci_model_integer(const struct ci_model *model, const char *key, enum ci_gguf_need need,
+                                     uint32_t minimum, uint32_t maximum, int *value);
 enum clinfer_status ci_model_float(const struct ci_model *model, const char *key, enum ci_gguf_need need, float *value);
 
 #endif

@@ -40,7 +40,8 @@ static enum clinfer_status load_layer(struct ci_model *model, const struct ci_tr
 
 enum clinfer_status ci_transformer_load(struct ci_model *model, const struct ci_transformer *kind) {
     const struct ci_hyper *h = &model->hyper;
-    enum clinfer_status status = ci_model_weight(model, &model->output_norm, true, 1, h->embedding, "output_norm.weight");
+    enum clinfer_status status =
+        ci_model_weight(model, &model->output_norm, true, 1, h->embedding, "output_norm.weight");
     if (status == CLINFER_OK)
         status = ci_model_weight(model, &model->output, false, h->vocabulary, h->embedding, "output.weight");
     if (!model->output) model->output = model->embedding;
@@ -65,15 +66,16 @@ static const char *label(const struct builder *b, const char *what) {
     return kept ? kept : what;
 }
 
-static struct ci_tensor *norm(const struct builder *b, const char *name, struct ci_tensor *x, struct ci_tensor *weight) {
+static struct ci_tensor *norm(const struct builder *b, const char *name, struct ci_tensor *x,
+                              struct ci_tensor *weight) {
     struct ci_params params = {.f[CI_RMSNORM_F_EPS] = b->model->hyper.eps};
     struct ci_tensor *in[CI_MAX_INPUTS] = {x, weight};
     return ci_graph_add(b->graph, &ci_op_rmsnorm, name, in, NULL, &params);
 }
 
 /* Up to three weights on the same input, side by side: one node where their types agree, else one each and a concat. */
-static struct ci_tensor *multiply(const struct builder *b, const char *name, struct ci_tensor *x, struct ci_tensor *const w[3],
-                                  struct ci_tensor *const bias[3]) {
+static struct ci_tensor *multiply(const struct builder *b, const char *name, struct ci_tensor *x,
+                                  struct ci_tensor *const w[3], struct ci_tensor *const bias[3]) {
     bool alike = true;
     for (int i = 1; i < CI_MATMUL_MAX_WEIGHTS; i++) alike = alike && (!w[i] || w[i]->view.type == w[0]->view.type);
     if (alike) {
@@ -89,7 +91,8 @@ static struct ci_tensor *multiply(const struct builder *b, const char *name, str
     return ci_graph_add(b->graph, &ci_op_concat, name, parts, NULL, NULL);
 }
 
-static struct ci_tensor *add(const struct builder *b, const char *name, struct ci_tensor *a, struct ci_tensor *residual) {
+static struct ci_tensor *add(const struct builder *b, const char *name, struct ci_tensor *a,
+                             struct ci_tensor *residual) {
     struct ci_tensor *in[CI_MAX_INPUTS] = {a, residual};
     return ci_graph_add(b->graph, &ci_op_add, name, in, NULL, NULL);
 }
@@ -97,8 +100,9 @@ static struct ci_tensor *add(const struct builder *b, const char *name, struct c
 static struct ci_tensor *attention(const struct builder *b, const struct ci_layer *layer, struct ci_tensor *x) {
     const struct ci_hyper *h = &b->model->hyper;
     struct ci_tensor *hidden = norm(b, label(b, "attn_norm"), x, layer->attention_norm);
-    struct ci_tensor *qkv = multiply(b, label(b, "attn_qkv"), hidden, (struct ci_tensor *[]){layer->q, layer->k, layer->v},
-                                     (struct ci_tensor *[]){layer->q_bias, layer->k_bias, layer->v_bias});
+    struct ci_tensor *qkv =
+        multiply(b, label(b, "attn_qkv"), hidden, (struct ci_tensor *[]){layer->q, layer->k, layer->v},
+                 (struct ci_tensor *[]){layer->q_bias, layer->k_bias, layer->v_bias});
     struct ci_params rope = {.i = {[CI_ROPE_I_HEADS] = h->heads + h->kv_heads,
                                    [CI_ROPE_I_HEAD_DIM] = h->head_dim,
                                    [CI_ROPE_I_NEOX] = b->kind->neox}};
@@ -118,7 +122,8 @@ static struct ci_tensor *attention(const struct builder *b, const struct ci_laye
     struct ci_tensor *in[CI_MAX_INPUTS] = {rotated, layer->keys, layer->values, b->run->tiles, b->run->pages};
     struct ci_tensor *attended = ci_graph_add(b->graph, &ci_op_attention, label(b, "attention"), in, NULL, &attend);
     struct ci_tensor *none[3] = {0};
-    struct ci_tensor *out = multiply(b, label(b, "attn_output"), attended, (struct ci_tensor *[3]){layer->attention_output}, none);
+    struct ci_tensor *out =
+        multiply(b, label(b, "attn_output"), attended, (struct ci_tensor *[3]){layer->attention_output}, none);
     return add(b, label(b, "attn_residual"), out, x);
 }
 

@@ -1,5 +1,5 @@
-/* transformer.h: the decoder that most families are: RMSNorm, grouped-query attention with RoPE, SwiGLU, residuals. A family says how
- * it differs; what it has beyond this it builds itself. */
+/* transformer.h: the decoder that most families are: RMSNorm, grouped-query attention with RoPE, SwiGLU, residuals. A
+ * family says how it differs; what it has beyond this it builds itself. */
 #ifndef CI_MODEL_TRANSFORMER_H
 #define CI_MODEL_TRANSFORMER_H
 

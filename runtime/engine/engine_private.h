@@ -1,0 +1,130 @@
+/* engine_private.h: engine and session from the inside.
+ *
+ * There is no thread of the engine's own. Sessions submit requests; whoever waits first leads: it computes steps for
+ * all active sessions until its own is done, then hands over to another that waits. So one session pays for no
+ * hand-over at all, and several are computed in the same steps. Everything below is used by the leader alone, except
+ * what `lock` guards.
+ *
+ * Where sampling runs on a device, one step is always in flight: the next is enqueued before the ids of the last are
+ * read, with ids that say "what was sampled for row i" (op embed). At most one row per session is computed in vain. */
+#ifndef CI_ENGINE_PRIVATE_H
+#define CI_ENGINE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <clinfer.h>
+
+#include "format/gguf.h"
+#include "graph/plan.h"
+#include "model/model.h"
+#include "ops/op_params.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
+#include "text/utf8.h"
+
+enum { CI_MAX_SEQUENCES = 64, CI_BUCKETS = 4, CI_DEFAULT_BATCH = 512, CI_FIRST_PAGES = 4, CI_PENALTY_WINDOW = 64 };
+
+/* A plan for at most `rows` rows, made when it is first needed. */
+struct ci_bucket {
+    int64_t rows[CI_EXTENT_COUNT];
+    struct ci_plan *plan;
+    struct ci_run run;
+};
+
+/* A step whose results have not been read yet. */
+struct ci_flight {
+    bool active;
+    struct ci_bucket *bucket;
+    int slot, count;
+    struct clinfer_session *sessions[CI_MAX_SEQUENCES];
+    int32_t ids[CI_MAX_SEQUENCES], not_finite[CI_MAX_SEQUENCES];
+};
+
+struct clinfer_engine {
+    struct clinfer_engine_options options;
+    struct ci_gguf *gguf;
+    struct ci_model model;
+    struct ci_tokenizer *tokenizer;
+    struct ci_template *chat_template; /* NULL: the file has none */
+    struct ci_device *device;          /* NULL: the CPU backend */
+    struct ci_threads *threads;
+    struct ci_store store;
+    struct ci_bucket buckets[CI_BUCKETS];
+    int bucket_count;
+    int context, pages_per_sequence;
+    bool pipelined;
+    bool programs_saved;
+    struct clinfer_engine_info info;
+    char *model_name, *architecture;
+
+    int32_t *free_pages; /* [page_capacity], of which free_count are free */
+    int free_count, page_capacity;
+
+    struct ci_flight flights[2];
+    int next_flight;
+    struct clinfer_engine_stats stats;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool leading;                     /* under lock: somebody computes steps */
+    struct clinfer_session *sessions; /* under lock: all of them */
+    int session_count;
+};
+
+enum ci_session_state { CI_SESSION_IDLE, CI_SESSION_ACTIVE, CI_SESSION_DONE };
+
+struct clinfer_session {
+    struct clinfer_engine *engine;
+    struct clinfer_session *next;
+    struct clinfer_session_options options;
+    uint64_t random_state;
+    atomic_bool cancel;
+    enum ci_session_state state; /* under the engine's lock */
+
+    /* tokens[0, known) are known; keys and values of tokens[0, computed) are in the cache. While an id is in flight,
+     * computed may be known + 1: the last one computed is not known yet. */
+    int32_t *tokens;
+    size_t known, computed, capacity;
+    int32_t *pages;
+    int page_count;
+
+    /* the request */
+    int32_t *output; /* [output_capacity], of which `generated` */
+    size_t generated, output_capacity;
+    int64_t max_tokens;
+    clinfer_text_callback *callback;
+    void *user;
+    struct ci_utf8_stream stream;
+    int in_flight; /* row of the step in flight whose sampled id is this session's next token; -1: none */
+    bool on_host;  /* samples on the host: settings that the op does not know */
+    struct clinfer_result result;
+    enum clinfer_status status;
+    char message[512];
+    double submitted, first_token, last_token;
+};
+
+/* step.c: computes one step for all active sessions; false when none is active. Called by the leader, without the lock.
+ */
+bool ci_engine_step(struct clinfer_engine *engine);
+
+/* step.c: computes tokens[computed, known) of one idle session and copies logits [all ? known - computed : 1,
+ * vocabulary]. */
+enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
+                                     float *logits);
+
+/* load.c: the smallest bucket that holds so many rows, its plan made. */
+enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, struct ci_bucket **bucket);
+
+/* pages.c: makes sure that the session has pages for positions [0, count); grows the caches when none is free. */
+enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
+void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
+
+/* sampler.c: whether op `sample` knows these settings, and the choice where it does not. */
+bool ci_sampler_needs_host(const struct clinfer_session_options *options);
+void ci_sampler_fill(struct clinfer_session *session, float sampler[CI_SAMPLER_COLS]);
+enum clinfer_status ci_sampler_choose(struct clinfer_session *session, float *logits, int32_t *id);
+
+double ci_engine_now(void);
+
+#endif

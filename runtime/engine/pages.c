@@ -1,0 +1,47 @@
+/* pages.c: the KV caches are pools of pages of CI_PAGE_ROWS tokens, the same page numbers in every layer. They start
+ * small and double, each layer's buffers copied into larger ones, so that memory follows what is used. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "engine/engine_private.h"
+
+static enum clinfer_status grow(struct clinfer_engine *engine) {
+    int capacity = engine->page_capacity * 2;
+    int32_t *pages = realloc(engine->free_pages, sizeof *pages * (size_t)capacity);
+    if (!pages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d pages of KV cache", capacity);
+    engine->free_pages = pages;
+    for (int i = 0; i < engine->model.hyper.layers; i++) {
+        struct ci_tensor *states[] = {engine->model.layers[i].keys, engine->model.layers[i].values};
+        for (int k = 0; k < 2; k++) {
+            int64_t rows = (int64_t)capacity * CI_PAGE_ROWS;
+            enum clinfer_status status = states[k]->view.rows >= rows
+                                             ? CLINFER_OK /* grown before a failure */
+                                             : ci_store_state_grow(&engine->store, states[k], rows);
+            if (status != CLINFER_OK)
+                return ci_fail_prefix(status, "KV cache for %lld tokens; use a smaller -c", (long long)rows);
+        }
+    }
+    /* The lowest number is taken first, to keep what is touched together. */
+    for (int page = capacity - 1; page >= engine->page_capacity; page--)
+        engine->free_pages[engine->free_count++] = page;
+    engine->page_capacity = capacity;
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count) {
+    int needed = (int)((count + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS);
+    while (session->page_count < needed) {
+        if (engine->free_count == 0) {
+            enum clinfer_status status = grow(engine);
+            if (status != CLINFER_OK) return status;
+        }
+        session->pages[session->page_count++] = engine->free_pages[--engine->free_count];
+    }
+    return CLINFER_OK;
+}
+
+void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count) {
+    int kept = (int)((count + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS);
+    while (session->page_count > kept) engine->free_pages[engine->free_count++] = session->pages[--session->page_count];
+}

@@ -1,0 +1,202 @@
+/* session.c: sessions and their requests, and who computes the steps. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "base/status.h"
+#include "engine/engine_private.h"
+
+void clinfer_session_options_default(const clinfer_engine *engine, struct clinfer_session_options *options) {
+    *options = (struct clinfer_session_options){.temperature = engine->info.temperature,
+                                                .top_k = engine->info.top_k,
+                                                .top_p = engine->info.top_p,
+                                                .min_p = engine->info.min_p,
+                                                .repeat_penalty = engine->info.repeat_penalty};
+}
+
+static enum clinfer_status check_options(const struct clinfer_session_options *options) {
+    const struct {
+        const char *name;
+        float value, least, most;
+    } ranges[] = {{"temperature", options->temperature, 0, 1000},
+                  {"top_k", (float)options->top_k, 0, 1e9f},
+                  {"top_p", options->top_p, 0, 1},
+                  {"min_p", options->min_p, 0, 1},
+                  {"repeat_penalty", options->repeat_penalty, 0, 1000}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (!(ranges[i].value >= ranges[i].least && ranges[i].value <= ranges[i].most))
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: %g, must be %g to %g", ranges[i].name,
+                           (double)ranges[i].value, (double)ranges[i].least, (double)ranges[i].most);
+    return CLINFER_OK;
+}
+
+enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct clinfer_session_options *options,
+                                           clinfer_session **out) {
+    *out = NULL;
+    enum clinfer_status status = check_options(options);
+    if (status != CLINFER_OK) return status;
+    struct clinfer_session *session = calloc(1, sizeof *session);
+    int32_t *pages = malloc(sizeof *pages * (size_t)engine->pages_per_sequence);
+    if (!session || !pages) {
+        free(session);
+        free(pages);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a session");
+    }
+    session->engine = engine;
+    session->options = *options;
+    session->pages = pages;
+    session->random_state = options->seed;
+    session->in_flight = -1;
+    atomic_init(&session->cancel, false);
+    pthread_mutex_lock(&engine->lock);
+    struct clinfer_session **end = &engine->sessions;
+    while (*end) end = &(*end)->next;
+    *end = session;
+    pthread_mutex_unlock(&engine->lock);
+    *out = session;
+    return CLINFER_OK;
+}
+
+/* Becomes the one who computes; returns with the lock held. */
+static void lead(struct clinfer_engine *engine) {
+    pthread_mutex_lock(&engine->lock);
+    while (engine->leading) pthread_cond_wait(&engine->changed, &engine->lock);
+    engine->leading = true;
+}
+
+static void stop_leading(struct clinfer_engine *engine) {
+    engine->leading = false;
+    pthread_cond_broadcast(&engine->changed);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+void clinfer_session_destroy(clinfer_session *session) {
+    if (!session) return;
+    struct clinfer_engine *engine = session->engine;
+    if (session->state == CI_SESSION_ACTIVE) {
+        clinfer_cancel(session);
+        clinfer_wait(session, NULL);
+    }
+    lead(engine);
+    for (struct clinfer_session **link = &engine->sessions; *link; link = &(*link)->next)
+        if (*link == session) {
+            *link = session->next;
+            break;
+        }
+    ci_engine_return_pages(engine, session, 0);
+    stop_leading(engine);
+    free(session->tokens);
+    free(session->output);
+    free(session->pages);
+    free(session);
+}
+
+/* Room for everything that a request can lead to, so that decoding allocates nothing. */
+static enum clinfer_status reserve(struct clinfer_session *session, const struct clinfer_request *request) {
+    size_t context = (size_t)session->engine->context;
+    if (request->count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the prompt has no tokens");
+    if (request->count > context)
+        return ci_fail(
+            CLINFER_CONTEXT_FULL,
+            "the prompt has %zu tokens, the context %zu; shorten it, or raise -c (the model was made for %d)",
+            request->count, context, session->engine->model.hyper.context);
+    for (size_t i = 0; i < request->count; i++)
+        if (request->tokens[i] < 0 || request->tokens[i] >= session->engine->model.hyper.vocabulary)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "token %zu is %d, the vocabulary has 0..%d", i, request->tokens[i],
+                           session->engine->model.hyper.vocabulary - 1);
+    size_t capacity = context + 2;
+    if (capacity <= session->capacity) return CLINFER_OK;
+    int32_t *tokens = realloc(session->tokens, sizeof *tokens * capacity);
+    if (tokens) session->tokens = tokens;
+    int32_t *output = realloc(session->output, sizeof *output * capacity);
+    if (output) session->output = output;
+    if (!tokens || !output) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", capacity);
+    session->capacity = session->output_capacity = capacity;
+    return CLINFER_OK;
+}
+
+/* Keeps the longest common prefix of what is in the caches and the new tokens; at least one is left to compute. */
+static size_t take_prompt(struct clinfer_session *session, const int32_t *tokens, size_t count) {
+    size_t common = 0, most = session->computed < count ? session->computed : count - 1;
+    while (common < most && common < session->known && session->tokens[common] == tokens[common]) common++;
+    memcpy(session->tokens, tokens, sizeof *tokens * count);
+    session->known = count;
+    session->computed = common;
+    return common;
+}
+
+enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfer_request *request) {
+    struct clinfer_engine *engine = session->engine;
+    if (session->state == CI_SESSION_ACTIVE)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
+    enum clinfer_status status = reserve(session, request);
+    if (status != CLINFER_OK) return status;
+    session->result = (struct clinfer_result){.prompt_tokens = request->count};
+    session->result.cached_tokens = take_prompt(session, request->tokens, request->count);
+    session->generated = 0;
+    session->max_tokens = request->max_tokens < 0 ? -1 : request->max_tokens;
+    session->callback = request->callback;
+    session->user = request->user;
+    session->stream = (struct ci_utf8_stream){0};
+    session->in_flight = -1;
+    session->on_host = ci_sampler_needs_host(&session->options);
+    session->submitted = session->first_token = session->last_token = ci_engine_now();
+    session->status = CLINFER_OK;
+    atomic_store(&session->cancel, false);
+    lead(engine); /* pages belong to the leader */
+    ci_engine_return_pages(engine, session, session->computed);
+    session->state = CI_SESSION_ACTIVE;
+    stop_leading(engine);
+    return CLINFER_OK;
+}
+
+enum clinfer_status clinfer_wait(clinfer_session *session, struct clinfer_result *result) {
+    struct clinfer_engine *engine = session->engine;
+    pthread_mutex_lock(&engine->lock);
+    while (session->state == CI_SESSION_ACTIVE) {
+        if (engine->leading) {
+            pthread_cond_wait(&engine->changed, &engine->lock);
+            continue;
+        }
+        engine->leading = true;
+        while (session->state == CI_SESSION_ACTIVE) {
+            pthread_mutex_unlock(&engine->lock);
+            ci_engine_step(engine);
+            pthread_mutex_lock(&engine->lock);
+        }
+        engine->leading = false;
+        pthread_cond_broadcast(&engine->changed);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    if (session->state == CI_SESSION_IDLE) return ci_fail(CLINFER_INVALID_ARGUMENT, "the session has no request");
+    if (result) *result = session->result;
+    return session->status == CLINFER_OK ? CLINFER_OK : ci_fail(session->status, "%s", session->message);
+}
+
+enum clinfer_status clinfer_generate(clinfer_session *session, const struct clinfer_request *request,
+                                     struct clinfer_result *result) {
+    enum clinfer_status status = clinfer_submit(session, request);
+    return status == CLINFER_OK ? clinfer_wait(session, result) : status;
+}
+
+void clinfer_cancel(clinfer_session *session) { atomic_store(&session->cancel, true); }
+
+enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *tokens, size_t count, bool all,
+                                   float *logits) {
+    struct clinfer_engine *engine = session->engine;
+    if (session->state == CI_SESSION_ACTIVE)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
+    const struct clinfer_request request = {.tokens = tokens, .count = count};
+    enum clinfer_status status = reserve(session, &request);
+    if (status != CLINFER_OK) return status;
+    memcpy(session->tokens, tokens, sizeof *tokens * count);
+    session->known = count;
+    session->computed = 0;
+    lead(engine);
+    pthread_mutex_unlock(&engine->lock);
+    status = ci_engine_logits(engine, session, all, logits);
+    pthread_mutex_lock(&engine->lock);
+    stop_leading(engine);
+    return status;
+}

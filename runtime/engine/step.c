@@ -1,0 +1,343 @@
+/* step.c: one step computes the next rows of all active sessions: pieces of prompts, and one token of each that
+ * decodes. */
+#include <assert.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "engine/engine_private.h"
+
+/* What one session contributes to a step. */
+struct part {
+    struct clinfer_session *session;
+    int64_t rows;
+    bool wanted;
+};
+
+struct batch {
+    struct part parts[CI_MAX_SEQUENCES];
+    int count;
+    int64_t rows, wanted, tiles;
+};
+
+static void finish(struct clinfer_session *session, enum clinfer_status status, enum clinfer_finish reason) {
+    struct clinfer_engine *engine = session->engine;
+    char rest[CI_UTF8_HELD];
+    size_t length = ci_utf8_stream_flush(&session->stream, rest);
+    if (length && session->callback && status == CLINFER_OK) session->callback(session->user, rest, length);
+    for (int f = 0; f < 2; f++)
+        for (int i = 0; i < engine->flights[f].count; i++)
+            if (engine->flights[f].sessions[i] == session) engine->flights[f].sessions[i] = NULL;
+    if (session->computed > session->known) session->computed = session->known;
+    session->in_flight = -1;
+    session->result.finish = reason;
+    session->result.generated_tokens = session->generated;
+    session->result.tokens = session->output;
+    session->result.generate_seconds = session->last_token - session->first_token;
+    session->status = status;
+    if (status != CLINFER_OK) {
+        strncpy(session->message, ci_status_message(), sizeof session->message - 1);
+        /* Nobody knows what the caches hold: the next request computes everything again. */
+        session->computed = 0;
+    }
+    pthread_mutex_lock(&engine->lock);
+    session->state = CI_SESSION_DONE;
+    pthread_cond_broadcast(&engine->changed);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* The context is full: forgets the older half of what came after the first token; the rest is computed again. */
+static void shift(struct clinfer_session *session) {
+    size_t dropped = session->known / 2, kept = 1;
+    memmove(session->tokens + kept, session->tokens + kept + dropped,
+            sizeof *session->tokens * (session->known - kept - dropped));
+    session->known -= dropped;
+    session->computed = kept < session->computed ? kept : session->computed;
+}
+
+static int flights_of(const struct clinfer_session *session) {
+    int count = 0;
+    for (int f = 0; f < 2; f++)
+        for (int i = 0; session->engine->flights[f].active && i < session->engine->flights[f].count; i++)
+            count += session->engine->flights[f].sessions[i] == session;
+    return count;
+}
+
+/* How many rows this session has for a step with room for `budget`; ends it when it can have no more. */
+static int64_t rows_of(struct clinfer_session *session, int64_t budget, bool *wanted) {
+    int flights = flights_of(session);
+    *wanted = false;
+    if (atomic_load(&session->cancel)) {
+        if (flights == 0) finish(session, CLINFER_OK, CLINFER_FINISH_CANCELLED);
+        return 0;
+    }
+    if (session->max_tokens >= 0 && (int64_t)session->generated + flights >= session->max_tokens) {
+        if (flights == 0) finish(session, CLINFER_OK, CLINFER_FINISH_LENGTH);
+        return 0;
+    }
+    size_t context = (size_t)session->engine->context;
+    if (session->computed >= context || session->known > context) {
+        if (flights) return 0;
+        if (!session->options.shift) {
+            finish(session, CLINFER_OK, CLINFER_FINISH_CONTEXT);
+            return 0;
+        }
+        shift(session);
+    }
+    if (session->in_flight >= 0) {
+        *wanted = budget > 0;
+        return budget > 0 ? 1 : 0;
+    }
+    assert(flights == 0);
+    int64_t rows = (int64_t)(session->known - session->computed);
+    *wanted = rows <= budget;
+    return rows < budget ? rows : budget;
+}
+
+static void add_part(struct batch *batch, struct clinfer_session *session, int64_t rows, bool wanted) {
+    batch->parts[batch->count++] = (struct part){session, rows, wanted};
+    batch->rows += rows;
+    batch->wanted += wanted;
+    batch->tiles += (rows + CI_TILE_ROWS - 1) / CI_TILE_ROWS;
+}
+
+static void collect(struct clinfer_engine *engine, struct batch *batch) {
+    struct clinfer_session *active[CI_MAX_SEQUENCES];
+    int count = 0;
+    pthread_mutex_lock(&engine->lock);
+    for (struct clinfer_session *s = engine->sessions; s && count < CI_MAX_SEQUENCES; s = s->next)
+        if (s->state == CI_SESSION_ACTIVE) active[count++] = s;
+    pthread_mutex_unlock(&engine->lock);
+    int64_t budget = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
+    for (int i = 0; i < count; i++) {
+        bool wanted;
+        int64_t rows = rows_of(active[i], budget - batch->rows, &wanted);
+        if (rows == 0) continue;
+        size_t end = active[i]->computed + (size_t)rows;
+        enum clinfer_status status = ci_engine_take_pages(engine, active[i], end);
+        if (status != CLINFER_OK)
+            finish(active[i], status, CLINFER_FINISH_CANCELLED);
+        else
+            add_part(batch, active[i], rows, wanted);
+    }
+}
+
+/* Writes the inputs of a step; see ops/op_params.h for what they mean. */
+static void fill_inputs(const struct batch *batch, const struct ci_run *run) {
+    int32_t *ids = run->ids->view.data, *positions = run->positions->view.data, *slots = run->slots->view.data;
+    int32_t *wanted = run->wanted->view.data, *tile = run->tiles->view.data, *pages = run->pages->view.data;
+    float *sampler = run->sampler->view.data;
+    int32_t row = 0;
+    for (int line = 0; line < batch->count; line++) {
+        const struct part *part = &batch->parts[line];
+        struct clinfer_session *session = part->session;
+        int32_t first = (int32_t)session->computed;
+        for (int32_t i = 0; i < part->rows; i++) {
+            int32_t position = first + i;
+            bool known = (size_t)position < session->known;
+            ids[row + i] = known ? session->tokens[position] : -1 - session->in_flight;
+            positions[row + i] = position;
+            slots[row + i] = session->pages[position / CI_PAGE_ROWS] * CI_PAGE_ROWS + position % CI_PAGE_ROWS;
+        }
+        for (int32_t done = 0; done < part->rows; done += CI_TILE_ROWS, tile += 4) {
+            tile[0] = row + done;
+            tile[1] = (int32_t)part->rows - done < CI_TILE_ROWS ? (int32_t)part->rows - done : CI_TILE_ROWS;
+            tile[2] = line;
+            tile[3] = first + done;
+        }
+        memcpy(pages + line * run->pages->view.cols, session->pages, sizeof *pages * (size_t)session->page_count);
+        row += (int32_t)part->rows;
+        if (!part->wanted) continue;
+        *wanted++ = row - 1;
+        ci_sampler_fill(session, sampler);
+        sampler += CI_SAMPLER_COLS;
+    }
+}
+
+static enum clinfer_status run_batch(struct clinfer_engine *engine, const struct batch *batch,
+                                     struct ci_flight *flight) {
+    struct ci_bucket *bucket;
+    enum clinfer_status status = ci_engine_bucket(engine, batch->rows, &bucket);
+    if (status != CLINFER_OK) return status;
+    fill_inputs(batch, &bucket->run);
+    int64_t rows[CI_EXTENT_COUNT] = {0, batch->rows, batch->wanted, batch->tiles};
+    double start = ci_engine_now();
+    status = ci_plan_set_rows(bucket->plan, rows);
+    if (status == CLINFER_OK) status = ci_plan_run(bucket->plan);
+    engine->stats.device_seconds += ci_engine_now() - start;
+    if (status != CLINFER_OK) return status;
+    engine->stats.steps++;
+    engine->stats.rows += (uint64_t)batch->rows;
+    flight->bucket = bucket;
+    flight->count = 0;
+    for (int i = 0; i < batch->count; i++) {
+        struct clinfer_session *session = batch->parts[i].session;
+        session->computed += (size_t)batch->parts[i].rows;
+        session->in_flight = -1;
+        if (!batch->parts[i].wanted) continue;
+        session->in_flight = flight->count;
+        flight->sessions[flight->count++] = session;
+    }
+    flight->active = flight->count > 0;
+    if (!flight->active) return CLINFER_OK;
+    status = ci_plan_read_start(bucket->plan, engine->model.sampled, flight->count, flight->ids, flight->slot);
+    if (status == CLINFER_OK)
+        status = ci_plan_read_start(bucket->plan, bucket->run.not_finite, flight->count, flight->not_finite,
+                                    flight->slot + 1);
+    return status;
+}
+
+/* Text goes out in pieces that fit on the stack, whatever a vocabulary holds. false: the receiver wants no more. */
+static bool emit(struct clinfer_session *session, int32_t id) {
+    enum { PIECE = 512 };
+    char out[PIECE + CI_UTF8_HELD];
+    size_t length;
+    const char *bytes = ci_tokenizer_piece(session->engine->tokenizer, id, false, &length);
+    for (size_t done = 0; done < length; done += PIECE) {
+        size_t count =
+            ci_utf8_stream_push(&session->stream, bytes + done, length - done < PIECE ? length - done : PIECE, out);
+        if (count && session->callback && !session->callback(session->user, out, count)) return false;
+    }
+    return true;
+}
+
+static enum clinfer_status sample_on_host(struct clinfer_engine *engine, const struct ci_flight *flight, int index,
+                                          int32_t *id) {
+    size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
+    float *logits = malloc(sizeof *logits * vocabulary * (size_t)(index + 1));
+    if (!logits) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for logits");
+    enum clinfer_status status = ci_plan_read(flight->bucket->plan, flight->bucket->run.logits, index + 1, logits);
+    if (status == CLINFER_OK)
+        status = ci_sampler_choose(flight->sessions[index], logits + vocabulary * (size_t)index, id);
+    free(logits);
+    return status;
+}
+
+static enum clinfer_status check_finite(const struct ci_flight *flight, int index) {
+    if (flight->not_finite[index] == 0) return CLINFER_OK;
+    const struct clinfer_engine *engine = flight->sessions[index]->engine;
+    return ci_fail(CLINFER_WRONG_RESULT,
+                   "%d of %d logits after token %zu are not finite on %s; --device cpu computes them elsewhere",
+                   flight->not_finite[index], engine->model.hyper.vocabulary, flight->sessions[index]->known,
+                   engine->info.device);
+}
+
+/* Room for a whole context was reserved; only after a shift can there be more. */
+static enum clinfer_status keep_output(struct clinfer_session *session, int32_t id) {
+    if (session->generated == session->output_capacity) {
+        size_t capacity = session->output_capacity * 2;
+        int32_t *output = realloc(session->output, sizeof *output * capacity);
+        if (!output) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", capacity);
+        session->output = output;
+        session->output_capacity = capacity;
+    }
+    session->output[session->generated++] = id;
+    return CLINFER_OK;
+}
+
+/* Takes the sampled id of one session: the next token of its text. */
+static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, int index) {
+    struct clinfer_session *session = flight->sessions[index];
+    int32_t id = flight->ids[index];
+    enum clinfer_status status = check_finite(flight, index);
+    if (status == CLINFER_OK && session->on_host) status = sample_on_host(engine, flight, index, &id);
+    flight->sessions[index] = NULL;
+    if (status != CLINFER_OK) {
+        finish(session, status, CLINFER_FINISH_CANCELLED);
+        return;
+    }
+    session->last_token = ci_engine_now();
+    if (session->generated == 0) {
+        session->first_token = session->last_token;
+        session->result.prompt_seconds = session->first_token - session->submitted;
+    }
+    session->tokens[session->known++] = id;
+    if (flights_of(session) == 0) session->in_flight = -1;
+    status = keep_output(session, id);
+    if (status != CLINFER_OK)
+        finish(session, status, CLINFER_FINISH_CANCELLED);
+    else if (ci_tokenizer_is_end(engine->tokenizer, id))
+        finish(session, CLINFER_OK, CLINFER_FINISH_END);
+    else if (!emit(session, id))
+        finish(session, CLINFER_OK, CLINFER_FINISH_CANCELLED);
+}
+
+static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
+    double start = ci_engine_now();
+    flight->active = false;
+    enum clinfer_status status = ci_plan_read_wait(flight->bucket->plan, engine->model.sampled, flight->slot);
+    if (status == CLINFER_OK)
+        status = ci_plan_read_wait(flight->bucket->plan, flight->bucket->run.not_finite, flight->slot + 1);
+    engine->stats.device_seconds += ci_engine_now() - start;
+    for (int i = 0; i < flight->count; i++) {
+        if (!flight->sessions[i]) continue;
+        if (status != CLINFER_OK)
+            finish(flight->sessions[i], status, CLINFER_FINISH_CANCELLED);
+        else
+            take_token(engine, flight, i);
+    }
+    flight->count = 0;
+}
+
+/* Once their kernels have run, programs are complete and can be kept for the next process. */
+static void save_programs_once(struct clinfer_engine *engine) {
+    if (!engine->device || engine->programs_saved || engine->stats.steps < 3) return;
+    ci_device_save_programs(engine->device);
+    engine->programs_saved = true;
+}
+
+bool ci_engine_step(struct clinfer_engine *engine) {
+    struct batch batch = {.count = 0};
+    collect(engine, &batch);
+    struct ci_flight *previous = &engine->flights[engine->next_flight ^ 1],
+                     *flight = &engine->flights[engine->next_flight];
+    if (batch.count == 0 && !previous->active) return false;
+    bool on_host = false;
+    for (int i = 0; i < batch.count; i++) on_host = on_host || batch.parts[i].session->on_host;
+    if (batch.count > 0) {
+        flight->slot = 2 * engine->next_flight;
+        engine->next_flight ^= 1;
+        enum clinfer_status status = run_batch(engine, &batch, flight);
+        for (int i = 0; i < batch.count && status != CLINFER_OK; i++)
+            finish(batch.parts[i].session, status, CLINFER_FINISH_CANCELLED);
+        if (status != CLINFER_OK) flight->active = false;
+    }
+    if (previous->active) land(engine, previous);
+    if (flight->active && (!engine->pipelined || on_host)) land(engine, flight);
+    save_programs_once(engine);
+    return true;
+}
+
+enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
+                                     float *logits) {
+    size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
+    const struct ci_bucket *largest = &engine->buckets[engine->bucket_count - 1];
+    int64_t most = all ? largest->rows[CI_EXTENT_WANTED] : largest->rows[CI_EXTENT_ROWS];
+    enum clinfer_status status = ci_engine_take_pages(engine, session, session->known);
+    while (session->computed < session->known && status == CLINFER_OK) {
+        int64_t left = (int64_t)(session->known - session->computed), rows = left < most ? left : most;
+        bool last = rows == left;
+        struct batch batch = {.count = 0};
+        add_part(&batch, session, rows, all || last);
+        struct ci_bucket *bucket;
+        status = ci_engine_bucket(engine, rows, &bucket);
+        if (status != CLINFER_OK) break;
+        fill_inputs(&batch, &bucket->run);
+        int32_t *wanted = bucket->run.wanted->view.data;
+        int64_t wanted_rows = all ? rows : last ? 1 : 0;
+        for (int64_t i = 0; i < wanted_rows; i++) wanted[i] = (int32_t)(rows - wanted_rows + i);
+        int64_t extents[CI_EXTENT_COUNT] = {0, rows, wanted_rows, batch.tiles};
+        status = ci_plan_set_rows(bucket->plan, extents);
+        if (status == CLINFER_OK) status = ci_plan_run(bucket->plan);
+        if (status == CLINFER_OK && wanted_rows)
+            status = ci_plan_read(bucket->plan, bucket->run.logits, wanted_rows, logits);
+        logits += vocabulary * (size_t)wanted_rows;
+        session->computed += (size_t)rows;
+        engine->stats.steps++;
+        engine->stats.rows += (uint64_t)rows;
+    }
+    if (engine->device) ci_device_save_programs(engine->device);
+    if (status != CLINFER_OK) session->computed = 0;
+    return status;
+}
