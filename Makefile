@@ -36,7 +36,8 @@ PKG_CFLAGS := $(if $(filter-out aarch64,$(CONFIG)),$(shell pkg-config --cflags $
 PKG_LIBS   := $(or $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null),-lOpenCL -ljansson -lpcre2-8) -lpthread -lm
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
-CPPFLAGS += -Iinclude -Iruntime -I$(BUILD) -DCL_TARGET_OPENCL_VERSION=120
+# _GNU_SOURCE= (empty) so that files may say it again.
+CPPFLAGS += -Iinclude -Iruntime -I$(BUILD) -D_GNU_SOURCE= -DCL_TARGET_OPENCL_VERSION=120
 SANITIZE := -fsanitize=address,undefined
 CFLAGS_release := -O2 -g -fno-omit-frame-pointer
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer $(SANITIZE) -fno-sanitize-recover=undefined
@@ -82,12 +83,19 @@ SHARED          := libclinfer.so.$(SOVERSION)
 
 all: clinfer $(BUILD)/libclinfer.so ## build ./clinfer and the libraries
 
-clinfer: build/release/clinfer
+clinfer: build/release/clinfer build/release/clinfer-probe
 	@ln -sfn $< $@
 
 $(BUILD)/clinfer: $(CLI_OBJECTS) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+# What tries OpenCL drivers aside; runtime/device/probe.c looks for it beside the executable and in libexec.
+$(BUILD)/clinfer-probe: $(BUILD)/runtime/device/probe/main.o
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/runtime/device/probe.o: private CPPFLAGS += -DCLINFER_LIBEXEC='"$(PREFIX)/libexec/clinfer"'
 
 $(BUILD)/libclinfer.a: $(LIBRARY_OBJECTS)
 	$(call say,AR,$@)
@@ -136,10 +144,11 @@ run: ## PROMPT="...": install what is missing, build, fetch the default model, a
 	@exec ./clinfer run --temp 0 -p "$$PROMPT"
 
 prefix_of = $(DESTDIR)$(PREFIX)
-install: $(BUILD)/clinfer $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, the man page
+install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, the man page
 	install -d "$(prefix_of)/bin" "$(prefix_of)/lib/pkgconfig" "$(prefix_of)/include" "$(prefix_of)/share/man/man1" \
 	    "$(prefix_of)/share/doc/clinfer"
 	install -m 755 $(BUILD)/clinfer "$(prefix_of)/bin/clinfer"
+	install -D -m 755 $(BUILD)/clinfer-probe "$(prefix_of)/libexec/clinfer/clinfer-probe"
 	install -m 644 $(BUILD)/libclinfer.a "$(prefix_of)/lib/libclinfer.a"
 	install -m 755 $(BUILD)/$(SHARED) "$(prefix_of)/lib/$(SHARED)"
 	ln -sfn $(SHARED) "$(prefix_of)/lib/libclinfer.so"
@@ -167,6 +176,13 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(TEST_SUPPORT)) $(BUILD)/lib
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
 endif
+
+$(BUILD)/tests/fault/%.so: tests/fault/%.c
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -fPIC $(WARNINGS) -shared -o $@ $<
+
+$(BUILD)/tests/fault/test_probe: | $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_icd.so
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
@@ -227,7 +243,7 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libclinfer.a
 
 # ---- lint: each source once with each tool, again only when it or a header of it changed ----
 
-LINT_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) $(TEST_SOURCES) $(TEST_SUPPORT) $(wildcard tests/fuzz/*.c docs/examples/*.c scripts/*.c)
+LINT_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) runtime/device/probe/main.c $(TEST_SOURCES) tests/fault/fake_icd.c $(TEST_SUPPORT) $(wildcard tests/fuzz/*.c docs/examples/*.c scripts/*.c)
 LINT_FLAGS    = -Werror $(CPPFLAGS) $(filter-out $(CFLAGS_$(CONFIG)),$(CFLAGS))
 
 lint: ## gcc and clang without a warning, clang-tidy, the order of the layers
