@@ -1,0 +1,192 @@
+/* chat.c: the conversation on a terminal. Each turn renders the whole conversation again and hands it to the same
+ * session, which computes only what is new.
+ *
+ * Lines come from the terminal's own line editing: a readline would be one more dependency for arrow keys. Ctrl-C ends
+ * an answer (interrupt.h); at the prompt, twice in a row, it leaves. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/interrupt.h"
+#include "cli/run.h"
+
+struct chat {
+    struct ci_run_state *run;
+    clinfer_session *session;
+    struct clinfer_message *messages; /* contents are owned, roles not */
+    size_t count;
+    char *answer; /* what the assistant says now */
+    size_t length, capacity;
+    double asked_at, first_text_after;
+};
+
+static bool add_message(struct chat *chat, const char *role, const char *content) {
+    struct clinfer_message *grown = realloc(chat->messages, (chat->count + 1) * sizeof *grown);
+    if (!grown) return false;
+    chat->messages = grown;
+    char *copy = strdup(content);
+    if (!copy) return false;
+    chat->messages[chat->count++] = (struct clinfer_message){role, copy};
+    return true;
+}
+
+/* The messages from `at`, so many of them. */
+static void remove_messages(struct chat *chat, size_t at, size_t count) {
+    for (size_t i = at; i < at + count; i++) free((char *)(uintptr_t)chat->messages[i].content);
+    memmove(chat->messages + at, chat->messages + at + count, (chat->count - at - count) * sizeof *chat->messages);
+    chat->count -= count;
+}
+
+static size_t system_messages(const struct chat *chat) { return chat->run->system ? 1 : 0; }
+
+static bool on_text(void *user, const char *text, size_t length) {
+    struct chat *chat = user;
+    if (chat->first_text_after < 0) chat->first_text_after = ci_seconds() - chat->asked_at;
+    ci_print(text, length);
+    ci_flush();
+    if (chat->capacity - chat->length <= length) {
+        size_t capacity = 2 * chat->capacity + length + 256;
+        char *grown = realloc(chat->answer, capacity);
+        if (!grown) return false;
+        chat->answer = grown;
+        chat->capacity = capacity;
+    }
+    memcpy(chat->answer + chat->length, text, length);
+    chat->length += length;
+    chat->answer[chat->length] = 0;
+    return !ci_output_failed();
+}
+
+static enum clinfer_status generate(struct chat *chat, struct clinfer_result *result) {
+    int32_t *tokens = NULL;
+    size_t count = 0;
+    enum clinfer_status status = ci_run_tokens(chat->run, chat->messages, chat->count, &tokens, &count);
+    if (status != CLINFER_OK) return status;
+    const struct clinfer_request request = {
+        .tokens = tokens, .count = count, .max_tokens = (int)chat->run->predict, .callback = on_text, .user = chat};
+    chat->length = 0;
+    chat->asked_at = ci_seconds();
+    chat->first_text_after = -1;
+    ci_interrupt_clear();
+    status = clinfer_submit(chat->session, &request);
+    if (status == CLINFER_OK) {
+        ci_interrupt_watch(chat->session);
+        status = clinfer_wait(chat->session, result);
+        ci_interrupt_unwatch(chat->session);
+    }
+    clinfer_free(tokens);
+    return status;
+}
+
+/* Answers the last message. A failure takes the message back, so that the conversation stays one that works. */
+static void answer(struct chat *chat) {
+    struct clinfer_result result = {0};
+    enum clinfer_status status = generate(chat, &result);
+    size_t first = system_messages(chat);
+    while (status == CLINFER_CONTEXT_FULL && chat->run->shift && chat->count > first + 2) {
+        remove_messages(chat, first, 2);
+        status = generate(chat, &result);
+    }
+    if (chat->length && chat->answer[chat->length - 1] != '\n') ci_print("\n", 1);
+    ci_flush();
+    if (status != CLINFER_OK) {
+        ci_complain(status);
+        if (status == CLINFER_CONTEXT_FULL) ci_say("/clear begins a new conversation");
+        remove_messages(chat, chat->count - 1, 1);
+        return;
+    }
+    if (!add_message(chat, "assistant", chat->length ? chat->answer : "")) {
+        ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
+        remove_messages(chat, chat->count - 1, 1);
+        return;
+    }
+    if (result.finish == CLINFER_FINISH_CANCELLED) ci_say("stopped");
+    if (result.finish == CLINFER_FINISH_CONTEXT)
+        ci_warn("the context of %d tokens is full; /clear begins a new conversation", chat->run->info.context);
+    ci_report_timings(&result, chat->first_text_after > 0 ? chat->first_text_after : 0);
+}
+
+/* One message: a line, or several when each but the last ends with a backslash. False at the end of the input. */
+static bool read_message(char **message) {
+    char *line = NULL, *text = NULL;
+    size_t capacity = 0, length = 0;
+    bool left = false, again = true;
+    while (again) {
+        fprintf(stderr, "%s%s%s ", ci_color("\033[1;32m"), length ? "..." : ">", ci_color("\033[0m"));
+        fflush(stderr);
+        errno = 0;
+        ssize_t bytes = getline(&line, &capacity, stdin);
+        if (bytes < 0 && errno == EINTR && !left) {
+            clearerr(stdin);
+            ci_interrupt_clear();
+            fprintf(stderr, "\nCtrl-C again or Ctrl-D leaves the chat\n");
+            left = true;
+            length = 0;
+            continue;
+        }
+        if (bytes < 0) break;
+        left = false;
+        if (bytes && line[bytes - 1] == '\n') bytes--;
+        again = bytes && line[bytes - 1] == '\\';
+        char *grown = realloc(text, length + (size_t)bytes + 1);
+        if (!grown) break;
+        text = grown;
+        memcpy(text + length, line, (size_t)bytes);
+        length += (size_t)bytes;
+        if (again) text[length - 1] = '\n';
+        text[length] = 0;
+    }
+    free(line);
+    if (again) {
+        free(text);
+        text = NULL;
+    }
+    *message = text;
+    return text != NULL;
+}
+
+static void help(void) {
+    fprintf(stderr, "/clear begins a new conversation, /exit leaves (so does Ctrl-D), Ctrl-C stops an answer;\n"
+                    "a line that ends with \\ goes on in the next\n");
+}
+
+/* Whether the chat goes on. */
+static bool take_message(struct chat *chat, const char *message) {
+    if (strcmp(message, "/exit") == 0) return false;
+    if (strcmp(message, "/help") == 0) {
+        help();
+    } else if (strcmp(message, "/clear") == 0) {
+        remove_messages(chat, system_messages(chat), chat->count - system_messages(chat));
+        ci_say("a new conversation");
+    } else if (message[0] == '/' && message[1] && !strpbrk(message + 1, "/ ")) {
+        fprintf(stderr, "clinfer: unknown command %s; there are /clear, /exit and /help\n", message);
+    } else if (message[strspn(message, " \t\r\n")]) {
+        if (!add_message(chat, "user", message)) return false;
+        answer(chat);
+    }
+    return !ci_output_failed();
+}
+
+int ci_chat(struct ci_run_state *run) {
+    struct chat chat = {.run = run};
+    enum clinfer_status status = clinfer_session_create(run->engine, &run->session, &chat.session);
+    if (status != CLINFER_OK) return ci_complain(status);
+    int exit_status = 0;
+    if (run->system && !add_message(&chat, "system", run->system))
+        exit_status = ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
+    if (!exit_status) help();
+    bool on = !exit_status;
+    while (on) {
+        char *message;
+        on = read_message(&message) && take_message(&chat, message);
+        free(message);
+    }
+    fprintf(stderr, "\n");
+    clinfer_session_destroy(chat.session);
+    remove_messages(&chat, 0, chat.count);
+    free(chat.messages);
+    free(chat.answer);
+    return exit_status;
+}

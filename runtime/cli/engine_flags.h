@@ -1,0 +1,45 @@
+/* engine_flags.h: the flags of every command that loads a model, and the engine they ask for. */
+#ifndef CI_CLI_ENGINE_FLAGS_H
+#define CI_CLI_ENGINE_FLAGS_H
+
+#include <clinfer.h>
+
+#include "cli/models.h"
+#include "cli/options.h"
+
+struct ci_engine_flags {
+    const char *model, *device;
+    long long threads, context, batch, micro_batch;
+    int fallback, activations, key_type,
+        value_type; /* indices of the choices below: the numbers of clinfer.h's enums */
+};
+
+#define CI_ENGINE_OPTIONS(flags)                                                                                       \
+    CI_SECTION("Model and device"),                                                                                    \
+        CI_TEXT("-m --model", &(flags)->model, "MODEL",                                                                \
+                "a GGUF file, or the name of one in the models folder (default: CLINFER_MODEL, else the only model "   \
+                "there, else the default model)"),                                                                     \
+        CI_TEXT("--device -dev", &(flags)->device, "DEVICE",                                                           \
+                "auto (default), cpu, or an index or name of `clinfer devices`"),                                      \
+        CI_CHOICE("--fallback", &(flags)->fallback, "cpu|none",                                                        \
+                  "what becomes of an op that the device cannot run: it runs on the CPU, or it is an error"),          \
+        CI_INTEGER("-t --threads", &(flags)->threads, 0, 1024, "threads of the CPU backend (default: processors)"),    \
+        CI_INTEGER("-c --ctx-size", &(flags)->context, 0, 1 << 28,                                                     \
+                   "tokens of prompt and answer at most (default 0: what the model was made for)"),                    \
+        CI_INTEGER("-b --batch-size", &(flags)->batch, 1, 1 << 20, "tokens computed in one step at most (512)"),       \
+        CI_INTEGER("-ub --ubatch-size", &(flags)->micro_batch, 1, 1 << 20, "the same; the smaller of both counts"),    \
+        CI_CHOICE("--activations", &(flags)->activations, "auto|f32|q8",                                               \
+                  "round the numbers between layers to 8 bits for integer kernels, or not"),                           \
+        CI_CHOICE("-ctk --cache-type-k", &(flags)->key_type, "f16|f32", "type of the keys in the KV cache"),           \
+        CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, "f16|f32", "type of the values there")
+
+/* Chooses the model and opens the engine. The caller frees the choice in any case. */
+enum clinfer_status ci_engine_flags_open(const struct ci_engine_flags *flags, bool all_logits,
+                                         struct ci_model_choice *choice, clinfer_engine **engine);
+
+/* The tokens of a text that a model is to continue. Control tokens in it count as such; the model's begin-of-text comes
+ * first unless the text has it already, and no end-of-text is added. Free with clinfer_free. */
+enum clinfer_status ci_engine_tokens(const clinfer_engine *engine, const char *text, size_t length, int32_t **tokens,
+                                     size_t *count);
+
+#endif

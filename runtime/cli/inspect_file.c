@@ -1,0 +1,72 @@
+#include "cli/inspect_file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
+#include "types/type.h"
+
+static void add_tensor(struct ci_inspection *found, const struct ci_gguf_tensor *tensor) {
+    uint64_t numbers = 1;
+    for (uint32_t i = 0; i < tensor->n_dims; i++) numbers *= tensor->dims[i];
+    found->parameters += numbers;
+    found->tensor_bytes += tensor->bytes;
+    size_t at = 0;
+    while (at < found->type_count && found->types[at].type != tensor->type) at++;
+    if (at == CI_INSPECT_TYPES) return;
+    if (at == found->type_count)
+        found->types[found->type_count++] =
+            (struct ci_inspected_type){.type = tensor->type, .supported = ci_type_from_gguf(tensor->type) != NULL};
+    found->types[at].tensors++;
+    found->types[at].bytes += tensor->bytes;
+}
+
+static void sort_types(struct ci_inspection *found) {
+    for (size_t i = 1; i < found->type_count; i++)
+        for (size_t k = i; k > 0 && found->types[k].bytes > found->types[k - 1].bytes; k--) {
+            struct ci_inspected_type swapped = found->types[k];
+            found->types[k] = found->types[k - 1];
+            found->types[k - 1] = swapped;
+        }
+}
+
+/* What loading it for a run would check, without a device. */
+static enum clinfer_status try_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
+    struct ci_model model = {0};
+    struct ci_tokenizer *tokenizer = NULL;
+    struct ci_template *chat_template = NULL;
+    enum clinfer_status status = ci_model_open(gguf, &model);
+    if (status == CLINFER_OK) found->hyper = model.hyper;
+    if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, &tokenizer);
+    if (status == CLINFER_OK && ci_tokenizer_size(tokenizer) > (size_t)model.hyper.vocabulary)
+        status = ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.tokens: %zu tokens, but token_embd.weight has %d rows",
+                         ci_tokenizer_size(tokenizer), model.hyper.vocabulary);
+    struct ci_gguf_string text = {NULL, 0};
+    if (status == CLINFER_OK) status = ci_gguf_get_string(gguf, "tokenizer.chat_template", CI_GGUF_OPTIONAL, &text);
+    if (status == CLINFER_OK && text.length) status = ci_template_create(text.text, text.length, &chat_template);
+    found->has_template = chat_template != NULL;
+    ci_template_destroy(chat_template);
+    ci_tokenizer_destroy(tokenizer);
+    ci_model_close(&model);
+    return status;
+}
+
+void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
+    *found = (struct ci_inspection){0};
+    ci_gguf_bytes(gguf, &found->file_bytes);
+    struct ci_gguf_string name = {"unknown", 7};
+    if (ci_gguf_get_string(gguf, "general.architecture", CI_GGUF_OPTIONAL, &name) == CLINFER_OK)
+        for (size_t i = 0; i < name.length && i + 1 < sizeof found->architecture; i++)
+            found->architecture[i] = name.text[i] < 32 || name.text[i] == 127 ? '?' : name.text[i];
+    for (size_t i = 0; i < ci_gguf_tensor_count(gguf); i++) add_tensor(found, ci_gguf_tensor_at(gguf, i));
+    sort_types(found);
+    found->status = try_file(gguf, found);
+    if (found->status != CLINFER_OK) {
+        snprintf(found->reason, sizeof found->reason, "%s", clinfer_error());
+        return;
+    }
+    found->cache_bytes_per_token = 2 * sizeof(uint16_t) * (uint64_t)found->hyper.layers *
+                                   (uint64_t)found->hyper.kv_heads * (uint64_t)found->hyper.head_dim;
+}

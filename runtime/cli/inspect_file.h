@@ -1,0 +1,31 @@
+/* inspect_file.h: what `clinfer inspect` says about a file as a whole. */
+#ifndef CI_CLI_INSPECT_FILE_H
+#define CI_CLI_INSPECT_FILE_H
+
+#include "format/gguf.h"
+#include "model/model.h"
+
+enum { CI_INSPECT_TYPES = 64 };
+
+struct ci_inspection {
+    size_t file_bytes;
+    char architecture[65];
+    uint64_t parameters, tensor_bytes;
+    struct ci_inspected_type {
+        uint32_t type;
+        size_t tensors;
+        uint64_t bytes;
+        bool supported;
+    } types[CI_INSPECT_TYPES]; /* the largest first */
+    size_t type_count;
+
+    enum clinfer_status status; /* whether a run would get past loading the file */
+    char reason[1024];          /* why not */
+    struct ci_hyper hyper;      /* when it would */
+    bool has_template;
+    uint64_t cache_bytes_per_token; /* keys and values in f16 */
+};
+
+void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found);
+
+#endif

@@ -1,0 +1,56 @@
+#define _GNU_SOURCE
+#include "cli/interrupt.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+enum { GIVE_UP_AFTER = 3 };
+
+static pthread_t owner;
+static _Atomic(clinfer_session *) watched[CI_INTERRUPT_SESSIONS];
+static atomic_int presses;
+
+static void on_interrupt(int signal_number) {
+    if (!pthread_equal(pthread_self(), owner)) {
+        pthread_kill(owner, signal_number);
+        return;
+    }
+    int count = atomic_fetch_add(&presses, 1) + 1;
+    bool generating = false;
+    for (int i = 0; i < CI_INTERRUPT_SESSIONS; i++) {
+        clinfer_session *session = atomic_load(&watched[i]);
+        if (!session) continue;
+        generating = true;
+        clinfer_cancel(session);
+    }
+    if (generating && count >= GIVE_UP_AFTER) _exit(128 + signal_number);
+}
+
+void ci_interrupt_start(void) {
+    owner = pthread_self();
+    /* Without SA_RESTART: a read of the terminal is to end too. */
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+void ci_interrupt_watch(clinfer_session *session) {
+    for (int i = 0; i < CI_INTERRUPT_SESSIONS; i++) {
+        if (atomic_load(&watched[i])) continue;
+        atomic_store(&watched[i], session);
+        /* It may have come just before. */
+        if (ci_interrupted()) clinfer_cancel(session);
+        return;
+    }
+}
+
+void ci_interrupt_unwatch(clinfer_session *session) {
+    for (int i = 0; i < CI_INTERRUPT_SESSIONS; i++)
+        if (atomic_load(&watched[i]) == session) atomic_store(&watched[i], NULL);
+}
+
+bool ci_interrupted(void) { return atomic_load(&presses) > 0; }
+
+void ci_interrupt_clear(void) { atomic_store(&presses, 0); }

@@ -1,0 +1,109 @@
+#define _GNU_SOURCE
+#include "cli/models.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/status.h"
+
+static const char default_model[] = "smollm2-135m-instruct-q4_1.gguf";
+
+static bool exists(const char *path) {
+    struct stat status;
+    return stat(path, &status) == 0;
+}
+
+static bool is_model_name(const char *name) {
+    size_t length = strlen(name);
+    return name[0] != '.' && length > 5 && strcmp(name + length - 5, ".gguf") == 0;
+}
+
+/* How many models lie in the folder; the first names, separated by commas, in `list`, and one of them in `name`. */
+static size_t list_models(const char *folder, char *list, size_t list_bytes, char *name, size_t name_bytes) {
+    struct dirent **entries = NULL;
+    int found = scandir(folder, &entries, NULL, alphasort);
+    size_t count = 0;
+    list[0] = 0;
+    for (int i = 0; i < found; i++) {
+        if (is_model_name(entries[i]->d_name)) {
+            size_t used = strlen(list);
+            snprintf(list + used, list_bytes - used, "%s%s", count ? ", " : "", entries[i]->d_name);
+            if (!count) snprintf(name, name_bytes, "%s", entries[i]->d_name);
+            count++;
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return count;
+}
+
+static enum clinfer_status set_path(struct ci_model_choice *choice, const char *why, const char *folder,
+                                    const char *name, const char *extension) {
+    free(choice->path);
+    size_t bytes = strlen(folder) + strlen(name) + strlen(extension) + 2;
+    choice->path = malloc(bytes);
+    choice->why = why;
+    if (!choice->path) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
+    snprintf(choice->path, bytes, "%s%s%s%s", folder, *folder ? "/" : "", name, extension);
+    return CLINFER_OK;
+}
+
+static enum clinfer_status not_found(const char *wanted, const char *folder) {
+    char list[512], name[256];
+    size_t count = list_models(folder, list, sizeof list, name, sizeof name);
+    if (count)
+        return ci_fail(CLINFER_NOT_FOUND, "%s: no such model; in %s there %s: %s. Choose one with -m, or give a path",
+                       wanted, folder, count == 1 ? "is" : "are", list);
+    return ci_fail(CLINFER_NOT_FOUND,
+                   "%s: no such model, and none in %s. `make run` or `scripts/fetch_model.sh` in clinfer's source "
+                   "folder fetches the default model; -m takes the path of any GGUF file",
+                   wanted, folder);
+}
+
+static enum clinfer_status choose_named(const char *wanted, const char *why, const char *folder,
+                                        struct ci_model_choice *choice) {
+    enum clinfer_status status = set_path(choice, why, "", wanted, "");
+    if (status != CLINFER_OK || exists(choice->path)) return status;
+    if (strchr(wanted, '/')) return not_found(wanted, folder);
+    status = set_path(choice, why, folder, wanted, "");
+    if (status != CLINFER_OK || exists(choice->path)) return status;
+    status = set_path(choice, why, folder, wanted, ".gguf");
+    if (status != CLINFER_OK || exists(choice->path)) return status;
+    return not_found(wanted, folder);
+}
+
+enum clinfer_status ci_models_choose(const char *wanted, struct ci_model_choice *choice) {
+    *choice = (struct ci_model_choice){0};
+    char *folder = ci_file_xdg("DATA", "models");
+    const char *where = folder ? folder : "(no models folder: neither XDG_DATA_HOME nor HOME is set)";
+    const char *variable = getenv("CLINFER_MODEL");
+    enum clinfer_status status;
+    if (wanted && !*wanted) {
+        status = ci_fail(CLINFER_INVALID_ARGUMENT, "-m: the name of the model is empty");
+    } else if (wanted) {
+        status = choose_named(wanted, "given", where, choice);
+    } else if (variable && *variable) {
+        status = choose_named(variable, "CLINFER_MODEL", where, choice);
+        if (status == CLINFER_NOT_FOUND) status = ci_fail_prefix(status, "CLINFER_MODEL");
+    } else {
+        char list[512], name[256] = "";
+        size_t count = list_models(where, list, sizeof list, name, sizeof name);
+        if (count == 1)
+            status = set_path(choice, "the only model there", where, name, "");
+        else
+            status = set_path(choice, "the default model", where, default_model, "");
+        if (status == CLINFER_OK && !exists(choice->path)) status = not_found(default_model, where);
+    }
+    free(folder);
+    return status;
+}
+
+void ci_models_free(struct ci_model_choice *choice) {
+    free(choice->path);
+    *choice = (struct ci_model_choice){0};
+}

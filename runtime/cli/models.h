@@ -1,0 +1,20 @@
+/* models.h: which model file a command means.
+ *
+ * In this order: what -m says, what CLINFER_MODEL says, the only *.gguf in the models folder, the default model there.
+ * -m and CLINFER_MODEL take a path, or the name of a file in that folder with or without ".gguf". */
+#ifndef CI_CLI_MODELS_H
+#define CI_CLI_MODELS_H
+
+#include <clinfer.h>
+
+struct ci_model_choice {
+    char *path;
+    const char *why; /* "given", "CLINFER_MODEL", "the only model there", "the default model" */
+};
+
+/* `wanted` may be NULL. CLINFER_NOT_FOUND: the message lists what there is and how to get the default model. Free the
+ * choice in any case. */
+enum clinfer_status ci_models_choose(const char *wanted, struct ci_model_choice *choice);
+void ci_models_free(struct ci_model_choice *choice);
+
+#endif

@@ -1,0 +1,196 @@
+#define _GNU_SOURCE
+#include "cli/output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "text/utf8.h"
+
+static int output_error; /* errno of the first failed write to standard output */
+static FILE *log_file;
+static bool quiet, colored;
+static enum clinfer_log_level shown_level = CLINFER_LOG_WARNING;
+
+int ci_exit_status(enum clinfer_status status) {
+    switch (status) {
+#define EXIT_STATUS(code, exit_status, text)                                                                           \
+    case code: return exit_status;
+        CLINFER_STATUS_LIST(EXIT_STATUS)
+#undef EXIT_STATUS
+    }
+    return 1;
+}
+
+/* ---- standard output ---- */
+
+void ci_print(const char *text, size_t length) {
+    if (output_error || !length) return;
+    errno = 0;
+    if (fwrite(text, 1, length, stdout) < length) output_error = errno ? errno : EIO;
+}
+
+void ci_printf(const char *format, ...) {
+    if (output_error) return;
+    va_list arguments;
+    va_start(arguments, format);
+    errno = 0;
+    if (vprintf(format, arguments) < 0) output_error = errno ? errno : EIO;
+    va_end(arguments);
+}
+
+void ci_flush(void) {
+    errno = 0;
+    if (!output_error && fflush(stdout) != 0) output_error = errno ? errno : EIO;
+}
+
+bool ci_output_failed(void) { return output_error != 0; }
+
+int ci_output_finish(int exit_status) {
+    ci_flush();
+    if (!output_error) return exit_status;
+    /* Whoever closed the pipe has seen enough. */
+    if (output_error == EPIPE) return 0;
+    return ci_refuse(CLINFER_IO, "standard output: %s", strerror(output_error));
+}
+
+int ci_print_json(json_t *object) {
+    char *text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(object);
+    if (!text) return ci_refuse(CLINFER_OUT_OF_MEMORY, "JSON: out of memory");
+    ci_printf("%s\n", text);
+    free(text);
+    return 0;
+}
+
+json_t *ci_json_text(const char *text, size_t length) {
+    static const char replacement[] = "\xEF\xBF\xBD";
+    char *valid = malloc(length * (sizeof replacement - 1) + 1);
+    if (!valid) return NULL;
+    size_t out = 0;
+    for (size_t at = 0; at < length;) {
+        size_t good = ci_utf8_valid(text + at, length - at);
+        memcpy(valid + out, text + at, good);
+        out += good;
+        at += good;
+        size_t bad = ci_utf8_invalid(text + at, length - at);
+        for (size_t i = 0; i < bad; i++, out += sizeof replacement - 1)
+            memcpy(valid + out, replacement, sizeof replacement - 1);
+        at += bad;
+    }
+    json_t *string = json_stringn_nocheck(valid, out);
+    free(valid);
+    return string;
+}
+
+/* ---- standard error ---- */
+
+const char *ci_color(const char *sequence) { return colored ? sequence : ""; }
+
+static void message(enum clinfer_log_level level, const char *text) {
+    static const char *const prefixes[] = {"", "warning: ", "", ""};
+    static const char *const colors[] = {"\033[31m", "\033[33m", "\033[2m", "\033[2m"};
+    if (level <= shown_level)
+        fprintf(stderr, "%sclinfer: %s%s%s\n", ci_color(colors[level]), prefixes[level], text, ci_color("\033[0m"));
+    if (log_file) {
+        fprintf(log_file, "%.3f %s%s\n", ci_seconds(), prefixes[level], text);
+        fflush(log_file);
+    }
+}
+
+static void from_library(void *user, enum clinfer_log_level level, const char *text) {
+    (void)user;
+    message(level, text);
+}
+
+enum clinfer_status ci_log_start(const struct ci_log_flags *flags) {
+    const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
+    colored = flags->color == 1 || (flags->color == 0 && isatty(STDERR_FILENO) && !(no_color && *no_color) &&
+                                    terminal && strcmp(terminal, "dumb") != 0);
+    quiet = flags->quiet;
+    if (flags->verbose) shown_level = CLINFER_LOG_DEBUG;
+    if (flags->log_file && !(log_file = fopen(flags->log_file, "ae"))) {
+        ci_refuse(CLINFER_IO, "--log-file %s: %s", flags->log_file, strerror(errno));
+        return CLINFER_IO;
+    }
+    clinfer_log_to(from_library, NULL);
+    return CLINFER_OK;
+}
+
+void ci_log_end(void) {
+    clinfer_log_to(NULL, NULL);
+    if (log_file) fclose(log_file);
+    log_file = NULL;
+}
+
+/* What the tool itself says is shown whatever the level, so it does not go through message(). */
+static void say(enum clinfer_log_level level, const char *format, va_list arguments) {
+    char text[4096];
+    vsnprintf(text, sizeof text, format, arguments);
+    if (level == CLINFER_LOG_INFO && !quiet && shown_level < CLINFER_LOG_INFO) {
+        fprintf(stderr, "%sclinfer: %s%s\n", ci_color("\033[2m"), text, ci_color("\033[0m"));
+        if (!log_file) return;
+        fprintf(log_file, "%.3f %s\n", ci_seconds(), text);
+        return;
+    }
+    message(level, text);
+}
+
+void ci_say(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say(CLINFER_LOG_INFO, format, arguments);
+    va_end(arguments);
+}
+
+void ci_warn(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say(CLINFER_LOG_WARNING, format, arguments);
+    va_end(arguments);
+}
+
+int ci_complain(enum clinfer_status status) {
+    const char *text = clinfer_error();
+    return ci_refuse(status, "%s", *text ? text : clinfer_status_text(status));
+}
+
+int ci_refuse(enum clinfer_status status, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    ci_flush();
+    say(CLINFER_LOG_ERROR, format, arguments);
+    va_end(arguments);
+    return ci_exit_status(status);
+}
+
+/* ---- numbers ---- */
+
+const char *ci_format_bytes(uint64_t bytes, char text[CI_AMOUNT_BYTES]) {
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < sizeof units / sizeof *units; unit++) value /= 1024;
+    snprintf(text, CI_AMOUNT_BYTES, "%.*f %s", unit && value < 100 ? 1 : 0, value, units[unit]);
+    return text;
+}
+
+const char *ci_format_count(uint64_t count, char text[CI_AMOUNT_BYTES]) {
+    static const char *const units[] = {"", "K", "M", "B", "T"};
+    double value = (double)count;
+    size_t unit = 0;
+    for (; value >= 1000 && unit + 1 < sizeof units / sizeof *units; unit++) value /= 1000;
+    snprintf(text, CI_AMOUNT_BYTES, "%.*f%s", unit && value < 10 ? 1 : 0, value, units[unit]);
+    return text;
+}
+
+double ci_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}

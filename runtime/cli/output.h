@@ -1,0 +1,70 @@
+/* output.h: where the tool writes. Answers, tables and JSON go to standard output; everything else to standard error
+ * and, when asked, to a log file.
+ *
+ * Standard output may close early (`clinfer run ... | head`). The first failed write is remembered: later ones do
+ * nothing, long work asks ci_output_failed(), and main.c turns a closed pipe into a quiet exit status 0. */
+#ifndef CI_CLI_OUTPUT_H
+#define CI_CLI_OUTPUT_H
+
+#include <clinfer.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The column "exit status" of CLINFER_STATUS_LIST. */
+int ci_exit_status(enum clinfer_status status);
+
+/* Standard output. */
+void ci_print(const char *text, size_t length);
+void ci_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void ci_flush(void);
+bool ci_output_failed(void);
+
+/* Flushes; what the process should return: `exit_status`, or what a failed standard output makes of it. */
+int ci_output_finish(int exit_status);
+
+/* JSON on standard output, as one object in lines; takes the reference. NULL is out of memory. Returns the exit
+ * status. */
+int ci_print_json(json_t *object);
+
+/* A JSON string of any bytes: those that are no UTF-8 become U+FFFD. NULL: out of memory. */
+json_t *ci_json_text(const char *text, size_t length);
+
+/* Standard error and its flags. */
+struct ci_log_flags {
+    int verbose;
+    bool quiet;
+    const char *log_file;
+    int color; /* index in "auto|on|off" */
+};
+#define CI_LOG_OPTIONS(flags)                                                                                          \
+    CI_COUNT("-v --verbose", &(flags)->verbose, "more on standard error: what is built, chosen, cached"),              \
+        CI_FLAG("-q --quiet", &(flags)->quiet, "nothing but warnings and errors on standard error"),                   \
+        CI_TEXT("--log-file", &(flags)->log_file, "FILE", "write all messages to FILE too"),                           \
+        CI_CHOICE("-co --color", &(flags)->color, "auto|on|off", "colours on standard error; auto heeds NO_COLOR")
+
+/* Also sends the library's messages there. */
+enum clinfer_status ci_log_start(const struct ci_log_flags *flags);
+void ci_log_end(void);
+
+/* A line on standard error, "clinfer: ..."; hidden by --quiet. */
+void ci_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void ci_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same for the failure at hand, clinfer_error(); returns the exit status. */
+int ci_complain(enum clinfer_status status);
+/* And with a message of the tool's own. */
+int ci_refuse(enum clinfer_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Whether standard error shows colours, and the sequences to use there ("" if not). */
+const char *ci_color(const char *sequence);
+
+/* "92.4 MiB", "135M": into a buffer of the caller, which is returned. */
+enum { CI_AMOUNT_BYTES = 32 };
+const char *ci_format_bytes(uint64_t bytes, char text[CI_AMOUNT_BYTES]);
+const char *ci_format_count(uint64_t count, char text[CI_AMOUNT_BYTES]);
+
+/* Monotonic. */
+double ci_seconds(void);
+
+#endif

@@ -1,0 +1,142 @@
+/* report.c: what `clinfer run` says about a run: lines on standard error, or the members of its JSON object. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/run.h"
+
+static const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+void ci_report_start(const struct ci_run_state *run) {
+    char parameters[CI_AMOUNT_BYTES], bytes[CI_AMOUNT_BYTES];
+    const struct clinfer_engine_info *info = &run->info;
+    bool given = strcmp(run->model.why, "given") == 0;
+    ci_say("%s%s%s%s (%s parameters, %s) on %s%s%s", given ? file_name(run->model.path) : run->model.path,
+           given ? "" : ", ", given ? "" : run->model.why, given ? "" : ",",
+           ci_format_count(info->parameters, parameters), ci_format_bytes(info->weight_bytes, bytes),
+           info->opencl ? info->device : "the CPU", info->opencl ? " through OpenCL" : ", ",
+           info->opencl ? "" : clinfer_cpu_isa());
+}
+
+const char *ci_report_finish(enum clinfer_finish finish) {
+    switch (finish) {
+    case CLINFER_FINISH_END: return "stop";
+    case CLINFER_FINISH_LENGTH: return "length";
+    case CLINFER_FINISH_CONTEXT: return "context";
+    case CLINFER_FINISH_CANCELLED: return "cancelled";
+    }
+    return "stop";
+}
+
+static size_t computed_tokens(const struct clinfer_result *result) {
+    return result->prompt_tokens - result->cached_tokens;
+}
+
+static double prompt_rate(const struct clinfer_result *result) {
+    return result->prompt_seconds > 0 ? (double)computed_tokens(result) / result->prompt_seconds : 0;
+}
+
+/* The first token belongs to the prompt's time. */
+static double generate_rate(const struct clinfer_result *result) {
+    if (result->generated_tokens < 2 || result->generate_seconds <= 0) return 0;
+    return (double)(result->generated_tokens - 1) / result->generate_seconds;
+}
+
+void ci_report_timings(const struct clinfer_result *result, double first_text_seconds) {
+    char cached[48] = "";
+    if (result->cached_tokens) snprintf(cached, sizeof cached, " (+%zu cached)", result->cached_tokens);
+    ci_say("%zu prompt tokens%s at %.0f t/s, %zu generated at %.1f t/s, first after %.0f ms", computed_tokens(result),
+           cached, prompt_rate(result), result->generated_tokens, generate_rate(result), first_text_seconds * 1e3);
+}
+
+static json_t *timings_json(const struct ci_answer *answer) {
+    const struct clinfer_result *result = &answer->result;
+    json_t *object = json_object();
+    json_object_set_new(object, "load_ms", json_real(answer->run->info.load_seconds * 1e3));
+    json_object_set_new(object, "cached_n", json_integer((json_int_t)result->cached_tokens));
+    json_object_set_new(object, "prompt_n", json_integer((json_int_t)computed_tokens(result)));
+    json_object_set_new(object, "prompt_ms", json_real(result->prompt_seconds * 1e3));
+    json_object_set_new(object, "prompt_per_second", json_real(prompt_rate(result)));
+    json_object_set_new(object, "predicted_n", json_integer((json_int_t)result->generated_tokens));
+    json_object_set_new(object, "predicted_ms", json_real(result->generate_seconds * 1e3));
+    json_object_set_new(object, "predicted_per_second", json_real(generate_rate(result)));
+    json_object_set_new(object, "first_token_ms", json_real(answer->first_text_at * 1e3));
+    return object;
+}
+
+json_t *ci_report_answer(const struct ci_answer *answer) {
+    json_t *object = json_object(), *tokens = json_array();
+    for (size_t i = 0; i < answer->result.generated_tokens; i++)
+        json_array_append_new(tokens, json_integer(answer->tokens[i]));
+    json_object_set_new(object, "prompt_name", ci_json_text(answer->prompt->name, strlen(answer->prompt->name)));
+    json_object_set_new(object, "text", ci_json_text(answer->text ? answer->text : "", answer->length));
+    json_object_set_new(object, "tokens", tokens);
+    if (answer->status == CLINFER_OK) {
+        json_object_set_new(object, "finish_reason", json_string(ci_report_finish(answer->result.finish)));
+    } else {
+        json_object_set_new(object, "finish_reason", json_string("error"));
+        json_object_set_new(object, "error", ci_json_text(answer->message, strlen(answer->message)));
+    }
+    json_object_set_new(object, "timings", timings_json(answer));
+    return object;
+}
+
+/* Highest resident size of this process. getrusage() was rejected: after posix_spawn() it includes the parent's. */
+static uint64_t peak_bytes(void) {
+    char line[256];
+    unsigned long long kib = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
+    if (file) fclose(file);
+    return (uint64_t)kib * 1024;
+}
+
+static json_t *device_json(const char *name, bool opencl, double seconds, double total) {
+    json_t *object = json_object();
+    json_object_set_new(object, "name", ci_json_text(name, strlen(name)));
+    json_object_set_new(object, "opencl", json_boolean(opencl));
+    json_object_set_new(object, "op_seconds", json_real(seconds));
+    json_object_set_new(object, "op_time_share", json_real(total > 0 ? seconds / total : 0));
+    return object;
+}
+
+static void set_count(json_t *object, const char *name, uint64_t count) {
+    json_object_set_new(object, name, json_integer((json_int_t)count));
+}
+
+void ci_report_engine(const struct ci_run_state *run, json_t *object) {
+    const struct clinfer_engine_info *info = &run->info;
+    struct clinfer_engine_stats stats = {0};
+    clinfer_engine_get_stats(run->engine, &stats);
+    json_t *model = json_object(), *devices = json_array(), *counters = json_object(), *memory = json_object();
+    json_object_set_new(model, "path", ci_json_text(run->model.path, strlen(run->model.path)));
+    json_object_set_new(model, "name", ci_json_text(info->model_name, strlen(info->model_name)));
+    json_object_set_new(model, "architecture", ci_json_text(info->architecture, strlen(info->architecture)));
+    set_count(model, "parameters", info->parameters);
+    set_count(model, "bytes", info->weight_bytes);
+    double total = stats.device_seconds + stats.cpu_seconds;
+    if (info->opencl) json_array_append_new(devices, device_json(info->device, true, stats.device_seconds, total));
+    json_array_append_new(devices, device_json("cpu", false, stats.cpu_seconds, total));
+    set_count(counters, "steps", stats.steps);
+    set_count(counters, "rows", stats.rows);
+    set_count(counters, "enqueues", stats.enqueues);
+    set_count(counters, "waits", stats.waits);
+    set_count(counters, "builds", stats.builds);
+    set_count(counters, "objects", stats.objects);
+    set_count(memory, "weight_bytes", stats.weight_bytes);
+    set_count(memory, "cache_bytes", stats.cache_bytes);
+    set_count(memory, "activation_bytes", stats.activation_bytes);
+    set_count(memory, "peak_resident_bytes", peak_bytes());
+    json_object_set_new(object, "seed", json_integer((json_int_t)run->session.seed));
+    json_object_set_new(object, "model", model);
+    json_object_set_new(object, "devices", devices);
+    json_object_set_new(object, "fallbacks", json_integer(stats.fallbacks));
+    json_object_set_new(object, "counters", counters);
+    json_object_set_new(object, "memory", memory);
+}

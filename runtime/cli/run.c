@@ -1,0 +1,319 @@
+/* run.c: `clinfer run`: answers one prompt, or several in the same steps of one engine, or chats.
+ *
+ * Prompts that run together have a session each, --parallel of them at a time; they are submitted before the first is
+ * waited for, and answers come out in the order of the prompts: the one whose turn it is streams, the others are kept
+ * until their turn. Everything happens on this thread, so no answer needs a lock. */
+#define _GNU_SOURCE
+#include "cli/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/options.h"
+
+/* ---- from text to tokens ---- */
+
+enum clinfer_status ci_run_tokens(const struct ci_run_state *run, const struct clinfer_message *messages, size_t count,
+                                  int32_t **tokens, size_t *token_count) {
+    if (run->raw) {
+        const char *text = messages[count - 1].content;
+        return ci_engine_tokens(run->engine, text, strlen(text), tokens, token_count);
+    }
+    char *text = NULL;
+    *tokens = NULL;
+    enum clinfer_status status = clinfer_chat_prompt(run->engine, messages, count, true, &text);
+    if (status == CLINFER_OK) status = ci_engine_tokens(run->engine, text, strlen(text), tokens, token_count);
+    clinfer_free(text);
+    return status;
+}
+
+/* ---- one answer ---- */
+
+static bool append_text(struct ci_answer *answer, const char *text, size_t length) {
+    if (answer->capacity - answer->length < length) {
+        size_t capacity = 2 * answer->capacity + length + 256;
+        char *grown = realloc(answer->text, capacity);
+        if (!grown) return false;
+        answer->text = grown;
+        answer->capacity = capacity;
+    }
+    memcpy(answer->text + answer->length, text, length);
+    answer->length += length;
+    return true;
+}
+
+static bool on_text(void *user, const char *text, size_t length) {
+    struct ci_answer *answer = user;
+    if (answer->first_text_at == 0) answer->first_text_at = ci_seconds() - answer->run->started;
+    if (answer->live) {
+        ci_print(text, length);
+        ci_flush();
+    }
+    return append_text(answer, text, length) && !ci_output_failed();
+}
+
+static void failed(struct ci_answer *answer, enum clinfer_status status) {
+    answer->status = status;
+    snprintf(answer->message, sizeof answer->message, "%s", clinfer_error());
+}
+
+static void submit(struct ci_answer *answer) {
+    struct ci_run_state *run = answer->run;
+    int32_t *tokens = NULL;
+    size_t count = 0;
+    struct clinfer_message messages[2] = {{"system", run->system}, {"user", answer->prompt->text}};
+    size_t skipped = run->system ? 0 : 1;
+    enum clinfer_status status = CLINFER_OK;
+    if (strlen(answer->prompt->text) != answer->prompt->length) {
+        answer->status = CLINFER_INVALID_ARGUMENT;
+        snprintf(answer->message, sizeof answer->message, "%.200s: byte %zu is zero; a prompt is text",
+                 answer->prompt->name, strlen(answer->prompt->text));
+        return;
+    }
+    status = ci_run_tokens(run, messages + skipped, 2 - skipped, &tokens, &count);
+    if (status == CLINFER_OK) status = clinfer_session_create(run->engine, &run->session, &answer->session);
+    const struct clinfer_request request = {
+        .tokens = tokens, .count = count, .max_tokens = (int)run->predict, .callback = on_text, .user = answer};
+    if (status == CLINFER_OK) status = clinfer_submit(answer->session, &request);
+    if (status == CLINFER_OK)
+        ci_interrupt_watch(answer->session);
+    else
+        failed(answer, status);
+    clinfer_free(tokens);
+}
+
+/* Waits, keeps what is needed of the session and lets it go. */
+static void finish(struct ci_answer *answer) {
+    if (answer->status == CLINFER_OK) {
+        enum clinfer_status status = clinfer_wait(answer->session, &answer->result);
+        if (status != CLINFER_OK) failed(answer, status);
+        size_t bytes = answer->result.generated_tokens * sizeof *answer->tokens;
+        if (bytes && answer->result.tokens && (answer->tokens = malloc(bytes)))
+            memcpy(answer->tokens, answer->result.tokens, bytes);
+        if (!answer->tokens) answer->result.generated_tokens = 0;
+        answer->result.tokens = answer->tokens;
+    }
+    if (!answer->session) return;
+    ci_interrupt_unwatch(answer->session);
+    clinfer_session_destroy(answer->session);
+    answer->session = NULL;
+}
+
+/* Its turn has come: what it has said so far, and from now on as it comes. */
+static void go_live(struct ci_answer *answer, size_t index, size_t count) {
+    if (count > 1) ci_say("[%zu/%zu] %s", index + 1, count, answer->prompt->name);
+    ci_print(answer->text, answer->length);
+    ci_flush();
+    answer->live = true;
+}
+
+/* Behind the answer; returns the exit status. */
+static int conclude(struct ci_answer *answer) {
+    if (answer->length && answer->text[answer->length - 1] != '\n') ci_print("\n", 1);
+    ci_flush();
+    if (answer->status != CLINFER_OK) return ci_refuse(answer->status, "%s", answer->message);
+    if (ci_output_failed()) return 0;
+    if (answer->result.finish == CLINFER_FINISH_CONTEXT)
+        ci_warn("the answer ends because the context of %d tokens is full; -c makes it larger, --context-shift goes on",
+                answer->run->info.context);
+    if (answer->result.finish != CLINFER_FINISH_CANCELLED) return 0;
+    ci_say("cancelled");
+    return ci_exit_status(CLINFER_CANCELLED);
+}
+
+/* ---- all prompts ---- */
+
+static json_t *all_json(struct ci_run_state *run, const struct ci_answer *answers, size_t count) {
+    json_t *object;
+    if (count == 1) {
+        object = ci_report_answer(answers);
+    } else {
+        json_t *results = json_array();
+        for (size_t i = 0; i < count; i++) json_array_append_new(results, ci_report_answer(&answers[i]));
+        object = json_object();
+        json_object_set_new(object, "results", results);
+    }
+    ci_report_engine(run, object);
+    if (run->explain) {
+        json_t *plans = NULL;
+        size_t rows = count ? answers[0].result.prompt_tokens : 0;
+        if (ci_explain_json(run->engine, (int)rows, &plans) == CLINFER_OK)
+            json_object_set_new(object, "explain", plans);
+    }
+    return object;
+}
+
+static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts) {
+    struct ci_answer *answers = calloc(prompts->count, sizeof *answers);
+    if (!answers) return ci_refuse(CLINFER_OUT_OF_MEMORY, "%zu prompts: out of memory", prompts->count);
+    int exit_status = 0;
+    size_t submitted = 0, answered = 0;
+    for (size_t i = 0; i < prompts->count && !ci_output_failed(); i++) {
+        if (ci_interrupted() && i >= submitted) break;
+        for (; submitted < prompts->count && submitted < i + (size_t)run->parallel && !ci_interrupted(); submitted++) {
+            answers[submitted].run = run;
+            answers[submitted].prompt = &prompts->items[submitted];
+            submit(&answers[submitted]);
+        }
+        if (!run->json) go_live(&answers[i], i, prompts->count);
+        finish(&answers[i]);
+        answered = i + 1;
+        int one = run->json ? (answers[i].result.finish == CLINFER_FINISH_CANCELLED ? ci_exit_status(CLINFER_CANCELLED)
+                                                                                    : ci_exit_status(answers[i].status))
+                            : conclude(&answers[i]);
+        if (run->json && answers[i].status != CLINFER_OK) ci_refuse(answers[i].status, "%s", answers[i].message);
+        if (!exit_status) exit_status = one;
+        if (!run->json && answers[i].status == CLINFER_OK)
+            ci_report_timings(&answers[i].result, answers[i].first_text_at);
+    }
+    for (size_t i = answered; i < submitted; i++) {
+        if (answers[i].session) clinfer_cancel(answers[i].session);
+        finish(&answers[i]);
+    }
+    if (ci_interrupted() && answered < prompts->count) exit_status = ci_exit_status(CLINFER_CANCELLED);
+    if (run->json) {
+        int printed = ci_print_json(all_json(run, answers, answered));
+        if (!exit_status) exit_status = printed;
+    }
+    for (size_t i = 0; i < submitted; i++) {
+        free(answers[i].text);
+        free(answers[i].tokens);
+    }
+    free(answers);
+    return exit_status;
+}
+
+/* ---- the command ---- */
+
+static void set_sampling(struct ci_run_state *run) {
+    struct clinfer_session_options *session = &run->session;
+    clinfer_session_options_default(run->engine, session);
+    if (!isnan(run->temperature)) session->temperature = (float)run->temperature;
+    if (!isnan(run->top_p)) session->top_p = (float)run->top_p;
+    if (!isnan(run->min_p)) session->min_p = (float)run->min_p;
+    if (!isnan(run->repeat_penalty)) session->repeat_penalty = (float)run->repeat_penalty;
+    if (run->top_k >= 0) session->top_k = (int)run->top_k;
+    session->shift = run->shift;
+    session->seed = (uint64_t)run->seed;
+    if (run->seed < 0) {
+        uint32_t drawn = (uint32_t)(ci_seconds() * 1e9);
+        if (getrandom(&drawn, sizeof drawn, 0) != sizeof drawn) drawn ^= (uint32_t)getpid();
+        session->seed = drawn;
+    }
+}
+
+static int explain_only(struct ci_run_state *run) {
+    json_t *plans = NULL;
+    enum clinfer_status status = run->json ? ci_explain_json(run->engine, 0, &plans) : ci_explain_print(run->engine, 0);
+    if (status != CLINFER_OK) return ci_complain(status);
+    if (!run->json) return 0;
+    json_t *object = json_object();
+    json_object_set_new(object, "explain", plans);
+    ci_report_engine(run, object);
+    return ci_print_json(object);
+}
+
+static int run_with_engine(struct ci_run_state *run, const struct ci_prompts *prompts, bool chat) {
+    ci_report_start(run);
+    set_sampling(run);
+    if (run->explain && !chat && !prompts->count) return explain_only(run);
+    if (run->explain && !run->json) {
+        enum clinfer_status status = ci_explain_print(run->engine, 0);
+        if (status != CLINFER_OK) return ci_complain(status);
+    }
+    ci_interrupt_start();
+    return chat ? ci_chat(run) : answer_all(run, prompts);
+}
+
+static int run_command(struct ci_run_state *run) {
+    struct ci_prompts prompts = {0};
+    bool given = ci_prompts_given(&run->sources);
+    bool chat = !given && !run->explain && isatty(STDIN_FILENO);
+    enum clinfer_status status = CLINFER_OK;
+    if (chat && run->json)
+        return ci_refuse(CLINFER_INVALID_ARGUMENT, "--json needs a prompt: as an argument, with -p or -f");
+    if (run->raw && (chat || run->system))
+        return ci_refuse(CLINFER_INVALID_ARGUMENT, "--raw takes a prompt and no system message: it is text as it is");
+    /* Before the engine: what is wrong with a prompt should not take a model's loading to be said. */
+    if (given || !(chat || run->explain)) status = ci_prompts_read(&run->sources, &prompts);
+    if (status == CLINFER_OK) status = ci_engine_flags_open(&run->engine_flags, false, &run->model, &run->engine);
+    int exit_status = 0;
+    if (status == CLINFER_OK) {
+        clinfer_engine_get_info(run->engine, &run->info);
+        exit_status = run_with_engine(run, &prompts, chat);
+    } else {
+        exit_status = ci_complain(status);
+    }
+    if (run->engine) clinfer_engine_close(run->engine);
+    ci_models_free(&run->model);
+    ci_prompts_free(&prompts);
+    return exit_status;
+}
+
+int ci_command_run(int argc, char **argv) {
+    struct ci_run_state run = {.started = ci_seconds(),
+                               .predict = -1,
+                               .seed = -1,
+                               .top_k = -1,
+                               .parallel = 16,
+                               .temperature = NAN,
+                               .top_p = NAN,
+                               .min_p = NAN,
+                               .repeat_penalty = NAN};
+    const struct ci_option options[] = {
+        CI_SECTION("Prompt"),
+        CI_PROMPT_OPTIONS(&run.sources),
+        CI_TEXT("--batch", &run.sources.batch, "FILE",
+                "a file with one prompt a line; they run together, as the files of several -f do"),
+        CI_INTEGER("-np --parallel", &run.parallel, 1, CI_INTERRUPT_SESSIONS, "of these, so many at a time (16)"),
+        CI_TEXT("-sys --system-prompt", &run.system, "TEXT", "the system message"),
+        CI_FLAG("--raw -no-cnv", &run.raw, "the prompt as it is, without the model's chat template"),
+        CI_SECTION("Answer"),
+        CI_INTEGER("-n --predict --n-predict", &run.predict, -1, 1 << 30,
+                   "tokens of answer at most (default -1: to the end of the answer or of the context)"),
+        CI_FLAG("--context-shift", &run.shift, "when the context is full, drop its older half and go on"),
+        CI_NUMBER(
+            "--temp --temperature", &run.temperature, 0, 1000,
+            "0 always takes the likeliest token (default of this and the next four: the file's, else llama-cli's)"),
+        CI_INTEGER("--top-k", &run.top_k, 0, 1 << 30, "choose among the K likeliest (0: all)"),
+        CI_NUMBER("--top-p", &run.top_p, 0, 1, "among the likeliest that have this probability together"),
+        CI_NUMBER("--min-p", &run.min_p, 0, 1, "among those at least this likely, relative to the likeliest"),
+        CI_NUMBER("--repeat-penalty", &run.repeat_penalty, 0, 1000, "penalty of the last 64 tokens (1: none)"),
+        CI_INTEGER("-s --seed", &run.seed, -1, 9007199254740992.0, "same seed, same text (default -1: a random one)"),
+        CI_SECTION("Output"),
+        CI_FLAG("--json", &run.json, "one JSON object: text, tokens, timings, devices, fallbacks"),
+        CI_FLAG("--explain", &run.explain, "where every op of the plans runs and why; without a prompt nothing else"),
+        CI_LOG_OPTIONS(&run.log),
+        CI_ENGINE_OPTIONS(&run.engine_flags),
+    };
+    const struct ci_usage usage = {
+        .command = "run",
+        .synopsis = "[options] [prompt]",
+        .about =
+            "Answers a prompt: the words given, -p, the files of -f, the lines of --batch, or standard input. On a\n"
+            "terminal without a prompt: a chat, in which Ctrl-C stops an answer and Ctrl-D leaves.\n"
+            "The answer goes to standard output, everything else to standard error.",
+        .examples = "  clinfer run \"Why is the sky blue?\"\n"
+                    "  clinfer run -m qwen2.5-1.5b-q4_0 --device cpu --temp 0 -n 100 -f question.txt\n"
+                    "  git diff | clinfer run -sys \"Write a commit message.\" -f -\n"
+                    "  clinfer run --batch questions.txt --json > answers.json\n"
+                    "  clinfer run --explain",
+        .options = options,
+        .option_count = sizeof options / sizeof *options,
+    };
+    int exit_status = ci_options_parse(&usage, argc, argv, &run.sources.words);
+    if (exit_status == CI_OPTIONS_GO_ON) {
+        enum clinfer_status status = ci_log_start(&run.log);
+        exit_status = status == CLINFER_OK ? run_command(&run) : ci_exit_status(status);
+        ci_log_end();
+    }
+    ci_texts_free(&run.sources.words);
+    ci_texts_free(&run.sources.files);
+    return exit_status;
+}
