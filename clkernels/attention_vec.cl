@@ -35,7 +35,7 @@ INLINE void attend(const float16 *query, const float16 *keys, const float16 *val
     for (int j = 0; j < BLOCK; j++) {
         products[j] = query[0] * keys[j * VECTORS];
 #pragma unroll
-        for (int v = 1; v < VECTORS; v++) products[j] = mad(query[v], keys[j * VECTORS + v], products[j]);
+        for (int v = 1; v < VECTORS; v++) products[j] = query[v] * keys[j * VECTORS + v] + products[j];
     }
     const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const float16 scores = select((float16)-INFINITY, sums_of_16(products) * scale, lane < seen);
@@ -48,7 +48,7 @@ INLINE void attend(const float16 *query, const float16 *keys, const float16 *val
 #pragma unroll
     for (int v = 0; v < VECTORS; v++) {
         float16 sum = sums[v] * kept;
-        for (int j = 0; j < count; j++) sum = mad((float16)weight[j], values[j * VECTORS + v], sum);
+        for (int j = 0; j < count; j++) sum = (float16)weight[j] * values[j * VECTORS + v] + sum;
         sums[v] = sum;
     }
 }

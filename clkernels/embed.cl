@@ -4,11 +4,12 @@ __kernel void embed(TENSOR(table), TENSOR(ids), TENSOR(previous), TENSOR(out), i
     int id = DATA(const int, ids)[row];
     if (id < 0) id = DATA(const int, previous)[-1 - id];
     __global float *to = DATA(float, out) + (ulong)row * cols;
+    const __global uchar *from = weight_row(table_buffer + table_offset, id, units);
     for (int unit = get_global_id(0); unit < units; unit += get_global_size(0)) {
         float16 low, high;
         float scale, offset;
-        load_block(table_buffer + table_offset, id, unit, units, &low, &high, &scale, &offset);
-        vstore16(mad(low, (float16)scale, (float16)offset), 2 * unit, to);
-        vstore16(mad(high, (float16)scale, (float16)offset), 2 * unit + 1, to);
+        load_block(from, id, unit, &low, &high, &scale, &offset);
+        vstore16(low * scale + offset, 2 * unit, to);
+        vstore16(high * scale + offset, 2 * unit + 1, to);
     }
 }

@@ -40,25 +40,25 @@ INLINE float16 tile_sums(const __global float *x, int left, int cols, const floa
         float16 w0 = vload16(v, panel), w1 = vload16(v, panel + CHUNK), w2 = vload16(v, panel + 2 * CHUNK),
                 w3 = vload16(v, panel + 3 * CHUNK);
         float16 a = vload16(v, x0);
-        sums[0] = mad(a, w0, sums[0]);
-        sums[1] = mad(a, w1, sums[1]);
-        sums[2] = mad(a, w2, sums[2]);
-        sums[3] = mad(a, w3, sums[3]);
+        sums[0] = a * w0 + sums[0];
+        sums[1] = a * w1 + sums[1];
+        sums[2] = a * w2 + sums[2];
+        sums[3] = a * w3 + sums[3];
         a = vload16(v, x1);
-        sums[4] = mad(a, w0, sums[4]);
-        sums[5] = mad(a, w1, sums[5]);
-        sums[6] = mad(a, w2, sums[6]);
-        sums[7] = mad(a, w3, sums[7]);
+        sums[4] = a * w0 + sums[4];
+        sums[5] = a * w1 + sums[5];
+        sums[6] = a * w2 + sums[6];
+        sums[7] = a * w3 + sums[7];
         a = vload16(v, x2);
-        sums[8] = mad(a, w0, sums[8]);
-        sums[9] = mad(a, w1, sums[9]);
-        sums[10] = mad(a, w2, sums[10]);
-        sums[11] = mad(a, w3, sums[11]);
+        sums[8] = a * w0 + sums[8];
+        sums[9] = a * w1 + sums[9];
+        sums[10] = a * w2 + sums[10];
+        sums[11] = a * w3 + sums[11];
         a = vload16(v, x3);
-        sums[12] = mad(a, w0, sums[12]);
-        sums[13] = mad(a, w1, sums[13]);
-        sums[14] = mad(a, w2, sums[14]);
-        sums[15] = mad(a, w3, sums[15]);
+        sums[12] = a * w0 + sums[12];
+        sums[13] = a * w1 + sums[13];
+        sums[14] = a * w2 + sums[14];
+        sums[15] = a * w3 + sums[15];
     }
     return sums_of_16(sums);
 }
@@ -74,14 +74,17 @@ INLINE void gemm_rows(const __global float *x, int rows, int cols, const __globa
         biases = (float4)(bias[n], bias[n + min(1, left - 1)], bias[n + min(2, left - 1)], bias[n + min(3, left - 1)]);
     for (int from = 0; from < cols; from += CHUNK) {
         const int vectors = min(CHUNK, cols - from) / 16;
-        for (int i = 0; i < TILE; i++)
+        for (int i = 0; i < TILE; i++) {
+            const int row = n + min(i, left - 1);
+            const __global uchar *from_row = weight_row(w, row, units);
             for (int v = 0; v < vectors; v += 2) {
                 float16 low, high;
                 float scale, offset;
-                load_block(w, n + min(i, left - 1), (from + 16 * v) / 32, units, &low, &high, &scale, &offset);
-                vstore16(mad(low, (float16)scale, (float16)offset), v, panel + i * CHUNK);
-                vstore16(mad(high, (float16)scale, (float16)offset), v + 1, panel + i * CHUNK);
+                load_block(from_row, row, (from + 16 * v) / 32, &low, &high, &scale, &offset);
+                vstore16(low * scale + offset, v, panel + i * CHUNK);
+                vstore16(high * scale + offset, v + 1, panel + i * CHUNK);
             }
+        }
         for (int row = 0; row < rows; row += TILE) {
             float16 sums = tile_sums(x + (ulong)row * cols + from, rows - row, cols, panel, vectors);
             float4 tile[TILE] = {sums.s0123, sums.s4567, sums.s89ab, sums.scdef};

@@ -5,16 +5,27 @@
  *          | stream 1 | ...        several places. Each 32-column unit of x is loaded once for all streams.
  *   item 1 | stream 0 | ...
  *
- * With q8 activations and integer weights the products are summed as integers: pairs of 16-bit products, which compilers turn
- * into one multiply-add of pairs. Rejected: one row per work-item (a third of the bandwidth). */
+ * With q8 activations and integer weights the products of a unit are summed in 16-bit integers where they fit: twice the lanes.
+ * Rejected: one row per work-item (a third of the bandwidth); even and odd lanes apart, in the hope that a compiler makes
+ * a multiply-add of pairs of them (it does not). */
 
-#if defined(IN0_Q8) && defined(WEIGHT_CODES)
+#if defined(IN0_Q8) && defined(WEIGHT_CODE_LIMIT)
 #define INTEGER_DOT
-#endif
 
-INLINE int8 dot_pairs(short16 a, short16 b) {
-    return convert_int8(a.even) * convert_int8(b.even) + convert_int8(a.odd) * convert_int8(b.odd);
+/* The products of one unit, summed to 8 lanes. How many products fit in 16 bits depends on the codes' size. */
+INLINE int8 dot_unit(short16 low, short16 high, short16 x_low, short16 x_high) {
+#if 4 * 127 * WEIGHT_CODE_LIMIT < 32768
+    short16 sums = low * x_low + high * x_high;
+    return convert_int8(sums.lo + sums.hi);
+#elif 2 * 127 * WEIGHT_CODE_LIMIT < 32768
+    short16 sums = low * x_low + high * x_high;
+    return convert_int8(sums.lo) + convert_int8(sums.hi);
+#else
+    int16 sums = convert_int16(low) * convert_int16(x_low) + convert_int16(high) * convert_int16(x_high);
+    return sums.lo + sums.hi;
+#endif
 }
+#endif
 
 /* Columns [first, last) of one part for one row of x. */
 INLINE void gemv_part(const __global uchar *x, const __global uchar *w, int cols, int first, int last,
@@ -28,8 +39,12 @@ INLINE void gemv_part(const __global uchar *x, const __global uchar *w, int cols
 #endif
     for (int i = 0; i < run; i++) {
         int row[STREAMS];
+        const __global uchar *from[STREAMS];
 #pragma unroll
-        for (int s = 0; s < STREAMS; s++) row[s] = min(first + s * run + i, last - 1);
+        for (int s = 0; s < STREAMS; s++) {
+            row[s] = min(first + s * run + i, last - 1);
+            from[s] = weight_row(w, row[s], units);
+        }
 #ifdef INTEGER_DOT
         float8 sums[STREAMS];
         float offsets[STREAMS];
@@ -52,10 +67,9 @@ INLINE void gemv_part(const __global uchar *x, const __global uchar *w, int cols
             for (int s = 0; s < STREAMS; s++) {
                 short16 low, high;
                 float scale, offset;
-                load_codes(w, row[s], unit, units, &low, &high, &scale, &offset);
-                int8 dot = dot_pairs(low, x_low) + dot_pairs(high, x_high);
-                sums[s] = mad(convert_float8(dot), (float8)(scale * x_scale), sums[s]);
-                offsets[s] = mad(offset, x_sum, offsets[s]);
+                load_codes(from[s], row[s], unit, &low, &high, &scale, &offset);
+                sums[s] = convert_float8(dot_unit(low, high, x_low, x_high)) * (scale * x_scale) + sums[s];
+                offsets[s] = offset * x_sum + offsets[s];
             }
 #else
 #ifdef IN0_Q8
@@ -69,8 +83,8 @@ INLINE void gemv_part(const __global uchar *x, const __global uchar *w, int cols
             for (int s = 0; s < STREAMS; s++) {
                 float16 low, high;
                 float scale, offset;
-                load_block(w, row[s], unit, units, &low, &high, &scale, &offset);
-                sums[s] = mad(mad(low, x_low, high * x_high), (float16)scale, mad((float16)offset, x_sum, sums[s]));
+                load_block(from[s], row[s], unit, &low, &high, &scale, &offset);
+                sums[s] = (low * x_low + high * x_high) * scale + (x_sum * offset + sums[s]);
             }
 #endif
         }

@@ -1,7 +1,7 @@
 /* rmsnorm_vec.cl: one work-item per row, for devices whose work-items are threads (CPUs). Alone and followed by quantise. */
 INLINE float inverse_rms(const __global float *x, int cols, float eps) {
     float16 squares = 0.0f;
-    for (int v = 0; v < cols / 16; v++) squares = mad(vload16(v, x), vload16(v, x), squares);
+    for (int v = 0; v < cols / 16; v++) squares = vload16(v, x) * vload16(v, x) + squares;
     float sum = sum_float16(squares);
     for (int i = cols / 16 * 16; i < cols; i++) sum += x[i] * x[i];
     return 1.0f / sqrt(sum / cols + eps);

@@ -265,8 +265,8 @@ static void test_one_wrong_scale_is_refused(void **state) {
     (void)state;
     expect_refusal(&(struct corruption){"one scale of 10368 is 1% off", "matmul", "gemv_vec",
                                         "smollm2 attention output, one token, q4_1 q8", "types/q4_1.clh",
-                                        "    *codes = vload16(0, p + 4);",
-                                        "    *codes = vload16(0, p + 4);\n"
+                                        "    codes = vload16(0, p + 4);",
+                                        "    codes = vload16(0, p + 4);\n"
                                         "    if (row == 100 && unit == 5) *scale *= 1.01f;"});
 }
 
