@@ -81,7 +81,7 @@ SHARED          := libclinfer.so.$(SOVERSION)
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: clinfer $(BUILD)/libclinfer.so ## build ./clinfer and the libraries
+all: clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.so ## build ./clinfer and the libraries
 
 clinfer: build/release/clinfer build/release/clinfer-probe
 	@ln -sfn $< $@
@@ -146,9 +146,9 @@ run: ## PROMPT="...": install what is missing, build, fetch the default model, a
 prefix_of = $(DESTDIR)$(PREFIX)
 install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, the man page
 	install -d "$(prefix_of)/bin" "$(prefix_of)/lib/pkgconfig" "$(prefix_of)/include" "$(prefix_of)/share/man/man1" \
-	    "$(prefix_of)/share/doc/clinfer"
+	    "$(prefix_of)/share/doc/clinfer" "$(prefix_of)/libexec/clinfer"
 	install -m 755 $(BUILD)/clinfer "$(prefix_of)/bin/clinfer"
-	install -D -m 755 $(BUILD)/clinfer-probe "$(prefix_of)/libexec/clinfer/clinfer-probe"
+	install -m 755 $(BUILD)/clinfer-probe "$(prefix_of)/libexec/clinfer/clinfer-probe"
 	install -m 644 $(BUILD)/libclinfer.a "$(prefix_of)/lib/libclinfer.a"
 	install -m 755 $(BUILD)/$(SHARED) "$(prefix_of)/lib/$(SHARED)"
 	ln -sfn $(SHARED) "$(prefix_of)/lib/libclinfer.so"
@@ -169,7 +169,13 @@ TEST_TIMEOUT_asan    := 1800
 TEST_TIMEOUT    ?= $(TEST_TIMEOUT_$(CONFIG))
 TEST_ONLY       ?=
 
-test-binaries: $(TEST_BINARIES) $(REPLAY_BINARIES)
+FAULT_DRIVERS   := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/fault/fake_*.c))
+
+test-binaries: $(TEST_BINARIES) $(REPLAY_BINARIES) $(FAULT_DRIVERS) $(BUILD)/clinfer-probe
+
+$(BUILD)/tests/fault/%.so: $(BUILD)/tests/fault/%.o
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared -o $@ $^
 
 ifneq ($(CONFIG),aarch64)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(TEST_SUPPORT)) $(BUILD)/libclinfer.a

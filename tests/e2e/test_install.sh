@@ -37,7 +37,7 @@ PROGRAM
 
 everything_is_there() {
     local file
-    for file in bin/clinfer lib/libclinfer.a lib/libclinfer.so lib/libclinfer.so.0 lib/pkgconfig/clinfer.pc \
+    for file in bin/clinfer libexec/clinfer/clinfer-probe lib/libclinfer.a lib/libclinfer.so lib/libclinfer.so.0 lib/pkgconfig/clinfer.pc \
         include/clinfer.h share/man/man1/clinfer.1 share/doc/clinfer/LICENSE; do
         [ -e "$prefix/$file" ] || { echo "$file is missing"; return 1; }
     done
