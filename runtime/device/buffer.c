@@ -158,16 +158,16 @@ enum clinfer_status ci_buffer_read_wait(struct ci_device *device, int slot) {
     return wait_for(device, &device->reads[slot], "clWaitForEvents on a read");
 }
 
-/* Makes the next piece of the ring free and large enough. With 32 pieces and a token or two under way the oldest write
- * is long complete, so that this waits only when the host runs far ahead. */
-static enum clinfer_status take_staging(struct ci_device *device, size_t bytes, struct ci_staging **out) {
+/* Makes the next piece of the ring free and large enough; NULL, and why in *status, when it cannot. With 32 pieces and
+ * a token or two under way the oldest write is long complete, so that this waits only when the host runs far ahead. */
+static struct ci_staging *take_staging(struct ci_device *device, size_t bytes, enum clinfer_status *status) {
     struct ci_staging *piece = &device->staging[device->next_staging];
     if (piece->event) {
         cl_int reached = CL_QUEUED;
         clGetEventInfo(piece->event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof reached, &reached, NULL);
         if (reached != CL_COMPLETE) device->counts.waits++;
-        enum clinfer_status status = wait_for(device, &piece->event, "clWaitForEvents on a write");
-        if (status != CLINFER_OK) return status;
+        *status = wait_for(device, &piece->event, "clWaitForEvents on a write");
+        if (*status != CLINFER_OK) return NULL;
     }
     if (piece->size < bytes) {
         size_t size = 256;
@@ -176,12 +176,12 @@ static enum clinfer_status take_staging(struct ci_device *device, size_t bytes, 
         *piece = (struct ci_staging){.bytes = malloc(size), .size = size};
         if (!piece->bytes) {
             piece->size = 0;
-            return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a write of %zu bytes", bytes);
+            *status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a write of %zu bytes", bytes);
+            return NULL;
         }
     }
     device->next_staging = (device->next_staging + 1) % CI_STAGING_PIECES;
-    *out = piece;
-    return CLINFER_OK;
+    return piece;
 }
 
 enum clinfer_status ci_buffer_write_small(struct ci_buffer *buffer, uint64_t offset, const void *source, size_t bytes) {
@@ -189,9 +189,9 @@ enum clinfer_status ci_buffer_write_small(struct ci_buffer *buffer, uint64_t off
     assert(inside(buffer, offset, bytes) && !buffer->shared);
     if (bytes == 0) return CLINFER_OK;
     if (bytes > CI_STAGING_BYTES) return ci_buffer_write(buffer, offset, source, bytes);
-    struct ci_staging *piece = NULL;
-    enum clinfer_status status = take_staging(device, bytes, &piece);
-    if (status != CLINFER_OK) return status;
+    enum clinfer_status status = CLINFER_OK;
+    struct ci_staging *piece = take_staging(device, bytes, &status);
+    if (!piece) return status;
     memcpy(piece->bytes, source, bytes);
     device->counts.enqueues++;
     cl_int error = clEnqueueWriteBuffer(device->queue, buffer->handle, CL_FALSE, (size_t)offset, bytes, piece->bytes, 0,

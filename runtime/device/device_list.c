@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "device/internal.h"
+#include "device/probe.h"
 
 enum { CL_PLATFORM_NOT_FOUND_KHR_CODE = -1001, MAX_PLATFORMS = 64 };
 
@@ -208,9 +209,7 @@ static void sort_by_kind(struct ci_device_entry *entries, int count) {
     }
 }
 
-enum clinfer_status ci_device_enumerate(struct ci_device_entry **entries, int *count) {
-    *entries = NULL;
-    *count = 0;
+static enum clinfer_status list_entries(struct ci_device_entry **entries, int *count) {
     cl_platform_id platforms[MAX_PLATFORMS];
     cl_uint found = 0;
     cl_int error = clGetPlatformIDs(MAX_PLATFORMS, platforms, &found);
@@ -231,6 +230,15 @@ enum clinfer_status ci_device_enumerate(struct ci_device_entry **entries, int *c
     }
     sort_by_kind(*entries, *count);
     return CLINFER_OK;
+}
+
+enum clinfer_status ci_device_enumerate(struct ci_device_entry **entries, int *count) {
+    *entries = NULL;
+    *count = 0;
+    ci_probe_begin();
+    enum clinfer_status status = list_entries(entries, count);
+    ci_probe_end();
+    return status;
 }
 
 enum clinfer_status ci_device_list(struct ci_device_list *list) {

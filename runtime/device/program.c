@@ -196,7 +196,7 @@ static enum clinfer_status plan(struct ci_device *device, char *text, const char
                                 struct ci_program **out) {
     char *full = full_options(options);
     struct ci_program *program = NULL;
-    if (!full) goto fail;
+    if (!full || !text) goto fail;
     uint64_t key = ci_hash(CI_HASH_START, &device->caps.key, sizeof device->caps.key);
     key = ci_hash(key, full, strlen(full) + 1);
     key = ci_hash(key, text, strlen(text));

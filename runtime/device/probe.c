@@ -1,0 +1,329 @@
+/* The order of a start: the mark is looked at and set, the drivers' .icd files are read, their verdict is looked up or
+ * found by children, bad ones are left out of the loader's sight; after the first listing the mark is cleared.
+ *
+ * The mark is one byte in a file that is locked while it is set. A crash of the process lets go of the lock but leaves
+ * the byte, so the next one to get the lock knows. A crash of the machine changes the boot id and thereby the key.
+ *
+ * Children: first all drivers together, as the parent would load them, since that is nearly always the whole story. If
+ * that fails, each alone, at the same time; and if those that are good alone fail together (two that bring the same
+ * library in two versions do), they are added one by one and whoever breaks the rest is out. */
+#define _GNU_SOURCE
+#include "device/probe.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/child.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "device/vendors.h"
+
+#ifndef CLINFER_LIBEXEC
+#define CLINFER_LIBEXEC "/usr/local/libexec/clinfer"
+#endif
+
+enum { FORMAT = 1, KEPT_SETS = 8 };
+
+/* Some drivers wake a sleeping card first. */
+static const double default_deadline = 20;
+
+static struct {
+    pthread_once_t once;
+    pthread_mutex_t lock;
+    int mark; /* descriptor of the locked mark, -1 when there is none */
+} probe = {PTHREAD_ONCE_INIT, PTHREAD_MUTEX_INITIALIZER, -1};
+
+/* What the verdicts of one start need. */
+struct trial {
+    char *program, *cache; /* clinfer-probe; folder for verdicts and links */
+    double deadline;
+    struct ci_vendors vendors;
+};
+
+/* ---- the mark ---- */
+
+/* Sets it; true when it was found set: the last process that loaded drivers did not survive that. */
+static bool set_mark(const char *cache) {
+    char *path = NULL, byte = ' ';
+    if (asprintf(&path, "%s/loading", cache) < 0) return false;
+    probe.mark = open(path, O_RDWR | O_CLOEXEC);
+    if (probe.mark < 0 && errno == ENOENT && ci_file_write(path, " ", 1) == CLINFER_OK)
+        probe.mark = open(path, O_RDWR | O_CLOEXEC);
+    free(path);
+    if (probe.mark < 0) return false;
+    if (flock(probe.mark, LOCK_EX | LOCK_NB) != 0) { /* another process is at it this moment */
+        close(probe.mark);
+        probe.mark = -1;
+        return false;
+    }
+    bool died = pread(probe.mark, &byte, 1, 0) == 1 && byte == 'L';
+    if (pwrite(probe.mark, "L", 1, 0) != 1) ci_log(CLINFER_LOG_DEBUG, "%s: cannot write: %s", cache, strerror(errno));
+    return died;
+}
+
+static void clear_mark(void) {
+    if (probe.mark < 0) return;
+    if (pwrite(probe.mark, " ", 1, 0) != 1) ci_log(CLINFER_LOG_DEBUG, "cannot clear the mark: %s", strerror(errno));
+    close(probe.mark);
+    probe.mark = -1;
+}
+
+/* ---- finding clinfer-probe ---- */
+
+static char *in_folder_of(const char *file, const char *below) {
+    const char *slash = file ? strrchr(file, '/') : NULL;
+    char *path = NULL;
+    if (!slash || asprintf(&path, "%.*s/%sclinfer-probe", (int)(slash - file), file, below) < 0) return NULL;
+    if (access(path, X_OK) == 0) return path;
+    free(path);
+    return NULL;
+}
+
+/* CLINFER_PROBE (empty: do not probe); else beside the executable, as in a build folder; else in libexec, relative to
+ * the executable or to the shared library of ours, as installed; else where libexec is by default. */
+static char *find_program(void) {
+    const char *chosen = getenv("CLINFER_PROBE");
+    if (chosen) return *chosen && access(chosen, X_OK) == 0 ? strdup(chosen) : NULL;
+    char executable[4096];
+    ssize_t length = readlink("/proc/self/exe", executable, sizeof executable - 1);
+    executable[length > 0 ? length : 0] = '\0';
+    char *path = in_folder_of(executable, "");
+    if (!path) path = in_folder_of(executable, "../libexec/clinfer/");
+    Dl_info library = {0};
+    if (!path && dladdr((void *)(uintptr_t)find_program, &library))
+        path = in_folder_of(library.dli_fname, "../libexec/clinfer/");
+    return path ? path : in_folder_of(CLINFER_LIBEXEC "/", "");
+}
+
+/* ---- the verdicts ---- */
+
+static char *verdict_path(const struct trial *trial) {
+    char *path = NULL;
+    return asprintf(&path, "%s/platforms.json", trial->cache) < 0 ? NULL : path;
+}
+
+static char *links_path(const struct trial *trial, const char *key) {
+    char *path = NULL;
+    return asprintf(&path, "%s/vendors-%s", trial->cache, key) < 0 ? NULL : path;
+}
+
+static void key_text(const struct trial *trial, char text[17]) {
+    snprintf(text, 17, "%016" PRIx64, trial->vendors.key);
+}
+
+/* All verdicts as a new reference; an empty one for a file that is absent or damaged. */
+static json_t *load_verdicts(const struct trial *trial) {
+    char *path = verdict_path(trial);
+    json_t *all = path ? json_load_file(path, 0, NULL) : NULL;
+    free(path);
+    if (json_is_array(json_object_get(all, "sets")) && json_integer_value(json_object_get(all, "format")) == FORMAT)
+        return all;
+    json_decref(all);
+    return json_pack("{s:i, s:[]}", "format", FORMAT, "sets");
+}
+
+static bool apply_verdict(struct trial *trial, const json_t *all) {
+    char key[17];
+    size_t index = 0, at = 0;
+    json_t *set = NULL, *entry = NULL;
+    key_text(trial, key);
+    json_array_foreach(json_object_get(all, "sets"), index, set) {
+        const char *known = json_string_value(json_object_get(set, "key"));
+        if (!known || strcmp(known, key) != 0) continue;
+        json_array_foreach(json_object_get(set, "left_out"), at, entry) {
+            const char *path = json_string_value(json_object_get(entry, "driver"));
+            const char *reason = json_string_value(json_object_get(entry, "reason"));
+            for (int i = 0; path && i < trial->vendors.count; i++) {
+                struct ci_vendor *vendor = &trial->vendors.list[i];
+                if (strcmp(vendor->path, path) != 0) continue;
+                vendor->bad = true;
+                snprintf(vendor->reason, sizeof vendor->reason, "%s", reason ? reason : "");
+            }
+        }
+        return true;
+    }
+    return false;
+}
+
+static void store_verdict(const struct trial *trial, json_t *all) {
+    char key[17], *path = verdict_path(trial), *text = NULL;
+    json_t *sets = json_object_get(all, "sets"), *left_out = json_array();
+    key_text(trial, key);
+    for (int i = 0; i < trial->vendors.count; i++) {
+        const struct ci_vendor *vendor = &trial->vendors.list[i];
+        if (vendor->bad)
+            json_array_append_new(left_out, json_pack("{s:s, s:s}", "driver", vendor->path, "reason", vendor->reason));
+    }
+    for (size_t i = json_array_size(sets); i-- > 0;) {
+        const char *known = json_string_value(json_object_get(json_array_get(sets, i), "key"));
+        bool same = known && strcmp(known, key) == 0;
+        if (known && !same && i + 1 < KEPT_SETS) continue;
+        /* The links of a set that was tried again may be wrong now; those of a forgotten one are of no use. */
+        char *links = known && strlen(known) == 16 && !strchr(known, '/') ? links_path(trial, known) : NULL;
+        if (links) ci_vendors_unlink(links);
+        free(links);
+        json_array_remove(sets, i);
+    }
+    json_array_insert_new(
+        sets, 0, json_pack("{s:s, s:s, s:o}", "key", key, "drivers", trial->vendors.folder, "left_out", left_out));
+    text = json_dumps(all, JSON_INDENT(2));
+    if (path && text && ci_file_write(path, text, strlen(text)) != CLINFER_OK)
+        ci_log(CLINFER_LOG_INFO, "%s; OpenCL drivers are tried again at the next start", ci_status_message());
+    free(text);
+    free(path);
+}
+
+/* ---- the trials ---- */
+
+static bool survived(const struct ci_child *child) {
+    if (child->timed_out || child->signal) return false;
+    if (child->exit_status >= 0) return child->exit_status == 0;
+    return strncmp(child->output, "end\n", 4) == 0 || strstr(child->output, "\nend\n");
+}
+
+static void describe(const struct trial *trial, const struct ci_child *child, struct ci_vendor *vendor) {
+    vendor->bad = true;
+    if (child->timed_out)
+        snprintf(vendor->reason, sizeof vendor->reason, "it did not answer within %g seconds", trial->deadline);
+    else if (child->signal)
+        snprintf(vendor->reason, sizeof vendor->reason, "it crashed (%s)", strsignal(child->signal));
+    else
+        snprintf(vendor->reason, sizeof vendor->reason, "it ended the process with status %d", child->exit_status);
+}
+
+/* One child per mask of vendors, all at the same time. False when a child could not even be started. */
+static bool try_sets(const struct trial *trial, const uint32_t *masks, int count, struct ci_child *children) {
+    static const char *const arguments[] = {"clinfer-probe", NULL};
+    char *folders[CI_MAX_VENDORS] = {0}, *variable = NULL;
+    bool fine = true;
+    memset(children, 0, (size_t)count * sizeof *children);
+    for (int i = 0; fine && i < count; i++) {
+        fine = asprintf(&folders[i], "%s/probe-%d-%d", trial->cache, (int)getpid(), i) >= 0;
+        if (!fine) {
+            folders[i] = NULL;
+            break;
+        }
+        if (asprintf(&variable, "OCL_ICD_VENDORS=%s", folders[i]) < 0) variable = NULL;
+        const char *const changes[] = {variable, NULL};
+        fine = variable && ci_vendors_link(&trial->vendors, masks[i], folders[i]) &&
+               ci_child_start(trial->program, arguments, changes, &children[i]) == CLINFER_OK;
+        free(variable);
+    }
+    ci_child_wait(children, count, trial->deadline);
+    for (int i = 0; i < count; i++) {
+        if (folders[i]) ci_vendors_unlink(folders[i]);
+        free(folders[i]);
+    }
+    return fine;
+}
+
+/* Adds the good ones one by one; whoever breaks what worked so far is out. */
+static bool find_quarrel(struct trial *trial, struct ci_child *child) {
+    uint32_t together = 0;
+    for (int i = 0; i < trial->vendors.count; i++) {
+        struct ci_vendor *vendor = &trial->vendors.list[i];
+        if (vendor->bad) continue;
+        uint32_t more = together | UINT32_C(1) << i;
+        if (!try_sets(trial, &more, 1, child)) return false;
+        if (survived(child)) {
+            together = more;
+        } else {
+            describe(trial, child, vendor);
+            size_t length = strlen(vendor->reason);
+            snprintf(vendor->reason + length, sizeof vendor->reason - length, " beside the other drivers");
+        }
+    }
+    return true;
+}
+
+/* Finds out which vendors are bad; false when nothing could be found out. */
+static bool examine(struct trial *trial) {
+    struct ci_child *children = calloc(CI_MAX_VENDORS, sizeof *children);
+    uint32_t masks[CI_MAX_VENDORS], good = 0;
+    int count = trial->vendors.count;
+    bool fine = children != NULL;
+    for (int i = 0; i < count; i++) {
+        masks[i] = UINT32_C(1) << i;
+        good |= masks[i];
+    }
+    ci_log(CLINFER_LOG_DEBUG, "trying the OpenCL drivers of %s in %s", trial->vendors.folder, trial->program);
+    fine = fine && try_sets(trial, &good, 1, children);
+    if (!fine || survived(children)) goto done;
+    ci_log(CLINFER_LOG_INFO, "an OpenCL driver of %s failed; looking for which", trial->vendors.folder);
+    fine = try_sets(trial, masks, count, children);
+    for (int i = 0; fine && i < count; i++) {
+        if (survived(&children[i])) continue;
+        good &= ~masks[i];
+        describe(trial, &children[i], &trial->vendors.list[i]);
+    }
+    fine = fine && try_sets(trial, &good, 1, children);
+    if (fine && !survived(children)) fine = find_quarrel(trial, children);
+done:
+    free(children);
+    return fine;
+}
+
+/* ---- leaving them out ---- */
+
+static void leave_out(const struct trial *trial) {
+    uint32_t good = 0;
+    int bad = 0;
+    char key[17], *path = verdict_path(trial);
+    for (int i = 0; i < trial->vendors.count; i++) {
+        const struct ci_vendor *vendor = &trial->vendors.list[i];
+        if (!vendor->bad) {
+            good |= UINT32_C(1) << i;
+            continue;
+        }
+        bad++;
+        ci_log(CLINFER_LOG_WARNING,
+               "OpenCL driver %s is left out: %s while its devices were listed; remove %s to try it again",
+               vendor->path, vendor->reason, path ? path : "the cache");
+    }
+    key_text(trial, key);
+    char *links = bad ? links_path(trial, key) : NULL;
+    if (links && ci_vendors_link(&trial->vendors, good, links)) setenv("OCL_ICD_VENDORS", links, 1);
+    free(links);
+    free(path);
+}
+
+static void probe_once(void) {
+    struct trial trial = {.program = find_program(), .cache = ci_file_xdg("CACHE", NULL), .deadline = default_deadline};
+    const char *seconds = getenv("CLINFER_PROBE_SECONDS");
+    json_t *verdicts = NULL;
+    if (seconds && strtod(seconds, NULL) > 0) trial.deadline = strtod(seconds, NULL);
+    if (!trial.program || !trial.cache || !ci_vendors_read(&trial.vendors)) goto done;
+    bool died = set_mark(trial.cache);
+    verdicts = load_verdicts(&trial);
+    if (!verdicts) goto done;
+    if (died)
+        ci_log(CLINFER_LOG_INFO, "the last process that loaded OpenCL drivers died in that; they are tried again");
+    if (died || !apply_verdict(&trial, verdicts)) {
+        if (!examine(&trial)) goto done;
+        store_verdict(&trial, verdicts);
+    }
+    leave_out(&trial);
+done:
+    json_decref(verdicts);
+    ci_vendors_free(&trial.vendors);
+    free(trial.program);
+    free(trial.cache);
+}
+
+void ci_probe_begin(void) { pthread_once(&probe.once, probe_once); }
+
+void ci_probe_end(void) {
+    pthread_mutex_lock(&probe.lock);
+    clear_mark();
+    pthread_mutex_unlock(&probe.lock);
+}
