@@ -1,12 +1,12 @@
-/* known_answer.h: before a variant is used on a device for the first time, it computes cases of its op whose answer the reference
- * knows. What passed is remembered (by device, driver and program text) in the cache folder. */
+/* known_answer.h: before a variant is used on a device for the first time, it computes cases of its op whose answer the
+ * reference knows. What passed is remembered (by device, driver and program text) in the cache folder. */
 #ifndef CI_PROOF_KNOWN_ANSWER_H
 #define CI_PROOF_KNOWN_ANSWER_H
 
 #include "ops/op.h"
 
-/* Proves `variant` for the types and layouts of `call` on `device` (NULL: the CPU). CLINFER_WRONG_RESULT tells op, variant and the
- * first wrong number. */
+/* Proves `variant` for the types and layouts of `call` on `device` (NULL: the CPU). CLINFER_WRONG_RESULT tells op,
+ * variant and the first wrong number. */
 enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct ci_caps *caps,
                                           const struct ci_variant *variant, const struct ci_call *call);
 

@@ -19,7 +19,7 @@
 #include "base/status.h"
 #include "device/kernels.h"
 #include "ops/op_list.h"
-#include "support/device_call.h"
+#include "proof/device_call.h"
 
 static struct ci_device *device;
 static int runs, refused;
@@ -57,7 +57,7 @@ static void describe(const struct ci_variant *variant, const char *shape, const 
 
 /* One run through the gate; true when it passes. State outputs begin as in `start`, all others as NaN. A work-group
  * that the device cannot do is no failure. */
-static bool passes(const struct ci_variant *variant, const char *shape, struct device_call *call,
+static bool passes(const struct ci_variant *variant, const char *shape, struct ci_device_call *call,
                    const struct ci_sample_call *start, const struct ci_sample_call *expected,
                    const struct ci_layout *layout, const int *tunables, bool quiet) {
     struct ci_sample_call actual;
@@ -68,7 +68,7 @@ static bool passes(const struct ci_variant *variant, const char *shape, struct d
     for (int i = 0; i < expected->op->outputs; i++)
         if (!(expected->op->state_outputs >> i & 1))
             memset(actual.call.out[i].data, 0xff, ci_view_bytes(&actual.call.out[i]));
-    enum clinfer_status status = device_call_run(call, variant, tunables, &actual);
+    enum clinfer_status status = ci_device_call_run(call, variant, tunables, &actual);
     bool passed = status == CLINFER_OK;
     if (status == CLINFER_UNSUPPORTED) {
         passed = true;
@@ -89,7 +89,7 @@ static bool passes(const struct ci_variant *variant, const char *shape, struct d
 }
 
 /* The defaults, then (when `all_tunables`) each allowed value of each tunable with the others at their default. */
-static void run_values(const struct ci_variant *variant, const char *shape, struct device_call *call,
+static void run_values(const struct ci_variant *variant, const char *shape, struct ci_device_call *call,
                        const struct ci_sample_call *start, const struct ci_sample_call *expected,
                        const struct ci_layout *layout, bool all_tunables) {
     int values[CI_MAX_TUNABLES] = {0};
@@ -126,19 +126,19 @@ static void run_case(const struct ci_op *op, const struct ci_case *shape, int *c
         if (variant->op != op || !wanted(variant)) continue;
         const struct ci_layout *layouts[] = {&ci_layout_stored, &ci_layout_r16};
         for (int l = 0; l < 2; l++) {
-            struct device_call call;
+            struct ci_device_call call;
             const struct ci_view *weight = NULL;
             for (int i = op->inputs - 1; i >= 0; i--)
                 if (op->weight_inputs >> i & 1 && sample.call.in[i].type) weight = &sample.call.in[i];
             if (variant->weight_layout ? variant->weight_layout != layouts[l] : l == 1 && !weight) continue;
             if (weight && !ci_layout_fits(layouts[l], weight->type, weight->cols)) continue;
-            assert_int_equal(device_call_create(device, &sample, layouts[l], &call), CLINFER_OK);
+            assert_int_equal(ci_device_call_create(device, &sample, layouts[l], &call), CLINFER_OK);
             if (can_run(variant, &call.call)) {
                 if (!referred) assert_int_equal(ci_op_reference(op, &expected.call), CLINFER_OK);
                 referred = true;
                 run_values(variant, shape->name, &call, &sample, &expected, layouts[l], cases_done[2 * v + l]++ == 0);
             }
-            device_call_destroy(&call);
+            ci_device_call_destroy(&call);
         }
     }
     ci_sample_destroy(&expected);
@@ -227,20 +227,20 @@ static void expect_refusal(const struct corruption *corruption) {
     char folder[] = "/tmp/clinfer-test-kernels-XXXXXX";
     assert_non_null(mkdtemp(folder));
     struct ci_sample_call sample, expected;
-    struct device_call call;
+    struct ci_device_call call;
     int values[CI_MAX_TUNABLES] = {0};
     ci_bind_defaults(variant, values);
     assert_int_equal(ci_sample_create(variant->op, shape, 42, &sample), CLINFER_OK);
     assert_int_equal(ci_sample_copy(&sample, &expected), CLINFER_OK);
     assert_int_equal(ci_op_reference(variant->op, &expected.call), CLINFER_OK);
-    assert_int_equal(device_call_create(device, &sample, variant->weight_layout, &call), CLINFER_OK);
+    assert_int_equal(ci_device_call_create(device, &sample, variant->weight_layout, &call), CLINFER_OK);
     bool right = passes(variant, shape->name, &call, &sample, &expected, variant->weight_layout, values, false);
     write_kernels(folder, corruption);
     setenv("CLINFER_KERNELS", folder, 1);
     bool wrong = passes(variant, shape->name, &call, &sample, &expected, variant->weight_layout, values, true);
     unsetenv("CLINFER_KERNELS");
     remove_files(folder);
-    device_call_destroy(&call);
+    ci_device_call_destroy(&call);
     ci_sample_destroy(&expected);
     ci_sample_destroy(&sample);
     if (!right) fail_msg("%s: the kernel is refused even as it is", corruption->what);

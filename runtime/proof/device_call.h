@@ -1,15 +1,15 @@
 /* device_call.h: a sample call (proof/gate.h) brought to a device, and its outputs brought back, guards included. */
-#ifndef CI_TESTS_SUPPORT_DEVICE_CALL_H
-#define CI_TESTS_SUPPORT_DEVICE_CALL_H
+#ifndef CI_PROOF_DEVICE_CALL_H
+#define CI_PROOF_DEVICE_CALL_H
 
 #include "ops/bind.h"
 #include "proof/gate.h"
 
 /* Every tensor lies in a buffer of its own, at an offset that is a multiple of 32 but not of 64: no kernel may count on
  * more. */
-enum { DEVICE_CALL_OFFSET = CI_GUARD_BYTES + 32 };
+enum { CI_DEVICE_CALL_OFFSET = CI_GUARD_BYTES + 32 };
 
-struct device_call {
+struct ci_device_call {
     struct ci_device *device;
     const struct ci_op *op;
     struct ci_call call; /* views of buffers */
@@ -17,12 +17,12 @@ struct device_call {
 };
 
 /* Uploads; weights in `layout` where it is not NULL. */
-enum clinfer_status device_call_create(struct ci_device *device, const struct ci_sample_call *sample,
-                                       const struct ci_layout *layout, struct device_call *result);
-void device_call_destroy(struct device_call *call);
+enum clinfer_status ci_device_call_create(struct ci_device *device, const struct ci_sample_call *sample,
+                                          const struct ci_layout *layout, struct ci_device_call *result);
+void ci_device_call_destroy(struct ci_device_call *call);
 
 /* Binds the variant, with scratch and fresh outputs (those of `result`, which are overwritten), runs it once, waits. */
-enum clinfer_status device_call_run(struct device_call *call, const struct ci_variant *variant, const int *tunables,
-                                    struct ci_sample_call *result);
+enum clinfer_status ci_device_call_run(struct ci_device_call *call, const struct ci_variant *variant,
+                                       const int *tunables, struct ci_sample_call *result);
 
 #endif
