@@ -162,6 +162,7 @@ enum ci_jinja_value_kind {
 
 struct ci_jinja_value {
     enum ci_jinja_value_kind kind;
+    bool safe; /* a string that came out of `safe` or `escape`: `+` escapes what is added to it */
     union {
         bool boolean;
         int64_t integer;
@@ -198,7 +199,6 @@ struct ci_jinja_dict {
 struct ci_jinja_loop {
     const struct ci_jinja_list *list;
     size_t index; /* from 0 */
-    int depth;    /* from 0 */
 };
 
 struct ci_jinja_node {
@@ -243,7 +243,6 @@ struct ci_jinja_variable {
 struct ci_jinja_scope {
     struct ci_jinja_scope *parent; /* NULL below the template's own variables */
     struct ci_jinja_variable *variables;
-    const struct ci_jinja_loop *loop; /* innermost */
 };
 
 struct ci_jinja_macro {
@@ -331,6 +330,7 @@ bool ci_jinja_compare(struct ci_jinja_run *run, enum ci_jinja_operation operatio
                       struct ci_jinja_value right);
 struct ci_jinja_value ci_jinja_slice(struct ci_jinja_run *run, struct ci_jinja_value object,
                                      const struct ci_jinja_value bounds[3]);
+struct ci_jinja_value ci_jinja_escape(struct ci_jinja_run *run, struct ci_jinja_string text);
 struct ci_jinja_value ci_jinja_format_percent(struct ci_jinja_run *run, struct ci_jinja_string format,
                                               const struct ci_jinja_value *items, size_t count);
 

@@ -32,8 +32,9 @@ static struct ci_jinja_value loop_attribute(const struct ci_jinja_loop *loop, st
     if (ci_jinja_string_is(name, "first")) return ci_jinja_boolean(index == 0);
     if (ci_jinja_string_is(name, "last")) return ci_jinja_boolean(index == length - 1);
     if (ci_jinja_string_is(name, "length")) return ci_jinja_integer(length);
-    if (ci_jinja_string_is(name, "depth")) return ci_jinja_integer(loop->depth + 1);
-    if (ci_jinja_string_is(name, "depth0")) return ci_jinja_integer(loop->depth);
+    /* Only recursive loops are deeper. */
+    if (ci_jinja_string_is(name, "depth")) return ci_jinja_integer(1);
+    if (ci_jinja_string_is(name, "depth0")) return ci_jinja_integer(0);
     if (ci_jinja_string_is(name, "previtem") && index > 0) return items[-1];
     if (ci_jinja_string_is(name, "nextitem") && index < length - 1) return items[1];
     return ci_jinja_undefined(name);
@@ -106,12 +107,20 @@ struct ci_jinja_arguments ci_jinja_evaluate_arguments(struct ci_jinja_run *run, 
     return (struct ci_jinja_arguments){items, node->count, named, node->named_count};
 }
 
+/* The methods of a safe text make safe texts. */
+static struct ci_jinja_value call_method(struct ci_jinja_run *run, const struct ci_jinja_method *method,
+                                         const struct ci_jinja_arguments *arguments) {
+    struct ci_jinja_value result = method->function->call(run, method->self, arguments);
+    if (result.kind == CI_JINJA_IS_STRING && method->self.kind == CI_JINJA_IS_STRING) result.safe = method->self.safe;
+    return result;
+}
+
 struct ci_jinja_value ci_jinja_call_value(struct ci_jinja_run *run, struct ci_jinja_value callee,
                                           const struct ci_jinja_arguments *arguments) {
     switch (callee.kind) {
     case CI_JINJA_IS_MACRO: return ci_jinja_call_macro(run, callee.macro, arguments);
     case CI_JINJA_IS_FUNCTION: return callee.function->call(run, ci_jinja_none(), arguments);
-    case CI_JINJA_IS_METHOD: return callee.method->function->call(run, callee.method->self, arguments);
+    case CI_JINJA_IS_METHOD: return call_method(run, callee.method, arguments);
     case CI_JINJA_IS_UNDEFINED: fail_undefined(run, callee);
     default:
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "a value of type %s cannot be called",
@@ -200,6 +209,8 @@ static struct ci_jinja_value negate(struct ci_jinja_run *run, const struct ci_ji
     if (!ci_jinja_is_number(value))
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "a value of type %s has no sign",
                       ci_jinja_kind_name(value));
+    if (value.kind == CI_JINJA_IS_FLOAT) /* 0 - 0.0 would lose the sign */
+        return ci_jinja_float(node->kind == CI_JINJA_NEGATIVE ? -value.number : value.number);
     return ci_jinja_binary(run, node->kind == CI_JINJA_NEGATIVE ? CI_JINJA_SUBTRACT : CI_JINJA_ADD, ci_jinja_integer(0),
                            value);
 }

@@ -1,5 +1,5 @@
 /* jinja_filters.c: the filters on one value: text and numbers. Those on sequences are in jinja_sequences.c. Autoescape
- * is off, as in transformers, so `safe` leaves its value alone. */
+ * is off, as in transformers, so `safe` matters only to `+`. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,37 +14,44 @@
 
 /* ---- text ---- */
 
+static struct ci_jinja_value as_safe_as(struct ci_jinja_value from, struct ci_jinja_value text) {
+    text.safe = from.safe && text.kind == CI_JINJA_IS_STRING;
+    return text;
+}
+
 FILTER(string) {
     (void)arguments;
-    return ci_jinja_text(ci_jinja_to_string(run, self));
+    return as_safe_as(self, ci_jinja_text(ci_jinja_to_string(run, self)));
 }
 
 FILTER(safe) {
-    (void)run, (void)arguments;
-    return self;
+    (void)arguments;
+    struct ci_jinja_value text = ci_jinja_text(ci_jinja_to_string(run, self));
+    text.safe = true;
+    return text;
 }
 
 FILTER(trim) {
     const struct ci_jinja_value *characters = ci_jinja_argument(arguments, 0, "chars");
     struct ci_jinja_string text = ci_jinja_to_string(run, self);
     if (characters && characters->kind == CI_JINJA_IS_STRING)
-        return ci_jinja_text(ci_jinja_strip_characters(run, text, characters->string, true, true));
-    return ci_jinja_text(ci_jinja_strip(text, true, true));
+        return as_safe_as(self, ci_jinja_text(ci_jinja_strip_characters(run, text, characters->string, true, true)));
+    return as_safe_as(self, ci_jinja_text(ci_jinja_strip(text, true, true)));
 }
 
 FILTER(upper) {
     (void)arguments;
-    return ci_jinja_change_case(run, ci_jinja_to_string(run, self), CI_JINJA_UPPER);
+    return as_safe_as(self, ci_jinja_change_case(run, ci_jinja_to_string(run, self), CI_JINJA_UPPER));
 }
 
 FILTER(lower) {
     (void)arguments;
-    return ci_jinja_change_case(run, ci_jinja_to_string(run, self), CI_JINJA_LOWER);
+    return as_safe_as(self, ci_jinja_change_case(run, ci_jinja_to_string(run, self), CI_JINJA_LOWER));
 }
 
 FILTER(capitalize) {
     (void)arguments;
-    return ci_jinja_change_case(run, ci_jinja_to_string(run, self), CI_JINJA_CAPITALIZED);
+    return as_safe_as(self, ci_jinja_change_case(run, ci_jinja_to_string(run, self), CI_JINJA_CAPITALIZED));
 }
 
 FILTER(title) {
@@ -83,19 +90,7 @@ FILTER(indent) {
 
 FILTER(escape) {
     (void)arguments;
-    struct ci_jinja_string text = ci_jinja_to_string(run, self);
-    struct ci_jinja_buffer buffer = {0};
-    for (size_t i = 0; i < text.length; i++) {
-        switch (text.bytes[i]) {
-        case '&': ci_jinja_append_text(run, &buffer, "&amp;"); break;
-        case '<': ci_jinja_append_text(run, &buffer, "&lt;"); break;
-        case '>': ci_jinja_append_text(run, &buffer, "&gt;"); break;
-        case '"': ci_jinja_append_text(run, &buffer, "&#34;"); break;
-        case '\'': ci_jinja_append_text(run, &buffer, "&#39;"); break;
-        default: ci_jinja_append(run, &buffer, text.bytes + i, 1);
-        }
-    }
-    return ci_jinja_buffer_text(&buffer);
+    return self.safe ? self : ci_jinja_escape(run, ci_jinja_to_string(run, self));
 }
 
 FILTER(format) {
@@ -226,14 +221,17 @@ FILTER(abs) {
 }
 
 FILTER(round) {
+    const struct ci_jinja_arguments none = {0};
     if (!ci_jinja_is_number(self)) fail_number(run, "round", self);
     int64_t precision = ci_jinja_argument_integer(run, arguments, 0, "precision", 0);
     const struct ci_jinja_value *method = ci_jinja_argument(arguments, 1, "method");
+    bool common = !method || method->kind != CI_JINJA_IS_STRING || ci_jinja_string_is(method->string, "common");
     double number = ci_jinja_as_float(self);
+    if (common && precision >= 0 && self.kind != CI_JINJA_IS_FLOAT) return filter_int(run, self, &none);
     if (precision > 300 || precision < -300) return ci_jinja_float(precision > 0 ? number : 0);
     double scale = pow(10, (double)precision);
-    if (method && method->kind == CI_JINJA_IS_STRING && !ci_jinja_string_is(method->string, "common"))
-        return ci_jinja_float((method->string.bytes[0] == 'c' ? ceil : floor)(number * scale) / scale);
+    if (!common)
+        return ci_jinja_float((ci_jinja_string_is(method->string, "ceil") ? ceil : floor)(number * scale) / scale);
     if (precision <= 0) return ci_jinja_float(nearbyint(number * scale) / scale);
     /* By its decimal digits, as Python does it: number * scale would round twice. */
     char text[700];

@@ -78,6 +78,35 @@ static struct ci_jinja_value floats(struct ci_jinja_run *run, enum ci_jinja_oper
     return ci_jinja_float(rest != 0 && (rest < 0) != (right < 0) ? rest + right : rest);
 }
 
+struct ci_jinja_value ci_jinja_escape(struct ci_jinja_run *run, struct ci_jinja_string text) {
+    struct ci_jinja_buffer buffer = {0};
+    for (size_t i = 0; i < text.length; i++) {
+        switch (text.bytes[i]) {
+        case '&': ci_jinja_append_text(run, &buffer, "&amp;"); break;
+        case '<': ci_jinja_append_text(run, &buffer, "&lt;"); break;
+        case '>': ci_jinja_append_text(run, &buffer, "&gt;"); break;
+        case '"': ci_jinja_append_text(run, &buffer, "&#34;"); break;
+        case '\'': ci_jinja_append_text(run, &buffer, "&#39;"); break;
+        default: ci_jinja_append(run, &buffer, text.bytes + i, 1);
+        }
+    }
+    struct ci_jinja_value escaped = ci_jinja_buffer_text(&buffer);
+    escaped.safe = true;
+    return escaped;
+}
+
+/* A template that marks one part as safe gets the others escaped, though nothing else is: that is what Python's Markup
+ * does and what models were trained on. */
+static struct ci_jinja_value join_texts(struct ci_jinja_run *run, struct ci_jinja_value left,
+                                        struct ci_jinja_value right) {
+    bool safe = left.safe || right.safe;
+    if (safe && !left.safe) left = ci_jinja_escape(run, left.string);
+    if (safe && !right.safe) right = ci_jinja_escape(run, right.string);
+    struct ci_jinja_value joined = ci_jinja_text(ci_jinja_concat(run, left.string, right.string));
+    joined.safe = safe;
+    return joined;
+}
+
 static struct ci_jinja_value join_lists(struct ci_jinja_run *run, const struct ci_jinja_list *left,
                                         const struct ci_jinja_list *right) {
     size_t count = left->count + right->count;
@@ -122,8 +151,7 @@ struct ci_jinja_value ci_jinja_binary(struct ci_jinja_run *run, enum ci_jinja_op
     if (ci_jinja_is_number(left) && ci_jinja_is_number(right))
         return floats(run, operation, ci_jinja_as_float(left), ci_jinja_as_float(right));
     if (operation == CI_JINJA_ADD) {
-        if (left.kind == CI_JINJA_IS_STRING && right.kind == CI_JINJA_IS_STRING)
-            return ci_jinja_text(ci_jinja_concat(run, left.string, right.string));
+        if (left.kind == CI_JINJA_IS_STRING && right.kind == CI_JINJA_IS_STRING) return join_texts(run, left, right);
         if (is_indexed(left) && is_indexed(right) && left.list->shape == right.list->shape)
             return join_lists(run, left.list, right.list);
     }
@@ -205,7 +233,9 @@ struct ci_jinja_value ci_jinja_slice(struct ci_jinja_run *run, struct ci_jinja_v
         size_t from = ci_jinja_offset(object.string, (size_t)begin);
         struct ci_jinja_string rest = {object.string.bytes + from, object.string.length - from};
         rest.length = ci_jinja_offset(rest, (size_t)(end - begin));
-        return ci_jinja_text(rest);
+        struct ci_jinja_value part = ci_jinja_text(rest);
+        part.safe = object.safe;
+        return part;
     }
     const struct ci_jinja_list *list = ci_jinja_iterate(run, object);
     uint64_t distance =

@@ -62,7 +62,6 @@ static void set_variable(struct ci_jinja_run *run, int name, struct ci_jinja_val
 static struct ci_jinja_scope *push_scope(struct ci_jinja_run *run, struct ci_jinja_scope *parent) {
     struct ci_jinja_scope *before = run->scope, *scope = ci_jinja_alloc(&run->heap, 1, sizeof *scope);
     scope->parent = parent;
-    scope->loop = parent ? parent->loop : NULL;
     run->scope = scope;
     return before;
 }
@@ -203,14 +202,12 @@ static enum flow run_for(struct ci_jinja_run *run, const struct ci_jinja_node *n
     if (node->items[0]) list = select_items(run, node, list);
     if (list->count == 0) return node->c ? run_block(run, node->c) : FLOW_ON;
     struct ci_jinja_scope *before = run->scope;
-    int depth = before && before->loop ? before->loop->depth + 1 : 0;
     for (size_t i = 0; i < list->count; i++) {
         ci_jinja_spend(run, 1);
         /* A macro may keep the scope, and `loop` with it: each round has its own. */
         push_scope(run, before);
         struct ci_jinja_loop *loop = ci_jinja_alloc(&run->heap, 1, sizeof *loop);
-        *loop = (struct ci_jinja_loop){list, i, depth};
-        run->scope->loop = loop;
+        *loop = (struct ci_jinja_loop){list, i};
         set_variable(run, run->tree->loop_name, (struct ci_jinja_value){.kind = CI_JINJA_IS_LOOP, .loop = loop});
         assign(run, node->a, list->items[i]);
         enum flow flow = run_block(run, node->body);

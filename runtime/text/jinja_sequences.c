@@ -8,6 +8,12 @@
     static struct ci_jinja_value filter_##name(struct ci_jinja_run *run, struct ci_jinja_value self,                   \
                                                const struct ci_jinja_arguments *arguments)
 
+/* map, select and reject take what is false for empty: `none|map(...)` is no error. */
+static const struct ci_jinja_list *iterate_if_true(struct ci_jinja_run *run, struct ci_jinja_value value) {
+    static const struct ci_jinja_list nothing = {CI_JINJA_SHAPE_LIST, 0, NULL};
+    return ci_jinja_truth(value) ? ci_jinja_iterate(run, value) : &nothing;
+}
+
 static struct ci_jinja_value stream(struct ci_jinja_run *run, const struct ci_jinja_value *items, size_t count) {
     return ci_jinja_list(run, CI_JINJA_SHAPE_STREAM, items, count);
 }
@@ -233,7 +239,7 @@ static struct ci_jinja_arguments behind(const struct ci_jinja_arguments *argumen
 
 /* map(attribute="a", default=x) or map("filter", arguments...) */
 FILTER(map) {
-    const struct ci_jinja_list *list = ci_jinja_iterate(run, self);
+    const struct ci_jinja_list *list = iterate_if_true(run, self);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, list->count, sizeof *items);
     const struct ci_jinja_value *attribute = ci_jinja_argument(arguments, SIZE_MAX, "attribute");
     const struct ci_jinja_value *otherwise = ci_jinja_argument(arguments, SIZE_MAX, "default");
@@ -253,7 +259,7 @@ FILTER(map) {
 /* With `by_attribute` the first argument names what is tested; the next one names the test, without one it is truth. */
 static struct ci_jinja_value choose(struct ci_jinja_run *run, struct ci_jinja_value self,
                                     const struct ci_jinja_arguments *arguments, bool by_attribute, bool wanted) {
-    const struct ci_jinja_list *list = ci_jinja_iterate(run, self);
+    const struct ci_jinja_list *list = iterate_if_true(run, self);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, list->count, sizeof *items);
     struct ci_jinja_arguments rest = behind(arguments, by_attribute), test_arguments = behind(&rest, 1);
     size_t count = 0;
