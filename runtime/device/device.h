@@ -15,7 +15,7 @@ enum ci_device_kind { CI_DEVICE_GPU, CI_DEVICE_ACCELERATOR, CI_DEVICE_CPU };
 
 /* Plain data, so that recorded devices can stand in for real ones. */
 struct ci_device_caps {
-    char name[128], vendor[64], platform[128], platform_version[128], version[64], driver[128];
+    char name[128], vendor[64], platform[128], platform_version[128], version[128], driver[128];
     enum ci_device_kind kind;
     int opencl_major, opencl_minor; /* of the device */
     unsigned compute_units;
