@@ -1,6 +1,15 @@
 """Writes the OpenCL sources as a C table to stdout. usage: embed_kernels.py FILE...
-Names are relative to clkernels/, so that a folder named by CLINFER_KERNELS can stand in for the table."""
+Names are relative to clkernels/, so that a folder named by CLINFER_KERNELS can stand in for the table.
+Each comes with its hash (FNV-1a, base/hash.h), so that nobody has to read the text to know whether it changed."""
 import sys
+
+
+def fnv1a(data):
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return value
+
 
 print("/* Made by scripts/embed_kernels.py; do not edit. */")
 print('#include "device/kernels.h"\n')
@@ -11,5 +20,5 @@ for path in sys.argv[1:]:
     for line in open(path):
         text = line.rstrip("\n").replace("\\", "\\\\").replace('"', '\\"').replace("??", "?\\?")
         print(f'     "{text}\\n"')
-    print("    },")
-print("    {0, 0}};")
+    print(f"     , UINT64_C(0x{fnv1a(open(path, 'rb').read()):x})}},")
+print("    {0, 0, 0}};")

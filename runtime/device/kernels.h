@@ -2,17 +2,23 @@
 #ifndef CI_DEVICE_KERNELS_H
 #define CI_DEVICE_KERNELS_H
 
+#include <stdint.h>
+
 #include <clinfer.h>
 
 struct ci_kernel_source {
     const char *name; /* relative to clkernels/, "matmul_vec.cl"; NULL ends the table */
     const char *text;
+    uint64_t hash; /* ci_hash of the text: what depends on it need not read it */
 };
 
 extern const struct ci_kernel_source ci_kernel_sources[];
 
-/* The text of one source: from the folder that the environment variable CLINFER_KERNELS names (for development), else the
- * embedded one. CLINFER_NOT_FOUND names the source. *text is the caller's to free. */
+/* The text of one source: from the folder that the environment variable CLINFER_KERNELS names (for development), else
+ * the embedded one. CLINFER_NOT_FOUND names the source. *text is the caller's to free. */
 enum clinfer_status ci_kernel_source_load(const char *name, char **text);
+
+/* Mixes the source's hash into *hash, by which programs and proofs are remembered. Same failures as load. */
+enum clinfer_status ci_kernel_source_hash(const char *name, uint64_t *hash);
 
 #endif

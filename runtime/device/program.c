@@ -191,52 +191,64 @@ static struct ci_program *find(struct ci_device *device, uint64_t key) {
     return program;
 }
 
-/* Takes `text` over. The program is either known or becomes a job. */
-static enum clinfer_status plan(struct ci_device *device, char *text, const char *options, struct job *jobs, int *count,
-                                struct ci_program **out) {
-    char *full = full_options(options);
-    struct ci_program *program = NULL;
-    if (!full || !text) goto fail;
-    uint64_t key = ci_hash(CI_HASH_START, &device->caps.key, sizeof device->caps.key);
-    key = ci_hash(key, full, strlen(full) + 1);
-    key = ci_hash(key, text, strlen(text));
-    *out = find(device, key);
-    if (*out) {
-        free(text);
-        free(full);
-        return CLINFER_OK;
+/* What a program is known by: device, options, and the text or the hashes of its sources. */
+static enum clinfer_status key_of(const struct ci_device *device, const struct ci_kernel_request *request,
+                                  const char *options, const char *text, uint64_t *key) {
+    *key = ci_hash(CI_HASH_START, &device->caps.key, sizeof device->caps.key);
+    *key = ci_hash(*key, options, strlen(options) + 1);
+    if (text) *key = ci_hash(*key, text, strlen(text));
+    for (int i = 0; i < request->source_count; i++) {
+        *key = ci_hash(*key, request->sources[i], strlen(request->sources[i]) + 1);
+        enum clinfer_status status = ci_kernel_source_hash(request->sources[i], key);
+        if (status != CLINFER_OK) return status;
     }
-    program = calloc(1, sizeof *program);
-    if (!program) goto fail;
-    *program = (struct ci_program){.next = device->programs, .key = key};
-    device->programs = program;
-    jobs[(*count)++] = (struct job){program, text, full};
-    *out = program;
     return CLINFER_OK;
-fail:
-    free(text);
-    free(full);
-    return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL program");
 }
 
-/* `text` stands in for the named sources (of a single request) where it is not NULL; it is taken over. */
+/* The program is either known or becomes a job. `text` stands in for the named sources where it is not NULL. */
+static enum clinfer_status plan(struct ci_device *device, const struct ci_kernel_request *request, const char *text,
+                                struct job *jobs, int *count, struct ci_program **out) {
+    char *options = full_options(request->options), *own = NULL;
+    uint64_t key = 0;
+    enum clinfer_status status = options ? key_of(device, request, options, text, &key)
+                                         : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL program");
+    *out = status == CLINFER_OK ? find(device, key) : NULL;
+    if (status != CLINFER_OK || *out) goto done;
+    if (text)
+        own = strdup(text);
+    else
+        status = load_text(request, &own);
+    if (status != CLINFER_OK) goto done;
+    struct ci_program *program = own ? calloc(1, sizeof *program) : NULL;
+    if (!program) {
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL program");
+        goto done;
+    }
+    *program = (struct ci_program){.next = device->programs, .key = key};
+    device->programs = program;
+    jobs[(*count)++] = (struct job){program, own, options};
+    *out = program;
+    return CLINFER_OK;
+done:
+    free(own);
+    free(options);
+    return status;
+}
+
+/* `text` stands in for the named sources of a single request where it is not NULL. */
 static enum clinfer_status create_kernels(struct ci_device *device, struct ci_kernel_request *requests, int count,
-                                          char *text) {
+                                          const char *text) {
     struct job *jobs = calloc((size_t)count, sizeof *jobs);
     struct ci_program **programs = calloc((size_t)count, sizeof *programs);
     enum clinfer_status first = CLINFER_OK;
     int job_count = 0;
     if (!jobs || !programs) {
         first = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d OpenCL kernels", count);
-        free(text);
         goto done;
     }
     for (int i = 0; i < count; i++) {
         struct ci_kernel_request *request = &requests[i];
-        char *own = text;
-        request->status = text ? CLINFER_OK : load_text(request, &own);
-        if (request->status == CLINFER_OK)
-            request->status = plan(device, own, request->options, jobs, &job_count, &programs[i]);
+        request->status = plan(device, request, text, jobs, &job_count, &programs[i]);
         snprintf(request->message, sizeof request->message, "%s",
                  request->status == CLINFER_OK ? "" : ci_status_message());
     }
@@ -283,10 +295,7 @@ enum clinfer_status ci_kernel_create(struct ci_device *device, const char *const
 enum clinfer_status ci_kernel_create_from_text(struct ci_device *device, const char *text, const char *kernel_name,
                                                struct ci_kernel **kernel) {
     struct ci_kernel_request request = {.kernel_name = kernel_name};
-    char *own = strdup(text);
-    *kernel = NULL;
-    if (!own) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", kernel_name);
-    enum clinfer_status status = create_kernels(device, &request, 1, own);
+    enum clinfer_status status = create_kernels(device, &request, 1, text);
     *kernel = request.kernel;
     return status;
 }

@@ -106,11 +106,8 @@ static enum clinfer_status key_of(struct ci_device *device, const struct ci_vari
         hash = ci_hash(hash, options, strlen(options) + 1);
     }
     for (int i = 0; i < count; i++) {
-        char *text;
-        enum clinfer_status status = ci_kernel_source_load(sources[i], &text);
+        enum clinfer_status status = ci_kernel_source_hash(sources[i], &hash);
         if (status != CLINFER_OK) return status;
-        hash = ci_hash(hash, text, strlen(text) + 1);
-        free(text);
     }
     for (int i = 0; i < variant->op->inputs; i++) {
         const char *name = call->in[i].type ? call->in[i].type->name : "";
