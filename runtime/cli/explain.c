@@ -9,7 +9,7 @@
 
 #include "cli/run.h"
 
-enum { DEFAULT_PROMPT_ROWS = 64 };
+enum { PROMPT_ROWS = 64 };
 
 struct group {
     char name[96]; /* label with the layer's number left out */
@@ -90,7 +90,7 @@ static void print_group(const struct group *group) {
         snprintf(name, sizeof name, "blk.%d.%s", group->first_layer, group->name);
     else
         snprintf(name, sizeof name, "blk.%d-%d.%s", group->first_layer, group->last_layer, group->name);
-    fprintf(stderr, "  %-28s %-12s %-28s x%-4d %10s  %s%s%s%s\n", name, group->op, group->variant, group->steps,
+    fprintf(stderr, "  %-24s %-14s %-24s x%-4d %10s  %s%s%s%s\n", name, group->op, group->variant, group->steps,
             ci_format_bytes((uint64_t)group->bytes, bytes), group->place, group->fallback ? " (fallback)" : "",
             *group->reason ? ": " : "", group->reason);
 }
@@ -116,7 +116,7 @@ static enum clinfer_status print_plan(clinfer_engine *engine, int rows) {
         for (size_t i = 0; i < groups.count; i++) steps += groups.items[i].steps;
         fprintf(stderr, "plan for %d row%s: %d steps, the host waits %d time%s\n", rows, rows == 1 ? "" : "s", steps,
                 waits, waits == 1 ? "" : "s");
-        fprintf(stderr, "  %-28s %-12s %-28s %-5s %10s  %s\n", "label", "op", "variant", "steps", "bytes",
+        fprintf(stderr, "  %-24s %-14s %-24s %-5s %10s  %s\n", "label", "op", "variant", "steps", "bytes",
                 "place: why");
         for (size_t i = 0; i < groups.count; i++) print_group(&groups.items[i]);
     }
@@ -124,9 +124,9 @@ static enum clinfer_status print_plan(clinfer_engine *engine, int rows) {
     return status;
 }
 
-enum clinfer_status ci_explain_print(clinfer_engine *engine, int rows) {
+enum clinfer_status ci_explain_print(clinfer_engine *engine) {
     enum clinfer_status status = print_plan(engine, 1);
-    return status == CLINFER_OK ? print_plan(engine, rows > 1 ? rows : DEFAULT_PROMPT_ROWS) : status;
+    return status == CLINFER_OK ? print_plan(engine, PROMPT_ROWS) : status;
 }
 
 static void append_step(void *user, const struct clinfer_plan_step *step) {
@@ -142,8 +142,8 @@ static void append_step(void *user, const struct clinfer_plan_step *step) {
     json_array_append_new(user, object);
 }
 
-enum clinfer_status ci_explain_json(clinfer_engine *engine, int rows, json_t **plans) {
-    int sizes[2] = {1, rows > 1 ? rows : DEFAULT_PROMPT_ROWS};
+enum clinfer_status ci_explain_json(clinfer_engine *engine, json_t **plans) {
+    int sizes[2] = {1, PROMPT_ROWS};
     *plans = json_array();
     for (int i = 0; i < 2; i++) {
         json_t *plan = json_object(), *steps = json_array();

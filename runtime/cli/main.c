@@ -1,8 +1,10 @@
 /* main.c: finds the subcommand and hands over. */
 #include <clinfer.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "cli/options.h"
@@ -59,7 +61,16 @@ static int dispatch(int argc, char **argv) {
     return command->run(argc - 1, argv + 1);
 }
 
+/* A file that the library opens must not become standard output because that was closed. Writing to the stand-in fails
+ * as it did before. */
+static void hold_standard_files(void) {
+    int fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO) fd = open("/dev/null", O_RDONLY);
+    if (fd > STDERR_FILENO) close(fd);
+}
+
 int main(int argc, char **argv) {
+    hold_standard_files();
     /* A closed pipe is an error of write(), see output.h. */
     signal(SIGPIPE, SIG_IGN);
     return ci_output_finish(dispatch(argc, argv));

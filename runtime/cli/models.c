@@ -94,7 +94,7 @@ enum clinfer_status ci_models_choose(const char *wanted, struct ci_model_choice 
         char list[512], name[256] = "";
         size_t count = list_models(where, list, sizeof list, name, sizeof name);
         if (count == 1)
-            status = set_path(choice, "the only model there", where, name, "");
+            status = set_path(choice, "the only model there is", where, name, "");
         else
             status = set_path(choice, "the default model", where, default_model, "");
         if (status == CLINFER_OK && !exists(choice->path)) status = not_found(default_model, where);

@@ -9,7 +9,7 @@
 
 struct ci_model_choice {
     char *path;
-    const char *why; /* "given", "CLINFER_MODEL", "the only model there", "the default model" */
+    const char *why; /* "given", "CLINFER_MODEL", "the only model there is", "the default model" */
 };
 
 /* `wanted` may be NULL. CLINFER_NOT_FOUND: the message lists what there is and how to get the default model. Free the

@@ -158,20 +158,18 @@ static int take_value(const struct ci_usage *usage, const struct ci_option *opti
 
 /* Wraps `text` into the help's column; the cursor stands at `column`. */
 static void print_wrapped(const char *text, int column) {
-    while (*text) {
+    for (bool first = true; *text; first = false) {
         int word = (int)strcspn(text, " ");
-        if (column + word > HELP_WIDTH) {
+        if (column + 1 + word > HELP_WIDTH) {
             ci_printf("\n%*s", HELP_COLUMN, "");
             column = HELP_COLUMN;
-        }
-        ci_printf("%.*s", word, text);
-        column += word;
-        text += word;
-        if (*text == ' ') {
-            text++;
+        } else if (!first) {
             ci_printf(" ");
             column++;
         }
+        ci_printf("%.*s", word, text);
+        column += word;
+        text += word + (text[word] == ' ');
     }
     ci_printf("\n");
 }

@@ -125,9 +125,9 @@ static enum clinfer_status add_words(struct ci_prompts *prompts, const struct ci
 enum clinfer_status ci_prompts_read(const struct ci_prompt_sources *sources, struct ci_prompts *prompts) {
     *prompts = (struct ci_prompts){0};
     if (!!sources->words.count + !!sources->text + !!sources->files.count + !!sources->batch > 1)
-        return ci_fail(CLINFER_INVALID_ARGUMENT, "the prompt is given in two ways (words%s%s%s%s); choose one",
-                       sources->words.count ? "" : " none", sources->text ? ", -p" : "",
-                       sources->files.count ? ", -f" : "", sources->batch ? ", --batch" : "");
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "the prompt is given in several ways:%s%s%s%s; choose one",
+                       sources->words.count ? " words" : "", sources->text ? " -p" : "",
+                       sources->files.count ? " -f" : "", sources->batch ? " --batch" : "");
     enum clinfer_status status = CLINFER_OK;
     if (sources->words.count) {
         status = add_words(prompts, &sources->words);
@@ -144,7 +144,7 @@ enum clinfer_status ci_prompts_read(const struct ci_prompt_sources *sources, str
     for (size_t i = 0; status == CLINFER_OK && i < prompts->count; i++) {
         if (!prompts->items[i].length)
             status = ci_fail(CLINFER_INVALID_ARGUMENT,
-                             "%s: is empty; give the text as an argument, with -p or -f, or on standard input",
+                             "%s is empty; give the text as an argument, with -p or -f, or on standard input",
                              prompts->items[i].name);
     }
     return status;

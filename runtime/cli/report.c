@@ -16,11 +16,10 @@ void ci_report_start(const struct ci_run_state *run) {
     char parameters[CI_AMOUNT_BYTES], bytes[CI_AMOUNT_BYTES];
     const struct clinfer_engine_info *info = &run->info;
     bool given = strcmp(run->model.why, "given") == 0;
-    ci_say("%s%s%s%s (%s parameters, %s) on %s%s%s", given ? file_name(run->model.path) : run->model.path,
-           given ? "" : ", ", given ? "" : run->model.why, given ? "" : ",",
-           ci_format_count(info->parameters, parameters), ci_format_bytes(info->weight_bytes, bytes),
-           info->opencl ? info->device : "the CPU", info->opencl ? " through OpenCL" : ", ",
-           info->opencl ? "" : clinfer_cpu_isa());
+    ci_say("%s (%s%s%s parameters, %s) on %s (%s)", given ? file_name(run->model.path) : run->model.path,
+           given ? "" : run->model.why, given ? "" : "; ", ci_format_count(info->parameters, parameters),
+           ci_format_bytes(info->weight_bytes, bytes), info->opencl ? info->device : "the CPU",
+           info->opencl ? "OpenCL" : clinfer_cpu_isa());
 }
 
 const char *ci_report_finish(enum clinfer_finish finish) {
@@ -48,10 +47,11 @@ static double generate_rate(const struct clinfer_result *result) {
 }
 
 void ci_report_timings(const struct clinfer_result *result, double first_text_seconds) {
-    char cached[48] = "";
+    char cached[48] = "", rate[48] = "";
+    if (generate_rate(result) > 0) snprintf(rate, sizeof rate, " at %.1f t/s", generate_rate(result));
     if (result->cached_tokens) snprintf(cached, sizeof cached, " (+%zu cached)", result->cached_tokens);
-    ci_say("%zu prompt tokens%s at %.0f t/s, %zu generated at %.1f t/s, first after %.0f ms", computed_tokens(result),
-           cached, prompt_rate(result), result->generated_tokens, generate_rate(result), first_text_seconds * 1e3);
+    ci_say("%zu prompt tokens%s at %.0f t/s, %zu generated%s, first after %.0f ms", computed_tokens(result), cached,
+           prompt_rate(result), result->generated_tokens, rate, first_text_seconds * 1e3);
 }
 
 static json_t *timings_json(const struct ci_answer *answer) {

@@ -142,9 +142,7 @@ static json_t *all_json(struct ci_run_state *run, const struct ci_answer *answer
     ci_report_engine(run, object);
     if (run->explain) {
         json_t *plans = NULL;
-        size_t rows = count ? answers[0].result.prompt_tokens : 0;
-        if (ci_explain_json(run->engine, (int)rows, &plans) == CLINFER_OK)
-            json_object_set_new(object, "explain", plans);
+        if (ci_explain_json(run->engine, &plans) == CLINFER_OK) json_object_set_new(object, "explain", plans);
     }
     return object;
 }
@@ -169,7 +167,7 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
                             : conclude(&answers[i]);
         if (run->json && answers[i].status != CLINFER_OK) ci_refuse(answers[i].status, "%s", answers[i].message);
         if (!exit_status) exit_status = one;
-        if (!run->json && answers[i].status == CLINFER_OK)
+        if (!run->json && answers[i].status == CLINFER_OK && !ci_output_failed())
             ci_report_timings(&answers[i].result, answers[i].first_text_at);
     }
     for (size_t i = answered; i < submitted; i++) {
@@ -210,7 +208,7 @@ static void set_sampling(struct ci_run_state *run) {
 
 static int explain_only(struct ci_run_state *run) {
     json_t *plans = NULL;
-    enum clinfer_status status = run->json ? ci_explain_json(run->engine, 0, &plans) : ci_explain_print(run->engine, 0);
+    enum clinfer_status status = run->json ? ci_explain_json(run->engine, &plans) : ci_explain_print(run->engine);
     if (status != CLINFER_OK) return ci_complain(status);
     if (!run->json) return 0;
     json_t *object = json_object();
@@ -224,7 +222,7 @@ static int run_with_engine(struct ci_run_state *run, const struct ci_prompts *pr
     set_sampling(run);
     if (run->explain && !chat && !prompts->count) return explain_only(run);
     if (run->explain && !run->json) {
-        enum clinfer_status status = ci_explain_print(run->engine, 0);
+        enum clinfer_status status = ci_explain_print(run->engine);
         if (status != CLINFER_OK) return ci_complain(status);
     }
     ci_interrupt_start();

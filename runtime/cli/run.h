@@ -50,9 +50,9 @@ enum clinfer_status ci_run_tokens(const struct ci_run_state *run, const struct c
 /* chat.c: returns the exit status. */
 int ci_chat(struct ci_run_state *run);
 
-/* explain.c: where every op runs: as text on standard error, or as an array of plans. `rows` of the prompt's plan. */
-enum clinfer_status ci_explain_print(clinfer_engine *engine, int rows);
-enum clinfer_status ci_explain_json(clinfer_engine *engine, int rows, json_t **plans);
+/* explain.c: where every op of a decode plan and of a prompt's plan runs: as text on standard error, or as an array. */
+enum clinfer_status ci_explain_print(clinfer_engine *engine);
+enum clinfer_status ci_explain_json(clinfer_engine *engine, json_t **plans);
 
 /* report.c: what is said about a run. */
 void ci_report_start(const struct ci_run_state *run);

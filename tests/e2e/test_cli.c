@@ -1,0 +1,321 @@
+/* The tool without generating anything: flags, helps, exit statuses, which model is taken, devices, inspect, tokenize.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "support/gguf_writer.h"
+#include "support/process.h"
+
+#define TOOL(result, options, ...) process_run(result, options, process_tool(), __VA_ARGS__, NULL)
+
+static void assert_contains(const char *text, const char *wanted) {
+    if (!strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text);
+}
+
+/* Standard output is exactly one JSON value; the caller drops it. */
+static json_t *parse_output(const struct process_result *result) {
+    json_error_t error;
+    json_t *value = json_loadb(result->out, result->out_length, 0, &error);
+    if (!value) fail_msg("standard output is no JSON: %s at line %d: %s", error.text, error.line, result->out);
+    return value;
+}
+
+/* Runs, expects the exit status, nothing on standard output and a message with `wanted`. */
+#define EXPECT_FAILURE(exit_status, wanted, options, ...)                                                              \
+    do {                                                                                                               \
+        struct process_result failure;                                                                                 \
+        TOOL(&failure, options, __VA_ARGS__);                                                                          \
+        assert_contains(failure.err, wanted);                                                                          \
+        assert_int_equal(failure.status, exit_status);                                                                 \
+        assert_string_equal(failure.out, "");                                                                          \
+        process_free(&failure);                                                                                        \
+    } while (0)
+
+static void test_help_shows_commands_flags_and_exit_statuses(void **state) {
+    (void)state;
+    static const char *const commands[] = {"run", "devices", "inspect", "tokenize", "logits", "version"};
+    struct process_result all, one;
+    TOOL(&all, NULL, "--help");
+    assert_int_equal(all.status, 0);
+    assert_string_equal(all.err, "");
+    assert_contains(all.out, "10  the context is full");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        assert_contains(all.out, commands[i]);
+        TOOL(&one, NULL, commands[i], "--help");
+        assert_int_equal(one.status, 0);
+        assert_string_equal(one.err, "");
+        assert_contains(one.out, "Usage: clinfer ");
+        assert_contains(one.out, " 8  no such device");
+        process_free(&one);
+    }
+    process_free(&all);
+    TOOL(&one, NULL, "help", "run");
+    assert_contains(one.out, "--repeat-penalty");
+    process_free(&one);
+}
+
+static void test_version_is_the_headers(void **state) {
+    (void)state;
+    struct process_result result;
+    TOOL(&result, NULL, "--version");
+    assert_int_equal(result.status, 0);
+    assert_contains(result.out, "clinfer " CLINFER_VERSION);
+    process_free(&result);
+}
+
+static void test_mistakes_on_the_command_line_are_named(void **state) {
+    (void)state;
+    EXPECT_FAILURE(2, "unknown flag --tmep; did you mean --temp?", NULL, "run", "--tmep", "0", "hi");
+    EXPECT_FAILURE(2, "unknown flag --zzzzzz", NULL, "run", "--zzzzzz");
+    EXPECT_FAILURE(2, "did you mean --json?", NULL, "devices", "--jsn");
+    EXPECT_FAILURE(2, "-n x: must be a whole number", NULL, "run", "-n", "x", "hi");
+    EXPECT_FAILURE(2, "--top-p 1.5: must be 0 to 1", NULL, "run", "--top-p=1.5", "hi");
+    EXPECT_FAILURE(2, "-ctk q4_0: must be one of f16|f32", NULL, "run", "-ctk", "q4_0", "hi");
+    EXPECT_FAILURE(2, "-n needs a value", NULL, "run", "hi", "-n");
+    EXPECT_FAILURE(2, "--json takes no value", NULL, "run", "--json=yes", "hi");
+    EXPECT_FAILURE(2, "unknown command tokenise; did you mean tokenize?", NULL, "tokenise");
+    EXPECT_FAILURE(2, "a command comes before the flags", NULL, "-m", "x");
+    EXPECT_FAILURE(2, "several ways: words -p", NULL, "run", "-p", "a", "b");
+    EXPECT_FAILURE(2, "-o FILE.npy is missing", NULL, "logits", "-p", "a");
+    struct process_result result;
+    process_run(&result, NULL, process_tool(), NULL);
+    assert_int_equal(result.status, 2);
+    assert_contains(result.err, "a command is missing");
+    process_free(&result);
+}
+
+static void test_run_without_a_prompt_says_what_to_do_and_ends(void **state) {
+    (void)state;
+    EXPECT_FAILURE(2, "standard input is empty; give the text as an argument", NULL, "run");
+    EXPECT_FAILURE(2, "prompt is empty", NULL, "run", "-p", "");
+    EXPECT_FAILURE(3, "/nonexistent/question.txt", NULL, "run", "-f", "/nonexistent/question.txt");
+}
+
+/* ---- which model ---- */
+
+static void make_folder(const char *base, const char *name) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", base, name);
+    assert_int_equal(mkdir(path, 0700), 0);
+}
+
+/* A data folder of the test's own whose models folder holds links of these names to the default model. */
+static const char *data_folder(const char *name, const char *const *models) {
+    static char setting[300];
+    snprintf(setting, sizeof setting, "XDG_DATA_HOME=%s/%s", process_folder(), name);
+    const char *folder = strchr(setting, '/');
+    make_folder(folder, "");
+    make_folder(folder, "clinfer");
+    make_folder(folder, "clinfer/models");
+    for (; *models; models++) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/clinfer/models/%s", folder, *models);
+        assert_int_equal(symlink(process_model(), path), 0);
+    }
+    return setting;
+}
+
+static void assert_tokenizes_hello(const struct process_options *options, const char *model) {
+    struct process_result result;
+    if (model)
+        TOOL(&result, options, "tokenize", "--ids", "-m", model, "Hello");
+    else
+        TOOL(&result, options, "tokenize", "--ids", "Hello");
+    assert_string_equal(result.err, "");
+    assert_int_equal(result.status, 0);
+    assert_string_equal(result.out, "[19556]\n");
+    process_free(&result);
+}
+
+static void test_model_is_found_by_name_variable_and_default(void **state) {
+    (void)state;
+    const char *environment[] = {NULL, "CLINFER_MODEL", NULL};
+    const struct process_options options = {.environment = environment};
+    environment[0] = data_folder("one", (const char *[]){"odd-name.gguf", NULL});
+    assert_tokenizes_hello(&options, NULL); /* the only one there */
+    assert_tokenizes_hello(&options, "odd-name");
+    assert_tokenizes_hello(&options, "odd-name.gguf");
+    assert_tokenizes_hello(&options, process_model());
+    EXPECT_FAILURE(3, "nix: no such model; in ", &options, "tokenize", "-m", "nix", "a");
+    EXPECT_FAILURE(3, "there is: odd-name.gguf", &options, "tokenize", "-m", "nix", "a");
+    environment[1] = "CLINFER_MODEL=odd-name";
+    assert_tokenizes_hello(&options, NULL);
+    environment[1] = "CLINFER_MODEL=missing";
+    EXPECT_FAILURE(3, "CLINFER_MODEL: missing: no such model", &options, "tokenize", "a");
+    environment[1] = "CLINFER_MODEL=";
+    environment[0] =
+        data_folder("two", (const char *[]){"other.gguf", "smollm2-135m-instruct-q4_1.gguf", "note.txt", NULL});
+    assert_tokenizes_hello(&options, NULL); /* the default one */
+    environment[0] = data_folder("three", (const char *[]){"a.gguf", "b.gguf", NULL});
+    EXPECT_FAILURE(3, "a.gguf, b.gguf", &options, "tokenize", "a");
+    environment[0] = data_folder("none", (const char *[]){NULL});
+    EXPECT_FAILURE(3, "`make run`", &options, "run", "a");
+}
+
+static void test_bad_model_files_give_their_exit_status(void **state) {
+    (void)state;
+    size_t size;
+    char *model = process_read(process_model(), &size);
+    const char *cut = process_file("cut.gguf", model, 100000);
+    const char *text = process_file("text.gguf", "this is no model", 16);
+    free(model);
+    EXPECT_FAILURE(5, "cut.gguf", NULL, "run", "-m", cut, "hi");
+    EXPECT_FAILURE(5, "cut.gguf", NULL, "inspect", cut);
+    EXPECT_FAILURE(5, "text.gguf", NULL, "logits", "-m", text, "-p", "hi", "-o", "/dev/null");
+    EXPECT_FAILURE(4, "/: ", NULL, "run", "-m", "/", "hi");
+    struct gguf_writer *writer = gguf_writer_create();
+    gguf_writer_string(writer, "general.architecture", "mamba");
+    const char *foreign = process_file("foreign.gguf", "", 0);
+    gguf_writer_save(writer, foreign);
+    gguf_writer_destroy(writer);
+    EXPECT_FAILURE(6, "\"mamba\" is not supported", NULL, "run", "-m", foreign, "hi");
+    struct process_result result;
+    TOOL(&result, NULL, "inspect", foreign);
+    assert_int_equal(result.status, 0);
+    assert_contains(result.out, "runs          no: ");
+    assert_contains(result.out, "mamba");
+    process_free(&result);
+}
+
+/* ---- devices, inspect, tokenize ---- */
+
+static void test_devices_lists_opencl_and_cpu(void **state) {
+    (void)state;
+    struct process_result result;
+    TOOL(&result, NULL, "devices");
+    assert_int_equal(result.status, 0);
+    assert_contains(result.out, "cpu  the CPU backend: ");
+    process_free(&result);
+    TOOL(&result, NULL, "devices", "--json");
+    assert_int_equal(result.status, 0);
+    json_t *object = parse_output(&result);
+    assert_true(json_array_size(json_object_get(object, "devices")) > 0);
+    assert_true(json_is_string(json_object_get(json_object_get(object, "cpu"), "isa")));
+    json_decref(object);
+    process_free(&result);
+}
+
+static void test_devices_without_a_driver_says_how_to_get_one(void **state) {
+    (void)state;
+    const char *environment[] = {"OCL_ICD_VENDORS=/nonexistent", NULL};
+    const struct process_options options = {.environment = environment};
+    struct process_result result;
+    TOOL(&result, &options, "devices", "--json");
+    assert_int_equal(result.status, 0);
+    assert_contains(result.err, "pocl-opencl-icd");
+    json_t *object = parse_output(&result);
+    assert_int_equal(json_array_size(json_object_get(object, "devices")), 0);
+    json_decref(object);
+    process_free(&result);
+}
+
+static void test_inspect_tells_metadata_tensors_and_whether_it_runs(void **state) {
+    (void)state;
+    struct process_result result;
+    TOOL(&result, NULL, "inspect", process_model());
+    assert_int_equal(result.status, 0);
+    assert_string_equal(result.err, "");
+    assert_contains(result.out, "runs          yes: 30 layers");
+    assert_contains(result.out, "general.architecture                         \"llama\"");
+    assert_contains(result.out, "token_embd.weight");
+    process_free(&result);
+    TOOL(&result, NULL, "inspect", "--tensors", process_model());
+    assert_null(strstr(result.out, "tokenizer.ggml.tokens"));
+    process_free(&result);
+    TOOL(&result, NULL, "inspect", "--json", process_model());
+    json_t *object = parse_output(&result);
+    assert_true(json_is_true(json_object_get(object, "runs")));
+    assert_int_equal(json_array_size(json_object_get(object, "tensors")), 272);
+    json_t *metadata = json_object_get(object, "metadata");
+    assert_int_equal(json_integer_value(json_object_get(metadata, "llama.block_count")), 30);
+    json_t *tokens = json_object_get(metadata, "tokenizer.ggml.tokens");
+    assert_int_equal(json_integer_value(json_object_get(tokens, "count")), 49152);
+    json_decref(object);
+    process_free(&result);
+}
+
+static void test_tokenize_gives_ids_and_pieces(void **state) {
+    (void)state;
+    const char *model = process_model();
+    struct process_result result;
+    TOOL(&result, NULL, "tokenize", "-m", model, "--ids", "Why is", "the sky blue?");
+    assert_string_equal(result.out, "[4898, 314, 260, 6376, 4461, 47]\n");
+    process_free(&result);
+    TOOL(&result, NULL, "tokenize", "-m", model, "a\n");
+    assert_contains(result.out, "-> '\\n'");
+    process_free(&result);
+    TOOL(&result, NULL, "tokenize", "-m", model, "--ids", "<|im_start|>");
+    assert_string_equal(result.out, "[1]\n");
+    process_free(&result);
+    TOOL(&result, NULL, "tokenize", "-m", model, "--ids", "--no-special", "<|im_start|>");
+    assert_string_not_equal(result.out, "[1]\n");
+    process_free(&result);
+}
+
+static void test_tokenize_json_is_valid_for_any_bytes(void **state) {
+    (void)state;
+    const struct process_options options = {.input = "caf\xC3\xA9 \x80\xE4\xBD\n", .input_length = 10};
+    struct process_result result;
+    TOOL(&result, &options, "tokenize", "-m", process_model(), "--json");
+    assert_int_equal(result.status, 0);
+    json_t *object = parse_output(&result), *tokens = json_object_get(object, "tokens");
+    assert_int_equal(json_array_size(tokens), json_integer_value(json_object_get(object, "count")));
+    /* Pieces that are no text are arrays of bytes; all together they are the input without its line break. */
+    char bytes[64];
+    size_t length = 0;
+    for (size_t i = 0; i < json_array_size(tokens); i++) {
+        json_t *piece = json_object_get(json_array_get(tokens, i), "piece");
+        for (size_t k = 0; k < json_array_size(piece); k++)
+            bytes[length++] = (char)json_integer_value(json_array_get(piece, k));
+        if (!json_is_string(piece)) continue;
+        memcpy(bytes + length, json_string_value(piece), json_string_length(piece));
+        length += json_string_length(piece);
+    }
+    assert_int_equal(length, options.input_length - 1);
+    assert_memory_equal(bytes, options.input, length);
+    json_decref(object);
+    process_free(&result);
+}
+
+static void test_closed_output_ends_every_command_quietly(void **state) {
+    (void)state;
+    const struct process_options options = {.close_after = 1};
+    struct process_result result;
+    TOOL(&result, &options, "inspect", process_model());
+    assert_int_equal(result.status, 0);
+    assert_string_equal(result.err, "");
+    process_free(&result);
+    const struct process_options full = {.output_path = "/dev/full"};
+    TOOL(&result, &full, "inspect", process_model());
+    assert_int_equal(result.status, 4);
+    assert_contains(result.err, "standard output: No space left");
+    process_free(&result);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_help_shows_commands_flags_and_exit_statuses),
+        cmocka_unit_test(test_version_is_the_headers),
+        cmocka_unit_test(test_mistakes_on_the_command_line_are_named),
+        cmocka_unit_test(test_run_without_a_prompt_says_what_to_do_and_ends),
+        cmocka_unit_test(test_model_is_found_by_name_variable_and_default),
+        cmocka_unit_test(test_bad_model_files_give_their_exit_status),
+        cmocka_unit_test(test_devices_lists_opencl_and_cpu),
+        cmocka_unit_test(test_devices_without_a_driver_says_how_to_get_one),
+        cmocka_unit_test(test_inspect_tells_metadata_tensors_and_whether_it_runs),
+        cmocka_unit_test(test_tokenize_gives_ids_and_pieces),
+        cmocka_unit_test(test_tokenize_json_is_valid_for_any_bytes),
+        cmocka_unit_test(test_closed_output_ends_every_command_quietly),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Installs clinfer into a folder of its own and builds docs/examples/chat.c against what lies there, as another project
+# would: with the shared and with the static library, by pkg-config; then lets both answer. Prints TAP.
+set -u
+cd "$(dirname "$0")/../.."
+build="${CLINFER_TEST_BUILD:-$PWD/build/release}"
+model="${CLINFER_TEST_MODEL:-${XDG_DATA_HOME:-$HOME/.local/share}/clinfer/models/smollm2-135m-instruct-q4_1.gguf}"
+config=$(basename "$build")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+flags=(-std=c11 -Wall -Wextra -Werror)
+[ "$config" != asan ] || flags+=(-fsanitize=address,undefined)
+number=0
+failed=0
+
+# A test: its name, then the command; what that prints shows when it fails.
+check() {
+    local name=$1
+    shift
+    number=$((number + 1))
+    if "$@" >"$work/log" 2>&1; then
+        echo "ok $number - $name"
+    else
+        echo "not ok $number - $name"
+        sed 's/^/# /' "$work/log"
+        failed=1
+    fi
+}
+
+install() {
+    env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make --no-print-directory CONFIG="$config" PREFIX="$work/usr" install &&
+        [ -x "$work/usr/bin/clinfer" ] && [ -f "$work/usr/share/man/man1/clinfer.1" ]
+}
+
+package() { PKG_CONFIG_PATH="$work/usr/lib/pkgconfig" pkg-config "$@" clinfer; }
+
+build_shared() { ${CC:-cc} "${flags[@]}" -o "$work/shared" docs/examples/chat.c $(package --cflags --libs); }
+
+build_static() {
+    ${CC:-cc} "${flags[@]}" -o "$work/static" docs/examples/chat.c $(package --cflags) "$work/usr/lib/libclinfer.a" \
+        $(package --static --libs | sed 's/-lclinfer//')
+}
+
+answers() {
+    printf 'What is the capital of France?\nAnd of Italy?\n' >"$work/input"
+    LD_LIBRARY_PATH="$work/usr/lib" "$work/$1" "$model" <"$work/input" >"$work/output" || return 1
+    cat "$work/output"
+    head -n 1 "$work/output" | grep -q Paris && grep -q Rome "$work/output"
+}
+
+refuses() {
+    LD_LIBRARY_PATH="$work/usr/lib" "$work/shared" /nonexistent.gguf </dev/null
+    [ $? -eq 1 ]
+}
+
+only_public_names() {
+    nm -D --defined-only "$work/usr/lib/libclinfer.so" | awk '$2 ~ /[TDBR]/ && $3 !~ /^clinfer_/' >"$work/names"
+    cat "$work/names"
+    [ ! -s "$work/names" ]
+}
+
+echo "1..8"
+check "the example is under 60 lines" test "$(wc -l <docs/examples/chat.c)" -lt 60
+check "make install" install
+check "the example builds with the shared library" build_shared
+check "the example builds with the static library" build_static
+check "the example answers with the shared library" answers shared
+check "the example answers with the static library" answers static
+check "the example refuses a missing model" refuses
+check "the shared library exports clinfer_ and nothing else" only_public_names
+exit "$failed"
