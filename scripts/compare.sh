@@ -99,6 +99,9 @@ def clinfer(device, words):
     return rates
 
 
+load = os.getloadavg()[0]
+if load > 0.5:
+    print(f"compare: other programs are busy here (load {load:.1f}): the figures will say little", file=sys.stderr)
 words = {device: {name: words_for(device, prompt) for name, (prompt, _) in TESTS.items()} for device in DEVICES}
 rounds = []
 for number in range(ROUNDS):

@@ -8,7 +8,7 @@
 #
 # First start: with empty caches, nothing compiled yet. Second start: what a user sees from then on. Time to the first
 # token is from the start of the process to the first byte on stdout. Peak memory is VmHWM after 512 tokens of context,
-# beside that of a process that runs one empty kernel on the same driver. Clean build: a copy of the tracked files.
+# beside that of a process that runs one empty kernel on the same driver. Clean build: a copy of the sources.
 set -eu
 cd "$(dirname "$0")/.."
 model=${1:-${XDG_DATA_HOME:-$HOME/.local/share}/clinfer/models/smollm2-135m-instruct-q4_1.gguf}
@@ -17,7 +17,7 @@ model=${1:-${XDG_DATA_HOME:-$HOME/.local/share}/clinfer/models/smollm2-135m-inst
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${CC:-gcc}" -O2 -std=c11 -o "$work/empty_kernel" scripts/empty_kernel.c -lOpenCL
-git ls-files -z | xargs -0 cp --parents -t "$work/" 2>/dev/null
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$work/" 2>/dev/null || true # deleted files
 start=$(date +%s.%N)
 make -s -C "$work" all >/dev/null 2>"$work/build.log" || { cat "$work/build.log" >&2; exit 1; }
 end=$(date +%s.%N)
