@@ -66,8 +66,7 @@ static void find_name(void) {
 static void find_features(void) {
     unsigned long capabilities = getauxval(AT_HWCAP);
     find_name();
-    /* The kernels convert halves and use what is in every v8.2 processor that has these two. */
-    features.neon = (capabilities & HWCAP_ASIMD) && (capabilities & HWCAP_FPHP) && (capabilities & HWCAP_ASIMDHP);
+    features.neon = capabilities & HWCAP_ASIMD;
     features.neondot = features.neon && (capabilities & HWCAP_ASIMDDP);
 }
 

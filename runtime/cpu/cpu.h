@@ -13,7 +13,8 @@ struct ci_cpu_features {
     bool neondot;    /* with the dot product instructions */
 };
 
-/* CLINFER_CPU=scalar|avx2|... in the environment (a name above; "scalar" is none) takes away what is better, for tests. */
+/* CLINFER_CPU=scalar|avx2|... in the environment (a name above; "scalar" is none) takes away what is better, for tests.
+ */
 const struct ci_cpu_features *ci_cpu_features(void);
 
 #endif

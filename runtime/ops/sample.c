@@ -9,6 +9,7 @@
 #include "ops/infer.h"
 #include "ops/op_list.h"
 #include "ops/op_params.h"
+#include "ops/sample.h"
 
 static enum clinfer_status infer(struct ci_call *call) {
     enum clinfer_status status = ci_infer_expect("sample", call, 0, &ci_type_f32, -1, -1);
@@ -57,19 +58,22 @@ static int32_t draw(const float *logits, const int32_t *ids, int found, const fl
     return ids[kept - 1];
 }
 
-static void reference(const struct ci_call *call) {
-    int64_t vocabulary = call->in[0].cols;
-    for (int64_t row = 0; row < call->in[0].rows; row++) {
+void ci_sample_rows(const struct ci_call *call, ci_sample_largest *search, int thread, int threads) {
+    int64_t vocabulary = call->in[0].cols, first, last;
+    ci_share(call->in[0].rows, 1, thread, threads, &first, &last);
+    for (int64_t row = first; row < last; row++) {
         const float *logits = (const float *)call->in[0].data + row * vocabulary;
         const float *sampler = (const float *)call->in[1].data + row * CI_SAMPLER_COLS;
         bool greedy = sampler[CI_SAMPLER_TEMPERATURE] <= 0;
         int k = greedy ? 1 : (int)sampler[CI_SAMPLER_TOP_K], found;
         k = k < 1 ? 1 : k > CI_SAMPLE_MAX_K ? CI_SAMPLE_MAX_K : k;
         int32_t ids[CI_SAMPLE_MAX_K] = {0};
-        ((int32_t *)call->out[1].data)[row] = largest(logits, vocabulary, k, ids, &found);
+        ((int32_t *)call->out[1].data)[row] = search(logits, vocabulary, k, ids, &found);
         ((int32_t *)call->out[0].data)[row] = found > 1 ? draw(logits, ids, found, sampler) : ids[0];
     }
 }
+
+static void reference(const struct ci_call *call) { ci_sample_rows(call, largest, 0, 1); }
 
 static void fill(struct ci_call *call, uint64_t *random_state) {
     static const float settings[][CI_SAMPLER_COLS] = {{0, 40, 0.95f, 0.05f}, {0.8f, 40, 0.95f, 0.05f}, {1.5f, 64, 1, 0},

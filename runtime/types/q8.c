@@ -12,16 +12,17 @@ void ci_q8_from_floats(const float *source, int64_t cols, void *row) {
     int8_t *codes = row;
     float *scales = (float *)(void *)(codes + cols), *sums = scales + groups;
     for (int64_t g = 0; g < groups; g++, source += CI_Q8_GROUP, codes += CI_Q8_GROUP) {
-        float largest = 0;
-        for (int i = 0; i < CI_Q8_GROUP; i++) largest = fmaxf(largest, fabsf(source[i]));
-        float scale = largest / 127.0f, inverse = largest > 0 ? 127.0f / largest : 0;
-        /* What is not finite cannot be a code; the scale carries it on, so that it is seen in the logits. */
-        if (!(inverse <= 3.4e38f && largest <= 3.4e38f)) inverse = 0;
+        float largest = 0, scale, inverse;
+        bool finite = true;
+        for (int i = 0; i < CI_Q8_GROUP; i++) {
+            largest = fmaxf(largest, fabsf(source[i]));
+            finite &= isfinite(source[i]);
+        }
+        ci_q8_scale(largest, finite, &scale, &inverse);
         int sum = 0;
         for (int i = 0; i < CI_Q8_GROUP; i++) {
-            codes[i] = (int8_t)(isnan(source[i]) ? 0.0f : roundf(source[i] * inverse));
+            codes[i] = finite ? (int8_t)roundf(source[i] * inverse) : 0;
             sum += codes[i];
-            if (isnan(source[i])) scale = source[i];
         }
         scales[g] = scale;
         sums[g] = scale * (float)sum;

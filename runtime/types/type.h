@@ -1,15 +1,16 @@
 /* type.h: number formats. One file per type, one line in type_list.inc.
  *
- * Formats of weights are those of GGUF (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). A block is `block_cols`
- * consecutive numbers of one row; a row is a whole number of blocks.
+ * Formats of weights are those of GGUF (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). A block is
+ * `block_cols` consecutive numbers of one row; a row is a whole number of blocks.
  *
- * `q8` is no file format but what activations are rounded to for integer kernels. A row of K numbers (K a multiple of 32) is
- *     int8 codes[K], float scale[K/32], float sum[K/32], padded with zeros to a multiple of 64 bytes
- * with x ~ code * scale, scale = max|x| / 127 over 32 numbers, code = x / scale rounded to nearest, ties away from zero, and
- * sum = scale * (code_0 + ... + code_31), which is what a weight type with an offset multiplies its offset with. */
+ * `q8` is no file format but what activations are rounded to for integer kernels. A row of K numbers (K a multiple of
+ * 32) is int8 codes[K], float scale[K/32], float sum[K/32], padded with zeros to a multiple of 64 bytes with x ~ code *
+ * scale, scale = max|x| / 127 over 32 numbers, code = x / scale rounded to nearest, ties away from zero, and sum =
+ * scale * (code_0 + ... + code_31), which is what a weight type with an offset multiplies its offset with. */
 #ifndef CI_TYPES_TYPE_H
 #define CI_TYPES_TYPE_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,14 +30,15 @@ struct ci_type {
     /* The reverse, rounding to nearest: activations, KV cache and test data. */
     void (*quantise)(const float *source, void *out, int64_t blocks);
 
-    /* Layout r16, see layout.h; NULL where the type has none. A group of 16 blocks, one of each row, has exactly the bytes of the
-     * 16 blocks. pack reads rows[i] (NULL: a row of zero bytes), unpack gives back the stored block of one row. */
+    /* Layout r16, see layout.h; NULL where the type has none. A group of 16 blocks, one of each row, has exactly the
+     * bytes of the 16 blocks. pack reads rows[i] (NULL: a row of zero bytes), unpack gives back the stored block of one
+     * row. */
     void (*pack_r16)(const uint8_t *const rows[16], uint8_t *group);
     void (*unpack_r16)(const uint8_t *group, int row, uint8_t *block);
 };
 
-/* One row of q8, whose codes, scales and sums lie apart, so that no single block of it exists: the type's own dequantise and
- * quantise are NULL. cols a multiple of CI_Q8_GROUP; the padding is written too. */
+/* One row of q8, whose codes, scales and sums lie apart, so that no single block of it exists: the type's own
+ * dequantise and quantise are NULL. cols a multiple of CI_Q8_GROUP; the padding is written too. */
 void ci_q8_from_floats(const float *source, int64_t cols, void *row);
 void ci_q8_to_floats(const void *row, int64_t first_col, int64_t cols, float *out, int64_t row_cols);
 static inline const float *ci_q8_scales(const void *row, int64_t cols) {
@@ -44,6 +46,14 @@ static inline const float *ci_q8_scales(const void *row, int64_t cols) {
 }
 static inline const float *ci_q8_sums(const void *row, int64_t cols) {
     return ci_q8_scales(row, cols) + cols / CI_Q8_GROUP;
+}
+
+/* The scale of 32 numbers, and what they are multiplied with to become codes. What is not finite cannot be a code: a
+ * scale that is no number carries it on, so that it is seen in the logits. Numbers too small for 1 / scale become
+ * zeros. */
+static inline void ci_q8_scale(float largest, bool finite, float *scale, float *inverse) {
+    *scale = finite ? largest / 127.0f : NAN;
+    *inverse = finite && largest > 1e-36f ? 127.0f / largest : 0.0f;
 }
 
 #define CI_TYPE(symbol) extern const struct ci_type ci_type_##symbol;

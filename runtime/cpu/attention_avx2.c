@@ -1,0 +1,2 @@
+/* attention for AVX2: what that means is in cpu/simd.h. */
+#include "cpu/attention.h"

@@ -1,0 +1,2 @@
+/* attention for AVX-512: what that means is in cpu/simd.h. */
+#include "cpu/attention.h"

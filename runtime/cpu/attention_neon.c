@@ -1,0 +1,2 @@
+/* attention for NEON: what that means is in cpu/simd.h. */
+#include "cpu/attention.h"

@@ -1,0 +1,35 @@
+/* kernels.h: the kernels of the CPU backend. Which of them this processor may run is asked of ci_cpu_features();
+ * ops/cpu_variants.c does. Named ci_cpu_<op>[_<types>][_<layout>]_<instruction set>; those of other architectures are
+ * declared, but not linked. Most are of the signature ci_cpu_function (tensor/tensor.h). */
+#ifndef CI_CPU_KERNELS_H
+#define CI_CPU_KERNELS_H
+
+#include "tensor/tensor.h"
+
+enum { CI_CPU_ATTENTION_MAX_DIM = 256 };
+
+/* Weights in layout r16 by activations in q8 and in f32. */
+#define CI_CPU_R16_OF(isa, x)                                                                                          \
+    extern ci_cpu_function ci_cpu_matmul_##x##_q4_0_r16_##isa, ci_cpu_matmul_##x##_q4_1_r16_##isa,                     \
+        ci_cpu_matmul_##x##_q5_0_r16_##isa, ci_cpu_matmul_##x##_q5_1_r16_##isa, ci_cpu_matmul_##x##_q8_0_r16_##isa,    \
+        ci_cpu_matmul_##x##_q6_k_r16_##isa;
+#define CI_CPU_R16(isa) CI_CPU_R16_OF(isa, q8) CI_CPU_R16_OF(isa, f32)
+CI_CPU_R16(avx512vnni)
+CI_CPU_R16(avx2)
+CI_CPU_R16(neondot)
+
+/* The ops that are the same code on all instruction sets, by simd.h.
+ *   matmul: weights of any type and layout by activations in f32; f32, f16 and bf16 are fast.
+ *   attention: head_dim at most CI_CPU_ATTENTION_MAX_DIM and a multiple of 16; 32 when the output is q8.
+ *   kv_append, rope_kv_append: caches of f32 or f16.
+ *   largest: the k largest finite logits in falling order, of equals the first; returns how many are not finite. */
+#define CI_CPU_SIMD(isa)                                                                                               \
+    extern ci_cpu_function ci_cpu_matmul_f32_##isa, ci_cpu_attention_##isa, ci_cpu_rmsnorm_##isa,                      \
+        ci_cpu_rmsnorm_quantise_##isa, ci_cpu_quantise_##isa, ci_cpu_swiglu_##isa, ci_cpu_swiglu_quantise_##isa,       \
+        ci_cpu_add_##isa, ci_cpu_kv_append_##isa, ci_cpu_rope_##isa, ci_cpu_rope_kv_append_##isa;                      \
+    int32_t ci_cpu_largest_##isa(const float *logits, int64_t count, int k, int32_t *ids, int *found);
+CI_CPU_SIMD(avx512vnni)
+CI_CPU_SIMD(avx2)
+CI_CPU_SIMD(neon)
+
+#endif

@@ -1,0 +1,272 @@
+/* matmul_r16.h: x w^T for weights in layout r16 (types/layout.h), included once per instruction set after r16_<isa>.h,
+ * which brings the 16 lanes. They are 16 rows of the weight, so that nothing is summed across lanes and 16 neighbouring
+ * outputs are stored at once.
+ *
+ *                  32 columns = 8 quads, 64 bytes each, byte 4 * row + column
+ *             quad 0          quad 1                 quad 7
+ *          [r0 r0 r0 r0 r1 .. r15]  ...                           codes of the weight
+ *        x [x0 x1 x2 x3 x0 .. x3 ]  ...                           four codes of x, the same for every row
+ *          [ sum r0 |  ..  | r15 ]  8 times into 16 int32, then to float, times both scales
+ *
+ * A weight is scale * code + offset, so what a block adds is scale * scale_x * (codes . codes_x) + offset * sum_x. A
+ * type brings one function that unpacks 32 columns. Types with a scale for 16 columns have two halves; the sums of x
+ * over 16 columns, which no row of q8 carries, are made here. With x in f32 each column becomes floats while it is in
+ * registers: lane = row is what that needs too.
+ *
+ * One row of x (decode) is bound by memory: each thread walks STREAMS distant places of its share at once and
+ * prefetches (one stream reaches half of the bandwidth). Several rows: R16_TILE_GROUPS groups of 16 by up to
+ * R16_TILE_ROWS rows of x, the unpacked codes used for all of them. Everything is inlined with constant bounds into one
+ * function per type. */
+#include "cpu/kernels.h"
+#include "cpu/matmul.h"
+#include "types/layout.h"
+
+enum { R16 = 16, STREAMS = 4, PREFETCH_BYTES = 4096, CACHED_BYTES = 512 * 1024 };
+
+/* 32 columns of 16 rows. */
+struct r16_block {
+    r16_quad quad[8];
+    r16_float scale[2], offset[2]; /* of each half; [1] only where a type has halves */
+};
+
+/* What the compiler knows of a type. */
+struct r16_type {
+    void (*unpack)(const uint8_t *group, int part, struct r16_block *block); /* columns 32 * part .. + 31 */
+    int group_bytes, parts;                                                  /* of 16 blocks; block_cols / 32 */
+    int halves;                                                              /* scales in 32 columns: 1 or 2 */
+    int most; /* the largest code, or -128 for signed bytes */
+};
+
+/* ---- types ---- */
+
+INLINE void unpack_q4_0(const uint8_t *group, int part, struct r16_block *block) {
+    (void)part;
+    r16_nibbles(group + 32, block->quad);
+    block->scale[0] = r16_halves(group);
+    block->offset[0] = r16_times(block->scale[0], -8);
+}
+
+INLINE void unpack_q4_1(const uint8_t *group, int part, struct r16_block *block) {
+    (void)part;
+    r16_nibbles(group + 64, block->quad);
+    block->scale[0] = r16_halves(group);
+    block->offset[0] = r16_halves(group + 32);
+}
+
+INLINE void unpack_q5_0(const uint8_t *group, int part, struct r16_block *block) {
+    (void)part;
+    r16_nibbles(group + 32, block->quad);
+    r16_fifth_bits(group + 288, block->quad);
+    block->scale[0] = r16_halves(group);
+    block->offset[0] = r16_times(block->scale[0], -16);
+}
+
+INLINE void unpack_q5_1(const uint8_t *group, int part, struct r16_block *block) {
+    (void)part;
+    r16_nibbles(group + 64, block->quad);
+    r16_fifth_bits(group + 320, block->quad);
+    block->scale[0] = r16_halves(group);
+    block->offset[0] = r16_halves(group + 32);
+}
+
+INLINE void unpack_q8_0(const uint8_t *group, int part, struct r16_block *block) {
+    (void)part;
+    r16_bytes(group + 32, block->quad);
+    block->scale[0] = r16_halves(group);
+    block->offset[0] = r16_times(block->scale[0], R16_BYTE_OFFSET);
+}
+
+INLINE void unpack_q6_k(const uint8_t *group, int part, struct r16_block *block) {
+    r16_float d = r16_halves(group);
+    r16_nibbles(group + 288 + 256 * part, block->quad);
+    r16_upper_bits(group + 2336 + 128 * part, block->quad);
+    UNROLL for (int h = 0; h < 2; h++) {
+        block->scale[h] = r16_mul(d, r16_from_i8((const int8_t *)group + 32 + 32 * part + 16 * h));
+        block->offset[h] = r16_times(block->scale[h], -32);
+    }
+}
+
+/* ---- what both kinds of x have in common ---- */
+
+/* `groups` groups of weights, the first rows of which are w_rows, by `rows` rows of x from x_row. Only `stored` groups
+ * are written: with fewer at hand than the kernel takes, one is given twice. */
+struct r16_tile {
+    const struct ci_matmul_job *job;
+    int64_t w_rows[STREAMS], x_row;
+    int stored;
+};
+
+INLINE const uint8_t *group_at(struct r16_type type, const struct r16_tile *tile, int g) {
+    size_t row_bytes = (size_t)(tile->job->x->cols / (32 * type.parts)) * (size_t)type.group_bytes / R16;
+    return (const uint8_t *)tile->job->w->data + (size_t)tile->w_rows[g] * row_bytes;
+}
+
+/* Columns 32 * k .. of what lies at w. */
+INLINE void load_block(struct r16_type type, const uint8_t *w, int64_t k, struct r16_block *block) {
+    const uint8_t *group = w + (size_t)(k / type.parts) * (size_t)type.group_bytes;
+    int part = (int)(k % type.parts), bytes = type.group_bytes / type.parts;
+    UNROLL for (int line = 0; line < bytes; line += 64)
+        __builtin_prefetch(group + part * bytes + PREFETCH_BYTES + line);
+    type.unpack(group, part, block);
+}
+
+INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float value) {
+    const struct ci_matmul_job *job = tile->job;
+    int64_t left = job->w->rows - tile->w_rows[g], at = (tile->x_row + r) * job->out_cols + tile->w_rows[g];
+    int n = left < R16 ? (int)left : R16;
+    if (job->bias) value = r16_add(value, r16_load_some(job->bias + tile->w_rows[g], n));
+    if (job->addend) value = r16_add(value, r16_load_some(job->addend + at, n));
+    r16_store_some(job->out + at, value, n);
+}
+
+/* ---- x in q8 ---- */
+
+/* One row of x, columns 32 * k .. + 31, with what was unpacked. half_sums: of 16 columns each. */
+INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *x, int64_t cols,
+                           int64_t k, const float *half_sums, r16_float sum) {
+    const float *scales = (const float *)(const void *)(x + cols), *sums = scales + cols / 32;
+    const uint8_t *codes = x + 32 * k;
+    UNROLL for (int h = 0; h < type.halves; h++) {
+        int quads = 8 / type.halves;
+        r16_float dot = r16_dot(block->quad + quads * h, codes + 4 * quads * h, quads, type.most);
+        sum = r16_fma(dot, r16_times(block->scale[h], scales[k]), sum);
+        if (type.most != -128 || R16_BYTE_OFFSET != 0)
+            sum = r16_fma_scalar(block->offset[h], type.halves == 1 ? sums[k] : half_sums[h], sum);
+    }
+    return sum;
+}
+
+INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int groups, int rows) {
+    int64_t cols = tile->job->x->cols;
+    size_t x_bytes = ci_type_row_bytes(&ci_type_q8, cols);
+    const uint8_t *x = (const uint8_t *)tile->job->x->data + (size_t)tile->x_row * x_bytes, *w[STREAMS];
+    r16_float sum[STREAMS][R16_TILE_ROWS];
+    float half_sums[R16_TILE_ROWS][2] = {{0}};
+    UNROLL for (int g = 0; g < groups; g++) {
+        w[g] = group_at(type, tile, g);
+        UNROLL for (int r = 0; r < rows; r++) sum[g][r] = r16_zero();
+    }
+    for (int64_t k = 0; k < cols / 32; k++) {
+        if (type.halves == 2) UNROLL for (int r = 0; r < rows; r++) {
+                const uint8_t *row = x + (size_t)r * x_bytes;
+                float scale = ((const float *)(const void *)(row + cols))[k];
+                half_sums[r][0] = scale * (float)r16_sum_of_16(row + 32 * k);
+                half_sums[r][1] = scale * (float)r16_sum_of_16(row + 32 * k + 16);
+            }
+        UNROLL for (int g = 0; g < groups; g++) {
+            struct r16_block block;
+            load_block(type, w[g], k, &block);
+            UNROLL for (int r = 0; r < rows; r++) sum[g][r] =
+                add_block(type, &block, x + (size_t)r * x_bytes, cols, k, half_sums[r], sum[g][r]);
+        }
+    }
+    UNROLL for (int g = 0; g < groups; g++) {
+        if (g >= tile->stored) break;
+        UNROLL for (int r = 0; r < rows; r++) store_tile(tile, g, r, sum[g][r]);
+    }
+}
+
+/* ---- x in f32 ---- */
+
+INLINE void tile_f32(struct r16_type type, const struct r16_tile *tile, int groups, int rows) {
+    int64_t cols = tile->job->x->cols;
+    const float *x = (const float *)tile->job->x->data + tile->x_row * cols;
+    const uint8_t *w[STREAMS];
+    r16_float sum[STREAMS][R16_TILE_ROWS];
+    UNROLL for (int g = 0; g < groups; g++) {
+        w[g] = group_at(type, tile, g);
+        UNROLL for (int r = 0; r < rows; r++) sum[g][r] = r16_zero();
+    }
+    for (int64_t k = 0; k < cols / 32; k++) {
+        UNROLL for (int g = 0; g < groups; g++) {
+            struct r16_block block;
+            load_block(type, w[g], k, &block);
+            /* Not unrolled, for the sake of the instruction cache. */
+            _Pragma("GCC unroll 1") for (int q = 0; q < 8; q++) {
+                r16_float scale = block.scale[type.halves == 2 ? q / 4 : 0];
+                r16_float offset = block.offset[type.halves == 2 ? q / 4 : 0];
+                UNROLL for (int c = 0; c < 4; c++) {
+                    r16_float weight = r16_fma(r16_column(block.quad[q], c), scale, offset);
+                    UNROLL for (int r = 0; r < rows; r++) sum[g][r] =
+                        r16_fma_scalar(weight, x[r * cols + 32 * k + 4 * q + c], sum[g][r]);
+                }
+            }
+        }
+    }
+    UNROLL for (int g = 0; g < groups; g++) {
+        if (g >= tile->stored) break;
+        UNROLL for (int r = 0; r < rows; r++) store_tile(tile, g, r, sum[g][r]);
+    }
+}
+
+/* ---- dividing a share into tiles ---- */
+
+typedef void r16_tile_function(struct r16_type type, const struct r16_tile *tile, int groups, int rows);
+
+/* Decode: one row of x, STREAMS places of the share at once. */
+INLINE void walk_streams(struct r16_type type, r16_tile_function *function, const struct ci_matmul_job *job,
+                         int64_t first, int64_t last) {
+    int64_t groups = (last - first + R16 - 1) / R16, each = groups / STREAMS, rest = groups % STREAMS;
+    struct r16_tile tile = {.job = job, .stored = STREAMS};
+    for (int64_t i = 0; i < each + (rest > 0); i++) {
+        for (int s = 0; s < STREAMS; s++) {
+            int64_t group = i < each ? s * each + i : STREAMS * each + (s < rest ? s : 0);
+            tile.w_rows[s] = first + group * R16;
+        }
+        if (i == each) tile.stored = (int)rest;
+        function(type, &tile, STREAMS, 1);
+    }
+}
+
+/* Several rows of x, in pieces that stay in the second-level cache while the weights go by. */
+INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, const struct ci_matmul_job *job,
+                        int64_t first, int64_t last) {
+    int64_t rows = job->x->rows, row_bytes = (int64_t)ci_type_row_bytes(job->x->type, job->x->cols);
+    int64_t piece = CACHED_BYTES / row_bytes / R16_TILE_ROWS * R16_TILE_ROWS;
+    if (piece < 2 * R16_TILE_ROWS) piece = 2 * R16_TILE_ROWS;
+    for (int64_t x_first = 0; x_first < rows; x_first += piece) {
+        int64_t x_last = x_first + piece < rows ? x_first + piece : rows;
+        for (int64_t row = first; row < last; row += R16_TILE_GROUPS * R16) {
+            struct r16_tile tile = {.job = job, .x_row = x_first};
+            for (int g = 0; g < R16_TILE_GROUPS; g++) {
+                bool there = row + g * R16 < last;
+                tile.w_rows[g] = there ? row + g * R16 : row;
+                tile.stored += there;
+            }
+            for (; tile.x_row + R16_TILE_ROWS <= x_last; tile.x_row += R16_TILE_ROWS)
+                function(type, &tile, R16_TILE_GROUPS, R16_TILE_ROWS);
+            if (R16_TILE_ROWS > 4 && tile.x_row + 4 <= x_last) {
+                function(type, &tile, R16_TILE_GROUPS, 4);
+                tile.x_row += 4;
+            }
+            if (tile.x_row + 2 <= x_last) {
+                function(type, &tile, R16_TILE_GROUPS, 2);
+                tile.x_row += 2;
+            }
+            if (tile.x_row < x_last) function(type, &tile, R16_TILE_GROUPS, 1);
+        }
+    }
+}
+
+#define KERNEL(name, kind)                                                                                             \
+    static void part_##kind##_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                   \
+        if (job->x->rows == 1)                                                                                         \
+            walk_streams(type_##name, tile_##kind, job, first, last);                                                  \
+        else                                                                                                           \
+            walk_blocks(type_##name, tile_##kind, job, first, last);                                                   \
+    }                                                                                                                  \
+    void R16_NAME(ci_cpu_matmul_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {          \
+        ci_matmul_share(call, thread, threads, R16, part_##kind##_##name);                                             \
+    }
+
+#define KERNELS(name, bytes, parts, halves, most)                                                                      \
+    static const struct r16_type type_##name = {unpack_##name, bytes, parts, halves, most};                            \
+    KERNEL(name, q8)                                                                                                   \
+    KERNEL(name, f32)
+
+KERNELS(q4_0, 288, 1, 1, 15)
+KERNELS(q4_1, 320, 1, 1, 15)
+KERNELS(q5_0, 352, 1, 1, 31)
+KERNELS(q5_1, 384, 1, 1, 31)
+KERNELS(q8_0, 544, 1, 1, -128)
+KERNELS(q6_k, 3360, 8, 2, 63)

@@ -1,0 +1,125 @@
+/* r16_avx2.h: the 16 lanes of layout r16 are two registers of 8. vpmaddubsw multiplies unsigned codes of the weight
+ * with signed ones of x and adds two neighbours in 16 bits, which hold the sums of several quads of small codes before
+ * they must go to 32 bits. Signed weights take the sign over to x. */
+#ifndef CI_CPU_R16_AVX2_H
+#define CI_CPU_R16_AVX2_H
+
+#include "cpu/simd.h"
+
+#define R16_NAME(name) name##_avx2
+enum { R16_TILE_ROWS = 4, R16_TILE_GROUPS = 1, R16_BYTE_OFFSET = 0 };
+
+typedef struct {
+    __m256i v[2];
+} r16_quad;
+typedef struct {
+    __m256 v[2];
+} r16_float;
+
+INLINE r16_float r16_zero(void) { return (r16_float){{_mm256_setzero_ps(), _mm256_setzero_ps()}}; }
+INLINE r16_float r16_add(r16_float a, r16_float b) {
+    return (r16_float){{_mm256_add_ps(a.v[0], b.v[0]), _mm256_add_ps(a.v[1], b.v[1])}};
+}
+INLINE r16_float r16_mul(r16_float a, r16_float b) {
+    return (r16_float){{_mm256_mul_ps(a.v[0], b.v[0]), _mm256_mul_ps(a.v[1], b.v[1])}};
+}
+INLINE r16_float r16_fma(r16_float a, r16_float b, r16_float c) {
+    return (r16_float){{_mm256_fmadd_ps(a.v[0], b.v[0], c.v[0]), _mm256_fmadd_ps(a.v[1], b.v[1], c.v[1])}};
+}
+INLINE r16_float r16_set(float a) { return (r16_float){{_mm256_set1_ps(a), _mm256_set1_ps(a)}}; }
+INLINE r16_float r16_times(r16_float a, float b) { return r16_mul(a, r16_set(b)); }
+INLINE r16_float r16_fma_scalar(r16_float a, float b, r16_float c) { return r16_fma(a, r16_set(b), c); }
+INLINE r16_float r16_halves(const uint8_t *at) {
+    return (r16_float){{_mm256_cvtph_ps(_mm_loadu_si128((const void *)at)),
+                        _mm256_cvtph_ps(_mm_loadu_si128((const void *)(at + 16)))}};
+}
+INLINE r16_float r16_from_i8(const int8_t *at) {
+    return (r16_float){{_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)at))),
+                        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(at + 8))))}};
+}
+INLINE r16_float r16_load_some(const float *at, int n) {
+    if (n == 16) return (r16_float){{vf_load(at), vf_load(at + 8)}};
+    return (r16_float){{vf_load_some(at, n < 8 ? n : 8), n > 8 ? vf_load_some(at + 8, n - 8) : vf_set(0)}};
+}
+INLINE void r16_store_some(float *at, r16_float a, int n) {
+    vf_store_some(at, a.v[0], n < 8 ? n : 8);
+    if (n > 8) vf_store_some(at + 8, a.v[1], n - 8);
+}
+
+INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
+    const __m256i low = _mm256_set1_epi8(15);
+    UNROLL for (int j = 0; j < 4; j++) UNROLL for (int i = 0; i < 2; i++) {
+        __m256i bytes = _mm256_loadu_si256((const void *)(codes + 64 * j + 32 * i));
+        quad[j].v[i] = _mm256_and_si256(bytes, low);
+        quad[j + 4].v[i] = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low);
+    }
+}
+
+/* Byte b of a quad's half gets bit b of 32: spread the four bytes, then test one bit in each place. */
+INLINE void r16_fifth_bits(const uint8_t *fifth, r16_quad *quad) {
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3,
+                                            3, 3, 3, 3, 3, 3, 3);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    UNROLL for (int q = 0; q < 8; q++) UNROLL for (int i = 0; i < 2; i++) {
+        int32_t bits;
+        memcpy(&bits, fifth + 8 * q + 4 * i, sizeof bits);
+        __m256i there = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread), bit);
+        __m256i sixteen = _mm256_and_si256(_mm256_cmpeq_epi8(there, bit), _mm256_set1_epi8(16));
+        quad[q].v[i] = _mm256_or_si256(quad[q].v[i], sixteen);
+    }
+}
+
+INLINE void r16_upper_bits(const uint8_t *planes, r16_quad *quad) {
+    const __m256i mask = _mm256_set1_epi8(0x30);
+    UNROLL for (int p = 0; p < 2; p++, quad += 4) UNROLL for (int i = 0; i < 2; i++) {
+        __m256i plane = _mm256_loadu_si256((const void *)(planes + 64 * p + 32 * i));
+        quad[0].v[i] = _mm256_or_si256(quad[0].v[i], _mm256_and_si256(_mm256_slli_epi16(plane, 4), mask));
+        quad[1].v[i] = _mm256_or_si256(quad[1].v[i], _mm256_and_si256(_mm256_slli_epi16(plane, 2), mask));
+        quad[2].v[i] = _mm256_or_si256(quad[2].v[i], _mm256_and_si256(plane, mask));
+        quad[3].v[i] = _mm256_or_si256(quad[3].v[i], _mm256_and_si256(_mm256_srli_epi16(plane, 2), mask));
+    }
+}
+
+INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {
+    UNROLL for (int q = 0; q < 8; q++) UNROLL for (int i = 0; i < 2; i++) quad[q].v[i] =
+        _mm256_loadu_si256((const void *)(codes + 64 * q + 32 * i));
+}
+
+/* Two products of a code up to `most` and one of x (at most 127): how many quads fit in 16 bits? */
+INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count, int most) {
+    const int together = most == 15 ? 8 : most == 31 ? 4 : most == 63 ? 2 : 1;
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    UNROLL for (int first = 0; first < count; first += together) {
+        __m256i words[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        UNROLL for (int q = first; q < first + together; q++) {
+            int32_t four;
+            memcpy(&four, codes + 4 * q, sizeof four);
+            __m256i x = _mm256_set1_epi32(four);
+            UNROLL for (int i = 0; i < 2; i++) {
+                __m256i w = quads[q].v[i];
+                __m256i products = most < 0 ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+                                            : _mm256_maddubs_epi16(w, x);
+                words[i] = q == first ? products : _mm256_add_epi16(words[i], products);
+            }
+        }
+        UNROLL for (int i = 0; i < 2; i++) sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(words[i], ones));
+    }
+    return (r16_float){{_mm256_cvtepi32_ps(sum[0]), _mm256_cvtepi32_ps(sum[1])}};
+}
+
+INLINE int32_t r16_sum_of_16(const uint8_t *codes) {
+    __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), _mm_loadu_si128((const void *)codes));
+    __m128i sum = _mm_madd_epi16(pairs, _mm_set1_epi16(1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
+
+INLINE r16_float r16_column(r16_quad quad, int c) {
+    r16_float column;
+    UNROLL for (int i = 0; i < 2; i++) column.v[i] =
+        _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(quad.v[i], 24 - 8 * c), 24));
+    return column;
+}
+
+#endif

@@ -1,0 +1,83 @@
+/* r16_avx512vnni.h: the 16 lanes of layout r16 are one register; a quad is one register; vpdpbusd multiplies the
+ * unsigned codes of a quad with signed ones of x. Signed weights are moved by 128 to be unsigned. */
+#ifndef CI_CPU_R16_AVX512VNNI_H
+#define CI_CPU_R16_AVX512VNNI_H
+
+#include "cpu/simd.h"
+
+#define R16_NAME(name) name##_avx512vnni
+enum { R16_TILE_ROWS = 8, R16_TILE_GROUPS = 2, R16_BYTE_OFFSET = -128 };
+
+typedef __m512i r16_quad;
+typedef __m512 r16_float;
+
+INLINE r16_float r16_zero(void) { return _mm512_setzero_ps(); }
+INLINE r16_float r16_add(r16_float a, r16_float b) { return _mm512_add_ps(a, b); }
+INLINE r16_float r16_mul(r16_float a, r16_float b) { return _mm512_mul_ps(a, b); }
+INLINE r16_float r16_times(r16_float a, float b) { return _mm512_mul_ps(a, _mm512_set1_ps(b)); }
+INLINE r16_float r16_fma(r16_float a, r16_float b, r16_float c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE r16_float r16_fma_scalar(r16_float a, float b, r16_float c) { return _mm512_fmadd_ps(a, _mm512_set1_ps(b), c); }
+INLINE r16_float r16_halves(const uint8_t *at) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)at)); }
+INLINE r16_float r16_from_i8(const int8_t *at) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)at)));
+}
+INLINE r16_float r16_load_some(const float *at, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), at); }
+INLINE void r16_store_some(float *at, r16_float a, int n) { _mm512_mask_storeu_ps(at, (__mmask16)((1u << n) - 1), a); }
+
+/* Low nibbles are quads 0..3, high nibbles 4..7. */
+INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
+    const __m512i low = _mm512_set1_epi8(15);
+    UNROLL for (int j = 0; j < 4; j++) {
+        __m512i bytes = _mm512_loadu_si512(codes + 64 * j);
+        quad[j] = _mm512_and_si512(bytes, low);
+        quad[j + 4] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
+    }
+}
+
+INLINE void r16_fifth_bits(const uint8_t *fifth, r16_quad *quad) {
+    UNROLL for (int q = 0; q < 8; q++) {
+        uint64_t mask;
+        memcpy(&mask, fifth + 8 * q, sizeof mask);
+        quad[q] = _mm512_mask_add_epi8(quad[q], mask, quad[q], _mm512_set1_epi8(16));
+    }
+}
+
+/* The upper two bits of quad 4p + f are bits 2f..2f+1 of plane p; they go to bits 4..5. */
+INLINE void r16_upper_bits(const uint8_t *planes, r16_quad *quad) {
+    const __m512i mask = _mm512_set1_epi8(0x30);
+    UNROLL for (int p = 0; p < 2; p++, quad += 4) {
+        __m512i plane = _mm512_loadu_si512(planes + 64 * p);
+        quad[0] = _mm512_or_si512(quad[0], _mm512_and_si512(_mm512_slli_epi16(plane, 4), mask));
+        quad[1] = _mm512_or_si512(quad[1], _mm512_and_si512(_mm512_slli_epi16(plane, 2), mask));
+        quad[2] = _mm512_or_si512(quad[2], _mm512_and_si512(plane, mask));
+        quad[3] = _mm512_or_si512(quad[3], _mm512_and_si512(_mm512_srli_epi16(plane, 2), mask));
+    }
+}
+
+INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {
+    UNROLL for (int q = 0; q < 8; q++) quad[q] =
+        _mm512_xor_si512(_mm512_loadu_si512(codes + 64 * q), _mm512_set1_epi8((char)0x80));
+}
+
+/* The broadcast is part of the instruction, which gcc does not find by itself. */
+INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count, int most) {
+    typedef int32_t __attribute__((may_alias, aligned(1))) four_codes;
+    __m512i sum = _mm512_setzero_si512();
+    (void)most;
+    UNROLL for (int q = 0; q < count; q++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(quads[q]),
+                                                   "m"(((const four_codes *)(const void *)codes)[q]));
+    return _mm512_cvtepi32_ps(sum);
+}
+
+INLINE int32_t r16_sum_of_16(const uint8_t *codes) {
+    __m128i sum = _mm_dpbusd_epi32(_mm_setzero_si128(), _mm_set1_epi8(1), _mm_loadu_si128((const void *)codes));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
+
+/* Column c of a quad: one byte of each lane. */
+INLINE r16_float r16_column(r16_quad quad, int c) {
+    return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(quad, (unsigned)(8 * c)), _mm512_set1_epi32(255)));
+}
+
+#endif

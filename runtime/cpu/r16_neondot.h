@@ -1,0 +1,103 @@
+/* r16_neondot.h: the 16 lanes of layout r16 are four registers of 4. sdot multiplies four signed codes of a row with
+ * four of x and takes those of x from any quarter of a register, so one load of x serves four quads. */
+#ifndef CI_CPU_R16_NEONDOT_H
+#define CI_CPU_R16_NEONDOT_H
+
+#include "cpu/simd.h"
+
+#define R16_NAME(name) name##_neondot
+enum { R16_TILE_ROWS = 4, R16_TILE_GROUPS = 1, R16_BYTE_OFFSET = 0 };
+
+typedef struct {
+    int8x16_t v[4];
+} r16_quad;
+typedef struct {
+    float32x4_t v[4];
+} r16_float;
+
+#define R16_EACH(expression)                                                                                           \
+    r16_float result;                                                                                                  \
+    UNROLL for (int i = 0; i < 4; i++) result.v[i] = (expression);                                                     \
+    return result
+
+INLINE r16_float r16_zero(void) { R16_EACH(vdupq_n_f32(0)); }
+INLINE r16_float r16_add(r16_float a, r16_float b) { R16_EACH(vaddq_f32(a.v[i], b.v[i])); }
+INLINE r16_float r16_mul(r16_float a, r16_float b) { R16_EACH(vmulq_f32(a.v[i], b.v[i])); }
+INLINE r16_float r16_times(r16_float a, float b) { R16_EACH(vmulq_n_f32(a.v[i], b)); }
+INLINE r16_float r16_fma(r16_float a, r16_float b, r16_float c) { R16_EACH(vfmaq_f32(c.v[i], a.v[i], b.v[i])); }
+INLINE r16_float r16_fma_scalar(r16_float a, float b, r16_float c) { R16_EACH(vfmaq_n_f32(c.v[i], a.v[i], b)); }
+INLINE r16_float r16_halves(const uint8_t *at) { R16_EACH(vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(at + 8 * i)))); }
+INLINE r16_float r16_from_i8(const int8_t *at) {
+    int16x8_t words[2] = {vmovl_s8(vld1_s8(at)), vmovl_s8(vld1_s8(at + 8))};
+    R16_EACH(vcvtq_f32_s32(vmovl_s16(i % 2 ? vget_high_s16(words[i / 2]) : vget_low_s16(words[i / 2]))));
+}
+INLINE r16_float r16_load_some(const float *at, int n) {
+    float lanes[16] = {0};
+    memcpy(lanes, at, (size_t)n * sizeof *at);
+    R16_EACH(vld1q_f32(lanes + 4 * i));
+}
+INLINE void r16_store_some(float *at, r16_float a, int n) {
+    float lanes[16];
+    UNROLL for (int i = 0; i < 4; i++) vst1q_f32(n == 16 ? at + 4 * i : lanes + 4 * i, a.v[i]);
+    if (n < 16) memcpy(at, lanes, (size_t)n * sizeof *at);
+}
+
+INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
+    UNROLL for (int j = 0; j < 4; j++) UNROLL for (int i = 0; i < 4; i++) {
+        uint8x16_t bytes = vld1q_u8(codes + 64 * j + 16 * i);
+        quad[j].v[i] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
+        quad[j + 4].v[i] = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
+    }
+}
+
+/* Byte b of a quarter gets bit b of 16: spread the two bytes, then test one bit in each place. */
+INLINE void r16_fifth_bits(const uint8_t *fifth, r16_quad *quad) {
+    const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
+    UNROLL for (int q = 0; q < 8; q++) UNROLL for (int i = 0; i < 4; i++) {
+        uint8x16_t spread = vcombine_u8(vdup_n_u8(fifth[8 * q + 2 * i]), vdup_n_u8(fifth[8 * q + 2 * i + 1]));
+        uint8x16_t sixteen = vandq_u8(vtstq_u8(spread, bit), vdupq_n_u8(16));
+        quad[q].v[i] = vorrq_s8(quad[q].v[i], vreinterpretq_s8_u8(sixteen));
+    }
+}
+
+INLINE void r16_upper_bits(const uint8_t *planes, r16_quad *quad) {
+    const uint8x16_t mask = vdupq_n_u8(0x30);
+    UNROLL for (int p = 0; p < 2; p++, quad += 4) UNROLL for (int i = 0; i < 4; i++) {
+        uint8x16_t plane = vld1q_u8(planes + 64 * p + 16 * i);
+        quad[0].v[i] = vorrq_s8(quad[0].v[i], vreinterpretq_s8_u8(vandq_u8(vshlq_n_u8(plane, 4), mask)));
+        quad[1].v[i] = vorrq_s8(quad[1].v[i], vreinterpretq_s8_u8(vandq_u8(vshlq_n_u8(plane, 2), mask)));
+        quad[2].v[i] = vorrq_s8(quad[2].v[i], vreinterpretq_s8_u8(vandq_u8(plane, mask)));
+        quad[3].v[i] = vorrq_s8(quad[3].v[i], vreinterpretq_s8_u8(vandq_u8(vshrq_n_u8(plane, 2), mask)));
+    }
+}
+
+INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {
+    UNROLL for (int q = 0; q < 8; q++) UNROLL for (int i = 0; i < 4; i++) quad[q].v[i] =
+        vreinterpretq_s8_u8(vld1q_u8(codes + 64 * q + 16 * i));
+}
+
+INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count, int most) {
+    int32x4_t sum[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+    (void)most;
+    UNROLL for (int q = 0; q < count; q += 4) {
+        int8x16_t x = vreinterpretq_s8_u8(vld1q_u8(codes + 4 * q));
+        UNROLL for (int i = 0; i < 4; i++) {
+            sum[i] = vdotq_laneq_s32(sum[i], quads[q].v[i], x, 0);
+            sum[i] = vdotq_laneq_s32(sum[i], quads[q + 1].v[i], x, 1);
+            sum[i] = vdotq_laneq_s32(sum[i], quads[q + 2].v[i], x, 2);
+            sum[i] = vdotq_laneq_s32(sum[i], quads[q + 3].v[i], x, 3);
+        }
+    }
+    R16_EACH(vcvtq_f32_s32(sum[i]));
+}
+
+INLINE int32_t r16_sum_of_16(const uint8_t *codes) { return vaddlvq_s8(vreinterpretq_s8_u8(vld1q_u8(codes))); }
+
+INLINE r16_float r16_column(r16_quad quad, int c) {
+    const int32x4_t up = vdupq_n_s32(24 - 8 * c);
+    R16_EACH(vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(vreinterpretq_s32_s8(quad.v[i]), up), 24)));
+}
+
+#undef R16_EACH
+
+#endif

@@ -1,0 +1,207 @@
+/* simd.h: one set of vector functions for AVX-512, AVX2 and NEON, so that a kernel which is the same on all of them is
+ * written once. A vector `vf` has VF_LANES floats. Which set it is follows from the flags of the file, that is from the
+ * last part of its name (see the Makefile); SIMD_NAME(x) appends the same to the name of a function.
+ *
+ * "some" means the first n lanes, 0 <= n < VF_LANES, for the end of a row: nothing beyond is touched, other lanes are
+ * 0. */
+#ifndef CI_CPU_SIMD_H
+#define CI_CPU_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+/* gcc unrolls a small constant loop only when told; without it arrays of vectors would live in memory. */
+#define UNROLL _Pragma("GCC unroll 16")
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+
+#define SIMD_NAME(name) name##_avx512vnni
+enum { VF_LANES = 16 };
+typedef __m512 vf;
+
+INLINE vf vf_set(float a) { return _mm512_set1_ps(a); }
+INLINE vf vf_load(const float *at) { return _mm512_loadu_ps(at); }
+INLINE void vf_store(float *at, vf a) { _mm512_storeu_ps(at, a); }
+INLINE __mmask16 vf_first(int n) { return (__mmask16)((1u << n) - 1); }
+INLINE vf vf_load_some(const float *at, int n) { return _mm512_maskz_loadu_ps(vf_first(n), at); }
+INLINE void vf_store_some(float *at, vf a, int n) { _mm512_mask_storeu_ps(at, vf_first(n), a); }
+INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+INLINE vf vf_size(vf a) { return _mm512_abs_ps(a); }
+INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
+INLINE float vf_largest(vf a) { return _mm512_reduce_max_ps(a); }
+INLINE vf vf_load_f16(const uint16_t *at) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)at)); }
+INLINE vf vf_load_bf16(const uint16_t *at) {
+    __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)at));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+INLINE void vf_store_f16(uint16_t *at, vf a) {
+    _mm256_storeu_si256((void *)at, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+/* Numbers that are whole and within -128..127. */
+INLINE void vf_store_i8(int8_t *at, vf a) {
+    _mm_storeu_si128((void *)at, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)));
+}
+INLINE vf vf_truncate(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+INLINE vf vf_nearest(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vf vf_with_sign_of(vf size, vf sign) {
+    const __m512i bit = _mm512_set1_epi32(INT32_MIN);
+    return _mm512_castsi512_ps(
+        _mm512_or_si512(_mm512_and_si512(_mm512_castps_si512(sign), bit), _mm512_castps_si512(size)));
+}
+/* a * 2^n, n whole, -126..127 */
+INLINE vf vf_scale(vf a, vf n) { return _mm512_scalef_ps(a, n); }
+/* Every lane in [least, most]; no NaN is. */
+INLINE int vf_all_within(vf a, vf least, vf most) {
+    return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(a, least, _CMP_GE_OQ), a, most, _CMP_LE_OQ) == 0xffff;
+}
+/* The four sums of four vectors. */
+INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
+    __m256 a8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m256 b8 = _mm256_add_ps(_mm512_castps512_ps256(b), _mm512_extractf32x8_ps(b, 1));
+    __m256 c8 = _mm256_add_ps(_mm512_castps512_ps256(c), _mm512_extractf32x8_ps(c, 1));
+    __m256 d8 = _mm256_add_ps(_mm512_castps512_ps256(d), _mm512_extractf32x8_ps(d, 1));
+    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a8, b8), _mm256_hadd_ps(c8, d8));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
+
+#elif defined(__AVX2__)
+#include <immintrin.h>
+
+#define SIMD_NAME(name) name##_avx2
+enum { VF_LANES = 8 };
+typedef __m256 vf;
+
+INLINE vf vf_set(float a) { return _mm256_set1_ps(a); }
+INLINE vf vf_load(const float *at) { return _mm256_loadu_ps(at); }
+INLINE void vf_store(float *at, vf a) { _mm256_storeu_ps(at, a); }
+INLINE __m256i vf_first(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE vf vf_load_some(const float *at, int n) { return _mm256_maskload_ps(at, vf_first(n)); }
+INLINE void vf_store_some(float *at, vf a, int n) { _mm256_maskstore_ps(at, vf_first(n), a); }
+INLINE vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+INLINE vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+INLINE vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+INLINE vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+INLINE vf vf_size(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+INLINE float vf_sum(vf a) {
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+INLINE float vf_largest(vf a) {
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+}
+INLINE vf vf_load_f16(const uint16_t *at) { return _mm256_cvtph_ps(_mm_loadu_si128((const void *)at)); }
+INLINE vf vf_load_bf16(const uint16_t *at) {
+    __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)at));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+}
+INLINE void vf_store_f16(uint16_t *at, vf a) {
+    _mm_storeu_si128((void *)at, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+INLINE void vf_store_i8(int8_t *at, vf a) {
+    __m256i words = _mm256_cvttps_epi32(a);
+    __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64((void *)at, _mm_packs_epi16(halves, halves));
+}
+INLINE vf vf_truncate(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+INLINE vf vf_nearest(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vf vf_with_sign_of(vf size, vf sign) { return _mm256_or_ps(size, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign)); }
+INLINE vf vf_scale(vf a, vf n) {
+    __m256i exponent = _mm256_add_epi32(_mm256_cvttps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
+}
+INLINE int vf_all_within(vf a, vf least, vf most) {
+    __m256 inside = _mm256_and_ps(_mm256_cmp_ps(a, least, _CMP_GE_OQ), _mm256_cmp_ps(a, most, _CMP_LE_OQ));
+    return _mm256_movemask_ps(inside) == 0xff;
+}
+INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
+    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
+
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+
+#define SIMD_NAME(name) name##_neon
+enum { VF_LANES = 4 };
+typedef float32x4_t vf;
+
+INLINE vf vf_set(float a) { return vdupq_n_f32(a); }
+INLINE vf vf_load(const float *at) { return vld1q_f32(at); }
+INLINE void vf_store(float *at, vf a) { vst1q_f32(at, a); }
+INLINE vf vf_load_some(const float *at, int n) {
+    float lanes[4] = {0};
+    memcpy(lanes, at, (size_t)n * sizeof *at);
+    return vld1q_f32(lanes);
+}
+INLINE void vf_store_some(float *at, vf a, int n) {
+    float lanes[4];
+    vst1q_f32(lanes, a);
+    memcpy(at, lanes, (size_t)n * sizeof *at);
+}
+INLINE vf vf_add(vf a, vf b) { return vaddq_f32(a, b); }
+INLINE vf vf_sub(vf a, vf b) { return vsubq_f32(a, b); }
+INLINE vf vf_mul(vf a, vf b) { return vmulq_f32(a, b); }
+INLINE vf vf_div(vf a, vf b) { return vdivq_f32(a, b); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
+/* As on x86 the second wins when one is no number. */
+INLINE vf vf_max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+INLINE vf vf_min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+INLINE vf vf_size(vf a) { return vabsq_f32(a); }
+INLINE float vf_sum(vf a) { return vaddvq_f32(a); }
+INLINE float vf_largest(vf a) { return vmaxvq_f32(a); }
+INLINE vf vf_load_f16(const uint16_t *at) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(at))); }
+INLINE vf vf_load_bf16(const uint16_t *at) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(at), 16)); }
+INLINE void vf_store_f16(uint16_t *at, vf a) { vst1_u16(at, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
+INLINE void vf_store_i8(int8_t *at, vf a) {
+    int16x4_t halves = vmovn_s32(vcvtq_s32_f32(a));
+    vst1_lane_s32((void *)at, vreinterpret_s32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0);
+}
+INLINE vf vf_truncate(vf a) { return vrndq_f32(a); }
+INLINE vf vf_nearest(vf a) { return vrndnq_f32(a); }
+INLINE vf vf_with_sign_of(vf size, vf sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, size); }
+INLINE vf vf_scale(vf a, vf n) {
+    int32x4_t exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
+    return vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23)));
+}
+INLINE int vf_all_within(vf a, vf least, vf most) {
+    return vminvq_u32(vandq_u32(vcgeq_f32(a, least), vcleq_f32(a, most))) != 0;
+}
+INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
+    vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+}
+#endif
+
+/* e^x with a relative error below 2e-7; e^-87 for less, e^88 for more. Range reduction and polynomial of Cephes' expf
+ * (Moshier, https://www.netlib.org/cephes/): x = n ln 2 + r, |r| <= ln 2 / 2. NaN stays NaN. */
+INLINE vf vf_exp(vf x) {
+    vf inside = vf_min(vf_set(88.0f), vf_max(vf_set(-87.0f), x));
+    vf n = vf_nearest(vf_mul(inside, vf_set(1.44269504088896341f)));
+    vf r = vf_fma(n, vf_set(-0.693359375f), inside);
+    r = vf_fma(n, vf_set(2.12194440e-4f), r);
+    vf p = vf_set(1.9875691500e-4f);
+    p = vf_fma(p, r, vf_set(1.3981999507e-3f));
+    p = vf_fma(p, r, vf_set(8.3334519073e-3f));
+    p = vf_fma(p, r, vf_set(4.1665795894e-2f));
+    p = vf_fma(p, r, vf_set(1.6666665459e-1f));
+    p = vf_fma(p, r, vf_set(5.0000001201e-1f));
+    p = vf_fma(p, vf_mul(r, r), vf_add(r, vf_set(1.0f)));
+    return vf_scale(p, n);
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* The variants of the CPU backend: which kernel of cpu/ serves which call. Ops without one here (embed, gather, concat,
+ * rope_table) take too little time; their references serve.
+ *
+ * Every instruction set has the same list; what the processor lacks is left out by `fits`, what an architecture lacks
+ * is not compiled. With weights in layout r16 both kinds of activations are served, without only f32. */
+#include "cpu/kernels.h"
+#include "ops/op_list.h"
+#include "ops/op_params.h"
+#include "ops/sample.h"
+
+/* ---- what the kernels ask for ---- */
+
+static bool append_fits(const struct ci_view *keys, const struct ci_view *values) {
+    return keys->type == values->type && (keys->type == &ci_type_f16 || keys->type == &ci_type_f32);
+}
+
+static bool attention_fits(const struct ci_call *call, int unit) {
+    int32_t dim = call->params.i[CI_ATTENTION_I_HEAD_DIM];
+    return dim % unit == 0 && dim <= CI_CPU_ATTENTION_MAX_DIM && append_fits(&call->in[1], &call->in[2]);
+}
+
+struct r16_kernel {
+    const struct ci_type *weight;
+    ci_cpu_function *q8, *f32;
+};
+
+static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct ci_call *call) {
+    for (; kernels->weight; kernels++)
+        if (kernels->weight == call->in[CI_MATMUL_W0].type)
+            return call->in[CI_MATMUL_X].type == &ci_type_q8    ? kernels->q8
+                   : call->in[CI_MATMUL_X].type == &ci_type_f32 ? kernels->f32
+                                                                : NULL;
+    return NULL;
+}
+
+/* ---- one list per instruction set ---- */
+
+#define VARIANT(symbol, isa, title, layout)                                                                            \
+    const struct ci_variant ci_variant_cpu_##symbol##_##isa = {.op = &ci_op_##symbol,                                  \
+                                                               .name = title,                                          \
+                                                               .backend = CI_BACKEND_CPU,                              \
+                                                               .weight_layout = layout,                                \
+                                                               .fits = has_##isa,                                      \
+                                                               .cpu = find_##symbol##_##isa};
+
+/* A kernel for every call of the op that meets `condition`. */
+#define SIMPLE(symbol, function, isa, condition)                                                                       \
+    static ci_cpu_function *find_##symbol##_##isa(const struct ci_call *call) {                                        \
+        (void)call;                                                                                                    \
+        return (condition) ? ci_cpu_##function##_##isa : NULL;                                                         \
+    }                                                                                                                  \
+    VARIANT(symbol, isa, #isa, NULL)
+
+#define SIMD(isa)                                                                                                      \
+    static bool has_##isa(const struct ci_caps *caps, const struct ci_call *call) {                                    \
+        (void)call;                                                                                                    \
+        return caps->cpu->isa;                                                                                         \
+    }                                                                                                                  \
+    static void sample_##isa(const struct ci_call *call, int thread, int threads) {                                    \
+        ci_sample_rows(call, ci_cpu_largest_##isa, thread, threads);                                                   \
+    }                                                                                                                  \
+    static ci_cpu_function *find_sample_##isa(const struct ci_call *call) {                                            \
+        (void)call;                                                                                                    \
+        return sample_##isa;                                                                                           \
+    }                                                                                                                  \
+    VARIANT(sample, isa, #isa, NULL)                                                                                   \
+    SIMPLE(matmul, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                        \
+    SIMPLE(matmul_add, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                    \
+    SIMPLE(attention, attention, isa, attention_fits(call, 16))                                                        \
+    SIMPLE(attention_quantise, attention, isa, attention_fits(call, CI_Q8_GROUP))                                      \
+    SIMPLE(kv_append, kv_append, isa, append_fits(&call->out[0], &call->out[1]))                                       \
+    SIMPLE(rope_kv_append, rope_kv_append, isa, append_fits(&call->out[1], &call->out[2]))                             \
+    SIMPLE(rope, rope, isa, true)                                                                                      \
+    SIMPLE(rmsnorm, rmsnorm, isa, true)                                                                                \
+    SIMPLE(rmsnorm_quantise, rmsnorm_quantise, isa, true)                                                              \
+    SIMPLE(quantise, quantise, isa, true)                                                                              \
+    SIMPLE(swiglu, swiglu, isa, true)                                                                                  \
+    SIMPLE(swiglu_quantise, swiglu_quantise, isa, true)                                                                \
+    SIMPLE(add, add, isa, true)
+
+#define R16_KERNEL(type, isa)                                                                                          \
+    { &ci_type_##type, ci_cpu_matmul_q8_##type##_r16_##isa, ci_cpu_matmul_f32_##type##_r16_##isa }
+#define R16(isa)                                                                                                       \
+    static bool has_r16_##isa(const struct ci_caps *caps, const struct ci_call *call) {                                \
+        (void)call;                                                                                                    \
+        return caps->cpu->isa;                                                                                         \
+    }                                                                                                                  \
+    static ci_cpu_function *find_matmul_r16_##isa(const struct ci_call *call) {                                        \
+        static const struct r16_kernel kernels[] = {R16_KERNEL(q4_0, isa),                                             \
+                                                    R16_KERNEL(q4_1, isa),                                             \
+                                                    R16_KERNEL(q5_0, isa),                                             \
+                                                    R16_KERNEL(q5_1, isa),                                             \
+                                                    R16_KERNEL(q8_0, isa),                                             \
+                                                    R16_KERNEL(q6_k, isa),                                             \
+                                                    {0}};                                                              \
+        return find_r16(kernels, call);                                                                                \
+    }                                                                                                                  \
+    static ci_cpu_function *find_matmul_add_r16_##isa(const struct ci_call *call) {                                    \
+        return find_matmul_r16_##isa(call);                                                                            \
+    }                                                                                                                  \
+    VARIANT(matmul, r16_##isa, "r16_" #isa, &ci_layout_r16)                                                            \
+    VARIANT(matmul_add, r16_##isa, "r16_" #isa, &ci_layout_r16)
+
+#if defined(__x86_64__)
+SIMD(avx512vnni)
+SIMD(avx2)
+R16(avx512vnni)
+R16(avx2)
+#elif defined(__aarch64__)
+SIMD(neon)
+R16(neondot)
+#endif

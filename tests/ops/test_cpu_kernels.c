@@ -1,0 +1,219 @@
+/* Every variant of the CPU backend that this processor can run, against its op's reference: on the op's own cases and,
+ * for matmul and attention, on many small shapes at the edges of the tiles; with the work divided among one, two and
+ * three threads. A processor with AVX-512 also runs what AVX2 would. Needs no OpenCL, so that it is cross-built for
+ * other architectures and run under an emulator. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/status.h"
+#include "base/threads.h"
+#include "ops/op_list.h"
+#include "ops/op_params.h"
+#include "proof/gate.h"
+
+enum { MAX_THREADS = 3, SEED = 20 };
+
+static const struct ci_variant *const *cpu_variant(const struct ci_variant *const *from) {
+    while (*from && (*from)->backend != CI_BACKEND_CPU) from++;
+    return from;
+}
+
+static struct ci_caps caps(void) { return (struct ci_caps){.cpu = ci_cpu_features(), .threads = 1}; }
+
+/* Weights to the layout that the variant wants, in memory of its own. */
+static void lay_out(const struct ci_variant *variant, struct ci_call *call, void **memory) {
+    for (int i = 0; i < CI_MAX_INPUTS; i++) {
+        struct ci_view *w = &call->in[i];
+        memory[i] = NULL;
+        if (!variant->weight_layout || !w->type || !(variant->op->weight_inputs >> i & 1)) continue;
+        size_t bytes = ci_layout_bytes(variant->weight_layout, w->type, w->rows, w->cols);
+        memory[i] = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        assert_non_null(memory[i]);
+        ci_layout_pack(variant->weight_layout, w->type, w->rows, w->cols, w->data, memory[i], 0, w->rows);
+        w->layout = variant->weight_layout;
+        w->data = memory[i];
+    }
+}
+
+/* One variant on one sample, `threads` shares, the last first: none may depend on another's. */
+static void check_threads(const struct ci_variant *variant, const struct ci_case *shape,
+                          const struct ci_sample_call *sample, const struct ci_sample_call *expected, int threads) {
+    struct ci_sample_call actual;
+    struct ci_gate_result result;
+    void *weights[CI_MAX_INPUTS];
+    int output;
+    if (ci_sample_copy(sample, &actual) != CLINFER_OK) fail_msg("%s", ci_status_message());
+    lay_out(variant, &actual.call, weights);
+    ci_cpu_function *function = variant->cpu(&actual.call);
+    for (int thread = threads - 1; thread >= 0; thread--) function(&actual.call, thread, threads);
+    if (ci_gate_compare(variant->op, &expected->call, &actual.call, &result) != CLINFER_OK)
+        fail_msg("%s", ci_status_message());
+    if (!result.passed)
+        fail_msg("%s by %s, case \"%s\", %d threads: %s", variant->op->name, variant->name, shape->name, threads,
+                 result.text);
+    if (!ci_sample_guards_hold(&actual, &output))
+        fail_msg("%s by %s, case \"%s\", %d threads: writes beyond output %d", variant->op->name, variant->name,
+                 shape->name, threads, output);
+    for (int i = 0; i < CI_MAX_INPUTS; i++) free(weights[i]);
+    ci_sample_destroy(&actual);
+}
+
+/* All variants of an op on one case; the reference, the slow part, is computed once. Returns how many ran. */
+static int check_case(const struct ci_op *op, const struct ci_case *shape) {
+    struct ci_caps here = caps();
+    struct ci_sample_call sample, expected;
+    int ran = 0;
+    enum clinfer_status status = ci_sample_create(op, shape, SEED, &sample);
+    if (status == CLINFER_UNSUPPORTED) return 0;
+    if (status != CLINFER_OK || ci_sample_copy(&sample, &expected) != CLINFER_OK ||
+        ci_op_reference(op, &expected.call) != CLINFER_OK)
+        fail_msg("%s, case \"%s\": %s", op->name, shape->name, ci_status_message());
+    for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1)) {
+        if ((*v)->op != op || !ci_variant_fits(*v, &here, &sample.call)) continue;
+        for (int threads = 1; threads <= MAX_THREADS; threads++) check_threads(*v, shape, &sample, &expected, threads);
+        ran++;
+    }
+    ci_sample_destroy(&sample);
+    ci_sample_destroy(&expected);
+    return ran;
+}
+
+static void test_variants_pass_the_gate_on_their_ops_cases(void **state) {
+    (void)state;
+    for (int i = 0; ci_ops[i]; i++)
+        for (const struct ci_case *shape = ci_ops[i]->cases; shape->name; shape++) check_case(ci_ops[i], shape);
+}
+
+/* Rows of x around the tiles of 1, 2, 4 and 8; rows of the weight around groups of 16 and streams of four. */
+static void check_matmul_shapes(const struct ci_type *x, const struct ci_type *w) {
+    static const int64_t x_rows[] = {1, 2, 3, 5, 8, 15}, w_rows[] = {1, 15, 17, 50, 131};
+    int64_t cols = w->block_cols < 32 ? 43 : w->block_cols < 256 ? 96 : 512;
+    char name[96];
+    for (size_t i = 0; i < sizeof x_rows / sizeof *x_rows; i++)
+        for (size_t j = 0; j < sizeof w_rows / sizeof *w_rows; j++) {
+            int64_t m = x_rows[i], n = w_rows[j], n2 = 19;
+            snprintf(name, sizeof name, "%s by %s, %d x (%d + %d) x %d", x->name, w->name, (int)m, (int)n, (int)n2,
+                     (int)cols);
+            struct ci_case shape = {.name = name,
+                                    .in = {{x, m, cols},
+                                           {w, n, cols},
+                                           {w, n2, cols},
+                                           {0},
+                                           {0},
+                                           {&ci_type_f32, 1, n2},
+                                           {0},
+                                           {&ci_type_f32, m, n + n2}}};
+            int ran = check_case(&ci_op_matmul_add, &shape);
+            if (x == &ci_type_q8 && (ci_cpu_features()->avx2 || ci_cpu_features()->neondot) && !ran)
+                fail_msg("no variant does %s", name);
+        }
+}
+
+static void test_matmul_is_right_at_the_edges_of_its_tiles(void **state) {
+    (void)state;
+    static const struct ci_type *const quantised[] = {&ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0,
+                                                      &ci_type_q5_1, &ci_type_q8_0, &ci_type_q6_k};
+    static const struct ci_type *const plain[] = {&ci_type_f32, &ci_type_f16, &ci_type_bf16};
+    for (size_t i = 0; i < sizeof quantised / sizeof *quantised; i++) {
+        check_matmul_shapes(&ci_type_q8, quantised[i]);
+        check_matmul_shapes(&ci_type_f32, quantised[i]);
+    }
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) check_matmul_shapes(&ci_type_f32, plain[i]);
+}
+
+static void test_attention_is_right_at_the_edges_of_its_tiles(void **state) {
+    (void)state;
+    static const int rows[] = {1, 2, 5, 16, 18}, heads[][2] = {{1, 1}, {3, 3}, {6, 2}, {9, 1}},
+                     dims[] = {16, 48, 80, 256};
+    char name[96];
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+        for (size_t h = 0; h < sizeof heads / sizeof *heads; h++)
+            for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
+                int q = heads[h][0], kv = heads[h][1], dim = dims[d];
+                const struct ci_type *type = d % 2 ? &ci_type_f16 : &ci_type_f32;
+                snprintf(name, sizeof name, "%d rows, %d heads over %d of %d", rows[r], q, kv, dim);
+                struct ci_case shape = {.name = name,
+                                        .in = {{&ci_type_f32, rows[r], (q + 2 * kv) * dim},
+                                               {type, 3 * CI_PAGE_ROWS, kv * dim},
+                                               {type, 3 * CI_PAGE_ROWS, kv * dim},
+                                               {&ci_type_i32, rows[r] / 16 + 2, 4},
+                                               {&ci_type_i32, 1, 1}},
+                                        .params = {.i = {q, kv, dim}, .f = {1 / sqrtf((float)dim)}}};
+                check_case(&ci_op_attention, &shape);
+                if (dim * q % 32 == 0) check_case(&ci_op_attention_quantise, &shape);
+            }
+}
+
+struct run {
+    ci_cpu_function *function;
+    struct ci_call *call;
+};
+
+static void run_share(void *argument, int thread, int threads) {
+    struct run *run = argument;
+    run->function(run->call, thread, threads);
+}
+
+/* In earnest, so that a sanitizer for threads has something to look at. */
+static void test_threads_together_give_the_same_result(void **state) {
+    (void)state;
+    struct ci_caps here = caps();
+    struct ci_threads *threads;
+    struct ci_sample_call sample, alone, together;
+    struct ci_case shape = {.name = "two threads", .in = {{&ci_type_f32, 5, 64}, {&ci_type_f32, 100, 64}}};
+    int output, ran = 0;
+    assert_int_equal(ci_threads_create(2, &threads), CLINFER_OK);
+    assert_int_equal(ci_sample_create(&ci_op_matmul, &shape, SEED, &sample), CLINFER_OK);
+    for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1)) {
+        if ((*v)->op != &ci_op_matmul || !ci_variant_fits(*v, &here, &sample.call)) continue;
+        assert_int_equal(ci_sample_copy(&sample, &alone), CLINFER_OK);
+        assert_int_equal(ci_sample_copy(&sample, &together), CLINFER_OK);
+        struct run run = {(*v)->cpu(&sample.call), &together.call};
+        run.function(&alone.call, 0, 1);
+        ci_threads_run(threads, run_share, &run);
+        assert_true(ci_sample_guards_hold(&together, &output));
+        assert_memory_equal(alone.call.out[0].data, together.call.out[0].data, ci_view_bytes(&alone.call.out[0]));
+        ci_sample_destroy(&alone);
+        ci_sample_destroy(&together);
+        ran++;
+    }
+    ci_sample_destroy(&sample);
+    ci_threads_destroy(threads);
+    assert_true(ran > 0 || !(here.cpu->avx2 || here.cpu->neon));
+}
+
+static void test_every_variant_of_this_processor_does_some_case(void **state) {
+    (void)state;
+    struct ci_caps here = caps();
+    for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1)) {
+        struct ci_call none = {0};
+        bool there = false;
+        if ((*v)->fits && !(*v)->fits(&here, &none)) continue;
+        for (const struct ci_case *shape = (*v)->op->cases; shape->name && !there; shape++) {
+            struct ci_sample_call sample;
+            if (ci_sample_create((*v)->op, shape, SEED, &sample) != CLINFER_OK) continue;
+            there = ci_variant_fits(*v, &here, &sample.call);
+            ci_sample_destroy(&sample);
+        }
+        if (!there) fail_msg("%s by %s fits none of the op's cases", (*v)->op->name, (*v)->name);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_variant_of_this_processor_does_some_case),
+        cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
+        cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
+        cmocka_unit_test(test_attention_is_right_at_the_edges_of_its_tiles),
+        cmocka_unit_test(test_threads_together_give_the_same_result),
+    };
+    return cmocka_run_group_tests_name("cpu_kernels", tests, NULL, NULL);
+}
