@@ -188,6 +188,9 @@ $(BUILD)/tests/fault/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -fPIC $(WARNINGS) -shared -o $@ $<
 
+# Counts the allocations of our own objects.
+$(BUILD)/tests/model/test_steady_state: EXTRA_LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
+
 $(BUILD)/tests/fault/test_probe: | $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_icd.so
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libclinfer.a

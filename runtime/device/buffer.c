@@ -158,45 +158,27 @@ enum clinfer_status ci_buffer_read_wait(struct ci_device *device, int slot) {
     return wait_for(device, &device->reads[slot], "clWaitForEvents on a read");
 }
 
-/* Makes the next piece of the ring free and large enough; NULL, and why in *status, when it cannot. With 32 pieces and
- * a token or two under way the oldest write is long complete, so that this waits only when the host runs far ahead. */
-static struct ci_staging *take_staging(struct ci_device *device, size_t bytes, enum clinfer_status *status) {
-    struct ci_staging *piece = &device->staging[device->next_staging];
-    if (piece->event) {
-        cl_int reached = CL_QUEUED;
-        clGetEventInfo(piece->event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof reached, &reached, NULL);
-        if (reached != CL_COMPLETE) device->counts.waits++;
-        *status = wait_for(device, &piece->event, "clWaitForEvents on a write");
-        if (*status != CLINFER_OK) return NULL;
-    }
-    if (piece->size < bytes) {
-        size_t size = 256;
-        while (size < bytes) size *= 2;
-        free(piece->bytes);
-        *piece = (struct ci_staging){.bytes = malloc(size), .size = size};
-        if (!piece->bytes) {
-            piece->size = 0;
-            *status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a write of %zu bytes", bytes);
-            return NULL;
-        }
-    }
-    device->next_staging = (device->next_staging + 1) % CI_STAGING_PIECES;
-    return piece;
-}
-
 enum clinfer_status ci_buffer_write_small(struct ci_buffer *buffer, uint64_t offset, const void *source, size_t bytes) {
     struct ci_device *device = buffer->device;
     assert(inside(buffer, offset, bytes) && !buffer->shared);
     if (bytes == 0) return CLINFER_OK;
     if (bytes > CI_STAGING_BYTES) return ci_buffer_write(buffer, offset, source, bytes);
-    enum clinfer_status status = CLINFER_OK;
-    struct ci_staging *piece = take_staging(device, bytes, &status);
-    if (!piece) return status;
-    memcpy(piece->bytes, source, bytes);
+    /* With a token or two under way the oldest write is long complete: this waits only when the host runs far ahead. */
+    unsigned piece = device->next_staging;
+    if (device->staged[piece]) {
+        cl_int reached = CL_QUEUED;
+        clGetEventInfo(device->staged[piece], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof reached, &reached, NULL);
+        if (reached != CL_COMPLETE) device->counts.waits++;
+        enum clinfer_status status = wait_for(device, &device->staged[piece], "clWaitForEvents on a write");
+        if (status != CLINFER_OK) return status;
+    }
+    uint8_t *bytes_of_piece = device->staging + (size_t)piece * CI_STAGING_BYTES;
+    memcpy(bytes_of_piece, source, bytes);
+    device->next_staging = (piece + 1) % CI_STAGING_PIECES;
     device->counts.enqueues++;
-    cl_int error = clEnqueueWriteBuffer(device->queue, buffer->handle, CL_FALSE, (size_t)offset, bytes, piece->bytes, 0,
-                                        NULL, &piece->event);
+    cl_int error = clEnqueueWriteBuffer(device->queue, buffer->handle, CL_FALSE, (size_t)offset, bytes, bytes_of_piece,
+                                        0, NULL, &device->staged[piece]);
     if (error == CL_SUCCESS) return CLINFER_OK;
-    piece->event = NULL;
+    device->staged[piece] = NULL;
     return fail(device, "clEnqueueWriteBuffer", error);
 }

@@ -36,7 +36,8 @@ enum clinfer_status ci_device_open(int index, const char *cache_folder, struct c
     }
     device = calloc(1, sizeof *device);
     if (device && cache_folder) device->cache_folder = strdup(cache_folder);
-    if (!device || (cache_folder && !device->cache_folder)) {
+    if (device) device->staging = malloc((size_t)CI_STAGING_PIECES * CI_STAGING_BYTES);
+    if (!device || !device->staging || (cache_folder && !device->cache_folder)) {
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL device");
         goto done;
     }
@@ -56,10 +57,9 @@ void ci_device_close(struct ci_device *device) {
     if (device->queue) clFinish(device->queue);
     for (int i = 0; i < CI_READ_SLOTS; i++)
         if (device->reads[i]) clReleaseEvent(device->reads[i]);
-    for (int i = 0; i < CI_STAGING_PIECES; i++) {
-        if (device->staging[i].event) clReleaseEvent(device->staging[i].event);
-        free(device->staging[i].bytes);
-    }
+    for (int i = 0; i < CI_STAGING_PIECES; i++)
+        if (device->staged[i]) clReleaseEvent(device->staged[i]);
+    free(device->staging);
     ci_programs_destroy(device);
     if (device->queue) clReleaseCommandQueue(device->queue);
     if (device->context) clReleaseContext(device->context);

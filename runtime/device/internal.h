@@ -38,14 +38,8 @@ struct ci_program {
     bool unsaved;
 };
 
-/* One piece of the ring behind ci_buffer_write_small(): its bytes may be reused when its event is complete. */
+/* The ring behind ci_buffer_write_small(): a piece may be reused when its event is complete. */
 enum { CI_STAGING_PIECES = 32, CI_STAGING_BYTES = 256 * 1024 };
-
-struct ci_staging {
-    void *bytes;
-    size_t size;
-    cl_event event;
-};
 
 struct ci_device {
     cl_platform_id platform;
@@ -57,7 +51,8 @@ struct ci_device {
     char *cache_folder; /* NULL: no cache */
     struct ci_program *programs;
     cl_event reads[CI_READ_SLOTS];
-    struct ci_staging staging[CI_STAGING_PIECES];
+    uint8_t *staging; /* [CI_STAGING_PIECES][CI_STAGING_BYTES]; takes no memory until it is used */
+    cl_event staged[CI_STAGING_PIECES];
     unsigned next_staging;
 };
 
