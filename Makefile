@@ -39,7 +39,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpo
 # _GNU_SOURCE= (empty) so that files may say it again.
 CPPFLAGS += -Iinclude -Iruntime -I$(BUILD) -D_GNU_SOURCE= -DCL_TARGET_OPENCL_VERSION=120
 SANITIZE := -fsanitize=address,undefined
-CFLAGS_release := -O2 -g -fno-omit-frame-pointer
+# -g1: names and lines for perf and for backtraces; whole debug information would make the tool three times as large.
+CFLAGS_release := -O2 -g1 -fno-omit-frame-pointer
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer $(SANITIZE) -fno-sanitize-recover=undefined
 CFLAGS_fuzz    := $(CFLAGS_asan) -fsanitize=fuzzer-no-link
 CFLAGS_aarch64 := -O2 -g -Itests/cross
@@ -210,7 +211,7 @@ asan: ## make check under AddressSanitizer and UBSan
 
 # ---- the SIMD kernels of ARM on an x86 machine: what needs only libc is cross-built and run under qemu-user ----
 
-CROSS_FOLDERS  := runtime/base/% runtime/tensor/% runtime/types/% runtime/cpu/%
+CROSS_FOLDERS  := runtime/base/% runtime/tensor/% runtime/types/% runtime/cpu/% runtime/ops/% runtime/proof/%
 CROSS_TESTS    := $(wildcard tests/ops/test_cpu_kernels.c)
 CROSS_BINARIES := $(if $(findstring x86_64,$(MACHINE)),$(patsubst %.c,build/aarch64/%,$(CROSS_TESTS)))
 
@@ -229,8 +230,14 @@ aarch64: ## the kernels of ARM processors, cross-built and tested under qemu
 aarch64-binaries:
 	@:; $(if $(CROSS_BINARIES),$(MAKE) $(AGAIN) CONFIG=aarch64 CC=$(AARCH64_CC) $(CROSS_BINARIES))
 
+# An archive, since what is not asked for (binding of OpenCL kernels) would ask for the rest of the library.
 ifeq ($(CONFIG),aarch64)
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(filter $(CROSS_FOLDERS),$(LIBRARY_SOURCES)))
+$(BUILD)/libcross.a: $(call object,$(filter $(CROSS_FOLDERS),$(LIBRARY_SOURCES)))
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libcross.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lpthread -lm
 endif
