@@ -87,7 +87,7 @@ all: clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.so ## build ./clinfer an
 clinfer: build/release/clinfer build/release/clinfer-probe
 	@ln -sfn $< $@
 
-$(BUILD)/clinfer: $(CLI_OBJECTS) $(BUILD)/libclinfer.a
+$(BUILD)/clinfer: $(CLI_OBJECTS) $(if $(filter asan,$(CONFIG)),$(call object,tests/support/keep_loaded.c)) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
