@@ -125,6 +125,10 @@ bool ci_sampler_needs_host(const struct clinfer_session_options *options);
 void ci_sampler_fill(struct clinfer_session *session, float sampler[CI_SAMPLER_COLS]);
 enum clinfer_status ci_sampler_choose(struct clinfer_session *session, float *logits, int32_t *id);
 
+/* first_run.c: the first time that a model's plan runs on a device, five tokens of prompt and two of decode are
+ * compared with the CPU backend. CLINFER_WRONG_RESULT tells how far off they are. */
+enum clinfer_status ci_engine_first_run(struct clinfer_engine *engine);
+
 double ci_engine_now(void);
 
 #endif

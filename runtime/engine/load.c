@@ -44,11 +44,9 @@ static enum clinfer_status no_device(const struct ci_device_list *list, const ch
                    *known ? known : "none");
 }
 
-/* Index into the list, -1 for the CPU backend. */
 static enum clinfer_status pick_device(const struct ci_device_list *list, const char *wanted, int *index) {
     long number;
     *index = -1;
-    if (strcasecmp(wanted, "cpu") == 0) return CLINFER_OK;
     if (is_number(wanted, &number)) {
         if (number < 0 || number >= list->count) return no_device(list, wanted);
         *index = (int)number;
@@ -57,41 +55,6 @@ static enum clinfer_status pick_device(const struct ci_device_list *list, const 
     for (int i = 0; i < list->count && *index < 0; i++)
         if (mentions(&list->caps[i], wanted)) *index = i;
     return *index < 0 ? no_device(list, wanted) : CLINFER_OK;
-}
-
-static enum clinfer_status open_device(struct clinfer_engine *engine, int index) {
-    char *cache = ci_file_xdg("CACHE", "programs");
-    enum clinfer_status status = ci_device_open(index, cache, &engine->device);
-    free(cache);
-    return status;
-}
-
-/* `auto` takes the first device that opens, and the CPU when there is none. */
-static enum clinfer_status find_device(struct clinfer_engine *engine) {
-    const char *wanted = engine->options.device ? engine->options.device : "auto";
-    if (strcasecmp(wanted, "cpu") == 0) return CLINFER_OK;
-    struct ci_device_list list = {0};
-    enum clinfer_status status = ci_device_list(&list);
-    if (status != CLINFER_OK) return status;
-    if (strcasecmp(wanted, "auto") == 0) {
-        for (int i = 0; i < list.count && !engine->device; i++)
-            if (open_device(engine, i) != CLINFER_OK)
-                ci_log(CLINFER_LOG_WARNING, "device %d is left out: %s", i, ci_status_message());
-        if (!engine->device)
-            ci_log(
-                CLINFER_LOG_WARNING,
-                "no usable OpenCL device: everything runs on the CPU backend (a driver for this processor: apt install "
-                "pocl-opencl-icd)");
-        if (!engine->device && engine->options.fallback == CLINFER_FALLBACK_NONE)
-            status = ci_fail(CLINFER_NO_DEVICE,
-                             "no usable OpenCL device, and --fallback none; --device cpu asks for the CPU");
-    } else {
-        int index;
-        status = pick_device(&list, wanted, &index);
-        if (status == CLINFER_OK) status = open_device(engine, index);
-    }
-    ci_device_list_free(&list);
-    return status;
 }
 
 /* ---- the file ---- */
@@ -209,31 +172,7 @@ static enum clinfer_status make_plans(struct clinfer_engine *engine) {
     return status;
 }
 
-enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *options, clinfer_engine **out) {
-    *out = NULL;
-    if (!options->model) return ci_fail(CLINFER_INVALID_ARGUMENT, "no model: options.model is NULL");
-    double start = ci_engine_now();
-    struct clinfer_engine *engine = calloc(1, sizeof *engine);
-    if (!engine) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
-    engine->options = *options;
-    pthread_mutex_init(&engine->lock, NULL);
-    pthread_cond_init(&engine->changed, NULL);
-    enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
-    if (status == CLINFER_OK) status = read_file(engine);
-    if (status == CLINFER_OK) status = find_device(engine);
-    if (status == CLINFER_OK) {
-        int most = engine->model.hyper.context;
-        engine->context = options->context > 0 && options->context < most ? options->context : most;
-        engine->pages_per_sequence = (engine->context + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS;
-        if (options->context > most)
-            ci_log(CLINFER_LOG_WARNING, "the context is %d tokens, not %d: the model was made for no more", most,
-                   options->context);
-        status = make_plans(engine);
-    }
-    if (status != CLINFER_OK) {
-        clinfer_engine_close(engine);
-        return status;
-    }
+static void describe(struct clinfer_engine *engine) {
     struct clinfer_engine_info *info = &engine->info;
     info->model_name = engine->model_name;
     info->architecture = engine->architecture;
@@ -244,9 +183,90 @@ enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *opt
     info->layers = engine->model.hyper.layers;
     info->vocabulary = engine->model.hyper.vocabulary;
     info->context = engine->context;
-    info->load_seconds = ci_engine_now() - start;
+}
+
+static enum clinfer_status open_device(struct clinfer_engine *engine, int index) {
+    if (index < 0) return CLINFER_OK;
+    char *cache = ci_file_xdg("CACHE", "programs");
+    enum clinfer_status status = ci_device_open(index, cache, &engine->device);
+    free(cache);
+    return status;
+}
+
+static void take_context(struct clinfer_engine *engine) {
+    int wanted = engine->options.context, most = engine->model.hyper.context;
+    engine->context = wanted > 0 && wanted < most ? wanted : most;
+    engine->pages_per_sequence = (engine->context + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS;
+    if (wanted > most)
+        ci_log(CLINFER_LOG_WARNING, "the context is %d tokens, not %d: the model was made for no more", most, wanted);
+}
+
+/* On one device (an index of the list, -1: the CPU backend). *of_device: the failure lies with the device, not with the
+ * model. */
+static enum clinfer_status open_on(const struct clinfer_engine_options *options, int index, struct clinfer_engine **out,
+                                   bool *of_device) {
+    double start = ci_engine_now();
+    *out = NULL;
+    *of_device = false;
+    struct clinfer_engine *engine = calloc(1, sizeof *engine);
+    if (!engine) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    engine->options = *options;
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_cond_init(&engine->changed, NULL);
+    enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
+    if (status == CLINFER_OK) status = read_file(engine);
+    if (status == CLINFER_OK) {
+        *of_device = index >= 0;
+        take_context(engine);
+        status = open_device(engine, index);
+    }
+    if (status == CLINFER_OK) status = make_plans(engine);
+    if (status == CLINFER_OK) describe(engine);
+    if (status == CLINFER_OK) status = ci_engine_first_run(engine);
+    if (status != CLINFER_OK) {
+        clinfer_engine_close(engine);
+        return status;
+    }
+    engine->info.load_seconds = ci_engine_now() - start;
     *out = engine;
     return CLINFER_OK;
+}
+
+/* The first device on which everything works and the model's first tokens are right; the CPU when there is none. */
+static enum clinfer_status open_auto(const struct clinfer_engine_options *options, const struct ci_device_list *list,
+                                     struct clinfer_engine **out) {
+    bool of_device;
+    for (int i = 0; i < list->count; i++) {
+        enum clinfer_status status = open_on(options, i, out, &of_device);
+        if (status == CLINFER_OK || !of_device) return status;
+        ci_log(CLINFER_LOG_WARNING, "device %d, \"%s\", is left out: %s", i, list->caps[i].name, ci_status_message());
+    }
+    if (options->fallback == CLINFER_FALLBACK_NONE)
+        return ci_fail(CLINFER_NO_DEVICE,
+                       "no usable OpenCL device, and --fallback none; --device cpu asks for the CPU");
+    ci_log(CLINFER_LOG_WARNING,
+           "no usable OpenCL device: everything runs on the CPU backend (a driver for this processor: "
+           "apt install pocl-opencl-icd)");
+    return open_on(options, -1, out, &of_device);
+}
+
+enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *options, clinfer_engine **out) {
+    *out = NULL;
+    if (!options->model) return ci_fail(CLINFER_INVALID_ARGUMENT, "no model: options.model is NULL");
+    const char *wanted = options->device ? options->device : "auto";
+    bool of_device;
+    if (strcasecmp(wanted, "cpu") == 0) return open_on(options, -1, out, &of_device);
+    struct ci_device_list list = {0};
+    enum clinfer_status status = ci_device_list(&list);
+    if (status == CLINFER_OK && strcasecmp(wanted, "auto") == 0) {
+        status = open_auto(options, &list, out);
+    } else if (status == CLINFER_OK) {
+        int index;
+        status = pick_device(&list, wanted, &index);
+        if (status == CLINFER_OK) status = open_on(options, index, out, &of_device);
+    }
+    ci_device_list_free(&list);
+    return status;
 }
 
 void clinfer_engine_close(clinfer_engine *engine) {

@@ -87,6 +87,20 @@ static void store(uint64_t device_key, uint64_t key) {
     free(path);
 }
 
+bool ci_proof_is_known(uint64_t device_key, uint64_t proof) {
+    pthread_mutex_lock(&passed.lock);
+    load(device_key);
+    bool found = known(proof);
+    pthread_mutex_unlock(&passed.lock);
+    return found;
+}
+
+void ci_proof_remember(uint64_t device_key, uint64_t proof) {
+    pthread_mutex_lock(&passed.lock);
+    if (!known(proof) && remember(proof)) store(device_key, proof);
+    pthread_mutex_unlock(&passed.lock);
+}
+
 /* Everything that the result depends on: the device's compiler, the program, its options; on the CPU the build of
  * clinfer. */
 static enum clinfer_status key_of(struct ci_device *device, const struct ci_variant *variant,
@@ -227,11 +241,7 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
     uint64_t key, device_key = device ? ci_device_caps(device)->key : 0;
     enum clinfer_status status = key_of(device, variant, call, &key);
     if (status != CLINFER_OK) return status;
-    pthread_mutex_lock(&passed.lock);
-    load(device_key);
-    bool proven = known(key);
-    pthread_mutex_unlock(&passed.lock);
-    if (proven) return CLINFER_OK;
+    if (ci_proof_is_known(device_key, key)) return CLINFER_OK;
 
     const struct ci_case *picked[CASES];
     int count = pick_cases(caps, variant, call, picked);
@@ -242,8 +252,6 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
                device ? caps->device->name : "the cpu", ci_status_message());
         return status;
     }
-    pthread_mutex_lock(&passed.lock);
-    if (!known(key) && remember(key)) store(device_key, key);
-    pthread_mutex_unlock(&passed.lock);
+    ci_proof_remember(device_key, key);
     return CLINFER_OK;
 }

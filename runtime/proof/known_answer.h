@@ -10,4 +10,9 @@
 enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct ci_caps *caps,
                                           const struct ci_variant *variant, const struct ci_call *call);
 
+/* What has been proven on a device (its caps' key; 0: the CPU), by a hash of all that the proof depends on. A memory
+ * that cannot be read or written only means that the proof is done again. */
+bool ci_proof_is_known(uint64_t device_key, uint64_t proof);
+void ci_proof_remember(uint64_t device_key, uint64_t proof);
+
 #endif

@@ -1,0 +1,118 @@
+/* first_run.c: kernels that pass on their own can still be wrong together. So the first time that a model's plan runs
+ * on a device, the logits after five tokens of prompt and after each of two more are compared with the CPU backend's;
+ * what agreed is remembered. Costs a fraction of a second for a small model, once. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "engine/engine_private.h"
+#include "proof/known_answer.h"
+
+enum { PROMPT = 5, DECODE = 2, CHECKED = 1 + DECODE, EDGE_BYTES = 64 * 1024 };
+
+/* With f32 activations two right backends differ by rounding alone. Rounded to 8 bits, llama.cpp's own results are 4e-4
+ * to 2e-2 away from the truth, by weight type. */
+static const double most_f32 = 1e-4, most_q8 = 5e-2;
+
+static bool rounds_activations(const struct ci_plan *plan, uint64_t *hash) {
+    bool rounds = false;
+    for (int i = 0; i < ci_plan_steps(plan); i++) {
+        struct ci_plan_step step;
+        ci_plan_step(plan, i, &step);
+        *hash = ci_hash(*hash, step.op, strlen(step.op) + 1);
+        *hash = ci_hash(*hash, step.variant, strlen(step.variant) + 1);
+        rounds = rounds || strstr(step.op, "quantise");
+    }
+    return rounds;
+}
+
+/* The file, by its size and both ends: names, shapes and metadata are in the first. */
+static uint64_t hash_file(const struct ci_gguf *gguf, uint64_t hash) {
+    size_t size;
+    const uint8_t *bytes = ci_gguf_bytes(gguf, &size);
+    size_t edge = size < EDGE_BYTES ? size : EDGE_BYTES;
+    hash = ci_hash(hash, &size, sizeof size);
+    hash = ci_hash(hash, bytes, edge);
+    return ci_hash(hash, bytes + size - edge, edge);
+}
+
+/* logits [CHECKED, vocabulary] */
+static enum clinfer_status compute(struct clinfer_engine *engine, float *logits) {
+    struct clinfer_session_options options;
+    clinfer_session *session;
+    int32_t tokens[PROMPT + DECODE];
+    int vocabulary = engine->model.hyper.vocabulary;
+    for (int i = 0; i < PROMPT + DECODE; i++) tokens[i] = (int32_t)((i * 7919LL + 13) % vocabulary);
+    clinfer_session_options_default(engine, &options);
+    enum clinfer_status status = clinfer_session_create(engine, &options, &session);
+    if (status != CLINFER_OK) return status;
+    session->tokens = malloc(sizeof tokens);
+    if (!session->tokens) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    if (session->tokens) memcpy(session->tokens, tokens, sizeof tokens);
+    for (int i = 0; i < CHECKED && status == CLINFER_OK; i++) {
+        session->known = (size_t)(PROMPT + i);
+        status = ci_engine_logits(engine, session, false, logits + (size_t)i * (size_t)vocabulary);
+    }
+    clinfer_session_destroy(session);
+    return status;
+}
+
+static enum clinfer_status compare(const struct clinfer_engine *engine, const float *ours, const float *truth,
+                                   bool rounds) {
+    size_t count = (size_t)CHECKED * (size_t)engine->model.hyper.vocabulary;
+    double error = 0, square = 0, most = rounds ? most_q8 : most_f32;
+    for (size_t i = 0; i < count; i++) {
+        double difference = (double)ours[i] - (double)truth[i];
+        error += difference * difference;
+        square += (double)truth[i] * (double)truth[i];
+    }
+    double nmse = error / square;
+    if (nmse <= most) return CLINFER_OK;
+    return ci_fail(
+        CLINFER_WRONG_RESULT,
+        "the first tokens on \"%s\" differ from the CPU backend's: NMSE %.3g, allowed %.3g; --device cpu computes "
+        "there",
+        engine->info.device, nmse, most);
+}
+
+static enum clinfer_status check(struct clinfer_engine *engine, bool rounds) {
+    struct clinfer_engine_options options = engine->options;
+    options.device = "cpu";
+    options.context = CI_PAGE_ROWS;
+    options.batch = PROMPT + DECODE;
+    options.all_logits = false;
+    options.activations = rounds ? CLINFER_ACTIVATIONS_Q8 : CLINFER_ACTIVATIONS_F32;
+    size_t count = (size_t)CHECKED * (size_t)engine->model.hyper.vocabulary;
+    float *ours = malloc(2 * count * sizeof *ours);
+    if (!ours) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the first run's check");
+    enum clinfer_status status = compute(engine, ours);
+    clinfer_engine *cpu = NULL;
+    if (status == CLINFER_OK) status = clinfer_engine_open(&options, &cpu);
+    if (status == CLINFER_OK) status = compute(cpu, ours + count);
+    if (status == CLINFER_OK) status = compare(engine, ours, ours + count, rounds);
+    clinfer_engine_close(cpu);
+    free(ours);
+    return status;
+}
+
+enum clinfer_status ci_engine_first_run(struct clinfer_engine *engine) {
+    if (!engine->device || engine->context < PROMPT + DECODE) return CLINFER_OK;
+    struct ci_bucket *decode;
+    enum clinfer_status status = ci_engine_bucket(engine, 1, &decode);
+    if (status != CLINFER_OK) return status;
+    uint64_t device_key = ci_device_caps(engine->device)->key;
+    uint64_t proof = ci_hash(CI_HASH_START, CLINFER_VERSION, sizeof CLINFER_VERSION);
+    bool rounds = rounds_activations(decode->plan, &proof);
+    proof = hash_file(engine->gguf, proof);
+    proof = ci_hash(proof, &engine->options.key_type, sizeof engine->options.key_type);
+    proof = ci_hash(proof, &engine->options.value_type, sizeof engine->options.value_type);
+    proof = ci_hash(proof, &device_key, sizeof device_key);
+    if (ci_proof_is_known(device_key, proof)) return CLINFER_OK;
+    ci_log(CLINFER_LOG_INFO, "first run of this model on \"%s\": compared with the CPU backend", engine->info.device);
+    status = check(engine, rounds);
+    if (status == CLINFER_OK) ci_proof_remember(device_key, proof);
+    return status;
+}
