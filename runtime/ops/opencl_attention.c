@@ -26,6 +26,79 @@ static bool fits_vectors(const struct ci_call *call) {
            is_float(call->in[2].type);
 }
 
+static const struct ci_bind arguments[] = {
+    IN(0), IN(1), IN(2), IN(3), IN(4), OUT(0), IN_COLS(0), IN_COLS(4), F(CI_ATTENTION_F_SCALE), END};
+
+/* ---- split: few rows ---- */
+
+enum { SPLIT_SPLITS, SPLIT_LANES, SPLIT_MOST_ROWS = 16 };
+
+static const struct ci_tunable split_tunables[] = {{"SPLITS", 8, {1, 4, 8, 16, 32}}, {"LANES", 64, {32, 64, 128}}, {0}};
+
+static void split_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                       struct ci_grid *grid) {
+    (void)caps;
+    grid->dimensions = 2;
+    grid->local[0] = (size_t)tunables[SPLIT_LANES];
+    grid->global[0] = (size_t)call->params.i[CI_ATTENTION_I_HEADS] * (size_t)tunables[SPLIT_SPLITS] * grid->local[0];
+    grid->local[1] = 1;
+    grid->global[1] = (size_t)call->in[3].rows;
+}
+
+static void merge_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                       struct ci_grid *grid) {
+    (void)tunables;
+    (void)caps;
+    grid->dimensions = 2;
+    grid->global[0] = (size_t)(call->out[0].cols / (call->out[0].type == &ci_type_q8 ? 32 : 16));
+    grid->global[1] = (size_t)call->out[0].rows;
+    grid->local[0] = grid->local[1] = 1;
+}
+
+static bool split_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return !ci_is_cpu(caps->device) && fits_vectors(call) && call->in[0].rows <= SPLIT_MOST_ROWS;
+}
+
+static size_t split_scratch(const struct ci_call *call, const int *tunables) {
+    return (size_t)call->in[0].rows * (size_t)call->params.i[CI_ATTENTION_I_HEADS] * (size_t)tunables[SPLIT_SPLITS] *
+           (size_t)(call->params.i[CI_ATTENTION_I_HEAD_DIM] + 2) * sizeof(float);
+}
+
+static const struct ci_bind split_arguments[] = {
+    IN(0), IN(1), IN(2), IN(3), IN(4), SCRATCH, IN_COLS(0), IN_COLS(4), F(CI_ATTENTION_F_SCALE), END};
+static const struct ci_bind merge_arguments[] = {SCRATCH, OUT(0), END};
+static const struct ci_launch split_launches[] = {{"attention_split", split_arguments, split_grid},
+                                                  {"attention_merge", merge_arguments, merge_grid}};
+
+BOTH(split, .name = "split", .fits = split_fits, .source = "attention_split.cl", .tunables = split_tunables,
+     .launches = split_launches, .launch_count = 2, .scratch = split_scratch)
+
+/* ---- local: whole tiles ---- */
+
+enum { LOCAL_BLOCK, LOCAL_LANES };
+
+static const struct ci_tunable local_tunables[] = {{"BLOCK", 32, {16, 32, 64}}, {"LANES", 64, {32, 64, 128, 256}}, {0}};
+
+static void local_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                       struct ci_grid *grid) {
+    (void)caps;
+    grid->dimensions = 2;
+    grid->local[0] = (size_t)tunables[LOCAL_LANES];
+    grid->global[0] = (size_t)call->params.i[CI_ATTENTION_I_HEADS] * grid->local[0];
+    grid->local[1] = 1;
+    grid->global[1] = (size_t)call->in[3].rows;
+}
+
+/* head_dim is a multiple of 16, so that the 16 rows of a tile are whole work-groups of up to 256. */
+static bool local_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return !ci_is_cpu(caps->device) && fits_vectors(call);
+}
+
+static const struct ci_launch local_launches[] = {{"attention_local", arguments, local_grid}};
+
+BOTH(local, .name = "local", .fits = local_fits, .source = "attention_local.cl", .tunables = local_tunables,
+     .launches = local_launches, .launch_count = 1)
+
 /* ---- vec ---- */
 
 static void vec_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
@@ -43,8 +116,6 @@ static bool vec_fits(const struct ci_caps *caps, const struct ci_call *call) {
     return fits_vectors(call);
 }
 
-static const struct ci_bind vec_arguments[] = {
-    IN(0), IN(1), IN(2), IN(3), IN(4), OUT(0), IN_COLS(0), IN_COLS(4), F(CI_ATTENTION_F_SCALE), END};
-static const struct ci_launch vec_launches[] = {{"attention_vec", vec_arguments, vec_grid}};
+static const struct ci_launch vec_launches[] = {{"attention_vec", arguments, vec_grid}};
 
 BOTH(vec, .name = "vec", .fits = vec_fits, .source = "attention_vec.cl", .launches = vec_launches, .launch_count = 1)

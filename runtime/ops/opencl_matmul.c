@@ -29,6 +29,96 @@ static bool fits_units(const struct ci_call *call) { return call->in[CI_MATMUL_X
 
 static int64_t rows_of(const struct ci_call *call) { return call->in[CI_MATMUL_X].rows; }
 
+/* Work-items in lockstep, work-groups with local memory: what is made for it is no use on a CPU device. */
+static bool is_parallel(const struct ci_caps *caps) { return !ci_is_cpu(caps->device); }
+
+/* Blocks of `unit` output columns, none across two weights. */
+static size_t blocks_of(const struct ci_call *call, int unit) {
+    size_t blocks = 0;
+    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) blocks += ci_ceil_div(call->in[CI_MATMUL_W0 + i].rows, unit);
+    return blocks;
+}
+
+/* ---- gemv_subgroup ---- */
+
+enum { SUBGROUP_ROWS, SUBGROUP_LOCAL };
+
+static const struct ci_tunable gemv_subgroup_tunables[] = {
+    {"ROWS", 2, {1, 2, 4}}, {"LOCAL", 64, {32, 64, 128, 256}}, {"SUBGROUP", 1, {1}}, {0}};
+
+/* Enough sub-groups of 32 for all blocks; where they are smaller or larger the kernel's loop shares the blocks. */
+static void gemv_subgroup_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                               struct ci_grid *grid) {
+    (void)caps;
+    size_t local = (size_t)tunables[SUBGROUP_LOCAL], blocks = blocks_of(call, tunables[SUBGROUP_ROWS]);
+    grid->dimensions = 2;
+    grid->local[0] = local;
+    grid->global[0] = ci_ceil_div((int64_t)blocks * 32, (int64_t)local) * local;
+    grid->local[1] = 1;
+    grid->global[1] = (size_t)rows_of(call);
+}
+
+static bool gemv_subgroup_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return caps->device->subgroups && is_parallel(caps) && fits_units(call) && rows_of(call) <= 8;
+}
+
+static const struct ci_launch gemv_subgroup_launches[] = {{"matmul_gemv_subgroup", arguments, gemv_subgroup_grid}};
+
+BOTH(gemv_subgroup, .name = "gemv_subgroup", .fits = gemv_subgroup_fits, .source = "matmul_gemv_lanes.cl",
+     .tunables = gemv_subgroup_tunables, .launches = gemv_subgroup_launches, .launch_count = 1)
+
+/* ---- gemv_local ---- */
+
+enum { LOCAL_ROWS, LOCAL_LANES };
+
+static const struct ci_tunable gemv_local_tunables[] = {
+    {"ROWS", 2, {1, 2, 4}}, {"LANES", 32, {8, 16, 32, 64, 128}}, {0}};
+
+static void gemv_local_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                            struct ci_grid *grid) {
+    (void)caps;
+    grid->dimensions = 2;
+    grid->local[0] = (size_t)tunables[LOCAL_LANES];
+    grid->global[0] = blocks_of(call, tunables[LOCAL_ROWS]) * grid->local[0];
+    grid->local[1] = 1;
+    grid->global[1] = (size_t)rows_of(call);
+}
+
+static bool gemv_local_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return is_parallel(caps) && fits_units(call) && rows_of(call) <= 8;
+}
+
+static const struct ci_launch gemv_local_launches[] = {{"matmul_gemv_local", arguments, gemv_local_grid}};
+
+BOTH(gemv_local, .name = "gemv_local", .fits = gemv_local_fits, .source = "matmul_gemv_lanes.cl",
+     .tunables = gemv_local_tunables, .launches = gemv_local_launches, .launch_count = 1)
+
+/* ---- gemm_local ---- */
+
+enum { TILE_BM, TILE_BN, TILE_TM, TILE_TN };
+
+static const struct ci_tunable gemm_local_tunables[] = {
+    {"BM", 32, {16, 32, 64, 128}}, {"BN", 64, {16, 32, 64, 128}}, {"TM", 4, {2, 4, 8}}, {"TN", 4, {2, 4, 8}}, {0}};
+
+static void gemm_local_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                            struct ci_grid *grid) {
+    (void)caps;
+    grid->dimensions = 2;
+    grid->local[0] = (size_t)(tunables[TILE_BN] / tunables[TILE_TN]);
+    grid->local[1] = (size_t)(tunables[TILE_BM] / tunables[TILE_TM]);
+    grid->global[0] = blocks_of(call, tunables[TILE_BN]) * grid->local[0];
+    grid->global[1] = ci_ceil_div(rows_of(call), tunables[TILE_BM]) * grid->local[1];
+}
+
+static bool gemm_local_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return is_parallel(caps) && fits_units(call);
+}
+
+static const struct ci_launch gemm_local_launches[] = {{"matmul_gemm_local", arguments, gemm_local_grid}};
+
+BOTH(gemm_local, .name = "gemm_local", .fits = gemm_local_fits, .source = "matmul_gemm_local.cl",
+     .tunables = gemm_local_tunables, .launches = gemm_local_launches, .launch_count = 1)
+
 /* ---- gemv_vec ---- */
 
 enum { GEMV_STREAMS, GEMV_TASKS };

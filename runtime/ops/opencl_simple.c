@@ -54,6 +54,37 @@ SIMPLE(gather, "gather", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1),
 SIMPLE(concat, "concat", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), OUT(0), IN_COLS(0), IN_COLS(1),
        IN_COLS(2))
 
+/* ---- rmsnorm with a work-group per row ---- */
+
+static const struct ci_tunable lanes_tunables[] = {{"LANES", 128, {32, 64, 128, 256}}, {0}};
+
+static void grid_lanes(CALL_GRID) {
+    (void)caps;
+    grid->dimensions = 1;
+    grid->local[0] = (size_t)tunables[0];
+    grid->global[0] = (size_t)call->out[0].rows * grid->local[0];
+}
+
+static bool fits_parallel(const struct ci_caps *caps, const struct ci_call *call) {
+    return !ci_is_cpu(caps->device) && (call->out[0].type != &ci_type_q8 || fits_units(caps, call));
+}
+
+static const struct ci_launch rmsnorm_local_launch = {"rmsnorm", rmsnorm_bind, grid_lanes};
+
+#define RMSNORM_LOCAL(variant_op)                                                                                      \
+    const struct ci_variant ci_variant_##variant_op##_local = {.op = &ci_op_##variant_op,                              \
+                                                               .name = "local",                                        \
+                                                               .backend = CI_BACKEND_OPENCL,                           \
+                                                               .fits = fits_parallel,                                  \
+                                                               .source = "rmsnorm_local.cl",                           \
+                                                               .type_input = -1,                                       \
+                                                               .tunables = lanes_tunables,                             \
+                                                               .launches = &rmsnorm_local_launch,                      \
+                                                               .launch_count = 1};
+
+RMSNORM_LOCAL(rmsnorm)
+RMSNORM_LOCAL(rmsnorm_quantise)
+
 /* ---- rope and the KV cache ---- */
 
 static void grid_heads(CALL_GRID) {

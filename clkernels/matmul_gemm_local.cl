@@ -1,0 +1,86 @@
+/* matmul_gemm_local.cl: many rows of x, with tiles in local memory (GPUs). A work-group makes a BM x BN tile of the output, a
+ * work-item TM x TN numbers of it, strided so that neighbours read neighbouring words of local memory:
+ *
+ *                       BN rows of weights
+ *                   +--------------------------+
+ *      32 columns   |  w tile, decoded         |      each step: one unit of 32 columns of all BM rows of x and BN rows
+ *                   +--------------------------+      of weights is decoded to floats, by one work-item per row
+ *      +----+       +--------------------------+
+ *   BM | x  |       |  TM x TN per work-item   |
+ *      +----+       +--------------------------+
+ */
+#define LX (BN / TN)
+#define LY (BM / TM)
+
+INLINE void load_x(const __global uchar *x, int row, int cols, int unit, __local float *to) {
+    float16 low, high;
+#ifdef IN0_Q8
+    const __global uchar *from = x + row * q8_row_bytes(cols);
+    const float scale = ((const __global float *)(from + cols))[unit];
+    low = convert_float16(vload16(2 * unit, (const __global char *)from)) * scale;
+    high = convert_float16(vload16(2 * unit + 1, (const __global char *)from)) * scale;
+#else
+    const __global float *from = (const __global float *)x + (ulong)row * cols;
+    low = vload16(2 * unit, from);
+    high = vload16(2 * unit + 1, from);
+#endif
+    float values[32];
+    vstore16(low, 0, values);
+    vstore16(high, 1, values);
+#pragma unroll
+    for (int k = 0; k < 32; k++) to[k * BM] = values[k];
+}
+
+INLINE void load_w(const __global uchar *w, int row, int unit, int units, __local float *to) {
+    float16 low, high;
+    float scale, offset;
+    load_block(weight_row(w, row, units), row, unit, &low, &high, &scale, &offset);
+    float values[32];
+    vstore16(low * scale + offset, 0, values);
+    vstore16(high * scale + offset, 1, values);
+#pragma unroll
+    for (int k = 0; k < 32; k++) to[k * BN] = values[k];
+}
+
+#define BLOCKS(n) ((n + BN - 1) / BN)
+
+__kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
+    __local float x_tile[32 * BM], w_tile[32 * BN];
+    const int total = n0 + n1 + n2, units = cols / 32, block = get_group_id(0), first_row = get_group_id(1) * BM;
+    const int part = block < BLOCKS(n0) ? 0 : block < BLOCKS(n0) + BLOCKS(n1) ? 1 : 2;
+    const int n = BN * (block - (part == 0 ? 0 : part == 1 ? BLOCKS(n0) : BLOCKS(n0) + BLOCKS(n1)));
+    MATMUL_PART(part);
+    const int tx = get_local_id(0), ty = get_local_id(1), item = ty * LX + tx;
+    float sums[TM][TN];
+#pragma unroll
+    for (int i = 0; i < TM; i++)
+#pragma unroll
+        for (int j = 0; j < TN; j++) sums[i][j] = 0.0f;
+    for (int unit = 0; unit < units; unit++) {
+        for (int i = item; i < BN; i += LX * LY) load_w(w, min(n + i, count - 1), unit, units, w_tile + i);
+        for (int i = LX * LY - 1 - item; i < BM; i += LX * LY)
+            load_x(x_buffer + x_offset, min(first_row + i, rows - 1), cols, unit, x_tile + i);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int k = 0; k < 32; k++) {
+            float x[TM], v[TN];
+#pragma unroll
+            for (int i = 0; i < TM; i++) x[i] = x_tile[k * BM + ty + i * LY];
+#pragma unroll
+            for (int j = 0; j < TN; j++) v[j] = w_tile[k * BN + tx + j * LX];
+#pragma unroll
+            for (int i = 0; i < TM; i++)
+#pragma unroll
+                for (int j = 0; j < TN; j++) sums[i][j] = x[i] * v[j] + sums[i][j];
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+#pragma unroll
+    for (int i = 0; i < TM; i++)
+#pragma unroll
+        for (int j = 0; j < TN; j++) {
+            const int row = first_row + ty + i * LY, column = n + tx + j * LX;
+            if (row >= rows || column >= count) continue;
+            const ulong at = (ulong)row * total + start + column;
+            DATA(float, out)[at] = sums[i][j] + (has_bias ? bias[column] : 0.0f) + ADDEND(at);
+        }
+}
