@@ -345,7 +345,8 @@ static void test_the_context_ends_or_shifts_as_asked(void **state) {
         int32_t *many = tokens_of(
             engine,
             "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-            "seventeen eighteen nineteen twenty twenty-one twenty-two twenty-three",
+            "seventeen eighteen nineteen twenty twenty-one twenty-two twenty-three "
+            "one two three four five six seven eight nine ten eleven twelve thirteen fourteen",
             &long_count);
         clinfer_session *session = open_session(engine, 0);
         struct text text = {.length = 0};
