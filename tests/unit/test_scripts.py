@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""The scripts that judge the rest: what the test runner counts as failed, and what the check of the layers refuses.
+Prints TAP."""
+import os
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../scripts"))
+sys.dont_write_bytecode = True
+import run_tests  # noqa: E402
+
+LAYERS = "layer base\nlayer left right\nlayer top\nconfine CL/ left\npublic top/run.c\n"
+
+
+def results(output, status):
+    return [(test.result, test.reason) for test in run_tests.parse(output, status)]
+
+
+def layers_refuse(files):
+    """What check_layers.py prints for runtime/ with these files, "" when it is content."""
+    with tempfile.TemporaryDirectory() as root:
+        for name, text in files.items():
+            path = os.path.join(root, "runtime", name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        table = os.path.join(root, "layers.txt")
+        with open(table, "w", encoding="utf-8") as file:
+            file.write(LAYERS)
+        done = subprocess.run([sys.executable, "scripts/check_layers.py", table, root], capture_output=True, text=True)
+        return done.stdout if done.returncode else ""
+
+
+def test_a_finished_program_is_counted_line_by_line():
+    assert results("1..2\nok 1 - a\nnot ok 2 - b\n", 1) == [("passed", ""), ("failed", "")]
+
+
+def test_a_crash_fails_the_tests_that_did_not_run():
+    assert [result for result, _ in results("1..3\nok 1 - a\n", -11)] == ["passed", "failed", "failed"]
+    assert "SIGSEGV" in results("1..3\nok 1 - a\n", -11)[1][1]
+
+
+def test_a_bad_status_after_good_lines_is_a_failure():
+    assert [result for result, _ in results("1..1\nok 1 - a\n", 1)] == ["passed", "failed"]
+
+
+def test_a_program_that_says_nothing_is_judged_by_its_status():
+    assert results("", 0)[0][0] == "passed"
+    assert results("", 3)[0][0] == "failed"
+    assert results("", "timeout")[0] == ("failed", "took too long")
+
+
+def test_a_skip_needs_a_reason():
+    assert results("1..1\nskip: no GPU\nnot ok 1 # SKIP a\n", 0) == [("skipped", "no GPU")]
+    assert results("1..1\nok 1 - a # SKIP no GPU\n", 0) == [("skipped", "no GPU")]
+    assert results("1..1\nnot ok 1 # SKIP a\n", 0)[0][0] == "failed"
+
+
+def test_layers_accept_what_looks_down():
+    assert layers_refuse({"base/a.h": "", "left/b.c": '#include "base/a.h"\n#include <CL/cl.h>\n'}) == ""
+
+
+def test_layers_refuse_an_include_upwards():
+    assert "base/a.c:1" in layers_refuse({"base/a.c": '#include "top/t.h"\n', "top/t.h": ""})
+
+
+def test_layers_refuse_a_sibling():
+    assert "left/b.c:2" in layers_refuse({"left/b.c": '\n#include "right/c.h"\n', "right/c.h": ""})
+
+
+def test_layers_refuse_an_unknown_folder():
+    assert "other" in layers_refuse({"other/a.c": ""})
+
+
+def test_layers_keep_a_header_where_it_belongs():
+    assert "CL/cl.h" in layers_refuse({"right/a.c": "#include <CL/cl.h>\n"})
+
+
+def test_layers_follow_includes_of_a_public_file():
+    files = {"top/run.c": '#include "top/help.h"\n', "top/help.h": '#include "base/a.h"\n', "base/a.h": ""}
+    assert "top/run.c: reaches base/a.h through top/help.h" in layers_refuse(files)
+
+
+def main():
+    tests = [(name, function) for name, function in globals().items() if name.startswith("test_")]
+    print(f"1..{len(tests)}")
+    for number, (name, function) in enumerate(tests, 1):
+        try:
+            function()
+            print(f"ok {number} - {name}")
+        except AssertionError as error:
+            line = error.__traceback__.tb_next.tb_lineno
+            print(f"# {__file__}:{line}\nnot ok {number} - {name}")
+
+
+if __name__ == "__main__":
+    main()
