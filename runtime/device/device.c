@@ -1,12 +1,26 @@
 /* A device that is open: its context, its one in-order queue, the counters. */
 #define _GNU_SOURCE
-#include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/status.h"
 #include "device/internal.h"
+
+struct abandoned {
+    struct abandoned *next;
+    void *memory;
+};
+
+static struct abandoned *_Atomic abandoned;
+
+void ci_device_abandon(void *memory) {
+    struct abandoned *entry = memory ? malloc(sizeof *entry) : NULL;
+    if (!entry) return;
+    *entry = (struct abandoned){abandoned, memory};
+    while (!atomic_compare_exchange_weak(&abandoned, &entry->next, entry)) continue;
+}
 
 static enum clinfer_status open_entry(const struct ci_device_entry *entry, struct ci_device *device) {
     device->platform = entry->platform;
@@ -53,13 +67,17 @@ done:
 
 void ci_device_close(struct ci_device *device) {
     if (!device) return;
-    /* Reads that nobody waited for still have a target somewhere: after this none is written any more. */
-    if (device->queue) clFinish(device->queue);
+    /* Reads that nobody waited for still have a target somewhere: after this none is written any more. Where the queue
+     * cannot be emptied, what it may still read is abandoned. */
+    bool idle = !device->queue || clFinish(device->queue) == CL_SUCCESS;
     for (int i = 0; i < CI_READ_SLOTS; i++)
         if (device->reads[i]) clReleaseEvent(device->reads[i]);
     for (int i = 0; i < CI_STAGING_PIECES; i++)
         if (device->staged[i]) clReleaseEvent(device->staged[i]);
-    free(device->staging);
+    if (idle)
+        free(device->staging);
+    else
+        ci_device_abandon(device->staging);
     ci_programs_destroy(device);
     if (device->queue) clReleaseCommandQueue(device->queue);
     if (device->context) clReleaseContext(device->context);

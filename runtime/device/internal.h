@@ -95,6 +95,10 @@ enum clinfer_status ci_kernel_of_program(struct ci_device *device, struct ci_pro
 
 void ci_programs_destroy(struct ci_device *device);
 
+/* Gives up memory that a device which cannot be waited for may still touch: never freed, but remembered, so that tools
+ * which look for leaks know that it is meant. NULL is allowed. */
+void ci_device_abandon(void *memory);
+
 /* Sets caps.shares_host_memory from an experiment. Any failure in it means no. */
 void ci_device_measure_sharing(struct ci_device *device);
 

@@ -21,7 +21,8 @@ static const char source[] = "__kernel void probe_sharing(__global uint *page) {
                              "    page[i] = page[i] * 3u + 1u;\n"
                              "}\n";
 
-static bool try_kernel(struct ci_device *device, cl_mem wrapped, volatile uint32_t *page) {
+/* *idle is cleared when the kernel may still be running. */
+static bool try_kernel(struct ci_device *device, cl_mem wrapped, volatile uint32_t *page, bool *idle) {
     struct ci_kernel *kernel = NULL;
     struct ci_buffer buffer = {.device = device, .handle = wrapped, .bytes = PAGE};
     const size_t global = WORDS, local = 1;
@@ -29,8 +30,9 @@ static bool try_kernel(struct ci_device *device, cl_mem wrapped, volatile uint32
     if (ci_kernel_create_from_text(device, source, "probe_sharing", &kernel) != CLINFER_OK) return false;
     for (uint32_t i = 0; i < WORDS; i++) page[i] = i * 7u + 5u;
     if (ci_kernel_set_buffer(kernel, 0, &buffer) == CLINFER_OK &&
-        ci_kernel_enqueue(kernel, 1, &global, &local) == CLINFER_OK && clFinish(device->queue) == CL_SUCCESS) {
-        shared = true;
+        ci_kernel_enqueue(kernel, 1, &global, &local) == CLINFER_OK) {
+        *idle = clFinish(device->queue) == CL_SUCCESS;
+        shared = *idle;
         for (uint32_t i = 0; i < WORDS; i++) shared = shared && page[i] == (i * 7u + 5u) * 3u + 1u;
     }
     ci_kernel_destroy(kernel);
@@ -40,16 +42,20 @@ static bool try_kernel(struct ci_device *device, cl_mem wrapped, volatile uint32
 void ci_device_measure_sharing(struct ci_device *device) {
     device->caps.shares_host_memory = false;
     if (device->caps.kind != CI_DEVICE_CPU && !device->caps.unified_memory) return;
+    bool idle = true;
     uint32_t *page = aligned_alloc(PAGE, PAGE);
     if (!page) return;
     memset(page, 0, PAGE);
     cl_int error = CL_SUCCESS;
     cl_mem wrapped = clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, PAGE, page, &error);
     if (wrapped) {
-        device->caps.shares_host_memory = try_kernel(device, wrapped, page);
+        device->caps.shares_host_memory = try_kernel(device, wrapped, page, &idle);
         clReleaseMemObject(wrapped);
     }
-    free(page);
+    if (idle)
+        free(page);
+    else
+        ci_device_abandon(page);
     ci_log(CLINFER_LOG_DEBUG, "\"%s\" (%s) %s host memory in place", device->caps.name, device->caps.platform,
            device->caps.shares_host_memory ? "uses" : "does not use");
 }
