@@ -4,7 +4,6 @@
  * Lines come from the terminal's own line editing: a readline would be one more dependency for arrow keys. Ctrl-C ends
  * an answer (interrupt.h); at the prompt, twice in a row, it leaves. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +68,6 @@ static enum clinfer_status generate(struct chat *chat, struct clinfer_result *re
     chat->length = 0;
     chat->asked_at = ci_seconds();
     chat->first_text_after = -1;
-    ci_interrupt_clear();
     status = clinfer_submit(chat->session, &request);
     if (status == CLINFER_OK) {
         ci_interrupt_watch(chat->session);
@@ -116,9 +114,8 @@ static bool read_message(char **message) {
     while (again) {
         fprintf(stderr, "%s%s%s ", ci_color("\033[1;32m"), length ? "..." : ">", ci_color("\033[0m"));
         fflush(stderr);
-        errno = 0;
-        ssize_t bytes = getline(&line, &capacity, stdin);
-        if (bytes < 0 && errno == EINTR && !left) {
+        ssize_t bytes = ci_interrupt_wait_input() ? getline(&line, &capacity, stdin) : -1;
+        if (ci_interrupted() && bytes < 0 && !left) {
             clearerr(stdin);
             ci_interrupt_clear();
             fprintf(stderr, "\nCtrl-C again or Ctrl-D leaves the chat\n");
@@ -129,9 +126,9 @@ static bool read_message(char **message) {
         if (bytes < 0) break;
         left = false;
         if (bytes && line[bytes - 1] == '\n') bytes--;
-        again = bytes && line[bytes - 1] == '\\';
         char *grown = realloc(text, length + (size_t)bytes + 1);
         if (!grown) break;
+        again = bytes && line[bytes - 1] == '\\';
         text = grown;
         memcpy(text + length, line, (size_t)bytes);
         length += (size_t)bytes;
@@ -177,10 +174,13 @@ int ci_chat(struct ci_run_state *run) {
     if (run->system && !add_message(&chat, "system", run->system))
         exit_status = ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
     if (!exit_status) help();
+    /* What lies in a buffer cannot be waited for. */
+    setvbuf(stdin, NULL, _IONBF, 0);
     bool on = !exit_status;
     while (on) {
         char *message;
         on = read_message(&message) && take_message(&chat, message);
+        ci_interrupt_clear();
         free(message);
     }
     fprintf(stderr, "\n");

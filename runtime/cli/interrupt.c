@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "cli/interrupt.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -29,6 +31,9 @@ static void on_interrupt(int signal_number) {
 }
 
 void ci_interrupt_start(void) {
+    /* Who starts a program in the background asks for Ctrl-C not to reach it. */
+    struct sigaction before;
+    if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler == SIG_IGN) return;
     owner = pthread_self();
     /* Without SA_RESTART: a read of the terminal is to end too. */
     struct sigaction action = {.sa_handler = on_interrupt};
@@ -49,6 +54,19 @@ void ci_interrupt_watch(clinfer_session *session) {
 void ci_interrupt_unwatch(clinfer_session *session) {
     for (int i = 0; i < CI_INTERRUPT_SESSIONS; i++)
         if (atomic_load(&watched[i]) == session) atomic_store(&watched[i], NULL);
+}
+
+bool ci_interrupt_wait_input(void) {
+    sigset_t interrupt, before;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, &before);
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    /* Another signal, a changed window for one, is no reason to stop waiting. */
+    while (!ci_interrupted() && ppoll(&input, 1, NULL, &before) < 0 && errno == EINTR) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return !ci_interrupted();
 }
 
 bool ci_interrupted(void) { return atomic_load(&presses) > 0; }

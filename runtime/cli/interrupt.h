@@ -21,4 +21,8 @@ void ci_interrupt_unwatch(clinfer_session *session);
 bool ci_interrupted(void);
 void ci_interrupt_clear(void);
 
+/* Waits until standard input can be read; false when Ctrl-C came, now or since ci_interrupt_clear(). None is lost
+ * between the question and the wait, as it would be in front of a plain read. */
+bool ci_interrupt_wait_input(void);
+
 #endif

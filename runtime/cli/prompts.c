@@ -39,10 +39,9 @@ static enum clinfer_status add(struct ci_prompts *prompts, char *name, char *tex
     return CLINFER_OK;
 }
 
+/* The text is the caller's, whatever comes back. */
 static enum clinfer_status read_stream(FILE *file, const char *name, char **text, size_t *length) {
     size_t capacity = 0;
-    *text = NULL;
-    *length = 0;
     do {
         if (capacity - *length < 4096) {
             capacity = capacity ? 2 * capacity : 16384;
@@ -58,8 +57,9 @@ static enum clinfer_status read_stream(FILE *file, const char *name, char **text
 }
 
 static enum clinfer_status read_file(const char *path, char **text, size_t *length) {
-    if (strcmp(path, "-") == 0) return read_stream(stdin, "standard input", text, length);
     *text = NULL;
+    *length = 0;
+    if (strcmp(path, "-") == 0) return read_stream(stdin, "standard input", text, length);
     FILE *file = fopen(path, "re");
     if (!file) return ci_fail(errno == ENOENT ? CLINFER_NOT_FOUND : CLINFER_IO, "%s: %s", path, strerror(errno));
     enum clinfer_status status = read_stream(file, path, text, length);
@@ -78,7 +78,7 @@ static enum clinfer_status add_file(struct ci_prompts *prompts, const char *path
     char *text;
     size_t length;
     enum clinfer_status status = read_file(path, &text, &length);
-    if (status != CLINFER_OK) {
+    if (status != CLINFER_OK || !text) {
         free(text);
         return status;
     }
@@ -92,7 +92,7 @@ static enum clinfer_status add_lines(struct ci_prompts *prompts, const char *pat
     size_t length;
     enum clinfer_status status = read_file(path, &text, &length);
     size_t number = 1;
-    for (size_t at = 0; status == CLINFER_OK && at < length; number++) {
+    for (size_t at = 0; status == CLINFER_OK && text && at < length; number++) {
         const char *end = memchr(text + at, '\n', length - at);
         size_t line = end ? (size_t)(end - text) - at : length - at;
         size_t kept = without_line_break(text + at, line);

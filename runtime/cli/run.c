@@ -153,12 +153,12 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
     int exit_status = 0;
     size_t submitted = 0, answered = 0;
     for (size_t i = 0; i < prompts->count && !ci_output_failed(); i++) {
-        if (ci_interrupted() && i >= submitted) break;
         for (; submitted < prompts->count && submitted < i + (size_t)run->parallel && !ci_interrupted(); submitted++) {
             answers[submitted].run = run;
             answers[submitted].prompt = &prompts->items[submitted];
             submit(&answers[submitted]);
         }
+        if (i == submitted) break; /* interrupted */
         if (!run->json) go_live(&answers[i], i, prompts->count);
         finish(&answers[i]);
         answered = i + 1;

@@ -1,5 +1,6 @@
 /* The tool without generating anything: flags, helps, exit statuses, which model is taken, devices, inspect, tokenize.
  */
+#define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +37,7 @@ static json_t *parse_output(const struct process_result *result) {
         struct process_result failure;                                                                                 \
         TOOL(&failure, options, __VA_ARGS__);                                                                          \
         assert_contains(failure.err, wanted);                                                                          \
-        assert_int_equal(failure.status, exit_status);                                                                 \
+        process_assert_status(&failure, exit_status);                                                                  \
         assert_string_equal(failure.out, "");                                                                          \
         process_free(&failure);                                                                                        \
     } while (0)
@@ -46,13 +47,13 @@ static void test_help_shows_commands_flags_and_exit_statuses(void **state) {
     static const char *const commands[] = {"run", "devices", "inspect", "tokenize", "logits", "version"};
     struct process_result all, one;
     TOOL(&all, NULL, "--help");
-    assert_int_equal(all.status, 0);
+    process_assert_status(&all, 0);
     assert_string_equal(all.err, "");
     assert_contains(all.out, "10  the context is full");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         assert_contains(all.out, commands[i]);
         TOOL(&one, NULL, commands[i], "--help");
-        assert_int_equal(one.status, 0);
+        process_assert_status(&one, 0);
         assert_string_equal(one.err, "");
         assert_contains(one.out, "Usage: clinfer ");
         assert_contains(one.out, " 8  no such device");
@@ -64,11 +65,39 @@ static void test_help_shows_commands_flags_and_exit_statuses(void **state) {
     process_free(&one);
 }
 
+/* Flags stand in the help's lines as "  -p, --prompt TEXT   the prompt"; the manual writes a dash as \\-. */
+static void test_manual_has_every_flag_and_exit_status(void **state) {
+    (void)state;
+    static const char *const commands[] = {"run", "devices", "inspect", "tokenize", "logits"};
+    size_t size, kept = 0;
+    char *manual = process_read("docs/clinfer.1", &size);
+    for (size_t i = 0; i <= size; i++)
+        if (manual[i] != '\\' || manual[i + 1] != '-') manual[kept++] = manual[i];
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        struct process_result help;
+        TOOL(&help, NULL, commands[i], "--help");
+        char *rest = help.out;
+        for (char *line; (line = strsep(&rest, "\n"));) {
+            if (strncmp(line, "  -", 3) != 0) continue;
+            char *words = line + 2;
+            for (char *word; (word = strsep(&words, " ")) && word[0] == '-';) {
+                word[strcspn(word, ",")] = 0;
+                if (!strstr(manual, word)) fail_msg("%s of clinfer %s is not in the manual", word, commands[i]);
+            }
+        }
+        process_free(&help);
+    }
+#define EXPECT_STATUS(code, exit_status, text) assert_contains(manual, "\n" #exit_status "|" text "\n");
+    CLINFER_STATUS_LIST(EXPECT_STATUS)
+#undef EXPECT_STATUS
+    free(manual);
+}
+
 static void test_version_is_the_headers(void **state) {
     (void)state;
     struct process_result result;
     TOOL(&result, NULL, "--version");
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_contains(result.out, "clinfer " CLINFER_VERSION);
     process_free(&result);
 }
@@ -89,7 +118,7 @@ static void test_mistakes_on_the_command_line_are_named(void **state) {
     EXPECT_FAILURE(2, "-o FILE.npy is missing", NULL, "logits", "-p", "a");
     struct process_result result;
     process_run(&result, NULL, process_tool(), NULL);
-    assert_int_equal(result.status, 2);
+    process_assert_status(&result, 2);
     assert_contains(result.err, "a command is missing");
     process_free(&result);
 }
@@ -132,7 +161,7 @@ static void assert_tokenizes_hello(const struct process_options *options, const 
     else
         TOOL(&result, options, "tokenize", "--ids", "Hello");
     assert_string_equal(result.err, "");
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_string_equal(result.out, "[19556]\n");
     process_free(&result);
 }
@@ -181,7 +210,7 @@ static void test_bad_model_files_give_their_exit_status(void **state) {
     EXPECT_FAILURE(6, "\"mamba\" is not supported", NULL, "run", "-m", foreign, "hi");
     struct process_result result;
     TOOL(&result, NULL, "inspect", foreign);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_contains(result.out, "runs          no: ");
     assert_contains(result.out, "mamba");
     process_free(&result);
@@ -193,11 +222,11 @@ static void test_devices_lists_opencl_and_cpu(void **state) {
     (void)state;
     struct process_result result;
     TOOL(&result, NULL, "devices");
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_contains(result.out, "cpu  the CPU backend: ");
     process_free(&result);
     TOOL(&result, NULL, "devices", "--json");
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     json_t *object = parse_output(&result);
     assert_true(json_array_size(json_object_get(object, "devices")) > 0);
     assert_true(json_is_string(json_object_get(json_object_get(object, "cpu"), "isa")));
@@ -211,7 +240,7 @@ static void test_devices_without_a_driver_says_how_to_get_one(void **state) {
     const struct process_options options = {.environment = environment};
     struct process_result result;
     TOOL(&result, &options, "devices", "--json");
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_contains(result.err, "pocl-opencl-icd");
     json_t *object = parse_output(&result);
     assert_int_equal(json_array_size(json_object_get(object, "devices")), 0);
@@ -223,7 +252,7 @@ static void test_inspect_tells_metadata_tensors_and_whether_it_runs(void **state
     (void)state;
     struct process_result result;
     TOOL(&result, NULL, "inspect", process_model());
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_string_equal(result.err, "");
     assert_contains(result.out, "runs          yes: 30 layers");
     assert_contains(result.out, "general.architecture                         \"llama\"");
@@ -267,7 +296,7 @@ static void test_tokenize_json_is_valid_for_any_bytes(void **state) {
     const struct process_options options = {.input = "caf\xC3\xA9 \x80\xE4\xBD\n", .input_length = 10};
     struct process_result result;
     TOOL(&result, &options, "tokenize", "-m", process_model(), "--json");
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     json_t *object = parse_output(&result), *tokens = json_object_get(object, "tokens");
     assert_int_equal(json_array_size(tokens), json_integer_value(json_object_get(object, "count")));
     /* Pieces that are no text are arrays of bytes; all together they are the input without its line break. */
@@ -292,12 +321,12 @@ static void test_closed_output_ends_every_command_quietly(void **state) {
     const struct process_options options = {.close_after = 1};
     struct process_result result;
     TOOL(&result, &options, "inspect", process_model());
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_string_equal(result.err, "");
     process_free(&result);
     const struct process_options full = {.output_path = "/dev/full"};
     TOOL(&result, &full, "inspect", process_model());
-    assert_int_equal(result.status, 4);
+    process_assert_status(&result, 4);
     assert_contains(result.err, "standard output: No space left");
     process_free(&result);
 }
@@ -305,6 +334,7 @@ static void test_closed_output_ends_every_command_quietly(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_help_shows_commands_flags_and_exit_statuses),
+        cmocka_unit_test(test_manual_has_every_flag_and_exit_status),
         cmocka_unit_test(test_version_is_the_headers),
         cmocka_unit_test(test_mistakes_on_the_command_line_are_named),
         cmocka_unit_test(test_run_without_a_prompt_says_what_to_do_and_ends),

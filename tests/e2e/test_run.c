@@ -50,7 +50,7 @@ static void test_answer_goes_to_stdout_and_the_rest_to_stderr(void **state) {
     (void)state;
     struct process_result result;
     RUN(&result, NULL, "-n", "8", question);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_string_equal(result.out, "The answer to this question lies in the\n");
     assert_contains(result.err, "(135M parameters, 92.1 MiB) on ");
     assert_contains(result.err, "36 prompt tokens at ");
@@ -79,7 +79,7 @@ static void test_readme_command_spends_its_op_time_on_opencl(void **state) {
     (void)state;
     struct process_result result;
     RUN(&result, NULL, "--json", "-p", question);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     json_t *object = parse_output(&result);
     if (opencl_share(object) < 0.95) fail_msg("only %.3f of op time was on OpenCL", opencl_share(object));
     assert_int_equal(json_integer_value(json_object_get(object, "fallbacks")), 0);
@@ -93,7 +93,7 @@ static void test_without_opencl_the_cpu_answers_and_it_is_said(void **state) {
     const struct process_options options = {.environment = without_opencl};
     struct process_result result;
     RUN(&result, &options, "--json", "-n", "8", question);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_contains(result.err, "no usable OpenCL device");
     assert_contains(result.err, "apt install");
     json_t *object = parse_output(&result);
@@ -102,7 +102,7 @@ static void test_without_opencl_the_cpu_answers_and_it_is_said(void **state) {
     json_decref(object);
     process_free(&result);
     RUN(&result, &options, "--fallback", "none", "-n", "8", question);
-    assert_int_equal(result.status, 8);
+    process_assert_status(&result, 8);
     assert_string_equal(result.out, "");
     process_free(&result);
 }
@@ -116,7 +116,7 @@ static void test_json_has_what_the_manual_promises(void **state) {
                                           "predicted_ms",      "first_token_ms", "predicted_per_second"};
     struct process_result result;
     RUN(&result, NULL, "--json", "--explain", "-n", "5", question);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     json_t *object = parse_output(&result), *times = json_object_get(object, "timings");
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (!json_object_get(object, members[i])) fail_msg("%s is missing", members[i]);
@@ -137,7 +137,7 @@ static void test_explain_folds_layers_and_counts_waits(void **state) {
     (void)state;
     struct process_result result;
     RUN(&result, NULL, "--explain");
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_string_equal(result.out, "");
     assert_contains(result.err, "plan for 1 row: ");
     assert_contains(result.err, "the host waits ");
@@ -155,8 +155,8 @@ static void test_prompts_together_answer_as_each_alone(void **state) {
     struct process_result together, two_at_a_time, alone;
     RUN(&together, NULL, "-n", "16", "--json", "--batch", batch);
     RUN(&two_at_a_time, NULL, "-n", "16", "-np", "2", "--batch", batch);
-    assert_int_equal(together.status, 0);
-    assert_int_equal(two_at_a_time.status, 0);
+    process_assert_status(&together, 0);
+    process_assert_status(&two_at_a_time, 0);
     assert_contains(two_at_a_time.err, "[3/3] line 5 of ");
     json_t *object = parse_output(&together), *results = json_object_get(object, "results");
     assert_int_equal(json_array_size(results), 3);
@@ -187,7 +187,7 @@ static void test_one_bad_prompt_does_not_stop_the_others(void **state) {
     const char *bad = process_file("bad.txt", "a\0b", 3);
     struct process_result result;
     RUN(&result, NULL, "-n", "8", "-f", bad, "-f", good);
-    assert_int_equal(result.status, 2);
+    process_assert_status(&result, 2);
     assert_contains(result.err, "bad.txt: byte 1 is zero");
     assert_string_equal(result.out, "The answer to this question lies in the\n");
     process_free(&result);
@@ -197,7 +197,7 @@ static void test_raw_text_is_continued_without_the_template(void **state) {
     (void)state;
     struct process_result result;
     RUN(&result, NULL, "--json", "--raw", "-n", "3", "The capital of France is");
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     json_t *object = parse_output(&result);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(object, "timings"), "prompt_n")), 5);
     assert_contains(json_string_value(json_object_get(object, "text")), "Paris");
@@ -226,7 +226,7 @@ static void test_seed_decides_the_text(void **state) {
                 NULL);
     process_run(&other, NULL, process_tool(), "run", "-q", "-m", process_model(), "-s", "8", "-n", "24", question,
                 NULL);
-    assert_int_equal(first.status, 0);
+    process_assert_status(&first, 0);
     assert_string_equal(first.out, again.out);
     assert_string_not_equal(first.out, other.out);
     process_free(&first);
@@ -239,12 +239,12 @@ static void test_closed_output_ends_the_run_quietly(void **state) {
     const struct process_options options = {.close_after = 10};
     struct process_result result;
     RUN(&result, &options, "--quiet", "Write a long story about a dog.");
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_string_equal(result.err, "");
     process_free(&result);
     const struct process_options full = {.output_path = "/dev/full"};
     RUN(&result, &full, "-n", "8", question);
-    assert_int_equal(result.status, 4);
+    process_assert_status(&result, 4);
     assert_contains(result.err, "standard output: No space left");
     process_free(&result);
 }
@@ -254,7 +254,7 @@ static void test_interrupt_keeps_what_was_said(void **state) {
     const struct process_options options = {.signal_at_first = SIGINT};
     struct process_result result;
     RUN(&result, &options, "Write a long story about a dog.");
-    assert_int_equal(result.status, 12);
+    process_assert_status(&result, 12);
     assert_contains(result.err, "cancelled");
     assert_true(result.out_length > 0);
     assert_int_equal(result.out[result.out_length - 1], '\n');
@@ -265,15 +265,15 @@ static void test_context_and_device_errors_have_their_exit_status(void **state) 
     (void)state;
     struct process_result result;
     RUN(&result, NULL, "-c", "16", question);
-    assert_int_equal(result.status, 10);
+    process_assert_status(&result, 10);
     assert_contains(result.err, "the prompt has 36 tokens, the context 16");
     process_free(&result);
     RUN(&result, NULL, "-c", "40", question);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_contains(result.err, "the context of 40 tokens is full");
     process_free(&result);
     RUN(&result, NULL, "--device", "no such thing", question);
-    assert_int_equal(result.status, 8);
+    process_assert_status(&result, 8);
     assert_contains(result.err, "no such thing");
     process_free(&result);
 }
@@ -283,7 +283,7 @@ static void test_log_file_gets_the_messages(void **state) {
     const char *log = process_file("messages.log", "", 0);
     struct process_result result;
     RUN(&result, NULL, "-n", "1", "--quiet", "--log-file", log, question);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     size_t size;
     char *text = process_read(log, &size);
     assert_contains(text, "36 prompt tokens");
@@ -328,16 +328,16 @@ static void test_logits_are_a_numpy_file(void **state) {
     struct process_result result;
     process_run(&result, NULL, process_tool(), "logits", "-m", process_model(), "-p", question, "--all", "-o", whole,
                 "--activations", "f32", NULL);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     assert_string_equal(result.out, "");
     process_free(&result);
     process_run(&result, NULL, process_tool(), "logits", "-m", process_model(), "--tokens",
                 "4898,314, 260,6376,4461,47", "--all", "-o", steps, "--activations", "f32", "--batch-size", "1", NULL);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     process_free(&result);
     process_run(&result, NULL, process_tool(), "logits", "-m", process_model(), "-o", last, "-p", question,
                 "--activations", "f32", NULL);
-    assert_int_equal(result.status, 0);
+    process_assert_status(&result, 0);
     process_free(&result);
     float *all = read_npy(whole, TOKENS, VOCABULARY), *one_by_one = read_npy(steps, TOKENS, VOCABULARY);
     float *end = read_npy(last, 1, VOCABULARY);
@@ -353,16 +353,16 @@ static void test_logits_refuses_what_it_cannot_do(void **state) {
     struct process_result result;
     process_run(&result, NULL, process_tool(), "logits", "-m", process_model(), "--tokens", "1,49152", "-o",
                 "/dev/null", NULL);
-    assert_int_equal(result.status, 2);
+    process_assert_status(&result, 2);
     assert_contains(result.err, "49152: the vocabulary has the ids 0 to 49151");
     process_free(&result);
     process_run(&result, NULL, process_tool(), "logits", "-m", process_model(), "--tokens", "1,,2", "-o", "/dev/null",
                 NULL);
-    assert_int_equal(result.status, 2);
+    process_assert_status(&result, 2);
     process_free(&result);
     process_run(&result, NULL, process_tool(), "logits", "-m", process_model(), "-p", "a", "-o", "/nonexistent/a.npy",
                 NULL);
-    assert_int_equal(result.status, 4);
+    process_assert_status(&result, 4);
     assert_contains(result.err, "/nonexistent/a.npy");
     process_free(&result);
 }

@@ -125,6 +125,16 @@ static char **changed_environment(const char *const *changes) {
     return result;
 }
 
+/* Tests that run in the background inherit that SIGINT is ignored; the program is not to. */
+static void make_attributes(posix_spawnattr_t *attributes, short flags) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    posix_spawnattr_init(attributes);
+    posix_spawnattr_setsigdefault(attributes, &signals);
+    posix_spawnattr_setflags(attributes, (short)(flags | POSIX_SPAWN_SETSIGDEF));
+}
+
 static int wait_for(pid_t child, double deadline) {
     int status;
     pid_t ended;
@@ -181,12 +191,15 @@ void process_run(struct process_result *result, const struct process_options *op
     else
         posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY, 0);
+    posix_spawnattr_t attributes;
+    make_attributes(&attributes, 0);
     char **environment = changed_environment(options->environment);
     pid_t child;
     *result = (struct process_result){0};
-    errno = posix_spawnp(&child, program, &actions, NULL, words, environment);
+    errno = posix_spawnp(&child, program, &actions, &attributes, words, environment);
     if (errno) stop(program);
     posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
     free(environment);
     double deadline = now() + LIMIT_SECONDS;
     if (piped) {
@@ -217,9 +230,8 @@ void process_terminal_start(struct process_terminal *terminal, const char *progr
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
     /* In a session of its own the first terminal that is opened becomes the controlling one, which Ctrl-C needs. */
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    make_attributes(&attributes, POSIX_SPAWN_SETSID);
     posix_spawn_file_actions_addopen(&actions, 0, ptsname(terminal->fd), O_RDWR, 0);
     posix_spawn_file_actions_adddup2(&actions, 0, 1);
     posix_spawn_file_actions_adddup2(&actions, 0, 2);

@@ -28,6 +28,13 @@ struct process_result {
     size_t out_length, err_length;
 };
 
+/* Fails a test with what the program said. */
+#define process_assert_status(result, expected)                                                                        \
+    do {                                                                                                               \
+        if ((result)->status != (expected))                                                                            \
+            fail_msg("exit status %d, not %d: %s", (result)->status, expected, (result)->err);                         \
+    } while (0)
+
 /* The words end with NULL. */
 void process_run(struct process_result *result, const struct process_options *options, const char *program, ...)
     __attribute__((sentinel));
