@@ -262,7 +262,7 @@ def compare_live(test, tool, vocabulary, texts):
 def compare(test, peer, model):
     wrong = 0
     texts = strings(["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|eot_id|>"])
-    for name in ("gpt-2", "llama-bpe", "qwen2", "starcoder"):
+    for name in ("gpt-2", "llama-bpe", "qwen2", "starcoder", "refact", "command-r"):
         vocabulary = os.path.join(peer, "src/models", f"ggml-vocab-{name}.gguf")
         if not os.path.exists(vocabulary): vocabulary = os.path.join(peer, "models", f"ggml-vocab-{name}.gguf")
         wrong += compare_recorded(test, vocabulary)

@@ -13,7 +13,8 @@
 #include "text/tokenizer.h"
 #include "text/vocabulary.h"
 
-enum { MAXIMUM_MERGES = 1 << 25, SMALLEST_WORK = 64 };
+/* The longest merges of real vocabularies are runs of some 256 spaces, spelled in twice as many bytes. */
+enum { MAXIMUM_MERGES = 1 << 25, LONGEST_MERGE = 4096, SMALLEST_WORK = 64 };
 
 struct ci_bpe_symbol {
     int32_t token; /* -1 once it is part of its left neighbour */
@@ -45,7 +46,7 @@ static enum clinfer_status add(const struct ci_vocabulary *vocabulary, const str
     if (space == NULL || space == text || space == text + length - 1)
         return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.merges: element %zu: '%.*s' is not two tokens with a space",
                        rank, shown, text);
-    char joined[512];
+    char joined[LONGEST_MERGE];
     if (length > sizeof joined)
         return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.merges: element %zu has %zu bytes; at most %zu are possible",
                        rank, length, sizeof joined);

@@ -39,6 +39,8 @@ static const struct kind {
 } kinds[] = {
     {"smollm", {false, false}, {EACH_DIGIT, GPT2}},
     {"starcoder", {false, false}, {EACH_DIGIT, GPT2}},
+    {"refact", {false, false}, {EACH_DIGIT, GPT2}},
+    {"command-r", {false, false}, {EACH_DIGIT, GPT2}},
     {"gpt-2", {false, false}, {GPT2, NULL}},
     {"gpt2", {false, false}, {GPT2, NULL}},
     {"llama-bpe", {true, true}, {GPT4("\\p{N}{1,3}"), NULL}},

@@ -11,7 +11,7 @@
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
-enum { MAXIMUM_TOKENS = 1 << 24, MAXIMUM_SPELLED = 512 };
+enum { MAXIMUM_TOKENS = 1 << 24, MAXIMUM_SPELLED = 4096 };
 
 #define MIX UINT64_C(0xa0761d6478bd642f)
 
