@@ -73,20 +73,6 @@ static enum clinfer_status input_at(struct ci_plan *plan, struct ci_tensor *tens
     return append_copy(plan, tensor, *found);
 }
 
-/* The layout of a weight whose reader here takes any: what a later reader would like, since a weight has only one (a
- * tied output matrix is looked up as an embedding first). On a device the program is bound to a layout already. */
-static const struct ci_layout *later_layout(const struct ci_plan *plan, const struct ci_node *node,
-                                            const struct ci_tensor *weight, int place) {
-    if (plan->store->places[place].device) return &ci_layout_stored;
-    for (const struct ci_node *reader = node->next; reader; reader = reader->next)
-        for (int i = 0; i < reader->op->inputs; i++) {
-            if (reader->in[i] != weight || !(reader->op->weight_inputs >> i & 1)) continue;
-            int variant = ci_pass_first_variant(reader, &plan->store->places[place].caps, 0);
-            if (variant >= 0 && ci_variants[variant]->weight_layout) return ci_variants[variant]->weight_layout;
-        }
-    return &ci_layout_stored;
-}
-
 static enum clinfer_status take_inputs(struct ci_plan *plan, struct ci_node *node, int place,
                                        const struct ci_variant *variant, struct ci_tensor *in[CI_MAX_INPUTS]) {
     enum clinfer_status status = CLINFER_OK;
@@ -95,7 +81,7 @@ static enum clinfer_status take_inputs(struct ci_plan *plan, struct ci_node *nod
         if (node->in[i]->kind == CI_TENSOR_WEIGHT) {
             bool packs = variant && variant->weight_layout && (node->op->weight_inputs >> i & 1);
             status = ci_store_weight(plan->store, node->in[i], place,
-                                     packs ? variant->weight_layout : later_layout(plan, node, node->in[i], place));
+                                     packs ? variant->weight_layout : node->in[i]->view.layout);
         }
         if (status == CLINFER_OK) status = input_at(plan, node->in[i], place, &in[i]);
     }
@@ -253,7 +239,23 @@ static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *nod
     return add_step(plan, node, CI_PLACE_CPU, variant, bound, reason);
 }
 
+/* Notes in which layout each weight is wanted by the variants that come first, before any is placed: a weight has one
+ * copy, and its first reader may take any layout (a tied output matrix is looked up as an embedding before it is
+ * multiplied). */
+static void want_layouts(struct ci_plan *plan) {
+    const struct ci_caps *caps = &plan->store->places[plan->store->preferred].caps;
+    for (struct ci_node *node = plan->graph.first; node; node = node->next) {
+        if (!node->op->weight_inputs) continue;
+        int variant = ci_pass_first_variant(node, caps, 0);
+        if (variant < 0 || !ci_variants[variant]->weight_layout) continue;
+        for (int i = 0; i < node->op->inputs; i++)
+            if (node->in[i] && (node->op->weight_inputs >> i & 1) && node->in[i]->place < 0)
+                node->in[i]->view.layout = ci_variants[variant]->weight_layout;
+    }
+}
+
 enum clinfer_status ci_plan_choose(struct ci_plan *plan) {
+    want_layouts(plan);
     for (struct ci_node *node = plan->graph.first; node; node = node->next) {
         enum clinfer_status status = choose_node(plan, node);
         if (status != CLINFER_OK) return status;
