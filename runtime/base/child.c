@@ -44,7 +44,8 @@ static const char **changed_environment(const char *const *changes) {
     for (size_t i = 0; i < own; i++)
         if (!is_changed(environ[i], changes)) result[count++] = environ[i];
     for (size_t i = 0; i < more; i++)
-        if (changes[i][name_length(changes[i])] == '=') result[count++] = changes[i];
+        if (changes[i][name_length(changes[i])] == '=' && !is_changed(changes[i], changes + i + 1))
+            result[count++] = changes[i];
     return result;
 }
 

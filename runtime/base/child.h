@@ -25,7 +25,7 @@ struct ci_child {
 };
 
 /* Starts `path`. `arguments` as for main, NULL-terminated. `changes` to the environment, NULL-terminated: "NAME=value"
- * sets, "NAME" removes; may be NULL. */
+ * sets, "NAME" removes, the last one of a name counts; may be NULL. */
 enum clinfer_status ci_child_start(const char *path, const char *const *arguments, const char *const *changes,
                                    struct ci_child *child);
 

@@ -298,6 +298,7 @@ static void leave_out(const struct trial *trial) {
 }
 
 static void probe_once(void) {
+    ci_pocl_cache_prepare();
     struct trial trial = {.program = find_program(), .cache = ci_file_xdg("CACHE", NULL), .deadline = default_deadline};
     const char *seconds = getenv("CLINFER_PROBE_SECONDS");
     json_t *verdicts = NULL;

@@ -14,4 +14,7 @@
 void ci_probe_begin(void);
 void ci_probe_end(void);
 
+/* Gives PoCL a folder to compile in where its own is of no use; part of ci_probe_begin(). */
+void ci_pocl_cache_prepare(void);
+
 #endif

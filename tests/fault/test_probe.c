@@ -91,13 +91,11 @@ static void list_with(const char *change, struct ci_child *child) {
     snprintf(vendors, sizeof vendors, "OCL_ICD_VENDORS=%s/vendors", folder);
     snprintf(cache, sizeof cache, "XDG_CACHE_HOME=%s/cache", folder);
     snprintf(program, sizeof program, "CLINFER_PROBE=%s/probe.sh", folder);
-    bool of_probe = change && strncmp(change, "CLINFER_PROBE=", 14) == 0;
     const char *const arguments[] = {"test_probe", "--list", NULL};
-    const char *const usual[] = {
-        vendors, cache, "CLINFER_PROBE_SECONDS=3", of_probe ? change : program, of_probe ? NULL : change, NULL};
-    const char *const without_cache[] = {vendors, "XDG_CACHE_HOME", "HOME", program, NULL};
-    bool cacheless = change && strcmp(change, "HOME") == 0;
-    if (ci_child_start(self, arguments, cacheless ? without_cache : usual, child) != CLINFER_OK)
+    const char *const changes[] = {vendors, cache, program, "CLINFER_PROBE_SECONDS=3", "POCL_CACHE_DIR", change, NULL};
+    const char *const no_home[] = {vendors, program, "XDG_CACHE_HOME", "HOME", NULL};
+    bool homeless = change && strcmp(change, "HOME") == 0;
+    if (ci_child_start(self, arguments, homeless ? no_home : changes, child) != CLINFER_OK)
         fail_msg("%s", clinfer_error());
     ci_child_wait(child, 1, 60);
 }
@@ -261,6 +259,26 @@ static void test_without_probe_or_cache_drivers_are_loaded_as_they_are(void **st
     assert_int_equal(starts(), 0);
 }
 
+/* As under a service manager that gives a program no home to write to: PoCL alone would have no device. */
+static void test_pocl_gets_a_folder_when_its_own_is_of_no_use(void **state) {
+    struct ci_child child;
+    char change[128], path[128];
+    (void)state;
+    snprintf(path, sizeof path, "%s/private", folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    setenv("TMPDIR", path, 1);
+    list_with("XDG_CACHE_HOME=/dev/null/nowhere", &child);
+    unsetenv("TMPDIR");
+    assert_found(&child, NULL);
+    snprintf(path, sizeof path, "%s/private/clinfer-pocl-%u", folder, (unsigned)getuid());
+    assert_int_equal(access(path, W_OK), 0);
+    snprintf(change, sizeof change, "POCL_CACHE_DIR=%s/libs.txt/below-a-file", folder);
+    write_text("libs.txt", "", 0600);
+    list_with(change, &child);
+    assert_contains(child.output, "POCL_CACHE_DIR: ");
+    assert_contains(child.output, "0 devices");
+}
+
 static void print(void *user, enum clinfer_log_level level, const char *message) {
     (void)user;
     if (level <= CLINFER_LOG_WARNING) printf("%s\n", message);
@@ -289,6 +307,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(test_only_bad_drivers_leave_no_device, setup, teardown),
         cmocka_unit_test_setup_teardown(test_death_while_loading_brings_the_trial_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_verdicts_are_made_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pocl_gets_a_folder_when_its_own_is_of_no_use, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_probe_or_cache_drivers_are_loaded_as_they_are, setup, teardown),
     };
     if (argc > 1 && strcmp(argv[1], "--list") == 0) return list_here();

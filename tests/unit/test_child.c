@@ -98,7 +98,13 @@ static void test_long_output_is_cut_and_does_not_block(void **state) {
 }
 
 static void test_environment_is_changed(void **state) {
-    static const char *const changes[] = {"TEST_CHILD_A=new", "TEST_CHILD_B", "TEST_CHILD_C=added", NULL};
+    static const char *const changes[] = {"TEST_CHILD_A=first",
+                                          "TEST_CHILD_A=new",
+                                          "TEST_CHILD_B=x",
+                                          "TEST_CHILD_B",
+                                          "TEST_CHILD_C",
+                                          "TEST_CHILD_C=added",
+                                          NULL};
     struct ci_child child;
     (void)state;
     setenv("TEST_CHILD_A", "old", 1);
