@@ -1,16 +1,20 @@
 #define _GNU_SOURCE
 #include "base/threads.h"
 
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/status.h"
 
-/* Spinning that lasts longer than this many rounds yields: another process holds our core, and only time helps. */
-enum { SPINS_BEFORE_YIELD = 4096, CACHE_LINE = 64 };
+/* A step takes tens of microseconds: waiting for the others spins that long, since a sleep and a wake-up cost as much.
+ * Who still waits then is waiting for a thread that has lost its core to another program; spinning on would use up our
+ * own time slice and lose the other core as well, so it sleeps. */
+enum { SPINS_BEFORE_SLEEP = 200, CACHE_LINE = 64 };
 
 struct worker {
     struct ci_threads *owner;
@@ -29,6 +33,7 @@ struct ci_threads {
     void *argument;
     _Alignas(CACHE_LINE) atomic_int arrived;
     _Alignas(CACHE_LINE) atomic_uint phase;
+    atomic_int sleepers;
 };
 
 static void pause_briefly(void) {
@@ -39,20 +44,29 @@ static void pause_briefly(void) {
 #endif
 }
 
+static void sleep_until_changed(struct ci_threads *threads, unsigned phase) {
+    atomic_fetch_add(&threads->sleepers, 1);
+    while (atomic_load(&threads->phase) == phase)
+        syscall(SYS_futex, (unsigned *)&threads->phase, FUTEX_WAIT_PRIVATE, phase, NULL, NULL, 0);
+    atomic_fetch_sub(&threads->sleepers, 1);
+}
+
 void ci_threads_barrier(struct ci_threads *threads) {
     if (threads->count == 1) return;
     unsigned phase = atomic_load_explicit(&threads->phase, memory_order_acquire);
     if (atomic_fetch_add_explicit(&threads->arrived, 1, memory_order_acq_rel) == threads->count - 1) {
         atomic_store_explicit(&threads->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&threads->phase, phase + 1, memory_order_release);
+        /* In one order for all: who slept before is seen in `sleepers`, who comes later sees the new phase. */
+        atomic_store(&threads->phase, phase + 1);
+        if (atomic_load(&threads->sleepers) > 0)
+            syscall(SYS_futex, (unsigned *)&threads->phase, FUTEX_WAKE_PRIVATE, threads->count, NULL, NULL, 0);
         return;
     }
-    for (unsigned spins = 0; atomic_load_explicit(&threads->phase, memory_order_acquire) == phase; spins++) {
-        if (spins < SPINS_BEFORE_YIELD)
-            pause_briefly();
-        else
-            sched_yield();
+    for (int spins = 0; spins < SPINS_BEFORE_SLEEP; spins++) {
+        if (atomic_load_explicit(&threads->phase, memory_order_acquire) != phase) return;
+        pause_briefly();
     }
+    sleep_until_changed(threads, phase);
 }
 
 static void *work(void *argument) {

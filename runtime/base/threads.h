@@ -1,6 +1,6 @@
 /* threads.h: the workers of the CPU backend. A run hands one function to all threads (the caller is thread 0) and
  * returns when all are through; inside it ci_threads_barrier() separates steps. Between runs workers sleep; within a
- * run they spin, since a step takes tens of microseconds and a futex wake-up costs as much. */
+ * run they spin for some microseconds before they do. */
 #ifndef CI_BASE_THREADS_H
 #define CI_BASE_THREADS_H
 
