@@ -85,8 +85,8 @@ static void test_dequantise_equals_recorded_numbers(void **state) {
         const struct ci_type *type = parts[p].type;
         uint8_t blocks[2048];
         float expected[1024], actual[1024];
-        size_t bytes = (size_t)(parts[p].blocks * type->block_bytes),
-               count = (size_t)(parts[p].blocks * type->block_cols);
+        size_t bytes = (size_t)parts[p].blocks * (size_t)type->block_bytes,
+               count = (size_t)parts[p].blocks * (size_t)type->block_cols;
         assert_int_equal(fread(blocks, 1, bytes, file), bytes);
         assert_int_equal(fread(expected, sizeof *expected, count, file), count);
         type->dequantise(blocks, actual, parts[p].blocks);
