@@ -54,7 +54,6 @@ struct clinfer_engine {
     int bucket_count;
     int context, pages_per_sequence;
     bool pipelined;
-    bool programs_saved;
     struct clinfer_engine_info info;
     char *model_name, *architecture;
 

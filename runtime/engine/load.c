@@ -271,7 +271,7 @@ enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *opt
 
 void clinfer_engine_close(clinfer_engine *engine) {
     if (!engine) return;
-    if (engine->device && !engine->programs_saved) ci_device_save_programs(engine->device);
+    if (engine->device) ci_device_save_programs(engine->device);
     for (int i = 0; i < engine->bucket_count; i++) ci_plan_destroy(engine->buckets[i].plan);
     ci_store_destroy(&engine->store);
     ci_device_close(engine->device);

@@ -151,6 +151,14 @@ enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfe
     return CLINFER_OK;
 }
 
+/* Programs built in this process are kept for the next when their kernels have run and nobody waits for text: on PoCL saving
+ * compiles once more. Costs nothing when there are none. Called with the lock held, by the leader. */
+static void save_programs_when_idle(struct clinfer_engine *engine) {
+    for (const struct clinfer_session *s = engine->sessions; s; s = s->next)
+        if (s->state == CI_SESSION_ACTIVE) return;
+    if (engine->device) ci_device_save_programs(engine->device);
+}
+
 enum clinfer_status clinfer_wait(clinfer_session *session, struct clinfer_result *result) {
     struct clinfer_engine *engine = session->engine;
     pthread_mutex_lock(&engine->lock);
@@ -165,6 +173,7 @@ enum clinfer_status clinfer_wait(clinfer_session *session, struct clinfer_result
             ci_engine_step(engine);
             pthread_mutex_lock(&engine->lock);
         }
+        save_programs_when_idle(engine);
         engine->leading = false;
         pthread_cond_broadcast(&engine->changed);
     }

@@ -280,13 +280,6 @@ static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
     flight->count = 0;
 }
 
-/* Once their kernels have run, programs are complete and can be kept for the next process. */
-static void save_programs_once(struct clinfer_engine *engine) {
-    if (!engine->device || engine->programs_saved || engine->stats.steps < 3) return;
-    ci_device_save_programs(engine->device);
-    engine->programs_saved = true;
-}
-
 bool ci_engine_step(struct clinfer_engine *engine) {
     struct batch batch = {.count = 0};
     collect(engine, &batch);
@@ -305,7 +298,6 @@ bool ci_engine_step(struct clinfer_engine *engine) {
     }
     if (previous->active) land(engine, previous);
     if (flight->active && (!engine->pipelined || on_host)) land(engine, flight);
-    save_programs_once(engine);
     return true;
 }
 
@@ -337,7 +329,6 @@ enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinf
         engine->stats.steps++;
         engine->stats.rows += (uint64_t)rows;
     }
-    if (engine->device) ci_device_save_programs(engine->device);
     if (status != CLINFER_OK) session->computed = 0;
     return status;
 }
