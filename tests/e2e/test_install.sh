@@ -80,10 +80,24 @@ man_page_has_every_status() {
     done <"$work/statuses"
 }
 
-echo 1..6
+man_page_has_every_flag() {
+    local command flag missing=
+    sed 's/\\-/-/g' docs/clinfer.1 >"$work/page"
+    for command in run devices inspect tokenize logits; do
+        # A flag stands at the beginning of a line of the help, or after another one and a comma.
+        for flag in $("$CLINFER_TEST_BINARY" "$command" --help | grep -E '^  -' | sed -E 's/  +[^ -].*//' |
+            tr ',' '\n' | awk '{ print $1 }'); do
+            grep -qE -- "(^|[^a-z-])$flag([^a-z-]|\$)" "$work/page" || missing="$missing $command:$flag"
+        done
+    done
+    [ -z "$missing" ] || { echo "docs/clinfer.1 lacks$missing"; return 1; }
+}
+
+echo 1..7
 expect test_install_succeeds make --no-print-directory "CONFIG=$config" install "PREFIX=$prefix"
 expect test_install_brings_everything everything_is_there
 expect test_program_links_the_shared_library build_shared
 expect test_program_links_the_static_library build_static
 expect test_shared_library_exports_the_header_only exports_the_header_only
 expect test_man_page_has_every_exit_status man_page_has_every_status
+expect test_man_page_has_every_flag man_page_has_every_flag
