@@ -128,7 +128,7 @@ struct clinfer_engine_stats {
     uint64_t steps, rows;               /* runs of a plan; tokens computed */
     uint64_t enqueues, waits, builds;   /* OpenCL calls */
     uint64_t objects;                   /* OpenCL objects made; stands still while decoding */
-    int fallbacks;                 /* ops of the plans that could not run on the device */
+    int fallbacks;                      /* ops of the plans that could not run on the device */
     uint64_t weight_bytes, cache_bytes, activation_bytes;
 };
 CLINFER_API void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats);
@@ -146,10 +146,11 @@ CLINFER_API enum clinfer_status clinfer_engine_explain(clinfer_engine *engine, i
 
 /* ---- text ---- */
 
-/* *tokens is the caller's to clinfer_free (NULL when *count is 0). add_special: begin-of-text as the model wants it.
- * parse_special: control tokens written in the text count as such. */
+/* *tokens is the caller's to clinfer_free (NULL when *count is 0). add_begin: the model's begin-of-text token comes
+ * first if it wants one and the text does not start with it already. parse_special: control tokens written in the text
+ * count as such. */
 CLINFER_API enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length,
-                                                 bool add_special, bool parse_special, int32_t **tokens, size_t *count);
+                                                 bool add_begin, bool parse_special, int32_t **tokens, size_t *count);
 
 /* The bytes of one token, borrowed; possibly part of a character. Control tokens have none unless `special`. */
 CLINFER_API const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length);
@@ -159,9 +160,8 @@ struct clinfer_message {
     const char *content;
 };
 
-/* The conversation in the model's own chat template, ready for clinfer_tokenize(add_special false unless the template
- * has no begin-of-text, parse_special true). *text is the caller's to clinfer_free. A file without a template: the
- * messages' contents, one after the other. */
+/* The conversation in the model's own chat template, ready for clinfer_tokenize(add_begin true, parse_special true).
+ * *text is the caller's to clinfer_free. A file without a template: the messages' contents, one after the other. */
 CLINFER_API enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine,
                                                     const struct clinfer_message *messages, size_t count,
                                                     bool add_generation_prompt, char **text);

@@ -37,9 +37,4 @@ struct ci_engine_flags {
 enum clinfer_status ci_engine_flags_open(const struct ci_engine_flags *flags, bool all_logits,
                                          struct ci_model_choice *choice, clinfer_engine **engine);
 
-/* The tokens of a text that a model is to continue. Control tokens in it count as such; the model's begin-of-text comes
- * first unless the text has it already, and no end-of-text is added. Free with clinfer_free. */
-enum clinfer_status ci_engine_tokens(const clinfer_engine *engine, const char *text, size_t length, int32_t **tokens,
-                                     size_t *count);
-
 #endif

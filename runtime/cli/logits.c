@@ -81,7 +81,7 @@ static enum clinfer_status read_tokens(const struct logits *logits, const clinfe
     if (status == CLINFER_OK && prompts.count > 1)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "-f: one file at a time, %zu were given", prompts.count);
     if (status == CLINFER_OK)
-        status = ci_engine_tokens(engine, prompts.items[0].text, prompts.items[0].length, tokens, count);
+        status = clinfer_tokenize(engine, prompts.items[0].text, prompts.items[0].length, true, true, tokens, count);
     ci_prompts_free(&prompts);
     return status;
 }

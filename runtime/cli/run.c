@@ -23,12 +23,13 @@ enum clinfer_status ci_run_tokens(const struct ci_run_state *run, const struct c
                                   int32_t **tokens, size_t *token_count) {
     if (run->raw) {
         const char *text = messages[count - 1].content;
-        return ci_engine_tokens(run->engine, text, strlen(text), tokens, token_count);
+        return clinfer_tokenize(run->engine, text, strlen(text), true, true, tokens, token_count);
     }
     char *text = NULL;
     *tokens = NULL;
     enum clinfer_status status = clinfer_chat_prompt(run->engine, messages, count, true, &text);
-    if (status == CLINFER_OK) status = ci_engine_tokens(run->engine, text, strlen(text), tokens, token_count);
+    if (status == CLINFER_OK)
+        status = clinfer_tokenize(run->engine, text, strlen(text), true, true, tokens, token_count);
     clinfer_free(text);
     return status;
 }

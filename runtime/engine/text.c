@@ -6,10 +6,25 @@
 #include "base/status.h"
 #include "engine/engine_private.h"
 
-enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length, bool add_special,
+enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length, bool add_begin,
                                      bool parse_special, int32_t **tokens, size_t *count) {
-    unsigned flags = (add_special ? CI_TOKENIZER_ADD_SPECIAL : 0u) | (parse_special ? CI_TOKENIZER_PARSE_SPECIAL : 0u);
-    return ci_tokenizer_encode(engine->tokenizer, text, length, flags, tokens, count);
+    const struct ci_tokenizer *tokenizer = engine->tokenizer;
+    int32_t begin = ci_tokenizer_bos(tokenizer);
+    enum clinfer_status status =
+        ci_tokenizer_encode(tokenizer, text, length, parse_special ? CI_TOKENIZER_PARSE_SPECIAL : 0u, tokens, count);
+    bool has_it = status == CLINFER_OK && *count && (*tokens)[0] == begin;
+    if (status != CLINFER_OK || !add_begin || !ci_tokenizer_adds_bos(tokenizer) || has_it) return status;
+    int32_t *grown = realloc(*tokens, (*count + 1) * sizeof *grown);
+    if (!grown) {
+        free(*tokens);
+        *tokens = NULL;
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", *count);
+    }
+    memmove(grown + 1, grown, *count * sizeof *grown);
+    grown[0] = begin;
+    *tokens = grown;
+    ++*count;
+    return CLINFER_OK;
 }
 
 const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length) {
@@ -43,7 +58,8 @@ enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const stru
         json_t *message = json_pack("{s:s, s:s}", "role", messages[i].role, "content", messages[i].content);
         if (!message) {
             json_decref(list);
-            return ci_fail(CLINFER_INVALID_ARGUMENT, "message %zu (%s) is not UTF-8; the chat template needs text", i,
+            return ci_fail(CLINFER_INVALID_ARGUMENT,
+                           "message %zu (%s) is not UTF-8, which the chat template needs; --raw takes any bytes", i,
                            messages[i].role);
         }
         json_array_append_new(list, message);
