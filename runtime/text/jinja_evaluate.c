@@ -1,7 +1,7 @@
 /* jinja_evaluate.c: expressions: names, attributes, items, calls, logic. */
 #include <string.h>
 
-#include "text/jinja.h"
+#include "text/jinja_tree.h"
 
 void ci_jinja_spend(struct ci_jinja_run *run, uint64_t steps) {
     if (run->steps < steps)

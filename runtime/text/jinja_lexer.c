@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/jinja.h"
+#include "text/jinja_tree.h"
 #include "text/utf8.h"
 
 struct lexer {

@@ -2,7 +2,7 @@
 #ifndef CI_TEXT_JINJA_PARSER_H
 #define CI_TEXT_JINJA_PARSER_H
 
-#include "text/jinja.h"
+#include "text/jinja_tree.h"
 
 struct ci_jinja_parser {
     struct ci_jinja_heap *heap;

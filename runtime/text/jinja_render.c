@@ -5,7 +5,7 @@
  * The template's own variables have an array by number. */
 #include <string.h>
 
-#include "text/jinja.h"
+#include "text/jinja_tree.h"
 
 enum flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE };
 

@@ -232,7 +232,7 @@ FILTER(unique) {
 static struct ci_jinja_arguments behind(const struct ci_jinja_arguments *arguments, size_t skip) {
     struct ci_jinja_arguments rest = *arguments;
     size_t skipped = skip < rest.count ? skip : rest.count;
-    rest.items += skipped;
+    if (skipped > 0) rest.items += skipped;
     rest.count -= skipped;
     return rest;
 }

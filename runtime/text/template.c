@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "text/jinja.h"
+#include "text/jinja_tree.h"
 
 /* Real templates have some 20 KB. */
 enum { MAXIMUM_SOURCE = 512 * 1024 };

@@ -23,30 +23,31 @@ struct ci_tokenizer {
 
 /* Files name one end token, models use several; these are the others' names. "<|end|>" ends a turn except in the
  * harmony format, where it ends a message and <|return|> and <|call|> end the turn. */
-static const char *const end_names[] = {"<|eot_id|>",
-                                        "<|im_end|>",
-                                        "<|end|>",
-                                        "<|return|>",
-                                        "<|call|>",
-                                        "<end_of_turn>",
-                                        "<|endoftext|>",
-                                        "<|eom_id|>",
-                                        "<|end_of_text|>",
-                                        "<|eot|>",
-                                        "<EOT>",
-                                        "_<EOT>",
-                                        "[EOT]",
-                                        "[EOS]",
-                                        "</s>",
-                                        "<eos>",
-                                        "<turn|>",
-                                        "<end_of_utterance>",
-                                        "<\xef\xbd\x9c"
-                                        "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
-                                        "<|fim_pad|>",
-                                        "<|repo_name|>",
-                                        "<|file_sep|>",
-                                        "<reponame>"};
+static const char *const end_names[] = {
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<end_of_turn>",
+    "<|eom_id|>",
+    "<|eot|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "</s>",
+    "<eos>",
+    "<turn|>",
+    "<end_of_utterance>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<reponame>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+    "<｜end▁of▁sentence｜>",
+};
 
 static int32_t find_special(const struct ci_tokenizer *tokenizer, const char *name) {
     int32_t id = ci_vocabulary_find(&tokenizer->vocabulary, name, strlen(name));

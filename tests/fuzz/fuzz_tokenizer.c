@@ -2,8 +2,8 @@
  * are the text again (less the bytes that the vocabulary has no token for).
  *
  * The input: a byte of flags (1: put all 256 bytes first, 2: token types follow, 4 and 8: add_bos, add_eos, 16: say
- * nothing of both), a byte that picks the pre-tokenizer, three bytes of ids, then tokens and merges as (count, (length,
- * bytes)...), types one byte each, and the rest is text. */
+ * nothing of both), a byte that picks the pre-tokenizer, three bytes of ids (plus 4), then tokens and merges as (count,
+ * (length, bytes)...), types one byte each (plus 4), and the rest is text. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -26,6 +26,8 @@ static uint8_t take(struct reader *reader) {
     reader->size--;
     return *reader->data++;
 }
+
+static int take_signed(struct reader *reader) { return take(reader) - 4; }
 
 static struct ci_text_span take_span(struct reader *reader) {
     size_t length = take(reader);
@@ -77,9 +79,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t flags = take(&reader);
     const char *name = names[take(&reader) % 4];
     struct ci_tokenizer_source source = {.model = {"gpt2", 4}, .pre_tokenizer = {name, strlen(name)}};
-    source.bos_id = (int8_t)take(&reader);
-    source.eos_id = (int8_t)take(&reader);
-    source.eot_id = source.eom_id = source.unknown_id = source.padding_id = (int8_t)take(&reader);
+    source.bos_id = take_signed(&reader);
+    source.eos_id = take_signed(&reader);
+    source.eot_id = source.eom_id = source.unknown_id = source.padding_id = take_signed(&reader);
     source.add_bos = flags & 16 ? -1 : !!(flags & 4);
     source.add_eos = flags & 16 ? -1 : !!(flags & 8);
     if (flags & 1) source.token_count = put_bytes(tokens, spelled);
@@ -88,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     source.merge_count = take(&reader);
     for (size_t i = 0; i < source.merge_count; i++) merges[i] = take_span(&reader);
     for (size_t i = 0; i < source.token_count; i++)
-        types[i] = flags & 1 && i < 256 ? 1 : flags & 2 ? (int8_t)take(&reader) : 1;
+        types[i] = flags & 1 && i < 256 ? 1 : flags & 2 ? take_signed(&reader) : 1;
     source.tokens = tokens;
     source.merges = merges;
     source.types = flags & 2 ? types : NULL;
