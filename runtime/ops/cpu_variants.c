@@ -21,27 +21,26 @@ static bool attention_fits(const struct ci_call *call, int unit) {
 
 struct r16_kernel {
     const struct ci_type *weight;
-    ci_cpu_function *q8, *f32;
+    ci_cpu_function *function;
 };
 
-static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct ci_call *call) {
+static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct ci_type *x,
+                                 const struct ci_call *call) {
+    if (call->in[CI_MATMUL_X].type != x) return NULL;
     for (; kernels->weight; kernels++)
-        if (kernels->weight == call->in[CI_MATMUL_W0].type)
-            return call->in[CI_MATMUL_X].type == &ci_type_q8    ? kernels->q8
-                   : call->in[CI_MATMUL_X].type == &ci_type_f32 ? kernels->f32
-                                                                : NULL;
+        if (kernels->weight == call->in[CI_MATMUL_W0].type) return kernels->function;
     return NULL;
 }
 
 /* ---- one list per instruction set ---- */
 
-#define VARIANT(symbol, isa, title, layout)                                                                            \
-    const struct ci_variant ci_variant_cpu_##symbol##_##isa = {.op = &ci_op_##symbol,                                  \
-                                                               .name = title,                                          \
-                                                               .backend = CI_BACKEND_CPU,                              \
-                                                               .weight_layout = layout,                                \
-                                                               .fits = has_##isa,                                      \
-                                                               .cpu = find_##symbol##_##isa};
+#define VARIANT(symbol, which, title, test, layout)                                                                    \
+    const struct ci_variant ci_variant_cpu_##symbol##_##which = {.op = &ci_op_##symbol,                                \
+                                                                 .name = title,                                        \
+                                                                 .backend = CI_BACKEND_CPU,                            \
+                                                                 .weight_layout = layout,                              \
+                                                                 .fits = test,                                         \
+                                                                 .cpu = find_##symbol##_##which};
 
 /* A kernel for every call of the op that meets `condition`. */
 #define SIMPLE(symbol, function, isa, condition)                                                                       \
@@ -49,7 +48,7 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
         (void)call;                                                                                                    \
         return (condition) ? ci_cpu_##function##_##isa : NULL;                                                         \
     }                                                                                                                  \
-    VARIANT(symbol, isa, #isa, NULL)
+    VARIANT(symbol, isa, #isa, has_##isa, NULL)
 
 #define SIMD(isa)                                                                                                      \
     static bool has_##isa(const struct ci_caps *caps, const struct ci_call *call) {                                    \
@@ -63,7 +62,7 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
         (void)call;                                                                                                    \
         return sample_##isa;                                                                                           \
     }                                                                                                                  \
-    VARIANT(sample, isa, #isa, NULL)                                                                                   \
+    VARIANT(sample, isa, #isa, has_##isa, NULL)                                                                        \
     SIMPLE(matmul, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                        \
     SIMPLE(matmul_add, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                    \
     SIMPLE(attention, attention, isa, attention_fits(call, 16))                                                        \
@@ -78,28 +77,31 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     SIMPLE(swiglu_quantise, swiglu_quantise, isa, true)                                                                \
     SIMPLE(add, add, isa, true)
 
-#define R16_KERNEL(type, isa)                                                                                          \
-    { &ci_type_##type, ci_cpu_matmul_q8_##type##_r16_##isa, ci_cpu_matmul_f32_##type##_r16_##isa }
+#define R16_KERNEL(type, x, isa)                                                                                       \
+    { &ci_type_##type, ci_cpu_matmul_##x##_##type##_r16_##isa }
+#define R16_OF(x, isa)                                                                                                 \
+    static ci_cpu_function *find_matmul_##x##_r16_##isa(const struct ci_call *call) {                                  \
+        static const struct r16_kernel kernels[] = {R16_KERNEL(q4_0, x, isa),                                          \
+                                                    R16_KERNEL(q4_1, x, isa),                                          \
+                                                    R16_KERNEL(q5_0, x, isa),                                          \
+                                                    R16_KERNEL(q5_1, x, isa),                                          \
+                                                    R16_KERNEL(q8_0, x, isa),                                          \
+                                                    R16_KERNEL(q6_k, x, isa),                                          \
+                                                    {0}};                                                              \
+        return find_r16(kernels, &ci_type_##x, call);                                                                  \
+    }                                                                                                                  \
+    static ci_cpu_function *find_matmul_add_##x##_r16_##isa(const struct ci_call *call) {                              \
+        return find_matmul_##x##_r16_##isa(call);                                                                      \
+    }                                                                                                                  \
+    VARIANT(matmul, x##_r16_##isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)                                     \
+    VARIANT(matmul_add, x##_r16_##isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)
 #define R16(isa)                                                                                                       \
     static bool has_r16_##isa(const struct ci_caps *caps, const struct ci_call *call) {                                \
         (void)call;                                                                                                    \
         return caps->cpu->isa;                                                                                         \
     }                                                                                                                  \
-    static ci_cpu_function *find_matmul_r16_##isa(const struct ci_call *call) {                                        \
-        static const struct r16_kernel kernels[] = {R16_KERNEL(q4_0, isa),                                             \
-                                                    R16_KERNEL(q4_1, isa),                                             \
-                                                    R16_KERNEL(q5_0, isa),                                             \
-                                                    R16_KERNEL(q5_1, isa),                                             \
-                                                    R16_KERNEL(q8_0, isa),                                             \
-                                                    R16_KERNEL(q6_k, isa),                                             \
-                                                    {0}};                                                              \
-        return find_r16(kernels, call);                                                                                \
-    }                                                                                                                  \
-    static ci_cpu_function *find_matmul_add_r16_##isa(const struct ci_call *call) {                                    \
-        return find_matmul_r16_##isa(call);                                                                            \
-    }                                                                                                                  \
-    VARIANT(matmul, r16_##isa, "r16_" #isa, &ci_layout_r16)                                                            \
-    VARIANT(matmul_add, r16_##isa, "r16_" #isa, &ci_layout_r16)
+    R16_OF(q8, isa)                                                                                                    \
+    R16_OF(f32, isa)
 
 #if defined(__x86_64__)
 SIMD(avx512vnni)
