@@ -74,27 +74,27 @@ static void find_features(void) {
 static void find_features(void) {}
 #endif
 
-/* CLINFER_CPU names the best that may be used: what comes after it in the list is taken away. A name that is none of
- * them takes nothing away. */
+/* CLINFER_CPU names the best that may be used: what comes after it in its family, and the other family, are taken away.
+ * A name that is none of them takes nothing away. */
 static void apply_environment(void) {
     const char *wanted = getenv("CLINFER_CPU");
-    struct {
+    const struct {
         const char *name;
+        int family;
         bool *feature;
-    } order[] = {{"scalar", NULL},
-                 {"avx2", &features.avx2},
-                 {"avx512vnni", &features.avx512vnni},
-                 {"avx512bf16", &features.avx512bf16},
-                 {"scalar", NULL},
-                 {"neon", &features.neon},
-                 {"neondot", &features.neondot}};
+    } order[] = {{"scalar", 0, NULL},
+                 {"avx2", 1, &features.avx2},
+                 {"avx512vnni", 1, &features.avx512vnni},
+                 {"avx512bf16", 1, &features.avx512bf16},
+                 {"neon", 2, &features.neon},
+                 {"neondot", 2, &features.neondot}};
     enum { COUNT = sizeof order / sizeof *order };
+    int best = 0;
     if (!wanted) return;
-    for (int i = 0; i < COUNT; i++) {
-        if (strcmp(order[i].name, wanted) != 0) continue;
-        for (int better = i + 1; better < COUNT; better++)
-            if (order[better].feature) *order[better].feature = false;
-    }
+    while (best < COUNT && strcmp(order[best].name, wanted) != 0) best++;
+    if (best == COUNT) return;
+    for (int i = 0; i < COUNT; i++)
+        if (order[i].feature && (order[i].family != order[best].family || i > best)) *order[i].feature = false;
 }
 
 static void find(void) {

@@ -152,6 +152,31 @@ static void test_attention_is_right_at_the_edges_of_its_tiles(void **state) {
             }
 }
 
+/* A code cannot be "not a number"; the scale of its 32 columns must be, or a broken step before would not be noticed.
+ */
+static void test_what_is_not_finite_stays_so_in_q8(void **state) {
+    (void)state;
+    static const float broken[] = {NAN, INFINITY, -INFINITY};
+    struct ci_caps here = caps();
+    struct ci_case shape = {.name = "not finite", .in = {{&ci_type_f32, 3, 96}}};
+    struct ci_sample_call sample;
+    assert_int_equal(ci_sample_create(&ci_op_quantise, &shape, SEED, &sample), CLINFER_OK);
+    for (int row = 0; row < 3; row++) ((float *)sample.call.in[0].data)[row * 96 + 32 + 7 * row] = broken[row];
+    for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1)) {
+        if ((*v)->op != &ci_op_quantise || !ci_variant_fits(*v, &here, &sample.call)) continue;
+        (*v)->cpu (&sample.call)(&sample.call, 0, 1);
+        for (int row = 0; row < 3; row++) {
+            const uint8_t *q8 =
+                (const uint8_t *)sample.call.out[0].data + (size_t)row * ci_type_row_bytes(&ci_type_q8, 96);
+            const float *scales = ci_q8_scales(q8, 96), *sums = ci_q8_sums(q8, 96);
+            if (!isfinite(scales[0]) || !isnan(scales[1]) || !isnan(sums[1]) || !isfinite(scales[2]))
+                fail_msg("quantise by %s: %g among 32 columns gives the scales %g %g %g", (*v)->name,
+                         (double)broken[row], (double)scales[0], (double)scales[1], (double)scales[2]);
+        }
+    }
+    ci_sample_destroy(&sample);
+}
+
 struct run {
     ci_cpu_function *function;
     struct ci_call *call;
@@ -213,6 +238,7 @@ int main(void) {
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_attention_is_right_at_the_edges_of_its_tiles),
+        cmocka_unit_test(test_what_is_not_finite_stays_so_in_q8),
         cmocka_unit_test(test_threads_together_give_the_same_result),
     };
     return cmocka_run_group_tests_name("cpu_kernels", tests, NULL, NULL);
