@@ -8,7 +8,7 @@ enum { MESSAGE_BYTES = 1024 };
 
 static _Thread_local char message[MESSAGE_BYTES];
 
-enum clinfer_status ci_fail(enum clinfer_status status, const char *format, ...) {
+enum clinfer_status(ci_fail)(enum clinfer_status status, const char *format, ...) {
     /* Formatted aside first: an argument may be the current message. */
     char text[MESSAGE_BYTES];
     va_list arguments;
@@ -19,7 +19,7 @@ enum clinfer_status ci_fail(enum clinfer_status status, const char *format, ...)
     return status;
 }
 
-enum clinfer_status ci_fail_prefix(enum clinfer_status status, const char *format, ...) {
+enum clinfer_status(ci_fail_prefix)(enum clinfer_status status, const char *format, ...) {
     char prefix[MESSAGE_BYTES / 2];
     va_list arguments;
     va_start(arguments, format);

@@ -16,6 +16,11 @@ enum clinfer_status ci_fail(enum clinfer_status status, const char *format, ...)
 enum clinfer_status ci_fail_prefix(enum clinfer_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__ /* so that it knows what they return: never CLINFER_OK where a failure was meant */
+#define ci_fail(status, ...) ((ci_fail)(status, __VA_ARGS__), (status))
+#define ci_fail_prefix(status, ...) ((ci_fail_prefix)(status, __VA_ARGS__), (status))
+#endif
+
 /* The message of the last failure on this thread, "" if there was none. Valid until the next failure on this thread. */
 const char *ci_status_message(void);
 
