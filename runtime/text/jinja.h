@@ -211,6 +211,7 @@ struct ci_jinja_value ci_jinja_call_macro(struct ci_jinja_run *run, const struct
 struct ci_jinja_value ci_jinja_look_up(struct ci_jinja_run *run, int name);
 
 /* jinja_evaluate.c */
+void ci_jinja_refuse_undefined(struct ci_jinja_run *run, struct ci_jinja_value value);
 struct ci_jinja_value ci_jinja_evaluate(struct ci_jinja_run *run, const struct ci_jinja_node *node);
 struct ci_jinja_arguments ci_jinja_evaluate_arguments(struct ci_jinja_run *run, const struct ci_jinja_node *node);
 struct ci_jinja_value ci_jinja_call_value(struct ci_jinja_run *run, struct ci_jinja_value callee,
@@ -257,6 +258,8 @@ bool ci_jinja_string_is(struct ci_jinja_string string, const char *text);
 const struct ci_jinja_list *ci_jinja_iterate(struct ci_jinja_run *run, struct ci_jinja_value value);
 size_t ci_jinja_length(struct ci_jinja_run *run, struct ci_jinja_value value);
 
+/* Lists and dictionaries are no keys: Python cannot hash what could change. */
+void ci_jinja_refuse_as_key(struct ci_jinja_run *run, struct ci_jinja_value key);
 struct ci_jinja_dict *ci_jinja_dict_create(struct ci_jinja_run *run, size_t capacity);
 void ci_jinja_dict_set(struct ci_jinja_run *run, struct ci_jinja_dict *dict, struct ci_jinja_value key,
                        struct ci_jinja_value value);

@@ -15,9 +15,10 @@ void ci_jinja_enter(struct ci_jinja_run *run) {
                       "more than %d levels of calls and expressions; a macro may be calling itself", CI_JINJA_DEPTH);
 }
 
-static _Noreturn void fail_undefined(struct ci_jinja_run *run, struct ci_jinja_value value) {
-    ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "'%.*s' is undefined",
-                  (int)(value.string.length < 80 ? value.string.length : 80), value.string.bytes);
+void ci_jinja_refuse_undefined(struct ci_jinja_run *run, struct ci_jinja_value value) {
+    if (value.kind == CI_JINJA_IS_UNDEFINED)
+        ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "'%.*s' is undefined",
+                      (int)(value.string.length < 80 ? value.string.length : 80), value.string.bytes);
 }
 
 /* ---- attributes and items ---- */
@@ -52,7 +53,7 @@ static struct ci_jinja_value method_of(struct ci_jinja_run *run, struct ci_jinja
 /* object.name: methods first, as an attribute of a Python object hides a key. */
 struct ci_jinja_value ci_jinja_attribute(struct ci_jinja_run *run, struct ci_jinja_value object,
                                          struct ci_jinja_string name) {
-    if (object.kind == CI_JINJA_IS_UNDEFINED) fail_undefined(run, object);
+    ci_jinja_refuse_undefined(run, object);
     if (object.kind == CI_JINJA_IS_LOOP) return loop_attribute(object.loop, name);
     if (object.kind != CI_JINJA_IS_NAMESPACE) {
         struct ci_jinja_value method = method_of(run, object, name);
@@ -74,7 +75,7 @@ static struct ci_jinja_value character(struct ci_jinja_run *run, struct ci_jinja
 
 /* object[key]: keys first, then attributes. */
 struct ci_jinja_value ci_jinja_item(struct ci_jinja_run *run, struct ci_jinja_value object, struct ci_jinja_value key) {
-    if (object.kind == CI_JINJA_IS_UNDEFINED) fail_undefined(run, object);
+    ci_jinja_refuse_undefined(run, object);
     if (object.kind == CI_JINJA_IS_DICT || object.kind == CI_JINJA_IS_NAMESPACE) {
         const struct ci_jinja_value *found = ci_jinja_dict_find(run, object.dict, key);
         if (found) return *found;
@@ -121,8 +122,8 @@ struct ci_jinja_value ci_jinja_call_value(struct ci_jinja_run *run, struct ci_ji
     case CI_JINJA_IS_MACRO: return ci_jinja_call_macro(run, callee.macro, arguments);
     case CI_JINJA_IS_FUNCTION: return callee.function->call(run, ci_jinja_none(), arguments);
     case CI_JINJA_IS_METHOD: return call_method(run, callee.method, arguments);
-    case CI_JINJA_IS_UNDEFINED: fail_undefined(run, callee);
     default:
+        ci_jinja_refuse_undefined(run, callee);
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "a value of type %s cannot be called",
                       ci_jinja_kind_name(callee));
     }
@@ -168,7 +169,6 @@ static struct ci_jinja_value make_dict(struct ci_jinja_run *run, const struct ci
 static struct ci_jinja_value slice(struct ci_jinja_run *run, const struct ci_jinja_node *node) {
     struct ci_jinja_value object = ci_jinja_evaluate(run, node->a), bounds[3];
     for (int i = 0; i < 3; i++) bounds[i] = node->items[i] ? ci_jinja_evaluate(run, node->items[i]) : ci_jinja_none();
-    if (object.kind == CI_JINJA_IS_UNDEFINED) fail_undefined(run, object);
     return ci_jinja_slice(run, object, bounds);
 }
 

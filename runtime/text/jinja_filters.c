@@ -67,7 +67,10 @@ FILTER(replace) {
 }
 
 FILTER(indent) {
-    struct ci_jinja_string text = ci_jinja_to_string(run, self), line;
+    if (self.kind != CI_JINJA_IS_STRING)
+        ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "indent: a value of type %s is no text",
+                      ci_jinja_kind_name(self));
+    struct ci_jinja_string text = self.string, line;
     struct ci_jinja_buffer unit = {0}, buffer = {0};
     const struct ci_jinja_value *width = ci_jinja_argument(arguments, 0, "width");
     if (width && width->kind == CI_JINJA_IS_STRING) {
@@ -104,7 +107,9 @@ FILTER(wordcount) {
     bool inside = false;
     ci_jinja_spend_bytes(run, text.length);
     for (size_t at = 0; at < text.length; at += ci_jinja_character_bytes(text, at)) {
-        bool letter = !ci_jinja_is_space(ci_jinja_code_point(text, at));
+        uint32_t c = ci_jinja_code_point(text, at);
+        bool letter = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_' ||
+                      (c >= 0xaa && !ci_jinja_is_space(c));
         words += letter && !inside;
         inside = letter;
     }
@@ -183,6 +188,7 @@ FILTER(int) {
     int64_t base = ci_jinja_argument_integer(run, arguments, 1, "base", 10), integer;
     double number;
     if (base != 0 && (base < 2 || base > 36)) return otherwise;
+    ci_jinja_refuse_undefined(run, self);
     if (self.kind == CI_JINJA_IS_INTEGER) return self;
     if (self.kind == CI_JINJA_IS_BOOLEAN) return ci_jinja_integer(self.boolean);
     if (self.kind == CI_JINJA_IS_STRING) {
@@ -200,7 +206,7 @@ FILTER(int) {
 FILTER(float) {
     const struct ci_jinja_value *given = ci_jinja_argument(arguments, 0, "default");
     double number;
-    (void)run;
+    ci_jinja_refuse_undefined(run, self);
     if (ci_jinja_is_number(self)) return ci_jinja_float(ci_jinja_as_float(self));
     if (self.kind == CI_JINJA_IS_STRING && parse_float(self.string, &number)) return ci_jinja_float(number);
     return given ? *given : ci_jinja_float(0);
@@ -232,7 +238,11 @@ FILTER(round) {
     double scale = pow(10, (double)precision);
     if (!common)
         return ci_jinja_float((ci_jinja_string_is(method->string, "ceil") ? ceil : floor)(number * scale) / scale);
-    if (precision <= 0) return ci_jinja_float(nearbyint(number * scale) / scale);
+    if (precision <= 0) {
+        double rounded = nearbyint(number * scale) / scale;
+        bool whole = self.kind != CI_JINJA_IS_FLOAT && fabs(rounded) < 9e18;
+        return whole ? ci_jinja_integer((int64_t)nearbyint(rounded)) : ci_jinja_float(rounded);
+    }
     /* By its decimal digits, as Python does it: number * scale would round twice. */
     char text[700];
     snprintf(text, sizeof text, "%.*f", (int)precision, number);

@@ -11,10 +11,8 @@ static const char *const names[] = {
 
 static _Noreturn void fail_types(struct ci_jinja_run *run, enum ci_jinja_operation operation,
                                  struct ci_jinja_value left, struct ci_jinja_value right) {
-    struct ci_jinja_value undefined = left.kind == CI_JINJA_IS_UNDEFINED ? left : right;
-    if (undefined.kind == CI_JINJA_IS_UNDEFINED)
-        ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "'%.*s' is undefined",
-                      (int)(undefined.string.length < 80 ? undefined.string.length : 80), undefined.string.bytes);
+    ci_jinja_refuse_undefined(run, left);
+    ci_jinja_refuse_undefined(run, right);
     ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "%s %s %s is not possible", ci_jinja_kind_name(left),
                   names[operation], ci_jinja_kind_name(right));
 }
@@ -73,9 +71,16 @@ static struct ci_jinja_value floats(struct ci_jinja_run *run, enum ci_jinja_oper
     }
     if (right == 0) ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "division by zero");
     if (operation == CI_JINJA_DIVIDE) return ci_jinja_float(left / right);
-    if (operation == CI_JINJA_FLOOR_DIVIDE) return ci_jinja_float(floor(left / right));
-    double rest = fmod(left, right);
-    return ci_jinja_float(rest != 0 && (rest < 0) != (right < 0) ? rest + right : rest);
+    /* By the exact remainder, as Python does it: 1 // 0.1 is 9, though 1 / 0.1 rounds to 10. */
+    double rest = fmod(left, right), quotient = (left - rest) / right;
+    if (rest != 0 && (rest < 0) != (right < 0)) {
+        rest += right;
+        quotient -= 1;
+    }
+    if (operation == CI_JINJA_MODULO) return ci_jinja_float(rest != 0 ? rest : copysign(0, right));
+    double whole = floor(quotient);
+    if (quotient - whole > 0.5) whole += 1;
+    return ci_jinja_float(quotient != 0 ? whole : copysign(0, left / right));
 }
 
 struct ci_jinja_value ci_jinja_escape(struct ci_jinja_run *run, struct ci_jinja_string text) {
@@ -163,8 +168,12 @@ struct ci_jinja_value ci_jinja_binary(struct ci_jinja_run *run, enum ci_jinja_op
     }
     if (operation == CI_JINJA_MODULO && left.kind == CI_JINJA_IS_STRING) {
         bool several = right.kind == CI_JINJA_IS_LIST && right.list->shape == CI_JINJA_SHAPE_TUPLE;
-        return several ? ci_jinja_format_percent(run, left.string, right.list->items, right.list->count)
-                       : ci_jinja_format_percent(run, left.string, &right, 1);
+        if (several) return ci_jinja_format_percent(run, left.string, right.list->items, right.list->count);
+        /* Python lets what can be looked into by name go unused. */
+        bool may_stay =
+            right.kind == CI_JINJA_IS_LIST || right.kind == CI_JINJA_IS_DICT || right.kind == CI_JINJA_IS_UNDEFINED;
+        if (may_stay && memchr(left.string.bytes, '%', left.string.length) == NULL) return left;
+        return ci_jinja_format_percent(run, left.string, &right, 1);
     }
     fail_types(run, operation, left, right);
 }
@@ -221,7 +230,10 @@ static int64_t clamp(struct ci_jinja_run *run, struct ci_jinja_value bound, int6
 struct ci_jinja_value ci_jinja_slice(struct ci_jinja_run *run, struct ci_jinja_value object,
                                      const struct ci_jinja_value bounds[3]) {
     bool text = object.kind == CI_JINJA_IS_STRING;
-    if (!text && !is_indexed(object)) return ci_jinja_undefined(CI_JINJA_STRING("a slice of this value"));
+    ci_jinja_refuse_undefined(run, object);
+    if (!text && !is_indexed(object))
+        ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "a value of type %s has no slices",
+                      ci_jinja_kind_name(object));
     int64_t step = bounds[2].kind == CI_JINJA_IS_NONE ? 1 : is_whole(bounds[2]) ? whole(bounds[2]) : 0;
     if (step == 0) ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "the step of a slice is no number or zero");
     if (text) ci_jinja_spend_bytes(run, object.string.length);

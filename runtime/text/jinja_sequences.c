@@ -183,6 +183,7 @@ FILTER(dictsort) {
     bool reverse = ci_jinja_argument_boolean(arguments, 2, "reverse", false);
     bool by_value = by && by->kind == CI_JINJA_IS_STRING && ci_jinja_string_is(by->string, "value");
     const struct ci_jinja_arguments none = {0};
+    ci_jinja_refuse_undefined(run, self);
     struct ci_jinja_value position = ci_jinja_integer(by_value), items = filter_items(run, self, &none);
     return sorted(run, items.list, &position, case_sensitive, reverse);
 }
@@ -218,6 +219,7 @@ FILTER(unique) {
     size_t count = 0;
     for (size_t i = 0; i < list->count; i++) {
         struct ci_jinja_value key = sort_key(run, list->items[i], attribute, case_sensitive);
+        ci_jinja_refuse_as_key(run, key);
         size_t same = 0;
         while (same < count && !ci_jinja_equal(run, keys[same], key)) same++;
         if (same < count) continue;

@@ -254,11 +254,20 @@ struct ci_jinja_dict *ci_jinja_dict_create(struct ci_jinja_run *run, size_t capa
     return dict;
 }
 
+void ci_jinja_refuse_as_key(struct ci_jinja_run *run, struct ci_jinja_value key) {
+    if (key.kind == CI_JINJA_IS_DICT || (key.kind == CI_JINJA_IS_LIST && key.list->shape == CI_JINJA_SHAPE_LIST))
+        ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "a %s cannot be a key", ci_jinja_kind_name(key));
+    for (size_t i = 0; key.kind == CI_JINJA_IS_LIST && i < key.list->count; i++) {
+        ci_jinja_enter(run);
+        ci_jinja_spend(run, 1);
+        ci_jinja_refuse_as_key(run, key.list->items[i]);
+        ci_jinja_leave(run);
+    }
+}
+
 static struct ci_jinja_pair *find_pair(struct ci_jinja_run *run, const struct ci_jinja_dict *dict,
                                        struct ci_jinja_value key) {
-    if (key.kind == CI_JINJA_IS_DICT || (key.kind == CI_JINJA_IS_LIST && key.list->shape != CI_JINJA_SHAPE_TUPLE))
-        ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "a %s cannot be the key of a dict",
-                      ci_jinja_kind_name(key));
+    ci_jinja_refuse_as_key(run, key);
     ci_jinja_spend(run, dict->count / 8 + 1);
     for (size_t i = 0; i < dict->count; i++) {
         struct ci_jinja_value other = dict->pairs[i].key;
