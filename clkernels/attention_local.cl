@@ -29,7 +29,7 @@ __kernel void attention_local(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
     const int first_row = tile.x, rows = tile.y, position = tile.w;
     const __global int *page = DATA(const int, pages) + (ulong)tile.z * page_cols;
     float sums[SUMS];
-#pragma unroll
+    UNROLL_ON_GPU
     for (int i = 0; i < SUMS; i++) sums[i] = 0.0f;
     for (int i = lane; i < rows * HEAD_DIM; i += LANES)
         queries[i / HEAD_DIM * STRIDE + i % HEAD_DIM] =
@@ -70,7 +70,7 @@ __kernel void attention_local(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
             total[row] = total[row] * kept[row] + sum;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-#pragma unroll
+        UNROLL_ON_GPU
         for (int i = 0; i < SUMS; i++) {
             const int row = (i * LANES + lane) / HEAD_DIM, d = (i * LANES + lane) % HEAD_DIM;
             if (row >= rows) continue;
@@ -82,7 +82,7 @@ __kernel void attention_local(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
 #ifdef OUT0_Q8
     const int out_cols = HEADS * HEAD_DIM;
     barrier(CLK_LOCAL_MEM_FENCE);
-#pragma unroll
+    UNROLL_ON_GPU
     for (int i = 0; i < SUMS; i++) {
         const int row = (i * LANES + lane) / HEAD_DIM, d = (i * LANES + lane) % HEAD_DIM;
         if (row < rows) queries[row * STRIDE + d] = sums[i] / total[row];
@@ -104,7 +104,7 @@ __kernel void attention_local(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
             for (__global float *z = scales + out_cols / 16; z < (__global float *)(to + q8_row_bytes(out_cols)); z++) *z = 0.0f;
     }
 #else
-#pragma unroll
+    UNROLL_ON_GPU
     for (int i = 0; i < SUMS; i++) {
         const int row = (i * LANES + lane) / HEAD_DIM, d = (i * LANES + lane) % HEAD_DIM;
         if (row < rows)

@@ -37,7 +37,7 @@ __kernel void attention_split(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
         const int seen = tile.w + row + 1, first = (int)((long)seen * split / SPLITS),
                   last = (int)((long)seen * (split + 1) / SPLITS);
         float largest = -INFINITY, total = 0.0f, sums[SUMS];
-#pragma unroll
+        UNROLL_ON_GPU
         for (int i = 0; i < SUMS; i++) sums[i] = 0.0f;
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int i = lane; i < HEAD_DIM; i += LANES)
@@ -62,7 +62,7 @@ __kernel void attention_split(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
             total = total * kept + tree[0];
             largest = now;
             const int count = min(LANES, last - p);
-#pragma unroll
+            UNROLL_ON_GPU
             for (int i = 0; i < SUMS; i++) {
                 const int d = i * LANES + lane;
                 if (d >= HEAD_DIM) continue;
@@ -81,7 +81,7 @@ __kernel void attention_split(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
             to[0] = largest;
             to[1] = total;
         }
-#pragma unroll
+        UNROLL_ON_GPU
         for (int i = 0; i < SUMS; i++)
             if (i * LANES + lane < HEAD_DIM) to[2 + i * LANES + lane] = sums[i];
     }

@@ -27,7 +27,7 @@ INLINE void load_x(const __global uchar *x, int row, int cols, int unit, __local
     float values[32];
     vstore16(low, 0, values);
     vstore16(high, 1, values);
-#pragma unroll
+    UNROLL_ON_GPU
     for (int k = 0; k < 32; k++) to[k * BM] = values[k];
 }
 
@@ -38,7 +38,7 @@ INLINE void load_w(const __global uchar *w, int row, int unit, int units, __loca
     float values[32];
     vstore16(low * scale + offset, 0, values);
     vstore16(high * scale + offset, 1, values);
-#pragma unroll
+    UNROLL_ON_GPU
     for (int k = 0; k < 32; k++) to[k * BN] = values[k];
 }
 
@@ -52,9 +52,9 @@ __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
     MATMUL_PART(part);
     const int tx = get_local_id(0), ty = get_local_id(1), item = ty * LX + tx;
     float sums[TM][TN];
-#pragma unroll
+    UNROLL_ON_GPU
     for (int i = 0; i < TM; i++)
-#pragma unroll
+        UNROLL_ON_GPU
         for (int j = 0; j < TN; j++) sums[i][j] = 0.0f;
     for (int unit = 0; unit < units; unit++) {
         for (int i = item; i < BN; i += LX * LY) load_w(w, min(n + i, count - 1), unit, units, w_tile + i);
@@ -63,20 +63,20 @@ __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int k = 0; k < 32; k++) {
             float x[TM], v[TN];
-#pragma unroll
+            UNROLL_ON_GPU
             for (int i = 0; i < TM; i++) x[i] = x_tile[k * BM + ty + i * LY];
-#pragma unroll
+            UNROLL_ON_GPU
             for (int j = 0; j < TN; j++) v[j] = w_tile[k * BN + tx + j * LX];
-#pragma unroll
+            UNROLL_ON_GPU
             for (int i = 0; i < TM; i++)
-#pragma unroll
+                UNROLL_ON_GPU
                 for (int j = 0; j < TN; j++) sums[i][j] = x[i] * v[j] + sums[i][j];
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-#pragma unroll
+    UNROLL_ON_GPU
     for (int i = 0; i < TM; i++)
-#pragma unroll
+        UNROLL_ON_GPU
         for (int j = 0; j < TN; j++) {
             const int row = first_row + ty + i * LY, column = n + tx + j * LX;
             if (row >= rows || column >= count) continue;

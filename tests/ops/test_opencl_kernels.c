@@ -23,7 +23,7 @@
 
 static struct ci_device *device;
 static int runs, refused;
-static bool small_only;
+static bool small_only, all_cases;
 static const char *only;
 
 /* The work of a case by its shapes, to leave out what a simulator cannot do in time. */
@@ -88,17 +88,21 @@ static bool passes(const struct ci_variant *variant, const char *shape, struct c
     return passed;
 }
 
-/* The defaults, then (when `all_tunables`) each allowed value of each tunable with the others at their default. */
+/* The defaults, then each allowed value of the tunables with the others at their default: of none, of the ends of their
+ * ranges, of all. */
+enum tunables_tried { TUNABLES_DEFAULT, TUNABLES_ENDS, TUNABLES_ALL };
+
 static void run_values(const struct ci_variant *variant, const char *shape, struct ci_device_call *call,
                        const struct ci_sample_call *start, const struct ci_sample_call *expected,
-                       const struct ci_layout *layout, bool all_tunables) {
+                       const struct ci_layout *layout, enum tunables_tried tried) {
     int values[CI_MAX_TUNABLES] = {0};
     ci_bind_defaults(variant, values);
     if (!passes(variant, shape, call, start, expected, layout, values, false)) refused++;
-    for (int i = 0; all_tunables && variant->tunables && variant->tunables[i].name; i++) {
+    for (int i = 0; tried != TUNABLES_DEFAULT && variant->tunables && variant->tunables[i].name; i++) {
         const struct ci_tunable *tunable = &variant->tunables[i];
         for (int k = 0; k < 12 && tunable->allowed[k]; k++) {
-            if (tunable->allowed[k] == tunable->value) continue;
+            bool end = k == 0 || tunable->allowed[k + 1] == 0;
+            if (tunable->allowed[k] == tunable->value || (tried == TUNABLES_ENDS && !end)) continue;
             values[i] = tunable->allowed[k];
             if (!passes(variant, shape, call, start, expected, layout, values, false)) refused++;
         }
@@ -112,14 +116,53 @@ static bool wanted(const struct ci_variant *variant) {
     return variant->backend == CI_BACKEND_OPENCL && (!only || strstr(name, only));
 }
 
-/* All variants of one op on one case. Programs are what costs time: layouts other than the stored one, and all values
- * of tunables, are tried on the first cases that each variant can do. */
-static void run_case(const struct ci_op *op, const struct ci_case *shape, int *cases_done) {
+/* Programs cost time (on PoCL half a second each), cases that share one do not. So by default: the interleaved layout
+ * once for each variant and type; matmul_add, which is matmul with one term more, on every eighth case; and variants
+ * that this device would not choose by itself on every third case (of a fused op every eighth), the ends of their
+ * tunables, and one type with blocks and one without, since all types come through load_block. */
+enum { MOST_VARIANTS = 128, MOST_TYPES = 16 };
+static bool packed_done[MOST_VARIANTS][MOST_TYPES];
+static int cases_done[MOST_VARIANTS];
+
+static int type_index(const struct ci_type *type) {
+    static const struct ci_type *const types[] = {
+#define CI_TYPE(symbol) &ci_type_##symbol,
+#include "types/type_list.inc"
+#undef CI_TYPE
+    };
+    for (int i = 0; i < (int)(sizeof types / sizeof *types); i++)
+        if (types[i] == type) return i;
+    return 0;
+}
+
+static bool is_own_choice(const struct ci_variant *variant, const struct ci_call *call) {
+    struct ci_caps caps = {.cpu = ci_cpu_features(), .device = ci_device_caps(device), .threads = 1};
+    return ci_variant_fits(variant, &caps, call);
+}
+
+static bool is_wanted_here(int v, const struct ci_variant *variant, const struct ci_call *call,
+                           const struct ci_view *weight, int case_index) {
+    if (!can_run(variant, call)) return false;
+    if (all_cases) return true;
+    if (!weight) return is_own_choice(variant, call) || case_index % (variant->op->first ? 8 : 3) == 0;
+    if (weight->layout == &ci_layout_r16 && !variant->weight_layout) {
+        if (packed_done[v][type_index(weight->type)] || variant->op == &ci_op_matmul_add) return false;
+        packed_done[v][type_index(weight->type)] = true;
+    }
+    if (variant->op == &ci_op_matmul_add && case_index % 8 != 0) return false;
+    return is_own_choice(variant, call) || weight->type == &ci_type_q4_1 || weight->type == &ci_type_f16;
+}
+
+/* All variants of one op on one case. */
+static void run_case(const struct ci_op *op, const struct ci_case *shape, int case_index) {
     struct ci_sample_call sample, expected;
     enum clinfer_status status = ci_sample_create(op, shape, 42, &sample);
     if (status == CLINFER_UNSUPPORTED) return;
     if (status != CLINFER_OK) fail_msg("%s, case \"%s\": %s", op->name, shape->name, clinfer_error());
     assert_int_equal(ci_sample_copy(&sample, &expected), CLINFER_OK);
+    int weight_input = -1;
+    for (int i = op->inputs - 1; i >= 0; i--)
+        if (op->weight_inputs >> i & 1 && sample.call.in[i].type) weight_input = i;
     bool referred = false;
     for (int v = 0; ci_variants[v]; v++) {
         const struct ci_variant *variant = ci_variants[v];
@@ -127,16 +170,19 @@ static void run_case(const struct ci_op *op, const struct ci_case *shape, int *c
         const struct ci_layout *layouts[] = {&ci_layout_stored, &ci_layout_r16};
         for (int l = 0; l < 2; l++) {
             struct ci_device_call call;
-            const struct ci_view *weight = NULL;
-            for (int i = op->inputs - 1; i >= 0; i--)
-                if (op->weight_inputs >> i & 1 && sample.call.in[i].type) weight = &sample.call.in[i];
+            const struct ci_view *weight = weight_input >= 0 ? &sample.call.in[weight_input] : NULL;
             if (variant->weight_layout ? variant->weight_layout != layouts[l] : l == 1 && !weight) continue;
             if (weight && !ci_layout_fits(layouts[l], weight->type, weight->cols)) continue;
             assert_int_equal(ci_device_call_create(device, &sample, layouts[l], &call), CLINFER_OK);
-            if (can_run(variant, &call.call)) {
+            if (weight) weight = &call.call.in[weight_input];
+            if (is_wanted_here(v, variant, &call.call, weight, case_index)) {
                 if (!referred) assert_int_equal(ci_op_reference(op, &expected.call), CLINFER_OK);
                 referred = true;
-                run_values(variant, shape->name, &call, &sample, &expected, layouts[l], cases_done[2 * v + l]++ == 0);
+                bool own = is_own_choice(variant, &call.call), first = cases_done[v]++ == 0;
+                enum tunables_tried tried = TUNABLES_DEFAULT;
+                if (first && op != &ci_op_matmul_add && (own || !op->first)) tried = own ? TUNABLES_ALL : TUNABLES_ENDS;
+                if (all_cases) tried = TUNABLES_ALL;
+                run_values(variant, shape->name, &call, &sample, &expected, layouts[l], tried);
             }
             ci_device_call_destroy(&call);
         }
@@ -149,18 +195,13 @@ static const struct ci_op *current_op;
 
 static void test_variants_match_the_reference(void **state) {
     (void)state;
-    int variant_count = 0;
-    while (ci_variants[variant_count]) variant_count++;
-    int *cases_done = calloc((size_t)variant_count * 2 + 1, sizeof *cases_done);
-    assert_non_null(cases_done);
     refused = runs = 0;
-    for (const struct ci_case *shape = current_op->cases; shape->name; shape++)
-        if (!small_only || work_of(shape) <= 40000) run_case(current_op, shape, cases_done);
+    for (int i = 0; current_op->cases[i].name; i++)
+        if (!small_only || work_of(&current_op->cases[i]) <= 40000) run_case(current_op, &current_op->cases[i], i);
     for (int v = 0; ci_variants[v]; v++)
-        if (ci_variants[v]->op == current_op && wanted(ci_variants[v]) && !cases_done[2 * v] && !cases_done[2 * v + 1])
+        if (ci_variants[v]->op == current_op && wanted(ci_variants[v]) && !cases_done[v])
             print_message("%s: %s/%s runs no case here\n", ci_device_caps(device)->name, current_op->name,
                           ci_variants[v]->name);
-    free(cases_done);
     print_message("%s: op %s: %d runs, %d refused\n", ci_device_caps(device)->name, current_op->name, runs, refused);
     if (refused) fail_msg("op %s: %d of %d runs refused", current_op->name, refused, runs);
 }
@@ -279,6 +320,8 @@ static int run_device(int index) {
         fprintf(stderr, "device %d does not open: %s\n", index, clinfer_error());
         return 1;
     }
+    memset(packed_done, 0, sizeof packed_done);
+    memset(cases_done, 0, sizeof cases_done);
     for (int i = 0; ci_ops[i]; i++) {
         char name[128];
         current_op = ci_ops[i];
@@ -299,6 +342,7 @@ int main(void) {
     const char *wanted_device = getenv("CLINFER_TEST_DEVICE");
     only = getenv("CLINFER_TEST_VARIANT");
     small_only = getenv("CLINFER_TEST_SMALL") != NULL;
+    all_cases = getenv("CLINFER_TEST_ALL") != NULL;
     unsetenv("CLINFER_KERNELS");
     if (ci_device_list(&list) != CLINFER_OK || list.count == 0) {
         fprintf(stderr, "no usable OpenCL device: %s\n", clinfer_error());
