@@ -41,9 +41,15 @@ static uint64_t hash_text(uint64_t secret, const char *text, size_t length) {
         text += 8;
         length -= 8;
     }
-    uint64_t word = 0;
-    memcpy(&word, text, length);
-    return ci_text_mix(ci_text_mix(hash ^ word, MIX), secret | 1);
+    /* The rest by loads of fixed size, which may overlap: the length is mixed in already. */
+    uint32_t low = 0, high = 0;
+    if (length >= 4) {
+        memcpy(&low, text, 4);
+        memcpy(&high, text + length - 4, 4);
+    } else if (length > 0) {
+        low = (uint32_t)(uint8_t)text[0] << 16 | (uint32_t)(uint8_t)text[length / 2] << 8 | (uint8_t)text[length - 1];
+    }
+    return ci_text_mix(ci_text_mix(hash ^ ((uint64_t)high << 32 | low), MIX), secret | 1);
 }
 
 /* Without the kernel's random numbers the time has to do: only the speed on a hostile file depends on it. */
