@@ -264,8 +264,8 @@ LINT_FLAGS    = -Werror $(CPPFLAGS) $(filter-out $(CFLAGS_$(CONFIG)),$(CFLAGS))
 
 lint: ## gcc and clang without a warning, clang-tidy, the order of the layers
 	@scripts/setup.sh check
-	@$(MAKE) $(AGAIN) -k lint-sources
 	@python3 scripts/check_layers.py docs/layers.txt .
+	@$(MAKE) $(AGAIN) -k lint-sources
 
 lint-sources: $(foreach tool,gcc clang tidy,$(LINT_SOURCES:%.c=build/lint/%.$(tool)))
 

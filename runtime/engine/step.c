@@ -25,7 +25,8 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
     struct clinfer_engine *engine = session->engine;
     char rest[CI_UTF8_HELD];
     size_t length = ci_utf8_stream_flush(&session->stream, rest);
-    if (length && session->callback && status == CLINFER_OK) session->callback(session->user, rest, length);
+    bool wanted = status == CLINFER_OK && session->callback && !session->refused;
+    if (length && wanted) session->callback(session->user, rest, length);
     for (int f = 0; f < 2; f++)
         for (int i = 0; i < engine->flights[f].count; i++)
             if (engine->flights[f].sessions[i] == session) engine->flights[f].sessions[i] = NULL;
@@ -110,16 +111,18 @@ static void collect(struct clinfer_engine *engine, struct batch *batch) {
         if (s->state == CI_SESSION_ACTIVE) active[count++] = s;
     pthread_mutex_unlock(&engine->lock);
     int64_t budget = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
-    for (int i = 0; i < count; i++) {
-        bool wanted;
-        int64_t rows = rows_of(active[i], budget - batch->rows, &wanted);
+    /* Who decodes comes before who has a prompt, so that a long prompt stops nobody's text. */
+    for (int i = 0; i < 2 * count; i++) {
+        struct clinfer_session *session = active[i % count];
+        bool decodes = session->in_flight >= 0 || session->known - session->computed == 1, wanted;
+        if (decodes != (i < count) || (i >= count && session->state != CI_SESSION_ACTIVE)) continue;
+        int64_t rows = rows_of(session, budget - batch->rows, &wanted);
         if (rows == 0) continue;
-        size_t end = active[i]->computed + (size_t)rows;
-        enum clinfer_status status = ci_engine_take_pages(engine, active[i], end);
+        enum clinfer_status status = ci_engine_take_pages(engine, session, session->computed + (size_t)rows);
         if (status != CLINFER_OK)
-            finish(active[i], status, CLINFER_FINISH_CANCELLED);
+            finish(session, status, CLINFER_FINISH_CANCELLED);
         else
-            add_part(batch, active[i], rows, wanted);
+            add_part(batch, session, rows, wanted);
     }
 }
 
@@ -185,6 +188,7 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, const struct
     if (status == CLINFER_OK)
         status = ci_plan_read_start(bucket->plan, bucket->run.not_finite, flight->count, flight->not_finite,
                                     flight->slot + 1);
+    if (status != CLINFER_OK) ci_plan_read_wait(bucket->plan, engine->model.sampled, flight->slot);
     return status;
 }
 
@@ -197,20 +201,17 @@ static bool emit(struct clinfer_session *session, int32_t id) {
     for (size_t done = 0; done < length; done += PIECE) {
         size_t count =
             ci_utf8_stream_push(&session->stream, bytes + done, length - done < PIECE ? length - done : PIECE, out);
-        if (count && session->callback && !session->callback(session->user, out, count)) return false;
+        if (count && session->callback && !session->callback(session->user, out, count)) session->refused = true;
+        if (session->refused) return false;
     }
     return true;
 }
 
 static enum clinfer_status sample_on_host(struct clinfer_engine *engine, const struct ci_flight *flight, int index,
                                           int32_t *id) {
-    size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
-    float *logits = malloc(sizeof *logits * vocabulary * (size_t)(index + 1));
-    if (!logits) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for logits");
-    enum clinfer_status status = ci_plan_read(flight->bucket->plan, flight->bucket->run.logits, index + 1, logits);
-    if (status == CLINFER_OK)
-        status = ci_sampler_choose(flight->sessions[index], logits + vocabulary * (size_t)index, id);
-    free(logits);
+    enum clinfer_status status =
+        ci_plan_read(flight->bucket->plan, flight->bucket->run.logits, index, 1, engine->host_logits);
+    if (status == CLINFER_OK) *id = ci_sampler_choose(flight->sessions[index], engine->host_logits);
     return status;
 }
 
@@ -226,7 +227,7 @@ static enum clinfer_status check_finite(const struct ci_flight *flight, int inde
 /* Room for a whole context was reserved; only after a shift can there be more. */
 static enum clinfer_status keep_output(struct clinfer_session *session, int32_t id) {
     if (session->generated == session->output_capacity) {
-        size_t capacity = session->output_capacity * 2;
+        size_t capacity = session->output_capacity * 2 + 16;
         int32_t *output = realloc(session->output, sizeof *output * capacity);
         if (!output) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", capacity);
         session->output = output;
@@ -267,8 +268,9 @@ static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
     double start = ci_engine_now();
     flight->active = false;
     enum clinfer_status status = ci_plan_read_wait(flight->bucket->plan, engine->model.sampled, flight->slot);
-    if (status == CLINFER_OK)
-        status = ci_plan_read_wait(flight->bucket->plan, flight->bucket->run.not_finite, flight->slot + 1);
+    enum clinfer_status second =
+        ci_plan_read_wait(flight->bucket->plan, flight->bucket->run.not_finite, flight->slot + 1);
+    if (status == CLINFER_OK) status = second;
     engine->stats.device_seconds += ci_engine_now() - start;
     for (int i = 0; i < flight->count; i++) {
         if (!flight->sessions[i]) continue;
@@ -301,11 +303,19 @@ bool ci_engine_step(struct clinfer_engine *engine) {
     return true;
 }
 
+void ci_engine_land(struct clinfer_engine *engine) {
+    for (int i = 0; i < 2; i++) {
+        struct ci_flight *flight = &engine->flights[engine->next_flight ^ i];
+        if (flight->active) land(engine, flight);
+    }
+}
+
 enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
                                      float *logits) {
     size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
     const struct ci_bucket *largest = &engine->buckets[engine->bucket_count - 1];
     int64_t most = all ? largest->rows[CI_EXTENT_WANTED] : largest->rows[CI_EXTENT_ROWS];
+    ci_engine_land(engine); /* this run samples too, over what a step in flight would be read from */
     enum clinfer_status status = ci_engine_take_pages(engine, session, session->known);
     while (session->computed < session->known && status == CLINFER_OK) {
         int64_t left = (int64_t)(session->known - session->computed), rows = left < most ? left : most;
@@ -323,7 +333,7 @@ enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinf
         status = ci_plan_set_rows(bucket->plan, extents);
         if (status == CLINFER_OK) status = ci_plan_run(bucket->plan);
         if (status == CLINFER_OK && wanted_rows)
-            status = ci_plan_read(bucket->plan, bucket->run.logits, wanted_rows, logits);
+            status = ci_plan_read(bucket->plan, bucket->run.logits, 0, wanted_rows, logits);
         logits += vocabulary * (size_t)wanted_rows;
         session->computed += (size_t)rows;
         engine->stats.steps++;
