@@ -25,6 +25,12 @@
 
 enum { CI_MAX_SEQUENCES = 64, CI_BUCKETS = 4, CI_DEFAULT_BATCH = 512, CI_FIRST_PAGES = 4, CI_PENALTY_WINDOW = 64 };
 
+/* A token that the host may choose. */
+struct ci_candidate {
+    float logit;
+    int32_t id;
+};
+
 /* A plan for at most `rows` rows, made when it is first needed. */
 struct ci_bucket {
     int64_t rows[CI_EXTENT_COUNT];
@@ -60,13 +66,18 @@ struct clinfer_engine {
     int32_t *free_pages; /* [page_capacity], of which free_count are free */
     int free_count, page_capacity;
 
+    float *host_logits; /* [vocabulary], and room for its candidates: made when a session samples on the host */
+    struct ci_candidate *candidates;
+
     struct ci_flight flights[2];
     int next_flight;
     struct clinfer_engine_stats stats;
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool leading;                     /* under lock: somebody computes steps */
+    bool leading;                     /* under lock: somebody computes steps, or has the engine to itself */
+    pthread_t leader;                 /* who, while leading */
+    int guests;                       /* under lock: how many wait to come in between two steps */
     struct clinfer_session *sessions; /* under lock: all of them */
     int session_count;
 };
@@ -96,6 +107,7 @@ struct clinfer_session {
     void *user;
     struct ci_utf8_stream stream;
     int in_flight; /* row of the step in flight whose sampled id is this session's next token; -1: none */
+    bool refused;  /* the callback wants no more */
     bool on_host;  /* samples on the host: settings that the op does not know */
     struct clinfer_result result;
     enum clinfer_status status;
@@ -112,6 +124,13 @@ bool ci_engine_step(struct clinfer_engine *engine);
 enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
                                      float *logits);
 
+/* step.c: reads what steps in flight have sampled, so that nothing depends on the device's state any more. */
+void ci_engine_land(struct clinfer_engine *engine);
+
+/* load.c: clinfer_engine_explain for the leader. */
+enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
+                                      void *user, int *waits);
+
 /* load.c: the smallest bucket that holds so many rows, its plan made. */
 enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, struct ci_bucket **bucket);
 
@@ -122,7 +141,8 @@ void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_sessio
 /* sampler.c: whether op `sample` knows these settings, and the choice where it does not. */
 bool ci_sampler_needs_host(const struct clinfer_session_options *options);
 void ci_sampler_fill(struct clinfer_session *session, float sampler[CI_SAMPLER_COLS]);
-enum clinfer_status ci_sampler_choose(struct clinfer_session *session, float *logits, int32_t *id);
+enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine);
+int32_t ci_sampler_choose(struct clinfer_session *session, float *logits);
 
 /* first_run.c: the first time that a model's plan runs on a device, five tokens of prompt and two of decode are
  * compared with the CPU backend. CLINFER_WRONG_RESULT tells how far off they are. */

@@ -281,6 +281,8 @@ void clinfer_engine_close(clinfer_engine *engine) {
     ci_gguf_close(engine->gguf);
     ci_threads_destroy(engine->threads);
     free(engine->free_pages);
+    free(engine->host_logits);
+    free(engine->candidates);
     free(engine->model_name);
     free(engine->architecture);
     pthread_cond_destroy(&engine->changed);
@@ -307,8 +309,8 @@ void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stat
     }
 }
 
-enum clinfer_status clinfer_engine_explain(clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
-                                           void *user, int *waits) {
+enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
+                                      void *user, int *waits) {
     int64_t most = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
     if (rows < 1 || rows > most)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "rows: %d, must be 1..%lld", rows, (long long)most);

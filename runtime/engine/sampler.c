@@ -39,18 +39,13 @@ static void penalise(const struct clinfer_session *session, float *logits, int64
     }
 }
 
-struct candidate {
-    float logit;
-    int32_t id;
-};
-
 static int larger_first(const void *a, const void *b) {
-    const struct candidate *x = a, *y = b;
+    const struct ci_candidate *x = a, *y = b;
     if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
     return x->id - y->id;
 }
 
-static int32_t draw(struct candidate *candidates, int64_t count, const struct clinfer_session_options *options,
+static int32_t draw(struct ci_candidate *candidates, int64_t count, const struct clinfer_session_options *options,
                     float random) {
     double total = 0, sum = 0;
     int64_t kept = 0;
@@ -71,22 +66,30 @@ static int32_t draw(struct candidate *candidates, int64_t count, const struct cl
     return candidates[kept - 1].id;
 }
 
-enum clinfer_status ci_sampler_choose(struct clinfer_session *session, float *logits, int32_t *id) {
+enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine) {
+    size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
+    if (!engine->host_logits) engine->host_logits = malloc(vocabulary * sizeof *engine->host_logits);
+    if (!engine->candidates) engine->candidates = malloc(vocabulary * sizeof *engine->candidates);
+    return engine->host_logits && engine->candidates
+               ? CLINFER_OK
+               : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu candidates", vocabulary);
+}
+
+int32_t ci_sampler_choose(struct clinfer_session *session, float *logits) {
     const struct clinfer_session_options *options = &session->options;
+    struct ci_candidate *candidates = session->engine->candidates;
     int64_t vocabulary = session->engine->model.hyper.vocabulary, count = 0;
     if (options->repeat_penalty != 1 && options->repeat_penalty > 0) penalise(session, logits, vocabulary);
-    struct candidate *candidates = malloc(sizeof *candidates * (size_t)vocabulary);
-    if (!candidates) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %lld candidates", (long long)vocabulary);
+    if (options->temperature <= 0) {
+        int64_t best = 0;
+        for (int64_t i = 1; i < vocabulary; i++)
+            if (logits[i] > logits[best]) best = i;
+        return (int32_t)best;
+    }
     for (int64_t i = 0; i < vocabulary; i++)
-        if (isfinite(logits[i])) candidates[count++] = (struct candidate){logits[i], (int32_t)i};
+        if (isfinite(logits[i])) candidates[count++] = (struct ci_candidate){logits[i], (int32_t)i};
+    if (count == 0) return 0;
     qsort(candidates, (size_t)count, sizeof *candidates, larger_first);
     if (options->top_k > 0 && options->top_k < count) count = options->top_k;
-    if (count == 0)
-        *id = 0;
-    else if (options->temperature <= 0)
-        *id = candidates[0].id;
-    else
-        *id = draw(candidates, count, options, ci_random_float(&session->random_state));
-    free(candidates);
-    return CLINFER_OK;
+    return draw(candidates, count, options, ci_random_float(&session->random_state));
 }

@@ -1,11 +1,13 @@
 /* session.c: sessions and their requests, and who computes the steps. */
-#include <limits.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
+
+enum { LEAST_SHIFTED = 16 };
 
 void clinfer_session_options_default(const clinfer_engine *engine, struct clinfer_session_options *options) {
     *options = (struct clinfer_session_options){.temperature = engine->info.temperature,
@@ -35,6 +37,9 @@ enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct 
                                            clinfer_session **out) {
     *out = NULL;
     enum clinfer_status status = check_options(options);
+    if (status == CLINFER_OK && options->shift && engine->context < LEAST_SHIFTED)
+        status = ci_fail(CLINFER_INVALID_ARGUMENT, "a context of %d tokens cannot be shifted; it needs %d",
+                         engine->context, LEAST_SHIFTED);
     if (status != CLINFER_OK) return status;
     struct clinfer_session *session = calloc(1, sizeof *session);
     int32_t *pages = malloc(sizeof *pages * (size_t)engine->pages_per_sequence);
@@ -58,11 +63,20 @@ enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct 
     return CLINFER_OK;
 }
 
-/* Becomes the one who computes; returns with the lock held. */
-static void lead(struct clinfer_engine *engine) {
+/* Becomes the one who computes, between two steps of whoever does; returns with the lock held. A callback already is
+ * inside a step: it would wait for itself. */
+static enum clinfer_status lead(struct clinfer_engine *engine) {
     pthread_mutex_lock(&engine->lock);
+    if (engine->leading && pthread_equal(engine->leader, pthread_self())) {
+        pthread_mutex_unlock(&engine->lock);
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "called from a text callback, which may call clinfer_cancel only");
+    }
+    engine->guests++;
     while (engine->leading) pthread_cond_wait(&engine->changed, &engine->lock);
+    engine->guests--;
     engine->leading = true;
+    engine->leader = pthread_self();
+    return CLINFER_OK;
 }
 
 static void stop_leading(struct clinfer_engine *engine) {
@@ -78,7 +92,10 @@ void clinfer_session_destroy(clinfer_session *session) {
         clinfer_cancel(session);
         clinfer_wait(session, NULL);
     }
-    lead(engine);
+    if (lead(engine) != CLINFER_OK) {
+        assert(!"a session must not be destroyed by a text callback");
+        return;
+    }
     for (struct clinfer_session **link = &engine->sessions; *link; link = &(*link)->next)
         if (*link == session) {
             *link = session->next;
@@ -126,12 +143,8 @@ static size_t take_prompt(struct clinfer_session *session, const int32_t *tokens
     return common;
 }
 
-enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfer_request *request) {
-    struct clinfer_engine *engine = session->engine;
-    if (session->state == CI_SESSION_ACTIVE)
-        return ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
-    enum clinfer_status status = reserve(session, request);
-    if (status != CLINFER_OK) return status;
+/* The request becomes active with the next step. */
+static void begin(struct clinfer_session *session, const struct clinfer_request *request) {
     session->result = (struct clinfer_result){.prompt_tokens = request->count};
     session->result.cached_tokens = take_prompt(session, request->tokens, request->count);
     session->generated = 0;
@@ -140,45 +153,75 @@ enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfe
     session->user = request->user;
     session->stream = (struct ci_utf8_stream){0};
     session->in_flight = -1;
+    session->refused = false;
     session->on_host = ci_sampler_needs_host(&session->options);
     session->submitted = session->first_token = session->last_token = ci_engine_now();
     session->status = CLINFER_OK;
     atomic_store(&session->cancel, false);
-    lead(engine); /* pages belong to the leader */
-    ci_engine_return_pages(engine, session, session->computed);
+    ci_engine_return_pages(session->engine, session, session->computed);
     session->state = CI_SESSION_ACTIVE;
-    stop_leading(engine);
-    return CLINFER_OK;
 }
 
-/* Programs built in this process are kept for the next when their kernels have run and nobody waits for text: on PoCL saving
- * compiles once more. Costs nothing when there are none. Called with the lock held, by the leader. */
+enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfer_request *request) {
+    struct clinfer_engine *engine = session->engine;
+    enum clinfer_status status = lead(engine);
+    if (status != CLINFER_OK) return status;
+    if (session->state == CI_SESSION_ACTIVE)
+        status = ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
+    if (status == CLINFER_OK) status = reserve(session, request);
+    if (status == CLINFER_OK && ci_sampler_needs_host(&session->options)) status = ci_sampler_reserve(engine);
+    if (status == CLINFER_OK) begin(session, request);
+    stop_leading(engine);
+    return status;
+}
+
+/* Programs built in this process are kept for the next when their kernels have run and nobody waits for text: on PoCL
+ * saving compiles once more. Costs nothing when there are none. Called with the lock held, by the leader. */
 static void save_programs_when_idle(struct clinfer_engine *engine) {
     for (const struct clinfer_session *s = engine->sessions; s; s = s->next)
         if (s->state == CI_SESSION_ACTIVE) return;
     if (engine->device) ci_device_save_programs(engine->device);
 }
 
+/* Computes steps until the session's request is done; between steps others may come in. Called and left with the lock
+ * held. */
+static void lead_until_done(struct clinfer_session *session) {
+    struct clinfer_engine *engine = session->engine;
+    engine->leading = true;
+    engine->leader = pthread_self();
+    while (session->state == CI_SESSION_ACTIVE) {
+        pthread_mutex_unlock(&engine->lock);
+        bool progress = ci_engine_step(engine);
+        pthread_mutex_lock(&engine->lock);
+        assert(progress || session->state != CI_SESSION_ACTIVE);
+        (void)progress;
+        if (engine->guests == 0) continue;
+        engine->leading = false;
+        pthread_cond_broadcast(&engine->changed);
+        while (engine->leading || engine->guests > 0) pthread_cond_wait(&engine->changed, &engine->lock);
+        engine->leading = true;
+        engine->leader = pthread_self();
+    }
+    save_programs_when_idle(engine);
+    engine->leading = false;
+    pthread_cond_broadcast(&engine->changed);
+}
+
 enum clinfer_status clinfer_wait(clinfer_session *session, struct clinfer_result *result) {
     struct clinfer_engine *engine = session->engine;
     pthread_mutex_lock(&engine->lock);
     while (session->state == CI_SESSION_ACTIVE) {
-        if (engine->leading) {
+        if (engine->leading && pthread_equal(engine->leader, pthread_self())) break;
+        if (engine->leading || engine->guests > 0)
             pthread_cond_wait(&engine->changed, &engine->lock);
-            continue;
-        }
-        engine->leading = true;
-        while (session->state == CI_SESSION_ACTIVE) {
-            pthread_mutex_unlock(&engine->lock);
-            ci_engine_step(engine);
-            pthread_mutex_lock(&engine->lock);
-        }
-        save_programs_when_idle(engine);
-        engine->leading = false;
-        pthread_cond_broadcast(&engine->changed);
+        else
+            lead_until_done(session);
     }
+    enum ci_session_state state = session->state;
     pthread_mutex_unlock(&engine->lock);
-    if (session->state == CI_SESSION_IDLE) return ci_fail(CLINFER_INVALID_ARGUMENT, "the session has no request");
+    if (state == CI_SESSION_ACTIVE)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "called from a text callback, which may call clinfer_cancel only");
+    if (state == CI_SESSION_IDLE) return ci_fail(CLINFER_INVALID_ARGUMENT, "the session has no request");
     if (result) *result = session->result;
     return session->status == CLINFER_OK ? CLINFER_OK : ci_fail(session->status, "%s", session->message);
 }
@@ -194,18 +237,30 @@ void clinfer_cancel(clinfer_session *session) { atomic_store(&session->cancel, t
 enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *tokens, size_t count, bool all,
                                    float *logits) {
     struct clinfer_engine *engine = session->engine;
-    if (session->state == CI_SESSION_ACTIVE)
-        return ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
     const struct clinfer_request request = {.tokens = tokens, .count = count};
-    enum clinfer_status status = reserve(session, &request);
+    enum clinfer_status status = lead(engine);
     if (status != CLINFER_OK) return status;
-    memcpy(session->tokens, tokens, sizeof *tokens * count);
-    session->known = count;
-    session->computed = 0;
-    lead(engine);
-    pthread_mutex_unlock(&engine->lock);
-    status = ci_engine_logits(engine, session, all, logits);
+    if (session->state == CI_SESSION_ACTIVE)
+        status = ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
+    if (status == CLINFER_OK) status = reserve(session, &request);
+    pthread_mutex_unlock(&engine->lock); /* still leading */
+    if (status == CLINFER_OK) {
+        memcpy(session->tokens, tokens, sizeof *tokens * count);
+        session->known = count;
+        session->computed = 0;
+        status = ci_engine_logits(engine, session, all, logits);
+    }
     pthread_mutex_lock(&engine->lock);
+    save_programs_when_idle(engine);
+    stop_leading(engine);
+    return status;
+}
+
+enum clinfer_status clinfer_engine_explain(clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
+                                           void *user, int *waits) {
+    enum clinfer_status status = lead(engine);
+    if (status != CLINFER_OK) return status;
+    status = ci_engine_explain(engine, rows, callback, user, waits);
     stop_leading(engine);
     return status;
 }

@@ -172,11 +172,13 @@ enum clinfer_status ci_plan_run(struct ci_plan *plan) {
     return status;
 }
 
-enum clinfer_status ci_plan_read(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t rows, void *out) {
-    size_t bytes = ci_type_row_bytes(tensor->view.type, tensor->view.cols) * (size_t)rows;
-    if (tensor->view.buffer) return ci_buffer_read(tensor->view.buffer, tensor->view.offset, out, bytes);
-    memcpy(out, tensor->view.data, bytes);
+enum clinfer_status ci_plan_read(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t first, int64_t rows,
+                                 void *out) {
+    size_t row_bytes = ci_type_row_bytes(tensor->view.type, tensor->view.cols);
+    size_t start = row_bytes * (size_t)first, bytes = row_bytes * (size_t)rows;
     (void)plan;
+    if (tensor->view.buffer) return ci_buffer_read(tensor->view.buffer, tensor->view.offset + start, out, bytes);
+    memcpy(out, (const uint8_t *)tensor->view.data + start, bytes);
     return CLINFER_OK;
 }
 
@@ -184,7 +186,7 @@ enum clinfer_status ci_plan_read_start(struct ci_plan *plan, const struct ci_ten
                                        int slot) {
     size_t bytes = ci_type_row_bytes(tensor->view.type, tensor->view.cols) * (size_t)rows;
     if (tensor->view.buffer) return ci_buffer_read_start(tensor->view.buffer, tensor->view.offset, out, bytes, slot);
-    return ci_plan_read(plan, tensor, rows, out);
+    return ci_plan_read(plan, tensor, 0, rows, out);
 }
 
 enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tensor *tensor, int slot) {

@@ -30,10 +30,11 @@ enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI
  * On return everything is enqueued, not necessarily done. */
 enum clinfer_status ci_plan_run(struct ci_plan *plan);
 
-/* The first `rows` rows of a tensor that a run wrote, waiting for it. */
-enum clinfer_status ci_plan_read(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t rows, void *out);
+/* Rows [first, first + rows) of a tensor that a run wrote, waiting for it. */
+enum clinfer_status ci_plan_read(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t first, int64_t rows,
+                                 void *out);
 
-/* The same in two halves, so that the next run may be enqueued between them; slot as in device.h. */
+/* The first `rows` rows, in two halves, so that the next run may be enqueued between them; slot as in device.h. */
 enum clinfer_status ci_plan_read_start(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t rows, void *out,
                                        int slot);
 enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tensor *tensor, int slot);
