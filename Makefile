@@ -116,10 +116,13 @@ $(BUILD)/flags: FORCE
 	@flags="$$($(CC) --version | head -n 1) $(subst ",\",$(CPPFLAGS) $(CFLAGS))"; \
 	    [ "$$flags" = "$$(cat $@ 2>/dev/null)" ] || printf '%s\n' "$$flags" >$@
 
-$(BUILD)/kernels.c: scripts/embed_kernels.py $(KERNELS)
+# What results on the CPU depend on: proofs are remembered by the hash of it.
+CPU_SOURCES := $(sort $(wildcard runtime/types/*.[ch] runtime/cpu/*.[ch] runtime/ops/*.[ch]))
+
+$(BUILD)/kernels.c: scripts/embed_kernels.py $(KERNELS) $(CPU_SOURCES)
 	$(call say,EMBED,$@)
 	@mkdir -p $(@D)
-	$(Q)python3 scripts/embed_kernels.py $(KERNELS) >$@
+	$(Q)python3 scripts/embed_kernels.py $(KERNELS) --hashed $(CPU_SOURCES) >$@
 
 $(BUILD)/kernels.o: $(BUILD)/kernels.c $(BUILD)/flags
 	$(call say,CC,$<)

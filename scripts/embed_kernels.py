@@ -1,6 +1,7 @@
-"""Writes the OpenCL sources as a C table to stdout. usage: embed_kernels.py FILE...
+"""Writes the OpenCL sources as a C table to stdout. usage: embed_kernels.py KERNEL... --hashed SOURCE...
 Names are relative to clkernels/, so that a folder named by CLINFER_KERNELS can stand in for the table.
-Each comes with its hash (FNV-1a, base/hash.h), so that nobody has to read the text to know whether it changed."""
+Each comes with its hash (FNV-1a, base/hash.h), so that nobody has to read the text to know whether it changed; the C sources of the CPU's kernels have one hash together."""
+import hashlib
 import sys
 
 
@@ -14,7 +15,9 @@ def fnv1a(data):
 print("/* Made by scripts/embed_kernels.py; do not edit. */")
 print('#include "device/kernels.h"\n')
 print("const struct ci_kernel_source ci_kernel_sources[] = {")
-for path in sys.argv[1:]:
+kernels = sys.argv[1 : sys.argv.index("--hashed")]
+hashed = sys.argv[sys.argv.index("--hashed") + 1 :]
+for path in kernels:
     name = path.split("clkernels/", 1)[1]
     print(f'    {{"{name}",')
     for line in open(path):
@@ -22,3 +25,5 @@ for path in sys.argv[1:]:
         print(f'     "{text}\\n"')
     print(f"     , UINT64_C(0x{fnv1a(open(path, 'rb').read()):x})}},")
 print("    {0, 0, 0}};")
+together = hashlib.sha256(b"".join(open(path, "rb").read() for path in hashed)).hexdigest()[:16]
+print(f"\nconst uint64_t ci_cpu_sources_hash = UINT64_C(0x{together});")

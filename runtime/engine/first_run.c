@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "device/kernels.h"
 #include "engine/engine_private.h"
 #include "proof/known_answer.h"
 
@@ -105,6 +106,10 @@ enum clinfer_status ci_engine_first_run(struct clinfer_engine *engine) {
     if (status != CLINFER_OK) return status;
     uint64_t device_key = ci_device_caps(engine->device)->key;
     uint64_t proof = ci_hash(CI_HASH_START, CLINFER_VERSION, sizeof CLINFER_VERSION);
+    proof = ci_hash(proof, &ci_cpu_sources_hash, sizeof ci_cpu_sources_hash);
+    for (const struct ci_kernel_source *source = ci_kernel_sources; source->name && status == CLINFER_OK; source++)
+        status = ci_kernel_source_hash(source->name, &proof);
+    if (status != CLINFER_OK) return status;
     bool rounds = rounds_activations(decode->plan, &proof);
     proof = hash_file(engine->gguf, proof);
     proof = ci_hash(proof, &engine->options.key_type, sizeof engine->options.key_type);

@@ -74,14 +74,18 @@ static enum clinfer_status read_sampling(struct clinfer_engine *engine) {
     int64_t top_k = 40;
     const struct {
         const char *key;
-        float *value;
-    } keys[] = {{"general.sampling.temp", &info->temperature},
-                {"general.sampling.top_p", &info->top_p},
-                {"general.sampling.min_p", &info->min_p},
-                {"general.sampling.penalty_repeat", &info->repeat_penalty}};
+        float *value, most;
+    } keys[] = {{"general.sampling.temp", &info->temperature, 1000},
+                {"general.sampling.top_p", &info->top_p, 1},
+                {"general.sampling.min_p", &info->min_p, 1},
+                {"general.sampling.penalty_repeat", &info->repeat_penalty, 1000}};
     enum clinfer_status status = ci_gguf_get_i64(engine->gguf, "general.sampling.top_k", CI_GGUF_OPTIONAL, &top_k);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == CLINFER_OK; i++)
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == CLINFER_OK; i++) {
         status = ci_gguf_get_f32(engine->gguf, keys[i].key, CI_GGUF_OPTIONAL, keys[i].value);
+        if (status == CLINFER_OK && !(*keys[i].value >= 0 && *keys[i].value <= keys[i].most))
+            status = ci_fail(CLINFER_BAD_FILE, "%s: %s: %g, must be 0 to %g", engine->options.model, keys[i].key,
+                             (double)*keys[i].value, (double)keys[i].most);
+    }
     info->top_k = top_k > 0 && top_k < INT32_MAX ? (int)top_k : 0;
     return status;
 }
@@ -125,6 +129,22 @@ static void make_buckets(struct clinfer_engine *engine) {
     }
 }
 
+/* Nothing falls back in silence: which ops, how many, and why the first of them. Once per engine. */
+static void tell_fallbacks(struct clinfer_engine *engine, const struct ci_plan *plan) {
+    char names[256] = "", reason[512] = "";
+    if (engine->stats.fallbacks || ci_plan_fallbacks(plan) == 0) return;
+    for (int i = 0; i < ci_plan_steps(plan); i++) {
+        struct ci_plan_step step;
+        ci_plan_step(plan, i, &step);
+        if (!step.fallback) continue;
+        if (!*reason) snprintf(reason, sizeof reason, "%s", step.reason);
+        if (!strstr(names, step.op))
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? ", " : "", step.op);
+    }
+    ci_log(CLINFER_LOG_WARNING, "%d ops (%s) run on the CPU, not on \"%s\": %s; --fallback none makes this an error",
+           ci_plan_fallbacks(plan), names, ci_device_caps(engine->device)->name, reason);
+}
+
 enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, struct ci_bucket **found) {
     int i = 0;
     while (engine->buckets[i].rows[CI_EXTENT_ROWS] < rows) i++;
@@ -142,6 +162,7 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     status = ci_plan_create(&engine->store, &graph, &options, &bucket->plan);
     if (status != CLINFER_OK) return status;
     engine->stats.activation_bytes += ci_plan_activation_bytes(bucket->plan);
+    tell_fallbacks(engine, bucket->plan);
     int fallbacks = ci_plan_fallbacks(bucket->plan);
     if (fallbacks > engine->stats.fallbacks) engine->stats.fallbacks = fallbacks;
     return CLINFER_OK;

@@ -154,17 +154,36 @@ static int first_working(struct ci_plan *plan, const struct ci_node *node, int p
     return -1;
 }
 
-/* Appending to a cache and reading it belong together: the node may run at `place` only if all readers of its states
- * fit there. */
-static bool states_may_live(const struct ci_plan *plan, const struct ci_node *node, int place) {
+/* A state that is as large as a KV cache is never copied from place to place: who touches it runs where it is. Only the
+ * ids that were sampled may be. */
+static bool is_cache(const struct ci_tensor *tensor) {
+    return tensor && tensor->kind == CI_TENSOR_STATE && tensor->view.extent == CI_EXTENT_FIXED;
+}
+
+/* Where the caches that the node touches are; -1: it touches none, or none that has a place. */
+static int place_of_caches(const struct ci_node *node) {
+    for (int i = 0; i < node->op->inputs; i++)
+        if (is_cache(node->in[i])) return node->in[i]->place;
+    for (int i = 0; i < node->op->outputs; i++)
+        if (is_cache(node->out[i])) return node->out[i]->place;
+    return -1;
+}
+
+/* Appending to a cache decides its place: only where everything that reads it really works. */
+static bool caches_may_live(struct ci_plan *plan, const struct ci_node *node, int place, const char **reason) {
+    int decided = place_of_caches(node);
+    if (decided >= 0) return decided == place;
     for (int i = 0; i < node->op->outputs; i++) {
-        if (!(node->op->state_outputs >> i & 1)) continue;
-        if (node->out[i]->place >= 0 && node->out[i]->place != place) return false;
-        for (const struct ci_node *reader = node->next; reader; reader = reader->next)
-            for (int k = 0; k < reader->op->inputs; k++)
-                if (reader->in[k] == node->out[i] &&
-                    ci_pass_first_variant(reader, &plan->store->places[place].caps, 0) < 0)
-                    return false;
+        if (!is_cache(node->out[i])) continue;
+        for (const struct ci_node *reader = node->next; reader; reader = reader->next) {
+            bool reads = false;
+            for (int k = 0; k < reader->op->inputs; k++) reads = reads || reader->in[k] == node->out[i];
+            if (!reads) continue;
+            struct ci_bound *bound;
+            int variant = first_working(plan, reader, place, &bound, reason);
+            ci_bind_destroy(bound);
+            if (variant < 0 && !reader->op->first) return false;
+        }
     }
     return true;
 }
@@ -195,7 +214,11 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
     size_t scratch_bytes = variant && variant->scratch ? variant->scratch(&call, tunables) : 0;
     if (scratch_bytes) {
         scratch = ci_arena_alloc(&plan->graph.arena, sizeof *scratch);
-        if (!scratch) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
+        if (!scratch) {
+            plan->step_count--;
+            ci_bind_destroy(bound);
+            return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
+        }
         *scratch = (struct ci_tensor){.name = node->label, .kind = CI_TENSOR_ACTIVATION, .place = place};
         ci_view_set(&scratch->view, &ci_type_i32, 1, (int64_t)(scratch_bytes + 3) / 4);
     }
@@ -219,8 +242,9 @@ static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *nod
     int preferred = plan->store->preferred;
     const char *reason = "";
     for (;;) {
-        int variant =
-            states_may_live(plan, node, preferred) ? first_working(plan, node, preferred, &bound, &reason) : -1;
+        int variant = caches_may_live(plan, node, preferred, &reason)
+                          ? first_working(plan, node, preferred, &bound, &reason)
+                          : -1;
         if (variant >= 0) return add_step(plan, node, preferred, variant, bound, reason);
         if (!node->op->first) break;
         enum clinfer_status status = ci_pass_unfuse(&plan->graph, node);

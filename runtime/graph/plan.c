@@ -99,17 +99,20 @@ void ci_plan_call(const struct ci_plan *plan, const struct step *step, struct ci
 }
 
 enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI_EXTENT_COUNT]) {
-    bool same = memcmp(plan->rows, rows, sizeof plan->rows) == 0 && plan->generation == plan->store->generation;
-    if (same) return CLINFER_OK;
+    bool moved = plan->generation != plan->store->generation;
+    if (plan->ready && !moved && memcmp(plan->rows, rows, sizeof plan->rows) == 0) return CLINFER_OK;
     for (int i = 1; i < CI_EXTENT_COUNT; i++) assert(rows[i] >= 0 && rows[i] <= plan->graph.rows[i]);
     memcpy(plan->rows, rows, sizeof plan->rows);
+    plan->ready = false; /* until every step has its arguments */
     for (int i = 0; i < plan->step_count; i++) {
         struct step *step = &plan->steps[i];
         if (!step->node) continue;
         ci_plan_call(plan, step, &step->call);
+        if (step->bound && moved) ci_bind_forget(step->bound);
         enum clinfer_status status = step->bound ? ci_bind_update(step->bound, &step->call) : CLINFER_OK;
         if (status != CLINFER_OK) return status;
     }
+    plan->ready = true;
     plan->generation = plan->store->generation;
     return CLINFER_OK;
 }
@@ -196,13 +199,15 @@ enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tens
 
 int ci_plan_steps(const struct ci_plan *plan) { return plan->step_count; }
 
+/* What is read and written: of a table only the rows that are looked up, of a cache what the op says. */
 static double bytes_of(const struct ci_call *call, const struct ci_op *op) {
-    double bytes = 0;
-    for (int i = 0; i < op->inputs; i++)
-        if (call->in[i].type && call->in[i].extent != CI_EXTENT_FIXED)
-            bytes += (double)ci_layout_bytes(&ci_layout_stored, call->in[i].type, call->in[i].rows, call->in[i].cols);
-        else if (call->in[i].type && (op->weight_inputs >> i & 1))
-            bytes += (double)ci_layout_bytes(call->in[i].layout, call->in[i].type, call->in[i].rows, call->in[i].cols);
+    double bytes = op->extra_bytes ? op->extra_bytes(call) : 0;
+    for (int i = 0; i < op->inputs; i++) {
+        const struct ci_view *in = &call->in[i];
+        bool whole = in->extent != CI_EXTENT_FIXED || (op->weight_inputs >> i & 1);
+        if (in->type && whole && !(op->looked_up_inputs >> i & 1))
+            bytes += (double)ci_layout_bytes(in->layout, in->type, in->rows, in->cols);
+    }
     for (int i = 0; i < op->outputs; i++)
         if (!(op->state_outputs >> i & 1))
             bytes +=
@@ -224,11 +229,10 @@ void ci_plan_step(const struct ci_plan *plan, int index, struct ci_plan_step *ou
     out->label = step->node->label;
     out->op = step->node->op->name;
     out->variant = step->variant ? step->variant->name : "reference";
-    out->bytes = bytes_of(&step->call, step->node->op);
-    struct ci_call call = step->call;
-    if (call.in[3].buffer) call.in[3].data = NULL;
-    out->operations = step->node->op->operations ? step->node->op->operations(&call)
-                                                 : (double)call.out[0].rows * (double)call.out[0].cols;
+    const struct ci_call *call = &step->call;
+    out->bytes = bytes_of(call, step->node->op);
+    out->operations = step->node->op->operations ? step->node->op->operations(call)
+                                                 : (double)call->out[0].rows * (double)call->out[0].cols;
 }
 
 int ci_plan_waits(const struct ci_plan *plan) {

@@ -51,6 +51,7 @@ struct ci_plan {
     struct ci_buffer *placeholder[CI_MAX_PLACES]; /* what arguments are bound to until memory is shared out */
     size_t input_bytes;
     int64_t rows[CI_EXTENT_COUNT];
+    bool ready;          /* all steps have the arguments of `rows` */
     unsigned generation; /* of the store, when views were last taken */
     double cpu_seconds;
 };

@@ -158,6 +158,7 @@ enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *we
         bool in_place = packed && store->places[place].caps.device->shares_host_memory;
         status = ci_buffer_create(device, bytes, in_place ? packed : NULL, &buffer);
         if (status == CLINFER_OK && !in_place) status = ci_buffer_write(buffer, 0, source, bytes);
+        if (status == CLINFER_OK && !packed) let_go(store, source, bytes);
         if (!in_place || status != CLINFER_OK) {
             free(packed);
             packed = NULL;

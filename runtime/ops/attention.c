@@ -20,7 +20,8 @@ static enum clinfer_status infer(struct ci_call *call) {
         status = ci_fail(CLINFER_BAD_FILE, "op attention: %d heads of %d, %d of keys, do not fit in %lld columns",
                          heads, head_dim, kv_heads, (long long)call->in[0].cols);
     if (status == CLINFER_OK && head_dim > MAX_HEAD_DIM)
-        status = ci_fail(CLINFER_UNSUPPORTED, "op attention: heads of %d, at most %d are supported", head_dim, MAX_HEAD_DIM);
+        status =
+            ci_fail(CLINFER_UNSUPPORTED, "op attention: heads of %d, at most %d are supported", head_dim, MAX_HEAD_DIM);
     for (int i = 1; i <= 2 && status == CLINFER_OK; i++)
         status = ci_infer_expect("attention", call, i, NULL, -1, (int64_t)kv_heads * head_dim);
     if (status == CLINFER_OK) status = ci_infer_expect("attention", call, 3, &ci_type_i32, -1, 4);
@@ -90,6 +91,15 @@ static void fill(struct ci_call *call, uint64_t *random_state) {
     call->in[3].rows = t;
 }
 
+/* Keys and values that the tiles see; where the tiles are not on the host, one page for each. */
+static double cache_bytes(const struct ci_call *call) {
+    const int32_t *tile = call->in[3].data;
+    double positions = 0, row_bytes = 0;
+    for (int i = 1; i <= 2; i++) row_bytes += (double)ci_type_row_bytes(call->in[i].type, call->in[i].cols);
+    for (int64_t t = 0; t < call->in[3].rows; t++) positions += tile ? tile[4 * t + 3] + tile[4 * t + 1] : CI_PAGE_ROWS;
+    return positions * row_bytes;
+}
+
 static double operations(const struct ci_call *call) {
     const int32_t *tile = call->in[3].data;
     double per_position = 4.0 * call->params.i[CI_ATTENTION_I_HEADS] * call->params.i[CI_ATTENTION_I_HEAD_DIM], sum = 0;
@@ -124,20 +134,16 @@ static const struct ci_case cases[] = {CASE("smollm2, one token", f16, 1, 9, 3, 
                                        CASE("eight to a kv head", f16, 5, 8, 1, 96, 1, 1),
                                        {0}};
 
-static const char *const i_params[] = {"HEADS", "KV_HEADS", "HEAD_DIM", NULL};
-static const char *const f_params[] = {"SCALE", NULL};
-
 const struct ci_op ci_op_attention = {
     .name = "attention",
     .inputs = 5,
     .outputs = 1,
-    .i_params = i_params,
-    .f_params = f_params,
     .infer = infer,
     .reference = reference,
     .fill = fill,
     .gate = {1e-9, 1e-4},
     .cases = cases,
+    .extra_bytes = cache_bytes,
     .operations = operations,
 };
 
@@ -145,12 +151,11 @@ const struct ci_op ci_op_attention_quantise = {
     .name = "attention_quantise",
     .inputs = 5,
     .outputs = 1,
-    .i_params = i_params,
-    .f_params = f_params,
     .first = &ci_op_attention,
     .second = &ci_op_quantise,
     .fill = fill,
     .gate = CI_GATE_Q8,
     .cases = cases,
+    .extra_bytes = cache_bytes,
     .operations = operations,
 };

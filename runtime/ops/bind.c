@@ -206,6 +206,8 @@ enum clinfer_status ci_bind_update(struct ci_bound *bound, const struct ci_call 
     return status;
 }
 
+void ci_bind_forget(struct ci_bound *bound) { bound->set_once = false; }
+
 static enum clinfer_status check_limits(const struct ci_bound *bound, int which) {
     const struct ci_bound_launch *launch = &bound->launches[which];
     size_t items = 1, most = ci_kernel_max_work_group(launch->kernel);

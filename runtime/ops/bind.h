@@ -29,6 +29,10 @@ void ci_bind_destroy(struct ci_bound *bound);
  * Makes no OpenCL object and allocates nothing. */
 enum clinfer_status ci_bind_update(struct ci_bound *bound, const struct ci_call *call);
 
+/* What was set last counts for nothing: the next update sets everything. For buffers that may have been freed since,
+ * whose addresses say nothing. */
+void ci_bind_forget(struct ci_bound *bound);
+
 /* Enqueues all launches, in order. */
 enum clinfer_status ci_bind_enqueue(struct ci_bound *bound);
 

@@ -25,6 +25,10 @@ static void reference(const struct ci_call *call) {
     }
 }
 
+static double looked_up(const struct ci_call *call) {
+    return (double)call->in[1].rows * (double)ci_type_row_bytes(call->in[0].type, call->in[0].cols);
+}
+
 static void fill(struct ci_call *call, uint64_t *random_state) {
     int32_t *ids = call->in[1].data, *previous = call->in[2].data;
     for (int64_t i = 0; i < call->in[2].rows; i++)
@@ -59,6 +63,8 @@ const struct ci_op ci_op_embed = {
     .inputs = 3,
     .outputs = 1,
     .weight_inputs = 1u << 0,
+    .looked_up_inputs = 1u << 0,
+    .extra_bytes = looked_up,
     .infer = infer,
     .reference = reference,
     .fill = fill,

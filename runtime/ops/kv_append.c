@@ -55,14 +55,11 @@ static const struct ci_case cases[] = {CASE("smollm2, one token", f16, 1, 960, 1
                                        CASE("f32", f32, 9, 96, 32),
                                        {0}};
 
-static const char *const i_params[] = {"HEADS", "HEAD_DIM", "NEOX", "KEY_COLUMN", "VALUE_COLUMN", NULL};
-
 const struct ci_op ci_op_kv_append = {
     .name = "kv_append",
     .inputs = 2,
     .outputs = 2,
     .state_outputs = 1u << 0 | 1u << 1,
-    .i_params = i_params,
     .infer = infer,
     .reference = reference,
     .fill = fill,

@@ -42,11 +42,10 @@ struct ci_gate {
 
 struct ci_op {
     const char *name;
-    int inputs, outputs;         /* how many; optional inputs included */
-    unsigned weight_inputs;      /* bit i: input i is a weight, whose layout a variant may choose */
-    unsigned state_outputs;      /* bit i: output i is persistent state that the op changes in place (KV cache) */
-    const char *const *i_params; /* names of params.i, as macros for kernels; NULL-terminated, may be NULL */
-    const char *const *f_params; /* names of params.f */
+    int inputs, outputs;       /* how many; optional inputs included */
+    unsigned weight_inputs;    /* bit i: input i is a weight, whose layout a variant may choose */
+    unsigned looked_up_inputs; /* bit i: only rows of input i that are named are read */
+    unsigned state_outputs;    /* bit i: output i is persistent state that the op changes in place (KV cache) */
 
     /* Checks the inputs of `call` and sets type, extent, rows, cols of its outputs (state outputs are given). Errors
      * name the op and the value. */
@@ -72,6 +71,9 @@ struct ci_op {
 
     struct ci_gate gate;
     const struct ci_case *cases; /* ends with name = NULL */
+
+    /* Bytes read beside the inputs that are read whole: rows looked up, the part of a KV cache; NULL: none. */
+    double (*extra_bytes)(const struct ci_call *call);
 
     /* Arithmetic operations; NULL: one per output. */
     double (*operations)(const struct ci_call *call);
@@ -146,8 +148,9 @@ struct ci_variant {
     /* CPU: the function for this signature, NULL when there is none. Looked up once, when the plan is made. */
     ci_cpu_function *(*cpu)(const struct ci_call *call);
 
-    /* OpenCL: sources relative to clkernels/. The program is common/common.clh, the header types/<type>.clh of the weight
-     * input `type_input` (if >= 0), `header` and `source`; macros as described in clkernels/common/common.clh. */
+    /* OpenCL: sources relative to clkernels/. The program is common/common.clh, the header types/<type>.clh of the
+     * weight input `type_input` (if >= 0), `header` and `source`; macros as described in clkernels/common/common.clh.
+     */
     const char *header; /* what several sources share; may be NULL */
     const char *source;
     int type_input;

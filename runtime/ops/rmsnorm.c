@@ -40,13 +40,10 @@ static const struct ci_case cases[] = {CASE("smollm2, one token", 1, 576),
                                        CASE("wide", 1, 8192),
                                        {0}};
 
-static const char *const f_params[] = {"EPS", NULL};
-
 const struct ci_op ci_op_rmsnorm = {
     .name = "rmsnorm",
     .inputs = 2,
     .outputs = 1,
-    .f_params = f_params,
     .infer = infer,
     .reference = reference,
     .gate = {1e-11, 1e-5},
@@ -57,7 +54,6 @@ const struct ci_op ci_op_rmsnorm_quantise = {
     .name = "rmsnorm_quantise",
     .inputs = 2,
     .outputs = 1,
-    .f_params = f_params,
     .first = &ci_op_rmsnorm,
     .second = &ci_op_quantise,
     .gate = CI_GATE_Q8,

@@ -64,13 +64,10 @@ static const struct ci_case cases[] = {CASE("smollm2, one token", f16, 1, 9, 3, 
                                        CASE("partly rotated, neighbours", f16, 3, 2, 1, 64, 16, 0),
                                        {0}};
 
-static const char *const i_params[] = {"HEADS", "HEAD_DIM", "NEOX", "KEY_COLUMN", "VALUE_COLUMN", NULL};
-
 const struct ci_op ci_op_rope = {
     .name = "rope",
     .inputs = 2,
     .outputs = 1,
-    .i_params = i_params,
     .infer = infer,
     .reference = reference,
     .gate = {1e-12, 1e-5},
@@ -82,7 +79,6 @@ const struct ci_op ci_op_rope_kv_append = {
     .inputs = 3,
     .outputs = 3,
     .state_outputs = 1u << 1 | 1u << 2,
-    .i_params = i_params,
     .first = &ci_op_rope,
     .second = &ci_op_kv_append,
     .second_input = 0,

@@ -29,6 +29,8 @@ static struct {
     size_t count, capacity;
     uint64_t loaded[8]; /* devices whose file was read */
     int loaded_count;
+    uint64_t refused[64]; /* in this process; said once each */
+    int refused_count;
 } passed = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static bool remember(uint64_t key) {
@@ -127,6 +129,11 @@ static enum clinfer_status key_of(struct ci_device *device, const struct ci_vari
         const char *name = call->in[i].type ? call->in[i].type->name : "";
         hash = ci_hash(hash, name, strlen(name) + 1);
     }
+    for (int i = 0; i < variant->op->outputs; i++) {
+        const char *name = call->out[i].type ? call->out[i].type->name : "";
+        hash = ci_hash(hash, name, strlen(name) + 1);
+    }
+    if (!device) hash = ci_hash(hash, &ci_cpu_sources_hash, sizeof ci_cpu_sources_hash);
     *key = hash;
     return CLINFER_OK;
 }
@@ -236,6 +243,16 @@ static const struct ci_layout *weight_layout(const struct ci_variant *variant, c
     return NULL;
 }
 
+static bool first_refusal(uint64_t key) {
+    bool first = true;
+    pthread_mutex_lock(&passed.lock);
+    for (int i = 0; i < passed.refused_count; i++) first = first && passed.refused[i] != key;
+    if (first && passed.refused_count < (int)(sizeof passed.refused / sizeof *passed.refused))
+        passed.refused[passed.refused_count++] = key;
+    pthread_mutex_unlock(&passed.lock);
+    return first;
+}
+
 enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct ci_caps *caps,
                                           const struct ci_variant *variant, const struct ci_call *call) {
     uint64_t key, device_key = device ? ci_device_caps(device)->key : 0;
@@ -245,13 +262,16 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
 
     const struct ci_case *picked[CASES];
     int count = pick_cases(caps, variant, call, picked);
+    if (count == 0)
+        status =
+            ci_fail(CLINFER_UNSUPPORTED, "op %s has no case with these types: nothing proves it", variant->op->name);
     for (int i = 0; i < count && status == CLINFER_OK; i++)
         status = prove_case(device, variant, picked[i], weight_layout(variant, call));
-    if (status != CLINFER_OK) {
+    if (status != CLINFER_OK && first_refusal(key)) {
         ci_log(CLINFER_LOG_WARNING, "op %s, variant %s on %s is not used: %s", variant->op->name, variant->name,
                device ? caps->device->name : "the cpu", ci_status_message());
-        return status;
     }
+    if (status != CLINFER_OK) return status;
     ci_proof_remember(device_key, key);
     return CLINFER_OK;
 }
