@@ -1,0 +1,231 @@
+/* Several sessions on one engine from several threads, and what may happen between two steps. Greedy text must not
+ * depend on any of it. */
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <clinfer.h>
+
+#include "support/model.h"
+
+enum { LONG = 60, SHORT = 3 };
+
+struct fixture {
+    clinfer_engine *engine;
+    int32_t *tokens[2];
+    size_t counts[2];
+    char alone[2][2048];
+};
+
+struct talk {
+    struct fixture *fixture;
+    int which, max_tokens;
+    char text[2048];
+    atomic_int pieces;
+    clinfer_session *session;
+    enum clinfer_status inside; /* of a call from the callback */
+};
+
+static bool collect(void *user, const char *bytes, size_t length) {
+    struct talk *talk = user;
+    size_t used = strlen(talk->text);
+    assert_true(used + length < sizeof talk->text);
+    memcpy(talk->text + used, bytes, length);
+    atomic_fetch_add(&talk->pieces, 1);
+    return true;
+}
+
+static void start(struct talk *talk, clinfer_text_callback *callback) {
+    struct clinfer_session_options options;
+    clinfer_session_options_default(talk->fixture->engine, &options);
+    options.temperature = 0;
+    assert_int_equal(clinfer_session_create(talk->fixture->engine, &options, &talk->session), CLINFER_OK);
+    struct clinfer_request request = {talk->fixture->tokens[talk->which], talk->fixture->counts[talk->which],
+                                      talk->max_tokens, callback, talk};
+    if (clinfer_submit(talk->session, &request) != CLINFER_OK) fail_msg("%s", clinfer_error());
+}
+
+static void end(struct talk *talk) {
+    if (clinfer_wait(talk->session, NULL) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    clinfer_session_destroy(talk->session);
+}
+
+static void open_fixture(struct fixture *fixture, const char *device) {
+    static const char *const prompts[2] = {"Tell me about rivers.", "What is a star?"};
+    struct clinfer_engine_options options;
+    clinfer_engine_options_default(&options);
+    options.model = test_model_path();
+    options.device = device;
+    options.activations = CLINFER_ACTIVATIONS_F32;
+    memset(fixture, 0, sizeof *fixture);
+    if (clinfer_engine_open(&options, &fixture->engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(clinfer_tokenize(fixture->engine, prompts[i], strlen(prompts[i]), true, true,
+                                          &fixture->tokens[i], &fixture->counts[i]),
+                         CLINFER_OK);
+        struct talk talk = {.fixture = fixture, .which = i, .max_tokens = LONG};
+        start(&talk, collect);
+        end(&talk);
+        memcpy(fixture->alone[i], talk.text, sizeof talk.text);
+    }
+}
+
+static void close_fixture(struct fixture *fixture) {
+    for (int i = 0; i < 2; i++) clinfer_free(fixture->tokens[i]);
+    clinfer_engine_close(fixture->engine);
+}
+
+static void *talk_in_thread(void *user) {
+    struct talk *talk = user;
+    start(talk, collect);
+    end(talk);
+    return NULL;
+}
+
+static void test_a_second_thread_does_not_wait_for_the_first(void **state) {
+    (void)state;
+    for (const char *const *device = test_devices(); *device; device++) {
+        struct fixture fixture;
+        open_fixture(&fixture, *device);
+        struct talk first = {.fixture = &fixture, .which = 0, .max_tokens = LONG};
+        struct talk second = {.fixture = &fixture, .which = 1, .max_tokens = SHORT};
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, talk_in_thread, &first), 0);
+        while (atomic_load(&first.pieces) < 2) sched_yield();
+        start(&second, collect);
+        end(&second);
+        int pieces = atomic_load(&first.pieces);
+        pthread_join(thread, NULL);
+        if (pieces >= LONG - 1)
+            fail_msg("on %s: the second was done when the first had all of its %d pieces", *device, pieces);
+        assert_string_equal(first.text, fixture.alone[0]);
+        assert_memory_equal(second.text, fixture.alone[1], strlen(second.text));
+        close_fixture(&fixture);
+    }
+}
+
+static void test_logits_between_steps_change_no_text(void **state) {
+    (void)state;
+    for (const char *const *device = test_devices(); *device; device++) {
+        struct fixture fixture;
+        struct clinfer_engine_info info;
+        struct clinfer_session_options options;
+        clinfer_session *other;
+        open_fixture(&fixture, *device);
+        clinfer_engine_get_info(fixture.engine, &info);
+        float *logits = malloc(sizeof *logits * (size_t)info.vocabulary);
+        assert_non_null(logits);
+        struct talk first = {.fixture = &fixture, .which = 0, .max_tokens = LONG};
+        struct talk second = {.fixture = &fixture, .which = 1, .max_tokens = SHORT};
+        start(&first, collect);
+        start(&second, collect);
+        end(&second); /* the first is now in the middle, with a step in flight */
+        clinfer_session_options_default(fixture.engine, &options);
+        assert_int_equal(clinfer_session_create(fixture.engine, &options, &other), CLINFER_OK);
+        assert_int_equal(clinfer_logits(other, fixture.tokens[1], fixture.counts[1], false, logits), CLINFER_OK);
+        clinfer_session_destroy(other);
+        end(&first);
+        assert_string_equal(first.text, fixture.alone[0]);
+        free(logits);
+        close_fixture(&fixture);
+    }
+}
+
+static bool call_inside(void *user, const char *bytes, size_t length) {
+    struct talk *talk = user;
+    struct clinfer_request request = {talk->fixture->tokens[0], talk->fixture->counts[0], 1, NULL, NULL};
+    (void)bytes, (void)length;
+    talk->inside = clinfer_submit(talk->session, &request);
+    return false;
+}
+
+static void test_a_callback_that_calls_back_is_told_so(void **state) {
+    (void)state;
+    struct fixture fixture;
+    open_fixture(&fixture, "cpu");
+    struct talk talk = {.fixture = &fixture, .max_tokens = SHORT, .inside = CLINFER_OK};
+    start(&talk, call_inside);
+    end(&talk);
+    assert_int_equal(talk.inside, CLINFER_INVALID_ARGUMENT);
+    close_fixture(&fixture);
+}
+
+static void test_a_tiny_context_cannot_shift(void **state) {
+    (void)state;
+    struct clinfer_engine_options options;
+    struct clinfer_session_options sampling;
+    clinfer_engine *engine;
+    clinfer_session *session;
+    clinfer_engine_options_default(&options);
+    options.model = test_model_path();
+    options.device = "cpu";
+    options.context = 1;
+    assert_int_equal(clinfer_engine_open(&options, &engine), CLINFER_OK);
+    clinfer_session_options_default(engine, &sampling);
+    sampling.shift = true;
+    assert_int_equal(clinfer_session_create(engine, &sampling, &session), CLINFER_INVALID_ARGUMENT);
+    clinfer_engine_close(engine);
+}
+
+/* More tokens than the KV cache has pages at first, with keys and values of different types. */
+static void test_a_cache_that_grows_keeps_what_it_holds(void **state) {
+    (void)state;
+    enum { TOKENS = 700 };
+    for (const char *const *device = test_devices(); *device; device++) {
+        float *logits[2];
+        struct clinfer_engine_info info;
+        for (int i = 0; i < 2; i++) {
+            struct clinfer_engine_options options;
+            struct clinfer_session_options sampling;
+            clinfer_engine *engine;
+            clinfer_session *session;
+            clinfer_engine_options_default(&options);
+            options.model = test_model_path();
+            options.device = *device;
+            options.activations = CLINFER_ACTIVATIONS_F32;
+            options.value_type = i ? CLINFER_CACHE_F32 : CLINFER_CACHE_F16;
+            options.batch = i ? 200 : 0;
+            if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
+            clinfer_engine_get_info(engine, &info);
+            clinfer_session_options_default(engine, &sampling);
+            assert_int_equal(clinfer_session_create(engine, &sampling, &session), CLINFER_OK);
+            int32_t tokens[TOKENS];
+            for (int k = 0; k < TOKENS; k++) tokens[k] = (k * 7919 + 13) % info.vocabulary;
+            logits[i] = malloc(sizeof(float) * (size_t)info.vocabulary);
+            assert_non_null(logits[i]);
+            if (clinfer_logits(session, tokens, TOKENS, false, logits[i]) != CLINFER_OK)
+                fail_msg("%s", clinfer_error());
+            clinfer_session_destroy(session);
+            clinfer_engine_close(engine);
+        }
+        double error = 0, square = 0;
+        for (int k = 0; k < info.vocabulary; k++) {
+            double difference = (double)logits[0][k] - (double)logits[1][k];
+            error += difference * difference;
+            square += (double)logits[0][k] * (double)logits[0][k];
+        }
+        if (!(error <= 1e-6 * square)) fail_msg("on %s: NMSE %.3g", *device, error / square);
+        free(logits[0]);
+        free(logits[1]);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_second_thread_does_not_wait_for_the_first),
+        cmocka_unit_test(test_logits_between_steps_change_no_text),
+        cmocka_unit_test(test_a_callback_that_calls_back_is_told_so),
+        cmocka_unit_test(test_a_tiny_context_cannot_shift),
+        cmocka_unit_test(test_a_cache_that_grows_keeps_what_it_holds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
