@@ -25,7 +25,7 @@ INLINE void best_of(const __global float *logits, int first, int last, __global 
         int16 finite = (as_int16(v) & 0x7f800000) != 0x7f800000, better = (v > best) & finite;
         best = select(best, v, better);
         at = select(at, now, better);
-        broken += finite + 1;
+        broken += select((int16)1, (int16)0, finite);
     }
     float top = -INFINITY;
     int top_id = 0x7fffffff, missing = 0, any_found = 0;
