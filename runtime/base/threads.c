@@ -13,8 +13,11 @@
 
 /* A step takes tens of microseconds: waiting for the others spins that long, since a sleep and a wake-up cost as much.
  * Who still waits then is waiting for a thread that has lost its core to another program; spinning on would use up our
- * own time slice and lose the other core as well, so it sleeps. */
-enum { SPINS_BEFORE_SLEEP = 200, CACHE_LINE = 64 };
+ * own time slice and lose the other core as well, so it sleeps. How long is worth while depends on how busy the machine
+ * is: each wait that spun in vain halves the next one's patience, each that did not adds a little. */
+enum { LEAST_SPINS = 100, MOST_SPINS = 1500, MORE_SPINS = 32, CACHE_LINE = 64 };
+
+static _Thread_local int patience = MOST_SPINS;
 
 struct worker {
     struct ci_threads *owner;
@@ -62,10 +65,14 @@ void ci_threads_barrier(struct ci_threads *threads) {
             syscall(SYS_futex, (unsigned *)&threads->phase, FUTEX_WAKE_PRIVATE, threads->count, NULL, NULL, 0);
         return;
     }
-    for (int spins = 0; spins < SPINS_BEFORE_SLEEP; spins++) {
-        if (atomic_load_explicit(&threads->phase, memory_order_acquire) != phase) return;
+    for (int spins = 0; spins < patience; spins++) {
+        if (atomic_load_explicit(&threads->phase, memory_order_acquire) != phase) {
+            if (patience < MOST_SPINS) patience += MORE_SPINS;
+            return;
+        }
         pause_briefly();
     }
+    if (patience > 2 * LEAST_SPINS) patience /= 2;
     sleep_until_changed(threads, phase);
 }
 
