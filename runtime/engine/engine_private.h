@@ -53,7 +53,9 @@ struct clinfer_engine {
     struct ci_model model;
     struct ci_tokenizer *tokenizer;
     struct ci_template *chat_template; /* NULL: the file has none */
-    struct ci_device *device;          /* NULL: the CPU backend */
+    enum clinfer_status chat_template_status;
+    char *chat_template_message;
+    struct ci_device *device; /* NULL: the CPU backend */
     struct ci_threads *threads;
     struct ci_store store;
     struct ci_bucket buckets[CI_BUCKETS];

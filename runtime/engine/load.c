@@ -100,9 +100,10 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
                          engine->options.model, ci_tokenizer_size(engine->tokenizer), engine->model.hyper.vocabulary);
     if (status == CLINFER_OK)
         status = ci_gguf_get_string(engine->gguf, "tokenizer.chat_template", CI_GGUF_OPTIONAL, &text);
+    /* Who never asks for a chat prompt does not need the template: its failure waits until somebody does. */
     if (status == CLINFER_OK && text.length) {
-        status = ci_template_create(text.text, text.length, &engine->chat_template);
-        if (status != CLINFER_OK) status = ci_fail_prefix(status, "%s: tokenizer.chat_template", engine->options.model);
+        engine->chat_template_status = ci_template_create(text.text, text.length, &engine->chat_template);
+        if (engine->chat_template_status != CLINFER_OK) engine->chat_template_message = strdup(ci_status_message());
     }
     if (status == CLINFER_OK) status = read_sampling(engine);
     if (status != CLINFER_OK) return status;
@@ -304,6 +305,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     free(engine->free_pages);
     free(engine->host_logits);
     free(engine->candidates);
+    free(engine->chat_template_message);
     free(engine->model_name);
     free(engine->architecture);
     pthread_cond_destroy(&engine->changed);

@@ -52,6 +52,9 @@ static enum clinfer_status contents(const struct clinfer_message *messages, size
 enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const struct clinfer_message *messages,
                                         size_t count, bool add_generation_prompt, char **text) {
     *text = NULL;
+    if (engine->chat_template_status != CLINFER_OK)
+        return ci_fail(engine->chat_template_status, "%s: tokenizer.chat_template: %s; --raw does without it",
+                       engine->options.model, engine->chat_template_message ? engine->chat_template_message : "");
     if (!engine->chat_template) return contents(messages, count, text);
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
