@@ -124,7 +124,7 @@ BOTH(gemm_local, .name = "gemm_local", .fits = gemm_local_fits, .source = "matmu
 enum { GEMV_STREAMS, GEMV_TASKS };
 
 static const struct ci_tunable gemv_vec_tunables[] = {
-    {"STREAMS", 4, {1, 2, 4, 8}}, {"TASKS", 4, {1, 2, 4, 8, 16}}, {0}};
+    {"STREAMS", 8, {1, 2, 4, 8}}, {"TASKS", 4, {1, 2, 4, 8, 16}}, {0}};
 
 static void gemv_vec_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
                           struct ci_grid *grid) {
@@ -156,7 +156,7 @@ BOTH(gemv_vec, .name = "gemv_vec", .fits = gemv_vec_fits, .source = "matmul_gemv
 enum { GEMM_CHUNK, GEMM_TASKS, GEMM_TILE = 4 };
 
 static const struct ci_tunable gemm_vec_tunables[] = {
-    {"CHUNK", 512, {64, 256, 512, 1024, 2048}}, {"TASKS", 8, {1, 4, 8, 16, 64}}, {0}};
+    {"CHUNK", 1024, {64, 256, 512, 1024, 2048}}, {"TASKS", 8, {1, 4, 8, 16, 64}}, {0}};
 
 static void gemm_expand_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
                              struct ci_grid *grid) {
