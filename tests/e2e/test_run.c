@@ -19,7 +19,10 @@
     process_run(result, options, process_tool(), "run", "-m", process_model(), "--temp", "0", __VA_ARGS__, NULL)
 
 static const char question[] = "Why is the sky blue?";
-static const char first_words[] = "The answer to this question lies in the";
+/* What the truth says first; with f32 activations on every device. Rounded to 8 bits, a word may differ where two are
+ * about equally likely. */
+static const char first_words[] = "The answer to this question lies in the\n";
+#define EXACT "--activations", "f32", "-n", "8"
 
 static const char *const without_opencl[] = {"OCL_ICD_VENDORS=/nonexistent", NULL};
 
@@ -49,15 +52,15 @@ static double opencl_share(const json_t *object) {
 static void test_answer_goes_to_stdout_and_the_rest_to_stderr(void **state) {
     (void)state;
     struct process_result result;
-    RUN(&result, NULL, "-n", "8", question);
+    RUN(&result, NULL, EXACT, question);
     process_assert_status(&result, 0);
-    assert_string_equal(result.out, "The answer to this question lies in the\n");
+    assert_string_equal(result.out, first_words);
     assert_contains(result.err, "(135M parameters, 92.1 MiB) on ");
     assert_contains(result.err, "36 prompt tokens at ");
     assert_contains(result.err, "8 generated at ");
     process_free(&result);
-    RUN(&result, NULL, "-n", "8", "--quiet", "Why", "is the sky", "blue?");
-    assert_string_equal(result.out, "The answer to this question lies in the\n");
+    RUN(&result, NULL, EXACT, "--quiet", "Why", "is the sky", "blue?");
+    assert_string_equal(result.out, first_words);
     assert_string_equal(result.err, "");
     process_free(&result);
 }
@@ -67,11 +70,11 @@ static void test_prompt_comes_from_file_or_standard_input(void **state) {
     const char *file = process_file("question.txt", "Why is the sky blue?\n", 21);
     const struct process_options options = {.input = question, .input_length = strlen(question)};
     struct process_result result;
-    RUN(&result, NULL, "-n", "8", "-f", file);
-    assert_string_equal(result.out, "The answer to this question lies in the\n");
+    RUN(&result, NULL, EXACT, "-f", file);
+    assert_string_equal(result.out, first_words);
     process_free(&result);
-    RUN(&result, &options, "-n", "8");
-    assert_string_equal(result.out, "The answer to this question lies in the\n");
+    RUN(&result, &options, EXACT);
+    assert_string_equal(result.out, first_words);
     process_free(&result);
 }
 
@@ -83,7 +86,7 @@ static void test_readme_command_spends_its_op_time_on_opencl(void **state) {
     json_t *object = parse_output(&result);
     if (opencl_share(object) < 0.95) fail_msg("only %.3f of op time was on OpenCL", opencl_share(object));
     assert_int_equal(json_integer_value(json_object_get(object, "fallbacks")), 0);
-    assert_int_equal(strncmp(json_string_value(json_object_get(object, "text")), first_words, strlen(first_words)), 0);
+    assert_contains(json_string_value(json_object_get(object, "text")), "Rayleigh scattering");
     json_decref(object);
     process_free(&result);
 }
@@ -98,7 +101,7 @@ static void test_without_opencl_the_cpu_answers_and_it_is_said(void **state) {
     assert_contains(result.err, "apt install");
     json_t *object = parse_output(&result);
     assert_true(opencl_share(object) == 0);
-    assert_string_equal(json_string_value(json_object_get(object, "text")), first_words);
+    assert_memory_equal(json_string_value(json_object_get(object, "text")), first_words, strlen(first_words) - 1);
     json_decref(object);
     process_free(&result);
     RUN(&result, &options, "--fallback", "none", "-n", "8", question);
@@ -186,10 +189,10 @@ static void test_one_bad_prompt_does_not_stop_the_others(void **state) {
     const char *good = process_file("good.txt", question, strlen(question));
     const char *bad = process_file("bad.txt", "a\0b", 3);
     struct process_result result;
-    RUN(&result, NULL, "-n", "8", "-f", bad, "-f", good);
+    RUN(&result, NULL, EXACT, "-f", bad, "-f", good);
     process_assert_status(&result, 2);
     assert_contains(result.err, "bad.txt: byte 1 is zero");
-    assert_string_equal(result.out, "The answer to this question lies in the\n");
+    assert_string_equal(result.out, first_words);
     process_free(&result);
 }
 
