@@ -1,4 +1,5 @@
-/* attention_local.cl: a work-group per (tile, query head), with keys, values and scores in local memory (GPUs, prompts).
+/* attention_local.cl: a work-group per (tile, query head), with keys, values and scores in local memory (GPUs,
+ * prompts).
  *
  *      queries  [16, HEAD_DIM]       local, once
  *      block    [BLOCK, HEAD_DIM]    local, first the keys, then the values of BLOCK positions (BLOCK divides a page)
@@ -19,8 +20,8 @@
 #define VALUE(index) DATA(const float, values)[index]
 #endif
 
-__kernel void attention_local(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(tiles), TENSOR(pages), TENSOR(out), int cols,
-                              int page_cols, float scale) {
+__kernel void attention_local(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(tiles), TENSOR(pages), TENSOR(out),
+                              int cols, int page_cols, float scale) {
     __local float queries[TILE_ROWS * STRIDE], block[BLOCK * STRIDE], scores[TILE_ROWS * BLOCK];
     __local float largest[TILE_ROWS], total[TILE_ROWS], kept[TILE_ROWS];
     const int lane = get_local_id(0), head = get_group_id(0), kv_cols = KV_HEADS * HEAD_DIM;
@@ -94,14 +95,15 @@ __kernel void attention_local(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
         __global float *scales = (__global float *)(to + out_cols);
         char16 low, high;
         float code_scale, code_sum;
-        q8_round(vload16(0, queries + row * STRIDE + 32 * group), vload16(1, queries + row * STRIDE + 32 * group), &low, &high,
-                 &code_scale, &code_sum);
+        q8_round(vload16(0, queries + row * STRIDE + 32 * group), vload16(1, queries + row * STRIDE + 32 * group), &low,
+                 &high, &code_scale, &code_sum);
         vstore16(low, 2 * place, (__global char *)to);
         vstore16(high, 2 * place + 1, (__global char *)to);
         scales[place] = code_scale;
         scales[out_cols / 32 + place] = code_sum;
         if (place == 0)
-            for (__global float *z = scales + out_cols / 16; z < (__global float *)(to + q8_row_bytes(out_cols)); z++) *z = 0.0f;
+            for (__global float *z = scales + out_cols / 16; z < (__global float *)(to + q8_row_bytes(out_cols)); z++)
+                *z = 0.0f;
     }
 #else
     UNROLL_ON_GPU

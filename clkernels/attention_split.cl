@@ -1,8 +1,9 @@
-/* attention_split.cl: few rows and a long cache (GPUs, decode): the positions of a sequence are split over SPLITS work-groups per
- * (row, query head), each with an online softmax of its own; a second launch merges them.
+/* attention_split.cl: few rows and a long cache (GPUs, decode): the positions of a sequence are split over SPLITS
+ * work-groups per (row, query head), each with an online softmax of its own; a second launch merges them.
  *
- *   positions   | split 0      | split 1      | ...         a work-group: LANES positions at a time, one score per lane;
- *   scratch     | max total sums[HEAD_DIM] | ...            maximum and total by trees in local memory; then lanes are columns
+ *   positions   | split 0                    | split 1 | ...     LANES positions at a time, one score per lane; maximum
+ *   scratch     | max, total, sums[HEAD_DIM] | ...               and total by trees in local memory; then lanes are
+ *                                                                columns of the values
  */
 #define WORDS (HEAD_DIM + 2)
 #define SUMS ((HEAD_DIM + LANES - 1) / LANES)
@@ -26,8 +27,8 @@
     barrier(CLK_LOCAL_MEM_FENCE)
 #define PLUS(a, b) ((a) + (b))
 
-__kernel void attention_split(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(tiles), TENSOR(pages), TENSOR(scratch), int cols,
-                              int page_cols, float scale) {
+__kernel void attention_split(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(tiles), TENSOR(pages), TENSOR(scratch),
+                              int cols, int page_cols, float scale) {
     __local float tree[LANES], weights[LANES], query[HEAD_DIM];
     const int lane = get_local_id(0), split = get_group_id(0) % SPLITS, head = get_group_id(0) / SPLITS;
     const int kv_cols = KV_HEADS * HEAD_DIM, first_column = head / (HEADS / KV_HEADS) * HEAD_DIM;
@@ -87,7 +88,8 @@ __kernel void attention_split(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
     }
 }
 
-/* 16 columns of one head: the splits weighted by exp(their maximum - the overall one). An empty split has maximum -infinity. */
+/* 16 columns of one head: the splits weighted by exp(their maximum - the overall one). An empty split has maximum
+ * -infinity. */
 INLINE float16 merge(const __global float *parts, int first) {
     float largest = -INFINITY, total = 0.0f;
     float16 sums = 0.0f;
@@ -115,7 +117,8 @@ __kernel void attention_merge(TENSOR(scratch), TENSOR(out)) {
     scales[group] = scale;
     scales[out_cols / 32 + group] = sum;
     if (group == 0)
-        for (__global float *z = scales + out_cols / 16; z < (__global float *)(to + q8_row_bytes(out_cols)); z++) *z = 0.0f;
+        for (__global float *z = scales + out_cols / 16; z < (__global float *)(to + q8_row_bytes(out_cols)); z++)
+            *z = 0.0f;
 #else
     const int first = get_global_id(0) * 16;
     const __global float *parts = DATA(const float, scratch) + ((ulong)row * HEADS + first / HEAD_DIM) * SPLITS * WORDS;

@@ -1,13 +1,13 @@
-/* attention_vec.cl: one work-item per (tile, query head), for devices whose work-items are threads with vector registers (CPUs). No
- * local memory.
+/* attention_vec.cl: one work-item per (tile, query head), for devices whose work-items are threads with vector
+ * registers (CPUs). No local memory.
  *
  * An online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867) over blocks of 16 positions:
  *
- *      16 positions of keys, as floats     for each row of the tile: 16 dot products, one folding (sums_of_16) -> one float16
- *      16 positions of values, as floats   of scores; one exp over 16 lanes; sums of the row += weight x value
+ *      16 positions of keys, as floats     for each row of the tile: 16 dot products, one folding (sums_of_16) to
+ *      16 positions of values, as floats   16 scores, one exp over them; sums of the row += weight x value
  *
- * so that halves are converted once for all rows of a tile. 16 divides a page, so a block lies in one page. Positions that a row
- * does not see have weight zero; those that no row sees are not touched, since nobody ever wrote there. */
+ * so that halves are converted once for all rows of a tile. 16 divides a page, so a block lies in one page. Positions
+ * that a row does not see have weight zero; those that no row sees are not touched, since nobody ever wrote there. */
 
 #define BLOCK 16
 #define VECTORS (HEAD_DIM / 16)
@@ -79,8 +79,8 @@ INLINE void store_head(__global uchar *out, int row, int head, const float16 *su
 }
 #endif
 
-__kernel void attention_vec(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(tiles), TENSOR(pages), TENSOR(out), int cols,
-                            int page_cols, float scale) {
+__kernel void attention_vec(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(tiles), TENSOR(pages), TENSOR(out),
+                            int cols, int page_cols, float scale) {
     const int head = get_global_id(0), kv_cols = KV_HEADS * HEAD_DIM, kv_head = head / (HEADS / KV_HEADS);
     const int4 tile = vload4(get_global_id(1), DATA(const int, tiles));
     const int first_row = tile.x, rows = tile.y, position = tile.w;
@@ -106,8 +106,8 @@ __kernel void attention_vec(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(tile
                 value[j * VECTORS + v] = LOAD_VALUE(v, DATA(const VALUE_TYPE, values) + at + (ulong)j * kv_cols);
             }
         for (int row = max(0, p - position); row < rows; row++)
-            attend(queries + row * VECTORS, key, value, position + row + 1 - p, count, scale, largest + row, total + row,
-                   sums + row * VECTORS);
+            attend(queries + row * VECTORS, key, value, position + row + 1 - p, count, scale, largest + row,
+                   total + row, sums + row * VECTORS);
     }
     for (int row = 0; row < rows; row++)
         store_head(out_buffer + out_offset, first_row + row, head, sums + row * VECTORS, 1.0f / total[row]);

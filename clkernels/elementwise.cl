@@ -1,5 +1,5 @@
-/* elementwise.cl: add, swiglu, gather and concat. Work-items (part, row): a part takes every so manieth vector of 16 columns; what a row has
- * beyond its last whole vector is done by part 0, number by number. */
+/* elementwise.cl: add, swiglu, gather and concat. Work-items (part, row): a part takes every so manieth vector of 16
+ * columns; what a row has beyond its last whole vector is done by part 0, number by number. */
 
 __kernel void add(TENSOR(a), TENSOR(b), TENSOR(out), int cols) {
     const ulong row = (ulong)get_global_id(1) * cols;

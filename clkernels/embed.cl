@@ -1,4 +1,5 @@
-/* embed.cl: rows of the token table to floats. Work-items (part, row): a part takes every so manieth unit of 32 columns. */
+/* embed.cl: rows of the token table to floats. Work-items (part, row): a part takes every so manieth unit of 32
+ * columns. */
 __kernel void embed(TENSOR(table), TENSOR(ids), TENSOR(previous), TENSOR(out), int cols) {
     const int row = get_global_id(1), units = cols / 32;
     int id = DATA(const int, ids)[row];

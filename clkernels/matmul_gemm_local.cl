@@ -1,5 +1,5 @@
-/* matmul_gemm_local.cl: many rows of x, with tiles in local memory (GPUs). A work-group makes a BM x BN tile of the output, a
- * work-item TM x TN numbers of it, strided so that neighbours read neighbouring words of local memory:
+/* matmul_gemm_local.cl: many rows of x, with tiles in local memory (GPUs). A work-group makes a BM x BN tile of the
+ * output, a work-item TM x TN numbers of it, strided so that neighbours read neighbouring words of local memory:
  *
  *                       BN rows of weights
  *                   +--------------------------+
@@ -53,9 +53,10 @@ __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
     const int tx = get_local_id(0), ty = get_local_id(1), item = ty * LX + tx;
     float sums[TM][TN];
     UNROLL_ON_GPU
-    for (int i = 0; i < TM; i++)
+    for (int i = 0; i < TM; i++) {
         UNROLL_ON_GPU
         for (int j = 0; j < TN; j++) sums[i][j] = 0.0f;
+    }
     for (int unit = 0; unit < units; unit++) {
         for (int i = item; i < BN; i += LX * LY) load_w(w, min(n + i, count - 1), unit, units, w_tile + i);
         for (int i = LX * LY - 1 - item; i < BM; i += LX * LY)
@@ -68,14 +69,15 @@ __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
             UNROLL_ON_GPU
             for (int j = 0; j < TN; j++) v[j] = w_tile[k * BN + tx + j * LX];
             UNROLL_ON_GPU
-            for (int i = 0; i < TM; i++)
+            for (int i = 0; i < TM; i++) {
                 UNROLL_ON_GPU
                 for (int j = 0; j < TN; j++) sums[i][j] = x[i] * v[j] + sums[i][j];
+            }
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
     UNROLL_ON_GPU
-    for (int i = 0; i < TM; i++)
+    for (int i = 0; i < TM; i++) {
         UNROLL_ON_GPU
         for (int j = 0; j < TN; j++) {
             const int row = first_row + ty + i * LY, column = n + tx + j * LX;
@@ -83,4 +85,5 @@ __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
             const ulong at = (ulong)row * total + start + column;
             DATA(float, out)[at] = sums[i][j] + (has_bias ? bias[column] : 0.0f) + ADDEND(at);
         }
+    }
 }

@@ -1,7 +1,8 @@
-/* matmul_gemm_vec.cl: many rows of x, on devices whose work-items are threads with vector registers (CPUs). No local memory.
+/* matmul_gemm_vec.cl: many rows of x, on devices whose work-items are threads with vector registers (CPUs). No local
+ * memory.
  *
- * A work-item takes 4 rows of weights at a time, decodes CHUNK columns of them to floats in private memory (in the first cache),
- * and multiplies all rows of x with them, 4 at a time:
+ * A work-item takes 4 rows of weights at a time, decodes CHUNK columns of them to floats in private memory (in the
+ * first cache), and multiplies all rows of x with them, 4 at a time:
  *
  *              CHUNK columns
  *        w  +--------------+ 4      a 4 x 4 tile of sums, each a float16 over 16 neighbouring columns;
@@ -9,8 +10,9 @@
  *        x  +--------------+ 4
  *           +--------------+
  *
- * Further chunks add to what the first left in the output. q8 activations are first expanded to floats in scratch: on CPUs without
- * an integer multiply-accumulate of bytes, floats are faster than 16-bit integers once decoding is shared by many rows. */
+ * Further chunks add to what the first left in the output. q8 activations are first expanded to floats in scratch: on
+ * CPUs without an integer multiply-accumulate of bytes, floats are faster than 16-bit integers once decoding is shared
+ * by many rows. */
 
 #define TILE 4
 

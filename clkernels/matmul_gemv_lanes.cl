@@ -1,10 +1,11 @@
-/* matmul_gemv_lanes.cl: few rows of x, on devices whose work-items run in lockstep (GPUs). Lanes share a row of weights:
+/* matmul_gemv_lanes.cl: few rows of x, on devices whose work-items run in lockstep (GPUs). Lanes share a row of
+ * weights:
  *
  *      unit of 32 columns:   0    1    2   ...  L-1   L   L+1 ...
  *      lane:                 0    1    2   ...  L-1   0    1  ...      ROWS rows at once, x read once for them
  *
- * Two ways to add up the lanes, two variants of this file: SUBGROUP, a sub-group for ROWS rows and no barrier; else a work-group of
- * LANES for ROWS rows, with a tree in local memory. */
+ * Two ways to add up the lanes, two variants of this file: SUBGROUP, a sub-group for ROWS rows and no barrier; else a
+ * work-group of LANES for ROWS rows, with a tree in local memory. */
 
 #ifdef SUBGROUP
 #ifdef cl_khr_subgroups
@@ -37,10 +38,12 @@ INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols
         const __global char *codes = (const __global char *)x;
         const __global float *scales = (const __global float *)(x + cols);
         const float x_scale = scales[unit], x_sum = scales[units + unit];
-        float16 x_low = convert_float16(vload16(2 * unit, codes)), x_high = convert_float16(vload16(2 * unit + 1, codes));
+        float16 x_low = convert_float16(vload16(2 * unit, codes)),
+                x_high = convert_float16(vload16(2 * unit + 1, codes));
 #else
         const float x_scale = 1.0f;
-        float16 x_low = vload16(2 * unit, (const __global float *)x), x_high = vload16(2 * unit + 1, (const __global float *)x);
+        float16 x_low = vload16(2 * unit, (const __global float *)x),
+                x_high = vload16(2 * unit + 1, (const __global float *)x);
         const float x_sum = sum_float16(x_low + x_high);
 #endif
 #pragma unroll

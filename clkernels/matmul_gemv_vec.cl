@@ -1,13 +1,14 @@
-/* matmul_gemv_vec.cl: few rows of x, on devices whose work-items are threads with vector registers (CPUs). No local memory.
+/* matmul_gemv_vec.cl: few rows of x, on devices whose work-items are threads with vector registers (CPUs). No local
+ * memory.
  *
- *   weights [N, K]                 A work-item has a run of rows of w and walks STREAMS of them at once:
- *   item 0 | stream 0 | row ...    memory controllers of CPUs give a thread several times the bandwidth when it reads from
- *          | stream 1 | ...        several places. Each 32-column unit of x is loaded once for all streams.
+ *   weights [N, K]                 A work-item has a run of rows of w and walks STREAMS of them at once: the memory
+ *   item 0 | stream 0 | row ...    of CPUs gives a thread several times the bandwidth when it reads from several
+ *          | stream 1 | ...        places. Each 32-column unit of x is loaded once for all streams.
  *   item 1 | stream 0 | ...
  *
- * With q8 activations and integer weights the products of a unit are summed in 16-bit integers where they fit: twice the lanes.
- * Rejected: one row per work-item (a third of the bandwidth); even and odd lanes apart, in the hope that a compiler makes
- * a multiply-add of pairs of them (it does not). */
+ * With q8 activations and integer weights the products of a unit are summed in 16-bit integers where they fit: twice
+ * the lanes. Rejected: one row per work-item (a third of the bandwidth); even and odd lanes apart, in the hope that a
+ * compiler makes a multiply-add of pairs of them (it does not). */
 
 #if defined(IN0_Q8) && defined(WEIGHT_CODE_LIMIT)
 #define INTEGER_DOT

@@ -1,4 +1,5 @@
-/* quantise.cl: floats to q8, alone and after swiglu. Work-items (part, row): a part takes every so manieth group of 32 columns. */
+/* quantise.cl: floats to q8, alone and after swiglu. Work-items (part, row): a part takes every so manieth group of 32
+ * columns. */
 INLINE void store_group(__global uchar *row, int cols, int group, float16 low, float16 high) {
     char16 low_codes, high_codes;
     float scale, sum;

@@ -1,4 +1,5 @@
-/* rmsnorm_local.cl: a work-group per row, the sum of squares by a tree in local memory (GPUs). Alone and followed by quantise. */
+/* rmsnorm_local.cl: a work-group per row, the sum of squares by a tree in local memory (GPUs). Alone and followed by
+ * quantise. */
 INLINE float inverse_rms(const __global float *x, int cols, float eps, __local float *tree) {
     const int lane = get_local_id(0);
     float squares = 0.0f;
@@ -25,8 +26,8 @@ __kernel void rmsnorm(TENSOR(x), TENSOR(weight), TENSOR(out), int cols, float ep
         char16 low_codes, high_codes;
         float scale, sum;
         q8_round(vload16(2 * group, from) * vload16(2 * group, weights) * factor,
-                 vload16(2 * group + 1, from) * vload16(2 * group + 1, weights) * factor, &low_codes, &high_codes, &scale,
-                 &sum);
+                 vload16(2 * group + 1, from) * vload16(2 * group + 1, weights) * factor, &low_codes, &high_codes,
+                 &scale, &sum);
         vstore16(low_codes, 2 * group, (__global char *)to);
         vstore16(high_codes, 2 * group + 1, (__global char *)to);
         scales[group] = scale;

@@ -1,4 +1,5 @@
-/* rmsnorm_vec.cl: one work-item per row, for devices whose work-items are threads (CPUs). Alone and followed by quantise. */
+/* rmsnorm_vec.cl: one work-item per row, for devices whose work-items are threads (CPUs). Alone and followed by
+ * quantise. */
 INLINE float inverse_rms(const __global float *x, int cols, float eps) {
     float16 squares = 0.0f;
     for (int v = 0; v < cols / 16; v++) squares = vload16(v, x) * vload16(v, x) + squares;
@@ -27,8 +28,8 @@ __kernel void rmsnorm(TENSOR(x), TENSOR(weight), TENSOR(out), int cols, float ep
         char16 low_codes, high_codes;
         float scale, sum;
         q8_round(vload16(2 * group, from) * vload16(2 * group, weights) * factor,
-                 vload16(2 * group + 1, from) * vload16(2 * group + 1, weights) * factor, &low_codes, &high_codes, &scale,
-                 &sum);
+                 vload16(2 * group + 1, from) * vload16(2 * group + 1, weights) * factor, &low_codes, &high_codes,
+                 &scale, &sum);
         vstore16(low_codes, 2 * group, (__global char *)to);
         vstore16(high_codes, 2 * group + 1, (__global char *)to);
         scales[group] = scale;

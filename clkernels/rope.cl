@@ -1,5 +1,5 @@
-/* rope.cl: rotation of queries and keys, alone and followed by the append of keys and values to the KV cache. Work-items
- * (head, row); "heads" here are all groups of head_dim columns, those that are only copied (values) too. */
+/* rope.cl: rotation of queries and keys, alone and followed by the append of keys and values to the KV cache.
+ * Work-items (head, row); "heads" here are all groups of head_dim columns, those that are only copied (values) too. */
 
 #ifdef OUT1_F16
 #define STORE(value, index, cache) vstore_half_rte(value, index, (__global half *)(cache))
@@ -17,7 +17,8 @@ INLINE void rotate_head(const __global float *x, const __global float *cosines, 
     int i = 0;
     if (neox) {
         for (; i + 8 <= pairs; i += 8) {
-            float8 a = vload8(0, x + i), b = vload8(0, x + i + pairs), c = vload8(0, cosines + i), s = vload8(0, sines + i);
+            float8 a = vload8(0, x + i), b = vload8(0, x + i + pairs), c = vload8(0, cosines + i),
+                   s = vload8(0, sines + i);
             vstore8(a * c - b * s, 0, out + i);
             vstore8(a * s + b * c, 0, out + i + pairs);
         }
@@ -62,17 +63,18 @@ INLINE void rope_head(const __global float *x, const __global float *table, __gl
 #ifdef ALONE
 __kernel void rope(TENSOR(x), TENSOR(table), TENSOR(out), int cols, int rotated, int heads, int head_dim, int neox) {
     const ulong row = get_global_id(1);
-    rope_head(DATA(const float, x) + row * cols, DATA(const float, table) + row * rotated, DATA(float, out) + row * cols,
-              get_global_id(0), heads, head_dim, cols, rotated, neox);
+    rope_head(DATA(const float, x) + row * cols, DATA(const float, table) + row * rotated,
+              DATA(float, out) + row * cols, get_global_id(0), heads, head_dim, cols, rotated, neox);
 }
 #else
-__kernel void rope_kv_append(TENSOR(x), TENSOR(table), TENSOR(slots), TENSOR(out), TENSOR(keys), TENSOR(values), int cols,
-                             int rotated, int heads, int head_dim, int neox, int key_column, int value_column, int kv_cols) {
+__kernel void rope_kv_append(TENSOR(x), TENSOR(table), TENSOR(slots), TENSOR(out), TENSOR(keys), TENSOR(values),
+                             int cols, int rotated, int heads, int head_dim, int neox, int key_column, int value_column,
+                             int kv_cols) {
     const ulong row = get_global_id(1);
     const int head = get_global_id(0), first = head * head_dim, last = min(first + head_dim, cols);
     __global float *to = DATA(float, out) + row * cols;
-    rope_head(DATA(const float, x) + row * cols, DATA(const float, table) + row * rotated, to, head, heads, head_dim, cols,
-              rotated, neox);
+    rope_head(DATA(const float, x) + row * cols, DATA(const float, table) + row * rotated, to, head, heads, head_dim,
+              cols, rotated, neox);
     const int slot = DATA(const int, slots)[row];
     if (slot < 0) return;
     for (int i = max(first, key_column); i < min(last, key_column + kv_cols); i++)

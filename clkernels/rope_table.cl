@@ -1,5 +1,5 @@
-/* rope_table.cl: cosines and sines of the angles position * frequency. Work-items (part, row). The arguments reach tens of
- * thousands of radians, so native_cos will not do. */
+/* rope_table.cl: cosines and sines of the angles position * frequency. Work-items (part, row). The arguments reach tens
+ * of thousands of radians, so native_cos will not do. */
 __kernel void rope_table(TENSOR(positions), TENSOR(frequencies), TENSOR(out), int half_cols) {
     const int row = get_global_id(1);
     const float position = (float)DATA(const int, positions)[row];

@@ -1,6 +1,6 @@
-/* sample.cl: from logits to a token id, in two launches: each work-item keeps the best of its chunk of the vocabulary, then one
- * work-item per row merges the chunks and draws. The order is that of the reference (largest first, lowest id first among
- * equals), so that the choice is the same.
+/* sample.cl: from logits to a token id, in two launches: each work-item keeps the best of its chunk of the vocabulary,
+ * then one work-item per row merges the chunks and draws. The order is that of the reference (largest first, lowest id
+ * first among equals), so that the choice is the same.
  *
  * Scratch per row and chunk: float values[MAX_K], int ids[MAX_K], int found, int not_finite. */
 #define MAX_K 64
@@ -57,8 +57,8 @@ INLINE void best_of(const __global float *logits, int first, int last, __global 
 }
 
 /* The k largest of logits [first, last), in order. */
-INLINE void best_k_of(const __global float *logits, int first, int last, int k, __global float *values, __global int *ids,
-                      __global int *found, __global int *not_finite) {
+INLINE void best_k_of(const __global float *logits, int first, int last, int k, __global float *values,
+                      __global int *ids, __global int *found, __global int *not_finite) {
     int count = 0, missing = 0;
     float least = -INFINITY;
     for (int i = first; i < last;) {
