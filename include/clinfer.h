@@ -47,7 +47,15 @@ enum clinfer_status {
 #undef CLINFER_STATUS_ENUM
 };
 
-enum clinfer_log_level { CLINFER_LOG_ERROR, CLINFER_LOG_WARNING, CLINFER_LOG_INFO, CLINFER_LOG_DEBUG };
+/* NOTICE: what a person in front of a terminal should know although nothing is wrong, such as why the first start takes
+ * long. */
+enum clinfer_log_level {
+    CLINFER_LOG_ERROR,
+    CLINFER_LOG_WARNING,
+    CLINFER_LOG_NOTICE,
+    CLINFER_LOG_INFO,
+    CLINFER_LOG_DEBUG
+};
 
 typedef void clinfer_log_callback(void *user, enum clinfer_log_level level, const char *message);
 

@@ -14,8 +14,8 @@
 
 static int output_error; /* errno of the first failed write to standard output */
 static FILE *log_file;
-static bool quiet, colored;
-static enum clinfer_log_level shown_level = CLINFER_LOG_WARNING;
+static bool colored;
+static enum clinfer_log_level shown_level = CLINFER_LOG_NOTICE;
 
 int ci_exit_status(enum clinfer_status status) {
     switch (status) {
@@ -93,8 +93,8 @@ json_t *ci_json_text(const char *text, size_t length) {
 const char *ci_color(const char *sequence) { return colored ? sequence : ""; }
 
 static void message(enum clinfer_log_level level, const char *text) {
-    static const char *const prefixes[] = {"", "warning: ", "", ""};
-    static const char *const colors[] = {"\033[31m", "\033[33m", "\033[2m", "\033[2m"};
+    static const char *const prefixes[] = {"", "warning: ", "", "", ""};
+    static const char *const colors[] = {"\033[31m", "\033[33m", "\033[2m", "\033[2m", "\033[2m"};
     if (level <= shown_level)
         fprintf(stderr, "%sclinfer: %s%s%s\n", ci_color(colors[level]), prefixes[level], text, ci_color("\033[0m"));
     if (log_file) {
@@ -112,7 +112,7 @@ enum clinfer_status ci_log_start(const struct ci_log_flags *flags) {
     const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
     colored = flags->color == 1 || (flags->color == 0 && isatty(STDERR_FILENO) && !(no_color && *no_color) &&
                                     terminal && strcmp(terminal, "dumb") != 0);
-    quiet = flags->quiet;
+    if (flags->quiet) shown_level = CLINFER_LOG_WARNING;
     if (flags->verbose) shown_level = CLINFER_LOG_DEBUG;
     if (flags->log_file && !(log_file = fopen(flags->log_file, "ae"))) {
         ci_refuse(CLINFER_IO, "--log-file %s: %s", flags->log_file, strerror(errno));
@@ -128,23 +128,16 @@ void ci_log_end(void) {
     log_file = NULL;
 }
 
-/* What the tool itself says is shown whatever the level, so it does not go through message(). */
 static void say(enum clinfer_log_level level, const char *format, va_list arguments) {
     char text[4096];
     vsnprintf(text, sizeof text, format, arguments);
-    if (level == CLINFER_LOG_INFO && !quiet && shown_level < CLINFER_LOG_INFO) {
-        fprintf(stderr, "%sclinfer: %s%s\n", ci_color("\033[2m"), text, ci_color("\033[0m"));
-        if (!log_file) return;
-        fprintf(log_file, "%.3f %s\n", ci_seconds(), text);
-        return;
-    }
     message(level, text);
 }
 
 void ci_say(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    say(CLINFER_LOG_INFO, format, arguments);
+    say(CLINFER_LOG_NOTICE, format, arguments);
     va_end(arguments);
 }
 

@@ -243,6 +243,16 @@ static const struct ci_layout *weight_layout(const struct ci_variant *variant, c
     return NULL;
 }
 
+/* Once a process and device. */
+static bool first_proof(uint64_t device_key) {
+    static uint64_t last;
+    pthread_mutex_lock(&passed.lock);
+    bool first = last != device_key;
+    last = device_key;
+    pthread_mutex_unlock(&passed.lock);
+    return first;
+}
+
 static bool first_refusal(uint64_t key) {
     bool first = true;
     pthread_mutex_lock(&passed.lock);
@@ -260,6 +270,10 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
     if (status != CLINFER_OK) return status;
     if (ci_proof_is_known(device_key, key)) return CLINFER_OK;
 
+    if (device && first_proof(device_key))
+        ci_log(CLINFER_LOG_NOTICE,
+               "first use of \"%s\" by this version: its kernels are built and checked, once; this takes some seconds",
+               caps->device->name);
     const struct ci_case *picked[CASES];
     int count = pick_cases(caps, variant, call, picked);
     if (count == 0)
