@@ -28,7 +28,8 @@ Q :=
 else
 Q := @
 endif
-say = @printf '  %-8s %s\n' $1 $2
+# make -s says nothing.
+say = @$(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-8s %s\n' $1 $2)
 
 LIBRARIES  := OpenCL clblast jansson libcurl libpcre2-8
 # The cross build has libc alone.
