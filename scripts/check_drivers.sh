@@ -43,7 +43,7 @@ for driver in "$@"; do
     case "$driver" in
     intel)
         # The system's loader before the one in Intel's package, which ignores OpenCL layers.
-        tests intel OCL_ICD_VENDORS="$drivers/intel/vendors" LD_LIBRARY_PATH="$libraries:$drivers/intel/lib" \
+        tests intel CLINFER_TEST_ALL=1 OCL_ICD_VENDORS="$drivers/intel/vendors" LD_LIBRARY_PATH="$libraries:$drivers/intel/lib" \
             -- --timeout 1800 "${programs[@]}"
         ;;
     rusticl)
