@@ -18,7 +18,7 @@
 #include "format/gguf.h"
 #include "graph/plan.h"
 #include "model/model.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"

@@ -126,7 +126,7 @@ static void collect(struct clinfer_engine *engine, struct batch *batch) {
     }
 }
 
-/* Writes the inputs of a step; see ops/op_params.h for what they mean. */
+/* Writes the inputs of a step; see tensor/op_params.h for what they mean. */
 static void fill_inputs(const struct batch *batch, const struct ci_run *run) {
     int32_t *ids = run->ids->view.data, *positions = run->positions->view.data, *slots = run->slots->view.data;
     int32_t *wanted = run->wanted->view.data, *tile = run->tiles->view.data, *pages = run->pages->view.data;

@@ -2,7 +2,7 @@
 
 #include "base/status.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 
 /* A weight that is in memory already keeps its layout: there is always exactly one copy. */
 static bool layouts_agree(const struct ci_node *node, const struct ci_variant *variant) {

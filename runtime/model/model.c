@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 
 #define CI_FAMILY(symbol) extern const struct ci_family ci_family_##symbol;
 #include "model/family_list.inc"

@@ -30,7 +30,7 @@ struct ci_model {
     uint64_t parameters;       /* how many numbers the weights have */
 };
 
-/* The tensors of a graph that a run fills and reads; see ops/op_params.h for what they hold. */
+/* The tensors of a graph that a run fills and reads; see tensor/op_params.h for what they hold. */
 struct ci_run {
     struct ci_tensor *ids, *positions, *slots, *wanted, *tiles, *pages, *sampler; /* inputs */
     struct ci_tensor *logits, *not_finite; /* results; sampled ids: model->sampled */

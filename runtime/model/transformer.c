@@ -5,7 +5,7 @@
 
 #include "base/status.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 
 static enum clinfer_status load_layer(struct ci_model *model, const struct ci_transformer *kind, int i) {
     const struct ci_hyper *h = &model->hyper;

@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "ops/infer.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 
 enum { MAX_HEAD_DIM = 512 };
 

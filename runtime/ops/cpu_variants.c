@@ -5,7 +5,7 @@
  * is not compiled. With weights in layout r16 both kinds of activations are served, without only f32. */
 #include "cpu/kernels.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 #include "ops/sample.h"
 
 /* ---- what the kernels ask for ---- */

@@ -3,7 +3,7 @@
 #include "base/status.h"
 #include "ops/infer.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 
 static enum clinfer_status infer(struct ci_call *call) {
     int64_t cols = call->in[0].cols, kv = call->out[0].cols;

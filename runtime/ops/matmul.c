@@ -6,7 +6,7 @@
 #include "base/status.h"
 #include "ops/infer.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 
 static enum clinfer_status infer(struct ci_call *call) {
     const struct ci_view *x = &call->in[CI_MATMUL_X], *w0 = &call->in[CI_MATMUL_W0];

@@ -1,6 +1,6 @@
 /* opencl_attention.c: OpenCL variants of attention and attention_quantise. */
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 #include "ops/opencl.h"
 
 #define BOTH(symbol, ...)                                                                                              \

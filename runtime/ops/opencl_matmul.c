@@ -1,7 +1,7 @@
 /* opencl_matmul.c: OpenCL variants of matmul and matmul_add. All take every weight type in either layout through
  * load_block. */
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 #include "ops/opencl.h"
 
 /* MATMUL_ARGUMENTS of clkernels/common/matmul.clh. */

@@ -1,6 +1,6 @@
 /* opencl_simple.c: OpenCL variants of the ops that are neither matmul nor attention: one portable kernel each. */
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 #include "ops/opencl.h"
 
 #define CALL_GRID                                                                                                      \

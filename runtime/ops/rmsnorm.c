@@ -4,7 +4,7 @@
 
 #include "ops/infer.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 
 static enum clinfer_status infer(struct ci_call *call) {
     enum clinfer_status status = ci_infer_expect("rmsnorm", call, 0, &ci_type_f32, -1, -1);

@@ -5,7 +5,7 @@
 #include "base/status.h"
 #include "ops/infer.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 
 static enum clinfer_status infer(struct ci_call *call) {
     int32_t heads = call->params.i[CI_ROPE_I_HEADS], head_dim = call->params.i[CI_ROPE_I_HEAD_DIM];

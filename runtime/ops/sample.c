@@ -8,7 +8,7 @@
 #include "base/status.h"
 #include "ops/infer.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 #include "ops/sample.h"
 
 static enum clinfer_status infer(struct ci_call *call) {

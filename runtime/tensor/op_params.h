@@ -1,31 +1,46 @@
 /* op_params.h: the ops, their inputs and outputs, and the indices of their parameters.
  *
  * All tensors are [rows, cols]; R rows of the run (CI_EXTENT_ROWS), W wanted rows, T tiles. f32 unless said otherwise.
+ */
+/* clang-format off
  *
- * embed       in: table [V, E] any weight type; ids [R, 1] i32; previous [any, 1] i32        out: [R, E]
- *             An id below zero means previous[-1 - id]: what `sample` wrote for that wanted row in the run before.
- * rope_table  in: positions [R, 1] i32; frequencies [1, D/2] (radians per position)           out: [R, D]: D/2 cosines,
- * D/2 sines rmsnorm     in: x [R, E]; weight [1, E]                                                     out: [R, E] x *
- * weight / sqrt(mean(x^2) + eps)            (Zhang and Sennrich 2019, arXiv 1910.07467) quantise    in: x [R, K] out:
- * [R, K] q8 matmul      in: x [R, K] f32 or q8; w0 [N0, K]; w1, w2 (absent or of w0's type, layout and K); b0 [1, N0];
- * b1; b2 (or absent) out: [R, N0 + N1 + N2] = x w^T + b side by side rope        in: x [R, C]; table [R, D] out: [R, C]
- *             the first `heads` heads of `head_dim` columns are rotated in their first D columns, all else is copied.
- *             neox = 0: pairs (2i, 2i + 1); neox = 1: pairs (i, i + D/2)      (Su et al. 2021, arXiv 2104.09864)
- * kv_append   in: x [R, C]; slots [R, 1] i32                  state out: keys [S, kv], values [S, kv], f16 or f32
- *             row slots[r] of keys and values gets columns key_column.. and value_column.. of x; a slot below 0 is
- * skipped attention   in: x [R, C] (queries are columns 0 .. heads * head_dim - 1); keys [S, kv]; values [S, kv]; tiles
- * [T, 4] i32; pages [sequences, P] i32                                                          out: [R, heads *
- * head_dim] tile = {first row, rows (1..CI_TILE_ROWS), line of `pages`, position of the first row}: consecutive rows of
- * one sequence. Position p of a sequence is slot pages[line][p / CI_PAGE_ROWS] * CI_PAGE_ROWS + p % CI_PAGE_ROWS. A row
- *             at position p sees positions 0..p. Query head h uses kv head h / (heads / kv_heads). softmax(scale q k)
- * v. add         in: a [R, E]; b [R, E]                                                          out: a + b swiglu in:
- * x [R, 2F]: gate, up                                                         out: [R, F] = silu(gate) * up gather in:
- * x [R, E]; rows [W, 1] i32                                                   out: [W, E] sample      in: logits [W,
- * V]; sampler [W, CI_SAMPLER_COLS]                                 out 0: ids [W, 1] i32 out 1: [W, 1] i32 number of
- * logits not finite
+ * embed       in:  table [V, E] of any weight type; ids [R, 1] i32; previous [any, 1] i32
+ *             out: [R, E]. An id below zero means previous[-1 - id]: what `sample` wrote for that row in the run before.
+ * rope_table  in:  positions [R, 1] i32; frequencies [1, D/2] in radians per position
+ *             out: [R, D]: D/2 cosines, then D/2 sines
+ * rmsnorm     in:  x [R, E]; weight [1, E]
+ *             out: [R, E] = x * weight / sqrt(mean(x^2) + eps)   (Zhang and Sennrich 2019, arXiv 1910.07467)
+ * quantise    in:  x [R, K]
+ *             out: [R, K] q8
+ * matmul      in:  x [R, K] f32 or q8; w0 [N0, K]; w1, w2 (absent, or of w0's type, layout and K); b0 [1, N0], b1, b2 (or absent)
+ *             out: [R, N0 + N1 + N2] = x w^T + b side by side
+ * concat      in:  a [R, A]; b [R, B]; c [R, C] (or absent)
+ *             out: [R, A + B + C]
+ * rope        in:  x [R, C]; table [R, D]
+ *             out: [R, C]: the first `heads` heads of `head_dim` columns are rotated in their first D columns, all else is
+ *             copied. neox = 0: pairs (2i, 2i + 1); neox = 1: pairs (i, i + D/2)   (Su et al. 2021, arXiv 2104.09864)
+ * kv_append   in:  x [R, C]; slots [R, 1] i32
+ *             state out: keys [S, kv], values [S, kv], f16 or f32: row slots[r] gets the columns of x from key_column and
+ *             value_column on; a slot below 0 is skipped
+ * attention   in:  x [R, C], whose first heads * head_dim columns are the queries; keys [S, kv]; values [S, kv];
+ *                  tiles [T, 4] i32; pages [sequences, P] i32
+ *             out: [R, heads * head_dim] = softmax(scale q k) v
+ *             A tile is {first row, rows (1..CI_TILE_ROWS), line of `pages`, position of the first row}: consecutive rows of
+ *             one sequence. Position p of a sequence is slot pages[line][p / CI_PAGE_ROWS] * CI_PAGE_ROWS + p % CI_PAGE_ROWS.
+ *             A row at position p sees positions 0..p. Query head h uses kv head h / (heads / kv_heads).
+ * add         in:  a [R, E]; b [R, E]
+ *             out: a + b
+ * swiglu      in:  x [R, 2F]: gate, then up
+ *             out: [R, F] = silu(gate) * up
+ * gather      in:  x [R, E]; rows [W, 1] i32
+ *             out: [W, E]
+ * sample      in:  logits [W, V]; sampler [W, CI_SAMPLER_COLS]
+ *             out: ids [W, 1] i32; how many logits are not finite [W, 1] i32
  *
- * Fused: rmsnorm_quantise, swiglu_quantise, attention_quantise (output q8), matmul_add (last input: what is added, [R,
- * N]), rope_kv_append (last input: slots; outputs: rotated x, then state keys and values). */
+ * Fused: rmsnorm_quantise, swiglu_quantise, attention_quantise (output q8); matmul_add (last input: what is added, [R, N]);
+ * rope_kv_append (last input: slots; outputs: rotated x, then state keys and values).
+ *
+ * clang-format on */
 #ifndef CI_TENSOR_OP_PARAMS_H
 #define CI_TENSOR_OP_PARAMS_H
 

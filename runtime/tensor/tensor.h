@@ -35,7 +35,7 @@ struct ci_view {
 
 enum { CI_MAX_INPUTS = 8, CI_MAX_OUTPUTS = 3, CI_MAX_PARAMS = 8 };
 
-/* Each op names its parameters with an enum of indices in ops/op_params.h. */
+/* Each op names its parameters with an enum of indices in tensor/op_params.h. */
 struct ci_params {
     int32_t i[CI_MAX_PARAMS];
     float f[CI_MAX_PARAMS];

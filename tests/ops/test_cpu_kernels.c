@@ -16,7 +16,7 @@
 #include "base/status.h"
 #include "base/threads.h"
 #include "ops/op_list.h"
-#include "ops/op_params.h"
+#include "tensor/op_params.h"
 #include "proof/gate.h"
 
 enum { MAX_THREADS = 3, SEED = 20 };
