@@ -38,7 +38,7 @@ PKG_LIBS   := $(or $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null),-lOpenCL 
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 # _GNU_SOURCE= (empty) so that files may say it again.
-CPPFLAGS += -Iinclude -Iruntime -I$(BUILD) -D_GNU_SOURCE= -DCL_TARGET_OPENCL_VERSION=120
+CPPFLAGS += -Iinclude -Iruntime -I. -I$(BUILD) -D_GNU_SOURCE= -DCL_TARGET_OPENCL_VERSION=120
 SANITIZE := -fsanitize=address,undefined
 # -g1: names and lines for perf and for backtraces; whole debug information would make the tool three times as large.
 CFLAGS_release := -O2 -g1 -fno-omit-frame-pointer
@@ -64,7 +64,7 @@ FOREIGN := $(if $(findstring x86_64,$(MACHINE)),%_neon.c %_neondot.c,%_avx2.c %_
 isa_of   = $(lastword $(subst _, ,$(basename $(notdir $1))))
 own_flags = $(ISA_FLAGS_$(call isa_of,$1)) $(if $(filter tests/%,$1),-Itests)
 
-LIBRARY_SOURCES := $(filter-out runtime/cli/%,$(wildcard runtime/*/*.c))
+LIBRARY_SOURCES := $(filter-out runtime/cli/%,$(wildcard runtime/*/*.c)) $(wildcard tuner/*.c)
 LIBRARY_SOURCES := $(filter-out $(FOREIGN),$(LIBRARY_SOURCES))
 CLI_SOURCES     := $(wildcard runtime/cli/*.c)
 KERNELS         := $(sort $(wildcard clkernels/*.cl clkernels/*/*.clh))

@@ -105,6 +105,10 @@ struct clinfer_engine_options {
     enum clinfer_activations activations;
     enum clinfer_cache_type key_type, value_type;
     enum clinfer_fallback fallback; /* NONE: an op that the device cannot run is an error */
+
+    /* Which kernels: "auto" (NULL): the profile of `clinfer tune`, else the one shipped for such a device, else the
+     * order of the table; "none": only the latter; "shipped"; or the path of a profile. */
+    const char *tuning;
 };
 
 CLINFER_API void clinfer_engine_options_default(struct clinfer_engine_options *options);

@@ -1,0 +1,129 @@
+#include "ops/signature.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "device/kernels.h"
+#include "ops/bind.h"
+
+static void add(char *text, size_t size, const char *more) {
+    size_t used = strlen(text);
+    snprintf(text + used, size - used, "%s%s", used ? "," : "", more);
+}
+
+static const char *type_name(const struct ci_view *view) { return view->type ? view->type->name : "-"; }
+
+static void describe_params(const struct ci_params *params, char *text, size_t size) {
+    int last = CI_MAX_PARAMS;
+    while (last > 0 && params->i[last - 1] == 0) last--;
+    for (int i = 0; i < last; i++) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", params->i[i]);
+        add(text, size, number);
+    }
+}
+
+void ci_signature_of(const struct ci_op *op, const struct ci_call *call, struct ci_profile_signature *signature) {
+    *signature = (struct ci_profile_signature){.rows = call->in[0].rows, .k = call->in[0].cols, .n = call->out[0].cols};
+    snprintf(signature->op, sizeof signature->op, "%s", op->name);
+    for (int i = 0; i < op->inputs; i++) add(signature->types, sizeof signature->types, type_name(&call->in[i]));
+    for (int i = 0; i < op->outputs; i++)
+        if (op->state_outputs >> i & 1) add(signature->types, sizeof signature->types, type_name(&call->out[i]));
+    describe_params(&call->params, signature->params, sizeof signature->params);
+}
+
+const char *ci_signature_layout(const struct ci_op *op, const struct ci_call *call) {
+    for (int i = 0; i < op->inputs; i++)
+        if ((op->weight_inputs >> i & 1) && call->in[i].type) return call->in[i].layout->name;
+    return "";
+}
+
+void ci_signature_key(const struct ci_caps *caps, struct ci_profile_key *key) {
+    const struct ci_cpu_features *cpu = caps->cpu;
+    *key = (struct ci_profile_key){.threads = caps->threads};
+    const struct {
+        bool has;
+        const char *name;
+    } features[] = {{cpu->avx2, "avx2"},
+                    {cpu->avx512vnni, "avx512vnni"},
+                    {cpu->avx512bf16, "avx512bf16"},
+                    {cpu->neon, "neon"},
+                    {cpu->neondot, "neondot"}};
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
+        if (features[i].has) add(key->cpu, sizeof key->cpu, features[i].name);
+    if (!caps->device) {
+        snprintf(key->platform, sizeof key->platform, "cpu");
+        snprintf(key->device, sizeof key->device, "%s", cpu->name);
+        return;
+    }
+    snprintf(key->platform, sizeof key->platform, "%s", caps->device->platform);
+    snprintf(key->platform_version, sizeof key->platform_version, "%s", caps->device->platform_version);
+    snprintf(key->device, sizeof key->device, "%s", caps->device->name);
+    snprintf(key->driver, sizeof key->driver, "%s", caps->device->driver);
+    key->compute_units = caps->device->compute_units;
+}
+
+enum clinfer_status ci_signature_source(const struct ci_variant *variant, const int *tunables,
+                                        const struct ci_call *call, uint64_t *source) {
+    *source = CI_HASH_START;
+    if (variant->backend == CI_BACKEND_CPU) {
+        *source = ci_hash(*source, &ci_cpu_sources_hash, sizeof ci_cpu_sources_hash);
+        return CLINFER_OK;
+    }
+    const char *sources[CI_BIND_SOURCES];
+    char options[CI_BIND_OPTIONS_BYTES];
+    int count;
+    enum clinfer_status status = ci_bind_options(variant, tunables, call, sources, &count, options);
+    if (status == CLINFER_OK) *source = ci_hash(*source, options, strlen(options) + 1);
+    for (int i = 0; i < count && status == CLINFER_OK; i++) status = ci_kernel_source_hash(sources[i], source);
+    return status;
+}
+
+int ci_signature_tunables(const struct ci_variant *variant, const int *values, struct ci_profile_tunable *tunables) {
+    int count = 0;
+    for (; variant->tunables && variant->tunables[count].name; count++) {
+        tunables[count] = (struct ci_profile_tunable){.value = values[count]};
+        snprintf(tunables[count].name, sizeof tunables[count].name, "%s", variant->tunables[count].name);
+    }
+    return count;
+}
+
+static enum clinfer_status refuse_value(const struct ci_variant *variant, const struct ci_tunable *tunable, int value) {
+    char allowed[128] = "";
+    for (const int *one = tunable->allowed; *one; one++) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", *one);
+        add(allowed, sizeof allowed, number);
+    }
+    return ci_fail(CLINFER_INVALID_ARGUMENT, "variant %s of op %s: %s=%d, must be one of %s", variant->name,
+                   variant->op->name, tunable->name, value, allowed);
+}
+
+enum clinfer_status ci_signature_values(const struct ci_variant *variant, const struct ci_profile_tunable *tunables,
+                                        int count, int *values) {
+    memset(values, 0, CI_MAX_TUNABLES * sizeof *values);
+    ci_bind_defaults(variant, values);
+    for (int i = 0; i < count; i++) {
+        int which = 0;
+        const struct ci_tunable *known = variant->tunables;
+        while (known && known[which].name && strcmp(known[which].name, tunables[i].name) != 0) which++;
+        if (!known || !known[which].name)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "variant %s of op %s has no tunable \"%s\"", variant->name,
+                           variant->op->name, tunables[i].name);
+        /* The default may stand for "the driver chooses" and need not be in the list. */
+        bool allowed = tunables[i].value == known[which].value;
+        for (const int *one = known[which].allowed; *one; one++) allowed = allowed || *one == tunables[i].value;
+        if (!allowed) return refuse_value(variant, &known[which], tunables[i].value);
+        values[which] = tunables[i].value;
+    }
+    return CLINFER_OK;
+}
+
+const struct ci_variant *ci_variant_find(const struct ci_op *op, enum ci_backend backend, const char *name) {
+    for (int i = 0; ci_variants[i]; i++)
+        if (ci_variants[i]->op == op && ci_variants[i]->backend == backend && strcmp(ci_variants[i]->name, name) == 0)
+            return ci_variants[i];
+    return NULL;
+}

@@ -1,0 +1,33 @@
+/* signature.h: calls, variants and devices by name, as profiles (profile/profile.h) know them. */
+#ifndef CI_OPS_SIGNATURE_H
+#define CI_OPS_SIGNATURE_H
+
+#include "ops/op.h"
+#include "profile/profile.h"
+
+/* By what a profile's entry for this call is found. Data and layouts of the call are ignored. */
+void ci_signature_of(const struct ci_op *op, const struct ci_call *call, struct ci_profile_signature *signature);
+
+/* The layout of the call's weights, "" when the op has none. */
+const char *ci_signature_layout(const struct ci_op *op, const struct ci_call *call);
+
+/* The place: caps.device NULL is the CPU backend. */
+void ci_signature_key(const struct ci_caps *caps, struct ci_profile_key *key);
+
+/* Hash of all that the variant's result and speed depend on beside the device: the sources and options of its program
+ * for this call with these tunables; of a CPU variant the sources of the CPU kernels. */
+enum clinfer_status ci_signature_source(const struct ci_variant *variant, const int *tunables,
+                                        const struct ci_call *call, uint64_t *source);
+
+/* Tunables by name, [CI_PROFILE_TUNABLES]; returns how many. */
+int ci_signature_tunables(const struct ci_variant *variant, const int *values, struct ci_profile_tunable *tunables);
+
+/* And back: values [CI_MAX_TUNABLES]; those that are not named get the default. CLINFER_INVALID_ARGUMENT names what is
+ * unknown or not allowed, and what is. */
+enum clinfer_status ci_signature_values(const struct ci_variant *variant, const struct ci_profile_tunable *tunables,
+                                        int count, int *values);
+
+/* NULL: no such variant of this op for this backend. */
+const struct ci_variant *ci_variant_find(const struct ci_op *op, enum ci_backend backend, const char *name);
+
+#endif

@@ -1,0 +1,51 @@
+/* quarantine.h: what has failed on a device and is not chosen there again:
+ * $XDG_DATA_HOME/clinfer/profiles/quarantine.json for all devices, and the mark "trying X", on disk before X starts,
+ * that becomes an entry when the machine did not survive X. An entry names the driver and the hash of the kernel's
+ * source: another driver or another kernel is tried afresh. */
+#ifndef CI_PROFILE_QUARANTINE_H
+#define CI_PROFILE_QUARANTINE_H
+
+#include "profile/profile.h"
+
+struct ci_quarantined {
+    uint64_t device;                         /* hash of the key without threads (ci_quarantine_device) */
+    char device_name[CI_PROFILE_TEXT_BYTES]; /* for people */
+    char op[CI_PROFILE_NAME_BYTES], variant[CI_PROFILE_NAME_BYTES];
+    struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES]; /* none: whatever they are */
+    int tunable_count;
+    char types[CI_PROFILE_TEXT_BYTES]; /* "": whatever they are */
+    uint64_t source;
+    char reason[256]; /* "error 0.3", "crashed", "no answer within 10 s", "clinfer died while trying it" */
+    char date[CI_PROFILE_NAME_BYTES]; /* "2026-11-21" */
+};
+
+struct ci_quarantine {
+    struct ci_quarantined *items;
+    int count;
+};
+
+uint64_t ci_quarantine_device(const struct ci_profile_key *key);
+
+/* A file that is missing is an empty list; a bad one is said on the log, kept aside as .bad, and counts as empty. */
+enum clinfer_status ci_quarantine_read(struct ci_quarantine *quarantine);
+void ci_quarantine_free(struct ci_quarantine *quarantine);
+
+/* The first item that stands for this candidate; tunables that an item names must agree, so do `types` if it has some.
+ * NULL: none. */
+const struct ci_quarantined *ci_quarantine_find(const struct ci_quarantine *quarantine, uint64_t device, const char *op,
+                                                const char *variant, const struct ci_profile_tunable *tunables,
+                                                int tunable_count, const char *types, uint64_t source);
+
+/* Read, change, write, under a lock; safe from several processes. `date` "" becomes today. Adding what is there already
+ * renews reason and date; removing what is not there is no error. */
+enum clinfer_status ci_quarantine_add(const struct ci_quarantined *item);
+enum clinfer_status ci_quarantine_remove(const struct ci_quarantined *item);
+
+/* "Trying X": written and synced before a candidate starts, removed when it has ended, however it ended, by a process
+ * that still lives. One per (device, process). ci_trial_recover turns marks of processes that are gone into items of
+ * the quarantine (reason "clinfer or the machine stopped while trying it") and returns how many. */
+enum clinfer_status ci_trial_begin(const struct ci_quarantined *candidate);
+void ci_trial_end(void);
+int ci_trial_recover(void);
+
+#endif

@@ -1,0 +1,82 @@
+/* worker.h: the process in which candidates are built, proven and timed, seen from the tuner. It may crash, hang,
+ * compile for ever or eat all memory: that costs the candidate, never the tuner. It is this very executable, started as
+ * `clinfer tune-worker` (a command that help does not list), and speaks lines of JSON on its stdin and stdout. */
+#ifndef CI_TUNER_WORKER_H
+#define CI_TUNER_WORKER_H
+
+#include "ops/op.h"
+#include "profile/profile.h"
+
+struct ci_worker;
+
+/* What is tuned: one op with types, shapes (rows of the bucket; KV caches as long as their `state`), parameters. */
+struct ci_problem {
+    const struct ci_op *op;
+    struct ci_case shape;
+    int64_t context; /* attention: positions in the cache when it is timed */
+    uint64_t
+        cycle_bytes; /* weights of the real run: copies of this op's weights are cycled through up to so many bytes */
+};
+
+struct ci_tuner_candidate {
+    const struct ci_variant *variant;
+    int tunables[CI_MAX_TUNABLES];
+    const struct ci_layout *layout; /* of the weights; NULL for ops without */
+};
+
+enum ci_trial_outcome {
+    CI_TRIAL_PASSED,
+    CI_TRIAL_WRONG,    /* result, guards, not finite */
+    CI_TRIAL_UNUSABLE, /* does not build, exceeds a limit: no fault */
+    CI_TRIAL_CRASHED,
+    CI_TRIAL_TIMED_OUT, /* hang, or endless compile */
+    CI_TRIAL_OUT_OF_MEMORY
+};
+
+struct ci_trial {
+    enum ci_trial_outcome outcome;
+    char reason[256];
+    double build_seconds; /* compile and first run: what a fresh process without cache pays */
+    double seconds;       /* median of one call */
+    double nmse;
+};
+
+/* `device` is an index of ci_device_list, -1 the CPU backend. Starts lazily; restarted after what kills it. */
+struct ci_worker_options {
+    int device, threads;
+    double start_seconds; /* deadline of loading driver and device; 0: 60 */
+};
+enum clinfer_status ci_worker_create(const struct ci_worker_options *options, struct ci_worker **worker);
+void ci_worker_destroy(struct ci_worker *worker);
+
+/* Builds, gates on the real shape, and times it for a short while. Never fails because of the candidate: that is the
+ * trial's outcome. Fails when no worker can be started. */
+enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_problem *problem,
+                                  const struct ci_tuner_candidate *candidate, double deadline_seconds,
+                                  struct ci_trial *trial);
+
+/* Times candidates that passed before, in turn (A B A B) for `rounds` rounds: samples [rounds][count], seconds per
+ * call. */
+enum clinfer_status ci_worker_compare(struct ci_worker *worker, const struct ci_problem *problem,
+                                      const struct ci_tuner_candidate *candidates, int count, int rounds,
+                                      double deadline_seconds, double *samples, struct ci_trial *trial);
+
+/* Read bandwidth over `bytes`, peak, launch, wait and crossing costs. */
+enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, double deadline_seconds,
+                                      struct ci_profile_device *measured, struct ci_trial *trial);
+
+/* The whole model with two tunings (paths of profiles, or "none", "shipped"), in turn, `rounds` rounds each: samples
+ * [rounds][2] of seconds per decoded token at `context` tokens, and of seconds for a prompt of `prompt` tokens. */
+struct ci_worker_model {
+    const char *model;
+    const char *tunings[2];
+    int context, prompt, rounds;
+    double *decode, *prefill;
+};
+enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_worker_model *model,
+                                    double deadline_seconds, struct ci_trial *trial);
+
+/* The other side: reads requests until stdin ends. */
+int ci_worker_main(void);
+
+#endif
