@@ -199,22 +199,6 @@ enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tens
 
 int ci_plan_steps(const struct ci_plan *plan) { return plan->step_count; }
 
-/* What is read and written: of a table only the rows that are looked up, of a cache what the op says. */
-static double bytes_of(const struct ci_call *call, const struct ci_op *op) {
-    double bytes = op->extra_bytes ? op->extra_bytes(call) : 0;
-    for (int i = 0; i < op->inputs; i++) {
-        const struct ci_view *in = &call->in[i];
-        bool whole = in->extent != CI_EXTENT_FIXED || (op->weight_inputs >> i & 1);
-        if (in->type && whole && !(op->looked_up_inputs >> i & 1))
-            bytes += (double)ci_layout_bytes(in->layout, in->type, in->rows, in->cols);
-    }
-    for (int i = 0; i < op->outputs; i++)
-        if (!(op->state_outputs >> i & 1))
-            bytes +=
-                (double)ci_layout_bytes(&ci_layout_stored, call->out[i].type, call->out[i].rows, call->out[i].cols);
-    return bytes;
-}
-
 void ci_plan_step(const struct ci_plan *plan, int index, struct ci_plan_step *out) {
     const struct step *step = &plan->steps[index];
     const struct ci_device_caps *device = plan->store->places[step->place].caps.device;
@@ -230,9 +214,8 @@ void ci_plan_step(const struct ci_plan *plan, int index, struct ci_plan_step *ou
     out->op = step->node->op->name;
     out->variant = step->variant ? step->variant->name : "reference";
     const struct ci_call *call = &step->call;
-    out->bytes = bytes_of(call, step->node->op);
-    out->operations = step->node->op->operations ? step->node->op->operations(call)
-                                                 : (double)call->out[0].rows * (double)call->out[0].cols;
+    out->bytes = ci_op_bytes(step->node->op, call);
+    out->operations = ci_op_operations(step->node->op, call);
 }
 
 int ci_plan_waits(const struct ci_plan *plan) {

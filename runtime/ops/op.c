@@ -102,3 +102,22 @@ enum clinfer_status ci_op_reference(const struct ci_op *op, const struct ci_call
     free(memory);
     return status;
 }
+
+double ci_op_bytes(const struct ci_op *op, const struct ci_call *call) {
+    double bytes = op->extra_bytes ? op->extra_bytes(call) : 0;
+    for (int i = 0; i < op->inputs; i++) {
+        const struct ci_view *in = &call->in[i];
+        bool whole = in->extent != CI_EXTENT_FIXED || (op->weight_inputs >> i & 1);
+        if (in->type && whole && !(op->looked_up_inputs >> i & 1))
+            bytes += (double)ci_layout_bytes(in->layout, in->type, in->rows, in->cols);
+    }
+    for (int i = 0; i < op->outputs; i++)
+        if (!(op->state_outputs >> i & 1))
+            bytes +=
+                (double)ci_layout_bytes(&ci_layout_stored, call->out[i].type, call->out[i].rows, call->out[i].cols);
+    return bytes;
+}
+
+double ci_op_operations(const struct ci_op *op, const struct ci_call *call) {
+    return op->operations ? op->operations(call) : (double)call->out[0].rows * (double)call->out[0].cols;
+}

@@ -176,6 +176,11 @@ bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *cap
 enum clinfer_status ci_op_infer(const struct ci_op *op, struct ci_call *call);
 enum clinfer_status ci_op_reference(const struct ci_op *op, const struct ci_call *call);
 
+/* What one call reads and writes, in bytes (of a table only the rows that are looked up, of a cache what the op says),
+ * and the arithmetic operations that it takes. Only the op's own functions look at data. */
+double ci_op_bytes(const struct ci_op *op, const struct ci_call *call);
+double ci_op_operations(const struct ci_op *op, const struct ci_call *call);
+
 /* The calls of the two parts of a fused op; the view between them (output 0 of first) has no data yet. */
 enum clinfer_status ci_op_split(const struct ci_op *op, const struct ci_call *call, struct ci_call *first,
                                 struct ci_call *second);

@@ -8,6 +8,7 @@ enum { R16_ROWS = 16, MAX_BLOCK_BYTES = 512 };
 
 const struct ci_layout ci_layout_stored = {.name = "stored", .group_rows = 1};
 const struct ci_layout ci_layout_r16 = {.name = "r16", .group_rows = R16_ROWS};
+const struct ci_layout *const ci_layouts[] = {&ci_layout_stored, &ci_layout_r16, NULL};
 
 bool ci_layout_fits(const struct ci_layout *layout, const struct ci_type *type, int64_t cols) {
     if (!ci_type_fits_cols(type, cols)) return false;
