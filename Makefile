@@ -68,6 +68,7 @@ LIBRARY_SOURCES := $(filter-out runtime/cli/%,$(wildcard runtime/*/*.c)) $(wildc
 LIBRARY_SOURCES := $(filter-out $(FOREIGN),$(LIBRARY_SOURCES))
 CLI_SOURCES     := $(wildcard runtime/cli/*.c)
 KERNELS         := $(sort $(wildcard clkernels/*.cl clkernels/*/*.clh))
+PROFILES        := $(sort $(wildcard profiles/*.json))
 TEST_SOURCES    := $(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/model/test_*.c tests/e2e/test_*.c tests/fault/test_*.c)
 TEST_SUPPORT    := $(wildcard tests/support/*.c)
 FUZZ_SOURCES    := $(wildcard tests/fuzz/fuzz_*.c)
@@ -120,10 +121,10 @@ $(BUILD)/flags: FORCE
 # What results on the CPU depend on: proofs are remembered by the hash of it.
 CPU_SOURCES := $(sort $(wildcard runtime/types/*.[ch] runtime/cpu/*.[ch] runtime/ops/*.[ch]))
 
-$(BUILD)/kernels.c: scripts/embed_kernels.py $(KERNELS) $(CPU_SOURCES)
+$(BUILD)/kernels.c: scripts/embed_kernels.py $(KERNELS) $(CPU_SOURCES) $(PROFILES)
 	$(call say,EMBED,$@)
 	@mkdir -p $(@D)
-	$(Q)python3 scripts/embed_kernels.py $(KERNELS) --hashed $(CPU_SOURCES) >$@
+	$(Q)python3 scripts/embed_kernels.py $(KERNELS) --hashed $(CPU_SOURCES) --profiles $(PROFILES) >$@
 
 $(BUILD)/kernels.o: $(BUILD)/kernels.c $(BUILD)/flags
 	$(call say,CC,$<)

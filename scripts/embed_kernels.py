@@ -1,4 +1,5 @@
-"""Writes the OpenCL sources as a C table to stdout. usage: embed_kernels.py KERNEL... --hashed SOURCE...
+"""Writes the OpenCL sources and the shipped profiles as C tables to stdout.
+usage: embed_kernels.py KERNEL... --hashed SOURCE... --profiles PROFILE...
 Names are relative to clkernels/, so that a folder named by CLINFER_KERNELS can stand in for the table.
 Each comes with its hash (FNV-1a, base/hash.h), so that nobody has to read the text to know whether it changed; the C sources of the CPU's kernels have one hash together."""
 import hashlib
@@ -12,18 +13,31 @@ def fnv1a(data):
     return value
 
 
+def literals(text):
+    """The text as lines of C string literals."""
+    for line in text.splitlines():
+        escaped = line.replace("\\", "\\\\").replace('"', '\\"').replace("??", "?\\?")
+        print(f'     "{escaped}\\n"')
+
+
 print("/* Made by scripts/embed_kernels.py; do not edit. */")
-print('#include "device/kernels.h"\n')
+print('#include "device/kernels.h"\n#include "profile/shipped.h"\n')
 print("const struct ci_kernel_source ci_kernel_sources[] = {")
 kernels = sys.argv[1 : sys.argv.index("--hashed")]
-hashed = sys.argv[sys.argv.index("--hashed") + 1 :]
+hashed = sys.argv[sys.argv.index("--hashed") + 1 : sys.argv.index("--profiles")]
+profiles = sys.argv[sys.argv.index("--profiles") + 1 :]
 for path in kernels:
     name = path.split("clkernels/", 1)[1]
     print(f'    {{"{name}",')
-    for line in open(path):
-        text = line.rstrip("\n").replace("\\", "\\\\").replace('"', '\\"').replace("??", "?\\?")
-        print(f'     "{text}\\n"')
+    literals(open(path).read())
     print(f"     , UINT64_C(0x{fnv1a(open(path, 'rb').read()):x})}},")
 print("    {0, 0, 0}};")
 together = hashlib.sha256(b"".join(open(path, "rb").read() for path in hashed)).hexdigest()[:16]
 print(f"\nconst uint64_t ci_cpu_sources_hash = UINT64_C(0x{together});")
+print("\nconst struct ci_profile_shipped ci_profiles_shipped[] = {")
+for path in profiles:
+    text = "".join(line + "\n" for line in open(path, encoding="utf-8").read().splitlines())
+    print(f'    {{"{path.rsplit("/", 1)[-1].removesuffix(".json")}",')
+    literals(text)
+    print(f"     , {len(text.encode())}}},")
+print("    {0, 0, 0}};")

@@ -40,8 +40,45 @@ void ci_file_unmap(struct ci_file *file) {
     *file = (struct ci_file){0};
 }
 
-/* mkdir -p for everything above the last '/'. A directory that cannot be made shows itself when the file is opened. */
-static void make_parents(char *path) {
+enum clinfer_status ci_file_read(const char *path, size_t most, char **data, size_t *size) {
+    *data = NULL;
+    *size = 0;
+    /* Not to wait for whoever might write into a pipe of this name. */
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0)
+        return ci_fail(errno == ENOENT ? CLINFER_NOT_FOUND : CLINFER_IO, "%s: cannot open: %s", path, strerror(errno));
+    enum clinfer_status status = CLINFER_OK;
+    struct stat info;
+    if (fstat(descriptor, &info) != 0)
+        status = ci_fail(CLINFER_IO, "%s: cannot stat: %s", path, strerror(errno));
+    else if (!S_ISREG(info.st_mode))
+        status = ci_fail(CLINFER_IO, "%s: is not a regular file", path);
+    else if ((uintmax_t)info.st_size > most)
+        status =
+            ci_fail(CLINFER_BAD_FILE, "%s: has %lld bytes: at most %zu are read", path, (long long)info.st_size, most);
+    size_t capacity = status == CLINFER_OK ? (size_t)info.st_size : 0;
+    if (status == CLINFER_OK && !(*data = malloc(capacity + 1)))
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    while (status == CLINFER_OK && *size < capacity) {
+        ssize_t got = read(descriptor, *data + *size, capacity - *size);
+        if (got == 0) break;
+        if (got > 0)
+            *size += (size_t)got;
+        else if (errno != EINTR)
+            status = ci_fail(CLINFER_IO, "%s: cannot read: %s", path, strerror(errno));
+    }
+    close(descriptor);
+    if (status == CLINFER_OK) {
+        (*data)[*size] = '\0';
+    } else {
+        free(*data);
+        *data = NULL;
+        *size = 0;
+    }
+    return status;
+}
+
+void ci_file_make_parents(char *path) {
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         mkdir(path, 0700);
@@ -49,10 +86,25 @@ static void make_parents(char *path) {
     }
 }
 
+enum clinfer_status ci_file_sync_folder(const char *path) {
+    char *folder = strdup(path);
+    if (!folder) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    char *slash = strrchr(folder, '/');
+    if (slash) slash[slash == folder] = '\0';
+    enum clinfer_status status = CLINFER_OK;
+    int descriptor = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* EACCES: one may write there, but not list. EINVAL: a file system that has nothing to sync here. */
+    if (descriptor < 0 ? errno != EACCES : fsync(descriptor) != 0 && errno != EINVAL)
+        status = ci_fail(CLINFER_IO, "%s: cannot sync its folder: %s", path, strerror(errno));
+    if (descriptor >= 0) close(descriptor);
+    free(folder);
+    return status;
+}
+
 enum clinfer_status ci_file_write(const char *path, const void *data, size_t size) {
     char *temporary = NULL;
     if (asprintf(&temporary, "%s.XXXXXX", path) < 0) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    make_parents(temporary);
+    ci_file_make_parents(temporary);
     enum clinfer_status status = CLINFER_OK;
     int descriptor = mkostemp(temporary, O_CLOEXEC);
     if (descriptor < 0) {
@@ -69,10 +121,14 @@ enum clinfer_status ci_file_write(const char *path, const void *data, size_t siz
     }
     if (fsync(descriptor) != 0 && status == CLINFER_OK)
         status = ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno));
-    close(descriptor);
+    if (close(descriptor) != 0 && status == CLINFER_OK)
+        status = ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno));
     if (status == CLINFER_OK && rename(temporary, path) != 0)
         status = ci_fail(CLINFER_IO, "%s: cannot rename into place: %s", path, strerror(errno));
-    if (status != CLINFER_OK) unlink(temporary);
+    if (status != CLINFER_OK)
+        unlink(temporary);
+    else
+        status = ci_file_sync_folder(path);
     free(temporary);
     return status;
 }

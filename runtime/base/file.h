@@ -17,9 +17,20 @@ struct ci_file {
 enum clinfer_status ci_file_map(const char *path, struct ci_file *file);
 void ci_file_unmap(struct ci_file *file);
 
-/* Writes next to `path` and renames, so that a reader sees the old or the new content and never half of it. Missing
- * directories above it are made with mode 0700. */
+/* A small file, in memory of the caller's to free, a zero byte behind it: unlike a mapping it stays as it is when
+ * somebody changes the file. CLINFER_NOT_FOUND, CLINFER_IO; CLINFER_BAD_FILE: more than `most` bytes. */
+enum clinfer_status ci_file_read(const char *path, size_t most, char **data, size_t *size);
+
+/* Writes next to `path`, syncs and renames, so that a reader sees the old or the new content and never half of it, also
+ * after a power cut. Missing directories above it are made with mode 0700. CLINFER_IO: the old file is whole. */
 enum clinfer_status ci_file_write(const char *path, const void *data, size_t size);
+
+/* Makes the directories above the last '/' that are missing, with mode 0700. One that cannot be made shows itself when
+ * the file is opened. `path` is as before when this returns. */
+void ci_file_make_parents(char *path);
+
+/* The folder's names to disk: files made, renamed and removed in it. `path` is that of a file in it. */
+enum clinfer_status ci_file_sync_folder(const char *path);
 
 /* $XDG_<kind>_HOME/clinfer[/name] with the default of the XDG base directory specification below $HOME; kind is "DATA",
  * "CACHE", "CONFIG" or "STATE". The caller frees it. NULL when neither variable is set or memory is out. */

@@ -41,6 +41,8 @@ const char *ci_signature_layout(const struct ci_op *op, const struct ci_call *ca
 }
 
 void ci_signature_key(const struct ci_caps *caps, struct ci_profile_key *key) {
+    static const char *const kinds[] = {
+        [CI_DEVICE_GPU] = "gpu", [CI_DEVICE_ACCELERATOR] = "accelerator", [CI_DEVICE_CPU] = "cpu"};
     const struct ci_cpu_features *cpu = caps->cpu;
     *key = (struct ci_profile_key){.threads = caps->threads};
     const struct {
@@ -54,10 +56,12 @@ void ci_signature_key(const struct ci_caps *caps, struct ci_profile_key *key) {
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (features[i].has) add(key->cpu, sizeof key->cpu, features[i].name);
     if (!caps->device) {
+        snprintf(key->kind, sizeof key->kind, "cpu");
         snprintf(key->platform, sizeof key->platform, "cpu");
         snprintf(key->device, sizeof key->device, "%s", cpu->name);
         return;
     }
+    snprintf(key->kind, sizeof key->kind, "%s", kinds[caps->device->kind]);
     snprintf(key->platform, sizeof key->platform, "%s", caps->device->platform);
     snprintf(key->platform_version, sizeof key->platform_version, "%s", caps->device->platform_version);
     snprintf(key->device, sizeof key->device, "%s", caps->device->name);

@@ -44,8 +44,9 @@ struct ci_profile_entry {
     int tried, refused, crashed;
 };
 
-/* Which device a profile is for. Texts as the driver gives them. The CPU backend: platform "cpu". */
+/* Which device a profile is for. Texts as the driver gives them. The CPU backend: platform "cpu", kind "cpu". */
 struct ci_profile_key {
+    char kind[CI_PROFILE_NAME_BYTES]; /* "gpu", "accelerator", "cpu" */
     char platform[CI_PROFILE_TEXT_BYTES], platform_version[CI_PROFILE_TEXT_BYTES];
     char device[CI_PROFILE_TEXT_BYTES], driver[CI_PROFILE_TEXT_BYTES];
     unsigned compute_units;
@@ -76,6 +77,7 @@ struct ci_profile {
     char clinfer[CI_PROFILE_NAME_BYTES]; /* the version that wrote it */
     char created[CI_PROFILE_NAME_BYTES]; /* "2026-11-21T10:00:00Z" */
     double tune_seconds;
+    bool imported; /* by `clinfer profile import`: nothing in it was seen to be right on this machine */
     struct ci_profile_device measured;
     struct ci_profile_entry *entries;
     int entry_count;
@@ -98,9 +100,17 @@ int ci_profile_bucket(int64_t rows);
 
 /* ---- on disk ---- */
 
-/* Parses `length` bytes; `name` is for messages. CLINFER_BAD_FILE names the field and its value. */
+/* No more is read from a file. */
+enum { CI_PROFILE_FILE_BYTES = 8 << 20, CI_PROFILE_ENTRIES = 4096, CI_PROFILE_MODELS = 256 };
+
+/* Parses `length` bytes; `name` is for messages. CLINFER_BAD_FILE names the field and its value; *profile is empty
+ * then. */
 enum clinfer_status ci_profile_parse(const char *name, const char *text, size_t length, struct ci_profile *profile);
 enum clinfer_status ci_profile_read(const char *path, struct ci_profile *profile);
+
+/* The text of the file, zero-terminated; the caller frees it. What could not be read again (a number that is not
+ * finite, a name with a space) is refused with CLINFER_BAD_FILE. Texts of the key are cleaned, not refused. */
+enum clinfer_status ci_profile_print(const char *name, const struct ci_profile *profile, char **text);
 
 /* Atomically: a reader sees the old file or the new one, whole. */
 enum clinfer_status ci_profile_write(const char *path, const struct ci_profile *profile);
@@ -109,10 +119,26 @@ enum clinfer_status ci_profile_write(const char *path, const struct ci_profile *
 char *ci_profile_folder(void);
 char *ci_profile_path(const struct ci_profile_key *key);
 
+/* The profiles in that folder: paths in the order of the alphabet, at most CI_PROFILE_FILES. No folder is no file. */
+enum { CI_PROFILE_FILES = 256 };
+struct ci_profile_files {
+    char **paths;
+    int count;
+};
+enum clinfer_status ci_profile_files(struct ci_profile_files *files);
+void ci_profile_files_free(struct ci_profile_files *files);
+
+/* Every text and number. */
+bool ci_profile_same_key(const struct ci_profile_key *a, const struct ci_profile_key *b);
+
+/* The same device whatever its driver, compiler and threads: platform and name. */
+bool ci_profile_same_device(const struct ci_profile_key *a, const struct ci_profile_key *b);
+
 enum ci_profile_origin {
     CI_PROFILE_NONE,
     CI_PROFILE_EXACT,  /* tuned here, with this driver */
-    CI_PROFILE_DRIVER, /* the same device with another driver, compiler, threads: to be verified before use */
+    CI_PROFILE_DRIVER, /* the same device with another driver, compiler, threads, or imported: to be verified before use
+                        */
     CI_PROFILE_SHIPPED /* comes with clinfer, for such a device: to be verified before use */
 };
 
@@ -127,11 +153,15 @@ enum clinfer_status ci_profile_lookup_shipped(const struct ci_profile_key *key, 
                                               enum ci_profile_origin *origin, char **path);
 
 /* One process at a time changes the profiles of a key (flock beside the file; released by close or death). Waits up to
- * `seconds`; CLINFER_IO says who... is in the way and what to do. */
+ * `seconds`; CLINFER_IO says who is in the way and what to do. What processes that died while writing left behind is
+ * removed. */
 struct ci_profile_lock {
     int descriptor;
 };
 enum clinfer_status ci_profile_lock(const struct ci_profile_key *key, double seconds, struct ci_profile_lock *lock);
 void ci_profile_unlock(struct ci_profile_lock *lock);
+
+/* The same for any file. */
+enum clinfer_status ci_profile_lock_file(const char *path, double seconds, struct ci_profile_lock *lock);
 
 #endif

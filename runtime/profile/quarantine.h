@@ -24,9 +24,14 @@ struct ci_quarantine {
     int count;
 };
 
+/* Of all that a kernel's result may depend on: platform, device, their versions, compute units, CPU features. */
 uint64_t ci_quarantine_device(const struct ci_profile_key *key);
 
-/* A file that is missing is an empty list; a bad one is said on the log, kept aside as .bad, and counts as empty. */
+/* The file; the caller frees. NULL: out of memory or no home. */
+char *ci_quarantine_path(void);
+
+/* A file that is missing is an empty list; a bad one is said on the log, kept aside as .bad, and counts as empty; so
+ * does one that cannot be read, but it stays. */
 enum clinfer_status ci_quarantine_read(struct ci_quarantine *quarantine);
 void ci_quarantine_free(struct ci_quarantine *quarantine);
 
@@ -37,13 +42,19 @@ const struct ci_quarantined *ci_quarantine_find(const struct ci_quarantine *quar
                                                 int tunable_count, const char *types, uint64_t source);
 
 /* Read, change, write, under a lock; safe from several processes. `date` "" becomes today. Adding what is there already
- * renews reason and date; removing what is not there is no error. */
+ * renews reason and date; a list of CI_QUARANTINE_ITEMS loses its oldest one. Removing what is not there is no error.
+ * device_name and reason are cleaned of what a file may not have. */
+enum { CI_QUARANTINE_ITEMS = 4096 };
 enum clinfer_status ci_quarantine_add(const struct ci_quarantined *item);
 enum clinfer_status ci_quarantine_remove(const struct ci_quarantined *item);
 
+/* Removes all; *count (may be NULL) gets how many there were. */
+enum clinfer_status ci_quarantine_clear(int *count);
+
 /* "Trying X": written and synced before a candidate starts, removed when it has ended, however it ended, by a process
- * that still lives. One per (device, process). ci_trial_recover turns marks of processes that are gone into items of
- * the quarantine (reason "clinfer or the machine stopped while trying it") and returns how many. */
+ * that still lives. One per process: `begin` ends the one before. ci_trial_recover turns marks of processes that are
+ * gone into items of the quarantine (reason "clinfer or the machine stopped while trying it") and returns how many;
+ * whether a process is gone is told by a lock it holds, not by its number, which comes again. */
 enum clinfer_status ci_trial_begin(const struct ci_quarantined *candidate);
 void ci_trial_end(void);
 int ci_trial_recover(void);

@@ -1,0 +1,28 @@
+/* profile_fields.h: tables that both files of this folder share. */
+#ifndef CI_PROFILE_PROFILE_FIELDS_H
+#define CI_PROFILE_PROFILE_FIELDS_H
+
+#include "profile/fields.h"
+#include "profile/profile.h"
+#include "profile/quarantine.h"
+
+/* "tunables": an object of names and whole numbers, [CI_PROFILE_TUNABLES]. */
+enum clinfer_status ci_profile_read_tunables(const struct ci_field_place *place, const json_t *object,
+                                             struct ci_profile_tunable *tunables, int *count);
+enum clinfer_status ci_profile_write_tunables(const struct ci_field_place *place,
+                                              const struct ci_profile_tunable *tunables, int count, json_t *object);
+
+/* One item of the quarantine, which is what a mark of a trial holds, too. */
+enum clinfer_status ci_quarantine_read_item(const struct ci_field_place *place, const json_t *object,
+                                            struct ci_quarantined *item);
+enum clinfer_status ci_quarantine_write_item(const struct ci_field_place *place, const struct ci_quarantined *item,
+                                             json_t *object);
+
+/* Texts of drivers that JSON can hold. */
+void ci_profile_clean_key(struct ci_profile_key *key);
+
+/* Whether both have the same tunables with the same values, in whatever order. */
+bool ci_profile_same_tunables(const struct ci_profile_tunable *a, int a_count, const struct ci_profile_tunable *b,
+                              int b_count);
+
+#endif

@@ -1,0 +1,16 @@
+/* shipped.h: the files of profiles/, which scripts/embed_kernels.py turns into a table at build time. */
+#ifndef CI_PROFILE_SHIPPED_H
+#define CI_PROFILE_SHIPPED_H
+
+#include <stddef.h>
+
+struct ci_profile_shipped {
+    const char *name; /* of the file, without ".json" */
+    const char *text;
+    size_t length;
+};
+
+/* Ends with an entry without a name. */
+extern const struct ci_profile_shipped ci_profiles_shipped[];
+
+#endif
