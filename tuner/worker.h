@@ -1,6 +1,7 @@
 /* worker.h: the process in which candidates are built, proven and timed, seen from the tuner. It may crash, hang,
  * compile for ever or eat all memory: that costs the candidate, never the tuner. It is this very executable, started as
- * `clinfer tune-worker` (a command that help does not list), and speaks lines of JSON on its stdin and stdout. */
+ * `clinfer tune_worker` (a command that help does not list), and speaks lines of JSON on its stdin and stdout.
+ * CLINFER_WORKER in the environment names another executable, for tests. */
 #ifndef CI_TUNER_WORKER_H
 #define CI_TUNER_WORKER_H
 
@@ -13,9 +14,11 @@ struct ci_worker;
 struct ci_problem {
     const struct ci_op *op;
     struct ci_case shape;
-    int64_t context; /* attention: positions in the cache when it is timed */
-    uint64_t
-        cycle_bytes; /* weights of the real run: copies of this op's weights are cycled through up to so many bytes */
+    int64_t context; /* attention: positions in the cache when it is timed; 0: all that its pages hold */
+
+    /* Weights (and KV caches) of the real run: copies of this op's are cycled through up to so many bytes, so that
+     * caches hold no more than they would there. The worker takes less where memory is short. */
+    uint64_t cycle_bytes;
 };
 
 struct ci_tuner_candidate {
@@ -36,7 +39,8 @@ enum ci_trial_outcome {
 struct ci_trial {
     enum ci_trial_outcome outcome;
     char reason[256];
-    double build_seconds; /* compile and first run: what a fresh process without cache pays */
+    double build_seconds; /* compile and first run: what a fresh process without cache pays; no honest figure if: */
+    bool cached;          /* its program was not compiled but came from the binary cache, or was there already */
     double seconds;       /* median of one call */
     double nmse;
 };

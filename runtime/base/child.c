@@ -6,8 +6,10 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,8 +51,9 @@ static const char **changed_environment(const char *const *changes) {
     return result;
 }
 
-/* Signals as at the start of a program, a group of its own, and the three standard files. */
-static int spawn(const char *path, char *const *arguments, char *const *environment, int output, pid_t *process) {
+/* Signals as at the start of a program, a group of its own, and the three standard files; `input` -1: /dev/null. */
+static int spawn(const char *path, char *const *arguments, char *const *environment, int input, int output,
+                 pid_t *process) {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -64,7 +67,8 @@ static int spawn(const char *path, char *const *arguments, char *const *environm
     posix_spawnattr_setpgroup(&attributes, 0);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
-    error = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    error = input < 0 ? posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+                      : posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
     if (!error) error = posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
     if (!error) error = posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     if (!error) error = posix_spawn(process, path, &files, &attributes, arguments, environment);
@@ -74,27 +78,34 @@ done:
     return error;
 }
 
+/* `ends` are ours and the child's, which is closed; ours is closed only when nothing was started. */
+static enum clinfer_status start(const char *path, const char *const *arguments, const char *const *changes,
+                                 const int ends[2], bool both_ways, pid_t *process) {
+    static const char *const no_changes[] = {NULL};
+    const char **environment = changed_environment(changes ? changes : no_changes);
+    int error = ENOMEM;
+    /* The casts: posix_spawn takes char *const[], and promises to leave the strings alone. */
+    if (environment)
+        error = spawn(path, (char *const *)(uintptr_t)arguments, (char *const *)(uintptr_t)environment,
+                      both_ways ? ends[1] : -1, ends[1], process);
+    free(environment);
+    close(ends[1]);
+    if (!error) return CLINFER_OK;
+    *process = 0;
+    close(ends[0]);
+    if (error == ENOMEM) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: cannot start: out of memory", path);
+    return ci_fail(CLINFER_IO, "%s: cannot start: %s", path, strerror(error));
+}
+
 enum clinfer_status ci_child_start(const char *path, const char *const *arguments, const char *const *changes,
                                    struct ci_child *child) {
-    static const char *const no_changes[] = {NULL};
     *child = (struct ci_child){.pipe = -1, .exit_status = -1};
-    const char **environment = changed_environment(changes ? changes : no_changes);
-    if (!environment) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    int ends[2], error = pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : errno;
-    if (!error) {
-        /* The casts: posix_spawn takes char *const[], and promises to leave the strings alone. */
-        error = spawn(path, (char *const *)(uintptr_t)arguments, (char *const *)(uintptr_t)environment, ends[1],
-                      &child->process);
-        close(ends[1]);
-        if (error) {
-            child->process = 0;
-            close(ends[0]);
-        } else {
-            child->pipe = ends[0];
-        }
-    }
-    free(environment);
-    return error ? ci_fail(CLINFER_IO, "%s: cannot start: %s", path, strerror(error)) : CLINFER_OK;
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+        return ci_fail(CLINFER_IO, "%s: cannot start: %s", path, strerror(errno));
+    enum clinfer_status status = start(path, arguments, changes, ends, false, &child->process);
+    if (status == CLINFER_OK) child->pipe = ends[0];
+    return status;
 }
 
 static void close_pipe(struct ci_child *child) {
@@ -116,17 +127,22 @@ static void read_output(struct ci_child *child) {
     }
 }
 
-/* Whether it has ended; fills in how. */
-static bool has_ended(struct ci_child *child) {
+/* Whether the process has ended; fills in how, and makes *process 0. */
+static bool collect(pid_t *process, int *exit_status, int *signal) {
     int state = 0;
     pid_t ended;
-    do ended = waitpid(child->process, &state, WNOHANG);
+    do ended = waitpid(*process, &state, WNOHANG);
     while (ended < 0 && errno == EINTR);
     if (ended == 0) return false;
     /* ended < 0: somebody else has collected it, or SIGCHLD is ignored; then only its output speaks. */
-    if (ended > 0 && WIFEXITED(state)) child->exit_status = WEXITSTATUS(state);
-    if (ended > 0 && WIFSIGNALED(state)) child->signal = WTERMSIG(state);
-    child->process = 0;
+    if (ended > 0 && WIFEXITED(state)) *exit_status = WEXITSTATUS(state);
+    if (ended > 0 && WIFSIGNALED(state)) *signal = WTERMSIG(state);
+    *process = 0;
+    return true;
+}
+
+static bool has_ended(struct ci_child *child) {
+    if (!collect(&child->process, &child->exit_status, &child->signal)) return false;
     read_output(child);
     close_pipe(child);
     return true;
@@ -161,4 +177,117 @@ void ci_child_wait(struct ci_child *children, int count, double seconds) {
         struct pollfd wait = {.fd = first_pipe, .events = POLLIN};
         poll(&wait, 1, POLL_MILLISECONDS);
     }
+}
+
+/* ---- dialogues ---- */
+
+enum { FIRST_ROOM = 4096 };
+
+enum clinfer_status ci_dialogue_start(const char *path, const char *const *arguments, const char *const *changes,
+                                      struct ci_dialogue *dialogue) {
+    *dialogue = (struct ci_dialogue){.exit_status = -1};
+    int ends[2];
+    /* A socket and not two pipes: writing to one that nobody reads raises no signal. */
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return ci_fail(CLINFER_IO, "%s: cannot start: %s", path, strerror(errno));
+    enum clinfer_status status = start(path, arguments, changes, ends, true, &dialogue->process);
+    if (status == CLINFER_OK) dialogue->socket = ends[0];
+    return status;
+}
+
+static enum clinfer_status send_bytes(struct ci_dialogue *dialogue, const char *bytes, size_t count, double deadline) {
+    while (count > 0) {
+        ssize_t sent = send(dialogue->socket, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0 && errno == EAGAIN && now() < deadline) {
+            struct pollfd wait = {.fd = dialogue->socket, .events = POLLOUT};
+            poll(&wait, 1, (int)((deadline - now()) * 1e3) + 1);
+            continue;
+        }
+        if (sent < 0)
+            return ci_fail(CLINFER_IO, "process %d takes no more lines: %s", (int)dialogue->process, strerror(errno));
+        bytes += sent;
+        count -= (size_t)sent;
+    }
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_dialogue_send(struct ci_dialogue *dialogue, const char *line, double seconds) {
+    double deadline = now() + seconds;
+    if (dialogue->process <= 0) return ci_fail(CLINFER_IO, "the process to be asked is not running");
+    enum clinfer_status status = send_bytes(dialogue, line, strlen(line), deadline);
+    return status == CLINFER_OK ? send_bytes(dialogue, "\n", 1, deadline) : status;
+}
+
+static bool take_line(struct ci_dialogue *dialogue, const char **line) {
+    char *start = dialogue->text + dialogue->handed_out;
+    char *end =
+        dialogue->used > dialogue->handed_out ? memchr(start, '\n', dialogue->used - dialogue->handed_out) : NULL;
+    if (!end) return false;
+    *end = 0;
+    *line = start;
+    dialogue->handed_out = (size_t)(end + 1 - dialogue->text);
+    return true;
+}
+
+/* Reads what there is; false at the end of the stream, or without memory for more. */
+static bool read_more(struct ci_dialogue *dialogue) {
+    if (dialogue->handed_out) {
+        dialogue->used -= dialogue->handed_out;
+        memmove(dialogue->text, dialogue->text + dialogue->handed_out, dialogue->used);
+        dialogue->handed_out = 0;
+    }
+    if (dialogue->used == dialogue->capacity) {
+        size_t capacity = dialogue->capacity ? 2 * dialogue->capacity : FIRST_ROOM;
+        char *text = realloc(dialogue->text, capacity);
+        if (!text) return false;
+        dialogue->text = text;
+        dialogue->capacity = capacity;
+    }
+    ssize_t got;
+    do got = recv(dialogue->socket, dialogue->text + dialogue->used, dialogue->capacity - dialogue->used, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got > 0) dialogue->used += (size_t)got;
+    return got > 0 || (got < 0 && errno == EAGAIN);
+}
+
+enum ci_dialogue_event ci_dialogue_receive(struct ci_dialogue *dialogue, double seconds, const char **line) {
+    double deadline = now() + seconds;
+    *line = NULL;
+    while (dialogue->process > 0) {
+        if (take_line(dialogue, line)) return CI_DIALOGUE_LINE;
+        double left = deadline - now();
+        struct pollfd wait = {.fd = dialogue->socket, .events = POLLIN};
+        if (poll(&wait, 1, left > 0 ? (int)(left * 1e3) + 1 : 0) == 0 && now() >= deadline) return CI_DIALOGUE_SILENT;
+        if (wait.revents && !read_more(dialogue)) break;
+    }
+    /* Its end is a moment behind that of its output; who closed that and lives on is through with as well. */
+    for (int i = 0; dialogue->process > 0 && i < POLLS_AFTER_KILL; i++)
+        if (!collect(&dialogue->process, &dialogue->exit_status, &dialogue->signal)) poll(NULL, 0, POLL_MILLISECONDS);
+    return CI_DIALOGUE_ENDED;
+}
+
+void ci_dialogue_end(struct ci_dialogue *dialogue, double seconds) {
+    double deadline = now() + seconds;
+    pid_t *process = &dialogue->process;
+    if (*process > 0) shutdown(dialogue->socket, SHUT_WR);
+    while (*process > 0 && !collect(process, &dialogue->exit_status, &dialogue->signal) && now() < deadline)
+        poll(NULL, 0, POLL_MILLISECONDS);
+    if (*process > 0) kill(-*process, SIGKILL);
+    for (int i = 0; *process > 0 && i < POLLS_AFTER_KILL; i++)
+        if (!collect(process, &dialogue->exit_status, &dialogue->signal)) poll(NULL, 0, POLL_MILLISECONDS);
+    if (dialogue->socket > 0) close(dialogue->socket);
+    free(dialogue->text);
+    *dialogue = (struct ci_dialogue){.exit_status = dialogue->exit_status, .signal = dialogue->signal};
+}
+
+uint64_t ci_process_resident_bytes(pid_t process) {
+    char path[64];
+    unsigned long long total = 0, resident = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)process);
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
+    int found = fscanf(file, "%llu %llu", &total, &resident);
+    fclose(file);
+    return found == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }

@@ -1,13 +1,16 @@
 /* child.h: programs run aside, with a deadline: what may crash or hang is tried there first.
  *
  * Children are started with posix_spawn, never fork: the process may have threads and an OpenCL driver in it. Each is
- * the leader of a process group, so that what it starts ends with it. Its stdout is read; stdin and stderr are
- * /dev/null. */
+ * the leader of a process group, so that what it starts ends with it. Stderr is /dev/null.
+ *
+ * A struct ci_child runs once: stdin is /dev/null, stdout is read. A struct ci_dialogue lives long and is asked and
+ * answers line by line. */
 #ifndef CI_BASE_CHILD_H
 #define CI_BASE_CHILD_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include <clinfer.h>
@@ -32,5 +35,35 @@ enum clinfer_status ci_child_start(const char *path, const char *const *argument
 /* Waits until all have ended; after `seconds` those that have not are killed. Every child that was started must come
  * through here; those that were not (all zero) are passed over. */
 void ci_child_wait(struct ci_child *children, int count, double seconds);
+
+/* One socket is both its stdin and its stdout; it ends (for the child: end of input) when this process does. */
+struct ci_dialogue {
+    pid_t process; /* 0: not running */
+    int socket;
+    int exit_status, signal; /* how it ended, as in struct ci_child */
+    char *text;              /* [used], of room for `capacity`: what came and was not handed out yet */
+    size_t used, capacity, handed_out;
+};
+
+/* As ci_child_start. */
+enum clinfer_status ci_dialogue_start(const char *path, const char *const *arguments, const char *const *changes,
+                                      struct ci_dialogue *dialogue);
+
+/* Sends `line` and a newline; CLINFER_IO when the child does not take it within `seconds` or is gone. */
+enum clinfer_status ci_dialogue_send(struct ci_dialogue *dialogue, const char *line, double seconds);
+
+enum ci_dialogue_event {
+    CI_DIALOGUE_LINE,   /* *line is one, without newline, valid until the next call */
+    CI_DIALOGUE_SILENT, /* none came in time */
+    CI_DIALOGUE_ENDED,  /* it ended (exit_status and signal tell how) or closed its stdout, or memory is out */
+};
+enum ci_dialogue_event ci_dialogue_receive(struct ci_dialogue *dialogue, double seconds, const char **line);
+
+/* Closes the child's stdin, waits for its end up to `seconds`, then kills it and all of its group. Releases what the
+ * dialogue holds; exit_status and signal stay. May be called again, and for one that was never started (all zero). */
+void ci_dialogue_end(struct ci_dialogue *dialogue, double seconds);
+
+/* Memory of a process that is in use at this moment, in bytes; 0 when it is gone. */
+uint64_t ci_process_resident_bytes(pid_t process);
 
 #endif

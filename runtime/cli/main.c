@@ -26,15 +26,17 @@ static int print_help(void) {
     ci_printf("clinfer runs language models on any OpenCL device, and on the CPU where there is none.\n\n"
               "Example: clinfer run \"Why is the sky blue?\"\n\nCommands\n");
     for (const struct ci_command *command = ci_commands; command->name; command++)
-        ci_printf("  %-10s %s\n", command->name, command->summary);
+        if (command->summary) ci_printf("  %-10s %s\n", command->name, command->summary);
     ci_printf("\nclinfer COMMAND --help shows examples and flags of a command; man clinfer has everything.\n");
     ci_options_print_exit_statuses();
     return 0;
 }
 
 static int unknown_command(const char *word) {
-    const char *names[16] = {NULL};
-    for (size_t i = 0; ci_commands[i].name && i < 15; i++) names[i] = ci_commands[i].name;
+    const char *names[32] = {NULL};
+    size_t count = 0;
+    for (const struct ci_command *command = ci_commands; command->name && count < 31; command++)
+        if (command->summary) names[count++] = command->name;
     if (word[0] == '-')
         fprintf(stderr, "clinfer: %s: a command comes before the flags, as in: clinfer run %s ...\n", word, word);
     else if (ci_options_nearest(word, names))

@@ -57,30 +57,43 @@ void ci_device_call_destroy(struct ci_device_call *call) {
     *call = (struct ci_device_call){0};
 }
 
-enum clinfer_status ci_device_call_run(struct ci_device_call *call, const struct ci_variant *variant,
-                                       const int *tunables, struct ci_sample_call *result) {
-    struct ci_bound *bound = NULL;
+enum clinfer_status ci_device_call_bind(struct ci_device_call *call, const struct ci_variant *variant,
+                                        const int *tunables, const struct ci_sample_call *outputs,
+                                        struct ci_bound **bound) {
     int values[CI_MAX_TUNABLES] = {0};
+    *bound = NULL;
     if (tunables)
         memcpy(values, tunables, sizeof values);
     else
         ci_bind_defaults(variant, values);
     enum clinfer_status status = CLINFER_OK;
     for (int i = 0; i < call->op->outputs && status == CLINFER_OK; i++)
-        status = upload(call, CI_MAX_INPUTS + i, &call->call.out[i], result->call.out[i].data,
-                        ci_view_bytes(&result->call.out[i]));
+        status = upload(call, CI_MAX_INPUTS + i, &call->call.out[i], outputs->call.out[i].data,
+                        ci_view_bytes(&outputs->call.out[i]));
     size_t scratch = variant->scratch ? variant->scratch(&call->call, values) : 0;
     struct ci_buffer **scratch_buffer = &call->buffers[CI_MAX_INPUTS + CI_MAX_OUTPUTS];
     if (*scratch_buffer) ci_buffer_destroy(*scratch_buffer);
     *scratch_buffer = NULL;
     if (status == CLINFER_OK && scratch) status = ci_buffer_create(call->device, scratch, NULL, scratch_buffer);
     call->call.scratch = (struct ci_view){.buffer = *scratch_buffer};
-    if (status == CLINFER_OK) status = ci_bind_create(call->device, variant, values, &call->call, &bound);
-    if (status == CLINFER_OK) status = ci_bind_enqueue(bound);
+    return status == CLINFER_OK ? ci_bind_create(call->device, variant, values, &call->call, bound) : status;
+}
+
+enum clinfer_status ci_device_call_fetch(struct ci_device_call *call, struct ci_sample_call *result) {
+    enum clinfer_status status = CLINFER_OK;
     for (int i = 0; i < call->op->outputs && status == CLINFER_OK; i++)
         status = ci_buffer_read(call->buffers[CI_MAX_INPUTS + i], CI_DEVICE_CALL_OFFSET - CI_GUARD_BYTES,
                                 (uint8_t *)result->call.out[i].data - CI_GUARD_BYTES,
                                 ci_view_bytes(&result->call.out[i]) + 2 * CI_GUARD_BYTES);
+    return status;
+}
+
+enum clinfer_status ci_device_call_run(struct ci_device_call *call, const struct ci_variant *variant,
+                                       const int *tunables, struct ci_sample_call *result) {
+    struct ci_bound *bound = NULL;
+    enum clinfer_status status = ci_device_call_bind(call, variant, tunables, result, &bound);
+    if (status == CLINFER_OK) status = ci_bind_enqueue(bound);
+    if (status == CLINFER_OK) status = ci_device_call_fetch(call, result);
     ci_bind_destroy(bound);
     return status;
 }

@@ -25,4 +25,11 @@ void ci_device_call_destroy(struct ci_device_call *call);
 enum clinfer_status ci_device_call_run(struct ci_device_call *call, const struct ci_variant *variant,
                                        const int *tunables, struct ci_sample_call *result);
 
+/* The same in pieces, for who looks at the clock between them. bind: fresh outputs (those of `outputs`), scratch, the
+ * kernels with their arguments; *bound is the caller's. fetch: waits for the outputs, guards included. */
+enum clinfer_status ci_device_call_bind(struct ci_device_call *call, const struct ci_variant *variant,
+                                        const int *tunables, const struct ci_sample_call *outputs,
+                                        struct ci_bound **bound);
+enum clinfer_status ci_device_call_fetch(struct ci_device_call *call, struct ci_sample_call *result);
+
 #endif

@@ -36,7 +36,7 @@ struct comparison {
     const struct ci_op *op;
     struct ci_gate_result *result;
     float *expected, *actual, *sizes; /* one row each */
-    float *all_sizes;                 /* from op->magnitude, or NULL */
+    const float *all_sizes;           /* from op->magnitude, or NULL */
 };
 
 /* NaN must fail: comparisons are written so that it does. */
@@ -74,31 +74,45 @@ static void compare_output(const struct comparison *c, int output, const struct 
     }
 }
 
-enum clinfer_status ci_gate_compare(const struct ci_op *op, const struct ci_call *expected,
-                                    const struct ci_call *actual, struct ci_gate_result *result) {
+enum clinfer_status ci_gate_sizes(const struct ci_op *op, const struct ci_call *expected, float **sizes) {
+    *sizes = NULL;
+    if (!op->magnitude) return CLINFER_OK;
+    *sizes = calloc((size_t)(expected->out[0].rows * expected->out[0].cols) + 1, sizeof **sizes);
+    if (!*sizes) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory comparing results of op %s", op->name);
+    op->magnitude(expected, *sizes);
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_gate_compare_sizes(const struct ci_op *op, const struct ci_call *expected, const float *sizes,
+                                          const struct ci_call *actual, struct ci_gate_result *result) {
     *result = (struct ci_gate_result){.passed = true};
     int64_t widest = 1;
     for (int i = 0; i < op->outputs; i++)
         if (expected->out[i].cols > widest) widest = expected->out[i].cols;
-    struct comparison c = {.op = op, .result = result};
     float *rows = calloc((size_t)widest * 3, sizeof *rows);
-    if (rows && op->magnitude)
-        c.all_sizes = calloc((size_t)(expected->out[0].rows * expected->out[0].cols), sizeof *c.all_sizes);
-    if (!rows || (op->magnitude && !c.all_sizes)) {
-        free(rows);
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory comparing results of op %s", op->name);
-    }
-    c.expected = rows;
-    c.actual = rows + widest;
-    c.sizes = rows + 2 * widest;
-    if (op->magnitude) op->magnitude(expected, c.all_sizes);
+    if (!rows) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory comparing results of op %s", op->name);
+    struct comparison c = {.op = op,
+                           .result = result,
+                           .expected = rows,
+                           .actual = rows + widest,
+                           .sizes = rows + 2 * widest,
+                           .all_sizes = sizes};
     for (int i = 0; i < op->outputs; i++) {
         compare_output(&c, i, &expected->out[i], &actual->out[i]);
-        free(c.all_sizes); /* it is of output 0 */
-        c.all_sizes = NULL;
+        c.all_sizes = NULL; /* they are of output 0 */
     }
     free(rows);
     return CLINFER_OK;
+}
+
+enum clinfer_status ci_gate_compare(const struct ci_op *op, const struct ci_call *expected,
+                                    const struct ci_call *actual, struct ci_gate_result *result) {
+    float *sizes;
+    *result = (struct ci_gate_result){0};
+    enum clinfer_status status = ci_gate_sizes(op, expected, &sizes);
+    if (status == CLINFER_OK) status = ci_gate_compare_sizes(op, expected, sizes, actual, result);
+    free(sizes);
+    return status;
 }
 
 /* Normal-like numbers, one in 61 ten times larger, one in 17 zero, one in 97 denormal. */

@@ -16,8 +16,14 @@ struct ci_gate_result {
 enum clinfer_status ci_gate_compare(const struct ci_op *op, const struct ci_call *expected,
                                     const struct ci_call *actual, struct ci_gate_result *result);
 
-/* A case brought to life on the host: inputs filled with numbers that have outliers and zeros (the same for the same
- * seed), weights in the stored layout, outputs between guard bytes. */
+/* The same in two halves, for who compares often: `sizes` (of ci_gate_sizes; NULL where the op has no magnitude) is
+ * what errors of output 0 are measured against, the caller's to free. */
+enum clinfer_status ci_gate_sizes(const struct ci_op *op, const struct ci_call *expected, float **sizes);
+enum clinfer_status ci_gate_compare_sizes(const struct ci_op *op, const struct ci_call *expected, const float *sizes,
+                                          const struct ci_call *actual, struct ci_gate_result *result);
+
+/* A case brought to life on the host: inputs filled with numbers that have outliers, zeros and denormals (the same for
+ * the same seed), weights in the stored layout, outputs between guard bytes. */
 struct ci_sample_call {
     const struct ci_op *op;
     struct ci_call call;

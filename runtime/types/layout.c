@@ -10,6 +10,13 @@ const struct ci_layout ci_layout_stored = {.name = "stored", .group_rows = 1};
 const struct ci_layout ci_layout_r16 = {.name = "r16", .group_rows = R16_ROWS};
 const struct ci_layout *const ci_layouts[] = {&ci_layout_stored, &ci_layout_r16, NULL};
 
+const struct ci_layout *ci_layout_from_name(const char *name) {
+    static const struct ci_layout *const layouts[] = {&ci_layout_stored, &ci_layout_r16};
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
+        if (strcmp(layouts[i]->name, name) == 0) return layouts[i];
+    return NULL;
+}
+
 bool ci_layout_fits(const struct ci_layout *layout, const struct ci_type *type, int64_t cols) {
     if (!ci_type_fits_cols(type, cols)) return false;
     return layout == &ci_layout_stored || type->pack_r16;

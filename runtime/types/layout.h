@@ -28,6 +28,9 @@ struct ci_layout {
 extern const struct ci_layout ci_layout_stored, ci_layout_r16;
 extern const struct ci_layout *const ci_layouts[]; /* all of them; ends with NULL */
 
+/* NULL: no such layout. */
+const struct ci_layout *ci_layout_from_name(const char *name);
+
 /* Whether the type has this layout for a matrix of so many columns. */
 bool ci_layout_fits(const struct ci_layout *layout, const struct ci_type *type, int64_t cols);
 

@@ -153,6 +153,77 @@ static void test_ignored_sigchld_loses_the_status_only(void **state) {
     assert_false(child.timed_out);
 }
 
+/* ---- dialogues ---- */
+
+static void talk(const char *script, struct ci_dialogue *dialogue) {
+    const char *const arguments[] = {"sh", "-c", script, NULL};
+    if (ci_dialogue_start("/bin/sh", arguments, NULL, dialogue) != CLINFER_OK) fail_msg("%s", clinfer_error());
+}
+
+static void test_dialogue_answers_line_by_line(void **state) {
+    struct ci_dialogue dialogue;
+    const char *line;
+    (void)state;
+    talk("while read line; do echo \"<$line>\"; echo more; done; exit 3", &dialogue);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ci_dialogue_send(&dialogue, i ? "again" : "hello", 10), CLINFER_OK);
+        assert_int_equal(ci_dialogue_receive(&dialogue, 10, &line), CI_DIALOGUE_LINE);
+        assert_string_equal(line, i ? "<again>" : "<hello>");
+        assert_int_equal(ci_dialogue_receive(&dialogue, 10, &line), CI_DIALOGUE_LINE);
+        assert_string_equal(line, "more");
+    }
+    assert_int_equal(ci_dialogue_receive(&dialogue, 0.05, &line), CI_DIALOGUE_SILENT);
+    assert_true(ci_process_resident_bytes(dialogue.process) > 4096);
+    ci_dialogue_end(&dialogue, 10); /* the end of its input */
+    assert_int_equal(dialogue.exit_status, 3);
+    assert_int_equal(dialogue.signal, 0);
+    assert_int_equal(ci_dialogue_send(&dialogue, "nobody", 1), CLINFER_IO);
+    ci_dialogue_end(&dialogue, 10);
+}
+
+static void test_dialogue_takes_long_lines(void **state) {
+    enum { LENGTH = 300000 };
+    struct ci_dialogue dialogue;
+    const char *line;
+    (void)state;
+    char *text = malloc(LENGTH + 1);
+    assert_non_null(text);
+    memset(text, 'x', LENGTH);
+    text[LENGTH] = 0;
+    talk("cat", &dialogue);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ci_dialogue_send(&dialogue, text, 10), CLINFER_OK);
+        assert_int_equal(ci_dialogue_receive(&dialogue, 10, &line), CI_DIALOGUE_LINE);
+        assert_int_equal(strlen(line), LENGTH);
+    }
+    ci_dialogue_end(&dialogue, 10);
+    free(text);
+}
+
+static void test_dialogue_tells_how_it_ended(void **state) {
+    struct ci_dialogue dialogue;
+    const char *line;
+    (void)state;
+    talk("read line; echo last words; kill -SEGV $$", &dialogue);
+    assert_int_equal(ci_dialogue_send(&dialogue, "go", 10), CLINFER_OK);
+    assert_int_equal(ci_dialogue_receive(&dialogue, 10, &line), CI_DIALOGUE_LINE);
+    assert_int_equal(ci_dialogue_receive(&dialogue, 10, &line), CI_DIALOGUE_ENDED);
+    assert_int_equal(dialogue.signal, SIGSEGV);
+    assert_int_equal(ci_dialogue_send(&dialogue, "go", 1), CLINFER_IO);
+    ci_dialogue_end(&dialogue, 0);
+    assert_int_equal(dialogue.signal, SIGSEGV);
+}
+
+static void test_dialogue_that_does_not_end_is_killed(void **state) {
+    struct ci_dialogue dialogue;
+    double begin = now();
+    (void)state;
+    talk("while true; do sleep 100; done", &dialogue);
+    ci_dialogue_end(&dialogue, 0.2);
+    assert_int_equal(dialogue.signal, SIGKILL);
+    assert_true(now() - begin < 5);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_output_and_status_come_back),
@@ -165,6 +236,10 @@ int main(void) {
         cmocka_unit_test(test_several_run_at_the_same_time),
         cmocka_unit_test(test_absent_program_is_an_error_that_names_it),
         cmocka_unit_test(test_ignored_sigchld_loses_the_status_only),
+        cmocka_unit_test(test_dialogue_answers_line_by_line),
+        cmocka_unit_test(test_dialogue_takes_long_lines),
+        cmocka_unit_test(test_dialogue_tells_how_it_ended),
+        cmocka_unit_test(test_dialogue_that_does_not_end_is_killed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,172 @@
+/* worker_main.c: the worker's side of worker.h: one request, some notes of what it is at, one answer.
+ *
+ * Drivers print to stdout, so the lines of the dialogue go over a descriptor of their own. A process that may eat all
+ * memory is the first to be killed by the kernel, and leaves no core. When the tuner is gone, this process ends too,
+ * even in the middle of a kernel that never does. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/status.h"
+#include "tuner/bench.h"
+#include "tuner/worker_wire.h"
+
+struct work {
+    int lines; /* the dialogue's descriptor, both ways */
+    FILE *requests;
+    struct ci_bench *bench;
+    struct ci_bench_options options;
+};
+
+/* ---- the process ---- */
+
+/* The kernel's memory killer takes this process first. Not allowed, as in some containers: then it may not. */
+static void ask_to_be_killed_first(void) {
+    int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (file < 0) return;
+    ssize_t written = write(file, "1000", 4);
+    (void)written;
+    close(file);
+}
+
+/* Ends the process when nobody listens any more; a moment later, so that who can end by itself does. */
+static void *watch(void *argument) {
+    const struct work *work = argument;
+    struct pollfd wait = {.fd = work->lines, .events = POLLRDHUP};
+    while (poll(&wait, 1, -1) < 0 && errno == EINTR) continue;
+    poll(NULL, 0, 1000);
+    _exit(0);
+}
+
+static bool set_up(struct work *work) {
+    const struct rlimit no_core = {0, 0};
+    pthread_t watcher;
+    work->lines = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (work->lines < 0 || null < 0) return false;
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDOUT_FILENO);
+    close(null);
+    setrlimit(RLIMIT_CORE, &no_core);
+    ask_to_be_killed_first();
+    work->requests = fdopen(work->lines, "re");
+    if (!work->requests) return false;
+    if (pthread_create(&watcher, NULL, watch, work) == 0) pthread_detach(watcher);
+    return true;
+}
+
+/* ---- the dialogue ---- */
+
+/* Takes over `json`. Whoever reads may be gone: then the watcher ends all this. */
+static void say(const struct work *work, json_t *json) {
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (!text) _exit(1);
+    size_t length = strlen(text);
+    text[length++] = '\n';
+    for (size_t done = 0; done < length;) {
+        ssize_t sent = write(work->lines, text + done, length - done);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0) _exit(1);
+        done += (size_t)sent;
+    }
+    free(text);
+}
+
+static void note(void *user, const char *what) { say(user, json_pack("{ss}", "note", what)); }
+
+/* The answer to what cannot be answered. */
+static json_t *failure(enum clinfer_status status) {
+    struct ci_trial trial = {.outcome = CI_TRIAL_UNUSABLE};
+    snprintf(trial.reason, sizeof trial.reason, "%s", ci_status_message());
+    return json_pack("{si so}", "status", (int)status, "trial", ci_wire_trial(&trial));
+}
+
+static json_t *start(struct work *work, const json_t *request) {
+    json_int_t memory;
+    work->options = (struct ci_bench_options){.tell = note, .user = work};
+    if (json_unpack((json_t *)(uintptr_t)request, "{si si sI}", "device", &work->options.device, "threads",
+                    &work->options.threads, "memory", &memory) != 0)
+        return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "start lacks a field"));
+    work->options.memory = (uint64_t)memory;
+    enum clinfer_status status = ci_bench_create(&work->options, &work->bench);
+    return status == CLINFER_OK ? json_pack("{si}", "status", (int)CLINFER_OK) : failure(status);
+}
+
+static json_t *try(struct work *work, const json_t *request) {
+    struct ci_problem problem;
+    struct ci_tuner_candidate candidate;
+    struct ci_trial trial;
+    enum clinfer_status status = ci_wire_read_problem(json_object_get(request, "problem"), &problem);
+    if (status == CLINFER_OK)
+        status = ci_wire_read_candidate(json_object_get(request, "candidate"), problem.op, &candidate);
+    if (status != CLINFER_OK) return failure(status);
+    ci_bench_try(work->bench, &problem, &candidate, &trial);
+    return json_pack("{si so}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial));
+}
+
+static json_t *compare(struct work *work, const json_t *request) {
+    struct ci_problem problem;
+    struct ci_trial trial;
+    const json_t *list = json_object_get(request, "candidates");
+    int count = (int)json_array_size(list), rounds = (int)json_integer_value(json_object_get(request, "rounds"));
+    struct ci_tuner_candidate *candidates = calloc((size_t)count + 1, sizeof *candidates);
+    double *samples = calloc((size_t)count * (size_t)rounds + 1, sizeof *samples);
+    json_t *numbers = json_array(), *answer;
+    enum clinfer_status status = ci_wire_read_problem(json_object_get(request, "problem"), &problem);
+    if (!candidates || !samples) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; i < count && status == CLINFER_OK; i++)
+        status = ci_wire_read_candidate(json_array_get(list, (size_t)i), problem.op, &candidates[i]);
+    if (status == CLINFER_OK) {
+        ci_bench_compare(work->bench, &problem, candidates, count, rounds, samples, &trial);
+        for (int i = 0; i < count * rounds; i++) json_array_append_new(numbers, ci_wire_number(samples[i]));
+        answer = json_pack("{si so sO}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "samples", numbers);
+    } else {
+        answer = failure(status);
+    }
+    json_decref(numbers);
+    free(candidates);
+    free(samples);
+    return answer;
+}
+
+static json_t *answer(struct work *work, const json_t *request) {
+    const struct {
+        const char *name;
+        json_t *(*handle)(struct work *work, const json_t *request);
+    } requests[] = {{"start", start}, {"try", try}, {"compare", compare}};
+    const char *what = json_string_value(json_object_get(request, "do"));
+    for (size_t i = 0; what && i < sizeof requests / sizeof *requests; i++)
+        if (strcmp(requests[i].name, what) == 0 && (work->bench || requests[i].handle == start))
+            return requests[i].handle(work, request);
+    return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "no request that is known here"));
+}
+
+int ci_worker_main(void) {
+    struct work work = {0};
+    char *line = NULL;
+    size_t room = 0;
+    if (!set_up(&work)) return 1;
+    while (getline(&line, &room, work.requests) > 0) {
+        json_t *request = json_loads(line, 0, NULL);
+        if (!request) break;
+        json_t *reply = answer(&work, request);
+        /* A device that has failed may fail for all that follows: the tuner starts another worker. */
+        bool leaving = work.bench && ci_bench_is_broken(work.bench);
+        if (leaving && reply) json_object_set_new(reply, "leaving", json_true());
+        say(&work, reply);
+        json_decref(request);
+        if (leaving) _exit(0);
+    }
+    free(line);
+    ci_bench_destroy(work.bench);
+    fclose(work.requests);
+    return 0;
+}

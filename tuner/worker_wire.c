@@ -1,0 +1,123 @@
+#include "tuner/worker_wire.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "ops/signature.h"
+
+json_t *ci_wire_number(double number) { return json_real(isfinite(number) ? number : DBL_MAX); }
+
+static json_t *shape_to_json(const struct ci_case_shape *shape) {
+    if (!shape->type) return json_null();
+    return json_pack("[sII]", shape->type->name, (json_int_t)shape->rows, (json_int_t)shape->cols);
+}
+
+json_t *ci_wire_problem(const struct ci_problem *problem) {
+    json_t *in = json_array(), *state = json_array(), *i = json_array(), *f = json_array();
+    for (int k = 0; k < CI_MAX_INPUTS; k++) json_array_append_new(in, shape_to_json(&problem->shape.in[k]));
+    for (int k = 0; k < CI_MAX_OUTPUTS; k++) json_array_append_new(state, shape_to_json(&problem->shape.state[k]));
+    for (int k = 0; k < CI_MAX_PARAMS; k++) {
+        json_array_append_new(i, json_integer(problem->shape.params.i[k]));
+        json_array_append_new(f, ci_wire_number((double)problem->shape.params.f[k]));
+    }
+    return json_pack("{ss so so so so sI sI}", "op", problem->op->name, "in", in, "state", state, "i", i, "f", f,
+                     "context", (json_int_t)problem->context, "cycle", (json_int_t)problem->cycle_bytes);
+}
+
+static enum clinfer_status read_shape(const json_t *json, struct ci_case_shape *shape) {
+    const char *type;
+    json_int_t rows, cols;
+    *shape = (struct ci_case_shape){0};
+    if (json_is_null(json)) return CLINFER_OK;
+    if (json_unpack((json_t *)(uintptr_t)json, "[sII]", &type, &rows, &cols) != 0)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "a shape is [type, rows, cols]");
+    *shape = (struct ci_case_shape){ci_type_from_name(type), rows, cols};
+    if (!shape->type) return ci_fail(CLINFER_INVALID_ARGUMENT, "no type \"%s\"", type);
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_wire_read_problem(const json_t *json, struct ci_problem *problem) {
+    const char *op;
+    json_t *in, *state, *i, *f;
+    json_int_t context, cycle;
+    *problem = (struct ci_problem){.shape.name = "problem"};
+    if (!json || json_unpack((json_t *)(uintptr_t)json, "{ss so so so so sI sI}", "op", &op, "in", &in, "state", &state,
+                             "i", &i, "f", &f, "context", &context, "cycle", &cycle) != 0)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "a problem lacks a field");
+    problem->op = ci_op_find(op);
+    if (!problem->op) return ci_fail(CLINFER_INVALID_ARGUMENT, "no op \"%s\"", op);
+    problem->context = context;
+    problem->cycle_bytes = (uint64_t)cycle;
+    enum clinfer_status status = CLINFER_OK;
+    for (size_t k = 0; k < CI_MAX_INPUTS && status == CLINFER_OK; k++)
+        status = read_shape(json_array_get(in, k), &problem->shape.in[k]);
+    for (size_t k = 0; k < CI_MAX_OUTPUTS && status == CLINFER_OK; k++)
+        status = read_shape(json_array_get(state, k), &problem->shape.state[k]);
+    for (size_t k = 0; k < CI_MAX_PARAMS; k++) {
+        problem->shape.params.i[k] = (int32_t)json_integer_value(json_array_get(i, k));
+        problem->shape.params.f[k] = (float)json_number_value(json_array_get(f, k));
+    }
+    return status;
+}
+
+json_t *ci_wire_candidate(const struct ci_tuner_candidate *candidate) {
+    struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
+    int count = ci_signature_tunables(candidate->variant, candidate->tunables, tunables);
+    json_t *values = json_object();
+    for (int k = 0; k < count; k++) json_object_set_new(values, tunables[k].name, json_integer(tunables[k].value));
+    return json_pack("{ss si ss so}", "variant", candidate->variant->name, "backend", (int)candidate->variant->backend,
+                     "layout", candidate->layout ? candidate->layout->name : "", "tunables", values);
+}
+
+enum clinfer_status ci_wire_read_candidate(const json_t *json, const struct ci_op *op,
+                                           struct ci_tuner_candidate *candidate) {
+    const char *variant, *layout, *name;
+    int backend, count = 0;
+    json_t *values, *value;
+    struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
+    *candidate = (struct ci_tuner_candidate){0};
+    if (!json || json_unpack((json_t *)(uintptr_t)json, "{ss si ss so}", "variant", &variant, "backend", &backend,
+                             "layout", &layout, "tunables", &values) != 0)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "a candidate lacks a field");
+    candidate->variant = ci_variant_find(op, (enum ci_backend)backend, variant);
+    if (!candidate->variant) return ci_fail(CLINFER_INVALID_ARGUMENT, "op %s has no variant \"%s\"", op->name, variant);
+    candidate->layout = *layout ? ci_layout_from_name(layout) : NULL;
+    if (*layout && !candidate->layout) return ci_fail(CLINFER_INVALID_ARGUMENT, "no layout \"%s\"", layout);
+    json_object_foreach(values, name, value) {
+        if (count == CI_PROFILE_TUNABLES) return ci_fail(CLINFER_INVALID_ARGUMENT, "too many tunables");
+        tunables[count] = (struct ci_profile_tunable){.value = (int)json_integer_value(value)};
+        snprintf(tunables[count++].name, sizeof tunables->name, "%s", name);
+    }
+    return ci_signature_values(candidate->variant, tunables, count, candidate->tunables);
+}
+
+/* Build logs hold whatever the driver wrote; JSON must be UTF-8. */
+static void make_plain(char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text >= 128) *text = '?';
+}
+
+json_t *ci_wire_trial(const struct ci_trial *trial) {
+    char reason[sizeof trial->reason];
+    memcpy(reason, trial->reason, sizeof reason);
+    make_plain(reason);
+    return json_pack("{si ss so sb so so}", "outcome", (int)trial->outcome, "reason", reason, "build",
+                     ci_wire_number(trial->build_seconds), "cached", trial->cached, "seconds",
+                     ci_wire_number(trial->seconds), "nmse", ci_wire_number(trial->nmse));
+}
+
+enum clinfer_status ci_wire_read_trial(const json_t *json, struct ci_trial *trial) {
+    int outcome, cached;
+    const char *reason;
+    if (!json ||
+        json_unpack((json_t *)(uintptr_t)json, "{si ss sF sb sF sF}", "outcome", &outcome, "reason", &reason, "build",
+                    &trial->build_seconds, "cached", &cached, "seconds", &trial->seconds, "nmse", &trial->nmse) != 0)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "a trial lacks a field");
+    trial->outcome = (enum ci_trial_outcome)outcome;
+    trial->cached = cached;
+    snprintf(trial->reason, sizeof trial->reason, "%s", reason);
+    return CLINFER_OK;
+}

@@ -1,0 +1,21 @@
+/* worker_wire.h: what the tuner and its worker (worker.h) say to each other, to JSON and back. */
+#ifndef CI_TUNER_WORKER_WIRE_H
+#define CI_TUNER_WORKER_WIRE_H
+
+#include <jansson.h>
+
+#include "tuner/worker.h"
+
+/* New references; NULL without memory. Numbers that JSON does not know (NaN, infinity) become DBL_MAX. */
+json_t *ci_wire_problem(const struct ci_problem *problem);
+json_t *ci_wire_candidate(const struct ci_tuner_candidate *candidate);
+json_t *ci_wire_trial(const struct ci_trial *trial);
+json_t *ci_wire_number(double number);
+
+/* CLINFER_INVALID_ARGUMENT names what is missing or unknown. */
+enum clinfer_status ci_wire_read_problem(const json_t *json, struct ci_problem *problem);
+enum clinfer_status ci_wire_read_candidate(const json_t *json, const struct ci_op *op,
+                                           struct ci_tuner_candidate *candidate);
+enum clinfer_status ci_wire_read_trial(const json_t *json, struct ci_trial *trial);
+
+#endif
