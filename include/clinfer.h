@@ -96,12 +96,16 @@ enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE };
 
 struct clinfer_engine_options {
     const char *model; /* path of a GGUF file */
-    const char
-        *device;     /* "auto" (NULL), "cpu", an index of clinfer_devices, or a part of a device's or platform's name */
-    int threads;     /* of the CPU backend; 0: as many as processors */
-    int context;     /* tokens of one session at most; 0: as many as the model was made for */
-    int batch;       /* rows computed in one step at most; 0: 512 */
-    bool all_logits; /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */
+
+    /* "auto" (NULL), "cpu", an index of clinfer_devices, a part of a device's or platform's name; or several of these,
+     * "0,pocl,cpu": the layers are split by measured speed and free memory. */
+    const char *device;
+    int device_layers; /* so many layers from the end, the output matrix counted as one, run on the device, the others
+                        * on the CPU; -1: all that fit */
+    int threads;       /* of the CPU backend; 0: as many as processors */
+    int context;       /* tokens of one session at most; 0: as many as the model was made for */
+    int batch;         /* rows computed in one step at most; 0: 512 */
+    bool all_logits;   /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */
     enum clinfer_activations activations;
     enum clinfer_cache_type key_type, value_type;
     enum clinfer_fallback fallback; /* NONE: an op that the device cannot run is an error */
@@ -109,6 +113,11 @@ struct clinfer_engine_options {
     /* Which kernels: "auto" (NULL): the profile of `clinfer tune`, else the one shipped for such a device, else the
      * order of the table; "none": only the latter; "shipped"; or the path of a profile. */
     const char *tuning;
+
+    /* "NAME=VARIANT[:TUNABLE=VALUE,...]", "NAME=cpu", "NAME=opencl": what is chosen for the ops of that name. Borrowed
+     * until the engine is closed. CLINFER_INVALID_ARGUMENT lists what is possible. */
+    const char *const *ops;
+    size_t op_count;
 };
 
 CLINFER_API void clinfer_engine_options_default(struct clinfer_engine_options *options);
@@ -123,7 +132,8 @@ CLINFER_API void clinfer_engine_close(clinfer_engine *engine);
 
 /* Borrowed from the engine. The sampling values are the file's own (general.sampling.*), else llama-cli's defaults. */
 struct clinfer_engine_info {
-    const char *model_name, *architecture, *device; /* device: "cpu" or the OpenCL device's name */
+    const char *model_name, *architecture, *device; /* device: "cpu" or the OpenCL device's name; "A + B" */
+    const char *tuning; /* where the choice of kernels comes from: "tuned here", "shipped", ... */
     bool opencl;
     uint64_t parameters, weight_bytes;
     int layers, vocabulary, context;
@@ -145,10 +155,15 @@ struct clinfer_engine_stats {
 };
 CLINFER_API void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats);
 
-/* One step of the plan for `rows` rows, in order: where it runs and why. */
+/* One step of the plan for `rows` rows, in order: where it runs and why. All texts are borrowed for the callback. */
 struct clinfer_plan_step {
     const char *label, *op, *variant, *place; /* place: "cpu" or the device's name */
-    const char *reason;                       /* why not an earlier choice; "" if it was the first */
+    const char *reason;                       /* why this one, or why not an earlier choice; "" if it was the first */
+    const char *types;                        /* of inputs and states, "q8,q4_1,-"; "" for copies */
+    const char *layout;                       /* of the weights, "" without */
+    const char *tunables;                     /* "ROWS=2,LANES=32" */
+    const char *otherwise;                    /* what would take over: "gemm_vec, cpu" */
+    int64_t rows, k, n;                       /* of the activations; columns of the first input; of the output */
     bool fallback;
     double bytes, operations; /* read and written; arithmetic */
 };

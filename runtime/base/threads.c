@@ -92,7 +92,7 @@ static void *work(void *argument) {
     }
 }
 
-static int processors(void) {
+int ci_threads_default(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -101,7 +101,7 @@ static int processors(void) {
 
 enum clinfer_status ci_threads_create(int count, struct ci_threads **out) {
     *out = NULL;
-    if (count <= 0) count = processors();
+    if (count <= 0) count = ci_threads_default();
     struct ci_threads *threads =
         aligned_alloc(CACHE_LINE, (sizeof *threads + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
     if (!threads) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d threads", count);

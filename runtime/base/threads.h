@@ -11,6 +11,7 @@ struct ci_threads;
 typedef void ci_threads_function(void *argument, int thread, int threads);
 
 /* `count` includes the calling thread; 0 means the number of processors this process may run on. */
+int ci_threads_default(void); /* that number */
 enum clinfer_status ci_threads_create(int count, struct ci_threads **threads);
 void ci_threads_destroy(struct ci_threads *threads);
 

@@ -18,6 +18,7 @@ enum clinfer_status ci_engine_flags_open(const struct ci_engine_flags *flags, bo
     options.model = choice->path;
     options.device = flags->device;
     options.threads = (int)flags->threads;
+    options.device_layers = (int)flags->device_layers;
     options.context = (int)flags->context;
     options.batch = (int)batch;
     options.all_logits = all_logits;

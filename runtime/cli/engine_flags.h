@@ -10,9 +10,14 @@
 struct ci_engine_flags {
     const char *model, *device;
     long long threads, context, batch, micro_batch;
+    long long device_layers;
     int fallback, activations, key_type,
         value_type; /* indices of the choices below: the numbers of clinfer.h's enums */
 };
+
+/* What flags hold before they are parsed. */
+#define CI_ENGINE_FLAGS_DEFAULT                                                                                        \
+    { .device_layers = -1 }
 
 #define CI_ENGINE_OPTIONS(flags)                                                                                       \
     CI_SECTION("Model and device"),                                                                                    \
@@ -20,7 +25,9 @@ struct ci_engine_flags {
                 "a GGUF file, or the name of one in the models folder (default: CLINFER_MODEL, else the only model "   \
                 "there, else the default model)"),                                                                     \
         CI_TEXT("--device -dev", &(flags)->device, "DEVICE",                                                           \
-                "auto (default), cpu, or an index or name of `clinfer devices`"),                                      \
+                "auto (default), cpu, or an index or name of `clinfer devices`; several split the layers: 0,1,cpu"),   \
+        CI_INTEGER("-ngl --gpu-layers --n-gpu-layers", &(flags)->device_layers, -1, 1 << 20,                           \
+                   "so many layers, from the end, on the device, the others on the CPU (default -1: all that fit)"),   \
         CI_CHOICE("--fallback", &(flags)->fallback, "cpu|none",                                                        \
                   "what becomes of an op that the device cannot run: it runs on the CPU, or it is an error"),          \
         CI_INTEGER("-t --threads", &(flags)->threads, 0, 1024, "threads of the CPU backend (default: processors)"),    \

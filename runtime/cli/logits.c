@@ -133,7 +133,7 @@ static int logits_with(const struct logits *logits) {
 }
 
 int ci_command_logits(int argc, char **argv) {
-    struct logits logits = {0};
+    struct logits logits = {.engine = CI_ENGINE_FLAGS_DEFAULT};
     const struct ci_option options[] = {
         CI_SECTION("Input and output"),
         CI_TEXT("--tokens", &logits.tokens, "1,2,3", "the tokens, as they are"),

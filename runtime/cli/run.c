@@ -257,6 +257,7 @@ static int run_command(struct ci_run_state *run) {
 
 int ci_command_run(int argc, char **argv) {
     struct ci_run_state run = {.started = ci_seconds(),
+                               .engine_flags = CI_ENGINE_FLAGS_DEFAULT,
                                .predict = -1,
                                .seed = -1,
                                .top_k = -1,

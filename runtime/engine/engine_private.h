@@ -16,6 +16,7 @@
 #include <clinfer.h>
 
 #include "format/gguf.h"
+#include "graph/places.h"
 #include "graph/plan.h"
 #include "model/model.h"
 #include "tensor/op_params.h"
@@ -47,6 +48,14 @@ struct ci_flight {
     int32_t ids[CI_MAX_SEQUENCES], not_finite[CI_MAX_SEQUENCES];
 };
 
+/* What --device asked for: indices of ci_device_list, and the places in the order of the user (0: the CPU). */
+struct ci_engine_devices {
+    int indices[CI_MAX_PLACES - 1];
+    int count;
+    int order[CI_MAX_PLACES];
+    int order_count;
+};
+
 struct clinfer_engine {
     struct clinfer_engine_options options;
     struct ci_gguf *gguf;
@@ -55,7 +64,12 @@ struct clinfer_engine {
     struct ci_template *chat_template; /* NULL: the file has none */
     enum clinfer_status chat_template_status;
     char *chat_template_message;
-    struct ci_device *device; /* NULL: the CPU backend */
+    struct ci_device *device; /* the first one; NULL: the CPU backend */
+    struct ci_device *devices[CI_MAX_PLACES - 1];
+    int device_count;
+    struct ci_choices choices;
+    int8_t *place_of_unit;
+    char device_names[512], moved[256]; /* "A + B"; why layers stay on the CPU, or "" */
     struct ci_threads *threads;
     struct ci_store store;
     struct ci_bucket buckets[CI_BUCKETS];
@@ -128,6 +142,15 @@ enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinf
 
 /* step.c: reads what steps in flight have sampled, so that nothing depends on the device's state any more. */
 void ci_engine_land(struct clinfer_engine *engine);
+
+/* devices.c: what `wanted` ("cpu", "0", "pocl", "0,cpu") means. CLINFER_NO_DEVICE lists what there is. */
+enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, const char *wanted,
+                                           struct ci_engine_devices *devices);
+
+/* devices.c: the order in which `auto` tries devices: [list->count + 1] indices, -1 for the CPU backend. By rule that
+ * of the list; where the first of them and others were measured with this model, the fastest first. */
+enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
+                                         const struct clinfer_engine_options *options, int *order);
 
 /* load.c: clinfer_engine_explain for the leader. */
 enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, clinfer_plan_callback *callback,

@@ -8,9 +8,11 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
+#include "proof/known_answer.h"
 
 double ci_engine_now(void) {
     struct timespec time;
@@ -19,42 +21,7 @@ double ci_engine_now(void) {
 }
 
 void clinfer_engine_options_default(struct clinfer_engine_options *options) {
-    *options = (struct clinfer_engine_options){.device = "auto"};
-}
-
-/* ---- the device ---- */
-
-static bool is_number(const char *text, long *number) {
-    char *end;
-    *number = strtol(text, &end, 10);
-    return *text && !*end;
-}
-
-static bool mentions(const struct ci_device_caps *caps, const char *name) {
-    return strcasestr(caps->name, name) || strcasestr(caps->platform, name);
-}
-
-static enum clinfer_status no_device(const struct ci_device_list *list, const char *wanted) {
-    char known[768] = "";
-    for (int i = 0; i < list->count; i++)
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%d \"%s\" (%s)", i ? ", " : "", i,
-                 list->caps[i].name, list->caps[i].platform);
-    return ci_fail(CLINFER_NO_DEVICE,
-                   "no OpenCL device \"%s\"; there is: %s; \"cpu\" needs none, `clinfer devices` tells more", wanted,
-                   *known ? known : "none");
-}
-
-static enum clinfer_status pick_device(const struct ci_device_list *list, const char *wanted, int *index) {
-    long number;
-    *index = -1;
-    if (is_number(wanted, &number)) {
-        if (number < 0 || number >= list->count) return no_device(list, wanted);
-        *index = (int)number;
-        return CLINFER_OK;
-    }
-    for (int i = 0; i < list->count && *index < 0; i++)
-        if (mentions(&list->caps[i], wanted)) *index = i;
-    return *index < 0 ? no_device(list, wanted) : CLINFER_OK;
+    *options = (struct clinfer_engine_options){.device = "auto", .device_layers = -1};
 }
 
 /* ---- the file ---- */
@@ -143,7 +110,14 @@ static void tell_fallbacks(struct clinfer_engine *engine, const struct ci_plan *
             snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? ", " : "", step.op);
     }
     ci_log(CLINFER_LOG_WARNING, "%d ops (%s) run on the CPU, not on \"%s\": %s; --fallback none makes this an error",
-           ci_plan_fallbacks(plan), names, ci_device_caps(engine->device)->name, reason);
+           ci_plan_fallbacks(plan), names, engine->device_names, reason);
+}
+
+static enum clinfer_status build_graph(struct clinfer_engine *engine, struct ci_bucket *bucket,
+                                       struct ci_graph *graph) {
+    int64_t most = bucket->rows[CI_EXTENT_ROWS];
+    int64_t sequences = most < CI_MAX_SEQUENCES ? most : CI_MAX_SEQUENCES;
+    return ci_model_build(&engine->model, bucket->rows, sequences, engine->pages_per_sequence, graph, &bucket->run);
 }
 
 enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, struct ci_bucket **found) {
@@ -152,14 +126,13 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     struct ci_bucket *bucket = &engine->buckets[i];
     *found = bucket;
     if (bucket->plan) return CLINFER_OK;
-    int64_t most = bucket->rows[CI_EXTENT_ROWS];
-    int64_t sequences = most < CI_MAX_SEQUENCES ? most : CI_MAX_SEQUENCES;
     struct ci_graph graph;
-    enum clinfer_status status =
-        ci_model_build(&engine->model, bucket->rows, sequences, engine->pages_per_sequence, &graph, &bucket->run);
+    enum clinfer_status status = build_graph(engine, bucket, &graph);
     if (status != CLINFER_OK) return status;
     struct ci_plan_options options = {.activations = (enum ci_activations)engine->options.activations,
-                                      .no_fallback = engine->options.fallback == CLINFER_FALLBACK_NONE};
+                                      .no_fallback = engine->options.fallback == CLINFER_FALLBACK_NONE,
+                                      .place_of_unit = engine->place_of_unit,
+                                      .moved = engine->moved};
     status = ci_plan_create(&engine->store, &graph, &options, &bucket->plan);
     if (status != CLINFER_OK) return status;
     engine->stats.activation_bytes += ci_plan_activation_bytes(bucket->plan);
@@ -169,36 +142,139 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     return CLINFER_OK;
 }
 
-static enum clinfer_status make_plans(struct clinfer_engine *engine) {
+static enum clinfer_status make_store(struct clinfer_engine *engine) {
     const struct clinfer_engine_options *options = &engine->options;
-    const struct ci_type *const types[] = {[CLINFER_CACHE_F16] = &ci_type_f16, [CLINFER_CACHE_F32] = &ci_type_f32};
     size_t bytes;
     const void *file = ci_gguf_bytes(engine->gguf, &bytes);
-    enum clinfer_status status = ci_store_init(&engine->store, engine->device, engine->threads, file, bytes);
-    make_buckets(engine);
+    enum clinfer_status status =
+        ci_store_init(&engine->store, engine->devices, engine->device_count, engine->threads, file, bytes);
+    for (int i = 0; i < engine->store.place_count && status == CLINFER_OK; i++)
+        status = ci_choices_load(&engine->choices, i, &engine->store.places[i].caps, options->tuning);
+    for (size_t i = 0; i < options->op_count && status == CLINFER_OK; i++)
+        status = ci_choices_force(&engine->choices, options->ops[i]);
+    engine->store.choices = &engine->choices;
+    return status;
+}
+
+static enum clinfer_status make_states(struct clinfer_engine *engine) {
+    const struct ci_type *const types[] = {[CLINFER_CACHE_F16] = &ci_type_f16, [CLINFER_CACHE_F32] = &ci_type_f32};
     int64_t wanted = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_WANTED];
     engine->page_capacity = engine->pages_per_sequence < CI_FIRST_PAGES ? engine->pages_per_sequence : CI_FIRST_PAGES;
-    if (status == CLINFER_OK)
-        status = ci_model_make_states(&engine->model, types[options->key_type], types[options->value_type],
-                                      (int64_t)engine->page_capacity * CI_PAGE_ROWS, wanted);
+    enum clinfer_status status =
+        ci_model_make_states(&engine->model, types[engine->options.key_type], types[engine->options.value_type],
+                             (int64_t)engine->page_capacity * CI_PAGE_ROWS, wanted);
     engine->free_pages = malloc(sizeof *engine->free_pages * (size_t)engine->page_capacity);
     if (status == CLINFER_OK && !engine->free_pages) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     if (status != CLINFER_OK) return status;
     for (int page = engine->page_capacity - 1; page >= 0; page--) engine->free_pages[engine->free_count++] = page;
+    return CLINFER_OK;
+}
+
+/* Where each layer is to run, once for all plans, since caches and weights have one place. */
+static enum clinfer_status decide_places(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
+    struct ci_places_request request = {
+        .count = devices->order_count, .device_layers = engine->options.device_layers, .context = engine->context};
+    memcpy(request.order, devices->order, sizeof request.order);
+    int units = engine->model.hyper.layers + 2;
+    struct ci_graph graph;
+    engine->place_of_unit = calloc((size_t)units, sizeof *engine->place_of_unit);
+    if (!engine->place_of_unit) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    enum clinfer_status status = build_graph(engine, &engine->buckets[0], &graph);
+    if (status != CLINFER_OK) return status;
+    ci_places_decide(&engine->store, &graph, &request, engine->place_of_unit, units, engine->moved,
+                     sizeof engine->moved);
+    ci_graph_destroy(&graph);
+    if (*engine->moved && engine->options.fallback == CLINFER_FALLBACK_NONE)
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "\"%s\": %s; --fallback cpu allows that", engine->device_names,
+                       engine->moved);
+    return CLINFER_OK;
+}
+
+static bool uses(const struct ci_plan *plan, const struct ci_forced *forced) {
+    for (int i = 0; i < ci_plan_steps(plan); i++) {
+        struct ci_plan_step step;
+        ci_plan_step(plan, i, &step);
+        if (strcmp(step.op, forced->op->name) != 0) continue;
+        if (forced->kind != CI_FORCE_VARIANT || strcmp(step.variant, forced->variant->name) == 0) return true;
+    }
+    return false;
+}
+
+static enum clinfer_status refuse_forced(const struct ci_plan *decode, const struct ci_plan *prefill,
+                                         const struct ci_forced *forced) {
+    char possible[512] = "";
+    ci_plan_possible(decode, forced->op, possible, sizeof possible);
+    ci_plan_possible(prefill, forced->op, possible, sizeof possible);
+    const char *wanted = forced->variant ? forced->variant->name : forced->kind == CI_FORCE_CPU ? "cpu" : "opencl";
+    if (!*possible)
+        return ci_fail(CLINFER_INVALID_ARGUMENT,
+                       "--op %s=%s: no plan of this model has that op here (it may be part of a "
+                       "fused one); `clinfer ops` lists those there are",
+                       forced->op->name, wanted);
+    return ci_fail(CLINFER_INVALID_ARGUMENT, "--op %s=%s: cannot run this model's %s here; what can: %s",
+                   forced->op->name, wanted, forced->op->name, possible);
+}
+
+/* A variant that the user asked for and that no plan can use is an error, which lists what there is. */
+static enum clinfer_status check_forced(struct clinfer_engine *engine) {
+    struct ci_bucket *decode, *prefill;
+    if (engine->choices.forced_count == 0) return CLINFER_OK;
+    enum clinfer_status status = ci_engine_bucket(engine, 1, &decode);
+    int64_t most = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
+    if (status == CLINFER_OK) status = ci_engine_bucket(engine, most, &prefill);
+    for (int i = 0; i < engine->choices.forced_count && status == CLINFER_OK; i++) {
+        const struct ci_forced *forced = &engine->choices.forced[i];
+        if (!uses(decode->plan, forced) && !uses(prefill->plan, forced))
+            status = refuse_forced(decode->plan, prefill->plan, forced);
+    }
+    return status;
+}
+
+static enum clinfer_status make_plans(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
+    make_buckets(engine);
+    enum clinfer_status status = make_store(engine);
+    if (status == CLINFER_OK) status = make_states(engine);
+    if (status == CLINFER_OK) status = decide_places(engine, devices);
 
     /* The plan for one row comes first: it decides the layouts of the weights, since decoding is what takes the time.
      */
     struct ci_bucket *decode;
-    status = ci_engine_bucket(engine, 1, &decode);
+    if (status == CLINFER_OK) status = ci_engine_bucket(engine, 1, &decode);
     engine->pipelined = status == CLINFER_OK && engine->device && ci_plan_waits(decode->plan) == 1;
-    return status;
+    return status == CLINFER_OK ? check_forced(engine) : status;
+}
+
+/* Of the place that was asked for. */
+static const char *tuning_text(const struct clinfer_engine *engine) {
+    switch (engine->choices.places[engine->store.preferred].origin) {
+    case CI_PROFILE_EXACT: return "tuned here";
+    case CI_PROFILE_DRIVER: return "tuned elsewhere or with another driver";
+    case CI_PROFILE_SHIPPED: return "shipped for such a device";
+    case CI_PROFILE_NONE: break;
+    }
+    return "none, the order of the table of variants";
+}
+
+/* Once per device and version. */
+static void tell_tune(const struct clinfer_engine *engine) {
+    const struct ci_choices *choices = &engine->choices;
+    bool automatic = !engine->options.tuning || strcmp(engine->options.tuning, "auto") == 0;
+    if (!engine->device || !automatic || choices->places[engine->store.preferred].origin == CI_PROFILE_EXACT) return;
+    uint64_t device_key = ci_device_caps(engine->device)->key;
+    static const char hint[] = "tune " CLINFER_VERSION;
+    uint64_t told = ci_hash(CI_HASH_START, hint, sizeof hint);
+    if (ci_proof_is_known(device_key, told)) return;
+    ci_log(CLINFER_LOG_NOTICE, "\"%s\" was never tuned here (%s): `clinfer tune` finds its fastest kernels, once",
+           ci_device_caps(engine->device)->name, tuning_text(engine));
+    ci_proof_remember(device_key, told);
 }
 
 static void describe(struct clinfer_engine *engine) {
     struct clinfer_engine_info *info = &engine->info;
     info->model_name = engine->model_name;
     info->architecture = engine->architecture;
-    info->device = engine->device ? ci_device_caps(engine->device)->name : "cpu";
+    info->device = engine->device_names;
+    info->tuning = tuning_text(engine);
     info->opencl = engine->device != NULL;
     info->parameters = engine->model.parameters;
     for (int i = 0; i < engine->store.place_count; i++) info->weight_bytes += engine->store.weight_bytes[i];
@@ -207,11 +283,21 @@ static void describe(struct clinfer_engine *engine) {
     info->context = engine->context;
 }
 
-static enum clinfer_status open_device(struct clinfer_engine *engine, int index) {
-    if (index < 0) return CLINFER_OK;
+static enum clinfer_status open_devices(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
     char *cache = ci_file_xdg("CACHE", "programs");
-    enum clinfer_status status = ci_device_open(index, cache, &engine->device);
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < devices->count && status == CLINFER_OK; i++) {
+        status = ci_device_open(devices->indices[i], cache, &engine->devices[i]);
+        if (status == CLINFER_OK) engine->device_count++;
+    }
     free(cache);
+    engine->device = engine->devices[0];
+    for (int i = 0; i < devices->order_count && status == CLINFER_OK; i++) {
+        int place = devices->order[i];
+        size_t used = strlen(engine->device_names);
+        snprintf(engine->device_names + used, sizeof engine->device_names - used, "%s%s", used ? " + " : "",
+                 place ? ci_device_caps(engine->devices[place - 1])->name : "cpu");
+    }
     return status;
 }
 
@@ -223,9 +309,9 @@ static void take_context(struct clinfer_engine *engine) {
         ci_log(CLINFER_LOG_WARNING, "the context is %d tokens, not %d: the model was made for no more", most, wanted);
 }
 
-/* On one device (an index of the list, -1: the CPU backend). *of_device: the failure lies with the device, not with the
- * model. */
-static enum clinfer_status open_on(const struct clinfer_engine_options *options, int index, struct clinfer_engine **out,
+/* *of_device: the failure lies with a device, not with the model. */
+static enum clinfer_status open_on(const struct clinfer_engine_options *options,
+                                   const struct ci_engine_devices *devices, struct clinfer_engine **out,
                                    bool *of_device) {
     double start = ci_engine_now();
     *out = NULL;
@@ -238,13 +324,14 @@ static enum clinfer_status open_on(const struct clinfer_engine_options *options,
     enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
     if (status == CLINFER_OK) status = read_file(engine);
     if (status == CLINFER_OK) {
-        *of_device = index >= 0;
+        *of_device = devices->count > 0;
         take_context(engine);
-        status = open_device(engine, index);
+        status = open_devices(engine, devices);
     }
-    if (status == CLINFER_OK) status = make_plans(engine);
+    if (status == CLINFER_OK) status = make_plans(engine, devices);
     if (status == CLINFER_OK) describe(engine);
     if (status == CLINFER_OK) status = ci_engine_first_run(engine);
+    if (status == CLINFER_OK) tell_tune(engine);
     if (status != CLINFER_OK) {
         clinfer_engine_close(engine);
         return status;
@@ -254,38 +341,51 @@ static enum clinfer_status open_on(const struct clinfer_engine_options *options,
     return CLINFER_OK;
 }
 
-/* The first device on which everything works and the model's first tokens are right; the CPU when there is none. */
+/* The first device in order on which everything works and the model's first tokens are right; the CPU when there is
+ * none. */
 static enum clinfer_status open_auto(const struct clinfer_engine_options *options, const struct ci_device_list *list,
                                      struct clinfer_engine **out) {
     bool of_device;
-    for (int i = 0; i < list->count; i++) {
-        enum clinfer_status status = open_on(options, i, out, &of_device);
-        if (status == CLINFER_OK || !of_device) return status;
-        ci_log(CLINFER_LOG_WARNING, "device %d, \"%s\", is left out: %s", i, list->caps[i].name, ci_status_message());
+    int *order = calloc((size_t)list->count + 1, sizeof *order);
+    if (!order) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    enum clinfer_status status = ci_engine_auto_order(list, options, order);
+    for (int i = 0; i <= list->count && status == CLINFER_OK; i++) {
+        struct ci_engine_devices devices = {.count = 1, .indices = {order[i]}, .order = {1}, .order_count = 1};
+        if (order[i] < 0) devices = (struct ci_engine_devices){.order = {CI_PLACE_CPU}, .order_count = 1};
+        bool last_resort = order[i] < 0 && i == list->count;
+        if (last_resort && options->fallback == CLINFER_FALLBACK_NONE) {
+            status = ci_fail(CLINFER_NO_DEVICE,
+                             "no usable OpenCL device, and --fallback none; --device cpu asks for the CPU");
+            break;
+        }
+        if (last_resort)
+            ci_log(CLINFER_LOG_WARNING,
+                   "no usable OpenCL device: everything runs on the CPU backend (a driver for this processor: "
+                   "apt install pocl-opencl-icd)");
+        status = open_on(options, &devices, out, &of_device);
+        if (*out || status == CLINFER_INVALID_ARGUMENT || !of_device) break;
+        ci_log(CLINFER_LOG_WARNING, "device %d, \"%s\", is left out: %s", order[i], list->caps[order[i]].name,
+               ci_status_message());
+        status = CLINFER_OK;
     }
-    if (options->fallback == CLINFER_FALLBACK_NONE)
-        return ci_fail(CLINFER_NO_DEVICE,
-                       "no usable OpenCL device, and --fallback none; --device cpu asks for the CPU");
-    ci_log(CLINFER_LOG_WARNING,
-           "no usable OpenCL device: everything runs on the CPU backend (a driver for this processor: "
-           "apt install pocl-opencl-icd)");
-    return open_on(options, -1, out, &of_device);
+    free(order);
+    return status;
 }
 
 enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *options, clinfer_engine **out) {
     *out = NULL;
     if (!options->model) return ci_fail(CLINFER_INVALID_ARGUMENT, "no model: options.model is NULL");
     const char *wanted = options->device ? options->device : "auto";
+    struct ci_engine_devices devices = {.order = {CI_PLACE_CPU}, .order_count = 1};
     bool of_device;
-    if (strcasecmp(wanted, "cpu") == 0) return open_on(options, -1, out, &of_device);
+    if (strcasecmp(wanted, "cpu") == 0) return open_on(options, &devices, out, &of_device);
     struct ci_device_list list = {0};
     enum clinfer_status status = ci_device_list(&list);
     if (status == CLINFER_OK && strcasecmp(wanted, "auto") == 0) {
         status = open_auto(options, &list, out);
     } else if (status == CLINFER_OK) {
-        int index;
-        status = pick_device(&list, wanted, &index);
-        if (status == CLINFER_OK) status = open_on(options, index, out, &of_device);
+        status = ci_engine_pick_devices(&list, wanted, &devices);
+        if (status == CLINFER_OK) status = open_on(options, &devices, out, &of_device);
     }
     ci_device_list_free(&list);
     return status;
@@ -293,16 +393,18 @@ enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *opt
 
 void clinfer_engine_close(clinfer_engine *engine) {
     if (!engine) return;
-    if (engine->device) ci_device_save_programs(engine->device);
+    for (int i = 0; i < engine->device_count; i++) ci_device_save_programs(engine->devices[i]);
     for (int i = 0; i < engine->bucket_count; i++) ci_plan_destroy(engine->buckets[i].plan);
     ci_store_destroy(&engine->store);
-    ci_device_close(engine->device);
+    for (int i = 0; i < engine->device_count; i++) ci_device_close(engine->devices[i]);
+    ci_choices_free(&engine->choices);
     ci_template_destroy(engine->chat_template);
     ci_tokenizer_destroy(engine->tokenizer);
     ci_model_close(&engine->model);
     ci_gguf_close(engine->gguf);
     ci_threads_destroy(engine->threads);
     free(engine->free_pages);
+    free(engine->place_of_unit);
     free(engine->host_logits);
     free(engine->candidates);
     free(engine->chat_template_message);
@@ -316,16 +418,18 @@ void clinfer_engine_close(clinfer_engine *engine) {
 void clinfer_engine_get_info(const clinfer_engine *engine, struct clinfer_engine_info *info) { *info = engine->info; }
 
 void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats) {
-    struct ci_device_counts counts = {0};
-    if (engine->device) ci_device_counts(engine->device, &counts);
     *stats = engine->stats;
+    for (int i = 0; i < engine->device_count; i++) {
+        struct ci_device_counts counts;
+        ci_device_counts(engine->devices[i], &counts);
+        stats->enqueues += counts.enqueues;
+        stats->waits += counts.waits;
+        stats->builds += counts.builds;
+        stats->objects += counts.objects;
+    }
     for (int i = 0; i < engine->bucket_count; i++)
         if (engine->buckets[i].plan) stats->cpu_seconds += ci_plan_cpu_seconds(engine->buckets[i].plan);
     stats->device_seconds = engine->device ? stats->device_seconds - stats->cpu_seconds : 0;
-    stats->enqueues = counts.enqueues;
-    stats->waits = counts.waits;
-    stats->builds = counts.builds;
-    stats->objects = counts.objects;
     for (int i = 0; i < engine->store.place_count; i++) {
         stats->weight_bytes += engine->store.weight_bytes[i];
         stats->cache_bytes += engine->store.state_bytes[i];
@@ -343,8 +447,24 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, c
     for (int i = 0; i < ci_plan_steps(bucket->plan); i++) {
         struct ci_plan_step step;
         ci_plan_step(bucket->plan, i, &step);
-        struct clinfer_plan_step out = {step.label,  step.op,       step.variant, step.place,
-                                        step.reason, step.fallback, step.bytes,   step.operations};
+        char tunables[256], otherwise[512];
+        ci_plan_tunables(bucket->plan, i, tunables, sizeof tunables);
+        ci_plan_otherwise(bucket->plan, i, otherwise, sizeof otherwise);
+        struct clinfer_plan_step out = {.label = step.label,
+                                        .op = step.op,
+                                        .variant = step.variant,
+                                        .place = step.place,
+                                        .reason = step.reason,
+                                        .types = step.signature.types,
+                                        .layout = step.layout,
+                                        .tunables = tunables,
+                                        .otherwise = otherwise,
+                                        .rows = step.signature.rows,
+                                        .k = step.signature.k,
+                                        .n = step.signature.n,
+                                        .fallback = step.fallback,
+                                        .bytes = step.bytes,
+                                        .operations = step.operations};
         callback(user, &out);
     }
     if (waits) *waits = ci_plan_waits(bucket->plan);

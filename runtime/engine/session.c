@@ -180,7 +180,7 @@ enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfe
 static void save_programs_when_idle(struct clinfer_engine *engine) {
     for (const struct clinfer_session *s = engine->sessions; s; s = s->next)
         if (s->state == CI_SESSION_ACTIVE) return;
-    if (engine->device) ci_device_save_programs(engine->device);
+    for (int i = 0; i < engine->device_count; i++) ci_device_save_programs(engine->devices[i]);
 }
 
 /* Computes steps until the session's request is done; between steps others may come in. Called and left with the lock

@@ -1,12 +1,15 @@
-/* choose.c: place, variant and layout of every node. Without measurements the order of the table of variants decides:
- * the first that fits, whose program builds and whose result proved right on this device. A fused op without such a
- * variant falls apart into its two; an op without one goes to the CPU. */
+/* choose.c: variant and layout of every node at its place, best choice first (choices.h): the first whose program
+ * builds and whose result proved right on this device. A fused op without such a variant falls apart into its two; an
+ * op without one goes to the CPU. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "graph/plan_private.h"
+#include "ops/signature.h"
 #include "proof/known_answer.h"
 
 static const char *place_name(const struct ci_place *place) {
@@ -61,15 +64,12 @@ static enum clinfer_status input_at(struct ci_plan *plan, struct ci_tensor *tens
     *found = tensor;
     if (tensor->kind == CI_TENSOR_STATE && tensor->place < 0) status = ci_store_state(plan->store, tensor, place);
     if (status != CLINFER_OK || tensor->place == place) return status;
+    if (tensor->kind == CI_TENSOR_WEIGHT) return ci_store_weight_at(plan->store, tensor, place, found);
     *found = find_stand_in(plan, tensor, place);
     if (*found) return CLINFER_OK;
     *found = make_stand_in(plan, tensor, place);
     if (!*found) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
     if (tensor->kind == CI_TENSOR_INPUT) return CLINFER_OK; /* is sent to all devices that read it */
-    if (tensor->kind == CI_TENSOR_WEIGHT) {
-        (*found)->place = -1;
-        return ci_store_weight(plan->store, *found, place, &ci_layout_stored);
-    }
     return append_copy(plan, tensor, *found);
 }
 
@@ -104,54 +104,103 @@ static enum clinfer_status take_outputs(struct ci_plan *plan, struct ci_node *no
     return CLINFER_OK;
 }
 
-/* Builds the variant for this node with every tensor bound to a placeholder, so that whatever cannot work shows before
- * anything has been moved for its sake. */
-static enum clinfer_status try_variant(struct ci_plan *plan, const struct ci_node *node, int place,
-                                       const struct ci_variant *variant, struct ci_bound **bound) {
-    struct ci_place *at = &plan->store->places[place];
-    struct ci_call call;
-    ci_node_call(node, &call);
+/* The call of the node with every tensor bound to a placeholder, weights in the layout that the variant would get. */
+static void placeholder_call(const struct ci_plan *plan, const struct ci_node *node, int place,
+                             const struct ci_variant *variant, struct ci_call *call) {
+    ci_node_call(node, call);
     for (int i = 0; i < node->op->inputs; i++) {
         bool is_weight = node->op->weight_inputs >> i & 1;
-        if (is_weight && call.in[i].type && node->in[i]->place < 0 && variant->weight_layout)
-            call.in[i].layout = variant->weight_layout;
-        call.in[i].data = NULL;
-        call.in[i].buffer = plan->placeholder[place];
-        call.in[i].offset = 0;
+        if (is_weight && call->in[i].type && node->in[i]->place < 0 && variant->weight_layout)
+            call->in[i].layout = variant->weight_layout;
+        call->in[i].data = NULL;
+        call->in[i].buffer = plan->placeholder[place];
+        call->in[i].offset = 0;
     }
     for (int i = 0; i < node->op->outputs; i++) {
-        call.out[i].data = NULL;
-        call.out[i].buffer = plan->placeholder[place];
-        call.out[i].offset = 0;
+        call->out[i].data = NULL;
+        call->out[i].buffer = plan->placeholder[place];
+        call->out[i].offset = 0;
     }
-    call.scratch.buffer = plan->placeholder[place];
+    call->scratch.buffer = plan->placeholder[place];
+}
+
+/* What proved wrong is not built again by this engine, nor, until driver or kernel change, by any other. */
+static void quarantine(struct ci_plan *plan, int place, const struct ci_choice *choice, const struct ci_call *call) {
+    struct ci_choices *choices = plan->store->choices;
+    struct ci_profile_signature signature;
+    if (!choices) return;
+    struct ci_quarantined item = {.device = choices->places[place].device};
+    ci_signature_of(choice->variant->op, call, &signature);
+    if (ci_signature_source(choice->variant, choice->tunables, call, &item.source) != CLINFER_OK) return;
+    snprintf(item.device_name, sizeof item.device_name, "%s", place_name(&plan->store->places[place]));
+    snprintf(item.op, sizeof item.op, "%s", choice->variant->op->name);
+    snprintf(item.variant, sizeof item.variant, "%s", choice->variant->name);
+    snprintf(item.types, sizeof item.types, "%s", signature.types);
+    snprintf(item.reason, sizeof item.reason, "%s", ci_status_message());
+    item.tunable_count = ci_signature_tunables(choice->variant, choice->tunables, item.tunables);
+    if (ci_choices_quarantine(choices, &item) != CLINFER_OK || ci_quarantine_add(&item) != CLINFER_OK)
+        ci_log(CLINFER_LOG_INFO, "the quarantine was not written: %s", ci_status_message());
+}
+
+/* Builds and proves the choice for this node, so that whatever cannot work shows before anything has been moved for its
+ * sake. */
+static enum clinfer_status try_choice(struct ci_plan *plan, const struct ci_node *node, int place,
+                                      const struct ci_choice *choice, struct ci_bound **bound) {
+    struct ci_place *at = &plan->store->places[place];
+    struct ci_call call;
+    placeholder_call(plan, node, place, choice->variant, &call);
     *bound = NULL;
     if (at->device) {
-        enum clinfer_status status = ci_bind_create(at->device, variant, NULL, &call, bound);
+        enum clinfer_status status = ci_bind_create(at->device, choice->variant, choice->tunables, &call, bound);
         if (status != CLINFER_OK) return status;
     }
-    enum clinfer_status status = ci_proof_known_answer(at->device, &at->caps, variant, &call);
-    if (status != CLINFER_OK) {
-        ci_bind_destroy(*bound);
-        *bound = NULL;
-    }
+    enum clinfer_status status = ci_proof_known_answer(at->device, &at->caps, choice->variant, choice->tunables, &call);
+    if (status == CLINFER_OK) return CLINFER_OK;
+    ci_bind_destroy(*bound);
+    *bound = NULL;
+    if (status == CLINFER_WRONG_RESULT) quarantine(plan, place, choice, &call);
     return status;
 }
 
-/* The first variant at `place` that works; *reason tells why not an earlier one. -1: none. */
-static int first_working(struct ci_plan *plan, const struct ci_node *node, int place, struct ci_bound **bound,
-                         const char **reason) {
-    const struct ci_caps *caps = &plan->store->places[place].caps;
+static const char *keep_text(struct ci_plan *plan, const char *text) {
+    const char *kept = ci_arena_string(&plan->graph.arena, text, strlen(text));
+    return kept ? kept : "";
+}
+
+/* Why this one: what was measured, what the user asked for, or why nothing before it in the table. */
+static const char *reason_of(struct ci_plan *plan, const struct ci_choice *choice, const char *before) {
+    char text[512] = "";
+    const struct ci_profile_entry *entry = choice->entry;
+    if (*before && choice->origin != CI_CHOICE_FORCED) return keep_text(plan, before);
+    if (choice->origin == CI_CHOICE_FORCED)
+        snprintf(text, sizeof text, "forced by --op");
+    else if (choice->origin == CI_CHOICE_TUNED && entry->default_seconds > entry->seconds * 1.005)
+        snprintf(text, sizeof text, "measured %.2gx faster than the default", entry->default_seconds / entry->seconds);
+    else if (choice->origin == CI_CHOICE_TUNED)
+        snprintf(text, sizeof text, "measured, as fast as any");
+    return *text ? keep_text(plan, text) : "";
+}
+
+enum { MOST_CHOICES = 48 };
+
+/* The first choice at `place` that works; *reason tells why this one, or why none. */
+static bool first_working(struct ci_plan *plan, const struct ci_node *node, int place, struct ci_choice *choice,
+                          struct ci_bound **bound, const char **reason) {
+    struct ci_chooser chooser = ci_store_chooser(plan->store, place);
+    struct ci_choice list[MOST_CHOICES];
+    char before[512];
+    int count = ci_choices_list(&chooser, node, list, MOST_CHOICES, before, sizeof before);
     *bound = NULL;
-    for (int i = ci_pass_first_variant(node, caps, 0); i >= 0; i = ci_pass_first_variant(node, caps, i + 1)) {
-        if (try_variant(plan, node, place, ci_variants[i], bound) == CLINFER_OK) return i;
-        char text[512];
-        int length = snprintf(text, sizeof text, "%s: %s", ci_variants[i]->name, ci_status_message());
-        const char *kept =
-            ci_arena_string(&plan->graph.arena, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
-        if (kept) *reason = kept;
+    for (int i = 0; i < count; i++) {
+        if (try_choice(plan, node, place, &list[i], bound) == CLINFER_OK) {
+            *choice = list[i];
+            *reason = reason_of(plan, &list[i], before);
+            return true;
+        }
+        snprintf(before, sizeof before, "%s: %s", list[i].variant->name, ci_status_message());
     }
-    return -1;
+    if (*before) *reason = keep_text(plan, before);
+    return false;
 }
 
 /* A state that is as large as a KV cache is never copied from place to place: who touches it runs where it is. Only the
@@ -180,9 +229,10 @@ static bool caches_may_live(struct ci_plan *plan, const struct ci_node *node, in
             for (int k = 0; k < reader->op->inputs; k++) reads = reads || reader->in[k] == node->out[i];
             if (!reads) continue;
             struct ci_bound *bound;
-            int variant = first_working(plan, reader, place, &bound, reason);
+            struct ci_choice choice;
+            bool works = first_working(plan, reader, place, &choice, &bound, reason);
             ci_bind_destroy(bound);
-            if (variant < 0 && !reader->op->first) return false;
+            if (!works && !reader->op->first) return false;
         }
     }
     return true;
@@ -196,9 +246,27 @@ static void describe(const struct ci_node *node, char *text, size_t size) {
                                node->in[i]->view.type->name, node->in[i]->view.rows, node->in[i]->view.cols);
 }
 
-static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, int place, int variant_index,
-                                    struct ci_bound *bound, const char *reason) {
-    const struct ci_variant *variant = variant_index >= 0 ? ci_variants[variant_index] : NULL;
+/* A weight larger than one allocation of the device stays on the host, and its op with it. */
+static bool weights_may_live(struct ci_plan *plan, const struct ci_node *node, int place, const char **reason) {
+    const struct ci_device_caps *device = plan->store->places[place].caps.device;
+    for (int i = 0; device && i < node->op->inputs; i++) {
+        const struct ci_tensor *weight = node->in[i];
+        if (!weight || weight->kind != CI_TENSOR_WEIGHT || weight->place == place) continue;
+        uint64_t bytes = ci_layout_bytes(weight->view.layout, weight->view.type, weight->view.rows, weight->view.cols);
+        if (bytes <= device->max_alloc_bytes) continue;
+        char text[256];
+        snprintf(text, sizeof text, "%s has %" PRIu64 " MiB, one allocation of the device at most %" PRIu64 " MiB",
+                 weight->name, bytes >> 20, device->max_alloc_bytes >> 20);
+        *reason = keep_text(plan, text);
+        return false;
+    }
+    return true;
+}
+
+/* `choice` NULL: the reference. */
+static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, int place,
+                                    const struct ci_choice *choice, struct ci_bound *bound, const char *reason) {
+    const struct ci_variant *variant = choice ? choice->variant : NULL;
     struct ci_tensor *in[CI_MAX_INPUTS] = {0}, *out[CI_MAX_OUTPUTS] = {0}, *scratch = NULL;
     enum clinfer_status status = take_inputs(plan, node, place, variant, in);
     if (status == CLINFER_OK) status = take_outputs(plan, node, place, out);
@@ -209,9 +277,7 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
     }
     struct ci_call call;
     ci_node_call(node, &call);
-    int tunables[CI_MAX_TUNABLES] = {0};
-    if (variant) ci_bind_defaults(variant, tunables);
-    size_t scratch_bytes = variant && variant->scratch ? variant->scratch(&call, tunables) : 0;
+    size_t scratch_bytes = variant && variant->scratch ? variant->scratch(&call, choice->tunables) : 0;
     if (scratch_bytes) {
         scratch = ci_arena_alloc(&plan->graph.arena, sizeof *scratch);
         if (!scratch) {
@@ -224,7 +290,13 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
     }
     *step = (struct step){
         .node = node, .variant = variant, .place = place, .bound = bound, .scratch = scratch, .reason = reason};
-    step->fallback = place != plan->store->preferred;
+    if (choice) memcpy(step->tunables, choice->tunables, sizeof step->tunables);
+    /* Where a node was wanted and where the user sent its op are no fallbacks; what could not run there is. */
+    step->fallback = place != node->place && !ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_CPU);
+    if (place == CI_PLACE_CPU && node->place == CI_PLACE_CPU && plan->options.moved && *plan->options.moved) {
+        step->fallback = true;
+        step->reason = plan->options.moved;
+    }
     if (step->fallback) plan->fallbacks++;
     if (variant && variant->cpu) step->function = variant->cpu(&call);
     memcpy(step->in, in, sizeof in);
@@ -239,42 +311,47 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
 
 static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *node) {
     struct ci_bound *bound;
-    int preferred = plan->store->preferred;
+    struct ci_choice choice;
+    int wanted = node->place;
     const char *reason = "";
     for (;;) {
-        int variant = caches_may_live(plan, node, preferred, &reason)
-                          ? first_working(plan, node, preferred, &bound, &reason)
-                          : -1;
-        if (variant >= 0) return add_step(plan, node, preferred, variant, bound, reason);
+        if (caches_may_live(plan, node, wanted, &reason) && weights_may_live(plan, node, wanted, &reason) &&
+            first_working(plan, node, wanted, &choice, &bound, &reason))
+            return add_step(plan, node, wanted, &choice, bound, reason);
         if (!node->op->first) break;
         enum clinfer_status status = ci_pass_unfuse(&plan->graph, node);
         if (status != CLINFER_OK) return status;
     }
-    if (preferred == CI_PLACE_CPU) return add_step(plan, node, CI_PLACE_CPU, -1, NULL, reason);
+    if (wanted == CI_PLACE_CPU) return add_step(plan, node, CI_PLACE_CPU, NULL, NULL, reason);
     if (!*reason) reason = "no OpenCL kernel fits";
-    if (plan->options.no_fallback) {
+    bool forced = ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_CPU);
+    bool impossible = ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_OPENCL);
+    if ((plan->options.no_fallback && !forced) || impossible) {
         char text[512];
         describe(node, text, sizeof text);
-        return ci_fail(CLINFER_UNSUPPORTED, "%s cannot run on %s: %s; --fallback cpu would run it on the CPU", text,
-                       place_name(&plan->store->places[preferred]), reason);
+        return ci_fail(CLINFER_UNSUPPORTED, "%s cannot run on %s: %s; %s", text,
+                       place_name(&plan->store->places[wanted]), reason,
+                       impossible ? "--op asked for it" : "--fallback cpu would run it on the CPU");
     }
-    const char *unused = "";
-    int variant = first_working(plan, node, CI_PLACE_CPU, &bound, &unused);
-    return add_step(plan, node, CI_PLACE_CPU, variant, bound, reason);
+    const char *why = reason;
+    bool works = first_working(plan, node, CI_PLACE_CPU, &choice, &bound, &reason);
+    return add_step(plan, node, CI_PLACE_CPU, works ? &choice : NULL, bound, why);
 }
 
-/* Notes in which layout each weight is wanted by the variants that come first, before any is placed: a weight has one
- * copy, and its first reader may take any layout (a tied output matrix is looked up as an embedding before it is
- * multiplied). */
+/* Notes in which layout each weight is wanted, before any is placed: by what was measured over prompts and answers,
+ * else by the variants that come first. A weight has one copy, and its first reader may take any layout (a tied output
+ * matrix is looked up as an embedding before it is multiplied). */
 static void want_layouts(struct ci_plan *plan) {
-    const struct ci_caps *caps = &plan->store->places[plan->store->preferred].caps;
     for (struct ci_node *node = plan->graph.first; node; node = node->next) {
         if (!node->op->weight_inputs) continue;
-        int variant = ci_pass_first_variant(node, caps, 0);
-        if (variant < 0 || !ci_variants[variant]->weight_layout) continue;
+        struct ci_chooser chooser = ci_store_chooser(plan->store, node->place);
+        struct ci_choice choice;
+        const struct ci_layout *layout = ci_choices_layout(&chooser, node);
+        if (!layout && ci_choices_first(&chooser, node, &choice)) layout = choice.variant->weight_layout;
+        if (!layout) continue;
         for (int i = 0; i < node->op->inputs; i++)
             if (node->in[i] && (node->op->weight_inputs >> i & 1) && node->in[i]->place < 0)
-                node->in[i]->view.layout = ci_variants[variant]->weight_layout;
+                node->in[i]->view.layout = layout;
     }
 }
 
@@ -285,4 +362,41 @@ enum clinfer_status ci_plan_choose(struct ci_plan *plan) {
         if (status != CLINFER_OK) return status;
     }
     return CLINFER_OK;
+}
+
+static void add_name(char *text, size_t size, const char *name) {
+    size_t used = strlen(text), length = strlen(name);
+    for (const char *at = text; (at = strstr(at, name)); at += length)
+        if ((at == text || at[-1] == ' ') && (at[length] == 0 || at[length] == ',')) return;
+    snprintf(text + used, size - used, "%s%s", used ? ", " : "", name);
+}
+
+void ci_plan_possible(const struct ci_plan *plan, const struct ci_op *op, char *text, size_t size) {
+    for (int i = 0; i < plan->step_count; i++) {
+        const struct step *step = &plan->steps[i];
+        if (!step->node || step->node->op != op) continue;
+        struct ci_call call;
+        ci_node_call(step->node, &call);
+        for (int place = 0; place < plan->store->place_count; place++)
+            for (int v = 0; ci_variants[v]; v++)
+                if (ci_variants[v]->op == op &&
+                    ci_variant_fits(ci_variants[v], &plan->store->places[place].caps, &call))
+                    add_name(text, size, ci_variants[v]->name);
+        add_name(text, size, "cpu");
+    }
+}
+
+void ci_plan_otherwise(const struct ci_plan *plan, int index, char *text, size_t size) {
+    const struct step *step = &plan->steps[index];
+    struct ci_choice list[MOST_CHOICES];
+    char unused[1];
+    *text = 0;
+    if (!step->node) return;
+    struct ci_chooser chooser = ci_store_chooser(plan->store, step->place);
+    int count = ci_choices_list(&chooser, step->node, list, MOST_CHOICES, unused, sizeof unused);
+    for (int i = 0; i < count; i++)
+        if (list[i].variant != step->variant) add_name(text, size, list[i].variant->name);
+    if (step->node->op->first) add_name(text, size, "its parts");
+    if (step->place != CI_PLACE_CPU) add_name(text, size, "cpu");
+    if (step->place == CI_PLACE_CPU && step->variant) add_name(text, size, "reference");
 }

@@ -32,13 +32,14 @@ static struct ci_tensor *make_output(struct ci_graph *graph, const struct ci_vie
     return tensor;
 }
 
-struct ci_node *ci_graph_node(struct ci_graph *graph, const struct ci_op *op, const char *label,
+struct ci_node *ci_graph_node(struct ci_graph *graph, const struct ci_op *op, const struct ci_node *from,
                               struct ci_tensor *const in[CI_MAX_INPUTS], struct ci_tensor *const out[CI_MAX_OUTPUTS],
                               const struct ci_params *params) {
     if (graph->status != CLINFER_OK) return NULL;
+    const char *label = from->label;
     struct ci_node *node = ci_arena_alloc(&graph->arena, sizeof *node);
     if (!node) goto out_of_memory;
-    *node = (struct ci_node){.op = op, .label = label};
+    *node = (struct ci_node){.op = op, .label = label, .unit = from->unit, .place = from->place};
     if (params) node->params = *params;
     for (int i = 0; i < op->inputs; i++) node->in[i] = in[i];
     for (int i = 0; out && i < op->outputs; i++) node->out[i] = out[i];
@@ -65,7 +66,8 @@ out_of_memory:
 struct ci_tensor *ci_graph_add(struct ci_graph *graph, const struct ci_op *op, const char *label,
                                struct ci_tensor *const in[CI_MAX_INPUTS], struct ci_tensor *const out[CI_MAX_OUTPUTS],
                                const struct ci_params *params) {
-    struct ci_node *node = ci_graph_node(graph, op, label, in, out, params);
+    const struct ci_node from = {.label = label, .unit = graph->unit};
+    struct ci_node *node = ci_graph_node(graph, op, &from, in, out, params);
     if (!node) return NULL;
     if (graph->last)
         graph->last->next = node;

@@ -28,6 +28,8 @@ struct ci_tensor {
 struct ci_node {
     const struct ci_op *op;
     const char *label; /* "blk.3.attn_qkv" */
+    int unit;          /* 0: before the layers, 1..: layer 0.., last: behind them; what is placed together */
+    int place;         /* where it is wanted; 0 until that is decided */
     struct ci_tensor *in[CI_MAX_INPUTS];
     struct ci_tensor *out[CI_MAX_OUTPUTS];
     struct ci_params params;
@@ -40,6 +42,7 @@ struct ci_graph {
     enum clinfer_status
         status; /* of the first failure; later calls do nothing, so that builders need no checks between */
     int64_t rows[CI_EXTENT_COUNT]; /* the most rows of each extent, by which activations are sized */
+    int unit;                      /* of the nodes that are made next */
 };
 
 void ci_graph_init(struct ci_graph *graph, const int64_t rows[CI_EXTENT_COUNT]);
@@ -54,8 +57,9 @@ struct ci_tensor *ci_graph_add(struct ci_graph *graph, const struct ci_op *op, c
 /* The call of a node: views of its tensors, without rows of a particular run. */
 void ci_node_call(const struct ci_node *node, struct ci_call *call);
 
-/* A node that is not yet in the list, with outputs made as needed; inserted by the passes. NULL after a failure. */
-struct ci_node *ci_graph_node(struct ci_graph *graph, const struct ci_op *op, const char *label,
+/* A node that is not yet in the list, with outputs made as needed; inserted by the passes, which give it the label,
+ * unit and place of the node that it comes from. NULL after a failure. */
+struct ci_node *ci_graph_node(struct ci_graph *graph, const struct ci_op *op, const struct ci_node *from,
                               struct ci_tensor *const in[CI_MAX_INPUTS], struct ci_tensor *const out[CI_MAX_OUTPUTS],
                               const struct ci_params *params);
 

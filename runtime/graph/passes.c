@@ -4,35 +4,21 @@
 #include "ops/op_list.h"
 #include "tensor/op_params.h"
 
-/* A weight that is in memory already keeps its layout: there is always exactly one copy. */
-static bool layouts_agree(const struct ci_node *node, const struct ci_variant *variant) {
-    for (int i = 0; i < node->op->inputs; i++) {
-        const struct ci_tensor *weight = node->in[i];
-        if (!weight || !(node->op->weight_inputs >> i & 1) || weight->place < 0 || !variant->weight_layout) continue;
-        if (weight->view.layout != variant->weight_layout) return false;
-    }
-    return true;
-}
-
-int ci_pass_first_variant(const struct ci_node *node, const struct ci_caps *caps, int start) {
-    struct ci_call call;
-    ci_node_call(node, &call);
-    for (int i = start; ci_variants[i]; i++) {
-        const struct ci_variant *variant = ci_variants[i];
-        if (variant->op == node->op && layouts_agree(node, variant) && ci_variant_fits(variant, caps, &call)) return i;
-    }
-    return -1;
-}
-
-static bool wants_q8(const struct ci_node *node, struct ci_node *rounded, enum ci_activations activations,
-                     const struct ci_caps *caps) {
+/* Measured, if both kinds were; else by the order of the table. */
+static bool wants_q8(const struct ci_node *node, const struct ci_node *rounded, enum ci_activations activations,
+                     const struct ci_chooser *chooser) {
+    struct ci_choice floats, codes;
     if (activations != CI_ACTIVATIONS_AUTO) return activations == CI_ACTIVATIONS_Q8;
-    int floats = ci_pass_first_variant(node, caps, 0), codes = ci_pass_first_variant(rounded, caps, 0);
-    return codes >= 0 && (floats < 0 || codes < floats);
+    if (!ci_choices_first(chooser, rounded, &codes)) return false;
+    if (!ci_choices_first(chooser, node, &floats) || codes.origin == CI_CHOICE_FORCED) return true;
+    if (floats.origin == CI_CHOICE_FORCED) return false;
+    double floats_seconds = ci_choices_seconds(chooser, node), codes_seconds = ci_choices_seconds(chooser, rounded);
+    if (floats_seconds > 0 && codes_seconds > 0) return codes_seconds < floats_seconds;
+    return codes.rank < floats.rank;
 }
 
 enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activations activations,
-                                        const struct ci_caps *caps) {
+                                        const struct ci_chooser *by_place) {
     struct ci_tensor *rounded_source = NULL, *rounded = NULL; /* the last tensor that was rounded */
     struct ci_node *previous = NULL;
     for (struct ci_node *node = graph->first; node; previous = node, node = node->next) {
@@ -43,12 +29,12 @@ enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activati
         struct ci_node *quantise = NULL;
         if (x != rounded_source) {
             struct ci_tensor *in[CI_MAX_INPUTS] = {x};
-            quantise = ci_graph_node(graph, &ci_op_quantise, node->label, in, NULL, NULL);
+            quantise = ci_graph_node(graph, &ci_op_quantise, node, in, NULL, NULL);
             if (!quantise) return graph->status;
         }
         struct ci_node trial = *node;
         trial.in[CI_MATMUL_X] = quantise ? quantise->out[0] : rounded;
-        if (!wants_q8(node, &trial, activations, caps)) continue;
+        if (!wants_q8(node, &trial, activations, &by_place[node->place])) continue;
         if (quantise) {
             rounded_source = x;
             rounded = quantise->out[0];
@@ -89,7 +75,7 @@ static struct ci_node *join(struct ci_graph *graph, const struct ci_op *op, cons
         if (second->params.i[i]) params.i[i] = second->params.i[i];
         if (second->params.f[i] != 0) params.f[i] = second->params.f[i];
     }
-    return ci_graph_node(graph, op, first->label, in, out, &params);
+    return ci_graph_node(graph, op, first, in, out, &params);
 }
 
 static void remove_node(struct ci_graph *graph, const struct ci_node *gone) {
@@ -105,7 +91,7 @@ static void remove_node(struct ci_graph *graph, const struct ci_node *gone) {
     }
 }
 
-enum clinfer_status ci_pass_fuse(struct ci_graph *graph, const struct ci_caps *caps) {
+enum clinfer_status ci_pass_fuse(struct ci_graph *graph, const struct ci_chooser *by_place) {
     for (int i = 0; ci_ops[i]; i++) {
         const struct ci_op *op = ci_ops[i];
         if (!op->first) continue;
@@ -113,9 +99,13 @@ enum clinfer_status ci_pass_fuse(struct ci_graph *graph, const struct ci_caps *c
             next = first->next;
             if (first->op != op->first) continue;
             struct ci_node *second = partner(graph, op, first);
-            struct ci_node *fused = second ? join(graph, op, first, second) : NULL;
+            bool together = second && second->place == first->place;
+            struct ci_node *fused = together ? join(graph, op, first, second) : NULL;
             if (graph->status != CLINFER_OK) return graph->status;
-            if (!fused || ci_pass_first_variant(fused, caps, 0) < 0) continue;
+            struct ci_choice choice;
+            if (!fused || !ci_choices_first(&by_place[first->place], fused, &choice) ||
+                ci_choices_unfused(&by_place[first->place], fused))
+                continue;
             if (next == second) next = second->next;
             struct ci_node *after = second->next;
             *second = *fused; /* takes the second's place in the list */
@@ -130,13 +120,13 @@ enum clinfer_status ci_pass_unfuse(struct ci_graph *graph, struct ci_node *node)
     const struct ci_op *op = node->op;
     struct ci_tensor *second_in[CI_MAX_INPUTS] = {0}, *between[CI_MAX_OUTPUTS] = {0};
     if (op->keeps_first) between[0] = node->out[0];
-    struct ci_node *first = ci_graph_node(graph, op->first, node->label, node->in, between, &node->params);
+    struct ci_node *first = ci_graph_node(graph, op->first, node, node->in, between, &node->params);
     if (!first) return graph->status;
     int next_input = op->first->inputs;
     for (int i = 0; i < op->second->inputs; i++)
         second_in[i] = i == op->second_input ? first->out[0] : node->in[next_input++];
     struct ci_node *second =
-        ci_graph_node(graph, op->second, node->label, second_in, node->out + (op->keeps_first ? 1 : 0), &node->params);
+        ci_graph_node(graph, op->second, node, second_in, node->out + (op->keeps_first ? 1 : 0), &node->params);
     if (!second) return graph->status;
     second->next = node->next;
     if (graph->last == node) graph->last = second;

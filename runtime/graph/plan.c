@@ -3,12 +3,14 @@
 #include "graph/plan.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/status.h"
 #include "graph/plan_private.h"
+#include "ops/signature.h"
 
 static double now(void) {
     struct timespec time;
@@ -28,6 +30,21 @@ static enum clinfer_status make_sections(struct ci_plan *plan) {
             plan->sections[plan->section_count++] = (struct section){place, i, 1};
     }
     return CLINFER_OK;
+}
+
+/* What goes from one device to another passes through the host. */
+static enum clinfer_status make_staging(struct ci_plan *plan) {
+    size_t most = 0;
+    for (int i = 0; i < plan->step_count; i++) {
+        const struct step *step = &plan->steps[i];
+        if (step->node || step->source->place == CI_PLACE_CPU || step->place == CI_PLACE_CPU) continue;
+        const struct ci_view *view = &step->source->view;
+        size_t bytes = ci_type_row_bytes(view->type, view->cols) * (size_t)view->rows;
+        if (bytes > most) most = bytes;
+    }
+    if (!most) return CLINFER_OK;
+    plan->staging = malloc(most);
+    return plan->staging ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes", most);
 }
 
 static enum clinfer_status make_placeholders(struct ci_plan *plan) {
@@ -53,14 +70,18 @@ enum clinfer_status ci_plan_create(struct ci_store *store, struct ci_graph *grap
     plan->graph = *graph;
     plan->options = *options;
     *graph = (struct ci_graph){0};
-    const struct ci_caps *caps = &store->places[store->preferred].caps;
-    if (status == CLINFER_OK) status = ci_pass_activations(&plan->graph, options->activations, caps);
-    if (status == CLINFER_OK) status = ci_pass_fuse(&plan->graph, caps);
+    struct ci_chooser by_place[CI_MAX_PLACES];
+    for (int i = 0; i < store->place_count; i++) by_place[i] = ci_store_chooser(store, i);
+    for (struct ci_node *node = plan->graph.first; node; node = node->next)
+        node->place = options->place_of_unit ? options->place_of_unit[node->unit] : store->preferred;
+    if (status == CLINFER_OK) status = ci_pass_activations(&plan->graph, options->activations, by_place);
+    if (status == CLINFER_OK) status = ci_pass_fuse(&plan->graph, by_place);
     if (status == CLINFER_OK) status = make_placeholders(plan);
     if (status == CLINFER_OK) status = ci_plan_inputs(plan);
     if (status == CLINFER_OK) status = ci_plan_choose(plan);
     if (status == CLINFER_OK) status = ci_plan_memory(plan);
     if (status == CLINFER_OK) status = make_sections(plan);
+    if (status == CLINFER_OK) status = make_staging(plan);
     if (status == CLINFER_OK) status = ci_plan_set_rows(plan, plan->graph.rows);
     if (status != CLINFER_OK) {
         ci_plan_destroy(plan);
@@ -79,6 +100,7 @@ void ci_plan_destroy(struct ci_plan *plan) {
         ci_buffer_destroy(plan->placeholder[i]);
     }
     free(plan->host_memory);
+    free(plan->staging);
     free(plan->input_host);
     ci_graph_destroy(&plan->graph);
     free(plan);
@@ -147,9 +169,12 @@ static enum clinfer_status copy(struct ci_plan *plan, const struct step *step) {
     if (!bytes) return CLINFER_OK;
     if (source->buffer && target->data) return ci_buffer_read(source->buffer, source->offset, target->data, bytes);
     if (target->buffer && source->data) return ci_buffer_write(target->buffer, target->offset, source->data, bytes);
-    assert(source->data && target->data);
-    memcpy(target->data, source->data, bytes);
-    return CLINFER_OK;
+    if (source->data && target->data) {
+        memcpy(target->data, source->data, bytes);
+        return CLINFER_OK;
+    }
+    enum clinfer_status status = ci_buffer_read(source->buffer, source->offset, plan->staging, bytes);
+    return status == CLINFER_OK ? ci_buffer_write(target->buffer, target->offset, plan->staging, bytes) : status;
 }
 
 enum clinfer_status ci_plan_run(struct ci_plan *plan) {
@@ -208,14 +233,28 @@ void ci_plan_step(const struct ci_plan *plan, int index, struct ci_plan_step *ou
         out->label = step->source->name;
         out->op = out->variant = "copy";
         out->bytes = (double)live_bytes(plan, step->source);
+        out->layout = "";
         return;
     }
     out->label = step->node->label;
     out->op = step->node->op->name;
     out->variant = step->variant ? step->variant->name : "reference";
     const struct ci_call *call = &step->call;
+    ci_signature_of(step->node->op, call, &out->signature);
+    out->layout = ci_signature_layout(step->node->op, call);
     out->bytes = ci_op_bytes(step->node->op, call);
     out->operations = ci_op_operations(step->node->op, call);
+}
+
+void ci_plan_tunables(const struct ci_plan *plan, int index, char *text, size_t size) {
+    const struct step *step = &plan->steps[index];
+    struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
+    int count = step->variant ? ci_signature_tunables(step->variant, step->tunables, tunables) : 0;
+    *text = 0;
+    for (int i = 0; i < count; i++) {
+        size_t used = strlen(text);
+        snprintf(text + used, size - used, "%s%s=%d", used ? "," : "", tunables[i].name, tunables[i].value);
+    }
 }
 
 int ci_plan_waits(const struct ci_plan *plan) {

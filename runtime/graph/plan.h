@@ -15,7 +15,9 @@ struct ci_bound;
 
 struct ci_plan_options {
     enum ci_activations activations;
-    bool no_fallback; /* an op that the preferred place cannot run is an error */
+    bool no_fallback;            /* an op that cannot run where it is wanted is an error */
+    const int8_t *place_of_unit; /* where each unit (places.h) is wanted; NULL: all at the preferred place */
+    const char *moved;           /* why units are wanted on the CPU that the user wanted on a device; or "" */
 };
 
 /* Takes the graph over (destroyed with the plan, and on failure). The store outlives the plan. */
@@ -47,9 +49,17 @@ struct ci_plan_step {
     const char *reason;  /* why not something before it in the table; "" for the first choice */
     bool fallback;       /* could not run at the place that was asked for */
     double bytes, operations;
+    struct ci_profile_signature signature; /* types "" for a crossing */
+    const char *layout;                    /* of the weights, "" without */
 };
 int ci_plan_steps(const struct ci_plan *plan);
 void ci_plan_step(const struct ci_plan *plan, int index, struct ci_plan_step *step);
+/* Adds to `text` the names of all variants that fit a node of this op where it runs, and "cpu", "opencl" as they apply.
+ */
+void ci_plan_possible(const struct ci_plan *plan, const struct ci_op *op, char *text, size_t size);
+/* The tunables of a step, "A=1,B=2"; and what would take over if it failed, "gemm_vec, cpu". */
+void ci_plan_tunables(const struct ci_plan *plan, int index, char *text, size_t size);
+void ci_plan_otherwise(const struct ci_plan *plan, int index, char *text, size_t size);
 int ci_plan_waits(const struct ci_plan *plan); /* per run, the read of its result included */
 int ci_plan_fallbacks(const struct ci_plan *plan);
 size_t ci_plan_activation_bytes(const struct ci_plan *plan);

@@ -8,7 +8,8 @@
 struct step {
     struct ci_node *node;             /* NULL: a copy of `source` to `target` */
     const struct ci_variant *variant; /* NULL: the reference */
-    int place;                        /* of a copy: where it goes */
+    int tunables[CI_MAX_TUNABLES];
+    int place; /* of a copy: where it goes */
     bool fallback;
     const char *reason;
     struct ci_tensor *source, *target;
@@ -44,6 +45,7 @@ struct ci_plan {
     int fallbacks;
     struct stand_in *stand_ins; /* in the graph's arena */
     void *host_memory;          /* activations of the CPU place */
+    void *staging;              /* for copies from device to device; or NULL */
     struct ci_buffer *device_memory[CI_MAX_PLACES];
     size_t activation_bytes;
     uint8_t *input_host; /* all inputs of a run, in one block; the same block on each device that reads one */

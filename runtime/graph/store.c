@@ -17,34 +17,49 @@ struct ci_store_memory {
     struct ci_buffer *buffer;
 };
 
-enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *device, struct ci_threads *threads,
-                                  const void *file, size_t file_bytes) {
-    *store = (struct ci_store){.threads = threads, .file = file, .file_bytes = file_bytes, .place_count = 1};
-    store->places[CI_PLACE_CPU].caps = (struct ci_caps){.cpu = ci_cpu_features(), .threads = ci_threads_count(threads)};
-    if (!device) return CLINFER_OK;
-    struct ci_place *place = &store->places[1];
-    place->device = device;
-    place->caps = (struct ci_caps){ci_cpu_features(), ci_device_caps(device), ci_threads_count(threads)};
-    store->place_count = 2;
-    store->preferred = 1;
+struct ci_store_copy {
+    struct ci_store_copy *next;
+    const struct ci_tensor *original;
+    struct ci_tensor tensor;
+};
 
-    /* Pieces overlap by nothing; a weight that crosses a border is copied into a buffer of its own. */
-    uint64_t limit = place->caps.device->max_alloc_bytes;
-    store->file_piece = (size_t)(limit / PAGE_BYTES * PAGE_BYTES);
-    if (!place->caps.device->shares_host_memory || !file_bytes || !store->file_piece) return CLINFER_OK;
-    place->file_count = (file_bytes + store->file_piece - 1) / store->file_piece;
+/* The mapped file as buffers of a device that shares memory. Pieces overlap by nothing; a weight that crosses a border
+ * is copied into a buffer of its own. */
+static enum clinfer_status wrap_file(struct ci_store *store, struct ci_place *place) {
+    size_t piece = (size_t)(place->caps.device->max_alloc_bytes / PAGE_BYTES * PAGE_BYTES);
+    if (!place->caps.device->shares_host_memory || !store->file_bytes || !piece) return CLINFER_OK;
+    place->file_piece = piece;
+    place->file_count = (store->file_bytes + piece - 1) / piece;
     place->file = calloc(place->file_count, sizeof(struct ci_buffer *));
     if (!place->file) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the buffers of the model file");
     for (size_t i = 0; i < place->file_count; i++) {
-        size_t start = i * store->file_piece, bytes = file_bytes - start;
-        if (bytes > store->file_piece) bytes = store->file_piece;
-        enum clinfer_status status = ci_buffer_create(device, bytes, (const uint8_t *)file + start, &place->file[i]);
-        if (status != CLINFER_OK) {
-            ci_store_destroy(store);
-            return status;
-        }
+        size_t start = i * piece, bytes = store->file_bytes - start;
+        enum clinfer_status status =
+            ci_buffer_create(place->device, bytes < piece ? bytes : piece, store->file + start, &place->file[i]);
+        if (status != CLINFER_OK) return status;
     }
     return CLINFER_OK;
+}
+
+enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *const *devices, int device_count,
+                                  struct ci_threads *threads, const void *file, size_t file_bytes) {
+    assert(device_count < CI_MAX_PLACES);
+    *store = (struct ci_store){.threads = threads, .file = file, .file_bytes = file_bytes, .place_count = 1};
+    store->places[CI_PLACE_CPU].caps = (struct ci_caps){.cpu = ci_cpu_features(), .threads = ci_threads_count(threads)};
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < device_count && status == CLINFER_OK; i++) {
+        struct ci_place *place = &store->places[store->place_count++];
+        place->device = devices[i];
+        place->caps = (struct ci_caps){ci_cpu_features(), ci_device_caps(devices[i]), ci_threads_count(threads)};
+        store->preferred = 1;
+        status = wrap_file(store, place);
+    }
+    if (status != CLINFER_OK) ci_store_destroy(store);
+    return status;
+}
+
+struct ci_chooser ci_store_chooser(const struct ci_store *store, int place) {
+    return (struct ci_chooser){store->choices, place, &store->places[place].caps};
 }
 
 static void release(struct ci_store_memory *memory) {
@@ -58,6 +73,11 @@ void ci_store_destroy(struct ci_store *store) {
         struct ci_store_memory *next = store->memory->next;
         release(store->memory);
         store->memory = next;
+    }
+    while (store->copies) {
+        struct ci_store_copy *next = store->copies->next;
+        free(store->copies);
+        store->copies = next;
     }
     for (int i = 0; i < store->place_count; i++) {
         for (size_t k = 0; store->places[i].file && k < store->places[i].file_count; k++)
@@ -128,10 +148,10 @@ static bool in_file(const struct ci_store *store, int place, struct ci_tensor *w
     const uint8_t *start = weight->host;
     if (!store->places[place].file || start < store->file || start + bytes > store->file + store->file_bytes)
         return false;
-    size_t offset = (size_t)(start - store->file), piece = offset / store->file_piece;
-    if ((offset + bytes - 1) / store->file_piece != piece) return false;
+    size_t offset = (size_t)(start - store->file), piece = offset / store->places[place].file_piece;
+    if ((offset + bytes - 1) / store->places[place].file_piece != piece) return false;
     weight->view.buffer = store->places[place].file[piece];
-    weight->view.offset = offset - piece * store->file_piece;
+    weight->view.offset = offset - piece * store->places[place].file_piece;
     return true;
 }
 
@@ -175,6 +195,25 @@ enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *we
     weight->place = place;
     store->weight_bytes[place] += bytes;
     return status;
+}
+
+enum clinfer_status ci_store_weight_at(struct ci_store *store, struct ci_tensor *weight, int place,
+                                       struct ci_tensor **found) {
+    *found = weight;
+    if (weight->place == place) return CLINFER_OK;
+    for (struct ci_store_copy *copy = store->copies; copy; copy = copy->next) {
+        *found = &copy->tensor;
+        if (copy->original == weight && copy->tensor.place == place) return CLINFER_OK;
+    }
+    struct ci_store_copy *copy = malloc(sizeof *copy);
+    if (!copy) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", weight->name);
+    *copy = (struct ci_store_copy){store->copies, weight, *weight};
+    copy->tensor.place = -1;
+    copy->tensor.view.data = NULL;
+    copy->tensor.view.buffer = NULL;
+    store->copies = copy;
+    *found = &copy->tensor;
+    return ci_store_weight(store, &copy->tensor, place, weight->view.layout);
 }
 
 static enum clinfer_status state_memory(struct ci_store *store, struct ci_tensor *state, int place, size_t bytes,

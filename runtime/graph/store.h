@@ -8,7 +8,7 @@
 
 #include "base/threads.h"
 #include "device/device.h"
-#include "graph/graph.h"
+#include "graph/choices.h"
 
 enum { CI_PLACE_CPU = 0 };
 
@@ -16,30 +16,40 @@ struct ci_place {
     struct ci_device *device; /* NULL: the CPU backend */
     struct ci_caps caps;
     struct ci_buffer **file; /* the mapped file in pieces of `file_piece` bytes, where the device shares memory */
-    size_t file_count;
+    size_t file_count, file_piece;
 };
 
 struct ci_store {
     struct ci_place places[CI_MAX_PLACES];
     int place_count;
-    int preferred; /* the place that was asked for */
+    int preferred;              /* the place that was asked for; of several devices the first */
+    struct ci_choices *choices; /* borrowed; NULL: the order of the table of variants decides */
     struct ci_threads *threads;
     const uint8_t *file; /* page-aligned, borrowed */
     size_t file_bytes;
-    size_t file_piece;
     struct ci_store_memory *memory;                                   /* what ci_store_destroy frees */
+    struct ci_store_copy *copies;                                     /* of weights that are read at two places */
     uint64_t weight_bytes[CI_MAX_PLACES], state_bytes[CI_MAX_PLACES]; /* for reports */
     unsigned generation; /* changes whenever a tensor's bytes have moved: plans compare it */
 };
 
-/* `device` NULL: the CPU is the only place; it stays the caller's, as do `threads` and the mapped file. */
-enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *device, struct ci_threads *threads,
-                                  const void *file, size_t file_bytes);
+/* Places 1.. are the devices in this order (none: the CPU is the only place); they stay the caller's, as do `threads`
+ * and the mapped file. */
+enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *const *devices, int device_count,
+                                  struct ci_threads *threads, const void *file, size_t file_bytes);
 void ci_store_destroy(struct ci_store *store);
 
 /* Gives the weight its bytes at `place` in `layout`. Nothing if it has a place already. */
 enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *weight, int place,
                                     const struct ci_layout *layout);
+
+/* The weight as it is found at `place`: one that has its copy elsewhere (a tied output matrix whose two readers run at
+ * two places) gets another there in the same layout, once for all plans. */
+enum clinfer_status ci_store_weight_at(struct ci_store *store, struct ci_tensor *weight, int place,
+                                       struct ci_tensor **found);
+
+/* What is known at a place, for choices.h. */
+struct ci_chooser ci_store_chooser(const struct ci_store *store, int place);
 
 /* Gives the state view.rows rows at `place`; what they hold is undefined. */
 enum clinfer_status ci_store_state(struct ci_store *store, struct ci_tensor *state, int place);

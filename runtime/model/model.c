@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/status.h"
 #include "tensor/op_params.h"
 
@@ -287,4 +288,27 @@ enum clinfer_status ci_model_build(const struct ci_model *model, const int64_t r
     enum clinfer_status status = graph->status;
     if (status != CLINFER_OK) ci_graph_destroy(graph);
     return status;
+}
+
+static uint64_t hash_weight(uint64_t hash, const struct ci_tensor *weight) {
+    if (!weight) return ci_hash(hash, "", 1);
+    const struct ci_view *view = &weight->view;
+    hash = ci_hash(hash, view->type->name, strlen(view->type->name) + 1);
+    hash = ci_hash(hash, &view->rows, sizeof view->rows);
+    return ci_hash(hash, &view->cols, sizeof view->cols);
+}
+
+uint64_t ci_model_fingerprint(const struct ci_model *model) {
+    const struct ci_hyper *h = &model->hyper;
+    const int numbers[] = {h->layers, h->heads, h->kv_heads, h->head_dim, h->rotated};
+    uint64_t hash = ci_hash(CI_HASH_START, model->family->architecture, strlen(model->family->architecture) + 1);
+    hash = ci_hash(hash, numbers, sizeof numbers);
+    hash = hash_weight(hash_weight(hash, model->embedding), model->output);
+    for (int i = 0; i < h->layers; i++) {
+        const struct ci_layer *layer = &model->layers[i];
+        const struct ci_tensor *const weights[] = {layer->q,      layer->k,  layer->v,   layer->attention_output,
+                                                   layer->q_bias, layer->gate, layer->up, layer->down};
+        for (size_t k = 0; k < sizeof weights / sizeof *weights; k++) hash = hash_weight(hash, weights[k]);
+    }
+    return hash;
 }

@@ -53,6 +53,9 @@ extern const struct ci_family *const ci_families[]; /* ends with NULL */
 enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *model);
 void ci_model_close(struct ci_model *model);
 
+/* Of shapes and types of all weights: what two files share whose speed is the same. */
+uint64_t ci_model_fingerprint(const struct ci_model *model);
+
 /* Makes the states: caches of `rows` rows (a multiple of CI_PAGE_ROWS), and room for `wanted` sampled ids. */
 enum clinfer_status ci_model_make_states(struct ci_model *model, const struct ci_type *key_type,
                                          const struct ci_type *value_type, int64_t rows, int64_t wanted);

@@ -146,9 +146,11 @@ void ci_transformer_build(const struct ci_model *model, const struct ci_transfor
     struct ci_tensor *embed_in[CI_MAX_INPUTS] = {model->embedding, run->ids, model->sampled};
     struct ci_tensor *x = ci_graph_add(graph, &ci_op_embed, "token_embd", embed_in, NULL, NULL);
     for (b.layer = 0; b.layer < model->hyper.layers; b.layer++) {
+        graph->unit = 1 + b.layer;
         x = attention(&b, &model->layers[b.layer], x);
         x = feed_forward(&b, &model->layers[b.layer], x);
     }
+    graph->unit = 1 + b.layer;
     struct ci_tensor *gather_in[CI_MAX_INPUTS] = {x, run->wanted};
     x = ci_graph_add(graph, &ci_op_gather, "wanted_rows", gather_in, NULL, NULL);
     x = norm(&b, "output_norm", x, model->output_norm);

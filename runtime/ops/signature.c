@@ -44,7 +44,7 @@ void ci_signature_key(const struct ci_caps *caps, struct ci_profile_key *key) {
     static const char *const kinds[] = {
         [CI_DEVICE_GPU] = "gpu", [CI_DEVICE_ACCELERATOR] = "accelerator", [CI_DEVICE_CPU] = "cpu"};
     const struct ci_cpu_features *cpu = caps->cpu;
-    *key = (struct ci_profile_key){.threads = caps->threads};
+    *key = (struct ci_profile_key){.threads = caps->device ? 0 : caps->threads};
     const struct {
         bool has;
         const char *name;
@@ -79,7 +79,9 @@ enum clinfer_status ci_signature_source(const struct ci_variant *variant, const 
     const char *sources[CI_BIND_SOURCES];
     char options[CI_BIND_OPTIONS_BYTES];
     int count;
-    enum clinfer_status status = ci_bind_options(variant, tunables, call, sources, &count, options);
+    struct ci_variant any_shape = *variant;
+    any_shape.constants = NULL;
+    enum clinfer_status status = ci_bind_options(&any_shape, tunables, call, sources, &count, options);
     if (status == CLINFER_OK) *source = ci_hash(*source, options, strlen(options) + 1);
     for (int i = 0; i < count && status == CLINFER_OK; i++) status = ci_kernel_source_hash(sources[i], source);
     return status;
@@ -127,7 +129,8 @@ enum clinfer_status ci_signature_values(const struct ci_variant *variant, const 
 
 const struct ci_variant *ci_variant_find(const struct ci_op *op, enum ci_backend backend, const char *name) {
     for (int i = 0; ci_variants[i]; i++)
-        if (ci_variants[i]->op == op && ci_variants[i]->backend == backend && strcmp(ci_variants[i]->name, name) == 0)
+        if (ci_variants[i]->op == op && (ci_variants[i]->backend == CI_BACKEND_CPU) == (backend == CI_BACKEND_CPU) &&
+            strcmp(ci_variants[i]->name, name) == 0)
             return ci_variants[i];
     return NULL;
 }

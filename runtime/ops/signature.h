@@ -14,8 +14,8 @@ const char *ci_signature_layout(const struct ci_op *op, const struct ci_call *ca
 /* The place: caps.device NULL is the CPU backend. */
 void ci_signature_key(const struct ci_caps *caps, struct ci_profile_key *key);
 
-/* Hash of all that the variant's result and speed depend on beside the device: the sources and options of its program
- * for this call with these tunables; of a CPU variant the sources of the CPU kernels. */
+/* Hash of all that the variant's result and speed depend on beside device and shape: the sources and options of its
+ * program for this call's types and layouts with these tunables; of a CPU variant the sources of the CPU kernels. */
 enum clinfer_status ci_signature_source(const struct ci_variant *variant, const int *tunables,
                                         const struct ci_call *call, uint64_t *source);
 
@@ -27,7 +27,7 @@ int ci_signature_tunables(const struct ci_variant *variant, const int *values, s
 enum clinfer_status ci_signature_values(const struct ci_variant *variant, const struct ci_profile_tunable *tunables,
                                         int count, int *values);
 
-/* NULL: no such variant of this op for this backend. */
+/* NULL: no such variant of this op. Any backend but CI_BACKEND_CPU finds all that run on a device. */
 const struct ci_variant *ci_variant_find(const struct ci_op *op, enum ci_backend backend, const char *name);
 
 #endif

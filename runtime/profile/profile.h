@@ -13,6 +13,9 @@
 
 #include <clinfer.h>
 
+/* The variant of an entry for a fused op whose two parts are faster on their own. */
+#define CI_PROFILE_UNFUSED "unfused"
+
 enum { CI_PROFILE_VERSION = 1, CI_PROFILE_TUNABLES = 12, CI_PROFILE_NAME_BYTES = 48, CI_PROFILE_TEXT_BYTES = 128 };
 
 /* Everything a choice depends on, by name. `rows` are those of the activations, `k` the columns of the first input, `n`
@@ -33,7 +36,7 @@ struct ci_profile_tunable {
 struct ci_profile_entry {
     struct ci_profile_signature signature;
     char layout[16];                     /* of the weights: "stored", "r16"; "" for ops without weights */
-    char variant[CI_PROFILE_NAME_BYTES]; /* "unfused": a fused op whose two parts are faster */
+    char variant[CI_PROFILE_NAME_BYTES]; /* or CI_PROFILE_UNFUSED */
     struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
     int tunable_count;
     uint64_t source; /* hash of the kernel's source and options (of the CPU kernels: of their sources) */
@@ -50,7 +53,7 @@ struct ci_profile_key {
     char platform[CI_PROFILE_TEXT_BYTES], platform_version[CI_PROFILE_TEXT_BYTES];
     char device[CI_PROFILE_TEXT_BYTES], driver[CI_PROFILE_TEXT_BYTES];
     unsigned compute_units;
-    int threads;
+    int threads; /* of the CPU backend; else 0 */
     char cpu[CI_PROFILE_TEXT_BYTES]; /* features of the host's processor: "avx2,avx512vnni" */
 };
 

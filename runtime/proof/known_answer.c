@@ -105,18 +105,17 @@ void ci_proof_remember(uint64_t device_key, uint64_t proof) {
 
 /* Everything that the result depends on: the device's compiler, the program, its options; on the CPU the build of
  * clinfer. */
-static enum clinfer_status key_of(struct ci_device *device, const struct ci_variant *variant,
+static enum clinfer_status key_of(struct ci_device *device, const struct ci_variant *variant, const int *tunables,
                                   const struct ci_call *call, uint64_t *key) {
     uint64_t hash = CI_HASH_START;
     const char *sources[CI_BIND_SOURCES];
     char options[CI_BIND_OPTIONS_BYTES];
-    int count = 0, tunables[CI_MAX_TUNABLES] = {0};
+    int count = 0;
     hash = ci_hash(hash, variant->op->name, strlen(variant->op->name) + 1);
     hash = ci_hash(hash, variant->name, strlen(variant->name) + 1);
     hash = ci_hash(hash, CLINFER_VERSION, sizeof CLINFER_VERSION);
     if (device) {
         hash = ci_hash(hash, &ci_device_caps(device)->key, sizeof(uint64_t));
-        ci_bind_defaults(variant, tunables);
         enum clinfer_status status = ci_bind_options(variant, tunables, call, sources, &count, options);
         if (status != CLINFER_OK) return status;
         hash = ci_hash(hash, options, strlen(options) + 1);
@@ -177,7 +176,8 @@ static enum clinfer_status run_on_cpu(const struct ci_variant *variant, const st
 }
 
 static enum clinfer_status prove_case(struct ci_device *device, const struct ci_variant *variant,
-                                      const struct ci_case *shape, const struct ci_layout *layout) {
+                                      const int *tunables, const struct ci_case *shape,
+                                      const struct ci_layout *layout) {
     struct ci_sample_call expected = {0}, actual = {0};
     struct ci_device_call device_call = {0};
     struct ci_gate_result result;
@@ -187,7 +187,7 @@ static enum clinfer_status prove_case(struct ci_device *device, const struct ci_
     if (status == CLINFER_OK) status = ci_op_reference(variant->op, &expected.call);
     if (status == CLINFER_OK && device) {
         status = ci_device_call_create(device, &actual, layout, &device_call);
-        if (status == CLINFER_OK) status = ci_device_call_run(&device_call, variant, NULL, &actual);
+        if (status == CLINFER_OK) status = ci_device_call_run(&device_call, variant, tunables, &actual);
     } else if (status == CLINFER_OK) {
         status = run_on_cpu(variant, layout, &actual);
     }
@@ -264,9 +264,13 @@ static bool first_refusal(uint64_t key) {
 }
 
 enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct ci_caps *caps,
-                                          const struct ci_variant *variant, const struct ci_call *call) {
+                                          const struct ci_variant *variant, const int *tunables,
+                                          const struct ci_call *call) {
     uint64_t key, device_key = device ? ci_device_caps(device)->key : 0;
-    enum clinfer_status status = key_of(device, variant, call, &key);
+    int values[CI_MAX_TUNABLES] = {0};
+    if (!tunables) ci_bind_defaults(variant, values);
+    if (!tunables) tunables = values;
+    enum clinfer_status status = key_of(device, variant, tunables, call, &key);
     if (status != CLINFER_OK) return status;
     if (ci_proof_is_known(device_key, key)) return CLINFER_OK;
 
@@ -280,7 +284,7 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
         status =
             ci_fail(CLINFER_UNSUPPORTED, "op %s has no case with these types: nothing proves it", variant->op->name);
     for (int i = 0; i < count && status == CLINFER_OK; i++)
-        status = prove_case(device, variant, picked[i], weight_layout(variant, call));
+        status = prove_case(device, variant, tunables, picked[i], weight_layout(variant, call));
     if (status != CLINFER_OK && first_refusal(key)) {
         ci_log(CLINFER_LOG_WARNING, "op %s, variant %s on %s is not used: %s", variant->op->name, variant->name,
                device ? caps->device->name : "the cpu", ci_status_message());

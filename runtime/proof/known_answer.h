@@ -5,10 +5,11 @@
 
 #include "ops/op.h"
 
-/* Proves `variant` for the types and layouts of `call` on `device` (NULL: the CPU). CLINFER_WRONG_RESULT tells op,
- * variant and the first wrong number. */
+/* Proves `variant` with these tunables (NULL: the defaults) for the types and layouts of `call` on `device` (NULL: the
+ * CPU). CLINFER_WRONG_RESULT tells op, variant and the first wrong number. */
 enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct ci_caps *caps,
-                                          const struct ci_variant *variant, const struct ci_call *call);
+                                          const struct ci_variant *variant, const int *tunables,
+                                          const struct ci_call *call);
 
 /* What has been proven on a device (its caps' key; 0: the CPU), by a hash of all that the proof depends on. A memory
  * that cannot be read or written only means that the proof is done again. */

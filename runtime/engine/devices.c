@@ -1,0 +1,136 @@
+/* devices.c: from what the user calls a device to devices. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "engine/engine_private.h"
+#include "ops/signature.h"
+
+static bool is_number(const char *text, long *number) {
+    char *end;
+    *number = strtol(text, &end, 10);
+    return *text && !*end;
+}
+
+static bool mentions(const struct ci_device_caps *caps, const char *name) {
+    return strcasestr(caps->name, name) || strcasestr(caps->platform, name);
+}
+
+static enum clinfer_status no_device(const struct ci_device_list *list, const char *wanted) {
+    char known[768] = "";
+    for (int i = 0; i < list->count; i++)
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%d \"%s\" (%s)", i ? ", " : "", i,
+                 list->caps[i].name, list->caps[i].platform);
+    return ci_fail(CLINFER_NO_DEVICE,
+                   "no OpenCL device \"%s\"; there is: %s; \"cpu\" needs none, `clinfer devices` tells more", wanted,
+                   *known ? known : "none");
+}
+
+static enum clinfer_status pick_device(const struct ci_device_list *list, const char *wanted, int *index) {
+    long number;
+    *index = -1;
+    if (is_number(wanted, &number)) {
+        if (number < 0 || number >= list->count) return no_device(list, wanted);
+        *index = (int)number;
+        return CLINFER_OK;
+    }
+    for (int i = 0; i < list->count && *index < 0; i++)
+        if (mentions(&list->caps[i], wanted)) *index = i;
+    return *index < 0 ? no_device(list, wanted) : CLINFER_OK;
+}
+
+static enum clinfer_status add_device(const struct ci_device_list *list, const char *name,
+                                      struct ci_engine_devices *devices) {
+    int index, place = CI_PLACE_CPU;
+    if (strcasecmp(name, "cpu") != 0) {
+        enum clinfer_status status = pick_device(list, name, &index);
+        if (status != CLINFER_OK) return status;
+        if (devices->count == CI_MAX_PLACES - 1)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "--device: more than %d OpenCL devices", CI_MAX_PLACES - 1);
+        for (int i = 0; i < devices->count; i++)
+            if (devices->indices[i] == index)
+                return ci_fail(CLINFER_INVALID_ARGUMENT, "--device: \"%s\" is named twice", list->caps[index].name);
+        devices->indices[devices->count++] = index;
+        place = devices->count;
+    }
+    for (int i = 0; i < devices->order_count; i++)
+        if (devices->order[i] == place) return ci_fail(CLINFER_INVALID_ARGUMENT, "--device: \"cpu\" is named twice");
+    devices->order[devices->order_count++] = place;
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, const char *wanted,
+                                           struct ci_engine_devices *devices) {
+    *devices = (struct ci_engine_devices){0};
+    char *names = strdup(wanted), *rest = names;
+    if (!names) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    enum clinfer_status status = CLINFER_OK;
+    for (char *name = strtok_r(names, ",", &rest); name && status == CLINFER_OK; name = strtok_r(NULL, ",", &rest))
+        status = add_device(list, name, devices);
+    if (status == CLINFER_OK && devices->order_count == 0) status = no_device(list, wanted);
+    free(names);
+    return status;
+}
+
+/* Seconds for a prompt of 512 tokens and an answer of 256, as `clinfer tune` measured them here; 0: it did not. */
+static double measured_seconds(const struct ci_caps *caps, uint64_t fingerprint) {
+    struct ci_profile_key key;
+    struct ci_profile profile;
+    enum ci_profile_origin origin;
+    double seconds = 0;
+    ci_signature_key(caps, &key);
+    if (ci_profile_lookup(&key, &profile, &origin, NULL) != CLINFER_OK) return 0;
+    for (int i = 0; i < profile.model_count && origin == CI_PROFILE_EXACT; i++) {
+        const struct ci_profile_model *model = &profile.models[i];
+        if (model->fingerprint == fingerprint && model->decode_after > 0 && model->prefill_after > 0)
+            seconds = 512 / model->prefill_after + 256 / model->decode_after;
+    }
+    ci_profile_free(&profile);
+    return seconds;
+}
+
+static enum clinfer_status fingerprint_of(const char *path, uint64_t *fingerprint) {
+    struct ci_gguf *gguf;
+    struct ci_model model;
+    enum clinfer_status status = ci_gguf_open(path, &gguf);
+    if (status != CLINFER_OK) return status;
+    status = ci_model_open(gguf, &model);
+    if (status == CLINFER_OK) {
+        *fingerprint = ci_model_fingerprint(&model);
+        ci_model_close(&model);
+    }
+    ci_gguf_close(gguf);
+    return status;
+}
+
+enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
+                                         const struct clinfer_engine_options *options, int *order) {
+    uint64_t fingerprint;
+    for (int i = 0; i < list->count; i++) order[i] = i;
+    order[list->count] = -1;
+    if (list->count == 0 || (options->tuning && strcmp(options->tuning, "auto") != 0)) return CLINFER_OK;
+    enum clinfer_status status = fingerprint_of(options->model, &fingerprint);
+    if (status != CLINFER_OK) return status;
+    int threads = options->threads > 0 ? options->threads : ci_threads_default();
+    double least = 0;
+    int fastest = 0;
+    for (int i = 0; i <= list->count; i++) {
+        struct ci_caps caps = {ci_cpu_features(), i < list->count ? &list->caps[i] : NULL, threads};
+        double seconds = measured_seconds(&caps, fingerprint);
+        if (i == 0 && seconds == 0) return CLINFER_OK;
+        if (seconds > 0 && (i == 0 || seconds < least)) {
+            least = seconds;
+            fastest = i;
+        }
+    }
+    order[fastest] = order[0];
+    order[0] = fastest == list->count ? -1 : fastest;
+    if (fastest != 0)
+        ci_log(CLINFER_LOG_INFO, "measured fastest with this model: %s",
+               order[0] < 0 ? "the CPU backend" : list->caps[order[0]].name);
+    return CLINFER_OK;
+}

@@ -1,0 +1,275 @@
+/* test_choices.c: which variant a node gets: forced, measured, by the table; what is in quarantine or stale is not
+ * chosen. And how layers are split over places. No device is needed: capabilities are made up. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/status.h"
+#include "graph/choices.h"
+#include "graph/places.h"
+#include "ops/bind.h"
+#include "ops/op_list.h"
+#include "ops/signature.h"
+#include "tensor/op_params.h"
+
+enum { K = 576, N = 1024 };
+
+/* A matrix product on a made-up device. */
+struct fixture {
+    struct ci_device_caps device;
+    struct ci_caps caps;
+    struct ci_choices choices;
+    struct ci_chooser chooser;
+    struct ci_tensor x, weight, out;
+    struct ci_node node;
+};
+
+static void set_tensor(struct ci_tensor *tensor, enum ci_tensor_kind kind, const struct ci_type *type, int64_t rows,
+                       int64_t cols) {
+    *tensor = (struct ci_tensor){.name = "t", .kind = kind, .place = -1};
+    ci_view_set(&tensor->view, type, rows, cols);
+}
+
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    f->device = (struct ci_device_caps){.name = "made up",
+                                        .platform = "nobody's",
+                                        .kind = CI_DEVICE_CPU,
+                                        .compute_units = 2,
+                                        .max_work_group = 256,
+                                        .max_work_item = {256, 256, 256},
+                                        .local_bytes = 32768,
+                                        .max_alloc_bytes = 1 << 30};
+    f->caps = (struct ci_caps){ci_cpu_features(), &f->device, 2};
+    f->chooser = (struct ci_chooser){&f->choices, 1, &f->caps};
+    set_tensor(&f->x, CI_TENSOR_ACTIVATION, &ci_type_q8, 1, K);
+    set_tensor(&f->weight, CI_TENSOR_WEIGHT, &ci_type_q4_1, N, K);
+    set_tensor(&f->out, CI_TENSOR_ACTIVATION, &ci_type_f32, 1, N);
+    f->x.view.extent = f->out.view.extent = CI_EXTENT_ROWS;
+    f->node = (struct ci_node){.op = &ci_op_matmul, .label = "test", .in = {&f->x, &f->weight}, .out = {&f->out}};
+    f->choices.places[1].device = 7;
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    ci_choices_free(&f->choices);
+    free(f);
+    return 0;
+}
+
+/* An entry of the profile for the fixture's node: as `clinfer tune` would write it. */
+static struct ci_profile_entry entry_for(struct fixture *f, const char *variant_name, const char *tunable, int value,
+                                         double seconds) {
+    const struct ci_variant *variant = ci_variant_find(&ci_op_matmul, CI_BACKEND_OPENCL, variant_name);
+    struct ci_profile_entry entry = {.seconds = seconds, .default_seconds = 2 * seconds};
+    struct ci_call call;
+    int values[CI_MAX_TUNABLES] = {0};
+    assert_non_null(variant);
+    ci_node_call(&f->node, &call);
+    ci_signature_of(&ci_op_matmul, &call, &entry.signature);
+    strcpy(entry.layout, call.in[CI_MATMUL_W0].layout->name);
+    strcpy(entry.variant, variant_name);
+    if (tunable) {
+        strcpy(entry.tunables[0].name, tunable);
+        entry.tunables[0].value = value;
+        entry.tunable_count = 1;
+        assert_int_equal(ci_signature_values(variant, entry.tunables, 1, values), CLINFER_OK);
+    } else {
+        ci_bind_defaults(variant, values);
+    }
+    assert_int_equal(ci_signature_source(variant, values, &call, &entry.source), CLINFER_OK);
+    return entry;
+}
+
+static void add_entry(struct fixture *f, const struct ci_profile_entry *entry) {
+    f->choices.places[1].origin = CI_PROFILE_EXACT;
+    assert_int_equal(ci_profile_set(&f->choices.places[1].profile, entry), CLINFER_OK);
+}
+
+static struct ci_choice first(const struct fixture *f) {
+    struct ci_choice choice;
+    assert_true(ci_choices_first(&f->chooser, &f->node, &choice));
+    return choice;
+}
+
+static void table_order_without_a_profile(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(first(f).origin, CI_CHOICE_TABLE);
+    assert_string_equal(first(f).variant->name, "gemv_q8_vec");
+}
+
+static void what_was_measured_comes_first(void **state) {
+    struct fixture *f = *state;
+    struct ci_profile_entry entry = entry_for(f, "gemv_vec", "STREAMS", 4, 1e-4);
+    add_entry(f, &entry);
+    struct ci_choice choice = first(f);
+    assert_int_equal(choice.origin, CI_CHOICE_TUNED);
+    assert_string_equal(choice.variant->name, "gemv_vec");
+    assert_int_equal(choice.tunables[0], 4);
+    assert_true(ci_choices_seconds(&f->chooser, &f->node) > 0.9e-4);
+    assert_true(ci_choices_layout(&f->chooser, &f->node) == NULL); /* no prompt was measured */
+}
+
+static void what_is_stale_or_unknown_is_passed_over(void **state) {
+    struct fixture *f = *state;
+    struct ci_profile_entry entry = entry_for(f, "gemv_vec", "STREAMS", 4, 1e-4), bad = entry;
+    bad.source++;
+    add_entry(f, &bad);
+    assert_int_equal(first(f).origin, CI_CHOICE_TABLE);
+    bad = entry;
+    bad.tunables[0].value = 3; /* not allowed */
+    add_entry(f, &bad);
+    assert_int_equal(first(f).origin, CI_CHOICE_TABLE);
+    bad = entry;
+    strcpy(bad.variant, "gemv_of_tomorrow");
+    add_entry(f, &bad);
+    assert_int_equal(first(f).origin, CI_CHOICE_TABLE);
+    add_entry(f, &entry);
+    assert_int_equal(first(f).origin, CI_CHOICE_TUNED);
+}
+
+static void the_layout_that_costs_least(void **state) {
+    struct fixture *f = *state;
+    struct ci_profile_entry entry = entry_for(f, "gemv_vec", NULL, 0, 4e-4);
+    const struct {
+        const char *layout;
+        int64_t rows;
+        double seconds;
+    } measured[] = {{"stored", 1, 4e-4}, {"stored", 512, 1e-3}, {"r16", 1, 1e-4}, {"r16", 512, 2e-3}};
+    for (size_t i = 0; i < sizeof measured / sizeof *measured; i++) {
+        strcpy(entry.layout, measured[i].layout);
+        entry.signature.rows = measured[i].rows;
+        entry.seconds = measured[i].seconds;
+        add_entry(f, &entry);
+    }
+    assert_ptr_equal(ci_choices_layout(&f->chooser, &f->node), &ci_layout_r16);
+    entry.seconds = 1; /* prompts a thousand times slower: not worth it */
+    add_entry(f, &entry);
+    assert_ptr_equal(ci_choices_layout(&f->chooser, &f->node), &ci_layout_stored);
+}
+
+static void what_is_in_quarantine_is_not_chosen(void **state) {
+    struct fixture *f = *state;
+    struct ci_choice choice = first(f), list[16];
+    struct ci_quarantined item = {.device = 7, .op = "matmul", .reason = "error 0.3", .date = "2026-11-21"};
+    struct ci_call call;
+    char reason[256];
+    strcpy(item.variant, choice.variant->name);
+    ci_node_call(&f->node, &call);
+    assert_int_equal(ci_signature_source(choice.variant, choice.tunables, &call, &item.source), CLINFER_OK);
+    assert_int_equal(ci_choices_quarantine(&f->choices, &item), CLINFER_OK);
+    assert_true(ci_choices_list(&f->chooser, &f->node, list, 16, reason, sizeof reason) > 0);
+    assert_string_not_equal(list[0].variant->name, choice.variant->name);
+    assert_non_null(strstr(reason, "error 0.3"));
+    assert_non_null(strstr(reason, "2026-11-21"));
+    f->choices.places[1].device = 8; /* another driver: tried afresh */
+    assert_string_equal(first(f).variant->name, choice.variant->name);
+}
+
+static void forced(void **state) {
+    struct fixture *f = *state;
+    struct ci_choice list[16];
+    char reason[256];
+    assert_int_equal(ci_choices_force(&f->choices, "matmul=gemm_vec:CHUNK=64,TASKS=4"), CLINFER_OK);
+    assert_int_equal(ci_choices_list(&f->chooser, &f->node, list, 16, reason, sizeof reason), 1);
+    assert_string_equal(list[0].variant->name, "gemm_vec");
+    assert_int_equal(list[0].tunables[0], 64);
+    assert_int_equal(list[0].origin, CI_CHOICE_FORCED);
+    assert_int_equal(ci_choices_force(&f->choices, "matmul=cpu"), CLINFER_OK); /* the last one counts */
+    assert_int_equal(ci_choices_list(&f->chooser, &f->node, list, 16, reason, sizeof reason), 0);
+    assert_string_equal(reason, "forced by --op");
+}
+
+static void forced_wrongly(void **state) {
+    struct fixture *f = *state;
+    const struct {
+        const char *text, *message;
+    } wrong[] = {{"matmul", "must be NAME="},
+                 {"matmull=cpu", "rmsnorm"},
+                 {"matmul=fastest", "gemm_vec"},
+                 {"matmul=gemm_vec:CHUNK=63", "64,256"},
+                 {"matmul=gemm_vec:CHUNKS=64", "no tunable \"CHUNKS\""},
+                 {"matmul=gemm_vec:CHUNK", "TUNABLE=NUMBER"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(ci_choices_force(&f->choices, wrong[i].text), CLINFER_INVALID_ARGUMENT);
+        if (!strstr(ci_status_message(), wrong[i].message)) fail_msg("%s", ci_status_message());
+    }
+    assert_int_equal(f->choices.forced_count, 0);
+}
+
+/* ---- places ---- */
+
+enum { UNITS = 12, MIB = 1 << 20 };
+
+static int count_at(const int8_t *places, int place) {
+    int count = 0;
+    for (int i = 1; i < UNITS; i++) count += places[i] == place;
+    return count;
+}
+
+static void layers_are_split(void **state) {
+    (void)state;
+    uint64_t bytes[UNITS];
+    int8_t places[UNITS];
+    const int order[] = {1, 2};
+    const uint64_t plenty[] = {100 * MIB, 100 * MIB};
+    const double even[] = {1, 1}, uneven[] = {3, 1};
+    for (int i = 0; i < UNITS; i++) bytes[i] = i ? MIB : 0;
+
+    assert_int_equal(ci_places_split(bytes, UNITS, order, plenty, even, 1, -1, places), 0);
+    assert_int_equal(count_at(places, 1), UNITS - 1);
+
+    assert_int_equal(ci_places_split(bytes, UNITS, order, plenty, even, 2, -1, places), 0);
+    assert_in_range(count_at(places, 1), 5, 6);
+    for (int i = 1; i < UNITS; i++) assert_true(places[i] >= places[i - 1]); /* one crossing */
+
+    assert_int_equal(ci_places_split(bytes, UNITS, order, plenty, uneven, 2, -1, places), 0);
+    assert_in_range(count_at(places, 1), 8, 9);
+
+    assert_int_equal(ci_places_split(bytes, UNITS, order, plenty, even, 1, 4, places), 0);
+    assert_int_equal(count_at(places, 1), 4);
+    assert_int_equal(places[UNITS - 1], 1);
+    assert_int_equal(places[1], CI_PLACE_CPU);
+    assert_int_equal(ci_places_split(bytes, UNITS, order, plenty, even, 1, 0, places), 0);
+    assert_int_equal(count_at(places, CI_PLACE_CPU), UNITS - 1);
+}
+
+static void what_does_not_fit_stays_on_the_cpu(void **state) {
+    (void)state;
+    uint64_t bytes[UNITS];
+    int8_t places[UNITS];
+    const int order[] = {1, 2};
+    const uint64_t little[] = {4 * MIB, 3 * MIB};
+    const double even[] = {1, 1};
+    for (int i = 0; i < UNITS; i++) bytes[i] = i ? MIB : 0;
+    bytes[UNITS - 1] = 2 * MIB;
+    assert_int_equal(ci_places_split(bytes, UNITS, order, little, even, 2, -1, places), 5);
+    uint64_t used[3] = {0};
+    for (int i = 1; i < UNITS; i++) used[places[i]] += bytes[i];
+    assert_true(used[1] <= little[0] && used[2] <= little[1]);
+    assert_int_equal(places[1], CI_PLACE_CPU);
+    bytes[UNITS - 1] = 50 * MIB; /* the output matrix alone is too large for any device */
+    assert_int_equal(ci_places_split(bytes, UNITS, order, little, even, 2, -1, places), UNITS - 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(table_order_without_a_profile, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_measured_comes_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_stale_or_unknown_is_passed_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_layout_that_costs_least, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_in_quarantine_is_not_chosen, setup, teardown),
+        cmocka_unit_test_setup_teardown(forced, setup, teardown),
+        cmocka_unit_test_setup_teardown(forced_wrongly, setup, teardown),
+        cmocka_unit_test(layers_are_split),
+        cmocka_unit_test(what_does_not_fit_stays_on_the_cpu),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
