@@ -75,5 +75,7 @@ int main(int argc, char **argv) {
     hold_standard_files();
     /* A closed pipe is an error of write(), see output.h. */
     signal(SIGPIPE, SIG_IGN);
+    /* So is a file that grows beyond ulimit -f. */
+    signal(SIGXFSZ, SIG_IGN);
     return ci_output_finish(dispatch(argc, argv));
 }
