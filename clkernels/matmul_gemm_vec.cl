@@ -10,26 +10,11 @@
  *        x  +--------------+ 4
  *           +--------------+
  *
- * Further chunks add to what the first left in the output. q8 activations are first expanded to floats in scratch: on
+ * Further chunks add to what the first left in the output. q8 activations are first expanded to floats in scratch (common/expand.clh): on
  * CPUs without an integer multiply-accumulate of bytes, floats are faster than 16-bit integers once decoding is shared
  * by many rows. */
 
 #define TILE 4
-
-#ifdef IN0_Q8
-__kernel void matmul_expand(TENSOR(x), TENSOR(scratch), int cols) {
-    const int row = get_global_id(0), units = cols / 32;
-    const __global char *codes = (const __global char *)(x_buffer + x_offset + row * q8_row_bytes(cols));
-    const __global float *scales = (const __global float *)(codes + cols);
-    __global float *out = DATA(float, scratch) + (ulong)row * cols;
-    for (int unit = 0; unit < units; unit++) {
-        vstore16(convert_float16(vload16(2 * unit, codes)) * scales[unit], 2 * unit, out);
-        vstore16(convert_float16(vload16(2 * unit + 1, codes)) * scales[unit], 2 * unit + 1, out);
-    }
-}
-#else
-__kernel void matmul_expand(TENSOR(x), TENSOR(scratch), int cols) {}
-#endif
 
 /* Columns [from, to) of the four rows of x that begin at x (the last of them repeated when there are fewer). */
 INLINE float16 tile_sums(const __global float *x, int left, int cols, const float *panel, int vectors) {

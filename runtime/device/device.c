@@ -79,6 +79,7 @@ void ci_device_close(struct ci_device *device) {
     else
         ci_device_abandon(device->staging);
     ci_programs_destroy(device);
+    ci_clblast_close(device);
     if (device->queue) clReleaseCommandQueue(device->queue);
     if (device->context) clReleaseContext(device->context);
     free(device->cache_folder);

@@ -112,6 +112,29 @@ enum clinfer_status ci_kernel_set_local(struct ci_kernel *kernel, unsigned index
 /* Enqueues; local may be NULL. */
 enum clinfer_status ci_kernel_enqueue(struct ci_kernel *kernel, int dimensions, const size_t *global, const size_t *local);
 
+/* A product by CLBlast's SGEMM: c [m, n] = a [m, k] b [n, k]^T + beta c, floats, row by row; `c_stride` columns from row
+ * to row of c. Offsets in bytes, multiples of 4. */
+struct ci_gemm {
+    struct ci_buffer *a, *b, *c;
+    uint64_t a_offset, b_offset, c_offset;
+    int64_t m, n, k, c_stride;
+    float beta;
+};
+
+/* Makes ready for products of this n, k and up to m rows; its buffers are not looked at. Enlarges the device's temporary
+ * buffer, which all of them share since the queue runs one after the other, and has CLBlast build its programs if it has
+ * not yet in this process: seconds, see counts.clblast_seconds. */
+enum clinfer_status ci_gemm_prepare(struct ci_device *device, const struct ci_gemm *gemm);
+
+/* Allocates nothing of ours; CLBlast makes and drops its kernel objects. */
+enum clinfer_status ci_gemm_enqueue(struct ci_device *device, const struct ci_gemm *gemm);
+
+/* Gives a kernel of CLBlast ("Xgemm", "XgemmDirect", "GemmRoutine", ...) other parameters, for floats, on this device and
+ * in all of this process. CLBlast wants a value for each of the kernel's parameters and does not check them: wrong ones
+ * give wrong results. Its programs are built again, and products that were prepared before must be prepared again. */
+enum clinfer_status ci_device_clblast_parameters(struct ci_device *device, const char *kernel, int count,
+                                                 const char *const *names, const size_t *values);
+
 enum clinfer_status ci_device_flush(struct ci_device *device);
 enum clinfer_status ci_device_finish(struct ci_device *device);
 
@@ -126,6 +149,7 @@ void ci_device_save_programs(struct ci_device *device);
 struct ci_device_counts {
     uint64_t enqueues, waits, objects, builds, cache_hits;
     double build_seconds;
+    double clblast_seconds; /* what CLBlast's programs cost this process; 0 as long as no product was prepared */
 };
 void ci_device_counts(const struct ci_device *device, struct ci_device_counts *counts);
 

@@ -54,6 +54,9 @@ struct ci_device {
     uint8_t *staging; /* [CI_STAGING_PIECES][CI_STAGING_BYTES]; takes no memory until it is used */
     cl_event staged[CI_STAGING_PIECES];
     unsigned next_staging;
+    cl_mem clblast_temporary; /* of all products, NULL: none needed one */
+    size_t clblast_bytes;
+    bool clblast_built;       /* its programs, for this context */
 };
 
 struct ci_buffer {
@@ -98,6 +101,9 @@ void ci_programs_destroy(struct ci_device *device);
 /* Gives up memory that a device which cannot be waited for may still touch: never freed, but remembered, so that tools
  * which look for leaks know that it is meant. NULL is allowed. */
 void ci_device_abandon(void *memory);
+
+/* Gives back what products needed. */
+void ci_clblast_close(struct ci_device *device);
 
 /* Sets caps.shares_host_memory from an experiment. Any failure in it means no. */
 void ci_device_measure_sharing(struct ci_device *device);

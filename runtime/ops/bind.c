@@ -22,12 +22,15 @@ struct argument {
 };
 
 struct ci_bound {
+    struct ci_device *device;
     const struct ci_variant *variant;
     const struct ci_device_caps *caps;
     int tunables[CI_MAX_TUNABLES];
     bool set_once;
     struct ci_bound_launch *launches;
     struct argument *arguments; /* of all launches, one after the other */
+    struct ci_bound_product *products;
+    int product_count;
 };
 
 void ci_bind_defaults(const struct ci_variant *variant, int *values) {
@@ -110,6 +113,7 @@ enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int 
         if (weight->layout == &ci_layout_r16) fits = fits && append(&text, " -D WEIGHT_LAYOUT_R16");
     }
     if (variant->header) sources[count++] = variant->header;
+    if (variant->second_header) sources[count++] = variant->second_header;
     sources[count++] = variant->source;
     *source_count = count;
     assert(fits);
@@ -201,6 +205,12 @@ enum clinfer_status ci_bind_update(struct ci_bound *bound, const struct ci_call 
         status = set_launch(bound, i, call, &next);
         set_grid(bound, i, call);
     }
+    for (int i = 0; i < bound->product_count; i++) {
+        struct ci_bound_product *product = &bound->products[i];
+        product->gemm = (struct ci_gemm){0};
+        bound->variant->products[i](call, &product->gemm);
+        product->empty = product->gemm.m == 0 || product->gemm.n == 0;
+    }
     /* After a failure nobody knows what is set: the next update sets everything. */
     bound->set_once = status == CLINFER_OK;
     return status;
@@ -229,7 +239,7 @@ static enum clinfer_status check_limits(const struct ci_bound *bound, int which)
 
 enum clinfer_status ci_bind_create(struct ci_device *device, const struct ci_variant *variant, const int *tunables,
                                    const struct ci_call *call, struct ci_bound **result) {
-    assert(variant->backend == CI_BACKEND_OPENCL);
+    assert(variant->backend != CI_BACKEND_CPU);
     *result = NULL;
     const char *sources[CI_BIND_SOURCES];
     int source_count;
@@ -237,6 +247,7 @@ enum clinfer_status ci_bind_create(struct ci_device *device, const struct ci_var
     enum clinfer_status status;
     struct ci_bound *bound = calloc(1, sizeof *bound);
     if (!bound) return ci_fail(CLINFER_OUT_OF_MEMORY, "op %s: out of memory", variant->op->name);
+    bound->device = device;
     bound->variant = variant;
     bound->caps = ci_device_caps(device);
     if (tunables)
@@ -247,7 +258,9 @@ enum clinfer_status ci_bind_create(struct ci_device *device, const struct ci_var
     for (int i = 0; i < variant->launch_count; i++) arguments += argument_count(variant->launches[i].bind);
     bound->launches = calloc((size_t)variant->launch_count, sizeof *bound->launches);
     bound->arguments = calloc(arguments + 1, sizeof *bound->arguments);
-    if (!bound->launches || !bound->arguments) {
+    while (variant->products && variant->products[bound->product_count]) bound->product_count++;
+    bound->products = calloc((size_t)bound->product_count + 1, sizeof *bound->products);
+    if (!bound->launches || !bound->arguments || !bound->products) {
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "op %s: out of memory", variant->op->name);
         goto fail;
     }
@@ -257,6 +270,8 @@ enum clinfer_status ci_bind_create(struct ci_device *device, const struct ci_var
                                   &bound->launches[i].kernel);
     if (status == CLINFER_OK) status = ci_bind_update(bound, call);
     for (int i = 0; i < variant->launch_count && status == CLINFER_OK; i++) status = check_limits(bound, i);
+    for (int i = 0; i < bound->product_count && status == CLINFER_OK; i++)
+        if (!bound->products[i].empty) status = ci_gemm_prepare(device, &bound->products[i].gemm);
     if (status != CLINFER_OK) goto fail;
     *result = bound;
     return CLINFER_OK;
@@ -274,6 +289,12 @@ enum clinfer_status ci_bind_enqueue(struct ci_bound *bound) {
         if (status != CLINFER_OK)
             return ci_fail_prefix(status, "op %s, variant %s", bound->variant->op->name, bound->variant->name);
     }
+    for (int i = 0; i < bound->product_count; i++) {
+        if (bound->products[i].empty) continue;
+        enum clinfer_status status = ci_gemm_enqueue(bound->device, &bound->products[i].gemm);
+        if (status != CLINFER_OK)
+            return ci_fail_prefix(status, "op %s, variant %s", bound->variant->op->name, bound->variant->name);
+    }
     return CLINFER_OK;
 }
 
@@ -282,11 +303,17 @@ int ci_bind_launches(const struct ci_bound *bound, const struct ci_bound_launch 
     return bound->variant->launch_count;
 }
 
+int ci_bind_products(const struct ci_bound *bound, const struct ci_bound_product **products) {
+    *products = bound->products;
+    return bound->product_count;
+}
+
 void ci_bind_destroy(struct ci_bound *bound) {
     if (!bound) return;
     for (int i = 0; bound->launches && i < bound->variant->launch_count; i++)
         if (bound->launches[i].kernel) ci_kernel_destroy(bound->launches[i].kernel);
     free(bound->launches);
     free(bound->arguments);
+    free(bound->products);
     free(bound);
 }

@@ -12,6 +12,12 @@ struct ci_bound_launch {
     bool empty; /* no rows in this run: nothing to enqueue */
 };
 
+/* A product by CLBlast, after all launches. */
+struct ci_bound_product {
+    struct ci_gemm gemm;
+    bool empty;
+};
+
 struct ci_bound; /* one variant with one set of arguments */
 
 /* The defaults of the variant's tunables; values [CI_MAX_TUNABLES]. */
@@ -33,14 +39,15 @@ enum clinfer_status ci_bind_update(struct ci_bound *bound, const struct ci_call 
  * whose addresses say nothing. */
 void ci_bind_forget(struct ci_bound *bound);
 
-/* Enqueues all launches, in order. */
+/* Enqueues all launches and products, in order. */
 enum clinfer_status ci_bind_enqueue(struct ci_bound *bound);
 
 int ci_bind_launches(const struct ci_bound *bound, const struct ci_bound_launch **launches);
+int ci_bind_products(const struct ci_bound *bound, const struct ci_bound_product **products);
 
 /* The names of the sources and the compiler options that the program of this call has: what a profile's hash is taken
  * of. sources [CI_BIND_SOURCES], borrowed; options [CI_BIND_OPTIONS_BYTES]. */
-enum { CI_BIND_SOURCES = 4, CI_BIND_OPTIONS_BYTES = 2048 };
+enum { CI_BIND_SOURCES = 5, CI_BIND_OPTIONS_BYTES = 2048 };
 enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int *tunables, const struct ci_call *call,
                                     const char **sources, int *source_count, char *options);
 

@@ -5,8 +5,8 @@
  * is not compiled. With weights in layout r16 both kinds of activations are served, without only f32. */
 #include "cpu/kernels.h"
 #include "ops/op_list.h"
-#include "tensor/op_params.h"
 #include "ops/sample.h"
+#include "tensor/op_params.h"
 
 /* ---- what the kernels ask for ---- */
 
@@ -34,9 +34,15 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
 
 /* ---- one list per instruction set ---- */
 
-#define VARIANT(symbol, which, title, test, layout)                                                                    \
+#define FOR_WHOM_avx512vnni "x86 processors with AVX-512 VNNI"
+#define FOR_WHOM_avx2 "x86 processors with AVX2 and FMA"
+#define FOR_WHOM_neondot "64-bit ARM processors with dot products"
+#define FOR_WHOM_neon "64-bit ARM processors"
+
+#define VARIANT(symbol, which, isa, title, test, layout)                                                               \
     const struct ci_variant ci_variant_cpu_##symbol##_##which = {.op = &ci_op_##symbol,                                \
                                                                  .name = title,                                        \
+                                                                 .for_whom = FOR_WHOM_##isa,                           \
                                                                  .backend = CI_BACKEND_CPU,                            \
                                                                  .weight_layout = layout,                              \
                                                                  .fits = test,                                         \
@@ -48,7 +54,7 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
         (void)call;                                                                                                    \
         return (condition) ? ci_cpu_##function##_##isa : NULL;                                                         \
     }                                                                                                                  \
-    VARIANT(symbol, isa, #isa, has_##isa, NULL)
+    VARIANT(symbol, isa, isa, #isa, has_##isa, NULL)
 
 #define SIMD(isa)                                                                                                      \
     static bool has_##isa(const struct ci_caps *caps, const struct ci_call *call) {                                    \
@@ -62,7 +68,7 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
         (void)call;                                                                                                    \
         return sample_##isa;                                                                                           \
     }                                                                                                                  \
-    VARIANT(sample, isa, #isa, has_##isa, NULL)                                                                        \
+    VARIANT(sample, isa, isa, #isa, has_##isa, NULL)                                                                   \
     SIMPLE(matmul, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                        \
     SIMPLE(matmul_add, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                    \
     SIMPLE(attention, attention, isa, attention_fits(call, 16))                                                        \
@@ -93,8 +99,8 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     static ci_cpu_function *find_matmul_add_##x##_r16_##isa(const struct ci_call *call) {                              \
         return find_matmul_##x##_r16_##isa(call);                                                                      \
     }                                                                                                                  \
-    VARIANT(matmul, x##_r16_##isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)                                     \
-    VARIANT(matmul_add, x##_r16_##isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)
+    VARIANT(matmul, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)                                \
+    VARIANT(matmul_add, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)
 #define R16(isa)                                                                                                       \
     static bool has_r16_##isa(const struct ci_caps *caps, const struct ci_call *call) {                                \
         (void)call;                                                                                                    \

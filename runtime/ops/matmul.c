@@ -137,6 +137,14 @@ static const struct ci_case cases[] = {
     ONE("bf16 weights", f32, bf16, 9, 19, 64),
     ONE("bf16 weights, one token", f32, bf16, 1, 19, 576),
     THREE("three of f16", f32, f16, 17, 33, 16, 5, 64),
+    BOTH("a short chunk,", q8_0, 17, 40, 96),
+    BOTH("a short chunk,", q5_0, 16, 40, 64),
+    BOTH("a short chunk,", q5_1, 18, 37, 64),
+    BOTH("a short chunk,", q6_k, 16, 37, 256),
+    THREE("a short chunk, three of q8_0, q8", q8, q8_0, 20, 33, 16, 5, 64),
+    THREE("a short chunk, three of f32", f32, f32, 19, 33, 16, 5, 64),
+    ONE("a short chunk, bf16", f32, bf16, 16, 19, 64),
+    THREE("a chunk of many products", f32, q4_0, 96, 576, 192, 192, 576),
     {0}};
 
 const struct ci_op ci_op_matmul = {

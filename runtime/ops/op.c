@@ -32,7 +32,7 @@ const struct ci_op *ci_op_find(const char *name) {
 }
 
 bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *caps, const struct ci_call *call) {
-    if ((variant->backend == CI_BACKEND_OPENCL) != (caps->device != NULL)) return false;
+    if ((variant->backend == CI_BACKEND_CPU) != (caps->device == NULL)) return false;
     for (int i = 0; i < variant->op->inputs; i++) {
         const struct ci_view *in = &call->in[i];
         if (!in->type || !(variant->op->weight_inputs >> i & 1)) continue;

@@ -86,7 +86,8 @@ struct ci_caps {
     int threads;
 };
 
-enum ci_backend { CI_BACKEND_CPU, CI_BACKEND_OPENCL };
+/* CLBLAST: kernels of ours around matrix products of CLBlast, on an OpenCL device. */
+enum ci_backend { CI_BACKEND_CPU, CI_BACKEND_OPENCL, CI_BACKEND_CLBLAST };
 
 /* How one argument of a kernel is bound. A tensor takes two arguments, (__global buffer, ulong byte offset). */
 enum ci_bind_kind {
@@ -134,10 +135,14 @@ struct ci_launch {
                  struct ci_grid *grid);
 };
 
+/* One product by CLBlast; it leaves m or n at 0 where there is nothing to do. */
+typedef void ci_product(const struct ci_call *call, struct ci_gemm *gemm);
+
 struct ci_variant {
     const struct ci_op *op;
     const char *name;
     enum ci_backend backend;
+    const char *for_whom; /* where it wins, or the class of device that it is made for, in a phrase */
 
     /* The layout of the op's weight inputs; NULL: any, through load_block. */
     const struct ci_layout *weight_layout;
@@ -149,9 +154,9 @@ struct ci_variant {
     ci_cpu_function *(*cpu)(const struct ci_call *call);
 
     /* OpenCL: sources relative to clkernels/. The program is common/common.clh, the header types/<type>.clh of the
-     * weight input `type_input` (if >= 0), `header` and `source`; macros as described in clkernels/common/common.clh.
-     */
-    const char *header; /* what several sources share; may be NULL */
+     * weight input `type_input` (if >= 0), `header`, `second_header` and `source`; macros as described in
+     * clkernels/common/common.clh. */
+    const char *header, *second_header; /* what several sources share; may be NULL */
     const char *source;
     int type_input;
     const char *opencl_c;                /* language version; NULL: "1.2" */
@@ -159,6 +164,7 @@ struct ci_variant {
     const struct ci_constant *constants; /* may be NULL */
     const struct ci_launch *launches;
     int launch_count;
+    ci_product *const *products; /* enqueued after the launches; ends with NULL; only with CI_BACKEND_CLBLAST */
 
     size_t (*scratch)(const struct ci_call *call, const int *tunables); /* bytes; NULL: none */
 };

@@ -1,7 +1,7 @@
 /* opencl_attention.c: OpenCL variants of attention and attention_quantise. */
 #include "ops/op_list.h"
-#include "tensor/op_params.h"
 #include "ops/opencl.h"
+#include "tensor/op_params.h"
 
 #define BOTH(symbol, ...)                                                                                              \
     const struct ci_variant ci_variant_attention_##symbol = {                                                          \
@@ -70,8 +70,8 @@ static const struct ci_bind merge_arguments[] = {SCRATCH, OUT(0), END};
 static const struct ci_launch split_launches[] = {{"attention_split", split_arguments, split_grid},
                                                   {"attention_merge", merge_arguments, merge_grid}};
 
-BOTH(split, .name = "split", .fits = split_fits, .source = "attention_split.cl", .tunables = split_tunables,
-     .launches = split_launches, .launch_count = 2, .scratch = split_scratch)
+BOTH(split, .name = "split", .for_whom = "GPUs, decode", .fits = split_fits, .source = "attention_split.cl",
+     .tunables = split_tunables, .launches = split_launches, .launch_count = 2, .scratch = split_scratch)
 
 /* ---- local: whole tiles ---- */
 
@@ -96,8 +96,8 @@ static bool local_fits(const struct ci_caps *caps, const struct ci_call *call) {
 
 static const struct ci_launch local_launches[] = {{"attention_local", arguments, local_grid}};
 
-BOTH(local, .name = "local", .fits = local_fits, .source = "attention_local.cl", .tunables = local_tunables,
-     .launches = local_launches, .launch_count = 1)
+BOTH(local, .name = "local", .for_whom = "GPUs, prefill", .fits = local_fits, .source = "attention_local.cl",
+     .tunables = local_tunables, .launches = local_launches, .launch_count = 1)
 
 /* ---- vec ---- */
 
@@ -118,4 +118,5 @@ static bool vec_fits(const struct ci_caps *caps, const struct ci_call *call) {
 
 static const struct ci_launch vec_launches[] = {{"attention_vec", arguments, vec_grid}};
 
-BOTH(vec, .name = "vec", .fits = vec_fits, .source = "attention_vec.cl", .launches = vec_launches, .launch_count = 1)
+BOTH(vec, .name = "vec", .for_whom = "CPU devices; the portable fallback of all", .fits = vec_fits,
+     .source = "attention_vec.cl", .launches = vec_launches, .launch_count = 1)

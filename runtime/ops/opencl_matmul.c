@@ -1,8 +1,8 @@
 /* opencl_matmul.c: OpenCL variants of matmul and matmul_add. All take every weight type in either layout through
  * load_block. */
 #include "ops/op_list.h"
-#include "tensor/op_params.h"
 #include "ops/opencl.h"
+#include "tensor/op_params.h"
 
 /* MATMUL_ARGUMENTS of clkernels/common/matmul.clh. */
 #define MATMUL_ARGUMENTS                                                                                               \
@@ -13,14 +13,15 @@ static const struct ci_bind arguments[] = {MATMUL_ARGUMENTS, END};
 static const struct ci_bind arguments_scratch[] = {MATMUL_ARGUMENTS, SCRATCH, END};
 
 /* matmul and matmul_add are the same but for the last input. */
-#define BOTH(symbol, ...)                                                                                              \
+#define BOTH(symbol, ...) BOTH_ON(CI_BACKEND_OPENCL, symbol, __VA_ARGS__)
+#define BOTH_ON(place, symbol, ...)                                                                                    \
     const struct ci_variant ci_variant_matmul_##symbol = {.op = &ci_op_matmul,                                         \
-                                                          .backend = CI_BACKEND_OPENCL,                                \
+                                                          .backend = place,                                            \
                                                           .type_input = CI_MATMUL_W0,                                  \
                                                           .header = "common/matmul.clh",                               \
                                                           __VA_ARGS__};                                                \
     const struct ci_variant ci_variant_matmul_add_##symbol = {.op = &ci_op_matmul_add,                                 \
-                                                              .backend = CI_BACKEND_OPENCL,                            \
+                                                              .backend = place,                                        \
                                                               .type_input = CI_MATMUL_W0,                              \
                                                               .header = "common/matmul.clh",                           \
                                                               __VA_ARGS__};
@@ -64,8 +65,9 @@ static bool gemv_subgroup_fits(const struct ci_caps *caps, const struct ci_call 
 
 static const struct ci_launch gemv_subgroup_launches[] = {{"matmul_gemv_subgroup", arguments, gemv_subgroup_grid}};
 
-BOTH(gemv_subgroup, .name = "gemv_subgroup", .fits = gemv_subgroup_fits, .source = "matmul_gemv_lanes.cl",
-     .tunables = gemv_subgroup_tunables, .launches = gemv_subgroup_launches, .launch_count = 1)
+BOTH(gemv_subgroup, .name = "gemv_subgroup", .for_whom = "GPUs with sub-groups, decode", .fits = gemv_subgroup_fits,
+     .source = "matmul_gemv_lanes.cl", .tunables = gemv_subgroup_tunables, .launches = gemv_subgroup_launches,
+     .launch_count = 1)
 
 /* ---- gemv_local ---- */
 
@@ -90,8 +92,9 @@ static bool gemv_local_fits(const struct ci_caps *caps, const struct ci_call *ca
 
 static const struct ci_launch gemv_local_launches[] = {{"matmul_gemv_local", arguments, gemv_local_grid}};
 
-BOTH(gemv_local, .name = "gemv_local", .fits = gemv_local_fits, .source = "matmul_gemv_lanes.cl",
-     .tunables = gemv_local_tunables, .launches = gemv_local_launches, .launch_count = 1)
+BOTH(gemv_local, .name = "gemv_local", .for_whom = "GPUs without sub-groups, decode", .fits = gemv_local_fits,
+     .source = "matmul_gemv_lanes.cl", .tunables = gemv_local_tunables, .launches = gemv_local_launches,
+     .launch_count = 1)
 
 /* ---- gemm_local ---- */
 
@@ -116,8 +119,9 @@ static bool gemm_local_fits(const struct ci_caps *caps, const struct ci_call *ca
 
 static const struct ci_launch gemm_local_launches[] = {{"matmul_gemm_local", arguments, gemm_local_grid}};
 
-BOTH(gemm_local, .name = "gemm_local", .fits = gemm_local_fits, .source = "matmul_gemm_local.cl",
-     .tunables = gemm_local_tunables, .launches = gemm_local_launches, .launch_count = 1)
+BOTH(gemm_local, .name = "gemm_local", .for_whom = "GPUs, prefill", .fits = gemm_local_fits,
+     .source = "matmul_gemm_local.cl", .tunables = gemm_local_tunables, .launches = gemm_local_launches,
+     .launch_count = 1)
 
 /* ---- gemv_vec ---- */
 
@@ -146,10 +150,11 @@ static bool gemv_q8_vec_fits(const struct ci_caps *caps, const struct ci_call *c
 
 static const struct ci_launch gemv_vec_launches[] = {{"matmul_gemv_vec", arguments, gemv_vec_grid}};
 
-BOTH(gemv_q8_vec, .name = "gemv_q8_vec", .fits = gemv_q8_vec_fits, .source = "matmul_gemv_vec.cl",
-     .tunables = gemv_vec_tunables, .launches = gemv_vec_launches, .launch_count = 1)
-BOTH(gemv_vec, .name = "gemv_vec", .fits = gemv_vec_fits, .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables,
+BOTH(gemv_q8_vec, .name = "gemv_q8_vec", .for_whom = "CPU devices, decode with 8-bit activations",
+     .fits = gemv_q8_vec_fits, .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables,
      .launches = gemv_vec_launches, .launch_count = 1)
+BOTH(gemv_vec, .name = "gemv_vec", .for_whom = "CPU devices, decode", .fits = gemv_vec_fits,
+     .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables, .launches = gemv_vec_launches, .launch_count = 1)
 
 /* ---- gemm_vec: fits everywhere ---- */
 
@@ -187,5 +192,81 @@ static const struct ci_bind gemm_expand_arguments[] = {IN(0), SCRATCH, IN_COLS(0
 static const struct ci_launch gemm_vec_launches[] = {{"matmul_expand", gemm_expand_arguments, gemm_expand_grid},
                                                      {"matmul_gemm_vec", arguments_scratch, gemm_vec_grid}};
 
-BOTH(gemm_vec, .name = "gemm_vec", .fits = gemm_vec_fits, .source = "matmul_gemm_vec.cl", .tunables = gemm_vec_tunables,
-     .launches = gemm_vec_launches, .launch_count = 2, .scratch = gemm_vec_scratch)
+BOTH(gemm_vec, .name = "gemm_vec", .for_whom = "CPU devices, prefill; the portable fallback of all",
+     .fits = gemm_vec_fits, .second_header = "common/expand.clh", .source = "matmul_gemm_vec.cl",
+     .tunables = gemm_vec_tunables, .launches = gemm_vec_launches, .launch_count = 2, .scratch = gemm_vec_scratch)
+
+/* ---- clblast: weights as floats, one product for all of them; floats as they are, a product each ---- */
+
+enum { CLBLAST_LEAST_ROWS = 16 };
+
+static bool is_plain(const struct ci_call *call) { return call->in[CI_MATMUL_W0].type == &ci_type_f32; }
+
+static bool is_rounded(const struct ci_call *call) { return call->in[CI_MATMUL_X].type == &ci_type_q8; }
+
+static bool has_start(const struct ci_call *call) {
+    bool has = call->in[CI_MATMUL_ADDEND].type != NULL;
+    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) has = has || call->in[CI_MATMUL_B0 + i].type;
+    return has;
+}
+
+/* Floats: expanded activations, then weights. */
+static size_t clblast_scratch(const struct ci_call *call, const int *tunables) {
+    (void)tunables;
+    int64_t rows = (is_rounded(call) ? rows_of(call) : 0) + (is_plain(call) ? 0 : call->out[0].cols);
+    return (size_t)rows * (size_t)call->in[CI_MATMUL_X].cols * sizeof(float);
+}
+
+/* Its kernels count in 32 bits. */
+static bool clblast_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return fits_units(call) && rows_of(call) >= CLBLAST_LEAST_ROWS &&
+           call->out[0].cols * call->in[CI_MATMUL_X].cols < INT32_MAX &&
+           rows_of(call) * call->out[0].cols < INT32_MAX &&
+           clblast_scratch(call, NULL) <= caps->device->max_alloc_bytes / 2;
+}
+
+static void clblast_weights_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                                 struct ci_grid *grid) {
+    (void)tunables;
+    ci_grid_rows(grid, caps, is_plain(call) || rows_of(call) == 0 ? 0 : call->out[0].cols,
+                 call->in[CI_MATMUL_X].cols / 32, 0);
+}
+
+static void clblast_start_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                               struct ci_grid *grid) {
+    (void)tunables;
+    ci_grid_rows(grid, caps, has_start(call) ? rows_of(call) : 0, call->out[0].cols, 0);
+}
+
+static void clblast_part(const struct ci_call *call, int part, struct ci_gemm *gemm) {
+    const struct ci_view *x = &call->in[CI_MATMUL_X], *w = &call->in[CI_MATMUL_W0 + part], *out = &call->out[0];
+    bool plain = is_plain(call), expanded = is_rounded(call);
+    if (!plain && part > 0) return;
+    int64_t start = 0;
+    for (int i = 0; i < part; i++) start += call->in[CI_MATMUL_W0 + i].rows;
+    *gemm = (struct ci_gemm){.m = x->rows,
+                             .n = plain ? w->rows : out->cols,
+                             .k = x->cols,
+                             .c_stride = out->cols,
+                             .beta = has_start(call) ? 1.0f : 0.0f,
+                             .a = expanded ? call->scratch.buffer : x->buffer,
+                             .a_offset = expanded ? call->scratch.offset : x->offset,
+                             .b = plain ? w->buffer : call->scratch.buffer,
+                             .b_offset = plain ? w->offset : call->scratch.offset,
+                             .c = out->buffer,
+                             .c_offset = out->offset + (uint64_t)start * sizeof(float)};
+    if (expanded && !plain) gemm->b_offset += (uint64_t)(x->rows * x->cols) * sizeof(float);
+}
+
+static void clblast_first(const struct ci_call *call, struct ci_gemm *gemm) { clblast_part(call, 0, gemm); }
+static void clblast_second(const struct ci_call *call, struct ci_gemm *gemm) { clblast_part(call, 1, gemm); }
+static void clblast_third(const struct ci_call *call, struct ci_gemm *gemm) { clblast_part(call, 2, gemm); }
+
+static const struct ci_launch clblast_launches[] = {{"matmul_expand", gemm_expand_arguments, gemm_expand_grid},
+                                                    {"matmul_dequantise", arguments_scratch, clblast_weights_grid},
+                                                    {"matmul_start", arguments, clblast_start_grid}};
+static ci_product *const clblast_products[] = {clblast_first, clblast_second, clblast_third, NULL};
+
+BOTH_ON(CI_BACKEND_CLBLAST, clblast, .name = "clblast", .for_whom = "GPUs that CLBlast is tuned for, long prompts",
+        .fits = clblast_fits, .second_header = "common/expand.clh", .source = "matmul_clblast.cl",
+        .launches = clblast_launches, .launch_count = 3, .products = clblast_products, .scratch = clblast_scratch)

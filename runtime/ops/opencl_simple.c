@@ -1,7 +1,7 @@
 /* opencl_simple.c: OpenCL variants of the ops that are neither matmul nor attention: one portable kernel each. */
 #include "ops/op_list.h"
-#include "tensor/op_params.h"
 #include "ops/opencl.h"
+#include "tensor/op_params.h"
 
 #define CALL_GRID                                                                                                      \
     const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps, struct ci_grid *grid
@@ -33,6 +33,7 @@ static const struct ci_tunable group_tunables[] = {CI_GROUP_TUNABLE, {0}};
     static const struct ci_launch variant_op##_launch = {kernel_name, variant_op##_bind, grid_function};               \
     const struct ci_variant ci_variant_##variant_op##_opencl = {.op = &ci_op_##variant_op,                             \
                                                                 .name = "portable",                                    \
+                                                                .for_whom = "all devices",                             \
                                                                 .backend = CI_BACKEND_OPENCL,                          \
                                                                 .fits = fit,                                           \
                                                                 .source = file,                                        \
@@ -74,6 +75,7 @@ static const struct ci_launch rmsnorm_local_launch = {"rmsnorm", rmsnorm_bind, g
 #define RMSNORM_LOCAL(variant_op)                                                                                      \
     const struct ci_variant ci_variant_##variant_op##_local = {.op = &ci_op_##variant_op,                              \
                                                                .name = "local",                                        \
+                                                               .for_whom = "GPUs",                                     \
                                                                .backend = CI_BACKEND_OPENCL,                           \
                                                                .fits = fits_parallel,                                  \
                                                                .source = "rmsnorm_local.cl",                           \
@@ -143,6 +145,7 @@ static const struct ci_launch sample_launches[] = {{"sample_chunks", sample_chun
 
 const struct ci_variant ci_variant_sample_opencl = {.op = &ci_op_sample,
                                                     .name = "portable",
+                                                    .for_whom = "all devices",
                                                     .backend = CI_BACKEND_OPENCL,
                                                     .source = "sample.cl",
                                                     .type_input = -1,

@@ -232,8 +232,17 @@ static void test_every_variant_of_this_processor_does_some_case(void **state) {
     }
 }
 
+static void test_every_variant_says_whom_it_is_for(void **state) {
+    (void)state;
+    for (int i = 0; ci_variants[i]; i++)
+        if (!ci_variants[i]->for_whom || !*ci_variants[i]->for_whom)
+            fail_msg("%s by %s does not say where it wins or for which devices it is", ci_variants[i]->op->name,
+                     ci_variants[i]->name);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_variant_says_whom_it_is_for),
         cmocka_unit_test(test_every_variant_of_this_processor_does_some_case),
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),

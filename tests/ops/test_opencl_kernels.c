@@ -112,7 +112,7 @@ static void run_values(const struct ci_variant *variant, const char *shape, stru
 static bool wanted(const struct ci_variant *variant) {
     char name[128];
     snprintf(name, sizeof name, "%s/%s", variant->op->name, variant->name);
-    return variant->backend == CI_BACKEND_OPENCL && (!only || strstr(name, only));
+    return variant->backend != CI_BACKEND_CPU && (!only || strstr(name, only));
 }
 
 /* Programs cost time (on PoCL half a second each), cases that share one do not. So by default: the interleaved layout
@@ -263,7 +263,7 @@ static void expect_refusal(const struct corruption *corruption) {
     const struct ci_case *shape = ci_op_find(corruption->op)->cases;
     for (int v = 0; ci_variants[v]; v++)
         if (strcmp(ci_variants[v]->op->name, corruption->op) == 0 &&
-            strcmp(ci_variants[v]->name, corruption->variant) == 0 && ci_variants[v]->backend == CI_BACKEND_OPENCL)
+            strcmp(ci_variants[v]->name, corruption->variant) == 0 && ci_variants[v]->backend != CI_BACKEND_CPU)
             variant = ci_variants[v];
     while (shape->name && strcmp(shape->name, corruption->shape) != 0) shape++;
     if (!variant || !shape->name) fail_msg("no variant or no case of \"%s\"", corruption->what);
