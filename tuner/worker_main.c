@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "proof/measure.h"
 #include "tuner/bench.h"
 #include "tuner/worker_wire.h"
 
@@ -137,11 +138,25 @@ static json_t *compare(struct work *work, const json_t *request) {
     return answer;
 }
 
+static json_t *measure(struct work *work, const json_t *request) {
+    struct ci_profile_device measured;
+    struct ci_trial trial = {0};
+    uint64_t bytes = (uint64_t)json_integer_value(json_object_get(request, "bytes"));
+    note(work, "measuring");
+    enum clinfer_status status =
+        ci_measure(ci_bench_device(work->bench), ci_bench_threads(work->bench), bytes, &measured);
+    if (status != CLINFER_OK) return failure(status);
+    return json_pack("{si so s[oooooo]}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "measured",
+                     ci_wire_number(measured.read_bytes_per_second), ci_wire_number(measured.operations_per_second),
+                     ci_wire_number(measured.launch_seconds), ci_wire_number(measured.wait_seconds),
+                     ci_wire_number(measured.crossing_seconds), ci_wire_number(measured.crossing_bytes_per_second));
+}
+
 static json_t *answer(struct work *work, const json_t *request) {
     const struct {
         const char *name;
         json_t *(*handle)(struct work *work, const json_t *request);
-    } requests[] = {{"start", start}, {"try", try}, {"compare", compare}};
+    } requests[] = {{"start", start}, {"try", try}, {"compare", compare}, {"measure", measure}};
     const char *what = json_string_value(json_object_get(request, "do"));
     for (size_t i = 0; what && i < sizeof requests / sizeof *requests; i++)
         if (strcmp(requests[i].name, what) == 0 && (work->bench || requests[i].handle == start))

@@ -6,7 +6,7 @@
 
 #include "tensor/tensor.h"
 
-enum { CI_CPU_ATTENTION_MAX_DIM = 256 };
+enum { CI_CPU_ATTENTION_MAX_DIM = 256, CI_CPU_PEAK_CHAINS = 10 };
 
 /* Weights in layout r16 by activations in q8 and in f32. */
 #define CI_CPU_R16_OF(isa, x)                                                                                          \
@@ -22,12 +22,15 @@ CI_CPU_R16(neondot)
  *   matmul: weights of any type and layout by activations in f32; f32, f16 and bf16 are fast.
  *   attention: head_dim at most CI_CPU_ATTENTION_MAX_DIM and a multiple of 16; 32 when the output is q8.
  *   kv_append, rope_kv_append: caches of f32 or f16.
- *   largest: the k largest finite logits in falling order, of equals the first; returns how many are not finite. */
+ *   largest: the k largest finite logits in falling order, of equals the first; returns how many are not finite.
+ *   peak: *operations of multiply-add in CI_CPU_PEAK_CHAINS chains (two each), as fast as it goes; the result is
+ *   nothing but a use of them. */
 #define CI_CPU_SIMD(isa)                                                                                               \
     extern ci_cpu_function ci_cpu_matmul_f32_##isa, ci_cpu_attention_##isa, ci_cpu_rmsnorm_##isa,                      \
         ci_cpu_rmsnorm_quantise_##isa, ci_cpu_quantise_##isa, ci_cpu_swiglu_##isa, ci_cpu_swiglu_quantise_##isa,       \
         ci_cpu_add_##isa, ci_cpu_kv_append_##isa, ci_cpu_rope_##isa, ci_cpu_rope_kv_append_##isa;                      \
-    int32_t ci_cpu_largest_##isa(const float *logits, int64_t count, int k, int32_t *ids, int *found);
+    int32_t ci_cpu_largest_##isa(const float *logits, int64_t count, int k, int32_t *ids, int *found);                 \
+    float ci_cpu_peak_##isa(int64_t rounds, int64_t *operations);
 CI_CPU_SIMD(avx512vnni)
 CI_CPU_SIMD(avx2)
 CI_CPU_SIMD(neon)

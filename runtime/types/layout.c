@@ -11,9 +11,8 @@ const struct ci_layout ci_layout_r16 = {.name = "r16", .group_rows = R16_ROWS};
 const struct ci_layout *const ci_layouts[] = {&ci_layout_stored, &ci_layout_r16, NULL};
 
 const struct ci_layout *ci_layout_from_name(const char *name) {
-    static const struct ci_layout *const layouts[] = {&ci_layout_stored, &ci_layout_r16};
-    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
-        if (strcmp(layouts[i]->name, name) == 0) return layouts[i];
+    for (const struct ci_layout *const *layout = ci_layouts; *layout; layout++)
+        if (strcmp((*layout)->name, name) == 0) return *layout;
     return NULL;
 }
 

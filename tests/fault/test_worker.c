@@ -56,6 +56,39 @@ static void test_right_candidate_is_timed(void **state) {
     assert_true(trial.cached);
 }
 
+/* On the CPU backend as well, whose right candidate is whatever this processor has. */
+static void test_cpu_candidate_is_timed(void **state) {
+    (void)state;
+    struct ci_problem problem = problem_of(&ci_op_rmsnorm, "smollm2, one token");
+    const struct ci_caps caps = {.cpu = ci_cpu_features(), .threads = 2};
+    const struct ci_worker_options options = {.device = -1, .threads = 2};
+    struct ci_tuner_candidate candidate = {0};
+    for (int i = 0; ci_variants[i] && !candidate.variant; i++)
+        if (ci_variants[i]->op == problem.op && ci_variants[i]->backend == CI_BACKEND_CPU &&
+            ci_variants[i]->fits(&caps, &(struct ci_call){0}))
+            candidate.variant = ci_variants[i];
+    if (!candidate.variant) skip();
+    ci_worker_destroy(worker);
+    assert_ok(ci_worker_create(&options, &worker));
+    struct ci_trial trial = try(&problem, &candidate, 60);
+    if (trial.outcome != CI_TRIAL_PASSED) fail_msg("outcome %d: %s", (int)trial.outcome, trial.reason);
+    if (!(trial.seconds > 1e-9 && trial.seconds < 1e-2)) fail_msg("%g s a call", trial.seconds);
+}
+
+static void test_device_is_measured(void **state) {
+    (void)state;
+    struct ci_profile_device measured;
+    struct ci_trial trial;
+    assert_ok(ci_worker_measure(worker, 16 << 20, 60, &measured, &trial));
+    if (trial.outcome != CI_TRIAL_PASSED) fail_msg("outcome %d: %s", (int)trial.outcome, trial.reason);
+    assert_true(measured.read_bytes_per_second > 1e7 && measured.read_bytes_per_second < 1e14);
+    assert_true(measured.operations_per_second > 1e7 && measured.operations_per_second < 1e16);
+    assert_true(measured.launch_seconds > 0 && measured.launch_seconds < 0.1);
+    assert_true(measured.wait_seconds > 0 && measured.wait_seconds < 0.1);
+    assert_true(measured.crossing_seconds > 0 && measured.crossing_seconds < 0.1);
+    assert_true(measured.crossing_bytes_per_second > 1e6);
+}
+
 static int set_up(void **state) {
     (void)state;
     setenv("CLINFER_WORKER", process_tool(), 0);
@@ -73,6 +106,8 @@ static int tear_down(void **state) {
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_right_candidate_is_timed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cpu_candidate_is_timed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_device_is_measured, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,309 @@
+#include "proof/measure.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/status.h"
+#include "cpu/kernels.h"
+
+/* Items of an OpenCL device: on a CPU each is a task for a thread, elsewhere a lane. */
+enum {
+    STREAMS = 8,
+    LINE_BYTES = 64,
+    PAGE_BYTES = 4096,
+    TASKS_PER_UNIT = 4,
+    LANES_PER_UNIT = 2048,
+    LOCAL = 256,
+    CHAINS = 10,
+    LAUNCHES = 200,
+    SMALL_BYTES = 4096,
+    LARGE_BYTES = 32 << 20
+};
+
+/* Passes go on for so long, but are at least so many. */
+static const double pass_seconds = 0.15;
+enum { LEAST_PASSES = 4, MOST_PASSES = 50 };
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* The shortest of several passes. */
+static enum clinfer_status best_pass(enum clinfer_status (*pass)(void *context), void *context, double *seconds) {
+    double begin = now(), best = 0;
+    for (int i = 0; i < MOST_PASSES && (i < LEAST_PASSES || now() - begin < pass_seconds); i++) {
+        double start = now();
+        enum clinfer_status status = pass(context);
+        if (status != CLINFER_OK) return status;
+        double taken = now() - start;
+        if (i == 0 || taken < best) best = taken;
+    }
+    *seconds = best > 1e-9 ? best : 1e-9;
+    return CLINFER_OK;
+}
+
+/* ---- an OpenCL device ---- */
+
+struct launch {
+    struct ci_device *device;
+    struct ci_kernel *kernel;
+    size_t global, local; /* local 0: the driver chooses */
+    int count;            /* of launches in a pass */
+};
+
+static enum clinfer_status run_launches(void *context) {
+    const struct launch *launch = context;
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < launch->count && status == CLINFER_OK; i++)
+        status = ci_kernel_enqueue(launch->kernel, 1, &launch->global, launch->local ? &launch->local : NULL);
+    enum clinfer_status finished = ci_device_finish(launch->device);
+    return status == CLINFER_OK ? finished : status;
+}
+
+static bool is_cpu(const struct ci_device *device) { return ci_device_caps(device)->kind == CI_DEVICE_CPU; }
+
+static enum clinfer_status make_launch(struct ci_device *device, const char *options, const char *kernel,
+                                       struct launch *launch) {
+    static const char *const sources[] = {"measure.cl"};
+    const struct ci_device_caps *caps = ci_device_caps(device);
+    size_t units = caps->compute_units ? caps->compute_units : 1;
+    *launch = (struct launch){.device = device, .count = 1};
+    launch->local = is_cpu(device) ? 1 : caps->max_work_group < LOCAL ? caps->max_work_group : LOCAL;
+    launch->global = units * (is_cpu(device) ? TASKS_PER_UNIT : LANES_PER_UNIT) / launch->local * launch->local;
+    return ci_kernel_create(device, sources, 1, options, kernel, &launch->kernel);
+}
+
+static enum clinfer_status read_device(struct ci_device *device, uint64_t bytes, double *bytes_per_second) {
+    const struct ci_device_caps *caps = ci_device_caps(device);
+    struct launch launch = {0};
+    struct ci_buffer *data = NULL, *out = NULL;
+    double seconds = 0;
+    if (bytes > caps->max_alloc_bytes) bytes = caps->max_alloc_bytes;
+    if (bytes > caps->global_bytes / 4) bytes = caps->global_bytes / 4;
+    enum clinfer_status status =
+        make_launch(device, "", is_cpu(device) ? "measure_read_streams" : "measure_read_lanes", &launch);
+    /* Whole lines in every stream of every item. */
+    uint64_t unit = (uint64_t)launch.global * STREAMS * LINE_BYTES,
+             lines = (bytes / unit ? bytes / unit : 1) * unit / LINE_BYTES;
+    bytes = lines * LINE_BYTES;
+    if (status == CLINFER_OK) status = ci_buffer_create(device, bytes + PAGE_BYTES, NULL, &data);
+    if (status == CLINFER_OK) status = ci_buffer_create(device, launch.global * sizeof(uint32_t), NULL, &out);
+    /* Memory that was never written may be one page of zeros, which the caches hold. */
+    uint8_t *piece = status == CLINFER_OK ? calloc(1, LARGE_BYTES) : NULL;
+    if (status == CLINFER_OK && !piece) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory to measure with");
+    for (uint64_t done = 0; done < bytes && status == CLINFER_OK; done += LARGE_BYTES)
+        status = ci_buffer_write(data, done, piece, bytes - done < LARGE_BYTES ? bytes - done : LARGE_BYTES);
+    free(piece);
+    if (status == CLINFER_OK) status = ci_kernel_set_buffer(launch.kernel, 0, data);
+    if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 1, &lines, sizeof lines);
+    if (status == CLINFER_OK) status = ci_kernel_set_buffer(launch.kernel, 2, out);
+    if (status == CLINFER_OK) status = best_pass(run_launches, &launch, &seconds);
+    if (status == CLINFER_OK) *bytes_per_second = (double)bytes / seconds;
+    ci_kernel_destroy(launch.kernel);
+    ci_buffer_destroy(out);
+    ci_buffer_destroy(data);
+    return status;
+}
+
+static enum clinfer_status compute_on_device(struct ci_device *device, enum ci_measure_kind kind,
+                                             double *operations_per_second) {
+    static const char *const options[][2] = {
+        {"-D NUMBER=float", "-D NUMBER=float16 -D LANES=16"},
+        {"-D NEEDS_FP16 -D NUMBER=half", "-D NEEDS_FP16 -D NUMBER=half16 -D LANES=16"},
+        {"-D NUMBER=int", "-D NUMBER=int16 -D LANES=16"}};
+    const float factor = kind == CI_MEASURE_I32 ? 3 : 0.999f, addend = kind == CI_MEASURE_I32 ? 5 : 0.001f;
+    struct launch launch = {0};
+    struct ci_buffer *out = NULL;
+    double seconds = 0;
+    int32_t rounds = 2000;
+    if (kind == CI_MEASURE_F16 && !ci_device_caps(device)->fp16)
+        return ci_fail(CLINFER_UNSUPPORTED, "\"%s\" has no cl_khr_fp16", ci_device_caps(device)->name);
+    enum clinfer_status status = make_launch(device, options[kind][is_cpu(device)], "measure_arithmetic", &launch);
+    if (status == CLINFER_OK) status = ci_buffer_create(device, launch.global * sizeof(float), NULL, &out);
+    if (status == CLINFER_OK) status = ci_kernel_set_buffer(launch.kernel, 0, out);
+    if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 2, &factor, sizeof factor);
+    if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 3, &addend, sizeof addend);
+    if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 1, &rounds, sizeof rounds);
+    if (status == CLINFER_OK) status = best_pass(run_launches, &launch, &seconds);
+    double lanes = is_cpu(device) ? 16 : 1;
+    *operations_per_second = 2.0 * CHAINS * lanes * rounds * (double)launch.global / seconds;
+    ci_kernel_destroy(launch.kernel);
+    ci_buffer_destroy(out);
+    return status;
+}
+
+struct transfer {
+    struct ci_buffer *buffer;
+    void *host;
+    size_t bytes;
+};
+
+static enum clinfer_status read_back(void *context) {
+    const struct transfer *transfer = context;
+    return ci_buffer_read(transfer->buffer, 0, transfer->host, transfer->bytes);
+}
+
+static enum clinfer_status read_and_write(void *context) {
+    const struct transfer *transfer = context;
+    enum clinfer_status status = read_back(context);
+    return status == CLINFER_OK ? ci_buffer_write(transfer->buffer, 0, transfer->host, transfer->bytes) : status;
+}
+
+static enum clinfer_status measure_calls(struct ci_device *device, struct ci_profile_device *measured) {
+    struct launch launch = {0};
+    struct transfer transfer = {.host = calloc(1, LARGE_BYTES), .bytes = SMALL_BYTES};
+    const uint32_t never = 0;
+    double many = 0, one = 0, large = 0;
+    enum clinfer_status status = transfer.host ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    if (status == CLINFER_OK) status = make_launch(device, "", "measure_nothing", &launch);
+    launch.global = launch.local;
+    if (status == CLINFER_OK) status = ci_buffer_create(device, LARGE_BYTES, transfer.host, &transfer.buffer);
+    if (status == CLINFER_OK && ci_buffer_is_shared(transfer.buffer)) { /* a copy is what is to be measured */
+        ci_buffer_destroy(transfer.buffer);
+        transfer.buffer = NULL;
+        status = ci_buffer_create(device, LARGE_BYTES, NULL, &transfer.buffer);
+    }
+    if (status == CLINFER_OK) status = ci_kernel_set_buffer(launch.kernel, 0, transfer.buffer);
+    if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 1, &never, sizeof never);
+    if (status == CLINFER_OK) status = best_pass(run_launches, &launch, &one);
+    launch.count = LAUNCHES + 1;
+    if (status == CLINFER_OK) status = best_pass(run_launches, &launch, &many);
+    if (status == CLINFER_OK) status = best_pass(read_back, &transfer, &measured->crossing_seconds);
+    transfer.bytes = LARGE_BYTES;
+    if (status == CLINFER_OK) status = best_pass(read_and_write, &transfer, &large);
+    if (status == CLINFER_OK) {
+        measured->wait_seconds = one;
+        measured->launch_seconds = many > one ? (many - one) / LAUNCHES : many / LAUNCHES;
+        measured->crossing_bytes_per_second = 2.0 * LARGE_BYTES / large;
+    }
+    ci_kernel_destroy(launch.kernel);
+    ci_buffer_destroy(transfer.buffer);
+    free(transfer.host);
+    return status;
+}
+
+/* ---- the CPU backend ---- */
+
+struct threads_pass {
+    struct ci_threads *threads;
+    ci_threads_function *function;
+    const uint64_t *words;
+    size_t words_per_stream; /* of each thread */
+    int64_t rounds, operations;
+    float (*peak)(int64_t rounds, int64_t *operations);
+    uint64_t used; /* what is computed must be of use */
+};
+
+static enum clinfer_status run_threads(void *context) {
+    struct threads_pass *pass = context;
+    ci_threads_run(pass->threads, pass->function, pass);
+    return CLINFER_OK;
+}
+
+/* Eight streams for each thread, as measure_read_streams. Compilers make vectors of the sums. */
+static void read_share(void *argument, int thread, int threads) {
+    enum { WORDS = LINE_BYTES / sizeof(uint64_t), AHEAD = 512 };
+    struct threads_pass *pass = argument;
+    size_t each = pass->words_per_stream;
+    const uint64_t *start = pass->words + (size_t)thread * each * STREAMS;
+    uint64_t sums[WORDS] = {0}, sum = 0;
+    (void)threads;
+    for (size_t i = 0; i + WORDS <= each; i += WORDS)
+        for (size_t stream = 0; stream < STREAMS; stream++) {
+            const uint64_t *line = start + stream * each + i;
+            __builtin_prefetch(line + AHEAD);
+            for (int word = 0; word < WORDS; word++) sums[word] += line[word];
+        }
+    for (int word = 0; word < WORDS; word++) sum += sums[word];
+    __atomic_fetch_add(&pass->used, sum, __ATOMIC_RELAXED);
+}
+
+static enum clinfer_status read_cpu(struct ci_threads *threads, uint64_t bytes, double *bytes_per_second) {
+    size_t unit = (size_t)ci_threads_count(threads) * STREAMS * LINE_BYTES;
+    size_t each = (bytes / unit ? bytes / unit : 1) * LINE_BYTES / sizeof(uint64_t);
+    size_t total = each * sizeof(uint64_t) * STREAMS * (size_t)ci_threads_count(threads);
+    void *memory = aligned_alloc(PAGE_BYTES, (total + 2 * PAGE_BYTES) / PAGE_BYTES * PAGE_BYTES);
+    if (!memory) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes to read", total);
+    memset(memory, 3, total);
+    struct threads_pass pass = {.threads = threads, .function = read_share, .words = memory, .words_per_stream = each};
+    double seconds = 1;
+    enum clinfer_status status = best_pass(run_threads, &pass, &seconds);
+    *bytes_per_second = (double)total / seconds;
+    free(memory);
+    return status;
+}
+
+static void compute_share(void *argument, int thread, int threads) {
+    struct threads_pass *pass = argument;
+    int64_t operations = 0;
+    (void)thread, (void)threads;
+    float result = pass->peak(pass->rounds, &operations);
+    __atomic_fetch_add(&pass->used, (uint64_t)(int64_t)result, __ATOMIC_RELAXED);
+    __atomic_store_n(&pass->operations, operations, __ATOMIC_RELAXED);
+}
+
+static enum clinfer_status compute_on_cpu(struct ci_threads *threads, enum ci_measure_kind kind,
+                                          double *operations_per_second) {
+    const struct ci_cpu_features *features = ci_cpu_features();
+    struct threads_pass pass = {.threads = threads, .function = compute_share, .rounds = 100000};
+    double seconds = 1;
+#if defined(__x86_64__)
+    if (features->avx512vnni)
+        pass.peak = ci_cpu_peak_avx512vnni;
+    else if (features->avx2)
+        pass.peak = ci_cpu_peak_avx2;
+#elif defined(__aarch64__)
+    if (features->neon) pass.peak = ci_cpu_peak_neon;
+#endif
+    if (!pass.peak || kind != CI_MEASURE_F32)
+        return ci_fail(CLINFER_UNSUPPORTED, "the CPU backend measures f32 with vector instructions only");
+    enum clinfer_status status = best_pass(run_threads, &pass, &seconds);
+    *operations_per_second = (double)pass.operations * ci_threads_count(threads) / seconds;
+    return status;
+}
+
+static void pass_barriers(void *argument, int thread, int threads) {
+    const struct threads_pass *pass = argument;
+    (void)thread, (void)threads;
+    for (int64_t i = 0; i < pass->rounds; i++) ci_threads_barrier(pass->threads);
+}
+
+/* A launch is one more step in a section, a wait one more section. */
+static enum clinfer_status measure_steps(struct ci_threads *threads, struct ci_profile_device *measured) {
+    struct threads_pass pass = {.threads = threads, .function = pass_barriers, .rounds = 0};
+    double one = 0, many = 0;
+    enum clinfer_status status = best_pass(run_threads, &pass, &one);
+    pass.rounds = LAUNCHES;
+    if (status == CLINFER_OK) status = best_pass(run_threads, &pass, &many);
+    measured->wait_seconds = one;
+    measured->launch_seconds = many > one ? (many - one) / LAUNCHES : many / LAUNCHES;
+    return status;
+}
+
+/* ---- both ---- */
+
+enum clinfer_status ci_measure_read(struct ci_device *device, struct ci_threads *threads, uint64_t bytes,
+                                    double *bytes_per_second) {
+    return device ? read_device(device, bytes, bytes_per_second) : read_cpu(threads, bytes, bytes_per_second);
+}
+
+enum clinfer_status ci_measure_arithmetic(struct ci_device *device, struct ci_threads *threads,
+                                          enum ci_measure_kind kind, double *operations_per_second) {
+    return device ? compute_on_device(device, kind, operations_per_second)
+                  : compute_on_cpu(threads, kind, operations_per_second);
+}
+
+enum clinfer_status ci_measure(struct ci_device *device, struct ci_threads *threads, uint64_t bytes,
+                               struct ci_profile_device *measured) {
+    *measured = (struct ci_profile_device){0};
+    enum clinfer_status status = ci_measure_read(device, threads, bytes, &measured->read_bytes_per_second);
+    if (status != CLINFER_OK) return status;
+    /* Without vector instructions nobody needs to know. */
+    status = ci_measure_arithmetic(device, threads, CI_MEASURE_F32, &measured->operations_per_second);
+    if (status == CLINFER_UNSUPPORTED) measured->operations_per_second = 0;
+    if (status != CLINFER_OK && status != CLINFER_UNSUPPORTED) return status;
+    return device ? measure_calls(device, measured) : measure_steps(threads, measured);
+}
