@@ -1,5 +1,7 @@
 /* opencl_matmul.c: OpenCL variants of matmul and matmul_add. All take every weight type in either layout through
- * load_block. */
+ * load_block, but for those that are made for one layout. */
+#include <string.h>
+
 #include "ops/op_list.h"
 #include "ops/opencl.h"
 #include "tensor/op_params.h"
@@ -122,6 +124,89 @@ static const struct ci_launch gemm_local_launches[] = {{"matmul_gemm_local", arg
 BOTH(gemm_local, .name = "gemm_local", .for_whom = "GPUs, prefill", .fits = gemm_local_fits,
      .source = "matmul_gemm_local.cl", .tunables = gemm_local_tunables, .launches = gemm_local_launches,
      .launch_count = 1)
+
+/* ---- gemv_r16, gemm_r16: __asm__ for x86-64 ---- */
+
+/* A CPU device of PoCL, whose compiler takes __asm__, and of this very processor: PoCL puts its name into the device's,
+ * and may have others on remote machines. */
+static bool is_this_processor(const struct ci_caps *caps) {
+#if defined(__x86_64__)
+    return ci_is_cpu(caps->device) && strcmp(caps->device->platform, "Portable Computing Language") == 0 &&
+           strstr(caps->device->name, caps->cpu->name);
+#else
+    (void)caps;
+    return false;
+#endif
+}
+
+static bool r16_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return is_this_processor(caps) && call->in[CI_MATMUL_X].type == &ci_type_q8;
+}
+
+static bool r16_vnni_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return caps->cpu->avx512vnni && r16_fits(caps, call);
+}
+
+static bool r16_avx2_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return caps->cpu->avx2 && r16_fits(caps, call);
+}
+
+static bool gemv_r16_vnni_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return r16_vnni_fits(caps, call) && rows_of(call) <= 2;
+}
+
+static bool gemv_r16_avx2_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return r16_avx2_fits(caps, call) && rows_of(call) <= 2;
+}
+
+enum { R16_ROWS = 16, R16_STREAMS = 0, R16_GEMV_TASKS = 1, R16_GEMM_TASKS = 0 };
+
+static const struct ci_tunable gemv_r16_vnni_tunables[] = {{"STREAMS", 4, {1, 2, 4, 8}},
+                                                           {"TASKS", 1, {1, 2, 4, 8}},
+                                                           {"PREFETCH", 4096, {64, 1024, 2048, 4096, 8192}},
+                                                           {"VNNI", 1, {1}},
+                                                           {0}};
+static const struct ci_tunable gemv_r16_avx2_tunables[] = {
+    {"STREAMS", 4, {1, 2, 4, 8}}, {"TASKS", 1, {1, 2, 4, 8}}, {"PREFETCH", 4096, {64, 1024, 2048, 4096, 8192}}, {0}};
+static const struct ci_tunable gemm_r16_vnni_tunables[] = {{"TASKS", 4, {1, 2, 4, 8, 16}},
+                                                           {"TILE", 8, {2, 4, 8, 16}},
+                                                           {"CHUNK", 1024, {256, 512, 1024, 2048}},
+                                                           {"VNNI", 1, {1}},
+                                                           {0}};
+static const struct ci_tunable gemm_r16_avx2_tunables[] = {
+    {"TASKS", 4, {1, 2, 4, 8, 16}}, {"TILE", 4, {2, 4, 8}}, {"CHUNK", 1024, {256, 512, 1024, 2048}}, {0}};
+
+/* Each work-item a run of groups of 16 rows. */
+static void r16_grid(const struct ci_call *call, const struct ci_device_caps *caps, int tasks, int groups,
+                     struct ci_grid *grid) {
+    size_t most = (blocks_of(call, R16_ROWS) + (size_t)groups - 1) / (size_t)groups;
+    size_t items = (size_t)caps->compute_units * (size_t)tasks;
+    ci_grid_1d(grid, rows_of(call) == 0 ? 0 : items < most ? items : most);
+}
+
+static void gemv_r16_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                          struct ci_grid *grid) {
+    r16_grid(call, caps, tunables[R16_GEMV_TASKS], tunables[R16_STREAMS], grid);
+}
+
+static void gemm_r16_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
+                          struct ci_grid *grid) {
+    r16_grid(call, caps, tunables[R16_GEMM_TASKS], 1, grid);
+}
+
+static const struct ci_launch gemv_r16_launches[] = {{"matmul_gemv_r16", arguments, gemv_r16_grid}};
+static const struct ci_launch gemm_r16_launches[] = {{"matmul_gemm_r16", arguments, gemm_r16_grid}};
+
+#define R16(kind, isa)                                                                                                 \
+    BOTH(kind##_r16_##isa, .name = #kind "_r16_" #isa, .fits = kind##_r16_##isa##_fits, .source = "matmul_r16.cl",     \
+         .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables, .launches = kind##_r16_launches,    \
+         .launch_count = 1)
+#define gemm_r16_vnni_fits r16_vnni_fits
+#define gemm_r16_avx2_fits r16_avx2_fits
+R16(gemv, vnni)
+R16(gemv, avx2)
+R16(gemm, vnni)
+R16(gemm, avx2)
 
 /* ---- gemv_vec ---- */
 

@@ -1,0 +1,399 @@
+/* matmul_r16.cl: weights in layout r16 and x in q8, on CPU devices of x86-64 whose compiler takes __asm__ (PoCL): the
+ * integer multiply-add that OpenCL C has no name for. The arithmetic is that of runtime/cpu/matmul_r16.h.
+ *
+ * The 16 rows of a group are the 16 lanes, so that nothing is summed across lanes. A "quad" is 4 columns of them:
+ *
+ *                  32 columns = 8 quads, 64 bytes each, byte 4 * row + column
+ *             quad 0          quad 1                 quad 7
+ *          [r0 r0 r0 r0 r1 .. r15]  ...                           codes of the weight
+ *        x [x0 x1 x2 x3 x0 .. x3 ]  ...                           four codes of x, the same for every row
+ *          [ sum r0 |  ..  | r15 ]  8 times into 16 int32, then to float, times both scales
+ *
+ * What a unit of 32 columns adds is scale * scale_x * (codes . codes_x) + offset * sum_x. Where its bytes are, a type
+ * says by R16_ macros in types/<type>.clh. Two instruction sets: VNNI, vpdpbusd on 512 bits (AVX-512); without it
+ * vpmaddubsw and vpmaddwd on two halves of 256 bits (AVX2).
+ *
+ * matmul_gemv_r16: few rows of x, bound by memory. A work-item walks STREAMS distant groups at once and prefetches
+ * PREFETCH bytes ahead: one stream reaches half of the bandwidth.
+ *
+ * matmul_gemm_r16: many rows of x. A work-item unpacks CHUNK columns of a group to private memory (in the first cache)
+ * and multiplies all rows of x with them, TILE at a time, so that a quad is loaded once for TILE rows. Further chunks
+ * add to what the first left in the output. Rejected: unpacking in registers for each tile, as runtime/cpu does. */
+
+/* An error that the driver reports: with registers that its target has not got, some compilers end the process. */
+#if defined(VNNI) && !(defined(__AVX512F__) && defined(__AVX512BW__))
+#error "this device's compiler does not make code for AVX-512"
+#elif !defined(__AVX2__)
+#error "this device's compiler does not make code for AVX2"
+#endif
+
+#define GROUP 16
+
+/* ---- four codes of 16 rows times four of x ---- */
+
+#ifdef VNNI
+typedef int16 sums16;
+
+INLINE void add_products(sums16 *sums, uint16 quad, const __global char *x) {
+    __asm__("vpdpbusd (%2)%{1to16%}, %1, %0" : "+v"(*sums) : "v"(quad), "r"(x));
+}
+
+INLINE void widen(sums16 *sums, int quads) {}
+
+INLINE float16 to_floats(const sums16 *sums) { return convert_float16(*sums); }
+#else
+
+/* Lanes 0..7 and 8..15. Two products of an unsigned and a signed byte are summed in 16 bits, and several quads of small
+ * codes fit there too. */
+typedef struct {
+    int8 low, high;
+    short16 low_words, high_words;
+} sums16;
+
+#if R16_MOST == 15
+#define TOGETHER 8
+#elif R16_MOST == 31
+#define TOGETHER 4
+#elif R16_MOST == 63
+#define TOGETHER 2
+#else
+#define TOGETHER 1
+#endif
+
+/* The addition too is in the __asm__: else compilers add the products of several quads first and run out of registers.
+ * Signed codes give their sign to x. */
+INLINE void add_byte_products(short16 *words, uint8 codes, int8 x) {
+    short16 products;
+#ifdef R16_SIGNED
+    __asm__("vpsignb %1, %0, %0" : "+x"(x) : "x"(codes));
+    __asm__("vpabsb %0, %0" : "+x"(codes));
+#endif
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(*words), "=&x"(products) : "x"(codes), "x"(x));
+}
+
+INLINE int8 pair_sums(short16 words) {
+    int8 sums;
+    __asm__("vpmaddwd %2, %1, %0" : "=x"(sums) : "x"(words), "x"((short16)1));
+    return sums;
+}
+
+INLINE void add_products(sums16 *sums, uint16 quad, const __global char *x) {
+    const int8 same = (int8)*(const __global int *)x;
+    add_byte_products(&sums->low_words, quad.lo, same);
+    add_byte_products(&sums->high_words, quad.hi, same);
+}
+
+/* To be called after each quad, with their number so far. */
+INLINE void widen(sums16 *sums, int quads) {
+    if (quads % TOGETHER != 0) return;
+    sums->low += pair_sums(sums->low_words);
+    sums->high += pair_sums(sums->high_words);
+    sums->low_words = sums->high_words = 0;
+}
+
+INLINE float16 to_floats(const sums16 *sums) {
+    return (float16)(convert_float8(sums->low), convert_float8(sums->high));
+}
+#endif
+
+INLINE sums16 no_sums(void) {
+#ifdef VNNI
+    return 0;
+#else
+    sums16 none = {0, 0, 0, 0};
+    return none;
+#endif
+}
+
+/* ---- 32 columns of 16 rows ---- */
+
+/* Types with a scale for 16 columns have two halves. */
+#ifdef R16_SCALES
+#define HALVES 2
+#else
+#define HALVES 1
+#endif
+#define QUADS (8 / HALVES)
+
+struct block {
+    uint16 quad[8];
+    float16 scale[HALVES], offset[HALVES];
+};
+
+#if defined(R16_SIGNED) && defined(VNNI)
+#define R16_ZERO 128 /* vpdpbusd wants unsigned codes */
+#endif
+#if defined(R16_ZERO) || defined(R16_OFFSETS)
+#define HAS_OFFSET
+#endif
+
+INLINE const __global uchar *block_at(const __global uchar *group, int unit) {
+    return group + unit / R16_PARTS * R16_BYTES;
+}
+
+INLINE void unpack(const __global uchar *p, int part, struct block *block) {
+    const __global uint *codes = (const __global uint *)(p + R16_CODES) + part * 64;
+#ifdef R16_SIGNED
+#pragma unroll
+    for (int q = 0; q < 8; q++) {
+        block->quad[q] = vload16(q, codes);
+#ifdef VNNI
+        block->quad[q] ^= 0x80808080u;
+#endif
+    }
+#else
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const uint16 both = vload16(j, codes);
+        block->quad[j] = both & 0x0f0f0f0fu;
+        block->quad[j + 4] = both >> 4 & 0x0f0f0f0fu;
+    }
+#endif
+#ifdef R16_FIFTHS
+    /* Bit 4 * row + c of 64 goes to bit 4 of byte c of the lane. */
+    const __global uint *fifths = (const __global uint *)(p + R16_FIFTHS);
+    const uint8 shift = (uint8)(0, 4, 8, 12, 16, 20, 24, 28);
+#pragma unroll
+    for (int q = 0; q < 8; q++) {
+        const uint16 bits = (uint16)((uint8)fifths[2 * q] >> shift, (uint8)fifths[2 * q + 1] >> shift) & 15u;
+        block->quad[q] |= bits * 0x02040810u & 0x10101010u;
+    }
+#endif
+#ifdef R16_PAIRS
+    const __global uint *pairs = (const __global uint *)(p + R16_PAIRS) + part * 32;
+#pragma unroll
+    for (int plane = 0; plane < 2; plane++) {
+        const uint16 bits = vload16(plane, pairs);
+        block->quad[4 * plane] |= bits << 4 & 0x30303030u;
+        block->quad[4 * plane + 1] |= bits << 2 & 0x30303030u;
+        block->quad[4 * plane + 2] |= bits & 0x30303030u;
+        block->quad[4 * plane + 3] |= bits >> 2 & 0x30303030u;
+    }
+#endif
+    const float16 scale = vload_half16(0, (const __global half *)p);
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) {
+        block->scale[h] = scale;
+#ifdef R16_SCALES
+        block->scale[h] *= convert_float16(vload16(HALVES * part + h, (const __global char *)(p + R16_SCALES)));
+#endif
+#ifdef R16_OFFSETS
+        block->offset[h] = vload_half16(0, (const __global half *)(p + R16_OFFSETS));
+#elif defined(R16_ZERO)
+        block->offset[h] = block->scale[h] * -(float)R16_ZERO;
+#endif
+    }
+}
+
+/* ---- a unit of a row of x ---- */
+
+/* The scale, and the sum of each half. */
+INLINE float load_x(const __global char *x, int cols, int unit, float *sums) {
+    const __global float *scales = (const __global float *)(x + cols);
+#if HALVES == 1
+    sums[0] = scales[cols / 32 + unit];
+#else
+    for (int h = 0; h < HALVES; h++) {
+        short16 codes = convert_short16(vload16(HALVES * unit + h, x));
+        short8 sum8 = codes.lo + codes.hi;
+        short4 sum4 = sum8.lo + sum8.hi;
+        sums[h] = scales[unit] * (float)(sum4.x + sum4.y + sum4.z + sum4.w);
+    }
+#endif
+    return scales[unit];
+}
+
+/* ---- from and to the output: 16 columns, fewer at its end ---- */
+
+INLINE float16 load_some(const __global float *from, int n) {
+    if (n >= GROUP) return vload16(0, from);
+    float values[GROUP] = {0};
+    for (int i = 0; i < n; i++) values[i] = from[i];
+    return vload16(0, values);
+}
+
+INLINE void store_some(float16 v, __global float *to, int n) {
+    if (n >= GROUP) {
+        vstore16(v, 0, to);
+        return;
+    }
+    float values[GROUP];
+    vstore16(v, 0, values);
+    for (int i = 0; i < n; i++) to[i] = values[i];
+}
+
+/* ---- few rows ---- */
+
+#ifdef STREAMS
+/* Groups [first, last) of one part for one row of x. */
+INLINE void gemv_part(const __global char *x, const __global uchar *w, int cols, int first, int last, int count,
+                      const __global float *bias, bool has_bias, const __global float *addend, __global float *out) {
+    const int units = cols / 32, run = (last - first + STREAMS - 1) / STREAMS;
+    const ulong group_bytes = (ulong)(units / R16_PARTS) * R16_BYTES;
+    for (int i = 0; i < run; i++) {
+        int group[STREAMS];
+        const __global uchar *from[STREAMS];
+        float16 sums[STREAMS];
+#pragma unroll
+        for (int s = 0; s < STREAMS; s++) {
+            group[s] = min(first + s * run + i, last - 1);
+            from[s] = w + group[s] * group_bytes;
+            sums[s] = 0.0f;
+        }
+        for (int unit = 0; unit < units; unit++) {
+            float x_sums[HALVES];
+            const float x_scale = load_x(x, cols, unit, x_sums);
+            const int part = unit % R16_PARTS;
+#pragma unroll
+            for (int s = 0; s < STREAMS; s++) {
+                const __global uchar *p = block_at(from[s], unit);
+#pragma unroll
+                for (int line = 0; line < R16_BYTES / R16_PARTS; line += 64)
+                    __asm__ volatile("prefetcht0 (%0)" : : "r"(p + part * (R16_BYTES / R16_PARTS) + line + PREFETCH));
+                struct block block;
+                unpack(p, part, &block);
+#pragma unroll
+                for (int h = 0; h < HALVES; h++) {
+                    sums16 dot = no_sums();
+#pragma unroll
+                    for (int q = 0; q < QUADS; q++) {
+                        add_products(&dot, block.quad[QUADS * h + q], x + 32 * unit + 4 * (QUADS * h + q));
+                        widen(&dot, q + 1);
+                    }
+                    sums[s] = to_floats(&dot) * (block.scale[h] * x_scale) + sums[s];
+#ifdef HAS_OFFSET
+                    sums[s] = block.offset[h] * x_sums[h] + sums[s];
+#endif
+                }
+            }
+        }
+#pragma unroll
+        for (int s = 0; s < STREAMS; s++) {
+            const int n = group[s] * GROUP;
+            if (first + s * run + i >= last) continue;
+            if (has_bias) sums[s] += load_some(bias + n, count - n);
+#ifdef IN7_F32
+            sums[s] += load_some(addend + n, count - n);
+#endif
+            store_some(sums[s], out + n, count - n);
+        }
+    }
+}
+
+__kernel void matmul_gemv_r16(MATMUL_ARGUMENTS) {
+    const int total = n0 + n1 + n2;
+    int first, last;
+    share((n0 + GROUP - 1) / GROUP + (n1 + GROUP - 1) / GROUP + (n2 + GROUP - 1) / GROUP, 1, get_global_id(0),
+          get_global_size(0), &first, &last);
+    for (int p = 0; p < 3; p++) {
+        MATMUL_PART(p);
+        const int groups = (count + GROUP - 1) / GROUP;
+        if (max(first, 0) < min(last, groups))
+            for (int row = 0; row < rows; row++)
+                gemv_part((const __global char *)(x_buffer + x_offset + row * q8_row_bytes(cols)), w, cols,
+                          max(first, 0), min(last, groups), count, bias, has_bias,
+                          DATA(const float, addend) + (ulong)row * total + start,
+                          DATA(float, out) + (ulong)row * total + start);
+        first -= groups;
+        last -= groups;
+    }
+}
+#endif
+
+/* ---- many rows ---- */
+
+#ifdef TILE
+/* CHUNK columns of 16 rows, unpacked. */
+struct panel {
+    struct block blocks[CHUNK / 32];
+};
+
+/* Rows [row, row + TILE) of x by one panel, `left` of them there. */
+INLINE void tile_sums(const __global char *x, int left, int cols, int first_unit, int units, const struct panel *panel,
+                      float16 *sums) {
+    const ulong row_bytes = q8_row_bytes(cols);
+    const __global char *from[TILE];
+#pragma unroll
+    for (int r = 0; r < TILE; r++) {
+        from[r] = x + min(r, left - 1) * row_bytes;
+        sums[r] = 0.0f;
+    }
+    for (int u = 0; u < units; u++) {
+        const struct block *block = panel->blocks + u;
+        const int unit = first_unit + u;
+        float x_scale[TILE], x_sums[TILE][HALVES];
+#pragma unroll
+        for (int r = 0; r < TILE; r++) x_scale[r] = load_x(from[r], cols, unit, x_sums[r]);
+#pragma unroll
+        for (int h = 0; h < HALVES; h++) {
+            sums16 dot[TILE];
+#pragma unroll
+            for (int r = 0; r < TILE; r++) dot[r] = no_sums();
+#pragma unroll
+            for (int q = QUADS * h; q < QUADS * (h + 1); q++) {
+                const uint16 quad = block->quad[q];
+#pragma unroll
+                for (int r = 0; r < TILE; r++) {
+                    add_products(dot + r, quad, from[r] + 32 * unit + 4 * q);
+                    widen(dot + r, q + 1);
+                }
+            }
+#pragma unroll
+            for (int r = 0; r < TILE; r++) {
+                sums[r] = to_floats(dot + r) * (block->scale[h] * x_scale[r]) + sums[r];
+#ifdef HAS_OFFSET
+                sums[r] = block->offset[h] * x_sums[r][h] + sums[r];
+#endif
+            }
+        }
+    }
+}
+
+/* One group of one part. */
+INLINE void gemm_group(const __global char *x, int rows, int cols, const __global uchar *w, int group, int count,
+                       const __global float *bias, bool has_bias, const __global float *addend, __global float *out,
+                       int total) {
+    __attribute__((aligned(64))) struct panel panel;
+    const int units = cols / 32, n = group * GROUP;
+    const __global uchar *from = w + (ulong)group * (units / R16_PARTS) * R16_BYTES;
+    for (int first = 0; first < units; first += CHUNK / 32) {
+        const int chunk = min(CHUNK / 32, units - first);
+        for (int u = 0; u < chunk; u++)
+            unpack(block_at(from, first + u), (first + u) % R16_PARTS, panel.blocks + u);
+        for (int row = 0; row < rows; row += TILE) {
+            float16 sums[TILE];
+            tile_sums(x + row * q8_row_bytes(cols), rows - row, cols, first, chunk, &panel, sums);
+#pragma unroll
+            for (int r = 0; r < TILE; r++) {
+                if (row + r >= rows) continue;
+                const ulong at = (ulong)(row + r) * total + n;
+                if (first > 0) {
+                    sums[r] += load_some(out + at, count - n);
+                } else {
+                    if (has_bias) sums[r] += load_some(bias + n, count - n);
+#ifdef IN7_F32
+                    sums[r] += load_some(addend + at, count - n);
+#endif
+                }
+                store_some(sums[r], out + at, count - n);
+            }
+        }
+    }
+}
+
+__kernel void matmul_gemm_r16(MATMUL_ARGUMENTS) {
+    const int total = n0 + n1 + n2;
+    int first, last;
+    share((n0 + GROUP - 1) / GROUP + (n1 + GROUP - 1) / GROUP + (n2 + GROUP - 1) / GROUP, 1, get_global_id(0),
+          get_global_size(0), &first, &last);
+    for (int p = 0; p < 3; p++) {
+        MATMUL_PART(p);
+        const int groups = (count + GROUP - 1) / GROUP;
+        for (int group = max(first, 0); group < min(last, groups); group++)
+            gemm_group((const __global char *)(x_buffer + x_offset), rows, cols, w, group, count, bias, has_bias,
+                       DATA(const float, addend) + start, DATA(float, out) + start, total);
+        first -= groups;
+        last -= groups;
+    }
+}
+#endif
