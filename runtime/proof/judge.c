@@ -1,24 +1,370 @@
+/* judge.c: three ways to know whether a result is right; see judge.h. The two for large calls share a part: a smaller
+ * call, made of some rows (of attention), or some rows and some columns (of matmul), whose full reference is kept. */
 #include "proof/judge.h"
 
+#include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/random.h"
 #include "base/status.h"
+#include "ops/op_list.h"
+#include "tensor/op_params.h"
+
+/* Calls with more arithmetic than this, some half a second of the reference, are large. */
+static const double large_product = 6e7, large_attention = 2e9;
+
+enum { MOST_PICKED = 256, PICKED_ROWS = 16, ATTENTION_ROWS = 24, MOST_VECTORS = 4, PARTS = CI_MAX_INPUTS + 1 };
+
+/* A row's sum of errors with random signs has the deviation of the row's error, which the gate bounds on average; this
+ * many deviations happen once in 10^15. */
+static const double deviations = 8;
+
+/* y v, known without y. */
+struct product {
+    int vectors;
+    int8_t *signs;    /* [vectors, cols], +-1 */
+    double *expected; /* [vectors, rows] */
+    double *size;     /* [rows]: about what the row's outputs have as their norm */
+};
 
 struct ci_judge {
     const struct ci_sample_call *sample;
-    struct ci_sample_call expected; /* what the reference gives */
-    float *sizes;                   /* of ci_gate_sizes */
+    struct ci_sample_call full; /* of small calls: with what the reference gives */
+
+    /* Of large ones: a smaller call with what the reference gives, and room for what is judged. */
+    struct ci_call picked, actual;
+    void *parts[PARTS + 1];
+    int64_t rows[MOST_PICKED], cols[MOST_PICKED]; /* that it is made of */
+    int row_count, col_count;                     /* col_count 0: all columns */
+    struct product product;
+    double largest; /* of attention: no output is larger */
+
+    float *sizes; /* of ci_gate_sizes, for either reference */
 };
+
+static enum clinfer_status no_memory(const struct ci_judge *judge) {
+    return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory judging op %s", judge->sample->op->name);
+}
+
+static bool is_product(const struct ci_op *op) { return op == &ci_op_matmul || op == &ci_op_matmul_add; }
+static bool is_attention(const struct ci_op *op) { return op == &ci_op_attention || op == &ci_op_attention_quantise; }
+
+/* ---- the smaller call ---- */
+
+static void pick(int64_t *picked, int *count, int most, int64_t limit, int64_t value) {
+    if (value < 0 || value >= limit || *count >= most) return;
+    for (int i = 0; i < *count; i++)
+        if (picked[i] == value) return;
+    picked[(*count)++] = value;
+}
+
+/* Up to `most` of `limit`: the ends, both sides of the edges of tiles, and some others. */
+static int pick_edges(int64_t *picked, int most, int64_t limit, uint64_t *random) {
+    static const int64_t tiles[] = {16, 64, 32, 128, 8, 4};
+    int count = 0;
+    pick(picked, &count, most, limit, 0);
+    pick(picked, &count, most, limit, limit - 1);
+    for (size_t i = 0; i < sizeof tiles / sizeof *tiles && count < most * 3 / 4; i++) {
+        pick(picked, &count, most, limit, tiles[i] - 1);
+        pick(picked, &count, most, limit, tiles[i]);
+        pick(picked, &count, most, limit, (limit - 1) / tiles[i] * tiles[i]);
+        pick(picked, &count, most, limit, (limit - 1) / tiles[i] * tiles[i] - 1);
+    }
+    if (limit <= most)
+        for (int64_t i = 0; i < limit; i++) pick(picked, &count, most, limit, i);
+    while (count < most && count < limit)
+        pick(picked, &count, most, limit, (int64_t)(ci_random(random) % (uint64_t)limit));
+    return count;
+}
+
+/* The picked rows of a view, one after the other, as the bytes of a new one. */
+static enum clinfer_status gather(struct ci_judge *judge, int part, const struct ci_view *from, const int64_t *rows,
+                                  int count, struct ci_view *to) {
+    size_t row_bytes = ci_type_row_bytes(from->type, from->cols);
+    *to = *from;
+    to->rows = count;
+    to->data = judge->parts[part] = malloc(row_bytes * (size_t)count + 1);
+    if (!to->data) return no_memory(judge);
+    for (int i = 0; i < count; i++)
+        memcpy((uint8_t *)to->data + row_bytes * (size_t)i, (const uint8_t *)from->data + row_bytes * (size_t)rows[i],
+               row_bytes);
+    return CLINFER_OK;
+}
+
+/* Reference of the smaller call, and the same call again with room for a result. */
+static enum clinfer_status refer(struct ci_judge *judge) {
+    const struct ci_op *op = judge->sample->op;
+    enum clinfer_status status = ci_op_infer(op, &judge->picked);
+    assert(op->outputs == 1);
+    size_t bytes = status == CLINFER_OK ? ci_view_bytes(&judge->picked.out[0]) : 0;
+    judge->actual = judge->picked;
+    judge->picked.out[0].data = judge->parts[PARTS - 1] = calloc(1, bytes + 1);
+    judge->actual.out[0].data = judge->parts[PARTS] = calloc(1, bytes + 1);
+    if (status == CLINFER_OK && (!judge->parts[PARTS - 1] || !judge->parts[PARTS])) status = no_memory(judge);
+    if (status == CLINFER_OK) status = ci_op_reference(op, &judge->picked);
+    return status == CLINFER_OK ? ci_gate_sizes(op, &judge->picked, &judge->sizes) : status;
+}
+
+static void take_picked(struct ci_judge *judge, const struct ci_view *out) {
+    size_t row_bytes = ci_type_row_bytes(out->type, out->cols), unit = row_bytes;
+    uint8_t *to = judge->actual.out[0].data;
+    for (int i = 0; i < judge->row_count; i++) {
+        const uint8_t *row = (const uint8_t *)out->data + row_bytes * (size_t)judge->rows[i];
+        if (judge->col_count == 0) memcpy(to + unit * (size_t)i, row, unit);
+        for (int k = 0; k < judge->col_count; k++) /* of f32 */
+            memcpy(to + sizeof(float) * (size_t)(i * judge->col_count + k),
+                   row + sizeof(float) * (size_t)judge->cols[k], sizeof(float));
+    }
+}
+
+/* ---- matmul ---- */
+
+/* The picked outputs as a product with one weight, whatever weight their columns are of. */
+static enum clinfer_status pick_product(struct ci_judge *judge) {
+    const struct ci_call *call = &judge->sample->call;
+    const struct ci_view *out = &call->out[0], *addend = &call->in[CI_MATMUL_ADDEND];
+    uint64_t random = 1;
+    judge->row_count = pick_edges(judge->rows, PICKED_ROWS, out->rows, &random);
+    int most = MOST_PICKED / judge->row_count;
+    int64_t first = 0;
+    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) { /* both sides of where weights meet */
+        pick(judge->cols, &judge->col_count, most, out->cols, first - 1);
+        pick(judge->cols, &judge->col_count, most, out->cols, first);
+        first += call->in[CI_MATMUL_W0 + i].type ? call->in[CI_MATMUL_W0 + i].rows : 0;
+    }
+    int64_t edges[MOST_PICKED];
+    int edge_count = pick_edges(edges, most, out->cols, &random);
+    for (int i = 0; i < edge_count; i++) pick(judge->cols, &judge->col_count, most, out->cols, edges[i]);
+
+    const struct ci_view *w0 = &call->in[CI_MATMUL_W0];
+    size_t row_bytes = ci_type_row_bytes(w0->type, w0->cols);
+    struct ci_view *w = &judge->picked.in[CI_MATMUL_W0], *b = &judge->picked.in[CI_MATMUL_B0];
+    enum clinfer_status status =
+        gather(judge, 0, &call->in[CI_MATMUL_X], judge->rows, judge->row_count, &judge->picked.in[CI_MATMUL_X]);
+    uint8_t *weights = judge->parts[1] = malloc(row_bytes * (size_t)judge->col_count + 1);
+    float *biases = judge->parts[2] = calloc((size_t)judge->col_count + 1, sizeof *biases);
+    float *added = judge->parts[3] = calloc((size_t)(judge->col_count * judge->row_count) + 1, sizeof *added);
+    if (status != CLINFER_OK || !weights || !biases || !added) return no_memory(judge);
+    for (int k = 0; k < judge->col_count; k++) {
+        int64_t n = judge->cols[k];
+        int which = 0;
+        while (n >= call->in[CI_MATMUL_W0 + which].rows) n -= call->in[CI_MATMUL_W0 + which++].rows;
+        memcpy(weights + row_bytes * (size_t)k,
+               (const uint8_t *)call->in[CI_MATMUL_W0 + which].data + row_bytes * (size_t)n, row_bytes);
+        if (call->in[CI_MATMUL_B0 + which].type) biases[k] = ((const float *)call->in[CI_MATMUL_B0 + which].data)[n];
+        for (int i = 0; judge->sample->op == &ci_op_matmul_add && i < judge->row_count; i++)
+            added[i * judge->col_count + k] =
+                ((const float *)addend->data)[judge->rows[i] * addend->cols + judge->cols[k]];
+    }
+    *w = *w0;
+    w->rows = judge->col_count;
+    w->data = weights;
+    ci_view_set(b, &ci_type_f32, 1, judge->col_count);
+    b->data = biases;
+    if (judge->sample->op == &ci_op_matmul_add) {
+        ci_view_set(&judge->picked.in[CI_MATMUL_ADDEND], &ci_type_f32, judge->row_count, judge->col_count);
+        judge->picked.in[CI_MATMUL_ADDEND].data = added;
+    }
+    judge->picked.params = call->params;
+    return refer(judge);
+}
+
+/* w^T v for all vectors, [vectors, K]; *squares is the sum of all w^2; sums [vectors] of b v; b_squares of all b^2. */
+static void multiply_weights(const struct ci_judge *judge, float *row, double *products, double *squares, double *sums,
+                             double *b_squares) {
+    const struct ci_call *call = &judge->sample->call;
+    int64_t depth = call->in[CI_MATMUL_X].cols, width = call->out[0].cols, column = 0;
+    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
+        const struct ci_view *w = &call->in[CI_MATMUL_W0 + i], *b = &call->in[CI_MATMUL_B0 + i];
+        for (int64_t n = 0; w->type && n < w->rows; n++, column++) {
+            ci_view_row(w, n, row);
+            double bias = b->type ? (double)((const float *)b->data)[n] : 0.0;
+            for (int64_t k = 0; k < depth; k++) *squares += (double)row[k] * row[k];
+            *b_squares += bias * bias;
+            for (int v = 0; v < judge->product.vectors; v++) {
+                double sign = judge->product.signs[v * width + column];
+                double *product = products + v * depth;
+                sums[v] += sign * bias;
+                for (int64_t k = 0; k < depth; k++) product[k] += sign * row[k];
+            }
+        }
+    }
+}
+
+static enum clinfer_status make_product(struct ci_judge *judge) {
+    const struct ci_call *call = &judge->sample->call;
+    const struct ci_view *x = &call->in[CI_MATMUL_X], *addend = &call->in[CI_MATMUL_ADDEND];
+    struct product *product = &judge->product;
+    int64_t depth = x->cols, width = call->out[0].cols, rows = call->out[0].rows;
+    double squares = 0, b_squares = 0, sums[MOST_VECTORS] = {0};
+    uint64_t random = 2;
+    product->vectors = rows < MOST_VECTORS ? MOST_VECTORS : 1; /* few rows say little each */
+    product->signs = malloc((size_t)(product->vectors * width));
+    product->expected = calloc((size_t)(product->vectors * rows), sizeof *product->expected);
+    product->size = calloc((size_t)rows, sizeof *product->size);
+    double *products = calloc((size_t)(product->vectors * depth), sizeof *products);
+    float *row = malloc(sizeof *row * (size_t)(depth + width));
+    enum clinfer_status status = CLINFER_OK;
+    if (!product->signs || !product->expected || !product->size || !products || !row) status = no_memory(judge);
+    if (status != CLINFER_OK) goto done;
+    for (int64_t i = 0; i < product->vectors * width; i++) product->signs[i] = ci_random(&random) >> 63 ? 1 : -1;
+    multiply_weights(judge, row, products, &squares, sums, &b_squares);
+    for (int64_t r = 0; r < rows; r++) {
+        const float *added = judge->sample->op == &ci_op_matmul_add ? (const float *)addend->data + r * width : NULL;
+        double x_squares = 0, added_squares = 0;
+        ci_view_row(x, r, row);
+        for (int64_t k = 0; k < depth; k++) x_squares += (double)row[k] * row[k];
+        for (int64_t n = 0; added && n < width; n++) added_squares += (double)added[n] * added[n];
+        /* As if the directions of x and w had nothing to do with each other. */
+        product->size[r] = sqrt(x_squares * squares / (double)depth + b_squares + added_squares);
+        for (int v = 0; v < product->vectors; v++) {
+            double sum = sums[v];
+            for (int64_t k = 0; k < depth; k++) sum += row[k] * products[v * depth + k];
+            for (int64_t n = 0; added && n < width; n++) sum += added[n] * product->signs[v * width + n];
+            product->expected[v * rows + r] = sum;
+        }
+    }
+done:
+    free(products);
+    free(row);
+    return status;
+}
+
+/* NaN must fail: comparisons are written so that it does. */
+static void check_product(const struct ci_judge *judge, const struct ci_view *out, struct ci_gate_result *verdict) {
+    const struct product *product = &judge->product;
+    const double gate = judge->sample->op->gate.nmse;
+    double errors = 0, squares = 0;
+    for (int64_t r = 0; r < out->rows; r++) {
+        const float *row = (const float *)out->data + r * out->cols;
+        double bound = deviations * sqrt(gate) * product->size[r];
+        squares += product->size[r] * product->size[r] * product->vectors;
+        for (int v = 0; v < product->vectors; v++) {
+            const int8_t *signs = product->signs + v * out->cols;
+            double sum = 0;
+            for (int64_t n = 0; n < out->cols; n++) sum += (double)row[n] * signs[n];
+            double error = sum - product->expected[v * out->rows + r];
+            errors += error * error;
+            if (fabs(error) <= bound) continue;
+            if (verdict->passed)
+                snprintf(verdict->text, sizeof verdict->text,
+                         "row %lld of %lld: its sum with random signs is %.9g, expected %.9g +- %.3g", (long long)r,
+                         (long long)out->rows, sum, product->expected[v * out->rows + r], bound);
+            verdict->passed = false;
+        }
+    }
+    /* An estimate: it varies the more, the fewer sums there are. */
+    double nmse = errors == 0 ? 0 : errors / squares, sums = (double)out->rows * product->vectors;
+    if (!(nmse <= verdict->nmse)) verdict->nmse = nmse;
+    if (nmse <= gate * (1 + deviations * sqrt(2 / sums))) return;
+    if (verdict->passed) snprintf(verdict->text, sizeof verdict->text, "NMSE about %.3g, allowed %.3g", nmse, gate);
+    verdict->passed = false;
+}
+
+/* ---- attention ---- */
+
+/* Some rows, each as a tile of its own. */
+static enum clinfer_status pick_attention(struct ci_judge *judge) {
+    const struct ci_call *call = &judge->sample->call;
+    const struct ci_view *tiles = &call->in[3], *values = &call->in[2];
+    uint64_t random = 3;
+    judge->row_count = pick_edges(judge->rows, ATTENTION_ROWS, call->in[0].rows, &random);
+    judge->picked = *call;
+    for (int i = 0; i < CI_MAX_OUTPUTS; i++) judge->picked.out[i] = (struct ci_view){0};
+    enum clinfer_status status = gather(judge, 0, &call->in[0], judge->rows, judge->row_count, &judge->picked.in[0]);
+    int32_t *tile = judge->parts[1] = calloc((size_t)judge->row_count * 4, sizeof *tile);
+    float *row = judge->parts[2] = malloc(sizeof *row * (size_t)values->cols);
+    if (status != CLINFER_OK || !tile || !row) return no_memory(judge);
+    for (int i = 0; i < judge->row_count; i++, tile += 4) {
+        const int32_t *of = tiles->data;
+        while (judge->rows[i] < of[0] || judge->rows[i] >= of[0] + of[1]) of += 4;
+        tile[0] = i;
+        tile[1] = 1;
+        tile[2] = of[2];
+        tile[3] = of[3] + (int32_t)(judge->rows[i] - of[0]);
+    }
+    judge->picked.in[3].rows = judge->row_count;
+    judge->picked.in[3].data = judge->parts[1];
+    for (int64_t r = 0; r < values->rows; r++) {
+        ci_view_row(values, r, row);
+        for (int64_t i = 0; i < values->cols; i++) judge->largest = fmax(judge->largest, fabs((double)row[i]));
+    }
+    judge->largest *= 1.02; /* rounding to q8 adds up to 1/254 */
+    return refer(judge);
+}
+
+static enum clinfer_status check_attention(const struct ci_judge *judge, const struct ci_view *out,
+                                           struct ci_gate_result *verdict) {
+    float *row = malloc(sizeof *row * (size_t)out->cols);
+    if (!row) return no_memory(judge);
+    for (int64_t r = 0; r < out->rows && verdict->passed; r++) {
+        double most = 0;
+        ci_view_row(out, r, row);
+        for (int64_t i = 0; i < out->cols && verdict->passed; i++) {
+            most = fmax(most, fabs((double)row[i]));
+            if (fabs((double)row[i]) <= judge->largest) continue;
+            verdict->passed = false;
+            snprintf(verdict->text, sizeof verdict->text, "output 0 [%lld, %lld] is %.9g, but no value is above %.9g",
+                     (long long)r, (long long)i, (double)row[i], judge->largest);
+        }
+        if (most > 0 || !verdict->passed) continue;
+        verdict->passed = false;
+        snprintf(verdict->text, sizeof verdict->text, "output 0: all of row %lld is zero", (long long)r);
+    }
+    free(row);
+    return CLINFER_OK;
+}
+
+/* ---- all ---- */
+
+static bool is_large(const struct ci_sample_call *sample) {
+    double operations = ci_op_operations(sample->op, &sample->call);
+    return (is_product(sample->op) && operations > large_product) ||
+           (is_attention(sample->op) && operations > large_attention);
+}
+
+/* The same cache as f32: the reference converts every number of it once for each query. */
+static enum clinfer_status widen(struct ci_judge *judge, int part, struct ci_view *view) {
+    float *wide = malloc(sizeof *wide * (size_t)(view->rows * view->cols) + 1);
+    judge->parts[part] = wide;
+    if (!wide) return no_memory(judge);
+    for (int64_t r = 0; r < view->rows; r++) ci_view_row(view, r, wide + r * view->cols);
+    view->type = &ci_type_f32;
+    view->data = wide;
+    return CLINFER_OK;
+}
+
+static enum clinfer_status refer_full(struct ci_judge *judge) {
+    const struct ci_sample_call *sample = judge->sample;
+    enum clinfer_status status = ci_sample_copy(sample, &judge->full);
+    struct ci_call call = judge->full.call;
+    for (int i = 1; i <= 2 && is_attention(sample->op) && status == CLINFER_OK; i++)
+        status = widen(judge, i, &call.in[i]);
+    if (status == CLINFER_OK) status = ci_op_reference(sample->op, &call);
+    for (int i = 1; i <= 2; i++) {
+        free(judge->parts[i]);
+        judge->parts[i] = NULL;
+    }
+    return status == CLINFER_OK ? ci_gate_sizes(sample->op, &judge->full.call, &judge->sizes) : status;
+}
 
 enum clinfer_status ci_judge_create(const struct ci_sample_call *sample, struct ci_judge **out) {
     *out = NULL;
+    enum clinfer_status status;
     struct ci_judge *judge = calloc(1, sizeof *judge);
     if (!judge) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory judging op %s", sample->op->name);
     judge->sample = sample;
-    enum clinfer_status status = ci_sample_copy(sample, &judge->expected);
-    if (status == CLINFER_OK) status = ci_op_reference(sample->op, &judge->expected.call);
-    if (status == CLINFER_OK) status = ci_gate_sizes(sample->op, &judge->expected.call, &judge->sizes);
+    if (!is_large(sample)) {
+        status = refer_full(judge);
+    } else if (is_product(sample->op)) {
+        status = make_product(judge);
+        if (status == CLINFER_OK) status = pick_product(judge);
+    } else {
+        status = pick_attention(judge);
+    }
     if (status == CLINFER_OK)
         *out = judge;
     else
@@ -28,7 +374,11 @@ enum clinfer_status ci_judge_create(const struct ci_sample_call *sample, struct 
 
 void ci_judge_destroy(struct ci_judge *judge) {
     if (!judge) return;
-    ci_sample_destroy(&judge->expected);
+    ci_sample_destroy(&judge->full);
+    for (int i = 0; i <= PARTS; i++) free(judge->parts[i]);
+    free(judge->product.signs);
+    free(judge->product.expected);
+    free(judge->product.size);
     free(judge->sizes);
     free(judge);
 }
@@ -37,7 +387,18 @@ enum clinfer_status ci_judge_compare(struct ci_judge *judge, const struct ci_sam
                                      struct ci_gate_result *verdict) {
     const struct ci_op *op = judge->sample->op;
     int output;
-    enum clinfer_status status = ci_gate_compare_sizes(op, &judge->expected.call, judge->sizes, &result->call, verdict);
+    enum clinfer_status status;
+    if (judge->full.op) {
+        status = ci_gate_compare_sizes(op, &judge->full.call, judge->sizes, &result->call, verdict);
+    } else {
+        take_picked(judge, &result->call.out[0]);
+        status = ci_gate_compare_sizes(op, &judge->picked, judge->sizes, &judge->actual, verdict);
+        if (!verdict->passed) memmove(verdict->text + 8, verdict->text, sizeof verdict->text - 8);
+        if (!verdict->passed) memcpy(verdict->text, "sampled ", 8);
+        verdict->text[sizeof verdict->text - 1] = 0;
+        if (status == CLINFER_OK && is_product(op)) check_product(judge, &result->call.out[0], verdict);
+        if (status == CLINFER_OK && is_attention(op)) status = check_attention(judge, &result->call.out[0], verdict);
+    }
     if (status == CLINFER_OK && !ci_sample_guards_hold(result, &output)) {
         verdict->passed = false;
         snprintf(verdict->text, sizeof verdict->text, "it writes beside output %d", output);

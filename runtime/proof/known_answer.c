@@ -175,9 +175,8 @@ static enum clinfer_status run_on_cpu(const struct ci_variant *variant, const st
     return status;
 }
 
-static enum clinfer_status prove_case(struct ci_device *device, const struct ci_variant *variant,
-                                      const int *tunables, const struct ci_case *shape,
-                                      const struct ci_layout *layout) {
+static enum clinfer_status prove_case(struct ci_device *device, const struct ci_variant *variant, const int *tunables,
+                                      const struct ci_case *shape, const struct ci_layout *layout) {
     struct ci_sample_call expected = {0}, actual = {0};
     struct ci_device_call device_call = {0};
     struct ci_gate_result result;

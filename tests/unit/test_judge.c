@@ -1,0 +1,195 @@
+/* How results too large for the reference are judged: right ones pass, and what kernels get wrong is found. Right
+ * results come from the reference, which takes its time here. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ops/op_list.h"
+#include "proof/judge.h"
+
+struct subject {
+    struct ci_sample_call sample, right;
+    struct ci_judge *judge;
+};
+
+static void make(struct subject *subject, const struct ci_op *op, const struct ci_case *shape) {
+    assert_int_equal(ci_sample_create(op, shape, 7, &subject->sample), CLINFER_OK);
+    assert_int_equal(ci_sample_copy(&subject->sample, &subject->right), CLINFER_OK);
+    if (ci_judge_create(&subject->sample, &subject->judge) != CLINFER_OK) fail_msg("%s", clinfer_error());
+}
+
+static void unmake(struct subject *subject) {
+    ci_judge_destroy(subject->judge);
+    ci_sample_destroy(&subject->right);
+    ci_sample_destroy(&subject->sample);
+}
+
+static struct ci_gate_result judge(const struct subject *subject, const struct ci_sample_call *result) {
+    struct ci_gate_result verdict;
+    assert_int_equal(ci_judge_compare(subject->judge, result, &verdict), CLINFER_OK);
+    return verdict;
+}
+
+static void assert_passes(const struct subject *subject, const char *what) {
+    struct ci_gate_result verdict = judge(subject, &subject->right);
+    if (!verdict.passed) fail_msg("%s: a right result is refused: %s", what, verdict.text);
+    if (!(verdict.nmse < 1e-9)) fail_msg("%s: NMSE of a right result is %g", what, verdict.nmse);
+}
+
+/* Output 0 with one number changed. */
+static void assert_refused(const struct subject *subject, int64_t row, int64_t col, float value, const char *what) {
+    const struct ci_view *out = &subject->right.call.out[0];
+    float *number = (float *)out->data + row * out->cols + col, kept = *number;
+    *number = value;
+    struct ci_gate_result verdict = judge(subject, &subject->right);
+    *number = kept;
+    if (verdict.passed) fail_msg("[%lld, %lld] %s passes", (long long)row, (long long)col, what);
+    if (!*verdict.text) fail_msg("[%lld, %lld] %s is refused without a reason", (long long)row, (long long)col, what);
+}
+
+static void find_faults(const struct subject *subject) {
+    const struct ci_view *out = &subject->right.call.out[0];
+    float *numbers = out->data;
+    int64_t rows = out->rows, cols = out->cols;
+    size_t count = (size_t)(rows * cols);
+    for (int i = 0; i < 20; i++) { /* anywhere */
+        int64_t row = i * 7919LL % rows, col = i * 104729LL % cols;
+        float right = numbers[row * cols + col];
+        assert_refused(subject, row, col, NAN, "as NaN");
+        assert_refused(subject, row, col, INFINITY, "as infinity");
+        assert_refused(subject, row, col, right + 100 * (fabsf(right) + 1), "far off");
+    }
+    assert_refused(subject, rows - 1, cols - 1, numbers[count - 1] * 1.01f + 0.01f, "a little off at the last edge");
+    assert_refused(subject, 0, 15, numbers[15] * 1.01f + 0.01f, "a little off at the edge of a tile");
+
+    float *kept = malloc(count * sizeof *kept);
+    assert_non_null(kept);
+    memcpy(kept, numbers, count * sizeof *kept);
+    for (int64_t row = 0; row < rows; row += 37) { /* one row of zeros */
+        memset(numbers + row * cols, 0, (size_t)cols * sizeof *numbers);
+        if (judge(subject, &subject->right).passed) fail_msg("row %lld of zeros passes", (long long)row);
+        memcpy(numbers, kept, count * sizeof *kept);
+    }
+    for (size_t i = 0; i < count; i++) numbers[i] *= 1.0002f; /* NMSE 4e-8 */
+    if (judge(subject, &subject->right).passed) fail_msg("a scale of 1.0002 passes");
+    memcpy(numbers, kept, count * sizeof *kept);
+    for (size_t i = 0; i < count; i++) numbers[i] += 1e-5f * numbers[i] * ((i * 2654435761u >> 16 & 255) / 128.0f - 1);
+    struct ci_gate_result verdict = judge(subject, &subject->right);
+    if (!verdict.passed) fail_msg("errors as the gate allows them are refused: %s", verdict.text);
+    memcpy(numbers, kept, count * sizeof *kept);
+    free(kept);
+
+    ((uint8_t *)out->data)[count * sizeof *numbers + 3] ^= 1;
+    if (judge(subject, &subject->right).passed) fail_msg("a write behind the output passes");
+    ((uint8_t *)out->data)[count * sizeof *numbers + 3] ^= 1;
+    assert_passes(subject, "at the end");
+}
+
+#define NONE                                                                                                           \
+    { NULL, 0, 0 }
+
+static void test_product_of_a_prompt(void **state) {
+    (void)state;
+    static const struct ci_case shape = {
+        "a prompt", {{&ci_type_q8, 93, 576}, {&ci_type_q4_1, 1000, 576}}, {{0}}, {{0}, {0}}};
+    struct subject subject;
+    make(&subject, &ci_op_matmul, &shape);
+    assert_true(ci_op_operations(&ci_op_matmul, &subject.sample.call) > 6e7); /* else it is not judged as large */
+    assert_int_equal(ci_op_reference(&ci_op_matmul, &subject.right.call), CLINFER_OK);
+    assert_passes(&subject, "matmul");
+    find_faults(&subject);
+    unmake(&subject);
+}
+
+static void test_three_weights_with_biases_and_an_addend(void **state) {
+    (void)state;
+    static const struct ci_case shape = {"three",
+                                         {{&ci_type_f32, 65, 512},
+                                          {&ci_type_f16, 700, 512},
+                                          {&ci_type_f16, 203, 512},
+                                          {&ci_type_f16, 101, 512},
+                                          {&ci_type_f32, 1, 700},
+                                          NONE,
+                                          {&ci_type_f32, 1, 101},
+                                          {&ci_type_f32, 65, 1004}},
+                                         {{0}},
+                                         {{0}, {0}}};
+    struct subject subject;
+    make(&subject, &ci_op_matmul_add, &shape);
+    assert_true(ci_op_operations(&ci_op_matmul_add, &subject.sample.call) > 6e7);
+    assert_int_equal(ci_op_reference(&ci_op_matmul_add, &subject.right.call), CLINFER_OK);
+    assert_passes(&subject, "matmul_add");
+    find_faults(&subject);
+    unmake(&subject);
+}
+
+/* One row: few sums say all, and the matrix repeats its numbers. */
+static void test_output_matrix_for_one_token(void **state) {
+    (void)state;
+    static const struct ci_case shape = {
+        "one token", {{&ci_type_q8, 1, 256}, {&ci_type_q8_0, 130000, 256}}, {{0}}, {{0}, {0}}};
+    struct subject subject;
+    make(&subject, &ci_op_matmul, &shape);
+    assert_true(ci_op_operations(&ci_op_matmul, &subject.sample.call) > 6e7);
+    assert_int_equal(ci_op_reference(&ci_op_matmul, &subject.right.call), CLINFER_OK);
+    assert_passes(&subject, "one row");
+    float *numbers = subject.right.call.out[0].data;
+    assert_refused(&subject, 0, 77777, NAN, "as NaN");
+    memset(numbers + 70000, 0, 16 * sizeof *numbers);
+    if (judge(&subject, &subject.right).passed) fail_msg("a group of 16 zeros passes");
+    unmake(&subject);
+}
+
+/* The sampled rows alone have a reference; all others must be possible. */
+static void test_attention_over_a_long_context(void **state) {
+    (void)state;
+    enum { ROWS = 256, HEADS = 16, KV = 2, DIM = 64, PAGES = 20 };
+    static const struct ci_case shape = {"long",
+                                         {{&ci_type_f32, ROWS, (HEADS + 2 * KV) * DIM},
+                                          {&ci_type_f16, 128 * (PAGES + 2), KV * DIM},
+                                          {&ci_type_f16, 128 * (PAGES + 2), KV * DIM},
+                                          {&ci_type_i32, ROWS / 16 + 2, 4},
+                                          {&ci_type_i32, 1, PAGES}},
+                                         {{0}},
+                                         {{HEADS, KV, DIM}, {0.125f}}};
+    const struct ci_caps caps = {.cpu = ci_cpu_features(), .threads = 1};
+    const struct ci_variant *fast = NULL;
+    struct subject subject;
+    make(&subject, &ci_op_attention, &shape);
+    assert_true(ci_op_operations(&ci_op_attention, &subject.sample.call) > 2e9);
+    for (int i = 0; ci_variants[i] && !fast; i++)
+        if (ci_variants[i]->op == &ci_op_attention && ci_variant_fits(ci_variants[i], &caps, &subject.sample.call))
+            fast = ci_variants[i];
+    if (!fast) {
+        unmake(&subject);
+        print_message("skip: no fast attention on this processor\n");
+        skip();
+        return;
+    }
+    fast->cpu (&subject.right.call)(&subject.right.call, 0, 1);
+    assert_passes(&subject, "attention");
+    float *numbers = subject.right.call.out[0].data;
+    assert_refused(&subject, 100, 5, NAN, "as NaN");
+    assert_refused(&subject, 100, 5, 1e9f, "far off");
+    assert_refused(&subject, 16, 3, numbers[16 * HEADS * DIM + 3] + 0.01f, "a little off at the edge of a tile");
+    memset(numbers + 100 * HEADS * DIM, 0, sizeof(float) * HEADS * DIM);
+    if (judge(&subject, &subject.right).passed) fail_msg("a row of zeros passes");
+    unmake(&subject);
+}
+
+int main(void) {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_product_of_a_prompt),
+        cmocka_unit_test(test_three_weights_with_biases_and_an_addend),
+        cmocka_unit_test(test_output_matrix_for_one_token),
+        cmocka_unit_test(test_attention_over_a_long_context),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
