@@ -6,10 +6,70 @@
 
 #include "base/status.h"
 
-enum clinfer_status ci_engine_flags_open(const struct ci_engine_flags *flags, bool all_logits,
-                                         struct ci_model_choice *choice, clinfer_engine **engine) {
+/* An op that a flag names is the flag's alone: its lines of the file would be choices that nobody uses, which the
+ * engine refuses. */
+static bool is_named(const struct ci_texts *ops, const char *text) {
+    size_t length = strcspn(text, "=");
+    for (size_t i = 0; i < ops->count; i++)
+        if (strcspn(ops->items[i], "=") == length && strncmp(ops->items[i], text, length) == 0) return true;
+    return false;
+}
+
+static enum clinfer_status add_ops(struct ci_texts *ops, const struct ci_texts *more) {
+    if (!more->count) return CLINFER_OK;
+    struct ci_texts both = {calloc(ops->count + more->count, sizeof *both.items), 0};
+    if (!both.items) return ci_fail(CLINFER_OUT_OF_MEMORY, "--op: out of memory");
+    for (size_t i = 0; i < more->count; i++)
+        if (!is_named(ops, more->items[i])) both.items[both.count++] = more->items[i];
+    for (size_t i = 0; i < ops->count; i++) both.items[both.count++] = ops->items[i];
+    ci_texts_free(ops);
+    *ops = both;
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags) {
+    if (flags->completed) return CLINFER_OK;
+    enum clinfer_status status = ci_config_read(&flags->config);
+    const struct ci_config *config = &flags->config;
+    if (status == CLINFER_OK) status = add_ops(&flags->ops, &config->ops);
+    if (status != CLINFER_OK) {
+        ci_config_free(&flags->config);
+        return status;
+    }
+    flags->completed = true;
+    if (!flags->device) flags->device = config->device;
+    if (flags->threads < 0) flags->threads = config->threads;
+    if (flags->fallback < 0) flags->fallback = config->fallback;
+    if (flags->activations < 0) flags->activations = config->activations;
+    if (flags->threads < 0) flags->threads = 0;
+    if (flags->fallback < 0) flags->fallback = CLINFER_FALLBACK_CPU;
+    if (flags->activations < 0) flags->activations = CLINFER_ACTIVATIONS_AUTO;
+    return CLINFER_OK;
+}
+
+void ci_engine_flags_free(struct ci_engine_flags *flags) {
+    ci_texts_free(&flags->ops);
+    ci_config_free(&flags->config);
+}
+
+/* The engine says "--op TEXT" of every op that it refuses; nobody typed those of the file. */
+static enum clinfer_status name_config(const struct ci_engine_flags *flags, enum clinfer_status status) {
+    for (size_t i = 0; i < flags->config.ops.count; i++) {
+        const char *at = strstr(clinfer_error(), "--op "), *text = flags->config.ops.items[i];
+        if (!at || strncmp(at + strlen("--op "), text, strlen(text)) != 0) continue;
+        char *path = ci_config_path();
+        status = ci_fail_prefix(status, "%s: \"ops\"", path ? path : "config.json");
+        free(path);
+        return status;
+    }
+    return status;
+}
+
+enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,
+                                         clinfer_engine **engine) {
     *engine = NULL;
     enum clinfer_status status = ci_models_choose(flags->model, choice);
+    if (status == CLINFER_OK) status = ci_engine_flags_complete(flags);
     if (status != CLINFER_OK) return status;
     long long batch = flags->batch;
     if (flags->micro_batch && (!batch || flags->micro_batch < batch)) batch = flags->micro_batch;
@@ -26,5 +86,9 @@ enum clinfer_status ci_engine_flags_open(const struct ci_engine_flags *flags, bo
     options.key_type = (enum clinfer_cache_type)flags->key_type;
     options.value_type = (enum clinfer_cache_type)flags->value_type;
     options.fallback = (enum clinfer_fallback)flags->fallback;
-    return clinfer_engine_open(&options, engine);
+    options.tuning = flags->tuning;
+    options.ops = flags->ops.items;
+    options.op_count = flags->ops.count;
+    status = clinfer_engine_open(&options, engine);
+    return status == CLINFER_INVALID_ARGUMENT ? name_config(flags, status) : status;
 }

@@ -4,26 +4,31 @@
 
 #include <clinfer.h>
 
+#include "cli/config.h"
 #include "cli/models.h"
 #include "cli/options.h"
 
+/* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations), none. */
 struct ci_engine_flags {
-    const char *model, *device;
+    const char *model, *device, *tuning;
     long long threads, context, batch, micro_batch;
     long long device_layers;
     int fallback, activations, key_type,
         value_type; /* indices of the choices below: the numbers of clinfer.h's enums */
+    struct ci_texts ops;
+    struct ci_config config; /* read by ci_engine_flags_complete */
+    bool completed;
 };
 
 /* What flags hold before they are parsed. */
 #define CI_ENGINE_FLAGS_DEFAULT                                                                                        \
-    { .device_layers = -1 }
+    { .device_layers = -1, .threads = -1, .fallback = -1, .activations = -1 }
 
 #define CI_ENGINE_OPTIONS(flags)                                                                                       \
     CI_SECTION("Model and device"),                                                                                    \
         CI_TEXT("-m --model", &(flags)->model, "MODEL",                                                                \
-                "a GGUF file, or the name of one in the models folder (default: CLINFER_MODEL, else the only model "   \
-                "there, else the default model)"),                                                                     \
+                "a GGUF file, or the name of one in the models folder (default: CLINFER_MODEL, else \"model\" of "     \
+                "config.json, else the only model there, else the default model)"),                                    \
         CI_TEXT("--device -dev", &(flags)->device, "DEVICE",                                                           \
                 "auto (default), cpu, or an index or name of `clinfer devices`; several split the layers: 0,1,cpu"),   \
         CI_INTEGER("-ngl --gpu-layers --n-gpu-layers", &(flags)->device_layers, -1, 1 << 20,                           \
@@ -37,11 +42,21 @@ struct ci_engine_flags {
         CI_INTEGER("-ub --ubatch-size", &(flags)->micro_batch, 1, 1 << 20, "the same; the smaller of both counts"),    \
         CI_CHOICE("--activations", &(flags)->activations, "auto|f32|q8",                                               \
                   "round the numbers between layers to 8 bits for integer kernels, or not"),                           \
+        CI_TEXT("--tuning", &(flags)->tuning, "auto|none|shipped|FILE",                                                \
+                "whose choice of kernels: what `clinfer tune` found here, else what is shipped for such a device "     \
+                "(auto, the default); the shipped one; none; or the profile FILE"),                                    \
+        CI_TEXTS("--op", &(flags)->ops, "NAME=VARIANT[:TUNABLE=N,...]",                                                \
+                 "the kernel of an op of `clinfer ops`, or where it runs: NAME=cpu, NAME=opencl; repeatable"),         \
         CI_CHOICE("-ctk --cache-type-k", &(flags)->key_type, "f16|f32", "type of the keys in the KV cache"),           \
         CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, "f16|f32", "type of the values there")
 
-/* Chooses the model and opens the engine. The caller frees the choice in any case. */
-enum clinfer_status ci_engine_flags_open(const struct ci_engine_flags *flags, bool all_logits,
-                                         struct ci_model_choice *choice, clinfer_engine **engine);
+/* Fills in what no flag said from config.json; what neither says becomes the default. The model is left to
+ * ci_models_choose. Called by ci_engine_flags_open; twice does no harm. CLINFER_BAD_FILE: the file. */
+enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags);
+
+/* Chooses the model and opens the engine. The caller frees the choice and the flags in any case, after the engine. */
+enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,
+                                         clinfer_engine **engine);
+void ci_engine_flags_free(struct ci_engine_flags *flags);
 
 #endif

@@ -107,7 +107,7 @@ static enum clinfer_status compute(const struct logits *logits, clinfer_engine *
     return status;
 }
 
-static int logits_with(const struct logits *logits) {
+static int logits_with(struct logits *logits) {
     struct ci_model_choice choice = {0};
     clinfer_engine *engine = NULL;
     int32_t *tokens = NULL;
@@ -161,5 +161,6 @@ int ci_command_logits(int argc, char **argv) {
     }
     ci_texts_free(&logits.sources.words);
     ci_texts_free(&logits.sources.files);
+    ci_engine_flags_free(&logits.engine);
     return exit_status;
 }

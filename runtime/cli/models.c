@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/status.h"
+#include "cli/config.h"
 
 static const char default_model[] = "smollm2-135m-instruct-q4_1.gguf";
 
@@ -77,28 +78,39 @@ static enum clinfer_status choose_named(const char *wanted, const char *why, con
     return not_found(wanted, folder);
 }
 
+static bool is_said(const char *text) { return text && *text; }
+
+static enum clinfer_status choose(const char *wanted, const char *variable, const char *configured, const char *folder,
+                                  struct ci_model_choice *choice) {
+    enum clinfer_status status;
+    if (wanted && !*wanted) return ci_fail(CLINFER_INVALID_ARGUMENT, "-m: the name of the model is empty");
+    if (wanted) return choose_named(wanted, "given", folder, choice);
+    if (is_said(variable)) {
+        status = choose_named(variable, "CLINFER_MODEL", folder, choice);
+        return status == CLINFER_NOT_FOUND ? ci_fail_prefix(status, "CLINFER_MODEL") : status;
+    }
+    if (configured) {
+        status = choose_named(configured, "config.json", folder, choice);
+        return status == CLINFER_NOT_FOUND ? ci_fail_prefix(status, "config.json") : status;
+    }
+    char list[512], name[256] = "";
+    size_t count = list_models(folder, list, sizeof list, name, sizeof name);
+    if (count == 1)
+        status = set_path(choice, "the only model there is", folder, name, "");
+    else
+        status = set_path(choice, "the default model", folder, default_model, "");
+    return status == CLINFER_OK && !exists(choice->path) ? not_found(default_model, folder) : status;
+}
+
 enum clinfer_status ci_models_choose(const char *wanted, struct ci_model_choice *choice) {
     *choice = (struct ci_model_choice){0};
     char *folder = ci_file_xdg("DATA", "models");
     const char *where = folder ? folder : "(no models folder: neither XDG_DATA_HOME nor HOME is set)";
     const char *variable = getenv("CLINFER_MODEL");
-    enum clinfer_status status;
-    if (wanted && !*wanted) {
-        status = ci_fail(CLINFER_INVALID_ARGUMENT, "-m: the name of the model is empty");
-    } else if (wanted) {
-        status = choose_named(wanted, "given", where, choice);
-    } else if (variable && *variable) {
-        status = choose_named(variable, "CLINFER_MODEL", where, choice);
-        if (status == CLINFER_NOT_FOUND) status = ci_fail_prefix(status, "CLINFER_MODEL");
-    } else {
-        char list[512], name[256] = "";
-        size_t count = list_models(where, list, sizeof list, name, sizeof name);
-        if (count == 1)
-            status = set_path(choice, "the only model there is", where, name, "");
-        else
-            status = set_path(choice, "the default model", where, default_model, "");
-        if (status == CLINFER_OK && !exists(choice->path)) status = not_found(default_model, where);
-    }
+    struct ci_config config = {0};
+    enum clinfer_status status = wanted || is_said(variable) ? CLINFER_OK : ci_config_read(&config);
+    if (status == CLINFER_OK) status = choose(wanted, variable, config.model, where, choice);
+    ci_config_free(&config);
     free(folder);
     return status;
 }

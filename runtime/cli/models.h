@@ -1,7 +1,7 @@
 /* models.h: which model file a command means.
  *
- * In this order: what -m says, what CLINFER_MODEL says, the only *.gguf in the models folder, the default model there.
- * -m and CLINFER_MODEL take a path, or the name of a file in that folder with or without ".gguf". */
+ * In this order: what -m says, what CLINFER_MODEL says, what config.json says, the only *.gguf in the models folder,
+ * the default model there. All three take a path, or the name of a file in that folder with or without ".gguf". */
 #ifndef CI_CLI_MODELS_H
 #define CI_CLI_MODELS_H
 
@@ -9,7 +9,7 @@
 
 struct ci_model_choice {
     char *path;
-    const char *why; /* "given", "CLINFER_MODEL", "the only model there is", "the default model" */
+    const char *why; /* "given", "CLINFER_MODEL", "config.json", "the only model there is", "the default model" */
 };
 
 /* `wanted` may be NULL. CLINFER_NOT_FOUND: the message lists what there is and how to get the default model. Free the

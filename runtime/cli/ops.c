@@ -151,15 +151,20 @@ int ci_command_ops(int argc, char **argv) {
         .option_count = sizeof options / sizeof *options,
     };
     int exit_status = ci_options_parse(&usage, argc, argv, NULL);
-    if (exit_status != CI_OPTIONS_GO_ON) return exit_status;
-    enum clinfer_status status = ci_log_start(&log);
-    if (status != CLINFER_OK) return ci_exit_status(status);
-    struct ci_model_choice choice = {0};
-    clinfer_engine *engine = NULL;
-    status = ci_engine_flags_open(&flags, false, &choice, &engine);
-    exit_status = status == CLINFER_OK ? print(engine, json) : ci_complain(status);
-    clinfer_engine_close(engine);
-    ci_models_free(&choice);
-    ci_log_end();
+    if (exit_status == CI_OPTIONS_GO_ON) {
+        enum clinfer_status status = ci_log_start(&log);
+        struct ci_model_choice choice = {0};
+        clinfer_engine *engine = NULL;
+        if (status == CLINFER_OK) {
+            status = ci_engine_flags_open(&flags, false, &choice, &engine);
+            exit_status = status == CLINFER_OK ? print(engine, json) : ci_complain(status);
+        } else {
+            exit_status = ci_exit_status(status);
+        }
+        clinfer_engine_close(engine);
+        ci_models_free(&choice);
+        ci_log_end();
+    }
+    ci_engine_flags_free(&flags);
     return exit_status;
 }

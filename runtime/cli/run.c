@@ -315,5 +315,6 @@ int ci_command_run(int argc, char **argv) {
     }
     ci_texts_free(&run.sources.words);
     ci_texts_free(&run.sources.files);
+    ci_engine_flags_free(&run.engine_flags);
     return exit_status;
 }
