@@ -143,20 +143,20 @@ static bool r16_fits(const struct ci_caps *caps, const struct ci_call *call) {
     return is_this_processor(caps) && call->in[CI_MATMUL_X].type == &ci_type_q8;
 }
 
-static bool r16_vnni_fits(const struct ci_caps *caps, const struct ci_call *call) {
+static bool gemm_r16_vnni_fits(const struct ci_caps *caps, const struct ci_call *call) {
     return caps->cpu->avx512vnni && r16_fits(caps, call);
 }
 
-static bool r16_avx2_fits(const struct ci_caps *caps, const struct ci_call *call) {
+static bool gemm_r16_avx2_fits(const struct ci_caps *caps, const struct ci_call *call) {
     return caps->cpu->avx2 && r16_fits(caps, call);
 }
 
 static bool gemv_r16_vnni_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return r16_vnni_fits(caps, call) && rows_of(call) <= 2;
+    return gemm_r16_vnni_fits(caps, call) && rows_of(call) <= 2;
 }
 
 static bool gemv_r16_avx2_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return r16_avx2_fits(caps, call) && rows_of(call) <= 2;
+    return gemm_r16_avx2_fits(caps, call) && rows_of(call) <= 2;
 }
 
 enum { R16_ROWS = 16, R16_STREAMS = 0, R16_GEMV_TASKS = 1, R16_GEMM_TASKS = 0 };
@@ -197,16 +197,14 @@ static void gemm_r16_grid(const struct ci_call *call, const int *tunables, const
 static const struct ci_launch gemv_r16_launches[] = {{"matmul_gemv_r16", arguments, gemv_r16_grid}};
 static const struct ci_launch gemm_r16_launches[] = {{"matmul_gemm_r16", arguments, gemm_r16_grid}};
 
-#define R16(kind, isa)                                                                                                 \
-    BOTH(kind##_r16_##isa, .name = #kind "_r16_" #isa, .fits = kind##_r16_##isa##_fits, .source = "matmul_r16.cl",     \
-         .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables, .launches = kind##_r16_launches,    \
-         .launch_count = 1)
-#define gemm_r16_vnni_fits r16_vnni_fits
-#define gemm_r16_avx2_fits r16_avx2_fits
-R16(gemv, vnni)
-R16(gemv, avx2)
-R16(gemm, vnni)
-R16(gemm, avx2)
+#define R16(kind, isa, whom)                                                                                           \
+    BOTH(kind##_r16_##isa, .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits,              \
+         .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables,          \
+         .launches = kind##_r16_launches, .launch_count = 1)
+R16(gemv, vnni, "PoCL on x86-64 with AVX-512 VNNI, decode")
+R16(gemv, avx2, "PoCL on x86-64 with AVX2, decode")
+R16(gemm, vnni, "PoCL on x86-64 with AVX-512 VNNI, prefill")
+R16(gemm, avx2, "PoCL on x86-64 with AVX2, prefill")
 
 /* ---- gemv_vec ---- */
 
