@@ -240,7 +240,8 @@ static enum clinfer_status make_plans(struct clinfer_engine *engine, const struc
      */
     struct ci_bucket *decode;
     if (status == CLINFER_OK) status = ci_engine_bucket(engine, 1, &decode);
-    engine->pipelined = status == CLINFER_OK && engine->device && ci_plan_waits(decode->plan) == 1;
+    engine->pipelined =
+        status == CLINFER_OK && engine->model.sampled->place != CI_PLACE_CPU && ci_plan_waits(decode->plan) == 1;
     return status == CLINFER_OK ? check_forced(engine) : status;
 }
 

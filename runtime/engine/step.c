@@ -267,9 +267,10 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
 static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
     double start = ci_engine_now();
     flight->active = false;
-    enum clinfer_status status = ci_plan_read_wait(flight->bucket->plan, engine->model.sampled, flight->slot);
-    enum clinfer_status second =
+    /* The later read first: when that is done the other is too. */
+    enum clinfer_status status =
         ci_plan_read_wait(flight->bucket->plan, flight->bucket->run.not_finite, flight->slot + 1);
+    enum clinfer_status second = ci_plan_read_wait(flight->bucket->plan, engine->model.sampled, flight->slot);
     if (status == CLINFER_OK) status = second;
     engine->stats.device_seconds += ci_engine_now() - start;
     for (int i = 0; i < flight->count; i++) {

@@ -168,13 +168,13 @@ static enum clinfer_status copy(struct ci_plan *plan, const struct step *step) {
     size_t bytes = live_bytes(plan, step->source);
     if (!bytes) return CLINFER_OK;
     if (source->buffer && target->data) return ci_buffer_read(source->buffer, source->offset, target->data, bytes);
-    if (target->buffer && source->data) return ci_buffer_write(target->buffer, target->offset, source->data, bytes);
+    if (target->buffer && source->data) return ci_buffer_write_small(target->buffer, target->offset, source->data, bytes);
     if (source->data && target->data) {
         memcpy(target->data, source->data, bytes);
         return CLINFER_OK;
     }
     enum clinfer_status status = ci_buffer_read(source->buffer, source->offset, plan->staging, bytes);
-    return status == CLINFER_OK ? ci_buffer_write(target->buffer, target->offset, plan->staging, bytes) : status;
+    return status == CLINFER_OK ? ci_buffer_write_small(target->buffer, target->offset, plan->staging, bytes) : status;
 }
 
 enum clinfer_status ci_plan_run(struct ci_plan *plan) {
@@ -258,7 +258,12 @@ void ci_plan_tunables(const struct ci_plan *plan, int index, char *text, size_t 
 }
 
 int ci_plan_waits(const struct ci_plan *plan) {
-    int waits = 1;
+    int last = plan->step_count - 1, waits = 0;
+    while (last > 0 && !plan->steps[last].node) last--;
+    /* The results are read together, wherever they are. */
+    const struct ci_node *node = plan->steps[last].node;
+    for (int i = 0; node && i < node->op->outputs; i++)
+        if (node->out[i]->place != CI_PLACE_CPU) waits = 1;
     for (int i = 0; i < plan->step_count; i++)
         if (!plan->steps[i].node && plan->steps[i].source->place != CI_PLACE_CPU) waits++;
     return waits;

@@ -60,7 +60,7 @@ void ci_plan_possible(const struct ci_plan *plan, const struct ci_op *op, char *
 /* The tunables of a step, "A=1,B=2"; and what would take over if it failed, "gemm_vec, cpu". */
 void ci_plan_tunables(const struct ci_plan *plan, int index, char *text, size_t size);
 void ci_plan_otherwise(const struct ci_plan *plan, int index, char *text, size_t size);
-int ci_plan_waits(const struct ci_plan *plan); /* per run, the read of its result included */
+int ci_plan_waits(const struct ci_plan *plan); /* per run, the read of its result included where that is on a device */
 int ci_plan_fallbacks(const struct ci_plan *plan);
 size_t ci_plan_activation_bytes(const struct ci_plan *plan);
 
