@@ -260,10 +260,13 @@ void ci_plan_tunables(const struct ci_plan *plan, int index, char *text, size_t 
 int ci_plan_waits(const struct ci_plan *plan) {
     int last = plan->step_count - 1, waits = 0;
     while (last > 0 && !plan->steps[last].node) last--;
-    /* The results are read together, wherever they are. */
+    /* The results are read together, from each device that has some. */
     const struct ci_node *node = plan->steps[last].node;
-    for (int i = 0; node && i < node->op->outputs; i++)
-        if (node->out[i]->place != CI_PLACE_CPU) waits = 1;
+    bool counted[CI_MAX_PLACES] = {[CI_PLACE_CPU] = true};
+    for (int i = 0; node && i < node->op->outputs; i++) {
+        waits += !counted[node->out[i]->place];
+        counted[node->out[i]->place] = true;
+    }
     for (int i = 0; i < plan->step_count; i++)
         if (!plan->steps[i].node && plan->steps[i].source->place != CI_PLACE_CPU) waits++;
     return waits;
