@@ -132,8 +132,8 @@ static void devices_and_the_cpu(void **state) {
         check(files[i], "0,cpu", -1, 2);
         check(files[i], "cpu,0", -1, 2);
         if (devices > 1) check(files[i], "0,1", -1, 2);
-        if (devices > 1) check(files[i], "1,0,cpu", -1, 3);
     }
+    if (devices > 1) check(files[0], "1,0,cpu", -1, 3); /* the other has too few layers for three */
 }
 
 static void some_layers_on_the_device(void **state) {
