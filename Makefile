@@ -197,6 +197,7 @@ $(BUILD)/tests/fault/%.so: tests/fault/%.c
 # Counts the allocations of our own objects.
 $(BUILD)/tests/model/test_steady_state: EXTRA_LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
 
+$(BUILD)/tests/fault/test_worker: | $(BUILD)/clinfer $(BUILD)/tests/fault/fake_layer.so
 $(BUILD)/tests/fault/test_probe: | $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_icd.so
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libclinfer.a

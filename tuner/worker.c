@@ -55,7 +55,7 @@ enum clinfer_status ci_worker_create(const struct ci_worker_options *options, st
     }
     worker->options = *options;
     if (worker->options.start_seconds <= 0) worker->options.start_seconds = start_seconds;
-    worker->memory = available_bytes() / 2;
+    worker->memory = options->memory ? options->memory : available_bytes() / 2;
     *out = worker;
     return CLINFER_OK;
 }

@@ -49,6 +49,7 @@ struct ci_trial {
 struct ci_worker_options {
     int device, threads;
     double start_seconds; /* deadline of loading driver and device; 0: 60 */
+    uint64_t memory;      /* that the worker may have, in bytes; 0: half of what is available now */
 };
 enum clinfer_status ci_worker_create(const struct ci_worker_options *options, struct ci_worker **worker);
 void ci_worker_destroy(struct ci_worker *worker);

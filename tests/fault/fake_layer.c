@@ -1,9 +1,16 @@
 /* An OpenCL layer (OPENCL_LAYERS) that makes the n-th call fail, and counts the objects that are alive. It wraps what
- * runtime/device calls; releases never fail, since nothing could be done about it. */
+ * runtime/device calls; releases never fail, since nothing could be done about it.
+ *
+ * FAKE_LAYER_EATS=<kernel> in the environment: who creates that kernel takes memory without end, as some compilers do
+ * (it ends at 4 GB, where nobody watches). FAKE_LAYER_KILLS=<kernel>: is killed, as the system does then. */
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl_layer.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -111,8 +118,34 @@ CREATE_CALL(cl_program, clCreateProgramWithSource, (cl_context c, cl_uint n, con
             (c, n, t, s))
 CREATE_CALL(cl_program, clCreateProgramWithBinary, (cl_context c, cl_uint n, const cl_device_id *d, const size_t *s,
             const unsigned char **b, cl_int *e), (c, n, d, s, b, e))
-CREATE_CALL(cl_kernel, clCreateKernel, (cl_program p, const char *name), (p, name))
 /* clang-format on */
+
+static int is_named(const char *variable, const char *kernel) {
+    const char *named = getenv(variable);
+    return named && strcmp(named, kernel) == 0;
+}
+
+static void eat_memory(void) {
+    enum { PIECE = 16 << 20, PIECES = 256 };
+    for (int i = 0; i < PIECES; i++) {
+        char *piece = malloc(PIECE);
+        if (piece) memset(piece, i, PIECE);
+        usleep(5000);
+    }
+    for (;;) pause();
+}
+
+static cl_kernel CL_API_CALL layer_clCreateKernel(cl_program program, const char *name, cl_int *error) {
+    if (is_named("FAKE_LAYER_EATS", name)) eat_memory();
+    if (is_named("FAKE_LAYER_KILLS", name)) kill(getpid(), SIGKILL);
+    if (fails("clCreateKernel")) {
+        if (error) *error = fail_with;
+        return NULL;
+    }
+    cl_kernel kernel = below->clCreateKernel(program, name, error);
+    if (kernel) alive++;
+    return kernel;
+}
 
 RELEASE_CALL(cl_context, clReleaseContext)
 RELEASE_CALL(cl_command_queue, clReleaseCommandQueue)

@@ -12,14 +12,18 @@
 
 #include <cmocka.h>
 
+#include "base/child.h"
+#include "device/kernels.h"
 #include "ops/bind.h"
 #include "ops/op_list.h"
 #include "ops/signature.h"
 #include "support/device_fixture.h"
 #include "support/process.h"
 #include "tuner/worker.h"
+#include "tuner/worker_wire.h"
 
 static struct ci_worker *worker;
+static char build[512];
 
 static struct ci_problem problem_of(const struct ci_op *op, const char *name) {
     const struct ci_case *shape = op->cases;
@@ -89,25 +93,209 @@ static void test_device_is_measured(void **state) {
     assert_true(measured.crossing_bytes_per_second > 1e6);
 }
 
-static int set_up(void **state) {
+/* ---- faults ---- */
+
+/* The kernel of op add begins with `code`; all else is as it is. The worker finds it through CLINFER_KERNELS. */
+static void poison(const char *before, const char *code) {
+    static const char kernel[] = "__kernel void add(";
+    const struct ci_kernel_source *source = ci_kernel_sources;
+    while (source->name && !strstr(source->text, kernel)) source++;
+    if (!source->name) fail_msg("no source has \"%s\"", kernel);
+    const char *start = strstr(source->text, kernel), *body = strchr(start, '{') + 1;
+    char *text = NULL;
+    int length = asprintf(&text, "%.*s%s\n%.*s %s %s", (int)(start - source->text), source->text, before,
+                          (int)(body - start), start, code, body);
+    assert_true(length > 0);
+    process_file(source->name, text, (size_t)length);
+    free(text);
+    setenv("CLINFER_KERNELS", process_folder(), 1);
+}
+
+/* The poisoned candidate; then another one, which must be as if nothing had been. */
+static struct ci_trial try_poisoned(double deadline) {
+    struct ci_problem sum = problem_of(&ci_op_add, "prompt"), norm = problem_of(&ci_op_rmsnorm, "smollm2, prompt");
+    struct ci_tuner_candidate add = candidate_of(&ci_op_add, CI_BACKEND_OPENCL, "portable", NULL),
+                              rmsnorm = candidate_of(&ci_op_rmsnorm, CI_BACKEND_OPENCL, "portable", NULL);
+    struct ci_trial trial = try(&sum, &add, deadline), next = try(&norm, &rmsnorm, 60);
+    if (next.outcome != CI_TRIAL_PASSED) fail_msg("the next one: outcome %d: %s", (int)next.outcome, next.reason);
+    return trial;
+}
+
+static void assert_outcome(const struct ci_trial *trial, enum ci_trial_outcome expected, const char *word) {
+    if (trial->outcome != expected || !strstr(trial->reason, word))
+        fail_msg("outcome %d, not %d with \"%s\": %s", (int)trial->outcome, (int)expected, word, trial->reason);
+}
+
+static void test_crash_costs_the_candidate_only(void **state) {
     (void)state;
-    setenv("CLINFER_WORKER", process_tool(), 0);
-    const struct ci_worker_options options = {.device = 0};
+    poison("", "*(volatile __global int *)(ulong)(get_global_id(0) + 16) = 1;");
+    struct ci_trial trial = try_poisoned(60);
+    assert_outcome(&trial, CI_TRIAL_CRASHED, "Segmentation fault while running");
+}
+
+static void test_hang_ends_at_the_deadline(void **state) {
+    (void)state;
+    poison("", "volatile int on = 1; while (on) {}");
+    struct ci_trial trial = try_poisoned(5); /* a busy machine may still be compiling then */
+    assert_outcome(&trial, CI_TRIAL_TIMED_OUT, "no end within 5 s while ");
+}
+
+static void test_endless_compile_ends_at_the_deadline(void **state) {
+    (void)state;
+    poison("#define TEN(x) x x x x x x x x x x\n#define A TEN(TEN(TEN(TEN(TEN(TEN(y += x * y; x += y * y;))))))\n",
+           "float x = cols, y = 1; A if (y == x) return;");
+    struct ci_trial trial = try_poisoned(3);
+    assert_outcome(&trial, CI_TRIAL_TIMED_OUT, "no end within 3 s while compiling");
+}
+
+static void test_wrong_numbers_are_refused(void **state) {
+    (void)state;
+    const char *first_row =
+        "if (get_global_id(1) == 0) { for (int i = 0; i < cols; i++) DATA(float, out)[i] = %s; return; }";
+    char code[256];
+    snprintf(code, sizeof code, first_row, "NAN");
+    poison("", code);
+    struct ci_trial trial = try_poisoned(60);
+    assert_outcome(&trial, CI_TRIAL_WRONG, "output 0 [0, 0] is ");
+    ci_worker_destroy(worker); /* it knows the kernel by now */
+    assert_ok(ci_worker_create(&(struct ci_worker_options){0}, &worker));
+    snprintf(code, sizeof code, first_row, "0");
+    poison("", code);
+    trial = try_poisoned(60);
+    assert_outcome(&trial, CI_TRIAL_WRONG, "output 0 [0, 0] is 0, expected ");
+}
+
+static void test_write_out_of_bounds_is_refused(void **state) {
+    (void)state;
+    poison("", "DATA(float, out)[(ulong)get_global_size(1) * cols] = 1;");
+    struct ci_trial trial = try_poisoned(60);
+    assert_outcome(&trial, CI_TRIAL_WRONG, "it writes beside output 0");
+}
+
+static void test_what_does_not_build_is_unusable(void **state) {
+    (void)state;
+    poison("", "this is no C;");
+    struct ci_trial trial = try_poisoned(60);
+    assert_outcome(&trial, CI_TRIAL_UNUSABLE, "clBuildProgram: CL_BUILD_PROGRAM_FAILURE");
+}
+
+/* Whatever a kernel or a driver prints is no answer. */
+static void test_printing_disturbs_nobody(void **state) {
+    (void)state;
+    poison("", "if (get_global_id(0) == 0) printf(\"{\\\"outcome\\\":1}\\n\");");
+    struct ci_trial trial = try_poisoned(60);
+    assert_outcome(&trial, CI_TRIAL_PASSED, "");
+}
+
+static void use_layer(const char *variable) {
+    char path[640];
+    snprintf(path, sizeof path, "%s/tests/fault/fake_layer.so", build);
+    setenv("OPENCL_LAYERS", path, 1);
+    setenv(variable, "add", 1);
+}
+
+static void test_who_takes_all_memory_is_stopped(void **state) {
+    (void)state;
+    const struct ci_worker_options options = {.memory = UINT64_C(1) << 30};
+    use_layer("FAKE_LAYER_EATS");
+    ci_worker_destroy(worker);
     assert_ok(ci_worker_create(&options, &worker));
+    struct ci_trial trial = try_poisoned(60);
+    assert_outcome(&trial, CI_TRIAL_OUT_OF_MEMORY, " MB of memory while compiling, of 1024 MB allowed");
+}
+
+static void test_kill_by_the_system_is_told_apart(void **state) {
+    (void)state;
+    use_layer("FAKE_LAYER_KILLS");
+    struct ci_trial trial = try_poisoned(60);
+    assert_outcome(&trial, CI_TRIAL_OUT_OF_MEMORY, "killed while compiling");
+}
+
+/* Its end is ours, even when it hangs. */
+static void test_worker_ends_with_its_tuner(void **state) {
+    (void)state;
+    static const char *const arguments[] = {"clinfer", "tune_worker", NULL};
+    struct ci_problem problem = problem_of(&ci_op_add, "prompt");
+    struct ci_tuner_candidate candidate = candidate_of(&ci_op_add, CI_BACKEND_OPENCL, "portable", NULL);
+    struct ci_dialogue dialogue;
+    const char *line = "";
+    poison("", "volatile int on = 1; while (on) {}");
+    assert_ok(ci_dialogue_start(getenv("CLINFER_WORKER"), arguments, NULL, &dialogue));
+    assert_ok(ci_dialogue_send(&dialogue, "{\"do\":\"start\",\"device\":0,\"threads\":1,\"memory\":0}", 10));
+    json_t *request = json_pack("{ss so so}", "do", "try", "problem", ci_wire_problem(&problem), "candidate",
+                                ci_wire_candidate(&candidate));
+    char *text = json_dumps(request, JSON_COMPACT);
+    assert_non_null(text);
+    assert_ok(ci_dialogue_send(&dialogue, text, 10));
+    free(text);
+    json_decref(request);
+    while (!strstr(line, "running"))
+        if (ci_dialogue_receive(&dialogue, 60, &line) != CI_DIALOGUE_LINE) fail_msg("the worker does not come so far");
+    ci_dialogue_end(&dialogue, 10);
+    assert_int_equal(dialogue.signal, 0); /* by itself */
+    assert_int_equal(dialogue.exit_status, 0);
+}
+
+static void test_worker_that_does_not_start_is_an_error(void **state) {
+    (void)state;
+    const struct ci_worker_options options = {.device = 77};
+    struct ci_problem problem = problem_of(&ci_op_add, "prompt");
+    struct ci_tuner_candidate candidate = candidate_of(&ci_op_add, CI_BACKEND_OPENCL, "portable", NULL);
+    struct ci_trial trial;
+    ci_worker_destroy(worker);
+    assert_ok(ci_worker_create(&options, &worker));
+    assert_int_equal(ci_worker_try(worker, &problem, &candidate, 10, &trial), CLINFER_NO_DEVICE);
+    assert_message("device 77");
+    ci_worker_destroy(worker);
+    setenv("CLINFER_WORKER", "/bin/true", 1);
+    assert_ok(ci_worker_create(&options, &worker));
+    assert_int_equal(ci_worker_try(worker, &problem, &candidate, 10, &trial), CLINFER_DEVICE_ERROR);
+    assert_message("the tuner's worker does not start: the process ended with status 0");
+}
+
+static int set_up(void **state) {
+    static char tool[512];
+    (void)state;
+    if (!realpath(process_tool(), tool)) fail_msg("no %s: make it first", process_tool());
+    setenv("CLINFER_WORKER", tool, 1);
+    assert_ok(ci_worker_create(&(struct ci_worker_options){0}, &worker));
     return 0;
 }
 
 static int tear_down(void **state) {
+    static const char *const variables[] = {"CLINFER_KERNELS", "OPENCL_LAYERS", "FAKE_LAYER_EATS", "FAKE_LAYER_KILLS"};
     (void)state;
     ci_worker_destroy(worker);
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);
     return 0;
 }
 
+/* build/<config>, where this program lies in tests/fault. */
+static void find_build(void) {
+    ssize_t length = readlink("/proc/self/exe", build, sizeof build - 1);
+    build[length > 0 ? length : 0] = 0;
+    for (int i = 0; i < 3; i++) *(strrchr(build, '/') ? strrchr(build, '/') : build) = 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_right_candidate_is_timed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_cpu_candidate_is_timed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_device_is_measured, set_up, tear_down),
+        TEST(test_right_candidate_is_timed),
+        TEST(test_cpu_candidate_is_timed),
+        TEST(test_device_is_measured),
+        TEST(test_crash_costs_the_candidate_only),
+        TEST(test_hang_ends_at_the_deadline),
+        TEST(test_endless_compile_ends_at_the_deadline),
+        TEST(test_wrong_numbers_are_refused),
+        TEST(test_write_out_of_bounds_is_refused),
+        TEST(test_what_does_not_build_is_unusable),
+        TEST(test_printing_disturbs_nobody),
+        TEST(test_who_takes_all_memory_is_stopped),
+        TEST(test_kill_by_the_system_is_told_apart),
+        TEST(test_worker_ends_with_its_tuner),
+        TEST(test_worker_that_does_not_start_is_an_error),
     };
+    find_build();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
