@@ -134,3 +134,53 @@ const struct ci_variant *ci_variant_find(const struct ci_op *op, enum ci_backend
             return ci_variants[i];
     return NULL;
 }
+
+static enum clinfer_status refuse_name(const char *file, int entry, const char *field, const char *value,
+                                       const char *known) {
+    return ci_fail(CLINFER_BAD_FILE, "%s: field \"entries[%d].%s\": value \"%s\": must be one of %s", file, entry,
+                   field, value, known);
+}
+
+static enum clinfer_status refuse_op(const char *file, int index, const char *value) {
+    char known[512] = "";
+    for (int i = 0; ci_ops[i]; i++) add(known, sizeof known, ci_ops[i]->name);
+    return refuse_name(file, index, "signature.op", value, known);
+}
+
+static enum clinfer_status refuse_variant(const char *file, int index, const struct ci_op *op, enum ci_backend backend,
+                                          const char *value) {
+    char known[512] = "";
+    for (int i = 0; ci_variants[i]; i++)
+        if (ci_variants[i]->op == op && ci_variant_find(op, backend, ci_variants[i]->name) == ci_variants[i])
+            add(known, sizeof known, ci_variants[i]->name);
+    return refuse_name(file, index, "variant", value, known);
+}
+
+static enum clinfer_status check_entry(const char *file, int index, enum ci_backend backend,
+                                       const struct ci_profile_entry *entry) {
+    const struct ci_op *op = ci_op_find(entry->signature.op);
+    int values[CI_MAX_TUNABLES];
+    if (!op) return refuse_op(file, index, entry->signature.op);
+    bool known_layout = !*entry->layout;
+    for (int i = 0; ci_layouts[i]; i++) known_layout = known_layout || strcmp(ci_layouts[i]->name, entry->layout) == 0;
+    if (!known_layout) {
+        char known[256] = "";
+        for (int i = 0; ci_layouts[i]; i++) add(known, sizeof known, ci_layouts[i]->name);
+        return refuse_name(file, index, "layout", entry->layout, known);
+    }
+    if (strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0) return CLINFER_OK;
+    const struct ci_variant *variant = ci_variant_find(op, backend, entry->variant);
+    if (!variant) return refuse_variant(file, index, op, backend, entry->variant);
+    if (ci_signature_values(variant, entry->tunables, entry->tunable_count, values) == CLINFER_OK) return CLINFER_OK;
+    return ci_fail_prefix(CLINFER_BAD_FILE, "%s: field \"entries[%d].tunables\"", file, index);
+}
+
+enum clinfer_status ci_signature_check(const char *file, const struct ci_profile *profile) {
+    bool cpu = strcmp(profile->key.platform, "cpu") == 0;
+    for (int i = 0; i < profile->entry_count; i++) {
+        enum clinfer_status status =
+            check_entry(file, i, cpu ? CI_BACKEND_CPU : CI_BACKEND_OPENCL, &profile->entries[i]);
+        if (status != CLINFER_OK) return status;
+    }
+    return CLINFER_OK;
+}

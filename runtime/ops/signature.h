@@ -27,6 +27,11 @@ int ci_signature_tunables(const struct ci_variant *variant, const int *values, s
 enum clinfer_status ci_signature_values(const struct ci_variant *variant, const struct ci_profile_tunable *tunables,
                                         int count, int *values);
 
+/* Whether all that a profile names is known to this clinfer: ops, layouts, variants, tunables and their values.
+ * CLINFER_BAD_FILE with `file`, field, value, and what there is. A profile made here may be older than a variant that
+ * is gone: then its entry is passed over; one that comes from elsewhere is refused by this. */
+enum clinfer_status ci_signature_check(const char *file, const struct ci_profile *profile);
+
 /* NULL: no such variant of this op. Any backend but CI_BACKEND_CPU finds all that run on a device. */
 const struct ci_variant *ci_variant_find(const struct ci_op *op, enum ci_backend backend, const char *name);
 

@@ -209,7 +209,7 @@ static enum clinfer_status search_shipped(const struct ci_profile_key *key, stru
     for (const struct ci_profile_shipped *file = ci_profiles_shipped; file->name && status == CLINFER_OK; file++) {
         struct ci_profile profile;
         char name[128];
-        snprintf(name, sizeof name, "shipped profile %s", file->name);
+        snprintf(name, sizeof name, "shipped/%s", file->name);
         status = ci_profile_parse(name, file->text, file->length, &profile);
         if (status != CLINFER_OK) {
             if (passed_over(status)) status = CLINFER_OK;

@@ -53,7 +53,7 @@ struct ci_profile_key {
     char platform[CI_PROFILE_TEXT_BYTES], platform_version[CI_PROFILE_TEXT_BYTES];
     char device[CI_PROFILE_TEXT_BYTES], driver[CI_PROFILE_TEXT_BYTES];
     unsigned compute_units;
-    int threads; /* of the CPU backend; else 0 */
+    int threads;                     /* of the CPU backend; else 0 */
     char cpu[CI_PROFILE_TEXT_BYTES]; /* features of the host's processor: "avx2,avx512vnni" */
 };
 
@@ -146,8 +146,8 @@ enum ci_profile_origin {
 };
 
 /* Look-up: exact key, same device with another driver, shipped, nothing. A file that is bad is said on the log and
- * passed over. *origin tells which; NONE leaves *profile empty. `path` (may be NULL) gets where from, for people; freed
- * by the caller. */
+ * passed over. *origin tells which; NONE leaves *profile empty. `path` (may be NULL) gets where from, a path or
+ * "shipped/NAME"; freed by the caller. */
 enum clinfer_status ci_profile_lookup(const struct ci_profile_key *key, struct ci_profile *profile,
                                       enum ci_profile_origin *origin, char **path);
 
