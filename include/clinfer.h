@@ -150,7 +150,8 @@ struct clinfer_engine_stats {
     uint64_t steps, rows;               /* runs of a plan; tokens computed */
     uint64_t enqueues, waits, builds;   /* OpenCL calls */
     uint64_t objects;                   /* OpenCL objects made; stands still while decoding */
-    int fallbacks;                      /* ops of the plans that could not run on the device */
+    int fallbacks;                      /* ops of a plan that could not run on the device */
+    const char *fallback_text;          /* which and why, for people; "" when there are none; the engine's */
     uint64_t weight_bytes, cache_bytes, activation_bytes;
 };
 CLINFER_API void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats);

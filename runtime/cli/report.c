@@ -69,6 +69,12 @@ static json_t *timings_json(const struct ci_answer *answer) {
     return object;
 }
 
+void ci_report_fallbacks(const struct ci_run_state *run) {
+    struct clinfer_engine_stats stats;
+    clinfer_engine_get_stats(run->engine, &stats);
+    if (*stats.fallback_text) ci_warn("%s", stats.fallback_text);
+}
+
 json_t *ci_report_answer(const struct ci_answer *answer) {
     json_t *object = json_object(), *tokens = json_array();
     for (size_t i = 0; i < answer->result.generated_tokens; i++)
@@ -137,6 +143,7 @@ void ci_report_engine(const struct ci_run_state *run, json_t *object) {
     json_object_set_new(object, "model", model);
     json_object_set_new(object, "devices", devices);
     json_object_set_new(object, "fallbacks", json_integer(stats.fallbacks));
+    json_object_set_new(object, "fallback_reason", ci_json_text(stats.fallback_text, strlen(stats.fallback_text)));
     json_object_set_new(object, "counters", counters);
     json_object_set_new(object, "memory", memory);
 }

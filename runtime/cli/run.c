@@ -246,6 +246,7 @@ static int run_command(struct ci_run_state *run) {
     if (status == CLINFER_OK) {
         clinfer_engine_get_info(run->engine, &run->info);
         exit_status = run_with_engine(run, &prompts, chat);
+        ci_report_fallbacks(run);
     } else {
         exit_status = ci_complain(status);
     }

@@ -56,6 +56,8 @@ enum clinfer_status ci_explain_json(clinfer_engine *engine, json_t **plans);
 
 /* report.c: what is said about a run. */
 void ci_report_start(const struct ci_run_state *run);
+/* The line at the end when something ran elsewhere than asked for. */
+void ci_report_fallbacks(const struct ci_run_state *run);
 void ci_report_timings(const struct clinfer_result *result, double first_text_seconds);
 json_t *ci_report_answer(const struct ci_answer *answer);
 void ci_report_engine(const struct ci_run_state *run, json_t *object);

@@ -54,6 +54,7 @@ struct ci_engine_devices {
     int count;
     int order[CI_MAX_PLACES];
     int order_count;
+    bool automatic; /* nobody asked for these: units may go where they were measured to be faster */
 };
 
 struct clinfer_engine {
@@ -69,6 +70,7 @@ struct clinfer_engine {
     int device_count;
     struct ci_choices choices;
     int8_t *place_of_unit;
+    char fallback_text[1024];           /* which ops could not run on the device and why, or "" */
     char device_names[512], moved[256]; /* "A + B"; why layers stay on the CPU, or "" */
     struct ci_threads *threads;
     struct ci_store store;

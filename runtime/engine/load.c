@@ -97,10 +97,11 @@ static void make_buckets(struct clinfer_engine *engine) {
     }
 }
 
-/* Nothing falls back in silence: which ops, how many, and why the first of them. Once per engine. */
-static void tell_fallbacks(struct clinfer_engine *engine, const struct ci_plan *plan) {
+/* Nothing falls back in silence: which ops, how many, and why the first of them. */
+static void note_fallbacks(struct clinfer_engine *engine, const struct ci_plan *plan) {
     char names[256] = "", reason[512] = "";
-    if (engine->stats.fallbacks || ci_plan_fallbacks(plan) == 0) return;
+    if (ci_plan_fallbacks(plan) <= engine->stats.fallbacks) return;
+    engine->stats.fallbacks = ci_plan_fallbacks(plan);
     for (int i = 0; i < ci_plan_steps(plan); i++) {
         struct ci_plan_step step;
         ci_plan_step(plan, i, &step);
@@ -109,8 +110,10 @@ static void tell_fallbacks(struct clinfer_engine *engine, const struct ci_plan *
         if (!strstr(names, step.op))
             snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? ", " : "", step.op);
     }
-    ci_log(CLINFER_LOG_WARNING, "%d ops (%s) run on the CPU, not on \"%s\": %s; --fallback none makes this an error",
-           ci_plan_fallbacks(plan), names, engine->device_names, reason);
+    snprintf(engine->fallback_text, sizeof engine->fallback_text,
+             "%d ops (%s) run on the CPU, not on \"%s\": %s; --fallback none makes this an error",
+             ci_plan_fallbacks(plan), names, engine->device_names, reason);
+    ci_log(CLINFER_LOG_INFO, "%s", engine->fallback_text);
 }
 
 static enum clinfer_status build_graph(struct clinfer_engine *engine, struct ci_bucket *bucket,
@@ -136,9 +139,7 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     status = ci_plan_create(&engine->store, &graph, &options, &bucket->plan);
     if (status != CLINFER_OK) return status;
     engine->stats.activation_bytes += ci_plan_activation_bytes(bucket->plan);
-    tell_fallbacks(engine, bucket->plan);
-    int fallbacks = ci_plan_fallbacks(bucket->plan);
-    if (fallbacks > engine->stats.fallbacks) engine->stats.fallbacks = fallbacks;
+    note_fallbacks(engine, bucket->plan);
     return CLINFER_OK;
 }
 
@@ -170,6 +171,45 @@ static enum clinfer_status make_states(struct clinfer_engine *engine) {
     return CLINFER_OK;
 }
 
+/* By measurements of a device and the CPU backend that were both tuned here: a layer goes to the CPU where that is
+ * worth the crossings. */
+static enum clinfer_status place_by_time(struct clinfer_engine *engine, int units) {
+    static const int order[] = {1, CI_PLACE_CPU};
+    static const struct {
+        int64_t rows;
+        double times;
+    } usage[] = {{1, 256}, {512, 1}};
+    const struct ci_profile_device *device = &engine->choices.places[1].profile.measured;
+    double row_bytes = (double)engine->model.hyper.embedding * sizeof(float);
+    double crossing[] = {0, 0}, *seconds = calloc(2 * (size_t)units, sizeof *seconds);
+    if (!seconds) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    enum clinfer_status status = CLINFER_OK;
+    for (size_t i = 0; i < sizeof usage / sizeof *usage; i++) {
+        crossing[0] += usage[i].times * (device->crossing_seconds +
+                                         (double)usage[i].rows * row_bytes / device->crossing_bytes_per_second);
+        for (int p = 0; p < 2 && status == CLINFER_OK; p++) {
+            struct ci_bucket bucket = {.rows = {[CI_EXTENT_ROWS] = usage[i].rows,
+                                                [CI_EXTENT_WANTED] = 1,
+                                                [CI_EXTENT_TILES] = usage[i].rows / CI_TILE_ROWS + 1}};
+            struct ci_graph graph;
+            status = build_graph(engine, &bucket, &graph);
+            if (status != CLINFER_OK) break;
+            status = ci_places_add_seconds(&engine->store, &graph, (enum ci_activations)engine->options.activations,
+                                           order[p], usage[i].times, seconds + p, 2);
+            ci_graph_destroy(&graph);
+        }
+    }
+    if (status == CLINFER_OK) ci_places_fastest(seconds, crossing, units, order, 2, engine->place_of_unit);
+    free(seconds);
+    return status;
+}
+
+static bool was_measured(const struct clinfer_engine *engine, int place) {
+    const struct ci_place_choices *at = &engine->choices.places[place];
+    return at->origin == CI_PROFILE_EXACT && at->profile.entry_count > 0 &&
+           (place == CI_PLACE_CPU || at->profile.measured.crossing_bytes_per_second > 0);
+}
+
 /* Where each layer is to run, once for all plans, since caches and weights have one place. */
 static enum clinfer_status decide_places(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
     struct ci_places_request request = {
@@ -184,6 +224,9 @@ static enum clinfer_status decide_places(struct clinfer_engine *engine, const st
     ci_places_decide(&engine->store, &graph, &request, engine->place_of_unit, units, engine->moved,
                      sizeof engine->moved);
     ci_graph_destroy(&graph);
+    if (devices->automatic && !*engine->moved && engine->options.device_layers < 0 && was_measured(engine, 1) &&
+        was_measured(engine, CI_PLACE_CPU))
+        return place_by_time(engine, units);
     if (*engine->moved && engine->options.fallback == CLINFER_FALLBACK_NONE)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "\"%s\": %s; --fallback cpu allows that", engine->device_names,
                        engine->moved);
@@ -351,7 +394,8 @@ static enum clinfer_status open_auto(const struct clinfer_engine_options *option
     if (!order) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     enum clinfer_status status = ci_engine_auto_order(list, options, order);
     for (int i = 0; i <= list->count && status == CLINFER_OK; i++) {
-        struct ci_engine_devices devices = {.count = 1, .indices = {order[i]}, .order = {1}, .order_count = 1};
+        struct ci_engine_devices devices = {
+            .count = 1, .indices = {order[i]}, .order = {1}, .order_count = 1, .automatic = true};
         if (order[i] < 0) devices = (struct ci_engine_devices){.order = {CI_PLACE_CPU}, .order_count = 1};
         bool last_resort = order[i] < 0 && i == list->count;
         if (last_resort && options->fallback == CLINFER_FALLBACK_NONE) {
@@ -420,6 +464,7 @@ void clinfer_engine_get_info(const clinfer_engine *engine, struct clinfer_engine
 
 void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats) {
     *stats = engine->stats;
+    stats->fallback_text = engine->fallback_text;
     for (int i = 0; i < engine->device_count; i++) {
         struct ci_device_counts counts;
         ci_device_counts(engine->devices[i], &counts);

@@ -232,7 +232,8 @@ static bool caches_may_live(struct ci_plan *plan, const struct ci_node *node, in
             struct ci_choice choice;
             bool works = first_working(plan, reader, place, &choice, &bound, reason);
             ci_bind_destroy(bound);
-            if (!works && !reader->op->first) return false;
+            bool to_cpu = ci_choices_forced_to(plan->store->choices, reader->op, CI_FORCE_CPU);
+            if (!works && (!reader->op->first || to_cpu)) return false;
         }
     }
     return true;
@@ -312,8 +313,9 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
 static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *node) {
     struct ci_bound *bound;
     struct ci_choice choice;
-    int wanted = node->place;
-    const char *reason = "";
+    bool to_cpu = ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_CPU);
+    int wanted = to_cpu ? CI_PLACE_CPU : node->place;
+    const char *reason = to_cpu ? "forced by --op" : "";
     for (;;) {
         if (caches_may_live(plan, node, wanted, &reason) && weights_may_live(plan, node, wanted, &reason) &&
             first_working(plan, node, wanted, &choice, &bound, &reason))
@@ -324,9 +326,8 @@ static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *nod
     }
     if (wanted == CI_PLACE_CPU) return add_step(plan, node, CI_PLACE_CPU, NULL, NULL, reason);
     if (!*reason) reason = "no OpenCL kernel fits";
-    bool forced = ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_CPU);
     bool impossible = ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_OPENCL);
-    if ((plan->options.no_fallback && !forced) || impossible) {
+    if (plan->options.no_fallback || impossible) {
         char text[512];
         describe(node, text, sizeof text);
         return ci_fail(CLINFER_UNSUPPORTED, "%s cannot run on %s: %s; %s", text,

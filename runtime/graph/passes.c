@@ -103,9 +103,10 @@ enum clinfer_status ci_pass_fuse(struct ci_graph *graph, const struct ci_chooser
             struct ci_node *fused = together ? join(graph, op, first, second) : NULL;
             if (graph->status != CLINFER_OK) return graph->status;
             struct ci_choice choice;
-            if (!fused || !ci_choices_first(&by_place[first->place], fused, &choice) ||
-                ci_choices_unfused(&by_place[first->place], fused))
-                continue;
+            if (!fused) continue;
+            bool to_cpu = ci_choices_forced_to(by_place[first->place].choices, op, CI_FORCE_CPU);
+            const struct ci_chooser *chooser = &by_place[to_cpu ? 0 : first->place];
+            if (!ci_choices_first(chooser, fused, &choice) || ci_choices_unfused(chooser, fused)) continue;
             if (next == second) next = second->next;
             struct ci_node *after = second->next;
             *second = *fused; /* takes the second's place in the list */

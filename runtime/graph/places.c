@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -98,4 +99,55 @@ void ci_places_decide(const struct ci_store *store, const struct ci_graph *graph
                  "weights and %" PRId64 " rows of KV cache need %" PRIu64 " MiB, there are %" PRIu64
                  " MiB: %d layers stay on the CPU",
                  request->context, total >> 20, room >> 20, left);
+}
+
+enum clinfer_status ci_places_add_seconds(const struct ci_store *store, struct ci_graph *graph,
+                                          enum ci_activations activations, int place, double times, double *seconds,
+                                          int stride) {
+    struct ci_chooser by_place[CI_MAX_PLACES];
+    const struct ci_profile_device *measured = &store->choices->places[place].profile.measured;
+    for (int i = 0; i < store->place_count; i++) by_place[i] = ci_store_chooser(store, i);
+    for (struct ci_node *node = graph->first; node; node = node->next) node->place = place;
+    enum clinfer_status status = ci_pass_activations(graph, activations, by_place);
+    if (status == CLINFER_OK) status = ci_pass_fuse(graph, by_place);
+    for (const struct ci_node *node = graph->first; node && status == CLINFER_OK; node = node->next) {
+        struct ci_call call;
+        double took = ci_choices_seconds(&by_place[place], node);
+        ci_node_call(node, &call);
+        if (took == 0 && measured->read_bytes_per_second > 0)
+            took = ci_op_bytes(node->op, &call) / measured->read_bytes_per_second + measured->launch_seconds;
+        seconds[node->unit * stride] += times * took;
+    }
+    return status;
+}
+
+double ci_places_fastest(const double *seconds, const double *crossing, int units, const int *order, int count,
+                         int8_t *place_of_unit) {
+    double least[CI_MAX_PLACES];
+    int8_t from[MAX_UNITS][CI_MAX_PLACES];
+    assert(units <= MAX_UNITS && count > 0 && count <= CI_MAX_PLACES);
+    for (int p = 0; p < count; p++) least[p] = seconds[p];
+    for (int unit = 1; unit < units; unit++) {
+        double next[CI_MAX_PLACES];
+        for (int p = 0; p < count; p++) {
+            next[p] = INFINITY;
+            for (int q = 0; q < count; q++) {
+                double cost = least[q] + (p == q ? 0 : crossing[p] + crossing[q]);
+                if (cost >= next[p]) continue;
+                next[p] = cost;
+                from[unit][p] = (int8_t)q;
+            }
+            next[p] += seconds[unit * count + p];
+        }
+        memcpy(least, next, sizeof *least * (size_t)count);
+    }
+    int best = 0;
+    for (int p = 1; p < count; p++)
+        if (least[p] < least[best]) best = p;
+    double sum = least[best];
+    for (int unit = units - 1; unit >= 0; unit--) {
+        place_of_unit[unit] = (int8_t)order[best];
+        if (unit > 0) best = from[unit][best];
+    }
+    return sum;
 }

@@ -3,6 +3,7 @@
 #ifndef CI_GRAPH_PLACES_H
 #define CI_GRAPH_PLACES_H
 
+#include "graph/passes.h"
 #include "graph/store.h"
 
 struct ci_places_request {
@@ -18,8 +19,19 @@ void ci_places_decide(const struct ci_store *store, const struct ci_graph *graph
                       const struct ci_places_request *request, int8_t *place_of_unit, int units, char *reason,
                       size_t size);
 
-/* The arithmetic of it. bytes [units]; capacity and speed [count], of the places of `order`. Returns how many units did
- * not fit. The CPU's capacity counts as unlimited. */
+/* Adds `times` the measured time of the graph's units at a place to seconds[unit * stride]; what was not measured
+ * counts by its bytes and the measured bandwidth. The graph is rewritten as a plan there would. */
+enum clinfer_status ci_places_add_seconds(const struct ci_store *store, struct ci_graph *graph,
+                                          enum ci_activations activations, int place, double times, double *seconds,
+                                          int stride);
+
+/* Where each unit runs so that all take least time together: a shortest path. seconds [units][count] by place of
+ * `order`; crossing [count]: what it takes to enter or leave that place. Returns the sum. */
+double ci_places_fastest(const double *seconds, const double *crossing, int units, const int *order, int count,
+                         int8_t *place_of_unit);
+
+/* The arithmetic of ci_places_decide. bytes [units]; capacity and speed [count], of the places of `order`. Returns how
+ * many units did not fit. The CPU's capacity counts as unlimited. */
 int ci_places_split(const uint64_t *bytes, int units, const int *order, const uint64_t *capacity, const double *speed,
                     int count, int device_layers, int8_t *place_of_unit);
 

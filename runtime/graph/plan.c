@@ -168,7 +168,8 @@ static enum clinfer_status copy(struct ci_plan *plan, const struct step *step) {
     size_t bytes = live_bytes(plan, step->source);
     if (!bytes) return CLINFER_OK;
     if (source->buffer && target->data) return ci_buffer_read(source->buffer, source->offset, target->data, bytes);
-    if (target->buffer && source->data) return ci_buffer_write_small(target->buffer, target->offset, source->data, bytes);
+    if (target->buffer && source->data)
+        return ci_buffer_write_small(target->buffer, target->offset, source->data, bytes);
     if (source->data && target->data) {
         memcpy(target->data, source->data, bytes);
         return CLINFER_OK;

@@ -103,11 +103,11 @@ static void check(const char *file, const char *device, int device_layers, int p
     assert_int_equal(places.count, places_wanted);
     assert_int_equal(places.fallbacks, 0); /* the user asked for it */
 
-    /* A device that is done before the host asks saves a wait; there is never one more. */
+    /* A device that is done before the host asks for its result saves a wait; there is never one more. */
     int32_t tokens[DECODE], alone[DECODE];
     uint64_t host_waits, steps, unused;
     decode(split, DECODE, &host_waits, &steps, tokens);
-    assert_in_range(host_waits, (uint64_t)(waits - 1) * steps, (uint64_t)waits * steps);
+    assert_in_range(host_waits, (uint64_t)(waits > 2 ? waits - 2 : 0) * steps, (uint64_t)waits * steps);
     decode(cpu, DECODE, &unused, &unused, alone);
     assert_memory_equal(tokens, alone, sizeof tokens);
     free(truth);

@@ -259,8 +259,29 @@ static void what_does_not_fit_stays_on_the_cpu(void **state) {
     assert_int_equal(ci_places_split(bytes, UNITS, order, little, even, 2, -1, places), UNITS - 1);
 }
 
+static void layers_go_where_they_are_fast(void **state) {
+    (void)state;
+    enum { COUNT = 2 };
+    const int order[] = {1, CI_PLACE_CPU};
+    double seconds[UNITS * COUNT], crossing[] = {0.5, 0};
+    int8_t places[UNITS];
+    for (int i = 0; i < UNITS; i++) {
+        seconds[i * COUNT] = 1;
+        seconds[i * COUNT + 1] = i == 5 || i == 6 ? 0.6 : 2;
+    }
+    /* Two units would save 0.8, there and back costs 1. */
+    assert_float_equal(ci_places_fastest(seconds, crossing, UNITS, order, COUNT, places), UNITS, 1e-9);
+    assert_int_equal(count_at(places, 1), UNITS - 1);
+    crossing[0] = 0.3; /* now 0.6 */
+    assert_float_equal(ci_places_fastest(seconds, crossing, UNITS, order, COUNT, places), UNITS - 0.2, 1e-9);
+    assert_int_equal(count_at(places, CI_PLACE_CPU), 2);
+    assert_int_equal(places[5], CI_PLACE_CPU);
+    assert_int_equal(places[7], 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(layers_go_where_they_are_fast),
         cmocka_unit_test_setup_teardown(table_order_without_a_profile, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_measured_comes_first, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_stale_or_unknown_is_passed_over, setup, teardown),
