@@ -21,6 +21,7 @@ enum { KEPT_PROBLEMS = 4, MOST_LAUNCHES = 512, LEAST_SAMPLES = 3, MOST_SAMPLES =
 
 /* Seconds: of a batch; of one so short that it says too little; of all samples of a trial; of a call so slow that one
  * sample is enough to know that. */
+static const double long_batch = 20e-3, least_true = 0.9, most_true = 1.005;
 static const double batch_seconds = 4e-3, short_batch = 2e-3, enough_seconds = 30e-3, slow_call = 0.1;
 
 struct ci_bench {
@@ -29,6 +30,7 @@ struct ci_bench {
     struct ci_threads *threads;
     struct ci_caps caps;
     bool broken;
+    enum { CLOCK_UNKNOWN, CLOCK_DEVICE, CLOCK_WALL } clock;
     struct ci_bench_problem *problems[KEPT_PROBLEMS]; /* the last one used first */
 };
 
@@ -71,6 +73,7 @@ enum clinfer_status ci_bench_create(const struct ci_bench_options *options, stru
         free(cache);
     }
     if (bench->device) bench->caps.device = ci_device_caps(bench->device);
+    if (!bench->device || ci_device_clock(bench->device, true) != CLINFER_OK) bench->clock = CLOCK_WALL;
     if (status == CLINFER_OK)
         *out = bench;
     else
@@ -144,12 +147,31 @@ static void run_on_threads(void *argument, int thread, int threads) {
     }
 }
 
+/* Events are true if a long batch takes as long by them as on the wall: from then on they count, which leave out the
+ * wait at the end. Some drivers have no events, some count in units of their own, some time the enqueueing. */
+static enum clinfer_status ask_device_clock(struct ci_bench *bench, double *seconds) {
+    double elapsed;
+    enum clinfer_status status = ci_device_clock_elapsed(bench->device, &elapsed);
+    if (status != CLINFER_OK || elapsed == 0) return status;
+    bool true_now = elapsed > least_true * *seconds && elapsed < most_true * *seconds;
+    if (bench->clock == CLOCK_DEVICE) {
+        *seconds = elapsed;
+    } else if (*seconds > long_batch) {
+        bench->clock = true_now ? CLOCK_DEVICE : CLOCK_WALL;
+        if (!true_now) status = ci_device_clock(bench->device, false);
+    }
+    return status;
+}
+
 /* `count` calls, waited for. */
 static enum clinfer_status run_batch(struct runner *runner, int count, double *seconds) {
     enum clinfer_status status = CLINFER_OK;
     struct ci_device *device = runner->bench->device;
     double start = now();
     if (device) {
+        double before; /* what the clock says of earlier kernels is of no interest */
+        if (runner->bench->clock != CLOCK_WALL) status = ci_device_clock_elapsed(device, &before);
+        start = now();
         for (int i = 0; i < count && status == CLINFER_OK; i++) {
             ci_bench_stage_copy(runner->stage, &runner->call, runner->next_copy + i);
             status = ci_bind_update(runner->bound, &runner->call);
@@ -164,6 +186,7 @@ static enum clinfer_status run_batch(struct runner *runner, int count, double *s
     }
     *seconds = now() - start;
     runner->next_copy += count;
+    if (status == CLINFER_OK && runner->bench->clock != CLOCK_WALL) status = ask_device_clock(runner->bench, seconds);
     return status;
 }
 
@@ -195,17 +218,23 @@ static enum clinfer_status create_runner(struct ci_bench *bench, const struct ci
     return status;
 }
 
-/* How many calls make a batch; the first of them warm up. */
+static int launches_for(int launches, double seconds, double wanted) {
+    double count = wanted / (seconds > 1e-7 ? seconds : 1e-7) * launches;
+    return count < 1 ? 1 : count < MOST_LAUNCHES ? (int)count + 1 : MOST_LAUNCHES;
+}
+
+/* How many calls make a batch; the first of them warm up. The first time a long one, to look at the device's clock. */
 static enum clinfer_status size_batch(struct runner *runner) {
-    double seconds;
+    double seconds = 0;
     runner->launches = 1;
     for (int tries = 0; tries < 4; tries++) {
+        bool unknown = runner->bench->clock == CLOCK_UNKNOWN;
         enum clinfer_status status = run_batch(runner, runner->launches, &seconds);
         if (status != CLINFER_OK) return status;
-        if (seconds >= short_batch || runner->launches == MOST_LAUNCHES) break;
-        double wanted = batch_seconds / (seconds > 1e-7 ? seconds : 1e-7) * runner->launches;
-        runner->launches = wanted < MOST_LAUNCHES ? (int)wanted + 1 : MOST_LAUNCHES;
+        if (seconds >= (unknown ? long_batch : short_batch) || runner->launches == MOST_LAUNCHES) break;
+        runner->launches = launches_for(runner->launches, seconds, unknown ? 1.5 * long_batch : batch_seconds);
     }
+    if (seconds > 1.5 * batch_seconds) runner->launches = launches_for(runner->launches, seconds, batch_seconds);
     return CLINFER_OK;
 }
 
@@ -261,6 +290,10 @@ static enum clinfer_status prove_on_device(struct ci_bench *bench, struct ci_ben
     trial->build_seconds = now() - start;
     ci_device_counts(bench->device, &after);
     trial->cached = after.builds == before.builds;
+    if (candidate->variant->backend == CI_BACKEND_CLBLAST) { /* of which nothing outlives a process */
+        trial->cached = false;
+        trial->build_seconds += before.clblast_seconds;
+    }
     if (status == CLINFER_OK) status = ci_device_call_fetch(&stage->proof, result);
     ci_bind_destroy(bound);
     return status;
@@ -325,6 +358,7 @@ void ci_bench_try(struct ci_bench *bench, const struct ci_problem *problem, cons
     if (status == CLINFER_OK) tell(bench, "timing");
     if (status == CLINFER_OK) status = time_runner(&runner, &trial->seconds);
     destroy_runner(&runner);
+    trial->device_clock = bench->clock == CLOCK_DEVICE;
     conclude(bench, status, trial);
 }
 
@@ -350,5 +384,6 @@ void ci_bench_compare(struct ci_bench *bench, const struct ci_problem *problem,
     }
     for (int i = 0; runners && i < count; i++) destroy_runner(&runners[i]);
     free(runners);
+    trial->device_clock = bench->clock == CLOCK_DEVICE;
     conclude(bench, status, trial);
 }

@@ -42,6 +42,7 @@ struct ci_trial {
     double build_seconds; /* compile and first run: what a fresh process without cache pays; no honest figure if: */
     bool cached;          /* its program was not compiled but came from the binary cache, or was there already */
     double seconds;       /* median of one call */
+    bool device_clock;    /* by the device's events, which were found true; else by the time on the wall */
     double nmse;
 };
 

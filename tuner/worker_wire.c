@@ -104,20 +104,21 @@ json_t *ci_wire_trial(const struct ci_trial *trial) {
     char reason[sizeof trial->reason];
     memcpy(reason, trial->reason, sizeof reason);
     make_plain(reason);
-    return json_pack("{si ss so sb so so}", "outcome", (int)trial->outcome, "reason", reason, "build",
+    return json_pack("{si ss so sb so so sb}", "outcome", (int)trial->outcome, "reason", reason, "build",
                      ci_wire_number(trial->build_seconds), "cached", trial->cached, "seconds",
-                     ci_wire_number(trial->seconds), "nmse", ci_wire_number(trial->nmse));
+                     ci_wire_number(trial->seconds), "nmse", ci_wire_number(trial->nmse), "clock", trial->device_clock);
 }
 
 enum clinfer_status ci_wire_read_trial(const json_t *json, struct ci_trial *trial) {
-    int outcome, cached;
+    int outcome, cached, clock;
     const char *reason;
-    if (!json ||
-        json_unpack((json_t *)(uintptr_t)json, "{si ss sF sb sF sF}", "outcome", &outcome, "reason", &reason, "build",
-                    &trial->build_seconds, "cached", &cached, "seconds", &trial->seconds, "nmse", &trial->nmse) != 0)
+    if (!json || json_unpack((json_t *)(uintptr_t)json, "{si ss sF sb sF sF sb}", "outcome", &outcome, "reason",
+                             &reason, "build", &trial->build_seconds, "cached", &cached, "seconds", &trial->seconds,
+                             "nmse", &trial->nmse, "clock", &clock) != 0)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "a trial lacks a field");
     trial->outcome = (enum ci_trial_outcome)outcome;
     trial->cached = cached;
+    trial->device_clock = clock;
     snprintf(trial->reason, sizeof trial->reason, "%s", reason);
     return CLINFER_OK;
 }

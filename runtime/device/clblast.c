@@ -35,12 +35,15 @@ static enum clinfer_status fail(const struct ci_device *device, const char *call
 static CLBlastStatusCode multiply(struct ci_device *device, const struct ci_gemm *gemm, cl_mem a, cl_mem b, cl_mem c) {
     /* Small products need no temporary buffer; it wants some buffer all the same. */
     cl_mem temporary = device->clblast_temporary ? device->clblast_temporary : c;
+    cl_event event = NULL; /* of its last kernel */
     device->counts.enqueues++;
-    return CLBlastSgemmWithTempBuffer(CLBlastLayoutColMajor, CLBlastTransposeYes, CLBlastTransposeNo, (size_t)gemm->n,
-                                      (size_t)gemm->m, (size_t)gemm->k, 1.0f, b, gemm->b_offset / sizeof(float),
-                                      (size_t)gemm->k, a, gemm->a_offset / sizeof(float), (size_t)gemm->k, gemm->beta,
-                                      c, gemm->c_offset / sizeof(float), (size_t)gemm->c_stride, &device->queue, NULL,
-                                      temporary);
+    CLBlastStatusCode code = CLBlastSgemmWithTempBuffer(
+        CLBlastLayoutColMajor, CLBlastTransposeYes, CLBlastTransposeNo, (size_t)gemm->n, (size_t)gemm->m,
+        (size_t)gemm->k, 1.0f, b, gemm->b_offset / sizeof(float), (size_t)gemm->k, a, gemm->a_offset / sizeof(float),
+        (size_t)gemm->k, gemm->beta, c, gemm->c_offset / sizeof(float), (size_t)gemm->c_stride, &device->queue,
+        device->clock ? &event : NULL, temporary);
+    if (event) ci_device_clock_note(device, event);
+    return code;
 }
 
 /* Enlarges the temporary buffer to what a product of this n, k and up to m rows needs. */

@@ -74,6 +74,7 @@ void ci_device_close(struct ci_device *device) {
         if (device->reads[i]) clReleaseEvent(device->reads[i]);
     for (int i = 0; i < CI_STAGING_PIECES; i++)
         if (device->staged[i]) clReleaseEvent(device->staged[i]);
+    ci_device_clock_forget(device);
     if (idle)
         free(device->staging);
     else

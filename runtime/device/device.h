@@ -138,6 +138,13 @@ enum clinfer_status ci_device_clblast_parameters(struct ci_device *device, const
 enum clinfer_status ci_device_flush(struct ci_device *device);
 enum clinfer_status ci_device_finish(struct ci_device *device);
 
+/* The device's own clock, for measurements. While it is on, kernels leave events, on a queue that times them; switching
+ * waits for all that is enqueued. elapsed: seconds from the start of the first kernel enqueued since the last call to the
+ * end of the last one, which it waits for; 0 when there was none, or when the driver does not tell. Not every driver tells
+ * the truth: who uses it compares with the time on the wall. */
+enum clinfer_status ci_device_clock(struct ci_device *device, bool on);
+enum clinfer_status ci_device_clock_elapsed(struct ci_device *device, double *seconds);
+
 /* Binaries of programs built from source in this process go to the cache folder. To be called after their kernels have run
  * once: PoCL compiles work-group functions at the first enqueue and only then do its binaries hold them. Nothing is done
  * for what the cache has already; but for new programs PoCL compiles every kernel once more, for any local size (60-160 ms

@@ -57,6 +57,8 @@ struct ci_device {
     cl_mem clblast_temporary; /* of all products, NULL: none needed one */
     size_t clblast_bytes;
     bool clblast_built;       /* its programs, for this context */
+    bool clock;               /* kernels leave events */
+    cl_event first_timed, last_timed; /* of the kernels since the clock was read */
 };
 
 struct ci_buffer {
@@ -87,6 +89,10 @@ void ci_program_cache_store(const char *folder, uint64_t key, const struct ci_ca
 
 /* Removes the files that were not used for longest until the rest is at most `limit` bytes. */
 void ci_program_cache_trim(const char *folder, uint64_t limit);
+
+/* Takes over the event of a kernel while the clock is on. */
+void ci_device_clock_note(struct ci_device *device, cl_event event);
+void ci_device_clock_forget(struct ci_device *device);
 
 /* A kernel from text that is no named source: for the device's own probes. */
 enum clinfer_status ci_kernel_create_from_text(struct ci_device *device, const char *text, const char *kernel_name,

@@ -93,10 +93,13 @@ static void note_launch(struct ci_kernel *kernel, const size_t local[3]) {
 
 enum clinfer_status ci_kernel_enqueue(struct ci_kernel *kernel, int dimensions, const size_t *global,
                                       const size_t *local) {
-    kernel->device->counts.enqueues++;
-    cl_int error = clEnqueueNDRangeKernel(kernel->device->queue, kernel->handle, (cl_uint)dimensions, NULL, global,
-                                          local, 0, NULL, NULL);
+    struct ci_device *device = kernel->device;
+    cl_event event = NULL;
+    device->counts.enqueues++;
+    cl_int error = clEnqueueNDRangeKernel(device->queue, kernel->handle, (cl_uint)dimensions, NULL, global, local, 0,
+                                          NULL, device->clock ? &event : NULL);
     if (error == CL_SUCCESS) {
+        if (device->clock) ci_device_clock_note(device, event);
         size_t used[3] = {0};
         for (int i = 0; local && i < dimensions; i++) used[i] = local[i];
         if (!kernel->launched || memcmp(used, kernel->last_local, sizeof used) != 0) note_launch(kernel, used);
