@@ -82,6 +82,9 @@ static enum clinfer_status compare(const struct clinfer_engine *engine, const fl
 static enum clinfer_status check(struct clinfer_engine *engine, bool rounds) {
     struct clinfer_engine_options options = engine->options;
     options.device = "cpu";
+    options.device_layers = -1;
+    options.tuning = "none";
+    options.op_count = 0;
     options.context = CI_PAGE_ROWS;
     options.batch = PROMPT + DECODE;
     options.all_logits = false;

@@ -221,6 +221,7 @@ static int place_of_caches(const struct ci_node *node) {
 /* Appending to a cache decides its place: only where everything that reads it really works. */
 static bool caches_may_live(struct ci_plan *plan, const struct ci_node *node, int place, const char **reason) {
     int decided = place_of_caches(node);
+    if (decided >= 0 && decided != place) *reason = "the KV cache that it touches lies elsewhere";
     if (decided >= 0) return decided == place;
     for (int i = 0; i < node->op->outputs; i++) {
         if (!is_cache(node->out[i])) continue;
