@@ -4,7 +4,9 @@
 #   PEER=DIR scripts/compare.sh [MODEL.gguf]
 #
 #   PEER      a folder with bin/llama-bench (see below)
-#   DEVICES   what clinfer runs on, values of --device; default "cpu 0"
+#   DEVICES   what clinfer runs on, values of --device; default "cpu 0". "0@none", "0@shipped", "0@FILE" also say
+#             --tuning: kernels by the order of the table, by the shipped profile, by the profile in FILE
+#   PAIRS     "0@auto/0@shipped ...": ratios of the first to the second, with the lower 95% bound of their mean
 #   ROUNDS    default 4: each round measures llama.cpp, then clinfer on each device, so that a machine that grows slower
 #             does so for both; the ratio is taken within a round, and the table gives its median and its range
 #   THREADS   default 2; on a larger machine both are held to that many processors
@@ -42,8 +44,8 @@ trap 'rm -rf "$work"' EXIT
 pin=
 if [ "$(nproc)" -gt "$threads" ] && command -v taskset >/dev/null; then pin="taskset -c 0-$((threads - 1))"; fi
 
-WORK=$work MODEL=$model BENCH=$bench ROUNDS=$rounds THREADS=$threads DEVICES=$devices PIN=$pin python3 - <<'PYTHON'
-import json, os, shlex, statistics, subprocess, sys
+PAIRS=${PAIRS:-} WORK=$work MODEL=$model BENCH=$bench ROUNDS=$rounds THREADS=$threads DEVICES=$devices PIN=$pin python3 - <<'PYTHON'
+import json, math, os, shlex, statistics, subprocess, sys
 
 WORK, MODEL, BENCH = (os.environ[name] for name in ("WORK", "MODEL", "BENCH"))
 ROUNDS, THREADS, DEVICES = int(os.environ["ROUNDS"]), os.environ["THREADS"], os.environ["DEVICES"].split()
@@ -69,10 +71,15 @@ def peer():
     return {name: rates[key] for name, key in names.items()}
 
 
+def where(device):
+    name, _, tuning = device.partition("@")
+    return ["--device", name] + (["--tuning", tuning] if tuning else [])
+
+
 def timings(device, words, tokens):
     prompt = " ".join(["rain"] * words) if words else "Write a long story about a river and the people who live on it."
     text = run(["./clinfer", "run", "--json", "--temp", "0", "-n", str(tokens), "-t", THREADS, "-m", MODEL,
-                "--device", device, "-p", prompt])
+                *where(device), "-p", prompt])
     return json.loads(text)["timings"]
 
 
@@ -123,6 +130,15 @@ for name in TESTS:
         cells += [f"{statistics.median(one[device][name] for one in rounds):.1f}",
                   f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"]
     print(f"| {name} | " + " | ".join(cells) + " |")
+for pair in os.environ["PAIRS"].split():
+    one, other = next((pair[:i], pair[i + 1:]) for i in range(len(pair))
+                      if pair[i] == "/" and pair[:i] in DEVICES and pair[i + 1:] in DEVICES)
+    for name in TESTS:
+        ratios = [each[one][name] / each[other][name] for each in rounds]
+        bound = statistics.mean(ratios)
+        if ROUNDS > 1:
+            bound -= 1.645 * statistics.stdev(ratios) / math.sqrt(ROUNDS)
+        print(f"\n{one} over {other}, {name}: {statistics.median(ratios):.3f}, lower 95% bound of the mean {bound:.3f}")
 print(f"\nBare read of as many bytes: {statistics.median(reads):.1f} GB/s ({min(reads):.1f}-{max(reads):.1f}), "
       f"that is {statistics.median(reads) * 1e9 / size:.0f} tokens per second if decoding were nothing else.")
 PYTHON

@@ -20,11 +20,15 @@ static const double most_f32 = 1e-4, most_q8 = 5e-2;
 
 static bool rounds_activations(const struct ci_plan *plan, uint64_t *hash) {
     bool rounds = false;
+    char tunables[256];
     for (int i = 0; i < ci_plan_steps(plan); i++) {
         struct ci_plan_step step;
         ci_plan_step(plan, i, &step);
         *hash = ci_hash(*hash, step.op, strlen(step.op) + 1);
         *hash = ci_hash(*hash, step.variant, strlen(step.variant) + 1);
+        *hash = ci_hash(*hash, step.place, strlen(step.place) + 1);
+        ci_plan_tunables(plan, i, tunables, sizeof tunables);
+        *hash = ci_hash(*hash, tunables, strlen(tunables) + 1);
         rounds = rounds || strstr(step.op, "quantise");
     }
     return rounds;
