@@ -81,9 +81,16 @@ enum clinfer_status ci_bench_create(const struct ci_bench_options *options, stru
     return status;
 }
 
+void ci_bench_forget(struct ci_bench *bench) {
+    for (int i = 0; i < KEPT_PROBLEMS; i++) {
+        ci_bench_problem_destroy(bench->problems[i]);
+        bench->problems[i] = NULL;
+    }
+}
+
 void ci_bench_destroy(struct ci_bench *bench) {
     if (!bench) return;
-    for (int i = 0; i < KEPT_PROBLEMS; i++) ci_bench_problem_destroy(bench->problems[i]);
+    ci_bench_forget(bench);
     ci_device_close(bench->device);
     ci_threads_destroy(bench->threads);
     free(bench);
@@ -336,7 +343,7 @@ static enum clinfer_status prove(struct ci_bench *bench, struct ci_bench_problem
 
 /* ---- what the worker asks for ---- */
 
-static void conclude(const struct ci_bench *bench, enum clinfer_status status, struct ci_trial *trial) {
+void ci_bench_conclude(const struct ci_bench *bench, enum clinfer_status status, struct ci_trial *trial) {
     static const enum ci_trial_outcome outcomes[] = {[CLINFER_OK] = CI_TRIAL_PASSED,
                                                      [CLINFER_WRONG_RESULT] = CI_TRIAL_WRONG,
                                                      [CLINFER_OUT_OF_MEMORY] = CI_TRIAL_OUT_OF_MEMORY};
@@ -359,7 +366,7 @@ void ci_bench_try(struct ci_bench *bench, const struct ci_problem *problem, cons
     if (status == CLINFER_OK) status = time_runner(&runner, &trial->seconds);
     destroy_runner(&runner);
     trial->device_clock = bench->clock == CLOCK_DEVICE;
-    conclude(bench, status, trial);
+    ci_bench_conclude(bench, status, trial);
 }
 
 void ci_bench_compare(struct ci_bench *bench, const struct ci_problem *problem,
@@ -385,5 +392,5 @@ void ci_bench_compare(struct ci_bench *bench, const struct ci_problem *problem,
     for (int i = 0; runners && i < count; i++) destroy_runner(&runners[i]);
     free(runners);
     trial->device_clock = bench->clock == CLOCK_DEVICE;
-    conclude(bench, status, trial);
+    ci_bench_conclude(bench, status, trial);
 }

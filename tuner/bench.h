@@ -32,6 +32,15 @@ void ci_bench_compare(struct ci_bench *bench, const struct ci_problem *problem,
                       const struct ci_tuner_candidate *candidates, int count, int rounds, double *samples,
                       struct ci_trial *trial);
 
+/* As ci_worker_model, with engines of its own on the device of `options`. */
+enum clinfer_status ci_bench_model(const struct ci_bench_options *options, const struct ci_worker_model *model);
+
+/* Gives back the memory of the problems that are kept. */
+void ci_bench_forget(struct ci_bench *bench);
+
+/* What a status says about a candidate; the reason is the message of this thread. */
+void ci_bench_conclude(const struct ci_bench *bench, enum clinfer_status status, struct ci_trial *trial);
+
 /* Whether the device does no more: a fresh process is needed. */
 bool ci_bench_is_broken(const struct ci_bench *bench);
 

@@ -83,7 +83,7 @@ static void say(const struct work *work, json_t *json) {
 
 static void note(void *user, const char *what) { say(user, json_pack("{ss}", "note", what)); }
 
-/* The answer to what cannot be answered. */
+/* The answer to what makes no sense. */
 static json_t *failure(enum clinfer_status status) {
     struct ci_trial trial = {.outcome = CI_TRIAL_UNUSABLE};
     snprintf(trial.reason, sizeof trial.reason, "%s", ci_status_message());
@@ -113,6 +113,12 @@ static json_t *try(struct work *work, const json_t *request) {
     return json_pack("{si so}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial));
 }
 
+static json_t *numbers(const double *values, int count) {
+    json_t *array = json_array();
+    for (int i = 0; i < count; i++) json_array_append_new(array, ci_wire_number(values[i]));
+    return array;
+}
+
 static json_t *compare(struct work *work, const json_t *request) {
     struct ci_problem problem;
     struct ci_trial trial;
@@ -120,43 +126,63 @@ static json_t *compare(struct work *work, const json_t *request) {
     int count = (int)json_array_size(list), rounds = (int)json_integer_value(json_object_get(request, "rounds"));
     struct ci_tuner_candidate *candidates = calloc((size_t)count + 1, sizeof *candidates);
     double *samples = calloc((size_t)count * (size_t)rounds + 1, sizeof *samples);
-    json_t *numbers = json_array(), *answer;
+    json_t *reply;
     enum clinfer_status status = ci_wire_read_problem(json_object_get(request, "problem"), &problem);
     if (!candidates || !samples) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     for (int i = 0; i < count && status == CLINFER_OK; i++)
         status = ci_wire_read_candidate(json_array_get(list, (size_t)i), problem.op, &candidates[i]);
     if (status == CLINFER_OK) {
         ci_bench_compare(work->bench, &problem, candidates, count, rounds, samples, &trial);
-        for (int i = 0; i < count * rounds; i++) json_array_append_new(numbers, ci_wire_number(samples[i]));
-        answer = json_pack("{si so sO}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "samples", numbers);
+        reply = json_pack("{si so so}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "samples",
+                          numbers(samples, count * rounds));
     } else {
-        answer = failure(status);
+        reply = failure(status);
     }
-    json_decref(numbers);
     free(candidates);
     free(samples);
-    return answer;
+    return reply;
 }
 
 static json_t *measure(struct work *work, const json_t *request) {
-    struct ci_profile_device measured;
+    struct ci_profile_device measured = {0};
     struct ci_trial trial = {0};
     uint64_t bytes = (uint64_t)json_integer_value(json_object_get(request, "bytes"));
     note(work, "measuring");
     enum clinfer_status status =
         ci_measure(ci_bench_device(work->bench), ci_bench_threads(work->bench), bytes, &measured);
-    if (status != CLINFER_OK) return failure(status);
+    ci_bench_conclude(work->bench, status, &trial);
     return json_pack("{si so s[oooooo]}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "measured",
                      ci_wire_number(measured.read_bytes_per_second), ci_wire_number(measured.operations_per_second),
                      ci_wire_number(measured.launch_seconds), ci_wire_number(measured.wait_seconds),
                      ci_wire_number(measured.crossing_seconds), ci_wire_number(measured.crossing_bytes_per_second));
 }
 
+static json_t *model(struct work *work, const json_t *request) {
+    struct ci_worker_model what = {0};
+    struct ci_trial trial = {0};
+    if (json_unpack((json_t *)(uintptr_t)request, "{ss s[ss] si si si}", "model", &what.model, "tunings",
+                    &what.tunings[0], &what.tunings[1], "context", &what.context, "prompt", &what.prompt, "rounds",
+                    &what.rounds) != 0)
+        return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "model lacks a field"));
+    for (int i = 0; i < 2; i++)
+        if (!*what.tunings[i]) what.tunings[i] = NULL;
+    int count = 2 * (what.rounds > 0 ? what.rounds : 0);
+    what.decode = calloc(2 * (size_t)count + 1, sizeof *what.decode);
+    if (!what.decode) return failure(ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory"));
+    what.prefill = what.decode + count;
+    ci_bench_forget(work->bench);
+    ci_bench_conclude(work->bench, ci_bench_model(&work->options, &what), &trial);
+    json_t *reply = json_pack("{si so so so}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "decode",
+                              numbers(what.decode, count), "prefill", numbers(what.prefill, count));
+    free(what.decode);
+    return reply;
+}
+
 static json_t *answer(struct work *work, const json_t *request) {
     const struct {
         const char *name;
         json_t *(*handle)(struct work *work, const json_t *request);
-    } requests[] = {{"start", start}, {"try", try}, {"compare", compare}, {"measure", measure}};
+    } requests[] = {{"start", start}, {"try", try}, {"compare", compare}, {"measure", measure}, {"model", model}};
     const char *what = json_string_value(json_object_get(request, "do"));
     for (size_t i = 0; what && i < sizeof requests / sizeof *requests; i++)
         if (strcmp(requests[i].name, what) == 0 && (work->bench || requests[i].handle == start))

@@ -36,6 +36,9 @@ static enum clinfer_status read_shape(const json_t *json, struct ci_case_shape *
         return ci_fail(CLINFER_INVALID_ARGUMENT, "a shape is [type, rows, cols]");
     *shape = (struct ci_case_shape){ci_type_from_name(type), rows, cols};
     if (!shape->type) return ci_fail(CLINFER_INVALID_ARGUMENT, "no type \"%s\"", type);
+    if (rows < 1 || !ci_type_fits_cols(shape->type, cols))
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "%lld rows and %lld columns of %s", (long long)rows, (long long)cols,
+                       type);
     return CLINFER_OK;
 }
 

@@ -96,6 +96,52 @@ static void test_device_is_measured(void **state) {
     assert_true(measured.crossing_bytes_per_second > 1e6);
 }
 
+static void test_candidates_are_compared(void **state) {
+    (void)state;
+    enum { ROUNDS = 3 };
+    struct ci_problem problem = problem_of(&ci_op_matmul, "smollm2 ffn down, prompt, q4_1 f32");
+    struct ci_tuner_candidate candidates[] = {
+        candidate_of(&ci_op_matmul, CI_BACKEND_OPENCL, "gemm_vec", &ci_layout_stored),
+        candidate_of(&ci_op_matmul, CI_BACKEND_OPENCL, "gemm_vec", &ci_layout_r16)};
+    double samples[ROUNDS][2] = {0};
+    struct ci_trial trial;
+    assert_ok(ci_worker_compare(worker, &problem, candidates, 2, ROUNDS, 100, &samples[0][0], &trial));
+    if (trial.outcome != CI_TRIAL_PASSED) fail_msg("outcome %d: %s", (int)trial.outcome, trial.reason);
+    for (int i = 0; i < ROUNDS; i++)
+        for (int k = 0; k < 2; k++)
+            if (!(samples[i][k] > 1e-7 && samples[i][k] < 10)) fail_msg("sample %d of %d: %g s", i, k, samples[i][k]);
+    candidates[1] = candidate_of(&ci_op_matmul, CI_BACKEND_OPENCL, "gemv_vec", &ci_layout_stored); /* for one row */
+    candidates[1].layout = &ci_layout_stored;
+    problem.shape.in[1].cols = 40; /* no whole blocks */
+    assert_ok(ci_worker_compare(worker, &problem, candidates, 2, ROUNDS, 100, &samples[0][0], &trial));
+    assert_int_equal(trial.outcome, CI_TRIAL_UNUSABLE);
+}
+
+static void test_model_is_timed_with_two_tunings(void **state) {
+    (void)state;
+    enum { ROUNDS = 2 };
+    double decode[ROUNDS][2] = {0}, prefill[ROUNDS][2] = {0};
+    const struct ci_worker_model model = {.model = "tests/data/llama_tiny.gguf",
+                                          .tunings = {"none", NULL},
+                                          .context = 20,
+                                          .prompt = 40,
+                                          .rounds = ROUNDS,
+                                          .decode = &decode[0][0],
+                                          .prefill = &prefill[0][0]};
+    struct ci_trial trial;
+    assert_ok(ci_worker_model(worker, &model, 100, &trial));
+    if (trial.outcome != CI_TRIAL_PASSED) fail_msg("outcome %d: %s", (int)trial.outcome, trial.reason);
+    for (int i = 0; i < ROUNDS; i++)
+        for (int k = 0; k < 2; k++)
+            if (!(decode[i][k] > 1e-7 && decode[i][k] < 10 && prefill[i][k] > 1e-7 && prefill[i][k] < 100))
+                fail_msg("round %d of %d: %g, %g s", i, k, decode[i][k], prefill[i][k]);
+    struct ci_worker_model absent = model;
+    absent.model = "/nonexistent.gguf";
+    assert_ok(ci_worker_model(worker, &absent, 100, &trial));
+    assert_int_equal(trial.outcome, CI_TRIAL_UNUSABLE);
+    assert_non_null(strstr(trial.reason, "/nonexistent.gguf"));
+}
+
 /* ---- faults ---- */
 
 /* The kernel of op add begins with `code`; all else is as it is. The worker finds it through CLINFER_KERNELS. */
@@ -287,6 +333,8 @@ int main(void) {
         TEST(test_right_candidate_is_timed),
         TEST(test_cpu_candidate_is_timed),
         TEST(test_device_is_measured),
+        TEST(test_candidates_are_compared),
+        TEST(test_model_is_timed_with_two_tunings),
         TEST(test_crash_costs_the_candidate_only),
         TEST(test_hang_ends_at_the_deadline),
         TEST(test_endless_compile_ends_at_the_deadline),

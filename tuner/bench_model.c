@@ -1,0 +1,124 @@
+/* bench_model.c: the whole model with two tunings, in turn, as a user would run it: through the public header. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/status.h"
+#include "tuner/bench.h"
+
+/* Tokens decoded in a sample: as many as take so long, within limits; greedy text from tokens without sense may end by
+ * itself, and fewer than LEAST_USED say too little. */
+static const double sample_seconds = 0.3;
+enum { LEAST_TOKENS = 8, MOST_TOKENS = 128, LEAST_USED = 5, PROMPTS = 8 };
+
+struct side {
+    clinfer_engine *engine;
+    clinfer_session *decode; /* keeps the context from round to round */
+    int32_t *tokens;         /* [context or prompt, whichever is more] */
+};
+
+static void draw_tokens(const struct side *side, int count, int seed) {
+    struct clinfer_engine_info info;
+    clinfer_engine_get_info(side->engine, &info);
+    for (int i = 0; i < count; i++) side->tokens[i] = (int32_t)(((i + seed * 1009LL) * 7919LL + 13) % info.vocabulary);
+}
+
+static enum clinfer_status make_session(clinfer_engine *engine, clinfer_session **session) {
+    struct clinfer_session_options options;
+    clinfer_session_options_default(engine, &options);
+    options.temperature = 0;
+    options.repeat_penalty = 1;
+    return clinfer_session_create(engine, &options, session);
+}
+
+static enum clinfer_status open_side(const struct ci_bench_options *options, const struct ci_worker_model *model,
+                                     const char *tuning, struct side *side) {
+    struct clinfer_engine_options engine;
+    char device[16] = "cpu";
+    int most = model->context > model->prompt ? model->context : model->prompt;
+    if (options->device >= 0) snprintf(device, sizeof device, "%d", options->device);
+    clinfer_engine_options_default(&engine);
+    engine.model = model->model;
+    engine.device = device;
+    engine.threads = options->threads;
+    engine.context = most + MOST_TOKENS + 1;
+    engine.tuning = tuning;
+    side->tokens = calloc((size_t)most + 1, sizeof *side->tokens);
+    if (!side->tokens) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    enum clinfer_status status = clinfer_engine_open(&engine, &side->engine);
+    return status == CLINFER_OK ? make_session(side->engine, &side->decode) : status;
+}
+
+static void close_side(struct side *side) {
+    if (side->decode) clinfer_session_destroy(side->decode);
+    if (side->engine) clinfer_engine_close(side->engine);
+    free(side->tokens);
+    *side = (struct side){0};
+}
+
+static enum clinfer_status decode(const struct side *side, int context, int tokens, double *seconds, size_t *used) {
+    struct clinfer_request request = {.tokens = side->tokens, .count = (size_t)context, .max_tokens = tokens};
+    struct clinfer_result result;
+    enum clinfer_status status = clinfer_generate(side->decode, &request, &result);
+    if (status != CLINFER_OK) return status;
+    *used = result.generated_tokens > 0 ? result.generated_tokens - 1 : 0;
+    *seconds = *used ? result.generate_seconds / (double)*used : 0;
+    return CLINFER_OK;
+}
+
+static enum clinfer_status prefill(const struct side *side, int prompt, double *seconds) {
+    struct clinfer_request request = {.tokens = side->tokens, .count = (size_t)prompt, .max_tokens = 1};
+    struct clinfer_result result;
+    clinfer_session *session;
+    enum clinfer_status status = make_session(side->engine, &session);
+    if (status != CLINFER_OK) return status;
+    status = clinfer_generate(session, &request, &result);
+    if (status == CLINFER_OK) *seconds = result.prompt_seconds;
+    clinfer_session_destroy(session);
+    return status;
+}
+
+/* Builds what is built at first use, and finds a context after which either side goes on for long enough. */
+static enum clinfer_status warm_up(struct side sides[2], const struct ci_worker_model *model, int *tokens) {
+    double seconds = 0, ignored;
+    size_t used = 0;
+    enum clinfer_status status = CLINFER_OK;
+    *tokens = LEAST_TOKENS;
+    for (int seed = 0; seed < PROMPTS && status == CLINFER_OK; seed++) {
+        size_t least = MOST_TOKENS;
+        for (int i = 0; i < 2 && status == CLINFER_OK; i++) {
+            draw_tokens(&sides[i], model->context > model->prompt ? model->context : model->prompt, seed);
+            status = decode(&sides[i], model->context, *tokens, &seconds, &used);
+            if (used < least) least = used;
+        }
+        if (status == CLINFER_OK && least >= LEAST_USED) break;
+        if (seed + 1 == PROMPTS && status == CLINFER_OK)
+            status = ci_fail(CLINFER_UNSUPPORTED, "%s: its text ends at once, whatever comes before", model->model);
+    }
+    if (status == CLINFER_OK && seconds > 0 && sample_seconds / seconds > LEAST_TOKENS)
+        *tokens = sample_seconds / seconds < MOST_TOKENS ? (int)(sample_seconds / seconds) : MOST_TOKENS;
+    for (int i = 0; i < 2 && status == CLINFER_OK; i++) status = prefill(&sides[i], model->prompt, &ignored);
+    return status;
+}
+
+enum clinfer_status ci_bench_model(const struct ci_bench_options *options, const struct ci_worker_model *model) {
+    struct side sides[2] = {0};
+    int tokens = 0;
+    enum clinfer_status status = CLINFER_OK;
+    if (model->context < 1 || model->prompt < 1 || model->rounds < 1)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "context, prompt and rounds must be at least 1");
+    for (int i = 0; i < 2 && status == CLINFER_OK; i++) {
+        if (options->tell) options->tell(options->user, "loading the model");
+        status = open_side(options, model, model->tunings[i], &sides[i]);
+        if (status != CLINFER_OK)
+            ci_fail_prefix(status, "with tuning \"%s\"", model->tunings[i] ? model->tunings[i] : "auto");
+    }
+    if (options->tell) options->tell(options->user, "running the model");
+    if (status == CLINFER_OK) status = warm_up(sides, model, &tokens);
+    for (int sample = 0; sample < 2 * model->rounds && status == CLINFER_OK; sample++) {
+        size_t used;
+        status = decode(&sides[sample % 2], model->context, tokens, &model->decode[sample], &used);
+        if (status == CLINFER_OK) status = prefill(&sides[sample % 2], model->prompt, &model->prefill[sample]);
+    }
+    for (int i = 0; i < 2; i++) close_side(&sides[i]);
+    return status;
+}
