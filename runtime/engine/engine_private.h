@@ -17,7 +17,7 @@
 
 #include "format/gguf.h"
 #include "graph/places.h"
-#include "graph/plan.h"
+#include "graph/verify.h"
 #include "model/model.h"
 #include "tensor/op_params.h"
 #include "text/template.h"
@@ -39,10 +39,26 @@ struct ci_bucket {
     struct ci_run run;
 };
 
+/* What one session contributes to a step. */
+struct ci_part {
+    struct clinfer_session *session; /* NULL: it has left */
+    size_t first;                    /* position of its first row */
+    int64_t rows;
+    bool wanted;
+    uint64_t random_state; /* as it was before the step */
+};
+
+struct ci_batch {
+    struct ci_part parts[CI_MAX_SEQUENCES];
+    int count;
+    int64_t rows, wanted, tiles;
+};
+
 /* A step whose results have not been read yet. */
 struct ci_flight {
     bool active;
     struct ci_bucket *bucket;
+    struct ci_batch batch;
     int slot, count;
     struct clinfer_session *sessions[CI_MAX_SEQUENCES];
     int32_t ids[CI_MAX_SEQUENCES], not_finite[CI_MAX_SEQUENCES];
@@ -78,6 +94,7 @@ struct clinfer_engine {
     int bucket_count;
     int context, pages_per_sequence;
     bool pipelined;
+    bool careful; /* a session's step has failed: careful.c */
     struct clinfer_engine_info info;
     char *model_name, *architecture;
 
@@ -101,6 +118,10 @@ struct clinfer_engine {
 };
 
 enum ci_session_state { CI_SESSION_IDLE, CI_SESSION_ACTIVE, CI_SESSION_DONE };
+
+/* How a session's rows are computed: as fast as can be; each kernel checked, from the step that failed on, or from the
+ * first token on. */
+enum ci_care { CI_CARE_NONE, CI_CARE_STEP, CI_CARE_ALL };
 
 struct clinfer_session {
     struct clinfer_engine *engine;
@@ -127,6 +148,7 @@ struct clinfer_session {
     int in_flight; /* row of the step in flight whose sampled id is this session's next token; -1: none */
     bool refused;  /* the callback wants no more */
     bool on_host;  /* samples on the host: settings that the op does not know */
+    enum ci_care care;
     struct clinfer_result result;
     enum clinfer_status status;
     char message[512];
@@ -154,6 +176,32 @@ enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, co
 enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
                                          const struct clinfer_engine_options *options, int *order);
 
+/* step.c: computes `rows` rows of tokens[computed, known) of one idle session with each kernel checked. */
+enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct clinfer_session *session, int64_t rows,
+                                          ci_verify_callback *callback, void *user);
+
+/* step.c: what steps in flight compute for this session is thrown away. */
+void ci_engine_forget(struct clinfer_session *session);
+
+/* careful.c: the part of a step that failed is to be computed again, with care; the failure is ci_status_message().
+ * false: that was done already, or does not help. */
+bool ci_careful_retry(struct ci_part *part, enum clinfer_status status);
+
+/* careful.c: ci_plan_run with each kernel checked. *replaced: one was wrong, another has taken its place in all plans,
+ * and all sessions are to be computed again. */
+enum clinfer_status ci_careful_run(struct clinfer_engine *engine, struct ci_bucket *bucket, bool *replaced);
+
+/* careful.c: a session's token came out of a careful step. */
+void ci_careful_end(struct clinfer_session *session);
+
+/* careful.c: puts the variant of a step that is wrong into quarantine, makes the plans again and says so once.
+ * CLINFER_WRONG_RESULT or the step's own status: it cannot be replaced. */
+enum clinfer_status ci_careful_replace(struct clinfer_engine *engine, struct ci_bucket *bucket,
+                                       const struct ci_verify_step *wrong);
+
+/* load.c: makes all plans again that there are; caches and weights stay. Nothing may be in flight. */
+enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine);
+
 /* load.c: clinfer_engine_explain for the leader. */
 enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
                                       void *user, int *waits);
@@ -164,6 +212,9 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
 /* pages.c: makes sure that the session has pages for positions [0, count); grows the caches when none is free. */
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
+
+/* pages.c: rows of the caches up to the last page that a session has. */
+int64_t ci_engine_cache_rows(const struct clinfer_engine *engine);
 
 /* sampler.c: whether op `sample` knows these settings, and the choice where it does not. */
 bool ci_sampler_needs_host(const struct clinfer_session_options *options);

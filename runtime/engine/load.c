@@ -143,6 +143,27 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     return CLINFER_OK;
 }
 
+/* The plan for one row comes first: it decides the layouts of the weights, since decoding is what takes the time. */
+static enum clinfer_status make_decode_plan(struct clinfer_engine *engine) {
+    struct ci_bucket *decode;
+    enum clinfer_status status = ci_engine_bucket(engine, 1, &decode);
+    engine->pipelined =
+        status == CLINFER_OK && engine->model.sampled->place != CI_PLACE_CPU && ci_plan_waits(decode->plan) == 1;
+    return status;
+}
+
+enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine) {
+    for (int i = 0; i < engine->bucket_count; i++) {
+        struct ci_plan *plan = engine->buckets[i].plan;
+        if (!plan) continue;
+        engine->stats.cpu_seconds += ci_plan_cpu_seconds(plan);
+        engine->stats.activation_bytes -= ci_plan_activation_bytes(plan);
+        ci_plan_destroy(plan);
+        engine->buckets[i].plan = NULL;
+    }
+    return make_decode_plan(engine);
+}
+
 static enum clinfer_status make_store(struct clinfer_engine *engine) {
     const struct clinfer_engine_options *options = &engine->options;
     size_t bytes;
@@ -278,13 +299,7 @@ static enum clinfer_status make_plans(struct clinfer_engine *engine, const struc
     enum clinfer_status status = make_store(engine);
     if (status == CLINFER_OK) status = make_states(engine);
     if (status == CLINFER_OK) status = decide_places(engine, devices);
-
-    /* The plan for one row comes first: it decides the layouts of the weights, since decoding is what takes the time.
-     */
-    struct ci_bucket *decode;
-    if (status == CLINFER_OK) status = ci_engine_bucket(engine, 1, &decode);
-    engine->pipelined =
-        status == CLINFER_OK && engine->model.sampled->place != CI_PLACE_CPU && ci_plan_waits(decode->plan) == 1;
+    if (status == CLINFER_OK) status = make_decode_plan(engine);
     return status == CLINFER_OK ? check_forced(engine) : status;
 }
 

@@ -45,3 +45,13 @@ void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_sessio
     int kept = (int)((count + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS);
     while (session->page_count > kept) engine->free_pages[engine->free_count++] = session->pages[--session->page_count];
 }
+
+int64_t ci_engine_cache_rows(const struct clinfer_engine *engine) {
+    int pages = engine->page_capacity;
+    for (bool is_free = true; is_free && pages > 0;) {
+        is_free = false;
+        for (int i = 0; i < engine->free_count; i++) is_free = is_free || engine->free_pages[i] == pages - 1;
+        if (is_free) pages--;
+    }
+    return (int64_t)pages * CI_PAGE_ROWS;
+}

@@ -2,24 +2,23 @@
  * decodes. */
 #include <assert.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
 #include "engine/engine_private.h"
 
-/* What one session contributes to a step. */
-struct part {
-    struct clinfer_session *session;
-    int64_t rows;
-    bool wanted;
-};
-
-struct batch {
-    struct part parts[CI_MAX_SEQUENCES];
-    int count;
-    int64_t rows, wanted, tiles;
-};
+void ci_engine_forget(struct clinfer_session *session) {
+    for (int f = 0; f < 2; f++) {
+        struct ci_flight *flight = &session->engine->flights[f];
+        for (int i = 0; i < flight->count; i++)
+            if (flight->sessions[i] == session) flight->sessions[i] = NULL;
+        for (int i = 0; i < flight->batch.count; i++)
+            if (flight->batch.parts[i].session == session) flight->batch.parts[i].session = NULL;
+    }
+    session->in_flight = -1;
+}
 
 static void finish(struct clinfer_session *session, enum clinfer_status status, enum clinfer_finish reason) {
     struct clinfer_engine *engine = session->engine;
@@ -27,11 +26,9 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
     size_t length = ci_utf8_stream_flush(&session->stream, rest);
     bool wanted = status == CLINFER_OK && session->callback && !session->refused;
     if (length && wanted) session->callback(session->user, rest, length);
-    for (int f = 0; f < 2; f++)
-        for (int i = 0; i < engine->flights[f].count; i++)
-            if (engine->flights[f].sessions[i] == session) engine->flights[f].sessions[i] = NULL;
+    ci_engine_forget(session);
     if (session->computed > session->known) session->computed = session->known;
-    session->in_flight = -1;
+    session->care = CI_CARE_NONE;
     session->result.finish = reason;
     session->result.generated_tokens = session->generated;
     session->result.tokens = session->output;
@@ -96,19 +93,23 @@ static int64_t rows_of(struct clinfer_session *session, int64_t budget, bool *wa
     return rows < budget ? rows : budget;
 }
 
-static void add_part(struct batch *batch, struct clinfer_session *session, int64_t rows, bool wanted) {
-    batch->parts[batch->count++] = (struct part){session, rows, wanted};
+static void add_part(struct ci_batch *batch, struct clinfer_session *session, int64_t rows, bool wanted) {
+    batch->parts[batch->count++] = (struct ci_part){session, session->computed, rows, wanted, session->random_state};
     batch->rows += rows;
     batch->wanted += wanted;
     batch->tiles += (rows + CI_TILE_ROWS - 1) / CI_TILE_ROWS;
 }
 
-static void collect(struct clinfer_engine *engine, struct batch *batch) {
+static void collect(struct clinfer_engine *engine, struct ci_batch *batch) {
     struct clinfer_session *active[CI_MAX_SEQUENCES];
     int count = 0;
+    batch->count = 0;
+    batch->rows = batch->wanted = batch->tiles = 0;
+    engine->careful = false;
     pthread_mutex_lock(&engine->lock);
     for (struct clinfer_session *s = engine->sessions; s && count < CI_MAX_SEQUENCES; s = s->next)
         if (s->state == CI_SESSION_ACTIVE) active[count++] = s;
+    for (int i = 0; i < count; i++) engine->careful = engine->careful || active[i]->care;
     pthread_mutex_unlock(&engine->lock);
     int64_t budget = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
     /* Who decodes comes before who has a prompt, so that a long prompt stops nobody's text. */
@@ -127,13 +128,13 @@ static void collect(struct clinfer_engine *engine, struct batch *batch) {
 }
 
 /* Writes the inputs of a step; see tensor/op_params.h for what they mean. */
-static void fill_inputs(const struct batch *batch, const struct ci_run *run) {
+static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) {
     int32_t *ids = run->ids->view.data, *positions = run->positions->view.data, *slots = run->slots->view.data;
     int32_t *wanted = run->wanted->view.data, *tile = run->tiles->view.data, *pages = run->pages->view.data;
     float *sampler = run->sampler->view.data;
     int32_t row = 0;
     for (int line = 0; line < batch->count; line++) {
-        const struct part *part = &batch->parts[line];
+        const struct ci_part *part = &batch->parts[line];
         struct clinfer_session *session = part->session;
         int32_t first = (int32_t)session->computed;
         for (int32_t i = 0; i < part->rows; i++) {
@@ -158,31 +159,41 @@ static void fill_inputs(const struct batch *batch, const struct ci_run *run) {
     }
 }
 
-static enum clinfer_status run_batch(struct clinfer_engine *engine, const struct batch *batch,
-                                     struct ci_flight *flight) {
+/* The sessions' rows are computed with what is enqueued now; those that are wanted go on with what it samples. */
+static void count_rows(struct clinfer_engine *engine, struct ci_flight *flight) {
+    engine->stats.steps++;
+    engine->stats.rows += (uint64_t)flight->batch.rows;
+    flight->count = 0;
+    for (int i = 0; i < flight->batch.count; i++) {
+        struct clinfer_session *session = flight->batch.parts[i].session;
+        session->computed += (size_t)flight->batch.parts[i].rows;
+        session->in_flight = -1;
+        if (!flight->batch.parts[i].wanted) continue;
+        session->in_flight = flight->count;
+        flight->sessions[flight->count++] = session;
+    }
+    flight->active = flight->count > 0;
+}
+
+static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_flight *flight) {
     struct ci_bucket *bucket;
+    const struct ci_batch *batch = &flight->batch;
+    bool replaced = false;
+    flight->count = 0;
     enum clinfer_status status = ci_engine_bucket(engine, batch->rows, &bucket);
     if (status != CLINFER_OK) return status;
     fill_inputs(batch, &bucket->run);
     int64_t rows[CI_EXTENT_COUNT] = {0, batch->rows, batch->wanted, batch->tiles};
     double start = ci_engine_now();
     status = ci_plan_set_rows(bucket->plan, rows);
-    if (status == CLINFER_OK) status = ci_plan_run(bucket->plan);
+    if (status == CLINFER_OK)
+        status = engine->careful ? ci_careful_run(engine, bucket, &replaced) : ci_plan_run(bucket->plan);
     engine->stats.device_seconds += ci_engine_now() - start;
-    if (status != CLINFER_OK) return status;
-    engine->stats.steps++;
-    engine->stats.rows += (uint64_t)batch->rows;
+    for (int i = 0; i < batch->count && replaced; i++)
+        batch->parts[i].session->random_state = batch->parts[i].random_state;
+    if (status != CLINFER_OK || replaced) return status;
     flight->bucket = bucket;
-    flight->count = 0;
-    for (int i = 0; i < batch->count; i++) {
-        struct clinfer_session *session = batch->parts[i].session;
-        session->computed += (size_t)batch->parts[i].rows;
-        session->in_flight = -1;
-        if (!batch->parts[i].wanted) continue;
-        session->in_flight = flight->count;
-        flight->sessions[flight->count++] = session;
-    }
-    flight->active = flight->count > 0;
+    count_rows(engine, flight);
     if (!flight->active) return CLINFER_OK;
     status = ci_plan_read_start(bucket->plan, engine->model.sampled, flight->count, flight->ids, flight->slot);
     if (status == CLINFER_OK)
@@ -237,17 +248,34 @@ static enum clinfer_status keep_output(struct clinfer_session *session, int32_t 
     return CLINFER_OK;
 }
 
+/* Once more with care, or not at all. */
+static void fail_part(struct ci_part *part, enum clinfer_status status) {
+    if (part->session && !ci_careful_retry(part, status)) finish(part->session, status, CLINFER_FINISH_CANCELLED);
+}
+
+/* The message of the failure is kept for all parts. */
+static void fail_flight(struct ci_flight *flight, enum clinfer_status status, const char *message) {
+    flight->active = false;
+    for (int i = 0; i < flight->batch.count; i++) {
+        ci_fail(status, "%s", message);
+        fail_part(&flight->batch.parts[i], status);
+    }
+    flight->count = flight->batch.count = 0;
+}
+
 /* Takes the sampled id of one session: the next token of its text. */
 static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, int index) {
     struct clinfer_session *session = flight->sessions[index];
     int32_t id = flight->ids[index];
     enum clinfer_status status = check_finite(flight, index);
     if (status == CLINFER_OK && session->on_host) status = sample_on_host(engine, flight, index, &id);
-    flight->sessions[index] = NULL;
     if (status != CLINFER_OK) {
-        finish(session, status, CLINFER_FINISH_CANCELLED);
+        for (int i = 0; i < flight->batch.count; i++)
+            if (flight->batch.parts[i].session == session) fail_part(&flight->batch.parts[i], status);
         return;
     }
+    flight->sessions[index] = NULL;
+    if (session->care) ci_careful_end(session);
     session->last_token = ci_engine_now();
     if (session->generated == 0) {
         session->first_token = session->last_token;
@@ -264,43 +292,63 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
         finish(session, CLINFER_OK, CLINFER_FINISH_CANCELLED);
 }
 
-static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
+static enum clinfer_status wait_for(struct clinfer_engine *engine, struct ci_flight *flight) {
     double start = ci_engine_now();
     flight->active = false;
     /* The later read first: when that is done the other is too. */
     enum clinfer_status status =
         ci_plan_read_wait(flight->bucket->plan, flight->bucket->run.not_finite, flight->slot + 1);
     enum clinfer_status second = ci_plan_read_wait(flight->bucket->plan, engine->model.sampled, flight->slot);
-    if (status == CLINFER_OK) status = second;
     engine->stats.device_seconds += ci_engine_now() - start;
-    for (int i = 0; i < flight->count; i++) {
-        if (!flight->sessions[i]) continue;
-        if (status != CLINFER_OK)
-            finish(flight->sessions[i], status, CLINFER_FINISH_CANCELLED);
-        else
-            take_token(engine, flight, i);
+    return status == CLINFER_OK ? second : status;
+}
+
+/* After a failure everything that is under way counts for nothing; `flight` comes before the other one. */
+static void give_up(struct clinfer_engine *engine, struct ci_flight *flight, enum clinfer_status status) {
+    struct ci_flight *later = flight == engine->flights ? &engine->flights[1] : &engine->flights[0];
+    char message[sizeof((struct clinfer_session *)NULL)->message];
+    snprintf(message, sizeof message, "%s", ci_status_message());
+    if (later->active) wait_for(engine, later);
+    for (int i = 0; i < engine->device_count; i++) ci_device_finish(engine->devices[i]);
+    fail_flight(flight, status, message);
+    fail_flight(later, status, message);
+}
+
+static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
+    enum clinfer_status status = wait_for(engine, flight);
+    if (status != CLINFER_OK) {
+        give_up(engine, flight, status);
+        return;
     }
-    flight->count = 0;
+    for (int i = 0; i < flight->count; i++)
+        if (flight->sessions[i]) take_token(engine, flight, i);
+    flight->count = flight->batch.count = 0;
 }
 
 bool ci_engine_step(struct clinfer_engine *engine) {
-    struct batch batch = {.count = 0};
-    collect(engine, &batch);
+    if (engine->careful) ci_engine_land(engine); /* a careful step starts with everything known */
     struct ci_flight *previous = &engine->flights[engine->next_flight ^ 1],
                      *flight = &engine->flights[engine->next_flight];
-    if (batch.count == 0 && !previous->active) return false;
-    bool on_host = false;
-    for (int i = 0; i < batch.count; i++) on_host = on_host || batch.parts[i].session->on_host;
-    if (batch.count > 0) {
+    collect(engine, &flight->batch);
+    bool on_host = false, some = flight->batch.count > 0;
+    if (!some && !previous->active) return false;
+    for (int i = 0; i < flight->batch.count; i++) on_host = on_host || flight->batch.parts[i].session->on_host;
+    if (some) {
         flight->slot = 2 * engine->next_flight;
         engine->next_flight ^= 1;
-        enum clinfer_status status = run_batch(engine, &batch, flight);
-        for (int i = 0; i < batch.count && status != CLINFER_OK; i++)
-            finish(batch.parts[i].session, status, CLINFER_FINISH_CANCELLED);
-        if (status != CLINFER_OK) flight->active = false;
+        enum clinfer_status status = run_batch(engine, flight);
+        if (status != CLINFER_OK) {
+            char message[sizeof((struct clinfer_session *)NULL)->message];
+            snprintf(message, sizeof message, "%s", ci_status_message());
+            flight->active = false;
+            if (previous->active) land(engine, previous); /* its tokens may be there */
+            fail_flight(flight, status, message);
+            return true;
+        }
     }
+    if (!flight->active) flight->batch.count = 0;
     if (previous->active) land(engine, previous);
-    if (flight->active && (!engine->pipelined || on_host)) land(engine, flight);
+    if (flight->active && (!engine->pipelined || on_host || engine->careful)) land(engine, flight);
     return true;
 }
 
@@ -321,7 +369,7 @@ enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinf
     while (session->computed < session->known && status == CLINFER_OK) {
         int64_t left = (int64_t)(session->known - session->computed), rows = left < most ? left : most;
         bool last = rows == left;
-        struct batch batch = {.count = 0};
+        struct ci_batch batch = {.count = 0};
         add_part(&batch, session, rows, all || last);
         struct ci_bucket *bucket;
         status = ci_engine_bucket(engine, rows, &bucket);
@@ -341,5 +389,22 @@ enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinf
         engine->stats.rows += (uint64_t)rows;
     }
     if (status != CLINFER_OK) session->computed = 0;
+    return status;
+}
+
+enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct clinfer_session *session, int64_t rows,
+                                          ci_verify_callback *callback, void *user) {
+    struct ci_batch batch = {.count = 0};
+    struct ci_bucket *bucket;
+    ci_engine_land(engine);
+    enum clinfer_status status = ci_engine_take_pages(engine, session, session->known);
+    if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, &bucket);
+    if (status != CLINFER_OK) return status;
+    add_part(&batch, session, rows, true);
+    fill_inputs(&batch, &bucket->run);
+    int64_t extents[CI_EXTENT_COUNT] = {0, rows, 1, batch.tiles};
+    status = ci_plan_set_rows(bucket->plan, extents);
+    if (status == CLINFER_OK) status = ci_plan_verify(bucket->plan, ci_engine_cache_rows(engine), callback, user);
+    if (status == CLINFER_OK) session->computed += (size_t)rows;
     return status;
 }

@@ -207,7 +207,9 @@ static bool tuned_choice(const struct ci_chooser *chooser, const struct ci_node 
 
 static void say_quarantined(const struct ci_variant *variant, const struct ci_quarantined *item, char *reason,
                             size_t size) {
-    if (!*reason) snprintf(reason, size, "%s is in quarantine: %s on %s", variant->name, item->reason, item->date);
+    if (!*reason)
+        snprintf(reason, size, "%s is in quarantine: %s%s%s", variant->name, item->reason, *item->date ? " on " : "",
+                 item->date); /* without one: since a moment ago */
 }
 
 int ci_choices_list(const struct ci_chooser *chooser, const struct ci_node *node, struct ci_choice *list, int capacity,

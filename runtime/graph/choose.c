@@ -124,20 +124,20 @@ static void placeholder_call(const struct ci_plan *plan, const struct ci_node *n
     call->scratch.buffer = plan->placeholder[place];
 }
 
-/* What proved wrong is not built again by this engine, nor, until driver or kernel change, by any other. */
-static void quarantine(struct ci_plan *plan, int place, const struct ci_choice *choice, const struct ci_call *call) {
+void ci_plan_ban(struct ci_plan *plan, int place, const struct ci_variant *variant, const int *tunables,
+                 const struct ci_call *call, const char *reason) {
     struct ci_choices *choices = plan->store->choices;
     struct ci_profile_signature signature;
     if (!choices) return;
     struct ci_quarantined item = {.device = choices->places[place].device};
-    ci_signature_of(choice->variant->op, call, &signature);
-    if (ci_signature_source(choice->variant, choice->tunables, call, &item.source) != CLINFER_OK) return;
+    ci_signature_of(variant->op, call, &signature);
+    if (ci_signature_source(variant, tunables, call, &item.source) != CLINFER_OK) return;
     snprintf(item.device_name, sizeof item.device_name, "%s", place_name(&plan->store->places[place]));
-    snprintf(item.op, sizeof item.op, "%s", choice->variant->op->name);
-    snprintf(item.variant, sizeof item.variant, "%s", choice->variant->name);
+    snprintf(item.op, sizeof item.op, "%s", variant->op->name);
+    snprintf(item.variant, sizeof item.variant, "%s", variant->name);
     snprintf(item.types, sizeof item.types, "%s", signature.types);
-    snprintf(item.reason, sizeof item.reason, "%s", ci_status_message());
-    item.tunable_count = ci_signature_tunables(choice->variant, choice->tunables, item.tunables);
+    snprintf(item.reason, sizeof item.reason, "%s", reason);
+    item.tunable_count = ci_signature_tunables(variant, tunables, item.tunables);
     if (ci_choices_quarantine(choices, &item) != CLINFER_OK || ci_quarantine_add(&item) != CLINFER_OK)
         ci_log(CLINFER_LOG_INFO, "the quarantine was not written: %s", ci_status_message());
 }
@@ -158,7 +158,8 @@ static enum clinfer_status try_choice(struct ci_plan *plan, const struct ci_node
     if (status == CLINFER_OK) return CLINFER_OK;
     ci_bind_destroy(*bound);
     *bound = NULL;
-    if (status == CLINFER_WRONG_RESULT) quarantine(plan, place, choice, &call);
+    if (status == CLINFER_WRONG_RESULT)
+        ci_plan_ban(plan, place, choice->variant, choice->tunables, &call, ci_status_message());
     return status;
 }
 

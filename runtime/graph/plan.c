@@ -178,26 +178,33 @@ static enum clinfer_status copy(struct ci_plan *plan, const struct step *step) {
     return status == CLINFER_OK ? ci_buffer_write_small(target->buffer, target->offset, plan->staging, bytes) : status;
 }
 
-enum clinfer_status ci_plan_run(struct ci_plan *plan) {
+enum clinfer_status ci_plan_send_inputs(struct ci_plan *plan) {
     enum clinfer_status status = CLINFER_OK;
     for (int i = 1; i < plan->store->place_count && status == CLINFER_OK; i++)
         if (plan->input_device[i])
             status = ci_buffer_write_small(plan->input_device[i], 0, plan->input_host, plan->input_bytes);
-    for (int s = 0; s < plan->section_count && status == CLINFER_OK; s++) {
-        const struct section *section = &plan->sections[s];
-        if (section->place == -1) {
-            status = copy(plan, &plan->steps[section->first]);
-        } else if (section->place == CI_PLACE_CPU) {
-            double start = now();
-            struct cpu_section work = {plan, section};
-            ci_threads_run(plan->store->threads, run_cpu_section, &work);
-            plan->cpu_seconds += now() - start;
-        } else {
-            for (int i = 0; i < section->count && status == CLINFER_OK; i++)
-                status = ci_bind_enqueue(plan->steps[section->first + i].bound);
-            if (status == CLINFER_OK) status = ci_device_flush(plan->store->places[section->place].device);
-        }
+    return status;
+}
+
+enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct section *section) {
+    if (section->place == -1) return copy(plan, &plan->steps[section->first]);
+    if (section->place == CI_PLACE_CPU) {
+        double start = now();
+        struct cpu_section work = {plan, section};
+        ci_threads_run(plan->store->threads, run_cpu_section, &work);
+        plan->cpu_seconds += now() - start;
+        return CLINFER_OK;
     }
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < section->count && status == CLINFER_OK; i++)
+        status = ci_bind_enqueue(plan->steps[section->first + i].bound);
+    return status == CLINFER_OK ? ci_device_flush(plan->store->places[section->place].device) : status;
+}
+
+enum clinfer_status ci_plan_run(struct ci_plan *plan) {
+    enum clinfer_status status = ci_plan_send_inputs(plan);
+    for (int s = 0; s < plan->section_count && status == CLINFER_OK; s++)
+        status = ci_plan_run_section(plan, &plan->sections[s]);
     return status;
 }
 

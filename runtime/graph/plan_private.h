@@ -1,4 +1,4 @@
-/* plan_private.h: shared by choose.c (what runs where), memory.c (activations) and plan.c (running). */
+/* plan_private.h: shared by choose.c (what runs where), memory.c (activations), plan.c (running) and verify.c. */
 #ifndef CI_GRAPH_PLAN_PRIVATE_H
 #define CI_GRAPH_PLAN_PRIVATE_H
 
@@ -67,6 +67,15 @@ enum clinfer_status ci_plan_inputs(struct ci_plan *plan);
 
 /* Shares out memory for activations by lifetime, and for the inputs on devices that read them. */
 enum clinfer_status ci_plan_memory(struct ci_plan *plan);
+
+/* The two halves of a run: what is new to the devices, and the steps of one section. */
+enum clinfer_status ci_plan_send_inputs(struct ci_plan *plan);
+enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct section *section);
+
+/* What proved wrong at a place (`call` tells types and layouts) is not chosen again by this engine, nor, until driver
+ * or kernel change, by any other. */
+void ci_plan_ban(struct ci_plan *plan, int place, const struct ci_variant *variant, const int *tunables,
+                 const struct ci_call *call, const char *reason);
 
 /* The call of a step for the plan's present rows. */
 void ci_plan_call(const struct ci_plan *plan, const struct step *step, struct ci_call *call);

@@ -1,18 +1,14 @@
 /* Every OpenCL call of device/ fails in turn, with an error of memory and with another: no crash, no object left alive,
  * a message that names the call, and right numbers wherever the failure could be lived with. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "support/device_fixture.h"
+#include "support/layer.h"
 
 enum { OUT_OF_RESOURCES = -5, OUT_OF_HOST_MEMORY = -6, MOST_CALLS = 2000, N = 64 };
-
-static int (*layer_calls)(void), (*layer_alive)(void);
-static const char *(*layer_failed)(void);
-static void (*layer_arm)(int call, int error);
 
 struct objects {
     struct ci_device *device;
@@ -146,27 +142,6 @@ static void test_memory_errors_are_told_apart(void **state) {
     fail_msg("no clCreateBuffer was made to fail");
 }
 
-/* The layer lies beside this program. */
-static bool load_layer(void) {
-    char path[512];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 32);
-    path[length > 0 ? length : 0] = '\0';
-    char *slash = strrchr(path, '/');
-    if (!slash) return false;
-    memcpy(slash, "/fake_layer.so", sizeof "/fake_layer.so");
-    void *layer = dlopen(path, RTLD_NOW);
-    if (!layer) {
-        fprintf(stderr, "%s\n", dlerror());
-        return false;
-    }
-    setenv("OPENCL_LAYERS", path, 1);
-    *(void **)&layer_calls = dlsym(layer, "fake_layer_calls");
-    *(void **)&layer_alive = dlsym(layer, "fake_layer_alive");
-    *(void **)&layer_failed = dlsym(layer, "fake_layer_failed");
-    *(void **)&layer_arm = dlsym(layer, "fake_layer_arm");
-    return layer_calls && layer_alive && layer_failed && layer_arm;
-}
-
 static void test_layer_is_in_use(void **state) {
     struct ci_device_list list;
     (void)state;
@@ -183,6 +158,6 @@ int main(void) {
         cmocka_unit_test(test_second_start_survives_every_failing_call),
         cmocka_unit_test(test_memory_errors_are_told_apart),
     };
-    if (!load_layer()) return 1;
+    if (!layer_load()) return 1;
     return fixture_run(tests, sizeof tests / sizeof *tests);
 }

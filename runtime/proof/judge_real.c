@@ -1,0 +1,153 @@
+#include "proof/judge_real.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "proof/judge.h"
+#include "tensor/op_params.h"
+
+static uint8_t *row_of(const struct ci_view *view, int64_t row) {
+    return (uint8_t *)view->data + (size_t)row * ci_type_row_bytes(view->type, view->cols);
+}
+
+/* Block by block: nothing is allocated. */
+static int64_t not_finite_in_row(const struct ci_view *view, int64_t row) {
+    enum { PART = 256 };
+    float part[PART];
+    int64_t count = 0, step = PART / view->type->block_cols * view->type->block_cols;
+    for (int64_t first = 0; first < view->cols; first += step) {
+        int64_t cols = view->cols - first < step ? view->cols - first : step;
+        ci_view_part(view, row, first, cols, part);
+        for (int64_t i = 0; i < cols; i++) count += !isfinite(part[i]);
+    }
+    return count;
+}
+
+int64_t ci_view_not_finite(const struct ci_view *view) {
+    int64_t count = 0;
+    if (view->type == &ci_type_i32) return 0;
+    for (int64_t row = 0; row < view->rows; row++) count += not_finite_in_row(view, row);
+    return count;
+}
+
+static enum clinfer_status judge(const struct ci_sample_call *sample, const struct ci_sample_call *result,
+                                 struct ci_gate_result *verdict) {
+    struct ci_judge *made;
+    enum clinfer_status status = ci_judge_create(sample, &made);
+    if (status == CLINFER_OK) status = ci_judge_compare(made, result, verdict);
+    ci_judge_destroy(made);
+    return status;
+}
+
+/* ---- products ---- */
+
+/* The row becomes one of zeros, and its result what that gives: the biases. */
+static void blank_product(struct ci_sample_call *sample, struct ci_sample_call *result, int64_t row) {
+    struct ci_call *call = &sample->call;
+    memset(row_of(&call->in[CI_MATMUL_X], row), 0, ci_type_row_bytes(call->in[0].type, call->in[0].cols));
+    const struct ci_view *addend = &call->in[CI_MATMUL_ADDEND], *out = &result->call.out[0];
+    if (sample->op->inputs > CI_MATMUL_ADDEND && addend->type)
+        memset(row_of(addend, row), 0, ci_type_row_bytes(addend->type, addend->cols));
+    float *numbers = (float *)(void *)row_of(out, row);
+    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
+        const struct ci_view *weight = &call->in[CI_MATMUL_W0 + i], *bias = &call->in[CI_MATMUL_B0 + i];
+        if (!weight->type) continue;
+        if (bias->type)
+            memcpy(numbers, bias->data, sizeof *numbers * (size_t)weight->rows);
+        else
+            memset(numbers, 0, sizeof *numbers * (size_t)weight->rows);
+        numbers += weight->rows;
+    }
+}
+
+static bool has_bad_input(const struct ci_sample_call *sample, int64_t row) {
+    const struct ci_view *x = &sample->call.in[CI_MATMUL_X], *addend = &sample->call.in[CI_MATMUL_ADDEND];
+    if (not_finite_in_row(x, row)) return true;
+    return sample->op->inputs > CI_MATMUL_ADDEND && addend->type && not_finite_in_row(addend, row);
+}
+
+/* Whether the reference, too, gives something that is not finite for this row. */
+static enum clinfer_status overflows(const struct ci_sample_call *sample, int64_t row, bool *does) {
+    struct ci_sample_call one = {.op = sample->op, .call = sample->call}, out;
+    struct ci_view *const rows[] = {&one.call.in[CI_MATMUL_X], &one.call.in[CI_MATMUL_ADDEND], &one.call.out[0]};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!rows[i]->type) continue;
+        if (rows[i]->data) rows[i]->data = row_of(rows[i], row);
+        rows[i]->rows = 1;
+    }
+    enum clinfer_status status = ci_sample_copy(&one, &out);
+    if (status != CLINFER_OK) return status;
+    status = ci_op_reference(one.op, &out.call);
+    *does = status == CLINFER_OK && ci_view_not_finite(&out.call.out[0]) > 0;
+    ci_sample_destroy(&out);
+    return status;
+}
+
+static enum clinfer_status judge_product(struct ci_sample_call *sample, struct ci_sample_call *result,
+                                         struct ci_gate_result *verdict) {
+    const struct ci_view *out = &result->call.out[0];
+    for (int64_t row = 0; row < out->rows; row++)
+        if (has_bad_input(sample, row)) blank_product(sample, result, row);
+    enum clinfer_status status = judge(sample, result, verdict);
+    bool blanked = false;
+    for (int64_t row = 0; row < out->rows && status == CLINFER_OK && !verdict->passed; row++) {
+        bool same = false;
+        if (not_finite_in_row(out, row)) status = overflows(sample, row, &same);
+        if (same) blank_product(sample, result, row);
+        blanked = blanked || same;
+    }
+    return status == CLINFER_OK && blanked ? judge(sample, result, verdict) : status;
+}
+
+/* ---- all others: the reference costs no more than the step ---- */
+
+/* A row of a cache that neither has touched takes the place of one that was written, so that what the cache held before
+ * does not count. */
+static void blank_untouched(const struct ci_view *before, const struct ci_view *expected,
+                            const struct ci_view *actual) {
+    size_t bytes = ci_type_row_bytes(before->type, before->cols);
+    const uint8_t *written = NULL;
+    for (int64_t row = 0; row < before->rows && !written; row++)
+        if (memcmp(row_of(before, row), row_of(expected, row), bytes) != 0) written = row_of(expected, row);
+    for (int64_t row = 0; row < before->rows; row++) {
+        const uint8_t *old = row_of(before, row);
+        if (memcmp(old, row_of(expected, row), bytes) != 0 || memcmp(old, row_of(actual, row), bytes) != 0) continue;
+        if (written) memmove(row_of(expected, row), written, bytes);
+        if (!written) memset(row_of(expected, row), 0, bytes);
+        memcpy(row_of(actual, row), row_of(expected, row), bytes);
+    }
+}
+
+static void blank_not_finite(const struct ci_view *expected, const struct ci_view *actual) {
+    size_t bytes = ci_type_row_bytes(expected->type, expected->cols);
+    for (int64_t row = 0; row < expected->rows && expected->type != &ci_type_i32; row++) {
+        if (!not_finite_in_row(expected, row)) continue;
+        memset(row_of(expected, row), 0, bytes);
+        memset(row_of(actual, row), 0, bytes);
+    }
+}
+
+static enum clinfer_status judge_whole(const struct ci_sample_call *sample, struct ci_sample_call *result,
+                                       struct ci_gate_result *verdict) {
+    struct ci_sample_call expected;
+    enum clinfer_status status = ci_sample_copy(sample, &expected);
+    if (status == CLINFER_OK) status = ci_op_reference(sample->op, &expected.call);
+    for (int i = 0; i < sample->op->outputs && status == CLINFER_OK; i++) {
+        if (sample->op->state_outputs >> i & 1)
+            blank_untouched(&sample->call.out[i], &expected.call.out[i], &result->call.out[i]);
+        blank_not_finite(&expected.call.out[i], &result->call.out[i]);
+    }
+    if (status == CLINFER_OK) status = ci_gate_compare(sample->op, &expected.call, &result->call, verdict);
+    ci_sample_destroy(&expected);
+    return status;
+}
+
+enum clinfer_status ci_judge_real(struct ci_sample_call *sample, struct ci_sample_call *result,
+                                  struct ci_gate_result *verdict) {
+    if (sample->op->magnitude) return judge_product(sample, result, verdict);
+    if (sample->op->state_outputs) return judge_whole(sample, result, verdict);
+    enum clinfer_status status = judge(sample, result, verdict);
+    return status == CLINFER_OK && !verdict->passed ? judge_whole(sample, result, verdict) : status;
+}

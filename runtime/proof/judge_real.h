@@ -1,0 +1,18 @@
+/* judge_real.h: judges what a step of a running model gave, as judge.h judges what a candidate gave on made-up data.
+ * Real data may hold numbers that are not finite, of which nothing right can come, and caches of which most rows are
+ * not written by this step. */
+#ifndef CI_PROOF_JUDGE_REAL_H
+#define CI_PROOF_JUDGE_REAL_H
+
+#include "proof/gate.h"
+
+/* `sample` holds the inputs on the host and state outputs as they were before the step; `result` is a copy of it with
+ * what the step gave. Both are changed: rows that nothing can be said about are blanked. A row for which the reference
+ * is not finite either counts as right. CLINFER_OUT_OF_MEMORY is the only failure. */
+enum clinfer_status ci_judge_real(struct ci_sample_call *sample, struct ci_sample_call *result,
+                                  struct ci_gate_result *verdict);
+
+/* Numbers of a view that are not finite; 0 for integers. */
+int64_t ci_view_not_finite(const struct ci_view *view);
+
+#endif

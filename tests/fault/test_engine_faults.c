@@ -1,0 +1,126 @@
+/* One OpenCL call of a decode step fails: nobody sees it in the text, and one line on the log tells it. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <clinfer.h>
+
+#include "support/layer.h"
+#include "support/model.h"
+
+enum { OUT_OF_RESOURCES = -5, TOKENS = 8, ARMED_AT = 3 };
+
+static int accidents, replaced;
+
+static void listen(void *user, enum clinfer_log_level level, const char *message) {
+    (void)user, (void)level;
+    accidents += strstr(message, "no kernel was wrong") != NULL;
+    replaced += strstr(message, "quarantined; op") != NULL;
+}
+
+struct talk {
+    int calls, fail_at; /* of the calls after token ARMED_AT */
+    char text[1024];
+};
+
+static bool collect(void *user, const char *bytes, size_t length) {
+    struct talk *talk = user;
+    size_t used = strlen(talk->text);
+    assert_true(used + length < sizeof talk->text);
+    memcpy(talk->text + used, bytes, length);
+    if (++talk->calls == ARMED_AT) layer_arm(talk->fail_at, OUT_OF_RESOURCES);
+    return true;
+}
+
+static enum clinfer_status answer(clinfer_engine *engine, struct talk *talk) {
+    static const char prompt[] = "A list of the planets of our solar system, by distance: Mercury,";
+    struct clinfer_session_options options;
+    clinfer_session *session;
+    int32_t *tokens;
+    size_t count;
+    clinfer_session_options_default(engine, &options);
+    options.temperature = 0.8f; /* the same random numbers must be drawn again */
+    options.seed = 7;
+    assert_int_equal(clinfer_session_create(engine, &options, &session), CLINFER_OK);
+    assert_int_equal(clinfer_tokenize(engine, prompt, strlen(prompt), false, false, &tokens, &count), CLINFER_OK);
+    struct clinfer_request request = {tokens, count, TOKENS, collect, talk};
+    enum clinfer_status status = clinfer_generate(session, &request, NULL);
+    clinfer_free(tokens);
+    clinfer_session_destroy(session);
+    return status;
+}
+
+static void with_engine(const char *device, void (*check)(clinfer_engine *)) {
+    struct clinfer_engine_options options;
+    clinfer_engine *engine;
+    clinfer_engine_options_default(&options);
+    options.model = test_model_path();
+    options.device = device;
+    options.activations = CLINFER_ACTIVATIONS_F32;
+    layer_arm(0, 0);
+    if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    check(engine);
+    clinfer_engine_close(engine);
+}
+
+static void fail_calls(clinfer_engine *engine) {
+    /* The last ones are those around the wait for the result. */
+    static const int calls[] = {1, 2, 40, 279, 282, 283, 284, 285, 286, 289};
+    struct talk right = {0};
+    if (answer(engine, &right) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    int lived_with = 0;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        struct talk talk = {.fail_at = calls[i]};
+        accidents = replaced = 0;
+        enum clinfer_status status = answer(engine, &talk);
+        const char *name = layer_failed();
+        layer_arm(0, 0);
+        if (!name) fail_msg("call %d was not made", calls[i]);
+        if (status != CLINFER_OK) fail_msg("call %d (%s): %s", calls[i], name, clinfer_error());
+        assert_string_equal(talk.text, right.text);
+        if (replaced > 0) fail_msg("call %d (%s): a kernel was replaced", calls[i], name);
+        if (accidents > 1) fail_msg("call %d (%s): said %d times", calls[i], name, accidents);
+        lived_with += accidents == 0;
+        print_message("call %d (%s): %s\n", calls[i], name, accidents ? "computed again" : "lived with");
+    }
+    assert_true(lived_with < (int)(sizeof calls / sizeof *calls) / 2);
+}
+
+static void test_a_call_that_fails_once_changes_no_text(void **state) {
+    (void)state;
+    for (const char *const *device = test_devices(); *device; device++)
+        if (strcmp(*device, "cpu") != 0) with_engine(*device, fail_calls);
+}
+
+/* A device that is lost fails at everything from then on. */
+static void lose_device(clinfer_engine *engine) {
+    struct talk talk = {.fail_at = -1};
+    enum clinfer_status status = answer(engine, &talk);
+    layer_arm(0, 0);
+    assert_int_equal(status, CLINFER_DEVICE_ERROR);
+    assert_non_null(strstr(clinfer_error(), "CL_OUT_OF_RESOURCES"));
+    assert_int_equal(replaced, 0);
+}
+
+static void test_a_device_that_is_lost_is_an_error_and_nobodys_fault(void **state) {
+    (void)state;
+    replaced = 0;
+    for (const char *const *device = test_devices(); *device; device++)
+        if (strcmp(*device, "cpu") != 0) with_engine(*device, lose_device);
+}
+
+int main(void) {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_call_that_fails_once_changes_no_text),
+        cmocka_unit_test(test_a_device_that_is_lost_is_an_error_and_nobodys_fault),
+    };
+    if (!layer_load()) return 1;
+    clinfer_log_to(listen, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
