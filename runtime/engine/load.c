@@ -453,7 +453,11 @@ enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *opt
 
 void clinfer_engine_close(clinfer_engine *engine) {
     if (!engine) return;
-    for (int i = 0; i < engine->device_count; i++) ci_device_save_programs(engine->devices[i]);
+    for (int i = 0; i < engine->device_count; i++) {
+        /* A step that nobody waits for any more may still read weights that lie in our memory. */
+        ci_device_finish(engine->devices[i]);
+        ci_device_save_programs(engine->devices[i]);
+    }
     for (int i = 0; i < engine->bucket_count; i++) ci_plan_destroy(engine->buckets[i].plan);
     ci_store_destroy(&engine->store);
     for (int i = 0; i < engine->device_count; i++) ci_device_close(engine->devices[i]);
