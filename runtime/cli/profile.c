@@ -396,12 +396,12 @@ static enum clinfer_status act(const struct profile_command *command, const stru
     const char *const *words = command->words.items;
     const char *first = command->words.count > 1 ? words[1] : NULL,
                *second = command->words.count > 2 ? words[2] : NULL;
+    if (strcmp(action, "list") == 0)
+        return (command->json ? list_json(store) : list(store)) == 0 ? CLINFER_OK : CLINFER_OUT_OF_MEMORY;
     if (strcmp(action, "show") == 0) return show(command, store, first);
-    assert(first || strcmp(action, "list") == 0); /* find_action has counted the words */
+    assert(first); /* find_action has counted the words */
     if (strcmp(action, "export") == 0) return export(command, store, first, second);
-    if (strcmp(action, "import") == 0) return import(store, first);
-    if (strcmp(action, "rm") == 0) return remove_profile(store, first);
-    return (command->json ? list_json(store) : list(store)) == 0 ? CLINFER_OK : CLINFER_OUT_OF_MEMORY;
+    return strcmp(action, "import") == 0 ? import(store, first) : remove_profile(store, first);
 }
 
 static int profile_command(const struct profile_command *command) {

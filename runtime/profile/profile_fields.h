@@ -12,6 +12,10 @@ enum clinfer_status ci_profile_read_tunables(const struct ci_field_place *place,
 enum clinfer_status ci_profile_write_tunables(const struct ci_field_place *place,
                                               const struct ci_profile_tunable *tunables, int count, json_t *object);
 
+/* Any text as the list; `name` is for messages. CLINFER_BAD_FILE. */
+enum clinfer_status ci_quarantine_parse(const char *name, const char *text, size_t length,
+                                        struct ci_quarantine *quarantine);
+
 /* One item of the quarantine, which is what a mark of a trial holds, too. */
 enum clinfer_status ci_quarantine_read_item(const struct ci_field_place *place, const json_t *object,
                                             struct ci_quarantined *item);

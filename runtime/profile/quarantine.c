@@ -77,20 +77,27 @@ static enum clinfer_status read_items(const struct ci_field_place *place, const 
     return status;
 }
 
+enum clinfer_status ci_quarantine_parse(const char *name, const char *text, size_t length,
+                                        struct ci_quarantine *quarantine) {
+    const struct ci_field_place place = {.file = name};
+    json_t *object;
+    *quarantine = (struct ci_quarantine){0};
+    enum clinfer_status status = ci_field_parse(name, text, length, QUARANTINE_FILE_BYTES, &object);
+    if (status == CLINFER_OK) status = read_items(&place, object, quarantine);
+    json_decref(object);
+    if (status != CLINFER_OK) ci_quarantine_free(quarantine);
+    return status;
+}
+
 /* CLINFER_BAD_FILE and CLINFER_IO are left to the caller; a file that is not there is an empty list. */
 static enum clinfer_status read_file(const char *path, struct ci_quarantine *quarantine) {
     char *text;
     size_t length;
-    json_t *object = NULL;
-    const struct ci_field_place place = {.file = path};
     *quarantine = (struct ci_quarantine){0};
     enum clinfer_status status = ci_file_read(path, QUARANTINE_FILE_BYTES, &text, &length);
     if (status == CLINFER_NOT_FOUND) return CLINFER_OK;
-    if (status == CLINFER_OK) status = ci_field_parse(path, text, length, QUARANTINE_FILE_BYTES, &object);
+    if (status == CLINFER_OK) status = ci_quarantine_parse(path, text, length, quarantine);
     free(text);
-    if (status == CLINFER_OK) status = read_items(&place, object, quarantine);
-    json_decref(object);
-    if (status != CLINFER_OK) ci_quarantine_free(quarantine);
     return status;
 }
 
