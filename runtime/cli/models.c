@@ -24,22 +24,35 @@ static bool is_model_name(const char *name) {
     return name[0] != '.' && length > 5 && strcmp(name + length - 5, ".gguf") == 0;
 }
 
-/* How many models lie in the folder; the first names, separated by commas, in `list`, and one of them in `name`. */
-static size_t list_models(const char *folder, char *list, size_t list_bytes, char *name, size_t name_bytes) {
+char **ci_models_list(const char *folder, size_t *count) {
     struct dirent **entries = NULL;
     int found = scandir(folder, &entries, NULL, alphasort);
-    size_t count = 0;
-    list[0] = 0;
+    char **names = calloc((size_t)(found > 0 ? found : 0) + 1, sizeof *names);
+    *count = 0;
     for (int i = 0; i < found; i++) {
-        if (is_model_name(entries[i]->d_name)) {
-            size_t used = strlen(list);
-            snprintf(list + used, list_bytes - used, "%s%s", count ? ", " : "", entries[i]->d_name);
-            if (!count) snprintf(name, name_bytes, "%s", entries[i]->d_name);
-            count++;
-        }
+        if (names && is_model_name(entries[i]->d_name) && (names[*count] = strdup(entries[i]->d_name))) ++*count;
         free(entries[i]);
     }
     free(entries);
+    return names;
+}
+
+void ci_models_list_free(char **names) {
+    for (size_t i = 0; names && names[i]; i++) free(names[i]);
+    free(names);
+}
+
+/* How many models lie in the folder; the first names, separated by commas, in `list`, and one of them in `name`. */
+static size_t list_models(const char *folder, char *list, size_t list_bytes, char *name, size_t name_bytes) {
+    size_t count;
+    char **names = ci_models_list(folder, &count);
+    list[0] = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(list);
+        snprintf(list + used, list_bytes - used, "%s%s", i ? ", " : "", names[i]);
+        if (!i) snprintf(name, name_bytes, "%s", names[i]);
+    }
+    ci_models_list_free(names);
     return count;
 }
 

@@ -6,6 +6,7 @@
 #define CI_CLI_MODELS_H
 
 #include <clinfer.h>
+#include <stddef.h>
 
 struct ci_model_choice {
     char *path;
@@ -16,5 +17,10 @@ struct ci_model_choice {
  * choice in any case. */
 enum clinfer_status ci_models_choose(const char *wanted, struct ci_model_choice *choice);
 void ci_models_free(struct ci_model_choice *choice);
+
+/* The names of the model files in `folder`, sorted, NULL behind the last; none where there is no such folder. NULL: out
+ * of memory. */
+char **ci_models_list(const char *folder, size_t *count);
+void ci_models_list_free(char **names);
 
 #endif

@@ -246,29 +246,37 @@ static bool find_quarrel(struct trial *trial, struct ci_child *child) {
     return true;
 }
 
+/* Which of the vendors that were tried alone are bad, and whether the others get along; false when nothing could be
+ * found out. `children` [CI_MAX_VENDORS] have tried all alone, and are used again. */
+static bool judge(struct trial *trial, struct ci_child *children) {
+    uint32_t good = 0;
+    for (int i = 0; i < trial->vendors.count; i++) {
+        if (survived(&children[i]))
+            good |= UINT32_C(1) << i;
+        else
+            describe(trial, &children[i], &trial->vendors.list[i]);
+    }
+    if (!try_sets(trial, &good, 1, children)) return false;
+    return survived(children) || find_quarrel(trial, children);
+}
+
+static bool try_each(const struct trial *trial, struct ci_child *children) {
+    uint32_t masks[CI_MAX_VENDORS];
+    for (int i = 0; i < trial->vendors.count; i++) masks[i] = UINT32_C(1) << i;
+    return try_sets(trial, masks, trial->vendors.count, children);
+}
+
 /* Finds out which vendors are bad; false when nothing could be found out. */
 static bool examine(struct trial *trial) {
     struct ci_child *children = calloc(CI_MAX_VENDORS, sizeof *children);
-    uint32_t masks[CI_MAX_VENDORS], good = 0;
-    int count = trial->vendors.count;
-    bool fine = children != NULL;
-    for (int i = 0; i < count; i++) {
-        masks[i] = UINT32_C(1) << i;
-        good |= masks[i];
-    }
+    uint32_t all = 0;
+    for (int i = 0; i < trial->vendors.count; i++) all |= UINT32_C(1) << i;
     ci_log(CLINFER_LOG_DEBUG, "trying the OpenCL drivers of %s in %s", trial->vendors.folder, trial->program);
-    fine = fine && try_sets(trial, &good, 1, children);
-    if (!fine || survived(children)) goto done;
-    ci_log(CLINFER_LOG_INFO, "an OpenCL driver of %s failed; looking for which", trial->vendors.folder);
-    fine = try_sets(trial, masks, count, children);
-    for (int i = 0; fine && i < count; i++) {
-        if (survived(&children[i])) continue;
-        good &= ~masks[i];
-        describe(trial, &children[i], &trial->vendors.list[i]);
+    bool fine = children && try_sets(trial, &all, 1, children);
+    if (fine && !survived(children)) {
+        ci_log(CLINFER_LOG_INFO, "an OpenCL driver of %s failed; looking for which", trial->vendors.folder);
+        fine = try_each(trial, children) && judge(trial, children);
     }
-    fine = fine && try_sets(trial, &good, 1, children);
-    if (fine && !survived(children)) fine = find_quarrel(trial, children);
-done:
     free(children);
     return fine;
 }
@@ -297,13 +305,30 @@ static void leave_out(const struct trial *trial) {
     free(path);
 }
 
-static void probe_once(void) {
-    ci_pocl_cache_prepare();
-    struct trial trial = {.program = find_program(), .cache = ci_file_xdg("CACHE", NULL), .deadline = default_deadline};
+/* False when drivers cannot be tried here, for the reason that goes to `why_not`. */
+static bool open_trial(struct trial *trial, const char **why_not) {
+    *trial =
+        (struct trial){.program = find_program(), .cache = ci_file_xdg("CACHE", NULL), .deadline = default_deadline};
     const char *seconds = getenv("CLINFER_PROBE_SECONDS");
+    if (seconds && strtod(seconds, NULL) > 0) trial->deadline = strtod(seconds, NULL);
+    *why_not = !trial->program ? "clinfer-probe was not found, or CLINFER_PROBE forbids it"
+               : !trial->cache ? "neither XDG_CACHE_HOME nor HOME is set"
+                               : "there are none, or the environment picks them in a way of its own";
+    return trial->program && trial->cache && ci_vendors_read(&trial->vendors);
+}
+
+static void close_trial(struct trial *trial) {
+    ci_vendors_free(&trial->vendors);
+    free(trial->program);
+    free(trial->cache);
+}
+
+static void probe_once(void) {
+    struct trial trial;
+    const char *unused;
     json_t *verdicts = NULL;
-    if (seconds && strtod(seconds, NULL) > 0) trial.deadline = strtod(seconds, NULL);
-    if (!trial.program || !trial.cache || !ci_vendors_read(&trial.vendors)) goto done;
+    ci_pocl_cache_prepare();
+    if (!open_trial(&trial, &unused)) goto done;
     bool died = set_mark(trial.cache);
     verdicts = load_verdicts(&trial);
     if (!verdicts) goto done;
@@ -316,9 +341,7 @@ static void probe_once(void) {
     leave_out(&trial);
 done:
     json_decref(verdicts);
-    ci_vendors_free(&trial.vendors);
-    free(trial.program);
-    free(trial.cache);
+    close_trial(&trial);
 }
 
 void ci_probe_begin(void) { pthread_once(&probe.once, probe_once); }
@@ -327,4 +350,55 @@ void ci_probe_end(void) {
     pthread_mutex_lock(&probe.lock);
     clear_mark();
     pthread_mutex_unlock(&probe.lock);
+}
+
+/* ---- the report ---- */
+
+/* "platform NAME" and "device NAME" lines of clinfer-probe. */
+static void read_listing(const char *text, struct ci_probe_driver *driver) {
+    for (; *text; text += strcspn(text, "\n"), text += *text == '\n') {
+        size_t used = strlen(driver->platforms);
+        if (strncmp(text, "device ", 7) == 0) driver->devices++;
+        if (strncmp(text, "platform ", 9) != 0) continue;
+        snprintf(driver->platforms + used, sizeof driver->platforms - used, "%s%.*s", used ? ", " : "",
+                 (int)strcspn(text + 9, "\n"), text + 9);
+    }
+}
+
+static void read_library(const char *icd, char *library, size_t size) {
+    FILE *file = fopen(icd, "re");
+    library[0] = '\0';
+    if (file && !fgets(library, (int)size, file)) library[0] = '\0';
+    if (file) fclose(file);
+    library[strcspn(library, "\r\n")] = '\0';
+}
+
+void ci_probe_examine(struct ci_probe_report *report) {
+    struct trial trial;
+    const char *why_not;
+    *report = (struct ci_probe_report){.count = 0};
+    ci_pocl_cache_prepare();
+    bool fine = open_trial(&trial, &why_not);
+    struct ci_child *children = fine ? calloc(CI_MAX_VENDORS, sizeof *children) : NULL;
+    if (fine) {
+        why_not = "clinfer-probe cannot be started, or the cache folder cannot be written to";
+        fine = children && try_each(&trial, children);
+        snprintf(report->folder, sizeof report->folder, "%s", trial.vendors.folder);
+    }
+    for (int i = 0; fine && i < trial.vendors.count; i++) read_listing(children[i].output, &report->drivers[i]);
+    if (fine) fine = judge(&trial, children);
+    if (!fine) snprintf(report->why_not, sizeof report->why_not, "%s", why_not);
+    for (int i = 0; i < trial.vendors.count; i++) {
+        struct ci_probe_driver *driver = &report->drivers[report->count++];
+        const struct ci_vendor *vendor = &trial.vendors.list[i];
+        snprintf(driver->icd, sizeof driver->icd, "%s", vendor->path);
+        snprintf(driver->reason, sizeof driver->reason, "%s", vendor->reason);
+        driver->bad = vendor->bad;
+        read_library(vendor->path, driver->library, sizeof driver->library);
+    }
+    json_t *verdicts = fine ? load_verdicts(&trial) : NULL;
+    if (verdicts) store_verdict(&trial, verdicts);
+    json_decref(verdicts);
+    free(children);
+    close_trial(&trial);
 }

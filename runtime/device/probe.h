@@ -8,6 +8,10 @@
 #ifndef CI_DEVICE_PROBE_H
 #define CI_DEVICE_PROBE_H
 
+#include <stdbool.h>
+
+#include "device/vendors.h"
+
 /* Around the first OpenCL calls of the process; further calls do nothing. Neither can fail: where nothing can be probed
  * (no cache folder, no clinfer-probe), drivers are loaded as they are. A process that dies between the two brings the
  * probe back at the next start. */
@@ -16,5 +20,27 @@ void ci_probe_end(void);
 
 /* Gives PoCL a folder to compile in where its own is of no use; part of ci_probe_begin(). */
 void ci_pocl_cache_prepare(void);
+
+/* What one driver did when it was tried alone. */
+struct ci_probe_driver {
+    char icd[512];       /* path of its .icd file */
+    char library[256];   /* what that names */
+    bool bad;            /* it is left out */
+    char reason[128];    /* why */
+    char platforms[256]; /* their names, separated by commas; "" when it has none */
+    int devices;
+};
+
+struct ci_probe_report {
+    char folder[512];  /* of the .icd files, or the single one; "": none is known */
+    char why_not[160]; /* nothing was tried: why; "" otherwise */
+    struct ci_probe_driver drivers[CI_MAX_VENDORS];
+    int count;
+};
+
+/* Tries each driver alone and then all good ones together, whatever was known about them; the verdict is kept for the
+ * next start. Loads no driver into this process, so call it before the first OpenCL call or in a process without any.
+ */
+void ci_probe_examine(struct ci_probe_report *report);
 
 #endif

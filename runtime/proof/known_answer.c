@@ -203,6 +203,16 @@ static enum clinfer_status prove_case(struct ci_device *device, const struct ci_
     return status;
 }
 
+bool ci_proof_signature(const struct ci_op *op, const struct ci_case *shape, struct ci_call *call) {
+    *call = (struct ci_call){.params = shape->params};
+    for (int i = 0; i < op->inputs; i++)
+        if (shape->in[i].type) ci_view_set(&call->in[i], shape->in[i].type, shape->in[i].rows, shape->in[i].cols);
+    for (int i = 0; i < op->outputs; i++)
+        if (op->state_outputs >> i & 1)
+            ci_view_set(&call->out[i], shape->state[i].type, shape->state[i].rows, shape->state[i].cols);
+    return ci_op_infer(op, call) == CLINFER_OK;
+}
+
 /* The cheapest cases that this variant fits, those with the call's own parameters first. */
 static int pick_cases(const struct ci_caps *caps, const struct ci_variant *variant, const struct ci_call *call,
                       const struct ci_case *picked[CASES]) {
@@ -214,14 +224,8 @@ static int pick_cases(const struct ci_caps *caps, const struct ci_variant *varia
         double price =
             cost(op, shape) + (memcmp(&shape->params, &call->params, sizeof shape->params) ? MOST_OPERATIONS : 0);
         if (price > 2 * MOST_OPERATIONS) continue;
-        struct ci_call signature = {.params = shape->params};
-        for (int i = 0; i < op->inputs; i++)
-            if (shape->in[i].type)
-                ci_view_set(&signature.in[i], shape->in[i].type, shape->in[i].rows, shape->in[i].cols);
-        for (int i = 0; i < op->outputs; i++)
-            if (op->state_outputs >> i & 1)
-                ci_view_set(&signature.out[i], shape->state[i].type, shape->state[i].rows, shape->state[i].cols);
-        if (ci_op_infer(op, &signature) != CLINFER_OK || !ci_variant_fits(variant, caps, &signature)) continue;
+        struct ci_call signature;
+        if (!ci_proof_signature(op, shape, &signature) || !ci_variant_fits(variant, caps, &signature)) continue;
         int place = count < CASES ? count : CASES;
         while (place > 0 && price < costs[place - 1]) place--;
         if (place == CASES) continue;
@@ -262,6 +266,20 @@ static bool first_refusal(uint64_t key) {
     return first;
 }
 
+static enum clinfer_status prove(struct ci_device *device, const struct ci_caps *caps, const struct ci_variant *variant,
+                                 const int *tunables, const struct ci_call *call, uint64_t key) {
+    const struct ci_case *picked[CASES];
+    enum clinfer_status status = CLINFER_OK;
+    int count = pick_cases(caps, variant, call, picked);
+    if (count == 0)
+        status =
+            ci_fail(CLINFER_UNSUPPORTED, "op %s has no case with these types: nothing proves it", variant->op->name);
+    for (int i = 0; i < count && status == CLINFER_OK; i++)
+        status = prove_case(device, variant, tunables, picked[i], weight_layout(variant, call));
+    if (status == CLINFER_OK) ci_proof_remember(device ? ci_device_caps(device)->key : 0, key);
+    return status;
+}
+
 enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct ci_caps *caps,
                                           const struct ci_variant *variant, const int *tunables,
                                           const struct ci_call *call) {
@@ -277,18 +295,19 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
         ci_log(CLINFER_LOG_NOTICE,
                "first use of \"%s\" by this version: its kernels are built and checked, once; this takes some seconds",
                caps->device->name);
-    const struct ci_case *picked[CASES];
-    int count = pick_cases(caps, variant, call, picked);
-    if (count == 0)
-        status =
-            ci_fail(CLINFER_UNSUPPORTED, "op %s has no case with these types: nothing proves it", variant->op->name);
-    for (int i = 0; i < count && status == CLINFER_OK; i++)
-        status = prove_case(device, variant, tunables, picked[i], weight_layout(variant, call));
+    status = prove(device, caps, variant, tunables, call, key);
     if (status != CLINFER_OK && first_refusal(key)) {
         ci_log(CLINFER_LOG_WARNING, "op %s, variant %s on %s is not used: %s", variant->op->name, variant->name,
                device ? caps->device->name : "the cpu", ci_status_message());
     }
-    if (status != CLINFER_OK) return status;
-    ci_proof_remember(device_key, key);
-    return CLINFER_OK;
+    return status;
+}
+
+enum clinfer_status ci_proof_again(struct ci_device *device, const struct ci_caps *caps,
+                                   const struct ci_variant *variant, const struct ci_call *call) {
+    uint64_t key;
+    int tunables[CI_MAX_TUNABLES] = {0};
+    ci_bind_defaults(variant, tunables);
+    enum clinfer_status status = key_of(device, variant, tunables, call, &key);
+    return status == CLINFER_OK ? prove(device, caps, variant, tunables, call, key) : status;
 }

@@ -1,0 +1,297 @@
+/* `clinfer doctor` on this machine's PoCL, on a machine without OpenCL, and with everything broken that it is to find:
+ * a driver that crashes, a folder that cannot be written to, kernels that compute wrong numbers, crash or never end. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "device/kernels.h"
+#include "support/process.h"
+
+static const char pocl[] = "/etc/OpenCL/vendors/pocl.icd";
+
+#define assert_contains(text, word)                                                                                    \
+    do {                                                                                                               \
+        if (!strstr(text, word)) fail_msg("\"%s\" is not in: %s", word, text);                                         \
+    } while (0)
+
+#define assert_lacks(text, word)                                                                                       \
+    do {                                                                                                               \
+        if (strstr(text, word)) fail_msg("\"%s\" is in: %s", word, text);                                              \
+    } while (0)
+
+static const char *text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* A folder below the test's own; stays valid. */
+static char *make_folder(const char *name) {
+    char *path = NULL;
+    assert_true(asprintf(&path, "%s/%s", process_folder(), name) > 0);
+    mkdir(path, 0700);
+    return path;
+}
+
+/* A setting of the environment that lives as long as the test. */
+static const char *setting(const char *name, const char *value) {
+    char *text = NULL;
+    assert_true(asprintf(&text, "%s=%s", name, value) > 0);
+    return text;
+}
+
+/* The report of a run with --json that ended with `status`; the caller drops it. */
+static json_t *report(const char *const *environment, const char *device, int status) {
+    struct process_result result;
+    const struct process_options options = {.environment = environment};
+    process_run(&result, &options, process_tool(), "doctor", "--json", "--device", device, NULL);
+    process_assert_status(&result, status);
+    json_error_t error;
+    json_t *json = json_loads(result.out, 0, &error);
+    if (!json) fail_msg("line %d: %s: %s", error.line, error.text, result.out);
+    process_free(&result);
+    return json;
+}
+
+/* The first check with this name, verdict and word in its text; NULL: none. */
+static const json_t *find_check(const json_t *json, const char *name, const char *verdict, const char *word) {
+    size_t index;
+    json_t *check;
+    json_array_foreach(json_object_get(json, "checks"), index, check) {
+        if (strcmp(text_of(check, "name"), name) == 0 && strcmp(text_of(check, "verdict"), verdict) == 0 &&
+            strstr(text_of(check, "text"), word))
+            return check;
+    }
+    return NULL;
+}
+
+static void assert_check(const json_t *json, const char *name, const char *verdict, const char *word) {
+    const json_t *check = find_check(json, name, verdict, word);
+    char *all = json_dumps(json_object_get(json, "checks"), 0);
+    if (!check) fail_msg("no check \"%s\" says %s with \"%s\": %s", name, verdict, word, all);
+    if (strcmp(verdict, "ok") != 0 && strcmp(name, "kernels") != 0) assert_string_not_equal(text_of(check, "todo"), "");
+    free(all);
+}
+
+/* Every known-answer test of `device` whose variant is not op/variant has passed. */
+static void assert_others_right(const json_t *device, const char *op, const char *outcome) {
+    size_t index;
+    json_t *test;
+    int right = 0, as_expected = 0;
+    json_array_foreach(json_object_get(device, "tests"), index, test) {
+        if (strcmp(text_of(test, "op"), op) == 0) {
+            as_expected += strcmp(text_of(test, "outcome"), outcome) == 0;
+            continue;
+        }
+        if (strcmp(text_of(test, "outcome"), "right") != 0)
+            fail_msg("%s/%s (%s): %s", text_of(test, "op"), text_of(test, "variant"), text_of(test, "types"),
+                     text_of(test, "text"));
+        right++;
+    }
+    assert_true(right >= 40);
+    if (*outcome) assert_true(as_expected >= 1);
+}
+
+/* Only PoCL, whatever else is installed. */
+static const char *only_pocl(void) { return setting("OCL_ICD_VENDORS", pocl); }
+
+/* ---- a machine that is well ---- */
+
+static void test_all_is_well_on_pocl(void **state) {
+    (void)state;
+    const char *environment[] = {only_pocl(), NULL};
+    json_t *json = report(environment, "auto", 0);
+    assert_string_not_equal(text_of(json, "verdict"), "fail");
+    assert_string_equal(text_of(json, "clinfer"), CLINFER_VERSION);
+    assert_check(json, "pocl.icd", "ok", "Portable Computing Language, 1 device");
+    assert_check(json, "devices", "ok", "1 can be used");
+    assert_check(json, "compiler", "ok", "builds a kernel");
+    assert_check(json, "memory", "ok", "one buffer");
+    assert_check(json, "kernels", "ok", "are right");
+    const json_t *device = json_array_get(json_object_get(json, "devices"), 0),
+                 *system = json_object_get(json, "system");
+    assert_string_not_equal(text_of(device, "driver"), "");
+    assert_string_not_equal(text_of(device, "platform_version"), "");
+    assert_true(json_is_boolean(json_object_get(device, "shares_host_memory")));
+    assert_true(json_integer_value(json_object_get(device, "max_alloc_bytes")) > 0);
+    assert_others_right(device, "", "");
+    assert_others_right(json_object_get(json, "cpu_backend"), "", "");
+    assert_string_not_equal(text_of(json_object_get(system, "kernel"), "release"), "");
+    assert_string_not_equal(text_of(json_object_get(system, "cpu"), "isa"), "");
+    json_decref(json);
+}
+
+/* A report is made public: whose machine it is must not stand in it. */
+static void test_report_names_no_home_folder(void **state) {
+    (void)state;
+    const char *home = make_folder("joanna");
+    char data[256];
+    snprintf(data, sizeof data, "%s/data", home);
+    const char *environment[] = {setting("HOME", home), setting("XDG_DATA_HOME", data), only_pocl(),
+                                 setting("CLINFER_MODEL", "/nowhere/at all.gguf"), NULL};
+    json_t *json = report(environment, "cpu", 0);
+    char *text = json_dumps(json, 0);
+    assert_lacks(text, "joanna");
+    assert_check(json, "data", "ok", "~/data/clinfer");
+    assert_check(json, "models", "warn", "/nowhere/at all.gguf");
+    free(text);
+    json_decref(json);
+    struct process_result result;
+    const struct process_options options = {.environment = environment};
+    process_run(&result, &options, process_tool(), "doctor", "--device", "cpu", NULL);
+    process_assert_status(&result, 0);
+    assert_lacks(result.out, "joanna");
+    assert_contains(result.out, "  ok    data         ~/data/clinfer\n");
+    assert_contains(result.out, "  warn  models ");
+    assert_contains(result.out, " -> ");
+    assert_string_equal(result.err, "");
+    process_free(&result);
+}
+
+static void test_device_that_is_not_there_is_an_error(void **state) {
+    (void)state;
+    const char *environment[] = {only_pocl(), NULL};
+    struct process_result result;
+    const struct process_options options = {.environment = environment};
+    process_run(&result, &options, process_tool(), "doctor", "--json", "--device", "0,no such thing", NULL);
+    process_assert_status(&result, 8);
+    assert_contains(result.err, "no such thing");
+    process_free(&result);
+}
+
+/* ---- drivers ---- */
+
+static void test_without_opencl_the_cpu_backend_is_proven(void **state) {
+    (void)state;
+    const char *environment[] = {setting("OCL_ICD_VENDORS", make_folder("empty")), NULL};
+    json_t *json = report(environment, "auto", 0);
+    assert_string_equal(text_of(json, "verdict"), "warn");
+    assert_check(json, "devices", "warn", "there is no OpenCL device");
+    assert_others_right(json_object_get(json, "cpu_backend"), "", "");
+    json_decref(json);
+}
+
+static void test_crashing_driver_is_named(void **state) {
+    (void)state;
+    const char *build = getenv("CLINFER_TEST_BUILD"), *vendors = make_folder("vendors");
+    char source[512], text[512];
+    size_t size;
+    snprintf(source, sizeof source, "%s/tests/fault/fake_icd.so", build ? build : "build/release");
+    char *library = process_read(source, &size);
+    snprintf(text, sizeof text, "%s\n", process_file("libcrash.so", library, size));
+    process_file("vendors/bad.icd", text, strlen(text));
+    free(library);
+    char *good = process_read(pocl, &size);
+    process_file("vendors/pocl.icd", good, size);
+    free(good);
+    const char *environment[] = {setting("OCL_ICD_VENDORS", vendors), NULL};
+    json_t *json = report(environment, "cpu", 11);
+    assert_string_equal(text_of(json, "verdict"), "fail");
+    assert_check(json, "bad.icd", "fail", "it crashed (Aborted) while its devices were listed: it is left out");
+    assert_check(json, "pocl.icd", "ok", "Portable Computing Language");
+    assert_check(json, "devices", "ok", "1 can be used");
+    json_decref(json);
+}
+
+/* ---- folders ---- */
+
+static void test_unwritable_cache_is_a_warning(void **state) {
+    (void)state;
+    const char *environment[] = {setting("XDG_CACHE_HOME", "/dev/null/nowhere"), only_pocl(), NULL};
+    json_t *json = report(environment, "cpu", 0);
+    assert_check(json, "cache", "warn", "/dev/null/nowhere/clinfer/");
+    assert_check(json, "data", "ok", "");
+    json_decref(json);
+}
+
+static void test_damaged_model_is_a_failure(void **state) {
+    (void)state;
+    const char *data = make_folder("damaged");
+    make_folder("damaged/clinfer");
+    make_folder("damaged/clinfer/models");
+    process_file("damaged/clinfer/models/short.gguf", "GGUF\3\0\0\0", 8);
+    const char *environment[] = {setting("XDG_DATA_HOME", data), only_pocl(), NULL};
+    json_t *json = report(environment, "cpu", 11);
+    assert_check(json, "models", "fail", "short.gguf");
+    json_decref(json);
+}
+
+/* ---- kernels ---- */
+
+/* A folder for CLINFER_KERNELS in which kernel `add` has `text` before its work. */
+static const char *poison_add(const char *name, const char *text) {
+    static const char before[] = "__kernel void add(";
+    char file[64], *patched = NULL;
+    const char *folder = make_folder(name);
+    const struct ci_kernel_source *source = ci_kernel_sources;
+    while (source->name && strcmp(source->name, "elementwise.cl") != 0) source++;
+    const char *start = source->name ? strstr(source->text, before) : NULL, *body = start ? strchr(start, '{') : NULL;
+    if (!body) fail_msg("elementwise.cl no longer has \"%s\": change this test too", before);
+    int length = asprintf(&patched, "%.*s\n%s\n%s", (int)(body + 1 - source->text), source->text, text, body + 1);
+    assert_true(length > 0);
+    snprintf(file, sizeof file, "%s/elementwise.cl", name);
+    process_file(file, patched, (size_t)length);
+    free(patched);
+    return setting("CLINFER_KERNELS", folder);
+}
+
+static void test_wrong_kernel_is_found(void **state) {
+    (void)state;
+    const char *environment[] = {only_pocl(), poison_add("wrong", "if (get_global_id(0) == 0) return;"), NULL};
+    json_t *json = report(environment, "0", 11);
+    assert_check(json, "kernels", "fail", "add/portable: 1 of 1 tests failed (f32): known answer of op add");
+    assert_others_right(json_array_get(json_object_get(json, "devices"), 0), "add", "wrong");
+    json_decref(json);
+}
+
+static void test_kernel_that_does_not_build_is_found(void **state) {
+    (void)state;
+    const char *environment[] = {only_pocl(), poison_add("unbuilt", "undeclared_thing = 1;"), NULL};
+    json_t *json = report(environment, "0", 11);
+    assert_check(json, "kernels", "fail", "add/portable");
+    json_decref(json);
+}
+
+/* The prover dies of it, and goes on behind it. */
+static void test_crashing_kernel_is_named_and_the_others_are_proven(void **state) {
+    (void)state;
+    const char *environment[] = {only_pocl(), poison_add("crash", "*(volatile __global int *)8 = 1;"), NULL};
+    json_t *json = report(environment, "0", 11);
+    assert_check(json, "kernels", "fail", "add/portable (f32): it crashed (Segmentation fault)");
+    assert_others_right(json_array_get(json_object_get(json, "devices"), 0), "add", "");
+    json_decref(json);
+}
+
+static void test_kernel_that_never_ends_is_named(void **state) {
+    (void)state;
+    const char *environment[] = {only_pocl(), poison_add("hang", "for (volatile int i = 0; i < 2; i = 0) continue;"),
+                                 "CLINFER_DOCTOR_SECONDS=15", NULL};
+    json_t *json = report(environment, "0", 11);
+    assert_check(json, "kernels", "fail", "add/portable (f32): nothing was heard for 15 seconds");
+    assert_others_right(json_array_get(json_object_get(json, "devices"), 0), "add", "");
+    json_decref(json);
+}
+
+int main(void) {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_is_well_on_pocl),
+        cmocka_unit_test(test_report_names_no_home_folder),
+        cmocka_unit_test(test_device_that_is_not_there_is_an_error),
+        cmocka_unit_test(test_without_opencl_the_cpu_backend_is_proven),
+        cmocka_unit_test(test_crashing_driver_is_named),
+        cmocka_unit_test(test_unwritable_cache_is_a_warning),
+        cmocka_unit_test(test_damaged_model_is_a_failure),
+        cmocka_unit_test(test_wrong_kernel_is_found),
+        cmocka_unit_test(test_kernel_that_does_not_build_is_found),
+        cmocka_unit_test(test_crashing_kernel_is_named_and_the_others_are_proven),
+        cmocka_unit_test(test_kernel_that_never_ends_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
