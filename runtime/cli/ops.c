@@ -62,17 +62,6 @@ static enum clinfer_status read_plan(clinfer_engine *engine, int rows, struct ta
     return status == CLINFER_OK && table->failed ? CLINFER_OUT_OF_MEMORY : status;
 }
 
-/* "q8,q4_1,-,-" as "q8 q4_1": absent inputs say nothing. */
-static const char *short_types(const char *types, char *text, size_t size) {
-    *text = 0;
-    for (const char *at = types; *at;) {
-        size_t length = strcspn(at, ","), used = strlen(text);
-        if (length != 1 || *at != '-') snprintf(text + used, size - used, "%s%.*s", used ? " " : "", (int)length, at);
-        at += length + (at[length] == ',');
-    }
-    return text;
-}
-
 static void print_row(const struct row *row) {
     char types[128], shape[64], variant[2 * TEXT];
     snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 " -> %" PRId64, row->rows, row->k, row->n);
@@ -80,7 +69,7 @@ static void print_row(const struct row *row) {
              *row->tunables ? ")" : "");
     if (!*row->types) snprintf(shape, sizeof shape, "-");
     ci_printf("%-18s x%-4d %-30s %-20s %-7s %s: %s%s\n", row->op, row->count,
-              short_types(row->types, types, sizeof types), shape, row->layout, row->place, variant,
+              ci_format_types(row->types, types, sizeof types), shape, row->layout, row->place, variant,
               row->fallback ? " (fallback)" : "");
     if (*row->reason) ci_printf("%24swhy: %s\n", "", row->reason);
     if (*row->otherwise) ci_printf("%24sthen: %s\n", "", row->otherwise);

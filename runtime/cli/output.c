@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -92,11 +93,26 @@ json_t *ci_json_text(const char *text, size_t length) {
 
 const char *ci_color(const char *sequence) { return colored ? sequence : ""; }
 
+bool ci_progress(const char *text) {
+    static bool shown;
+    struct winsize window = {0};
+    if (!text && !shown) return true;
+    if (shown_level < CLINFER_LOG_NOTICE || !isatty(STDERR_FILENO)) return false;
+    int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 ? window.ws_col - 1 : 79;
+    /* One line, or it could not be taken away again. */
+    fprintf(stderr, "\r%.*s\033[K%s", columns, text ? text : "", text ? "" : "\r");
+    fflush(stderr);
+    shown = text != NULL;
+    return true;
+}
+
 static void message(enum clinfer_log_level level, const char *text) {
     static const char *const prefixes[] = {"", "warning: ", "", "", ""};
     static const char *const colors[] = {"\033[31m", "\033[33m", "\033[2m", "\033[2m", "\033[2m"};
-    if (level <= shown_level)
+    if (level <= shown_level) {
+        ci_progress(NULL);
         fprintf(stderr, "%sclinfer: %s%s%s\n", ci_color(colors[level]), prefixes[level], text, ci_color("\033[0m"));
+    }
     if (log_file) {
         fprintf(log_file, "%.3f %s%s\n", ci_seconds(), prefixes[level], text);
         fflush(log_file);
@@ -179,6 +195,24 @@ const char *ci_format_count(uint64_t count, char text[CI_AMOUNT_BYTES]) {
     size_t unit = 0;
     for (; value >= 1000 && unit + 1 < sizeof units / sizeof *units; unit++) value /= 1000;
     snprintf(text, CI_AMOUNT_BYTES, "%.*f%s", unit && value < 10 ? 1 : 0, value, units[unit]);
+    return text;
+}
+
+const char *ci_format_seconds(double seconds, char text[CI_AMOUNT_BYTES]) {
+    static const char *const units[] = {"s", "ms", "us", "ns"};
+    size_t unit = 0;
+    for (; seconds < 0.9995 && unit + 1 < sizeof units / sizeof *units; unit++) seconds *= 1000;
+    snprintf(text, CI_AMOUNT_BYTES, "%.*f %s", seconds < 9.995 ? 2 : seconds < 99.95 ? 1 : 0, seconds, units[unit]);
+    return text;
+}
+
+const char *ci_format_types(const char *types, char *text, size_t size) {
+    *text = 0;
+    for (const char *at = types; *at;) {
+        size_t length = strcspn(at, ","), used = strlen(text);
+        if (length != 1 || *at != '-') snprintf(text + used, size - used, "%s%.*s", used ? " " : "", (int)length, at);
+        at += length + (at[length] == ',');
+    }
     return text;
 }
 

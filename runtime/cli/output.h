@@ -51,7 +51,11 @@ void ci_log_end(void);
 void ci_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ci_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same for the failure at hand, clinfer_error(); returns the exit status. */
+/* Shows a line at the bottom of the terminal in the place of the one before; NULL takes it away. Messages come above.
+ * False, and nothing is shown, where standard error is no terminal or is to be quiet. */
+bool ci_progress(const char *text);
+
+/* A message for the failure at hand, clinfer_error(); returns the exit status. */
 int ci_complain(enum clinfer_status status);
 /* And with a message of the tool's own. */
 int ci_refuse(enum clinfer_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -63,6 +67,12 @@ const char *ci_color(const char *sequence);
 enum { CI_AMOUNT_BYTES = 32 };
 const char *ci_format_bytes(uint64_t bytes, char text[CI_AMOUNT_BYTES]);
 const char *ci_format_count(uint64_t count, char text[CI_AMOUNT_BYTES]);
+
+/* "41.2 us", "1.35 s". */
+const char *ci_format_seconds(double seconds, char text[CI_AMOUNT_BYTES]);
+
+/* "q8,q4_1,-,-" as "q8 q4_1": absent inputs say nothing. */
+const char *ci_format_types(const char *types, char *text, size_t size);
 
 /* Monotonic. */
 double ci_seconds(void);

@@ -1,0 +1,248 @@
+/* tune_report.c: what a tune has found, as a table for people and as JSON; and each trial for --log. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/output.h"
+#include "cli/tune.h"
+#include "ops/signature.h"
+
+/* Lines that have less of decoding and of a prompt are left out of the table, unless all are asked for. */
+static const double least_share = 0.005;
+
+static void append(char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void append(char *text, const char *format, ...) {
+    size_t used = strlen(text);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text + used, CI_TUNE_TEXT - used, format, arguments);
+    va_end(arguments);
+}
+
+const char *ci_tune_problem_text(const struct ci_profile_signature *signature, char text[CI_TUNE_TEXT]) {
+    char types[CI_PROFILE_TEXT_BYTES];
+    snprintf(text, CI_TUNE_TEXT, "%s %s %" PRId64 "x%" PRId64 " -> %" PRId64, signature->op,
+             ci_format_types(signature->types, types, sizeof types), signature->rows, signature->k, signature->n);
+    return text;
+}
+
+static const char *chosen_text(const char *variant, const struct ci_profile_tunable *tunables, int count,
+                               char text[CI_TUNE_TEXT]) {
+    snprintf(text, CI_TUNE_TEXT, "%s", variant);
+    for (int i = 0; i < count; i++) append(text, " %s=%d", tunables[i].name, tunables[i].value);
+    return text;
+}
+
+const char *ci_tune_candidate_text(const struct ci_tuner_candidate *candidate, char text[CI_TUNE_TEXT]) {
+    struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
+    int count = ci_signature_tunables(candidate->variant, candidate->tunables, tunables);
+    chosen_text(candidate->variant->name, tunables, count, text);
+    if (candidate->layout) append(text, " (%s)", candidate->layout->name);
+    return text;
+}
+
+/* ---- the table ---- */
+
+/* How much of what the device can do: of its bandwidth or of its arithmetic, whichever is the limit; 0: not measured.
+ */
+struct rate {
+    bool by_bytes;
+    double per_second, share;
+};
+
+static struct rate rate_of(const struct ci_profile_entry *entry, const struct ci_profile_device *measured) {
+    struct rate rate = {.by_bytes = true};
+    double bandwidth = measured->read_bytes_per_second, peak = measured->operations_per_second;
+    if (entry->seconds <= 0) return rate;
+    double by_bytes = bandwidth > 0 ? entry->bytes / bandwidth : 0,
+           by_operations = peak > 0 ? entry->operations / peak : 0;
+    rate.by_bytes = by_bytes >= by_operations;
+    rate.per_second = (rate.by_bytes ? entry->bytes : entry->operations) / entry->seconds;
+    rate.share = fmax(by_bytes, by_operations) / entry->seconds;
+    return rate;
+}
+
+static void print_line(const struct ci_tune_line *line, const struct ci_profile_device *measured) {
+    const struct ci_profile_entry *entry = &line->entry;
+    char types[CI_PROFILE_TEXT_BYTES], shape[64], chosen[CI_TUNE_TEXT],
+        before[CI_AMOUNT_BYTES] = "-", after[CI_AMOUNT_BYTES], gain[32] = "", speed[48], trials[48];
+    struct rate rate = rate_of(entry, measured);
+    snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 " -> %" PRId64, entry->signature.rows, entry->signature.k,
+             entry->signature.n);
+    chosen_text(entry->variant, entry->tunables, entry->tunable_count, chosen);
+    if (entry->default_seconds > 0) {
+        ci_format_seconds(entry->default_seconds, before);
+        snprintf(gain, sizeof gain, "%.2fx", entry->default_seconds / entry->seconds);
+    }
+    snprintf(speed, sizeof speed, "%.3g %s", 1e-9 * rate.per_second, rate.by_bytes ? "GB/s" : "GFLOP/s");
+    snprintf(trials, sizeof trials, "%d/%d/%d", entry->tried, entry->refused, entry->crashed);
+    ci_printf("%-18s %-20s %-19s %-6s %8s -> %8s %6s %13s %4.0f%% %8s  %s%s\n", entry->signature.op,
+              ci_format_types(entry->signature.types, types, sizeof types), shape, entry->layout, before,
+              ci_format_seconds(entry->seconds, after), gain, speed, 100 * rate.share, trials, chosen,
+              line->kept ? " (kept)" : "");
+}
+
+static void print_models(const struct ci_tune_device *device) {
+    const struct ci_tune_result *result = &device->result;
+    for (int i = 0; i < result->model_count; i++) {
+        const struct ci_profile_model *model = &result->models[i];
+        ci_printf("%s: %.0f%% of its time is in tuned ops", model->name, 100 * model->covered);
+        if (model->decode_after > 0 && model->decode_before > 0)
+            ci_printf("; decode %.1f -> %.1f t/s (%.2fx), prefill %.1f -> %.1f t/s (%.2fx)", model->decode_before,
+                      model->decode_after, model->decode_after / model->decode_before, model->prefill_before,
+                      model->prefill_after, model->prefill_after / model->prefill_before);
+        ci_printf("\n");
+    }
+}
+
+static void print_device(const struct ci_profile_device *measured) {
+    char launch[CI_AMOUNT_BYTES], wait[CI_AMOUNT_BYTES], crossing[CI_AMOUNT_BYTES];
+    ci_printf("measured: reads %.1f GB/s, %.0f GFLOP/s, launch %s, wait %s", 1e-9 * measured->read_bytes_per_second,
+              1e-9 * measured->operations_per_second, ci_format_seconds(measured->launch_seconds, launch),
+              ci_format_seconds(measured->wait_seconds, wait));
+    if (measured->crossing_seconds > 0)
+        ci_printf(", to the CPU and back %s and %.1f GB/s", ci_format_seconds(measured->crossing_seconds, crossing),
+                  1e-9 * measured->crossing_bytes_per_second);
+    ci_printf("\n");
+}
+
+void ci_tune_print(const struct ci_tune_device *device, bool all) {
+    const struct ci_tune_result *result = &device->result;
+    int left_out = 0;
+    ci_printf("%s (%s)\n", device->name, device->platform);
+    if (device->status != CLINFER_OK) {
+        ci_printf("not tuned: %s\n", device->message);
+        return;
+    }
+    ci_printf("%-18s %-20s %-19s %-6s %8s -> %8s %6s %13s %5s %8s  %s\n", "op", "types", "rows x k -> n", "layout",
+              "before", "after", "gain", "speed", "limit", "trials", "chosen");
+    for (int i = 0; i < result->line_count; i++) {
+        const struct ci_tune_line *line = &result->lines[i];
+        if (all || fmax(line->decode_share, line->prefill_share) >= least_share)
+            print_line(line, &result->profile.measured);
+        else
+            left_out++;
+    }
+    if (left_out) ci_printf("and %d that matter little (-v shows them)\n", left_out);
+    print_device(&result->profile.measured);
+    print_models(device);
+    ci_printf("%d of %d problems measured in %.1f s, %d kept, %d left; candidates: %d tried, %d refused, %d crashed or "
+              "hung, %d skipped",
+              result->searched, result->problems.count, result->seconds, result->kept, result->left, result->tried,
+              result->refused, result->crashed, result->skipped);
+    if (result->given_back) ci_printf("; %d given back, the whole model was slower with them", result->given_back);
+    ci_printf("\n%s%s\n", result->changed ? "written to " : "nothing has changed in ", result->path);
+}
+
+/* ---- JSON ---- */
+
+static json_t *text_json(const char *text) { return ci_json_text(text, strlen(text)); }
+
+static json_t *tunables_json(const struct ci_profile_tunable *tunables, int count) {
+    json_t *object = json_object();
+    for (int i = 0; i < count; i++) json_object_set_new(object, tunables[i].name, json_integer(tunables[i].value));
+    return object;
+}
+
+static json_t *signature_json(const struct ci_profile_signature *signature) {
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "op", signature->op, "types", signature->types, "params",
+                     signature->params, "rows", (json_int_t)signature->rows, "k", (json_int_t)signature->k, "n",
+                     (json_int_t)signature->n);
+}
+
+static json_t *line_json(const struct ci_tune_line *line, const struct ci_profile_device *measured) {
+    const struct ci_profile_entry *entry = &line->entry;
+    struct rate rate = rate_of(entry, measured);
+    json_t *object = signature_json(&entry->signature);
+    json_t *more = json_pack(
+        "{s:s, s:s, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:b}", "layout", entry->layout,
+        "variant", entry->variant, "tunables", tunables_json(entry->tunables, entry->tunable_count), "seconds_before",
+        entry->default_seconds, "seconds_after", entry->seconds, "bytes", entry->bytes, "operations", entry->operations,
+        "share_of_limit", rate.share, "nmse", entry->nmse, "decode_share", line->decode_share, "prefill_share",
+        line->prefill_share, "tried", entry->tried, "refused", entry->refused, "crashed", entry->crashed, "kept",
+        (int)line->kept);
+    json_object_update(object, more);
+    json_decref(more);
+    return object;
+}
+
+static json_t *model_json(const struct ci_profile_model *model) {
+    return json_pack("{s:o, s:f, s:f, s:f, s:f, s:f}", "name", text_json(model->name), "covered", model->covered,
+                     "decode_before", model->decode_before, "decode_after", model->decode_after, "prefill_before",
+                     model->prefill_before, "prefill_after", model->prefill_after);
+}
+
+static json_t *measured_json(const struct ci_profile_device *measured) {
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "read_bytes_per_second", measured->read_bytes_per_second,
+                     "operations_per_second", measured->operations_per_second, "launch_seconds",
+                     measured->launch_seconds, "wait_seconds", measured->wait_seconds, "crossing_seconds",
+                     measured->crossing_seconds, "crossing_bytes_per_second", measured->crossing_bytes_per_second);
+}
+
+json_t *ci_tune_device_json(const struct ci_tune_device *device) {
+    const struct ci_tune_result *result = &device->result;
+    json_t *object = json_pack("{s:i, s:o, s:o}", "index", device->index, "device", text_json(device->name), "platform",
+                               text_json(device->platform));
+    if (device->status != CLINFER_OK) {
+        json_object_set_new(object, "error", text_json(device->message));
+        return object;
+    }
+    json_t *lines = json_array(), *models = json_array();
+    for (int i = 0; i < result->line_count; i++)
+        json_array_append_new(lines, line_json(&result->lines[i], &result->profile.measured));
+    for (int i = 0; i < result->model_count; i++) json_array_append_new(models, model_json(&result->models[i]));
+    json_t *more = json_pack("{s:o, s:b, s:b, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o}",
+                             "profile", text_json(result->path), "changed", (int)result->changed, "interrupted",
+                             (int)result->interrupted, "before", result->before, "seconds", result->seconds, "searched",
+                             result->searched, "kept", result->kept, "left", result->left, "tried", result->tried,
+                             "refused", result->refused, "crashed", result->crashed, "skipped", result->skipped,
+                             "recovered", result->recovered, "given_back", result->given_back, "measured",
+                             measured_json(&result->profile.measured), "models", models, "ops", lines);
+    json_object_update(object, more);
+    json_decref(more);
+    return object;
+}
+
+/* Numbers that JSON does not know are left out. */
+static void set_number(json_t *object, const char *name, double value) {
+    if (isfinite(value)) json_object_set_new(object, name, json_real(value));
+}
+
+static void set_outcome(json_t *object, const struct ci_trial *trial) {
+    static const char *const outcomes[] = {
+        [CI_TRIAL_PASSED] = "passed",   [CI_TRIAL_WRONG] = "wrong",         [CI_TRIAL_UNUSABLE] = "unusable",
+        [CI_TRIAL_CRASHED] = "crashed", [CI_TRIAL_TIMED_OUT] = "timed out", [CI_TRIAL_OUT_OF_MEMORY] = "out of memory"};
+    json_object_set_new(object, "outcome", json_string(outcomes[trial->outcome]));
+    if (*trial->reason) json_object_set_new(object, "reason", text_json(trial->reason));
+    set_number(object, "build_seconds", trial->build_seconds);
+    if (trial->outcome != CI_TRIAL_PASSED) return;
+    set_number(object, "seconds", trial->seconds);
+    set_number(object, "nmse", trial->nmse);
+}
+
+json_t *ci_tune_trial_json(const struct ci_tune_device *device, const struct ci_tune_trial *trial) {
+    json_t *object =
+        json_pack("{s:s, s:f, s:o}", "kind", trial->kind, "elapsed", trial->elapsed, "device", text_json(device->name));
+    if (trial->problem) {
+        json_t *signature = signature_json(&trial->problem->signature);
+        json_object_update(object, signature);
+        json_decref(signature);
+    } else {
+        json_object_set_new(object, "model", text_json(trial->text));
+        json_object_set_new(object, "decode_seconds", json_pack("[f, f]", trial->decode[0], trial->decode[1]));
+        json_object_set_new(object, "prefill_seconds", json_pack("[f, f]", trial->prefill[0], trial->prefill[1]));
+    }
+    if (trial->candidate) {
+        struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
+        int count = ci_signature_tunables(trial->candidate->variant, trial->candidate->tunables, tunables);
+        json_object_set_new(object, "layout",
+                            json_string(trial->candidate->layout ? trial->candidate->layout->name : ""));
+        json_object_set_new(object, "variant", json_string(trial->candidate->variant->name));
+        json_object_set_new(object, "tunables", tunables_json(tunables, count));
+    }
+    if (trial->trial) set_outcome(object, trial->trial);
+    if (trial->problem && trial->text) json_object_set_new(object, "reason", text_json(trial->text));
+    return object;
+}

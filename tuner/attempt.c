@@ -1,0 +1,229 @@
+/* attempt.c: one candidate is tried: never one that is in quarantine, never without a mark on disk, and not for ever
+ * another of a variant that keeps failing. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "ops/signature.h"
+#include "tuner/tuner_private.h"
+
+enum { MOST_FATAL = 2, MOST_WRONG = 3 };
+
+static const double shortest_deadline = 1;
+
+/* What the worker's outcomes are called in the quarantine. */
+static const char *const outcome_words[] = {[CI_TRIAL_WRONG] = "wrong result",
+                                            [CI_TRIAL_CRASHED] = "crashed",
+                                            [CI_TRIAL_TIMED_OUT] = "no answer in time",
+                                            [CI_TRIAL_OUT_OF_MEMORY] = "out of memory"};
+
+struct ci_call ci_tuner_call(const struct ci_tuner *tuner, int problem, const struct ci_layout *layout) {
+    const struct ci_tune_problem *item = &tuner->problems->items[problem];
+    struct ci_call call = item->call;
+    for (int i = 0; i < item->problem.op->inputs && layout; i++)
+        if (call.in[i].type && (item->problem.op->weight_inputs >> i & 1)) call.in[i].layout = layout;
+    return call;
+}
+
+/* How the quarantine knows the candidate. */
+static enum clinfer_status name_candidate(const struct ci_tuner *tuner, int problem,
+                                          const struct ci_tuner_candidate *candidate, struct ci_quarantined *item) {
+    const struct ci_profile_signature *signature = &tuner->problems->items[problem].signature;
+    struct ci_call call = ci_tuner_call(tuner, problem, candidate->layout);
+    *item = (struct ci_quarantined){.device = tuner->device};
+    snprintf(item->device_name, sizeof item->device_name, "%s", tuner->key.device);
+    snprintf(item->op, sizeof item->op, "%s", signature->op);
+    snprintf(item->variant, sizeof item->variant, "%s", candidate->variant->name);
+    snprintf(item->types, sizeof item->types, "%s", signature->types);
+    item->tunable_count = ci_signature_tunables(candidate->variant, candidate->tunables, item->tunables);
+    return ci_signature_source(candidate->variant, candidate->tunables, &call, &item->source);
+}
+
+static const struct ci_quarantined *find_quarantined(const struct ci_tuner *tuner, const struct ci_quarantined *item) {
+    return ci_quarantine_find(&tuner->quarantine, item->device, item->op, item->variant, item->tunables,
+                              item->tunable_count, item->types, item->source);
+}
+
+/* A wrong result, or too little memory, harms nobody who tries once more. */
+static bool is_harmless(const struct ci_quarantined *found) {
+    return strncmp(found->reason, outcome_words[CI_TRIAL_CRASHED], strlen(outcome_words[CI_TRIAL_CRASHED])) != 0 &&
+           strncmp(found->reason, outcome_words[CI_TRIAL_TIMED_OUT], strlen(outcome_words[CI_TRIAL_TIMED_OUT])) != 0 &&
+           !strstr(found->reason, "stopped while trying");
+}
+
+static bool may_retry(const struct ci_tuner *tuner, const struct ci_quarantined *found) {
+    return tuner->options->thorough && is_harmless(found);
+}
+
+bool ci_tuner_quarantined(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate,
+                          bool even_retried) {
+    struct ci_quarantined item;
+    if (name_candidate(tuner, problem, candidate, &item) != CLINFER_OK) return false;
+    const struct ci_quarantined *found = find_quarantined(tuner, &item);
+    return found && (even_retried || !may_retry(tuner, found));
+}
+
+bool ci_tuner_candidate_of(const struct ci_tuner *tuner, int problem, const struct ci_profile_entry *entry,
+                           struct ci_tuner_candidate *candidate) {
+    const struct ci_tune_problem *item = &tuner->problems->items[problem];
+    enum ci_backend backend = tuner->options->caps->device ? CI_BACKEND_OPENCL : CI_BACKEND_CPU;
+    uint64_t source;
+    *candidate = (struct ci_tuner_candidate){.variant = ci_variant_find(item->problem.op, backend, entry->variant)};
+    if (!candidate->variant) return false;
+    for (int i = 0; ci_layouts[i]; i++)
+        if (strcmp(ci_layouts[i]->name, entry->layout) == 0) candidate->layout = ci_layouts[i];
+    struct ci_call call = ci_tuner_call(tuner, problem, candidate->layout);
+    return (candidate->layout != NULL) == (*entry->layout != 0) &&
+           ci_signature_values(candidate->variant, entry->tunables, entry->tunable_count, candidate->tunables) ==
+               CLINFER_OK &&
+           ci_variant_fits(candidate->variant, tuner->options->caps, &call) &&
+           ci_signature_source(candidate->variant, candidate->tunables, &call, &source) == CLINFER_OK &&
+           source == entry->source;
+}
+
+/* ---- strikes ---- */
+
+static struct ci_strikes *strikes_of(struct ci_tuner *tuner, const struct ci_variant *variant) {
+    for (int i = 0; i < tuner->strike_count; i++)
+        if (tuner->strikes[i].variant == variant) return &tuner->strikes[i];
+    if (tuner->strike_count == CI_TUNE_STRIKES) return NULL;
+    struct ci_strikes *strikes = &tuner->strikes[tuner->strike_count++];
+    *strikes = (struct ci_strikes){.variant = variant};
+    return strikes;
+}
+
+static bool is_out(const struct ci_tuner *tuner, const struct ci_variant *variant) {
+    for (int i = 0; i < tuner->strike_count; i++)
+        if (tuner->strikes[i].variant == variant)
+            return tuner->strikes[i].fatal >= MOST_FATAL || tuner->strikes[i].wrong >= MOST_WRONG;
+    return false;
+}
+
+/* ---- what need not be tried ---- */
+
+/* A family (variant and layout) that is so much slower than the best for one shape is not for its like. */
+static const double hopeless = 2;
+
+static bool is_alike(const struct ci_tune_problem *a, const struct ci_tune_problem *b) {
+    return ci_profile_bucket(a->signature.rows) == ci_profile_bucket(b->signature.rows) &&
+           a->call.in[0].type == b->call.in[0].type && a->call.in[1].type == b->call.in[1].type;
+}
+
+/* The fastest of a family, or of all (variant NULL). */
+static double fastest(const struct ci_search *search, const char *variant, const struct ci_layout *layout) {
+    double least = INFINITY;
+    for (int i = 0; i < search->count; i++) {
+        const struct ci_search_point *point = &search->points[i];
+        if (!variant || (strcmp(point->candidate.variant->name, variant) == 0 && point->candidate.layout == layout))
+            least = fmin(least, point->seconds);
+    }
+    return least;
+}
+
+/* The same kernel has lost clearly where types and number of rows are the same. Something must work here already. */
+static bool is_hopeless(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate) {
+    const struct ci_search *here = &tuner->tuned[problem].search;
+    if (tuner->options->thorough || !isfinite(fastest(here, NULL, NULL))) return false;
+    for (int i = 0; i < tuner->problems->count; i++) {
+        const struct ci_search *search = &tuner->tuned[i].search;
+        if (i == problem || !is_alike(&tuner->problems->items[i], &tuner->problems->items[problem])) continue;
+        double family = fastest(search, candidate->variant->name, candidate->layout);
+        if (isfinite(family) && family > hopeless * fastest(search, NULL, NULL)) return true;
+    }
+    return false;
+}
+
+/* ---- trying ---- */
+
+static void log_trial(const struct ci_tuner *tuner, const char *kind, int problem,
+                      const struct ci_tuner_candidate *candidate, const struct ci_trial *trial, const char *text) {
+    const struct ci_tune_listener *listener = &tuner->options->listener;
+    if (listener->trial)
+        listener->trial(listener->user, &(struct ci_tune_trial){.kind = kind,
+                                                                .elapsed = ci_tuner_now() - tuner->start,
+                                                                .problem = &tuner->problems->items[problem],
+                                                                .candidate = candidate,
+                                                                .trial = trial,
+                                                                .text = text});
+}
+
+static enum clinfer_status skip(struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate,
+                                const char *why) {
+    tuner->result->skipped++;
+    log_trial(tuner, "skip", problem, candidate, NULL, why);
+    return ci_search_skip(&tuner->tuned[problem].search, candidate);
+}
+
+/* Into the quarantine, or out of it. */
+static void judge(struct ci_tuner *tuner, const struct ci_variant *variant, struct ci_quarantined *item,
+                  const struct ci_quarantined *found, const struct ci_trial *trial) {
+    enum clinfer_status status = CLINFER_OK;
+    if (trial->outcome == CI_TRIAL_UNUSABLE || (trial->outcome == CI_TRIAL_PASSED && !found)) return;
+    if (trial->outcome == CI_TRIAL_PASSED) {
+        status = ci_quarantine_remove(found);
+    } else {
+        struct ci_strikes *strikes = strikes_of(tuner, variant);
+        if (strikes && trial->outcome == CI_TRIAL_WRONG) strikes->wrong++;
+        if (strikes && trial->outcome != CI_TRIAL_WRONG) strikes->fatal++;
+        snprintf(item->reason, sizeof item->reason, "%s%s%.200s", outcome_words[trial->outcome],
+                 *trial->reason ? ": " : "", trial->reason);
+        status = ci_quarantine_add(item);
+    }
+    struct ci_quarantine changed;
+    if (status == CLINFER_OK) status = ci_quarantine_read(&changed);
+    if (status != CLINFER_OK) {
+        ci_log(CLINFER_LOG_WARNING, "the quarantine could not be written: %s", ci_status_message());
+        return;
+    }
+    ci_quarantine_free(&tuner->quarantine);
+    tuner->quarantine = changed;
+}
+
+double ci_tuner_charge(const struct ci_tuner *tuner, int problem, const struct ci_variant *variant,
+                       double build_seconds) {
+    bool anew = variant->backend == CI_BACKEND_CLBLAST;
+    return anew ? build_seconds / ci_problems_calls(tuner->problems, problem) : 0;
+}
+
+enum clinfer_status ci_tuner_try(struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate) {
+    struct ci_tuned *tuned = &tuner->tuned[problem];
+    struct ci_tune_result *result = tuner->result;
+    struct ci_quarantined item;
+    enum clinfer_status status = name_candidate(tuner, problem, candidate, &item);
+    if (status != CLINFER_OK) return skip(tuner, problem, candidate, ci_status_message());
+    const struct ci_quarantined *found = find_quarantined(tuner, &item);
+    if (found && !may_retry(tuner, found)) {
+        char why[384];
+        snprintf(why, sizeof why, "in quarantine since %s: %s", found->date, found->reason);
+        return skip(tuner, problem, candidate, why);
+    }
+    if (is_out(tuner, candidate->variant)) return skip(tuner, problem, candidate, "this variant has failed too often");
+
+    if (is_hopeless(tuner, problem, candidate))
+        return skip(tuner, problem, candidate, "far behind for such types and rows");
+
+    double left = tuner->end - ci_tuner_now(), full = tuner->options->candidate_seconds;
+    double deadline = left < full ? fmax(left, shortest_deadline) : full;
+    struct ci_trial trial = {0};
+    ci_tuner_progress(tuner, "trying", problem, candidate);
+    status = ci_trial_begin(&item);
+    if (status != CLINFER_OK) return status;
+    status = ci_worker_try(tuner->worker, &tuner->problems->items[problem].problem, candidate, deadline, &trial);
+    ci_trial_end();
+    if (status != CLINFER_OK) return status;
+    /* That the time of the tune was over is not the candidate's fault. */
+    if (trial.outcome == CI_TRIAL_TIMED_OUT && deadline < full)
+        return skip(tuner, problem, candidate, "no time was left for it");
+    struct ci_quarantined known = found ? *found : (struct ci_quarantined){0};
+    judge(tuner, candidate->variant, &item, found ? &known : NULL, &trial);
+    log_trial(tuner, "trial", problem, candidate, &trial, NULL);
+    double charge = ci_tuner_charge(tuner, problem, candidate->variant, trial.build_seconds);
+    status = ci_search_tell(&tuned->search, candidate, &trial, trial.seconds + charge);
+    result->tried++;
+    result->refused += trial.outcome == CI_TRIAL_WRONG || trial.outcome == CI_TRIAL_UNUSABLE;
+    result->crashed +=
+        trial.outcome != CI_TRIAL_PASSED && trial.outcome != CI_TRIAL_WRONG && trial.outcome != CI_TRIAL_UNUSABLE;
+    return status;
+}

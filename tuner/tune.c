@@ -1,0 +1,534 @@
+#define _GNU_SOURCE
+#include "tuner/tune.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "ops/signature.h"
+#include "tuner/tuner_private.h"
+
+/* Of the budget what the whole model may take; of the search until when breadth comes before depth, and what is kept
+ * for comparing fused ops with their parts. Seconds of a turn at least. */
+static const double model_share = 0.25, breadth_share = 0.5;
+static const double measure_share = 0.1, unfuse_share = 0.05, least_turn = 0.3;
+
+enum { RANDOM_TRIES = 12 }; /* of a problem */
+
+double ci_tuner_now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+bool ci_tuner_stopped(const struct ci_tuner *tuner) {
+    const struct ci_tune_listener *listener = &tuner->options->listener;
+    return listener->stopped && listener->stopped(listener->user);
+}
+
+void ci_tuner_say(const struct ci_tuner *tuner, const char *format, ...) {
+    const struct ci_tune_listener *listener = &tuner->options->listener;
+    char text[512];
+    if (!listener->say) return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    listener->say(listener->user, text);
+}
+
+void ci_tuner_progress(const struct ci_tuner *tuner, const char *doing, int problem,
+                       const struct ci_tuner_candidate *candidate) {
+    const struct ci_tune_listener *listener = &tuner->options->listener;
+    const struct ci_tune_result *result = tuner->result;
+    struct ci_tune_progress progress = {.doing = doing,
+                                        .elapsed = ci_tuner_now() - tuner->start,
+                                        .budget = tuner->options->budget,
+                                        .candidate = candidate,
+                                        .tried = result->tried,
+                                        .refused = result->refused,
+                                        .crashed = result->crashed};
+    if (!listener->progress) return;
+    if (problem >= 0) {
+        const struct ci_search *search = &tuner->tuned[problem].search;
+        int standard = ci_search_overall_default(search);
+        progress.problem = &tuner->problems->items[problem];
+        progress.standard = standard >= 0 ? search->points[standard].seconds : 0;
+        progress.best = progress.standard;
+        for (int i = 0; i < search->count; i++)
+            if (isfinite(search->points[i].seconds) &&
+                (progress.best == 0 || search->points[i].seconds < progress.best))
+                progress.best = search->points[i].seconds;
+    }
+    listener->progress(listener->user, &progress);
+}
+
+/* ---- what is to be done ---- */
+
+static enum clinfer_status add_problems(struct ci_tuner *tuner) {
+    const struct ci_tune_options *options = tuner->options;
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < options->model_count && status == CLINFER_OK; i++) {
+        status = ci_problems_add_file(tuner->problems, options->caps, options->models[i]);
+        if (status == CLINFER_OK || status == CLINFER_OUT_OF_MEMORY) continue;
+        /* One of several does no harm. */
+        if (options->model_count == 1) return status;
+        ci_tuner_say(tuner, "left out: %s", ci_status_message());
+        status = CLINFER_OK;
+    }
+    if (status == CLINFER_OK && tuner->problems->model_count == 0)
+        status = ci_problems_add_standard(tuner->problems, options->caps);
+    return status;
+}
+
+/* Copies what the old profile has of a problem; *stale: something of it is no longer what was measured. */
+static void take_old_entries(struct ci_tuner *tuner, int problem, bool *stale) {
+    struct ci_tuned *tuned = &tuner->tuned[problem];
+    *stale = false;
+    for (int i = 0; i < tuner->old.entry_count && tuner->origin == CI_PROFILE_EXACT; i++) {
+        const struct ci_profile_entry *entry = &tuner->old.entries[i];
+        struct ci_tuner_candidate candidate;
+        if (memcmp(&entry->signature, &tuner->problems->items[problem].signature, sizeof entry->signature) != 0)
+            continue;
+        bool unfused = strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0;
+        if (!unfused && (!ci_tuner_candidate_of(tuner, problem, entry, &candidate) ||
+                         ci_tuner_quarantined(tuner, problem, &candidate, true)))
+            *stale = true;
+        else if (tuned->entry_count < CI_TUNE_LAYOUTS)
+            tuned->entries[tuned->entry_count++] = *entry;
+    }
+}
+
+static bool was_tuned(const struct ci_tuner *tuner, int model) {
+    bool same = tuner->origin == CI_PROFILE_EXACT && strcmp(tuner->old.clinfer, CLINFER_VERSION) == 0;
+    for (int i = 0; i < tuner->old.model_count && same; i++)
+        if (tuner->old.models[i].fingerprint == tuner->problems->models[model].fingerprint) return true;
+    return false;
+}
+
+/* What a tune of this length has measured, or left because its time was over, is not looked at again. */
+static void choose_work(struct ci_tuner *tuner) {
+    const struct ci_problems *problems = tuner->problems;
+    bool longer = tuner->options->again || tuner->options->budget > tuner->old.tune_seconds;
+    for (int i = 0; i < problems->use_count; i++)
+        if (longer || !was_tuned(tuner, problems->uses[i].model)) tuner->tuned[problems->uses[i].problem].wanted = true;
+    for (int i = problems->count - 1; i >= 0; i--) {
+        const struct ci_tune_problem *item = &problems->items[i];
+        if (!tuner->tuned[i].wanted || item->first < 0) continue;
+        tuner->tuned[item->first].wanted = tuner->tuned[item->second].wanted = true;
+    }
+    for (int i = 0; i < problems->count; i++) {
+        struct ci_tuned *tuned = &tuner->tuned[i];
+        bool stale;
+        ci_search_init(&tuned->search, tuner->options->caps, &problems->items[i]);
+        take_old_entries(tuner, i, &stale);
+        tuned->fresh = tuned->entry_count > 0 && !stale && !longer;
+        tuned->wanted = (tuned->wanted || stale) && !tuned->fresh && ci_search_possible(&tuned->search);
+        for (int k = 0; k < tuned->entry_count; k++)
+            if (k == 0 || tuned->entries[k].seconds < tuner->seconds[i]) tuner->seconds[i] = tuned->entries[k].seconds;
+        tuned->timed = tuned->entry_count > 0;
+    }
+}
+
+/* What the present profile would run. */
+static enum clinfer_status seed_from_old(struct ci_tuner *tuner, int problem) {
+    enum clinfer_status status = CLINFER_OK;
+    const struct ci_tune_problem *item = &tuner->problems->items[problem];
+    if (tuner->origin == CI_PROFILE_NONE) return CLINFER_OK;
+    for (int i = -1; (i < 0 || ci_layouts[i]) && status == CLINFER_OK; i++) {
+        struct ci_tuner_candidate candidate;
+        const struct ci_profile_entry *entry =
+            ci_profile_find(&tuner->old, &item->signature, i < 0 ? "" : ci_layouts[i]->name);
+        if (entry && ci_tuner_candidate_of(tuner, problem, entry, &candidate))
+            status = ci_search_seed(&tuner->tuned[problem].search, &candidate);
+    }
+    return status;
+}
+
+/* ---- the search ---- */
+
+/* What was not measured yet is taken to be as far from the limit as what was, with about as many rows. */
+static void reweigh(struct ci_tuner *tuner) {
+    enum { BUCKETS = 4 };
+    double measured[BUCKETS] = {0}, estimated[BUCKETS] = {0};
+    for (int i = 0; i < tuner->problems->count; i++) {
+        const struct ci_tune_problem *item = &tuner->problems->items[i];
+        if (!tuner->tuned[i].timed) continue;
+        measured[ci_profile_bucket(item->signature.rows)] += tuner->seconds[i];
+        estimated[ci_profile_bucket(item->signature.rows)] += ci_problems_estimate(item, &tuner->measured);
+    }
+    for (int i = 0; i < tuner->problems->count; i++) {
+        const struct ci_tune_problem *item = &tuner->problems->items[i];
+        int bucket = ci_profile_bucket(item->signature.rows);
+        double factor = estimated[bucket] > 0 ? measured[bucket] / estimated[bucket] : 1;
+        if (!tuner->tuned[i].timed) tuner->seconds[i] = factor * ci_problems_estimate(item, &tuner->measured);
+    }
+    ci_problems_weigh(tuner->problems, tuner->seconds, tuner->weights);
+}
+
+static bool over(const struct ci_tuner *tuner, double end) {
+    return ci_tuner_stopped(tuner) || ci_tuner_now() >= fmin(end, tuner->search_end);
+}
+
+static enum clinfer_status search_problem(struct ci_tuner *tuner, int problem, enum ci_search_depth depth, double end) {
+    struct ci_tuned *tuned = &tuner->tuned[problem];
+    struct ci_tuner_candidate candidate;
+    enum clinfer_status status = CLINFER_OK;
+    /* Unless it is to be thorough, some draws are enough: nobody likes to wait for nothing. */
+    int most = depth == CI_SEARCH_RANDOM && !tuner->options->thorough ? RANDOM_TRIES : INT_MAX;
+    for (int i = 0; i < most && status == CLINFER_OK && !over(tuner, end); i++) {
+        if (!ci_search_ask(&tuned->search, depth, &tuner->random_state, &candidate)) break;
+        status = ci_tuner_try(tuner, problem, &candidate);
+    }
+    for (int i = 0; i < tuned->search.count && !tuned->decided; i++) {
+        double seconds = tuned->search.points[i].seconds;
+        if (!isfinite(seconds)) continue;
+        tuner->seconds[problem] = tuned->timed ? fmin(tuner->seconds[problem], seconds) : seconds;
+        tuned->timed = true;
+    }
+    return status;
+}
+
+/* The wanted problem of the largest weight that is not marked in `done`; -1: none. */
+static int heaviest(const struct ci_tuner *tuner, const bool *done) {
+    int found = -1;
+    for (int i = 0; i < tuner->problems->count; i++)
+        if (tuner->tuned[i].wanted && !done[i] && (found < 0 || tuner->weights[i] > tuner->weights[found])) found = i;
+    return found;
+}
+
+/* Until when a problem may be searched: by its share of what is left to do. */
+static double turn_end(const struct ci_tuner *tuner, const bool *done, int problem) {
+    double sum = 0, now = ci_tuner_now();
+    for (int i = 0; i < tuner->problems->count; i++)
+        if (tuner->tuned[i].wanted && !done[i]) sum += tuner->weights[i];
+    double share = sum > 0 ? tuner->weights[problem] / sum : 1;
+    /* More than its share, since most searches end before. */
+    return now + fmax(least_turn, 1.5 * share * (tuner->search_end - now));
+}
+
+static bool same_kind(const struct ci_tune_problem *a, const struct ci_tune_problem *b) {
+    return a->call.in[0].type == b->call.in[0].type && a->call.in[1].type == b->call.in[1].type;
+}
+
+/* A winner may win for other shapes, and for the op that this one is a part of: there it is built already. */
+static enum clinfer_status seed_others(struct ci_tuner *tuner, int problem, const bool *done) {
+    const struct ci_tune_problem *item = &tuner->problems->items[problem];
+    const struct ci_tuned *tuned = &tuner->tuned[problem];
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < tuner->problems->count; i++) {
+        const struct ci_tune_problem *other = &tuner->problems->items[i];
+        if (done[i] || !tuner->tuned[i].wanted || !same_kind(item, other)) continue;
+        for (int k = 0; k < tuned->entry_count && status == CLINFER_OK; k++) {
+            struct ci_tuner_candidate candidate;
+            if (!ci_tuner_candidate_of(tuner, problem, &tuned->entries[k], &candidate)) continue;
+            candidate.variant = ci_variant_find(other->problem.op, candidate.variant->backend, candidate.variant->name);
+            if (candidate.variant) status = ci_search_seed(&tuner->tuned[i].search, &candidate);
+        }
+    }
+    return status;
+}
+
+/* Every problem in its turn, searched so deep. Decided when it has had it. */
+static enum clinfer_status search_deep(struct ci_tuner *tuner, enum ci_search_depth depth, bool *done) {
+    enum clinfer_status status = CLINFER_OK;
+    memset(done, 0, (size_t)tuner->problems->count);
+    for (int at; status == CLINFER_OK && (at = heaviest(tuner, done)) >= 0 && !over(tuner, INFINITY);) {
+        struct ci_tuned *tuned = &tuner->tuned[at];
+        int before = tuned->search.count;
+        status = search_problem(tuner, at, depth, turn_end(tuner, done, at));
+        done[at] = true;
+        if (status != CLINFER_OK || (tuned->decided && tuned->search.count == before)) continue;
+        status = ci_tuner_decide(tuner, at);
+        if (status == CLINFER_OK) status = seed_others(tuner, at, done);
+        reweigh(tuner);
+    }
+    return status;
+}
+
+/* First a look at everything that matters, then closer ones. */
+static enum clinfer_status search_all(struct ci_tuner *tuner) {
+    bool *done = calloc((size_t)tuner->problems->count + 1, sizeof *done);
+    if (!done) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the search");
+    enum clinfer_status status = CLINFER_OK;
+    double search_end = tuner->search_end, whole = tuner->search_end - ci_tuner_now();
+    double breadth_end = search_end - (1 - breadth_share) * whole;
+    tuner->search_end -= unfuse_share * whole;
+    for (int i = 0; i < tuner->problems->count && status == CLINFER_OK; i++)
+        if (tuner->tuned[i].wanted) status = seed_from_old(tuner, i);
+    for (int at; status == CLINFER_OK && (at = heaviest(tuner, done)) >= 0 && !over(tuner, breadth_end);) {
+        status = search_problem(tuner, at, CI_SEARCH_VARIANTS, breadth_end);
+        done[at] = true;
+        reweigh(tuner);
+    }
+    if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_DESCENT, done);
+    /* What a later one has found may help an earlier one. */
+    if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_DESCENT, done);
+    if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_RANDOM, done);
+    /* What was looked at but had no turn any more. */
+    for (int i = 0; i < tuner->problems->count && status == CLINFER_OK; i++)
+        if (tuner->tuned[i].wanted && !tuner->tuned[i].decided && tuner->tuned[i].search.count > 0)
+            status = ci_tuner_decide(tuner, i);
+    tuner->search_end = search_end;
+    if (status == CLINFER_OK) ci_tuner_unfuse(tuner);
+    free(done);
+    return status;
+}
+
+/* ---- before and after ---- */
+
+static enum clinfer_status measure_device(struct ci_tuner *tuner) {
+    const uint64_t most = 512 << 20, least = 64 << 20;
+    struct ci_trial trial = {0};
+    uint64_t bytes = least;
+    for (int i = 0; i < tuner->problems->model_count; i++)
+        if (tuner->problems->models[i].weight_bytes > bytes) bytes = tuner->problems->models[i].weight_bytes;
+    if (bytes > most) bytes = most;
+    ci_tuner_progress(tuner, "measuring", -1, NULL);
+    double deadline = fmax(5, measure_share * tuner->options->budget);
+    enum clinfer_status status = ci_worker_measure(tuner->worker, bytes, deadline, &tuner->measured, &trial);
+    if (status == CLINFER_OK && trial.outcome != CI_TRIAL_PASSED) {
+        ci_tuner_say(tuner, "bandwidth and crossing costs were not measured: %s", trial.reason);
+        tuner->measured = tuner->old.measured;
+    }
+    return status;
+}
+
+static bool anything_wanted(const struct ci_tuner *tuner) {
+    for (int i = 0; i < tuner->problems->count; i++)
+        if (tuner->tuned[i].wanted) return true;
+    return false;
+}
+
+static bool anything_decided(const struct ci_tuner *tuner) {
+    for (int i = 0; i < tuner->problems->count; i++)
+        if (tuner->tuned[i].decided) return true;
+    return false;
+}
+
+static enum clinfer_status work(struct ci_tuner *tuner) {
+    const struct ci_worker_options worker = {.device = tuner->options->device, .threads = tuner->options->threads};
+    enum clinfer_status status = ci_worker_create(&worker, &tuner->worker);
+    if (status == CLINFER_OK) status = measure_device(tuner);
+    if (status != CLINFER_OK) return status;
+    reweigh(tuner);
+    bool has_file = false;
+    for (int i = 0; i < tuner->problems->model_count; i++)
+        has_file = has_file || tuner->problems->models[i].path != NULL;
+    tuner->end = tuner->start + tuner->options->budget;
+    tuner->search_end = tuner->end - (has_file ? model_share * tuner->options->budget : 0);
+    status = search_all(tuner);
+    tuner->result->interrupted = ci_tuner_stopped(tuner);
+    if (status == CLINFER_OK && anything_decided(tuner)) status = ci_tuner_confirm(tuner);
+    tuner->result->interrupted = tuner->result->interrupted || ci_tuner_stopped(tuner);
+    return status;
+}
+
+/* What each model's record says about the share that was covered, and the record into the profile. */
+static enum clinfer_status record_models(struct ci_tuner *tuner, struct ci_profile *profile) {
+    struct ci_tune_result *result = tuner->result;
+    bool *known = calloc((size_t)tuner->problems->count + 1, sizeof *known);
+    if (!known) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; i < tuner->problems->count; i++) known[i] = tuner->tuned[i].entry_count > 0;
+    for (int i = 0; i < result->model_count; i++) {
+        struct ci_profile_model *model = &result->models[i];
+        double decode, prefill;
+        ci_problems_run(tuner->problems, tuner->seconds, i, CI_TUNE_DECODE, known, &decode);
+        ci_problems_run(tuner->problems, tuner->seconds, i, CI_TUNE_PROMPT, known, &prefill);
+        model->covered = 0.5 * (decode + prefill);
+        int at = 0;
+        while (at < profile->model_count && profile->models[at].fingerprint != model->fingerprint) at++;
+        if (at < profile->model_count) {
+            /* "Before" stays what it was without any profile. */
+            const struct ci_profile_model *old = &profile->models[at];
+            struct ci_profile_model merged = *model;
+            if (old->decode_before > 0) merged.decode_before = old->decode_before;
+            if (old->prefill_before > 0) merged.prefill_before = old->prefill_before;
+            if (model->decode_after <= 0) merged.decode_after = old->decode_after;
+            if (model->prefill_after <= 0) merged.prefill_after = old->prefill_after;
+            profile->models[at] = merged;
+        } else if (!result->interrupted && profile->model_count < CI_PROFILE_MODELS) {
+            struct ci_profile_model *models =
+                realloc(profile->models, (size_t)(profile->model_count + 1) * sizeof *models);
+            if (!models) break;
+            profile->models = models;
+            models[profile->model_count++] = *model;
+        }
+    }
+    free(known);
+    return CLINFER_OK;
+}
+
+static enum clinfer_status write_profile(struct ci_tuner *tuner) {
+    struct ci_tune_result *result = tuner->result;
+    struct ci_profile *profile = &result->profile;
+    enum clinfer_status status = ci_tuner_profile(tuner, profile);
+    if (status == CLINFER_OK) status = record_models(tuner, profile);
+    double elapsed = ci_tuner_now() - tuner->start;
+    double spent = result->interrupted ? elapsed : tuner->options->budget;
+    profile->tune_seconds = fmax(profile->tune_seconds, spent);
+    if (status == CLINFER_OK) status = ci_profile_write(result->path, profile);
+    return status;
+}
+
+/* ---- the table ---- */
+
+static double share_of(const struct ci_tuner *tuner, int problem, int run) {
+    const struct ci_problems *problems = tuner->problems;
+    bool *only = calloc((size_t)problems->count + 1, sizeof *only);
+    double share = 0;
+    if (!only) return 0;
+    only[problem] = true;
+    for (int i = 0; i < problems->model_count && share == 0; i++)
+        ci_problems_run(problems, tuner->seconds, i, run, only, &share);
+    free(only);
+    return share;
+}
+
+static const struct ci_profile_entry *fastest_entry(const struct ci_profile *profile,
+                                                    const struct ci_profile_signature *signature) {
+    const struct ci_profile_entry *found = NULL;
+    for (int i = 0; i < profile->entry_count; i++) {
+        const struct ci_profile_entry *entry = &profile->entries[i];
+        if (memcmp(&entry->signature, signature, sizeof *signature) == 0 && (!found || entry->seconds < found->seconds))
+            found = entry;
+    }
+    return found;
+}
+
+static enum clinfer_status fill_lines(struct ci_tuner *tuner) {
+    struct ci_tune_result *result = tuner->result;
+    result->lines = calloc((size_t)tuner->problems->count + 1, sizeof *result->lines);
+    if (!result->lines) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the table");
+    reweigh(tuner);
+    for (int i = 0; i < tuner->problems->count; i++) {
+        const struct ci_profile_entry *entry = fastest_entry(&result->profile, &tuner->problems->items[i].signature);
+        if (!entry) {
+            result->left++;
+            continue;
+        }
+        struct ci_tune_line line = {.problem = i,
+                                    .entry = *entry,
+                                    .decode_share = share_of(tuner, i, CI_TUNE_DECODE),
+                                    .prefill_share = share_of(tuner, i, CI_TUNE_PROMPT),
+                                    .kept = !tuner->tuned[i].decided};
+        result->kept += line.kept;
+        result->searched += !line.kept;
+        int at = result->line_count++;
+        for (; at > 0 && tuner->weights[result->lines[at - 1].problem] < tuner->weights[i]; at--)
+            result->lines[at] = result->lines[at - 1];
+        result->lines[at] = line;
+    }
+    return CLINFER_OK;
+}
+
+/* Nothing had to be done: what was known is the result. */
+static enum clinfer_status keep_all(struct ci_tuner *tuner) {
+    struct ci_tune_result *result = tuner->result;
+    for (int i = 0; i < result->model_count; i++)
+        for (int k = 0; k < tuner->old.model_count; k++)
+            if (tuner->old.models[k].fingerprint == tuner->problems->models[i].fingerprint)
+                result->models[i] = tuner->old.models[k];
+    result->profile = tuner->old;
+    tuner->old = (struct ci_profile){0};
+    return CLINFER_OK;
+}
+
+/* ---- the whole ---- */
+
+/* Says who is in the way before it waits: he may be at it for as long as this one would. What fails at once is no
+ * matter of waiting. */
+static enum clinfer_status take_lock(struct ci_tuner *tuner, struct ci_profile_lock *lock) {
+    const double moment = 0.5;
+    double start = ci_tuner_now(), end = start + fmax(120, 2 * tuner->options->budget);
+    enum clinfer_status status = ci_profile_lock(&tuner->key, moment, lock);
+    if (status == CLINFER_OK || ci_tuner_now() - start < moment) return status;
+    ci_tuner_say(tuner, "%s; waiting", ci_status_message());
+    while (status == CLINFER_IO && ci_tuner_now() < end && !ci_tuner_stopped(tuner))
+        status = ci_profile_lock(&tuner->key, moment, lock);
+    return status;
+}
+
+static enum clinfer_status prepare(struct ci_tuner *tuner) {
+    struct ci_tune_result *result = tuner->result;
+    result->path = ci_profile_path(&tuner->key);
+    if (!result->path)
+        return ci_fail(CLINFER_IO, "profiles have no folder: neither XDG_DATA_HOME nor HOME is set; set one of them");
+    result->recovered = ci_trial_recover();
+    enum clinfer_status status = ci_quarantine_read(&tuner->quarantine);
+    if (status == CLINFER_OK) status = ci_profile_lookup(&tuner->key, &tuner->old, &tuner->origin, &tuner->old_path);
+    if (status == CLINFER_OK) status = add_problems(tuner);
+    if (status != CLINFER_OK) return status;
+    result->before = tuner->origin == CI_PROFILE_NONE      ? "the order of the table"
+                     : tuner->origin == CI_PROFILE_SHIPPED ? "the shipped profile"
+                                                           : "the old profile";
+    tuner->measured = tuner->old.measured;
+    size_t count = (size_t)tuner->problems->count + 1;
+    tuner->tuned = calloc(count, sizeof *tuner->tuned);
+    tuner->seconds = calloc(count, sizeof *tuner->seconds);
+    tuner->weights = calloc(count, sizeof *tuner->weights);
+    result->models = calloc((size_t)tuner->problems->model_count + 1, sizeof *result->models);
+    if (!tuner->tuned || !tuner->seconds || !tuner->weights || !result->models)
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of what to tune");
+    result->model_count = tuner->problems->model_count;
+    for (int i = 0; i < result->model_count; i++) {
+        snprintf(result->models[i].name, sizeof result->models[i].name, "%s", tuner->problems->models[i].name);
+        result->models[i].fingerprint = tuner->problems->models[i].fingerprint;
+    }
+    choose_work(tuner);
+    return CLINFER_OK;
+}
+
+static void clean_up(struct ci_tuner *tuner) {
+    ci_worker_destroy(tuner->worker);
+    for (int i = 0; i < tuner->problems->count && tuner->tuned; i++) ci_search_free(&tuner->tuned[i].search);
+    free(tuner->tuned);
+    free(tuner->seconds);
+    free(tuner->weights);
+    ci_quarantine_free(&tuner->quarantine);
+    ci_profile_free(&tuner->old);
+    free(tuner->old_path);
+}
+
+enum clinfer_status ci_tune(const struct ci_tune_options *options, struct ci_tune_result *result) {
+    assert(options->rounds >= 1 && options->rounds <= CI_TUNE_ROUNDS);
+    *result = (struct ci_tune_result){.before = ""};
+    struct ci_tuner tuner = {.options = options,
+                             .result = result,
+                             .problems = &result->problems,
+                             .random_state = options->seed,
+                             .start = ci_tuner_now()};
+    struct ci_profile_lock lock = {-1};
+    ci_signature_key(options->caps, &tuner.key);
+    tuner.device = ci_quarantine_device(&tuner.key);
+    enum clinfer_status status = take_lock(&tuner, &lock);
+    tuner.start = ci_tuner_now();
+    tuner.search_end = tuner.end = tuner.start + options->budget;
+    if (status == CLINFER_OK) status = prepare(&tuner);
+    if (status == CLINFER_OK && anything_wanted(&tuner)) {
+        status = work(&tuner);
+        result->changed = status == CLINFER_OK && anything_decided(&tuner);
+    }
+    if (status == CLINFER_OK) status = result->changed ? write_profile(&tuner) : keep_all(&tuner);
+    if (status == CLINFER_OK) status = fill_lines(&tuner);
+    result->seconds = ci_tuner_now() - tuner.start;
+    clean_up(&tuner);
+    ci_profile_unlock(&lock);
+    return status;
+}
+
+void ci_tune_free(struct ci_tune_result *result) {
+    ci_problems_free(&result->problems);
+    ci_profile_free(&result->profile);
+    free(result->lines);
+    free(result->models);
+    free(result->path);
+    *result = (struct ci_tune_result){0};
+}

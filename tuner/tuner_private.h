@@ -1,0 +1,100 @@
+/* tuner_private.h: one tune from the inside; tune.c leads, the others are its parts. */
+#ifndef CI_TUNER_TUNER_PRIVATE_H
+#define CI_TUNER_TUNER_PRIVATE_H
+
+#include "profile/quarantine.h"
+#include "tuner/search.h"
+#include "tuner/tune.h"
+
+enum { CI_TUNE_LAYOUTS = 4, CI_TUNE_STRIKES = 64, CI_TUNE_ROUNDS = 16 };
+
+/* One problem while it is tuned. */
+struct ci_tuned {
+    struct ci_search search;
+    struct ci_profile_entry entries[CI_TUNE_LAYOUTS]; /* winners by layout, once decided */
+    int entry_count;
+    bool wanted;            /* to be searched */
+    bool fresh;             /* the old profile's entries hold */
+    bool decided;           /* entries[] are new */
+    bool timed;             /* tuner->seconds is of a trial or of the old profile, not an estimate */
+    bool reverted;          /* the whole model was slower with it */
+    double decided_seconds; /* the fastest when it was decided last */
+};
+
+/* A variant that has failed in some way is not tried for ever with other numbers. */
+struct ci_strikes {
+    const struct ci_variant *variant;
+    int wrong, fatal;
+};
+
+struct ci_tuner {
+    const struct ci_tune_options *options;
+    struct ci_tune_result *result;
+    struct ci_problems *problems;
+    struct ci_profile_key key;
+    uint64_t device; /* for the quarantine */
+    struct ci_quarantine quarantine;
+    struct ci_profile old;
+    enum ci_profile_origin origin;
+    char *old_path;
+    struct ci_worker *worker;
+    struct ci_profile_device measured;
+    struct ci_tuned *tuned; /* [problems->count] */
+    double *seconds, *weights;
+    struct ci_strikes strikes[CI_TUNE_STRIKES];
+    int strike_count;
+    double start, search_end, end;
+    uint64_t random_state;
+};
+
+double ci_tuner_now(void);
+bool ci_tuner_stopped(const struct ci_tuner *tuner);
+void ci_tuner_say(const struct ci_tuner *tuner, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void ci_tuner_progress(const struct ci_tuner *tuner, const char *doing, int problem,
+                       const struct ci_tuner_candidate *candidate);
+
+/* The problem's call with the candidate's layout of weights. */
+struct ci_call ci_tuner_call(const struct ci_tuner *tuner, int problem, const struct ci_layout *layout);
+
+/* ---- attempt.c: trying one candidate ---- */
+
+/* Tries it, or skips it when it is in quarantine or like what has failed before; the search is told. A failing status
+ * is the tuner's own trouble. */
+enum clinfer_status ci_tuner_try(struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate);
+
+/* The candidate of an entry, if it still is what was measured then. */
+bool ci_tuner_candidate_of(const struct ci_tuner *tuner, int problem, const struct ci_profile_entry *entry,
+                           struct ci_tuner_candidate *candidate);
+
+/* Seconds that a call has to pay for building: CLBlast builds its programs anew in each process, and the calls of one
+ * run share that. Other programs come from the cache. */
+double ci_tuner_charge(const struct ci_tuner *tuner, int problem, const struct ci_variant *variant,
+                       double build_seconds);
+
+/* Whether it is in quarantine on this device. */
+bool ci_tuner_quarantined(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate,
+                          bool even_retried);
+
+/* ---- decide.c: from trials to entries ---- */
+
+/* Of values[0], values[stride], ...; at most CI_TUNE_ROUNDS. */
+double ci_tuner_median(const double *values, int count, int stride);
+
+/* The winner in each layout, after an interleaved comparison where the fastest is not what would run anyway. */
+enum clinfer_status ci_tuner_decide(struct ci_tuner *tuner, int problem);
+
+/* An entry for what would run without a profile; false: it was not measured, or did not pass. */
+bool ci_tuner_default_entry(const struct ci_tuner *tuner, int problem, struct ci_profile_entry *entry);
+
+/* Fused ops whose parts are faster. */
+void ci_tuner_unfuse(struct ci_tuner *tuner);
+
+/* ---- confirm.c: the whole model ---- */
+
+/* The profile as it would be written. */
+enum clinfer_status ci_tuner_profile(const struct ci_tuner *tuner, struct ci_profile *profile);
+
+/* Runs the models before and after; where one got slower, winners are given back by halves. */
+enum clinfer_status ci_tuner_confirm(struct ci_tuner *tuner);
+
+#endif
