@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support/device_fixture.h"
@@ -206,6 +207,44 @@ static void test_small_writes_keep_their_order_and_do_not_wait(void **state) {
     ci_buffer_destroy(all);
 }
 
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Whether what the driver says is true is for others to find out; here it must lie within the time on the wall. */
+static void test_clock_times_a_batch_of_kernels(void **state) {
+    enum { N = 16, LAUNCHES = 20 };
+    struct ci_buffer *buffer = fixture_buffer(N * sizeof(int));
+    struct ci_kernel *kernel = fixture_kernel(NULL, "slow");
+    const size_t global = N, local = 1;
+    const int rounds = 300000;
+    double seconds = -1, first = 0;
+    (void)state;
+    assert_ok(ci_kernel_set_buffer(kernel, 0, buffer));
+    assert_ok(ci_kernel_set_bytes(kernel, 1, &rounds, sizeof rounds));
+    assert_ok(ci_kernel_enqueue(kernel, 1, &global, &local));
+    assert_ok(ci_device_clock(fixture_device, true));
+    assert_ok(ci_device_clock_elapsed(fixture_device, &seconds));
+    assert_true(seconds == 0); /* nothing was enqueued since it is on */
+    for (int batch = 0; batch < 2; batch++) {
+        double start = now();
+        for (int i = 0; i < (batch ? LAUNCHES : 1); i++) assert_ok(ci_kernel_enqueue(kernel, 1, &global, &local));
+        assert_ok(ci_device_clock_elapsed(fixture_device, &seconds));
+        if (seconds == 0) break; /* the driver has no clock */
+        assert_true(seconds > 0 && seconds <= now() - start);
+        if (batch == 0) first = seconds;
+        if (batch == 1) assert_true(seconds > 2 * first); /* a busy machine varies */
+    }
+    assert_ok(ci_device_clock(fixture_device, false));
+    assert_ok(ci_kernel_enqueue(kernel, 1, &global, &local));
+    assert_ok(ci_device_clock_elapsed(fixture_device, &seconds));
+    assert_true(seconds == 0);
+    ci_kernel_destroy(kernel);
+    ci_buffer_destroy(buffer);
+}
+
 static void test_large_write_by_the_small_door_arrives(void **state) {
     enum { SIZE = 1024 * 1024 + 3 };
     uint8_t *sent = malloc(SIZE), *got = malloc(SIZE);
@@ -285,6 +324,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(test_pipelined_reads_see_their_own_round, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_small_writes_keep_their_order_and_do_not_wait, fixture_open,
                                         fixture_close),
+        cmocka_unit_test_setup_teardown(test_clock_times_a_batch_of_kernels, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_large_write_by_the_small_door_arrives, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_counters_count, fixture_open, fixture_close),
     };
