@@ -163,9 +163,12 @@ static void test_pipelined_reads_see_their_own_round(void **state) {
         assert_ok(ci_buffer_read_start(buffer, 0, got[slot], sizeof got[slot], slot));
         assert_ok(ci_device_flush(fixture_device));
     }
-    assert_int_equal(fixture_counts().waits - waits, ROUNDS);
+    /* What is there already is not waited for. */
+    waits = fixture_counts().waits - waits;
+    assert_true(waits <= ROUNDS);
+    uint64_t before = fixture_counts().waits;
     assert_ok(ci_buffer_read_wait(fixture_device, 0)); /* nothing under way */
-    assert_int_equal(fixture_counts().waits - waits, ROUNDS);
+    assert_int_equal(fixture_counts().waits, before);
     /* One that nobody waits for: closing the device (fixture_close) must end it before `got` is gone. */
     assert_ok(ci_buffer_read_start(buffer, 0, got[0], sizeof got[0], 0));
     assert_ok(ci_device_finish(fixture_device));
