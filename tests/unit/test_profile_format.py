@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""docs/profile-format.md against the tables in runtime/profile that read and write the files: every field, its type and
+its range. Prints nothing when both agree."""
+import re
+import sys
+
+NAMES = {"TEXT": "text", "NAME": "name", "HASH": "hash", "INT": "integer", "INT64": "integer", "UNSIGNED": "integer",
+         "NUMBER": "number"}
+SIZES = {"CI_PROFILE_NAME_BYTES": 48, "CI_PROFILE_TEXT_BYTES": 128}
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def members():
+    """{(struct, member): bytes of a text}"""
+    found = {}
+    for header in ("profile.h", "quarantine.h"):
+        for name, body in re.findall(r"struct (\w+) \{(.*?)\n\};", read("runtime/profile/" + header), re.S):
+            for member, size in re.findall(r"(\w+)\[(\w+)\]", body):
+                found[name, member] = SIZES.get(size) or (int(size) if size.isdigit() else 0)
+    return found
+
+
+def documented():
+    """{field: (type, range)} of all tables; a field of the same name in two tables must not differ in type."""
+    rows = {}
+    for names, kind, limits in re.findall(r"^\| (`.*?`) \|([^|]*)\|([^|]*)\|", read("docs/profile-format.md"), re.M):
+        for name in re.findall(r"`([\w.]+)`", names):
+            rows.setdefault(name.split(".")[-1], []).append((kind.split(",")[0].strip(), limits.strip()))
+    return rows
+
+
+def main():
+    sizes, rows, errors, fields = members(), documented(), [], 0
+    sources = {"profile.c": r"(TEXT|NAME|NUMBER|WHOLE)\((?:(\w+), )?(ci_\w+), (\w+)(?:, (\w+))?",
+               "quarantine.c": r"(TEXT|NAME|HASH)\(()()(\w+)(?:, (\w+))?\)"}
+    for source, pattern in sources.items():
+        text = re.sub(r"#define.*?[^\\]\n", "", read("runtime/profile/" + source), flags=re.S)
+        for macro, kind, struct, member, least in re.findall(pattern, text):
+            fields += 1
+            wanted = NAMES[kind or macro]
+            struct = struct or "ci_quarantined"
+            here = [limits for doc, limits in rows.get(member, []) if doc == wanted]
+            if not here:
+                errors.append(f"{source}: {member} is no {wanted} in docs/profile-format.md")
+            elif wanted in ("text", "name") and f"{least}-{sizes[struct, member] - 1}" not in here:
+                errors.append(f"{source}: {member} has {least}-{sizes[struct, member] - 1} bytes, the page says {here}")
+    if fields < 40:
+        errors.append(f"only {fields} fields found: the tables have another form than this test reads")
+    print("\n".join(errors), end="")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
