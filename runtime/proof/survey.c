@@ -22,7 +22,8 @@ static bool same_types(const struct ci_op *op, const struct ci_call *a, const st
     return true;
 }
 
-/* Whether a test of what this one is about comes before it: the same source of kernels with the same weights. */
+/* Whether this is the first test of its variant, or of its weights' type and layout: variants read weights by the same
+ * load_block, so that one of them proves it. */
 static bool covers(const struct ci_survey *survey, const struct ci_survey_test *test) {
     bool variant = false, weight = false;
     int input = weight_input(test->variant->op, &test->call);
@@ -31,13 +32,11 @@ static bool covers(const struct ci_survey *survey, const struct ci_survey_test *
         if (!other->covers) continue;
         variant = variant || other->variant == test->variant;
         int other_input = weight_input(other->variant->op, &other->call);
-        weight = weight || input < 0 ||
-                 (other_input >= 0 && other->call.in[other_input].type == test->call.in[input].type &&
-                  other->call.in[other_input].layout == test->call.in[input].layout &&
-                  other->variant->source == test->variant->source);
+        weight = weight ||
+                 (input >= 0 && other_input >= 0 && other->call.in[other_input].type == test->call.in[input].type &&
+                  other->call.in[other_input].layout == test->call.in[input].layout);
     }
-    /* CLBlast multiplies floats whatever the weights were. */
-    return !variant || (input >= 0 && !weight && test->variant->backend != CI_BACKEND_CLBLAST);
+    return !variant || (input >= 0 && !weight);
 }
 
 static enum clinfer_status append(struct ci_survey *survey, const struct ci_caps *caps,

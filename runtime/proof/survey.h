@@ -13,7 +13,7 @@ struct ci_survey_test {
 };
 
 struct ci_survey {
-    struct ci_survey_test *tests; /* those that cover come first: whoever stops behind them has seen every kernel */
+    struct ci_survey_test *tests; /* those that cover come first: whoever stops behind them has seen every variant and every type */
     int count, covering;
 };
 
