@@ -65,30 +65,37 @@ static enum clinfer_status name_config(const struct ci_engine_flags *flags, enum
     return status;
 }
 
-enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,
-                                         clinfer_engine **engine) {
-    *engine = NULL;
+enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
+                                            struct clinfer_engine_options *options) {
     enum clinfer_status status = ci_models_choose(flags->model, choice);
     if (status == CLINFER_OK) status = ci_engine_flags_complete(flags);
     if (status != CLINFER_OK) return status;
     long long batch = flags->batch;
     if (flags->micro_batch && (!batch || flags->micro_batch < batch)) batch = flags->micro_batch;
+    clinfer_engine_options_default(options);
+    options->model = choice->path;
+    options->device = flags->device;
+    options->threads = (int)flags->threads;
+    options->device_layers = (int)flags->device_layers;
+    options->context = (int)flags->context;
+    options->batch = (int)batch;
+    options->activations = (enum clinfer_activations)flags->activations;
+    options->key_type = (enum clinfer_cache_type)flags->key_type;
+    options->value_type = (enum clinfer_cache_type)flags->value_type;
+    options->fallback = (enum clinfer_fallback)flags->fallback;
+    options->tuning = flags->tuning;
+    options->ops = flags->ops.items;
+    options->op_count = flags->ops.count;
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,
+                                         clinfer_engine **engine) {
     struct clinfer_engine_options options;
-    clinfer_engine_options_default(&options);
-    options.model = choice->path;
-    options.device = flags->device;
-    options.threads = (int)flags->threads;
-    options.device_layers = (int)flags->device_layers;
-    options.context = (int)flags->context;
-    options.batch = (int)batch;
+    *engine = NULL;
+    enum clinfer_status status = ci_engine_flags_options(flags, choice, &options);
+    if (status != CLINFER_OK) return status;
     options.all_logits = all_logits;
-    options.activations = (enum clinfer_activations)flags->activations;
-    options.key_type = (enum clinfer_cache_type)flags->key_type;
-    options.value_type = (enum clinfer_cache_type)flags->value_type;
-    options.fallback = (enum clinfer_fallback)flags->fallback;
-    options.tuning = flags->tuning;
-    options.ops = flags->ops.items;
-    options.op_count = flags->ops.count;
     status = clinfer_engine_open(&options, engine);
     return status == CLINFER_INVALID_ARGUMENT ? name_config(flags, status) : status;
 }

@@ -1,7 +1,9 @@
 /* first_run.c: kernels that pass on their own can still be wrong together. So the first time that a model's plan runs
  * on a device, the logits after five tokens of prompt and after each of two more are compared with the CPU backend's;
- * what agreed is remembered. Costs a fraction of a second for a small model, once. */
+ * what agreed is remembered. Costs a fraction of a second for a small model, once. Where they differ, the kernel that
+ * is wrong is looked for, and replaced. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +12,7 @@
 #include "base/status.h"
 #include "device/kernels.h"
 #include "engine/engine_private.h"
+#include "engine/verify.h"
 #include "proof/known_answer.h"
 
 enum { PROMPT = 5, DECODE = 2, CHECKED = 1 + DECODE, EDGE_BYTES = 64 * 1024 };
@@ -44,13 +47,17 @@ static uint64_t hash_file(const struct ci_gguf *gguf, uint64_t hash) {
     return ci_hash(hash, bytes + size - edge, edge);
 }
 
+static void test_tokens(const struct clinfer_engine *engine, int32_t tokens[PROMPT + DECODE]) {
+    for (int i = 0; i < PROMPT + DECODE; i++) tokens[i] = (int32_t)((i * 7919LL + 13) % engine->model.hyper.vocabulary);
+}
+
 /* logits [CHECKED, vocabulary] */
 static enum clinfer_status compute(struct clinfer_engine *engine, float *logits) {
     struct clinfer_session_options options;
     clinfer_session *session;
     int32_t tokens[PROMPT + DECODE];
     int vocabulary = engine->model.hyper.vocabulary;
-    for (int i = 0; i < PROMPT + DECODE; i++) tokens[i] = (int32_t)((i * 7919LL + 13) % vocabulary);
+    test_tokens(engine, tokens);
     clinfer_session_options_default(engine, &options);
     enum clinfer_status status = clinfer_session_create(engine, &options, &session);
     if (status != CLINFER_OK) return status;
@@ -106,25 +113,57 @@ static enum clinfer_status check(struct clinfer_engine *engine, bool rounds) {
     return status;
 }
 
-enum clinfer_status ci_engine_first_run(struct clinfer_engine *engine) {
-    if (!engine->device || engine->context < PROMPT + DECODE) return CLINFER_OK;
+/* All that the logits depend on. */
+static enum clinfer_status proof_of(struct clinfer_engine *engine, bool *rounds, uint64_t *proof) {
     struct ci_bucket *decode;
     enum clinfer_status status = ci_engine_bucket(engine, 1, &decode);
     if (status != CLINFER_OK) return status;
     uint64_t device_key = ci_device_caps(engine->device)->key;
-    uint64_t proof = ci_hash(CI_HASH_START, CLINFER_VERSION, sizeof CLINFER_VERSION);
-    proof = ci_hash(proof, &ci_cpu_sources_hash, sizeof ci_cpu_sources_hash);
+    *proof = ci_hash(CI_HASH_START, CLINFER_VERSION, sizeof CLINFER_VERSION);
+    *proof = ci_hash(*proof, &ci_cpu_sources_hash, sizeof ci_cpu_sources_hash);
     for (const struct ci_kernel_source *source = ci_kernel_sources; source->name && status == CLINFER_OK; source++)
-        status = ci_kernel_source_hash(source->name, &proof);
+        status = ci_kernel_source_hash(source->name, proof);
     if (status != CLINFER_OK) return status;
-    bool rounds = rounds_activations(decode->plan, &proof);
-    proof = hash_file(engine->gguf, proof);
-    proof = ci_hash(proof, &engine->options.key_type, sizeof engine->options.key_type);
-    proof = ci_hash(proof, &engine->options.value_type, sizeof engine->options.value_type);
-    proof = ci_hash(proof, &device_key, sizeof device_key);
-    if (ci_proof_is_known(device_key, proof)) return CLINFER_OK;
-    ci_log(CLINFER_LOG_INFO, "first run of this model on \"%s\": compared with the CPU backend", engine->info.device);
-    status = check(engine, rounds);
-    if (status == CLINFER_OK) ci_proof_remember(device_key, proof);
+    *rounds = rounds_activations(decode->plan, proof);
+    *proof = hash_file(engine->gguf, *proof);
+    *proof = ci_hash(*proof, &engine->options.key_type, sizeof engine->options.key_type);
+    *proof = ci_hash(*proof, &engine->options.value_type, sizeof engine->options.value_type);
+    *proof = ci_hash(*proof, &device_key, sizeof device_key);
+    return CLINFER_OK;
+}
+
+static bool until_wrong(void *user, const struct ci_verify_step *step) {
+    (void)user;
+    return step->passed;
+}
+
+/* Finds the kernel that is wrong and replaces it; the failure stays as it is where there is none. */
+static enum clinfer_status repair(struct clinfer_engine *engine, enum clinfer_status failure) {
+    char message[512];
+    struct ci_wrong_step wrong;
+    int32_t tokens[PROMPT + DECODE];
+    snprintf(message, sizeof message, "%s", ci_status_message());
+    ci_log(CLINFER_LOG_NOTICE, "%s; each kernel is checked", message);
+    test_tokens(engine, tokens);
+    enum clinfer_status status = ci_engine_verify(engine, tokens, PROMPT + DECODE, until_wrong, NULL, &wrong);
+    if (status == CLINFER_OK && !wrong.found) return ci_fail(failure, "%s", message);
+    return status == CLINFER_OK ? ci_engine_verify_replace(engine, &wrong) : status;
+}
+
+enum clinfer_status ci_engine_first_run(struct clinfer_engine *engine) {
+    if (!engine->device || engine->context < PROMPT + DECODE) return CLINFER_OK;
+    enum clinfer_status status;
+    do {
+        uint64_t device_key = ci_device_caps(engine->device)->key, proof;
+        bool rounds;
+        status = proof_of(engine, &rounds, &proof);
+        if (status != CLINFER_OK || ci_proof_is_known(device_key, proof)) return status;
+        ci_log(CLINFER_LOG_INFO, "first run of this model on \"%s\": compared with the CPU backend",
+               engine->info.device);
+        status = check(engine, rounds);
+        if (status == CLINFER_OK) ci_proof_remember(device_key, proof);
+        if (status != CLINFER_WRONG_RESULT) return status;
+        status = repair(engine, status); /* each time another one, or it fails */
+    } while (status == CLINFER_OK);
     return status;
 }

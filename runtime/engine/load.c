@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
+#include "engine/verify.h"
 #include "proof/known_answer.h"
 
 double ci_engine_now(void) {
@@ -370,7 +371,7 @@ static void take_context(struct clinfer_engine *engine) {
 
 /* *of_device: the failure lies with a device, not with the model. */
 static enum clinfer_status open_on(const struct clinfer_engine_options *options,
-                                   const struct ci_engine_devices *devices, struct clinfer_engine **out,
+                                   const struct ci_engine_devices *devices, bool prove, struct clinfer_engine **out,
                                    bool *of_device) {
     double start = ci_engine_now();
     *out = NULL;
@@ -389,7 +390,7 @@ static enum clinfer_status open_on(const struct clinfer_engine_options *options,
     }
     if (status == CLINFER_OK) status = make_plans(engine, devices);
     if (status == CLINFER_OK) describe(engine);
-    if (status == CLINFER_OK) status = ci_engine_first_run(engine);
+    if (status == CLINFER_OK && prove) status = ci_engine_first_run(engine);
     if (status == CLINFER_OK) tell_tune(engine);
     if (status != CLINFER_OK) {
         clinfer_engine_close(engine);
@@ -403,7 +404,7 @@ static enum clinfer_status open_on(const struct clinfer_engine_options *options,
 /* The first device in order on which everything works and the model's first tokens are right; the CPU when there is
  * none. */
 static enum clinfer_status open_auto(const struct clinfer_engine_options *options, const struct ci_device_list *list,
-                                     struct clinfer_engine **out) {
+                                     bool prove, struct clinfer_engine **out) {
     bool of_device;
     int *order = calloc((size_t)list->count + 1, sizeof *order);
     if (!order) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
@@ -422,7 +423,7 @@ static enum clinfer_status open_auto(const struct clinfer_engine_options *option
             ci_log(CLINFER_LOG_WARNING,
                    "no usable OpenCL device: everything runs on the CPU backend (a driver for this processor: "
                    "apt install pocl-opencl-icd)");
-        status = open_on(options, &devices, out, &of_device);
+        status = open_on(options, &devices, prove, out, &of_device);
         if (*out || status == CLINFER_INVALID_ARGUMENT || !of_device) break;
         ci_log(CLINFER_LOG_WARNING, "device %d, \"%s\", is left out: %s", order[i], list->caps[order[i]].name,
                ci_status_message());
@@ -432,23 +433,31 @@ static enum clinfer_status open_auto(const struct clinfer_engine_options *option
     return status;
 }
 
-enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *options, clinfer_engine **out) {
+static enum clinfer_status open_engine(const struct clinfer_engine_options *options, bool prove, clinfer_engine **out) {
     *out = NULL;
     if (!options->model) return ci_fail(CLINFER_INVALID_ARGUMENT, "no model: options.model is NULL");
     const char *wanted = options->device ? options->device : "auto";
     struct ci_engine_devices devices = {.order = {CI_PLACE_CPU}, .order_count = 1};
     bool of_device;
-    if (strcasecmp(wanted, "cpu") == 0) return open_on(options, &devices, out, &of_device);
+    if (strcasecmp(wanted, "cpu") == 0) return open_on(options, &devices, prove, out, &of_device);
     struct ci_device_list list = {0};
     enum clinfer_status status = ci_device_list(&list);
     if (status == CLINFER_OK && strcasecmp(wanted, "auto") == 0) {
-        status = open_auto(options, &list, out);
+        status = open_auto(options, &list, prove, out);
     } else if (status == CLINFER_OK) {
         status = ci_engine_pick_devices(&list, wanted, &devices);
-        if (status == CLINFER_OK) status = open_on(options, &devices, out, &of_device);
+        if (status == CLINFER_OK) status = open_on(options, &devices, prove, out, &of_device);
     }
     ci_device_list_free(&list);
     return status;
+}
+
+enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *options, clinfer_engine **out) {
+    return open_engine(options, true, out);
+}
+
+enum clinfer_status ci_engine_open_unproven(const struct clinfer_engine_options *options, clinfer_engine **out) {
+    return open_engine(options, false, out);
 }
 
 void clinfer_engine_close(clinfer_engine *engine) {

@@ -144,10 +144,33 @@ static enum clinfer_status judge_whole(const struct ci_sample_call *sample, stru
     return status;
 }
 
+/* The gate of outputs rounded to q8 has a mean for many numbers in mind. Of one row with few large numbers it forgives
+ * not even one that lies between two codes and went the other way. */
+static enum clinfer_status forgive_roundings(const struct ci_sample_call *sample, const struct ci_sample_call *result,
+                                             struct ci_gate_result *verdict) {
+    enum { ALWAYS = 2, ONE_OF = 500 };
+    const struct ci_view *out = &result->call.out[0];
+    if (out->type != &ci_type_q8 || !(verdict->worst <= 1)) return CLINFER_OK;
+    struct ci_sample_call expected;
+    enum clinfer_status status = ci_sample_copy(sample, &expected);
+    if (status == CLINFER_OK) status = ci_op_reference(sample->op, &expected.call);
+    int64_t different = 0;
+    for (int64_t row = 0; row < out->rows && status == CLINFER_OK; row++) {
+        const int8_t *codes = (const int8_t *)row_of(out, row);
+        const int8_t *right = (const int8_t *)row_of(&expected.call.out[0], row);
+        for (int64_t i = 0; i < out->cols; i++) different += codes[i] != right[i];
+    }
+    if (status == CLINFER_OK) verdict->passed = different <= ALWAYS + out->rows * out->cols / ONE_OF;
+    ci_sample_destroy(&expected);
+    return status;
+}
+
 enum clinfer_status ci_judge_real(struct ci_sample_call *sample, struct ci_sample_call *result,
                                   struct ci_gate_result *verdict) {
     if (sample->op->magnitude) return judge_product(sample, result, verdict);
     if (sample->op->state_outputs) return judge_whole(sample, result, verdict);
     enum clinfer_status status = judge(sample, result, verdict);
-    return status == CLINFER_OK && !verdict->passed ? judge_whole(sample, result, verdict) : status;
+    if (status != CLINFER_OK || verdict->passed) return status;
+    status = judge_whole(sample, result, verdict);
+    return status == CLINFER_OK && !verdict->passed ? forgive_roundings(sample, result, verdict) : status;
 }
