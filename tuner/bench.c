@@ -109,8 +109,8 @@ static enum clinfer_status find_problem(struct ci_bench *bench, const struct ci_
                                         struct ci_bench_problem **found) {
     struct ci_bench_problem *kept = NULL;
     int at = 0;
-    while (at < KEPT_PROBLEMS - 1 && bench->problems[at] &&
-           !ci_bench_same_problem(&bench->problems[at]->problem, problem))
+    while (at < KEPT_PROBLEMS - 1 &&
+           !(bench->problems[at] && ci_bench_same_problem(&bench->problems[at]->problem, problem)))
         at++;
     if (bench->problems[at] && ci_bench_same_problem(&bench->problems[at]->problem, problem)) {
         kept = bench->problems[at];
@@ -123,6 +123,23 @@ static enum clinfer_status find_problem(struct ci_bench *bench, const struct ci_
     memmove(bench->problems + 1, bench->problems, sizeof *bench->problems * (size_t)at);
     bench->problems[0] = *found = kept;
     return CLINFER_OK;
+}
+
+/* What is kept may take half of the memory; the one that is asked for stays. */
+static void make_room(struct ci_bench *bench, const struct ci_layout *layout) {
+    uint64_t bytes = 0, most = bench->options.memory / 2;
+    for (int i = 0; i < KEPT_PROBLEMS && most; i++) {
+        if (!bench->problems[i]) continue;
+        bytes += ci_bench_problem_bytes(bench->problems[i]);
+        if (bytes <= most) continue;
+        if (i == 0) {
+            ci_bench_problem_trim(bench->problems[0], layout);
+            bytes = ci_bench_problem_bytes(bench->problems[0]);
+        } else {
+            ci_bench_problem_destroy(bench->problems[i]);
+            bench->problems[i] = NULL;
+        }
+    }
 }
 
 static enum clinfer_status find_stage(struct ci_bench *bench, const struct ci_problem *problem,
@@ -230,18 +247,20 @@ static int launches_for(int launches, double seconds, double wanted) {
     return count < 1 ? 1 : count < MOST_LAUNCHES ? (int)count + 1 : MOST_LAUNCHES;
 }
 
-/* How many calls make a batch; the first of them warm up. The first time a long one, to look at the device's clock. */
-static enum clinfer_status size_batch(struct runner *runner) {
-    double seconds = 0;
+/* How many calls make a batch; the first of them warm up. The first time a long one, to look at the device's clock.
+ * *seconds is what a call took in the last batch. */
+static enum clinfer_status size_batch(struct runner *runner, double *seconds) {
+    double taken = 0;
     runner->launches = 1;
     for (int tries = 0; tries < 4; tries++) {
         bool unknown = runner->bench->clock == CLOCK_UNKNOWN;
-        enum clinfer_status status = run_batch(runner, runner->launches, &seconds);
+        enum clinfer_status status = run_batch(runner, runner->launches, &taken);
         if (status != CLINFER_OK) return status;
-        if (seconds >= (unknown ? long_batch : short_batch) || runner->launches == MOST_LAUNCHES) break;
-        runner->launches = launches_for(runner->launches, seconds, unknown ? 1.5 * long_batch : batch_seconds);
+        *seconds = taken / runner->launches;
+        if (taken >= (unknown ? long_batch : short_batch) || runner->launches == MOST_LAUNCHES) break;
+        runner->launches = launches_for(runner->launches, taken, unknown ? 1.5 * long_batch : batch_seconds);
     }
-    if (seconds > 1.5 * batch_seconds) runner->launches = launches_for(runner->launches, seconds, batch_seconds);
+    if (taken > 1.5 * batch_seconds) runner->launches = launches_for(runner->launches, taken, batch_seconds);
     return CLINFER_OK;
 }
 
@@ -250,16 +269,18 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static enum clinfer_status time_runner(struct runner *runner, double *seconds) {
+/* What is slow anyhow, or slower than anybody wants to know, is timed once. */
+static enum clinfer_status time_runner(struct runner *runner, double give_up_seconds, double *seconds) {
     double samples[MOST_SAMPLES], total = 0;
     int count = 0;
-    enum clinfer_status status = size_batch(runner);
-    while (status == CLINFER_OK && count < MOST_SAMPLES) {
+    enum clinfer_status status = size_batch(runner, seconds);
+    if (status != CLINFER_OK || *seconds > slow_call || (give_up_seconds > 0 && *seconds > give_up_seconds))
+        return status;
+    while (status == CLINFER_OK && count < MOST_SAMPLES && (count < LEAST_SAMPLES || total < enough_seconds)) {
         double taken;
         status = run_batch(runner, runner->launches, &taken);
         samples[count++] = taken / runner->launches;
         total += taken;
-        if (taken / runner->launches > slow_call || (count >= LEAST_SAMPLES && total > enough_seconds)) break;
     }
     qsort(samples, (size_t)count, sizeof *samples, by_size);
     *seconds = samples[count / 2];
@@ -360,10 +381,11 @@ void ci_bench_try(struct ci_bench *bench, const struct ci_problem *problem, cons
     struct runner runner = {0};
     *trial = (struct ci_trial){0};
     enum clinfer_status status = find_stage(bench, problem, candidate->layout, &kept, &stage);
+    if (status == CLINFER_OK) make_room(bench, candidate->layout);
     if (status == CLINFER_OK) status = prove(bench, kept, stage, candidate, trial);
     if (status == CLINFER_OK) status = create_runner(bench, stage, candidate, &runner);
     if (status == CLINFER_OK) tell(bench, "timing");
-    if (status == CLINFER_OK) status = time_runner(&runner, &trial->seconds);
+    if (status == CLINFER_OK) status = time_runner(&runner, candidate->give_up_seconds, &trial->seconds);
     destroy_runner(&runner);
     trial->device_clock = bench->clock == CLOCK_DEVICE;
     ci_bench_conclude(bench, status, trial);
@@ -374,21 +396,24 @@ void ci_bench_compare(struct ci_bench *bench, const struct ci_problem *problem,
                       struct ci_trial *trial) {
     struct ci_bench_problem *kept;
     struct ci_bench_stage *stage;
+    double ignored;
     *trial = (struct ci_trial){0};
-    struct runner *runners = calloc((size_t)count + 1, sizeof *runners);
-    enum clinfer_status status = runners ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    struct runner *runners = count > 0 && rounds > 0 ? calloc((size_t)count, sizeof *runners) : NULL;
+    enum clinfer_status status =
+        runners ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d candidates", count);
     for (int i = 0; i < count && status == CLINFER_OK; i++) {
         status = find_stage(bench, problem, candidates[i].layout, &kept, &stage);
         if (status == CLINFER_OK) status = create_runner(bench, stage, &candidates[i], &runners[i]);
-        if (status == CLINFER_OK) status = size_batch(&runners[i]);
+        if (status == CLINFER_OK) status = size_batch(&runners[i], &ignored);
         if (status != CLINFER_OK) ci_fail_prefix(status, "%s", candidates[i].variant->name);
     }
     if (status == CLINFER_OK) tell(bench, "timing");
-    for (int sample = 0; sample < rounds * count && status == CLINFER_OK; sample++) {
-        struct runner *runner = &runners[sample % count];
-        status = run_batch(runner, runner->launches, &samples[sample]);
-        samples[sample] /= runner->launches;
-    }
+    for (int round = 0; round < rounds && status == CLINFER_OK; round++)
+        for (int i = 0; i < count && status == CLINFER_OK; i++) {
+            double *seconds = &samples[round * count + i];
+            status = run_batch(&runners[i], runners[i].launches, seconds);
+            *seconds /= runners[i].launches;
+        }
     for (int i = 0; runners && i < count; i++) destroy_runner(&runners[i]);
     free(runners);
     trial->device_clock = bench->clock == CLOCK_DEVICE;

@@ -8,7 +8,7 @@
 #include "tensor/op_params.h"
 
 /* As graph/memory.c aligns activations, and more than weights in files have. */
-enum { ALIGNMENT = 256, SEED = 4, PAGE_BYTES = 4096 };
+enum { ALIGNMENT = 256, SEED = 4, PAGE_BYTES = 4096, LARGE_BYTES = 16 << 20 };
 
 static bool is_attention(const struct ci_op *op) { return op == &ci_op_attention || op == &ci_op_attention_quantise; }
 
@@ -35,6 +35,8 @@ enum clinfer_status ci_bench_problem_create(const struct ci_problem *problem, st
     if (status == CLINFER_OK && is_attention(problem->op) && problem->context > 0)
         set_context(&result->sample.call, problem->context);
     if (status == CLINFER_OK) status = ci_judge_create(&result->sample, &result->judge);
+    for (int i = 0; i < CI_MAX_INPUTS && status == CLINFER_OK; i++)
+        if (result->sample.call.in[i].type) result->bytes += ci_view_bytes(&result->sample.call.in[i]);
     if (status == CLINFER_OK)
         *created = result;
     else
@@ -48,12 +50,12 @@ static void destroy_stage(struct ci_bench_stage *stage) {
         ci_buffer_destroy(stage->buffers[i]);
         free(stage->memory[i]);
     }
-    *stage = (struct ci_bench_stage){0};
+    free(stage);
 }
 
 void ci_bench_problem_destroy(struct ci_bench_problem *problem) {
     if (!problem) return;
-    for (int i = 0; i < problem->stage_count; i++) destroy_stage(&problem->stages[i]);
+    for (int i = 0; i < problem->stage_count; i++) destroy_stage(problem->stages[i]);
     ci_judge_destroy(problem->judge);
     ci_sample_destroy(&problem->sample);
     free(problem);
@@ -62,6 +64,7 @@ void ci_bench_problem_destroy(struct ci_bench_problem *problem) {
 static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
 static enum clinfer_status allocate(struct ci_bench_stage *stage, struct ci_device *device, int slot, uint64_t bytes) {
+    stage->bytes += bytes;
     if (device) return ci_buffer_create(device, bytes ? bytes : ALIGNMENT, NULL, &stage->buffers[slot]);
     stage->memory[slot] = aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES) / PAGE_BYTES * PAGE_BYTES);
     return stage->memory[slot]
@@ -140,17 +143,37 @@ static int count_copies(const struct ci_bench_problem *problem, const struct ci_
     return copies < 1 ? 1 : copies > 4096 ? 4096 : (int)copies;
 }
 
+/* Proof of a kernel at awkward offsets, but for large weights, which lie where they are timed. */
+static enum clinfer_status place_proof(struct ci_bench_stage *stage, const struct ci_bench_problem *problem,
+                                       struct ci_device *device) {
+    struct ci_view given[CI_MAX_INPUTS] = {0};
+    for (int i = 0; i < problem->problem.op->inputs; i++) {
+        if (!stage->call.in[i].type) continue;
+        size_t bytes = ci_view_bytes(&stage->call.in[i]);
+        if (bytes > LARGE_BYTES)
+            given[i] = stage->call.in[i];
+        else
+            stage->bytes += bytes;
+    }
+    return ci_device_call_create_with(device, &problem->sample, stage->layout, given, &stage->proof);
+}
+
 static enum clinfer_status make_stage(struct ci_bench_problem *problem, struct ci_device *device,
-                                      const struct ci_layout *layout, uint64_t limit, struct ci_bench_stage *stage) {
+                                      const struct ci_layout *layout, uint64_t limit, struct ci_bench_stage **made) {
     const struct ci_op *op = problem->problem.op;
     enum clinfer_status status = CLINFER_OK;
+    struct ci_bench_stage *stage = calloc(1, sizeof *stage);
+    if (!stage) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for op %s", op->name);
     *stage = (struct ci_bench_stage){.layout = layout, .call = problem->sample.call};
     stage->copies = count_copies(problem, device, layout, limit);
     for (int i = op->inputs; i < CI_MAX_INPUTS; i++) stage->call.in[i] = (struct ci_view){0};
-    if (device) status = ci_device_call_create(device, &problem->sample, layout, &stage->proof);
     for (int i = 0; i < op->inputs && status == CLINFER_OK; i++) status = place_input(stage, problem, device, i);
     for (int i = 0; i < op->outputs && status == CLINFER_OK; i++) status = place_output(stage, problem, device, i);
-    if (status != CLINFER_OK) destroy_stage(stage);
+    if (status == CLINFER_OK && device) status = place_proof(stage, problem, device);
+    if (status == CLINFER_OK)
+        *made = stage;
+    else
+        destroy_stage(stage);
     return status;
 }
 
@@ -158,7 +181,7 @@ enum clinfer_status ci_bench_stage(struct ci_bench_problem *problem, struct ci_d
                                    const struct ci_layout *layout, uint64_t limit, struct ci_bench_stage **found) {
     *found = NULL;
     for (int i = 0; i < problem->stage_count; i++)
-        if (problem->stages[i].layout == layout) *found = &problem->stages[i];
+        if (problem->stages[i]->layout == layout) *found = problem->stages[i];
     if (*found) return CLINFER_OK;
     for (int i = 0; layout && i < problem->problem.op->inputs; i++) {
         const struct ci_view *view = &problem->sample.call.in[i];
@@ -167,13 +190,27 @@ enum clinfer_status ci_bench_stage(struct ci_bench_problem *problem, struct ci_d
             return ci_fail(CLINFER_UNSUPPORTED, "op %s: %s with %lld columns has no layout %s",
                            problem->problem.op->name, view->type->name, (long long)view->cols, layout->name);
     }
-    if (problem->stage_count == CI_BENCH_STAGES) destroy_stage(&problem->stages[--problem->stage_count]);
-    struct ci_bench_stage *stage = &problem->stages[problem->stage_count];
-    enum clinfer_status status = make_stage(problem, device, layout, limit, stage);
-    if (status != CLINFER_OK) return status;
-    problem->stage_count++;
-    *found = stage;
-    return CLINFER_OK;
+    if (problem->stage_count == CI_BENCH_STAGES)
+        return ci_fail(CLINFER_UNSUPPORTED, "op %s: more than %d layouts", problem->problem.op->name, CI_BENCH_STAGES);
+    enum clinfer_status status = make_stage(problem, device, layout, limit, found);
+    if (status == CLINFER_OK) problem->stages[problem->stage_count++] = *found;
+    return status;
+}
+
+uint64_t ci_bench_problem_bytes(const struct ci_bench_problem *problem) {
+    uint64_t bytes = problem->bytes;
+    for (int i = 0; i < problem->stage_count; i++) bytes += problem->stages[i]->bytes;
+    return bytes;
+}
+
+void ci_bench_problem_trim(struct ci_bench_problem *problem, const struct ci_layout *layout) {
+    int kept = 0;
+    for (int i = 0; i < problem->stage_count; i++)
+        if (problem->stages[i]->layout == layout)
+            problem->stages[kept++] = problem->stages[i];
+        else
+            destroy_stage(problem->stages[i]);
+    problem->stage_count = kept;
 }
 
 void ci_bench_stage_copy(const struct ci_bench_stage *stage, struct ci_call *call, int64_t copy) {

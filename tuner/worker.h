@@ -25,6 +25,7 @@ struct ci_tuner_candidate {
     const struct ci_variant *variant;
     int tunables[CI_MAX_TUNABLES];
     const struct ci_layout *layout; /* of the weights; NULL for ops without */
+    double give_up_seconds;         /* a call that takes longer is timed once and not well; 0: however long */
 };
 
 enum ci_trial_outcome {

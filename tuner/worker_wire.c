@@ -71,8 +71,9 @@ json_t *ci_wire_candidate(const struct ci_tuner_candidate *candidate) {
     int count = ci_signature_tunables(candidate->variant, candidate->tunables, tunables);
     json_t *values = json_object();
     for (int k = 0; k < count; k++) json_object_set_new(values, tunables[k].name, json_integer(tunables[k].value));
-    return json_pack("{ss si ss so}", "variant", candidate->variant->name, "backend", (int)candidate->variant->backend,
-                     "layout", candidate->layout ? candidate->layout->name : "", "tunables", values);
+    return json_pack("{ss si ss so so}", "variant", candidate->variant->name, "backend",
+                     (int)candidate->variant->backend, "layout", candidate->layout ? candidate->layout->name : "",
+                     "tunables", values, "give_up", ci_wire_number(candidate->give_up_seconds));
 }
 
 enum clinfer_status ci_wire_read_candidate(const json_t *json, const struct ci_op *op,
@@ -82,8 +83,8 @@ enum clinfer_status ci_wire_read_candidate(const json_t *json, const struct ci_o
     json_t *values, *value;
     struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
     *candidate = (struct ci_tuner_candidate){0};
-    if (!json || json_unpack((json_t *)(uintptr_t)json, "{ss si ss so}", "variant", &variant, "backend", &backend,
-                             "layout", &layout, "tunables", &values) != 0)
+    if (!json || json_unpack((json_t *)(uintptr_t)json, "{ss si ss so sF}", "variant", &variant, "backend", &backend,
+                             "layout", &layout, "tunables", &values, "give_up", &candidate->give_up_seconds) != 0)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "a candidate lacks a field");
     candidate->variant = ci_variant_find(op, (enum ci_backend)backend, variant);
     if (!candidate->variant) return ci_fail(CLINFER_INVALID_ARGUMENT, "op %s has no variant \"%s\"", op->name, variant);

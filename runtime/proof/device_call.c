@@ -36,12 +36,22 @@ static enum clinfer_status upload_packed(struct ci_device_call *call, int slot, 
 
 enum clinfer_status ci_device_call_create(struct ci_device *device, const struct ci_sample_call *sample,
                                           const struct ci_layout *layout, struct ci_device_call *result) {
+    static const struct ci_view none[CI_MAX_INPUTS];
+    return ci_device_call_create_with(device, sample, layout, none, result);
+}
+
+enum clinfer_status ci_device_call_create_with(struct ci_device *device, const struct ci_sample_call *sample,
+                                               const struct ci_layout *layout,
+                                               const struct ci_view given[CI_MAX_INPUTS],
+                                               struct ci_device_call *result) {
     *result = (struct ci_device_call){.device = device, .op = sample->op, .call = sample->call};
     enum clinfer_status status = CLINFER_OK;
     for (int i = 0; i < sample->op->inputs && status == CLINFER_OK; i++) {
         struct ci_view *view = &result->call.in[i];
         if (!view->type) continue;
-        if (layout && layout != &ci_layout_stored && (sample->op->weight_inputs >> i & 1))
+        if (given[i].buffer)
+            *view = given[i];
+        else if (layout && layout != &ci_layout_stored && (sample->op->weight_inputs >> i & 1))
             status = upload_packed(result, i, view, layout);
         else
             status = upload(result, i, view, view->data, ci_view_bytes(view));

@@ -19,6 +19,12 @@ struct ci_device_call {
 /* Uploads; weights in `layout` where it is not NULL. */
 enum clinfer_status ci_device_call_create(struct ci_device *device, const struct ci_sample_call *sample,
                                           const struct ci_layout *layout, struct ci_device_call *result);
+
+/* The same, but inputs whose view in `given` has a buffer are there already, and stay their owner's. */
+enum clinfer_status ci_device_call_create_with(struct ci_device *device, const struct ci_sample_call *sample,
+                                               const struct ci_layout *layout,
+                                               const struct ci_view given[CI_MAX_INPUTS],
+                                               struct ci_device_call *result);
 void ci_device_call_destroy(struct ci_device_call *call);
 
 /* Binds the variant, with scratch and fresh outputs (those of `result`, which are overwritten), runs it once, waits. */

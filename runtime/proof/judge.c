@@ -16,7 +16,14 @@
 /* Calls with more arithmetic than this, some half a second of the reference, are large. */
 static const double large_product = 6e7, large_attention = 2e9;
 
-enum { MOST_PICKED = 256, PICKED_ROWS = 16, ATTENTION_ROWS = 24, MOST_VECTORS = 4, PARTS = CI_MAX_INPUTS + 1 };
+enum {
+    MOST_PICKED = 256,
+    PICKED_ROWS = 16,
+    ATTENTION_ROWS = 24,
+    MOST_VECTORS = 2,
+    FEW_ROWS = 4,
+    PARTS = CI_MAX_INPUTS + 1
+};
 
 /* A row's sum of errors with random signs has the deviation of the row's error, which the gate bounds on average; this
  * many deviations happen once in 10^15. */
@@ -201,8 +208,8 @@ static enum clinfer_status make_product(struct ci_judge *judge) {
     int64_t depth = x->cols, width = call->out[0].cols, rows = call->out[0].rows;
     double squares = 0, b_squares = 0, sums[MOST_VECTORS] = {0};
     uint64_t random = 2;
-    product->vectors = rows < MOST_VECTORS ? MOST_VECTORS : 1; /* few rows say little each */
-    product->signs = malloc((size_t)(product->vectors * width));
+    product->vectors = rows < FEW_ROWS ? MOST_VECTORS : 1; /* few rows say little each */
+    product->signs = calloc((size_t)(product->vectors * width), 1);
     product->expected = calloc((size_t)(product->vectors * rows), sizeof *product->expected);
     product->size = calloc((size_t)rows, sizeof *product->size);
     double *products = calloc((size_t)(product->vectors * depth), sizeof *products);

@@ -154,18 +154,15 @@ static enum clinfer_status read_and_write(void *context) {
 
 static enum clinfer_status measure_calls(struct ci_device *device, struct ci_profile_device *measured) {
     struct launch launch = {0};
-    struct transfer transfer = {.host = calloc(1, LARGE_BYTES), .bytes = SMALL_BYTES};
+    void *host = calloc(1, LARGE_BYTES);
+    struct transfer transfer = {.host = host, .bytes = SMALL_BYTES};
     const uint32_t never = 0;
     double many = 0, one = 0, large = 0;
-    enum clinfer_status status = transfer.host ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    enum clinfer_status status = host ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     if (status == CLINFER_OK) status = make_launch(device, "", "measure_nothing", &launch);
     launch.global = launch.local;
-    if (status == CLINFER_OK) status = ci_buffer_create(device, LARGE_BYTES, transfer.host, &transfer.buffer);
-    if (status == CLINFER_OK && ci_buffer_is_shared(transfer.buffer)) { /* a copy is what is to be measured */
-        ci_buffer_destroy(transfer.buffer);
-        transfer.buffer = NULL;
-        status = ci_buffer_create(device, LARGE_BYTES, NULL, &transfer.buffer);
-    }
+    if (status == CLINFER_OK) status = ci_buffer_create(device, LARGE_BYTES, NULL, &transfer.buffer);
+    if (status == CLINFER_OK) status = ci_buffer_write(transfer.buffer, 0, host, LARGE_BYTES);
     if (status == CLINFER_OK) status = ci_kernel_set_buffer(launch.kernel, 0, transfer.buffer);
     if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 1, &never, sizeof never);
     if (status == CLINFER_OK) status = best_pass(run_launches, &launch, &one);
@@ -181,7 +178,7 @@ static enum clinfer_status measure_calls(struct ci_device *device, struct ci_pro
     }
     ci_kernel_destroy(launch.kernel);
     ci_buffer_destroy(transfer.buffer);
-    free(transfer.host);
+    free(host);
     return status;
 }
 
