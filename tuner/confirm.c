@@ -19,8 +19,9 @@ enum { CONTEXT = 256, LEAST_PROMPT = 80, MOST_ROUNDS = CI_TUNE_ROUNDS };
 /* The whole model counts as slower beyond this: less is noise. */
 static const double slower = 1.03;
 
-/* A prompt that takes longer than this is shortened, as long as it runs in the same plan. */
-static const double prompt_seconds = 1.5;
+/* Of the time that is left so much is for a first run of each model; of a sample so many seconds are for decoding. The
+ * prompt is shortened until it fits, as long as it runs in the same plan. */
+static const double first_share = 0.5, decode_seconds = 0.4, least_seconds = 0.1;
 
 /* ---- the profile as it would be ---- */
 
@@ -103,7 +104,17 @@ static double median_ratio(const double *pairs, int rounds) {
     return ci_tuner_median(ratios, rounds, 1);
 }
 
+static int rounds_of(const struct ci_tuner *tuner) {
+    enum { USUAL = 3 };
+    int rounds = tuner->options->rounds;
+    if (tuner->options->thorough) return rounds < MOST_ROUNDS ? rounds : MOST_ROUNDS;
+    return rounds < USUAL ? rounds : USUAL;
+}
+
 static int prompt_for(const struct ci_tuner *tuner, int model) {
+    /* Both sides warm up, too. */
+    double samples = 2.0 * rounds_of(tuner) + 2, left = tuner->end - ci_tuner_now();
+    double prompt_seconds = fmax(first_share * left / samples - decode_seconds, least_seconds);
     double whole = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_PROMPT, NULL, NULL);
     double most = (double)ci_tune_rows[CI_TUNE_PROMPT];
     double fits = whole > prompt_seconds ? most * prompt_seconds / whole : most;
@@ -119,7 +130,7 @@ static const char *old_tuning(const struct ci_tuner *tuner) {
 /* Runs a model with what there was and with the profile at `path`. */
 static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const char *path, struct outcome *outcome) {
     const struct ci_tune_model *known = &tuner->problems->models[model];
-    int rounds = tuner->options->rounds < MOST_ROUNDS ? tuner->options->rounds : MOST_ROUNDS;
+    int rounds = rounds_of(tuner);
     double decode[2 * MOST_ROUNDS] = {0}, prefill[2 * MOST_ROUNDS] = {0};
     struct ci_trial trial = {0};
     struct ci_worker_model run = {.model = known->path,

@@ -268,7 +268,7 @@ static double seconds_of(const struct ci_chooser *chooser, const struct ci_profi
                          const char *layout) {
     const struct ci_profile_entry *entry =
         ci_profile_find(&chooser->choices->places[chooser->place].profile, signature, layout);
-    if (!entry || entry->seconds <= 0 || strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0) return 0;
+    if (!entry || entry->seconds <= 0) return 0; /* one that is better apart has the seconds of its parts */
     const struct ci_profile_signature *measured = &entry->signature;
     double size = (double)signature->k * (double)signature->n * (double)signature->rows;
     double measured_size = (double)measured->k * (double)measured->n * (double)measured->rows;
@@ -301,28 +301,42 @@ bool ci_choices_unfused(const struct ci_chooser *chooser, const struct ci_node *
     return entry && strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0;
 }
 
-/* A conversation's worth: a prompt of 512 tokens and an answer of 256. */
+/* A conversation's worth: a prompt of 512 tokens and an answer of 256. An output matrix gets no more rows than there
+ * are sequences, so that it is never measured with those of a prompt. */
 static const struct {
-    int64_t rows;
+    int64_t rows, otherwise;
     double times;
-} usage[] = {{1, 256}, {512, 1}};
+} usage[] = {{1, 1, 256}, {512, 64, 1}};
 
-/* Of the kinds of activations that this op may get, the faster one. */
+/* Of a call with so many rows, with the kind of activations that is faster. */
+static double seconds_in_layout(const struct ci_chooser *chooser, const struct ci_profile_signature *signature,
+                                int64_t rows, const char *layout) {
+    struct ci_profile_signature at = *signature;
+    const char *rest = strchr(signature->types, ',');
+    double best = 0;
+    at.rows = rows;
+    for (int q8 = 0; q8 < 2 && rest; q8++) {
+        snprintf(at.types, sizeof at.types, "%s%s", q8 ? "q8" : "f32", rest);
+        double seconds = seconds_of(chooser, &at, layout);
+        if (seconds > 0 && (best == 0 || seconds < best)) best = seconds;
+    }
+    return best;
+}
+
+static bool is_measured(const struct ci_chooser *chooser, const struct ci_profile_signature *signature, int64_t rows) {
+    for (int i = 0; ci_layouts[i]; i++)
+        if (seconds_in_layout(chooser, signature, rows, ci_layouts[i]->name) > 0) return true;
+    return false;
+}
+
 static double usage_seconds(const struct ci_chooser *chooser, const struct ci_profile_signature *signature,
                             const char *layout) {
     double sum = 0;
     for (size_t i = 0; i < sizeof usage / sizeof *usage; i++) {
-        struct ci_profile_signature at = *signature;
-        at.rows = usage[i].rows;
-        const char *rest = strchr(signature->types, ',');
-        double best = 0;
-        for (int q8 = 0; q8 < 2 && rest; q8++) {
-            snprintf(at.types, sizeof at.types, "%s%s", q8 ? "q8" : "f32", rest);
-            double seconds = seconds_of(chooser, &at, layout);
-            if (seconds > 0 && (best == 0 || seconds < best)) best = seconds;
-        }
-        if (best == 0) return 0;
-        sum += usage[i].times * best;
+        int64_t rows = is_measured(chooser, signature, usage[i].rows) ? usage[i].rows : usage[i].otherwise;
+        double seconds = seconds_in_layout(chooser, signature, rows, layout);
+        if (seconds == 0) return 0;
+        sum += usage[i].times * seconds;
     }
     return sum;
 }
