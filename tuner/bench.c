@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "base/threads.h"
 #include "tuner/bench_problem.h"
+#include "tuner/worker_wire.h"
 
 enum { KEPT_PROBLEMS = 4, MOST_LAUNCHES = 512, LEAST_SAMPLES = 3, MOST_SAMPLES = 9, ALIGNMENT = 4096 };
 
@@ -148,7 +149,7 @@ static enum clinfer_status find_stage(struct ci_bench *bench, const struct ci_pr
     uint64_t most = bench->options.memory / 4;
     if (bench->device && (!most || most > bench->caps.device->global_bytes / 4))
         most = bench->caps.device->global_bytes / 4;
-    tell(bench, "preparing the problem");
+    tell(bench, CI_WIRE_PREPARING);
     enum clinfer_status status = find_problem(bench, problem, kept);
     return status == CLINFER_OK ? ci_bench_stage(*kept, bench->device, layout, most, stage) : status;
 }
@@ -381,6 +382,7 @@ void ci_bench_try(struct ci_bench *bench, const struct ci_problem *problem, cons
     struct runner runner = {0};
     *trial = (struct ci_trial){0};
     enum clinfer_status status = find_stage(bench, problem, candidate->layout, &kept, &stage);
+    bool prepared = status == CLINFER_OK;
     if (status == CLINFER_OK) make_room(bench, candidate->layout);
     if (status == CLINFER_OK) status = prove(bench, kept, stage, candidate, trial);
     if (status == CLINFER_OK) status = create_runner(bench, stage, candidate, &runner);
@@ -389,6 +391,7 @@ void ci_bench_try(struct ci_bench *bench, const struct ci_problem *problem, cons
     destroy_runner(&runner);
     trial->device_clock = bench->clock == CLOCK_DEVICE;
     ci_bench_conclude(bench, status, trial);
+    if (!prepared) trial->outcome = CI_TRIAL_UNUSABLE; /* the candidate has not run */
 }
 
 void ci_bench_compare(struct ci_bench *bench, const struct ci_problem *problem,

@@ -16,15 +16,18 @@
 #include "base/status.h"
 #include "tuner/worker_wire.h"
 
-/* Seconds: of loading a driver, unless told otherwise; between two looks at the worker's memory (a kernel that runs
- * away takes some 100 MB in that time); for the worker to take a line, and to end by itself. */
-static const double start_seconds = 60, look_seconds = 0.02, send_seconds = 10, end_seconds = 2;
+/* Seconds: of loading a driver, unless told otherwise; of making a problem's data, which is no candidate's fault;
+ * between two looks at the worker's memory (a kernel that runs away takes some 100 MB in that time); for the worker to
+ * take a line, and to end by itself. */
+static const double start_seconds = 60, preparing_seconds = 60, look_seconds = 0.02, send_seconds = 10, end_seconds = 2;
 
 struct ci_worker {
     struct ci_worker_options options;
     char *path;
     struct ci_dialogue dialogue;
     uint64_t memory; /* that it may have; 0: nobody knows how much there is */
+    bool noted;      /* it has said something about the last request, */
+    bool prepared;   /* and came as far as its candidate */
 };
 
 static double now(void) {
@@ -67,6 +70,8 @@ void ci_worker_destroy(struct ci_worker *worker) {
     free(worker);
 }
 
+int ci_worker_process(const struct ci_worker *worker) { return (int)worker->dialogue.process; }
+
 /* ---- asking ---- */
 
 static void conclude(struct ci_trial *trial, enum ci_trial_outcome outcome, const char *format, ...)
@@ -88,10 +93,11 @@ static void tell_end(const struct ci_dialogue *dialogue, const char *doing, stru
         conclude(trial, CI_TRIAL_CRASHED, "the process ended with status %d while %s", dialogue->exit_status, doing);
 }
 
-/* The next line that is no note, as JSON; NULL: there will be none, *trial tells why and the worker is gone. */
-static json_t *wait_for_answer(struct ci_worker *worker, double seconds, struct ci_trial *trial) {
+/* The next line that is no note, as JSON; NULL: there will be none, *trial tells why and the worker is gone. The clock
+ * starts anew when the worker is through with preparing. */
+static json_t *wait_for_answer(struct ci_worker *worker, double seconds, double preparing, struct ci_trial *trial) {
     struct ci_dialogue *dialogue = &worker->dialogue;
-    double deadline = now() + seconds;
+    double allowed = preparing > seconds ? preparing : seconds, deadline = now() + allowed;
     char doing[64] = "starting";
     for (;;) {
         const char *line;
@@ -103,6 +109,12 @@ static json_t *wait_for_answer(struct ci_worker *worker, double seconds, struct 
             const char *said = json_string_value(json_object_get(json, "note"));
             if (json && !said) return json;
             if (said) snprintf(doing, sizeof doing, "%s", said);
+            worker->noted = worker->noted || said;
+            if (said && !worker->prepared && strcmp(said, CI_WIRE_PREPARING) != 0) {
+                worker->prepared = true;
+                allowed = seconds;
+                deadline = now() + allowed;
+            }
             json_decref(json);
             if (said) continue;
             conclude(trial, CI_TRIAL_CRASHED, "an answer that makes no sense while %s", doing);
@@ -111,7 +123,7 @@ static json_t *wait_for_answer(struct ci_worker *worker, double seconds, struct 
         if (event == CI_DIALOGUE_ENDED) {
             ci_dialogue_end(dialogue, 0);
             tell_end(dialogue, doing, trial);
-            return NULL;
+            break;
         }
         uint64_t used = ci_process_resident_bytes(dialogue->process);
         if (worker->memory && used > worker->memory) {
@@ -120,25 +132,31 @@ static json_t *wait_for_answer(struct ci_worker *worker, double seconds, struct 
             break;
         }
         if (now() >= deadline) {
-            conclude(trial, CI_TRIAL_TIMED_OUT, "no end within %.3g s while %s", seconds, doing);
+            conclude(trial, CI_TRIAL_TIMED_OUT, "no end within %.3g s while %s", allowed, doing);
             break;
         }
     }
     ci_dialogue_end(dialogue, 0);
+    if (!worker->prepared) trial->outcome = CI_TRIAL_UNUSABLE; /* no candidate has run */
     return NULL;
 }
 
 /* Takes over `request`. */
-static json_t *ask(struct ci_worker *worker, json_t *request, double seconds, struct ci_trial *trial) {
+static json_t *ask(struct ci_worker *worker, json_t *request, double seconds, double preparing,
+                   struct ci_trial *trial) {
     char *line = request ? json_dumps(request, JSON_COMPACT) : NULL;
     json_t *answer = NULL;
     json_decref(request);
-    if (!line)
-        conclude(trial, CI_TRIAL_OUT_OF_MEMORY, "out of memory for a request to the tuner's worker");
-    else if (ci_dialogue_send(&worker->dialogue, line, send_seconds) == CLINFER_OK)
-        answer = wait_for_answer(worker, seconds, trial);
-    else
-        tell_end(&worker->dialogue, "waiting", trial);
+    worker->noted = worker->prepared = false;
+    if (!line) {
+        conclude(trial, CI_TRIAL_UNUSABLE, "out of memory for a request to the tuner's worker");
+    } else if (ci_dialogue_send(&worker->dialogue, line, send_seconds) == CLINFER_OK) {
+        answer = wait_for_answer(worker, seconds, preparing, trial);
+    } else {
+        ci_dialogue_end(&worker->dialogue, end_seconds);
+        tell_end(&worker->dialogue, "starting", trial);
+        trial->outcome = CI_TRIAL_UNUSABLE;
+    }
     free(line);
     if (!answer) ci_dialogue_end(&worker->dialogue, 0);
     return answer;
@@ -153,7 +171,7 @@ static enum clinfer_status start(struct ci_worker *worker) {
     json_t *answer = ask(worker,
                          json_pack("{ss si si sI}", "do", "start", "device", worker->options.device, "threads",
                                    worker->options.threads, "memory", (json_int_t)worker->memory),
-                         worker->options.start_seconds, &trial);
+                         worker->options.start_seconds, 0, &trial);
     if (!answer) return ci_fail(CLINFER_DEVICE_ERROR, "the tuner's worker does not start: %s", trial.reason);
     status = (enum clinfer_status)json_integer_value(json_object_get(answer, "status"));
     if (status != CLINFER_OK && ci_wire_read_trial(json_object_get(answer, "trial"), &trial) == CLINFER_OK)
@@ -166,15 +184,17 @@ static enum clinfer_status start(struct ci_worker *worker) {
 /* Asks a worker that runs; *answer is NULL when only *trial says what became of it. Takes over `request`. */
 static enum clinfer_status request_trial(struct ci_worker *worker, json_t *request, double seconds, json_t **answer,
                                          struct ci_trial *trial) {
-    *trial = (struct ci_trial){0};
+    enum clinfer_status status = CLINFER_OK;
     *answer = NULL;
-    enum clinfer_status status = start(worker);
-    if (status != CLINFER_OK) {
-        json_decref(request);
-        return status;
+    /* A worker that had ended while nothing was asked of it, whoever killed it, costs nobody a trial. */
+    for (bool again = worker->dialogue.process > 0;; again = false) {
+        *trial = (struct ci_trial){0};
+        status = start(worker);
+        if (status == CLINFER_OK) *answer = ask(worker, json_incref(request), seconds, preparing_seconds, trial);
+        if (status != CLINFER_OK || *answer || worker->noted || !again) break;
     }
-    *answer = ask(worker, request, seconds, trial);
-    if (!*answer) return CLINFER_OK;
+    json_decref(request);
+    if (!*answer) return status;
     if (ci_wire_read_trial(json_object_get(*answer, "trial"), trial) != CLINFER_OK)
         conclude(trial, CI_TRIAL_CRASHED, "an answer that makes no sense");
     if (json_is_true(json_object_get(*answer, "leaving"))) ci_dialogue_end(&worker->dialogue, end_seconds);

@@ -57,7 +57,8 @@ enum clinfer_status ci_worker_create(const struct ci_worker_options *options, st
 void ci_worker_destroy(struct ci_worker *worker);
 
 /* Builds, gates on the real shape, and times it for a short while. Never fails because of the candidate: that is the
- * trial's outcome. Fails when no worker can be started. */
+ * trial's outcome. Fails when no worker can be started. The deadline is the candidate's: making a new problem's data,
+ * the first time, takes what it takes, and what goes wrong there is UNUSABLE. */
 enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_problem *problem,
                                   const struct ci_tuner_candidate *candidate, double deadline_seconds,
                                   struct ci_trial *trial);
@@ -83,6 +84,9 @@ struct ci_worker_model {
 };
 enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_worker_model *model,
                                     double deadline_seconds, struct ci_trial *trial);
+
+/* The worker's process, for tests; 0: none runs at this moment. */
+int ci_worker_process(const struct ci_worker *worker);
 
 /* The other side: reads requests until stdin ends. */
 int ci_worker_main(void);

@@ -6,6 +6,9 @@
 
 #include "tuner/worker.h"
 
+/* The note of a worker that makes a problem's data and has not come to the candidate yet. */
+#define CI_WIRE_PREPARING "preparing the problem"
+
 /* New references; NULL without memory. Numbers that JSON does not know (NaN, infinity) become DBL_MAX. */
 json_t *ci_wire_problem(const struct ci_problem *problem);
 json_t *ci_wire_candidate(const struct ci_tuner_candidate *candidate);

@@ -2,6 +2,7 @@
  * nonsense, writes out of bounds or takes all memory costs itself and nothing else, and is named. */
 #define _GNU_SOURCE
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -260,6 +261,21 @@ static void test_kill_by_the_system_is_told_apart(void **state) {
     assert_outcome(&trial, CI_TRIAL_OUT_OF_MEMORY, "killed while compiling");
 }
 
+/* Who kills a worker that has nothing to do, as the system may when others take the memory, costs nobody a trial. */
+static void test_idle_worker_may_be_killed(void **state) {
+    (void)state;
+    struct ci_problem problem = problem_of(&ci_op_rmsnorm, "smollm2, prompt");
+    struct ci_tuner_candidate candidate = candidate_of(&ci_op_rmsnorm, CI_BACKEND_OPENCL, "portable", NULL);
+    for (int i = 0; i < 3; i++) {
+        struct ci_trial trial = try(&problem, &candidate, 60);
+        assert_outcome(&trial, CI_TRIAL_PASSED, "");
+        pid_t process = ci_worker_process(worker);
+        assert_true(process > 0);
+        assert_int_equal(kill(process, SIGKILL), 0);
+        if (i == 1) usleep(200000); /* it is dead before anybody asks, or dies while it is asked */
+    }
+}
+
 /* Its end is ours, even when it hangs. */
 static void test_worker_ends_with_its_tuner(void **state) {
     (void)state;
@@ -344,6 +360,7 @@ int main(void) {
         TEST(test_printing_disturbs_nobody),
         TEST(test_who_takes_all_memory_is_stopped),
         TEST(test_kill_by_the_system_is_told_apart),
+        TEST(test_idle_worker_may_be_killed),
         TEST(test_worker_ends_with_its_tuner),
         TEST(test_worker_that_does_not_start_is_an_error),
     };
