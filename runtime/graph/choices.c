@@ -13,6 +13,13 @@
 
 /* ---- what is known ---- */
 
+/* What names a variant that is gone, or that never was, is passed over when the turn comes to it; the rest counts. */
+static void say_unknown(const struct ci_place_choices *at) {
+    if (at->origin != CI_PROFILE_NONE && ci_signature_check(at->path, &at->profile) != CLINFER_OK)
+        ci_log(CLINFER_LOG_WARNING, "%s; this entry is not used: `clinfer tune` makes the profile anew",
+               ci_status_message());
+}
+
 enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const struct ci_caps *caps,
                                     const char *tuning) {
     struct ci_place_choices *at = &choices->places[place];
@@ -22,13 +29,20 @@ enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const
     enum clinfer_status status = CLINFER_OK;
     if (place == 0) status = ci_quarantine_read(&choices->quarantine);
     if (status != CLINFER_OK) return status;
-    if (!tuning || strcmp(tuning, "auto") == 0) return ci_profile_lookup(&key, &at->profile, &at->origin, &at->path);
+    bool automatic = !tuning || strcmp(tuning, "auto") == 0;
+    if (automatic || strcmp(tuning, "shipped") == 0) {
+        status = automatic ? ci_profile_lookup(&key, &at->profile, &at->origin, &at->path)
+                           : ci_profile_lookup_shipped(&key, &at->profile, &at->origin, &at->path);
+        if (status == CLINFER_OK) say_unknown(at);
+        return status;
+    }
     if (strcmp(tuning, "none") == 0) return CLINFER_OK;
-    if (strcmp(tuning, "shipped") == 0) return ci_profile_lookup_shipped(&key, &at->profile, &at->origin, &at->path);
 
     /* A file that the user named is for one device; the others of this engine go without. */
     struct ci_profile profile;
     status = ci_profile_read(tuning, &profile);
+    if (status == CLINFER_OK && (status = ci_signature_check(tuning, &profile)) != CLINFER_OK)
+        ci_profile_free(&profile);
     if (status != CLINFER_OK) return status;
     if (strcmp(profile.key.platform, key.platform) != 0 || strcmp(profile.key.device, key.device) != 0) {
         ci_profile_free(&profile);

@@ -31,6 +31,29 @@ const struct ci_op *ci_op_find(const char *name) {
     return NULL;
 }
 
+/* Whether no launch goes beyond what the device says it can do. What it has not said (0) is no limit here; what was
+ * really built is looked at again when it is bound. */
+static bool is_within_limits(const struct ci_variant *variant, const struct ci_device_caps *device,
+                             const struct ci_call *call) {
+    int tunables[CI_MAX_TUNABLES] = {0};
+    for (int i = 0; variant->tunables && variant->tunables[i].name; i++) tunables[i] = variant->tunables[i].value;
+    if (device->local_bytes && variant->local_bytes && variant->local_bytes(call, tunables) > device->local_bytes)
+        return false;
+    if (device->max_alloc_bytes && variant->scratch && variant->scratch(call, tunables) > device->max_alloc_bytes)
+        return false;
+    for (int i = 0; i < variant->launch_count; i++) {
+        struct ci_grid grid = {0};
+        size_t items = 1;
+        variant->launches[i].grid(call, tunables, device, &grid);
+        for (int k = 0; grid.local[0] && k < grid.dimensions; k++) {
+            items *= grid.local[k];
+            if (device->max_work_item[k] && grid.local[k] > device->max_work_item[k]) return false;
+        }
+        if (device->max_work_group && items > device->max_work_group) return false;
+    }
+    return true;
+}
+
 bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *caps, const struct ci_call *call) {
     if ((variant->backend == CI_BACKEND_CPU) != (caps->device == NULL)) return false;
     for (int i = 0; i < variant->op->inputs; i++) {
@@ -39,7 +62,8 @@ bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *cap
         if (variant->weight_layout && !ci_layout_fits(variant->weight_layout, in->type, in->cols)) return false;
     }
     if (variant->fits && !variant->fits(caps, call)) return false;
-    return variant->backend != CI_BACKEND_CPU || variant->cpu(call) != NULL;
+    if (variant->backend != CI_BACKEND_CPU) return is_within_limits(variant, caps->device, call);
+    return variant->cpu(call) != NULL;
 }
 
 enum clinfer_status ci_op_split(const struct ci_op *op, const struct ci_call *call, struct ci_call *first,

@@ -166,7 +166,8 @@ struct ci_variant {
     int launch_count;
     ci_product *const *products; /* enqueued after the launches; ends with NULL; only with CI_BACKEND_CLBLAST */
 
-    size_t (*scratch)(const struct ci_call *call, const int *tunables); /* bytes; NULL: none */
+    size_t (*scratch)(const struct ci_call *call, const int *tunables);     /* bytes; NULL: none */
+    size_t (*local_bytes)(const struct ci_call *call, const int *tunables); /* of one work-group; NULL: none */
 };
 
 extern const struct ci_op *const ci_ops[];           /* ends with NULL */
@@ -174,7 +175,8 @@ extern const struct ci_variant *const ci_variants[]; /* in order of preference; 
 
 const struct ci_op *ci_op_find(const char *name);
 
-/* Whether the variant can do this call here; does not build anything. */
+/* Whether the variant can do this call here, with its defaults within the limits of the device; does not build
+ * anything. */
 bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *caps, const struct ci_call *call);
 
 /* infer and reference of any op, fused ones by way of their parts. The reference of a fused op allocates what lies

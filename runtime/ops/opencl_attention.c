@@ -64,6 +64,10 @@ static size_t split_scratch(const struct ci_call *call, const int *tunables) {
            (size_t)(call->params.i[CI_ATTENTION_I_HEAD_DIM] + 2) * sizeof(float);
 }
 
+static size_t split_local_bytes(const struct ci_call *call, const int *tunables) {
+    return (size_t)(2 * tunables[SPLIT_LANES] + call->params.i[CI_ATTENTION_I_HEAD_DIM]) * sizeof(float);
+}
+
 static const struct ci_bind split_arguments[] = {
     IN(0), IN(1), IN(2), IN(3), IN(4), SCRATCH, IN_COLS(0), IN_COLS(4), F(CI_ATTENTION_F_SCALE), END};
 static const struct ci_bind merge_arguments[] = {SCRATCH, OUT(0), END};
@@ -71,7 +75,8 @@ static const struct ci_launch split_launches[] = {{"attention_split", split_argu
                                                   {"attention_merge", merge_arguments, merge_grid}};
 
 BOTH(split, .name = "split", .for_whom = "GPUs, decode", .fits = split_fits, .source = "attention_split.cl",
-     .tunables = split_tunables, .launches = split_launches, .launch_count = 2, .scratch = split_scratch)
+     .tunables = split_tunables, .launches = split_launches, .launch_count = 2, .scratch = split_scratch,
+     .local_bytes = split_local_bytes)
 
 /* ---- local: whole tiles ---- */
 
@@ -94,10 +99,16 @@ static bool local_fits(const struct ci_caps *caps, const struct ci_call *call) {
     return !ci_is_cpu(caps->device) && fits_vectors(call);
 }
 
+/* Queries, a block of keys or values, scores, three numbers a row. */
+static size_t local_local_bytes(const struct ci_call *call, const int *tunables) {
+    int stride = call->params.i[CI_ATTENTION_I_HEAD_DIM] + 1, block = tunables[LOCAL_BLOCK];
+    return (size_t)((CI_TILE_ROWS + block) * stride + CI_TILE_ROWS * (block + 3)) * sizeof(float);
+}
+
 static const struct ci_launch local_launches[] = {{"attention_local", arguments, local_grid}};
 
 BOTH(local, .name = "local", .for_whom = "GPUs, prefill", .fits = local_fits, .source = "attention_local.cl",
-     .tunables = local_tunables, .launches = local_launches, .launch_count = 1)
+     .tunables = local_tunables, .launches = local_launches, .launch_count = 1, .local_bytes = local_local_bytes)
 
 /* ---- vec ---- */
 

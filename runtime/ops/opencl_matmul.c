@@ -92,11 +92,16 @@ static bool gemv_local_fits(const struct ci_caps *caps, const struct ci_call *ca
     return is_parallel(caps) && fits_units(call) && rows_of(call) <= 8;
 }
 
+static size_t gemv_local_bytes(const struct ci_call *call, const int *tunables) {
+    (void)call;
+    return (size_t)(tunables[LOCAL_ROWS] * tunables[LOCAL_LANES]) * sizeof(float);
+}
+
 static const struct ci_launch gemv_local_launches[] = {{"matmul_gemv_local", arguments, gemv_local_grid}};
 
 BOTH(gemv_local, .name = "gemv_local", .for_whom = "GPUs without sub-groups, decode", .fits = gemv_local_fits,
      .source = "matmul_gemv_lanes.cl", .tunables = gemv_local_tunables, .launches = gemv_local_launches,
-     .launch_count = 1)
+     .launch_count = 1, .local_bytes = gemv_local_bytes)
 
 /* ---- gemm_local ---- */
 
@@ -119,11 +124,16 @@ static bool gemm_local_fits(const struct ci_caps *caps, const struct ci_call *ca
     return is_parallel(caps) && fits_units(call);
 }
 
+static size_t gemm_local_bytes(const struct ci_call *call, const int *tunables) {
+    (void)call;
+    return (size_t)(32 * (tunables[TILE_BM] + tunables[TILE_BN])) * sizeof(float);
+}
+
 static const struct ci_launch gemm_local_launches[] = {{"matmul_gemm_local", arguments, gemm_local_grid}};
 
 BOTH(gemm_local, .name = "gemm_local", .for_whom = "GPUs, prefill", .fits = gemm_local_fits,
      .source = "matmul_gemm_local.cl", .tunables = gemm_local_tunables, .launches = gemm_local_launches,
-     .launch_count = 1)
+     .launch_count = 1, .local_bytes = gemm_local_bytes)
 
 /* ---- gemv_r16, gemm_r16: __asm__ for x86-64 ---- */
 

@@ -66,6 +66,11 @@ static void grid_lanes(CALL_GRID) {
     grid->global[0] = (size_t)call->out[0].rows * grid->local[0];
 }
 
+static size_t lanes_local_bytes(const struct ci_call *call, const int *tunables) {
+    (void)call;
+    return (size_t)tunables[0] * sizeof(float);
+}
+
 static bool fits_parallel(const struct ci_caps *caps, const struct ci_call *call) {
     return !ci_is_cpu(caps->device) && (call->out[0].type != &ci_type_q8 || fits_units(caps, call));
 }
@@ -82,6 +87,7 @@ static const struct ci_launch rmsnorm_local_launch = {"rmsnorm", rmsnorm_bind, g
                                                                .type_input = -1,                                       \
                                                                .tunables = lanes_tunables,                             \
                                                                .launches = &rmsnorm_local_launch,                      \
+                                                               .local_bytes = lanes_local_bytes,                       \
                                                                .launch_count = 1};
 
 RMSNORM_LOCAL(rmsnorm)

@@ -22,7 +22,7 @@ struct ci_field_place ci_field_below(const struct ci_field_place *place, const c
 
 /* ---- refusing ---- */
 
-/* Hostile texts reach a terminal as escapes only, and cut. */
+/* Hostile texts reach a terminal as escapes only, and cut. (Jansson escapes all that is not ASCII, but not DEL.) */
 static void show(const json_t *value, char *text, size_t size) {
     if (json_is_object(value) || json_is_array(value)) {
         snprintf(text, size, "(%s)", json_is_object(value) ? "an object" : "an array");
@@ -57,6 +57,7 @@ enum clinfer_status ci_field_refuse(const struct ci_field_place *place, const ch
     }
     struct ci_field_place field = ci_field_below(place, name, -1);
     printable(field.where);
+    printable(shown);
     return ci_fail(CLINFER_BAD_FILE, "%s: field \"%s\": %s: %s", place->file, *field.where ? field.where : "(all)",
                    shown, must);
 }

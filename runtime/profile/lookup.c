@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,8 +77,13 @@ char *ci_profile_path(const struct ci_profile_key *wanted) {
     return path;
 }
 
+/* Names that could do harm on a terminal or in JSON are nobody's profiles. */
 static int is_profile(const struct dirent *entry) {
+    char clean[sizeof entry->d_name];
     const char *name = entry->d_name;
+    snprintf(clean, sizeof clean, "%s", name);
+    ci_field_clean(clean);
+    if (strcmp(clean, name) != 0) return 0;
     size_t length = strlen(name);
     return name[0] != '.' && length > 5 && strcmp(name + length - 5, ".json") == 0 &&
            strcmp(name, "quarantine.json") != 0;
@@ -143,9 +149,24 @@ static enum clinfer_status offer(struct best *best, struct ci_profile *profile, 
     return CLINFER_OK;
 }
 
+/* Look-ups are many, one per device and engine; a person wants to know once. */
+static bool is_news(const char *message) {
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static uint64_t said[32];
+    static int count;
+    uint64_t hash = ci_hash(CI_HASH_START, message, strlen(message));
+    bool news = true;
+    pthread_mutex_lock(&mutex);
+    for (int i = 0; i < count; i++) news = news && said[i] != hash;
+    if (news && count < (int)(sizeof said / sizeof *said)) said[count++] = hash;
+    pthread_mutex_unlock(&mutex);
+    return news;
+}
+
 /* A bad file is nobody's failure but its own. */
 static bool passed_over(enum clinfer_status status) {
     if (status == CLINFER_OUT_OF_MEMORY) return false;
+    if (!is_news(ci_status_message())) return true;
     ci_log(CLINFER_LOG_WARNING,
            "%s; this profile is not used: `clinfer tune` makes a new one, `clinfer profile rm` "
            "removes it",
@@ -191,8 +212,7 @@ static int count_features(const char *features) {
     return count;
 }
 
-/* Negative: not for this device. Else the larger the nearer. */
-static double shipped_score(const struct ci_profile_key *shipped, const struct ci_profile_key *key) {
+double ci_profile_shipped_score(const struct ci_profile_key *shipped, const struct ci_profile_key *key) {
     if (strcmp(shipped->platform, key->platform) != 0 || strcmp(shipped->kind, key->kind) != 0) return -1;
     if (strcmp(key->kind, "cpu") != 0)
         return strcmp(shipped->device, key->device) == 0 ? 10 + agreement(shipped, key) : -1;
@@ -215,7 +235,7 @@ static enum clinfer_status search_shipped(const struct ci_profile_key *key, stru
             if (passed_over(status)) status = CLINFER_OK;
             continue;
         }
-        double score = shipped_score(&profile.key, key);
+        double score = ci_profile_shipped_score(&profile.key, key);
         if (score < 0)
             ci_profile_free(&profile);
         else

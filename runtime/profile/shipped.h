@@ -2,7 +2,7 @@
 #ifndef CI_PROFILE_SHIPPED_H
 #define CI_PROFILE_SHIPPED_H
 
-#include <stddef.h>
+#include "profile/profile.h"
 
 struct ci_profile_shipped {
     const char *name; /* of the file, without ".json" */
@@ -12,5 +12,9 @@ struct ci_profile_shipped {
 
 /* Ends with an entry without a name. */
 extern const struct ci_profile_shipped ci_profiles_shipped[];
+
+/* How near a shipped profile is to a device: the larger the nearer; negative: not for it. docs/profile-format.md says
+ * by what. */
+double ci_profile_shipped_score(const struct ci_profile_key *shipped, const struct ci_profile_key *key);
 
 #endif

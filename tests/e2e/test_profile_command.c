@@ -29,11 +29,14 @@ static void assert_contains(const char *text, const char *wanted) {
     if (!text || !strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text ? text : "(nothing)");
 }
 
+static const char *model;
+
 /* The tool and this process share a data folder of the test's own. */
 static int set_home(void **state) {
     static int number;
     char folder[256];
     (void)state;
+    if (!model) model = process_model(); /* before it would be looked for in the folder of the test */
     snprintf(folder, sizeof folder, "%s/home%d", process_folder(), number++);
     return setenv("XDG_DATA_HOME", folder, 1);
 }
@@ -254,6 +257,40 @@ static void test_import_refuses_tunables_of_an_opencl_profile(void **state) {
     ci_profile_free(&profile);
 }
 
+/* A run goes on without what is wrong, and says it. */
+static void test_run_passes_over_bad_profiles(void **state) {
+    struct ci_profile profile = sample();
+    struct process_result result;
+    char *path;
+    (void)state;
+#define RUN(...)                                                                                                       \
+    process_run(&result, NULL, process_tool(), "run", "-m", model, "--device", "cpu", "--temp", "0", "-n", "2",        \
+                __VA_ARGS__, NULL)
+    snprintf(profile.entries[0].variant, sizeof profile.entries[0].variant, "miracle");
+    path = store(&profile);
+    RUN("Hello");
+    process_assert_status(&result, 0);
+    assert_contains(result.err, "field \"entries[0].variant\": value \"miracle\": must be one of ");
+    assert_contains(result.err, "this entry is not used: `clinfer tune`");
+    process_free(&result);
+    RUN("--tuning", path, "Hello");
+    process_assert_status(&result, 5);
+    process_free(&result);
+    assert_int_equal(truncate(path, 200), 0);
+    RUN("Hello");
+    process_assert_status(&result, 0);
+    assert_contains(result.err, "is not JSON");
+    const char *first = strstr(result.err, "this profile is not used: `clinfer tune`");
+    if (!first || strstr(first + 1, "this profile is not used")) fail_msg("not once: %s", result.err);
+    process_free(&result);
+    RUN("--tuning", path, "Hello");
+    process_assert_status(&result, 5);
+    process_free(&result);
+#undef RUN
+    free(path);
+    ci_profile_free(&profile);
+}
+
 static void test_quarantine_is_listed_and_cleared(void **state) {
     struct ci_profile_key key = cpu_key();
     struct ci_quarantined item = {.device = ci_quarantine_device(&key),
@@ -286,6 +323,7 @@ int main(void) {
         cmocka_unit_test_setup(test_export_import_and_rm, set_home),
         cmocka_unit_test_setup(test_import_refuses_what_cannot_be_used_here, set_home),
         cmocka_unit_test_setup(test_import_refuses_tunables_of_an_opencl_profile, set_home),
+        cmocka_unit_test_setup(test_run_passes_over_bad_profiles, set_home),
         cmocka_unit_test_setup(test_quarantine_is_listed_and_cleared, set_home),
     };
     return cmocka_run_group_tests_name("profile command", tests, NULL, NULL);

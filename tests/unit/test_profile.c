@@ -533,6 +533,14 @@ static void test_lookup_goes_by_content_and_passes_over_bad_files(void **state) 
     expect_lookup(&key, CI_PROFILE_EXACT, "2026-01-01T00:00:00Z");
     if (!strstr(messages, "aaa.json: field \"version\": value 7") || !strstr(messages, "clinfer tune"))
         fail_msg("the log: %s", messages);
+    /* Once, although there were two look-ups. */
+    assert_null(strstr(strstr(messages, "aaa.json") + 1, "aaa.json"));
+    snprintf(path, sizeof path, "%s/\x1b[31m.json", folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    struct ci_profile_files files;
+    assert_ok(ci_profile_files(&files));
+    assert_int_equal(files.count, 3);
+    ci_profile_files_free(&files);
     free(folder);
 }
 
@@ -587,6 +595,69 @@ static void test_shipped_profiles_are_good_and_found(void **state) {
         assert_int_equal(origin, CI_PROFILE_NONE);
         ci_profile_free(&profile);
     }
+}
+
+static void test_shipped_cpus_are_matched_by_their_vectors(void **state) {
+    static const struct {
+        const char *cpu, *device;
+        unsigned units;
+    } shipped[] = {{"avx2", "Xeon", 8},
+                   {"avx2", "EPYC", 64},
+                   {"avx2,avx512vnni", "EPYC 9", 16},
+                   {"avx2,avx512vnni,avx512bf16", "EPYC 9", 16},
+                   {"neon,neondot", "Graviton", 16},
+                   {"", "Old", 1}};
+    static const struct {
+        const char *cpu, *device;
+        unsigned units;
+        int wanted;
+    } devices[] = {{"avx2", "Ryzen", 6, 0},
+                   {"avx2", "Ryzen", 128, 1},
+                   {"avx2", "EPYC", 2, 1}, /* the very same name */
+                   {"avx2,avx512vnni", "Xeon", 2, 2},
+                   {"avx2,avx512vnni,avx512bf16", "Xeon", 2, 3},
+                   {"neon", "Pi", 4, 4},
+                   {"", "486", 1, 5}};
+    (void)state;
+    for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+        struct ci_profile_key key = {.kind = "cpu", .platform = "Portable Computing Language"}, other = key;
+        double best = -1;
+        int nearest = -1;
+        snprintf(key.cpu, sizeof key.cpu, "%s", devices[i].cpu);
+        snprintf(key.device, sizeof key.device, "%s", devices[i].device);
+        key.compute_units = devices[i].units;
+        for (size_t k = 0; k < sizeof shipped / sizeof *shipped; k++) {
+            snprintf(other.cpu, sizeof other.cpu, "%s", shipped[k].cpu);
+            snprintf(other.device, sizeof other.device, "%s", shipped[k].device);
+            other.compute_units = shipped[k].units;
+            double score = ci_profile_shipped_score(&other, &key);
+            if (score > best) nearest = (int)k;
+            if (score > best) best = score;
+        }
+        if (nearest != devices[i].wanted)
+            fail_msg("%s with %u units takes %d, not %d", devices[i].cpu, devices[i].units, nearest, devices[i].wanted);
+        snprintf(other.cpu, sizeof other.cpu, "%s", devices[i].cpu);
+        snprintf(other.platform, sizeof other.platform, "Intel(R) OpenCL");
+        assert_true(ci_profile_shipped_score(&other, &key) < 0);
+    }
+}
+
+static void test_shipped_gpus_are_matched_by_name_and_platform(void **state) {
+    struct ci_profile_key key = sample_key(), other = sample_key();
+    (void)state;
+    double same = ci_profile_shipped_score(&other, &key);
+    snprintf(other.driver, sizeof other.driver, "another");
+    snprintf(other.cpu, sizeof other.cpu, "neon");
+    double nearly = ci_profile_shipped_score(&other, &key);
+    assert_true(same > nearly && nearly >= 0);
+    snprintf(other.device, sizeof other.device, "Thing 8000");
+    assert_true(ci_profile_shipped_score(&other, &key) < 0);
+    other = key;
+    snprintf(other.platform, sizeof other.platform, "rusticl");
+    assert_true(ci_profile_shipped_score(&other, &key) < 0);
+    other = key;
+    snprintf(other.kind, sizeof other.kind, "cpu");
+    assert_true(ci_profile_shipped_score(&other, &key) < 0);
 }
 
 /* ---- several processes, and none that survives ---- */
@@ -758,6 +829,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_lookup_goes_by_content_and_passes_over_bad_files, set_home, unset_home),
         cmocka_unit_test_setup_teardown(test_path_is_for_people_and_unique, set_home, unset_home),
         cmocka_unit_test_setup_teardown(test_shipped_profiles_are_good_and_found, set_home, unset_home),
+        cmocka_unit_test(test_shipped_cpus_are_matched_by_their_vectors),
+        cmocka_unit_test(test_shipped_gpus_are_matched_by_name_and_platform),
         cmocka_unit_test_setup_teardown(test_lock_keeps_a_second_process_out_and_names_it, set_home, unset_home),
         cmocka_unit_test_setup_teardown(test_kill_while_writing_leaves_a_whole_file, set_home, unset_home),
         cmocka_unit_test_setup_teardown(test_file_size_limit_leaves_the_old_file, set_home, unset_home),

@@ -1,0 +1,411 @@
+/* Choices for devices that are not here: the capabilities of 31 devices, as public reports give them
+ * (tests/data/devices.json), stand in for a device while real models' graphs get their kernels. Every op must get one,
+ * no launch may go beyond a limit, memory is asked for in pieces that the device allows or refused in words, and no
+ * profile that is shipped for another device may be taken.
+ *
+ * Where a report does not show a value, the least that OpenCL promises stands for it; local memory of 32 KiB, and work-
+ * groups of a single item. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "base/status.h"
+#include "graph/passes.h"
+#include "graph/store.h"
+#include "model/model.h"
+#include "ops/bind.h"
+#include "ops/op_list.h"
+#include "ops/signature.h"
+#include "tensor/op_params.h"
+
+enum { DEVICES = 31, LEAST_LOCAL = 32 << 10, LEAST_ALLOC = 128 << 20 };
+
+struct recorded {
+    const char *id;
+    struct ci_device_caps caps;
+    bool usable; /* OpenCL 1.2 at least: discovery leaves out what is older */
+};
+
+static struct recorded devices[DEVICES];
+static json_t *file;
+
+/* No processor of the host counts for a device. */
+static const struct ci_cpu_features no_features = {.name = "recorded"};
+
+/* ---- reading ---- */
+
+static const char *text_of(const json_t *device, const char *key) {
+    const char *text = json_string_value(json_object_get(device, key));
+    return text ? text : "";
+}
+
+static uint64_t number_of(const json_t *device, const char *key, uint64_t otherwise) {
+    const json_t *value = json_object_get(device, key);
+    return json_is_integer(value) ? (uint64_t)json_integer_value(value) : otherwise;
+}
+
+static bool has_extension(const json_t *device, const char *name) {
+    const char *list = text_of(device, "extensions");
+    size_t length = strlen(name);
+    for (const char *at = list; (at = strstr(at, name)); at += length)
+        if ((at == list || at[-1] == ' ') && (at[length] == ' ' || !at[length])) return true;
+    return false;
+}
+
+static void read_device(const json_t *json, struct recorded *device) {
+    struct ci_device_caps *caps = &device->caps;
+    device->id = text_of(json, "id");
+    snprintf(caps->name, sizeof caps->name, "%s", text_of(json, "name"));
+    snprintf(caps->vendor, sizeof caps->vendor, "%s", text_of(json, "vendor"));
+    snprintf(caps->platform, sizeof caps->platform, "%s", text_of(json, "platform_name"));
+    snprintf(caps->platform_version, sizeof caps->platform_version, "%s", text_of(json, "platform_version"));
+    snprintf(caps->version, sizeof caps->version, "%s", text_of(json, "device_version"));
+    snprintf(caps->driver, sizeof caps->driver, "%s", text_of(json, "driver_version"));
+    caps->kind = strcmp(text_of(json, "device_type"), "CPU") == 0 ? CI_DEVICE_CPU : CI_DEVICE_GPU;
+    if (sscanf(caps->version, "OpenCL %d.%d", &caps->opencl_major, &caps->opencl_minor) != 2) caps->opencl_major = 2;
+    caps->compute_units = (unsigned)number_of(json, "compute_units", 1);
+    caps->max_alloc_bytes = number_of(json, "max_alloc_bytes", LEAST_ALLOC);
+    caps->global_bytes = number_of(json, "global_mem_bytes", caps->max_alloc_bytes);
+    caps->local_bytes = number_of(json, "local_mem_bytes", LEAST_LOCAL);
+    caps->local_is_dedicated = strcmp(text_of(json, "local_mem_type"), "local") == 0;
+    caps->max_work_group = (size_t)number_of(json, "max_work_group_size", 1);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *size = json_array_get(json_object_get(json, "max_work_item_sizes"), i);
+        caps->max_work_item[i] = json_is_integer(size) ? (size_t)json_integer_value(size) : 1;
+    }
+    caps->base_align_bytes = (unsigned)number_of(json, "mem_base_addr_align_bits", 1024) / 8;
+    caps->unified_memory = json_is_true(json_object_get(json, "host_unified_memory"));
+    caps->shares_host_memory = caps->unified_memory || caps->kind == CI_DEVICE_CPU;
+    caps->fp16 = has_extension(json, "cl_khr_fp16");
+    caps->fp64 = has_extension(json, "cl_khr_fp64");
+    caps->intel_required_subgroup_size = has_extension(json, "cl_intel_required_subgroup_size");
+    caps->integer_dot_product = has_extension(json, "cl_khr_integer_dot_product");
+    caps->subgroups = has_extension(json, "cl_khr_subgroups") || has_extension(json, "cl_intel_subgroups") ||
+                      number_of(json, "max_sub_groups_per_work_group", 0) > 0;
+    device->usable = caps->opencl_major > 1 || caps->opencl_minor >= 2;
+}
+
+static int read_all(void **state) {
+    json_error_t error;
+    (void)state;
+    file = json_load_file("tests/data/devices.json", 0, &error);
+    const json_t *list = json_object_get(file, "devices");
+    if (json_array_size(list) != DEVICES) {
+        fprintf(stderr, "tests/data/devices.json: %s; %zu devices, not %d\n", file ? "" : error.text,
+                json_array_size(list), DEVICES);
+        return -1;
+    }
+    for (size_t i = 0; i < DEVICES; i++) read_device(json_array_get(list, i), &devices[i]);
+    return 0;
+}
+
+static int drop_all(void **state) {
+    (void)state;
+    json_decref(file);
+    return 0;
+}
+
+/* ---- models ---- */
+
+struct shape {
+    const char *name, *architecture;
+    struct ci_hyper hyper;
+};
+
+static const struct shape shapes[] = {
+    {"SmolLM2-135M", "llama", {1, 576, 1536, 9, 3, 64, 64, 2048, 49152, 100000, 1, 1e-5f}},
+    {"Qwen2.5-1.5B", "qwen2", {1, 1536, 8960, 12, 2, 128, 128, 32768, 151936, 1000000, 1, 1e-6f}}};
+
+static const struct ci_type *const weight_types[] = {&ci_type_f32,  &ci_type_f16,  &ci_type_bf16,
+                                                     &ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0,
+                                                     &ci_type_q5_1, &ci_type_q8_0, &ci_type_q6_k};
+
+static struct ci_tensor *weight(struct ci_model *model, const struct ci_type *type, int64_t rows, int64_t cols) {
+    struct ci_tensor *tensor = ci_arena_alloc(&model->arena, sizeof *tensor);
+    assert_non_null(tensor);
+    *tensor = (struct ci_tensor){.name = "weight", .kind = CI_TENSOR_WEIGHT, .place = -1};
+    ci_view_set(&tensor->view, ci_type_fits_cols(type, cols) ? type : &ci_type_q8_0, rows, cols);
+    return tensor;
+}
+
+/* One layer is as good as thirty: they are alike. */
+static void make_model(const struct shape *shape, const struct ci_type *type, struct ci_model *model) {
+    const struct ci_hyper *h = &shape->hyper;
+    *model = (struct ci_model){.hyper = *h};
+    for (int i = 0; ci_families[i]; i++)
+        if (strcmp(ci_families[i]->architecture, shape->architecture) == 0) model->family = ci_families[i];
+    assert_non_null(model->family);
+    int queries = h->heads * h->head_dim, kv = h->kv_heads * h->head_dim;
+    struct ci_layer *layer = model->layers = ci_arena_array(&model->arena, 1, sizeof *model->layers);
+    assert_non_null(layer);
+    model->embedding = model->output = weight(model, type, h->vocabulary, h->embedding);
+    model->output_norm = weight(model, &ci_type_f32, 1, h->embedding);
+    model->rope_frequencies = weight(model, &ci_type_f32, 1, h->rotated / 2);
+    layer->attention_norm = weight(model, &ci_type_f32, 1, h->embedding);
+    layer->ffn_norm = weight(model, &ci_type_f32, 1, h->embedding);
+    layer->q = weight(model, type, queries, h->embedding);
+    layer->k = weight(model, type, kv, h->embedding);
+    layer->v = weight(model, type, kv, h->embedding);
+    if (strcmp(shape->architecture, "qwen2") == 0) {
+        layer->q_bias = weight(model, &ci_type_f32, 1, queries);
+        layer->k_bias = weight(model, &ci_type_f32, 1, kv);
+        layer->v_bias = weight(model, &ci_type_f32, 1, kv);
+    }
+    layer->attention_output = weight(model, type, h->embedding, queries);
+    layer->gate = weight(model, type, h->feed_forward, h->embedding);
+    layer->up = weight(model, type, h->feed_forward, h->embedding);
+    layer->down = weight(model, type, h->embedding, h->feed_forward);
+    assert_int_equal(ci_model_make_states(model, &ci_type_f16, &ci_type_f16, 2048, 64), CLINFER_OK);
+}
+
+static void make_graph(const struct ci_model *model, int64_t rows, struct ci_graph *graph) {
+    int64_t sequences = rows < 64 ? rows : 64;
+    const int64_t extents[CI_EXTENT_COUNT] = {
+        [CI_EXTENT_ROWS] = rows, [CI_EXTENT_WANTED] = sequences, [CI_EXTENT_TILES] = rows / CI_TILE_ROWS + sequences};
+    struct ci_run run;
+    assert_int_equal(ci_model_build(model, extents, sequences, model->hyper.context / CI_PAGE_ROWS, graph, &run),
+                     CLINFER_OK);
+}
+
+/* ---- choices ---- */
+
+static void fail_choice(const struct recorded *device, const struct ci_node *node, const char *variant,
+                        const char *what) {
+    char types[256] = "";
+    for (int i = 0; i < node->op->inputs; i++) {
+        size_t used = strlen(types);
+        if (node->in[i])
+            snprintf(types + used, sizeof types - used, " %s[%lld, %lld]", node->in[i]->view.type->name,
+                     (long long)node->in[i]->view.rows, (long long)node->in[i]->view.cols);
+    }
+    fail_msg("%s: op %s (%s)%s, variant %s: %s", device->id, node->op->name, node->label, types, variant, what);
+}
+
+static void check_limits(const struct recorded *device, const struct ci_node *node, const struct ci_choice *choice) {
+    const struct ci_variant *variant = choice->variant;
+    const struct ci_device_caps *caps = &device->caps;
+    struct ci_call call;
+    ci_node_call(node, &call);
+    for (int i = 0; i < variant->launch_count; i++) {
+        struct ci_grid grid = {0};
+        size_t items = 1;
+        variant->launches[i].grid(&call, choice->tunables, caps, &grid);
+        if (grid.dimensions < 1 || grid.dimensions > 3) fail_choice(device, node, variant->name, "dimensions");
+        for (int k = 0; k < grid.dimensions; k++) {
+            if (grid.global[k] > UINT32_MAX) fail_choice(device, node, variant->name, "global size");
+            if (!grid.local[0]) continue;
+            items *= grid.local[k];
+            if (!grid.local[k] || grid.global[k] % grid.local[k])
+                fail_choice(device, node, variant->name, "global size is no multiple of the local one");
+            if (grid.local[k] > caps->max_work_item[k]) fail_choice(device, node, variant->name, "work-item size");
+        }
+        if (items > caps->max_work_group) fail_choice(device, node, variant->name, "work-group size");
+    }
+    if (variant->local_bytes && variant->local_bytes(&call, choice->tunables) > caps->local_bytes)
+        fail_choice(device, node, variant->name, "local memory");
+    if (variant->scratch && variant->scratch(&call, choice->tunables) > caps->max_alloc_bytes)
+        fail_choice(device, node, variant->name, "scratch memory");
+}
+
+/* All ops of the graph as a plan for this device would have them; how many. */
+static int check_graph(const struct recorded *device, const struct ci_model *model, int64_t rows,
+                       enum ci_activations activations) {
+    const struct ci_caps host = {.cpu = &no_features, .threads = 2};
+    const struct ci_caps caps = {.cpu = &no_features, .device = &device->caps, .threads = 2};
+    const struct ci_chooser by_place[2] = {{NULL, 0, &host}, {NULL, 1, &caps}};
+    struct ci_graph graph;
+    int count = 0;
+    make_graph(model, rows, &graph);
+    for (struct ci_node *node = graph.first; node; node = node->next) node->place = 1;
+    assert_int_equal(ci_pass_activations(&graph, activations, by_place), CLINFER_OK);
+    assert_int_equal(ci_pass_fuse(&graph, by_place), CLINFER_OK);
+    for (struct ci_node *node = graph.first; node; node = node->next) {
+        struct ci_choice choices[16];
+        char reason[256];
+        int found = ci_choices_list(&by_place[1], node, choices, 16, reason, sizeof reason);
+        if (found == 0) fail_choice(device, node, "(none)", "no kernel fits");
+        for (int i = 0; i < found; i++) check_limits(device, node, &choices[i]);
+        count++;
+    }
+    ci_graph_destroy(&graph);
+    return count;
+}
+
+static void test_every_op_has_a_kernel_within_the_limits(void **state) {
+    static const int64_t buckets[] = {1, 8, 64, 512};
+    int checked = 0;
+    (void)state;
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        for (size_t t = 0; t < sizeof weight_types / sizeof *weight_types; t++) {
+            struct ci_model model;
+            make_model(&shapes[s], weight_types[t], &model);
+            for (int d = 0; d < DEVICES; d++)
+                for (size_t b = 0; devices[d].usable && b < sizeof buckets / sizeof *buckets; b++)
+                    for (int a = CI_ACTIVATIONS_AUTO; a <= CI_ACTIVATIONS_Q8; a++)
+                        checked += check_graph(&devices[d], &model, buckets[b], (enum ci_activations)a);
+            ci_model_close(&model);
+        }
+    }
+    print_message("%d choices\n", checked);
+    assert_true(checked > 50000);
+}
+
+/* What is made for a class of device is what such a device gets. */
+static const char *first_choice(const char *id, const struct ci_op *op, int64_t rows) {
+    struct ci_model model;
+    struct ci_graph graph;
+    const char *name = NULL;
+    make_model(&shapes[0], &ci_type_q4_1, &model);
+    make_graph(&model, rows, &graph);
+    for (int d = 0; d < DEVICES; d++) {
+        if (strcmp(devices[d].id, id) != 0) continue;
+        const struct ci_caps caps = {.cpu = &no_features, .device = &devices[d].caps, .threads = 2};
+        const struct ci_chooser chooser = {NULL, 1, &caps};
+        for (struct ci_node *node = graph.first; node && !name; node = node->next) {
+            struct ci_choice choice;
+            if (node->op == op && ci_choices_first(&chooser, node, &choice)) name = choice.variant->name;
+        }
+    }
+    ci_graph_destroy(&graph);
+    ci_model_close(&model);
+    if (!name) fail_msg("%s: op %s: no kernel", id, op->name);
+    return name;
+}
+
+static void test_devices_get_the_kernels_made_for_them(void **state) {
+    (void)state;
+    assert_non_null(strstr(first_choice("intel-iris-xe-alder-lake-p", &ci_op_matmul, 1), "subgroup"));
+    assert_null(strstr(first_choice("nvidia-gtx-1080", &ci_op_matmul, 1), "vec"));
+    assert_null(strstr(first_choice("apple-m1", &ci_op_matmul, 512), "vec"));
+    assert_string_equal(first_choice("nvidia-rtx-3090", &ci_op_attention, 1), "split");
+    assert_string_equal(first_choice("arm-mali-g610-rk3588-g6p0", &ci_op_attention, 512), "local");
+    assert_string_equal(first_choice("broadcom-videocore-iv-vc4cl", &ci_op_attention, 512), "vec");
+    assert_string_equal(first_choice("broadcom-videocore-iv-vc4cl", &ci_op_rmsnorm, 1), "portable");
+    assert_string_equal(first_choice("pocl-6.0-cortex-a57", &ci_op_attention, 1), "vec");
+    assert_non_null(strstr(first_choice("pocl-1.8-cortex-a55", &ci_op_matmul, 1), "vec"));
+}
+
+/* ---- memory ---- */
+
+enum { FILE_BYTES = 900 << 20 };
+
+/* This machine's device in the limits of another. */
+static void put_on(struct ci_device *device, const struct ci_device_caps *real, const struct recorded *mask) {
+    struct ci_device_caps *caps = (struct ci_device_caps *)(uintptr_t)ci_device_caps(device);
+    *caps = *real;
+    caps->max_alloc_bytes =
+        mask->caps.max_alloc_bytes < real->max_alloc_bytes ? mask->caps.max_alloc_bytes : real->max_alloc_bytes;
+    caps->shares_host_memory = mask->caps.shares_host_memory;
+}
+
+static void check_pieces(const struct recorded *device, const struct ci_store *store, uint64_t limit) {
+    const struct ci_place *place = &store->places[1];
+    uint64_t sum = 0;
+    for (size_t i = 0; i < place->file_count; i++) {
+        if (ci_buffer_bytes(place->file[i]) > limit) fail_msg("%s: piece %zu of the file is too large", device->id, i);
+        sum += ci_buffer_bytes(place->file[i]);
+    }
+    if (device->caps.shares_host_memory && sum != FILE_BYTES) fail_msg("%s: the pieces miss a part", device->id);
+}
+
+/* A weight or a state: there within the limit, or refused with its name. */
+static void check_tensor(const struct recorded *device, const struct ci_tensor *tensor, enum clinfer_status status,
+                         uint64_t limit) {
+    const struct ci_view *view = &tensor->view;
+    uint64_t bytes = ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols);
+    if (status == CLINFER_OK) {
+        if (ci_buffer_bytes(view->buffer) > limit) fail_msg("%s: %s: beyond the limit", device->id, tensor->name);
+        if (view->offset + bytes > ci_buffer_bytes(view->buffer)) fail_msg("%s: %s", device->id, tensor->name);
+        return;
+    }
+    if (bytes <= limit) fail_msg("%s: %s: refused: %s", device->id, tensor->name, clinfer_error());
+    assert_int_equal(status, CLINFER_OUT_OF_MEMORY);
+    if (!strstr(clinfer_error(), tensor->name)) fail_msg("%s: not named: %s", device->id, clinfer_error());
+}
+
+static void check_memory(struct ci_device *device, const struct recorded *mask, struct ci_threads *threads,
+                         const uint8_t *bytes) {
+    uint64_t limit = ci_device_caps(device)->max_alloc_bytes;
+    struct ci_store store;
+    struct ci_model model;
+    assert_int_equal(ci_store_init(&store, &device, 1, threads, bytes, FILE_BYTES), CLINFER_OK);
+    check_pieces(mask, &store, limit);
+    make_model(&shapes[1], &ci_type_q4_0, &model);
+    /* As in a file: one behind the other, at offsets that are multiples of 32. */
+    struct ci_tensor *weights[] = {model.layers->q, model.layers->attention_output, model.layers->gate,
+                                   model.layers->down, model.embedding};
+    size_t at = 4096 + 32;
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) {
+        const struct ci_view *view = &weights[i]->view;
+        weights[i]->host = bytes + at;
+        at += (ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols) + 31) / 32 * 32;
+        assert_true(at <= FILE_BYTES);
+        check_tensor(mask, weights[i], ci_store_weight(&store, weights[i], 1, &ci_layout_stored), limit);
+    }
+    /* A context of a million tokens is more than some allow. */
+    struct ci_tensor *keys = model.layers->keys;
+    for (int64_t rows = 2048; rows <= 1 << 20; rows *= 8) {
+        keys->place = -1;
+        keys->view.rows = rows;
+        check_tensor(mask, keys, ci_store_state(&store, keys, 1), limit);
+    }
+    ci_store_destroy(&store);
+    ci_model_close(&model);
+}
+
+static void test_memory_is_asked_for_within_the_limits(void **state) {
+    struct ci_device *device = NULL;
+    struct ci_threads *threads = NULL;
+    (void)state;
+    if (ci_device_open(0, NULL, &device) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    assert_int_equal(ci_threads_create(1, &threads), CLINFER_OK);
+    const struct ci_device_caps real = *ci_device_caps(device);
+    /* Pages that nobody writes to cost nothing. */
+    void *bytes = mmap(NULL, FILE_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_true(bytes != MAP_FAILED);
+    for (int d = 0; d < DEVICES; d++) {
+        put_on(device, &real, &devices[d]);
+        check_memory(device, &devices[d], threads, bytes);
+    }
+    put_on(device, &real, &(struct recorded){.caps = real});
+    munmap(bytes, FILE_BYTES);
+    ci_threads_destroy(threads);
+    ci_device_close(device);
+}
+
+/* ---- profiles ---- */
+
+static void test_no_profile_of_another_device_is_taken(void **state) {
+    (void)state;
+    for (int d = 0; d < DEVICES; d++) {
+        const struct ci_caps caps = {.cpu = &no_features, .device = &devices[d].caps, .threads = 2};
+        struct ci_profile_key key;
+        struct ci_profile profile = {0};
+        enum ci_profile_origin origin;
+        ci_signature_key(&caps, &key);
+        assert_int_equal(ci_profile_lookup_shipped(&key, &profile, &origin, NULL), CLINFER_OK);
+        if (origin != CI_PROFILE_NONE &&
+            (strcmp(profile.key.platform, key.platform) != 0 ||
+             (devices[d].caps.kind != CI_DEVICE_CPU && strcmp(profile.key.device, key.device) != 0)))
+            fail_msg("%s gets the profile of \"%s\" (%s)", devices[d].id, profile.key.device, profile.key.platform);
+        ci_profile_free(&profile);
+    }
+}
+
+int main(void) {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_op_has_a_kernel_within_the_limits),
+        cmocka_unit_test(test_devices_get_the_kernels_made_for_them),
+        cmocka_unit_test(test_memory_is_asked_for_within_the_limits),
+        cmocka_unit_test(test_no_profile_of_another_device_is_taken),
+    };
+    return cmocka_run_group_tests(tests, read_all, drop_all);
+}
