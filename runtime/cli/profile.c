@@ -88,9 +88,11 @@ static int list_json(const struct ci_profile_store *store) {
 static void print_models(const struct ci_profile *profile) {
     for (int i = 0; i < profile->model_count; i++) {
         const struct ci_profile_model *model = &profile->models[i];
-        ci_printf("     %s: decode %.1f -> %.1f t/s, prefill %.0f -> %.0f t/s, %.0f%% of its time tuned\n", model->name,
-                  model->decode_before, model->decode_after, model->prefill_before, model->prefill_after,
-                  100 * model->covered);
+        ci_printf("     %s: ", model->name);
+        if (model->decode_after > 0) ci_printf("decode %.1f -> %.1f t/s, ", model->decode_before, model->decode_after);
+        if (model->prefill_after > 0)
+            ci_printf("prefill %.0f -> %.0f t/s, ", model->prefill_before, model->prefill_after);
+        ci_printf("%.0f%% of its time tuned\n", 100 * model->covered);
     }
 }
 
@@ -168,25 +170,36 @@ static void print_share(const struct ci_profile_device *limits, const struct ci_
 
 static void print_entry(const struct ci_profile_device *limits, const struct ci_profile_entry *entry) {
     const struct ci_profile_signature *signature = &entry->signature;
-    char shape[80], tunables[CI_PROFILE_TUNABLES * (CI_PROFILE_NAME_BYTES + 16)];
+    char shape[80], tunables[CI_PROFILE_TUNABLES * (CI_PROFILE_NAME_BYTES + 16)], types[CI_PROFILE_TEXT_BYTES];
+    char now[CI_AMOUNT_BYTES], before[CI_AMOUNT_BYTES];
     snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 " -> %" PRId64, signature->rows, signature->k, signature->n);
     tunables_text(entry->tunables, entry->tunable_count, tunables, sizeof tunables);
-    ci_printf("%-18s %-24s %-22s %-7s %s%s%s%s\n", signature->op, signature->types, shape, entry->layout,
-              entry->variant, *tunables ? " (" : "", tunables, *tunables ? ")" : "");
-    ci_printf("%19s%.1f us", "", entry->seconds * 1e6);
+    ci_printf("%-18s %-24s %-22s %-7s %s%s%s%s\n", signature->op,
+              ci_format_types(signature->types, types, sizeof types), shape, entry->layout, entry->variant,
+              *tunables ? " (" : "", tunables, *tunables ? ")" : "");
+    ci_printf("%19s%s", "", ci_format_seconds(entry->seconds, now));
     if (entry->default_seconds > 0 && entry->seconds > 0)
-        ci_printf(", %.2fx of %.1f us before", entry->default_seconds / entry->seconds, entry->default_seconds * 1e6);
+        ci_printf(", %.2fx of %s before", entry->default_seconds / entry->seconds,
+                  ci_format_seconds(entry->default_seconds, before));
     print_share(limits, entry);
     ci_printf("; tried %d, refused %d, crashed %d; error %.1e\n", entry->tried, entry->refused, entry->crashed,
               entry->nmse);
 }
 
 static void print_measured(const struct ci_profile_device *measured) {
-    if (measured->read_bytes_per_second > 0)
-        ci_printf("     reads %.1f GB/s, computes %.1f GFLOP/s, a launch takes %.1f us, a wait %.1f us, a crossing "
-                  "%.1f us\n",
-                  measured->read_bytes_per_second * 1e-9, measured->operations_per_second * 1e-9,
-                  measured->launch_seconds * 1e6, measured->wait_seconds * 1e6, measured->crossing_seconds * 1e6);
+    const struct {
+        const char *what;
+        double seconds;
+    } costs[] = {{"a launch takes", measured->launch_seconds},
+                 {"a wait", measured->wait_seconds},
+                 {"a crossing", measured->crossing_seconds}};
+    char text[CI_AMOUNT_BYTES];
+    if (measured->read_bytes_per_second <= 0) return;
+    ci_printf("     reads %.1f GB/s, computes %.1f GFLOP/s", measured->read_bytes_per_second * 1e-9,
+              measured->operations_per_second * 1e-9);
+    for (size_t i = 0; i < sizeof costs / sizeof *costs; i++)
+        if (costs[i].seconds > 0) ci_printf(", %s %s", costs[i].what, ci_format_seconds(costs[i].seconds, text));
+    ci_printf("\n");
 }
 
 /* With --json the file itself: docs/profile-format.md. */

@@ -125,7 +125,7 @@ static void test_list_and_show_tell_what_is_used(void **state) {
     snprintf(other.key.device, sizeof other.key.device, "Another processor");
     free(store(&other));
     EXPECT(0, "not used: its device is not here", "", "list");
-    EXPECT(0, "1.50x of 3.0 us before, 9.2 GB/s, 92% of the measured bandwidth; tried 5, refused 1, crashed 0", "",
+    EXPECT(0, "1.50x of 3.00 us before, 9.2 GB/s, 92% of the measured bandwidth; tried 5, refused 1, crashed 0", "",
            "show", "--device", "cpu");
     EXPECT(3, "", "several profiles", "show", "cpu");
     EXPECT(0, "Another processor", "", "show", "another proc");
