@@ -20,8 +20,11 @@ bool ci_careful_retry(struct ci_part *part, enum clinfer_status status) {
         session->care = CI_CARE_ALL;
     else if ((status == CLINFER_WRONG_RESULT || device_failed) && session->care == CI_CARE_NONE)
         session->care = CI_CARE_STEP;
-    else
+    else {
+        if (status == CLINFER_WRONG_RESULT && session->care == CI_CARE_ALL)
+            ci_fail(status, "%s, though each kernel is right: so say the model's own numbers", ci_status_message());
         return false;
+    }
     ci_log(CLINFER_LOG_NOTICE, "%s; computed again, each kernel checked%s", ci_status_message(),
            session->care == CI_CARE_ALL ? ", from the first token on" : "");
     size_t first = part->first;

@@ -229,8 +229,7 @@ static enum clinfer_status sample_on_host(struct clinfer_engine *engine, const s
 static enum clinfer_status check_finite(const struct ci_flight *flight, int index) {
     if (flight->not_finite[index] == 0) return CLINFER_OK;
     const struct clinfer_engine *engine = flight->sessions[index]->engine;
-    return ci_fail(CLINFER_WRONG_RESULT,
-                   "%d of %d logits after token %zu are not finite on %s; --device cpu computes them elsewhere",
+    return ci_fail(CLINFER_WRONG_RESULT, "%d of %d logits after token %zu are not finite on %s",
                    flight->not_finite[index], engine->model.hyper.vocabulary, flight->sessions[index]->known,
                    engine->info.device);
 }

@@ -12,9 +12,11 @@
 
 #include <clinfer.h>
 
+#include "format/gguf.h"
 #include "profile/quarantine.h"
 #include "support/model.h"
 #include "support/poison.h"
+#include "support/process.h"
 
 enum { TOKENS = 24, SESSIONS = 3 };
 
@@ -151,7 +153,8 @@ static void check_replaced(const char *device, int sessions, const char *source,
     poison_end();
     clinfer_engine_close(engine);
     if (said.replaced != 1)
-        fail_msg("on %s: replaced %d times, not once, %d accidents: %s", device, said.replaced, said.accidents, said.last);
+        fail_msg("on %s: replaced %d times, not once, %d accidents: %s", device, said.replaced, said.accidents,
+                 said.last);
     if (!strstr(said.last, op)) fail_msg("\"%s\" is not in: %s", op, said.last);
     struct ci_quarantine quarantine;
     assert_int_equal(ci_quarantine_read(&quarantine), CLINFER_OK);
@@ -190,11 +193,58 @@ static void test_what_a_kernel_left_in_the_caches_is_found(void **state) {
         if (is_opencl(*device)) check_replaced(*device, 1, "rope.cl", from, to, "rope_kv_append");
 }
 
+/* A copy of a tiny model whose token 200 has an infinite number in its embedding. */
+static const char *model_with_infinity(void) {
+    enum { TOKEN = 200, COLS = 64 };
+    static const char source[] = "tests/data/llama_tiny.gguf";
+    struct ci_gguf *gguf;
+    size_t size;
+    assert_int_equal(ci_gguf_open(source, &gguf), CLINFER_OK);
+    const uint8_t *bytes = ci_gguf_bytes(gguf, &size);
+    const struct ci_gguf_tensor *table = ci_gguf_find_tensor(gguf, "token_embd.weight");
+    size_t at = (size_t)((const uint8_t *)table->data - bytes) + sizeof(uint16_t) * (TOKEN * COLS + 5);
+    uint8_t *copy = malloc(size);
+    assert_non_null(copy);
+    memcpy(copy, bytes, size);
+    copy[at] = 0x00; /* f16, infinity */
+    copy[at + 1] = 0x7c;
+    const char *path = process_file("infinity.gguf", copy, size);
+    free(copy);
+    ci_gguf_close(gguf);
+    return path;
+}
+
+static void test_numbers_of_the_model_itself_are_no_kernels_fault(void **state) {
+    (void)state;
+    char before[sizeof model];
+    memcpy(before, model, sizeof model);
+    snprintf(model, sizeof model, "%s", model_with_infinity());
+    for (const char *const *device = test_devices(); *device; device++) {
+        static const int32_t tokens[] = {1, 17, 200, 31};
+        struct clinfer_session_options options;
+        clinfer_session *session;
+        clinfer_engine *engine = open_engine(*device);
+        memset(&said, 0, sizeof said);
+        clinfer_session_options_default(engine, &options);
+        assert_int_equal(clinfer_session_create(engine, &options, &session), CLINFER_OK);
+        struct clinfer_request request = {.tokens = tokens, .count = 4, .max_tokens = 4};
+        assert_int_equal(clinfer_generate(session, &request, NULL), CLINFER_WRONG_RESULT);
+        assert_non_null(strstr(clinfer_error(), "are not finite on "));
+        if (said.replaced) fail_msg("on %s: %s", *device, said.last);
+        request.count = 2;
+        if (clinfer_generate(session, &request, NULL) != CLINFER_OK) fail_msg("%s", clinfer_error());
+        clinfer_session_destroy(session);
+        clinfer_engine_close(engine);
+    }
+    memcpy(model, before, sizeof model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_kernel_that_gives_nan_is_replaced_in_the_middle_of_an_answer),
         cmocka_unit_test(test_several_sessions_go_on_without_the_kernel),
         cmocka_unit_test(test_what_a_kernel_left_in_the_caches_is_found),
+        cmocka_unit_test(test_numbers_of_the_model_itself_are_no_kernels_fault),
     };
     snprintf(model, sizeof model, "%s", test_model_path());
     clinfer_log_to(listen, NULL);
