@@ -42,14 +42,10 @@ INLINE void load_w(const __global uchar *w, int row, int unit, int units, __loca
     for (int k = 0; k < 32; k++) to[k * BN] = values[k];
 }
 
-#define BLOCKS(n) ((n + BN - 1) / BN)
-
 __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
     __local float x_tile[32 * BM], w_tile[32 * BN];
-    const int total = n0 + n1 + n2, units = cols / 32, block = get_group_id(0), first_row = get_group_id(1) * BM;
-    const int part = block < BLOCKS(n0) ? 0 : block < BLOCKS(n0) + BLOCKS(n1) ? 1 : 2;
-    const int n = BN * (block - (part == 0 ? 0 : part == 1 ? BLOCKS(n0) : BLOCKS(n0) + BLOCKS(n1)));
-    MATMUL_PART(part);
+    const int units = cols / 32, block = get_group_id(0), first_row = get_group_id(1) * BM;
+    MATMUL_BLOCK(block, BN);
     const int tx = get_local_id(0), ty = get_local_id(1), item = ty * LX + tx;
     float sums[TM][TN];
     UNROLL_ON_GPU
@@ -81,9 +77,7 @@ __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
         UNROLL_ON_GPU
         for (int j = 0; j < TN; j++) {
             const int row = first_row + ty + i * LY, column = n + tx + j * LX;
-            if (row >= rows || column >= count) continue;
-            const ulong at = (ulong)row * total + start + column;
-            DATA(float, out)[at] = sums[i][j] + (has_bias ? bias[column] : 0.0f) + ADDEND(at);
+            if (row < rows && column < count) MATMUL_STORE(row, column, sums[i][j]);
         }
     }
 }

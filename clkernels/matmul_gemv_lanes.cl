@@ -5,7 +5,14 @@
  *      lane:                 0    1    2   ...  L-1   0    1  ...      ROWS rows at once, x read once for them
  *
  * Two ways to add up the lanes, two variants of this file: SUBGROUP, a sub-group for ROWS rows and no barrier; else a
- * work-group of LANES for ROWS rows, with a tree in local memory. */
+ * work-group of LANES for ROWS rows and local memory, added up by a tree (REDUCE 2) or by one lane per row (REDUCE 1).
+ *
+ * And two ways to multiply: floats, or (DOT, with q8 activations) four bytes at a time. Then a lane takes QUADS words of
+ * four weights and those 16 columns on, so that 4 / QUADS lanes share a unit and neighbours read neighbouring words:
+ *
+ *      columns:      0..3  4..7  8..11 12..15 16..19 ...
+ *      QUADS = 1:    lane0 lane1 lane2 lane3  lane0  ...
+ */
 
 #ifdef SUBGROUP
 #ifdef cl_khr_subgroups
@@ -16,6 +23,48 @@
 #endif
 #endif
 
+#ifdef DOT
+#define PARTS (4 / QUADS)
+
+/* This lane's share of rows n .. n + ROWS - 1 (the last again where there are fewer). */
+INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols, int n, int count, int lane, int lanes,
+                      float *sums) {
+    const int units = cols / 32;
+    const __global int *words = (const __global int *)x;
+    const __global float *scales = (const __global float *)(x + cols);
+    const __global uchar *from[ROWS];
+    UNROLL_ON_GPU
+    for (int r = 0; r < ROWS; r++) {
+        from[r] = weight_row(w, min(n + r, count - 1), units);
+        sums[r] = 0.0f;
+    }
+    for (int i = lane; i < units * PARTS; i += lanes) {
+        const int unit = i / PARTS, first = i % PARTS * QUADS;
+        const float x_scale = scales[unit], x_sum = first == 0 ? scales[units + unit] : 0.0f;
+        int x_low[QUADS], x_high[QUADS];
+        UNROLL_ON_GPU
+        for (int q = 0; q < QUADS; q++) {
+            x_low[q] = words[8 * unit + first + q];
+            x_high[q] = words[8 * unit + first + q + 4];
+        }
+        UNROLL_ON_GPU
+        for (int r = 0; r < ROWS; r++) {
+            const int row = min(n + r, count - 1);
+            int low_dot = 0, high_dot = 0;
+            float low_scale, high_scale, offset;
+            load_scales(from[r], row, unit, &low_scale, &high_scale, &offset);
+            UNROLL_ON_GPU
+            for (int q = 0; q < QUADS; q++) {
+                int low, high;
+                load_words(from[r], row, unit, first + q, &low, &high);
+                low_dot = dot4(low, x_low[q], low_dot);
+                high_dot = dot4(high, x_high[q], high_dot);
+            }
+            sums[r] = (low_dot * low_scale + high_dot * high_scale) * x_scale + (offset * x_sum + sums[r]);
+        }
+    }
+}
+#else
 INLINE float4 fold_unit(float16 a, float16 b, float4 sums) {
     sums = a.s0123 * b.s0123 + sums;
     sums = a.s4567 * b.s4567 + sums;
@@ -56,13 +105,7 @@ INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols
         }
     }
 }
-
-/* Columns of the output in blocks of ROWS that lie in one part; declares w, start, count, bias, n of block `block`. */
-#define BLOCKS(n) ((n + ROWS - 1) / ROWS)
-#define FIND_BLOCK(block)                                                                                              \
-    const int part = block < BLOCKS(n0) ? 0 : block < BLOCKS(n0) + BLOCKS(n1) ? 1 : 2;                                 \
-    const int n = ROWS * (block - (part == 0 ? 0 : part == 1 ? BLOCKS(n0) : BLOCKS(n0) + BLOCKS(n1)));                 \
-    MATMUL_PART(part)
+#endif
 
 INLINE ulong x_row_bytes(int cols) {
 #ifdef IN0_Q8
@@ -74,33 +117,35 @@ INLINE ulong x_row_bytes(int cols) {
 
 #ifdef SUBGROUP
 __kernel void matmul_gemv_subgroup(MATMUL_ARGUMENTS) {
-    const int total = n0 + n1 + n2, blocks = BLOCKS(n0) + BLOCKS(n1) + BLOCKS(n2), row = get_global_id(1);
+    const int blocks = BLOCKS(n0, ROWS) + BLOCKS(n1, ROWS) + BLOCKS(n2, ROWS), row = get_global_id(1);
     const int lane = get_sub_group_local_id(), lanes = get_sub_group_size();
     const __global uchar *from = x_buffer + x_offset + row * x_row_bytes(cols);
-    __global float *to = DATA(float, out) + (ulong)row * total;
     for (int block = get_group_id(0) * get_num_sub_groups() + get_sub_group_id(); block < blocks;
          block += get_num_groups(0) * get_num_sub_groups()) {
-        FIND_BLOCK(block);
+        MATMUL_BLOCK(block, ROWS);
         float sums[ROWS];
         lane_sums(from, w, cols, n, count, lane, lanes, sums);
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             float sum = sub_group_reduce_add(sums[r]);
-            if (lane != 0 || n + r >= count) continue;
-            if (has_bias) sum += bias[n + r];
-            to[start + n + r] = sum + ADDEND((ulong)row * total + start + n + r);
+            if (lane == 0 && n + r < count) MATMUL_STORE(row, n + r, sum);
         }
     }
 }
 #else
 __kernel void matmul_gemv_local(MATMUL_ARGUMENTS) {
     __local float tree[ROWS * LANES];
-    const int total = n0 + n1 + n2, block = get_group_id(0), row = get_global_id(1), lane = get_local_id(0);
-    FIND_BLOCK(block);
+    const int block = get_group_id(0), row = get_global_id(1), lane = get_local_id(0);
+    MATMUL_BLOCK(block, ROWS);
     float sums[ROWS];
     lane_sums(x_buffer + x_offset + row * x_row_bytes(cols), w, cols, n, count, lane, LANES, sums);
 #pragma unroll
     for (int r = 0; r < ROWS; r++) tree[r * LANES + lane] = sums[r];
+#if REDUCE == 1
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (lane < ROWS)
+        for (int other = 1; other < LANES; other++) tree[lane * LANES] += tree[lane * LANES + other];
+#else
     for (int half_lanes = LANES / 2; half_lanes > 0; half_lanes /= 2) {
         barrier(CLK_LOCAL_MEM_FENCE);
         if (lane < half_lanes)
@@ -108,10 +153,7 @@ __kernel void matmul_gemv_local(MATMUL_ARGUMENTS) {
             for (int r = 0; r < ROWS; r++) tree[r * LANES + lane] += tree[r * LANES + lane + half_lanes];
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (lane < ROWS && n + lane < count) {
-        float sum = tree[lane * LANES];
-        if (has_bias) sum += bias[n + lane];
-        DATA(float, out)[(ulong)row * total + start + n + lane] = sum + ADDEND((ulong)row * total + start + n + lane);
-    }
+#endif
+    if (lane < ROWS && n + lane < count) MATMUL_STORE(row, n + lane, tree[lane * LANES]);
 }
 #endif

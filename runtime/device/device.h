@@ -30,6 +30,7 @@ struct ci_device_caps {
     bool subgroups;           /* cl_khr_subgroups, cl_intel_subgroups or OpenCL C 3.0 feature */
     bool intel_required_subgroup_size;
     bool integer_dot_product; /* cl_khr_integer_dot_product */
+    bool dot4; /* four products of bytes in one instruction, by whatever name: clkernels/common/dot.clh */
     uint64_t key;             /* hash of everything above that a compiled program depends on */
 };
 
@@ -37,6 +38,9 @@ struct ci_device_list {
     struct ci_device_caps *caps;
     int count;
 };
+
+/* caps.dot4 of a device with these extensions, this name and (NVIDIA) this compute capability, 10 * major + minor. */
+bool ci_device_has_dot4(const char *extensions, const char *name, int nvidia_capability);
 
 /* All usable devices, GPUs first, then accelerators, then CPUs, in platform order. No platform is no error: count 0. Platforms
  * without devices, and devices without a compiler, are left out and named on the log. */
@@ -80,7 +84,8 @@ enum clinfer_status ci_buffer_write_small(struct ci_buffer *buffer, uint64_t off
 
 /* A kernel of a program made of `sources` (names as in kernels.h) with `options`. Programs are built once per device and text,
  * come from the binary cache when that has them, and live until the device is closed. The kernel is the caller's. A build
- * failure's message carries the end of the build log; *build_seconds (may be NULL) gets the time if it was built. */
+ * failure's message carries the end of the build log. Options that begin with "-cl-std=CLnewest" ask for OpenCL C 3.0
+ * where the device has it, else 1.2; DEVICE_DOT4 is defined where caps.dot4 is true. */
 enum clinfer_status ci_kernel_create(struct ci_device *device, const char *const *sources, int source_count,
                                      const char *options, const char *kernel_name, struct ci_kernel **kernel);
 void ci_kernel_destroy(struct ci_kernel *kernel);

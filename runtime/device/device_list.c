@@ -26,7 +26,11 @@
 enum { CL_PLATFORM_NOT_FOUND_KHR_CODE = -1001, MAX_PLATFORMS = 64 };
 
 /* OpenCL 2.1; the number of sub-groups a work-group may have, 0 where there are none. */
-enum { DEVICE_MAX_NUM_SUB_GROUPS = 0x105C };
+enum {
+    DEVICE_MAX_NUM_SUB_GROUPS = 0x105C,
+    DEVICE_COMPUTE_CAPABILITY_MAJOR_NV = 0x4000,
+    DEVICE_COMPUTE_CAPABILITY_MINOR_NV = 0x4001
+};
 
 /* The caller frees it; NULL when the driver does not answer. Blanks at both ends are cut: some drivers pad names. */
 static char *trimmed(char *text) {
@@ -81,6 +85,16 @@ static bool has_word(const char *list, const char *word) {
     for (const char *at = list; (at = strstr(at, word)); at += length)
         if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0')) return true;
     return false;
+}
+
+bool ci_device_has_dot4(const char *extensions, const char *name, int nvidia_capability) {
+    /* AMD's compilers have it as a builtin on these chips (LLVM's features dot1-insts and dot8-insts). */
+    static const char *const amd[] = {"gfx906",  "gfx908",  "gfx90a", "gfx94", "gfx950",
+                                      "gfx1011", "gfx1012", "gfx103", "gfx11", "gfx12"};
+    for (size_t i = 0; i < sizeof amd / sizeof *amd; i++)
+        if (strncmp(name, amd[i], strlen(amd[i])) == 0) return true;
+    return has_word(extensions, "cl_khr_integer_dot_product") ||
+           has_word(extensions, "cl_arm_integer_dot_product_accumulate_int8") || nvidia_capability >= 61;
 }
 
 /* What the host's processor can do: a CPU driver compiles for it, and not every one says so in the device's name. A
@@ -146,6 +160,11 @@ static void query_caps(cl_platform_id platform, cl_device_id device, struct ci_d
     caps->fp16 = has_word(list, "cl_khr_fp16");
     caps->intel_required_subgroup_size = has_word(list, "cl_intel_required_subgroup_size");
     caps->integer_dot_product = has_word(list, "cl_khr_integer_dot_product");
+    uint64_t capability = 0;
+    if (has_word(list, "cl_nv_device_attribute_query"))
+        capability = 10 * number32(device, (cl_device_info)DEVICE_COMPUTE_CAPABILITY_MAJOR_NV) +
+                     number32(device, (cl_device_info)DEVICE_COMPUTE_CAPABILITY_MINOR_NV);
+    caps->dot4 = ci_device_has_dot4(list, caps->name, (int)capability);
     caps->subgroups = has_word(list, "cl_khr_subgroups") || has_word(list, "cl_intel_subgroups");
     if (!caps->subgroups && caps->opencl_major >= 2)
         caps->subgroups = number32(device, (cl_device_info)DEVICE_MAX_NUM_SUB_GROUPS) > 0;

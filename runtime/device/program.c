@@ -154,11 +154,18 @@ static void run_all(struct ci_device *device, struct job *list, int count) {
     }
 }
 
-static char *full_options(const char *options) {
+static char *full_options(const struct ci_device_caps *caps, const char *options) {
+    static const char newest[] = "-cl-std=CLnewest";
     char *full = NULL;
     if (!options) options = "";
     const char *standard = strstr(options, "-cl-std=") ? "" : *options ? "-cl-std=CL1.2 " : "-cl-std=CL1.2";
-    return asprintf(&full, "%s%s", standard, options) < 0 ? NULL : full;
+    const char *rest = strstr(options, newest);
+    if (rest) {
+        standard = caps->opencl_major >= 3 ? "-cl-std=CL3.0" : "-cl-std=CL1.2";
+        options = rest + sizeof newest - 1;
+    }
+    const char *dot4 = caps->dot4 ? " -D DEVICE_DOT4" : "";
+    return asprintf(&full, "%s%s%s", standard, options, dot4) < 0 ? NULL : full;
 }
 
 /* All sources of a request as one text, with #line, so that a build log names our files. */
@@ -208,7 +215,7 @@ static enum clinfer_status key_of(const struct ci_device *device, const struct c
 /* The program is either known or becomes a job. `text` stands in for the named sources where it is not NULL. */
 static enum clinfer_status plan(struct ci_device *device, const struct ci_kernel_request *request, const char *text,
                                 struct job *jobs, int *count, struct ci_program **out) {
-    char *options = full_options(request->options), *own = NULL;
+    char *options = full_options(&device->caps, request->options), *own = NULL;
     uint64_t key = 0;
     enum clinfer_status status = options ? key_of(device, request, options, text, &key)
                                          : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL program");

@@ -159,7 +159,7 @@ struct ci_variant {
     const char *header, *second_header; /* what several sources share; may be NULL */
     const char *source;
     int type_input;
-    const char *opencl_c;                /* language version; NULL: "1.2" */
+    const char *opencl_c;                /* language version; "newest": 3.0 where there is; NULL: "1.2" */
     const struct ci_tunable *tunables;   /* at most CI_MAX_TUNABLES; may be NULL */
     const struct ci_constant *constants; /* may be NULL */
     const struct ci_launch *launches;

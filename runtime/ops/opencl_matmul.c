@@ -46,8 +46,12 @@ static size_t blocks_of(const struct ci_call *call, int unit) {
 
 enum { SUBGROUP_ROWS, SUBGROUP_LOCAL };
 
-static const struct ci_tunable gemv_subgroup_tunables[] = {
-    {"ROWS", 2, {1, 2, 4}}, {"LOCAL", 64, {32, 64, 128, 256}}, {"SUBGROUP", 1, {1}}, {0}};
+#define GEMV_SUBGROUP_TUNABLES                                                                                         \
+    {"ROWS", 2, {1, 2, 4}}, {"LOCAL", 64, {32, 64, 128, 256}}, {                                                       \
+        "SUBGROUP", 1, { 1 }                                                                                           \
+    }
+
+static const struct ci_tunable gemv_subgroup_tunables[] = {GEMV_SUBGROUP_TUNABLES, {0}};
 
 /* Enough sub-groups of 32 for all blocks; where they are smaller or larger the kernel's loop shares the blocks. */
 static void gemv_subgroup_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
@@ -75,8 +79,12 @@ BOTH(gemv_subgroup, .name = "gemv_subgroup", .for_whom = "GPUs with sub-groups, 
 
 enum { LOCAL_ROWS, LOCAL_LANES };
 
-static const struct ci_tunable gemv_local_tunables[] = {
-    {"ROWS", 2, {1, 2, 4}}, {"LANES", 32, {8, 16, 32, 64, 128}}, {0}};
+#define GEMV_LOCAL_TUNABLES                                                                                            \
+    {"ROWS", 2, {1, 2, 4}}, {"LANES", 32, {8, 16, 32, 64, 128}}, {                                                     \
+        "REDUCE", 2, { 1, 2 }                                                                                          \
+    }
+
+static const struct ci_tunable gemv_local_tunables[] = {GEMV_LOCAL_TUNABLES, {0}};
 
 static void gemv_local_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
                             struct ci_grid *grid) {
@@ -215,6 +223,47 @@ R16(gemv, vnni, "PoCL on x86-64 with AVX-512 VNNI, decode")
 R16(gemv, avx2, "PoCL on x86-64 with AVX2, decode")
 R16(gemm, vnni, "PoCL on x86-64 with AVX-512 VNNI, prefill")
 R16(gemm, avx2, "PoCL on x86-64 with AVX2, prefill")
+
+/* ---- gemv_dot, gemv_dot_subgroup, gemm_dot: four bytes at a time ----
+ *
+ * For NVIDIA since Pascal, Mali since G76, AMD since Vega 20 (but the first RDNA), Intel since Xe: what these do with
+ * codes the others do with floats, after a conversion per code. First in the table: where they fit, activations are
+ * rounded unless the user asked for floats, as on CPU devices. */
+
+static bool dot_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return is_parallel(caps) && caps->device->dot4 && call->in[CI_MATMUL_X].type == &ci_type_q8 &&
+           call->in[CI_MATMUL_W0].type->quantised;
+}
+
+static bool gemv_dot_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return dot_fits(caps, call) && rows_of(call) <= 8;
+}
+
+static bool gemv_dot_subgroup_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    return gemv_dot_fits(caps, call) && caps->device->subgroups;
+}
+
+#define DOT_TUNABLES                                                                                                   \
+    {"QUADS", 2, {1, 2, 4}}, {                                                                                         \
+        "DOT", 1, { 1 }                                                                                                \
+    }
+
+static const struct ci_tunable gemv_dot_tunables[] = {GEMV_LOCAL_TUNABLES, DOT_TUNABLES, {0}};
+static const struct ci_tunable gemv_dot_subgroup_tunables[] = {GEMV_SUBGROUP_TUNABLES, DOT_TUNABLES, {0}};
+
+BOTH(gemv_dot, .name = "gemv_dot", .for_whom = "GPUs with a dot product of bytes, decode", .fits = gemv_dot_fits,
+     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
+     .tunables = gemv_dot_tunables, .launches = gemv_local_launches, .launch_count = 1)
+BOTH(gemv_dot_subgroup, .name = "gemv_dot_subgroup",
+     .for_whom = "GPUs with a dot product of bytes and sub-groups, decode", .fits = gemv_dot_subgroup_fits,
+     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
+     .tunables = gemv_dot_subgroup_tunables, .launches = gemv_subgroup_launches, .launch_count = 1)
+
+static const struct ci_launch gemm_dot_launches[] = {{"matmul_gemm_dot", arguments, gemm_local_grid}};
+
+BOTH(gemm_dot, .name = "gemm_dot", .for_whom = "GPUs with a dot product of bytes, prefill", .fits = dot_fits,
+     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemm_dot.cl",
+     .tunables = gemm_local_tunables, .launches = gemm_dot_launches, .launch_count = 1)
 
 /* ---- gemv_vec ---- */
 

@@ -38,6 +38,7 @@ static bool can_run(const struct ci_variant *variant, const struct ci_call *call
     struct ci_device_caps caps = *ci_device_caps(device);
     struct ci_caps all = {.cpu = ci_cpu_features(), .device = &caps, .threads = 1};
     if (ci_variant_fits(variant, &all, call)) return true;
+    caps.dot4 = true; /* spelled out where the compiler has it not */
     for (int kind = CI_DEVICE_GPU; kind <= CI_DEVICE_CPU; kind++) {
         caps.kind = (enum ci_device_kind)kind;
         if (ci_variant_fits(variant, &all, call)) return true;
@@ -118,9 +119,10 @@ static bool wanted(const struct ci_variant *variant) {
 /* Programs cost time (on PoCL half a second each), cases that share one do not. So by default: the interleaved layout
  * once for each variant and type; matmul_add, which is matmul with one term more, on every eighth case; and variants
  * that this device would not choose by itself on every third case (of a fused op every eighth), the ends of their
- * tunables, and one type with blocks and one without, since all types come through load_block. */
+ * tunables, and one type with blocks and one without, since all types come through load_block. One variant shows that
+ * load_words, the other way to read weights, is right for each type. */
 enum { MOST_VARIANTS = 128, MOST_TYPES = 16 };
-static bool packed_done[MOST_VARIANTS][MOST_TYPES];
+static bool packed_done[MOST_VARIANTS][MOST_TYPES], words_done[2][MOST_TYPES];
 static int cases_done[MOST_VARIANTS];
 
 static int type_index(const struct ci_type *type) {
@@ -149,6 +151,12 @@ static bool is_wanted_here(int v, const struct ci_variant *variant, const struct
         packed_done[v][type_index(weight->type)] = true;
     }
     if (variant->op == &ci_op_matmul_add && case_index % 8 != 0) return false;
+    if (strcmp(variant->source, "matmul_gemm_dot.cl") == 0) {
+        bool *done = &words_done[weight->layout == &ci_layout_r16][type_index(weight->type)];
+        bool first = !*done;
+        *done = true;
+        if (first) return true;
+    }
     return is_own_choice(variant, call) || weight->type == &ci_type_q4_1 || weight->type == &ci_type_f16;
 }
 
@@ -323,6 +331,7 @@ static int run_device(int index) {
         return 1;
     }
     memset(packed_done, 0, sizeof packed_done);
+    memset(words_done, 0, sizeof words_done);
     memset(cases_done, 0, sizeof cases_done);
     for (int i = 0; ci_ops[i]; i++) {
         char name[128];

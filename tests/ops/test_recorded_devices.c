@@ -60,6 +60,12 @@ static bool has_extension(const json_t *device, const char *name) {
     return false;
 }
 
+/* The recordings do not hold it. */
+static int nvidia_capability(const char *name) {
+    if (strstr(name, "GTX 10")) return 61;
+    return strstr(name, "RTX 30") ? 86 : 0;
+}
+
 static void read_device(const json_t *json, struct recorded *device) {
     struct ci_device_caps *caps = &device->caps;
     device->id = text_of(json, "id");
@@ -88,6 +94,7 @@ static void read_device(const json_t *json, struct recorded *device) {
     caps->fp64 = has_extension(json, "cl_khr_fp64");
     caps->intel_required_subgroup_size = has_extension(json, "cl_intel_required_subgroup_size");
     caps->integer_dot_product = has_extension(json, "cl_khr_integer_dot_product");
+    caps->dot4 = ci_device_has_dot4(text_of(json, "extensions"), caps->name, nvidia_capability(caps->name));
     caps->subgroups = has_extension(json, "cl_khr_subgroups") || has_extension(json, "cl_intel_subgroups") ||
                       number_of(json, "max_sub_groups_per_work_group", 0) > 0;
     device->usable = caps->opencl_major > 1 || caps->opencl_minor >= 2;

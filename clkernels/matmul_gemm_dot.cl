@@ -1,0 +1,111 @@
+/* matmul_gemm_dot.cl: many rows of q8 activations, on GPUs that multiply four bytes at a time (common/dot.clh). As
+ * matmul_gemm_local.cl, but the tiles stay codes: a quarter of the local memory and of the multiplications, and no
+ * decoding but for the order of the bits.
+ *
+ *                       BN rows of weights
+ *                   +--------------------------+
+ *      32 columns   |  w: 8 words of 4 codes   |      each step: one unit of 32 columns; its sums of integers are scaled
+ *                   +--------------------------+      by both scales and added up as floats
+ *      +----+       +--------------------------+
+ *   BM | x  |       |  TM x TN per work-item   |
+ *      +----+       +--------------------------+
+ *
+ * Words of one column lie together, PAD words before the next column's, so that neither the lanes that write one row's
+ * words nor those that read several rows' meet in one bank. */
+#define LX (BN / TN)
+#define LY (BM / TM)
+#define PAD 4
+#define X_STRIDE (BM + PAD)
+#define W_STRIDE (BN + PAD)
+
+#ifdef WEIGHT_TWO_SCALES
+#define HALVES 2
+#else
+#define HALVES 1
+#endif
+
+__kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
+    __local int x_words[8 * X_STRIDE], w_words[8 * W_STRIDE];
+    __local float x_scales[BM], x_sums[BM], w_scales[2 * BN], w_offsets[BN];
+    const int units = cols / 32, block = get_group_id(0), first_row = get_group_id(1) * BM;
+    MATMUL_BLOCK(block, BN);
+    const int tx = get_local_id(0), ty = get_local_id(1), item = ty * LX + tx;
+    float sums[TM][TN];
+    UNROLL_ON_GPU
+    for (int i = 0; i < TM; i++) {
+        UNROLL_ON_GPU
+        for (int j = 0; j < TN; j++) sums[i][j] = 0.0f;
+    }
+    for (int unit = 0; unit < units; unit++) {
+        for (int i = item; i < 4 * BN; i += LX * LY) {
+            const int column = i / 4, quad = i % 4, row = min(n + column, count - 1);
+            int low, high;
+            load_words(weight_row(w, row, units), row, unit, quad, &low, &high);
+            w_words[quad * W_STRIDE + column] = low;
+            w_words[(quad + 4) * W_STRIDE + column] = high;
+        }
+        for (int i = item; i < BN; i += LX * LY) {
+            const int row = min(n + i, count - 1);
+            float low, high, offset;
+            load_scales(weight_row(w, row, units), row, unit, &low, &high, &offset);
+            w_scales[i] = low;
+            w_scales[BN + i] = high;
+            w_offsets[i] = offset;
+        }
+        for (int i = item; i < 8 * BM; i += LX * LY) {
+            const __global uchar *from =
+                x_buffer + x_offset + min(first_row + i / 8, rows - 1) * q8_row_bytes(cols);
+            x_words[i % 8 * X_STRIDE + i / 8] = ((const __global int *)from)[8 * unit + i % 8];
+        }
+        for (int i = item; i < BM; i += LX * LY) {
+            const __global float *scales =
+                (const __global float *)(x_buffer + x_offset + min(first_row + i, rows - 1) * q8_row_bytes(cols) + cols);
+            x_scales[i] = scales[unit];
+            x_sums[i] = scales[units + unit];
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int part_of_unit = 0; part_of_unit < HALVES; part_of_unit++) {
+            int dots[TM][TN];
+            UNROLL_ON_GPU
+            for (int i = 0; i < TM; i++) {
+                UNROLL_ON_GPU
+                for (int j = 0; j < TN; j++) dots[i][j] = 0;
+            }
+            UNROLL_ON_GPU
+            for (int k = part_of_unit * 4; k < part_of_unit * 4 + 8 / HALVES; k++) {
+                int x[TM], v[TN];
+                UNROLL_ON_GPU
+                for (int i = 0; i < TM; i++) x[i] = x_words[k * X_STRIDE + ty + i * LY];
+                UNROLL_ON_GPU
+                for (int j = 0; j < TN; j++) v[j] = w_words[k * W_STRIDE + tx + j * LX];
+                UNROLL_ON_GPU
+                for (int i = 0; i < TM; i++) {
+                    UNROLL_ON_GPU
+                    for (int j = 0; j < TN; j++) dots[i][j] = dot4(x[i], v[j], dots[i][j]);
+                }
+            }
+            UNROLL_ON_GPU
+            for (int i = 0; i < TM; i++) {
+                const float x_scale = x_scales[ty + i * LY];
+                UNROLL_ON_GPU
+                for (int j = 0; j < TN; j++)
+                    sums[i][j] = dots[i][j] * (x_scale * w_scales[part_of_unit * BN + tx + j * LX]) + sums[i][j];
+            }
+        }
+        UNROLL_ON_GPU
+        for (int i = 0; i < TM; i++) {
+            const float x_sum = x_sums[ty + i * LY];
+            UNROLL_ON_GPU
+            for (int j = 0; j < TN; j++) sums[i][j] = w_offsets[tx + j * LX] * x_sum + sums[i][j];
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    UNROLL_ON_GPU
+    for (int i = 0; i < TM; i++) {
+        UNROLL_ON_GPU
+        for (int j = 0; j < TN; j++) {
+            const int row = first_row + ty + i * LY, column = n + tx + j * LX;
+            if (row < rows && column < count) MATMUL_STORE(row, column, sums[i][j]);
+        }
+    }
+}
