@@ -162,7 +162,7 @@ enum clinfer_status ci_engine_first_run(struct clinfer_engine *engine) {
                engine->info.device);
         status = check(engine, rounds);
         if (status == CLINFER_OK) ci_proof_remember(device_key, proof);
-        if (status != CLINFER_WRONG_RESULT) return status;
+        if (status != CLINFER_WRONG_RESULT && status != CLINFER_DEVICE_ERROR) return status;
         status = repair(engine, status); /* each time another one, or it fails */
     } while (status == CLINFER_OK);
     return status;
