@@ -86,6 +86,7 @@ struct clinfer_engine {
     int device_count;
     struct ci_choices choices;
     int8_t *place_of_unit;
+    bool told_stale;
     char fallback_text[1024];           /* which ops could not run on the device and why, or "" */
     char device_names[512], moved[256]; /* "A + B"; why layers stay on the CPU, or "" */
     struct ci_threads *threads;

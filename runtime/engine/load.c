@@ -117,6 +117,16 @@ static void note_fallbacks(struct clinfer_engine *engine, const struct ci_plan *
     ci_log(CLINFER_LOG_INFO, "%s", engine->fallback_text);
 }
 
+/* Once per engine. */
+static void tell_stale(struct clinfer_engine *engine, const struct ci_plan *plan) {
+    if (engine->told_stale || ci_plan_stale(plan) == 0) return;
+    engine->told_stale = true;
+    ci_log(CLINFER_LOG_NOTICE,
+           "%d ops are chosen by rule: their kernels have changed since the profile was measured; `clinfer tune` "
+           "renews it",
+           ci_plan_stale(plan));
+}
+
 static enum clinfer_status build_graph(struct clinfer_engine *engine, struct ci_bucket *bucket,
                                        struct ci_graph *graph) {
     int64_t most = bucket->rows[CI_EXTENT_ROWS];
@@ -141,6 +151,7 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     if (status != CLINFER_OK) return status;
     engine->stats.activation_bytes += ci_plan_activation_bytes(bucket->plan);
     note_fallbacks(engine, bucket->plan);
+    tell_stale(engine, bucket->plan);
     return CLINFER_OK;
 }
 
@@ -165,6 +176,16 @@ enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine) {
     return make_decode_plan(engine);
 }
 
+static bool is_file(const char *tuning) {
+    return tuning && strcmp(tuning, "auto") != 0 && strcmp(tuning, "none") != 0 && strcmp(tuning, "shipped") != 0;
+}
+
+static bool has_profile(const struct clinfer_engine *engine) {
+    for (int i = 0; i < engine->store.place_count; i++)
+        if (engine->choices.places[i].origin != CI_PROFILE_NONE) return true;
+    return false;
+}
+
 static enum clinfer_status make_store(struct clinfer_engine *engine) {
     const struct clinfer_engine_options *options = &engine->options;
     size_t bytes;
@@ -173,6 +194,9 @@ static enum clinfer_status make_store(struct clinfer_engine *engine) {
         ci_store_init(&engine->store, engine->devices, engine->device_count, engine->threads, file, bytes);
     for (int i = 0; i < engine->store.place_count && status == CLINFER_OK; i++)
         status = ci_choices_load(&engine->choices, i, &engine->store.places[i].caps, options->tuning);
+    if (status == CLINFER_OK && is_file(options->tuning) && !has_profile(engine))
+        status = ci_fail(CLINFER_INVALID_ARGUMENT, "--tuning %s: this profile is for none of the devices in use (%s)",
+                         options->tuning, engine->device_names);
     for (size_t i = 0; i < options->op_count && status == CLINFER_OK; i++)
         status = ci_choices_force(&engine->choices, options->ops[i]);
     engine->store.choices = &engine->choices;

@@ -196,9 +196,9 @@ static int rank_of(const struct ci_variant *variant) {
     return rank;
 }
 
-/* The variant that the profile names, if it still is what was measured. */
-static bool tuned_choice(const struct ci_chooser *chooser, const struct ci_node *node, const struct ci_call *call,
-                         struct ci_choice *choice) {
+/* What the profile says of this call; `choice` gets variant and tunables. False: nothing, or what is unknown here. */
+static bool profile_choice(const struct ci_chooser *chooser, const struct ci_node *node, const struct ci_call *call,
+                           struct ci_choice *choice, bool *stale) {
     if (!chooser->choices || chooser->choices->places[chooser->place].origin == CI_PROFILE_NONE) return false;
     struct ci_profile_signature signature;
     uint64_t source;
@@ -209,14 +209,29 @@ static bool tuned_choice(const struct ci_chooser *chooser, const struct ci_node 
     *choice = (struct ci_choice){.origin = CI_CHOICE_TUNED, .entry = entry};
     choice->variant =
         ci_variant_find(node->op, chooser->caps->device ? CI_BACKEND_OPENCL : CI_BACKEND_CPU, entry->variant);
-    if (!choice->variant || !layouts_agree(node, choice->variant) ||
-        !ci_variant_fits(choice->variant, chooser->caps, call))
+    if (!choice->variant ||
+        ci_signature_values(choice->variant, entry->tunables, entry->tunable_count, choice->tunables) != CLINFER_OK ||
+        ci_signature_source(choice->variant, choice->tunables, call, &source) != CLINFER_OK)
         return false;
     choice->rank = rank_of(choice->variant);
-    return ci_signature_values(choice->variant, entry->tunables, entry->tunable_count, choice->tunables) ==
-               CLINFER_OK &&
-           ci_signature_source(choice->variant, choice->tunables, call, &source) == CLINFER_OK &&
-           source == entry->source;
+    *stale = source != entry->source;
+    return true;
+}
+
+bool ci_choices_stale(const struct ci_chooser *chooser, const struct ci_node *node) {
+    struct ci_call call;
+    struct ci_choice choice;
+    bool stale = false;
+    ci_node_call(node, &call);
+    return profile_choice(chooser, node, &call, &choice, &stale) && stale;
+}
+
+/* The variant that the profile names, if it still is what was measured. */
+static bool tuned_choice(const struct ci_chooser *chooser, const struct ci_node *node, const struct ci_call *call,
+                         struct ci_choice *choice) {
+    bool stale;
+    return profile_choice(chooser, node, call, choice, &stale) && !stale && layouts_agree(node, choice->variant) &&
+           ci_variant_fits(choice->variant, chooser->caps, call);
 }
 
 static void say_quarantined(const struct ci_variant *variant, const struct ci_quarantined *item, char *reason,

@@ -72,6 +72,9 @@ bool ci_choices_first(const struct ci_chooser *chooser, const struct ci_node *no
 /* Measured seconds of the node here, with any layout; 0: not measured. */
 double ci_choices_seconds(const struct ci_chooser *chooser, const struct ci_node *node);
 
+/* Whether the profile has an entry for the node whose kernel has changed since it was measured: it is not used. */
+bool ci_choices_stale(const struct ci_chooser *chooser, const struct ci_node *node);
+
 /* Whether the parts of a fused op were measured to be faster. */
 bool ci_choices_unfused(const struct ci_chooser *chooser, const struct ci_node *node);
 

@@ -293,6 +293,8 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
     }
     *step = (struct step){
         .node = node, .variant = variant, .place = place, .bound = bound, .scratch = scratch, .reason = reason};
+    struct ci_chooser chooser = ci_store_chooser(plan->store, place);
+    if (choice && choice->origin == CI_CHOICE_TABLE) plan->stale += ci_choices_stale(&chooser, node);
     if (choice) memcpy(step->tunables, choice->tunables, sizeof step->tunables);
     /* Where a node was wanted and where the user sent its op are no fallbacks; what could not run there is. */
     step->fallback = place != node->place && !ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_CPU);

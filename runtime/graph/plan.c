@@ -281,5 +281,6 @@ int ci_plan_waits(const struct ci_plan *plan) {
 }
 
 int ci_plan_fallbacks(const struct ci_plan *plan) { return plan->fallbacks; }
+int ci_plan_stale(const struct ci_plan *plan) { return plan->stale; }
 size_t ci_plan_activation_bytes(const struct ci_plan *plan) { return plan->activation_bytes; }
 double ci_plan_cpu_seconds(const struct ci_plan *plan) { return plan->cpu_seconds; }

@@ -62,6 +62,7 @@ void ci_plan_tunables(const struct ci_plan *plan, int index, char *text, size_t 
 void ci_plan_otherwise(const struct ci_plan *plan, int index, char *text, size_t size);
 int ci_plan_waits(const struct ci_plan *plan); /* per run, the read of its result included where that is on a device */
 int ci_plan_fallbacks(const struct ci_plan *plan);
+int ci_plan_stale(const struct ci_plan *plan); /* steps whose entry of the profile is older than their kernel */
 size_t ci_plan_activation_bytes(const struct ci_plan *plan);
 
 /* Seconds spent in CPU sections since the plan was made. */

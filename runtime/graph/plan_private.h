@@ -42,7 +42,7 @@ struct ci_plan {
     int step_count, step_capacity;
     struct section *sections;
     int section_count;
-    int fallbacks;
+    int fallbacks, stale;
     struct stand_in *stand_ins; /* in the graph's arena */
     void *host_memory;          /* activations of the CPU place */
     void *staging;              /* for copies from device to device; or NULL */

@@ -123,6 +123,7 @@ static void what_is_stale_or_unknown_is_passed_over(void **state) {
     bad.source++;
     add_entry(f, &bad);
     assert_int_equal(first(f).origin, CI_CHOICE_TABLE);
+    assert_true(ci_choices_stale(&f->chooser, &f->node));
     bad = entry;
     bad.tunables[0].value = 3; /* not allowed */
     add_entry(f, &bad);
@@ -133,6 +134,7 @@ static void what_is_stale_or_unknown_is_passed_over(void **state) {
     assert_int_equal(first(f).origin, CI_CHOICE_TABLE);
     add_entry(f, &entry);
     assert_int_equal(first(f).origin, CI_CHOICE_TUNED);
+    assert_false(ci_choices_stale(&f->chooser, &f->node));
 }
 
 static void the_layout_that_costs_least(void **state) {
