@@ -19,9 +19,9 @@ enum { CONTEXT = 256, LEAST_PROMPT = 80, MOST_ROUNDS = CI_TUNE_ROUNDS };
 /* The whole model counts as slower beyond this: less is noise. */
 static const double slower = 1.03;
 
-/* Of the time that is left so much is for a first run of each model; of a sample so many seconds are for decoding. The
- * prompt is shortened until it fits, as long as it runs in the same plan. */
-static const double first_share = 0.5, decode_seconds = 0.4, least_seconds = 0.1;
+/* Of the time that is left so much is for a first run of each model. Seconds of a sample: for decoding, and for a
+ * prompt, which is shortened until it fits, as long as it runs in the same plan. */
+static const double first_share = 0.5, decode_seconds = 0.4, least_seconds = 0.1, most_seconds = 1.5;
 
 /* ---- the profile as it would be ---- */
 
@@ -109,21 +109,16 @@ static double ratio_of(const double *pairs, int rounds) {
     return fmin(ci_tuner_median(ratios, rounds, 1), least[1] / least[0]);
 }
 
-static int rounds_of(const struct ci_tuner *tuner) {
-    enum { USUAL = 3 };
-    int rounds = tuner->options->rounds;
-    if (tuner->options->thorough) return rounds < MOST_ROUNDS ? rounds : MOST_ROUNDS;
-    return rounds < USUAL ? rounds : USUAL;
-}
-
-static int prompt_for(const struct ci_tuner *tuner, int model) {
-    /* Both sides warm up, too. */
-    double samples = 2.0 * rounds_of(tuner) + 2, left = tuner->end - ci_tuner_now();
-    double prompt_seconds = fmax(first_share * left / samples - decode_seconds, least_seconds);
+/* Rounds and tokens of the prompt; both sides warm up in one more. */
+static void size_run(const struct ci_tuner *tuner, int model, int *rounds, int *prompt) {
+    enum { LEAST_ROUNDS = 3 };
+    double time = first_share * (tuner->end - ci_tuner_now());
     double whole = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_PROMPT, NULL, NULL);
-    double most = (double)ci_tune_rows[CI_TUNE_PROMPT];
-    double fits = whole > prompt_seconds ? most * prompt_seconds / whole : most;
-    return (int)fmax(fits, LEAST_PROMPT);
+    double most = (double)ci_tune_rows[CI_TUNE_PROMPT], wanted = fmin(whole, most_seconds);
+    *rounds = tuner->options->rounds;
+    while (*rounds > LEAST_ROUNDS && 2 * (*rounds + 1) * (wanted + decode_seconds) > time) --*rounds;
+    wanted = fmin(wanted, fmax(time / (2 * (*rounds + 1)) - decode_seconds, least_seconds));
+    *prompt = (int)fmax(whole > 0 ? most * wanted / whole : most, LEAST_PROMPT);
 }
 
 static const char *old_tuning(const struct ci_tuner *tuner) {
@@ -135,13 +130,14 @@ static const char *old_tuning(const struct ci_tuner *tuner) {
 /* Runs a model with what there was and with the profile at `path`. */
 static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const char *path, struct outcome *outcome) {
     const struct ci_tune_model *known = &tuner->problems->models[model];
-    int rounds = rounds_of(tuner);
+    int rounds, prompt;
     double decode[2 * MOST_ROUNDS] = {0}, prefill[2 * MOST_ROUNDS] = {0};
     struct ci_trial trial = {0};
+    size_run(tuner, model, &rounds, &prompt);
     struct ci_worker_model run = {.model = known->path,
                                   .tunings = {old_tuning(tuner), path},
                                   .context = CONTEXT,
-                                  .prompt = prompt_for(tuner, model),
+                                  .prompt = prompt,
                                   .rounds = rounds,
                                   .decode = decode,
                                   .prefill = prefill};
