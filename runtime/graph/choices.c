@@ -358,13 +358,15 @@ static bool is_measured(const struct ci_chooser *chooser, const struct ci_profil
     return false;
 }
 
+/* Rows that were measured in no layout tell none apart; a layout that was left out where others were measured is out.
+ */
 static double usage_seconds(const struct ci_chooser *chooser, const struct ci_profile_signature *signature,
                             const char *layout) {
     double sum = 0;
     for (size_t i = 0; i < sizeof usage / sizeof *usage; i++) {
         int64_t rows = is_measured(chooser, signature, usage[i].rows) ? usage[i].rows : usage[i].otherwise;
         double seconds = seconds_in_layout(chooser, signature, rows, layout);
-        if (seconds == 0) return 0;
+        if (seconds == 0 && is_measured(chooser, signature, rows)) return 0;
         sum += usage[i].times * seconds;
     }
     return sum;
