@@ -118,6 +118,32 @@ static enum clinfer_status compare(struct ci_tuner *tuner, int problem, const st
     return status;
 }
 
+/* The fastest so far that is not in the list yet. */
+static int next_best(const struct ci_search *search, const struct final *final) {
+    int best = -1;
+    for (int i = 0; i < search->count; i++) {
+        bool listed = !isfinite(search->points[i].seconds);
+        for (int k = 0; k < final->count; k++) listed = listed || final->list[k] == i;
+        if (!listed && (best < 0 || search->points[i].seconds < search->points[best].seconds)) best = i;
+    }
+    return best;
+}
+
+enum clinfer_status ci_tuner_rank(struct ci_tuner *tuner, int problem) {
+    const double far_behind = 2.5;
+    const struct ci_search *search = &tuner->tuned[problem].search;
+    struct final final = {.count = 0};
+    bool compared;
+    add_finalist(&final, ci_search_overall_default(search));
+    double fastest = INFINITY;
+    for (int i = 0; i < search->count; i++) fastest = fmin(fastest, search->points[i].seconds);
+    for (int next; final.count < MOST_FINALISTS && (next = next_best(search, &final)) >= 0;) {
+        if (search->points[next].seconds > far_behind * fastest) break;
+        add_finalist(&final, next);
+    }
+    return final.count > 1 ? compare(tuner, problem, &final, &compared) : CLINFER_OK;
+}
+
 /* ---- entries ---- */
 
 static void fill_entry(const struct ci_tuner *tuner, int problem, int point, struct ci_profile_entry *entry) {

@@ -22,6 +22,9 @@ static const double measure_share = 0.1, unfuse_share = 0.05, least_turn = 0.3;
 
 enum { RANDOM_TRIES = 12 }; /* of a problem */
 
+/* Weight of a problem whose candidates are timed once more before the search goes deeper. */
+static const double worth_ranking = 0.01;
+
 double ci_tuner_now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -243,7 +246,9 @@ static enum clinfer_status search_deep(struct ci_tuner *tuner, enum ci_search_de
     for (int at; status == CLINFER_OK && (at = heaviest(tuner, done)) >= 0 && !over(tuner, INFINITY);) {
         struct ci_tuned *tuned = &tuner->tuned[at];
         int before = tuned->search.count;
-        status = search_problem(tuner, at, depth, turn_end(tuner, done, at));
+        if (!tuned->ranked && tuner->weights[at] >= worth_ranking) status = ci_tuner_rank(tuner, at);
+        tuned->ranked = true;
+        if (status == CLINFER_OK) status = search_problem(tuner, at, depth, turn_end(tuner, done, at));
         done[at] = true;
         if (status != CLINFER_OK || (tuned->decided && tuned->search.count == before)) continue;
         status = ci_tuner_decide(tuner, at);

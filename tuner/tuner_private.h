@@ -15,6 +15,7 @@ struct ci_tuned {
     int entry_count;
     bool wanted;            /* to be searched */
     bool fresh;             /* the old profile's entries hold */
+    bool ranked;            /* ci_tuner_rank() was done */
     bool decided;           /* entries[] are new */
     bool timed;             /* tuner->seconds is of a trial or of the old profile, not an estimate */
     bool reverted;          /* the whole model was slower with it */
@@ -79,6 +80,10 @@ bool ci_tuner_quarantined(const struct ci_tuner *tuner, int problem, const struc
 
 /* Of values[0], values[stride], ...; at most CI_TUNE_ROUNDS. */
 double ci_tuner_median(const double *values, int count, int stride);
+
+/* Single trials were made at different moments: the best of them are timed again in turn, so that the search goes on
+ * from where it is really fast. */
+enum clinfer_status ci_tuner_rank(struct ci_tuner *tuner, int problem);
 
 /* The winner in each layout, after an interleaved comparison where the fastest is not what would run anyway. */
 enum clinfer_status ci_tuner_decide(struct ci_tuner *tuner, int problem);
