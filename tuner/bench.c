@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "base/threads.h"
@@ -47,12 +48,6 @@ struct runner {
     int64_t next_copy;
     int launches; /* of a batch */
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static void tell(const struct ci_bench *bench, const char *what) {
     if (bench->options.tell) bench->options.tell(bench->options.user, what);
@@ -192,11 +187,11 @@ static enum clinfer_status ask_device_clock(struct ci_bench *bench, double *seco
 static enum clinfer_status run_batch(struct runner *runner, int count, double *seconds) {
     enum clinfer_status status = CLINFER_OK;
     struct ci_device *device = runner->bench->device;
-    double start = now();
+    double start = ci_now();
     if (device) {
         double before; /* what the clock says of earlier kernels is of no interest */
         if (runner->bench->clock != CLOCK_WALL) status = ci_device_clock_elapsed(device, &before);
-        start = now();
+        start = ci_now();
         for (int i = 0; i < count && status == CLINFER_OK; i++) {
             ci_bench_stage_copy(runner->stage, &runner->call, runner->next_copy + i);
             status = ci_bind_update(runner->bound, &runner->call);
@@ -209,7 +204,7 @@ static enum clinfer_status run_batch(struct runner *runner, int count, double *s
         struct cpu_run run = {.runner = runner, .count = count};
         ci_threads_run(runner->bench->threads, run_on_threads, &run);
     }
-    *seconds = now() - start;
+    *seconds = ci_now() - start;
     runner->next_copy += count;
     if (status == CLINFER_OK && runner->bench->clock != CLOCK_WALL) status = ask_device_clock(runner->bench, seconds);
     return status;
@@ -306,7 +301,7 @@ static enum clinfer_status prove_on_device(struct ci_bench *bench, struct ci_ben
     struct ci_device_counts before, after;
     ci_device_counts(bench->device, &before);
     tell(bench, "compiling");
-    double start = now();
+    double start = ci_now();
     enum clinfer_status status =
         ci_device_call_bind(&stage->proof, candidate->variant, candidate->tunables, result, &bound);
     if (status == CLINFER_OK) {
@@ -316,7 +311,7 @@ static enum clinfer_status prove_on_device(struct ci_bench *bench, struct ci_ben
         if (finished != CLINFER_OK) bench->broken = true;
         if (status == CLINFER_OK) status = finished;
     }
-    trial->build_seconds = now() - start;
+    trial->build_seconds = ci_now() - start;
     ci_device_counts(bench->device, &after);
     trial->cached = after.builds == before.builds;
     if (candidate->variant->backend == CI_BACKEND_CLBLAST) { /* of which nothing outlives a process */
@@ -332,13 +327,13 @@ static enum clinfer_status prove_on_cpu(struct ci_bench *bench, const struct ci_
                                         const struct ci_tuner_candidate *candidate, struct ci_sample_call *result,
                                         struct ci_trial *trial) {
     struct runner runner;
-    double start = now(), seconds;
+    double start = ci_now(), seconds;
     enum clinfer_status status = create_runner(bench, stage, candidate, &runner);
     if (status != CLINFER_OK) return status;
     for (int i = 0; i < CI_MAX_OUTPUTS; i++) runner.call.out[i] = result->call.out[i];
     tell(bench, "running");
     status = run_batch(&runner, 1, &seconds);
-    trial->build_seconds = now() - start;
+    trial->build_seconds = ci_now() - start;
     trial->cached = true;
     destroy_runner(&runner);
     return status;

@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "tuner/worker_wire.h"
 
@@ -29,12 +29,6 @@ struct ci_worker {
     bool noted;      /* it has said something about the last request, */
     bool prepared;   /* and came as far as its candidate */
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* Memory that could be had now without swapping; 0: unknown. */
 static uint64_t available_bytes(void) {
@@ -97,11 +91,11 @@ static void tell_end(const struct ci_dialogue *dialogue, const char *doing, stru
  * starts anew when the worker is through with preparing. */
 static json_t *wait_for_answer(struct ci_worker *worker, double seconds, double preparing, struct ci_trial *trial) {
     struct ci_dialogue *dialogue = &worker->dialogue;
-    double allowed = preparing > seconds ? preparing : seconds, deadline = now() + allowed;
+    double allowed = preparing > seconds ? preparing : seconds, deadline = ci_now() + allowed;
     char doing[64] = "starting";
     for (;;) {
         const char *line;
-        double left = deadline - now();
+        double left = deadline - ci_now();
         enum ci_dialogue_event event =
             ci_dialogue_receive(dialogue, left < look_seconds ? left > 0 ? left : 0 : look_seconds, &line);
         if (event == CI_DIALOGUE_LINE) {
@@ -113,7 +107,7 @@ static json_t *wait_for_answer(struct ci_worker *worker, double seconds, double 
             if (said && !worker->prepared && strcmp(said, CI_WIRE_PREPARING) != 0) {
                 worker->prepared = true;
                 allowed = seconds;
-                deadline = now() + allowed;
+                deadline = ci_now() + allowed;
             }
             json_decref(json);
             if (said) continue;
@@ -131,7 +125,7 @@ static json_t *wait_for_answer(struct ci_worker *worker, double seconds, double 
                      (unsigned long long)(used >> 20), doing, (unsigned long long)(worker->memory >> 20));
             break;
         }
-        if (now() >= deadline) {
+        if (ci_now() >= deadline) {
             conclude(trial, CI_TRIAL_TIMED_OUT, "no end within %.3g s while %s", allowed, doing);
             break;
         }

@@ -11,21 +11,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 
 extern char **environ;
 
 /* A child that has closed its stdout ends a moment later, usually: then it is asked for this often. */
 enum { POLL_MILLISECONDS = 2, POLLS_AFTER_KILL = 500 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static size_t name_length(const char *entry) { return strcspn(entry, "="); }
 
@@ -158,14 +152,14 @@ static void kill_late(struct ci_child *child) {
 }
 
 void ci_child_wait(struct ci_child *children, int count, double seconds) {
-    double deadline = now() + seconds;
+    double deadline = ci_now() + seconds;
     for (;;) {
         int running = 0, first_pipe = -1;
         for (int i = 0; i < count; i++) {
             if (children[i].process <= 0) continue;
             read_output(&children[i]);
             if (has_ended(&children[i])) continue;
-            if (now() >= deadline) {
+            if (ci_now() >= deadline) {
                 kill_late(&children[i]);
                 continue;
             }
@@ -199,9 +193,9 @@ static enum clinfer_status send_bytes(struct ci_dialogue *dialogue, const char *
     while (count > 0) {
         ssize_t sent = send(dialogue->socket, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno == EINTR) continue;
-        if (sent < 0 && errno == EAGAIN && now() < deadline) {
+        if (sent < 0 && errno == EAGAIN && ci_now() < deadline) {
             struct pollfd wait = {.fd = dialogue->socket, .events = POLLOUT};
-            poll(&wait, 1, (int)((deadline - now()) * 1e3) + 1);
+            poll(&wait, 1, (int)((deadline - ci_now()) * 1e3) + 1);
             continue;
         }
         if (sent < 0)
@@ -213,7 +207,7 @@ static enum clinfer_status send_bytes(struct ci_dialogue *dialogue, const char *
 }
 
 enum clinfer_status ci_dialogue_send(struct ci_dialogue *dialogue, const char *line, double seconds) {
-    double deadline = now() + seconds;
+    double deadline = ci_now() + seconds;
     if (dialogue->process <= 0) return ci_fail(CLINFER_IO, "the process to be asked is not running");
     enum clinfer_status status = send_bytes(dialogue, line, strlen(line), deadline);
     return status == CLINFER_OK ? send_bytes(dialogue, "\n", 1, deadline) : status;
@@ -252,13 +246,13 @@ static bool read_more(struct ci_dialogue *dialogue) {
 }
 
 enum ci_dialogue_event ci_dialogue_receive(struct ci_dialogue *dialogue, double seconds, const char **line) {
-    double deadline = now() + seconds;
+    double deadline = ci_now() + seconds;
     *line = NULL;
     while (dialogue->process > 0) {
         if (take_line(dialogue, line)) return CI_DIALOGUE_LINE;
-        double left = deadline - now();
+        double left = deadline - ci_now();
         struct pollfd wait = {.fd = dialogue->socket, .events = POLLIN};
-        if (poll(&wait, 1, left > 0 ? (int)(left * 1e3) + 1 : 0) == 0 && now() >= deadline) return CI_DIALOGUE_SILENT;
+        if (poll(&wait, 1, left > 0 ? (int)(left * 1e3) + 1 : 0) == 0 && ci_now() >= deadline) return CI_DIALOGUE_SILENT;
         if (wait.revents && !read_more(dialogue)) break;
     }
     /* Its end is a moment behind that of its output; who closed that and lives on is through with as well. */
@@ -268,10 +262,10 @@ enum ci_dialogue_event ci_dialogue_receive(struct ci_dialogue *dialogue, double 
 }
 
 void ci_dialogue_end(struct ci_dialogue *dialogue, double seconds) {
-    double deadline = now() + seconds;
+    double deadline = ci_now() + seconds;
     pid_t *process = &dialogue->process;
     if (*process > 0) shutdown(dialogue->socket, SHUT_WR);
-    while (*process > 0 && !collect(process, &dialogue->exit_status, &dialogue->signal) && now() < deadline)
+    while (*process > 0 && !collect(process, &dialogue->exit_status, &dialogue->signal) && ci_now() < deadline)
         poll(NULL, 0, POLL_MILLISECONDS);
     if (*process > 0) kill(-*process, SIGKILL);
     for (int i = 0; *process > 0 && i < POLLS_AFTER_KILL; i++)

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "text/utf8.h"
 
 static int output_error; /* errno of the first failed write to standard output */
@@ -216,8 +216,4 @@ const char *ci_format_types(const char *types, char *text, size_t size) {
     return text;
 }
 
-double ci_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
+double ci_seconds(void) { return ci_now(); }

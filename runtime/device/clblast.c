@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "device/internal.h"
@@ -20,12 +21,6 @@
 /* Devices that used it: the last one clears the cache, whose programs would otherwise be released after their driver.
  */
 static atomic_int users;
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* Codes above -1000 are OpenCL's. */
 static enum clinfer_status fail(const struct ci_device *device, const char *call, CLBlastStatusCode code) {
@@ -79,10 +74,10 @@ static enum clinfer_status build(struct ci_device *device) {
     cl_int error = CL_SUCCESS;
     cl_mem memory = clCreateBuffer(device->context, CL_MEM_READ_WRITE, BYTES, NULL, &error);
     if (!memory) return ci_cl_fail(&device->caps, "clCreateBuffer", error);
-    double start = now();
+    double start = ci_now();
     CLBlastStatusCode code = multiply(device, &smallest, memory, memory, memory);
     status = code == CLBlastSuccess ? ci_device_finish(device) : fail(device, "CLBlastSgemm, first use", code);
-    device->counts.clblast_seconds += now() - start;
+    device->counts.clblast_seconds += ci_now() - start;
     clReleaseMemObject(memory);
     if (status != CLINFER_OK) return status;
     if (!device->clblast_built) atomic_fetch_add(&users, 1);

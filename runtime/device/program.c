@@ -15,8 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -44,12 +44,6 @@ struct jobs {
     int count;
     atomic_int next;
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* The end of the build log, from the beginning of a line; the whole of it goes to the log. The caller frees it. */
 static char *build_log(const struct ci_device *device, cl_program program) {
@@ -121,9 +115,9 @@ static void run_job(const struct ci_device *device, struct job *job) {
         free(binary.bytes);
     }
     if (program->handle) return;
-    double start = now();
+    double start = ci_now();
     program->status = build_from_text(device, job->text, job->options, &program->handle);
-    program->build_seconds = now() - start;
+    program->build_seconds = ci_now() - start;
     program->unsaved = true;
     if (program->status != CLINFER_OK) program->message = strdup(ci_status_message());
 }

@@ -15,6 +15,7 @@
 
 #include <clinfer.h>
 
+#include "base/clock.h"
 #include "format/gguf.h"
 #include "graph/places.h"
 #include "graph/verify.h"
@@ -226,7 +227,5 @@ int32_t ci_sampler_choose(struct clinfer_session *session, float *logits);
 /* first_run.c: the first time that a model's plan runs on a device, five tokens of prompt and two of decode are
  * compared with the CPU backend. CLINFER_WRONG_RESULT tells how far off they are. */
 enum clinfer_status ci_engine_first_run(struct clinfer_engine *engine);
-
-double ci_engine_now(void);
 
 #endif

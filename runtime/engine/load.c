@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -14,12 +14,6 @@
 #include "engine/engine_private.h"
 #include "engine/verify.h"
 #include "proof/known_answer.h"
-
-double ci_engine_now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 void clinfer_engine_options_default(struct clinfer_engine_options *options) {
     *options = (struct clinfer_engine_options){.device = "auto", .device_layers = -1};
@@ -397,7 +391,7 @@ static void take_context(struct clinfer_engine *engine) {
 static enum clinfer_status open_on(const struct clinfer_engine_options *options,
                                    const struct ci_engine_devices *devices, bool prove, struct clinfer_engine **out,
                                    bool *of_device) {
-    double start = ci_engine_now();
+    double start = ci_now();
     *out = NULL;
     *of_device = false;
     struct clinfer_engine *engine = calloc(1, sizeof *engine);
@@ -420,7 +414,7 @@ static enum clinfer_status open_on(const struct clinfer_engine_options *options,
         clinfer_engine_close(engine);
         return status;
     }
-    engine->info.load_seconds = ci_engine_now() - start;
+    engine->info.load_seconds = ci_now() - start;
     *out = engine;
     return CLINFER_OK;
 }

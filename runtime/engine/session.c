@@ -155,7 +155,7 @@ static void begin(struct clinfer_session *session, const struct clinfer_request 
     session->in_flight = -1;
     session->refused = false;
     session->on_host = ci_sampler_needs_host(&session->options);
-    session->submitted = session->first_token = session->last_token = ci_engine_now();
+    session->submitted = session->first_token = session->last_token = ci_now();
     session->status = CLINFER_OK;
     atomic_store(&session->cancel, false);
     ci_engine_return_pages(session->engine, session, session->computed);

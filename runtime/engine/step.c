@@ -184,11 +184,11 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     if (status != CLINFER_OK) return status;
     fill_inputs(batch, &bucket->run);
     int64_t rows[CI_EXTENT_COUNT] = {0, batch->rows, batch->wanted, batch->tiles};
-    double start = ci_engine_now();
+    double start = ci_now();
     status = ci_plan_set_rows(bucket->plan, rows);
     if (status == CLINFER_OK)
         status = engine->careful ? ci_careful_run(engine, bucket, &replaced) : ci_plan_run(bucket->plan);
-    engine->stats.device_seconds += ci_engine_now() - start;
+    engine->stats.device_seconds += ci_now() - start;
     for (int i = 0; i < batch->count && replaced; i++)
         batch->parts[i].session->random_state = batch->parts[i].random_state;
     if (status != CLINFER_OK || replaced) return status;
@@ -275,7 +275,7 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
     }
     flight->sessions[index] = NULL;
     if (session->care) ci_careful_end(session);
-    session->last_token = ci_engine_now();
+    session->last_token = ci_now();
     if (session->generated == 0) {
         session->first_token = session->last_token;
         session->result.prompt_seconds = session->first_token - session->submitted;
@@ -292,13 +292,13 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
 }
 
 static enum clinfer_status wait_for(struct clinfer_engine *engine, struct ci_flight *flight) {
-    double start = ci_engine_now();
+    double start = ci_now();
     flight->active = false;
     /* The later read first: when that is done the other is too. */
     enum clinfer_status status =
         ci_plan_read_wait(flight->bucket->plan, flight->bucket->run.not_finite, flight->slot + 1);
     enum clinfer_status second = ci_plan_read_wait(flight->bucket->plan, engine->model.sampled, flight->slot);
-    engine->stats.device_seconds += ci_engine_now() - start;
+    engine->stats.device_seconds += ci_now() - start;
     return status == CLINFER_OK ? second : status;
 }
 

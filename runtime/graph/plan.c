@@ -6,17 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "graph/plan_private.h"
 #include "ops/signature.h"
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static enum clinfer_status make_sections(struct ci_plan *plan) {
     plan->sections = ci_arena_array(&plan->graph.arena, (size_t)plan->step_count + 1, sizeof *plan->sections);
@@ -189,10 +183,10 @@ enum clinfer_status ci_plan_send_inputs(struct ci_plan *plan) {
 enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct section *section) {
     if (section->place == -1) return copy(plan, &plan->steps[section->first]);
     if (section->place == CI_PLACE_CPU) {
-        double start = now();
+        double start = ci_now();
         struct cpu_section work = {plan, section};
         ci_threads_run(plan->store->threads, run_cpu_section, &work);
-        plan->cpu_seconds += now() - start;
+        plan->cpu_seconds += ci_now() - start;
         return CLINFER_OK;
     }
     enum clinfer_status status = CLINFER_OK;

@@ -12,15 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "profile/profile.h"
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* The holder writes who it is; a text only, the lock is what counts. */
 static void sign(int descriptor) {
@@ -66,9 +61,9 @@ enum clinfer_status ci_profile_lock_file(const char *path, double seconds, struc
         status =
             ci_fail(CLINFER_IO, "%s: cannot create: %s; make the folder writable, or name another by XDG_DATA_HOME",
                     beside, strerror(errno));
-    for (double end = now() + seconds; descriptor >= 0 && flock(descriptor, LOCK_EX | LOCK_NB) != 0;) {
+    for (double end = ci_now() + seconds; descriptor >= 0 && flock(descriptor, LOCK_EX | LOCK_NB) != 0;) {
         bool waits = errno == EWOULDBLOCK || errno == EINTR;
-        if (waits && now() < end) {
+        if (waits && ci_now() < end) {
             nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
             continue;
         }

@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "cpu/kernels.h"
 
@@ -25,20 +25,14 @@ enum {
 static const double pass_seconds = 0.15, long_pass = 5e-3;
 enum { LEAST_PASSES = 4, MOST_PASSES = 50, FIRST_ROUNDS = 1000, MOST_TIMES = 500 };
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* The shortest of several passes. */
 static enum clinfer_status best_pass(enum clinfer_status (*pass)(void *context), void *context, double *seconds) {
-    double begin = now(), best = 0;
-    for (int i = 0; i < MOST_PASSES && (i < LEAST_PASSES || now() - begin < pass_seconds); i++) {
-        double start = now();
+    double begin = ci_now(), best = 0;
+    for (int i = 0; i < MOST_PASSES && (i < LEAST_PASSES || ci_now() - begin < pass_seconds); i++) {
+        double start = ci_now();
         enum clinfer_status status = pass(context);
         if (status != CLINFER_OK) return status;
-        double taken = now() - start;
+        double taken = ci_now() - start;
         if (i == 0 || taken < best) best = taken;
     }
     *seconds = best > 1e-9 ? best : 1e-9;
