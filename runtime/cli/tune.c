@@ -71,32 +71,32 @@ static bool stopped(void *user) {
 
 /* ---- what goes on ---- */
 
-static void bar(const struct ci_tune_progress *progress, char *text, size_t size) {
-    enum { WIDTH = 20 };
-    char cells[WIDTH + 1];
-    double share = progress->elapsed / progress->budget;
-    int full = (int)(WIDTH * fmin(share, 1));
-    for (int i = 0; i < WIDTH; i++) cells[i] = i < full ? '#' : '-';
-    cells[WIDTH] = 0;
-    snprintf(text, size, "[%s] %.0f/%.0f s ", cells, progress->elapsed, progress->budget);
-}
-
+/* What matters stands first: a terminal may be too narrow for the rest. */
 static void describe(const struct ci_tune_progress *progress, char *text, size_t size) {
     char problem[CI_TUNE_TEXT], candidate[CI_TUNE_TEXT], best[CI_AMOUNT_BYTES];
     size_t used = strlen(text);
-    used += (size_t)snprintf(text + used, size - used, "%s", progress->doing);
+    used += (size_t)snprintf(text + used, size - used, "%d tried", progress->tried);
+    if (progress->refused) used += (size_t)snprintf(text + used, size - used, ", %d refused", progress->refused);
+    if (progress->crashed) used += (size_t)snprintf(text + used, size - used, ", %d crashed", progress->crashed);
+    used += (size_t)snprintf(text + used, size - used, "; %s", progress->doing);
     if (progress->problem)
         used += (size_t)snprintf(text + used, size - used, " %s",
                                  ci_tune_problem_text(&progress->problem->signature, problem));
-    if (progress->candidate)
-        used +=
-            (size_t)snprintf(text + used, size - used, ": %s", ci_tune_candidate_text(progress->candidate, candidate));
     if (progress->best > 0)
-        used += (size_t)snprintf(text + used, size - used, "; best %s", ci_format_seconds(progress->best, best));
+        used += (size_t)snprintf(text + used, size - used, ", best %s", ci_format_seconds(progress->best, best));
     if (progress->best > 0 && progress->standard > 0)
         used += (size_t)snprintf(text + used, size - used, " (%.2fx)", progress->standard / progress->best);
-    snprintf(text + used, size - used, "; %d tried, %d refused, %d crashed", progress->tried, progress->refused,
-             progress->crashed);
+    if (progress->candidate)
+        snprintf(text + used, size - used, ": %s", ci_tune_candidate_text(progress->candidate, candidate));
+}
+
+static void bar(const struct ci_tune_progress *progress, char *text, size_t size) {
+    enum { WIDTH = 12 };
+    char cells[WIDTH + 1];
+    int full = (int)(WIDTH * fmin(progress->elapsed / progress->budget, 1));
+    for (int i = 0; i < WIDTH; i++) cells[i] = i < full ? '#' : '-';
+    cells[WIDTH] = 0;
+    snprintf(text, size, "[%s] %.0f/%.0f s ", cells, progress->elapsed, progress->budget);
 }
 
 static void on_progress(void *user, const struct ci_tune_progress *progress) {
