@@ -103,12 +103,13 @@ static bool is_out(const struct ci_tuner *tuner, const struct ci_variant *varian
 
 /* ---- what need not be tried ---- */
 
-/* A family (variant and layout) that is so much slower than the best for one shape is not for its like. */
-static const double hopeless = 2;
+/* A family (variant and layout) that is so much slower than the best for one shape is not for its like; with the other
+ * kind of activations it has to be slower still. */
+static const double hopeless = 2, hopeless_otherwise = 4;
 
 static bool is_alike(const struct ci_tune_problem *a, const struct ci_tune_problem *b) {
     return ci_profile_bucket(a->signature.rows) == ci_profile_bucket(b->signature.rows) &&
-           a->call.in[0].type == b->call.in[0].type && a->call.in[1].type == b->call.in[1].type;
+           a->call.in[1].type == b->call.in[1].type;
 }
 
 /* The fastest of a family, or of all (variant NULL). */
@@ -122,15 +123,17 @@ static double fastest(const struct ci_search *search, const char *variant, const
     return least;
 }
 
-/* The same kernel has lost clearly where types and number of rows are the same. Something must work here already. */
+/* The same kernel has lost clearly where weights and number of rows are the same. Something must work here already. */
 static bool is_hopeless(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate) {
     const struct ci_search *here = &tuner->tuned[problem].search;
     if (tuner->options->thorough || !isfinite(fastest(here, NULL, NULL))) return false;
     for (int i = 0; i < tuner->problems->count; i++) {
         const struct ci_search *search = &tuner->tuned[i].search;
         if (i == problem || !is_alike(&tuner->problems->items[i], &tuner->problems->items[problem])) continue;
+        bool same = tuner->problems->items[i].call.in[0].type == tuner->problems->items[problem].call.in[0].type;
         double family = fastest(search, candidate->variant->name, candidate->layout);
-        if (isfinite(family) && family > hopeless * fastest(search, NULL, NULL)) return true;
+        if (isfinite(family) && family > (same ? hopeless : hopeless_otherwise) * fastest(search, NULL, NULL))
+            return true;
     }
     return false;
 }
