@@ -66,11 +66,8 @@ static struct ci_probe_report *check_drivers(struct ci_doctor *doctor) {
     json_object_set_new(drivers, "folder", ci_json_text(report->folder, strlen(report->folder)));
     for (int i = 0; i < report->count && !*report->why_not; i++) check_driver(doctor, &report->drivers[i], list);
     if (*report->why_not)
-        ci_doctor_check(
-            doctor, drivers_section, "drivers", CI_VERDICT_WARN,
-            "on Debian `apt install pocl-opencl-icd` brings OpenCL for the processor; for a GPU install its "
-            "maker's driver",
-            "none was tried: %s", report->why_not);
+        ci_doctor_check(doctor, drivers_section, "drivers", CI_VERDICT_WARN, get_a_driver, "none was tried: %s",
+                        report->why_not);
     return report;
 }
 

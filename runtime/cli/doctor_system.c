@@ -235,8 +235,8 @@ static void check_models(struct ci_doctor *doctor) {
     json_object_set_new(doctor->root, "models", list);
     struct ci_model_choice choice;
     if (ci_models_choose(NULL, &choice) != CLINFER_OK)
-        ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_WARN, "say which with -m, or fetch one", "%s",
-                        clinfer_error());
+        ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_WARN,
+                        "fetch one, or say which at each run with -m", "%s", clinfer_error());
     else if (good == count)
         ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_OK, NULL, "%zu; without -m it is %s (%s)", count,
                         choice.path, choice.why);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/names.h"
 #include "base/status.h"
 #include "base/threads.h"
 #include "cpu/cpu.h"
@@ -13,11 +14,6 @@
 #include "profile/shipped.h"
 
 static enum clinfer_status no_memory(void) { return ci_fail(CLINFER_OUT_OF_MEMORY, "profiles: out of memory"); }
-
-static void add_name(char *text, size_t size, const char *label) {
-    size_t used = strlen(text);
-    snprintf(text + used, size - used, "%s%s", used ? ", " : "", label);
-}
 
 /* ---- devices ---- */
 
@@ -138,7 +134,7 @@ void ci_profile_store_close(struct ci_profile_store *store) {
 
 static enum clinfer_status not_found(const struct ci_profile_store *store, const char *name, const char *problem) {
     char known[512] = "";
-    for (int i = 0; i < store->profile_count; i++) add_name(known, sizeof known, store->profiles[i].name);
+    for (int i = 0; i < store->profile_count; i++) ci_names_add(known, sizeof known, store->profiles[i].name);
     return ci_fail(CLINFER_NOT_FOUND, "%s: %s; there %s %s. `clinfer profile list` tells more", name, problem,
                    store->profile_count == 1 ? "is" : "are", *known ? known : "none: `clinfer tune` makes one");
 }

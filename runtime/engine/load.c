@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/names.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 #include "engine/verify.h"
@@ -102,8 +103,7 @@ static void note_fallbacks(struct clinfer_engine *engine, const struct ci_plan *
         ci_plan_step(plan, i, &step);
         if (!step.fallback) continue;
         if (!*reason) snprintf(reason, sizeof reason, "%s", step.reason);
-        if (!strstr(names, step.op))
-            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? ", " : "", step.op);
+        ci_names_add(names, sizeof names, step.op);
     }
     snprintf(engine->fallback_text, sizeof engine->fallback_text,
              "%d ops (%s) run on the CPU, not on \"%s\": %s; --fallback none makes this an error",

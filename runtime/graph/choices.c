@@ -1,11 +1,13 @@
 #include "graph/choices.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/names.h"
 #include "base/status.h"
 #include "ops/bind.h"
 #include "ops/signature.h"
@@ -44,12 +46,13 @@ enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const
     if (status == CLINFER_OK && (status = ci_signature_check(tuning, &profile)) != CLINFER_OK)
         ci_profile_free(&profile);
     if (status != CLINFER_OK) return status;
-    if (strcmp(profile.key.platform, key.platform) != 0 || strcmp(profile.key.device, key.device) != 0) {
+    ci_profile_clean_key(&key);
+    if (!ci_profile_same_device(&profile.key, &key)) {
         ci_profile_free(&profile);
         return CLINFER_OK;
     }
     at->profile = profile;
-    at->origin = CI_PROFILE_EXACT;
+    at->origin = !profile.imported && ci_profile_same_key(&profile.key, &key) ? CI_PROFILE_EXACT : CI_PROFILE_DRIVER;
     at->path = strdup(tuning);
     return at->path ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a profile's name");
 }
@@ -76,37 +79,35 @@ enum clinfer_status ci_choices_quarantine(struct ci_choices *choices, const stru
 
 /* ---- --op ---- */
 
-static void list_add(char *text, size_t size, const char *more) {
-    size_t used = strlen(text);
-    if (!strstr(text, more)) snprintf(text + used, size - used, "%s%s", used ? ", " : "", more);
-}
-
 static enum clinfer_status refuse_op(const char *text) {
     char names[512] = "";
-    for (int i = 0; ci_ops[i]; i++) list_add(names, sizeof names, ci_ops[i]->name);
+    for (int i = 0; ci_ops[i]; i++) ci_names_add(names, sizeof names, ci_ops[i]->name);
     return ci_fail(CLINFER_INVALID_ARGUMENT, "--op %s: no such op; there are: %s", text, names);
 }
 
 static enum clinfer_status refuse_variant(const struct ci_op *op, const char *text) {
     char names[512] = "cpu, opencl";
     for (int i = 0; ci_variants[i]; i++)
-        if (ci_variants[i]->op == op) list_add(names, sizeof names, ci_variants[i]->name);
+        if (ci_variants[i]->op == op) ci_names_add(names, sizeof names, ci_variants[i]->name);
     return ci_fail(CLINFER_INVALID_ARGUMENT, "--op %s: op %s has no such variant; there are: %s", text, op->name,
                    names);
 }
 
 /* "A=1,B=2" */
 static enum clinfer_status parse_tunables(const char *text, struct ci_profile_tunable *tunables, int *count) {
+    const char *at = text;
     *count = 0;
-    while (*text) {
-        char name[CI_PROFILE_NAME_BYTES];
-        int value, used = 0;
-        if (*count == CI_PROFILE_TUNABLES || sscanf(text, "%47[A-Za-z0-9_]=%d%n", name, &value, &used) != 2)
+    for (bool more = true; more;) {
+        char name[CI_PROFILE_NAME_BYTES], *end = NULL;
+        int length = 0;
+        bool named = *count < CI_PROFILE_TUNABLES && sscanf(at, "%47[A-Za-z0-9_]=%n", name, &length) == 1 && length;
+        long value = named ? strtol(at + length, &end, 10) : 0;
+        if (!named || end == at + length || (*end && *end != ',') || value < INT_MIN || value > INT_MAX)
             return ci_fail(CLINFER_INVALID_ARGUMENT, "\"%s\" is not TUNABLE=NUMBER,...", text);
-        tunables[*count] = (struct ci_profile_tunable){.value = value};
+        tunables[*count] = (struct ci_profile_tunable){.value = (int)value};
         snprintf(tunables[(*count)++].name, sizeof name, "%s", name);
-        text += used;
-        if (*text == ',') text++;
+        more = *end == ',';
+        at = end + more;
     }
     return CLINFER_OK;
 }

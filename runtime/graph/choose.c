@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/names.h"
 #include "base/status.h"
 #include "graph/plan_private.h"
 #include "ops/signature.h"
@@ -314,6 +315,19 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
     return CLINFER_OK;
 }
 
+/* The user wants OpenCL for an op that --device, -ngl or too little memory has put on the CPU. */
+static enum clinfer_status refuse_opencl(const struct ci_plan *plan, const struct ci_node *node) {
+    char names[512] = "cpu";
+    struct ci_call call;
+    ci_node_call(node, &call);
+    for (int i = 0; ci_variants[i]; i++)
+        if (ci_variants[i]->op == node->op &&
+            ci_variant_fits(ci_variants[i], &plan->store->places[CI_PLACE_CPU].caps, &call))
+            ci_names_add(names, sizeof names, ci_variants[i]->name);
+    return ci_fail(CLINFER_INVALID_ARGUMENT, "--op %s=opencl: op %s (%s) is placed on the CPU; what can run there: %s",
+                   node->op->name, node->op->name, node->label, names);
+}
+
 static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *node) {
     struct ci_bound *bound;
     struct ci_choice choice;
@@ -328,9 +342,10 @@ static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *nod
         enum clinfer_status status = ci_pass_unfuse(&plan->graph, node);
         if (status != CLINFER_OK) return status;
     }
+    bool impossible = ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_OPENCL);
+    if (wanted == CI_PLACE_CPU && impossible) return refuse_opencl(plan, node);
     if (wanted == CI_PLACE_CPU) return add_step(plan, node, CI_PLACE_CPU, NULL, NULL, reason);
     if (!*reason) reason = "no OpenCL kernel fits";
-    bool impossible = ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_OPENCL);
     if (plan->options.no_fallback || impossible) {
         char text[512];
         describe(node, text, sizeof text);
@@ -369,13 +384,6 @@ enum clinfer_status ci_plan_choose(struct ci_plan *plan) {
     return CLINFER_OK;
 }
 
-static void add_name(char *text, size_t size, const char *name) {
-    size_t used = strlen(text), length = strlen(name);
-    for (const char *at = text; (at = strstr(at, name)); at += length)
-        if ((at == text || at[-1] == ' ') && (at[length] == 0 || at[length] == ',')) return;
-    snprintf(text + used, size - used, "%s%s", used ? ", " : "", name);
-}
-
 void ci_plan_possible(const struct ci_plan *plan, const struct ci_op *op, char *text, size_t size) {
     for (int i = 0; i < plan->step_count; i++) {
         const struct step *step = &plan->steps[i];
@@ -386,8 +394,8 @@ void ci_plan_possible(const struct ci_plan *plan, const struct ci_op *op, char *
             for (int v = 0; ci_variants[v]; v++)
                 if (ci_variants[v]->op == op &&
                     ci_variant_fits(ci_variants[v], &plan->store->places[place].caps, &call))
-                    add_name(text, size, ci_variants[v]->name);
-        add_name(text, size, "cpu");
+                    ci_names_add(text, size, ci_variants[v]->name);
+        ci_names_add(text, size, "cpu");
     }
 }
 
@@ -400,8 +408,8 @@ void ci_plan_otherwise(const struct ci_plan *plan, int index, char *text, size_t
     struct ci_chooser chooser = ci_store_chooser(plan->store, step->place);
     int count = ci_choices_list(&chooser, step->node, list, MOST_CHOICES, unused, sizeof unused);
     for (int i = 0; i < count; i++)
-        if (list[i].variant != step->variant) add_name(text, size, list[i].variant->name);
-    if (step->node->op->first) add_name(text, size, "its parts");
-    if (step->place != CI_PLACE_CPU) add_name(text, size, "cpu");
-    if (step->place == CI_PLACE_CPU && step->variant) add_name(text, size, "reference");
+        if (list[i].variant != step->variant) ci_names_add(text, size, list[i].variant->name);
+    if (step->node->op->first) ci_names_add(text, size, "its parts");
+    if (step->place != CI_PLACE_CPU) ci_names_add(text, size, "cpu");
+    if (step->place == CI_PLACE_CPU && step->variant) ci_names_add(text, size, "reference");
 }

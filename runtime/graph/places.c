@@ -8,7 +8,6 @@
 
 /* What a driver, its kernels and our activations need beside weights and caches. */
 static const double usable_share = 0.9;
-enum { MAX_UNITS = 1024 };
 
 /* Gives units [first, units) to the places in order, to each its share; returns false when they do not fit. */
 static bool assign(const uint64_t *bytes, int first, int units, const int *order, const uint64_t *capacity,
@@ -75,10 +74,10 @@ static uint64_t capacity_of(const struct ci_device_caps *device) {
 void ci_places_decide(const struct ci_store *store, const struct ci_graph *graph,
                       const struct ci_places_request *request, int8_t *place_of_unit, int units, char *reason,
                       size_t size) {
-    uint64_t bytes[MAX_UNITS], capacity[CI_MAX_PLACES], total = 0, room = 0;
+    uint64_t bytes[CI_MAX_UNITS], capacity[CI_MAX_PLACES], total = 0, room = 0;
     double speed[CI_MAX_PLACES];
     bool tied, measured = store->choices != NULL;
-    assert(units <= MAX_UNITS && request->count > 0);
+    assert(units <= CI_MAX_UNITS && request->count > 0);
     measure_units(graph, request->context, bytes, units, &tied);
     for (int i = 0; i < request->count; i++) {
         int place = request->order[i];
@@ -124,8 +123,8 @@ enum clinfer_status ci_places_add_seconds(const struct ci_store *store, struct c
 double ci_places_fastest(const double *seconds, const double *crossing, int units, const int *order, int count,
                          int8_t *place_of_unit) {
     double least[CI_MAX_PLACES];
-    int8_t from[MAX_UNITS][CI_MAX_PLACES];
-    assert(units <= MAX_UNITS && count > 0 && count <= CI_MAX_PLACES);
+    int8_t from[CI_MAX_UNITS][CI_MAX_PLACES];
+    assert(units <= CI_MAX_UNITS && count > 0 && count <= CI_MAX_PLACES);
     for (int p = 0; p < count; p++) least[p] = seconds[p];
     for (int unit = 1; unit < units; unit++) {
         double next[CI_MAX_PLACES];

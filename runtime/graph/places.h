@@ -6,6 +6,8 @@
 #include "graph/passes.h"
 #include "graph/store.h"
 
+enum { CI_MAX_UNITS = 1026 }; /* 1024 layers; model.c reads no more */
+
 struct ci_places_request {
     int order[CI_MAX_PLACES]; /* places in the order of the user, the CPU's among them if it was named */
     int count;

@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/status.h"
+#include "graph/places.h"
 #include "tensor/op_params.h"
 
 #define CI_FAMILY(symbol) extern const struct ci_family ci_family_##symbol;
@@ -22,7 +23,7 @@ const struct ci_family *const ci_families[] = {
     NULL};
 
 enum {
-    MAX_LAYERS = 1024,
+    MAX_LAYERS = CI_MAX_UNITS - 2, /* what stands before and behind them are units, too */
     MAX_WIDTH = 1 << 20,
     MAX_HEADS = 4096,
     MAX_CONTEXT = 1 << 28,

@@ -131,10 +131,13 @@ struct ci_profile_files {
 enum clinfer_status ci_profile_files(struct ci_profile_files *files);
 void ci_profile_files_free(struct ci_profile_files *files);
 
+/* Texts of drivers as profiles have them: what JSON cannot hold is replaced. */
+void ci_profile_clean_key(struct ci_profile_key *key);
+
 /* Every text and number. */
 bool ci_profile_same_key(const struct ci_profile_key *a, const struct ci_profile_key *b);
 
-/* The same device whatever its driver, compiler and threads: platform and name. */
+/* The same device whatever its driver, compiler and threads: platform, name and kind. */
 bool ci_profile_same_device(const struct ci_profile_key *a, const struct ci_profile_key *b);
 
 enum ci_profile_origin {

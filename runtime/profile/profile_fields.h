@@ -22,9 +22,6 @@ enum clinfer_status ci_quarantine_read_item(const struct ci_field_place *place, 
 enum clinfer_status ci_quarantine_write_item(const struct ci_field_place *place, const struct ci_quarantined *item,
                                              json_t *object);
 
-/* Texts of drivers that JSON can hold. */
-void ci_profile_clean_key(struct ci_profile_key *key);
-
 /* Whether both have the same tunables with the same values, in whatever order. */
 bool ci_profile_same_tunables(const struct ci_profile_tunable *a, int a_count, const struct ci_profile_tunable *b,
                               int b_count);

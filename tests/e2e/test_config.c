@@ -64,6 +64,9 @@ static void test_wrong_files_are_refused_by_key_and_value(void **state) {
     }
     configure("{\"ops\": [\"matmul=nothing\"]}");
     expect_said("config.json: \"ops\": --op matmul=nothing: op matmul has no such variant", 2, "--device", "cpu");
+    configure("{\"ops\": [\"matmul=opencl\"]}");
+    expect_said("config.json: \"ops\": --op matmul=opencl: op matmul (", 2, "--device", "cpu");
+    expect_said("is placed on the CPU; what can run there: cpu", 2, "--device", "cpu");
 }
 
 static void test_file_is_beaten_by_environment_and_flags(void **state) {

@@ -195,10 +195,17 @@ static void forced_wrongly(void **state) {
         const char *text, *message;
     } wrong[] = {{"matmul", "must be NAME="},
                  {"matmull=cpu", "rmsnorm"},
+                 {"matmull=cpu", " rope, "}, /* a part of other names, and yet a name */
                  {"matmul=fastest", "gemm_vec"},
+                 {"matmul=fastest", " gemv_dot, "},
                  {"matmul=gemm_vec:CHUNK=63", "64,256"},
                  {"matmul=gemm_vec:CHUNKS=64", "no tunable \"CHUNKS\""},
-                 {"matmul=gemm_vec:CHUNK", "TUNABLE=NUMBER"}};
+                 {"matmul=gemm_vec:CHUNK", "TUNABLE=NUMBER"},
+                 {"matmul=gemm_vec:", "TUNABLE=NUMBER"},
+                 {"matmul=gemm_vec:CHUNK=", "TUNABLE=NUMBER"},
+                 {"matmul=gemm_vec:CHUNK=64,", "TUNABLE=NUMBER"},
+                 {"matmul=gemm_vec:CHUNK=64TASKS=4", "TUNABLE=NUMBER"},
+                 {"matmul=gemm_vec:CHUNK=4294967360", "TUNABLE=NUMBER"}}; /* 64 in 32 bits */
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(ci_choices_force(&f->choices, wrong[i].text), CLINFER_INVALID_ARGUMENT);
         if (!strstr(ci_status_message(), wrong[i].message)) fail_msg("%s", ci_status_message());
