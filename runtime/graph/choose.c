@@ -391,8 +391,8 @@ void ci_plan_possible(const struct ci_plan *plan, const struct ci_op *op, char *
         struct ci_call call;
         ci_node_call(step->node, &call);
         for (int place = 0; place < plan->store->place_count; place++)
-            for (int v = 0; ci_variants[v]; v++)
-                if (ci_variants[v]->op == op &&
+            for (int v = 0; ci_variants[v]; v++) /* those of the CPU only where the op was to be there */
+                if (ci_variants[v]->op == op && (place == step->place || place == step->node->place) &&
                     ci_variant_fits(ci_variants[v], &plan->store->places[place].caps, &call))
                     ci_names_add(text, size, ci_variants[v]->name);
         ci_names_add(text, size, "cpu");
