@@ -81,8 +81,14 @@ enum clinfer_status ci_tuner_profile(const struct ci_tuner *tuner, struct ci_pro
     struct tm utc;
     if (gmtime_r(&now, &utc)) strftime(profile->created, sizeof profile->created, "%Y-%m-%dT%H:%M:%SZ", &utc);
     enum clinfer_status status = copy_lists(&tuner->old, profile);
-    /* What models did with another driver says nothing here. */
+    /* What was measured elsewhere or with another driver names variants that are better than none until they are
+     * measured here; its times say nothing. */
     if (tuner->origin != CI_PROFILE_EXACT) profile->model_count = 0;
+    for (int i = 0; i < profile->entry_count && tuner->origin != CI_PROFILE_EXACT; i++) {
+        struct ci_profile_entry *entry = &profile->entries[i];
+        entry->seconds = entry->default_seconds = 0;
+        entry->tried = entry->refused = entry->crashed = 0;
+    }
     for (int i = 0; i < tuner->problems->count && status == CLINFER_OK; i++) status = set_problem(tuner, i, profile);
     if (status != CLINFER_OK) ci_profile_free(profile);
     return status;

@@ -15,6 +15,15 @@ enum { MOST_FINALISTS = 8 };
 /* Without a comparison, when time is over, only what is faster beyond doubt wins. */
 static const double gain_uncompared = 1.15;
 
+/* Every other kernel is one more program to load and to bind at a start, and one more chance for noise to win: so it
+ * has to save that much of the model's time. */
+static const double least_saving = 0.002;
+
+static double gain_for(const struct ci_tuner *tuner, int problem, double gain) {
+    double needed = least_saving / fmax(tuner->weights[problem], least_saving);
+    return fmax(gain, 1 / (1 - fmin(needed, 0.5)));
+}
+
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -198,7 +207,7 @@ enum clinfer_status ci_tuner_decide(struct ci_tuner *tuner, int problem) {
     else
         compared = final.count <= 1;
     if (status != CLINFER_OK) return status;
-    double gain = compared ? CI_SEARCH_GAIN : gain_uncompared;
+    double gain = gain_for(tuner, problem, compared ? CI_SEARCH_GAIN : gain_uncompared);
     tuned->entry_count = 0;
     decide_layout(tuner, problem, NULL, gain);
     for (int i = 0; ci_layouts[i]; i++) decide_layout(tuner, problem, ci_layouts[i], gain);
@@ -254,7 +263,8 @@ static void unfuse_entry(struct ci_tuner *tuner, int problem, struct ci_profile_
         tuner->origin == CI_PROFILE_NONE ? NULL : ci_profile_find(&tuner->old, &item->signature, entry->layout);
     if (!first || !second || strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0) return;
     bool was_apart = before && strcmp(before->variant, CI_PROFILE_UNFUSED) == 0;
-    double gain = was_apart ? 1 / CI_SEARCH_GAIN : CI_SEARCH_GAIN, seconds[3];
+    double gain = gain_for(tuner, problem, CI_SEARCH_GAIN), seconds[3];
+    if (was_apart) gain = 1 / CI_SEARCH_GAIN;
     if ((first->seconds + second->seconds) * gain > entry->seconds) return;
     if (!time_in_turn(tuner, (int[]){problem, item->first, item->second},
                       (const struct ci_profile_entry *[]){entry, first, second}, seconds) ||

@@ -98,7 +98,8 @@ static void take_old_entries(struct ci_tuner *tuner, int problem, bool *stale) {
     for (int i = 0; i < tuner->old.entry_count && tuner->origin == CI_PROFILE_EXACT; i++) {
         const struct ci_profile_entry *entry = &tuner->old.entries[i];
         struct ci_tuner_candidate candidate;
-        if (memcmp(&entry->signature, &tuner->problems->items[problem].signature, sizeof entry->signature) != 0)
+        bool measured = entry->seconds > 0; /* here, not where an earlier profile came from */
+        if (!measured || memcmp(&entry->signature, &tuner->problems->items[problem].signature, sizeof entry->signature))
             continue;
         bool unfused = strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0;
         if (!unfused && (!ci_tuner_candidate_of(tuner, problem, entry, &candidate) ||
@@ -359,7 +360,7 @@ static enum clinfer_status record_models(struct ci_tuner *tuner, struct ci_profi
             if (model->decode_after <= 0) merged.decode_after = old->decode_after;
             if (model->prefill_after <= 0) merged.prefill_after = old->prefill_after;
             profile->models[at] = merged;
-        } else if (!result->interrupted && profile->model_count < CI_PROFILE_MODELS) {
+        } else if (!result->interrupted) {
             struct ci_profile_model *models =
                 realloc(profile->models, (size_t)(profile->model_count + 1) * sizeof *models);
             if (!models) break;
@@ -371,6 +372,19 @@ static enum clinfer_status record_models(struct ci_tuner *tuner, struct ci_profi
     return CLINFER_OK;
 }
 
+/* A profile that is full loses what was measured longest ago: new entries stand behind old ones. */
+static void make_room(struct ci_profile *profile) {
+    int entries = profile->entry_count - CI_PROFILE_ENTRIES, models = profile->model_count - CI_PROFILE_MODELS;
+    if (entries > 0) {
+        profile->entry_count -= entries;
+        memmove(profile->entries, profile->entries + entries, (size_t)profile->entry_count * sizeof *profile->entries);
+    }
+    if (models > 0) {
+        profile->model_count -= models;
+        memmove(profile->models, profile->models + models, (size_t)profile->model_count * sizeof *profile->models);
+    }
+}
+
 static enum clinfer_status write_profile(struct ci_tuner *tuner) {
     struct ci_tune_result *result = tuner->result;
     struct ci_profile *profile = &result->profile;
@@ -379,6 +393,7 @@ static enum clinfer_status write_profile(struct ci_tuner *tuner) {
     double elapsed = ci_tuner_now() - tuner->start;
     double spent = result->interrupted ? elapsed : tuner->options->budget;
     profile->tune_seconds = fmax(profile->tune_seconds, spent);
+    make_room(profile);
     if (status == CLINFER_OK) status = ci_profile_write(result->path, profile);
     return status;
 }

@@ -277,11 +277,11 @@ void ci_dialogue_end(struct ci_dialogue *dialogue, double seconds) {
 
 uint64_t ci_process_resident_bytes(pid_t process) {
     char path[64];
-    unsigned long long total = 0, resident = 0;
+    unsigned long long total = 0, resident = 0, shared = 0;
     snprintf(path, sizeof path, "/proc/%d/statm", (int)process);
     FILE *file = fopen(path, "re");
     if (!file) return 0;
-    int found = fscanf(file, "%llu %llu", &total, &resident);
+    int found = fscanf(file, "%llu %llu %llu", &total, &resident, &shared);
     fclose(file);
-    return found == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+    return found == 3 && resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }

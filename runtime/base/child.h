@@ -63,7 +63,8 @@ enum ci_dialogue_event ci_dialogue_receive(struct ci_dialogue *dialogue, double 
  * dialogue holds; exit_status and signal stay. May be called again, and for one that was never started (all zero). */
 void ci_dialogue_end(struct ci_dialogue *dialogue, double seconds);
 
-/* Memory of a process that is in use at this moment, in bytes; 0 when it is gone. */
+/* Memory of a process's own that is in use at this moment, in bytes: pages of mapped files, which can be had again, do
+ * not count. 0 when it is gone. */
 uint64_t ci_process_resident_bytes(pid_t process);
 
 #endif

@@ -179,7 +179,7 @@ static const char *reason_of(struct ci_plan *plan, const struct ci_choice *choic
     else if (choice->origin == CI_CHOICE_TUNED && entry->default_seconds > entry->seconds * 1.005)
         snprintf(text, sizeof text, "measured %.2gx faster than the default", entry->default_seconds / entry->seconds);
     else if (choice->origin == CI_CHOICE_TUNED)
-        snprintf(text, sizeof text, "measured, as fast as any");
+        snprintf(text, sizeof text, entry->seconds > 0 ? "measured, as fast as any" : "measured elsewhere");
     return *text ? keep_text(plan, text) : "";
 }
 
@@ -272,6 +272,9 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
                                     const struct ci_choice *choice, struct ci_bound *bound, const char *reason) {
     const struct ci_variant *variant = choice ? choice->variant : NULL;
     struct ci_tensor *in[CI_MAX_INPUTS] = {0}, *out[CI_MAX_OUTPUTS] = {0}, *scratch = NULL;
+    struct ci_chooser chooser = ci_store_chooser(plan->store, place);
+    /* Asked before the weights get the layout of what was chosen instead. */
+    if (choice && choice->origin == CI_CHOICE_TABLE) plan->stale += ci_choices_stale(&chooser, node);
     enum clinfer_status status = take_inputs(plan, node, place, variant, in);
     if (status == CLINFER_OK) status = take_outputs(plan, node, place, out);
     struct step *step = status == CLINFER_OK ? append_step(plan) : NULL;
@@ -294,8 +297,6 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
     }
     *step = (struct step){
         .node = node, .variant = variant, .place = place, .bound = bound, .scratch = scratch, .reason = reason};
-    struct ci_chooser chooser = ci_store_chooser(plan->store, place);
-    if (choice && choice->origin == CI_CHOICE_TABLE) plan->stale += ci_choices_stale(&chooser, node);
     if (choice) memcpy(step->tunables, choice->tunables, sizeof step->tunables);
     /* Where a node was wanted and where the user sent its op are no fallbacks; what could not run there is. */
     step->fallback = place != node->place && !ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_CPU);

@@ -127,11 +127,13 @@ static enum clinfer_status key_of(struct ci_device *device, const struct ci_vari
     for (int i = 0; i < variant->op->inputs; i++) {
         const char *name = call->in[i].type ? call->in[i].type->name : "";
         hash = ci_hash(hash, name, strlen(name) + 1);
+        if (call->in[i].type) hash = ci_hash(hash, call->in[i].layout->name, strlen(call->in[i].layout->name) + 1);
     }
     for (int i = 0; i < variant->op->outputs; i++) {
         const char *name = call->out[i].type ? call->out[i].type->name : "";
         hash = ci_hash(hash, name, strlen(name) + 1);
     }
+    hash = ci_hash(hash, &call->params, sizeof call->params);
     if (!device) hash = ci_hash(hash, &ci_cpu_sources_hash, sizeof ci_cpu_sources_hash);
     *key = hash;
     return CLINFER_OK;
