@@ -16,8 +16,9 @@
 
 enum { CONTEXT = 256, LEAST_PROMPT = 80, MOST_ROUNDS = CI_TUNE_ROUNDS };
 
-/* The whole model counts as slower beyond this: less is noise. */
-static const double slower = 1.03;
+/* The whole model counts as slower beyond this: less is noise. And new winners have to make it faster by so much: what
+ * won alone and changes nothing there would only be another set of kernels. */
+static const double slower = 1.03, faster = 0.99;
 
 /* Of the time that is left so much is for a first run of each model. Seconds of a sample: for decoding, and for a
  * prompt, which is shortened until it fits, as long as it runs in the same plan. */
@@ -100,19 +101,21 @@ enum clinfer_status ci_tuner_profile(const struct ci_tuner *tuner, struct ci_pro
 struct outcome {
     bool ran, failed; /* neither: no time was left */
     double decode[2], prefill[2];
-    double decode_ratio, prefill_ratio; /* ratio_of() */
-    char reason[256];                   /* why it did not run */
+    double decode_ratio, prefill_ratio;   /* ratio_of() */
+    double decode_median, prefill_median; /* of the ratios of each pair */
+    char reason[256];                     /* why it did not run */
 };
 
 /* How much slower the second of each pair is: in the median, and at their best, whichever says less. Another program
  * that starts in between spoils one of them, seldom both. */
-static double ratio_of(const double *pairs, int rounds) {
+static double ratio_of(const double *pairs, int rounds, double *median) {
     double ratios[MOST_ROUNDS], least[2] = {INFINITY, INFINITY};
     for (int i = 0; i < rounds; i++) {
         ratios[i] = pairs[2 * i + 1] / pairs[2 * i];
         for (int k = 0; k < 2; k++) least[k] = fmin(least[k], pairs[2 * i + k]);
     }
-    return fmin(ci_tuner_median(ratios, rounds, 1), least[1] / least[0]);
+    *median = ci_tuner_median(ratios, rounds, 1);
+    return fmin(*median, least[1] / least[0]);
 }
 
 /* Rounds and tokens of the prompt; both sides warm up in one more. */
@@ -168,8 +171,8 @@ static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const ch
         outcome->decode[i] = ci_tuner_median(decode + i, rounds, 2);
         outcome->prefill[i] = ci_tuner_median(prefill + i, rounds, 2) / run.prompt;
     }
-    outcome->decode_ratio = ratio_of(decode, rounds);
-    outcome->prefill_ratio = ratio_of(prefill, rounds);
+    outcome->decode_ratio = ratio_of(decode, rounds, &outcome->decode_median);
+    outcome->prefill_ratio = ratio_of(prefill, rounds, &outcome->prefill_median);
     const struct ci_tune_listener *listener = &tuner->options->listener;
     if (listener->trial) {
         struct ci_tune_trial said = {.kind = "model", .elapsed = ci_tuner_now() - tuner->start, .text = known->name};
@@ -287,6 +290,44 @@ static enum clinfer_status give_back(struct ci_tuner *tuner, int model, const in
     return CLINFER_OK;
 }
 
+/* Whether what the old profile says of the problem can still run: nothing to go back to otherwise. */
+static bool can_go_back(const struct ci_tuner *tuner, int problem) {
+    for (int i = 0; i < tuner->old.entry_count; i++) {
+        const struct ci_profile_entry *entry = &tuner->old.entries[i];
+        struct ci_tuner_candidate candidate;
+        if (!same_signature(entry, &tuner->problems->items[problem].signature)) continue;
+        if (strcmp(entry->variant, CI_PROFILE_UNFUSED) != 0 &&
+            (!ci_tuner_candidate_of(tuner, problem, entry, &candidate) ||
+             ci_tuner_quarantined(tuner, problem, &candidate, true)))
+            return false;
+    }
+    return true;
+}
+
+/* A run that the new winners made no faster goes on as before. */
+static void give_back_idle(struct ci_tuner *tuner, int model, struct outcome *outcome) {
+    static const struct {
+        int run;
+        const char *name;
+    } runs[] = {{CI_TUNE_DECODE, "decoding"}, {CI_TUNE_PROMPT, "a prompt"}};
+    for (int r = 0; r < 2 && outcome->ran; r++) {
+        double *seconds = r == 0 ? outcome->decode : outcome->prefill;
+        int given = 0;
+        if ((r == 0 ? outcome->decode_median : outcome->prefill_median) <= faster) continue;
+        for (int i = 0; i < tuner->problems->count; i++) {
+            if (tuner->tuned[i].reverted || !runs_in(tuner, model, i, runs[r].run) || !is_changed(tuner, i) ||
+                !can_go_back(tuner, i))
+                continue;
+            tuner->tuned[i].reverted = true;
+            given++;
+        }
+        if (given == 0) continue;
+        seconds[1] = seconds[0];
+        ci_tuner_say(tuner, "%s: %d winners made %s no faster in the whole model, and are given back",
+                     tuner->problems->models[model].name, given, runs[r].name);
+    }
+}
+
 static void record(struct ci_tuner *tuner, int model, const struct outcome *outcome) {
     struct ci_tune_result *result = tuner->result;
     const struct ci_tune_model *known = &tuner->problems->models[model];
@@ -322,6 +363,7 @@ static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
                      name, 100 * outcome.decode_ratio, 100 * outcome.prefill_ratio);
     if (count > 0) status = give_back(tuner, model, list, count, &outcome);
     free(list);
+    if (status == CLINFER_OK) give_back_idle(tuner, model, &outcome);
     if (!outcome.ran) ci_tuner_say(tuner, "%s was not run as a whole: %s", name, outcome.reason);
     record(tuner, model, &outcome);
     return status;

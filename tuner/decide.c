@@ -89,6 +89,28 @@ static void finalists(const struct ci_tuner *tuner, int problem, const struct ci
     if (second >= 0 && search->points[second].seconds < bar) add_finalist(final, second);
 }
 
+/* The quarter of the rounds that is worst for `point`: how much faster than `standard` it was even there. Medians alone
+ * let noise win: among twenty candidates that are alike, one always looks some percent faster. */
+static double sure_gain(const double *samples, int rounds, int stride, int standard, int point) {
+    double gains[CI_TUNE_ROUNDS];
+    for (int i = 0; i < rounds; i++) gains[i] = samples[i * stride + standard] / samples[i * stride + point];
+    qsort(gains, (size_t)rounds, sizeof *gains, by_value);
+    return gains[rounds / 4];
+}
+
+/* Who is not surely faster than what would run anyway in the same layout counts as just as fast, and does not win. */
+static void level(struct ci_search *search, const struct final *final, const double *samples, int rounds) {
+    for (int i = 0; i < final->count; i++) {
+        struct ci_search_point *point = &search->points[final->list[i]];
+        int standard = ci_search_default(search, point->candidate.layout);
+        for (int k = 0; k < final->count; k++) {
+            if (final->list[k] != standard || i == k) continue;
+            if (sure_gain(samples, rounds, final->count, k, i) < CI_SEARCH_GAIN)
+                point->seconds = fmax(point->seconds, search->points[standard].seconds);
+        }
+    }
+}
+
 /* Puts medians of the interleaved comparison in the place of single trials. *compared: it worked. */
 static enum clinfer_status compare(struct ci_tuner *tuner, int problem, const struct final *final, bool *compared) {
     struct ci_search *search = &tuner->tuned[problem].search;
@@ -123,6 +145,7 @@ static enum clinfer_status compare(struct ci_tuner *tuner, int problem, const st
                                                             .candidate = &candidates[i],
                                                             .trial = &trial});
     }
+    if (*compared) level(search, final, samples, options->rounds);
     free(samples);
     return status;
 }

@@ -180,6 +180,27 @@ def test_what_was_tried_when_all_ended_is_skipped():
         assert (op["op"], op["variant"], op["types"]) != (mark["op"], mark["variant"], mark["types"]), op
 
 
+def test_a_wrong_kernel_is_found_and_not_chosen():
+    device, data, kernels = first_device(), folder("poisoned"), os.path.join(SCRATCH, "kernels")
+    shutil.copytree("clkernels", kernels)
+    with open(os.path.join(kernels, "rmsnorm_vec.cl"), "r+", encoding="utf-8") as file:
+        text = file.read()
+        assert "1.0f / sqrt(" in text
+        file.seek(0)
+        file.write(text.replace("1.0f / sqrt(", "1.02f / sqrt("))
+    env = dict(environment(data), CLINFER_KERNELS=kernels)
+    done = subprocess.run(command("--json", device=device, budget=6), env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    wrong = [op for op in json.loads(done.stdout)["devices"][0]["ops"] if op["op"].startswith("rmsnorm")]
+    assert all(op["variant"] != "portable" for op in wrong), wrong
+    with open(os.path.join(data, "clinfer/profiles/quarantine.json"), encoding="utf-8") as file:
+        items = json.load(file)["items"]
+    assert any(item["op"].startswith("rmsnorm") and item["variant"] == "portable" for item in items), items
+    words = [TOOL, "run", "-m", MODEL, "--activations", "f32", "--temp", "0", "-n", "8", "--raw", "the", "--device"]
+    texts = [subprocess.run([*words, where], env=env, capture_output=True, timeout=120).stdout for where in (device, "cpu")]
+    assert texts[0] and texts[0] == texts[1], texts
+
+
 def test_ctrl_c_keeps_what_is_known():
     data = folder("interrupted")
     child = subprocess.Popen(command(budget=60), env=environment(data), stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -150,9 +150,9 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_wo
         if (has) assert_ok(ci_profile_read(model->tunings[side], &profile));
         for (int round = 0; round < model->rounds; round++) {
             model->decode[2 * round + side] =
-                fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, true) : 0.01;
+                fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, true) : 0.01 * (side ? 0.95 : 1);
             model->prefill[2 * round + side] =
-                fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, false) : 1;
+                fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, false) : 1 * (side ? 0.95 : 1);
         }
         ci_profile_free(&profile);
     }
@@ -907,6 +907,28 @@ static void test_what_was_being_tried_when_all_ended_is_skipped(void **state) {
     ci_tune_free(&result);
 }
 
+static double never_faster(const struct ci_profile *profile, bool decode) {
+    (void)profile;
+    return decode ? 0.01 : 1;
+}
+
+static void test_what_makes_the_model_no_faster_is_given_back(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.model_seconds = never_faster;
+    assert_ok(tune(&usual, &result));
+    assert_true(result.given_back > 0);
+    assert_float_equal(result.models[0].decode_after, result.models[0].decode_before, 1e-9);
+
+    /* A winner that does make it faster stays. */
+    int given_back = result.given_back;
+    ci_tune_free(&result);
+    fake.model_seconds = NULL;
+    assert_ok(tune(&(struct wish){.budget = 40, .thorough = true}, &result));
+    assert_true(result.given_back < given_back);
+    ci_tune_free(&result);
+}
+
 /* ---- fused or not, CLBlast, the whole model ---- */
 
 static double fused_is_slow(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
@@ -1095,6 +1117,7 @@ int main(void) {
         cmocka_unit_test_setup(test_what_crashes_or_hangs_is_not_tried_even_by_a_thorough_tune, set_up),
         cmocka_unit_test_setup(test_what_does_not_build_is_no_fault, set_up),
         cmocka_unit_test_setup(test_what_was_being_tried_when_all_ended_is_skipped, set_up),
+        cmocka_unit_test_setup(test_what_makes_the_model_no_faster_is_given_back, set_up),
         cmocka_unit_test_setup(test_a_fused_op_whose_parts_are_faster_is_taken_apart, set_up),
         cmocka_unit_test_setup(test_clblast_pays_for_its_programs, set_up),
         cmocka_unit_test_setup(test_winners_that_slow_the_whole_model_are_given_back, set_up),
