@@ -170,8 +170,8 @@ install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/
 FUZZ_NAMES      := $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SOURCES))
 REPLAY_BINARIES := $(patsubst %,$(BUILD)/tests/fuzz/replay_%,$(FUZZ_NAMES))
 TEST_SCRIPTS    := $(wildcard tests/*/test_*.sh tests/*/test_*.py)
-TEST_TIMEOUT_release := 600
-TEST_TIMEOUT_asan    := 1800
+TEST_TIMEOUT_release := 1800
+TEST_TIMEOUT_asan    := 3600
 TEST_TIMEOUT    ?= $(TEST_TIMEOUT_$(CONFIG))
 TEST_ONLY       ?=
 

@@ -123,7 +123,7 @@ enum clinfer_status ci_places_add_seconds(const struct ci_store *store, struct c
 double ci_places_fastest(const double *seconds, const double *crossing, int units, const int *order, int count,
                          int8_t *place_of_unit) {
     double least[CI_MAX_PLACES];
-    int8_t from[CI_MAX_UNITS][CI_MAX_PLACES];
+    int from[CI_MAX_UNITS][CI_MAX_PLACES] = {0};
     assert(units <= CI_MAX_UNITS && count > 0 && count <= CI_MAX_PLACES);
     for (int p = 0; p < count; p++) least[p] = seconds[p];
     for (int unit = 1; unit < units; unit++) {
@@ -134,7 +134,7 @@ double ci_places_fastest(const double *seconds, const double *crossing, int unit
                 double cost = least[q] + (p == q ? 0 : crossing[p] + crossing[q]);
                 if (cost >= next[p]) continue;
                 next[p] = cost;
-                from[unit][p] = (int8_t)q;
+                from[unit][p] = q;
             }
             next[p] += seconds[unit * count + p];
         }
