@@ -85,7 +85,8 @@ static enum clinfer_status list_profiles(struct ci_profile_store *store) {
 static const struct ci_store_profile *by_path(const struct ci_profile_store *store, const char *path) {
     for (int i = 0; i < store->profile_count; i++) {
         const struct ci_store_profile *known = &store->profiles[i];
-        if (strcmp(known->path ? known->path : known->name, path) == 0) return known;
+        const char *name = known->path ? known->path : known->name;
+        if (name && strcmp(name, path) == 0) return known;
     }
     return NULL;
 }
