@@ -102,7 +102,7 @@ static const char *outside(const char *name, const struct ci_profile *profile) {
 static void test_nothing_is_said_to_be_nothing(void **state) {
     (void)state;
     EXPECT(0, "", "`clinfer tune`", "list");
-    EXPECT(3, "", "no such profile", "show", "x");
+    EXPECT(3, "", "no such profile", "show", "nobody's");
     EXPECT(3, "", "no such profile", "rm", "no/such");
     EXPECT(0, "", "no kernel is in quarantine", "quarantine");
     EXPECT(2, "", "did you mean export?", "exprot");
@@ -137,7 +137,9 @@ static void test_list_and_show_tell_what_is_used(void **state) {
     json_array_foreach(profiles, index, item) {
         if (json_array_size(json_object_get(item, "used_by")) == 0) continue;
         const json_t *label = json_array_get(json_object_get(item, "used_by"), 0);
-        used += json_is_string(label) && strcmp(json_string_value(label), "cpu") == 0;
+        /* An OpenCL device that is here may use one that was shipped. */
+        if (!json_is_string(label) || strcmp(json_string_value(label), "cpu") != 0) continue;
+        used++;
         assert_string_equal(json_string_value(json_object_get(item, "path")), other_path);
     }
     assert_int_equal(used, 1);
