@@ -30,6 +30,7 @@ int main(int argc, char **argv) {
     clinfer_engine *engine;
     clinfer_session *session;
     clinfer_engine_options_default(&options);
+    options.activations = CLINFER_ACTIVATIONS_F32; /* exact, not fastest: small models suffer from rounding */
     options.model = argc > 1 ? argv[1] : "model.gguf";
     check(clinfer_engine_open(&options, &engine));
     clinfer_session_options_default(engine, &sampling);
