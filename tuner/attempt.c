@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "ops/signature.h"
@@ -145,7 +146,7 @@ static void log_trial(const struct ci_tuner *tuner, const char *kind, int proble
     const struct ci_tune_listener *listener = &tuner->options->listener;
     if (listener->trial)
         listener->trial(listener->user, &(struct ci_tune_trial){.kind = kind,
-                                                                .elapsed = ci_tuner_now() - tuner->start,
+                                                                .elapsed = ci_now() - tuner->start,
                                                                 .problem = &tuner->problems->items[problem],
                                                                 .candidate = candidate,
                                                                 .trial = trial,
@@ -207,7 +208,7 @@ enum clinfer_status ci_tuner_try(struct ci_tuner *tuner, int problem, const stru
     if (is_hopeless(tuner, problem, candidate))
         return skip(tuner, problem, candidate, "far behind for such types and rows");
 
-    double left = tuner->end - ci_tuner_now(), full = tuner->options->candidate_seconds;
+    double left = tuner->end - ci_now(), full = tuner->options->candidate_seconds;
     double deadline = left < full ? fmax(left, shortest_deadline) : full;
     struct ci_trial trial = {0};
     ci_tuner_progress(tuner, "trying", problem, candidate);

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -46,6 +47,17 @@ static enum clinfer_status pin_default(const struct ci_tuner *tuner, int problem
     return ci_profile_set(profile, &entry);
 }
 
+/* What the old profile says, with the times of this machine where that was measured elsewhere. */
+static enum clinfer_status keep_old(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
+    enum clinfer_status status = CLINFER_OK;
+    struct ci_profile_entry entry;
+    if (tuner->origin == CI_PROFILE_EXACT) return CLINFER_OK;
+    if (ci_tuner_old_entry(tuner, problem, NULL, &entry)) status = ci_profile_set(profile, &entry);
+    for (int i = 0; ci_layouts[i] && status == CLINFER_OK; i++)
+        if (ci_tuner_old_entry(tuner, problem, ci_layouts[i], &entry)) status = ci_profile_set(profile, &entry);
+    return status;
+}
+
 static enum clinfer_status set_problem(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
     const struct ci_tuned *tuned = &tuner->tuned[problem];
     const struct ci_profile_signature *signature = &tuner->problems->items[problem].signature;
@@ -53,7 +65,7 @@ static enum clinfer_status set_problem(const struct ci_tuner *tuner, int problem
     if (!tuned->decided) return CLINFER_OK;
     bool had = false;
     for (int i = 0; i < tuner->old.entry_count; i++) had = had || same_signature(&tuner->old.entries[i], signature);
-    if (tuned->reverted && had) return CLINFER_OK; /* as it was */
+    if (tuned->reverted && had) return keep_old(tuner, problem, profile);
     remove_entries(profile, signature);
     if (tuned->reverted) return pin_default(tuner, problem, profile);
     for (int i = 0; i < tuned->entry_count && status == CLINFER_OK; i++)
@@ -121,7 +133,7 @@ static double ratio_of(const double *pairs, int rounds, double *median) {
 /* Rounds and tokens of the prompt; both sides warm up in one more. */
 static void size_run(const struct ci_tuner *tuner, int model, int *rounds, int *prompt) {
     enum { LEAST_ROUNDS = 3 };
-    double time = first_share * (tuner->end - ci_tuner_now());
+    double time = first_share * (tuner->end - ci_now());
     double whole = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_PROMPT, NULL, NULL);
     double most = (double)ci_tune_rows[CI_TUNE_PROMPT], wanted = fmin(whole, most_seconds);
     *rounds = tuner->options->rounds;
@@ -152,7 +164,7 @@ static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const ch
                                   .prefill = prefill};
     *outcome = (struct outcome){0};
     ci_tuner_progress(tuner, "whole model", -1, NULL);
-    double left = tuner->end - ci_tuner_now();
+    double left = tuner->end - ci_now();
     if (left < 1) {
         snprintf(outcome->reason, sizeof outcome->reason, "no time was left");
         return CLINFER_OK;
@@ -175,7 +187,7 @@ static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const ch
     outcome->prefill_ratio = ratio_of(prefill, rounds, &outcome->prefill_median);
     const struct ci_tune_listener *listener = &tuner->options->listener;
     if (listener->trial) {
-        struct ci_tune_trial said = {.kind = "model", .elapsed = ci_tuner_now() - tuner->start, .text = known->name};
+        struct ci_tune_trial said = {.kind = "model", .elapsed = ci_now() - tuner->start, .text = known->name};
         memcpy(said.decode, outcome->decode, sizeof said.decode);
         memcpy(said.prefill, outcome->prefill, sizeof said.prefill);
         listener->trial(listener->user, &said);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "ops/signature.h"
 #include "tuner/tuner_private.h"
@@ -123,7 +124,7 @@ static enum clinfer_status compare(struct ci_tuner *tuner, int problem, const st
     if (!samples) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for samples");
     for (int i = 0; i < final->count; i++) candidates[i] = search->points[final->list[i]].candidate;
     ci_tuner_progress(tuner, "comparing", problem, &candidates[final->count - 1]);
-    double left = tuner->end - ci_tuner_now();
+    double left = tuner->end - ci_now();
     if (status == CLINFER_OK && left > 0.2)
         status = ci_worker_compare(tuner->worker, &tuner->problems->items[problem].problem, candidates, final->count,
                                    options->rounds, fmin(left, options->candidate_seconds), samples, &trial);
@@ -140,7 +141,7 @@ static enum clinfer_status compare(struct ci_tuner *tuner, int problem, const st
         if (options->listener.trial)
             options->listener.trial(options->listener.user,
                                     &(struct ci_tune_trial){.kind = "compare",
-                                                            .elapsed = ci_tuner_now() - tuner->start,
+                                                            .elapsed = ci_now() - tuner->start,
                                                             .problem = &tuner->problems->items[problem],
                                                             .candidate = &candidates[i],
                                                             .trial = &trial});
@@ -206,6 +207,13 @@ bool ci_tuner_default_entry(const struct ci_tuner *tuner, int problem, struct ci
     return standard >= 0;
 }
 
+bool ci_tuner_old_entry(const struct ci_tuner *tuner, int problem, const struct ci_layout *layout,
+                        struct ci_profile_entry *entry) {
+    int old = old_point(tuner, problem, layout);
+    if (old >= 0) fill_entry(tuner, problem, old, entry);
+    return old >= 0;
+}
+
 static void decide_layout(struct ci_tuner *tuner, int problem, const struct ci_layout *layout, double gain) {
     struct ci_tuned *tuned = &tuner->tuned[problem];
     const struct ci_search *search = &tuned->search;
@@ -262,7 +270,7 @@ static bool time_in_turn(struct ci_tuner *tuner, const int problems[3], const st
         for (int i = 0; i < 3; i++) {
             struct ci_tuner_candidate candidate;
             struct ci_trial trial = {0};
-            double left = tuner->end - ci_tuner_now();
+            double left = tuner->end - ci_now();
             if (ci_tuner_stopped(tuner) || left <= 0 ||
                 !ci_tuner_candidate_of(tuner, problems[i], entries[i], &candidate))
                 return false;

@@ -255,13 +255,19 @@ enum clinfer_status ci_problems_add_file(struct ci_problems *problems, const str
 
 /* ---- models that need not be there ---- */
 
+enum { KINDS = 2 }; /* of files of one model, at most */
+
+struct kind {
+    const struct ci_type *weights, *embedding; /* the output matrix is the embedding */
+};
+
 static const struct standard {
     const char *name, *architecture;
     struct ci_hyper hyper;
-    const struct ci_type *weights, *embedding; /* the output matrix is the embedding */
     bool biases;
+    struct kind kinds[KINDS];
 } standard_set[] = {
-    {"SmolLM2-135M Q4_1",
+    {"SmolLM2-135M",
      "llama",
      {.layers = 30,
       .embedding = 576,
@@ -271,23 +277,9 @@ static const struct standard {
       .head_dim = 64,
       .rotated = 64,
       .vocabulary = 49152},
-     &ci_type_q4_1,
-     &ci_type_q8_0,
-     false},
-    {"SmolLM2-135M Q8_0",
-     "llama",
-     {.layers = 30,
-      .embedding = 576,
-      .feed_forward = 1536,
-      .heads = 9,
-      .kv_heads = 3,
-      .head_dim = 64,
-      .rotated = 64,
-      .vocabulary = 49152},
-     &ci_type_q8_0,
-     &ci_type_q8_0,
-     false},
-    {"Qwen2.5-1.5B Q4_0",
+     false,
+     {{&ci_type_q4_1, &ci_type_q8_0}, {&ci_type_q8_0, &ci_type_q8_0}}},
+    {"Qwen2.5-1.5B",
      "qwen2",
      {.layers = 28,
       .embedding = 1536,
@@ -297,23 +289,9 @@ static const struct standard {
       .head_dim = 128,
       .rotated = 128,
       .vocabulary = 151936},
-     &ci_type_q4_0,
-     &ci_type_q6_k,
-     true},
-    {"Qwen2.5-1.5B Q8_0",
-     "qwen2",
-     {.layers = 28,
-      .embedding = 1536,
-      .feed_forward = 8960,
-      .heads = 12,
-      .kv_heads = 2,
-      .head_dim = 128,
-      .rotated = 128,
-      .vocabulary = 151936},
-     &ci_type_q8_0,
-     &ci_type_q8_0,
-     true},
-    {"Llama-3.2-1B Q4_0",
+     true,
+     {{&ci_type_q4_0, &ci_type_q6_k}, {&ci_type_q8_0, &ci_type_q8_0}}},
+    {"Llama-3.2-1B",
      "llama",
      {.layers = 16,
       .embedding = 2048,
@@ -323,9 +301,8 @@ static const struct standard {
       .head_dim = 64,
       .rotated = 64,
       .vocabulary = 128256},
-     &ci_type_q4_0,
-     &ci_type_q6_k,
-     false},
+     false,
+     {{&ci_type_q4_0, &ci_type_q6_k}}},
 };
 
 static struct ci_tensor *stand_in(struct ci_model *model, const struct ci_type *type, int64_t rows, int64_t cols) {
@@ -336,53 +313,60 @@ static struct ci_tensor *stand_in(struct ci_model *model, const struct ci_type *
     return tensor;
 }
 
-static bool stand_in_layer(struct ci_model *model, const struct standard *kind, struct ci_layer *layer) {
-    const struct ci_hyper *h = &kind->hyper;
+static bool stand_in_layer(struct ci_model *model, const struct standard *shape, const struct ci_type *weights,
+                           struct ci_layer *layer) {
+    const struct ci_hyper *h = &shape->hyper;
     int64_t queries = (int64_t)h->heads * h->head_dim, kv = (int64_t)h->kv_heads * h->head_dim;
     layer->attention_norm = stand_in(model, &ci_type_f32, 1, h->embedding);
     layer->ffn_norm = stand_in(model, &ci_type_f32, 1, h->embedding);
-    layer->q = stand_in(model, kind->weights, queries, h->embedding);
-    layer->k = stand_in(model, kind->weights, kv, h->embedding);
-    layer->v = stand_in(model, kind->weights, kv, h->embedding);
-    layer->attention_output = stand_in(model, kind->weights, h->embedding, queries);
-    layer->gate = stand_in(model, kind->weights, h->feed_forward, h->embedding);
-    layer->up = stand_in(model, kind->weights, h->feed_forward, h->embedding);
-    layer->down = stand_in(model, kind->weights, h->embedding, h->feed_forward);
-    if (kind->biases) {
+    layer->q = stand_in(model, weights, queries, h->embedding);
+    layer->k = stand_in(model, weights, kv, h->embedding);
+    layer->v = stand_in(model, weights, kv, h->embedding);
+    layer->attention_output = stand_in(model, weights, h->embedding, queries);
+    layer->gate = stand_in(model, weights, h->feed_forward, h->embedding);
+    layer->up = stand_in(model, weights, h->feed_forward, h->embedding);
+    layer->down = stand_in(model, weights, h->embedding, h->feed_forward);
+    if (shape->biases) {
         layer->q_bias = stand_in(model, &ci_type_f32, 1, queries);
         layer->k_bias = stand_in(model, &ci_type_f32, 1, kv);
         layer->v_bias = stand_in(model, &ci_type_f32, 1, kv);
     }
     /* The arena has no memory left for later ones either. */
-    return kind->biases ? layer->v_bias != NULL : layer->down != NULL;
+    return shape->biases ? layer->v_bias != NULL : layer->down != NULL;
 }
 
 /* A model of that shape without a single weight. */
-static enum clinfer_status open_standard(const struct standard *kind, struct ci_model *model) {
-    *model = (struct ci_model){.hyper = kind->hyper};
+static enum clinfer_status open_standard(const struct standard *shape, const struct kind *kind,
+                                         struct ci_model *model) {
+    const struct ci_hyper *h = &shape->hyper;
+    *model = (struct ci_model){.hyper = *h};
     for (int i = 0; ci_families[i]; i++)
-        if (strcmp(ci_families[i]->architecture, kind->architecture) == 0) model->family = ci_families[i];
-    if (!model->family) return ci_fail(CLINFER_UNSUPPORTED, "%s: architecture %s", kind->name, kind->architecture);
+        if (strcmp(ci_families[i]->architecture, shape->architecture) == 0) model->family = ci_families[i];
+    if (!model->family) return ci_fail(CLINFER_UNSUPPORTED, "%s: architecture %s", shape->name, shape->architecture);
     model->hyper.eps = 1e-5f;
-    model->embedding = model->output = stand_in(model, kind->embedding, kind->hyper.vocabulary, kind->hyper.embedding);
-    model->output_norm = stand_in(model, &ci_type_f32, 1, kind->hyper.embedding);
-    model->rope_frequencies = stand_in(model, &ci_type_f32, 1, kind->hyper.rotated / 2);
-    model->layers = ci_arena_array(&model->arena, (size_t)kind->hyper.layers, sizeof *model->layers);
+    model->embedding = model->output = stand_in(model, kind->embedding, h->vocabulary, h->embedding);
+    model->output_norm = stand_in(model, &ci_type_f32, 1, h->embedding);
+    model->rope_frequencies = stand_in(model, &ci_type_f32, 1, h->rotated / 2);
+    model->layers = ci_arena_array(&model->arena, (size_t)h->layers, sizeof *model->layers);
     bool complete = model->embedding && model->output_norm && model->rope_frequencies && model->layers;
-    for (int i = 0; i < kind->hyper.layers && complete; i++) complete = stand_in_layer(model, kind, &model->layers[i]);
+    for (int i = 0; i < h->layers && complete; i++)
+        complete = stand_in_layer(model, shape, kind->weights, &model->layers[i]);
     if (complete) return CLINFER_OK;
     ci_model_close(model);
     return out_of_memory();
 }
 
 enum clinfer_status ci_problems_add_standard(struct ci_problems *problems, const struct ci_caps *caps) {
-    for (size_t i = 0; i < sizeof standard_set / sizeof *standard_set; i++) {
-        struct ci_model model;
-        enum clinfer_status status = open_standard(&standard_set[i], &model);
-        if (status == CLINFER_OK) status = add_model(problems, caps, &model, standard_set[i].name, NULL);
-        if (status != CLINFER_OK) return status;
-    }
-    return CLINFER_OK;
+    enum clinfer_status status = CLINFER_OK;
+    for (size_t i = 0; i < sizeof standard_set / sizeof *standard_set; i++)
+        for (int k = 0; k < KINDS && standard_set[i].kinds[k].weights && status == CLINFER_OK; k++) {
+            struct ci_model model;
+            char name[64];
+            snprintf(name, sizeof name, "%s %s", standard_set[i].name, standard_set[i].kinds[k].weights->name);
+            status = open_standard(&standard_set[i], &standard_set[i].kinds[k], &model);
+            if (status == CLINFER_OK) status = add_model(problems, caps, &model, name, NULL);
+        }
+    return status;
 }
 
 /* ---- what matters ---- */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "ops/signature.h"
@@ -24,12 +25,6 @@ enum { RANDOM_TRIES = 12 }; /* of a problem */
 
 /* Weight of a problem whose candidates are timed once more before the search goes deeper. */
 static const double worth_ranking = 0.01;
-
-double ci_tuner_now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 bool ci_tuner_stopped(const struct ci_tuner *tuner) {
     const struct ci_tune_listener *listener = &tuner->options->listener;
@@ -52,7 +47,7 @@ void ci_tuner_progress(const struct ci_tuner *tuner, const char *doing, int prob
     const struct ci_tune_listener *listener = &tuner->options->listener;
     const struct ci_tune_result *result = tuner->result;
     struct ci_tune_progress progress = {.doing = doing,
-                                        .elapsed = ci_tuner_now() - tuner->start,
+                                        .elapsed = ci_now() - tuner->start,
                                         .budget = tuner->options->budget,
                                         .candidate = candidate,
                                         .tried = result->tried,
@@ -178,7 +173,7 @@ static void reweigh(struct ci_tuner *tuner) {
 }
 
 static bool over(const struct ci_tuner *tuner, double end) {
-    return ci_tuner_stopped(tuner) || ci_tuner_now() >= fmin(end, tuner->search_end);
+    return ci_tuner_stopped(tuner) || ci_now() >= fmin(end, tuner->search_end);
 }
 
 static enum clinfer_status search_problem(struct ci_tuner *tuner, int problem, enum ci_search_depth depth, double end) {
@@ -210,7 +205,7 @@ static int heaviest(const struct ci_tuner *tuner, const bool *done) {
 
 /* Until when a problem may be searched: by its share of what is left to do. */
 static double turn_end(const struct ci_tuner *tuner, const bool *done, int problem) {
-    double sum = 0, now = ci_tuner_now();
+    double sum = 0, now = ci_now();
     for (int i = 0; i < tuner->problems->count; i++)
         if (tuner->tuned[i].wanted && !done[i]) sum += tuner->weights[i];
     double share = sum > 0 ? tuner->weights[problem] / sum : 1;
@@ -264,7 +259,7 @@ static enum clinfer_status search_all(struct ci_tuner *tuner) {
     bool *done = calloc((size_t)tuner->problems->count + 1, sizeof *done);
     if (!done) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the search");
     enum clinfer_status status = CLINFER_OK;
-    double search_end = tuner->search_end, whole = tuner->search_end - ci_tuner_now();
+    double search_end = tuner->search_end, whole = tuner->search_end - ci_now();
     double breadth_end = search_end - (1 - breadth_share) * whole;
     tuner->search_end -= unfuse_share * whole;
     for (int i = 0; i < tuner->problems->count && status == CLINFER_OK; i++)
@@ -390,7 +385,7 @@ static enum clinfer_status write_profile(struct ci_tuner *tuner) {
     struct ci_profile *profile = &result->profile;
     enum clinfer_status status = ci_tuner_profile(tuner, profile);
     if (status == CLINFER_OK) status = record_models(tuner, profile);
-    double elapsed = ci_tuner_now() - tuner->start;
+    double elapsed = ci_now() - tuner->start;
     double spent = result->interrupted ? elapsed : tuner->options->budget;
     profile->tune_seconds = fmax(profile->tune_seconds, spent);
     make_room(profile);
@@ -412,13 +407,14 @@ static double share_of(const struct ci_tuner *tuner, int problem, int run) {
     return share;
 }
 
+/* One that was never timed here has no seconds, and is shown where there is no other. */
 static const struct ci_profile_entry *fastest_entry(const struct ci_profile *profile,
                                                     const struct ci_profile_signature *signature) {
     const struct ci_profile_entry *found = NULL;
     for (int i = 0; i < profile->entry_count; i++) {
         const struct ci_profile_entry *entry = &profile->entries[i];
-        if (memcmp(&entry->signature, signature, sizeof *signature) == 0 && (!found || entry->seconds < found->seconds))
-            found = entry;
+        if (memcmp(&entry->signature, signature, sizeof *signature) != 0) continue;
+        if (!found || found->seconds <= 0 || (entry->seconds > 0 && entry->seconds < found->seconds)) found = entry;
     }
     return found;
 }
@@ -467,11 +463,11 @@ static enum clinfer_status keep_all(struct ci_tuner *tuner) {
  * matter of waiting. */
 static enum clinfer_status take_lock(struct ci_tuner *tuner, struct ci_profile_lock *lock) {
     const double moment = 0.5;
-    double start = ci_tuner_now(), end = start + fmax(120, 2 * tuner->options->budget);
+    double start = ci_now(), end = start + fmax(120, 2 * tuner->options->budget);
     enum clinfer_status status = ci_profile_lock(&tuner->key, moment, lock);
-    if (status == CLINFER_OK || ci_tuner_now() - start < moment) return status;
+    if (status == CLINFER_OK || ci_now() - start < moment) return status;
     ci_tuner_say(tuner, "%s; waiting", ci_status_message());
-    while (status == CLINFER_IO && ci_tuner_now() < end && !ci_tuner_stopped(tuner))
+    while (status == CLINFER_IO && ci_now() < end && !ci_tuner_stopped(tuner))
         status = ci_profile_lock(&tuner->key, moment, lock);
     return status;
 }
@@ -524,12 +520,12 @@ enum clinfer_status ci_tune(const struct ci_tune_options *options, struct ci_tun
                              .result = result,
                              .problems = &result->problems,
                              .random_state = options->seed,
-                             .start = ci_tuner_now()};
+                             .start = ci_now()};
     struct ci_profile_lock lock = {-1};
     ci_signature_key(options->caps, &tuner.key);
     tuner.device = ci_quarantine_device(&tuner.key);
     enum clinfer_status status = take_lock(&tuner, &lock);
-    tuner.start = ci_tuner_now();
+    tuner.start = ci_now();
     tuner.search_end = tuner.end = tuner.start + options->budget;
     if (status == CLINFER_OK) status = prepare(&tuner);
     if (status == CLINFER_OK && anything_wanted(&tuner)) {
@@ -538,7 +534,7 @@ enum clinfer_status ci_tune(const struct ci_tune_options *options, struct ci_tun
     }
     if (status == CLINFER_OK) status = result->changed ? write_profile(&tuner) : keep_all(&tuner);
     if (status == CLINFER_OK) status = fill_lines(&tuner);
-    result->seconds = ci_tuner_now() - tuner.start;
+    result->seconds = ci_now() - tuner.start;
     clean_up(&tuner);
     ci_profile_unlock(&lock);
     return status;

@@ -48,7 +48,6 @@ struct ci_tuner {
     uint64_t random_state;
 };
 
-double ci_tuner_now(void);
 bool ci_tuner_stopped(const struct ci_tuner *tuner);
 void ci_tuner_say(const struct ci_tuner *tuner, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void ci_tuner_progress(const struct ci_tuner *tuner, const char *doing, int problem,
@@ -90,6 +89,10 @@ enum clinfer_status ci_tuner_decide(struct ci_tuner *tuner, int problem);
 
 /* An entry for what would run without a profile; false: it was not measured, or did not pass. */
 bool ci_tuner_default_entry(const struct ci_tuner *tuner, int problem, struct ci_profile_entry *entry);
+
+/* An entry for what the old profile runs in a layout (NULL: an op without weights), as measured now; false likewise. */
+bool ci_tuner_old_entry(const struct ci_tuner *tuner, int problem, const struct ci_layout *layout,
+                        struct ci_profile_entry *entry);
 
 /* Fused ops whose parts are faster. */
 void ci_tuner_unfuse(struct ci_tuner *tuner);

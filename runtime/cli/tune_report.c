@@ -67,21 +67,23 @@ static struct rate rate_of(const struct ci_profile_entry *entry, const struct ci
 static void print_line(const struct ci_tune_line *line, const struct ci_profile_device *measured) {
     const struct ci_profile_entry *entry = &line->entry;
     char types[CI_PROFILE_TEXT_BYTES], shape[64], chosen[CI_TUNE_TEXT],
-        before[CI_AMOUNT_BYTES] = "-", after[CI_AMOUNT_BYTES], gain[32] = "", speed[48], trials[48];
+        before[CI_AMOUNT_BYTES] = "-", after[CI_AMOUNT_BYTES] = "-", gain[32] = "", speed[48] = "-", trials[48];
     struct rate rate = rate_of(entry, measured);
     snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 " -> %" PRId64, entry->signature.rows, entry->signature.k,
              entry->signature.n);
     chosen_text(entry->variant, entry->tunables, entry->tunable_count, chosen);
-    if (entry->default_seconds > 0) {
+    if (entry->default_seconds > 0 && entry->seconds > 0) {
         ci_format_seconds(entry->default_seconds, before);
         snprintf(gain, sizeof gain, "%.2fx", entry->default_seconds / entry->seconds);
     }
-    snprintf(speed, sizeof speed, "%.3g %s", 1e-9 * rate.per_second, rate.by_bytes ? "GB/s" : "GFLOP/s");
+    if (entry->seconds > 0) {
+        ci_format_seconds(entry->seconds, after);
+        snprintf(speed, sizeof speed, "%.3g %s", 1e-9 * rate.per_second, rate.by_bytes ? "GB/s" : "GFLOP/s");
+    }
     snprintf(trials, sizeof trials, "%d/%d/%d", entry->tried, entry->refused, entry->crashed);
     ci_printf("%-18s %-20s %-19s %-6s %8s -> %8s %6s %13s %4.0f%% %8s  %s%s\n", entry->signature.op,
-              ci_format_types(entry->signature.types, types, sizeof types), shape, entry->layout, before,
-              ci_format_seconds(entry->seconds, after), gain, speed, 100 * rate.share, trials, chosen,
-              line->kept ? " (kept)" : "");
+              ci_format_types(entry->signature.types, types, sizeof types), shape, entry->layout, before, after, gain,
+              speed, 100 * rate.share, trials, chosen, line->kept ? " (kept)" : "");
 }
 
 static void print_models(const struct ci_tune_device *device) {

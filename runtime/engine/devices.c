@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/status.h"
@@ -76,6 +77,14 @@ enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, co
     return status;
 }
 
+/* Whether there is a file at all: a start on a machine that was never tuned need not read anything for this. */
+static bool was_tuned_here(const struct ci_profile_key *key) {
+    char *path = ci_profile_path(key);
+    bool there = path && access(path, R_OK) == 0;
+    free(path);
+    return there;
+}
+
 /* Seconds for a prompt of 512 tokens and an answer of 256, as `clinfer tune` measured them here; 0: it did not. */
 static double measured_seconds(const struct ci_caps *caps, uint64_t fingerprint) {
     struct ci_profile_key key;
@@ -83,6 +92,7 @@ static double measured_seconds(const struct ci_caps *caps, uint64_t fingerprint)
     enum ci_profile_origin origin;
     double seconds = 0;
     ci_signature_key(caps, &key);
+    if (!was_tuned_here(&key)) return 0;
     if (ci_profile_lookup(&key, &profile, &origin, NULL) != CLINFER_OK) return 0;
     for (int i = 0; i < profile.model_count && origin == CI_PROFILE_EXACT; i++) {
         const struct ci_profile_model *model = &profile.models[i];
@@ -113,9 +123,12 @@ enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
     for (int i = 0; i < list->count; i++) order[i] = i;
     order[list->count] = -1;
     if (list->count == 0 || (options->tuning && strcmp(options->tuning, "auto") != 0)) return CLINFER_OK;
+    int threads = options->threads > 0 ? options->threads : ci_threads_default();
+    struct ci_profile_key first;
+    ci_signature_key(&(struct ci_caps){ci_cpu_features(), &list->caps[0], threads}, &first);
+    if (!was_tuned_here(&first)) return CLINFER_OK;
     enum clinfer_status status = fingerprint_of(options->model, &fingerprint);
     if (status != CLINFER_OK) return status;
-    int threads = options->threads > 0 ? options->threads : ci_threads_default();
     double least = 0;
     int fastest = 0;
     for (int i = 0; i <= list->count; i++) {

@@ -342,7 +342,7 @@ static void tell_tune(const struct clinfer_engine *engine) {
     static const char hint[] = "tune " CLINFER_VERSION;
     uint64_t told = ci_hash(CI_HASH_START, hint, sizeof hint);
     if (ci_proof_is_known(device_key, told)) return;
-    ci_log(CLINFER_LOG_NOTICE, "\"%s\" was never tuned here (%s): `clinfer tune` finds its fastest kernels, once",
+    ci_log(CLINFER_LOG_NOTICE, "`clinfer tune` finds the fastest kernels of \"%s\", once; until then: %s",
            ci_device_caps(engine->device)->name, tuning_text(engine));
     ci_proof_remember(device_key, told);
 }

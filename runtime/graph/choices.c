@@ -278,10 +278,10 @@ int ci_choices_list(const struct ci_chooser *chooser, const struct ci_node *node
         *choice = (struct ci_choice){.variant = variant, .rank = i};
         ci_bind_defaults(variant, choice->tunables);
         item = in_quarantine(chooser, node, &call, choice);
-        if (item)
-            say_quarantined(variant, item, count ? (char[1]){0} : reason, count ? 1 : size);
-        else
+        if (!item)
             count++;
+        else if (count == 0)
+            say_quarantined(variant, item, reason, size);
     }
     return count;
 }
