@@ -226,6 +226,7 @@ struct clinfer_request {
     int max_tokens; /* -1: until the answer or the context ends */
     clinfer_text_callback *callback;
     void *user;
+    bool ignore_end; /* go on behind the token that ends an answer, which has no text */
 };
 
 enum clinfer_finish { CLINFER_FINISH_END, CLINFER_FINISH_LENGTH, CLINFER_FINISH_CONTEXT, CLINFER_FINISH_CANCELLED };

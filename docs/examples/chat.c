@@ -44,7 +44,8 @@ int main(int argc, char **argv) {
         messages[2 * turn] = (struct clinfer_message){"user", lines[turn]};
         check(clinfer_chat_prompt(engine, messages, 2 * turn + 1, true, &prompt));
         check(clinfer_tokenize(engine, prompt, strlen(prompt), true, true, &tokens, &count));
-        struct clinfer_request request = {tokens, count, 200, show, answers[turn]};
+        struct clinfer_request request = {
+            .tokens = tokens, .count = count, .max_tokens = 200, .callback = show, .user = answers[turn]};
         check(clinfer_generate(session, &request, NULL)); /* computes only what is new since the last turn */
         messages[2 * turn + 1] = (struct clinfer_message){"assistant", answers[turn]};
         clinfer_free(prompt);

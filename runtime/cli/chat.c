@@ -63,8 +63,12 @@ static enum clinfer_status generate(struct chat *chat, struct clinfer_result *re
     size_t count = 0;
     enum clinfer_status status = ci_run_tokens(chat->run, chat->messages, chat->count, &tokens, &count);
     if (status != CLINFER_OK) return status;
-    const struct clinfer_request request = {
-        .tokens = tokens, .count = count, .max_tokens = (int)chat->run->predict, .callback = on_text, .user = chat};
+    const struct clinfer_request request = {.tokens = tokens,
+                                            .count = count,
+                                            .max_tokens = (int)chat->run->predict,
+                                            .callback = on_text,
+                                            .user = chat,
+                                            .ignore_end = chat->run->ignore_end};
     chat->length = 0;
     chat->asked_at = ci_seconds();
     chat->first_text_after = -1;

@@ -79,8 +79,12 @@ static void submit(struct ci_answer *answer) {
     }
     status = ci_run_tokens(run, messages + skipped, 2 - skipped, &tokens, &count);
     if (status == CLINFER_OK) status = clinfer_session_create(run->engine, &run->session, &answer->session);
-    const struct clinfer_request request = {
-        .tokens = tokens, .count = count, .max_tokens = (int)run->predict, .callback = on_text, .user = answer};
+    const struct clinfer_request request = {.tokens = tokens,
+                                            .count = count,
+                                            .max_tokens = (int)run->predict,
+                                            .callback = on_text,
+                                            .user = answer,
+                                            .ignore_end = run->ignore_end};
     if (status == CLINFER_OK) status = clinfer_submit(answer->session, &request);
     if (status == CLINFER_OK)
         ci_interrupt_watch(answer->session);
@@ -278,6 +282,7 @@ int ci_command_run(int argc, char **argv) {
         CI_SECTION("Answer"),
         CI_INTEGER("-n --predict --n-predict", &run.predict, -1, 1 << 30,
                    "tokens of answer at most (default -1: to the end of the answer or of the context)"),
+        CI_FLAG("--ignore-eos", &run.ignore_end, "go on where the model ends its answer, to -n or the context's end"),
         CI_FLAG("--context-shift", &run.shift, "when the context is full, drop its older half and go on"),
         CI_NUMBER(
             "--temp --temperature", &run.temperature, 0, 1000,

@@ -18,7 +18,7 @@ struct ci_run_state {
     const char *system;
     long long predict, seed, top_k, parallel;
     double temperature, top_p, min_p, repeat_penalty; /* NAN: the model's own */
-    bool json, explain, raw, shift;
+    bool json, explain, raw, shift, ignore_end;
 
     /* once the engine is open */
     double started; /* ci_seconds() when the command began */

@@ -149,6 +149,7 @@ struct clinfer_session {
     struct ci_utf8_stream stream;
     int in_flight; /* row of the step in flight whose sampled id is this session's next token; -1: none */
     bool refused;  /* the callback wants no more */
+    bool ignore_end;
     bool on_host;  /* samples on the host: settings that the op does not know */
     enum ci_care care;
     struct clinfer_result result;

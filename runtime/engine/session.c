@@ -151,6 +151,7 @@ static void begin(struct clinfer_session *session, const struct clinfer_request 
     session->max_tokens = request->max_tokens < 0 ? -1 : request->max_tokens;
     session->callback = request->callback;
     session->user = request->user;
+    session->ignore_end = request->ignore_end;
     session->stream = (struct ci_utf8_stream){0};
     session->in_flight = -1;
     session->refused = false;

@@ -285,7 +285,7 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
     status = keep_output(session, id);
     if (status != CLINFER_OK)
         finish(session, status, CLINFER_FINISH_CANCELLED);
-    else if (ci_tokenizer_is_end(engine->tokenizer, id))
+    else if (!session->ignore_end && ci_tokenizer_is_end(engine->tokenizer, id))
         finish(session, CLINFER_OK, CLINFER_FINISH_END);
     else if (!emit(session, id))
         finish(session, CLINFER_OK, CLINFER_FINISH_CANCELLED);

@@ -220,7 +220,7 @@ static int32_t *tokens_of(clinfer_engine *engine, const char *user, size_t *coun
 
 static void generate(clinfer_session *session, const int32_t *tokens, size_t count, int max_tokens, struct text *text,
                      struct clinfer_result *result) {
-    struct clinfer_request request = {tokens, count, max_tokens, collect, text};
+    struct clinfer_request request = {tokens, count, max_tokens, collect, text, false};
     if (clinfer_generate(session, &request, result) != CLINFER_OK) fail_msg("%s", clinfer_error());
 }
 
@@ -256,6 +256,35 @@ static void test_greedy_text_is_the_truths(void **state) {
     reference_close(&reference);
 }
 
+static void test_the_end_of_an_answer_can_be_passed_over(void **state) {
+    (void)state;
+    enum { MORE = 4 };
+    for (const char *const *device = test_devices(); *device; device++) {
+        struct clinfer_engine_options options;
+        clinfer_engine_options_default(&options);
+        options.activations = CLINFER_ACTIVATIONS_F32;
+        clinfer_engine *engine = open_engine(&subjects[0], *device, &options);
+        clinfer_session *session = open_session(engine, 0);
+        size_t count;
+        int32_t *tokens = tokens_of(engine, "What is 2 + 2?", &count), answer[64];
+        struct text text = {.length = 0}, longer = {.length = 0};
+        struct clinfer_result result;
+        generate(session, tokens, count, 64, &text, &result);
+        assert_int_equal(result.finish, CLINFER_FINISH_END);
+        size_t length = result.generated_tokens;
+        memcpy(answer, result.tokens, sizeof *answer * length);
+        struct clinfer_request request = {tokens, count, (int)length + MORE, collect, &longer, true};
+        assert_int_equal(clinfer_generate(session, &request, &result), CLINFER_OK);
+        assert_int_equal(result.finish, CLINFER_FINISH_LENGTH);
+        assert_int_equal(result.generated_tokens, length + MORE);
+        assert_memory_equal(result.tokens, answer, sizeof *answer * length);
+        assert_memory_equal(longer.bytes, text.bytes, text.length);
+        clinfer_free(tokens);
+        clinfer_session_destroy(session);
+        clinfer_engine_close(engine);
+    }
+}
+
 static const char *const prompts[] = {
     "Why is the sky blue?", "Name three colours.", "What is 2 + 2?",
     "Write a line about the sea, then a line about the mountains and one about the wind."};
@@ -281,7 +310,7 @@ static void test_sessions_together_say_what_each_says_alone(void **state) {
         struct clinfer_engine_stats before, after;
         clinfer_engine_get_stats(engine, &before);
         for (int i = 0; i < PROMPTS; i++) {
-            struct clinfer_request request = {tokens[i], counts[i], TOKENS, collect, &together[i]};
+            struct clinfer_request request = {tokens[i], counts[i], TOKENS, collect, &together[i], false};
             sessions[i] = open_session(engine, 0);
             assert_int_equal(clinfer_submit(sessions[i], &request), CLINFER_OK);
         }
@@ -356,7 +385,7 @@ static void test_the_context_ends_or_shifts_as_asked(void **state) {
         assert_int_equal(result.finish, CLINFER_FINISH_CONTEXT);
         assert_int_equal(result.generated_tokens, 64 - count + 1);
 
-        struct clinfer_request too_long = {many, long_count, 4, NULL, NULL};
+        struct clinfer_request too_long = {many, long_count, 4, NULL, NULL, false};
         assert_true(long_count > 64);
         assert_int_equal(clinfer_generate(session, &too_long, NULL), CLINFER_CONTEXT_FULL);
         assert_non_null(strstr(clinfer_error(), "64"));
@@ -447,6 +476,7 @@ int main(void) {
         cmocka_unit_test(test_pieces_of_a_prompt_agree),
         cmocka_unit_test(test_f16_cache_costs_little),
         cmocka_unit_test(test_greedy_text_is_the_truths),
+        cmocka_unit_test(test_the_end_of_an_answer_can_be_passed_over),
         cmocka_unit_test(test_sessions_together_say_what_each_says_alone),
         cmocka_unit_test(test_a_common_prefix_is_not_computed_again),
         cmocka_unit_test(test_the_context_ends_or_shifts_as_asked),

@@ -49,8 +49,12 @@ static void start(struct talk *talk, clinfer_text_callback *callback) {
     clinfer_session_options_default(talk->fixture->engine, &options);
     options.temperature = 0;
     assert_int_equal(clinfer_session_create(talk->fixture->engine, &options, &talk->session), CLINFER_OK);
-    struct clinfer_request request = {talk->fixture->tokens[talk->which], talk->fixture->counts[talk->which],
-                                      talk->max_tokens, callback, talk};
+    struct clinfer_request request = {talk->fixture->tokens[talk->which],
+                                      talk->fixture->counts[talk->which],
+                                      talk->max_tokens,
+                                      callback,
+                                      talk,
+                                      false};
     if (clinfer_submit(talk->session, &request) != CLINFER_OK) fail_msg("%s", clinfer_error());
 }
 
@@ -142,7 +146,7 @@ static void test_logits_between_steps_change_no_text(void **state) {
 
 static bool call_inside(void *user, const char *bytes, size_t length) {
     struct talk *talk = user;
-    struct clinfer_request request = {talk->fixture->tokens[0], talk->fixture->counts[0], 1, NULL, NULL};
+    struct clinfer_request request = {talk->fixture->tokens[0], talk->fixture->counts[0], 1, NULL, NULL, false};
     (void)bytes, (void)length;
     talk->inside = clinfer_submit(talk->session, &request);
     return false;

@@ -94,7 +94,7 @@ static void test_decoding_makes_nothing_per_token(void **state) {
         assert_int_equal(clinfer_tokenize(engine, prompt, strlen(prompt), false, false, &tokens, &prompt_tokens),
                          CLINFER_OK);
         struct watch watch = {.engine = engine};
-        struct clinfer_request request = {tokens, prompt_tokens, -1, count, &watch};
+        struct clinfer_request request = {tokens, prompt_tokens, -1, count, &watch, false};
         if (clinfer_generate(session, &request, NULL) != CLINFER_OK) fail_msg("%s", clinfer_error());
         assert_int_equal(watch.calls, WARM_UP + STEPS);
         printf("%s: %d steps, %d allocations, %llu objects, %llu builds, %.2f waits and %.1f enqueues a step\n",
