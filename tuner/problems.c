@@ -373,7 +373,7 @@ enum clinfer_status ci_problems_add_standard(struct ci_problems *problems, const
 
 double ci_problems_estimate(const struct ci_tune_problem *problem, const struct ci_profile_device *measured) {
     double bandwidth = measured->read_bytes_per_second > 0 ? measured->read_bytes_per_second : usual_bandwidth;
-    double operations = measured->operations_per_second > 0 ? measured->operations_per_second : usual_operations;
+    double peak = ci_profile_peak(measured, &problem->signature), operations = peak > 0 ? peak : usual_operations;
     double launch = measured->launch_seconds > 0 ? measured->launch_seconds : usual_launch;
     return fmax(problem->bytes / bandwidth, problem->operations / operations) + launch;
 }

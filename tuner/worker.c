@@ -232,7 +232,7 @@ enum clinfer_status ci_worker_compare(struct ci_worker *worker, const struct ci_
 enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, double deadline_seconds,
                                       struct ci_profile_device *measured, struct ci_trial *trial) {
     json_t *answer, *request = json_pack("{ss sI}", "do", "measure", "bytes", (json_int_t)bytes);
-    double numbers[6] = {0};
+    double numbers[7] = {0};
     enum clinfer_status status = request_trial(worker, request, deadline_seconds, &answer, trial);
     if (status == CLINFER_OK && trial->outcome == CI_TRIAL_PASSED &&
         !read_numbers(json_object_get(answer, "measured"), numbers, sizeof numbers / sizeof *numbers))
@@ -240,10 +240,11 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
     json_decref(answer);
     *measured = (struct ci_profile_device){.read_bytes_per_second = numbers[0],
                                            .operations_per_second = numbers[1],
-                                           .launch_seconds = numbers[2],
-                                           .wait_seconds = numbers[3],
-                                           .crossing_seconds = numbers[4],
-                                           .crossing_bytes_per_second = numbers[5]};
+                                           .dot8_operations_per_second = numbers[2],
+                                           .launch_seconds = numbers[3],
+                                           .wait_seconds = numbers[4],
+                                           .crossing_seconds = numbers[5],
+                                           .crossing_bytes_per_second = numbers[6]};
     return status;
 }
 

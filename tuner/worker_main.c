@@ -151,10 +151,11 @@ static json_t *measure(struct work *work, const json_t *request) {
     enum clinfer_status status =
         ci_measure(ci_bench_device(work->bench), ci_bench_threads(work->bench), bytes, &measured);
     ci_bench_conclude(work->bench, status, &trial);
-    return json_pack("{si so s[oooooo]}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "measured",
+    return json_pack("{si so s[ooooooo]}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "measured",
                      ci_wire_number(measured.read_bytes_per_second), ci_wire_number(measured.operations_per_second),
-                     ci_wire_number(measured.launch_seconds), ci_wire_number(measured.wait_seconds),
-                     ci_wire_number(measured.crossing_seconds), ci_wire_number(measured.crossing_bytes_per_second));
+                     ci_wire_number(measured.dot8_operations_per_second), ci_wire_number(measured.launch_seconds),
+                     ci_wire_number(measured.wait_seconds), ci_wire_number(measured.crossing_seconds),
+                     ci_wire_number(measured.crossing_bytes_per_second));
 }
 
 static json_t *model(struct work *work, const json_t *request) {

@@ -191,8 +191,9 @@ static void measure(struct prover *prover) {
         check("speed", "fail", todo, "%s", ci_status_message());
         return;
     }
-    send("facts", json_pack("{s:{s:f, s:f, s:f, s:f, s:f, s:f}}", "measured", "read_bytes_per_second",
-                            m.read_bytes_per_second, "operations_per_second", m.operations_per_second, "launch_seconds",
+    send("facts", json_pack("{s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f}}", "measured", "read_bytes_per_second",
+                            m.read_bytes_per_second, "operations_per_second", m.operations_per_second,
+                            "dot8_operations_per_second", m.dot8_operations_per_second, "launch_seconds",
                             m.launch_seconds, "wait_seconds", m.wait_seconds, "crossing_seconds", m.crossing_seconds,
                             "crossing_bytes_per_second", m.crossing_bytes_per_second));
     check("reads", "ok", NULL, "%.1f GB/s", 1e-9 * m.read_bytes_per_second);
@@ -207,7 +208,10 @@ static void measure_arithmetic(struct prover *prover) {
     static const struct {
         enum ci_measure_kind kind;
         const char *name, *key;
-    } kinds[] = {{CI_MEASURE_F32, "f32", "f32"}, {CI_MEASURE_F16, "f16", "f16"}, {CI_MEASURE_I32, "integers", "i32"}};
+    } kinds[] = {{CI_MEASURE_F32, "f32", "f32"},
+                 {CI_MEASURE_F16, "f16", "f16"},
+                 {CI_MEASURE_I32, "integers", "i32"},
+                 {CI_MEASURE_DOT8, "dot products of bytes", "dot8"}};
     char text[256] = "";
     bool failed = false;
     if (!begin(prover, "arithmetic", "")) return;

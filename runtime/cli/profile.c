@@ -160,7 +160,7 @@ static void print_share(const struct ci_profile_device *limits, const struct ci_
     if (entry->seconds <= 0) return;
     double bytes = entry->bytes / entry->seconds, operations = entry->operations / entry->seconds;
     double read = limits->read_bytes_per_second > 0 ? bytes / limits->read_bytes_per_second : 0;
-    double peak = limits->operations_per_second > 0 ? operations / limits->operations_per_second : 0;
+    double most = ci_profile_peak(limits, &entry->signature), peak = most > 0 ? operations / most : 0;
     if (peak > read)
         ci_printf(", %.1f GFLOP/s, %.0f%% of the measured peak", operations * 1e-9, 100 * peak);
     else
@@ -195,8 +195,10 @@ static void print_measured(const struct ci_profile_device *measured) {
                  {"a crossing", measured->crossing_seconds}};
     char text[CI_AMOUNT_BYTES];
     if (measured->read_bytes_per_second <= 0) return;
-    ci_printf("     reads %.1f GB/s, computes %.1f GFLOP/s", measured->read_bytes_per_second * 1e-9,
+    ci_printf("     reads %.1f GB/s, computes %.1f GFLOP/s in f32", measured->read_bytes_per_second * 1e-9,
               measured->operations_per_second * 1e-9);
+    if (measured->dot8_operations_per_second > 0)
+        ci_printf(", %.1f GOP/s in 8 bits", measured->dot8_operations_per_second * 1e-9);
     for (size_t i = 0; i < sizeof costs / sizeof *costs; i++)
         if (costs[i].seconds > 0) ci_printf(", %s %s", costs[i].what, ci_format_seconds(costs[i].seconds, text));
     ci_printf("\n");

@@ -54,7 +54,7 @@ struct rate {
 
 static struct rate rate_of(const struct ci_profile_entry *entry, const struct ci_profile_device *measured) {
     struct rate rate = {.by_bytes = true};
-    double bandwidth = measured->read_bytes_per_second, peak = measured->operations_per_second;
+    double bandwidth = measured->read_bytes_per_second, peak = ci_profile_peak(measured, &entry->signature);
     if (entry->seconds <= 0) return rate;
     double by_bytes = bandwidth > 0 ? entry->bytes / bandwidth : 0,
            by_operations = peak > 0 ? entry->operations / peak : 0;
@@ -101,8 +101,9 @@ static void print_models(const struct ci_tune_device *device) {
 
 static void print_device(const struct ci_profile_device *measured) {
     char launch[CI_AMOUNT_BYTES], wait[CI_AMOUNT_BYTES], crossing[CI_AMOUNT_BYTES];
-    ci_printf("measured: reads %.1f GB/s, %.0f GFLOP/s, launch %s, wait %s", 1e-9 * measured->read_bytes_per_second,
-              1e-9 * measured->operations_per_second, ci_format_seconds(measured->launch_seconds, launch),
+    ci_printf("measured: reads %.1f GB/s, %.0f GFLOP/s in f32, %.0f GOP/s in 8 bits, launch %s, wait %s",
+              1e-9 * measured->read_bytes_per_second, 1e-9 * measured->operations_per_second,
+              1e-9 * measured->dot8_operations_per_second, ci_format_seconds(measured->launch_seconds, launch),
               ci_format_seconds(measured->wait_seconds, wait));
     if (measured->crossing_seconds > 0)
         ci_printf(", to the CPU and back %s and %.1f GB/s", ci_format_seconds(measured->crossing_seconds, crossing),
@@ -177,10 +178,11 @@ static json_t *model_json(const struct ci_profile_model *model) {
 }
 
 static json_t *measured_json(const struct ci_profile_device *measured) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "read_bytes_per_second", measured->read_bytes_per_second,
-                     "operations_per_second", measured->operations_per_second, "launch_seconds",
-                     measured->launch_seconds, "wait_seconds", measured->wait_seconds, "crossing_seconds",
-                     measured->crossing_seconds, "crossing_bytes_per_second", measured->crossing_bytes_per_second);
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "read_bytes_per_second", measured->read_bytes_per_second,
+                     "operations_per_second", measured->operations_per_second, "dot8_operations_per_second",
+                     measured->dot8_operations_per_second, "launch_seconds", measured->launch_seconds, "wait_seconds",
+                     measured->wait_seconds, "crossing_seconds", measured->crossing_seconds,
+                     "crossing_bytes_per_second", measured->crossing_bytes_per_second);
 }
 
 json_t *ci_tune_device_json(const struct ci_tune_device *device) {

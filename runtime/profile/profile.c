@@ -40,9 +40,12 @@ static const struct ci_field key_fields[] = {
     END,
 };
 
+/* The first files had no `dot8_operations_per_second`. */
 static const struct ci_field device_fields[] = {
     NUMBER(ci_profile_device, read_bytes_per_second, 0, MOST_RATE),
     NUMBER(ci_profile_device, operations_per_second, 0, MOST_RATE),
+    {"dot8_operations_per_second", CI_FIELD_NUMBER, offsetof(struct ci_profile_device, dot8_operations_per_second),
+     sizeof(double), 0, MOST_RATE, true},
     NUMBER(ci_profile_device, launch_seconds, 0, MOST_SECONDS),
     NUMBER(ci_profile_device, wait_seconds, 0, MOST_SECONDS),
     NUMBER(ci_profile_device, crossing_seconds, 0, MOST_SECONDS),
@@ -376,6 +379,14 @@ enum clinfer_status ci_profile_set(struct ci_profile *profile, const struct ci_p
 }
 
 int ci_profile_bucket(int64_t rows) { return rows <= 1 ? 0 : rows <= 8 ? 1 : rows <= 64 ? 2 : 3; }
+
+double ci_profile_peak(const struct ci_profile_device *measured, const struct ci_profile_signature *signature) {
+    bool bytes = strcmp(signature->types, "q8") == 0 || strncmp(signature->types, "q8,", 3) == 0;
+    if (!bytes) return measured->operations_per_second;
+    return measured->dot8_operations_per_second > 0
+               ? fmax(measured->dot8_operations_per_second, measured->operations_per_second)
+               : 0;
+}
 
 static double apart(int64_t a, int64_t b) { return fabs(log2((double)(a > 1 ? a : 1) / (double)(b > 1 ? b : 1))); }
 

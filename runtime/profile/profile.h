@@ -59,12 +59,13 @@ struct ci_profile_key {
 
 /* What was measured about the device as a whole; 0: not measured. */
 struct ci_profile_device {
-    double read_bytes_per_second;     /* plain read of more than the caches hold */
-    double operations_per_second;     /* f32 multiply-add, two operations each */
-    double launch_seconds;            /* one more kernel in the queue */
-    double wait_seconds;              /* enqueue, finish: a round trip */
-    double crossing_seconds;          /* a small copy to the host or from it, waited for */
-    double crossing_bytes_per_second; /* of large ones */
+    double read_bytes_per_second;      /* plain read of more than the caches hold */
+    double operations_per_second;      /* f32 multiply-add, two operations each */
+    double dot8_operations_per_second; /* dot products of bytes, summed in 32 bits; as above */
+    double launch_seconds;             /* one more kernel in the queue */
+    double wait_seconds;               /* enqueue, finish: a round trip */
+    double crossing_seconds;           /* a small copy to the host or from it, waited for */
+    double crossing_bytes_per_second;  /* of large ones */
 };
 
 /* A whole model, before (without this profile) and after. */
@@ -100,6 +101,10 @@ const struct ci_profile_entry *ci_profile_find(const struct ci_profile *profile,
 
 /* 0: one row, 1: 2..8, 2: 9..64, 3: more. */
 int ci_profile_bucket(int64_t rows);
+
+/* Operations per second that no kernel for this signature exceeds: with inputs in q8 kernels may compute with bytes or
+ * with floats, else with floats only. 0: not measured. */
+double ci_profile_peak(const struct ci_profile_device *measured, const struct ci_profile_signature *signature);
 
 /* ---- on disk ---- */
 

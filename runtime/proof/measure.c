@@ -1,11 +1,16 @@
 #include "proof/measure.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/status.h"
 #include "cpu/kernels.h"
+#include "ops/op_list.h"
+#include "ops/signature.h"
+#include "proof/dot_peak.h"
+#include "tensor/op_params.h"
 
 /* Items of an OpenCL device: on a CPU each is a task for a thread, elsewhere a lane. */
 enum {
@@ -59,15 +64,20 @@ static enum clinfer_status run_launches(void *context) {
 
 static bool is_cpu(const struct ci_device *device) { return ci_device_caps(device)->kind == CI_DEVICE_CPU; }
 
-static enum clinfer_status make_launch(struct ci_device *device, const char *options, const char *kernel,
-                                       struct launch *launch) {
-    static const char *const sources[] = {"measure.cl"};
+static enum clinfer_status make_launch_of(struct ci_device *device, const char *const *sources, int source_count,
+                                          const char *options, const char *kernel, struct launch *launch) {
     const struct ci_device_caps *caps = ci_device_caps(device);
     size_t units = caps->compute_units ? caps->compute_units : 1;
     *launch = (struct launch){.device = device, .count = 1};
     launch->local = is_cpu(device) ? 1 : caps->max_work_group < LOCAL ? caps->max_work_group : LOCAL;
     launch->global = units * (is_cpu(device) ? TASKS_PER_UNIT : LANES_PER_UNIT) / launch->local * launch->local;
-    return ci_kernel_create(device, sources, 1, options, kernel, &launch->kernel);
+    return ci_kernel_create(device, sources, source_count, options, kernel, &launch->kernel);
+}
+
+static enum clinfer_status make_launch(struct ci_device *device, const char *options, const char *kernel,
+                                       struct launch *launch) {
+    static const char *const sources[] = {"measure.cl"};
+    return make_launch_of(device, sources, 1, options, kernel, launch);
 }
 
 static enum clinfer_status read_device(struct ci_device *device, uint64_t bytes, double *bytes_per_second) {
@@ -102,6 +112,25 @@ static enum clinfer_status read_device(struct ci_device *device, uint64_t bytes,
     return status;
 }
 
+/* A kernel of arithmetic, its argument 1 the rounds, of so many operations for each item; *rounds: how many ran at
+ * last. */
+static enum clinfer_status time_rounds(struct launch *launch, double operations, int32_t *rounds,
+                                       double *operations_per_second) {
+    double seconds = 0;
+    *rounds = FIRST_ROUNDS;
+    enum clinfer_status status = ci_kernel_set_bytes(launch->kernel, 1, rounds, sizeof *rounds);
+    if (status == CLINFER_OK) status = best_pass(run_launches, launch, &seconds);
+    /* Devices differ by a factor of 100000: now long enough that the launch does not count. */
+    if (status == CLINFER_OK && seconds < long_pass) {
+        double times = long_pass / seconds;
+        *rounds *= times < MOST_TIMES ? (int32_t)times + 1 : MOST_TIMES;
+        status = ci_kernel_set_bytes(launch->kernel, 1, rounds, sizeof *rounds);
+        if (status == CLINFER_OK) status = best_pass(run_launches, launch, &seconds);
+    }
+    if (status == CLINFER_OK) *operations_per_second = operations * *rounds * (double)launch->global / seconds;
+    return status;
+}
+
 static enum clinfer_status compute_on_device(struct ci_device *device, enum ci_measure_kind kind,
                                              double *operations_per_second) {
     static const char *const options[][2] = {
@@ -111,8 +140,7 @@ static enum clinfer_status compute_on_device(struct ci_device *device, enum ci_m
     const float factor = kind == CI_MEASURE_I32 ? 3 : 0.999f, addend = kind == CI_MEASURE_I32 ? 5 : 0.001f;
     struct launch launch = {0};
     struct ci_buffer *out = NULL;
-    double seconds = 0;
-    int32_t rounds = FIRST_ROUNDS;
+    int32_t rounds;
     if (kind == CI_MEASURE_F16 && !ci_device_caps(device)->fp16)
         return ci_fail(CLINFER_UNSUPPORTED, "\"%s\" has no cl_khr_fp16", ci_device_caps(device)->name);
     enum clinfer_status status = make_launch(device, options[kind][is_cpu(device)], "measure_arithmetic", &launch);
@@ -120,19 +148,77 @@ static enum clinfer_status compute_on_device(struct ci_device *device, enum ci_m
     if (status == CLINFER_OK) status = ci_kernel_set_buffer(launch.kernel, 0, out);
     if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 2, &factor, sizeof factor);
     if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 3, &addend, sizeof addend);
-    if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 1, &rounds, sizeof rounds);
-    if (status == CLINFER_OK) status = best_pass(run_launches, &launch, &seconds);
-    /* Devices differ by a factor of 100000: now long enough that the launch does not count. */
-    if (status == CLINFER_OK && seconds < long_pass) {
-        double times = long_pass / seconds;
-        rounds *= times < MOST_TIMES ? (int32_t)times + 1 : MOST_TIMES;
-        status = ci_kernel_set_bytes(launch.kernel, 1, &rounds, sizeof rounds);
-        if (status == CLINFER_OK) status = best_pass(run_launches, &launch, &seconds);
-    }
     double lanes = is_cpu(device) ? 16 : 1;
-    *operations_per_second = 2.0 * CHAINS * lanes * rounds * (double)launch.global / seconds;
+    if (status == CLINFER_OK) status = time_rounds(&launch, 2.0 * CHAINS * lanes, &rounds, operations_per_second);
     ci_kernel_destroy(launch.kernel);
     ci_buffer_destroy(out);
+    return status;
+}
+
+/* A way to compute dot products of bytes (measure_dot.cl), for devices that a variant of matmul fits; NULL: all. */
+struct dot_form {
+    const char *variant, *options;
+    int chains, steps, quads; /* quads: that a step of a chain adds to */
+};
+
+static bool may_use(const struct dot_form *form, const struct ci_device *device) {
+    const struct ci_caps caps = {.cpu = ci_cpu_features(), .device = ci_device_caps(device)};
+    struct ci_call call = {0};
+    if (!form->variant) return true;
+    ci_view_set(&call.in[CI_MATMUL_X], &ci_type_q8, 1, 256);
+    ci_view_set(&call.in[CI_MATMUL_W0], &ci_type_q4_0, 256, 256);
+    ci_view_set(&call.out[0], &ci_type_f32, 1, 256);
+    return ci_variant_fits(ci_variant_find(&ci_op_matmul, CI_BACKEND_OPENCL, form->variant), &caps, &call);
+}
+
+static enum clinfer_status check_dots(struct ci_buffer *out, size_t items, int32_t expected) {
+    int32_t *sums = malloc(items * sizeof *sums);
+    enum clinfer_status status = sums ? ci_buffer_read(out, 0, sums, items * sizeof *sums)
+                                      : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory to measure with");
+    for (size_t i = 0; i < items && status == CLINFER_OK; i++)
+        if (sums[i] != expected)
+            status = ci_fail(CLINFER_WRONG_RESULT, "dot products of bytes: item %zu has the sum %d, not %d", i,
+                             (int)sums[i], (int)expected);
+    free(sums);
+    return status;
+}
+
+static enum clinfer_status dot_by(struct ci_device *device, const struct dot_form *form,
+                                  double *operations_per_second) {
+    static const char *const sources[] = {"common/common.clh", "common/dot.clh", "measure_dot.cl"};
+    const int32_t w = CI_DOT_PEAK_W, x = CI_DOT_PEAK_X, step = 0;
+    struct launch launch = {0};
+    struct ci_buffer *out = NULL;
+    char options[128];
+    int32_t rounds, quads = form->chains * form->steps * form->quads;
+    snprintf(options, sizeof options, "%s -D CHAINS=%d -D STEPS=%d", form->options, form->chains, form->steps);
+    enum clinfer_status status = make_launch_of(device, sources, 3, options, "measure_dot", &launch);
+    if (status == CLINFER_OK) status = ci_buffer_create(device, launch.global * sizeof(int32_t), NULL, &out);
+    if (status == CLINFER_OK) status = ci_kernel_set_buffer(launch.kernel, 0, out);
+    if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 2, &w, sizeof w);
+    if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 3, &x, sizeof x);
+    if (status == CLINFER_OK) status = ci_kernel_set_bytes(launch.kernel, 4, &step, sizeof step);
+    if (status == CLINFER_OK) status = time_rounds(&launch, 8.0 * quads, &rounds, operations_per_second);
+    if (status == CLINFER_OK)
+        status = check_dots(out, launch.global, (int32_t)((int64_t)rounds * quads * CI_DOT_PEAK_PRODUCT));
+    ci_kernel_destroy(launch.kernel);
+    ci_buffer_destroy(out);
+    return status;
+}
+
+/* By the first form that works: they are in order of speed. */
+static enum clinfer_status dot_on_device(struct ci_device *device, double *operations_per_second) {
+    static const struct dot_form on_cpus[] = {{"gemv_r16_vnni", "-D VNNI", 12, 1, 16},
+                                              {"gemv_r16_avx2", "-D AVX2", 4, 8, 8},
+                                              {NULL, "-D CODES_IN_16_BITS", 4, 8, 4},
+                                              {0}},
+                                 elsewhere[] = {{NULL, "-cl-std=CLnewest -D DOT4", 8, 4, 1}, {0}};
+    enum clinfer_status status = CLINFER_UNSUPPORTED;
+    for (const struct dot_form *form = is_cpu(device) ? on_cpus : elsewhere; form->options; form++) {
+        if (!may_use(form, device)) continue;
+        status = dot_by(device, form, operations_per_second);
+        if (status == CLINFER_OK) return status;
+    }
     return status;
 }
 
@@ -192,7 +278,9 @@ struct threads_pass {
     size_t words_per_stream; /* of each thread */
     int64_t rounds, operations;
     float (*peak)(int64_t rounds, int64_t *operations);
+    ci_dot_peak *dot_peak;
     uint64_t used; /* what is computed must be of use */
+    bool wrong;
 };
 
 static enum clinfer_status run_threads(void *context) {
@@ -243,22 +331,44 @@ static void compute_share(void *argument, int thread, int threads) {
     __atomic_store_n(&pass->operations, operations, __ATOMIC_RELAXED);
 }
 
+static void dot_share(void *argument, int thread, int threads) {
+    struct threads_pass *pass = argument;
+    int64_t operations = 0;
+    (void)thread, (void)threads;
+    int32_t sum = pass->dot_peak(pass->rounds, &operations);
+    if (sum != (int32_t)(operations / 8 * CI_DOT_PEAK_PRODUCT)) __atomic_store_n(&pass->wrong, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&pass->operations, operations, __ATOMIC_RELAXED);
+}
+
+static void find_peaks(struct threads_pass *pass) {
+    const struct ci_cpu_features *features = ci_cpu_features();
+#if defined(__x86_64__)
+    if (features->avx512vnni) {
+        pass->peak = ci_cpu_peak_avx512vnni;
+        pass->dot_peak = ci_dot_peak_avx512vnni;
+    } else if (features->avx2) {
+        pass->peak = ci_cpu_peak_avx2;
+        pass->dot_peak = ci_dot_peak_avx2;
+    }
+#elif defined(__aarch64__)
+    if (features->neon) pass->peak = ci_cpu_peak_neon;
+    if (features->neondot) pass->dot_peak = ci_dot_peak_neondot;
+#else
+    (void)features;
+#endif
+}
+
 static enum clinfer_status compute_on_cpu(struct ci_threads *threads, enum ci_measure_kind kind,
                                           double *operations_per_second) {
-    const struct ci_cpu_features *features = ci_cpu_features();
-    struct threads_pass pass = {.threads = threads, .function = compute_share, .rounds = 100000};
+    bool dot = kind == CI_MEASURE_DOT8;
+    struct threads_pass pass = {.threads = threads, .function = dot ? dot_share : compute_share, .rounds = 100000};
     double seconds = 1;
-#if defined(__x86_64__)
-    if (features->avx512vnni)
-        pass.peak = ci_cpu_peak_avx512vnni;
-    else if (features->avx2)
-        pass.peak = ci_cpu_peak_avx2;
-#elif defined(__aarch64__)
-    if (features->neon) pass.peak = ci_cpu_peak_neon;
-#endif
-    if (!pass.peak || kind != CI_MEASURE_F32)
-        return ci_fail(CLINFER_UNSUPPORTED, "the CPU backend measures f32 with vector instructions only");
+    find_peaks(&pass);
+    if (dot ? !pass.dot_peak : kind != CI_MEASURE_F32 || !pass.peak)
+        return ci_fail(CLINFER_UNSUPPORTED,
+                       "the CPU backend measures f32 and dot products of bytes, with vector instructions only");
     enum clinfer_status status = best_pass(run_threads, &pass, &seconds);
+    if (status == CLINFER_OK && pass.wrong) return ci_fail(CLINFER_WRONG_RESULT, "dot products of bytes are wrong");
     *operations_per_second = (double)pass.operations * ci_threads_count(threads) / seconds;
     return status;
 }
@@ -290,8 +400,9 @@ enum clinfer_status ci_measure_read(struct ci_device *device, struct ci_threads 
 
 enum clinfer_status ci_measure_arithmetic(struct ci_device *device, struct ci_threads *threads,
                                           enum ci_measure_kind kind, double *operations_per_second) {
-    return device ? compute_on_device(device, kind, operations_per_second)
-                  : compute_on_cpu(threads, kind, operations_per_second);
+    if (!device) return compute_on_cpu(threads, kind, operations_per_second);
+    return kind == CI_MEASURE_DOT8 ? dot_on_device(device, operations_per_second)
+                                   : compute_on_device(device, kind, operations_per_second);
 }
 
 enum clinfer_status ci_measure(struct ci_device *device, struct ci_threads *threads, uint64_t bytes,
@@ -303,5 +414,8 @@ enum clinfer_status ci_measure(struct ci_device *device, struct ci_threads *thre
     status = ci_measure_arithmetic(device, threads, CI_MEASURE_F32, &measured->operations_per_second);
     if (status == CLINFER_UNSUPPORTED) measured->operations_per_second = 0;
     if (status != CLINFER_OK && status != CLINFER_UNSUPPORTED) return status;
+    /* A driver that does these wrong may be right in all that the kernels do with it. */
+    status = ci_measure_arithmetic(device, threads, CI_MEASURE_DOT8, &measured->dot8_operations_per_second);
+    if (status != CLINFER_OK) measured->dot8_operations_per_second = 0;
     return device ? measure_calls(device, measured) : measure_steps(threads, measured);
 }

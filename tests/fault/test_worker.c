@@ -18,6 +18,7 @@
 #include "ops/bind.h"
 #include "ops/op_list.h"
 #include "ops/signature.h"
+#include "proof/measure.h"
 #include "support/device_fixture.h"
 #include "support/process.h"
 #include "tuner/worker.h"
@@ -91,10 +92,32 @@ static void test_device_is_measured(void **state) {
     if (trial.outcome != CI_TRIAL_PASSED) fail_msg("outcome %d: %s", (int)trial.outcome, trial.reason);
     assert_true(measured.read_bytes_per_second > 1e7 && measured.read_bytes_per_second < 1e14);
     assert_true(measured.operations_per_second > 1e7 && measured.operations_per_second < 1e16);
+    assert_true(measured.dot8_operations_per_second > 1e6 && measured.dot8_operations_per_second < 1e17);
     assert_true(measured.launch_seconds > 0 && measured.launch_seconds < 0.1);
     assert_true(measured.wait_seconds > 0 && measured.wait_seconds < 0.1);
     assert_true(measured.crossing_seconds > 0 && measured.crossing_seconds < 0.1);
     assert_true(measured.crossing_bytes_per_second > 1e6);
+}
+
+/* Dot products of bytes are not slower than floats on processors, also where PoCL computes on them. */
+static void test_bytes_are_as_fast_as_floats(void **state) {
+    (void)state;
+    struct ci_device *devices[2] = {NULL, NULL};
+    struct ci_threads *threads = NULL;
+    assert_ok(ci_threads_create(1, &threads));
+    assert_ok(ci_device_open(0, NULL, &devices[1]));
+    for (int i = 0; i < 2; i++) {
+        double floats = 0, bytes = 0;
+        if (devices[i] && strcmp(ci_device_caps(devices[i])->platform, "Portable Computing Language") != 0) continue;
+        enum clinfer_status status = ci_measure_arithmetic(devices[i], threads, CI_MEASURE_DOT8, &bytes);
+        if (!devices[i] && status == CLINFER_UNSUPPORTED) continue;
+        assert_ok(status);
+        assert_ok(ci_measure_arithmetic(devices[i], threads, CI_MEASURE_F32, &floats));
+        print_message("%.3g operations/s in f32, %.3g in 8 bits\n", floats, bytes);
+        if (!(bytes > 0.8 * floats)) fail_msg("%.3g operations/s in f32, but %.3g in 8 bits", floats, bytes);
+    }
+    ci_device_close(devices[1]);
+    ci_threads_destroy(threads);
 }
 
 static void test_candidates_are_compared(void **state) {
@@ -353,6 +376,7 @@ int main(void) {
         TEST(test_right_candidate_is_timed),
         TEST(test_cpu_candidate_is_timed),
         TEST(test_device_is_measured),
+        TEST(test_bytes_are_as_fast_as_floats),
         TEST(test_candidates_are_compared),
         TEST(test_model_is_timed_with_two_tunings),
         TEST(test_crash_costs_the_candidate_only),

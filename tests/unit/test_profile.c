@@ -69,7 +69,7 @@ static void make_sample(struct ci_profile *profile) {
                                    .clinfer = "0.1.0",
                                    .created = "2026-11-21T10:00:00Z",
                                    .tune_seconds = 58.5,
-                                   .measured = {1e10, 2e11, 3e-6, 4e-5, 5e-5, 6e9}};
+                                   .measured = {1e10, 2e11, 7e11, 3e-6, 4e-5, 5e-5, 6e9}};
     struct ci_profile_entry first = sample_entry("matmul", 1, 576, 1536),
                             second = sample_entry("rmsnorm", 512, 576, 576);
     memset(second.layout, 0, sizeof second.layout);
@@ -232,7 +232,8 @@ static void spoil(json_t *top, json_t *object, const char *where) {
             else
                 expect_refusal(top, path);
         }
-        bool tunable = strstr(path, "tunables.") != NULL, truth = strcmp(key, "imported") == 0;
+        bool tunable = strstr(path, "tunables.") != NULL,
+             optional = strcmp(key, "imported") == 0 || strcmp(key, "dot8_operations_per_second") == 0;
         if (json_is_number(value) && !tunable) {
             json_object_set_new(object, key, json_integer(-1));
             expect_refusal(top, path);
@@ -250,7 +251,7 @@ static void spoil(json_t *top, json_t *object, const char *where) {
             assert_message("777... (");
         }
         json_object_del(object, key);
-        if (truth || tunable)
+        if (optional || tunable)
             assert_int_equal(parse_json(top), CLINFER_OK);
         else
             expect_refusal(top, path);
@@ -487,6 +488,21 @@ static void expect_lookup(const struct ci_profile_key *key, enum ci_profile_orig
     ci_profile_free(&profile);
     assert_ok(ci_profile_lookup(key, &profile, &origin, NULL));
     ci_profile_free(&profile);
+}
+
+/* Of bytes or of floats, whichever is faster, where there are bytes; what nobody has measured is no limit. */
+static void test_peak_is_that_of_the_unit(void **state) {
+    (void)state;
+    struct ci_profile_device measured = {.operations_per_second = 100, .dot8_operations_per_second = 300};
+    struct ci_profile_signature bytes = {.types = "q8,q4_1,-"}, floats = {.types = "f32,q4_1"},
+                                table = {.types = "q8_0"};
+    assert_true(ci_profile_peak(&measured, &bytes) == 300);
+    assert_true(ci_profile_peak(&measured, &floats) == 100);
+    assert_true(ci_profile_peak(&measured, &table) == 100);
+    measured.dot8_operations_per_second = 50;
+    assert_true(ci_profile_peak(&measured, &bytes) == 100);
+    measured.dot8_operations_per_second = 0;
+    assert_true(ci_profile_peak(&measured, &bytes) == 0);
 }
 
 static void test_lookup_prefers_exact_then_nearest_key(void **state) {
@@ -825,6 +841,7 @@ int main(void) {
         cmocka_unit_test(test_set_replaces_the_same_shape_only),
         cmocka_unit_test(test_find_takes_the_nearest_shape_of_the_bucket),
         cmocka_unit_test(test_buckets),
+        cmocka_unit_test(test_peak_is_that_of_the_unit),
         cmocka_unit_test_setup_teardown(test_lookup_prefers_exact_then_nearest_key, set_home, unset_home),
         cmocka_unit_test_setup_teardown(test_lookup_goes_by_content_and_passes_over_bad_files, set_home, unset_home),
         cmocka_unit_test_setup_teardown(test_path_is_for_people_and_unique, set_home, unset_home),
