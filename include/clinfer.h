@@ -118,6 +118,10 @@ struct clinfer_engine_options {
      * until the engine is closed. CLINFER_INVALID_ARGUMENT lists what is possible. */
     const char *const *ops;
     size_t op_count;
+
+    /* Every op and what the host does around them leave a record, for clinfer_engine_record() and
+     * clinfer_engine_write_trace(). The limits of the places are measured too, in some tenths of a second. */
+    bool record;
 };
 
 CLINFER_API void clinfer_engine_options_default(struct clinfer_engine_options *options);
@@ -171,6 +175,62 @@ struct clinfer_plan_step {
 typedef void clinfer_plan_callback(void *user, const struct clinfer_plan_step *step);
 CLINFER_API enum clinfer_status clinfer_engine_explain(clinfer_engine *engine, int rows,
                                                        clinfer_plan_callback *callback, void *user, int *waits);
+
+/* ---- what took the time ---- */
+
+/* Calls that are the same but for layer and rows, in one phase; or what the host did, by kind. Every instant of a
+ * request belongs to one line at most, so that the wall_seconds of a phase's lines and what is unexplained add up to
+ * its wall clock. What the host does while a device computes is hidden by it and has no wall_seconds. */
+struct clinfer_record_line {
+    const char *phase;                         /* "prefill", to the first token, or "decode" */
+    const char *kind;                          /* "op"; or "enqueue", "wait", "tokenizer", "crossing", ... */
+    const char *op, *types, *layout, *variant; /* of an op, else "" */
+    const char *place;                         /* "cpu" or the device's name; "host" for what is no op */
+    int64_t rows, k, n;                        /* rows of a run at most; columns of its input and output */
+    uint64_t calls;
+    double seconds; /* of the calls, one by one, by the clock of where they ran */
+    double wall_seconds;
+    double bytes, operations; /* that the calls must read and write; arithmetic */
+    double roofline_seconds;  /* the shortest time that the place's limits allow; 0: not known */
+};
+
+struct clinfer_record_phase {
+    const char *name;
+    uint64_t runs, rows; /* runs of a plan; tokens computed */
+    double wall_seconds, unexplained_seconds;
+};
+
+/* What a place does at best, measured before ([0]) and after ([1]); 0: not known. */
+struct clinfer_record_limit {
+    const char *place;
+    double read_bytes_per_second[2], f32_per_second[2], dot8_per_second[2];
+};
+
+/* One of the slowest single calls. */
+struct clinfer_record_call {
+    const char *label, *op, *variant, *place, *phase;
+    uint64_t run; /* the how manieth run of a plan */
+    double seconds;
+};
+
+struct clinfer_record {
+    const struct clinfer_record_line *lines; /* by phase, the longest wall_seconds first */
+    size_t line_count;
+    struct clinfer_record_phase phases[2];
+    const struct clinfer_record_limit *limits;
+    size_t limit_count;
+    const struct clinfer_record_call *slowest;
+    size_t slowest_count;
+    uint64_t lost; /* calls for which there was no room, or of which a device told no times */
+};
+
+/* What was recorded since the engine was opened with options.record; no request may be active. Measures the limits
+ * again. Borrowed until the next call or until the engine is closed. */
+CLINFER_API enum clinfer_status clinfer_engine_record(clinfer_engine *engine, const struct clinfer_record **record);
+
+/* The same as a file for Perfetto (ui.perfetto.dev) and chrome://tracing: tracks for the host, for each device and its
+ * queue, for requests and tokens. */
+CLINFER_API enum clinfer_status clinfer_engine_write_trace(clinfer_engine *engine, const char *path);
 
 /* ---- text ---- */
 

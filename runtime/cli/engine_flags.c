@@ -86,6 +86,7 @@ enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struc
     options->tuning = flags->tuning;
     options->ops = flags->ops.items;
     options->op_count = flags->ops.count;
+    options->record = flags->record;
     return CLINFER_OK;
 }
 

@@ -18,6 +18,7 @@ struct ci_engine_flags {
     struct ci_texts ops;
     struct ci_config config; /* read by ci_engine_flags_complete */
     bool completed;
+    bool record; /* no flag: set by commands that have --profile */
 };
 
 /* What flags hold before they are parsed. */

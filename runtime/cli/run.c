@@ -149,6 +149,10 @@ static json_t *all_json(struct ci_run_state *run, const struct ci_answer *answer
         json_t *plans = NULL;
         if (ci_explain_json(run->engine, &plans) == CLINFER_OK) json_object_set_new(object, "explain", plans);
     }
+    enum clinfer_status status = CLINFER_OK;
+    json_t *profile = run->record.profile ? ci_record_json(run->engine, &status) : NULL;
+    if (profile) json_object_set_new(object, "profile", profile);
+    if (status != CLINFER_OK) ci_complain(status);
     return object;
 }
 
@@ -245,12 +249,15 @@ static int run_command(struct ci_run_state *run) {
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "--raw takes a prompt and no system message: it is text as it is");
     /* Before the engine: what is wrong with a prompt should not take a model's loading to be said. */
     if (given || !(chat || run->explain)) status = ci_prompts_read(&run->sources, &prompts);
+    run->engine_flags.record = ci_record_wanted(&run->record);
     if (status == CLINFER_OK) status = ci_engine_flags_open(&run->engine_flags, false, &run->model, &run->engine);
     int exit_status = 0;
     if (status == CLINFER_OK) {
         clinfer_engine_get_info(run->engine, &run->info);
         exit_status = run_with_engine(run, &prompts, chat);
         ci_report_fallbacks(run);
+        status = ci_record_report(&run->record, run->json, run->engine);
+        if (status != CLINFER_OK && !exit_status) exit_status = ci_complain(status);
     } else {
         exit_status = ci_complain(status);
     }
@@ -295,6 +302,7 @@ int ci_command_run(int argc, char **argv) {
         CI_SECTION("Output"),
         CI_FLAG("--json", &run.json, "one JSON object: text, tokens, timings, devices, fallbacks"),
         CI_FLAG("--explain", &run.explain, "where every op of the plans runs and why; without a prompt nothing else"),
+        CI_RECORD_OPTIONS(&run.record),
         CI_LOG_OPTIONS(&run.log),
         CI_ENGINE_OPTIONS(&run.engine_flags),
     };

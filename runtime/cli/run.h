@@ -9,12 +9,14 @@
 #include "cli/engine_flags.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
+#include "cli/record.h"
 
 struct ci_run_state {
     /* flags */
     struct ci_engine_flags engine_flags;
     struct ci_prompt_sources sources;
     struct ci_log_flags log;
+    struct ci_record_flags record;
     const char *system;
     long long predict, seed, top_k, parallel;
     double temperature, top_p, min_p, repeat_penalty; /* NAN: the model's own */

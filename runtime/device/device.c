@@ -75,6 +75,7 @@ void ci_device_close(struct ci_device *device) {
     for (int i = 0; i < CI_STAGING_PIECES; i++)
         if (device->staged[i]) clReleaseEvent(device->staged[i]);
     ci_device_clock_forget(device);
+    free(device->recorded);
     if (idle)
         free(device->staging);
     else

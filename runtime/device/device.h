@@ -150,6 +150,21 @@ enum clinfer_status ci_device_finish(struct ci_device *device);
 enum clinfer_status ci_device_clock(struct ci_device *device, bool on);
 enum clinfer_status ci_device_clock_elapsed(struct ci_device *device, double *seconds);
 
+/* What each kernel did, for a profile. While recording is on, the clock is too, and every kernel leaves a record with the
+ * tag that was set last; `more`: not the first one since. Times are seconds of ci_now(): how far the two clocks are apart
+ * is measured when recording begins, and corrected wherever a kernel would have begun before it was enqueued or ended
+ * in the future. CLINFER_UNSUPPORTED: the driver does not tell its times. */
+struct ci_device_record {
+    uint64_t tag;
+    double enqueued, start, end;
+    bool more;
+};
+enum clinfer_status ci_device_record(struct ci_device *device, bool on);
+void ci_device_record_tag(struct ci_device *device, uint64_t tag);
+
+/* Takes over up to `most` records of kernels that have ended, in order; returns how many. */
+int ci_device_record_take(struct ci_device *device, struct ci_device_record *records, int most);
+
 /* Binaries of programs built from source in this process go to the cache folder. To be called after their kernels have run
  * once: PoCL compiles work-group functions at the first enqueue and only then do its binaries hold them. Nothing is done
  * for what the cache has already; but for new programs PoCL compiles every kernel once more, for any local size (60-160 ms

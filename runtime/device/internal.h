@@ -41,6 +41,14 @@ struct ci_program {
 /* The ring behind ci_buffer_write_small(): a piece may be reused when its event is complete. */
 enum { CI_STAGING_PIECES = 32, CI_STAGING_BYTES = 256 * 1024 };
 
+/* A kernel whose record was not taken yet. */
+struct ci_recorded {
+    cl_event event;
+    uint64_t tag;
+    double enqueued;
+    bool more;
+};
+
 struct ci_device {
     cl_platform_id platform;
     cl_device_id id;
@@ -59,6 +67,11 @@ struct ci_device {
     bool clblast_built;       /* its programs, for this context */
     bool clock;               /* kernels leave events */
     cl_event first_timed, last_timed; /* of the kernels since the clock was read */
+    bool recording, more_of_tag;
+    uint64_t tag;
+    double clock_offset;          /* seconds from the device's clock to ours */
+    struct ci_recorded *recorded; /* [record_capacity], of which [record_first, record_count) are waiting */
+    int record_first, record_count, record_capacity;
 };
 
 struct ci_buffer {

@@ -24,6 +24,7 @@
 #include "text/template.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
+#include "trace/trace.h"
 
 enum { CI_MAX_SEQUENCES = 64, CI_BUCKETS = 4, CI_DEFAULT_BATCH = 512, CI_FIRST_PAGES = 4, CI_PENALTY_WINDOW = 64 };
 
@@ -91,6 +92,8 @@ struct clinfer_engine {
     char fallback_text[1024];           /* which ops could not run on the device and why, or "" */
     char device_names[512], moved[256]; /* "A + B"; why layers stay on the CPU, or "" */
     struct ci_threads *threads;
+    struct ci_trace *trace; /* NULL: nothing is recorded */
+    struct ci_engine_record *record;
     struct ci_store store;
     struct ci_bucket buckets[CI_BUCKETS];
     int bucket_count;
@@ -201,6 +204,14 @@ void ci_careful_end(struct clinfer_session *session);
  * CLINFER_WRONG_RESULT or the step's own status: it cannot be replaced. */
 enum clinfer_status ci_careful_replace(struct clinfer_engine *engine, struct ci_bucket *bucket,
                                        const struct ci_verify_step *wrong);
+
+/* record.c: begins to record what the engine does from now on, when its options say so; and lets go of it. */
+enum clinfer_status ci_engine_record_start(struct clinfer_engine *engine);
+void ci_engine_record_end(struct clinfer_engine *engine);
+
+/* record.c: clinfer_engine_record and clinfer_engine_write_trace for the leader. */
+enum clinfer_status ci_engine_record(struct clinfer_engine *engine, const struct clinfer_record **record);
+enum clinfer_status ci_engine_write_trace(struct clinfer_engine *engine, const char *path);
 
 /* load.c: makes all plans again that there are; caches and weights stay. Nothing may be in flight. */
 enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine);

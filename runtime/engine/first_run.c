@@ -98,7 +98,7 @@ static enum clinfer_status check(struct clinfer_engine *engine, bool rounds) {
     options.op_count = 0;
     options.context = CI_PAGE_ROWS;
     options.batch = PROMPT + DECODE;
-    options.all_logits = false;
+    options.all_logits = options.record = false;
     options.activations = rounds ? CLINFER_ACTIVATIONS_Q8 : CLINFER_ACTIVATIONS_F32;
     size_t count = (size_t)CHECKED * (size_t)engine->model.hyper.vocabulary;
     float *ours = malloc(2 * count * sizeof *ours);

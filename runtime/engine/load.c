@@ -194,6 +194,7 @@ static enum clinfer_status make_store(struct clinfer_engine *engine) {
     for (size_t i = 0; i < options->op_count && status == CLINFER_OK; i++)
         status = ci_choices_force(&engine->choices, options->ops[i]);
     engine->store.choices = &engine->choices;
+    engine->store.trace = engine->trace;
     return status;
 }
 
@@ -400,6 +401,7 @@ static enum clinfer_status open_on(const struct clinfer_engine_options *options,
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->changed, NULL);
     enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
+    if (status == CLINFER_OK && options->record) status = ci_trace_create(&engine->trace);
     if (status == CLINFER_OK) status = read_file(engine);
     if (status == CLINFER_OK) {
         *of_device = devices->count > 0;
@@ -410,6 +412,7 @@ static enum clinfer_status open_on(const struct clinfer_engine_options *options,
     if (status == CLINFER_OK) describe(engine);
     if (status == CLINFER_OK && prove) status = ci_engine_first_run(engine);
     if (status == CLINFER_OK) tell_tune(engine);
+    if (status == CLINFER_OK && options->record) status = ci_engine_record_start(engine);
     if (status != CLINFER_OK) {
         clinfer_engine_close(engine);
         return status;
@@ -487,6 +490,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     }
     for (int i = 0; i < engine->bucket_count; i++) ci_plan_destroy(engine->buckets[i].plan);
     ci_store_destroy(&engine->store);
+    ci_engine_record_end(engine);
     for (int i = 0; i < engine->device_count; i++) ci_device_close(engine->devices[i]);
     ci_choices_free(&engine->choices);
     ci_template_destroy(engine->chat_template);

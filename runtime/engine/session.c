@@ -257,6 +257,22 @@ enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *toke
     return status;
 }
 
+enum clinfer_status clinfer_engine_record(clinfer_engine *engine, const struct clinfer_record **record) {
+    enum clinfer_status status = lead(engine);
+    if (status != CLINFER_OK) return status;
+    status = ci_engine_record(engine, record);
+    stop_leading(engine);
+    return status;
+}
+
+enum clinfer_status clinfer_engine_write_trace(clinfer_engine *engine, const char *path) {
+    enum clinfer_status status = lead(engine);
+    if (status != CLINFER_OK) return status;
+    status = ci_engine_write_trace(engine, path);
+    stop_leading(engine);
+    return status;
+}
+
 enum clinfer_status clinfer_engine_explain(clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
                                            void *user, int *waits) {
     enum clinfer_status status = lead(engine);

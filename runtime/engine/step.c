@@ -39,6 +39,7 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
         /* Nobody knows what the caches hold: the next request computes everything again. */
         session->computed = 0;
     }
+    ci_trace_host(engine->trace, CI_TRACE_REQUEST, session->submitted);
     pthread_mutex_lock(&engine->lock);
     session->state = CI_SESSION_DONE;
     pthread_cond_broadcast(&engine->changed);
@@ -175,17 +176,28 @@ static void count_rows(struct clinfer_engine *engine, struct ci_flight *flight) 
     flight->active = flight->count > 0;
 }
 
+/* A prompt belongs to the time before the first token of its session, and so does what is computed with it. */
+static enum ci_trace_phase phase_of(const struct ci_batch *batch) {
+    for (int i = 0; i < batch->count; i++)
+        if (batch->parts[i].session->generated == 0 && batch->parts[i].session->in_flight < 0) return CI_TRACE_PREFILL;
+    return CI_TRACE_DECODE;
+}
+
 static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_flight *flight) {
     struct ci_bucket *bucket;
     const struct ci_batch *batch = &flight->batch;
     bool replaced = false;
     flight->count = 0;
+    ci_trace_add_run(engine->trace, phase_of(batch), batch->rows);
+    double start = ci_trace_start(engine->trace);
     enum clinfer_status status = ci_engine_bucket(engine, batch->rows, &bucket);
     if (status != CLINFER_OK) return status;
+    start = ci_trace_host(engine->trace, CI_TRACE_PLAN, start);
     fill_inputs(batch, &bucket->run);
     int64_t rows[CI_EXTENT_COUNT] = {0, batch->rows, batch->wanted, batch->tiles};
-    double start = ci_now();
     status = ci_plan_set_rows(bucket->plan, rows);
+    ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
+    start = ci_now();
     if (status == CLINFER_OK)
         status = engine->careful ? ci_careful_run(engine, bucket, &replaced) : ci_plan_run(bucket->plan);
     engine->stats.device_seconds += ci_now() - start;
@@ -195,11 +207,13 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     flight->bucket = bucket;
     count_rows(engine, flight);
     if (!flight->active) return CLINFER_OK;
+    start = ci_trace_start(engine->trace);
     status = ci_plan_read_start(bucket->plan, engine->model.sampled, flight->count, flight->ids, flight->slot);
     if (status == CLINFER_OK)
         status = ci_plan_read_start(bucket->plan, bucket->run.not_finite, flight->count, flight->not_finite,
                                     flight->slot + 1);
     if (status != CLINFER_OK) ci_plan_read_wait(bucket->plan, engine->model.sampled, flight->slot);
+    if (engine->device) ci_trace_host(engine->trace, CI_TRACE_ENQUEUE, start);
     return status;
 }
 
@@ -267,7 +281,11 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
     struct clinfer_session *session = flight->sessions[index];
     int32_t id = flight->ids[index];
     enum clinfer_status status = check_finite(flight, index);
-    if (status == CLINFER_OK && session->on_host) status = sample_on_host(engine, flight, index, &id);
+    if (status == CLINFER_OK && session->on_host) {
+        double start = ci_trace_start(engine->trace);
+        status = sample_on_host(engine, flight, index, &id);
+        ci_trace_host(engine->trace, CI_TRACE_SAMPLER, start);
+    }
     if (status != CLINFER_OK) {
         for (int i = 0; i < flight->batch.count; i++)
             if (flight->batch.parts[i].session == session) fail_part(&flight->batch.parts[i], status);
@@ -283,12 +301,11 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
     session->tokens[session->known++] = id;
     if (flights_of(session) == 0) session->in_flight = -1;
     status = keep_output(session, id);
-    if (status != CLINFER_OK)
-        finish(session, status, CLINFER_FINISH_CANCELLED);
-    else if (!session->ignore_end && ci_tokenizer_is_end(engine->tokenizer, id))
-        finish(session, CLINFER_OK, CLINFER_FINISH_END);
-    else if (!emit(session, id))
-        finish(session, CLINFER_OK, CLINFER_FINISH_CANCELLED);
+    bool ends = !session->ignore_end && ci_tokenizer_is_end(engine->tokenizer, id);
+    double start = ci_trace_start(engine->trace);
+    bool goes_on = status == CLINFER_OK && !ends && emit(session, id);
+    ci_trace_host(engine->trace, CI_TRACE_TEXT, start);
+    if (!goes_on) finish(session, status, ends ? CLINFER_FINISH_END : CLINFER_FINISH_CANCELLED);
 }
 
 static enum clinfer_status wait_for(struct clinfer_engine *engine, struct ci_flight *flight) {
@@ -299,6 +316,11 @@ static enum clinfer_status wait_for(struct clinfer_engine *engine, struct ci_fli
         ci_plan_read_wait(flight->bucket->plan, flight->bucket->run.not_finite, flight->slot + 1);
     enum clinfer_status second = ci_plan_read_wait(flight->bucket->plan, engine->model.sampled, flight->slot);
     engine->stats.device_seconds += ci_now() - start;
+    if (engine->trace && engine->device) {
+        start = ci_trace_host(engine->trace, CI_TRACE_WAIT, start);
+        ci_plan_collect(flight->bucket->plan);
+        ci_trace_host(engine->trace, CI_TRACE_PROFILE, start);
+    }
     return status == CLINFER_OK ? second : status;
 }
 
@@ -328,7 +350,9 @@ bool ci_engine_step(struct clinfer_engine *engine) {
     if (engine->careful) ci_engine_land(engine); /* a careful step starts with everything known */
     struct ci_flight *previous = &engine->flights[engine->next_flight ^ 1],
                      *flight = &engine->flights[engine->next_flight];
+    double start = ci_trace_start(engine->trace);
     collect(engine, &flight->batch);
+    ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
     bool on_host = false, some = flight->batch.count > 0;
     if (!some && !previous->active) return false;
     for (int i = 0; i < flight->batch.count; i++) on_host = on_host || flight->batch.parts[i].session->on_host;

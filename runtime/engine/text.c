@@ -10,8 +10,10 @@ enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *t
                                      bool parse_special, int32_t **tokens, size_t *count) {
     const struct ci_tokenizer *tokenizer = engine->tokenizer;
     int32_t begin = ci_tokenizer_bos(tokenizer);
+    double start = ci_trace_start(engine->trace);
     enum clinfer_status status =
         ci_tokenizer_encode(tokenizer, text, length, parse_special ? CI_TOKENIZER_PARSE_SPECIAL : 0u, tokens, count);
+    ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
     bool has_it = status == CLINFER_OK && *count && (*tokens)[0] == begin;
     if (status != CLINFER_OK || !add_begin || !ci_tokenizer_adds_bos(tokenizer) || has_it) return status;
     int32_t *grown = realloc(*tokens, (*count + 1) * sizeof *grown);
@@ -72,7 +74,9 @@ enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const stru
                   (int)add_generation_prompt, "bos_token", token_string(engine, ci_tokenizer_bos(engine->tokenizer)),
                   "eos_token", token_string(engine, ci_tokenizer_eos(engine->tokenizer)), "tools", "documents");
     if (!context) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the chat template");
+    double start = ci_trace_start(engine->trace);
     enum clinfer_status status = ci_template_render(engine->chat_template, context, NULL, text, NULL);
+    ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
     json_decref(context);
     return status == CLINFER_OK ? CLINFER_OK
                                 : ci_fail_prefix(status, "%s: tokenizer.chat_template", engine->options.model);

@@ -51,6 +51,123 @@ static enum clinfer_status make_placeholders(struct ci_plan *plan) {
     return CLINFER_OK;
 }
 
+static void take_view(const struct ci_plan *plan, const struct ci_tensor *tensor, struct ci_view *view) {
+    *view = (struct ci_view){0};
+    if (!tensor) return;
+    *view = tensor->view;
+    if (view->extent != CI_EXTENT_FIXED) view->rows = plan->rows[view->extent];
+}
+
+static size_t live_bytes(const struct ci_plan *plan, const struct ci_tensor *tensor) {
+    int64_t rows = tensor->view.extent == CI_EXTENT_FIXED ? tensor->view.rows : plan->rows[tensor->view.extent];
+    if (tensor->kind == CI_TENSOR_STATE) rows = tensor->view.rows; /* of the run before, which may have had more */
+    return ci_type_row_bytes(tensor->view.type, tensor->view.cols) * (size_t)rows;
+}
+
+/* Inputs of a run have their bytes on the host too, wherever it runs: lengths of sequences, tokens. */
+static void count_step(const struct step *step, float *bytes, float *operations) {
+    struct ci_call call = step->call;
+    for (int i = 0; i < step->node->op->inputs; i++)
+        if (step->node->in[i] && step->node->in[i]->kind == CI_TENSOR_INPUT)
+            call.in[i].data = step->node->in[i]->view.data;
+    *bytes = (float)ci_op_bytes(step->node->op, &call);
+    *operations = (float)ci_op_operations(step->node->op, &call);
+}
+
+static void count_steps(struct ci_plan *plan) {
+    for (int i = 0; i < plan->step_count; i++) {
+        struct step *step = &plan->steps[i];
+        if (step->node)
+            count_step(step, &step->bytes, &step->operations);
+        else
+            step->bytes = (float)live_bytes(plan, step->source);
+    }
+}
+
+void ci_plan_call(const struct ci_plan *plan, const struct step *step, struct ci_call *call) {
+    call->params = step->node->params;
+    for (int i = 0; i < CI_MAX_INPUTS; i++) take_view(plan, step->in[i], &call->in[i]);
+    for (int i = 0; i < CI_MAX_OUTPUTS; i++) take_view(plan, step->out[i], &call->out[i]);
+    take_view(plan, step->scratch, &call->scratch);
+}
+
+enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI_EXTENT_COUNT]) {
+    bool moved = plan->generation != plan->store->generation;
+    if (plan->ready && !moved && memcmp(plan->rows, rows, sizeof plan->rows) == 0) return CLINFER_OK;
+    for (int i = 1; i < CI_EXTENT_COUNT; i++) assert(rows[i] >= 0 && rows[i] <= plan->graph.rows[i]);
+    memcpy(plan->rows, rows, sizeof plan->rows);
+    plan->ready = false; /* until every step has its arguments */
+    for (int i = 0; i < plan->step_count; i++) {
+        struct step *step = &plan->steps[i];
+        if (!step->node) continue;
+        ci_plan_call(plan, step, &step->call);
+        if (step->bound && moved) ci_bind_forget(step->bound);
+        enum clinfer_status status = step->bound ? ci_bind_update(step->bound, &step->call) : CLINFER_OK;
+        if (status != CLINFER_OK) return status;
+    }
+    plan->ready = true;
+    plan->generation = plan->store->generation;
+    if (plan->store->trace) count_steps(plan);
+    return CLINFER_OK;
+}
+
+/* ---- what is recorded ---- */
+
+/* Steps are told apart as in the table of a tune: by what a choice depends on, but for the rows. */
+static void trace_steps(struct ci_plan *plan) {
+    for (int i = 0; i < plan->step_count; i++) {
+        struct ci_plan_step known;
+        ci_plan_step(plan, i, &known);
+        plan->steps[i].traced = ci_trace_add_step(
+            plan->store->trace, &(struct ci_trace_step){.label = known.label,
+                                                        .op = known.op,
+                                                        .types = known.signature.types,
+                                                        .layout = known.layout,
+                                                        .variant = known.variant,
+                                                        .place = plan->steps[i].place,
+                                                        .dot8 = strncmp(known.signature.types, "q8,", 3) == 0,
+                                                        .k = known.signature.k,
+                                                        .n = known.signature.n});
+    }
+}
+
+static struct ci_trace_span span_of(const struct ci_plan *plan, const struct step *step) {
+    const struct ci_trace *trace = plan->store->trace;
+    struct ci_trace_span span = {
+        .step = step->traced, .run = trace->run_count - 1, .bytes = step->bytes, .operations = step->operations};
+    span.kind = step->node ? CI_TRACE_OP : CI_TRACE_CROSSING;
+    /* What the op reads beside its inputs follows from their data, which differs in each run. */
+    if (step->node && step->node->op->extra_bytes) count_step(step, &span.bytes, &span.operations);
+    return span;
+}
+
+/* A step that the host has computed since `start`; returns the end. */
+static double trace_step(const struct ci_plan *plan, const struct step *step, double start) {
+    struct ci_trace_span span = span_of(plan, step);
+    span.start = start;
+    span.end = ci_now();
+    if (step->traced >= 0) ci_trace_add(plan->store->trace, &span);
+    return span.end;
+}
+
+void ci_plan_collect(struct ci_plan *plan) {
+    enum { RECORDS = 64 };
+    struct ci_device_record records[RECORDS];
+    struct ci_trace *trace = plan->store->trace;
+    if (!trace) return;
+    for (int i = 1; i < plan->store->place_count; i++) {
+        int count;
+        do {
+            count = ci_device_record_take(plan->store->places[i].device, records, RECORDS);
+            for (int k = 0; k < count; k++)
+                ci_trace_settle(trace, (int64_t)records[k].tag, records[k].enqueued, records[k].start, records[k].end,
+                                records[k].more);
+        } while (count == RECORDS);
+    }
+}
+
+/* ---- making ---- */
+
 enum clinfer_status ci_plan_create(struct ci_store *store, struct ci_graph *graph,
                                    const struct ci_plan_options *options, struct ci_plan **out) {
     *out = NULL;
@@ -77,6 +194,7 @@ enum clinfer_status ci_plan_create(struct ci_store *store, struct ci_graph *grap
     if (status == CLINFER_OK) status = make_sections(plan);
     if (status == CLINFER_OK) status = make_staging(plan);
     if (status == CLINFER_OK) status = ci_plan_set_rows(plan, plan->graph.rows);
+    if (status == CLINFER_OK && store->trace) trace_steps(plan);
     if (status != CLINFER_OK) {
         ci_plan_destroy(plan);
         return status;
@@ -100,46 +218,17 @@ void ci_plan_destroy(struct ci_plan *plan) {
     free(plan);
 }
 
-static void take_view(const struct ci_plan *plan, const struct ci_tensor *tensor, struct ci_view *view) {
-    *view = (struct ci_view){0};
-    if (!tensor) return;
-    *view = tensor->view;
-    if (view->extent != CI_EXTENT_FIXED) view->rows = plan->rows[view->extent];
-}
-
-void ci_plan_call(const struct ci_plan *plan, const struct step *step, struct ci_call *call) {
-    call->params = step->node->params;
-    for (int i = 0; i < CI_MAX_INPUTS; i++) take_view(plan, step->in[i], &call->in[i]);
-    for (int i = 0; i < CI_MAX_OUTPUTS; i++) take_view(plan, step->out[i], &call->out[i]);
-    take_view(plan, step->scratch, &call->scratch);
-}
-
-enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI_EXTENT_COUNT]) {
-    bool moved = plan->generation != plan->store->generation;
-    if (plan->ready && !moved && memcmp(plan->rows, rows, sizeof plan->rows) == 0) return CLINFER_OK;
-    for (int i = 1; i < CI_EXTENT_COUNT; i++) assert(rows[i] >= 0 && rows[i] <= plan->graph.rows[i]);
-    memcpy(plan->rows, rows, sizeof plan->rows);
-    plan->ready = false; /* until every step has its arguments */
-    for (int i = 0; i < plan->step_count; i++) {
-        struct step *step = &plan->steps[i];
-        if (!step->node) continue;
-        ci_plan_call(plan, step, &step->call);
-        if (step->bound && moved) ci_bind_forget(step->bound);
-        enum clinfer_status status = step->bound ? ci_bind_update(step->bound, &step->call) : CLINFER_OK;
-        if (status != CLINFER_OK) return status;
-    }
-    plan->ready = true;
-    plan->generation = plan->store->generation;
-    return CLINFER_OK;
-}
+/* ---- running ---- */
 
 struct cpu_section {
     struct ci_plan *plan;
     const struct section *section;
+    double start; /* of the step that runs now, for the trace */
 };
 
 static void run_cpu_section(void *argument, int thread, int threads) {
-    const struct cpu_section *work = argument;
+    struct cpu_section *work = argument;
+    bool traced = thread == 0 && work->plan->store->trace;
     for (int i = 0; i < work->section->count; i++) {
         const struct step *step = &work->plan->steps[work->section->first + i];
         if (step->call.out[0].rows == 0) continue;
@@ -147,14 +236,10 @@ static void run_cpu_section(void *argument, int thread, int threads) {
             step->function(&step->call, thread, threads);
         else if (thread == 0)
             step->node->op->reference(&step->call);
-        if (i + 1 < work->section->count) ci_threads_barrier(work->plan->store->threads);
+        if (i + 1 == work->section->count) continue;
+        ci_threads_barrier(work->plan->store->threads);
+        if (traced) work->start = trace_step(work->plan, step, work->start);
     }
-}
-
-static size_t live_bytes(const struct ci_plan *plan, const struct ci_tensor *tensor) {
-    int64_t rows = tensor->view.extent == CI_EXTENT_FIXED ? tensor->view.rows : plan->rows[tensor->view.extent];
-    if (tensor->kind == CI_TENSOR_STATE) rows = tensor->view.rows; /* of the run before, which may have had more */
-    return ci_type_row_bytes(tensor->view.type, tensor->view.cols) * (size_t)rows;
 }
 
 static enum clinfer_status copy(struct ci_plan *plan, const struct step *step) {
@@ -181,22 +266,41 @@ enum clinfer_status ci_plan_send_inputs(struct ci_plan *plan) {
 }
 
 enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct section *section) {
-    if (section->place == -1) return copy(plan, &plan->steps[section->first]);
+    struct ci_trace *trace = plan->store->trace;
+    struct step *first = &plan->steps[section->first];
+    enum clinfer_status status = CLINFER_OK;
+    if (section->place == -1) {
+        double start = ci_trace_start(trace);
+        status = copy(plan, first);
+        if (trace) trace_step(plan, first, start);
+        return status;
+    }
     if (section->place == CI_PLACE_CPU) {
         double start = ci_now();
-        struct cpu_section work = {plan, section};
+        struct cpu_section work = {plan, section, start};
         ci_threads_run(plan->store->threads, run_cpu_section, &work);
+        if (trace) trace_step(plan, first + section->count - 1, work.start);
         plan->cpu_seconds += ci_now() - start;
         return CLINFER_OK;
     }
-    enum clinfer_status status = CLINFER_OK;
-    for (int i = 0; i < section->count && status == CLINFER_OK; i++)
-        status = ci_bind_enqueue(plan->steps[section->first + i].bound);
-    return status == CLINFER_OK ? ci_device_flush(plan->store->places[section->place].device) : status;
+    struct ci_device *device = plan->store->places[section->place].device;
+    double start = ci_trace_start(trace);
+    for (int i = 0; i < section->count && status == CLINFER_OK; i++) {
+        if (trace) {
+            struct ci_trace_span span = span_of(plan, &first[i]);
+            ci_device_record_tag(device, (uint64_t)(first[i].traced >= 0 ? ci_trace_add(trace, &span) : -1));
+        }
+        status = ci_bind_enqueue(first[i].bound);
+    }
+    if (status == CLINFER_OK) status = ci_device_flush(device);
+    ci_trace_host(trace, CI_TRACE_ENQUEUE, start);
+    return status;
 }
 
 enum clinfer_status ci_plan_run(struct ci_plan *plan) {
+    double start = ci_trace_start(plan->store->trace);
     enum clinfer_status status = ci_plan_send_inputs(plan);
+    if (plan->store->place_count > 1) ci_trace_host(plan->store->trace, CI_TRACE_ENQUEUE, start);
     for (int s = 0; s < plan->section_count && status == CLINFER_OK; s++)
         status = ci_plan_run_section(plan, &plan->sections[s]);
     return status;

@@ -65,6 +65,9 @@ int ci_plan_fallbacks(const struct ci_plan *plan);
 int ci_plan_stale(const struct ci_plan *plan); /* steps whose entry of the profile is older than their kernel */
 size_t ci_plan_activation_bytes(const struct ci_plan *plan);
 
+/* Gives the trace the times of what devices have done since the last call; they are the plan's store's, of any plan. */
+void ci_plan_collect(struct ci_plan *plan);
+
 /* Seconds spent in CPU sections since the plan was made. */
 double ci_plan_cpu_seconds(const struct ci_plan *plan);
 

@@ -19,6 +19,8 @@ struct step {
     ci_cpu_function *function;
     struct ci_call call;
     struct ci_bound *bound;
+    int32_t traced;          /* its number in the trace */
+    float bytes, operations; /* of the present rows; only with a trace */
 };
 
 /* Consecutive steps of one kind: one fan-out to the CPU's threads, or one run of enqueues. */

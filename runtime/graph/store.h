@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "device/device.h"
 #include "graph/choices.h"
+#include "trace/trace.h"
 
 enum { CI_PLACE_CPU = 0 };
 
@@ -25,6 +26,7 @@ struct ci_store {
     int preferred;              /* the place that was asked for; of several devices the first */
     struct ci_choices *choices; /* borrowed; NULL: the order of the table of variants decides */
     struct ci_threads *threads;
+    struct ci_trace *trace; /* borrowed; NULL: nothing is recorded */
     const uint8_t *file; /* page-aligned, borrowed */
     size_t file_bytes;
     struct ci_store_memory *memory;                                   /* what ci_store_destroy frees */
