@@ -1,5 +1,6 @@
 #include "graph/choices.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -173,7 +174,7 @@ static bool layouts_agree(const struct ci_node *node, const struct ci_variant *v
     return true;
 }
 
-static const struct ci_quarantined *in_quarantine(const struct ci_chooser *chooser, const struct ci_node *node,
+static const struct ci_quarantined *in_quarantine(const struct ci_chooser *chooser, const struct ci_op *op,
                                                   const struct ci_call *call, const struct ci_choice *choice) {
     const struct ci_choices *choices = chooser->choices;
     if (!choices || choices->quarantine.count == 0) return NULL;
@@ -181,13 +182,13 @@ static const struct ci_quarantined *in_quarantine(const struct ci_chooser *choos
     struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
     struct ci_call packed = *call;
     uint64_t source;
-    for (int i = 0; i < node->op->inputs; i++)
-        if (choice->variant->weight_layout && call->in[i].type && (node->op->weight_inputs >> i & 1))
+    for (int i = 0; i < op->inputs; i++)
+        if (choice->variant->weight_layout && call->in[i].type && (op->weight_inputs >> i & 1))
             packed.in[i].layout = choice->variant->weight_layout;
-    ci_signature_of(node->op, call, &signature);
+    ci_signature_of(op, call, &signature);
     if (ci_signature_source(choice->variant, choice->tunables, &packed, &source) != CLINFER_OK) return NULL;
     return ci_quarantine_find(
-        &choices->quarantine, choices->places[chooser->place].device, node->op->name, choice->variant->name, tunables,
+        &choices->quarantine, choices->places[chooser->place].device, op->name, choice->variant->name, tunables,
         ci_signature_tunables(choice->variant, choice->tunables, tunables), signature.types, source);
 }
 
@@ -197,19 +198,22 @@ static int rank_of(const struct ci_variant *variant) {
     return rank;
 }
 
-/* What the profile says of this call; `choice` gets variant and tunables. False: nothing, or what is unknown here. */
-static bool profile_choice(const struct ci_chooser *chooser, const struct ci_node *node, const struct ci_call *call,
-                           struct ci_choice *choice, bool *stale) {
-    if (!chooser->choices || chooser->choices->places[chooser->place].origin == CI_PROFILE_NONE) return false;
+/* What the profile has for this call; NULL: nothing. */
+static const struct ci_profile_entry *entry_of(const struct ci_chooser *chooser, const struct ci_op *op,
+                                               const struct ci_call *call) {
+    if (!chooser->choices || chooser->choices->places[chooser->place].origin == CI_PROFILE_NONE) return NULL;
     struct ci_profile_signature signature;
+    ci_signature_of(op, call, &signature);
+    return ci_profile_find(&chooser->choices->places[chooser->place].profile, &signature,
+                           ci_signature_layout(op, call));
+}
+
+/* The choice that an entry names; false: it is unknown here. *stale: it is no longer what was measured. */
+static bool choice_of(const struct ci_chooser *chooser, const struct ci_op *op, const struct ci_call *call,
+                      const struct ci_profile_entry *entry, struct ci_choice *choice, bool *stale) {
     uint64_t source;
-    ci_signature_of(node->op, call, &signature);
-    const struct ci_profile_entry *entry = ci_profile_find(&chooser->choices->places[chooser->place].profile,
-                                                           &signature, ci_signature_layout(node->op, call));
-    if (!entry) return false;
     *choice = (struct ci_choice){.origin = CI_CHOICE_TUNED, .entry = entry};
-    choice->variant =
-        ci_variant_find(node->op, chooser->caps->device ? CI_BACKEND_OPENCL : CI_BACKEND_CPU, entry->variant);
+    choice->variant = ci_variant_find(op, chooser->caps->device ? CI_BACKEND_OPENCL : CI_BACKEND_CPU, entry->variant);
     if (!choice->variant ||
         ci_signature_values(choice->variant, entry->tunables, entry->tunable_count, choice->tunables) != CLINFER_OK ||
         ci_signature_source(choice->variant, choice->tunables, call, &source) != CLINFER_OK)
@@ -224,15 +228,33 @@ bool ci_choices_stale(const struct ci_chooser *chooser, const struct ci_node *no
     struct ci_choice choice;
     bool stale = false;
     ci_node_call(node, &call);
-    return profile_choice(chooser, node, &call, &choice, &stale) && stale;
+    const struct ci_profile_entry *entry = entry_of(chooser, node->op, &call);
+    return entry && choice_of(chooser, node->op, &call, entry, &choice, &stale) && stale;
 }
 
 /* The variant that the profile names, if it still is what was measured. */
-static bool tuned_choice(const struct ci_chooser *chooser, const struct ci_node *node, const struct ci_call *call,
+static bool tuned_choice(const struct ci_chooser *chooser, const struct ci_op *op, const struct ci_call *call,
                          struct ci_choice *choice) {
+    const struct ci_profile_entry *entry = entry_of(chooser, op, call);
     bool stale;
-    return profile_choice(chooser, node, call, choice, &stale) && !stale && layouts_agree(node, choice->variant) &&
+    return entry && choice_of(chooser, op, call, entry, choice, &stale) && !stale &&
            ci_variant_fits(choice->variant, chooser->caps, call);
+}
+
+/* The entry for this call, if it may decide something: what it names would run. That an op is better apart was measured
+ * with its parts, so that these count, where they have entries. */
+static const struct ci_profile_entry *valid_entry(const struct ci_chooser *chooser, const struct ci_op *op,
+                                                  const struct ci_call *call) {
+    const struct ci_profile_entry *entry = entry_of(chooser, op, call);
+    struct ci_choice choice;
+    if (!entry) return NULL;
+    if (strcmp(entry->variant, CI_PROFILE_UNFUSED) != 0)
+        return tuned_choice(chooser, op, call, &choice) && !in_quarantine(chooser, op, call, &choice) ? entry : NULL;
+    struct ci_call first, second;
+    if (!op->first || ci_op_split(op, call, &first, &second) != CLINFER_OK) return NULL;
+    bool first_counts = !entry_of(chooser, op->first, &first) || valid_entry(chooser, op->first, &first);
+    bool second_counts = !entry_of(chooser, op->second, &second) || valid_entry(chooser, op->second, &second);
+    return first_counts && second_counts ? entry : NULL;
 }
 
 static void say_quarantined(const struct ci_variant *variant, const struct ci_quarantined *item, char *reason,
@@ -263,8 +285,8 @@ int ci_choices_list(const struct ci_chooser *chooser, const struct ci_node *node
         memcpy(list[0].tunables, forced->tunables, sizeof list[0].tunables);
         return 1;
     }
-    if (capacity > 0 && tuned_choice(chooser, node, &call, &list[0])) {
-        item = in_quarantine(chooser, node, &call, &list[0]);
+    if (capacity > 0 && tuned_choice(chooser, node->op, &call, &list[0]) && layouts_agree(node, list[0].variant)) {
+        item = in_quarantine(chooser, node->op, &call, &list[0]);
         if (item)
             say_quarantined(list[0].variant, item, reason, size);
         else
@@ -277,7 +299,7 @@ int ci_choices_list(const struct ci_chooser *chooser, const struct ci_node *node
         struct ci_choice *choice = &list[count];
         *choice = (struct ci_choice){.variant = variant, .rank = i};
         ci_bind_defaults(variant, choice->tunables);
-        item = in_quarantine(chooser, node, &call, choice);
+        item = in_quarantine(chooser, node->op, &call, choice);
         if (!item)
             count++;
         else if (count == 0)
@@ -293,41 +315,40 @@ bool ci_choices_first(const struct ci_chooser *chooser, const struct ci_node *no
 
 /* ---- what was measured ---- */
 
-/* Seconds by the entry that is nearest in shape, scaled to this one. */
-static double seconds_of(const struct ci_chooser *chooser, const struct ci_profile_signature *signature,
-                         const char *layout) {
-    const struct ci_profile_entry *entry =
-        ci_profile_find(&chooser->choices->places[chooser->place].profile, signature, layout);
+/* Seconds by the entry that is nearest in shape, scaled to this one; 0: there is none that counts. */
+static double seconds_of(const struct ci_chooser *chooser, const struct ci_op *op, const struct ci_call *call) {
+    const struct ci_profile_entry *entry = valid_entry(chooser, op, call);
     if (!entry || entry->seconds <= 0) return 0; /* one that is better apart has the seconds of its parts */
     const struct ci_profile_signature *measured = &entry->signature;
-    double size = (double)signature->k * (double)signature->n * (double)signature->rows;
+    struct ci_profile_signature signature;
+    ci_signature_of(op, call, &signature);
+    double size = (double)signature.k * (double)signature.n * (double)signature.rows;
     double measured_size = (double)measured->k * (double)measured->n * (double)measured->rows;
     return measured_size > 0 ? entry->seconds * size / measured_size : entry->seconds;
 }
 
+static void set_layout(const struct ci_op *op, const struct ci_layout *layout, struct ci_call *call) {
+    for (int i = 0; i < op->inputs; i++)
+        if (call->in[i].type && (op->weight_inputs >> i & 1)) call->in[i].layout = layout;
+}
+
 double ci_choices_seconds(const struct ci_chooser *chooser, const struct ci_node *node) {
-    if (!chooser->choices || chooser->choices->places[chooser->place].origin == CI_PROFILE_NONE) return 0;
     struct ci_call call;
-    struct ci_profile_signature signature;
     ci_node_call(node, &call);
-    ci_signature_of(node->op, &call, &signature);
-    if (!*ci_signature_layout(node->op, &call)) return seconds_of(chooser, &signature, "");
+    if (!*ci_signature_layout(node->op, &call)) return seconds_of(chooser, node->op, &call);
     double best = 0;
     for (int i = 0; ci_layouts[i]; i++) {
-        double seconds = seconds_of(chooser, &signature, ci_layouts[i]->name);
+        set_layout(node->op, ci_layouts[i], &call);
+        double seconds = seconds_of(chooser, node->op, &call);
         if (seconds > 0 && (best == 0 || seconds < best)) best = seconds;
     }
     return best;
 }
 
 bool ci_choices_unfused(const struct ci_chooser *chooser, const struct ci_node *node) {
-    if (!chooser->choices || chooser->choices->places[chooser->place].origin == CI_PROFILE_NONE) return false;
     struct ci_call call;
-    struct ci_profile_signature signature;
     ci_node_call(node, &call);
-    ci_signature_of(node->op, &call, &signature);
-    const struct ci_profile_entry *entry = ci_profile_find(&chooser->choices->places[chooser->place].profile,
-                                                           &signature, ci_signature_layout(node->op, &call));
+    const struct ci_profile_entry *entry = valid_entry(chooser, node->op, &call);
     return entry && strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0;
 }
 
@@ -339,54 +360,57 @@ static const struct {
 } usage[] = {{1, 1, 256}, {512, 64, 1}};
 
 /* Of a call with so many rows, with the kind of activations that is faster. */
-static double seconds_in_layout(const struct ci_chooser *chooser, const struct ci_profile_signature *signature,
-                                int64_t rows, const char *layout) {
-    struct ci_profile_signature at = *signature;
-    const char *rest = strchr(signature->types, ',');
+static double seconds_in_layout(const struct ci_chooser *chooser, const struct ci_node *node, int64_t rows,
+                                const struct ci_layout *layout) {
+    static const struct ci_type *const activations[] = {&ci_type_f32, &ci_type_q8};
+    struct ci_call call;
     double best = 0;
-    at.rows = rows;
-    for (int q8 = 0; q8 < 2 && rest; q8++) {
-        snprintf(at.types, sizeof at.types, "%s%s", q8 ? "q8" : "f32", rest);
-        double seconds = seconds_of(chooser, &at, layout);
+    ci_node_call(node, &call);
+    set_layout(node->op, layout, &call);
+    for (int i = 0; i < node->op->inputs; i++)
+        if (call.in[i].extent != CI_EXTENT_FIXED) call.in[i].rows = rows;
+    for (int i = 0; i < node->op->outputs; i++)
+        if (call.out[i].extent != CI_EXTENT_FIXED) call.out[i].rows = rows;
+    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
+        call.in[0].type = activations[i];
+        double seconds = seconds_of(chooser, node->op, &call);
         if (seconds > 0 && (best == 0 || seconds < best)) best = seconds;
     }
     return best;
 }
 
-static bool is_measured(const struct ci_chooser *chooser, const struct ci_profile_signature *signature, int64_t rows) {
-    for (int i = 0; ci_layouts[i]; i++)
-        if (seconds_in_layout(chooser, signature, rows, ci_layouts[i]->name) > 0) return true;
-    return false;
+enum { MOST_LAYOUTS = 8 };
+
+/* Of a call with so many rows, in each layout; false: it was measured in none. */
+static bool seconds_by_layout(const struct ci_chooser *chooser, const struct ci_node *node, int64_t rows,
+                              double seconds[MOST_LAYOUTS]) {
+    bool any = false;
+    for (int i = 0; ci_layouts[i]; i++) {
+        assert(i < MOST_LAYOUTS);
+        seconds[i] = seconds_in_layout(chooser, node, rows, ci_layouts[i]);
+        any = any || seconds[i] > 0;
+    }
+    return any;
 }
 
 /* Rows that were measured in no layout tell none apart; a layout that was left out where others were measured is out.
  */
-static double usage_seconds(const struct ci_chooser *chooser, const struct ci_profile_signature *signature,
-                            const char *layout) {
-    double sum = 0;
-    for (size_t i = 0; i < sizeof usage / sizeof *usage; i++) {
-        int64_t rows = is_measured(chooser, signature, usage[i].rows) ? usage[i].rows : usage[i].otherwise;
-        double seconds = seconds_in_layout(chooser, signature, rows, layout);
-        if (seconds == 0 && is_measured(chooser, signature, rows)) return 0;
-        sum += usage[i].times * seconds;
-    }
-    return sum;
-}
-
 const struct ci_layout *ci_choices_layout(const struct ci_chooser *chooser, const struct ci_node *node) {
-    if (!chooser->choices || chooser->choices->places[chooser->place].origin == CI_PROFILE_NONE) return NULL;
-    struct ci_call call;
-    struct ci_profile_signature signature;
-    ci_node_call(node, &call);
-    ci_signature_of(node->op, &call, &signature);
+    double sums[MOST_LAYOUTS] = {0}, seconds[MOST_LAYOUTS];
     const struct ci_layout *best = NULL;
     double least = INFINITY;
-    for (int i = 0; ci_layouts[i]; i++) {
-        double seconds = usage_seconds(chooser, &signature, ci_layouts[i]->name);
-        if (seconds > 0 && seconds < least) {
-            least = seconds;
+    if (!chooser->choices || chooser->choices->places[chooser->place].origin == CI_PROFILE_NONE) return NULL;
+    if (node->op->weight_inputs & 1) return NULL; /* who looks up rows takes them as they lie */
+    for (size_t u = 0; u < sizeof usage / sizeof *usage; u++) {
+        if (!seconds_by_layout(chooser, node, usage[u].rows, seconds) &&
+            (usage[u].otherwise == usage[u].rows || !seconds_by_layout(chooser, node, usage[u].otherwise, seconds)))
+            continue;
+        for (int i = 0; ci_layouts[i]; i++) sums[i] += seconds[i] > 0 ? usage[u].times * seconds[i] : INFINITY;
+    }
+    for (int i = 0; ci_layouts[i]; i++)
+        if (sums[i] > 0 && sums[i] < least) {
+            least = sums[i];
             best = ci_layouts[i];
         }
-    }
     return best;
 }

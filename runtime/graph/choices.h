@@ -69,17 +69,20 @@ int ci_choices_list(const struct ci_chooser *chooser, const struct ci_node *node
 /* The first of them; false: none. */
 bool ci_choices_first(const struct ci_chooser *chooser, const struct ci_node *node, struct ci_choice *choice);
 
-/* Measured seconds of the node here, with any layout; 0: not measured. */
+/* Three questions that only those entries of the profile answer which would be used: what is stale, unknown or in
+ * quarantine counts as not measured.
+ *
+ * Measured seconds of the node here, with any layout; 0: not measured. */
 double ci_choices_seconds(const struct ci_chooser *chooser, const struct ci_node *node);
-
-/* Whether the profile has an entry for the node whose kernel has changed since it was measured: it is not used. */
-bool ci_choices_stale(const struct ci_chooser *chooser, const struct ci_node *node);
 
 /* Whether the parts of a fused op were measured to be faster. */
 bool ci_choices_unfused(const struct ci_chooser *chooser, const struct ci_node *node);
 
 /* The layout in which the node's weights cost least over a prompt and an answer as measured; NULL: not known. */
 const struct ci_layout *ci_choices_layout(const struct ci_chooser *chooser, const struct ci_node *node);
+
+/* Whether the profile has an entry for the node whose kernel has changed since it was measured: it is not used. */
+bool ci_choices_stale(const struct ci_chooser *chooser, const struct ci_node *node);
 
 /* Whether the user said --op NAME=cpu (or opencl) for this op. */
 bool ci_choices_forced_to(const struct ci_choices *choices, const struct ci_op *op, enum ci_force_kind kind);

@@ -137,24 +137,98 @@ static void what_is_stale_or_unknown_is_passed_over(void **state) {
     assert_false(ci_choices_stale(&f->chooser, &f->node));
 }
 
-static void the_layout_that_costs_least(void **state) {
-    struct fixture *f = *state;
-    struct ci_profile_entry entry = entry_for(f, "gemv_vec", NULL, 0, 4e-4);
+/* What was measured of the node with so many rows, its weight in a layout. */
+static struct ci_profile_entry entry_at(struct fixture *f, const struct ci_layout *layout, int64_t rows,
+                                        double seconds) {
+    const struct ci_layout *before = f->weight.view.layout;
+    f->weight.view.layout = layout;
+    f->x.view.rows = f->out.view.rows = rows;
+    struct ci_profile_entry entry = entry_for(f, rows > 2 ? "gemm_vec" : "gemv_vec", NULL, 0, seconds);
+    f->x.view.rows = f->out.view.rows = 1;
+    f->weight.view.layout = before;
+    return entry;
+}
+
+static void add_layouts(struct fixture *f) {
     const struct {
-        const char *layout;
+        const struct ci_layout *layout;
         int64_t rows;
         double seconds;
-    } measured[] = {{"stored", 1, 4e-4}, {"stored", 512, 1e-3}, {"r16", 1, 1e-4}, {"r16", 512, 2e-3}};
+    } measured[] = {{&ci_layout_stored, 1, 4e-4},
+                    {&ci_layout_stored, 512, 1e-3},
+                    {&ci_layout_r16, 1, 1e-4},
+                    {&ci_layout_r16, 512, 2e-3}};
     for (size_t i = 0; i < sizeof measured / sizeof *measured; i++) {
-        strcpy(entry.layout, measured[i].layout);
-        entry.signature.rows = measured[i].rows;
-        entry.seconds = measured[i].seconds;
+        struct ci_profile_entry entry = entry_at(f, measured[i].layout, measured[i].rows, measured[i].seconds);
         add_entry(f, &entry);
     }
+}
+
+static void the_layout_that_costs_least(void **state) {
+    struct fixture *f = *state;
+    add_layouts(f);
     assert_ptr_equal(ci_choices_layout(&f->chooser, &f->node), &ci_layout_r16);
-    entry.seconds = 1; /* prompts a thousand times slower: not worth it */
+    /* Prompts a thousand times slower: not worth it. */
+    struct ci_profile_entry entry = entry_at(f, &ci_layout_r16, 512, 1);
     add_entry(f, &entry);
     assert_ptr_equal(ci_choices_layout(&f->chooser, &f->node), &ci_layout_stored);
+}
+
+/* Puts what an entry of the fixture's device names into quarantine. */
+static void quarantine(struct fixture *f, const struct ci_profile_entry *entry) {
+    struct ci_quarantined item = {.device = f->choices.places[1].device, .source = entry->source, .reason = "wrong"};
+    strcpy(item.op, entry->signature.op);
+    strcpy(item.variant, entry->variant);
+    strcpy(item.types, entry->signature.types);
+    int values[CI_MAX_TUNABLES];
+    const struct ci_variant *variant = ci_variant_find(&ci_op_matmul, CI_BACKEND_OPENCL, entry->variant);
+    assert_int_equal(ci_signature_values(variant, entry->tunables, entry->tunable_count, values), CLINFER_OK);
+    item.tunable_count = ci_signature_tunables(variant, values, item.tunables);
+    assert_int_equal(ci_choices_quarantine(&f->choices, &item), CLINFER_OK);
+}
+
+static void what_is_not_used_decides_no_layout(void **state) {
+    struct fixture *f = *state;
+    add_layouts(f);
+    struct ci_profile_entry entry = entry_at(f, &ci_layout_r16, 1, 1e-4), stale = entry;
+    stale.source++;
+    add_entry(f, &stale);
+    assert_ptr_equal(ci_choices_layout(&f->chooser, &f->node), &ci_layout_stored);
+    assert_float_equal(ci_choices_seconds(&f->chooser, &f->node), 4e-4, 1e-9);
+    add_entry(f, &entry);
+    assert_ptr_equal(ci_choices_layout(&f->chooser, &f->node), &ci_layout_r16);
+    assert_float_equal(ci_choices_seconds(&f->chooser, &f->node), 1e-4, 1e-9);
+    quarantine(f, &entry);
+    assert_ptr_equal(ci_choices_layout(&f->chooser, &f->node), &ci_layout_stored);
+    assert_float_equal(ci_choices_seconds(&f->chooser, &f->node), 4e-4, 1e-9);
+}
+
+/* Parts were faster than the fused op; since then one of them has changed, or gone wrong. */
+static void parts_that_are_not_used_take_nothing_apart(void **state) {
+    struct fixture *f = *state;
+    struct ci_profile_entry part = entry_for(f, "gemv_vec", NULL, 0, 1e-4), stale = part;
+    struct ci_tensor addend;
+    struct ci_node fused = f->node;
+    struct ci_call call;
+    set_tensor(&addend, CI_TENSOR_ACTIVATION, &ci_type_f32, 1, N);
+    addend.view.extent = CI_EXTENT_ROWS;
+    fused.op = &ci_op_matmul_add;
+    fused.in[ci_op_matmul.inputs] = &addend;
+    struct ci_profile_entry apart = {.layout = "stored", .variant = CI_PROFILE_UNFUSED, .seconds = 2e-4};
+    ci_node_call(&fused, &call);
+    ci_signature_of(&ci_op_matmul_add, &call, &apart.signature);
+    add_entry(f, &apart);
+    assert_true(ci_choices_unfused(&f->chooser, &fused)); /* of whose parts nothing is known */
+    add_entry(f, &part);
+    assert_true(ci_choices_unfused(&f->chooser, &fused));
+    assert_float_equal(ci_choices_seconds(&f->chooser, &fused), 2e-4, 1e-9);
+    stale.source++;
+    add_entry(f, &stale);
+    assert_false(ci_choices_unfused(&f->chooser, &fused));
+    assert_true(ci_choices_seconds(&f->chooser, &fused) == 0);
+    add_entry(f, &part);
+    quarantine(f, &part);
+    assert_false(ci_choices_unfused(&f->chooser, &fused));
 }
 
 static void what_is_in_quarantine_is_not_chosen(void **state) {
@@ -295,6 +369,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_was_measured_comes_first, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_stale_or_unknown_is_passed_over, setup, teardown),
         cmocka_unit_test_setup_teardown(the_layout_that_costs_least, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_not_used_decides_no_layout, setup, teardown),
+        cmocka_unit_test_setup_teardown(parts_that_are_not_used_take_nothing_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_in_quarantine_is_not_chosen, setup, teardown),
         cmocka_unit_test_setup_teardown(forced, setup, teardown),
         cmocka_unit_test_setup_teardown(forced_wrongly, setup, teardown),
