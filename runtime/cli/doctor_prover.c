@@ -23,7 +23,7 @@
 #include "base/threads.h"
 #include "cli/command.h"
 #include "cli/output.h"
-#include "engine/engine_private.h"
+#include "engine/devices.h"
 #include "ops/bind.h"
 #include "ops/op_list.h"
 #include "ops/signature.h"
@@ -133,8 +133,7 @@ static enum clinfer_status list(const char *wanted) {
         send("refusal", text_json(ci_status_message()));
         return CLINFER_OK;
     }
-    for (int i = 0; i < picked.order_count; i++)
-        send("pick", json_integer(picked.order[i] == CI_PLACE_CPU ? -1 : picked.indices[picked.order[i] - 1]));
+    for (int i = 0; i < picked.order_count; i++) send("pick", json_integer(ci_engine_picked(&picked, i)));
     return CLINFER_OK;
 }
 

@@ -17,7 +17,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/tune.h"
-#include "engine/engine_private.h"
+#include "engine/devices.h"
 
 /* Seconds: of a tune, by how thorough it is to be; that one candidate may take; between two lines where there is no
  * terminal. */
@@ -150,7 +150,7 @@ static enum clinfer_status choose_devices(struct tune *tune, const struct ci_dev
     struct ci_engine_devices picked;
     enum clinfer_status status = ci_engine_pick_devices(list, tune->device, &picked);
     for (int i = 0; i < picked.order_count && status == CLINFER_OK; i++)
-        add_device(tune, list, picked.order[i] == CI_PLACE_CPU ? -1 : picked.indices[picked.order[i] - 1]);
+        add_device(tune, list, ci_engine_picked(&picked, i));
     return status;
 }
 

@@ -1,5 +1,6 @@
-/* devices.c: from what the user calls a device to devices. */
 #define _GNU_SOURCE
+#include "engine/devices.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,9 @@
 
 #include "base/log.h"
 #include "base/status.h"
-#include "engine/engine_private.h"
+#include "format/gguf.h"
+#include "graph/places.h"
+#include "model/model.h"
 #include "ops/signature.h"
 
 static bool is_number(const char *text, long *number) {
@@ -75,6 +78,11 @@ enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, co
     if (status == CLINFER_OK && devices->order_count == 0) status = no_device(list, wanted);
     free(names);
     return status;
+}
+
+int ci_engine_picked(const struct ci_engine_devices *devices, int i) {
+    int place = devices->order[i];
+    return place == CI_PLACE_CPU ? -1 : devices->indices[place - 1];
 }
 
 /* Whether there is a file at all: a start on a machine that was never tuned need not read anything for this. */

@@ -16,6 +16,7 @@
 #include <clinfer.h>
 
 #include "base/clock.h"
+#include "engine/devices.h"
 #include "format/gguf.h"
 #include "graph/places.h"
 #include "graph/verify.h"
@@ -64,15 +65,6 @@ struct ci_flight {
     int slot, count;
     struct clinfer_session *sessions[CI_MAX_SEQUENCES];
     int32_t ids[CI_MAX_SEQUENCES], not_finite[CI_MAX_SEQUENCES];
-};
-
-/* What --device asked for: indices of ci_device_list, and the places in the order of the user (0: the CPU). */
-struct ci_engine_devices {
-    int indices[CI_MAX_PLACES - 1];
-    int count;
-    int order[CI_MAX_PLACES];
-    int order_count;
-    bool automatic; /* nobody asked for these: units may go where they were measured to be faster */
 };
 
 struct clinfer_engine {
@@ -172,15 +164,6 @@ enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinf
 
 /* step.c: reads what steps in flight have sampled, so that nothing depends on the device's state any more. */
 void ci_engine_land(struct clinfer_engine *engine);
-
-/* devices.c: what `wanted` ("cpu", "0", "pocl", "0,cpu") means. CLINFER_NO_DEVICE lists what there is. */
-enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, const char *wanted,
-                                           struct ci_engine_devices *devices);
-
-/* devices.c: the order in which `auto` tries devices: [list->count + 1] indices, -1 for the CPU backend. By rule that
- * of the list; where the first of them and others were measured with this model, the fastest first. */
-enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
-                                         const struct clinfer_engine_options *options, int *order);
 
 /* step.c: computes `rows` rows of tokens[computed, known) of one idle session with each kernel checked. */
 enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct clinfer_session *session, int64_t rows,

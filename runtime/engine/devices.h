@@ -1,0 +1,33 @@
+/* devices.h: from what the user calls devices to devices. */
+#ifndef CI_ENGINE_DEVICES_H
+#define CI_ENGINE_DEVICES_H
+
+#include <stdbool.h>
+
+#include <clinfer.h>
+
+#include "device/device.h"
+#include "graph/graph.h"
+
+/* What --device asked for: indices of ci_device_list, and the places in the order of the user (0: the CPU). */
+struct ci_engine_devices {
+    int indices[CI_MAX_PLACES - 1];
+    int count;
+    int order[CI_MAX_PLACES];
+    int order_count;
+    bool automatic; /* nobody asked for these: units may go where they were measured to be faster */
+};
+
+/* What `wanted` ("cpu", "0", "pocl", "0,cpu") means. CLINFER_NO_DEVICE lists what there is. */
+enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, const char *wanted,
+                                           struct ci_engine_devices *devices);
+
+/* The index in ci_device_list of what the user named as number `i` of order_count; -1: the CPU backend. */
+int ci_engine_picked(const struct ci_engine_devices *devices, int i);
+
+/* The order in which `auto` tries devices: [list->count + 1] indices, -1 for the CPU backend. By rule that of the list;
+ * where the first of them and others were measured with this model, the fastest first. */
+enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
+                                         const struct clinfer_engine_options *options, int *order);
+
+#endif
