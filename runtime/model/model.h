@@ -9,7 +9,7 @@
 /* Names as in GGUF's <architecture>.* keys. */
 struct ci_hyper {
     int layers, embedding, feed_forward, heads, kv_heads, head_dim, rotated, context, vocabulary;
-    float rope_base, rope_scale, eps; /* rope_scale: positions are divided by it */
+    float rope_base, eps;
 };
 
 struct ci_layer {
