@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "tuner/tuner_private.h"
@@ -195,13 +194,13 @@ static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const ch
     return CLINFER_OK;
 }
 
-/* The same with the winners as they stand now, by way of a file that is gone afterwards. */
+/* The same with the winners as they stand now, by way of a file that is gone afterwards, or when the profile is locked
+ * the next time. */
 static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, struct outcome *outcome) {
     struct ci_profile profile;
-    char name[64];
-    snprintf(name, sizeof name, "tune/%ld.json", (long)getpid());
-    char *path = ci_file_xdg("CACHE", name);
-    if (!path) return ci_fail(CLINFER_IO, "no cache folder: neither XDG_CACHE_HOME nor HOME is set");
+    char *path = NULL;
+    if (asprintf(&path, "%s" CI_PROFILE_TRIAL, tuner->result->path) < 0)
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the profile");
     enum clinfer_status status = ci_tuner_profile(tuner, &profile);
     if (status == CLINFER_OK) {
         status = ci_profile_write(path, &profile);

@@ -34,7 +34,14 @@ static enum clinfer_status in_the_way(int descriptor, const char *path, double s
                    path, process, seconds);
 }
 
-/* Temporary files of ci_file_write: only whoever holds the lock writes, so those that are there are left over. */
+/* `rest` is what stands behind the profile's name: CI_PROFILE_TRIAL, or what ci_file_write adds to either. */
+static bool is_temporary(const char *rest) {
+    size_t trial = strlen(CI_PROFILE_TRIAL);
+    if (strncmp(rest, CI_PROFILE_TRIAL, trial) == 0 && (rest[trial] == '.' || !rest[trial])) rest += trial;
+    return !*rest || (*rest == '.' && strlen(rest) == strlen(".XXXXXX"));
+}
+
+/* Only whoever holds the lock writes temporary files, so those that are there are left over. */
 static void remove_leftovers(const char *path) {
     char *folder = strdup(path);
     char *slash = folder ? strrchr(folder, '/') : NULL;
@@ -43,8 +50,7 @@ static void remove_leftovers(const char *path) {
     const char *name = slash ? slash + 1 : "";
     size_t length = strlen(name);
     for (const struct dirent *entry; directory && (entry = readdir(directory)) != NULL;)
-        if (strncmp(entry->d_name, name, length) == 0 && entry->d_name[length] == '.' &&
-            strlen(entry->d_name) == length + strlen(".XXXXXX"))
+        if (strncmp(entry->d_name, name, length) == 0 && entry->d_name[length] && is_temporary(entry->d_name + length))
             unlinkat(dirfd(directory), entry->d_name, 0);
     if (directory) closedir(directory);
     free(folder);

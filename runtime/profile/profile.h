@@ -163,9 +163,12 @@ enum clinfer_status ci_profile_lookup(const struct ci_profile_key *key, struct c
 enum clinfer_status ci_profile_lookup_shipped(const struct ci_profile_key *key, struct ci_profile *profile,
                                               enum ci_profile_origin *origin, char **path);
 
+/* Behind the path of a profile: one that a tune tries out, while it holds the lock. */
+#define CI_PROFILE_TRIAL ".trial"
+
 /* One process at a time changes the profiles of a key (flock beside the file; released by close or death). Waits up to
- * `seconds`; CLINFER_IO says who is in the way and what to do. What processes that died while writing left behind is
- * removed. */
+ * `seconds`; CLINFER_IO says who is in the way and what to do. What processes that died while writing or trying
+ * left behind is removed. */
 struct ci_profile_lock {
     int descriptor;
 };

@@ -763,6 +763,27 @@ static void test_an_interrupted_tune_keeps_what_is_known(void **state) {
     ci_tune_free(&result);
 }
 
+/* The profile that the whole model runs with is beside the other, and a kill leaves it there. */
+static void test_what_a_killed_tune_left_is_removed(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    char left[2][512];
+    assert_ok(tune(&usual, &result));
+    assert_true(fake.models > 0);
+    snprintf(left[0], sizeof left[0], "%s.trial", result.path);
+    snprintf(left[1], sizeof left[1], "%s.trial.aB3dE6", result.path);
+    ci_tune_free(&result);
+    for (int i = 0; i < 2; i++) {
+        assert_int_not_equal(access(left[i], F_OK), 0);
+        close(open(left[i], O_CREAT | O_WRONLY, 0600));
+    }
+    assert_ok(tune(&usual, &result));
+    assert_int_equal(fake.models, 0); /* nothing to do */
+    for (int i = 0; i < 2; i++) assert_int_not_equal(access(left[i], F_OK), 0);
+    assert_int_equal(access(result.path, F_OK), 0);
+    ci_tune_free(&result);
+}
+
 /* ---- faults ---- */
 
 static const char *faulty; /* a variant's name */
@@ -1113,6 +1134,7 @@ int main(void) {
         cmocka_unit_test_setup(test_two_percent_are_noise, set_up),
         cmocka_unit_test_setup(test_the_budget_holds, set_up),
         cmocka_unit_test_setup(test_an_interrupted_tune_keeps_what_is_known, set_up),
+        cmocka_unit_test_setup(test_what_a_killed_tune_left_is_removed, set_up),
         cmocka_unit_test_setup(test_what_is_wrong_goes_to_the_quarantine, set_up),
         cmocka_unit_test_setup(test_what_crashes_or_hangs_is_not_tried_even_by_a_thorough_tune, set_up),
         cmocka_unit_test_setup(test_what_does_not_build_is_no_fault, set_up),
