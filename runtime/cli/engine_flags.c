@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "engine/verify.h"
 
 /* An op that a flag names is the flag's alone: its lines of the file would be choices that nobody uses, which the
  * engine refuses. */
@@ -65,8 +66,8 @@ static enum clinfer_status name_config(const struct ci_engine_flags *flags, enum
     return status;
 }
 
-enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
-                                            struct clinfer_engine_options *options) {
+static enum clinfer_status fill_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
+                                        struct clinfer_engine_options *options) {
     enum clinfer_status status = ci_models_choose(flags->model, choice);
     if (status == CLINFER_OK) status = ci_engine_flags_complete(flags);
     if (status != CLINFER_OK) return status;
@@ -90,13 +91,24 @@ enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struc
     return CLINFER_OK;
 }
 
-enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,
-                                         clinfer_engine **engine) {
+static enum clinfer_status
+open_by(enum clinfer_status (*open)(const struct clinfer_engine_options *options, clinfer_engine **engine),
+        struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice, clinfer_engine **engine) {
     struct clinfer_engine_options options;
     *engine = NULL;
-    enum clinfer_status status = ci_engine_flags_options(flags, choice, &options);
+    enum clinfer_status status = fill_options(flags, choice, &options);
     if (status != CLINFER_OK) return status;
     options.all_logits = all_logits;
-    status = clinfer_engine_open(&options, engine);
+    status = open(&options, engine);
     return status == CLINFER_INVALID_ARGUMENT ? name_config(flags, status) : status;
+}
+
+enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,
+                                         clinfer_engine **engine) {
+    return open_by(clinfer_engine_open, flags, all_logits, choice, engine);
+}
+
+enum clinfer_status ci_engine_flags_open_unproven(struct ci_engine_flags *flags, struct ci_model_choice *choice,
+                                                  clinfer_engine **engine) {
+    return open_by(ci_engine_open_unproven, flags, false, choice, engine);
 }

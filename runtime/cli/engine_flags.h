@@ -55,13 +55,14 @@ struct ci_engine_flags {
  * ci_models_choose. Called by ci_engine_flags_open; twice does no harm. CLINFER_BAD_FILE: the file. */
 enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags);
 
-/* Chooses the model and fills in the engine's options, which borrow from choice and flags. */
-enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
-                                            struct clinfer_engine_options *options);
-
-/* Does that and opens the engine. The caller frees the choice and the flags in any case, after the engine. */
+/* Chooses the model and opens the engine, whose options borrow from choice and flags. The caller frees the choice and
+ * the flags in any case, after the engine. */
 enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,
                                          clinfer_engine **engine);
+
+/* The same with ci_engine_open_unproven (engine/verify.h). */
+enum clinfer_status ci_engine_flags_open_unproven(struct ci_engine_flags *flags, struct ci_model_choice *choice,
+                                                  clinfer_engine **engine);
 void ci_engine_flags_free(struct ci_engine_flags *flags);
 
 #endif

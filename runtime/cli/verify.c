@@ -181,10 +181,8 @@ static int verify_with(const struct verify *verify, clinfer_engine *engine) {
 
 static int run(struct verify *verify) {
     struct ci_model_choice choice = {0};
-    struct clinfer_engine_options options;
     clinfer_engine *engine = NULL;
-    enum clinfer_status status = ci_engine_flags_options(&verify->engine, &choice, &options);
-    if (status == CLINFER_OK) status = ci_engine_open_unproven(&options, &engine);
+    enum clinfer_status status = ci_engine_flags_open_unproven(&verify->engine, &choice, &engine);
     if (status == CLINFER_OK) verify->engine.model = choice.path;
     int exit_status = status == CLINFER_OK ? verify_with(verify, engine) : ci_complain(status);
     clinfer_engine_close(engine);

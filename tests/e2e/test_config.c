@@ -69,6 +69,17 @@ static void test_wrong_files_are_refused_by_key_and_value(void **state) {
     expect_said("is placed on the CPU; what can run there: cpu", 2, "--device", "cpu");
 }
 
+static void test_verify_names_the_file_too(void **state) {
+    struct process_result result;
+    (void)state;
+    configure("{\"ops\": [\"matmul=nothing\"]}");
+    process_run(&result, &options, process_tool(), "verify", "--device", "cpu", NULL);
+    process_assert_status(&result, 2);
+    if (!strstr(result.err, "config.json: \"ops\": --op matmul=nothing: op matmul has no such variant"))
+        fail_msg("the file is not named in: %s", result.err);
+    process_free(&result);
+}
+
 static void test_file_is_beaten_by_environment_and_flags(void **state) {
     (void)state;
     configure("{\"model\": \"nix\", \"device\": \"cpu\", \"threads\": 1, \"activations\": \"f32\", \"ops\": "
@@ -104,6 +115,7 @@ static void test_tuning_names_a_profile(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wrong_files_are_refused_by_key_and_value),
+        cmocka_unit_test(test_verify_names_the_file_too),
         cmocka_unit_test(test_file_is_beaten_by_environment_and_flags),
         cmocka_unit_test(test_tuning_names_a_profile),
     };
