@@ -425,6 +425,8 @@ static enum clinfer_status fill_lines(struct ci_tuner *tuner) {
     if (!result->lines) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the table");
     reweigh(tuner);
     for (int i = 0; i < tuner->problems->count; i++) {
+        const struct ci_tuned *tuned = &tuner->tuned[i];
+        result->waiting += !tuned->decided && !tuned->timed && ci_search_possible(&tuned->search);
         const struct ci_profile_entry *entry = fastest_entry(&result->profile, &tuner->problems->items[i].signature);
         if (!entry) {
             result->left++;
@@ -434,7 +436,7 @@ static enum clinfer_status fill_lines(struct ci_tuner *tuner) {
                                     .entry = *entry,
                                     .decode_share = share_of(tuner, i, CI_TUNE_DECODE),
                                     .prefill_share = share_of(tuner, i, CI_TUNE_PROMPT),
-                                    .kept = !tuner->tuned[i].decided};
+                                    .kept = !tuned->decided};
         result->kept += line.kept;
         result->searched += !line.kept;
         int at = result->line_count++;

@@ -73,6 +73,7 @@ struct ci_tune_result {
         *before; /* what models ran with before: "the order of the table", "the shipped profile", "the old profile" */
     double seconds;
     int searched, kept, left;             /* problems: measured now; fresh; not reached, or nothing to choose */
+    int waiting;                          /* problems with a choice that nobody has measured here yet */
     int tried, refused, crashed, skipped; /* candidates */
     int recovered;                        /* marks of a run that did not end, now in quarantine */
     int given_back;                       /* problems whose winners made the whole model slower */

@@ -137,6 +137,10 @@ void ci_tune_print(const struct ci_tune_device *device, bool all) {
               result->refused, result->crashed, result->skipped);
     if (result->given_back) ci_printf("; %d given back, the whole model was slower with them", result->given_back);
     ci_printf("\n%s%s\n", result->changed ? "written to " : "nothing has changed in ", result->path);
+    if (!result->changed && result->waiting)
+        ci_printf("%d problems have not been measured here: `clinfer tune --again` measures all anew, and so does a "
+                  "--budget of more than %.0f s\n",
+                  result->waiting, result->profile.tune_seconds);
 }
 
 /* ---- JSON ---- */
@@ -197,13 +201,13 @@ json_t *ci_tune_device_json(const struct ci_tune_device *device) {
     for (int i = 0; i < result->line_count; i++)
         json_array_append_new(lines, line_json(&result->lines[i], &result->profile.measured));
     for (int i = 0; i < result->model_count; i++) json_array_append_new(models, model_json(&result->models[i]));
-    json_t *more = json_pack("{s:o, s:b, s:b, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o}",
-                             "profile", text_json(result->path), "changed", (int)result->changed, "interrupted",
-                             (int)result->interrupted, "before", result->before, "seconds", result->seconds, "searched",
-                             result->searched, "kept", result->kept, "left", result->left, "tried", result->tried,
-                             "refused", result->refused, "crashed", result->crashed, "skipped", result->skipped,
-                             "recovered", result->recovered, "given_back", result->given_back, "measured",
-                             measured_json(&result->profile.measured), "models", models, "ops", lines);
+    json_t *more = json_pack(
+        "{s:o, s:b, s:b, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o}", "profile",
+        text_json(result->path), "changed", (int)result->changed, "interrupted", (int)result->interrupted, "before",
+        result->before, "seconds", result->seconds, "searched", result->searched, "kept", result->kept, "left",
+        result->left, "waiting", result->waiting, "tried", result->tried, "refused", result->refused, "crashed",
+        result->crashed, "skipped", result->skipped, "recovered", result->recovered, "given_back", result->given_back,
+        "measured", measured_json(&result->profile.measured), "models", models, "ops", lines);
     json_object_update(object, more);
     json_decref(more);
     return object;

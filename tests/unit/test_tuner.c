@@ -608,6 +608,7 @@ static void test_a_second_tune_measures_nothing(void **state) {
     assert_false(second.changed);
     assert_int_equal(second.line_count, first.line_count);
     assert_int_equal(second.kept, second.line_count);
+    assert_int_equal(second.waiting, 0);
     assert_true(second.models[0].decode_after > 0);
     assert_true(second.seconds < 1);
     ci_tune_free(&second);
@@ -732,7 +733,7 @@ static void test_the_budget_holds(void **state) {
     double start = now();
     assert_ok(tune(&(struct wish){.budget = 1}, &result));
     assert_true(now() - start < 2);
-    assert_true(result.left > 0 && result.searched > 0);
+    assert_true(result.left > 0 && result.searched > 0 && result.waiting > 0 && result.waiting <= result.left);
     assert_false(result.interrupted);
     /* What matters most came first. */
     assert_int_equal(fake.tries[0].rows == 1 || fake.tries[0].rows == 512, 1);
@@ -740,6 +741,7 @@ static void test_the_budget_holds(void **state) {
     /* Its time was over once: that is not tried again by a tune of the same length. */
     assert_ok(tune(&(struct wish){.budget = 1}, &result));
     assert_int_equal(fake.try_count, 0);
+    assert_true(!result.changed && result.waiting > 0);
     ci_tune_free(&result);
 }
 
