@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/names.h"
 #include "base/status.h"
 #include "profile/fields.h"
 
@@ -33,8 +34,7 @@ static enum clinfer_status refuse_key(const struct ci_field_place *place, const 
     size_t count = 0;
     for (const struct ci_config_key *key = ci_config_keys; key->name; key++) {
         names[count++] = key->name;
-        strncat(all, *all ? ", " : "", sizeof all - strlen(all) - 1);
-        strncat(all, key->name, sizeof all - strlen(all) - 1);
+        ci_names_add(all, sizeof all, key->name);
     }
     names[count] = NULL;
     const char *nearest = ci_options_nearest(name, names);

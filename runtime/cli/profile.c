@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/names.h"
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/options.h"
@@ -147,14 +148,6 @@ static int list(const struct ci_profile_store *store) {
 
 /* ---- show ---- */
 
-static void tunables_text(const struct ci_profile_tunable *tunables, int count, char *text, size_t size) {
-    text[0] = '\0';
-    for (int i = 0; i < count; i++) {
-        size_t used = strlen(text);
-        snprintf(text + used, size - used, "%s%s=%d", i ? "," : "", tunables[i].name, tunables[i].value);
-    }
-}
-
 /* The larger share of the two limits; nothing where neither was measured. */
 static void print_share(const struct ci_profile_device *limits, const struct ci_profile_entry *entry) {
     if (entry->seconds <= 0) return;
@@ -173,7 +166,7 @@ static void print_entry(const struct ci_profile_device *limits, const struct ci_
     char shape[80], tunables[CI_PROFILE_TUNABLES * (CI_PROFILE_NAME_BYTES + 16)], types[CI_PROFILE_TEXT_BYTES];
     char now[CI_AMOUNT_BYTES], before[CI_AMOUNT_BYTES];
     snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 " -> %" PRId64, signature->rows, signature->k, signature->n);
-    tunables_text(entry->tunables, entry->tunable_count, tunables, sizeof tunables);
+    ci_profile_tunables_text(entry->tunables, entry->tunable_count, tunables, sizeof tunables);
     ci_printf("%-18s %-24s %-22s %-7s %s%s%s%s\n", signature->op,
               ci_format_types(signature->types, types, sizeof types), shape, entry->layout, entry->variant,
               *tunables ? " (" : "", tunables, *tunables ? ")" : "");
@@ -294,11 +287,9 @@ static enum clinfer_status import(const struct ci_profile_store *store, const ch
     char here[768], labels_here[64] = "";
     enum clinfer_status status = ci_profile_read(file, &profile);
     if (status == CLINFER_OK) status = ci_signature_check(file, &profile);
-    for (int i = 0; i < store->device_count; i++) {
-        size_t used = strlen(labels_here);
+    for (int i = 0; i < store->device_count; i++)
         if (status == CLINFER_OK && ci_profile_same_device(&store->devices[i].key, &profile.key))
-            snprintf(labels_here + used, sizeof labels_here - used, "%s%s", used ? ", " : "", store->devices[i].label);
-    }
+            ci_names_add(labels_here, sizeof labels_here, store->devices[i].label);
     ci_profile_store_devices(store, here, sizeof here);
     if (status == CLINFER_OK && !*labels_here)
         status = ci_fail(CLINFER_NO_DEVICE, "%s: is for \"%s\" (%s), which is not here; there is %s", file,
@@ -351,7 +342,7 @@ static enum clinfer_status show_quarantine(bool json) {
     for (int i = 0; i < quarantine.count; i++) {
         const struct ci_quarantined *item = &quarantine.items[i];
         char tunables[CI_PROFILE_TUNABLES * (CI_PROFILE_NAME_BYTES + 16)];
-        tunables_text(item->tunables, item->tunable_count, tunables, sizeof tunables);
+        ci_profile_tunables_text(item->tunables, item->tunable_count, tunables, sizeof tunables);
         if (json)
             json_array_append_new(list_of_items, item_json(item));
         else

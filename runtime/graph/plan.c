@@ -356,11 +356,7 @@ void ci_plan_tunables(const struct ci_plan *plan, int index, char *text, size_t 
     const struct step *step = &plan->steps[index];
     struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
     int count = step->variant ? ci_signature_tunables(step->variant, step->tunables, tunables) : 0;
-    *text = 0;
-    for (int i = 0; i < count; i++) {
-        size_t used = strlen(text);
-        snprintf(text + used, size - used, "%s%s=%d", used ? "," : "", tunables[i].name, tunables[i].value);
-    }
+    ci_profile_tunables_text(tunables, count, text, size);
 }
 
 int ci_plan_waits(const struct ci_plan *plan) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/names.h"
 #include "base/status.h"
 #include "graph/places.h"
 #include "tensor/op_params.h"
@@ -214,7 +215,7 @@ static enum clinfer_status find_family(struct ci_model *model) {
             model->family = ci_families[i];
             return CLINFER_OK;
         }
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", architecture);
+        ci_names_add(known, sizeof known, architecture);
     }
     return ci_fail(CLINFER_UNSUPPORTED, "%s: general.architecture: \"%.*s\" is not supported; supported are: %s",
                    ci_gguf_path(model->gguf), (int)(name.length < 64 ? name.length : 64), name.text, known);

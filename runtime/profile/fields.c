@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/names.h"
 #include "base/status.h"
 
 struct ci_field_place ci_field_below(const struct ci_field_place *place, const char *name, long index) {
@@ -65,10 +66,7 @@ enum clinfer_status ci_field_refuse(const struct ci_field_place *place, const ch
 static enum clinfer_status unknown_field(const struct ci_field_place *place, const struct ci_field *fields,
                                          const char *name, const json_t *value) {
     char known[320] = "";
-    for (; fields->name; fields++) {
-        size_t used = strlen(known);
-        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", fields->name);
-    }
+    for (; fields->name; fields++) ci_names_add(known, sizeof known, fields->name);
     return ci_field_refuse(place, name, value, "unknown; the fields here are %s", known);
 }
 

@@ -110,6 +110,14 @@ static const char schema[] = "clinfer-profile";
 
 /* ---- tunables ---- */
 
+void ci_profile_tunables_text(const struct ci_profile_tunable *tunables, int count, char *text, size_t size) {
+    text[0] = 0;
+    for (int i = 0; i < count; i++) {
+        size_t used = strlen(text);
+        snprintf(text + used, size - used, "%s%s=%d", used ? "," : "", tunables[i].name, tunables[i].value);
+    }
+}
+
 static struct ci_field tunable_field(const char *name) {
     return (struct ci_field){name, CI_FIELD_INT, 0, sizeof(int), INT_MIN, INT_MAX, false};
 }

@@ -89,6 +89,9 @@ struct ci_profile {
     int model_count;
 };
 
+/* "STREAMS=4,TASKS=1", as --op takes them; cut where there is no room. */
+void ci_profile_tunables_text(const struct ci_profile_tunable *tunables, int count, char *text, size_t size);
+
 void ci_profile_free(struct ci_profile *profile); /* the arrays; not `profile` itself */
 
 /* Same op, types, params, layout, and shape: replaced; else appended. CLINFER_OUT_OF_MEMORY. */

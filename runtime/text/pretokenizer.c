@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/names.h"
 #include "base/status.h"
 
 #define S "\\p{wspace}"
@@ -59,14 +60,8 @@ struct ci_pretokenizer {
 };
 
 static enum clinfer_status fail_unknown(const char *name, size_t length) {
-    char known[256];
-    size_t at = 0;
-    known[0] = 0;
-    for (size_t i = 0; i < KINDS; i++) {
-        const char *separator = i ? ", " : "";
-        if (at + strlen(separator) + strlen(kinds[i].name) + 1 > sizeof known) break;
-        at = (size_t)(stpcpy(stpcpy(known + at, separator), kinds[i].name) - known);
-    }
+    char known[256] = "";
+    for (size_t i = 0; i < KINDS; i++) ci_names_add(known, sizeof known, kinds[i].name);
     return ci_fail(CLINFER_UNSUPPORTED,
                    "tokenizer.ggml.pre: '%.*s': this pre-tokenizer is not supported; these are: %s",
                    (int)(length < 64 ? length : 64), name, known);
