@@ -18,12 +18,8 @@
 #include "cpu/cpu.h"
 #include "ops/signature.h"
 #include "profile/quarantine.h"
+#include "support/asserts.h"
 #include "support/process.h"
-
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CLINFER_OK) fail_msg("%s: %s", #call, clinfer_error());                                          \
-    } while (0)
 
 static void assert_contains(const char *text, const char *wanted) {
     if (!text || !strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text ? text : "(nothing)");
@@ -72,8 +68,10 @@ static struct ci_profile_key cpu_key(void) {
 
 /* A profile with one entry, the reference's own way where there is no variant for this processor. */
 static struct ci_profile sample(void) {
-    struct ci_profile profile = {
-        .key = cpu_key(), .clinfer = "0.1.0", .created = "2026-11-21T10:00:00Z", .measured = {1e10, 1e11, 0, 0, 0, 0}};
+    struct ci_profile profile = {.key = cpu_key(),
+                                 .clinfer = "0.1.0",
+                                 .created = "2026-11-21T10:00:00Z",
+                                 .measured = {.read_bytes_per_second = 1e10, .operations_per_second = 1e11}};
     struct ci_profile_entry entry = {.signature = {"swiglu", "f32,f32", "", 1, 1536, 1536},
                                      .variant = CI_PROFILE_UNFUSED,
                                      .seconds = 2e-6,

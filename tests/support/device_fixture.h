@@ -3,25 +3,8 @@
 #ifndef TESTS_SUPPORT_DEVICE_FIXTURE_H
 #define TESTS_SUPPORT_DEVICE_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "device/device.h"
-
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        enum clinfer_status status_ = (call);                                                                          \
-        if (status_ != CLINFER_OK) fail_msg("%s: %s: %s", #call, clinfer_status_text(status_), clinfer_error());       \
-    } while (0)
-
-#define assert_message(text)                                                                                           \
-    do {                                                                                                               \
-        if (!strstr(clinfer_error(), text)) fail_msg("\"%s\" is not in the message: %s", text, clinfer_error());       \
-    } while (0)
+#include "support/asserts.h"
 
 extern int fixture_index;                /* of the device under test */
 extern struct ci_device *fixture_device; /* open between fixture_open and fixture_close */

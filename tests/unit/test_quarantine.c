@@ -15,37 +15,9 @@
 
 #include "base/file.h"
 #include "profile/quarantine.h"
+#include "support/asserts.h"
+#include "support/data_home.h"
 #include "support/process.h"
-
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CLINFER_OK) fail_msg("%s: %s", #call, clinfer_error());                                          \
-    } while (0)
-
-static char messages[4096];
-
-static void listen(void *user, enum clinfer_log_level level, const char *message) {
-    (void)user;
-    (void)level;
-    size_t used = strlen(messages);
-    snprintf(messages + used, sizeof messages - used, "%s\n", message);
-}
-
-static int set_home(void **state) {
-    static int number;
-    char folder[256];
-    (void)state;
-    snprintf(folder, sizeof folder, "%s/home%d", process_folder(), number++);
-    messages[0] = '\0';
-    clinfer_log_to(listen, NULL);
-    return setenv("XDG_DATA_HOME", folder, 1);
-}
-
-static int unset_home(void **state) {
-    (void)state;
-    clinfer_log_to(NULL, NULL);
-    return 0;
-}
 
 static struct ci_quarantined sample(void) {
     return (struct ci_quarantined){.device = UINT64_C(0xffffffff00000001),
@@ -63,7 +35,7 @@ static struct ci_quarantined sample(void) {
 static struct ci_quarantine read_list(int count) {
     struct ci_quarantine list;
     assert_ok(ci_quarantine_read(&list));
-    if (list.count != count) fail_msg("%d items, not %d; log: %s", list.count, count, messages);
+    if (list.count != count) fail_msg("%d items, not %d; log: %s", list.count, count, data_home_messages);
     return list;
 }
 
@@ -111,7 +83,7 @@ static void test_item_comes_back_renewed_and_goes(void **state) {
     assert_ok(ci_quarantine_clear(&count));
     assert_int_equal(count, 1);
     expect_count(0);
-    assert_string_equal(messages, "");
+    assert_string_equal(data_home_messages, "");
 }
 
 static void test_find_wants_what_the_item_names(void **state) {
@@ -154,22 +126,23 @@ static void test_bad_list_is_kept_aside_and_said(void **state) {
     (void)state;
     free(spoil("{\"schema\": \"clinfer-quarantine\", \"version\": 1, \"items\": [{\"device\": 7}]}"));
     expect_count(0);
-    if (!strstr(messages, "field \"items[0].device\": value 7") || !strstr(messages, "quarantine.json.bad"))
-        fail_msg("the log: %s", messages);
-    messages[0] = '\0';
+    if (!strstr(data_home_messages, "field \"items[0].device\": value 7") ||
+        !strstr(data_home_messages, "quarantine.json.bad"))
+        fail_msg("the log: %s", data_home_messages);
+    data_home_messages[0] = '\0';
     expect_count(0);
-    assert_string_equal(messages, "");
+    assert_string_equal(data_home_messages, "");
     /* Adding to a bad one starts a new one. */
     char *path = spoil("{\"schema\": ");
     assert_ok(ci_quarantine_add(&item));
-    assert_non_null(strstr(messages, "is not JSON"));
+    assert_non_null(strstr(data_home_messages, "is not JSON"));
     expect_count(1);
     /* What cannot be read at all stays, and nothing is written over it. */
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkdir(path, 0700), 0);
-    messages[0] = '\0';
+    data_home_messages[0] = '\0';
     expect_count(0);
-    assert_non_null(strstr(messages, "counts as empty"));
+    assert_non_null(strstr(data_home_messages, "counts as empty"));
     assert_int_equal(ci_quarantine_add(&item), CLINFER_IO);
     free(path);
 }
@@ -266,7 +239,7 @@ static void test_what_killed_the_process_is_quarantined(void **state) {
     assert_ptr_equal(ci_quarantine_find(&list, item.device, "matmul", "gemm_vec", item.tunables, 2, "q8,q4_1,-", 42),
                      &list.items[0]);
     ci_quarantine_free(&list);
-    assert_non_null(strstr(messages, "matmul gemm_vec is quarantined on Thing"));
+    assert_non_null(strstr(data_home_messages, "matmul gemm_vec is quarantined on Thing"));
 }
 
 static void test_a_trial_that_ended_leaves_nothing(void **state) {
@@ -319,17 +292,17 @@ static void test_marks_of_two_dead_processes_are_recovered_once_by_two(void **st
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_item_comes_back_renewed_and_goes, set_home, unset_home),
+        cmocka_unit_test_setup_teardown(test_item_comes_back_renewed_and_goes, data_home_set, data_home_unset),
         cmocka_unit_test(test_find_wants_what_the_item_names),
         cmocka_unit_test(test_device_is_all_of_the_key_but_threads),
-        cmocka_unit_test_setup_teardown(test_bad_list_is_kept_aside_and_said, set_home, unset_home),
-        cmocka_unit_test_setup_teardown(test_full_list_loses_its_oldest, set_home, unset_home),
-        cmocka_unit_test_setup_teardown(test_several_processes_add_at_once, set_home, unset_home),
-        cmocka_unit_test_setup_teardown(test_what_killed_the_process_is_quarantined, set_home, unset_home),
-        cmocka_unit_test_setup_teardown(test_a_trial_that_ended_leaves_nothing, set_home, unset_home),
-        cmocka_unit_test_setup_teardown(test_damaged_marks_go_without_harm, set_home, unset_home),
-        cmocka_unit_test_setup_teardown(test_marks_of_two_dead_processes_are_recovered_once_by_two, set_home,
-                                        unset_home),
+        cmocka_unit_test_setup_teardown(test_bad_list_is_kept_aside_and_said, data_home_set, data_home_unset),
+        cmocka_unit_test_setup_teardown(test_full_list_loses_its_oldest, data_home_set, data_home_unset),
+        cmocka_unit_test_setup_teardown(test_several_processes_add_at_once, data_home_set, data_home_unset),
+        cmocka_unit_test_setup_teardown(test_what_killed_the_process_is_quarantined, data_home_set, data_home_unset),
+        cmocka_unit_test_setup_teardown(test_a_trial_that_ended_leaves_nothing, data_home_set, data_home_unset),
+        cmocka_unit_test_setup_teardown(test_damaged_marks_go_without_harm, data_home_set, data_home_unset),
+        cmocka_unit_test_setup_teardown(test_marks_of_two_dead_processes_are_recovered_once_by_two, data_home_set,
+                                        data_home_unset),
     };
     return cmocka_run_group_tests_name("quarantine", tests, NULL, NULL);
 }

@@ -24,14 +24,10 @@
 #include "ops/op_list.h"
 #include "ops/signature.h"
 #include "profile/quarantine.h"
+#include "support/asserts.h"
 #include "support/process.h"
 #include "tuner/search.h"
 #include "tuner/tune.h"
-
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CLINFER_OK) fail_msg("%s: %s", #call, clinfer_error());                                          \
-    } while (0)
 
 static char data_folder[256];
 static const char model_path[] = "tests/data/llama_tiny.gguf";
