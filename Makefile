@@ -80,7 +80,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-drivers asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-drivers bench-guard asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -211,6 +211,14 @@ check: ## TEST_ONLY=word: build and run all tests, on OpenCL and on the CPU
 	    $(if $(filter release,$(CONFIG)),aarch64-binaries)
 	@python3 scripts/run_tests.py --build $(BUILD) --timeout $(TEST_TIMEOUT) --only "$(TEST_ONLY)" \
 	    $(TEST_BINARIES) $(if $(filter release,$(CONFIG)),$(CROSS_BINARIES)) $(REPLAY_BINARIES) $(TEST_SCRIPTS)
+
+bench-guard: ## BASE=COMMIT ROUNDS=8 STORE=1: counts of a token against the stored ones; speed against the commit before
+	@scripts/setup.sh check
+	@scripts/fetch_model.sh
+	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/tests/model/test_steady_state
+	@$(if $(STORE),CLINFER_STORE_COUNTS=1 )$(BUILD)/tests/model/test_steady_state
+	@python3 scripts/bench_guard.py --base "$(BASE)" --rounds $(or $(ROUNDS),8) $(BUILD)/clinfer \
+	    "$${XDG_DATA_HOME:-$$HOME/.local/share}/clinfer/models/smollm2-135m-instruct-q4_1.gguf"
 
 asan: ## make check under AddressSanitizer and UBSan
 	@$(MAKE) $(AGAIN) CONFIG=asan check

@@ -1,6 +1,10 @@
 /* Nothing is made per token: over 100 decode steps after the first, code of ours calls no allocator, makes no OpenCL
  * object and builds no program. The linker sends every call of an allocator from our objects through here (--wrap);
- * those inside drivers and libraries do not come this way. */
+ * those inside drivers and libraries do not come this way.
+ *
+ * And what each token takes does not grow unseen: steps, enqueues, waits and bytes of a token, and objects of a start,
+ * are held against tests/data/counts.json, by driver and instruction set, without any profile. Where they change on
+ * purpose, CLINFER_STORE_COUNTS=1 (`make bench-guard STORE=1`) stores the new ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -11,6 +15,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include <clinfer.h>
 
@@ -73,6 +78,67 @@ static bool count(void *user, const char *text, size_t length) {
     return watch->calls < WARM_UP + STEPS;
 }
 
+/* ---- stored figures ---- */
+
+static const char counts_path[] = "tests/data/counts.json";
+
+/* Of one token, and of a start with its first prompt. */
+struct figures {
+    double steps, enqueues, waits, bytes, objects;
+};
+
+static void add_bytes(void *user, const struct clinfer_plan_step *step) {
+    struct figures *figures = user;
+    figures->steps++;
+    figures->bytes += step->bytes;
+}
+
+/* The driver by its platform; its version may change what is counted as little as the processor's name. */
+static void name_of(const clinfer_engine *engine, char *name, size_t size) {
+    struct clinfer_engine_info info;
+    struct clinfer_device *devices;
+    size_t count;
+    clinfer_engine_get_info(engine, &info);
+    snprintf(name, size, "cpu, %s", clinfer_cpu_isa());
+    assert_int_equal(clinfer_devices(&devices, &count), CLINFER_OK);
+    for (size_t i = 0; i < count && info.opencl; i++)
+        if (strcmp(devices[i].name, info.device) == 0)
+            snprintf(name, size, "%s, %s", devices[i].platform, clinfer_cpu_isa());
+    clinfer_devices_free(devices, count);
+}
+
+static void compare_figure(const char *device, const char *figure, double now, json_t *stored) {
+    double before = json_number_value(json_object_get(stored, figure));
+    if (now > before)
+        fail_msg("%s: %s were %.0f and are %.0f now; if that is meant: make bench-guard STORE=1", device, figure,
+                 before, now);
+    if (now < before) print_message("%s: %s were %.0f and are %.0f now\n", device, figure, before, now);
+}
+
+static void compare_figures(const char *device, const struct figures *now) {
+    json_error_t error;
+    json_t *all = json_load_file(counts_path, 0, &error);
+    if (!all) fail_msg("%s: line %d: %s", counts_path, error.line, error.text);
+    if (getenv("CLINFER_STORE_COUNTS")) {
+        json_object_set_new(all, device,
+                            json_pack("{s:f, s:f, s:f, s:f, s:f}", "steps", now->steps, "enqueues", now->enqueues,
+                                      "waits", now->waits, "bytes", now->bytes, "objects", now->objects));
+        assert_int_equal(json_dump_file(all, counts_path, JSON_INDENT(4) | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)),
+                         0);
+    }
+    json_t *stored = json_object_get(all, device);
+    if (stored) {
+        compare_figure(device, "steps", now->steps, stored);
+        compare_figure(device, "enqueues", now->enqueues, stored);
+        compare_figure(device, "waits", now->waits, stored);
+        compare_figure(device, "bytes", now->bytes, stored);
+        compare_figure(device, "objects", now->objects, stored);
+    } else {
+        print_message("%s: no figures are stored for this driver and processor\n", device);
+    }
+    json_decref(all);
+}
+
 static void test_decoding_makes_nothing_per_token(void **state) {
     (void)state;
     for (const char *const *device = test_devices(); *device; device++) {
@@ -83,7 +149,12 @@ static void test_decoding_makes_nothing_per_token(void **state) {
         clinfer_engine_options_default(&options);
         options.model = test_model_path();
         options.device = *device;
-        if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
+        options.tuning = "none";
+        /* The first start ever proves kernels, with objects that later ones do not need. */
+        for (int i = 0; i < 2; i++) {
+            if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
+            if (i == 0) clinfer_engine_close(engine);
+        }
         clinfer_session_options_default(engine, &sampling);
         sampling.temperature = 0;
         assert_int_equal(clinfer_session_create(engine, &sampling, &session), CLINFER_OK);
@@ -106,6 +177,14 @@ static void test_decoding_makes_nothing_per_token(void **state) {
         assert_int_equal(watch.last.allocations, watch.first.allocations);
         assert_int_equal(watch.last.objects, watch.first.objects);
         assert_int_equal(watch.last.builds, watch.first.builds);
+        struct figures figures = {.enqueues = (double)(watch.last.enqueues - watch.first.enqueues) / STEPS,
+                                  .objects = (double)watch.last.objects};
+        char name[256];
+        int waits;
+        assert_int_equal(clinfer_engine_explain(engine, 1, add_bytes, &figures, &waits), CLINFER_OK);
+        figures.waits = waits;
+        name_of(engine, name, sizeof name);
+        compare_figures(name, &figures);
         clinfer_free(tokens);
         clinfer_session_destroy(session);
         clinfer_engine_close(engine);
