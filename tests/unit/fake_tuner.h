@@ -1,0 +1,237 @@
+/* fake_tuner.h: tunes with a worker that measures nothing: times come from a formula, faults from a list. Its functions
+ * stand in for those of tuner/worker.c and profile/trial.c, which the linker then leaves out: for one file of a
+ * program.
+ */
+#ifndef TESTS_UNIT_FAKE_TUNER_H
+#define TESTS_UNIT_FAKE_TUNER_H
+
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "profile/quarantine.h"
+#include "support/asserts.h"
+#include "support/imagined_gpu.h"
+#include "tuner/tune.h"
+
+static char data_folder[256];
+static const char model_path[] = "tests/data/llama_tiny.gguf";
+
+/* ---- the worker that measures nothing ---- */
+
+enum { MOST_TRIES = 65536 };
+
+struct try {
+    const struct ci_op *op;
+    int64_t rows;
+    const struct ci_type *types[CI_MAX_INPUTS];
+    struct ci_tuner_candidate candidate;
+};
+
+static struct {
+    int created, measured, compared, models;
+    struct try tries[MOST_TRIES];
+    int try_count;
+    /* what the test wants */
+    double (*seconds)(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate);
+    enum ci_trial_outcome (*outcome)(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate);
+    double (*model_seconds)(const struct ci_profile *profile, bool decode); /* NULL profile: none */
+    double sleep;                                                           /* real seconds of a try */
+    double build_seconds;
+    int fail_model; /* outcome of ci_worker_model */
+} fake;
+
+/* ---- the mark "trying X", in memory: that it is on disk is what tests of profile/ and e2e/ are for ---- */
+
+static struct {
+    bool set, left_over;
+    struct ci_quarantined item;
+} mark;
+
+enum clinfer_status ci_trial_begin(const struct ci_quarantined *candidate) {
+    mark.set = true;
+    mark.item = *candidate;
+    return CLINFER_OK;
+}
+
+void ci_trial_end(void) { mark.set = false; }
+
+int ci_trial_recover(void) {
+    if (!mark.left_over) return 0;
+    mark.left_over = false;
+    snprintf(mark.item.reason, sizeof mark.item.reason, "clinfer or the machine stopped while trying it");
+    assert_ok(ci_quarantine_add(&mark.item));
+    return 1;
+}
+
+enum clinfer_status ci_worker_create(const struct ci_worker_options *options, struct ci_worker **worker) {
+    (void)options;
+    fake.created++;
+    *worker = NULL;
+    return CLINFER_OK;
+}
+
+void ci_worker_destroy(struct ci_worker *worker) { (void)worker; }
+
+enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_problem *problem,
+                                  const struct ci_tuner_candidate *candidate, double deadline_seconds,
+                                  struct ci_trial *trial) {
+    (void)worker;
+    (void)deadline_seconds;
+    assert_true(mark.set);
+    assert_string_equal(mark.item.op, problem->op->name);
+    assert_string_equal(mark.item.variant, candidate->variant->name);
+    assert_true(fake.try_count < MOST_TRIES);
+    struct try *made = &fake.tries[fake.try_count++];
+    *made = (struct try){.op = problem->op, .rows = problem->shape.in[0].rows, .candidate = *candidate};
+    for (int i = 0; i < CI_MAX_INPUTS; i++) made->types[i] = problem->shape.in[i].type;
+    if (fake.sleep > 0) usleep((useconds_t)(1e6 * fake.sleep));
+    *trial = (struct ci_trial){.outcome = fake.outcome ? fake.outcome(problem, candidate) : CI_TRIAL_PASSED,
+                               .build_seconds = fake.build_seconds,
+                               .nmse = 1e-12};
+    if (trial->outcome == CI_TRIAL_PASSED)
+        trial->seconds = fake.seconds(problem, candidate);
+    else
+        snprintf(trial->reason, sizeof trial->reason, "as the test wants");
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_worker_compare(struct ci_worker *worker, const struct ci_problem *problem,
+                                      const struct ci_tuner_candidate *candidates, int count, int rounds,
+                                      double deadline_seconds, double *samples, struct ci_trial *trial) {
+    (void)worker;
+    (void)deadline_seconds;
+    fake.compared++;
+    for (int i = 0; i < rounds * count; i++) samples[i] = fake.seconds(problem, &candidates[i % count]);
+    *trial = (struct ci_trial){.outcome = CI_TRIAL_PASSED};
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, double deadline_seconds,
+                                      struct ci_profile_device *measured, struct ci_trial *trial) {
+    (void)worker;
+    (void)bytes;
+    (void)deadline_seconds;
+    fake.measured++;
+    *measured = (struct ci_profile_device){.read_bytes_per_second = 1e11,
+                                           .operations_per_second = 1e12,
+                                           .dot8_operations_per_second = 4e12,
+                                           .launch_seconds = 1e-6,
+                                           .crossing_seconds = 1e-5};
+    *trial = (struct ci_trial){.outcome = CI_TRIAL_PASSED};
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_worker_model *model,
+                                    double deadline_seconds, struct ci_trial *trial) {
+    (void)worker;
+    (void)deadline_seconds;
+    fake.models++;
+    *trial = (struct ci_trial){.outcome = (enum ci_trial_outcome)fake.fail_model};
+    for (int side = 0; side < 2; side++) {
+        struct ci_profile profile = {0};
+        bool has = strchr(model->tunings[side], '/') != NULL;
+        if (has) assert_ok(ci_profile_read(model->tunings[side], &profile));
+        for (int round = 0; round < model->rounds; round++) {
+            model->decode[2 * round + side] =
+                fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, true) : 0.01 * (side ? 0.95 : 1);
+            model->prefill[2 * round + side] =
+                fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, false) : 1 * (side ? 0.95 : 1);
+        }
+        ci_profile_free(&profile);
+    }
+    return CLINFER_OK;
+}
+
+/* ---- a tune ---- */
+
+static struct {
+    int stop_after; /* tries; 0: never */
+    char said[4096];
+    int progress, trials, skips;
+} heard;
+
+static bool stopped(void *user) {
+    (void)user;
+    return heard.stop_after && fake.try_count >= heard.stop_after;
+}
+
+static void on_progress(void *user, const struct ci_tune_progress *progress) {
+    (void)user;
+    assert_true(progress->elapsed >= 0);
+    heard.progress++;
+}
+
+static void on_trial(void *user, const struct ci_tune_trial *trial) {
+    (void)user;
+    heard.trials += strcmp(trial->kind, "trial") == 0;
+    heard.skips += strcmp(trial->kind, "skip") == 0;
+}
+
+static void on_say(void *user, const char *text) {
+    (void)user;
+    size_t used = strlen(heard.said);
+    snprintf(heard.said + used, sizeof heard.said - used, "%s\n", text);
+}
+
+struct wish {
+    double budget;
+    bool thorough, again, standard;
+};
+
+static enum clinfer_status tune(const struct wish *wish, struct ci_tune_result *result) {
+    static struct ci_caps caps;
+    const char *const models[] = {model_path};
+    caps = imagined_gpu_caps();
+    fake.try_count = fake.created = fake.compared = fake.models = fake.measured = 0;
+    memset(&heard.progress, 0, sizeof heard - offsetof(__typeof__(heard), progress));
+    heard.said[0] = 0;
+    const struct ci_tune_options options = {.device = 0,
+                                            .caps = &caps,
+                                            .threads = 2,
+                                            .models = models,
+                                            .model_count = wish->standard ? 0 : 1,
+                                            .budget = wish->budget,
+                                            .candidate_seconds = 10,
+                                            .rounds = 3,
+                                            .thorough = wish->thorough,
+                                            .again = wish->again,
+                                            .seed = 1,
+                                            .listener = {NULL, stopped, on_progress, on_trial, on_say}};
+    return ci_tune(&options, result);
+}
+
+static const struct wish usual = {.budget = 20};
+
+static int remove_one(const char *path, const struct stat *info, int flag, struct FTW *walk) {
+    (void)info;
+    (void)flag;
+    (void)walk;
+    return remove(path);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    char cache[300];
+    memset(&fake, 0, sizeof fake);
+    memset(&heard, 0, sizeof heard);
+    fake.seconds = seconds_by_tunables;
+    /* Marks are synced to disk: thousands of them are quick in memory only. */
+    snprintf(data_folder, sizeof data_folder, "%s/clinfer-tuner-%d",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
+    snprintf(cache, sizeof cache, "%s/cache", data_folder);
+    nftw(data_folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    setenv("XDG_DATA_HOME", data_folder, 1);
+    setenv("XDG_CACHE_HOME", cache, 1);
+    return 0;
+}
+
+#endif

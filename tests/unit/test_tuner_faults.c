@@ -1,0 +1,293 @@
+/* tuner/tune.h: what a tune makes of candidates that fail, of fused ops, and of a model that got slower. */
+#define _GNU_SOURCE
+#include "ops/op_list.h"
+#include "ops/signature.h"
+#include "tuner/search.h"
+#include "unit/fake_tuner.h"
+
+/* ---- faults ---- */
+
+static const char *faulty; /* a variant's name */
+static enum ci_trial_outcome fault;
+
+static enum ci_trial_outcome one_is_faulty(const struct ci_problem *problem,
+                                           const struct ci_tuner_candidate *candidate) {
+    (void)problem;
+    return strcmp(candidate->variant->name, faulty) == 0 ? fault : CI_TRIAL_PASSED;
+}
+
+static int tries_of(const char *variant) {
+    int count = 0;
+    for (int i = 0; i < fake.try_count; i++) count += strcmp(fake.tries[i].candidate.variant->name, variant) == 0;
+    return count;
+}
+
+static void assert_not_in_profile(const struct ci_profile *profile, const char *variant) {
+    for (int i = 0; i < profile->entry_count; i++) assert_string_not_equal(profile->entries[i].variant, variant);
+}
+
+static void test_what_is_wrong_goes_to_the_quarantine(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    struct ci_quarantine quarantine;
+    faulty = "gemv_subgroup";
+    fault = CI_TRIAL_WRONG;
+    fake.outcome = one_is_faulty;
+    assert_ok(tune(&usual, &result));
+    int first = tries_of(faulty);
+    assert_true(first >= 1 && first <= 6); /* not for ever with other numbers */
+    assert_not_in_profile(&result.profile, faulty);
+    assert_int_equal(result.refused, first);
+    ci_tune_free(&result);
+    assert_ok(ci_quarantine_read(&quarantine));
+    assert_int_equal(quarantine.count, first);
+    assert_non_null(strstr(quarantine.items[0].reason, "wrong result: as the test wants"));
+    assert_string_equal(quarantine.items[0].device_name, imagined_gpu.name);
+    ci_quarantine_free(&quarantine);
+
+    /* It is not tried again, */
+    assert_ok(tune(&(struct wish){.budget = 20, .again = true}, &result));
+    assert_true(heard.skips > 0);
+    assert_not_in_profile(&result.profile, faulty);
+    ci_tune_free(&result);
+
+    /* but a thorough tune lets it prove itself. */
+    fake.outcome = NULL;
+    assert_ok(tune(&(struct wish){.budget = 30, .thorough = true}, &result));
+    assert_true(tries_of(faulty) > 0);
+    ci_tune_free(&result);
+    assert_ok(ci_quarantine_read(&quarantine));
+    assert_int_equal(quarantine.count, 0);
+    ci_quarantine_free(&quarantine);
+}
+
+static void test_what_crashes_or_hangs_is_not_tried_even_by_a_thorough_tune(void **state) {
+    (void)state;
+    static const enum ci_trial_outcome faults[] = {CI_TRIAL_CRASHED, CI_TRIAL_TIMED_OUT};
+    struct ci_tune_result result;
+    for (size_t i = 0; i < 2; i++) {
+        set_up(NULL);
+        faulty = "gemv_subgroup";
+        fault = faults[i];
+        fake.outcome = one_is_faulty;
+        assert_ok(tune(&usual, &result));
+        int tries = tries_of(faulty);
+        assert_true(tries >= 1 && tries <= 4);
+        assert_int_equal(result.crashed, tries);
+        assert_not_in_profile(&result.profile, faulty);
+        struct try bad[4];
+        int count = 0;
+        for (int k = 0; k < fake.try_count; k++)
+            if (strcmp(fake.tries[k].candidate.variant->name, faulty) == 0) bad[count++] = fake.tries[k];
+        ci_tune_free(&result);
+        assert_ok(tune(&(struct wish){.budget = 30, .thorough = true}, &result));
+        assert_true(heard.skips > 0);
+        for (int k = 0; k < fake.try_count; k++)
+            for (int j = 0; j < count; j++) {
+                bool same = fake.tries[k].op == bad[j].op &&
+                            memcmp(fake.tries[k].types, bad[j].types, sizeof bad[j].types) == 0 &&
+                            ci_candidates_equal(&fake.tries[k].candidate, &bad[j].candidate);
+                assert_false(same);
+            }
+        ci_tune_free(&result);
+    }
+}
+
+static void test_what_does_not_build_is_no_fault(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    struct ci_quarantine quarantine;
+    faulty = "gemv_subgroup";
+    fault = CI_TRIAL_UNUSABLE;
+    fake.outcome = one_is_faulty;
+    assert_ok(tune(&usual, &result));
+    assert_true(result.refused > 0);
+    assert_ok(ci_quarantine_read(&quarantine));
+    assert_int_equal(quarantine.count, 0);
+    ci_tune_free(&result);
+}
+
+static void test_what_was_being_tried_when_all_ended_is_skipped(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    assert_ok(tune(&usual, &result));
+    /* Whoever won for one token is the one during which the machine stopped. */
+    const struct ci_tune_line *line = NULL;
+    for (int i = 0; i < result.line_count && !line; i++)
+        if (strcmp(result.lines[i].entry.signature.op, "matmul") == 0) line = &result.lines[i];
+    assert_non_null(line);
+    struct ci_caps caps = imagined_gpu_caps();
+    struct ci_profile_key key;
+    ci_signature_key(&caps, &key);
+    struct ci_quarantined item = {
+        .device = ci_quarantine_device(&key), .source = line->entry.source, .tunable_count = line->entry.tunable_count};
+    memcpy(item.tunables, line->entry.tunables, sizeof item.tunables);
+    snprintf(item.device_name, sizeof item.device_name, "%s", key.device);
+    snprintf(item.op, sizeof item.op, "%s", line->entry.signature.op);
+    snprintf(item.variant, sizeof item.variant, "%s", line->entry.variant);
+    snprintf(item.types, sizeof item.types, "%s", line->entry.signature.types);
+    mark.item = item;
+    mark.left_over = true;
+    struct ci_profile_entry lost = line->entry;
+    ci_tune_free(&result);
+
+    assert_ok(tune(&usual, &result));
+    assert_int_equal(result.recovered, 1);
+    assert_true(fake.try_count > 0); /* its problems have no winner any more */
+    for (int i = 0; i < result.profile.entry_count; i++) {
+        const struct ci_profile_entry *entry = &result.profile.entries[i];
+        if (memcmp(&entry->signature, &lost.signature, sizeof lost.signature) != 0 ||
+            strcmp(entry->layout, lost.layout) != 0)
+            continue;
+        assert_false(strcmp(entry->variant, lost.variant) == 0 &&
+                     memcmp(entry->tunables, lost.tunables, sizeof lost.tunables) == 0);
+    }
+    ci_tune_free(&result);
+    /* Not even a thorough one: it may have been the machine. */
+    assert_ok(tune(&(struct wish){.budget = 40, .thorough = true}, &result));
+    assert_true(heard.skips > 0);
+    ci_tune_free(&result);
+}
+
+static double never_faster(const struct ci_profile *profile, bool decode) {
+    (void)profile;
+    return decode ? 0.01 : 1;
+}
+
+static void test_what_makes_the_model_no_faster_is_given_back(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.model_seconds = never_faster;
+    assert_ok(tune(&usual, &result));
+    assert_true(result.given_back > 0);
+    assert_float_equal(result.models[0].decode_after, result.models[0].decode_before, 1e-9);
+
+    /* A winner that does make it faster stays. */
+    int given_back = result.given_back;
+    ci_tune_free(&result);
+    fake.model_seconds = NULL;
+    assert_ok(tune(&(struct wish){.budget = 40, .thorough = true}, &result));
+    assert_true(result.given_back < given_back);
+    ci_tune_free(&result);
+}
+
+/* ---- fused or not, CLBlast, the whole model ---- */
+
+static double fused_is_slow(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
+    return seconds_by_size(problem, candidate) * (problem->op == &ci_op_swiglu_quantise ? 5 : 1);
+}
+
+static void test_a_fused_op_whose_parts_are_faster_is_taken_apart(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.seconds = fused_is_slow;
+    assert_ok(tune(&usual, &result));
+    bool found = false;
+    for (int i = 0; i < result.profile.entry_count; i++) {
+        const struct ci_profile_entry *entry = &result.profile.entries[i];
+        bool apart = strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0;
+        bool slow = strcmp(entry->signature.op, "swiglu_quantise") == 0;
+        if (slow && !apart) fail_msg("swiglu_quantise of %d rows stayed together", (int)entry->signature.rows);
+        if (apart) assert_true(entry->seconds < entry->default_seconds && entry->tunable_count == 0);
+        found = found || slow;
+    }
+    assert_true(found);
+    ci_tune_free(&result);
+    /* Kept like any other winner. */
+    assert_ok(tune(&usual, &result));
+    assert_int_equal(fake.try_count, 0);
+    ci_tune_free(&result);
+}
+
+static double clblast_is_fast(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
+    return 1e-3 * seconds_by_size(problem, candidate) * (candidate->variant->backend == CI_BACKEND_CLBLAST ? 0.5 : 1);
+}
+
+static double clblast_saves_much(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
+    return 1e9 * clblast_is_fast(problem, candidate);
+}
+
+static bool has_clblast(const struct ci_profile *profile) {
+    bool found = false;
+    for (int i = 0; i < profile->entry_count; i++) found = found || strcmp(profile->entries[i].variant, "clblast") == 0;
+    return found;
+}
+
+static void test_clblast_pays_for_its_programs(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.build_seconds = 1;
+    fake.seconds = clblast_is_fast;
+    assert_ok(tune(&usual, &result));
+    assert_false(has_clblast(&result.profile));
+    ci_tune_free(&result);
+    set_up(NULL);
+    fake.build_seconds = 1;
+    fake.seconds = clblast_saves_much;
+    assert_ok(tune(&usual, &result));
+    assert_true(has_clblast(&result.profile));
+    ci_tune_free(&result);
+}
+
+/* The model is slow with whatever is not the default for `sample`. */
+static double slow_with_sample(const struct ci_profile *profile, bool decode) {
+    double seconds = decode ? 0.01 : 1;
+    for (int i = 0; profile && i < profile->entry_count; i++) {
+        const struct ci_profile_entry *entry = &profile->entries[i];
+        if (strcmp(entry->signature.op, "sample") == 0 && entry->signature.rows == 1 &&
+            entry->seconds < entry->default_seconds && decode)
+            seconds *= 1.2;
+    }
+    return seconds;
+}
+
+static void test_winners_that_slow_the_whole_model_are_given_back(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.model_seconds = slow_with_sample;
+    assert_ok(tune(&usual, &result));
+    assert_true(result.given_back > 0);
+    assert_non_null(strstr(heard.said, "got slower as a whole"));
+    int kept = 0;
+    for (int i = 0; i < result.profile.entry_count; i++) {
+        const struct ci_profile_entry *entry = &result.profile.entries[i];
+        if (strcmp(entry->signature.op, "sample") == 0 && entry->signature.rows == 1)
+            assert_true(entry->seconds >= entry->default_seconds);
+        else
+            kept += entry->seconds * CI_SEARCH_GAIN < entry->default_seconds;
+    }
+    assert_true(kept > 0); /* the others won all the same */
+    assert_true(result.models[0].decode_after >= result.models[0].decode_before * 0.97);
+    ci_tune_free(&result);
+}
+
+static void test_a_model_that_cannot_be_run_is_said(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.fail_model = CI_TRIAL_TIMED_OUT;
+    assert_ok(tune(&usual, &result));
+    assert_non_null(strstr(heard.said, "was not run as a whole"));
+    assert_int_equal(result.given_back, 0);
+    assert_true(result.changed);
+    ci_tune_free(&result);
+    /* It fails without the winners too: they are not to blame. */
+    fake.fail_model = CI_TRIAL_CRASHED;
+    assert_ok(tune(&(struct wish){.budget = 20, .again = true}, &result));
+    assert_int_equal(result.given_back, 0);
+    ci_tune_free(&result);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_what_is_wrong_goes_to_the_quarantine, set_up),
+        cmocka_unit_test_setup(test_what_crashes_or_hangs_is_not_tried_even_by_a_thorough_tune, set_up),
+        cmocka_unit_test_setup(test_what_does_not_build_is_no_fault, set_up),
+        cmocka_unit_test_setup(test_what_was_being_tried_when_all_ended_is_skipped, set_up),
+        cmocka_unit_test_setup(test_what_makes_the_model_no_faster_is_given_back, set_up),
+        cmocka_unit_test_setup(test_a_fused_op_whose_parts_are_faster_is_taken_apart, set_up),
+        cmocka_unit_test_setup(test_clblast_pays_for_its_programs, set_up),
+        cmocka_unit_test_setup(test_winners_that_slow_the_whole_model_are_given_back, set_up),
+        cmocka_unit_test_setup(test_a_model_that_cannot_be_run_is_said, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
