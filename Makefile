@@ -100,6 +100,15 @@ $(BUILD)/clinfer-probe: $(BUILD)/runtime/device/probe/main.o
 
 $(BUILD)/runtime/device/probe.o: private CPPFLAGS += -DCLINFER_LIBEXEC='"$(PREFIX)/libexec/clinfer"'
 
+# `clinfer bench` says which commit it measured, and its number, where this is a clone.
+$(BUILD)/commit.h: FORCE
+	@mkdir -p $(@D)
+	@commit=$$(git rev-parse --short HEAD 2>/dev/null) && number=$$(git rev-list --count HEAD) && \
+	    text="$$(printf '#define CI_BENCH_COMMIT "%s"\n#define CI_BENCH_NUMBER %s' "$$commit" "$$number")"; \
+	    [ -e $@ ] && [ "$$text" = "$$(cat $@)" ] || printf '%s\n' "$$text" >$@
+
+$(BUILD)/runtime/cli/bench_output.o: $(BUILD)/commit.h
+
 $(BUILD)/libclinfer.a: $(LIBRARY_OBJECTS)
 	$(call say,AR,$@)
 	@rm -f $@

@@ -285,3 +285,21 @@ uint64_t ci_process_resident_bytes(pid_t process) {
     fclose(file);
     return found == 3 && resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
+
+uint64_t ci_process_peak_bytes(void) {
+    char line[256];
+    unsigned long long kib = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
+    if (file) fclose(file);
+    return (uint64_t)kib * 1024;
+}
+
+/* proc(5): 5 resets the peak resident size. */
+bool ci_process_forget_peak(void) {
+    FILE *file = fopen("/proc/self/clear_refs", "we");
+    if (!file) return false;
+    bool written = fputs("5", file) >= 0;
+    return fclose(file) == 0 && written;
+}

@@ -67,4 +67,11 @@ void ci_dialogue_end(struct ci_dialogue *dialogue, double seconds);
  * not count. 0 when it is gone. */
 uint64_t ci_process_resident_bytes(pid_t process);
 
+/* The most that this process has ever had in memory at once, mapped files included, since its start or since
+ * ci_process_forget_peak(). 0: not known. getrusage() was rejected: after posix_spawn() it includes the parent's. */
+uint64_t ci_process_peak_bytes(void);
+
+/* false: the system cannot do that, and the peak stays that of the whole life. */
+bool ci_process_forget_peak(void);
+
 #endif

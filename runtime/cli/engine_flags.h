@@ -25,6 +25,18 @@ struct ci_engine_flags {
 #define CI_ENGINE_FLAGS_DEFAULT                                                                                        \
     { .device_layers = -1, .threads = -1, .fallback = -1, .activations = -1 }
 
+/* Which kernels run. */
+#define CI_KERNEL_OPTIONS(flags)                                                                                       \
+    CI_CHOICE("--fallback", &(flags)->fallback, "cpu|none",                                                            \
+              "what becomes of an op that the device cannot run: it runs on the CPU, or it is an error"),              \
+        CI_CHOICE("--activations", &(flags)->activations, "auto|f32|q8",                                               \
+                  "round the numbers between layers to 8 bits for integer kernels, or not"),                           \
+        CI_TEXT("--tuning", &(flags)->tuning, "auto|none|shipped|FILE",                                                \
+                "whose choice of kernels: what `clinfer tune` found here, else what is shipped for such a device "     \
+                "(auto, the default); the shipped one; none; or the profile FILE"),                                    \
+        CI_TEXTS("--op", &(flags)->ops, "NAME=VARIANT[:TUNABLE=N,...]",                                                \
+                 "the kernel of an op of `clinfer ops`, or where it runs: NAME=cpu, NAME=opencl; repeatable")
+
 #define CI_ENGINE_OPTIONS(flags)                                                                                       \
     CI_SECTION("Model and device"),                                                                                    \
         CI_TEXT("-m --model", &(flags)->model, "MODEL",                                                                \
@@ -34,20 +46,12 @@ struct ci_engine_flags {
                 "auto (default), cpu, or an index or name of `clinfer devices`; several split the layers: 0,1,cpu"),   \
         CI_INTEGER("-ngl --gpu-layers --n-gpu-layers", &(flags)->device_layers, -1, 1 << 20,                           \
                    "so many layers, from the end, on the device, the others on the CPU (default -1: all that fit)"),   \
-        CI_CHOICE("--fallback", &(flags)->fallback, "cpu|none",                                                        \
-                  "what becomes of an op that the device cannot run: it runs on the CPU, or it is an error"),          \
         CI_INTEGER("-t --threads", &(flags)->threads, 0, 1024, "threads of the CPU backend (default: processors)"),    \
         CI_INTEGER("-c --ctx-size", &(flags)->context, 0, 1 << 28,                                                     \
                    "tokens of prompt and answer at most (default 0: what the model was made for)"),                    \
         CI_INTEGER("-b --batch-size", &(flags)->batch, 1, 1 << 20, "tokens computed in one step at most (512)"),       \
         CI_INTEGER("-ub --ubatch-size", &(flags)->micro_batch, 1, 1 << 20, "the same; the smaller of both counts"),    \
-        CI_CHOICE("--activations", &(flags)->activations, "auto|f32|q8",                                               \
-                  "round the numbers between layers to 8 bits for integer kernels, or not"),                           \
-        CI_TEXT("--tuning", &(flags)->tuning, "auto|none|shipped|FILE",                                                \
-                "whose choice of kernels: what `clinfer tune` found here, else what is shipped for such a device "     \
-                "(auto, the default); the shipped one; none; or the profile FILE"),                                    \
-        CI_TEXTS("--op", &(flags)->ops, "NAME=VARIANT[:TUNABLE=N,...]",                                                \
-                 "the kernel of an op of `clinfer ops`, or where it runs: NAME=cpu, NAME=opencl; repeatable"),         \
+        CI_KERNEL_OPTIONS(flags),                                                                                      \
         CI_CHOICE("-ctk --cache-type-k", &(flags)->key_type, "f16|f32", "type of the keys in the KV cache"),           \
         CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, "f16|f32", "type of the values there")
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "cli/run.h"
 
 static const char *file_name(const char *path) {
@@ -92,17 +93,6 @@ json_t *ci_report_answer(const struct ci_answer *answer) {
     return object;
 }
 
-/* Highest resident size of this process. getrusage() was rejected: after posix_spawn() it includes the parent's. */
-static uint64_t peak_bytes(void) {
-    char line[256];
-    unsigned long long kib = 0;
-    FILE *file = fopen("/proc/self/status", "re");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
-    if (file) fclose(file);
-    return (uint64_t)kib * 1024;
-}
-
 static json_t *device_json(const char *name, bool opencl, double seconds, double total) {
     json_t *object = json_object();
     json_object_set_new(object, "name", ci_json_text(name, strlen(name)));
@@ -138,7 +128,7 @@ void ci_report_engine(const struct ci_run_state *run, json_t *object) {
     set_count(memory, "weight_bytes", stats.weight_bytes);
     set_count(memory, "cache_bytes", stats.cache_bytes);
     set_count(memory, "activation_bytes", stats.activation_bytes);
-    set_count(memory, "peak_resident_bytes", peak_bytes());
+    set_count(memory, "peak_resident_bytes", ci_process_peak_bytes());
     json_object_set_new(object, "seed", json_integer((json_int_t)run->session.seed));
     json_object_set_new(object, "model", model);
     json_object_set_new(object, "devices", devices);

@@ -1,0 +1,211 @@
+/* bench_limit.c: the time that a test would take if this machine did nothing but what must be done, at the best speed
+ * that it shows in this very process: the roofline of Williams, Waterman and Patterson (2009,
+ * https://doi.org/10.1145/1498765.1498785), step by step.
+ *
+ * A step must read the weights once and the rows of the KV cache that it looks at, and do the arithmetic of its rows;
+ * whichever takes longer is its time. Where several places share a model their times add up, since a token goes through
+ * one after the other. What the weights take and what a row costs comes from the plans; activations, which stay in the
+ * caches, count for nothing. */
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "cli/bench.h"
+#include "cli/output.h"
+#include "engine/engine_private.h"
+#include "proof/measure.h"
+
+enum { UNIT_F32, UNIT_Q8 };
+
+/* As many bytes as the model has, but no more: from there on no cache helps, and the memory may be needed. */
+static const uint64_t most_read = UINT64_C(1) << 30;
+
+_Static_assert((int)CI_BENCH_PLACES == (int)CI_MAX_PLACES, "a place of an engine is one of a bench");
+
+/* ---- measuring ---- */
+
+static double known(enum clinfer_status status, double value, const char *name, bool *told) {
+    if (status == CLINFER_OK) return value;
+    /* Who has no such unit needs no warning. */
+    if (status != CLINFER_UNSUPPORTED && !*told)
+        ci_warn("%s: what it reads and computes at best cannot be measured: %s", name, clinfer_error());
+    *told = *told || status != CLINFER_UNSUPPORTED;
+    return 0;
+}
+
+void ci_bench_limits_measure(struct ci_bench_target *target, struct ci_bench_limits *limits) {
+    static const enum ci_measure_kind kinds[CI_BENCH_UNITS] = {CI_MEASURE_F32, CI_MEASURE_DOT8};
+    struct clinfer_engine *engine = target->engine;
+    uint64_t bytes = target->info.weight_bytes < most_read ? target->info.weight_bytes : most_read;
+    *limits = (struct ci_bench_limits){0};
+    for (int i = 0; i <= engine->device_count; i++) {
+        struct ci_bench_place *place = &limits->places[limits->count++];
+        place->device = i < engine->device_count ? engine->devices[i] : NULL;
+        snprintf(place->name, sizeof place->name, "%s", place->device ? ci_device_caps(place->device)->name : "cpu");
+        /* The CPU beside devices has only what --device or -ngl leaves to it. */
+        if (!place->device && engine->device_count && !engine->store.weight_bytes[CI_PLACE_CPU]) continue;
+        double value = 0;
+        enum clinfer_status status = ci_measure_read(place->device, engine->threads, bytes, &value);
+        place->read_bytes_per_second = known(status, value, place->name, &target->told_limits);
+        for (int unit = 0; unit < CI_BENCH_UNITS; unit++) {
+            status = ci_measure_arithmetic(place->device, engine->threads, kinds[unit], &value);
+            place->operations_per_second[unit] = known(status, value, place->name, &target->told_limits);
+        }
+    }
+    limits->measured_at = ci_now();
+}
+
+static double mean(double a, double b) { return a > 0 && b > 0 ? (a + b) / 2 : 0; }
+
+void ci_bench_limits_mean(const struct ci_bench_limits *before, const struct ci_bench_limits *after,
+                          struct ci_bench_limits *out) {
+    *out = *after;
+    for (int i = 0; i < out->count; i++) {
+        const struct ci_bench_place *first = &before->places[i];
+        struct ci_bench_place *place = &out->places[i];
+        place->read_bytes_per_second = mean(first->read_bytes_per_second, place->read_bytes_per_second);
+        for (int unit = 0; unit < CI_BENCH_UNITS; unit++)
+            place->operations_per_second[unit] =
+                mean(first->operations_per_second[unit], place->operations_per_second[unit]);
+    }
+}
+
+/* ---- what a step must do ---- */
+
+/* At one place. */
+struct share {
+    double weight_bytes;
+    double row_operations[CI_BENCH_UNITS];    /* for each row of a step, attention left out */
+    double output_operations[CI_BENCH_UNITS]; /* for each row whose logits are wanted */
+    int attentions;                           /* layers whose attention runs here */
+};
+
+/* What all steps of about as many rows have in common. */
+struct work {
+    const struct ci_bench_limits *limits;
+    const struct clinfer_engine *engine;
+    bool of_one; /* the plan for one row is being read */
+    struct share shares[CI_BENCH_PLACES];
+};
+
+/* A number of steps that are alike. `positions`: of the caches, read in all; `pairs`: of a row and a position that it
+ * sees. */
+struct steps {
+    double times, rows, wanted, positions, pairs;
+};
+
+static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
+    struct work *work = user;
+    int at = 0, unit = strncmp(step->types, "q8,", 3) == 0 ? UNIT_Q8 : UNIT_F32;
+    while (at < work->limits->count - 1 && strcmp(work->limits->places[at].name, step->place) != 0) at++;
+    struct share *share = &work->shares[at];
+    bool attention = strncmp(step->op, "attention", strlen("attention")) == 0;
+    bool output = step->n == work->engine->model.hyper.vocabulary;
+    if (work->of_one) {
+        share->attentions += attention;
+        /* In this plan a step with weights reads hardly anything else. */
+        if (*step->layout) share->weight_bytes += step->bytes;
+        if (output) share->output_operations[unit] += step->operations;
+    } else if (!attention && !output && step->rows > 0) {
+        share->row_operations[unit] += step->operations / (double)step->rows;
+    }
+}
+
+static enum clinfer_status read_plans(const struct ci_bench_target *target, int rows, struct work *work) {
+    work->of_one = true;
+    enum clinfer_status status = clinfer_engine_explain(target->engine, 1, add_plan_step, work, NULL);
+    work->of_one = false;
+    return status == CLINFER_OK ? clinfer_engine_explain(target->engine, rows, add_plan_step, work, NULL) : status;
+}
+
+/* Sums over the steps of a test. */
+struct total {
+    double seconds, reading; /* of these, seconds in which reading takes longer than arithmetic */
+    double bytes[CI_BENCH_PLACES], operations[CI_BENCH_PLACES][CI_BENCH_UNITS];
+    bool unknown;
+};
+
+static double operations_per_second(const struct ci_bench_place *place, int unit) {
+    double speed = place->operations_per_second[unit];
+    return speed > 0 ? speed : place->operations_per_second[UNIT_F32];
+}
+
+static void add_steps(const struct work *work, const struct steps *steps, struct total *total) {
+    const struct ci_hyper *hyper = &work->engine->model.hyper;
+    const struct ci_layer *layer = &work->engine->model.layers[0];
+    double position_bytes = (double)(ci_type_row_bytes(layer->keys->view.type, layer->keys->view.cols) +
+                                     ci_type_row_bytes(layer->values->view.type, layer->values->view.cols));
+    for (int i = 0; i < work->limits->count; i++) {
+        const struct ci_bench_place *place = &work->limits->places[i];
+        const struct share *share = &work->shares[i];
+        double bytes = share->weight_bytes + share->attentions * steps->positions * position_bytes, computing = 0;
+        for (int unit = 0; unit < CI_BENCH_UNITS; unit++) {
+            double operations = steps->rows * share->row_operations[unit];
+            operations += steps->wanted * share->output_operations[unit];
+            if (unit == UNIT_F32) operations += 4.0 * hyper->heads * hyper->head_dim * share->attentions * steps->pairs;
+            double speed = operations_per_second(place, unit);
+            total->unknown = total->unknown || (operations > 0 && speed <= 0);
+            total->operations[i][unit] += steps->times * operations;
+            if (speed > 0) computing += operations / speed;
+        }
+        total->unknown = total->unknown || (bytes > 0 && place->read_bytes_per_second <= 0);
+        total->bytes[i] += steps->times * bytes;
+        double reading = place->read_bytes_per_second > 0 ? bytes / place->read_bytes_per_second : 0;
+        total->seconds += steps->times * fmax(reading, computing);
+        if (reading > computing) total->reading += steps->times * reading;
+    }
+}
+
+static enum clinfer_status add_prompt(const struct ci_bench_target *target, const struct ci_bench_test *test, int batch,
+                                      struct work work, struct total *total) {
+    int done = test->depth, end = done + test->prompt;
+    enum clinfer_status status = read_plans(target, test->prompt < batch ? test->prompt : batch, &work);
+    while (done < end && status == CLINFER_OK) {
+        int rows = end - done < batch ? end - done : batch;
+        const struct steps steps = {1, rows, done + rows == end, done + rows, rows * (done + 0.5 * (rows + 1))};
+        add_steps(&work, &steps, total);
+        done += rows;
+    }
+    return status;
+}
+
+static enum clinfer_status add_decode(const struct ci_bench_target *target, const struct ci_bench_test *test, int batch,
+                                      struct work work, struct total *total) {
+    /* More sequences than a step holds take turns. */
+    int rows = test->sequences < batch ? test->sequences : batch;
+    enum clinfer_status status = read_plans(target, rows, &work);
+    for (int i = 1; i <= test->generated && status == CLINFER_OK; i++) {
+        double positions = (double)rows * (test->depth + test->prompt + i);
+        const struct steps steps = {(double)test->sequences / rows, rows, rows, positions, positions};
+        add_steps(&work, &steps, total);
+    }
+    return status;
+}
+
+/* Of the place that reads most, and the unit that it computes most with. */
+static void describe(const struct ci_bench_limits *limits, const struct total *total, struct ci_bench_bound *bound) {
+    int most = 0;
+    for (int i = 1; i < limits->count; i++)
+        if (total->bytes[i] > total->bytes[most]) most = i;
+    const double *operations = total->operations[most];
+    int unit = operations[UNIT_Q8] > operations[UNIT_F32] ? UNIT_Q8 : UNIT_F32;
+    *bound = (struct ci_bench_bound){.read_bytes_per_second = limits->places[most].read_bytes_per_second,
+                                     .operations_per_second = operations_per_second(&limits->places[most], unit)};
+    if (total->unknown) return;
+    bound->seconds = total->seconds;
+    bound->reading = total->reading > total->seconds / 2;
+}
+
+enum clinfer_status ci_bench_limits_bound(const struct ci_bench_target *target, const struct ci_bench_limits *limits,
+                                          const struct ci_bench_test *test, struct ci_bench_bound *bound) {
+    const struct clinfer_engine *engine = target->engine;
+    const struct work work = {.limits = limits, .engine = engine};
+    struct total total = {0};
+    int batch = (int)engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
+    enum clinfer_status status = CLINFER_OK;
+    if (test->prompt > 0) status = add_prompt(target, test, batch, work, &total);
+    if (test->generated > 0 && status == CLINFER_OK) status = add_decode(target, test, batch, work, &total);
+    if (status == CLINFER_OK) describe(limits, &total, bound);
+    return status;
+}
