@@ -1,10 +1,13 @@
 /* attempt.c: one candidate is tried: never one that is in quarantine, never without a mark on disk, and not for ever
  * another of a variant that keeps failing. */
+#include <assert.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "ops/signature.h"
@@ -28,9 +31,11 @@ struct ci_call ci_tuner_call(const struct ci_tuner *tuner, int problem, const st
     return call;
 }
 
-/* How the quarantine knows the candidate. */
+/* How the quarantine knows the candidate. With parameters for CLBlast it is another one, so that they may fail for
+ * themselves. */
 static enum clinfer_status name_candidate(const struct ci_tuner *tuner, int problem,
-                                          const struct ci_tuner_candidate *candidate, struct ci_quarantined *item) {
+                                          const struct ci_tuner_candidate *candidate,
+                                          const struct ci_profile_clblast *clblast, struct ci_quarantined *item) {
     const struct ci_profile_signature *signature = &tuner->problems->items[problem].signature;
     struct ci_call call = ci_tuner_call(tuner, problem, candidate->layout);
     *item = (struct ci_quarantined){.device = tuner->device};
@@ -39,6 +44,12 @@ static enum clinfer_status name_candidate(const struct ci_tuner *tuner, int prob
     snprintf(item->variant, sizeof item->variant, "%s", candidate->variant->name);
     snprintf(item->types, sizeof item->types, "%s", signature->types);
     item->tunable_count = ci_signature_tunables(candidate->variant, candidate->tunables, item->tunables);
+    if (clblast && clblast->kernels) {
+        assert(item->tunable_count < CI_PROFILE_TUNABLES);
+        uint64_t hash = ci_hash(CI_HASH_START, clblast, sizeof *clblast);
+        item->tunables[item->tunable_count++] =
+            (struct ci_profile_tunable){.name = "PARAMETERS", .value = (int)(hash & INT_MAX)};
+    }
     return ci_signature_source(candidate->variant, candidate->tunables, &call, &item->source);
 }
 
@@ -61,7 +72,7 @@ static bool may_retry(const struct ci_tuner *tuner, const struct ci_quarantined 
 bool ci_tuner_quarantined(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate,
                           bool even_retried) {
     struct ci_quarantined item;
-    if (name_candidate(tuner, problem, candidate, &item) != CLINFER_OK) return false;
+    if (name_candidate(tuner, problem, candidate, NULL, &item) != CLINFER_OK) return false;
     const struct ci_quarantined *found = find_quarantined(tuner, &item);
     return found && (even_retried || !may_retry(tuner, found));
 }
@@ -141,23 +152,33 @@ static bool is_hopeless(const struct ci_tuner *tuner, int problem, const struct 
 
 /* ---- trying ---- */
 
-static void log_trial(const struct ci_tuner *tuner, const char *kind, int problem,
-                      const struct ci_tuner_candidate *candidate, const struct ci_trial *trial, const char *text) {
+/* What is tried where, and what comes of it. */
+struct attempt {
+    int problem;
+    const struct ci_tuner_candidate *candidate;
+    const struct ci_profile_clblast *clblast; /* that the worker has for this; NULL: the usual */
+    struct ci_worker *worker;
+    double end;
+    bool tried;
+    struct ci_trial trial; /* if it was */
+};
+
+static void log_trial(const struct ci_tuner *tuner, const struct attempt *attempt, const char *text) {
     const struct ci_tune_listener *listener = &tuner->options->listener;
     if (listener->trial)
-        listener->trial(listener->user, &(struct ci_tune_trial){.kind = kind,
+        listener->trial(listener->user, &(struct ci_tune_trial){.kind = attempt->tried ? "trial" : "skip",
                                                                 .elapsed = ci_now() - tuner->start,
-                                                                .problem = &tuner->problems->items[problem],
-                                                                .candidate = candidate,
-                                                                .trial = trial,
+                                                                .problem = &tuner->problems->items[attempt->problem],
+                                                                .candidate = attempt->candidate,
+                                                                .clblast = attempt->clblast,
+                                                                .trial = attempt->tried ? &attempt->trial : NULL,
                                                                 .text = text});
 }
 
-static enum clinfer_status skip(struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate,
-                                const char *why) {
+static enum clinfer_status skip(struct ci_tuner *tuner, const struct attempt *attempt, const char *why) {
     tuner->result->skipped++;
-    log_trial(tuner, "skip", problem, candidate, NULL, why);
-    return ci_search_skip(&tuner->tuned[problem].search, candidate);
+    log_trial(tuner, attempt, why);
+    return CLINFER_OK;
 }
 
 /* Into the quarantine, or out of it. */
@@ -168,7 +189,7 @@ static void judge(struct ci_tuner *tuner, const struct ci_variant *variant, stru
     if (trial->outcome == CI_TRIAL_PASSED) {
         status = ci_quarantine_remove(found);
     } else {
-        struct ci_strikes *strikes = strikes_of(tuner, variant);
+        struct ci_strikes *strikes = variant ? strikes_of(tuner, variant) : NULL;
         if (strikes && trial->outcome == CI_TRIAL_WRONG) strikes->wrong++;
         if (strikes && trial->outcome != CI_TRIAL_WRONG) strikes->fatal++;
         snprintf(item->reason, sizeof item->reason, "%s%s%.200s", outcome_words[trial->outcome],
@@ -191,43 +212,65 @@ double ci_tuner_charge(const struct ci_tuner *tuner, int problem, const struct c
     return anew ? build_seconds / ci_problems_calls(tuner->problems, problem) : 0;
 }
 
-enum clinfer_status ci_tuner_try(struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate) {
-    struct ci_tuned *tuned = &tuner->tuned[problem];
+/* In the worker, with a mark on disk, if nothing speaks against it. */
+static enum clinfer_status make(struct ci_tuner *tuner, struct attempt *attempt) {
+    const struct ci_tuner_candidate *candidate = attempt->candidate;
     struct ci_tune_result *result = tuner->result;
+    struct ci_trial *trial = &attempt->trial;
     struct ci_quarantined item;
-    enum clinfer_status status = name_candidate(tuner, problem, candidate, &item);
-    if (status != CLINFER_OK) return skip(tuner, problem, candidate, ci_status_message());
+    enum clinfer_status status = name_candidate(tuner, attempt->problem, candidate, attempt->clblast, &item);
+    if (status != CLINFER_OK) return skip(tuner, attempt, ci_status_message());
     const struct ci_quarantined *found = find_quarantined(tuner, &item);
     if (found && !may_retry(tuner, found)) {
         char why[384];
         snprintf(why, sizeof why, "in quarantine since %s: %s", found->date, found->reason);
-        return skip(tuner, problem, candidate, why);
+        return skip(tuner, attempt, why);
     }
-    if (is_out(tuner, candidate->variant)) return skip(tuner, problem, candidate, "this variant has failed too often");
+    if (is_out(tuner, candidate->variant)) return skip(tuner, attempt, "this variant has failed too often");
 
-    if (is_hopeless(tuner, problem, candidate))
-        return skip(tuner, problem, candidate, "far behind for such types and rows");
+    if (is_hopeless(tuner, attempt->problem, candidate))
+        return skip(tuner, attempt, "far behind for such types and rows");
 
-    double left = tuner->end - ci_now(), full = tuner->options->candidate_seconds;
+    double left = attempt->end - ci_now(), full = tuner->options->candidate_seconds;
     double deadline = left < full ? fmax(left, shortest_deadline) : full;
-    struct ci_trial trial = {0};
-    ci_tuner_progress(tuner, "trying", problem, candidate);
+    ci_tuner_progress(tuner, "trying", attempt->problem, candidate);
     status = ci_trial_begin(&item);
     if (status != CLINFER_OK) return status;
-    status = ci_worker_try(tuner->worker, &tuner->problems->items[problem].problem, candidate, deadline, &trial);
+    status =
+        ci_worker_try(attempt->worker, &tuner->problems->items[attempt->problem].problem, candidate, deadline, trial);
     ci_trial_end();
     if (status != CLINFER_OK) return status;
     /* That the time of the tune was over is not the candidate's fault. */
-    if (trial.outcome == CI_TRIAL_TIMED_OUT && deadline < full)
-        return skip(tuner, problem, candidate, "no time was left for it");
+    if (trial->outcome == CI_TRIAL_TIMED_OUT && deadline < full) return skip(tuner, attempt, "no time was left for it");
     struct ci_quarantined known = found ? *found : (struct ci_quarantined){0};
-    judge(tuner, candidate->variant, &item, found ? &known : NULL, &trial);
-    log_trial(tuner, "trial", problem, candidate, &trial, NULL);
-    double charge = ci_tuner_charge(tuner, problem, candidate->variant, trial.build_seconds);
-    status = ci_search_tell(&tuned->search, candidate, &trial, trial.seconds + charge);
+    judge(tuner, attempt->clblast ? NULL : candidate->variant, &item, found ? &known : NULL, trial);
+    attempt->tried = true;
+    log_trial(tuner, attempt, NULL);
     result->tried++;
-    result->refused += trial.outcome == CI_TRIAL_WRONG || trial.outcome == CI_TRIAL_UNUSABLE;
+    result->refused += trial->outcome == CI_TRIAL_WRONG || trial->outcome == CI_TRIAL_UNUSABLE;
     result->crashed +=
-        trial.outcome != CI_TRIAL_PASSED && trial.outcome != CI_TRIAL_WRONG && trial.outcome != CI_TRIAL_UNUSABLE;
+        trial->outcome != CI_TRIAL_PASSED && trial->outcome != CI_TRIAL_WRONG && trial->outcome != CI_TRIAL_UNUSABLE;
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_tuner_try(struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate) {
+    struct ci_search *search = &tuner->tuned[problem].search;
+    struct attempt attempt = {.problem = problem, .candidate = candidate, .worker = tuner->worker, .end = tuner->end};
+    enum clinfer_status status = make(tuner, &attempt);
+    if (status != CLINFER_OK) return status;
+    if (!attempt.tried) return ci_search_skip(search, candidate);
+    double charge = ci_tuner_charge(tuner, problem, candidate->variant, attempt.trial.build_seconds);
+    return ci_search_tell(search, candidate, &attempt.trial, attempt.trial.seconds + charge);
+}
+
+enum clinfer_status ci_tuner_try_clblast(struct ci_tuner *tuner, int problem,
+                                         const struct ci_tuner_candidate *candidate,
+                                         const struct ci_profile_clblast *clblast, struct ci_worker *worker, double end,
+                                         struct ci_trial *trial) {
+    struct attempt attempt = {
+        .problem = problem, .candidate = candidate, .clblast = clblast, .worker = worker, .end = end};
+    enum clinfer_status status = make(tuner, &attempt);
+    *trial = attempt.trial;
+    if (!attempt.tried) trial->outcome = CI_TRIAL_UNUSABLE;
     return status;
 }

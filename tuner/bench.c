@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "base/threads.h"
+#include "ops/clblast.h"
 #include "tuner/bench_problem.h"
 #include "tuner/worker_wire.h"
 
@@ -67,6 +68,7 @@ enum clinfer_status ci_bench_create(const struct ci_bench_options *options, stru
         char *cache = ci_file_xdg("CACHE", "programs");
         status = ci_device_open(options->device, cache, &bench->device);
         free(cache);
+        if (status == CLINFER_OK) status = ci_clblast_use(bench->device, &options->clblast);
     }
     if (bench->device) bench->caps.device = ci_device_caps(bench->device);
     if (!bench->device || ci_device_clock(bench->device, true) != CLINFER_OK) bench->clock = CLOCK_WALL;

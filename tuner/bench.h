@@ -13,6 +13,7 @@ struct ci_bench;
 struct ci_bench_options {
     int device, threads;
     uint64_t memory;
+    struct ci_profile_clblast clblast;
     void (*tell)(void *user, const char *what);
     void *user;
 };

@@ -37,6 +37,14 @@ static void remove_entries(struct ci_profile *profile, const struct ci_profile_s
     profile->entry_count = kept;
 }
 
+/* What was measured with other parameters of CLBlast. */
+static void remove_clblast(struct ci_profile *profile) {
+    int kept = 0;
+    for (int i = 0; i < profile->entry_count; i++)
+        if (!ci_tuner_is_clblast(&profile->entries[i])) profile->entries[kept++] = profile->entries[i];
+    profile->entry_count = kept;
+}
+
 /* The default in its own layout, so that no entry of another shape takes its place. */
 static enum clinfer_status pin_default(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
     const struct ci_tuned *tuned = &tuner->tuned[problem];
@@ -85,8 +93,10 @@ static enum clinfer_status copy_lists(const struct ci_profile *source, struct ci
 }
 
 enum clinfer_status ci_tuner_profile(const struct ci_tuner *tuner, struct ci_profile *profile) {
-    *profile =
-        (struct ci_profile){.key = tuner->key, .measured = tuner->measured, .tune_seconds = tuner->old.tune_seconds};
+    *profile = (struct ci_profile){.key = tuner->key,
+                                   .measured = tuner->measured,
+                                   .clblast = tuner->clblast,
+                                   .tune_seconds = tuner->old.tune_seconds};
     if (tuner->origin != CI_PROFILE_EXACT) profile->tune_seconds = 0;
     snprintf(profile->clinfer, sizeof profile->clinfer, "%s", CLINFER_VERSION);
     time_t now = time(NULL);
@@ -101,6 +111,7 @@ enum clinfer_status ci_tuner_profile(const struct ci_tuner *tuner, struct ci_pro
         entry->seconds = entry->default_seconds = 0;
         entry->tried = entry->refused = entry->crashed = 0;
     }
+    if (!ci_profile_clblast_equal(&tuner->clblast, &tuner->old.clblast)) remove_clblast(profile);
     for (int i = 0; i < tuner->problems->count && status == CLINFER_OK; i++) status = set_problem(tuner, i, profile);
     if (status != CLINFER_OK) ci_profile_free(profile);
     return status;

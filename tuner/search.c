@@ -248,6 +248,13 @@ enum clinfer_status ci_search_skip(struct ci_search *search, const struct ci_tun
                          .candidate = *candidate, .outcome = CI_TRIAL_UNUSABLE, .skipped = true, .seconds = INFINITY});
 }
 
+void ci_search_forget(struct ci_search *search, enum ci_backend backend) {
+    int kept = 0;
+    for (int i = 0; i < search->count; i++)
+        if (search->points[i].candidate.variant->backend != backend) search->points[kept++] = search->points[i];
+    search->count = kept;
+}
+
 /* ---- results ---- */
 
 int ci_search_best(const struct ci_search *search, const struct ci_layout *layout) {

@@ -56,6 +56,9 @@ enum clinfer_status ci_search_tell(struct ci_search *search, const struct ci_tun
 /* It is not to be tried. */
 enum clinfer_status ci_search_skip(struct ci_search *search, const struct ci_tuner_candidate *candidate);
 
+/* Forgets what was told of a backend: its candidates are no longer what they were. */
+void ci_search_forget(struct ci_search *search, enum ci_backend backend);
+
 bool ci_candidates_equal(const struct ci_tuner_candidate *a, const struct ci_tuner_candidate *b);
 
 /* Among those that passed in `layout` (compared as pointers; NULL: ops without weights): index of the fastest; of the

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "ops/clblast.h"
 #include "ops/signature.h"
 #include "tuner/tuner_private.h"
 
@@ -20,6 +21,9 @@
  * for comparing fused ops with their parts. Seconds of a turn at least. */
 static const double model_share = 0.25, breadth_share = 0.5;
 static const double measure_share = 0.1, unfuse_share = 0.05, least_turn = 0.3;
+
+/* Of the search what parameters for CLBlast may take, when the tune is thorough. */
+static const double clblast_share = 0.2;
 
 enum { RANDOM_TRIES = 12 }; /* of a problem */
 
@@ -261,7 +265,8 @@ static enum clinfer_status search_all(struct ci_tuner *tuner) {
     enum clinfer_status status = CLINFER_OK;
     double search_end = tuner->search_end, whole = tuner->search_end - ci_now();
     double breadth_end = search_end - (1 - breadth_share) * whole;
-    tuner->search_end -= unfuse_share * whole;
+    double for_clblast = tuner->options->thorough && tuner->options->caps->device ? clblast_share * whole : 0;
+    tuner->search_end -= unfuse_share * whole + for_clblast;
     for (int i = 0; i < tuner->problems->count && status == CLINFER_OK; i++)
         if (tuner->tuned[i].wanted) status = seed_from_old(tuner, i);
     for (int at; status == CLINFER_OK && (at = heaviest(tuner, done)) >= 0 && !over(tuner, breadth_end);) {
@@ -272,6 +277,10 @@ static enum clinfer_status search_all(struct ci_tuner *tuner) {
     if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_DESCENT, done);
     /* What a later one has found may help an earlier one. */
     if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_DESCENT, done);
+    tuner->search_end += for_clblast;
+    if (status == CLINFER_OK && for_clblast > 0) status = ci_tuner_search_clblast(tuner, ci_now() + for_clblast);
+    /* Variants whose trials were forgotten by that. */
+    if (status == CLINFER_OK && for_clblast > 0) status = search_deep(tuner, CI_SEARCH_VARIANTS, done);
     if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_RANDOM, done);
     /* What was looked at but had no turn any more. */
     for (int i = 0; i < tuner->problems->count && status == CLINFER_OK; i++)
@@ -315,8 +324,7 @@ static bool anything_decided(const struct ci_tuner *tuner) {
 }
 
 static enum clinfer_status work(struct ci_tuner *tuner) {
-    const struct ci_worker_options worker = {.device = tuner->options->device, .threads = tuner->options->threads};
-    enum clinfer_status status = ci_worker_create(&worker, &tuner->worker);
+    enum clinfer_status status = ci_tuner_start_worker(tuner, &tuner->clblast, &tuner->worker);
     if (status == CLINFER_OK) status = measure_device(tuner);
     if (status != CLINFER_OK) return status;
     reweigh(tuner);
@@ -488,6 +496,9 @@ static enum clinfer_status prepare(struct ci_tuner *tuner) {
                      : tuner->origin == CI_PROFILE_SHIPPED ? "the shipped profile"
                                                            : "the old profile";
     tuner->measured = tuner->old.measured;
+    if (tuner->origin == CI_PROFILE_EXACT && tuner->options->caps->device &&
+        ci_clblast_check(tuner->options->caps->device, &tuner->old.clblast) == CLINFER_OK)
+        tuner->clblast = tuner->old.clblast;
     size_t count = (size_t)tuner->problems->count + 1;
     tuner->tuned = calloc(count, sizeof *tuner->tuned);
     tuner->seconds = calloc(count, sizeof *tuner->seconds);

@@ -24,6 +24,7 @@ struct ci_tune_trial {
     double elapsed;
     const struct ci_tune_problem *problem;      /* NULL for "model" */
     const struct ci_tuner_candidate *candidate; /* NULL for "model" */
+    const struct ci_profile_clblast *clblast;   /* that CLBlast had for this one; NULL: what it usually has */
     const struct ci_trial *trial;
     const char *text; /* "skip": why; "model": its name */
     /* "model": medians, without and with the new winners */

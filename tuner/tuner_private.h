@@ -38,6 +38,7 @@ struct ci_tuner {
     struct ci_profile old;
     enum ci_profile_origin origin;
     char *old_path;
+    struct ci_profile_clblast clblast; /* that the worker has, and the profile will have */
     struct ci_worker *worker;
     struct ci_profile_device measured;
     struct ci_tuned *tuned; /* [problems->count] */
@@ -62,6 +63,13 @@ struct ci_call ci_tuner_call(const struct ci_tuner *tuner, int problem, const st
  * is the tuner's own trouble. */
 enum clinfer_status ci_tuner_try(struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate);
 
+/* The same in another worker whose CLBlast has these parameters, until `end`; the search is not told, and the variant
+ * is not to blame. What was not tried is UNUSABLE. */
+enum clinfer_status ci_tuner_try_clblast(struct ci_tuner *tuner, int problem,
+                                         const struct ci_tuner_candidate *candidate,
+                                         const struct ci_profile_clblast *clblast, struct ci_worker *worker, double end,
+                                         struct ci_trial *trial);
+
 /* The candidate of an entry, if it still is what was measured then. */
 bool ci_tuner_candidate_of(const struct ci_tuner *tuner, int problem, const struct ci_profile_entry *entry,
                            struct ci_tuner_candidate *candidate);
@@ -74,6 +82,28 @@ double ci_tuner_charge(const struct ci_tuner *tuner, int problem, const struct c
 /* Whether it is in quarantine on this device. */
 bool ci_tuner_quarantined(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate,
                           bool even_retried);
+
+/* ---- clblast.c: parameters for CLBlast ---- */
+
+/* Starts the worker, with the parameters that are chosen now, or another one with `clblast`. */
+enum clinfer_status ci_tuner_start_worker(const struct ci_tuner *tuner, const struct ci_profile_clblast *clblast,
+                                          struct ci_worker **worker);
+
+/* Where products of CLBlast have passed: looks for parameters until `end`. If some are better than those of
+ * tuner->clblast, they take their place, and what was known of these products is forgotten. */
+enum clinfer_status ci_tuner_search_clblast(struct ci_tuner *tuner, double end);
+
+/* Whether the entry is for a variant on CLBlast. */
+bool ci_tuner_is_clblast(const struct ci_profile_entry *entry);
+
+/* Sets to begin with that fit the device, the likeliest first. Returns how many. */
+enum { CI_CLBLAST_STARTS = 16 };
+int ci_clblast_starts(const struct ci_device_caps *caps, struct ci_profile_clblast list[CI_CLBLAST_STARTS]);
+
+/* Neighbour number `step` of a set, 0 .. CI_CLBLAST_STEPS - 1; false: there is none, or it does not fit. */
+enum { CI_CLBLAST_STEPS = 38 };
+bool ci_clblast_step(const struct ci_device_caps *caps, const struct ci_profile_clblast *from, int step,
+                     struct ci_profile_clblast *set);
 
 /* ---- decide.c: from trials to entries ---- */
 

@@ -163,8 +163,9 @@ static enum clinfer_status start(struct ci_worker *worker) {
     enum clinfer_status status = ci_dialogue_start(worker->path, arguments, NULL, &worker->dialogue);
     if (status != CLINFER_OK) return status;
     json_t *answer = ask(worker,
-                         json_pack("{ss si si sI}", "do", "start", "device", worker->options.device, "threads",
-                                   worker->options.threads, "memory", (json_int_t)worker->memory),
+                         json_pack("{ss si si sI so*}", "do", "start", "device", worker->options.device, "threads",
+                                   worker->options.threads, "memory", (json_int_t)worker->memory, "clblast",
+                                   ci_wire_clblast(&worker->options.clblast)),
                          worker->options.start_seconds, 0, &trial);
     if (!answer) return ci_fail(CLINFER_DEVICE_ERROR, "the tuner's worker does not start: %s", trial.reason);
     status = (enum clinfer_status)json_integer_value(json_object_get(answer, "status"));

@@ -50,8 +50,9 @@ struct ci_trial {
 /* `device` is an index of ci_device_list, -1 the CPU backend. Starts lazily; restarted after what kills it. */
 struct ci_worker_options {
     int device, threads;
-    double start_seconds; /* deadline of loading driver and device; 0: 60 */
-    uint64_t memory;      /* that the worker may have, in bytes; 0: half of what is available now */
+    double start_seconds;              /* deadline of loading driver and device; 0: 60 */
+    uint64_t memory;                   /* that the worker may have, in bytes; 0: half of what is available now */
+    struct ci_profile_clblast clblast; /* that the device has taken: ci_clblast_check() */
 };
 enum clinfer_status ci_worker_create(const struct ci_worker_options *options, struct ci_worker **worker);
 void ci_worker_destroy(struct ci_worker *worker);

@@ -97,7 +97,8 @@ static json_t *start(struct work *work, const json_t *request) {
                     &work->options.threads, "memory", &memory) != 0)
         return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "start lacks a field"));
     work->options.memory = (uint64_t)memory;
-    enum clinfer_status status = ci_bench_create(&work->options, &work->bench);
+    enum clinfer_status status = ci_wire_read_clblast(json_object_get(request, "clblast"), &work->options.clblast);
+    if (status == CLINFER_OK) status = ci_bench_create(&work->options, &work->bench);
     return status == CLINFER_OK ? json_pack("{si}", "status", (int)CLINFER_OK) : failure(status);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "ops/signature.h"
+#include "profile/profile_fields.h"
 
 json_t *ci_wire_number(double number) { return json_real(isfinite(number) ? number : DBL_MAX); }
 
@@ -96,6 +97,19 @@ enum clinfer_status ci_wire_read_candidate(const json_t *json, const struct ci_o
         snprintf(tunables[count++].name, sizeof tunables->name, "%s", name);
     }
     return ci_signature_values(candidate->variant, tunables, count, candidate->tunables);
+}
+
+json_t *ci_wire_clblast(const struct ci_profile_clblast *set) {
+    const struct ci_field_place place = {.file = "request"};
+    json_t *json = set->kernels ? json_object() : NULL;
+    if (json) ci_profile_clblast_write(&place, set, json);
+    return json;
+}
+
+enum clinfer_status ci_wire_read_clblast(const json_t *json, struct ci_profile_clblast *set) {
+    const struct ci_field_place place = {.file = "request"};
+    *set = (struct ci_profile_clblast){0};
+    return json ? ci_profile_clblast_read(&place, json, set) : CLINFER_OK;
 }
 
 /* Build logs hold whatever the driver wrote; JSON must be UTF-8. */

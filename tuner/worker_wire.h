@@ -14,11 +14,13 @@ json_t *ci_wire_problem(const struct ci_problem *problem);
 json_t *ci_wire_candidate(const struct ci_tuner_candidate *candidate);
 json_t *ci_wire_trial(const struct ci_trial *trial);
 json_t *ci_wire_number(double number);
+json_t *ci_wire_clblast(const struct ci_profile_clblast *set); /* NULL for an empty one, too */
 
 /* CLINFER_INVALID_ARGUMENT names what is missing or unknown. */
 enum clinfer_status ci_wire_read_problem(const json_t *json, struct ci_problem *problem);
 enum clinfer_status ci_wire_read_candidate(const json_t *json, const struct ci_op *op,
                                            struct ci_tuner_candidate *candidate);
 enum clinfer_status ci_wire_read_trial(const json_t *json, struct ci_trial *trial);
+enum clinfer_status ci_wire_read_clblast(const json_t *json, struct ci_profile_clblast *set); /* NULL: an empty one */
 
 #endif

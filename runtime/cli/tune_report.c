@@ -8,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/tune.h"
 #include "ops/signature.h"
+#include "profile/profile_fields.h"
 
 /* Lines that have less of decoding and of a prompt are left out of the table, unless all are asked for. */
 static const double least_share = 0.005;
@@ -249,6 +250,12 @@ json_t *ci_tune_trial_json(const struct ci_tune_device *device, const struct ci_
                             json_string(trial->candidate->layout ? trial->candidate->layout->name : ""));
         json_object_set_new(object, "variant", json_string(trial->candidate->variant->name));
         json_object_set_new(object, "tunables", tunables_json(tunables, count));
+    }
+    if (trial->clblast) {
+        const struct ci_field_place place = {.file = "log"};
+        json_t *parameters = json_object();
+        if (trial->clblast->kernels) ci_profile_clblast_write(&place, trial->clblast, parameters);
+        json_object_set_new(object, "clblast", parameters);
     }
     if (trial->trial) set_outcome(object, trial->trial);
     if (trial->problem && trial->text) json_object_set_new(object, "reason", text_json(trial->text));

@@ -6,10 +6,12 @@
  * result.
  *
  * CLBlast keeps the programs it builds, per context, for the life of the process, and nowhere else: what the first call
- * costs is measured, since every process pays it again. */
+ * costs is measured, since every process pays it again. Parameters it keeps per device, for the whole process too. So
+ * they are handed over when programs are built, and only by the first who builds any on a device: products that were
+ * prepared with others would find their temporary buffer too small. */
 #include <assert.h>
-#include <stdatomic.h>
-#include <time.h>
+#include <pthread.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,9 +20,10 @@
 
 #include <clblast_c.h>
 
-/* Devices that used it: the last one clears the cache, whose programs would otherwise be released after their driver.
- */
-static atomic_int users;
+/* Devices that use it, by clblast_next: the last one clears the cache, whose programs would otherwise be released after
+ * their driver. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct ci_device *users;
 
 /* Codes above -1000 are OpenCL's. */
 static enum clinfer_status fail(const struct ci_device *device, const char *call, CLBlastStatusCode code) {
@@ -65,11 +68,46 @@ static enum clinfer_status make_temporary(struct ci_device *device, const struct
     return CLINFER_OK;
 }
 
+static enum clinfer_status override(const struct ci_device *device) {
+    for (int i = 0; i < device->clblast_override_count; i++) {
+        const struct ci_clblast_override *wanted = &device->clblast_overrides[i];
+        /* The names are not changed; its signature has lost a const. */
+        CLBlastStatusCode code =
+            CLBlastOverrideParameters(device->id, wanted->kernel, CLBlastPrecisionSingle, (size_t)wanted->count,
+                                      (const char **)(uintptr_t)wanted->names, wanted->values);
+        if (code != CLBlastSuccess)
+            return ci_fail_prefix(fail(device, "CLBlastOverrideParameters", code), "CLBlast's kernel %s",
+                                  wanted->kernel);
+    }
+    if (device->clblast_override_count)
+        ci_log(CLINFER_LOG_DEBUG, "CLBlast has other parameters for %d of its kernels on \"%s\"",
+               device->clblast_override_count, device->caps.name);
+    return CLINFER_OK;
+}
+
+/* Among the users, with the parameters that are wanted or those that others have. */
+static enum clinfer_status join(struct ci_device *device) {
+    bool alone = true, joined = false;
+    pthread_mutex_lock(&lock);
+    for (const struct ci_device *user = users; user; user = user->clblast_next) {
+        joined = joined || user == device;
+        alone = alone && (user == device || user->id != device->id);
+    }
+    if (!joined) {
+        device->clblast_next = users;
+        users = device;
+    }
+    enum clinfer_status status = alone ? override(device) : CLINFER_OK;
+    pthread_mutex_unlock(&lock);
+    return status;
+}
+
 /* The smallest product has CLBlast build all programs of its SGEMM. */
 static enum clinfer_status build(struct ci_device *device) {
     enum { BYTES = 256, PART = 64 };
     const struct ci_gemm smallest = {.b_offset = PART, .c_offset = 2 * PART, .m = 1, .n = 1, .k = 1, .c_stride = 1};
-    enum clinfer_status status = make_temporary(device, &smallest);
+    enum clinfer_status status = join(device);
+    if (status == CLINFER_OK) status = make_temporary(device, &smallest);
     if (status != CLINFER_OK) return status;
     cl_int error = CL_SUCCESS;
     cl_mem memory = clCreateBuffer(device->context, CL_MEM_READ_WRITE, BYTES, NULL, &error);
@@ -80,7 +118,6 @@ static enum clinfer_status build(struct ci_device *device) {
     device->counts.clblast_seconds += ci_now() - start;
     clReleaseMemObject(memory);
     if (status != CLINFER_OK) return status;
-    if (!device->clblast_built) atomic_fetch_add(&users, 1);
     device->clblast_built = true;
     ci_log(CLINFER_LOG_DEBUG, "CLBlast took %.2f s for its programs on \"%s\"", device->counts.clblast_seconds,
            device->caps.name);
@@ -100,17 +137,26 @@ enum clinfer_status ci_gemm_enqueue(struct ci_device *device, const struct ci_ge
     return code == CLBlastSuccess ? CLINFER_OK : fail(device, "CLBlastSgemm", code);
 }
 
-enum clinfer_status ci_device_clblast_parameters(struct ci_device *device, const char *kernel, int count,
-                                                 const char *const *names, const size_t *values) {
-    /* The names are not changed; its signature has lost a const. */
-    CLBlastStatusCode code = CLBlastOverrideParameters(device->id, kernel, CLBlastPrecisionSingle, (size_t)count,
-                                                       (const char **)(uintptr_t)names, values);
-    if (code != CLBlastSuccess)
-        return ci_fail_prefix(fail(device, "CLBlastOverrideParameters", code), "CLBlast's kernel %s", kernel);
-    return device->clblast_built ? build(device) : CLINFER_OK;
+void ci_device_clblast_parameters(struct ci_device *device, const char *kernel, int count, const char *const *names,
+                                  const size_t *values) {
+    int at = 0;
+    while (at < device->clblast_override_count && strcmp(device->clblast_overrides[at].kernel, kernel) != 0) at++;
+    assert(count <= CI_CLBLAST_VALUES && at < CI_CLBLAST_OVERRIDES);
+    struct ci_clblast_override *wanted = &device->clblast_overrides[at];
+    *wanted = (struct ci_clblast_override){.kernel = kernel, .count = count};
+    memcpy(wanted->names, names, (size_t)count * sizeof *names);
+    memcpy(wanted->values, values, (size_t)count * sizeof *values);
+    if (at == device->clblast_override_count) device->clblast_override_count++;
+    device->clblast_built = false;
 }
 
 void ci_clblast_close(struct ci_device *device) {
     if (device->clblast_temporary) clReleaseMemObject(device->clblast_temporary);
-    if (device->clblast_built && atomic_fetch_sub(&users, 1) == 1) CLBlastClearCache();
+    pthread_mutex_lock(&lock);
+    struct ci_device **at = &users;
+    while (*at && *at != device) at = &(*at)->clblast_next;
+    bool joined = *at != NULL;
+    if (joined) *at = device->clblast_next;
+    if (joined && !users) CLBlastClearCache();
+    pthread_mutex_unlock(&lock);
 }

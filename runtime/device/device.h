@@ -134,11 +134,15 @@ enum clinfer_status ci_gemm_prepare(struct ci_device *device, const struct ci_ge
 /* Allocates nothing of ours; CLBlast makes and drops its kernel objects. */
 enum clinfer_status ci_gemm_enqueue(struct ci_device *device, const struct ci_gemm *gemm);
 
-/* Gives a kernel of CLBlast ("Xgemm", "XgemmDirect", "GemmRoutine", ...) other parameters, for floats, on this device and
- * in all of this process. CLBlast wants a value for each of the kernel's parameters and does not check them: wrong ones
- * give wrong results. Its programs are built again, and products that were prepared before must be prepared again. */
-enum clinfer_status ci_device_clblast_parameters(struct ci_device *device, const char *kernel, int count,
-                                                 const char *const *names, const size_t *values);
+/* Gives a kernel of CLBlast ("Xgemm", "XgemmDirect", "GemmRoutine") other parameters, for floats. CLBlast wants a value for
+ * each of the kernel's parameters and does not check them: wrong ones give wrong results (ops/clblast.h checks). Nothing is
+ * done until ci_gemm_prepare() builds CLBlast's programs, which fails when CLBlast knows no such kernel or parameter, and
+ * which must be called again for products that were prepared before. They are then those of the device in all of this
+ * process; where another ci_device of the same device uses CLBlast already, that one's stay. The texts live as long as the
+ * device. */
+enum { CI_CLBLAST_VALUES = 16 };
+void ci_device_clblast_parameters(struct ci_device *device, const char *kernel, int count, const char *const *names,
+                                  const size_t *values);
 
 enum clinfer_status ci_device_flush(struct ci_device *device);
 enum clinfer_status ci_device_finish(struct ci_device *device);

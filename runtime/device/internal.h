@@ -49,6 +49,15 @@ struct ci_recorded {
     bool more;
 };
 
+/* Parameters of one of CLBlast's kernels. */
+enum { CI_CLBLAST_OVERRIDES = 4 };
+struct ci_clblast_override {
+    const char *kernel; /* texts are the caller's */
+    int count;
+    const char *names[CI_CLBLAST_VALUES];
+    size_t values[CI_CLBLAST_VALUES];
+};
+
 struct ci_device {
     cl_platform_id platform;
     cl_device_id id;
@@ -65,6 +74,9 @@ struct ci_device {
     cl_mem clblast_temporary; /* of all products, NULL: none needed one */
     size_t clblast_bytes;
     bool clblast_built;       /* its programs, for this context */
+    struct ci_clblast_override clblast_overrides[CI_CLBLAST_OVERRIDES];
+    int clblast_override_count;
+    struct ci_device *clblast_next; /* in the list of users */
     bool clock;               /* kernels leave events */
     cl_event first_timed, last_timed; /* of the kernels since the clock was read */
     bool recording, more_of_tag;

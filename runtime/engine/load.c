@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "engine/engine_private.h"
 #include "engine/verify.h"
+#include "ops/clblast.h"
 #include "proof/known_answer.h"
 
 void clinfer_engine_options_default(struct clinfer_engine_options *options) {
@@ -180,14 +181,26 @@ static bool has_profile(const struct clinfer_engine *engine) {
     return false;
 }
 
+/* What was found for CLBlast here, should any plan want a product of it. */
+static enum clinfer_status give_clblast(struct clinfer_engine *engine, int place) {
+    const struct ci_place_choices *at = &engine->choices.places[place];
+    if (place == CI_PLACE_CPU || at->origin != CI_PROFILE_EXACT) return CLINFER_OK;
+    enum clinfer_status status = ci_clblast_use(engine->devices[place - 1], &at->profile.clblast);
+    if (status != CLINFER_UNSUPPORTED) return status;
+    ci_log(CLINFER_LOG_WARNING, "%s: %s; CLBlast goes by its own parameters", at->path, ci_status_message());
+    return CLINFER_OK;
+}
+
 static enum clinfer_status make_store(struct clinfer_engine *engine) {
     const struct clinfer_engine_options *options = &engine->options;
     size_t bytes;
     const void *file = ci_gguf_bytes(engine->gguf, &bytes);
     enum clinfer_status status =
         ci_store_init(&engine->store, engine->devices, engine->device_count, engine->threads, file, bytes);
-    for (int i = 0; i < engine->store.place_count && status == CLINFER_OK; i++)
+    for (int i = 0; i < engine->store.place_count && status == CLINFER_OK; i++) {
         status = ci_choices_load(&engine->choices, i, &engine->store.places[i].caps, options->tuning);
+        if (status == CLINFER_OK) status = give_clblast(engine, i);
+    }
     if (status == CLINFER_OK && is_file(options->tuning) && !has_profile(engine))
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "--tuning %s: this profile is for none of the devices in use (%s)",
                          options->tuning, engine->device_names);

@@ -91,7 +91,7 @@ static const struct ci_field model_fields[] = {
     END,
 };
 
-/* `imported` may be missing: so it is from the tuner. */
+/* `imported` may be missing: so it is from the tuner. So may `clblast`: most tunes look for none. */
 static const struct ci_field profile_fields[] = {
     CI_FIELD_CALLERS("schema", false),
     CI_FIELD_CALLERS("version", false),
@@ -101,6 +101,7 @@ static const struct ci_field profile_fields[] = {
     {"imported", CI_FIELD_BOOL, offsetof(struct ci_profile, imported), sizeof(bool), 0, 0, true},
     CI_FIELD_CALLERS("key", false),
     CI_FIELD_CALLERS("measured", false),
+    CI_FIELD_CALLERS("clblast", true),
     CI_FIELD_CALLERS("models", false),
     CI_FIELD_CALLERS("entries", false),
     END,
@@ -237,12 +238,14 @@ static enum clinfer_status read_models(const struct ci_field_place *place, const
 static enum clinfer_status read_profile(const struct ci_field_place *place, const json_t *object,
                                         struct ci_profile *profile) {
     struct ci_field_place key = ci_field_below(place, "key", -1), measured = ci_field_below(place, "measured", -1);
-    const json_t *entries = NULL, *models = NULL;
+    struct ci_field_place clblast = ci_field_below(place, "clblast", -1);
+    const json_t *entries = NULL, *models = NULL, *parameters = json_object_get(object, "clblast");
     enum clinfer_status status = ci_field_check_schema(place, object, schema, CI_PROFILE_VERSION);
     if (status == CLINFER_OK) status = ci_field_read(place, profile_fields, object, profile);
     if (status == CLINFER_OK) status = ci_field_read(&key, key_fields, json_object_get(object, "key"), &profile->key);
     if (status == CLINFER_OK)
         status = ci_field_read(&measured, device_fields, json_object_get(object, "measured"), &profile->measured);
+    if (status == CLINFER_OK && parameters) status = ci_profile_clblast_read(&clblast, parameters, &profile->clblast);
     if (status == CLINFER_OK) status = ci_field_array(place, object, "models", CI_PROFILE_MODELS, &models);
     if (status == CLINFER_OK) status = ci_field_array(place, object, "entries", CI_PROFILE_ENTRIES, &entries);
     if (status == CLINFER_OK) status = read_models(place, models, profile);
@@ -331,6 +334,11 @@ static enum clinfer_status write_profile(const struct ci_field_place *place, con
     if (status == CLINFER_OK)
         status = (member = add_object(object, "measured"))
                      ? ci_field_write(&below, device_fields, &profile->measured, member)
+                     : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", place->file);
+    below = ci_field_below(place, "clblast", -1);
+    if (status == CLINFER_OK && profile->clblast.kernels)
+        status = (member = add_object(object, "clblast"))
+                     ? ci_profile_clblast_write(&below, &profile->clblast, member)
                      : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", place->file);
     if (status == CLINFER_OK) status = write_lists(place, profile, models, entries);
     /* Also when something failed: the references go to the object. */

@@ -13,6 +13,8 @@
 
 #include <clinfer.h>
 
+#include "profile/clblast.h"
+
 /* The variant of an entry for a fused op whose two parts are faster on their own. */
 #define CI_PROFILE_UNFUSED "unfused"
 
@@ -83,6 +85,7 @@ struct ci_profile {
     double tune_seconds;
     bool imported; /* by `clinfer profile import`: nothing in it was seen to be right on this machine */
     struct ci_profile_device measured;
+    struct ci_profile_clblast clblast; /* for CLBlast's products on this device */
     struct ci_profile_entry *entries;
     int entry_count;
     struct ci_profile_model *models;

@@ -1,4 +1,4 @@
-/* profile_fields.h: tables that both files of this folder share. */
+/* profile_fields.h: what the files of this folder share, and whoever has pieces of a profile as JSON. */
 #ifndef CI_PROFILE_PROFILE_FIELDS_H
 #define CI_PROFILE_PROFILE_FIELDS_H
 
@@ -11,6 +11,15 @@ enum clinfer_status ci_profile_read_tunables(const struct ci_field_place *place,
                                              struct ci_profile_tunable *tunables, int *count);
 enum clinfer_status ci_profile_write_tunables(const struct ci_field_place *place,
                                               const struct ci_profile_tunable *tunables, int count, json_t *object);
+
+/* CLBlast's parameters: whether the values fit each other; CLINFER_BAD_FILE names the first that does not. */
+enum clinfer_status ci_profile_clblast_check(const struct ci_field_place *place, const struct ci_profile_clblast *set);
+
+/* An object with a member for each kernel that has any; both check. */
+enum clinfer_status ci_profile_clblast_read(const struct ci_field_place *place, const json_t *object,
+                                            struct ci_profile_clblast *set);
+enum clinfer_status ci_profile_clblast_write(const struct ci_field_place *place, const struct ci_profile_clblast *set,
+                                             json_t *object);
 
 /* Any text as the list; `name` is for messages. CLINFER_BAD_FILE. */
 enum clinfer_status ci_quarantine_parse(const char *name, const char *text, size_t length,

@@ -32,7 +32,7 @@ static void check_profile(const uint8_t *data, size_t size) {
     enum clinfer_status status = ci_profile_parse("fuzz", (const char *)data, size, &profile);
     if (status != CLINFER_OK) {
         check_refusal(status);
-        if (profile.entries || profile.models) abort();
+        if (profile.entries || profile.models || profile.clblast.kernels) abort();
         return;
     }
     for (int i = 0; i < profile.entry_count; i++) check_entry(&profile, &profile.entries[i]);
@@ -40,7 +40,7 @@ static void check_profile(const uint8_t *data, size_t size) {
     if (ci_profile_print("fuzz", &profile, &text) != CLINFER_OK) abort();
     if (ci_profile_parse("fuzz", text, strlen(text), &back) != CLINFER_OK) abort();
     if (!ci_profile_same_key(&profile.key, &back.key) || profile.entry_count != back.entry_count ||
-        profile.model_count != back.model_count)
+        profile.model_count != back.model_count || !ci_profile_clblast_equal(&profile.clblast, &back.clblast))
         abort();
     free(text);
     ci_profile_free(&profile);

@@ -108,19 +108,32 @@ static void test_fewer_rows_need_no_preparation(void **state) {
     assert_true(fixture_counts().objects == objects);
 }
 
+static enum clinfer_status prepare(void) {
+    const struct ci_gemm gemm = {.m = 4, .n = 8, .k = 32, .c_stride = 8};
+    return ci_gemm_prepare(fixture_device, &gemm);
+}
+
 static void test_parameters_are_taken_or_refused(void **state) {
     const char *names[] = {"XGEMM_MIN_INDIRECT_SIZE"};
     const size_t indirect = 1, direct = 100000;
     (void)state;
-    assert_int_equal(ci_device_clblast_parameters(fixture_device, "NoSuchKernel", 1, names, &indirect),
-                     CLINFER_DEVICE_ERROR);
-    assert_message("NoSuchKernel");
-    assert_int_equal(ci_device_clblast_parameters(fixture_device, "Xgemm", 1, names, &indirect), CLINFER_DEVICE_ERROR);
+    ci_device_clblast_parameters(fixture_device, "GemmRoutine", 1, names, &indirect);
+    check_products();
+    ci_device_clblast_parameters(fixture_device, "GemmRoutine", 1, names, &direct);
+    check_products();
+    ci_device_clblast_parameters(fixture_device, "Xgemm", 1, names, &indirect);
+    assert_int_equal(prepare(), CLINFER_DEVICE_ERROR);
     assert_message("Xgemm");
-    assert_ok(ci_device_clblast_parameters(fixture_device, "GemmRoutine", 1, names, &indirect));
-    check_products();
-    assert_ok(ci_device_clblast_parameters(fixture_device, "GemmRoutine", 1, names, &direct));
-    check_products();
+}
+
+static void test_an_unknown_kernel_has_no_parameters(void **state) {
+    const char *names[] = {"XGEMM_MIN_INDIRECT_SIZE"};
+    const size_t indirect = 1;
+    (void)state;
+    ci_device_clblast_parameters(fixture_device, "NoSuchKernel", 1, names, &indirect);
+    assert_true(fixture_counts().clblast_seconds == 0);
+    assert_int_equal(prepare(), CLINFER_DEVICE_ERROR);
+    assert_message("NoSuchKernel");
 }
 
 int main(void) {
@@ -130,6 +143,7 @@ int main(void) {
                                         fixture_close),
         cmocka_unit_test_setup_teardown(test_fewer_rows_need_no_preparation, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_parameters_are_taken_or_refused, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(test_an_unknown_kernel_has_no_parameters, fixture_open, fixture_close),
     };
     return fixture_run(tests, sizeof tests / sizeof *tests);
 }

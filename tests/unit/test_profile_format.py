@@ -36,11 +36,16 @@ def documented():
 def main():
     sizes, rows, errors, fields = members(), documented(), [], 0
     sources = {"profile.c": r"(TEXT|NAME|NUMBER|WHOLE)\((?:(\w+), )?(ci_\w+), (\w+)(?:, (\w+))?",
+               "clblast.c": r"(XGEMM|DIRECT|ROUTINE)\(()()(\w+), (\d+), (\d+)\)",
                "quarantine.c": r"(TEXT|NAME|HASH)\(()()(\w+)(?:, (\w+))?\)"}
     for source, pattern in sources.items():
         text = re.sub(r"#define.*?[^\\]\n", "", read("runtime/profile/" + source), flags=re.S)
-        for macro, kind, struct, member, least in re.findall(pattern, text):
+        for macro, kind, struct, member, least, *most in re.findall(pattern, text):
             fields += 1
+            if most:
+                if ("integer", f"{least}-{most[0]}") not in rows.get(member, []):
+                    errors.append(f"{source}: {member} is no integer of {least}-{most[0]} in docs/profile-format.md")
+                continue
             wanted = NAMES[kind or macro]
             struct = struct or "ci_quarantined"
             here = [limits for doc, limits in rows.get(member, []) if doc == wanted]
