@@ -6,6 +6,9 @@
 int data_home_set(void **state);
 int data_home_unset(void **state);
 
+/* How many files are there, or in a folder of that name below. */
+int data_home_count(const char *below);
+
 extern char data_home_messages[4096]; /* of the log since then, a line each */
 
 #endif

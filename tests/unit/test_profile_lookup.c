@@ -280,17 +280,6 @@ static void write_for_ever(const struct ci_profile_key *key, const char *path) {
     }
 }
 
-static int count_files(void) {
-    char *folder = ci_profile_folder(), command[512];
-    snprintf(command, sizeof command, "ls -A '%s' | wc -l", folder);
-    FILE *pipe = popen(command, "r");
-    int count = -1;
-    assert_true(pipe && fscanf(pipe, "%d", &count) == 1);
-    pclose(pipe);
-    free(folder);
-    return count;
-}
-
 static void test_kill_while_writing_leaves_a_whole_file(void **state) {
     struct ci_profile_key key = profile_sample_key();
     struct ci_profile_lock lock;
@@ -311,7 +300,7 @@ static void test_kill_while_writing_leaves_a_whole_file(void **state) {
         ci_profile_free(&profile);
     }
     assert_ok(ci_profile_lock(&key, 2, &lock));
-    assert_int_equal(count_files(), 2); /* the profile and its lock, nothing left over */
+    assert_int_equal(data_home_count(""), 2); /* the profile and its lock, nothing left over */
     ci_profile_unlock(&lock);
     free(path);
 }
@@ -339,7 +328,7 @@ static void expect_failed_write(bool (*prepare)(const char *folder), const char 
     if (WEXITSTATUS(status) != 77) {
         assert_int_equal(WEXITSTATUS(status), 0);
         expect_lookup(&key, CI_PROFILE_EXACT, "2026-01-01T00:00:00Z");
-        assert_int_equal(count_files(), 1);
+        assert_int_equal(data_home_count(""), 1);
     }
     free(path);
     free(folder);

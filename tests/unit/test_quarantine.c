@@ -194,17 +194,6 @@ static void test_several_processes_add_at_once(void **state) {
 
 /* ---- trials ---- */
 
-static int count_marks(void) {
-    char *folder = ci_profile_folder(), command[512];
-    snprintf(command, sizeof command, "ls -A '%s/trying' | wc -l", folder);
-    FILE *pipe = popen(command, "r");
-    int count = -1;
-    assert_true(pipe && fscanf(pipe, "%d", &count) == 1);
-    pclose(pipe);
-    free(folder);
-    return count;
-}
-
 /* A process that begins to try `item` and stays in it; its number. */
 static pid_t start_trying(const struct ci_quarantined *item) {
     int ready[2];
@@ -228,12 +217,12 @@ static void test_what_killed_the_process_is_quarantined(void **state) {
     assert_int_equal(ci_trial_recover(), 0);
     pid_t child = start_trying(&item);
     assert_int_equal(ci_trial_recover(), 0); /* it lives */
-    assert_int_equal(count_marks(), 1);
+    assert_int_equal(data_home_count("trying"), 1);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     assert_int_equal(ci_trial_recover(), 1);
     assert_int_equal(ci_trial_recover(), 0);
-    assert_int_equal(count_marks(), 0);
+    assert_int_equal(data_home_count("trying"), 0);
     struct ci_quarantine list = read_list(1);
     assert_string_equal(list.items[0].reason, "clinfer or the machine stopped while trying it");
     assert_ptr_equal(ci_quarantine_find(&list, item.device, "matmul", "gemm_vec", item.tunables, 2, "q8,q4_1,-", 42),
@@ -248,11 +237,11 @@ static void test_a_trial_that_ended_leaves_nothing(void **state) {
     ci_trial_end();
     for (int i = 0; i < 3; i++) {
         assert_ok(ci_trial_begin(&item));
-        assert_int_equal(count_marks(), 1);
+        assert_int_equal(data_home_count("trying"), 1);
         assert_int_equal(ci_trial_recover(), 0);
     }
     ci_trial_end();
-    assert_int_equal(count_marks(), 0);
+    assert_int_equal(data_home_count("trying"), 0);
     assert_int_equal(ci_trial_recover(), 0);
     expect_count(0);
 }
@@ -266,7 +255,7 @@ static void test_damaged_marks_go_without_harm(void **state) {
         assert_ok(ci_file_write(path, texts[i], strlen(texts[i])));
     }
     assert_int_equal(ci_trial_recover(), 0);
-    assert_int_equal(count_marks(), 0);
+    assert_int_equal(data_home_count("trying"), 0);
     expect_count(0);
     free(folder);
 }
