@@ -148,17 +148,13 @@ static int list(const struct ci_profile_store *store) {
 
 /* ---- show ---- */
 
-/* The larger share of the two limits; nothing where neither was measured. */
+/* Nothing of a limit that was not measured. */
 static void print_share(const struct ci_profile_device *limits, const struct ci_profile_entry *entry) {
-    if (entry->seconds <= 0) return;
-    double bytes = entry->bytes / entry->seconds, operations = entry->operations / entry->seconds;
-    double read = limits->read_bytes_per_second > 0 ? bytes / limits->read_bytes_per_second : 0;
-    double most = ci_profile_peak(limits, &entry->signature), peak = most > 0 ? operations / most : 0;
-    if (peak > read)
-        ci_printf(", %.1f GFLOP/s, %.0f%% of the measured peak", operations * 1e-9, 100 * peak);
-    else
-        ci_printf(", %.1f GB/s", bytes * 1e-9);
-    if (read >= peak && read > 0) ci_printf(", %.0f%% of the measured bandwidth", 100 * read);
+    struct ci_profile_rate rate = ci_profile_rate(entry, limits);
+    if (rate.per_second <= 0) return;
+    ci_printf(", %.1f %s", 1e-9 * rate.per_second, rate.by_bytes ? "GB/s" : "GFLOP/s");
+    if (rate.share > 0)
+        ci_printf(", %.0f%% of the measured %s", 100 * rate.share, rate.by_bytes ? "bandwidth" : "peak");
 }
 
 static void print_entry(const struct ci_profile_device *limits, const struct ci_profile_entry *entry) {

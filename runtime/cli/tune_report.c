@@ -46,30 +46,11 @@ const char *ci_tune_candidate_text(const struct ci_tuner_candidate *candidate, c
 
 /* ---- the table ---- */
 
-/* How much of what the device can do: of its bandwidth or of its arithmetic, whichever is the limit; 0: not measured.
- */
-struct rate {
-    bool by_bytes;
-    double per_second, share;
-};
-
-static struct rate rate_of(const struct ci_profile_entry *entry, const struct ci_profile_device *measured) {
-    struct rate rate = {.by_bytes = true};
-    double bandwidth = measured->read_bytes_per_second, peak = ci_profile_peak(measured, &entry->signature);
-    if (entry->seconds <= 0) return rate;
-    double by_bytes = bandwidth > 0 ? entry->bytes / bandwidth : 0,
-           by_operations = peak > 0 ? entry->operations / peak : 0;
-    rate.by_bytes = by_bytes >= by_operations;
-    rate.per_second = (rate.by_bytes ? entry->bytes : entry->operations) / entry->seconds;
-    rate.share = fmax(by_bytes, by_operations) / entry->seconds;
-    return rate;
-}
-
 static void print_line(const struct ci_tune_line *line, const struct ci_profile_device *measured) {
     const struct ci_profile_entry *entry = &line->entry;
     char types[CI_PROFILE_TEXT_BYTES], shape[64], chosen[CI_TUNE_TEXT],
         before[CI_AMOUNT_BYTES] = "-", after[CI_AMOUNT_BYTES] = "-", gain[32] = "", speed[48] = "-", trials[48];
-    struct rate rate = rate_of(entry, measured);
+    struct ci_profile_rate rate = ci_profile_rate(entry, measured);
     snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 " -> %" PRId64, entry->signature.rows, entry->signature.k,
              entry->signature.n);
     chosen_text(entry->variant, entry->tunables, entry->tunable_count, chosen);
@@ -162,7 +143,7 @@ static json_t *signature_json(const struct ci_profile_signature *signature) {
 
 static json_t *line_json(const struct ci_tune_line *line, const struct ci_profile_device *measured) {
     const struct ci_profile_entry *entry = &line->entry;
-    struct rate rate = rate_of(entry, measured);
+    struct ci_profile_rate rate = ci_profile_rate(entry, measured);
     json_t *object = signature_json(&entry->signature);
     json_t *more = json_pack(
         "{s:s, s:s, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:b}", "layout", entry->layout,

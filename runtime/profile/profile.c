@@ -404,6 +404,18 @@ double ci_profile_peak(const struct ci_profile_device *measured, const struct ci
                : 0;
 }
 
+struct ci_profile_rate ci_profile_rate(const struct ci_profile_entry *entry, const struct ci_profile_device *measured) {
+    struct ci_profile_rate rate = {.by_bytes = true};
+    double bandwidth = measured->read_bytes_per_second, peak = ci_profile_peak(measured, &entry->signature);
+    if (entry->seconds <= 0) return rate;
+    double by_bytes = bandwidth > 0 ? entry->bytes / bandwidth : 0,
+           by_operations = peak > 0 ? entry->operations / peak : 0;
+    rate.by_bytes = by_bytes >= by_operations;
+    rate.per_second = (rate.by_bytes ? entry->bytes : entry->operations) / entry->seconds;
+    rate.share = fmax(by_bytes, by_operations) / entry->seconds;
+    return rate;
+}
+
 static double apart(int64_t a, int64_t b) { return fabs(log2((double)(a > 1 ? a : 1) / (double)(b > 1 ? b : 1))); }
 
 const struct ci_profile_entry *ci_profile_find(const struct ci_profile *profile,

@@ -112,6 +112,14 @@ int ci_profile_bucket(int64_t rows);
  * with floats, else with floats only. 0: not measured. */
 double ci_profile_peak(const struct ci_profile_device *measured, const struct ci_profile_signature *signature);
 
+/* What an entry's calls reach: bytes or operations per second, whichever takes more of what the device can do (bytes
+ * where neither limit was measured), and the share of that. Zeros: the entry was not measured. */
+struct ci_profile_rate {
+    bool by_bytes;
+    double per_second, share;
+};
+struct ci_profile_rate ci_profile_rate(const struct ci_profile_entry *entry, const struct ci_profile_device *measured);
+
 /* ---- on disk ---- */
 
 /* No more is read from a file. */

@@ -380,6 +380,23 @@ static void test_peak_is_that_of_the_unit(void **state) {
     assert_true(ci_profile_peak(&measured, &bytes) == 0);
 }
 
+static void test_rate_is_of_the_nearer_limit(void **state) {
+    (void)state;
+    struct ci_profile_device measured = {.read_bytes_per_second = 1000, .operations_per_second = 100};
+    struct ci_profile_entry entry = {
+        .signature.types = "f32,q4_1", .seconds = 2, .bytes = 400, .operations = 150}; /* 20% and 75% */
+    struct ci_profile_rate rate = ci_profile_rate(&entry, &measured);
+    assert_true(!rate.by_bytes && rate.per_second == 75 && rate.share == 0.75);
+    measured.operations_per_second = 1000;
+    rate = ci_profile_rate(&entry, &measured);
+    assert_true(rate.by_bytes && rate.per_second == 200 && rate.share == 0.2);
+    rate = ci_profile_rate(&entry, &(struct ci_profile_device){0});
+    assert_true(rate.by_bytes && rate.per_second == 200 && rate.share == 0);
+    entry.seconds = 0;
+    rate = ci_profile_rate(&entry, &measured);
+    assert_true(rate.per_second == 0 && rate.share == 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_profile_comes_back_as_it_was_written),
@@ -394,6 +411,7 @@ int main(void) {
         cmocka_unit_test(test_find_takes_the_nearest_shape_of_the_bucket),
         cmocka_unit_test(test_buckets),
         cmocka_unit_test(test_peak_is_that_of_the_unit),
+        cmocka_unit_test(test_rate_is_of_the_nearer_limit),
     };
     return cmocka_run_group_tests_name("profile", tests, NULL, NULL);
 }
