@@ -77,6 +77,7 @@ struct ci_bench_target {
     struct clinfer_engine *engine;
     struct ci_model_choice choice;
     struct clinfer_engine_info info;
+    bool on_cpu, on_device; /* where steps of the plan for one row run */
     clinfer_session *sessions[CI_BENCH_SEQUENCES];
     int filled[CI_BENCH_SEQUENCES]; /* tokens of the common depth that the session's caches hold */
     int32_t *depth, *tokens;        /* [context + 1]: what the caches hold; that and what is new */
@@ -105,6 +106,7 @@ enum { CI_BENCH_PLACES = 4, CI_BENCH_UNITS = 2 };
 struct ci_bench_place {
     struct ci_device *device; /* NULL: the CPU backend */
     char name[128];
+    bool used; /* by the plan for one row; else it is not measured */
     double read_bytes_per_second, operations_per_second[CI_BENCH_UNITS];
 };
 

@@ -34,17 +34,31 @@ static double known(enum clinfer_status status, double value, const char *name, 
     return 0;
 }
 
+static int place_of(const struct ci_bench_limits *limits, const struct clinfer_plan_step *step) {
+    int at = 0;
+    while (at < limits->count - 1 && strcmp(limits->places[at].name, step->place) != 0) at++;
+    return at;
+}
+
+static void note_use(void *user, const struct clinfer_plan_step *step) {
+    struct ci_bench_limits *limits = user;
+    limits->places[place_of(limits, step)].used = true;
+}
+
 void ci_bench_limits_measure(struct ci_bench_target *target, struct ci_bench_limits *limits) {
     static const enum ci_measure_kind kinds[CI_BENCH_UNITS] = {CI_MEASURE_F32, CI_MEASURE_DOT8};
     struct clinfer_engine *engine = target->engine;
     uint64_t bytes = target->info.weight_bytes < most_read ? target->info.weight_bytes : most_read;
-    *limits = (struct ci_bench_limits){0};
-    for (int i = 0; i <= engine->device_count; i++) {
-        struct ci_bench_place *place = &limits->places[limits->count++];
+    *limits = (struct ci_bench_limits){.count = engine->device_count + 1};
+    for (int i = 0; i < limits->count; i++) {
+        struct ci_bench_place *place = &limits->places[i];
         place->device = i < engine->device_count ? engine->devices[i] : NULL;
         snprintf(place->name, sizeof place->name, "%s", place->device ? ci_device_caps(place->device)->name : "cpu");
-        /* The CPU beside devices has only what --device or -ngl leaves to it. */
-        if (!place->device && engine->device_count && !engine->store.weight_bytes[CI_PLACE_CPU]) continue;
+    }
+    clinfer_engine_explain(engine, 1, note_use, limits, NULL);
+    for (int i = 0; i < limits->count; i++) {
+        struct ci_bench_place *place = &limits->places[i];
+        if (!place->used) continue;
         double value = 0;
         enum clinfer_status status = ci_measure_read(place->device, engine->threads, bytes, &value);
         place->read_bytes_per_second = known(status, value, place->name, &target->told_limits);
@@ -97,9 +111,8 @@ struct steps {
 
 static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
     struct work *work = user;
-    int at = 0, unit = strncmp(step->types, "q8,", 3) == 0 ? UNIT_Q8 : UNIT_F32;
-    while (at < work->limits->count - 1 && strcmp(work->limits->places[at].name, step->place) != 0) at++;
-    struct share *share = &work->shares[at];
+    int unit = strncmp(step->types, "q8,", 3) == 0 ? UNIT_Q8 : UNIT_F32;
+    struct share *share = &work->shares[place_of(work->limits, step)];
     bool attention = strncmp(step->op, "attention", strlen("attention")) == 0;
     bool output = step->n == work->engine->model.hyper.vocabulary;
     if (work->of_one) {

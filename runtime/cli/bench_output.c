@@ -260,7 +260,7 @@ static int choose_columns(const struct ci_bench_columns *wanted, struct column c
     } all[] = {{true, {"model", -20, "model_type", NULL}},
                {true, {"size", 10, NULL, size_cell}},
                {true, {"params", 9, NULL, parameters_cell}},
-               {true, {"backend", -7, "backends", NULL}},
+               {true, {"backend", -10, "backends", NULL}},
                {wanted->layers, {"ngl", 3, "n_gpu_layers", NULL}},
                {true, {"threads", 7, "n_threads", NULL}},
                {wanted->batch, {"n_batch", 7, "n_batch", NULL}},

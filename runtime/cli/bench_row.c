@@ -76,11 +76,6 @@ static void describe_model(const struct ci_bench_target *target, struct ci_bench
     }
 }
 
-static const char *backends(const struct clinfer_engine *engine) {
-    if (!engine->device_count) return "CPU";
-    return engine->store.weight_bytes[CI_PLACE_CPU] ? "OpenCL,CPU" : "OpenCL";
-}
-
 void ci_bench_make_row(const struct ci_bench_target *target, const struct ci_bench_setup *setup,
                        const struct ci_bench_test *test, const struct ci_bench_samples *samples,
                        const struct ci_bench_bound *bound, struct ci_bench_row *row) {
@@ -90,7 +85,9 @@ void ci_bench_make_row(const struct ci_bench_target *target, const struct ci_ben
     struct tm utc;
     *row = (struct ci_bench_row){.cpu_info = ci_cpu_features()->name,
                                  .gpu_info = target->info.opencl ? target->info.device : "",
-                                 .backends = backends(target->engine),
+                                 .backends = !target->on_device ? "CPU"
+                                             : target->on_cpu   ? "OpenCL,CPU"
+                                                                : "OpenCL",
                                  .model_filename = target->choice.path,
                                  .model_type = row->model_text,
                                  .model_parameters = (int64_t)target->info.parameters,

@@ -21,9 +21,17 @@ static int32_t draw(uint64_t *random_state, int vocabulary) {
     return (int32_t)(ci_random(random_state) % (uint64_t)vocabulary);
 }
 
+static void note_place(void *user, const struct clinfer_plan_step *step) {
+    struct ci_bench_target *target = user;
+    bool cpu = strcmp(step->place, "cpu") == 0;
+    target->on_cpu = target->on_cpu || cpu;
+    target->on_device = target->on_device || !cpu;
+}
+
 enum clinfer_status ci_bench_target_open(struct ci_engine_flags *flags, struct ci_bench_target *target) {
     *target = (struct ci_bench_target){.random_state = 1};
     enum clinfer_status status = ci_engine_flags_open(flags, false, &target->choice, &target->engine);
+    if (status == CLINFER_OK) status = clinfer_engine_explain(target->engine, 1, note_place, target, NULL);
     if (status != CLINFER_OK) return status;
     clinfer_engine_get_info(target->engine, &target->info);
     target->depth = calloc((size_t)target->info.context + 1, sizeof *target->depth);
