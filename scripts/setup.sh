@@ -13,6 +13,8 @@ cd "$(dirname "$0")/.."
 
 run_packages="gcc make libc6-dev pkg-config python3 python3-pip ocl-icd-opencl-dev opencl-headers pocl-opencl-icd
     libclblast-dev libjansson-dev libcurl4-openssl-dev libpcre2-dev"
+# Probes for perf (docs/profiling.md); everything builds without.
+optional_packages="systemtap-sdt-dev"
 check_packages="libcmocka-dev clang clang-tidy libclang-rt-14-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 driver_packages="oclgrind mesa-opencl-icd"
 
@@ -110,6 +112,9 @@ esac
 if command -v dpkg-query >/dev/null 2>&1; then
     # shellcheck disable=SC2086 # a list of words
     install_packages $packages
+    # shellcheck disable=SC2086 # a list of words, in a shell of its own: it may fail
+    [ "$1" = drivers ] || (install_packages $optional_packages) ||
+        printf 'setup: goes on without %s\n' "$optional_packages" >&2
 else
     require_without_dpkg
 fi

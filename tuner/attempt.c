@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "ops/signature.h"
+#include "trace/probes.h"
 #include "tuner/tuner_private.h"
 
 enum { MOST_FATAL = 2, MOST_WRONG = 3 };
@@ -234,12 +235,16 @@ static enum clinfer_status make(struct ci_tuner *tuner, struct attempt *attempt)
     double left = attempt->end - ci_now(), full = tuner->options->candidate_seconds;
     double deadline = left < full ? fmax(left, shortest_deadline) : full;
     ci_tuner_progress(tuner, "trying", attempt->problem, candidate);
+    double start = ci_now();
     status = ci_trial_begin(&item);
     if (status != CLINFER_OK) return status;
     status =
         ci_worker_try(attempt->worker, &tuner->problems->items[attempt->problem].problem, candidate, deadline, trial);
     ci_trial_end();
     if (status != CLINFER_OK) return status;
+    CI_PROBE(tune_trial, item.op, item.variant, ci_trial_outcome_name(trial->outcome),
+             trial->outcome == CI_TRIAL_PASSED ? CI_PROBE_NANOSECONDS(trial->seconds) : 0,
+             CI_PROBE_NANOSECONDS(ci_now() - start));
     /* That the time of the tune was over is not the candidate's fault. */
     if (trial->outcome == CI_TRIAL_TIMED_OUT && deadline < full) return skip(tuner, attempt, "no time was left for it");
     struct ci_quarantined known = found ? *found : (struct ci_quarantined){0};

@@ -37,6 +37,13 @@ enum ci_trial_outcome {
     CI_TRIAL_OUT_OF_MEMORY
 };
 
+static inline const char *ci_trial_outcome_name(enum ci_trial_outcome outcome) {
+    static const char *const names[] = {
+        [CI_TRIAL_PASSED] = "passed",   [CI_TRIAL_WRONG] = "wrong",         [CI_TRIAL_UNUSABLE] = "unusable",
+        [CI_TRIAL_CRASHED] = "crashed", [CI_TRIAL_TIMED_OUT] = "timed out", [CI_TRIAL_OUT_OF_MEMORY] = "out of memory"};
+    return names[outcome];
+}
+
 struct ci_trial {
     enum ci_trial_outcome outcome;
     char reason[256];

@@ -201,10 +201,7 @@ static void set_number(json_t *object, const char *name, double value) {
 }
 
 static void set_outcome(json_t *object, const struct ci_trial *trial) {
-    static const char *const outcomes[] = {
-        [CI_TRIAL_PASSED] = "passed",   [CI_TRIAL_WRONG] = "wrong",         [CI_TRIAL_UNUSABLE] = "unusable",
-        [CI_TRIAL_CRASHED] = "crashed", [CI_TRIAL_TIMED_OUT] = "timed out", [CI_TRIAL_OUT_OF_MEMORY] = "out of memory"};
-    json_object_set_new(object, "outcome", json_string(outcomes[trial->outcome]));
+    json_object_set_new(object, "outcome", json_string(ci_trial_outcome_name(trial->outcome)));
     if (*trial->reason) json_object_set_new(object, "reason", text_json(trial->reason));
     set_number(object, "build_seconds", trial->build_seconds);
     if (trial->outcome != CI_TRIAL_PASSED) return;

@@ -23,6 +23,7 @@
 #include "base/threads.h"
 #include "device/internal.h"
 #include "device/kernels.h"
+#include "trace/probes.h"
 
 /* As much of a build log as fits a message together with the rest. */
 enum { LOG_TAIL = 700 };
@@ -34,6 +35,7 @@ static const uint64_t cache_limit = UINT64_C(256) << 20;
 /* A program that must be made, by whichever thread takes it. */
 struct job {
     struct ci_program *program;
+    const char *kernel; /* the first that was asked for */
     char *text;
     char *options;
 };
@@ -105,6 +107,7 @@ static enum clinfer_status build_from_text(const struct ci_device *device, const
 static void run_job(const struct ci_device *device, struct job *job) {
     struct ci_program *program = job->program;
     struct ci_cached_binary binary = {0};
+    double start = ci_now();
     if (device->cache_folder && ci_program_cache_load(device->cache_folder, program->key, &binary)) {
         program->handle = build_from_binary(device, &binary, job->options);
         program->from_cache = program->handle != NULL;
@@ -114,11 +117,16 @@ static void run_job(const struct ci_device *device, struct job *job) {
         }
         free(binary.bytes);
     }
-    if (program->handle) return;
-    double start = ci_now();
+    if (program->handle) {
+        CI_PROBE(kernel_build, job->kernel, job->options, program->key, CI_PROBE_NANOSECONDS(ci_now() - start), 1, 0);
+        return;
+    }
+    start = ci_now();
     program->status = build_from_text(device, job->text, job->options, &program->handle);
     program->build_seconds = ci_now() - start;
     program->unsaved = true;
+    CI_PROBE(kernel_build, job->kernel, job->options, program->key, CI_PROBE_NANOSECONDS(program->build_seconds), 0,
+             (int)program->status);
     if (program->status != CLINFER_OK) program->message = strdup(ci_status_message());
 }
 
@@ -227,7 +235,7 @@ static enum clinfer_status plan(struct ci_device *device, const struct ci_kernel
     }
     *program = (struct ci_program){.next = device->programs, .key = key};
     device->programs = program;
-    jobs[(*count)++] = (struct job){program, own, options};
+    jobs[(*count)++] = (struct job){program, request->kernel_name, own, options};
     *out = program;
     return CLINFER_OK;
 done:

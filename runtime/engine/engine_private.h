@@ -112,6 +112,7 @@ struct clinfer_engine {
     int guests;                       /* under lock: how many wait to come in between two steps */
     struct clinfer_session *sessions; /* under lock: all of them */
     int session_count;
+    int64_t requests; /* so far */
 };
 
 enum ci_session_state { CI_SESSION_IDLE, CI_SESSION_ACTIVE, CI_SESSION_DONE };
@@ -136,6 +137,7 @@ struct clinfer_session {
     int page_count;
 
     /* the request */
+    int64_t request; /* its number, from 1 */
     int32_t *output; /* [output_capacity], of which `generated` */
     size_t generated, output_capacity;
     int64_t max_tokens;
@@ -145,7 +147,7 @@ struct clinfer_session {
     int in_flight; /* row of the step in flight whose sampled id is this session's next token; -1: none */
     bool refused;  /* the callback wants no more */
     bool ignore_end;
-    bool on_host;  /* samples on the host: settings that the op does not know */
+    bool on_host; /* samples on the host: settings that the op does not know */
     enum ci_care care;
     struct clinfer_result result;
     enum clinfer_status status;

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
+#include "trace/probes.h"
 
 enum { LEAST_SHIFTED = 16 };
 
@@ -143,8 +144,19 @@ static size_t take_prompt(struct clinfer_session *session, const int32_t *tokens
     return common;
 }
 
+/* As often as it takes to see what a pair costs whoever records them; trace/probes.h. */
+static void probe_pairs(void) {
+    enum { PAIRS = 256 };
+    for (int i = 0; i < PAIRS; i++) {
+        CI_PROBE(probe_begin, i, "probe", "probe", "none", (int64_t)i, (int64_t)i, (int64_t)i);
+        CI_PROBE(probe_end, i);
+    }
+}
+
 /* The request becomes active with the next step. */
 static void begin(struct clinfer_session *session, const struct clinfer_request *request) {
+    if (session->engine->trace) probe_pairs();
+    session->request = ++session->engine->requests;
     session->result = (struct clinfer_result){.prompt_tokens = request->count};
     session->result.cached_tokens = take_prompt(session, request->tokens, request->count);
     session->generated = 0;
@@ -161,6 +173,7 @@ static void begin(struct clinfer_session *session, const struct clinfer_request 
     atomic_store(&session->cancel, false);
     ci_engine_return_pages(session->engine, session, session->computed);
     session->state = CI_SESSION_ACTIVE;
+    CI_PROBE(request_begin, session->request, request->count, session->computed, session->max_tokens);
 }
 
 enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfer_request *request) {

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "engine/engine_private.h"
+#include "trace/probes.h"
 
 void ci_engine_forget(struct clinfer_session *session) {
     for (int f = 0; f < 2; f++) {
@@ -40,6 +41,7 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
         session->computed = 0;
     }
     ci_trace_host(engine->trace, CI_TRACE_REQUEST, session->submitted);
+    CI_PROBE(request_end, session->request, session->generated, (int)reason, (int)status);
     pthread_mutex_lock(&engine->lock);
     session->state = CI_SESSION_DONE;
     pthread_cond_broadcast(&engine->changed);
@@ -188,7 +190,9 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     const struct ci_batch *batch = &flight->batch;
     bool replaced = false;
     flight->count = 0;
-    ci_trace_add_run(engine->trace, phase_of(batch), batch->rows);
+    enum ci_trace_phase phase = phase_of(batch);
+    ci_trace_add_run(engine->trace, phase, batch->rows);
+    CI_PROBE(run_begin, ci_trace_phase_names[phase], batch->rows, batch->count);
     double start = ci_trace_start(engine->trace);
     enum clinfer_status status = ci_engine_bucket(engine, batch->rows, &bucket);
     if (status != CLINFER_OK) return status;
@@ -299,6 +303,7 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
         session->result.prompt_seconds = session->first_token - session->submitted;
     }
     session->tokens[session->known++] = id;
+    CI_PROBE(token, session->request, session->generated, id, session->known);
     if (flights_of(session) == 0) session->in_flight = -1;
     status = keep_output(session, id);
     bool ends = !session->ignore_end && ci_tokenizer_is_end(engine->tokenizer, id);

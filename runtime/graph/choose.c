@@ -12,6 +12,7 @@
 #include "graph/plan_private.h"
 #include "ops/signature.h"
 #include "proof/known_answer.h"
+#include "trace/probes.h"
 
 static const char *place_name(const struct ci_place *place) {
     return place->device ? place->caps.device->name : "the cpu";
@@ -304,7 +305,10 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
         step->fallback = true;
         step->reason = plan->options.moved;
     }
-    if (step->fallback) plan->fallbacks++;
+    if (step->fallback) {
+        plan->fallbacks++;
+        CI_PROBE(fallback, node->op->name, node->label, step->reason);
+    }
     if (variant && variant->cpu) step->function = variant->cpu(&call);
     memcpy(step->in, in, sizeof in);
     memcpy(step->out, out, sizeof out);

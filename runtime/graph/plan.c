@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "graph/plan_private.h"
 #include "ops/signature.h"
+#include "trace/probes.h"
 
 static enum clinfer_status make_sections(struct ci_plan *plan) {
     plan->sections = ci_arena_array(&plan->graph.arena, (size_t)plan->step_count + 1, sizeof *plan->sections);
@@ -141,13 +142,24 @@ static struct ci_trace_span span_of(const struct ci_plan *plan, const struct ste
     return span;
 }
 
-/* A step that the host has computed since `start`; returns the end. */
-static double trace_step(const struct ci_plan *plan, const struct step *step, double start) {
+/* A step that the host has computed. */
+static void trace_step(const struct ci_plan *plan, const struct step *step, double start, double end) {
     struct ci_trace_span span = span_of(plan, step);
     span.start = start;
-    span.end = ci_now();
+    span.end = end;
     if (step->traced >= 0) ci_trace_add(plan->store->trace, &span);
-    return span.end;
+}
+
+static const char *variant_name(const struct step *step) { return step->variant ? step->variant->name : "reference"; }
+
+static void probe_done(const struct ci_trace *trace, const struct ci_device_record *record) {
+    int64_t index = (int64_t)record->tag;
+    if (index < 0) return;
+    const struct ci_trace_span *span = ci_trace_span(trace, index);
+    const struct ci_trace_step *step = trace->steps[span->step];
+    const char *phase = ci_trace_phase_names[trace->runs[span->run].phase];
+    CI_PROBE(op_done, step->op, step->label, step->variant, phase, step->k, step->n, (int)record->more,
+             CI_PROBE_NANOSECONDS(record->start), CI_PROBE_NANOSECONDS(record->end));
 }
 
 void ci_plan_collect(struct ci_plan *plan) {
@@ -159,9 +171,11 @@ void ci_plan_collect(struct ci_plan *plan) {
         int count;
         do {
             count = ci_device_record_take(plan->store->places[i].device, records, RECORDS);
-            for (int k = 0; k < count; k++)
+            for (int k = 0; k < count; k++) {
                 ci_trace_settle(trace, (int64_t)records[k].tag, records[k].enqueued, records[k].start, records[k].end,
                                 records[k].more);
+                probe_done(trace, &records[k]);
+            }
         } while (count == RECORDS);
     }
 }
@@ -223,22 +237,49 @@ void ci_plan_destroy(struct ci_plan *plan) {
 struct cpu_section {
     struct ci_plan *plan;
     const struct section *section;
-    double start; /* of the step that runs now, for the trace */
+    int step; /* that the first thread is at; -1: none */
 };
+
+/* Clocks are read between the probes, so that what a listener takes is no part of an op. */
+static void begin_op(struct cpu_section *work, int index) {
+    struct step *step = &work->plan->steps[index];
+    CI_PROBE(op_begin, index, step->node->op->name, step->node->label, variant_name(step), step->call.in[0].rows,
+             step->call.in[0].cols, step->call.out[0].cols);
+    work->step = index;
+    if (work->plan->store->trace) step->started = ci_now();
+}
+
+static void end_op(struct cpu_section *work) {
+    if (work->plan->store->trace) work->plan->steps[work->step].ended = ci_now();
+    CI_PROBE(op_end, work->step);
+    work->step = -1;
+}
+
+/* Spans are added when all is done: it would take time between the ops. Waking the threads belongs to the first. */
+static void trace_section(struct ci_plan *plan, const struct section *section, double start) {
+    double now = ci_now();
+    for (struct step *step = &plan->steps[section->first]; step < &plan->steps[section->first + section->count];
+         step++) {
+        if (step->ended == 0) continue;
+        trace_step(plan, step, start > 0 ? start : step->started, step->ended);
+        start = step->ended = 0;
+    }
+    ci_trace_host(plan->store->trace, CI_TRACE_PROFILE, now);
+}
 
 static void run_cpu_section(void *argument, int thread, int threads) {
     struct cpu_section *work = argument;
-    bool traced = thread == 0 && work->plan->store->trace;
     for (int i = 0; i < work->section->count; i++) {
         const struct step *step = &work->plan->steps[work->section->first + i];
         if (step->call.out[0].rows == 0) continue;
+        if (thread == 0) begin_op(work, work->section->first + i);
         if (step->function)
             step->function(&step->call, thread, threads);
         else if (thread == 0)
             step->node->op->reference(&step->call);
         if (i + 1 == work->section->count) continue;
         ci_threads_barrier(work->plan->store->threads);
-        if (traced) work->start = trace_step(work->plan, step, work->start);
+        if (thread == 0) end_op(work);
     }
 }
 
@@ -272,14 +313,16 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
     if (section->place == -1) {
         double start = ci_trace_start(trace);
         status = copy(plan, first);
-        if (trace) trace_step(plan, first, start);
+        if (trace) trace_step(plan, first, start, ci_now());
+        CI_PROBE(transfer, first->source->name, live_bytes(plan, first->source), first->source->place, first->place);
         return status;
     }
     if (section->place == CI_PLACE_CPU) {
         double start = ci_now();
-        struct cpu_section work = {plan, section, start};
+        struct cpu_section work = {plan, section, -1};
         ci_threads_run(plan->store->threads, run_cpu_section, &work);
-        if (trace) trace_step(plan, first + section->count - 1, work.start);
+        if (work.step >= 0) end_op(&work);
+        if (trace) trace_section(plan, section, start);
         plan->cpu_seconds += ci_now() - start;
         return CLINFER_OK;
     }
@@ -344,7 +387,7 @@ void ci_plan_step(const struct ci_plan *plan, int index, struct ci_plan_step *ou
     }
     out->label = step->node->label;
     out->op = step->node->op->name;
-    out->variant = step->variant ? step->variant->name : "reference";
+    out->variant = variant_name(step);
     const struct ci_call *call = &step->call;
     ci_signature_of(step->node->op, call, &out->signature);
     out->layout = ci_signature_layout(step->node->op, call);

@@ -21,6 +21,7 @@ struct step {
     struct ci_bound *bound;
     int32_t traced;          /* its number in the trace */
     float bytes, operations; /* of the present rows; only with a trace */
+    double started, ended;   /* in the run that is under way, on the CPU; only with a trace */
 };
 
 /* Consecutive steps of one kind: one fan-out to the CPU's threads, or one run of enqueues. */

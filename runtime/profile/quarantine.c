@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "profile/profile_fields.h"
+#include "trace/probes.h"
 
 enum { QUARANTINE_VERSION = 1, QUARANTINE_FILE_BYTES = 8 << 20, LOCK_SECONDS = 10 };
 
@@ -250,7 +251,10 @@ static enum clinfer_status change(const struct ci_quarantined *removed, const st
     return status;
 }
 
-enum clinfer_status ci_quarantine_add(const struct ci_quarantined *item) { return change(item, item, NULL); }
+enum clinfer_status ci_quarantine_add(const struct ci_quarantined *item) {
+    CI_PROBE(quarantine, item->op, item->variant, item->types, item->reason);
+    return change(item, item, NULL);
+}
 
 enum clinfer_status ci_quarantine_remove(const struct ci_quarantined *item) { return change(item, NULL, NULL); }
 

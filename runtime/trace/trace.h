@@ -27,7 +27,7 @@
     X(CI_TRACE_ENQUEUE, "enqueue")     /* giving kernels and inputs to the driver */                                   \
     X(CI_TRACE_SAMPLER, "sampler")     /* on the host; where it runs on a device it is an op */                        \
     X(CI_TRACE_TEXT, "text")           /* pieces of text, and who receives them */                                     \
-    X(CI_TRACE_PROFILE, "profile")     /* asking devices for their clocks */                                           \
+    X(CI_TRACE_PROFILE, "profile")     /* recording: keeping spans, asking devices for their clocks */                 \
     X(CI_TRACE_WAIT, "wait")           /* for a device that does nothing that we know of */                            \
     X(CI_TRACE_REQUEST, "request")
 

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""clinfer under perf: the probes are in the binary, the scripts of scripts/perf read them, and where this machine does
+not let perf listen they say why. Prints TAP."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+SCRIPTS = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../scripts/perf")
+sys.path.insert(0, SCRIPTS)
+import listen  # noqa: E402
+
+TOOL = os.environ.get("CLINFER_TEST_BINARY") or "build/release/clinfer"
+TINY = "tests/data/llama_tiny.gguf"
+SCRATCH = tempfile.mkdtemp(prefix="clinfer-perf-")
+
+
+class Skip(Exception):
+    pass
+
+
+def probes():
+    """{name: [arguments of each place]} as readelf sees them."""
+    if not os.path.exists("/usr/include/sys/sdt.h") and not shutil.which("dtrace"):
+        raise Skip("<sys/sdt.h> is not installed (Debian: systemtap-sdt-dev), so nothing was built with probes")
+    notes = subprocess.run(["readelf", "-nW", TOOL], capture_output=True, text=True, check=True).stdout
+    found = {}
+    for name, arguments in re.findall(r"Provider: clinfer\s+Name: (\w+)\s+.*\s+Arguments: (.*)", notes):
+        found.setdefault(name, []).append(arguments.split())
+    return found
+
+
+def run_script(name, *words, **options):
+    return subprocess.run([sys.executable, os.path.join(SCRIPTS, name), *words], capture_output=True, text=True,
+                          timeout=300, **options)
+
+
+def listened(done):
+    """What a script printed; a skip where this machine does not let perf listen."""
+    if done.returncode == listen.CANNOT_LISTEN:
+        raise Skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_probe_is_in_the_binary():
+    found = probes()
+    assert set(found) == set(listen.ARGUMENTS), set(found) ^ set(listen.ARGUMENTS)
+    for name, places in found.items():
+        for arguments in places:
+            assert len(arguments) == len(listen.ARGUMENTS[name].split()), (name, arguments)
+
+
+def test_the_scripts_find_what_readelf_finds():
+    ours = {}
+    for site in listen.probe_sites(TOOL):
+        ours.setdefault(site.probe, []).append(site.arguments)
+    assert ours == probes()
+
+
+def test_every_probe_is_explained():
+    for path in ("runtime/trace/probes.h", "docs/profiling.md"):
+        with open(path, encoding="utf-8") as file:
+            words = set(re.findall(r"\w+", file.read()))
+        assert not set(listen.ARGUMENTS) - words, (path, set(listen.ARGUMENTS) - words)
+
+
+def test_arguments_in_the_words_of_the_kernel():
+    for argument, name, wanted in (("-4@%esi", "step", "step=%si:s32"), ("8@%r9", "op*", "op=+0(%r9):string"),
+                                   ("-8@16(%rbp)", "k", "k=+16(%bp):s64"), ("-4@$-1", "id", "id=\\-1:s32"),
+                                   ("4@%r11d", "n", "n=%r11:u32"), ("8@x19", "key", "key=%x19:u64"),
+                                   ("8@[sp, 24]", "label*", "label=+0(+24(%sp)):string")):
+        assert listen.fetch(argument, name) == wanted, listen.fetch(argument, name)
+
+
+def test_perf_ops_agrees_with_the_profile():
+    model = os.environ.get("CLINFER_TEST_MODEL", "")
+    if not os.path.exists(model):
+        raise Skip("the default model is not there")
+    out = json.loads(listened(run_script("perf-ops", "--json", TOOL, "run", "-m", model, "--device", "cpu", "--temp",
+                                         "0", "-n", "4", "--ignore-eos", "-p", "Hello")))
+    assert 1e-8 < out["pair_seconds"] < 1e-4, out["pair_seconds"]
+    assert [phase["phase"] for phase in out["phases"]] == ["prefill", "decode"]
+    for phase in out["phases"]:
+        for op in phase["ops"]:
+            assert op["calls"] == op["profile_calls"] > 0, (phase["phase"], op)
+        # Single ops may be disturbed by others on this machine, all of them together hardly.
+        assert abs(phase["seconds"] / phase["profile_seconds"] - 1) < 0.15, phase
+    assert out["events"]["token"] == 4 and out["events"]["request_begin"] == out["events"]["request_end"] == 1
+
+
+def test_perf_ops_hears_devices():
+    done = subprocess.run([TOOL, "devices", "--json"], capture_output=True, text=True, timeout=120)
+    if not json.loads(done.stdout)["devices"]:
+        raise Skip("no OpenCL device")
+    out = json.loads(listened(run_script("perf-ops", "--json", TOOL, "run", "-m", TINY, "--device", "0", "--temp", "0",
+                                         "-n", "4", "--ignore-eos", "--raw", "-p", "Hello")))
+    assert out["events"]["op_done"] > 0 and out["events"]["kernel_build"] > 0, out["events"]
+    for phase in out["phases"]:
+        assert phase["seconds"] > 0 and phase["worst_percent"] < 0.1, phase
+
+
+def test_no_probe_is_left_behind():
+    try:
+        events = os.path.join(listen.find_tracefs(), "uprobe_events")
+    except listen.CannotListen as why:
+        raise Skip(str(why)) from why
+    done = run_script("perf-ops", "--json", TOOL, "run", "-m", "/nonexistent.gguf", "-p", "Hello")
+    assert done.returncode not in (0, listen.CANNOT_LISTEN) and "nonexistent" in done.stderr, done
+    with open(events, encoding="utf-8") as file:
+        assert "clinfer_" not in file.read()
+
+
+def test_what_is_missing_is_named():
+    words = (os.path.abspath(TOOL), "run", "-m", TINY, "-p", "Hello")
+    empty = os.path.join(SCRATCH, "empty")
+    os.makedirs(empty)
+    done = run_script("perf-ops", *words, env=dict(os.environ, PATH=empty))
+    assert done.returncode == listen.CANNOT_LISTEN and "linux-perf" in done.stderr, done
+    usual, listen.TRACEFS = listen.TRACEFS, (empty,)
+    try:
+        listen.find_tracefs()
+        raise AssertionError("an empty folder passed for tracefs")
+    except listen.CannotListen as why:
+        assert "tracefs" in str(why), why
+    finally:
+        listen.TRACEFS = usual
+    done = run_script("perf-ops", "./clinfer", "tune")
+    assert done.returncode == listen.USAGE and "run" in done.stderr, done
+
+
+def main():
+    tests = [(name, function) for name, function in globals().items() if name.startswith("test_")]
+    wanted = sys.argv[1:]
+    tests = [test for test in tests if not wanted or test[0] in wanted]
+    print(f"1..{len(tests)}")
+    try:
+        for number, (name, function) in enumerate(tests, 1):
+            try:
+                function()
+                print(f"ok {number} - {name}", flush=True)
+            except Skip as why:
+                print(f"ok {number} - {name} # SKIP {why}", flush=True)
+            except (AssertionError, KeyError, ValueError, OSError, subprocess.SubprocessError) as error:
+                trace = error.__traceback__
+                while trace.tb_next:
+                    trace = trace.tb_next
+                print(f"# line {trace.tb_lineno}: {str(error)[:2000]!r}\nnot ok {number} - {name}", flush=True)
+    finally:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
