@@ -16,12 +16,12 @@ __kernel void measure_nothing(__global uint *out, uint never) {
     if (never) out[get_global_id(0)] = never;
 }
 
-/* A work-item reads its share of `lines` of 64 bytes in eight streams at once: one alone gets half of what the memory
- * gives to a core. */
-__kernel void measure_read_streams(__global const uint *data, ulong lines, __global uint *out) {
+/* A work-item reads its share of `lines` of 64 bytes, from line `first` on, in eight streams at once: one alone gets
+ * half of what the memory gives to a core. */
+__kernel void measure_read_streams(__global const uint *data, ulong lines, ulong first, __global uint *out) {
     const ulong each = lines / get_global_size(0) / STREAMS;
     /* Not by vload16: for processors without registers of that size PoCL warns of what it would return. */
-    __global const uint16 *start = (__global const uint16 *)data + get_global_id(0) * each * STREAMS;
+    __global const uint16 *start = (__global const uint16 *)data + first + get_global_id(0) * each * STREAMS;
     uint16 sum = 0;
     for (ulong i = 0; i < each; i++)
         for (int stream = 0; stream < STREAMS; stream++) {
@@ -35,9 +35,10 @@ __kernel void measure_read_streams(__global const uint *data, ulong lines, __glo
 }
 
 /* Neighbours read neighbouring words: what GPUs merge into whole lines. */
-__kernel void measure_read_lanes(__global const uint *data, ulong lines, __global uint *out) {
+__kernel void measure_read_lanes(__global const uint *data, ulong lines, ulong first, __global uint *out) {
     const ulong vectors = lines * 4, step = get_global_size(0);
     uint4 sum = 0;
+    data += first * 16;
     ulong i = get_global_id(0);
     for (; i + 3 * step < vectors; i += 4 * step)
         sum += (vload4(i, data) + vload4(i + step, data)) + (vload4(i + 2 * step, data) + vload4(i + 3 * step, data));
