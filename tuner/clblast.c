@@ -3,8 +3,9 @@
  * CLBlast comes with parameters for devices that somebody has tuned, and with some for all others. Ours are found on
  * the product of a prompt that matters most: from sets that are good on one kind of device or another, one parameter
  * after the other is doubled and halved as long as that helps. Each set has a worker of its own, since CLBlast knows no
- * way back to its own choice and has to build its programs anew, whose time is charged to it as always. That the result
- * is right is proven before any is timed, and again for all other shapes before one of them gets a product with it. */
+ * way back to its own choice. What a set costs to build says little the first time, when no driver has it in a cache,
+ * so it is charged only in the end, as a second process pays it. That the result is right is proven before any is
+ * timed, and again for all other shapes before one of them gets a product with it. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,10 +36,10 @@ static const struct {
     struct ci_profile_xgemm xgemm;
     struct ci_profile_xgemm_direct direct;
 } starts[] = {
-    /* wide vectors, accumulators for the registers of AVX2 and of AVX-512, no copies */
-    {ON_CPUS, CI_CLBLAST_XGEMM, {0, 1, 32, 1, 8, 8, 128, 4, 4, 16, 0, 0, 0, 0, 8, 1}, {0}},
+    /* wide vectors, large tiles, no copies */
     {ON_CPUS, CI_CLBLAST_XGEMM, {0, 1, 32, 1, 8, 8, 128, 4, 4, 64, 0, 0, 0, 0, 8, 2}, {0}},
     {ON_CPUS, CI_CLBLAST_XGEMM, {0, 1, 32, 1, 4, 4, 64, 4, 4, 32, 0, 0, 0, 0, 16, 4}, {0}},
+    {ON_CPUS, CI_CLBLAST_XGEMM, {0, 1, 32, 1, 8, 8, 128, 4, 4, 16, 0, 0, 0, 0, 8, 1}, {0}},
     /* both factors in local memory */
     {ON_OTHERS, CI_CLBLAST_XGEMM, {0, 1, 16, 2, 16, 16, 128, 8, 8, 64, 1, 1, 0, 0, 4, 4}, {0}},
     {ON_OTHERS, CI_CLBLAST_XGEMM, {0, 1, 32, 2, 16, 16, 64, 16, 16, 64, 1, 1, 0, 0, 2, 2}, {0}},
@@ -132,8 +133,9 @@ struct hunt {
     struct ci_tuner_candidate candidate;
     double end;
     struct ci_profile_clblast tried[MOST_SETS];
-    double seconds[MOST_SETS], charge[MOST_SETS]; /* of a call, programs included; INFINITY: it did not pass */
-    int count, best;                              /* [0] is what CLBlast has now */
+    double seconds[MOST_SETS]; /* of a call; INFINITY: it did not pass */
+    int count, best;           /* [0] is what CLBlast has now */
+    double charge;             /* of [0], for its programs */
 };
 
 static bool is_over(const struct hunt *hunt) {
@@ -155,8 +157,8 @@ static enum clinfer_status try_set(struct hunt *hunt, const struct ci_profile_cl
     ci_worker_destroy(worker);
     int at = hunt->count++;
     hunt->tried[at] = *set;
-    hunt->charge[at] = ci_tuner_charge(tuner, hunt->problem, hunt->candidate.variant, trial.build_seconds);
-    hunt->seconds[at] = trial.outcome == CI_TRIAL_PASSED ? trial.seconds + hunt->charge[at] : INFINITY;
+    hunt->seconds[at] = trial.outcome == CI_TRIAL_PASSED ? trial.seconds : INFINITY;
+    if (at == 0) hunt->charge = ci_tuner_charge(tuner, hunt->problem, hunt->candidate.variant, trial.build_seconds);
     if (hunt->seconds[at] < hunt->seconds[hunt->best]) hunt->best = at;
     return status;
 }
@@ -206,25 +208,31 @@ bool ci_tuner_is_clblast(const struct ci_profile_entry *entry) {
     return variant && variant->backend == CI_BACKEND_CLBLAST;
 }
 
-/* The best set and what CLBlast has now, in turn; medians replace hunt->seconds. False: it did not work. */
-static bool compare(struct hunt *hunt) {
+/* The best set and what CLBlast has now, in turn, and with what their programs cost: *seconds of either. False: it did
+ * not work, or no time was left. */
+static bool compare(const struct hunt *hunt, double seconds[2]) {
     struct ci_tuner *tuner = hunt->tuner;
-    const int sets[2] = {0, hunt->best};
-    double samples[2][TURNS];
+    const struct ci_problem *problem = &tuner->problems->items[hunt->problem].problem;
+    const struct ci_profile_clblast *best = &hunt->tried[hunt->best];
     struct ci_worker *workers[2] = {tuner->worker, NULL};
-    bool worked = ci_tuner_start_worker(tuner, &hunt->tried[hunt->best], &workers[1]) == CLINFER_OK;
+    struct ci_trial trial;
+    double samples[2][TURNS];
+    if (ci_tuner_start_worker(tuner, best, &workers[1]) != CLINFER_OK) return false;
+    bool worked = ci_tuner_try_clblast(tuner, hunt->problem, &hunt->candidate, best, workers[1], tuner->search_end,
+                                       &trial) == CLINFER_OK &&
+                  trial.outcome == CI_TRIAL_PASSED;
+    double charges[2] = {hunt->charge,
+                         ci_tuner_charge(tuner, hunt->problem, hunt->candidate.variant, trial.build_seconds)};
     for (int i = 0; i < 2 * TURNS && worked; i++) {
-        struct ci_trial trial = {0};
-        double left = fmin(tuner->end - ci_now(), tuner->options->candidate_seconds);
+        double left = fmin(tuner->search_end - ci_now(), tuner->options->candidate_seconds);
         ci_tuner_progress(tuner, "comparing", hunt->problem, &hunt->candidate);
         worked = left > 0 && !ci_tuner_stopped(tuner) &&
-                 ci_worker_compare(workers[i % 2], &tuner->problems->items[hunt->problem].problem, &hunt->candidate, 1,
-                                   1, left, &samples[i % 2][i / 2], &trial) == CLINFER_OK &&
+                 ci_worker_compare(workers[i % 2], problem, &hunt->candidate, 1, 1, left, &samples[i % 2][i / 2],
+                                   &trial) == CLINFER_OK &&
                  trial.outcome == CI_TRIAL_PASSED;
     }
     ci_worker_destroy(workers[1]);
-    for (int i = 0; i < 2 && worked; i++)
-        hunt->seconds[sets[i]] = ci_tuner_median(samples[i], TURNS, 1) + hunt->charge[sets[i]];
+    for (int i = 0; i < 2 && worked; i++) seconds[i] = ci_tuner_median(samples[i], TURNS, 1) + charges[i];
     return worked;
 }
 
@@ -246,15 +254,15 @@ static enum clinfer_status adopt(struct ci_tuner *tuner, const struct ci_profile
     return status;
 }
 
-static void say(const struct hunt *hunt, bool better) {
+static void say(const struct hunt *hunt, double share) {
     const struct ci_profile_signature *signature = &hunt->tuner->problems->items[hunt->problem].signature;
     char product[96];
     snprintf(product, sizeof product, "%lld x %lld -> %lld", (long long)signature->rows, (long long)signature->k,
              (long long)signature->n);
-    if (better)
+    if (share < 1)
         ci_tuner_say(hunt->tuner,
-                     "CLBlast: with the best of %d sets of parameters a product %s takes %.0f%% of the time",
-                     hunt->count, product, 100 * hunt->seconds[hunt->best] / hunt->seconds[0]);
+                     "CLBlast: with the best of %d sets of parameters a product %s takes %.0f%% of the time it took",
+                     hunt->count, product, 100 * share);
     else
         ci_tuner_say(hunt->tuner, "CLBlast: none of %d sets of parameters is better for a product %s than what it has",
                      hunt->count, product);
@@ -262,11 +270,12 @@ static void say(const struct hunt *hunt, bool better) {
 
 enum clinfer_status ci_tuner_search_clblast(struct ci_tuner *tuner, double end) {
     struct hunt hunt = {.tuner = tuner, .end = fmin(end, tuner->search_end)};
+    double seconds[2];
     if (!find_product(tuner, &hunt)) return CLINFER_OK;
     enum clinfer_status status = hunt_sets(&hunt);
     if (status != CLINFER_OK || hunt.count < 2) return status;
-    bool better = hunt.seconds[hunt.best] * CI_SEARCH_GAIN <= hunt.seconds[0] && compare(&hunt) &&
-                  hunt.seconds[hunt.best] * CI_SEARCH_GAIN <= hunt.seconds[0];
-    say(&hunt, better);
+    bool better = hunt.seconds[hunt.best] * CI_SEARCH_GAIN <= hunt.seconds[0] && compare(&hunt, seconds) &&
+                  seconds[1] * CI_SEARCH_GAIN <= seconds[0];
+    say(&hunt, better ? seconds[1] / seconds[0] : 1);
     return better ? adopt(tuner, &hunt.tried[hunt.best]) : CLINFER_OK;
 }

@@ -23,7 +23,7 @@ static const double model_share = 0.25, breadth_share = 0.5;
 static const double measure_share = 0.1, unfuse_share = 0.05, least_turn = 0.3;
 
 /* Of the search what parameters for CLBlast may take, when the tune is thorough. */
-static const double clblast_share = 0.2;
+static const double clblast_share = 0.25;
 
 enum { RANDOM_TRIES = 12 }; /* of a problem */
 
