@@ -218,13 +218,13 @@ static bool compare(const struct hunt *hunt, double seconds[2]) {
     struct ci_trial trial;
     double samples[2][TURNS];
     if (ci_tuner_start_worker(tuner, best, &workers[1]) != CLINFER_OK) return false;
-    bool worked = ci_tuner_try_clblast(tuner, hunt->problem, &hunt->candidate, best, workers[1], tuner->search_end,
-                                       &trial) == CLINFER_OK &&
+    bool worked = ci_tuner_try_clblast(tuner, hunt->problem, &hunt->candidate, best, workers[1], tuner->end, &trial) ==
+                      CLINFER_OK &&
                   trial.outcome == CI_TRIAL_PASSED;
     double charges[2] = {hunt->charge,
                          ci_tuner_charge(tuner, hunt->problem, hunt->candidate.variant, trial.build_seconds)};
     for (int i = 0; i < 2 * TURNS && worked; i++) {
-        double left = fmin(tuner->search_end - ci_now(), tuner->options->candidate_seconds);
+        double left = fmin(tuner->end - ci_now(), tuner->options->candidate_seconds);
         ci_tuner_progress(tuner, "comparing", hunt->problem, &hunt->candidate);
         worked = left > 0 && !ci_tuner_stopped(tuner) &&
                  ci_worker_compare(workers[i % 2], problem, &hunt->candidate, 1, 1, left, &samples[i % 2][i / 2],

@@ -22,8 +22,9 @@
 static const double model_share = 0.25, breadth_share = 0.5;
 static const double measure_share = 0.1, unfuse_share = 0.05, least_turn = 0.3;
 
-/* Of the search what parameters for CLBlast may take, when the tune is thorough. */
-static const double clblast_share = 0.25;
+/* Of the search what is kept for CLBlast when the tune is thorough, and of that what sets of parameters may take: with
+ * the best of them its products are timed again. */
+static const double clblast_share = 0.3, clblast_sets_share = 0.5;
 
 enum { RANDOM_TRIES = 12 }; /* of a problem */
 
@@ -278,7 +279,8 @@ static enum clinfer_status search_all(struct ci_tuner *tuner) {
     /* What a later one has found may help an earlier one. */
     if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_DESCENT, done);
     tuner->search_end += for_clblast;
-    if (status == CLINFER_OK && for_clblast > 0) status = ci_tuner_search_clblast(tuner, ci_now() + for_clblast);
+    if (status == CLINFER_OK && for_clblast > 0)
+        status = ci_tuner_search_clblast(tuner, ci_now() + clblast_sets_share * for_clblast);
     /* Variants whose trials were forgotten by that. */
     if (status == CLINFER_OK && for_clblast > 0) status = search_deep(tuner, CI_SEARCH_VARIANTS, done);
     if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_RANDOM, done);
