@@ -257,15 +257,17 @@ static enum clinfer_status adopt(struct ci_tuner *tuner, const struct ci_profile
 static void say(const struct hunt *hunt, double share) {
     const struct ci_profile_signature *signature = &hunt->tuner->problems->items[hunt->problem].signature;
     char product[96];
+    int right = 0;
+    for (int i = 1; i < hunt->count; i++) right += isfinite(hunt->seconds[i]);
     snprintf(product, sizeof product, "%lld x %lld -> %lld", (long long)signature->rows, (long long)signature->k,
              (long long)signature->n);
     if (share < 1)
         ci_tuner_say(hunt->tuner,
                      "CLBlast: with the best of %d sets of parameters a product %s takes %.0f%% of the time it took",
-                     hunt->count, product, 100 * share);
+                     right, product, 100 * share);
     else
         ci_tuner_say(hunt->tuner, "CLBlast: none of %d sets of parameters is better for a product %s than what it has",
-                     hunt->count, product);
+                     right, product);
 }
 
 enum clinfer_status ci_tuner_search_clblast(struct ci_tuner *tuner, double end) {

@@ -193,6 +193,13 @@ static void print_measured(const struct ci_profile_device *measured) {
     ci_printf("\n");
 }
 
+static void print_clblast(const struct ci_profile_clblast *clblast) {
+    char names[64] = "";
+    for (int i = 0; i < CI_CLBLAST_KERNELS; i++)
+        if (clblast->kernels >> i & 1) ci_names_add(names, sizeof names, ci_profile_clblast_kernels[i].name);
+    if (*names) ci_printf("     CLBlast's own parameters are replaced for %s\n", names);
+}
+
 /* With --json the file itself: docs/profile-format.md. */
 static enum clinfer_status show_json(const struct ci_store_profile *known) {
     char *text;
@@ -226,6 +233,7 @@ static enum clinfer_status show(const struct profile_command *command, const str
     ci_printf("%s\n     %s\n", known->profile.key.device, known->path ? known->path : known->name);
     print_head(known);
     print_measured(&known->profile.measured);
+    print_clblast(&known->profile.clblast);
     print_models(&known->profile);
     print_use(store, known);
     ci_printf("\n");

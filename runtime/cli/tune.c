@@ -303,7 +303,7 @@ int ci_command_tune(int argc, char **argv) {
         CI_SECTION("How long"),
         CI_NUMBER("--budget", &tune.budget, 1, 1e6, "seconds for each device (60)"),
         CI_FLAG("--quick", &tune.quick, "15 seconds"),
-        CI_FLAG("--thorough", &tune.thorough, "600 seconds; what gave wrong results before may prove itself again"),
+        CI_FLAG("--thorough", &tune.thorough, "600 seconds; parameters for CLBlast, too; what gave wrong results before may prove itself again"),
         CI_FLAG("--again", &tune.again, "measure also what was measured before and has not changed"),
         CI_SECTION("Output"),
         CI_FLAG("--json", &tune.json, "one JSON object"),
