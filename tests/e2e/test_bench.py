@@ -73,7 +73,7 @@ def test_mistakes_name_flag_and_value():
 
 def test_all_formats_say_the_same():
     words = ("-p", "3", "-n", "2", "-r", "2")
-    both = bench(*words, "-o", "json", "-oe", "csv")
+    both = bench(*words, "-o", "json", "-oe", "csv", "-q")
     listed = json.loads(both.stdout)
     table = list(csv.DictReader(io.StringIO(both.stderr)))
     assert len(listed) == len(table) == 2
