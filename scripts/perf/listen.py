@@ -185,14 +185,19 @@ class Probes:
         self.names = []
 
     def __enter__(self):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by way of __exit__
         self.events = os.path.join(find_tracefs(), "uprobe_events")
         lines = definitions(self.binary, self.group, self.wanted)
         if not lines:
             raise CannotListen(f"{self.binary} has no probes: it was built without <sys/sdt.h>. On Debian: "
                                "apt-get install systemtap-sdt-dev, and make again")
-        for line in lines:
-            self.write(line)
-            self.names.append(line.split()[0][2:])
+        try:
+            for line in lines:
+                self.write(line)
+                self.names.append(line.split()[0][2:])
+        except CannotListen:
+            self.__exit__()
+            raise
         return self
 
     def write(self, line):

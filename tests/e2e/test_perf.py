@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 sys.dont_write_bytecode = True
 SCRIPTS = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../scripts/perf")
@@ -78,11 +79,8 @@ def test_arguments_in_the_words_of_the_kernel():
 
 
 def test_perf_ops_agrees_with_the_profile():
-    model = os.environ.get("CLINFER_TEST_MODEL", "")
-    if not os.path.exists(model):
-        raise Skip("the default model is not there")
-    out = json.loads(listened(run_script("perf-ops", "--json", TOOL, "run", "-m", model, "--device", "cpu", "--temp",
-                                         "0", "-n", "4", "--ignore-eos", "-p", "Hello")))
+    out = json.loads(listened(run_script("perf-ops", "--json", TOOL, "run", "-m", default_model(), "--device", "cpu",
+                                         "--temp", "0", "-n", "4", "--ignore-eos", "-p", "Hello")))
     assert 1e-8 < out["pair_seconds"] < 1e-4, out["pair_seconds"]
     assert [phase["phase"] for phase in out["phases"]] == ["prefill", "decode"]
     for phase in out["phases"]:
@@ -104,6 +102,62 @@ def test_perf_ops_hears_devices():
         assert phase["seconds"] > 0 and phase["worst_percent"] < 0.1, phase
 
 
+def default_model():
+    model = os.environ.get("CLINFER_TEST_MODEL", "")
+    if not os.path.exists(model):
+        raise Skip("the default model is not there")
+    return model
+
+
+def may_listen():
+    """Skips where the scripts would go on without the probes."""
+    try:
+        listen.find_perf()
+        listen.find_tracefs()
+    except listen.CannotListen as why:
+        raise Skip(str(why)) from why
+
+
+def test_perf_stat_counts_per_token():
+    may_listen()
+    out = json.loads(listened(run_script("perf-stat", "--json", "-e", "task-clock,page-faults", TOOL, "run", "-m",
+                                         default_model(), "--device", "cpu", "--temp", "0", "-n", "40", "--ignore-eos",
+                                         "-p", "Hello")))
+    assert out["by_probe"] and 8 <= out["tokens"] < 40, out
+    assert out["per_token"]["task-clock"]["unit"] == "msec", out
+    assert 0.1 < out["per_token"]["task-clock"]["value"] < 1000, out
+
+
+def frames(*words):
+    """{name: samples} of the graph of a run, which has to be XML."""
+    may_listen()
+    path = os.path.join(SCRATCH, "flame.svg")
+    listened(run_script("perf-flame", "-F", "1999", "-o", path, TOOL, "run", "--temp", "0", "--ignore-eos", "-p",
+                        "Hello", *words))
+    found = {}
+    for title in xml.etree.ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}title"):
+        name, samples = re.fullmatch(r"(.*): (\d+) samples, .*", title.text).groups()
+        found[name] = found.get(name, 0) + int(samples)
+    return found
+
+
+def test_perf_flame_shows_ops_and_their_functions():
+    found = frames("-m", default_model(), "--device", "cpu", "-n", "24")
+    matmul = sum(samples for name, samples in found.items() if name.startswith("matmul"))
+    assert found["decode"] > 0 and found["prefill"] > 0, found
+    assert 0.2 * found["decode"] < matmul, found
+    assert any(name.startswith("ci_matmul") for name in found), found
+
+
+def test_perf_flame_shows_kernels_by_name():
+    done = subprocess.run([TOOL, "devices", "--json"], capture_output=True, text=True, timeout=120)
+    devices = json.loads(done.stdout)["devices"]
+    if not devices or "Portable" not in devices[0]["platform"]:
+        raise Skip("the first OpenCL device is not PoCL's")
+    found = frames("-m", TINY, "--raw", "--device", "0", "-n", "200")
+    assert any(name.startswith("kernel ") for name in found), found
+
+
 def test_no_probe_is_left_behind():
     try:
         events = os.path.join(listen.find_tracefs(), "uprobe_events")
@@ -116,11 +170,12 @@ def test_no_probe_is_left_behind():
 
 
 def test_what_is_missing_is_named():
-    words = (os.path.abspath(TOOL), "run", "-m", TINY, "-p", "Hello")
+    words = (os.path.abspath(TOOL), "run", "-m", TINY, "-n", "40", "-p", "Hello")
     empty = os.path.join(SCRATCH, "empty")
     os.makedirs(empty)
-    done = run_script("perf-ops", *words, env=dict(os.environ, PATH=empty))
-    assert done.returncode == listen.CANNOT_LISTEN and "linux-perf" in done.stderr, done
+    for script in "perf-ops", "perf-flame", "perf-stat":
+        done = run_script(script, *words, env=dict(os.environ, PATH=empty))
+        assert done.returncode == listen.CANNOT_LISTEN and "linux-perf" in done.stderr, done
     usual, listen.TRACEFS = listen.TRACEFS, (empty,)
     try:
         listen.find_tracefs()
