@@ -268,7 +268,7 @@ static int choose_columns(const struct ci_bench_columns *wanted, struct column c
                {wanted->type_k, {"type_k", 6, "type_k", NULL}},
                {wanted->type_v, {"type_v", 6, "type_v", NULL}},
                {wanted->devices, {"dev", -8, "devices", NULL}},
-               {true, {"test", 15, "test", NULL}},
+               {true, {"test", 17, "test", NULL}},
                {true, {"t/s", 18, NULL, rate_cell}},
                {true, {"of limit", 8, NULL, share_cell}},
                {true, {"limit", 17, NULL, limit_cell}},
