@@ -127,10 +127,10 @@ $(BUILD)/flags: FORCE
 	@flags="$$($(CC) --version | head -n 1) $(subst ",\",$(CPPFLAGS) $(CFLAGS))"; \
 	    [ "$$flags" = "$$(cat $@ 2>/dev/null)" ] || printf '%s\n' "$$flags" >$@
 
-# What results on the CPU depend on: proofs are remembered by the hash of it.
-CPU_SOURCES := $(sort $(wildcard runtime/types/*.[ch] runtime/cpu/*.[ch] runtime/ops/*.[ch]))
+# What results on the CPU depend on: proofs are remembered by the hash of it, and choices that were measured.
+CPU_SOURCES := $(sort $(filter-out runtime/ops/clblast.%,$(wildcard runtime/types/*.[ch] runtime/cpu/*.[ch] runtime/ops/*.[ch])))
 
-$(BUILD)/kernels.c: scripts/embed_kernels.py $(KERNELS) $(CPU_SOURCES) $(PROFILES)
+$(BUILD)/kernels.c: Makefile scripts/embed_kernels.py $(KERNELS) $(CPU_SOURCES) $(PROFILES)
 	$(call say,EMBED,$@)
 	@mkdir -p $(@D)
 	$(Q)python3 scripts/embed_kernels.py $(KERNELS) --hashed $(CPU_SOURCES) --profiles $(PROFILES) >$@
