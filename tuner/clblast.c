@@ -157,10 +157,11 @@ static enum clinfer_status try_set(struct hunt *hunt, const struct ci_profile_cl
     ci_worker_destroy(worker);
     int at = hunt->count++;
     hunt->tried[at] = *set;
-    hunt->seconds[at] = trial.outcome == CI_TRIAL_PASSED ? trial.seconds : INFINITY;
+    hunt->seconds[at] = status == CLINFER_OK && trial.outcome == CI_TRIAL_PASSED ? trial.seconds : INFINITY;
     if (at == 0) hunt->charge = ci_tuner_charge(tuner, hunt->problem, hunt->candidate.variant, trial.build_seconds);
     if (hunt->seconds[at] < hunt->seconds[hunt->best]) hunt->best = at;
-    return status;
+    /* Some devices are for one process at a time, and the tune has one there already. */
+    return status == CLINFER_DEVICE_ERROR ? CLINFER_OK : status;
 }
 
 /* The product of a prompt that matters most and has passed. */
@@ -276,8 +277,8 @@ enum clinfer_status ci_tuner_search_clblast(struct ci_tuner *tuner, double end) 
     if (!find_product(tuner, &hunt)) return CLINFER_OK;
     enum clinfer_status status = hunt_sets(&hunt);
     if (status != CLINFER_OK || hunt.count < 2) return status;
-    bool better = hunt.seconds[hunt.best] * CI_SEARCH_GAIN <= hunt.seconds[0] && compare(&hunt, seconds) &&
-                  seconds[1] * CI_SEARCH_GAIN <= seconds[0];
+    bool better = hunt.best > 0 && hunt.seconds[hunt.best] * CI_SEARCH_GAIN <= hunt.seconds[0] &&
+                  compare(&hunt, seconds) && seconds[1] * CI_SEARCH_GAIN <= seconds[0];
     say(&hunt, better ? seconds[1] / seconds[0] : 1);
     return better ? adopt(tuner, &hunt.tried[hunt.best]) : CLINFER_OK;
 }

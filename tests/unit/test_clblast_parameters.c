@@ -284,6 +284,8 @@ struct ci_worker {
 static struct {
     double gain;            /* of the sets that are better */
     bool crash;             /* those with local memory do */
+    bool alone;             /* the device is for one process at a time */
+    int running;            /* workers */
     int tries, sets, again; /* of CLBlast: all, those with parameters, those of other rows with parameters */
 } fake;
 
@@ -298,11 +300,15 @@ enum clinfer_status ci_worker_create(const struct ci_worker_options *options, st
     *worker = malloc(sizeof **worker);
     assert_non_null(*worker);
     (*worker)->clblast = options->clblast;
+    fake.running++;
     if (options->clblast.kernels) assert_ok(ci_clblast_check(&gpu, &options->clblast));
     return CLINFER_OK;
 }
 
-void ci_worker_destroy(struct ci_worker *worker) { free(worker); }
+void ci_worker_destroy(struct ci_worker *worker) {
+    fake.running -= worker != NULL;
+    free(worker);
+}
 
 /* Deep and narrow tiles are better, and the best is two steps from any set to begin with. */
 static double seconds_of(const struct ci_worker *worker, const struct ci_problem *problem,
@@ -317,6 +323,7 @@ enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_prob
                                   const struct ci_tuner_candidate *candidate, double deadline_seconds,
                                   struct ci_trial *trial) {
     (void)deadline_seconds;
+    if (fake.alone && fake.running > 1) return ci_fail(CLINFER_DEVICE_ERROR, "as the test wants");
     *trial = (struct ci_trial){.seconds = seconds_of(worker, problem, candidate), .nmse = 1e-12};
     if (candidate->variant->backend != CI_BACKEND_CLBLAST) return CLINFER_OK;
     fake.tries++;
@@ -452,6 +459,17 @@ static void test_a_set_that_crashes_costs_itself_only(void **state) {
     ci_quarantine_free(&quarantine);
 }
 
+static void test_a_device_for_one_process_goes_without_a_search(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.alone = true;
+    tune(true, &result);
+    assert_true(fake.tries > 0 && result.searched > 0);
+    assert_int_equal(result.profile.clblast.kernels, 0);
+    ci_tune_free(&result);
+    assert_int_equal(fake.running, 0);
+}
+
 /* ---- a run, on a real device ---- */
 
 enum { PROMPT = 40 };
@@ -549,6 +567,7 @@ int main(void) {
         cmocka_unit_test_setup(test_a_usual_tune_looks_for_no_parameters, set_up),
         cmocka_unit_test_setup(test_parameters_that_gain_too_little_are_left, set_up),
         cmocka_unit_test_setup(test_a_set_that_crashes_costs_itself_only, set_up),
+        cmocka_unit_test_setup(test_a_device_for_one_process_goes_without_a_search, set_up),
     };
     clinfer_log_to(listen, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
