@@ -32,7 +32,7 @@
 #if defined __has_include && !defined CLINFER_NO_PROBES
 #if __has_include(<sys/sdt.h>)
 /* Constants or registers: a listener in the kernel does not understand every address that a compiler can write. */
-#ifdef __x86_64__
+#if defined __x86_64__ || defined __aarch64__
 #define STAP_SDT_ARG_CONSTRAINT nr
 #endif
 #define SDT_USE_VARIADIC
