@@ -363,7 +363,8 @@ static enum clinfer_status read_piece_of_cpu(void *context) {
 static enum clinfer_status read_cpu(struct ci_threads *threads, uint64_t bytes, double *bytes_per_second) {
     enum { LINE_WORDS = LINE_BYTES / sizeof(uint64_t) };
     size_t unit = (size_t)ci_threads_count(threads) * STREAMS * LINE_BYTES;
-    size_t lines = bytes / unit ? (size_t)(bytes / unit) : 1, total = lines * unit;
+    /* An odd number of lines each: streams that are a power of two apart would share the same sets of the caches. */
+    size_t lines = (size_t)(bytes / unit) | 1, total = lines * unit;
     void *memory = aligned_alloc(PAGE_BYTES, (total + 2 * PAGE_BYTES) / PAGE_BYTES * PAGE_BYTES);
     if (!memory) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes to read", total);
     memset(memory, 3, total);
