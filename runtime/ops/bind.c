@@ -96,7 +96,8 @@ enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int 
     struct text text = {options, 0};
     bool fits = append(&text, "-cl-std=CL%s", variant->opencl_c ? variant->opencl_c : "1.2");
     for (int i = 0; variant->tunables && variant->tunables[i].name; i++)
-        fits = fits && append(&text, " -D %s=%d", variant->tunables[i].name, tunables[i]);
+        if (!(variant->grid_tunables >> i & 1))
+            fits = fits && append(&text, " -D %s=%d", variant->tunables[i].name, tunables[i]);
     for (int i = 0; variant->constants && variant->constants[i].macro; i++)
         fits = fits && append(&text, " -D %s=%lld", variant->constants[i].macro,
                               (long long)integer_of(&variant->constants[i].value, call));

@@ -159,8 +159,10 @@ struct ci_variant {
     const char *header, *second_header; /* what several sources share; may be NULL */
     const char *source;
     int type_input;
-    const char *opencl_c;                /* language version; "newest": 3.0 where there is; NULL: "1.2" */
-    const struct ci_tunable *tunables;   /* at most CI_MAX_TUNABLES; may be NULL */
+    const char *opencl_c;              /* language version; "newest": 3.0 where there is; NULL: "1.2" */
+    const struct ci_tunable *tunables; /* at most CI_MAX_TUNABLES; may be NULL */
+    unsigned grid_tunables; /* bit i: tunable i only shapes the grid; the kernel does not see it, so that another value
+                             * is not another program to build and to load */
     const struct ci_constant *constants; /* may be NULL */
     const struct ci_launch *launches;
     int launch_count;

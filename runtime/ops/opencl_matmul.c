@@ -72,8 +72,8 @@ static bool gemv_subgroup_fits(const struct ci_caps *caps, const struct ci_call 
 static const struct ci_launch gemv_subgroup_launches[] = {{"matmul_gemv_subgroup", arguments, gemv_subgroup_grid}};
 
 BOTH(gemv_subgroup, .name = "gemv_subgroup", .for_whom = "GPUs with sub-groups, decode", .fits = gemv_subgroup_fits,
-     .source = "matmul_gemv_lanes.cl", .tunables = gemv_subgroup_tunables, .launches = gemv_subgroup_launches,
-     .launch_count = 1)
+     .source = "matmul_gemv_lanes.cl", .tunables = gemv_subgroup_tunables, .grid_tunables = 1u << SUBGROUP_LOCAL,
+     .launches = gemv_subgroup_launches, .launch_count = 1)
 
 /* ---- gemv_local ---- */
 
@@ -215,14 +215,14 @@ static void gemm_r16_grid(const struct ci_call *call, const int *tunables, const
 static const struct ci_launch gemv_r16_launches[] = {{"matmul_gemv_r16", arguments, gemv_r16_grid}};
 static const struct ci_launch gemm_r16_launches[] = {{"matmul_gemm_r16", arguments, gemm_r16_grid}};
 
-#define R16(kind, isa, whom)                                                                                           \
+#define R16(kind, isa, tasks, whom)                                                                                    \
     BOTH(kind##_r16_##isa, .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits,              \
          .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables,          \
-         .launches = kind##_r16_launches, .launch_count = 1)
-R16(gemv, vnni, "PoCL on x86-64 with AVX-512 VNNI, decode")
-R16(gemv, avx2, "PoCL on x86-64 with AVX2, decode")
-R16(gemm, vnni, "PoCL on x86-64 with AVX-512 VNNI, prefill")
-R16(gemm, avx2, "PoCL on x86-64 with AVX2, prefill")
+         .grid_tunables = 1u << (tasks), .launches = kind##_r16_launches, .launch_count = 1)
+R16(gemv, vnni, R16_GEMV_TASKS, "PoCL on x86-64 with AVX-512 VNNI, decode")
+R16(gemv, avx2, R16_GEMV_TASKS, "PoCL on x86-64 with AVX2, decode")
+R16(gemm, vnni, R16_GEMM_TASKS, "PoCL on x86-64 with AVX-512 VNNI, prefill")
+R16(gemm, avx2, R16_GEMM_TASKS, "PoCL on x86-64 with AVX2, prefill")
 
 /* ---- gemv_dot, gemv_dot_subgroup, gemm_dot: four bytes at a time ----
  *
@@ -257,7 +257,8 @@ BOTH(gemv_dot, .name = "gemv_dot", .for_whom = "GPUs with a dot product of bytes
 BOTH(gemv_dot_subgroup, .name = "gemv_dot_subgroup",
      .for_whom = "GPUs with a dot product of bytes and sub-groups, decode", .fits = gemv_dot_subgroup_fits,
      .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
-     .tunables = gemv_dot_subgroup_tunables, .launches = gemv_subgroup_launches, .launch_count = 1)
+     .tunables = gemv_dot_subgroup_tunables, .grid_tunables = 1u << SUBGROUP_LOCAL, .launches = gemv_subgroup_launches,
+     .launch_count = 1)
 
 static const struct ci_launch gemm_dot_launches[] = {{"matmul_gemm_dot", arguments, gemm_local_grid}};
 
@@ -294,9 +295,10 @@ static const struct ci_launch gemv_vec_launches[] = {{"matmul_gemv_vec", argumen
 
 BOTH(gemv_q8_vec, .name = "gemv_q8_vec", .for_whom = "CPU devices, decode with 8-bit activations",
      .fits = gemv_q8_vec_fits, .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables,
-     .launches = gemv_vec_launches, .launch_count = 1)
+     .grid_tunables = 1u << GEMV_TASKS, .launches = gemv_vec_launches, .launch_count = 1)
 BOTH(gemv_vec, .name = "gemv_vec", .for_whom = "CPU devices, decode", .fits = gemv_vec_fits,
-     .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables, .launches = gemv_vec_launches, .launch_count = 1)
+     .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables, .grid_tunables = 1u << GEMV_TASKS,
+     .launches = gemv_vec_launches, .launch_count = 1)
 
 /* ---- gemm_vec: fits everywhere ---- */
 
@@ -336,7 +338,8 @@ static const struct ci_launch gemm_vec_launches[] = {{"matmul_expand", gemm_expa
 
 BOTH(gemm_vec, .name = "gemm_vec", .for_whom = "CPU devices, prefill; the portable fallback of all",
      .fits = gemm_vec_fits, .second_header = "common/expand.clh", .source = "matmul_gemm_vec.cl",
-     .tunables = gemm_vec_tunables, .launches = gemm_vec_launches, .launch_count = 2, .scratch = gemm_vec_scratch)
+     .tunables = gemm_vec_tunables, .grid_tunables = 1u << GEMM_TASKS, .launches = gemm_vec_launches, .launch_count = 2,
+     .scratch = gemm_vec_scratch)
 
 /* ---- clblast: weights as floats, one product for all of them; floats as they are, a product each ---- */
 

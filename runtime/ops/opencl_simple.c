@@ -39,6 +39,7 @@ static const struct ci_tunable group_tunables[] = {CI_GROUP_TUNABLE, {0}};
                                                                 .source = file,                                        \
                                                                 .type_input = type,                                    \
                                                                 .tunables = group_tunables,                            \
+                                                                .grid_tunables = 1,                                    \
                                                                 .launches = &variant_op##_launch,                      \
                                                                 .launch_count = 1};
 

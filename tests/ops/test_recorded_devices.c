@@ -6,6 +6,7 @@
  * Where a report does not show a value, the least that OpenCL promises stands for it; local memory of 32 KiB, and work-
  * groups of a single item. */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@
 #include <jansson.h>
 
 #include "base/status.h"
+#include "device/kernels.h"
 #include "graph/passes.h"
 #include "graph/store.h"
 #include "model/model.h"
@@ -407,12 +409,45 @@ static void test_no_profile_of_another_device_is_taken(void **state) {
     }
 }
 
+static bool has_word(const char *text, const char *word) {
+    size_t length = strlen(word);
+    for (const char *at = text; (at = strstr(at, word)); at += length) {
+        bool begins = at == text || (!isalnum((unsigned char)at[-1]) && at[-1] != '_');
+        if (begins && !isalnum((unsigned char)at[length]) && at[length] != '_') return true;
+    }
+    return false;
+}
+
+/* A tunable that the kernel does not see must not make another program, and one that it sees must. */
+static void test_a_tunable_is_a_macro_of_the_kernel_or_of_the_grid_alone(void **state) {
+    (void)state;
+    for (int i = 0; ci_variants[i]; i++) {
+        const struct ci_variant *variant = ci_variants[i];
+        const char *sources[] = {variant->header, variant->second_header, variant->source};
+        for (int t = 0; variant->tunables && variant->tunables[t].name; t++) {
+            const struct ci_tunable *tunable = &variant->tunables[t];
+            bool seen = false, of_grid = variant->grid_tunables >> t & 1;
+            for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
+                char *text;
+                if (!sources[k]) continue;
+                assert_int_equal(ci_kernel_source_load(sources[k], &text), CLINFER_OK);
+                seen = seen || has_word(text, tunable->name);
+                free(text);
+            }
+            if (seen == of_grid)
+                fail_msg("%s of %s %s: the kernel %s it", tunable->name, variant->op->name, variant->name,
+                         seen ? "sees" : "does not see");
+        }
+    }
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_op_has_a_kernel_within_the_limits),
         cmocka_unit_test(test_devices_get_the_kernels_made_for_them),
         cmocka_unit_test(test_memory_is_asked_for_within_the_limits),
         cmocka_unit_test(test_no_profile_of_another_device_is_taken),
+        cmocka_unit_test(test_a_tunable_is_a_macro_of_the_kernel_or_of_the_grid_alone),
     };
     return cmocka_run_group_tests(tests, read_all, drop_all);
 }
