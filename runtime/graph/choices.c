@@ -7,12 +7,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/names.h"
 #include "base/status.h"
 #include "ops/bind.h"
 #include "ops/signature.h"
 #include "types/layout.h"
+
+/* What the profile of a place has for a call. Looking it up takes the names of all types, and the hash of a kernel's
+ * text and options: worth remembering for the next layer. */
+struct ci_looked_up {
+    uint64_t key;                         /* of place, op and call; 0: none yet */
+    const struct ci_profile_entry *entry; /* NULL: nothing */
+    struct ci_choice choice;              /* that it names */
+    bool usable, stale;                   /* it is known here and fits; it is no longer what was measured */
+};
+
+enum { LOOKED_UP = 512 };
 
 /* ---- what is known ---- */
 
@@ -32,6 +44,7 @@ enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const
     enum clinfer_status status = CLINFER_OK;
     if (place == 0) status = ci_quarantine_read(&choices->quarantine);
     if (status != CLINFER_OK) return status;
+    if (!choices->looked_up) choices->looked_up = calloc(LOOKED_UP, sizeof *choices->looked_up); /* NULL: slower */
     bool automatic = !tuning || strcmp(tuning, "auto") == 0;
     if (automatic || strcmp(tuning, "shipped") == 0) {
         status = automatic ? ci_profile_lookup(&key, &at->profile, &at->origin, &at->path)
@@ -65,6 +78,7 @@ void ci_choices_free(struct ci_choices *choices) {
     }
     ci_quarantine_free(&choices->quarantine);
     free(choices->forced);
+    free(choices->looked_up);
     *choices = (struct ci_choices){0};
 }
 
@@ -198,47 +212,74 @@ static int rank_of(const struct ci_variant *variant) {
     return rank;
 }
 
-/* What the profile has for this call; NULL: nothing. */
-static const struct ci_profile_entry *entry_of(const struct ci_chooser *chooser, const struct ci_op *op,
-                                               const struct ci_call *call) {
-    if (!chooser->choices || chooser->choices->places[chooser->place].origin == CI_PROFILE_NONE) return NULL;
-    struct ci_profile_signature signature;
-    ci_signature_of(op, call, &signature);
-    return ci_profile_find(&chooser->choices->places[chooser->place].profile, &signature,
-                           ci_signature_layout(op, call));
+static uint64_t hash_view(uint64_t hash, const struct ci_view *view) {
+    const struct {
+        const void *type, *layout;
+        int64_t rows, cols;
+    } what = {view->type, view->layout, view->rows, view->cols};
+    return view->type ? ci_hash(hash, &what, sizeof what) : ci_hash(hash, &view->type, sizeof view->type);
 }
 
-/* The choice that an entry names; false: it is unknown here. *stale: it is no longer what was measured. */
-static bool choice_of(const struct ci_chooser *chooser, const struct ci_op *op, const struct ci_call *call,
-                      const struct ci_profile_entry *entry, struct ci_choice *choice, bool *stale) {
+static uint64_t key_of(const struct ci_chooser *chooser, const struct ci_op *op, const struct ci_call *call) {
+    uint64_t key = ci_hash(CI_HASH_START, &op, sizeof op);
+    key = ci_hash(key, &chooser->place, sizeof chooser->place);
+    key = ci_hash(key, &call->params, sizeof call->params);
+    for (int i = 0; i < op->inputs; i++) key = hash_view(key, &call->in[i]);
+    for (int i = 0; i < op->outputs; i++) key = hash_view(key, &call->out[i]);
+    return key ? key : 1;
+}
+
+static void look_up(const struct ci_chooser *chooser, const struct ci_op *op, const struct ci_call *call,
+                    struct ci_looked_up *found) {
+    struct ci_profile_signature signature;
     uint64_t source;
+    ci_signature_of(op, call, &signature);
+    const struct ci_profile_entry *entry = found->entry =
+        ci_profile_find(&chooser->choices->places[chooser->place].profile, &signature, ci_signature_layout(op, call));
+    if (!entry) return;
+    struct ci_choice *choice = &found->choice;
     *choice = (struct ci_choice){.origin = CI_CHOICE_TUNED, .entry = entry};
     choice->variant = ci_variant_find(op, chooser->caps->device ? CI_BACKEND_OPENCL : CI_BACKEND_CPU, entry->variant);
     if (!choice->variant ||
         ci_signature_values(choice->variant, entry->tunables, entry->tunable_count, choice->tunables) != CLINFER_OK ||
         ci_signature_source(choice->variant, choice->tunables, call, &source) != CLINFER_OK)
-        return false;
+        return;
     choice->rank = rank_of(choice->variant);
-    *stale = source != entry->source;
-    return true;
+    found->stale = source != entry->source;
+    found->usable = !found->stale && ci_variant_fits(choice->variant, chooser->caps, call);
+}
+
+static struct ci_looked_up looked_up(const struct ci_chooser *chooser, const struct ci_op *op,
+                                     const struct ci_call *call) {
+    struct ci_looked_up found = {.key = 0};
+    const struct ci_choices *choices = chooser->choices;
+    if (!choices || choices->places[chooser->place].origin == CI_PROFILE_NONE) return found;
+    uint64_t key = key_of(chooser, op, call);
+    struct ci_looked_up *kept = choices->looked_up ? &choices->looked_up[key % LOOKED_UP] : NULL;
+    if (kept && kept->key == key) return *kept;
+    look_up(chooser, op, call, &found);
+    found.key = key;
+    if (kept) *kept = found;
+    return found;
 }
 
 bool ci_choices_stale(const struct ci_chooser *chooser, const struct ci_node *node) {
     struct ci_call call;
-    struct ci_choice choice;
-    bool stale = false;
     ci_node_call(node, &call);
-    const struct ci_profile_entry *entry = entry_of(chooser, node->op, &call);
-    return entry && choice_of(chooser, node->op, &call, entry, &choice, &stale) && stale;
+    return looked_up(chooser, node->op, &call).stale;
 }
 
 /* The variant that the profile names, if it still is what was measured. */
 static bool tuned_choice(const struct ci_chooser *chooser, const struct ci_op *op, const struct ci_call *call,
                          struct ci_choice *choice) {
-    const struct ci_profile_entry *entry = entry_of(chooser, op, call);
-    bool stale;
-    return entry && choice_of(chooser, op, call, entry, choice, &stale) && !stale &&
-           ci_variant_fits(choice->variant, chooser->caps, call);
+    struct ci_looked_up found = looked_up(chooser, op, call);
+    *choice = found.choice;
+    return found.usable;
+}
+
+static const struct ci_profile_entry *entry_of(const struct ci_chooser *chooser, const struct ci_op *op,
+                                               const struct ci_call *call) {
+    return looked_up(chooser, op, call).entry;
 }
 
 /* The entry for this call, if it may decide something: what it names would run. That an op is better apart was measured

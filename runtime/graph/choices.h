@@ -28,6 +28,7 @@ struct ci_choices {
     struct ci_quarantine quarantine;
     struct ci_forced *forced;
     int forced_count;
+    struct ci_looked_up *looked_up; /* what a profile says of calls that were asked for: layers are alike */
 };
 
 /* What a choice is made for: a place, with everything that is known there. */
