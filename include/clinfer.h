@@ -224,9 +224,12 @@ struct clinfer_record {
     uint64_t lost; /* calls for which there was no room, or of which a device told no times */
 };
 
-/* What was recorded since the engine was opened with options.record; no request may be active. Measures the limits
- * again. Borrowed until the next call or until the engine is closed. */
+/* What was recorded since the engine was opened with options.record, or since the last reset; no request may be active.
+ * Measures the limits again. Borrowed until the next call or until the engine is closed. */
 CLINFER_API enum clinfer_status clinfer_engine_record(clinfer_engine *engine, const struct clinfer_record **record);
+
+/* Forgets what was recorded: after a warm-up, or between two measurements. No request may be active. */
+CLINFER_API enum clinfer_status clinfer_engine_record_reset(clinfer_engine *engine);
 
 /* The same as a file for Perfetto (ui.perfetto.dev) and chrome://tracing: tracks for the host, for each device and its
  * queue, for requests and tokens. */

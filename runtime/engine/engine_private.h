@@ -194,8 +194,9 @@ enum clinfer_status ci_careful_replace(struct clinfer_engine *engine, struct ci_
 enum clinfer_status ci_engine_record_start(struct clinfer_engine *engine);
 void ci_engine_record_end(struct clinfer_engine *engine);
 
-/* record.c: clinfer_engine_record and clinfer_engine_write_trace for the leader. */
+/* record.c: clinfer_engine_record, _record_reset and _write_trace for the leader. */
 enum clinfer_status ci_engine_record(struct clinfer_engine *engine, const struct clinfer_record **record);
+enum clinfer_status ci_engine_record_reset(struct clinfer_engine *engine);
 enum clinfer_status ci_engine_write_trace(struct clinfer_engine *engine, const char *path);
 
 /* load.c: makes all plans again that there are; caches and weights stay. Nothing may be in flight. */

@@ -15,20 +15,28 @@ struct ci_engine_record {
     struct ci_trace_report report;
 };
 
-/* Over as many bytes as the place's weights have. A driver that cannot say one of them leaves it at 0. */
+static bool runs_something(const struct clinfer_engine *engine, int place) {
+    for (int i = 0; i < engine->trace->step_count; i++)
+        if (engine->trace->steps[i]->place == place) return true;
+    return false;
+}
+
+/* 0 where it cannot be measured. */
+static void measure_peak(struct clinfer_engine *engine, struct ci_device *device, enum ci_measure_kind kind,
+                         double *per_second) {
+    if (ci_measure_arithmetic(device, engine->threads, kind, per_second) != CLINFER_OK) *per_second = 0;
+}
+
+/* Reads as many bytes as the model has. */
 static void measure(struct clinfer_engine *engine, int when) {
     for (int place = 0; place < engine->store.place_count; place++) {
         struct ci_device *device = engine->store.places[place].device;
         struct clinfer_record_limit *limit = &engine->record->limits[place];
-        uint64_t bytes = engine->store.weight_bytes[place];
-        if (!bytes) continue; /* nothing runs there */
-        if (ci_measure_read(device, engine->threads, bytes, &limit->read_bytes_per_second[when]) != CLINFER_OK)
-            limit->read_bytes_per_second[when] = 0;
-        if (ci_measure_arithmetic(device, engine->threads, CI_MEASURE_F32, &limit->f32_per_second[when]) != CLINFER_OK)
-            limit->f32_per_second[when] = 0;
-        if (ci_measure_arithmetic(device, engine->threads, CI_MEASURE_DOT8, &limit->dot8_per_second[when]) !=
-            CLINFER_OK)
-            limit->dot8_per_second[when] = 0;
+        if (!runs_something(engine, place)) continue;
+        double *read = &limit->read_bytes_per_second[when];
+        if (ci_measure_read(device, engine->threads, engine->info.weight_bytes, read) != CLINFER_OK) *read = 0;
+        measure_peak(engine, device, CI_MEASURE_F32, &limit->f32_per_second[when]);
+        measure_peak(engine, device, CI_MEASURE_DOT8, &limit->dot8_per_second[when]);
     }
 }
 
@@ -161,6 +169,13 @@ enum clinfer_status ci_engine_record(struct clinfer_engine *engine, const struct
     if (status == CLINFER_OK) status = make_report(engine);
     if (status == CLINFER_OK) status = fill(engine);
     if (status == CLINFER_OK) *out = &engine->record->out;
+    return status;
+}
+
+enum clinfer_status ci_engine_record_reset(struct clinfer_engine *engine) {
+    if (!engine->trace) return refuse();
+    enum clinfer_status status = settle(engine);
+    if (status == CLINFER_OK) ci_trace_clear(engine->trace);
     return status;
 }
 

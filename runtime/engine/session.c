@@ -278,6 +278,14 @@ enum clinfer_status clinfer_engine_record(clinfer_engine *engine, const struct c
     return status;
 }
 
+enum clinfer_status clinfer_engine_record_reset(clinfer_engine *engine) {
+    enum clinfer_status status = lead(engine);
+    if (status != CLINFER_OK) return status;
+    status = ci_engine_record_reset(engine);
+    stop_leading(engine);
+    return status;
+}
+
 enum clinfer_status clinfer_engine_write_trace(clinfer_engine *engine, const char *path) {
     enum clinfer_status status = lead(engine);
     if (status != CLINFER_OK) return status;
