@@ -17,6 +17,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/record.h"
 
 enum { MOST_TOKENS = 1 << 28, MOST_BATCH = 1 << 20, WARM_TOKENS = 4 };
 
@@ -32,6 +33,7 @@ struct bench {
     struct ci_texts prompt_texts, generated_texts, pair_texts, depth_texts, sequence_texts;
     struct ci_engine_flags flags;
     struct ci_log_flags log;
+    struct ci_record_flags record;
     long long repetitions;
     double delay;
     int format, error_format; /* of enum ci_bench_format: less one; as it is */
@@ -232,6 +234,8 @@ static enum clinfer_status repeat(struct bench *bench, const struct ci_bench_tes
         tell(bench, label, "warm-up");
         status = ci_bench_run(&bench->target, &warm, &unused, &unused);
     }
+    if (status == CLINFER_OK && ci_record_wanted(&bench->record))
+        status = clinfer_engine_record_reset(bench->target.engine);
     for (int i = 0; i < bench->repetitions && status == CLINFER_OK; i++) {
         snprintf(doing, sizeof doing, "run %d/%lld", i + 1, bench->repetitions);
         tell(bench, label, doing);
@@ -272,6 +276,11 @@ static enum clinfer_status run_test(struct bench *bench, const struct ci_bench_s
         status = ci_bench_limits_bound(&bench->target, &mean, test, &bound);
     }
     if (status == CLINFER_OK) print_row(bench, setup, test, &samples, &bound);
+    if (status == CLINFER_OK && ci_record_wanted(&bench->record)) {
+        ci_progress(NULL);
+        ci_say("profile of %s, %lld runs:", label, bench->repetitions);
+        status = ci_record_report(&bench->record, false, bench->target.engine);
+    }
     free(samples.ns);
     free(samples.first_ns);
     return status;
@@ -301,6 +310,7 @@ static void set_flags(const struct bench *bench, const struct ci_bench_setup *se
     flags->key_type = setup->key_type;
     flags->value_type = setup->value_type;
     flags->context = longest(bench);
+    flags->record = ci_record_wanted(&bench->record);
 }
 
 static void failed(struct bench *bench, enum clinfer_status status, const char *label) {
@@ -465,6 +475,7 @@ int ci_command_bench(int argc, char **argv) {
         CI_CHOICE("-o --output", &bench.format, CI_BENCH_FORMATS,
                   "the rows on standard output, as a table (md) or data"),
         CI_CHOICE("-oe --output-err", &bench.error_format, "none|" CI_BENCH_FORMATS, "the same on standard error too"),
+        CI_RECORD_OPTIONS(&bench.record),
         CI_LOG_OPTIONS(&bench.log),
     };
     const struct ci_usage usage = {

@@ -125,6 +125,7 @@ enum clinfer_status ci_device_record(struct ci_device *device, bool on) {
     if (status == CLINFER_OK && on) status = compare_clocks(device);
     if (status != CLINFER_OK && on) ci_device_clock(device, false);
     device->recording = on && status == CLINFER_OK;
+    ci_device_record_tag(device, CI_DEVICE_NO_TAG);
     return status;
 }
 

@@ -163,6 +163,7 @@ struct ci_device_record {
     double enqueued, start, end;
     bool more;
 };
+#define CI_DEVICE_NO_TAG UINT64_MAX /* until a tag is set */
 enum clinfer_status ci_device_record(struct ci_device *device, bool on);
 void ci_device_record_tag(struct ci_device *device, uint64_t tag);
 

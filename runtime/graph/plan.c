@@ -331,10 +331,12 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
     for (int i = 0; i < section->count && status == CLINFER_OK; i++) {
         if (trace) {
             struct ci_trace_span span = span_of(plan, &first[i]);
-            ci_device_record_tag(device, (uint64_t)(first[i].traced >= 0 ? ci_trace_add(trace, &span) : -1));
+            ci_device_record_tag(device,
+                                 first[i].traced >= 0 ? (uint64_t)ci_trace_add(trace, &span) : CI_DEVICE_NO_TAG);
         }
         status = ci_bind_enqueue(first[i].bound);
     }
+    if (trace) ci_device_record_tag(device, CI_DEVICE_NO_TAG); /* what others enqueue belongs to no op */
     if (status == CLINFER_OK) status = ci_device_flush(device);
     ci_trace_host(trace, CI_TRACE_ENQUEUE, start);
     return status;
