@@ -227,6 +227,15 @@ def test_ctrl_c_ends_it_with_what_is_known():
     assert [row["test"] for row in json.loads(text)] == ["pp4"]
 
 
+def test_a_profile_is_of_the_timed_runs_alone():
+    for device in ("cpu", "0"):
+        said = bench("-p", "0", "-n", "6", "-r", "2", "--profile", device=device).stderr
+        assert "profile of tg6, 2 runs:" in said, said
+        # The first of six tokens comes out of the run that is the prompt; two runs, whose limits lie between.
+        assert re.search(r"^decode: 1[02] tokens in 1[02] steps", said, re.M), said
+        assert len(re.findall(r"unexplained", said)) == 2 and "calls are not in the profile" not in said, said
+
+
 def test_progress_goes_to_standard_error():
     done = bench("-p", "2", "-n", "0", "-r", "2", "--progress", "-o", "jsonl")
     assert "benchmark 1/1: pp2: run 2/2" in done.stderr, done.stderr
