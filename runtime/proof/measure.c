@@ -378,6 +378,7 @@ static enum clinfer_status read_cpu(struct ci_threads *threads, uint64_t bytes, 
     *bytes_per_second = (double)total / seconds;
     pass.pieces = pieces_of(seconds);
     lines /= (size_t)pass.pieces;
+    if (lines > 0) lines = (lines - 1) | 1; /* odd again, and no more */
     pass.words_per_stream = lines * LINE_WORDS;
     if (status == CLINFER_OK && pass.pieces > 1 && lines > 0) {
         status = best_pass(read_piece_of_cpu, &pass, &seconds);
