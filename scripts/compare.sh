@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Compares clinfer with llama.cpp on the same file, on this machine, in one run; prints a markdown table.
 #
-#   PEER=DIR scripts/compare.sh [MODEL.gguf]
+#   scripts/compare.sh [MODEL.gguf]
 #
-#   PEER      a folder with bin/llama-bench (see below)
+#   PEER      a folder with bin/llama-bench; default build/peer, which scripts/peer.sh fills if it is not there
 #   DEVICES   what clinfer runs on, values of --device; default "cpu 0". "0@none", "0@shipped", "0@FILE" also say
 #             --tuning: kernels by the order of the table, by the shipped profile, by the profile in FILE
 #   PAIRS     "0@auto/0@shipped ...": ratios of the first to the second, with the lower 95% bound of their mean
@@ -13,14 +13,6 @@
 #
 # Measured: decode of 64 tokens, prefill of 128 and of 512 tokens. Beside them the bare read bandwidth of the same
 # minutes, over as many bytes as the model has: decoding cannot be faster than that.
-#
-# How to get llama.cpp: the source package of llama-cpp-python on PyPI carries its tree.
-#   python3 -m pip download --no-deps --no-binary llama-cpp-python llama-cpp-python && tar xf llama_cpp_python-*.tar.gz
-#   cmake -S llama_cpp_python-*/vendor/llama.cpp -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_CURL=OFF
-#   cmake --build build -j --target llama-bench          # then PEER=build
-# With gcc 12 on a processor with AMX every run of that build dies at ldtilecfg: the compiler drops the stores to the tile
-# configuration in ggml_tile_config_init, ggml/src/ggml-cpu/amx/mmq.cpp. Make those 64 bytes volatile; do not switch AMX
-# off, which would make the rival four times slower at prefill.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -30,12 +22,13 @@ fail() {
 }
 
 model=${1:-${XDG_DATA_HOME:-$HOME/.local/share}/clinfer/models/smollm2-135m-instruct-q4_1.gguf}
-bench=${PEER:?set PEER to a folder with bin/llama-bench; the head of scripts/compare.sh says how to get one}/bin/llama-bench
+bench=${PEER:-build/peer}/bin/llama-bench
 rounds=${ROUNDS:-4}
 threads=${THREADS:-2}
 devices=${DEVICES:-cpu 0}
 [ -f "$model" ] || fail "$model: no such file"
-[ -x "$bench" ] || fail "$bench: not there; the head of scripts/compare.sh says how to get one"
+[ -x "$bench" ] || [ -n "${PEER:-}" ] || scripts/peer.sh
+[ -x "$bench" ] || fail "$bench: not there; scripts/peer.sh DIR builds one"
 [ -x ./clinfer ] || fail "./clinfer is not built: type make"
 
 work=$(mktemp -d)
@@ -50,7 +43,8 @@ import json, math, os, shlex, statistics, subprocess, sys
 WORK, MODEL, BENCH = (os.environ[name] for name in ("WORK", "MODEL", "BENCH"))
 ROUNDS, THREADS, DEVICES = int(os.environ["ROUNDS"]), os.environ["THREADS"], os.environ["DEVICES"].split()
 PIN = shlex.split(os.environ["PIN"])
-TESTS = {"decode tg64": (0, 64), "prefill pp128": (128, 1), "prefill pp512": (512, 1)}
+TESTS = {"decode tg64": (0, 64), "prefill pp128": (128, 0), "prefill pp512": (512, 0)}
+ASKED = ["-p", "128,512", "-n", "64", "-r", "2", "-o", "json"]
 
 
 def run(command):
@@ -64,56 +58,31 @@ def bandwidth():
     return float(run([WORK + "/read_bandwidth", str(os.path.getsize(MODEL)), THREADS]))
 
 
+def rates(command):
+    """Both have the same flags and the same fields; both warm up first."""
+    rows = json.loads(run(command + ["-m", MODEL, "-t", THREADS] + ASKED))
+    found = {(row["n_prompt"], row["n_gen"]): row["avg_ts"] for row in rows}
+    return {name: found[key] for name, key in TESTS.items()}
+
+
 def peer():
-    rows = json.loads(run([BENCH, "-m", MODEL, "-t", THREADS, "-p", "128,512", "-n", "64", "-r", "2", "-o", "json"]))
-    names = {"decode tg64": (0, 64), "prefill pp128": (128, 0), "prefill pp512": (512, 0)}
-    rates = {(row["n_prompt"], row["n_gen"]): row["avg_ts"] for row in rows}
-    return {name: rates[key] for name, key in names.items()}
+    return rates([BENCH])
 
 
-def where(device):
+def clinfer(device):
     name, _, tuning = device.partition("@")
-    return ["--device", name] + (["--tuning", tuning] if tuning else [])
-
-
-def timings(device, words, tokens):
-    prompt = " ".join(["rain"] * words) if words else "Write a long story about a river and the people who live on it."
-    text = run(["./clinfer", "run", "--json", "--temp", "0", "-n", str(tokens), "-t", THREADS, "-m", MODEL,
-                *where(device), "-p", prompt])
-    return json.loads(text)["timings"]
-
-
-def words_for(device, tokens):
-    """How many words make a prompt of that many tokens, the chat template included; warms the caches as well."""
-    if not tokens:
-        timings(device, 0, 64)
-        return 0
-    words = tokens // 2
-    for _ in range(3):
-        missing = tokens - timings(device, words, 1)["prompt_n"]
-        words += missing
-        if not missing:
-            break
-    return words
-
-
-def clinfer(device, words):
-    rates = {}
-    for name, (prompt, tokens) in TESTS.items():
-        t = timings(device, words[name], tokens)
-        n, ms = (t["predicted_n"], t["predicted_ms"]) if tokens > 1 else (t["prompt_n"], t["prompt_ms"])
-        rates[name] = n / ms * 1000
-    return rates
+    return rates(["./clinfer", "bench", "--device", name] + (["--tuning", tuning] if tuning else []))
 
 
 load = os.getloadavg()[0]
 if load > 0.5:
     print(f"compare: other programs are busy here (load {load:.1f}): the figures will say little", file=sys.stderr)
-words = {device: {name: words_for(device, prompt) for name, (prompt, _) in TESTS.items()} for device in DEVICES}
+for device in DEVICES:
+    clinfer(device)  # what is compiled once is compiled now
 rounds = []
 for number in range(ROUNDS):
     one = {"read": bandwidth(), "peer": peer()}
-    one.update({device: clinfer(device, words[device]) for device in DEVICES})
+    one.update({device: clinfer(device) for device in DEVICES})
     rounds.append(one)
     print(f"compare: round {number + 1} of {ROUNDS}", file=sys.stderr)
 
