@@ -1,9 +1,10 @@
 /* attention.h: softmax(scale q k^T) v over the paged KV cache, with the vectors of simd.h; included once per
  * instruction set. What the inputs are stands in tensor/op_params.h.
  *
- * Work is divided by (tile, kv head); the query heads that share a kv head go together, so that keys and values are
- * converted once for all of them. Where that gives a thread too few items (decode), by query head. Items go to the
- * threads in turn, since later tiles of a prompt see more positions.
+ * Work is divided by (tile, kv head); the query heads that share a kv head go together, so that keys and values come
+ * from memory, and are converted, once for all of them. Items go to the threads in turn, since later tiles of a prompt
+ * see more positions. Where that gives a thread too few items (decode), by query head, neighbours together: a thread
+ * still has most of those that share.
  *
  * An item takes BLOCK positions at a time with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867). Few
  * queries: the lanes are dimensions, keys and values are used as they lie in the cache. Many: keys are transposed to
@@ -21,7 +22,7 @@
 #include "tensor/op_params.h"
 #include "types/type.h"
 
-enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_CPU_ATTENTION_MAX_DIM, MANY = 4 };
+enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_CPU_ATTENTION_MAX_DIM, MANY = 16 };
 
 _Static_assert(CI_PAGE_ROWS % BLOCK == 0, "a block of positions lies in one page");
 _Static_assert(BLOCK % (2 * VF_LANES) == 0, "many queries take two vectors of positions at once");
@@ -56,13 +57,44 @@ INLINE const void *kv_at(const struct source *source, const struct ci_view *view
     return source->half ? (const void *)((const uint16_t *)view->data + index) : (const float *)view->data + index;
 }
 
+/* Rows of the next block, which are asked for while this one is computed: rows of one head lie apart, and no processor
+ * guesses the next ones in time. A few at a time, or the computing waits until all are on their way; each of `turns`
+ * queries asks for its part. */
+struct ahead {
+    const char *keys, *values;                 /* of the next block's first position */
+    size_t key_bytes, value_bytes, head_bytes; /* from row to row, and of a row what counts */
+    int rows, turn, turns;
+};
+
+INLINE void ask_for(const struct ahead *ahead, const char *rows, size_t row_bytes, int first) {
+    enum { LINE_BYTES = 64, ROWS = 4 };
+    if (first / ROWS % ahead->turns != ahead->turn || first + ROWS > ahead->rows) return;
+    for (int i = first; i < first + ROWS; i++)
+        for (size_t line = 0; line < ahead->head_bytes; line += LINE_BYTES)
+            __builtin_prefetch(rows + (size_t)i * row_bytes + line);
+}
+
+INLINE void look_ahead(const struct source *source, int32_t p, int rows, struct ahead *ahead) {
+    size_t number = source->half ? sizeof(uint16_t) : sizeof(float);
+    *ahead = (struct ahead){.key_bytes = (size_t)source->keys->cols * number,
+                            .value_bytes = (size_t)source->values->cols * number,
+                            .head_bytes = (size_t)source->dim * number,
+                            .rows = rows < BLOCK ? rows : BLOCK,
+                            .turns = 1};
+    if (rows <= 0) return;
+    ahead->keys = kv_at(source, source->keys, p);
+    ahead->values = kv_at(source, source->values, p);
+}
+
 /* ---- few queries ---- */
 
-INLINE void scores_few(const struct source *source, const float *q, int32_t p, int n, float *scores) {
+INLINE void scores_few(const struct source *source, const struct ahead *ahead, const float *q, int32_t p, int n,
+                       float *scores) {
     const void *keys = kv_at(source, source->keys, p);
     int64_t stride = source->keys->cols;
     int i = 0;
     for (; i + 4 <= n; i += 4) {
+        ask_for(ahead, ahead->keys, ahead->key_bytes, i);
         vf sum[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
         for (int d = 0; d < source->dim; d += VF_LANES)
             UNROLL for (int j = 0; j < 4; j++) sum[j] =
@@ -78,23 +110,26 @@ INLINE void scores_few(const struct source *source, const float *q, int32_t p, i
 }
 
 /* out[d .. d + vectors * LANES) += the weighted values; `vectors` is constant. */
-INLINE void add_values_few(const void *values, int half, int64_t stride, const float *weight, int n, int d, int vectors,
-                           float *out) {
+INLINE void add_values_few(const void *values, int half, int64_t stride, const struct ahead *ahead, const float *weight,
+                           int n, int d, int vectors, float *out) {
     vf sum[4];
     UNROLL for (int j = 0; j < vectors; j++) sum[j] = vf_load(out + d + j * VF_LANES);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        if (d == 0 && i % 4 == 0) ask_for(ahead, ahead->values, ahead->value_bytes, i);
         UNROLL for (int j = 0; j < vectors; j++) sum[j] =
             vf_fma(vf_set(weight[i]), load_kv(values, half, i * stride + d + j * VF_LANES), sum[j]);
+    }
     UNROLL for (int j = 0; j < vectors; j++) vf_store(out + d + j * VF_LANES, sum[j]);
 }
 
-INLINE void values_few(const struct source *source, const float *weight, int32_t p, int n, float *out) {
+INLINE void values_few(const struct source *source, const struct ahead *ahead, const float *weight, int32_t p, int n,
+                       float *out) {
     const void *values = kv_at(source, source->values, p);
     int d = 0;
     for (; d + 4 * VF_LANES <= source->dim; d += 4 * VF_LANES)
-        add_values_few(values, source->half, source->values->cols, weight, n, d, 4, out);
+        add_values_few(values, source->half, source->values->cols, ahead, weight, n, d, 4, out);
     for (; d < source->dim; d += VF_LANES)
-        add_values_few(values, source->half, source->values->cols, weight, n, d, 1, out);
+        add_values_few(values, source->half, source->values->cols, ahead, weight, n, d, 1, out);
 }
 
 /* ---- many queries ---- */
@@ -169,8 +204,8 @@ INLINE void values_many(const struct source *source, int queries, struct state *
 INLINE void weigh(struct state *state, int query, int visible, int dim) {
     float *weight = state->weight[query], most = state->largest[query];
     for (int i = 0; i < visible; i++) most = weight[i] > most ? weight[i] : most;
-    float kept = expf(state->largest[query] - most);
-    if (visible > 0 && kept != 1) {
+    if (most > state->largest[query]) {
+        float kept = expf(state->largest[query] - most);
         vf factor = vf_set(kept);
         for (int d = 0; d < dim; d += VF_LANES)
             vf_store(state->out[query] + d, vf_mul(vf_load(state->out[query] + d), factor));
@@ -217,15 +252,19 @@ static void attend(const struct ci_call *call, const int32_t *tile, int first_he
     }
     for (int p = 0; p < end; p += BLOCK) {
         int n = end - p < BLOCK ? end - p : BLOCK;
+        struct ahead ahead;
+        look_ahead(&source, p + BLOCK, end - p - BLOCK, &ahead);
+        ahead.turns = queries;
         if (queries >= MANY) {
             load_block(&source, p, n, state);
             scores_many(&source, queries, state);
         }
         for (int i = 0; i < queries; i++) {
             int visible = tile[3] + i / heads + 1 - p < n ? tile[3] + i / heads + 1 - p : n;
-            if (queries < MANY) scores_few(&source, state->q[i], p, n, state->weight[i]);
+            ahead.turn = i;
+            if (queries < MANY) scores_few(&source, &ahead, state->q[i], p, n, state->weight[i]);
             weigh(state, i, visible, dim);
-            if (queries < MANY) values_few(&source, state->weight[i], p, n, state->out[i]);
+            if (queries < MANY) values_few(&source, &ahead, state->weight[i], p, n, state->out[i]);
         }
         if (queries >= MANY) values_many(&source, queries, state);
     }
@@ -253,24 +292,35 @@ INLINE void store(const struct ci_call *call, const int32_t *tile, int first_hea
     }
 }
 
+/* Heads of one tile that share a kv head. */
+INLINE void attend_heads(const struct ci_call *call, const int32_t *tile, int first_head, int count,
+                         struct state *state) {
+    while (count > 0) {
+        int fit = MAX_QUERIES / tile[1] < count ? MAX_QUERIES / tile[1] : count;
+        attend(call, tile, first_head, fit, state);
+        store(call, tile, first_head, fit, state);
+        first_head += fit;
+        count -= fit;
+    }
+}
+
 /* Of type q8 or f32, as out[0] says. */
 void SIMD_NAME(ci_cpu_attention)(const struct ci_call *call, int thread, int threads) {
     struct state state;
     const int32_t *tiles = call->in[3].data;
     int heads = call->params.i[CI_ATTENTION_I_HEADS], kv_heads = call->params.i[CI_ATTENTION_I_KV_HEADS];
     int group = heads / kv_heads;
-    int at_once = call->in[3].rows * kv_heads < 4 * threads && threads > 1 ? 1 : group;
-    int parts = (group + at_once - 1) / at_once;
-    for (int64_t item = thread; item < call->in[3].rows * kv_heads * parts; item += threads) {
-        const int32_t *tile = tiles + item / (kv_heads * parts) * 4;
-        int in_group = (int)(item % parts) * at_once, first_head = (int)(item / parts % kv_heads) * group + in_group;
-        int count = group - in_group < at_once ? group - in_group : at_once;
-        while (count > 0) {
-            int fit = MAX_QUERIES / tile[1] < count ? MAX_QUERIES / tile[1] : count;
-            attend(call, tile, first_head, fit, &state);
-            store(call, tile, first_head, fit, &state);
-            first_head += fit;
-            count -= fit;
-        }
+    int64_t items = call->in[3].rows * kv_heads, first, last;
+    if (items >= 4 * threads) {
+        for (int64_t item = thread; item < items; item += threads)
+            attend_heads(call, tiles + item / kv_heads * 4, (int)(item % kv_heads) * group, group, &state);
+        return;
+    }
+    ci_share(call->in[3].rows * heads, 1, thread, threads, &first, &last);
+    while (first < last) {
+        int head = (int)(first % heads), rest = group - head % group;
+        int count = last - first < rest ? (int)(last - first) : rest;
+        attend_heads(call, tiles + first / heads * 4, head, count, &state);
+        first += count;
     }
 }
