@@ -70,7 +70,6 @@ static int64_t integer_of(const struct ci_bind *bind, const struct ci_call *call
     switch (bind->kind) {
     case CI_BIND_IN_ROWS: return call->in[bind->index].rows;
     case CI_BIND_IN_COLS: return call->in[bind->index].cols;
-    case CI_BIND_OUT_ROWS: return call->out[bind->index].rows;
     case CI_BIND_OUT_COLS: return call->out[bind->index].cols;
     default: assert(bind->kind == CI_BIND_I); return call->params.i[bind->index];
     }
@@ -166,9 +165,7 @@ static enum clinfer_status set_launch(struct ci_bound *bound, int which, const s
             *next += 2;
             continue;
         }
-        if (bind->kind == CI_BIND_LOCAL) {
-            if (!bound->set_once) status = ci_kernel_set_local(kernel, index, (size_t)bound->tunables[bind->index]);
-        } else if (bind->kind == CI_BIND_F) {
+        if (bind->kind == CI_BIND_F) {
             float number = call->params.f[bind->index];
             if (!bound->set_once || memcmp(&last->value.number, &number, sizeof number) != 0)
                 status = ci_kernel_set_bytes(kernel, index, &number, sizeof number);

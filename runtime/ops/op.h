@@ -97,11 +97,9 @@ enum ci_bind_kind {
     CI_BIND_SCRATCH, /* tensor scratch */
     CI_BIND_IN_ROWS, /* int: rows of in[index] in this run */
     CI_BIND_IN_COLS, /* int: cols of in[index] */
-    CI_BIND_OUT_ROWS,
     CI_BIND_OUT_COLS,
-    CI_BIND_I,    /* int: params.i[index] */
-    CI_BIND_F,    /* float: params.f[index] */
-    CI_BIND_LOCAL /* __local bytes: tunable[index] */
+    CI_BIND_I, /* int: params.i[index] */
+    CI_BIND_F  /* float: params.f[index] */
 };
 
 struct ci_bind {
