@@ -130,8 +130,8 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    {"SmolLM2-135M", "llama", {1, 576, 1536, 9, 3, 64, 64, 2048, 49152, 100000, 1, 1e-5f}},
-    {"Qwen2.5-1.5B", "qwen2", {1, 1536, 8960, 12, 2, 128, 128, 32768, 151936, 1000000, 1, 1e-6f}}};
+    {"SmolLM2-135M", "llama", {1, 576, 1536, 9, 3, 64, 64, 2048, 49152, 100000, 1e-5f}},
+    {"Qwen2.5-1.5B", "qwen2", {1, 1536, 8960, 12, 2, 128, 128, 32768, 151936, 1000000, 1e-6f}}};
 
 static const struct ci_type *const weight_types[] = {&ci_type_f32,  &ci_type_f16,  &ci_type_bf16,
                                                      &ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0,
