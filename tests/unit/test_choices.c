@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "graph/choices.h"
+#include "graph/passes.h"
 #include "graph/places.h"
 #include "ops/bind.h"
 #include "ops/op_list.h"
@@ -175,6 +176,34 @@ static void the_layout_that_costs_least(void **state) {
 }
 
 /* Puts what an entry of the fixture's device names into quarantine. */
+/* Whether a product whose input is of floats gets it rounded, with such times of both kinds. */
+static bool is_rounded(struct fixture *f, double floats, double codes) {
+    struct ci_graph graph;
+    int64_t rows[CI_EXTENT_COUNT] = {[CI_EXTENT_ROWS] = 1};
+    struct ci_profile_entry entry = entry_for(f, "gemv_q8_vec", NULL, 0, codes);
+    add_entry(f, &entry);
+    f->x.view.type = &ci_type_f32;
+    entry = entry_for(f, "gemv_vec", NULL, 0, floats);
+    add_entry(f, &entry);
+    ci_graph_init(&graph, rows);
+    struct ci_tensor *in[CI_MAX_INPUTS] = {&f->x, &f->weight};
+    assert_non_null(ci_graph_add(&graph, &ci_op_matmul, "test", in, NULL, NULL));
+    const struct ci_chooser by_place[] = {f->chooser, f->chooser};
+    assert_int_equal(ci_pass_activations(&graph, CI_ACTIVATIONS_AUTO, by_place), CLINFER_OK);
+    bool rounded = graph.last->in[CI_MATMUL_X]->view.type == &ci_type_q8;
+    ci_graph_destroy(&graph);
+    f->x.view.type = &ci_type_q8;
+    return rounded;
+}
+
+/* Both were timed at moments of their own: what is first in the table yields to what is clearly faster only. */
+static void activations_are_rounded_by_the_table_or_where_that_is_clearly_faster(void **state) {
+    struct fixture *f = *state;
+    assert_true(is_rounded(f, 1.0e-4, 0.9e-4));
+    assert_true(is_rounded(f, 0.9e-4, 1.0e-4));
+    assert_false(is_rounded(f, 0.7e-4, 1.0e-4));
+}
+
 static void quarantine(struct fixture *f, const struct ci_profile_entry *entry) {
     struct ci_quarantined item = {.device = f->choices.places[1].device, .source = entry->source, .reason = "wrong"};
     strcpy(item.op, entry->signature.op);
@@ -372,6 +401,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_is_not_used_decides_no_layout, setup, teardown),
         cmocka_unit_test_setup_teardown(parts_that_are_not_used_take_nothing_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_in_quarantine_is_not_chosen, setup, teardown),
+        cmocka_unit_test_setup_teardown(activations_are_rounded_by_the_table_or_where_that_is_clearly_faster, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(forced, setup, teardown),
         cmocka_unit_test_setup_teardown(forced_wrongly, setup, teardown),
         cmocka_unit_test(layers_are_split),
