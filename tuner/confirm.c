@@ -103,12 +103,11 @@ enum clinfer_status ci_tuner_profile(const struct ci_tuner *tuner, struct ci_pro
     struct tm utc;
     if (gmtime_r(&now, &utc)) strftime(profile->created, sizeof profile->created, "%Y-%m-%dT%H:%M:%SZ", &utc);
     enum clinfer_status status = copy_lists(&tuner->old, profile);
-    /* What was measured elsewhere or with another driver names variants that are better than none until they are
-     * measured here; its times say nothing. */
+    /* What was measured elsewhere or with another driver is better than nothing until it is measured here; its times
+     * still tell which layout was faster there. */
     if (tuner->origin != CI_PROFILE_EXACT) profile->model_count = 0;
     for (int i = 0; i < profile->entry_count && tuner->origin != CI_PROFILE_EXACT; i++) {
         struct ci_profile_entry *entry = &profile->entries[i];
-        entry->seconds = entry->default_seconds = 0;
         entry->tried = entry->refused = entry->crashed = 0;
     }
     if (!ci_profile_clblast_equal(&tuner->clblast, &tuner->old.clblast)) remove_clblast(profile);

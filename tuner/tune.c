@@ -98,8 +98,8 @@ static void take_old_entries(struct ci_tuner *tuner, int problem, bool *stale) {
     for (int i = 0; i < tuner->old.entry_count && tuner->origin == CI_PROFILE_EXACT; i++) {
         const struct ci_profile_entry *entry = &tuner->old.entries[i];
         struct ci_tuner_candidate candidate;
-        bool measured = entry->seconds > 0; /* here, not where an earlier profile came from */
-        if (!measured || memcmp(&entry->signature, &tuner->problems->items[problem].signature, sizeof entry->signature))
+        if (!ci_profile_measured_here(entry) ||
+            memcmp(&entry->signature, &tuner->problems->items[problem].signature, sizeof entry->signature))
             continue;
         bool unfused = strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0;
         if (!unfused && (!ci_tuner_candidate_of(tuner, problem, entry, &candidate) ||
@@ -424,7 +424,8 @@ static const struct ci_profile_entry *fastest_entry(const struct ci_profile *pro
     for (int i = 0; i < profile->entry_count; i++) {
         const struct ci_profile_entry *entry = &profile->entries[i];
         if (memcmp(&entry->signature, signature, sizeof *signature) != 0) continue;
-        if (!found || found->seconds <= 0 || (entry->seconds > 0 && entry->seconds < found->seconds)) found = entry;
+        bool here = ci_profile_measured_here(entry), better = !found || here > ci_profile_measured_here(found);
+        if (better || (here == ci_profile_measured_here(found) && entry->seconds < found->seconds)) found = entry;
     }
     return found;
 }

@@ -166,8 +166,9 @@ static void print_entry(const struct ci_profile_device *limits, const struct ci_
     ci_printf("%-18s %-24s %-22s %-7s %s%s%s%s\n", signature->op,
               ci_format_types(signature->types, types, sizeof types), shape, entry->layout, entry->variant,
               *tunables ? " (" : "", tunables, *tunables ? ")" : "");
-    ci_printf("%19s%s", "", ci_format_seconds(entry->seconds, now));
-    if (entry->default_seconds > 0 && entry->seconds > 0)
+    ci_printf("%19s%s", "",
+              ci_profile_measured_here(entry) ? ci_format_seconds(entry->seconds, now) : "not measured here");
+    if (entry->default_seconds > 0 && ci_profile_measured_here(entry))
         ci_printf(", %.2fx of %s before", entry->default_seconds / entry->seconds,
                   ci_format_seconds(entry->default_seconds, before));
     print_share(limits, entry);

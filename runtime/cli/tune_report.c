@@ -54,11 +54,11 @@ static void print_line(const struct ci_tune_line *line, const struct ci_profile_
     snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 " -> %" PRId64, entry->signature.rows, entry->signature.k,
              entry->signature.n);
     chosen_text(entry->variant, entry->tunables, entry->tunable_count, chosen);
-    if (entry->default_seconds > 0 && entry->seconds > 0) {
+    if (entry->default_seconds > 0 && ci_profile_measured_here(entry)) {
         ci_format_seconds(entry->default_seconds, before);
         snprintf(gain, sizeof gain, "%.2fx", entry->default_seconds / entry->seconds);
     }
-    if (entry->seconds > 0) {
+    if (ci_profile_measured_here(entry)) {
         ci_format_seconds(entry->seconds, after);
         snprintf(speed, sizeof speed, "%.3g %s", 1e-9 * rate.per_second, rate.by_bytes ? "GB/s" : "GFLOP/s");
     }

@@ -177,10 +177,12 @@ static const char *reason_of(struct ci_plan *plan, const struct ci_choice *choic
     if (*before && choice->origin != CI_CHOICE_FORCED) return keep_text(plan, before);
     if (choice->origin == CI_CHOICE_FORCED)
         snprintf(text, sizeof text, "forced by --op");
+    else if (choice->origin == CI_CHOICE_TUNED && !ci_profile_measured_here(entry))
+        snprintf(text, sizeof text, "measured elsewhere");
     else if (choice->origin == CI_CHOICE_TUNED && entry->default_seconds > entry->seconds * 1.005)
         snprintf(text, sizeof text, "measured %.2gx faster than the default", entry->default_seconds / entry->seconds);
     else if (choice->origin == CI_CHOICE_TUNED)
-        snprintf(text, sizeof text, entry->seconds > 0 ? "measured, as fast as any" : "measured elsewhere");
+        snprintf(text, sizeof text, "measured, as fast as any");
     return *text ? keep_text(plan, text) : "";
 }
 

@@ -1,5 +1,7 @@
 #include "graph/passes.h"
 
+#include <limits.h>
+
 #include "base/status.h"
 #include "ops/op_list.h"
 #include "tensor/op_params.h"
@@ -7,6 +9,17 @@
 /* The two kinds were timed minutes apart, one perhaps for another shape, and are not compared in turn as candidates of
  * one problem are: so the order of the table stands until the other kind is faster by this much. */
 static const double clearly = 1.2;
+
+/* The place in the table of the first that fits; what a profile prefers may stand anywhere. */
+static int first_rank(const struct ci_chooser *chooser, const struct ci_node *node) {
+    enum { MOST = 48 };
+    struct ci_choice list[MOST];
+    char reason[1];
+    int count = ci_choices_list(chooser, node, list, MOST, reason, sizeof reason), rank = INT_MAX;
+    for (int i = 0; i < count; i++)
+        if (list[i].rank < rank) rank = list[i].rank;
+    return rank;
+}
 
 /* Measured, if both kinds were; else by the order of the table. */
 static bool wants_q8(const struct ci_node *node, const struct ci_node *rounded, enum ci_activations activations,
@@ -17,7 +30,7 @@ static bool wants_q8(const struct ci_node *node, const struct ci_node *rounded, 
     if (!ci_choices_first(chooser, node, &floats) || codes.origin == CI_CHOICE_FORCED) return true;
     if (floats.origin == CI_CHOICE_FORCED) return false;
     double floats_seconds = ci_choices_seconds(chooser, node), codes_seconds = ci_choices_seconds(chooser, rounded);
-    bool first = codes.rank < floats.rank;
+    bool first = first_rank(chooser, rounded) < first_rank(chooser, node);
     if (floats_seconds > 0 && codes_seconds > 0)
         return first ? codes_seconds < clearly * floats_seconds : clearly * codes_seconds < floats_seconds;
     return first;

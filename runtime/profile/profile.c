@@ -407,7 +407,7 @@ double ci_profile_peak(const struct ci_profile_device *measured, const struct ci
 struct ci_profile_rate ci_profile_rate(const struct ci_profile_entry *entry, const struct ci_profile_device *measured) {
     struct ci_profile_rate rate = {.by_bytes = true};
     double bandwidth = measured->read_bytes_per_second, peak = ci_profile_peak(measured, &entry->signature);
-    if (entry->seconds <= 0) return rate;
+    if (!ci_profile_measured_here(entry)) return rate;
     double by_bytes = bandwidth > 0 ? entry->bytes / bandwidth : 0,
            by_operations = peak > 0 ? entry->operations / peak : 0;
     rate.by_bytes = by_bytes >= by_operations;

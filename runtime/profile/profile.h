@@ -46,7 +46,7 @@ struct ci_profile_entry {
         default_seconds;      /* medians; of the winner, and of what would run without a profile (0: nothing would) */
     double bytes, operations; /* of one call */
     double nmse;
-    int tried, refused, crashed;
+    int tried, refused, crashed; /* tried 0: taken over from a profile of elsewhere, and not measured here */
 };
 
 /* Which device a profile is for. Texts as the driver gives them. The CPU backend: platform "cpu", kind "cpu". */
@@ -111,6 +111,11 @@ int ci_profile_bucket(int64_t rows);
 /* Operations per second that no kernel for this signature exceeds: with inputs in q8 kernels may compute with bytes or
  * with floats, else with floats only. 0: not measured. */
 double ci_profile_peak(const struct ci_profile_device *measured, const struct ci_profile_signature *signature);
+
+/* Whether its times are of this device; those of elsewhere compare with each other only. */
+static inline bool ci_profile_measured_here(const struct ci_profile_entry *entry) {
+    return entry->tried > 0 && entry->seconds > 0;
+}
 
 /* What an entry's calls reach: bytes or operations per second, whichever takes more of what the device can do (bytes
  * where neither limit was measured), and the share of that. Zeros: the entry was not measured. */

@@ -118,7 +118,7 @@ static void test_a_slow_kernel_shows_up_as_just_that_op(void **state) {
     for (int i = 0; i < 2; i++) {
         if (i)
             poison("quantise.cl", "        float16 low = vload16(2 * group, gate)",
-                   "        for (volatile int lost = 0; lost < 2000; lost++);\n"
+                   "        for (volatile int lost = 0; lost < 10000; lost++);\n"
                    "        float16 low = vload16(2 * group, gate)");
         clinfer_engine *engine = open_engine("0", NULL);
         answer(engine);

@@ -180,7 +180,7 @@ static void the_layout_that_costs_least(void **state) {
 static bool is_rounded(struct fixture *f, double floats, double codes) {
     struct ci_graph graph;
     int64_t rows[CI_EXTENT_COUNT] = {[CI_EXTENT_ROWS] = 1};
-    struct ci_profile_entry entry = entry_for(f, "gemv_q8_vec", NULL, 0, codes);
+    struct ci_profile_entry entry = entry_for(f, "gemv_vec", NULL, 0, codes);
     add_entry(f, &entry);
     f->x.view.type = &ci_type_f32;
     entry = entry_for(f, "gemv_vec", NULL, 0, floats);

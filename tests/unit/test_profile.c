@@ -384,7 +384,7 @@ static void test_rate_is_of_the_nearer_limit(void **state) {
     (void)state;
     struct ci_profile_device measured = {.read_bytes_per_second = 1000, .operations_per_second = 100};
     struct ci_profile_entry entry = {
-        .signature.types = "f32,q4_1", .seconds = 2, .bytes = 400, .operations = 150}; /* 20% and 75% */
+        .signature.types = "f32,q4_1", .seconds = 2, .bytes = 400, .operations = 150, .tried = 1}; /* 20% and 75% */
     struct ci_profile_rate rate = ci_profile_rate(&entry, &measured);
     assert_true(!rate.by_bytes && rate.per_second == 75 && rate.share == 0.75);
     measured.operations_per_second = 1000;
