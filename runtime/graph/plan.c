@@ -257,13 +257,24 @@ static void end_op(struct cpu_section *work) {
 
 /* Spans are added when all is done: it would take time between the ops. Waking the threads belongs to the first. */
 static void trace_section(struct ci_plan *plan, const struct section *section, double start) {
+    enum { SPANS = 64 };
+    struct ci_trace_span spans[SPANS];
+    int count = 0;
     double now = ci_now();
     for (struct step *step = &plan->steps[section->first]; step < &plan->steps[section->first + section->count];
          step++) {
         if (step->ended == 0) continue;
-        trace_step(plan, step, start > 0 ? start : step->started, step->ended);
+        if (count == SPANS) {
+            ci_trace_add_many(plan->store->trace, spans, count);
+            count = 0;
+        }
+        spans[count] = span_of(plan, step);
+        spans[count].start = start > 0 ? start : step->started;
+        spans[count].end = step->ended;
+        count += step->traced >= 0;
         start = step->ended = 0;
     }
+    ci_trace_add_many(plan->store->trace, spans, count);
     ci_trace_host(plan->store->trace, CI_TRACE_PROFILE, now);
 }
 

@@ -88,9 +88,8 @@ int32_t ci_trace_add_run(struct ci_trace *trace, enum ci_trace_phase phase, int6
     return run;
 }
 
-int64_t ci_trace_add(struct ci_trace *trace, const struct ci_trace_span *span) {
-    if (!trace) return -1;
-    pthread_mutex_lock(&trace->lock);
+/* With the lock held. */
+static int64_t add(struct ci_trace *trace, const struct ci_trace_span *span) {
     int64_t chunk = trace->span_count / CI_TRACE_CHUNK, at = trace->span_count % CI_TRACE_CHUNK, index = -1;
     if (chunk < CI_TRACE_CHUNKS && !trace->chunks[chunk])
         trace->chunks[chunk] = malloc(CI_TRACE_CHUNK * sizeof **trace->chunks);
@@ -100,8 +99,21 @@ int64_t ci_trace_add(struct ci_trace *trace, const struct ci_trace_span *span) {
     } else {
         trace->lost++;
     }
+    return index;
+}
+
+int64_t ci_trace_add(struct ci_trace *trace, const struct ci_trace_span *span) {
+    if (!trace) return -1;
+    pthread_mutex_lock(&trace->lock);
+    int64_t index = add(trace, span);
     pthread_mutex_unlock(&trace->lock);
     return index;
+}
+
+void ci_trace_add_many(struct ci_trace *trace, const struct ci_trace_span *spans, int count) {
+    pthread_mutex_lock(&trace->lock);
+    for (int i = 0; i < count; i++) add(trace, &spans[i]);
+    pthread_mutex_unlock(&trace->lock);
 }
 
 void ci_trace_settle(struct ci_trace *trace, int64_t index, double enqueued, double start, double end, bool more) {

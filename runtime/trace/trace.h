@@ -99,6 +99,9 @@ int32_t ci_trace_add_run(struct ci_trace *trace, enum ci_trace_phase phase, int6
 /* Any thread may add spans. Returns its number, -1 when there is no room: it is lost, and counted. */
 int64_t ci_trace_add(struct ci_trace *trace, const struct ci_trace_span *span);
 
+/* The same for several of one thread, which a trace must be on for. */
+void ci_trace_add_many(struct ci_trace *trace, const struct ci_trace_span *spans, int count);
+
 /* Spans of a device are added when the kernel is enqueued, without times, and get them here when it has ended; `more`:
  * another kernel of the same op, which becomes a span of its own. */
 void ci_trace_settle(struct ci_trace *trace, int64_t index, double enqueued, double start, double end, bool more);
