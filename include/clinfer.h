@@ -39,7 +39,10 @@ extern "C" {
     X(CLINFER_DEVICE_ERROR, 9, "the device or its driver failed")                                                      \
     X(CLINFER_CONTEXT_FULL, 10, "the context is full")                                                                 \
     X(CLINFER_WRONG_RESULT, 11, "a result failed its check")                                                           \
-    X(CLINFER_CANCELLED, 12, "cancelled")
+    X(CLINFER_CANCELLED, 12, "cancelled")                                                                              \
+    X(CLINFER_REFUSED, 13, "refused by policy")                                                                        \
+    X(CLINFER_REMOTE_FAILED, 14, "the remote API failed")                                                              \
+    X(CLINFER_OUT_OF_TIME, 15, "out of time")
 
 enum clinfer_status {
 #define CLINFER_STATUS_ENUM(code, exit_status, text) code,
@@ -317,6 +320,26 @@ CLINFER_API void clinfer_cancel(clinfer_session *session);
  * engine's all_logits unless the tokens come one at a time. */
 CLINFER_API enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *tokens, size_t count, bool all,
                                                float *logits);
+
+/* ---- remote APIs ---- */
+
+/* One remote API. All texts are borrowed as long as whoever got them lives. Nothing is ever sent to one that no caller
+ * handed over: the library looks for remotes neither in files nor in the environment. */
+struct clinfer_remote {
+    const char *name;    /* for people and records */
+    const char *url;     /* the part before the dialect's own path: "https://api.openai.com/v1" */
+    const char *dialect; /* NULL, "openai": chat completions; "anthropic": messages */
+    const char *model;   /* NULL: none is named, which servers of one model accept */
+
+    /* Where its key comes from; at most one is not NULL: a variable of the environment, a file that nobody else may
+     * read (mode 0600 or less), a command for sh that prints it. */
+    const char *key_variable, *key_file, *key_command;
+    bool plain_http; /* http:// is allowed to hosts other than this one; never with a key */
+
+    /* Until it is connected, until the first byte of an answer, between two of its bytes, in all; 0: 10, 60, 30, 600.
+     */
+    double connect_seconds, first_byte_seconds, idle_seconds, total_seconds;
+};
 
 #ifdef __cplusplus
 }
