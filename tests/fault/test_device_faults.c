@@ -73,13 +73,13 @@ static void assert_right(const int *result, int call) {
         int input = i == 1 ? 7 : i == 2 ? 8 : i, expected = i == 3 ? 1 : input * 2 + 5;
         if (result[i] != expected)
             fail_msg("call %d (%s) failed: number %d is %d, expected %d", call,
-                     layer_failed() ? layer_failed() : "none", i, result[i], expected);
+                     layer_struck() ? layer_struck() : "none", i, result[i], expected);
     }
 }
 
 /* A failing question while devices are listed may lose the device, or leave a detail unknown. */
 static void assert_explained(enum clinfer_status status, int call) {
-    const char *name = layer_failed();
+    const char *name = layer_struck();
     bool named = strstr(clinfer_error(), name) != NULL;
     if (status == CLINFER_NO_DEVICE && strncmp(name, "clGet", 5) == 0) return;
     if ((status != CLINFER_DEVICE_ERROR && status != CLINFER_OUT_OF_MEMORY) || !named)
@@ -92,17 +92,17 @@ static void fail_all(bool warm, int error) {
     int survived = 0, reported = 0, call = 1;
     for (; call < MOST_CALLS; call++) {
         if (!warm) fixture_remove_files(fixture_cache);
-        layer_arm(call, error);
+        layer_arm("*@%d:%d", call, error);
         enum clinfer_status status = scenario(result);
         int alive = layer_alive();
         if (alive != 0)
-            fail_msg("call %d (%s) failed: %d OpenCL objects were not released", call, layer_failed(), alive);
+            fail_msg("call %d (%s) failed: %d OpenCL objects were not released", call, layer_struck(), alive);
         if (status == CLINFER_OK) {
             assert_right(result, call);
-            if (!layer_failed()) break; /* it has fewer calls than that */
+            if (!layer_struck()) break; /* it has fewer calls than that */
             survived++;
         } else {
-            if (!layer_failed()) fail_msg("status %d without a failing call: %s", (int)status, clinfer_error());
+            if (!layer_struck()) fail_msg("status %d without a failing call: %s", (int)status, clinfer_error());
             assert_explained(status, call);
             reported++;
         }
@@ -120,7 +120,7 @@ static void test_first_start_survives_every_failing_call(void **state) {
 static void test_second_start_survives_every_failing_call(void **state) {
     static int result[N];
     (void)state;
-    layer_arm(0, 0);
+    layer_disarm();
     assert_ok(scenario(result));
     assert_right(result, 0);
     fail_all(true, OUT_OF_RESOURCES);
@@ -131,10 +131,10 @@ static void test_memory_errors_are_told_apart(void **state) {
     static int result[N];
     (void)state;
     for (int call = 1; call < MOST_CALLS; call++) {
-        layer_arm(call, OUT_OF_HOST_MEMORY);
+        layer_arm("*@%d:%d", call, OUT_OF_HOST_MEMORY);
         enum clinfer_status status = scenario(result);
-        if (!layer_failed()) break;
-        if (strcmp(layer_failed(), "clCreateBuffer") != 0 || status == CLINFER_OK) continue;
+        if (!layer_struck()) break;
+        if (strcmp(layer_struck(), "clCreateBuffer") != 0 || status == CLINFER_OK) continue;
         assert_int_equal(status, CLINFER_OUT_OF_MEMORY);
         assert_message("clCreateBuffer: CL_OUT_OF_HOST_MEMORY on \"");
         return;
@@ -145,10 +145,10 @@ static void test_memory_errors_are_told_apart(void **state) {
 static void test_layer_is_in_use(void **state) {
     struct ci_device_list list;
     (void)state;
-    layer_arm(0, 0);
+    layer_disarm();
     assert_ok(ci_device_list(&list));
     ci_device_list_free(&list);
-    assert_true(layer_calls() > 10);
+    assert_true(layer_calls("*") > 10);
 }
 
 int main(void) {

@@ -25,7 +25,8 @@ static void listen(void *user, enum clinfer_log_level level, const char *message
 }
 
 struct talk {
-    int calls, fail_at; /* of the calls after token ARMED_AT */
+    int calls;
+    const char *fault; /* armed behind token ARMED_AT; NULL: none */
     char text[1024];
 };
 
@@ -34,7 +35,7 @@ static bool collect(void *user, const char *bytes, size_t length) {
     size_t used = strlen(talk->text);
     assert_true(used + length < sizeof talk->text);
     memcpy(talk->text + used, bytes, length);
-    if (++talk->calls == ARMED_AT) layer_arm(talk->fail_at, OUT_OF_RESOURCES);
+    if (++talk->calls == ARMED_AT && talk->fault) layer_arm("%s", talk->fault);
     return true;
 }
 
@@ -63,7 +64,7 @@ static void with_engine(const char *device, void (*check)(clinfer_engine *)) {
     options.model = test_model_path();
     options.device = device;
     options.activations = CLINFER_ACTIVATIONS_F32;
-    layer_arm(0, 0);
+    layer_disarm();
     if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
     check(engine);
     clinfer_engine_close(engine);
@@ -76,11 +77,13 @@ static void fail_calls(clinfer_engine *engine) {
     if (answer(engine, &right) != CLINFER_OK) fail_msg("%s", clinfer_error());
     int lived_with = 0;
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        struct talk talk = {.fail_at = calls[i]};
+        char fault[32];
+        snprintf(fault, sizeof fault, "*@%d:%d", calls[i], OUT_OF_RESOURCES);
+        struct talk talk = {.fault = fault};
         accidents = replaced = 0;
         enum clinfer_status status = answer(engine, &talk);
-        const char *name = layer_failed();
-        layer_arm(0, 0);
+        const char *name = layer_struck();
+        layer_disarm();
         if (!name) fail_msg("call %d was not made", calls[i]);
         if (status != CLINFER_OK) fail_msg("call %d (%s): %s", calls[i], name, clinfer_error());
         assert_string_equal(talk.text, right.text);
@@ -100,9 +103,9 @@ static void test_a_call_that_fails_once_changes_no_text(void **state) {
 
 /* A device that is lost fails at everything from then on. */
 static void lose_device(clinfer_engine *engine) {
-    struct talk talk = {.fail_at = -1};
+    struct talk talk = {.fault = "*@1:lost"};
     enum clinfer_status status = answer(engine, &talk);
-    layer_arm(0, 0);
+    layer_disarm();
     assert_int_equal(status, CLINFER_DEVICE_ERROR);
     assert_non_null(strstr(clinfer_error(), "CL_OUT_OF_RESOURCES"));
     assert_int_equal(replaced, 0);

@@ -264,17 +264,17 @@ static void test_printing_disturbs_nobody(void **state) {
     assert_outcome(&trial, CI_TRIAL_PASSED, "");
 }
 
-static void use_layer(const char *variable) {
+static void use_layer(const char *faults) {
     char path[640];
     snprintf(path, sizeof path, "%s/tests/fault/fake_layer.so", build);
     setenv("OPENCL_LAYERS", path, 1);
-    setenv(variable, "add", 1);
+    setenv("FAKE_LAYER", faults, 1);
 }
 
 static void test_who_takes_all_memory_is_stopped(void **state) {
     (void)state;
     const struct ci_worker_options options = {.memory = UINT64_C(1) << 30};
-    use_layer("FAKE_LAYER_EATS");
+    use_layer("clCreateKernel/add@1+:eat");
     ci_worker_destroy(worker);
     assert_ok(ci_worker_create(&options, &worker));
     struct ci_trial trial = try_poisoned(60);
@@ -283,7 +283,7 @@ static void test_who_takes_all_memory_is_stopped(void **state) {
 
 static void test_kill_by_the_system_is_told_apart(void **state) {
     (void)state;
-    use_layer("FAKE_LAYER_KILLS");
+    use_layer("clCreateKernel/add@1+:kill");
     struct ci_trial trial = try_poisoned(60);
     assert_outcome(&trial, CI_TRIAL_OUT_OF_MEMORY, "killed while compiling");
 }
@@ -355,7 +355,7 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    static const char *const variables[] = {"CLINFER_KERNELS", "OPENCL_LAYERS", "FAKE_LAYER_EATS", "FAKE_LAYER_KILLS"};
+    static const char *const variables[] = {"CLINFER_KERNELS", "OPENCL_LAYERS", "FAKE_LAYER"};
     (void)state;
     ci_worker_destroy(worker);
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);

@@ -2,14 +2,19 @@
 #include "support/layer.h"
 
 #include <dlfcn.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-int (*layer_calls)(void), (*layer_alive)(void);
-const char *(*layer_failed)(void);
-void (*layer_arm)(int call, int error);
+const char *(*layer_name)(int call);
+long (*layer_calls)(const char *name);
+int (*layer_alive)(void);
+long (*layer_strikes)(void);
+const char *(*layer_struck)(void);
+double (*layer_struck_at)(void);
+static bool (*arm)(const char *faults);
 
 bool layer_load(void) {
     char path[512];
@@ -24,9 +29,23 @@ bool layer_load(void) {
         return false;
     }
     setenv("OPENCL_LAYERS", path, 1);
+    *(void **)&arm = dlsym(layer, "fake_layer_arm");
+    *(void **)&layer_name = dlsym(layer, "fake_layer_name");
     *(void **)&layer_calls = dlsym(layer, "fake_layer_calls");
     *(void **)&layer_alive = dlsym(layer, "fake_layer_alive");
-    *(void **)&layer_failed = dlsym(layer, "fake_layer_failed");
-    *(void **)&layer_arm = dlsym(layer, "fake_layer_arm");
-    return layer_calls && layer_alive && layer_failed && layer_arm;
+    *(void **)&layer_strikes = dlsym(layer, "fake_layer_strikes");
+    *(void **)&layer_struck = dlsym(layer, "fake_layer_struck");
+    *(void **)&layer_struck_at = dlsym(layer, "fake_layer_struck_at");
+    return arm && layer_name && layer_calls && layer_alive && layer_strikes && layer_struck && layer_struck_at;
 }
+
+void layer_arm(const char *format, ...) {
+    char faults[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(faults, sizeof faults, format, arguments);
+    va_end(arguments);
+    if (!arm(faults)) abort();
+}
+
+void layer_disarm(void) { layer_arm("%s", ""); }

@@ -1,4 +1,4 @@
-/* layer.h: the OpenCL layer of tests/fault/fake_layer.c, which makes calls fail. */
+/* layer.h: the OpenCL layer of tests/fault/fake_layer.c, which breaks calls. */
 #ifndef TESTS_SUPPORT_LAYER_H
 #define TESTS_SUPPORT_LAYER_H
 
@@ -7,11 +7,21 @@
 /* Loads it from beside this program; before the first OpenCL call of the process. false: said on standard error. */
 bool layer_load(void);
 
-/* Calls since it was armed; objects that are alive; the call that was made to fail, or NULL. */
-extern int (*layer_calls)(void), (*layer_alive)(void);
-extern const char *(*layer_failed)(void);
+/* From now on these faults (fake_layer.c tells how they are written) and no others; counts start anew. What is no list
+ * of faults ends the process. */
+__attribute__((format(printf, 1, 2))) void layer_arm(const char *format, ...);
+void layer_disarm(void);
 
-/* From now on call number `call` (from 1; 0: none, -1: all) returns `error`. */
-extern void (*layer_arm)(int call, int error);
+/* The entry points that it knows; NULL behind the last. */
+extern const char *(*layer_name)(int call);
+
+/* Calls of that name since it was armed, "*": all but releases; objects that are alive. */
+extern long (*layer_calls)(const char *name);
+extern int (*layer_alive)(void);
+
+/* Calls that broke since it was armed; the last of them, or NULL; when the first one did (CLOCK_MONOTONIC). */
+extern long (*layer_strikes)(void);
+extern const char *(*layer_struck)(void);
+extern double (*layer_struck_at)(void);
 
 #endif
