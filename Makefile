@@ -206,6 +206,9 @@ $(BUILD)/tests/fault/%.so: tests/fault/%.c
 # Counts the allocations of our own objects.
 $(BUILD)/tests/model/test_steady_state: EXTRA_LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
 
+# The tool's own code is in no library.
+$(BUILD)/tests/unit/test_remotes: $(call object,$(addprefix runtime/cli/,config.c options.c output.c remotes.c))
+
 $(BUILD)/tests/fault/test_worker: | $(BUILD)/clinfer $(BUILD)/tests/fault/fake_layer.so
 $(BUILD)/tests/fault/test_probe: | $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_icd.so
 

@@ -95,7 +95,7 @@ typedef struct clinfer_engine clinfer_engine;
 
 enum clinfer_activations { CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_F32, CLINFER_ACTIVATIONS_Q8 };
 enum clinfer_cache_type { CLINFER_CACHE_F16, CLINFER_CACHE_F32 };
-enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE };
+enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
 struct clinfer_engine_options {
     const char *model; /* path of a GGUF file */
@@ -111,7 +111,8 @@ struct clinfer_engine_options {
     bool all_logits;   /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */
     enum clinfer_activations activations;
     enum clinfer_cache_type key_type, value_type;
-    enum clinfer_fallback fallback; /* NONE: an op that the device cannot run is an error */
+    enum clinfer_fallback fallback; /* NONE: an op that the device cannot run is an error; for an engine REMOTE is the
+                                     * same as CPU */
 
     /* Which kernels: "auto" (NULL): the profile of `clinfer tune`, else the one shipped for such a device, else the
      * order of the table; "none": only the latter; "shipped"; or the path of a profile. */

@@ -107,7 +107,7 @@ static void add_number(struct words *words, int slot, const char *flag, long lon
 }
 
 static enum clinfer_status make_words(const struct ci_engine_flags *flags, const char *model, struct words *words) {
-    static const char *const fallbacks[] = {"cpu", "none"}, *const activations[] = {"auto", "f32", "q8"};
+    static const char *const fallbacks[] = {"cpu", "none", "remote"}, *const activations[] = {"auto", "f32", "q8"};
     static const char *const types[] = {"f16", "f32"};
     enum { FLAGS = 12 };
     *words = (struct words){.items = calloc(2 + 2 * (FLAGS + flags->ops.count) + 1, sizeof *words->items)};

@@ -38,6 +38,7 @@ enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags) {
         return status;
     }
     flags->completed = true;
+    flags->fallback_flag = flags->fallback;
     if (!flags->device) flags->device = config->device;
     if (flags->threads < 0) flags->threads = config->threads;
     if (flags->fallback < 0) flags->fallback = config->fallback;

@@ -18,7 +18,8 @@ struct ci_engine_flags {
     struct ci_texts ops;
     struct ci_config config; /* read by ci_engine_flags_complete */
     bool completed;
-    bool record; /* no flag: set by commands that have --profile */
+    int fallback_flag; /* what --fallback itself said, -1: nothing; set by ci_engine_flags_complete */
+    bool record;       /* no flag: set by commands that have --profile */
 };
 
 /* What flags hold before they are parsed. */
@@ -27,8 +28,9 @@ struct ci_engine_flags {
 
 /* Which kernels run. */
 #define CI_KERNEL_OPTIONS(flags)                                                                                       \
-    CI_CHOICE("--fallback", &(flags)->fallback, "cpu|none",                                                            \
-              "what becomes of an op that the device cannot run: it runs on the CPU, or it is an error"),              \
+    CI_CHOICE("--fallback", &(flags)->fallback, CI_FALLBACK_CHOICES,                                                   \
+              "how far down a run may go: what the device cannot run runs on the CPU; or is an error; or what this "   \
+              "machine cannot finish goes to the remotes of config.json"),                                             \
         CI_CHOICE("--activations", &(flags)->activations, "auto|f32|q8",                                               \
                   "round the numbers between layers to 8 bits for integer kernels, or not"),                           \
         CI_TEXT("--tuning", &(flags)->tuning, "auto|none|shipped|FILE",                                                \

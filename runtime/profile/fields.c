@@ -45,22 +45,39 @@ static void printable(char *text) {
         if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e) *text = '?';
 }
 
-enum clinfer_status ci_field_refuse(const struct ci_field_place *place, const char *name, const json_t *value,
-                                    const char *format, ...) {
-    char must[384], shown[96] = "missing";
-    va_list arguments;
-    va_start(arguments, format);
+/* `shown` is the value as people see it, ": " behind it; or "". */
+static enum clinfer_status refuse(const struct ci_field_place *place, const char *name, char *shown, const char *format,
+                                  va_list arguments) {
+    char must[384];
     vsnprintf(must, sizeof must, format, arguments);
-    va_end(arguments);
-    if (value) {
-        memcpy(shown, "value ", 6);
-        show(value, shown + 6, sizeof shown - 6);
-    }
     struct ci_field_place field = ci_field_below(place, name, -1);
     printable(field.where);
     printable(shown);
-    return ci_fail(CLINFER_BAD_FILE, "%s: field \"%s\": %s: %s", place->file, *field.where ? field.where : "(all)",
-                   shown, must);
+    return ci_fail(CLINFER_BAD_FILE, "%s: field \"%s\": %s%s", place->file, *field.where ? field.where : "(all)", shown,
+                   must);
+}
+
+enum clinfer_status ci_field_refuse(const struct ci_field_place *place, const char *name, const json_t *value,
+                                    const char *format, ...) {
+    char text[90], shown[108] = "missing: ";
+    if (value) {
+        show(value, text, sizeof text);
+        snprintf(shown, sizeof shown, "value %s: ", text);
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    enum clinfer_status status = refuse(place, name, shown, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+enum clinfer_status ci_field_refuse_unseen(const struct ci_field_place *place, const char *name, const char *format,
+                                           ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    enum clinfer_status status = refuse(place, name, (char[]){""}, format, arguments);
+    va_end(arguments);
+    return status;
 }
 
 static enum clinfer_status unknown_field(const struct ci_field_place *place, const struct ci_field *fields,

@@ -53,6 +53,10 @@ struct ci_field_place ci_field_below(const struct ci_field_place *place, const c
 enum clinfer_status ci_field_refuse(const struct ci_field_place *place, const char *name, const json_t *value,
                                     const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* The same without the value, which may be a secret. */
+enum clinfer_status ci_field_refuse_unseen(const struct ci_field_place *place, const char *name, const char *format,
+                                           ...) __attribute__((format(printf, 3, 4)));
+
 /* Text to JSON whose top is an object. CLINFER_BAD_FILE, with line and column; also for a key that comes twice. The
  * reference is the caller's. */
 enum clinfer_status ci_field_parse(const char *file, const char *text, size_t length, size_t most, json_t **object);
