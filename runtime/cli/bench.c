@@ -413,6 +413,7 @@ static void run_setups(struct bench *bench) {
 static int run_bench(struct bench *bench) {
     enum clinfer_status status = read_lists(bench);
     if (status == CLINFER_OK) status = make_tests(bench);
+    if (status == CLINFER_OK) status = ci_record_check(&bench->record);
     if (status != CLINFER_OK) return ci_complain(status);
     /* In words of their own "0/cpu": as --device takes them elsewhere. */
     for (size_t i = 0; i < bench->devices.count; i++)

@@ -2,14 +2,38 @@
 #define _GNU_SOURCE
 #include "cli/record.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/status.h"
 #include "cli/output.h"
 
 bool ci_record_wanted(const struct ci_record_flags *flags) { return flags->profile || flags->trace; }
+
+/* One that is there may be a pipe with a reader, which must not see it opened and closed. */
+static bool can_write(const char *path) {
+    struct stat info;
+    if (stat(path, &info) == 0) {
+        if (S_ISDIR(info.st_mode)) errno = EISDIR;
+        return !S_ISDIR(info.st_mode) && access(path, W_OK) == 0;
+    }
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (descriptor < 0) return false;
+    close(descriptor);
+    unlink(path);
+    return true;
+}
+
+enum clinfer_status ci_record_check(const struct ci_record_flags *flags) {
+    if (!flags->trace || can_write(flags->trace)) return CLINFER_OK;
+    return ci_fail(CLINFER_IO, "--trace %s: cannot write there: %s", flags->trace, strerror(errno));
+}
 
 static bool is_op(const struct clinfer_record_line *line) { return strcmp(line->kind, "op") == 0; }
 

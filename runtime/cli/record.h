@@ -21,6 +21,9 @@ struct ci_record_flags {
 /* Whether the engine has to record: options.record. */
 bool ci_record_wanted(const struct ci_record_flags *flags);
 
+/* Before the model is loaded: whether the trace can be written at all. CLINFER_IO. An existing file stays as it is. */
+enum clinfer_status ci_record_check(const struct ci_record_flags *flags);
+
 /* What the flags ask for, after the last request: the table on standard error (unless `json`), the trace into its file.
  */
 enum clinfer_status ci_record_report(const struct ci_record_flags *flags, bool json, clinfer_engine *engine);

@@ -247,8 +247,9 @@ static int run_command(struct ci_run_state *run) {
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "--json needs a prompt: as an argument, with -p or -f");
     if (run->raw && (chat || run->system))
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "--raw takes a prompt and no system message: it is text as it is");
-    /* Before the engine: what is wrong with a prompt should not take a model's loading to be said. */
+    /* Before the engine: what is wrong with flags should not take a model's loading to be said. */
     if (given || !(chat || run->explain)) status = ci_prompts_read(&run->sources, &prompts);
+    if (status == CLINFER_OK) status = ci_record_check(&run->record);
     run->engine_flags.record = ci_record_wanted(&run->record);
     if (status == CLINFER_OK) status = ci_engine_flags_open(&run->engine_flags, false, &run->model, &run->engine);
     int exit_status = 0;

@@ -125,6 +125,30 @@ static void test_mistakes_on_the_command_line_are_named(void **state) {
     process_free(&result);
 }
 
+/* With a model that is not there: the trace is tried before it. */
+static void test_trace_that_cannot_be_written_is_said_first(void **state) {
+    (void)state;
+    const char *kept = process_file("kept.json", "kept", 4);
+    char missing[512], free_path[512];
+    snprintf(missing, sizeof missing, "%s/no/trace.json", process_folder());
+    snprintf(free_path, sizeof free_path, "%s/trace.json", process_folder());
+    static const char *const commands[] = {"run", "bench"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        const char *command = commands[i];
+        EXPECT_FAILURE(4, "trace.json: cannot write there: No such file or directory", NULL, command, "-p", "1", "-m",
+                       "no-such", "--trace", missing);
+        EXPECT_FAILURE(4, "cannot write there: Is a directory", NULL, command, "-p", "1", "-m", "no-such", "--trace",
+                       process_folder());
+        EXPECT_FAILURE(3, "no-such: no such model", NULL, command, "-p", "1", "-m", "no-such", "--trace", free_path);
+        EXPECT_FAILURE(3, "no-such: no such model", NULL, command, "-p", "1", "-m", "no-such", "--trace", kept);
+    }
+    size_t size;
+    char *text = process_read(kept, &size);
+    assert_string_equal(text, "kept");
+    free(text);
+    assert_int_not_equal(access(free_path, F_OK), 0);
+}
+
 static void test_run_without_a_prompt_says_what_to_do_and_ends(void **state) {
     (void)state;
     EXPECT_FAILURE(2, "standard input is empty; give the text as an argument", NULL, "run");
@@ -339,6 +363,7 @@ int main(void) {
         cmocka_unit_test(test_manual_has_every_flag_and_exit_status),
         cmocka_unit_test(test_version_is_the_headers),
         cmocka_unit_test(test_mistakes_on_the_command_line_are_named),
+        cmocka_unit_test(test_trace_that_cannot_be_written_is_said_first),
         cmocka_unit_test(test_run_without_a_prompt_says_what_to_do_and_ends),
         cmocka_unit_test(test_model_is_found_by_name_variable_and_default),
         cmocka_unit_test(test_bad_model_files_give_their_exit_status),
