@@ -151,6 +151,18 @@ static void kill_late(struct ci_child *child) {
     close_pipe(child);
 }
 
+bool ci_child_ended(struct ci_child *child, double seconds) {
+    double deadline = ci_now() + seconds;
+    while (child->process > 0) {
+        read_output(child);
+        if (has_ended(child)) return true;
+        if (ci_now() >= deadline) return false;
+        struct pollfd wait = {.fd = child->pipe, .events = POLLIN};
+        poll(&wait, 1, POLL_MILLISECONDS);
+    }
+    return true;
+}
+
 void ci_child_wait(struct ci_child *children, int count, double seconds) {
     double deadline = ci_now() + seconds;
     for (;;) {
@@ -252,7 +264,8 @@ enum ci_dialogue_event ci_dialogue_receive(struct ci_dialogue *dialogue, double 
         if (take_line(dialogue, line)) return CI_DIALOGUE_LINE;
         double left = deadline - ci_now();
         struct pollfd wait = {.fd = dialogue->socket, .events = POLLIN};
-        if (poll(&wait, 1, left > 0 ? (int)(left * 1e3) + 1 : 0) == 0 && ci_now() >= deadline) return CI_DIALOGUE_SILENT;
+        if (poll(&wait, 1, left > 0 ? (int)(left * 1e3) + 1 : 0) == 0 && ci_now() >= deadline)
+            return CI_DIALOGUE_SILENT;
         if (wait.revents && !read_more(dialogue)) break;
     }
     /* Its end is a moment behind that of its output; who closed that and lives on is through with as well. */

@@ -36,6 +36,10 @@ enum clinfer_status ci_child_start(const char *path, const char *const *argument
  * through here; those that were not (all zero) are passed over. */
 void ci_child_wait(struct ci_child *children, int count, double seconds);
 
+/* Whether it has ended; waits for that up to `seconds`, and leaves it running. It must still come through
+ * ci_child_wait. */
+bool ci_child_ended(struct ci_child *child, double seconds);
+
 /* One socket is both its stdin and its stdout; it ends (for the child: end of input) when this process does. */
 struct ci_dialogue {
     pid_t process; /* 0: not running */

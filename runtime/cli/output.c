@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "text/utf8.h"
+#include "text/utf8_json.h"
 
 static int output_error; /* errno of the first failed write to standard output */
 static FILE *log_file;
@@ -69,25 +69,7 @@ int ci_print_json(json_t *object) {
     return 0;
 }
 
-json_t *ci_json_text(const char *text, size_t length) {
-    static const char replacement[] = "\xEF\xBF\xBD";
-    char *valid = malloc(length * (sizeof replacement - 1) + 1);
-    if (!valid) return NULL;
-    size_t out = 0;
-    for (size_t at = 0; at < length;) {
-        size_t good = ci_utf8_valid(text + at, length - at);
-        memcpy(valid + out, text + at, good);
-        out += good;
-        at += good;
-        size_t bad = ci_utf8_invalid(text + at, length - at);
-        for (size_t i = 0; i < bad; i++, out += sizeof replacement - 1)
-            memcpy(valid + out, replacement, sizeof replacement - 1);
-        at += bad;
-    }
-    json_t *string = json_stringn_nocheck(valid, out);
-    free(valid);
-    return string;
-}
+json_t *ci_json_text(const char *text, size_t length) { return ci_utf8_json(text, length); }
 
 /* ---- standard error ---- */
 

@@ -15,8 +15,8 @@ struct ci_remote_request {
     size_t count;
     const char *begun;        /* NULL, or how the answer has begun elsewhere: it is to be continued */
     float temperature, top_p; /* NAN: the API's own */
-    int64_t seed;             /* -1: none */
-    int max_tokens;           /* -1: as many as the API gives */
+    int64_t seed;             /* -1: none; passed over where the API has none */
+    int max_tokens;           /* -1: as many as the API gives; where it must be told, 4096 */
     const char *const *stop;
     size_t stop_count;
     const char *json_schema; /* NULL, or the JSON text of a schema that the answer must follow */
@@ -39,10 +39,15 @@ struct ci_remote_result {
  * CLINFER_REFUSED (http where it is not allowed, or with a key; CLINFER_NO_REMOTE in the environment). */
 enum clinfer_status ci_remote_check(const struct clinfer_remote *remote);
 
-/* Sends the request and waits for the whole answer; text comes by the callback of this thread. Retries as long as no
- * text came. CLINFER_REMOTE_FAILED: the message says what, where and what to do; whether text_bytes came before.
- * CLINFER_OUT_OF_TIME: the deadline. A cancelled request is CLINFER_OK with CLINFER_FINISH_CANCELLED. For 60 seconds
- * after a failure the same URL is not asked again by this process, and says so. */
+/* Sends the request and waits for the whole answer; text comes by the callback of this thread. As long as no text came,
+ * it is sent again after failures that may pass. A cancelled request, also by the callback, is CLINFER_OK with
+ * CLINFER_FINISH_CANCELLED.
+ *
+ * CLINFER_REMOTE_FAILED: the message says what, where and what to do, and whether text came before; for 60 seconds
+ * after it the same URL is not asked again by this process, which is the same status and says so, unless it was this
+ * request that the remote did not like (HTTP 400, 413, 422, its content filter). CLINFER_REFUSED: as ci_remote_check,
+ * and for a key file that others may read. CLINFER_OUT_OF_TIME: the deadline. CLINFER_INVALID_ARGUMENT: the schema, no
+ * message. */
 enum clinfer_status ci_remote_ask(const struct clinfer_remote *remote, const struct ci_remote_request *request,
                                   struct ci_remote_result *result);
 
@@ -55,7 +60,9 @@ struct ci_remote_step {
 };
 typedef void ci_remote_step_callback(void *user, const struct ci_remote_step *step);
 
-/* Tries it step by step, up to one token; the first failure ends it and is returned. */
+/* Tries it step by step, up to one token, with one request and without the rest that a failure brings; the first
+ * failure ends it and is returned. What can be said without the network (ci_remote_check, no key) fails before the
+ * first step. */
 enum clinfer_status ci_remote_test(const struct clinfer_remote *remote, ci_remote_step_callback *callback, void *user);
 
 #endif
