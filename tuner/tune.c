@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "ops/clblast.h"
@@ -488,8 +489,7 @@ static enum clinfer_status take_lock(struct ci_tuner *tuner, struct ci_profile_l
 static enum clinfer_status prepare(struct ci_tuner *tuner) {
     struct ci_tune_result *result = tuner->result;
     result->path = ci_profile_path(&tuner->key);
-    if (!result->path)
-        return ci_fail(CLINFER_IO, "profiles have no folder: neither XDG_DATA_HOME nor HOME is set; set one of them");
+    if (!result->path) return ci_file_no_xdg("DATA", "profiles");
     result->recovered = ci_trial_recover();
     enum clinfer_status status = ci_quarantine_read(&tuner->quarantine);
     if (status == CLINFER_OK) status = ci_profile_lookup(&tuner->key, &tuner->old, &tuner->origin, &tuner->old_path);

@@ -26,8 +26,8 @@ enum clinfer_status ci_file_map(const char *path, struct ci_file *file) {
     } else if (info.st_size > 0) {
         void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
         if (data == MAP_FAILED)
-            status =
-                ci_fail(CLINFER_IO, "%s: cannot map %lld bytes: %s", path, (long long)info.st_size, strerror(errno));
+            status = ci_fail(errno == ENOMEM ? CLINFER_OUT_OF_MEMORY : CLINFER_IO, "%s: cannot map %lld bytes: %s",
+                             path, (long long)info.st_size, strerror(errno));
         else
             *file = (struct ci_file){data, (size_t)info.st_size};
     }
@@ -133,16 +133,32 @@ enum clinfer_status ci_file_write(const char *path, const void *data, size_t siz
     return status;
 }
 
-char *ci_file_xdg(const char *kind, const char *name) {
+/* Below which folder: one of the variable's, or `below_home` of $HOME. NULL: neither variable is set. */
+static const char *xdg_base(const char *kind, const char **below_home) {
     static const char *const defaults[][2] = {
         {"DATA", ".local/share"}, {"CACHE", ".cache"}, {"CONFIG", ".config"}, {"STATE", ".local/state"}};
-    char variable[32], *path = NULL;
+    char variable[32];
     snprintf(variable, sizeof variable, "XDG_%s_HOME", kind);
-    const char *base = getenv(variable), *home = getenv("HOME"), *below_home = NULL;
-    const char *slash = name ? "/" : "", *tail = name ? name : "";
-    if (base && base[0] == '/') return asprintf(&path, "%s/clinfer%s%s", base, slash, tail) < 0 ? NULL : path;
+    const char *base = getenv(variable), *home = getenv("HOME");
+    *below_home = NULL;
+    if (base && base[0] == '/') return base;
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
-        if (strcmp(kind, defaults[i][0]) == 0) below_home = defaults[i][1];
-    if (!below_home || !home || !*home) return NULL;
-    return asprintf(&path, "%s/%s/clinfer%s%s", home, below_home, slash, tail) < 0 ? NULL : path;
+        if (strcmp(kind, defaults[i][0]) == 0) *below_home = defaults[i][1];
+    return *below_home && home && *home ? home : NULL;
+}
+
+char *ci_file_xdg(const char *kind, const char *name) {
+    const char *below_home, *base = xdg_base(kind, &below_home);
+    char *path = NULL;
+    if (!base) return NULL;
+    int length = asprintf(&path, "%s%s%s/clinfer%s%s", base, below_home ? "/" : "", below_home ? below_home : "",
+                          name ? "/" : "", name ? name : "");
+    return length < 0 ? NULL : path;
+}
+
+enum clinfer_status ci_file_no_xdg(const char *kind, const char *what) {
+    const char *below_home;
+    if (xdg_base(kind, &below_home)) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", what);
+    return ci_fail(CLINFER_IO, "%s: there is no folder: neither XDG_%s_HOME nor HOME is set; set one of them", what,
+                   kind);
 }

@@ -36,4 +36,8 @@ enum clinfer_status ci_file_sync_folder(const char *path);
  * "CACHE", "CONFIG" or "STATE". The caller frees it. NULL when neither variable is set or memory is out. */
 char *ci_file_xdg(const char *kind, const char *name);
 
+/* The failure that a NULL of ci_file_xdg stands for: CLINFER_OUT_OF_MEMORY, or CLINFER_IO where neither variable is
+ * set. `what` has no folder then: "profiles". */
+enum clinfer_status ci_file_no_xdg(const char *kind, const char *what);
+
 #endif

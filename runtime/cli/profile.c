@@ -268,8 +268,7 @@ static bool is_own(const char *path) {
 static enum clinfer_status store_import(const char *file, struct ci_profile *profile) {
     struct ci_profile_lock lock;
     char *path = ci_profile_path(&profile->key);
-    if (!path)
-        return ci_fail(CLINFER_IO, "profiles have no folder: neither XDG_DATA_HOME nor HOME is set; set one of them");
+    if (!path) return ci_file_no_xdg("DATA", "profiles");
     enum clinfer_status status = ci_profile_lock(&profile->key, LOCK_SECONDS, &lock);
     if (status == CLINFER_OK) {
         profile->imported = true;

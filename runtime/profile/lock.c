@@ -89,8 +89,7 @@ enum clinfer_status ci_profile_lock_file(const char *path, double seconds, struc
 enum clinfer_status ci_profile_lock(const struct ci_profile_key *key, double seconds, struct ci_profile_lock *lock) {
     *lock = (struct ci_profile_lock){-1};
     char *path = ci_profile_path(key);
-    if (!path)
-        return ci_fail(CLINFER_IO, "profiles have no folder: neither XDG_DATA_HOME nor HOME is set; set one of them");
+    if (!path) return ci_file_no_xdg("DATA", "profiles");
     enum clinfer_status status = ci_profile_lock_file(path, seconds, lock);
     free(path);
     return status;

@@ -92,11 +92,13 @@ static int is_profile(const struct dirent *entry) {
 enum clinfer_status ci_profile_files(struct ci_profile_files *files) {
     *files = (struct ci_profile_files){0};
     char *folder = ci_profile_folder();
-    if (!folder) return CLINFER_OK;
+    enum clinfer_status status = folder ? CLINFER_OK : ci_file_no_xdg("DATA", "profiles");
+    if (!folder) return status == CLINFER_IO ? CLINFER_OK : status;
     struct dirent **entries = NULL;
-    enum clinfer_status status = CLINFER_OK;
     int found = scandir(folder, &entries, is_profile, alphasort);
-    if (found < 0 && errno != ENOENT) status = ci_fail(CLINFER_IO, "%s: cannot list: %s", folder, strerror(errno));
+    if (found < 0 && errno != ENOENT)
+        status = ci_fail(errno == ENOMEM ? CLINFER_OUT_OF_MEMORY : CLINFER_IO, "%s: cannot list: %s", folder,
+                         strerror(errno));
     if (found > 0 && !(files->paths = calloc((size_t)found, sizeof *files->paths)))
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", folder);
     for (int i = 0; i < found; i++) {

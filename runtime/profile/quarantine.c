@@ -137,8 +137,10 @@ static enum clinfer_status put_aside(const char *path, enum clinfer_status statu
 enum clinfer_status ci_quarantine_read(struct ci_quarantine *quarantine) {
     *quarantine = (struct ci_quarantine){0};
     char *path = ci_quarantine_path();
-    if (!path) return CLINFER_OK; /* without a home nothing was ever written */
-    enum clinfer_status status = read_file(path, quarantine);
+    /* Without a home nothing was ever written. */
+    enum clinfer_status status = path ? CLINFER_OK : ci_file_no_xdg("DATA", "quarantine");
+    if (!path) return status == CLINFER_IO ? CLINFER_OK : status;
+    status = read_file(path, quarantine);
     struct ci_profile_lock lock;
     /* Read again under the lock: it may have been replaced meanwhile. */
     if (status == CLINFER_BAD_FILE && ci_profile_lock_file(path, LOCK_SECONDS, &lock) == CLINFER_OK) {
@@ -230,9 +232,7 @@ static enum clinfer_status append(struct ci_quarantine *quarantine, const struct
 static enum clinfer_status change(const struct ci_quarantined *removed, const struct ci_quarantined *added,
                                   int *count) {
     char *path = ci_quarantine_path();
-    if (!path)
-        return ci_fail(CLINFER_IO,
-                       "the quarantine has no folder: neither XDG_DATA_HOME nor HOME is set; set one of them");
+    if (!path) return ci_file_no_xdg("DATA", "quarantine");
     struct ci_profile_lock lock;
     struct ci_quarantine quarantine = {0};
     enum clinfer_status status = ci_profile_lock_file(path, LOCK_SECONDS, &lock);

@@ -76,8 +76,7 @@ static enum clinfer_status write_mark(const char *text, size_t length) {
 enum clinfer_status ci_trial_begin(const struct ci_quarantined *candidate) {
     const struct ci_field_place place = {.file = "trial"};
     char *folder = trying_folder(), *text = NULL;
-    if (!folder)
-        return ci_fail(CLINFER_IO, "trials have no folder: neither XDG_DATA_HOME nor HOME is set; set one of them");
+    if (!folder) return ci_file_no_xdg("DATA", "trials");
     json_t *object = json_object();
     enum clinfer_status status = object ? ci_quarantine_write_item(&place, candidate, object)
                                         : ci_fail(CLINFER_OUT_OF_MEMORY, "trial: out of memory");
