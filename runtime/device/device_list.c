@@ -32,7 +32,8 @@ enum {
     DEVICE_COMPUTE_CAPABILITY_MINOR_NV = 0x4001
 };
 
-/* The caller frees it; NULL when the driver does not answer. Blanks at both ends are cut: some drivers pad names. */
+/* The caller frees it; "" when the driver does not answer, NULL: out of memory. Blanks at both ends are cut: some
+ * drivers pad names. */
 static char *trimmed(char *text) {
     if (!text) return NULL;
     char *begin = text;
@@ -46,24 +47,26 @@ static char *trimmed(char *text) {
 
 static char *device_text(cl_device_id device, cl_device_info what) {
     size_t size = 0;
-    if (clGetDeviceInfo(device, what, 0, NULL, &size) != CL_SUCCESS || size > (1 << 20)) return NULL;
+    if (clGetDeviceInfo(device, what, 0, NULL, &size) != CL_SUCCESS || size > (1 << 20)) size = 0;
     char *text = calloc(1, size + 1);
-    if (text && clGetDeviceInfo(device, what, size, text, NULL) != CL_SUCCESS) text[0] = '\0';
+    if (text && size && clGetDeviceInfo(device, what, size, text, NULL) != CL_SUCCESS) text[0] = '\0';
     return trimmed(text);
 }
 
 static char *platform_text(cl_platform_id platform, cl_platform_info what) {
     size_t size = 0;
-    if (clGetPlatformInfo(platform, what, 0, NULL, &size) != CL_SUCCESS || size > (1 << 20)) return NULL;
+    if (clGetPlatformInfo(platform, what, 0, NULL, &size) != CL_SUCCESS || size > (1 << 20)) size = 0;
     char *text = calloc(1, size + 1);
-    if (text && clGetPlatformInfo(platform, what, size, text, NULL) != CL_SUCCESS) text[0] = '\0';
+    if (text && size && clGetPlatformInfo(platform, what, size, text, NULL) != CL_SUCCESS) text[0] = '\0';
     return trimmed(text);
 }
 
-/* Takes `text` over. */
-static void keep(char *target, size_t size, char *text) {
-    snprintf(target, size, "%s", text ? text : "");
+/* Takes `text` over; false when it is NULL. */
+static bool keep(char *target, size_t size, char *text) {
+    bool known = text != NULL;
+    snprintf(target, size, "%s", known ? text : "");
     free(text);
+    return known;
 }
 
 static uint64_t device_number(cl_device_id device, cl_device_info what, size_t size) {
@@ -132,14 +135,20 @@ static enum ci_device_kind kind_of(cl_device_type type) {
     return CI_DEVICE_ACCELERATOR;
 }
 
-static void query_caps(cl_platform_id platform, cl_device_id device, struct ci_device_caps *caps) {
+/* A name that is lost to a lack of memory would make another device of it. */
+static bool query_names(cl_platform_id platform, cl_device_id device, struct ci_device_caps *caps) {
+    return keep(caps->platform, sizeof caps->platform, platform_text(platform, CL_PLATFORM_NAME)) &&
+           keep(caps->platform_version, sizeof caps->platform_version, platform_text(platform, CL_PLATFORM_VERSION)) &&
+           keep(caps->name, sizeof caps->name, device_text(device, CL_DEVICE_NAME)) &&
+           keep(caps->vendor, sizeof caps->vendor, device_text(device, CL_DEVICE_VENDOR)) &&
+           keep(caps->version, sizeof caps->version, device_text(device, CL_DEVICE_VERSION)) &&
+           keep(caps->driver, sizeof caps->driver, device_text(device, CL_DRIVER_VERSION));
+}
+
+static enum clinfer_status query_caps(cl_platform_id platform, cl_device_id device, struct ci_device_caps *caps) {
     *caps = (struct ci_device_caps){0};
-    keep(caps->platform, sizeof caps->platform, platform_text(platform, CL_PLATFORM_NAME));
-    keep(caps->platform_version, sizeof caps->platform_version, platform_text(platform, CL_PLATFORM_VERSION));
-    keep(caps->name, sizeof caps->name, device_text(device, CL_DEVICE_NAME));
-    keep(caps->vendor, sizeof caps->vendor, device_text(device, CL_DEVICE_VENDOR));
-    keep(caps->version, sizeof caps->version, device_text(device, CL_DEVICE_VERSION));
-    keep(caps->driver, sizeof caps->driver, device_text(device, CL_DRIVER_VERSION));
+    char *extensions = query_names(platform, device, caps) ? device_text(device, CL_DEVICE_EXTENSIONS) : NULL;
+    if (!extensions) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for what OpenCL devices tell");
     sscanf(caps->version, "OpenCL %d.%d", &caps->opencl_major, &caps->opencl_minor);
     caps->kind = kind_of(number64(device, CL_DEVICE_TYPE));
     caps->compute_units = (unsigned)number32(device, CL_DEVICE_MAX_COMPUTE_UNITS);
@@ -155,21 +164,20 @@ static void query_caps(cl_platform_id platform, cl_device_id device, struct ci_d
     if (clGetDeviceInfo(device, CL_DEVICE_MAX_WORK_ITEM_SIZES, sizeof items, items, NULL) == CL_SUCCESS)
         memcpy(caps->max_work_item, items, sizeof caps->max_work_item);
 
-    char *extensions = device_text(device, CL_DEVICE_EXTENSIONS);
-    const char *list = extensions ? extensions : "";
-    caps->fp16 = has_word(list, "cl_khr_fp16");
-    caps->intel_required_subgroup_size = has_word(list, "cl_intel_required_subgroup_size");
-    caps->integer_dot_product = has_word(list, "cl_khr_integer_dot_product");
+    caps->fp16 = has_word(extensions, "cl_khr_fp16");
+    caps->intel_required_subgroup_size = has_word(extensions, "cl_intel_required_subgroup_size");
+    caps->integer_dot_product = has_word(extensions, "cl_khr_integer_dot_product");
     uint64_t capability = 0;
-    if (has_word(list, "cl_nv_device_attribute_query"))
+    if (has_word(extensions, "cl_nv_device_attribute_query"))
         capability = 10 * number32(device, (cl_device_info)DEVICE_COMPUTE_CAPABILITY_MAJOR_NV) +
                      number32(device, (cl_device_info)DEVICE_COMPUTE_CAPABILITY_MINOR_NV);
-    caps->dot4 = ci_device_has_dot4(list, caps->name, (int)capability);
-    caps->subgroups = has_word(list, "cl_khr_subgroups") || has_word(list, "cl_intel_subgroups");
+    caps->dot4 = ci_device_has_dot4(extensions, caps->name, (int)capability);
+    caps->subgroups = has_word(extensions, "cl_khr_subgroups") || has_word(extensions, "cl_intel_subgroups");
     if (!caps->subgroups && caps->opencl_major >= 2)
         caps->subgroups = number32(device, (cl_device_info)DEVICE_MAX_NUM_SUB_GROUPS) > 0;
-    caps->key = device_key(caps, list, number32(device, CL_DEVICE_ADDRESS_BITS));
+    caps->key = device_key(caps, extensions, number32(device, CL_DEVICE_ADDRESS_BITS));
     free(extensions);
+    return CLINFER_OK;
 }
 
 /* NULL when the device can be used, else why not. */
@@ -204,7 +212,8 @@ static enum clinfer_status add_platform(cl_platform_id platform, struct ci_devic
     for (cl_uint i = 0; i < found; i++) {
         struct ci_device_entry *entry = &(*entries)[*count];
         *entry = (struct ci_device_entry){.platform = platform, .id = ids[i]};
-        query_caps(platform, ids[i], &entry->caps);
+        status = query_caps(platform, ids[i], &entry->caps);
+        if (status != CLINFER_OK) goto done;
         const char *reason = reason_against(ids[i], &entry->caps);
         if (reason)
             ci_log(CLINFER_LOG_INFO, "OpenCL device \"%s\" (%s) is left out: %s", entry->caps.name, name ? name : "?",
@@ -254,8 +263,8 @@ static enum clinfer_status list_entries(struct ci_device_entry **entries, int *c
 enum clinfer_status ci_device_enumerate(struct ci_device_entry **entries, int *count) {
     *entries = NULL;
     *count = 0;
-    ci_probe_begin();
-    enum clinfer_status status = list_entries(entries, count);
+    enum clinfer_status status = ci_probe_begin();
+    if (status == CLINFER_OK) status = list_entries(entries, count);
     ci_probe_end();
     return status;
 }

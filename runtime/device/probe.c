@@ -38,16 +38,17 @@ enum { FORMAT = 1, KEPT_SETS = 8 };
 static const double default_deadline = 20;
 
 static struct {
-    pthread_once_t once;
     pthread_mutex_t lock;
+    bool done;
     int mark; /* descriptor of the locked mark, -1 when there is none */
-} probe = {PTHREAD_ONCE_INIT, PTHREAD_MUTEX_INITIALIZER, -1};
+} probe = {PTHREAD_MUTEX_INITIALIZER, false, -1};
 
 /* What the verdicts of one start need. */
 struct trial {
     char *program, *cache; /* clinfer-probe; folder for verdicts and links */
     double deadline;
     struct ci_vendors vendors;
+    bool no_memory; /* for something that it cannot do without */
 };
 
 /* ---- the mark ---- */
@@ -80,10 +81,12 @@ static void clear_mark(void) {
 
 /* ---- finding clinfer-probe ---- */
 
-static char *in_folder_of(const char *file, const char *below) {
+static char *in_folder_of(struct trial *trial, const char *file, const char *below) {
     const char *slash = file ? strrchr(file, '/') : NULL;
     char *path = NULL;
-    if (!slash || asprintf(&path, "%.*s/%sclinfer-probe", (int)(slash - file), file, below) < 0) return NULL;
+    if (!slash || trial->no_memory) return NULL;
+    trial->no_memory = asprintf(&path, "%.*s/%sclinfer-probe", (int)(slash - file), file, below) < 0;
+    if (trial->no_memory) return NULL;
     if (access(path, X_OK) == 0) return path;
     free(path);
     return NULL;
@@ -91,18 +94,23 @@ static char *in_folder_of(const char *file, const char *below) {
 
 /* CLINFER_PROBE (empty: do not probe); else beside the executable, as in a build folder; else in libexec, relative to
  * the executable or to the shared library of ours, as installed; else where libexec is by default. */
-static char *find_program(void) {
+static char *find_program(struct trial *trial) {
     const char *chosen = getenv("CLINFER_PROBE");
-    if (chosen) return *chosen && access(chosen, X_OK) == 0 ? strdup(chosen) : NULL;
+    if (chosen) {
+        bool usable = *chosen && access(chosen, X_OK) == 0;
+        char *copy = usable ? strdup(chosen) : NULL;
+        trial->no_memory = usable && !copy;
+        return copy;
+    }
     char executable[4096];
     ssize_t length = readlink("/proc/self/exe", executable, sizeof executable - 1);
     executable[length > 0 ? length : 0] = '\0';
-    char *path = in_folder_of(executable, "");
-    if (!path) path = in_folder_of(executable, "../libexec/clinfer/");
+    char *path = in_folder_of(trial, executable, "");
+    if (!path) path = in_folder_of(trial, executable, "../libexec/clinfer/");
     Dl_info library = {0};
     if (!path && dladdr((void *)(uintptr_t)find_program, &library))
-        path = in_folder_of(library.dli_fname, "../libexec/clinfer/");
-    return path ? path : in_folder_of(CLINFER_LIBEXEC "/", "");
+        path = in_folder_of(trial, library.dli_fname, "../libexec/clinfer/");
+    return path ? path : in_folder_of(trial, CLINFER_LIBEXEC "/", "");
 }
 
 /* ---- the verdicts ---- */
@@ -202,29 +210,26 @@ static void describe(const struct trial *trial, const struct ci_child *child, st
 }
 
 /* One child per mask of vendors, all at the same time. False when a child could not even be started. */
-static bool try_sets(const struct trial *trial, const uint32_t *masks, int count, struct ci_child *children) {
+static bool try_sets(struct trial *trial, const uint32_t *masks, int count, struct ci_child *children) {
     static const char *const arguments[] = {"clinfer-probe", NULL};
     char *folders[CI_MAX_VENDORS] = {0}, *variable = NULL;
-    bool fine = true;
+    enum clinfer_status status = CLINFER_OK;
     memset(children, 0, (size_t)count * sizeof *children);
-    for (int i = 0; fine && i < count; i++) {
-        fine = asprintf(&folders[i], "%s/probe-%d-%d", trial->cache, (int)getpid(), i) >= 0;
-        if (!fine) {
-            folders[i] = NULL;
-            break;
-        }
-        if (asprintf(&variable, "OCL_ICD_VENDORS=%s", folders[i]) < 0) variable = NULL;
+    for (int i = 0; status == CLINFER_OK && i < count; i++) {
+        if (asprintf(&folders[i], "%s/probe-%d-%d", trial->cache, (int)getpid(), i) < 0) folders[i] = NULL;
+        if (!folders[i] || asprintf(&variable, "OCL_ICD_VENDORS=%s", folders[i]) < 0) variable = NULL;
         const char *const changes[] = {variable, NULL};
-        fine = variable && ci_vendors_link(&trial->vendors, masks[i], folders[i]) &&
-               ci_child_start(trial->program, arguments, changes, &children[i]) == CLINFER_OK;
+        status = variable ? ci_vendors_link(&trial->vendors, masks[i], folders[i]) : CLINFER_OUT_OF_MEMORY;
+        if (status == CLINFER_OK) status = ci_child_start(trial->program, arguments, changes, &children[i]);
         free(variable);
     }
+    trial->no_memory = trial->no_memory || status == CLINFER_OUT_OF_MEMORY;
     ci_child_wait(children, count, trial->deadline);
     for (int i = 0; i < count; i++) {
         if (folders[i]) ci_vendors_unlink(folders[i]);
         free(folders[i]);
     }
-    return fine;
+    return status == CLINFER_OK;
 }
 
 /* Adds the good ones one by one; whoever breaks what worked so far is out. */
@@ -260,7 +265,7 @@ static bool judge(struct trial *trial, struct ci_child *children) {
     return survived(children) || find_quarrel(trial, children);
 }
 
-static bool try_each(const struct trial *trial, struct ci_child *children) {
+static bool try_each(struct trial *trial, struct ci_child *children) {
     uint32_t masks[CI_MAX_VENDORS];
     for (int i = 0; i < trial->vendors.count; i++) masks[i] = UINT32_C(1) << i;
     return try_sets(trial, masks, trial->vendors.count, children);
@@ -277,13 +282,14 @@ static bool examine(struct trial *trial) {
         ci_log(CLINFER_LOG_INFO, "an OpenCL driver of %s failed; looking for which", trial->vendors.folder);
         fine = try_each(trial, children) && judge(trial, children);
     }
+    trial->no_memory = trial->no_memory || !children;
     free(children);
     return fine;
 }
 
 /* ---- leaving them out ---- */
 
-static void leave_out(const struct trial *trial) {
+static void leave_out(struct trial *trial) {
     uint32_t good = 0;
     int bad = 0;
     char key[17], *path = verdict_path(trial);
@@ -300,21 +306,27 @@ static void leave_out(const struct trial *trial) {
     }
     key_text(trial, key);
     char *links = bad ? links_path(trial, key) : NULL;
-    if (links && ci_vendors_link(&trial->vendors, good, links)) setenv("OCL_ICD_VENDORS", links, 1);
+    enum clinfer_status status = links ? ci_vendors_link(&trial->vendors, good, links) : CLINFER_OUT_OF_MEMORY;
+    if (links && status == CLINFER_OK && setenv("OCL_ICD_VENDORS", links, 1) != 0) status = CLINFER_OUT_OF_MEMORY;
+    trial->no_memory = bad && status == CLINFER_OUT_OF_MEMORY;
     free(links);
     free(path);
 }
 
 /* False when drivers cannot be tried here, for the reason that goes to `why_not`. */
 static bool open_trial(struct trial *trial, const char **why_not) {
-    *trial =
-        (struct trial){.program = find_program(), .cache = ci_file_xdg("CACHE", NULL), .deadline = default_deadline};
+    *trial = (struct trial){.cache = ci_file_xdg("CACHE", NULL), .deadline = default_deadline};
+    trial->program = find_program(trial);
+    if (!trial->cache && ci_file_no_xdg("CACHE", "drivers") == CLINFER_OUT_OF_MEMORY) trial->no_memory = true;
     const char *seconds = getenv("CLINFER_PROBE_SECONDS");
     if (seconds && strtod(seconds, NULL) > 0) trial->deadline = strtod(seconds, NULL);
     *why_not = !trial->program ? "clinfer-probe was not found, or CLINFER_PROBE forbids it"
                : !trial->cache ? "neither XDG_CACHE_HOME nor HOME is set"
                                : "there are none, or the environment picks them in a way of its own";
-    return trial->program && trial->cache && ci_vendors_read(&trial->vendors);
+    bool fine = trial->program && trial->cache && ci_vendors_read(&trial->vendors);
+    if (trial->vendors.no_memory) trial->no_memory = true;
+    if (trial->no_memory) *why_not = "memory is out";
+    return fine && !trial->no_memory;
 }
 
 static void close_trial(struct trial *trial) {
@@ -323,14 +335,16 @@ static void close_trial(struct trial *trial) {
     free(trial->cache);
 }
 
-static void probe_once(void) {
+static enum clinfer_status probe_once(void) {
     struct trial trial;
     const char *unused;
     json_t *verdicts = NULL;
+    bool died = false;
     ci_pocl_cache_prepare();
     if (!open_trial(&trial, &unused)) goto done;
-    bool died = set_mark(trial.cache);
+    died = set_mark(trial.cache);
     verdicts = load_verdicts(&trial);
+    trial.no_memory = !verdicts;
     if (!verdicts) goto done;
     if (died)
         ci_log(CLINFER_LOG_INFO, "the last process that loaded OpenCL drivers died in that; they are tried again");
@@ -342,9 +356,21 @@ static void probe_once(void) {
 done:
     json_decref(verdicts);
     close_trial(&trial);
+    if (trial.no_memory && died) { /* it stays set: the next one is to know */
+        close(probe.mark);
+        probe.mark = -1;
+    }
+    return trial.no_memory ? ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory while OpenCL drivers were tried")
+                           : CLINFER_OK;
 }
 
-void ci_probe_begin(void) { pthread_once(&probe.once, probe_once); }
+enum clinfer_status ci_probe_begin(void) {
+    pthread_mutex_lock(&probe.lock);
+    enum clinfer_status status = probe.done ? CLINFER_OK : probe_once();
+    probe.done = status == CLINFER_OK;
+    pthread_mutex_unlock(&probe.lock);
+    return status;
+}
 
 void ci_probe_end(void) {
     pthread_mutex_lock(&probe.lock);

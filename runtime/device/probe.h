@@ -12,10 +12,11 @@
 
 #include "device/vendors.h"
 
-/* Around the first OpenCL calls of the process; further calls do nothing. Neither can fail: where nothing can be probed
- * (no cache folder, no clinfer-probe), drivers are loaded as they are. A process that dies between the two brings the
- * probe back at the next start. */
-void ci_probe_begin(void);
+/* Around the first OpenCL calls of the process; further calls do nothing. Where nothing can be probed (no cache folder,
+ * no clinfer-probe), drivers are loaded as they are. CLINFER_OUT_OF_MEMORY: no OpenCL call may follow, since a driver
+ * that is known to crash could not be left out; the next call tries again. A process that dies between the two brings
+ * the probe back at the next start. */
+enum clinfer_status ci_probe_begin(void);
 void ci_probe_end(void);
 
 /* Gives PoCL a folder to compile in where its own is of no use; part of ci_probe_begin(). */

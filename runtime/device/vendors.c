@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/status.h"
 
 static const char default_folder[] = "/etc/OpenCL/vendors";
 
@@ -24,6 +25,7 @@ static bool is_icd(const char *name) {
 }
 
 static bool add(struct ci_vendors *vendors, char *path) {
+    vendors->no_memory = vendors->no_memory || !path;
     if (!path || vendors->count == CI_MAX_VENDORS) {
         free(path);
         return false;
@@ -91,13 +93,16 @@ bool ci_vendors_read(struct ci_vendors *vendors) {
     struct stat info;
     if ((files && *files) || (old && *old)) return false;
     vendors->folder = strdup(chosen && *chosen ? chosen : default_folder);
+    vendors->no_memory = !vendors->folder;
     bool fine = vendors->folder && vendors->folder[0] == '/' && stat(vendors->folder, &info) == 0;
     if (fine && S_ISDIR(info.st_mode))
         fine = read_folder(vendors);
     else if (fine)
         fine = is_icd(vendors->folder) && add(vendors, strdup(vendors->folder));
     if (!fine || vendors->count == 0) {
+        bool no_memory = vendors->no_memory;
         ci_vendors_free(vendors);
+        vendors->no_memory = no_memory;
         return false;
     }
     qsort(vendors->list, (size_t)vendors->count, sizeof *vendors->list, by_path);
@@ -118,26 +123,27 @@ void ci_vendors_free(struct ci_vendors *vendors) {
     *vendors = (struct ci_vendors){0};
 }
 
-bool ci_vendors_link(const struct ci_vendors *vendors, uint32_t chosen, const char *folder) {
+enum clinfer_status ci_vendors_link(const struct ci_vendors *vendors, uint32_t chosen, const char *folder) {
     char *temporary = NULL, *link = NULL;
-    if (access(folder, F_OK) == 0) return true;
-    if (asprintf(&temporary, "%s.XXXXXX", folder) < 0) return false;
-    bool fine = mkdtemp(temporary) != NULL;
+    if (access(folder, F_OK) == 0) return CLINFER_OK;
+    if (asprintf(&temporary, "%s.XXXXXX", folder) < 0)
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", folder);
+    bool fine = mkdtemp(temporary) != NULL, no_memory = false;
     if (!fine) goto done;
     for (int i = 0; fine && i < vendors->count; i++) {
         if (!(chosen >> i & 1)) continue;
         const char *name = strrchr(vendors->list[i].path, '/');
-        fine = asprintf(&link, "%s%s", temporary, name) >= 0;
-        if (!fine) break;
-        fine = symlink(vendors->list[i].path, link) == 0;
-        free(link);
+        no_memory = asprintf(&link, "%s%s", temporary, name) < 0;
+        fine = !no_memory && symlink(vendors->list[i].path, link) == 0;
+        if (!no_memory) free(link);
     }
     /* Another process may have been faster: then its folder is as good. */
     if (fine && rename(temporary, folder) != 0) fine = access(folder, F_OK) == 0;
     ci_vendors_unlink(temporary);
 done:
     free(temporary);
-    return fine;
+    if (no_memory) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", folder);
+    return fine ? CLINFER_OK : ci_fail(CLINFER_IO, "%s: cannot be made", folder);
 }
 
 void ci_vendors_unlink(const char *folder) {

@@ -19,7 +19,8 @@ struct ci_vendors {
     char *folder; /* or the single file */
     struct ci_vendor list[CI_MAX_VENDORS];
     int count;
-    uint64_t key; /* changes when a driver, the boot or what steers drivers changes */
+    uint64_t key;   /* changes when a driver, the boot or what steers drivers changes */
+    bool no_memory; /* why they were not read */
 };
 
 /* As the loader does: OCL_ICD_VENDORS (a folder or one .icd file), else /etc/OpenCL/vendors; sorted. False when the
@@ -29,7 +30,7 @@ void ci_vendors_free(struct ci_vendors *vendors);
 
 /* Makes `folder` with links to the vendors whose bit is set in `chosen`; it appears whole or not at all. An existing
  * one is left as it is. */
-bool ci_vendors_link(const struct ci_vendors *vendors, uint32_t chosen, const char *folder);
+enum clinfer_status ci_vendors_link(const struct ci_vendors *vendors, uint32_t chosen, const char *folder);
 void ci_vendors_unlink(const char *folder);
 
 #endif
