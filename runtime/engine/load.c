@@ -67,6 +67,7 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
     /* Who never asks for a chat prompt does not need the template: its failure waits until somebody does. */
     if (status == CLINFER_OK && text.length) {
         engine->chat_template_status = ci_template_create(text.text, text.length, &engine->chat_template);
+        if (engine->chat_template_status == CLINFER_OUT_OF_MEMORY) return CLINFER_OUT_OF_MEMORY;
         if (engine->chat_template_status != CLINFER_OK) engine->chat_template_message = strdup(ci_status_message());
     }
     if (status == CLINFER_OK) status = read_sampling(engine);
