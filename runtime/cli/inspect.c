@@ -210,26 +210,24 @@ struct inspect {
     const char *file;
 };
 
+static int print_inspection(const struct inspect *inspect, const struct ci_gguf *gguf) {
+    struct ci_inspection found;
+    ci_inspect_file(gguf, &found);
+    if (found.status == CLINFER_OUT_OF_MEMORY) return ci_complain(found.status); /* says nothing about the file */
+    if (inspect->json) return print_inspection_json(gguf, &found);
+    bool all = !inspect->tensors && !inspect->metadata;
+    print_summary(gguf, &found);
+    if (inspect->metadata || all) print_metadata(gguf);
+    if (inspect->tensors || all) print_tensors(gguf);
+    return 0;
+}
+
 static int inspect_with(const struct inspect *inspect) {
     struct ci_model_choice choice;
     struct ci_gguf *gguf = NULL;
-    struct ci_inspection found;
     enum clinfer_status status = ci_models_choose(inspect->file, &choice);
     if (status == CLINFER_OK) status = ci_gguf_open(choice.path, &gguf);
-    int exit_status = 0;
-    if (status != CLINFER_OK) {
-        exit_status = ci_complain(status);
-    } else {
-        ci_inspect_file(gguf, &found);
-        bool all = !inspect->tensors && !inspect->metadata;
-        if (inspect->json) {
-            exit_status = print_inspection_json(gguf, &found);
-        } else {
-            print_summary(gguf, &found);
-            if (inspect->metadata || all) print_metadata(gguf);
-            if (inspect->tensors || all) print_tensors(gguf);
-        }
-    }
+    int exit_status = status == CLINFER_OK ? print_inspection(inspect, gguf) : ci_complain(status);
     ci_gguf_close(gguf);
     ci_models_free(&choice);
     return exit_status;

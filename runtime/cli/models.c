@@ -27,14 +27,21 @@ static bool is_model_name(const char *name) {
 char **ci_models_list(const char *folder, size_t *count) {
     struct dirent **entries = NULL;
     int found = scandir(folder, &entries, NULL, alphasort);
-    char **names = calloc((size_t)(found > 0 ? found : 0) + 1, sizeof *names);
+    bool fine = found >= 0 || errno != ENOMEM;
+    char **names = fine ? calloc((size_t)(found > 0 ? found : 0) + 1, sizeof *names) : NULL;
     *count = 0;
     for (int i = 0; i < found; i++) {
-        if (names && is_model_name(entries[i]->d_name) && (names[*count] = strdup(entries[i]->d_name))) ++*count;
+        if (names && fine && is_model_name(entries[i]->d_name)) {
+            fine = (names[*count] = strdup(entries[i]->d_name)) != NULL;
+            *count += fine;
+        }
         free(entries[i]);
     }
     free(entries);
-    return names;
+    if (fine) return names;
+    ci_models_list_free(names);
+    *count = 0;
+    return NULL;
 }
 
 void ci_models_list_free(char **names) {
@@ -43,17 +50,18 @@ void ci_models_list_free(char **names) {
 }
 
 /* How many models lie in the folder; the first names, separated by commas, in `list`, and one of them in `name`. */
-static size_t list_models(const char *folder, char *list, size_t list_bytes, char *name, size_t name_bytes) {
-    size_t count;
-    char **names = ci_models_list(folder, &count);
+static enum clinfer_status list_models(const char *folder, char *list, size_t list_bytes, char *name, size_t name_bytes,
+                                       size_t *count) {
+    char **names = ci_models_list(folder, count);
+    if (!names) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", folder);
     list[0] = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < *count; i++) {
         size_t used = strlen(list);
         snprintf(list + used, list_bytes - used, "%s%s", i ? ", " : "", names[i]);
         if (!i) snprintf(name, name_bytes, "%s", names[i]);
     }
     ci_models_list_free(names);
-    return count;
+    return CLINFER_OK;
 }
 
 static enum clinfer_status set_path(struct ci_model_choice *choice, const char *why, const char *folder,
@@ -69,7 +77,9 @@ static enum clinfer_status set_path(struct ci_model_choice *choice, const char *
 
 static enum clinfer_status not_found(const char *wanted, const char *folder) {
     char list[512], name[256];
-    size_t count = list_models(folder, list, sizeof list, name, sizeof name);
+    size_t count;
+    enum clinfer_status status = list_models(folder, list, sizeof list, name, sizeof name, &count);
+    if (status != CLINFER_OK) return status;
     if (count)
         return ci_fail(CLINFER_NOT_FOUND, "%s: no such model; in %s there %s: %s. Choose one with -m, or give a path",
                        wanted, folder, count == 1 ? "is" : "are", list);
@@ -107,7 +117,9 @@ static enum clinfer_status choose(const char *wanted, const char *variable, cons
         return status == CLINFER_NOT_FOUND ? ci_fail_prefix(status, "config.json") : status;
     }
     char list[512], name[256] = "";
-    size_t count = list_models(folder, list, sizeof list, name, sizeof name);
+    size_t count;
+    status = list_models(folder, list, sizeof list, name, sizeof name, &count);
+    if (status != CLINFER_OK) return status;
     if (count == 1)
         status = set_path(choice, "the only model there is", folder, name, "");
     else
@@ -118,6 +130,7 @@ static enum clinfer_status choose(const char *wanted, const char *variable, cons
 enum clinfer_status ci_models_choose(const char *wanted, struct ci_model_choice *choice) {
     *choice = (struct ci_model_choice){0};
     char *folder = ci_file_xdg("DATA", "models");
+    if (!folder && ci_file_no_xdg("DATA", "models") == CLINFER_OUT_OF_MEMORY) return CLINFER_OUT_OF_MEMORY;
     const char *where = folder ? folder : "(no models folder: neither XDG_DATA_HOME nor HOME is set)";
     const char *variable = getenv("CLINFER_MODEL");
     struct ci_config config = {0};

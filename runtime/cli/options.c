@@ -137,12 +137,14 @@ static bool add_text(struct ci_texts *texts, const char *text) {
     return true;
 }
 
+static int no_memory(void) { return ci_refuse(CLINFER_OUT_OF_MEMORY, "out of memory for the command line"); }
+
 static int take_value(const struct ci_usage *usage, const struct ci_option *option, const char *name,
                       const char *value) {
     switch (option->kind) {
     case CI_OPTION_TEXT: *(const char **)option->target = value; return CI_OPTIONS_GO_ON;
     case CI_OPTION_TEXTS:
-        if (!add_text(option->target, value)) return ci_exit_status(CLINFER_OUT_OF_MEMORY);
+        if (!add_text(option->target, value)) return no_memory();
         return CI_OPTIONS_GO_ON;
     case CI_OPTION_CHOICE: return parse_choice(usage, option, name, value);
     case CI_OPTION_INTEGER:
@@ -262,7 +264,7 @@ int ci_options_parse(const struct ci_usage *usage, int argc, char **argv, struct
         } else if (!words) {
             return mistake(usage, "%s: this command takes flags only", word);
         } else if (!add_text(words, word)) {
-            return ci_exit_status(CLINFER_OUT_OF_MEMORY);
+            return no_memory();
         }
     }
     return CI_OPTIONS_GO_ON;

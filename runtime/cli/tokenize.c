@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/status.h"
 #include "cli/command.h"
 #include "cli/models.h"
 #include "cli/options.h"
@@ -87,6 +88,8 @@ static enum clinfer_status encode(const struct tokenize *tokenize, const struct 
             memcpy(grown + *count, added, added_count * sizeof *added);
             *tokens = grown;
             *count += added_count;
+        } else if (status == CLINFER_OK && added_count) {
+            status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", added_count);
         }
         free(added);
     }
