@@ -80,7 +80,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-drivers bench-guard asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-faults check-drivers bench-guard asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -89,7 +89,9 @@ all: clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.so ## build ./clinfer an
 clinfer: build/release/clinfer build/release/clinfer-probe
 	@ln -sfn $< $@
 
-$(BUILD)/clinfer: $(CLI_OBJECTS) $(if $(filter asan,$(CONFIG)),$(call object,tests/support/keep_loaded.c)) $(BUILD)/libclinfer.a
+KEEP_LOADED := $(if $(filter asan,$(CONFIG)),$(call object,tests/support/keep_loaded.c))
+
+$(BUILD)/clinfer: $(CLI_OBJECTS) $(KEEP_LOADED) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
@@ -203,13 +205,22 @@ $(BUILD)/tests/fault/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -fPIC $(WARNINGS) -shared -o $@ $<
 
-# Counts the allocations of our own objects.
-$(BUILD)/tests/model/test_steady_state: EXTRA_LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
+# Allocations of our own objects go through tests/support/failing_malloc.c: to be counted, or to fail.
+WRAPPED := malloc calloc realloc aligned_alloc free strdup strndup asprintf vasprintf realpath scandir getline __getdelim \
+    open_memstream mmap pthread_create
+FAILING_TOOL := $(BUILD)/tests/fault/failing_clinfer
+$(BUILD)/tests/model/test_steady_state $(BUILD)/tests/fault/test_allocations $(FAILING_TOOL): private EXTRA_LDFLAGS += $(WRAPPED:%=-Wl,--wrap=%)
+
+$(FAILING_TOOL): $(CLI_OBJECTS) $(call object,tests/support/failing_malloc.c) $(KEEP_LOADED) $(BUILD)/libclinfer.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
 # The tool's own code is in no library.
 $(BUILD)/tests/unit/test_remotes: $(call object,$(addprefix runtime/cli/,config.c options.c output.c remotes.c))
 
 $(BUILD)/tests/fault/test_worker: | $(BUILD)/clinfer $(BUILD)/tests/fault/fake_layer.so
+$(BUILD)/tests/fault/test_allocations: | $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
+$(BUILD)/tests/fault/test_tool_allocations: | $(BUILD)/clinfer-probe $(FAILING_TOOL)
 $(BUILD)/tests/fault/test_probe: | $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_icd.so
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libclinfer.a
@@ -223,6 +234,15 @@ check: ## TEST_ONLY=word: build and run all tests, on OpenCL and on the CPU
 	    $(if $(filter release,$(CONFIG)),aarch64-binaries)
 	@python3 scripts/run_tests.py --build $(BUILD) --timeout $(TEST_TIMEOUT) --only "$(TEST_ONLY)" \
 	    $(TEST_BINARIES) $(if $(filter release,$(CONFIG)),$(CROSS_BINARIES)) $(REPLAY_BINARIES) $(TEST_SCRIPTS)
+
+FAULT_BINARIES := $(filter $(BUILD)/tests/fault/%,$(TEST_BINARIES))
+FAULT_TIMEOUT  ?= 14400
+check-faults: ## CONFIG=asan: all faults of tests/fault, each call and allocation in turn; how many were survived; slow
+	@scripts/setup.sh check
+	@scripts/fetch_model.sh
+	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer test-binaries
+	@CLINFER_TEST_FULL=1 python3 scripts/run_tests.py --build $(BUILD) --timeout $(FAULT_TIMEOUT) --only "$(TEST_ONLY)" \
+	    --figures "[0-9]+ of [0-9]+ survived" $(FAULT_BINARIES)
 
 bench-guard: ## BASE=COMMIT ROUNDS=8 STORE=1: counts of a token against the stored ones; speed against the commit before
 	@scripts/setup.sh check

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs test programs and sums up their results: the end of `make check` and `make asan`.
 
-usage: run_tests.py --build build/release [--timeout SECONDS] [--only WORD] [--name NAME] [--wrap COMMAND] PROGRAM...
+usage: run_tests.py --build build/release [--timeout SECONDS] [--only WORD] [--name NAME] [--wrap COMMAND]
+                    [--figures PATTERN] PROGRAM...
 
 A program is a cmocka binary or a script (.sh, .py) that prints TAP, the Test Anything Protocol; a script that prints
 none is one test that passes with exit status 0. TAP was chosen over cmocka's own text because a missing line can be
@@ -154,6 +155,7 @@ def main():
     parser.add_argument("--only", default="", help="run the programs whose path contains this")
     parser.add_argument("--name", help="of the logs and caches; default: the build's")
     parser.add_argument("--wrap", default="", help="a command to run each program under")
+    parser.add_argument("--figures", help="show lines that this regular expression is found in")
     parser.add_argument("programs", nargs="*")
     arguments = parser.parse_args()
     label = arguments.name or os.path.basename(arguments.build)
@@ -173,6 +175,8 @@ def main():
                 print(f"    failed: {test.name}{': ' + test.reason if test.reason else ''}")
             elif test.result == "skipped":
                 print(f"    skipped: {test.name}: {test.reason}")
+        if arguments.figures:
+            print("".join(f"    {line}\n" for line in output.splitlines() if re.search(arguments.figures, line)), end="")
         if counts["failed"] and output:
             print(shown(output))
         sys.stdout.flush()

@@ -270,10 +270,12 @@ enum clinfer_status ci_config_parse(const char *path, const char *text, size_t l
 enum clinfer_status ci_config_read(struct ci_config *config) {
     char *path = ci_config_path(), *text = NULL;
     size_t length;
-    enum clinfer_status status = path ? ci_file_read(path, CI_CONFIG_BYTES, &text, &length) : CLINFER_NOT_FOUND;
+    enum clinfer_status status =
+        path ? ci_file_read(path, CI_CONFIG_BYTES, &text, &length) : ci_file_no_xdg("CONFIG", "config.json");
+    bool absent = status == CLINFER_NOT_FOUND || (!path && status == CLINFER_IO);
     if (status == CLINFER_OK)
         status = ci_config_parse(path, text, length, config);
-    else if (status == CLINFER_NOT_FOUND)
+    else if (absent)
         status = ci_config_parse("", "{}", 2, config);
     else
         *config = (struct ci_config){0};

@@ -1,13 +1,11 @@
 /* Nothing is made per token: over 100 decode steps after the first, code of ours calls no allocator, makes no OpenCL
- * object and builds no program. The linker sends every call of an allocator from our objects through here (--wrap);
- * those inside drivers and libraries do not come this way.
+ * object and builds no program.
  *
  * And what each token takes does not grow unseen: steps, enqueues, waits and bytes of a token, and objects of a start,
  * are held against tests/data/counts.json, by driver and instruction set, without any profile. Where they change on
  * purpose, CLINFER_STORE_COUNTS=1 (`make bench-guard STORE=1`) stores the new ones. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,38 +17,8 @@
 
 #include <clinfer.h>
 
+#include "support/failing_malloc.h"
 #include "support/model.h"
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__real_aligned_alloc(size_t alignment, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
-
-static atomic_int allocations;
-
-void *__wrap_malloc(size_t bytes) {
-    atomic_fetch_add(&allocations, 1);
-    return __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes) {
-    atomic_fetch_add(&allocations, 1);
-    return __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *memory, size_t bytes) {
-    atomic_fetch_add(&allocations, 1);
-    return __real_realloc(memory, bytes);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
-    atomic_fetch_add(&allocations, 1);
-    return __real_aligned_alloc(alignment, bytes);
-}
 
 /* What had been counted at one token. */
 struct counts {
@@ -71,7 +39,7 @@ static bool count(void *user, const char *text, size_t length) {
     struct clinfer_engine_stats stats;
     (void)text, (void)length;
     clinfer_engine_get_stats(watch->engine, &stats);
-    struct counts now = {atomic_load(&allocations), stats.objects, stats.builds, stats.waits, stats.enqueues};
+    struct counts now = {failing_malloc_count(), stats.objects, stats.builds, stats.waits, stats.enqueues};
     watch->calls++;
     if (watch->calls == WARM_UP) watch->first = now;
     if (watch->calls == WARM_UP + STEPS) watch->last = now;
@@ -166,7 +134,9 @@ static void test_decoding_makes_nothing_per_token(void **state) {
                          CLINFER_OK);
         struct watch watch = {.engine = engine};
         struct clinfer_request request = {tokens, prompt_tokens, -1, count, &watch, false};
+        failing_malloc_arm(0, false);
         if (clinfer_generate(session, &request, NULL) != CLINFER_OK) fail_msg("%s", clinfer_error());
+        failing_malloc_disarm();
         assert_int_equal(watch.calls, WARM_UP + STEPS);
         printf("%s: %d steps, %d allocations, %llu objects, %llu builds, %.2f waits and %.1f enqueues a step\n",
                *device, STEPS, watch.last.allocations - watch.first.allocations,

@@ -57,8 +57,15 @@ const char *process_file(const char *name, const void *data, size_t size) {
     static char *paths[1024];
     static size_t count;
     char *path = NULL;
-    if (asprintf(&path, "%s/%s", process_folder(), name) < 0 || count == sizeof paths / sizeof *paths) stop(name);
-    paths[count++] = path;
+    if (asprintf(&path, "%s/%s", process_folder(), name) < 0) stop(name);
+    size_t at = 0;
+    while (at < count && strcmp(paths[at], path) != 0) at++;
+    if (at == sizeof paths / sizeof *paths) stop(name);
+    if (at < count)
+        free(path);
+    else
+        paths[count++] = path;
+    path = paths[at];
     FILE *file = fopen(path, "wbe");
     if (!file || fwrite(data, 1, size, file) != size || fclose(file) != 0) stop(path);
     return path;

@@ -1,0 +1,461 @@
+/* Out of memory: each allocation of clinfer's own code fails in turn, once, or together with all after it. No crash, no
+ * block that is never freed, CLINFER_OUT_OF_MEMORY with a message or a result like the undisturbed one (where a cache
+ * or a message was all that got lost), and the next undisturbed run is right.
+ *
+ * Every scenario is run to count its allocations first. With CLINFER_TEST_FULL (`make check-faults`) all of them fail,
+ * else some, evenly spread. */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/status.h"
+#include "format/gguf.h"
+#include "profile/quarantine.h"
+#include "support/asserts.h"
+#include "support/data_home.h"
+#include "support/failing_malloc.h"
+#include "support/layer.h"
+#include "support/model.h"
+#include "support/process.h"
+#include "support/profile_sample.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
+
+enum { TEXT = 4096, MOST_TOLD = 40 };
+
+/* One way through the library, from nothing to nothing: what it told is added to `text`. */
+typedef enum clinfer_status scenario(char text[TEXT]);
+
+static char present[256]; /* what is being tried, for who dies of it */
+
+static bool in_full(void) { return getenv("CLINFER_TEST_FULL") != NULL; }
+
+static void add_text(char text[TEXT], const char *bytes, size_t length) {
+    size_t used = strlen(text);
+    assert_true(used + length < TEXT);
+    memcpy(text + used, bytes, length);
+    text[used + length] = '\0';
+}
+
+#define DO(call)                                                                                                       \
+    if (status == CLINFER_OK) status = (call)
+
+/* ---- trying ---- */
+
+static void tell_death(int number) {
+    static const char died[] = " died of a signal\n";
+    if (write(2, present, strlen(present)) > 0) (void)!write(2, died, sizeof died - 1);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+void __sanitizer_set_death_callback(void (*callback)(void));
+int __lsan_do_recoverable_leak_check(void);
+
+static void tell_report(void) { dprintf(2, "%s; %s\n", present, failing_malloc_where()); }
+
+static int sanitizer_leaks(void) { return __lsan_do_recoverable_leak_check(); }
+#else
+static int sanitizer_leaks(void) { return 0; }
+#endif
+
+static int problems;
+
+__attribute__((format(printf, 1, 2))) static void complain(const char *format, ...) {
+    char text[2048];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (++problems <= MOST_TOLD) print_message("%s: %s\n", present, text);
+}
+
+static bool says_memory(const char *message) { return strstr(message, "memory") || strstr(message, "cannot start"); }
+
+static void judge(enum clinfer_status status, const char *text, const char *right) {
+    int alive = failing_malloc_alive(), objects = layer_alive();
+    if (status != CLINFER_OK && failing_malloc_failed() == 0)
+        complain("nothing failed, but: %s", clinfer_error());
+    else if (status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY)
+        complain("\"%s\" (%s) after %s", clinfer_error(), clinfer_status_text(status), failing_malloc_where());
+    else if (status != CLINFER_OK && !says_memory(clinfer_error()))
+        complain("the message is \"%s\" after %s", clinfer_error(), failing_malloc_where());
+    else if (status == CLINFER_OK && strcmp(text, right) != 0)
+        complain("\"%s\", not \"%s\", after %s", text, right, failing_malloc_where());
+    if (alive) complain("%d blocks were not freed: %s; after %s", alive, failing_malloc_leak(), failing_malloc_where());
+    if (objects) complain("%d OpenCL objects were not released after %s", objects, failing_malloc_where());
+}
+
+/* `most`: how many allocations are to fail in `make check`. */
+static void fail_each(const char *name, scenario *run, int most) {
+    char right[TEXT] = "", text[TEXT] = "";
+    signal(SIGABRT, tell_death);
+#if !defined(__SANITIZE_ADDRESS__)
+    signal(SIGSEGV, tell_death);
+#else
+    __sanitizer_set_death_callback(tell_report);
+#endif
+    snprintf(present, sizeof present, "%s, undisturbed", name);
+    for (int i = 0; i < 2; i++) { /* the first one fills caches */
+        right[0] = '\0';
+        failing_malloc_arm(0, false);
+        assert_ok(run(right));
+        failing_malloc_disarm();
+    }
+    int count = failing_malloc_count(), tried = 0, lived_with = 0, before = problems;
+    if (failing_malloc_alive()) complain("%s is not freed", failing_malloc_leak());
+    int stride = in_full() || count <= most ? 1 : count / most;
+    for (int i = 1; i <= count; i += stride)
+        for (int for_ever = 0; for_ever < 2; for_ever++) {
+            snprintf(present, sizeof present, "%s, allocation %d%s of %d", name, i, for_ever ? " and all after it" : "",
+                     count);
+            text[0] = '\0';
+            failing_malloc_arm(i, for_ever);
+            enum clinfer_status status = run(text);
+            failing_malloc_disarm();
+            judge(status, text, right);
+            tried++;
+            lived_with += status == CLINFER_OK;
+        }
+    snprintf(present, sizeof present, "%s, undisturbed again", name);
+    text[0] = '\0';
+    enum clinfer_status status = run(text);
+    if (status != CLINFER_OK || strcmp(text, right) != 0)
+        complain("status %d, \"%s\", not \"%s\"", (int)status, text, right);
+    if (sanitizer_leaks()) complain("LeakSanitizer has found leaks");
+    print_message("%s: %d of %d survived (%d allocations; %d errors, %d lived with)\n", name,
+                  tried - (problems - before), tried, count, tried - lived_with, lived_with);
+}
+
+/* At the end of a test, so that all its scenarios are told of. */
+static void expect_no_problems(void) {
+    int count = problems;
+    problems = 0;
+    if (count) fail_msg("%d problems, the first %d are above", count, count < MOST_TOLD ? count : MOST_TOLD);
+}
+
+/* ---- engines ---- */
+
+static const char prompt[] = "the rain in the tower";
+
+static bool collect(void *user, const char *bytes, size_t length) {
+    add_text(user, bytes, length);
+    return true;
+}
+
+static enum clinfer_status open_tiny(const char *device, bool record, clinfer_engine **engine) {
+    struct clinfer_engine_options options;
+    clinfer_engine_options_default(&options);
+    options.model = "tests/data/qwen2_tiny.gguf";
+    options.device = device;
+    options.activations = CLINFER_ACTIVATIONS_F32;
+    options.context = 64;
+    options.batch = 16;
+    options.threads = 2;
+    options.record = record;
+    return clinfer_engine_open(&options, engine);
+}
+
+/* `other` (may be NULL) is a second session, computed in the same steps. */
+static enum clinfer_status answer(clinfer_engine *engine, float temperature, bool other, char text[TEXT]) {
+    struct clinfer_session_options options;
+    clinfer_session *sessions[2] = {NULL, NULL};
+    char texts[2][TEXT] = {"", ""};
+    int32_t *tokens = NULL;
+    size_t tokens_count = 0;
+    int count = other ? 2 : 1;
+    clinfer_session_options_default(engine, &options);
+    options.temperature = temperature;
+    options.repeat_penalty = temperature > 0 ? 1.1f : 1; /* on the host */
+    options.seed = 7;
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < count; i++) DO(clinfer_session_create(engine, &options, &sessions[i]));
+    DO(clinfer_tokenize(engine, prompt, strlen(prompt), false, false, &tokens, &tokens_count));
+    bool submitted[2] = {false, false};
+    for (int i = 0; i < count; i++) {
+        const struct clinfer_request request = {tokens, tokens_count - (size_t)i, 4, collect, texts[i], true};
+        DO(clinfer_submit(sessions[i], &request));
+        submitted[i] = status == CLINFER_OK;
+    }
+    for (int i = 0; i < count; i++) {
+        enum clinfer_status waited = submitted[i] ? clinfer_wait(sessions[i], NULL) : CLINFER_OK;
+        DO(waited);
+    }
+    for (int i = 0; i < 2; i++) {
+        add_text(text, texts[i], strlen(texts[i]));
+        clinfer_session_destroy(sessions[i]);
+    }
+    clinfer_free(tokens);
+    return status;
+}
+
+static const char *device;
+
+static enum clinfer_status open_and_answer(char text[TEXT]) {
+    clinfer_engine *engine = NULL;
+    enum clinfer_status status = open_tiny(device, false, &engine);
+    DO(answer(engine, 0, false, text));
+    clinfer_engine_close(engine);
+    return status;
+}
+
+static clinfer_engine *open_engine;
+
+static enum clinfer_status two_sessions(char text[TEXT]) {
+    enum clinfer_status status = answer(open_engine, 0, true, text);
+    DO(answer(open_engine, 0.8f, true, text));
+    return status;
+}
+
+static enum clinfer_status logits(char text[TEXT]) {
+    struct clinfer_session_options options;
+    struct clinfer_engine_info info;
+    clinfer_session *session = NULL;
+    static float values[4096];
+    const int32_t tokens[] = {5, 9, 17, 4, 60};
+    char line[64];
+    clinfer_engine_get_info(open_engine, &info);
+    assert_true((size_t)info.vocabulary <= sizeof values / sizeof *values);
+    clinfer_session_options_default(open_engine, &options);
+    enum clinfer_status status = clinfer_session_create(open_engine, &options, &session);
+    DO(clinfer_logits(session, tokens, sizeof tokens / sizeof *tokens, false, values));
+    snprintf(line, sizeof line, "%.2f %.2f", (double)values[0], (double)values[info.vocabulary - 1]);
+    if (status == CLINFER_OK) add_text(text, line, strlen(line));
+    clinfer_session_destroy(session);
+    return status;
+}
+
+static void with_engine(bool record, const char *name, scenario *run, int most) {
+    char full[128];
+    assert_ok(open_tiny(device, record, &open_engine));
+    snprintf(full, sizeof full, "%s, device %s", name, device);
+    /* The engine's own objects stay. */
+    fail_each(full, run, most);
+    clinfer_engine_close(open_engine);
+    open_engine = NULL;
+}
+
+static void test_opening_an_engine_and_answering(void **state) {
+    (void)state;
+    for (const char *const *d = test_devices(); *d; d++) {
+        char name[64];
+        device = *d;
+        snprintf(name, sizeof name, "open and answer, device %s", device);
+        fail_each(name, open_and_answer, 30);
+    }
+    expect_no_problems();
+}
+
+static void test_sessions_of_an_open_engine(void **state) {
+    (void)state;
+    for (const char *const *d = test_devices(); *d; d++) {
+        device = *d;
+        with_engine(false, "two sessions", two_sessions, 1000);
+        with_engine(false, "logits", logits, 1000);
+    }
+    expect_no_problems();
+}
+
+static char trace_path[512];
+
+static enum clinfer_status record(char text[TEXT]) {
+    clinfer_engine *engine = NULL;
+    const struct clinfer_record *told;
+    enum clinfer_status status = open_tiny(device, true, &engine);
+    DO(answer(engine, 0, false, text));
+    DO(clinfer_engine_record(engine, &told));
+    DO(clinfer_engine_write_trace(engine, trace_path));
+    DO(clinfer_engine_record_reset(engine));
+    clinfer_engine_close(engine);
+    return status;
+}
+
+static void test_recording(void **state) {
+    (void)state;
+    device = "cpu";
+    fail_each("record and trace, device cpu", record, 5);
+    expect_no_problems();
+}
+
+static enum clinfer_status list_devices(char text[TEXT]) {
+    struct clinfer_device *devices = NULL;
+    size_t count = 0;
+    enum clinfer_status status = clinfer_devices(&devices, &count);
+    for (size_t i = 0; i < count; i++) add_text(text, devices[i].name, strlen(devices[i].name));
+    clinfer_devices_free(devices, count);
+    return status;
+}
+
+static void test_listing_devices(void **state) {
+    (void)state;
+    fail_each("devices", list_devices, 1000);
+    expect_no_problems();
+}
+
+/* ---- text ---- */
+
+static enum clinfer_status render_chat(const struct ci_template *template, char text[TEXT]) {
+    char *rendered = NULL;
+    size_t length = 0;
+    json_t *context =
+        json_pack("{s:[{s:s, s:s}, {s:s, s:s}], s:b, s:s, s:s, s:n, s:n}", "messages", "role", "user", "content",
+                  "Why is the sky blue?", "role", "assistant", "content", "Rayleigh.", "add_generation_prompt", 1,
+                  "bos_token", "<|im_start|>", "eos_token", "<|im_end|>", "tools", "documents");
+    assert_non_null(context);
+    enum clinfer_status status = ci_template_render(template, context, NULL, &rendered, &length);
+    if (status == CLINFER_OK) add_text(text, rendered, length);
+    free(rendered);
+    json_decref(context);
+    return status;
+}
+
+static enum clinfer_status encode(const struct ci_tokenizer *tokenizer, char text[TEXT]) {
+    static const char words[] = "Honoré de Balzac wrote <|im_end|> 1234 novels; some of them were unfinishable.";
+    int32_t *tokens = NULL;
+    size_t count = 0;
+    enum clinfer_status status =
+        ci_tokenizer_encode(tokenizer, words, strlen(words), CI_TOKENIZER_PARSE_SPECIAL, &tokens, &count);
+    for (size_t i = 0; i < count; i++) {
+        char number[16];
+        snprintf(number, sizeof number, " %d", (int)tokens[i]);
+        add_text(text, number, strlen(number));
+    }
+    free(tokens);
+    return status;
+}
+
+static enum clinfer_status read_text(char text[TEXT]) {
+    struct ci_gguf *gguf = NULL;
+    struct ci_tokenizer *tokenizer = NULL;
+    struct ci_template *template = NULL;
+    struct ci_gguf_string source = {NULL, 0};
+    enum clinfer_status status = ci_gguf_open(test_model_path(), &gguf);
+    DO(ci_tokenizer_create_gguf(gguf, &tokenizer));
+    DO(ci_gguf_get_string(gguf, "tokenizer.chat_template", CI_GGUF_REQUIRED, &source));
+    DO(ci_template_create(source.text, source.length, &template));
+    DO(render_chat(template, text));
+    DO(encode(tokenizer, text));
+    ci_template_destroy(template);
+    ci_tokenizer_destroy(tokenizer);
+    ci_gguf_close(gguf);
+    return status;
+}
+
+/* More of the language than a model's own template has. */
+static enum clinfer_status render_large(char text[TEXT]) {
+    struct ci_template *template = NULL;
+    char *source = NULL, *rendered = NULL;
+    size_t size;
+    json_error_t error;
+    json_t *context = json_loads("{\"messages\": [{\"role\": \"user\", \"content\": \"hello\"}], \"tools\": "
+                                 "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"description\": \"d\", "
+                                 "\"parameters\": {\"type\": \"object\", \"properties\": {}}}}], "
+                                 "\"add_generation_prompt\": true, \"documents\": null, \"bos_token\": \"\", "
+                                 "\"eos_token\": \"\"}",
+                                 0, &error);
+    assert_non_null(context);
+    enum clinfer_status status = ci_file_read("tests/data/templates/chat_tools.jinja", 1 << 20, &source, &size);
+    DO(ci_template_create(source, size, &template));
+    DO(ci_template_render(template, context, NULL, &rendered, &size));
+    if (status == CLINFER_OK) add_text(text, rendered, size < TEXT / 2 ? size : TEXT / 2);
+    free(rendered);
+    free(source);
+    ci_template_destroy(template);
+    json_decref(context);
+    return status;
+}
+
+static void test_text(void **state) {
+    (void)state;
+    fail_each("tokenizer and chat template", read_text, 50);
+    fail_each("a template with tools", render_large, 100);
+    expect_no_problems();
+}
+
+/* ---- files ---- */
+
+static enum clinfer_status open_files(char text[TEXT]) {
+    static const char *const paths[] = {"tests/data/qwen2_tiny.gguf", "tests/data/llama_tiny.gguf"};
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < 2; i++) {
+        struct ci_gguf *gguf = NULL;
+        struct ci_gguf_string name = {"", 0};
+        DO(ci_gguf_open(paths[i], &gguf));
+        DO(ci_gguf_get_string(gguf, "general.architecture", CI_GGUF_REQUIRED, &name));
+        add_text(text, name.text, name.length);
+        ci_gguf_close(gguf);
+    }
+    return status;
+}
+
+static struct ci_profile sample;
+
+static enum clinfer_status profiles(char text[TEXT]) {
+    struct ci_profile_lock lock;
+    struct ci_profile found = {0};
+    struct ci_profile_files files = {0};
+    enum ci_profile_origin origin = CI_PROFILE_NONE;
+    char *path = ci_profile_path(&sample.key), *from = NULL, line[64];
+    if (!path) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a path");
+    enum clinfer_status status = ci_profile_lock(&sample.key, 1, &lock);
+    bool locked = status == CLINFER_OK;
+    DO(ci_profile_write(path, &sample));
+    if (locked) ci_profile_unlock(&lock);
+    DO(ci_profile_files(&files));
+    DO(ci_profile_lookup(&sample.key, &found, &origin, &from));
+    snprintf(line, sizeof line, "%d files, origin %d, %d entries", files.count, (int)origin, found.entry_count);
+    add_text(text, line, strlen(line));
+    free(from);
+    free(path);
+    ci_profile_files_free(&files);
+    ci_profile_free(&found);
+    return status;
+}
+
+static enum clinfer_status quarantine(char text[TEXT]) {
+    const struct ci_quarantined item = {
+        .device = 7, .device_name = "Thing", .op = "matmul", .variant = "v", .types = "f32", .reason = "error 1"};
+    struct ci_quarantine list = {0};
+    char line[64];
+    enum clinfer_status status = ci_quarantine_add(&item);
+    DO(ci_quarantine_read(&list));
+    snprintf(line, sizeof line, "%d items", list.count);
+    add_text(text, line, strlen(line));
+    ci_quarantine_free(&list);
+    DO(ci_trial_begin(&item));
+    ci_trial_end();
+    DO(ci_quarantine_remove(&item));
+    return status;
+}
+
+static void test_files(void **state) {
+    (void)state;
+    profile_sample(&sample);
+    fail_each("GGUF files", open_files, 1000);
+    fail_each("profiles", profiles, 1000);
+    fail_each("quarantine", quarantine, 1000);
+    ci_profile_free(&sample);
+    expect_no_problems();
+}
+
+/* An argument picks tests by a pattern. */
+int main(int argc, char **argv) {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_files, data_home_set, data_home_unset),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_listing_devices),
+        cmocka_unit_test(test_opening_an_engine_and_answering),
+        cmocka_unit_test(test_sessions_of_an_open_engine),
+        cmocka_unit_test(test_recording),
+    };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    failing_malloc_watch_jansson();
+    if (!layer_load()) return 1;
+    snprintf(trace_path, sizeof trace_path, "%s/trace.json", process_folder());
+    test_model_path();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
