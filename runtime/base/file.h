@@ -25,6 +25,11 @@ enum clinfer_status ci_file_read(const char *path, size_t most, char **data, siz
  * after a power cut. Missing directories above it are made with mode 0700. CLINFER_IO: the old file is whole. */
 enum clinfer_status ci_file_write(const char *path, const void *data, size_t size);
 
+/* For whoever reads, changes and writes a file: one process at a time, by flock(2) on `path`.lock, which is made and
+ * stays there. Waits so many seconds at most. Closing *descriptor (or the end of the process) lets go; -1 where it
+ * failed. CLINFER_IO. */
+enum clinfer_status ci_file_lock(const char *path, double seconds, int *descriptor);
+
 /* Makes the directories above the last '/' that are missing, with mode 0700. One that cannot be made shows itself when
  * the file is opened. `path` is as before when this returns. */
 void ci_file_make_parents(char *path);

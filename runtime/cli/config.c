@@ -11,49 +11,49 @@
 #include "cli/remotes.h"
 #include "profile/fields.h"
 
-enum { CONFIG_OPS = 256, CONFIG_REMOTES = 64, REMOTE_NAME_BYTES = 32, CONFIG_SECONDS = 86400 };
+enum { CONFIG_OPS = 256, CONFIG_REMOTES = 64, CONFIG_SECONDS = 86400 };
 
 #define IN_CONFIG(member) offsetof(struct ci_config, member)
 #define IN_REMOTE(member) offsetof(struct ci_config_remote, member)
 
 const struct ci_config_key ci_config_keys[] = {
-    {"model", CI_OPTION_TEXT, IN_CONFIG(model), NULL, 0, 0, "as -m", NULL},
-    {"device", CI_OPTION_TEXT, IN_CONFIG(device), NULL, 0, 0, "as --device", NULL},
-    {"fallback", CI_OPTION_CHOICE, IN_CONFIG(fallback), CI_FALLBACK_CHOICES, 0, 0, "as --fallback", NULL},
-    {"activations", CI_OPTION_CHOICE, IN_CONFIG(activations), "auto|f32|q8", 0, 0, "as --activations", NULL},
-    {"threads", CI_OPTION_INTEGER, IN_CONFIG(threads), NULL, 0, 1024, "as --threads", NULL},
-    {"ops", CI_OPTION_TEXTS, IN_CONFIG(ops), NULL, 0, 0, "a list of texts, each as --op", NULL},
-    {"remote", CI_OPTION_CHOICE, IN_CONFIG(remote), "never|allowed", 0, 0,
-     "never: no prompt leaves this machine, whatever flags say", NULL},
-    {"remotes", CI_OPTION_TEXTS, IN_CONFIG(remotes), NULL, 0, 0, "remote APIs, in the order in which they are asked",
-     ci_config_remote_keys},
+    {"model", CI_OPTION_TEXT, IN_CONFIG(model), .help = "as -m"},
+    {"device", CI_OPTION_TEXT, IN_CONFIG(device), .otherwise = "auto", .help = "as --device"},
+    {"fallback", CI_OPTION_CHOICE, IN_CONFIG(fallback), CI_FALLBACK_CHOICES, .otherwise = "cpu",
+     .help = "as --fallback"},
+    {"activations", CI_OPTION_CHOICE, IN_CONFIG(activations), "auto|f32|q8", .otherwise = "auto",
+     .help = "as --activations"},
+    {"threads", CI_OPTION_INTEGER, IN_CONFIG(threads), .maximum = 1024, .otherwise = "0", .help = "as --threads"},
+    {"ops", CI_OPTION_TEXTS, IN_CONFIG(ops), .help = "a list of texts, each as --op"},
+    {"remote", CI_OPTION_CHOICE, IN_CONFIG(remote), "never|allowed", .otherwise = "allowed",
+     .help = "never: no prompt leaves this machine, whatever flags say"},
+    {"remotes", CI_OPTION_TEXTS, IN_CONFIG(remotes), .members = ci_config_remote_keys,
+     .help = "remote APIs, in the order in which they are asked"},
     {0},
 };
 
 const struct ci_config_key ci_config_remote_keys[] = {
-    {"name", CI_OPTION_TEXT, IN_REMOTE(remote.name), NULL, 0, 0, "letters, digits, - and _; what --remote takes", NULL},
-    {"url", CI_OPTION_TEXT, IN_REMOTE(remote.url), NULL, 0, 0, "such as https://api.openai.com/v1", NULL},
-    {"dialect", CI_OPTION_TEXT, IN_REMOTE(remote.dialect), CI_REMOTE_DIALECTS, 0, 0,
-     "openai (default): chat completions; anthropic: messages", NULL},
-    {"model", CI_OPTION_TEXT, IN_REMOTE(remote.model), NULL, 0, 0, "the model's name there", NULL},
-    {"key_variable", CI_OPTION_TEXT, IN_REMOTE(remote.key_variable), NULL, 0, 0, "the variable that holds the key",
-     NULL},
-    {"key_file", CI_OPTION_TEXT, IN_REMOTE(remote.key_file), NULL, 0, 0,
-     "the file that holds the key, with mode 0600: / or ~/ and so on", NULL},
-    {"key_command", CI_OPTION_TEXT, IN_REMOTE(remote.key_command), NULL, 0, 0, "a command for sh that prints the key",
-     NULL},
-    {"plain_http", CI_OPTION_FLAG, IN_REMOTE(remote.plain_http), NULL, 0, 0,
-     "true: http:// is allowed to a host other than this one; never with a key", NULL},
-    {"allow", CI_OPTION_FLAG, IN_REMOTE(allow), NULL, 0, 0,
-     "true: asked when this machine cannot answer; false: only when --remote names it", NULL},
-    {"connect_timeout", CI_OPTION_NUMBER, IN_REMOTE(remote.connect_seconds), NULL, 0, CONFIG_SECONDS,
-     "seconds until it is connected (0: 10)", NULL},
-    {"first_byte_timeout", CI_OPTION_NUMBER, IN_REMOTE(remote.first_byte_seconds), NULL, 0, CONFIG_SECONDS,
-     "seconds to the first byte of an answer (0: 60)", NULL},
-    {"idle_timeout", CI_OPTION_NUMBER, IN_REMOTE(remote.idle_seconds), NULL, 0, CONFIG_SECONDS,
-     "seconds between two bytes (0: 30)", NULL},
-    {"timeout", CI_OPTION_NUMBER, IN_REMOTE(remote.total_seconds), NULL, 0, CONFIG_SECONDS, "seconds in all (0: 600)",
-     NULL},
+    {"name", CI_OPTION_TEXT, IN_REMOTE(remote.name), .help = "letters, digits, - and _: what --remote takes"},
+    {"url", CI_OPTION_TEXT, IN_REMOTE(remote.url), .help = "up to and with /v1: https://api.openai.com/v1"},
+    {"dialect", CI_OPTION_TEXT, IN_REMOTE(remote.dialect), CI_REMOTE_DIALECTS, .otherwise = "openai",
+     .help = "openai: chat completions; anthropic: messages"},
+    {"model", CI_OPTION_TEXT, IN_REMOTE(remote.model), .help = "the model's name there"},
+    {"key_variable", CI_OPTION_TEXT, IN_REMOTE(remote.key_variable), .help = "the variable that holds the key"},
+    {"key_file", CI_OPTION_TEXT, IN_REMOTE(remote.key_file),
+     .help = "the file that holds the key, with mode 0600; begins with / or ~/"},
+    {"key_command", CI_OPTION_TEXT, IN_REMOTE(remote.key_command), .help = "a command for sh that prints the key"},
+    {"plain_http", CI_OPTION_FLAG, IN_REMOTE(remote.plain_http), .otherwise = "false",
+     .help = "true: http:// is allowed to a host other than this one; never with a key"},
+    {"allow", CI_OPTION_FLAG, IN_REMOTE(allow),
+     .help = "true: asked when this machine cannot answer; false: only when --remote names it"},
+    {"connect_timeout", CI_OPTION_NUMBER, IN_REMOTE(remote.connect_seconds), .maximum = CONFIG_SECONDS,
+     .otherwise = "10", .help = "seconds until it is connected"},
+    {"first_byte_timeout", CI_OPTION_NUMBER, IN_REMOTE(remote.first_byte_seconds), .maximum = CONFIG_SECONDS,
+     .otherwise = "60", .help = "seconds to the first byte of an answer"},
+    {"idle_timeout", CI_OPTION_NUMBER, IN_REMOTE(remote.idle_seconds), .maximum = CONFIG_SECONDS, .otherwise = "30",
+     .help = "seconds between two bytes"},
+    {"timeout", CI_OPTION_NUMBER, IN_REMOTE(remote.total_seconds), .maximum = CONFIG_SECONDS, .otherwise = "600",
+     .help = "seconds in all"},
     {0},
 };
 
@@ -65,32 +65,31 @@ static enum clinfer_status out_of_memory(const struct ci_field_place *place) {
 
 /* ---- unknown members: their values may be secrets, whatever they are called ---- */
 
-static bool is_literal_key(const char *name) {
+const char *ci_config_no_key(const char *name) {
     static const char *const names[] = {"key",   "api_key", "apikey",   "api-key",       "secret",
                                         "token", "bearer",  "password", "authorization", NULL};
     for (const char *const *known = names; *known; known++)
-        if (strcmp(name, *known) == 0) return true;
-    return false;
+        if (strcmp(name, *known) == 0)
+            return "no key stands in this file, which is shown and copied: put it into a variable and name that "
+                   "(\"key_variable\": \"LAN_KEY\"), into a file that only you can read (\"key_file\": \"~/.lan_key\", "
+                   "chmod 600), or let a command print it (\"key_command\": \"pass show lan\")";
+    return NULL;
+}
+
+const char *ci_config_nearest_key(const struct ci_config_key *keys, const char *name) {
+    enum { MOST_KEYS = 32 };
+    const char *names[MOST_KEYS + 1] = {NULL};
+    for (size_t count = 0; keys[count].name && count < MOST_KEYS; count++) names[count] = keys[count].name;
+    return ci_options_nearest(name, names);
 }
 
 static enum clinfer_status refuse_member(const struct ci_field_place *place, const struct ci_config_key *keys,
                                          const char *name) {
-    enum { MOST_KEYS = 32 };
-    const char *names[MOST_KEYS + 1] = {NULL};
+    const char *no_key = ci_config_no_key(name), *nearest = ci_config_nearest_key(keys, name);
     char all[256] = "";
-    size_t count = 0;
-    if (is_literal_key(name))
-        return ci_field_refuse_unseen(
-            place, name,
-            "no key stands in this file, which is shown and copied: put it into a variable and name that "
-            "(\"key_variable\": \"LAN_KEY\"), into a file that only you can read (\"key_file\": \"~/.lan_key\", "
-            "chmod 600), or let a command print it (\"key_command\": \"pass show lan\")");
-    for (const struct ci_config_key *key = keys; key->name && count < MOST_KEYS; key++) {
-        names[count++] = key->name;
-        ci_names_add(all, sizeof all, key->name);
-    }
-    const char *nearest = ci_options_nearest(name, names);
+    if (no_key) return ci_field_refuse_unseen(place, name, "%s", no_key);
     if (nearest) return ci_field_refuse_unseen(place, name, "unknown; did you mean \"%s\"?", nearest);
+    for (; keys->name; keys++) ci_names_add(all, sizeof all, keys->name);
     return ci_field_refuse_unseen(place, name, "unknown; there are %s", all);
 }
 
@@ -226,9 +225,9 @@ static enum clinfer_status check_remote(const struct ci_field_place *place, cons
                                         struct ci_config_remote *entry) {
     const struct clinfer_remote *remote = &entry->remote;
     if (!remote->name) return ci_field_refuse(place, "name", NULL, "every remote has one");
-    if (strlen(remote->name) > REMOTE_NAME_BYTES || remote->name[strspn(remote->name, CI_REMOTE_NAME_CHARACTERS)])
+    if (strlen(remote->name) > CI_REMOTE_NAME_BYTES || remote->name[strspn(remote->name, CI_REMOTE_NAME_CHARACTERS)])
         return ci_field_refuse_unseen(place, "name", "must have at most %d letters, digits, - and _",
-                                      REMOTE_NAME_BYTES);
+                                      CI_REMOTE_NAME_BYTES);
     for (const struct ci_config_remote *other = config->remotes; other < entry; other++)
         if (strcmp(other->remote.name, remote->name) == 0)
             return ci_field_refuse_unseen(place, "name", "there are two remotes \"%s\"", remote->name);

@@ -45,10 +45,18 @@ struct ci_config_key {
     size_t offset;            /* in struct ci_config; of ci_config_remote_keys in struct ci_config_remote */
     const char *choices;      /* "cpu|none" */
     double minimum, maximum;
+    const char *otherwise; /* what counts where neither file nor environment says anything; NULL: nothing */
     const char *help;
     const struct ci_config_key *members; /* not NULL: an array of objects that have these; kind means nothing */
 };
 extern const struct ci_config_key ci_config_keys[], ci_config_remote_keys[];
+
+/* The one whose name is nearest, NULL: none is near. */
+const char *ci_config_nearest_key(const struct ci_config_key *keys, const char *name);
+
+/* Why a member of this name, which would hold a key itself, is in no file, and where a key belongs; NULL: it is none.
+ */
+const char *ci_config_no_key(const char *name);
 
 /* The caller frees. NULL: no home. */
 char *ci_config_path(void);

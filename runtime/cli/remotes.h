@@ -17,6 +17,8 @@
 #define CI_REMOTE_DIALECTS "openai|anthropic"
 #define CI_REMOTE_NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
+enum { CI_REMOTE_NAME_BYTES = 32 };
+
 struct ci_remote_flags {
     const char *remote; /* a name or a URL */
     const char *model, *key_variable;
