@@ -80,7 +80,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-faults check-drivers bench-guard asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-faults check-drivers check-remote bench-guard asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -267,6 +267,11 @@ check-drivers: ## DRIVERS="intel rusticl oclgrind": op tests and the whole model
 	@scripts/fetch_model.sh
 	@$(MAKE) $(AGAIN) test-binaries
 	@scripts/check_drivers.sh $(BUILD) $(DRIVERS)
+
+check-remote: ## PEER=build/peer: both dialects of a real server, llama.cpp's; builds it first (half an hour)
+	@scripts/fetch_model.sh
+	@$(MAKE) $(AGAIN) all
+	@scripts/check_remote.sh
 
 aarch64: ## the kernels of ARM processors, cross-built and tested under qemu
 	@scripts/setup.sh check

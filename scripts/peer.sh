@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Builds llama.cpp's llama-bench, the rival of scripts/compare.sh, outside of any install:
+# Builds tools of llama.cpp outside of any install: llama-bench, the rival of scripts/compare.sh, llama-server, the remote
+# of scripts/check_remote.sh:
 #
-#   scripts/peer.sh [DIR]      default build/peer; leaves DIR/bin/llama-bench. Ten minutes or so; safe to run again.
+#   scripts/peer.sh [DIR [TOOL...]]      default build/peer llama-bench; leaves DIR/bin/TOOL. Ten minutes or so, with
+#                                        llama-server half an hour; safe to run again.
 #
 # The source package of llama-cpp-python on PyPI carries llama.cpp's whole tree. With gcc 12 on a processor with AMX every
 # run of it dies at ldtilecfg: the compiler drops the stores to the tile configuration in ggml_tile_config_init. Those 64
@@ -9,6 +11,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 folder=${1:-build/peer}
+tools=("${@:2}")
+[ ${#tools[@]} -gt 0 ] || tools=(llama-bench)
 
 fail() {
     printf 'peer: %s\n' "$1" >&2
@@ -17,7 +21,9 @@ fail() {
 
 mkdir -p "$folder" || fail "$folder: cannot be made"
 cd "$folder"
-[ ! -x bin/llama-bench ] || exit 0
+missing=0
+for tool in "${tools[@]}"; do [ -x "bin/$tool" ] || missing=1; done
+[ $missing -eq 1 ] || exit 0
 for tool in cmake g++ python3; do
     command -v $tool >/dev/null || fail "$tool is not there: apt install cmake g++ python3-pip"
 done
@@ -44,6 +50,6 @@ PYTHON
 printf 'peer: building llama.cpp in %s\n' "$PWD" >&2
 cmake -S source -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF \
     >cmake.log 2>&1 || fail "cmake failed; its words are in $PWD/cmake.log"
-cmake --build build -j "$(nproc)" --target llama-bench >build.log 2>&1 ||
+cmake --build build -j "$(nproc)" --target "${tools[@]}" >build.log 2>&1 ||
     fail "the build failed; its words are in $PWD/build.log"
 ln -sfn build/bin bin

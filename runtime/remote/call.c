@@ -100,7 +100,8 @@ enum clinfer_status ci_call_prepare(const struct clinfer_remote *remote, const s
     if (status == CLINFER_OK) status = write_body(call);
     if (status == CLINFER_OK)
         status = ci_key_read(call->address.label, remote, request->cancel, call->until, &call->key);
-    return status;
+    bool late = status == CLINFER_REMOTE_FAILED && call->deadline && ci_now() >= call->until;
+    return late ? CLINFER_OUT_OF_TIME : status;
 }
 
 void ci_call_free(struct ci_call *call) {

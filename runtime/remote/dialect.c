@@ -23,10 +23,10 @@ static const struct ci_dialect *const dialects[] = {
 
 const struct ci_dialect *ci_dialect_find(const char *name, char *names, size_t size) {
     if (!name) return dialects[0];
-    if (size) names[0] = 0;
+    if (names) names[0] = 0;
     for (size_t i = 0; i < sizeof dialects / sizeof *dialects; i++) {
         if (strcmp(dialects[i]->name, name) == 0) return dialects[i];
-        ci_names_add(names, size, dialects[i]->name);
+        if (names) ci_names_add(names, size, dialects[i]->name);
     }
     return NULL;
 }

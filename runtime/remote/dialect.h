@@ -49,7 +49,7 @@ struct ci_dialect {
     void (*read_whole)(struct ci_reply *reply, const json_t *root);
 };
 
-/* NULL is the first one. NULL: there is none of that name; `names` [size] then lists them. */
+/* NULL is the first one. NULL: there is none of that name; `names` [size], if not NULL, then lists them. */
 const struct ci_dialect *ci_dialect_find(const char *name, char *names, size_t size);
 
 /* ---- for the dialects ---- */

@@ -159,7 +159,7 @@ static void judge_connection(const struct ci_failure_context *context, const str
         return;
     case CI_HTTP_SLOW_CONNECT:
         failure->transient = true;
-        say(failure, context, "no connection within %g s; see to the network and its URL, or raise connect_seconds",
+        say(failure, context, "no connection within %g s; see to the network and its URL, or raise connect_timeout",
             remote->connect_seconds);
         return;
     case CI_HTTP_UNTRUSTED:
@@ -170,11 +170,11 @@ static void judge_connection(const struct ci_failure_context *context, const str
             problem);
         return;
     case CI_HTTP_SLOW_START:
-        say(failure, context, "nothing of an answer came within %g s; try later, or raise first_byte_seconds",
+        say(failure, context, "nothing of an answer came within %g s; try later, or raise first_byte_timeout",
             remote->first_byte_seconds);
         return;
     case CI_HTTP_IDLE:
-        say(failure, context, "nothing more came for %g s; try later, or raise idle_seconds", remote->idle_seconds);
+        say(failure, context, "nothing more came for %g s; try later, or raise idle_timeout", remote->idle_seconds);
         return;
     case CI_HTTP_UNUSABLE:
         failure->transient = http->reused; /* it may be the end of the answer before */
@@ -198,7 +198,7 @@ static void judge_time(const struct ci_failure_context *context, struct ci_failu
     if (context->deadline)
         say(failure, context, "the request's deadline passed before the answer was whole");
     else
-        say(failure, context, "the answer was not whole after %g s; ask for a shorter one, or raise total_seconds",
+        say(failure, context, "the answer was not whole after %g s; ask for a shorter one, or raise its timeout",
             context->remote->total_seconds);
 }
 

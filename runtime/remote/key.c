@@ -123,8 +123,8 @@ static enum clinfer_status from_command(const char *label, const struct clinfer_
         status = ci_fail(CLINFER_CANCELLED, "%s: cancelled while `%.200s` ran", label, remote->key_command);
     else if (child.timed_out)
         status = ci_fail(CLINFER_REMOTE_FAILED,
-                         "%s: key_command `%.200s` printed no key in time (%.0f s); does it wait for somebody?", label,
-                         remote->key_command, command_seconds);
+                         "%s: key_command `%.200s` printed no key in time; does it wait for somebody?", label,
+                         remote->key_command);
     else if (child.exit_status > 0 || child.signal)
         status = ci_fail(CLINFER_REMOTE_FAILED, "%s: key_command `%.200s` failed (%s %d); try it in a shell", label,
                          remote->key_command, child.signal ? "signal" : "exit status",

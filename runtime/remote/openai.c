@@ -81,6 +81,8 @@ static void read_choices(struct ci_reply *reply, const json_t *choices, const ch
     }
     /* What a model thinks (reasoning_content) is no part of its answer. */
     ci_reply_text(reply, content);
+    ci_reply_text(reply,
+                  json_object_get(message, "refusal")); /* in the place of content, when a schema was asked for */
     read_finish(reply, json_object_get(choice, "finish_reason"));
 }
 
