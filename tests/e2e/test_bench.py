@@ -15,6 +15,10 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../support"))
+import tap  # noqa: E402
+
 TOOL = os.environ.get("CLINFER_TEST_BINARY") or "build/release/clinfer"
 TINY = "tests/data/llama_tiny.gguf"  # made for 512 tokens
 SMALL = os.environ.get("CLINFER_TEST_MODEL")
@@ -26,10 +30,6 @@ avg_ts stddev_ts test n_sequences share_of_limit limit limit_ts read_bytes_per_s
 peak_bytes""".split()
 
 INVALID, NOT_FOUND, CONTEXT_FULL, CANCELLED = 2, 3, 10, 12  # exit statuses, see clinfer.h
-
-
-class Skip(Exception):
-    pass
 
 
 def bench(*words, status=0, model=TINY, device="cpu", **environment):
@@ -157,16 +157,16 @@ def check_model(device):
 
 def test_numbers_hold_together_on_the_cpu():
     if not SMALL or not os.path.exists(SMALL):
-        raise Skip("the default model is not there")
+        raise tap.Skip("the default model is not there")
     check_model("cpu")
 
 
 def test_numbers_hold_together_on_opencl():
     if not SMALL or not os.path.exists(SMALL):
-        raise Skip("the default model is not there")
+        raise tap.Skip("the default model is not there")
     done = subprocess.run([TOOL, "devices", "--json"], capture_output=True, text=True, timeout=120)
     if not json.loads(done.stdout)["devices"]:
-        raise Skip("no OpenCL device")
+        raise tap.Skip("no OpenCL device")
     check_model("0")
 
 
@@ -244,23 +244,5 @@ def test_progress_goes_to_standard_error():
     assert "warm-up" not in bench("-p", "2", "-n", "0", "-r", "1", "--progress", "--no-warmup").stderr
 
 
-def main():
-    tests = [(name, function) for name, function in globals().items() if name.startswith("test_")]
-    wanted = sys.argv[1:]
-    tests = [test for test in tests if not wanted or test[0] in wanted]
-    print(f"1..{len(tests)}")
-    for number, (name, function) in enumerate(tests, 1):
-        try:
-            function()
-            print(f"ok {number} - {name}", flush=True)
-        except Skip as why:
-            print(f"ok {number} - {name} # SKIP {why}", flush=True)
-        except (AssertionError, ValueError, KeyError, OSError, sqlite3.Error, subprocess.TimeoutExpired) as error:
-            trace = error.__traceback__
-            while trace.tb_next:
-                trace = trace.tb_next
-            print(f"# line {trace.tb_lineno}: {str(error)[:2000]!r}\nnot ok {number} - {name}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    tap.main(globals())

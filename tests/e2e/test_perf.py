@@ -12,23 +12,20 @@ import xml.etree.ElementTree
 
 sys.dont_write_bytecode = True
 SCRIPTS = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../scripts/perf")
-sys.path.insert(0, SCRIPTS)
+sys.path[:0] = [SCRIPTS, os.path.join(SCRIPTS, "../../tests/support")]
 import listen  # noqa: E402
+import tap  # noqa: E402
 
 TOOL = os.environ.get("CLINFER_TEST_BINARY") or "build/release/clinfer"
 TINY = "tests/data/llama_tiny.gguf"
 SCRATCH = tempfile.mkdtemp(prefix="clinfer-perf-")
 
 
-class Skip(Exception):
-    pass
-
-
 def probes():
     """{name: [arguments of each place]} as readelf sees them."""
     header = subprocess.run(["cc", "-fsyntax-only", "-include", "sys/sdt.h", "-xc", os.devnull], capture_output=True)
     if header.returncode:
-        raise Skip("<sys/sdt.h> is not installed (Debian: systemtap-sdt-dev), so nothing was built with probes")
+        raise tap.Skip("<sys/sdt.h> is not installed (Debian: systemtap-sdt-dev), so nothing was built with probes")
     notes = subprocess.run(["readelf", "-nW", TOOL], capture_output=True, text=True, check=True).stdout
     found = {}
     for name, arguments in re.findall(r"Provider: clinfer\s+Name: (\w+)\s+.*\s+Arguments: (.*)", notes):
@@ -44,7 +41,7 @@ def run_script(name, *words, **options):
 def listened(done):
     """What a script printed; a skip where this machine does not let perf listen."""
     if done.returncode == listen.CANNOT_LISTEN:
-        raise Skip(done.stderr.strip().splitlines()[-1])
+        raise tap.Skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -95,7 +92,7 @@ def test_perf_ops_agrees_with_the_profile():
 def test_perf_ops_hears_devices():
     done = subprocess.run([TOOL, "devices", "--json"], capture_output=True, text=True, timeout=120)
     if not json.loads(done.stdout)["devices"]:
-        raise Skip("no OpenCL device")
+        raise tap.Skip("no OpenCL device")
     out = json.loads(listened(run_script("perf-ops", "--json", TOOL, "run", "-m", TINY, "--device", "0", "--temp", "0",
                                          "-n", "4", "--ignore-eos", "--raw", "-p", "Hello")))
     assert out["events"]["op_done"] > 0 and out["events"]["kernel_build"] > 0, out["events"]
@@ -106,7 +103,7 @@ def test_perf_ops_hears_devices():
 def default_model():
     model = os.environ.get("CLINFER_TEST_MODEL", "")
     if not os.path.exists(model):
-        raise Skip("the default model is not there")
+        raise tap.Skip("the default model is not there")
     return model
 
 
@@ -116,7 +113,7 @@ def may_listen():
         listen.find_perf()
         listen.find_tracefs()
     except listen.CannotListen as why:
-        raise Skip(str(why)) from why
+        raise tap.Skip(str(why)) from why
 
 
 def test_perf_stat_counts_per_token():
@@ -154,7 +151,7 @@ def test_perf_flame_shows_kernels_by_name():
     done = subprocess.run([TOOL, "devices", "--json"], capture_output=True, text=True, timeout=120)
     devices = json.loads(done.stdout)["devices"]
     if not devices or "Portable" not in devices[0]["platform"]:
-        raise Skip("the first OpenCL device is not PoCL's")
+        raise tap.Skip("the first OpenCL device is not PoCL's")
     found = frames("-m", TINY, "--raw", "--device", "0", "-n", "200")
     assert any(name.startswith("kernel ") for name in found), found
 
@@ -188,26 +185,8 @@ def test_what_is_missing_is_named():
     assert done.returncode == listen.USAGE and "run" in done.stderr, done
 
 
-def main():
-    tests = [(name, function) for name, function in globals().items() if name.startswith("test_")]
-    wanted = sys.argv[1:]
-    tests = [test for test in tests if not wanted or test[0] in wanted]
-    print(f"1..{len(tests)}")
+if __name__ == "__main__":
     try:
-        for number, (name, function) in enumerate(tests, 1):
-            try:
-                function()
-                print(f"ok {number} - {name}", flush=True)
-            except Skip as why:
-                print(f"ok {number} - {name} # SKIP {why}", flush=True)
-            except (AssertionError, KeyError, ValueError, OSError, subprocess.SubprocessError) as error:
-                trace = error.__traceback__
-                while trace.tb_next:
-                    trace = trace.tb_next
-                print(f"# line {trace.tb_lineno}: {str(error)[:2000]!r}\nnot ok {number} - {name}", flush=True)
+        tap.main(globals())
     finally:
         shutil.rmtree(SCRATCH, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()

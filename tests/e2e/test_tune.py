@@ -14,16 +14,16 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../support"))
+import tap  # noqa: E402
+
 TOOL = os.environ.get("CLINFER_TEST_BINARY") or "build/release/clinfer"
 MODEL = "tests/data/llama_tiny.gguf"
 KILLS = 20
 SCRATCH = tempfile.mkdtemp(prefix="clinfer-tune-")
 
 IO_ERROR, CANCELLED = 4, 12  # exit statuses, see clinfer.h
-
-
-class Skip(Exception):
-    pass
 
 
 def environment(data):
@@ -70,7 +70,7 @@ def profiles(data):
 def first_device():
     done = subprocess.run([TOOL, "devices", "--json"], capture_output=True, text=True, timeout=120)
     if not json.loads(done.stdout)["devices"]:
-        raise Skip("no OpenCL device")
+        raise tap.Skip("no OpenCL device")
     return "0"
 
 
@@ -275,26 +275,8 @@ def test_mistakes_are_named():
         assert done.returncode != 0 and wanted in done.stderr, (words, done.stderr)
 
 
-def main():
-    tests = [(name, function) for name, function in globals().items() if name.startswith("test_")]
-    wanted = sys.argv[1:]
-    tests = [test for test in tests if not wanted or test[0] in wanted]
-    print(f"1..{len(tests)}")
+if __name__ == "__main__":
     try:
-        for number, (name, function) in enumerate(tests, 1):
-            try:
-                function()
-                print(f"ok {number} - {name}", flush=True)
-            except Skip as why:
-                print(f"ok {number} - {name} # SKIP {why}", flush=True)
-            except (AssertionError, ValueError, OSError, subprocess.TimeoutExpired) as error:
-                trace = error.__traceback__
-                while trace.tb_next:
-                    trace = trace.tb_next
-                print(f"# line {trace.tb_lineno}: {str(error)[:2000]!r}\nnot ok {number} - {name}", flush=True)
+        tap.main(globals())
     finally:
         shutil.rmtree(SCRATCH, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()

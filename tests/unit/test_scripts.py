@@ -6,9 +6,10 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../scripts"))
+sys.path[:0] = [os.path.join(os.path.dirname(__file__), folder) for folder in ("../../scripts", "../support")]
 sys.dont_write_bytecode = True
 import run_tests  # noqa: E402
+import tap  # noqa: E402
 
 LAYERS = "layer base\nlayer left right\nlayer top\nconfine CL/ left\npublic top/run.c\n"
 
@@ -82,17 +83,5 @@ def test_layers_follow_includes_of_a_public_file():
     assert "top/run.c: reaches base/a.h through top/help.h" in layers_refuse(files)
 
 
-def main():
-    tests = [(name, function) for name, function in globals().items() if name.startswith("test_")]
-    print(f"1..{len(tests)}")
-    for number, (name, function) in enumerate(tests, 1):
-        try:
-            function()
-            print(f"ok {number} - {name}")
-        except AssertionError as error:
-            line = error.__traceback__.tb_next.tb_lineno
-            print(f"# {__file__}:{line}\nnot ok {number} - {name}")
-
-
 if __name__ == "__main__":
-    main()
+    tap.main(globals())
