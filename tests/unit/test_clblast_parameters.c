@@ -18,19 +18,11 @@
 #include "ops/signature.h"
 #include "profile/fields.h"
 #include "profile/quarantine.h"
+#include "support/asserts.h"
+#include "support/imagined_gpu.h"
 #include "support/process.h"
 #include "tuner/tune.h"
 #include "tuner/tuner_private.h"
-
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CLINFER_OK) fail_msg("%s: %s", #call, clinfer_error());                                          \
-    } while (0)
-
-#define assert_message(part)                                                                                           \
-    do {                                                                                                               \
-        if (!strstr(clinfer_error(), part)) fail_msg("\"%s\" is not in: %s", part, clinfer_error());                   \
-    } while (0)
 
 static const char model_path[] = "tests/data/llama_tiny.gguf";
 
@@ -61,19 +53,6 @@ static const struct ci_profile_clblast sample = {
                .WGD = 16},
     .routine = {1},
 };
-
-static const struct ci_device_caps gpu = {.name = "Imagined GPU",
-                                          .platform = "Imagined",
-                                          .kind = CI_DEVICE_GPU,
-                                          .opencl_major = 3,
-                                          .compute_units = 16,
-                                          .global_bytes = UINT64_C(8) << 30,
-                                          .max_alloc_bytes = UINT64_C(2) << 30,
-                                          .local_bytes = 48 << 10,
-                                          .max_work_group = 1024,
-                                          .max_work_item = {1024, 1024, 64},
-                                          .base_align_bytes = 128,
-                                          .key = 42};
 
 /* ---- in a profile ---- */
 
@@ -178,16 +157,16 @@ static void test_bad_parameters_are_refused(void **state) {
 
 static void test_limits_of_the_device_are_kept(void **state) {
     (void)state;
-    struct ci_device_caps caps = gpu;
+    struct ci_device_caps caps = imagined_gpu;
     struct ci_profile_clblast wrong = sample;
     assert_ok(ci_clblast_check(&caps, &sample));
     caps.max_work_group = 63;
     assert_int_equal(ci_clblast_check(&caps, &sample), CLINFER_UNSUPPORTED);
     assert_message("work-groups of 8 x 8");
-    caps = gpu;
+    caps = imagined_gpu;
     caps.max_work_item[1] = 4;
     assert_int_equal(ci_clblast_check(&caps, &sample), CLINFER_UNSUPPORTED);
-    caps = gpu;
+    caps = imagined_gpu;
     caps.local_bytes = 2047; /* Xgemm's tile of one factor */
     assert_int_equal(ci_clblast_check(&caps, &sample), CLINFER_UNSUPPORTED);
     assert_message("Xgemm: 2048 bytes of local memory");
@@ -195,7 +174,7 @@ static void test_limits_of_the_device_are_kept(void **state) {
     assert_int_equal(ci_clblast_check(&caps, &sample), CLINFER_UNSUPPORTED);
     assert_message("XgemmDirect: 2176 bytes of local memory");
     wrong.xgemm.MWG = 16;
-    assert_int_equal(ci_clblast_check(&gpu, &wrong), CLINFER_BAD_FILE);
+    assert_int_equal(ci_clblast_check(&imagined_gpu, &wrong), CLINFER_BAD_FILE);
     assert_message("MDIMC * VWM");
 }
 
@@ -301,7 +280,7 @@ enum clinfer_status ci_worker_create(const struct ci_worker_options *options, st
     assert_non_null(*worker);
     (*worker)->clblast = options->clblast;
     fake.running++;
-    if (options->clblast.kernels) assert_ok(ci_clblast_check(&gpu, &options->clblast));
+    if (options->clblast.kernels) assert_ok(ci_clblast_check(&imagined_gpu, &options->clblast));
     return CLINFER_OK;
 }
 
@@ -364,7 +343,7 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_wo
 static void tune(bool thorough, struct ci_tune_result *result) {
     static struct ci_caps caps;
     const char *const models[] = {model_path};
-    caps = (struct ci_caps){.cpu = ci_cpu_features(), .device = &gpu, .threads = 2};
+    caps = imagined_gpu_caps();
     fake.tries = fake.sets = fake.again = 0;
     const struct ci_tune_options options = {.caps = &caps,
                                             .threads = 2,
