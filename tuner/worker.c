@@ -30,17 +30,6 @@ struct ci_worker {
     bool prepared;   /* and came as far as its candidate */
 };
 
-/* Memory that could be had now without swapping; 0: unknown. */
-static uint64_t available_bytes(void) {
-    char line[256];
-    unsigned long long kilobytes = 0;
-    FILE *file = fopen("/proc/meminfo", "re");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1) break;
-    if (file) fclose(file);
-    return kilobytes * UINT64_C(1024);
-}
-
 enum clinfer_status ci_worker_create(const struct ci_worker_options *options, struct ci_worker **out) {
     *out = NULL;
     struct ci_worker *worker = calloc(1, sizeof *worker);
@@ -52,7 +41,8 @@ enum clinfer_status ci_worker_create(const struct ci_worker_options *options, st
     }
     worker->options = *options;
     if (worker->options.start_seconds <= 0) worker->options.start_seconds = start_seconds;
-    worker->memory = options->memory ? options->memory : available_bytes() / 2;
+    /* Half of what could be had now without swapping. */
+    worker->memory = options->memory ? options->memory : ci_proc_bytes("/proc/meminfo", "MemAvailable:") / 2;
     *out = worker;
     return CLINFER_OK;
 }

@@ -299,15 +299,18 @@ uint64_t ci_process_resident_bytes(pid_t process) {
     return found == 3 && resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-uint64_t ci_process_peak_bytes(void) {
+uint64_t ci_proc_bytes(const char *path, const char *name) {
     char line[256];
     unsigned long long kib = 0;
-    FILE *file = fopen("/proc/self/status", "re");
+    size_t length = strlen(name);
+    FILE *file = fopen(path, "re");
     while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
+        if (strncmp(line, name, length) == 0 && sscanf(line + length, "%llu kB", &kib) == 1) break;
     if (file) fclose(file);
     return (uint64_t)kib * 1024;
 }
+
+uint64_t ci_process_peak_bytes(void) { return ci_proc_bytes("/proc/self/status", "VmHWM:"); }
 
 /* proc(5): 5 resets the peak resident size. */
 bool ci_process_forget_peak(void) {

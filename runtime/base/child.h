@@ -71,6 +71,9 @@ void ci_dialogue_end(struct ci_dialogue *dialogue, double seconds);
  * not count. 0 when it is gone. */
 uint64_t ci_process_resident_bytes(pid_t process);
 
+/* What a file of /proc says in a line "NAME:  123 kB", in bytes; `name` is "MemAvailable:". 0: it does not say it. */
+uint64_t ci_proc_bytes(const char *path, const char *name);
+
 /* The most that this process has ever had in memory at once, mapped files included, since its start or since
  * ci_process_forget_peak(). 0: not known. getrusage() was rejected: after posix_spawn() it includes the parent's. */
 uint64_t ci_process_peak_bytes(void);

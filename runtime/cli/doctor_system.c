@@ -14,6 +14,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/file.h"
 #include "cli/doctor.h"
 #include "cli/models.h"
@@ -39,12 +40,6 @@ static void read_value(const char *path, const char *key, char *value, size_t si
         snprintf(value, size, "%s", start);
     }
     if (file) fclose(file);
-}
-
-static uint64_t memory_bytes(const char *key) {
-    char value[64];
-    read_value("/proc/meminfo", key, value, sizeof value);
-    return strtoull(value, NULL, 10) * 1024;
 }
 
 /* Variables that change what drivers and clinfer do. */
@@ -85,7 +80,8 @@ static void check_processor(struct ci_doctor *doctor, json_t *facts) {
 
 static void check_memory(struct ci_doctor *doctor, json_t *facts) {
     enum { LEAST = 512 << 20 };
-    uint64_t total = memory_bytes("MemTotal:"), available = memory_bytes("MemAvailable:");
+    uint64_t total = ci_proc_bytes("/proc/meminfo", "MemTotal:");
+    uint64_t available = ci_proc_bytes("/proc/meminfo", "MemAvailable:");
     char all[CI_AMOUNT_BYTES], left[CI_AMOUNT_BYTES];
     json_object_set_new(facts, "memory_bytes", json_integer((json_int_t)total));
     json_object_set_new(facts, "memory_available_bytes", json_integer((json_int_t)available));
