@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "cli/remotes.h"
 #include "profile/fields.h"
+#include "remote/remote.h"
 
 enum { CONFIG_OPS = 256, CONFIG_REMOTES = 64, CONFIG_SECONDS = 86400 };
 
@@ -233,9 +234,13 @@ static enum clinfer_status check_remote(const struct ci_field_place *place, cons
             return ci_field_refuse_unseen(place, "name", "there are two remotes \"%s\"", remote->name);
     if (!remote->url && !ci_remotes_built_in(remote->name))
         return ci_field_refuse(place, "url", NULL, "every remote has one, such as https://api.openai.com/v1");
-    const char *wrong = remote->url ? ci_remotes_wrong_url(remote->url) : NULL;
-    if (wrong) return ci_field_refuse_unseen(place, "url", "%s", wrong);
-    return check_key(place, entry);
+    enum clinfer_status status = check_key(place, entry);
+    if (status != CLINFER_OK || !remote->url) return status;
+    status = ci_remote_check(remote);
+    /* What is refused is left out of runs, see ci_remotes_resolve; here it may be about to be mended. */
+    if (status == CLINFER_OK || status == CLINFER_REFUSED) return CLINFER_OK;
+    return ci_fail_prefix(status == CLINFER_INVALID_ARGUMENT ? CLINFER_BAD_FILE : status, "%s: field \"%s.url\"",
+                          place->file, place->where);
 }
 
 static enum clinfer_status read_remotes(const struct ci_field_place *place, const struct ci_config_key *key,
@@ -268,7 +273,7 @@ enum clinfer_status ci_config_parse(const char *path, const char *text, size_t l
 
 enum clinfer_status ci_config_read(struct ci_config *config) {
     char *path = ci_config_path(), *text = NULL;
-    size_t length;
+    size_t length = 0;
     enum clinfer_status status =
         path ? ci_file_read(path, CI_CONFIG_BYTES, &text, &length) : ci_file_no_xdg("CONFIG", "config.json");
     bool absent = status == CLINFER_NOT_FOUND || (!path && status == CLINFER_IO);

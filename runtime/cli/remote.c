@@ -36,7 +36,7 @@ static json_t *key_json(const struct clinfer_remote *remote) {
 struct listed {
     struct clinfer_remote remote;
     const char *reason;  /* why a run without flags does not ask it; NULL: it does */
-    const char *problem; /* why nobody can; NULL: nothing is known to be wrong */
+    const char *problem; /* why no run can, beyond the reason; NULL: nothing is known to be wrong */
 };
 
 static json_t *listed_json(const struct listed *listed) {
@@ -67,26 +67,25 @@ static const char *reason_of(const struct ci_remotes *remotes, const char *name)
     return NULL;
 }
 
-/* What the file leaves open is completed as a run would do it that names the remote; false: no run may. */
-static bool complete(const struct ci_config *config, struct ci_remotes *named, struct listed *listed) {
+/* What the file leaves open is completed as a run would do it that names the remote. What such a run would say against
+ * it is the problem, where the reason does not say that already; the caller frees it. */
+static char *complete(const struct ci_config *config, struct ci_remotes *named, struct listed *listed) {
     const struct ci_remote_flags flags = {.remote = listed->remote.name, .dialect = -1};
     const struct ci_remote_built_in *known = ci_remotes_built_in(listed->remote.name);
-    if (ci_remotes_resolve(&flags, config, -1, named) == CLINFER_OK && named->count) {
+    if (ci_remotes_resolve(&flags, config, -1, named) == CLINFER_OK) {
         listed->remote = named->items[0];
-        return true;
+        return NULL;
     }
     if (known && !listed->remote.url) listed->remote.url = known->url;
-    return false;
+    return listed->reason && strstr(clinfer_error(), listed->reason) ? NULL : strdup(clinfer_error());
 }
 
 static enum clinfer_status add_to_list(const struct remote_command *command, const struct ci_config *config,
                                        const struct ci_remotes *remotes, size_t index, json_t *list) {
-    struct ci_remotes named = {0};
+    struct ci_remotes named;
     struct listed listed = {.remote = config->remotes[index].remote};
     listed.reason = reason_of(remotes, listed.remote.name);
-    char *problem = NULL;
-    if (complete(config, &named, &listed) && ci_remote_check(&listed.remote) != CLINFER_OK)
-        problem = strdup(clinfer_error());
+    char *problem = complete(config, &named, &listed);
     listed.problem = problem;
     enum clinfer_status status = CLINFER_OK;
     if (!command->json)

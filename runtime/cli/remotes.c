@@ -1,18 +1,15 @@
-#define _GNU_SOURCE
 #include "cli/remotes.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/names.h"
 #include "base/status.h"
+#include "remote/remote.h"
 
-/* Anthropic's own clients put /v1 behind ANTHROPIC_BASE_URL, OpenAI's do not. */
 static const struct ci_remote_built_in built_ins[] = {
-    {"openai", "openai", "OPENAI_BASE_URL", "https://api.openai.com/v1", "OPENAI_API_KEY", NULL},
-    {"anthropic", "anthropic", "ANTHROPIC_BASE_URL", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", "/v1"},
+    {"openai", "openai", "OPENAI_BASE_URL", "https://api.openai.com/v1", "OPENAI_API_KEY"},
+    {"anthropic", "anthropic", "ANTHROPIC_BASE_URL", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"},
 };
 enum { BUILT_INS = sizeof built_ins / sizeof *built_ins };
 
@@ -33,17 +30,6 @@ bool ci_remotes_is_variable(const char *name) {
            !name[strspn(name, CI_REMOTE_NAME_CHARACTERS)];
 }
 
-const char *ci_remotes_wrong_url(const char *url) {
-    size_t scheme = strncmp(url, "https://", 8) == 0 ? 8 : strncmp(url, "http://", 7) == 0 ? 7 : 0;
-    if (!scheme || !strcspn(url + scheme, "/:?#"))
-        return "must be https://HOST and a path, such as https://api.openai.com/v1";
-    for (const char *at = url; *at; at++)
-        if ((unsigned char)*at <= ' ' || *at == 0x7f) return "must have no spaces and no control characters";
-    if (strpbrk(url, "@?#"))
-        return "must have no user, no ? and no #: a key is named by key_variable, key_file or key_command";
-    return NULL;
-}
-
 static const char *variable(const char *name) {
     const char *text = getenv(name);
     return text && *text ? text : NULL;
@@ -60,54 +46,29 @@ static const char *forbidden(const struct ci_config *config) {
 
 static enum clinfer_status out_of_memory(void) { return ci_fail(CLINFER_OUT_OF_MEMORY, "remotes: out of memory"); }
 
-static const char *format(struct ci_remotes *remotes, const char *text, ...) __attribute__((format(printf, 2, 3)));
-
-/* NULL: out of memory. */
-static const char *format(struct ci_remotes *remotes, const char *text, ...) {
-    char *line = NULL;
-    va_list arguments;
-    va_start(arguments, text);
-    int length = vasprintf(&line, text, arguments);
-    va_end(arguments);
-    if (length < 0) return NULL;
-    const char *copy = ci_arena_string(&remotes->arena, line, (size_t)length);
-    free(line);
-    return copy;
-}
-
 static void leave_out(struct ci_remotes *remotes, const char *name, const char *reason) {
     remotes->left_out[remotes->left_out_count++] = (struct ci_remote_left_out){name, reason};
 }
 
-/* Where the environment says, else where it is known to be. NULL: out of memory. */
-static const char *built_in_url(struct ci_remotes *remotes, const struct ci_remote_built_in *known) {
+/* Where the environment says, else where it is known to be. */
+static const char *built_in_url(const struct ci_remote_built_in *known) {
     const char *url = variable(known->url_variable);
-    if (!url) return known->url;
-    size_t length = strlen(url), tail = known->path ? strlen(known->path) : 0;
-    while (length && url[length - 1] == '/') length--;
-    bool whole = length >= tail && strncmp(url + length - tail, known->path ? known->path : "", tail) == 0;
-    return format(remotes, "%.*s%s", (int)length, url, whole ? "" : known->path);
+    return url ? url : known->url;
 }
 
 /* What the file leaves open of a built-in name. Its key goes to its own URL only. */
-static enum clinfer_status complete(struct ci_remotes *remotes, const struct ci_remote_built_in *known,
-                                    struct clinfer_remote *remote) {
-    if (!known || remote->url) return CLINFER_OK;
-    remote->name = known->name;
-    remote->url = built_in_url(remotes, known);
-    if (!remote->url) return out_of_memory();
-    const char *wrong = ci_remotes_wrong_url(remote->url);
-    if (wrong) return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: %s", known->url_variable, wrong);
+static void complete(const struct ci_remote_built_in *known, struct clinfer_remote *remote) {
+    if (!known || remote->url) return;
+    remote->url = built_in_url(known);
     if (!remote->dialect) remote->dialect = known->dialect;
     if (!remote->key_variable && !remote->key_file && !remote->key_command && variable(known->key_variable))
         remote->key_variable = known->key_variable;
-    return CLINFER_OK;
 }
 
-static enum clinfer_status use(struct ci_remotes *remotes, const struct clinfer_remote *remote) {
+static void use(struct ci_remotes *remotes, const struct clinfer_remote *remote) {
     struct clinfer_remote *item = &remotes->items[remotes->count++];
     *item = *remote;
-    return complete(remotes, ci_remotes_built_in(remote->name), item);
+    complete(ci_remotes_built_in(remote->name), item);
 }
 
 /* ---- what the command line names ---- */
@@ -121,21 +82,21 @@ static bool same_url(const char *a, const char *b) {
     return na == nb && strncmp(a, b, na) == 0;
 }
 
-/* No key goes with a URL, unless it is the one that the environment's key is for. */
+/* No key goes with a URL, unless it is the one that the environment's key is for. Called by its host, as the whole may
+ * hold what nobody should see. */
 static enum clinfer_status use_url(struct ci_remotes *remotes, const char *url) {
-    struct clinfer_remote remote = {.name = url, .url = url};
-    const char *wrong = ci_remotes_wrong_url(url);
-    if (wrong) return ci_fail(CLINFER_INVALID_ARGUMENT, "--remote: the URL %s", wrong);
-    for (size_t i = 0; i < BUILT_INS; i++) {
-        const char *said = variable(built_ins[i].url_variable), *own = built_in_url(remotes, &built_ins[i]);
-        if (!own) return out_of_memory();
-        if (!same_url(url, own) && !(said && same_url(url, said))) continue;
-        remote = (struct clinfer_remote){0};
-        enum clinfer_status status = complete(remotes, &built_ins[i], &remote);
-        remote.name = url;
-        if (status != CLINFER_OK) return status;
-        break;
+    const char *host = strstr(url, "://") + 1;
+    host += strspn(host, "/");
+    const char *at = memchr(host, '@', strcspn(host, "/?#"));
+    if (at) host = at + 1;
+    struct clinfer_remote remote = {.url = url};
+    for (size_t i = 0; i < BUILT_INS && !remote.dialect; i++) {
+        if (!same_url(url, built_in_url(&built_ins[i]))) continue;
+        remote.url = NULL;
+        complete(&built_ins[i], &remote);
     }
+    remote.name = ci_arena_string(&remotes->arena, host, strcspn(host, "/?#"));
+    if (!remote.name) return out_of_memory();
     remotes->items[remotes->count++] = remote;
     return CLINFER_OK;
 }
@@ -159,7 +120,9 @@ static enum clinfer_status no_such_remote(const struct ci_remotes *remotes, cons
 static enum clinfer_status use_named(struct ci_remotes *remotes, const char *name) {
     const struct ci_remote_built_in *known = ci_remotes_built_in(name);
     if (is_url(name)) return use_url(remotes, name);
-    return known ? use(remotes, &(struct clinfer_remote){.name = known->name}) : no_such_remote(remotes, name);
+    if (!known) return no_such_remote(remotes, name);
+    use(remotes, &(struct clinfer_remote){.name = known->name});
+    return CLINFER_OK;
 }
 
 /* ---- the rules ---- */
@@ -201,17 +164,15 @@ static const char *reason_against(const struct ci_remote_flags *flags, const str
 
 static enum clinfer_status sort_out(const struct ci_remote_flags *flags, const struct ci_config *config, int fallback,
                                     struct ci_remotes *remotes) {
-    enum clinfer_status status = CLINFER_OK;
-    for (size_t i = 0; i < config->remote_count && status == CLINFER_OK; i++) {
+    for (size_t i = 0; i < config->remote_count; i++) {
         const struct ci_config_remote *entry = &config->remotes[i];
         const char *reason = reason_against(flags, config, fallback, entry);
         if (reason)
             leave_out(remotes, entry->remote.name, reason);
         else
-            status = use(remotes, &entry->remote);
+            use(remotes, &entry->remote);
     }
-    if (status == CLINFER_OK && flags->remote && !remotes->count) status = use_named(remotes, flags->remote);
-    return status;
+    return flags->remote && !remotes->count ? use_named(remotes, flags->remote) : CLINFER_OK;
 }
 
 /* The flags that say how, for the one remote that they can mean. */
@@ -230,6 +191,29 @@ static enum clinfer_status refine(const struct ci_remote_flags *flags, struct ci
     if (!flags->key_variable) return CLINFER_OK;
     remote->key_variable = flags->key_variable;
     remote->key_file = remote->key_command = NULL;
+    return CLINFER_OK;
+}
+
+/* Leaves out what may not be asked as it is configured, such as plain http to another host; --remote asked for it. */
+static enum clinfer_status check_items(const struct ci_remote_flags *flags, struct ci_remotes *remotes) {
+    size_t kept = 0;
+    for (size_t i = 0; i < remotes->count; i++) {
+        const struct clinfer_remote *item = &remotes->items[i];
+        const struct ci_remote_built_in *known = ci_remotes_built_in(item->name);
+        enum clinfer_status status = ci_remote_check(item);
+        if (status == CLINFER_REFUSED && !flags->remote) {
+            const char *message = ci_status_message();
+            const char *reason = ci_arena_string(&remotes->arena, message, strlen(message));
+            if (!reason) return out_of_memory();
+            leave_out(remotes, item->name, reason);
+            continue;
+        }
+        if (status != CLINFER_OK && known && item->url == variable(known->url_variable))
+            return ci_fail_prefix(status, "%s", known->url_variable);
+        if (status != CLINFER_OK) return status;
+        remotes->items[kept++] = *item;
+    }
+    remotes->count = kept;
     return CLINFER_OK;
 }
 
@@ -257,6 +241,7 @@ enum clinfer_status ci_remotes_resolve(const struct ci_remote_flags *flags, cons
     if (!remotes->items || !remotes->left_out) return out_of_memory();
     status = sort_out(flags, config, fallback, remotes);
     if (status == CLINFER_OK) status = refine(flags, remotes);
+    if (status == CLINFER_OK) status = check_items(flags, remotes);
     if (status == CLINFER_OK) status = check_result(flags, fallback, remotes);
     return status;
 }

@@ -65,8 +65,9 @@ struct ci_remotes {
 
 /* `fallback` is what --fallback itself said (ci_engine_flags.fallback_flag), -1: nothing; what the file says of it
  * stands in `config`, as ci_engine_flags_complete has read it. CLINFER_INVALID_ARGUMENT: flags that contradict each
- * other, or ask for a remote that there is not. CLINFER_REFUSED: --remote or --remote-only where it is forbidden. Free
- * in any case. */
+ * other, ask for a remote that there is not, or a remote that ci_remote_check does not take. CLINFER_REFUSED: --remote
+ * or
+ * --remote-only where it is forbidden. Free in any case. */
 enum clinfer_status ci_remotes_resolve(const struct ci_remote_flags *flags, const struct ci_config *config,
                                        int fallback, struct ci_remotes *remotes);
 void ci_remotes_free(struct ci_remotes *remotes);
@@ -74,14 +75,12 @@ void ci_remotes_free(struct ci_remotes *remotes);
 /* A remote that has a name without being configured. */
 struct ci_remote_built_in {
     const char *name, *dialect, *url_variable, *url, *key_variable;
-    const char *path; /* what the variable's URL may lack at its end; NULL: nothing */
 };
 
 /* NULL: there is none of that name. */
 const struct ci_remote_built_in *ci_remotes_built_in(const char *name);
 
-/* For config.c. What is wrong with a URL, NULL: nothing. Whether `name` may be a variable's. */
-const char *ci_remotes_wrong_url(const char *url);
+/* Whether it may be the name of a variable. */
 bool ci_remotes_is_variable(const char *name);
 
 #endif

@@ -119,7 +119,7 @@ static void test_what_the_file_would_refuse_is_not_written(void **state) {
         {"remotes..url", "x", "a remote's name has 1 to 32 bytes"},
         {"remotes.a.ulr", "x", "remotes.a.ulr: no such key; did you mean remotes.a.url?"},
         {"remotes.a.allow", "true", "field \"remotes[0].url\": missing"},
-        {"remotes.a.url", "a.example", "field \"remotes[0].url\": must be https://HOST"},
+        {"remotes.a.url", "a.example", "field \"remotes[0].url\": remote \"a\": its URL "},
         {"remotes.a/b.url", "https://a.example", "must have at most 32 letters, digits, - and _"},
         {"remotes.openai.allow", "yes", "value \"yes\": must be true or false"},
         {"remotes.openai.key", "s3cret", "remotes.openai.key: no key stands in this file"},

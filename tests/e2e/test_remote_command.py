@@ -3,9 +3,14 @@
 (tests/support/remote_server.py). The key is in nothing that the tool says. Prints TAP."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../support"))
+import tap  # noqa: E402
 
 TOOL = os.environ.get("CLINFER_TEST_BINARY") or "build/release/clinfer"
 KEY = "sk-sentinel-0f9e8d7c6b5a"
@@ -38,7 +43,7 @@ class Server:
 
 
 def remote(*words, status=0, config=None, **variables):
-    environment = {name: value for name, value in os.environ.items() 
+    environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(("OPENAI_", "ANTHROPIC_", "CURL_CA_BUNDLE", "CLINFER_NO_REMOTE"))}
     environment.update(XDG_CONFIG_HOME=SCRATCH, SSL_CERT_FILE=server.ready["authority"], TEST_KEY=KEY, **variables)
     os.makedirs(os.path.join(SCRATCH, "clinfer"), exist_ok=True)
@@ -59,17 +64,19 @@ def test_list():
     config = {"remotes": [
         {"name": "lan", "url": "http://192.0.2.5:8000/v1", "plain_http": True, "allow": True},
         {"name": "openai", "model": "x"},
-        {"name": "leaky", "url": "http://example.org/v1", "key_variable": "TEST_KEY", "allow": True}]}
+        {"name": "leaky", "url": "http://example.org/v1", "key_variable": "TEST_KEY", "allow": True},
+        {"name": "plain", "url": "http://example.org/v1"}]}
     text = remote(config=config).stdout
     assert "plain http: everybody on the way can read the prompts" in text, text
     assert "key: $TEST_KEY" in text and "cannot be asked" in text, text
-    lan, openai, leaky = json.loads(remote("list", "--json", config=config, OPENAI_API_KEY=KEY).stdout)["remotes"]
+    lan, openai, leaky, plain = json.loads(remote("list", "--json", config=config, OPENAI_API_KEY=KEY).stdout)["remotes"]
     assert lan["asked"] and lan["reason"] is None and lan["key"] is None and lan["problem"] is None, lan
     assert not openai["asked"] and "does not allow" in openai["reason"] and openai["key"] == "$OPENAI_API_KEY", openai
     assert openai["url"] == "https://api.openai.com/v1", openai
-    assert "its key would go over plain http" in leaky["problem"], leaky
+    assert not leaky["asked"] and "its key would go over plain http" in leaky["reason"] and not leaky["problem"], leaky
+    assert "does not allow" in plain["reason"] and "plain http is for this host only" in plain["problem"], plain
     forbidden = json.loads(remote("--json", config=config, CLINFER_NO_REMOTE="1").stdout)["remotes"]
-    assert [item["reason"] for item in forbidden] == ["CLINFER_NO_REMOTE forbids remotes"] * 3, forbidden
+    assert [item["reason"] for item in forbidden] == ["CLINFER_NO_REMOTE forbids remotes"] * 4, forbidden
     assert "no remote is configured" in remote().stderr
 
 
@@ -133,24 +140,10 @@ def test_mistakes():
     assert "no such remote" in remote("test", "nowhere", status=INVALID).stderr
 
 
-TESTS = [value for name, value in list(globals().items()) if name.startswith("test_")]
-
-
-def main():
-    global server
-    server = Server()
-    failed = 0
-    print(f"1..{len(TESTS)}")
-    for number, test in enumerate(TESTS, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__name__}", flush=True)
-        except (AssertionError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
-            failed += 1
-            print(f"not ok {number} - {test.__name__}\n# {type(error).__name__}: {error}", flush=True)
-    server.end()
-    return failed > 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    server = Server()
+    try:
+        tap.main(globals())
+    finally:
+        server.end()
+        shutil.rmtree(SCRATCH, ignore_errors=True)
