@@ -144,6 +144,10 @@ enum { CI_CLBLAST_VALUES = 16 };
 void ci_device_clblast_parameters(struct ci_device *device, const char *kernel, int count, const char *const *names,
                                   const size_t *values);
 
+/* Whether the device still does anything: a buffer is written, changed by a kernel and read back. Who has seen a kernel
+ * or a program fail asks this to know whose fault it was. The failure is the device's, by the call that it fails at. */
+enum clinfer_status ci_device_works(struct ci_device *device);
+
 enum clinfer_status ci_device_flush(struct ci_device *device);
 enum clinfer_status ci_device_finish(struct ci_device *device);
 

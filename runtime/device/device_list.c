@@ -45,19 +45,30 @@ static char *trimmed(char *text) {
     return text;
 }
 
+/* Profiles, proofs and cached programs go by these answers: an accident is not to make another device of it. */
+static bool ask_device(cl_device_id device, cl_device_info what, size_t size, void *value, size_t *needed) {
+    return clGetDeviceInfo(device, what, size, value, needed) == CL_SUCCESS ||
+           clGetDeviceInfo(device, what, size, value, needed) == CL_SUCCESS;
+}
+
+static bool ask_platform(cl_platform_id platform, cl_platform_info what, size_t size, void *value, size_t *needed) {
+    return clGetPlatformInfo(platform, what, size, value, needed) == CL_SUCCESS ||
+           clGetPlatformInfo(platform, what, size, value, needed) == CL_SUCCESS;
+}
+
 static char *device_text(cl_device_id device, cl_device_info what) {
     size_t size = 0;
-    if (clGetDeviceInfo(device, what, 0, NULL, &size) != CL_SUCCESS || size > (1 << 20)) size = 0;
+    if (!ask_device(device, what, 0, NULL, &size) || size > (1 << 20)) size = 0;
     char *text = calloc(1, size + 1);
-    if (text && size && clGetDeviceInfo(device, what, size, text, NULL) != CL_SUCCESS) text[0] = '\0';
+    if (text && size && !ask_device(device, what, size, text, NULL)) text[0] = '\0';
     return trimmed(text);
 }
 
 static char *platform_text(cl_platform_id platform, cl_platform_info what) {
     size_t size = 0;
-    if (clGetPlatformInfo(platform, what, 0, NULL, &size) != CL_SUCCESS || size > (1 << 20)) size = 0;
+    if (!ask_platform(platform, what, 0, NULL, &size) || size > (1 << 20)) size = 0;
     char *text = calloc(1, size + 1);
-    if (text && size && clGetPlatformInfo(platform, what, size, text, NULL) != CL_SUCCESS) text[0] = '\0';
+    if (text && size && !ask_platform(platform, what, size, text, NULL)) text[0] = '\0';
     return trimmed(text);
 }
 
@@ -73,11 +84,9 @@ static uint64_t device_number(cl_device_id device, cl_device_info what, size_t s
     uint64_t wide = 0;
     uint32_t narrow = 0;
     if (size == sizeof narrow) {
-        if (clGetDeviceInfo(device, what, size, &narrow, NULL) != CL_SUCCESS) return 0;
-        return narrow;
+        return ask_device(device, what, size, &narrow, NULL) ? narrow : 0;
     }
-    if (clGetDeviceInfo(device, what, size, &wide, NULL) != CL_SUCCESS) return 0;
-    return wide;
+    return ask_device(device, what, size, &wide, NULL) ? wide : 0;
 }
 
 static uint64_t number32(cl_device_id device, cl_device_info what) { return device_number(device, what, 4); }
@@ -159,9 +168,9 @@ static enum clinfer_status query_caps(cl_platform_id platform, cl_device_id devi
     caps->base_align_bytes = (unsigned)number32(device, CL_DEVICE_MEM_BASE_ADDR_ALIGN) / 8;
     caps->unified_memory = number32(device, CL_DEVICE_HOST_UNIFIED_MEMORY) != 0;
     caps->fp64 = number64(device, CL_DEVICE_DOUBLE_FP_CONFIG) != 0;
-    clGetDeviceInfo(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof caps->max_work_group, &caps->max_work_group, NULL);
+    ask_device(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof caps->max_work_group, &caps->max_work_group, NULL);
     size_t items[16] = {0}; /* more than three dimensions are allowed, though nobody has them */
-    if (clGetDeviceInfo(device, CL_DEVICE_MAX_WORK_ITEM_SIZES, sizeof items, items, NULL) == CL_SUCCESS)
+    if (ask_device(device, CL_DEVICE_MAX_WORK_ITEM_SIZES, sizeof items, items, NULL))
         memcpy(caps->max_work_item, items, sizeof caps->max_work_item);
 
     caps->fp16 = has_word(extensions, "cl_khr_fp16");
@@ -182,12 +191,24 @@ static enum clinfer_status query_caps(cl_platform_id platform, cl_device_id devi
 
 /* NULL when the device can be used, else why not. */
 static const char *reason_against(cl_device_id device, const struct ci_device_caps *caps) {
+    if (caps->max_alloc_bytes == 0 || caps->max_work_group == 0)
+        return "its driver does not answer questions (clGetDeviceInfo)";
     if (!number32(device, CL_DEVICE_AVAILABLE)) return "it is not available";
     if (!number32(device, CL_DEVICE_COMPILER_AVAILABLE)) return "its driver has no compiler";
     if (caps->opencl_major < 1 || (caps->opencl_major == 1 && caps->opencl_minor < 2))
         return "it is older than OpenCL 1.2";
-    if (caps->max_alloc_bytes == 0 || caps->max_work_group == 0) return "its driver does not answer questions";
     return NULL;
+}
+
+/* What fails once may be an accident; what fails twice is said. */
+static cl_int list_ids(cl_platform_id platform, const char *name, cl_uint room, cl_device_id *ids, cl_uint *found) {
+    cl_int error = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, room, ids, found);
+    if (error == CL_SUCCESS || error == CL_DEVICE_NOT_FOUND) return error;
+    error = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, room, ids, found);
+    if (error != CL_SUCCESS)
+        ci_log(CLINFER_LOG_WARNING, "clGetDeviceIDs: %s: no device of OpenCL platform \"%s\"", ci_cl_error_name(error),
+               name ? name : "?");
+    return error;
 }
 
 static enum clinfer_status add_platform(cl_platform_id platform, struct ci_device_entry **entries, int *count) {
@@ -195,7 +216,7 @@ static enum clinfer_status add_platform(cl_platform_id platform, struct ci_devic
     char *name = platform_text(platform, CL_PLATFORM_NAME);
     cl_device_id *ids = NULL;
     cl_uint found = 0;
-    cl_int error = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &found);
+    cl_int error = list_ids(platform, name, 0, NULL, &found);
     if (error != CL_SUCCESS || found == 0) {
         ci_log(CLINFER_LOG_DEBUG, "OpenCL platform \"%s\" has no device (%s)", name ? name : "?",
                ci_cl_error_name(error));
@@ -208,7 +229,7 @@ static enum clinfer_status add_platform(cl_platform_id platform, struct ci_devic
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %u OpenCL devices", (unsigned)found);
         goto done;
     }
-    if (clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, found, ids, NULL) != CL_SUCCESS) goto done;
+    if (list_ids(platform, name, found, ids, NULL) != CL_SUCCESS) goto done;
     for (cl_uint i = 0; i < found; i++) {
         struct ci_device_entry *entry = &(*entries)[*count];
         *entry = (struct ci_device_entry){.platform = platform, .id = ids[i]};
@@ -241,6 +262,8 @@ static enum clinfer_status list_entries(struct ci_device_entry **entries, int *c
     cl_platform_id platforms[MAX_PLATFORMS];
     cl_uint found = 0;
     cl_int error = clGetPlatformIDs(MAX_PLATFORMS, platforms, &found);
+    if (error != CL_SUCCESS && error != CL_PLATFORM_NOT_FOUND_KHR_CODE)
+        error = clGetPlatformIDs(MAX_PLATFORMS, platforms, &found);
     if (error != CL_SUCCESS) {
         ci_log(error == CL_PLATFORM_NOT_FOUND_KHR_CODE ? CLINFER_LOG_DEBUG : CLINFER_LOG_WARNING,
                "clGetPlatformIDs: %s: no OpenCL platform", ci_cl_error_name(error));

@@ -22,13 +22,15 @@ enum clinfer_status ci_device_enumerate(struct ci_device_entry **entries, int *c
 /* Kernel and local size of a launch, hashed. */
 enum { CI_PROGRAM_LAUNCHES = 24 };
 
-/* A program, or the failure to build it: kept as well, so that the same text is not compiled again to fail again. */
+/* A program, or the failure to build it. What its compiler refused is kept as well, so that the same text is not compiled
+ * again to fail again; after another failure whoever asks next has it built again. */
 struct ci_program {
     struct ci_program *next;
     uint64_t key;      /* hash of device key, options and text: also the name of the cache file */
     cl_program handle; /* NULL when the build failed */
     enum clinfer_status status;
     char *message; /* of the failure */
+    bool refused;  /* by the compiler */
     bool from_cache;
     bool reported; /* build_seconds was given to a request */
     double build_seconds;
@@ -136,7 +138,10 @@ void ci_device_abandon(void *memory);
 /* Gives back what products needed. */
 void ci_clblast_close(struct ci_device *device);
 
-/* Sets caps.shares_host_memory from an experiment. Any failure in it means no. */
+/* Sets caps.shares_host_memory from an experiment. A failure in it, twice, means no. */
 void ci_device_measure_sharing(struct ci_device *device);
+
+/* Kernel `probe`: each word of its one argument, times 3, plus 1. */
+extern const char ci_device_probe_text[];
 
 #endif

@@ -34,9 +34,12 @@ enum clinfer_status ci_kernel_of_program(struct ci_device *device, struct ci_pro
     }
     device->counts.objects++;
     cl_ulong local = 0;
-    if (clGetKernelWorkGroupInfo(kernel->handle, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof kernel->max_work_group,
-                                 &kernel->max_work_group, NULL) != CL_SUCCESS)
-        kernel->max_work_group = 1;
+    error = clGetKernelWorkGroupInfo(kernel->handle, device->id, CL_KERNEL_WORK_GROUP_SIZE,
+                                     sizeof kernel->max_work_group, &kernel->max_work_group, NULL);
+    if (error != CL_SUCCESS) {
+        ci_kernel_destroy(kernel);
+        return ci_fail_prefix(ci_cl_fail(&device->caps, "clGetKernelWorkGroupInfo", error), "kernel %s", name);
+    }
     if (clGetKernelWorkGroupInfo(kernel->handle, device->id, CL_KERNEL_LOCAL_MEM_SIZE, sizeof local, &local, NULL) ==
         CL_SUCCESS)
         kernel->local_bytes = local;

@@ -85,9 +85,10 @@ static cl_program build_from_binary(const struct ci_device *device, const struct
 }
 
 static enum clinfer_status build_from_text(const struct ci_device *device, const char *text, const char *options,
-                                           cl_program *out) {
+                                           cl_program *out, bool *refused) {
     cl_int error = CL_SUCCESS;
     *out = NULL;
+    *refused = false;
     cl_program program = clCreateProgramWithSource(device->context, 1, &text, NULL, &error);
     if (!program) return ci_cl_fail(&device->caps, "clCreateProgramWithSource", error);
     error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
@@ -95,6 +96,7 @@ static enum clinfer_status build_from_text(const struct ci_device *device, const
         *out = program;
         return CLINFER_OK;
     }
+    *refused = error == CL_BUILD_PROGRAM_FAILURE;
     enum clinfer_status status = ci_cl_fail(&device->caps, "clBuildProgram", error);
     char *log = build_log(device, program);
     if (log) ci_fail(status, "%s: %s", ci_status_message(), log);
@@ -122,7 +124,7 @@ static void run_job(const struct ci_device *device, struct job *job) {
         return;
     }
     start = ci_now();
-    program->status = build_from_text(device, job->text, job->options, &program->handle);
+    program->status = build_from_text(device, job->text, job->options, &program->handle, &program->refused);
     program->build_seconds = ci_now() - start;
     program->unsaved = true;
     CI_PROBE(kernel_build, job->kernel, job->options, program->key, CI_PROBE_NANOSECONDS(program->build_seconds), 0,
@@ -222,20 +224,27 @@ static enum clinfer_status plan(struct ci_device *device, const struct ci_kernel
     uint64_t key = 0;
     enum clinfer_status status = options ? key_of(device, request, options, text, &key)
                                          : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL program");
-    *out = status == CLINFER_OK ? find(device, key) : NULL;
-    if (status != CLINFER_OK || *out) goto done;
+    struct ci_program *program = *out = status == CLINFER_OK ? find(device, key) : NULL;
+    bool again = program && program->status != CLINFER_OK && !program->refused;
+    if (status != CLINFER_OK || (program && !again)) goto done;
     if (text)
         own = strdup(text);
     else
         status = load_text(request, &own);
     if (status != CLINFER_OK) goto done;
-    struct ci_program *program = own ? calloc(1, sizeof *program) : NULL;
-    if (!program) {
+    if (!again) program = own ? calloc(1, sizeof *program) : NULL;
+    if (!program || !own) {
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL program");
         goto done;
     }
-    *program = (struct ci_program){.next = device->programs, .key = key};
-    device->programs = program;
+    if (again) {
+        free(program->message);
+        program->message = NULL;
+        program->status = CLINFER_OK; /* as of every one that is to be built */
+    } else {
+        *program = (struct ci_program){.next = device->programs, .key = key};
+        device->programs = program;
+    }
     jobs[(*count)++] = (struct job){program, request->kernel_name, own, options};
     *out = program;
     return CLINFER_OK;
