@@ -70,6 +70,10 @@ enum clinfer_status ci_careful_replace(struct clinfer_engine *engine, struct ci_
     if (!ci_plan_quarantine(bucket->plan, wrong->index, wrong->text)) return ci_fail(status, "%s", what);
     enum clinfer_status rebuilt = ci_engine_rebuild(engine);
     if (rebuilt == CLINFER_OK) rebuilt = ci_engine_bucket(engine, bucket->rows[CI_EXTENT_ROWS], &bucket);
+    if (rebuilt != CLINFER_OK && engine->store.caches_must_move) {
+        rebuilt = ci_engine_move_caches(engine);
+        if (rebuilt == CLINFER_OK) rebuilt = ci_engine_bucket(engine, bucket->rows[CI_EXTENT_ROWS], &bucket);
+    }
     if (rebuilt != CLINFER_OK) return ci_fail_prefix(rebuilt, "%s; without it", what);
     int index = find_step(bucket->plan, label, &step);
     if (index >= 0) ci_plan_tunables(bucket->plan, index, now, sizeof now);
@@ -87,13 +91,6 @@ enum clinfer_status ci_careful_run(struct clinfer_engine *engine, struct ci_buck
     enum clinfer_status status = ci_plan_verify(bucket->plan, ci_engine_cache_rows(engine), keep_wrong, &wrong);
     if (status != CLINFER_OK || wrong.passed) return status;
     status = ci_careful_replace(engine, bucket, &wrong);
-    if (status != CLINFER_OK) return status;
-    pthread_mutex_lock(&engine->lock);
-    for (struct clinfer_session *session = engine->sessions; session; session = session->next) {
-        session->computed = 0;
-        session->care = CI_CARE_NONE;
-    }
-    pthread_mutex_unlock(&engine->lock);
-    *replaced = true;
-    return CLINFER_OK;
+    *replaced = status == CLINFER_OK;
+    return status;
 }

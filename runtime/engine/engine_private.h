@@ -179,7 +179,7 @@ void ci_engine_forget(struct clinfer_session *session);
 bool ci_careful_retry(struct ci_part *part, enum clinfer_status status);
 
 /* careful.c: ci_plan_run with each kernel checked. *replaced: one was wrong, another has taken its place in all plans,
- * and all sessions are to be computed again. */
+ * and all sessions are computed again. */
 enum clinfer_status ci_careful_run(struct clinfer_engine *engine, struct ci_bucket *bucket, bool *replaced);
 
 /* careful.c: a session's token came out of a careful step. */
@@ -199,8 +199,13 @@ enum clinfer_status ci_engine_record(struct clinfer_engine *engine, const struct
 enum clinfer_status ci_engine_record_reset(struct clinfer_engine *engine);
 enum clinfer_status ci_engine_write_trace(struct clinfer_engine *engine, const char *path);
 
-/* load.c: makes all plans again that there are; caches and weights stay. Nothing may be in flight. */
+/* load.c: makes the plans again. Weights stay where they are, caches begin anew: all sessions are to be computed again.
+ * Nothing may be in flight. */
 enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine);
+
+/* load.c: where a plan could not be made because a KV cache is on a device that cannot do all that touches it: takes the
+ * caches to the CPU, and makes the plans again. Nothing may be in flight. */
+enum clinfer_status ci_engine_move_caches(struct clinfer_engine *engine);
 
 /* load.c: clinfer_engine_explain for the leader. */
 enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, clinfer_plan_callback *callback,

@@ -137,8 +137,9 @@ static bool until_wrong(void *user, const struct ci_verify_step *step) {
     return step->passed;
 }
 
-/* Finds the kernel that is wrong and replaces it; the failure stays as it is where there is none. */
-static enum clinfer_status repair(struct clinfer_engine *engine, enum clinfer_status failure) {
+/* Finds the kernel that is wrong and replaces it. Where there is none, it may have been an accident: *again is asked
+ * for once, then the failure stays as it is. */
+static enum clinfer_status repair(struct clinfer_engine *engine, enum clinfer_status failure, bool *again) {
     char message[512];
     struct ci_wrong_step wrong;
     int32_t tokens[PROMPT + DECODE];
@@ -146,6 +147,11 @@ static enum clinfer_status repair(struct clinfer_engine *engine, enum clinfer_st
     ci_log(CLINFER_LOG_NOTICE, "%s; each kernel is checked", message);
     test_tokens(engine, tokens);
     enum clinfer_status status = ci_engine_verify(engine, tokens, PROMPT + DECODE, until_wrong, NULL, &wrong);
+    if (status == CLINFER_OK && !wrong.found && !*again) {
+        *again = true;
+        ci_log(CLINFER_LOG_NOTICE, "no kernel is wrong: the comparison is tried again");
+        return CLINFER_OK;
+    }
     if (status == CLINFER_OK && !wrong.found) return ci_fail(failure, "%s", message);
     return status == CLINFER_OK ? ci_engine_verify_replace(engine, &wrong) : status;
 }
@@ -153,6 +159,7 @@ static enum clinfer_status repair(struct clinfer_engine *engine, enum clinfer_st
 enum clinfer_status ci_engine_first_run(struct clinfer_engine *engine) {
     if (!engine->device || engine->context < PROMPT + DECODE) return CLINFER_OK;
     enum clinfer_status status;
+    bool again = false;
     do {
         uint64_t device_key = ci_device_caps(engine->device)->key, proof;
         bool rounds;
@@ -163,7 +170,7 @@ enum clinfer_status ci_engine_first_run(struct clinfer_engine *engine) {
         status = check(engine, rounds);
         if (status == CLINFER_OK) ci_proof_remember(device_key, proof);
         if (status != CLINFER_WRONG_RESULT && status != CLINFER_DEVICE_ERROR) return status;
-        status = repair(engine, status); /* each time another one, or it fails */
+        status = repair(engine, status, &again); /* each time another one, or it fails */
     } while (status == CLINFER_OK);
     return status;
 }

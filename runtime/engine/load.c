@@ -169,7 +169,21 @@ enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine) {
         ci_plan_destroy(plan);
         engine->buckets[i].plan = NULL;
     }
+    ci_store_forget_states(&engine->store);
+    pthread_mutex_lock(&engine->lock);
+    for (struct clinfer_session *session = engine->sessions; session; session = session->next) {
+        session->computed = 0;
+        session->care = CI_CARE_NONE;
+    }
+    pthread_mutex_unlock(&engine->lock);
     return make_decode_plan(engine);
+}
+
+enum clinfer_status ci_engine_move_caches(struct clinfer_engine *engine) {
+    ci_log(CLINFER_LOG_WARNING, "%s; the KV caches move to the CPU", ci_status_message());
+    engine->store.caches_must_move = false;
+    engine->store.caches_on_host = true;
+    return ci_engine_rebuild(engine);
 }
 
 static bool is_file(const char *tuning) {
@@ -403,9 +417,9 @@ static void take_context(struct clinfer_engine *engine) {
 }
 
 /* *of_device: the failure lies with a device, not with the model. */
-static enum clinfer_status open_on(const struct clinfer_engine_options *options,
-                                   const struct ci_engine_devices *devices, bool prove, struct clinfer_engine **out,
-                                   bool *of_device) {
+static enum clinfer_status open_once(const struct clinfer_engine_options *options,
+                                     const struct ci_engine_devices *devices, bool prove, struct clinfer_engine **out,
+                                     bool *of_device) {
     double start = ci_now();
     *out = NULL;
     *of_device = false;
@@ -428,12 +442,27 @@ static enum clinfer_status open_on(const struct clinfer_engine_options *options,
     if (status == CLINFER_OK) tell_tune(engine);
     if (status == CLINFER_OK && options->record) status = ci_engine_record_start(engine);
     if (status != CLINFER_OK) {
-        clinfer_engine_close(engine);
-        return status;
+        char message[1024];
+        snprintf(message, sizeof message, "%s", ci_status_message());
+        clinfer_engine_close(engine); /* a device that fails does so once more */
+        return ci_fail(status, "%s", message);
     }
     engine->info.load_seconds = ci_now() - start;
     *out = engine;
     return CLINFER_OK;
+}
+
+/* What fails once may be an accident: then it is the same device with the same kernels all the same. */
+static enum clinfer_status open_on(const struct clinfer_engine_options *options,
+                                   const struct ci_engine_devices *devices, bool prove, struct clinfer_engine **out,
+                                   bool *of_device) {
+    char message[1024];
+    enum clinfer_status first = open_once(options, devices, prove, out, of_device);
+    if (!*of_device || (first != CLINFER_DEVICE_ERROR && first != CLINFER_OUT_OF_MEMORY)) return first;
+    snprintf(message, sizeof message, "%s", ci_status_message());
+    ci_log(CLINFER_LOG_NOTICE, "%s; loading is tried again", message);
+    enum clinfer_status second = open_once(options, devices, prove, out, of_device);
+    return second == CLINFER_NO_DEVICE ? ci_fail(first, "%s", message) : second; /* it was lost, there was one */
 }
 
 /* The first device in order on which everything works and the model's first tokens are right; the CPU when there is

@@ -3,10 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 
-static enum clinfer_status grow(struct clinfer_engine *engine) {
+static enum clinfer_status grow_once(struct clinfer_engine *engine) {
     int capacity = engine->page_capacity * 2;
     int32_t *pages = realloc(engine->free_pages, sizeof *pages * (size_t)capacity);
     if (!pages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d pages of KV cache", capacity);
@@ -27,6 +28,14 @@ static enum clinfer_status grow(struct clinfer_engine *engine) {
         engine->free_pages[engine->free_count++] = page;
     engine->page_capacity = capacity;
     return CLINFER_OK;
+}
+
+/* Nothing of the caches is lost by a failure. */
+static enum clinfer_status grow(struct clinfer_engine *engine) {
+    enum clinfer_status status = grow_once(engine);
+    if (status != CLINFER_DEVICE_ERROR && status != CLINFER_OUT_OF_MEMORY) return status;
+    ci_log(CLINFER_LOG_NOTICE, "%s; tried again", ci_status_message());
+    return grow_once(engine);
 }
 
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 #include "trace/probes.h"
@@ -244,9 +245,13 @@ static enum clinfer_status sample_on_host(struct clinfer_engine *engine, const s
     return status;
 }
 
-static enum clinfer_status check_finite(const struct ci_flight *flight, int index) {
-    if (flight->not_finite[index] == 0) return CLINFER_OK;
+static enum clinfer_status check_result(const struct ci_flight *flight, int index) {
     const struct clinfer_engine *engine = flight->sessions[index]->engine;
+    int32_t id = flight->ids[index], vocabulary = engine->model.hyper.vocabulary;
+    if (flight->not_finite[index] == 0 && id >= 0 && id < vocabulary) return CLINFER_OK;
+    if (flight->not_finite[index] == 0)
+        return ci_fail(CLINFER_WRONG_RESULT, "token %d was sampled after token %zu on %s, but the vocabulary has 0..%d",
+                       (int)id, flight->sessions[index]->known, engine->info.device, (int)vocabulary - 1);
     return ci_fail(CLINFER_WRONG_RESULT, "%d of %d logits after token %zu are not finite on %s",
                    flight->not_finite[index], engine->model.hyper.vocabulary, flight->sessions[index]->known,
                    engine->info.device);
@@ -284,7 +289,7 @@ static void fail_flight(struct ci_flight *flight, enum clinfer_status status, co
 static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, int index) {
     struct clinfer_session *session = flight->sessions[index];
     int32_t id = flight->ids[index];
-    enum clinfer_status status = check_finite(flight, index);
+    enum clinfer_status status = check_result(flight, index);
     if (status == CLINFER_OK && session->on_host) {
         double start = ci_trace_start(engine->trace);
         status = sample_on_host(engine, flight, index, &id);
@@ -353,6 +358,10 @@ static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
 
 bool ci_engine_step(struct clinfer_engine *engine) {
     if (engine->careful) ci_engine_land(engine); /* a careful step starts with everything known */
+    if (engine->store.caches_must_move) {
+        ci_engine_land(engine);
+        ci_engine_move_caches(engine); /* where that fails, so does the step */
+    }
     struct ci_flight *previous = &engine->flights[engine->next_flight ^ 1],
                      *flight = &engine->flights[engine->next_flight];
     double start = ci_trace_start(engine->trace);
@@ -387,8 +396,8 @@ void ci_engine_land(struct clinfer_engine *engine) {
     }
 }
 
-enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
-                                     float *logits) {
+static enum clinfer_status compute_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
+                                          float *logits) {
     size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
     const struct ci_bucket *largest = &engine->buckets[engine->bucket_count - 1];
     int64_t most = all ? largest->rows[CI_EXTENT_WANTED] : largest->rows[CI_EXTENT_ROWS];
@@ -418,6 +427,17 @@ enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinf
     }
     if (status != CLINFER_OK) session->computed = 0;
     return status;
+}
+
+enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
+                                     float *logits) {
+    size_t computed = session->computed;
+    enum clinfer_status status = compute_logits(engine, session, all, logits);
+    if (status != CLINFER_DEVICE_ERROR && status != CLINFER_OUT_OF_MEMORY) return status;
+    ci_log(CLINFER_LOG_NOTICE, "%s; tried again", ci_status_message());
+    session->computed = computed;
+    status = engine->store.caches_must_move ? ci_engine_move_caches(engine) : CLINFER_OK;
+    return status == CLINFER_OK ? compute_logits(engine, session, all, logits) : status;
 }
 
 enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct clinfer_session *session, int64_t rows,

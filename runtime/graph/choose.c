@@ -146,8 +146,8 @@ void ci_plan_ban(struct ci_plan *plan, int place, const struct ci_variant *varia
 
 /* Builds and proves the choice for this node, so that whatever cannot work shows before anything has been moved for its
  * sake. */
-static enum clinfer_status try_choice(struct ci_plan *plan, const struct ci_node *node, int place,
-                                      const struct ci_choice *choice, struct ci_bound **bound) {
+static enum clinfer_status try_once(struct ci_plan *plan, const struct ci_node *node, int place,
+                                    const struct ci_choice *choice, struct ci_bound **bound) {
     struct ci_place *at = &plan->store->places[place];
     struct ci_call call;
     placeholder_call(plan, node, place, choice->variant, &call);
@@ -163,6 +163,27 @@ static enum clinfer_status try_choice(struct ci_plan *plan, const struct ci_node
     if (status == CLINFER_WRONG_RESULT)
         ci_plan_ban(plan, place, choice->variant, choice->tunables, &call, ci_status_message());
     return status;
+}
+
+static bool device_failed(enum clinfer_status status) {
+    return status == CLINFER_DEVICE_ERROR || status == CLINFER_OUT_OF_MEMORY;
+}
+
+/* A call that fails once is no reason to compute otherwise. One that fails twice is the variant's fault where the
+ * device does other things, else the plan's end: all others would fail as well. */
+static enum clinfer_status try_choice(struct ci_plan *plan, const struct ci_node *node, int place,
+                                      const struct ci_choice *choice, struct ci_bound **bound) {
+    struct ci_device *device = plan->store->places[place].device;
+    enum clinfer_status status = try_once(plan, node, place, choice, bound);
+    if (!device || !device_failed(status)) return status;
+    ci_log(CLINFER_LOG_INFO, "op %s, variant %s: %s; tried again", node->op->name, choice->variant->name,
+           ci_status_message());
+    status = try_once(plan, node, place, choice, bound);
+    if (!device_failed(status)) return status;
+    char message[512];
+    snprintf(message, sizeof message, "%s", ci_status_message());
+    plan->broken = ci_device_works(device);
+    return plan->broken != CLINFER_OK ? plan->broken : ci_fail(status, "%s", message);
 }
 
 static const char *keep_text(struct ci_plan *plan, const char *text) {
@@ -202,6 +223,7 @@ static bool first_working(struct ci_plan *plan, const struct ci_node *node, int 
             *reason = reason_of(plan, &list[i], before);
             return true;
         }
+        if (plan->broken != CLINFER_OK) return false;
         snprintf(before, sizeof before, "%s: %s", list[i].variant->name, ci_status_message());
     }
     if (*before) *reason = keep_text(plan, before);
@@ -230,6 +252,10 @@ static bool caches_may_live(struct ci_plan *plan, const struct ci_node *node, in
     if (decided >= 0) return decided == place;
     for (int i = 0; i < node->op->outputs; i++) {
         if (!is_cache(node->out[i])) continue;
+        if (place != CI_PLACE_CPU && plan->store->caches_on_host) {
+            *reason = "not all that touches the KV caches can run there";
+            return false;
+        }
         for (const struct ci_node *reader = node->next; reader; reader = reader->next) {
             bool reads = false;
             for (int k = 0; k < reader->op->inputs; k++) reads = reads || reader->in[k] == node->out[i];
@@ -345,13 +371,15 @@ static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *nod
         if (caches_may_live(plan, node, wanted, &reason) && weights_may_live(plan, node, wanted, &reason) &&
             first_working(plan, node, wanted, &choice, &bound, &reason))
             return add_step(plan, node, wanted, &choice, bound, reason);
+        if (plan->broken != CLINFER_OK) return plan->broken; /* with its message */
         if (!node->op->first) break;
         enum clinfer_status status = ci_pass_unfuse(&plan->graph, node);
         if (status != CLINFER_OK) return status;
     }
     bool impossible = ci_choices_forced_to(plan->store->choices, node->op, CI_FORCE_OPENCL);
     if (wanted == CI_PLACE_CPU && impossible) return refuse_opencl(plan, node);
-    if (wanted == CI_PLACE_CPU) return add_step(plan, node, CI_PLACE_CPU, NULL, NULL, reason);
+    int caches = place_of_caches(node);
+    if (wanted == CI_PLACE_CPU && caches <= CI_PLACE_CPU) return add_step(plan, node, CI_PLACE_CPU, NULL, NULL, reason);
     if (!*reason) reason = "no OpenCL kernel fits";
     if (plan->options.no_fallback || impossible) {
         char text[512];
@@ -359,6 +387,11 @@ static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *nod
         return ci_fail(CLINFER_UNSUPPORTED, "%s cannot run on %s: %s; %s", text,
                        place_name(&plan->store->places[wanted]), reason,
                        impossible ? "--op asked for it" : "--fallback cpu would run it on the CPU");
+    }
+    if (caches > CI_PLACE_CPU) {
+        plan->store->caches_must_move = true;
+        return ci_fail(CLINFER_DEVICE_ERROR, "op %s (%s), whose KV cache is on %s, cannot run there: %s",
+                       node->op->name, node->label, place_name(&plan->store->places[caches]), reason);
     }
     const char *why = reason;
     bool works = first_working(plan, node, CI_PLACE_CPU, &choice, &bound, &reason);

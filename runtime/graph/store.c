@@ -12,7 +12,7 @@ enum { PAGE_BYTES = 4096 };
 
 struct ci_store_memory {
     struct ci_store_memory *next;
-    const struct ci_tensor *tensor;
+    struct ci_tensor *tensor;
     void *host;
     struct ci_buffer *buffer;
 };
@@ -88,7 +88,7 @@ void ci_store_destroy(struct ci_store *store) {
 }
 
 /* Remembers memory so that it is freed with the store; takes it over also on failure. */
-static enum clinfer_status keep(struct ci_store *store, const struct ci_tensor *tensor, void *host,
+static enum clinfer_status keep(struct ci_store *store, struct ci_tensor *tensor, void *host,
                                 struct ci_buffer *buffer) {
     struct ci_store_memory *memory = malloc(sizeof *memory);
     if (!memory) {
@@ -255,6 +255,23 @@ static void forget(struct ci_store *store, const void *host, const struct ci_buf
             return;
         }
     }
+}
+
+void ci_store_forget_states(struct ci_store *store) {
+    for (struct ci_store_memory **link = &store->memory; *link;) {
+        struct ci_store_memory *memory = *link;
+        if (memory->tensor->kind != CI_TENSOR_STATE) {
+            link = &memory->next;
+            continue;
+        }
+        memory->tensor->place = -1;
+        memory->tensor->view.data = NULL;
+        memory->tensor->view.buffer = NULL;
+        *link = memory->next;
+        release(memory);
+    }
+    memset(store->state_bytes, 0, sizeof store->state_bytes);
+    store->generation++;
 }
 
 enum clinfer_status ci_store_state_grow(struct ci_store *store, struct ci_tensor *state, int64_t rows) {

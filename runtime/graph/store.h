@@ -32,6 +32,8 @@ struct ci_store {
     struct ci_store_memory *memory;                                   /* what ci_store_destroy frees */
     struct ci_store_copy *copies;                                     /* of weights that are read at two places */
     uint64_t weight_bytes[CI_MAX_PLACES], state_bytes[CI_MAX_PLACES]; /* for reports */
+    bool caches_on_host;   /* no KV cache is given to a device */
+    bool caches_must_move; /* a plan could not be made: what touches a KV cache cannot run on the device where it is */
     unsigned generation; /* changes whenever a tensor's bytes have moved: plans compare it */
 };
 
@@ -55,6 +57,9 @@ struct ci_chooser ci_store_chooser(const struct ci_store *store, int place);
 
 /* Gives the state view.rows rows at `place`; what they hold is undefined. */
 enum clinfer_status ci_store_state(struct ci_store *store, struct ci_tensor *state, int place);
+
+/* Takes all states their memory, and what they hold with it: plans that know them must be gone. */
+void ci_store_forget_states(struct ci_store *store);
 
 /* Makes the state `rows` long and keeps what it holds. */
 enum clinfer_status ci_store_state_grow(struct ci_store *store, struct ci_tensor *state, int64_t rows);

@@ -43,7 +43,7 @@ static const struct ci_tunable group_tunables[] = {CI_GROUP_TUNABLE, {0}};
                                                                 .launches = &variant_op##_launch,                      \
                                                                 .launch_count = 1};
 
-SIMPLE(embed, "embed", "embed.cl", 0, fits_units, grid_units, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0))
+SIMPLE(embed, "embed", "embed.cl", 0, fits_units, grid_units, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0), IN_ROWS(0))
 SIMPLE(rope_table, "rope_table", "rope_table.cl", -1, NULL, grid_halves, IN(0), IN(1), OUT(0), IN_COLS(1))
 SIMPLE(rmsnorm, "rmsnorm", "rmsnorm_vec.cl", -1, NULL, grid_row, IN(0), IN(1), OUT(0), OUT_COLS(0), F(CI_RMSNORM_F_EPS))
 SIMPLE(rmsnorm_quantise, "rmsnorm", "rmsnorm_vec.cl", -1, fits_units, grid_row, IN(0), IN(1), OUT(0), OUT_COLS(0),
