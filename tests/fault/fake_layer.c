@@ -91,7 +91,7 @@ struct fault {
     long seen;
 };
 
-enum { MOST_FAULTS = 16, MOST_ARGUMENTS = 48 };
+enum { MOST_FAULTS = 16, MOST_ARGUMENTS = 48, MOST_LAUNCHED = 256 };
 
 /* What a kernel's arguments are, to see afterwards which of its buffers it changed. */
 struct kernel {
@@ -111,16 +111,19 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fault faults[MOST_FAULTS];
 static int fault_count;
 static long calls, counts[CALL_COUNT], strikes;
-static int alive, lost_with; /* lost_with: 0 unless lost */
-static unsigned armed;       /* how often */
-static const char *struck;   /* the last call that broke */
-static double struck_at;     /* when the first one did */
+static int alive, lost_with;             /* lost_with: 0 unless lost */
+static unsigned armed;                   /* how often */
+static char launched[MOST_LAUNCHED][64]; /* kernels by name since it was armed */
+static int launched_count;
+static const char *struck; /* the last call that broke */
+static double struck_at;   /* when the first one did */
 static struct kernel *kernels;
 static struct buffer *buffers;
 
 EXPORT bool fake_layer_arm(const char *text);
 EXPORT const char *fake_layer_name(int call);
 EXPORT long fake_layer_calls(const char *name);
+EXPORT const char *fake_layer_kernel(int kernel);
 EXPORT int fake_layer_alive(void);
 EXPORT long fake_layer_strikes(void);
 EXPORT const char *fake_layer_struck(void);
@@ -209,6 +212,7 @@ bool fake_layer_arm(const char *text) {
     memcpy(faults, parsed, sizeof *faults * (size_t)fault_count);
     memset(counts, 0, sizeof counts);
     calls = strikes = 0;
+    launched_count = 0;
     lost_with = 0;
     struck = NULL;
     armed++;
@@ -224,6 +228,14 @@ long fake_layer_calls(const char *name) {
     int call = call_of(name);
     pthread_mutex_lock(&lock);
     long result = call == CALL_ANY ? calls : call >= 0 ? counts[call] : -1;
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+/* The kernels that were launched since it was armed, each once; NULL behind the last. */
+const char *fake_layer_kernel(int kernel) {
+    pthread_mutex_lock(&lock);
+    const char *result = kernel >= 0 && kernel < launched_count ? launched[kernel] : NULL;
     pthread_mutex_unlock(&lock);
     return result;
 }
@@ -272,12 +284,19 @@ static bool strikes_now(struct fault *fault) {
     return fault->seen >= fault->first && (fault->last < 0 || fault->seen <= fault->last);
 }
 
+static void note_launched(const char *kernel) {
+    for (int i = 0; i < launched_count; i++)
+        if (strcmp(launched[i], kernel) == 0) return;
+    if (launched_count < MOST_LAUNCHED) snprintf(launched[launched_count++], sizeof *launched, "%s", kernel);
+}
+
 /* Counts the call; which fault it is to suffer, if any. */
 static bool choose(enum call call, const char *kernel, struct fault *chosen) {
     bool found = false;
     pthread_mutex_lock(&lock);
     counts[call]++;
     calls += call < FIRST_RELEASE;
+    if (call == CALL_clEnqueueNDRangeKernel) note_launched(kernel);
     if (lost_with && call < FIRST_RELEASE) {
         *chosen = (struct fault){.action = FAIL, .value = lost_with};
         found = true;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 const char *(*layer_name)(int call);
+const char *(*layer_kernel)(int kernel);
 long (*layer_calls)(const char *name);
 int (*layer_alive)(void);
 long (*layer_strikes)(void);
@@ -31,12 +32,14 @@ bool layer_load(void) {
     setenv("OPENCL_LAYERS", path, 1);
     *(void **)&arm = dlsym(layer, "fake_layer_arm");
     *(void **)&layer_name = dlsym(layer, "fake_layer_name");
+    *(void **)&layer_kernel = dlsym(layer, "fake_layer_kernel");
     *(void **)&layer_calls = dlsym(layer, "fake_layer_calls");
     *(void **)&layer_alive = dlsym(layer, "fake_layer_alive");
     *(void **)&layer_strikes = dlsym(layer, "fake_layer_strikes");
     *(void **)&layer_struck = dlsym(layer, "fake_layer_struck");
     *(void **)&layer_struck_at = dlsym(layer, "fake_layer_struck_at");
-    return arm && layer_name && layer_calls && layer_alive && layer_strikes && layer_struck && layer_struck_at;
+    return arm && layer_name && layer_kernel && layer_calls && layer_alive && layer_strikes && layer_struck &&
+           layer_struck_at;
 }
 
 void layer_arm(const char *format, ...) {

@@ -15,6 +15,9 @@ void layer_disarm(void);
 /* The entry points that it knows; NULL behind the last. */
 extern const char *(*layer_name)(int call);
 
+/* The kernels that were launched since it was armed, each once; NULL behind the last. */
+extern const char *(*layer_kernel)(int kernel);
+
 /* Calls of that name since it was armed, "*": all but releases; objects that are alive. */
 extern long (*layer_calls)(const char *name);
 extern int (*layer_alive)(void);
