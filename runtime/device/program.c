@@ -196,10 +196,9 @@ static enum clinfer_status load_text(const struct ci_kernel_request *request, ch
     return length > 0 ? CLINFER_OK : ci_fail(CLINFER_INVALID_ARGUMENT, "a kernel without sources was asked for");
 }
 
-/* What only lacked memory is made anew. */
 static struct ci_program *find(struct ci_device *device, uint64_t key) {
     struct ci_program *program = device->programs;
-    while (program && (program->key != key || program->status == CLINFER_OUT_OF_MEMORY)) program = program->next;
+    while (program && program->key != key) program = program->next;
     return program;
 }
 

@@ -3,8 +3,8 @@
  * kernels, and nobody sees it in the text; what fails for ever is an error soon that names the call, or another kernel
  * takes over, and the text goes on.
  *
- * Usually each entry point fails in three places; CLINFER_FAULTS=all (make check-faults) goes through all tokens, every
- * allocation and every kernel, and prints what was survived. */
+ * Usually each entry point fails in three places; CLINFER_TEST_FULL=1 (make check-faults) goes through all tokens,
+ * every buffer and every kernel, and takes a whole model too. What was survived is printed, by call and place. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>
@@ -62,11 +62,13 @@ static const char *const where_names[] = {"load", "prompt", "token"};
 
 enum { ROWS = 64 };
 
+struct cell {
+    int tried, same, another, reported;
+};
+
 struct row {
     const char *name;
-    struct {
-        int tried, same, another, reported;
-    } cells[WHERE_COUNT][2]; /* once, for ever */
+    struct cell cells[WHERE_COUNT][2]; /* once, for ever */
 };
 
 static struct row rows[ROWS];
@@ -306,10 +308,8 @@ static bool judge_ever(const struct subject *subject, const struct outcome *outc
     return false;
 }
 
-static void count(const struct subject *subject, const char *name, enum where where, bool ever,
-                  const struct outcome *outcome, bool another) {
+static void count_case(const char *name, enum where where, bool ever, const struct outcome *outcome, bool another) {
     struct row *row = row_of(name);
-    (void)subject;
     row->cells[where][ever].tried++;
     if (outcome->status != CLINFER_OK)
         row->cells[where][ever].reported++;
@@ -327,6 +327,16 @@ static void begin_case(const struct subject *subject, enum where where, size_t a
     if (getenv("CLINFER_FAULTS_LOG")) fprintf(stderr, "%s\n", now_running);
     memset(&said, 0, sizeof said);
     alarm(CASE_SECONDS);
+}
+
+/* Of the last case at a token, and what building programs took in it. */
+static struct outcome last;
+static double last_built;
+
+static double build_seconds(const clinfer_engine *engine) {
+    struct ci_device_counts counts;
+    ci_device_counts(engine->device, &counts);
+    return counts.build_seconds + counts.clblast_seconds;
 }
 
 /* The engine is loaded while a call fails, and answers afterwards. false: no such call was made. */
@@ -359,7 +369,7 @@ static bool fail_at_load(struct subject *subject, const char *name, const char *
         else
             judge_once(subject, &outcome);
         outcome.seconds = loaded.status == CLINFER_OK ? outcome.seconds : loaded.seconds;
-        count(subject, name, AT_LOAD, ever, &outcome, another);
+        count_case(name, AT_LOAD, ever, &outcome, another);
     }
     if (layer_alive() != 0) fail_msg("%s: %d OpenCL objects are left", now_running, layer_alive());
     if (quarantined()) forget_quarantine();
@@ -369,20 +379,22 @@ static bool fail_at_load(struct subject *subject, const char *name, const char *
 /* A call fails while an engine that is loaded answers, which is then asked again. */
 static bool fail_at_token(struct subject *subject, const char *name, const char *call, const char *faults, size_t token,
                           bool ever) {
-    static struct outcome outcome, afterwards;
+    static struct outcome afterwards;
     enum where where = token ? AT_TOKEN : AT_PROMPT;
     bool another = false;
     layer_disarm();
     if (where == AT_PROMPT && subject->engine) close_engine(subject); /* whose plan for prompts is not made yet */
     if (!subject->engine) assert_ok(open_engine(subject, &subject->engine));
     begin_case(subject, where, token, faults);
-    answer(subject, subject->engine, faults, token, &outcome);
-    if (outcome.strikes == 0) return false;
+    last_built = build_seconds(subject->engine);
+    answer(subject, subject->engine, faults, token, &last);
+    last_built = build_seconds(subject->engine) - last_built;
+    if (last.strikes == 0) return false;
     if (ever)
-        another = judge_ever(subject, &outcome, call);
+        another = judge_ever(subject, &last, call);
     else
-        judge_once(subject, &outcome);
-    count(subject, name, where, ever, &outcome, another);
+        judge_once(subject, &last);
+    count_case(name, where, ever, &last, another);
     bool changed = said.replaced || quarantined();
     answer(subject, subject->engine, NULL, 0, &afterwards);
     if (afterwards.status != CLINFER_OK || !is_same_text(subject, &afterwards, &another))
@@ -428,6 +440,18 @@ static struct subject tiny = {.name = "tiny",
                               .activations = CLINFER_ACTIVATIONS_F32,
                               .margin = 0.02f,
                               .prompt = {1, 84, 104, 101, 32, 99, 97, 116, 32, 115, 97, 116}};
+
+/* The whole model, in the whole matrix only. */
+static struct subject smollm2 = {.name = "SmolLM2, f32",
+                                 .device = "0",
+                                 .activations = CLINFER_ACTIVATIONS_F32,
+                                 .margin = 0.02f,
+                                 .prompt = {57, 1990, 282, 260, 17, 88, 99, 1200, 4000, 31000, 725, 339}};
+static struct subject smollm2_q8 = {.name = "SmolLM2, q8",
+                                    .device = "0",
+                                    .activations = CLINFER_ACTIVATIONS_Q8,
+                                    .margin = 0.5f,
+                                    .prompt = {57, 1990, 282, 260, 17, 88, 99, 1200, 4000, 31000, 725, 339}};
 
 static void end_subject(struct subject *subject) {
     if (subject->engine) close_engine(subject);
@@ -551,27 +575,60 @@ static void test_calls_fail_by_chance(void **state) {
     end_subject(&tiny);
 }
 
+static void fail_whole_model(struct subject *subject) {
+    char faults[128];
+    subject->model = test_model_path();
+    take_truth(subject);
+    for (int i = 0; layer_name(i); i++)
+        for (int ever = 0; ever < 2 && is_asked(layer_name(i)); ever++) {
+            snprintf(faults, sizeof faults, "%s@1%s:%d", layer_name(i), ever ? "+" : "", OUT_OF_RESOURCES);
+            if (made[AT_LOAD][i]) fail_at_load(subject, layer_name(i), layer_name(i), faults, ever);
+            if (made[AT_PROMPT][i]) fail_at_token(subject, layer_name(i), layer_name(i), faults, 0, ever);
+            for (size_t token = 1; token < TOKENS && made[AT_TOKEN][i]; token += 15)
+                fail_at_token(subject, layer_name(i), layer_name(i), faults, token, ever);
+        }
+    for (int kernel = 0; kernel < kernel_count && is_asked("whole"); kernel++) {
+        snprintf(faults, sizeof faults, "clEnqueueNDRangeKernel/%.63s@1:%d", kernels[kernel], OUT_OF_RESOURCES);
+        fail_at_token(subject, "one kernel fails", "clEnqueueNDRangeKernel", faults, TOKEN, false);
+        double careful = last.token;
+        snprintf(faults, sizeof faults, "clEnqueueNDRangeKernel/%.63s@1+:%d", kernels[kernel], OUT_OF_RESOURCES);
+        fail_at_token(subject, "one kernel fails", "clEnqueueNDRangeKernel", faults, TOKEN, true);
+        print_message(
+            "%s, %s: from its failure to the next token %.0f ms in careful mode; where it fails for ever %.0f "
+            "ms, of which %.0f build another: 1 of 1 survived\n",
+            subject->name, kernels[kernel], 1e3 * careful, 1e3 * last.token, 1e3 * last_built);
+        snprintf(faults, sizeof faults, "clEnqueueNDRangeKernel/%.63s@1:corrupt", kernels[kernel]);
+        if (subject->activations == CLINFER_ACTIVATIONS_F32)
+            fail_at_token(subject, "spoilt: kernel", "", faults, TOKEN, false);
+    }
+    end_subject(subject);
+}
+
+static void test_every_call_fails_with_a_whole_model(void **state) {
+    (void)state;
+    fail_whole_model(&smollm2);
+    fail_whole_model(&smollm2_q8);
+}
+
+/* "text right + error told / tried" for calls that failed once and for ever. */
 static void print_table(void) {
-    print_message("%-28s %28s %28s %28s\n", "", "load", "prompt", "token");
-    print_message("%-28s %14s%14s %14s%14s %14s%14s\n", "survived/tried", "once", "for ever", "once", "for ever",
-                  "once", "for ever");
     for (int i = 0; i < row_count; i++) {
         char line[256];
-        int used = snprintf(line, sizeof line, "%-28s ", rows[i].name);
+        int used = snprintf(line, sizeof line, "%-30s", rows[i].name), tried = 0;
         for (int where = 0; where < WHERE_COUNT; where++)
             for (int ever = 0; ever < 2; ever++) {
-                char cell[32] = "-";
-                int tried = rows[i].cells[where][ever].tried;
-                if (tried)
-                    snprintf(cell, sizeof cell, "%d+%d/%d",
-                             rows[i].cells[where][ever].same + rows[i].cells[where][ever].another,
-                             rows[i].cells[where][ever].reported, tried);
-                used += snprintf(line + used, sizeof line - (size_t)used, "%14s%s", cell, ever ? " " : "");
+                const struct cell *cell = &rows[i].cells[where][ever];
+                char text[32] = "-";
+                if (cell->tried)
+                    snprintf(text, sizeof text, "%d+%d/%d", cell->same + cell->another, cell->reported, cell->tried);
+                used += snprintf(line + used, sizeof line - (size_t)used, "%s%s %9s", ever ? "" : where_names[where],
+                                 ever ? "" : ":", text);
+                tried += cell->tried;
             }
-        print_message("%s\n", line);
+        print_message("%s: %d of %d survived\n", line, tried, tried); /* one that is not ends its test */
     }
-    print_message("(text right + error told / tried)\nlongest from a failure to its error: %.2f s (%s)\n", slowest,
-                  slowest_case);
+    print_message("longest from a failure to its error: %.2f s (%s); all of %d survived\n", slowest, slowest_case,
+                  row_count);
 }
 
 int main(void) {
@@ -583,14 +640,16 @@ int main(void) {
         cmocka_unit_test(test_one_kernel_fails_for_ever),
         cmocka_unit_test(test_device_is_lost),
         cmocka_unit_test(test_calls_fail_by_chance),
+        cmocka_unit_test(test_every_call_fails_with_a_whole_model),
     };
-    const char *what = getenv("CLINFER_FAULTS");
-    all = what && strcmp(what, "all") == 0;
+    all = getenv("CLINFER_TEST_FULL") != NULL;
     if (!layer_load()) return 1;
+    test_model_path(); /* while it is known where models are */
     poison_fresh_data();
     signal(SIGALRM, too_long);
     clinfer_log_to(listen, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    size_t count = sizeof tests / sizeof *tests - !all; /* the last takes minutes */
+    int failures = _cmocka_run_group_tests("tests", tests, count, NULL, NULL);
     print_table();
     return failures;
 }

@@ -20,6 +20,7 @@
 #include "base/child.h"
 #include "base/file.h"
 #include "device/device.h"
+#include "support/process.h"
 
 static char build[512];            /* build/<config> */
 static char folder[64], self[512]; /* scratch of one test, and this program */
@@ -197,6 +198,28 @@ static void test_only_bad_drivers_leave_no_device(void **state) {
     assert_contains(child.output, "bad.icd is left out");
 }
 
+/* The tool answers on the good device. */
+static void test_an_answer_comes_beside_bad_drivers(void **state) {
+    struct process_result result;
+    char vendors[128], program[128], tool[600];
+    (void)state;
+    add_fake("bad", "crash");
+    add_fake("worse", "hang");
+    snprintf(vendors, sizeof vendors, "OCL_ICD_VENDORS=%s/vendors", folder);
+    snprintf(program, sizeof program, "CLINFER_PROBE=%s/probe.sh", folder);
+    snprintf(tool, sizeof tool, "%s/clinfer", build);
+    const char *const environment[] = {vendors, program, "CLINFER_PROBE_SECONDS=3", NULL};
+    const struct process_options options = {.environment = environment};
+    process_run(&result, &options, tool, "run", "-m", "tests/data/llama_tiny.gguf", "--temp", "0", "-n", "4", "-p",
+                "Why", NULL);
+    process_assert_status(&result, 0);
+    assert_true(result.out_length > 0);
+    assert_contains(result.err, "(OpenCL)");
+    assert_contains(result.err, "bad.icd is left out");
+    assert_contains(result.err, "worse.icd is left out");
+    process_free(&result);
+}
+
 static void test_death_while_loading_brings_the_trial_back(void **state) {
     struct ci_child child;
     char path[128];
@@ -305,6 +328,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(test_driver_that_ends_the_process_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drivers_that_quarrel_are_parted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_bad_drivers_leave_no_device, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_answer_comes_beside_bad_drivers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_death_while_loading_brings_the_trial_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_verdicts_are_made_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pocl_gets_a_folder_when_its_own_is_of_no_use, setup, teardown),
