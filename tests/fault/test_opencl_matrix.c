@@ -621,8 +621,8 @@ static void print_table(void) {
                 char text[32] = "-";
                 if (cell->tried)
                     snprintf(text, sizeof text, "%d+%d/%d", cell->same + cell->another, cell->reported, cell->tried);
-                used += snprintf(line + used, sizeof line - (size_t)used, "%s%s %9s", ever ? "" : where_names[where],
-                                 ever ? "" : ":", text);
+                used += snprintf(line + used, sizeof line - (size_t)used, "%s%s%9s", ever ? "" : "  ",
+                                 ever ? "" : where_names[where], text);
                 tried += cell->tried;
             }
         print_message("%s: %d of %d survived\n", line, tried, tried); /* one that is not ends its test */
