@@ -5,7 +5,6 @@
  * Every scenario is run to count its allocations first. With CLINFER_TEST_FULL (`make check-faults`) all of them fail,
  * else some, evenly spread. */
 #define _GNU_SOURCE
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "profile/quarantine.h"
 #include "support/asserts.h"
 #include "support/data_home.h"
+#include "support/fail_each.h"
 #include "support/failing_malloc.h"
 #include "support/layer.h"
 #include "support/model.h"
@@ -24,119 +24,15 @@
 #include "text/template.h"
 #include "text/tokenizer.h"
 
-enum { TEXT = 4096, MOST_TOLD = 40 };
-
-/* One way through the library, from nothing to nothing: what it told is added to `text`. */
-typedef enum clinfer_status scenario(char text[TEXT]);
-
-static char present[256]; /* what is being tried, for who dies of it */
-
-static bool in_full(void) { return getenv("CLINFER_TEST_FULL") != NULL; }
-
-static void add_text(char text[TEXT], const char *bytes, size_t length) {
+static void add_text(char text[FAIL_EACH_TEXT], const char *bytes, size_t length) {
     size_t used = strlen(text);
-    assert_true(used + length < TEXT);
+    assert_true(used + length < FAIL_EACH_TEXT);
     memcpy(text + used, bytes, length);
     text[used + length] = '\0';
 }
 
 #define DO(call)                                                                                                       \
     if (status == CLINFER_OK) status = (call)
-
-/* ---- trying ---- */
-
-static void tell_death(int number) {
-    static const char died[] = " died of a signal\n";
-    if (write(2, present, strlen(present)) > 0) (void)!write(2, died, sizeof died - 1);
-    signal(number, SIG_DFL);
-    raise(number);
-}
-
-#if defined(__SANITIZE_ADDRESS__)
-void __sanitizer_set_death_callback(void (*callback)(void));
-int __lsan_do_recoverable_leak_check(void);
-
-static void tell_report(void) { dprintf(2, "%s; %s\n", present, failing_malloc_where()); }
-
-static int sanitizer_leaks(void) { return __lsan_do_recoverable_leak_check(); }
-#else
-static int sanitizer_leaks(void) { return 0; }
-#endif
-
-static int problems;
-
-__attribute__((format(printf, 1, 2))) static void complain(const char *format, ...) {
-    char text[2048];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (++problems <= MOST_TOLD) print_message("%s: %s\n", present, text);
-}
-
-static bool says_memory(const char *message) { return strstr(message, "memory") || strstr(message, "cannot start"); }
-
-static void judge(enum clinfer_status status, const char *text, const char *right) {
-    int alive = failing_malloc_alive(), objects = layer_alive();
-    if (status != CLINFER_OK && failing_malloc_failed() == 0)
-        complain("nothing failed, but: %s", clinfer_error());
-    else if (status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY)
-        complain("\"%s\" (%s) after %s", clinfer_error(), clinfer_status_text(status), failing_malloc_where());
-    else if (status != CLINFER_OK && !says_memory(clinfer_error()))
-        complain("the message is \"%s\" after %s", clinfer_error(), failing_malloc_where());
-    else if (status == CLINFER_OK && strcmp(text, right) != 0)
-        complain("\"%s\", not \"%s\", after %s", text, right, failing_malloc_where());
-    if (alive) complain("%d blocks were not freed: %s; after %s", alive, failing_malloc_leak(), failing_malloc_where());
-    if (objects) complain("%d OpenCL objects were not released after %s", objects, failing_malloc_where());
-}
-
-/* `most`: how many allocations are to fail in `make check`. */
-static void fail_each(const char *name, scenario *run, int most) {
-    char right[TEXT] = "", text[TEXT] = "";
-    signal(SIGABRT, tell_death);
-#if !defined(__SANITIZE_ADDRESS__)
-    signal(SIGSEGV, tell_death);
-#else
-    __sanitizer_set_death_callback(tell_report);
-#endif
-    snprintf(present, sizeof present, "%s, undisturbed", name);
-    for (int i = 0; i < 2; i++) { /* the first one fills caches */
-        right[0] = '\0';
-        failing_malloc_arm(0, false);
-        assert_ok(run(right));
-        failing_malloc_disarm();
-    }
-    int count = failing_malloc_count(), tried = 0, lived_with = 0, before = problems;
-    if (failing_malloc_alive()) complain("%s is not freed", failing_malloc_leak());
-    int stride = in_full() || count <= most ? 1 : count / most;
-    for (int i = 1; i <= count; i += stride)
-        for (int for_ever = 0; for_ever < 2; for_ever++) {
-            snprintf(present, sizeof present, "%s, allocation %d%s of %d", name, i, for_ever ? " and all after it" : "",
-                     count);
-            text[0] = '\0';
-            failing_malloc_arm(i, for_ever);
-            enum clinfer_status status = run(text);
-            failing_malloc_disarm();
-            judge(status, text, right);
-            tried++;
-            lived_with += status == CLINFER_OK;
-        }
-    snprintf(present, sizeof present, "%s, undisturbed again", name);
-    text[0] = '\0';
-    enum clinfer_status status = run(text);
-    if (status != CLINFER_OK || strcmp(text, right) != 0)
-        complain("status %d, \"%s\", not \"%s\"", (int)status, text, right);
-    if (sanitizer_leaks()) complain("LeakSanitizer has found leaks");
-    print_message("%s: %d of %d survived (%d allocations; %d errors, %d lived with)\n", name,
-                  tried - (problems - before), tried, count, tried - lived_with, lived_with);
-}
-
-/* At the end of a test, so that all its scenarios are told of. */
-static void expect_no_problems(void) {
-    int count = problems;
-    problems = 0;
-    if (count) fail_msg("%d problems, the first %d are above", count, count < MOST_TOLD ? count : MOST_TOLD);
-}
 
 /* ---- engines ---- */
 
@@ -161,10 +57,10 @@ static enum clinfer_status open_tiny(const char *device, bool record, clinfer_en
 }
 
 /* `other` (may be NULL) is a second session, computed in the same steps. */
-static enum clinfer_status answer(clinfer_engine *engine, float temperature, bool other, char text[TEXT]) {
+static enum clinfer_status answer(clinfer_engine *engine, float temperature, bool other, char text[FAIL_EACH_TEXT]) {
     struct clinfer_session_options options;
     clinfer_session *sessions[2] = {NULL, NULL};
-    char texts[2][TEXT] = {"", ""};
+    char texts[2][FAIL_EACH_TEXT] = {"", ""};
     int32_t *tokens = NULL;
     size_t tokens_count = 0;
     int count = other ? 2 : 1;
@@ -195,7 +91,7 @@ static enum clinfer_status answer(clinfer_engine *engine, float temperature, boo
 
 static const char *device;
 
-static enum clinfer_status open_and_answer(char text[TEXT]) {
+static enum clinfer_status open_and_answer(char text[FAIL_EACH_TEXT]) {
     clinfer_engine *engine = NULL;
     enum clinfer_status status = open_tiny(device, false, &engine);
     DO(answer(engine, 0, false, text));
@@ -203,15 +99,15 @@ static enum clinfer_status open_and_answer(char text[TEXT]) {
     return status;
 }
 
-static clinfer_engine *open_engine;
+static clinfer_engine *open_engine; /* that all runs of a scenario use */
 
-static enum clinfer_status two_sessions(char text[TEXT]) {
+static enum clinfer_status two_sessions(char text[FAIL_EACH_TEXT]) {
     enum clinfer_status status = answer(open_engine, 0, true, text);
     DO(answer(open_engine, 0.8f, true, text));
     return status;
 }
 
-static enum clinfer_status logits(char text[TEXT]) {
+static enum clinfer_status logits(char text[FAIL_EACH_TEXT]) {
     struct clinfer_session_options options;
     struct clinfer_engine_info info;
     clinfer_session *session = NULL;
@@ -229,14 +125,16 @@ static enum clinfer_status logits(char text[TEXT]) {
     return status;
 }
 
-static void with_engine(bool record, const char *name, scenario *run, int most) {
+static void with_engine(bool record, const char *name, fail_each_run *run, int most) {
     char full[128];
     assert_ok(open_tiny(device, record, &open_engine));
     snprintf(full, sizeof full, "%s, device %s", name, device);
-    /* The engine's own objects stay. */
+    fail_each_keeps_objects = true; /* events */
     fail_each(full, run, most);
+    fail_each_keeps_objects = false;
     clinfer_engine_close(open_engine);
     open_engine = NULL;
+    assert_int_equal(layer_alive(), 0);
 }
 
 static void test_opening_an_engine_and_answering(void **state) {
@@ -247,7 +145,7 @@ static void test_opening_an_engine_and_answering(void **state) {
         snprintf(name, sizeof name, "open and answer, device %s", device);
         fail_each(name, open_and_answer, 30);
     }
-    expect_no_problems();
+    fail_each_end();
 }
 
 static void test_sessions_of_an_open_engine(void **state) {
@@ -257,12 +155,12 @@ static void test_sessions_of_an_open_engine(void **state) {
         with_engine(false, "two sessions", two_sessions, 1000);
         with_engine(false, "logits", logits, 1000);
     }
-    expect_no_problems();
+    fail_each_end();
 }
 
 static char trace_path[512];
 
-static enum clinfer_status record(char text[TEXT]) {
+static enum clinfer_status record(char text[FAIL_EACH_TEXT]) {
     clinfer_engine *engine = NULL;
     const struct clinfer_record *told;
     enum clinfer_status status = open_tiny(device, true, &engine);
@@ -278,10 +176,10 @@ static void test_recording(void **state) {
     (void)state;
     device = "cpu";
     fail_each("record and trace, device cpu", record, 5);
-    expect_no_problems();
+    fail_each_end();
 }
 
-static enum clinfer_status list_devices(char text[TEXT]) {
+static enum clinfer_status list_devices(char text[FAIL_EACH_TEXT]) {
     struct clinfer_device *devices = NULL;
     size_t count = 0;
     enum clinfer_status status = clinfer_devices(&devices, &count);
@@ -293,12 +191,12 @@ static enum clinfer_status list_devices(char text[TEXT]) {
 static void test_listing_devices(void **state) {
     (void)state;
     fail_each("devices", list_devices, 1000);
-    expect_no_problems();
+    fail_each_end();
 }
 
 /* ---- text ---- */
 
-static enum clinfer_status render_chat(const struct ci_template *template, char text[TEXT]) {
+static enum clinfer_status render_chat(const struct ci_template *template, char text[FAIL_EACH_TEXT]) {
     char *rendered = NULL;
     size_t length = 0;
     json_t *context =
@@ -313,7 +211,7 @@ static enum clinfer_status render_chat(const struct ci_template *template, char 
     return status;
 }
 
-static enum clinfer_status encode(const struct ci_tokenizer *tokenizer, char text[TEXT]) {
+static enum clinfer_status encode(const struct ci_tokenizer *tokenizer, char text[FAIL_EACH_TEXT]) {
     static const char words[] = "Honoré de Balzac wrote <|im_end|> 1234 novels; some of them were unfinishable.";
     int32_t *tokens = NULL;
     size_t count = 0;
@@ -328,7 +226,7 @@ static enum clinfer_status encode(const struct ci_tokenizer *tokenizer, char tex
     return status;
 }
 
-static enum clinfer_status read_text(char text[TEXT]) {
+static enum clinfer_status read_text(char text[FAIL_EACH_TEXT]) {
     struct ci_gguf *gguf = NULL;
     struct ci_tokenizer *tokenizer = NULL;
     struct ci_template *template = NULL;
@@ -346,7 +244,7 @@ static enum clinfer_status read_text(char text[TEXT]) {
 }
 
 /* More of the language than a model's own template has. */
-static enum clinfer_status render_large(char text[TEXT]) {
+static enum clinfer_status render_large(char text[FAIL_EACH_TEXT]) {
     struct ci_template *template = NULL;
     char *source = NULL, *rendered = NULL;
     size_t size;
@@ -361,7 +259,7 @@ static enum clinfer_status render_large(char text[TEXT]) {
     enum clinfer_status status = ci_file_read("tests/data/templates/chat_tools.jinja", 1 << 20, &source, &size);
     DO(ci_template_create(source, size, &template));
     DO(ci_template_render(template, context, NULL, &rendered, &size));
-    if (status == CLINFER_OK) add_text(text, rendered, size < TEXT / 2 ? size : TEXT / 2);
+    if (status == CLINFER_OK) add_text(text, rendered, size < FAIL_EACH_TEXT / 2 ? size : FAIL_EACH_TEXT / 2);
     free(rendered);
     free(source);
     ci_template_destroy(template);
@@ -373,12 +271,12 @@ static void test_text(void **state) {
     (void)state;
     fail_each("tokenizer and chat template", read_text, 50);
     fail_each("a template with tools", render_large, 100);
-    expect_no_problems();
+    fail_each_end();
 }
 
 /* ---- files ---- */
 
-static enum clinfer_status open_files(char text[TEXT]) {
+static enum clinfer_status open_files(char text[FAIL_EACH_TEXT]) {
     static const char *const paths[] = {"tests/data/qwen2_tiny.gguf", "tests/data/llama_tiny.gguf"};
     enum clinfer_status status = CLINFER_OK;
     for (int i = 0; i < 2; i++) {
@@ -394,7 +292,7 @@ static enum clinfer_status open_files(char text[TEXT]) {
 
 static struct ci_profile sample;
 
-static enum clinfer_status profiles(char text[TEXT]) {
+static enum clinfer_status profiles(char text[FAIL_EACH_TEXT]) {
     struct ci_profile_lock lock;
     struct ci_profile found = {0};
     struct ci_profile_files files = {0};
@@ -416,7 +314,7 @@ static enum clinfer_status profiles(char text[TEXT]) {
     return status;
 }
 
-static enum clinfer_status quarantine(char text[TEXT]) {
+static enum clinfer_status quarantine(char text[FAIL_EACH_TEXT]) {
     const struct ci_quarantined item = {
         .device = 7, .device_name = "Thing", .op = "matmul", .variant = "v", .types = "f32", .reason = "error 1"};
     struct ci_quarantine list = {0};
@@ -439,7 +337,7 @@ static void test_files(void **state) {
     fail_each("profiles", profiles, 1000);
     fail_each("quarantine", quarantine, 1000);
     ci_profile_free(&sample);
-    expect_no_problems();
+    fail_each_end();
 }
 
 /* An argument picks tests by a pattern. */

@@ -139,7 +139,9 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_wo
     for (int side = 0; side < 2; side++) {
         struct ci_profile profile = {0};
         bool has = strchr(model->tunings[side], '/') != NULL;
-        if (has) assert_ok(ci_profile_read(model->tunings[side], &profile));
+        enum clinfer_status status = has ? ci_profile_read(model->tunings[side], &profile) : CLINFER_OK;
+        if (status == CLINFER_OUT_OF_MEMORY) return status;
+        assert_ok(status);
         for (int round = 0; round < model->rounds; round++) {
             model->decode[2 * round + side] =
                 fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, true) : 0.01 * (side ? 0.95 : 1);
