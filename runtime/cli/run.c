@@ -40,7 +40,11 @@ static bool append_text(struct ci_answer *answer, const char *text, size_t lengt
     if (answer->capacity - answer->length < length) {
         size_t capacity = 2 * answer->capacity + length + 256;
         char *grown = realloc(answer->text, capacity);
-        if (!grown) return false;
+        if (!grown) {
+            answer->status = CLINFER_OUT_OF_MEMORY;
+            snprintf(answer->message, sizeof answer->message, "out of memory after %zu bytes of text", answer->length);
+            return false;
+        }
         answer->text = grown;
         answer->capacity = capacity;
     }
