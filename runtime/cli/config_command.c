@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/config_edit.h"
 #include "cli/output.h"
+#include "remote/remote.h"
 
 enum { KEY_WIDTH = 32, VALUE_WIDTH = 44, HELP_BYTES = 4096 };
 
@@ -183,9 +184,24 @@ static int path(const struct config_command *command) {
 
 /* ---- the command ---- */
 
+/* What stands in the file now may not be asked as it is, until something else of it is set. */
+static void warn_of_remote(const char *key) {
+    struct ci_config config = {0};
+    struct ci_config_name name;
+    if (ci_config_name(key, &name) == CLINFER_OK && *name.remote && ci_config_read(&config) == CLINFER_OK)
+        for (size_t i = 0; i < config.remote_count; i++) {
+            const struct clinfer_remote *remote = &config.remotes[i].remote;
+            if (remote->url && strcmp(remote->name, name.remote) == 0 && ci_remote_check(remote) != CLINFER_OK)
+                ci_warn("%s", clinfer_error());
+        }
+    ci_config_free(&config);
+}
+
 static int set(const char *key, const char *const *values, size_t count) {
     enum clinfer_status status = ci_config_set(key, values, count);
-    return status == CLINFER_OK ? 0 : ci_complain(status);
+    if (status != CLINFER_OK) return ci_complain(status);
+    warn_of_remote(key);
+    return 0;
 }
 
 static int unset(const char *key) {

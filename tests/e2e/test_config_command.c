@@ -86,7 +86,7 @@ static void test_set_get_and_unset_go_round(void **state) {
 
 static void test_remotes_are_made_changed_and_removed_by_name(void **state) {
     (void)state;
-    EXPECT(0, "", "", "set", "remotes.lan.url", "http://192.168.1.5:8000/v1");
+    EXPECT(0, "", "plain http is for this host only", "set", "remotes.lan.url", "http://192.168.1.5:8000/v1");
     EXPECT(0, "", "", "set", "remotes.lan.plain_http", "true");
     EXPECT(0, "", "", "set", "remotes.lan.idle_timeout", "2.5");
     EXPECT(0, "", "", "set", "remotes.openai.allow", "true");
