@@ -20,8 +20,8 @@ static bool print(void *user, const char *text, size_t length) {
 }
 
 static void say(void *user, enum clinfer_log_level level, const char *message) {
-    (void)user, (void)level;
-    fprintf(stderr, "%s\n", message);
+    (void)user;
+    if (level <= CLINFER_LOG_NOTICE) fprintf(stderr, "%s\n", message);
 }
 
 int main(int count, char **words) {
