@@ -2,13 +2,13 @@
 #include "remote/address.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/status.h"
+#include "remote/curl.h"
 #include "remote/redact.h"
 
 /* Names are not looked up: libcurl itself makes "localhost" this host, and any other name is somebody's word. */
@@ -29,10 +29,10 @@ static size_t overlap(const char *base, size_t length, const char *path) {
 /* A part of the URL, empty where there is none. */
 static enum clinfer_status get_part(CURLU *parsed, CURLUPart part, char *text, size_t size, const char *label) {
     char *found = NULL;
-    CURLUcode error = curl_url_get(parsed, part, &found, 0);
+    CURLUcode error = ci_curl->url_get(parsed, part, &found, 0);
     if (error == CURLUE_OUT_OF_MEMORY) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", label);
     int needed = snprintf(text, size, "%s", found ? found : "");
-    curl_free(found);
+    ci_curl->free(found);
     if (needed < 0 || (size_t)needed >= size)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: its URL is too long", label);
     return CLINFER_OK;
@@ -48,8 +48,8 @@ static enum clinfer_status refuse_extras(CURLU *parsed, const char *label) {
                   {CURLUPART_FRAGMENT, "a fragment (#...)"}};
     for (size_t i = 0; i < sizeof extras / sizeof *extras; i++) {
         char *found = NULL;
-        bool there = curl_url_get(parsed, extras[i].part, &found, 0) == CURLUE_OK;
-        curl_free(found);
+        bool there = ci_curl->url_get(parsed, extras[i].part, &found, 0) == CURLUE_OK;
+        ci_curl->free(found);
         if (there)
             return ci_fail(CLINFER_INVALID_ARGUMENT,
                            "%s: its URL holds %s; leave that out. A key comes from a variable, a file or a command",
@@ -100,18 +100,19 @@ enum clinfer_status ci_address_parse(const struct clinfer_remote *remote, const 
     if (!remote->url || !*remote->url)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: it has no URL, such as https://api.openai.com/v1",
                        address->label);
-    CURLU *parsed = curl_url();
+    enum clinfer_status status = ci_curl_load();
+    if (status != CLINFER_OK) return ci_fail_prefix(status, "%s", address->label);
+    CURLU *parsed = ci_curl->url();
     if (!parsed) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", address->label);
-    enum clinfer_status status;
-    CURLUcode error = curl_url_set(parsed, CURLUPART_URL, remote->url, CURLU_NON_SUPPORT_SCHEME);
+    CURLUcode error = ci_curl->url_set(parsed, CURLUPART_URL, remote->url, CURLU_NON_SUPPORT_SCHEME);
     if (error == CURLUE_OUT_OF_MEMORY)
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", address->label);
     else if (error != CURLUE_OK)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "%s: its URL is malformed (%s); one is https://api.openai.com/v1",
-                         address->label, curl_url_strerror(error));
+                         address->label, ci_curl->url_strerror(error));
     else
         status = take_apart(parsed, path, address);
-    curl_url_cleanup(parsed);
+    ci_curl->url_cleanup(parsed);
     make_label(remote->name, address);
     return status;
 }

@@ -2,7 +2,6 @@
 #include "remote/http.h"
 
 #include <assert.h>
-#include <curl/curl.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "remote/curl.h"
 
 enum { KEPT = 4, LOOK_MILLISECONDS = 20, HEADER_BYTES = 256 * 1024 };
 
@@ -36,20 +36,18 @@ struct ci_http {
 
 static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ci_http *kept[KEPT];
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void initialise(void) { curl_global_init(CURL_GLOBAL_DEFAULT); }
 
 static void destroy(struct ci_http *http) {
     if (!http) return;
-    curl_easy_cleanup(http->easy);
-    curl_multi_cleanup(http->multi);
+    ci_curl->easy_cleanup(http->easy);
+    ci_curl->multi_cleanup(http->multi);
     free(http);
 }
 
 enum clinfer_status ci_http_take(struct ci_http **http) {
     *http = NULL;
-    pthread_once(&once, initialise);
+    enum clinfer_status status = ci_curl_load();
+    if (status != CLINFER_OK) return status;
     pthread_mutex_lock(&kept_lock);
     for (int i = 0; i < KEPT && !*http; i++) {
         *http = kept[i];
@@ -59,8 +57,8 @@ enum clinfer_status ci_http_take(struct ci_http **http) {
     if (*http) return CLINFER_OK;
     struct ci_http *made = calloc(1, sizeof *made);
     if (made) {
-        made->multi = curl_multi_init();
-        made->easy = curl_easy_init();
+        made->multi = ci_curl->multi_init();
+        made->easy = ci_curl->easy_init();
     }
     if (!made || !made->multi || !made->easy) {
         destroy(made);
@@ -87,12 +85,12 @@ static void read_head(struct ci_http *http) {
     struct ci_http_answer *answer = http->answer;
     const char *text = NULL;
     curl_off_t retry_after = 0;
-    curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &answer->status);
-    curl_easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &text);
+    ci_curl->easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &answer->status);
+    ci_curl->easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &text);
     snprintf(answer->content_type, sizeof answer->content_type, "%s", text ? text : "");
-    curl_easy_getinfo(http->easy, CURLINFO_REDIRECT_URL, &text);
+    ci_curl->easy_getinfo(http->easy, CURLINFO_REDIRECT_URL, &text);
     snprintf(answer->location, sizeof answer->location, "%s", text ? text : "");
-    curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &retry_after);
+    ci_curl->easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &retry_after);
     answer->retry_after = retry_after > 0 ? (double)retry_after : 0;
 }
 
@@ -135,14 +133,14 @@ static const char *from_environment(const char *name, const char *other) {
 /* The header lines are wiped when they are freed: one of them holds the key. */
 static void free_headers(struct curl_slist *headers) {
     for (struct curl_slist *line = headers; line; line = line->next) explicit_bzero(line->data, strlen(line->data));
-    curl_slist_free_all(headers);
+    ci_curl->slist_free_all(headers);
 }
 
 static struct curl_slist *make_headers(const char *const *lines) {
     /* Without this, a server that does not know it costs a second. */
-    struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
+    struct curl_slist *headers = ci_curl->slist_append(NULL, "Expect:");
     for (; headers && *lines; lines++) {
-        struct curl_slist *longer = curl_slist_append(headers, *lines);
+        struct curl_slist *longer = ci_curl->slist_append(headers, *lines);
         if (!longer) {
             free_headers(headers);
             return NULL;
@@ -156,46 +154,46 @@ static struct curl_slist *make_headers(const char *const *lines) {
 static bool set_policy(CURL *easy, const struct ci_http_request *request) {
     const char *bundle = from_environment("CURL_CA_BUNDLE", "SSL_CERT_FILE");
     const char *folder = from_environment("SSL_CERT_DIR", NULL);
-    bool good = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE) == CURLE_OK;
-    if (good && bundle) good = curl_easy_setopt(easy, CURLOPT_CAINFO, bundle) == CURLE_OK;
-    if (good && folder) good = curl_easy_setopt(easy, CURLOPT_CAPATH, folder) == CURLE_OK;
-    if (good && request->loopback) good = curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
+    bool good = ci_curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE) == CURLE_OK;
+    if (good && bundle) good = ci_curl->easy_setopt(easy, CURLOPT_CAINFO, bundle) == CURLE_OK;
+    if (good && folder) good = ci_curl->easy_setopt(easy, CURLOPT_CAPATH, folder) == CURLE_OK;
+    if (good && request->loopback) good = ci_curl->easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
     return good;
 }
 
 static bool set_up(struct ci_http *http, struct curl_slist *headers) {
     const struct ci_http_request *request = http->request;
     CURL *easy = http->easy;
-    curl_easy_reset(easy); /* options only: connections stay */
-    bool good = set_policy(easy, request) && curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_bytes) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_USERAGENT, "clinfer/" CLINFER_VERSION) == CURLE_OK;
+    ci_curl->easy_reset(easy); /* options only: connections stay */
+    bool good = set_policy(easy, request) && ci_curl->easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_HTTPHEADER, headers) == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_bytes) == CURLE_OK &&
+                ci_curl->easy_setopt(easy, CURLOPT_USERAGENT, "clinfer/" CLINFER_VERSION) == CURLE_OK;
     if (!good) return false;
     /* Plain answers are asked for (compressed ones come late), compressed ones understood. */
-    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "identity");
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(request->connect_seconds * 1e3) + 1);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    ci_curl->easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "identity");
+    ci_curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(request->connect_seconds * 1e3) + 1);
+    ci_curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     /* A name server that does not answer holds nobody up who has cancelled. */
-    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-    curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
-    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(easy, CURLOPT_CERTINFO, request->want_certificate ? 1L : 0L);
-    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, request->want_certificate ? 1L : 0L);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
-    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request);
-    curl_easy_setopt(easy, CURLOPT_PREREQDATA, http);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(easy, CURLOPT_HEADERDATA, http);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, http);
+    ci_curl->easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    ci_curl->easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
+    ci_curl->easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    ci_curl->easy_setopt(easy, CURLOPT_CERTINFO, request->want_certificate ? 1L : 0L);
+    ci_curl->easy_setopt(easy, CURLOPT_FRESH_CONNECT, request->want_certificate ? 1L : 0L);
+    ci_curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
+    ci_curl->easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request);
+    ci_curl->easy_setopt(easy, CURLOPT_PREREQDATA, http);
+    ci_curl->easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    ci_curl->easy_setopt(easy, CURLOPT_HEADERDATA, http);
+    ci_curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    ci_curl->easy_setopt(easy, CURLOPT_WRITEDATA, http);
     return true;
 }
 
@@ -234,15 +232,15 @@ static enum ci_http_end look(const struct ci_http *http) {
 static enum ci_http_end run(struct ci_http *http) {
     for (;;) {
         int running = 0, left;
-        if (curl_multi_perform(http->multi, &running) != CURLM_OK) return CI_HTTP_NO_MEMORY;
-        const CURLMsg *message = curl_multi_info_read(http->multi, &left);
+        if (ci_curl->multi_perform(http->multi, &running) != CURLM_OK) return CI_HTTP_NO_MEMORY;
+        const CURLMsg *message = ci_curl->multi_info_read(http->multi, &left);
         if (message && message->msg == CURLMSG_DONE) {
             enum ci_http_end end = end_of_code(http, message->data.result);
             if (end != CI_HTTP_DONE && end != CI_HTTP_STOPPED && end != CI_HTTP_NO_MEMORY)
                 snprintf(http->answer->problem, sizeof http->answer->problem, "%s",
                          http->oversized ? "its header is too long"
                          : *http->error  ? http->error
-                                         : curl_easy_strerror(message->data.result));
+                                         : ci_curl->easy_strerror(message->data.result));
             http->answer->through_proxy_failed = message->data.result == CURLE_COULDNT_RESOLVE_PROXY;
             http->answer->in_handshake = end == CI_HTTP_UNTRUSTED || message->data.result == CURLE_SSL_CONNECT_ERROR;
             return end;
@@ -250,7 +248,7 @@ static enum ci_http_end run(struct ci_http *http) {
         enum ci_http_end end = look(http);
         if (end != CI_HTTP_DONE) return end;
         if (http->enough_at && ci_now() > http->enough_at + ending_seconds) return CI_HTTP_DONE;
-        curl_multi_poll(http->multi, NULL, 0, LOOK_MILLISECONDS, NULL);
+        ci_curl->multi_poll(http->multi, NULL, 0, LOOK_MILLISECONDS, NULL);
     }
 }
 
@@ -273,7 +271,7 @@ static void release_pipe_signal(const sigset_t *before) {
 
 static double seconds_of(CURL *easy, CURLINFO info) {
     curl_off_t microseconds = 0;
-    curl_easy_getinfo(easy, info, &microseconds);
+    ci_curl->easy_getinfo(easy, info, &microseconds);
     return 1e-6 * (double)microseconds;
 }
 
@@ -281,7 +279,7 @@ static double seconds_of(CURL *easy, CURLINFO info) {
 static void read_certificate(struct ci_http *http) {
     struct curl_certinfo *chain = NULL;
     const char *subject = "", *end = "";
-    if (curl_easy_getinfo(http->easy, CURLINFO_CERTINFO, &chain) != CURLE_OK || !chain || chain->num_of_certs < 1)
+    if (ci_curl->easy_getinfo(http->easy, CURLINFO_CERTINFO, &chain) != CURLE_OK || !chain || chain->num_of_certs < 1)
         return;
     for (const struct curl_slist *line = chain->certinfo[0]; line; line = line->next) {
         if (strncmp(line->data, "Subject:", 8) == 0) subject = line->data + 8;
@@ -302,19 +300,19 @@ void ci_http_post(struct ci_http *http, const struct ci_http_request *request, s
     sigset_t before;
     hold_pipe_signal(&before);
     struct curl_slist *headers = make_headers(request->headers);
-    if (headers && set_up(http, headers) && curl_multi_add_handle(http->multi, http->easy) == CURLM_OK) {
+    if (headers && set_up(http, headers) && ci_curl->multi_add_handle(http->multi, http->easy) == CURLM_OK) {
         answer->end = run(http);
         long connections = 1;
-        curl_easy_getinfo(http->easy, CURLINFO_NUM_CONNECTS, &connections);
+        ci_curl->easy_getinfo(http->easy, CURLINFO_NUM_CONNECTS, &connections);
         answer->reused = answer->sent && connections == 0;
         if (answer->sent) read_head(http); /* again: where a redirect leads is known at the end only */
         answer->resolved = seconds_of(http->easy, CURLINFO_NAMELOOKUP_TIME_T);
         answer->connected = seconds_of(http->easy, CURLINFO_CONNECT_TIME_T);
         answer->secured = seconds_of(http->easy, CURLINFO_APPCONNECT_TIME_T);
         if (request->want_certificate) read_certificate(http);
-        curl_multi_remove_handle(http->multi, http->easy);
+        ci_curl->multi_remove_handle(http->multi, http->easy);
     }
-    curl_easy_reset(http->easy); /* nothing of the request stays in it */
+    ci_curl->easy_reset(http->easy); /* nothing of the request stays in it */
     free_headers(headers);
     release_pipe_signal(&before);
     http->request = NULL;

@@ -74,7 +74,7 @@ struct ci_http_request {
 
 struct ci_http;
 
-/* One that is free, or a new one. CLINFER_OUT_OF_MEMORY. */
+/* One that is free, or a new one. CLINFER_OUT_OF_MEMORY, CLINFER_UNSUPPORTED: no libcurl. */
 enum clinfer_status ci_http_take(struct ci_http **http);
 
 /* `keep` false: its connections are closed, since what a failed answer left in them is not known. NULL is nothing. */
