@@ -80,9 +80,11 @@ static enum clinfer_status take_apart(CURLU *parsed, const char *path, struct ci
     return CLINFER_OK;
 }
 
-/* remote "lab" (api.example.org); before the host is known, and where the name says it: remote "lab". */
+/* remote "lab" (api.example.org); before the host is known, and where the name says it: remote "lab". A name that is a
+ * URL with a user or a query is none: there may be a key in it. */
 static void make_label(const char *name, struct ci_address *address) {
     char clean[80];
+    if (name && strstr(name, "://") && strpbrk(name, "@?#")) name = NULL;
     if (name) ci_redact(NULL, name, strlen(name), clean, sizeof clean);
     if (name && *address->host && !strstr(name, address->host))
         snprintf(address->label, sizeof address->label, "remote \"%s\" (%.120s)", clean, address->host);

@@ -58,6 +58,16 @@ static void test_good_answer_over_tls(void **state) {
     assert_string_equal(asked.text, REMOTE_TEXT);
 }
 
+/* OpenAI's, where a schema was asked for and the model does not want to. */
+static void test_refusal_is_an_answer(void **state) {
+    struct ci_remote_request request = remote_request();
+    struct remote_asked asked;
+    (void)state;
+    struct clinfer_remote remote = remote_at(remote_server_url("http", "refusal"));
+    remote_ask_well(&remote, &request, &asked);
+    assert_string_equal(asked.text, "I would rather not.");
+}
+
 static void test_reason_of_the_end(void **state) {
     struct ci_remote_request request = remote_request();
     struct remote_asked asked;
@@ -291,13 +301,17 @@ static void test_deadline(void **state) {
         assert_non_null(strstr(asked.message, "deadline"));
         assert_true(asked.seconds < 1.5);
     }
-    /* The deadline says nothing of the remote: it is not left alone. */
-    struct clinfer_remote remote = remote_at(remote_server_url("http", "silent"));
+    /* The deadline says nothing of the remote: it is not left alone. Nor is there a limit of its own for a key. */
+    struct clinfer_remote remote = remote_without_key(remote_server_url("http", "silent"));
     struct ci_remote_request request = remote_request();
     struct remote_asked asked;
-    request.deadline = ci_now() + 0.2;
-    remote_ask(&remote, &request, &asked);
-    assert_int_equal(asked.status, CLINFER_OUT_OF_TIME);
+    for (int i = 0; i < 2; i++) {
+        request.deadline = ci_now() + 0.2;
+        remote_ask(&remote, &request, &asked);
+        assert_int_equal(asked.status, CLINFER_OUT_OF_TIME);
+        assert_int_equal(asked.result.requests, i == 0);
+        remote.key_command = "sleep 20";
+    }
 }
 
 static bool stop_at_once(void *user, const char *text, size_t length) {
@@ -430,6 +444,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(good_answers),
         TEST(good_answer_over_tls),
+        TEST(refusal_is_an_answer),
         TEST(reason_of_the_end),
         TEST(connections_are_used_again),
         TEST(threads_at_once),

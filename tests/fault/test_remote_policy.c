@@ -48,7 +48,11 @@ static void test_urls(void **state) {
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_ok(ci_remote_check(&(struct clinfer_remote){.url = good[i]}));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        check_refusal(remote_without_key(bad[i].url), bad[i].status, bad[i].says);
+        struct clinfer_remote remote = remote_without_key(bad[i].url);
+        check_refusal(remote, bad[i].status, bad[i].says);
+        assert_null(strstr(clinfer_error(), "secret"));
+        remote.name = bad[i].url; /* as with --remote URL */
+        check_refusal(remote, bad[i].status, bad[i].says);
         assert_null(strstr(clinfer_error(), "secret"));
     }
 }

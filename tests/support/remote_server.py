@@ -172,6 +172,12 @@ def reason_length(connection, request):
 
 
 @script
+def refusal(connection, request):
+    return answer(connection, json.dumps({"choices": [{"finish_reason": "stop", "message": {
+        "content": None, "refusal": "I would rather not."}}]}))
+
+
+@script
 def says_closed(connection, request):
     """Keep-alive as far as anybody can tell, and then the connection is gone."""
     good(connection, request)
