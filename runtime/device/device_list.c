@@ -191,10 +191,13 @@ static enum clinfer_status query_caps(cl_platform_id platform, cl_device_id devi
 
 /* NULL when the device can be used, else why not. */
 static const char *reason_against(cl_device_id device, const struct ci_device_caps *caps) {
-    if (caps->max_alloc_bytes == 0 || caps->max_work_group == 0)
+    cl_bool available = CL_FALSE, compiles = CL_FALSE;
+    if (!ask_device(device, CL_DEVICE_AVAILABLE, sizeof available, &available, NULL) ||
+        !ask_device(device, CL_DEVICE_COMPILER_AVAILABLE, sizeof compiles, &compiles, NULL) || !*caps->version ||
+        caps->max_alloc_bytes == 0 || caps->max_work_group == 0)
         return "its driver does not answer questions (clGetDeviceInfo)";
-    if (!number32(device, CL_DEVICE_AVAILABLE)) return "it is not available";
-    if (!number32(device, CL_DEVICE_COMPILER_AVAILABLE)) return "its driver has no compiler";
+    if (!available) return "it is not available";
+    if (!compiles) return "its driver has no compiler";
     if (caps->opencl_major < 1 || (caps->opencl_major == 1 && caps->opencl_minor < 2))
         return "it is older than OpenCL 1.2";
     return NULL;

@@ -442,6 +442,7 @@ static struct subject tiny = {.name = "tiny",
                               .prompt = {1, 84, 104, 101, 32, 99, 97, 116, 32, 115, 97, 116}};
 
 /* The whole model, in the whole matrix only. */
+static char whole_model[4096];
 static struct subject smollm2 = {.name = "SmolLM2, f32",
                                  .device = "0",
                                  .activations = CLINFER_ACTIVATIONS_F32,
@@ -577,15 +578,14 @@ static void test_calls_fail_by_chance(void **state) {
 
 static void fail_whole_model(struct subject *subject) {
     char faults[128];
-    subject->model = test_model_path();
+    subject->model = whole_model;
     take_truth(subject);
     for (int i = 0; layer_name(i); i++)
         for (int ever = 0; ever < 2 && is_asked(layer_name(i)); ever++) {
             snprintf(faults, sizeof faults, "%s@1%s:%d", layer_name(i), ever ? "+" : "", OUT_OF_RESOURCES);
             if (made[AT_LOAD][i]) fail_at_load(subject, layer_name(i), layer_name(i), faults, ever);
             if (made[AT_PROMPT][i]) fail_at_token(subject, layer_name(i), layer_name(i), faults, 0, ever);
-            for (size_t token = 1; token < TOKENS && made[AT_TOKEN][i]; token += 15)
-                fail_at_token(subject, layer_name(i), layer_name(i), faults, token, ever);
+            if (made[AT_TOKEN][i]) fail_at_token(subject, layer_name(i), layer_name(i), faults, TOKEN, ever);
         }
     for (int kernel = 0; kernel < kernel_count && is_asked("whole"); kernel++) {
         snprintf(faults, sizeof faults, "clEnqueueNDRangeKernel/%.63s@1:%d", kernels[kernel], OUT_OF_RESOURCES);
@@ -644,7 +644,7 @@ int main(void) {
     };
     all = getenv("CLINFER_TEST_FULL") != NULL;
     if (!layer_load()) return 1;
-    test_model_path(); /* while it is known where models are */
+    snprintf(whole_model, sizeof whole_model, "%s", test_model_path()); /* while it is known where models are */
     poison_fresh_data();
     signal(SIGALRM, too_long);
     clinfer_log_to(listen, NULL);
