@@ -13,6 +13,7 @@
 
 #include "ops/op_list.h"
 #include "proof/judge.h"
+#include "tensor/op_params.h"
 
 struct subject {
     struct ci_sample_call sample, right;
@@ -130,6 +131,30 @@ static void test_three_weights_with_biases_and_an_addend(void **state) {
     unmake(&subject);
 }
 
+/* What is added is so large that its last bit weighs more than the product's rounding. */
+static void test_a_large_addend_is_rounded_as_any(void **state) {
+    (void)state;
+    static const struct ci_case shape = {
+        "large addend",
+        {{&ci_type_f32, 3, 64}, {&ci_type_q8_0, 96, 64}, NONE, NONE, NONE, NONE, NONE, {&ci_type_f32, 3, 96}},
+        {{0}},
+        {{0}, {0}}};
+    struct subject subject;
+    assert_int_equal(ci_sample_create(&ci_op_matmul_add, &shape, 7, &subject.sample), CLINFER_OK);
+    const struct ci_view *addend = &subject.sample.call.in[CI_MATMUL_ADDEND];
+    ((float *)addend->data)[5] = 1e6f;
+    assert_int_equal(ci_sample_copy(&subject.sample, &subject.right), CLINFER_OK);
+    assert_int_equal(ci_judge_create(&subject.sample, &subject.judge), CLINFER_OK);
+    assert_int_equal(ci_op_reference(&ci_op_matmul_add, &subject.right.call), CLINFER_OK);
+    assert_passes(&subject, "matmul_add");
+    float *numbers = subject.right.call.out[0].data;
+    numbers[5] = nextafterf(numbers[5], INFINITY);
+    assert_passes(&subject, "rounded the other way");
+    assert_refused(&subject, 0, 5, numbers[5] + 100, "far off");
+    assert_refused(&subject, 1, 5, numbers[96 + 5] + 0.1f, "off in the row below");
+    unmake(&subject);
+}
+
 /* One row: few sums say all, and the matrix repeats its numbers. */
 static void test_output_matrix_for_one_token(void **state) {
     (void)state;
@@ -188,6 +213,7 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_product_of_a_prompt),
         cmocka_unit_test(test_three_weights_with_biases_and_an_addend),
+        cmocka_unit_test(test_a_large_addend_is_rounded_as_any),
         cmocka_unit_test(test_output_matrix_for_one_token),
         cmocka_unit_test(test_attention_over_a_long_context),
     };
