@@ -4,7 +4,9 @@
  * takes over, and the text goes on.
  *
  * Usually each entry point fails in three places; CLINFER_TEST_FULL=1 (make check-faults) goes through all tokens,
- * every buffer and every kernel, and takes a whole model too. What was survived is printed, by call and place. */
+ * every buffer and every kernel, and takes a whole model too. What was survived is printed, by call and place. For who
+ * looks for something: CLINFER_FAULTS_TEST=*lost* runs some of the tests, CLINFER_FAULTS_ONLY=clFinish breaks one call,
+ * CLINFER_FAULTS_LOG=1 shows each case and the log. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>
@@ -648,6 +650,7 @@ int main(void) {
     poison_fresh_data();
     signal(SIGALRM, too_long);
     clinfer_log_to(listen, NULL);
+    if (getenv("CLINFER_FAULTS_TEST")) cmocka_set_test_filter(getenv("CLINFER_FAULTS_TEST"));
     size_t count = sizeof tests / sizeof *tests - !all; /* the last takes minutes */
     int failures = _cmocka_run_group_tests("tests", tests, count, NULL, NULL);
     print_table();
