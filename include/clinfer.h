@@ -95,6 +95,7 @@ typedef struct clinfer_engine clinfer_engine;
 
 enum clinfer_activations { CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_F32, CLINFER_ACTIVATIONS_Q8 };
 enum clinfer_cache_type { CLINFER_CACHE_F16, CLINFER_CACHE_F32 };
+/* How far down the ladder a run may go. For an engine alone REMOTE is the same as CPU. */
 enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
 struct clinfer_engine_options {
@@ -267,6 +268,7 @@ CLINFER_API void clinfer_free(void *memory);
 
 typedef struct clinfer_session clinfer_session;
 
+/* NAN, or a top_k of -1: the model's own. */
 struct clinfer_session_options {
     float temperature; /* 0: greedy */
     int top_k;         /* 0: all */
@@ -341,6 +343,116 @@ struct clinfer_remote {
      */
     double connect_seconds, first_byte_seconds, idle_seconds, total_seconds;
 };
+
+/* ---- the request ladder ----
+ *
+ * A router answers requests on the first rung of its ladder that can: the device asked for, other devices, the CPU,
+ * then remote APIs in order. Going down is never silent: each request has a route, and the log tells when it happens. A
+ * step down before the first byte of text starts afresh; after it, another local rung goes on with the same tokens, so
+ * that text which is out stays; a remote goes on with an answer that has begun only if that was asked for.
+ *
+ * Engines run on threads of their own: one whose driver hangs is left behind. A router and its conversations are used
+ * by one thread at a time. */
+
+typedef struct clinfer_router clinfer_router;
+typedef struct clinfer_conversation clinfer_conversation;
+
+struct clinfer_router_options {
+    /* What runs here. engine.fallback NONE: only the first rung; CPU: no remote. Texts are borrowed until the router
+     * is closed. */
+    struct clinfer_engine_options engine;
+    const struct clinfer_remote *remotes; /* [remote_count], in the order in which they are asked; copied, not texts */
+    size_t remote_count;
+    const char *why_no_model; /* where engine.model is NULL: what to say of it */
+    bool remote_only;
+    bool remote_continues; /* a remote may go on with an answer that has begun here */
+
+    /* A device is given up when nothing of it has come for so long: 0: 30 seconds, or ten times what a step should
+     * take on a slow device if that is longer; 300 where kernels are built and weights are loaded. Otherwise exactly
+     * this, and ten times as long for the latter. */
+    double watchdog_seconds;
+};
+
+enum clinfer_rung_kind { CLINFER_RUNG_DEVICE, CLINFER_RUNG_CPU, CLINFER_RUNG_REMOTE };
+
+/* A rung, and what came of it. Texts are borrowed as long as what they came with. */
+struct clinfer_rung {
+    enum clinfer_rung_kind kind;
+    const char *name;           /* "0: NAME (PLATFORM)", "cpu", a remote's name */
+    const char *url;            /* of a remote, else "" */
+    bool tried;                 /* by this request */
+    enum clinfer_status status; /* CLINFER_OK: it answered, or was not needed */
+    const char *reason;         /* why it did not answer, or was not tried; "" */
+    double seconds;             /* that this request spent there */
+    size_t tokens;              /* that it generated */
+};
+
+/* How a request was answered. Borrowed until the conversation's next request. */
+struct clinfer_route {
+    const struct clinfer_rung *rungs;
+    size_t count;
+    int answered;     /* index of the rung that ended it; -1: none */
+    bool fell_back;   /* another than the first */
+    bool partial;     /* the text that is out is only the beginning of an answer: what came after it failed */
+    const char *text; /* all of it in one line: "0: A (B): CL_OUT_OF_RESOURCES (1.2 s); cpu: 40 tokens (3.1 s)" */
+    struct clinfer_result result; /* of a remote: what it counted; tokens is NULL */
+};
+
+/* Makes the ladder; no engine is opened. CLINFER_NO_DEVICE: engine.device names none, and engine.fallback is NONE. */
+CLINFER_API enum clinfer_status clinfer_router_open(const struct clinfer_router_options *options,
+                                                    clinfer_router **router);
+
+/* All conversations must be destroyed before. */
+CLINFER_API void clinfer_router_close(clinfer_router *router);
+
+/* Opens the first rung's engine, or the next one's when that cannot be, so that loading is done before the first
+ * request. Not needed: requests do so too. CLINFER_OK: some rung is ready, which may be a remote. */
+CLINFER_API enum clinfer_status clinfer_router_start(clinfer_router *router);
+
+/* The engine of the first rung that has one, to ask it things between requests; NULL: none. */
+CLINFER_API clinfer_engine *clinfer_router_engine(clinfer_router *router);
+
+/* The ladder as it stands. Borrowed until the next call on the router or one of its conversations. */
+CLINFER_API const struct clinfer_rung *clinfer_router_rungs(clinfer_router *router, size_t *count);
+
+/* Whether a thread was left behind in a driver that hangs: then the process must end with _exit, since drivers wait
+ * for their own work at exit. Stays true for the life of the process. */
+CLINFER_API bool clinfer_left_behind(void);
+
+/* NAN and -1 in `sampling`: the model's own; NULL: all of them. */
+CLINFER_API enum clinfer_status clinfer_conversation_create(clinfer_router *router,
+                                                            const struct clinfer_session_options *sampling,
+                                                            clinfer_conversation **conversation);
+CLINFER_API void clinfer_conversation_destroy(clinfer_conversation *conversation);
+
+struct clinfer_chat_request {
+    const struct clinfer_message *messages; /* the whole conversation; the last one is to be answered */
+    size_t count;
+    bool raw;                /* the last message's content as it is, without a chat template; local rungs only */
+    int max_tokens;          /* -1: until the answer or the context ends */
+    bool ignore_end;         /* as in struct clinfer_request; local rungs only */
+    double deadline_seconds; /* 0: none; after it no local rung goes on */
+
+    /* From another thread than the caller's, never twice at once, never after clinfer_chat_wait has returned. It may
+     * call clinfer_chat_cancel only. */
+    clinfer_text_callback *callback;
+    void *user;
+
+    /* NULL, or told now and then, by the thread that waits, how much of a prompt is computed. */
+    void (*progress)(void *user, size_t done, size_t total);
+};
+
+/* Begins the request; several conversations' requests run in the same steps. The messages are copied. */
+CLINFER_API enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
+                                                    const struct clinfer_chat_request *request);
+
+/* Waits for its end, going down the ladder where that is needed. The status is that of the last rung that was tried,
+ * the message says what happened on each; CLINFER_REFUSED: the next rung is not allowed. */
+CLINFER_API enum clinfer_status clinfer_chat_wait(clinfer_conversation *conversation,
+                                                  const struct clinfer_route **route);
+
+/* Ends the answer after the present token. From any thread, or a signal handler. */
+CLINFER_API void clinfer_chat_cancel(clinfer_conversation *conversation);
 
 #ifdef __cplusplus
 }

@@ -56,6 +56,8 @@ void ci_bench_target_close(struct ci_bench_target *target) {
     *target = (struct ci_bench_target){0};
 }
 
+static void cancel_session(void *session) { clinfer_cancel(session); }
+
 static enum clinfer_status make_session(struct ci_bench_target *target, int index) {
     struct clinfer_session_options options;
     if (target->sessions[index]) return CLINFER_OK;
@@ -63,7 +65,7 @@ static enum clinfer_status make_session(struct ci_bench_target *target, int inde
     options.temperature = 0;
     options.repeat_penalty = 1;
     enum clinfer_status status = clinfer_session_create(target->engine, &options, &target->sessions[index]);
-    if (status == CLINFER_OK) ci_interrupt_watch(target->sessions[index]);
+    if (status == CLINFER_OK) ci_interrupt_watch(target->sessions[index], cancel_session);
     return status;
 }
 

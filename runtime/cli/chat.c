@@ -1,5 +1,5 @@
-/* chat.c: the conversation on a terminal. Each turn renders the whole conversation again and hands it to the same
- * session, which computes only what is new.
+/* chat.c: the conversation on a terminal. Each turn hands over all messages again; what its place has computed of them
+ * already is not computed again.
  *
  * Lines come from the terminal's own line editing: a readline would be one more dependency for arrow keys. Ctrl-C ends
  * an answer (interrupt.h); at the prompt, twice in a row, it leaves. */
@@ -13,7 +13,7 @@
 
 struct chat {
     struct ci_run_state *run;
-    clinfer_session *session;
+    clinfer_conversation *conversation;
     struct clinfer_message *messages; /* contents are owned, roles not */
     size_t count;
     char *answer; /* what the assistant says now */
@@ -43,6 +43,7 @@ static size_t system_messages(const struct chat *chat) { return chat->run->syste
 static bool on_text(void *user, const char *text, size_t length) {
     struct chat *chat = user;
     if (chat->first_text_after < 0) chat->first_text_after = ci_seconds() - chat->asked_at;
+    ci_progress(NULL);
     ci_print(text, length);
     ci_flush();
     if (chat->capacity - chat->length <= length) {
@@ -58,38 +59,24 @@ static bool on_text(void *user, const char *text, size_t length) {
     return !ci_output_failed();
 }
 
-static enum clinfer_status generate(struct chat *chat, struct clinfer_result *result) {
-    int32_t *tokens = NULL;
-    size_t count = 0;
-    enum clinfer_status status = ci_run_tokens(chat->run, chat->messages, chat->count, &tokens, &count);
-    if (status != CLINFER_OK) return status;
-    const struct clinfer_request request = {.tokens = tokens,
-                                            .count = count,
-                                            .max_tokens = (int)chat->run->predict,
-                                            .callback = on_text,
-                                            .user = chat,
-                                            .ignore_end = chat->run->ignore_end};
+static enum clinfer_status generate(struct chat *chat, const struct clinfer_route **route) {
+    const struct clinfer_chat_request request = ci_run_request(chat->run, chat->messages, chat->count, on_text, chat);
     chat->length = 0;
     chat->asked_at = ci_seconds();
     chat->first_text_after = -1;
-    status = clinfer_submit(chat->session, &request);
-    if (status == CLINFER_OK) {
-        ci_interrupt_watch(chat->session);
-        status = clinfer_wait(chat->session, result);
-        ci_interrupt_unwatch(chat->session);
-    }
-    clinfer_free(tokens);
-    return status;
+    *route = NULL;
+    enum clinfer_status status = ci_run_submit(chat->conversation, &request);
+    return status == CLINFER_OK ? ci_run_wait(chat->conversation, route) : status;
 }
 
 /* Answers the last message. A failure takes the message back, so that the conversation stays one that works. */
 static void answer(struct chat *chat) {
-    struct clinfer_result result = {0};
-    enum clinfer_status status = generate(chat, &result);
+    const struct clinfer_route *route;
+    enum clinfer_status status = generate(chat, &route);
     size_t first = system_messages(chat);
     while (status == CLINFER_CONTEXT_FULL && chat->run->shift && chat->count > first + 2) {
         remove_messages(chat, first, 2);
-        status = generate(chat, &result);
+        status = generate(chat, &route);
     }
     if (chat->length && chat->answer[chat->length - 1] != '\n') ci_print("\n", 1);
     ci_flush();
@@ -104,10 +91,12 @@ static void answer(struct chat *chat) {
         remove_messages(chat, chat->count - 1, 1);
         return;
     }
-    if (result.finish == CLINFER_FINISH_CANCELLED) ci_say("stopped");
-    if (result.finish == CLINFER_FINISH_CONTEXT)
+    if (route->result.finish == CLINFER_FINISH_CANCELLED) ci_say("stopped");
+    ci_run_look(chat->run);
+    if (route->result.finish == CLINFER_FINISH_CONTEXT)
         ci_warn("the context of %d tokens is full; /clear begins a new conversation", chat->run->info.context);
-    ci_report_timings(&result, chat->first_text_after > 0 ? chat->first_text_after : 0);
+    if (route->fell_back) ci_warn("%s", route->text);
+    ci_report_timings(&route->result, chat->first_text_after > 0 ? chat->first_text_after : 0);
 }
 
 /* One message: a line, or several when each but the last ends with a backslash. False at the end of the input. */
@@ -172,7 +161,7 @@ static bool take_message(struct chat *chat, const char *message) {
 
 int ci_chat(struct ci_run_state *run) {
     struct chat chat = {.run = run};
-    enum clinfer_status status = clinfer_session_create(run->engine, &run->session, &chat.session);
+    enum clinfer_status status = clinfer_conversation_create(run->router, &run->session, &chat.conversation);
     if (status != CLINFER_OK) return ci_complain(status);
     int exit_status = 0;
     if (run->system && !add_message(&chat, "system", run->system))
@@ -188,7 +177,7 @@ int ci_chat(struct ci_run_state *run) {
         free(message);
     }
     fprintf(stderr, "\n");
-    clinfer_session_destroy(chat.session);
+    clinfer_conversation_destroy(chat.conversation);
     remove_messages(&chat, 0, chat.count);
     free(chat.messages);
     free(chat.answer);

@@ -54,8 +54,7 @@ void ci_engine_flags_free(struct ci_engine_flags *flags) {
     ci_config_free(&flags->config);
 }
 
-/* The engine says "--op TEXT" of every op that it refuses; nobody typed those of the file. */
-static enum clinfer_status name_config(const struct ci_engine_flags *flags, enum clinfer_status status) {
+enum clinfer_status ci_engine_flags_explain(const struct ci_engine_flags *flags, enum clinfer_status status) {
     for (size_t i = 0; i < flags->config.ops.count; i++) {
         const char *at = strstr(clinfer_error(), "--op "), *text = flags->config.ops.items[i];
         if (!at || strncmp(at + strlen("--op "), text, strlen(text)) != 0) continue;
@@ -67,8 +66,8 @@ static enum clinfer_status name_config(const struct ci_engine_flags *flags, enum
     return status;
 }
 
-static enum clinfer_status fill_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
-                                        struct clinfer_engine_options *options) {
+enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
+                                            struct clinfer_engine_options *options) {
     enum clinfer_status status = ci_models_choose(flags->model, choice);
     if (status == CLINFER_OK) status = ci_engine_flags_complete(flags);
     if (status != CLINFER_OK) return status;
@@ -97,11 +96,11 @@ open_by(enum clinfer_status (*open)(const struct clinfer_engine_options *options
         struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice, clinfer_engine **engine) {
     struct clinfer_engine_options options;
     *engine = NULL;
-    enum clinfer_status status = fill_options(flags, choice, &options);
+    enum clinfer_status status = ci_engine_flags_options(flags, choice, &options);
     if (status != CLINFER_OK) return status;
     options.all_logits = all_logits;
     status = open(&options, engine);
-    return status == CLINFER_INVALID_ARGUMENT ? name_config(flags, status) : status;
+    return status == CLINFER_INVALID_ARGUMENT ? ci_engine_flags_explain(flags, status) : status;
 }
 
 enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,

@@ -61,6 +61,14 @@ struct ci_engine_flags {
  * ci_models_choose. Called by ci_engine_flags_open; twice does no harm. CLINFER_BAD_FILE: the file. */
 enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags);
 
+/* Chooses the model; the engine's options borrow from choice and flags. */
+enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
+                                            struct clinfer_engine_options *options);
+
+/* The engine says "--op TEXT" of every op that it refuses; nobody typed those of the file: then the message names
+ * that. Returns the status. */
+enum clinfer_status ci_engine_flags_explain(const struct ci_engine_flags *flags, enum clinfer_status status);
+
 /* Chooses the model and opens the engine, whose options borrow from choice and flags. The caller frees the choice and
  * the flags in any case, after the engine. */
 enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,

@@ -11,7 +11,8 @@
 enum { GIVE_UP_AFTER = 3 };
 
 static pthread_t owner;
-static _Atomic(clinfer_session *) watched[CI_INTERRUPT_SESSIONS];
+static _Atomic(void *) watched[CI_INTERRUPT_SESSIONS];
+static ci_interrupt_cancel *cancels[CI_INTERRUPT_SESSIONS]; /* of what is watched */
 static atomic_int presses;
 
 static void on_interrupt(int signal_number) {
@@ -22,10 +23,10 @@ static void on_interrupt(int signal_number) {
     int count = atomic_fetch_add(&presses, 1) + 1;
     bool generating = false;
     for (int i = 0; i < CI_INTERRUPT_SESSIONS; i++) {
-        clinfer_session *session = atomic_load(&watched[i]);
-        if (!session) continue;
+        void *object = atomic_load(&watched[i]);
+        if (!object) continue;
         generating = true;
-        clinfer_cancel(session);
+        cancels[i](object);
     }
     if (generating && count >= GIVE_UP_AFTER) _exit(128 + signal_number);
 }
@@ -41,19 +42,20 @@ void ci_interrupt_start(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
-void ci_interrupt_watch(clinfer_session *session) {
+void ci_interrupt_watch(void *object, ci_interrupt_cancel *cancel) {
     for (int i = 0; i < CI_INTERRUPT_SESSIONS; i++) {
         if (atomic_load(&watched[i])) continue;
-        atomic_store(&watched[i], session);
+        cancels[i] = cancel;
+        atomic_store(&watched[i], object);
         /* It may have come just before. */
-        if (ci_interrupted()) clinfer_cancel(session);
+        if (ci_interrupted()) cancel(object);
         return;
     }
 }
 
-void ci_interrupt_unwatch(clinfer_session *session) {
+void ci_interrupt_unwatch(const void *object) {
     for (int i = 0; i < CI_INTERRUPT_SESSIONS; i++)
-        if (atomic_load(&watched[i]) == session) atomic_store(&watched[i], NULL);
+        if (atomic_load(&watched[i]) == object) atomic_store(&watched[i], NULL);
 }
 
 bool ci_interrupt_wait_input(void) {

@@ -1,8 +1,8 @@
 /* interrupt.h: Ctrl-C ends what is being generated, and not the program.
  *
- * Sessions that generate are watched; the handler cancels them all. It only ever runs on the thread that called
- * ci_interrupt_start() (others pass the signal on), so a session that was unwatched there is safe to destroy. Pressing
- * Ctrl-C three times while something generates ends the process: the way out when a driver hangs. */
+ * Sessions and conversations that generate are watched; the handler cancels them all. It only ever runs on the thread
+ * that called ci_interrupt_start() (others pass the signal on), so one that was unwatched there is safe to destroy.
+ * Pressing Ctrl-C three times while something generates ends the process: the way out when a driver hangs. */
 #ifndef CI_CLI_INTERRUPT_H
 #define CI_CLI_INTERRUPT_H
 
@@ -13,9 +13,10 @@ enum { CI_INTERRUPT_SESSIONS = 64 };
 
 void ci_interrupt_start(void);
 
-/* At most CI_INTERRUPT_SESSIONS at a time. */
-void ci_interrupt_watch(clinfer_session *session);
-void ci_interrupt_unwatch(clinfer_session *session);
+/* At most CI_INTERRUPT_SESSIONS at a time. `cancel` is called with the object from the signal handler. */
+typedef void ci_interrupt_cancel(void *object);
+void ci_interrupt_watch(void *object, ci_interrupt_cancel *cancel);
+void ci_interrupt_unwatch(const void *object);
 
 /* Whether Ctrl-C came since the last call of ci_interrupt_clear(). */
 bool ci_interrupted(void);

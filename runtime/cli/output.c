@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +76,11 @@ json_t *ci_json_text(const char *text, size_t length) { return ci_utf8_json(text
 
 const char *ci_color(const char *sequence) { return colored ? sequence : ""; }
 
-bool ci_progress(const char *text) {
+/* Messages come from engines' threads too. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* With the lock held. */
+static bool show_progress(const char *text) {
     static bool shown;
     struct winsize window = {0};
     if (!text && !shown) return true;
@@ -88,17 +93,26 @@ bool ci_progress(const char *text) {
     return true;
 }
 
+bool ci_progress(const char *text) {
+    pthread_mutex_lock(&lock);
+    bool shows = show_progress(text);
+    pthread_mutex_unlock(&lock);
+    return shows;
+}
+
 static void message(enum clinfer_log_level level, const char *text) {
     static const char *const prefixes[] = {"", "warning: ", "", "", ""};
     static const char *const colors[] = {"\033[31m", "\033[33m", "\033[2m", "\033[2m", "\033[2m"};
+    pthread_mutex_lock(&lock);
     if (level <= shown_level) {
-        ci_progress(NULL);
+        show_progress(NULL);
         fprintf(stderr, "%sclinfer: %s%s%s\n", ci_color(colors[level]), prefixes[level], text, ci_color("\033[0m"));
     }
     if (log_file) {
         fprintf(log_file, "%.3f %s%s\n", ci_seconds(), prefixes[level], text);
         fflush(log_file);
     }
+    pthread_mutex_unlock(&lock);
 }
 
 static void from_library(void *user, enum clinfer_log_level level, const char *text) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/names.h"
 #include "base/status.h"
 #include "remote/remote.h"
@@ -95,7 +96,7 @@ static enum clinfer_status use_url(struct ci_remotes *remotes, const char *url) 
         remote.url = NULL;
         complete(&built_ins[i], &remote);
     }
-    remote.name = ci_arena_string(&remotes->arena, host, strcspn(host, "/?#"));
+    remote.name = ci_arena_string(remotes->arena, host, strcspn(host, "/?#"));
     if (!remote.name) return out_of_memory();
     remotes->items[remotes->count++] = remote;
     return CLINFER_OK;
@@ -203,7 +204,7 @@ static enum clinfer_status check_items(const struct ci_remote_flags *flags, stru
         enum clinfer_status status = ci_remote_check(item);
         if (status == CLINFER_REFUSED && !flags->remote) {
             const char *message = ci_status_message();
-            const char *reason = ci_arena_string(&remotes->arena, message, strlen(message));
+            const char *reason = ci_arena_string(remotes->arena, message, strlen(message));
             if (!reason) return out_of_memory();
             leave_out(remotes, item->name, reason);
             continue;
@@ -236,8 +237,10 @@ enum clinfer_status ci_remotes_resolve(const struct ci_remote_flags *flags, cons
     if (status != CLINFER_OK) return status;
     const char *forbids = forbidden(config), *asks = flags->remote ? "--remote" : flags->only ? "--remote-only" : NULL;
     if (forbids && asks) return ci_fail(CLINFER_REFUSED, "%s: %s", asks, forbids);
-    remotes->items = ci_arena_array(&remotes->arena, config->remote_count + 1, sizeof *remotes->items);
-    remotes->left_out = ci_arena_array(&remotes->arena, config->remote_count + 1, sizeof *remotes->left_out);
+    remotes->arena = calloc(1, sizeof *remotes->arena);
+    if (!remotes->arena) return out_of_memory();
+    remotes->items = ci_arena_array(remotes->arena, config->remote_count + 1, sizeof *remotes->items);
+    remotes->left_out = ci_arena_array(remotes->arena, config->remote_count + 1, sizeof *remotes->left_out);
     if (!remotes->items || !remotes->left_out) return out_of_memory();
     status = sort_out(flags, config, fallback, remotes);
     if (status == CLINFER_OK) status = refine(flags, remotes);
@@ -247,6 +250,7 @@ enum clinfer_status ci_remotes_resolve(const struct ci_remote_flags *flags, cons
 }
 
 void ci_remotes_free(struct ci_remotes *remotes) {
-    ci_arena_destroy(&remotes->arena);
+    if (remotes->arena) ci_arena_destroy(remotes->arena);
+    free(remotes->arena);
     *remotes = (struct ci_remotes){0};
 }

@@ -10,7 +10,6 @@
 
 #include <clinfer.h>
 
-#include "base/arena.h"
 #include "cli/config.h"
 #include "cli/options.h"
 
@@ -60,7 +59,7 @@ struct ci_remotes {
     struct ci_remote_left_out *left_out;
     size_t left_out_count;
     bool only, go_on;
-    struct ci_arena arena;
+    struct ci_arena *arena; /* of their texts */
 };
 
 /* `fallback` is what --fallback itself said (ci_engine_flags.fallback_flag), -1: nothing; what the file says of it

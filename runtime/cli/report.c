@@ -16,6 +16,7 @@ static const char *file_name(const char *path) {
 void ci_report_start(const struct ci_run_state *run) {
     char parameters[CI_AMOUNT_BYTES], bytes[CI_AMOUNT_BYTES];
     const struct clinfer_engine_info *info = &run->info;
+    if (!run->engine) return; /* a remote answers, and says so when it is asked */
     bool given = strcmp(run->model.why, "given") == 0;
     ci_say("%s (%s%s%s parameters, %s) on %s (%s)", given ? file_name(run->model.path) : run->model.path,
            given ? "" : run->model.why, given ? "" : "; ", ci_format_count(info->parameters, parameters),
@@ -78,7 +79,7 @@ void ci_report_fallbacks(const struct ci_run_state *run) {
 
 json_t *ci_report_answer(const struct ci_answer *answer) {
     json_t *object = json_object(), *tokens = json_array();
-    for (size_t i = 0; i < answer->result.generated_tokens; i++)
+    for (size_t i = 0; answer->tokens && i < answer->result.generated_tokens; i++) /* a remote has none */
         json_array_append_new(tokens, json_integer(answer->tokens[i]));
     json_object_set_new(object, "prompt_name", ci_json_text(answer->prompt->name, strlen(answer->prompt->name)));
     json_object_set_new(object, "text", ci_json_text(answer->text ? answer->text : "", answer->length));
@@ -90,6 +91,8 @@ json_t *ci_report_answer(const struct ci_answer *answer) {
         json_object_set_new(object, "error", ci_json_text(answer->message, strlen(answer->message)));
     }
     json_object_set_new(object, "timings", timings_json(answer));
+    if (answer->partial) json_object_set_new(object, "partial", json_true());
+    if (answer->route) json_object_set(object, "route", answer->route);
     return object;
 }
 
@@ -108,6 +111,8 @@ static void set_count(json_t *object, const char *name, uint64_t count) {
 
 void ci_report_engine(const struct ci_run_state *run, json_t *object) {
     const struct clinfer_engine_info *info = &run->info;
+    json_object_set_new(object, "seed", json_integer((json_int_t)run->session.seed));
+    if (!run->engine) return;
     struct clinfer_engine_stats stats = {0};
     clinfer_engine_get_stats(run->engine, &stats);
     json_t *model = json_object(), *devices = json_array(), *counters = json_object(), *memory = json_object();
@@ -129,7 +134,6 @@ void ci_report_engine(const struct ci_run_state *run, json_t *object) {
     set_count(memory, "cache_bytes", stats.cache_bytes);
     set_count(memory, "activation_bytes", stats.activation_bytes);
     set_count(memory, "peak_resident_bytes", ci_process_peak_bytes());
-    json_object_set_new(object, "seed", json_integer((json_int_t)run->session.seed));
     json_object_set_new(object, "model", model);
     json_object_set_new(object, "devices", devices);
     json_object_set_new(object, "fallbacks", json_integer(stats.fallbacks));

@@ -17,20 +17,47 @@
 #include "cli/interrupt.h"
 #include "cli/options.h"
 
-/* ---- from text to tokens ---- */
+/* ---- requests ---- */
 
-enum clinfer_status ci_run_tokens(const struct ci_run_state *run, const struct clinfer_message *messages, size_t count,
-                                  int32_t **tokens, size_t *token_count) {
-    if (run->raw) {
-        const char *text = messages[count - 1].content;
-        return clinfer_tokenize(run->engine, text, strlen(text), true, true, tokens, token_count);
-    }
-    char *text = NULL;
-    *tokens = NULL;
-    enum clinfer_status status = clinfer_chat_prompt(run->engine, messages, count, true, &text);
-    if (status == CLINFER_OK)
-        status = clinfer_tokenize(run->engine, text, strlen(text), true, true, tokens, token_count);
-    clinfer_free(text);
+void ci_run_look(struct ci_run_state *run) {
+    run->engine = clinfer_router_engine(run->router);
+    run->info = (struct clinfer_engine_info){0};
+    if (run->engine) clinfer_engine_get_info(run->engine, &run->info);
+}
+
+/* A prompt that takes long: how much of it is computed. */
+static void on_progress(void *user, size_t done, size_t total) {
+    char text[96];
+    (void)user;
+    snprintf(text, sizeof text, "prompt: %zu of %zu tokens", done, total);
+    ci_progress(text);
+}
+
+struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const struct clinfer_message *messages,
+                                           size_t count, clinfer_text_callback *callback, void *user) {
+    return (struct clinfer_chat_request){.messages = messages,
+                                         .count = count,
+                                         .raw = run->raw,
+                                         .max_tokens = (int)run->predict,
+                                         .ignore_end = run->ignore_end,
+                                         .deadline_seconds = run->deadline_seconds,
+                                         .callback = callback,
+                                         .user = user,
+                                         .progress = on_progress};
+}
+
+static void cancel(void *conversation) { clinfer_chat_cancel(conversation); }
+
+enum clinfer_status ci_run_submit(clinfer_conversation *conversation, const struct clinfer_chat_request *request) {
+    enum clinfer_status status = clinfer_chat_submit(conversation, request);
+    if (status == CLINFER_OK) ci_interrupt_watch(conversation, cancel);
+    return status;
+}
+
+enum clinfer_status ci_run_wait(clinfer_conversation *conversation, const struct clinfer_route **route) {
+    enum clinfer_status status = clinfer_chat_wait(conversation, route);
+    ci_interrupt_unwatch(conversation);
+    ci_progress(NULL);
     return status;
 }
 
@@ -55,12 +82,16 @@ static bool append_text(struct ci_answer *answer, const char *text, size_t lengt
 
 static bool on_text(void *user, const char *text, size_t length) {
     struct ci_answer *answer = user;
+    pthread_mutex_lock(&answer->run->text_lock);
     if (answer->first_text_at == 0) answer->first_text_at = ci_seconds() - answer->run->started;
     if (answer->live) {
+        ci_progress(NULL);
         ci_print(text, length);
         ci_flush();
     }
-    return append_text(answer, text, length) && !ci_output_failed();
+    bool goes_on = append_text(answer, text, length) && !ci_output_failed();
+    pthread_mutex_unlock(&answer->run->text_lock);
+    return goes_on;
 }
 
 static void failed(struct ci_answer *answer, enum clinfer_status status) {
@@ -70,64 +101,72 @@ static void failed(struct ci_answer *answer, enum clinfer_status status) {
 
 static void submit(struct ci_answer *answer) {
     struct ci_run_state *run = answer->run;
-    int32_t *tokens = NULL;
-    size_t count = 0;
     struct clinfer_message messages[2] = {{"system", run->system}, {"user", answer->prompt->text}};
     size_t skipped = run->system ? 0 : 1;
-    enum clinfer_status status = CLINFER_OK;
     if (strlen(answer->prompt->text) != answer->prompt->length) {
         answer->status = CLINFER_INVALID_ARGUMENT;
         snprintf(answer->message, sizeof answer->message, "%.200s: byte %zu is zero; a prompt is text",
                  answer->prompt->name, strlen(answer->prompt->text));
         return;
     }
-    status = ci_run_tokens(run, messages + skipped, 2 - skipped, &tokens, &count);
-    if (status == CLINFER_OK) status = clinfer_session_create(run->engine, &run->session, &answer->session);
-    const struct clinfer_request request = {.tokens = tokens,
-                                            .count = count,
-                                            .max_tokens = (int)run->predict,
-                                            .callback = on_text,
-                                            .user = answer,
-                                            .ignore_end = run->ignore_end};
-    if (status == CLINFER_OK) status = clinfer_submit(answer->session, &request);
-    if (status == CLINFER_OK)
-        ci_interrupt_watch(answer->session);
-    else
-        failed(answer, status);
-    clinfer_free(tokens);
+    enum clinfer_status status = clinfer_conversation_create(run->router, &run->session, &answer->conversation);
+    const struct clinfer_chat_request request = ci_run_request(run, messages + skipped, 2 - skipped, on_text, answer);
+    if (status == CLINFER_OK) status = ci_run_submit(answer->conversation, &request);
+    answer->submitted = status == CLINFER_OK;
+    if (status != CLINFER_OK) failed(answer, status);
 }
 
-/* Waits, keeps what is needed of the session and lets it go. */
+static void keep_tokens(struct ci_answer *answer, const struct clinfer_result *result) {
+    size_t bytes = result->tokens ? result->generated_tokens * sizeof *answer->tokens : 0;
+    answer->result = *result;
+    if (bytes && (answer->tokens = malloc(bytes))) memcpy(answer->tokens, result->tokens, bytes);
+    answer->result.tokens = answer->tokens;
+}
+
+/* Waits, keeps what is needed of the conversation and lets it go. */
 static void finish(struct ci_answer *answer) {
-    if (answer->status == CLINFER_OK) {
-        enum clinfer_status status = clinfer_wait(answer->session, &answer->result);
-        if (status != CLINFER_OK) failed(answer, status);
-        size_t bytes = answer->result.generated_tokens * sizeof *answer->tokens;
-        if (bytes && answer->result.tokens && (answer->tokens = malloc(bytes)))
-            memcpy(answer->tokens, answer->result.tokens, bytes);
-        if (!answer->tokens) answer->result.generated_tokens = 0;
-        answer->result.tokens = answer->tokens;
+    const struct clinfer_route *route = NULL;
+    if (answer->submitted) {
+        enum clinfer_status status = ci_run_wait(answer->conversation, &route);
+        if (status != CLINFER_OK && answer->status == CLINFER_OK) failed(answer, status);
     }
-    if (!answer->session) return;
-    ci_interrupt_unwatch(answer->session);
-    clinfer_session_destroy(answer->session);
-    answer->session = NULL;
+    if (route) {
+        keep_tokens(answer, &route->result);
+        answer->partial = route->partial;
+        answer->route = ci_report_route_json(route);
+        if (!answer->run->json) answer->route_said = route->fell_back ? strdup(route->text) : NULL;
+    }
+    clinfer_conversation_destroy(answer->conversation);
+    answer->conversation = NULL;
 }
 
 /* Its turn has come: what it has said so far, and from now on as it comes. */
 static void go_live(struct ci_answer *answer, size_t index, size_t count) {
     if (count > 1) ci_say("[%zu/%zu] %s", index + 1, count, answer->prompt->name);
+    pthread_mutex_lock(&answer->run->text_lock);
     ci_print(answer->text, answer->length);
     ci_flush();
     answer->live = true;
+    pthread_mutex_unlock(&answer->run->text_lock);
+}
+
+static int complain(const struct ci_answer *answer) {
+    return ci_refuse(answer->status, "%s%s", answer->partial ? "the answer is only the beginning of one: " : "",
+                     answer->message);
+}
+
+static int exit_status_of(const struct ci_answer *answer) {
+    bool cancelled = answer->status == CLINFER_OK && answer->result.finish == CLINFER_FINISH_CANCELLED;
+    return ci_exit_status(cancelled ? CLINFER_CANCELLED : answer->status);
 }
 
 /* Behind the answer; returns the exit status. */
 static int conclude(struct ci_answer *answer) {
     if (answer->length && answer->text[answer->length - 1] != '\n') ci_print("\n", 1);
     ci_flush();
-    if (answer->status != CLINFER_OK) return ci_refuse(answer->status, "%s", answer->message);
+    if (answer->status != CLINFER_OK) return complain(answer);
     if (ci_output_failed()) return 0;
+    if (answer->route_said) ci_warn("%s", answer->route_said);
     if (answer->result.finish == CLINFER_FINISH_CONTEXT)
         ci_warn("the answer ends because the context of %d tokens is full; -c makes it larger, --context-shift goes on",
                 answer->run->info.context);
@@ -149,12 +188,12 @@ static json_t *all_json(struct ci_run_state *run, const struct ci_answer *answer
         json_object_set_new(object, "results", results);
     }
     ci_report_engine(run, object);
-    if (run->explain) {
+    if (run->explain && run->engine) {
         json_t *plans = NULL;
         if (ci_explain_json(run->engine, &plans) == CLINFER_OK) json_object_set_new(object, "explain", plans);
     }
     enum clinfer_status status = CLINFER_OK;
-    json_t *profile = run->record.profile ? ci_record_json(run->engine, &status) : NULL;
+    json_t *profile = run->record.profile && run->engine ? ci_record_json(run->engine, &status) : NULL;
     if (profile) json_object_set_new(object, "profile", profile);
     if (status != CLINFER_OK) ci_complain(status);
     return object;
@@ -175,19 +214,18 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
         if (!run->json) go_live(&answers[i], i, prompts->count);
         finish(&answers[i]);
         answered = i + 1;
-        int one = run->json ? (answers[i].result.finish == CLINFER_FINISH_CANCELLED ? ci_exit_status(CLINFER_CANCELLED)
-                                                                                    : ci_exit_status(answers[i].status))
-                            : conclude(&answers[i]);
-        if (run->json && answers[i].status != CLINFER_OK) ci_refuse(answers[i].status, "%s", answers[i].message);
+        int one = run->json ? exit_status_of(&answers[i]) : conclude(&answers[i]);
+        if (run->json && answers[i].status != CLINFER_OK) complain(&answers[i]);
         if (!exit_status) exit_status = one;
         if (!run->json && answers[i].status == CLINFER_OK && !ci_output_failed())
             ci_report_timings(&answers[i].result, answers[i].first_text_at);
     }
     for (size_t i = answered; i < submitted; i++) {
-        if (answers[i].session) clinfer_cancel(answers[i].session);
+        if (answers[i].conversation) clinfer_chat_cancel(answers[i].conversation);
         finish(&answers[i]);
     }
     if (ci_interrupted() && answered < prompts->count) exit_status = ci_exit_status(CLINFER_CANCELLED);
+    ci_run_look(run);
     if (run->json) {
         int printed = ci_print_json(all_json(run, answers, answered));
         if (!exit_status) exit_status = printed;
@@ -195,6 +233,8 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
     for (size_t i = 0; i < submitted; i++) {
         free(answers[i].text);
         free(answers[i].tokens);
+        free(answers[i].route_said);
+        json_decref(answers[i].route);
     }
     free(answers);
     return exit_status;
@@ -203,19 +243,17 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
 /* ---- the command ---- */
 
 static void set_sampling(struct ci_run_state *run) {
-    struct clinfer_session_options *session = &run->session;
-    clinfer_session_options_default(run->engine, session);
-    if (!isnan(run->temperature)) session->temperature = (float)run->temperature;
-    if (!isnan(run->top_p)) session->top_p = (float)run->top_p;
-    if (!isnan(run->min_p)) session->min_p = (float)run->min_p;
-    if (!isnan(run->repeat_penalty)) session->repeat_penalty = (float)run->repeat_penalty;
-    if (run->top_k >= 0) session->top_k = (int)run->top_k;
-    session->shift = run->shift;
-    session->seed = (uint64_t)run->seed;
+    run->session = (struct clinfer_session_options){.temperature = (float)run->temperature,
+                                                    .top_k = (int)run->top_k,
+                                                    .top_p = (float)run->top_p,
+                                                    .min_p = (float)run->min_p,
+                                                    .repeat_penalty = (float)run->repeat_penalty,
+                                                    .seed = (uint64_t)run->seed,
+                                                    .shift = run->shift};
     if (run->seed < 0) {
         uint32_t drawn = (uint32_t)(ci_seconds() * 1e9);
         if (getrandom(&drawn, sizeof drawn, 0) != sizeof drawn) drawn ^= (uint32_t)getpid();
-        session->seed = drawn;
+        run->session.seed = drawn;
     }
 }
 
@@ -230,45 +268,98 @@ static int explain_only(struct ci_run_state *run) {
     return ci_print_json(object);
 }
 
-static int run_with_engine(struct ci_run_state *run, const struct ci_prompts *prompts, bool chat) {
+static int complain_opening(const struct ci_run_state *run, enum clinfer_status status) {
+    if (status == CLINFER_INVALID_ARGUMENT) status = ci_engine_flags_explain(&run->engine_flags, status);
+    return ci_complain(status);
+}
+
+static int run_with_router(struct ci_run_state *run, const struct ci_prompts *prompts, bool chat) {
+    enum clinfer_status status = clinfer_router_start(run->router);
+    if (status != CLINFER_OK) return complain_opening(run, status);
+    ci_run_look(run);
     ci_report_start(run);
     set_sampling(run);
+    if (run->explain && !run->engine) return ci_refuse(CLINFER_NO_DEVICE, "--explain needs a model that runs here");
     if (run->explain && !chat && !prompts->count) return explain_only(run);
     if (run->explain && !run->json) {
-        enum clinfer_status status = ci_explain_print(run->engine);
+        status = ci_explain_print(run->engine);
         if (status != CLINFER_OK) return ci_complain(status);
     }
     ci_interrupt_start();
-    return chat ? ci_chat(run) : answer_all(run, prompts);
+    int exit_status = chat ? ci_chat(run) : answer_all(run, prompts);
+    ci_run_look(run);
+    if (!run->engine) return exit_status;
+    ci_report_fallbacks(run);
+    status = ci_record_report(&run->record, run->json, run->engine);
+    return status != CLINFER_OK && !exit_status ? ci_complain(status) : exit_status;
+}
+
+/* "10s", "2m", "500ms", "10". */
+static bool read_duration(const char *text, double *seconds) {
+    static const struct {
+        const char *unit;
+        double seconds;
+    } units[] = {{"", 1}, {"s", 1}, {"ms", 1e-3}, {"m", 60}, {"h", 3600}};
+    char *end;
+    double value = strtod(text, &end);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (end != text && strcmp(end, units[i].unit) == 0) *seconds = value * units[i].seconds;
+    return *seconds > 0 && *seconds < 1e9;
+}
+
+/* The ladder: what may run here, then what may be asked elsewhere. */
+static enum clinfer_status open_router(struct ci_run_state *run) {
+    struct clinfer_router_options options = {.watchdog_seconds = run->watchdog};
+    struct ci_engine_flags *flags = &run->engine_flags;
+    flags->record = ci_record_wanted(&run->record);
+    enum clinfer_status status = ci_engine_flags_complete(flags);
+    if (status == CLINFER_OK)
+        status = ci_remotes_resolve(&run->remote_flags, &flags->config, flags->fallback_flag, &run->remotes);
+    if (status != CLINFER_OK) return status;
+    options.remotes = run->remotes.items;
+    options.remote_count = run->remotes.count;
+    options.remote_only = run->remotes.only;
+    options.remote_continues = run->remotes.go_on;
+    if (!run->remotes.only) status = ci_engine_flags_options(flags, &run->model, &options.engine);
+    if (status == CLINFER_NOT_FOUND && run->remotes.count) {
+        run->no_model = strdup(clinfer_error());
+        options.why_no_model = run->no_model;
+        options.engine.model = NULL;
+        status = CLINFER_OK;
+    }
+    if (run->remotes.count) options.engine.fallback = CLINFER_FALLBACK_REMOTE;
+    return status == CLINFER_OK ? clinfer_router_open(&options, &run->router) : status;
 }
 
 static int run_command(struct ci_run_state *run) {
     struct ci_prompts prompts = {0};
     bool given = ci_prompts_given(&run->sources);
-    bool chat = !given && !run->explain && isatty(STDIN_FILENO);
+    bool quiet = run->explain || run->dry_run;
+    bool chat = !given && !quiet && isatty(STDIN_FILENO);
     enum clinfer_status status = CLINFER_OK;
     if (chat && run->json)
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "--json needs a prompt: as an argument, with -p or -f");
     if (run->raw && (chat || run->system))
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "--raw takes a prompt and no system message: it is text as it is");
-    /* Before the engine: what is wrong with flags should not take a model's loading to be said. */
-    if (given || !(chat || run->explain)) status = ci_prompts_read(&run->sources, &prompts);
+    if (run->deadline && !read_duration(run->deadline, &run->deadline_seconds))
+        return ci_refuse(CLINFER_INVALID_ARGUMENT, "--deadline %s: must be a time such as 10s, 500ms or 2m",
+                         run->deadline);
+    /* Before the engine: what is wrong with a prompt should not take a model's loading to be said. */
+    if (given || !(chat || quiet)) status = ci_prompts_read(&run->sources, &prompts);
     if (status == CLINFER_OK) status = ci_record_check(&run->record);
-    run->engine_flags.record = ci_record_wanted(&run->record);
-    if (status == CLINFER_OK) status = ci_engine_flags_open(&run->engine_flags, false, &run->model, &run->engine);
-    int exit_status = 0;
-    if (status == CLINFER_OK) {
-        clinfer_engine_get_info(run->engine, &run->info);
-        exit_status = run_with_engine(run, &prompts, chat);
-        ci_report_fallbacks(run);
-        status = ci_record_report(&run->record, run->json, run->engine);
-        if (status != CLINFER_OK && !exit_status) exit_status = ci_complain(status);
-    } else {
+    if (status == CLINFER_OK) status = open_router(run);
+    int exit_status;
+    if (status != CLINFER_OK)
         exit_status = ci_complain(status);
-    }
-    if (run->engine) clinfer_engine_close(run->engine);
+    else if (run->dry_run)
+        exit_status = ci_report_ladder(run);
+    else
+        exit_status = run_with_router(run, &prompts, chat);
+    clinfer_router_close(run->router);
+    ci_remotes_free(&run->remotes);
     ci_models_free(&run->model);
     ci_prompts_free(&prompts);
+    free(run->no_model);
     return exit_status;
 }
 
@@ -279,6 +370,8 @@ int ci_command_run(int argc, char **argv) {
                                .seed = -1,
                                .top_k = -1,
                                .parallel = 16,
+                               .remote_flags = CI_REMOTE_FLAGS_DEFAULT,
+                               .text_lock = PTHREAD_MUTEX_INITIALIZER,
                                .temperature = NAN,
                                .top_p = NAN,
                                .min_p = NAN,
@@ -310,6 +403,14 @@ int ci_command_run(int argc, char **argv) {
         CI_RECORD_OPTIONS(&run.record),
         CI_LOG_OPTIONS(&run.log),
         CI_ENGINE_OPTIONS(&run.engine_flags),
+        CI_SECTION("When something fails"),
+        CI_NUMBER("--watchdog", &run.watchdog, 0.1, 1e6,
+                  "seconds after which a device that is silent is given up (default 30, more where a step takes long; "
+                  "ten times as long for building kernels)"),
+        CI_TEXT("--deadline", &run.deadline, "TIME",
+                "10s, 2m: what is not finished here by then goes to a remote, or is an error"),
+        CI_FLAG("--dry-run", &run.dry_run, "show which devices and remotes would be tried, in order, and why"),
+        CI_REMOTE_OPTIONS(&run.remote_flags),
     };
     const struct ci_usage usage = {
         .command = "run",

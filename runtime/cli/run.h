@@ -4,12 +4,14 @@
 
 #include <clinfer.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <stdbool.h>
 
 #include "cli/engine_flags.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
 #include "cli/record.h"
+#include "cli/remotes.h"
 
 struct ci_run_state {
     /* flags */
@@ -17,37 +19,55 @@ struct ci_run_state {
     struct ci_prompt_sources sources;
     struct ci_log_flags log;
     struct ci_record_flags record;
-    const char *system;
+    struct ci_remote_flags remote_flags;
+    const char *system, *deadline;
     long long predict, seed, top_k, parallel;
     double temperature, top_p, min_p, repeat_penalty; /* NAN: the model's own */
-    bool json, explain, raw, shift, ignore_end;
+    double watchdog;
+    bool json, explain, raw, shift, ignore_end, dry_run;
 
-    /* once the engine is open */
+    /* once the ladder is made */
     double started; /* ci_seconds() when the command began */
-    struct ci_model_choice model;
-    clinfer_engine *engine;
+    double deadline_seconds;
+    struct ci_model_choice model; /* no path: there is none, and no_model says why */
+    char *no_model;
+    struct ci_remotes remotes;
+    clinfer_router *router;
+    clinfer_engine *engine; /* the one at hand, NULL: none; ci_run_look() */
     struct clinfer_engine_info info;
     struct clinfer_session_options session;
+    pthread_mutex_t text_lock; /* answers' text comes from an engine's thread */
 };
 
 /* One prompt and what came of it. */
 struct ci_answer {
     struct ci_run_state *run;
     const struct ci_prompt *prompt;
-    clinfer_session *session;
-    char *text;
+    clinfer_conversation *conversation;
+    bool submitted;
+    char *text; /* this and the next four: under run->text_lock while the answer is made */
     size_t length, capacity;
     bool live;            /* pieces go to standard output as they come */
     double first_text_at; /* seconds after run->started; 0: there was none */
     enum clinfer_status status;
     char message[1024]; /* of a failure */
     struct clinfer_result result;
-    int32_t *tokens; /* a copy of result.tokens */
+    int32_t *tokens;  /* a copy of result.tokens */
+    bool partial;     /* the text is the beginning of an answer that failed */
+    char *route_said; /* what is said of its way where another rung answered; or NULL */
+    json_t *route;
 };
 
-/* run.c: tokens of a conversation in the model's chat template, or of the last message as it is with --raw. */
-enum clinfer_status ci_run_tokens(const struct ci_run_state *run, const struct clinfer_message *messages, size_t count,
-                                  int32_t **tokens, size_t *token_count);
+/* run.c: the engine that is at hand now, since another may have taken over; none is no failure. */
+void ci_run_look(struct ci_run_state *run);
+
+/* run.c: a request of the run's own settings. */
+struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const struct clinfer_message *messages,
+                                           size_t count, clinfer_text_callback *callback, void *user);
+
+/* run.c: begins the request, with Ctrl-C ending it; and waits for it. */
+enum clinfer_status ci_run_submit(clinfer_conversation *conversation, const struct clinfer_chat_request *request);
+enum clinfer_status ci_run_wait(clinfer_conversation *conversation, const struct clinfer_route **route);
 
 /* chat.c: returns the exit status. */
 int ci_chat(struct ci_run_state *run);
@@ -62,6 +82,13 @@ void ci_report_start(const struct ci_run_state *run);
 void ci_report_fallbacks(const struct ci_run_state *run);
 void ci_report_timings(const struct clinfer_result *result, double first_text_seconds);
 json_t *ci_report_answer(const struct ci_answer *answer);
+
+/* route.c: how a request was answered. */
+json_t *ci_report_route_json(const struct clinfer_route *route);
+
+/* --dry-run: the ladder and why; returns the exit status. */
+int ci_report_ladder(struct ci_run_state *run);
+
 void ci_report_engine(const struct ci_run_state *run, json_t *object);
 const char *ci_report_finish(enum clinfer_finish finish);
 

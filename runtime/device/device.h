@@ -148,6 +148,10 @@ void ci_device_clblast_parameters(struct ci_device *device, const char *kernel, 
  * or a program fail asks this to know whose fault it was. The failure is the device's, by the call that it fails at. */
 enum clinfer_status ci_device_works(struct ci_device *device);
 
+/* Gives up memory that a device which cannot be waited for may still touch: never freed, but remembered, so that tools
+ * which look for leaks know that it is meant. NULL is allowed. */
+void ci_device_abandon(void *memory);
+
 enum clinfer_status ci_device_flush(struct ci_device *device);
 enum clinfer_status ci_device_finish(struct ci_device *device);
 

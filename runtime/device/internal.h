@@ -131,10 +131,6 @@ enum clinfer_status ci_kernel_of_program(struct ci_device *device, struct ci_pro
 
 void ci_programs_destroy(struct ci_device *device);
 
-/* Gives up memory that a device which cannot be waited for may still touch: never freed, but remembered, so that tools
- * which look for leaks know that it is meant. NULL is allowed. */
-void ci_device_abandon(void *memory);
-
 /* Gives back what products needed. */
 void ci_clblast_close(struct ci_device *device);
 

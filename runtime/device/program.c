@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/threads.h"
+#include "base/watch.h"
 #include "device/internal.h"
 #include "device/kernels.h"
 #include "trace/probes.h"
@@ -45,6 +46,7 @@ struct jobs {
     struct job *list;
     int count;
     atomic_int next;
+    struct ci_watch *watch; /* of the thread that they work for */
 };
 
 /* The end of the build log, from the beginning of a line; the whole of it goes to the log. The caller frees it. */
@@ -134,12 +136,16 @@ static void run_job(const struct ci_device *device, struct job *job) {
 
 static void run_jobs(void *argument, int thread, int threads) {
     struct jobs *jobs = argument;
-    (void)thread, (void)threads;
-    for (int i; (i = atomic_fetch_add(&jobs->next, 1)) < jobs->count;) run_job(jobs->device, &jobs->list[i]);
+    (void)threads;
+    if (thread > 0) ci_watch_by(jobs->watch);
+    for (int i; (i = atomic_fetch_add(&jobs->next, 1)) < jobs->count;) {
+        ci_watch_begin(CI_WATCH_BUILD, 0);
+        run_job(jobs->device, &jobs->list[i]);
+    }
 }
 
 static void run_all(struct ci_device *device, struct job *list, int count) {
-    struct jobs jobs = {.device = device, .list = list, .count = count};
+    struct jobs jobs = {.device = device, .list = list, .count = count, .watch = ci_watch_mine()};
     struct ci_threads *threads = NULL;
     if (count > 1 && ci_threads_create(0, &threads) == CLINFER_OK)
         ci_threads_run(threads, run_jobs, &jobs);

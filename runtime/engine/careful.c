@@ -29,7 +29,8 @@ bool ci_careful_retry(struct ci_part *part, enum clinfer_status status) {
            session->care == CI_CARE_ALL ? ", from the first token on" : "");
     size_t first = part->first;
     /* Nothing of a prompt has been waited for before its first token. */
-    if (session->generated == 0 && session->result.cached_tokens < first) first = session->result.cached_tokens;
+    if (session->generated == session->taken_up && session->result.cached_tokens < first)
+        first = session->result.cached_tokens;
     if (session->care == CI_CARE_ALL) first = 0;
     session->random_state = part->random_state;
     session->engine->careful = true;

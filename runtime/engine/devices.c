@@ -80,6 +80,92 @@ enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, co
     return status;
 }
 
+static void name_rung(const struct ci_device_list *list, struct ci_engine_rung *rung) {
+    for (int i = 0; i < rung->devices.order_count; i++) {
+        int index = ci_engine_picked(&rung->devices, i);
+        size_t used = strlen(rung->name);
+        if (index < 0)
+            snprintf(rung->name + used, sizeof rung->name - used, "%scpu", used ? " + " : "");
+        else
+            snprintf(rung->name + used, sizeof rung->name - used, "%s%d: %s (%s)", used ? " + " : "", index,
+                     list->caps[index].name, list->caps[index].platform);
+    }
+}
+
+static void add_rung(const struct ci_device_list *list, int index, bool automatic, struct ci_engine_rung *rungs,
+                     int *count) {
+    struct ci_engine_rung *rung = &rungs[(*count)++];
+    rung->devices = (struct ci_engine_devices){.order = {CI_PLACE_CPU}, .order_count = 1};
+    if (index >= 0)
+        rung->devices = (struct ci_engine_devices){
+            .count = 1, .indices = {index}, .order = {1}, .order_count = 1, .automatic = automatic};
+    name_rung(list, rung);
+}
+
+static bool is_among(const struct ci_engine_devices *devices, int index) {
+    for (int i = 0; i < devices->count; i++)
+        if (devices->indices[i] == index) return true;
+    return false;
+}
+
+/* What the user named, and behind it what is left. */
+static enum clinfer_status named_rungs(const struct ci_device_list *list, const char *wanted,
+                                       struct ci_engine_rung *rungs, int *count) {
+    enum clinfer_status status = ci_engine_pick_devices(list, wanted, &rungs[0].devices);
+    if (status != CLINFER_OK && status != CLINFER_NO_DEVICE) return status;
+    struct ci_engine_devices first = {0};
+    if (status == CLINFER_OK) {
+        first = rungs[0].devices;
+        name_rung(list, &rungs[(*count)++]);
+    }
+    for (int i = 0; i < list->count; i++)
+        if (!is_among(&first, i)) add_rung(list, i, false, rungs, count);
+    add_rung(list, -1, false, rungs, count);
+    return status;
+}
+
+static enum clinfer_status automatic_rungs(const struct ci_device_list *list,
+                                           const struct clinfer_engine_options *options, struct ci_engine_rung *rungs,
+                                           int *count) {
+    int *order = calloc((size_t)list->count + 1, sizeof *order);
+    if (!order) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    enum clinfer_status status = CLINFER_OK;
+    /* A model that cannot be read is said when it is opened. */
+    if (ci_engine_auto_order(list, options, order) != CLINFER_OK)
+        ci_log(CLINFER_LOG_DEBUG, "the order of the devices is that of the list: %s", ci_status_message());
+    if (list->count == 0 && options->fallback == CLINFER_FALLBACK_NONE)
+        status =
+            ci_fail(CLINFER_NO_DEVICE, "no usable OpenCL device, and --fallback none; --device cpu asks for the CPU");
+    else if (list->count == 0)
+        ci_log(CLINFER_LOG_WARNING, "no usable OpenCL device: everything runs on the CPU backend (a driver for this "
+                                    "processor: apt install pocl-opencl-icd)");
+    for (int i = 0; i <= list->count; i++) add_rung(list, order[i], true, rungs, count);
+    free(order);
+    return status;
+}
+
+enum clinfer_status ci_engine_rungs(const struct clinfer_engine_options *options, struct ci_engine_rung **rungs,
+                                    int *count) {
+    const char *wanted = options->device ? options->device : "auto";
+    struct ci_device_list list = {0};
+    bool needs_none = strcasecmp(wanted, "cpu") == 0;
+    *rungs = NULL;
+    *count = 0;
+    enum clinfer_status status = needs_none ? CLINFER_OK : ci_device_list(&list);
+    if (status != CLINFER_OK) return status;
+    *rungs = calloc((size_t)list.count + 2, sizeof **rungs);
+    if (!*rungs)
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    else if (needs_none)
+        add_rung(&list, -1, false, *rungs, count);
+    else if (strcasecmp(wanted, "auto") == 0)
+        status = automatic_rungs(&list, options, *rungs, count);
+    else
+        status = named_rungs(&list, wanted, *rungs, count);
+    ci_device_list_free(&list);
+    return status;
+}
+
 int ci_engine_picked(const struct ci_engine_devices *devices, int i) {
     int place = devices->order[i];
     return place == CI_PLACE_CPU ? -1 : devices->indices[place - 1];

@@ -25,6 +25,23 @@ enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, co
 /* The index in ci_device_list of what the user named as number `i` of order_count; -1: the CPU backend. */
 int ci_engine_picked(const struct ci_engine_devices *devices, int i);
 
+/* A place where the model may run, as options.device names it or as what is left when that fails. */
+struct ci_engine_rung {
+    struct ci_engine_devices devices;
+    char name[256]; /* "0: NAME (PLATFORM)", several joined by " + "; "cpu" */
+};
+
+/* What options.device asks for first, then the other OpenCL devices and the CPU backend, in the order in which they
+ * are to be tried; `cpu` stands alone. The caller frees *rungs. CLINFER_NO_DEVICE: options.device names none; *rungs
+ * then has those that are left all the same. */
+enum clinfer_status ci_engine_rungs(const struct clinfer_engine_options *options, struct ci_engine_rung **rungs,
+                                    int *count);
+
+/* load.c: opens there and nowhere else. *of_device: the failure lies with a device, not with the model. */
+enum clinfer_status ci_engine_open_on(const struct clinfer_engine_options *options,
+                                      const struct ci_engine_devices *devices, bool prove, clinfer_engine **engine,
+                                      bool *of_device);
+
 /* The order in which `auto` tries devices: [list->count + 1] indices, -1 for the CPU backend. By rule that of the list;
  * where the first of them and others were measured with this model, the fastest first. */
 enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "engine/devices.h"
+#include "engine/take_up.h"
 #include "format/gguf.h"
 #include "graph/places.h"
 #include "graph/verify.h"
@@ -140,12 +141,15 @@ struct clinfer_session {
     int64_t request; /* its number, from 1 */
     int32_t *output; /* [output_capacity], of which `generated` */
     size_t generated, output_capacity;
+    size_t taken_up; /* of these, those that an earlier engine generated */
     int64_t max_tokens;
+    ci_session_token_callback *on_token; /* or NULL */
     clinfer_text_callback *callback;
     void *user;
     struct ci_utf8_stream stream;
-    int in_flight; /* row of the step in flight whose sampled id is this session's next token; -1: none */
-    bool refused;  /* the callback wants no more */
+    size_t skipped_bytes; /* of the text that comes next: they are out already */
+    int in_flight;        /* row of the step in flight whose sampled id is this session's next token; -1: none */
+    bool refused;         /* the callback wants no more */
     bool ignore_end;
     bool on_host; /* samples on the host: settings that the op does not know */
     enum ci_care care;
@@ -170,6 +174,9 @@ void ci_engine_land(struct clinfer_engine *engine);
 /* step.c: computes `rows` rows of tokens[computed, known) of one idle session with each kernel checked. */
 enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct clinfer_session *session, int64_t rows,
                                           ci_verify_callback *callback, void *user);
+
+/* step.c: the text of a token to the callback. false: the receiver wants no more. */
+bool ci_session_emit(struct clinfer_session *session, int32_t id);
 
 /* step.c: what steps in flight compute for this session is thrown away. */
 void ci_engine_forget(struct clinfer_session *session);

@@ -1,5 +1,6 @@
 /* load.c: from options to an engine: the file, the device, the tokenizer, the plans. */
 #define _GNU_SOURCE
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +11,10 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/names.h"
 #include "base/status.h"
+#include "base/watch.h"
 #include "engine/engine_private.h"
 #include "engine/verify.h"
 #include "ops/clblast.h"
@@ -136,6 +139,7 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     struct ci_bucket *bucket = &engine->buckets[i];
     *found = bucket;
     if (bucket->plan) return CLINFER_OK;
+    ci_watch_begin(CI_WATCH_BUILD, 0);
     struct ci_graph graph;
     enum clinfer_status status = build_graph(engine, bucket, &graph);
     if (status != CLINFER_OK) return status;
@@ -279,6 +283,16 @@ static bool was_measured(const struct clinfer_engine *engine, int place) {
            (place == CI_PLACE_CPU || at->profile.measured.crossing_bytes_per_second > 0);
 }
 
+/* What cannot be kept is said before it is loaded. Caches grow with the text and are another matter. */
+static enum clinfer_status check_memory(const struct clinfer_engine *engine, uint64_t weight_bytes) {
+    uint64_t most = ci_memory_limit();
+    if (weight_bytes <= most) return CLINFER_OK;
+    return ci_fail(CLINFER_OUT_OF_MEMORY,
+                   "%s: its weights take %" PRIu64 " MiB of memory, this process can have %" PRIu64
+                   " MiB; a smaller quantisation of the model may fit",
+                   engine->options.model, weight_bytes >> 20, most >> 20);
+}
+
 /* Where each layer is to run, once for all plans, since caches and weights have one place. */
 static enum clinfer_status decide_places(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
     struct ci_places_request request = {
@@ -292,7 +306,9 @@ static enum clinfer_status decide_places(struct clinfer_engine *engine, const st
     if (status != CLINFER_OK) return status;
     ci_places_decide(&engine->store, &graph, &request, engine->place_of_unit, units, engine->moved,
                      sizeof engine->moved);
+    status = check_memory(engine, ci_places_host_bytes(&engine->store, &graph, engine->place_of_unit, units));
     ci_graph_destroy(&graph);
+    if (status != CLINFER_OK) return status;
     if (devices->automatic && !*engine->moved && engine->options.device_layers < 0 && was_measured(engine, 1) &&
         was_measured(engine, CI_PLACE_CPU))
         return place_by_time(engine, units);
@@ -416,10 +432,10 @@ static void take_context(struct clinfer_engine *engine) {
         ci_log(CLINFER_LOG_WARNING, "the context is %d tokens, not %d: the model was made for no more", most, wanted);
 }
 
-/* *of_device: the failure lies with a device, not with the model. */
 static enum clinfer_status open_once(const struct clinfer_engine_options *options,
                                      const struct ci_engine_devices *devices, bool prove, struct clinfer_engine **out,
                                      bool *of_device) {
+    ci_watch_begin(CI_WATCH_BUILD, 0);
     double start = ci_now();
     *out = NULL;
     *of_device = false;
@@ -453,9 +469,9 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
 }
 
 /* What fails once may be an accident: then it is the same device with the same kernels all the same. */
-static enum clinfer_status open_on(const struct clinfer_engine_options *options,
-                                   const struct ci_engine_devices *devices, bool prove, struct clinfer_engine **out,
-                                   bool *of_device) {
+enum clinfer_status ci_engine_open_on(const struct clinfer_engine_options *options,
+                                      const struct ci_engine_devices *devices, bool prove, clinfer_engine **out,
+                                      bool *of_device) {
     char message[1024];
     enum clinfer_status first = open_once(options, devices, prove, out, of_device);
     if (!*of_device || (first != CLINFER_DEVICE_ERROR && first != CLINFER_OUT_OF_MEMORY)) return first;
@@ -465,54 +481,33 @@ static enum clinfer_status open_on(const struct clinfer_engine_options *options,
     return second == CLINFER_NO_DEVICE ? ci_fail(first, "%s", message) : second; /* it was lost, there was one */
 }
 
-/* The first device in order on which everything works and the model's first tokens are right; the CPU when there is
- * none. */
-static enum clinfer_status open_auto(const struct clinfer_engine_options *options, const struct ci_device_list *list,
-                                     bool prove, struct clinfer_engine **out) {
-    bool of_device;
-    int *order = calloc((size_t)list->count + 1, sizeof *order);
-    if (!order) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
-    enum clinfer_status status = ci_engine_auto_order(list, options, order);
-    for (int i = 0; i <= list->count && status == CLINFER_OK; i++) {
-        struct ci_engine_devices devices = {
-            .count = 1, .indices = {order[i]}, .order = {1}, .order_count = 1, .automatic = true};
-        if (order[i] < 0) devices = (struct ci_engine_devices){.order = {CI_PLACE_CPU}, .order_count = 1};
-        bool last_resort = order[i] < 0 && i == list->count;
-        if (last_resort && options->fallback == CLINFER_FALLBACK_NONE) {
-            status = ci_fail(CLINFER_NO_DEVICE,
-                             "no usable OpenCL device, and --fallback none; --device cpu asks for the CPU");
-            break;
-        }
-        if (last_resort)
-            ci_log(CLINFER_LOG_WARNING,
-                   "no usable OpenCL device: everything runs on the CPU backend (a driver for this processor: "
-                   "apt install pocl-opencl-icd)");
-        status = open_on(options, &devices, prove, out, &of_device);
-        if (*out || status == CLINFER_INVALID_ARGUMENT || !of_device) break;
-        ci_log(CLINFER_LOG_WARNING, "device %d, \"%s\", is left out: %s", order[i], list->caps[order[i]].name,
-               ci_status_message());
-        status = CLINFER_OK;
+/* The first rung on which everything works and the model's first tokens are right. */
+static enum clinfer_status open_first(const struct clinfer_engine_options *options, const struct ci_engine_rung *rungs,
+                                      int count, bool prove, clinfer_engine **out) {
+    for (int i = 0; i < count; i++) {
+        bool of_device, last_resort = i > 0 && rungs[i].devices.count == 0;
+        if (last_resort && options->fallback == CLINFER_FALLBACK_NONE)
+            return ci_fail(CLINFER_NO_DEVICE, "%s, and --fallback none; --device cpu asks for the CPU",
+                           ci_status_message());
+        enum clinfer_status status = ci_engine_open_on(options, &rungs[i].devices, prove, out, &of_device);
+        if (status == CLINFER_OK || status == CLINFER_INVALID_ARGUMENT || !of_device) return status;
+        ci_log(CLINFER_LOG_WARNING, "device %s is left out: %s", rungs[i].name, ci_status_message());
     }
-    free(order);
-    return status;
+    return ci_fail(CLINFER_NO_DEVICE, "no device is left");
 }
 
 static enum clinfer_status open_engine(const struct clinfer_engine_options *options, bool prove, clinfer_engine **out) {
+    struct ci_engine_rung *rungs;
+    int count;
+    bool of_device;
     *out = NULL;
     if (!options->model) return ci_fail(CLINFER_INVALID_ARGUMENT, "no model: options.model is NULL");
-    const char *wanted = options->device ? options->device : "auto";
-    struct ci_engine_devices devices = {.order = {CI_PLACE_CPU}, .order_count = 1};
-    bool of_device;
-    if (strcasecmp(wanted, "cpu") == 0) return open_on(options, &devices, prove, out, &of_device);
-    struct ci_device_list list = {0};
-    enum clinfer_status status = ci_device_list(&list);
-    if (status == CLINFER_OK && strcasecmp(wanted, "auto") == 0) {
-        status = open_auto(options, &list, prove, out);
-    } else if (status == CLINFER_OK) {
-        status = ci_engine_pick_devices(&list, wanted, &devices);
-        if (status == CLINFER_OK) status = open_on(options, &devices, prove, out, &of_device);
-    }
-    ci_device_list_free(&list);
+    enum clinfer_status status = ci_engine_rungs(options, &rungs, &count);
+    if (status == CLINFER_OK && (!options->device || strcasecmp(options->device, "auto") == 0))
+        status = open_first(options, rungs, count, prove, out);
+    else if (status == CLINFER_OK)
+        status = ci_engine_open_on(options, &rungs[0].devices, prove, out, &of_device);
+    free(rungs);
     return status;
 }
 
@@ -526,11 +521,14 @@ enum clinfer_status ci_engine_open_unproven(const struct clinfer_engine_options 
 
 void clinfer_engine_close(clinfer_engine *engine) {
     if (!engine) return;
+    bool lost = false;
     for (int i = 0; i < engine->device_count; i++) {
         /* A step that nobody waits for any more may still read weights that lie in our memory. */
-        ci_device_finish(engine->devices[i]);
-        ci_device_save_programs(engine->devices[i]);
+        bool finished = ci_device_finish(engine->devices[i]) == CLINFER_OK;
+        if (finished) ci_device_save_programs(engine->devices[i]);
+        lost = lost || !finished;
     }
+    if (lost) ci_store_abandon_host_memory(&engine->store);
     for (int i = 0; i < engine->bucket_count; i++) ci_plan_destroy(engine->buckets[i].plan);
     ci_store_destroy(&engine->store);
     ci_engine_record_end(engine);
@@ -539,7 +537,10 @@ void clinfer_engine_close(clinfer_engine *engine) {
     ci_template_destroy(engine->chat_template);
     ci_tokenizer_destroy(engine->tokenizer);
     ci_model_close(&engine->model);
-    ci_gguf_close(engine->gguf);
+    if (lost)
+        ci_device_abandon(engine->gguf);
+    else
+        ci_gguf_close(engine->gguf);
     ci_threads_destroy(engine->threads);
     free(engine->free_pages);
     free(engine->place_of_unit);
@@ -550,7 +551,10 @@ void clinfer_engine_close(clinfer_engine *engine) {
     free(engine->architecture);
     pthread_cond_destroy(&engine->changed);
     pthread_mutex_destroy(&engine->lock);
-    free(engine);
+    if (lost)
+        ci_device_abandon(engine); /* sampled ids are read into it */
+    else
+        free(engine);
 }
 
 void clinfer_engine_get_info(const clinfer_engine *engine, struct clinfer_engine_info *info) { *info = engine->info; }

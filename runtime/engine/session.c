@@ -1,5 +1,6 @@
 /* session.c: sessions and their requests, and who computes the steps. */
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,9 +35,22 @@ static enum clinfer_status check_options(const struct clinfer_session_options *o
     return CLINFER_OK;
 }
 
+/* What is not said is the model's own. */
+static void fill_in(const clinfer_engine *engine, struct clinfer_session_options *options) {
+    const struct clinfer_engine_info *info = &engine->info;
+    if (isnan(options->temperature)) options->temperature = info->temperature;
+    if (isnan(options->top_p)) options->top_p = info->top_p;
+    if (isnan(options->min_p)) options->min_p = info->min_p;
+    if (isnan(options->repeat_penalty)) options->repeat_penalty = info->repeat_penalty;
+    if (options->top_k < 0) options->top_k = info->top_k;
+}
+
 enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct clinfer_session_options *options,
                                            clinfer_session **out) {
     *out = NULL;
+    struct clinfer_session_options own = *options;
+    fill_in(engine, &own);
+    options = &own;
     enum clinfer_status status = check_options(options);
     if (status == CLINFER_OK && options->shift && engine->context < LEAST_SHIFTED)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "a context of %d tokens cannot be shifted; it needs %d",
@@ -153,18 +167,36 @@ static void probe_pairs(void) {
     }
 }
 
+static void take_up_answer(struct clinfer_session *session, const struct clinfer_request *request,
+                           const struct ci_take_up *take_up) {
+    size_t generated = take_up->generated;
+    memcpy(session->output, request->tokens + request->count - generated, generated * sizeof *session->output);
+    session->generated = session->taken_up = generated;
+    session->result.prompt_tokens -= generated;
+    session->random_state = session->options.seed;
+    /* Each token took one. */
+    if (session->options.temperature > 0)
+        for (size_t i = 0; i < generated; i++) ci_random(&session->random_state);
+    /* Their text goes through the stream again, which so holds back what it held back there. */
+    session->skipped_bytes = take_up->text_bytes;
+    for (size_t i = 0; i < generated && !session->refused; i++) ci_session_emit(session, session->output[i]);
+}
+
 /* The request becomes active with the next step. */
-static void begin(struct clinfer_session *session, const struct clinfer_request *request) {
+static void begin(struct clinfer_session *session, const struct clinfer_request *request,
+                  const struct ci_take_up *take_up) {
     if (session->engine->trace) probe_pairs();
     session->request = ++session->engine->requests;
     session->result = (struct clinfer_result){.prompt_tokens = request->count};
     session->result.cached_tokens = take_prompt(session, request->tokens, request->count);
-    session->generated = 0;
+    session->generated = session->taken_up = 0;
+    session->on_token = take_up ? take_up->on_token : NULL;
     session->max_tokens = request->max_tokens < 0 ? -1 : request->max_tokens;
     session->callback = request->callback;
     session->user = request->user;
     session->ignore_end = request->ignore_end;
     session->stream = (struct ci_utf8_stream){0};
+    session->skipped_bytes = 0;
     session->in_flight = -1;
     session->refused = false;
     session->on_host = ci_sampler_needs_host(&session->options);
@@ -172,11 +204,13 @@ static void begin(struct clinfer_session *session, const struct clinfer_request 
     session->status = CLINFER_OK;
     atomic_store(&session->cancel, false);
     ci_engine_return_pages(session->engine, session, session->computed);
+    if (take_up && take_up->generated) take_up_answer(session, request, take_up);
     session->state = CI_SESSION_ACTIVE;
     CI_PROBE(request_begin, session->request, request->count, session->computed, session->max_tokens);
 }
 
-enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfer_request *request) {
+enum clinfer_status ci_session_submit(clinfer_session *session, const struct clinfer_request *request,
+                                      const struct ci_take_up *take_up) {
     struct clinfer_engine *engine = session->engine;
     enum clinfer_status status = lead(engine);
     if (status != CLINFER_OK) return status;
@@ -184,9 +218,32 @@ enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfe
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
     if (status == CLINFER_OK) status = reserve(session, request);
     if (status == CLINFER_OK && ci_sampler_needs_host(&session->options)) status = ci_sampler_reserve(engine);
-    if (status == CLINFER_OK) begin(session, request);
+    if (status == CLINFER_OK) begin(session, request, take_up);
     stop_leading(engine);
     return status;
+}
+
+enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfer_request *request) {
+    return ci_session_submit(session, request, NULL);
+}
+
+bool ci_session_is_active(clinfer_session *session) {
+    struct clinfer_engine *engine = session->engine;
+    pthread_mutex_lock(&engine->lock);
+    bool active = session->state == CI_SESSION_ACTIVE;
+    pthread_mutex_unlock(&engine->lock);
+    return active;
+}
+
+size_t ci_session_computed(const clinfer_session *session) { return session->computed; }
+
+bool ci_engine_turn(clinfer_engine *engine) {
+    if (lead(engine) != CLINFER_OK) return false;
+    pthread_mutex_unlock(&engine->lock); /* still leading */
+    bool progress = ci_engine_step(engine);
+    pthread_mutex_lock(&engine->lock);
+    stop_leading(engine);
+    return progress;
 }
 
 /* Programs built in this process are kept for the next when their kernels have run and nobody waits for text: on PoCL
@@ -195,6 +252,12 @@ static void save_programs_when_idle(struct clinfer_engine *engine) {
     for (const struct clinfer_session *s = engine->sessions; s; s = s->next)
         if (s->state == CI_SESSION_ACTIVE) return;
     for (int i = 0; i < engine->device_count; i++) ci_device_save_programs(engine->devices[i]);
+}
+
+void ci_engine_save_programs(clinfer_engine *engine) {
+    if (lead(engine) != CLINFER_OK) return;
+    save_programs_when_idle(engine);
+    stop_leading(engine);
 }
 
 /* Computes steps until the session's request is done; between steps others may come in. Called and left with the lock

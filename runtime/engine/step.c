@@ -179,10 +179,12 @@ static void count_rows(struct clinfer_engine *engine, struct ci_flight *flight) 
     flight->active = flight->count > 0;
 }
 
+static bool is_first_token(const struct clinfer_session *session) { return session->generated == session->taken_up; }
+
 /* A prompt belongs to the time before the first token of its session, and so does what is computed with it. */
 static enum ci_trace_phase phase_of(const struct ci_batch *batch) {
     for (int i = 0; i < batch->count; i++)
-        if (batch->parts[i].session->generated == 0 && batch->parts[i].session->in_flight < 0) return CI_TRACE_PREFILL;
+        if (is_first_token(batch->parts[i].session) && batch->parts[i].session->in_flight < 0) return CI_TRACE_PREFILL;
     return CI_TRACE_DECODE;
 }
 
@@ -222,8 +224,8 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     return status;
 }
 
-/* Text goes out in pieces that fit on the stack, whatever a vocabulary holds. false: the receiver wants no more. */
-static bool emit(struct clinfer_session *session, int32_t id) {
+/* Text goes out in pieces that fit on the stack, whatever a vocabulary holds. */
+bool ci_session_emit(struct clinfer_session *session, int32_t id) {
     enum { PIECE = 512 };
     char out[PIECE + CI_UTF8_HELD];
     size_t length;
@@ -231,7 +233,10 @@ static bool emit(struct clinfer_session *session, int32_t id) {
     for (size_t done = 0; done < length; done += PIECE) {
         size_t count =
             ci_utf8_stream_push(&session->stream, bytes + done, length - done < PIECE ? length - done : PIECE, out);
-        if (count && session->callback && !session->callback(session->user, out, count)) session->refused = true;
+        size_t skipped = session->skipped_bytes < count ? session->skipped_bytes : count;
+        session->skipped_bytes -= skipped;
+        if (skipped < count && session->callback && !session->callback(session->user, out + skipped, count - skipped))
+            session->refused = true;
         if (session->refused) return false;
     }
     return true;
@@ -303,7 +308,7 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
     flight->sessions[index] = NULL;
     if (session->care) ci_careful_end(session);
     session->last_token = ci_now();
-    if (session->generated == 0) {
+    if (is_first_token(session)) {
         session->first_token = session->last_token;
         session->result.prompt_seconds = session->first_token - session->submitted;
     }
@@ -313,7 +318,8 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
     status = keep_output(session, id);
     bool ends = !session->ignore_end && ci_tokenizer_is_end(engine->tokenizer, id);
     double start = ci_trace_start(engine->trace);
-    bool goes_on = status == CLINFER_OK && !ends && emit(session, id);
+    bool goes_on = status == CLINFER_OK && !ends && (!session->on_token || session->on_token(session->user, id)) &&
+                   ci_session_emit(session, id);
     ci_trace_host(engine->trace, CI_TRACE_TEXT, start);
     if (!goes_on) finish(session, status, ends ? CLINFER_FINISH_END : CLINFER_FINISH_CANCELLED);
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "base/watch.h"
 #include "graph/plan_private.h"
 #include "ops/signature.h"
 #include "trace/probes.h"
@@ -132,6 +133,18 @@ static void trace_steps(struct ci_plan *plan) {
     }
 }
 
+/* By what a device does that is slow, so that only one that hangs is taken for one that hangs. */
+static double estimate(const struct ci_plan *plan) {
+    const double bytes_per_second = 4e9, operations_per_second = 20e9;
+    double seconds = 0;
+    for (int i = 0; i < plan->step_count; i++) {
+        struct ci_plan_step step;
+        ci_plan_step(plan, i, &step);
+        seconds += step.bytes / bytes_per_second + step.operations / operations_per_second;
+    }
+    return seconds;
+}
+
 static struct ci_trace_span span_of(const struct ci_plan *plan, const struct step *step) {
     const struct ci_trace *trace = plan->store->trace;
     struct ci_trace_span span = {
@@ -209,6 +222,7 @@ enum clinfer_status ci_plan_create(struct ci_store *store, struct ci_graph *grap
     if (status == CLINFER_OK) status = make_staging(plan);
     if (status == CLINFER_OK) status = ci_plan_set_rows(plan, plan->graph.rows);
     if (status == CLINFER_OK && store->trace) trace_steps(plan);
+    plan->estimate = status == CLINFER_OK ? estimate(plan) : 0;
     if (status != CLINFER_OK) {
         ci_plan_destroy(plan);
         return status;
@@ -346,6 +360,7 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
                                  first[i].traced >= 0 ? (uint64_t)ci_trace_add(trace, &span) : CI_DEVICE_NO_TAG);
         }
         status = ci_bind_enqueue(first[i].bound);
+        if (!plan->ran) ci_watch_begin(CI_WATCH_BUILD, 0);
     }
     if (trace) ci_device_record_tag(device, CI_DEVICE_NO_TAG); /* what others enqueue belongs to no op */
     if (status == CLINFER_OK) status = ci_device_flush(device);
@@ -353,7 +368,12 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
     return status;
 }
 
+static void watch(const struct ci_plan *plan) {
+    ci_watch_begin(plan->ran ? CI_WATCH_STEP : CI_WATCH_BUILD, plan->estimate);
+}
+
 enum clinfer_status ci_plan_run(struct ci_plan *plan) {
+    watch(plan);
     double start = ci_trace_start(plan->store->trace);
     enum clinfer_status status = ci_plan_send_inputs(plan);
     if (plan->store->place_count > 1) ci_trace_host(plan->store->trace, CI_TRACE_ENQUEUE, start);
@@ -381,7 +401,10 @@ enum clinfer_status ci_plan_read_start(struct ci_plan *plan, const struct ci_ten
 
 enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tensor *tensor, int slot) {
     if (!tensor->view.buffer) return CLINFER_OK;
-    return ci_buffer_read_wait(plan->store->places[tensor->place].device, slot);
+    enum clinfer_status status = ci_buffer_read_wait(plan->store->places[tensor->place].device, slot);
+    plan->ran = true;
+    watch(plan);
+    return status;
 }
 
 int ci_plan_steps(const struct ci_plan *plan) { return plan->step_count; }

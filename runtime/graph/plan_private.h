@@ -60,6 +60,8 @@ struct ci_plan {
     bool ready;          /* all steps have the arguments of `rows` */
     unsigned generation; /* of the store, when views were last taken */
     double cpu_seconds;
+    double estimate; /* seconds that a run takes at most on a slow device; for whoever watches */
+    bool ran;        /* once: some drivers compile when a kernel is enqueued first */
 };
 
 /* Decides place, variant and layout of every node; builds kernels; gives weights and states their memory; inserts

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "base/status.h"
+#include "base/watch.h"
 
 enum { PAGE_BYTES = 4096 };
 
@@ -66,6 +67,13 @@ static void release(struct ci_store_memory *memory) {
     ci_buffer_destroy(memory->buffer);
     free(memory->host);
     free(memory);
+}
+
+void ci_store_abandon_host_memory(struct ci_store *store) {
+    for (struct ci_store_memory *memory = store->memory; memory; memory = memory->next) {
+        ci_device_abandon(memory->host);
+        memory->host = NULL;
+    }
 }
 
 void ci_store_destroy(struct ci_store *store) {
@@ -158,6 +166,7 @@ static bool in_file(const struct ci_store *store, int place, struct ci_tensor *w
 enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *weight, int place,
                                     const struct ci_layout *layout) {
     if (weight->place >= 0) return CLINFER_OK;
+    ci_watch_begin(CI_WATCH_BUILD, 0);
     struct ci_device *device = store->places[place].device;
     struct ci_view *view = &weight->view;
     size_t bytes = ci_layout_bytes(layout, view->type, view->rows, view->cols);

@@ -27,7 +27,7 @@ struct ci_store {
     struct ci_choices *choices; /* borrowed; NULL: the order of the table of variants decides */
     struct ci_threads *threads;
     struct ci_trace *trace; /* borrowed; NULL: nothing is recorded */
-    const uint8_t *file; /* page-aligned, borrowed */
+    const uint8_t *file;    /* page-aligned, borrowed */
     size_t file_bytes;
     struct ci_store_memory *memory;                                   /* what ci_store_destroy frees */
     struct ci_store_copy *copies;                                     /* of weights that are read at two places */
@@ -42,6 +42,10 @@ struct ci_store {
 enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *const *devices, int device_count,
                                   struct ci_threads *threads, const void *file, size_t file_bytes);
 void ci_store_destroy(struct ci_store *store);
+
+/* Before that, where a device cannot be waited for: what it may still read or write of the host's memory is given up.
+ */
+void ci_store_abandon_host_memory(struct ci_store *store);
 
 /* Gives the weight its bytes at `place` in `layout`. Nothing if it has a place already. */
 enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *weight, int place,

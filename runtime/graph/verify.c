@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "base/watch.h"
 #include "graph/plan_private.h"
 #include "proof/judge_real.h"
 
@@ -159,6 +160,7 @@ enum clinfer_status ci_plan_verify(struct ci_plan *plan, int64_t cache_rows, ci_
     if (status != CLINFER_OK) status = ci_plan_send_inputs(plan);
     for (int i = 0; i < plan->step_count && status == CLINFER_OK; i++) {
         struct ci_verify_step report;
+        ci_watch_begin(CI_WATCH_STEP, plan->estimate);
         status = verify_step(plan, i, cache_rows, &report);
         if (status != CLINFER_OK || !callback(user, &report)) break;
     }

@@ -276,7 +276,7 @@ static void test_context_and_device_errors_have_their_exit_status(void **state) 
     process_assert_status(&result, 0);
     assert_contains(result.err, "the context of 40 tokens is full");
     process_free(&result);
-    RUN(&result, NULL, "--device", "no such thing", question);
+    RUN(&result, NULL, "--device", "no such thing", "--fallback", "none", question);
     process_assert_status(&result, 8);
     assert_contains(result.err, "no such thing");
     process_free(&result);

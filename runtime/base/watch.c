@@ -1,0 +1,32 @@
+#include "base/watch.h"
+
+#include "base/clock.h"
+
+static _Thread_local struct ci_watch *mine;
+
+void ci_watch_by(struct ci_watch *watch) { mine = watch; }
+
+struct ci_watch *ci_watch_mine(void) {
+    return mine;
+}
+
+enum ci_watch_kind ci_watch_begin(enum ci_watch_kind kind, double estimate) {
+    struct ci_watch *watch = mine;
+    if (!watch) return CI_WATCH_IDLE;
+    /* A reader that sees the new kind with the old time would take a long pause for a silence. */
+    atomic_store_explicit(&watch->since, ci_now(), memory_order_release);
+    atomic_store_explicit(&watch->estimate, estimate, memory_order_release);
+    return (enum ci_watch_kind)atomic_exchange_explicit(&watch->kind, (int)kind, memory_order_acq_rel);
+}
+
+bool ci_watch_expired(const struct ci_watch *watch, const struct ci_watch_limits *limits, double *silent) {
+    enum ci_watch_kind kind = (enum ci_watch_kind)atomic_load(&watch->kind);
+    double limit = limits->build;
+    *silent = ci_now() - atomic_load(&watch->since);
+    if (kind == CI_WATCH_IDLE) return false;
+    if (kind == CI_WATCH_STEP) {
+        double estimate = limits->times * atomic_load(&watch->estimate);
+        limit = estimate > limits->step ? estimate : limits->step;
+    }
+    return *silent > limit;
+}

@@ -1,0 +1,39 @@
+/* watch.h: signs of life of a thread that may hang in a driver.
+ *
+ * The thread says what it begins and how long that should take; whoever waits for it looks, and gives it up when it has
+ * been silent for too long. A sign is two stores and a look at the clock, so it may be given for every run of a plan.
+ * Threads that nobody watches give signs to nobody. */
+#ifndef CI_BASE_WATCH_H
+#define CI_BASE_WATCH_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* IDLE: in nobody's driver, such as a text callback. BUILD: compiles kernels, loads weights. STEP: runs a plan. */
+enum ci_watch_kind { CI_WATCH_IDLE, CI_WATCH_BUILD, CI_WATCH_STEP };
+
+/* Starts zeroed. */
+struct ci_watch {
+    atomic_int kind;
+    _Atomic double since;    /* of ci_now() */
+    _Atomic double estimate; /* seconds that it should take */
+};
+
+/* Who watches the calling thread from now on; NULL: nobody. The object must outlive the thread, or the next call. */
+void ci_watch_by(struct ci_watch *watch);
+
+/* The calling thread's, to be handed to threads that work for it. */
+struct ci_watch *ci_watch_mine(void);
+
+/* A sign of life of the calling thread, and what it does next. Returns what it did before. */
+enum ci_watch_kind ci_watch_begin(enum ci_watch_kind kind, double estimate);
+
+/* How long a silence may be, seconds. A step may also take `times` its own estimate. */
+struct ci_watch_limits {
+    double step, build, times;
+};
+
+/* Whether it has been silent for longer than that; *silent: for how long. */
+bool ci_watch_expired(const struct ci_watch *watch, const struct ci_watch_limits *limits, double *silent);
+
+#endif

@@ -1,0 +1,506 @@
+#define _GNU_SOURCE
+#include "engine/runner.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "engine/engine_private.h"
+
+struct ci_seat {
+    struct ci_seat *next; /* of those to be destroyed */
+    clinfer_session *session;
+};
+
+struct ci_task {
+    struct ci_task *next;
+    struct ci_runner *runner;
+    struct ci_seat *seat;
+    struct ci_task_request request;
+    struct clinfer_message *messages; /* all texts in one block behind it */
+    atomic_bool cancel;
+
+    /* under the runner's lock */
+    enum ci_task_state state;
+    enum clinfer_status status;
+    char message[1024];
+    bool of_model, of_engine;
+    struct clinfer_result result;
+    int32_t *tokens; /* the answer's */
+    size_t token_count, token_capacity, text_bytes;
+    size_t computed, prompt_tokens;
+    bool released; /* by who waited for it, while the runner still had it */
+};
+
+struct ci_runner {
+    struct clinfer_engine_options options;
+    struct ci_engine_rung rung;
+    struct ci_watch watch;
+    pthread_t thread;
+    clinfer_engine *engine; /* the thread's own; others may ask it things while no task runs */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* under lock */
+    bool opened, of_device, abandoned, closing, closed;
+    bool must_close;            /* whatever seats there are: nobody is left to release them */
+    enum clinfer_status status; /* of opening */
+    char message[1024];
+    struct ci_task *tasks; /* that wait or run, oldest first */
+    int seats;
+    struct ci_seat *leaving; /* of these, to be destroyed */
+};
+
+/* ---- on the runner's thread ---- */
+
+/* In nobody's driver while the receiver has the text: it may be a terminal that was stopped. */
+static bool on_text(void *user, const char *text, size_t length) {
+    struct ci_task *task = user;
+    struct ci_runner *runner = task->runner;
+    enum ci_watch_kind before = ci_watch_begin(CI_WATCH_IDLE, 0);
+    pthread_mutex_lock(&runner->lock);
+    bool goes_on = !runner->abandoned;
+    if (goes_on) {
+        task->text_bytes += length;
+        goes_on = !task->request.callback || task->request.callback(task->request.user, text, length);
+    }
+    pthread_mutex_unlock(&runner->lock);
+    ci_watch_begin(before, 0);
+    return goes_on;
+}
+
+static bool on_token(void *user, int32_t token) {
+    struct ci_task *task = user;
+    pthread_mutex_lock(&task->runner->lock);
+    bool goes_on = !task->runner->abandoned && task->token_count < task->token_capacity;
+    if (goes_on) task->tokens[task->token_count++] = token;
+    pthread_mutex_unlock(&task->runner->lock);
+    return goes_on && !atomic_load(&task->cancel);
+}
+
+static enum clinfer_status prompt_tokens(const struct ci_task *task, int32_t **tokens, size_t *count) {
+    const clinfer_engine *engine = task->runner->engine;
+    const struct ci_task_request *request = &task->request;
+    *tokens = NULL;
+    *count = 0;
+    if (request->raw) {
+        const char *text = task->messages[request->count - 1].content;
+        return clinfer_tokenize(engine, text, strlen(text), true, true, tokens, count);
+    }
+    char *text = NULL;
+    enum clinfer_status status = clinfer_chat_prompt(engine, task->messages, request->count, true, &text);
+    if (status == CLINFER_OK) status = clinfer_tokenize(engine, text, strlen(text), true, true, tokens, count);
+    clinfer_free(text);
+    return status;
+}
+
+/* Room for all tokens that the context allows, so that none is made while they come. */
+static enum clinfer_status make_room(struct ci_task *task) {
+    size_t context = (size_t)task->runner->engine->context, count = task->request.begun_count;
+    size_t shifted = task->request.max_tokens > 0 ? (size_t)task->request.max_tokens : 0;
+    size_t capacity = count + (shifted > context ? shifted : context) + 2;
+    int32_t *tokens = realloc(task->tokens, capacity * sizeof *tokens);
+    if (!tokens) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", capacity);
+    pthread_mutex_lock(&task->runner->lock);
+    task->tokens = tokens;
+    task->token_capacity = capacity;
+    pthread_mutex_unlock(&task->runner->lock);
+    return CLINFER_OK;
+}
+
+static enum clinfer_status append_begun(const struct ci_task *task, int32_t **tokens, size_t *count) {
+    size_t begun = task->request.begun_count;
+    if (!begun) return CLINFER_OK;
+    int32_t *grown = realloc(*tokens, (*count + begun) * sizeof *grown);
+    if (!grown) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", *count + begun);
+    memcpy(grown + *count, task->tokens, begun * sizeof *grown);
+    *tokens = grown;
+    *count += begun;
+    return CLINFER_OK;
+}
+
+/* From messages to a session that generates. *of_model: what failed is no device's fault. */
+static enum clinfer_status start(struct ci_task *task, bool *of_model) {
+    const struct ci_task_request *request = &task->request;
+    int32_t *tokens = NULL;
+    size_t count = 0;
+    *of_model = true;
+    enum clinfer_status status = prompt_tokens(task, &tokens, &count);
+    if (status == CLINFER_OK) status = make_room(task);
+    if (status == CLINFER_OK) status = append_begun(task, &tokens, &count);
+    if (status == CLINFER_OK && !task->seat->session)
+        status = clinfer_session_create(task->runner->engine, &request->sampling, &task->seat->session);
+    if (status == CLINFER_OK) {
+        const struct clinfer_request submitted = {.tokens = tokens,
+                                                  .count = count,
+                                                  .max_tokens = request->max_tokens,
+                                                  .callback = on_text,
+                                                  .user = task,
+                                                  .ignore_end = request->ignore_end};
+        const struct ci_take_up take_up = {
+            .generated = request->begun_count, .text_bytes = request->text_bytes, .on_token = on_token};
+        status = ci_session_submit(task->seat->session, &submitted, &take_up);
+        *of_model = status == CLINFER_CONTEXT_FULL;
+    }
+    clinfer_free(tokens);
+    pthread_mutex_lock(&task->runner->lock);
+    task->prompt_tokens = count;
+    pthread_mutex_unlock(&task->runner->lock);
+    return status;
+}
+
+static void remove_task(struct ci_runner *runner, const struct ci_task *task) {
+    struct ci_task **link = &runner->tasks;
+    while (*link != task) link = &(*link)->next;
+    *link = task->next;
+}
+
+static void free_task(struct ci_task *task) {
+    free(task->messages);
+    free(task->tokens);
+    free(task);
+}
+
+/* The failure's message is ci_status_message(). With the lock held. */
+static void end_task(struct ci_task *task, enum clinfer_status status) {
+    task->status = status;
+    if (status != CLINFER_OK) strncpy(task->message, ci_status_message(), sizeof task->message - 1);
+    remove_task(task->runner, task);
+    task->state = CI_TASK_DONE;
+    if (task->released) free_task(task);
+}
+
+/* With the lock held, which is let go of while sessions start. */
+static void start_tasks(struct ci_runner *runner) {
+    for (struct ci_task *task = runner->tasks; task; task = task->next) {
+        bool of_model;
+        if (task->state != CI_TASK_WAITS) continue;
+        if (atomic_load(&task->cancel)) { /* before anybody could begin */
+            task->result.finish = CLINFER_FINISH_CANCELLED;
+            end_task(task, CLINFER_OK);
+            pthread_cond_broadcast(&runner->changed);
+            return;
+        }
+        task->state = CI_TASK_RUNS;
+        pthread_mutex_unlock(&runner->lock);
+        enum clinfer_status status = start(task, &of_model);
+        pthread_mutex_lock(&runner->lock);
+        if (status == CLINFER_OK) continue;
+        task->of_model = of_model;
+        end_task(task, status);
+        pthread_cond_broadcast(&runner->changed);
+        return; /* the list has changed: the caller comes again */
+    }
+}
+
+/* After a step: what has become of the tasks. With the lock held. */
+static void look_at_tasks(struct ci_runner *runner) {
+    bool some = false;
+    for (struct ci_task *task = runner->tasks, *next; task; task = next) {
+        next = task->next;
+        if (task->state != CI_TASK_RUNS) continue;
+        clinfer_session *session = task->seat->session;
+        if (atomic_load(&task->cancel)) clinfer_cancel(session);
+        task->computed = ci_session_computed(session);
+        if (ci_session_is_active(session)) continue;
+        enum clinfer_status status = clinfer_wait(session, &task->result);
+        end_task(task, status);
+        some = true;
+    }
+    if (some) pthread_cond_broadcast(&runner->changed);
+}
+
+static bool any(const struct ci_runner *runner, enum ci_task_state state) {
+    for (const struct ci_task *task = runner->tasks; task; task = task->next)
+        if (task->state == state) return true;
+    return false;
+}
+
+static void destroy_seats(struct ci_runner *runner) {
+    while (runner->leaving) {
+        struct ci_seat *seat = runner->leaving;
+        runner->leaving = seat->next;
+        runner->seats--;
+        pthread_mutex_unlock(&runner->lock);
+        clinfer_session_destroy(seat->session);
+        free(seat);
+        pthread_mutex_lock(&runner->lock);
+    }
+}
+
+static bool may_close(const struct ci_runner *runner) {
+    return runner->must_close || (runner->closing && runner->seats == 0);
+}
+
+/* Until it is closed or abandoned. With the lock held. */
+static void serve(struct ci_runner *runner) {
+    bool computed = false;
+    while (!runner->abandoned) {
+        destroy_seats(runner);
+        start_tasks(runner);
+        if (any(runner, CI_TASK_RUNS)) {
+            pthread_mutex_unlock(&runner->lock);
+            computed = ci_engine_turn(runner->engine) || computed;
+            pthread_mutex_lock(&runner->lock);
+            look_at_tasks(runner);
+        } else if (any(runner, CI_TASK_WAITS) || runner->leaving) {
+            continue;
+        } else if (computed) {
+            /* The text is out: who wants more of it has to wait for this. */
+            computed = false;
+            pthread_mutex_unlock(&runner->lock);
+            ci_watch_begin(CI_WATCH_BUILD, 0);
+            ci_engine_save_programs(runner->engine);
+            pthread_mutex_lock(&runner->lock);
+        } else if (may_close(runner)) {
+            break;
+        } else {
+            ci_watch_begin(CI_WATCH_IDLE, 0);
+            pthread_cond_wait(&runner->changed, &runner->lock);
+            ci_watch_begin(CI_WATCH_BUILD, 0);
+        }
+    }
+}
+
+/* The engine could not be opened: nor can what was asked of it be done. With the lock held. */
+static void refuse_tasks(struct ci_runner *runner) {
+    for (;;) {
+        destroy_seats(runner);
+        while (runner->tasks) {
+            struct ci_task *task = runner->tasks;
+            task->of_engine = true;
+            task->of_model = !runner->of_device;
+            ci_fail(runner->status, "%s", runner->message);
+            end_task(task, runner->status);
+        }
+        pthread_cond_broadcast(&runner->changed);
+        if (may_close(runner) || runner->abandoned) return;
+        if (!runner->leaving) pthread_cond_wait(&runner->changed, &runner->lock);
+    }
+}
+
+static void *work(void *argument) {
+    struct ci_runner *runner = argument;
+    ci_watch_by(&runner->watch);
+    ci_watch_begin(CI_WATCH_BUILD, 0);
+    clinfer_engine *engine;
+    bool of_device;
+    enum clinfer_status status = ci_engine_open_on(&runner->options, &runner->rung.devices, true, &engine, &of_device);
+    ci_watch_begin(CI_WATCH_IDLE, 0);
+    pthread_mutex_lock(&runner->lock);
+    runner->engine = engine;
+    runner->status = status;
+    runner->of_device = of_device;
+    if (status != CLINFER_OK) strncpy(runner->message, ci_status_message(), sizeof runner->message - 1);
+    runner->opened = true;
+    pthread_cond_broadcast(&runner->changed);
+    if (status == CLINFER_OK)
+        serve(runner);
+    else
+        refuse_tasks(runner);
+    bool abandoned = runner->abandoned;
+    pthread_mutex_unlock(&runner->lock);
+    if (abandoned) return NULL; /* nobody waits, and what the driver does cannot be known */
+    ci_watch_begin(CI_WATCH_BUILD, 0);
+    clinfer_engine_close(engine);
+    ci_watch_begin(CI_WATCH_IDLE, 0);
+    pthread_mutex_lock(&runner->lock);
+    runner->closed = true;
+    pthread_cond_broadcast(&runner->changed);
+    pthread_mutex_unlock(&runner->lock);
+    return NULL;
+}
+
+/* ---- on the threads that wait ---- */
+
+static void wait_for_change(struct ci_runner *runner, double until) {
+    struct timespec at = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
+    pthread_cond_clockwait(&runner->changed, &runner->lock, CLOCK_MONOTONIC, &at);
+}
+
+static void free_runner(struct ci_runner *runner) {
+    pthread_cond_destroy(&runner->changed);
+    pthread_mutex_destroy(&runner->lock);
+    free(runner);
+}
+
+enum clinfer_status ci_runner_create(const struct clinfer_engine_options *options, const struct ci_engine_rung *rung,
+                                     struct ci_runner **out) {
+    struct ci_runner *runner = calloc(1, sizeof *runner);
+    *out = NULL;
+    if (!runner) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    runner->options = *options;
+    runner->rung = *rung;
+    atomic_store(&runner->watch.since, ci_now());
+    pthread_mutex_init(&runner->lock, NULL);
+    pthread_cond_init(&runner->changed, NULL);
+    int error = pthread_create(&runner->thread, NULL, work, runner);
+    if (error) {
+        free_runner(runner);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "no thread for the engine: %s", strerror(error));
+    }
+    *out = runner;
+    return CLINFER_OK;
+}
+
+bool ci_runner_wait_open(struct ci_runner *runner, double seconds, enum clinfer_status *status, bool *of_device) {
+    double until = ci_now() + seconds;
+    pthread_mutex_lock(&runner->lock);
+    while (!runner->opened && ci_now() < until) wait_for_change(runner, until);
+    bool opened = runner->opened;
+    pthread_mutex_unlock(&runner->lock);
+    if (!opened) return false;
+    *status = runner->status == CLINFER_OK ? CLINFER_OK : ci_fail(runner->status, "%s", runner->message);
+    *of_device = runner->of_device;
+    return true;
+}
+
+clinfer_engine *ci_runner_engine(struct ci_runner *runner) {
+    pthread_mutex_lock(&runner->lock);
+    clinfer_engine *engine = runner->opened ? runner->engine : NULL;
+    pthread_mutex_unlock(&runner->lock);
+    return engine;
+}
+
+bool ci_runner_hangs(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent) {
+    return ci_watch_expired(&runner->watch, limits, silent);
+}
+
+void ci_runner_abandon(struct ci_runner *runner) {
+    pthread_mutex_lock(&runner->lock);
+    runner->abandoned = true;
+    pthread_cond_broadcast(&runner->changed);
+    pthread_mutex_unlock(&runner->lock);
+    pthread_detach(runner->thread);
+}
+
+void ci_runner_end(struct ci_runner *runner) {
+    pthread_mutex_lock(&runner->lock);
+    runner->closing = true;
+    pthread_cond_broadcast(&runner->changed);
+    pthread_mutex_unlock(&runner->lock);
+}
+
+bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *limits) {
+    double silent;
+    pthread_mutex_lock(&runner->lock);
+    runner->closing = runner->must_close = true;
+    pthread_cond_broadcast(&runner->changed);
+    while (!runner->closed) {
+        if (ci_watch_expired(&runner->watch, limits, &silent)) {
+            pthread_mutex_unlock(&runner->lock);
+            ci_runner_abandon(runner);
+            return false;
+        }
+        wait_for_change(runner, ci_now() + 0.1);
+    }
+    pthread_mutex_unlock(&runner->lock);
+    pthread_join(runner->thread, NULL);
+    free_runner(runner);
+    return true;
+}
+
+struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count) {
+    size_t bytes = count * sizeof *messages;
+    for (size_t i = 0; i < count; i++) bytes += strlen(messages[i].role) + strlen(messages[i].content) + 2;
+    struct clinfer_message *copy = malloc(bytes ? bytes : 1);
+    if (!copy) return NULL;
+    char *text = (char *)(copy + count);
+    for (size_t i = 0; i < count; i++) {
+        copy[i].role = text;
+        text = stpcpy(text, messages[i].role) + 1;
+        copy[i].content = text;
+        text = stpcpy(text, messages[i].content) + 1;
+    }
+    return copy;
+}
+
+enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_task_request *request,
+                                   struct ci_seat **seat, struct ci_task **out) {
+    size_t begun = request->begun_count;
+    struct ci_task *task = calloc(1, sizeof *task);
+    *out = NULL;
+    bool new_seat = !*seat;
+    if (new_seat) *seat = calloc(1, sizeof **seat);
+    if (task) task->messages = ci_messages_copy(request->messages, request->count);
+    if (task) task->tokens = malloc((begun + 1) * sizeof *task->tokens);
+    if (!task || !*seat || !task->messages || !task->tokens) {
+        if (task) free_task(task);
+        if (new_seat) free(*seat);
+        if (new_seat) *seat = NULL;
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a request");
+    }
+    task->runner = runner;
+    task->seat = *seat;
+    task->request = *request;
+    task->request.messages = NULL;
+    task->request.begun = NULL;
+    if (begun) memcpy(task->tokens, request->begun, begun * sizeof *task->tokens);
+    task->token_count = begun;
+    task->text_bytes = request->text_bytes;
+    atomic_init(&task->cancel, false);
+    pthread_mutex_lock(&runner->lock);
+    runner->seats += new_seat;
+    struct ci_task **end = &runner->tasks;
+    while (*end) end = &(*end)->next;
+    *end = task;
+    pthread_cond_broadcast(&runner->changed);
+    pthread_mutex_unlock(&runner->lock);
+    *out = task;
+    return CLINFER_OK;
+}
+
+void ci_task_wait(struct ci_task *task, double seconds, const struct ci_watch_limits *limits,
+                  struct ci_task_view *view) {
+    struct ci_runner *runner = task->runner;
+    double until = ci_now() + seconds;
+    *view = (struct ci_task_view){0};
+    pthread_mutex_lock(&runner->lock);
+    while (task->state != CI_TASK_DONE && !runner->abandoned && ci_now() < until) wait_for_change(runner, until);
+    view->state = task->state;
+    view->opening = !runner->opened;
+    view->of_model = task->of_model;
+    view->of_engine = task->of_engine;
+    view->status = task->status;
+    view->result = task->result;
+    view->computed = task->computed;
+    view->prompt_tokens = task->prompt_tokens;
+    view->hangs =
+        task->state != CI_TASK_DONE && (ci_watch_expired(&runner->watch, limits, &view->silent) || runner->abandoned);
+    if (task->state == CI_TASK_DONE && task->status != CLINFER_OK) ci_fail(task->status, "%s", task->message);
+    pthread_mutex_unlock(&runner->lock);
+}
+
+void ci_task_cancel(struct ci_task *task) { atomic_store(&task->cancel, true); }
+
+const int32_t *ci_task_tokens(struct ci_task *task, size_t *count, size_t *text_bytes) {
+    pthread_mutex_lock(&task->runner->lock);
+    *count = task->token_count;
+    *text_bytes = task->text_bytes;
+    pthread_mutex_unlock(&task->runner->lock);
+    return task->tokens;
+}
+
+/* What an abandoned runner may still touch is its own for ever. */
+void ci_task_release(struct ci_task *task) {
+    if (!task) return;
+    struct ci_runner *runner = task->runner;
+    pthread_mutex_lock(&runner->lock);
+    bool done = task->state == CI_TASK_DONE;
+    task->released = true;
+    pthread_mutex_unlock(&runner->lock);
+    if (done) free_task(task);
+}
+
+void ci_seat_release(struct ci_runner *runner, struct ci_seat *seat) {
+    if (!seat) return;
+    pthread_mutex_lock(&runner->lock);
+    seat->next = runner->leaving;
+    runner->leaving = seat;
+    pthread_cond_broadcast(&runner->changed);
+    pthread_mutex_unlock(&runner->lock);
+}

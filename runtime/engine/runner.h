@@ -1,0 +1,101 @@
+/* runner.h: the thread that owns an engine, so that whoever waits for an answer can leave it behind.
+ *
+ * Everything that may hang in a driver happens on the runner: opening, computing, closing. It computes steps for all
+ * tasks that it has, and gives signs of life (base/watch.h). The one who waits looks at them; when they stay away, it
+ * abandons the runner: no text of it comes through any more, its memory is never freed, and the process has to end with
+ * _exit, since the driver's own clean-up would wait for the thread that hangs.
+ *
+ * All functions are for the threads that wait, none of which ever waits for the engine itself. */
+#ifndef CI_ENGINE_RUNNER_H
+#define CI_ENGINE_RUNNER_H
+
+#include <stdatomic.h>
+
+#include "base/watch.h"
+#include "engine/devices.h"
+
+struct ci_runner;
+
+/* A conversation's place on a runner: its session. Made by the first task. */
+struct ci_seat;
+
+struct ci_task_request {
+    const struct clinfer_message *messages; /* copied */
+    size_t count;
+    bool raw;                                /* the last message's content as it is */
+    struct clinfer_session_options sampling; /* NAN, top_k -1: the model's own */
+    int max_tokens;
+    bool ignore_end;
+    clinfer_text_callback *callback; /* comes from the runner's thread, one at a time */
+    void *user;
+    /* An answer that has begun on another runner: its tokens, copied, and the bytes of their text that are out. */
+    const int32_t *begun;
+    size_t begun_count, text_bytes;
+};
+
+enum ci_task_state { CI_TASK_WAITS, CI_TASK_RUNS, CI_TASK_DONE };
+
+/* What is known of a task at a moment. */
+struct ci_task_view {
+    enum ci_task_state state;
+    bool opening;   /* the engine is not there yet */
+    bool hangs;     /* for `silent` seconds, longer than allowed */
+    bool of_model;  /* the failure would be the same on any device */
+    bool of_engine; /* ... is one of opening the engine: every task of this runner fails */
+    double silent;
+    enum clinfer_status status; /* when it is done; the message is the calling thread's clinfer_error() */
+    struct clinfer_result result;
+    size_t computed, prompt_tokens; /* how far the prompt is */
+};
+
+/* Opens an engine there. Texts of the options must live as long as the runner. */
+enum clinfer_status ci_runner_create(const struct clinfer_engine_options *options, const struct ci_engine_rung *rung,
+                                     struct ci_runner **runner);
+
+/* Waits until the engine is open, at most `seconds`; false: not yet. Then *status is how that went, with its message,
+ * and *of_device as ci_engine_open_on() tells it. */
+bool ci_runner_wait_open(struct ci_runner *runner, double seconds, enum clinfer_status *status, bool *of_device);
+
+/* The open engine, for questions while no task runs; NULL: not open. */
+clinfer_engine *ci_runner_engine(struct ci_runner *runner);
+
+/* Whether it has been silent for too long. */
+bool ci_runner_hangs(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent);
+
+/* No text of it comes through from now on, and it is left to itself. The object is not to be used any more. */
+void ci_runner_abandon(struct ci_runner *runner);
+
+/* It ends when its tasks are done and its seats are released. */
+void ci_runner_end(struct ci_runner *runner);
+
+/* Ends it and waits for that; false: it hangs, and was abandoned. All tasks must be done and released. */
+bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *limits);
+
+/* Messages and their texts in one block of the caller's to free; NULL: out of memory. */
+struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count);
+
+struct ci_task;
+
+/* *seat is NULL the first time. Where nothing was begun, what its session has computed of the messages already is not
+ * computed again. */
+enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_task_request *request,
+                                   struct ci_seat **seat, struct ci_task **task);
+
+/* Waits until the task is done, at most `seconds`. */
+void ci_task_wait(struct ci_task *task, double seconds, const struct ci_watch_limits *limits,
+                  struct ci_task_view *view);
+
+/* Asks for the end after the present token. From any thread, or a signal handler. */
+void ci_task_cancel(struct ci_task *task);
+
+/* The tokens of the answer so far, those that were begun included, and the bytes of their text that are out. Borrowed
+ * until the task is released; those of an abandoned runner stand still. */
+const int32_t *ci_task_tokens(struct ci_task *task, size_t *count, size_t *text_bytes);
+
+/* Of a task that is done, or whose runner was abandoned. */
+void ci_task_release(struct ci_task *task);
+
+/* Gives the session up; no task of it may run. */
+void ci_seat_release(struct ci_runner *runner, struct ci_seat *seat);
+
+#endif

@@ -1,0 +1,36 @@
+/* take_up.h: an answer that one engine began and another one ends, as if nothing had happened. */
+#ifndef CI_ENGINE_TAKE_UP_H
+#define CI_ENGINE_TAKE_UP_H
+
+#include <clinfer.h>
+
+/* Told of every token before its text goes out, on the thread that computes; false ends the generation. */
+typedef bool ci_session_token_callback(void *user, int32_t token);
+
+/* What is beyond a request: the last `generated` of its tokens belong to the answer, the first `text_bytes` bytes of
+ * their text are out. `user` of on_token is the request's. */
+struct ci_take_up {
+    size_t generated, text_bytes;
+    ci_session_token_callback *on_token;
+};
+
+/* clinfer_submit() for such a request: the session, which must be new or have the same options and seed as the one
+ * before, draws the same random numbers for the next token as that would have. The result counts all tokens of the
+ * answer. */
+enum clinfer_status ci_session_submit(clinfer_session *session, const struct clinfer_request *request,
+                                      const struct ci_take_up *take_up);
+
+/* One step for all that was submitted, for a thread that has more to do than to wait for one session. false: nothing
+ * is active. */
+bool ci_engine_turn(clinfer_engine *engine);
+
+/* Whether the session's request still runs; and its end, as clinfer_wait() tells it. */
+bool ci_session_is_active(clinfer_session *session);
+
+/* Tokens of the session's request whose keys and values are in the caches. For the thread that computes. */
+size_t ci_session_computed(const clinfer_session *session);
+
+/* To be called when nothing is active: what was built is kept for the next process. */
+void ci_engine_save_programs(clinfer_engine *engine);
+
+#endif

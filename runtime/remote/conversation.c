@@ -1,0 +1,384 @@
+/* conversation.c: a request on its way down the ladder.
+ *
+ * Each rung either ends the request or leaves a status; what kind of failure that is decides which rungs are worth a
+ * try: one of the model, of its context or of time leaves the remotes alone, one of a device leaves all. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "remote/router.h"
+#include "trace/probes.h"
+
+/* How long a request may take to end that was told to: by Ctrl-C, or since its time is over. A step that takes long on
+ * a slow device may end. */
+static const struct ci_watch_limits patience = {.step = 5, .build = 60, .times = 10};
+
+/* Which rungs may still help. */
+enum reach { REACH_ALL, REACH_REMOTES, REACH_NONE };
+
+enum clinfer_status clinfer_conversation_create(clinfer_router *router, const struct clinfer_session_options *sampling,
+                                                clinfer_conversation **out) {
+    const struct clinfer_session_options own = {
+        .temperature = NAN, .top_k = -1, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
+    struct clinfer_conversation *conversation = calloc(1, sizeof *conversation);
+    *out = NULL;
+    if (conversation) {
+        conversation->router = router;
+        conversation->sampling = sampling ? *sampling : own;
+        conversation->visits = calloc((size_t)router->count, sizeof *conversation->visits);
+        conversation->shown = calloc((size_t)router->count, sizeof *conversation->shown);
+        atomic_init(&conversation->cancel, false);
+    }
+    if (!conversation || !conversation->visits || !conversation->shown) {
+        clinfer_conversation_destroy(conversation);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a conversation");
+    }
+    *out = conversation;
+    return CLINFER_OK;
+}
+
+/* The seat of an abandoned runner is its own for ever. */
+static void leave_seat(struct clinfer_conversation *conversation) {
+    if (conversation->seat && conversation->runner) ci_seat_release(conversation->runner, conversation->seat);
+    conversation->seat = NULL;
+    conversation->runner = NULL;
+}
+
+void clinfer_conversation_destroy(clinfer_conversation *conversation) {
+    if (!conversation) return;
+    if (conversation->active) {
+        clinfer_chat_cancel(conversation);
+        clinfer_chat_wait(conversation, NULL);
+    }
+    leave_seat(conversation);
+    free(conversation->messages);
+    free(conversation->tokens);
+    free(conversation->text);
+    free(conversation->visits);
+    free(conversation->shown);
+    free(conversation->route_text);
+    free(conversation);
+}
+
+void clinfer_chat_cancel(clinfer_conversation *conversation) { atomic_store(&conversation->cancel, true); }
+
+/* ---- text ---- */
+
+/* Kept where a remote may go on with it. */
+static bool keep_text(struct clinfer_conversation *conversation, const char *text, size_t length) {
+    if (conversation->text_capacity - conversation->text_length <= length) {
+        size_t capacity = 2 * conversation->text_capacity + length + 256;
+        char *grown = realloc(conversation->text, capacity);
+        if (!grown) return false;
+        conversation->text = grown;
+        conversation->text_capacity = capacity;
+    }
+    memcpy(conversation->text + conversation->text_length, text, length);
+    conversation->text_length += length;
+    conversation->text[conversation->text_length] = 0;
+    return true;
+}
+
+static bool on_text(void *user, const char *text, size_t length) {
+    struct clinfer_conversation *conversation = user;
+    const struct clinfer_chat_request *request = &conversation->request;
+    if (conversation->router->options.remote_continues && !keep_text(conversation, text, length)) return false;
+    return !request->callback || request->callback(request->user, text, length);
+}
+
+/* ---- one rung ---- */
+
+/* Keeps what the task has generated, for the next rung, and lets it go. */
+static void leave_task(struct clinfer_conversation *conversation) {
+    struct ci_visit *visit = &conversation->visits[conversation->rung];
+    size_t count, before = conversation->token_count;
+    if (!conversation->task) return;
+    const int32_t *tokens = ci_task_tokens(conversation->task, &count, &conversation->text_bytes);
+    int32_t *kept = realloc(conversation->tokens, (count + 1) * sizeof *kept);
+    if (kept) {
+        memcpy(kept, tokens, count * sizeof *kept);
+        conversation->tokens = kept;
+        conversation->token_count = count;
+    }
+    visit->tokens += count > before ? count - before : 0;
+    ci_task_release(conversation->task);
+    conversation->task = NULL;
+}
+
+/* Hands the request to the rung's runner; a remote's turn comes when the request is waited for. */
+static enum clinfer_status arrive(struct clinfer_conversation *conversation) {
+    struct clinfer_router *router = conversation->router;
+    const struct clinfer_chat_request *request = &conversation->request;
+    struct ci_runner *runner;
+    conversation->arrived = ci_now();
+    conversation->visits[conversation->rung].tried = true;
+    if (conversation->rung >= router->local_count) return CLINFER_OK;
+    enum clinfer_status status = ci_router_runner(router, conversation->rung, &runner);
+    if (status != CLINFER_OK) return status;
+    if (conversation->runner != runner) leave_seat(conversation);
+    conversation->runner = runner;
+    const struct ci_task_request submitted = {.messages = request->messages,
+                                              .count = request->count,
+                                              .raw = request->raw,
+                                              .sampling = conversation->sampling,
+                                              .max_tokens = request->max_tokens,
+                                              .ignore_end = request->ignore_end,
+                                              .callback = on_text,
+                                              .user = conversation,
+                                              .begun = conversation->tokens,
+                                              .begun_count = conversation->token_count,
+                                              .text_bytes = conversation->text_bytes};
+    return ci_task_submit(runner, &submitted, &conversation->seat, &conversation->task);
+}
+
+static bool is_out_of_time(const struct clinfer_conversation *conversation) {
+    double deadline = conversation->request.deadline_seconds;
+    return deadline > 0 && ci_now() - conversation->started > deadline;
+}
+
+/* The runner hangs, or another conversation found that it does. */
+static enum clinfer_status give_up_hanging(struct clinfer_conversation *conversation, const struct ci_task_view *view) {
+    struct clinfer_router *router = conversation->router;
+    struct ci_rung *rung = &router->rungs[conversation->rung];
+    bool first = rung->runner == conversation->runner;
+    enum clinfer_status status = first ? ci_router_fail_hanging(router, conversation->rung, view->silent, view->opening)
+                                       : ci_fail(rung->status, "%s", rung->reason);
+    leave_task(conversation);
+    if (first) ci_router_retire(router, conversation->rung, status, true);
+    conversation->seat = NULL;
+    conversation->runner = NULL;
+    return status;
+}
+
+/* What a failure of a local rung says about the others. */
+static enum reach reach_of(enum clinfer_status status, bool of_model) {
+    switch (status) {
+    case CLINFER_INVALID_ARGUMENT: return REACH_NONE;
+    case CLINFER_CONTEXT_FULL:
+    case CLINFER_OUT_OF_TIME:
+    case CLINFER_NOT_FOUND:
+    case CLINFER_BAD_FILE: return REACH_REMOTES;
+    default: return of_model ? REACH_REMOTES : REACH_ALL;
+    }
+}
+
+/* A device whose kernels fail is not asked again; one that had no memory for this request may well be. */
+static void retire_if_broken(struct clinfer_conversation *conversation, const struct ci_task_view *view) {
+    struct clinfer_router *router = conversation->router;
+    bool broken = view->status == CLINFER_DEVICE_ERROR || view->status == CLINFER_WRONG_RESULT || view->of_engine;
+    /* Another conversation may have been first. */
+    if (broken && router->rungs[conversation->rung].runner == conversation->runner)
+        ci_router_retire(router, conversation->rung, view->status, false);
+}
+
+static enum clinfer_status fail_late(const struct clinfer_chat_request *request, size_t tokens) {
+    return ci_fail(CLINFER_OUT_OF_TIME, "%.3g s were not enough: %zu tokens came", request->deadline_seconds, tokens);
+}
+
+static enum clinfer_status say_cancelled(const struct clinfer_conversation *conversation,
+                                         struct clinfer_result *result) {
+    *result =
+        (struct clinfer_result){.finish = CLINFER_FINISH_CANCELLED, .generated_tokens = conversation->token_count};
+    return CLINFER_OK;
+}
+
+static enum clinfer_status wait_here(struct clinfer_conversation *conversation, struct clinfer_result *result,
+                                     enum reach *reach) {
+    const struct ci_watch_limits *limits = &conversation->router->limits;
+    const struct clinfer_chat_request *request = &conversation->request;
+    struct ci_task_view view;
+    for (;;) {
+        bool late = is_out_of_time(conversation), cancelled = atomic_load(&conversation->cancel);
+        bool soon = (late || cancelled) && patience.step < limits->step;
+        ci_task_wait(conversation->task, 0.1, soon ? &patience : limits, &view);
+        if (view.state == CI_TASK_DONE) break;
+        if (late || cancelled) ci_task_cancel(conversation->task);
+        if (late || cancelled || view.hangs) *reach = late ? REACH_REMOTES : REACH_ALL;
+        if (view.hangs) {
+            enum clinfer_status status = give_up_hanging(conversation, &view);
+            return cancelled ? say_cancelled(conversation, result)
+                   : late    ? ci_fail(CLINFER_OUT_OF_TIME, "%s", ci_status_message())
+                             : status;
+        }
+        if ((late || cancelled) && view.opening) { /* the engine may well be of use later */
+            leave_task(conversation);
+            return cancelled ? say_cancelled(conversation, result) : fail_late(request, 0);
+        }
+        if (request->progress && view.state == CI_TASK_RUNS && view.computed < view.prompt_tokens)
+            request->progress(request->user, view.computed, view.prompt_tokens);
+    }
+    enum clinfer_status status = view.status;
+    bool late = status == CLINFER_OK && view.result.finish == CLINFER_FINISH_CANCELLED &&
+                !atomic_load(&conversation->cancel) && is_out_of_time(conversation);
+    if (late)
+        status = fail_late(request, view.result.generated_tokens);
+    else if (status != CLINFER_OK)
+        retire_if_broken(conversation, &view);
+    leave_task(conversation);
+    *result = view.result;
+    *reach = reach_of(status, view.of_model);
+    return status;
+}
+
+static enum clinfer_finish finish_of(const struct clinfer_conversation *conversation,
+                                     const struct ci_remote_result *answer) {
+    return atomic_load(&conversation->cancel) ? CLINFER_FINISH_CANCELLED : answer->finish;
+}
+
+static void announce(struct ci_rung *rung) {
+    const struct clinfer_remote *remote = rung->remote;
+    if (rung->announced) return;
+    rung->announced = true;
+    bool named = strcmp(rung->name, remote->url) != 0;
+    ci_log(CLINFER_LOG_NOTICE, "the prompt leaves this machine: it goes to %s%s%s%s%s", rung->name, named ? ", " : "",
+           named ? remote->url : "", remote->model ? ", model " : "", remote->model ? remote->model : "");
+}
+
+static enum clinfer_status ask_remote(struct clinfer_conversation *conversation, struct clinfer_result *result) {
+    struct ci_rung *rung = &conversation->router->rungs[conversation->rung];
+    const struct clinfer_chat_request *request = &conversation->request;
+    struct ci_remote_result answer = {0};
+    double start = ci_now();
+    int most = request->max_tokens;
+    if (most >= 0) most = most > (int)conversation->token_count ? most - (int)conversation->token_count : 1;
+    const struct ci_remote_request asked = {.messages = request->messages,
+                                            .count = request->count,
+                                            .begun = conversation->text_bytes ? conversation->text : NULL,
+                                            .temperature = conversation->sampling.temperature,
+                                            .top_p = conversation->sampling.top_p,
+                                            .seed = (int64_t)(conversation->sampling.seed & INT32_MAX),
+                                            .max_tokens = most,
+                                            .callback = on_text,
+                                            .user = conversation,
+                                            .cancel = &conversation->cancel};
+    announce(rung);
+    enum clinfer_status status = ci_remote_ask(rung->remote, &asked, &answer);
+    conversation->text_bytes += answer.text_bytes;
+    conversation->visits[conversation->rung].tokens = answer.generated_tokens;
+    *result = (struct clinfer_result){.finish = finish_of(conversation, &answer),
+                                      .prompt_tokens = answer.prompt_tokens,
+                                      .generated_tokens = conversation->token_count + answer.generated_tokens,
+                                      .prompt_seconds = answer.first_byte_seconds,
+                                      .generate_seconds = ci_now() - start - answer.first_byte_seconds};
+    return status;
+}
+
+/* ---- from rung to rung ---- */
+
+/* What keeps a rung from being tried, as a failure; CLINFER_OK: nothing. */
+static enum clinfer_status obstacle(const struct clinfer_conversation *conversation, int index) {
+    const struct clinfer_router *router = conversation->router;
+    const struct ci_rung *rung = &router->rungs[index];
+    if (rung->out) return ci_fail(rung->status, "%s", rung->reason);
+    if (!rung->remote) return CLINFER_OK;
+    if (conversation->request.raw)
+        return ci_fail(CLINFER_REFUSED, "not asked: a raw prompt is no message, and APIs take messages");
+    if (conversation->text_bytes && !router->options.remote_continues)
+        return ci_fail(CLINFER_REFUSED,
+                       "not asked: part of the answer is out, and a remote would start afresh (--remote-continue lets "
+                       "it go on)");
+    return CLINFER_OK;
+}
+
+/* The next rung behind `after` that can be tried, with the request on it; -1: none. */
+static int go_on(struct clinfer_conversation *conversation, int after, enum reach reach) {
+    const struct clinfer_router *router = conversation->router;
+    int first = reach == REACH_REMOTES && after + 1 < router->local_count ? router->local_count : after + 1;
+    for (int i = first; i < router->count && reach != REACH_NONE; i++) {
+        struct ci_visit *visit = &conversation->visits[i];
+        conversation->rung = i;
+        enum clinfer_status status = obstacle(conversation, i);
+        if (status == CLINFER_OK) status = arrive(conversation);
+        if (status == CLINFER_OK) return i;
+        visit->status = status;
+        strncpy(visit->reason, ci_status_message(), sizeof visit->reason - 1);
+    }
+    return -1;
+}
+
+/* Why a rung did not end the request: in its visit, and as the request's own status. */
+static void note_failure(struct clinfer_conversation *conversation, enum clinfer_status status) {
+    struct ci_visit *visit = &conversation->visits[conversation->rung];
+    visit->status = conversation->status = status;
+    strncpy(visit->reason, ci_status_message(), sizeof visit->reason - 1);
+    strncpy(conversation->message, ci_status_message(), sizeof conversation->message - 1);
+}
+
+static void say_next(const struct clinfer_conversation *conversation, int left, int next) {
+    const struct ci_rung *rungs = conversation->router->rungs;
+    bool local = next < conversation->router->local_count;
+    if (conversation->token_count && local)
+        ci_log(CLINFER_LOG_WARNING, "%s: %s; %s goes on after %zu tokens, which it computes first", rungs[left].name,
+               conversation->message, rungs[next].name, conversation->token_count);
+    else
+        ci_log(CLINFER_LOG_WARNING, "%s: %s; %s is next", rungs[left].name, conversation->message, rungs[next].name);
+}
+
+static void reset(struct clinfer_conversation *conversation) {
+    const struct clinfer_router *router = conversation->router;
+    atomic_store(&conversation->cancel, false);
+    conversation->token_count = conversation->text_bytes = conversation->text_length = 0;
+    conversation->started = ci_now();
+    conversation->status = CLINFER_OK;
+    memset(conversation->visits, 0, sizeof *conversation->visits * (size_t)router->count);
+}
+
+enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
+                                        const struct clinfer_chat_request *request) {
+    if (conversation->active)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has a request that was not waited for");
+    if (request->count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the request has no message");
+    struct clinfer_message *messages = ci_messages_copy(request->messages, request->count);
+    if (!messages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a request");
+    free(conversation->messages);
+    conversation->messages = messages;
+    conversation->request = *request;
+    conversation->request.messages = messages;
+    reset(conversation);
+    conversation->active = true;
+    int next = go_on(conversation, -1, REACH_ALL);
+    if (next < 0) note_failure(conversation, conversation->visits[conversation->rung].status);
+    conversation->rung = next;
+    return CLINFER_OK;
+}
+
+static enum clinfer_status end(struct clinfer_conversation *conversation, int answered,
+                               const struct clinfer_route **route) {
+    conversation->active = false;
+    ci_route_write(conversation, answered);
+    if (route) *route = &conversation->route;
+    if (answered >= 0) return CLINFER_OK;
+    /* One rung that failed: its own words. Several: what happened on each. */
+    int tried = 0;
+    for (int i = 0; i < conversation->router->count; i++) tried += *conversation->visits[i].reason != 0;
+    return ci_fail(conversation->status, "%s", tried > 1 ? conversation->route.text : conversation->message);
+}
+
+enum clinfer_status clinfer_chat_wait(clinfer_conversation *conversation, const struct clinfer_route **route) {
+    struct clinfer_router *router = conversation->router;
+    if (!conversation->active) return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has no request");
+    conversation->route = (struct clinfer_route){.answered = -1};
+    while (conversation->rung >= 0) {
+        int rung = conversation->rung;
+        enum reach reach = REACH_ALL;
+        struct clinfer_result result = {0};
+        enum clinfer_status status =
+            rung < router->local_count ? wait_here(conversation, &result, &reach) : ask_remote(conversation, &result);
+        struct ci_visit *visit = &conversation->visits[rung];
+        visit->seconds = ci_now() - conversation->arrived;
+        conversation->route.result = result;
+        CI_PROBE(rung, router->rungs[rung].name, (int)router->rungs[rung].kind, (int)status, visit->tokens,
+                 CI_PROBE_NANOSECONDS(visit->seconds));
+        if (status == CLINFER_OK) return end(conversation, rung, route);
+        note_failure(conversation, status);
+        bool cancelled = atomic_load(&conversation->cancel);
+        int next = cancelled ? -1 : go_on(conversation, rung, reach);
+        if (next >= 0) say_next(conversation, rung, next);
+        conversation->rung = next;
+    }
+    return end(conversation, -1, route);
+}

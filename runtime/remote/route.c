@@ -1,0 +1,58 @@
+/* route.c: how a request was answered, as a record and as a line. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/status.h"
+#include "remote/router.h"
+
+static void print_visit(FILE *out, const struct clinfer_rung *rung, bool answered) {
+    fprintf(out, "%s: ", rung->name);
+    if (answered)
+        fprintf(out, "%zu tokens", rung->tokens);
+    else
+        fprintf(out, "%s", rung->reason);
+    if (rung->tried) fprintf(out, " (%.2f s)", rung->seconds);
+}
+
+/* Rungs that have nothing to tell are left out. NULL: out of memory. */
+static char *text_of(const struct clinfer_route *route) {
+    char *text = NULL;
+    size_t length;
+    bool some = false;
+    FILE *out = open_memstream(&text, &length);
+    if (!out) return NULL;
+    for (size_t i = 0; i < route->count; i++) {
+        bool answered = (int)i == route->answered;
+        if (!answered && !*route->rungs[i].reason) continue;
+        if (some) fputs("; ", out);
+        print_visit(out, &route->rungs[i], answered);
+        some = true;
+    }
+    if (fclose(out) == 0) return text;
+    free(text);
+    return NULL;
+}
+
+void ci_route_write(struct clinfer_conversation *conversation, int answered) {
+    const struct clinfer_router *router = conversation->router;
+    struct clinfer_route *route = &conversation->route;
+    for (int i = 0; i < router->count; i++) {
+        const struct ci_visit *visit = &conversation->visits[i];
+        struct clinfer_rung *rung = &conversation->shown[i];
+        *rung = ci_router_show(&router->rungs[i]);
+        rung->tried = visit->tried;
+        rung->seconds = visit->seconds;
+        rung->tokens = visit->tokens;
+        rung->status = visit->status;
+        rung->reason = visit->reason;
+    }
+    route->rungs = conversation->shown;
+    route->count = (size_t)router->count;
+    route->answered = answered;
+    route->fell_back = answered > 0;
+    route->partial = answered < 0 && conversation->text_bytes > 0;
+    free(conversation->route_text);
+    conversation->route_text = text_of(route);
+    route->text = conversation->route_text ? conversation->route_text : "";
+}

@@ -1,0 +1,356 @@
+/* The request ladder from the outside: `clinfer run` with devices that die, hang and go wrong in the middle of an
+ * answer, with too little time, context or memory, and with a remote at the end. What is out stays as it is, what
+ * follows is what an undisturbed run says, and the route tells what happened. Run from the top of the repository. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "support/process.h"
+#include "support/remote_server.h"
+
+enum {
+    TOKENS = 16,
+    NOT_FOUND = 3,
+    OUT_OF_MEMORY = 7,
+    NO_DEVICE = 8,
+    DEVICE_ERROR = 9,
+    CONTEXT_FULL = 10,
+    CANCELLED = 12,
+    REFUSED = 13,
+    REMOTE_FAILED = 14,
+    OUT_OF_TIME = 15
+};
+
+#define QUESTION "Why is the sky blue?"
+
+/* Once a step; the whole list is armed anew in each process. */
+#define EACH_STEP "clEnqueueNDRangeKernel/sample_merge"
+
+static char layer_path[4096];
+static char *expected; /* what a run without faults says */
+
+/* With the layer and these faults ("": none), on the first OpenCL device; words end with NULL. */
+#define RUN(result, faults, ...) run(result, faults, __VA_ARGS__, NULL)
+
+static void run(struct process_result *result, const char *faults, const char *first, ...) {
+    static char layers[4200], fault[512];
+    const char *words[24] = {"run", "-m", process_model(), "--temp", "0", "--activations", "f32", "-n", "16", "--json"};
+    const char *const environment[] = {layers, fault, NULL};
+    const struct process_options options = {.environment = environment};
+    int count = 10;
+    va_list more;
+    snprintf(layers, sizeof layers, "OPENCL_LAYERS=%s", layer_path);
+    snprintf(fault, sizeof fault, "FAKE_LAYER=%s", faults);
+    va_start(more, first);
+    for (const char *word = first; word; word = va_arg(more, const char *)) words[count++] = word;
+    va_end(more);
+    while (count < 24) words[count++] = NULL;
+    process_run(result, &options, process_tool(), words[0], words[1], words[2], words[3], words[4], words[5], words[6],
+                words[7], words[8], words[9], words[10], words[11], words[12], words[13], words[14], words[15],
+                words[16], words[17], words[18], words[19], words[20], words[21], words[22], words[23], NULL);
+}
+
+static json_t *parse(const struct process_result *result) {
+    json_error_t error;
+    json_t *json = json_loadb(result->out, result->out_length, 0, &error);
+    if (!json) fail_msg("%s in: %s%s", error.text, result->out, result->err);
+    return json;
+}
+
+static const char *text_of(const json_t *json) { return json_string_value(json_object_get(json, "text")); }
+
+static const json_t *rung(const json_t *json, size_t index) {
+    return json_array_get(json_object_get(json_object_get(json, "route"), "rungs"), index);
+}
+
+static const char *backend_of(const json_t *json) {
+    return json_string_value(json_object_get(json_object_get(json, "route"), "backend"));
+}
+
+static void assert_contains(const char *text, const char *wanted) {
+    if (!text || !strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text ? text : "(nothing)");
+}
+
+/* Another rung than the first has ended the answer, which is what it would have been. */
+static json_t *assert_went_on(const struct process_result *result, const char *reason) {
+    process_assert_status(result, 0);
+    json_t *json = parse(result);
+    assert_string_equal(text_of(json), expected);
+    assert_true(json_is_true(json_object_get(json_object_get(json, "route"), "fell_back")));
+    assert_contains(json_string_value(json_object_get(rung(json, 0), "reason")), reason);
+    assert_contains(result->err, reason);
+    return json;
+}
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* ---- devices that fail ---- */
+
+static void test_a_lost_device_hands_its_answer_to_another(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, EACH_STEP "@8+:lost", "--device", "0", QUESTION);
+    json_t *json = assert_went_on(&result, "CL_OUT_OF_RESOURCES");
+    assert_string_not_equal(backend_of(json), json_string_value(json_object_get(rung(json, 0), "name")));
+    /* Both have made some of its tokens. */
+    json_int_t first = json_integer_value(json_object_get(rung(json, 0), "tokens"));
+    assert_in_range(first, 4, 10);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "timings"), "predicted_n")), TOKENS);
+    json_decref(json);
+    process_free(&result);
+}
+
+static void test_fallback_none_makes_a_lost_device_an_error(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, EACH_STEP "@8+:lost", "--device", "0", "--fallback", "none", QUESTION);
+    process_assert_status(&result, DEVICE_ERROR);
+    json_t *json = parse(&result);
+    assert_true(json_is_true(json_object_get(json, "partial")));
+    assert_int_equal(strncmp(text_of(json), expected, strlen(text_of(json))), 0);
+    assert_contains(result.err, "only the beginning");
+    json_decref(json);
+    process_free(&result);
+}
+
+static void test_a_device_that_hangs_is_left_behind(void **state) {
+    (void)state;
+    struct process_result result;
+    double start = now();
+    RUN(&result, EACH_STEP "@6:hang", "--device", "0", "--watchdog", "1", QUESTION);
+    json_t *json = assert_went_on(&result, "it hangs");
+    assert_true(now() - start < 45);
+    json_decref(json);
+    process_free(&result);
+}
+
+static void test_a_device_that_hangs_while_loading_is_left_behind(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, "clCreateBuffer@4:hang", "--device", "0", "--watchdog", "0.3", QUESTION);
+    json_t *json = assert_went_on(&result, "while the model was loaded");
+    json_decref(json);
+    process_free(&result);
+}
+
+static void test_interrupt_ends_a_device_that_hangs(void **state) {
+    (void)state;
+    char layers[4200];
+    snprintf(layers, sizeof layers, "OPENCL_LAYERS=%s", layer_path);
+    const char *const environment[] = {layers, "FAKE_LAYER=" EACH_STEP "@6:hang", NULL};
+    const struct process_options options = {.environment = environment, .signal_at_first = SIGINT};
+    struct process_result result;
+    double start = now();
+    process_run(&result, &options, process_tool(), "run", "-m", process_model(), "--device", "0", "--temp", "0", "-n",
+                "64", QUESTION, NULL);
+    process_assert_status(&result, CANCELLED);
+    assert_true(now() - start < 30); /* the watchdog alone would take longer */
+    process_free(&result);
+}
+
+static void test_prompts_together_all_go_on(void **state) {
+    (void)state;
+    struct process_result result, whole;
+    const char *prompts = process_file("prompts.txt", "One plus one is\nThe capital of France is\n", 41);
+    RUN(&whole, "", "--device", "0", "--batch", prompts);
+    process_assert_status(&whole, 0);
+    RUN(&result, EACH_STEP "@8+:lost", "--device", "0", "--batch", prompts);
+    process_assert_status(&result, 0);
+    json_t *one = json_object_get(parse(&whole), "results"), *other = json_object_get(parse(&result), "results");
+    assert_int_equal(json_array_size(other), 2);
+    for (size_t i = 0; i < 2; i++)
+        assert_string_equal(text_of(json_array_get(one, i)), text_of(json_array_get(other, i)));
+    process_free(&result);
+    process_free(&whole);
+}
+
+static void test_no_device_of_that_name_is_a_rung_that_is_left(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, "", "--device", "nonesuch", QUESTION);
+    json_t *json = assert_went_on(&result, "no OpenCL device \"nonesuch\"");
+    json_decref(json);
+    process_free(&result);
+    RUN(&result, "", "--device", "nonesuch", "--fallback", "none", QUESTION);
+    process_assert_status(&result, NO_DEVICE);
+    process_free(&result);
+}
+
+/* ---- limits ---- */
+
+static void test_a_deadline_ends_an_answer_that_is_too_long(void **state) {
+    (void)state;
+    struct process_result result;
+    double start = now();
+    RUN(&result, "", "--device", "cpu", "--deadline", "700ms", "-n", "2000", "--ignore-eos", QUESTION);
+    process_assert_status(&result, OUT_OF_TIME);
+    assert_true(now() - start < 20);
+    assert_contains(result.err, "0.7 s were not enough");
+    process_free(&result);
+}
+
+/* The sum is made before anything is loaded: a process that may have less data than the weights take. */
+static void test_a_model_too_large_for_memory_is_refused_before_it_is_loaded(void **state) {
+    (void)state;
+    struct process_result result;
+    char command[8192];
+    snprintf(command, sizeof command, "ulimit -d 80000; exec %s run -m %s --device cpu hello", process_tool(),
+             process_model());
+    process_run(&result, NULL, "/bin/sh", "-c", command, NULL);
+    process_assert_status(&result, OUT_OF_MEMORY);
+    assert_contains(result.err, "its weights take 92 MiB of memory, this process can have 78 MiB");
+    process_free(&result);
+}
+
+/* ---- remotes ---- */
+
+static void test_a_prompt_longer_than_the_context_goes_to_the_remote(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, "", "--device", "cpu", "-c", "16", QUESTION " " QUESTION " " QUESTION " " QUESTION);
+    process_assert_status(&result, CONTEXT_FULL);
+    process_free(&result);
+    RUN(&result, "", "--device", "cpu", "-c", "16", "--remote", remote_server_url("http", "good"),
+        QUESTION " " QUESTION " " QUESTION " " QUESTION);
+    process_assert_status(&result, 0);
+    json_t *json = parse(&result);
+    assert_string_equal(text_of(json), REMOTE_TEXT);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "route"), "kind")), "remote");
+    assert_contains(result.err, "leaves this machine");
+    json_decref(json);
+    process_free(&result);
+}
+
+static void test_a_missing_model_goes_to_the_remote(void **state) {
+    (void)state;
+    struct process_result result;
+    process_run(&result, NULL, process_tool(), "run", "-m", "nonesuch", "--remote", remote_server_url("http", "good"),
+                "hello", NULL);
+    process_assert_status(&result, 0);
+    assert_string_equal(result.out, REMOTE_TEXT "\n");
+    process_free(&result);
+    process_run(&result, NULL, process_tool(), "run", "-m", "nonesuch", "hello", NULL);
+    process_assert_status(&result, NOT_FOUND);
+    process_free(&result);
+}
+
+static void test_remote_only_asks_nothing_here(void **state) {
+    (void)state;
+    struct process_result result;
+    process_run(&result, NULL, process_tool(), "run", "--remote-only", "--remote", remote_server_url("http", "good"),
+                "hello", NULL);
+    process_assert_status(&result, 0);
+    assert_string_equal(result.out, REMOTE_TEXT "\n");
+    process_free(&result);
+    process_run(&result, NULL, process_tool(), "run", "--remote-only", "--remote", remote_server_url("closed", ""),
+                "hello", NULL);
+    process_assert_status(&result, REMOTE_FAILED);
+    process_free(&result);
+}
+
+static void test_a_remote_goes_on_only_if_it_was_asked_for(void **state) {
+    (void)state;
+    struct process_result result;
+    const char *url = remote_server_url("http", "good");
+    RUN(&result, "", "--device", "cpu", "--deadline", "700ms", "-n", "2000", "--ignore-eos", "--remote", url, QUESTION);
+    process_assert_status(&result, OUT_OF_TIME);
+    assert_contains(result.err, "--remote-continue");
+    process_free(&result);
+    json_decref(remote_server_log());
+    RUN(&result, "", "--device", "cpu", "--deadline", "700ms", "-n", "2000", "--ignore-eos", "--remote", url,
+        "--remote-continue", QUESTION);
+    process_assert_status(&result, 0);
+    json_t *json = parse(&result);
+    const char *text = text_of(json);
+    size_t begun = strlen(text) - strlen(REMOTE_TEXT), known = strlen(expected);
+    assert_true(begun > 0);
+    assert_memory_equal(text, expected, begun < known ? begun : known);
+    assert_string_equal(text + begun, REMOTE_TEXT);
+    json_decref(json);
+    process_free(&result);
+}
+
+static void test_a_switch_forbids_all_remotes(void **state) {
+    (void)state;
+    struct process_result result;
+    const char *const environment[] = {"CLINFER_NO_REMOTE=1", NULL};
+    const struct process_options options = {.environment = environment};
+    json_decref(remote_server_log());
+    process_run(&result, &options, process_tool(), "run", "--remote", remote_server_url("http", "good"), "hello", NULL);
+    process_assert_status(&result, REFUSED);
+    assert_int_equal(remote_server_count(), 0);
+    process_free(&result);
+}
+
+static void test_dry_run_shows_the_ladder_and_asks_nobody(void **state) {
+    (void)state;
+    struct process_result result;
+    json_decref(remote_server_log());
+    RUN(&result, "", "--dry-run", "--remote", remote_server_url("http", "good"));
+    process_assert_status(&result, 0);
+    json_t *json = parse(&result), *ladder = json_object_get(json, "ladder");
+    size_t count = json_array_size(ladder);
+    assert_true(count >= 3);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(ladder, 0), "kind")), "device");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(ladder, count - 2), "kind")), "cpu");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(ladder, count - 1), "kind")), "remote");
+    assert_int_equal(remote_server_count(), 0);
+    json_decref(json);
+    process_free(&result);
+}
+
+static int start(void **state) {
+    struct process_result result;
+    ssize_t length = readlink("/proc/self/exe", layer_path, sizeof layer_path - 32);
+    assert_true(length > 0);
+    layer_path[length] = 0;
+    strcpy(strrchr(layer_path, '/'), "/fake_layer.so");
+    RUN(&result, "", "--device", "0", QUESTION);
+    process_assert_status(&result, 0);
+    json_t *json = parse(&result);
+    expected = strdup(text_of(json));
+    assert_true(strlen(expected) > TOKENS);
+    json_decref(json);
+    process_free(&result);
+    return remote_server_start(state);
+}
+
+static int stop(void **state) {
+    free(expected);
+    return remote_server_stop(state);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_lost_device_hands_its_answer_to_another),
+        cmocka_unit_test(test_fallback_none_makes_a_lost_device_an_error),
+        cmocka_unit_test(test_a_device_that_hangs_is_left_behind),
+        cmocka_unit_test(test_a_device_that_hangs_while_loading_is_left_behind),
+        cmocka_unit_test(test_interrupt_ends_a_device_that_hangs),
+        cmocka_unit_test(test_prompts_together_all_go_on),
+        cmocka_unit_test(test_no_device_of_that_name_is_a_rung_that_is_left),
+        cmocka_unit_test(test_a_deadline_ends_an_answer_that_is_too_long),
+        cmocka_unit_test(test_a_model_too_large_for_memory_is_refused_before_it_is_loaded),
+        cmocka_unit_test(test_a_prompt_longer_than_the_context_goes_to_the_remote),
+        cmocka_unit_test(test_a_missing_model_goes_to_the_remote),
+        cmocka_unit_test(test_remote_only_asks_nothing_here),
+        cmocka_unit_test(test_a_remote_goes_on_only_if_it_was_asked_for),
+        cmocka_unit_test(test_a_switch_forbids_all_remotes),
+        cmocka_unit_test(test_dry_run_shows_the_ladder_and_asks_nobody),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}
