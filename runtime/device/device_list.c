@@ -47,13 +47,15 @@ static char *trimmed(char *text) {
 
 /* Profiles, proofs and cached programs go by these answers: an accident is not to make another device of it. */
 static bool ask_device(cl_device_id device, cl_device_info what, size_t size, void *value, size_t *needed) {
-    return clGetDeviceInfo(device, what, size, value, needed) == CL_SUCCESS ||
-           clGetDeviceInfo(device, what, size, value, needed) == CL_SUCCESS;
+    cl_int error = clGetDeviceInfo(device, what, size, value, needed);
+    if (error != CL_SUCCESS) error = clGetDeviceInfo(device, what, size, value, needed);
+    return error == CL_SUCCESS;
 }
 
 static bool ask_platform(cl_platform_id platform, cl_platform_info what, size_t size, void *value, size_t *needed) {
-    return clGetPlatformInfo(platform, what, size, value, needed) == CL_SUCCESS ||
-           clGetPlatformInfo(platform, what, size, value, needed) == CL_SUCCESS;
+    cl_int error = clGetPlatformInfo(platform, what, size, value, needed);
+    if (error != CL_SUCCESS) error = clGetPlatformInfo(platform, what, size, value, needed);
+    return error == CL_SUCCESS;
 }
 
 static char *device_text(cl_device_id device, cl_device_info what) {

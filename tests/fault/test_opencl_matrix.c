@@ -121,7 +121,7 @@ struct outcome {
     size_t count;
     char text[4096];
     double seconds; /* from the first call that broke to the end */
-    double token;   /* ... to the next token; 0: none came */
+    double token;   /* ... to the token that failed; 0: none came */
     long strikes;
     char call[64]; /* that broke last */
 };
@@ -145,7 +145,8 @@ static bool collect(void *user, const char *bytes, size_t length) {
     size_t used = strlen(talk->outcome->text);
     assert_true(used + length < sizeof talk->outcome->text);
     memcpy(talk->outcome->text + used, bytes, length);
-    if (talk->armed && talk->outcome->token == 0 && layer_strikes())
+    /* One token is still to come of what was under way. */
+    if (talk->armed && talk->outcome->token == 0 && (said.accidents || said.replaced))
         talk->outcome->token = ci_now() - layer_struck_at();
     if (talk->counting && talk->at == 0 && talk->session->generated == 1) note_calls(AT_PROMPT);
     if (talk->session->generated >= talk->at) arm(talk);
@@ -595,10 +596,9 @@ static void fail_whole_model(struct subject *subject) {
         double careful = last.token;
         snprintf(faults, sizeof faults, "clEnqueueNDRangeKernel/%.63s@1+:%d", kernels[kernel], OUT_OF_RESOURCES);
         fail_at_token(subject, "one kernel fails", "clEnqueueNDRangeKernel", faults, TOKEN, true);
-        print_message(
-            "%s, %s: from its failure to the next token %.0f ms in careful mode; where it fails for ever %.0f "
-            "ms, of which %.0f build another: 1 of 1 survived\n",
-            subject->name, kernels[kernel], 1e3 * careful, 1e3 * last.token, 1e3 * last_built);
+        print_message("%s, %s: from its failure to the token %.0f ms in careful mode; where it fails for ever %.0f "
+                      "ms, of which %.0f build another: 1 of 1 survived\n",
+                      subject->name, kernels[kernel], 1e3 * careful, 1e3 * last.token, 1e3 * last_built);
         snprintf(faults, sizeof faults, "clEnqueueNDRangeKernel/%.63s@1:corrupt", kernels[kernel]);
         if (subject->activations == CLINFER_ACTIVATIONS_F32)
             fail_at_token(subject, "spoilt: kernel", "", faults, TOKEN, false);
