@@ -13,9 +13,23 @@
 #include "base/status.h"
 #include "engine/engine_private.h"
 
+/* On a device that does nothing any more a careful step only takes its time to fail as well. The message stays. */
+static bool devices_work(const struct clinfer_engine *engine) {
+    char message[sizeof((struct clinfer_session *)NULL)->message];
+    bool work = true;
+    snprintf(message, sizeof message, "%s", ci_status_message());
+    for (int i = 0; i < engine->device_count && work; i++) {
+        work = ci_device_works(engine->devices[i]) == CLINFER_OK;
+        if (!work) work = ci_device_works(engine->devices[i]) == CLINFER_OK;
+    }
+    ci_fail(CLINFER_DEVICE_ERROR, "%s", message);
+    return work;
+}
+
 bool ci_careful_retry(struct ci_part *part, enum clinfer_status status) {
     struct clinfer_session *session = part->session;
     bool device_failed = status == CLINFER_DEVICE_ERROR || status == CLINFER_OUT_OF_MEMORY;
+    if (device_failed && session->care == CI_CARE_NONE && !devices_work(session->engine)) return false;
     if (status == CLINFER_WRONG_RESULT && session->care == CI_CARE_STEP)
         session->care = CI_CARE_ALL;
     else if ((status == CLINFER_WRONG_RESULT || device_failed) && session->care == CI_CARE_NONE)
