@@ -303,35 +303,6 @@ static void run_test(struct prover *prover, const struct ci_survey_test *test) {
 
 /* ---- the profile ---- */
 
-/* The signature of an entry as a call, by which the hash of its kernel is found: that of any test with its types. */
-static const struct ci_call *call_of(const struct ci_survey *survey, const struct ci_profile_entry *entry) {
-    for (int i = 0; i < survey->count; i++) {
-        const struct ci_survey_test *test = &survey->tests[i];
-        struct ci_profile_signature signature;
-        if (strcmp(test->variant->op->name, entry->signature.op) != 0) continue;
-        ci_signature_of(test->variant->op, &test->call, &signature);
-        if (strcmp(signature.types, entry->signature.types) == 0 &&
-            strcmp(ci_signature_layout(test->variant->op, &test->call), entry->layout) == 0)
-            return &test->call;
-    }
-    return NULL;
-}
-
-/* Whether the entry's kernel is not what it was when it was tuned: then it is not used. */
-static bool is_stale(const struct prover *prover, const struct ci_survey *survey,
-                     const struct ci_profile_entry *entry) {
-    const struct ci_op *op = ci_op_find(entry->signature.op);
-    int values[CI_MAX_TUNABLES];
-    uint64_t source;
-    if (op && strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0) return false;
-    const struct ci_variant *variant =
-        op ? ci_variant_find(op, prover->device ? CI_BACKEND_OPENCL : CI_BACKEND_CPU, entry->variant) : NULL;
-    if (!variant || ci_signature_values(variant, entry->tunables, entry->tunable_count, values) != CLINFER_OK)
-        return true;
-    const struct ci_call *call = call_of(survey, entry);
-    return call && ci_signature_source(variant, values, call, &source) == CLINFER_OK && source != entry->source;
-}
-
 static void check_profile(struct prover *prover, const struct ci_survey *survey) {
     static const char *const origins[] = {"none", "own", "of another driver", "shipped"};
     static const char tune[] = "`clinfer tune` measures which kernels are fastest here";
@@ -346,7 +317,8 @@ static void check_profile(struct prover *prover, const struct ci_survey *survey)
         check("profile", "warn", tune, "%s", ci_status_message());
         return;
     }
-    for (int i = 0; i < profile.entry_count; i++) stale += is_stale(prover, survey, &profile.entries[i]);
+    for (int i = 0; i < profile.entry_count; i++)
+        stale += ci_survey_age(survey, prover->device != NULL, &profile.entries[i]) == CI_SURVEY_STALE;
     send("facts", json_pack("{s:{s:s, s:o, s:s, s:s, s:i, s:i}}", "profile", "origin", origins[origin], "path",
                             text_json(path ? path : ""), "created", profile.created, "clinfer", profile.clinfer,
                             "entries", profile.entry_count, "stale", stale));

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "ops/op_list.h"
+#include "ops/signature.h"
 #include "proof/known_answer.h"
 
 /* The weight that says most about a test: the first weight input that is there. */
@@ -116,4 +118,33 @@ void ci_survey_describe(const struct ci_survey_test *test, char *text, size_t si
     int weight = weight_input(op, &test->call);
     if (weight >= 0 && test->call.in[weight].layout != &ci_layout_stored && used < size)
         snprintf(text + used, size - used, " %s", test->call.in[weight].layout->name);
+}
+
+/* The signature of an entry as a call, by which the hash of its kernel is found: that of any test with its types. */
+static const struct ci_call *call_of(const struct ci_survey *survey, const struct ci_profile_entry *entry) {
+    for (int i = 0; i < survey->count; i++) {
+        const struct ci_survey_test *test = &survey->tests[i];
+        struct ci_profile_signature signature;
+        if (strcmp(test->variant->op->name, entry->signature.op) != 0) continue;
+        ci_signature_of(test->variant->op, &test->call, &signature);
+        if (strcmp(signature.types, entry->signature.types) == 0 &&
+            strcmp(ci_signature_layout(test->variant->op, &test->call), entry->layout) == 0)
+            return &test->call;
+    }
+    return NULL;
+}
+
+enum ci_survey_age ci_survey_age(const struct ci_survey *survey, bool on_device, const struct ci_profile_entry *entry) {
+    const struct ci_op *op = ci_op_find(entry->signature.op);
+    int values[CI_MAX_TUNABLES];
+    uint64_t source;
+    if (op && strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0) return CI_SURVEY_FRESH;
+    const struct ci_variant *variant =
+        op ? ci_variant_find(op, on_device ? CI_BACKEND_OPENCL : CI_BACKEND_CPU, entry->variant) : NULL;
+    if (!variant || ci_signature_values(variant, entry->tunables, entry->tunable_count, values) != CLINFER_OK)
+        return CI_SURVEY_STALE;
+    const struct ci_call *call = call_of(survey, entry);
+    if (!call && variant->backend != CI_BACKEND_CPU) return CI_SURVEY_UNKNOWN;
+    if (ci_signature_source(variant, values, call, &source) != CLINFER_OK) return CI_SURVEY_UNKNOWN;
+    return source == entry->source ? CI_SURVEY_FRESH : CI_SURVEY_STALE;
 }

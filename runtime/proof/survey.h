@@ -5,6 +5,7 @@
 #define CI_PROOF_SURVEY_H
 
 #include "ops/op.h"
+#include "profile/profile.h"
 
 struct ci_survey_test {
     const struct ci_variant *variant;
@@ -13,7 +14,8 @@ struct ci_survey_test {
 };
 
 struct ci_survey {
-    struct ci_survey_test *tests; /* those that cover come first: whoever stops behind them has seen every variant and every type */
+    struct ci_survey_test
+        *tests; /* those that cover come first: whoever stops behind them has seen every variant and every type */
     int count, covering;
 };
 
@@ -23,5 +25,10 @@ void ci_survey_free(struct ci_survey *survey);
 /* "q8 q4_1 r16": types of the inputs, as many as there are different ones, and the layout unless it is the stored one.
  */
 void ci_survey_describe(const struct ci_survey_test *test, char *text, size_t size);
+
+/* Whether the kernel of a profile's entry is what it was when it was measured: if not, the entry is not used. UNKNOWN:
+ * the survey has no test with the entry's types and layout, by which the hash of its program could be found. */
+enum ci_survey_age { CI_SURVEY_FRESH, CI_SURVEY_STALE, CI_SURVEY_UNKNOWN };
+enum ci_survey_age ci_survey_age(const struct ci_survey *survey, bool on_device, const struct ci_profile_entry *entry);
 
 #endif
