@@ -433,8 +433,8 @@ struct clinfer_chat_request {
     bool ignore_end;         /* as in struct clinfer_request; local rungs only */
     double deadline_seconds; /* 0: none; after it no local rung goes on */
 
-    /* From another thread than the caller's, never twice at once, never after clinfer_chat_wait has returned. It may
-     * call clinfer_chat_cancel only. */
+    /* Maybe from another thread than the caller's, never twice at once, never after clinfer_chat_wait has returned. It
+     * may call clinfer_chat_cancel only. */
     clinfer_text_callback *callback;
     void *user;
 
@@ -447,7 +447,7 @@ CLINFER_API enum clinfer_status clinfer_chat_submit(clinfer_conversation *conver
                                                     const struct clinfer_chat_request *request);
 
 /* Waits for its end, going down the ladder where that is needed. The status is that of the last rung that was tried,
- * the message says what happened on each; CLINFER_REFUSED: the next rung is not allowed. */
+ * the message says what happened on each; CLINFER_REFUSED: none was, since none is allowed. */
 CLINFER_API enum clinfer_status clinfer_chat_wait(clinfer_conversation *conversation,
                                                   const struct clinfer_route **route);
 

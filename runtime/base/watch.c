@@ -19,10 +19,15 @@ enum ci_watch_kind ci_watch_begin(enum ci_watch_kind kind, double estimate) {
     return (enum ci_watch_kind)atomic_exchange_explicit(&watch->kind, (int)kind, memory_order_acq_rel);
 }
 
-bool ci_watch_expired(const struct ci_watch *watch, const struct ci_watch_limits *limits, double *silent) {
+bool ci_watch_expired(struct ci_watch *watch, const struct ci_watch_limits *limits, double *silent) {
+    const double pause = 1; /* between two looks; longer than a busy machine makes one wait */
+    double now = ci_now();
+    if (now - watch->looked > pause) watch->resumed = now;
+    watch->looked = now;
     enum ci_watch_kind kind = (enum ci_watch_kind)atomic_load(&watch->kind);
     double limit = limits->build;
-    *silent = ci_now() - atomic_load(&watch->since);
+    double since = atomic_load(&watch->since);
+    *silent = ci_now() - (since > watch->resumed ? since : watch->resumed);
     if (kind == CI_WATCH_IDLE) return false;
     if (kind == CI_WATCH_STEP) {
         double estimate = limits->times * atomic_load(&watch->estimate);

@@ -17,6 +17,7 @@ struct ci_watch {
     atomic_int kind;
     _Atomic double since;    /* of ci_now() */
     _Atomic double estimate; /* seconds that it should take */
+    double looked, resumed;  /* of who waits: the last look, and the first one after a pause of its own */
 };
 
 /* Who watches the calling thread from now on; NULL: nobody. The object must outlive the thread, or the next call. */
@@ -33,7 +34,9 @@ struct ci_watch_limits {
     double step, build, times;
 };
 
-/* Whether it has been silent for longer than that; *silent: for how long. */
-bool ci_watch_expired(const struct ci_watch *watch, const struct ci_watch_limits *limits, double *silent);
+/* Whether it has been silent for longer than that; *silent: for how long. To be asked by one thread at a time, several
+ * times a second: when that did not look for longer, the process was stopped (Ctrl-Z, a debugger), which says nothing
+ * of a device, and the silence counts from now on. */
+bool ci_watch_expired(struct ci_watch *watch, const struct ci_watch_limits *limits, double *silent);
 
 #endif

@@ -61,6 +61,7 @@ struct ci_runner {
 static bool on_text(void *user, const char *text, size_t length) {
     struct ci_task *task = user;
     struct ci_runner *runner = task->runner;
+    double estimate = atomic_load(&runner->watch.estimate); /* of a step that is under way meanwhile */
     enum ci_watch_kind before = ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
     bool goes_on = !runner->abandoned;
@@ -69,14 +70,27 @@ static bool on_text(void *user, const char *text, size_t length) {
         goes_on = !task->request.callback || task->request.callback(task->request.user, text, length);
     }
     pthread_mutex_unlock(&runner->lock);
-    ci_watch_begin(before, 0);
+    ci_watch_begin(before, estimate);
     return goes_on;
+}
+
+/* With the lock held. What an abandoned runner has is read by others without it, and must stay where it is. */
+static bool make_room(struct ci_task *task, size_t capacity) {
+    if (task->runner->abandoned) return false;
+    if (capacity <= task->token_capacity) return true;
+    int32_t *tokens = realloc(task->tokens, capacity * sizeof *tokens);
+    if (!tokens) return false;
+    task->tokens = tokens;
+    task->token_capacity = capacity;
+    return true;
 }
 
 static bool on_token(void *user, int32_t token) {
     struct ci_task *task = user;
     pthread_mutex_lock(&task->runner->lock);
-    bool goes_on = !task->runner->abandoned && task->token_count < task->token_capacity;
+    size_t count = task->token_count;
+    /* More than the context holds come only where it is shifted. */
+    bool goes_on = make_room(task, count < task->token_capacity ? count : 2 * count);
     if (goes_on) task->tokens[task->token_count++] = token;
     pthread_mutex_unlock(&task->runner->lock);
     return goes_on && !atomic_load(&task->cancel);
@@ -99,17 +113,12 @@ static enum clinfer_status prompt_tokens(const struct ci_task *task, int32_t **t
 }
 
 /* Room for all tokens that the context allows, so that none is made while they come. */
-static enum clinfer_status make_room(struct ci_task *task) {
-    size_t context = (size_t)task->runner->engine->context, count = task->request.begun_count;
-    size_t shifted = task->request.max_tokens > 0 ? (size_t)task->request.max_tokens : 0;
-    size_t capacity = count + (shifted > context ? shifted : context) + 2;
-    int32_t *tokens = realloc(task->tokens, capacity * sizeof *tokens);
-    if (!tokens) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", capacity);
+static enum clinfer_status make_first_room(struct ci_task *task) {
+    size_t capacity = (size_t)task->runner->engine->context + task->request.begun_count + 2;
     pthread_mutex_lock(&task->runner->lock);
-    task->tokens = tokens;
-    task->token_capacity = capacity;
+    bool made = make_room(task, capacity);
     pthread_mutex_unlock(&task->runner->lock);
-    return CLINFER_OK;
+    return made ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", capacity);
 }
 
 static enum clinfer_status append_begun(const struct ci_task *task, int32_t **tokens, size_t *count) {
@@ -130,7 +139,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     size_t count = 0;
     *of_model = true;
     enum clinfer_status status = prompt_tokens(task, &tokens, &count);
-    if (status == CLINFER_OK) status = make_room(task);
+    if (status == CLINFER_OK) status = make_first_room(task);
     if (status == CLINFER_OK) status = append_begun(task, &tokens, &count);
     if (status == CLINFER_OK && !task->seat->session)
         status = clinfer_session_create(task->runner->engine, &request->sampling, &task->seat->session);

@@ -144,14 +144,17 @@ static bool is_out_of_time(const struct clinfer_conversation *conversation) {
 static enum clinfer_status give_up_hanging(struct clinfer_conversation *conversation, const struct ci_task_view *view) {
     struct clinfer_router *router = conversation->router;
     struct ci_rung *rung = &router->rungs[conversation->rung];
-    bool first = rung->runner == conversation->runner;
-    enum clinfer_status status = first ? ci_router_fail_hanging(router, conversation->rung, view->silent, view->opening)
-                                       : ci_fail(rung->status, "%s", rung->reason);
+    /* First no text may come through any more: what has come by then is what the next rung goes on from. */
+    if (rung->runner == conversation->runner) {
+        ci_router_fail_hanging(router, conversation->rung, view->silent, view->opening);
+        ci_router_retire(router, conversation->rung, CLINFER_DEVICE_ERROR, true);
+    } else {
+        ci_router_leave_ended(router, conversation->runner);
+    }
     leave_task(conversation);
-    if (first) ci_router_retire(router, conversation->rung, status, true);
     conversation->seat = NULL;
     conversation->runner = NULL;
-    return status;
+    return ci_fail(rung->status, "%s", rung->reason);
 }
 
 /* What a failure of a local rung says about the others. */

@@ -171,6 +171,16 @@ void ci_router_retire(struct clinfer_router *router, int index, enum clinfer_sta
     rung->runner = NULL;
 }
 
+void ci_router_leave_ended(struct clinfer_router *router, struct ci_runner *runner) {
+    for (int i = 0; i < router->ended_count; i++) {
+        if (router->ended[i] != runner) continue;
+        router->ended[i] = router->ended[--router->ended_count];
+        ci_runner_abandon(runner);
+        atomic_store(&left_behind, true);
+        return;
+    }
+}
+
 enum clinfer_status ci_router_fail_hanging(const struct clinfer_router *router, int rung, double silent, bool opening) {
     return ci_fail(CLINFER_DEVICE_ERROR, "nothing came from %s for %.1f s %s: it hangs and is left behind (--watchdog)",
                    router->rungs[rung].name, silent,

@@ -73,6 +73,9 @@ enum clinfer_status ci_router_runner(struct clinfer_router *router, int rung, st
  * it hangs. The reason is ci_status_message(). */
 void ci_router_retire(struct clinfer_router *router, int rung, enum clinfer_status status, bool hangs);
 
+/* router.c: a runner that was retired, and hangs before it has ended, is left behind too. Nothing if it was already. */
+void ci_router_leave_ended(struct clinfer_router *router, struct ci_runner *runner);
+
 /* router.c: ci_fail() with what there is to say of a runner that hangs. */
 enum clinfer_status ci_router_fail_hanging(const struct clinfer_router *router, int rung, double silent, bool opening);
 

@@ -204,6 +204,18 @@ static void test_a_deadline_ends_an_answer_that_is_too_long(void **state) {
 }
 
 /* The sum is made before anything is loaded: a process that may have less data than the weights take. */
+static void test_a_shifted_context_goes_on_beyond_its_length(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, "", "-m", "tests/data/llama_tiny.gguf", "--device", "cpu", "-c", "64", "--context-shift",
+        "--ignore-eos", "-n", "-1", "--deadline", "3s", QUESTION);
+    process_assert_status(&result, OUT_OF_TIME);
+    json_t *json = parse(&result);
+    assert_true(json_integer_value(json_object_get(json_object_get(json, "timings"), "predicted_n")) > 4 * 64);
+    json_decref(json);
+    process_free(&result);
+}
+
 static void test_a_model_too_large_for_memory_is_refused_before_it_is_loaded(void **state) {
     (void)state;
     struct process_result result;
@@ -344,6 +356,7 @@ int main(void) {
         cmocka_unit_test(test_prompts_together_all_go_on),
         cmocka_unit_test(test_no_device_of_that_name_is_a_rung_that_is_left),
         cmocka_unit_test(test_a_deadline_ends_an_answer_that_is_too_long),
+        cmocka_unit_test(test_a_shifted_context_goes_on_beyond_its_length),
         cmocka_unit_test(test_a_model_too_large_for_memory_is_refused_before_it_is_loaded),
         cmocka_unit_test(test_a_prompt_longer_than_the_context_goes_to_the_remote),
         cmocka_unit_test(test_a_missing_model_goes_to_the_remote),

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/threads.h"
+#include "base/watch.h"
 
 /* ---- status ---- */
 
@@ -355,6 +356,39 @@ static void test_hash_is_fnv_1a(void **state) {
     assert_true(ci_hash(ci_hash(CI_HASH_START, "foo", 3), "bar", 3) == UINT64_C(0x85944171f73967e8));
 }
 
+/* ---- watch ---- */
+
+static void look_for(struct ci_watch *watch, const struct ci_watch_limits *limits, int looks, bool *expired) {
+    double silent;
+    *expired = false;
+    for (int i = 0; i < looks && !*expired; i++) {
+        usleep(100000);
+        *expired = ci_watch_expired(watch, limits, &silent);
+    }
+}
+
+static void test_silence_is_a_hang_unless_nobody_looked(void **state) {
+    (void)state;
+    const struct ci_watch_limits limits = {.step = 0.5, .build = 5};
+    struct ci_watch watch = {0};
+    bool expired;
+    double silent;
+    ci_watch_by(&watch);
+    ci_watch_begin(CI_WATCH_STEP, 0);
+    assert_false(ci_watch_expired(&watch, &limits, &silent));
+    usleep(1200000); /* as if the whole process had been stopped */
+    assert_false(ci_watch_expired(&watch, &limits, &silent));
+    look_for(&watch, &limits, 20, &expired);
+    assert_true(expired);
+    ci_watch_begin(CI_WATCH_STEP, 0);
+    look_for(&watch, &limits, 2, &expired);
+    assert_false(expired);
+    ci_watch_begin(CI_WATCH_IDLE, 0);
+    look_for(&watch, &limits, 8, &expired);
+    assert_false(expired);
+    ci_watch_by(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_status_has_a_text_for_every_code),
@@ -374,6 +408,7 @@ int main(void) {
         cmocka_unit_test(test_barrier_separates_steps),
         cmocka_unit_test(test_threads_default_to_the_processors_allowed),
         cmocka_unit_test(test_hash_is_fnv_1a),
+        cmocka_unit_test(test_silence_is_a_hang_unless_nobody_looked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
