@@ -326,6 +326,12 @@ static void *work(void *argument) {
 
 /* ---- on the threads that wait ---- */
 
+/* The CPU backend is in no driver: it is slow where it is slow, and there is nothing behind it on this machine. */
+static bool is_silent(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent) {
+    *silent = 0;
+    return runner->rung.devices.count > 0 && ci_watch_expired(&runner->watch, limits, silent);
+}
+
 static void wait_for_change(struct ci_runner *runner, double until) {
     struct timespec at = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
     pthread_cond_clockwait(&runner->changed, &runner->lock, CLOCK_MONOTONIC, &at);
@@ -376,7 +382,7 @@ clinfer_engine *ci_runner_engine(struct ci_runner *runner) {
 }
 
 bool ci_runner_hangs(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent) {
-    return ci_watch_expired(&runner->watch, limits, silent);
+    return is_silent(runner, limits, silent);
 }
 
 void ci_runner_abandon(struct ci_runner *runner) {
@@ -400,7 +406,7 @@ bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *lim
     runner->closing = runner->must_close = true;
     pthread_cond_broadcast(&runner->changed);
     while (!runner->closed) {
-        if (ci_watch_expired(&runner->watch, limits, &silent)) {
+        if (is_silent(runner, limits, &silent)) {
             pthread_mutex_unlock(&runner->lock);
             ci_runner_abandon(runner);
             return false;
@@ -478,8 +484,7 @@ void ci_task_wait(struct ci_task *task, double seconds, const struct ci_watch_li
     view->result = task->result;
     view->computed = task->computed;
     view->prompt_tokens = task->prompt_tokens;
-    view->hangs =
-        task->state != CI_TASK_DONE && (ci_watch_expired(&runner->watch, limits, &view->silent) || runner->abandoned);
+    view->hangs = task->state != CI_TASK_DONE && (is_silent(runner, limits, &view->silent) || runner->abandoned);
     if (task->state == CI_TASK_DONE && task->status != CLINFER_OK) ci_fail(task->status, "%s", task->message);
     pthread_mutex_unlock(&runner->lock);
 }

@@ -146,7 +146,7 @@ static enum clinfer_status give_up_hanging(struct clinfer_conversation *conversa
     struct ci_rung *rung = &router->rungs[conversation->rung];
     /* First no text may come through any more: what has come by then is what the next rung goes on from. */
     if (rung->runner == conversation->runner) {
-        ci_router_fail_hanging(router, conversation->rung, view->silent, view->opening);
+        ci_router_fail_hanging(view->silent, view->opening);
         ci_router_retire(router, conversation->rung, CLINFER_DEVICE_ERROR, true);
     } else {
         ci_router_leave_ended(router, conversation->runner);

@@ -181,9 +181,8 @@ void ci_router_leave_ended(struct clinfer_router *router, struct ci_runner *runn
     }
 }
 
-enum clinfer_status ci_router_fail_hanging(const struct clinfer_router *router, int rung, double silent, bool opening) {
-    return ci_fail(CLINFER_DEVICE_ERROR, "nothing came from %s for %.1f s %s: it hangs and is left behind (--watchdog)",
-                   router->rungs[rung].name, silent,
+enum clinfer_status ci_router_fail_hanging(double silent, bool opening) {
+    return ci_fail(CLINFER_DEVICE_ERROR, "nothing came for %.1f s %s: it hangs and is left behind (--watchdog)", silent,
                    opening ? "while the model was loaded and kernels were built" : "in the middle of a request");
 }
 
@@ -196,7 +195,7 @@ static enum clinfer_status open_rung(struct clinfer_router *router, int index, b
     if (status != CLINFER_OK) return status;
     while (!ci_runner_wait_open(runner, 0.1, &status, of_device)) {
         if (!ci_runner_hangs(runner, &router->limits, &silent)) continue;
-        status = ci_router_fail_hanging(router, index, silent, true);
+        status = ci_router_fail_hanging(silent, true);
         ci_router_retire(router, index, status, true);
         return status;
     }

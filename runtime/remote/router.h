@@ -77,7 +77,7 @@ void ci_router_retire(struct clinfer_router *router, int rung, enum clinfer_stat
 void ci_router_leave_ended(struct clinfer_router *router, struct ci_runner *runner);
 
 /* router.c: ci_fail() with what there is to say of a runner that hangs. */
-enum clinfer_status ci_router_fail_hanging(const struct clinfer_router *router, int rung, double silent, bool opening);
+enum clinfer_status ci_router_fail_hanging(double silent, bool opening);
 
 /* router.c: how a rung looks from outside. */
 struct clinfer_rung ci_router_show(const struct ci_rung *rung);
