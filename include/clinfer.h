@@ -402,7 +402,8 @@ struct clinfer_route {
 CLINFER_API enum clinfer_status clinfer_router_open(const struct clinfer_router_options *options,
                                                     clinfer_router **router);
 
-/* All conversations must be destroyed before. */
+/* All conversations must be destroyed before. An engine that is still being opened, after a deadline for one, is left
+ * behind: clinfer_left_behind(). */
 CLINFER_API void clinfer_router_close(clinfer_router *router);
 
 /* Opens the first rung's engine, or the next one's when that cannot be, so that loading is done before the first

@@ -31,6 +31,14 @@ static bool add_message(struct chat *chat, const char *role, const char *content
     return true;
 }
 
+/* What a model says need not be UTF-8, which chat templates want. */
+static bool add_answer(struct chat *chat) {
+    json_t *text = ci_json_text(chat->length ? chat->answer : "", chat->length);
+    bool added = text && add_message(chat, "assistant", json_string_value(text));
+    json_decref(text);
+    return added;
+}
+
 /* The messages from `at`, so many of them. */
 static void remove_messages(struct chat *chat, size_t at, size_t count) {
     for (size_t i = at; i < at + count; i++) free((char *)(uintptr_t)chat->messages[i].content);
@@ -86,7 +94,7 @@ static void answer(struct chat *chat) {
         remove_messages(chat, chat->count - 1, 1);
         return;
     }
-    if (!add_message(chat, "assistant", chat->length ? chat->answer : "")) {
+    if (!add_answer(chat)) {
         ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
         remove_messages(chat, chat->count - 1, 1);
         return;

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,10 +32,13 @@ int ci_exit_status(enum clinfer_status status) {
 
 /* ---- standard output ---- */
 
+static atomic_bool in_line; /* what was printed last is no whole line */
+
 void ci_print(const char *text, size_t length) {
     if (output_error || !length) return;
     errno = 0;
     if (fwrite(text, 1, length, stdout) < length) output_error = errno ? errno : EIO;
+    atomic_store(&in_line, text[length - 1] != '\n');
 }
 
 void ci_printf(const char *format, ...) {
@@ -106,6 +110,8 @@ static void message(enum clinfer_log_level level, const char *text) {
     pthread_mutex_lock(&lock);
     if (level <= shown_level) {
         show_progress(NULL);
+        /* Where the answer is on the same screen, its line must not go on with a message. */
+        if (isatty(STDOUT_FILENO) && isatty(STDERR_FILENO) && atomic_exchange(&in_line, false)) fputc('\n', stderr);
         fprintf(stderr, "%sclinfer: %s%s%s\n", ci_color(colors[level]), prefixes[level], text, ci_color("\033[0m"));
     }
     if (log_file) {

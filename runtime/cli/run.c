@@ -274,7 +274,9 @@ static int complain_opening(const struct ci_run_state *run, enum clinfer_status 
 }
 
 static int run_with_router(struct ci_run_state *run, const struct ci_prompts *prompts, bool chat) {
-    enum clinfer_status status = clinfer_router_start(run->router);
+    /* With a deadline, loading is part of the request's time. */
+    bool request_loads = run->deadline_seconds > 0 && !chat && !run->explain;
+    enum clinfer_status status = request_loads ? CLINFER_OK : clinfer_router_start(run->router);
     if (status != CLINFER_OK) return complain_opening(run, status);
     ci_run_look(run);
     ci_report_start(run);

@@ -401,12 +401,14 @@ void ci_runner_end(struct ci_runner *runner) {
 }
 
 bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *limits) {
-    double silent;
+    const double patience = 2; /* with an engine that is still opened, and not wanted any more */
+    double silent, start = ci_now();
     pthread_mutex_lock(&runner->lock);
     runner->closing = runner->must_close = true;
     pthread_cond_broadcast(&runner->changed);
     while (!runner->closed) {
-        if (is_silent(runner, limits, &silent)) {
+        bool in_vain = !runner->opened && ci_now() - start > patience;
+        if (in_vain || is_silent(runner, limits, &silent)) {
             pthread_mutex_unlock(&runner->lock);
             ci_runner_abandon(runner);
             return false;

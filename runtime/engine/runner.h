@@ -68,7 +68,8 @@ void ci_runner_abandon(struct ci_runner *runner);
 /* It ends when its tasks are done and its seats are released. */
 void ci_runner_end(struct ci_runner *runner);
 
-/* Ends it and waits for that; false: it hangs, and was abandoned. All tasks must be done and released. */
+/* Ends it and waits for that; false: it hangs, or is still opening its engine, and was abandoned. All tasks must be
+ * done and released. */
 bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *limits);
 
 /* Messages and their texts in one block of the caller's to free; NULL: out of memory. */

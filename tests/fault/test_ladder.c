@@ -216,6 +216,16 @@ static void test_a_shifted_context_goes_on_beyond_its_length(void **state) {
     process_free(&result);
 }
 
+static void test_a_deadline_holds_while_a_device_is_opened(void **state) {
+    (void)state;
+    struct process_result result;
+    double start = now();
+    RUN(&result, "clCreateCommandQueue@1+:hang", "--device", "0", "--deadline", "1s", QUESTION);
+    process_assert_status(&result, OUT_OF_TIME);
+    assert_true(now() - start < 20);
+    process_free(&result);
+}
+
 static void test_a_model_too_large_for_memory_is_refused_before_it_is_loaded(void **state) {
     (void)state;
     struct process_result result;
@@ -360,6 +370,7 @@ int main(void) {
         cmocka_unit_test(test_no_device_of_that_name_is_a_rung_that_is_left),
         cmocka_unit_test(test_a_deadline_ends_an_answer_that_is_too_long),
         cmocka_unit_test(test_a_shifted_context_goes_on_beyond_its_length),
+        cmocka_unit_test(test_a_deadline_holds_while_a_device_is_opened),
         cmocka_unit_test(test_a_model_too_large_for_memory_is_refused_before_it_is_loaded),
         cmocka_unit_test(test_a_prompt_longer_than_the_context_goes_to_the_remote),
         cmocka_unit_test(test_a_missing_model_goes_to_the_remote),
