@@ -6,17 +6,18 @@
 #include "base/status.h"
 #include "remote/router.h"
 
-static void print_visit(FILE *out, const struct clinfer_rung *rung, bool answered) {
-    fprintf(out, "%s: ", rung->name);
+static void print_visit(FILE *out, const struct clinfer_rung *rung, bool answered, bool told) {
     if (answered)
-        fprintf(out, "%zu tokens", rung->tokens);
+        fprintf(out, "%s: %zu tokens", rung->name, rung->tokens);
+    else if (told && !rung->tried)
+        fprintf(out, "%s is out of use", rung->name);
     else
-        fprintf(out, "%s", rung->reason);
+        fprintf(out, "%s: %s", rung->name, rung->reason);
     if (rung->tried) fprintf(out, " (%.2f s)", rung->seconds);
 }
 
-/* Rungs that have nothing to tell are left out. NULL: out of memory. */
-static char *text_of(const struct clinfer_route *route) {
+/* Rungs that have nothing to tell are left out; what keeps one out of use is told once. NULL: out of memory. */
+static char *text_of(const struct clinfer_route *route, struct ci_rung *rungs) {
     char *text = NULL;
     size_t length;
     bool some = false;
@@ -26,7 +27,8 @@ static char *text_of(const struct clinfer_route *route) {
         bool answered = (int)i == route->answered;
         if (!answered && !*route->rungs[i].reason) continue;
         if (some) fputs("; ", out);
-        print_visit(out, &route->rungs[i], answered);
+        print_visit(out, &route->rungs[i], answered, rungs[i].told);
+        rungs[i].told = rungs[i].out;
         some = true;
     }
     if (fclose(out) == 0) return text;
@@ -53,6 +55,6 @@ void ci_route_write(struct clinfer_conversation *conversation, int answered) {
     route->fell_back = answered > 0;
     route->partial = answered < 0 && conversation->text_bytes > 0;
     free(conversation->route_text);
-    conversation->route_text = text_of(route);
+    conversation->route_text = text_of(route, router->rungs);
     route->text = conversation->route_text ? conversation->route_text : "";
 }

@@ -17,6 +17,7 @@ struct ci_rung {
     enum clinfer_status status;
     char reason[CI_REASON_BYTES];
     bool announced; /* that prompts go there */
+    bool told;      /* why it is out */
 };
 
 struct clinfer_router {
