@@ -433,6 +433,8 @@ struct clinfer_chat_request {
     int max_tokens;          /* -1: until the answer or the context ends */
     bool ignore_end;         /* as in struct clinfer_request; local rungs only */
     double deadline_seconds; /* 0: none; after it no local rung goes on */
+    const char *json_schema; /* NULL, or the text of a schema that the answer must follow, borrowed until the wait has
+                              * ended; remotes only */
 
     /* Maybe from another thread than the caller's, never twice at once, never after clinfer_chat_wait has returned. It
      * may call clinfer_chat_cancel only. */

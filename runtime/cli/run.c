@@ -41,6 +41,7 @@ struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const
                                          .max_tokens = (int)run->predict,
                                          .ignore_end = run->ignore_end,
                                          .deadline_seconds = run->deadline_seconds,
+                                         .json_schema = run->json_schema,
                                          .callback = callback,
                                          .user = user,
                                          .progress = on_progress};
@@ -274,8 +275,8 @@ static int complain_opening(const struct ci_run_state *run, enum clinfer_status 
 }
 
 static int run_with_router(struct ci_run_state *run, const struct ci_prompts *prompts, bool chat) {
-    /* With a deadline, loading is part of the request's time. */
-    bool request_loads = run->deadline_seconds > 0 && !chat && !run->explain;
+    /* With a deadline, loading is part of the request's time; for an answer by a schema nothing is loaded. */
+    bool request_loads = (run->deadline_seconds > 0 && !chat && !run->explain) || run->json_schema;
     enum clinfer_status status = request_loads ? CLINFER_OK : clinfer_router_start(run->router);
     if (status != CLINFER_OK) return complain_opening(run, status);
     ci_run_look(run);
@@ -398,6 +399,8 @@ int ci_command_run(int argc, char **argv) {
         CI_NUMBER("--top-p", &run.top_p, 0, 1, "among the likeliest that have this probability together"),
         CI_NUMBER("--min-p", &run.min_p, 0, 1, "among those at least this likely, relative to the likeliest"),
         CI_NUMBER("--repeat-penalty", &run.repeat_penalty, 0, 1000, "penalty of the last 64 tokens (1: none)"),
+        CI_TEXT("-j --json-schema", &run.json_schema, "SCHEMA",
+                "the answer is JSON that follows this schema; so far only remotes can"),
         CI_INTEGER("-s --seed", &run.seed, -1, 9007199254740992.0, "same seed, same text (default -1: a random one)"),
         CI_SECTION("Output"),
         CI_FLAG("--json", &run.json, "one JSON object: text, tokens, timings, devices, fallbacks"),

@@ -255,6 +255,7 @@ static enum clinfer_status ask_remote(struct clinfer_conversation *conversation,
                                             .top_p = conversation->sampling.top_p,
                                             .seed = (int64_t)(conversation->sampling.seed & INT32_MAX),
                                             .max_tokens = most,
+                                            .json_schema = request->json_schema,
                                             .callback = on_text,
                                             .user = conversation,
                                             .cancel = &conversation->cancel};
@@ -277,6 +278,8 @@ static enum clinfer_status obstacle(const struct clinfer_conversation *conversat
     const struct clinfer_router *router = conversation->router;
     const struct ci_rung *rung = &router->rungs[index];
     if (rung->out) return ci_fail(rung->status, "%s", rung->reason);
+    if (!rung->remote && conversation->request.json_schema)
+        return ci_fail(CLINFER_UNSUPPORTED, "not tried: an answer that follows a JSON schema comes from remotes only");
     if (!rung->remote) return CLINFER_OK;
     if (conversation->request.raw)
         return ci_fail(CLINFER_REFUSED, "not asked: a raw prompt is no message, and APIs take messages");

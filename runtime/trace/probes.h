@@ -18,6 +18,7 @@
  *   request_end    request, tokens, finish, status
  *   kernel_build   kernel, options, key, time, from the cache, status
  *   fallback       op, label, reason                         could not run on the device that was asked for
+ *   rung           name, kind, status, tokens, time          a rung of the request ladder has ended a request, or not
  *   quarantine     op, variant, types, reason
  *   transfer       label, bytes, from, to                    activations have gone from place to place
  *   tune_trial     op, variant, outcome, time of one call, time of the trial

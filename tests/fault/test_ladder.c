@@ -21,6 +21,7 @@
 enum {
     TOKENS = 16,
     NOT_FOUND = 3,
+    UNSUPPORTED = 6,
     OUT_OF_MEMORY = 7,
     NO_DEVICE = 8,
     DEVICE_ERROR = 9,
@@ -309,6 +310,22 @@ static void test_a_remote_goes_on_only_if_it_was_asked_for(void **state) {
     process_free(&result);
 }
 
+static void test_an_answer_by_a_schema_comes_from_a_remote(void **state) {
+    (void)state;
+    static const char schema[] = "{\"type\": \"object\"}";
+    struct process_result result;
+    RUN(&result, "", "-j", schema, QUESTION);
+    process_assert_status(&result, UNSUPPORTED);
+    process_free(&result);
+    json_decref(remote_server_log());
+    RUN(&result, "", "-j", schema, "--remote", remote_server_url("http", "good"), QUESTION);
+    process_assert_status(&result, 0);
+    json_t *log, *request = remote_one_request(&log);
+    assert_non_null(json_object_get(json_object_get(request, "body"), "response_format"));
+    json_decref(log);
+    process_free(&result);
+}
+
 static void test_a_switch_forbids_all_remotes(void **state) {
     (void)state;
     struct process_result result;
@@ -376,6 +393,7 @@ int main(void) {
         cmocka_unit_test(test_a_missing_model_goes_to_the_remote),
         cmocka_unit_test(test_remote_only_asks_nothing_here),
         cmocka_unit_test(test_a_remote_goes_on_only_if_it_was_asked_for),
+        cmocka_unit_test(test_an_answer_by_a_schema_comes_from_a_remote),
         cmocka_unit_test(test_a_switch_forbids_all_remotes),
         cmocka_unit_test(test_dry_run_shows_the_ladder_and_asks_nobody),
     };
