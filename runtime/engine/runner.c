@@ -121,14 +121,18 @@ static enum clinfer_status make_first_room(struct ci_task *task) {
     return made ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", capacity);
 }
 
+/* As if the context had been shifted where it was full. */
 static enum clinfer_status append_begun(const struct ci_task *task, int32_t **tokens, size_t *count) {
     size_t begun = task->request.begun_count;
     if (!begun) return CLINFER_OK;
     int32_t *grown = realloc(*tokens, (*count + begun) * sizeof *grown);
     if (!grown) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", *count + begun);
-    memcpy(grown + *count, task->tokens, begun * sizeof *grown);
     *tokens = grown;
-    *count += begun;
+    size_t context = (size_t)task->runner->engine->context;
+    for (size_t i = 0; i < begun; i++) {
+        grown[(*count)++] = task->tokens[i];
+        if (task->request.sampling.shift && *count > context) *count = ci_session_shift(grown, *count);
+    }
     return CLINFER_OK;
 }
 
@@ -140,6 +144,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     *of_model = true;
     enum clinfer_status status = prompt_tokens(task, &tokens, &count);
     if (status == CLINFER_OK) status = make_first_room(task);
+    size_t prompt = count;
     if (status == CLINFER_OK) status = append_begun(task, &tokens, &count);
     if (status == CLINFER_OK && !task->seat->session)
         status = clinfer_session_create(task->runner->engine, &request->sampling, &task->seat->session);
@@ -150,8 +155,11 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                                   .callback = on_text,
                                                   .user = task,
                                                   .ignore_end = request->ignore_end};
-        const struct ci_take_up take_up = {
-            .generated = request->begun_count, .text_bytes = request->text_bytes, .on_token = on_token};
+        const struct ci_take_up take_up = {.answer = task->tokens,
+                                           .generated = request->begun_count,
+                                           .prompt_tokens = prompt,
+                                           .text_bytes = request->text_bytes,
+                                           .on_token = on_token};
         status = ci_session_submit(task->seat->session, &submitted, &take_up);
         *of_model = status == CLINFER_CONTEXT_FULL;
     }

@@ -148,6 +148,17 @@ static enum clinfer_status reserve(struct clinfer_session *session, const struct
     return CLINFER_OK;
 }
 
+/* An answer whose context was shifted may be longer than that. */
+static enum clinfer_status reserve_output(struct clinfer_session *session, size_t generated) {
+    if (generated < session->output_capacity) return CLINFER_OK;
+    size_t capacity = 2 * generated;
+    int32_t *output = realloc(session->output, sizeof *output * capacity);
+    if (!output) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", capacity);
+    session->output = output;
+    session->output_capacity = capacity;
+    return CLINFER_OK;
+}
+
 /* Keeps the longest common prefix of what is in the caches and the new tokens; at least one is left to compute. */
 static size_t take_prompt(struct clinfer_session *session, const int32_t *tokens, size_t count) {
     size_t common = 0, most = session->computed < count ? session->computed : count - 1;
@@ -167,12 +178,11 @@ static void probe_pairs(void) {
     }
 }
 
-static void take_up_answer(struct clinfer_session *session, const struct clinfer_request *request,
-                           const struct ci_take_up *take_up) {
+static void take_up_answer(struct clinfer_session *session, const struct ci_take_up *take_up) {
     size_t generated = take_up->generated;
-    memcpy(session->output, request->tokens + request->count - generated, generated * sizeof *session->output);
+    memcpy(session->output, take_up->answer, generated * sizeof *session->output);
     session->generated = session->taken_up = generated;
-    session->result.prompt_tokens -= generated;
+    session->result.prompt_tokens = take_up->prompt_tokens;
     session->random_state = session->options.seed;
     /* Each token took one. */
     if (session->options.temperature > 0)
@@ -204,7 +214,7 @@ static void begin(struct clinfer_session *session, const struct clinfer_request 
     session->status = CLINFER_OK;
     atomic_store(&session->cancel, false);
     ci_engine_return_pages(session->engine, session, session->computed);
-    if (take_up && take_up->generated) take_up_answer(session, request, take_up);
+    if (take_up && take_up->generated) take_up_answer(session, take_up);
     session->state = CI_SESSION_ACTIVE;
     CI_PROBE(request_begin, session->request, request->count, session->computed, session->max_tokens);
 }
@@ -217,6 +227,7 @@ enum clinfer_status ci_session_submit(clinfer_session *session, const struct cli
     if (session->state == CI_SESSION_ACTIVE)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
     if (status == CLINFER_OK) status = reserve(session, request);
+    if (status == CLINFER_OK && take_up) status = reserve_output(session, take_up->generated);
     if (status == CLINFER_OK && ci_sampler_needs_host(&session->options)) status = ci_sampler_reserve(engine);
     if (status == CLINFER_OK) begin(session, request, take_up);
     stop_leading(engine);

@@ -49,13 +49,18 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
     pthread_mutex_unlock(&engine->lock);
 }
 
-/* The context is full: forgets the older half of what came after the first token; the rest is computed again. */
+/* The context is full: what a shift leaves is computed again. */
+enum { KEPT = 1 };
+
+size_t ci_session_shift(int32_t *tokens, size_t known) {
+    size_t dropped = known / 2;
+    memmove(tokens + KEPT, tokens + KEPT + dropped, sizeof *tokens * (known - KEPT - dropped));
+    return known - dropped;
+}
+
 static void shift(struct clinfer_session *session) {
-    size_t dropped = session->known / 2, kept = 1;
-    memmove(session->tokens + kept, session->tokens + kept + dropped,
-            sizeof *session->tokens * (session->known - kept - dropped));
-    session->known -= dropped;
-    session->computed = kept < session->computed ? kept : session->computed;
+    session->known = ci_session_shift(session->tokens, session->known);
+    session->computed = KEPT < session->computed ? KEPT : session->computed;
 }
 
 static int flights_of(const struct clinfer_session *session) {
@@ -106,6 +111,7 @@ static void add_part(struct ci_batch *batch, struct clinfer_session *session, in
 
 static void collect(struct clinfer_engine *engine, struct ci_batch *batch) {
     struct clinfer_session *active[CI_MAX_SEQUENCES];
+    bool collected[CI_MAX_SEQUENCES] = {false}; /* a context that is shifted makes one that decodes one with a prompt */
     int count = 0;
     batch->count = 0;
     batch->rows = batch->wanted = batch->tiles = 0;
@@ -120,7 +126,9 @@ static void collect(struct clinfer_engine *engine, struct ci_batch *batch) {
     for (int i = 0; i < 2 * count; i++) {
         struct clinfer_session *session = active[i % count];
         bool decodes = session->in_flight >= 0 || session->known - session->computed == 1, wanted;
-        if (decodes != (i < count) || (i >= count && session->state != CI_SESSION_ACTIVE)) continue;
+        if (decodes != (i < count) || collected[i % count]) continue;
+        if (i >= count && session->state != CI_SESSION_ACTIVE) continue;
+        collected[i % count] = true;
         int64_t rows = rows_of(session, budget - batch->rows, &wanted);
         if (rows == 0) continue;
         enum clinfer_status status = ci_engine_take_pages(engine, session, session->computed + (size_t)rows);

@@ -7,10 +7,12 @@
 /* Told of every token before its text goes out, on the thread that computes; false ends the generation. */
 typedef bool ci_session_token_callback(void *user, int32_t token);
 
-/* What is beyond a request: the last `generated` of its tokens belong to the answer, the first `text_bytes` bytes of
- * their text are out. `user` of on_token is the request's. */
+/* What is beyond a request: `generated` tokens of the answer, which the request's tokens end with, as far as the
+ * context has not been shifted since; the first `text_bytes` bytes of their text are out. `user` of on_token is the
+ * request's. */
 struct ci_take_up {
-    size_t generated, text_bytes;
+    const int32_t *answer; /* [generated] */
+    size_t generated, prompt_tokens, text_bytes;
     ci_session_token_callback *on_token;
 };
 
@@ -19,6 +21,10 @@ struct ci_take_up {
  * answer. */
 enum clinfer_status ci_session_submit(clinfer_session *session, const struct clinfer_request *request,
                                       const struct ci_take_up *take_up);
+
+/* What a shift of the context leaves of `known` tokens: the older half of what came after the first is dropped. Returns
+ * how many are left. */
+size_t ci_session_shift(int32_t *tokens, size_t known);
 
 /* One step for all that was submitted, for a thread that has more to do than to wait for one session. false: nothing
  * is active. */

@@ -163,6 +163,24 @@ static void test_interrupt_ends_a_device_that_hangs(void **state) {
     process_free(&result);
 }
 
+/* What is left of the tokens is what an undisturbed run has left of them there. */
+static void test_a_shifted_context_goes_on_too(void **state) {
+    (void)state;
+    struct process_result whole, result;
+    RUN(&whole, "", "--device", "0", "-c", "64", "--context-shift", "-n", "100", "--ignore-eos", QUESTION);
+    process_assert_status(&whole, 0);
+    RUN(&result, EACH_STEP "@60+:lost", "--device", "0", "-c", "64", "--context-shift", "-n", "100", "--ignore-eos",
+        QUESTION);
+    process_assert_status(&result, 0);
+    json_t *one = parse(&whole), *other = parse(&result);
+    assert_true(json_is_true(json_object_get(json_object_get(other, "route"), "fell_back")));
+    assert_string_equal(text_of(one), text_of(other));
+    json_decref(one);
+    json_decref(other);
+    process_free(&whole);
+    process_free(&result);
+}
+
 static void test_prompts_together_all_go_on(void **state) {
     (void)state;
     struct process_result result, whole;
@@ -383,6 +401,7 @@ int main(void) {
         cmocka_unit_test(test_a_device_that_hangs_is_left_behind),
         cmocka_unit_test(test_a_device_that_hangs_while_loading_is_left_behind),
         cmocka_unit_test(test_interrupt_ends_a_device_that_hangs),
+        cmocka_unit_test(test_a_shifted_context_goes_on_too),
         cmocka_unit_test(test_prompts_together_all_go_on),
         cmocka_unit_test(test_no_device_of_that_name_is_a_rung_that_is_left),
         cmocka_unit_test(test_a_deadline_ends_an_answer_that_is_too_long),

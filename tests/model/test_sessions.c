@@ -180,6 +180,46 @@ static void test_a_tiny_context_cannot_shift(void **state) {
     clinfer_engine_close(engine);
 }
 
+/* Greedy tokens behind a prompt. */
+static void generate(clinfer_engine *engine, bool shift, const int32_t *prompt, size_t count, int most, int32_t *out) {
+    struct clinfer_session_options sampling;
+    struct clinfer_result result;
+    clinfer_session *session;
+    clinfer_session_options_default(engine, &sampling);
+    sampling.temperature = 0;
+    sampling.shift = shift;
+    assert_int_equal(clinfer_session_create(engine, &sampling, &session), CLINFER_OK);
+    const struct clinfer_request request = {.tokens = prompt, .count = count, .max_tokens = most, .ignore_end = true};
+    if (clinfer_generate(session, &request, &result) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    assert_int_equal(result.generated_tokens, most);
+    memcpy(out, result.tokens, sizeof *out * (size_t)most);
+    clinfer_session_destroy(session);
+}
+
+/* What comes behind a shift is what comes behind a prompt of the tokens that it leaves. */
+static void test_a_shifted_context_goes_on_from_what_is_left(void **state) {
+    (void)state;
+    enum { CONTEXT = 64, PROMPT = 36, TO_SHIFT = CONTEXT + 1 - PROMPT, BEHIND = 20, DROPPED = (CONTEXT + 1) / 2 };
+    for (const char *const *device = test_devices(); *device; device++) {
+        struct clinfer_engine_options options;
+        int32_t tokens[PROMPT + TO_SHIFT + BEHIND], left[CONTEXT + 1 - DROPPED], behind[BEHIND];
+        clinfer_engine *engine;
+        clinfer_engine_options_default(&options);
+        options.model = test_model_path();
+        options.device = *device;
+        options.activations = CLINFER_ACTIVATIONS_F32;
+        options.context = CONTEXT;
+        if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
+        for (int i = 0; i < PROMPT; i++) tokens[i] = 1000 + 7 * i;
+        generate(engine, true, tokens, PROMPT, TO_SHIFT + BEHIND, tokens + PROMPT);
+        left[0] = tokens[0];
+        memcpy(left + 1, tokens + 1 + DROPPED, sizeof left - sizeof *left);
+        generate(engine, false, left, CONTEXT + 1 - DROPPED, BEHIND, behind);
+        assert_memory_equal(tokens + PROMPT + TO_SHIFT, behind, sizeof behind);
+        clinfer_engine_close(engine);
+    }
+}
+
 /* More tokens than the KV cache has pages at first, with keys and values of different types. */
 static void test_a_cache_that_grows_keeps_what_it_holds(void **state) {
     (void)state;
@@ -229,6 +269,7 @@ int main(void) {
         cmocka_unit_test(test_logits_between_steps_change_no_text),
         cmocka_unit_test(test_a_callback_that_calls_back_is_told_so),
         cmocka_unit_test(test_a_tiny_context_cannot_shift),
+        cmocka_unit_test(test_a_shifted_context_goes_on_from_what_is_left),
         cmocka_unit_test(test_a_cache_that_grows_keeps_what_it_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
