@@ -433,6 +433,9 @@ struct clinfer_chat_request {
     int max_tokens;          /* -1: until the answer or the context ends */
     bool ignore_end;         /* as in struct clinfer_request; local rungs only */
     double deadline_seconds; /* 0: none; after it no local rung goes on */
+    const char *const *stop; /* [stop_count] texts, none empty, borrowed until the wait has ended: the answer ends
+                              * before the first of them that comes up, and is held back while one might */
+    size_t stop_count;
     const char *json_schema; /* NULL, or the text of a schema that the answer must follow, borrowed until the wait has
                               * ended; remotes only */
 

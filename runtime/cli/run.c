@@ -41,6 +41,8 @@ struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const
                                          .max_tokens = (int)run->predict,
                                          .ignore_end = run->ignore_end,
                                          .deadline_seconds = run->deadline_seconds,
+                                         .stop = run->stop.items,
+                                         .stop_count = run->stop.count,
                                          .json_schema = run->json_schema,
                                          .callback = callback,
                                          .user = user,
@@ -399,6 +401,7 @@ int ci_command_run(int argc, char **argv) {
         CI_NUMBER("--top-p", &run.top_p, 0, 1, "among the likeliest that have this probability together"),
         CI_NUMBER("--min-p", &run.min_p, 0, 1, "among those at least this likely, relative to the likeliest"),
         CI_NUMBER("--repeat-penalty", &run.repeat_penalty, 0, 1000, "penalty of the last 64 tokens (1: none)"),
+        CI_TEXTS("-r --reverse-prompt --stop", &run.stop, "TEXT", "end the answer before this text; repeatable"),
         CI_TEXT("-j --json-schema", &run.json_schema, "SCHEMA",
                 "the answer is JSON that follows this schema; so far only remotes can"),
         CI_INTEGER("-s --seed", &run.seed, -1, 9007199254740992.0, "same seed, same text (default -1: a random one)"),
@@ -440,6 +443,7 @@ int ci_command_run(int argc, char **argv) {
     }
     ci_texts_free(&run.sources.words);
     ci_texts_free(&run.sources.files);
+    ci_texts_free(&run.stop);
     ci_engine_flags_free(&run.engine_flags);
     return exit_status;
 }

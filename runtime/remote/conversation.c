@@ -58,6 +58,7 @@ void clinfer_conversation_destroy(clinfer_conversation *conversation) {
     free(conversation->messages);
     free(conversation->tokens);
     free(conversation->text);
+    free(conversation->held);
     free(conversation->visits);
     free(conversation->shown);
     free(conversation->route_text);
@@ -68,26 +69,77 @@ void clinfer_chat_cancel(clinfer_conversation *conversation) { atomic_store(&con
 
 /* ---- text ---- */
 
-/* Kept where a remote may go on with it. */
-static bool keep_text(struct clinfer_conversation *conversation, const char *text, size_t length) {
-    if (conversation->text_capacity - conversation->text_length <= length) {
-        size_t capacity = 2 * conversation->text_capacity + length + 256;
-        char *grown = realloc(conversation->text, capacity);
+static bool append(char **buffer, size_t *used, size_t *capacity, const char *text, size_t length) {
+    if (*capacity - *used <= length) {
+        size_t more = 2 * *capacity + length + 256;
+        char *grown = realloc(*buffer, more);
         if (!grown) return false;
-        conversation->text = grown;
-        conversation->text_capacity = capacity;
+        *buffer = grown;
+        *capacity = more;
     }
-    memcpy(conversation->text + conversation->text_length, text, length);
-    conversation->text_length += length;
-    conversation->text[conversation->text_length] = 0;
+    memcpy(*buffer + *used, text, length);
+    *used += length;
+    (*buffer)[*used] = 0;
     return true;
+}
+
+/* To the caller; kept where a remote may go on with it. */
+static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
+    const struct clinfer_chat_request *request = &conversation->request;
+    if (length == 0) return true;
+    if (conversation->router->options.remote_continues &&
+        !append(&conversation->text, &conversation->text_length, &conversation->text_capacity, text, length))
+        return false;
+    return !request->callback || request->callback(request->user, text, length);
+}
+
+/* Bytes of `held` before the first stop text; all of them when there is none, *found tells. */
+static size_t before_stop(const struct clinfer_conversation *conversation, bool *found) {
+    const struct clinfer_chat_request *request = &conversation->request;
+    size_t first = conversation->held_length;
+    *found = false;
+    for (size_t i = 0; i < request->stop_count; i++) {
+        const char *at =
+            memmem(conversation->held, conversation->held_length, request->stop[i], strlen(request->stop[i]));
+        if (!at || (*found && (size_t)(at - conversation->held) >= first)) continue;
+        first = (size_t)(at - conversation->held);
+        *found = true;
+    }
+    return first;
+}
+
+/* How many of the last bytes may become a stop text. */
+static size_t may_become_stop(const struct clinfer_conversation *conversation) {
+    const struct clinfer_chat_request *request = &conversation->request;
+    size_t most = 0;
+    for (size_t i = 0; i < request->stop_count; i++)
+        for (size_t length = strlen(request->stop[i]) - 1; length > most; length--)
+            if (length <= conversation->held_length &&
+                memcmp(conversation->held + conversation->held_length - length, request->stop[i], length) == 0)
+                most = length;
+    return most;
 }
 
 static bool on_text(void *user, const char *text, size_t length) {
     struct clinfer_conversation *conversation = user;
-    const struct clinfer_chat_request *request = &conversation->request;
-    if (conversation->router->options.remote_continues && !keep_text(conversation, text, length)) return false;
-    return !request->callback || request->callback(request->user, text, length);
+    if (conversation->request.stop_count == 0) return pass_on(conversation, text, length);
+    if (!append(&conversation->held, &conversation->held_length, &conversation->held_capacity, text, length))
+        return false;
+    size_t passed = before_stop(conversation, &conversation->stopped);
+    if (!conversation->stopped) passed -= may_become_stop(conversation);
+    bool goes_on = pass_on(conversation, conversation->held, passed);
+    conversation->held_length -= passed;
+    memmove(conversation->held, conversation->held + passed, conversation->held_length);
+    return goes_on && !conversation->stopped;
+}
+
+/* At the end of an answer: what might have become a stop text is none. */
+static void pass_held(struct clinfer_conversation *conversation, struct clinfer_result *result) {
+    if (conversation->stopped)
+        result->finish = CLINFER_FINISH_END;
+    else if (conversation->held_length)
+        pass_on(conversation, conversation->held, conversation->held_length);
+    conversation->held_length = 0;
 }
 
 /* ---- one rung ---- */
@@ -216,7 +268,7 @@ static enum clinfer_status wait_here(struct clinfer_conversation *conversation, 
     }
     enum clinfer_status status = view.status;
     bool late = status == CLINFER_OK && view.result.finish == CLINFER_FINISH_CANCELLED &&
-                !atomic_load(&conversation->cancel) && is_out_of_time(conversation);
+                !atomic_load(&conversation->cancel) && !conversation->stopped && is_out_of_time(conversation);
     if (late)
         status = fail_late(request, view.result.generated_tokens);
     else if (status != CLINFER_OK)
@@ -255,6 +307,8 @@ static enum clinfer_status ask_remote(struct clinfer_conversation *conversation,
                                             .top_p = conversation->sampling.top_p,
                                             .seed = (int64_t)(conversation->sampling.seed & INT32_MAX),
                                             .max_tokens = most,
+                                            .stop = request->stop,
+                                            .stop_count = request->stop_count,
                                             .json_schema = request->json_schema,
                                             .callback = on_text,
                                             .user = conversation,
@@ -327,7 +381,8 @@ static void say_next(const struct clinfer_conversation *conversation, int left, 
 static void reset(struct clinfer_conversation *conversation) {
     const struct clinfer_router *router = conversation->router;
     atomic_store(&conversation->cancel, false);
-    conversation->token_count = conversation->text_bytes = conversation->text_length = 0;
+    conversation->token_count = conversation->text_bytes = conversation->text_length = conversation->held_length = 0;
+    conversation->stopped = false;
     conversation->started = ci_now();
     conversation->status = CLINFER_OK;
     memset(conversation->visits, 0, sizeof *conversation->visits * (size_t)router->count);
@@ -338,6 +393,8 @@ enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
     if (conversation->active)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has a request that was not waited for");
     if (request->count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the request has no message");
+    for (size_t i = 0; i < request->stop_count; i++)
+        if (!*request->stop[i]) return ci_fail(CLINFER_INVALID_ARGUMENT, "stop text %zu is empty", i);
     struct clinfer_message *messages = ci_messages_copy(request->messages, request->count);
     if (!messages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a request");
     free(conversation->messages);
@@ -374,6 +431,7 @@ enum clinfer_status clinfer_chat_wait(clinfer_conversation *conversation, const 
         struct clinfer_result result = {0};
         enum clinfer_status status =
             rung < router->local_count ? wait_here(conversation, &result, &reach) : ask_remote(conversation, &result);
+        if (status == CLINFER_OK) pass_held(conversation, &result);
         struct ci_visit *visit = &conversation->visits[rung];
         visit->seconds = ci_now() - conversation->arrived;
         conversation->route.result = result;

@@ -58,6 +58,9 @@ struct clinfer_conversation {
     size_t token_count, text_bytes;
     char *text; /* that is out, where a remote may go on with it */
     size_t text_length, text_capacity;
+    char *held; /* the end of the text, which may be the beginning of a stop text; owned */
+    size_t held_length, held_capacity;
+    bool stopped;               /* one came up */
     enum clinfer_status status; /* of the last rung that was tried, and its message */
     char message[CI_REASON_BYTES];
 

@@ -328,6 +328,28 @@ static void test_a_remote_goes_on_only_if_it_was_asked_for(void **state) {
     process_free(&result);
 }
 
+static void test_an_answer_ends_before_a_stop_text(void **state) {
+    (void)state;
+    struct process_result result;
+    /* Three words of the answer, which come in three tokens at least; and what only begins like it. */
+    const char *second = strchr(strchr(expected, ' ') + 1, ' '), *fourth = strchr(strchr(second + 1, ' ') + 1, ' ');
+    char stop[256];
+    snprintf(stop, sizeof stop, "%.*s", (int)(fourth - second), second);
+    RUN(&result, "", "--device", "cpu", "--stop", stop, "-r", "The answer never", QUESTION);
+    process_assert_status(&result, 0);
+    json_t *json = parse(&result);
+    assert_int_equal(strlen(text_of(json)), second - expected);
+    assert_memory_equal(text_of(json), expected, (size_t)(second - expected));
+    assert_string_equal(json_string_value(json_object_get(json, "finish_reason")), "stop");
+    json_decref(json);
+    process_free(&result);
+    RUN(&result, "", "--device", "cpu", "--stop", "nowhere", QUESTION);
+    json = parse(&result);
+    assert_string_equal(text_of(json), expected);
+    json_decref(json);
+    process_free(&result);
+}
+
 static void test_an_answer_by_a_schema_comes_from_a_remote(void **state) {
     (void)state;
     static const char schema[] = "{\"type\": \"object\"}";
@@ -412,6 +434,7 @@ int main(void) {
         cmocka_unit_test(test_a_missing_model_goes_to_the_remote),
         cmocka_unit_test(test_remote_only_asks_nothing_here),
         cmocka_unit_test(test_a_remote_goes_on_only_if_it_was_asked_for),
+        cmocka_unit_test(test_an_answer_ends_before_a_stop_text),
         cmocka_unit_test(test_an_answer_by_a_schema_comes_from_a_remote),
         cmocka_unit_test(test_a_switch_forbids_all_remotes),
         cmocka_unit_test(test_dry_run_shows_the_ladder_and_asks_nobody),
