@@ -29,6 +29,7 @@ ARGUMENTS = {
     "fallback": "op* label* reason*",
     "quarantine": "op* variant* types* reason*",
     "transfer": "label* bytes from to",
+    "rung": "name* kind status tokens time",
     "tune_trial": "op* variant* outcome* call trial",
     "probe_begin": "step op* label* variant* rows k n",
     "probe_end": "step",
