@@ -49,7 +49,10 @@ enum clinfer_status ci_file_lock(const char *path, double seconds, int *descript
     enum clinfer_status status;
     int opened = open(beside, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (opened < 0)
-        status = ci_fail(CLINFER_IO, "%s: cannot create: %s; make the folder writable", beside, strerror(errno));
+        status = ci_fail(
+            CLINFER_IO,
+            "%s: cannot create: %s; make the folder writable, or name another by XDG_DATA_HOME or XDG_CONFIG_HOME",
+            beside, strerror(errno));
     else
         status = take(opened, path, beside, seconds);
     if (status == CLINFER_OK)
