@@ -210,8 +210,8 @@ enum clinfer_status ci_engine_write_trace(struct clinfer_engine *engine, const c
  * Nothing may be in flight. */
 enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine);
 
-/* load.c: where a plan could not be made because a KV cache is on a device that cannot do all that touches it: takes the
- * caches to the CPU, and makes the plans again. Nothing may be in flight. */
+/* load.c: where a plan could not be made because a KV cache is on a device that cannot do all that touches it: takes
+ * the caches to the CPU, and makes the plans again. Nothing may be in flight. */
 enum clinfer_status ci_engine_move_caches(struct clinfer_engine *engine);
 
 /* load.c: clinfer_engine_explain for the leader. */

@@ -57,8 +57,8 @@ struct ci_plan {
     size_t input_bytes;
     int64_t rows[CI_EXTENT_COUNT];
     enum clinfer_status broken; /* the device does nothing any more: there is no plan */
-    bool ready;          /* all steps have the arguments of `rows` */
-    unsigned generation; /* of the store, when views were last taken */
+    bool ready;                 /* all steps have the arguments of `rows` */
+    unsigned generation;        /* of the store, when views were last taken */
     double cpu_seconds;
     double estimate; /* seconds that a run takes at most on a slow device; for whoever watches */
     bool ran;        /* once: some drivers compile when a kernel is enqueued first */

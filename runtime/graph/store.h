@@ -32,9 +32,9 @@ struct ci_store {
     struct ci_store_memory *memory;                                   /* what ci_store_destroy frees */
     struct ci_store_copy *copies;                                     /* of weights that are read at two places */
     uint64_t weight_bytes[CI_MAX_PLACES], state_bytes[CI_MAX_PLACES]; /* for reports */
-    bool caches_on_host;   /* no KV cache is given to a device */
+    bool caches_on_host;                                              /* no KV cache is given to a device */
     bool caches_must_move; /* a plan could not be made: what touches a KV cache cannot run on the device where it is */
-    unsigned generation; /* changes whenever a tensor's bytes have moved: plans compare it */
+    unsigned generation;   /* changes whenever a tensor's bytes have moved: plans compare it */
 };
 
 /* Places 1.. are the devices in this order (none: the CPU is the only place); they stay the caller's, as do `threads`

@@ -10,8 +10,8 @@
 #include "graph/plan_private.h"
 #include "proof/judge_real.h"
 
-/* Bytes of a view's rows on the host, from wherever they are. There are hundreds of such reads in a step: one that fails
- * is done again. */
+/* Bytes of a view's rows on the host, from wherever they are. There are hundreds of such reads in a step: one that
+ * fails is done again. */
 static enum clinfer_status fetch(const struct ci_view *view, void *host) {
     size_t bytes = ci_view_bytes(view);
     if (bytes == 0) return CLINFER_OK;
