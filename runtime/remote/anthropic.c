@@ -45,6 +45,20 @@ static float possible_temperature(const char *label, float temperature) {
     return 1;
 }
 
+/* Current models answer 400 to a request that has both. Nothing is sent that was not asked for, so a top_p that is
+ * alone was meant alone; beside a temperature it gives way, as that says more of how the answer is to be (0: always the
+ * likeliest). */
+static enum clinfer_status set_sampling(const char *label, const struct ci_remote_request *request, json_t *body) {
+    bool temperature = !isnan(request->temperature), top_p = !isnan(request->top_p);
+    if (temperature && top_p)
+        ci_log(CLINFER_LOG_WARNING, "%s: this API takes temperature or top_p, not both: top_p %g is not sent", label,
+               (double)request->top_p);
+    if (temperature)
+        return ci_dialect_set(label, body, "temperature",
+                              ci_dialect_number(possible_temperature(label, request->temperature)));
+    return top_p ? ci_dialect_set(label, body, "top_p", ci_dialect_number(request->top_p)) : CLINFER_OK;
+}
+
 static enum clinfer_status set_schema(const char *label, const struct ci_remote_request *request, json_t *body) {
     json_t *schema;
     enum clinfer_status status = ci_dialect_schema(label, request, &schema);
@@ -63,11 +77,7 @@ static enum clinfer_status write_body(const char *label, const char *host, const
         status = ci_dialect_set(label, body, "model", ci_utf8_json(remote->model, strlen(remote->model)));
     if (status == CLINFER_OK) status = ci_dialect_set(label, body, "max_tokens", json_integer(most));
     if (status == CLINFER_OK) status = ci_dialect_set(label, body, "stream", json_boolean(!request->whole));
-    if (status == CLINFER_OK && !isnan(request->temperature))
-        status = ci_dialect_set(label, body, "temperature",
-                                ci_dialect_number(possible_temperature(label, request->temperature)));
-    if (status == CLINFER_OK && !isnan(request->top_p))
-        status = ci_dialect_set(label, body, "top_p", ci_dialect_number(request->top_p));
+    if (status == CLINFER_OK) status = set_sampling(label, request, body);
     if (status == CLINFER_OK && request->stop_count)
         status = ci_dialect_set(label, body, "stop_sequences", ci_dialect_stop(request));
     if (status == CLINFER_OK && request->json_schema) status = set_schema(label, request, body);

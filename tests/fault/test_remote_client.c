@@ -1,6 +1,7 @@
 /* What a remote is asked and how its answer is read, in both dialects; who ends a request, and which remotes are left
  * alone for a while. The failures of the other side are in test_remote.c, policy and keys in test_remote_policy.c. */
 #define _GNU_SOURCE
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -183,13 +184,19 @@ static void test_anthropic_body(void **state) {
     request.temperature = 1.5f; /* more than this API takes */
     check_body(
         "anthropic", &request,
-        "{\"model\":\"tiny\",\"stream\":true,\"temperature\":1.0,\"top_p\":0.9,\"max_tokens\":100,"
+        "{\"model\":\"tiny\",\"stream\":true,\"temperature\":1.0,\"max_tokens\":100,"
         "\"stop_sequences\":[\"END\",\"STOP\"],\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":"
         "{\"type\":\"object\"}}},\"system\":\"Be brief.\\n\\nIn rhymes.\",\"messages\":[{\"role\":\"user\","
         "\"content\":\"Hi\\ufffd\"},{\"role\":\"assistant\",\"content\":\"Hello.\"},{\"role\":\"user\",\"content\":"
         "\"Why?\"}]}");
     assert_non_null(strstr(remote_log, "temperature 1.5: this API takes 1 at most"));
+    assert_non_null(strstr(remote_log, "top_p 0.9 is not sent"));
     plain.whole = true;
+    plain.top_p = 0.9f;
+    check_body("anthropic", &plain,
+               "{\"model\":\"tiny\",\"stream\":false,\"max_tokens\":4096,\"top_p\":0.9,\"messages\":[{\"role\":"
+               "\"user\",\"content\":\"Say hello.\"}]}");
+    plain.top_p = NAN;
     check_body("anthropic", &plain,
                "{\"model\":\"tiny\",\"stream\":false,\"max_tokens\":4096,\"messages\":[{\"role\":\"user\",\"content\":"
                "\"Say hello.\"}]}");
