@@ -96,12 +96,17 @@ json_t *ci_report_answer(const struct ci_answer *answer) {
     return object;
 }
 
-static json_t *device_json(const char *name, bool opencl, double seconds, double total) {
+/* `stats` NULL: the engine is gone, and with it what it has counted. */
+static json_t *device_json(const char *name, bool opencl, const struct clinfer_engine_stats *stats) {
     json_t *object = json_object();
     json_object_set_new(object, "name", ci_json_text(name, strlen(name)));
     json_object_set_new(object, "opencl", json_boolean(opencl));
-    json_object_set_new(object, "op_seconds", json_real(seconds));
-    json_object_set_new(object, "op_time_share", json_real(total > 0 ? seconds / total : 0));
+    if (stats) {
+        double seconds = opencl ? stats->device_seconds : stats->cpu_seconds;
+        double total = stats->device_seconds + stats->cpu_seconds;
+        json_object_set_new(object, "op_seconds", json_real(seconds));
+        json_object_set_new(object, "op_time_share", json_real(total > 0 ? seconds / total : 0));
+    }
     return object;
 }
 
@@ -109,35 +114,50 @@ static void set_count(json_t *object, const char *name, uint64_t count) {
     json_object_set_new(object, name, json_integer((json_int_t)count));
 }
 
-void ci_report_engine(const struct ci_run_state *run, json_t *object) {
+static json_t *model_json(const struct ci_run_state *run) {
     const struct clinfer_engine_info *info = &run->info;
-    json_object_set_new(object, "seed", json_integer((json_int_t)run->session.seed));
-    if (!run->engine) return;
-    struct clinfer_engine_stats stats = {0};
-    clinfer_engine_get_stats(run->engine, &stats);
-    json_t *model = json_object(), *devices = json_array(), *counters = json_object(), *memory = json_object();
+    json_t *model = json_object();
     json_object_set_new(model, "path", ci_json_text(run->model.path, strlen(run->model.path)));
+    if (!info->model_name) return model;
     json_object_set_new(model, "name", ci_json_text(info->model_name, strlen(info->model_name)));
     json_object_set_new(model, "architecture", ci_json_text(info->architecture, strlen(info->architecture)));
     set_count(model, "parameters", info->parameters);
     set_count(model, "bytes", info->weight_bytes);
-    double total = stats.device_seconds + stats.cpu_seconds;
-    if (info->opencl) json_array_append_new(devices, device_json(info->device, true, stats.device_seconds, total));
-    json_array_append_new(devices, device_json("cpu", false, stats.cpu_seconds, total));
-    set_count(counters, "steps", stats.steps);
-    set_count(counters, "rows", stats.rows);
-    set_count(counters, "enqueues", stats.enqueues);
-    set_count(counters, "waits", stats.waits);
-    set_count(counters, "builds", stats.builds);
-    set_count(counters, "objects", stats.objects);
-    set_count(memory, "weight_bytes", stats.weight_bytes);
-    set_count(memory, "cache_bytes", stats.cache_bytes);
-    set_count(memory, "activation_bytes", stats.activation_bytes);
-    set_count(memory, "peak_resident_bytes", ci_process_peak_bytes());
-    json_object_set_new(object, "model", model);
-    json_object_set_new(object, "devices", devices);
-    json_object_set_new(object, "fallbacks", json_integer(stats.fallbacks));
-    json_object_set_new(object, "fallback_reason", ci_json_text(stats.fallback_text, strlen(stats.fallback_text)));
+    return model;
+}
+
+static json_t *devices_json(const struct clinfer_engine_info *info, const struct clinfer_engine_stats *stats) {
+    json_t *devices = json_array();
+    if (info->opencl) json_array_append_new(devices, device_json(info->device, true, stats));
+    json_array_append_new(devices, device_json("cpu", false, stats));
+    return devices;
+}
+
+static void set_stats(json_t *object, json_t *memory, const struct clinfer_engine_stats *stats) {
+    json_t *counters = json_object();
+    set_count(counters, "steps", stats->steps);
+    set_count(counters, "rows", stats->rows);
+    set_count(counters, "enqueues", stats->enqueues);
+    set_count(counters, "waits", stats->waits);
+    set_count(counters, "builds", stats->builds);
+    set_count(counters, "objects", stats->objects);
+    set_count(memory, "weight_bytes", stats->weight_bytes);
+    set_count(memory, "cache_bytes", stats->cache_bytes);
+    set_count(memory, "activation_bytes", stats->activation_bytes);
+    json_object_set_new(object, "fallbacks", json_integer(stats->fallbacks));
+    json_object_set_new(object, "fallback_reason", ci_json_text(stats->fallback_text, strlen(stats->fallback_text)));
     json_object_set_new(object, "counters", counters);
+}
+
+void ci_report_engine(const struct ci_run_state *run, json_t *object) {
+    struct clinfer_engine_stats stats = {0};
+    json_t *memory = json_object();
+    if (run->engine) clinfer_engine_get_stats(run->engine, &stats);
+    json_object_set_new(object, "seed", json_integer((json_int_t)run->session.seed));
+    if (run->model.path) json_object_set_new(object, "model", model_json(run));
+    if (run->info.model_name)
+        json_object_set_new(object, "devices", devices_json(&run->info, run->engine ? &stats : NULL));
+    if (run->engine) set_stats(object, memory, &stats);
+    set_count(memory, "peak_resident_bytes", ci_process_peak_bytes());
     json_object_set_new(object, "memory", memory);
 }

@@ -20,9 +20,16 @@
 /* ---- requests ---- */
 
 void ci_run_look(struct ci_run_state *run) {
+    struct clinfer_engine_info *info = &run->info;
     run->engine = clinfer_router_engine(run->router);
-    run->info = (struct clinfer_engine_info){0};
-    if (run->engine) clinfer_engine_get_info(run->engine, &run->info);
+    if (!run->engine) return;
+    clinfer_engine_get_info(run->engine, info);
+    const char **const texts[] = {&info->model_name, &info->architecture, &info->device, &info->tuning};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        free(run->info_texts[i]);
+        run->info_texts[i] = strdup(*texts[i]);
+        *texts[i] = run->info_texts[i] ? run->info_texts[i] : "";
+    }
 }
 
 /* A prompt that takes long: how much of it is computed. */
@@ -365,6 +372,7 @@ static int run_command(struct ci_run_state *run) {
     ci_models_free(&run->model);
     ci_prompts_free(&prompts);
     free(run->no_model);
+    for (size_t i = 0; i < sizeof run->info_texts / sizeof *run->info_texts; i++) free(run->info_texts[i]);
     return exit_status;
 }
 

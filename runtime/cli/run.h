@@ -34,8 +34,9 @@ struct ci_run_state {
     char *no_model;
     struct ci_remotes remotes;
     clinfer_router *router;
-    clinfer_engine *engine; /* the one at hand, NULL: none; ci_run_look() */
-    struct clinfer_engine_info info;
+    clinfer_engine *engine;          /* the one at hand, NULL: none; ci_run_look() */
+    struct clinfer_engine_info info; /* of the last one that was at hand; model_name NULL: there was none */
+    char *info_texts[4];             /* what `info` points to: the engine may be gone */
     struct clinfer_session_options session;
     pthread_mutex_t text_lock; /* answers' text comes from an engine's thread */
 };
@@ -59,7 +60,8 @@ struct ci_answer {
     json_t *route;
 };
 
-/* run.c: the engine that is at hand now, since another may have taken over; none is no failure. */
+/* run.c: the engine that is at hand now, since another may have taken over; none is no failure, and leaves what is
+ * known of the one before. */
 void ci_run_look(struct ci_run_state *run);
 
 /* run.c: a request of the run's own settings. */

@@ -124,6 +124,17 @@ static void test_fallback_none_makes_a_lost_device_an_error(void **state) {
     assert_true(json_is_true(json_object_get(json, "partial")));
     assert_int_equal(strncmp(text_of(json), expected, strlen(text_of(json))), 0);
     assert_contains(result.err, "only the beginning");
+    /* The engine is gone; what was known of it is not. */
+    const json_t *model = json_object_get(json, "model");
+    const json_t *device = json_array_get(json_object_get(json, "devices"), 0);
+    assert_string_equal(json_string_value(json_object_get(model, "path")), process_model());
+    assert_string_equal(json_string_value(json_object_get(model, "architecture")), "llama");
+    assert_true(json_integer_value(json_object_get(model, "parameters")) > 1000000);
+    assert_true(json_is_true(json_object_get(device, "opencl")));
+    assert_contains(json_string_value(json_object_get(rung(json, 0), "name")),
+                    json_string_value(json_object_get(device, "name")));
+    assert_true(json_integer_value(json_object_get(json_object_get(json, "memory"), "peak_resident_bytes")) > 0);
+    assert_non_null(json_object_get(json, "seed"));
     json_decref(json);
     process_free(&result);
 }
