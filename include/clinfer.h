@@ -394,7 +394,9 @@ struct clinfer_route {
     int answered;     /* index of the rung that ended it; -1: none */
     bool fell_back;   /* another than the first */
     bool partial;     /* the text that is out is only the beginning of an answer: what came after it failed */
-    const char *text; /* all of it in one line: "0: A (B): CL_OUT_OF_RESOURCES (1.2 s); cpu: 40 tokens (3.1 s)" */
+    /* All of it in one line: "0: A (B): 6 tokens, then the device or its driver failed (1.2 s); cpu: 40 tokens (3.1
+     * s)". Reasons that the log has told are short here, and whole in the rungs. */
+    const char *text;
     struct clinfer_result result; /* of a remote: what it counted; tokens is NULL */
 };
 

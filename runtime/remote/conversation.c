@@ -368,14 +368,30 @@ static void note_failure(struct clinfer_conversation *conversation, enum clinfer
     strncpy(conversation->message, ci_status_message(), sizeof conversation->message - 1);
 }
 
-static void say_next(const struct clinfer_conversation *conversation, int left, int next) {
+static void say_next(struct clinfer_conversation *conversation, int left, int next) {
     const struct ci_rung *rungs = conversation->router->rungs;
+    struct ci_visit *visit = &conversation->visits[left];
     bool local = next < conversation->router->local_count;
     if (conversation->token_count && local)
         ci_log(CLINFER_LOG_WARNING, "%s: %s; %s goes on after %zu tokens, which it computes first", rungs[left].name,
-               conversation->message, rungs[next].name, conversation->token_count);
+               visit->reason, rungs[next].name, conversation->token_count);
     else
-        ci_log(CLINFER_LOG_WARNING, "%s: %s; %s is next", rungs[left].name, conversation->message, rungs[next].name);
+        ci_log(CLINFER_LOG_WARNING, "%s: %s; %s is next", rungs[left].name, visit->reason, rungs[next].name);
+    visit->told = true;
+}
+
+/* Rungs that cannot be tried at all, where nothing has told of them yet: no model, say. One reason is told once. */
+static void say_skipped(struct clinfer_conversation *conversation, int next) {
+    const char *said = "";
+    for (int i = 0; i < next; i++) {
+        struct ci_rung *rung = &conversation->router->rungs[i];
+        struct ci_visit *visit = &conversation->visits[i];
+        if (!*visit->reason || rung->told) continue;
+        if (strcmp(visit->reason, said) != 0) say_next(conversation, i, next);
+        visit->told = true;
+        rung->told = rung->out;
+        said = visit->reason;
+    }
 }
 
 static void reset(struct clinfer_conversation *conversation) {
@@ -404,6 +420,7 @@ enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
     reset(conversation);
     conversation->active = true;
     int next = go_on(conversation, -1, REACH_ALL);
+    say_skipped(conversation, next);
     if (next < 0) note_failure(conversation, conversation->visits[conversation->rung].status);
     conversation->rung = next;
     return CLINFER_OK;

@@ -6,10 +6,16 @@
 #include "base/status.h"
 #include "remote/router.h"
 
-static void print_visit(FILE *out, const struct clinfer_rung *rung, bool answered, bool told) {
+/* What the log has told is told in a word. */
+static void print_visit(FILE *out, const struct clinfer_rung *rung, bool answered, const struct ci_visit *visit,
+                        bool told_before) {
     if (answered)
         fprintf(out, "%s: %zu tokens", rung->name, rung->tokens);
-    else if (told && !rung->tried)
+    else if (visit->told && rung->tokens)
+        fprintf(out, "%s: %zu tokens, then %s", rung->name, rung->tokens, clinfer_status_text(rung->status));
+    else if (visit->told)
+        fprintf(out, "%s: %s", rung->name, clinfer_status_text(rung->status));
+    else if (told_before && !rung->tried)
         fprintf(out, "%s is out of use", rung->name);
     else
         fprintf(out, "%s: %s", rung->name, rung->reason);
@@ -17,7 +23,7 @@ static void print_visit(FILE *out, const struct clinfer_rung *rung, bool answere
 }
 
 /* Rungs that have nothing to tell are left out; what keeps one out of use is told once. NULL: out of memory. */
-static char *text_of(const struct clinfer_route *route, struct ci_rung *rungs) {
+static char *text_of(const struct clinfer_route *route, const struct ci_visit *visits, struct ci_rung *rungs) {
     char *text = NULL;
     size_t length;
     bool some = false;
@@ -27,7 +33,7 @@ static char *text_of(const struct clinfer_route *route, struct ci_rung *rungs) {
         bool answered = (int)i == route->answered;
         if (!answered && !*route->rungs[i].reason) continue;
         if (some) fputs("; ", out);
-        print_visit(out, &route->rungs[i], answered, rungs[i].told);
+        print_visit(out, &route->rungs[i], answered, &visits[i], rungs[i].told);
         rungs[i].told = rungs[i].out;
         some = true;
     }
@@ -55,6 +61,6 @@ void ci_route_write(struct clinfer_conversation *conversation, int answered) {
     route->fell_back = answered > 0;
     route->partial = answered < 0 && conversation->text_bytes > 0;
     free(conversation->route_text);
-    conversation->route_text = text_of(route, router->rungs);
+    conversation->route_text = text_of(route, conversation->visits, router->rungs);
     route->text = conversation->route_text ? conversation->route_text : "";
 }

@@ -212,9 +212,11 @@ enum clinfer_status clinfer_router_start(clinfer_router *router) {
             status = ci_fail(router->rungs[i].status, "%s", router->rungs[i].reason);
             continue;
         }
-        if (i > 0 && status != CLINFER_OK)
+        if (i > 0 && status != CLINFER_OK) {
             ci_log(CLINFER_LOG_WARNING, "%s: %s; %s is next", router->rungs[i - 1].name, ci_status_message(),
                    router->rungs[i].name);
+            router->rungs[i - 1].told = true;
+        }
         status = open_rung(router, i, &of_device);
         if (status == CLINFER_OK || status == CLINFER_INVALID_ARGUMENT) return status;
         if (of_device) continue;

@@ -33,7 +33,7 @@ struct clinfer_router {
 
 /* What a request has met on one rung. */
 struct ci_visit {
-    bool tried;
+    bool tried, told; /* told: the log has its reason */
     enum clinfer_status status;
     char reason[CI_REASON_BYTES];
     double seconds;

@@ -82,6 +82,12 @@ static void assert_contains(const char *text, const char *wanted) {
     if (!text || !strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text ? text : "(nothing)");
 }
 
+static int count_of(const char *text, const char *wanted) {
+    int count = 0;
+    for (const char *at = text; (at = strstr(at, wanted)); at += strlen(wanted)) count++;
+    return count;
+}
+
 /* Another rung than the first has ended the answer, which is what it would have been. */
 static json_t *assert_went_on(const struct process_result *result, const char *reason) {
     process_assert_status(result, 0);
@@ -106,12 +112,28 @@ static void test_a_lost_device_hands_its_answer_to_another(void **state) {
     struct process_result result;
     RUN(&result, EACH_STEP "@8+:lost", "--device", "0", QUESTION);
     json_t *json = assert_went_on(&result, "CL_OUT_OF_RESOURCES");
+    assert_int_equal(count_of(result.err, "CL_OUT_OF_RESOURCES"), 1);
     assert_string_not_equal(backend_of(json), json_string_value(json_object_get(rung(json, 0), "name")));
     /* Both have made some of its tokens. */
     json_int_t first = json_integer_value(json_object_get(rung(json, 0), "tokens"));
     assert_in_range(first, 4, 10);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "timings"), "predicted_n")), TOKENS);
     json_decref(json);
+    process_free(&result);
+}
+
+static void test_the_line_at_the_end_is_short(void **state) {
+    (void)state;
+    char layers[4200];
+    snprintf(layers, sizeof layers, "OPENCL_LAYERS=%s", layer_path);
+    const char *const environment[] = {layers, "FAKE_LAYER=" EACH_STEP "@8+:lost", NULL};
+    const struct process_options options = {.environment = environment};
+    struct process_result result;
+    process_run(&result, &options, process_tool(), "run", "-m", process_model(), "--device", "0", "--temp", "0", "-n",
+                "16", QUESTION, NULL);
+    process_assert_status(&result, 0);
+    assert_int_equal(count_of(result.err, "CL_OUT_OF_RESOURCES"), 1);
+    assert_contains(result.err, " tokens, then the device or its driver failed (");
     process_free(&result);
 }
 
@@ -297,6 +319,11 @@ static void test_a_missing_model_goes_to_the_remote(void **state) {
                 "hello", NULL);
     process_assert_status(&result, 0);
     assert_string_equal(result.out, REMOTE_TEXT "\n");
+    /* First why it is not this machine, then where the prompt goes, at the end what came of it, in short. */
+    const char *why = strstr(result.err, "no such model"), *leaves = strstr(result.err, "leaves this machine");
+    assert_true(why && leaves && why < leaves);
+    assert_int_equal(count_of(result.err, "no such model"), 1);
+    assert_contains(result.err, "this machine: file or model not found; 127.0.0.1:");
     process_free(&result);
     process_run(&result, NULL, process_tool(), "run", "-m", "nonesuch", "hello", NULL);
     process_assert_status(&result, NOT_FOUND);
@@ -430,6 +457,7 @@ static int stop(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_lost_device_hands_its_answer_to_another),
+        cmocka_unit_test(test_the_line_at_the_end_is_short),
         cmocka_unit_test(test_fallback_none_makes_a_lost_device_an_error),
         cmocka_unit_test(test_a_device_that_hangs_is_left_behind),
         cmocka_unit_test(test_a_device_that_hangs_while_loading_is_left_behind),
