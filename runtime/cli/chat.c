@@ -16,8 +16,7 @@ struct chat {
     clinfer_conversation *conversation;
     struct clinfer_message *messages; /* contents are owned, roles not */
     size_t count;
-    char *answer; /* what the assistant says now */
-    size_t length, capacity;
+    struct ci_kept_text answer; /* what the assistant says now */
     double asked_at, first_text_after;
 };
 
@@ -33,7 +32,7 @@ static bool add_message(struct chat *chat, const char *role, const char *content
 
 /* What a model says need not be UTF-8, which chat templates want. */
 static bool add_answer(struct chat *chat) {
-    json_t *text = ci_json_text(chat->length ? chat->answer : "", chat->length);
+    json_t *text = ci_json_text(chat->answer.length ? chat->answer.text : "", chat->answer.length);
     bool added = text && add_message(chat, "assistant", json_string_value(text));
     json_decref(text);
     return added;
@@ -54,22 +53,12 @@ static bool on_text(void *user, const char *text, size_t length) {
     ci_progress(NULL);
     ci_print(text, length);
     ci_flush();
-    if (chat->capacity - chat->length <= length) {
-        size_t capacity = 2 * chat->capacity + length + 256;
-        char *grown = realloc(chat->answer, capacity);
-        if (!grown) return false;
-        chat->answer = grown;
-        chat->capacity = capacity;
-    }
-    memcpy(chat->answer + chat->length, text, length);
-    chat->length += length;
-    chat->answer[chat->length] = 0;
-    return !ci_output_failed();
+    return ci_keep_text(&chat->answer, text, length) && !ci_output_failed();
 }
 
 static enum clinfer_status generate(struct chat *chat, const struct clinfer_route **route) {
     const struct clinfer_chat_request request = ci_run_request(chat->run, chat->messages, chat->count, on_text, chat);
-    chat->length = 0;
+    chat->answer.length = 0;
     chat->asked_at = ci_seconds();
     chat->first_text_after = -1;
     *route = NULL;
@@ -86,7 +75,7 @@ static void answer(struct chat *chat) {
         remove_messages(chat, first, 2);
         status = generate(chat, &route);
     }
-    if (chat->length && chat->answer[chat->length - 1] != '\n') ci_print("\n", 1);
+    if (chat->answer.length && chat->answer.text[chat->answer.length - 1] != '\n') ci_print("\n", 1);
     ci_flush();
     if (status != CLINFER_OK) {
         ci_complain(status);
@@ -109,11 +98,12 @@ static void answer(struct chat *chat) {
 
 /* One message: a line, or several when each but the last ends with a backslash. False at the end of the input. */
 static bool read_message(char **message) {
-    char *line = NULL, *text = NULL;
-    size_t capacity = 0, length = 0;
+    char *line = NULL;
+    size_t capacity = 0;
+    struct ci_kept_text text = {0};
     bool left = false, again = true;
     while (again) {
-        fprintf(stderr, "%s%s%s ", ci_color("\033[1;32m"), length ? "..." : ">", ci_color("\033[0m"));
+        fprintf(stderr, "%s%s%s ", ci_color("\033[1;32m"), text.length ? "..." : ">", ci_color("\033[0m"));
         fflush(stderr);
         ssize_t bytes = ci_interrupt_wait_input() ? getline(&line, &capacity, stdin) : -1;
         if (ci_interrupted() && bytes < 0 && !left) {
@@ -121,28 +111,23 @@ static bool read_message(char **message) {
             ci_interrupt_clear();
             fprintf(stderr, "\nCtrl-C again or Ctrl-D leaves the chat\n");
             left = true;
-            length = 0;
+            text.length = 0;
             continue;
         }
         if (bytes < 0) break;
         left = false;
         if (bytes && line[bytes - 1] == '\n') bytes--;
-        char *grown = realloc(text, length + (size_t)bytes + 1);
-        if (!grown) break;
+        if (!ci_keep_text(&text, line, (size_t)bytes)) break;
         again = bytes && line[bytes - 1] == '\\';
-        text = grown;
-        memcpy(text + length, line, (size_t)bytes);
-        length += (size_t)bytes;
-        if (again) text[length - 1] = '\n';
-        text[length] = 0;
+        if (again) text.text[text.length - 1] = '\n';
     }
     free(line);
     if (again) {
-        free(text);
-        text = NULL;
+        free(text.text);
+        text.text = NULL;
     }
-    *message = text;
-    return text != NULL;
+    *message = text.text;
+    return text.text != NULL;
 }
 
 static void help(void) {
@@ -188,6 +173,6 @@ int ci_chat(struct ci_run_state *run) {
     clinfer_conversation_destroy(chat.conversation);
     remove_messages(&chat, 0, chat.count);
     free(chat.messages);
-    free(chat.answer);
+    free(chat.answer.text);
     return exit_status;
 }

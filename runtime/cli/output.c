@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/append.h"
 #include "base/clock.h"
 #include "text/utf8_json.h"
 
@@ -75,6 +76,10 @@ int ci_print_json(json_t *object) {
 }
 
 json_t *ci_json_text(const char *text, size_t length) { return ci_utf8_json(text, length); }
+
+bool ci_keep_text(struct ci_kept_text *kept, const char *text, size_t length) {
+    return ci_append(&kept->text, &kept->length, &kept->capacity, text, length);
+}
 
 /* ---- standard error ---- */
 

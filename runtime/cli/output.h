@@ -30,6 +30,14 @@ int ci_print_json(json_t *object);
 /* A JSON string of any bytes: those that are no UTF-8 become U+FFFD. NULL: out of memory. */
 json_t *ci_json_text(const char *text, size_t length);
 
+/* Text that is kept as it grows, for those who may not include base/. Starts zeroed; the owner frees `text`, which has
+ * a zero byte behind it once there is some. false: memory is out, and the text is as before. */
+struct ci_kept_text {
+    char *text;
+    size_t length, capacity;
+};
+bool ci_keep_text(struct ci_kept_text *kept, const char *text, size_t length);
+
 /* Standard error and its flags. */
 struct ci_log_flags {
     int verbose;

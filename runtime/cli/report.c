@@ -82,7 +82,7 @@ json_t *ci_report_answer(const struct ci_answer *answer) {
     for (size_t i = 0; answer->tokens && i < answer->result.generated_tokens; i++) /* a remote has none */
         json_array_append_new(tokens, json_integer(answer->tokens[i]));
     json_object_set_new(object, "prompt_name", ci_json_text(answer->prompt->name, strlen(answer->prompt->name)));
-    json_object_set_new(object, "text", ci_json_text(answer->text ? answer->text : "", answer->length));
+    json_object_set_new(object, "text", ci_json_text(answer->text.text ? answer->text.text : "", answer->text.length));
     json_object_set_new(object, "tokens", tokens);
     if (answer->status == CLINFER_OK) {
         json_object_set_new(object, "finish_reason", json_string(ci_report_finish(answer->result.finish)));

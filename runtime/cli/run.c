@@ -74,20 +74,10 @@ enum clinfer_status ci_run_wait(clinfer_conversation *conversation, const struct
 /* ---- one answer ---- */
 
 static bool append_text(struct ci_answer *answer, const char *text, size_t length) {
-    if (answer->capacity - answer->length < length) {
-        size_t capacity = 2 * answer->capacity + length + 256;
-        char *grown = realloc(answer->text, capacity);
-        if (!grown) {
-            answer->status = CLINFER_OUT_OF_MEMORY;
-            snprintf(answer->message, sizeof answer->message, "out of memory after %zu bytes of text", answer->length);
-            return false;
-        }
-        answer->text = grown;
-        answer->capacity = capacity;
-    }
-    memcpy(answer->text + answer->length, text, length);
-    answer->length += length;
-    return true;
+    if (ci_keep_text(&answer->text, text, length)) return true;
+    answer->status = CLINFER_OUT_OF_MEMORY;
+    snprintf(answer->message, sizeof answer->message, "out of memory after %zu bytes of text", answer->text.length);
+    return false;
 }
 
 static bool on_text(void *user, const char *text, size_t length) {
@@ -154,7 +144,7 @@ static void finish(struct ci_answer *answer) {
 static void go_live(struct ci_answer *answer, size_t index, size_t count) {
     if (count > 1) ci_say("[%zu/%zu] %s", index + 1, count, answer->prompt->name);
     pthread_mutex_lock(&answer->run->text_lock);
-    ci_print(answer->text, answer->length);
+    ci_print(answer->text.text, answer->text.length);
     ci_flush();
     answer->live = true;
     pthread_mutex_unlock(&answer->run->text_lock);
@@ -172,7 +162,8 @@ static int exit_status_of(const struct ci_answer *answer) {
 
 /* Behind the answer; returns the exit status. */
 static int conclude(struct ci_answer *answer) {
-    if (answer->length && answer->text[answer->length - 1] != '\n') ci_print("\n", 1);
+    const struct ci_kept_text *text = &answer->text;
+    if (text->length && text->text[text->length - 1] != '\n') ci_print("\n", 1);
     ci_flush();
     if (answer->status != CLINFER_OK) return complain(answer);
     if (ci_output_failed()) return 0;
@@ -241,7 +232,7 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
         if (!exit_status) exit_status = printed;
     }
     for (size_t i = 0; i < submitted; i++) {
-        free(answers[i].text);
+        free(answers[i].text.text);
         free(answers[i].tokens);
         free(answers[i].route_said);
         json_decref(answers[i].route);

@@ -47,10 +47,9 @@ struct ci_answer {
     const struct ci_prompt *prompt;
     clinfer_conversation *conversation;
     bool submitted;
-    char *text; /* this and the next four: under run->text_lock while the answer is made */
-    size_t length, capacity;
-    bool live;            /* pieces go to standard output as they come */
-    double first_text_at; /* seconds after run->started; 0: there was none */
+    struct ci_kept_text text; /* this and the next two: under run->text_lock while the answer is made */
+    bool live;                /* pieces go to standard output as they come */
+    double first_text_at;     /* seconds after run->started; 0: there was none */
     enum clinfer_status status;
     char message[1024]; /* of a failure */
     struct clinfer_result result;

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/append.h"
+
 static void take_event(void *user, const char *name, const char *data, size_t length) {
     struct ci_answer *answer = user;
     struct ci_reply *reply = &answer->reply;
@@ -48,22 +50,8 @@ static void choose_kind(struct ci_answer *answer, const struct ci_http_answer *h
 }
 
 static bool keep(struct ci_answer *answer, const char *bytes, size_t length) {
-    size_t needed = answer->used + length + 1;
-    if (needed > answer->capacity) {
-        size_t capacity = answer->capacity ? answer->capacity : 4096;
-        while (capacity < needed) capacity *= 2;
-        char *bigger = realloc(answer->body, capacity);
-        if (!bigger) {
-            answer->out_of_memory = true;
-            return false;
-        }
-        answer->body = bigger;
-        answer->capacity = capacity;
-    }
-    memcpy(answer->body + answer->used, bytes, length);
-    answer->used += length;
-    answer->body[answer->used] = 0;
-    return true;
+    if (!ci_append(&answer->body, &answer->used, &answer->capacity, bytes, length)) answer->out_of_memory = true;
+    return !answer->out_of_memory;
 }
 
 static bool feed_events(struct ci_answer *answer, const char *bytes, size_t length) {

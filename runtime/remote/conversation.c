@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/append.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -69,26 +70,12 @@ void clinfer_chat_cancel(clinfer_conversation *conversation) { atomic_store(&con
 
 /* ---- text ---- */
 
-static bool append(char **buffer, size_t *used, size_t *capacity, const char *text, size_t length) {
-    if (*capacity - *used <= length) {
-        size_t more = 2 * *capacity + length + 256;
-        char *grown = realloc(*buffer, more);
-        if (!grown) return false;
-        *buffer = grown;
-        *capacity = more;
-    }
-    memcpy(*buffer + *used, text, length);
-    *used += length;
-    (*buffer)[*used] = 0;
-    return true;
-}
-
 /* To the caller; kept where a remote may go on with it. */
 static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
     const struct clinfer_chat_request *request = &conversation->request;
     if (length == 0) return true;
     if (conversation->router->options.remote_continues &&
-        !append(&conversation->text, &conversation->text_length, &conversation->text_capacity, text, length))
+        !ci_append(&conversation->text, &conversation->text_length, &conversation->text_capacity, text, length))
         return false;
     return !request->callback || request->callback(request->user, text, length);
 }
@@ -123,7 +110,7 @@ static size_t may_become_stop(const struct clinfer_conversation *conversation) {
 static bool on_text(void *user, const char *text, size_t length) {
     struct clinfer_conversation *conversation = user;
     if (conversation->request.stop_count == 0) return pass_on(conversation, text, length);
-    if (!append(&conversation->held, &conversation->held_length, &conversation->held_capacity, text, length))
+    if (!ci_append(&conversation->held, &conversation->held_length, &conversation->held_capacity, text, length))
         return false;
     size_t passed = before_stop(conversation, &conversation->stopped);
     if (!conversation->stopped) passed -= may_become_stop(conversation);

@@ -3,20 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/append.h"
+
 static enum ci_sse_status append(struct ci_sse_text *text, const char *bytes, size_t length) {
     if (length > CI_SSE_EVENT_BYTES || text->used > CI_SSE_EVENT_BYTES - length) return CI_SSE_TOO_LONG;
-    size_t needed = text->used + length + 1;
-    if (needed > text->capacity) {
-        size_t capacity = text->capacity ? text->capacity : 512;
-        while (capacity < needed) capacity *= 2;
-        char *bigger = realloc(text->bytes, capacity);
-        if (!bigger) return CI_SSE_OUT_OF_MEMORY;
-        text->bytes = bigger;
-        text->capacity = capacity;
-    }
-    if (length) memcpy(text->bytes + text->used, bytes, length);
-    text->used += length;
-    text->bytes[text->used] = 0;
+    if (!ci_append(&text->bytes, &text->used, &text->capacity, bytes, length)) return CI_SSE_OUT_OF_MEMORY;
     return CI_SSE_OK;
 }
 

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/append.h"
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -22,6 +23,32 @@
 #include "base/status.h"
 #include "base/threads.h"
 #include "base/watch.h"
+
+/* ---- text that grows ---- */
+
+static void test_append_keeps_every_byte_and_ends_with_zero(void **state) {
+    char *text = NULL, piece[300];
+    size_t length = 0, capacity = 0, moved = 0;
+    (void)state;
+    assert_true(ci_append(&text, &length, &capacity, NULL, 0));
+    assert_string_equal(text, "");
+    for (size_t i = 0; i < sizeof piece; i++) piece[i] = (char)i;
+    for (size_t count = 0; count <= sizeof piece; count++) {
+        size_t before = capacity;
+        assert_true(ci_append(&text, &length, &capacity, piece, count));
+        assert_true(length < capacity);
+        assert_int_equal(text[length], 0);
+        moved += before != capacity;
+    }
+    assert_int_equal(length, sizeof piece * (sizeof piece + 1) / 2);
+    assert_true(moved < 12); /* not each time */
+    for (size_t count = 0, at = 0; count <= sizeof piece; at += count, count++)
+        assert_memory_equal(text + at, piece, count);
+    size_t kept = length;
+    assert_false(ci_append(&text, &length, &capacity, piece, SIZE_MAX - 10));
+    assert_int_equal(length, kept);
+    free(text);
+}
 
 /* ---- status ---- */
 
@@ -391,6 +418,7 @@ static void test_silence_is_a_hang_unless_nobody_looked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_append_keeps_every_byte_and_ends_with_zero),
         cmocka_unit_test(test_status_has_a_text_for_every_code),
         cmocka_unit_test(test_fail_keeps_message_and_returns_status),
         cmocka_unit_test(test_fail_cuts_long_messages),
