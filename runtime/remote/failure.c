@@ -83,6 +83,7 @@ static void judge_status(const struct ci_failure_context *context, const struct 
     failure->transient = advice.transient;
     failure->of_request = advice.of_request;
     failure->retry_after = http->retry_after;
+    failure->key_refused = http->status == 401;
     if (http->status < 400) {
         ci_redact(context->key, http->location, strlen(http->location), location, sizeof location);
         say(failure, context,
@@ -112,6 +113,7 @@ static void judge_error(const struct ci_failure_context *context, const struct c
     struct advice advice = advice_for(error->status);
     failure->transient = advice.transient;
     failure->of_request = advice.of_request;
+    failure->key_refused = error->status == 401;
     if (error->status == 401 || error->status == 403) {
         advise_key(context, error->status, key_advice);
         advice.text = key_advice;

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,6 +35,64 @@ void ci_key_source(const struct clinfer_remote *remote, char source[CI_KEY_SOURC
 }
 
 void ci_key_wipe(struct ci_key *key) { explicit_bzero(key, sizeof *key); }
+
+/* ---- what commands have printed ---- */
+
+enum { KEPT = 8 };
+
+/* By its command alone: two remotes with the same one have the same key. */
+static struct kept {
+    char *command; /* NULL: free */
+    struct ci_key key;
+} all_kept[KEPT];
+static int next_kept;                                         /* the oldest */
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER; /* of both */
+
+static struct kept *find_kept(const char *command) {
+    for (int i = 0; i < KEPT; i++)
+        if (all_kept[i].command && strcmp(all_kept[i].command, command) == 0) return &all_kept[i];
+    return NULL;
+}
+
+static bool take_kept(const char *command, struct ci_key *key) {
+    pthread_mutex_lock(&kept_lock);
+    const struct kept *kept = find_kept(command);
+    if (kept) *key = kept->key;
+    key->kept = kept != NULL;
+    pthread_mutex_unlock(&kept_lock);
+    return key->kept;
+}
+
+static void drop(struct kept *kept) {
+    ci_key_wipe(&kept->key);
+    free(kept->command);
+    kept->command = NULL;
+}
+
+/* Where memory is out the command runs again the next time. */
+static void keep(const char *command, const struct ci_key *key) {
+    pthread_mutex_lock(&kept_lock);
+    struct kept *kept = find_kept(command); /* another thread may have been first */
+    if (!kept) {
+        kept = &all_kept[next_kept];
+        next_kept = (next_kept + 1) % KEPT;
+    }
+    drop(kept);
+    mlock(kept, sizeof *kept);
+    kept->command = strdup(command);
+    if (kept->command) kept->key = *key;
+    pthread_mutex_unlock(&kept_lock);
+}
+
+void ci_key_forget(const struct clinfer_remote *remote) {
+    if (!remote->key_command) return;
+    pthread_mutex_lock(&kept_lock);
+    struct kept *kept = find_kept(remote->key_command);
+    if (kept) drop(kept);
+    pthread_mutex_unlock(&kept_lock);
+}
+
+/* ---- sources ---- */
 
 /* The first line without spaces around it, made of what a header can hold: anything else is no key, and might end the
  * header and begin another. What is wrong is said without the text itself. */
@@ -111,6 +171,7 @@ static enum clinfer_status from_command(const char *label, const struct clinfer_
                                         const atomic_bool *cancel, double until, struct ci_key *key) {
     const char *const arguments[] = {"sh", "-c", remote->key_command, NULL};
     struct ci_child child;
+    if (take_kept(remote->key_command, key)) return CLINFER_OK;
     enum clinfer_status status = ci_child_start("/bin/sh", arguments, NULL, &child);
     if (status != CLINFER_OK) return ci_fail_prefix(status, "%s: key_command", label);
     double given_up = ci_now() + command_seconds;
@@ -132,6 +193,7 @@ static enum clinfer_status from_command(const char *label, const struct clinfer_
     else
         status = take(label, source, child.output, child.output_bytes, key);
     explicit_bzero(&child, sizeof child);
+    if (status == CLINFER_OK) keep(remote->key_command, key);
     return status;
 }
 
@@ -139,6 +201,7 @@ enum clinfer_status ci_key_read(const char *label, const struct clinfer_remote *
                                 double until, struct ci_key *key) {
     char source[CI_KEY_SOURCE_BYTES];
     key->text[0] = 0;
+    key->kept = false;
     if (!ci_key_configured(remote)) return CLINFER_OK;
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     ci_key_source(remote, source);

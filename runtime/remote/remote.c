@@ -79,9 +79,21 @@ static enum clinfer_status fail(const struct ci_call *call, const struct ci_fail
     return ci_fail(failure->status, "%s%s%s", failure->text, requests, text);
 }
 
-static enum clinfer_status ask(const struct ci_call *call, struct ci_remote_result *result) {
+/* A key that a command printed some time ago may have run out: it is asked for another one, once. */
+static bool renew_key(struct ci_call *call, const struct ci_failure *failure, const struct ci_remote_result *result,
+                      enum clinfer_status *status) {
+    bool kept = call->key.kept;
+    if (!failure->key_refused) return false;
+    ci_key_forget(&call->remote);
+    if (!kept || result->text_bytes) return false;
+    ci_log(CLINFER_LOG_INFO, "%s; key_command is run again", failure->text);
+    *status = ci_key_read(call->address.label, &call->remote, call->request->cancel, call->until, &call->key);
+    return true;
+}
+
+static enum clinfer_status ask(struct ci_call *call, struct ci_remote_result *result) {
     double start = ci_now();
-    for (int number = 1;; number++) {
+    for (int failed = 0;;) {
         struct ci_failure failure = {.status = CLINFER_OK};
         bool ended = false;
         enum clinfer_status status = try_once(call, start, result, &failure, &ended);
@@ -90,9 +102,13 @@ static enum clinfer_status ask(const struct ci_call *call, struct ci_remote_resu
             ci_retry_note_success(call->address.url);
             return CLINFER_OK;
         }
+        if (renew_key(call, &failure, result, &status)) {
+            if (status != CLINFER_OK) return status;
+            continue;
+        }
         double delay = -1;
         if (failure.transient && !result->text_bytes)
-            delay = ci_retry_delay(number, ci_now() - start, failure.retry_after);
+            delay = ci_retry_delay(++failed, ci_now() - start, failure.retry_after);
         if (delay < 0) return fail(call, &failure, result);
         ci_log(CLINFER_LOG_WARNING, "%s; asking again in %.1f s", failure.text, delay);
         if (wait_for(call, delay)) continue;

@@ -109,6 +109,7 @@ enum clinfer_status ci_remote_test(const struct clinfer_remote *remote, ci_remot
                                               .max_tokens = 1,
                                               .callback = show,
                                               .user = &test.shown};
+    ci_key_forget(remote); /* its command is part of what is tried */
     enum clinfer_status status = ci_call_prepare(remote, &request, &call);
     if (status == CLINFER_OK) status = ci_http_take(&http);
     if (status == CLINFER_OK) {

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "remote/retry.h"
 #include "support/asserts.h"
 #include "support/process.h"
 #include "support/remote_server.h"
@@ -200,6 +201,50 @@ static void test_key_commands(void **state) {
     remote_ask_badly(&remote, CLINFER_REMOTE_FAILED, "printed no key in time");
 }
 
+static int lines_of(const char *path) {
+    size_t size;
+    char *text = process_read(path, &size);
+    int lines = 0;
+    for (size_t i = 0; i < size; i++) lines += text[i] == '\n';
+    free(text);
+    return lines;
+}
+
+/* It runs once, and again when what it printed is not accepted any more; a new key that is refused is refused. */
+static void test_what_a_key_command_printed_is_kept(void **state) {
+    char command[512];
+    const char *printed = process_file("kept", REMOTE_KEY "\n", strlen(REMOTE_KEY) + 1);
+    const char *runs = process_file("runs", "", 0);
+    struct clinfer_remote remote = remote_without_key(remote_server_url("http", "good"));
+    struct ci_remote_request request = remote_request();
+    struct remote_asked asked;
+    json_t *log, *entry;
+    size_t index;
+    (void)state;
+    snprintf(command, sizeof command, "echo run >> %s; cat %s", runs, printed);
+    remote.key_command = command;
+    for (int i = 0; i < 3; i++) remote_ask_well(&remote, &request, &asked);
+    assert_int_equal(lines_of(runs), 1);
+    remote.url = remote_server_url("http", "once_401");
+    remote_ask_well(&remote, &request, &asked);
+    assert_int_equal(asked.result.requests, 2);
+    assert_int_equal(lines_of(runs), 2);
+    remote.url = remote_server_url("http", "status_401");
+    remote_ask_badly(&remote, CLINFER_REMOTE_FAILED, "does not accept the key");
+    assert_int_equal(lines_of(runs), 3);
+    log = remote_server_log();
+    assert_int_equal(json_array_size(log), 3 + 2 + 2);
+    json_array_foreach(log, index, entry) remote_check_headers(entry, false);
+    json_decref(log);
+    /* The last one was not kept; and one that comes fresh is not asked for twice. */
+    remote.url = remote_server_url("http", "status_401");
+    ci_retry_set_policy(NULL);
+    remote_ask_badly(&remote, CLINFER_REMOTE_FAILED, "does not accept the key");
+    assert_int_equal(lines_of(runs), 4);
+    assert_int_equal(remote_server_count(), 1);
+    remote_assert_no_key(remote_log);
+}
+
 /* Messages and logs of every failure are searched in test_remote.c. */
 static void test_key_stays_where_it_belongs(void **state) {
     static const char *const scripts[] = {"redirect_301", "redirect_302", "redirect_307", "redirect_308"};
@@ -232,6 +277,7 @@ int main(void) {
         TEST(key_file_of_somebody_else),
         TEST(key_variables),
         TEST(key_commands),
+        TEST(what_a_key_command_printed_is_kept),
         TEST(key_stays_where_it_belongs),
     };
     return cmocka_run_group_tests(tests, remote_server_start, remote_server_stop);

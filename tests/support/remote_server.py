@@ -205,7 +205,7 @@ def in_a_second():
 
 for code in (400, 401, 402, 403, 404, 405, 408, 409, 413, 422, 429, 500, 501, 502, 503, 504, 529):
     SCRIPTS[f"status_{code}"] = status_script(code)
-for code in (429, 500, 503, 529):
+for code in (401, 429, 500, 503, 529):
     SCRIPTS[f"once_{code}"] = status_script(code, again=1)
 SCRIPTS["after_seconds"] = status_script(429, "Retry-After: 1", again=1)
 SCRIPTS["after_date"] = status_script(503, in_a_second, again=1)
