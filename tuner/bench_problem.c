@@ -3,12 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pages.h"
 #include "base/status.h"
 #include "ops/op_list.h"
 #include "tensor/op_params.h"
 
 /* As graph/memory.c aligns activations, and more than weights in files have. */
-enum { ALIGNMENT = 256, SEED = 4, PAGE_BYTES = 4096, LARGE_BYTES = 16 << 20 };
+enum { ALIGNMENT = 256, SEED = 4, LARGE_BYTES = 16 << 20 };
 
 static bool is_attention(const struct ci_op *op) { return op == &ci_op_attention || op == &ci_op_attention_quantise; }
 
@@ -63,23 +64,21 @@ void ci_bench_problem_destroy(struct ci_bench_problem *problem) {
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
-static enum clinfer_status allocate(struct ci_bench_stage *stage, struct ci_device *device, int slot, uint64_t bytes) {
-    stage->bytes += bytes;
-    if (device) return ci_buffer_create(device, bytes ? bytes : ALIGNMENT, NULL, &stage->buffers[slot]);
-    stage->memory[slot] = aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES) / PAGE_BYTES * PAGE_BYTES);
-    return stage->memory[slot]
-               ? CLINFER_OK
-               : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %llu bytes of weights", (unsigned long long)bytes);
-}
-
-/* `copies` times the bytes at `data`, one every `stride` bytes. */
-static enum clinfer_status fill(struct ci_bench_stage *stage, struct ci_device *device, int slot, const void *data,
-                                size_t bytes, uint64_t stride, int copies) {
+/* `copies` times the bytes at `data`, one every `stride` bytes, `total` in all. On the host for the CPU backend, and
+ * for a device that reads them there in place (graph/store.h); else in a buffer of the driver's. */
+static enum clinfer_status place(struct ci_bench_stage *stage, struct ci_device *device, int slot, bool on_host,
+                                 const void *data, size_t bytes, uint64_t stride, int copies) {
     enum clinfer_status status = CLINFER_OK;
-    if (!device) {
+    uint64_t total = copies > 1 ? stride * (uint64_t)copies : aligned(bytes ? bytes : 1);
+    stage->bytes += total;
+    if (on_host) {
+        stage->memory[slot] = ci_pages_alloc(total);
+        if (!stage->memory[slot])
+            return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %llu bytes of weights", (unsigned long long)total);
         for (int i = 0; i < copies; i++) memcpy((uint8_t *)stage->memory[slot] + stride * (uint64_t)i, data, bytes);
-        return CLINFER_OK;
     }
+    if (device) status = ci_buffer_create(device, total, stage->memory[slot], &stage->buffers[slot]);
+    if (on_host || status != CLINFER_OK) return status;
     if (bytes) status = ci_buffer_write(stage->buffers[slot], 0, data, bytes);
     for (int i = 1; i < copies && status == CLINFER_OK; i++)
         status = ci_buffer_copy(stage->buffers[slot], 0, stage->buffers[slot], stride * (uint64_t)i, bytes);
@@ -101,9 +100,9 @@ static enum clinfer_status place_input(struct ci_bench_stage *stage, const struc
         if (!packed) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes of weights", bytes);
         ci_layout_pack(view->layout, view->type, view->rows, view->cols, view->data, packed, 0, view->rows);
     }
-    enum clinfer_status status = allocate(stage, device, input, aligned(bytes) * (uint64_t)copies);
-    if (status == CLINFER_OK)
-        status = fill(stage, device, input, packed ? packed : view->data, bytes, stage->stride[input], copies);
+    bool on_host = !device || (packed && ci_device_caps(device)->shares_host_memory);
+    enum clinfer_status status =
+        place(stage, device, input, on_host, packed ? packed : view->data, bytes, stage->stride[input], copies);
     free(packed);
     view->data = stage->memory[input];
     view->buffer = stage->buffers[input];
@@ -115,8 +114,8 @@ static enum clinfer_status place_output(struct ci_bench_stage *stage, const stru
     struct ci_view *view = &stage->call.out[output];
     int slot = CI_MAX_INPUTS + output;
     size_t bytes = ci_view_bytes(view);
-    enum clinfer_status status = allocate(stage, device, slot, aligned(bytes));
-    if (status == CLINFER_OK) status = fill(stage, device, slot, problem->sample.call.out[output].data, bytes, 0, 1);
+    enum clinfer_status status =
+        place(stage, device, slot, !device, problem->sample.call.out[output].data, bytes, 0, 1);
     view->data = stage->memory[slot];
     view->buffer = stage->buffers[slot];
     return status;
@@ -218,10 +217,10 @@ void ci_bench_stage_copy(const struct ci_bench_stage *stage, struct ci_call *cal
     for (int i = 0; i < CI_MAX_INPUTS; i++) {
         if (!stage->stride[i]) continue;
         uint64_t offset = stage->stride[i] * which;
-        if (stage->memory[i])
-            call->in[i].data = (uint8_t *)stage->memory[i] + offset;
-        else
+        if (stage->buffers[i])
             call->in[i].offset = offset;
+        else
+            call->in[i].data = (uint8_t *)stage->memory[i] + offset;
     }
 }
 

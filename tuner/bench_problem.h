@@ -19,7 +19,7 @@ struct ci_bench_stage {
     struct ci_device_call proof;    /* on a device */
     struct ci_call call;            /* for timing: the first copy */
     struct ci_buffer *buffers[CI_BENCH_SLOTS];
-    void *memory[CI_BENCH_SLOTS]; /* of the CPU backend; NULL where the sample's own is used */
+    void *memory[CI_BENCH_SLOTS]; /* on the host; NULL: it is the driver's */
     uint64_t stride[CI_MAX_INPUTS];
     int copies;
     uint64_t bytes; /* that it takes, about */

@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pages.h"
 #include "base/status.h"
 #include "graph/plan_private.h"
 
-enum { ALIGNMENT = 256, PAGE_BYTES = 4096 };
+enum { ALIGNMENT = 256 };
 
 struct block {
     struct ci_tensor *tensor;
@@ -73,7 +74,7 @@ static enum clinfer_status share_out(struct ci_plan *plan, struct block *blocks,
         if (!bytes[place]) continue;
         plan->activation_bytes += bytes[place];
         if (place == CI_PLACE_CPU) {
-            plan->host_memory = aligned_alloc(PAGE_BYTES, aligned(bytes[place], PAGE_BYTES));
+            plan->host_memory = ci_pages_alloc(bytes[place]);
             if (!plan->host_memory)
                 return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes of activations", bytes[place]);
             continue;
@@ -105,7 +106,7 @@ enum clinfer_status ci_plan_inputs(struct ci_plan *plan) {
             input->view.offset = plan->input_bytes;
             plan->input_bytes += tensor_bytes(input);
         }
-    plan->input_host = aligned_alloc(PAGE_BYTES, aligned(plan->input_bytes + 1, PAGE_BYTES));
+    plan->input_host = ci_pages_alloc(plan->input_bytes + 1);
     if (!plan->input_host) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the inputs of a run");
     memset(plan->input_host, 0, plan->input_bytes);
     for (struct ci_node *node = plan->graph.first; node; node = node->next)

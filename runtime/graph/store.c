@@ -6,10 +6,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/pages.h"
 #include "base/status.h"
 #include "base/watch.h"
 
-enum { PAGE_BYTES = 4096 };
+/* Weights are smaller than a large page, or end within one: packed ones lie one behind the other in chunks. */
+enum { CHUNK_BYTES = 16 * CI_LARGE_PAGE_BYTES };
 
 struct ci_store_memory {
     struct ci_store_memory *next;
@@ -27,7 +29,7 @@ struct ci_store_copy {
 /* The mapped file as buffers of a device that shares memory. Pieces overlap by nothing; a weight that crosses a border
  * is copied into a buffer of its own. */
 static enum clinfer_status wrap_file(struct ci_store *store, struct ci_place *place) {
-    size_t piece = (size_t)(place->caps.device->max_alloc_bytes / PAGE_BYTES * PAGE_BYTES);
+    size_t piece = (size_t)(place->caps.device->max_alloc_bytes / CI_PAGE_BYTES * CI_PAGE_BYTES);
     if (!place->caps.device->shares_host_memory || !store->file_bytes || !piece) return CLINFER_OK;
     place->file_piece = piece;
     place->file_count = (store->file_bytes + piece - 1) / piece;
@@ -109,10 +111,27 @@ static enum clinfer_status keep(struct ci_store *store, struct ci_tensor *tensor
     return CLINFER_OK;
 }
 
-/* Page-aligned, so that a device which shares memory can use it in place. */
-static void *pages_alloc(size_t bytes) {
-    void *memory = aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
-    return memory;
+static size_t whole_pages(size_t bytes, size_t page) { return (bytes + page - 1) / page * page; }
+
+/* Lives as long as the store; chunks are freed after the buffers in them, which are younger. */
+static enum clinfer_status alloc_in_chunk(struct ci_store *store, struct ci_tensor *weight, size_t bytes,
+                                          void **memory) {
+    bytes = whole_pages(bytes, CI_PAGE_BYTES);
+    if (bytes > store->chunk_left) {
+        size_t usual = whole_pages(store->file_bytes, CI_LARGE_PAGE_BYTES);
+        if (usual > CHUNK_BYTES) usual = CHUNK_BYTES;
+        size_t size = whole_pages(bytes > usual ? bytes : usual, CI_LARGE_PAGE_BYTES);
+        uint8_t *chunk = ci_pages_alloc(size);
+        if (!chunk) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", weight->name, size);
+        enum clinfer_status status = keep(store, weight, chunk, NULL);
+        if (status != CLINFER_OK) return status;
+        store->chunk = chunk;
+        store->chunk_left = size;
+    }
+    *memory = store->chunk;
+    store->chunk += bytes;
+    store->chunk_left -= bytes;
+    return CLINFER_OK;
 }
 
 struct packing {
@@ -132,23 +151,19 @@ static void pack_share(void *argument, int thread, int threads) {
 
 /* Pages of the file that nobody reads any more leave our resident set; they stay in the system's cache. */
 static void let_go(const struct ci_store *store, const void *data, size_t bytes) {
-    uintptr_t first = ((uintptr_t)data + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-    uintptr_t last = ((uintptr_t)data + bytes) / PAGE_BYTES * PAGE_BYTES;
+    uintptr_t first = ((uintptr_t)data + CI_PAGE_BYTES - 1) / CI_PAGE_BYTES * CI_PAGE_BYTES;
+    uintptr_t last = ((uintptr_t)data + bytes) / CI_PAGE_BYTES * CI_PAGE_BYTES;
     bool of_file =
         (const uint8_t *)data >= store->file && (const uint8_t *)data + bytes <= store->file + store->file_bytes;
     if (of_file && first < last) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
-static enum clinfer_status weight_host(struct ci_store *store, struct ci_tensor *weight, const struct ci_layout *layout,
-                                       void **packed) {
-    struct ci_view *view = &weight->view;
-    size_t bytes = ci_layout_bytes(layout, view->type, view->rows, view->cols);
-    *packed = pages_alloc(bytes);
-    if (!*packed) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", weight->name, bytes);
-    struct packing packing = {weight, layout, *packed};
+static void pack(const struct ci_store *store, const struct ci_tensor *weight, const struct ci_layout *layout,
+                 void *packed) {
+    const struct ci_view *view = &weight->view;
+    struct packing packing = {weight, layout, packed};
     ci_threads_run(store->threads, pack_share, &packing);
     let_go(store, weight->host, ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols));
-    return CLINFER_OK;
 }
 
 /* Where the weight lies in the wrapped file; false when it does not or crosses the border of two pieces. */
@@ -172,33 +187,34 @@ enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *we
     size_t bytes = ci_layout_bytes(layout, view->type, view->rows, view->cols);
     const void *source = weight->host;
     enum clinfer_status status = CLINFER_OK;
-    void *packed = NULL;
-    if (layout != &ci_layout_stored) {
-        status = weight_host(store, weight, layout, &packed);
-        if (status != CLINFER_OK) return status;
+    bool repack = layout != &ci_layout_stored;
+    /* A packed copy stays ours where it can be used in place; other bytes are copied. */
+    bool in_place = repack && (!device || store->places[place].caps.device->shares_host_memory);
+    void *packed = NULL, *passing = NULL;
+    if (in_place)
+        status = alloc_in_chunk(store, weight, bytes, &packed);
+    else if (repack && !(packed = passing = ci_pages_alloc(bytes)))
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", weight->name, bytes);
+    if (status != CLINFER_OK) return status;
+    if (repack) {
+        pack(store, weight, layout, packed);
         source = packed;
     }
     if (!device) {
         view->data = (void *)(uintptr_t)source;
-        if (packed) status = keep(store, weight, packed, NULL);
-    } else if (packed || !in_file(store, place, weight, bytes)) {
+    } else if (repack || !in_file(store, place, weight, bytes)) {
         struct ci_buffer *buffer = NULL;
-        /* A packed copy is page-aligned and stays ours, so that it can be used in place; other bytes are copied. */
-        bool in_place = packed && store->places[place].caps.device->shares_host_memory;
         status = ci_buffer_create(device, bytes, in_place ? packed : NULL, &buffer);
         if (status == CLINFER_OK && !in_place) status = ci_buffer_write(buffer, 0, source, bytes);
-        if (status == CLINFER_OK && !packed) let_go(store, source, bytes);
-        if (!in_place || status != CLINFER_OK) {
-            free(packed);
-            packed = NULL;
-        }
+        if (status == CLINFER_OK && !repack) let_go(store, source, bytes);
+        free(passing);
         if (status != CLINFER_OK) {
             ci_buffer_destroy(buffer);
             return ci_fail_prefix(status, "%s", weight->name);
         }
         view->buffer = buffer;
         view->offset = 0;
-        status = keep(store, weight, packed, buffer);
+        status = keep(store, weight, NULL, buffer);
     }
     view->layout = layout;
     weight->place = place;
@@ -231,7 +247,7 @@ static enum clinfer_status state_memory(struct ci_store *store, struct ci_tensor
     *buffer = NULL;
     struct ci_device *device = store->places[place].device;
     if (!device) {
-        *host = pages_alloc(bytes);
+        *host = ci_pages_alloc(bytes);
         if (!*host) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", state->name, bytes);
         return keep(store, state, *host, NULL);
     }

@@ -29,7 +29,9 @@ struct ci_store {
     struct ci_trace *trace; /* borrowed; NULL: nothing is recorded */
     const uint8_t *file;    /* page-aligned, borrowed */
     size_t file_bytes;
-    struct ci_store_memory *memory;                                   /* what ci_store_destroy frees */
+    struct ci_store_memory *memory; /* what ci_store_destroy frees */
+    uint8_t *chunk;                 /* packed weights go here next */
+    size_t chunk_left;
     struct ci_store_copy *copies;                                     /* of weights that are read at two places */
     uint64_t weight_bytes[CI_MAX_PLACES], state_bytes[CI_MAX_PLACES]; /* for reports */
     bool caches_on_host;                                              /* no KV cache is given to a device */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/pages.h"
 #include "base/status.h"
 #include "cpu/kernels.h"
 #include "ops/op_list.h"
@@ -17,7 +18,6 @@
 enum {
     STREAMS = 8,
     LINE_BYTES = 64,
-    PAGE_BYTES = 4096,
     TASKS_PER_UNIT = 4,
     LANES_PER_UNIT = 2048,
     LOCAL = 256,
@@ -122,11 +122,27 @@ static enum clinfer_status time_reading(struct pieces *pieces, uint64_t lines, u
     return status;
 }
 
+/* Bytes to read, where the weights of a model would lie: on a device that shares memory in the host's own. All are
+ * written, since memory that never was may be one page of zeros, which the caches hold. *host is freed after *data. */
+static enum clinfer_status create_data(struct ci_device *device, uint64_t bytes, void **host, struct ci_buffer **data) {
+    bool in_place = ci_device_caps(device)->shares_host_memory;
+    uint64_t piece = in_place || bytes < LARGE_BYTES ? bytes : LARGE_BYTES;
+    *host = ci_pages_alloc(piece);
+    if (!*host)
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %llu bytes to read", (unsigned long long)piece);
+    memset(*host, 3, piece);
+    enum clinfer_status status = ci_buffer_create(device, bytes, in_place ? *host : NULL, data);
+    for (uint64_t done = 0; !in_place && done < bytes && status == CLINFER_OK; done += piece)
+        status = ci_buffer_write(*data, done, *host, bytes - done < piece ? bytes - done : piece);
+    return status;
+}
+
 static enum clinfer_status read_device(struct ci_device *device, uint64_t bytes, double *bytes_per_second) {
     const struct ci_device_caps *caps = ci_device_caps(device);
     struct pieces pieces = {.count = 1};
     struct launch *launch = &pieces.launch;
     struct ci_buffer *data = NULL, *out = NULL;
+    void *host = NULL;
     if (bytes > caps->max_alloc_bytes) bytes = caps->max_alloc_bytes;
     if (bytes > caps->global_bytes / 4) bytes = caps->global_bytes / 4;
     enum clinfer_status status =
@@ -135,20 +151,15 @@ static enum clinfer_status read_device(struct ci_device *device, uint64_t bytes,
     uint64_t unit = (uint64_t)launch->global * STREAMS, lines = bytes / LINE_BYTES / unit * unit;
     if (lines == 0) lines = unit;
     bytes = lines * LINE_BYTES;
-    if (status == CLINFER_OK) status = ci_buffer_create(device, bytes + PAGE_BYTES, NULL, &data);
+    if (status == CLINFER_OK) status = create_data(device, bytes + CI_PAGE_BYTES, &host, &data);
     if (status == CLINFER_OK) status = ci_buffer_create(device, launch->global * sizeof(uint32_t), NULL, &out);
-    /* Memory that was never written may be one page of zeros, which the caches hold. */
-    uint8_t *piece = status == CLINFER_OK ? calloc(1, LARGE_BYTES) : NULL;
-    if (status == CLINFER_OK && !piece) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory to measure with");
-    for (uint64_t done = 0; done < bytes && status == CLINFER_OK; done += LARGE_BYTES)
-        status = ci_buffer_write(data, done, piece, bytes - done < LARGE_BYTES ? bytes - done : LARGE_BYTES);
-    free(piece);
     if (status == CLINFER_OK) status = ci_kernel_set_buffer(launch->kernel, 0, data);
     if (status == CLINFER_OK) status = ci_kernel_set_buffer(launch->kernel, 3, out);
     if (status == CLINFER_OK) status = time_reading(&pieces, lines, unit, bytes_per_second);
     ci_kernel_destroy(launch->kernel);
     ci_buffer_destroy(out);
     ci_buffer_destroy(data);
+    free(host);
     return status;
 }
 
@@ -365,7 +376,7 @@ static enum clinfer_status read_cpu(struct ci_threads *threads, uint64_t bytes, 
     size_t unit = (size_t)ci_threads_count(threads) * STREAMS * LINE_BYTES;
     /* An odd number of lines each: streams that are a power of two apart would share the same sets of the caches. */
     size_t lines = (size_t)(bytes / unit) | 1, total = lines * unit;
-    void *memory = aligned_alloc(PAGE_BYTES, (total + 2 * PAGE_BYTES) / PAGE_BYTES * PAGE_BYTES);
+    void *memory = ci_pages_alloc(total + 2 * CI_PAGE_BYTES);
     if (!memory) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes to read", total);
     memset(memory, 3, total);
     struct threads_pass pass = {.threads = threads,

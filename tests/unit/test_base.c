@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/pages.h"
 #include "base/status.h"
 #include "base/threads.h"
 #include "base/watch.h"
@@ -375,6 +376,21 @@ static void test_threads_default_to_the_processors_allowed(void **state) {
 /* ---- hash ---- */
 
 /* Vectors from http://www.isthe.com/chongo/src/fnv/test_fnv.c */
+static void test_pages_are_aligned(void **state) {
+    (void)state;
+    const size_t sizes[] = {1, CI_PAGE_BYTES + 1, CI_LARGE_PAGE_BYTES - 1, CI_LARGE_PAGE_BYTES,
+                            3 * CI_LARGE_PAGE_BYTES + 5};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t page = sizes[i] < CI_LARGE_PAGE_BYTES ? CI_PAGE_BYTES : CI_LARGE_PAGE_BYTES;
+        uint8_t *memory = ci_pages_alloc(sizes[i]);
+        assert_non_null(memory);
+        assert_int_equal((uintptr_t)memory % page, 0);
+        memset(memory, 1, sizes[i]);
+        free(memory);
+    }
+    assert_null(ci_pages_alloc(SIZE_MAX)); /* no size that wraps around */
+}
+
 static void test_hash_is_fnv_1a(void **state) {
     (void)state;
     assert_true(ci_hash(CI_HASH_START, "", 0) == UINT64_C(0xcbf29ce484222325));
@@ -435,6 +451,7 @@ int main(void) {
         cmocka_unit_test(test_threads_run_every_index_once),
         cmocka_unit_test(test_barrier_separates_steps),
         cmocka_unit_test(test_threads_default_to_the_processors_allowed),
+        cmocka_unit_test(test_pages_are_aligned),
         cmocka_unit_test(test_hash_is_fnv_1a),
         cmocka_unit_test(test_silence_is_a_hang_unless_nobody_looked),
     };

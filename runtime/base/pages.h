@@ -1,0 +1,14 @@
+/* pages.h: memory for what is large and read over and over (weights, caches, activations). */
+#ifndef CI_BASE_PAGES_H
+#define CI_BASE_PAGES_H
+
+#include <stddef.h>
+
+enum { CI_PAGE_BYTES = 4096, CI_LARGE_PAGE_BYTES = 2 * 1024 * 1024 };
+
+/* On a page, so that a device which shares memory can use it in place. From CI_LARGE_PAGE_BYTES on it begins on a large
+ * page, and the system is asked for such (madvise(2), MADV_HUGEPAGE): a processor that streams gigabytes looks up 512
+ * times fewer addresses, and its prefetchers stop less often. Freed with free(); NULL when memory is out. */
+void *ci_pages_alloc(size_t bytes);
+
+#endif
