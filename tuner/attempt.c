@@ -18,6 +18,9 @@ enum { MOST_FATAL = 2, MOST_WRONG = 3 };
 
 static const double shortest_deadline = 1;
 
+/* A product of CLBlast is several programs, some of which a driver compiles as late as in its first run. */
+static const double clblast_deadlines = 3;
+
 /* What the worker's outcomes are called in the quarantine. */
 static const char *const outcome_words[] = {[CI_TRIAL_WRONG] = "wrong result",
                                             [CI_TRIAL_CRASHED] = "crashed",
@@ -233,6 +236,7 @@ static enum clinfer_status make(struct ci_tuner *tuner, struct attempt *attempt)
         return skip(tuner, attempt, "far behind for such types and rows");
 
     double left = attempt->end - ci_now(), full = tuner->options->candidate_seconds;
+    if (candidate->variant->backend == CI_BACKEND_CLBLAST) full *= clblast_deadlines;
     double deadline = left < full ? fmax(left, shortest_deadline) : full;
     ci_tuner_progress(tuner, "trying", attempt->problem, candidate);
     double start = ci_now();

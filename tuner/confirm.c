@@ -1,6 +1,7 @@
 /* confirm.c: kernels that win alone may lose together (caches, frequencies, layouts), so the whole model has the last
- * word: it runs with what there was before and with the new winners, in turn. Where it got slower, half of the winners
- * are given back, then half of the rest, until it is not: so one bad one costs few others. */
+ * word: it runs with what there was before and with the new winners, in turn, many times. Where it got slower, half of
+ * the winners are given back, then half of the rest, until it is not: so one bad one costs few others. And what did not
+ * make it faster for sure is given back. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -14,15 +15,15 @@
 #include "base/status.h"
 #include "tuner/tuner_private.h"
 
-enum { CONTEXT = 256, LEAST_PROMPT = 80, MOST_ROUNDS = CI_TUNE_ROUNDS };
+enum { CONTEXT = 256, LEAST_PROMPT = 80, LEAST_ROUNDS = 3, MOST_ROUNDS = CI_TUNE_MODEL_ROUNDS };
 
-/* The whole model counts as slower beyond this: less is noise. And new winners have to make it faster by so much: what
- * won alone and changes nothing there would only be another set of kernels. */
-static const double slower = 1.03, faster = 0.99;
+/* What is slower by less is left to the question whether it is faster. */
+static const double slower = 1.01;
 
-/* Of the time that is left so much is for a first run of each model. Seconds of a sample: for decoding, and for a
- * prompt, which is shortened until it fits, as long as it runs in the same plan. */
-static const double first_share = 0.5, decode_seconds = 0.4, least_seconds = 0.1, most_seconds = 1.5;
+/* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts. Seconds of
+ * a sample of decoding, about (bench_model.c), and of a prompt, which is shortened until it fits, as long as it runs in
+ * the same plan. Short samples in turn: what disturbs the machine is then seen by both sides. */
+static const double run_share = 0.45, decode_seconds = 0.06, most_seconds = 0.12;
 
 /* ---- the profile as it would be ---- */
 
@@ -54,15 +55,17 @@ static enum clinfer_status pin_default(const struct ci_tuner *tuner, int problem
     return ci_profile_set(profile, &entry);
 }
 
-/* What the old profile says, with the times of this machine where that was measured elsewhere. */
-static enum clinfer_status keep_old(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
-    enum clinfer_status status = CLINFER_OK;
-    struct ci_profile_entry entry;
-    if (tuner->origin == CI_PROFILE_EXACT) return CLINFER_OK;
-    if (ci_tuner_old_entry(tuner, problem, NULL, &entry)) status = ci_profile_set(profile, &entry);
-    for (int i = 0; ci_layouts[i] && status == CLINFER_OK; i++)
-        if (ci_tuner_old_entry(tuner, problem, ci_layouts[i], &entry)) status = ci_profile_set(profile, &entry);
-    return status;
+/* What the old profile says stays as it is, so that the model's plan becomes what it was: with the times of this tune
+ * the planner might weigh its layouts otherwise. That it was searched is noted. */
+static void keep_old(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
+    const struct ci_search *search = &tuner->tuned[problem].search;
+    for (int i = 0; i < profile->entry_count; i++) {
+        struct ci_profile_entry *entry = &profile->entries[i];
+        if (!same_signature(entry, &tuner->problems->items[problem].signature)) continue;
+        entry->tried = search->tried;
+        entry->refused = search->refused;
+        entry->crashed = search->crashed;
+    }
 }
 
 static enum clinfer_status set_problem(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
@@ -72,7 +75,10 @@ static enum clinfer_status set_problem(const struct ci_tuner *tuner, int problem
     if (!tuned->decided) return CLINFER_OK;
     bool had = false;
     for (int i = 0; i < tuner->old.entry_count; i++) had = had || same_signature(&tuner->old.entries[i], signature);
-    if (tuned->reverted && had) return keep_old(tuner, problem, profile);
+    if (tuned->reverted && had) {
+        keep_old(tuner, problem, profile);
+        return CLINFER_OK;
+    }
     remove_entries(profile, signature);
     if (tuned->reverted) return pin_default(tuner, problem, profile);
     for (int i = 0; i < tuned->entry_count && status == CLINFER_OK; i++)
@@ -118,37 +124,41 @@ enum clinfer_status ci_tuner_profile(const struct ci_tuner *tuner, struct ci_pro
 
 /* ---- running models ---- */
 
-/* Medians in seconds, [0] before, [1] with the new winners; and how much slower these are. */
-struct outcome {
-    bool ran, failed; /* neither: no time was left */
-    double decode[2], prefill[2];
-    double decode_ratio, prefill_ratio;   /* ratio_of() */
-    double decode_median, prefill_median; /* of the ratios of each pair */
-    char reason[256];                     /* why it did not run */
+/* Seconds of decoding a token, or of a prompt's, in pairs: before, and with the new winners. */
+struct timed {
+    int rounds;
+    double pairs[2 * MOST_ROUNDS];
+    double before, ratio; /* medians: seconds before; of what the winners take, the share of that */
+    bool surely_faster, surely_slower;
 };
 
-/* How much slower the second of each pair is: in the median, and at their best, whichever says less. Another program
- * that starts in between spoils one of them, seldom both. */
-static double ratio_of(const double *pairs, int rounds, double *median) {
-    double ratios[MOST_ROUNDS], least[2] = {INFINITY, INFINITY};
-    for (int i = 0; i < rounds; i++) {
-        ratios[i] = pairs[2 * i + 1] / pairs[2 * i];
-        for (int k = 0; k < 2; k++) least[k] = fmin(least[k], pairs[2 * i + k]);
+struct outcome {
+    bool ran, failed; /* neither: no time was left */
+    struct timed decode, prefill;
+    char reason[256]; /* why it did not run */
+};
+
+/* By the sign test: so many pairs say the same by chance one time in twenty. A median alone says little here: a pair
+ * differs by 15% where other programs run. */
+static void sum_up(struct timed *timed) {
+    double ratios[MOST_ROUNDS];
+    int faster = 0, slow = 0;
+    for (int i = 0; i < timed->rounds; i++) {
+        ratios[i] = timed->pairs[2 * i + 1] / timed->pairs[2 * i];
+        faster += ratios[i] < 1;
+        slow += ratios[i] > 1;
     }
-    *median = ci_tuner_median(ratios, rounds, 1);
-    return fmin(*median, least[1] / least[0]);
+    double needed = 0.5 * timed->rounds + 0.5 * 1.645 * sqrt(timed->rounds);
+    timed->before = ci_tuner_median(timed->pairs, timed->rounds, 2);
+    timed->ratio = ci_tuner_median(ratios, timed->rounds, 1);
+    timed->surely_faster = faster >= needed;
+    timed->surely_slower = slow >= needed && timed->ratio > slower;
 }
 
-/* Rounds and tokens of the prompt; both sides warm up in one more. */
-static void size_run(const struct ci_tuner *tuner, int model, int *rounds, int *prompt) {
-    enum { LEAST_ROUNDS = 3 };
-    double time = first_share * (tuner->end - ci_now());
-    double whole = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_PROMPT, NULL, NULL);
-    double most = (double)ci_tune_rows[CI_TUNE_PROMPT], wanted = fmin(whole, most_seconds);
-    *rounds = tuner->options->rounds;
-    while (*rounds > LEAST_ROUNDS && 2 * (*rounds + 1) * (wanted + decode_seconds) > time) --*rounds;
-    wanted = fmin(wanted, fmax(time / (2 * (*rounds + 1)) - decode_seconds, least_seconds));
-    *prompt = (int)fmax(whole > 0 ? most * wanted / whole : most, LEAST_PROMPT);
+static int rounds_for(double seconds, double sample, int had) {
+    double rounds = seconds / (2 * fmax(sample, 1e-4));
+    int most = MOST_ROUNDS - had;
+    return rounds > most ? most : rounds > LEAST_ROUNDS ? (int)rounds : LEAST_ROUNDS < most ? LEAST_ROUNDS : most;
 }
 
 static const char *old_tuning(const struct ci_tuner *tuner) {
@@ -157,48 +167,49 @@ static const char *old_tuning(const struct ci_tuner *tuner) {
     return tuner->old_path;
 }
 
-/* Runs a model with what there was and with the profile at `path`. */
+/* Runs a model with what there was and with the profile at `path`. Adds to what *outcome has of earlier runs. */
 static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const char *path, struct outcome *outcome) {
     const struct ci_tune_model *known = &tuner->problems->models[model];
-    int rounds, prompt;
-    double decode[2 * MOST_ROUNDS] = {0}, prefill[2 * MOST_ROUNDS] = {0};
     struct ci_trial trial = {0};
-    size_run(tuner, model, &rounds, &prompt);
+    double left = tuner->end - ci_now(), half = 0.5 * run_share * left;
+    double prompt = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_PROMPT, NULL, NULL);
+    double longest = (double)ci_tune_rows[CI_TUNE_PROMPT], wanted = fmin(prompt, most_seconds);
     struct ci_worker_model run = {.model = known->path,
                                   .tunings = {old_tuning(tuner), path},
                                   .context = CONTEXT,
-                                  .prompt = prompt,
-                                  .rounds = rounds,
-                                  .decode = decode,
-                                  .prefill = prefill};
-    *outcome = (struct outcome){0};
+                                  .decode_rounds = rounds_for(half, decode_seconds, outcome->decode.rounds),
+                                  .prefill_rounds = rounds_for(half, wanted, outcome->prefill.rounds),
+                                  .decode = outcome->decode.pairs + 2 * outcome->decode.rounds,
+                                  .prefill = outcome->prefill.pairs + 2 * outcome->prefill.rounds};
+    run.prompt = (int)fmax(prompt > 0 ? longest * wanted / prompt : longest, LEAST_PROMPT);
     ci_tuner_progress(tuner, "whole model", -1, NULL);
-    double left = tuner->end - ci_now();
     if (left < 1) {
         snprintf(outcome->reason, sizeof outcome->reason, "no time was left");
         return CLINFER_OK;
     }
     enum clinfer_status status = ci_worker_model(tuner->worker, &run, left, &trial);
     if (status != CLINFER_OK) return status;
-    outcome->ran = trial.outcome == CI_TRIAL_PASSED;
     snprintf(outcome->reason, sizeof outcome->reason, "%s",
              trial.outcome == CI_TRIAL_TIMED_OUT ? "it takes longer than the time that was left" : trial.reason);
-    if (!outcome->ran && trial.outcome != CI_TRIAL_TIMED_OUT) {
-        outcome->failed = true;
-        outcome->decode_ratio = outcome->prefill_ratio = INFINITY;
+    if (trial.outcome != CI_TRIAL_PASSED) {
+        outcome->failed = trial.outcome != CI_TRIAL_TIMED_OUT;
+        return CLINFER_OK;
     }
-    if (!outcome->ran) return CLINFER_OK;
-    for (int i = 0; i < 2; i++) {
-        outcome->decode[i] = ci_tuner_median(decode + i, rounds, 2);
-        outcome->prefill[i] = ci_tuner_median(prefill + i, rounds, 2) / run.prompt;
-    }
-    outcome->decode_ratio = ratio_of(decode, rounds, &outcome->decode_median);
-    outcome->prefill_ratio = ratio_of(prefill, rounds, &outcome->prefill_median);
+    outcome->ran = true;
+    for (int i = 0; i < 2 * run.prefill_rounds; i++) run.prefill[i] /= run.prompt;
+    outcome->decode.rounds += run.decode_rounds;
+    outcome->prefill.rounds += run.prefill_rounds;
+    sum_up(&outcome->decode);
+    sum_up(&outcome->prefill);
     const struct ci_tune_listener *listener = &tuner->options->listener;
     if (listener->trial) {
         struct ci_tune_trial said = {.kind = "model", .elapsed = ci_now() - tuner->start, .text = known->name};
-        memcpy(said.decode, outcome->decode, sizeof said.decode);
-        memcpy(said.prefill, outcome->prefill, sizeof said.prefill);
+        for (int i = 0; i < 2; i++) {
+            said.decode[i] = outcome->decode.before * (i ? outcome->decode.ratio : 1);
+            said.prefill[i] = outcome->prefill.before * (i ? outcome->prefill.ratio : 1);
+        }
+        said.decode_rounds = outcome->decode.rounds;
+        said.prefill_rounds = outcome->prefill.rounds;
         listener->trial(listener->user, &said);
     }
     return CLINFER_OK;
@@ -225,7 +236,7 @@ static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, s
 /* ---- giving back ---- */
 
 static bool got_slower(const struct outcome *outcome) {
-    return outcome->decode_ratio > slower || outcome->prefill_ratio > slower;
+    return outcome->failed || outcome->decode.surely_slower || outcome->prefill.surely_slower;
 }
 
 /* Whether the problem would run otherwise than before. */
@@ -246,10 +257,14 @@ static bool is_changed(const struct ci_tuner *tuner, int problem) {
     return false;
 }
 
+/* Itself, or as a part of a fused op. */
 static bool runs_in(const struct ci_tuner *tuner, int model, int problem, int run) {
     for (int i = 0; i < tuner->problems->use_count; i++) {
         const struct ci_tune_use *use = &tuner->problems->uses[i];
-        if (use->model == model && use->problem == problem && use->run == run) return true;
+        const struct ci_tune_problem *item = &tuner->problems->items[use->problem];
+        if (use->model == model && use->run == run &&
+            (use->problem == problem || item->first == problem || item->second == problem))
+            return true;
     }
     return false;
 }
@@ -258,8 +273,8 @@ static bool runs_in(const struct ci_tuner *tuner, int model, int problem, int ru
 static int suspects(const struct ci_tuner *tuner, int model, const struct outcome *outcome, int *list) {
     int count = 0;
     for (int i = 0; i < tuner->problems->count; i++) {
-        bool decode = outcome->decode_ratio > slower && runs_in(tuner, model, i, CI_TUNE_DECODE);
-        bool prefill = outcome->prefill_ratio > slower && runs_in(tuner, model, i, CI_TUNE_PROMPT);
+        bool decode = (outcome->failed || outcome->decode.surely_slower) && runs_in(tuner, model, i, CI_TUNE_DECODE);
+        bool prefill = (outcome->failed || outcome->prefill.surely_slower) && runs_in(tuner, model, i, CI_TUNE_PROMPT);
         if ((!decode && !prefill) || tuner->tuned[i].reverted || !is_changed(tuner, i)) continue;
         int at = count++;
         for (; at > 0 && tuner->weights[list[at - 1]] > tuner->weights[i]; at--) list[at] = list[at - 1];
@@ -275,7 +290,7 @@ static void revert(struct ci_tuner *tuner, const int *list, int count, bool reve
 /* Whether these winners are the ones to blame: with them given back the model is as fast as before. */
 static enum clinfer_status blame(struct ci_tuner *tuner, int model, const int *list, int count, struct outcome *outcome,
                                  bool *found) {
-    struct outcome trial;
+    struct outcome trial = {0};
     revert(tuner, list, count, true);
     enum clinfer_status status = run_with_winners(tuner, model, &trial);
     *found = status == CLINFER_OK && trial.ran && !got_slower(&trial);
@@ -284,31 +299,6 @@ static enum clinfer_status blame(struct ci_tuner *tuner, int model, const int *l
     else
         revert(tuner, list, count, false);
     return status;
-}
-
-/* list[0, count) together make the model slower. One half of them goes, or the other; else all of them. */
-static enum clinfer_status give_back(struct ci_tuner *tuner, int model, const int *list, int count,
-                                     struct outcome *outcome) {
-    bool found = false;
-    enum clinfer_status status = CLINFER_OK;
-    int half = count / 2;
-    if (half > 0) status = blame(tuner, model, list, half, outcome, &found);
-    if (status == CLINFER_OK && !found && half > 0 && !ci_tuner_stopped(tuner))
-        status = blame(tuner, model, list + half, count - half, outcome, &found);
-    if (status != CLINFER_OK || found) return status;
-    revert(tuner, list, count, true);
-    struct outcome trial;
-    status = run_with_winners(tuner, model, &trial);
-    if (status != CLINFER_OK) return status;
-    /* What fails without them too is not their fault. */
-    if (trial.failed) revert(tuner, list, count, false);
-    if (trial.ran) *outcome = trial;
-    /* No time was left to see it, but now the model runs as before. */
-    if (!trial.ran && !trial.failed) {
-        outcome->decode[1] = outcome->decode[0];
-        outcome->prefill[1] = outcome->prefill[0];
-    }
-    return CLINFER_OK;
 }
 
 /* Whether what the old profile says of the problem can still run: nothing to go back to otherwise. */
@@ -325,28 +315,79 @@ static bool can_go_back(const struct ci_tuner *tuner, int problem) {
     return true;
 }
 
-/* A run that the new winners made no faster goes on as before. */
-static void give_back_idle(struct ci_tuner *tuner, int model, struct outcome *outcome) {
-    static const struct {
-        int run;
-        const char *name;
-    } runs[] = {{CI_TUNE_DECODE, "decoding"}, {CI_TUNE_PROMPT, "a prompt"}};
-    for (int r = 0; r < 2 && outcome->ran; r++) {
-        double *seconds = r == 0 ? outcome->decode : outcome->prefill;
-        int given = 0;
-        if ((r == 0 ? outcome->decode_median : outcome->prefill_median) <= faster) continue;
-        for (int i = 0; i < tuner->problems->count; i++) {
-            if (tuner->tuned[i].reverted || !runs_in(tuner, model, i, runs[r].run) || !is_changed(tuner, i) ||
-                !can_go_back(tuner, i))
-                continue;
-            tuner->tuned[i].reverted = true;
-            given++;
-        }
-        if (given == 0) continue;
-        seconds[1] = seconds[0];
-        ci_tuner_say(tuner, "%s: %d winners made %s no faster in the whole model, and are given back",
-                     tuner->problems->models[model].name, given, runs[r].name);
+/* Everything that was found for the run, so that it goes on as before. Returns how many winners that were. */
+static int give_back_run(struct ci_tuner *tuner, int model, int run) {
+    int given = 0;
+    for (int i = 0; i < tuner->problems->count; i++) {
+        struct ci_tuned *tuned = &tuner->tuned[i];
+        if (!tuned->decided || tuned->reverted || !runs_in(tuner, model, i, run) || !can_go_back(tuner, i)) continue;
+        tuned->reverted = true;
+        given += is_changed(tuner, i);
     }
+    return given;
+}
+
+static const struct run {
+    int run;
+    const char *name;
+} runs[] = {{CI_TUNE_DECODE, "decoding"}, {CI_TUNE_PROMPT, "a prompt"}};
+
+/* list[0, count) together make the model slower. One half of them goes, or the other; else all of them. */
+static enum clinfer_status give_back(struct ci_tuner *tuner, int model, const int *list, int count,
+                                     struct outcome *outcome) {
+    bool found = false;
+    enum clinfer_status status = CLINFER_OK;
+    int half = count / 2;
+    if (half > 0) status = blame(tuner, model, list, half, outcome, &found);
+    if (status == CLINFER_OK && !found && half > 0 && !ci_tuner_stopped(tuner))
+        status = blame(tuner, model, list + half, count - half, outcome, &found);
+    if (status != CLINFER_OK || found) return status;
+    revert(tuner, list, count, true);
+    struct outcome trial = {0};
+    status = run_with_winners(tuner, model, &trial);
+    if (status != CLINFER_OK) return status;
+    /* What fails without them too is not their fault. */
+    if (trial.failed) revert(tuner, list, count, false);
+    if (trial.ran || trial.failed) {
+        *outcome = trial;
+        return CLINFER_OK;
+    }
+    /* No time was left to see it: all goes on as before. */
+    for (int r = 0; r < 2; r++) give_back_run(tuner, model, runs[r].run);
+    outcome->decode.ratio = outcome->prefill.ratio = 1;
+    outcome->failed = outcome->decode.surely_faster = outcome->prefill.surely_faster = false;
+    return CLINFER_OK;
+}
+
+/* What did not become faster for sure goes on as before; and all of it, unless what is left is seen to be no slower. */
+static enum clinfer_status give_back_idle(struct ci_tuner *tuner, int model, struct outcome *outcome) {
+    const char *name = tuner->problems->models[model].name;
+    struct timed *timed[] = {&outcome->decode, &outcome->prefill};
+    int given = 0, kept = 0;
+    for (int r = 0; r < 2; r++) {
+        kept += timed[r]->surely_faster;
+        if (timed[r]->surely_faster) continue;
+        int count = give_back_run(tuner, model, runs[r].run);
+        timed[r]->ratio = 1;
+        given += count;
+        if (count > 0)
+            ci_tuner_say(tuner, "%s: %d winners did not make %s faster for sure in the whole model, and are given back",
+                         name, count, runs[r].name);
+    }
+    if (given == 0 || kept == 0) return CLINFER_OK;
+    struct outcome mixed = {0};
+    enum clinfer_status status = run_with_winners(tuner, model, &mixed);
+    if (status != CLINFER_OK) return status;
+    if (mixed.ran && !got_slower(&mixed) && fmax(mixed.decode.ratio, mixed.prefill.ratio) < 1 + 2 * (slower - 1))
+        return CLINFER_OK;
+    for (int r = 0; r < 2; r++) {
+        given = give_back_run(tuner, model, runs[r].run);
+        timed[r]->ratio = 1;
+        if (given > 0)
+            ci_tuner_say(tuner, "%s: so are the %d of %s, which alone %s", name, given, runs[r].name,
+                         mixed.ran ? "make it slower" : "were not seen to help");
+    }
+    return CLINFER_OK;
 }
 
 static void record(struct ci_tuner *tuner, int model, const struct outcome *outcome) {
@@ -356,22 +397,23 @@ static void record(struct ci_tuner *tuner, int model, const struct outcome *outc
     snprintf(record->name, sizeof record->name, "%s", known->name);
     record->fingerprint = known->fingerprint;
     if (!outcome || !outcome->ran) return; /* zeros: not measured */
-    record->decode_before = 1 / outcome->decode[0];
-    record->decode_after = 1 / outcome->decode[1];
-    record->prefill_before = 1 / outcome->prefill[0];
-    record->prefill_after = 1 / outcome->prefill[1];
+    record->decode_before = 1 / outcome->decode.before;
+    record->decode_after = 1 / (outcome->decode.before * outcome->decode.ratio);
+    record->prefill_before = 1 / outcome->prefill.before;
+    record->prefill_after = 1 / (outcome->prefill.before * outcome->prefill.ratio);
+}
+
+/* It looks faster, or slower, but by chance that may be. */
+static bool is_unsure(const struct timed *timed) {
+    return timed->rounds < MOST_ROUNDS && !timed->surely_faster && (timed->ratio < 1 || timed->surely_slower);
 }
 
 static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
     const char *name = tuner->problems->models[model].name;
-    struct outcome outcome;
+    struct outcome outcome = {0};
     enum clinfer_status status = run_with_winners(tuner, model, &outcome);
-    if (status == CLINFER_OK && outcome.ran && got_slower(&outcome)) {
-        /* Once more, before anybody is blamed. */
-        struct outcome again = {0};
-        status = run_with_winners(tuner, model, &again);
-        if (again.ran) outcome = again;
-    }
+    if (status == CLINFER_OK && outcome.ran && (is_unsure(&outcome.decode) || is_unsure(&outcome.prefill)))
+        status = run_with_winners(tuner, model, &outcome);
     if (status != CLINFER_OK) return status;
     int *list = got_slower(&outcome) ? calloc((size_t)tuner->problems->count, sizeof *list) : NULL;
     int count = list ? suspects(tuner, model, &outcome, list) : 0;
@@ -381,10 +423,10 @@ static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
         ci_tuner_say(tuner,
                      "%s got slower as a whole (decode takes %.0f%%, a prompt %.0f%% of the time before): winners are "
                      "given back",
-                     name, 100 * outcome.decode_ratio, 100 * outcome.prefill_ratio);
+                     name, 100 * outcome.decode.ratio, 100 * outcome.prefill.ratio);
     if (count > 0) status = give_back(tuner, model, list, count, &outcome);
     free(list);
-    if (status == CLINFER_OK) give_back_idle(tuner, model, &outcome);
+    if (status == CLINFER_OK && outcome.ran) status = give_back_idle(tuner, model, &outcome);
     if (!outcome.ran) ci_tuner_say(tuner, "%s was not run as a whole: %s", name, outcome.reason);
     record(tuner, model, &outcome);
     return status;
@@ -396,6 +438,7 @@ enum clinfer_status ci_tuner_confirm(struct ci_tuner *tuner) {
         record(tuner, i, NULL);
         if (tuner->problems->models[i].path && !ci_tuner_stopped(tuner)) status = confirm_model(tuner, i);
     }
-    for (int i = 0; i < tuner->problems->count; i++) tuner->result->given_back += tuner->tuned[i].reverted;
+    for (int i = 0; i < tuner->problems->count; i++)
+        tuner->result->given_back += tuner->tuned[i].reverted && is_changed(tuner, i);
     return status;
 }

@@ -31,7 +31,7 @@ static int by_value(const void *a, const void *b) {
 }
 
 double ci_tuner_median(const double *values, int count, int stride) {
-    double sorted[CI_TUNE_ROUNDS];
+    double sorted[CI_TUNE_MODEL_ROUNDS];
     for (int i = 0; i < count; i++) sorted[i] = values[i * stride];
     qsort(sorted, (size_t)count, sizeof *sorted, by_value);
     return count % 2 ? sorted[count / 2] : 0.5 * (sorted[count / 2 - 1] + sorted[count / 2]);

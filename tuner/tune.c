@@ -20,7 +20,7 @@
 
 /* Of the budget what the whole model may take; of the search until when breadth comes before depth, and what is kept
  * for comparing fused ops with their parts. Seconds of a turn at least. */
-static const double model_share = 0.25, breadth_share = 0.5;
+static const double model_share = 0.33, breadth_share = 0.5;
 static const double measure_share = 0.1, unfuse_share = 0.05, least_turn = 0.3;
 
 /* Of the search what is kept for CLBlast when the tune is thorough, and of that what sets of parameters may take: with

@@ -29,6 +29,7 @@ struct ci_tune_trial {
     const char *text; /* "skip": why; "model": its name */
     /* "model": medians, without and with the new winners */
     double decode[2], prefill[2];
+    int decode_rounds, prefill_rounds;
 };
 
 struct ci_tune_listener {
@@ -77,7 +78,7 @@ struct ci_tune_result {
     int waiting;                          /* problems with a choice that nobody has measured here yet */
     int tried, refused, crashed, skipped; /* candidates */
     int recovered;                        /* marks of a run that did not end, now in quarantine */
-    int given_back;                       /* problems whose winners made the whole model slower */
+    int given_back;                       /* problems whose winners made the whole model slower, or no faster */
     bool changed, interrupted;
 };
 

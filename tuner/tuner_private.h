@@ -6,7 +6,7 @@
 #include "tuner/search.h"
 #include "tuner/tune.h"
 
-enum { CI_TUNE_LAYOUTS = 4, CI_TUNE_STRIKES = 64, CI_TUNE_ROUNDS = 16 };
+enum { CI_TUNE_LAYOUTS = 4, CI_TUNE_STRIKES = 64, CI_TUNE_ROUNDS = 16, CI_TUNE_MODEL_ROUNDS = 96 };
 
 /* One problem while it is tuned. */
 struct ci_tuned {
@@ -18,7 +18,7 @@ struct ci_tuned {
     bool ranked;            /* ci_tuner_rank() was done */
     bool decided;           /* entries[] are new */
     bool timed;             /* tuner->seconds is of a trial or of the old profile, not an estimate */
-    bool reverted;          /* the whole model was slower with it */
+    bool reverted;          /* given back: the whole model was slower with it, or no faster */
     double decided_seconds; /* the fastest when it was decided last */
 };
 
@@ -107,7 +107,7 @@ bool ci_clblast_step(const struct ci_device_caps *caps, const struct ci_profile_
 
 /* ---- decide.c: from trials to entries ---- */
 
-/* Of values[0], values[stride], ...; at most CI_TUNE_ROUNDS. */
+/* Of values[0], values[stride], ...; at most CI_TUNE_MODEL_ROUNDS. */
 double ci_tuner_median(const double *values, int count, int stride);
 
 /* Single trials were made at different moments: the best of them are timed again in turn, so that the search goes on
@@ -132,7 +132,8 @@ void ci_tuner_unfuse(struct ci_tuner *tuner);
 /* The profile as it would be written. */
 enum clinfer_status ci_tuner_profile(const struct ci_tuner *tuner, struct ci_profile *profile);
 
-/* Runs the models before and after; where one got slower, winners are given back by halves. */
+/* Runs the models before and after; where one got slower, winners are given back by halves, and what made it no faster
+ * is given back too. */
 enum clinfer_status ci_tuner_confirm(struct ci_tuner *tuner);
 
 #endif

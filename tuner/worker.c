@@ -242,14 +242,14 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
 enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_worker_model *model,
                                     double deadline_seconds, struct ci_trial *trial) {
     json_t *answer,
-        *request = json_pack("{ss ss s[ss] si si si}", "do", "model", "model", model->model, "tunings",
+        *request = json_pack("{ss ss s[ss] si si si si}", "do", "model", "model", model->model, "tunings",
                              model->tunings[0] ? model->tunings[0] : "", model->tunings[1] ? model->tunings[1] : "",
-                             "context", model->context, "prompt", model->prompt, "rounds", model->rounds);
-    size_t count = 2 * (size_t)model->rounds;
+                             "context", model->context, "prompt", model->prompt, "decode_rounds", model->decode_rounds,
+                             "prefill_rounds", model->prefill_rounds);
     enum clinfer_status status = request_trial(worker, request, deadline_seconds, &answer, trial);
     if (status == CLINFER_OK && trial->outcome == CI_TRIAL_PASSED &&
-        (!read_numbers(json_object_get(answer, "decode"), model->decode, count) ||
-         !read_numbers(json_object_get(answer, "prefill"), model->prefill, count)))
+        (!read_numbers(json_object_get(answer, "decode"), model->decode, 2 * (size_t)model->decode_rounds) ||
+         !read_numbers(json_object_get(answer, "prefill"), model->prefill, 2 * (size_t)model->prefill_rounds)))
         conclude(trial, CI_TRIAL_CRASHED, "an answer that makes no sense");
     json_decref(answer);
     return status;

@@ -81,13 +81,13 @@ enum clinfer_status ci_worker_compare(struct ci_worker *worker, const struct ci_
 enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, double deadline_seconds,
                                       struct ci_profile_device *measured, struct ci_trial *trial);
 
-/* The whole model with two tunings (paths of profiles, or "none", "shipped"; NULL: "auto"), in turn, `rounds` rounds
- * each: samples [rounds][2] of seconds per decoded token at `context` tokens, and of seconds for a prompt of `prompt`
- * tokens. What is built at first use is built before. */
+/* The whole model with two tunings (paths of profiles, or "none", "shipped"; NULL: "auto"), in turn (A B B A):
+ * samples [rounds][2] of seconds per decoded token at `context` tokens, and of seconds for a prompt of `prompt` tokens.
+ * What is built at first use is built before. */
 struct ci_worker_model {
     const char *model;
     const char *tunings[2];
-    int context, prompt, rounds;
+    int context, prompt, decode_rounds, prefill_rounds;
     double *decode, *prefill;
 };
 enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_worker_model *model,

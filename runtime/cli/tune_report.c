@@ -117,7 +117,7 @@ void ci_tune_print(const struct ci_tune_device *device, bool all) {
               "hung, %d skipped",
               result->searched, result->problems.count, result->seconds, result->kept, result->left, result->tried,
               result->refused, result->crashed, result->skipped);
-    if (result->given_back) ci_printf("; %d given back, the whole model was slower with them", result->given_back);
+    if (result->given_back) ci_printf("; %d given back, the whole model was not faster with them", result->given_back);
     ci_printf("\n%s%s\n", result->changed ? "written to " : "nothing has changed in ", result->path);
     if (!result->changed && result->waiting)
         ci_printf("%d problems have not been measured here: `clinfer tune --again` measures all anew, and so does a "
@@ -220,6 +220,8 @@ json_t *ci_tune_trial_json(const struct ci_tune_device *device, const struct ci_
         json_object_set_new(object, "model", text_json(trial->text));
         json_object_set_new(object, "decode_seconds", json_pack("[f, f]", trial->decode[0], trial->decode[1]));
         json_object_set_new(object, "prefill_seconds", json_pack("[f, f]", trial->prefill[0], trial->prefill[1]));
+        json_object_set_new(object, "decode_rounds", json_integer(trial->decode_rounds));
+        json_object_set_new(object, "prefill_rounds", json_integer(trial->prefill_rounds));
     }
     if (trial->candidate) {
         struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];

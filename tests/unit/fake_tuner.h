@@ -38,6 +38,7 @@ struct try {
 
 static struct {
     int created, measured, compared, models;
+    double longest_usual, longest_clblast; /* deadlines of tries */
     struct try tries[MOST_TRIES];
     int try_count;
     /* what the test wants */
@@ -85,7 +86,8 @@ enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_prob
                                   const struct ci_tuner_candidate *candidate, double deadline_seconds,
                                   struct ci_trial *trial) {
     (void)worker;
-    (void)deadline_seconds;
+    double *longest = candidate->variant->backend == CI_BACKEND_CLBLAST ? &fake.longest_clblast : &fake.longest_usual;
+    if (deadline_seconds > *longest) *longest = deadline_seconds;
     assert_true(mark.set);
     assert_string_equal(mark.item.op, problem->op->name);
     assert_string_equal(mark.item.variant, candidate->variant->name);
@@ -142,12 +144,12 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_wo
         enum clinfer_status status = has ? ci_profile_read(model->tunings[side], &profile) : CLINFER_OK;
         if (status == CLINFER_OUT_OF_MEMORY) return status;
         assert_ok(status);
-        for (int round = 0; round < model->rounds; round++) {
+        for (int round = 0; round < model->decode_rounds; round++)
             model->decode[2 * round + side] =
                 fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, true) : 0.01 * (side ? 0.95 : 1);
+        for (int round = 0; round < model->prefill_rounds; round++)
             model->prefill[2 * round + side] =
                 fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, false) : 1 * (side ? 0.95 : 1);
-        }
         ci_profile_free(&profile);
     }
     return CLINFER_OK;

@@ -335,7 +335,8 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_wo
                                     double deadline_seconds, struct ci_trial *trial) {
     (void)worker;
     (void)deadline_seconds;
-    for (int i = 0; i < 2 * model->rounds; i++) model->decode[i] = model->prefill[i] = i % 2 ? 0.9 : 1;
+    for (int i = 0; i < 2 * model->decode_rounds; i++) model->decode[i] = i % 2 ? 0.9 : 1;
+    for (int i = 0; i < 2 * model->prefill_rounds; i++) model->prefill[i] = i % 2 ? 0.9 : 1;
     *trial = (struct ci_trial){.outcome = CI_TRIAL_PASSED};
     return CLINFER_OK;
 }

@@ -171,6 +171,74 @@ static void test_what_makes_the_model_no_faster_is_given_back(void **state) {
     ci_tune_free(&result);
 }
 
+/* Every other pair is faster, and by much. */
+static double by_chance(const struct ci_profile *profile, bool decode) {
+    static int calls;
+    double before = decode ? 0.01 : 1;
+    return !profile ? before : before * (calls++ % 2 ? 0.8 : 1.01);
+}
+
+static void test_what_may_be_chance_is_given_back(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.model_seconds = by_chance;
+    assert_ok(tune(&(struct wish){.budget = 2}, &result));
+    assert_true(result.given_back > 0);
+    assert_non_null(strstr(heard.said, "did not make decoding faster for sure"));
+    assert_float_equal(result.models[0].decode_after, result.models[0].decode_before, 1e-9);
+    ci_tune_free(&result);
+}
+
+static double faster_by_tenth(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
+    return 0.1 * seconds_by_tunables(problem, candidate);
+}
+
+/* Then the model's plan is what it was, also where the planner weighs times. */
+static void test_given_back_is_as_before(void **state) {
+    (void)state;
+    struct ci_tune_result first, second;
+    assert_ok(tune(&usual, &first));
+    fake.seconds = faster_by_tenth;
+    fake.model_seconds = never_faster;
+    assert_ok(tune(&(struct wish){.budget = 20, .again = true}, &second));
+    int compared = 0;
+    for (int i = 0; i < first.profile.entry_count; i++) {
+        const struct ci_profile_entry *was = &first.profile.entries[i];
+        /* Others are in neither run of the model. */
+        if (was->signature.rows != 1 || strncmp(was->signature.types, "q8", 2) != 0) continue;
+        const struct ci_profile_entry *now = ci_profile_find(&second.profile, &was->signature, was->layout);
+        assert_non_null(now);
+        assert_string_equal(now->variant, was->variant);
+        assert_float_equal(now->seconds, was->seconds, 0);
+        compared++;
+    }
+    assert_true(compared > 0);
+    ci_tune_free(&first);
+    ci_tune_free(&second);
+}
+
+/* Prompts alone become faster; but without what decoding gained, they are slow. */
+static double mixed_is_slow(const struct ci_profile *profile, bool decode) {
+    bool sample = false;
+    for (int i = 0; profile && i < profile->entry_count; i++) {
+        const struct ci_profile_entry *entry = &profile->entries[i];
+        sample = sample || (strcmp(entry->signature.op, "sample") == 0 && entry->signature.rows == 1 &&
+                            entry->seconds < entry->default_seconds);
+    }
+    if (decode) return 0.01;
+    return !profile ? 1 : sample ? 0.9 : 1.2;
+}
+
+static void test_what_is_left_has_to_help_alone(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.model_seconds = mixed_is_slow;
+    assert_ok(tune(&usual, &result));
+    assert_non_null(strstr(heard.said, "which alone make it slower"));
+    assert_float_equal(result.models[0].prefill_after, result.models[0].prefill_before, 1e-9);
+    ci_tune_free(&result);
+}
+
 /* ---- fused or not, CLBlast, the whole model ---- */
 
 static double fused_is_slow(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
@@ -226,6 +294,8 @@ static void test_clblast_pays_for_its_programs(void **state) {
     fake.seconds = clblast_saves_much;
     assert_ok(tune(&usual, &result));
     assert_true(has_clblast(&result.profile));
+    /* Which a driver may compile in a first run. */
+    assert_true(fake.longest_clblast > fake.longest_usual);
     ci_tune_free(&result);
 }
 
@@ -284,6 +354,9 @@ int main(void) {
         cmocka_unit_test_setup(test_what_does_not_build_is_no_fault, set_up),
         cmocka_unit_test_setup(test_what_was_being_tried_when_all_ended_is_skipped, set_up),
         cmocka_unit_test_setup(test_what_makes_the_model_no_faster_is_given_back, set_up),
+        cmocka_unit_test_setup(test_what_may_be_chance_is_given_back, set_up),
+        cmocka_unit_test_setup(test_given_back_is_as_before, set_up),
+        cmocka_unit_test_setup(test_what_is_left_has_to_help_alone, set_up),
         cmocka_unit_test_setup(test_a_fused_op_whose_parts_are_faster_is_taken_apart, set_up),
         cmocka_unit_test_setup(test_clblast_pays_for_its_programs, set_up),
         cmocka_unit_test_setup(test_winners_that_slow_the_whole_model_are_given_back, set_up),
