@@ -8,12 +8,16 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "cli/output.h"
+
 enum { GIVE_UP_AFTER = 3 };
+static const double in_vain_seconds = 2;
 
 static pthread_t owner;
 static _Atomic(void *) watched[CI_INTERRUPT_SESSIONS];
 static ci_interrupt_cancel *cancels[CI_INTERRUPT_SESSIONS]; /* of what is watched */
 static atomic_int presses;
+static _Atomic double first_press;
 
 static void on_interrupt(int signal_number) {
     if (!pthread_equal(pthread_self(), owner)) {
@@ -28,7 +32,9 @@ static void on_interrupt(int signal_number) {
         generating = true;
         cancels[i](object);
     }
-    if (generating && count >= GIVE_UP_AFTER) _exit(128 + signal_number);
+    if (count == 1) atomic_store(&first_press, ci_seconds());
+    bool in_vain = count >= GIVE_UP_AFTER || ci_seconds() - atomic_load(&first_press) > in_vain_seconds;
+    if (generating && in_vain) _exit(128 + signal_number);
 }
 
 void ci_interrupt_start(void) {

@@ -2,7 +2,8 @@
  *
  * Sessions and conversations that generate are watched; the handler cancels them all. It only ever runs on the thread
  * that called ci_interrupt_start() (others pass the signal on), so one that was unwatched there is safe to destroy.
- * Pressing Ctrl-C three times while something generates ends the process: the way out when a driver hangs. */
+ * Where that is of no use (a driver that hangs, a standard output that nobody reads), another Ctrl-C two seconds later
+ * ends the process, or the third in a row. */
 #ifndef CI_CLI_INTERRUPT_H
 #define CI_CLI_INTERRUPT_H
 

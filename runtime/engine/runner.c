@@ -47,6 +47,7 @@ struct ci_runner {
     pthread_cond_t changed;
     /* under lock */
     bool opened, of_device, abandoned, closing, closed;
+    bool talks;                 /* a text callback is under way */
     bool must_close;            /* whatever seats there are: nobody is left to release them */
     enum clinfer_status status; /* of opening */
     char message[1024];
@@ -57,7 +58,8 @@ struct ci_runner {
 
 /* ---- on the runner's thread ---- */
 
-/* In nobody's driver while the receiver has the text: it may be a terminal that was stopped. */
+/* In nobody's driver while the receiver has the text, and without the lock: it may be a terminal that was stopped, and
+ * those who wait must be able to look. */
 static bool on_text(void *user, const char *text, size_t length) {
     struct ci_task *task = user;
     struct ci_runner *runner = task->runner;
@@ -65,10 +67,13 @@ static bool on_text(void *user, const char *text, size_t length) {
     enum ci_watch_kind before = ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
     bool goes_on = !runner->abandoned;
-    if (goes_on) {
-        task->text_bytes += length;
-        goes_on = !task->request.callback || task->request.callback(task->request.user, text, length);
-    }
+    if (goes_on) task->text_bytes += length;
+    runner->talks = goes_on;
+    pthread_mutex_unlock(&runner->lock);
+    if (goes_on && task->request.callback) goes_on = task->request.callback(task->request.user, text, length);
+    pthread_mutex_lock(&runner->lock);
+    runner->talks = false;
+    if (runner->abandoned) pthread_cond_broadcast(&runner->changed); /* that waits for this */
     pthread_mutex_unlock(&runner->lock);
     ci_watch_begin(before, estimate);
     return goes_on;
@@ -397,6 +402,7 @@ void ci_runner_abandon(struct ci_runner *runner) {
     pthread_mutex_lock(&runner->lock);
     runner->abandoned = true;
     pthread_cond_broadcast(&runner->changed);
+    while (runner->talks) pthread_cond_wait(&runner->changed, &runner->lock);
     pthread_mutex_unlock(&runner->lock);
     pthread_detach(runner->thread);
 }

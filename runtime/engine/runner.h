@@ -26,7 +26,7 @@ struct ci_task_request {
     struct clinfer_session_options sampling; /* NAN, top_k -1: the model's own */
     int max_tokens;
     bool ignore_end;
-    clinfer_text_callback *callback; /* comes from the runner's thread, one at a time */
+    clinfer_text_callback *callback; /* comes from the runner's thread, one at a time, and may take its time */
     void *user;
     /* An answer that has begun on another runner: its tokens, copied, and the bytes of their text that are out. */
     const int32_t *begun;
@@ -62,7 +62,8 @@ clinfer_engine *ci_runner_engine(struct ci_runner *runner);
 /* Whether it has been silent for too long. */
 bool ci_runner_hangs(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent);
 
-/* No text of it comes through from now on, and it is left to itself. The object is not to be used any more. */
+/* No text of it comes through from now on, and it is left to itself; waits for a text callback that is under way. The
+ * object is not to be used any more. */
 void ci_runner_abandon(struct ci_runner *runner);
 
 /* It ends when its tasks are done and its seats are released. */
