@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
@@ -38,6 +39,7 @@ struct ci_task {
 
 struct ci_runner {
     struct clinfer_engine_options options;
+    struct ci_arena arena; /* of the options' texts */
     struct ci_engine_rung rung;
     struct ci_watch watch;
     pthread_t thread;
@@ -353,7 +355,30 @@ static void wait_for_change(struct ci_runner *runner, double until) {
 static void free_runner(struct ci_runner *runner) {
     pthread_cond_destroy(&runner->changed);
     pthread_mutex_destroy(&runner->lock);
+    ci_arena_destroy(&runner->arena);
     free(runner);
+}
+
+/* NULL stays NULL. false: memory is out. */
+static bool copy_text(struct ci_arena *arena, const char **text) {
+    if (!*text) return true;
+    *text = ci_arena_string(arena, *text, strlen(*text));
+    return *text != NULL;
+}
+
+static bool copy_options(struct ci_runner *runner, const struct clinfer_engine_options *options) {
+    struct clinfer_engine_options *own = &runner->options;
+    const char **const texts[] = {&own->model, &own->device, &own->tuning};
+    *own = *options;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (!copy_text(&runner->arena, texts[i])) return false;
+    const char **ops = ci_arena_array(&runner->arena, own->op_count + 1, sizeof *ops);
+    for (size_t i = 0; ops && i < own->op_count; i++) {
+        ops[i] = options->ops[i];
+        if (!copy_text(&runner->arena, &ops[i])) return false;
+    }
+    own->ops = ops;
+    return ops != NULL;
 }
 
 enum clinfer_status ci_runner_create(const struct clinfer_engine_options *options, const struct ci_engine_rung *rung,
@@ -361,11 +386,14 @@ enum clinfer_status ci_runner_create(const struct clinfer_engine_options *option
     struct ci_runner *runner = calloc(1, sizeof *runner);
     *out = NULL;
     if (!runner) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
-    runner->options = *options;
     runner->rung = *rung;
     atomic_store(&runner->watch.since, ci_now());
     pthread_mutex_init(&runner->lock, NULL);
     pthread_cond_init(&runner->changed, NULL);
+    if (!copy_options(runner, options)) {
+        free_runner(runner);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    }
     int error = pthread_create(&runner->thread, NULL, work, runner);
     if (error) {
         free_runner(runner);

@@ -48,7 +48,7 @@ struct ci_task_view {
     size_t computed, prompt_tokens; /* how far the prompt is */
 };
 
-/* Opens an engine there. Texts of the options must live as long as the runner. */
+/* Opens an engine there. Texts of the options are copied: a runner that was abandoned may read them at any time. */
 enum clinfer_status ci_runner_create(const struct clinfer_engine_options *options, const struct ci_engine_rung *rung,
                                      struct ci_runner **runner);
 
