@@ -1,7 +1,10 @@
 /* conversation.c: a request on its way down the ladder.
  *
  * Each rung either ends the request or leaves a status; what kind of failure that is decides which rungs are worth a
- * try: one of the model, of its context or of time leaves the remotes alone, one of a device leaves all. */
+ * try: one of the model, of its context or of time leaves the remotes alone, one of a device leaves all.
+ *
+ * Whoever waits for one request looks after all of the router's: those that a device has left together go on together,
+ * in the same steps of the next one. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdlib.h>
@@ -38,6 +41,8 @@ enum clinfer_status clinfer_conversation_create(clinfer_router *router, const st
         clinfer_conversation_destroy(conversation);
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a conversation");
     }
+    conversation->next = router->conversations;
+    router->conversations = conversation;
     *out = conversation;
     return CLINFER_OK;
 }
@@ -55,6 +60,9 @@ void clinfer_conversation_destroy(clinfer_conversation *conversation) {
         clinfer_chat_cancel(conversation);
         clinfer_chat_wait(conversation, NULL);
     }
+    struct clinfer_conversation **link = &conversation->router->conversations;
+    while (*link && *link != conversation) link = &(*link)->next;
+    if (*link) *link = conversation->next;
     leave_seat(conversation);
     free(conversation->messages);
     free(conversation->tokens);
@@ -228,42 +236,46 @@ static enum clinfer_status say_cancelled(const struct clinfer_conversation *conv
     return CLINFER_OK;
 }
 
-static enum clinfer_status wait_here(struct clinfer_conversation *conversation, struct clinfer_result *result,
-                                     enum reach *reach) {
-    const struct ci_watch_limits *limits = &conversation->router->limits;
-    const struct clinfer_chat_request *request = &conversation->request;
-    struct ci_task_view view;
-    for (;;) {
-        bool late = is_out_of_time(conversation), cancelled = atomic_load(&conversation->cancel);
-        bool soon = (late || cancelled) && patience.step < limits->step;
-        ci_task_wait(conversation->task, 0.1, soon ? &patience : limits, &view);
-        if (view.state == CI_TASK_DONE) break;
-        if (late || cancelled) ci_task_cancel(conversation->task);
-        if (late || cancelled || view.hangs) *reach = late ? REACH_REMOTES : REACH_ALL;
-        if (view.hangs) {
-            enum clinfer_status status = give_up_hanging(conversation, &view);
-            return cancelled ? say_cancelled(conversation, result)
-                   : late    ? ci_fail(CLINFER_OUT_OF_TIME, "%s", ci_status_message())
-                             : status;
-        }
-        if ((late || cancelled) && view.opening) { /* the engine may well be of use later */
-            leave_task(conversation);
-            return cancelled ? say_cancelled(conversation, result) : fail_late(request, 0);
-        }
-        if (request->progress && view.state == CI_TASK_RUNS && view.computed < view.prompt_tokens)
-            request->progress(request->user, view.computed, view.prompt_tokens);
-    }
-    enum clinfer_status status = view.status;
-    bool late = status == CLINFER_OK && view.result.finish == CLINFER_FINISH_CANCELLED &&
+/* The runner is done with the task. */
+static enum clinfer_status take_result(struct clinfer_conversation *conversation, const struct ci_task_view *view,
+                                       struct clinfer_result *result, enum reach *reach) {
+    enum clinfer_status status = view->status;
+    bool late = status == CLINFER_OK && view->result.finish == CLINFER_FINISH_CANCELLED &&
                 !atomic_load(&conversation->cancel) && !conversation->stopped && is_out_of_time(conversation);
     if (late)
-        status = fail_late(request, view.result.generated_tokens);
+        status = fail_late(&conversation->request, view->result.generated_tokens);
     else if (status != CLINFER_OK)
-        retire_if_broken(conversation, &view);
+        retire_if_broken(conversation, view);
     leave_task(conversation);
-    *result = view.result;
-    *reach = reach_of(status, view.of_model);
+    *result = view->result;
+    *reach = reach_of(status, view->of_model);
     return status;
+}
+
+/* What has become of it on a rung of this machine, `seconds` later at most. false: it still runs; else *status, and of
+ * a failure *reach, tell how this rung has ended it. */
+static bool look(struct clinfer_conversation *conversation, double seconds, struct ci_task_view *view,
+                 struct clinfer_result *result, enum reach *reach, enum clinfer_status *status) {
+    const struct ci_watch_limits *limits = &conversation->router->limits;
+    bool late = is_out_of_time(conversation), cancelled = atomic_load(&conversation->cancel);
+    bool soon = (late || cancelled) && patience.step < limits->step;
+    ci_task_wait(conversation->task, seconds, soon ? &patience : limits, view);
+    if (view->state == CI_TASK_DONE) {
+        *status = take_result(conversation, view, result, reach);
+        return true;
+    }
+    if (late || cancelled) ci_task_cancel(conversation->task);
+    if (late || cancelled || view->hangs) *reach = late ? REACH_REMOTES : REACH_ALL;
+    if (view->hangs) {
+        *status = give_up_hanging(conversation, view);
+        if (cancelled) *status = say_cancelled(conversation, result);
+        if (late && !cancelled) *status = ci_fail(CLINFER_OUT_OF_TIME, "%s", ci_status_message());
+        return true;
+    }
+    if (!(late || cancelled) || !view->opening) return false;
+    leave_task(conversation); /* the engine may well be of use later */
+    *status = cancelled ? say_cancelled(conversation, result) : fail_late(&conversation->request, 0);
+    return true;
 }
 
 static enum clinfer_finish finish_of(const struct clinfer_conversation *conversation,
@@ -355,16 +367,20 @@ static void note_failure(struct clinfer_conversation *conversation, enum clinfer
     strncpy(conversation->message, ci_status_message(), sizeof conversation->message - 1);
 }
 
+/* Several requests leave a device for the same reason: that is told once. */
 static void say_next(struct clinfer_conversation *conversation, int left, int next) {
-    const struct ci_rung *rungs = conversation->router->rungs;
+    struct ci_rung *rungs = conversation->router->rungs;
     struct ci_visit *visit = &conversation->visits[left];
     bool local = next < conversation->router->local_count;
+    bool again = rungs[left].told && strcmp(visit->reason, rungs[left].reason) == 0;
+    const char *why = again ? clinfer_status_text(visit->status) : visit->reason;
     if (conversation->token_count && local)
         ci_log(CLINFER_LOG_WARNING, "%s: %s; %s goes on after %zu tokens, which it computes first", rungs[left].name,
-               visit->reason, rungs[next].name, conversation->token_count);
+               why, rungs[next].name, conversation->token_count);
     else
-        ci_log(CLINFER_LOG_WARNING, "%s: %s; %s is next", rungs[left].name, visit->reason, rungs[next].name);
+        ci_log(CLINFER_LOG_WARNING, "%s: %s; %s is next", rungs[left].name, why, rungs[next].name);
     visit->told = true;
+    rungs[left].told = rungs[left].out;
 }
 
 /* Rungs that cannot be tried at all, where nothing has told of them yet: no model, say. One reason is told once. */
@@ -385,7 +401,8 @@ static void reset(struct clinfer_conversation *conversation) {
     const struct clinfer_router *router = conversation->router;
     atomic_store(&conversation->cancel, false);
     conversation->token_count = conversation->text_bytes = conversation->text_length = conversation->held_length = 0;
-    conversation->stopped = false;
+    conversation->stopped = conversation->ended = false;
+    conversation->route = (struct clinfer_route){.answered = -1};
     conversation->started = ci_now();
     conversation->status = CLINFER_OK;
     memset(conversation->visits, 0, sizeof *conversation->visits * (size_t)router->count);
@@ -425,28 +442,62 @@ static enum clinfer_status end(struct clinfer_conversation *conversation, int an
     return ci_fail(conversation->status, "%s", tried > 1 ? conversation->route.text : conversation->message);
 }
 
+/* The rung is done with the request, which goes on to the next one if it failed. */
+static void leave_rung(struct clinfer_conversation *conversation, enum clinfer_status status,
+                       struct clinfer_result *result, enum reach reach) {
+    int rung = conversation->rung;
+    struct ci_visit *visit = &conversation->visits[rung];
+    if (status == CLINFER_OK) pass_held(conversation, result);
+    visit->seconds = ci_now() - conversation->arrived;
+    conversation->route.result = *result;
+    CI_PROBE(rung, conversation->router->rungs[rung].name, (int)conversation->router->rungs[rung].kind, (int)status,
+             visit->tokens, CI_PROBE_NANOSECONDS(visit->seconds));
+    conversation->ended = status == CLINFER_OK;
+    if (conversation->ended) return;
+    note_failure(conversation, status);
+    int next = atomic_load(&conversation->cancel) ? -1 : go_on(conversation, rung, reach);
+    if (next >= 0) say_next(conversation, rung, next);
+    conversation->rung = next;
+}
+
+static bool is_here(const struct clinfer_conversation *conversation) {
+    return conversation->active && !conversation->ended && conversation->rung >= 0 &&
+           conversation->rung < conversation->router->local_count;
+}
+
+static void look_after_others(const struct clinfer_conversation *conversation) {
+    struct clinfer_conversation *other = conversation->router->conversations;
+    for (; other; other = other->next) {
+        struct ci_task_view view;
+        struct clinfer_result result = {0};
+        enum reach reach = REACH_ALL;
+        enum clinfer_status status;
+        if (other == conversation || !is_here(other)) continue;
+        if (look(other, 0, &view, &result, &reach, &status)) leave_rung(other, status, &result, reach);
+    }
+}
+
+static enum clinfer_status wait_here(struct clinfer_conversation *conversation, struct clinfer_result *result,
+                                     enum reach *reach) {
+    const struct clinfer_chat_request *request = &conversation->request;
+    enum clinfer_status status;
+    struct ci_task_view view;
+    for (;;) {
+        look_after_others(conversation);
+        if (look(conversation, 0.1, &view, result, reach, &status)) return status;
+        if (request->progress && view.state == CI_TASK_RUNS && view.computed < view.prompt_tokens)
+            request->progress(request->user, view.computed, view.prompt_tokens);
+    }
+}
+
 enum clinfer_status clinfer_chat_wait(clinfer_conversation *conversation, const struct clinfer_route **route) {
-    struct clinfer_router *router = conversation->router;
     if (!conversation->active) return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has no request");
-    conversation->route = (struct clinfer_route){.answered = -1};
-    while (conversation->rung >= 0) {
-        int rung = conversation->rung;
+    while (!conversation->ended && conversation->rung >= 0) {
         enum reach reach = REACH_ALL;
         struct clinfer_result result = {0};
         enum clinfer_status status =
-            rung < router->local_count ? wait_here(conversation, &result, &reach) : ask_remote(conversation, &result);
-        if (status == CLINFER_OK) pass_held(conversation, &result);
-        struct ci_visit *visit = &conversation->visits[rung];
-        visit->seconds = ci_now() - conversation->arrived;
-        conversation->route.result = result;
-        CI_PROBE(rung, router->rungs[rung].name, (int)router->rungs[rung].kind, (int)status, visit->tokens,
-                 CI_PROBE_NANOSECONDS(visit->seconds));
-        if (status == CLINFER_OK) return end(conversation, rung, route);
-        note_failure(conversation, status);
-        bool cancelled = atomic_load(&conversation->cancel);
-        int next = cancelled ? -1 : go_on(conversation, rung, reach);
-        if (next >= 0) say_next(conversation, rung, next);
-        conversation->rung = next;
+            is_here(conversation) ? wait_here(conversation, &result, &reach) : ask_remote(conversation, &result);
+        leave_rung(conversation, status, &result, reach);
     }
-    return end(conversation, -1, route);
+    return end(conversation, conversation->ended ? conversation->rung : -1, route);
 }

@@ -28,7 +28,8 @@ struct clinfer_router {
     int count, local_count;
     struct ci_runner **ended; /* [local_count], of which ended_count: they close while others answer */
     int ended_count;
-    struct clinfer_rung *shown; /* [count], for clinfer_router_rungs() */
+    struct clinfer_rung *shown;                 /* [count], for clinfer_router_rungs() */
+    struct clinfer_conversation *conversations; /* all of them */
 };
 
 /* What a request has met on one rung. */
@@ -42,6 +43,7 @@ struct ci_visit {
 
 struct clinfer_conversation {
     struct clinfer_router *router;
+    struct clinfer_conversation *next;
     struct clinfer_session_options sampling;
     struct ci_runner *runner; /* on which `seat` is */
     struct ci_seat *seat;
@@ -51,7 +53,8 @@ struct clinfer_conversation {
     struct clinfer_message *messages;
     atomic_bool cancel;
     bool active;
-    int rung; /* that has it; -1: none is left */
+    int rung;   /* that has it; -1: none is left */
+    bool ended; /* it has answered */
     struct ci_task *task;
     double started, arrived; /* the request; on this rung */
     int32_t *tokens;         /* of the answer, as earlier rungs have left it */

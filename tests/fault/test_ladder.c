@@ -217,15 +217,33 @@ static void test_a_shifted_context_goes_on_too(void **state) {
 static void test_prompts_together_all_go_on(void **state) {
     (void)state;
     struct process_result result, whole;
-    const char *prompts = process_file("prompts.txt", "One plus one is\nThe capital of France is\n", 41);
+    static const char lines[] = "One plus one is\nThe capital of France is\nA cat is\nThe sea is\n";
+    const char *prompts = process_file("prompts.txt", lines, strlen(lines));
     RUN(&whole, "", "--device", "0", "--batch", prompts);
     process_assert_status(&whole, 0);
     RUN(&result, EACH_STEP "@8+:lost", "--device", "0", "--batch", prompts);
     process_assert_status(&result, 0);
-    json_t *one = json_object_get(parse(&whole), "results"), *other = json_object_get(parse(&result), "results");
-    assert_int_equal(json_array_size(other), 2);
-    for (size_t i = 0; i < 2; i++)
-        assert_string_equal(text_of(json_array_get(one, i)), text_of(json_array_get(other, i)));
+    json_t *before = parse(&whole), *after = parse(&result);
+    json_t *one = json_object_get(before, "results"), *other = json_object_get(after, "results");
+    assert_int_equal(json_array_size(other), 4);
+    json_int_t left = 0, most = 0;
+    for (size_t i = 0; i < 4; i++) {
+        const json_t *answer = json_array_get(other, i);
+        json_int_t tokens = 0;
+        assert_string_equal(text_of(json_array_get(one, i)), text_of(answer));
+        for (size_t k = 1; k < json_array_size(json_object_get(json_object_get(answer, "route"), "rungs")); k++)
+            tokens += json_integer_value(json_object_get(rung(answer, k), "tokens"));
+        left += tokens;
+        if (tokens > most) most = tokens;
+    }
+    /* In the same steps: hardly more of them than what the longest of the four takes alone. */
+    json_int_t steps = json_integer_value(json_object_get(json_object_get(after, "counters"), "steps"));
+    assert_true(left > 3 * 6);
+    assert_in_range(steps, most, most + 8);
+    assert_int_equal(count_of(result.err, "CL_OUT_OF_RESOURCES"), 1);
+    assert_int_equal(count_of(result.err, "goes on after"), 4);
+    json_decref(before);
+    json_decref(after);
     process_free(&result);
     process_free(&whole);
 }
