@@ -110,6 +110,17 @@ void ci_call_free(struct ci_call *call) {
     call->body = NULL;
 }
 
+bool ci_call_drop_sampling(struct ci_call *call, enum clinfer_status *status) {
+    if (isnan(call->request->temperature) && isnan(call->request->top_p)) return false;
+    call->plain = *call->request;
+    call->plain.temperature = call->plain.top_p = NAN;
+    call->request = &call->plain;
+    free(call->body);
+    call->body = NULL;
+    *status = write_body(call);
+    return true;
+}
+
 void ci_call_send(const struct ci_call *call, struct ci_http *http, bool want_certificate,
                   struct ci_http_answer *http_answer, struct ci_answer *answer) {
     char key_line[CI_KEY_BYTES + 64];

@@ -14,6 +14,7 @@
 struct ci_call {
     struct clinfer_remote remote; /* a copy, with its limits filled in */
     const struct ci_remote_request *request;
+    struct ci_remote_request plain; /* `request`, once the remote did not take what it said of sampling */
     const struct ci_dialect *dialect;
     struct ci_address address;
     struct ci_key key;
@@ -30,6 +31,9 @@ enum clinfer_status ci_call_check(const struct clinfer_remote *remote, const str
 enum clinfer_status ci_call_prepare(const struct clinfer_remote *remote, const struct ci_remote_request *request,
                                     struct ci_call *call);
 void ci_call_free(struct ci_call *call);
+
+/* The same request without temperature and top_p; false, and nothing happens, where it has neither. */
+bool ci_call_drop_sampling(struct ci_call *call, enum clinfer_status *status);
 
 /* Sends it once. `answer` is to be freed whatever came. */
 void ci_call_send(const struct ci_call *call, struct ci_http *http, bool want_certificate,

@@ -76,6 +76,10 @@ static void quote(const struct ci_failure_context *context, const struct ci_repl
              *type ? ")" : "");
 }
 
+static bool is_about_sampling(const struct advice *advice, const struct ci_reply_error *error) {
+    return advice->of_request && (strstr(error->message, "temperature") || strstr(error->message, "top_p"));
+}
+
 static void judge_status(const struct ci_failure_context *context, const struct ci_http_answer *http,
                          const struct ci_answer *answer, struct ci_failure *failure) {
     char quoted[SHOWN_BYTES + CI_REPLY_TYPE_BYTES + 8], location[SHOWN_BYTES], key_advice[ADVICE_BYTES];
@@ -84,6 +88,7 @@ static void judge_status(const struct ci_failure_context *context, const struct 
     failure->of_request = advice.of_request;
     failure->retry_after = http->retry_after;
     failure->key_refused = http->status == 401;
+    failure->sampling_refused = is_about_sampling(&advice, &answer->reply.error);
     if (http->status < 400) {
         ci_redact(context->key, http->location, strlen(http->location), location, sizeof location);
         say(failure, context,

@@ -16,6 +16,7 @@ struct ci_failure {
     enum clinfer_status status; /* CLINFER_OK: there is none */
     bool transient;             /* may be sent again, as far as the failure goes */
     bool key_refused;           /* HTTP 401 */
+    bool sampling_refused;      /* what it says of the request is about temperature or top_p */
     bool of_request;            /* another request may do better at once: the remote is not left alone for it */
     double retry_after;
     char text[CI_FAILURE_BYTES];

@@ -91,6 +91,13 @@ static bool renew_key(struct ci_call *call, const struct ci_failure *failure, co
     return true;
 }
 
+/* Some models take no temperature but their own: better an answer with that than none. */
+static bool drop_sampling(struct ci_call *call, const struct ci_failure *failure, enum clinfer_status *status) {
+    if (!failure->sampling_refused || !ci_call_drop_sampling(call, status)) return false;
+    ci_log(CLINFER_LOG_WARNING, "%s; asking again without temperature and top_p", failure->text);
+    return true;
+}
+
 static enum clinfer_status ask(struct ci_call *call, struct ci_remote_result *result) {
     double start = ci_now();
     for (int failed = 0;;) {
@@ -102,7 +109,7 @@ static enum clinfer_status ask(struct ci_call *call, struct ci_remote_result *re
             ci_retry_note_success(call->address.url);
             return CLINFER_OK;
         }
-        if (renew_key(call, &failure, result, &status)) {
+        if (renew_key(call, &failure, result, &status) || drop_sampling(call, &failure, &status)) {
             if (status != CLINFER_OK) return status;
             continue;
         }

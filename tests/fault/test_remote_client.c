@@ -202,6 +202,43 @@ static void test_anthropic_body(void **state) {
                "\"Say hello.\"}]}");
 }
 
+static void test_sampling_that_is_refused_is_left_out(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct clinfer_remote remote = remote_at(remote_server_url("http", "own_sampling"));
+        struct ci_remote_request request = remote_request();
+        struct remote_asked asked;
+        json_t *log = NULL;
+        remote.dialect = dialects[i % 2];
+        if (i < 2)
+            request.temperature = 0;
+        else
+            request.top_p = 0.5f;
+        remote_ask_well(&remote, &request, &asked);
+        assert_string_equal(asked.text, REMOTE_TEXT);
+        assert_int_equal(asked.result.requests, 2);
+        log = remote_server_log();
+        json_t *first = json_object_get(json_array_get(log, 0), "body"),
+               *last = json_object_get(json_array_get(log, 1), "body");
+        json_object_del(first, "temperature");
+        json_object_del(first, "top_p");
+        assert_true(json_equal(first, last));
+        json_decref(log);
+    }
+    assert_non_null(strstr(remote_log, "is deprecated for this model"));
+    assert_non_null(strstr(remote_log, "asking again without temperature and top_p"));
+    /* Once; and not where there is nothing to leave out. */
+    struct clinfer_remote remote = remote_at(remote_server_url("http", "never_cold"));
+    struct ci_remote_request request = remote_request();
+    struct remote_asked asked;
+    for (int i = 0; i < 2; i++) {
+        remote_ask(&remote, &request, &asked);
+        assert_int_equal(asked.status, CLINFER_REMOTE_FAILED);
+        assert_int_equal(asked.result.requests, 1 + i);
+        request.temperature = 0.5f;
+    }
+}
+
 /* No dialect lets the assistant have the last word. */
 static void test_begun_answer_is_to_be_continued(void **state) {
     struct ci_remote_request request = remote_request();
@@ -457,6 +494,7 @@ int main(void) {
         TEST(threads_at_once),
         TEST(openai_body),
         TEST(anthropic_body),
+        TEST(sampling_that_is_refused_is_left_out),
         TEST(begun_answer_is_to_be_continued),
         TEST(requests_that_cannot_be),
         TEST(cancel_ends_at_once),

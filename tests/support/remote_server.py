@@ -211,6 +211,24 @@ SCRIPTS["after_seconds"] = status_script(429, "Retry-After: 1", again=1)
 SCRIPTS["after_date"] = status_script(503, in_a_second, again=1)
 SCRIPTS["after_an_hour"] = status_script(429, "Retry-After: 3600")
 SCRIPTS["after_nonsense"] = status_script(429, "Retry-After: soon", again=1)
+
+
+def refuse_sampling(connection, request):
+    words = {"error": {"message": "`temperature` is deprecated for this model.", "type": "invalid_request_error"}}
+    return answer(connection, json.dumps(words), 400)
+
+
+SCRIPTS["never_cold"] = refuse_sampling
+
+
+@script
+def own_sampling(connection, request):
+    """As current models of several makers: any temperature is one too many."""
+    if "temperature" in request["body"] or "top_p" in request["body"]:
+        return refuse_sampling(connection, request)
+    return good(connection, request)
+
+
 for code in (301, 302, 303, 307, 308):
     SCRIPTS[f"redirect_{code}"] = status_script(code, "Location: /trap/v1/chat/completions")
 
