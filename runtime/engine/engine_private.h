@@ -68,6 +68,17 @@ struct ci_flight {
     int32_t ids[CI_MAX_SEQUENCES], not_finite[CI_MAX_SEQUENCES];
 };
 
+/* How rows are computed: as fast as can be; kernel by kernel, with a look at what each gives, where a kernel has just
+ * taken another's place, or everywhere; each kernel's results compared with the reference, in the step that failed, or
+ * from the first token on. */
+enum ci_care { CI_CARE_NONE, CI_CARE_SUCCESSOR, CI_CARE_LOOK, CI_CARE_COMPARE, CI_CARE_ALL };
+
+/* What careful mode took: kernels that were run one by one, of these compared, and making plans with others. */
+struct ci_careful_cost {
+    int steps, compared;
+    double seconds, compare_seconds, build_seconds;
+};
+
 struct clinfer_engine {
     struct clinfer_engine_options options;
     struct ci_gguf *gguf;
@@ -92,7 +103,9 @@ struct clinfer_engine {
     int bucket_count;
     int context, pages_per_sequence;
     bool pipelined;
-    bool careful; /* a session's step has failed: careful.c */
+    enum ci_care careful;                /* of the step that is computed next: the most that a session of it wants */
+    bool successor;                      /* a plan has a step that took another's place and was not compared yet */
+    struct ci_careful_cost careful_cost; /* since all went well */
     struct clinfer_engine_info info;
     char *model_name, *architecture;
 
@@ -117,10 +130,6 @@ struct clinfer_engine {
 };
 
 enum ci_session_state { CI_SESSION_IDLE, CI_SESSION_ACTIVE, CI_SESSION_DONE };
-
-/* How a session's rows are computed: as fast as can be; each kernel checked, from the step that failed on, or from the
- * first token on. */
-enum ci_care { CI_CARE_NONE, CI_CARE_STEP, CI_CARE_ALL };
 
 struct clinfer_session {
     struct clinfer_engine *engine;
@@ -185,9 +194,10 @@ void ci_engine_forget(struct clinfer_session *session);
  * false: that was done already, or does not help. */
 bool ci_careful_retry(struct ci_part *part, enum clinfer_status status);
 
-/* careful.c: ci_plan_run with each kernel checked. *replaced: one was wrong, another has taken its place in all plans,
- * and all sessions are computed again. */
-enum clinfer_status ci_careful_run(struct clinfer_engine *engine, struct ci_bucket *bucket, bool *replaced);
+/* careful.c: ci_plan_run of so many rows as engine->careful says. *replaced: a kernel was wrong, another has taken its
+ * place in all plans, and the rows are to be computed again, as all sessions may be. */
+enum clinfer_status ci_careful_run(struct clinfer_engine *engine, struct ci_bucket *bucket, int64_t rows,
+                                   bool *replaced);
 
 /* careful.c: a session's token came out of a careful step. */
 void ci_careful_end(struct clinfer_session *session);
@@ -206,9 +216,9 @@ enum clinfer_status ci_engine_record(struct clinfer_engine *engine, const struct
 enum clinfer_status ci_engine_record_reset(struct clinfer_engine *engine);
 enum clinfer_status ci_engine_write_trace(struct clinfer_engine *engine, const char *path);
 
-/* load.c: makes the plans again. Weights stay where they are, caches begin anew: all sessions are to be computed again.
- * Nothing may be in flight. */
-enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine);
+/* load.c: makes the plans again. Weights stay where they are; caches stay as they are too, or begin anew: then all
+ * sessions are to be computed again. Nothing may be in flight. */
+enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine, bool keep_caches);
 
 /* load.c: where a plan could not be made because a KV cache is on a device that cannot do all that touches it: takes
  * the caches to the CPU, and makes the plans again. Nothing may be in flight. */

@@ -164,7 +164,7 @@ static enum clinfer_status make_decode_plan(struct clinfer_engine *engine) {
     return status;
 }
 
-enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine) {
+enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine, bool keep_caches) {
     for (int i = 0; i < engine->bucket_count; i++) {
         struct ci_plan *plan = engine->buckets[i].plan;
         if (!plan) continue;
@@ -173,10 +173,11 @@ enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine) {
         ci_plan_destroy(plan);
         engine->buckets[i].plan = NULL;
     }
-    ci_store_forget_states(&engine->store);
+    engine->successor = false;
+    if (!keep_caches) ci_store_forget_states(&engine->store);
     pthread_mutex_lock(&engine->lock);
     for (struct clinfer_session *session = engine->sessions; session; session = session->next) {
-        session->computed = 0;
+        if (!keep_caches) session->computed = 0;
         session->care = CI_CARE_NONE;
     }
     pthread_mutex_unlock(&engine->lock);
@@ -187,7 +188,7 @@ enum clinfer_status ci_engine_move_caches(struct clinfer_engine *engine) {
     ci_log(CLINFER_LOG_WARNING, "%s; the KV caches move to the CPU", ci_status_message());
     engine->store.caches_must_move = false;
     engine->store.caches_on_host = true;
-    return ci_engine_rebuild(engine);
+    return ci_engine_rebuild(engine, false);
 }
 
 static bool is_file(const char *tuning) {

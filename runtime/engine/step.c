@@ -115,11 +115,12 @@ static void collect(struct clinfer_engine *engine, struct ci_batch *batch) {
     int count = 0;
     batch->count = 0;
     batch->rows = batch->wanted = batch->tiles = 0;
-    engine->careful = false;
+    engine->careful = engine->successor ? CI_CARE_SUCCESSOR : CI_CARE_NONE;
     pthread_mutex_lock(&engine->lock);
     for (struct clinfer_session *s = engine->sessions; s && count < CI_MAX_SEQUENCES; s = s->next)
         if (s->state == CI_SESSION_ACTIVE) active[count++] = s;
-    for (int i = 0; i < count; i++) engine->careful = engine->careful || active[i]->care;
+    for (int i = 0; i < count; i++)
+        if (active[i]->care > engine->careful) engine->careful = active[i]->care;
     pthread_mutex_unlock(&engine->lock);
     int64_t budget = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
     /* Who decodes comes before who has a prompt, so that a long prompt stops nobody's text. */
@@ -214,7 +215,7 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
     start = ci_now();
     if (status == CLINFER_OK)
-        status = engine->careful ? ci_careful_run(engine, bucket, &replaced) : ci_plan_run(bucket->plan);
+        status = engine->careful ? ci_careful_run(engine, bucket, batch->rows, &replaced) : ci_plan_run(bucket->plan);
     engine->stats.device_seconds += ci_now() - start;
     for (int i = 0; i < batch->count && replaced; i++)
         batch->parts[i].session->random_state = batch->parts[i].random_state;
@@ -262,9 +263,11 @@ static enum clinfer_status check_result(const struct ci_flight *flight, int inde
     const struct clinfer_engine *engine = flight->sessions[index]->engine;
     int32_t id = flight->ids[index], vocabulary = engine->model.hyper.vocabulary;
     if (flight->not_finite[index] == 0 && id >= 0 && id < vocabulary) return CLINFER_OK;
-    if (flight->not_finite[index] == 0)
+    if (flight->not_finite[index] == 0) {
+        ci_plan_suspect_writer(flight->bucket->plan, engine->model.sampled);
         return ci_fail(CLINFER_WRONG_RESULT, "token %d was sampled after token %zu on %s, but the vocabulary has 0..%d",
                        (int)id, flight->sessions[index]->known, engine->info.device, (int)vocabulary - 1);
+    }
     return ci_fail(CLINFER_WRONG_RESULT, "%d of %d logits after token %zu are not finite on %s",
                    flight->not_finite[index], engine->model.hyper.vocabulary, flight->sessions[index]->known,
                    engine->info.device);

@@ -207,6 +207,7 @@ enum clinfer_status ci_plan_create(struct ci_store *store, struct ci_graph *grap
     plan->store = store;
     plan->graph = *graph;
     plan->options = *options;
+    plan->suspect = -1;
     *graph = (struct ci_graph){0};
     struct ci_chooser by_place[CI_MAX_PLACES];
     for (int i = 0; i < store->place_count; i++) by_place[i] = ci_store_chooser(store, i);
@@ -360,6 +361,7 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
                                  first[i].traced >= 0 ? (uint64_t)ci_trace_add(trace, &span) : CI_DEVICE_NO_TAG);
         }
         status = ci_bind_enqueue(first[i].bound);
+        if (status != CLINFER_OK) plan->suspect = section->first + i;
         if (!plan->ran) ci_watch_begin(CI_WATCH_BUILD, 0);
     }
     if (trace) ci_device_record_tag(device, CI_DEVICE_NO_TAG); /* what others enqueue belongs to no op */

@@ -62,6 +62,7 @@ struct ci_plan {
     double cpu_seconds;
     double estimate; /* seconds that a run takes at most on a slow device; for whoever watches */
     bool ran;        /* once: some drivers compile when a kernel is enqueued first */
+    int suspect;     /* the step that verify.h compares next; -1: none */
 };
 
 /* Decides place, variant and layout of every node; builds kernels; gives weights and states their memory; inserts

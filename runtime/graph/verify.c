@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "base/watch.h"
 #include "graph/plan_private.h"
@@ -125,11 +126,13 @@ static enum clinfer_status judge_outputs(const struct step *step, struct ci_samp
     return status;
 }
 
-/* Bytes that were read wrongly once are no kernel's fault. */
-static enum clinfer_status judge(const struct step *step, struct ci_sample_call *sample,
+/* Bytes that were read wrongly once are no kernel's fault, nor is what a device gives that computes nothing. */
+static enum clinfer_status judge(struct ci_plan *plan, const struct step *step, struct ci_sample_call *sample,
                                  struct ci_verify_step *report) {
+    struct ci_device *device = plan->store->places[step->place].device;
     enum clinfer_status status = judge_outputs(step, sample, report);
-    return status == CLINFER_OK && !report->passed ? judge_outputs(step, sample, report) : status;
+    if (status == CLINFER_OK && !report->passed) status = judge_outputs(step, sample, report);
+    return status == CLINFER_OK && !report->passed && device ? ci_device_works(device) : status;
 }
 
 static enum clinfer_status verify_step(struct ci_plan *plan, int index, int64_t cache_rows,
@@ -149,7 +152,7 @@ static enum clinfer_status verify_step(struct ci_plan *plan, int index, int64_t 
     struct ci_sample_call sample = {0};
     enum clinfer_status status = fetch_inputs(step, cache_rows, &sample);
     if (status == CLINFER_OK) status = run(plan, index, report);
-    if (status == CLINFER_OK && report->status == CLINFER_OK) status = judge(step, &sample, report);
+    if (status == CLINFER_OK && report->status == CLINFER_OK) status = judge(plan, step, &sample, report);
     ci_sample_destroy(&sample);
     return status;
 }
@@ -166,6 +169,114 @@ enum clinfer_status ci_plan_verify(struct ci_plan *plan, int64_t cache_rows, ci_
     }
     return status;
 }
+
+/* ---- looking at each step, comparing few ---- */
+
+/* What lies on a device is read into `room`, which no output of a step exceeds. */
+struct look {
+    struct ci_walk *walk;
+    void *room;
+};
+
+static enum clinfer_status make_room(const struct ci_plan *plan, void **room) {
+    size_t most = 0;
+    for (int i = 0; i < plan->step_count; i++) {
+        const struct step *step = &plan->steps[i];
+        for (int k = 0; step->node && k < step->node->op->outputs; k++) {
+            struct ci_view view = step->call.out[k];
+            if (step->node->op->state_outputs >> k & 1) view.rows = plan->rows[CI_EXTENT_ROWS];
+            if (view.buffer && ci_view_bytes(&view) > most) most = ci_view_bytes(&view);
+        }
+    }
+    *room = malloc(most + 1);
+    return *room ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes of outputs", most);
+}
+
+static enum clinfer_status look_at_rows(const struct look *look, const struct ci_view *view, int64_t first,
+                                        int64_t rows, bool *finite) {
+    struct ci_view part = *view;
+    size_t skipped = (size_t)first * ci_type_row_bytes(view->type, view->cols);
+    part.rows = rows;
+    part.offset += skipped;
+    enum clinfer_status status = part.buffer ? fetch(&part, look->room) : CLINFER_OK;
+    part.data = part.buffer ? look->room : (uint8_t *)view->data + skipped;
+    *finite = *finite && (status != CLINFER_OK || ci_view_not_finite(&part) == 0);
+    return status;
+}
+
+/* Rows of a cache follow each other within a page at least. */
+static enum clinfer_status look_at_cache(const struct look *look, const struct ci_view *view, bool *finite) {
+    const int32_t *slots = look->walk->slots;
+    enum clinfer_status status = CLINFER_OK;
+    for (int64_t i = 0, next; i < look->walk->slot_count && status == CLINFER_OK; i = next) {
+        for (next = i + 1; next < look->walk->slot_count && slots[next] == slots[next - 1] + 1;) next++;
+        status = look_at_rows(look, view, slots[i], next - i, finite);
+    }
+    return status;
+}
+
+static enum clinfer_status look_at_outputs(const struct look *look, const struct step *step, bool *finite) {
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < step->node->op->outputs && status == CLINFER_OK; i++) {
+        const struct ci_view *view = &step->call.out[i];
+        if (view->type == &ci_type_i32) continue;
+        if (step->node->op->state_outputs >> i & 1)
+            status = look_at_cache(look, view, finite);
+        else
+            status = look_at_rows(look, view, 0, view->rows, finite);
+    }
+    return status;
+}
+
+/* What is rightly not finite (a model's own numbers; a cache that was spoilt before) makes everything behind it so:
+ * *clean is false from there on, and nothing more is looked at. */
+static enum clinfer_status walk_step(struct ci_plan *plan, int index, const struct look *look, bool *clean) {
+    const struct step *step = &plan->steps[index];
+    struct ci_walk *walk = look->walk;
+    bool suspect = plan->suspect == index, finite = true;
+    if (step->node && step->call.out[0].rows == 0) return CLINFER_OK;
+    double start = ci_now();
+    bool ran = run_and_wait(plan, index) == CLINFER_OK;
+    enum clinfer_status status = CLINFER_OK;
+    if (ran && step->node && *clean) status = look_at_outputs(look, step, &finite);
+    walk->steps++;
+    double end = ci_now();
+    walk->seconds += end - start;
+    if (status != CLINFER_OK || (ran && finite && !suspect)) return status;
+    status = verify_step(plan, index, walk->cache_rows, &walk->last);
+    walk->compare_seconds += ci_now() - end;
+    walk->compared++;
+    walk->compared_suspect = walk->compared_suspect || suspect;
+    plan->suspect = -1;
+    *clean = *clean && walk->last.not_finite == 0;
+    return status;
+}
+
+enum clinfer_status ci_plan_walk(struct ci_plan *plan, struct ci_walk *walk) {
+    assert(plan->ready);
+    struct look look = {.walk = walk};
+    bool clean = true;
+    *walk = (struct ci_walk){
+        .cache_rows = walk->cache_rows, .slots = walk->slots, .slot_count = walk->slot_count, .last = {.passed = true}};
+    enum clinfer_status status = make_room(plan, &look.room);
+    if (status == CLINFER_OK && ci_plan_send_inputs(plan) != CLINFER_OK) status = ci_plan_send_inputs(plan);
+    for (int i = 0; i < plan->step_count && status == CLINFER_OK && walk->last.passed; i++) {
+        ci_watch_begin(CI_WATCH_STEP, plan->estimate);
+        status = walk_step(plan, i, &look, &clean);
+    }
+    free(look.room);
+    return status;
+}
+
+void ci_plan_suspect(struct ci_plan *plan, int step) { plan->suspect = step; }
+
+void ci_plan_suspect_writer(struct ci_plan *plan, const struct ci_tensor *tensor) {
+    for (int i = 0; i < plan->step_count; i++)
+        for (int k = 0; k < CI_MAX_OUTPUTS; k++)
+            if (plan->steps[i].out[k] == tensor) plan->suspect = i;
+}
+
+bool ci_plan_has_suspect(const struct ci_plan *plan) { return plan->suspect >= 0; }
 
 bool ci_plan_quarantine(struct ci_plan *plan, int index, const char *reason) {
     const struct step *step = &plan->steps[index];

@@ -1,5 +1,7 @@
-/* verify.h: a plan run step by step, each step's outputs compared with the reference on the inputs that it really had.
- * For `clinfer verify`, and for careful mode, when something has gone wrong and nobody knows where. */
+/* verify.h: a plan run step by step, and a step's outputs compared with the reference on the inputs that it really had:
+ * those of each step for `clinfer verify`, and as the last resort of careful mode; those of a step that there is a
+ * reason to look at when careful mode begins. The reference is scalar C: for all of a model it takes seconds a token.
+ */
 #ifndef CI_GRAPH_VERIFY_H
 #define CI_GRAPH_VERIFY_H
 
@@ -19,9 +21,31 @@ struct ci_verify_step {
 typedef bool ci_verify_callback(void *user, const struct ci_verify_step *step);
 
 /* Runs the plan with the inputs and rows that were set, as ci_plan_run does, but waits after each step. Of caches the
- * first `cache_rows` rows are looked at. A failure is one of memory, or of a device that does not even answer a small
- * write any more; it is not told to the callback. */
+ * first `cache_rows` rows are looked at. A failure is one of memory, or of a device that does not even do a small
+ * computation right any more; it is not told to the callback. */
 enum clinfer_status ci_plan_verify(struct ci_plan *plan, int64_t cache_rows, ci_verify_callback *callback, void *user);
+
+struct ci_walk {
+    int64_t cache_rows;   /* of caches so many rows are in use */
+    const int32_t *slots; /* [slot_count] the rows of them that this run writes */
+    int64_t slot_count;
+
+    struct ci_verify_step last; /* that was compared; not passed: it is wrong, and none behind it was run */
+    int steps, compared;
+    bool compared_suspect;
+    double seconds, compare_seconds; /* running and looking; comparing */
+};
+
+/* The same, but compares only a step that fails, the first whose outputs are not finite (of caches: the rows that the
+ * run writes), and the suspect. Sets all but the first three fields; where everything passed, the run is done and its
+ * results count. Failures as above. */
+enum clinfer_status ci_plan_walk(struct ci_plan *plan, struct ci_walk *walk);
+
+/* The suspect is the step that the next walk compares in any case: one that took another's place, or the one that
+ * writes a tensor with an impossible value. A step that cannot be enqueued makes itself the suspect. */
+void ci_plan_suspect(struct ci_plan *plan, int step);
+void ci_plan_suspect_writer(struct ci_plan *plan, const struct ci_tensor *tensor);
+bool ci_plan_has_suspect(const struct ci_plan *plan);
 
 /* Puts the variant of a step, with its tunables, into quarantine: in this engine at once, and on disk. false: the step
  * has none that could be replaced (scalar C, a copy). The plan stays as it is and should be made again. */

@@ -17,6 +17,7 @@
  *         hang                 does not return, until other faults are armed; then it returns CL_OUT_OF_RESOURCES
  *         corrupt              clEnqueueReadBuffer: what was read is overwritten with NaN, and waited for;
  *                              clEnqueueNDRangeKernel: every word of its arguments that the kernel changed becomes NaN
+ *         skip                 clEnqueueNDRangeKernel: succeeds and computes nothing
  *         eat, kill            takes memory without end, as some compilers do (it ends at 4 GB, where nobody watches);
  *                              is killed, as the system does then
  *
@@ -78,7 +79,8 @@ enum call { CALLS(ENUM) CALL_COUNT, CALL_ANY, FIRST_RELEASE = CALL_clReleaseCont
 #define NAME(name) #name,
 static const char *const names[] = {CALLS(NAME)};
 
-enum action { FAIL, LOSE, DELAY, HANG, CORRUPT, EAT, KILL };
+enum action { FAIL, LOSE, DELAY, HANG, CORRUPT, SKIP, EAT, KILL };
+enum { SKIPPED = 1 }; /* OpenCL's errors are negative */
 
 struct fault {
     int call;
@@ -165,6 +167,7 @@ static bool parse_what(const char *text, struct fault *fault) {
     } words[] = {{"lost", LOSE, CL_OUT_OF_RESOURCES},
                  {"hang", HANG, 0},
                  {"corrupt", CORRUPT, 0},
+                 {"skip", SKIP, 0},
                  {"eat", EAT, 0},
                  {"kill", KILL, 0}};
     char rest = 0;
@@ -178,8 +181,9 @@ static bool parse_what(const char *text, struct fault *fault) {
         if (strcmp(text, words[i].name) != 0) continue;
         fault->action = words[i].action;
         fault->value = words[i].value;
-        return fault->action != CORRUPT || fault->call == CALL_clEnqueueReadBuffer ||
-               fault->call == CALL_clEnqueueNDRangeKernel;
+        if (fault->action != CORRUPT && fault->action != SKIP) return true;
+        return fault->call == CALL_clEnqueueNDRangeKernel ||
+               (fault->call == CALL_clEnqueueReadBuffer && fault->action == CORRUPT);
     }
     return false;
 }
@@ -350,6 +354,7 @@ static cl_int suffer(enum call call, const char *kernel, bool *corrupt) {
     case DELAY: usleep((useconds_t)fault.value * 1000); return CL_SUCCESS;
     case HANG: hang(); return CL_OUT_OF_RESOURCES;
     case CORRUPT: *corrupt = true; return CL_SUCCESS;
+    case SKIP: return SKIPPED;
     case EAT: eat_memory(); return CL_SUCCESS;
     case KILL: kill(getpid(), SIGKILL); return CL_SUCCESS;
     }
@@ -597,6 +602,10 @@ static cl_int CL_API_CALL layer_clEnqueueNDRangeKernel(cl_command_queue queue, c
     uint32_t *before[MOST_ARGUMENTS] = {NULL};
     cl_mem arguments[MOST_ARGUMENTS] = {NULL};
     cl_int error = suffer(CALL_clEnqueueNDRangeKernel, name_of(handle, name), &corrupt);
+    if (error == SKIPPED) {
+        if (event) count_alive(1);
+        return event ? below->clEnqueueMarker(queue, event) : CL_SUCCESS;
+    }
     if (error != CL_SUCCESS) return error;
     pthread_mutex_lock(&lock);
     for (const struct kernel *kernel = kernels; corrupt && kernel; kernel = kernel->next)

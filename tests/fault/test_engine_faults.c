@@ -1,4 +1,5 @@
-/* One OpenCL call of a decode step fails: nobody sees it in the text, and one line on the log tells it. */
+/* One OpenCL call of a decode step fails: nobody sees it in the text, and one line on the log tells it. And what
+ * careful mode does about it. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,15 +12,21 @@
 
 #include <clinfer.h>
 
+#include "engine/engine_private.h"
+#include "profile/quarantine.h"
 #include "support/layer.h"
 #include "support/model.h"
+#include "support/poison.h"
 
 enum { OUT_OF_RESOURCES = -5, TOKENS = 8, ARMED_AT = 3 };
 
+static char model[4096];
 static int accidents, replaced;
+static const char *in_careful_mode; /* the faults from when it begins; NULL: those that began it go on */
 
 static void listen(void *user, enum clinfer_log_level level, const char *message) {
     (void)user, (void)level;
+    if (in_careful_mode && strstr(message, "computed again, ")) layer_arm("%s", in_careful_mode);
     accidents += strstr(message, "no kernel was wrong") != NULL;
     replaced += strstr(message, "quarantined; op") != NULL;
 }
@@ -61,13 +68,14 @@ static void with_engine(const char *device, void (*check)(clinfer_engine *)) {
     struct clinfer_engine_options options;
     clinfer_engine *engine;
     clinfer_engine_options_default(&options);
-    options.model = test_model_path();
+    options.model = model;
     options.device = device;
     options.activations = CLINFER_ACTIVATIONS_F32;
     layer_disarm();
     if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
     check(engine);
     clinfer_engine_close(engine);
+    assert_int_equal(ci_quarantine_clear(NULL), CLINFER_OK);
 }
 
 static void fail_calls(clinfer_engine *engine) {
@@ -101,6 +109,76 @@ static void test_a_call_that_fails_once_changes_no_text(void **state) {
         if (strcmp(*device, "cpu") != 0) with_engine(*device, fail_calls);
 }
 
+static int steps_counted;
+
+static void count_step(void *user, const struct clinfer_plan_step *step) {
+    (void)user, (void)step;
+    steps_counted++;
+}
+
+static void answer_with(clinfer_engine *engine, const char *fault, const struct talk *right) {
+    struct talk talk = {.fault = fault};
+    accidents = replaced = 0;
+    if (answer(engine, &talk) != CLINFER_OK) fail_msg("%s: %s", fault, clinfer_error());
+    if (layer_strikes() == 0) fail_msg("%s: no such call was made", fault);
+    layer_disarm();
+    assert_string_equal(talk.text, right->text);
+}
+
+/* The reference takes seconds for all kernels of a token. Another kernel takes over on the spot, with the caches as
+ * they are: for a kernel that was not run has spoilt nothing. */
+static void compare_few(clinfer_engine *engine) {
+    const struct ci_careful_cost *cost = &engine->careful_cost;
+    struct talk right = {0};
+    if (answer(engine, &right) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    steps_counted = 0;
+    assert_int_equal(clinfer_engine_explain(engine, 1, count_step, NULL, NULL), CLINFER_OK);
+    int kernels = steps_counted;
+
+    answer_with(engine, "clEnqueueNDRangeKernel@40:-5", &right);
+    assert_int_equal(accidents, 1);
+    assert_int_equal(cost->steps, kernels);
+    assert_int_equal(cost->compared, 1);
+
+    answer_with(engine, "clEnqueueNDRangeKernel/swiglu@2:corrupt", &right);
+    assert_int_equal(accidents, 1);
+    assert_int_equal(cost->steps, kernels);
+    assert_int_equal(cost->compared, 0);
+    assert_true(cost->build_seconds == 0);
+
+    answer_with(engine, "clEnqueueNDRangeKernel/swiglu@2+:-5", &right);
+    assert_int_equal(replaced, 1);
+    assert_int_equal(cost->compared, 2); /* the one that fails, and what takes its place */
+    assert_true(cost->build_seconds > 0);
+    print_message("%.0f ms one by one, %.0f ms compare 2 of %d, %.0f ms build\n", 1e3 * cost->seconds,
+                  1e3 * cost->compare_seconds, kernels, 1e3 * cost->build_seconds);
+}
+
+static void test_careful_mode_compares_only_what_there_is_a_reason_to(void **state) {
+    (void)state;
+    for (const char *const *device = test_devices(); *device; device++)
+        if (strcmp(*device, "cpu") != 0) with_engine(*device, compare_few);
+}
+
+/* What kernels left behind that were run before is nothing that a right one gives; but whose fault is that? */
+static void compute_nothing(clinfer_engine *engine) {
+    struct talk talk = {.fault = "clEnqueueNDRangeKernel/swiglu@2:corrupt"};
+    replaced = 0;
+    in_careful_mode = "clEnqueueNDRangeKernel@1+:skip";
+    enum clinfer_status status = answer(engine, &talk);
+    in_careful_mode = NULL;
+    layer_disarm();
+    assert_int_equal(status, CLINFER_DEVICE_ERROR);
+    assert_non_null(strstr(clinfer_error(), "does not compute any more"));
+    assert_int_equal(replaced, 0);
+}
+
+static void test_a_device_that_computes_nothing_is_no_kernels_fault(void **state) {
+    (void)state;
+    for (const char *const *device = test_devices(); *device; device++)
+        if (strcmp(*device, "cpu") != 0) with_engine(*device, compute_nothing);
+}
+
 /* A device that is lost fails at everything from then on. */
 static void lose_device(clinfer_engine *engine) {
     struct talk talk = {.fault = "*@1:lost"};
@@ -121,9 +199,13 @@ static void test_a_device_that_is_lost_is_an_error_and_nobodys_fault(void **stat
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_call_that_fails_once_changes_no_text),
+        cmocka_unit_test(test_careful_mode_compares_only_what_there_is_a_reason_to),
+        cmocka_unit_test(test_a_device_that_computes_nothing_is_no_kernels_fault),
         cmocka_unit_test(test_a_device_that_is_lost_is_an_error_and_nobodys_fault),
     };
     if (!layer_load()) return 1;
+    snprintf(model, sizeof model, "%s", test_model_path()); /* while it is known where models are */
+    poison_fresh_data();
     clinfer_log_to(listen, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
