@@ -228,6 +228,14 @@ enum clinfer_status ci_engine_move_caches(struct clinfer_engine *engine);
 enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
                                       void *user, int *waits);
 
+/* load.c: the model's graph for a bucket. */
+enum clinfer_status ci_engine_graph(const struct clinfer_engine *engine, struct ci_bucket *bucket,
+                                    struct ci_graph *graph);
+
+/* place.c: where each layer is to run, once for all plans, since caches and weights have one place: by hand, by memory,
+ * or by what was measured. CLINFER_OUT_OF_MEMORY before anything is loaded that cannot be kept. */
+enum clinfer_status ci_engine_place(struct clinfer_engine *engine, const struct ci_engine_devices *devices);
+
 /* load.c: the smallest bucket that holds so many rows, its plan made. */
 enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, struct ci_bucket **bucket);
 
