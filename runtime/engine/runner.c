@@ -397,7 +397,7 @@ enum clinfer_status ci_runner_create(const struct clinfer_engine_options *option
     int error = pthread_create(&runner->thread, NULL, work, runner);
     if (error) {
         free_runner(runner);
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "no thread for the engine: %s", strerror(error));
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "no memory, or no thread, for the engine: %s", strerror(error));
     }
     *out = runner;
     return CLINFER_OK;
