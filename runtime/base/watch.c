@@ -19,10 +19,28 @@ enum ci_watch_kind ci_watch_begin(enum ci_watch_kind kind, double estimate) {
     return (enum ci_watch_kind)atomic_exchange_explicit(&watch->kind, (int)kind, memory_order_acq_rel);
 }
 
+void ci_watch_begin_behind(double estimate) {
+    struct ci_watch *watch = mine;
+    if (!watch) return;
+    bool behind = atomic_load_explicit(&watch->kind, memory_order_relaxed) == CI_WATCH_STEP;
+    double before = behind ? atomic_load_explicit(&watch->estimate, memory_order_relaxed) : 0;
+    ci_watch_begin(CI_WATCH_STEP, before + estimate);
+}
+
+/* One thread writes, so nothing is lost between the two halves. */
+void ci_watch_beat(void) {
+    struct ci_watch *watch = mine;
+    if (!watch) return;
+    unsigned beats = atomic_load_explicit(&watch->beats, memory_order_relaxed);
+    atomic_store_explicit(&watch->beats, beats + 1, memory_order_relaxed);
+}
+
 bool ci_watch_expired(struct ci_watch *watch, const struct ci_watch_limits *limits, double *silent) {
     const double pause = 1; /* between two looks; longer than a busy machine makes one wait */
     double now = ci_now();
-    if (now - watch->looked > pause) watch->resumed = now;
+    unsigned beats = atomic_load_explicit(&watch->beats, memory_order_relaxed);
+    if (now - watch->looked > pause || beats != watch->beats_seen) watch->resumed = now;
+    watch->beats_seen = beats;
     watch->looked = now;
     enum ci_watch_kind kind = (enum ci_watch_kind)atomic_load(&watch->kind);
     double limit = limits->build;

@@ -1,8 +1,8 @@
 /* watch.h: signs of life of a thread that may hang in a driver.
  *
  * The thread says what it begins and how long that should take; whoever waits for it looks, and gives it up when it has
- * been silent for too long. A sign is two stores and a look at the clock, so it may be given for every run of a plan.
- * Threads that nobody watches give signs to nobody. */
+ * been silent for too long. A sign is two stores and a look at the clock, so it may be given for every run of a plan; a
+ * beat is one addition, so it may be given for every kernel. Threads that nobody watches give signs to nobody. */
 #ifndef CI_BASE_WATCH_H
 #define CI_BASE_WATCH_H
 
@@ -17,7 +17,9 @@ struct ci_watch {
     atomic_int kind;
     _Atomic double since;    /* of ci_now() */
     _Atomic double estimate; /* seconds that it should take */
-    double looked, resumed;  /* of who waits: the last look, and the first one after a pause of its own */
+    atomic_uint beats;
+    double looked, resumed; /* of who waits: the last look, and the first one after a pause of its own or a beat */
+    unsigned beats_seen;    /* at the last look */
 };
 
 /* Who watches the calling thread from now on; NULL: nobody. The object must outlive the thread, or the next call. */
@@ -28,6 +30,13 @@ struct ci_watch *ci_watch_mine(void);
 
 /* A sign of life of the calling thread, and what it does next. Returns what it did before. */
 enum ci_watch_kind ci_watch_begin(enum ci_watch_kind kind, double estimate);
+
+/* The same for a step that begins behind those that have been begun since the last ci_watch_begin: a device has them in
+ * its queue, and the estimate is for all. */
+void ci_watch_begin_behind(double estimate);
+
+/* A sign of life in the middle of it: something of it is done. */
+void ci_watch_beat(void);
 
 /* How long a silence may be, seconds. A step may also take `times` its own estimate. */
 struct ci_watch_limits {

@@ -71,6 +71,10 @@ enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const
     return at->path ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a profile's name");
 }
 
+bool ci_choices_measured_here(const struct ci_place_choices *at) {
+    return (at->origin == CI_PROFILE_EXACT || at->origin == CI_PROFILE_DRIVER) && !at->profile.imported;
+}
+
 void ci_choices_free(struct ci_choices *choices) {
     for (int i = 0; i < CI_MAX_PLACES; i++) {
         ci_profile_free(&choices->places[i].profile);

@@ -54,6 +54,9 @@ enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const
                                     const char *tuning);
 void ci_choices_free(struct ci_choices *choices);
 
+/* Whether the times of the profile are of this device, though perhaps with another driver. */
+bool ci_choices_measured_here(const struct ci_place_choices *at);
+
 /* Parses "NAME=VARIANT[:TUNABLE=VALUE,...]", "NAME=cpu", "NAME=opencl". CLINFER_INVALID_ARGUMENT lists what is
  * possible. */
 enum clinfer_status ci_choices_force(struct ci_choices *choices, const char *text);

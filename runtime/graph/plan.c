@@ -3,6 +3,7 @@
 #include "graph/plan.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,16 +134,37 @@ static void trace_steps(struct ci_plan *plan) {
     }
 }
 
-/* By what a device does that is slow, so that only one that hangs is taken for one that hangs. */
-static double estimate(const struct ci_plan *plan) {
-    const double bytes_per_second = 4e9, operations_per_second = 20e9;
-    double seconds = 0;
-    for (int i = 0; i < plan->step_count; i++) {
-        struct ci_plan_step step;
-        ci_plan_step(plan, i, &step);
-        seconds += step.bytes / bytes_per_second + step.operations / operations_per_second;
+/* Seconds of a step, rather too many than too few. What was measured here says it: the time of the op, or its bytes and
+ * operations on this device. Without that, those of a device that is slow. */
+static double step_seconds(const struct ci_plan *plan, int index) {
+    double bytes_per_second = 4e9, operations_per_second = 20e9, known = 0;
+    const struct step *step = &plan->steps[index];
+    const struct ci_choices *choices = plan->store->choices;
+    struct ci_plan_step counted;
+    ci_plan_step(plan, index, &counted);
+    if (choices && ci_choices_measured_here(&choices->places[step->place])) {
+        const struct ci_profile_device *measured = &choices->places[step->place].profile.measured;
+        struct ci_chooser chooser = ci_store_chooser(plan->store, step->place);
+        if (step->node) known = ci_choices_seconds(&chooser, step->node);
+        if (measured->read_bytes_per_second > 0) bytes_per_second = measured->read_bytes_per_second;
+        if (measured->operations_per_second > 0) operations_per_second = measured->operations_per_second;
     }
-    return seconds;
+    return fmax(known, counted.bytes / bytes_per_second + counted.operations / operations_per_second);
+}
+
+/* What a device has in its queue when the host begins to wait for it: nothing is known of its single steps before that,
+ * since an event for each would be a cost of every run. The CPU tells of each. */
+static double estimate(const struct ci_plan *plan) {
+    double longest = 0, queued = 0;
+    for (int i = 0; i < plan->step_count; i++) {
+        const struct step *step = &plan->steps[i];
+        bool on_cpu = step->node && step->place == CI_PLACE_CPU, is_copy = !step->node;
+        double seconds = step_seconds(plan, i);
+        if (!on_cpu) queued += seconds;
+        longest = fmax(longest, on_cpu ? seconds : queued);
+        if (is_copy && step->source->place != CI_PLACE_CPU) queued = 0;
+    }
+    return longest;
 }
 
 static struct ci_trace_span span_of(const struct ci_plan *plan, const struct step *step) {
@@ -305,7 +327,9 @@ static void run_cpu_section(void *argument, int thread, int threads) {
             step->node->op->reference(&step->call);
         if (i + 1 == work->section->count) continue;
         ci_threads_barrier(work->plan->store->threads);
-        if (thread == 0) end_op(work);
+        if (thread != 0) continue;
+        end_op(work);
+        ci_watch_beat();
     }
 }
 
@@ -332,6 +356,12 @@ enum clinfer_status ci_plan_send_inputs(struct ci_plan *plan) {
     return status;
 }
 
+/* What was waited for is done, and what was begun before it; behind it there may be one more run. */
+static void waited(struct ci_plan *plan) {
+    plan->ran = true;
+    ci_watch_begin(CI_WATCH_STEP, plan->estimate);
+}
+
 enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct section *section) {
     struct ci_trace *trace = plan->store->trace;
     struct step *first = &plan->steps[section->first];
@@ -339,6 +369,7 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
     if (section->place == -1) {
         double start = ci_trace_start(trace);
         status = copy(plan, first);
+        if (plan->ran && first->source->view.buffer) waited(plan);
         if (trace) trace_step(plan, first, start, ci_now());
         CI_PROBE(transfer, first->source->name, live_bytes(plan, first->source), first->source->place, first->place);
         return status;
@@ -363,6 +394,7 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
         status = ci_bind_enqueue(first[i].bound);
         if (status != CLINFER_OK) plan->suspect = section->first + i;
         if (!plan->ran) ci_watch_begin(CI_WATCH_BUILD, 0);
+        ci_watch_beat();
     }
     if (trace) ci_device_record_tag(device, CI_DEVICE_NO_TAG); /* what others enqueue belongs to no op */
     if (status == CLINFER_OK) status = ci_device_flush(device);
@@ -370,12 +402,11 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
     return status;
 }
 
-static void watch(const struct ci_plan *plan) {
-    ci_watch_begin(plan->ran ? CI_WATCH_STEP : CI_WATCH_BUILD, plan->estimate);
-}
-
 enum clinfer_status ci_plan_run(struct ci_plan *plan) {
-    watch(plan);
+    if (plan->ran)
+        ci_watch_begin_behind(plan->estimate);
+    else
+        ci_watch_begin(CI_WATCH_BUILD, 0);
     double start = ci_trace_start(plan->store->trace);
     enum clinfer_status status = ci_plan_send_inputs(plan);
     if (plan->store->place_count > 1) ci_trace_host(plan->store->trace, CI_TRACE_ENQUEUE, start);
@@ -402,10 +433,9 @@ enum clinfer_status ci_plan_read_start(struct ci_plan *plan, const struct ci_ten
 }
 
 enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tensor *tensor, int slot) {
-    if (!tensor->view.buffer) return CLINFER_OK;
-    enum clinfer_status status = ci_buffer_read_wait(plan->store->places[tensor->place].device, slot);
-    plan->ran = true;
-    watch(plan);
+    enum clinfer_status status = CLINFER_OK;
+    if (tensor->view.buffer) status = ci_buffer_read_wait(plan->store->places[tensor->place].device, slot);
+    waited(plan);
     return status;
 }
 

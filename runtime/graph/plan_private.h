@@ -60,7 +60,7 @@ struct ci_plan {
     bool ready;                 /* all steps have the arguments of `rows` */
     unsigned generation;        /* of the store, when views were last taken */
     double cpu_seconds;
-    double estimate; /* seconds that a run takes at most on a slow device; for whoever watches */
+    double estimate; /* seconds between two waits of a run, rather too many; for whoever watches */
     bool ran;        /* once: some drivers compile when a kernel is enqueued first */
     int suspect;     /* the step that verify.h compares next; -1: none */
 };

@@ -432,6 +432,39 @@ static void test_silence_is_a_hang_unless_nobody_looked(void **state) {
     ci_watch_by(NULL);
 }
 
+static void test_watch_takes_beats_for_life(void **state) {
+    (void)state;
+    const struct ci_watch_limits limits = {.step = 0.35, .build = 5};
+    struct ci_watch watch = {0};
+    bool expired;
+    ci_watch_beat(); /* nobody watches */
+    ci_watch_by(&watch);
+    ci_watch_begin(CI_WATCH_STEP, 0);
+    for (int i = 0; i < 8; i++) {
+        ci_watch_beat();
+        look_for(&watch, &limits, 1, &expired);
+        assert_false(expired);
+    }
+    look_for(&watch, &limits, 8, &expired);
+    assert_true(expired);
+    ci_watch_by(NULL);
+}
+
+static void test_watch_adds_up_what_is_queued(void **state) {
+    (void)state;
+    struct ci_watch watch = {0};
+    ci_watch_begin_behind(1); /* nobody watches */
+    ci_watch_by(&watch);
+    ci_watch_begin(CI_WATCH_BUILD, 5);
+    ci_watch_begin_behind(1);
+    assert_true(atomic_load(&watch.estimate) == 1);
+    ci_watch_begin_behind(2);
+    assert_true(atomic_load(&watch.estimate) == 3);
+    ci_watch_begin(CI_WATCH_STEP, 1);
+    assert_true(atomic_load(&watch.estimate) == 1);
+    ci_watch_by(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_append_keeps_every_byte_and_ends_with_zero),
@@ -454,6 +487,8 @@ int main(void) {
         cmocka_unit_test(test_pages_are_aligned),
         cmocka_unit_test(test_hash_is_fnv_1a),
         cmocka_unit_test(test_silence_is_a_hang_unless_nobody_looked),
+        cmocka_unit_test(test_watch_takes_beats_for_life),
+        cmocka_unit_test(test_watch_adds_up_what_is_queued),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
