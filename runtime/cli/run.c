@@ -2,7 +2,7 @@
  *
  * Prompts that run together have a session each, --parallel of them at a time; they are submitted before the first is
  * waited for, and answers come out in the order of the prompts: the one whose turn it is streams, the others are kept
- * until their turn. Everything happens on this thread, so no answer needs a lock. */
+ * until their turn. Their text comes from the threads of engines: text_lock. */
 #define _GNU_SOURCE
 #include "cli/run.h"
 
