@@ -15,15 +15,23 @@
 #include "base/status.h"
 #include "tuner/tuner_private.h"
 
-enum { CONTEXT = 256, LEAST_PROMPT = 80, LEAST_ROUNDS = 3, MOST_ROUNDS = CI_TUNE_MODEL_ROUNDS };
+enum {
+    LEAST_CONTEXT = 16,
+    MOST_CONTEXT = 256,
+    LEAST_PROMPT = 80,
+    LEAST_TOKENS = 5,
+    LEAST_ROUNDS = 3,
+    MOST_ROUNDS = CI_TUNE_MODEL_ROUNDS
+};
 
 /* What is slower by less is left to the question whether it is faster. */
 static const double slower = 1.01;
 
-/* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts. Seconds of
- * a sample of decoding, about (bench_model.c), and of a prompt, which is shortened until it fits, as long as it runs in
- * the same plan. Short samples in turn: what disturbs the machine is then seen by both sides. */
-static const double run_share = 0.45, decode_seconds = 0.06, most_seconds = 0.12;
+/* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts; and so
+ * much for the context of each side, in which it decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS
+ * take longer (bench_model.c), and of a prompt, which is shortened until it fits, as long as it runs in the same plan.
+ * Short samples in turn: what disturbs the machine is then seen by both sides. */
+static const double run_share = 0.45, context_share = 0.05, decode_seconds = 0.06, most_seconds = 0.12;
 
 /* ---- the profile as it would be ---- */
 
@@ -172,16 +180,22 @@ static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const ch
     const struct ci_tune_model *known = &tuner->problems->models[model];
     struct ci_trial trial = {0};
     double left = tuner->end - ci_now(), half = 0.5 * run_share * left;
-    double prompt = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_PROMPT, NULL, NULL);
-    double longest = (double)ci_tune_rows[CI_TUNE_PROMPT], wanted = fmin(prompt, most_seconds);
+    double token = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_DECODE, NULL, NULL);
+    double row = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_PROMPT, NULL, NULL) /
+                 (double)ci_tune_rows[CI_TUNE_PROMPT];
+    int prompt = row > 0 ? (int)fmin(most_seconds / row, (double)ci_tune_rows[CI_TUNE_PROMPT]) : LEAST_PROMPT;
+    if (prompt < LEAST_PROMPT) prompt = LEAST_PROMPT;
+    int context = row > 0 ? (int)fmin(context_share * left / row, MOST_CONTEXT) : MOST_CONTEXT;
+    if (context < LEAST_CONTEXT) context = LEAST_CONTEXT;
+    double decode = fmax(decode_seconds, LEAST_TOKENS * token);
     struct ci_worker_model run = {.model = known->path,
                                   .tunings = {old_tuning(tuner), path},
-                                  .context = CONTEXT,
-                                  .decode_rounds = rounds_for(half, decode_seconds, outcome->decode.rounds),
-                                  .prefill_rounds = rounds_for(half, wanted, outcome->prefill.rounds),
+                                  .context = context,
+                                  .prompt = prompt,
+                                  .decode_rounds = rounds_for(half, decode, outcome->decode.rounds),
+                                  .prefill_rounds = rounds_for(half, prompt * row, outcome->prefill.rounds),
                                   .decode = outcome->decode.pairs + 2 * outcome->decode.rounds,
                                   .prefill = outcome->prefill.pairs + 2 * outcome->prefill.rounds};
-    run.prompt = (int)fmax(prompt > 0 ? longest * wanted / prompt : longest, LEAST_PROMPT);
     ci_tuner_progress(tuner, "whole model", -1, NULL);
     if (left < 1) {
         snprintf(outcome->reason, sizeof outcome->reason, "no time was left");
