@@ -441,7 +441,12 @@ static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
     if (count > 0) status = give_back(tuner, model, list, count, &outcome);
     free(list);
     if (status == CLINFER_OK && outcome.ran) status = give_back_idle(tuner, model, &outcome);
-    if (!outcome.ran) ci_tuner_say(tuner, "%s was not run as a whole: %s", name, outcome.reason);
+    /* What was seen to be good elsewhere is better than what was not seen in the model at all. */
+    bool unseen = !outcome.ran && !outcome.failed && tuner->origin != CI_PROFILE_NONE;
+    for (int r = 0; r < 2 && unseen && status == CLINFER_OK; r++) give_back_run(tuner, model, runs[r].run);
+    if (!outcome.ran)
+        ci_tuner_say(tuner, "%s was not run as a whole: %s%s", name, outcome.reason,
+                     unseen ? "; it goes on as before, a longer --budget finds out more" : "");
     record(tuner, model, &outcome);
     return status;
 }

@@ -194,10 +194,12 @@ static double faster_by_tenth(const struct ci_problem *problem, const struct ci_
 }
 
 /* Then the model's plan is what it was, also where the planner weighs times. */
-static void test_given_back_is_as_before(void **state) {
-    (void)state;
+static void tune_twice_and_compare(void) {
     struct ci_tune_result first, second;
+    int fail_second = fake.fail_model;
+    fake.fail_model = CI_TRIAL_PASSED;
     assert_ok(tune(&usual, &first));
+    fake.fail_model = fail_second;
     fake.seconds = faster_by_tenth;
     fake.model_seconds = never_faster;
     assert_ok(tune(&(struct wish){.budget = 20, .again = true}, &second));
@@ -215,6 +217,18 @@ static void test_given_back_is_as_before(void **state) {
     assert_true(compared > 0);
     ci_tune_free(&first);
     ci_tune_free(&second);
+}
+
+static void test_given_back_is_as_before(void **state) {
+    (void)state;
+    tune_twice_and_compare();
+}
+
+static void test_without_a_look_at_the_model_it_stays_as_before(void **state) {
+    (void)state;
+    fake.fail_model = CI_TRIAL_TIMED_OUT;
+    tune_twice_and_compare();
+    assert_non_null(strstr(heard.said, "it goes on as before"));
 }
 
 /* Prompts alone become faster; but without what decoding gained, they are slow. */
@@ -356,6 +370,7 @@ int main(void) {
         cmocka_unit_test_setup(test_what_makes_the_model_no_faster_is_given_back, set_up),
         cmocka_unit_test_setup(test_what_may_be_chance_is_given_back, set_up),
         cmocka_unit_test_setup(test_given_back_is_as_before, set_up),
+        cmocka_unit_test_setup(test_without_a_look_at_the_model_it_stays_as_before, set_up),
         cmocka_unit_test_setup(test_what_is_left_has_to_help_alone, set_up),
         cmocka_unit_test_setup(test_a_fused_op_whose_parts_are_faster_is_taken_apart, set_up),
         cmocka_unit_test_setup(test_clblast_pays_for_its_programs, set_up),
