@@ -9,9 +9,10 @@
 #   PAIRS     "0@auto/0@shipped ...": ratios of the first to the second, with the lower 95% bound of their mean
 #   ROUNDS    default 4: each round measures llama.cpp, then clinfer on each device, so that a machine that grows slower
 #             does so for both; the ratio is taken within a round, and the table gives its median and its range
+#   PROMPTS   default "128,512": lengths of the prompts
 #   THREADS   default 2; on a larger machine both are held to that many processors
 #
-# Measured: decode of 64 tokens, prefill of 128 and of 512 tokens. Beside them the bare read bandwidth of the same
+# Measured: decode of 64 tokens, and prefill; each figure is told when it is there. Beside them the bare read bandwidth of the same
 # minutes, over as many bytes as the model has: decoding cannot be faster than that.
 set -eu
 cd "$(dirname "$0")/.."
@@ -37,14 +38,16 @@ trap 'rm -rf "$work"' EXIT
 pin=
 if [ "$(nproc)" -gt "$threads" ] && command -v taskset >/dev/null; then pin="taskset -c 0-$((threads - 1))"; fi
 
-PAIRS=${PAIRS:-} WORK=$work MODEL=$model BENCH=$bench ROUNDS=$rounds THREADS=$threads DEVICES=$devices PIN=$pin python3 - <<'PYTHON'
+PROMPTS=${PROMPTS:-128,512} PAIRS=${PAIRS:-} WORK=$work MODEL=$model BENCH=$bench ROUNDS=$rounds THREADS=$threads DEVICES=$devices PIN=$pin python3 - <<'PYTHON'
 import json, math, os, shlex, statistics, subprocess, sys
 
 WORK, MODEL, BENCH = (os.environ[name] for name in ("WORK", "MODEL", "BENCH"))
 ROUNDS, THREADS, DEVICES = int(os.environ["ROUNDS"]), os.environ["THREADS"], os.environ["DEVICES"].split()
 PIN = shlex.split(os.environ["PIN"])
-TESTS = {"decode tg64": (0, 64), "prefill pp128": (128, 0), "prefill pp512": (512, 0)}
-ASKED = ["-p", "128,512", "-n", "64", "-r", "2", "-o", "json"]
+PROMPTS = os.environ["PROMPTS"]
+TESTS = {"decode tg64": (0, 64)} | {f"prefill pp{rows}": (int(rows), 0) for rows in PROMPTS.split(",")}
+ASKED = ["-p", PROMPTS, "-n", "64", "-r", "2", "-o", "json"]
+WARM_UP = ["-p", "128", "-n", "2", "-r", "1", "-o", "json"]  # the plans for decoding and for long prompts
 
 
 def run(command):
@@ -58,31 +61,35 @@ def bandwidth():
     return float(run([WORK + "/read_bandwidth", str(os.path.getsize(MODEL)), THREADS]))
 
 
-def rates(command):
+MEASURED = ["-m", MODEL, "-t", THREADS]
+
+
+def rates(who, command):
     """Both have the same flags and the same fields; both warm up first."""
-    rows = json.loads(run(command + ["-m", MODEL, "-t", THREADS] + ASKED))
+    rows = json.loads(run(command + MEASURED + ASKED))
     found = {(row["n_prompt"], row["n_gen"]): row["avg_ts"] for row in rows}
+    print(f"compare: {who}: " + ", ".join(f"{name} {found[key]:.1f}" for name, key in TESTS.items()), file=sys.stderr)
     return {name: found[key] for name, key in TESTS.items()}
 
 
 def peer():
-    return rates([BENCH])
+    return rates("llama.cpp", [BENCH])
 
 
-def clinfer(device):
+def command_of(device):
     name, _, tuning = device.partition("@")
-    return rates(["./clinfer", "bench", "--device", name] + (["--tuning", tuning] if tuning else []))
+    return ["./clinfer", "bench", "--device", name] + (["--tuning", tuning] if tuning else [])
 
 
 load = os.getloadavg()[0]
 if load > 0.5:
     print(f"compare: other programs are busy here (load {load:.1f}): the figures will say little", file=sys.stderr)
 for device in DEVICES:
-    clinfer(device)  # what is compiled once is compiled now
+    run(command_of(device) + MEASURED + WARM_UP)  # what is compiled once is compiled now
 rounds = []
 for number in range(ROUNDS):
     one = {"read": bandwidth(), "peer": peer()}
-    one.update({device: clinfer(device) for device in DEVICES})
+    one.update({device: rates(device, command_of(device)) for device in DEVICES})
     rounds.append(one)
     print(f"compare: round {number + 1} of {ROUNDS}", file=sys.stderr)
 
