@@ -332,15 +332,9 @@ static void begin_case(const struct subject *subject, enum where where, size_t a
     alarm(CASE_SECONDS);
 }
 
-/* Of the last case at a token, and what building programs took in it. */
+/* Of the last case at a token, and what careful mode took of it. */
 static struct outcome last;
-static double last_built;
-
-static double build_seconds(const clinfer_engine *engine) {
-    struct ci_device_counts counts;
-    ci_device_counts(engine->device, &counts);
-    return counts.build_seconds + counts.clblast_seconds;
-}
+static struct ci_careful_cost last_cost;
 
 /* The engine is loaded while a call fails, and answers afterwards. false: no such call was made. */
 static bool fail_at_load(struct subject *subject, const char *name, const char *call, const char *faults, bool ever) {
@@ -389,9 +383,9 @@ static bool fail_at_token(struct subject *subject, const char *name, const char 
     if (where == AT_PROMPT && subject->engine) close_engine(subject); /* whose plan for prompts is not made yet */
     if (!subject->engine) assert_ok(open_engine(subject, &subject->engine));
     begin_case(subject, where, token, faults);
-    last_built = build_seconds(subject->engine);
+    subject->engine->careful_cost = (struct ci_careful_cost){0};
     answer(subject, subject->engine, faults, token, &last);
-    last_built = build_seconds(subject->engine) - last_built;
+    last_cost = subject->engine->careful_cost;
     if (last.strikes == 0) return false;
     if (ever)
         another = judge_ever(subject, &last, call);
@@ -579,6 +573,13 @@ static void test_calls_fail_by_chance(void **state) {
     end_subject(&tiny);
 }
 
+static void print_careful(const struct subject *subject, const char *kernel, const char *how) {
+    print_message("%s, %s %s: %.0f ms from there to the token: %d kernels one by one %.0f, %d compared %.0f, other "
+                  "plans %.0f: 1 of 1 survived\n",
+                  subject->name, kernel, how, 1e3 * last.token, last_cost.steps, 1e3 * last_cost.seconds,
+                  last_cost.compared, 1e3 * last_cost.compare_seconds, 1e3 * last_cost.build_seconds);
+}
+
 static void fail_whole_model(struct subject *subject) {
     char faults[128];
     subject->model = whole_model;
@@ -593,12 +594,10 @@ static void fail_whole_model(struct subject *subject) {
     for (int kernel = 0; kernel < kernel_count && is_asked("whole"); kernel++) {
         snprintf(faults, sizeof faults, "clEnqueueNDRangeKernel/%.63s@1:%d", kernels[kernel], OUT_OF_RESOURCES);
         fail_at_token(subject, "one kernel fails", "clEnqueueNDRangeKernel", faults, TOKEN, false);
-        double careful = last.token;
+        print_careful(subject, kernels[kernel], "fails once");
         snprintf(faults, sizeof faults, "clEnqueueNDRangeKernel/%.63s@1+:%d", kernels[kernel], OUT_OF_RESOURCES);
         fail_at_token(subject, "one kernel fails", "clEnqueueNDRangeKernel", faults, TOKEN, true);
-        print_message("%s, %s: from its failure to the token %.0f ms in careful mode; where it fails for ever %.0f "
-                      "ms, of which %.0f build another: 1 of 1 survived\n",
-                      subject->name, kernels[kernel], 1e3 * careful, 1e3 * last.token, 1e3 * last_built);
+        print_careful(subject, kernels[kernel], "fails for ever");
         snprintf(faults, sizeof faults, "clEnqueueNDRangeKernel/%.63s@1:corrupt", kernels[kernel]);
         if (subject->activations == CLINFER_ACTIVATIONS_F32)
             fail_at_token(subject, "spoilt: kernel", "", faults, TOKEN, false);
