@@ -1,7 +1,7 @@
 /* confirm.c: kernels that win alone may lose together (caches, frequencies, layouts), so the whole model has the last
- * word: it runs with what there was before and with the new winners, in turn, many times. Where it got slower, half of
- * the winners are given back, then half of the rest, until it is not: so one bad one costs few others. And what did not
- * make it faster for sure is given back. */
+ * word: it runs with what there was before and with the new winners, in turn, many times. Where it got slower, one
+ * half of the winners is given back, or the other, or all of them. And what did not make it faster for sure is given
+ * back. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ enum {
     MOST_CONTEXT = 256,
     LEAST_PROMPT = 80,
     LEAST_TOKENS = 5,
-    LEAST_ROUNDS = 3,
+    LEAST_ROUNDS = 5,
     MOST_ROUNDS = CI_TUNE_MODEL_ROUNDS
 };
 
@@ -63,17 +63,18 @@ static enum clinfer_status pin_default(const struct ci_tuner *tuner, int problem
     return ci_profile_set(profile, &entry);
 }
 
-/* What the old profile says stays as it is, so that the model's plan becomes what it was: with the times of this tune
- * the planner might weigh its layouts otherwise. That it was searched is noted. */
-static void keep_old(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
-    const struct ci_search *search = &tuner->tuned[problem].search;
-    for (int i = 0; i < profile->entry_count; i++) {
-        struct ci_profile_entry *entry = &profile->entries[i];
-        if (!same_signature(entry, &tuner->problems->items[problem].signature)) continue;
-        entry->tried = search->tried;
-        entry->refused = search->refused;
-        entry->crashed = search->crashed;
+/* What ran before: the old profile's entry for another shape, as measured now, or without one the default. */
+static enum clinfer_status pin_before(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
+    enum clinfer_status status = CLINFER_OK;
+    struct ci_profile_entry entry;
+    bool found = ci_tuner_old_entry(tuner, problem, NULL, &entry);
+    if (found) status = ci_profile_set(profile, &entry);
+    for (int i = 0; ci_layouts[i] && status == CLINFER_OK; i++) {
+        if (!ci_tuner_old_entry(tuner, problem, ci_layouts[i], &entry)) continue;
+        status = ci_profile_set(profile, &entry);
+        found = true;
     }
+    return found || status != CLINFER_OK ? status : pin_default(tuner, problem, profile);
 }
 
 static enum clinfer_status set_problem(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
@@ -83,12 +84,11 @@ static enum clinfer_status set_problem(const struct ci_tuner *tuner, int problem
     if (!tuned->decided) return CLINFER_OK;
     bool had = false;
     for (int i = 0; i < tuner->old.entry_count; i++) had = had || same_signature(&tuner->old.entries[i], signature);
-    if (tuned->reverted && had) {
-        keep_old(tuner, problem, profile);
-        return CLINFER_OK;
-    }
+    /* What the old profile says stays as it is, so that the model's plan becomes what it was: with the times of this
+     * tune the planner might weigh its layouts otherwise. */
+    if (tuned->reverted && had) return CLINFER_OK;
     remove_entries(profile, signature);
-    if (tuned->reverted) return pin_default(tuner, problem, profile);
+    if (tuned->reverted) return pin_before(tuner, problem, profile);
     for (int i = 0; i < tuned->entry_count && status == CLINFER_OK; i++)
         status = ci_profile_set(profile, &tuned->entries[i]);
     return status;
@@ -146,8 +146,8 @@ struct outcome {
     char reason[256]; /* why it did not run */
 };
 
-/* By the sign test: so many pairs say the same by chance one time in twenty. A median alone says little here: a pair
- * differs by 15% where other programs run. */
+/* By the sign test: so many pairs, five at least, say the same by chance one time in twenty at most. A median alone
+ * says little here: a pair differs by 15% where other programs run. */
 static void sum_up(struct timed *timed) {
     double ratios[MOST_ROUNDS];
     int faster = 0, slow = 0;
@@ -156,7 +156,7 @@ static void sum_up(struct timed *timed) {
         faster += ratios[i] < 1;
         slow += ratios[i] > 1;
     }
-    double needed = 0.5 * timed->rounds + 0.5 * 1.645 * sqrt(timed->rounds);
+    double needed = 0.5 * timed->rounds + 0.5 * 1.645 * sqrt(timed->rounds) + 0.5;
     timed->before = ci_tuner_median(timed->pairs, timed->rounds, 2);
     timed->ratio = ci_tuner_median(ratios, timed->rounds, 1);
     timed->surely_faster = faster >= needed;
@@ -321,6 +321,7 @@ static bool can_go_back(const struct ci_tuner *tuner, int problem) {
         const struct ci_profile_entry *entry = &tuner->old.entries[i];
         struct ci_tuner_candidate candidate;
         if (!same_signature(entry, &tuner->problems->items[problem].signature)) continue;
+        if (ci_tuner_is_clblast(entry) && !ci_profile_clblast_equal(&tuner->clblast, &tuner->old.clblast)) return false;
         if (strcmp(entry->variant, CI_PROFILE_UNFUSED) != 0 &&
             (!ci_tuner_candidate_of(tuner, problem, entry, &candidate) ||
              ci_tuner_quarantined(tuner, problem, &candidate, true)))
@@ -334,7 +335,9 @@ static int give_back_run(struct ci_tuner *tuner, int model, int run) {
     int given = 0;
     for (int i = 0; i < tuner->problems->count; i++) {
         struct ci_tuned *tuned = &tuner->tuned[i];
-        if (!tuned->decided || tuned->reverted || !runs_in(tuner, model, i, run) || !can_go_back(tuner, i)) continue;
+        if (!tuned->decided || tuned->reverted || tuned->proven || !runs_in(tuner, model, i, run) ||
+            !can_go_back(tuner, i))
+            continue;
         tuned->reverted = true;
         given += is_changed(tuner, i);
     }
@@ -361,12 +364,13 @@ static enum clinfer_status give_back(struct ci_tuner *tuner, int model, const in
     status = run_with_winners(tuner, model, &trial);
     if (status != CLINFER_OK) return status;
     /* What fails without them too is not their fault. */
-    if (trial.failed) revert(tuner, list, count, false);
-    if (trial.ran || trial.failed) {
+    bool innocent = trial.failed && outcome->failed;
+    if (innocent) revert(tuner, list, count, false);
+    if (trial.ran || innocent) {
         *outcome = trial;
         return CLINFER_OK;
     }
-    /* No time was left to see it: all goes on as before. */
+    /* It was not seen: all goes on as before. */
     for (int r = 0; r < 2; r++) give_back_run(tuner, model, runs[r].run);
     outcome->decode.ratio = outcome->prefill.ratio = 1;
     outcome->failed = outcome->decode.surely_faster = outcome->prefill.surely_faster = false;
@@ -447,6 +451,10 @@ static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
     if (!outcome.ran)
         ci_tuner_say(tuner, "%s was not run as a whole: %s%s", name, outcome.reason,
                      unseen ? "; it goes on as before, a longer --budget finds out more" : "");
+    const struct timed *timed[] = {&outcome.decode, &outcome.prefill};
+    for (int r = 0; r < 2; r++)
+        for (int i = 0; i < tuner->problems->count && timed[r]->surely_faster && timed[r]->ratio < 1; i++)
+            tuner->tuned[i].proven = tuner->tuned[i].proven || runs_in(tuner, model, i, runs[r].run);
     record(tuner, model, &outcome);
     return status;
 }

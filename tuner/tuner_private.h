@@ -19,6 +19,7 @@ struct ci_tuned {
     bool decided;           /* entries[] are new */
     bool timed;             /* tuner->seconds is of a trial or of the old profile, not an estimate */
     bool reverted;          /* given back: the whole model was slower with it, or no faster */
+    bool proven;            /* a model became faster with it: another that did not does not take it back */
     double decided_seconds; /* the fastest when it was decided last */
 };
 

@@ -168,10 +168,10 @@ static json_t *model(struct work *work, const json_t *request) {
         return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "model lacks a field"));
     for (int i = 0; i < 2; i++)
         if (!*what.tunings[i]) what.tunings[i] = NULL;
-    if (what.decode_rounds < 1 || what.prefill_rounds < 1)
-        return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "rounds must be at least 1"));
+    if (what.decode_rounds < 0 || what.prefill_rounds < 0)
+        return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "rounds must be at least 0"));
     int decodes = 2 * what.decode_rounds, prefills = 2 * what.prefill_rounds;
-    what.decode = calloc((size_t)decodes + (size_t)prefills, sizeof *what.decode);
+    what.decode = calloc((size_t)decodes + (size_t)prefills + 1, sizeof *what.decode);
     if (!what.decode) return failure(ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory"));
     what.prefill = what.decode + decodes;
     ci_bench_forget(work->bench);

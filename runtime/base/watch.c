@@ -19,12 +19,24 @@ enum ci_watch_kind ci_watch_begin(enum ci_watch_kind kind, double estimate) {
     return (enum ci_watch_kind)atomic_exchange_explicit(&watch->kind, (int)kind, memory_order_acq_rel);
 }
 
-void ci_watch_begin_behind(double estimate) {
-    struct ci_watch *watch = mine;
+/* Seconds for what is under way. */
+static double estimated(const struct ci_watch *watch) {
+    bool idle = atomic_load_explicit(&watch->kind, memory_order_relaxed) == CI_WATCH_IDLE;
+    return idle ? 0 : atomic_load_explicit(&watch->estimate, memory_order_relaxed);
+}
+
+void ci_watch_begin_behind(enum ci_watch_kind kind, double estimate) {
+    const struct ci_watch *watch = mine;
     if (!watch) return;
-    bool behind = atomic_load_explicit(&watch->kind, memory_order_relaxed) == CI_WATCH_STEP;
-    double before = behind ? atomic_load_explicit(&watch->estimate, memory_order_relaxed) : 0;
-    ci_watch_begin(CI_WATCH_STEP, before + estimate);
+    bool builds = atomic_load_explicit(&watch->kind, memory_order_relaxed) == CI_WATCH_BUILD;
+    ci_watch_begin(builds ? CI_WATCH_BUILD : kind, estimated(watch) + estimate);
+}
+
+void ci_watch_done(double estimate) {
+    const struct ci_watch *watch = mine;
+    if (!watch) return;
+    double rest = estimated(watch) - estimate;
+    ci_watch_begin(CI_WATCH_STEP, rest > 0 ? rest : 0);
 }
 
 /* One thread writes, so nothing is lost between the two halves. */

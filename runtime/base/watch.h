@@ -31,9 +31,12 @@ struct ci_watch *ci_watch_mine(void);
 /* A sign of life of the calling thread, and what it does next. Returns what it did before. */
 enum ci_watch_kind ci_watch_begin(enum ci_watch_kind kind, double estimate);
 
-/* The same for a step that begins behind those that have been begun since the last ci_watch_begin: a device has them in
- * its queue, and the estimate is for all. */
-void ci_watch_begin_behind(double estimate);
+/* The same for what begins behind that which is under way, in a device's queue: the estimate is for all of it, and so
+ * is the time for building. */
+void ci_watch_begin_behind(enum ci_watch_kind kind, double estimate);
+
+/* The first of those has been waited for, whose estimate this was: steps are left, and the rest of the time. */
+void ci_watch_done(double estimate);
 
 /* A sign of life in the middle of it: something of it is done. */
 void ci_watch_beat(void);

@@ -356,12 +356,6 @@ enum clinfer_status ci_plan_send_inputs(struct ci_plan *plan) {
     return status;
 }
 
-/* What was waited for is done, and what was begun before it; behind it there may be one more run. */
-static void waited(struct ci_plan *plan) {
-    plan->ran = true;
-    ci_watch_begin(CI_WATCH_STEP, plan->estimate);
-}
-
 enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct section *section) {
     struct ci_trace *trace = plan->store->trace;
     struct step *first = &plan->steps[section->first];
@@ -369,7 +363,8 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
     if (section->place == -1) {
         double start = ci_trace_start(trace);
         status = copy(plan, first);
-        if (plan->ran && first->source->view.buffer) waited(plan);
+        /* The run goes on with what is behind the copy. */
+        if (plan->ran && first->source->view.buffer) ci_watch_begin(CI_WATCH_STEP, plan->estimate);
         if (trace) trace_step(plan, first, start, ci_now());
         CI_PROBE(transfer, first->source->name, live_bytes(plan, first->source), first->source->place, first->place);
         return status;
@@ -393,7 +388,6 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
         }
         status = ci_bind_enqueue(first[i].bound);
         if (status != CLINFER_OK) plan->suspect = section->first + i;
-        if (!plan->ran) ci_watch_begin(CI_WATCH_BUILD, 0);
         ci_watch_beat();
     }
     if (trace) ci_device_record_tag(device, CI_DEVICE_NO_TAG); /* what others enqueue belongs to no op */
@@ -403,10 +397,7 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
 }
 
 enum clinfer_status ci_plan_run(struct ci_plan *plan) {
-    if (plan->ran)
-        ci_watch_begin_behind(plan->estimate);
-    else
-        ci_watch_begin(CI_WATCH_BUILD, 0);
+    ci_watch_begin_behind(plan->ran ? CI_WATCH_STEP : CI_WATCH_BUILD, plan->estimate);
     double start = ci_trace_start(plan->store->trace);
     enum clinfer_status status = ci_plan_send_inputs(plan);
     if (plan->store->place_count > 1) ci_trace_host(plan->store->trace, CI_TRACE_ENQUEUE, start);
@@ -435,7 +426,8 @@ enum clinfer_status ci_plan_read_start(struct ci_plan *plan, const struct ci_ten
 enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tensor *tensor, int slot) {
     enum clinfer_status status = CLINFER_OK;
     if (tensor->view.buffer) status = ci_buffer_read_wait(plan->store->places[tensor->place].device, slot);
-    waited(plan);
+    plan->ran = true;
+    ci_watch_done(plan->estimate);
     return status;
 }
 

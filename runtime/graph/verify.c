@@ -249,7 +249,7 @@ static enum clinfer_status walk_step(struct ci_plan *plan, int index, const stru
     walk->compare_seconds += ci_now() - end;
     walk->compared++;
     walk->compared_suspect = walk->compared_suspect || suspect;
-    plan->suspect = -1;
+    if (suspect) plan->suspect = -1;
     *clean = *clean && walk->last.not_finite == 0;
     return status;
 }

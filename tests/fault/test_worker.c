@@ -162,6 +162,10 @@ static void test_model_is_timed_with_two_tunings(void **state) {
         for (int i = 0; i < ROUNDS; i++)
             if (!(prefill[i][k] > 1e-7 && prefill[i][k] < 100)) fail_msg("round %d of %d: %g s", i, k, prefill[i][k]);
     }
+    struct ci_worker_model more = model; /* of one of the two */
+    more.prefill_rounds = 0;
+    assert_ok(ci_worker_model(worker, &more, 100, &trial));
+    assert_int_equal(trial.outcome, CI_TRIAL_PASSED);
     struct ci_worker_model absent = model;
     absent.model = "/nonexistent.gguf";
     assert_ok(ci_worker_model(worker, &absent, 100, &trial));

@@ -137,6 +137,8 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_wo
     (void)worker;
     (void)deadline_seconds;
     fake.models++;
+    assert_true(model->decode_rounds >= 0 && model->prefill_rounds >= 0);
+    assert_true(model->context > 0 && model->prompt > 0);
     *trial = (struct ci_trial){.outcome = (enum ci_trial_outcome)fake.fail_model};
     for (int side = 0; side < 2; side++) {
         struct ci_profile profile = {0};

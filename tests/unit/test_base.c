@@ -453,15 +453,23 @@ static void test_watch_takes_beats_for_life(void **state) {
 static void test_watch_adds_up_what_is_queued(void **state) {
     (void)state;
     struct ci_watch watch = {0};
-    ci_watch_begin_behind(1); /* nobody watches */
+    ci_watch_begin_behind(CI_WATCH_STEP, 1); /* nobody watches */
+    ci_watch_done(1);
     ci_watch_by(&watch);
-    ci_watch_begin(CI_WATCH_BUILD, 5);
-    ci_watch_begin_behind(1);
+    ci_watch_begin(CI_WATCH_IDLE, 5);
+    ci_watch_begin_behind(CI_WATCH_STEP, 1);
     assert_true(atomic_load(&watch.estimate) == 1);
-    ci_watch_begin_behind(2);
-    assert_true(atomic_load(&watch.estimate) == 3);
-    ci_watch_begin(CI_WATCH_STEP, 1);
-    assert_true(atomic_load(&watch.estimate) == 1);
+    ci_watch_begin_behind(CI_WATCH_BUILD, 2); /* a first run, */
+    ci_watch_begin_behind(CI_WATCH_STEP, 4);  /* and one behind it */
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_BUILD);
+    assert_true(atomic_load(&watch.estimate) == 7);
+    ci_watch_done(1);
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_STEP);
+    assert_true(atomic_load(&watch.estimate) == 6);
+    ci_watch_done(2);
+    ci_watch_done(4);
+    ci_watch_done(4);
+    assert_true(atomic_load(&watch.estimate) == 0);
     ci_watch_by(NULL);
 }
 
