@@ -64,18 +64,17 @@ static enum clinfer_status answer(clinfer_engine *engine, struct talk *talk) {
     return status;
 }
 
-static void with_engine(const char *device, void (*check)(clinfer_engine *)) {
-    struct clinfer_engine_options options;
-    clinfer_engine *engine;
-    clinfer_engine_options_default(&options);
-    options.model = model;
-    options.device = device;
-    options.activations = CLINFER_ACTIVATIONS_F32;
-    layer_disarm();
-    if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
-    check(engine);
-    clinfer_engine_close(engine);
-    assert_int_equal(ci_quarantine_clear(NULL), CLINFER_OK);
+/* On each OpenCL device. */
+static void with_engines(void (*check)(clinfer_engine *)) {
+    for (const char *const *device = test_devices(); *device; device++) {
+        if (strcmp(*device, "cpu") == 0) continue;
+        struct clinfer_engine_options options = test_engine_options(model, *device);
+        layer_disarm();
+        clinfer_engine *engine = test_engine_open(&options);
+        check(engine);
+        clinfer_engine_close(engine);
+        assert_int_equal(ci_quarantine_clear(NULL), CLINFER_OK);
+    }
 }
 
 static void fail_calls(clinfer_engine *engine) {
@@ -105,8 +104,7 @@ static void fail_calls(clinfer_engine *engine) {
 
 static void test_a_call_that_fails_once_changes_no_text(void **state) {
     (void)state;
-    for (const char *const *device = test_devices(); *device; device++)
-        if (strcmp(*device, "cpu") != 0) with_engine(*device, fail_calls);
+    with_engines(fail_calls);
 }
 
 static int steps_counted;
@@ -156,8 +154,7 @@ static void compare_few(clinfer_engine *engine) {
 
 static void test_careful_mode_compares_only_what_there_is_a_reason_to(void **state) {
     (void)state;
-    for (const char *const *device = test_devices(); *device; device++)
-        if (strcmp(*device, "cpu") != 0) with_engine(*device, compare_few);
+    with_engines(compare_few);
 }
 
 /* What kernels left behind that were run before is nothing that a right one gives; but whose fault is that? */
@@ -175,8 +172,7 @@ static void compute_nothing(clinfer_engine *engine) {
 
 static void test_a_device_that_computes_nothing_is_no_kernels_fault(void **state) {
     (void)state;
-    for (const char *const *device = test_devices(); *device; device++)
-        if (strcmp(*device, "cpu") != 0) with_engine(*device, compute_nothing);
+    with_engines(compute_nothing);
 }
 
 /* A device that is lost fails at everything from then on. */
@@ -192,8 +188,7 @@ static void lose_device(clinfer_engine *engine) {
 static void test_a_device_that_is_lost_is_an_error_and_nobodys_fault(void **state) {
     (void)state;
     replaced = 0;
-    for (const char *const *device = test_devices(); *device; device++)
-        if (strcmp(*device, "cpu") != 0) with_engine(*device, lose_device);
+    with_engines(lose_device);
 }
 
 int main(void) {

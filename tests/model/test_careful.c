@@ -49,14 +49,8 @@ struct answer {
 };
 
 static clinfer_engine *open_engine(const char *device) {
-    struct clinfer_engine_options options;
-    clinfer_engine *engine;
-    clinfer_engine_options_default(&options);
-    options.model = model;
-    options.device = device;
-    options.activations = CLINFER_ACTIVATIONS_F32;
-    if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
-    return engine;
+    struct clinfer_engine_options options = test_engine_options(model, device);
+    return test_engine_open(&options);
 }
 
 static clinfer_session *start(clinfer_engine *engine, const char *prompt) {
@@ -112,7 +106,7 @@ static void assert_same(clinfer_engine *engine, int which, const struct answer *
     assert_int_equal(clinfer_tokenize(engine, prompts[which], strlen(prompts[which]), false, false, &prompt, &count),
                      CLINFER_OK);
     int32_t *all = malloc(sizeof *all * (count + same));
-    float *logits = malloc(sizeof *logits * (size_t)info.vocabulary), best[2] = {-1e30f, -1e30f};
+    float *logits = malloc(sizeof *logits * (size_t)info.vocabulary);
     assert_non_null(all);
     assert_non_null(logits);
     memcpy(all, prompt, sizeof *all * count);
@@ -120,17 +114,10 @@ static void assert_same(clinfer_engine *engine, int which, const struct answer *
     assert_int_equal(clinfer_session_create(engine, &options, &session), CLINFER_OK);
     assert_int_equal(clinfer_logits(session, all, count + same, false, logits), CLINFER_OK);
     clinfer_session_destroy(session);
-    for (int i = 0; i < info.vocabulary; i++) {
-        if (logits[i] > best[1]) best[1] = logits[i];
-        if (best[1] > best[0]) {
-            float other = best[0];
-            best[0] = best[1];
-            best[1] = other;
-        }
-    }
-    if (best[0] - best[1] >= 0.02f)
+    float margin = test_margin(logits, info.vocabulary);
+    if (margin >= 0.02f)
         fail_msg("prompt %d: token %zu is %d, not %d, with a margin of %g", which, same, actual->tokens[same],
-                 expected->tokens[same], (double)(best[0] - best[1]));
+                 expected->tokens[same], (double)margin);
     free(all);
     free(logits);
     clinfer_free(prompt);

@@ -65,13 +65,9 @@ static void end(struct talk *talk) {
 
 static void open_fixture(struct fixture *fixture, const char *device) {
     static const char *const prompts[2] = {"Tell me about rivers.", "What is a star?"};
-    struct clinfer_engine_options options;
-    clinfer_engine_options_default(&options);
-    options.model = test_model_path();
-    options.device = device;
-    options.activations = CLINFER_ACTIVATIONS_F32;
+    struct clinfer_engine_options options = test_engine_options(test_model_path(), device);
     memset(fixture, 0, sizeof *fixture);
-    if (clinfer_engine_open(&options, &fixture->engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    fixture->engine = test_engine_open(&options);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(clinfer_tokenize(fixture->engine, prompts[i], strlen(prompts[i]), true, true,
                                           &fixture->tokens[i], &fixture->counts[i]),
@@ -165,15 +161,11 @@ static void test_a_callback_that_calls_back_is_told_so(void **state) {
 
 static void test_a_tiny_context_cannot_shift(void **state) {
     (void)state;
-    struct clinfer_engine_options options;
+    struct clinfer_engine_options options = test_engine_options(test_model_path(), "cpu");
     struct clinfer_session_options sampling;
-    clinfer_engine *engine;
     clinfer_session *session;
-    clinfer_engine_options_default(&options);
-    options.model = test_model_path();
-    options.device = "cpu";
     options.context = 1;
-    assert_int_equal(clinfer_engine_open(&options, &engine), CLINFER_OK);
+    clinfer_engine *engine = test_engine_open(&options);
     clinfer_session_options_default(engine, &sampling);
     sampling.shift = true;
     assert_int_equal(clinfer_session_create(engine, &sampling, &session), CLINFER_INVALID_ARGUMENT);
@@ -201,15 +193,10 @@ static void test_a_shifted_context_goes_on_from_what_is_left(void **state) {
     (void)state;
     enum { CONTEXT = 64, PROMPT = 36, TO_SHIFT = CONTEXT + 1 - PROMPT, BEHIND = 20, DROPPED = (CONTEXT + 1) / 2 };
     for (const char *const *device = test_devices(); *device; device++) {
-        struct clinfer_engine_options options;
+        struct clinfer_engine_options options = test_engine_options(test_model_path(), *device);
         int32_t tokens[PROMPT + TO_SHIFT + BEHIND], left[CONTEXT + 1 - DROPPED], behind[BEHIND];
-        clinfer_engine *engine;
-        clinfer_engine_options_default(&options);
-        options.model = test_model_path();
-        options.device = *device;
-        options.activations = CLINFER_ACTIVATIONS_F32;
         options.context = CONTEXT;
-        if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
+        clinfer_engine *engine = test_engine_open(&options);
         for (int i = 0; i < PROMPT; i++) tokens[i] = 1000 + 7 * i;
         generate(engine, true, tokens, PROMPT, TO_SHIFT + BEHIND, tokens + PROMPT);
         left[0] = tokens[0];
@@ -228,17 +215,12 @@ static void test_a_cache_that_grows_keeps_what_it_holds(void **state) {
         float *logits[2];
         struct clinfer_engine_info info;
         for (int i = 0; i < 2; i++) {
-            struct clinfer_engine_options options;
+            struct clinfer_engine_options options = test_engine_options(test_model_path(), *device);
             struct clinfer_session_options sampling;
-            clinfer_engine *engine;
             clinfer_session *session;
-            clinfer_engine_options_default(&options);
-            options.model = test_model_path();
-            options.device = *device;
-            options.activations = CLINFER_ACTIVATIONS_F32;
             options.value_type = i ? CLINFER_CACHE_F32 : CLINFER_CACHE_F16;
             options.batch = i ? 200 : 0;
-            if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s", clinfer_error());
+            clinfer_engine *engine = test_engine_open(&options);
             clinfer_engine_get_info(engine, &info);
             clinfer_session_options_default(engine, &sampling);
             assert_int_equal(clinfer_session_create(engine, &sampling, &session), CLINFER_OK);

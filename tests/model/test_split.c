@@ -13,21 +13,17 @@
 
 #include <clinfer.h>
 
+#include "support/model.h"
+
 enum { TOKENS = 40, DECODE = 24 };
 
 static const char *const files[] = {"tests/data/llama_tiny.gguf", "tests/data/qwen2_tiny.gguf"};
 
 static clinfer_engine *open_on(const char *model, const char *device, int device_layers) {
-    struct clinfer_engine_options options;
-    clinfer_engine *engine;
-    clinfer_engine_options_default(&options);
-    options.model = model;
-    options.device = device;
+    struct clinfer_engine_options options = test_engine_options(model, device);
     options.device_layers = device_layers;
-    options.activations = CLINFER_ACTIVATIONS_F32;
     options.tuning = "none";
-    if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s: %s", device, clinfer_error());
-    return engine;
+    return test_engine_open(&options);
 }
 
 /* Of the last of TOKENS tokens; *vocabulary floats, the caller's. */
@@ -149,11 +145,8 @@ static void nonsense_is_refused(void **state) {
     if (device_count() == 0) skip();
     static const char *const wrong[] = {"0,0", "cpu,cpu", "0,nosuch", ","};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        struct clinfer_engine_options options;
+        struct clinfer_engine_options options = test_engine_options(files[0], wrong[i]);
         clinfer_engine *engine;
-        clinfer_engine_options_default(&options);
-        options.model = files[0];
-        options.device = wrong[i];
         enum clinfer_status status = clinfer_engine_open(&options, &engine);
         assert_true(status == CLINFER_INVALID_ARGUMENT || status == CLINFER_NO_DEVICE);
         assert_null(engine);

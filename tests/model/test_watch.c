@@ -20,18 +20,10 @@
 #include "support/process.h"
 #include "support/profile_sample.h"
 
-static const char model[] = "tests/data/llama_tiny.gguf";
-
 static clinfer_engine *open_engine(const char *device, const char *tuning) {
-    struct clinfer_engine_options options;
-    clinfer_engine *engine;
-    clinfer_engine_options_default(&options);
-    options.model = model;
-    options.device = device;
-    options.activations = CLINFER_ACTIVATIONS_F32;
+    struct clinfer_engine_options options = test_engine_options("tests/data/llama_tiny.gguf", device);
     options.tuning = tuning;
-    if (clinfer_engine_open(&options, &engine) != CLINFER_OK) fail_msg("%s: %s", device, clinfer_error());
-    return engine;
+    return test_engine_open(&options);
 }
 
 /* A profile of this engine's device that says how fast it is, and nothing of kernels. */

@@ -1,12 +1,12 @@
 #include "support/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <clinfer.h>
-
 #include "base/file.h"
+#include "support/asserts.h"
 
 const char *test_model_path(void) {
     static char path[4096];
@@ -42,4 +42,29 @@ const char *const *test_devices(void) {
     }
     clinfer_devices_free(devices, count);
     return names;
+}
+
+struct clinfer_engine_options test_engine_options(const char *model, const char *device) {
+    struct clinfer_engine_options options;
+    clinfer_engine_options_default(&options);
+    options.model = model;
+    options.device = device;
+    options.activations = CLINFER_ACTIVATIONS_F32;
+    return options;
+}
+
+clinfer_engine *test_engine_open(const struct clinfer_engine_options *options) {
+    clinfer_engine *engine;
+    if (clinfer_engine_open(options, &engine) != CLINFER_OK)
+        fail_msg("%s on %s: %s", options->model, options->device, clinfer_error());
+    return engine;
+}
+
+float test_margin(const float *logits, int vocabulary) {
+    float first = -INFINITY, second = -INFINITY;
+    for (int i = 0; i < vocabulary; i++) {
+        second = fmaxf(second, fminf(first, logits[i]));
+        first = fmaxf(first, logits[i]);
+    }
+    return first - second;
 }
