@@ -20,6 +20,7 @@
 #include "support/layer.h"
 #include "support/model.h"
 #include "support/poison.h"
+#include "support/survival.h"
 
 enum { TOKENS = 32, PROMPT = 12, OUT_OF_RESOURCES = -5, CASE_SECONDS = 120 };
 enum { TOKEN = 5 }; /* of the answer, at which things fail unless they fail at all */
@@ -57,45 +58,17 @@ static void listen(void *user, enum clinfer_log_level level, const char *message
     snprintf(said.all + used, sizeof said.all - used, "%s\n", message);
 }
 
-/* ---- counting what was survived ---- */
+/* ---- what there is to break ---- */
 
-enum where { AT_LOAD, AT_PROMPT, AT_TOKEN, WHERE_COUNT };
-static const char *const where_names[] = {"load", "prompt", "token"};
-
-enum { ROWS = 64 };
-
-struct cell {
-    int tried, same, another, reported;
-};
-
-struct row {
-    const char *name;
-    struct cell cells[WHERE_COUNT][2]; /* once, for ever */
-};
-
-static struct row rows[ROWS];
-static int row_count;
-static char now_running[512]; /* which case */
-static double slowest;        /* from a failure for ever to the answer of who asked */
-static char slowest_case[sizeof now_running];
-
-static struct row *row_of(const char *name) {
-    for (int i = 0; i < row_count; i++)
-        if (strcmp(rows[i].name, name) == 0) return &rows[i];
-    assert_true(row_count < ROWS);
-    rows[row_count] = (struct row){.name = name};
-    return &rows[row_count++];
-}
-
-/* Calls by entry point in an undisturbed run, to know what there is to break. */
+/* Calls by entry point in an undisturbed run. */
 enum { MOST_CALLS = 64 };
-static long made[WHERE_COUNT][MOST_CALLS];
+static long made[SURVIVAL_PLACES][MOST_CALLS];
 
 enum { MOST_KERNELS = 64 };
 static char kernels[MOST_KERNELS][64]; /* that decoding uses */
 static int kernel_count;
 
-static void note_calls(enum where where) {
+static void note_calls(enum survival_place where) {
     for (int i = 0; layer_name(i); i++) {
         assert_true(i < MOST_CALLS);
         made[where][i] = layer_calls(layer_name(i));
@@ -106,6 +79,8 @@ static void note_calls(enum where where) {
 }
 
 /* ---- one case ---- */
+
+static char now_running[512]; /* which case */
 
 static void too_long(int number) {
     (void)number;
@@ -237,17 +212,8 @@ static void take_margins(struct subject *subject, clinfer_engine *engine) {
     float *logits = malloc(sizeof *logits * (size_t)info.vocabulary);
     assert_non_null(logits);
     for (size_t i = 0; i < TOKENS; i++) {
-        float best[2] = {-1e30f, -1e30f};
         assert_ok(clinfer_logits(session, tokens, PROMPT + i, false, logits));
-        for (int k = 0; k < info.vocabulary; k++) {
-            if (logits[k] > best[0]) {
-                best[1] = best[0];
-                best[0] = logits[k];
-            } else if (logits[k] > best[1]) {
-                best[1] = logits[k];
-            }
-        }
-        subject->margins[i] = best[0] - best[1];
+        subject->margins[i] = test_margin(logits, info.vocabulary);
     }
     free(logits);
     clinfer_session_destroy(session);
@@ -311,22 +277,15 @@ static bool judge_ever(const struct subject *subject, const struct outcome *outc
     return false;
 }
 
-static void count_case(const char *name, enum where where, bool ever, const struct outcome *outcome, bool another) {
-    struct row *row = row_of(name);
-    row->cells[where][ever].tried++;
-    if (outcome->status != CLINFER_OK)
-        row->cells[where][ever].reported++;
-    else if (another)
-        row->cells[where][ever].another++;
-    else
-        row->cells[where][ever].same++;
-    if (outcome->status == CLINFER_OK || outcome->seconds <= slowest) return;
-    slowest = outcome->seconds;
-    snprintf(slowest_case, sizeof slowest_case, "%s", now_running);
+static void count_case(const char *name, enum survival_place where, bool ever, const struct outcome *outcome,
+                       bool another) {
+    enum survival_kind kind = another ? SURVIVED_BY_ANOTHER : SURVIVED_SAME;
+    if (outcome->status != CLINFER_OK) kind = SURVIVED_TOLD;
+    survival_count(name, where, ever, kind, outcome->seconds, now_running);
 }
 
-static void begin_case(const struct subject *subject, enum where where, size_t at, const char *faults) {
-    snprintf(now_running, sizeof now_running, "%s, %s %zu, %s", subject->name, where_names[where], at, faults);
+static void begin_case(const struct subject *subject, enum survival_place where, size_t at, const char *faults) {
+    snprintf(now_running, sizeof now_running, "%s, %s %zu, %s", subject->name, survival_place_names[where], at, faults);
     if (getenv("CLINFER_FAULTS_LOG")) fprintf(stderr, "%s\n", now_running);
     memset(&said, 0, sizeof said);
     alarm(CASE_SECONDS);
@@ -377,7 +336,7 @@ static bool fail_at_load(struct subject *subject, const char *name, const char *
 static bool fail_at_token(struct subject *subject, const char *name, const char *call, const char *faults, size_t token,
                           bool ever) {
     static struct outcome afterwards;
-    enum where where = token ? AT_TOKEN : AT_PROMPT;
+    enum survival_place where = token ? AT_TOKEN : AT_PROMPT;
     bool another = false;
     layer_disarm();
     if (where == AT_PROMPT && subject->engine) close_engine(subject); /* whose plan for prompts is not made yet */
@@ -540,9 +499,9 @@ static void test_one_kernel_fails_for_ever(void **state) {
             if (token == TOKEN || (all && token % 8 == 0))
                 fail_at_token(&tiny, "one kernel fails", "clEnqueueNDRangeKernel", faults, token, true);
     }
-    const struct row *row = row_of("one kernel fails");
-    if (is_asked("kernel") && row->cells[AT_TOKEN][1].another * 2 < kernel_count)
-        fail_msg("of %d kernels %d were replaced", kernel_count, row->cells[AT_TOKEN][1].another);
+    int replaced = survival_counted("one kernel fails", AT_TOKEN, true, SURVIVED_BY_ANOTHER);
+    if (is_asked("kernel") && replaced * 2 < kernel_count)
+        fail_msg("of %d kernels %d were replaced", kernel_count, replaced);
     end_subject(&tiny);
 }
 
@@ -611,27 +570,6 @@ static void test_every_call_fails_with_a_whole_model(void **state) {
     fail_whole_model(&smollm2_q8);
 }
 
-/* "text right + error told / tried" for calls that failed once and for ever. */
-static void print_table(void) {
-    for (int i = 0; i < row_count; i++) {
-        char line[256];
-        int used = snprintf(line, sizeof line, "%-30s", rows[i].name), tried = 0;
-        for (int where = 0; where < WHERE_COUNT; where++)
-            for (int ever = 0; ever < 2; ever++) {
-                const struct cell *cell = &rows[i].cells[where][ever];
-                char text[32] = "-";
-                if (cell->tried)
-                    snprintf(text, sizeof text, "%d+%d/%d", cell->same + cell->another, cell->reported, cell->tried);
-                used += snprintf(line + used, sizeof line - (size_t)used, "%s%s%9s", ever ? "" : "  ",
-                                 ever ? "" : where_names[where], text);
-                tried += cell->tried;
-            }
-        print_message("%s: %d of %d survived\n", line, tried, tried); /* one that is not ends its test */
-    }
-    print_message("longest from a failure to its error: %.2f s (%s); all of %d survived\n", slowest, slowest_case,
-                  row_count);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_call_fails_at_every_place),
@@ -652,6 +590,6 @@ int main(void) {
     if (getenv("CLINFER_FAULTS_TEST")) cmocka_set_test_filter(getenv("CLINFER_FAULTS_TEST"));
     size_t count = sizeof tests / sizeof *tests - !all; /* the last takes minutes */
     int failures = _cmocka_run_group_tests("tests", tests, count, NULL, NULL);
-    print_table();
+    survival_print();
     return failures;
 }
