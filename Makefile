@@ -190,10 +190,6 @@ FAULT_DRIVERS   := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/fault/fake_*.c)
 
 test-binaries: $(TEST_BINARIES) $(REPLAY_BINARIES) $(FAULT_DRIVERS) $(BUILD)/clinfer-probe
 
-$(BUILD)/tests/fault/%.so: $(BUILD)/tests/fault/%.o
-	$(call say,LINK,$@)
-	$(Q)$(CC) -shared -o $@ $^
-
 ifneq ($(CONFIG),aarch64)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(TEST_SUPPORT)) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
@@ -203,7 +199,9 @@ endif
 $(BUILD)/tests/fault/%.so: tests/fault/%.c
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -fPIC $(WARNINGS) -shared -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) -fPIC $(WARNINGS) -shared -o $@ $(filter %.c,$^)
+
+$(BUILD)/tests/fault/fake_layer.so: tests/fault/layer_faults.c tests/fault/layer_faults.h
 
 # Allocations of our own objects go through tests/support/failing_malloc.c: to be counted, or to fail.
 WRAPPED := malloc calloc realloc aligned_alloc free strdup strndup asprintf vasprintf realpath scandir getline __getdelim \
@@ -311,7 +309,7 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libclinfer.a
 
 # ---- lint: each source once with each tool, again only when it or a header of it changed ----
 
-LINT_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) runtime/device/probe/main.c $(TEST_SOURCES) tests/fault/fake_icd.c $(TEST_SUPPORT) $(wildcard tests/fuzz/*.c docs/examples/*.c scripts/*.c)
+LINT_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) runtime/device/probe/main.c $(TEST_SOURCES) $(wildcard tests/fault/fake_*.c tests/fault/layer_*.c) $(TEST_SUPPORT) $(wildcard tests/fuzz/*.c docs/examples/*.c scripts/*.c)
 LINT_FLAGS    = -Werror $(CPPFLAGS) $(filter-out $(CFLAGS_$(CONFIG)),$(CFLAGS))
 
 lint: ## gcc and clang without a warning, clang-tidy, the order of the layers

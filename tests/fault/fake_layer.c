@@ -1,25 +1,8 @@
 /* fake_layer.c: an OpenCL layer (OPENCL_LAYERS=.../fake_layer.so) that breaks chosen calls, and counts calls and the
  * objects that are alive. It wraps every entry point that runtime/device and CLBlast call: test_layer.c sees to that.
  *
- * What breaks is said by a list of faults, FAULT;FAULT;..., in the environment variable FAKE_LAYER when the layer is
- * loaded, and later by fake_layer_arm(), which replaces it and starts all counts anew. A fault is CALL@WHEN:WHAT.
- *
- *   CALL  clFinish             this entry point
- *         clCreateKernel/add   ... for this kernel: also clSetKernelArg, clEnqueueNDRangeKernel, clGetKernel*
- *         *                    any entry point but the releases
- *   WHEN  3                    the third such call since the fault was armed
- *         3+                   the third and all after it
- *         p0.01/7              one in a hundred, by the random numbers of seed 7
- *   WHAT  -5                   is not done and returns this error; a release is done and returns it
- *         lost                 the same with CL_OUT_OF_RESOURCES, and so does every call from then on: device lost
- *         lost/-36             ... with this error
- *         delay/200            takes 200 ms longer
- *         hang                 does not return, until other faults are armed; then it returns CL_OUT_OF_RESOURCES
- *         corrupt              clEnqueueReadBuffer: what was read is overwritten with NaN, and waited for;
- *                              clEnqueueNDRangeKernel: every word of its arguments that the kernel changed becomes NaN
- *         skip                 clEnqueueNDRangeKernel: succeeds and computes nothing
- *         eat, kill            takes memory without end, as some compilers do (it ends at 4 GB, where nobody watches);
- *                              is killed, as the system does then
+ * What breaks is said by a list of faults (layer_faults.h), in the environment variable FAKE_LAYER when the layer is
+ * loaded, and later by fake_layer_arm(), which replaces it and starts all counts anew.
  *
  * `clEnqueueNDRangeKernel/sample_merge@8+:lost` loses the device with the eighth step that samples: that kernel runs
  * once a step. A process that tries drivers aside (clinfer-probe) loads the layer too and counts for itself. */
@@ -35,65 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "layer_faults.h"
+
 #define EXPORT __attribute__((visibility("default")))
 
-/* Releases come last: what is counted and may break as "*" ends before them. */
-#define CALLS(X)                                                                                                       \
-    X(clGetPlatformIDs)                                                                                                \
-    X(clGetPlatformInfo)                                                                                               \
-    X(clGetDeviceIDs)                                                                                                  \
-    X(clGetDeviceInfo)                                                                                                 \
-    X(clCreateContext)                                                                                                 \
-    X(clCreateCommandQueue)                                                                                            \
-    X(clGetCommandQueueInfo)                                                                                           \
-    X(clCreateBuffer)                                                                                                  \
-    X(clGetMemObjectInfo)                                                                                              \
-    X(clCreateProgramWithSource)                                                                                       \
-    X(clCreateProgramWithBinary)                                                                                       \
-    X(clBuildProgram)                                                                                                  \
-    X(clGetProgramInfo)                                                                                                \
-    X(clGetProgramBuildInfo)                                                                                           \
-    X(clCreateKernel)                                                                                                  \
-    X(clGetKernelInfo)                                                                                                 \
-    X(clGetKernelWorkGroupInfo)                                                                                        \
-    X(clSetKernelArg)                                                                                                  \
-    X(clEnqueueNDRangeKernel)                                                                                          \
-    X(clEnqueueReadBuffer)                                                                                             \
-    X(clEnqueueWriteBuffer)                                                                                            \
-    X(clEnqueueCopyBuffer)                                                                                             \
-    X(clEnqueueFillBuffer)                                                                                             \
-    X(clWaitForEvents)                                                                                                 \
-    X(clGetEventInfo)                                                                                                  \
-    X(clGetEventProfilingInfo)                                                                                         \
-    X(clFlush)                                                                                                         \
-    X(clFinish)                                                                                                        \
-    X(clReleaseContext)                                                                                                \
-    X(clReleaseCommandQueue)                                                                                           \
-    X(clReleaseMemObject)                                                                                              \
-    X(clReleaseProgram)                                                                                                \
-    X(clReleaseKernel)                                                                                                 \
-    X(clReleaseEvent)
-
-#define ENUM(name) CALL_##name,
-enum call { CALLS(ENUM) CALL_COUNT, CALL_ANY, FIRST_RELEASE = CALL_clReleaseContext };
-#define NAME(name) #name,
-static const char *const names[] = {CALLS(NAME)};
-
-enum action { FAIL, LOSE, DELAY, HANG, CORRUPT, SKIP, EAT, KILL };
 enum { SKIPPED = 1 }; /* OpenCL's errors are negative */
-
-struct fault {
-    int call;
-    char kernel[64];    /* "": any */
-    long first, last;   /* of such calls, from 1 */
-    double probability; /* 0: by number */
-    uint64_t random;
-    enum action action;
-    int value; /* error, or milliseconds */
-    long seen;
-};
-
-enum { MOST_FAULTS = 16, MOST_ARGUMENTS = 48, MOST_LAUNCHED = 256 };
+enum { MOST_ARGUMENTS = 48, MOST_LAUNCHED = 256 };
 
 /* What a kernel's arguments are, to see afterwards which of its buffers it changed. */
 struct kernel {
@@ -137,82 +67,13 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* ---- what is to break ---- */
-
-static int call_of(const char *name) {
-    if (strcmp(name, "*") == 0) return CALL_ANY;
-    for (int i = 0; i < CALL_COUNT; i++)
-        if (strcmp(names[i], name) == 0) return i;
-    return -1;
-}
-
-static bool parse_when(const char *text, struct fault *fault) {
-    unsigned long long seed = 1;
-    char plus = 0, rest = 0;
-    if (sscanf(text, "p%lf/%llu%c", &fault->probability, &seed, &rest) == 2 ||
-        sscanf(text, "p%lf%c", &fault->probability, &rest) == 1) {
-        fault->random = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
-        return fault->probability > 0 && fault->probability <= 1;
-    }
-    int found = sscanf(text, "%ld%c%c", &fault->first, &plus, &rest);
-    fault->last = plus ? -1 : fault->first;
-    return fault->first > 0 && (found == 1 || (found == 2 && plus == '+'));
-}
-
-static bool parse_what(const char *text, struct fault *fault) {
-    static const struct {
-        const char *name;
-        enum action action;
-        int value;
-    } words[] = {{"lost", LOSE, CL_OUT_OF_RESOURCES},
-                 {"hang", HANG, 0},
-                 {"corrupt", CORRUPT, 0},
-                 {"skip", SKIP, 0},
-                 {"eat", EAT, 0},
-                 {"kill", KILL, 0}};
-    char rest = 0;
-    fault->action = FAIL;
-    if (sscanf(text, "%d%c", &fault->value, &rest) == 1) return fault->value < 0;
-    fault->action = LOSE;
-    if (sscanf(text, "lost/%d%c", &fault->value, &rest) == 1) return fault->value < 0;
-    fault->action = DELAY;
-    if (sscanf(text, "delay/%d%c", &fault->value, &rest) == 1) return fault->value >= 0;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (strcmp(text, words[i].name) != 0) continue;
-        fault->action = words[i].action;
-        fault->value = words[i].value;
-        if (fault->action != CORRUPT && fault->action != SKIP) return true;
-        return fault->call == CALL_clEnqueueNDRangeKernel ||
-               (fault->call == CALL_clEnqueueReadBuffer && fault->action == CORRUPT);
-    }
-    return false;
-}
-
-/* Cuts the text up. */
-static bool parse_fault(char *text, struct fault *fault) {
-    char *what = strrchr(text, ':'), *when = strrchr(text, '@');
-    *fault = (struct fault){0};
-    if (!what || !when || when > what) return false;
-    *what++ = *when++ = '\0';
-    char *kernel = strchr(text, '/');
-    if (kernel) *kernel++ = '\0';
-    snprintf(fault->kernel, sizeof fault->kernel, "%s", kernel ? kernel : "");
-    fault->call = call_of(text);
-    return fault->call >= 0 && parse_when(when, fault) && parse_what(what, fault);
-}
-
 /* From now on these faults and no others ("": none); counts start anew. false: said on standard error, and none. */
 bool fake_layer_arm(const char *text) {
     struct fault parsed[MOST_FAULTS];
-    int count = 0;
-    bool right = true;
-    char *copy = strdup(text), *rest = copy;
-    for (char *word = copy ? strtok_r(copy, ";", &rest) : NULL; word && right; word = strtok_r(NULL, ";", &rest))
-        right = count < MOST_FAULTS && parse_fault(word, &parsed[count++]);
-    free(copy);
-    if (!right) fprintf(stderr, "fake_layer: \"%s\" is no list of faults, CALL@WHEN:WHAT;...\n", text);
+    int count = fault_parse_list(text, parsed);
+    if (count < 0) fprintf(stderr, "fake_layer: \"%s\" is no list of faults, CALL@WHEN:WHAT;...\n", text);
     pthread_mutex_lock(&lock);
-    fault_count = right ? count : 0;
+    fault_count = count < 0 ? 0 : count;
     memcpy(faults, parsed, sizeof *faults * (size_t)fault_count);
     memset(counts, 0, sizeof counts);
     calls = strikes = 0;
@@ -221,15 +82,15 @@ bool fake_layer_arm(const char *text) {
     struck = NULL;
     armed++;
     pthread_mutex_unlock(&lock);
-    return right;
+    return count >= 0;
 }
 
 /* The entry points that are wrapped; NULL behind the last. */
-const char *fake_layer_name(int call) { return call >= 0 && call < CALL_COUNT ? names[call] : NULL; }
+const char *fake_layer_name(int call) { return call >= 0 && call < CALL_COUNT ? fault_call_names[call] : NULL; }
 
 /* Calls since it was armed, by name; "*": all but releases. */
 long fake_layer_calls(const char *name) {
-    int call = call_of(name);
+    int call = fault_call_of(name);
     pthread_mutex_lock(&lock);
     long result = call == CALL_ANY ? calls : call >= 0 ? counts[call] : -1;
     pthread_mutex_unlock(&lock);
@@ -275,19 +136,6 @@ double fake_layer_struck_at(void) {
 
 /* ---- breaking ---- */
 
-static double chance(struct fault *fault) {
-    fault->random ^= fault->random << 13;
-    fault->random ^= fault->random >> 7;
-    fault->random ^= fault->random << 17;
-    return (double)(fault->random >> 11) * 0x1p-53;
-}
-
-static bool strikes_now(struct fault *fault) {
-    fault->seen++;
-    if (fault->probability > 0) return chance(fault) < fault->probability;
-    return fault->seen >= fault->first && (fault->last < 0 || fault->seen <= fault->last);
-}
-
 static void note_launched(const char *kernel) {
     for (int i = 0; i < launched_count; i++)
         if (strcmp(launched[i], kernel) == 0) return;
@@ -309,14 +157,14 @@ static bool choose(enum call call, const char *kernel, struct fault *chosen) {
         struct fault *fault = &faults[i];
         if (fault->call != (int)call && (fault->call != CALL_ANY || call >= FIRST_RELEASE)) continue;
         if (*fault->kernel && strcmp(fault->kernel, kernel) != 0) continue;
-        if (!strikes_now(fault)) continue;
+        if (!fault_strikes(fault)) continue;
         *chosen = *fault;
         found = true;
     }
     if (found && chosen->action == LOSE) lost_with = chosen->value;
     if (found) {
         if (strikes++ == 0) struck_at = now();
-        struck = names[call];
+        struck = fault_call_names[call];
     }
     pthread_mutex_unlock(&lock);
     return found;
@@ -644,7 +492,7 @@ static cl_int CL_API_CALL layer_clEnqueueReadBuffer(cl_command_queue queue, cl_m
 /* Entries that are not set fall through to the driver. */
 static const cl_icd_dispatch layer = {
 #define ENTRY(name) .name = layer_##name,
-    CALLS(ENTRY)
+    LAYER_CALLS(ENTRY)
 #undef ENTRY
 };
 
