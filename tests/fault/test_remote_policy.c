@@ -110,7 +110,6 @@ static void check_key_file(const char *content, mode_t mode, enum clinfer_status
     struct clinfer_remote remote = remote_without_key(remote_server_url("http", "good"));
     struct ci_remote_request request = remote_request();
     struct remote_asked asked;
-    json_t *log;
     remote.key_file = path;
     assert_int_equal(chmod(path, mode), 0);
     if (status != CLINFER_OK) {
@@ -118,8 +117,7 @@ static void check_key_file(const char *content, mode_t mode, enum clinfer_status
         remote_ask_badly(&remote, status, path);
     } else {
         remote_ask_well(&remote, &request, &asked);
-        remote_check_headers(remote_one_request(&log), false);
-        json_decref(log);
+        remote_check_requests(1, false);
     }
     unlink(path);
 }
@@ -174,14 +172,12 @@ static void test_key_commands(void **state) {
     struct clinfer_remote remote = remote_without_key(remote_server_url("http", "good"));
     struct ci_remote_request request = remote_request();
     struct remote_asked asked;
-    json_t *log;
     size_t size;
     (void)state;
     snprintf(command, sizeof command, "cat %s; cat /proc/$$/cmdline > %s", path, arguments);
     remote.key_command = command;
     remote_ask_well(&remote, &request, &asked);
-    remote_check_headers(remote_one_request(&log), false);
-    json_decref(log);
+    remote_check_requests(1, false);
     char *seen = process_read(arguments, &size);
     for (size_t i = 0; i < size; i++)
         if (!seen[i]) seen[i] = ' ';
@@ -218,8 +214,6 @@ static void test_what_a_key_command_printed_is_kept(void **state) {
     struct clinfer_remote remote = remote_without_key(remote_server_url("http", "good"));
     struct ci_remote_request request = remote_request();
     struct remote_asked asked;
-    json_t *log, *entry;
-    size_t index;
     (void)state;
     snprintf(command, sizeof command, "echo run >> %s; cat %s", runs, printed);
     remote.key_command = command;
@@ -232,10 +226,7 @@ static void test_what_a_key_command_printed_is_kept(void **state) {
     remote.url = remote_server_url("http", "status_401");
     remote_ask_badly(&remote, CLINFER_REMOTE_FAILED, "does not accept the key");
     assert_int_equal(lines_of(runs), 3);
-    log = remote_server_log();
-    assert_int_equal(json_array_size(log), 3 + 2 + 2);
-    json_array_foreach(log, index, entry) remote_check_headers(entry, false);
-    json_decref(log);
+    remote_check_requests(3 + 2 + 2, false);
     /* The last one was not kept; and one that comes fresh is not asked for twice. */
     remote.url = remote_server_url("http", "status_401");
     ci_retry_set_policy(NULL);
@@ -248,8 +239,6 @@ static void test_what_a_key_command_printed_is_kept(void **state) {
 /* Messages and logs of every failure are searched in test_remote.c. */
 static void test_key_stays_where_it_belongs(void **state) {
     static const char *const scripts[] = {"redirect_301", "redirect_302", "redirect_307", "redirect_308"};
-    json_t *log, *entry;
-    size_t index;
     (void)state;
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
@@ -257,10 +246,7 @@ static void test_key_stays_where_it_belongs(void **state) {
         remote_ask_badly(&remote, CLINFER_REMOTE_FAILED, "not followed");
     }
     assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 0);
-    log = remote_server_log();
-    assert_int_equal(json_array_size(log), 4); /* and none at /trap */
-    json_array_foreach(log, index, entry) remote_check_headers(entry, false);
-    json_decref(log);
+    remote_check_requests(4, false); /* and none at /trap */
     assert_non_null(strstr(remote_log, "POST "));
     remote_assert_no_key(remote_log);
 }

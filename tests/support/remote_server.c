@@ -178,7 +178,7 @@ static const char *remote_header(const json_t *request, const char *name) {
     return value ? value : "";
 }
 
-void remote_check_headers(const json_t *request, bool anthropic) {
+static void check_headers(const json_t *request, bool anthropic) {
     const json_t *line;
     size_t index, with_key = 0;
     json_array_foreach(json_object_get(request, "lines"), index, line) with_key +=
@@ -191,4 +191,12 @@ void remote_check_headers(const json_t *request, bool anthropic) {
     const char *path = json_string_value(json_object_get(request, "path"));
     assert_non_null(strstr(path, anthropic ? "/v1/messages" : "/v1/chat/completions"));
     assert_null(strstr(path, "/v1/v1"));
+}
+
+void remote_check_requests(size_t count, bool anthropic) {
+    json_t *log = remote_server_log(), *request;
+    size_t index;
+    assert_int_equal(json_array_size(log), count);
+    json_array_foreach(log, index, request) check_headers(request, anthropic);
+    json_decref(log);
 }

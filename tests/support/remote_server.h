@@ -62,8 +62,9 @@ void remote_ask_badly(const struct clinfer_remote *remote, enum clinfer_status s
 /* The only request that the server got, of *log, which is the caller's. */
 json_t *remote_one_request(json_t **log);
 
-/* That the key is in the one header where it belongs, and what else the dialect wants. */
-void remote_check_headers(const json_t *request, bool anthropic);
+/* That the server got so many requests, and each the key in the one header where it belongs, and what else the dialect
+ * wants. */
+void remote_check_requests(size_t count, bool anthropic);
 
 /* What the library logged since the reset, at all levels. */
 extern char remote_log[1 << 16];
