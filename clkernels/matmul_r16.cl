@@ -1,5 +1,5 @@
-/* matmul_r16.cl: weights in layout r16 and x in q8, on CPU devices of x86-64 whose compiler takes __asm__ (PoCL): the
- * integer multiply-add that OpenCL C has no name for. The arithmetic is that of runtime/cpu/matmul_r16.h.
+/* matmul_r16.cl: weights in layout r16 and x in q8, on CPU devices of x86-64 whose compiler takes __asm__ (PoCL, Intel's
+ * runtime): the integer multiply-add that OpenCL C has no name for. The arithmetic is that of runtime/cpu/matmul_r16.h.
  *
  * The 16 rows of a group are the 16 lanes, so that nothing is summed across lanes. A "quad" is 4 columns of them:
  *
@@ -20,8 +20,20 @@
  * and multiplies all rows of x with them, TILE at a time, so that a quad is loaded once for TILE rows. Further chunks
  * add to what the first left in the output. Rejected: unpacking in registers for each tile, as runtime/cpu does. */
 
-/* An error that the driver reports: with registers that its target has not got, some compilers end the process. */
-#if defined(VNNI) && !(defined(__AVX512F__) && defined(__AVX512BW__))
+/* What stands for a vector register in __asm__, where the value is a vector of floats. Intel's front end compiles for SPIR
+ * and knows no registers of x86: "X" is anything, of which its back end makes a vector register, though none above 15. */
+#ifdef __SPIR64__
+#define REGISTER "X"
+#elif defined(VNNI)
+#define REGISTER "v"
+#else
+#define REGISTER "x"
+#endif
+
+/* An error that the driver reports: with registers that its target has not got, some compilers end the process. Which
+ * processor Intel's compiles for only the host knows. */
+#ifdef __SPIR64__
+#elif defined(VNNI) && !(defined(__AVX512F__) && defined(__AVX512BW__))
 #error "this device's compiler does not make code for AVX-512"
 #elif !defined(__AVX2__)
 #error "this device's compiler does not make code for AVX2"
@@ -35,7 +47,9 @@
 typedef int16 sums16;
 
 INLINE void add_products(sums16 *sums, uint16 quad, const __global char *x) {
-    __asm__("vpdpbusd (%2)%{1to16%}, %1, %0" : "+v"(*sums) : "v"(quad), "r"(x));
+    float16 sum = as_float16(*sums);
+    __asm__("vpdpbusd (%2)%{1to16%}, %1, %0" : "+" REGISTER(sum) : REGISTER(as_float16(quad)), "r"(x));
+    *sums = as_int16(sum);
 }
 
 INLINE void widen(sums16 *sums, int quads) {}
@@ -63,18 +77,21 @@ typedef struct {
 /* The addition too is in the __asm__: else compilers add the products of several quads first and run out of registers.
  * Signed codes give their sign to x. */
 INLINE void add_byte_products(short16 *words, uint8 codes, int8 x) {
-    short16 products;
+    float8 sum = as_float8(*words), weights = as_float8(codes), inputs = as_float8(x), products;
 #ifdef R16_SIGNED
-    __asm__("vpsignb %1, %0, %0" : "+x"(x) : "x"(codes));
-    __asm__("vpabsb %0, %0" : "+x"(codes));
+    __asm__("vpsignb %1, %0, %0" : "+" REGISTER(inputs) : REGISTER(weights));
+    __asm__("vpabsb %0, %0" : "+" REGISTER(weights));
 #endif
-    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(*words), "=&x"(products) : "x"(codes), "x"(x));
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
+            : "+" REGISTER(sum), "=&" REGISTER(products)
+            : REGISTER(weights), REGISTER(inputs));
+    *words = as_short16(sum);
 }
 
 INLINE int8 pair_sums(short16 words) {
-    int8 sums;
-    __asm__("vpmaddwd %2, %1, %0" : "=x"(sums) : "x"(words), "x"((short16)1));
-    return sums;
+    float8 sums;
+    __asm__("vpmaddwd %2, %1, %0" : "=" REGISTER(sums) : REGISTER(as_float8(words)), REGISTER(as_float8((short16)1)));
+    return as_int8(sums);
 }
 
 INLINE void add_products(sums16 *sums, uint16 quad, const __global char *x) {

@@ -145,11 +145,13 @@ BOTH(gemm_local, .name = "gemm_local", .for_whom = "GPUs, prefill", .fits = gemm
 
 /* ---- gemv_r16, gemm_r16: __asm__ for x86-64 ---- */
 
-/* A CPU device of PoCL, whose compiler takes __asm__, and of this very processor: PoCL puts its name into the device's,
- * and may have others on remote machines. */
+/* A CPU device of PoCL or of Intel's runtime, whose compilers take __asm__, and of this very processor: its name is in
+ * the device's, and PoCL may have others on remote machines. */
 static bool is_this_processor(const struct ci_caps *caps) {
 #if defined(__x86_64__)
-    return ci_is_cpu(caps->device) && strcmp(caps->device->platform, "Portable Computing Language") == 0 &&
+    const char *platform = caps->device->platform;
+    return ci_is_cpu(caps->device) &&
+           (strcmp(platform, "Portable Computing Language") == 0 || strcmp(platform, "Intel(R) OpenCL") == 0) &&
            strstr(caps->device->name, caps->cpu->name);
 #else
     (void)caps;
@@ -219,10 +221,10 @@ static const struct ci_launch gemm_r16_launches[] = {{"matmul_gemm_r16", argumen
     BOTH(kind##_r16_##isa, .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits,              \
          .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables,          \
          .grid_tunables = 1u << (tasks), .launches = kind##_r16_launches, .launch_count = 1)
-R16(gemv, vnni, R16_GEMV_TASKS, "PoCL on x86-64 with AVX-512 VNNI, decode")
-R16(gemv, avx2, R16_GEMV_TASKS, "PoCL on x86-64 with AVX2, decode")
-R16(gemm, vnni, R16_GEMM_TASKS, "PoCL on x86-64 with AVX-512 VNNI, prefill")
-R16(gemm, avx2, R16_GEMM_TASKS, "PoCL on x86-64 with AVX2, prefill")
+R16(gemv, vnni, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, decode")
+R16(gemv, avx2, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, decode")
+R16(gemm, vnni, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, prefill")
+R16(gemm, avx2, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, prefill")
 
 /* ---- gemv_dot, gemv_dot_subgroup, gemm_dot: four bytes at a time ----
  *

@@ -1,6 +1,6 @@
 /* The profiles that are shipped: an entry whose kernel has changed since it was measured is passed over, so one that is
- * not renewed is dead weight. Those that any machine can renew must be fresh: the CPU backend's and PoCL's. Needs no
- * driver: what an entry's hash is taken of are sources and compiler options. */
+ * not renewed is dead weight. Those that any x86-64 machine can renew must be fresh: the CPU backend's, PoCL's and that
+ * of Intel's runtime. Needs no driver: what an entry's hash is taken of are sources and compiler options. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +36,7 @@ static int count_stale(const struct ci_profile *profile, bool on_device, int *un
 /* The variants of an instruction set of another architecture are not in this build. */
 static bool can_be_judged(const struct ci_profile *profile) {
     bool on_device = strcmp(profile->key.platform, "cpu") != 0;
-    if (on_device) return strcmp(profile->key.platform, "Portable Computing Language") == 0;
+    if (on_device) return strcmp(profile->key.kind, "cpu") == 0;
 #if defined(__x86_64__)
     return strstr(profile->key.cpu, "avx") != NULL;
 #else
