@@ -1,7 +1,9 @@
 /* bench_model.c: the whole model with two tunings, in turn, as a user would run it: through the public header. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "tuner/bench.h"
 
@@ -116,9 +118,10 @@ static enum clinfer_status run_round(const struct side sides[2], const struct ci
     return status;
 }
 
-enum clinfer_status ci_bench_model(const struct ci_bench_options *options, const struct ci_worker_model *model) {
+enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struct ci_worker_model *model) {
     struct side sides[2] = {0};
-    int tokens = 0;
+    int tokens = 0, round = 0;
+    double start = ci_now();
     enum clinfer_status status = CLINFER_OK;
     if (model->context < 1 || model->prompt < 1)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "context and prompt must be at least 1");
@@ -130,9 +133,11 @@ enum clinfer_status ci_bench_model(const struct ci_bench_options *options, const
     }
     if (options->tell) options->tell(options->user, "running the model");
     if (status == CLINFER_OK) status = warm_up(sides, model, &tokens);
-    for (int round = 0; (round < model->decode_rounds || round < model->prefill_rounds) && status == CLINFER_OK;
-         round++)
-        status = run_round(sides, model, round, tokens);
+    double end = fmin(start + model->seconds, ci_now() + model->rounds_seconds);
+    while ((round < model->decode_rounds || round < model->prefill_rounds) && ci_now() < end && status == CLINFER_OK)
+        status = run_round(sides, model, round++, tokens);
+    if (model->decode_rounds > round) model->decode_rounds = round;
+    if (model->prefill_rounds > round) model->prefill_rounds = round;
     for (int i = 0; i < 2; i++) close_side(&sides[i]);
     return status;
 }

@@ -27,11 +27,12 @@ enum {
 /* What is slower by less is left to the question whether it is faster. */
 static const double slower = 1.01;
 
-/* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts; and so
- * much for the context of each side, in which it decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS
+/* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts, which with
+ * loading ends at run_end of it, whatever was expected of either side; and so much for the context of each, in which it
+ * decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS
  * take longer (bench_model.c), and of a prompt, which is shortened until it fits, as long as it runs in the same plan.
  * Short samples in turn: what disturbs the machine is then seen by both sides. */
-static const double run_share = 0.45, context_share = 0.05, decode_seconds = 0.06, most_seconds = 0.12;
+static const double run_share = 0.45, run_end = 0.9, context_share = 0.05, decode_seconds = 0.06, most_seconds = 0.12;
 
 /* ---- the profile as it would be ---- */
 
@@ -192,6 +193,8 @@ static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const ch
                                   .tunings = {old_tuning(tuner), path},
                                   .context = context,
                                   .prompt = prompt,
+                                  .seconds = run_end * left,
+                                  .rounds_seconds = run_share * left,
                                   .decode_rounds = rounds_for(half, decode, outcome->decode.rounds),
                                   .prefill_rounds = rounds_for(half, prompt * row, outcome->prefill.rounds),
                                   .decode = outcome->decode.pairs + 2 * outcome->decode.rounds,
@@ -207,6 +210,10 @@ static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const ch
              trial.outcome == CI_TRIAL_TIMED_OUT ? "it takes longer than the time that was left" : trial.reason);
     if (trial.outcome != CI_TRIAL_PASSED) {
         outcome->failed = trial.outcome != CI_TRIAL_TIMED_OUT;
+        return CLINFER_OK;
+    }
+    if (outcome->decode.rounds + run.decode_rounds == 0 || outcome->prefill.rounds + run.prefill_rounds == 0) {
+        snprintf(outcome->reason, sizeof outcome->reason, "loading it takes the time that was left");
         return CLINFER_OK;
     }
     outcome->ran = true;

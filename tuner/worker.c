@@ -239,17 +239,26 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
     return status;
 }
 
-enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_worker_model *model,
-                                    double deadline_seconds, struct ci_trial *trial) {
+/* *rounds: how many there are in the array, at most as many as it says before. */
+static bool read_rounds(const json_t *array, double *numbers, int *rounds) {
+    size_t count = json_array_size(array);
+    if (count % 2 != 0 || count > 2 * (size_t)*rounds) return false;
+    *rounds = (int)(count / 2);
+    return read_numbers(array, numbers, count);
+}
+
+enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_model *model, double deadline_seconds,
+                                    struct ci_trial *trial) {
     json_t *answer,
-        *request = json_pack("{ss ss s[ss] si si si si}", "do", "model", "model", model->model, "tunings",
+        *request = json_pack("{ss ss s[ss] si si sf sf si si}", "do", "model", "model", model->model, "tunings",
                              model->tunings[0] ? model->tunings[0] : "", model->tunings[1] ? model->tunings[1] : "",
-                             "context", model->context, "prompt", model->prompt, "decode_rounds", model->decode_rounds,
+                             "context", model->context, "prompt", model->prompt, "seconds", model->seconds,
+                             "rounds_seconds", model->rounds_seconds, "decode_rounds", model->decode_rounds,
                              "prefill_rounds", model->prefill_rounds);
     enum clinfer_status status = request_trial(worker, request, deadline_seconds, &answer, trial);
     if (status == CLINFER_OK && trial->outcome == CI_TRIAL_PASSED &&
-        (!read_numbers(json_object_get(answer, "decode"), model->decode, 2 * (size_t)model->decode_rounds) ||
-         !read_numbers(json_object_get(answer, "prefill"), model->prefill, 2 * (size_t)model->prefill_rounds)))
+        (!read_rounds(json_object_get(answer, "decode"), model->decode, &model->decode_rounds) ||
+         !read_rounds(json_object_get(answer, "prefill"), model->prefill, &model->prefill_rounds)))
         conclude(trial, CI_TRIAL_CRASHED, "an answer that makes no sense");
     json_decref(answer);
     return status;

@@ -87,11 +87,13 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
 struct ci_worker_model {
     const char *model;
     const char *tunings[2];
-    int context, prompt, decode_rounds, prefill_rounds;
+    int context, prompt;
+    double seconds, rounds_seconds;    /* no round begins so long after the start, or after the first round */
+    int decode_rounds, prefill_rounds; /* in: at most so many; out: how many there were */
     double *decode, *prefill;
 };
-enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_worker_model *model,
-                                    double deadline_seconds, struct ci_trial *trial);
+enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_model *model, double deadline_seconds,
+                                    struct ci_trial *trial);
 
 /* The worker's process, for tests; 0: none runs at this moment. */
 int ci_worker_process(const struct ci_worker *worker);

@@ -162,22 +162,23 @@ static json_t *measure(struct work *work, const json_t *request) {
 static json_t *model(struct work *work, const json_t *request) {
     struct ci_worker_model what = {0};
     struct ci_trial trial = {0};
-    if (json_unpack((json_t *)(uintptr_t)request, "{ss s[ss] si si si si}", "model", &what.model, "tunings",
-                    &what.tunings[0], &what.tunings[1], "context", &what.context, "prompt", &what.prompt,
-                    "decode_rounds", &what.decode_rounds, "prefill_rounds", &what.prefill_rounds) != 0)
+    if (json_unpack((json_t *)(uintptr_t)request, "{ss s[ss] si si sF sF si si}", "model", &what.model, "tunings",
+                    &what.tunings[0], &what.tunings[1], "context", &what.context, "prompt", &what.prompt, "seconds",
+                    &what.seconds, "rounds_seconds", &what.rounds_seconds, "decode_rounds", &what.decode_rounds,
+                    "prefill_rounds", &what.prefill_rounds) != 0)
         return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "model lacks a field"));
     for (int i = 0; i < 2; i++)
         if (!*what.tunings[i]) what.tunings[i] = NULL;
     if (what.decode_rounds < 0 || what.prefill_rounds < 0)
         return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "rounds must be at least 0"));
-    int decodes = 2 * what.decode_rounds, prefills = 2 * what.prefill_rounds;
-    what.decode = calloc((size_t)decodes + (size_t)prefills + 1, sizeof *what.decode);
+    what.decode = calloc(2 * ((size_t)what.decode_rounds + (size_t)what.prefill_rounds) + 1, sizeof *what.decode);
     if (!what.decode) return failure(ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory"));
-    what.prefill = what.decode + decodes;
+    what.prefill = what.decode + 2 * (size_t)what.decode_rounds;
     ci_bench_forget(work->bench);
     ci_bench_conclude(work->bench, ci_bench_model(&work->options, &what), &trial);
     json_t *reply = json_pack("{si so so so}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "decode",
-                              numbers(what.decode, decodes), "prefill", numbers(what.prefill, prefills));
+                              numbers(what.decode, 2 * what.decode_rounds), "prefill",
+                              numbers(what.prefill, 2 * what.prefill_rounds));
     free(what.decode);
     return reply;
 }

@@ -145,17 +145,21 @@ static void test_model_is_timed_with_two_tunings(void **state) {
     (void)state;
     enum { ROUNDS = 2, DECODE_ROUNDS = 3 };
     double decode[DECODE_ROUNDS][2] = {0}, prefill[ROUNDS][2] = {0};
-    const struct ci_worker_model model = {.model = "tests/data/llama_tiny.gguf",
-                                          .tunings = {"none", NULL},
-                                          .context = 20,
-                                          .prompt = 40,
-                                          .decode_rounds = DECODE_ROUNDS,
-                                          .prefill_rounds = ROUNDS,
-                                          .decode = &decode[0][0],
-                                          .prefill = &prefill[0][0]};
+    struct ci_worker_model model = {.model = "tests/data/llama_tiny.gguf",
+                                    .tunings = {"none", NULL},
+                                    .context = 20,
+                                    .prompt = 40,
+                                    .seconds = 100,
+                                    .rounds_seconds = 100,
+                                    .decode_rounds = DECODE_ROUNDS,
+                                    .prefill_rounds = ROUNDS,
+                                    .decode = &decode[0][0],
+                                    .prefill = &prefill[0][0]};
     struct ci_trial trial;
     assert_ok(ci_worker_model(worker, &model, 100, &trial));
     if (trial.outcome != CI_TRIAL_PASSED) fail_msg("outcome %d: %s", (int)trial.outcome, trial.reason);
+    assert_int_equal(model.decode_rounds, DECODE_ROUNDS);
+    assert_int_equal(model.prefill_rounds, ROUNDS);
     for (int k = 0; k < 2; k++) {
         for (int i = 0; i < DECODE_ROUNDS; i++)
             if (!(decode[i][k] > 1e-7 && decode[i][k] < 10)) fail_msg("round %d of %d: %g s", i, k, decode[i][k]);
@@ -166,6 +170,12 @@ static void test_model_is_timed_with_two_tunings(void **state) {
     more.prefill_rounds = 0;
     assert_ok(ci_worker_model(worker, &more, 100, &trial));
     assert_int_equal(trial.outcome, CI_TRIAL_PASSED);
+    assert_int_equal(more.prefill_rounds, 0);
+    struct ci_worker_model late = model; /* what was measured when the time is over counts */
+    late.rounds_seconds = 1e-9;
+    assert_ok(ci_worker_model(worker, &late, 100, &trial));
+    assert_int_equal(trial.outcome, CI_TRIAL_PASSED);
+    assert_true(late.decode_rounds <= 1 && late.prefill_rounds <= 1);
     struct ci_worker_model absent = model;
     absent.model = "/nonexistent.gguf";
     assert_ok(ci_worker_model(worker, &absent, 100, &trial));

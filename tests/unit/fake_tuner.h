@@ -132,8 +132,8 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
     return CLINFER_OK;
 }
 
-enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_worker_model *model,
-                                    double deadline_seconds, struct ci_trial *trial) {
+enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_model *model, double deadline_seconds,
+                                    struct ci_trial *trial) {
     (void)worker;
     (void)deadline_seconds;
     fake.models++;

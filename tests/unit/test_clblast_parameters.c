@@ -331,8 +331,8 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
     return CLINFER_OK;
 }
 
-enum clinfer_status ci_worker_model(struct ci_worker *worker, const struct ci_worker_model *model,
-                                    double deadline_seconds, struct ci_trial *trial) {
+enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_model *model, double deadline_seconds,
+                                    struct ci_trial *trial) {
     (void)worker;
     (void)deadline_seconds;
     for (int i = 0; i < 2 * model->decode_rounds; i++) model->decode[i] = i % 2 ? 0.9 : 1;
