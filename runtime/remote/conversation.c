@@ -78,13 +78,10 @@ void clinfer_chat_cancel(clinfer_conversation *conversation) { atomic_store(&con
 
 /* ---- text ---- */
 
-/* To the caller; kept where a remote may go on with it. */
+/* To the caller. */
 static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
     const struct clinfer_chat_request *request = &conversation->request;
     if (length == 0) return true;
-    if (conversation->router->options.remote_continues &&
-        !ci_append(&conversation->text, &conversation->text_length, &conversation->text_capacity, text, length))
-        return false;
     return !request->callback || request->callback(request->user, text, length);
 }
 
@@ -117,6 +114,9 @@ static size_t may_become_stop(const struct clinfer_conversation *conversation) {
 
 static bool on_text(void *user, const char *text, size_t length) {
     struct clinfer_conversation *conversation = user;
+    if (conversation->router->options.remote_continues &&
+        !ci_append(&conversation->text, &conversation->text_length, &conversation->text_capacity, text, length))
+        return false;
     if (conversation->request.stop_count == 0) return pass_on(conversation, text, length);
     if (!ci_append(&conversation->held, &conversation->held_length, &conversation->held_capacity, text, length))
         return false;
@@ -128,12 +128,9 @@ static bool on_text(void *user, const char *text, size_t length) {
     return goes_on && !conversation->stopped;
 }
 
-/* At the end of an answer: what might have become a stop text is none. */
-static void pass_held(struct clinfer_conversation *conversation, struct clinfer_result *result) {
-    if (conversation->stopped)
-        result->finish = CLINFER_FINISH_END;
-    else if (conversation->held_length)
-        pass_on(conversation, conversation->held, conversation->held_length);
+/* At the end of an answer, whole or not: what might have become a stop text is none. */
+static void pass_held(struct clinfer_conversation *conversation) {
+    if (!conversation->stopped) pass_on(conversation, conversation->held, conversation->held_length);
     conversation->held_length = 0;
 }
 
@@ -433,6 +430,7 @@ enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
 static enum clinfer_status end(struct clinfer_conversation *conversation, int answered,
                                const struct clinfer_route **route) {
     conversation->active = false;
+    pass_held(conversation);
     ci_route_write(conversation, answered);
     if (route) *route = &conversation->route;
     if (answered >= 0) return CLINFER_OK;
@@ -447,7 +445,7 @@ static void leave_rung(struct clinfer_conversation *conversation, enum clinfer_s
                        struct clinfer_result *result, enum reach reach) {
     int rung = conversation->rung;
     struct ci_visit *visit = &conversation->visits[rung];
-    if (status == CLINFER_OK) pass_held(conversation, result);
+    if (status == CLINFER_OK && conversation->stopped) result->finish = CLINFER_FINISH_END;
     visit->seconds = ci_now() - conversation->arrived;
     conversation->route.result = *result;
     CI_PROBE(rung, conversation->router->rungs[rung].name, (int)conversation->router->rungs[rung].kind, (int)status,

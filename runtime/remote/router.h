@@ -59,7 +59,7 @@ struct clinfer_conversation {
     double started, arrived; /* the request; on this rung */
     int32_t *tokens;         /* of the answer, as earlier rungs have left it */
     size_t token_count, text_bytes;
-    char *text; /* that is out, where a remote may go on with it */
+    char *text; /* that came, also what is held, where a remote may go on with it */
     size_t text_length, text_capacity;
     char *held; /* the end of the text, which may be the beginning of a stop text; owned */
     size_t held_length, held_capacity;
