@@ -1,8 +1,7 @@
 /* Router and runner from a program's point of view, with a tiny model on the CPU backend: who may be kept waiting by
- * whom, what belongs to whom, and what becomes of text that waits for a stop text. How requests go down the ladder is
- * in tests/fault/test_ladder.c. Run from the top of the repository. */
+ * whom, and what belongs to whom. How requests go down the ladder is in tests/fault/test_ladder.c. Run from the top of
+ * the repository. */
 #define _GNU_SOURCE
-#include <jansson.h>
 #include <math.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -18,7 +17,6 @@
 
 #include "engine/runner.h"
 #include "support/asserts.h"
-#include "support/remote_server.h"
 
 #define TINY_MODEL "tests/data/llama_tiny.gguf"
 
@@ -139,74 +137,10 @@ static void test_a_runner_has_its_own_texts(void **state) {
     free(rungs);
 }
 
-/* ---- text that may become a stop text ---- */
-
-struct heard {
-    char text[256];
-};
-
-static bool hear(void *user, const char *text, size_t length) {
-    struct heard *heard = user;
-    size_t used = strlen(heard->text);
-    assert_true(used + length < sizeof heard->text);
-    memcpy(heard->text + used, text, length);
-    return true;
-}
-
-/* One after the other answers, the first without an end; `stop` is a text that does not come. */
-static enum clinfer_status ask_remotes(const char *stop, size_t remotes, struct heard *heard) {
-    const struct clinfer_remote items[] = {remote_at(remote_server_url("http", "no_end")),
-                                           remote_at(remote_server_url("http", "good"))};
-    const struct clinfer_router_options options = {
-        .remotes = items, .remote_count = remotes, .remote_only = true, .remote_continues = true};
-    struct clinfer_chat_request request = request_of(hear, heard);
-    clinfer_conversation *conversation;
-    clinfer_router *router;
-    remote_server_reset(NULL);
-    *heard = (struct heard){""};
-    request.stop = &stop;
-    request.stop_count = 1;
-    assert_ok(clinfer_router_open(&options, &router));
-    assert_ok(clinfer_conversation_create(router, NULL, &conversation));
-    assert_ok(clinfer_chat_submit(conversation, &request));
-    enum clinfer_status status = clinfer_chat_wait(conversation, NULL);
-    clinfer_conversation_destroy(conversation);
-    clinfer_router_close(router);
-    return status;
-}
-
-static const char *const held_back[] = {"w\xC3\xB6rld!", REMOTE_TEXT "!"}; /* the end of the answer; all of it */
-
-/* Who goes on with an answer has to know all that came, not only what was shown. */
-static void test_a_remote_is_told_what_was_held_back(void **state) {
-    (void)state;
-    for (size_t i = 0; i < sizeof held_back / sizeof *held_back; i++) {
-        struct heard heard;
-        assert_ok(ask_remotes(held_back[i], 2, &heard));
-        assert_string_equal(heard.text, REMOTE_TEXT REMOTE_TEXT);
-        json_t *log = remote_server_log();
-        json_t *messages = json_object_get(json_object_get(json_array_get(log, 1), "body"), "messages");
-        assert_int_equal(json_array_size(messages), 3);
-        assert_string_equal(json_string_value(json_object_get(json_array_get(messages, 1), "content")), REMOTE_TEXT);
-        json_decref(log);
-    }
-}
-
-static void test_what_was_held_back_is_part_of_an_answer_that_fails(void **state) {
-    (void)state;
-    for (size_t i = 0; i < sizeof held_back / sizeof *held_back; i++) {
-        struct heard heard;
-        assert_int_equal(ask_remotes(held_back[i], 1, &heard), CLINFER_REMOTE_FAILED);
-        assert_string_equal(heard.text, REMOTE_TEXT);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_receiver_that_blocks_keeps_nobody_else_waiting),
         cmocka_unit_test(test_a_runner_has_its_own_texts),
-        cmocka_unit_test(test_a_remote_is_told_what_was_held_back),
-        cmocka_unit_test(test_what_was_held_back_is_part_of_an_answer_that_fails),
     };
-    return cmocka_run_group_tests(tests, remote_server_start, remote_server_stop);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
