@@ -89,10 +89,11 @@ enum clinfer_status ci_device_clock_elapsed(struct ci_device *device, double *se
 
 /* ---- records ---- */
 
-/* Small writes, each between two looks at our clock: the device's clock cannot be off by more than these allow. */
+/* Small writes, each between two looks at our clock: the device's clock cannot be off by more than these allow. The
+ * event is waited for: of a blocking write Intel's runtime does not have the times yet when it returns. */
 static enum clinfer_status compare_clocks(struct ci_device *device) {
     enum { WRITES = 20 };
-    const uint32_t word = 0;
+    static const uint32_t word = 0;
     double least = -INFINITY, most = INFINITY;
     struct ci_buffer *buffer;
     enum clinfer_status status = ci_buffer_create(device, 64, NULL, &buffer);
@@ -100,10 +101,11 @@ static enum clinfer_status compare_clocks(struct ci_device *device) {
         cl_event event = NULL;
         double before = ci_now(), start, end;
         cl_int error =
-            clEnqueueWriteBuffer(device->queue, buffer->handle, CL_TRUE, 0, sizeof word, &word, 0, NULL, &event);
+            clEnqueueWriteBuffer(device->queue, buffer->handle, CL_FALSE, 0, sizeof word, &word, 0, NULL, &event);
+        if (error == CL_SUCCESS) error = clWaitForEvents(1, &event);
         double after = ci_now();
         if (error != CL_SUCCESS) {
-            status = ci_cl_fail(&device->caps, "clEnqueueWriteBuffer", error);
+            status = ci_cl_fail(&device->caps, "comparing its clock with ours", error);
         } else if (!times_of(event, &start, &end)) {
             status = ci_fail(CLINFER_UNSUPPORTED, "\"%s\" (%s) does not tell when its commands ran", device->caps.name,
                              device->caps.platform);

@@ -94,6 +94,7 @@ static bool renew_key(struct ci_call *call, const struct ci_failure *failure, co
 /* Some models take no temperature but their own: better an answer with that than none. */
 static bool drop_sampling(struct ci_call *call, const struct ci_failure *failure, enum clinfer_status *status) {
     if (!failure->sampling_refused || !ci_call_drop_sampling(call, status)) return false;
+    ci_retry_note_plain(call->address.url, call->remote.model);
     ci_log(CLINFER_LOG_WARNING, "%s; asking again without temperature and top_p", failure->text);
     return true;
 }
@@ -142,6 +143,8 @@ enum clinfer_status ci_remote_ask(const struct clinfer_remote *remote, const str
     *result = (struct ci_remote_result){.finish = CLINFER_FINISH_END};
     enum clinfer_status status = ci_call_prepare(remote, request, &call);
     if (status == CLINFER_OK) status = refuse_cooling(&call);
+    if (status == CLINFER_OK && ci_retry_is_plain(call.address.url, call.remote.model))
+        ci_call_drop_sampling(&call, &status);
     if (status == CLINFER_OK) status = ask(&call, result);
     ci_call_free(&call);
     if (status != CLINFER_CANCELLED) return status;

@@ -26,12 +26,15 @@ struct failed {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below */
 static struct ci_retry_policy policy = SHIPPED;
 static struct failed failures[REMEMBERED];
+static uint64_t plain[REMEMBERED]; /* hashes of URL and model; 0: free */
+static unsigned plain_count;       /* that were noted; the newest are kept */
 static uint64_t random_state;
 
 void ci_retry_set_policy(const struct ci_retry_policy *wanted) {
     pthread_mutex_lock(&lock);
     policy = wanted ? *wanted : (struct ci_retry_policy)SHIPPED;
     memset(failures, 0, sizeof failures);
+    memset(plain, 0, sizeof plain);
     pthread_mutex_unlock(&lock);
 }
 
@@ -54,6 +57,10 @@ static struct failed *find(uint64_t url) {
 }
 
 static uint64_t hash_of(const char *url) { return ci_hash(CI_HASH_START, url, strlen(url)); }
+
+static uint64_t hash_of_model(const char *url, const char *model) {
+    return model ? ci_hash(hash_of(url), model, strlen(model) + 1) : hash_of(url);
+}
 
 bool ci_retry_is_cooling(const char *url, double *seconds_left, char why[CI_RETRY_WHY_BYTES]) {
     pthread_mutex_lock(&lock);
@@ -84,5 +91,25 @@ void ci_retry_note_success(const char *url) {
     pthread_mutex_lock(&lock);
     struct failed *entry = find(hash_of(url));
     if (entry) entry->until = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+static bool is_plain(uint64_t hash) {
+    for (int i = 0; i < REMEMBERED; i++)
+        if (plain[i] == hash) return true;
+    return false;
+}
+
+bool ci_retry_is_plain(const char *url, const char *model) {
+    pthread_mutex_lock(&lock);
+    bool found = is_plain(hash_of_model(url, model));
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+void ci_retry_note_plain(const char *url, const char *model) {
+    pthread_mutex_lock(&lock);
+    uint64_t hash = hash_of_model(url, model);
+    if (!is_plain(hash)) plain[plain_count++ % REMEMBERED] = hash;
     pthread_mutex_unlock(&lock);
 }

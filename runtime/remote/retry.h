@@ -1,4 +1,5 @@
-/* retry.h: when a failed request is sent again, after how long, and which remotes are left alone for a while.
+/* retry.h: when a failed request is sent again, after how long, and what is remembered of remotes: which are left alone
+ * for a while, and which models want no sampling settings.
  *
  * Waits have full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"): anything from nothing to a limit
  * that doubles, so that clients that failed together do not come back together. */
@@ -15,7 +16,7 @@ struct ci_retry_policy {
     double cooldown_seconds; /* for so long a remote that failed is not asked */
 };
 
-/* Of the whole process; NULL: as shipped (2, 1 s, 60 s, 60 s). Also forgets who failed. */
+/* Of the whole process; NULL: as shipped (2, 1 s, 60 s, 60 s). Also forgets who failed or refused. */
 void ci_retry_set_policy(const struct ci_retry_policy *policy);
 
 /* Seconds to wait after the failure of request number `failed` (from 1), `spent` seconds after the start; negative: it
@@ -29,5 +30,9 @@ enum { CI_RETRY_WHY_BYTES = 256 };
 bool ci_retry_is_cooling(const char *url, double *seconds_left, char why[CI_RETRY_WHY_BYTES]);
 void ci_retry_note_failure(const char *url, const char *why);
 void ci_retry_note_success(const char *url);
+
+/* Whether this model (NULL: none is named) was noted as one that refuses temperature and top_p. */
+bool ci_retry_is_plain(const char *url, const char *model);
+void ci_retry_note_plain(const char *url, const char *model);
 
 #endif

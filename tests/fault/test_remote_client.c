@@ -208,6 +208,7 @@ static void test_sampling_that_is_refused_is_left_out(void **state) {
         struct remote_asked asked;
         json_t *log = NULL;
         remote.dialect = dialects[i % 2];
+        remote.model = i < 2 ? "cold" : "narrow";
         if (i < 2)
             request.temperature = 0;
         else
@@ -221,6 +222,12 @@ static void test_sampling_that_is_refused_is_left_out(void **state) {
         json_object_del(first, "temperature");
         json_object_del(first, "top_p");
         assert_true(json_equal(first, last));
+        /* And from then on. */
+        remote_ask_well(&remote, &request, &asked);
+        assert_int_equal(asked.result.requests, 1);
+        json_t *again = remote_server_log();
+        assert_true(json_equal(json_object_get(json_array_get(again, 0), "body"), last));
+        json_decref(again);
         json_decref(log);
     }
     assert_non_null(strstr(remote_log, "is deprecated for this model"));
