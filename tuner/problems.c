@@ -134,22 +134,6 @@ static enum clinfer_status add_problem(struct ci_problems *problems, const struc
 
 /* ---- a model's graphs ---- */
 
-static double usual_seconds(double bytes, double operations) {
-    return fmax(bytes / usual_bandwidth, operations / usual_operations) + usual_launch;
-}
-
-/* A single conversation wants the logits of one row, whatever the plan has room for. */
-static double scale_of(const struct ci_op *op, const struct ci_call *call, const struct ci_tune_problem *item) {
-    struct ci_call real = *call;
-    double bytes, operations;
-    for (int i = 0; i < op->inputs; i++)
-        if (real.in[i].extent == CI_EXTENT_WANTED) real.in[i].rows = 1;
-    for (int i = 0; i < op->outputs; i++)
-        if (real.out[i].extent == CI_EXTENT_WANTED) real.out[i].rows = 1;
-    measure_call(op, real, &bytes, &operations);
-    return usual_seconds(bytes, operations) / usual_seconds(item->bytes, item->operations);
-}
-
 static enum clinfer_status add_use(struct ci_problems *problems, const struct ci_tune_use *use) {
     for (int i = problems->use_count - 1; i >= 0 && problems->uses[i].model == use->model; i--) {
         struct ci_tune_use *known = &problems->uses[i];
@@ -173,7 +157,6 @@ static enum clinfer_status add_graph(struct ci_problems *problems, const struct 
         take_context(node->op, run, &call);
         enum clinfer_status status = add_problem(problems, node->op, &call, cycle_bytes, &use.problem);
         if (status != CLINFER_OK) return status;
-        use.scale = scale_of(node->op, &call, &problems->items[use.problem]);
         status = add_use(problems, &use);
         if (status != CLINFER_OK) return status;
     }
@@ -183,8 +166,10 @@ static enum clinfer_status add_graph(struct ci_problems *problems, const struct 
 static enum clinfer_status add_run(struct ci_problems *problems, const struct ci_caps *caps,
                                    const struct ci_model *model, int kind, int run, uint64_t cycle_bytes) {
     int64_t most = ci_tune_rows[run], sequences = most < MOST_SEQUENCES ? most : MOST_SEQUENCES;
-    int64_t rows[CI_EXTENT_COUNT] = {
-        [CI_EXTENT_ROWS] = most, [CI_EXTENT_WANTED] = sequences, [CI_EXTENT_TILES] = most / CI_TILE_ROWS + sequences};
+    /* Of a prompt the last row's logits are wanted. */
+    int64_t rows[CI_EXTENT_COUNT] = {[CI_EXTENT_ROWS] = most,
+                                     [CI_EXTENT_WANTED] = run == CI_TUNE_FEW ? most : 1,
+                                     [CI_EXTENT_TILES] = most / CI_TILE_ROWS + sequences};
     const struct ci_chooser chooser = {.caps = caps}; /* of place 0, where all nodes are; no profile, no quarantine */
     struct ci_graph graph;
     struct ci_run of_graph;
@@ -385,7 +370,7 @@ static double seconds_of_run(const struct ci_problems *problems, const double *s
     for (int i = 0; i < problems->use_count; i++) {
         const struct ci_tune_use *use = &problems->uses[i];
         if (use->model != model || use->kind != kind || use->run != run) continue;
-        double time = use->calls * use->scale * seconds[use->problem];
+        double time = use->calls * seconds[use->problem];
         sum += time;
         if (tuned && tuned[use->problem]) share += time;
     }
@@ -415,7 +400,7 @@ void ci_problems_weigh(const struct ci_problems *problems, const double *seconds
         double least = ci_problems_run(problems, seconds, use->model, use->run, NULL, NULL);
         if (!(sum > 0)) continue;
         /* The slower kind of activations runs only where somebody asks for it. */
-        double share = use->calls * use->scale * seconds[use->problem] / sum, chance = least / sum;
+        double share = use->calls * seconds[use->problem] / sum, chance = least / sum;
         weights[use->problem] += share * chance * chance * run_weights[use->run] / problems->model_count;
     }
     /* A part stands in the list before what it is a part of. */

@@ -25,7 +25,6 @@ struct ci_tune_problem {
 /* One run of a model calls a problem so often. */
 struct ci_tune_use {
     int model, kind, run, problem, calls;
-    double scale; /* time of such a call as a share of the problem's: a run may want fewer rows than the plan allows */
 };
 
 struct ci_tune_model {

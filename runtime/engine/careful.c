@@ -98,14 +98,14 @@ static int find_step(const struct ci_plan *plan, const char *label, struct ci_pl
 /* The bucket's plan is made again, and with it the others. A kernel that did not run has written nothing. */
 static enum clinfer_status rebuild(struct clinfer_engine *engine, struct ci_bucket *bucket,
                                    const struct ci_verify_step *wrong) {
-    int64_t rows = bucket->rows[CI_EXTENT_ROWS];
+    int64_t rows = bucket->rows[CI_EXTENT_ROWS], wanted = bucket->rows[CI_EXTENT_WANTED];
     bool keep_caches = wrong->status != CLINFER_OK && !ci_op_find(wrong->op)->state_outputs;
     double start = ci_now();
     enum clinfer_status status = ci_engine_rebuild(engine, keep_caches);
-    if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, &bucket);
+    if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, wanted, &bucket);
     if (status != CLINFER_OK && engine->store.caches_must_move) {
         status = ci_engine_move_caches(engine);
-        if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, &bucket);
+        if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, wanted, &bucket);
     }
     engine->careful_cost.build_seconds += ci_now() - start;
     return status;

@@ -28,7 +28,7 @@
 #include "text/utf8.h"
 #include "trace/trace.h"
 
-enum { CI_MAX_SEQUENCES = 64, CI_BUCKETS = 4, CI_DEFAULT_BATCH = 512, CI_FIRST_PAGES = 4, CI_PENALTY_WINDOW = 64 };
+enum { CI_MAX_SEQUENCES = 64, CI_BUCKETS = 7, CI_DEFAULT_BATCH = 512, CI_FIRST_PAGES = 4, CI_PENALTY_WINDOW = 64 };
 
 /* A token that the host may choose. */
 struct ci_candidate {
@@ -236,8 +236,9 @@ enum clinfer_status ci_engine_graph(const struct clinfer_engine *engine, struct 
  * or by what was measured. CLINFER_OUT_OF_MEMORY before anything is loaded that cannot be kept. */
 enum clinfer_status ci_engine_place(struct clinfer_engine *engine, const struct ci_engine_devices *devices);
 
-/* load.c: the smallest bucket that holds so many rows, its plan made. */
-enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, struct ci_bucket **bucket);
+/* load.c: the smallest bucket that holds so many rows, `wanted` of which are asked for logits; its plan made. */
+enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, int64_t wanted,
+                                     struct ci_bucket **bucket);
 
 /* pages.c: makes sure that the session has pages for positions [0, count); grows the caches when none is free. */
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);

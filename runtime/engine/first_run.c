@@ -116,7 +116,7 @@ static enum clinfer_status check(struct clinfer_engine *engine, bool rounds) {
 /* All that the logits depend on. */
 static enum clinfer_status proof_of(struct clinfer_engine *engine, bool *rounds, uint64_t *proof) {
     struct ci_bucket *decode;
-    enum clinfer_status status = ci_engine_bucket(engine, 1, &decode);
+    enum clinfer_status status = ci_engine_bucket(engine, 1, 1, &decode);
     if (status != CLINFER_OK) return status;
     uint64_t device_key = ci_device_caps(engine->device)->key;
     *proof = ci_hash(CI_HASH_START, CLINFER_VERSION, sizeof CLINFER_VERSION);

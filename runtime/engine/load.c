@@ -1,5 +1,6 @@
 /* load.c: from options to an engine: the file, the device, the tokenizer, the plans. */
 #define _GNU_SOURCE
+#include <assert.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -81,19 +82,25 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
 
 /* ---- plans ---- */
 
+static void add_bucket(struct clinfer_engine *engine, int64_t rows, int64_t sequences, int64_t wanted) {
+    assert(engine->bucket_count < CI_BUCKETS);
+    struct ci_bucket *bucket = &engine->buckets[engine->bucket_count++];
+    bucket->rows[CI_EXTENT_ROWS] = rows;
+    bucket->rows[CI_EXTENT_WANTED] = wanted;
+    bucket->rows[CI_EXTENT_TILES] = rows / CI_TILE_ROWS + sequences;
+}
+
 /* Decode, a few rows (several sessions), a short prompt, a long one. Rows are exact at run time; a bucket only decides
- * which kernels are chosen and how much memory is set aside. */
+ * which kernels are chosen and how much memory is set aside. A conversation wants the logits of one row: the kernel for
+ * many would read the output matrix several times more slowly, and room for theirs is most of a short prompt's plan. */
 static void make_buckets(struct clinfer_engine *engine) {
-    static const int64_t sizes[CI_BUCKETS - 1] = {1, 8, 64};
-    int64_t batch = engine->options.batch > 0 ? engine->options.batch : CI_DEFAULT_BATCH;
-    for (int i = 0; i < CI_BUCKETS; i++) {
-        int64_t rows = i < CI_BUCKETS - 1 && sizes[i] < batch ? sizes[i] : batch;
+    static const int64_t sizes[] = {1, 8, 64, INT64_MAX};
+    int64_t batch = engine->options.batch > 0 ? engine->options.batch : CI_DEFAULT_BATCH, rows = 0;
+    for (int i = 0; rows < batch; i++) {
+        rows = sizes[i] < batch ? sizes[i] : batch;
         int64_t sequences = rows < CI_MAX_SEQUENCES ? rows : CI_MAX_SEQUENCES;
-        struct ci_bucket *bucket = &engine->buckets[engine->bucket_count++];
-        bucket->rows[CI_EXTENT_ROWS] = rows;
-        bucket->rows[CI_EXTENT_WANTED] = engine->options.all_logits ? rows : sequences;
-        bucket->rows[CI_EXTENT_TILES] = rows / CI_TILE_ROWS + sequences;
-        if (rows == batch) break;
+        if (rows > 1 && !engine->options.all_logits) add_bucket(engine, rows, sequences, 1);
+        add_bucket(engine, rows, sequences, engine->options.all_logits ? rows : sequences);
     }
 }
 
@@ -132,9 +139,10 @@ enum clinfer_status ci_engine_graph(const struct clinfer_engine *engine, struct 
     return ci_model_build(&engine->model, bucket->rows, sequences, engine->pages_per_sequence, graph, &bucket->run);
 }
 
-enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, struct ci_bucket **found) {
+enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, int64_t wanted,
+                                     struct ci_bucket **found) {
     int i = 0;
-    while (engine->buckets[i].rows[CI_EXTENT_ROWS] < rows) i++;
+    while (engine->buckets[i].rows[CI_EXTENT_ROWS] < rows || engine->buckets[i].rows[CI_EXTENT_WANTED] < wanted) i++;
     struct ci_bucket *bucket = &engine->buckets[i];
     *found = bucket;
     if (bucket->plan) return CLINFER_OK;
@@ -157,7 +165,7 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
 /* The plan for one row comes first: it decides the layouts of the weights, since decoding is what takes the time. */
 static enum clinfer_status make_decode_plan(struct clinfer_engine *engine) {
     struct ci_bucket *decode;
-    enum clinfer_status status = ci_engine_bucket(engine, 1, &decode);
+    enum clinfer_status status = ci_engine_bucket(engine, 1, 1, &decode);
     engine->pipelined =
         status == CLINFER_OK && engine->model.sampled->place != CI_PLACE_CPU && ci_plan_waits(decode->plan) == 1;
     return status;
@@ -273,9 +281,9 @@ static enum clinfer_status refuse_forced(const struct ci_plan *decode, const str
 static enum clinfer_status check_forced(struct clinfer_engine *engine) {
     struct ci_bucket *decode, *prefill;
     if (engine->choices.forced_count == 0) return CLINFER_OK;
-    enum clinfer_status status = ci_engine_bucket(engine, 1, &decode);
+    enum clinfer_status status = ci_engine_bucket(engine, 1, 1, &decode);
     int64_t most = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
-    if (status == CLINFER_OK) status = ci_engine_bucket(engine, most, &prefill);
+    if (status == CLINFER_OK) status = ci_engine_bucket(engine, most, 1, &prefill);
     for (int i = 0; i < engine->choices.forced_count && status == CLINFER_OK; i++) {
         const struct ci_forced *forced = &engine->choices.forced[i];
         if (!uses(decode->plan, forced) && !uses(prefill->plan, forced))
@@ -511,7 +519,7 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, c
     if (rows < 1 || rows > most)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "rows: %d, must be 1..%lld", rows, (long long)most);
     struct ci_bucket *bucket;
-    enum clinfer_status status = ci_engine_bucket(engine, rows, &bucket);
+    enum clinfer_status status = ci_engine_bucket(engine, rows, 1, &bucket);
     if (status != CLINFER_OK) return status;
     for (int i = 0; i < ci_plan_steps(bucket->plan); i++) {
         struct ci_plan_step step;

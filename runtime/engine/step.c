@@ -206,7 +206,7 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     ci_trace_add_run(engine->trace, phase, batch->rows);
     CI_PROBE(run_begin, ci_trace_phase_names[phase], batch->rows, batch->count);
     double start = ci_trace_start(engine->trace);
-    enum clinfer_status status = ci_engine_bucket(engine, batch->rows, &bucket);
+    enum clinfer_status status = ci_engine_bucket(engine, batch->rows, batch->wanted, &bucket);
     if (status != CLINFER_OK) return status;
     start = ci_trace_host(engine->trace, CI_TRACE_PLAN, start);
     fill_inputs(batch, &bucket->run);
@@ -426,11 +426,11 @@ static enum clinfer_status compute_logits(struct clinfer_engine *engine, struct 
         struct ci_batch batch = {.count = 0};
         add_part(&batch, session, rows, all || last);
         struct ci_bucket *bucket;
-        status = ci_engine_bucket(engine, rows, &bucket);
+        int64_t wanted_rows = all ? rows : last ? 1 : 0;
+        status = ci_engine_bucket(engine, rows, wanted_rows, &bucket);
         if (status != CLINFER_OK) break;
         fill_inputs(&batch, &bucket->run);
         int32_t *wanted = bucket->run.wanted->view.data;
-        int64_t wanted_rows = all ? rows : last ? 1 : 0;
         for (int64_t i = 0; i < wanted_rows; i++) wanted[i] = (int32_t)(rows - wanted_rows + i);
         int64_t extents[CI_EXTENT_COUNT] = {0, rows, wanted_rows, batch.tiles};
         status = ci_plan_set_rows(bucket->plan, extents);
@@ -463,7 +463,7 @@ enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct 
     struct ci_bucket *bucket;
     ci_engine_land(engine);
     enum clinfer_status status = ci_engine_take_pages(engine, session, session->known);
-    if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, &bucket);
+    if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, 1, &bucket);
     if (status != CLINFER_OK) return status;
     add_part(&batch, session, rows, true);
     fill_inputs(&batch, &bucket->run);

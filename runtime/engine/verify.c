@@ -23,8 +23,8 @@ static bool pass_on(void *user, const struct ci_verify_step *step) {
     return !watch->ended;
 }
 
-/* Rows of each run: a few more than the next smaller plan holds, so that every plan gets its turn, the largest first;
- * then single ones. Returns how many runs. */
+/* Rows of each run: a few more than the next smaller plan holds, so that every plan of a conversation gets its turn,
+ * the largest first; then single ones. Returns how many runs. */
 static int plan_pieces(const clinfer_engine *engine, int64_t pieces[MOST_PIECES]) {
     enum { MORE = 6 };
     int count = 0;
@@ -32,7 +32,7 @@ static int plan_pieces(const clinfer_engine *engine, int64_t pieces[MOST_PIECES]
     for (int i = engine->bucket_count - 1; i > 0; i--) {
         int64_t below = engine->buckets[i - 1].rows[CI_EXTENT_ROWS], rows = below + MORE;
         if (rows > engine->buckets[i].rows[CI_EXTENT_ROWS]) rows = engine->buckets[i].rows[CI_EXTENT_ROWS];
-        if (rows > left) continue;
+        if (rows > left || engine->buckets[i].rows[CI_EXTENT_ROWS] == below) continue;
         pieces[count++] = rows;
         left -= rows;
     }
@@ -76,6 +76,6 @@ enum clinfer_status ci_engine_verify(clinfer_engine *engine, const int32_t *toke
 
 enum clinfer_status ci_engine_verify_replace(clinfer_engine *engine, const struct ci_wrong_step *wrong) {
     struct ci_bucket *bucket;
-    enum clinfer_status status = ci_engine_bucket(engine, wrong->rows, &bucket);
+    enum clinfer_status status = ci_engine_bucket(engine, wrong->rows, 1, &bucket);
     return status == CLINFER_OK ? ci_careful_replace(engine, bucket, &wrong->step) : status;
 }
