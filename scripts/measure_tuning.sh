@@ -8,7 +8,8 @@
 #   BUDGETS  default "60 600": seconds of the usual tune and of the thorough one; "60": no thorough one
 #   ROUNDS   default 8; PEER as for compare.sh
 #
-# Prints compare.sh's table and ratios, with the lower 95% bounds of their means. Profiles are made in a folder of their
+# Prints where the plans differ, which tells more than figures do where they do not; then compare.sh's table and ratios,
+# with the lower 95% bounds of their means. Profiles are made in a folder of their
 # own: those of the user are neither used nor touched. On a machine where other programs run: chrt -f 1 in front of it.
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,4 +36,19 @@ if [ -n "${thorough:-}" ]; then
     devices="$devices $device@$work/thorough.json"
     pairs="$pairs $device@$work/usual.json/$device@$work/thorough.json"
 fi
+# plan TUNING: its kernels, op by op
+plan() { ./clinfer ops --device "$device" -m "$model" --tuning "$1" | grep -Ev 'tuning:|^ *(why|then):'; }
+
+# same TUNING: whether it is the plan of the usual tune
+same() {
+    if diff <(plan "$1") <(plan "$work/usual.json") >"$work/diff"; then
+        printf 'Tuned for %s s it runs the same kernels as with %s.\n' "$usual" "$2"
+    else
+        printf 'Where it runs other kernels tuned for %s s (>) than with %s (<):\n' "$usual" "$2"
+        sed -n 's/^[<>]/    &/p' "$work/diff"
+    fi
+}
+same shipped 'the shipped profile'
+[ -z "${thorough:-}" ] || same "$work/thorough.json" "the tune of $thorough s"
+
 ROUNDS=${ROUNDS:-8} DEVICES=$devices PAIRS=$pairs scripts/compare.sh "$model"
