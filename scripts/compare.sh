@@ -7,13 +7,14 @@
 #   DEVICES   what clinfer runs on, values of --device; default "cpu 0". "0@none", "0@shipped", "0@FILE" also say
 #             --tuning: kernels by the order of the table, by the shipped profile, by the profile in FILE
 #   PAIRS     "0@auto/0@shipped ...": ratios of the first to the second, with the lower 95% bound of their mean
-#   ROUNDS    default 4: each round measures llama.cpp, then clinfer on each device, so that a machine that grows slower
-#             does so for both; the ratio is taken within a round, and the table gives its median and its range
+#   ROUNDS    default 4: each round measures llama.cpp and clinfer on each device, another one first each time, so that a
+#             machine that grows slower does so for all; ratios are taken within a round, and the table gives their
+#             median and range
 #   PROMPTS   default "128,512": lengths of the prompts
 #   THREADS   default 2; on a larger machine both are held to that many processors
 #
-# Measured: decode of 64 tokens, and prefill; each figure is told when it is there. Beside them the bare read bandwidth of the same
-# minutes, over as many bytes as the model has: decoding cannot be faster than that.
+# Measured: decode of 64 tokens, and prefill; each figure is told when it is there. Beside them the bare read bandwidth of
+# the same minutes, over as many bytes as the model has: decoding cannot be faster than that.
 set -eu
 cd "$(dirname "$0")/.."
 
