@@ -133,9 +133,14 @@ enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struc
     }
     if (options->tell) options->tell(options->user, "running the model");
     if (status == CLINFER_OK) status = warm_up(sides, model, &tokens);
-    double end = fmin(start + model->seconds, ci_now() + model->rounds_seconds);
-    while ((round < model->decode_rounds || round < model->prefill_rounds) && ci_now() < end && status == CLINFER_OK)
+    double now = ci_now(), end = fmin(start + model->seconds, now + model->rounds_seconds), longest = 0;
+    while ((round < model->decode_rounds || round < model->prefill_rounds) && now + longest < end &&
+           status == CLINFER_OK) {
+        double before = now;
         status = run_round(sides, model, round++, tokens);
+        now = ci_now();
+        longest = fmax(longest, now - before);
+    }
     if (model->decode_rounds > round) model->decode_rounds = round;
     if (model->prefill_rounds > round) model->prefill_rounds = round;
     for (int i = 0; i < 2; i++) close_side(&sides[i]);

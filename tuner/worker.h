@@ -88,7 +88,7 @@ struct ci_worker_model {
     const char *model;
     const char *tunings[2];
     int context, prompt;
-    double seconds, rounds_seconds;    /* no round begins so long after the start, or after the first round */
+    double seconds, rounds_seconds;    /* all is over so long after the start, the rounds after they began */
     int decode_rounds, prefill_rounds; /* in: at most so many; out: how many there were */
     double *decode, *prefill;
 };
