@@ -29,9 +29,9 @@ static const double slower = 1.01;
 
 /* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts, which with
  * loading ends at run_end of it, whatever was expected of either side; and so much for the context of each, in which it
- * decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS
- * take longer (bench_model.c), and of a prompt, which is shortened until it fits, as long as it runs in the same plan.
- * Short samples in turn: what disturbs the machine is then seen by both sides. */
+ * decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS take longer (bench_model.c), and of a prompt,
+ * which is shortened until it fits, as long as it runs in the same plan. Short samples in turn: what disturbs the
+ * machine is then seen by both sides. */
 static const double run_share = 0.45, run_end = 0.9, context_share = 0.05, decode_seconds = 0.06, most_seconds = 0.12;
 
 /* ---- the profile as it would be ---- */

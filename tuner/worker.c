@@ -242,7 +242,7 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
 /* *rounds: how many there are in the array, at most as many as it says before. */
 static bool read_rounds(const json_t *array, double *numbers, int *rounds) {
     size_t count = json_array_size(array);
-    if (count % 2 != 0 || count > 2 * (size_t)*rounds) return false;
+    if (!json_is_array(array) || count % 2 != 0 || count > 2 * (size_t)*rounds) return false;
     *rounds = (int)(count / 2);
     return read_numbers(array, numbers, count);
 }
