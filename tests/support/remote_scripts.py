@@ -429,25 +429,18 @@ def chunk_cut(connection, request):
     connection.send(b"ffff\r\n" + events(request, end=False)[0])
 
 
-@script
-def length_too_long(connection, request):
-    body = whole_body(request).encode()
-    connection.send(head(200, "application/json", f"Content-Length: {len(body) + 100}") + "\r\n")
-    connection.send(body)
+def length_script(said, sent):
+    """Its length is wrong by `said` bytes, and so many of it come."""
+    def play(connection, request):
+        body = whole_body(request).encode()
+        connection.send(head(200, "application/json", f"Content-Length: {len(body) + said}") + "\r\n")
+        connection.send(body[:len(body) + sent])
+    return play
 
 
-@script
-def length_cut(connection, request):
-    body = whole_body(request).encode()
-    connection.send(head(200, "application/json", f"Content-Length: {len(body)}") + "\r\n")
-    connection.send(body[:-20])
-
-
-@script
-def length_too_short(connection, request):
-    body = whole_body(request).encode()
-    connection.send(head(200, "application/json", f"Content-Length: {len(body) - 30}") + "\r\n")
-    connection.send(body)
+SCRIPTS["length_too_long"] = length_script(100, 0)
+SCRIPTS["length_cut"] = length_script(0, -20)
+SCRIPTS["length_too_short"] = length_script(-30, 0)
 
 
 @script
