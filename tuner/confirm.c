@@ -27,6 +27,10 @@ enum {
 /* What is slower by less is left to the question whether it is faster. */
 static const double slower = 1.01;
 
+/* What gains less has to be surer, since little is lost without it: a run of the model looks at decoding and at
+ * prompts, perhaps twice, and one of those looks may err where nothing is gained at all. */
+static const double great_gain = 0.9;
+
 /* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts, which with
  * loading ends at run_end of it, whatever was expected of either side; and so much for the context of each, in which it
  * decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS take longer (bench_model.c), and of a prompt,
@@ -147,8 +151,15 @@ struct outcome {
     char reason[256]; /* why it did not run */
 };
 
-/* By the sign test: so many pairs, five at least, say the same by chance one time in twenty at most. A median alone
- * says little here: a pair differs by 15% where other programs run. */
+/* One-sided quantiles of the normal distribution: how often chance alone may say so. */
+static const double one_in_twenty = 1.645, one_in_a_hundred = 2.326;
+
+/* The sign test: whether so many of the pairs say the same. A median alone says little here: a pair differs by 15%
+ * where other programs run. */
+static bool is_sure(int said, int rounds, double deviations) {
+    return said >= 0.5 * rounds + 0.5 * deviations * sqrt(rounds) + 0.5;
+}
+
 static void sum_up(struct timed *timed) {
     double ratios[MOST_ROUNDS];
     int faster = 0, slow = 0;
@@ -157,11 +168,10 @@ static void sum_up(struct timed *timed) {
         faster += ratios[i] < 1;
         slow += ratios[i] > 1;
     }
-    double needed = 0.5 * timed->rounds + 0.5 * 1.645 * sqrt(timed->rounds) + 0.5;
     timed->before = ci_tuner_median(timed->pairs, timed->rounds, 2);
     timed->ratio = ci_tuner_median(ratios, timed->rounds, 1);
-    timed->surely_faster = faster >= needed;
-    timed->surely_slower = slow >= needed && timed->ratio > slower;
+    timed->surely_faster = is_sure(faster, timed->rounds, timed->ratio < great_gain ? one_in_twenty : one_in_a_hundred);
+    timed->surely_slower = is_sure(slow, timed->rounds, one_in_twenty) && timed->ratio > slower;
 }
 
 static int rounds_for(double seconds, double sample, int had) {
