@@ -47,7 +47,8 @@ static struct {
     double (*model_seconds)(const struct ci_profile *profile, bool decode); /* NULL profile: none */
     double sleep;                                                           /* real seconds of a try */
     double build_seconds;
-    int fail_model; /* outcome of ci_worker_model */
+    int fail_model;  /* outcome of ci_worker_model */
+    int most_rounds; /* that it has time for; 0: all */
 } fake;
 
 /* ---- the mark "trying X", in memory: that it is on disk is what tests of profile/ and e2e/ are for ---- */
@@ -140,6 +141,8 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_m
     assert_true(model->decode_rounds >= 0 && model->prefill_rounds >= 0);
     assert_true(model->context > 0 && model->prompt > 0);
     *trial = (struct ci_trial){.outcome = (enum ci_trial_outcome)fake.fail_model};
+    if (fake.most_rounds && model->decode_rounds > fake.most_rounds) model->decode_rounds = fake.most_rounds;
+    if (fake.most_rounds && model->prefill_rounds > fake.most_rounds) model->prefill_rounds = fake.most_rounds;
     for (int side = 0; side < 2; side++) {
         struct ci_profile profile = {0};
         bool has = strchr(model->tunings[side], '/') != NULL;

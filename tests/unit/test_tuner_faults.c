@@ -189,6 +189,43 @@ static void test_what_may_be_chance_is_given_back(void **state) {
     ci_tune_free(&result);
 }
 
+static struct {
+    double gain;
+    int calls[2]; /* of prompts, of decoding */
+} winners;
+
+/* One pair in ten says that they are slower: the last of two runs of five. */
+static double but_one_in_ten(const struct ci_profile *profile, bool decode) {
+    double before = decode ? 0.01 : 1;
+    return !profile ? before : before * (++winners.calls[decode] % 10 ? 1 - winners.gain : 1.2);
+}
+
+static void tune_with_gain(double gain, struct ci_tune_result *result) {
+    winners.gain = gain;
+    winners.calls[0] = winners.calls[1] = 0;
+    fake.model_seconds = but_one_in_ten;
+    fake.most_rounds = 5;
+    assert_ok(tune(&usual, result));
+}
+
+static void test_a_small_gain_has_to_be_surer(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    tune_with_gain(0.05, &result);
+    assert_true(result.given_back > 0);
+    assert_float_equal(result.models[0].decode_after, result.models[0].decode_before, 1e-9);
+    ci_tune_free(&result);
+}
+
+static void test_a_great_gain_is_soon_sure(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    tune_with_gain(0.2, &result);
+    assert_int_equal(result.given_back, 0);
+    assert_true(result.models[0].decode_after > 1.2 * result.models[0].decode_before);
+    ci_tune_free(&result);
+}
+
 static double faster_by_tenth(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
     return 0.1 * seconds_by_tunables(problem, candidate);
 }
@@ -366,6 +403,8 @@ int main(void) {
         cmocka_unit_test_setup(test_what_was_being_tried_when_all_ended_is_skipped, set_up),
         cmocka_unit_test_setup(test_what_makes_the_model_no_faster_is_given_back, set_up),
         cmocka_unit_test_setup(test_what_may_be_chance_is_given_back, set_up),
+        cmocka_unit_test_setup(test_a_small_gain_has_to_be_surer, set_up),
+        cmocka_unit_test_setup(test_a_great_gain_is_soon_sure, set_up),
         cmocka_unit_test_setup(test_given_back_is_as_before, set_up),
         cmocka_unit_test_setup(test_without_a_look_at_the_model_it_stays_as_before, set_up),
         cmocka_unit_test_setup(test_what_is_left_has_to_help_alone, set_up),
