@@ -172,7 +172,8 @@ static void tell_memory(const struct prover *prover) {
     const struct ci_device_caps *caps = prover->caps.device;
     char all[CI_AMOUNT_BYTES], one[CI_AMOUNT_BYTES];
     if (!caps || prover->first > 0) return;
-    send("facts", json_pack("{s:b}", "shares_host_memory", caps->shares_host_memory));
+    send("facts",
+         json_pack("{s:b, s:b}", "shares_host_memory", caps->shares_host_memory, "waits_for_all", caps->waits_for_all));
     check("memory", "ok", NULL, "%s, one buffer %s; host memory is %s (measured%s)",
           ci_format_bytes(caps->global_bytes, all), ci_format_bytes(caps->max_alloc_bytes, one),
           caps->shares_host_memory ? "used in place" : "copied",

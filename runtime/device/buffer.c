@@ -151,12 +151,16 @@ enum clinfer_status ci_buffer_read_start(struct ci_buffer *buffer, uint64_t offs
     return fail(device, "clEnqueueReadBuffer", error);
 }
 
+bool ci_buffer_read_is_done(const struct ci_device *device, int slot) {
+    cl_int reached = CL_QUEUED;
+    clGetEventInfo(device->reads[slot], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof reached, &reached, NULL);
+    return reached == CL_COMPLETE;
+}
+
 enum clinfer_status ci_buffer_read_wait(struct ci_device *device, int slot) {
     assert(slot >= 0 && slot < CI_READ_SLOTS);
     if (!device->reads[slot]) return CLINFER_OK;
-    cl_int reached = CL_QUEUED;
-    clGetEventInfo(device->reads[slot], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof reached, &reached, NULL);
-    if (reached != CL_COMPLETE) device->counts.waits++;
+    if (!ci_buffer_read_is_done(device, slot)) device->counts.waits++;
     return wait_for(device, &device->reads[slot], "clWaitForEvents on a read");
 }
 

@@ -33,6 +33,7 @@ static enum clinfer_status open_entry(const struct ci_device_entry *entry, struc
     device->queue = clCreateCommandQueue(device->context, device->id, 0, &error);
     if (!device->queue) return ci_cl_fail(&device->caps, "clCreateCommandQueue", error);
     ci_device_measure_sharing(device);
+    ci_device_measure_waiting(device);
     return CLINFER_OK;
 }
 

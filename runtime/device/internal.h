@@ -137,6 +137,12 @@ void ci_clblast_close(struct ci_device *device);
 /* Sets caps.shares_host_memory from an experiment. A failure in it, twice, means no. */
 void ci_device_measure_sharing(struct ci_device *device);
 
+/* Sets caps.waits_for_all from an experiment. A failure in it means no. */
+void ci_device_measure_waiting(struct ci_device *device);
+
+/* Whether a read that was started is over; it still has to be waited for. */
+bool ci_buffer_read_is_done(const struct ci_device *device, int slot);
+
 /* Kernel `probe`: each word of its one argument, times 3, plus 1. */
 extern const char ci_device_probe_text[];
 

@@ -166,8 +166,9 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
 static enum clinfer_status make_decode_plan(struct clinfer_engine *engine) {
     struct ci_bucket *decode;
     enum clinfer_status status = ci_engine_bucket(engine, 1, 1, &decode);
-    engine->pipelined =
-        status == CLINFER_OK && engine->model.sampled->place != CI_PLACE_CPU && ci_plan_waits(decode->plan) == 1;
+    int place = engine->model.sampled->place;
+    engine->pipelined = status == CLINFER_OK && place != CI_PLACE_CPU && ci_plan_waits(decode->plan) == 1 &&
+                        !engine->store.places[place].caps.device->waits_for_all;
     return status;
 }
 

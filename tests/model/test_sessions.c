@@ -58,9 +58,11 @@ static void start(struct talk *talk, clinfer_text_callback *callback) {
     if (clinfer_submit(talk->session, &request) != CLINFER_OK) fail_msg("%s", clinfer_error());
 }
 
-static void end(struct talk *talk) {
-    if (clinfer_wait(talk->session, NULL) != CLINFER_OK) fail_msg("%s", clinfer_error());
+static struct clinfer_result end(struct talk *talk) {
+    struct clinfer_result result;
+    if (clinfer_wait(talk->session, &result) != CLINFER_OK) fail_msg("%s", clinfer_error());
     clinfer_session_destroy(talk->session);
+    return result;
 }
 
 static void open_fixture(struct fixture *fixture, const char *device) {
@@ -245,9 +247,37 @@ static void test_a_cache_that_grows_keeps_what_it_holds(void **state) {
     }
 }
 
+/* A token's, from the first one of an answer to the last. */
+static double token_seconds(struct fixture *fixture, int tokens) {
+    struct talk talk = {.fixture = fixture, .max_tokens = tokens};
+    start(&talk, collect);
+    struct clinfer_result result = end(&talk);
+    assert_true(result.generated_tokens >= 2);
+    return result.generate_seconds / (double)(result.generated_tokens - 1);
+}
+
+/* And not together with the next one, which may be under way by then. */
+static void test_a_token_comes_when_it_is_computed(void **state) {
+    (void)state;
+    enum { TRIES = 5 };
+    for (const char *const *device = test_devices(); *device; device++) {
+        struct fixture fixture;
+        open_fixture(&fixture, *device);
+        double token = token_seconds(&fixture, LONG), most = 0;
+        for (int i = 0; i < TRIES; i++) {
+            double second = token_seconds(&fixture, 2);
+            if (second > most) most = second;
+        }
+        if (most < 0.3 * token)
+            fail_msg("on %s a token takes %.3g s, but the second comes %.3g s after the first", *device, token, most);
+        close_fixture(&fixture);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_second_thread_does_not_wait_for_the_first),
+        cmocka_unit_test(test_a_token_comes_when_it_is_computed),
         cmocka_unit_test(test_logits_between_steps_change_no_text),
         cmocka_unit_test(test_a_callback_that_calls_back_is_told_so),
         cmocka_unit_test(test_a_tiny_context_cannot_shift),
