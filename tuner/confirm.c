@@ -27,9 +27,10 @@ enum {
 /* What is slower by less is left to the question whether it is faster. */
 static const double slower = 1.01;
 
-/* What gains less has to be surer, since little is lost without it: a run of the model looks at decoding and at
- * prompts, perhaps twice, and one of those looks may err where nothing is gained at all. */
-static const double great_gain = 0.9;
+/* How often chance alone may say that something changed. Where neither decoding nor prompts take less than great_gain
+ * of the time before it has to be surer, since little is lost without it: a run of the model looks at both, perhaps
+ * twice, and one of those looks may err where nothing is gained at all. */
+static const double one_in_twenty = 0.05, one_in_a_hundred = 0.01, great_gain = 0.9;
 
 /* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts, which with
  * loading ends at run_end of it, whatever was expected of either side; and so much for the context of each, in which it
@@ -142,6 +143,7 @@ struct timed {
     int rounds;
     double pairs[2 * MOST_ROUNDS];
     double before, ratio; /* medians: seconds before; of what the winners take, the share of that */
+    int faster;           /* of the pairs */
     bool surely_faster, surely_slower;
 };
 
@@ -151,27 +153,40 @@ struct outcome {
     char reason[256]; /* why it did not run */
 };
 
-/* One-sided quantiles of the normal distribution: how often chance alone may say so. */
-static const double one_in_twenty = 1.645, one_in_a_hundred = 2.326;
-
-/* The sign test: whether so many of the pairs say the same. A median alone says little here: a pair differs by 15%
- * where other programs run. */
-static bool is_sure(int said, int rounds, double deviations) {
-    return said >= 0.5 * rounds + 0.5 * deviations * sqrt(rounds) + 0.5;
+/* The sign test: whether chance makes so many pairs, or more, say the same as rarely as that. A median alone says
+ * little here: a pair differs by 15% where other programs run. */
+static bool is_sure(int said, int rounds, double chance) {
+    double tail = 0, likely = pow(0.5, rounds);
+    for (int i = rounds; i >= said; i--) {
+        tail += likely;
+        likely *= (double)i / (rounds - i + 1);
+    }
+    return tail <= chance;
 }
 
 static void sum_up(struct timed *timed) {
     double ratios[MOST_ROUNDS];
-    int faster = 0, slow = 0;
+    int slow = 0;
+    timed->faster = 0;
     for (int i = 0; i < timed->rounds; i++) {
         ratios[i] = timed->pairs[2 * i + 1] / timed->pairs[2 * i];
-        faster += ratios[i] < 1;
+        timed->faster += ratios[i] < 1;
         slow += ratios[i] > 1;
     }
     timed->before = ci_tuner_median(timed->pairs, timed->rounds, 2);
     timed->ratio = ci_tuner_median(ratios, timed->rounds, 1);
-    timed->surely_faster = is_sure(faster, timed->rounds, timed->ratio < great_gain ? one_in_twenty : one_in_a_hundred);
     timed->surely_slower = is_sure(slow, timed->rounds, one_in_twenty) && timed->ratio > slower;
+}
+
+static void judge(struct outcome *outcome) {
+    struct timed *timed[] = {&outcome->decode, &outcome->prefill};
+    bool great = false;
+    for (int r = 0; r < 2; r++) {
+        sum_up(timed[r]);
+        great = great || (timed[r]->ratio < great_gain && is_sure(timed[r]->faster, timed[r]->rounds, one_in_twenty));
+    }
+    for (int r = 0; r < 2; r++)
+        timed[r]->surely_faster = is_sure(timed[r]->faster, timed[r]->rounds, great ? one_in_twenty : one_in_a_hundred);
 }
 
 static int rounds_for(double seconds, double sample, int had) {
@@ -230,8 +245,7 @@ static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const ch
     for (int i = 0; i < 2 * run.prefill_rounds; i++) run.prefill[i] /= run.prompt;
     outcome->decode.rounds += run.decode_rounds;
     outcome->prefill.rounds += run.prefill_rounds;
-    sum_up(&outcome->decode);
-    sum_up(&outcome->prefill);
+    judge(outcome);
     const struct ci_tune_listener *listener = &tuner->options->listener;
     if (listener->trial) {
         struct ci_tune_trial said = {.kind = "model", .elapsed = ci_now() - tuner->start, .text = known->name};

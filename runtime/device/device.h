@@ -25,7 +25,7 @@ struct ci_device_caps {
     bool local_is_dedicated;  /* CL_LOCAL */
     bool unified_memory;      /* claimed */
     bool shares_host_memory;  /* measured by ci_device_open: a host pointer is used in place */
-    bool waits_for_all;       /* measured by ci_device_open: a wait ends when all that is enqueued is done */
+    bool waits_for_all;       /* measured by ci_device_open: a wait ends only when all enqueued is done */
     bool fp16;                /* cl_khr_fp16 */
     bool fp64;
     bool subgroups;           /* cl_khr_subgroups, cl_intel_subgroups or OpenCL C 3.0 feature */

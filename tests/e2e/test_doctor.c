@@ -125,6 +125,7 @@ static void test_all_is_well_on_pocl(void **state) {
     assert_string_not_equal(text_of(device, "driver"), "");
     assert_string_not_equal(text_of(device, "platform_version"), "");
     assert_true(json_is_boolean(json_object_get(device, "shares_host_memory")));
+    assert_true(json_is_false(json_object_get(device, "waits_for_all"))); /* it has threads of its own */
     assert_true(json_integer_value(json_object_get(device, "max_alloc_bytes")) > 0);
     assert_others_right(device, "", "");
     assert_others_right(json_object_get(json, "cpu_backend"), "", "");

@@ -190,20 +190,24 @@ static void test_what_may_be_chance_is_given_back(void **state) {
 }
 
 static struct {
-    double gain;
-    int calls[2]; /* of prompts, of decoding */
+    double gain[2]; /* of prompts, of decoding */
+    int calls[2], slow_each;
 } winners;
 
-/* One pair in ten says that they are slower: the last of two runs of five. */
-static double but_one_in_ten(const struct ci_profile *profile, bool decode) {
+static double faster_but_each(const struct ci_profile *profile, bool decode) {
     double before = decode ? 0.01 : 1;
-    return !profile ? before : before * (++winners.calls[decode] % 10 ? 1 - winners.gain : 1.2);
+    if (!profile) return before;
+    bool slow = winners.slow_each && ++winners.calls[decode] % winners.slow_each == 0;
+    return before * (slow ? 1.2 : 1 - winners.gain[decode]);
 }
 
-static void tune_with_gain(double gain, struct ci_tune_result *result) {
-    winners.gain = gain;
-    winners.calls[0] = winners.calls[1] = 0;
-    fake.model_seconds = but_one_in_ten;
+/* In runs of five pairs, of which one in `slow_each` (0: none) says that the winners are slower. */
+static void tune_with_gains(double prompt, double decode, int slow_each, struct ci_tune_result *result) {
+    memset(&winners, 0, sizeof winners);
+    winners.gain[0] = prompt;
+    winners.gain[1] = decode;
+    winners.slow_each = slow_each;
+    fake.model_seconds = faster_but_each;
     fake.most_rounds = 5;
     assert_ok(tune(&usual, result));
 }
@@ -211,18 +215,30 @@ static void tune_with_gain(double gain, struct ci_tune_result *result) {
 static void test_a_small_gain_has_to_be_surer(void **state) {
     (void)state;
     struct ci_tune_result result;
-    tune_with_gain(0.05, &result);
+    tune_with_gains(0.05, 0.05, 10, &result); /* in ten pairs chance says so in 1.07 of a hundred cases */
     assert_true(result.given_back > 0);
     assert_float_equal(result.models[0].decode_after, result.models[0].decode_before, 1e-9);
+    assert_int_equal(fake.models, 2);
     ci_tune_free(&result);
 }
 
-static void test_a_great_gain_is_soon_sure(void **state) {
+static void test_a_small_gain_of_all_pairs_is_kept(void **state) {
     (void)state;
     struct ci_tune_result result;
-    tune_with_gain(0.2, &result);
+    tune_with_gains(0.05, 0.05, 0, &result);
     assert_int_equal(result.given_back, 0);
-    assert_true(result.models[0].decode_after > 1.2 * result.models[0].decode_before);
+    assert_true(result.models[0].decode_after > 1.05 * result.models[0].decode_before);
+    assert_int_equal(fake.models, 2);
+    ci_tune_free(&result);
+}
+
+static void test_a_great_gain_is_soon_sure_and_a_small_one_beside_it(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    tune_with_gains(0.2, 0.05, 0, &result);
+    assert_int_equal(result.given_back, 0);
+    assert_true(result.models[0].decode_after > 1.05 * result.models[0].decode_before);
+    assert_int_equal(fake.models, 1);
     ci_tune_free(&result);
 }
 
@@ -404,7 +420,8 @@ int main(void) {
         cmocka_unit_test_setup(test_what_makes_the_model_no_faster_is_given_back, set_up),
         cmocka_unit_test_setup(test_what_may_be_chance_is_given_back, set_up),
         cmocka_unit_test_setup(test_a_small_gain_has_to_be_surer, set_up),
-        cmocka_unit_test_setup(test_a_great_gain_is_soon_sure, set_up),
+        cmocka_unit_test_setup(test_a_small_gain_of_all_pairs_is_kept, set_up),
+        cmocka_unit_test_setup(test_a_great_gain_is_soon_sure_and_a_small_one_beside_it, set_up),
         cmocka_unit_test_setup(test_given_back_is_as_before, set_up),
         cmocka_unit_test_setup(test_without_a_look_at_the_model_it_stays_as_before, set_up),
         cmocka_unit_test_setup(test_what_is_left_has_to_help_alone, set_up),
