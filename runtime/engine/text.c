@@ -75,7 +75,10 @@ enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const stru
                   "eos_token", token_string(engine, ci_tokenizer_eos(engine->tokenizer)), "tools", "documents");
     if (!context) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the chat template");
     double start = ci_trace_start(engine->trace);
-    enum clinfer_status status = ci_template_render(engine->chat_template, context, NULL, text, NULL);
+    struct ci_rendered rendered;
+    enum clinfer_status status = ci_template_render(engine->chat_template, context, NULL, &rendered);
+    *text = rendered.text;
+    free(rendered.runs);
     ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
     json_decref(context);
     return status == CLINFER_OK ? CLINFER_OK

@@ -34,12 +34,33 @@ enum {
     CI_JINJA_DATA_DEPTH = 200 /* of lists and dictionaries */
 };
 
+/* Every string knows which of its bytes the template wrote and which came with the input: control tokens count only
+ * where the template wrote them. Most strings are wholly of one origin and need no array for it. What is made of parts
+ * keeps each part's origin; a byte made from another one has that one's. */
 struct ci_jinja_string {
     const char *bytes;
     size_t length;
+    const char *origins; /* [length] 1: the input, 0: the template; or one of the two below for all bytes */
 };
 
-#define CI_JINJA_STRING(literal) ((struct ci_jinja_string){literal, sizeof(literal) - 1})
+#define CI_JINJA_OF_TEMPLATE ((const char *)NULL)
+#define CI_JINJA_OF_INPUT ci_jinja_of_input
+extern const char ci_jinja_of_input[1]; /* only its address counts */
+
+#define CI_JINJA_STRING(literal) ((struct ci_jinja_string){literal, sizeof(literal) - 1, CI_JINJA_OF_TEMPLATE})
+
+static inline struct ci_jinja_string ci_jinja_template_string(const char *bytes, size_t length) {
+    return (struct ci_jinja_string){bytes, length, CI_JINJA_OF_TEMPLATE};
+}
+
+static inline bool ci_jinja_is_mixed(const char *origins) {
+    return origins != CI_JINJA_OF_TEMPLATE && origins != CI_JINJA_OF_INPUT;
+}
+
+static inline struct ci_jinja_string ci_jinja_part(struct ci_jinja_string string, size_t begin, size_t end) {
+    const char *origins = ci_jinja_is_mixed(string.origins) ? string.origins + begin : string.origins;
+    return (struct ci_jinja_string){string.bytes + begin, end - begin, origins};
+}
 
 /* What a parse and a render have in common. */
 struct ci_jinja_heap {
@@ -153,6 +174,8 @@ struct ci_jinja_macro {
 struct ci_jinja_buffer {
     char *bytes;
     size_t length, capacity;
+    const char *origin; /* of all bytes, while they have the same */
+    char *origins;      /* [capacity] once they have not */
 };
 
 struct ci_jinja_run {
@@ -244,7 +267,8 @@ struct ci_jinja_value ci_jinja_float(double value);
 struct ci_jinja_value ci_jinja_text(struct ci_jinja_string string);
 struct ci_jinja_value ci_jinja_list(struct ci_jinja_run *run, enum ci_jinja_shape shape,
                                     const struct ci_jinja_value *items, size_t count);
-struct ci_jinja_value ci_jinja_from_json(struct ci_jinja_run *run, const json_t *json);
+/* The strings are `origin`'s: CI_JINJA_OF_INPUT or CI_JINJA_OF_TEMPLATE. */
+struct ci_jinja_value ci_jinja_from_json(struct ci_jinja_run *run, const json_t *json, const char *origin);
 const char *ci_jinja_kind_name(struct ci_jinja_value value);
 bool ci_jinja_is_number(struct ci_jinja_value value); /* booleans too, as in Python */
 double ci_jinja_as_float(struct ci_jinja_value value);
@@ -266,10 +290,12 @@ void ci_jinja_dict_set(struct ci_jinja_run *run, struct ci_jinja_dict *dict, str
 const struct ci_jinja_value *ci_jinja_dict_find(struct ci_jinja_run *run, const struct ci_jinja_dict *dict,
                                                 struct ci_jinja_value key);
 
-/* Growing bytes in the arena. */
-void ci_jinja_append(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, const char *bytes, size_t length);
+/* Growing text in the arena: strings with their origins, what this interpreter writes itself as the template's, and
+ * bytes that stand for string.bytes[at]. */
 void ci_jinja_append_string(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_string string);
 void ci_jinja_append_text(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, const char *text);
+void ci_jinja_append_like(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_string string,
+                          size_t at, const char *bytes, size_t length);
 struct ci_jinja_value ci_jinja_buffer_text(const struct ci_jinja_buffer *buffer);
 struct ci_jinja_string ci_jinja_concat(struct ci_jinja_run *run, struct ci_jinja_string left,
                                        struct ci_jinja_string right);

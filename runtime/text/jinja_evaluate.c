@@ -70,7 +70,7 @@ static struct ci_jinja_value character(struct ci_jinja_run *run, struct ci_jinja
     if (index < 0) index += count;
     if (index < 0 || index >= count) return ci_jinja_undefined(CI_JINJA_STRING("a character behind the end"));
     size_t at = ci_jinja_offset(string, (size_t)index);
-    return ci_jinja_text((struct ci_jinja_string){string.bytes + at, ci_jinja_character_bytes(string, at)});
+    return ci_jinja_text(ci_jinja_part(string, at, at + ci_jinja_character_bytes(string, at)));
 }
 
 /* object[key]: keys first, then attributes. */

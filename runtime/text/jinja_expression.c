@@ -81,7 +81,7 @@ static const struct ci_jinja_node *parse_strings(struct ci_jinja_parser *parser)
             memcpy(joined + at, parser->token[i].text.bytes, parser->token[i].text.length);
             at += parser->token[i].text.length;
         }
-        text = (struct ci_jinja_string){joined, total};
+        text = ci_jinja_template_string(joined, total);
     }
     node = constant(parser, ci_jinja_text(text));
     parser->token += count;

@@ -85,7 +85,8 @@ FILTER(indent) {
     size_t at = 0;
     for (size_t number = 0; ci_jinja_next_line(all, &at, &line); number++) {
         if (number) ci_jinja_append_text(run, &buffer, "\n");
-        if (number ? blank || line.length : first) ci_jinja_append(run, &buffer, unit.bytes, unit.length);
+        if (number ? blank || line.length : first)
+            ci_jinja_append_string(run, &buffer, ci_jinja_buffer_text(&unit).string);
         ci_jinja_append_string(run, &buffer, line);
     }
     return ci_jinja_buffer_text(&buffer);
@@ -130,7 +131,7 @@ FILTER(from_json) {
     if (run->parsed == NULL) run->parsed = json_array();
     if (json_array_append_new(run->parsed, json) != 0)
         ci_jinja_fail(&run->heap, CLINFER_OUT_OF_MEMORY, "out of memory");
-    return ci_jinja_from_json(run, json);
+    return ci_jinja_from_json(run, json, text.origins ? CI_JINJA_OF_INPUT : CI_JINJA_OF_TEMPLATE);
 }
 
 /* ---- any value ---- */

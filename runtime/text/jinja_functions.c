@@ -119,7 +119,8 @@ static struct ci_jinja_value function_strftime_now(struct ci_jinja_run *run, str
     size_t length = strftime(text, sizeof text, zero_terminated, &local);
     char *copy = ci_jinja_alloc(&run->heap, length + 1, 1);
     memcpy(copy, text, length);
-    return ci_jinja_text((struct ci_jinja_string){copy, length});
+    return ci_jinja_text(
+        (struct ci_jinja_string){copy, length, format.origins ? CI_JINJA_OF_INPUT : CI_JINJA_OF_TEMPLATE});
 }
 
 const struct ci_jinja_function *ci_jinja_find_function(struct ci_jinja_string name) {

@@ -29,7 +29,7 @@ static struct ci_jinja_token *add(struct lexer *lexer, enum ci_jinja_token_kind 
         lexer->capacity = capacity;
     }
     struct ci_jinja_token *token = &lexer->tokens[lexer->count++];
-    *token = (struct ci_jinja_token){.kind = kind, .line = lexer->line, .text = {text, length}};
+    *token = (struct ci_jinja_token){.kind = kind, .line = lexer->line, .text = ci_jinja_template_string(text, length)};
     return token;
 }
 
@@ -49,7 +49,7 @@ static void advance(struct lexer *lexer, size_t bytes) {
 }
 
 static struct ci_jinja_string rest(const struct lexer *lexer) {
-    return (struct ci_jinja_string){lexer->source + lexer->at, lexer->length - lexer->at};
+    return ci_jinja_template_string(lexer->source + lexer->at, lexer->length - lexer->at);
 }
 
 static void skip_space(struct lexer *lexer) {
@@ -70,19 +70,19 @@ static struct ci_jinja_string normalise(struct ci_jinja_heap *heap, struct ci_ji
         text[length++] = byte;
     }
     if (length > 0 && text[length - 1] == '\n') length--;
-    return (struct ci_jinja_string){text, length};
+    return ci_jinja_template_string(text, length);
 }
 
 /* The text before a tag, cut as the sign behind its brace says. */
 static size_t trim_before(const struct lexer *lexer, size_t begin, size_t end, char sign, bool variable) {
     const char *text = lexer->source + begin;
     size_t length = end - begin;
-    if (sign == '-') return ci_jinja_strip((struct ci_jinja_string){text, length}, false, true).length;
+    if (sign == '-') return ci_jinja_strip(ci_jinja_template_string(text, length), false, true).length;
     if (sign == '+' || variable) return length;
     size_t line = length;
     while (line > 0 && text[line - 1] != '\n') line--;
     bool at_line_start = line > 0 || begin == 0 || lexer->source[begin - 1] == '\n';
-    bool blank = ci_jinja_strip((struct ci_jinja_string){text + line, length - line}, true, false).length == 0;
+    bool blank = ci_jinja_strip(ci_jinja_template_string(text + line, length - line), true, false).length == 0;
     return at_line_start && blank ? line : length;
 }
 
@@ -223,7 +223,7 @@ static void string_literal(struct lexer *lexer) {
                 out[count++] = text[i++];
             }
         }
-        token->text = (struct ci_jinja_string){out, count};
+        token->text = ci_jinja_template_string(out, count);
     }
     advance(lexer, end + 1 - lexer->at);
 }

@@ -17,10 +17,6 @@ static struct ci_jinja_string need_text(struct ci_jinja_run *run, const struct c
     return value.string;
 }
 
-static struct ci_jinja_string slice_of(struct ci_jinja_string string, size_t begin, size_t end) {
-    return (struct ci_jinja_string){string.bytes + begin, end - begin};
-}
-
 /* ---- strip, case ---- */
 
 static struct ci_jinja_value strip(struct ci_jinja_run *run, struct ci_jinja_value self,
@@ -60,7 +56,7 @@ METHOD(title) {
     bool start = true;
     for (size_t at = 0; at < self.string.length;) {
         size_t bytes = ci_jinja_character_bytes(self.string, at);
-        struct ci_jinja_string one = slice_of(self.string, at, at + bytes);
+        struct ci_jinja_string one = ci_jinja_part(self.string, at, at + bytes);
         uint32_t c = ci_jinja_code_point(self.string, at);
         struct ci_jinja_value changed = ci_jinja_change_case(run, one, start ? CI_JINJA_UPPER : CI_JINJA_LOWER);
         ci_jinja_append_string(run, &buffer, changed.string);
@@ -73,12 +69,12 @@ METHOD(title) {
 /* ---- searching ---- */
 
 static bool begins(struct ci_jinja_string string, struct ci_jinja_string part) {
-    return part.length <= string.length && ci_jinja_string_equal(slice_of(string, 0, part.length), part);
+    return part.length <= string.length && ci_jinja_string_equal(ci_jinja_part(string, 0, part.length), part);
 }
 
 static bool ends(struct ci_jinja_string string, struct ci_jinja_string part) {
     return part.length <= string.length &&
-           ci_jinja_string_equal(slice_of(string, string.length - part.length, string.length), part);
+           ci_jinja_string_equal(ci_jinja_part(string, string.length - part.length, string.length), part);
 }
 
 static struct ci_jinja_value any_of(struct ci_jinja_run *run, struct ci_jinja_value self,
@@ -101,12 +97,14 @@ METHOD(endswith) { return any_of(run, self, arguments, ends); }
 
 METHOD(removeprefix) {
     struct ci_jinja_string part = need_text(run, arguments, 0, "prefix");
-    return begins(self.string, part) ? ci_jinja_text(slice_of(self.string, part.length, self.string.length)) : self;
+    return begins(self.string, part) ? ci_jinja_text(ci_jinja_part(self.string, part.length, self.string.length))
+                                     : self;
 }
 
 METHOD(removesuffix) {
     struct ci_jinja_string part = need_text(run, arguments, 0, "suffix");
-    return ends(self.string, part) ? ci_jinja_text(slice_of(self.string, 0, self.string.length - part.length)) : self;
+    return ends(self.string, part) ? ci_jinja_text(ci_jinja_part(self.string, 0, self.string.length - part.length))
+                                   : self;
 }
 
 static size_t find_last(struct ci_jinja_run *run, struct ci_jinja_string string, struct ci_jinja_string part,
@@ -123,7 +121,7 @@ static size_t find_last(struct ci_jinja_run *run, struct ci_jinja_string string,
 static int64_t place(struct ci_jinja_run *run, struct ci_jinja_string string, size_t at) {
     if (at == SIZE_MAX) return -1;
     ci_jinja_spend_bytes(run, at);
-    return (int64_t)ci_jinja_characters(slice_of(string, 0, at));
+    return (int64_t)ci_jinja_characters(ci_jinja_part(string, 0, at));
 }
 
 METHOD(find) {
@@ -194,11 +192,11 @@ static void split_left(struct ci_jinja_run *run, struct ci_jinja_string string, 
     while (separator && most-- != 0) {
         size_t found = ci_jinja_find(run, string, *separator, at);
         if (found == SIZE_MAX) break;
-        add_part(run, parts, slice_of(string, at, found));
+        add_part(run, parts, ci_jinja_part(string, at, found));
         at = found + separator->length;
     }
     while (!separator) {
-        struct ci_jinja_string rest = ci_jinja_strip(slice_of(string, at, string.length), true, false);
+        struct ci_jinja_string rest = ci_jinja_strip(ci_jinja_part(string, at, string.length), true, false);
         if (rest.length == 0) return;
         at = string.length - rest.length;
         if (most-- == 0) break;
@@ -206,10 +204,10 @@ static void split_left(struct ci_jinja_run *run, struct ci_jinja_string string, 
         while (end < string.length && !ci_jinja_is_space(ci_jinja_code_point(string, end)))
             end += ci_jinja_character_bytes(string, end);
         ci_jinja_spend_bytes(run, end - at);
-        add_part(run, parts, slice_of(string, at, end));
+        add_part(run, parts, ci_jinja_part(string, at, end));
         at = end;
     }
-    add_part(run, parts, slice_of(string, at, string.length));
+    add_part(run, parts, ci_jinja_part(string, at, string.length));
 }
 
 static void split_right(struct ci_jinja_run *run, struct ci_jinja_string string, struct ci_jinja_string separator,
@@ -218,10 +216,10 @@ static void split_right(struct ci_jinja_run *run, struct ci_jinja_string string,
     while (most-- != 0) {
         size_t found = find_last(run, string, separator, end);
         if (found == SIZE_MAX) break;
-        add_part(run, parts, slice_of(string, found + separator.length, end));
+        add_part(run, parts, ci_jinja_part(string, found + separator.length, end));
         end = found;
     }
-    add_part(run, parts, slice_of(string, 0, end));
+    add_part(run, parts, ci_jinja_part(string, 0, end));
     for (size_t i = 0; i < parts->count / 2; i++) {
         struct ci_jinja_value swap = parts->items[i];
         parts->items[i] = parts->items[parts->count - 1 - i];
@@ -257,7 +255,7 @@ METHOD(splitlines) {
     struct ci_jinja_string line;
     size_t at = 0;
     for (size_t begin = 0; ci_jinja_next_line(self.string, &at, &line); begin = at)
-        add_part(run, &parts, keep ? slice_of(self.string, begin, at) : line);
+        add_part(run, &parts, keep ? ci_jinja_part(self.string, begin, at) : line);
     ci_jinja_spend_bytes(run, self.string.length);
     return ci_jinja_list(run, CI_JINJA_SHAPE_LIST, parts.items, parts.count);
 }
@@ -284,13 +282,13 @@ METHOD(format) {
         char c = text.bytes[at];
         bool twice = at + 1 < text.length && text.bytes[at + 1] == c;
         if ((c != '{' && c != '}') || twice) {
-            ci_jinja_append(run, &buffer, &c, 1);
+            ci_jinja_append_like(run, &buffer, text, at, &c, 1);
             at += twice && (c == '{' || c == '}');
             continue;
         }
         const char *close = c == '{' ? memchr(text.bytes + at, '}', text.length - at) : NULL;
         if (close == NULL) ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "format(): a lone '%c'", c);
-        struct ci_jinja_string field = slice_of(text, at + 1, (size_t)(close - text.bytes));
+        struct ci_jinja_string field = ci_jinja_part(text, at + 1, (size_t)(close - text.bytes));
         size_t number = field.length ? 0 : next++;
         bool digits = field.length < 6;
         for (size_t i = 0; i < field.length; i++) {

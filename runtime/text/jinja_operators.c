@@ -86,14 +86,16 @@ static struct ci_jinja_value floats(struct ci_jinja_run *run, enum ci_jinja_oper
 struct ci_jinja_value ci_jinja_escape(struct ci_jinja_run *run, struct ci_jinja_string text) {
     struct ci_jinja_buffer buffer = {0};
     for (size_t i = 0; i < text.length; i++) {
+        const char *entity = NULL;
         switch (text.bytes[i]) {
-        case '&': ci_jinja_append_text(run, &buffer, "&amp;"); break;
-        case '<': ci_jinja_append_text(run, &buffer, "&lt;"); break;
-        case '>': ci_jinja_append_text(run, &buffer, "&gt;"); break;
-        case '"': ci_jinja_append_text(run, &buffer, "&#34;"); break;
-        case '\'': ci_jinja_append_text(run, &buffer, "&#39;"); break;
-        default: ci_jinja_append(run, &buffer, text.bytes + i, 1);
+        case '&': entity = "&amp;"; break;
+        case '<': entity = "&lt;"; break;
+        case '>': entity = "&gt;"; break;
+        case '"': entity = "&#34;"; break;
+        case '\'': entity = "&#39;"; break;
+        default: break;
         }
+        ci_jinja_append_like(run, &buffer, text, i, entity ? entity : text.bytes + i, entity ? strlen(entity) : 1);
     }
     struct ci_jinja_value escaped = ci_jinja_buffer_text(&buffer);
     escaped.safe = true;
@@ -243,9 +245,9 @@ struct ci_jinja_value ci_jinja_slice(struct ci_jinja_run *run, struct ci_jinja_v
     if (text && step == 1) {
         if (end <= begin) return ci_jinja_text(CI_JINJA_STRING(""));
         size_t from = ci_jinja_offset(object.string, (size_t)begin);
-        struct ci_jinja_string rest = {object.string.bytes + from, object.string.length - from};
-        rest.length = ci_jinja_offset(rest, (size_t)(end - begin));
-        struct ci_jinja_value part = ci_jinja_text(rest);
+        struct ci_jinja_string rest = ci_jinja_part(object.string, from, object.string.length);
+        struct ci_jinja_value part =
+            ci_jinja_text(ci_jinja_part(rest, 0, ci_jinja_offset(rest, (size_t)(end - begin))));
         part.safe = object.safe;
         return part;
     }
@@ -273,12 +275,12 @@ struct ci_jinja_value ci_jinja_format_percent(struct ci_jinja_run *run, struct c
     for (size_t at = 0; at < format.length; at++) {
         char c = format.bytes[at];
         if (c != '%') {
-            ci_jinja_append(run, &buffer, &c, 1);
+            ci_jinja_append_like(run, &buffer, format, at, &c, 1);
             continue;
         }
         char conversion = ++at < format.length ? format.bytes[at] : 0;
         if (conversion == '%') {
-            ci_jinja_append_text(run, &buffer, "%");
+            ci_jinja_append_like(run, &buffer, format, at, "%", 1);
             continue;
         }
         if (used == count) ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "'%%' has too few values to format");

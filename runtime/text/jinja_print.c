@@ -42,13 +42,14 @@ static bool is_printable(uint32_t c) {
 }
 
 static void print_quoted(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_string string) {
-    char quote = memchr(string.bytes, '\'', string.length) && !memchr(string.bytes, '"', string.length) ? '"' : '\'';
-    ci_jinja_append(run, buffer, &quote, 1);
+    bool twice = memchr(string.bytes, '\'', string.length) && !memchr(string.bytes, '"', string.length);
+    const char *quote = twice ? "\"" : "'";
+    ci_jinja_append_text(run, buffer, quote);
     for (size_t at = 0; at < string.length;) {
         size_t bytes = ci_jinja_character_bytes(string, at);
         uint32_t c = ci_jinja_code_point(string, at);
         char text[16] = "";
-        if (c == (uint32_t)quote || c == '\\')
+        if (c == (uint32_t)*quote || c == '\\')
             snprintf(text, sizeof text, "\\%c", (int)c);
         else if (c == '\n')
             strcpy(text, "\\n");
@@ -59,12 +60,12 @@ static void print_quoted(struct ci_jinja_run *run, struct ci_jinja_buffer *buffe
         else if (!is_printable(c))
             snprintf(text, sizeof text, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
         if (text[0])
-            ci_jinja_append_text(run, buffer, text);
+            ci_jinja_append_like(run, buffer, string, at, text, strlen(text));
         else
-            ci_jinja_append(run, buffer, string.bytes + at, bytes);
+            ci_jinja_append_string(run, buffer, ci_jinja_part(string, at, at + bytes));
         at += bytes;
     }
-    ci_jinja_append(run, buffer, &quote, 1);
+    ci_jinja_append_text(run, buffer, quote);
 }
 
 static void print_repr(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_value value);
@@ -160,12 +161,12 @@ static void write_json_string(struct ci_jinja_run *run, struct ci_jinja_buffer *
             snprintf(text, sizeof text, "\\u%04x", c);
         else
             snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 + (c & 0x3ff));
-        ci_jinja_append(run, buffer, string.bytes + plain, at - plain);
-        ci_jinja_append_text(run, buffer, text);
+        ci_jinja_append_string(run, buffer, ci_jinja_part(string, plain, at));
+        ci_jinja_append_like(run, buffer, string, at, text, strlen(text));
         at += bytes;
         plain = at;
     }
-    ci_jinja_append(run, buffer, string.bytes + plain, at - plain);
+    ci_jinja_append_string(run, buffer, ci_jinja_part(string, plain, at));
     ci_jinja_append_text(run, buffer, "\"");
 }
 

@@ -13,6 +13,11 @@ static enum flow run_block(struct ci_jinja_run *run, const struct ci_jinja_node 
 
 /* ---- variables ---- */
 
+/* Texts of the model's own vocabulary: as good as written in the template. */
+static bool is_of_model(struct ci_jinja_string variable) {
+    return ci_jinja_string_is(variable, "bos_token") || ci_jinja_string_is(variable, "eos_token");
+}
+
 static struct ci_jinja_value global(struct ci_jinja_run *run, int name) {
     if (run->known[name]) return run->globals[name];
     struct ci_jinja_string text = run->tree->names[name];
@@ -20,7 +25,7 @@ static struct ci_jinja_value global(struct ci_jinja_run *run, int name) {
     struct ci_jinja_value value = ci_jinja_undefined(text);
     const struct ci_jinja_function *function = member ? NULL : ci_jinja_find_function(text);
     if (member)
-        value = ci_jinja_from_json(run, member);
+        value = ci_jinja_from_json(run, member, is_of_model(text) ? CI_JINJA_OF_TEMPLATE : CI_JINJA_OF_INPUT);
     else if (function)
         value = (struct ci_jinja_value){.kind = CI_JINJA_IS_FUNCTION, .function = function};
     run->globals[name] = value;

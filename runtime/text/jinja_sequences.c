@@ -26,7 +26,7 @@ static struct ci_jinja_value attribute_path(struct ci_jinja_run *run, struct ci_
     for (size_t at = 0; at <= text.length;) {
         const char *dot = memchr(text.bytes + at, '.', text.length - at);
         size_t end = dot ? (size_t)(dot - text.bytes) : text.length;
-        struct ci_jinja_string part = {text.bytes + at, end - at};
+        struct ci_jinja_string part = ci_jinja_part(text, at, end);
         int64_t number = 0;
         bool digits = part.length > 0 && part.length < 18;
         for (size_t i = 0; i < part.length && digits; i++) {

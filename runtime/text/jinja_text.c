@@ -95,10 +95,10 @@ static struct ci_jinja_string strip(struct ci_jinja_string string, const struct 
         size_t last = end - 1;
         while (last > begin && end - last < 4 && ((unsigned char)string.bytes[last] & 0xc0) == 0x80) last--;
         if (ci_utf8_character(string.bytes + last, end - last) != end - last) last = end - 1;
-        if (!belongs(set, ci_jinja_code_point((struct ci_jinja_string){string.bytes, end}, last))) break;
+        if (!belongs(set, ci_jinja_code_point(ci_jinja_part(string, 0, end), last))) break;
         end = last;
     }
-    return (struct ci_jinja_string){string.bytes + begin, end - begin};
+    return ci_jinja_part(string, begin, end);
 }
 
 struct ci_jinja_string ci_jinja_strip(struct ci_jinja_string string, bool left, bool right) {
@@ -131,7 +131,7 @@ struct ci_jinja_value ci_jinja_replace(struct ci_jinja_run *run, struct ci_jinja
         size_t found = ci_jinja_find(run, string, old, at);
         if (found == SIZE_MAX) break;
         /* An empty text is found before every character and at the end. */
-        ci_jinja_append(run, &buffer, string.bytes + at, found - at);
+        ci_jinja_append_string(run, &buffer, ci_jinja_part(string, at, found));
         ci_jinja_append_string(run, &buffer, new);
         at = found + old.length;
         if (old.length == 0) {
@@ -140,12 +140,12 @@ struct ci_jinja_value ci_jinja_replace(struct ci_jinja_run *run, struct ci_jinja
                 break;
             }
             size_t bytes = ci_jinja_character_bytes(string, at);
-            ci_jinja_append(run, &buffer, string.bytes + at, bytes);
+            ci_jinja_append_string(run, &buffer, ci_jinja_part(string, at, at + bytes));
             at += bytes;
         }
         if (count > 0) count--;
     }
-    if (at < string.length) ci_jinja_append(run, &buffer, string.bytes + at, string.length - at);
+    if (at < string.length) ci_jinja_append_string(run, &buffer, ci_jinja_part(string, at, string.length));
     return ci_jinja_buffer_text(&buffer);
 }
 
@@ -162,9 +162,9 @@ struct ci_jinja_value ci_jinja_change_case(struct ci_jinja_run *run, struct ci_j
         uint32_t changed = upper ? ci_jinja_upper(c) : ci_jinja_lower(c);
         char out[4];
         if (changed == c)
-            ci_jinja_append(run, &buffer, string.bytes + at, bytes);
+            ci_jinja_append_string(run, &buffer, ci_jinja_part(string, at, at + bytes));
         else
-            ci_jinja_append(run, &buffer, out, ci_utf8_encode(changed, out));
+            ci_jinja_append_like(run, &buffer, string, at, out, ci_utf8_encode(changed, out));
         start = to == CI_JINJA_TITLE && (ci_jinja_is_space(c) || (c != 0 && starts_word(c)));
         at += bytes;
     }
@@ -183,7 +183,7 @@ bool ci_jinja_next_line(struct ci_jinja_string string, size_t *at, struct ci_jin
             break;
         }
     }
-    *line = (struct ci_jinja_string){string.bytes + begin, end - begin};
+    *line = ci_jinja_part(string, begin, end);
     *at = end < string.length ? end + bytes : end;
     return true;
 }

@@ -47,28 +47,29 @@ bool ci_jinja_string_equal(struct ci_jinja_string left, struct ci_jinja_string r
 }
 
 bool ci_jinja_string_is(struct ci_jinja_string string, const char *text) {
-    return ci_jinja_string_equal(string, (struct ci_jinja_string){text, strlen(text)});
+    return ci_jinja_string_equal(string, ci_jinja_template_string(text, strlen(text)));
 }
 
 /* ---- from JSON ---- */
 
-static struct ci_jinja_value convert(struct ci_jinja_run *run, const json_t *json, int depth);
+static struct ci_jinja_value convert(struct ci_jinja_run *run, const json_t *json, const char *origin, int depth);
 
-static struct ci_jinja_value convert_object(struct ci_jinja_run *run, const json_t *json, int depth) {
+static struct ci_jinja_value convert_object(struct ci_jinja_run *run, const json_t *json, const char *origin,
+                                            int depth) {
     struct ci_jinja_dict *dict = ci_jinja_dict_create(run, json_object_size(json));
     const char *key;
     size_t length;
     json_t *member, *object = (json_t *)json; /* jansson iterates only what it may change; nothing is */
     json_object_keylen_foreach(object, key, length, member) {
-        struct ci_jinja_value name = ci_jinja_text((struct ci_jinja_string){key, length});
+        struct ci_jinja_value name = ci_jinja_text((struct ci_jinja_string){key, length, origin});
         /* Keys of an object are distinct. */
-        dict->pairs[dict->count++] = (struct ci_jinja_pair){name, convert(run, member, depth + 1)};
+        dict->pairs[dict->count++] = (struct ci_jinja_pair){name, convert(run, member, origin, depth + 1)};
     }
     return (struct ci_jinja_value){.kind = CI_JINJA_IS_DICT, .dict = dict};
 }
 
 /* Strings and keys stay where they are: the context outlives the run. */
-static struct ci_jinja_value convert(struct ci_jinja_run *run, const json_t *json, int depth) {
+static struct ci_jinja_value convert(struct ci_jinja_run *run, const json_t *json, const char *origin, int depth) {
     ci_jinja_spend(run, 1);
     if (depth > CI_JINJA_DATA_DEPTH)
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "the input is nested deeper than %d levels",
@@ -79,18 +80,19 @@ static struct ci_jinja_value convert(struct ci_jinja_run *run, const json_t *jso
     case JSON_FALSE: return ci_jinja_boolean(false);
     case JSON_INTEGER: return ci_jinja_integer(json_integer_value(json));
     case JSON_REAL: return ci_jinja_float(json_real_value(json));
-    case JSON_STRING: return ci_jinja_text((struct ci_jinja_string){json_string_value(json), json_string_length(json)});
-    case JSON_OBJECT: return convert_object(run, json, depth);
+    case JSON_STRING:
+        return ci_jinja_text((struct ci_jinja_string){json_string_value(json), json_string_length(json), origin});
+    case JSON_OBJECT: return convert_object(run, json, origin, depth);
     case JSON_ARRAY: break;
     }
     size_t count = json_array_size(json);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, count, sizeof *items);
-    for (size_t i = 0; i < count; i++) items[i] = convert(run, json_array_get(json, i), depth + 1);
+    for (size_t i = 0; i < count; i++) items[i] = convert(run, json_array_get(json, i), origin, depth + 1);
     return ci_jinja_list(run, CI_JINJA_SHAPE_LIST, items, count);
 }
 
-struct ci_jinja_value ci_jinja_from_json(struct ci_jinja_run *run, const json_t *json) {
-    return convert(run, json, 0);
+struct ci_jinja_value ci_jinja_from_json(struct ci_jinja_run *run, const json_t *json, const char *origin) {
+    return convert(run, json, origin, 0);
 }
 
 /* ---- truth, equality, order: Python's ---- */
@@ -208,7 +210,7 @@ static const struct ci_jinja_list *characters(struct ci_jinja_run *run, struct c
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, count, sizeof *items);
     for (size_t i = 0; i < count; i++) {
         size_t bytes = ci_jinja_character_bytes(string, at);
-        items[i] = ci_jinja_text((struct ci_jinja_string){string.bytes + at, bytes});
+        items[i] = ci_jinja_text(ci_jinja_part(string, at, at + bytes));
         at += bytes;
     }
     return ci_jinja_list(run, CI_JINJA_SHAPE_LIST, items, count).list;
@@ -304,35 +306,66 @@ void ci_jinja_dict_set(struct ci_jinja_run *run, struct ci_jinja_dict *dict, str
 
 /* ---- growing text ---- */
 
+const char ci_jinja_of_input[1] = {1};
+
+static void *grow(struct ci_jinja_run *run, const char *old, size_t length, size_t capacity) {
+    char *bytes = ci_jinja_alloc(&run->heap, capacity, 1);
+    if (length) memcpy(bytes, old, length);
+    return bytes;
+}
+
 static void reserve(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, size_t more) {
     if (more <= buffer->capacity - buffer->length) return;
     /* Sums cannot wrap: everything is below the limit on memory. */
     size_t capacity = buffer->capacity ? buffer->capacity * 2 : 64;
     while (capacity < buffer->length + more) capacity *= 2;
-    char *bytes = ci_jinja_alloc(&run->heap, capacity, 1);
-    if (buffer->length) memcpy(bytes, buffer->bytes, buffer->length);
-    buffer->bytes = bytes;
+    buffer->bytes = grow(run, buffer->bytes, buffer->length, capacity);
+    if (buffer->origins) buffer->origins = grow(run, buffer->origins, buffer->length, capacity);
     buffer->capacity = capacity;
 }
 
-void ci_jinja_append(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, const char *bytes, size_t length) {
-    if (length == 0) return;
-    ci_jinja_spend_bytes(run, length);
-    reserve(run, buffer, length);
-    memcpy(buffer->bytes + buffer->length, bytes, length);
-    buffer->length += length;
+/* The last bytes of the buffer are of these origins. */
+static void set_origins(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, size_t length, const char *origins) {
+    bool mixed = ci_jinja_is_mixed(origins);
+    size_t before = buffer->length - length;
+    if (!buffer->origins && !mixed && (before == 0 || buffer->origin == origins)) {
+        buffer->origin = origins;
+        return;
+    }
+    if (!buffer->origins) {
+        ci_jinja_spend_bytes(run, buffer->capacity);
+        buffer->origins = ci_jinja_alloc(&run->heap, buffer->capacity, 1);
+        memset(buffer->origins, buffer->origin == CI_JINJA_OF_INPUT, before);
+    }
+    if (mixed)
+        memcpy(buffer->origins + before, origins, length);
+    else
+        memset(buffer->origins + before, origins == CI_JINJA_OF_INPUT, length);
 }
 
 void ci_jinja_append_string(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_string string) {
-    ci_jinja_append(run, buffer, string.bytes, string.length);
+    if (string.length == 0) return;
+    ci_jinja_spend_bytes(run, string.length);
+    reserve(run, buffer, string.length);
+    memcpy(buffer->bytes + buffer->length, string.bytes, string.length);
+    buffer->length += string.length;
+    set_origins(run, buffer, string.length, string.origins);
 }
 
 void ci_jinja_append_text(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, const char *text) {
-    ci_jinja_append(run, buffer, text, strlen(text));
+    ci_jinja_append_string(run, buffer, ci_jinja_template_string(text, strlen(text)));
+}
+
+void ci_jinja_append_like(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_string string,
+                          size_t at, const char *bytes, size_t length) {
+    bool of_input = ci_jinja_is_mixed(string.origins) ? string.origins[at] : string.origins == CI_JINJA_OF_INPUT;
+    const char *origin = of_input ? CI_JINJA_OF_INPUT : CI_JINJA_OF_TEMPLATE;
+    ci_jinja_append_string(run, buffer, (struct ci_jinja_string){bytes, length, origin});
 }
 
 struct ci_jinja_value ci_jinja_buffer_text(const struct ci_jinja_buffer *buffer) {
-    return ci_jinja_text((struct ci_jinja_string){buffer->bytes ? buffer->bytes : "", buffer->length});
+    const char *origins = buffer->origins ? buffer->origins : buffer->origin;
+    return ci_jinja_text((struct ci_jinja_string){buffer->bytes ? buffer->bytes : "", buffer->length, origins});
 }
 
 /* A template that collects its text piece by piece would copy it each time. If the left part is what the last
@@ -347,5 +380,5 @@ struct ci_jinja_string ci_jinja_concat(struct ci_jinja_run *run, struct ci_jinja
         ci_jinja_append_string(run, tail, left);
     }
     ci_jinja_append_string(run, tail, right);
-    return (struct ci_jinja_string){tail->bytes, tail->length};
+    return ci_jinja_buffer_text(tail).string;
 }

@@ -52,7 +52,7 @@ enum clinfer_status ci_template_create(const char *text, size_t length, struct c
         ci_template_destroy(created);
         return status;
     }
-    struct ci_jinja_token *tokens = ci_jinja_tokenize(&created->heap, (struct ci_jinja_string){text, length});
+    struct ci_jinja_token *tokens = ci_jinja_tokenize(&created->heap, ci_jinja_template_string(text, length));
     created->tree = ci_jinja_parse(&created->heap, tokens);
     *template = created;
     return CLINFER_OK;
@@ -75,10 +75,44 @@ static enum clinfer_status render(struct ci_jinja_run *run, struct ci_jinja_buff
     return CLINFER_OK;
 }
 
+/* Bytes from `begin` on that have the same origin. */
+static size_t same_origin(struct ci_jinja_string text, size_t begin) {
+    size_t end = begin + 1;
+    if (!ci_jinja_is_mixed(text.origins)) return text.length;
+    while (end < text.length && text.origins[end] == text.origins[begin]) end++;
+    return end - begin;
+}
+
+/* The text out of the arena, which ends with the run. */
+static enum clinfer_status keep(struct ci_jinja_string text, struct ci_rendered *rendered) {
+    size_t count = 0;
+    for (size_t at = 0; at < text.length; at += same_origin(text, at)) count++;
+    rendered->text = malloc(text.length + 1);
+    rendered->runs = count ? malloc(count * sizeof *rendered->runs) : NULL;
+    if (rendered->text == NULL || (count && rendered->runs == NULL)) {
+        ci_rendered_free(rendered);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "chat template: out of memory");
+    }
+    memcpy(rendered->text, text.bytes, text.length);
+    rendered->text[text.length] = 0;
+    rendered->length = text.length;
+    rendered->run_count = count;
+    for (size_t at = 0, i = 0; i < count; at += rendered->runs[i++].length) {
+        bool input = ci_jinja_is_mixed(text.origins) ? text.origins[at] : text.origins == CI_JINJA_OF_INPUT;
+        rendered->runs[i] = (struct ci_rendered_run){same_origin(text, at), input};
+    }
+    return CLINFER_OK;
+}
+
+void ci_rendered_free(struct ci_rendered *rendered) {
+    free(rendered->text);
+    free(rendered->runs);
+    *rendered = (struct ci_rendered){0};
+}
+
 enum clinfer_status ci_template_render(const struct ci_template *template, const json_t *context,
-                                       const struct ci_template_limits *limits, char **text, size_t *length) {
-    *text = NULL;
-    if (length) *length = 0;
+                                       const struct ci_template_limits *limits, struct ci_rendered *rendered) {
+    *rendered = (struct ci_rendered){0};
     if (!json_is_object(context))
         return ci_fail(CLINFER_INVALID_ARGUMENT, "chat template: the variables are not a JSON object");
     struct ci_jinja_run *run = calloc(1, sizeof *run);
@@ -91,16 +125,7 @@ enum clinfer_status ci_template_render(const struct ci_template *template, const
     run->context = context;
 
     enum clinfer_status status = render(run, &out);
-    if (status == CLINFER_OK) {
-        *text = malloc(out.length + 1);
-        if (*text == NULL) {
-            status = ci_fail(CLINFER_OUT_OF_MEMORY, "chat template: out of memory");
-        } else {
-            if (out.length) memcpy(*text, out.bytes, out.length);
-            (*text)[out.length] = 0;
-            if (length) *length = out.length;
-        }
-    }
+    if (status == CLINFER_OK) status = keep(ci_jinja_buffer_text(&out).string, rendered);
     ci_arena_destroy(&run->heap.arena);
     json_decref(run->parsed);
     free(run);

@@ -10,6 +10,7 @@
 #ifndef CI_TEXT_TEMPLATE_H
 #define CI_TEXT_TEMPLATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -34,14 +35,32 @@ struct ci_template_limits {
 enum clinfer_status ci_template_create(const char *text, size_t length, struct ci_template **template);
 void ci_template_destroy(struct ci_template *template);
 
+/* Consecutive bytes of one origin: `input` is what came in with `context`, from a user, a tool or a document; the rest
+ * is what the template wrote: its text and its string literals, bos_token and eos_token, printed numbers, signs of
+ * JSON. Where an operation cannot tell, it is input. */
+struct ci_rendered_run {
+    size_t length; /* bytes, never 0 */
+    bool input;
+};
+
+struct ci_rendered {
+    char *text;                   /* zero-terminated, and may hold zeros if the input did */
+    size_t length;                /* bytes, the sum of the runs' */
+    struct ci_rendered_run *runs; /* [run_count], neighbours differ; NULL for an empty text */
+    size_t run_count;
+};
+
+/* Frees what it holds and clears it. */
+void ci_rendered_free(struct ci_rendered *rendered);
+
 /* Renders with the members of the object `context` as variables: messages, add_generation_prompt, bos_token, eos_token,
  * and what else the caller has. As in transformers, `tools` and `documents` should be null rather than absent when
- * there are none. *text is zero-terminated (and may hold zeros if the input did), for the caller to free; `length` may
- * be NULL. `limits` may be NULL. Safe from several threads at once.
+ * there are none. *rendered is for the caller to ci_rendered_free(), and empty on failure. `limits` may be NULL. Safe
+ * from several threads at once.
  *
  * CLINFER_INVALID_ARGUMENT for what the template refuses (raise_exception) or cannot do with this input,
  * CLINFER_UNSUPPORTED for an unknown filter, test or method, CLINFER_BAD_FILE for a bound. */
 enum clinfer_status ci_template_render(const struct ci_template *template, const json_t *context,
-                                       const struct ci_template_limits *limits, char **text, size_t *length);
+                                       const struct ci_template_limits *limits, struct ci_rendered *rendered);
 
 #endif

@@ -197,16 +197,15 @@ static void test_listing_devices(void **state) {
 /* ---- text ---- */
 
 static enum clinfer_status render_chat(const struct ci_template *template, char text[FAIL_EACH_TEXT]) {
-    char *rendered = NULL;
-    size_t length = 0;
+    struct ci_rendered rendered = {0};
     json_t *context =
         json_pack("{s:[{s:s, s:s}, {s:s, s:s}], s:b, s:s, s:s, s:n, s:n}", "messages", "role", "user", "content",
                   "Why is the sky blue?", "role", "assistant", "content", "Rayleigh.", "add_generation_prompt", 1,
                   "bos_token", "<|im_start|>", "eos_token", "<|im_end|>", "tools", "documents");
     assert_non_null(context);
-    enum clinfer_status status = ci_template_render(template, context, NULL, &rendered, &length);
-    if (status == CLINFER_OK) add_text(text, rendered, length);
-    free(rendered);
+    enum clinfer_status status = ci_template_render(template, context, NULL, &rendered);
+    if (status == CLINFER_OK) add_text(text, rendered.text, rendered.length);
+    ci_rendered_free(&rendered);
     json_decref(context);
     return status;
 }
@@ -246,7 +245,8 @@ static enum clinfer_status read_text(char text[FAIL_EACH_TEXT]) {
 /* More of the language than a model's own template has. */
 static enum clinfer_status render_large(char text[FAIL_EACH_TEXT]) {
     struct ci_template *template = NULL;
-    char *source = NULL, *rendered = NULL;
+    char *source = NULL;
+    struct ci_rendered rendered = {0};
     size_t size;
     json_error_t error;
     json_t *context = json_loads("{\"messages\": [{\"role\": \"user\", \"content\": \"hello\"}], \"tools\": "
@@ -258,9 +258,10 @@ static enum clinfer_status render_large(char text[FAIL_EACH_TEXT]) {
     assert_non_null(context);
     enum clinfer_status status = ci_file_read("tests/data/templates/chat_tools.jinja", 1 << 20, &source, &size);
     DO(ci_template_create(source, size, &template));
-    DO(ci_template_render(template, context, NULL, &rendered, &size));
-    if (status == CLINFER_OK) add_text(text, rendered, size < FAIL_EACH_TEXT / 2 ? size : FAIL_EACH_TEXT / 2);
-    free(rendered);
+    DO(ci_template_render(template, context, NULL, &rendered));
+    if (status == CLINFER_OK)
+        add_text(text, rendered.text, rendered.length < FAIL_EACH_TEXT / 2 ? rendered.length : FAIL_EACH_TEXT / 2);
+    ci_rendered_free(&rendered);
     free(source);
     ci_template_destroy(template);
     json_decref(context);

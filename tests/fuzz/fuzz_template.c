@@ -33,13 +33,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     /* Small, so that the fuzzer sees the bounds and not the clock. */
     const struct ci_template_limits limits = {.steps = 200000, .memory = 4 << 20, .now = 1700000000};
-    char *text = NULL;
-    size_t text_length = 0;
-    status = ci_template_render(template, context, &limits, &text, &text_length);
-    if ((status == CLINFER_OK) != (text != NULL)) abort();
-    if (status == CLINFER_OK && (text[text_length] || text_length > limits.memory)) abort();
+    struct ci_rendered rendered;
+    status = ci_template_render(template, context, &limits, &rendered);
+    if ((status == CLINFER_OK) != (rendered.text != NULL)) abort();
+    if (status == CLINFER_OK && (rendered.text[rendered.length] || rendered.length > limits.memory)) abort();
+    size_t sum = 0;
+    for (size_t i = 0; i < rendered.run_count; i++) {
+        const struct ci_rendered_run *run = &rendered.runs[i];
+        if (run->length == 0 || (i && run->input == run[-1].input)) abort();
+        sum += run->length;
+    }
+    if (sum != rendered.length) abort();
     if (status != CLINFER_OK && strncmp(clinfer_error(), "chat template: ", 15)) abort();
-    free(text);
+    ci_rendered_free(&rendered);
     json_decref(context);
     ci_template_destroy(template);
     return 0;

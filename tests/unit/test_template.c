@@ -30,12 +30,13 @@ static char *render_status(const char *source, size_t length, const json_t *cont
                            enum clinfer_status *status) {
     struct ci_template *template;
     struct ci_template_limits limits = {.now = now};
-    char *text = NULL;
+    struct ci_rendered rendered;
     *status = ci_template_create(source, length, &template);
     if (*status != CLINFER_OK) return NULL;
-    *status = ci_template_render(template, context, &limits, &text, NULL);
+    *status = ci_template_render(template, context, &limits, &rendered);
     ci_template_destroy(template);
-    return text;
+    free(rendered.runs);
+    return rendered.text;
 }
 
 static json_t *parse(const char *text) {
@@ -305,12 +306,11 @@ static void test_zero_bytes_pass_through(void **state) {
     json_t *context = json_object();
     json_object_set_new(context, "x", json_stringn("a\0b", 3));
     assert_int_equal(ci_template_create("\0{{ x }}\0", 9, &template), CLINFER_OK);
-    char *text;
-    size_t length;
-    if (ci_template_render(template, context, NULL, &text, &length) != CLINFER_OK) fail_msg("%s", clinfer_error());
-    assert_int_equal(length, 5);
-    assert_memory_equal(text, "\0a\0b\0", 6);
-    free(text);
+    struct ci_rendered rendered;
+    if (ci_template_render(template, context, NULL, &rendered) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    assert_int_equal(rendered.length, 5);
+    assert_memory_equal(rendered.text, "\0a\0b\0", 6);
+    ci_rendered_free(&rendered);
     ci_template_destroy(template);
     json_decref(context);
 }
@@ -322,15 +322,15 @@ static void test_limits_of_the_caller_hold(void **state) {
     const char *source = "{% for i in range(1000) %}{{ i }}{% endfor %}";
     assert_int_equal(ci_template_create(source, strlen(source), &template), CLINFER_OK);
     struct ci_template_limits few_steps = {.steps = 1000}, little_memory = {.memory = 10000};
-    char *text;
-    assert_int_equal(ci_template_render(template, context, &few_steps, &text, NULL), CLINFER_BAD_FILE);
+    struct ci_rendered rendered;
+    assert_int_equal(ci_template_render(template, context, &few_steps, &rendered), CLINFER_BAD_FILE);
     assert_non_null(strstr(clinfer_error(), "steps"));
-    assert_int_equal(ci_template_render(template, context, &little_memory, &text, NULL), CLINFER_BAD_FILE);
+    assert_int_equal(ci_template_render(template, context, &little_memory, &rendered), CLINFER_BAD_FILE);
     assert_non_null(strstr(clinfer_error(), "memory"));
     /* The same object still renders. */
-    assert_int_equal(ci_template_render(template, context, NULL, &text, NULL), CLINFER_OK);
-    assert_int_equal(strlen(text), 2890);
-    free(text);
+    assert_int_equal(ci_template_render(template, context, NULL, &rendered), CLINFER_OK);
+    assert_int_equal(strlen(rendered.text), 2890);
+    ci_rendered_free(&rendered);
     ci_template_destroy(template);
     json_decref(context);
 }
