@@ -274,8 +274,9 @@ struct clinfer_session_options {
     int top_k;         /* 0: all */
     float top_p, min_p;
     float repeat_penalty; /* 1: none; over the last 64 tokens */
-    uint64_t seed;
-    bool shift; /* when the context is full, drop its older half and go on, instead of ending */
+    uint64_t seed; /* a token's random number depends on it and on the token's place behind the prompt's beginning,
+                    * on nothing else; its probabilities may, in their last digits, on who shares the steps */
+    bool shift;    /* when the context is full, drop its older half and go on, instead of ending */
 };
 
 /* The engine's defaults (struct clinfer_engine_info), seed 0. */
@@ -391,9 +392,9 @@ struct clinfer_rung {
 struct clinfer_route {
     const struct clinfer_rung *rungs;
     size_t count;
-    int answered;     /* index of the rung that ended it; -1: none */
-    bool fell_back;   /* another than the first */
-    bool partial;     /* the text that is out is only the beginning of an answer: what came after it failed */
+    int answered;   /* index of the rung that ended it; -1: none */
+    bool fell_back; /* another than the first */
+    bool partial;   /* the text that is out is only the beginning of an answer: what came after it failed */
     /* All of it in one line: "0: A (B): 6 tokens, then the device or its driver failed (1.2 s); cpu: 40 tokens (3.1
      * s)". Reasons that the log has told are short here, and whole in the rungs. */
     const char *text;

@@ -1,4 +1,5 @@
-/* random.h: SplitMix64 (Steele, Lea and Flood 2014, https://doi.org/10.1145/2714064.2660195): test data and sampling. */
+/* random.h: SplitMix64 (Steele, Lea and Flood 2014, https://doi.org/10.1145/2714064.2660195): test data and sampling.
+ */
 #ifndef CI_BASE_RANDOM_H
 #define CI_BASE_RANDOM_H
 
@@ -9,6 +10,12 @@ static inline uint64_t ci_random(uint64_t *state) {
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return z ^ (z >> 31);
+}
+
+/* The number that the stream of `seed` has at `index`, from 0, without the ones before it. */
+static inline uint64_t ci_random_at(uint64_t seed, uint64_t index) {
+    uint64_t state = seed + index * UINT64_C(0x9e3779b97f4a7c15);
+    return ci_random(&state);
 }
 
 /* Uniform in [0, 1), 24 bits. */

@@ -403,7 +403,9 @@ int ci_command_run(int argc, char **argv) {
         CI_TEXTS("-r --reverse-prompt --stop", &run.stop, "TEXT", "end the answer before this text; repeatable"),
         CI_TEXT("-j --json-schema", &run.json_schema, "SCHEMA",
                 "the answer is JSON that follows this schema; so far only remotes can"),
-        CI_INTEGER("-s --seed", &run.seed, -1, 9007199254740992.0, "same seed, same text (default -1: a random one)"),
+        CI_INTEGER(
+            "-s --seed", &run.seed, -1, 9007199254740992.0,
+            "same seed and prompt, same text, if the prompt is alone (default -1: a random one; clinfer(1) says more)"),
         CI_SECTION("Output"),
         CI_FLAG("--json", &run.json, "one JSON object: text, tokens, timings, devices, fallbacks"),
         CI_FLAG("--explain", &run.explain, "where every op of the plans runs and why; without a prompt nothing else"),

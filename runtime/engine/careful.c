@@ -58,7 +58,6 @@ bool ci_careful_retry(struct ci_part *part, enum clinfer_status status) {
     if (session->generated == session->taken_up && session->result.cached_tokens < first)
         first = session->result.cached_tokens;
     if (session->care == CI_CARE_ALL) first = 0;
-    session->random_state = part->random_state;
     if (engine->careful < session->care) engine->careful = session->care;
     ci_engine_forget(session);
     session->computed = first;

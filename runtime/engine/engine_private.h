@@ -49,7 +49,6 @@ struct ci_part {
     size_t first;                    /* position of its first row */
     int64_t rows;
     bool wanted;
-    uint64_t random_state; /* as it was before the step */
 };
 
 struct ci_batch {
@@ -135,7 +134,6 @@ struct clinfer_session {
     struct clinfer_engine *engine;
     struct clinfer_session *next;
     struct clinfer_session_options options;
-    uint64_t random_state;
     atomic_bool cancel;
     enum ci_session_state state; /* under the engine's lock */
 
@@ -247,9 +245,10 @@ void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_sessio
 /* pages.c: rows of the caches up to the last page that a session has. */
 int64_t ci_engine_cache_rows(const struct clinfer_engine *engine);
 
-/* sampler.c: whether op `sample` knows these settings, and the choice where it does not. */
+/* sampler.c: whether op `sample` knows these settings, and the choice where it does not. `ahead` tokens are sampled and
+ * not read yet. */
 bool ci_sampler_needs_host(const struct clinfer_session_options *options);
-void ci_sampler_fill(struct clinfer_session *session, float sampler[CI_SAMPLER_COLS]);
+void ci_sampler_fill(const struct clinfer_session *session, int ahead, float sampler[CI_SAMPLER_COLS]);
 enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine);
 int32_t ci_sampler_choose(struct clinfer_session *session, float *logits);
 

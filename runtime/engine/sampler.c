@@ -14,15 +14,21 @@ bool ci_sampler_needs_host(const struct clinfer_session_options *options) {
     return penalty || many;
 }
 
-void ci_sampler_fill(struct clinfer_session *session, float sampler[CI_SAMPLER_COLS]) {
+/* A token's random number is that of its place behind the beginning of the prompt, and of nothing else: not of other
+ * sessions in the step, of steps that were computed twice or in vain, or of who made the tokens before it. */
+static float random_of(const struct clinfer_session *session, int ahead) {
+    uint64_t place = session->result.prompt_tokens + session->generated + (uint64_t)ahead;
+    return (float)(ci_random_at(session->options.seed, place) >> 40) * 0x1p-24f;
+}
+
+void ci_sampler_fill(const struct clinfer_session *session, int ahead, float sampler[CI_SAMPLER_COLS]) {
     const struct clinfer_session_options *options = &session->options;
     for (int i = 0; i < CI_SAMPLER_COLS; i++) sampler[i] = 0;
     sampler[CI_SAMPLER_TEMPERATURE] = session->on_host ? 0 : options->temperature;
     sampler[CI_SAMPLER_TOP_K] = (float)options->top_k;
     sampler[CI_SAMPLER_TOP_P] = options->top_p;
     sampler[CI_SAMPLER_MIN_P] = options->min_p;
-    if (!session->on_host && options->temperature > 0)
-        sampler[CI_SAMPLER_RANDOM] = ci_random_float(&session->random_state);
+    if (!session->on_host && options->temperature > 0) sampler[CI_SAMPLER_RANDOM] = random_of(session, ahead);
 }
 
 /* Keskar et al. 2019 (arXiv 1909.05858): logits of recent tokens are divided by the penalty when positive, else
@@ -91,5 +97,5 @@ int32_t ci_sampler_choose(struct clinfer_session *session, float *logits) {
     if (count == 0) return 0;
     qsort(candidates, (size_t)count, sizeof *candidates, larger_first);
     if (options->top_k > 0 && options->top_k < count) count = options->top_k;
-    return draw(candidates, count, options, ci_random_float(&session->random_state));
+    return draw(candidates, count, options, random_of(session, 0));
 }

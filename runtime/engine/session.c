@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/random.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 #include "trace/probes.h"
@@ -66,7 +65,6 @@ enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct 
     session->engine = engine;
     session->options = *options;
     session->pages = pages;
-    session->random_state = options->seed;
     session->in_flight = -1;
     atomic_init(&session->cancel, false);
     pthread_mutex_lock(&engine->lock);
@@ -183,10 +181,6 @@ static void take_up_answer(struct clinfer_session *session, const struct ci_take
     memcpy(session->output, take_up->answer, generated * sizeof *session->output);
     session->generated = session->taken_up = generated;
     session->result.prompt_tokens = take_up->prompt_tokens;
-    session->random_state = session->options.seed;
-    /* Each token took one. */
-    if (session->options.temperature > 0)
-        for (size_t i = 0; i < generated; i++) ci_random(&session->random_state);
     /* Their text goes through the stream again, which so holds back what it held back there. */
     session->skipped_bytes = take_up->text_bytes;
     for (size_t i = 0; i < generated && !session->refused; i++) ci_session_emit(session, session->output[i]);

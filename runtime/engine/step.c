@@ -103,7 +103,7 @@ static int64_t rows_of(struct clinfer_session *session, int64_t budget, bool *wa
 }
 
 static void add_part(struct ci_batch *batch, struct clinfer_session *session, int64_t rows, bool wanted) {
-    batch->parts[batch->count++] = (struct ci_part){session, session->computed, rows, wanted, session->random_state};
+    batch->parts[batch->count++] = (struct ci_part){session, session->computed, rows, wanted};
     batch->rows += rows;
     batch->wanted += wanted;
     batch->tiles += (rows + CI_TILE_ROWS - 1) / CI_TILE_ROWS;
@@ -167,7 +167,7 @@ static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) 
         row += (int32_t)part->rows;
         if (!part->wanted) continue;
         *wanted++ = row - 1;
-        ci_sampler_fill(session, sampler);
+        ci_sampler_fill(session, flights_of(session), sampler);
         sampler += CI_SAMPLER_COLS;
     }
 }
@@ -217,8 +217,6 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     if (status == CLINFER_OK)
         status = engine->careful ? ci_careful_run(engine, bucket, batch->rows, &replaced) : ci_plan_run(bucket->plan);
     engine->stats.device_seconds += ci_now() - start;
-    for (int i = 0; i < batch->count && replaced; i++)
-        batch->parts[i].session->random_state = batch->parts[i].random_state;
     if (status != CLINFER_OK || replaced) return status;
     flight->bucket = bucket;
     count_rows(engine, flight);

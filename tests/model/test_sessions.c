@@ -282,12 +282,85 @@ static void test_a_token_comes_when_it_is_computed(void **state) {
     }
 }
 
+/* ---- seeds ---- */
+
+/* At so high a temperature all candidates are nearly as likely: what is drawn is the random number, and last digits of
+ * the logits, which other kernels may compute for more rows, play no part. */
+enum { DRAWN = 6, TOGETHER = 4, TINY_VOCABULARY_USED = 200 };
+
+static clinfer_session *start_draw(clinfer_engine *engine, int top_k, const int32_t *tokens, size_t count) {
+    const struct clinfer_session_options options = {
+        .temperature = 1000, .top_k = top_k, .top_p = 1, .repeat_penalty = 1, .seed = 5};
+    clinfer_session *session;
+    if (clinfer_session_create(engine, &options, &session) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    const struct clinfer_request request = {tokens, count, DRAWN, NULL, NULL, true};
+    if (clinfer_submit(session, &request) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    return session;
+}
+
+static void end_draw(clinfer_session *session, int32_t drawn[DRAWN]) {
+    struct clinfer_result result;
+    if (clinfer_wait(session, &result) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    assert_int_equal(result.generated_tokens, DRAWN);
+    memcpy(drawn, result.tokens, sizeof *drawn * DRAWN);
+}
+
+static void draw_alone(clinfer_engine *engine, int top_k, const int32_t *tokens, size_t count, int32_t drawn[DRAWN]) {
+    clinfer_session *session = start_draw(engine, top_k, tokens, count);
+    end_draw(session, drawn);
+    clinfer_session_destroy(session);
+}
+
+static void check_together(clinfer_engine *engine, int top_k) {
+    int32_t prompts[TOGETHER][8], alone[DRAWN], together[DRAWN];
+    clinfer_session *sessions[TOGETHER];
+    for (int i = 0; i < TOGETHER; i++) {
+        for (int k = 0; k < 8; k++) prompts[i][k] = 3 + (31 * i + 7 * k) % TINY_VOCABULARY_USED;
+        sessions[i] = start_draw(engine, top_k, prompts[i], 5 + (size_t)i);
+    }
+    for (int i = 0; i < TOGETHER; i++) {
+        end_draw(sessions[i], together);
+        clinfer_session_destroy(sessions[i]);
+        draw_alone(engine, top_k, prompts[i], 5 + (size_t)i, alone);
+        assert_memory_equal(together, alone, sizeof alone);
+    }
+}
+
+/* A device computes a token in advance, in vain where an answer ends: that takes nothing from the next. */
+static void check_second_turn(clinfer_engine *engine, int top_k) {
+    int32_t tokens[4 + DRAWN + 3] = {5, 6, 7, 8}, second[DRAWN], fresh[DRAWN];
+    clinfer_session *session = start_draw(engine, top_k, tokens, 4);
+    end_draw(session, tokens + 4);
+    for (int i = 0; i < 3; i++) tokens[4 + DRAWN + i] = 9 + i;
+    const struct clinfer_request request = {tokens, 4 + DRAWN + 3, DRAWN, NULL, NULL, true};
+    assert_int_equal(clinfer_submit(session, &request), CLINFER_OK);
+    end_draw(session, second);
+    clinfer_session_destroy(session);
+    draw_alone(engine, top_k, tokens, 4 + DRAWN + 3, fresh);
+    assert_memory_equal(second, fresh, sizeof fresh);
+    assert_memory_not_equal(second, tokens + 4, sizeof fresh);
+}
+
+static void test_a_random_number_is_that_of_seed_and_place(void **state) {
+    (void)state;
+    for (const char *const *device = test_devices(); *device; device++) {
+        struct clinfer_engine_options options = test_engine_options("tests/data/llama_tiny.gguf", *device);
+        clinfer_engine *engine = test_engine_open(&options);
+        for (int top_k = 40; top_k <= 100; top_k += 60) { /* more than 64 are drawn from on the host */
+            check_together(engine, top_k);
+            check_second_turn(engine, top_k);
+        }
+        clinfer_engine_close(engine);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_second_thread_does_not_wait_for_the_first),
         cmocka_unit_test(test_a_token_comes_when_it_is_computed),
         cmocka_unit_test(test_logits_between_steps_change_no_text),
         cmocka_unit_test(test_a_callback_that_calls_back_is_told_so),
+        cmocka_unit_test(test_a_random_number_is_that_of_seed_and_place),
         cmocka_unit_test(test_a_tiny_context_cannot_shift),
         cmocka_unit_test(test_a_shifted_context_goes_on_from_what_is_left),
         cmocka_unit_test(test_a_cache_that_grows_keeps_what_it_holds),
