@@ -170,6 +170,7 @@ static enum clinfer_status read_value(const struct ci_field_place *place, const 
         if (!json_is_boolean(value)) return ci_field_refuse(place, key->name, value, "must be true or false");
         *(bool *)target = json_is_true(value);
         return CLINFER_OK;
+    case CI_OPTION_OFF:
     case CI_OPTION_COUNT:
     case CI_OPTION_SECTION: break; /* no key has this kind */
     }

@@ -82,6 +82,7 @@ json_t *ci_config_value(const struct ci_config_key *key, const char *const *word
         break;
     case CI_OPTION_TEXT:
     case CI_OPTION_CHOICE:
+    case CI_OPTION_OFF:
     case CI_OPTION_COUNT:
     case CI_OPTION_SECTION: break;
     }

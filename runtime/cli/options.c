@@ -151,6 +151,7 @@ static int take_value(const struct ci_usage *usage, const struct ci_option *opti
     case CI_OPTION_NUMBER: return parse_number(usage, option, name, value);
     case CI_OPTION_SECTION:
     case CI_OPTION_FLAG:
+    case CI_OPTION_OFF:
     case CI_OPTION_COUNT: break;
     }
     return CI_OPTIONS_GO_ON;
@@ -238,12 +239,12 @@ static int parse_flag(const struct ci_usage *usage, int argc, char **argv, int *
         return 0;
     }
     if (!option) return unknown_flag(usage, flag);
-    if (option->kind == CI_OPTION_FLAG || option->kind == CI_OPTION_COUNT) {
+    if (option->kind == CI_OPTION_FLAG || option->kind == CI_OPTION_OFF || option->kind == CI_OPTION_COUNT) {
         if (equals) return mistake(usage, "%s takes no value", flag);
-        if (option->kind == CI_OPTION_FLAG)
-            *(bool *)option->target = true;
-        else
+        if (option->kind == CI_OPTION_COUNT)
             ++*(int *)option->target;
+        else
+            *(bool *)option->target = option->kind == CI_OPTION_FLAG;
         return CI_OPTIONS_GO_ON;
     }
     if (equals) return take_value(usage, option, flag, equals + 1);

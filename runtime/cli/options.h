@@ -12,6 +12,7 @@
 enum ci_option_kind {
     CI_OPTION_SECTION, /* a heading in the help */
     CI_OPTION_FLAG,    /* bool: set */
+    CI_OPTION_OFF,     /* bool: cleared */
     CI_OPTION_COUNT,   /* int: one more each time */
     CI_OPTION_TEXT,    /* const char * */
     CI_OPTION_TEXTS,   /* struct ci_texts: each use adds one */
@@ -40,6 +41,8 @@ struct ci_option {
     { heading, CI_OPTION_SECTION, NULL, NULL, NULL, 0, 0 }
 #define CI_FLAG(names, target, help)                                                                                   \
     { names, CI_OPTION_FLAG, target, NULL, help, 0, 0 }
+#define CI_FLAG_OFF(names, target, help)                                                                               \
+    { names, CI_OPTION_OFF, target, NULL, help, 0, 0 }
 #define CI_COUNT(names, target, help)                                                                                  \
     { names, CI_OPTION_COUNT, target, NULL, help, 0, 0 }
 #define CI_TEXT(names, target, value, help)                                                                            \

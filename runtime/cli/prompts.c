@@ -1,14 +1,14 @@
 #define _GNU_SOURCE
 #include "cli/prompts.h"
 
-#include <errno.h>
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/status.h"
+#include "base/text_file.h"
 
 bool ci_prompts_given(const struct ci_prompt_sources *sources) {
     return sources->words.count || sources->text || sources->files.count || sources->batch;
@@ -34,37 +34,46 @@ static enum clinfer_status add(struct ci_prompts *prompts, char *name, char *tex
         free(text);
         return ci_fail(CLINFER_OUT_OF_MEMORY, "prompt of %zu bytes: out of memory", length);
     }
+    /* Of a text of the command line, and where files were put together. */
+    size_t mark = ci_text_mark(text, length);
+    length -= mark;
+    memmove(text, text + mark, length + 1);
     prompts->items = grown;
     prompts->items[prompts->count++] = (struct ci_prompt){name, text, length};
     return CLINFER_OK;
 }
 
-/* The text is the caller's, whatever comes back. */
-static enum clinfer_status read_stream(FILE *file, const char *name, char **text, size_t *length) {
-    size_t capacity = 0;
-    do {
-        if (capacity - *length < 4096) {
-            capacity = capacity ? 2 * capacity : 16384;
-            char *grown = realloc(*text, capacity);
-            if (!grown) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory after %zu bytes", name, *length);
-            *text = grown;
-        }
-        *length += fread(*text + *length, 1, capacity - *length - 1, file);
-        if (ferror(file)) return ci_fail(CLINFER_IO, "%s: %s", name, strerror(errno));
-    } while (!feof(file));
-    (*text)[*length] = 0;
-    return CLINFER_OK;
+static int hexadecimal(char digit) {
+    static const char digits[] = "0123456789abcdef";
+    const char *at = digit ? strchr(digits, tolower((unsigned char)digit)) : NULL;
+    return at ? (int)(at - digits) : -1;
 }
 
-static enum clinfer_status read_file(const char *path, char **text, size_t *length) {
-    *text = NULL;
-    *length = 0;
-    if (strcmp(path, "-") == 0) return read_stream(stdin, "standard input", text, length);
-    FILE *file = fopen(path, "re");
-    if (!file) return ci_fail(errno == ENOENT ? CLINFER_NOT_FOUND : CLINFER_IO, "%s: %s", path, strerror(errno));
-    enum clinfer_status status = read_stream(file, path, text, length);
-    fclose(file);
-    return status;
+/* What the characters behind a backslash stand for, and how many they are; 0: for themselves. */
+static size_t escape(const char *text, size_t length, char *byte) {
+    static const char letters[] = "nrt\"'\\", bytes[] = "\n\r\t\"'\\";
+    const char *at = length && text[0] ? strchr(letters, text[0]) : NULL;
+    if (at) {
+        *byte = bytes[at - letters];
+        return 1;
+    }
+    if (length < 3 || text[0] != 'x') return 0;
+    int high = hexadecimal(text[1]), low = hexadecimal(text[2]);
+    if (high < 0 || low < 0) return 0;
+    *byte = (char)(16 * high + low);
+    return 3;
+}
+
+size_t ci_prompts_unescape(char *text, size_t length) {
+    size_t kept = 0;
+    for (size_t at = 0; at < length; at++) {
+        size_t taken = text[at] == '\\' ? escape(text + at + 1, length - at - 1, text + kept) : 0;
+        if (!taken) text[kept] = text[at];
+        at += taken;
+        kept++;
+    }
+    text[kept] = 0;
+    return kept;
 }
 
 /* The line break that editors and echo put at the end of a file is not part of a prompt. */
@@ -77,11 +86,8 @@ static size_t without_line_break(const char *text, size_t length) {
 static enum clinfer_status add_file(struct ci_prompts *prompts, const char *path) {
     char *text;
     size_t length;
-    enum clinfer_status status = read_file(path, &text, &length);
-    if (status != CLINFER_OK || !text) {
-        free(text);
-        return status;
-    }
+    enum clinfer_status status = ci_text_file_read(path, CI_TEXT_FILE_BYTES, &text, &length);
+    if (status != CLINFER_OK) return status;
     length = without_line_break(text, length);
     text[length] = 0;
     return add(prompts, format_name("%s", strcmp(path, "-") == 0 ? "standard input" : path), text, length);
@@ -90,9 +96,9 @@ static enum clinfer_status add_file(struct ci_prompts *prompts, const char *path
 static enum clinfer_status add_lines(struct ci_prompts *prompts, const char *path) {
     char *text;
     size_t length;
-    enum clinfer_status status = read_file(path, &text, &length);
+    enum clinfer_status status = ci_text_file_read(path, CI_TEXT_FILE_BYTES, &text, &length);
     size_t number = 1;
-    for (size_t at = 0; status == CLINFER_OK && text && at < length; number++) {
+    for (size_t at = 0; status == CLINFER_OK && at < length; number++) {
         const char *end = memchr(text + at, '\n', length - at);
         size_t line = end ? (size_t)(end - text) - at : length - at;
         size_t kept = without_line_break(text + at, line);
@@ -142,6 +148,8 @@ enum clinfer_status ci_prompts_read(const struct ci_prompt_sources *sources, str
         status = add_file(prompts, "-");
     }
     for (size_t i = 0; status == CLINFER_OK && i < prompts->count; i++) {
+        struct ci_prompt *prompt = &prompts->items[i];
+        if (sources->escape) prompt->length = ci_prompts_unescape(prompt->text, prompt->length);
         if (!prompts->items[i].length)
             status = ci_fail(CLINFER_INVALID_ARGUMENT,
                              "%s is empty; give the text as an argument, with -p or -f, or on standard input",

@@ -25,10 +25,14 @@ struct ci_prompt_sources {
     const char *text;      /* -p */
     struct ci_texts files; /* -f, each one prompt; "-" is standard input */
     const char *batch;     /* --batch: one prompt a line, empty lines left out */
+    bool escape;           /* -e: "\n" and its like in all of these stand for what they stand for in C */
 };
 #define CI_PROMPT_OPTIONS(sources)                                                                                     \
     CI_TEXT("-p --prompt", &(sources)->text, "TEXT", "the prompt"),                                                    \
-        CI_TEXTS("-f --file", &(sources)->files, "FILE", "a file with the prompt, - for standard input")
+        CI_TEXTS("-f --file", &(sources)->files, "FILE", "a file with the prompt, - for standard input"),              \
+        CI_FLAG("-e --escape", &(sources)->escape,                                                                     \
+                "\\n, \\r, \\t, \\\", \\', \\\\ and \\xHH in it are what they stand for (default: text as it is)"),    \
+        CI_FLAG_OFF("--no-escape", &(sources)->escape, "the opposite; the later counts")
 
 /* True when the command line gives a prompt by any of them. */
 bool ci_prompts_given(const struct ci_prompt_sources *sources);
@@ -36,6 +40,10 @@ bool ci_prompts_given(const struct ci_prompt_sources *sources);
 /* Reads them all; without any, standard input is the prompt. CLINFER_INVALID_ARGUMENT for two ways at once and for an
  * empty prompt, said with what to do. Free in any case. */
 enum clinfer_status ci_prompts_read(const struct ci_prompt_sources *sources, struct ci_prompts *prompts);
+
+/* Replaces escapes where they stand, by what is never longer; a backslash before anything else stays. Returns the new
+ * length; the text, which may then hold zeros, ends with one. */
+size_t ci_prompts_unescape(char *text, size_t length);
 void ci_prompts_free(struct ci_prompts *prompts);
 
 #endif

@@ -334,12 +334,29 @@ static enum clinfer_status open_router(struct ci_run_state *run) {
     return status == CLINFER_OK ? clinfer_router_open(&options, &run->router) : status;
 }
 
+/* In the words of the command line themselves, which are the program's to change. */
+static enum clinfer_status unescape(const char *flag, const char *text) {
+    size_t length = ci_prompts_unescape((char *)(uintptr_t)text, strlen(text));
+    if (strlen(text) == length) return CLINFER_OK;
+    ci_refuse(CLINFER_INVALID_ARGUMENT, "%s: byte %zu is zero; it is text", flag, strlen(text));
+    return CLINFER_INVALID_ARGUMENT;
+}
+
+static enum clinfer_status unescape_flags(const struct ci_run_state *run) {
+    enum clinfer_status status = CLINFER_OK;
+    if (!run->sources.escape) return status;
+    if (run->system) status = unescape("-sys", run->system);
+    for (size_t i = 0; status == CLINFER_OK && i < run->stop.count; i++) status = unescape("-r", run->stop.items[i]);
+    return status;
+}
+
 static int run_command(struct ci_run_state *run) {
     struct ci_prompts prompts = {0};
     bool given = ci_prompts_given(&run->sources);
     bool quiet = run->explain || run->dry_run;
     bool chat = !given && !quiet && isatty(STDIN_FILENO);
     enum clinfer_status status = CLINFER_OK;
+    if (unescape_flags(run) != CLINFER_OK) return ci_exit_status(CLINFER_INVALID_ARGUMENT);
     if (chat && run->json)
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "--json needs a prompt: as an argument, with -p or -f");
     if (run->raw && (chat || run->system))

@@ -10,6 +10,7 @@
 
 #include "base/names.h"
 #include "base/status.h"
+#include "base/text_file.h"
 
 struct ci_field_place ci_field_below(const struct ci_field_place *place, const char *name, long index) {
     struct ci_field_place below = {.file = place->file};
@@ -218,7 +219,8 @@ enum clinfer_status ci_field_parse(const char *file, const char *text, size_t le
     *object = NULL;
     if (length > most) return ci_fail(CLINFER_BAD_FILE, "%s: has %zu bytes: at most %zu are read", file, length, most);
     json_error_t error;
-    json_t *top = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    size_t mark = ci_text_mark(text, length);
+    json_t *top = json_loadb(text + mark, length - mark, JSON_REJECT_DUPLICATES, &error);
     if (!top && json_error_code(&error) == json_error_out_of_memory)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", file);
     if (!top) {

@@ -15,6 +15,7 @@
 #include "base/child.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "base/text_file.h"
 
 /* A command may have to ask its user to unlock something. */
 static const double command_seconds = 60, look_seconds = 0.02;
@@ -98,6 +99,8 @@ void ci_key_forget(const struct clinfer_remote *remote) {
  * header and begin another. What is wrong is said without the text itself. */
 static enum clinfer_status take(const char *label, const char *source, const char *text, size_t length,
                                 struct ci_key *key) {
+    size_t mark = ci_text_mark(text, length);
+    text += mark, length -= mark;
     while (length && (*text == ' ' || *text == '\t')) text++, length--;
     const char *end = memchr(text, '\n', length);
     if (end) length = (size_t)(end - text);

@@ -100,6 +100,8 @@ static void test_file_is_beaten_by_environment_and_flags(void **state) {
     expect_said("(config.json;", 0, "--device", "cpu");
     expect_said("no OpenCL device \"no such\"", 0, "--threads", "1");
     expect_said("no OpenCL device \"no such\"", 8, "--fallback", "none");
+    configure("\xef\xbb\xbf{\"device\": \"marked\"}"); /* as some editors write it */
+    expect_said("no OpenCL device \"marked\"", 8, "--fallback", "none");
     configure("{}");
     expect_said(" on the CPU", 0, "--device", "cpu");
 }
