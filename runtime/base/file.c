@@ -14,7 +14,8 @@
 
 enum clinfer_status ci_file_map(const char *path, struct ci_file *file) {
     *file = (struct ci_file){0};
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    /* Not to wait for whoever might write into a pipe of this name. */
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
         return ci_fail(errno == ENOENT ? CLINFER_NOT_FOUND : CLINFER_IO, "%s: cannot open: %s", path, strerror(errno));
     enum clinfer_status status = CLINFER_OK;
@@ -43,8 +44,7 @@ void ci_file_unmap(struct ci_file *file) {
 enum clinfer_status ci_file_read(const char *path, size_t most, char **data, size_t *size) {
     *data = NULL;
     *size = 0;
-    /* Not to wait for whoever might write into a pipe of this name. */
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* as above */
     if (descriptor < 0)
         return ci_fail(errno == ENOENT ? CLINFER_NOT_FOUND : CLINFER_IO, "%s: cannot open: %s", path, strerror(errno));
     enum clinfer_status status = CLINFER_OK;

@@ -38,7 +38,7 @@ static enum clinfer_status read_sampling(struct clinfer_engine *engine) {
     info->top_p = 0.95f;
     info->min_p = 0.05f;
     info->repeat_penalty = 1;
-    int64_t top_k = 40;
+    float top_k = 40; /* a whole number, however it is stored; none, or one of no use, takes all tokens */
     const struct {
         const char *key;
         float *value, most;
@@ -46,14 +46,14 @@ static enum clinfer_status read_sampling(struct clinfer_engine *engine) {
                 {"general.sampling.top_p", &info->top_p, 1},
                 {"general.sampling.min_p", &info->min_p, 1},
                 {"general.sampling.penalty_repeat", &info->repeat_penalty, 1000}};
-    enum clinfer_status status = ci_gguf_get_i64(engine->gguf, "general.sampling.top_k", CI_GGUF_OPTIONAL, &top_k);
+    enum clinfer_status status = ci_gguf_get_number(engine->gguf, "general.sampling.top_k", CI_GGUF_OPTIONAL, &top_k);
     for (size_t i = 0; i < sizeof keys / sizeof *keys && status == CLINFER_OK; i++) {
-        status = ci_gguf_get_f32(engine->gguf, keys[i].key, CI_GGUF_OPTIONAL, keys[i].value);
+        status = ci_gguf_get_number(engine->gguf, keys[i].key, CI_GGUF_OPTIONAL, keys[i].value);
         if (status == CLINFER_OK && !(*keys[i].value >= 0 && *keys[i].value <= keys[i].most))
             status = ci_fail(CLINFER_BAD_FILE, "%s: %s: %g, must be 0 to %g", engine->options.model, keys[i].key,
                              (double)*keys[i].value, (double)keys[i].most);
     }
-    info->top_k = top_k > 0 && top_k < INT32_MAX ? (int)top_k : 0;
+    info->top_k = top_k >= 1 && top_k < 1e9f ? (int)top_k : 0;
     return status;
 }
 

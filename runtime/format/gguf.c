@@ -20,6 +20,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "format/kind.h"
 
 enum {
     MAGIC = 0x46554747, /* "GGUF" */
@@ -347,12 +348,17 @@ static void read_header(struct reader *reader) {
     struct ci_gguf *gguf = reader->gguf;
     uint32_t magic = take_u32(reader, "magic");
     if (reader->status == CLINFER_OK && magic != MAGIC)
-        refuse(reader, CLINFER_BAD_FILE, "magic", "0x%08" PRIx32 ": this is not a GGUF file", magic);
+        refuse(reader, CLINFER_BAD_FILE, "magic",
+               "0x%08" PRIx32 ": this is not a GGUF file, nor of another kind that is known here", magic);
     gguf->version = take_u32(reader, "version");
     if (reader->status == CLINFER_OK && gguf->version != 2 && gguf->version != 3) {
         if (gguf->version != 0 && (gguf->version & 0xffff) == 0)
-            refuse(reader, CLINFER_UNSUPPORTED, "version", "0x%08" PRIx32 ": big-endian GGUF files are not supported",
-                   gguf->version);
+            refuse(
+                reader, CLINFER_UNSUPPORTED, "version",
+                "0x%08" PRIx32
+                ": big-endian GGUF files are not supported; fetch the little-endian one, or turn it with llama.cpp's "
+                "gguf_convert_endian.py FILE little",
+                gguf->version);
         else
             refuse(reader, CLINFER_UNSUPPORTED, "version",
                    "%" PRIu32 ": only 2 and 3 are supported; convert the model with a current llama.cpp",
@@ -365,17 +371,22 @@ static void read_header(struct reader *reader) {
 /* Reads what gguf->file holds; on failure closes `gguf`. */
 static enum clinfer_status read_all(struct ci_gguf *gguf, const char *path, struct ci_gguf **result) {
     struct reader reader = {.gguf = gguf, .subject = ""};
+    bool known = false;
     gguf->path = path;
     char *copy = ci_arena_string(&gguf->arena, path, strlen(path));
     if (!copy) {
         refuse(&reader, CLINFER_OUT_OF_MEMORY, "path", "out of memory");
     } else {
         gguf->path = copy;
-        read_header(&reader);
+        reader.status = ci_kind_check_bytes(path, gguf->file.data, gguf->file.size);
+        known = reader.status != CLINFER_OK;
+        if (reader.status == CLINFER_OK) read_header(&reader);
         if (reader.status == CLINFER_OK) read_values(&reader);
         if (reader.status == CLINFER_OK) read_alignment(&reader);
         if (reader.status == CLINFER_OK) read_tensors(&reader);
     }
+    if (reader.status == CLINFER_BAD_FILE && !known && ci_kind_check_piece(path) != CLINFER_OK)
+        reader.status = CLINFER_UNSUPPORTED;
     if (reader.status == CLINFER_OK)
         *result = gguf;
     else
@@ -385,9 +396,11 @@ static enum clinfer_status read_all(struct ci_gguf *gguf, const char *path, stru
 
 enum clinfer_status ci_gguf_open(const char *path, struct ci_gguf **result) {
     *result = NULL;
+    enum clinfer_status status = ci_kind_check_path(path);
+    if (status != CLINFER_OK) return status;
     struct ci_gguf *gguf = calloc(1, sizeof *gguf);
     if (!gguf) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    enum clinfer_status status = ci_file_map(path, &gguf->file);
+    status = ci_file_map(path, &gguf->file);
     if (status != CLINFER_OK) {
         free(gguf);
         return status;

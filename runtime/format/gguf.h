@@ -72,7 +72,8 @@ struct ci_gguf_tensor_type {
 };
 
 /* Owns; on failure *gguf is NULL and the message names file, field and value. CLINFER_BAD_FILE for damage,
- * CLINFER_UNSUPPORTED for what another version or a bigger machine might read. */
+ * CLINFER_UNSUPPORTED for what another version, a bigger machine or another program might read (format/kind.h). Never
+ * waits for what is no file. */
 enum clinfer_status ci_gguf_open(const char *path, struct ci_gguf **gguf);
 
 /* The same over bytes of the caller, which must outlive the object; `name` takes the path's place in messages. */
@@ -113,6 +114,9 @@ enum clinfer_status ci_gguf_get_u32_range(const struct ci_gguf *gguf, const char
 enum clinfer_status ci_gguf_get_i64(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need,
                                     int64_t *value);
 enum clinfer_status ci_gguf_get_f32(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need, float *value);
+/* The same for what writers store as either: 1 is 1.0 here. */
+enum clinfer_status ci_gguf_get_number(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need,
+                                       float *value);
 enum clinfer_status ci_gguf_get_bool(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need, bool *value);
 enum clinfer_status ci_gguf_get_string(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need,
                                        struct ci_gguf_string *value);

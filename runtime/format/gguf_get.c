@@ -109,17 +109,29 @@ enum clinfer_status ci_gguf_get_i64(const struct ci_gguf *gguf, const char *key,
     return get_integer(gguf, key, need, INT64_MIN, INT64_MAX, value);
 }
 
-enum clinfer_status ci_gguf_get_f32(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need,
+static enum clinfer_status get_real(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need, bool integers,
                                     float *result) {
     const struct ci_gguf_value *value;
     enum clinfer_status status = look_up(gguf, key, need, &value);
     if (status != CLINFER_OK || !value) return status;
-    if (!ci_gguf_type_is_float(value->type)) return wrong_type(gguf, value, "a float");
-    double number = ci_gguf_float_at(value, 0);
+    bool integer = integers && ci_gguf_type_is_integer(value->type);
+    if (!integer && !ci_gguf_type_is_float(value->type))
+        return wrong_type(gguf, value, integers ? "a number" : "a float");
+    double number = integer ? (double)ci_gguf_integer_at(value, 0) : ci_gguf_float_at(value, 0);
     if (!isfinite(number) || fabs(number) > 3.4028234663852886e38)
         return ci_fail(CLINFER_BAD_FILE, "%s: %s: %g: must be a finite 32-bit float", ci_gguf_path(gguf), key, number);
     *result = (float)number;
     return CLINFER_OK;
+}
+
+enum clinfer_status ci_gguf_get_f32(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need,
+                                    float *result) {
+    return get_real(gguf, key, need, false, result);
+}
+
+enum clinfer_status ci_gguf_get_number(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need,
+                                       float *result) {
+    return get_real(gguf, key, need, true, result);
 }
 
 enum clinfer_status ci_gguf_get_bool(const struct ci_gguf *gguf, const char *key, enum ci_gguf_need need,

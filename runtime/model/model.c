@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/names.h"
 #include "base/status.h"
+#include "format/kind.h"
 #include "graph/places.h"
 #include "tensor/op_params.h"
 
@@ -223,7 +224,8 @@ static enum clinfer_status find_family(struct ci_model *model) {
 
 enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *model) {
     *model = (struct ci_model){.gguf = gguf};
-    enum clinfer_status status = find_family(model);
+    enum clinfer_status status = ci_kind_check_metadata(gguf);
+    if (status == CLINFER_OK) status = find_family(model);
     if (status == CLINFER_OK) status = read_hyper(model);
     if (status == CLINFER_OK) status = make_frequencies(model);
     if (status == CLINFER_OK)

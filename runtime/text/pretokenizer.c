@@ -1,6 +1,6 @@
 /* pretokenizer.c: see pretokenizer.h.
  *
- * A pre-tokenizer is up to two expressions in sequence: each one cuts every piece that the one before left into its
+ * A pre-tokenizer is up to four expressions in sequence: each one cuts every piece that the one before left into its
  * matches and the gaps between them. PCRE2 runs them, compiled to machine code where that is possible.
  *
  * The expressions are those of the tokenizers' own tokenizer.json files. Their \s means the White_Space property;
@@ -31,13 +31,17 @@
     "(?i:" CONTRACTIONS ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^" S "\\p{L}\\p{N}]+[\\r\\n]*|" S               \
     "*[\\r\\n]+|" SPACES
 
-enum { MAXIMUM_EXPRESSIONS = 2 };
+/* What llama.cpp takes for files that do not say which it is. */
+#define PUNCTUATION "[\\p{P}$+<=>^~|]+"
+
+enum { MAXIMUM_EXPRESSIONS = 4 };
 
 static const struct kind {
     const char *name;
     struct ci_pretokenizer_traits traits;
     const char *expressions[MAXIMUM_EXPRESSIONS];
 } kinds[] = {
+    {CI_PRETOKENIZER_DEFAULT, {false, false}, {PUNCTUATION, GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
     {"smollm", {false, false}, {EACH_DIGIT, GPT2}},
     {"starcoder", {false, false}, {EACH_DIGIT, GPT2}},
     {"refact", {false, false}, {EACH_DIGIT, GPT2}},

@@ -8,6 +8,9 @@
 
 #include <clinfer.h>
 
+/* The name of the one for files that name none. */
+#define CI_PRETOKENIZER_DEFAULT "default"
+
 struct ci_pretokenizer;
 
 /* What else hangs on the name. */

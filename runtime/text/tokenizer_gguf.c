@@ -2,8 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "format/gguf.h"
+#include "format/kind.h"
+#include "text/pretokenizer.h"
 #include "text/tokenizer.h"
 
 /* Spans that point into the mapped file; *spans is for the caller to free. */
@@ -46,6 +49,22 @@ static enum clinfer_status read_text(const struct ci_gguf *gguf, const char *key
     return status;
 }
 
+/* Files from before April 2024 do not say how their model cuts text into words. */
+static enum clinfer_status read_pre_tokenizer(const struct ci_gguf *gguf, struct ci_text_span *span) {
+    static const char key[] = "tokenizer.ggml.pre";
+    struct ci_gguf_string name = {"", 0};
+    enum clinfer_status status = ci_gguf_get_string(gguf, key, CI_GGUF_OPTIONAL, &name);
+    if (status == CLINFER_OK && name.length == 0) {
+        name = (struct ci_gguf_string){CI_PRETOKENIZER_DEFAULT, strlen(CI_PRETOKENIZER_DEFAULT)};
+        ci_log(CLINFER_LOG_WARNING,
+               "%s: %s is missing: the pre-tokenizer \"%s\" is used, as llama.cpp does; text may be cut otherwise than "
+               "the model has learned it, and answers be worse: a file converted after April 2024 says which it is",
+               ci_gguf_path(gguf), key, CI_PRETOKENIZER_DEFAULT);
+    }
+    *span = (struct ci_text_span){name.text, name.length};
+    return status;
+}
+
 static enum clinfer_status read_flag(const struct ci_gguf *gguf, const char *key, int *flag) {
     *flag = -1;
     if (ci_gguf_find(gguf, key) == NULL) return CLINFER_OK;
@@ -82,7 +101,11 @@ enum clinfer_status ci_tokenizer_create_gguf(const struct ci_gguf *gguf, struct 
     struct ci_tokenizer_source source = {0};
     struct ci_text_span *tokens = NULL, *merges = NULL;
     int32_t *types = NULL;
-    enum clinfer_status status = read_text(gguf, "tokenizer.ggml.model", &source.model);
+    enum clinfer_status status = CLINFER_OK;
+    /* No model at all? */
+    if (!ci_gguf_find(gguf, "tokenizer.ggml.model") && !ci_gguf_find(gguf, "tokenizer.ggml.tokens"))
+        status = ci_kind_check_metadata(gguf);
+    if (status == CLINFER_OK) status = read_text(gguf, "tokenizer.ggml.model", &source.model);
     if (status == CLINFER_OK) status = read_spans(gguf, "tokenizer.ggml.tokens", &tokens, &source.token_count);
     if (status == CLINFER_OK) status = read_types(gguf, source.token_count, &types);
     if (status == CLINFER_OK) status = read_ids(gguf, &source);
@@ -90,7 +113,7 @@ enum clinfer_status ci_tokenizer_create_gguf(const struct ci_gguf *gguf, struct 
     if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_eos_token", &source.add_eos);
     /* Another kind of vocabulary has neither merges nor a pre-tokenizer: let the message name the kind. */
     bool byte_level = source.model.length == 4 && memcmp(source.model.text, "gpt2", 4) == 0;
-    if (status == CLINFER_OK && byte_level) status = read_text(gguf, "tokenizer.ggml.pre", &source.pre_tokenizer);
+    if (status == CLINFER_OK && byte_level) status = read_pre_tokenizer(gguf, &source.pre_tokenizer);
     if (status == CLINFER_OK && byte_level)
         status = read_spans(gguf, "tokenizer.ggml.merges", &merges, &source.merge_count);
     source.tokens = tokens;

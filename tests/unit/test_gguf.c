@@ -241,7 +241,7 @@ enum { FIRST_ELEMENT = 16, NAME_LENGTH = -8, N_DIMS = 0, DIM0 = 4, DIM1 = 12, TY
 /* Tensors of two dimensions are patched at the offsets above; t.cube has its type at 28. */
 static const struct damage damages[] = {
     {"bad magic", NULL, 0, 4, 0x46554748, BAD, "magic", "0x46554748"},
-    {"magic of the old GGML", NULL, 0, 4, 0x67676d6c, BAD, "magic", "not a GGUF file"},
+    {"magic of the old GGML", NULL, 0, 4, 0x67676d6c, UNS, "GGML", "not a GGUF file"},
     {"version 0", NULL, 4, 4, 0, UNS, "version", "0"},
     {"version 1", NULL, 4, 4, 1, UNS, "version", "1"},
     {"version 4", NULL, 4, 4, 4, UNS, "version", "4"},

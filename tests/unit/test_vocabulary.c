@@ -13,6 +13,7 @@
 
 #include "support/gguf_writer.h"
 #include "support/words.h"
+#include "text/pretokenizer.h"
 
 /* ---- merges ---- */
 
@@ -305,7 +306,10 @@ static void test_hostile_files_are_refused(void **state) {
                                             "tokenizer.ggml.add_bos_token"};
         struct gguf_writer *writer = gguf_writer_create();
         if (damage != 0) gguf_writer_string(writer, "tokenizer.ggml.model", "gpt2");
-        if (damage != 1) gguf_writer_string(writer, "tokenizer.ggml.pre", "gpt-2");
+        if (damage == 1)
+            gguf_writer_u32(writer, "tokenizer.ggml.pre", 2);
+        else
+            gguf_writer_string(writer, "tokenizer.ggml.pre", "gpt-2");
         if (damage == 2)
             gguf_writer_u32(writer, "tokenizer.ggml.tokens", 3);
         else
@@ -325,6 +329,72 @@ static void test_hostile_files_are_refused(void **state) {
             fail_msg("damage %d: '%s' lacks '%s' or the file", damage, clinfer_error(), parts[damage]);
         ci_gguf_close(gguf);
         gguf_writer_destroy(writer);
+    }
+}
+
+/* ---- a file that names no pre-tokenizer ---- */
+
+static void keep_warning(void *user, enum clinfer_log_level level, const char *message) {
+    if (level == CLINFER_LOG_WARNING) snprintf(user, 512, "%s", message);
+}
+
+struct cut {
+    char text[256];
+};
+
+static enum clinfer_status add_cut(void *user, const char *word, size_t length) {
+    struct cut *cut = user;
+    size_t used = strlen(cut->text);
+    snprintf(cut->text + used, sizeof cut->text - used, "[%.*s]", (int)length, word);
+    return CLINFER_OK;
+}
+
+/* The words are those of llama.cpp's default: punctuation first, then GPT-2's words, then numbers in threes. */
+static void test_a_missing_pre_tokenizer_is_the_default_and_said(void **state) {
+    (void)state;
+    static const char *const texts[][2] = {
+        {"Hello, world!", "[Hello][,][ world][!]"},
+        {"it's 12345 $$x", "[it]['][s][ ][123][45][ ][$$][x]"},
+        {"  two  spaces\n\nend\n", "[ ][ two][ ][ spaces][\n][\n][end][\n]"},
+        {"a1b22\t\"q\"", "[a][1][b][22][\t][\"][q][\"]"},
+    };
+    struct ci_pretokenizer *pretokenizer;
+    assert_int_equal(ci_pretokenizer_create("default", 7, &pretokenizer), CLINFER_OK);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct cut cut = {""};
+        assert_int_equal(ci_pretokenizer_split(pretokenizer, texts[i][0], strlen(texts[i][0]), add_cut, &cut),
+                         CLINFER_OK);
+        assert_string_equal(cut.text, texts[i][1]);
+    }
+    ci_pretokenizer_destroy(pretokenizer);
+
+    for (int empty = 0; empty < 2; empty++) {
+        struct words words;
+        make_words(&words);
+        struct gguf_writer *writer = gguf_writer_create();
+        const char *tokens[256];
+        char *texts_of[256];
+        for (int i = 0; i < 256; i++) tokens[i] = texts_of[i] = strndup(words.tokens[i].text, words.tokens[i].length);
+        gguf_writer_string(writer, "tokenizer.ggml.model", "gpt2");
+        if (empty) gguf_writer_string(writer, "tokenizer.ggml.pre", "");
+        gguf_writer_strings(writer, "tokenizer.ggml.tokens", tokens, 256);
+        gguf_writer_strings(writer, "tokenizer.ggml.merges", NULL, 0);
+        size_t size;
+        const void *bytes = gguf_writer_bytes(writer, &size);
+        struct ci_gguf *gguf;
+        struct ci_tokenizer *tokenizer;
+        char warning[512] = "";
+        if (ci_gguf_open_memory(bytes, size, "old.gguf", &gguf) != CLINFER_OK) fail_msg("%s", clinfer_error());
+        clinfer_log_to(keep_warning, warning);
+        enum clinfer_status status = ci_tokenizer_create_gguf(gguf, &tokenizer);
+        clinfer_log_to(NULL, NULL);
+        if (status != CLINFER_OK) fail_msg("%s", clinfer_error());
+        if (!strstr(warning, "old.gguf: tokenizer.ggml.pre is missing") || !strstr(warning, "\"default\""))
+            fail_msg("the warning is \"%s\"", warning);
+        ci_tokenizer_destroy(tokenizer);
+        ci_gguf_close(gguf);
+        gguf_writer_destroy(writer);
+        for (int i = 0; i < 256; i++) free(texts_of[i]);
     }
 }
 
@@ -386,6 +456,7 @@ int main(void) {
         cmocka_unit_test(test_hostile_merges_are_refused),
         cmocka_unit_test(test_hostile_ids_are_refused),
         cmocka_unit_test(test_hostile_files_are_refused),
+        cmocka_unit_test(test_a_missing_pre_tokenizer_is_the_default_and_said),
         cmocka_unit_test(test_many_special_tokens_take_no_time),
     };
     return cmocka_run_group_tests_name("vocabulary", tests, NULL, NULL);
