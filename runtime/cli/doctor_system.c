@@ -212,6 +212,16 @@ static enum clinfer_status try_model(const char *path) {
     return status;
 }
 
+/* What clinfer cannot run may be there for another program. */
+static void tell_bad_model(struct ci_doctor *doctor, enum clinfer_status status) {
+    if (status == CLINFER_UNSUPPORTED)
+        ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_WARN,
+                        "clinfer does not run it; `clinfer inspect` tells more", "%s", clinfer_error());
+    else
+        ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_FAIL,
+                        "fetch the file again, or remove it; `clinfer inspect` tells more", "%s", clinfer_error());
+}
+
 static void check_models(struct ci_doctor *doctor) {
     char *folder = ci_file_xdg("DATA", "models"), *path = NULL;
     size_t count = 0, good = 0;
@@ -225,14 +235,16 @@ static void check_models(struct ci_doctor *doctor) {
         if (status == CLINFER_OK)
             good++;
         else
-            ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_FAIL,
-                            "fetch the file again, or remove it; `clinfer inspect` tells more", "%s", clinfer_error());
+            tell_bad_model(doctor, status);
     }
     json_object_set_new(doctor->root, "models", list);
     struct ci_model_choice choice;
-    if (ci_models_choose(NULL, &choice) != CLINFER_OK)
+    enum clinfer_status status = ci_models_choose(NULL, &choice);
+    if (status != CLINFER_OK)
         ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_WARN,
                         "fetch one, or say which at each run with -m", "%s", clinfer_error());
+    else if (good == count && (status = try_model(choice.path)) != CLINFER_OK) /* it may lie elsewhere */
+        tell_bad_model(doctor, status);
     else if (good == count)
         ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_OK, NULL, "%zu; without -m it is %s (%s)", count,
                         choice.path, choice.why);

@@ -6,42 +6,110 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/status.h"
 #include "cli/config.h"
+#include "format/kind.h"
 
 static const char default_model[] = "smollm2-135m-instruct-q4_1.gguf";
 
-static bool exists(const char *path) {
+enum { MAX_DEPTH = 8, MAX_FOLDERS = 1000 };
+
+/* ---- what there is ---- */
+
+static bool is_folder(const char *path) {
     struct stat status;
-    return stat(path, &status) == 0;
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-static bool is_model_name(const char *name) {
+static bool is_file(const char *path) {
+    struct stat status;
+    return stat(path, &status) == 0 && !S_ISDIR(status.st_mode);
+}
+
+/* How many bytes of it are ".gguf" in whatever case; 0 where it has none. */
+static size_t extension_of(const char *name) {
     size_t length = strlen(name);
-    return name[0] != '.' && length > 5 && strcmp(name + length - 5, ".gguf") == 0;
+    return length > 5 && strcasecmp(name + length - 5, ".gguf") == 0 ? 5 : 0;
+}
+
+/* A walk through the models folder. Links are followed, and a folder is looked into once, by whatever ways one gets
+ * there. */
+struct walk {
+    const char *root;
+    char **names; /* [count], NULL behind the last */
+    size_t count;
+    struct {
+        dev_t device;
+        ino_t number;
+    } seen[MAX_FOLDERS];
+    int seen_count;
+};
+
+static bool add_name(struct walk *walk, const char *name) {
+    char **grown = realloc(walk->names, (walk->count + 2) * sizeof *grown);
+    if (!grown) return false;
+    walk->names = grown;
+    walk->names[walk->count + 1] = NULL;
+    walk->names[walk->count] = strdup(name);
+    return walk->names[walk->count] && ++walk->count;
+}
+
+static bool is_new(struct walk *walk, const char *path) {
+    struct stat status;
+    if (walk->seen_count == MAX_FOLDERS || stat(path, &status) != 0) return false;
+    for (int i = 0; i < walk->seen_count; i++)
+        if (walk->seen[i].device == status.st_dev && walk->seen[i].number == status.st_ino) return false;
+    walk->seen[walk->seen_count].device = status.st_dev;
+    walk->seen[walk->seen_count++].number = status.st_ino;
+    return true;
+}
+
+/* The models of a folder first, then those below it. `below` is its path from the root, ending with '/' unless it is
+ * the root. False: out of memory. */
+static bool walk_folder(struct walk *walk, const char *below, int depth) {
+    char *path = NULL;
+    struct dirent **entries = NULL;
+    if (asprintf(&path, "%s/%s", walk->root, below) < 0) return false;
+    int found = is_new(walk, path) ? scandir(path, &entries, NULL, alphasort) : 0;
+    bool fine = found >= 0 || errno != ENOMEM;
+    free(path);
+    for (int folders = 0; folders < 2; folders++)
+        for (int i = 0; i < found && fine; i++) {
+            const char *name = entries[i]->d_name;
+            char *inner = NULL;
+            if (name[0] == '.' || (!folders && !extension_of(name))) continue;
+            if (asprintf(&path, "%s/%s%s", walk->root, below, name) < 0) path = NULL;
+            if (asprintf(&inner, "%s%s%s", below, name, folders ? "/" : "") < 0) inner = NULL;
+            fine = path && inner;
+            if (fine && is_folder(path) == (folders == 1))
+                fine = !folders ? add_name(walk, inner) : depth == MAX_DEPTH || walk_folder(walk, inner, depth + 1);
+            free(path);
+            free(inner);
+        }
+    for (int i = 0; i < found; i++) free(entries[i]);
+    free(entries);
+    return fine;
 }
 
 char **ci_models_list(const char *folder, size_t *count) {
-    struct dirent **entries = NULL;
-    int found = scandir(folder, &entries, NULL, alphasort);
-    bool fine = found >= 0 || errno != ENOMEM;
-    char **names = fine ? calloc((size_t)(found > 0 ? found : 0) + 1, sizeof *names) : NULL;
+    struct walk *walk = calloc(1, sizeof *walk);
+    char **names = NULL;
     *count = 0;
-    for (int i = 0; i < found; i++) {
-        if (names && fine && is_model_name(entries[i]->d_name)) {
-            fine = (names[*count] = strdup(entries[i]->d_name)) != NULL;
-            *count += fine;
-        }
-        free(entries[i]);
+    if (!walk) return NULL;
+    walk->root = folder;
+    walk->names = calloc(1, sizeof *walk->names);
+    if (walk->names && walk_folder(walk, "", 0)) {
+        names = walk->names;
+        *count = walk->count;
+    } else {
+        ci_models_list_free(walk->names);
     }
-    free(entries);
-    if (fine) return names;
-    ci_models_list_free(names);
-    *count = 0;
-    return NULL;
+    free(walk);
+    return names;
 }
 
 void ci_models_list_free(char **names) {
@@ -49,20 +117,7 @@ void ci_models_list_free(char **names) {
     free(names);
 }
 
-/* How many models lie in the folder; the first names, separated by commas, in `list`, and one of them in `name`. */
-static enum clinfer_status list_models(const char *folder, char *list, size_t list_bytes, char *name, size_t name_bytes,
-                                       size_t *count) {
-    char **names = ci_models_list(folder, count);
-    if (!names) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", folder);
-    list[0] = 0;
-    for (size_t i = 0; i < *count; i++) {
-        size_t used = strlen(list);
-        snprintf(list + used, list_bytes - used, "%s%s", i ? ", " : "", names[i]);
-        if (!i) snprintf(name, name_bytes, "%s", names[i]);
-    }
-    ci_models_list_free(names);
-    return CLINFER_OK;
-}
+/* ---- which of them is meant ---- */
 
 static enum clinfer_status set_path(struct ci_model_choice *choice, const char *why, const char *folder,
                                     const char *name, const char *extension) {
@@ -75,11 +130,35 @@ static enum clinfer_status set_path(struct ci_model_choice *choice, const char *
     return CLINFER_OK;
 }
 
-static enum clinfer_status not_found(const char *wanted, const char *folder) {
-    char list[512], name[256];
-    size_t count;
-    enum clinfer_status status = list_models(folder, list, sizeof list, name, sizeof name, &count);
-    if (status != CLINFER_OK) return status;
+/* By its path from the models folder or its name alone, with or without ".gguf". */
+static bool is_meant(const char *name, const char *wanted) {
+    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
+    size_t length = strlen(wanted), end = strlen(name) - extension_of(name), base_end = end - (size_t)(base - name);
+    return strcmp(name, wanted) == 0 || strcmp(base, wanted) == 0 ||
+           (length == end && memcmp(name, wanted, length) == 0) ||
+           (length == base_end && memcmp(base, wanted, length) == 0);
+}
+
+/* Those that `wanted` may mean, all of them where it is NULL, as messages name them. */
+static size_t list_meant(char *const *names, const char *wanted, char *list, size_t bytes, size_t *last) {
+    size_t count = 0;
+    list[0] = 0;
+    for (size_t i = 0; names[i]; i++) {
+        if (wanted && !is_meant(names[i], wanted)) continue;
+        size_t used = strlen(list);
+        snprintf(list + used, bytes - used, "%s%s", count++ ? ", " : "", names[i]);
+        *last = i;
+    }
+    return count;
+}
+
+static enum clinfer_status no_memory(const char *folder) {
+    return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for the list of models", folder);
+}
+
+static enum clinfer_status not_found(const char *wanted, const char *folder, char *const *names) {
+    char list[512];
+    size_t last, count = list_meant(names, NULL, list, sizeof list, &last);
     if (count)
         return ci_fail(CLINFER_NOT_FOUND, "%s: no such model; in %s there %s: %s. Choose one with -m, or give a path",
                        wanted, folder, count == 1 ? "is" : "are", list);
@@ -89,16 +168,50 @@ static enum clinfer_status not_found(const char *wanted, const char *folder) {
                    wanted, folder);
 }
 
+static enum clinfer_status choose_listed(const char *wanted, const char *why, const char *folder, char *const *names,
+                                         struct ci_model_choice *choice) {
+    char list[512];
+    size_t last, count = list_meant(names, wanted, list, sizeof list, &last);
+    if (count == 1) return set_path(choice, why, folder, names[last], "");
+    if (count > 1)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: in %s that may be any of: %s. Give one of these names", wanted,
+                       folder, list);
+    return not_found(wanted, folder, names);
+}
+
+/* One in the models folder or below it: what lies in the folder itself goes before what has the same name below. */
+static enum clinfer_status choose_there(const char *wanted, const char *why, const char *folder,
+                                        struct ci_model_choice *choice) {
+    static const char *const extensions[] = {"", ".gguf"};
+    for (size_t i = 0; i < sizeof extensions / sizeof *extensions && wanted[0] != '/'; i++) {
+        enum clinfer_status status = set_path(choice, why, folder, wanted, extensions[i]);
+        if (status != CLINFER_OK || is_file(choice->path)) return status;
+    }
+    size_t count;
+    char **names = ci_models_list(folder, &count);
+    enum clinfer_status status = names ? choose_listed(wanted, why, folder, names, choice) : no_memory(folder);
+    ci_models_list_free(names);
+    return status;
+}
+
+/* A folder that happens to have the model's name is what was meant only if there is nothing else. */
 static enum clinfer_status choose_named(const char *wanted, const char *why, const char *folder,
                                         struct ci_model_choice *choice) {
-    enum clinfer_status status = set_path(choice, why, "", wanted, "");
-    if (status != CLINFER_OK || exists(choice->path)) return status;
-    if (strchr(wanted, '/')) return not_found(wanted, folder);
-    status = set_path(choice, why, folder, wanted, "");
-    if (status != CLINFER_OK || exists(choice->path)) return status;
-    status = set_path(choice, why, folder, wanted, ".gguf");
-    if (status != CLINFER_OK || exists(choice->path)) return status;
-    return not_found(wanted, folder);
+    if (is_file(wanted)) return set_path(choice, why, "", wanted, "");
+    enum clinfer_status status = is_folder(wanted) ? CLINFER_OK : ci_kind_check_path(wanted);
+    if (status == CLINFER_OK) status = choose_there(wanted, why, folder, choice);
+    return status == CLINFER_NOT_FOUND && is_folder(wanted) ? set_path(choice, why, "", wanted, "") : status;
+}
+
+/* The only one, or the default one. */
+static enum clinfer_status choose_default(const char *folder, struct ci_model_choice *choice) {
+    size_t count;
+    char **names = ci_models_list(folder, &count);
+    enum clinfer_status status = !names       ? no_memory(folder)
+                                 : count == 1 ? set_path(choice, "the only model there is", folder, names[0], "")
+                                              : choose_there(default_model, "the default model", folder, choice);
+    ci_models_list_free(names);
+    return status;
 }
 
 static bool is_said(const char *text) { return text && *text; }
@@ -116,15 +229,7 @@ static enum clinfer_status choose(const char *wanted, const char *variable, cons
         status = choose_named(configured, "config.json", folder, choice);
         return status == CLINFER_NOT_FOUND ? ci_fail_prefix(status, "config.json") : status;
     }
-    char list[512], name[256] = "";
-    size_t count;
-    status = list_models(folder, list, sizeof list, name, sizeof name, &count);
-    if (status != CLINFER_OK) return status;
-    if (count == 1)
-        status = set_path(choice, "the only model there is", folder, name, "");
-    else
-        status = set_path(choice, "the default model", folder, default_model, "");
-    return status == CLINFER_OK && !exists(choice->path) ? not_found(default_model, folder) : status;
+    return choose_default(folder, choice);
 }
 
 enum clinfer_status ci_models_choose(const char *wanted, struct ci_model_choice *choice) {

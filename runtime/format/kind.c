@@ -332,8 +332,11 @@ static enum clinfer_status check_type(const struct ci_gguf *gguf) {
 
 enum clinfer_status ci_kind_check_metadata(const struct ci_gguf *gguf) {
     enum clinfer_status status = check_split(gguf);
-    if (status == CLINFER_OK) status = check_type(gguf);
-    if (status != CLINFER_OK || ci_gguf_tensor_count(gguf)) return status;
+    return status == CLINFER_OK ? check_type(gguf) : status;
+}
+
+enum clinfer_status ci_kind_check_weights(const struct ci_gguf *gguf) {
+    if (ci_gguf_tensor_count(gguf)) return CLINFER_OK;
     return ci_fail(CLINFER_UNSUPPORTED, "%s: this file has %s and no weights: give -m the model itself",
                    ci_gguf_path(gguf),
                    ci_gguf_find(gguf, "tokenizer.ggml.tokens") ? "a vocabulary (for `clinfer tokenize`)" : "metadata");

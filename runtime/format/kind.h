@@ -23,8 +23,11 @@ enum clinfer_status ci_kind_check_path(const char *path);
 enum clinfer_status ci_kind_check_bytes(const char *name, const uint8_t *data, size_t size);
 
 /* Of a GGUF file whether it holds a whole model: not one part of a split one, an adapter, an importance matrix, a
- * multimodal projector, a control vector, a vocabulary alone. */
+ * multimodal projector, a control vector. */
 enum clinfer_status ci_kind_check_metadata(const struct ci_gguf *gguf);
+
+/* CLINFER_UNSUPPORTED: it has no tensors at all, but a vocabulary, perhaps. */
+enum clinfer_status ci_kind_check_weights(const struct ci_gguf *gguf);
 
 /* For a GGUF file that ends too early or begins with something else: CLINFER_UNSUPPORTED when its name says that it is
  * one piece of a file that was cut up ("model.gguf.part1of3"), so that fetching it again would not help. */

@@ -226,6 +226,7 @@ enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *m
     *model = (struct ci_model){.gguf = gguf};
     enum clinfer_status status = ci_kind_check_metadata(gguf);
     if (status == CLINFER_OK) status = find_family(model);
+    if (status == CLINFER_OK) status = ci_kind_check_weights(gguf);
     if (status == CLINFER_OK) status = read_hyper(model);
     if (status == CLINFER_OK) status = make_frequencies(model);
     if (status == CLINFER_OK)

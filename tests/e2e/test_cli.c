@@ -217,6 +217,60 @@ static void test_model_is_found_by_name_variable_and_default(void **state) {
     EXPECT_FAILURE(3, "`make run`", &options, "run", "a");
 }
 
+/* Sub-folders and ".GGUF" count, links are followed, loops and what is hidden are not. */
+static void test_models_are_found_in_folders_below(void **state) {
+    (void)state;
+    const char *environment[] = {NULL, "CLINFER_MODEL", NULL};
+    const struct process_options options = {.environment = environment};
+    char folder[300], path[600];
+    environment[0] = data_folder("below", (const char *[]){NULL});
+    snprintf(folder, sizeof folder, "%s/clinfer/models", strchr(environment[0], '/'));
+    make_folder(folder, ".hidden");
+    make_folder(folder, "named.gguf"); /* a folder all the same */
+    make_folder(folder, "maker");
+    make_folder(folder, "maker/deep");
+    snprintf(path, sizeof path, "%s/maker/deep/loop", folder);
+    assert_int_equal(symlink(folder, path), 0);
+    snprintf(path, sizeof path, "%s/.hidden/x.gguf", folder);
+    assert_int_equal(symlink(process_model(), path), 0);
+    EXPECT_FAILURE(3, "no such model, and none in ", &options, "tokenize", "a");
+    snprintf(path, sizeof path, "%s/maker/deep/Small.GGUF", folder);
+    assert_int_equal(symlink(process_model(), path), 0);
+    assert_tokenizes_hello(&options, NULL); /* the only one there */
+    assert_tokenizes_hello(&options, "Small");
+    assert_tokenizes_hello(&options, "Small.GGUF");
+    assert_tokenizes_hello(&options, "maker/deep/Small");
+    assert_tokenizes_hello(&options, "maker/deep/Small.GGUF");
+    EXPECT_FAILURE(3, "there is: maker/deep/Small.GGUF", &options, "tokenize", "-m", "nix", "a");
+    snprintf(path, sizeof path, "%s/maker/Small.gguf", folder);
+    assert_int_equal(symlink(process_model(), path), 0);
+    EXPECT_FAILURE(2, "may be any of: maker/Small.gguf, maker/deep/Small.GGUF", &options, "tokenize", "-m", "Small",
+                   "a");
+    assert_tokenizes_hello(&options, "maker/Small");
+    snprintf(path, sizeof path, "%s/Small.gguf", folder);
+    assert_int_equal(symlink(process_model(), path), 0);
+    assert_tokenizes_hello(&options, "Small"); /* the folder's own goes first */
+    snprintf(path, sizeof path, "%s/maker/smollm2-135m-instruct-q4_1.gguf", folder);
+    assert_int_equal(symlink(process_model(), path), 0);
+    assert_tokenizes_hello(&options, NULL); /* the default one */
+}
+
+static void test_what_is_no_model_is_refused_at_once_by_every_command(void **state) {
+    (void)state;
+    char fifo[300];
+    snprintf(fifo, sizeof fifo, "%s/fifo.gguf", process_folder());
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    const char *pointer = process_file("pointer.gguf", "version https://git-lfs.github.com/spec/v1\n", 43);
+    static const char address[] = "https://example.org/model.gguf";
+    EXPECT_FAILURE(6, "a FIFO", NULL, "run", "--device", "cpu", "-m", fifo, "hi");
+    EXPECT_FAILURE(6, "a FIFO", NULL, "inspect", fifo);
+    EXPECT_FAILURE(6, "a FIFO", NULL, "tokenize", "-m", fifo, "hi");
+    EXPECT_FAILURE(6, "this is an address", NULL, "run", "--device", "cpu", "-m", address, "hi");
+    EXPECT_FAILURE(6, "this is an address", NULL, "inspect", address);
+    EXPECT_FAILURE(5, "git lfs pull", NULL, "run", "--device", "cpu", "-m", pointer, "hi");
+    EXPECT_FAILURE(5, "git lfs pull", NULL, "inspect", pointer);
+}
+
 static void test_bad_model_files_give_their_exit_status(void **state) {
     (void)state;
     size_t size;
@@ -227,7 +281,7 @@ static void test_bad_model_files_give_their_exit_status(void **state) {
     EXPECT_FAILURE(5, "cut.gguf", NULL, "run", "-m", cut, "hi");
     EXPECT_FAILURE(5, "cut.gguf", NULL, "inspect", cut);
     EXPECT_FAILURE(5, "text.gguf", NULL, "logits", "-m", text, "-p", "hi", "-o", "/dev/null");
-    EXPECT_FAILURE(4, "/: ", NULL, "run", "-m", "/", "hi");
+    EXPECT_FAILURE(6, "/: this is a folder", NULL, "run", "-m", "/", "hi");
     struct gguf_writer *writer = gguf_writer_create();
     gguf_writer_string(writer, "general.architecture", "mamba");
     const char *foreign = process_file("foreign.gguf", "", 0);
@@ -366,6 +420,8 @@ int main(void) {
         cmocka_unit_test(test_trace_that_cannot_be_written_is_said_first),
         cmocka_unit_test(test_run_without_a_prompt_says_what_to_do_and_ends),
         cmocka_unit_test(test_model_is_found_by_name_variable_and_default),
+        cmocka_unit_test(test_models_are_found_in_folders_below),
+        cmocka_unit_test(test_what_is_no_model_is_refused_at_once_by_every_command),
         cmocka_unit_test(test_bad_model_files_give_their_exit_status),
         cmocka_unit_test(test_devices_lists_opencl_and_cpu),
         cmocka_unit_test(test_devices_without_a_driver_says_how_to_get_one),
