@@ -221,6 +221,7 @@ $(BUILD)/tests/fault/test_worker: | $(BUILD)/clinfer $(BUILD)/tests/fault/fake_l
 $(BUILD)/tests/fault/test_allocations: | $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
 $(BUILD)/tests/fault/test_tool_allocations: | $(BUILD)/clinfer-probe $(FAILING_TOOL)
 $(BUILD)/tests/fault/test_probe: | $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_icd.so
+$(BUILD)/tests/fault/test_compiler: | $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)

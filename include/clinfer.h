@@ -131,8 +131,9 @@ struct clinfer_engine_options {
 
 CLINFER_API void clinfer_engine_options_default(struct clinfer_engine_options *options);
 
-/* CLINFER_NO_DEVICE: no device of that name (the message lists what there is); CLINFER_NOT_FOUND, CLINFER_BAD_FILE,
- * CLINFER_UNSUPPORTED: the model. `auto` without an OpenCL device takes the CPU and says so on the log. */
+/* CLINFER_NO_DEVICE: no device of that name (the message lists what there is), or its driver's compiler ended the
+ * process in which it was tried, and would end this one; CLINFER_NOT_FOUND, CLINFER_BAD_FILE, CLINFER_UNSUPPORTED: the
+ * model. `auto` without an OpenCL device takes the CPU and says so on the log. */
 CLINFER_API enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *options,
                                                     clinfer_engine **engine);
 

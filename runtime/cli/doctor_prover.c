@@ -139,6 +139,15 @@ static enum clinfer_status list(const char *wanted) {
 
 /* ---- steps ---- */
 
+/* Whatever was found out about it earlier. */
+static enum clinfer_status forget_compiler(const struct prover *prover) {
+    struct ci_device_list devices;
+    enum clinfer_status status = ci_device_list(&devices);
+    if (status == CLINFER_OK && prover->index < devices.count) ci_device_forget_compiler(&devices.caps[prover->index]);
+    if (status == CLINFER_OK) ci_device_list_free(&devices);
+    return status;
+}
+
 /* Whether the compiler works, past all caches: the options have something new in them. */
 static void try_compiler(struct prover *prover) {
     struct ci_device *device = NULL;
@@ -150,8 +159,9 @@ static void try_compiler(struct prover *prover) {
     const struct ci_variant *variant = ci_variant_find(&ci_op_add, CI_BACKEND_OPENCL, "portable");
     if (!begin(prover, "compiler", "")) return;
     ci_bind_defaults(variant, tunables);
-    enum clinfer_status status =
-        ci_proof_signature(variant->op, variant->op->cases, &call) ? CLINFER_OK : CLINFER_UNSUPPORTED;
+    enum clinfer_status status = forget_compiler(prover);
+    if (status == CLINFER_OK && !ci_proof_signature(variant->op, variant->op->cases, &call))
+        status = CLINFER_UNSUPPORTED;
     if (status == CLINFER_OK) status = ci_bind_options(variant, tunables, &call, sources, &count, options);
     if (status == CLINFER_OK) status = ci_device_open(prover->index, NULL, &device);
     size_t used = strlen(options);

@@ -126,7 +126,8 @@ static enum clinfer_status build(struct ci_device *device) {
 
 enum clinfer_status ci_gemm_prepare(struct ci_device *device, const struct ci_gemm *gemm) {
     assert(gemm->m > 0 && gemm->n > 0 && gemm->k > 0 && gemm->c_stride >= gemm->n);
-    enum clinfer_status status = device->clblast_built ? CLINFER_OK : build(device);
+    enum clinfer_status status = device->clblast_built ? CLINFER_OK : ci_device_compiler_works(device);
+    if (status == CLINFER_OK && !device->clblast_built) status = build(device);
     return status == CLINFER_OK ? make_temporary(device, gemm) : status;
 }
 

@@ -34,7 +34,8 @@ static enum clinfer_status open_entry(const struct ci_device_entry *entry, struc
     if (!device->queue) return ci_cl_fail(&device->caps, "clCreateCommandQueue", error);
     ci_device_measure_sharing(device);
     ci_device_measure_waiting(device);
-    return CLINFER_OK;
+    /* Where that needed the compiler and it does not come through, nothing else will be built either. */
+    return *device->compiler_failure ? ci_device_compiler_works(device) : CLINFER_OK;
 }
 
 enum clinfer_status ci_device_open(int index, const char *cache_folder, struct ci_device **out) {

@@ -52,7 +52,9 @@ struct ci_device;
 struct ci_buffer;
 struct ci_kernel;
 
-/* Opens list entry `index`. `cache_folder` holds program binaries (NULL: no cache). */
+/* Opens list entry `index`. `cache_folder` holds program binaries (NULL: no cache). CLINFER_NO_DEVICE: there is no such
+ * entry, or the driver's compiler ended the process that tried it (compiler.c); kernels that would need it to be built
+ * fail in the same way. */
 enum clinfer_status ci_device_open(int index, const char *cache_folder, struct ci_device **device);
 void ci_device_close(struct ci_device *device);
 const struct ci_device_caps *ci_device_caps(const struct ci_device *device);
@@ -148,6 +150,9 @@ void ci_device_clblast_parameters(struct ci_device *device, const char *kernel, 
 /* Whether the device still does anything: a buffer is written, changed by a kernel and read back. Who has seen a kernel
  * or a program fail asks this to know whose fault it was. The failure is the device's, by the call that it fails at. */
 enum clinfer_status ci_device_works(struct ci_device *device);
+
+/* What is known about a driver's compiler is forgotten: whoever uses it next has it tried again (compiler.c). */
+void ci_device_forget_compiler(const struct ci_device_caps *caps);
 
 /* Gives up memory that a device which cannot be waited for may still touch: never freed, but remembered, so that tools
  * which look for leaks know that it is meant. NULL is allowed. */

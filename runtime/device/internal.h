@@ -68,6 +68,8 @@ struct ci_device {
     struct ci_device_caps caps;
     struct ci_device_counts counts;
     char *cache_folder; /* NULL: no cache */
+    bool compiler_asked;        /* compiler.c: whether what follows is known */
+    char compiler_failure[384]; /* "": it works, or could not be tried */
     struct ci_program *programs;
     cl_event reads[CI_READ_SLOTS];
     uint8_t *staging; /* [CI_STAGING_PIECES][CI_STAGING_BYTES]; takes no memory until it is used */
@@ -130,6 +132,11 @@ enum clinfer_status ci_kernel_of_program(struct ci_device *device, struct ci_pro
                                          struct ci_kernel **kernel);
 
 void ci_programs_destroy(struct ci_device *device);
+
+/* To be asked before the driver's compiler is used for what no cache is known to have: whether it comes through, tried
+ * in a process of its own where that is not known yet. CLINFER_NO_DEVICE: it would end this process; the message says
+ * what happened. */
+enum clinfer_status ci_device_compiler_works(struct ci_device *device);
 
 /* Gives back what products needed. */
 void ci_clblast_close(struct ci_device *device);

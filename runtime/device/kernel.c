@@ -81,14 +81,16 @@ enum clinfer_status ci_kernel_set_local(struct ci_kernel *kernel, unsigned index
     return set(kernel, index, bytes, NULL);
 }
 
-/* A kernel that runs with a local size for the first time may have been compiled for it: see program.c. */
-static void note_launch(struct ci_kernel *kernel, const size_t local[3]) {
-    struct ci_program *program = kernel->program;
-    memcpy(kernel->last_local, local, sizeof kernel->last_local);
-    kernel->launched = true;
-    uint64_t launch = ci_hash(kernel->name_hash, local, sizeof kernel->last_local);
+/* The first time that a kernel runs with a local size, the driver may compile it for that: see program.c. */
+static bool launch_is_known(const struct ci_kernel *kernel, const size_t local[3], uint64_t *launch) {
+    const struct ci_program *program = kernel->program;
+    *launch = ci_hash(kernel->name_hash, local, sizeof kernel->last_local);
     for (int i = 0; i < program->launch_count; i++)
-        if (program->launches[i] == launch) return;
+        if (program->launches[i] == *launch) return true;
+    return false;
+}
+
+static void note_launch(struct ci_program *program, uint64_t launch) {
     if (program->launch_count == CI_PROGRAM_LAUNCHES) return;
     program->launches[program->launch_count++] = launch;
     program->unsaved = true;
@@ -98,14 +100,23 @@ enum clinfer_status ci_kernel_enqueue(struct ci_kernel *kernel, int dimensions, 
                                       const size_t *local) {
     struct ci_device *device = kernel->device;
     cl_event event = NULL;
+    size_t used[3] = {0};
+    uint64_t launch = 0;
+    for (int i = 0; local && i < dimensions; i++) used[i] = local[i];
+    bool same = kernel->launched && memcmp(used, kernel->last_local, sizeof used) == 0;
+    bool known = same || launch_is_known(kernel, used, &launch);
+    if (!known) {
+        enum clinfer_status status = ci_device_compiler_works(device);
+        if (status != CLINFER_OK) return status;
+    }
     device->counts.enqueues++;
     cl_int error = clEnqueueNDRangeKernel(device->queue, kernel->handle, (cl_uint)dimensions, NULL, global, local, 0,
                                           NULL, device->clock ? &event : NULL);
     if (error == CL_SUCCESS) {
         if (device->clock) ci_device_clock_note(device, event);
-        size_t used[3] = {0};
-        for (int i = 0; local && i < dimensions; i++) used[i] = local[i];
-        if (!kernel->launched || memcmp(used, kernel->last_local, sizeof used) != 0) note_launch(kernel, used);
+        if (!known) note_launch(kernel->program, launch);
+        memcpy(kernel->last_local, used, sizeof used);
+        kernel->launched = true;
         return CLINFER_OK;
     }
     enum clinfer_status status = fail(kernel, "clEnqueueNDRangeKernel", error);

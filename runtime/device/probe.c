@@ -81,36 +81,42 @@ static void clear_mark(void) {
 
 /* ---- finding clinfer-probe ---- */
 
-static char *in_folder_of(struct trial *trial, const char *file, const char *below) {
+static enum clinfer_status in_folder_of(const char *file, const char *below, char **path) {
     const char *slash = file ? strrchr(file, '/') : NULL;
-    char *path = NULL;
-    if (!slash || trial->no_memory) return NULL;
-    trial->no_memory = asprintf(&path, "%.*s/%sclinfer-probe", (int)(slash - file), file, below) < 0;
-    if (trial->no_memory) return NULL;
-    if (access(path, X_OK) == 0) return path;
-    free(path);
-    return NULL;
+    if (!slash || *path) return CLINFER_OK;
+    if (asprintf(path, "%.*s/%sclinfer-probe", (int)(slash - file), file, below) < 0) {
+        *path = NULL;
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory while clinfer-probe was looked for");
+    }
+    if (access(*path, X_OK) == 0) return CLINFER_OK;
+    free(*path);
+    *path = NULL;
+    return CLINFER_OK;
 }
 
 /* CLINFER_PROBE (empty: do not probe); else beside the executable, as in a build folder; else in libexec, relative to
  * the executable or to the shared library of ours, as installed; else where libexec is by default. */
-static char *find_program(struct trial *trial) {
+enum clinfer_status ci_probe_program(char **path) {
     const char *chosen = getenv("CLINFER_PROBE");
+    *path = NULL;
     if (chosen) {
-        bool usable = *chosen && access(chosen, X_OK) == 0;
-        char *copy = usable ? strdup(chosen) : NULL;
-        trial->no_memory = usable && !copy;
-        return copy;
+        if (!*chosen || access(chosen, X_OK) != 0) return CLINFER_OK;
+        *path = strdup(chosen);
+        return *path ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory while clinfer-probe was looked for");
     }
     char executable[4096];
     ssize_t length = readlink("/proc/self/exe", executable, sizeof executable - 1);
     executable[length > 0 ? length : 0] = '\0';
-    char *path = in_folder_of(trial, executable, "");
-    if (!path) path = in_folder_of(trial, executable, "../libexec/clinfer/");
     Dl_info library = {0};
-    if (!path && dladdr((void *)(uintptr_t)find_program, &library))
-        path = in_folder_of(trial, library.dli_fname, "../libexec/clinfer/");
-    return path ? path : in_folder_of(trial, CLINFER_LIBEXEC "/", "");
+    if (!dladdr((void *)(uintptr_t)ci_probe_program, &library)) library.dli_fname = NULL;
+    const char *const places[][2] = {{executable, ""},
+                                     {executable, "../libexec/clinfer/"},
+                                     {library.dli_fname, "../libexec/clinfer/"},
+                                     {CLINFER_LIBEXEC "/", ""}};
+    enum clinfer_status status = CLINFER_OK;
+    for (size_t i = 0; i < sizeof places / sizeof *places && status == CLINFER_OK; i++)
+        status = in_folder_of(places[i][0], places[i][1], path);
+    return status;
 }
 
 /* ---- the verdicts ---- */
@@ -316,7 +322,7 @@ static void leave_out(struct trial *trial) {
 /* False when drivers cannot be tried here, for the reason that goes to `why_not`. */
 static bool open_trial(struct trial *trial, const char **why_not) {
     *trial = (struct trial){.cache = ci_file_xdg("CACHE", NULL), .deadline = default_deadline};
-    trial->program = find_program(trial);
+    if (ci_probe_program(&trial->program) != CLINFER_OK) trial->no_memory = true;
     if (!trial->cache && ci_file_no_xdg("CACHE", "drivers") == CLINFER_OUT_OF_MEMORY) trial->no_memory = true;
     const char *seconds = getenv("CLINFER_PROBE_SECONDS");
     if (seconds && strtod(seconds, NULL) > 0) trial->deadline = strtod(seconds, NULL);

@@ -10,6 +10,8 @@
 
 #include <stdbool.h>
 
+#include <clinfer.h>
+
 #include "device/vendors.h"
 
 /* Around the first OpenCL calls of the process; further calls do nothing. Where nothing can be probed (no cache folder,
@@ -18,6 +20,10 @@
  * the probe back at the next start. */
 enum clinfer_status ci_probe_begin(void);
 void ci_probe_end(void);
+
+/* The path of clinfer-probe, which the caller frees; NULL when it is not found, or CLINFER_PROBE forbids it.
+ * CLINFER_OUT_OF_MEMORY. */
+enum clinfer_status ci_probe_program(char **path);
 
 /* Gives PoCL a folder to compile in where its own is of no use; part of ci_probe_begin(). */
 void ci_pocl_cache_prepare(void);

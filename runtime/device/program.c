@@ -43,6 +43,7 @@ struct job {
 
 struct jobs {
     const struct ci_device *device;
+    void (*step)(const struct ci_device *device, struct job *job);
     struct job *list;
     int count;
     atomic_int next;
@@ -107,25 +108,26 @@ static enum clinfer_status build_from_text(const struct ci_device *device, const
     return status;
 }
 
-/* On any thread: touches nothing of the device but its context, and only its own program. */
-static void run_job(const struct ci_device *device, struct job *job) {
+/* On any thread, as build(): touches nothing of the device but its context, and only its own program. */
+static void load(const struct ci_device *device, struct job *job) {
     struct ci_program *program = job->program;
     struct ci_cached_binary binary = {0};
     double start = ci_now();
-    if (device->cache_folder && ci_program_cache_load(device->cache_folder, program->key, &binary)) {
-        program->handle = build_from_binary(device, &binary, job->options);
-        program->from_cache = program->handle != NULL;
-        if (program->from_cache) {
-            memcpy(program->launches, binary.launches, sizeof program->launches);
-            program->launch_count = binary.launch_count;
-        }
-        free(binary.bytes);
-    }
-    if (program->handle) {
+    if (!device->cache_folder || !ci_program_cache_load(device->cache_folder, program->key, &binary)) return;
+    program->handle = build_from_binary(device, &binary, job->options);
+    program->from_cache = program->handle != NULL;
+    if (program->from_cache) {
+        memcpy(program->launches, binary.launches, sizeof program->launches);
+        program->launch_count = binary.launch_count;
         CI_PROBE(kernel_build, job->kernel, job->options, program->key, CI_PROBE_NANOSECONDS(ci_now() - start), 1, 0);
-        return;
     }
-    start = ci_now();
+    free(binary.bytes);
+}
+
+static void build(const struct ci_device *device, struct job *job) {
+    struct ci_program *program = job->program;
+    if (program->handle || program->status != CLINFER_OK) return;
+    double start = ci_now();
     program->status = build_from_text(device, job->text, job->options, &program->handle, &program->refused);
     program->build_seconds = ci_now() - start;
     program->unsaved = true;
@@ -140,17 +142,33 @@ static void run_jobs(void *argument, int thread, int threads) {
     if (thread > 0) ci_watch_by(jobs->watch);
     for (int i; (i = atomic_fetch_add(&jobs->next, 1)) < jobs->count;) {
         ci_watch_begin(CI_WATCH_BUILD, 0);
-        run_job(jobs->device, &jobs->list[i]);
+        jobs->step(jobs->device, &jobs->list[i]);
+    }
+}
+
+/* What is not in the cache needs the compiler. */
+static void ask_compiler(struct ci_device *device, struct job *list, int count) {
+    for (int i = 0; i < count; i++) {
+        struct ci_program *program = list[i].program;
+        if (program->handle) continue;
+        program->status = ci_device_compiler_works(device);
+        if (program->status != CLINFER_OK) program->message = strdup(ci_status_message());
     }
 }
 
 static void run_all(struct ci_device *device, struct job *list, int count) {
-    struct jobs jobs = {.device = device, .list = list, .count = count, .watch = ci_watch_mine()};
+    struct jobs jobs = {.device = device, .list = list, .count = count, .watch = ci_watch_mine(), .step = load};
     struct ci_threads *threads = NULL;
-    if (count > 1 && ci_threads_create(0, &threads) == CLINFER_OK)
-        ci_threads_run(threads, run_jobs, &jobs);
-    else
-        run_jobs(&jobs, 0, 1);
+    if (count > 1 && ci_threads_create(0, &threads) != CLINFER_OK) threads = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 1) ask_compiler(device, list, count);
+        if (pass == 1) jobs.step = build;
+        atomic_store(&jobs.next, 0);
+        if (threads)
+            ci_threads_run(threads, run_jobs, &jobs);
+        else
+            run_jobs(&jobs, 0, 1);
+    }
     ci_threads_destroy(threads);
     for (int i = 0; i < count; i++) {
         const struct ci_program *program = list[i].program;

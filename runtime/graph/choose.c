@@ -170,11 +170,13 @@ static bool device_failed(enum clinfer_status status) {
 }
 
 /* A call that fails once is no reason to compute otherwise. One that fails twice is the variant's fault where the
- * device does other things, else the plan's end: all others would fail as well. */
+ * device does other things, else the plan's end: all others would fail as well. So they would where the device's
+ * compiler does not come through (CLINFER_NO_DEVICE). */
 static enum clinfer_status try_choice(struct ci_plan *plan, const struct ci_node *node, int place,
                                       const struct ci_choice *choice, struct ci_bound **bound) {
     struct ci_device *device = plan->store->places[place].device;
     enum clinfer_status status = try_once(plan, node, place, choice, bound);
+    if (status == CLINFER_NO_DEVICE) plan->broken = status;
     if (!device || !device_failed(status)) return status;
     ci_log(CLINFER_LOG_INFO, "op %s, variant %s: %s; tried again", node->op->name, choice->variant->name,
            ci_status_message());

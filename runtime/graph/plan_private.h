@@ -56,7 +56,7 @@ struct ci_plan {
     struct ci_buffer *placeholder[CI_MAX_PLACES]; /* what arguments are bound to until memory is shared out */
     size_t input_bytes;
     int64_t rows[CI_EXTENT_COUNT];
-    enum clinfer_status broken; /* the device does nothing any more: there is no plan */
+    enum clinfer_status broken; /* the device does nothing (any more): there is no plan */
     bool ready;                 /* all steps have the arguments of `rows` */
     unsigned generation;        /* of the store, when views were last taken */
     double cpu_seconds;

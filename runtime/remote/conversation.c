@@ -216,7 +216,8 @@ static enum reach reach_of(enum clinfer_status status, bool of_model) {
 /* A device whose kernels fail is not asked again; one that had no memory for this request may well be. */
 static void retire_if_broken(struct clinfer_conversation *conversation, const struct ci_task_view *view) {
     struct clinfer_router *router = conversation->router;
-    bool broken = view->status == CLINFER_DEVICE_ERROR || view->status == CLINFER_WRONG_RESULT || view->of_engine;
+    bool broken = view->status == CLINFER_DEVICE_ERROR || view->status == CLINFER_NO_DEVICE ||
+                  view->status == CLINFER_WRONG_RESULT || view->of_engine;
     /* Another conversation may have been first. */
     if (broken && router->rungs[conversation->rung].runner == conversation->runner)
         ci_router_retire(router, conversation->rung, view->status, false);
