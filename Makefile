@@ -80,7 +80,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-faults check-drivers check-remote bench-guard asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-all check-faults check-drivers check-remote bench-guard asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -227,13 +227,17 @@ $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/r
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
-check: ## TEST_ONLY=word: build and run all tests, on OpenCL and on the CPU
+check: ## TEST_ONLY=word SEED=number: build and run all tests, on OpenCL and on the CPU; of large matrices what SEED draws
 	@scripts/setup.sh check
 	@scripts/fetch_model.sh || true
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer $(BUILD)/libclinfer.so test-binaries \
 	    $(if $(filter release,$(CONFIG)),aarch64-binaries)
-	@python3 scripts/run_tests.py --build $(BUILD) --timeout $(TEST_TIMEOUT) --only "$(TEST_ONLY)" \
+	@python3 scripts/run_tests.py --build $(BUILD) --timeout $(TEST_TIMEOUT) --only "$(TEST_ONLY)" --warm --seed "$(SEED)" \
 	    $(TEST_BINARIES) $(if $(filter release,$(CONFIG)),$(CROSS_BINARIES)) $(REPLAY_BINARIES) $(TEST_SCRIPTS)
+
+ALL_TIMEOUT    ?= 14400
+check-all: ## the same with all matrices whole; slow
+	@CLINFER_TEST_ALL=1 $(MAKE) $(AGAIN) CONFIG=$(CONFIG) TEST_TIMEOUT=$(ALL_TIMEOUT) check
 
 FAULT_BINARIES := $(filter $(BUILD)/tests/fault/%,$(TEST_BINARIES))
 FAULT_TIMEOUT  ?= 14400
@@ -341,7 +345,7 @@ build/lint/%.tidy: %.c Makefile .clang-tidy
 # ---- the rest ----
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 
 clean: ## remove build/ and ./clinfer
 	rm -rf build clinfer

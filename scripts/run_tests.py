@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs test programs and sums up their results: the end of `make check` and `make asan`.
 
-usage: run_tests.py --build build/release [--timeout SECONDS] [--only WORD] [--name NAME] [--wrap COMMAND]
-                    [--figures PATTERN] PROGRAM...
+usage: run_tests.py --build build/release [--jobs N] [--timeout SECONDS] [--only WORD] [--name NAME] [--warm]
+                    [--seed N] [--wrap COMMAND] [--figures PATTERN] PROGRAM...
 
 A program is a cmocka binary or a script (.sh, .py) that prints TAP, the Test Anything Protocol; a script that prints
 none is one test that passes with exit status 0. TAP was chosen over cmocka's own text because a missing line can be
@@ -11,16 +11,31 @@ seen: the plan `1..N` comes first, so that a program that dies half-way has its 
 A skipped test names its reason: the last line starting with "skip: " before its result, or the text after "# SKIP"
 where that is more than the test's name. A skip without a reason is a failure.
 
-What a program prints goes to <build>/../check/<name>.log, and to the terminal when it fails. Programs get folders of
-their own for caches and configuration, the model in CLINFER_TEST_MODEL, the command line tool in CLINFER_TEST_BINARY
-and the build folder in CLINFER_TEST_BUILD. That an OpenCL device and the default model are there are two tests more:
-without them much of the rest would prove nothing."""
+As many programs run at once as there are processors, or as make's -j says: those that take longest first, then the
+rest in the order in which they were given, then one by one those of ALONE, which measure time. Their results are
+printed in that order, whichever ends first.
+
+--warm compiles first, on all processors, what the tests' models and the known answers of all kernels need on OpenCL
+devices: what compiles is one thread (PoCL), and programs that begin together would compile the same. Tests of cold
+caches have their own.
+
+Of large matrices a part is tested, drawn by CLINFER_TEST_SEED: --seed, else 1 where CI is set, else another each time.
+CLINFER_TEST_ALL=1 takes them whole.
+
+What a program prints goes to <build>/../check/<name>.log, and to the terminal when it fails. All share one cache of
+compiled kernels; each has folders of its own for configuration, state and data, the default model in
+CLINFER_TEST_MODEL, the command line tool in CLINFER_TEST_BINARY and the build folder in CLINFER_TEST_BUILD. That an
+OpenCL device and the default model are there are two tests more: without them much of the rest would prove nothing."""
 import argparse
 import collections
+import concurrent.futures
 import ctypes
+import glob
+import itertools
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +46,17 @@ PLAN = re.compile(r"^1\.\.(\d+)\s*$")
 
 # Programs of another architecture run under an emulator.
 EMULATORS = {"build/aarch64/": ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-cpu", "max"]}
+
+# The longest first: one that began last would be waited for alone.
+LONGEST = ["tests/ops/test_opencl_kernels", "build/aarch64/tests/ops/test_cpu_kernels"]
+
+# What measures time has the machine for itself.
+ALONE = {
+    "tests/e2e/test_bench.py": "its numbers have to hold together",
+    "tests/e2e/test_perf.py": "times by two clocks have to agree",
+    "tests/model/test_record": "what a profile explains of the wall clock, and how slow one kernel is",
+    "tests/e2e/test_tune.py": "it tunes within few seconds, and looks at how long that takes",
+}
 
 Test = collections.namedtuple("Test", "name result reason")
 
@@ -68,8 +94,7 @@ def environment(build, label):
     env = {name: value for name, value in os.environ.items()
            if not name.startswith("CLINFER_") or name.startswith("CLINFER_TEST_")}
     check = os.path.abspath(os.path.join(build, "..", "check"))
-    for name, folder in (("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state"),
-                         ("POCL_CACHE_DIR", "pocl"), ("CLINFER_TEST_CACHE", "programs")):
+    for name, folder in (("XDG_CACHE_HOME", "cache"), ("POCL_CACHE_DIR", "pocl"), ("CLINFER_TEST_CACHE", "programs")):
         path = os.path.join(check, label + "-" + folder)
         os.makedirs(path, exist_ok=True)
         env[name] = path
@@ -86,6 +111,23 @@ def environment(build, label):
     env.setdefault("LSAN_OPTIONS", f"suppressions={suppressions}:print_suppressions=0")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     return env
+
+
+def with_homes(env, folder):
+    """The same with empty folders for what a program sets, finds out and remembers; of the user's only the models."""
+    data = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local/share")
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in "config", "state", "data/clinfer":
+        os.makedirs(os.path.join(folder, name))
+    os.symlink(os.path.join(data, "clinfer/models"), os.path.join(folder, "data/clinfer/models"))
+    return dict(env, XDG_CONFIG_HOME=folder + "/config", XDG_STATE_HOME=folder + "/state",
+                XDG_DATA_HOME=folder + "/data")
+
+
+def processors():
+    """As many programs as make was allowed to start at once by -j, else one for each processor."""
+    given = re.search(r"(?:^| )-j(\d+)", os.environ.get("MAKEFLAGS", ""))
+    return int(given.group(1)) if given else len(os.sched_getaffinity(0))
 
 
 def parse(output, status):
@@ -123,16 +165,27 @@ def describe(status):
     return f"ended with status {status}"
 
 
-def run(program, env, log, timeout, wrap):
+def seed_of(given):
+    """The number that draws what is tested: another one each time for who develops, always the same for CI."""
+    if given:
+        return str(int(given))
+    return "1" if os.environ.get("CI") else str(int(time.time()))
+
+
+running = set()  # process groups of programs
+
+
+def run(program, env, log, timeout, wrap, words=()):
     """Output and exit status ("timeout" when it was stopped); the program's whole process group goes with it."""
     command = {".sh": ["bash", program], ".py": [sys.executable, program]}.get(os.path.splitext(program)[1], [program])
     for folder, emulator in EMULATORS.items():
         if program.startswith(folder):
             command = emulator + command
-    command = wrap + command
+    command = wrap + command + list(words)
     with open(log, "wb") as out:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env,
                                  start_new_session=True)
+        running.add(child.pid)
         try:
             status = child.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -142,8 +195,56 @@ def run(program, env, log, timeout, wrap):
         except ProcessLookupError:
             pass
         child.wait()
+        running.discard(child.pid)
     with open(log, "rb") as text:
         return text.read().decode("utf-8", "replace"), status
+
+
+def stopping_all(results):
+    """What goes through; an interrupt ends all programs."""
+    try:
+        yield from results
+    except KeyboardInterrupt:
+        for group in list(running):
+            os.killpg(group, signal.SIGKILL)
+        os._exit(130)  # without waiting for the programs that have not begun
+
+
+def warm_commands(model, devices):
+    """What compiles all kernels that the tests' models and the known answers need, as words for the tool."""
+    models = [path for path in [model, *sorted(glob.glob("tests/data/*.gguf"))] if os.path.isfile(path)]
+    for device in map(str, range(devices)):
+        yield ["doctor", "--device", device]
+        for path, activations in itertools.product(models, ("f32", "q8")):
+            # Of each bucket of rows one; several sequences share a step.
+            yield ["bench", "-m", path, "--device", device, "--activations", activations, "-r", "1", "--no-warmup",
+                   "-p", "5,40,100", "-n", "3", "-npl", "1,3", "-d", "8"]
+
+
+def warm(env, devices, jobs, place):
+    """Fills the cache of compiled kernels; returns the seconds it took. What fails here is for the tests to tell."""
+    start, place = time.monotonic(), os.path.abspath(place)
+
+    def call(numbered):
+        number, words = numbered
+        homes, log = f"{place}-{number}.homes", f"{place}-{number}.log"
+        run(env["CLINFER_TEST_BINARY"], with_homes(env, homes), log, 600, [], words)
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        list(stopping_all(pool.map(call, enumerate(warm_commands(env["CLINFER_TEST_MODEL"], devices)))))
+    return time.monotonic() - start
+
+
+def matches(program, names):
+    return next((name for name in names if program.endswith(name)), None)
+
+
+def in_order(programs):
+    """The longest first, those that have to be alone at the end."""
+    def place(program):
+        longest = matches(program, LONGEST)
+        return matches(program, ALONE) is not None, LONGEST.index(longest) if longest else len(LONGEST)
+    return sorted(programs, key=place)
 
 
 def shown(output, limit=200):
@@ -151,56 +252,83 @@ def shown(output, limit=200):
     return "\n".join("    " + line for line in lines[-limit:])
 
 
-def main():
+def read_arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True)
+    parser.add_argument("--jobs", type=int, default=processors(), help="programs at once")
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--only", default="", help="run the programs whose path contains this")
     parser.add_argument("--name", help="of the logs and caches; default: the build's")
+    parser.add_argument("--warm", action="store_true", help="compile kernels before the tests")
+    parser.add_argument("--seed", default="", help="draws the parts of matrices that are tested")
     parser.add_argument("--wrap", default="", help="a command to run each program under")
     parser.add_argument("--figures", help="show lines that this regular expression is found in")
     parser.add_argument("programs", nargs="*")
-    arguments = parser.parse_args()
-    label = arguments.name or os.path.basename(arguments.build)
-    env = environment(arguments.build, label)
-    logs = os.path.join(arguments.build, "..", "check")
-    os.makedirs(logs, exist_ok=True)
-    totals = collections.Counter()
+    return parser.parse_args()
 
-    def report(name, tests, seconds, output):
-        counts = collections.Counter(test.result for test in tests)
-        totals.update(counts)
-        verdict = "FAILED" if counts["failed"] else "ok"
-        skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
-        print(f"  {verdict:7} {name}: {counts['passed']} of {len(tests)} passed{skipped} ({seconds:.1f} s)")
-        for test in tests:
-            if test.result == "failed":
-                print(f"    failed: {test.name}{': ' + test.reason if test.reason else ''}")
-            elif test.result == "skipped":
-                print(f"    skipped: {test.name}: {test.reason}")
-        if arguments.figures:
-            print("".join(f"    {line}\n" for line in output.splitlines() if re.search(arguments.figures, line)), end="")
-        if counts["failed"] and output:
-            print(shown(output))
-        sys.stdout.flush()
 
-    devices, model = opencl_devices(), env["CLINFER_TEST_MODEL"]
-    report("environment", [
+def environment_tests(devices, model):
+    return [
         Test("an OpenCL device is there", "passed" if devices else "failed",
              "" if devices else "no OpenCL platform has a device; Debian's pocl-opencl-icd brings one"),
         Test("the default model is there", "passed" if os.path.isfile(model) else "failed",
              "" if os.path.isfile(model) else f"{model} is missing; scripts/fetch_model.sh brings it"),
-    ], 0.0, "")
+    ]
 
-    for program in arguments.programs:
-        if arguments.only not in program:
-            continue
+
+def print_result(name, tests, seconds, output, figures):
+    """A program's lines; returns how many tests passed, failed and were skipped."""
+    counts = collections.Counter(test.result for test in tests)
+    verdict = "FAILED" if counts["failed"] else "ok"
+    skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
+    print(f"  {verdict:7} {name}: {counts['passed']} of {len(tests)} passed{skipped} ({seconds:.1f} s)")
+    for test in tests:
+        if test.result == "failed":
+            print(f"    failed: {test.name}{': ' + test.reason if test.reason else ''}")
+        elif test.result == "skipped":
+            print(f"    skipped: {test.name}: {test.reason}")
+    if figures:
+        print("".join(f"    {line}\n" for line in output.splitlines() if re.search(figures, line)), end="")
+    if counts["failed"] and output:
+        print(shown(output))
+    sys.stdout.flush()
+    return counts
+
+
+def main():
+    arguments = read_arguments()
+    label = arguments.name or os.path.basename(arguments.build)
+    logs = os.path.join(arguments.build, "..", "check")
+    env = environment(arguments.build, label)
+    env["CLINFER_TEST_SEED"] = seed = seed_of(arguments.seed)
+    whole = "CLINFER_TEST_ALL" in env
+    print("  seed    none: all matrices whole" if whole else f"  seed    {seed}")
+    devices = opencl_devices()
+    totals = print_result("environment", environment_tests(devices, env["CLINFER_TEST_MODEL"]), 0.0, "", None)
+    if arguments.warm and not arguments.only:
+        seconds = warm(env, devices, arguments.jobs, os.path.join(logs, label + "-warm"))
+        print(f"  warm    {len(os.listdir(env['POCL_CACHE_DIR']))} folders in the cache of kernels ({seconds:.1f} s)",
+              flush=True)
+
+    def play(program):
         name = os.path.relpath(program, arguments.build) if program.startswith(arguments.build) else program
-        log = os.path.join(logs, f"{label}-{name.replace('/', '-')}.log")
+        place = os.path.join(os.path.abspath(logs), f"{label}-{name.replace('/', '-')}")
         start = time.monotonic()
-        output, status = run(program, env, log, arguments.timeout, shlex.split(arguments.wrap))
-        report(name, parse(output, status), time.monotonic() - start, output)
+        output, status = run(program, with_homes(env, place + ".homes"), place + ".log", arguments.timeout,
+                             shlex.split(arguments.wrap))
+        return name, parse(output, status), time.monotonic() - start, output
 
+    programs = in_order(program for program in arguments.programs if arguments.only in program)
+    together = [program for program in programs if not matches(program, ALONE)]
+    took = []
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for result in stopping_all(itertools.chain(pool.map(play, together), map(play, programs[len(together):]))):
+            totals += print_result(*result, arguments.figures)
+            took.append((result[2], result[0]))
+    longest = ", ".join(f"{name} {seconds:.1f}" for seconds, name in sorted(took, reverse=True)[:10])
+    print(f"longest, in seconds: {longest}")
+    if not whole:
+        print(f"large matrices were tested in part: make check SEED={seed} takes the same part, make check-all all of them")
     print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped")
     return 1 if totals["failed"] else 0
 

@@ -1,9 +1,11 @@
-/* Every OpenCL variant, on every OpenCL device, on every case of its op: through the gate, guards included.
+/* Every OpenCL variant, on every OpenCL device, on cases of its op: through the gate, guards included.
  *
  * A variant that a device would not choose by itself (those for GPUs on a CPU device) is forced, by asking whether it
- * fits for each kind of device. Environment: CLINFER_TEST_DEVICE=<index> only that device; CLINFER_TEST_VARIANT=<text>
- * only variants whose "op/name" contains it; CLINFER_TEST_SMALL=1 only the cheapest cases, for Oclgrind;
- * CLINFER_TEST_CACHE=<folder> keeps the built programs. */
+ * fits for each kind of device. All cases, layouts and values of tunables of all variants are some thousand programs,
+ * of half a second each on PoCL: a part of them is drawn (support/sampling.h), in which every variant runs.
+ * Environment: CLINFER_TEST_DEVICE=<index> only that device; CLINFER_TEST_VARIANT=<text> only variants whose "op/name"
+ * contains it; CLINFER_TEST_SMALL=1 only the cheapest cases, for Oclgrind; CLINFER_TEST_CACHE=<folder> keeps the built
+ * programs. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,10 +22,11 @@
 #include "device/kernels.h"
 #include "ops/op_list.h"
 #include "proof/device_call.h"
+#include "support/sampling.h"
 
 static struct ci_device *device;
 static int runs, refused;
-static bool small_only, all_cases;
+static bool small_only;
 static const char *only;
 
 /* Arithmetic of a case, to leave out what a simulator cannot do in time. */
@@ -88,9 +91,10 @@ static bool passes(const struct ci_variant *variant, const char *shape, struct c
     return passed;
 }
 
-/* The defaults, then each allowed value of the tunables with the others at their default: of none, of the ends of their
- * ranges, of all. */
-enum tunables_tried { TUNABLES_DEFAULT, TUNABLES_ENDS, TUNABLES_ALL };
+/* The defaults, then allowed values of each tunable with the others at their default: none, a third of the ends of its
+ * range, a third of all, or all. */
+enum tunables_tried { TUNABLES_DEFAULT, TUNABLES_ENDS, TUNABLES_SOME, TUNABLES_ALL };
+enum { ONE_VALUE_IN = 3 };
 
 static void run_values(const struct ci_variant *variant, const char *shape, struct ci_device_call *call,
                        const struct ci_sample_call *start, const struct ci_sample_call *expected,
@@ -100,10 +104,17 @@ static void run_values(const struct ci_variant *variant, const char *shape, stru
     if (!passes(variant, shape, call, start, expected, layout, values, false)) refused++;
     for (int i = 0; tried != TUNABLES_DEFAULT && variant->tunables && variant->tunables[i].name; i++) {
         const struct ci_tunable *tunable = &variant->tunables[i];
+        int others[12], count = 0;
+        char set[160];
         for (int k = 0; k < 12 && tunable->allowed[k]; k++) {
             bool end = k == 0 || tunable->allowed[k + 1] == 0;
-            if (tunable->allowed[k] == tunable->value || (tried == TUNABLES_ENDS && !end)) continue;
-            values[i] = tunable->allowed[k];
+            if (tunable->allowed[k] != tunable->value && (tried != TUNABLES_ENDS || end))
+                others[count++] = tunable->allowed[k];
+        }
+        snprintf(set, sizeof set, "%s/%s %s", variant->op->name, variant->name, tunable->name);
+        for (int k = 0; k < count; k++) {
+            if (!sampling_takes(set, k, count, tried == TUNABLES_ALL ? 1 : ONE_VALUE_IN)) continue;
+            values[i] = others[k];
             if (!passes(variant, shape, call, start, expected, layout, values, false)) refused++;
         }
         values[i] = tunable->value;
@@ -116,13 +127,11 @@ static bool wanted(const struct ci_variant *variant) {
     return variant->backend != CI_BACKEND_CPU && (!only || strstr(name, only));
 }
 
-/* Programs cost time (on PoCL half a second each), cases that share one do not. So by default: the interleaved layout
- * once for each variant and type; matmul_add, which is matmul with one term more, on every eighth case; and variants
- * that this device would not choose by itself on every third case (of a fused op every eighth), the ends of their
- * tunables, and one type with blocks and one without, since all types come through load_block. One variant shows that
- * load_words, the other way to read weights, is right for each type. */
-enum { MOST_VARIANTS = 128, MOST_TYPES = 16 };
-static bool packed_done[MOST_VARIANTS][MOST_TYPES], words_done[2][MOST_TYPES];
+/* Building is what costs time, and cases that share a program cost little: so programs are drawn, and each one that was
+ * drawn does all its cases. A program is known by the type and the layout of its weights, where there are none by its
+ * case. */
+enum { MOST_VARIANTS = 128, PROGRAMS = 64 };
+static uint64_t programs[MOST_VARIANTS]; /* that can run here, a bit each */
 static int cases_done[MOST_VARIANTS];
 
 static int type_index(const struct ci_type *type) {
@@ -141,27 +150,42 @@ static bool is_own_choice(const struct ci_variant *variant, const struct ci_call
     return ci_variant_fits(variant, &caps, call);
 }
 
-static bool is_wanted_here(int v, const struct ci_variant *variant, const struct ci_call *call,
-                           const struct ci_view *weight, int case_index) {
-    if (!can_run(variant, call)) return false;
-    if (all_cases || small_only) return true;
-    if (!weight) return is_own_choice(variant, call) || case_index % (variant->op->first ? 8 : 3) == 0;
-    if (weight->layout == &ci_layout_r16 && !variant->weight_layout) {
-        if (packed_done[v][type_index(weight->type)] || variant->op == &ci_op_matmul_add) return false;
-        packed_done[v][type_index(weight->type)] = true;
-    }
-    if (variant->op == &ci_op_matmul_add && case_index % 8 != 0) return false;
-    if (strcmp(variant->source, "matmul_gemm_dot.cl") == 0) {
-        bool *done = &words_done[weight->layout == &ci_layout_r16][type_index(weight->type)];
-        bool first = !*done;
-        *done = true;
-        if (first) return true;
-    }
-    return is_own_choice(variant, call) || weight->type == &ci_type_q4_1 || weight->type == &ci_type_f16;
+static int program_of(const struct ci_view *weight, int case_index) {
+    int program = weight ? 2 * type_index(weight->type) + (weight->layout == &ci_layout_r16) : case_index;
+    assert_true(program < PROGRAMS);
+    return program;
 }
 
-/* All variants of one op on one case. */
-static void run_case(const struct ci_op *op, const struct ci_case *shape, int case_index) {
+/* Whether this program of the variant is drawn: more of them where the device would choose the variant by itself, one
+ * of matmul_add, which is matmul with one term more. Neighbours among the variants take different types. One variant
+ * shows that load_words, the other way to read weights than load_block, is right for each type. */
+static bool is_drawn(int v, const struct ci_call *call, const struct ci_view *weight, int program) {
+    const struct ci_variant *variant = ci_variants[v];
+    bool own = is_own_choice(variant, call);
+    if (small_only) return true;
+    if (weight && strcmp(variant->source, "matmul_gemm_dot.cl") == 0 && variant->op != &ci_op_matmul_add)
+        return sampling_takes("load_words", program / 2 + program % 2, 2, 2);
+    int one_in = own ? 1 : variant->op->first ? 8 : 3;
+    if (weight) one_in = variant->op == &ci_op_matmul_add ? PROGRAMS : own ? 3 : 6;
+    int count = __builtin_popcountll(programs[v]),
+        rank = __builtin_popcountll(programs[v] & ((UINT64_C(1) << program) - 1));
+    return sampling_takes(variant->op->name, (rank + v) % count, count, one_in);
+}
+
+/* A variant with the weights in one layout. */
+static void run_variant(int v, const char *shape, struct ci_device_call *call, const struct ci_sample_call *sample,
+                        const struct ci_sample_call *expected, const struct ci_layout *layout) {
+    const struct ci_variant *variant = ci_variants[v];
+    bool own = is_own_choice(variant, &call->call), first = cases_done[v]++ == 0;
+    enum tunables_tried tried = TUNABLES_DEFAULT;
+    if (first && variant->op != &ci_op_matmul_add && (own || !variant->op->first))
+        tried = own ? TUNABLES_SOME : TUNABLES_ENDS;
+    if (sampling_all()) tried = TUNABLES_ALL;
+    run_values(variant, shape, call, sample, expected, layout, tried);
+}
+
+/* All variants of one op on one case: which programs there are is noted, or those that are drawn are run. */
+static void go_through_case(const struct ci_op *op, const struct ci_case *shape, int case_index, bool run) {
     struct ci_sample_call sample, expected;
     enum clinfer_status status = ci_sample_create(op, shape, 42, &sample);
     if (status == CLINFER_UNSUPPORTED) return;
@@ -175,28 +199,27 @@ static void run_case(const struct ci_op *op, const struct ci_case *shape, int ca
     for (int i = op->inputs - 1; i >= 0; i--)
         if (op->weight_inputs >> i & 1 && sample.call.in[i].type) weight_input = i;
     bool referred = false;
-    for (int v = 0; ci_variants[v]; v++) {
-        const struct ci_variant *variant = ci_variants[v];
-        if (variant->op != op || !wanted(variant)) continue;
-        const struct ci_layout *layouts[] = {&ci_layout_stored, &ci_layout_r16};
-        for (int l = 0; l < 2; l++) {
-            struct ci_device_call call;
-            const struct ci_view *weight = weight_input >= 0 ? &sample.call.in[weight_input] : NULL;
-            if (variant->weight_layout ? variant->weight_layout != layouts[l] : l == 1 && !weight) continue;
-            if (weight && !ci_layout_fits(layouts[l], weight->type, weight->cols)) continue;
-            assert_int_equal(ci_device_call_create(device, &sample, layouts[l], &call), CLINFER_OK);
-            if (weight) weight = &call.call.in[weight_input];
-            if (is_wanted_here(v, variant, &call.call, weight, case_index)) {
-                if (!referred) assert_int_equal(ci_op_reference(op, &expected.call), CLINFER_OK);
-                referred = true;
-                bool own = is_own_choice(variant, &call.call), first = cases_done[v]++ == 0;
-                enum tunables_tried tried = TUNABLES_DEFAULT;
-                if (first && op != &ci_op_matmul_add && (own || !op->first)) tried = own ? TUNABLES_ALL : TUNABLES_ENDS;
-                if (all_cases) tried = TUNABLES_ALL;
-                run_values(variant, shape->name, &call, &sample, &expected, layouts[l], tried);
-            }
-            ci_device_call_destroy(&call);
+    const struct ci_layout *layouts[] = {&ci_layout_stored, &ci_layout_r16};
+    for (int l = 0; l < 2; l++) {
+        struct ci_device_call call;
+        const struct ci_view *weight = weight_input >= 0 ? &sample.call.in[weight_input] : NULL;
+        if (l == 1 && !weight) continue;
+        if (weight && !ci_layout_fits(layouts[l], weight->type, weight->cols)) continue;
+        assert_int_equal(ci_device_call_create(device, &sample, layouts[l], &call), CLINFER_OK);
+        if (weight) weight = &call.call.in[weight_input];
+        for (int v = 0; ci_variants[v]; v++) {
+            const struct ci_variant *variant = ci_variants[v];
+            if (variant->op != op || !wanted(variant)) continue;
+            if (variant->weight_layout && variant->weight_layout != layouts[l]) continue;
+            if (!can_run(variant, &call.call)) continue;
+            int program = program_of(weight, case_index);
+            if (!run) programs[v] |= UINT64_C(1) << program;
+            if (!run || !is_drawn(v, &call.call, weight, program)) continue;
+            if (!referred) assert_int_equal(ci_op_reference(op, &expected.call), CLINFER_OK);
+            referred = true;
+            run_variant(v, shape->name, &call, &sample, &expected, layouts[l]);
         }
+        ci_device_call_destroy(&call);
     }
     ci_sample_destroy(&expected);
     ci_sample_destroy(&sample);
@@ -207,7 +230,8 @@ static const struct ci_op *current_op;
 static void test_variants_match_the_reference(void **state) {
     (void)state;
     refused = runs = 0;
-    for (int i = 0; current_op->cases[i].name; i++) run_case(current_op, &current_op->cases[i], i);
+    for (int run = 0; run < 2; run++)
+        for (int i = 0; current_op->cases[i].name; i++) go_through_case(current_op, &current_op->cases[i], i, run);
     for (int v = 0; ci_variants[v]; v++)
         if (ci_variants[v]->op == current_op && wanted(ci_variants[v]) && !cases_done[v])
             print_message("%s: %s/%s runs no case here\n", ci_device_caps(device)->name, current_op->name,
@@ -330,8 +354,7 @@ static int run_device(int index) {
         fprintf(stderr, "device %d does not open: %s\n", index, clinfer_error());
         return 1;
     }
-    memset(packed_done, 0, sizeof packed_done);
-    memset(words_done, 0, sizeof words_done);
+    memset(programs, 0, sizeof programs);
     memset(cases_done, 0, sizeof cases_done);
     for (int i = 0; ci_ops[i]; i++) {
         char name[128];
@@ -353,7 +376,6 @@ int main(void) {
     const char *wanted_device = getenv("CLINFER_TEST_DEVICE");
     only = getenv("CLINFER_TEST_VARIANT");
     small_only = getenv("CLINFER_TEST_SMALL") != NULL;
-    all_cases = getenv("CLINFER_TEST_ALL") != NULL;
     unsetenv("CLINFER_KERNELS");
     if (ci_device_list(&list) != CLINFER_OK || list.count == 0) {
         fprintf(stderr, "no usable OpenCL device: %s\n", clinfer_error());

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The scripts that judge the rest: what the test runner counts as failed, and what the check of the layers refuses.
 Prints TAP."""
+import glob
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -56,6 +58,54 @@ def test_a_skip_needs_a_reason():
     assert results("1..1\nskip: no GPU\nnot ok 1 # SKIP a\n", 0) == [("skipped", "no GPU")]
     assert results("1..1\nok 1 - a # SKIP no GPU\n", 0) == [("skipped", "no GPU")]
     assert results("1..1\nnot ok 1 # SKIP a\n", 0)[0][0] == "failed"
+
+
+def run_scripts(**scripts):
+    """The lines of run_tests.py for these shell scripts, in this order; each may wait for files of the others."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [os.path.join(folder, name + ".sh") for name in scripts]
+        for path, text in zip(paths, scripts.values()):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f"cd {folder}\n{text}\n")
+        command = [sys.executable, "scripts/run_tests.py", "--build", os.path.join(folder, "build"), "--jobs", "2",
+                   "--timeout", "30", "--seed", "5"]
+        env = {name: value for name, value in os.environ.items() if name != "CLINFER_TEST_ALL"}
+        return subprocess.run([*command, *paths], env=env, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_programs_run_at_once_and_are_printed_in_order():
+    lines = run_scripts(a="while [ ! -e b ]; do sleep 0.05; done", b="touch b", c="exit 3")
+    verdicts = [re.search(r"(\w+) +\S*/(\w)\.sh", line).groups() for line in lines if ".sh: " in line]
+    assert verdicts == [("ok", "a"), ("ok", "b"), ("FAILED", "c")], lines
+    assert lines[0].split() == ["seed", "5"] and "SEED=5" in lines[-2] and "make check-all" in lines[-2], lines
+    assert re.fullmatch(r"\d+ passed, \d+ failed, 0 skipped", lines[-1]), lines
+
+
+def test_a_program_has_empty_folders_and_the_users_models():
+    empty = 'for name in CONFIG STATE; do eval "ls -A \\$XDG_${name}_HOME"; done | grep . && exit 1'
+    lines = run_scripts(a=empty + '\n[ "$(ls -A "$XDG_DATA_HOME/clinfer")" = models ] || exit 1')
+    assert any("ok" in line and "a.sh" in line for line in lines), lines
+
+
+def test_what_takes_longest_begins_and_what_measures_ends():
+    usual = ["tests/unit/test_a", "tests/e2e/test_b"]
+    given = [*run_tests.ALONE, usual[0], *reversed(run_tests.LONGEST), usual[1]]
+    assert run_tests.in_order(given) == [*run_tests.LONGEST, *usual, *run_tests.ALONE]
+    sources = {os.path.splitext(path)[0] for path in glob.glob("tests/*/test_*.*")}
+    for name in (*run_tests.ALONE, *run_tests.LONGEST):
+        assert os.path.splitext(name[name.index("tests/"):])[0] in sources, f"{name} is no test"
+
+
+def test_a_seed_is_another_each_time_but_for_ci():
+    before = os.environ.pop("CI", None)
+    try:
+        assert run_tests.seed_of("17") == "17" and int(run_tests.seed_of("")) > 1000
+        os.environ["CI"] = "true"
+        assert run_tests.seed_of("17") == "17" and run_tests.seed_of("") == "1"
+    finally:
+        os.environ.pop("CI")
+        if before is not None:
+            os.environ["CI"] = before
 
 
 def test_layers_accept_what_looks_down():
