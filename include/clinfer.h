@@ -5,7 +5,12 @@
  *
  * Every fallible function returns a status; clinfer_error() has the text for a person, per thread. The library never
  * prints and never exits. `create`/`open` give an object that the caller must `destroy`/`close`; everything else is
- * borrowed. */
+ * borrowed.
+ *
+ * What is NULL or out of range where that is not allowed is CLINFER_INVALID_ARGUMENT with its name; closing and
+ * cancelling NULL is nothing. An engine, its sessions, a router and its conversations are of the process that opened
+ * them: a child that it forks gets CLINFER_INVALID_ARGUMENT, since it has none of their threads, and may open an engine
+ * of its own, on the CPU if its parent used OpenCL. */
 #ifndef CLINFER_H
 #define CLINFER_H
 
@@ -106,7 +111,7 @@ struct clinfer_engine_options {
     const char *device;
     int device_layers; /* so many layers from the end, the output matrix counted as one, run on the device, the others
                         * on the CPU; -1: all that fit */
-    int threads;       /* of the CPU backend; 0: as many as processors */
+    int threads;       /* of the CPU backend, 1024 at most; 0: as many as processors */
     int context;       /* tokens of one session at most; 0: as many as the model was made for */
     int batch;         /* rows computed in one step at most; 0: 512 */
     bool all_logits;   /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */
@@ -137,7 +142,8 @@ CLINFER_API void clinfer_engine_options_default(struct clinfer_engine_options *o
 CLINFER_API enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *options,
                                                     clinfer_engine **engine);
 
-/* All sessions must be destroyed before. */
+/* All sessions must be destroyed before. Where some are left, an error goes to the log and the last one closes the
+ * engine when it is destroyed. */
 CLINFER_API void clinfer_engine_close(clinfer_engine *engine);
 
 /* Borrowed from the engine. The sampling values are the file's own (general.sampling.*), else llama-cli's defaults. */
@@ -153,15 +159,15 @@ struct clinfer_engine_info {
 };
 CLINFER_API void clinfer_engine_get_info(const clinfer_engine *engine, struct clinfer_engine_info *info);
 
-/* Totals since the engine was opened. Op time is wall time; what is not spent on the CPU's threads counts for the
- * device. */
+/* Totals since the engine was opened, as after the last step; may be asked for at any time, from any thread. Op time is
+ * wall time; what is not spent on the CPU's threads counts for the device. */
 struct clinfer_engine_stats {
     double device_seconds, cpu_seconds; /* of ops, by where they ran */
     uint64_t steps, rows;               /* runs of a plan; tokens computed */
     uint64_t enqueues, waits, builds;   /* OpenCL calls */
     uint64_t objects;                   /* OpenCL objects made; stands still while decoding */
     int fallbacks;                      /* ops of a plan that could not run on the device */
-    const char *fallback_text;          /* which and why, for people; "" when there are none; the engine's */
+    const char *fallback_text;          /* which and why, for people; "" when there are none; stays until it closes */
     uint64_t weight_bytes, cache_bytes, activation_bytes;
 };
 CLINFER_API void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats);
@@ -274,7 +280,7 @@ struct clinfer_session_options {
     float temperature; /* 0: greedy */
     int top_k;         /* 0: all */
     float top_p, min_p;
-    float repeat_penalty; /* 1: none; over the last 64 tokens */
+    float repeat_penalty; /* 0.001 to 1000; 1: none; over the last 64 tokens */
     uint64_t seed; /* a token's random number depends on it and on the token's place behind the prompt's beginning,
                     * on nothing else; its probabilities may, in their last digits, on who shares the steps */
     bool shift;    /* when the context is full, drop its older half and go on, instead of ending */
@@ -285,6 +291,7 @@ CLINFER_API void clinfer_session_options_default(const clinfer_engine *engine, s
 CLINFER_API enum clinfer_status clinfer_session_create(clinfer_engine *engine,
                                                        const struct clinfer_session_options *options,
                                                        clinfer_session **session);
+/* Ends its request first. Not from a text callback. */
 CLINFER_API void clinfer_session_destroy(clinfer_session *session);
 
 /* Called with complete UTF-8 characters (bytes that are no UTF-8 pass as they are). false ends the generation. It may
@@ -406,8 +413,9 @@ struct clinfer_route {
 CLINFER_API enum clinfer_status clinfer_router_open(const struct clinfer_router_options *options,
                                                     clinfer_router **router);
 
-/* All conversations must be destroyed before. An engine that is still being opened, after a deadline for one, is left
- * behind: clinfer_left_behind(). */
+/* All conversations must be destroyed before. Where some are left, an error goes to the log and the last one closes the
+ * router when it is destroyed. An engine that is still being opened, after a deadline for one, is left behind:
+ * clinfer_left_behind(). */
 CLINFER_API void clinfer_router_close(clinfer_router *router);
 
 /* Opens the first rung's engine, or the next one's when that cannot be, so that loading is done before the first

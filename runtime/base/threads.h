@@ -10,7 +10,10 @@ struct ci_threads;
 
 typedef void ci_threads_function(void *argument, int thread, int threads);
 
-/* `count` includes the calling thread; 0 means the number of processors this process may run on. */
+enum { CI_MOST_THREADS = 1024 };
+
+/* `count` includes the calling thread, CI_MOST_THREADS at most; 0 means the number of processors this process may run
+ * on. */
 int ci_threads_default(void); /* that number */
 enum clinfer_status ci_threads_create(int count, struct ci_threads **threads);
 void ci_threads_destroy(struct ci_threads *threads);

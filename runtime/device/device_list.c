@@ -8,9 +8,11 @@
  * OpenCL 1.2 is the least that is used: devices below it, without a compiler or not available are left out. */
 #define _GNU_SOURCE
 #include <ctype.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #elif defined(__linux__)
@@ -288,10 +290,24 @@ static enum clinfer_status list_entries(struct ci_device_entry **entries, int *c
     return CLINFER_OK;
 }
 
+/* Drivers have threads, which a child of the process that started them has not: it would wait for them for ever. */
+static enum clinfer_status require_first_process(void) {
+    static atomic_int first;
+    int none = 0, own = (int)getpid();
+    if (atomic_compare_exchange_strong(&first, &none, own) || none == own) return CLINFER_OK;
+    return ci_fail(
+        CLINFER_INVALID_ARGUMENT,
+        "OpenCL was used by process %d, from which this one was forked, and drivers do not survive that: the "
+        "CPU backend (device \"cpu\") does, or a new program (exec)",
+        none);
+}
+
 enum clinfer_status ci_device_enumerate(struct ci_device_entry **entries, int *count) {
     *entries = NULL;
     *count = 0;
-    enum clinfer_status status = ci_probe_begin();
+    enum clinfer_status status = require_first_process();
+    if (status != CLINFER_OK) return status;
+    status = ci_probe_begin();
     if (status == CLINFER_OK) status = list_entries(entries, count);
     ci_probe_end();
     return status;

@@ -18,6 +18,9 @@ struct ci_engine_devices {
     bool automatic; /* nobody asked for these: units may go where they were measured to be faster */
 };
 
+/* load.c: whether every option but the model is what the header allows. */
+enum clinfer_status ci_engine_check_options(const struct clinfer_engine_options *options);
+
 /* What `wanted` ("cpu", "0", "pocl", "0,cpu") means. CLINFER_NO_DEVICE lists what there is. */
 enum clinfer_status ci_engine_pick_devices(const struct ci_device_list *list, const char *wanted,
                                            struct ci_engine_devices *devices);

@@ -15,6 +15,7 @@
 
 #include <clinfer.h>
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "engine/devices.h"
 #include "engine/take_up.h"
@@ -79,6 +80,7 @@ struct ci_careful_cost {
 };
 
 struct clinfer_engine {
+    pid_t process; /* that opened it */
     struct clinfer_engine_options options;
     struct ci_gguf *gguf;
     struct ci_model model;
@@ -92,7 +94,7 @@ struct clinfer_engine {
     struct ci_choices choices;
     int8_t *place_of_unit;
     bool told_stale;
-    char fallback_text[1024];           /* which ops could not run on the device and why, or "" */
+    struct ci_arena texts;              /* that stay until the engine is closed, whoever still reads them */
     char device_names[512], moved[256]; /* "A + B"; why layers stay on the CPU, or "" */
     struct ci_threads *threads;
     struct ci_trace *trace; /* NULL: nothing is recorded */
@@ -124,7 +126,8 @@ struct clinfer_engine {
     pthread_t leader;                 /* who, while leading */
     int guests;                       /* under lock: how many wait to come in between two steps */
     struct clinfer_session *sessions; /* under lock: all of them */
-    int session_count;
+    bool closing;                     /* under lock: to be closed when the last of them is destroyed */
+    struct clinfer_engine_stats told; /* under lock: as they were after the last step */
     int64_t requests; /* so far */
 };
 
@@ -165,6 +168,9 @@ struct clinfer_session {
     char message[512];
     double submitted, first_token, last_token;
 };
+
+/* load.c: what the engine has counted so far, for the leader. */
+void ci_engine_count(const struct clinfer_engine *engine, struct clinfer_engine_stats *stats);
 
 /* step.c: computes one step for all active sessions; false when none is active. Called by the leader, without the lock.
  */

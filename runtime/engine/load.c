@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/names.h"
+#include "base/require.h"
 #include "base/status.h"
 #include "base/watch.h"
 #include "engine/engine_private.h"
@@ -21,7 +22,7 @@
 #include "proof/known_answer.h"
 
 void clinfer_engine_options_default(struct clinfer_engine_options *options) {
-    *options = (struct clinfer_engine_options){.device = "auto", .device_layers = -1};
+    if (options) *options = (struct clinfer_engine_options){.device = "auto", .device_layers = -1};
 }
 
 /* ---- the file ---- */
@@ -41,17 +42,17 @@ static enum clinfer_status read_sampling(struct clinfer_engine *engine) {
     float top_k = 40; /* a whole number, however it is stored; none, or one of no use, takes all tokens */
     const struct {
         const char *key;
-        float *value, most;
-    } keys[] = {{"general.sampling.temp", &info->temperature, 1000},
-                {"general.sampling.top_p", &info->top_p, 1},
-                {"general.sampling.min_p", &info->min_p, 1},
-                {"general.sampling.penalty_repeat", &info->repeat_penalty, 1000}};
+        float *value, least, most;
+    } keys[] = {{"general.sampling.temp", &info->temperature, 0, 1000},
+                {"general.sampling.top_p", &info->top_p, 0, 1},
+                {"general.sampling.min_p", &info->min_p, 0, 1},
+                {"general.sampling.penalty_repeat", &info->repeat_penalty, 0.001f, 1000}};
     enum clinfer_status status = ci_gguf_get_number(engine->gguf, "general.sampling.top_k", CI_GGUF_OPTIONAL, &top_k);
     for (size_t i = 0; i < sizeof keys / sizeof *keys && status == CLINFER_OK; i++) {
         status = ci_gguf_get_number(engine->gguf, keys[i].key, CI_GGUF_OPTIONAL, keys[i].value);
-        if (status == CLINFER_OK && !(*keys[i].value >= 0 && *keys[i].value <= keys[i].most))
-            status = ci_fail(CLINFER_BAD_FILE, "%s: %s: %g, must be 0 to %g", engine->options.model, keys[i].key,
-                             (double)*keys[i].value, (double)keys[i].most);
+        if (status == CLINFER_OK && !(*keys[i].value >= keys[i].least && *keys[i].value <= keys[i].most))
+            status = ci_fail(CLINFER_BAD_FILE, "%s: %s: %g, must be %g to %g", engine->options.model, keys[i].key,
+                             (double)*keys[i].value, (double)keys[i].least, (double)keys[i].most);
     }
     info->top_k = top_k >= 1 && top_k < 1e9f ? (int)top_k : 0;
     return status;
@@ -106,7 +107,7 @@ static void make_buckets(struct clinfer_engine *engine) {
 
 /* Nothing falls back in silence: which ops, how many, and why the first of them. */
 static void note_fallbacks(struct clinfer_engine *engine, const struct ci_plan *plan) {
-    char names[256] = "", reason[512] = "";
+    char names[256] = "", reason[512] = "", text[1400];
     if (ci_plan_fallbacks(plan) <= engine->stats.fallbacks) return;
     engine->stats.fallbacks = ci_plan_fallbacks(plan);
     for (int i = 0; i < ci_plan_steps(plan); i++) {
@@ -116,10 +117,12 @@ static void note_fallbacks(struct clinfer_engine *engine, const struct ci_plan *
         if (!*reason) snprintf(reason, sizeof reason, "%s", step.reason);
         ci_names_add(names, sizeof names, step.op);
     }
-    snprintf(engine->fallback_text, sizeof engine->fallback_text,
-             "%d ops (%s) run on the CPU, not on \"%s\": %s; --fallback none makes this an error",
+    snprintf(text, sizeof text, "%d ops (%s) run on the CPU, not on \"%s\": %s; --fallback none makes this an error",
              ci_plan_fallbacks(plan), names, engine->device_names, reason);
-    ci_log(CLINFER_LOG_INFO, "%s", engine->fallback_text);
+    ci_log(CLINFER_LOG_INFO, "%s", text);
+    /* Another thread may hold the one before. */
+    const char *kept = ci_arena_string(&engine->texts, text, strlen(text));
+    engine->stats.fallback_text = kept ? kept : "some ops run on the CPU (out of memory for more)";
 }
 
 /* Once per engine. */
@@ -376,7 +379,9 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     *of_device = false;
     struct clinfer_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    engine->process = getpid();
     engine->options = *options;
+    engine->stats.fallback_text = "";
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->changed, NULL);
     enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
@@ -399,6 +404,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
         return ci_fail(status, "%s", message);
     }
     engine->info.load_seconds = ci_now() - start;
+    ci_engine_count(engine, &engine->told);
     *out = engine;
     return CLINFER_OK;
 }
@@ -431,22 +437,50 @@ static enum clinfer_status open_first(const struct clinfer_engine_options *optio
     return ci_fail(CLINFER_NO_DEVICE, "no device is left");
 }
 
+enum clinfer_status ci_engine_check_options(const struct clinfer_engine_options *options) {
+    const struct {
+        const char *name;
+        int value, least, most;
+    } ranges[] = {{"device_layers", options->device_layers, -1, INT_MAX},
+                  {"threads", options->threads, 0, CI_MOST_THREADS},
+                  {"context", options->context, 0, INT_MAX},
+                  {"batch", options->batch, 0, INT_MAX},
+                  {"activations", (int)options->activations, CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_Q8},
+                  {"key_type", (int)options->key_type, CLINFER_CACHE_F16, CLINFER_CACHE_F32},
+                  {"value_type", (int)options->value_type, CLINFER_CACHE_F16, CLINFER_CACHE_F32},
+                  {"fallback", (int)options->fallback, CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_REMOTE}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "engine options: %s: %d, must be %d to %d", ranges[i].name,
+                           ranges[i].value, ranges[i].least, ranges[i].most);
+    if (options->op_count && !options->ops)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "engine options: ops is NULL, op_count %zu", options->op_count);
+    for (size_t i = 0; i < options->op_count; i++)
+        if (!options->ops[i]) return ci_fail(CLINFER_INVALID_ARGUMENT, "engine options: ops[%zu] is NULL", i);
+    return CLINFER_OK;
+}
+
 static enum clinfer_status open_engine(const struct clinfer_engine_options *options, bool prove, clinfer_engine **out) {
     struct ci_engine_rung *rungs;
     int count;
     bool of_device;
     *out = NULL;
     if (!options->model) return ci_fail(CLINFER_INVALID_ARGUMENT, "no model: options.model is NULL");
-    enum clinfer_status status = ci_engine_rungs(options, &rungs, &count);
-    if (status == CLINFER_OK && (!options->device || strcasecmp(options->device, "auto") == 0))
+    enum clinfer_status status = ci_engine_check_options(options);
+    if (status == CLINFER_OK) status = ci_engine_rungs(options, &rungs, &count);
+    if (status != CLINFER_OK) return status;
+    if (!options->device || strcasecmp(options->device, "auto") == 0)
         status = open_first(options, rungs, count, prove, out);
-    else if (status == CLINFER_OK)
+    else
         status = ci_engine_open_on(options, &rungs[0].devices, prove, out, &of_device);
     free(rungs);
     return status;
 }
 
 enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *options, clinfer_engine **out) {
+    CI_REQUIRE(out, "engine");
+    *out = NULL;
+    CI_REQUIRE(options, "options");
     return open_engine(options, true, out);
 }
 
@@ -454,8 +488,21 @@ enum clinfer_status ci_engine_open_unproven(const struct clinfer_engine_options 
     return open_engine(options, false, out);
 }
 
+/* Whether sessions are left, who then close it: they point to it. */
+static bool leave_to_sessions(struct clinfer_engine *engine) {
+    pthread_mutex_lock(&engine->lock);
+    engine->closing = engine->sessions != NULL;
+    bool left = engine->closing;
+    pthread_mutex_unlock(&engine->lock);
+    if (left)
+        ci_log(CLINFER_LOG_ERROR,
+               "clinfer_engine_close: sessions of the engine are left; the last one closes it when it "
+               "is destroyed");
+    return left;
+}
+
 void clinfer_engine_close(clinfer_engine *engine) {
-    if (!engine) return;
+    if (!engine || !ci_process_owns(engine->process) || leave_to_sessions(engine)) return;
     bool lost = false;
     for (int i = 0; i < engine->device_count; i++) {
         /* A step that nobody waits for any more may still read weights that lie in our memory. */
@@ -477,6 +524,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     else
         ci_gguf_close(engine->gguf);
     ci_threads_destroy(engine->threads);
+    ci_arena_destroy(&engine->texts);
     free(engine->free_pages);
     free(engine->place_of_unit);
     free(engine->host_logits);
@@ -492,11 +540,12 @@ void clinfer_engine_close(clinfer_engine *engine) {
         free(engine);
 }
 
-void clinfer_engine_get_info(const clinfer_engine *engine, struct clinfer_engine_info *info) { *info = engine->info; }
+void clinfer_engine_get_info(const clinfer_engine *engine, struct clinfer_engine_info *info) {
+    if (info) *info = engine ? engine->info : (struct clinfer_engine_info){0};
+}
 
-void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats) {
+void ci_engine_count(const struct clinfer_engine *engine, struct clinfer_engine_stats *stats) {
     *stats = engine->stats;
-    stats->fallback_text = engine->fallback_text;
     for (int i = 0; i < engine->device_count; i++) {
         struct ci_device_counts counts;
         ci_device_counts(engine->devices[i], &counts);

@@ -463,6 +463,15 @@ bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *lim
     return true;
 }
 
+enum clinfer_status ci_messages_check(const struct clinfer_message *messages, size_t count) {
+    if (count && !messages) return ci_fail(CLINFER_INVALID_ARGUMENT, "the messages are NULL, their count %zu", count);
+    for (size_t i = 0; i < count; i++)
+        if (!messages[i].role || !messages[i].content)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "message %zu: its %s is NULL", i,
+                           messages[i].role ? "content" : "role");
+    return CLINFER_OK;
+}
+
 struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count) {
     size_t bytes = count * sizeof *messages;
     for (size_t i = 0; i < count; i++) bytes += strlen(messages[i].role) + strlen(messages[i].content) + 2;

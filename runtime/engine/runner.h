@@ -73,6 +73,9 @@ void ci_runner_end(struct ci_runner *runner);
  * done and released. */
 bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *limits);
 
+/* CLINFER_INVALID_ARGUMENT names what is NULL. */
+enum clinfer_status ci_messages_check(const struct clinfer_message *messages, size_t count);
+
 /* Messages and their texts in one block of the caller's to free; NULL: out of memory. */
 struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count);
 

@@ -4,13 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/status.h"
+#include "base/log.h"
+#include "base/require.h"
 #include "engine/engine_private.h"
 #include "trace/probes.h"
 
 enum { LEAST_SHIFTED = 16 };
 
 void clinfer_session_options_default(const clinfer_engine *engine, struct clinfer_session_options *options) {
+    if (!engine || !options) return;
     *options = (struct clinfer_session_options){.temperature = engine->info.temperature,
                                                 .top_k = engine->info.top_k,
                                                 .top_p = engine->info.top_p,
@@ -26,7 +28,7 @@ static enum clinfer_status check_options(const struct clinfer_session_options *o
                   {"top_k", (float)options->top_k, 0, 1e9f},
                   {"top_p", options->top_p, 0, 1},
                   {"min_p", options->min_p, 0, 1},
-                  {"repeat_penalty", options->repeat_penalty, 0, 1000}};
+                  {"repeat_penalty", options->repeat_penalty, 0.001f, 1000}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (!(ranges[i].value >= ranges[i].least && ranges[i].value <= ranges[i].most))
             return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: %g, must be %g to %g", ranges[i].name,
@@ -46,7 +48,11 @@ static void fill_in(const clinfer_engine *engine, struct clinfer_session_options
 
 enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct clinfer_session_options *options,
                                            clinfer_session **out) {
+    CI_REQUIRE(out, "session");
     *out = NULL;
+    CI_REQUIRE(engine, "engine");
+    CI_REQUIRE(options, "options");
+    CI_REQUIRE_PROCESS(engine->process, "engine");
     struct clinfer_session_options own = *options;
     fill_in(engine, &own);
     options = &own;
@@ -79,6 +85,7 @@ enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct 
 /* Becomes the one who computes, between two steps of whoever does; returns with the lock held. A callback already is
  * inside a step: it would wait for itself. */
 static enum clinfer_status lead(struct clinfer_engine *engine) {
+    CI_REQUIRE_PROCESS(engine->process, "engine");
     pthread_mutex_lock(&engine->lock);
     if (engine->leading && pthread_equal(engine->leader, pthread_self())) {
         pthread_mutex_unlock(&engine->lock);
@@ -93,20 +100,21 @@ static enum clinfer_status lead(struct clinfer_engine *engine) {
 }
 
 static void stop_leading(struct clinfer_engine *engine) {
+    ci_engine_count(engine, &engine->told);
     engine->leading = false;
     pthread_cond_broadcast(&engine->changed);
     pthread_mutex_unlock(&engine->lock);
 }
 
 void clinfer_session_destroy(clinfer_session *session) {
-    if (!session) return;
+    if (!session || !ci_process_owns(session->engine->process)) return;
     struct clinfer_engine *engine = session->engine;
-    if (session->state == CI_SESSION_ACTIVE) {
+    if (ci_session_is_active(session)) {
         clinfer_cancel(session);
         clinfer_wait(session, NULL);
     }
     if (lead(engine) != CLINFER_OK) {
-        assert(!"a session must not be destroyed by a text callback");
+        ci_log(CLINFER_LOG_ERROR, "clinfer_session_destroy: %s; the session stays", ci_status_message());
         return;
     }
     for (struct clinfer_session **link = &engine->sessions; *link; link = &(*link)->next)
@@ -115,17 +123,23 @@ void clinfer_session_destroy(clinfer_session *session) {
             break;
         }
     ci_engine_return_pages(engine, session, 0);
+    bool last = engine->closing && !engine->sessions;
     stop_leading(engine);
     free(session->tokens);
     free(session->output);
     free(session->pages);
     free(session);
+    if (last) clinfer_engine_close(engine);
 }
 
 /* Room for everything that a request can lead to, so that decoding allocates nothing. */
 static enum clinfer_status reserve(struct clinfer_session *session, const struct clinfer_request *request) {
     size_t context = (size_t)session->engine->context;
     if (request->count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the prompt has no tokens");
+    if (!request->tokens)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "the request's tokens are NULL, its count %zu", request->count);
+    if (request->max_tokens < -1)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "max_tokens: %d, must be -1 or more", request->max_tokens);
     if (request->count > context)
         return ci_fail(
             CLINFER_CONTEXT_FULL,
@@ -229,6 +243,8 @@ enum clinfer_status ci_session_submit(clinfer_session *session, const struct cli
 }
 
 enum clinfer_status clinfer_submit(clinfer_session *session, const struct clinfer_request *request) {
+    CI_REQUIRE(session, "session");
+    CI_REQUIRE(request, "request");
     return ci_session_submit(session, request, NULL);
 }
 
@@ -277,6 +293,7 @@ static void lead_until_done(struct clinfer_session *session) {
         pthread_mutex_lock(&engine->lock);
         assert(progress || session->state != CI_SESSION_ACTIVE);
         (void)progress;
+        ci_engine_count(engine, &engine->told);
         if (engine->guests == 0) continue;
         engine->leading = false;
         pthread_cond_broadcast(&engine->changed);
@@ -290,6 +307,8 @@ static void lead_until_done(struct clinfer_session *session) {
 }
 
 enum clinfer_status clinfer_wait(clinfer_session *session, struct clinfer_result *result) {
+    CI_REQUIRE(session, "session");
+    CI_REQUIRE_PROCESS(session->engine->process, "engine");
     struct clinfer_engine *engine = session->engine;
     pthread_mutex_lock(&engine->lock);
     while (session->state == CI_SESSION_ACTIVE) {
@@ -314,10 +333,26 @@ enum clinfer_status clinfer_generate(clinfer_session *session, const struct clin
     return status == CLINFER_OK ? clinfer_wait(session, result) : status;
 }
 
-void clinfer_cancel(clinfer_session *session) { atomic_store(&session->cancel, true); }
+void clinfer_cancel(clinfer_session *session) {
+    if (session) atomic_store(&session->cancel, true);
+}
+
+void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats) {
+    if (!stats) return;
+    *stats = (struct clinfer_engine_stats){.fallback_text = ""};
+    if (!engine || !ci_process_owns(engine->process)) return;
+    pthread_mutex_lock(&engine->lock);
+    bool own_step = engine->leading && pthread_equal(engine->leader, pthread_self());
+    *stats = engine->told;
+    pthread_mutex_unlock(&engine->lock);
+    if (own_step) ci_engine_count(engine, stats); /* from a callback: up to this token */
+}
 
 enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *tokens, size_t count, bool all,
                                    float *logits) {
+    CI_REQUIRE(session, "session");
+    CI_REQUIRE(tokens, "tokens");
+    CI_REQUIRE(logits, "logits");
     struct clinfer_engine *engine = session->engine;
     const struct clinfer_request request = {.tokens = tokens, .count = count};
     enum clinfer_status status = lead(engine);
@@ -339,6 +374,8 @@ enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *toke
 }
 
 enum clinfer_status clinfer_engine_record(clinfer_engine *engine, const struct clinfer_record **record) {
+    CI_REQUIRE(engine, "engine");
+    CI_REQUIRE(record, "record");
     enum clinfer_status status = lead(engine);
     if (status != CLINFER_OK) return status;
     status = ci_engine_record(engine, record);
@@ -347,6 +384,7 @@ enum clinfer_status clinfer_engine_record(clinfer_engine *engine, const struct c
 }
 
 enum clinfer_status clinfer_engine_record_reset(clinfer_engine *engine) {
+    CI_REQUIRE(engine, "engine");
     enum clinfer_status status = lead(engine);
     if (status != CLINFER_OK) return status;
     status = ci_engine_record_reset(engine);
@@ -355,6 +393,8 @@ enum clinfer_status clinfer_engine_record_reset(clinfer_engine *engine) {
 }
 
 enum clinfer_status clinfer_engine_write_trace(clinfer_engine *engine, const char *path) {
+    CI_REQUIRE(engine, "engine");
+    CI_REQUIRE(path, "path");
     enum clinfer_status status = lead(engine);
     if (status != CLINFER_OK) return status;
     status = ci_engine_write_trace(engine, path);
@@ -364,6 +404,8 @@ enum clinfer_status clinfer_engine_write_trace(clinfer_engine *engine, const cha
 
 enum clinfer_status clinfer_engine_explain(clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
                                            void *user, int *waits) {
+    CI_REQUIRE(engine, "engine");
+    CI_REQUIRE(callback, "callback");
     enum clinfer_status status = lead(engine);
     if (status != CLINFER_OK) return status;
     status = ci_engine_explain(engine, rows, callback, user, waits);

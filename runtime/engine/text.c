@@ -3,11 +3,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/status.h"
+#include "base/require.h"
 #include "engine/engine_private.h"
+#include "engine/runner.h"
 
 enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length, bool add_begin,
                                      bool parse_special, int32_t **tokens, size_t *count) {
+    CI_REQUIRE(engine, "engine");
+    CI_REQUIRE(tokens, "tokens");
+    CI_REQUIRE(count, "count");
+    *tokens = NULL;
+    *count = 0;
+    if (length) CI_REQUIRE(text, "text");
     const struct ci_tokenizer *tokenizer = engine->tokenizer;
     int32_t begin = ci_tokenizer_bos(tokenizer);
     double start = ci_trace_start(engine->trace);
@@ -30,7 +37,9 @@ enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *t
 }
 
 const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length) {
-    return ci_tokenizer_piece(engine->tokenizer, token, special, length);
+    size_t ignored;
+    if (length) *length = 0;
+    return engine ? ci_tokenizer_piece(engine->tokenizer, token, special, length ? length : &ignored) : "";
 }
 
 static json_t *token_string(const struct clinfer_engine *engine, int32_t token) {
@@ -53,7 +62,11 @@ static enum clinfer_status contents(const struct clinfer_message *messages, size
 
 enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const struct clinfer_message *messages,
                                         size_t count, bool add_generation_prompt, char **text) {
+    CI_REQUIRE(text, "text");
     *text = NULL;
+    CI_REQUIRE(engine, "engine");
+    enum clinfer_status checked = ci_messages_check(messages, count);
+    if (checked != CLINFER_OK) return checked;
     if (engine->chat_template_status != CLINFER_OK)
         return ci_fail(engine->chat_template_status, "%s: tokenizer.chat_template: %s; --raw does without it",
                        engine->options.model, engine->chat_template_message ? engine->chat_template_message : "");
@@ -89,6 +102,8 @@ void clinfer_free(void *memory) { free(memory); }
 
 enum clinfer_status clinfer_devices(struct clinfer_device **devices, size_t *count) {
     struct ci_device_list list = {0};
+    CI_REQUIRE(devices, "devices");
+    CI_REQUIRE(count, "count");
     *devices = NULL;
     *count = 0;
     enum clinfer_status status = ci_device_list(&list);

@@ -13,7 +13,7 @@
 #include "base/append.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/status.h"
+#include "base/require.h"
 #include "remote/router.h"
 #include "trace/probes.h"
 
@@ -26,10 +26,13 @@ enum reach { REACH_ALL, REACH_REMOTES, REACH_NONE };
 
 enum clinfer_status clinfer_conversation_create(clinfer_router *router, const struct clinfer_session_options *sampling,
                                                 clinfer_conversation **out) {
+    CI_REQUIRE(out, "conversation");
+    *out = NULL;
+    CI_REQUIRE(router, "router");
+    CI_REQUIRE_PROCESS(router->process, "router");
     const struct clinfer_session_options own = {
         .temperature = NAN, .top_k = -1, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
     struct clinfer_conversation *conversation = calloc(1, sizeof *conversation);
-    *out = NULL;
     if (conversation) {
         conversation->router = router;
         conversation->sampling = sampling ? *sampling : own;
@@ -55,12 +58,13 @@ static void leave_seat(struct clinfer_conversation *conversation) {
 }
 
 void clinfer_conversation_destroy(clinfer_conversation *conversation) {
-    if (!conversation) return;
+    if (!conversation || !ci_process_owns(conversation->router->process)) return;
+    struct clinfer_router *router = conversation->router;
     if (conversation->active) {
         clinfer_chat_cancel(conversation);
         clinfer_chat_wait(conversation, NULL);
     }
-    struct clinfer_conversation **link = &conversation->router->conversations;
+    struct clinfer_conversation **link = &router->conversations;
     while (*link && *link != conversation) link = &(*link)->next;
     if (*link) *link = conversation->next;
     leave_seat(conversation);
@@ -72,9 +76,12 @@ void clinfer_conversation_destroy(clinfer_conversation *conversation) {
     free(conversation->shown);
     free(conversation->route_text);
     free(conversation);
+    if (router->closing && !router->conversations) clinfer_router_close(router);
 }
 
-void clinfer_chat_cancel(clinfer_conversation *conversation) { atomic_store(&conversation->cancel, true); }
+void clinfer_chat_cancel(clinfer_conversation *conversation) {
+    if (conversation) atomic_store(&conversation->cancel, true);
+}
 
 /* ---- text ---- */
 
@@ -406,13 +413,31 @@ static void reset(struct clinfer_conversation *conversation) {
     memset(conversation->visits, 0, sizeof *conversation->visits * (size_t)router->count);
 }
 
+static enum clinfer_status check_request(const struct clinfer_chat_request *request) {
+    if (request->count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the request has no message");
+    enum clinfer_status status = ci_messages_check(request->messages, request->count);
+    if (status != CLINFER_OK) return status;
+    if (request->stop_count && !request->stop)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "the stop texts are NULL, their count %zu", request->stop_count);
+    for (size_t i = 0; i < request->stop_count; i++)
+        if (!request->stop[i] || !*request->stop[i])
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "stop text %zu is %s", i, request->stop[i] ? "empty" : "NULL");
+    if (request->max_tokens < -1)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "max_tokens: %d, must be -1 or more", request->max_tokens);
+    if (!(request->deadline_seconds >= 0))
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "deadline_seconds: %g, must be 0 or more", request->deadline_seconds);
+    return CLINFER_OK;
+}
+
 enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
                                         const struct clinfer_chat_request *request) {
+    CI_REQUIRE(conversation, "conversation");
+    CI_REQUIRE(request, "request");
+    CI_REQUIRE_PROCESS(conversation->router->process, "router");
     if (conversation->active)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has a request that was not waited for");
-    if (request->count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the request has no message");
-    for (size_t i = 0; i < request->stop_count; i++)
-        if (!*request->stop[i]) return ci_fail(CLINFER_INVALID_ARGUMENT, "stop text %zu is empty", i);
+    enum clinfer_status status = check_request(request);
+    if (status != CLINFER_OK) return status;
     struct clinfer_message *messages = ci_messages_copy(request->messages, request->count);
     if (!messages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a request");
     free(conversation->messages);
@@ -490,6 +515,8 @@ static enum clinfer_status wait_here(struct clinfer_conversation *conversation, 
 }
 
 enum clinfer_status clinfer_chat_wait(clinfer_conversation *conversation, const struct clinfer_route **route) {
+    CI_REQUIRE(conversation, "conversation");
+    CI_REQUIRE_PROCESS(conversation->router->process, "router");
     if (!conversation->active) return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has no request");
     while (!conversation->ended && conversation->rung >= 0) {
         enum reach reach = REACH_ALL;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/status.h"
+#include "base/require.h"
 
 static atomic_bool left_behind;
 
@@ -59,6 +59,9 @@ static enum clinfer_status add_remotes(struct clinfer_router *router) {
     enum clinfer_status status = CLINFER_OK;
     if (!allows_remotes(&router->options)) return CLINFER_OK;
     for (size_t i = 0; i < router->options.remote_count && status == CLINFER_OK; i++) {
+        if (!router->remotes[i].name || !router->remotes[i].url)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "remotes[%zu]: its %s is NULL", i,
+                           router->remotes[i].name ? "url" : "name");
         struct ci_rung *rung = &router->rungs[router->count++];
         rung->kind = CLINFER_RUNG_REMOTE;
         rung->remote = &router->remotes[i];
@@ -95,25 +98,19 @@ static enum clinfer_status make_ladder(struct clinfer_router *router) {
     return status;
 }
 
-enum clinfer_status clinfer_router_open(const struct clinfer_router_options *options, clinfer_router **out) {
-    *out = NULL;
-    struct clinfer_router *router = calloc(1, sizeof *router);
-    if (!router) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
-    router->options = *options;
-    double watchdog = options->watchdog_seconds;
-    router->limits = watchdog > 0 ? (struct ci_watch_limits){.step = watchdog, .build = 10 * watchdog}
-                                  : (struct ci_watch_limits){.step = 30, .build = 300, .times = 10};
-    enum clinfer_status status = make_ladder(router);
-    if (status != CLINFER_OK) {
-        clinfer_router_close(router);
-        return status;
-    }
-    *out = router;
+static enum clinfer_status check_options(const struct clinfer_router_options *options) {
+    enum clinfer_status status = ci_engine_check_options(&options->engine);
+    if (status != CLINFER_OK) return status;
+    if (options->remote_count && !options->remotes)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "router options: remotes is NULL, remote_count %zu",
+                       options->remote_count);
+    if (!(options->watchdog_seconds >= 0))
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "router options: watchdog_seconds: %g, must be 0 or more",
+                       options->watchdog_seconds);
     return CLINFER_OK;
 }
 
-void clinfer_router_close(clinfer_router *router) {
-    if (!router) return;
+static void destroy(struct clinfer_router *router) {
     for (int i = 0; i < router->count; i++) {
         struct ci_rung *rung = &router->rungs[i];
         if (rung->runner && !ci_runner_close(rung->runner, &router->limits)) atomic_store(&left_behind, true);
@@ -126,6 +123,38 @@ void clinfer_router_close(clinfer_router *router) {
     free(router->ended);
     free(router->remotes);
     free(router);
+}
+
+enum clinfer_status clinfer_router_open(const struct clinfer_router_options *options, clinfer_router **out) {
+    CI_REQUIRE(out, "router");
+    *out = NULL;
+    CI_REQUIRE(options, "options");
+    enum clinfer_status status = check_options(options);
+    if (status != CLINFER_OK) return status;
+    struct clinfer_router *router = calloc(1, sizeof *router);
+    if (!router) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    router->process = getpid();
+    router->options = *options;
+    double watchdog = options->watchdog_seconds;
+    router->limits = watchdog > 0 ? (struct ci_watch_limits){.step = watchdog, .build = 10 * watchdog}
+                                  : (struct ci_watch_limits){.step = 30, .build = 300, .times = 10};
+    status = make_ladder(router);
+    if (status != CLINFER_OK) {
+        destroy(router);
+        return status;
+    }
+    *out = router;
+    return CLINFER_OK;
+}
+
+void clinfer_router_close(clinfer_router *router) {
+    if (!router || !ci_process_owns(router->process)) return;
+    router->closing = router->conversations != NULL;
+    if (router->closing)
+        ci_log(CLINFER_LOG_ERROR, "clinfer_router_close: conversations of the router are left; the last one closes it "
+                                  "when it is destroyed");
+    else
+        destroy(router);
 }
 
 /* ---- engines ---- */
@@ -204,6 +233,8 @@ static enum clinfer_status open_rung(struct clinfer_router *router, int index, b
 }
 
 enum clinfer_status clinfer_router_start(clinfer_router *router) {
+    CI_REQUIRE(router, "router");
+    CI_REQUIRE_PROCESS(router->process, "router");
     enum clinfer_status status = CLINFER_OK;
     bool remotes = router->count > router->local_count;
     for (int i = 0; i < router->local_count; i++) {
@@ -227,6 +258,7 @@ enum clinfer_status clinfer_router_start(clinfer_router *router) {
 }
 
 clinfer_engine *clinfer_router_engine(clinfer_router *router) {
+    if (!router || !ci_process_owns(router->process)) return NULL;
     for (int i = 0; i < router->local_count; i++) {
         struct ci_runner *runner = router->rungs[i].runner;
         clinfer_engine *engine = runner ? ci_runner_engine(runner) : NULL;
@@ -244,6 +276,8 @@ struct clinfer_rung ci_router_show(const struct ci_rung *rung) {
 }
 
 const struct clinfer_rung *clinfer_router_rungs(clinfer_router *router, size_t *count) {
+    if (count) *count = 0;
+    if (!router || !count) return NULL;
     for (int i = 0; i < router->count; i++) router->shown[i] = ci_router_show(&router->rungs[i]);
     *count = (size_t)router->count;
     return router->shown;

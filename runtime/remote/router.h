@@ -2,6 +2,8 @@
 #ifndef CI_REMOTE_ROUTER_H
 #define CI_REMOTE_ROUTER_H
 
+#include <sys/types.h>
+
 #include "engine/runner.h"
 #include "remote/remote.h"
 
@@ -21,6 +23,8 @@ struct ci_rung {
 };
 
 struct clinfer_router {
+    pid_t process; /* that opened it */
+    bool closing;  /* to be closed when the last of its conversations is destroyed */
     struct clinfer_router_options options;
     struct clinfer_remote *remotes; /* a copy */
     struct ci_watch_limits limits;
