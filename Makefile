@@ -1,7 +1,7 @@
 # clinfer: one Makefile, nothing recursive below it. `make help` lists the targets.
 #
 # Sources are found by wildcard: a new .c or .cl file is in the build as soon as it exists. What is built lies in
-# build/<config>/; configs are release (default), asan, fuzz and aarch64. A file of runtime/cpu named
+# build/<config>/; configs are release (default), asan, tsan, fuzz and aarch64. A file of runtime/cpu named
 # <op>_<type>_<isa>.c takes its compiler flags from its suffix. `make V=1` shows the commands.
 #
 # Targets that may have to install something first (run, check, lint, ...) call make again after that: what the
@@ -43,9 +43,11 @@ SANITIZE := -fsanitize=address,undefined
 # -g1: names and lines for perf and for backtraces; whole debug information would make the tool three times as large.
 CFLAGS_release := -O2 -g1 -fno-omit-frame-pointer
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer $(SANITIZE) -fno-sanitize-recover=undefined
+CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 CFLAGS_fuzz    := $(CFLAGS_asan) -fsanitize=fuzzer-no-link
 CFLAGS_aarch64 := -O2 -g -Itests/cross
 LDFLAGS_asan   := $(SANITIZE)
+LDFLAGS_tsan   := -fsanitize=thread
 LDFLAGS_fuzz   := $(SANITIZE) -fsanitize=fuzzer
 # Reproducible sums: the scalar references and the SIMD kernels say themselves where a multiply-add is fused.
 CFLAGS  = -std=c11 -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno $(WARNINGS) $(CFLAGS_$(CONFIG)) $(PKG_CFLAGS) $(EXTRA_CFLAGS)
@@ -80,7 +82,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-all check-faults check-drivers check-remote bench-guard asan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-all check-faults check-drivers check-remote bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -258,6 +260,13 @@ bench-guard: ## BASE=COMMIT ROUNDS=8 STORE=1: counts of a token against the stor
 
 asan: ## make check under AddressSanitizer and UBSan
 	@$(MAKE) $(AGAIN) CONFIG=asan check
+
+# ThreadSanitizer of GCC 12 needs the kernel to lay memory out as it expects.
+TSAN_TESTS := $(patsubst %,build/tsan/tests/%,unit/test_base model/test_threads fault/test_arguments)
+tsan: ## the library's threads under ThreadSanitizer, on the CPU backend
+	@scripts/setup.sh check
+	@$(MAKE) $(AGAIN) CONFIG=tsan $(TSAN_TESTS)
+	@python3 scripts/run_tests.py --build build/tsan --timeout 1800 --wrap "setarch -R" $(TSAN_TESTS)
 
 # ---- the SIMD kernels of ARM on an x86 machine: what needs only libc is cross-built and run under qemu-user ----
 

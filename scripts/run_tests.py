@@ -110,6 +110,7 @@ def environment(build, label):
     env.setdefault("ASAN_OPTIONS", "handle_segv=2:detect_stack_use_after_return=1:intercept_tls_get_addr=0")
     env.setdefault("LSAN_OPTIONS", f"suppressions={suppressions}:print_suppressions=0")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+    env.setdefault("TSAN_OPTIONS", "die_after_fork=0")  # a test has to start threads in a child
     return env
 
 
