@@ -326,23 +326,33 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libclinfer.a
 LINT_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) runtime/device/probe/main.c $(TEST_SOURCES) $(wildcard tests/fault/fake_*.c tests/fault/layer_*.c) $(TEST_SUPPORT) $(wildcard tests/fuzz/*.c docs/examples/*.c scripts/*.c)
 LINT_FLAGS    = -Werror $(CPPFLAGS) $(filter-out $(CFLAGS_$(CONFIG)),$(CFLAGS))
 
-lint: ## gcc and clang without a warning, clang-tidy, the order of the layers
+lint: ## gcc and clang without a warning, clang-tidy, no 64-bit number cut off, the order of the layers
 	@scripts/setup.sh check
 	@python3 scripts/check_layers.py docs/layers.txt .
 	@$(MAKE) $(AGAIN) -k lint-sources
 
-lint-sources: $(foreach tool,gcc clang tidy,$(LINT_SOURCES:%.c=build/lint/%.$(tool)))
+# Where numbers of files go about, only base/narrow.h makes smaller ones of them.
+NARROW_SOURCES := $(filter $(addprefix runtime/,$(addsuffix /%,base tensor format text profile device model engine graph)),$(LINT_SOURCES))
+
+lint-sources: $(foreach tool,gcc clang tidy,$(LINT_SOURCES:%.c=build/lint/%.$(tool))) $(NARROW_SOURCES:%.c=build/lint/%.narrow)
 
 build/lint/%.gcc: %.c Makefile
 	$(call say,GCC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LINT_FLAGS) -O2 $(call own_flags,$<) -MMD -MP -MF $@.d -MT '$@ $(@:.gcc=.clang) $(@:.gcc=.tidy)' -c -o /dev/null $<
+	$(Q)$(CC) $(LINT_FLAGS) -O2 $(call own_flags,$<) -MMD -MP -MF $@.d -MT '$@ $(@:.gcc=.clang) $(@:.gcc=.tidy) $(@:.gcc=.narrow)' -c -o /dev/null $<
 	@touch $@
 
 build/lint/%.clang: %.c Makefile
 	$(call say,CLANG,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(LINT_FLAGS) $(call own_flags,$<) -fsyntax-only $<
+	$(Q)$(CLANG) $(LINT_FLAGS) -Wshorten-64-to-32 $(call own_flags,$<) -fsyntax-only $<
+	@touch $@
+
+build/lint/%.narrow: %.c Makefile scripts/narrowing.query
+	$(call say,NARROW,$<)
+	@mkdir -p $(@D)
+	$(Q)clang-query -f scripts/narrowing.query $< -- $(LINT_FLAGS) $(call own_flags,$<) >$@.log 2>&1; grep -q '^0 matches' $@.log || \
+	    { cat $@.log >&2; echo '$<: a cast from 64 bits to fewer: base/narrow.h has what checks the number' >&2; exit 1; }
 	@touch $@
 
 build/lint/%.tidy: %.c Makefile .clang-tidy

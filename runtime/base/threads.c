@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 
 /* A step takes tens of microseconds: waiting for the others spins that long, since a sleep and a wake-up cost as much.
@@ -96,7 +97,7 @@ int ci_threads_default(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? (int)online : 1;
+    return online > 0 ? ci_narrowed(online) : 1;
 }
 
 enum clinfer_status ci_threads_create(int count, struct ci_threads **out) {

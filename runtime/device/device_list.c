@@ -21,6 +21,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "device/internal.h"
 #include "device/probe.h"
@@ -164,12 +165,12 @@ static enum clinfer_status query_caps(cl_platform_id platform, cl_device_id devi
     if (!extensions) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for what OpenCL devices tell");
     sscanf(caps->version, "OpenCL %d.%d", &caps->opencl_major, &caps->opencl_minor);
     caps->kind = kind_of(number64(device, CL_DEVICE_TYPE));
-    caps->compute_units = (unsigned)number32(device, CL_DEVICE_MAX_COMPUTE_UNITS);
+    caps->compute_units = ci_low_bits(number32(device, CL_DEVICE_MAX_COMPUTE_UNITS));
     caps->global_bytes = number64(device, CL_DEVICE_GLOBAL_MEM_SIZE);
     caps->max_alloc_bytes = number64(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
     caps->local_bytes = number64(device, CL_DEVICE_LOCAL_MEM_SIZE);
     caps->local_is_dedicated = number32(device, CL_DEVICE_LOCAL_MEM_TYPE) == CL_LOCAL;
-    caps->base_align_bytes = (unsigned)number32(device, CL_DEVICE_MEM_BASE_ADDR_ALIGN) / 8;
+    caps->base_align_bytes = ci_low_bits(number32(device, CL_DEVICE_MEM_BASE_ADDR_ALIGN)) / 8;
     caps->unified_memory = number32(device, CL_DEVICE_HOST_UNIFIED_MEMORY) != 0;
     caps->fp64 = number64(device, CL_DEVICE_DOUBLE_FP_CONFIG) != 0;
     ask_device(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof caps->max_work_group, &caps->max_work_group, NULL);
@@ -184,7 +185,7 @@ static enum clinfer_status query_caps(cl_platform_id platform, cl_device_id devi
     if (has_word(extensions, "cl_nv_device_attribute_query"))
         capability = 10 * number32(device, (cl_device_info)DEVICE_COMPUTE_CAPABILITY_MAJOR_NV) +
                      number32(device, (cl_device_info)DEVICE_COMPUTE_CAPABILITY_MINOR_NV);
-    caps->dot4 = ci_device_has_dot4(extensions, caps->name, (int)capability);
+    caps->dot4 = ci_device_has_dot4(extensions, caps->name, (int)ci_low_bits(capability));
     caps->subgroups = has_word(extensions, "cl_khr_subgroups") || has_word(extensions, "cl_intel_subgroups");
     if (!caps->subgroups && caps->opencl_major >= 2)
         caps->subgroups = number32(device, (cl_device_info)DEVICE_MAX_NUM_SUB_GROUPS) > 0;

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #include "base/child.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "device/vendors.h"
 
@@ -84,7 +86,7 @@ static void clear_mark(void) {
 static enum clinfer_status in_folder_of(const char *file, const char *below, char **path) {
     const char *slash = file ? strrchr(file, '/') : NULL;
     if (!slash || *path) return CLINFER_OK;
-    if (asprintf(path, "%.*s/%sclinfer-probe", (int)(slash - file), file, below) < 0) {
+    if (asprintf(path, "%.*s/%sclinfer-probe", ci_narrowed(slash - file), file, below) < 0) {
         *path = NULL;
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory while clinfer-probe was looked for");
     }
@@ -393,14 +395,14 @@ static void read_listing(const char *text, struct ci_probe_driver *driver) {
         if (strncmp(text, "device ", 7) == 0) driver->devices++;
         if (strncmp(text, "platform ", 9) != 0) continue;
         snprintf(driver->platforms + used, sizeof driver->platforms - used, "%s%.*s", used ? ", " : "",
-                 (int)strcspn(text + 9, "\n"), text + 9);
+                 ci_shown(strcspn(text + 9, "\n"), INT_MAX), text + 9);
     }
 }
 
 static void read_library(const char *icd, char *library, size_t size) {
     FILE *file = fopen(icd, "re");
     library[0] = '\0';
-    if (file && !fgets(library, (int)size, file)) library[0] = '\0';
+    if (file && !fgets(library, ci_shown(size, INT_MAX), file)) library[0] = '\0';
     if (file) fclose(file);
     library[strcspn(library, "\r\n")] = '\0';
 }

@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "device/internal.h"
 
@@ -85,7 +86,7 @@ bool ci_program_cache_load(const char *folder, uint64_t key, struct ci_cached_bi
         } else if ((binary->bytes = malloc((size_t)header.size))) {
             binary->size = (size_t)header.size;
             memcpy(binary->bytes, file.data + sizeof header, binary->size);
-            binary->launch_count = (int)header.launch_count;
+            binary->launch_count = ci_narrowed(header.launch_count);
             memcpy(binary->launches, header.launches, sizeof binary->launches);
             mark_used(path);
         }

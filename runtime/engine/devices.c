@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/gguf.h"
 #include "graph/places.h"
@@ -39,7 +40,7 @@ static enum clinfer_status pick_device(const struct ci_device_list *list, const 
     *index = -1;
     if (is_number(wanted, &number)) {
         if (number < 0 || number >= list->count) return no_device(list, wanted);
-        *index = (int)number;
+        *index = ci_narrowed(number);
         return CLINFER_OK;
     }
     for (int i = 0; i < list->count && *index < 0; i++)

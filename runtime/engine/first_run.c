@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "device/kernels.h"
 #include "engine/engine_private.h"
@@ -48,7 +49,8 @@ static uint64_t hash_file(const struct ci_gguf *gguf, uint64_t hash) {
 }
 
 static void test_tokens(const struct clinfer_engine *engine, int32_t tokens[PROMPT + DECODE]) {
-    for (int i = 0; i < PROMPT + DECODE; i++) tokens[i] = (int32_t)((i * 7919LL + 13) % engine->model.hyper.vocabulary);
+    for (int i = 0; i < PROMPT + DECODE; i++)
+        tokens[i] = ci_narrowed((i * 7919LL + 13) % engine->model.hyper.vocabulary);
 }
 
 /* logits [CHECKED, vocabulary] */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 
@@ -39,7 +40,7 @@ static enum clinfer_status grow(struct clinfer_engine *engine) {
 }
 
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count) {
-    int needed = (int)((count + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS);
+    int needed = ci_narrowed((count + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS);
     while (session->page_count < needed) {
         if (engine->free_count == 0) {
             enum clinfer_status status = grow(engine);
@@ -51,7 +52,7 @@ enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct c
 }
 
 void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count) {
-    int kept = (int)((count + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS);
+    int kept = ci_narrowed((count + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS);
     while (session->page_count > kept) engine->free_pages[engine->free_count++] = session->pages[--session->page_count];
 }
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/narrow.h"
 #include "base/random.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
@@ -90,10 +91,10 @@ int32_t ci_sampler_choose(struct clinfer_session *session, float *logits) {
         int64_t best = 0;
         for (int64_t i = 1; i < vocabulary; i++)
             if (logits[i] > logits[best]) best = i;
-        return (int32_t)best;
+        return ci_narrowed(best);
     }
     for (int64_t i = 0; i < vocabulary; i++)
-        if (isfinite(logits[i])) candidates[count++] = (struct ci_candidate){logits[i], (int32_t)i};
+        if (isfinite(logits[i])) candidates[count++] = (struct ci_candidate){logits[i], ci_narrowed(i)};
     if (count == 0) return 0;
     qsort(candidates, (size_t)count, sizeof *candidates, larger_first);
     if (options->top_k > 0 && options->top_k < count) count = options->top_k;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 #include "trace/probes.h"
@@ -149,7 +150,7 @@ static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) 
     for (int line = 0; line < batch->count; line++) {
         const struct ci_part *part = &batch->parts[line];
         struct clinfer_session *session = part->session;
-        int32_t first = (int32_t)session->computed;
+        int32_t first = ci_narrowed(session->computed), rows = ci_narrowed(part->rows);
         for (int32_t i = 0; i < part->rows; i++) {
             int32_t position = first + i;
             bool known = (size_t)position < session->known;
@@ -159,12 +160,12 @@ static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) 
         }
         for (int32_t done = 0; done < part->rows; done += CI_TILE_ROWS, tile += 4) {
             tile[0] = row + done;
-            tile[1] = (int32_t)part->rows - done < CI_TILE_ROWS ? (int32_t)part->rows - done : CI_TILE_ROWS;
+            tile[1] = rows - done < CI_TILE_ROWS ? rows - done : CI_TILE_ROWS;
             tile[2] = line;
             tile[3] = first + done;
         }
         memcpy(pages + line * run->pages->view.cols, session->pages, sizeof *pages * (size_t)session->page_count);
-        row += (int32_t)part->rows;
+        row += rows;
         if (!part->wanted) continue;
         *wanted++ = row - 1;
         ci_sampler_fill(session, flights_of(session), sampler);
@@ -429,7 +430,7 @@ static enum clinfer_status compute_logits(struct clinfer_engine *engine, struct 
         if (status != CLINFER_OK) break;
         fill_inputs(&batch, &bucket->run);
         int32_t *wanted = bucket->run.wanted->view.data;
-        for (int64_t i = 0; i < wanted_rows; i++) wanted[i] = (int32_t)(rows - wanted_rows + i);
+        for (int64_t i = 0; i < wanted_rows; i++) wanted[i] = ci_narrowed(rows - wanted_rows + i);
         int64_t extents[CI_EXTENT_COUNT] = {0, rows, wanted_rows, batch.tiles};
         status = ci_plan_set_rows(bucket->plan, extents);
         if (status == CLINFER_OK) status = ci_plan_run(bucket->plan);

@@ -19,6 +19,7 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/kind.h"
 
@@ -92,7 +93,9 @@ static uint64_t take_integer(struct reader *reader, size_t size, const char *fie
     return result;
 }
 
-static uint32_t take_u32(struct reader *reader, const char *field) { return (uint32_t)take_integer(reader, 4, field); }
+static uint32_t take_u32(struct reader *reader, const char *field) {
+    return ci_low_bits(take_integer(reader, 4, field));
+}
 
 static uint64_t take_u64(struct reader *reader, const char *field) { return take_integer(reader, 8, field); }
 
@@ -166,12 +169,10 @@ static void read_strings(struct reader *reader, struct ci_gguf_value *value) {
     size_t start = reader->position;
     uint32_t *offsets = reserve(reader, value->count, sizeof *offsets, "element count");
     for (uint64_t i = 0; i < value->count && reader->status == CLINFER_OK; i++) {
-        size_t offset = reader->position - start;
-        if (offset > UINT32_MAX) {
+        if (!ci_narrow(reader->position - start, &offsets[i])) {
             refuse(reader, CLINFER_UNSUPPORTED, "value", "strings of more than 4 GiB");
             break;
         }
-        offsets[i] = (uint32_t)offset;
         uint64_t length = take_u64(reader, "string length");
         if (length > bytes_left(reader))
             refuse(reader, CLINFER_BAD_FILE, "string length",
@@ -338,7 +339,7 @@ static void read_alignment(struct reader *reader) {
                ci_gguf_type_name(value->type));
         return;
     }
-    gguf->alignment = (uint32_t)ci_gguf_integer_at(value, 0);
+    gguf->alignment = ci_narrowed_unsigned((uint64_t)ci_gguf_integer_at(value, 0));
     if (gguf->alignment % 8 != 0 || gguf->alignment == 0 || (gguf->alignment & (gguf->alignment - 1)) != 0)
         refuse(reader, CLINFER_BAD_FILE, "general.alignment", "%" PRIu32 ": must be a power of two and at least 8",
                gguf->alignment);

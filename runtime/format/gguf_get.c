@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 
 static uint64_t load(const uint8_t *bytes, size_t size) {
@@ -27,10 +28,10 @@ int64_t ci_gguf_integer_at(const struct ci_gguf_value *value, uint64_t index) {
     switch (value->element_type) {
     case CI_GGUF_UINT8: return data[index];
     case CI_GGUF_INT8: return (int8_t)data[index];
-    case CI_GGUF_UINT16: return (uint16_t)load(data + 2 * index, 2);
-    case CI_GGUF_INT16: return (int16_t)load(data + 2 * index, 2);
-    case CI_GGUF_UINT32: return (uint32_t)load(data + 4 * index, 4);
-    case CI_GGUF_INT32: return (int32_t)load(data + 4 * index, 4);
+    case CI_GGUF_UINT16: return (uint16_t)ci_low_bits(load(data + 2 * index, 2));
+    case CI_GGUF_INT16: return (int16_t)ci_low_bits(load(data + 2 * index, 2));
+    case CI_GGUF_UINT32: return ci_low_bits(load(data + 4 * index, 4));
+    case CI_GGUF_INT32: return (int32_t)ci_low_bits(load(data + 4 * index, 4));
     case CI_GGUF_INT64: return (int64_t)load(data + 8 * index, 8);
     default: break;
     }
@@ -41,7 +42,7 @@ int64_t ci_gguf_integer_at(const struct ci_gguf_value *value, uint64_t index) {
 double ci_gguf_float_at(const struct ci_gguf_value *value, uint64_t index) {
     assert(ci_gguf_type_is_float(value->element_type) && index < value->count);
     if (value->element_type == CI_GGUF_FLOAT32) {
-        uint32_t bits = (uint32_t)load(value->data + 4 * index, 4);
+        uint32_t bits = ci_low_bits(load(value->data + 4 * index, 4));
         float result;
         memcpy(&result, &bits, sizeof result);
         return (double)result;
@@ -95,7 +96,7 @@ enum clinfer_status ci_gguf_get_u32_range(const struct ci_gguf *gguf, const char
                                           uint32_t minimum, uint32_t maximum, uint32_t *value) {
     int64_t number = *value;
     enum clinfer_status status = get_integer(gguf, key, need, minimum, maximum, &number);
-    if (status == CLINFER_OK) *value = (uint32_t)number;
+    if (status == CLINFER_OK) *value = ci_narrowed_unsigned((uint64_t)number);
     return status;
 }
 

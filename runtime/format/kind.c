@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/gguf.h"
 
@@ -168,7 +169,8 @@ static bool is_old_imatrix(const uint8_t *data, size_t size) {
 
 enum clinfer_status ci_kind_check_bytes(const char *name, const uint8_t *data, size_t size) {
     static const uint8_t zeros[LOOKED_AT];
-    if (size == 0) return ci_fail(CLINFER_BAD_FILE, "%s: the file is empty, truncated to nothing: fetch it again", name);
+    if (size == 0)
+        return ci_fail(CLINFER_BAD_FILE, "%s: the file is empty, truncated to nothing: fetch it again", name);
     if (begins((const uint8_t *)"GGUF", 4, 0, (const char *)data, size < 4 ? size : 4)) return CLINFER_OK;
     if (memcmp(data, zeros, size < LOOKED_AT ? size : LOOKED_AT) == 0)
         return ci_fail(
@@ -327,7 +329,7 @@ static enum clinfer_status check_type(const struct ci_gguf *gguf) {
     if (status != CLINFER_OK) return status;
     return ci_fail(CLINFER_UNSUPPORTED,
                    "%s: general.type: \"%.*s\": not a model; give -m a GGUF file of type \"model\"", ci_gguf_path(gguf),
-                   text.length < SHOWN ? (int)text.length : SHOWN, text.text);
+                   ci_shown(text.length, SHOWN), text.text);
 }
 
 enum clinfer_status ci_kind_check_metadata(const struct ci_gguf *gguf) {

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "ops/bind.h"
 #include "ops/signature.h"
@@ -123,7 +124,7 @@ static enum clinfer_status parse_tunables(const char *text, struct ci_profile_tu
         long value = named ? strtol(at + length, &end, 10) : 0;
         if (!named || end == at + length || (*end && *end != ',') || value < INT_MIN || value > INT_MAX)
             return ci_fail(CLINFER_INVALID_ARGUMENT, "\"%s\" is not TUNABLE=NUMBER,...", text);
-        tunables[*count] = (struct ci_profile_tunable){.value = (int)value};
+        tunables[*count] = (struct ci_profile_tunable){.value = ci_narrowed(value)};
         snprintf(tunables[(*count)++].name, sizeof name, "%s", name);
         more = *end == ',';
         at = end + more;
@@ -134,7 +135,7 @@ static enum clinfer_status parse_tunables(const char *text, struct ci_profile_tu
 static enum clinfer_status parse_variant(const char *text, const char *what, struct ci_forced *forced) {
     char name[CI_PROFILE_NAME_BYTES];
     const char *colon = strchr(what, ':');
-    snprintf(name, sizeof name, "%.*s", colon ? (int)(colon - what) : (int)strlen(what), what);
+    snprintf(name, sizeof name, "%.*s", ci_shown(strcspn(what, ":"), INT_MAX), what);
     forced->variant = ci_variant_find(forced->op, CI_BACKEND_OPENCL, name);
     if (!forced->variant) forced->variant = ci_variant_find(forced->op, CI_BACKEND_CPU, name);
     if (!forced->variant) return refuse_variant(forced->op, text);
@@ -150,7 +151,7 @@ enum clinfer_status ci_choices_force(struct ci_choices *choices, const char *tex
     char name[CI_PROFILE_NAME_BYTES];
     if (!equals)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "--op %s: must be NAME=VARIANT, NAME=cpu or NAME=opencl", text);
-    snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
+    snprintf(name, sizeof name, "%.*s", ci_narrowed(equals - text), text);
     struct ci_forced forced = {.op = ci_op_find(name), .kind = CI_FORCE_VARIANT};
     if (!forced.op) return refuse_op(text);
     enum clinfer_status status = CLINFER_OK;

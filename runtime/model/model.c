@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/kind.h"
 #include "graph/places.h"
@@ -155,14 +156,15 @@ static enum clinfer_status read_hyper(struct ci_model *model) {
     if (status == CLINFER_OK) status = ci_model_float(model, "rope.freq_base", CI_GGUF_OPTIONAL, &h->rope_base);
     if (status != CLINFER_OK) return status;
     if (h->heads % h->kv_heads)
-        return ci_fail(CLINFER_BAD_FILE, "%s: attention.head_count_kv: %d does not divide attention.head_count %d", path,
-                       h->kv_heads, h->heads);
+        return ci_fail(CLINFER_BAD_FILE, "%s: attention.head_count_kv: %d does not divide attention.head_count %d",
+                       path, h->kv_heads, h->heads);
     if (value_length != h->head_dim || h->head_dim < 1 || h->head_dim > MAX_HEAD_DIM || h->rotated > h->head_dim ||
         h->rotated % 2)
-        return ci_fail(CLINFER_UNSUPPORTED,
-                       "%s: heads with keys of %d, values of %d and %d rotated are not supported: keys and values must be "
-                       "alike, at most %d, and the rotated part even and no larger",
-                       path, h->head_dim, value_length, h->rotated, MAX_HEAD_DIM);
+        return ci_fail(
+            CLINFER_UNSUPPORTED,
+            "%s: heads with keys of %d, values of %d and %d rotated are not supported: keys and values must be "
+            "alike, at most %d, and the rotated part even and no larger",
+            path, h->head_dim, value_length, h->rotated, MAX_HEAD_DIM);
     if (!(h->eps > 0) || !(h->rope_base > 0))
         return ci_fail(CLINFER_BAD_FILE, "%s: layer_norm_rms_epsilon %g and rope.freq_base %g must be positive", path,
                        (double)h->eps, (double)h->rope_base);
@@ -183,7 +185,7 @@ static enum clinfer_status make_frequencies(struct ci_model *model) {
         status = ci_model_float(model, "rope.scaling.factor", CI_GGUF_REQUIRED, &scale);
     else if (status == CLINFER_OK && !(scaling.length == 4 && memcmp(scaling.text, "none", 4) == 0))
         status = ci_fail(CLINFER_UNSUPPORTED, "%s: %s: \"%.*s\" is not supported (none and linear are)", path, key,
-                         (int)(scaling.length < 64 ? scaling.length : 64), scaling.text);
+                         ci_shown(scaling.length, 64), scaling.text);
     if (status == CLINFER_OK && !(scale > 0))
         status = ci_fail(CLINFER_BAD_FILE, "%s: rope.scaling.factor: %g must be positive", path, (double)scale);
     struct ci_tensor *factors = NULL;
@@ -219,7 +221,7 @@ static enum clinfer_status find_family(struct ci_model *model) {
         ci_names_add(known, sizeof known, architecture);
     }
     return ci_fail(CLINFER_UNSUPPORTED, "%s: general.architecture: \"%.*s\" is not supported; supported are: %s",
-                   ci_gguf_path(model->gguf), (int)(name.length < 64 ? name.length : 64), name.text, known);
+                   ci_gguf_path(model->gguf), ci_shown(name.length, 64), name.text, known);
 }
 
 enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *model) {
@@ -231,7 +233,10 @@ enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *m
     if (status == CLINFER_OK) status = make_frequencies(model);
     if (status == CLINFER_OK)
         status = ci_model_weight(model, &model->embedding, true, -1, model->hyper.embedding, "token_embd.weight");
-    if (status == CLINFER_OK) model->hyper.vocabulary = (int)model->embedding->view.rows;
+    if (status == CLINFER_OK && !ci_narrow(model->embedding->view.rows, &model->hyper.vocabulary))
+        status =
+            ci_fail(CLINFER_UNSUPPORTED, "%s: tensor token_embd.weight: %" PRId64 " rows: at most %d are supported",
+                    ci_gguf_path(gguf), model->embedding->view.rows, INT32_MAX);
     if (status == CLINFER_OK) {
         model->layers = ci_arena_array(&model->arena, (size_t)model->hyper.layers, sizeof *model->layers);
         status = model->layers ? model->family->load(model)
@@ -311,7 +316,7 @@ uint64_t ci_model_fingerprint(const struct ci_model *model) {
     hash = hash_weight(hash_weight(hash, model->embedding), model->output);
     for (int i = 0; i < h->layers; i++) {
         const struct ci_layer *layer = &model->layers[i];
-        const struct ci_tensor *const weights[] = {layer->q,      layer->k,  layer->v,   layer->attention_output,
+        const struct ci_tensor *const weights[] = {layer->q,      layer->k,    layer->v,  layer->attention_output,
                                                    layer->q_bias, layer->gate, layer->up, layer->down};
         for (size_t k = 0; k < sizeof weights / sizeof *weights; k++) hash = hash_weight(hash, weights[k]);
     }

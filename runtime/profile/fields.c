@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "base/text_file.h"
 
@@ -36,7 +37,7 @@ static void show(const json_t *value, char *text, size_t size) {
     else if (strlen(dump) < size)
         snprintf(text, size, "%s", dump);
     else
-        snprintf(text, size, "%.*s... (%zu bytes)", (int)size - 32, dump, strlen(dump));
+        snprintf(text, size, "%.*s... (%zu bytes)", ci_narrowed((int64_t)size - 32), dump, strlen(dump));
     free(dump);
 }
 
@@ -167,11 +168,12 @@ enum clinfer_status ci_field_read_one(const struct ci_field_place *place, const 
         return CLINFER_OK;
     case CI_FIELD_INT:
         status = check_range(place, field, value);
-        if (status == CLINFER_OK) memcpy(member, &(int){(int)json_integer_value(value)}, sizeof(int));
+        if (status == CLINFER_OK) memcpy(member, &(int){ci_narrowed(json_integer_value(value))}, sizeof(int));
         return status;
     case CI_FIELD_UNSIGNED:
         status = check_range(place, field, value);
-        if (status == CLINFER_OK) memcpy(member, &(unsigned){(unsigned)json_integer_value(value)}, sizeof(unsigned));
+        if (status == CLINFER_OK)
+            memcpy(member, &(unsigned){ci_narrowed_unsigned((uint64_t)json_integer_value(value))}, sizeof(unsigned));
         return status;
     case CI_FIELD_INT64:
         status = check_range(place, field, value);

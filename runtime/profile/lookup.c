@@ -160,7 +160,7 @@ static bool is_news(const char *message) {
     bool news = true;
     pthread_mutex_lock(&mutex);
     for (int i = 0; i < count; i++) news = news && said[i] != hash;
-    if (news && count < (int)(sizeof said / sizeof *said)) said[count++] = hash;
+    if (news && (size_t)count < sizeof said / sizeof *said) said[count++] = hash;
     pthread_mutex_unlock(&mutex);
     return news;
 }

@@ -49,7 +49,7 @@ static enum clinfer_status create_mark(const char *folder) {
             return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", folder);
         }
         ci_file_make_parents(mark_path);
-        mark_descriptor = mkostemps(mark_path, (int)strlen(".json"), O_CLOEXEC);
+        mark_descriptor = mkostemps(mark_path, sizeof ".json" - 1, O_CLOEXEC);
         if (mark_descriptor < 0)
             return ci_fail(CLINFER_IO,
                            "%s: cannot create a file: %s; make the folder writable, or name another by "

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "text/tokenizer.h"
 #include "text/vocabulary.h"
@@ -42,7 +43,7 @@ static enum clinfer_status add(const struct ci_vocabulary *vocabulary, const str
     const char *text = merge->text;
     size_t length = merge->length;
     const char *space = length ? memchr(text, ' ', length) : NULL;
-    int shown = (int)(length < 64 ? length : 64);
+    int shown = ci_shown(length, 64);
     if (space == NULL || space == text || space == text + length - 1)
         return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.merges: element %zu: '%.*s' is not two tokens with a space",
                        rank, shown, text);
@@ -67,7 +68,8 @@ static enum clinfer_status add(const struct ci_vocabulary *vocabulary, const str
                                    : "the whole");
     *expected = merged + 1;
     struct ci_bpe_slot *slot = find_slot(bpe, pair_of(left, right));
-    if (slot->rank_plus_one == 0) *slot = (struct ci_bpe_slot){pair_of(left, right), (uint32_t)rank + 1, merged};
+    if (slot->rank_plus_one == 0)
+        *slot = (struct ci_bpe_slot){pair_of(left, right), ci_narrowed_unsigned(rank) + 1, merged};
     return CLINFER_OK;
 }
 
@@ -169,7 +171,7 @@ static void merge_all(const struct ci_bpe *bpe, struct ci_bpe_symbol *symbols, s
                       size_t count) {
     while (count > 0) {
         struct ci_bpe_candidate best = pop(heap, &count);
-        int32_t position = (int32_t)(uint32_t)best.order;
+        int32_t position = (int32_t)ci_low_bits(best.order);
         struct ci_bpe_symbol *left = &symbols[position];
         if (left->token != best.left || left->next < 0 || symbols[left->next].token != best.right) continue;
         struct ci_bpe_symbol *right = &symbols[left->next];

@@ -1,6 +1,7 @@
 /* jinja_evaluate.c: expressions: names, attributes, items, calls, logic. */
 #include <string.h>
 
+#include "base/narrow.h"
 #include "text/jinja_tree.h"
 
 void ci_jinja_spend(struct ci_jinja_run *run, uint64_t steps) {
@@ -17,8 +18,8 @@ void ci_jinja_enter(struct ci_jinja_run *run) {
 
 void ci_jinja_refuse_undefined(struct ci_jinja_run *run, struct ci_jinja_value value) {
     if (value.kind == CI_JINJA_IS_UNDEFINED)
-        ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "'%.*s' is undefined",
-                      (int)(value.string.length < 80 ? value.string.length : 80), value.string.bytes);
+        ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "'%.*s' is undefined", ci_shown(value.string.length, 80),
+                      value.string.bytes);
 }
 
 /* ---- attributes and items ---- */
@@ -134,8 +135,8 @@ struct ci_jinja_value ci_jinja_apply_filter(struct ci_jinja_run *run, struct ci_
     const struct ci_jinja_function *filter = ci_jinja_find_filter(name);
     if (filter == NULL) filter = ci_jinja_find_sequence_filter(name);
     if (filter == NULL)
-        ci_jinja_fail(&run->heap, CLINFER_UNSUPPORTED, "the filter '%.*s' is not supported",
-                      (int)(name.length < 40 ? name.length : 40), name.bytes);
+        ci_jinja_fail(&run->heap, CLINFER_UNSUPPORTED, "the filter '%.*s' is not supported", ci_shown(name.length, 40),
+                      name.bytes);
     return filter->call(run, value, arguments);
 }
 
@@ -143,8 +144,8 @@ bool ci_jinja_apply_test(struct ci_jinja_run *run, struct ci_jinja_string name, 
                          const struct ci_jinja_arguments *arguments) {
     const struct ci_jinja_function *test = ci_jinja_find_test(name);
     if (test == NULL)
-        ci_jinja_fail(&run->heap, CLINFER_UNSUPPORTED, "the test '%.*s' is not supported",
-                      (int)(name.length < 40 ? name.length : 40), name.bytes);
+        ci_jinja_fail(&run->heap, CLINFER_UNSUPPORTED, "the test '%.*s' is not supported", ci_shown(name.length, 40),
+                      name.bytes);
     return ci_jinja_truth(test->call(run, value, arguments));
 }
 

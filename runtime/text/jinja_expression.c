@@ -308,8 +308,8 @@ static const struct ci_jinja_node *parse_unary(struct ci_jinja_parser *parser, b
 
 /* The table's line for the next token at `level`; -1. */
 static int operator_here(const struct ci_jinja_parser *parser, int level) {
-    for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++)
-        if (operators[i].level == level && ci_jinja_next_is_operator(parser, operators[i].text)) return (int)i;
+    for (int i = 0; (size_t)i < sizeof operators / sizeof operators[0]; i++)
+        if (operators[i].level == level && ci_jinja_next_is_operator(parser, operators[i].text)) return i;
     return -1;
 }
 

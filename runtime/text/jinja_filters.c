@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "text/jinja.h"
 
 #define FILTER(name)                                                                                                   \
@@ -193,7 +194,7 @@ FILTER(int) {
     if (self.kind == CI_JINJA_IS_INTEGER) return self;
     if (self.kind == CI_JINJA_IS_BOOLEAN) return ci_jinja_integer(self.boolean);
     if (self.kind == CI_JINJA_IS_STRING) {
-        if (parse_integer(self.string, (int)base, &integer)) return ci_jinja_integer(integer);
+        if (parse_integer(self.string, ci_narrowed(base), &integer)) return ci_jinja_integer(integer);
         if (!parse_float(self.string, &number)) return otherwise;
     } else if (self.kind == CI_JINJA_IS_FLOAT) {
         number = self.number;
@@ -246,7 +247,7 @@ FILTER(round) {
     }
     /* By its decimal digits, as Python does it: number * scale would round twice. */
     char text[700];
-    snprintf(text, sizeof text, "%.*f", (int)precision, number);
+    snprintf(text, sizeof text, "%.*f", ci_narrowed(precision), number);
     return ci_jinja_float(strtod(text, NULL));
 }
 

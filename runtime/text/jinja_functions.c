@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 
+#include "base/narrow.h"
 #include "text/jinja.h"
 
 /* Jinja's sandbox has the same bound on range(). */
@@ -101,7 +102,7 @@ static struct ci_jinja_value function_raise_exception(struct ci_jinja_run *run, 
     (void)self;
     struct ci_jinja_string text = ci_jinja_to_string(run, ci_jinja_need(run, arguments, 0, "message"));
     ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "the template refuses this conversation: %.*s",
-                  (int)(text.length < 400 ? text.length : 400), text.bytes);
+                  ci_shown(text.length, 400), text.bytes);
 }
 
 static struct ci_jinja_value function_strftime_now(struct ci_jinja_run *run, struct ci_jinja_value self,

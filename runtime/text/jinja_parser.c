@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/narrow.h"
 
 /* ---- shared with jinja_expression.c ---- */
 
@@ -30,7 +31,7 @@ _Noreturn void ci_jinja_parser_fail(struct ci_jinja_parser *parser, const char *
     const struct ci_jinja_token *token = parser->token;
     parser->heap->line = token->line;
     ci_jinja_fail(parser->heap, CLINFER_BAD_FILE, "expected %s, but found '%.*s'", expected,
-                  (int)(token->text.length < 40 ? token->text.length : 40), token->text.bytes);
+                  ci_shown(token->text.length, 40), token->text.bytes);
 }
 
 void ci_jinja_nest(struct ci_jinja_parser *parser) {
@@ -273,8 +274,8 @@ static const struct ci_jinja_node *parse_statement(struct ci_jinja_parser *parse
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
         if (ci_jinja_next_is_name(parser, refused[i]))
             ci_jinja_fail(parser->heap, CLINFER_UNSUPPORTED, "the tag '%s' is not supported", refused[i]);
-    ci_jinja_fail(parser->heap, CLINFER_BAD_FILE, "'%.*s' is not a tag that fits here",
-                  (int)(name.length < 40 ? name.length : 40), name.bytes);
+    ci_jinja_fail(parser->heap, CLINFER_BAD_FILE, "'%.*s' is not a tag that fits here", ci_shown(name.length, 40),
+                  name.bytes);
 }
 
 static const struct ci_jinja_node *parse_output(struct ci_jinja_parser *parser) {

@@ -5,6 +5,7 @@
  * The template's own variables have an array by number. */
 #include <string.h>
 
+#include "base/narrow.h"
 #include "text/jinja_tree.h"
 
 enum flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE };
@@ -89,8 +90,7 @@ static void assign(struct ci_jinja_run *run, const struct ci_jinja_node *target,
         struct ci_jinja_value object = ci_jinja_look_up(run, target->name);
         if (object.kind != CI_JINJA_IS_NAMESPACE)
             ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "'%.*s' of a value of type %s cannot be set",
-                          (int)(target->text.length < 40 ? target->text.length : 40), target->text.bytes,
-                          ci_jinja_kind_name(object));
+                          ci_shown(target->text.length, 40), target->text.bytes, ci_jinja_kind_name(object));
         ci_jinja_dict_set(run, object.dict, ci_jinja_text(target->text), value);
     }
 }
@@ -125,7 +125,7 @@ static struct ci_jinja_value filter_block(struct ci_jinja_run *run, const struct
 
 static void bind_parameters(struct ci_jinja_run *run, const struct ci_jinja_node *node,
                             const struct ci_jinja_arguments *arguments) {
-    int shown = (int)(node->text.length < 40 ? node->text.length : 40);
+    int shown = ci_shown(node->text.length, 40);
     if (arguments->count > node->count)
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "the macro '%.*s' takes %zu arguments, not %zu", shown,
                       node->text.bytes, node->count, arguments->count);
@@ -136,7 +136,7 @@ static void bind_parameters(struct ci_jinja_run *run, const struct ci_jinja_node
             known = ci_jinja_string_equal(run->tree->names[node->names[j]], name);
         if (!known)
             ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "the macro '%.*s' takes no argument '%.*s' here", shown,
-                          node->text.bytes, (int)(name.length < 40 ? name.length : 40), name.bytes);
+                          node->text.bytes, ci_shown(name.length, 40), name.bytes);
         if (ci_jinja_string_is(name, "caller")) set_variable(run, run->tree->caller_name, arguments->named[i].value);
     }
     for (size_t i = 0; i < node->count; i++) {

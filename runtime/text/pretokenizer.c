@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 
 #define S "\\p{wspace}"
@@ -68,7 +69,7 @@ static enum clinfer_status fail_unknown(const char *name, size_t length) {
     for (size_t i = 0; i < KINDS; i++) ci_names_add(known, sizeof known, kinds[i].name);
     return ci_fail(CLINFER_UNSUPPORTED,
                    "tokenizer.ggml.pre: '%.*s': this pre-tokenizer is not supported; these are: %s",
-                   (int)(length < 64 ? length : 64), name, known);
+                   ci_shown(length, 64), name, known);
 }
 
 static enum clinfer_status compile(const char *expression, pcre2_code **code) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "text/bpe.h"
 #include "text/pretokenizer.h"
@@ -93,7 +94,7 @@ enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source
         return ci_fail(CLINFER_UNSUPPORTED,
                        "tokenizer.ggml.model: '%.*s': this kind of vocabulary is not supported; 'gpt2' (byte-level "
                        "BPE) is",
-                       (int)(source->model.length < 64 ? source->model.length : 64), source->model.text);
+                       ci_shown(source->model.length, 64), source->model.text);
     struct ci_tokenizer *created = calloc(1, sizeof *created);
     if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
 
@@ -108,8 +109,8 @@ enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source
         ci_tokenizer_destroy(created);
         return status;
     }
-    created->bos = (int32_t)source->bos_id;
-    created->eos = (int32_t)source->eos_id;
+    created->bos = ci_narrowed(source->bos_id);
+    created->eos = ci_narrowed(source->eos_id);
     bool add_bos = source->add_bos == -1 ? ci_pretokenizer_traits(created->pretokenizer).add_bos : source->add_bos;
     created->add_bos = add_bos && created->bos >= 0;
     created->add_eos = source->add_eos == 1;

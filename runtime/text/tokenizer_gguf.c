@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/gguf.h"
 #include "format/kind.h"
@@ -36,8 +37,7 @@ static enum clinfer_status read_types(const struct ci_gguf *gguf, size_t token_c
     *types = malloc(token_count ? token_count * sizeof **types : 1);
     if (*types == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", key);
     for (size_t i = 0; i < token_count; i++) {
-        int64_t type = ci_gguf_integer_at(value, i);
-        (*types)[i] = type < 0 || type > INT32_MAX ? -1 : (int32_t)type;
+        if (!ci_narrow(ci_gguf_integer_at(value, i), &(*types)[i])) (*types)[i] = -1;
     }
     return CLINFER_OK;
 }

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
@@ -70,7 +71,7 @@ static const char *text_of(const struct ci_vocabulary *vocabulary, uint32_t id, 
 static struct ci_vocabulary_slot *find_slot(const struct ci_vocabulary *vocabulary, const char *text, size_t length,
                                             uint32_t *tag) {
     uint64_t hash = hash_text(vocabulary->secret, text, length);
-    *tag = (uint32_t)(hash >> 32);
+    *tag = ci_narrowed_unsigned(hash >> 32);
     for (size_t at = hash & vocabulary->slot_mask;; at = (at + 1) & vocabulary->slot_mask) {
         struct ci_vocabulary_slot *slot = &vocabulary->slots[at];
         if (slot->id_plus_one == 0) return slot;
@@ -89,7 +90,7 @@ int32_t ci_vocabulary_find(const struct ci_vocabulary *vocabulary, const char *t
 bool ci_vocabulary_is(const struct ci_vocabulary *vocabulary, int64_t id, const char *text, size_t length) {
     if (id < 0 || id >= vocabulary->count) return false;
     size_t other_length;
-    const char *other = text_of(vocabulary, (uint32_t)id, &other_length);
+    const char *other = text_of(vocabulary, ci_narrowed_unsigned((uint64_t)id), &other_length);
     return other_length == length && memcmp(other, text, length) == 0;
 }
 
@@ -131,7 +132,7 @@ static enum clinfer_status allocate(const struct ci_tokenizer_source *source, st
     }
     size_t slots = 16;
     while (slots < source->token_count * 2) slots *= 2;
-    vocabulary->count = (uint32_t)source->token_count;
+    vocabulary->count = ci_narrowed_unsigned(source->token_count);
     vocabulary->slot_mask = slots - 1;
     vocabulary->secret = make_secret();
     vocabulary->texts = malloc(total + 1);
@@ -158,21 +159,21 @@ static enum clinfer_status add(const struct ci_tokenizer_source *source, uint32_
 
     uint32_t at = vocabulary->text_offsets[id];
     if (text->length) memcpy(vocabulary->texts + at, text->text, text->length);
-    vocabulary->text_offsets[id + 1] = at + (uint32_t)text->length;
+    vocabulary->text_offsets[id + 1] = at + ci_narrowed_unsigned(text->length);
     char *bytes = vocabulary->bytes + vocabulary->byte_offsets[id];
     size_t byte_count = text->length;
     if (!ci_token_is_special(vocabulary->types[id]))
         byte_count = decode(byte_of, text->text, text->length, bytes);
     else if (byte_count)
         memcpy(bytes, text->text, byte_count);
-    vocabulary->byte_offsets[id + 1] = vocabulary->byte_offsets[id] + (uint32_t)byte_count;
+    vocabulary->byte_offsets[id + 1] = vocabulary->byte_offsets[id] + ci_narrowed_unsigned(byte_count);
     if (text->length == 0) return CLINFER_OK;
 
     uint32_t tag;
     struct ci_vocabulary_slot *slot = find_slot(vocabulary, vocabulary->texts + at, text->length, &tag);
     if (slot->id_plus_one)
         return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.tokens: elements %u and %u are both '%.*s'",
-                       slot->id_plus_one - 1, id, (int)(text->length < 64 ? text->length : 64), text->text);
+                       slot->id_plus_one - 1, id, ci_shown(text->length, 64), text->text);
     *slot = (struct ci_vocabulary_slot){tag, id + 1};
     return CLINFER_OK;
 }
