@@ -23,6 +23,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "device/internal.h"
 #include "device/probe.h"
@@ -50,7 +51,7 @@ static uint64_t hash_folders(uint64_t hash, const char *path) {
         char folder[1024];
         struct stat info;
         end = path + strcspn(path, ":");
-        snprintf(folder, sizeof folder, "%.*s", (int)(end - path), path);
+        snprintf(folder, sizeof folder, "%.*s", ci_narrowed(end - path), path);
         if (stat(folder, &info) != 0) continue;
         hash = ci_hash(hash, &info.st_mtim.tv_sec, sizeof info.st_mtim.tv_sec);
         hash = ci_hash(hash, &info.st_mtim.tv_nsec, sizeof info.st_mtim.tv_nsec);
@@ -132,7 +133,7 @@ static void last_words(const char *output, char words[WORDS_BYTES]) {
         if (error) break;
     }
     if (!chosen) return;
-    int used = snprintf(words, WORDS_BYTES, ", \"%.*s\"", (int)(length < 120 ? length : 120), chosen);
+    int used = snprintf(words, WORDS_BYTES, ", \"%.*s\"", ci_shown(length, 120), chosen);
     for (int i = 0; i < used && i < WORDS_BYTES; i++)
         if ((unsigned char)words[i] < ' ' || (unsigned char)words[i] > '~') words[i] = '?';
 }
