@@ -131,7 +131,8 @@ $(BUILD)/flags: FORCE
 	@flags="$$($(CC) --version | head -n 1) $(subst ",\",$(CPPFLAGS) $(CFLAGS))"; \
 	    [ "$$flags" = "$$(cat $@ 2>/dev/null)" ] || printf '%s\n' "$$flags" >$@
 
-# What results on the CPU depend on: proofs are remembered by the hash of it, and choices that were measured.
+# What results on the CPU depend on: proofs are remembered by the hash of it; choices that were measured by that of the
+# kernels alone.
 CPU_SOURCES := $(sort $(filter-out runtime/ops/clblast.%,$(wildcard runtime/types/*.[ch] runtime/cpu/*.[ch] runtime/ops/*.[ch])))
 
 $(BUILD)/kernels.c: Makefile scripts/embed_kernels.py $(KERNELS) $(CPU_SOURCES) $(PROFILES)

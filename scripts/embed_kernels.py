@@ -1,7 +1,7 @@
 """Writes the OpenCL sources and the shipped profiles as C tables to stdout.
 usage: embed_kernels.py KERNEL... --hashed SOURCE... --profiles PROFILE...
 Names are relative to clkernels/, so that a folder named by CLINFER_KERNELS can stand in for the table.
-Each comes with its hash (FNV-1a, base/hash.h), so that nobody has to read the text to know whether it changed; the C sources of the CPU's kernels have one hash together."""
+Each comes with its hash (FNV-1a, base/hash.h), so that nobody has to read the text to know whether it changed; the C sources that results on the CPU depend on have one hash together, and those of its kernels another."""
 import hashlib
 import sys
 
@@ -32,8 +32,9 @@ for path in kernels:
     literals(open(path).read())
     print(f"     , UINT64_C(0x{fnv1a(open(path, 'rb').read()):x})}},")
 print("    {0, 0, 0}};")
-together = hashlib.sha256(b"".join(open(path, "rb").read() for path in hashed)).hexdigest()[:16]
-print(f"\nconst uint64_t ci_cpu_sources_hash = UINT64_C(0x{together});")
+for name, paths in (("sources", hashed), ("kernels", [path for path in hashed if not path.startswith("runtime/ops/")])):
+    together = hashlib.sha256(b"".join(open(path, "rb").read() for path in paths)).hexdigest()[:16]
+    print(f"\nconst uint64_t ci_cpu_{name}_hash = UINT64_C(0x{together});")
 print("\nconst struct ci_profile_shipped ci_profiles_shipped[] = {")
 for path in profiles:
     text = "".join(line + "\n" for line in open(path, encoding="utf-8").read().splitlines())

@@ -17,6 +17,10 @@ extern const struct ci_kernel_source ci_kernel_sources[];
 /* The hash of all C sources that results on the CPU depend on (runtime/types, cpu and ops), taken at the same time. */
 extern const uint64_t ci_cpu_sources_hash;
 
+/* Of those, the kernels and what they include (runtime/types and cpu): by which measured times are remembered, which an
+ * op that is added does not change. */
+extern const uint64_t ci_cpu_kernels_hash;
+
 /* The text of one source: from the folder that the environment variable CLINFER_KERNELS names (for development), else
  * the embedded one. CLINFER_NOT_FOUND names the source. *text is the caller's to free. */
 enum clinfer_status ci_kernel_source_load(const char *name, char **text);

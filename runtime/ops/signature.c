@@ -73,7 +73,7 @@ enum clinfer_status ci_signature_source(const struct ci_variant *variant, const 
                                         const struct ci_call *call, uint64_t *source) {
     *source = CI_HASH_START;
     if (variant->backend == CI_BACKEND_CPU) {
-        *source = ci_hash(*source, &ci_cpu_sources_hash, sizeof ci_cpu_sources_hash);
+        *source = ci_hash(*source, &ci_cpu_kernels_hash, sizeof ci_cpu_kernels_hash);
         return CLINFER_OK;
     }
     const char *sources[CI_BIND_SOURCES];
