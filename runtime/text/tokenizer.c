@@ -16,8 +16,8 @@ struct ci_tokenizer {
     struct ci_vocabulary vocabulary;
     struct ci_bpe bpe;
     struct ci_special special;
-    struct ci_pretokenizer *pretokenizer;
-    bool *ends; /* [size] */
+    struct ci_pretokenizer *pretokenizer; /* NULL: the file has no way from text to tokens */
+    bool *ends;                           /* [size] */
     int32_t bos, eos;
     bool add_bos, add_eos;
 };
@@ -56,7 +56,7 @@ static int32_t find_special(const struct ci_tokenizer *tokenizer, const char *na
 }
 
 static enum clinfer_status find_ends(const struct ci_tokenizer_source *source, struct ci_tokenizer *tokenizer) {
-    tokenizer->ends = calloc(source->token_count, sizeof *tokenizer->ends);
+    tokenizer->ends = calloc(source->token_count + 1, sizeof *tokenizer->ends);
     if (tokenizer->ends == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
     for (size_t i = 0; i < sizeof end_names / sizeof end_names[0]; i++) {
         int32_t id = find_special(tokenizer, end_names[i]);
@@ -88,9 +88,25 @@ static enum clinfer_status check_ids(const struct ci_tokenizer_source *source) {
     return CLINFER_OK;
 }
 
+static bool is_named(const struct ci_text_span *model, const char *name) {
+    return model->length == strlen(name) && memcmp(model->text, name, model->length) == 0;
+}
+
+bool ci_tokenizer_has_no_text(const struct ci_text_span *model) {
+    return is_named(model, "none") || is_named(model, "no_vocab") || is_named(model, "test");
+}
+
+/* From words of text to tokens. */
+static enum clinfer_status build_text(const struct ci_tokenizer_source *source, struct ci_tokenizer *created) {
+    if (ci_tokenizer_has_no_text(&source->model)) return CLINFER_OK;
+    enum clinfer_status status =
+        ci_pretokenizer_create(source->pre_tokenizer.text, source->pre_tokenizer.length, &created->pretokenizer);
+    return status == CLINFER_OK ? ci_bpe_build(source, &created->vocabulary, &created->bpe) : status;
+}
+
 enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source, struct ci_tokenizer **tokenizer) {
     *tokenizer = NULL;
-    if (source->model.length != 4 || memcmp(source->model.text, "gpt2", 4) != 0)
+    if (!is_named(&source->model, "gpt2") && !ci_tokenizer_has_no_text(&source->model))
         return ci_fail(CLINFER_UNSUPPORTED,
                        "tokenizer.ggml.model: '%.*s': this kind of vocabulary is not supported; 'gpt2' (byte-level "
                        "BPE) is",
@@ -98,11 +114,11 @@ enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source
     struct ci_tokenizer *created = calloc(1, sizeof *created);
     if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
 
-    enum clinfer_status status =
-        ci_pretokenizer_create(source->pre_tokenizer.text, source->pre_tokenizer.length, &created->pretokenizer);
-    if (status == CLINFER_OK) status = ci_vocabulary_build(source, &created->vocabulary);
+    enum clinfer_status status = CLINFER_OK;
+    if (source->token_count || !ci_tokenizer_has_no_text(&source->model))
+        status = ci_vocabulary_build(source, &created->vocabulary);
     if (status == CLINFER_OK) status = check_ids(source);
-    if (status == CLINFER_OK) status = ci_bpe_build(source, &created->vocabulary, &created->bpe);
+    if (status == CLINFER_OK) status = build_text(source, created);
     if (status == CLINFER_OK) status = ci_special_build(&created->vocabulary, &created->special);
     if (status == CLINFER_OK) status = find_ends(source, created);
     if (status != CLINFER_OK) {
@@ -111,7 +127,8 @@ enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source
     }
     created->bos = ci_narrowed(source->bos_id);
     created->eos = ci_narrowed(source->eos_id);
-    bool add_bos = source->add_bos == -1 ? ci_pretokenizer_traits(created->pretokenizer).add_bos : source->add_bos;
+    bool add_bos = source->add_bos == 1;
+    if (source->add_bos == -1 && created->pretokenizer) add_bos = ci_pretokenizer_traits(created->pretokenizer).add_bos;
     created->add_bos = add_bos && created->bos >= 0;
     created->add_eos = source->add_eos == 1;
     *tokenizer = created;
@@ -185,6 +202,9 @@ enum clinfer_status ci_tokenizer_encode(const struct ci_tokenizer *tokenizer, co
     if (length > INT32_MAX)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "text of %zu bytes: at most %d can be tokenized at once", length,
                        INT32_MAX);
+    if (!tokenizer->pretokenizer)
+        return ci_fail(CLINFER_UNSUPPORTED, "the model has no tokenizer (tokenizer.ggml.model): it takes token ids, as "
+                                            "`clinfer logits --tokens` gives them, and no text");
     struct encoding encoding = {.tokenizer = tokenizer};
     encoding.whole_words = ci_pretokenizer_traits(tokenizer->pretokenizer).whole_words;
     enum clinfer_status status = encode_all(&encoding, text, length, flags);

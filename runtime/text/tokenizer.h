@@ -26,7 +26,7 @@ struct ci_text_span {
 /* What a vocabulary is made from: the metadata of a GGUF file, or a test's own. Everything is copied. Ids are -1 when
  * absent; flags are 0, 1 or -1 when the file does not say. */
 struct ci_tokenizer_source {
-    struct ci_text_span model;         /* "gpt2" */
+    struct ci_text_span model;         /* "gpt2", or one that has no text */
     struct ci_text_span pre_tokenizer; /* "smollm", "llama-bpe", ... */
     const struct ci_text_span *tokens; /* [token_count] in the file's spelling (vocabulary.h) */
     const int32_t *types;              /* [token_count] enum ci_token_type; NULL: all normal */
@@ -36,6 +36,11 @@ struct ci_tokenizer_source {
     int64_t bos_id, eos_id, eot_id, eom_id, unknown_id, padding_id;
     int add_bos, add_eos;
 };
+
+/* Whether this tokenizer.ggml.model says that the model takes token ids and no text: "none", "no_vocab", and "test",
+ * which llama.cpp's own tests write. Such a tokenizer has pieces where the file has tokens; encoding is
+ * CLINFER_UNSUPPORTED. */
+bool ci_tokenizer_has_no_text(const struct ci_text_span *model);
 
 /* CLINFER_UNSUPPORTED for another model or pre-tokenizer, CLINFER_BAD_FILE for a vocabulary that contradicts itself. On
  * failure *tokenizer is NULL. */

@@ -106,7 +106,9 @@ enum clinfer_status ci_tokenizer_create_gguf(const struct ci_gguf *gguf, struct 
     if (!ci_gguf_find(gguf, "tokenizer.ggml.model") && !ci_gguf_find(gguf, "tokenizer.ggml.tokens"))
         status = ci_kind_check_metadata(gguf);
     if (status == CLINFER_OK) status = read_text(gguf, "tokenizer.ggml.model", &source.model);
-    if (status == CLINFER_OK) status = read_spans(gguf, "tokenizer.ggml.tokens", &tokens, &source.token_count);
+    bool has_tokens = ci_gguf_find(gguf, "tokenizer.ggml.tokens") || !ci_tokenizer_has_no_text(&source.model);
+    if (status == CLINFER_OK && has_tokens)
+        status = read_spans(gguf, "tokenizer.ggml.tokens", &tokens, &source.token_count);
     if (status == CLINFER_OK) status = read_types(gguf, source.token_count, &types);
     if (status == CLINFER_OK) status = read_ids(gguf, &source);
     if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_bos_token", &source.add_bos);

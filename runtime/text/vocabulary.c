@@ -84,7 +84,8 @@ static struct ci_vocabulary_slot *find_slot(const struct ci_vocabulary *vocabula
 
 int32_t ci_vocabulary_find(const struct ci_vocabulary *vocabulary, const char *text, size_t length) {
     uint32_t tag;
-    return length == 0 ? -1 : (int32_t)find_slot(vocabulary, text, length, &tag)->id_plus_one - 1;
+    return length == 0 || vocabulary->count == 0 ? -1
+                                                 : (int32_t)find_slot(vocabulary, text, length, &tag)->id_plus_one - 1;
 }
 
 bool ci_vocabulary_is(const struct ci_vocabulary *vocabulary, int64_t id, const char *text, size_t length) {

@@ -398,6 +398,35 @@ static void test_a_missing_pre_tokenizer_is_the_default_and_said(void **state) {
     }
 }
 
+static void test_a_model_without_text_has_pieces_and_encodes_nothing(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"test", "none", "no_vocab"}, *const tokens[] = {"tok_0", "tok_1"};
+    for (size_t i = 0; i < 3; i++) {
+        struct gguf_writer *writer = gguf_writer_create();
+        gguf_writer_string(writer, "tokenizer.ggml.model", kinds[i]);
+        if (i == 0) gguf_writer_strings(writer, "tokenizer.ggml.tokens", tokens, 2);
+        size_t size, length, count;
+        const void *bytes = gguf_writer_bytes(writer, &size);
+        struct ci_gguf *gguf;
+        struct ci_tokenizer *tokenizer;
+        int32_t *ids;
+        if (ci_gguf_open_memory(bytes, size, "test.gguf", &gguf) != CLINFER_OK ||
+            ci_tokenizer_create_gguf(gguf, &tokenizer) != CLINFER_OK)
+            fail_msg("%s: %s", kinds[i], clinfer_error());
+        assert_int_equal(ci_tokenizer_size(tokenizer), i == 0 ? 2 : 0);
+        const char *piece = ci_tokenizer_piece(tokenizer, 1, true, &length);
+        assert_int_equal(length, i == 0 ? 5 : 0);
+        assert_memory_equal(piece, "tok_1", length);
+        assert_int_equal(ci_tokenizer_find(tokenizer, "tok_9", 5), -1);
+        assert_false(ci_tokenizer_is_end(tokenizer, 1));
+        assert_int_equal(ci_tokenizer_encode(tokenizer, "a", 1, 0, &ids, &count), CLINFER_UNSUPPORTED);
+        if (!strstr(clinfer_error(), "tokenizer.ggml.model")) fail_msg("%s", clinfer_error());
+        ci_tokenizer_destroy(tokenizer);
+        ci_gguf_close(gguf);
+        gguf_writer_destroy(writer);
+    }
+}
+
 /* ---- time ---- */
 
 /* 1,000 special tokens that share all but their last digits, and text full of their beginning. */
@@ -457,6 +486,7 @@ int main(void) {
         cmocka_unit_test(test_hostile_ids_are_refused),
         cmocka_unit_test(test_hostile_files_are_refused),
         cmocka_unit_test(test_a_missing_pre_tokenizer_is_the_default_and_said),
+        cmocka_unit_test(test_a_model_without_text_has_pieces_and_encodes_nothing),
         cmocka_unit_test(test_many_special_tokens_take_no_time),
     };
     return cmocka_run_group_tests_name("vocabulary", tests, NULL, NULL);
