@@ -182,17 +182,22 @@ static enum clinfer_status add_run(struct ci_problems *problems, const struct ci
     return status;
 }
 
-static uint64_t bytes_of(const struct ci_tensor *weight) {
-    return weight ? ci_layout_bytes(weight->view.layout, weight->view.type, weight->view.rows, weight->view.cols) : 0;
+static uint64_t bytes_of(const struct ci_projection *projection) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS && projection->weights[i]; i++) {
+        const struct ci_view *view = &projection->weights[i]->view;
+        bytes += ci_layout_bytes(view->layout, view->type, view->rows, view->cols);
+    }
+    return bytes;
 }
 
 /* What a token reads. */
 static uint64_t weight_bytes(const struct ci_model *model) {
-    uint64_t bytes = bytes_of(model->output);
+    uint64_t bytes = bytes_of(&model->output);
     for (int i = 0; i < model->hyper.layers; i++) {
         const struct ci_layer *layer = &model->layers[i];
-        bytes += bytes_of(layer->q) + bytes_of(layer->k) + bytes_of(layer->v) + bytes_of(layer->attention_output) +
-                 bytes_of(layer->gate) + bytes_of(layer->up) + bytes_of(layer->down);
+        bytes += bytes_of(&layer->qkv) + bytes_of(&layer->attention_output) + bytes_of(&layer->gate_up) +
+                 bytes_of(&layer->down);
     }
     return bytes;
 }
@@ -304,20 +309,20 @@ static bool stand_in_layer(struct ci_model *model, const struct standard *shape,
     int64_t queries = (int64_t)h->heads * h->head_dim, kv = (int64_t)h->kv_heads * h->head_dim;
     layer->attention_norm = stand_in(model, &ci_type_f32, 1, h->embedding);
     layer->ffn_norm = stand_in(model, &ci_type_f32, 1, h->embedding);
-    layer->q = stand_in(model, weights, queries, h->embedding);
-    layer->k = stand_in(model, weights, kv, h->embedding);
-    layer->v = stand_in(model, weights, kv, h->embedding);
-    layer->attention_output = stand_in(model, weights, h->embedding, queries);
-    layer->gate = stand_in(model, weights, h->feed_forward, h->embedding);
-    layer->up = stand_in(model, weights, h->feed_forward, h->embedding);
-    layer->down = stand_in(model, weights, h->embedding, h->feed_forward);
+    layer->qkv.weights[0] = stand_in(model, weights, queries, h->embedding);
+    layer->qkv.weights[1] = stand_in(model, weights, kv, h->embedding);
+    layer->qkv.weights[2] = stand_in(model, weights, kv, h->embedding);
+    layer->attention_output.weights[0] = stand_in(model, weights, h->embedding, queries);
+    layer->gate_up.weights[0] = stand_in(model, weights, h->feed_forward, h->embedding);
+    layer->gate_up.weights[1] = stand_in(model, weights, h->feed_forward, h->embedding);
+    layer->down.weights[0] = stand_in(model, weights, h->embedding, h->feed_forward);
     if (shape->biases) {
-        layer->q_bias = stand_in(model, &ci_type_f32, 1, queries);
-        layer->k_bias = stand_in(model, &ci_type_f32, 1, kv);
-        layer->v_bias = stand_in(model, &ci_type_f32, 1, kv);
+        layer->qkv.biases[0] = stand_in(model, &ci_type_f32, 1, queries);
+        layer->qkv.biases[1] = stand_in(model, &ci_type_f32, 1, kv);
+        layer->qkv.biases[2] = stand_in(model, &ci_type_f32, 1, kv);
     }
     /* The arena has no memory left for later ones either. */
-    return shape->biases ? layer->v_bias != NULL : layer->down != NULL;
+    return shape->biases ? layer->qkv.biases[2] != NULL : layer->down.weights[0] != NULL;
 }
 
 /* A model of that shape without a single weight. */
@@ -329,7 +334,7 @@ static enum clinfer_status open_standard(const struct standard *shape, const str
         if (strcmp(ci_families[i]->architecture, shape->architecture) == 0) model->family = ci_families[i];
     if (!model->family) return ci_fail(CLINFER_UNSUPPORTED, "%s: architecture %s", shape->name, shape->architecture);
     model->hyper.eps = 1e-5f;
-    model->embedding = model->output = stand_in(model, kind->embedding, h->vocabulary, h->embedding);
+    model->embedding = model->output.weights[0] = stand_in(model, kind->embedding, h->vocabulary, h->embedding);
     model->output_norm = stand_in(model, &ci_type_f32, 1, h->embedding);
     model->rope_frequencies = stand_in(model, &ci_type_f32, 1, h->rotated / 2);
     model->layers = ci_arena_array(&model->arena, (size_t)h->layers, sizeof *model->layers);

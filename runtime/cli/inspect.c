@@ -91,20 +91,30 @@ static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection
     if (found->status == CLINFER_OK)
         ci_printf("  runs          yes: %d layers, width %d, %d heads (%d of keys and values), vocabulary %d, context "
                   "%d%s\n",
-                  found->hyper.layers, found->hyper.embedding, found->hyper.heads, found->hyper.kv_heads,
-                  found->hyper.vocabulary, found->hyper.context, found->has_template ? "" : ", no chat template");
+                  found->model.hyper.layers, found->model.hyper.embedding, found->model.hyper.heads,
+                  found->model.hyper.kv_heads, found->model.hyper.vocabulary, found->model.hyper.context,
+                  found->has_template ? "" : ", no chat template");
     else
         ci_printf("  runs          no: %s\n", found->reason);
     ci_printf("  memory        weights %s", ci_format_bytes(found->tensor_bytes, size));
     if (found->status == CLINFER_OK)
         ci_printf(", KV cache (f16) %s a token, %s at full context",
                   ci_format_bytes(found->cache_bytes_per_token, count),
-                  ci_format_bytes(found->cache_bytes_per_token * (uint64_t)found->hyper.context, cache));
+                  ci_format_bytes(found->cache_bytes_per_token * (uint64_t)found->model.hyper.context, cache));
     ci_printf("\n");
     for (size_t i = 0; i < found->type_count; i++)
         ci_printf("  %-13s %s %zu tensors, %s%s\n", i ? "" : "weights", type_name(found->types[i].type),
                   found->types[i].tensors, ci_format_bytes(found->types[i].bytes, size),
                   found->types[i].supported ? "" : " (not supported)");
+}
+
+/* What the model has and the graph does without. */
+static void print_findings(const struct ci_inspection *found) {
+    static const char *const kinds[] = {
+        [CI_FINDING_LEFT_OUT] = "tensor", [CI_FINDING_NO_EFFECT] = "key", [CI_FINDING_UNKNOWN] = "unknown"};
+    if (found->model.findings) ci_printf("\nNot used\n");
+    for (const struct ci_finding *finding = found->model.findings; finding; finding = finding->next)
+        ci_printf("  %-7s %-44s %s\n", kinds[finding->kind], finding->name, finding->why);
 }
 
 /* ---- JSON ---- */
@@ -173,15 +183,26 @@ static json_t *types_json(const struct ci_inspection *found) {
 
 static json_t *model_json(const struct ci_inspection *found) {
     json_t *object = json_object();
-    json_object_set_new(object, "layers", json_integer(found->hyper.layers));
-    json_object_set_new(object, "embedding_length", json_integer(found->hyper.embedding));
-    json_object_set_new(object, "head_count", json_integer(found->hyper.heads));
-    json_object_set_new(object, "head_count_kv", json_integer(found->hyper.kv_heads));
-    json_object_set_new(object, "vocabulary", json_integer(found->hyper.vocabulary));
-    json_object_set_new(object, "context", json_integer(found->hyper.context));
+    json_object_set_new(object, "layers", json_integer(found->model.hyper.layers));
+    json_object_set_new(object, "embedding_length", json_integer(found->model.hyper.embedding));
+    json_object_set_new(object, "head_count", json_integer(found->model.hyper.heads));
+    json_object_set_new(object, "head_count_kv", json_integer(found->model.hyper.kv_heads));
+    json_object_set_new(object, "vocabulary", json_integer(found->model.hyper.vocabulary));
+    json_object_set_new(object, "context", json_integer(found->model.hyper.context));
     json_object_set_new(object, "chat_template", json_boolean(found->has_template));
     json_object_set_new(object, "kv_cache_bytes_per_token", json_integer((json_int_t)found->cache_bytes_per_token));
     return object;
+}
+
+/* [{"name": ..., "why": ...}] of one kind. */
+static json_t *findings_json(const struct ci_inspection *found, enum ci_finding_kind kind) {
+    json_t *list = json_array();
+    for (const struct ci_finding *finding = found->model.findings; finding; finding = finding->next)
+        if (finding->kind == kind)
+            json_array_append_new(list,
+                                  json_pack("{s:o, s:s}", "name", ci_json_text(finding->name, strlen(finding->name)),
+                                            "why", finding->why));
+    return list;
 }
 
 static int print_inspection_json(const struct ci_gguf *gguf, const struct ci_inspection *found) {
@@ -196,6 +217,9 @@ static int print_inspection_json(const struct ci_gguf *gguf, const struct ci_ins
     json_object_set_new(object, "runs", json_boolean(found->status == CLINFER_OK));
     json_object_set_new(object, "reason", ci_json_text(found->reason, strlen(found->reason)));
     if (found->status == CLINFER_OK) json_object_set_new(object, "model", model_json(found));
+    json_object_set_new(object, "left_out", findings_json(found, CI_FINDING_LEFT_OUT));
+    json_object_set_new(object, "keys_without_effect", findings_json(found, CI_FINDING_NO_EFFECT));
+    json_object_set_new(object, "unknown_keys", findings_json(found, CI_FINDING_UNKNOWN));
     json_object_set_new(object, "types", types_json(found));
     json_object_set_new(object, "metadata", metadata_json(gguf));
     json_object_set_new(object, "tensors", tensors_json(gguf));
@@ -212,14 +236,21 @@ struct inspect {
 
 static int print_inspection(const struct inspect *inspect, const struct ci_gguf *gguf) {
     struct ci_inspection found;
+    int exit_status = 0;
     ci_inspect_file(gguf, &found);
-    if (found.status == CLINFER_OUT_OF_MEMORY) return ci_complain(found.status); /* says nothing about the file */
-    if (inspect->json) return print_inspection_json(gguf, &found);
-    bool all = !inspect->tensors && !inspect->metadata;
-    print_summary(gguf, &found);
-    if (inspect->metadata || all) print_metadata(gguf);
-    if (inspect->tensors || all) print_tensors(gguf);
-    return 0;
+    if (found.status == CLINFER_OUT_OF_MEMORY) { /* says nothing about the file */
+        exit_status = ci_complain(found.status);
+    } else if (inspect->json) {
+        exit_status = print_inspection_json(gguf, &found);
+    } else {
+        bool all = !inspect->tensors && !inspect->metadata;
+        print_summary(gguf, &found);
+        print_findings(&found);
+        if (inspect->metadata || all) print_metadata(gguf);
+        if (inspect->tensors || all) print_tensors(gguf);
+    }
+    ci_inspect_end(&found);
+    return exit_status;
 }
 
 static int inspect_with(const struct inspect *inspect) {

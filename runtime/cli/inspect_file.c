@@ -34,22 +34,20 @@ static void sort_types(struct ci_inspection *found) {
 
 /* What loading it for a run would check, without a device. */
 static enum clinfer_status try_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
-    struct ci_model model = {0};
+    struct ci_model *model = &found->model;
     struct ci_tokenizer *tokenizer = NULL;
     struct ci_template *chat_template = NULL;
-    enum clinfer_status status = ci_model_open(gguf, &model);
-    if (status == CLINFER_OK) found->hyper = model.hyper;
+    enum clinfer_status status = ci_model_open(gguf, model);
     if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, &tokenizer);
-    if (status == CLINFER_OK && ci_tokenizer_size(tokenizer) > (size_t)model.hyper.vocabulary)
+    if (status == CLINFER_OK && ci_tokenizer_size(tokenizer) > (size_t)model->hyper.vocabulary)
         status = ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.tokens: %zu tokens, but token_embd.weight has %d rows",
-                         ci_tokenizer_size(tokenizer), model.hyper.vocabulary);
+                         ci_tokenizer_size(tokenizer), model->hyper.vocabulary);
     struct ci_gguf_string text = {NULL, 0};
     if (status == CLINFER_OK) status = ci_gguf_get_string(gguf, "tokenizer.chat_template", CI_GGUF_OPTIONAL, &text);
     if (status == CLINFER_OK && text.length) status = ci_template_create(text.text, text.length, &chat_template);
     found->has_template = chat_template != NULL;
     ci_template_destroy(chat_template);
     ci_tokenizer_destroy(tokenizer);
-    ci_model_close(&model);
     return status;
 }
 
@@ -67,6 +65,8 @@ void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
         snprintf(found->reason, sizeof found->reason, "%s", clinfer_error());
         return;
     }
-    found->cache_bytes_per_token = 2 * sizeof(uint16_t) * (uint64_t)found->hyper.layers *
-                                   (uint64_t)found->hyper.kv_heads * (uint64_t)found->hyper.head_dim;
+    found->cache_bytes_per_token = 2 * sizeof(uint16_t) * (uint64_t)found->model.hyper.layers *
+                                   (uint64_t)found->model.hyper.kv_heads * (uint64_t)found->model.hyper.head_dim;
 }
+
+void ci_inspect_end(struct ci_inspection *found) { ci_model_close(&found->model); }

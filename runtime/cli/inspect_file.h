@@ -21,11 +21,12 @@ struct ci_inspection {
 
     enum clinfer_status status; /* whether a run would get past loading the file */
     char reason[1024];          /* why not */
-    struct ci_hyper hyper;      /* when it would */
+    struct ci_model model;      /* when it would; without weights, open until ci_inspect_end() */
     bool has_template;
     uint64_t cache_bytes_per_token; /* keys and values in f16 */
 };
 
 void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found);
+void ci_inspect_end(struct ci_inspection *found);
 
 #endif

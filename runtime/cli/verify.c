@@ -100,6 +100,22 @@ static json_t *wrong_json(const struct ci_wrong_step *wrong) {
                      ci_json_text(step->text, strlen(step->text)));
 }
 
+/* The kernels are right for what the graph has; this is what it does without. */
+static json_t *left_out_json(const clinfer_engine *engine) {
+    json_t *list = json_array();
+    for (const struct ci_finding *finding = ci_engine_findings(engine); finding; finding = finding->next)
+        if (finding->kind == CI_FINDING_LEFT_OUT)
+            json_array_append_new(list,
+                                  json_pack("{s:o, s:s}", "name", ci_json_text(finding->name, strlen(finding->name)),
+                                            "why", finding->why));
+    return list;
+}
+
+static void print_left_out(const clinfer_engine *engine) {
+    for (const struct ci_finding *finding = ci_engine_findings(engine); finding; finding = finding->next)
+        if (finding->kind == CI_FINDING_LEFT_OUT) ci_printf("left out: %s: %s\n", finding->name, finding->why);
+}
+
 /* JSON has no infinity and no NaN. */
 static json_t *number(double value) { return value - value == 0 ? json_real(value) : json_null(); }
 
@@ -161,11 +177,12 @@ static int verify_with(const struct verify *verify, clinfer_engine *engine) {
     if (status != CLINFER_OK) {
         exit_status = ci_complain(status);
     } else if (verify->json) {
-        exit_status =
-            ci_print_json(json_pack("{s:o, s:o, s:o, s:O}", "device", ci_json_text(info.device, strlen(info.device)),
-                                    "ops", table_json(&table), "wrong", wrong_json(&wrong), "quarantined", fixed));
+        exit_status = ci_print_json(json_pack(
+            "{s:o, s:o, s:o, s:O, s:o}", "device", ci_json_text(info.device, strlen(info.device)), "ops",
+            table_json(&table), "wrong", wrong_json(&wrong), "quarantined", fixed, "left_out", left_out_json(engine)));
     } else {
         print_table(&table);
+        print_left_out(engine);
         if (wrong.found) print_wrong(&wrong);
     }
     if (status == CLINFER_OK && wrong.found) {

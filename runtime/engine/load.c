@@ -58,6 +58,22 @@ static enum clinfer_status read_sampling(struct clinfer_engine *engine) {
     return status;
 }
 
+/* What the file has and the graph does without: unknown keys loudly, since they may mean something. */
+static void tell_findings(const struct clinfer_engine *engine) {
+    char unknown[512] = "";
+    int left_out = 0;
+    for (const struct ci_finding *finding = engine->model.findings; finding; finding = finding->next) {
+        if (finding->kind == CI_FINDING_UNKNOWN) ci_names_add(unknown, sizeof unknown, finding->name);
+        left_out += finding->kind == CI_FINDING_LEFT_OUT;
+    }
+    if (*unknown)
+        ci_log(CLINFER_LOG_WARNING, "%s: metadata that nobody knows and that is not used: %s", engine->options.model,
+               unknown);
+    if (left_out)
+        ci_log(CLINFER_LOG_INFO, "%s: %d tensors are left out; `clinfer inspect` says which and why",
+               engine->options.model, left_out);
+}
+
 static enum clinfer_status read_file(struct clinfer_engine *engine) {
     struct ci_gguf_string text = {NULL, 0};
     enum clinfer_status status = ci_gguf_open(engine->options.model, &engine->gguf);
@@ -76,6 +92,7 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
     }
     if (status == CLINFER_OK) status = read_sampling(engine);
     if (status != CLINFER_OK) return status;
+    tell_findings(engine);
     engine->model_name = copy_string(engine->gguf, "general.name", "");
     engine->architecture = copy_string(engine->gguf, "general.architecture", "");
     return engine->model_name && engine->architecture ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");

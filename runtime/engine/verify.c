@@ -58,6 +58,8 @@ static enum clinfer_status verify(clinfer_engine *engine, clinfer_session *sessi
     return status;
 }
 
+const struct ci_finding *ci_engine_findings(const clinfer_engine *engine) { return engine->model.findings; }
+
 enum clinfer_status ci_engine_verify(clinfer_engine *engine, const int32_t *tokens, size_t count,
                                      ci_verify_callback *callback, void *user, struct ci_wrong_step *wrong) {
     struct clinfer_session_options options;

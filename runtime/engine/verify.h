@@ -4,6 +4,7 @@
 #define CI_ENGINE_VERIFY_H
 
 #include "graph/verify.h"
+#include "model/model.h"
 
 /* The first step that was wrong; texts live until it is replaced. */
 struct ci_wrong_step {
@@ -14,6 +15,9 @@ struct ci_wrong_step {
 
 /* As clinfer_engine_open, but nothing is compared with the CPU backend beforehand: for who is about to do more. */
 enum clinfer_status ci_engine_open_unproven(const struct clinfer_engine_options *options, clinfer_engine **engine);
+
+/* What the model's file has and its graph does without; belongs to the engine. */
+const struct ci_finding *ci_engine_findings(const clinfer_engine *engine);
 
 /* `tokens` are repeated as often as it takes. The callback may end it. */
 enum clinfer_status ci_engine_verify(clinfer_engine *engine, const int32_t *tokens, size_t count,

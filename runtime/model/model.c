@@ -38,10 +38,34 @@ static void full_key(const struct ci_model *model, const char *key, char text[KE
     snprintf(text, KEY_BYTES, "%s.%s", model->family->architecture, key);
 }
 
+/* A list with a number per layer that says the same for all of them. */
+static enum clinfer_status equal_numbers(const struct ci_model *model, const struct ci_gguf_value *list,
+                                         uint32_t minimum, uint32_t maximum, int *value) {
+    const char *path = ci_gguf_path(model->gguf);
+    if (list->count != (uint64_t)model->hyper.blocks)
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %" PRIu64 " numbers for %d layers", path, list->key, list->count,
+                       model->hyper.blocks);
+    int64_t first = ci_gguf_integer_at(list, 0);
+    for (uint64_t i = 1; i < list->count; i++)
+        if (ci_gguf_integer_at(list, i) != first)
+            return ci_fail(CLINFER_UNSUPPORTED,
+                           "%s: %s: %" PRId64 " in layer 0, %" PRId64 " in layer %" PRIu64
+                           ": layers that differ are not supported; choose a model whose layers are alike",
+                           path, list->key, first, ci_gguf_integer_at(list, i), i);
+    if (first < minimum || first > maximum)
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %" PRId64 " in each layer: must be between %" PRIu32 " and %" PRIu32,
+                       path, list->key, first, minimum, maximum);
+    *value = ci_narrowed(first);
+    return CLINFER_OK;
+}
+
 enum clinfer_status ci_model_integer(const struct ci_model *model, const char *key, enum ci_gguf_need need,
                                      uint32_t minimum, uint32_t maximum, int *value) {
     char name[KEY_BYTES];
     full_key(model, key, name);
+    const struct ci_gguf_value *found = ci_gguf_find(model->gguf, name);
+    if (found && found->type == CI_GGUF_ARRAY && ci_gguf_type_is_integer(found->element_type) && model->hyper.blocks)
+        return equal_numbers(model, found, minimum, maximum, value);
     uint32_t number = (uint32_t)*value;
     enum clinfer_status status = ci_gguf_get_u32_range(model->gguf, name, need, minimum, maximum, &number);
     if (status == CLINFER_OK) *value = (int)number;
@@ -68,15 +92,19 @@ static struct ci_tensor *make_tensor(struct ci_model *model, enum ci_tensor_kind
     return tensor;
 }
 
+/* Dimensions of 1 behind the last one change nothing. */
 static enum clinfer_status check_shape(const struct ci_model *model, const struct ci_gguf_tensor *found, int64_t rows,
                                        int64_t cols) {
     const char *path = ci_gguf_path(model->gguf);
-    int64_t has_cols = (int64_t)found->dims[0], has_rows = found->n_dims > 1 ? (int64_t)found->dims[1] : 1;
-    if (found->n_dims > 2 || has_cols != cols || (rows >= 0 && has_rows != rows))
+    if (found->dims[2] != 1 || found->dims[3] != 1 || found->dims[0] != (uint64_t)cols ||
+        (rows >= 0 && found->dims[1] != (uint64_t)rows)) {
+        char wanted[24] = "any";
+        if (rows >= 0) snprintf(wanted, sizeof wanted, "%" PRId64, rows);
         return ci_fail(CLINFER_BAD_FILE,
-                       "%s: tensor %s: shape is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 "], expected [%" PRId64
-                       ", %" PRId64 "]; the file does not fit its own metadata",
-                       path, found->name, found->dims[0], found->dims[1], found->dims[2], cols, rows);
+                       "%s: tensor %s: shape is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64
+                       "], expected [%" PRId64 ", %s]; the file does not fit its own metadata",
+                       path, found->name, found->dims[0], found->dims[1], found->dims[2], found->dims[3], cols, wanted);
+    }
     const struct ci_type *type = ci_type_from_gguf(found->type);
     const struct ci_gguf_tensor_type *known = ci_gguf_tensor_type(found->type);
     if (!type)
@@ -109,12 +137,43 @@ enum clinfer_status ci_model_weight(struct ci_model *model, struct ci_tensor **w
                        ci_gguf_path(model->gguf), name, model->family->architecture);
     enum clinfer_status status = check_shape(model, found, rows, cols);
     if (status != CLINFER_OK) return status;
-    int64_t has_rows = found->n_dims > 1 ? (int64_t)found->dims[1] : 1;
+    model->taken[found - ci_gguf_tensor_at(model->gguf, 0)] = true;
+    int64_t has_rows = (int64_t)found->dims[1];
     *weight = make_tensor(model, CI_TENSOR_WEIGHT, name, ci_type_from_gguf(found->type), has_rows, cols);
     if (!*weight) return CLINFER_OUT_OF_MEMORY;
     (*weight)->host = found->data;
     model->parameters += (uint64_t)has_rows * (uint64_t)cols;
     return CLINFER_OK;
+}
+
+struct ci_tensor *ci_model_computed(struct ci_model *model, const char *name, int64_t cols, float **numbers) {
+    *numbers = ci_arena_array(&model->arena, (size_t)cols, sizeof **numbers);
+    struct ci_tensor *tensor = *numbers ? make_tensor(model, CI_TENSOR_WEIGHT, name, &ci_type_f32, 1, cols) : NULL;
+    if (tensor) tensor->host = *numbers;
+    return tensor;
+}
+
+/* The last blocks of some files predict tokens further ahead, for speculative decoding; they are known by the matrix
+ * that joins the two inputs of such a block. The graph runs those before them. */
+static enum clinfer_status count_layers(struct ci_model *model) {
+    struct ci_hyper *h = &model->hyper;
+    int predicting = 0;
+    enum clinfer_status status =
+        ci_model_integer(model, "nextn_predict_layers", CI_GGUF_OPTIONAL, 0, (uint32_t)h->blocks - 1, &predicting);
+    h->layers = h->blocks - predicting;
+    for (int i = h->layers; i < h->blocks && status == CLINFER_OK; i++)
+        if (!ci_model_predicts_ahead(model, i))
+            status = ci_fail(CLINFER_UNSUPPORTED,
+                             "%s: %s.nextn_predict_layers: %d, but blk.%d is an ordinary layer (it has no "
+                             "nextn.eh_proj.weight); convert the model again",
+                             ci_gguf_path(model->gguf), model->family->architecture, predicting, i);
+    return status;
+}
+
+bool ci_model_predicts_ahead(const struct ci_model *model, int block) {
+    char name[KEY_BYTES];
+    snprintf(name, sizeof name, "blk.%d.nextn.eh_proj.weight", block);
+    return ci_gguf_find_tensor(model->gguf, name) != NULL;
 }
 
 static enum clinfer_status read_integers(struct ci_model *model) {
@@ -124,7 +183,7 @@ static enum clinfer_status read_integers(struct ci_model *model) {
         enum ci_gguf_need need;
         uint32_t minimum, maximum;
         int *value;
-    } keys[] = {{"block_count", CI_GGUF_REQUIRED, 1, MAX_LAYERS, &h->layers},
+    } keys[] = {{"block_count", CI_GGUF_REQUIRED, 1, MAX_LAYERS, &h->blocks},
                 {"embedding_length", CI_GGUF_REQUIRED, 1, MAX_WIDTH, &h->embedding},
                 {"feed_forward_length", CI_GGUF_REQUIRED, 1, MAX_WIDTH, &h->feed_forward},
                 {"context_length", CI_GGUF_REQUIRED, 1, MAX_CONTEXT, &h->context},
@@ -140,7 +199,7 @@ static enum clinfer_status read_integers(struct ci_model *model) {
     if (!h->kv_heads) h->kv_heads = h->heads;
     if (!h->head_dim) h->head_dim = h->embedding / h->heads;
     if (!h->rotated) h->rotated = h->head_dim;
-    return CLINFER_OK;
+    return count_layers(model);
 }
 
 static enum clinfer_status read_hyper(struct ci_model *model) {
@@ -171,42 +230,6 @@ static enum clinfer_status read_hyper(struct ci_model *model) {
     return CLINFER_OK;
 }
 
-/* Radians per position: base^(-2i / rotated), divided by the linear scale and by the file's own factors where it has
- * them. */
-static enum clinfer_status make_frequencies(struct ci_model *model) {
-    const struct ci_hyper *h = &model->hyper;
-    const char *path = ci_gguf_path(model->gguf);
-    struct ci_gguf_string scaling = {"none", 4};
-    char key[KEY_BYTES];
-    full_key(model, "rope.scaling.type", key);
-    enum clinfer_status status = ci_gguf_get_string(model->gguf, key, CI_GGUF_OPTIONAL, &scaling);
-    float scale = 1;
-    if (status == CLINFER_OK && scaling.length == 6 && memcmp(scaling.text, "linear", 6) == 0)
-        status = ci_model_float(model, "rope.scaling.factor", CI_GGUF_REQUIRED, &scale);
-    else if (status == CLINFER_OK && !(scaling.length == 4 && memcmp(scaling.text, "none", 4) == 0))
-        status = ci_fail(CLINFER_UNSUPPORTED, "%s: %s: \"%.*s\" is not supported (none and linear are)", path, key,
-                         ci_shown(scaling.length, 64), scaling.text);
-    if (status == CLINFER_OK && !(scale > 0))
-        status = ci_fail(CLINFER_BAD_FILE, "%s: rope.scaling.factor: %g must be positive", path, (double)scale);
-    struct ci_tensor *factors = NULL;
-    int half = h->rotated / 2;
-    if (status == CLINFER_OK) status = ci_model_weight(model, &factors, false, 1, half, "rope_freqs.weight");
-    if (status != CLINFER_OK) return status;
-    float *frequencies = ci_arena_array(&model->arena, (size_t)half, sizeof *frequencies);
-    model->rope_frequencies = make_tensor(model, CI_TENSOR_WEIGHT, "rope_frequencies", &ci_type_f32, 1, half);
-    if (!frequencies || !model->rope_frequencies) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    for (int i = 0; i < half; i++) {
-        float factor = 1;
-        if (factors) memcpy(&factor, (const float *)factors->host + i, sizeof factor);
-        if (!(factor > 0))
-            return ci_fail(CLINFER_BAD_FILE, "%s: tensor rope_freqs.weight: number %d is %g, must be positive", path, i,
-                           (double)factor);
-        frequencies[i] = (float)(pow((double)h->rope_base, -2.0 * i / h->rotated) / ((double)scale * (double)factor));
-    }
-    model->rope_frequencies->host = frequencies;
-    return CLINFER_OK;
-}
-
 static enum clinfer_status find_family(struct ci_model *model) {
     struct ci_gguf_string name;
     enum clinfer_status status = ci_gguf_get_string(model->gguf, "general.architecture", CI_GGUF_REQUIRED, &name);
@@ -225,12 +248,16 @@ static enum clinfer_status find_family(struct ci_model *model) {
 }
 
 enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *model) {
-    *model = (struct ci_model){.gguf = gguf};
+    *model = (struct ci_model){.gguf = gguf, .next_finding = &model->findings};
     enum clinfer_status status = ci_kind_check_metadata(gguf);
     if (status == CLINFER_OK) status = find_family(model);
     if (status == CLINFER_OK) status = ci_kind_check_weights(gguf);
+    if (status == CLINFER_OK) status = ci_judge_keys(model);
     if (status == CLINFER_OK) status = read_hyper(model);
-    if (status == CLINFER_OK) status = make_frequencies(model);
+    model->taken = ci_arena_array(&model->arena, ci_gguf_tensor_count(gguf) + 1, sizeof *model->taken);
+    if (status == CLINFER_OK && !model->taken)
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", ci_gguf_path(gguf));
+    if (status == CLINFER_OK) status = ci_model_make_frequencies(model);
     if (status == CLINFER_OK)
         status = ci_model_weight(model, &model->embedding, true, -1, model->hyper.embedding, "token_embd.weight");
     if (status == CLINFER_OK && !ci_narrow(model->embedding->view.rows, &model->hyper.vocabulary))
@@ -242,6 +269,7 @@ enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *m
         status = model->layers ? model->family->load(model)
                                : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", ci_gguf_path(gguf));
     }
+    if (status == CLINFER_OK) status = ci_judge_tensors(model);
     if (status != CLINFER_OK) ci_model_close(model);
     return status;
 }
@@ -313,11 +341,13 @@ uint64_t ci_model_fingerprint(const struct ci_model *model) {
     const int numbers[] = {h->layers, h->heads, h->kv_heads, h->head_dim, h->rotated};
     uint64_t hash = ci_hash(CI_HASH_START, model->family->architecture, strlen(model->family->architecture) + 1);
     hash = ci_hash(hash, numbers, sizeof numbers);
-    hash = hash_weight(hash_weight(hash, model->embedding), model->output);
+    hash = hash_weight(hash_weight(hash, model->embedding), model->output.weights[0]);
     for (int i = 0; i < h->layers; i++) {
         const struct ci_layer *layer = &model->layers[i];
-        const struct ci_tensor *const weights[] = {layer->q,      layer->k,    layer->v,  layer->attention_output,
-                                                   layer->q_bias, layer->gate, layer->up, layer->down};
+        const struct ci_tensor *const weights[] = {layer->qkv.weights[0],     layer->qkv.weights[1],
+                                                   layer->qkv.weights[2],     layer->attention_output.weights[0],
+                                                   layer->qkv.biases[0],      layer->gate_up.weights[0],
+                                                   layer->gate_up.weights[1], layer->down.weights[0]};
         for (size_t k = 0; k < sizeof weights / sizeof *weights; k++) hash = hash_weight(hash, weights[k]);
     }
     return hash;

@@ -2,49 +2,91 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/status.h"
 #include "ops/op_list.h"
 #include "tensor/op_params.h"
 
+enum { STEM_BYTES = 64 };
+
+/* Matrices of a layer, in the order in which they lie side by side. */
+struct part {
+    const char *name;
+    int64_t rows;
+};
+
+static enum clinfer_status load_parts(struct ci_model *model, struct ci_projection *projection, enum ci_scaling scaling,
+                                      int layer, const struct part *parts, int count, int64_t cols) {
+    struct ci_projection_load load = {.model = model, .projection = projection, .scaling = scaling};
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < count && status == CLINFER_OK; i++) {
+        char stem[STEM_BYTES];
+        snprintf(stem, sizeof stem, "blk.%d.%s", layer, parts[i].name);
+        status = ci_projection_add(&load, i, true, stem, parts[i].rows, cols);
+    }
+    return status == CLINFER_OK ? ci_projection_finish(&load) : status;
+}
+
+/* One matrix that holds queries, keys and values may come with three biases. */
+static enum clinfer_status join_biases(struct ci_model *model, struct ci_projection *qkv, int layer,
+                                       const struct part parts[3], int64_t rows) {
+    struct ci_tensor *biases[3];
+    for (int i = 0; i < 3; i++) {
+        enum clinfer_status status =
+            ci_model_weight(model, &biases[i], i > 0, 1, parts[i].rows, "blk.%d.%s.bias", layer, parts[i].name);
+        if (status != CLINFER_OK || !biases[0]) return status;
+    }
+    float *numbers;
+    qkv->biases[0] = ci_model_computed(model, "attn_qkv.bias", rows, &numbers);
+    if (!qkv->biases[0]) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", ci_gguf_path(model->gguf));
+    for (int i = 0; i < 3; numbers += parts[i++].rows)
+        memcpy(numbers, biases[i]->host, (size_t)parts[i].rows * sizeof *numbers);
+    return CLINFER_OK;
+}
+
+static enum clinfer_status load_qkv(struct ci_model *model, struct ci_layer *layer, int i) {
+    const struct ci_hyper *h = &model->hyper;
+    int64_t queries = (int64_t)h->heads * h->head_dim, kv = (int64_t)h->kv_heads * h->head_dim, rows = queries + 2 * kv;
+    const struct part parts[] = {{"attn_q", queries}, {"attn_k", kv}, {"attn_v", kv}};
+    char stem[STEM_BYTES];
+    snprintf(stem, sizeof stem, "blk.%d.attn_qkv.weight", i);
+    if (!ci_gguf_find_tensor(model->gguf, stem))
+        return load_parts(model, &layer->qkv, CI_SCALES_PRODUCT, i, parts, 3, h->embedding);
+    struct ci_projection_load load = {.model = model, .projection = &layer->qkv, .scaling = CI_SCALES_PRODUCT};
+    snprintf(stem, sizeof stem, "blk.%d.attn_qkv", i);
+    enum clinfer_status status = ci_projection_add(&load, 0, true, stem, rows, h->embedding);
+    if (status == CLINFER_OK && !layer->qkv.biases[0]) status = join_biases(model, &layer->qkv, i, parts, rows);
+    return status == CLINFER_OK ? ci_projection_finish(&load) : status;
+}
+
 static enum clinfer_status load_layer(struct ci_model *model, const struct ci_transformer *kind, int i) {
     const struct ci_hyper *h = &model->hyper;
     struct ci_layer *layer = &model->layers[i];
-    int64_t width = h->embedding, queries = (int64_t)h->heads * h->head_dim, kv = (int64_t)h->kv_heads * h->head_dim;
-    const struct {
-        struct ci_tensor **weight;
-        const char *name;
-        bool required;
-        int64_t rows, cols;
-    } wanted[] = {
-        {&layer->attention_norm, "attn_norm.weight", true, 1, width},
-        {&layer->q, "attn_q.weight", true, queries, width},
-        {&layer->k, "attn_k.weight", true, kv, width},
-        {&layer->v, "attn_v.weight", true, kv, width},
-        {&layer->q_bias, "attn_q.bias", kind->qkv_biases, 1, queries},
-        {&layer->k_bias, "attn_k.bias", kind->qkv_biases, 1, kv},
-        {&layer->v_bias, "attn_v.bias", kind->qkv_biases, 1, kv},
-        {&layer->attention_output, "attn_output.weight", true, width, queries},
-        {&layer->ffn_norm, "ffn_norm.weight", true, 1, width},
-        {&layer->gate, "ffn_gate.weight", true, h->feed_forward, width},
-        {&layer->up, "ffn_up.weight", true, h->feed_forward, width},
-        {&layer->down, "ffn_down.weight", true, width, h->feed_forward},
-    };
-    for (size_t k = 0; k < sizeof wanted / sizeof *wanted; k++) {
-        enum clinfer_status status = ci_model_weight(model, wanted[k].weight, wanted[k].required, wanted[k].rows,
-                                                     wanted[k].cols, "blk.%d.%s", i, wanted[k].name);
-        if (status != CLINFER_OK) return status;
-    }
-    return CLINFER_OK;
+    const struct part output = {"attn_output", h->embedding}, down = {"ffn_down", h->embedding},
+                      gate_up[] = {{"ffn_gate", h->feed_forward}, {"ffn_up", h->feed_forward}};
+    enum ci_scaling ffn = kind->ffn_scales ? CI_SCALES_SUM : CI_NOT_SCALED;
+    enum clinfer_status status =
+        ci_model_weight(model, &layer->attention_norm, true, 1, h->embedding, "blk.%d.attn_norm.weight", i);
+    if (status == CLINFER_OK) status = load_qkv(model, layer, i);
+    if (status == CLINFER_OK)
+        status = load_parts(model, &layer->attention_output, CI_SCALES_PRODUCT, i, &output, 1,
+                            (int64_t)h->heads * h->head_dim);
+    if (status == CLINFER_OK)
+        status = ci_model_weight(model, &layer->ffn_norm, true, 1, h->embedding, "blk.%d.ffn_norm.weight", i);
+    if (status == CLINFER_OK) status = load_parts(model, &layer->gate_up, ffn, i, gate_up, 2, h->embedding);
+    if (status == CLINFER_OK) status = load_parts(model, &layer->down, ffn, i, &down, 1, h->feed_forward);
+    return status;
 }
 
 enum clinfer_status ci_transformer_load(struct ci_model *model, const struct ci_transformer *kind) {
     const struct ci_hyper *h = &model->hyper;
+    struct ci_projection_load output = {.model = model, .projection = &model->output, .scaling = CI_SCALES_PRODUCT};
     enum clinfer_status status =
         ci_model_weight(model, &model->output_norm, true, 1, h->embedding, "output_norm.weight");
-    if (status == CLINFER_OK)
-        status = ci_model_weight(model, &model->output, false, h->vocabulary, h->embedding, "output.weight");
-    if (!model->output) model->output = model->embedding;
+    if (status == CLINFER_OK) status = ci_projection_add(&output, 0, false, "output", h->vocabulary, h->embedding);
+    if (!model->output.weights[0]) model->output.weights[0] = model->embedding;
+    if (status == CLINFER_OK) status = ci_projection_finish(&output);
     for (int i = 0; i < h->layers && status == CLINFER_OK; i++) status = load_layer(model, kind, i);
     return status;
 }
@@ -73,22 +115,27 @@ static struct ci_tensor *norm(const struct builder *b, const char *name, struct 
     return ci_graph_add(b->graph, &ci_op_rmsnorm, name, in, NULL, &params);
 }
 
-/* Up to three weights on the same input, side by side: one node where their types agree, else one each and a concat. */
-static struct ci_tensor *multiply(const struct builder *b, const char *name, struct ci_tensor *x,
-                                  struct ci_tensor *const w[3], struct ci_tensor *const bias[3]) {
+/* One node where the types of the weights agree, else one each and a concat; behind it what the file scales. */
+static struct ci_tensor *project(const struct builder *b, const char *name, struct ci_tensor *x,
+                                 const struct ci_projection *projection) {
+    struct ci_tensor *const *w = projection->weights, *const *bias = projection->biases, *product;
     bool alike = true;
     for (int i = 1; i < CI_MATMUL_MAX_WEIGHTS; i++) alike = alike && (!w[i] || w[i]->view.type == w[0]->view.type);
     if (alike) {
         struct ci_tensor *in[CI_MAX_INPUTS] = {x, w[0], w[1], w[2], bias[0], bias[1], bias[2]};
-        return ci_graph_add(b->graph, &ci_op_matmul, name, in, NULL, NULL);
+        product = ci_graph_add(b->graph, &ci_op_matmul, name, in, NULL, NULL);
+    } else {
+        struct ci_tensor *parts[CI_MAX_INPUTS] = {0};
+        for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
+            if (!w[i]) continue;
+            struct ci_tensor *in[CI_MAX_INPUTS] = {x, w[i], NULL, NULL, bias[i]};
+            parts[i] = ci_graph_add(b->graph, &ci_op_matmul, name, in, NULL, NULL);
+        }
+        product = ci_graph_add(b->graph, &ci_op_concat, name, parts, NULL, NULL);
     }
-    struct ci_tensor *parts[CI_MAX_INPUTS] = {0};
-    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
-        if (!w[i]) continue;
-        struct ci_tensor *in[CI_MAX_INPUTS] = {x, w[i], NULL, NULL, bias[i]};
-        parts[i] = ci_graph_add(b->graph, &ci_op_matmul, name, in, NULL, NULL);
-    }
-    return ci_graph_add(b->graph, &ci_op_concat, name, parts, NULL, NULL);
+    if (!projection->factors) return product;
+    struct ci_tensor *in[CI_MAX_INPUTS] = {product, projection->factors, projection->offsets};
+    return ci_graph_add(b->graph, &ci_op_affine, name, in, NULL, NULL);
 }
 
 static struct ci_tensor *add(const struct builder *b, const char *name, struct ci_tensor *a,
@@ -100,9 +147,7 @@ static struct ci_tensor *add(const struct builder *b, const char *name, struct c
 static struct ci_tensor *attention(const struct builder *b, const struct ci_layer *layer, struct ci_tensor *x) {
     const struct ci_hyper *h = &b->model->hyper;
     struct ci_tensor *hidden = norm(b, label(b, "attn_norm"), x, layer->attention_norm);
-    struct ci_tensor *qkv =
-        multiply(b, label(b, "attn_qkv"), hidden, (struct ci_tensor *[]){layer->q, layer->k, layer->v},
-                 (struct ci_tensor *[]){layer->q_bias, layer->k_bias, layer->v_bias});
+    struct ci_tensor *qkv = project(b, label(b, "attn_qkv"), hidden, &layer->qkv);
     struct ci_params rope = {.i = {[CI_ROPE_I_HEADS] = h->heads + h->kv_heads,
                                    [CI_ROPE_I_HEAD_DIM] = h->head_dim,
                                    [CI_ROPE_I_NEOX] = b->kind->neox}};
@@ -115,26 +160,23 @@ static struct ci_tensor *attention(const struct builder *b, const struct ci_laye
     struct ci_tensor *cache[CI_MAX_OUTPUTS] = {layer->keys, layer->values};
     ci_graph_add(b->graph, &ci_op_kv_append, label(b, "kv_append"), append_in, cache, &append);
 
+    float scale = h->attention_scale != 0 ? h->attention_scale : 1.0f / sqrtf((float)h->head_dim);
     struct ci_params attend = {.i = {[CI_ATTENTION_I_HEADS] = h->heads,
                                      [CI_ATTENTION_I_KV_HEADS] = h->kv_heads,
                                      [CI_ATTENTION_I_HEAD_DIM] = h->head_dim},
-                               .f[CI_ATTENTION_F_SCALE] = 1.0f / sqrtf((float)h->head_dim)};
+                               .f[CI_ATTENTION_F_SCALE] = scale};
     struct ci_tensor *in[CI_MAX_INPUTS] = {rotated, layer->keys, layer->values, b->run->tiles, b->run->pages};
     struct ci_tensor *attended = ci_graph_add(b->graph, &ci_op_attention, label(b, "attention"), in, NULL, &attend);
-    struct ci_tensor *none[3] = {0};
-    struct ci_tensor *out =
-        multiply(b, label(b, "attn_output"), attended, (struct ci_tensor *[3]){layer->attention_output}, none);
+    struct ci_tensor *out = project(b, label(b, "attn_output"), attended, &layer->attention_output);
     return add(b, label(b, "attn_residual"), out, x);
 }
 
 static struct ci_tensor *feed_forward(const struct builder *b, const struct ci_layer *layer, struct ci_tensor *x) {
-    struct ci_tensor *none[3] = {0};
     struct ci_tensor *hidden = norm(b, label(b, "ffn_norm"), x, layer->ffn_norm);
-    struct ci_tensor *both =
-        multiply(b, label(b, "ffn_gate_up"), hidden, (struct ci_tensor *[3]){layer->gate, layer->up}, none);
+    struct ci_tensor *both = project(b, label(b, "ffn_gate_up"), hidden, &layer->gate_up);
     struct ci_tensor *in[CI_MAX_INPUTS] = {both};
     struct ci_tensor *active = ci_graph_add(b->graph, &ci_op_swiglu, label(b, "swiglu"), in, NULL, NULL);
-    struct ci_tensor *out = multiply(b, label(b, "ffn_down"), active, (struct ci_tensor *[3]){layer->down}, none);
+    struct ci_tensor *out = project(b, label(b, "ffn_down"), active, &layer->down);
     return add(b, label(b, "ffn_residual"), out, x);
 }
 
@@ -154,8 +196,7 @@ void ci_transformer_build(const struct ci_model *model, const struct ci_transfor
     struct ci_tensor *gather_in[CI_MAX_INPUTS] = {x, run->wanted};
     x = ci_graph_add(graph, &ci_op_gather, "wanted_rows", gather_in, NULL, NULL);
     x = norm(&b, "output_norm", x, model->output_norm);
-    struct ci_tensor *none[3] = {0};
-    run->logits = multiply(&b, "output", x, (struct ci_tensor *[3]){model->output}, none);
+    run->logits = project(&b, "output", x, &model->output);
 
     struct ci_tensor *sample_in[CI_MAX_INPUTS] = {run->logits, run->sampler};
     struct ci_tensor *sample_out[CI_MAX_OUTPUTS] = {model->sampled};

@@ -1,5 +1,6 @@
-/* transformer.h: the decoder that most families are: RMSNorm, grouped-query attention with RoPE, SwiGLU, residuals. A
- * family says how it differs; what it has beyond this it builds itself. */
+/* transformer.h: the decoder that most families are: RMSNorm, grouped-query attention with RoPE, SwiGLU, residuals.
+ * Biases and scales are taken where a file has them. A family says how it differs; what it has beyond this it builds
+ * itself. */
 #ifndef CI_MODEL_TRANSFORMER_H
 #define CI_MODEL_TRANSFORMER_H
 
@@ -7,7 +8,7 @@
 
 struct ci_transformer {
     bool neox;       /* RoPE pairs the halves of a head, not neighbours */
-    bool qkv_biases; /* required on queries, keys and values */
+    bool ffn_scales; /* the feed-forward's scales are applied, after its biases; without it they are left out */
 };
 
 enum clinfer_status ci_transformer_load(struct ci_model *model, const struct ci_transformer *kind);

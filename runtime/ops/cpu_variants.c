@@ -1,5 +1,5 @@
 /* The variants of the CPU backend: which kernel of cpu/ serves which call. Ops without one here (embed, gather, concat,
- * rope_table) take too little time; their references serve.
+ * affine, rope_table) take too little time; their references serve.
  *
  * Every instruction set has the same list; what the processor lacks is left out by `fits`, what an architecture lacks
  * is not compiled. With weights in layout r16 both kinds of activations are served, without only f32. */

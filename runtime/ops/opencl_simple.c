@@ -55,6 +55,7 @@ SIMPLE(swiglu, "swiglu", "elementwise.cl", -1, NULL, grid_vectors, IN(0), OUT(0)
 SIMPLE(gather, "gather", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
 SIMPLE(concat, "concat", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), OUT(0), IN_COLS(0), IN_COLS(1),
        IN_COLS(2))
+SIMPLE(affine, "affine", "affine.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0))
 
 /* ---- rmsnorm with a work-group per row ---- */
 

@@ -16,6 +16,8 @@
  *             out: [R, N0 + N1 + N2] = x w^T + b side by side
  * concat      in:  a [R, A]; b [R, B]; c [R, C] (or absent)
  *             out: [R, A + B + C]
+ * affine      in:  x [R, C]; factors [1, C]; offsets [1, C] (or absent)
+ *             out: [R, C] = x factors + offsets, column by column
  * rope        in:  x [R, C]; table [R, D]
  *             out: [R, C]: the first `heads` heads of `head_dim` columns are rotated in their first D columns, all else is
  *             copied. neox = 0: pairs (2i, 2i + 1); neox = 1: pairs (i, i + D/2)   (Su et al. 2021, arXiv 2104.09864)

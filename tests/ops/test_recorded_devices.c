@@ -129,9 +129,32 @@ struct shape {
     struct ci_hyper hyper;
 };
 
-static const struct shape shapes[] = {
-    {"SmolLM2-135M", "llama", {1, 576, 1536, 9, 3, 64, 64, 2048, 49152, 100000, 1e-5f}},
-    {"Qwen2.5-1.5B", "qwen2", {1, 1536, 8960, 12, 2, 128, 128, 32768, 151936, 1000000, 1e-6f}}};
+static const struct shape shapes[] = {{"SmolLM2-135M",
+                                       "llama",
+                                       {.layers = 1,
+                                        .embedding = 576,
+                                        .feed_forward = 1536,
+                                        .heads = 9,
+                                        .kv_heads = 3,
+                                        .head_dim = 64,
+                                        .rotated = 64,
+                                        .context = 2048,
+                                        .vocabulary = 49152,
+                                        .rope_base = 100000,
+                                        .eps = 1e-5f}},
+                                      {"Qwen2.5-1.5B",
+                                       "qwen2",
+                                       {.layers = 1,
+                                        .embedding = 1536,
+                                        .feed_forward = 8960,
+                                        .heads = 12,
+                                        .kv_heads = 2,
+                                        .head_dim = 128,
+                                        .rotated = 128,
+                                        .context = 32768,
+                                        .vocabulary = 151936,
+                                        .rope_base = 1000000,
+                                        .eps = 1e-6f}}};
 
 static const struct ci_type *const weight_types[] = {&ci_type_f32,  &ci_type_f16,  &ci_type_bf16,
                                                      &ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0,
@@ -155,23 +178,23 @@ static void make_model(const struct shape *shape, const struct ci_type *type, st
     int queries = h->heads * h->head_dim, kv = h->kv_heads * h->head_dim;
     struct ci_layer *layer = model->layers = ci_arena_array(&model->arena, 1, sizeof *model->layers);
     assert_non_null(layer);
-    model->embedding = model->output = weight(model, type, h->vocabulary, h->embedding);
+    model->embedding = model->output.weights[0] = weight(model, type, h->vocabulary, h->embedding);
     model->output_norm = weight(model, &ci_type_f32, 1, h->embedding);
     model->rope_frequencies = weight(model, &ci_type_f32, 1, h->rotated / 2);
     layer->attention_norm = weight(model, &ci_type_f32, 1, h->embedding);
     layer->ffn_norm = weight(model, &ci_type_f32, 1, h->embedding);
-    layer->q = weight(model, type, queries, h->embedding);
-    layer->k = weight(model, type, kv, h->embedding);
-    layer->v = weight(model, type, kv, h->embedding);
+    layer->qkv.weights[0] = weight(model, type, queries, h->embedding);
+    layer->qkv.weights[1] = weight(model, type, kv, h->embedding);
+    layer->qkv.weights[2] = weight(model, type, kv, h->embedding);
     if (strcmp(shape->architecture, "qwen2") == 0) {
-        layer->q_bias = weight(model, &ci_type_f32, 1, queries);
-        layer->k_bias = weight(model, &ci_type_f32, 1, kv);
-        layer->v_bias = weight(model, &ci_type_f32, 1, kv);
+        layer->qkv.biases[0] = weight(model, &ci_type_f32, 1, queries);
+        layer->qkv.biases[1] = weight(model, &ci_type_f32, 1, kv);
+        layer->qkv.biases[2] = weight(model, &ci_type_f32, 1, kv);
     }
-    layer->attention_output = weight(model, type, h->embedding, queries);
-    layer->gate = weight(model, type, h->feed_forward, h->embedding);
-    layer->up = weight(model, type, h->feed_forward, h->embedding);
-    layer->down = weight(model, type, h->embedding, h->feed_forward);
+    layer->attention_output.weights[0] = weight(model, type, h->embedding, queries);
+    layer->gate_up.weights[0] = weight(model, type, h->feed_forward, h->embedding);
+    layer->gate_up.weights[1] = weight(model, type, h->feed_forward, h->embedding);
+    layer->down.weights[0] = weight(model, type, h->embedding, h->feed_forward);
     assert_int_equal(ci_model_make_states(model, &ci_type_f16, &ci_type_f16, 2048, 64), CLINFER_OK);
 }
 
@@ -349,8 +372,8 @@ static void check_memory(struct ci_device *device, const struct recorded *mask, 
     check_pieces(mask, &store, limit);
     make_model(&shapes[1], &ci_type_q4_0, &model);
     /* As in a file: one behind the other, at offsets that are multiples of 32. */
-    struct ci_tensor *weights[] = {model.layers->q, model.layers->attention_output, model.layers->gate,
-                                   model.layers->down, model.embedding};
+    struct ci_tensor *weights[] = {model.layers->qkv.weights[0], model.layers->attention_output.weights[0],
+                                   model.layers->gate_up.weights[0], model.layers->down.weights[0], model.embedding};
     size_t at = 4096 + 32;
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) {
         const struct ci_view *view = &weights[i]->view;
