@@ -1,6 +1,6 @@
 /* jinja.h: what the parts of the template interpreter share. Internal to runtime/text.
  *
- *   template.c          the public functions
+ *   template.c          the public functions; jinja_heap.c the bounds
  *   jinja_lexer.c       source -> tokens, white space control
  *   jinja_parser.c      statements, jinja_expression.c expressions: tokens -> tree
  *   jinja_render.c      statements, scopes, macros; jinja_evaluate.c expressions, jinja_operators.c arithmetic
@@ -31,7 +31,7 @@ struct ci_jinja_tree;
 enum {
     CI_JINJA_NESTING = 200,   /* of the source: tags, parentheses, brackets */
     CI_JINJA_DEPTH = 800,     /* of the interpreter: expressions within expressions, macros within macros */
-    CI_JINJA_DATA_DEPTH = 200 /* of lists and dictionaries */
+    CI_JINJA_DATA_DEPTH = 200 /* of lists and dictionaries that come in */
 };
 
 /* Every string knows which of its bytes the template wrote and which came with the input: control tokens count only
@@ -62,19 +62,56 @@ static inline struct ci_jinja_string ci_jinja_part(struct ci_jinja_string string
     return (struct ci_jinja_string){string.bytes + begin, end - begin, origins};
 }
 
-/* What a parse and a render have in common. */
+/* What a parse and a render have in common: memory, the bounds and the way out. */
 struct ci_jinja_heap {
     struct ci_arena arena;
     size_t used, limit;
-    int line; /* of the source, for messages */
+    uint64_t steps;           /* left */
+    uint64_t next_look;       /* how many are left when `stop` is asked next */
+    bool (*stop)(void *user); /* or NULL */
+    void *user;
+    int depth, deepest;    /* levels */
+    uintptr_t stack_floor; /* no level begins below this address */
+    int line;              /* of the source, for messages */
     enum clinfer_status status;
     jmp_buf failed;
 };
 
+/* A heap that is all zeros but for `stop` and `user`, for the calling thread. */
+void ci_jinja_begin(struct ci_jinja_heap *heap, size_t memory, uint64_t steps, int deepest);
+
 /* Records "chat template: line N: ..." and does not return. */
 _Noreturn void ci_jinja_fail(struct ci_jinja_heap *heap, enum clinfer_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Zeroed, and paid for. */
 void *ci_jinja_alloc(struct ci_jinja_heap *heap, size_t count, size_t size);
+
+/* Memory that others take for us, as if it were from ci_jinja_alloc(). */
+void ci_jinja_reserve(struct ci_jinja_heap *heap, size_t count, size_t size);
+
+/* Every piece of work is paid for before it is done, by what it costs at worst: one step is some 20 ns, so the bound on
+ * steps is one on time. What grows with the input pays for all of it: once in front of a loop where that is sure to go
+ * through everything, round by round where it may end early. */
+void ci_jinja_spend_slowly(struct ci_jinja_heap *heap, uint64_t steps);
+static inline void ci_jinja_spend(struct ci_jinja_heap *heap, uint64_t steps) {
+    if (heap->steps - heap->next_look < steps)
+        ci_jinja_spend_slowly(heap, steps);
+    else
+        heap->steps -= steps;
+}
+
+/* Bytes that are copied or compared, and bytes that are looked at one by one. */
+static inline void ci_jinja_spend_bytes(struct ci_jinja_heap *heap, size_t bytes) {
+    ci_jinja_spend(heap, bytes / 16 + 1);
+}
+static inline void ci_jinja_spend_characters(struct ci_jinja_heap *heap, size_t bytes) {
+    ci_jinja_spend(heap, bytes / 4 + 1);
+}
+
+/* One level deeper, and back. A failure does not come back, so the two need not be paired on it. */
+void ci_jinja_enter(struct ci_jinja_heap *heap);
+static inline void ci_jinja_leave(struct ci_jinja_heap *heap) { heap->depth--; }
 
 enum ci_jinja_operation {
     CI_JINJA_ADD,
@@ -183,8 +220,6 @@ struct ci_jinja_run {
     const struct ci_jinja_tree *tree;
     const json_t *context;
     json_t *parsed; /* what from_json made: values point into it */
-    uint64_t steps; /* left */
-    int depth;
     time_t now;
     struct ci_jinja_scope *scope;   /* NULL: the template's own variables */
     struct ci_jinja_value *globals; /* [name_count] */
@@ -218,14 +253,6 @@ struct ci_jinja_method {
     const struct ci_jinja_function *function;
     struct ci_jinja_value self;
 };
-
-/* Takes steps; bytes of text that an operation goes through count one in sixteen. */
-void ci_jinja_spend(struct ci_jinja_run *run, uint64_t steps);
-static inline void ci_jinja_spend_bytes(struct ci_jinja_run *run, size_t bytes) { ci_jinja_spend(run, bytes / 16 + 1); }
-
-/* One level deeper, and back. A failure does not come back, so the two need not be paired on it. */
-void ci_jinja_enter(struct ci_jinja_run *run);
-static inline void ci_jinja_leave(struct ci_jinja_run *run) { run->depth--; }
 
 /* jinja_render.c */
 void ci_jinja_render(struct ci_jinja_run *run);
@@ -277,6 +304,8 @@ bool ci_jinja_equal(struct ci_jinja_run *run, struct ci_jinja_value left, struct
 int ci_jinja_order(struct ci_jinja_run *run, struct ci_jinja_value left, struct ci_jinja_value right);
 bool ci_jinja_string_equal(struct ci_jinja_string left, struct ci_jinja_string right);
 bool ci_jinja_string_is(struct ci_jinja_string string, const char *text);
+bool ci_jinja_same(struct ci_jinja_heap *heap, struct ci_jinja_string left,
+                   struct ci_jinja_string right); /* paid for */
 
 /* What `for` goes through: the items, the keys of a dictionary, the characters of a string. */
 const struct ci_jinja_list *ci_jinja_iterate(struct ci_jinja_run *run, struct ci_jinja_value value);
@@ -301,18 +330,19 @@ struct ci_jinja_string ci_jinja_concat(struct ci_jinja_run *run, struct ci_jinja
                                        struct ci_jinja_string right);
 
 /* jinja_text.c: strings as Python sees them, by code point. */
-size_t ci_jinja_characters(struct ci_jinja_string string);
+size_t ci_jinja_characters(struct ci_jinja_heap *heap, struct ci_jinja_string string);
 size_t ci_jinja_character_bytes(struct ci_jinja_string string, size_t at);
 uint32_t ci_jinja_code_point(struct ci_jinja_string string, size_t at);
-size_t ci_jinja_offset(struct ci_jinja_string string, size_t characters); /* bytes before that character */
+/* Bytes before that character. */
+size_t ci_jinja_offset(struct ci_jinja_heap *heap, struct ci_jinja_string string, size_t characters);
 bool ci_jinja_is_space(uint32_t code_point);
 uint32_t ci_jinja_upper(uint32_t code_point);
 uint32_t ci_jinja_lower(uint32_t code_point);
-struct ci_jinja_string ci_jinja_strip(struct ci_jinja_string string, bool left, bool right);
-struct ci_jinja_string ci_jinja_strip_characters(struct ci_jinja_run *run, struct ci_jinja_string string,
+struct ci_jinja_string ci_jinja_strip(struct ci_jinja_heap *heap, struct ci_jinja_string string, bool left, bool right);
+struct ci_jinja_string ci_jinja_strip_characters(struct ci_jinja_heap *heap, struct ci_jinja_string string,
                                                  struct ci_jinja_string characters, bool left, bool right);
 /* Bytes before the first place that has `part`, from `start` on; SIZE_MAX when none has. */
-size_t ci_jinja_find(struct ci_jinja_run *run, struct ci_jinja_string string, struct ci_jinja_string part,
+size_t ci_jinja_find(struct ci_jinja_heap *heap, struct ci_jinja_string string, struct ci_jinja_string part,
                      size_t start);
 struct ci_jinja_value ci_jinja_replace(struct ci_jinja_run *run, struct ci_jinja_string string,
                                        struct ci_jinja_string old, struct ci_jinja_string new, int64_t count);
@@ -320,14 +350,15 @@ enum ci_jinja_case { CI_JINJA_UPPER, CI_JINJA_LOWER, CI_JINJA_CAPITALIZED, CI_JI
 struct ci_jinja_value ci_jinja_change_case(struct ci_jinja_run *run, struct ci_jinja_string string,
                                            enum ci_jinja_case to);
 /* The line that starts at *at without its end, and *at behind it; false at the end of the text. */
-bool ci_jinja_next_line(struct ci_jinja_string string, size_t *at, struct ci_jinja_string *line);
+bool ci_jinja_next_line(struct ci_jinja_heap *heap, struct ci_jinja_string string, size_t *at,
+                        struct ci_jinja_string *line);
 
 /* jinja_print.c */
 struct ci_jinja_string ci_jinja_to_string(struct ci_jinja_run *run, struct ci_jinja_value value); /* str() */
 void ci_jinja_print(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_value value);
 struct ci_jinja_value ci_jinja_to_json(struct ci_jinja_run *run, struct ci_jinja_value self,
                                        const struct ci_jinja_arguments *arguments);
-void ci_jinja_print_float(char text[32], double number); /* repr() */
+void ci_jinja_print_float(struct ci_jinja_heap *heap, char text[32], double number); /* repr() */
 
 /* Tables; NULL when there is none of that name. */
 const struct ci_jinja_function *ci_jinja_find_filter(struct ci_jinja_string name);
@@ -340,12 +371,12 @@ const struct ci_jinja_function *ci_jinja_find_in(const struct ci_jinja_function 
 
 /* Arguments by position or name. `find` gives NULL when it is absent; the others take the default then, and fail on
  * another type. */
-const struct ci_jinja_value *ci_jinja_argument(const struct ci_jinja_arguments *arguments, size_t position,
-                                               const char *name);
+const struct ci_jinja_value *ci_jinja_argument(struct ci_jinja_run *run, const struct ci_jinja_arguments *arguments,
+                                               size_t position, const char *name);
 struct ci_jinja_value ci_jinja_need(struct ci_jinja_run *run, const struct ci_jinja_arguments *arguments,
                                     size_t position, const char *name);
-bool ci_jinja_argument_boolean(const struct ci_jinja_arguments *arguments, size_t position, const char *name,
-                               bool otherwise);
+bool ci_jinja_argument_boolean(struct ci_jinja_run *run, const struct ci_jinja_arguments *arguments, size_t position,
+                               const char *name, bool otherwise);
 int64_t ci_jinja_argument_integer(struct ci_jinja_run *run, const struct ci_jinja_arguments *arguments, size_t position,
                                   const char *name, int64_t otherwise);
 

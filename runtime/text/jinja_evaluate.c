@@ -4,18 +4,6 @@
 #include "base/narrow.h"
 #include "text/jinja_tree.h"
 
-void ci_jinja_spend(struct ci_jinja_run *run, uint64_t steps) {
-    if (run->steps < steps)
-        ci_jinja_fail(&run->heap, CLINFER_BAD_FILE, "the template takes too many steps; it may be looping");
-    run->steps -= steps;
-}
-
-void ci_jinja_enter(struct ci_jinja_run *run) {
-    if (++run->depth > CI_JINJA_DEPTH)
-        ci_jinja_fail(&run->heap, CLINFER_BAD_FILE,
-                      "more than %d levels of calls and expressions; a macro may be calling itself", CI_JINJA_DEPTH);
-}
-
 void ci_jinja_refuse_undefined(struct ci_jinja_run *run, struct ci_jinja_value value) {
     if (value.kind == CI_JINJA_IS_UNDEFINED)
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "'%.*s' is undefined", ci_shown(value.string.length, 80),
@@ -54,6 +42,7 @@ static struct ci_jinja_value method_of(struct ci_jinja_run *run, struct ci_jinja
 /* object.name: methods first, as an attribute of a Python object hides a key. */
 struct ci_jinja_value ci_jinja_attribute(struct ci_jinja_run *run, struct ci_jinja_value object,
                                          struct ci_jinja_string name) {
+    ci_jinja_spend(&run->heap, 2);
     ci_jinja_refuse_undefined(run, object);
     if (object.kind == CI_JINJA_IS_LOOP) return loop_attribute(object.loop, name);
     if (object.kind != CI_JINJA_IS_NAMESPACE) {
@@ -66,16 +55,16 @@ struct ci_jinja_value ci_jinja_attribute(struct ci_jinja_run *run, struct ci_jin
 }
 
 static struct ci_jinja_value character(struct ci_jinja_run *run, struct ci_jinja_string string, int64_t index) {
-    int64_t count = (int64_t)ci_jinja_characters(string);
-    ci_jinja_spend_bytes(run, string.length);
+    int64_t count = (int64_t)ci_jinja_characters(&run->heap, string);
     if (index < 0) index += count;
     if (index < 0 || index >= count) return ci_jinja_undefined(CI_JINJA_STRING("a character behind the end"));
-    size_t at = ci_jinja_offset(string, (size_t)index);
+    size_t at = ci_jinja_offset(&run->heap, string, (size_t)index);
     return ci_jinja_text(ci_jinja_part(string, at, at + ci_jinja_character_bytes(string, at)));
 }
 
 /* object[key]: keys first, then attributes. */
 struct ci_jinja_value ci_jinja_item(struct ci_jinja_run *run, struct ci_jinja_value object, struct ci_jinja_value key) {
+    ci_jinja_spend(&run->heap, 2);
     ci_jinja_refuse_undefined(run, object);
     if (object.kind == CI_JINJA_IS_DICT || object.kind == CI_JINJA_IS_NAMESPACE) {
         const struct ci_jinja_value *found = ci_jinja_dict_find(run, object.dict, key);
@@ -132,6 +121,7 @@ struct ci_jinja_value ci_jinja_call_value(struct ci_jinja_run *run, struct ci_ji
 
 struct ci_jinja_value ci_jinja_apply_filter(struct ci_jinja_run *run, struct ci_jinja_string name,
                                             struct ci_jinja_value value, const struct ci_jinja_arguments *arguments) {
+    ci_jinja_spend(&run->heap, 3); /* to find it */
     const struct ci_jinja_function *filter = ci_jinja_find_filter(name);
     if (filter == NULL) filter = ci_jinja_find_sequence_filter(name);
     if (filter == NULL)
@@ -142,6 +132,7 @@ struct ci_jinja_value ci_jinja_apply_filter(struct ci_jinja_run *run, struct ci_
 
 bool ci_jinja_apply_test(struct ci_jinja_run *run, struct ci_jinja_string name, struct ci_jinja_value value,
                          const struct ci_jinja_arguments *arguments) {
+    ci_jinja_spend(&run->heap, 3); /* to find it */
     const struct ci_jinja_function *test = ci_jinja_find_test(name);
     if (test == NULL)
         ci_jinja_fail(&run->heap, CLINFER_UNSUPPORTED, "the test '%.*s' is not supported", ci_shown(name.length, 40),
@@ -266,10 +257,10 @@ static struct ci_jinja_value evaluate(struct ci_jinja_run *run, const struct ci_
 }
 
 struct ci_jinja_value ci_jinja_evaluate(struct ci_jinja_run *run, const struct ci_jinja_node *node) {
-    ci_jinja_spend(run, 1);
-    ci_jinja_enter(run);
+    ci_jinja_spend(&run->heap, 1);
+    ci_jinja_enter(&run->heap);
     run->heap.line = node->line;
     struct ci_jinja_value value = evaluate(run, node);
-    ci_jinja_leave(run);
+    ci_jinja_leave(&run->heap);
     return value;
 }

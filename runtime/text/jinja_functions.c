@@ -8,16 +8,20 @@
 /* Jinja's sandbox has the same bound on range(). */
 enum { MAXIMUM_RANGE = 100000 };
 
+/* The longest format, full of conversions. */
+enum { STRFTIME_STEPS = 2000 };
+
 const struct ci_jinja_function *ci_jinja_find_in(const struct ci_jinja_function *table, size_t count,
                                                  struct ci_jinja_string name) {
-    for (size_t i = 0; i < count; i++)
-        if (ci_jinja_string_is(name, table[i].name)) return &table[i];
+    for (size_t i = 0; i < count && name.length; i++)
+        if (table[i].name[0] == name.bytes[0] && ci_jinja_string_is(name, table[i].name)) return &table[i];
     return NULL;
 }
 
-const struct ci_jinja_value *ci_jinja_argument(const struct ci_jinja_arguments *arguments, size_t position,
-                                               const char *name) {
+const struct ci_jinja_value *ci_jinja_argument(struct ci_jinja_run *run, const struct ci_jinja_arguments *arguments,
+                                               size_t position, const char *name) {
     if (position < arguments->count) return &arguments->items[position];
+    ci_jinja_spend(&run->heap, arguments->named_count);
     for (size_t i = 0; i < arguments->named_count; i++)
         if (ci_jinja_string_is(arguments->named[i].name, name)) return &arguments->named[i].value;
     return NULL;
@@ -25,20 +29,20 @@ const struct ci_jinja_value *ci_jinja_argument(const struct ci_jinja_arguments *
 
 struct ci_jinja_value ci_jinja_need(struct ci_jinja_run *run, const struct ci_jinja_arguments *arguments,
                                     size_t position, const char *name) {
-    const struct ci_jinja_value *value = ci_jinja_argument(arguments, position, name);
+    const struct ci_jinja_value *value = ci_jinja_argument(run, arguments, position, name);
     if (value == NULL) ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "the argument '%s' is missing", name);
     return *value;
 }
 
-bool ci_jinja_argument_boolean(const struct ci_jinja_arguments *arguments, size_t position, const char *name,
-                               bool otherwise) {
-    const struct ci_jinja_value *value = ci_jinja_argument(arguments, position, name);
+bool ci_jinja_argument_boolean(struct ci_jinja_run *run, const struct ci_jinja_arguments *arguments, size_t position,
+                               const char *name, bool otherwise) {
+    const struct ci_jinja_value *value = ci_jinja_argument(run, arguments, position, name);
     return value ? ci_jinja_truth(*value) : otherwise;
 }
 
 int64_t ci_jinja_argument_integer(struct ci_jinja_run *run, const struct ci_jinja_arguments *arguments, size_t position,
                                   const char *name, int64_t otherwise) {
-    const struct ci_jinja_value *value = ci_jinja_argument(arguments, position, name);
+    const struct ci_jinja_value *value = ci_jinja_argument(run, arguments, position, name);
     if (value == NULL || value->kind == CI_JINJA_IS_NONE) return otherwise;
     if (value->kind == CI_JINJA_IS_BOOLEAN) return value->boolean;
     if (value->kind != CI_JINJA_IS_INTEGER)
@@ -65,7 +69,6 @@ static struct ci_jinja_value function_range(struct ci_jinja_run *run, struct ci_
     if (count > MAXIMUM_RANGE)
         ci_jinja_fail(&run->heap, CLINFER_BAD_FILE, "range() of %llu numbers; at most %d are possible",
                       (unsigned long long)count, MAXIMUM_RANGE);
-    ci_jinja_spend(run, count);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, count, sizeof *items);
     for (uint64_t i = 0; i < count; i++) items[i] = ci_jinja_integer((int64_t)((uint64_t)first + i * (uint64_t)step));
     return ci_jinja_list(run, CI_JINJA_SHAPE_LIST, items, count);
@@ -115,6 +118,7 @@ static struct ci_jinja_value function_strftime_now(struct ci_jinja_run *run, str
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "strftime_now() with a format above 127 bytes");
     memcpy(zero_terminated, format.bytes, format.length);
     zero_terminated[format.length] = 0;
+    ci_jinja_spend(&run->heap, STRFTIME_STEPS);
     if (localtime_r(&run->now, &local) == NULL)
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "strftime_now() has no local time");
     size_t length = strftime(text, sizeof text, zero_terminated, &local);

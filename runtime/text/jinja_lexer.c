@@ -54,7 +54,7 @@ static struct ci_jinja_string rest(const struct lexer *lexer) {
 
 static void skip_space(struct lexer *lexer) {
     struct ci_jinja_string all = rest(lexer);
-    advance(lexer, all.length - ci_jinja_strip(all, true, false).length);
+    advance(lexer, all.length - ci_jinja_strip(lexer->heap, all, true, false).length);
 }
 
 /* One line end as every other; the last one goes. */
@@ -77,12 +77,13 @@ static struct ci_jinja_string normalise(struct ci_jinja_heap *heap, struct ci_ji
 static size_t trim_before(const struct lexer *lexer, size_t begin, size_t end, char sign, bool variable) {
     const char *text = lexer->source + begin;
     size_t length = end - begin;
-    if (sign == '-') return ci_jinja_strip(ci_jinja_template_string(text, length), false, true).length;
+    if (sign == '-') return ci_jinja_strip(lexer->heap, ci_jinja_template_string(text, length), false, true).length;
     if (sign == '+' || variable) return length;
     size_t line = length;
     while (line > 0 && text[line - 1] != '\n') line--;
     bool at_line_start = line > 0 || begin == 0 || lexer->source[begin - 1] == '\n';
-    bool blank = ci_jinja_strip(ci_jinja_template_string(text + line, length - line), true, false).length == 0;
+    bool blank =
+        ci_jinja_strip(lexer->heap, ci_jinja_template_string(text + line, length - line), true, false).length == 0;
     return at_line_start && blank ? line : length;
 }
 
@@ -299,7 +300,7 @@ static void operator(struct lexer *lexer) {
     char c = lexer->source[lexer->at];
     if (length == 1 && (c == 0 || !strchr("+-/*%~[](){}<>=.:|,;", c))) fail(lexer, "an unexpected character in a tag");
     if (length == 1 && strchr("([{", c)) {
-        if (lexer->open == CI_JINJA_NESTING) fail(lexer, "more than 200 levels of brackets");
+        if (lexer->open == CI_JINJA_NESTING) fail(lexer, "more than 200 levels of nesting");
         lexer->brackets[lexer->open++] = c == '(' ? ')' : c == '[' ? ']' : '}';
     } else if (length == 1 && strchr(")]}", c)) {
         if (lexer->open == 0 || lexer->brackets[--lexer->open] != c) fail(lexer, "a closing bracket does not match");
@@ -335,6 +336,8 @@ static void tag(struct lexer *lexer, bool variable) {
 }
 
 struct ci_jinja_token *ci_jinja_tokenize(struct ci_jinja_heap *heap, struct ci_jinja_string source) {
+    /* Each byte is gone through a few times. */
+    ci_jinja_spend(heap, 2 * source.length);
     source = normalise(heap, source);
     struct lexer lexer = {.heap = heap, .source = source.bytes, .length = source.length, .line = 1};
     while (lexer.at < lexer.length) {

@@ -21,11 +21,11 @@ static struct ci_jinja_string need_text(struct ci_jinja_run *run, const struct c
 
 static struct ci_jinja_value strip(struct ci_jinja_run *run, struct ci_jinja_value self,
                                    const struct ci_jinja_arguments *arguments, bool left, bool right) {
-    const struct ci_jinja_value *characters = ci_jinja_argument(arguments, 0, "chars");
+    const struct ci_jinja_value *characters = ci_jinja_argument(run, arguments, 0, "chars");
     if (characters == NULL || characters->kind == CI_JINJA_IS_NONE)
-        return ci_jinja_text(ci_jinja_strip(self.string, left, right));
+        return ci_jinja_text(ci_jinja_strip(&run->heap, self.string, left, right));
     struct ci_jinja_string set = need_text(run, arguments, 0, "chars");
-    return ci_jinja_text(ci_jinja_strip_characters(run, self.string, set, left, right));
+    return ci_jinja_text(ci_jinja_strip_characters(&run->heap, self.string, set, left, right));
 }
 
 METHOD(strip) { return strip(run, self, arguments, true, true); }
@@ -68,25 +68,27 @@ METHOD(title) {
 
 /* ---- searching ---- */
 
-static bool begins(struct ci_jinja_string string, struct ci_jinja_string part) {
-    return part.length <= string.length && ci_jinja_string_equal(ci_jinja_part(string, 0, part.length), part);
+typedef bool part_test(struct ci_jinja_heap *heap, struct ci_jinja_string string, struct ci_jinja_string part);
+
+static bool begins(struct ci_jinja_heap *heap, struct ci_jinja_string string, struct ci_jinja_string part) {
+    return part.length <= string.length && ci_jinja_same(heap, ci_jinja_part(string, 0, part.length), part);
 }
 
-static bool ends(struct ci_jinja_string string, struct ci_jinja_string part) {
+static bool ends(struct ci_jinja_heap *heap, struct ci_jinja_string string, struct ci_jinja_string part) {
     return part.length <= string.length &&
-           ci_jinja_string_equal(ci_jinja_part(string, string.length - part.length, string.length), part);
+           ci_jinja_same(heap, ci_jinja_part(string, string.length - part.length, string.length), part);
 }
 
 static struct ci_jinja_value any_of(struct ci_jinja_run *run, struct ci_jinja_value self,
-                                    const struct ci_jinja_arguments *arguments,
-                                    bool (*holds)(struct ci_jinja_string, struct ci_jinja_string)) {
+                                    const struct ci_jinja_arguments *arguments, part_test *holds) {
     struct ci_jinja_value part = ci_jinja_need(run, arguments, 0, "prefix");
     if (part.kind != CI_JINJA_IS_LIST || part.list->shape != CI_JINJA_SHAPE_TUPLE)
-        return ci_jinja_boolean(holds(self.string, need_text(run, arguments, 0, "prefix")));
+        return ci_jinja_boolean(holds(&run->heap, self.string, need_text(run, arguments, 0, "prefix")));
     for (size_t i = 0; i < part.list->count; i++) {
-        ci_jinja_spend(run, 1);
+        ci_jinja_spend(&run->heap, 1);
         struct ci_jinja_value item = part.list->items[i];
-        if (item.kind == CI_JINJA_IS_STRING && holds(self.string, item.string)) return ci_jinja_boolean(true);
+        if (item.kind == CI_JINJA_IS_STRING && holds(&run->heap, self.string, item.string))
+            return ci_jinja_boolean(true);
     }
     return ci_jinja_boolean(false);
 }
@@ -97,21 +99,23 @@ METHOD(endswith) { return any_of(run, self, arguments, ends); }
 
 METHOD(removeprefix) {
     struct ci_jinja_string part = need_text(run, arguments, 0, "prefix");
-    return begins(self.string, part) ? ci_jinja_text(ci_jinja_part(self.string, part.length, self.string.length))
-                                     : self;
+    return begins(&run->heap, self.string, part)
+               ? ci_jinja_text(ci_jinja_part(self.string, part.length, self.string.length))
+               : self;
 }
 
 METHOD(removesuffix) {
     struct ci_jinja_string part = need_text(run, arguments, 0, "suffix");
-    return ends(self.string, part) ? ci_jinja_text(ci_jinja_part(self.string, 0, self.string.length - part.length))
-                                   : self;
+    return ends(&run->heap, self.string, part)
+               ? ci_jinja_text(ci_jinja_part(self.string, 0, self.string.length - part.length))
+               : self;
 }
 
 static size_t find_last(struct ci_jinja_run *run, struct ci_jinja_string string, struct ci_jinja_string part,
                         size_t end) {
     if (part.length > end) return SIZE_MAX;
     for (size_t at = end - part.length;; at--) {
-        ci_jinja_spend_bytes(run, part.length);
+        ci_jinja_spend_bytes(&run->heap, part.length);
         if (part.length == 0 || memcmp(string.bytes + at, part.bytes, part.length) == 0) return at;
         if (at == 0) return SIZE_MAX;
     }
@@ -120,16 +124,15 @@ static size_t find_last(struct ci_jinja_run *run, struct ci_jinja_string string,
 /* Bytes to characters. */
 static int64_t place(struct ci_jinja_run *run, struct ci_jinja_string string, size_t at) {
     if (at == SIZE_MAX) return -1;
-    ci_jinja_spend_bytes(run, at);
-    return (int64_t)ci_jinja_characters(ci_jinja_part(string, 0, at));
+    return (int64_t)ci_jinja_characters(&run->heap, ci_jinja_part(string, 0, at));
 }
 
 METHOD(find) {
     struct ci_jinja_string part = need_text(run, arguments, 0, "sub");
     int64_t from = ci_jinja_argument_integer(run, arguments, 1, "start", 0);
     if (from < 0) from += (int64_t)ci_jinja_length(run, self);
-    size_t start = ci_jinja_offset(self.string, from < 0 ? 0 : (size_t)from);
-    return ci_jinja_integer(place(run, self.string, ci_jinja_find(run, self.string, part, start)));
+    size_t start = ci_jinja_offset(&run->heap, self.string, from < 0 ? 0 : (size_t)from);
+    return ci_jinja_integer(place(run, self.string, ci_jinja_find(&run->heap, self.string, part, start)));
 }
 
 METHOD(rfind) {
@@ -154,7 +157,8 @@ METHOD(count) {
     if (self.kind == CI_JINJA_IS_STRING) {
         struct ci_jinja_string part = need_text(run, arguments, 0, "sub");
         if (part.length == 0) return ci_jinja_integer((int64_t)ci_jinja_length(run, self) + 1);
-        for (size_t at = 0; (at = ci_jinja_find(run, self.string, part, at)) != SIZE_MAX; at += part.length) count++;
+        for (size_t at = 0; (at = ci_jinja_find(&run->heap, self.string, part, at)) != SIZE_MAX; at += part.length)
+            count++;
     } else {
         struct ci_jinja_value item = ci_jinja_need(run, arguments, 0, "value");
         for (size_t i = 0; i < self.list->count; i++) count += ci_jinja_equal(run, self.list->items[i], item);
@@ -176,7 +180,7 @@ struct parts {
 };
 
 static void add_part(struct ci_jinja_run *run, struct parts *parts, struct ci_jinja_string part) {
-    ci_jinja_spend(run, 1);
+    ci_jinja_spend(&run->heap, 1);
     if (parts->count == parts->capacity) {
         parts->capacity = parts->capacity ? parts->capacity * 2 : 8;
         struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, parts->capacity, sizeof *items);
@@ -190,20 +194,21 @@ static void split_left(struct ci_jinja_run *run, struct ci_jinja_string string, 
                        int64_t most, struct parts *parts) {
     size_t at = 0;
     while (separator && most-- != 0) {
-        size_t found = ci_jinja_find(run, string, *separator, at);
+        size_t found = ci_jinja_find(&run->heap, string, *separator, at);
         if (found == SIZE_MAX) break;
         add_part(run, parts, ci_jinja_part(string, at, found));
         at = found + separator->length;
     }
     while (!separator) {
-        struct ci_jinja_string rest = ci_jinja_strip(ci_jinja_part(string, at, string.length), true, false);
+        struct ci_jinja_string rest = ci_jinja_strip(&run->heap, ci_jinja_part(string, at, string.length), true, false);
         if (rest.length == 0) return;
         at = string.length - rest.length;
         if (most-- == 0) break;
         size_t end = at;
-        while (end < string.length && !ci_jinja_is_space(ci_jinja_code_point(string, end)))
+        while (end < string.length && !ci_jinja_is_space(ci_jinja_code_point(string, end))) {
+            ci_jinja_spend(&run->heap, 1);
             end += ci_jinja_character_bytes(string, end);
-        ci_jinja_spend_bytes(run, end - at);
+        }
         add_part(run, parts, ci_jinja_part(string, at, end));
         at = end;
     }
@@ -229,7 +234,7 @@ static void split_right(struct ci_jinja_run *run, struct ci_jinja_string string,
 
 static struct ci_jinja_value split(struct ci_jinja_run *run, struct ci_jinja_value self,
                                    const struct ci_jinja_arguments *arguments, bool from_right) {
-    const struct ci_jinja_value *given = ci_jinja_argument(arguments, 0, "sep");
+    const struct ci_jinja_value *given = ci_jinja_argument(run, arguments, 0, "sep");
     int64_t most = ci_jinja_argument_integer(run, arguments, 1, "maxsplit", -1);
     bool by_space = given == NULL || given->kind == CI_JINJA_IS_NONE;
     struct ci_jinja_string separator = by_space ? CI_JINJA_STRING("") : need_text(run, arguments, 0, "sep");
@@ -250,13 +255,12 @@ METHOD(split) { return split(run, self, arguments, false); }
 METHOD(rsplit) { return split(run, self, arguments, true); }
 
 METHOD(splitlines) {
-    bool keep = ci_jinja_argument_boolean(arguments, 0, "keepends", false);
+    bool keep = ci_jinja_argument_boolean(run, arguments, 0, "keepends", false);
     struct parts parts = {0};
     struct ci_jinja_string line;
     size_t at = 0;
-    for (size_t begin = 0; ci_jinja_next_line(self.string, &at, &line); begin = at)
+    for (size_t begin = 0; ci_jinja_next_line(&run->heap, self.string, &at, &line); begin = at)
         add_part(run, &parts, keep ? ci_jinja_part(self.string, begin, at) : line);
-    ci_jinja_spend_bytes(run, self.string.length);
     return ci_jinja_list(run, CI_JINJA_SHAPE_LIST, parts.items, parts.count);
 }
 
@@ -286,9 +290,11 @@ METHOD(format) {
             at += twice && (c == '{' || c == '}');
             continue;
         }
+        ci_jinja_spend(&run->heap, arguments->named_count + 1);
         const char *close = c == '{' ? memchr(text.bytes + at, '}', text.length - at) : NULL;
         if (close == NULL) ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "format(): a lone '%c'", c);
         struct ci_jinja_string field = ci_jinja_part(text, at + 1, (size_t)(close - text.bytes));
+        ci_jinja_spend_characters(&run->heap, field.length);
         size_t number = field.length ? 0 : next++;
         bool digits = field.length < 6;
         for (size_t i = 0; i < field.length; i++) {
@@ -301,7 +307,7 @@ METHOD(format) {
         const struct ci_jinja_value *value = NULL;
         if (digits && number < arguments->count) value = &arguments->items[number];
         for (size_t i = 0; !digits && i < arguments->named_count; i++)
-            if (ci_jinja_string_equal(arguments->named[i].name, field)) value = &arguments->named[i].value;
+            if (ci_jinja_same(&run->heap, arguments->named[i].name, field)) value = &arguments->named[i].value;
         if (value == NULL) ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "format(): a field has no value");
         ci_jinja_print(run, &buffer, *value);
         at = (size_t)(close - text.bytes);
@@ -321,7 +327,7 @@ static bool is_letter(uint32_t c) {
 static bool is_letter_or_digit(uint32_t c) { return is_digit(c) || is_letter(c); }
 
 static struct ci_jinja_value all_are(struct ci_jinja_run *run, struct ci_jinja_value self, bool (*holds)(uint32_t)) {
-    ci_jinja_spend_bytes(run, self.string.length);
+    ci_jinja_spend_characters(&run->heap, 2 * self.string.length);
     for (size_t at = 0; at < self.string.length; at += ci_jinja_character_bytes(self.string, at))
         if (!holds(ci_jinja_code_point(self.string, at))) return ci_jinja_boolean(false);
     return ci_jinja_boolean(self.string.length > 0);
@@ -356,14 +362,14 @@ METHOD(islower) { return ci_jinja_boolean(ci_jinja_apply_test(run, CI_JINJA_STRI
 METHOD(get) {
     struct ci_jinja_value key = ci_jinja_need(run, arguments, 0, "key");
     const struct ci_jinja_value *found = ci_jinja_dict_find(run, self.dict, key);
-    const struct ci_jinja_value *otherwise = ci_jinja_argument(arguments, 1, "default");
+    const struct ci_jinja_value *otherwise = ci_jinja_argument(run, arguments, 1, "default");
     return found ? *found : otherwise ? *otherwise : ci_jinja_none();
 }
 
 METHOD(items) {
     (void)arguments;
     const struct ci_jinja_dict *dict = self.dict;
-    ci_jinja_spend(run, dict->count);
+    ci_jinja_spend(&run->heap, dict->count);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, dict->count, sizeof *items);
     for (size_t i = 0; i < dict->count; i++) {
         struct ci_jinja_value *pair = ci_jinja_alloc(&run->heap, 2, sizeof *pair);
@@ -376,7 +382,7 @@ METHOD(items) {
 
 static struct ci_jinja_value half(struct ci_jinja_run *run, struct ci_jinja_value self, bool keys) {
     const struct ci_jinja_dict *dict = self.dict;
-    ci_jinja_spend(run, dict->count);
+    ci_jinja_spend(&run->heap, dict->count);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, dict->count, sizeof *items);
     for (size_t i = 0; i < dict->count; i++) items[i] = keys ? dict->pairs[i].key : dict->pairs[i].value;
     return ci_jinja_list(run, CI_JINJA_SHAPE_VIEW, items, dict->count);

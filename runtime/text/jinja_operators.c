@@ -23,6 +23,7 @@ static _Noreturn void fail_overflow(struct ci_jinja_run *run) {
 
 static int64_t power(struct ci_jinja_run *run, int64_t base, int64_t exponent) {
     int64_t result = 1;
+    ci_jinja_spend(&run->heap, 5);
     for (; exponent > 0; exponent >>= 1) {
         if ((exponent & 1) && __builtin_mul_overflow(result, base, &result)) fail_overflow(run);
         if (exponent > 1 && __builtin_mul_overflow(base, base, &base)) fail_overflow(run);
@@ -62,6 +63,8 @@ static struct ci_jinja_value integers(struct ci_jinja_run *run, enum ci_jinja_op
 
 static struct ci_jinja_value floats(struct ci_jinja_run *run, enum ci_jinja_operation operation, double left,
                                     double right) {
+    /* Remainders are made bit by bit, and an exponent has 11 bits. */
+    ci_jinja_spend(&run->heap, operation == CI_JINJA_MODULO || operation == CI_JINJA_FLOOR_DIVIDE ? 400 : 5);
     switch (operation) {
     case CI_JINJA_ADD: return ci_jinja_float(left + right);
     case CI_JINJA_SUBTRACT: return ci_jinja_float(left - right);
@@ -117,7 +120,6 @@ static struct ci_jinja_value join_texts(struct ci_jinja_run *run, struct ci_jinj
 static struct ci_jinja_value join_lists(struct ci_jinja_run *run, const struct ci_jinja_list *left,
                                         const struct ci_jinja_list *right) {
     size_t count = left->count + right->count;
-    ci_jinja_spend(run, count / 8);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, count, sizeof *items);
     if (left->count) memcpy(items, left->items, left->count * sizeof *items);
     if (right->count) memcpy(items + left->count, right->items, right->count * sizeof *items);
@@ -134,9 +136,11 @@ static struct ci_jinja_value repeat(struct ci_jinja_run *run, struct ci_jinja_va
     }
     size_t once = value.list->count, count;
     if (__builtin_mul_overflow(once, (size_t)times, &count)) count = SIZE_MAX;
-    ci_jinja_spend(run, count / 8);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, count, sizeof *items);
-    for (size_t i = 0; i < count; i++) items[i] = value.list->items[i % once];
+    for (size_t i = 0, from = 0; i < count; i++, from = from + 1 == once ? 0 : from + 1) {
+        ci_jinja_spend(&run->heap, 1);
+        items[i] = value.list->items[from];
+    }
     return ci_jinja_list(run, value.list->shape, items, count);
 }
 
@@ -154,6 +158,7 @@ static bool is_indexed(struct ci_jinja_value value) {
 
 struct ci_jinja_value ci_jinja_binary(struct ci_jinja_run *run, enum ci_jinja_operation operation,
                                       struct ci_jinja_value left, struct ci_jinja_value right) {
+    ci_jinja_spend(&run->heap, 1);
     if (is_whole(left) && is_whole(right)) return integers(run, operation, whole(left), whole(right));
     if (ci_jinja_is_number(left) && ci_jinja_is_number(right))
         return floats(run, operation, ci_jinja_as_float(left), ci_jinja_as_float(right));
@@ -174,6 +179,7 @@ struct ci_jinja_value ci_jinja_binary(struct ci_jinja_run *run, enum ci_jinja_op
         /* Python lets what can be looked into by name go unused. */
         bool may_stay =
             right.kind == CI_JINJA_IS_LIST || right.kind == CI_JINJA_IS_DICT || right.kind == CI_JINJA_IS_UNDEFINED;
+        ci_jinja_spend_bytes(&run->heap, left.string.length);
         if (may_stay && memchr(left.string.bytes, '%', left.string.length) == NULL) return left;
         return ci_jinja_format_percent(run, left.string, &right, 1);
     }
@@ -183,7 +189,7 @@ struct ci_jinja_value ci_jinja_binary(struct ci_jinja_run *run, enum ci_jinja_op
 static bool contains(struct ci_jinja_run *run, struct ci_jinja_value item, struct ci_jinja_value in) {
     if (in.kind == CI_JINJA_IS_STRING) {
         if (item.kind != CI_JINJA_IS_STRING) fail_types(run, CI_JINJA_IN, item, in);
-        return ci_jinja_find(run, in.string, item.string, 0) != SIZE_MAX;
+        return ci_jinja_find(&run->heap, in.string, item.string, 0) != SIZE_MAX;
     }
     if (in.kind == CI_JINJA_IS_DICT) return ci_jinja_dict_find(run, in.dict, item) != NULL;
     if (in.kind == CI_JINJA_IS_UNDEFINED) return false;
@@ -238,16 +244,15 @@ struct ci_jinja_value ci_jinja_slice(struct ci_jinja_run *run, struct ci_jinja_v
                       ci_jinja_kind_name(object));
     int64_t step = bounds[2].kind == CI_JINJA_IS_NONE ? 1 : is_whole(bounds[2]) ? whole(bounds[2]) : 0;
     if (step == 0) ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "the step of a slice is no number or zero");
-    if (text) ci_jinja_spend_bytes(run, object.string.length);
-    int64_t length = (int64_t)(text ? ci_jinja_characters(object.string) : object.list->count);
+    int64_t length = (int64_t)(text ? ci_jinja_characters(&run->heap, object.string) : object.list->count);
     int64_t begin = clamp(run, bounds[0], step < 0 ? length - 1 : 0, length, step < 0);
     int64_t end = clamp(run, bounds[1], step < 0 ? -1 : length, length, step < 0);
     if (text && step == 1) {
         if (end <= begin) return ci_jinja_text(CI_JINJA_STRING(""));
-        size_t from = ci_jinja_offset(object.string, (size_t)begin);
+        size_t from = ci_jinja_offset(&run->heap, object.string, (size_t)begin);
         struct ci_jinja_string rest = ci_jinja_part(object.string, from, object.string.length);
         struct ci_jinja_value part =
-            ci_jinja_text(ci_jinja_part(rest, 0, ci_jinja_offset(rest, (size_t)(end - begin))));
+            ci_jinja_text(ci_jinja_part(rest, 0, ci_jinja_offset(&run->heap, rest, (size_t)(end - begin))));
         part.safe = object.safe;
         return part;
     }
@@ -256,10 +261,10 @@ struct ci_jinja_value ci_jinja_slice(struct ci_jinja_run *run, struct ci_jinja_v
         step > 0 ? (end > begin ? (uint64_t)(end - begin) : 0) : (begin > end ? (uint64_t)(begin - end) : 0);
     uint64_t stride = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
     size_t count = distance ? (size_t)((distance - 1) / stride + 1) : 0;
-    ci_jinja_spend(run, count);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, count, sizeof *items);
     struct ci_jinja_buffer buffer = {0};
     for (size_t i = 0; i < count; i++) {
+        ci_jinja_spend(&run->heap, 1);
         items[i] = list->items[step > 0 ? (uint64_t)begin + i * stride : (uint64_t)begin - i * stride];
         if (text) ci_jinja_append_string(run, &buffer, items[i].string);
     }
@@ -290,6 +295,7 @@ struct ci_jinja_value ci_jinja_format_percent(struct ci_jinja_run *run, struct c
         } else if ((conversion == 'd' || conversion == 'i') && is_whole(value)) {
             ci_jinja_print(run, &buffer, ci_jinja_integer(whole(value)));
         } else if (conversion == 'f' && ci_jinja_is_number(value)) {
+            ci_jinja_spend(&run->heap, 300);
             char text[400]; /* a double has at most 309 digits before the point */
             snprintf(text, sizeof text, "%f", ci_jinja_as_float(value));
             ci_jinja_append_text(run, &buffer, text);

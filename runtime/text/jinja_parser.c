@@ -1,5 +1,5 @@
 /* jinja_parser.c: the parser of statements: recursive descent, one function per tag. Nesting of tags and expressions is
- * counted together against CI_JINJA_NESTING, which bounds the stack here. */
+ * counted together against CI_JINJA_NESTING. */
 #include "text/jinja_parser.h"
 
 #include <string.h>
@@ -9,7 +9,11 @@
 
 /* ---- shared with jinja_expression.c ---- */
 
+/* What it takes to try all that could stand where a node begins. */
+enum { NODE_STEPS = 20 };
+
 struct ci_jinja_node *ci_jinja_node_create(struct ci_jinja_parser *parser, enum ci_jinja_node_kind kind) {
+    ci_jinja_spend(parser->heap, NODE_STEPS);
     struct ci_jinja_node *node = ci_jinja_alloc(parser->heap, 1, sizeof *node);
     node->kind = kind;
     node->line = parser->token->line;
@@ -35,9 +39,8 @@ _Noreturn void ci_jinja_parser_fail(struct ci_jinja_parser *parser, const char *
 }
 
 void ci_jinja_nest(struct ci_jinja_parser *parser) {
-    if (++parser->nesting <= CI_JINJA_NESTING) return;
     parser->heap->line = parser->token->line;
-    ci_jinja_fail(parser->heap, CLINFER_BAD_FILE, "more than %d levels of nesting", CI_JINJA_NESTING);
+    ci_jinja_enter(parser->heap);
 }
 
 bool ci_jinja_next_is(const struct ci_jinja_parser *parser, enum ci_jinja_token_kind kind, const char *text) {
@@ -72,18 +75,20 @@ static void grow_names(struct ci_jinja_parser *parser) {
     parser->name_slot_mask = (size_t)capacity * 2 - 1;
     parser->name_slots = ci_jinja_alloc(parser->heap, parser->name_slot_mask + 1, sizeof *parser->name_slots);
     for (int i = 0; i < parser->name_count; i++) {
+        ci_jinja_spend_characters(parser->heap, names[i].length);
         size_t at = ci_hash(CI_HASH_START, names[i].bytes, names[i].length) & parser->name_slot_mask;
-        while (parser->name_slots[at]) at = (at + 1) & parser->name_slot_mask;
+        for (; parser->name_slots[at]; at = (at + 1) & parser->name_slot_mask) ci_jinja_spend(parser->heap, 1);
         parser->name_slots[at] = i + 1;
     }
 }
 
 int ci_jinja_name_number(struct ci_jinja_parser *parser, struct ci_jinja_string name) {
     if (parser->name_count == parser->name_capacity) grow_names(parser);
+    ci_jinja_spend_characters(parser->heap, name.length);
     size_t at = ci_hash(CI_HASH_START, name.bytes, name.length) & parser->name_slot_mask;
     for (; parser->name_slots[at]; at = (at + 1) & parser->name_slot_mask) {
         int number = parser->name_slots[at] - 1;
-        if (ci_jinja_string_equal(parser->names[number], name)) return number;
+        if (ci_jinja_same(parser->heap, parser->names[number], name)) return number;
     }
     parser->names[parser->name_count] = name;
     parser->name_slots[at] = ++parser->name_count;

@@ -7,7 +7,6 @@
 struct ci_jinja_parser {
     struct ci_jinja_heap *heap;
     const struct ci_jinja_token *token; /* the next one */
-    int nesting;
     struct ci_jinja_string *names;
     int name_count, name_capacity;
     int *name_slots; /* hash table of numbers + 1 */
@@ -27,7 +26,7 @@ int ci_jinja_name_number(struct ci_jinja_parser *parser, struct ci_jinja_string 
 
 _Noreturn void ci_jinja_parser_fail(struct ci_jinja_parser *parser, const char *expected);
 void ci_jinja_nest(struct ci_jinja_parser *parser);
-static inline void ci_jinja_unnest(struct ci_jinja_parser *parser) { parser->nesting--; }
+static inline void ci_jinja_unnest(struct ci_jinja_parser *parser) { ci_jinja_leave(parser->heap); }
 
 bool ci_jinja_next_is(const struct ci_jinja_parser *parser, enum ci_jinja_token_kind kind, const char *text);
 bool ci_jinja_skip_if(struct ci_jinja_parser *parser, enum ci_jinja_token_kind kind, const char *text);

@@ -8,7 +8,7 @@
 #include "text/jinja.h"
 
 /* The shortest digits that read back as the same number; with an exponent below 1e-4 and from 1e16 on. */
-void ci_jinja_print_float(char text[32], double number) {
+void ci_jinja_print_float(struct ci_jinja_heap *heap, char text[32], double number) {
     if (isnan(number)) {
         strcpy(text, "nan");
         return;
@@ -18,8 +18,10 @@ void ci_jinja_print_float(char text[32], double number) {
         return;
     }
     int digits = 1;
-    do snprintf(text, 32, "%.*e", digits - 1, number);
-    while (strtod(text, NULL) != number && digits++ < 17);
+    do {
+        ci_jinja_spend(heap, 50);
+        snprintf(text, 32, "%.*e", digits - 1, number);
+    } while (strtod(text, NULL) != number && digits++ < 17);
     int exponent = atoi(strchr(text, 'e') + 1);
     if (exponent >= -4 && exponent < 16) {
         int decimals = digits - 1 - exponent;
@@ -29,6 +31,7 @@ void ci_jinja_print_float(char text[32], double number) {
 
 static void print_integer(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, int64_t integer) {
     char text[32];
+    ci_jinja_spend(&run->heap, 8);
     snprintf(text, sizeof text, "%lld", (long long)integer);
     ci_jinja_append_text(run, buffer, text);
 }
@@ -42,6 +45,7 @@ static bool is_printable(uint32_t c) {
 }
 
 static void print_quoted(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_string string) {
+    ci_jinja_spend_characters(&run->heap, string.length);
     bool twice = memchr(string.bytes, '\'', string.length) && !memchr(string.bytes, '"', string.length);
     const char *quote = twice ? "\"" : "'";
     ci_jinja_append_text(run, buffer, quote);
@@ -57,8 +61,10 @@ static void print_quoted(struct ci_jinja_run *run, struct ci_jinja_buffer *buffe
             strcpy(text, "\\r");
         else if (c == '\t')
             strcpy(text, "\\t");
-        else if (!is_printable(c))
+        else if (!is_printable(c)) {
+            ci_jinja_spend(&run->heap, 8);
             snprintf(text, sizeof text, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
+        }
         if (text[0])
             ci_jinja_append_like(run, buffer, string, at, text, strlen(text));
         else
@@ -103,8 +109,8 @@ static void print_repr(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer,
 }
 
 void ci_jinja_print(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_value value) {
-    ci_jinja_enter(run);
-    ci_jinja_spend(run, 1);
+    ci_jinja_enter(&run->heap);
+    ci_jinja_spend(&run->heap, 1);
     char text[32];
     switch (value.kind) {
     case CI_JINJA_IS_UNDEFINED: break;
@@ -112,7 +118,7 @@ void ci_jinja_print(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, st
     case CI_JINJA_IS_BOOLEAN: ci_jinja_append_text(run, buffer, value.boolean ? "True" : "False"); break;
     case CI_JINJA_IS_INTEGER: print_integer(run, buffer, value.integer); break;
     case CI_JINJA_IS_FLOAT:
-        ci_jinja_print_float(text, value.number);
+        ci_jinja_print_float(&run->heap, text, value.number);
         ci_jinja_append_text(run, buffer, text);
         break;
     case CI_JINJA_IS_STRING: ci_jinja_append_string(run, buffer, value.string); break;
@@ -123,7 +129,7 @@ void ci_jinja_print(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, st
         ci_jinja_append_text(run, buffer, ci_jinja_kind_name(value));
         ci_jinja_append_text(run, buffer, ">");
     }
-    ci_jinja_leave(run);
+    ci_jinja_leave(&run->heap);
 }
 
 struct ci_jinja_string ci_jinja_to_string(struct ci_jinja_run *run, struct ci_jinja_value value) {
@@ -146,6 +152,7 @@ static void write_json_string(struct ci_jinja_run *run, struct ci_jinja_buffer *
     static const char special[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
     ci_jinja_append_text(run, buffer, "\"");
     size_t plain = 0, at = 0;
+    ci_jinja_spend(&run->heap, string.length);
     while (at < string.length) {
         size_t bytes = ci_jinja_character_bytes(string, at);
         uint32_t c = ci_jinja_code_point(string, at);
@@ -155,6 +162,7 @@ static void write_json_string(struct ci_jinja_run *run, struct ci_jinja_buffer *
             continue;
         }
         char text[16];
+        ci_jinja_spend(&run->heap, 8);
         if (found)
             snprintf(text, sizeof text, "\\%c", names[found - special]);
         else if (c < 0x10000)
@@ -232,8 +240,8 @@ static void write_json_dict(struct ci_jinja_run *run, struct ci_jinja_buffer *bu
 
 static void write_json(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_value value,
                        const struct json_style *style, int level) {
-    ci_jinja_enter(run);
-    ci_jinja_spend(run, 1);
+    ci_jinja_enter(&run->heap);
+    ci_jinja_spend(&run->heap, 1);
     switch (value.kind) {
     case CI_JINJA_IS_NONE: ci_jinja_append_text(run, buffer, "null"); break;
     case CI_JINJA_IS_BOOLEAN: ci_jinja_append_text(run, buffer, value.boolean ? "true" : "false"); break;
@@ -260,16 +268,16 @@ static void write_json(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer,
                       ci_jinja_kind_name(value),
                       value.kind == CI_JINJA_IS_LIST ? " (a stream: use '|list' first)" : "");
     }
-    ci_jinja_leave(run);
+    ci_jinja_leave(&run->heap);
 }
 
 /* tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False) */
 struct ci_jinja_value ci_jinja_to_json(struct ci_jinja_run *run, struct ci_jinja_value self,
                                        const struct ci_jinja_arguments *arguments) {
     struct json_style style = {.item_separator = CI_JINJA_STRING(", "), .key_separator = CI_JINJA_STRING(": ")};
-    style.ascii = ci_jinja_argument_boolean(arguments, 0, "ensure_ascii", false);
-    style.sort = ci_jinja_argument_boolean(arguments, 3, "sort_keys", false);
-    const struct ci_jinja_value *indent = ci_jinja_argument(arguments, 1, "indent");
+    style.ascii = ci_jinja_argument_boolean(run, arguments, 0, "ensure_ascii", false);
+    style.sort = ci_jinja_argument_boolean(run, arguments, 3, "sort_keys", false);
+    const struct ci_jinja_value *indent = ci_jinja_argument(run, arguments, 1, "indent");
     struct ci_jinja_string unit;
     if (indent && indent->kind != CI_JINJA_IS_NONE) {
         style.item_separator = CI_JINJA_STRING(",");
@@ -284,7 +292,7 @@ struct ci_jinja_value ci_jinja_to_json(struct ci_jinja_run *run, struct ci_jinja
         }
         style.indent = &unit;
     }
-    const struct ci_jinja_value *separators = ci_jinja_argument(arguments, 2, "separators");
+    const struct ci_jinja_value *separators = ci_jinja_argument(run, arguments, 2, "separators");
     if (separators && separators->kind == CI_JINJA_IS_LIST && separators->list->count == 2) {
         style.item_separator = ci_jinja_to_string(run, separators->list->items[0]);
         style.key_separator = ci_jinja_to_string(run, separators->list->items[1]);

@@ -22,6 +22,7 @@ static bool is_of_model(struct ci_jinja_string variable) {
 static struct ci_jinja_value global(struct ci_jinja_run *run, int name) {
     if (run->known[name]) return run->globals[name];
     struct ci_jinja_string text = run->tree->names[name];
+    ci_jinja_spend_characters(&run->heap, text.length + 100); /* a hash, and the table of functions */
     const json_t *member = json_object_getn(run->context, text.bytes, text.length);
     struct ci_jinja_value value = ci_jinja_undefined(text);
     const struct ci_jinja_function *function = member ? NULL : ci_jinja_find_function(text);
@@ -34,15 +35,18 @@ static struct ci_jinja_value global(struct ci_jinja_run *run, int name) {
     return value;
 }
 
+static struct ci_jinja_variable *find_variable(struct ci_jinja_run *run, const struct ci_jinja_scope *scope, int name) {
+    struct ci_jinja_variable *variable = scope->variables;
+    ci_jinja_spend(&run->heap, 1);
+    for (; variable && variable->name != name; variable = variable->next) ci_jinja_spend(&run->heap, 1);
+    return variable;
+}
+
 struct ci_jinja_value ci_jinja_look_up(struct ci_jinja_run *run, int name) {
-    size_t seen = 0;
-    for (const struct ci_jinja_scope *scope = run->scope; scope; scope = scope->parent)
-        for (const struct ci_jinja_variable *variable = scope->variables; variable; variable = variable->next, seen++)
-            if (variable->name == name) {
-                ci_jinja_spend(run, seen / 8);
-                return variable->value;
-            }
-    ci_jinja_spend(run, seen / 8);
+    for (const struct ci_jinja_scope *scope = run->scope; scope; scope = scope->parent) {
+        const struct ci_jinja_variable *variable = find_variable(run, scope, name);
+        if (variable) return variable->value;
+    }
     return global(run, name);
 }
 
@@ -52,10 +56,7 @@ static void set_variable(struct ci_jinja_run *run, int name, struct ci_jinja_val
         run->known[name] = true;
         return;
     }
-    size_t seen = 0;
-    struct ci_jinja_variable *variable = run->scope->variables;
-    for (; variable && variable->name != name; variable = variable->next) seen++;
-    ci_jinja_spend(run, seen / 8);
+    struct ci_jinja_variable *variable = find_variable(run, run->scope, name);
     if (variable == NULL) {
         variable = ci_jinja_alloc(&run->heap, 1, sizeof *variable);
         variable->name = name;
@@ -78,7 +79,10 @@ static void unpack(struct ci_jinja_run *run, const struct ci_jinja_node *target,
     const struct ci_jinja_list *list = ci_jinja_iterate(run, value);
     if (list->count != target->count)
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "%zu names for %zu values", target->count, list->count);
-    for (size_t i = 0; i < list->count; i++) assign(run, target->items[i], list->items[i]);
+    for (size_t i = 0; i < list->count; i++) {
+        ci_jinja_spend(&run->heap, 1);
+        assign(run, target->items[i], list->items[i]);
+    }
 }
 
 static void assign(struct ci_jinja_run *run, const struct ci_jinja_node *target, struct ci_jinja_value value) {
@@ -112,12 +116,12 @@ static struct ci_jinja_value capture(struct ci_jinja_run *run, const struct ci_j
 static struct ci_jinja_value filter_block(struct ci_jinja_run *run, const struct ci_jinja_node *node,
                                           struct ci_jinja_value value) {
     if (node == NULL) return value;
-    ci_jinja_enter(run);
+    ci_jinja_enter(&run->heap);
     value = filter_block(run, node->a, value);
     struct ci_jinja_arguments arguments = ci_jinja_evaluate_arguments(run, node);
     run->heap.line = node->line;
     value = ci_jinja_apply_filter(run, node->text, value, &arguments);
-    ci_jinja_leave(run);
+    ci_jinja_leave(&run->heap);
     return value;
 }
 
@@ -133,7 +137,7 @@ static void bind_parameters(struct ci_jinja_run *run, const struct ci_jinja_node
         struct ci_jinja_string name = arguments->named[i].name;
         bool known = ci_jinja_string_is(name, "caller");
         for (size_t j = arguments->count; j < node->count && !known; j++)
-            known = ci_jinja_string_equal(run->tree->names[node->names[j]], name);
+            known = ci_jinja_same(&run->heap, run->tree->names[node->names[j]], name);
         if (!known)
             ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "the macro '%.*s' takes no argument '%.*s' here", shown,
                           node->text.bytes, ci_shown(name.length, 40), name.bytes);
@@ -145,7 +149,7 @@ static void bind_parameters(struct ci_jinja_run *run, const struct ci_jinja_node
         bool given = i < arguments->count;
         if (given) value = arguments->items[i];
         for (size_t j = 0; j < arguments->named_count; j++)
-            if (ci_jinja_string_equal(arguments->named[j].name, name)) {
+            if (ci_jinja_same(&run->heap, arguments->named[j].name, name)) {
                 value = arguments->named[j].value;
                 given = true;
             }
@@ -156,7 +160,7 @@ static void bind_parameters(struct ci_jinja_run *run, const struct ci_jinja_node
 
 struct ci_jinja_value ci_jinja_call_macro(struct ci_jinja_run *run, const struct ci_jinja_macro *macro,
                                           const struct ci_jinja_arguments *arguments) {
-    ci_jinja_enter(run);
+    ci_jinja_enter(&run->heap);
     struct ci_jinja_buffer text = {0}, *out = run->out;
     struct ci_jinja_scope *before = push_scope(run, macro->scope);
     bind_parameters(run, macro->node, arguments);
@@ -164,7 +168,7 @@ struct ci_jinja_value ci_jinja_call_macro(struct ci_jinja_run *run, const struct
     run_block(run, macro->node->body);
     run->out = out;
     run->scope = before;
-    ci_jinja_leave(run);
+    ci_jinja_leave(&run->heap);
     return ci_jinja_buffer_text(&text);
 }
 
@@ -208,7 +212,7 @@ static enum flow run_for(struct ci_jinja_run *run, const struct ci_jinja_node *n
     if (list->count == 0) return node->c ? run_block(run, node->c) : FLOW_ON;
     struct ci_jinja_scope *before = run->scope;
     for (size_t i = 0; i < list->count; i++) {
-        ci_jinja_spend(run, 1);
+        ci_jinja_spend(&run->heap, 1);
         /* A macro may keep the scope, and `loop` with it: each round has its own. */
         push_scope(run, before);
         struct ci_jinja_loop *loop = ci_jinja_alloc(&run->heap, 1, sizeof *loop);
@@ -248,7 +252,7 @@ static enum flow run_scope(struct ci_jinja_run *run, const struct ci_jinja_node 
 }
 
 static enum flow run_statement(struct ci_jinja_run *run, const struct ci_jinja_node *node) {
-    ci_jinja_spend(run, 1);
+    ci_jinja_spend(&run->heap, 1);
     run->heap.line = node->line;
     switch (node->kind) {
     case CI_JINJA_LITERAL: ci_jinja_append_string(run, run->out, node->text); break;
@@ -272,10 +276,10 @@ static enum flow run_statement(struct ci_jinja_run *run, const struct ci_jinja_n
 }
 
 static enum flow run_block(struct ci_jinja_run *run, const struct ci_jinja_node *node) {
-    ci_jinja_enter(run);
+    ci_jinja_enter(&run->heap);
     enum flow flow = FLOW_ON;
     for (size_t i = 0; i < node->count && flow == FLOW_ON; i++) flow = run_statement(run, node->items[i]);
-    ci_jinja_leave(run);
+    ci_jinja_leave(&run->heap);
     return flow;
 }
 

@@ -23,7 +23,9 @@ static struct ci_jinja_value attribute_path(struct ci_jinja_run *run, struct ci_
                                             struct ci_jinja_value path) {
     if (path.kind == CI_JINJA_IS_INTEGER) return ci_jinja_item(run, value, path);
     struct ci_jinja_string text = ci_jinja_to_string(run, path);
+    ci_jinja_spend_bytes(&run->heap, text.length);
     for (size_t at = 0; at <= text.length;) {
+        ci_jinja_spend(&run->heap, 1);
         const char *dot = memchr(text.bytes + at, '.', text.length - at);
         size_t end = dot ? (size_t)(dot - text.bytes) : text.length;
         struct ci_jinja_string part = ci_jinja_part(text, at, end);
@@ -77,8 +79,8 @@ FILTER(items) {
 }
 
 FILTER(join) {
-    const struct ci_jinja_value *given = ci_jinja_argument(arguments, 0, "d");
-    const struct ci_jinja_value *attribute = ci_jinja_argument(arguments, 1, "attribute");
+    const struct ci_jinja_value *given = ci_jinja_argument(run, arguments, 0, "d");
+    const struct ci_jinja_value *attribute = ci_jinja_argument(run, arguments, 1, "attribute");
     struct ci_jinja_string separator = given ? ci_jinja_to_string(run, *given) : CI_JINJA_STRING("");
     const struct ci_jinja_list *list = ci_jinja_iterate(run, self);
     struct ci_jinja_buffer buffer = {0};
@@ -95,7 +97,7 @@ FILTER(join) {
 FILTER(reverse) {
     (void)arguments;
     const struct ci_jinja_list *list = ci_jinja_iterate(run, self);
-    ci_jinja_spend(run, list->count);
+    ci_jinja_spend(&run->heap, list->count);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, list->count, sizeof *items);
     struct ci_jinja_buffer buffer = {0};
     for (size_t i = 0; i < list->count; i++) {
@@ -106,9 +108,9 @@ FILTER(reverse) {
 }
 
 FILTER(sum) {
-    const struct ci_jinja_value *attribute = ci_jinja_argument(arguments, 0, "attribute");
+    const struct ci_jinja_value *attribute = ci_jinja_argument(run, arguments, 0, "attribute");
     struct ci_jinja_value sum = ci_jinja_integer(0);
-    const struct ci_jinja_value *start = ci_jinja_argument(arguments, 1, "start");
+    const struct ci_jinja_value *start = ci_jinja_argument(run, arguments, 1, "start");
     const struct ci_jinja_list *list = ci_jinja_iterate(run, self);
     if (start) sum = *start;
     bool by = attribute && attribute->kind != CI_JINJA_IS_NONE;
@@ -142,6 +144,7 @@ static struct keyed *merge_sort(struct ci_jinja_run *run, struct keyed *items, s
             size_t end = begin + 2 * width < count ? begin + 2 * width : count;
             size_t left = begin, right = middle;
             for (size_t out = begin; out < end; out++) {
+                ci_jinja_spend(&run->heap, 1);
                 bool take_right = left == middle;
                 if (left < middle && right < end) {
                     int order = ci_jinja_order(run, items[right].key, items[left].key);
@@ -170,17 +173,17 @@ static struct ci_jinja_value sorted(struct ci_jinja_run *run, const struct ci_ji
 
 /* sort(reverse=False, case_sensitive=False, attribute=None) */
 FILTER(sort) {
-    bool reverse = ci_jinja_argument_boolean(arguments, 0, "reverse", false);
-    bool case_sensitive = ci_jinja_argument_boolean(arguments, 1, "case_sensitive", false);
-    const struct ci_jinja_value *attribute = ci_jinja_argument(arguments, 2, "attribute");
+    bool reverse = ci_jinja_argument_boolean(run, arguments, 0, "reverse", false);
+    bool case_sensitive = ci_jinja_argument_boolean(run, arguments, 1, "case_sensitive", false);
+    const struct ci_jinja_value *attribute = ci_jinja_argument(run, arguments, 2, "attribute");
     return sorted(run, ci_jinja_iterate(run, self), attribute, case_sensitive, reverse);
 }
 
 /* dictsort(case_sensitive=False, by='key', reverse=False) */
 FILTER(dictsort) {
-    bool case_sensitive = ci_jinja_argument_boolean(arguments, 0, "case_sensitive", false);
-    const struct ci_jinja_value *by = ci_jinja_argument(arguments, 1, "by");
-    bool reverse = ci_jinja_argument_boolean(arguments, 2, "reverse", false);
+    bool case_sensitive = ci_jinja_argument_boolean(run, arguments, 0, "case_sensitive", false);
+    const struct ci_jinja_value *by = ci_jinja_argument(run, arguments, 1, "by");
+    bool reverse = ci_jinja_argument_boolean(run, arguments, 2, "reverse", false);
     bool by_value = by && by->kind == CI_JINJA_IS_STRING && ci_jinja_string_is(by->string, "value");
     const struct ci_jinja_arguments none = {0};
     ci_jinja_refuse_undefined(run, self);
@@ -190,8 +193,8 @@ FILTER(dictsort) {
 
 static struct ci_jinja_value extreme(struct ci_jinja_run *run, struct ci_jinja_value self,
                                      const struct ci_jinja_arguments *arguments, int sign) {
-    bool case_sensitive = ci_jinja_argument_boolean(arguments, 0, "case_sensitive", false);
-    const struct ci_jinja_value *attribute = ci_jinja_argument(arguments, 1, "attribute");
+    bool case_sensitive = ci_jinja_argument_boolean(run, arguments, 0, "case_sensitive", false);
+    const struct ci_jinja_value *attribute = ci_jinja_argument(run, arguments, 1, "attribute");
     const struct ci_jinja_list *list = ci_jinja_iterate(run, self);
     if (list->count == 0) return ci_jinja_undefined(CI_JINJA_STRING("the extreme of nothing"));
     struct ci_jinja_value best = list->items[0], key = sort_key(run, best, attribute, case_sensitive);
@@ -211,8 +214,8 @@ FILTER(max) { return extreme(run, self, arguments, 1); }
 /* unique(case_sensitive=False, attribute=None): the first of each, by searching those before: sequences are short, and
  * the steps count. */
 FILTER(unique) {
-    bool case_sensitive = ci_jinja_argument_boolean(arguments, 0, "case_sensitive", false);
-    const struct ci_jinja_value *attribute = ci_jinja_argument(arguments, 1, "attribute");
+    bool case_sensitive = ci_jinja_argument_boolean(run, arguments, 0, "case_sensitive", false);
+    const struct ci_jinja_value *attribute = ci_jinja_argument(run, arguments, 1, "attribute");
     const struct ci_jinja_list *list = ci_jinja_iterate(run, self);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, list->count, sizeof *items);
     struct ci_jinja_value *keys = ci_jinja_alloc(&run->heap, list->count, sizeof *keys);
@@ -243,8 +246,8 @@ static struct ci_jinja_arguments behind(const struct ci_jinja_arguments *argumen
 FILTER(map) {
     const struct ci_jinja_list *list = iterate_if_true(run, self);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, list->count, sizeof *items);
-    const struct ci_jinja_value *attribute = ci_jinja_argument(arguments, SIZE_MAX, "attribute");
-    const struct ci_jinja_value *otherwise = ci_jinja_argument(arguments, SIZE_MAX, "default");
+    const struct ci_jinja_value *attribute = ci_jinja_argument(run, arguments, SIZE_MAX, "attribute");
+    const struct ci_jinja_value *otherwise = ci_jinja_argument(run, arguments, SIZE_MAX, "default");
     struct ci_jinja_arguments rest = behind(arguments, 1);
     for (size_t i = 0; i < list->count; i++) {
         if (arguments->count == 0 && attribute) {
@@ -266,7 +269,7 @@ static struct ci_jinja_value choose(struct ci_jinja_run *run, struct ci_jinja_va
     struct ci_jinja_arguments rest = behind(arguments, by_attribute), test_arguments = behind(&rest, 1);
     size_t count = 0;
     for (size_t i = 0; i < list->count; i++) {
-        ci_jinja_spend(run, 1);
+        ci_jinja_spend(&run->heap, 1);
         struct ci_jinja_value value = list->items[i];
         if (by_attribute) value = attribute_path(run, value, ci_jinja_need(run, arguments, 0, "attribute"));
         bool holds = rest.count

@@ -68,7 +68,7 @@ TEST(divisibleby) {
 static bool has_case(struct ci_jinja_run *run, struct ci_jinja_value self, bool upper) {
     struct ci_jinja_string string = ci_jinja_to_string(run, self);
     bool found = false;
-    ci_jinja_spend_bytes(run, string.length);
+    ci_jinja_spend(&run->heap, 3 * string.length);
     for (size_t at = 0; at < string.length; at += ci_jinja_character_bytes(string, at)) {
         uint32_t c = ci_jinja_code_point(string, at);
         if (c != (upper ? ci_jinja_upper(c) : ci_jinja_lower(c))) return false;

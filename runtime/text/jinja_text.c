@@ -19,14 +19,16 @@ uint32_t ci_jinja_code_point(struct ci_jinja_string string, size_t at) {
     return bytes ? ci_utf8_decode(string.bytes + at, bytes) : 0xfffd;
 }
 
-size_t ci_jinja_characters(struct ci_jinja_string string) {
+size_t ci_jinja_characters(struct ci_jinja_heap *heap, struct ci_jinja_string string) {
     size_t count = 0;
+    ci_jinja_spend_characters(heap, string.length);
     for (size_t at = 0; at < string.length; at += ci_jinja_character_bytes(string, at)) count++;
     return count;
 }
 
-size_t ci_jinja_offset(struct ci_jinja_string string, size_t characters) {
+size_t ci_jinja_offset(struct ci_jinja_heap *heap, struct ci_jinja_string string, size_t characters) {
     size_t at = 0;
+    ci_jinja_spend_characters(heap, characters < string.length ? characters : string.length);
     while (characters-- > 0 && at < string.length) at += ci_jinja_character_bytes(string, at);
     return at;
 }
@@ -73,54 +75,77 @@ uint32_t ci_jinja_upper(uint32_t c) {
     return range ? c - (uint32_t)(range->to_lower ? range->to_lower : 1) : c;
 }
 
-typedef bool membership(const struct ci_jinja_string *set, uint32_t code_point);
+/* ---- strip ---- */
 
-static bool is_space(const struct ci_jinja_string *set, uint32_t code_point) {
-    (void)set;
-    return ci_jinja_is_space(code_point);
-}
+/* The characters to be stripped: those of ASCII by a table, so that a long set costs no more than a short one. */
+struct set {
+    bool ascii[128];
+    bool spaces;                   /* Unicode's, and nothing else */
+    struct ci_jinja_string others; /* the text they stand in; empty when all are ASCII */
+};
 
-static bool is_in(const struct ci_jinja_string *set, uint32_t code_point) {
-    for (size_t at = 0; at < set->length; at += ci_jinja_character_bytes(*set, at))
-        if (ci_jinja_code_point(*set, at) == code_point) return true;
+static bool is_in(struct ci_jinja_heap *heap, const struct set *set, uint32_t code_point) {
+    ci_jinja_spend(heap, 1);
+    if (set->spaces) return ci_jinja_is_space(code_point);
+    if (code_point < 128) return set->ascii[code_point];
+    for (size_t at = 0; at < set->others.length; at += ci_jinja_character_bytes(set->others, at)) {
+        ci_jinja_spend(heap, 1);
+        if (ci_jinja_code_point(set->others, at) == code_point) return true;
+    }
     return false;
 }
 
-static struct ci_jinja_string strip(struct ci_jinja_string string, const struct ci_jinja_string *set,
-                                    membership *belongs, bool left, bool right) {
+static struct ci_jinja_string strip(struct ci_jinja_heap *heap, struct ci_jinja_string string, const struct set *set,
+                                    bool left, bool right) {
     size_t begin = 0, end = string.length;
-    while (left && begin < end && belongs(set, ci_jinja_code_point(string, begin)))
+    while (left && begin < end && is_in(heap, set, ci_jinja_code_point(string, begin)))
         begin += ci_jinja_character_bytes(string, begin);
     while (right && end > begin) {
         size_t last = end - 1;
         while (last > begin && end - last < 4 && ((unsigned char)string.bytes[last] & 0xc0) == 0x80) last--;
         if (ci_utf8_character(string.bytes + last, end - last) != end - last) last = end - 1;
-        if (!belongs(set, ci_jinja_code_point(ci_jinja_part(string, 0, end), last))) break;
+        if (!is_in(heap, set, ci_jinja_code_point(ci_jinja_part(string, 0, end), last))) break;
         end = last;
     }
     return ci_jinja_part(string, begin, end);
 }
 
-struct ci_jinja_string ci_jinja_strip(struct ci_jinja_string string, bool left, bool right) {
-    return strip(string, NULL, is_space, left, right);
+struct ci_jinja_string ci_jinja_strip(struct ci_jinja_heap *heap, struct ci_jinja_string string, bool left,
+                                      bool right) {
+    const struct set spaces = {.spaces = true};
+    return strip(heap, string, &spaces, left, right);
 }
 
-struct ci_jinja_string ci_jinja_strip_characters(struct ci_jinja_run *run, struct ci_jinja_string string,
+struct ci_jinja_string ci_jinja_strip_characters(struct ci_jinja_heap *heap, struct ci_jinja_string string,
                                                  struct ci_jinja_string characters, bool left, bool right) {
-    struct ci_jinja_string stripped = strip(string, &characters, is_in, left, right);
-    ci_jinja_spend_bytes(run, (string.length - stripped.length) * (characters.length + 1));
-    return stripped;
+    struct set set = {.others = {0}};
+    bool others = false;
+    ci_jinja_spend_characters(heap, characters.length);
+    for (size_t i = 0; i < characters.length; i++) {
+        unsigned char byte = (unsigned char)characters.bytes[i];
+        others |= byte >= 128;
+        set.ascii[byte % 128] |= byte < 128;
+    }
+    if (others) set.others = characters;
+    return strip(heap, string, &set, left, right);
 }
 
-size_t ci_jinja_find(struct ci_jinja_run *run, struct ci_jinja_string string, struct ci_jinja_string part,
+/* ---- finding, replacing ---- */
+
+/* In windows that grow, each paid for by itself: what is found early is cheap. memmem() is linear. */
+size_t ci_jinja_find(struct ci_jinja_heap *heap, struct ci_jinja_string string, struct ci_jinja_string part,
                      size_t start) {
-    if (start > string.length) return SIZE_MAX;
-    /* The C library's memmem() is linear. */
-    const char *found = part.length == 0 ? string.bytes + start
-                                         : memmem(string.bytes + start, string.length - start, part.bytes, part.length);
-    size_t at = found ? (size_t)(found - string.bytes) : SIZE_MAX;
-    ci_jinja_spend_bytes(run, (found ? at : string.length) - start + part.length);
-    return at;
+    if (start > string.length || part.length > string.length - start) return SIZE_MAX;
+    if (part.length == 0) return start;
+    size_t window = part.length + 15;
+    for (size_t at = start;; at += window, window *= 2) {
+        size_t rest = string.length - at, length = window + part.length - 1; /* to the end of what begins in it */
+        if (length > rest) length = rest;
+        ci_jinja_spend_characters(heap, length);
+        const char *found = memmem(string.bytes + at, length, part.bytes, part.length);
+        if (found) return (size_t)(found - string.bytes);
+        if (length == rest) return SIZE_MAX;
+    }
 }
 
 struct ci_jinja_value ci_jinja_replace(struct ci_jinja_run *run, struct ci_jinja_string string,
@@ -128,7 +153,7 @@ struct ci_jinja_value ci_jinja_replace(struct ci_jinja_run *run, struct ci_jinja
     struct ci_jinja_buffer buffer = {0};
     size_t at = 0;
     while (count != 0) {
-        size_t found = ci_jinja_find(run, string, old, at);
+        size_t found = ci_jinja_find(&run->heap, string, old, at);
         if (found == SIZE_MAX) break;
         /* An empty text is found before every character and at the end. */
         ci_jinja_append_string(run, &buffer, ci_jinja_part(string, at, found));
@@ -156,6 +181,7 @@ struct ci_jinja_value ci_jinja_change_case(struct ci_jinja_run *run, struct ci_j
     struct ci_jinja_buffer buffer = {0};
     bool start = true;
     for (size_t at = 0; at < string.length;) {
+        ci_jinja_spend(&run->heap, 2); /* and what it is appended for */
         size_t bytes = ci_jinja_character_bytes(string, at);
         uint32_t c = ci_jinja_code_point(string, at);
         bool upper = to == CI_JINJA_UPPER || (to != CI_JINJA_LOWER && start);
@@ -172,10 +198,12 @@ struct ci_jinja_value ci_jinja_change_case(struct ci_jinja_run *run, struct ci_j
 }
 
 /* The ends that str.splitlines() knows. */
-bool ci_jinja_next_line(struct ci_jinja_string string, size_t *at, struct ci_jinja_string *line) {
+bool ci_jinja_next_line(struct ci_jinja_heap *heap, struct ci_jinja_string string, size_t *at,
+                        struct ci_jinja_string *line) {
     if (*at >= string.length) return false;
     size_t begin = *at, end = begin, bytes = 0;
     for (; end < string.length; end += bytes) {
+        ci_jinja_spend(heap, 1);
         bytes = ci_jinja_character_bytes(string, end);
         uint32_t c = ci_jinja_code_point(string, end);
         if ((c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029) {

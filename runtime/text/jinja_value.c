@@ -46,6 +46,13 @@ bool ci_jinja_string_equal(struct ci_jinja_string left, struct ci_jinja_string r
     return left.length == right.length && (left.length == 0 || memcmp(left.bytes, right.bytes, left.length) == 0);
 }
 
+bool ci_jinja_same(struct ci_jinja_heap *heap, struct ci_jinja_string left, struct ci_jinja_string right) {
+    ci_jinja_spend(heap, 1);
+    if (left.length != right.length || (left.length && left.bytes[0] != right.bytes[0])) return false;
+    ci_jinja_spend_bytes(heap, left.length);
+    return ci_jinja_string_equal(left, right);
+}
+
 bool ci_jinja_string_is(struct ci_jinja_string string, const char *text) {
     return ci_jinja_string_equal(string, ci_jinja_template_string(text, strlen(text)));
 }
@@ -70,7 +77,7 @@ static struct ci_jinja_value convert_object(struct ci_jinja_run *run, const json
 
 /* Strings and keys stay where they are: the context outlives the run. */
 static struct ci_jinja_value convert(struct ci_jinja_run *run, const json_t *json, const char *origin, int depth) {
-    ci_jinja_spend(run, 1);
+    ci_jinja_spend(&run->heap, 1);
     if (depth > CI_JINJA_DATA_DEPTH)
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "the input is nested deeper than %d levels",
                       CI_JINJA_DATA_DEPTH);
@@ -142,22 +149,19 @@ static bool equal_lists(struct ci_jinja_run *run, const struct ci_jinja_list *le
 }
 
 bool ci_jinja_equal(struct ci_jinja_run *run, struct ci_jinja_value left, struct ci_jinja_value right) {
-    ci_jinja_spend(run, 1);
+    ci_jinja_spend(&run->heap, 1);
     if (ci_jinja_is_number(left) && ci_jinja_is_number(right)) {
         if (left.kind == CI_JINJA_IS_FLOAT || right.kind == CI_JINJA_IS_FLOAT)
             return ci_jinja_as_float(left) == ci_jinja_as_float(right);
         return as_integer(left) == as_integer(right);
     }
     if (left.kind != right.kind) return false;
+    if (left.kind == CI_JINJA_IS_STRING) return ci_jinja_same(&run->heap, left.string, right.string);
     bool equal = false;
-    ci_jinja_enter(run);
+    ci_jinja_enter(&run->heap);
     switch (left.kind) {
     case CI_JINJA_IS_UNDEFINED:
     case CI_JINJA_IS_NONE: equal = true; break;
-    case CI_JINJA_IS_STRING:
-        if (left.string.length == right.string.length) ci_jinja_spend_bytes(run, left.string.length);
-        equal = ci_jinja_string_equal(left.string, right.string);
-        break;
     case CI_JINJA_IS_LIST: equal = equal_lists(run, left.list, right.list); break;
     case CI_JINJA_IS_DICT: equal = left.dict == right.dict || equal_dicts(run, left.dict, right.dict); break;
     case CI_JINJA_IS_NAMESPACE: equal = left.dict == right.dict; break;
@@ -166,20 +170,20 @@ bool ci_jinja_equal(struct ci_jinja_run *run, struct ci_jinja_value left, struct
     case CI_JINJA_IS_FUNCTION: equal = left.function == right.function; break;
     default: break;
     }
-    ci_jinja_leave(run);
+    ci_jinja_leave(&run->heap);
     return equal;
 }
 
 static int order_strings(struct ci_jinja_run *run, struct ci_jinja_string left, struct ci_jinja_string right) {
     size_t common = left.length < right.length ? left.length : right.length;
-    ci_jinja_spend_bytes(run, common);
+    ci_jinja_spend_bytes(&run->heap, common);
     /* The order of UTF-8 is that of its code points. */
     int order = common ? memcmp(left.bytes, right.bytes, common) : 0;
     return order ? order : (left.length > right.length) - (left.length < right.length);
 }
 
 int ci_jinja_order(struct ci_jinja_run *run, struct ci_jinja_value left, struct ci_jinja_value right) {
-    ci_jinja_spend(run, 1);
+    ci_jinja_spend(&run->heap, 1);
     if (ci_jinja_is_number(left) && ci_jinja_is_number(right)) {
         if (left.kind == CI_JINJA_IS_FLOAT || right.kind == CI_JINJA_IS_FLOAT) {
             double a = ci_jinja_as_float(left), b = ci_jinja_as_float(right);
@@ -191,11 +195,11 @@ int ci_jinja_order(struct ci_jinja_run *run, struct ci_jinja_value left, struct 
         return order_strings(run, left.string, right.string);
     if (left.kind == CI_JINJA_IS_LIST && right.kind == CI_JINJA_IS_LIST && left.list->shape == right.list->shape) {
         int order = 0;
-        ci_jinja_enter(run);
+        ci_jinja_enter(&run->heap);
         for (size_t i = 0; order == 0 && i < left.list->count && i < right.list->count; i++)
             if (!ci_jinja_equal(run, left.list->items[i], right.list->items[i]))
                 order = ci_jinja_order(run, left.list->items[i], right.list->items[i]);
-        ci_jinja_leave(run);
+        ci_jinja_leave(&run->heap);
         return order ? order : (left.list->count > right.list->count) - (left.list->count < right.list->count);
     }
     ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "%s and %s have no order", ci_jinja_kind_name(left),
@@ -205,10 +209,10 @@ int ci_jinja_order(struct ci_jinja_run *run, struct ci_jinja_value left, struct 
 /* ---- going through a value ---- */
 
 static const struct ci_jinja_list *characters(struct ci_jinja_run *run, struct ci_jinja_string string) {
-    size_t count = ci_jinja_characters(string), at = 0;
-    ci_jinja_spend(run, count);
+    size_t count = ci_jinja_characters(&run->heap, string), at = 0;
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, count, sizeof *items);
     for (size_t i = 0; i < count; i++) {
+        ci_jinja_spend(&run->heap, 1);
         size_t bytes = ci_jinja_character_bytes(string, at);
         items[i] = ci_jinja_text(ci_jinja_part(string, at, at + bytes));
         at += bytes;
@@ -227,7 +231,6 @@ const struct ci_jinja_list *ci_jinja_iterate(struct ci_jinja_run *run, struct ci
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "cannot iterate over a value of type %s",
                       ci_jinja_kind_name(value));
     }
-    ci_jinja_spend(run, value.dict->count);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, value.dict->count, sizeof *items);
     for (size_t i = 0; i < value.dict->count; i++) items[i] = value.dict->pairs[i].key;
     return ci_jinja_list(run, CI_JINJA_SHAPE_LIST, items, value.dict->count).list;
@@ -236,7 +239,7 @@ const struct ci_jinja_list *ci_jinja_iterate(struct ci_jinja_run *run, struct ci
 size_t ci_jinja_length(struct ci_jinja_run *run, struct ci_jinja_value value) {
     switch (value.kind) {
     case CI_JINJA_IS_UNDEFINED: return 0;
-    case CI_JINJA_IS_STRING: ci_jinja_spend_bytes(run, value.string.length); return ci_jinja_characters(value.string);
+    case CI_JINJA_IS_STRING: return ci_jinja_characters(&run->heap, value.string);
     case CI_JINJA_IS_DICT: return value.dict->count;
     case CI_JINJA_IS_LIST:
         if (value.list->shape != CI_JINJA_SHAPE_STREAM) return value.list->count;
@@ -260,23 +263,19 @@ void ci_jinja_refuse_as_key(struct ci_jinja_run *run, struct ci_jinja_value key)
     if (key.kind == CI_JINJA_IS_DICT || (key.kind == CI_JINJA_IS_LIST && key.list->shape == CI_JINJA_SHAPE_LIST))
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "a %s cannot be a key", ci_jinja_kind_name(key));
     for (size_t i = 0; key.kind == CI_JINJA_IS_LIST && i < key.list->count; i++) {
-        ci_jinja_enter(run);
-        ci_jinja_spend(run, 1);
+        ci_jinja_enter(&run->heap);
+        ci_jinja_spend(&run->heap, 1);
         ci_jinja_refuse_as_key(run, key.list->items[i]);
-        ci_jinja_leave(run);
+        ci_jinja_leave(&run->heap);
     }
 }
 
 static struct ci_jinja_pair *find_pair(struct ci_jinja_run *run, const struct ci_jinja_dict *dict,
                                        struct ci_jinja_value key) {
     ci_jinja_refuse_as_key(run, key);
-    ci_jinja_spend(run, dict->count / 8 + 1);
     for (size_t i = 0; i < dict->count; i++) {
-        struct ci_jinja_value other = dict->pairs[i].key;
-        if (key.kind == CI_JINJA_IS_STRING && other.kind == CI_JINJA_IS_STRING
-                ? ci_jinja_string_equal(key.string, other.string)
-                : key.kind != CI_JINJA_IS_STRING && ci_jinja_equal(run, key, other))
-            return &dict->pairs[i];
+        ci_jinja_spend(&run->heap, 1);
+        if (ci_jinja_equal(run, key, dict->pairs[i].key)) return &dict->pairs[i];
     }
     return NULL;
 }
@@ -333,7 +332,7 @@ static void set_origins(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer
         return;
     }
     if (!buffer->origins) {
-        ci_jinja_spend_bytes(run, buffer->capacity);
+        ci_jinja_spend_bytes(&run->heap, buffer->capacity);
         buffer->origins = ci_jinja_alloc(&run->heap, buffer->capacity, 1);
         memset(buffer->origins, buffer->origin == CI_JINJA_OF_INPUT, before);
     }
@@ -345,7 +344,7 @@ static void set_origins(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer
 
 void ci_jinja_append_string(struct ci_jinja_run *run, struct ci_jinja_buffer *buffer, struct ci_jinja_string string) {
     if (string.length == 0) return;
-    ci_jinja_spend_bytes(run, string.length);
+    ci_jinja_spend_bytes(&run->heap, string.length);
     reserve(run, buffer, string.length);
     memcpy(buffer->bytes + buffer->length, string.bytes, string.length);
     buffer->length += string.length;

@@ -1,8 +1,6 @@
 /* template.c: see template.h and jinja.h. */
 #include "text/template.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,36 +15,13 @@ struct ci_template {
     struct ci_jinja_tree tree;
 };
 
-_Noreturn void ci_jinja_fail(struct ci_jinja_heap *heap, enum clinfer_status status, const char *format, ...) {
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    heap->status = ci_fail(status, "chat template: line %d: %s", heap->line, text);
-    longjmp(heap->failed, 1);
-}
-
-void *ci_jinja_alloc(struct ci_jinja_heap *heap, size_t count, size_t size) {
-    size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || bytes > heap->limit - heap->used)
-        ci_jinja_fail(heap, CLINFER_BAD_FILE, "the template takes more than %zu MiB of memory", heap->limit >> 20);
-    /* What the arena adds counts too: alignment, and the rest of a chunk that a large piece leaves unused. */
-    size_t overhead = bytes > 32768 ? 65536 : 16;
-    heap->used += bytes;
-    heap->used = heap->limit - heap->used < overhead ? heap->limit : heap->used + overhead;
-    void *memory = ci_arena_alloc(&heap->arena, bytes ? bytes : 1);
-    if (memory == NULL) ci_jinja_fail(heap, CLINFER_OUT_OF_MEMORY, "out of memory");
-    return memory;
-}
-
 enum clinfer_status ci_template_create(const char *text, size_t length, struct ci_template **template) {
     *template = NULL;
     if (length > MAXIMUM_SOURCE)
         return ci_fail(CLINFER_BAD_FILE, "chat template: %zu bytes; at most %d are possible", length, MAXIMUM_SOURCE);
     struct ci_template *created = calloc(1, sizeof *created);
     if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "chat template: out of memory");
-    created->heap.limit = CI_TEMPLATE_MEMORY;
+    ci_jinja_begin(&created->heap, CI_TEMPLATE_MEMORY, CI_TEMPLATE_STEPS, CI_JINJA_NESTING);
     if (setjmp(created->heap.failed)) {
         enum clinfer_status status = created->heap.status;
         ci_template_destroy(created);
@@ -64,17 +39,6 @@ void ci_template_destroy(struct ci_template *template) {
     free(template);
 }
 
-/* Everything that a failure must not lose is in *run, which the caller frees. */
-static enum clinfer_status render(struct ci_jinja_run *run, struct ci_jinja_buffer *out) {
-    if (setjmp(run->heap.failed)) return run->heap.status;
-    size_t names = (size_t)run->tree->name_count;
-    run->globals = ci_jinja_alloc(&run->heap, names, sizeof *run->globals);
-    run->known = ci_jinja_alloc(&run->heap, names, sizeof *run->known);
-    run->out = out;
-    ci_jinja_render(run);
-    return CLINFER_OK;
-}
-
 /* Bytes from `begin` on that have the same origin. */
 static size_t same_origin(struct ci_jinja_string text, size_t begin) {
     size_t end = begin + 1;
@@ -83,10 +47,30 @@ static size_t same_origin(struct ci_jinja_string text, size_t begin) {
     return end - begin;
 }
 
-/* The text out of the arena, which ends with the run. */
-static enum clinfer_status keep(struct ci_jinja_string text, struct ci_rendered *rendered) {
+static size_t count_runs(struct ci_jinja_string text) {
     size_t count = 0;
     for (size_t at = 0; at < text.length; at += same_origin(text, at)) count++;
+    return count;
+}
+
+/* Everything that a failure must not lose is in *run, which the caller frees. */
+static enum clinfer_status render(struct ci_jinja_run *run, struct ci_jinja_buffer *out, size_t *run_count) {
+    if (setjmp(run->heap.failed)) return run->heap.status;
+    size_t names = (size_t)run->tree->name_count;
+    run->globals = ci_jinja_alloc(&run->heap, names, sizeof *run->globals);
+    run->known = ci_jinja_alloc(&run->heap, names, sizeof *run->known);
+    run->out = out;
+    ci_jinja_render(run);
+    /* What keep() takes and does. */
+    ci_jinja_reserve(&run->heap, out->length, 1);
+    ci_jinja_spend_characters(&run->heap, out->length);
+    *run_count = count_runs(ci_jinja_buffer_text(out).string);
+    ci_jinja_reserve(&run->heap, *run_count, sizeof(struct ci_rendered_run));
+    return CLINFER_OK;
+}
+
+/* The text out of the arena, which ends with the run. */
+static enum clinfer_status keep(struct ci_jinja_string text, size_t count, struct ci_rendered *rendered) {
     rendered->text = malloc(text.length + 1);
     rendered->runs = count ? malloc(count * sizeof *rendered->runs) : NULL;
     if (rendered->text == NULL || (count && rendered->runs == NULL)) {
@@ -118,14 +102,17 @@ enum clinfer_status ci_template_render(const struct ci_template *template, const
     struct ci_jinja_run *run = calloc(1, sizeof *run);
     struct ci_jinja_buffer out = {0};
     if (run == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "chat template: out of memory");
-    run->heap.limit = limits && limits->memory ? limits->memory : CI_TEMPLATE_MEMORY;
-    run->steps = limits && limits->steps ? limits->steps : CI_TEMPLATE_STEPS;
+    run->heap.stop = limits ? limits->stop : NULL;
+    run->heap.user = limits ? limits->user : NULL;
+    ci_jinja_begin(&run->heap, limits && limits->memory ? limits->memory : CI_TEMPLATE_MEMORY,
+                   limits && limits->steps ? limits->steps : CI_TEMPLATE_STEPS, CI_JINJA_DEPTH);
     run->now = limits && limits->now ? limits->now : time(NULL);
     run->tree = &template->tree;
     run->context = context;
 
-    enum clinfer_status status = render(run, &out);
-    if (status == CLINFER_OK) status = keep(ci_jinja_buffer_text(&out).string, rendered);
+    size_t run_count = 0;
+    enum clinfer_status status = render(run, &out, &run_count);
+    if (status == CLINFER_OK) status = keep(ci_jinja_buffer_text(&out).string, run_count, rendered);
     ci_arena_destroy(&run->heap.arena);
     json_decref(run->parsed);
     free(run);

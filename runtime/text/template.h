@@ -6,7 +6,8 @@
  * name.
  *
  * A template comes from a file that nobody vouches for: steps, memory, output and nesting are bounded, and each bound
- * is an error that says so. */
+ * is an error that says so. Reading any template takes less than a second, and so does rendering one with the default
+ * limits. */
 #ifndef CI_TEXT_TEMPLATE_H
 #define CI_TEXT_TEMPLATE_H
 
@@ -20,14 +21,16 @@
 
 struct ci_template;
 
-/* Steps are about 20 ns each. Zeros are the defaults. */
+/* A step is 20 ns of work at most. Zeros are the defaults. */
 struct ci_template_limits {
-    uint64_t steps; /* CI_TEMPLATE_STEPS */
-    size_t memory;  /* CI_TEMPLATE_MEMORY: bytes of intermediate values and output together */
-    time_t now;     /* what strftime_now() tells, in local time; 0: the clock */
+    uint64_t steps;           /* CI_TEMPLATE_STEPS */
+    size_t memory;            /* CI_TEMPLATE_MEMORY: bytes of intermediate values and output together */
+    time_t now;               /* what strftime_now() tells, in local time; 0: the clock */
+    bool (*stop)(void *user); /* asked every few thousand steps: true ends the rendering with CLINFER_CANCELLED */
+    void *user;
 };
 
-#define CI_TEMPLATE_STEPS UINT64_C(50000000)
+#define CI_TEMPLATE_STEPS UINT64_C(20000000)
 #define CI_TEMPLATE_MEMORY ((size_t)128 << 20)
 
 /* Parses. CLINFER_BAD_FILE for a syntax error, CLINFER_UNSUPPORTED for what the subset leaves out; the message has the

@@ -1,0 +1,559 @@
+/* The bounds of chat templates: whatever a template does is paid for before it is done, so that steps bound the time;
+ * a rendering can be stopped from outside; depth ends before the stack does, on any thread.
+ *
+ * `test_template_limits --deep` renders what is nested deeply and ends; the test runs itself so with a small stack. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "text/template.h"
+
+/* A second for the default budget, of which one step may take 20 ns: 2.5 times that here, as the machine may be busy,
+ * and more where every access is checked. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SLOWNESS = 20 };
+#elif defined(__OPTIMIZE__)
+enum { SLOWNESS = 1 };
+#else
+enum { SLOWNESS = 5 };
+#endif
+#define STEP_SECONDS (50e-9 * SLOWNESS)
+
+/* Of this process. */
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static enum clinfer_status render(const char *source, const json_t *context, const struct ci_template_limits *limits,
+                                  struct ci_rendered *rendered) {
+    struct ci_template *template;
+    *rendered = (struct ci_rendered){0};
+    enum clinfer_status status = ci_template_create(source, strlen(source), &template);
+    if (status == CLINFER_OK) status = ci_template_render(template, context, limits, rendered);
+    ci_template_destroy(template);
+    return status;
+}
+
+/* `unit` so often that `size` bytes are full. */
+static char *repeated(const char *unit, size_t size) {
+    size_t length = strlen(unit), count = size / length;
+    char *text = malloc(count * length + 1), *end = text;
+    for (size_t i = 0; i < count; i++) end = stpcpy(end, unit);
+    *end = 0;
+    return text;
+}
+
+/* ---- every operation ---- */
+
+/* A short and a long text of ASCII, one that is not, one to be escaped, numbers, nested lists, two dictionaries. */
+static json_t *make_context(size_t size) {
+    static const char *const units[][2] = {
+        {"S", "a"},         {"Z", "a"},       {"V", "a\xc3\xa9\xe6\xbc\xa2<\xd0\x96"},
+        {"W", "\n\"\x01<"}, {"A", "a "},      {"B", "a\n"},
+        {"P", "%s"},        {"F", "{}"},      {"J", "{},"},
+        {"K", "[1.5,"},     {"U", "\xc3\xa9"}};
+    json_t *context = json_object(), *list = json_array(), *same = json_array(), *dict = json_object();
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        char *text = repeated(units[i][1], size < 8 ? 8 : size);
+        json_object_set_new(context, units[i][0], json_string(text));
+        free(text);
+    }
+    for (size_t i = 0; i < size; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "key%08zu", i);
+        json_array_append_new(list, json_integer((json_int_t)i));
+        json_array_append_new(same, json_integer((json_int_t)i));
+        if (i < 5000) json_object_set_new(dict, key, json_integer((json_int_t)i));
+    }
+    json_object_set_new(context, "L", list);
+    json_object_set_new(context, "M", same);
+    json_object_set_new(context, "D", dict);
+    json_object_set_new(context, "E", json_deep_copy(dict));
+    return context;
+}
+
+static const char *const operations[] = {
+    "S.strip(Z)",
+    "S.strip(U)",
+    "U.strip(V)",
+    "A|trim('a ')",
+    "(' ' * 999).strip()",
+    "S|upper",
+    "V|upper",
+    "V|lower",
+    "V|title",
+    "S.title()",
+    "S|capitalize",
+    "S.startswith(Z)",
+    "S.endswith((Z, S))",
+    "S == Z",
+    "S < Z",
+    "S in Z",
+    "S.find('b')",
+    "S.find(Z ~ 'b')",
+    "S.rfind('b')",
+    "S.rfind('b' ~ Z[1:])",
+    "S.count('a')",
+    "S.count('aa')",
+    "S.replace('a', 'b')",
+    "S.replace('', 'b')",
+    "S.replace('b', '')",
+    "S.split('a')",
+    "A.split()",
+    "S.rsplit('a')",
+    "B.splitlines()",
+    "S.join(L|map('string')|list)",
+    "','.join(S)",
+    "F.format(1)",
+    "F.format(a=1, b=2)",
+    "V.isalpha()",
+    "V.isupper()",
+    "V is lower",
+    "V|length",
+    "V[1:]",
+    "V[-1]",
+    "V[::-1]",
+    "V|list",
+    "V|reverse",
+    "B|indent(3)",
+    "S|indent(S)",
+    "W|escape",
+    "P|format(1)",
+    "'%f' % 1e308",
+    "'%d' % 123456789012345",
+    "V|wordcount",
+    "K|replace('1.5,', '')|from_json",
+    "('[' ~ J ~ '1]')|from_json",
+    "('[' ~ L|join(',') ~ ']')|from_json",
+    "'1.5e300'|float",
+    "S|int",
+    "1.23456789012|round(300)",
+    "1e308|round(-300)",
+    "5e-324|string",
+    "1.7976931348623157e308|string",
+    "123456789|string",
+    "1e308 % 1e-308",
+    "1e308 // 5e-324",
+    "1.5 ** 2.5",
+    "3 ** 39",
+    "L|sum",
+    "L|sort",
+    "L|sort(reverse=true)",
+    "L|max",
+    "L|unique",
+    "L|map('string')",
+    "L|map('default', a=1, b=2)",
+    "L|select('odd')",
+    "L|select('in', [1])",
+    "L|join(S)",
+    "L|reverse",
+    "L + M",
+    "L * 2",
+    "L == M",
+    "L < M",
+    "-1 in L",
+    "L.index(-1) if L.count(-1) else 0",
+    "L[::-1]",
+    "L|tojson",
+    "L|tojson(indent=100)",
+    "L|string",
+    "V|tojson",
+    "W|tojson",
+    "V|tojson(ensure_ascii=true)",
+    "[W, V]|string",
+    "D.x",
+    "D['keyx']",
+    "D.get(S)",
+    "D|items",
+    "D.keys()",
+    "D|dictsort",
+    "D|dictsort(by='value')",
+    "D|tojson(sort_keys=true)",
+    "D == E",
+    "dict(D, a=1)",
+    "D|string",
+    "m(S)",
+    "m(b=2, a=1)",
+    "range(9999)",
+    "strftime_now('%c' * 60)",
+    "namespace(a=1).a",
+    "S is filter",
+    "S ~ Z",
+    "(S|safe) + W",
+    "S * 3",
+    "1",
+    "x",
+    "loop.nextitem",
+    "[1, 2, 3]",
+    "{'a': 1, 'b': 2}",
+    "1 + 1",
+    "1 if 0 else 2",
+    "S|attr('upper')",
+    "S.removeprefix(Z)",
+    "L|map(attribute=S)|list",
+    "L|map(attribute='a.b')|list",
+    "[L, D]|map('tojson')|list",
+    "L|batch(2)",
+};
+
+static bool never(void *user) {
+    ++*(size_t *)user;
+    return false;
+}
+
+/* In a loop without end, which gives way to an error; a thousand steps for each look from outside. */
+static void test_every_operation_is_paid_for(void **state) {
+    (void)state;
+    enum { STEPS = 400000 };
+    static const size_t sizes[] = {1, 300, 30000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        json_t *context = make_context(sizes[i]);
+        for (size_t j = 0; j < sizeof operations / sizeof operations[0]; j++) {
+            char source[1000];
+            snprintf(source, sizeof source,
+                     "{%% macro m(a, b=1) %%}{{ a }}{%% endmacro %%}{%% for i in range(99999) %%}"
+                     "{%% for j in range(99999) %%}{%% if (%s) %%}{%% endif %%}{%% endfor %%}{%% endfor %%}",
+                     operations[j]);
+            size_t looks = 0;
+            const struct ci_template_limits limits = {.steps = STEPS, .stop = never, .user = &looks};
+            struct ci_rendered rendered;
+            double start = seconds();
+            enum clinfer_status status = render(source, context, &limits, &rendered);
+            double taken = seconds() - start;
+            if (status == CLINFER_OK) fail_msg("'%s' of %zu does not end in an error", operations[j], sizes[i]);
+            if (taken > STEPS * STEP_SECONDS + 0.02 * SLOWNESS)
+                fail_msg("'%s' of %zu: %.0f ms, %s", operations[j], sizes[i], taken * 1e3, clinfer_error());
+            if (looks == 0) fail_msg("'%s' of %zu: no look: %s", operations[j], sizes[i], clinfer_error());
+        }
+        json_decref(context);
+    }
+}
+
+static void test_what_is_linear_is_done(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{{ (' ' * 1000000).strip('x' * 1000000)|length }}", "1000000"},
+        {"{{ ('x' * 1000000).strip('yx' * 500000)|length }}", "0"},
+        {"{{ ('a,' * 200000).split(',')|length }}", "200001"},
+        {"{{ ('a' * 1000000).count('aa') }}", "500000"},
+        {"{{ (('ab' * 300000) ~ 'c').find('bc') }}", "599999"},
+        {"{{ ('a' * 1000000).replace('a', 'b').count('b') }}", "1000000"},
+    };
+    json_t *context = json_object();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ci_rendered rendered;
+        double start = seconds();
+        if (render(cases[i][0], context, NULL, &rendered) != CLINFER_OK)
+            fail_msg("%s: %s", cases[i][0], clinfer_error());
+        assert_string_equal(rendered.text, cases[i][1]);
+        if (seconds() - start > 1.0 * SLOWNESS) fail_msg("%s: %.1f s", cases[i][0], seconds() - start);
+        ci_rendered_free(&rendered);
+    }
+    json_decref(context);
+}
+
+/* ---- sources ---- */
+
+/* `before`, as much of `unit` as fits in the longest source, `after`. */
+static char *longest(const char *before, const char *unit, const char *after) {
+    size_t fixed = strlen(before) + strlen(after);
+    char *middle = repeated(unit, 512 * 1024 - fixed), *source = malloc(strlen(middle) + fixed + 1);
+    stpcpy(stpcpy(stpcpy(source, before), middle), after);
+    free(middle);
+    return source;
+}
+
+static void test_any_source_is_read_and_rendered_within_a_second(void **state) {
+    (void)state;
+    static const char *const shapes[][3] = {
+        {"{{ 1", "+1", " }}"},
+        {"{{ 1", "~1", " }}"},
+        {"{{ 1", "<1", " }}"},
+        {"{{ 1", " and 1", " }}"},
+        {"{{ x", "|d", " }}"},
+        {"{{ x", ".a", " }}"},
+        {"{{ 1", " if 1", " }}"},
+        {"{{ 1", " is eq 1", " }}"},
+        {"{{ [", "1,", "] }}"},
+        {"{{ ", "1,", " }}"},
+        {"{{ {", "1:1,", "} }}"},
+        {"{{ ", "''", " }}"},
+        {"", "{{1}}", ""},
+        {"", "{%if 1%}{%endif%}", ""},
+        {"{%if 0%}", "{%elif 0%}", "{%endif%}"},
+        {"", "{%set a=1%}", ""},
+        {"{#", "-", ""},
+        {"{#", " ", "#}"},
+        {"{%raw%}", "{% ", ""},
+        {"{%raw%}", "{%  -", "{%endraw%}"},
+        {"", " ", ""},
+        {"", " {%-if 1-%} {%-endif-%} ", ""},
+        {"", "\n {% if 1 %}\n{% endif %}", ""},
+        {"", "\r", ""},
+        {"{{ ", "1", " }}"},
+        {"{{ ", "a", " }}"},
+        {"{{ '", "a", "' }}"},
+        {"{{ '", "\\n", "' }}"},
+        {"", "{", ""},
+        {"{{ '", "\xff", "'|upper|title|tojson|string|escape }}"},
+        {"{{ f(", "a,", ") }}"},
+        {"{%macro f(a)%}{%endmacro%}{{ f(", "a=1,", ") }}"},
+        {"{{ ", "(", " }}"},
+    };
+    json_t *context = json_object();
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        char *source = longest(shapes[i][0], shapes[i][1], shapes[i][2]);
+        struct ci_rendered rendered;
+        double start = seconds();
+        render(source, context, NULL, &rendered);
+        if (seconds() - start > 1.0 * SLOWNESS)
+            fail_msg("%s%s%s: %.1f s", shapes[i][0], shapes[i][1], shapes[i][2], seconds() - start);
+        ci_rendered_free(&rendered);
+        free(source);
+    }
+    json_decref(context);
+}
+
+/* Names that fall into one place of the parser's table, and arguments that nobody asks for. */
+static void test_many_names_are_paid_for(void **state) {
+    (void)state;
+    static const char *const ends[][2] = {
+        {"{{ range(9999)|map('default', ", ")|list }}"},
+        {"{{ ('{zz}' * 9999).format(", ") }}"},
+        {"{{ dict(", ")|length }}"},
+        {"{% macro f() %}{% endmacro %}{{ f(", ") }}"},
+        {"{% for i in range(1) %}{% set x = namespace(", ") %}{% endfor %}"},
+    };
+    json_t *context = json_object();
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        char *source = malloc(512 * 1024), *end = stpcpy(source, ends[i][0]);
+        for (int name = 0; name < 30000; name++) end += sprintf(end, "a%x=1, ", (unsigned)name);
+        strcpy(end, ends[i][1]);
+        struct ci_rendered rendered;
+        double start = seconds();
+        render(source, context, NULL, &rendered);
+        if (seconds() - start > 1.0 * SLOWNESS) fail_msg("%s: %.1f s", ends[i][0], seconds() - start);
+        ci_rendered_free(&rendered);
+        free(source);
+    }
+    json_decref(context);
+}
+
+/* What real templates take is a small part: the default budget is for conversations of any length. */
+static void test_real_templates_take_little(void **state) {
+    (void)state;
+    static const char *const names[] = {"chat_tools.jinja", "smollm2.jinja"};
+    json_t *context = json_pack("{s:[], s:b, s:s, s:s, s:n, s:n}", "messages", "add_generation_prompt", 1, "bos_token",
+                                "<s>", "eos_token", "</s>", "tools", "documents");
+    char *text = repeated("Why is the sky blue? ", 2000);
+    for (int i = 0; i < 200; i++)
+        json_array_append_new(json_object_get(context, "messages"),
+                              json_pack("{s:s, s:s}", "role", i % 2 ? "assistant" : "user", "content", text));
+    free(text);
+    const struct ci_template_limits limits = {.steps = CI_TEMPLATE_STEPS / 20};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[256], *source;
+        size_t size;
+        snprintf(path, sizeof path, "tests/data/templates/%s", names[i]);
+        assert_int_equal(ci_file_read(path, 1 << 20, &source, &size), CLINFER_OK);
+        struct ci_rendered rendered;
+        if (render(source, context, &limits, &rendered) != CLINFER_OK) fail_msg("%s: %s", path, clinfer_error());
+        assert_true(rendered.length > 400000);
+        ci_rendered_free(&rendered);
+        free(source);
+    }
+    json_decref(context);
+}
+
+/* ---- from outside ---- */
+
+struct caller {
+    size_t looks, until;
+    double last, longest;
+};
+
+static bool look(void *user) {
+    struct caller *caller = user;
+    double now = seconds();
+    if (caller->looks++ && now - caller->last > caller->longest) caller->longest = now - caller->last;
+    caller->last = now;
+    return caller->looks > caller->until;
+}
+
+static void test_rendering_stops_when_told_to(void **state) {
+    (void)state;
+    const char *source = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}";
+    json_t *context = json_object();
+    for (size_t until = 0; until < 3; until++) {
+        struct caller caller = {.until = until};
+        const struct ci_template_limits limits = {.stop = look, .user = &caller};
+        struct ci_rendered rendered;
+        assert_int_equal(render(source, context, &limits, &rendered), CLINFER_CANCELLED);
+        assert_null(rendered.text);
+        assert_int_equal(caller.looks, until + 1);
+    }
+    json_decref(context);
+}
+
+/* No piece of work is so large that a caller would wait for it: 20 ms where 50 are promised. */
+static void test_looks_are_not_far_between(void **state) {
+    (void)state;
+    static const char *const sources[] = {
+        "{{ (' ' * 1000000).strip('x' * 1000000) }}",
+        "{{ ('a' * 2000000)|upper|title|reverse|list|length }}",
+        "{{ ('a' * 9000000)|replace('b', 'c')|length }}",
+        "{{ ([1] * 900000)|sort|unique|length }}",
+        "{{ ('[' ~ ('[],' * 150000) ~ '1]')|from_json|length }}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{{ [1] * 3000000 == [1] * 300000 }}",
+        "{{ range(99999)|list|tojson|from_json|tojson|length }}",
+    };
+    json_t *context = json_object();
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
+        struct caller caller = {.until = SIZE_MAX};
+        const struct ci_template_limits limits = {.stop = look, .user = &caller};
+        struct ci_rendered rendered;
+        render(sources[i], context, &limits, &rendered);
+        if (caller.longest > 0.05 * SLOWNESS) fail_msg("%s: %.0f ms without a look", sources[i], caller.longest * 1e3);
+        ci_rendered_free(&rendered);
+    }
+    json_decref(context);
+}
+
+/* ---- depth ---- */
+
+/* Whatever nests, as deep as it goes: each ends in a text or in an error. */
+static void *render_deep(void *unused) {
+    (void)unused;
+    static const char *const shapes[][3] = {
+        {"{{ ", "(", "1"},
+        {"{{ ", "[", "1"},
+        {"{{ ", "{1: ", "1"},
+        {"{{ ", "not ", "1 }}"},
+        {"{{ ", "- ", "1 }}"},
+        {"{{ ", "f(", "1"},
+        {"{{ ", "x[", "1"},
+        {"{{ 1", " + 1", " }}"},
+        {"{{ ''", "|trim", " }}"},
+        {"{{ 1", " if 1", " }}"},
+        {"{{ x", ".a", " }}"},
+        {"{{ ", "1 if 1 else ", "1 }}"},
+        {"", "{% if 1 %}", "x"},
+        {"", "{% filter trim %}", "x"},
+        {"{% for ", "(", "x"},
+        {"{{ 1", "is eq(1)", " }}"},
+        {"{% set x", "|trim", "%}{% endset %}"},
+        {"", "{% for i in [1] %}", ""},
+    };
+    static const char *const loops[] = {
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% macro f(x) %}{{ [f([x])]|map('upper')|list }}{% endmacro %}{{ f(1) }}",
+        "{% macro f() %}{% call f() %}{{ caller() }}{% endcall %}{% endmacro %}{{ f() }}",
+        "{% macro f() %}{% set x %}{% filter upper %}{{ f() }}{% endfilter %}{% endset %}{% endmacro %}{{ f() }}",
+        "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x }}",
+        "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = {'a': n.x} %}{% endfor %}{{ n.x|tojson }}",
+        "{% set n = namespace(x=(1,)) %}{% for i in range(9999) %}{% set n.x = (n.x, n.x) %}{% endfor %}{{ {n.x: 1} }}",
+        "{% set n=namespace(x=1,y=1) %}{% for i in range(900) %}{% set n.x,n.y=[n.x],[n.y] %}{% endfor %}{{n.x==n.y}}",
+        "{{ ('[' * 9000 ~ ']' * 9000)|from_json }}",
+        "{{ ('[' * 190 ~ ']' * 190)|from_json }}",
+        "{{ ('{\"a\":' * 9000)|from_json }}",
+    };
+    json_t *context = json_object();
+    struct ci_rendered rendered;
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        for (size_t count = 50; count <= 12800; count *= 2) {
+            char *middle = repeated(shapes[i][1], count * strlen(shapes[i][1]));
+            char *source = malloc(strlen(middle) + 100);
+            stpcpy(stpcpy(stpcpy(source, shapes[i][0]), middle), shapes[i][2]);
+            render(source, context, NULL, &rendered);
+            ci_rendered_free(&rendered);
+            free(source);
+            free(middle);
+        }
+    for (size_t i = 0; i < sizeof loops / sizeof loops[0]; i++) {
+        render(loops[i], context, NULL, &rendered);
+        ci_rendered_free(&rendered);
+    }
+    /* The tags, closed. */
+    for (size_t count = 50; count <= 800; count *= 2) {
+        char *open = repeated("{% if 1 %}", count * 10), *close = repeated("{% endif %}", count * 11);
+        char *source = malloc(strlen(open) + strlen(close) + 1);
+        stpcpy(stpcpy(source, open), close);
+        render(source, context, NULL, &rendered);
+        ci_rendered_free(&rendered);
+        free(source);
+        free(close);
+        free(open);
+    }
+    json_decref(context);
+    return NULL;
+}
+
+static void test_depth_ends_before_the_stack_of_a_thread(void **state) {
+    (void)state;
+    static const size_t stacks[] = {64 << 10, 128 << 10, 160 << 10, 256 << 10, 1 << 20, 8 << 20};
+    for (size_t i = 0; i < sizeof stacks / sizeof stacks[0]; i++) {
+        pthread_attr_t attributes;
+        pthread_t thread;
+        assert_int_equal(pthread_attr_init(&attributes), 0);
+        assert_int_equal(pthread_attr_setstacksize(&attributes, stacks[i]), 0);
+        assert_int_equal(pthread_create(&thread, &attributes, render_deep, NULL), 0);
+        pthread_join(thread, NULL);
+        pthread_attr_destroy(&attributes);
+    }
+}
+
+static char self[4096];
+
+static void test_depth_ends_before_a_small_stack_of_the_process(void **state) {
+    (void)state;
+    char command[5000];
+    static const int kilobytes[] = {160, 256, 8192};
+    for (size_t i = 0; i < sizeof kilobytes / sizeof kilobytes[0]; i++) {
+        snprintf(command, sizeof command, "ulimit -s %d && exec '%s' --deep", kilobytes[i], self);
+        int result = system(command);
+        if (!WIFEXITED(result) || WEXITSTATUS(result) != 0) fail_msg("ulimit -s %d: %#x", kilobytes[i], result);
+    }
+}
+
+/* Where there is room, the bound is the same on every machine. */
+static void test_depth_on_a_usual_stack_is_that_of_the_language(void **state) {
+    (void)state;
+    json_t *context = json_object();
+    struct ci_rendered rendered;
+    assert_int_equal(render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", context, NULL, &rendered),
+                     CLINFER_BAD_FILE);
+    assert_non_null(strstr(clinfer_error(), "more than 800 levels"));
+    json_decref(context);
+}
+
+int main(int count, char **arguments) {
+    if (count == 2 && strcmp(arguments[1], "--deep") == 0) return render_deep(NULL), 0;
+    if (!realpath(arguments[0], self)) return 2;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_operation_is_paid_for),
+        cmocka_unit_test(test_what_is_linear_is_done),
+        cmocka_unit_test(test_any_source_is_read_and_rendered_within_a_second),
+        cmocka_unit_test(test_many_names_are_paid_for),
+        cmocka_unit_test(test_real_templates_take_little),
+        cmocka_unit_test(test_rendering_stops_when_told_to),
+        cmocka_unit_test(test_looks_are_not_far_between),
+        cmocka_unit_test(test_depth_ends_before_the_stack_of_a_thread),
+        cmocka_unit_test(test_depth_ends_before_a_small_stack_of_the_process),
+        cmocka_unit_test(test_depth_on_a_usual_stack_is_that_of_the_language),
+    };
+    return cmocka_run_group_tests_name("template limits", tests, NULL, NULL);
+}
