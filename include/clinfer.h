@@ -116,6 +116,7 @@ struct clinfer_engine_options {
     int batch;         /* rows computed in one step at most; 0: 512 */
     bool all_logits;   /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */
     enum clinfer_activations activations;
+    /* F16 becomes F32 in the engine, with a warning, when a key or value is beyond what f16 holds. */
     enum clinfer_cache_type key_type, value_type;
     enum clinfer_fallback fallback; /* NONE: an op that the device cannot run is an error; for an engine REMOTE is the
                                      * same as CPU */
@@ -329,7 +330,8 @@ CLINFER_API enum clinfer_status clinfer_wait(clinfer_session *session, struct cl
 CLINFER_API void clinfer_cancel(clinfer_session *session);
 
 /* Computes logits of the tokens as a continuation of nothing: float [all ? count : 1, vocabulary]. `all` needs the
- * engine's all_logits unless the tokens come one at a time. */
+ * engine's all_logits unless the tokens come one at a time. CLINFER_WRONG_RESULT: not all of them are finite, though
+ * what was wrong was replaced; the message says where that comes from. */
 CLINFER_API enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *tokens, size_t count, bool all,
                                                float *logits);
 

@@ -10,7 +10,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/status.h"
+
+/* The time of the last change of the inode, too, which nobody can set back. */
+static uint64_t identity_of(const struct stat *info) {
+    const int64_t parts[] = {(int64_t)info->st_dev,         (int64_t)info->st_ino, (int64_t)info->st_size,
+                             (int64_t)info->st_mtim.tv_sec, info->st_mtim.tv_nsec, (int64_t)info->st_ctim.tv_sec,
+                             info->st_ctim.tv_nsec};
+    return ci_hash(CI_HASH_START, parts, sizeof parts);
+}
 
 enum clinfer_status ci_file_map(const char *path, struct ci_file *file) {
     *file = (struct ci_file){0};
@@ -30,7 +39,7 @@ enum clinfer_status ci_file_map(const char *path, struct ci_file *file) {
             status = ci_fail(errno == ENOMEM ? CLINFER_OUT_OF_MEMORY : CLINFER_IO, "%s: cannot map %lld bytes: %s",
                              path, (long long)info.st_size, strerror(errno));
         else
-            *file = (struct ci_file){data, (size_t)info.st_size};
+            *file = (struct ci_file){data, (size_t)info.st_size, identity_of(&info)};
     }
     close(descriptor);
     return status;

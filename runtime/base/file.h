@@ -11,6 +11,7 @@
 struct ci_file {
     const uint8_t *data;
     size_t size;
+    uint64_t identity; /* hash of device, inode, size and times: while it is the same, so are the bytes */
 };
 
 /* CLINFER_NOT_FOUND, CLINFER_IO (message names path and reason). A directory is CLINFER_IO. */

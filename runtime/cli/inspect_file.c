@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "model/numbers.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
 #include "types/type.h"
@@ -46,6 +47,10 @@ static enum clinfer_status try_file(const struct ci_gguf *gguf, struct ci_inspec
     if (status == CLINFER_OK) status = ci_gguf_get_string(gguf, "tokenizer.chat_template", CI_GGUF_OPTIONAL, &text);
     if (status == CLINFER_OK && text.length) status = ci_template_create(text.text, text.length, &chat_template);
     found->has_template = chat_template != NULL;
+    struct ci_threads *threads = NULL;
+    if (status == CLINFER_OK) status = ci_threads_create(0, &threads);
+    if (status == CLINFER_OK) status = ci_model_check_numbers(gguf, threads);
+    ci_threads_destroy(threads);
     ci_template_destroy(chat_template);
     ci_tokenizer_destroy(tokenizer);
     return status;

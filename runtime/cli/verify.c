@@ -40,6 +40,7 @@ struct table {
     size_t count;
     bool failed, until_wrong;
     long long steps;
+    char own[192]; /* where the model's own numbers are not finite first, or "" */
 };
 
 static struct row *find_row(struct table *table, const struct ci_verify_step *step) {
@@ -53,7 +54,7 @@ static struct row *find_row(struct table *table, const struct ci_verify_step *st
     if (!grown) return NULL;
     table->rows = grown;
     struct row *row = &grown[table->count++];
-    *row = (struct row){.allowed = step->gate_nmse};
+    *row = (struct row){.allowed = step->allowed};
     snprintf(row->op, sizeof row->op, "%s", step->op);
     snprintf(row->variant, sizeof row->variant, "%s", step->variant);
     snprintf(row->place, sizeof row->place, "%s", step->place);
@@ -68,9 +69,15 @@ static bool add_step(void *user, const struct ci_verify_step *step) {
     table->steps++;
     row->steps++;
     row->not_finite += step->not_finite;
+    if (step->own && !*table->own)
+        snprintf(table->own, sizeof table->own, "op %s (%s)%s", step->op, step->label,
+                 step->in_cache ? ": f16 cannot hold its keys or values; a run computes with an f32 cache" : "");
     row->wrong += !step->passed;
-    /* A NaN is the worst error of all. */
-    if (!(step->nmse <= row->nmse)) row->nmse = step->nmse;
+    /* Of all layers the one that comes nearest to what it was held to. A NaN is the worst error of all. */
+    if (!(step->nmse * row->allowed <= row->nmse * step->allowed)) {
+        row->nmse = step->nmse;
+        row->allowed = step->allowed;
+    }
     if (!(step->worst <= row->worst)) row->worst = step->worst;
     if (isatty(STDERR_FILENO) && table->steps % 32 == 0) fprintf(stderr, "\r%lld kernels compared", table->steps);
     return step->passed || !table->until_wrong;
@@ -145,9 +152,10 @@ static enum clinfer_status read_tokens(const struct verify *verify, const clinfe
     return status;
 }
 
-/* One pass, or with --fix as many as it takes; `fixed` gets what was wrong on the way. */
+/* One pass, or with --fix as many as it takes; what was wrong on the way goes to `quarantined` or, where only the
+ * model's numbers were too much for it, to `set_aside`. */
 static enum clinfer_status passes(const struct verify *verify, clinfer_engine *engine, struct table *table,
-                                  struct ci_wrong_step *wrong, json_t *fixed) {
+                                  struct ci_wrong_step *wrong, json_t *quarantined, json_t *set_aside) {
     int32_t *tokens = NULL;
     size_t count = 0;
     enum clinfer_status status = read_tokens(verify, engine, &tokens, &count);
@@ -158,8 +166,10 @@ static enum clinfer_status passes(const struct verify *verify, clinfer_engine *e
         if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
         if (table->failed) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the table");
         if (status != CLINFER_OK || !wrong->found || !verify->fix) break;
-        json_array_append_new(fixed, wrong_json(wrong));
-        status = ci_engine_verify_replace(engine, wrong);
+        json_t *what = wrong_json(wrong); /* whose texts die with the plan */
+        bool for_good = false;
+        status = ci_engine_verify_replace(engine, wrong, &for_good);
+        json_array_append_new(for_good ? quarantined : set_aside, what);
     }
     clinfer_free(tokens);
     return status;
@@ -169,29 +179,33 @@ static int verify_with(const struct verify *verify, clinfer_engine *engine) {
     struct table table = {0};
     struct ci_wrong_step wrong = {0};
     struct clinfer_engine_info info;
-    json_t *fixed = json_array();
+    json_t *quarantined = json_array(), *set_aside = json_array();
     int exit_status = 0;
     clinfer_engine_get_info(engine, &info);
     ci_say("%s on %s, kernel by kernel against the reference", verify->engine.model, info.device);
-    enum clinfer_status status = passes(verify, engine, &table, &wrong, fixed);
+    enum clinfer_status status = passes(verify, engine, &table, &wrong, quarantined, set_aside);
     if (status != CLINFER_OK) {
         exit_status = ci_complain(status);
     } else if (verify->json) {
         exit_status = ci_print_json(json_pack(
-            "{s:o, s:o, s:o, s:O, s:o}", "device", ci_json_text(info.device, strlen(info.device)), "ops",
-            table_json(&table), "wrong", wrong_json(&wrong), "quarantined", fixed, "left_out", left_out_json(engine)));
+            "{s:o, s:o, s:o, s:O, s:O, s:o}", "device", ci_json_text(info.device, strlen(info.device)), "ops",
+            table_json(&table), "wrong", wrong_json(&wrong), "quarantined", quarantined, "set_aside", set_aside,
+            "left_out", left_out_json(engine)));
     } else {
         print_table(&table);
         print_left_out(engine);
         if (wrong.found) print_wrong(&wrong);
     }
     if (status == CLINFER_OK && wrong.found) {
-        ci_say("`clinfer verify --fix` puts it into quarantine, so that another one runs");
+        ci_say("`clinfer verify --fix` replaces it, for good if it is wrong with made-up numbers, too");
         exit_status = ci_exit_status(CLINFER_WRONG_RESULT);
     } else if (status == CLINFER_OK) {
-        ci_say("%lld kernels compared, all right%s", table.steps, json_array_size(fixed) ? " now" : "");
+        ci_say("%lld kernels compared, all right%s", table.steps,
+               json_array_size(quarantined) + json_array_size(set_aside) ? " now" : "");
     }
-    json_decref(fixed);
+    if (status == CLINFER_OK && *table.own) ci_say("the model's own numbers are not finite: first in %s", table.own);
+    json_decref(quarantined);
+    json_decref(set_aside);
     free(table.rows);
     return exit_status;
 }
@@ -211,7 +225,8 @@ int ci_command_verify(int argc, char **argv) {
     struct verify verify = {.engine = CI_ENGINE_FLAGS_DEFAULT};
     const struct ci_option options[] = {
         CI_SECTION("What to do"),
-        CI_FLAG("--fix", &verify.fix, "put what is wrong into quarantine, until all is right"),
+        CI_FLAG("--fix", &verify.fix,
+                "replace what is wrong until all is right; what is wrong with made-up numbers, too: for good"),
         CI_FLAG("--json", &verify.json, "one JSON object"),
         CI_PROMPT_OPTIONS(&verify.sources),
         CI_ENGINE_OPTIONS(&verify.engine),

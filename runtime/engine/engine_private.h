@@ -107,6 +107,7 @@ struct clinfer_engine {
     enum ci_care careful;                /* of the step that is computed next: the most that a session of it wants */
     bool successor;                      /* a plan has a step that took another's place and was not compared yet */
     struct ci_careful_cost careful_cost; /* since all went well */
+    char own_numbers[256]; /* the last careful step: where the model's own numbers are not finite, or "" */
     struct clinfer_engine_info info;
     char *model_name, *architecture;
 
@@ -176,10 +177,16 @@ void ci_engine_count(const struct clinfer_engine *engine, struct clinfer_engine_
  */
 bool ci_engine_step(struct clinfer_engine *engine);
 
-/* step.c: computes tokens[computed, known) of one idle session and copies logits [all ? known - computed : 1,
- * vocabulary]. */
+/* logits.c: computes tokens[computed, known) of one idle session and copies logits [all ? known - computed : 1,
+ * vocabulary], which are finite: a step that fails is computed again with care, from the first token on where that is
+ * needed; `all` is for computed == 0. CLINFER_WRONG_RESULT: they cannot be had. */
 enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
                                      float *logits);
+
+/* step.c: the same, once, with as much care as engine->careful says. *bad: numbers that are not finite among those that
+ * were copied; what comes after them was not computed. *replaced as for ci_careful_run. */
+enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
+                                             float *logits, bool *replaced, size_t *bad);
 
 /* step.c: reads what steps in flight have sampled, so that nothing depends on the device's state any more. */
 void ci_engine_land(struct clinfer_engine *engine);
@@ -199,17 +206,18 @@ void ci_engine_forget(struct clinfer_session *session);
 bool ci_careful_retry(struct ci_part *part, enum clinfer_status status);
 
 /* careful.c: ci_plan_run of so many rows as engine->careful says. *replaced: a kernel was wrong, another has taken its
- * place in all plans, and the rows are to be computed again, as all sessions may be. */
+ * place in all plans, or the KV caches have become f32; the rows are to be computed again, as all sessions may be. */
 enum clinfer_status ci_careful_run(struct clinfer_engine *engine, struct ci_bucket *bucket, int64_t rows,
                                    bool *replaced);
 
 /* careful.c: a session's token came out of a careful step. */
 void ci_careful_end(struct clinfer_session *session);
 
-/* careful.c: puts the variant of a step that is wrong into quarantine, makes the plans again and says so once.
- * CLINFER_WRONG_RESULT or the step's own status: it cannot be replaced. */
+/* careful.c: sets the variant of a step that is wrong aside, makes the plans again and says so once. *quarantined: it
+ * is wrong with numbers of our own, too, and so for all models. CLINFER_WRONG_RESULT or the step's own status: it
+ * cannot be replaced. */
 enum clinfer_status ci_careful_replace(struct clinfer_engine *engine, struct ci_bucket *bucket,
-                                       const struct ci_verify_step *wrong);
+                                       const struct ci_verify_step *wrong, bool *quarantined);
 
 /* record.c: begins to record what the engine does from now on, when its options say so; and lets go of it. */
 enum clinfer_status ci_engine_record_start(struct clinfer_engine *engine);
@@ -223,6 +231,10 @@ enum clinfer_status ci_engine_write_trace(struct clinfer_engine *engine, const c
 /* load.c: makes the plans again. Weights stay where they are; caches stay as they are too, or begin anew: then all
  * sessions are to be computed again. Nothing may be in flight. */
 enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine, bool keep_caches);
+
+/* load.c: gives the KV caches f32 and makes the plans again; all sessions are to be computed again. Nothing may be in
+ * flight. */
+enum clinfer_status ci_engine_widen_caches(struct clinfer_engine *engine);
 
 /* load.c: where a plan could not be made because a KV cache is on a device that cannot do all that touches it: takes
  * the caches to the CPU, and makes the plans again. Nothing may be in flight. */
@@ -248,8 +260,8 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 
-/* pages.c: rows of the caches up to the last page that a session has. */
-int64_t ci_engine_cache_rows(const struct clinfer_engine *engine);
+/* pages.c: rows of the caches up to the last page that a session has, and those that a run of so many rows writes. */
+struct ci_cache_use ci_engine_cache_use(const struct clinfer_engine *engine, const struct ci_run *run, int64_t rows);
 
 /* sampler.c: whether op `sample` knows these settings, and the choice where it does not. `ahead` tokens are sampled and
  * not read yet. */

@@ -18,6 +18,7 @@
 #include "base/watch.h"
 #include "engine/engine_private.h"
 #include "engine/verify.h"
+#include "model/numbers.h"
 #include "ops/clblast.h"
 #include "proof/known_answer.h"
 
@@ -93,6 +94,8 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
     if (status == CLINFER_OK) status = read_sampling(engine);
     if (status != CLINFER_OK) return status;
     tell_findings(engine);
+    status = ci_model_check_numbers(engine->gguf, engine->threads);
+    if (status != CLINFER_OK) return status;
     engine->model_name = copy_string(engine->gguf, "general.name", "");
     engine->architecture = copy_string(engine->gguf, "general.architecture", "");
     return engine->model_name && engine->architecture ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
@@ -210,6 +213,14 @@ enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine, bool keep_c
     }
     pthread_mutex_unlock(&engine->lock);
     return make_decode_plan(engine);
+}
+
+enum clinfer_status ci_engine_widen_caches(struct clinfer_engine *engine) {
+    engine->options.key_type = engine->options.value_type = CLINFER_CACHE_F32;
+    ci_store_forget_states(&engine->store);
+    for (int i = 0; i < engine->model.hyper.layers; i++)
+        engine->model.layers[i].keys->view.type = engine->model.layers[i].values->view.type = &ci_type_f32;
+    return ci_engine_rebuild(engine, false);
 }
 
 enum clinfer_status ci_engine_move_caches(struct clinfer_engine *engine) {

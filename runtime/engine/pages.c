@@ -56,12 +56,13 @@ void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_sessio
     while (session->page_count > kept) engine->free_pages[engine->free_count++] = session->pages[--session->page_count];
 }
 
-int64_t ci_engine_cache_rows(const struct clinfer_engine *engine) {
+struct ci_cache_use ci_engine_cache_use(const struct clinfer_engine *engine, const struct ci_run *run, int64_t rows) {
     int pages = engine->page_capacity;
     for (bool is_free = true; is_free && pages > 0;) {
         is_free = false;
         for (int i = 0; i < engine->free_count; i++) is_free = is_free || engine->free_pages[i] == pages - 1;
         if (is_free) pages--;
     }
-    return (int64_t)pages * CI_PAGE_ROWS;
+    return (struct ci_cache_use){
+        .rows = (int64_t)pages * CI_PAGE_ROWS, .slots = run->slots->view.data, .slot_count = rows};
 }

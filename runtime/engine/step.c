@@ -2,6 +2,7 @@
  * decodes. */
 #include <assert.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -412,14 +413,15 @@ void ci_engine_land(struct clinfer_engine *engine) {
     }
 }
 
-static enum clinfer_status compute_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
-                                          float *logits) {
+enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
+                                             float *logits, bool *replaced, size_t *bad) {
     size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
     const struct ci_bucket *largest = &engine->buckets[engine->bucket_count - 1];
     int64_t most = all ? largest->rows[CI_EXTENT_WANTED] : largest->rows[CI_EXTENT_ROWS];
-    ci_engine_land(engine); /* this run samples too, over what a step in flight would be read from */
+    *bad = 0;
+    *replaced = false;
     enum clinfer_status status = ci_engine_take_pages(engine, session, session->known);
-    while (session->computed < session->known && status == CLINFER_OK) {
+    while (session->computed < session->known && status == CLINFER_OK && *bad == 0) {
         int64_t left = (int64_t)(session->known - session->computed), rows = left < most ? left : most;
         bool last = rows == left;
         struct ci_batch batch = {.count = 0};
@@ -433,27 +435,20 @@ static enum clinfer_status compute_logits(struct clinfer_engine *engine, struct 
         for (int64_t i = 0; i < wanted_rows; i++) wanted[i] = ci_narrowed(rows - wanted_rows + i);
         int64_t extents[CI_EXTENT_COUNT] = {0, rows, wanted_rows, batch.tiles};
         status = ci_plan_set_rows(bucket->plan, extents);
-        if (status == CLINFER_OK) status = ci_plan_run(bucket->plan);
+        if (status == CLINFER_OK)
+            status = engine->careful ? ci_careful_run(engine, bucket, rows, replaced) : ci_plan_run(bucket->plan);
+        if (*replaced) return status;
         if (status == CLINFER_OK && wanted_rows)
             status = ci_plan_read(bucket->plan, bucket->run.logits, 0, wanted_rows, logits);
-        logits += vocabulary * (size_t)wanted_rows;
+        size_t count = status == CLINFER_OK ? vocabulary * (size_t)wanted_rows : 0;
+        for (size_t i = 0; i < count; i++) *bad += !isfinite(logits[i]);
+        logits += count;
         session->computed += (size_t)rows;
         engine->stats.steps++;
         engine->stats.rows += (uint64_t)rows;
     }
     if (status != CLINFER_OK) session->computed = 0;
     return status;
-}
-
-enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
-                                     float *logits) {
-    size_t computed = session->computed;
-    enum clinfer_status status = compute_logits(engine, session, all, logits);
-    if (status != CLINFER_DEVICE_ERROR && status != CLINFER_OUT_OF_MEMORY) return status;
-    ci_log(CLINFER_LOG_NOTICE, "%s; tried again", ci_status_message());
-    session->computed = computed;
-    status = engine->store.caches_must_move ? ci_engine_move_caches(engine) : CLINFER_OK;
-    return status == CLINFER_OK ? compute_logits(engine, session, all, logits) : status;
 }
 
 enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct clinfer_session *session, int64_t rows,
@@ -468,7 +463,8 @@ enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct 
     fill_inputs(&batch, &bucket->run);
     int64_t extents[CI_EXTENT_COUNT] = {0, rows, 1, batch.tiles};
     status = ci_plan_set_rows(bucket->plan, extents);
-    if (status == CLINFER_OK) status = ci_plan_verify(bucket->plan, ci_engine_cache_rows(engine), callback, user);
+    struct ci_cache_use caches = ci_engine_cache_use(engine, &bucket->run, rows);
+    if (status == CLINFER_OK) status = ci_plan_verify(bucket->plan, &caches, callback, user);
     if (status == CLINFER_OK) session->computed += (size_t)rows;
     return status;
 }

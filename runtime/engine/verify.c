@@ -76,8 +76,9 @@ enum clinfer_status ci_engine_verify(clinfer_engine *engine, const int32_t *toke
     return status;
 }
 
-enum clinfer_status ci_engine_verify_replace(clinfer_engine *engine, const struct ci_wrong_step *wrong) {
+enum clinfer_status ci_engine_verify_replace(clinfer_engine *engine, const struct ci_wrong_step *wrong,
+                                             bool *quarantined) {
     struct ci_bucket *bucket;
     enum clinfer_status status = ci_engine_bucket(engine, wrong->rows, 1, &bucket);
-    return status == CLINFER_OK ? ci_careful_replace(engine, bucket, &wrong->step) : status;
+    return status == CLINFER_OK ? ci_careful_replace(engine, bucket, &wrong->step, quarantined) : status;
 }

@@ -23,8 +23,9 @@ const struct ci_finding *ci_engine_findings(const clinfer_engine *engine);
 enum clinfer_status ci_engine_verify(clinfer_engine *engine, const int32_t *tokens, size_t count,
                                      ci_verify_callback *callback, void *user, struct ci_wrong_step *wrong);
 
-/* Puts the variant of that step into quarantine and makes the plans without it, which the log tells.
- * CLINFER_WRONG_RESULT when nothing can take its place. */
-enum clinfer_status ci_engine_verify_replace(clinfer_engine *engine, const struct ci_wrong_step *wrong);
+/* Sets the variant of that step aside (graph/verify.h) and makes the plans without it, which the log tells.
+ * *quarantined: for good and all models. CLINFER_WRONG_RESULT when nothing can take its place. */
+enum clinfer_status ci_engine_verify_replace(clinfer_engine *engine, const struct ci_wrong_step *wrong,
+                                             bool *quarantined);
 
 #endif

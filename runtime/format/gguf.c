@@ -414,7 +414,7 @@ enum clinfer_status ci_gguf_open_memory(const void *data, size_t size, const cha
     *result = NULL;
     struct ci_gguf *gguf = calloc(1, sizeof *gguf);
     if (!gguf) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
-    gguf->file = (struct ci_file){data, size};
+    gguf->file = (struct ci_file){.data = data, .size = size};
     return read_all(gguf, name, result);
 }
 
@@ -430,6 +430,8 @@ const char *ci_gguf_path(const struct ci_gguf *gguf) { return gguf->path; }
 uint32_t ci_gguf_version(const struct ci_gguf *gguf) { return gguf->version; }
 
 uint32_t ci_gguf_alignment(const struct ci_gguf *gguf) { return gguf->alignment; }
+
+uint64_t ci_gguf_identity(const struct ci_gguf *gguf) { return gguf->file.identity; }
 
 const void *ci_gguf_bytes(const struct ci_gguf *gguf, size_t *size) {
     *size = gguf->file.size;

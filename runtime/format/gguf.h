@@ -88,6 +88,9 @@ uint32_t ci_gguf_alignment(const struct ci_gguf *gguf);
 /* The whole mapped file (page-aligned when opened by path). */
 const void *ci_gguf_bytes(const struct ci_gguf *gguf, size_t *size);
 
+/* That of the mapped file (base/file.h); 0: it was opened from memory. */
+uint64_t ci_gguf_identity(const struct ci_gguf *gguf);
+
 /* All entries in the order of the file. */
 size_t ci_gguf_value_count(const struct ci_gguf *gguf);
 const struct ci_gguf_value *ci_gguf_value_at(const struct ci_gguf *gguf, size_t index);

@@ -127,7 +127,7 @@ static void placeholder_call(const struct ci_plan *plan, const struct ci_node *n
 }
 
 void ci_plan_ban(struct ci_plan *plan, int place, const struct ci_variant *variant, const int *tunables,
-                 const struct ci_call *call, const char *reason) {
+                 const struct ci_call *call, const char *reason, bool keep) {
     struct ci_choices *choices = plan->store->choices;
     struct ci_profile_signature signature;
     if (!choices) return;
@@ -140,7 +140,7 @@ void ci_plan_ban(struct ci_plan *plan, int place, const struct ci_variant *varia
     snprintf(item.types, sizeof item.types, "%s", signature.types);
     snprintf(item.reason, sizeof item.reason, "%s", reason);
     item.tunable_count = ci_signature_tunables(variant, tunables, item.tunables);
-    if (ci_choices_quarantine(choices, &item) != CLINFER_OK || ci_quarantine_add(&item) != CLINFER_OK)
+    if (ci_choices_quarantine(choices, &item) != CLINFER_OK || (keep && ci_quarantine_add(&item) != CLINFER_OK))
         ci_log(CLINFER_LOG_INFO, "the quarantine was not written: %s", ci_status_message());
 }
 
@@ -161,7 +161,7 @@ static enum clinfer_status try_once(struct ci_plan *plan, const struct ci_node *
     ci_bind_destroy(*bound);
     *bound = NULL;
     if (status == CLINFER_WRONG_RESULT)
-        ci_plan_ban(plan, place, choice->variant, choice->tunables, &call, ci_status_message());
+        ci_plan_ban(plan, place, choice->variant, choice->tunables, &call, ci_status_message(), true);
     return status;
 }
 

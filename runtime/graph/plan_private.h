@@ -79,10 +79,10 @@ enum clinfer_status ci_plan_memory(struct ci_plan *plan);
 enum clinfer_status ci_plan_send_inputs(struct ci_plan *plan);
 enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct section *section);
 
-/* What proved wrong at a place (`call` tells types and layouts) is not chosen again by this engine, nor, until driver
- * or kernel change, by any other. */
+/* What proved wrong at a place (`call` tells types and layouts) is not chosen again by this engine, nor, with `keep`
+ * and until driver or kernel change, by any other. */
 void ci_plan_ban(struct ci_plan *plan, int place, const struct ci_variant *variant, const int *tunables,
-                 const struct ci_call *call, const char *reason);
+                 const struct ci_call *call, const char *reason, bool keep);
 
 /* The call of a step for the plan's present rows. */
 void ci_plan_call(const struct ci_plan *plan, const struct step *step, struct ci_call *call);

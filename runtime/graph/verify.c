@@ -10,6 +10,7 @@
 #include "base/watch.h"
 #include "graph/plan_private.h"
 #include "proof/judge_real.h"
+#include "proof/sample_run.h"
 
 /* Bytes of a view's rows on the host, from wherever they are. There are hundreds of such reads in a step: one that
  * fails is done again. */
@@ -108,6 +109,25 @@ static enum clinfer_status run(struct ci_plan *plan, int index, struct ci_verify
     return device ? ci_device_works(device) : CLINFER_OK;
 }
 
+/* Numbers of the step's outputs that are not finite, of caches in the rows that it writes. */
+static int64_t count_not_finite(const struct ci_sample_call *result, const struct ci_cache_use *caches) {
+    int64_t count = 0;
+    for (int i = 0; i < result->op->outputs; i++) {
+        const struct ci_view *view = &result->call.out[i];
+        bool state = result->op->state_outputs >> i & 1;
+        if (!state) count += ci_view_not_finite(view);
+        for (int64_t k = 0; state && k < caches->slot_count; k++)
+            if (caches->slots[k] >= 0) count += ci_row_not_finite(view, caches->slots[k]);
+    }
+    return count;
+}
+
+static bool writes_narrow_cache(const struct ci_sample_call *result) {
+    for (int i = 0; i < result->op->outputs; i++)
+        if ((result->op->state_outputs >> i & 1) && result->call.out[i].type != &ci_type_f32) return true;
+    return false;
+}
+
 static enum clinfer_status judge_outputs(const struct step *step, struct ci_sample_call *sample,
                                          struct ci_verify_step *report) {
     struct ci_sample_call result;
@@ -115,14 +135,18 @@ static enum clinfer_status judge_outputs(const struct step *step, struct ci_samp
     report->not_finite = 0;
     enum clinfer_status status = ci_sample_copy(sample, &result);
     if (status == CLINFER_OK) status = fetch_outputs(step, &result);
-    for (int i = 0; i < sample->op->outputs && status == CLINFER_OK; i++)
-        if (!(sample->op->state_outputs >> i & 1)) report->not_finite += ci_view_not_finite(&result.call.out[i]);
+    if (status == CLINFER_OK) report->not_finite = count_not_finite(&result, &report->caches);
+    report->own = report->not_finite > 0 && !ci_sample_reads_not_finite(sample);
+    report->in_cache = report->own && writes_narrow_cache(&result);
     enum ci_watch_kind before = ci_watch_begin(CI_WATCH_IDLE, 0); /* slow, but in nobody's driver */
     if (status == CLINFER_OK) status = ci_judge_real(sample, &result, &verdict);
     ci_watch_begin(before, 0);
     ci_sample_destroy(&result);
     report->passed = verdict.passed;
+    report->own = report->own && verdict.passed;
+    report->in_cache = report->in_cache && verdict.passed;
     report->nmse = verdict.nmse;
+    report->allowed = verdict.allowed;
     report->worst = verdict.worst;
     snprintf(report->text, sizeof report->text, "%s", verdict.text);
     return status;
@@ -137,7 +161,7 @@ static enum clinfer_status judge(struct ci_plan *plan, const struct step *step, 
     return status == CLINFER_OK && !report->passed && device ? ci_device_works(device) : status;
 }
 
-static enum clinfer_status verify_step(struct ci_plan *plan, int index, int64_t cache_rows,
+static enum clinfer_status verify_step(struct ci_plan *plan, int index, const struct ci_cache_use *caches,
                                        struct ci_verify_step *report) {
     const struct step *step = &plan->steps[index];
     struct ci_plan_step names;
@@ -147,26 +171,28 @@ static enum clinfer_status verify_step(struct ci_plan *plan, int index, int64_t 
                                       .op = names.op,
                                       .variant = names.variant,
                                       .place = names.place,
+                                      .caches = *caches,
                                       .passed = true};
     if (!step->node) return run(plan, index, report);
-    report->gate_nmse = step->node->op->gate.nmse;
+    report->allowed = step->node->op->gate.nmse;
     if (step->call.out[0].rows == 0) return CLINFER_OK;
     struct ci_sample_call sample = {0};
-    enum clinfer_status status = fetch_inputs(step, cache_rows, &sample);
+    enum clinfer_status status = fetch_inputs(step, caches->rows, &sample);
     if (status == CLINFER_OK) status = run(plan, index, report);
     if (status == CLINFER_OK && report->status == CLINFER_OK) status = judge(plan, step, &sample, report);
     ci_sample_destroy(&sample);
     return status;
 }
 
-enum clinfer_status ci_plan_verify(struct ci_plan *plan, int64_t cache_rows, ci_verify_callback *callback, void *user) {
+enum clinfer_status ci_plan_verify(struct ci_plan *plan, const struct ci_cache_use *caches,
+                                   ci_verify_callback *callback, void *user) {
     assert(plan->ready);
     enum clinfer_status status = ci_plan_send_inputs(plan);
     if (status != CLINFER_OK) status = ci_plan_send_inputs(plan);
     for (int i = 0; i < plan->step_count && status == CLINFER_OK; i++) {
         struct ci_verify_step report;
         ci_watch_begin(CI_WATCH_STEP, plan->estimate);
-        status = verify_step(plan, i, cache_rows, &report);
+        status = verify_step(plan, i, caches, &report);
         if (status != CLINFER_OK || !callback(user, &report)) break;
     }
     return status;
@@ -208,10 +234,10 @@ static enum clinfer_status look_at_rows(const struct look *look, const struct ci
 
 /* Rows of a cache follow each other within a page at least. */
 static enum clinfer_status look_at_cache(const struct look *look, const struct ci_view *view, bool *finite) {
-    const int32_t *slots = look->walk->slots;
+    const int32_t *slots = look->walk->caches.slots;
     enum clinfer_status status = CLINFER_OK;
-    for (int64_t i = 0, next; i < look->walk->slot_count && status == CLINFER_OK; i = next) {
-        for (next = i + 1; next < look->walk->slot_count && slots[next] == slots[next - 1] + 1;) next++;
+    for (int64_t i = 0, next; i < look->walk->caches.slot_count && status == CLINFER_OK; i = next) {
+        for (next = i + 1; next < look->walk->caches.slot_count && slots[next] == slots[next - 1] + 1;) next++;
         status = look_at_rows(look, view, slots[i], next - i, finite);
     }
     return status;
@@ -245,11 +271,12 @@ static enum clinfer_status walk_step(struct ci_plan *plan, int index, const stru
     double end = ci_now();
     walk->seconds += end - start;
     if (status != CLINFER_OK || (ran && finite && !suspect)) return status;
-    status = verify_step(plan, index, walk->cache_rows, &walk->last);
+    status = verify_step(plan, index, &walk->caches, &walk->last);
     walk->compare_seconds += ci_now() - end;
     walk->compared++;
     walk->compared_suspect = walk->compared_suspect || suspect;
     if (suspect) plan->suspect = -1;
+    if (walk->last.own && !walk->own.label) walk->own = walk->last;
     *clean = *clean && walk->last.not_finite == 0;
     return status;
 }
@@ -258,8 +285,7 @@ enum clinfer_status ci_plan_walk(struct ci_plan *plan, struct ci_walk *walk) {
     assert(plan->ready);
     struct look look = {.walk = walk};
     bool clean = true;
-    *walk = (struct ci_walk){
-        .cache_rows = walk->cache_rows, .slots = walk->slots, .slot_count = walk->slot_count, .last = {.passed = true}};
+    *walk = (struct ci_walk){.caches = walk->caches, .last = {.passed = true}};
     enum clinfer_status status = make_room(plan, &look.room);
     if (status == CLINFER_OK && ci_plan_send_inputs(plan) != CLINFER_OK) status = ci_plan_send_inputs(plan);
     for (int i = 0; i < plan->step_count && status == CLINFER_OK && walk->last.passed; i++) {
@@ -280,9 +306,46 @@ void ci_plan_suspect_writer(struct ci_plan *plan, const struct ci_tensor *tensor
 
 bool ci_plan_has_suspect(const struct ci_plan *plan) { return plan->suspect >= 0; }
 
-bool ci_plan_quarantine(struct ci_plan *plan, int index, const char *reason) {
-    const struct step *step = &plan->steps[index];
+/* ---- the kernel's fault, or the numbers' ---- */
+
+static const struct ci_layout *layout_of_weights(const struct step *step) {
+    for (int i = 0; i < step->node->op->inputs; i++)
+        if (step->call.in[i].type && (step->node->op->weight_inputs >> i & 1)) return step->call.in[i].layout;
+    return NULL;
+}
+
+/* Whether the step's variant fails or is wrong with numbers of our own, twice; *text tells how. What was sent by the
+ * engine itself (positions, slots, settings of the sampler) stays: it is nothing that a file could have spoilt. */
+static bool fails_with_own_numbers(struct ci_plan *plan, const struct ci_verify_step *wrong, char text[256]) {
+    enum { SEED = 33, TRIES = 2 };
+    const struct step *step = &plan->steps[wrong->index];
+    struct ci_device *device = plan->store->places[step->place].device;
+    struct ci_sample_call sample;
+    struct ci_gate_result verdict = {0};
+    unsigned ours = 0;
+    for (int i = 0; i < step->node->op->inputs; i++)
+        if (step->in[i] && step->in[i]->kind != CI_TENSOR_INPUT) ours |= 1u << i;
+    enum clinfer_status status = fetch_inputs(step, wrong->caches.rows, &sample);
+    if (status == CLINFER_OK) status = ci_sample_renumber(&sample, ours, SEED);
+    bool fails = status == CLINFER_OK;
+    for (int i = 0; i < TRIES && fails; i++) {
+        status = ci_sample_prove(device, step->variant, step->tunables, layout_of_weights(step), &sample, &verdict);
+        fails = status != CLINFER_OK || !verdict.passed;
+        snprintf(text, 256, "%s", status != CLINFER_OK ? ci_status_message() : verdict.text);
+    }
+    ci_sample_destroy(&sample);
+    return fails && (!device || ci_device_works(device) == CLINFER_OK);
+}
+
+bool ci_plan_set_aside(struct ci_plan *plan, const struct ci_verify_step *wrong, bool *quarantined) {
+    const struct step *step = &plan->steps[wrong->index];
+    char text[256] = "";
+    *quarantined = false;
     if (!step->node || !step->variant || !plan->store->choices) return false;
-    ci_plan_ban(plan, step->place, step->variant, step->tunables, &step->call, reason);
+    enum ci_watch_kind before = ci_watch_begin(CI_WATCH_BUILD, 0);
+    *quarantined = fails_with_own_numbers(plan, wrong, text);
+    ci_watch_begin(before, 0);
+    ci_plan_ban(plan, step->place, step->variant, step->tunables, &step->call, *quarantined ? text : wrong->text,
+                *quarantined);
     return true;
 }

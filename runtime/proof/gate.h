@@ -1,5 +1,9 @@
 /* gate.h: is a variant's result right? The normalised mean squared error against the reference, a bound for every
- * single number (one wrong row of thousands passes a mean), and guard bytes around the outputs. */
+ * single number (one wrong row of thousands passes a mean), and guard bytes around the outputs.
+ *
+ * Who is not sure judges nobody: a number for which the reference itself is not finite says nothing about a kernel, and
+ * is counted as not judged. Where the reference has only zeros there is no mean to normalise with: each number is held
+ * to its own bound. A denormal counts as the zero that many devices make of it. */
 #ifndef CI_PROOF_GATE_H
 #define CI_PROOF_GATE_H
 
@@ -7,9 +11,11 @@
 
 struct ci_gate_result {
     bool passed;
-    double nmse;    /* of the worst output */
-    double worst;   /* largest |error| / (bound * magnitude); above 1 is refused */
-    char text[256]; /* why it was refused, with output, row, column and both values */
+    double nmse;      /* of the worst output */
+    double allowed;   /* what that NMSE was held to: the gate's, or what judge.h and judge_real.h put in its place */
+    double worst;     /* largest |error| / (bound * magnitude); above 1 is refused */
+    int64_t unjudged; /* numbers for which what is expected is not finite */
+    char text[256];   /* why it was refused, with output, row, column and both values */
 };
 
 /* Compares the outputs of two calls on host data. Sizes and types are those of `expected`. */
@@ -39,6 +45,10 @@ void ci_sample_destroy(struct ci_sample_call *sample);
 
 /* The same inputs with outputs of its own (state outputs as they were made by create), for a second result. */
 enum clinfer_status ci_sample_copy(const struct ci_sample_call *source, struct ci_sample_call *copy);
+
+/* Puts numbers of our own, as create draws them, in the place of the inputs that are named by a bit, and of all state
+ * outputs; integers stay, since they say where things are. */
+enum clinfer_status ci_sample_renumber(struct ci_sample_call *sample, unsigned inputs, uint64_t seed);
 
 /* Whether the bytes before and after every output are untouched; else the output's number goes to *output. */
 bool ci_sample_guards_hold(const struct ci_sample_call *sample, int *output);

@@ -1,7 +1,7 @@
 /* bf16: the upper half of a float. */
 #include <string.h>
 
-#include "types/type.h"
+#include "types/block.h"
 
 float ci_bf16_to_float(uint16_t value) {
     uint32_t bits = (uint32_t)value << 16;
@@ -32,5 +32,14 @@ static void quantise(const float *source, void *out, int64_t blocks) {
     }
 }
 
-const struct ci_type ci_type_bf16 = {
-    .name = "bf16", .gguf_id = 30, .block_cols = 1, .block_bytes = 2, .dequantise = dequantise, .quantise = quantise};
+static int64_t find_not_finite(const void *source, int64_t blocks) {
+    return ci_block_find_plain(source, blocks, 2, 0x7f807f807f807f80u);
+}
+
+const struct ci_type ci_type_bf16 = {.name = "bf16",
+                                     .gguf_id = 30,
+                                     .block_cols = 1,
+                                     .block_bytes = 2,
+                                     .dequantise = dequantise,
+                                     .quantise = quantise,
+                                     .find_not_finite = find_not_finite};

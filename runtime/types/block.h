@@ -15,6 +15,50 @@ static inline float ci_block_half(const uint8_t *at) {
     return ci_half_to_float(half);
 }
 
+/* Whether one of the numbers side by side in `word` is not finite: all bits of its exponent are set. `exponent` has
+ * these bits of each of them; adding the lowest then carries into the sign, and nowhere else. */
+static inline bool ci_block_word_is_not_finite(uint64_t word, uint64_t exponent) {
+    uint64_t lowest = exponent & ~(exponent << 1);
+    return ((word & exponent) + lowest) & (exponent + lowest);
+}
+
+/* The first of `blocks` blocks of `bytes` bytes whose halves (1 or 2) at `offset` are not all finite; `blocks`: none.
+ */
+static inline int64_t ci_block_find_not_finite(const uint8_t *source, int64_t blocks, int bytes, int offset,
+                                               int halves) {
+    const uint64_t exponent = halves == 2 ? 0x7c007c00u : 0x7c00u;
+    source += offset;
+    for (int64_t b = 0; b < blocks; b++, source += bytes) {
+        uint32_t word = 0;
+        memcpy(&word, source, 2 * (size_t)halves);
+        if (ci_block_word_is_not_finite(word, exponent)) return b;
+    }
+    return blocks;
+}
+
+/* The first of `count` plain numbers of `bytes` bytes that is not finite; `count`: none. `exponent` as above, of as
+ * many as 8 bytes hold. */
+static inline int64_t ci_block_find_plain(const uint8_t *source, int64_t count, int bytes, uint64_t exponent) {
+    enum { WORDS = 16 };
+    const int64_t at_once = WORDS * 8 / bytes;
+    const uint64_t lowest = exponent & ~(exponent << 1);
+    int64_t first = 0;
+    for (uint64_t carries = 0; first + at_once <= count; first += at_once) {
+        for (int i = 0; i < WORDS; i++) {
+            uint64_t word;
+            memcpy(&word, source + first * bytes + 8 * i, sizeof word);
+            carries |= (word & exponent) + lowest;
+        }
+        if (carries & (exponent + lowest)) break;
+    }
+    for (; first < count; first++) {
+        uint64_t word = 0;
+        memcpy(&word, source + first * bytes, (size_t)bytes);
+        if (ci_block_word_is_not_finite(word, exponent)) return first;
+    }
+    return count;
+}
+
 static inline void ci_block_put_half(uint8_t *at, float value) {
     uint16_t half = ci_float_to_half(value);
     memcpy(at, &half, sizeof half);

@@ -2,7 +2,7 @@
  * kernels use the processor's conversions, which agree. */
 #include <string.h>
 
-#include "types/type.h"
+#include "types/block.h"
 
 static float float_of_bits(uint32_t bits) {
     float value;
@@ -53,5 +53,14 @@ static void quantise(const float *source, void *out, int64_t blocks) {
     }
 }
 
-const struct ci_type ci_type_f16 = {
-    .name = "f16", .gguf_id = 1, .block_cols = 1, .block_bytes = 2, .dequantise = dequantise, .quantise = quantise};
+static int64_t find_not_finite(const void *source, int64_t blocks) {
+    return ci_block_find_plain(source, blocks, 2, 0x7c007c007c007c00u);
+}
+
+const struct ci_type ci_type_f16 = {.name = "f16",
+                                    .gguf_id = 1,
+                                    .block_cols = 1,
+                                    .block_bytes = 2,
+                                    .dequantise = dequantise,
+                                    .quantise = quantise,
+                                    .find_not_finite = find_not_finite};

@@ -45,6 +45,10 @@ static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {
     ci_r16_get_quads(group + R16_CODES, row, block + CODES, 4);
 }
 
+static int64_t find_not_finite(const void *source, int64_t blocks) {
+    return ci_block_find_not_finite(source, blocks, BYTES, 0, 2);
+}
+
 const struct ci_type ci_type_q4_1 = {.name = "q4_1",
                                      .gguf_id = 3,
                                      .block_cols = COLS,
@@ -52,5 +56,6 @@ const struct ci_type ci_type_q4_1 = {.name = "q4_1",
                                      .quantised = true,
                                      .dequantise = dequantise,
                                      .quantise = quantise,
+                                     .find_not_finite = find_not_finite,
                                      .pack_r16 = pack_r16,
                                      .unpack_r16 = unpack_r16};

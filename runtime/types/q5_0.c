@@ -48,6 +48,10 @@ static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {
     ci_r16_get_quads(group + R16_CODES, row, block + CODES, 4);
 }
 
+static int64_t find_not_finite(const void *source, int64_t blocks) {
+    return ci_block_find_not_finite(source, blocks, BYTES, 0, 1);
+}
+
 const struct ci_type ci_type_q5_0 = {.name = "q5_0",
                                      .gguf_id = 6,
                                      .block_cols = COLS,
@@ -55,5 +59,6 @@ const struct ci_type ci_type_q5_0 = {.name = "q5_0",
                                      .quantised = true,
                                      .dequantise = dequantise,
                                      .quantise = quantise,
+                                     .find_not_finite = find_not_finite,
                                      .pack_r16 = pack_r16,
                                      .unpack_r16 = unpack_r16};

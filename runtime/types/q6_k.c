@@ -112,6 +112,10 @@ static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {
     }
 }
 
+static int64_t find_not_finite(const void *source, int64_t blocks) {
+    return ci_block_find_not_finite(source, blocks, BYTES, D, 1);
+}
+
 const struct ci_type ci_type_q6_k = {.name = "q6_k",
                                      .gguf_id = 14,
                                      .block_cols = COLS,
@@ -119,5 +123,6 @@ const struct ci_type ci_type_q6_k = {.name = "q6_k",
                                      .quantised = true,
                                      .dequantise = dequantise,
                                      .quantise = quantise,
+                                     .find_not_finite = find_not_finite,
                                      .pack_r16 = pack_r16,
                                      .unpack_r16 = unpack_r16};

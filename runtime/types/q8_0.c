@@ -38,6 +38,10 @@ static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {
     ci_r16_get_quads(group + R16_CODES, row, block + CODES, 8);
 }
 
+static int64_t find_not_finite(const void *source, int64_t blocks) {
+    return ci_block_find_not_finite(source, blocks, BYTES, 0, 1);
+}
+
 const struct ci_type ci_type_q8_0 = {.name = "q8_0",
                                      .gguf_id = 8,
                                      .block_cols = COLS,
@@ -45,5 +49,6 @@ const struct ci_type ci_type_q8_0 = {.name = "q8_0",
                                      .quantised = true,
                                      .dequantise = dequantise,
                                      .quantise = quantise,
+                                     .find_not_finite = find_not_finite,
                                      .pack_r16 = pack_r16,
                                      .unpack_r16 = unpack_r16};

@@ -34,6 +34,10 @@ struct ci_type {
     /* The reverse, rounding to nearest: activations, KV cache and test data. */
     void (*quantise)(const float *source, void *out, int64_t blocks);
 
+    /* The first of `blocks` blocks in which a number is not finite, `blocks`: none. What it looks at is the scales, of
+     * which a file has one in 16 to 256 numbers; NULL for types that no file has. */
+    int64_t (*find_not_finite)(const void *source, int64_t blocks);
+
     /* Layout r16, see layout.h; NULL where the type has none. A group of 16 blocks, one of each row, has exactly the
      * bytes of the 16 blocks. pack reads rows[i] (NULL: a row of zero bytes), unpack gives back the stored block of one
      * row. */

@@ -12,9 +12,9 @@
 
 #include <clinfer.h>
 
-#include "format/gguf.h"
 #include "profile/quarantine.h"
 #include "support/model.h"
+#include "support/patched.h"
 #include "support/poison.h"
 #include "support/process.h"
 
@@ -180,32 +180,27 @@ static void test_what_a_kernel_left_in_the_caches_is_found(void **state) {
         if (is_opencl(*device)) check_replaced(*device, 1, "rope.cl", from, to, "rope_kv_append");
 }
 
-/* A copy of a tiny model whose token 200 has an infinite number in its embedding. */
-static const char *model_with_infinity(void) {
-    enum { TOKEN = 200, COLS = 64 };
-    static const char source[] = "tests/data/llama_tiny.gguf";
-    struct ci_gguf *gguf;
-    size_t size;
-    assert_int_equal(ci_gguf_open(source, &gguf), CLINFER_OK);
-    const uint8_t *bytes = ci_gguf_bytes(gguf, &size);
-    const struct ci_gguf_tensor *table = ci_gguf_find_tensor(gguf, "token_embd.weight");
-    size_t at = (size_t)((const uint8_t *)table->data - bytes) + sizeof(uint16_t) * (TOKEN * COLS + 5);
-    uint8_t *copy = malloc(size);
-    assert_non_null(copy);
-    memcpy(copy, bytes, size);
-    copy[at] = 0x00; /* f16, infinity */
-    copy[at + 1] = 0x7c;
-    const char *path = process_file("infinity.gguf", copy, size);
-    free(copy);
-    ci_gguf_close(gguf);
-    return path;
+/* A copy of a tiny model whose token 200 alone has a number that the first norm makes infinite. */
+static const char *model_that_overflows(void) {
+    enum { TOKEN = 200, COLS = 64, COLUMN = 5 };
+    const float weight = 3e38f;
+    struct patched file;
+    size_t bytes;
+    patched_begin(&file, "tests/data/llama_tiny.gguf");
+    uint8_t *embedding = patched_tensor(&file, "token_embd.weight", &bytes);
+    for (size_t row = 0; row < bytes / (sizeof(uint16_t) * COLS); row++) {
+        uint16_t number = row == TOKEN ? 0x7bff : 0; /* f16, the largest */
+        memcpy(embedding + sizeof number * (row * COLS + COLUMN), &number, sizeof number);
+    }
+    memcpy(patched_tensor(&file, "blk.0.attn_norm.weight", NULL) + sizeof weight * COLUMN, &weight, sizeof weight);
+    return patched_end(&file, "overflows.gguf");
 }
 
 static void test_numbers_of_the_model_itself_are_no_kernels_fault(void **state) {
     (void)state;
     char before[sizeof model];
     memcpy(before, model, sizeof model);
-    snprintf(model, sizeof model, "%s", model_with_infinity());
+    snprintf(model, sizeof model, "%s", model_that_overflows());
     for (const char *const *device = test_devices(); *device; device++) {
         static const int32_t tokens[] = {1, 17, 200, 31};
         struct clinfer_session_options options;

@@ -13,6 +13,7 @@
 
 #include "ops/op_list.h"
 #include "proof/judge.h"
+#include "proof/judge_real.h"
 #include "tensor/op_params.h"
 
 struct subject {
@@ -209,6 +210,106 @@ static void test_attention_over_a_long_context(void **state) {
     unmake(&subject);
 }
 
+/* ---- who judges nobody ---- */
+
+static struct ci_gate_result compare(const struct ci_sample_call *expected, const struct ci_sample_call *actual) {
+    struct ci_gate_result verdict;
+    assert_int_equal(ci_gate_compare(expected->op, &expected->call, &actual->call, &verdict), CLINFER_OK);
+    return verdict;
+}
+
+/* Two results of the reference for the same numbers, scaled by `scale`. */
+static void make_two(const struct ci_op *op, const struct ci_case *shape, float scale, struct ci_sample_call two[2]) {
+    assert_int_equal(ci_sample_create(op, shape, 7, &two[0]), CLINFER_OK);
+    for (int64_t i = 0; i < two[0].call.in[0].rows * two[0].call.in[0].cols; i++)
+        ((float *)two[0].call.in[0].data)[i] *= scale;
+    assert_int_equal(ci_sample_copy(&two[0], &two[1]), CLINFER_OK);
+    for (int i = 0; i < 2; i++) assert_int_equal(ci_op_reference(op, &two[i].call), CLINFER_OK);
+}
+
+static const struct ci_case small = {"small", {{&ci_type_f32, 3, 64}, {&ci_type_q4_1, 40, 64}}, {{0}}, {{0}, {0}}};
+
+static void test_a_number_expected_not_to_be_finite_judges_nobody(void **state) {
+    (void)state;
+    struct ci_sample_call two[2];
+    make_two(&ci_op_matmul, &small, 1, two);
+    float *expected = two[0].call.out[0].data, *actual = two[1].call.out[0].data;
+    expected[7] = NAN;
+    expected[50] = INFINITY;
+    struct ci_gate_result verdict = compare(&two[0], &two[1]);
+    if (!verdict.passed) fail_msg("refused: %s", verdict.text);
+    assert_int_equal(verdict.unjudged, 2);
+    actual[7] = -INFINITY;
+    actual[50] = NAN;
+    assert_true(compare(&two[0], &two[1]).passed);
+    actual[8] += 1; /* all others are judged as ever */
+    assert_false(compare(&two[0], &two[1]).passed);
+    actual[8] = NAN;
+    assert_false(compare(&two[0], &two[1]).passed);
+    for (int i = 0; i < 2; i++) ci_sample_destroy(&two[i]);
+}
+
+static void test_zeros_have_no_mean_to_normalise_with(void **state) {
+    (void)state;
+    struct ci_sample_call two[2];
+    make_two(&ci_op_matmul, &small, 0, two);
+    float *actual = two[1].call.out[0].data;
+    struct ci_gate_result verdict = compare(&two[0], &two[1]);
+    if (!verdict.passed || verdict.nmse != 0) fail_msg("zeros are refused: %s, NMSE %g", verdict.text, verdict.nmse);
+    actual[3] = -0.0f;
+    actual[4] = 1e-39f; /* a denormal, which devices may take for zero */
+    assert_true(compare(&two[0], &two[1]).passed);
+    actual[5] = 1e-30f;
+    assert_false(compare(&two[0], &two[1]).passed);
+    for (int i = 0; i < 2; i++) ci_sample_destroy(&two[i]);
+}
+
+/* The sums with random signs of a large product. */
+static void test_a_large_product_of_zeros_or_nan_judges_only_what_it_can(void **state) {
+    (void)state;
+    static const struct ci_case shape = {
+        "a prompt", {{&ci_type_f32, 93, 576}, {&ci_type_f16, 1000, 576}}, {{0}}, {{0}, {0}}};
+    for (int kind = 0; kind < 2; kind++) {
+        struct subject subject;
+        assert_int_equal(ci_sample_create(&ci_op_matmul, &shape, 7, &subject.sample), CLINFER_OK);
+        uint16_t *weights = subject.sample.call.in[CI_MATMUL_W0].data;
+        for (int i = 0; i < 1000 * 576; i++) weights[i] = kind == 0 || i == 77 ? kind * 0x7e00 : weights[i];
+        assert_int_equal(ci_sample_copy(&subject.sample, &subject.right), CLINFER_OK);
+        assert_int_equal(ci_judge_create(&subject.sample, &subject.judge), CLINFER_OK);
+        assert_true(ci_op_operations(&ci_op_matmul, &subject.sample.call) > 6e7);
+        assert_int_equal(ci_op_reference(&ci_op_matmul, &subject.right.call), CLINFER_OK);
+        struct ci_gate_result verdict = judge(&subject, &subject.right);
+        if (!verdict.passed) fail_msg("kind %d is refused: %s", kind, verdict.text);
+        assert_true((verdict.unjudged > 0) == (kind == 1));
+        assert_refused(&subject, 92, 999, 1, "a number at the edge");
+        unmake(&subject);
+    }
+}
+
+/* A rounding that went the other way is forgiven, and what it was held to then is told. */
+static void test_what_forgave_a_rounding_is_told(void **state) {
+    (void)state;
+    static const struct ci_case shape = {"one row", {{&ci_type_f32, 1, 64}}, {{0}}, {{0}, {0}}};
+    struct ci_sample_call sample, result;
+    struct ci_gate_result verdict;
+    assert_int_equal(ci_sample_create(&ci_op_quantise, &shape, 7, &sample), CLINFER_OK);
+    for (int i = 0; i < 64; i++) ((float *)sample.call.in[0].data)[i] = i % 32 ? 0.01f * (float)i : 5;
+    assert_int_equal(ci_sample_copy(&sample, &result), CLINFER_OK);
+    assert_int_equal(ci_op_reference(&ci_op_quantise, &result.call), CLINFER_OK);
+    assert_int_equal(ci_judge_real(&sample, &result, &verdict), CLINFER_OK);
+    assert_true(verdict.passed && verdict.nmse == 0 && verdict.allowed == ci_op_quantise.gate.nmse);
+    ((int8_t *)result.call.out[0].data)[20]++;
+    assert_int_equal(ci_judge_real(&sample, &result, &verdict), CLINFER_OK);
+    if (!verdict.passed) fail_msg("%s", verdict.text);
+    assert_true(verdict.nmse > ci_op_quantise.gate.nmse); /* else the gate had judged it */
+    assert_true(verdict.nmse <= verdict.allowed);
+    for (int i = 21; i < 24; i++) ((int8_t *)result.call.out[0].data)[i]++;
+    assert_int_equal(ci_judge_real(&sample, &result, &verdict), CLINFER_OK);
+    assert_false(verdict.passed);
+    ci_sample_destroy(&sample);
+    ci_sample_destroy(&result);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_product_of_a_prompt),
@@ -216,6 +317,10 @@ int main(void) {
         cmocka_unit_test(test_a_large_addend_is_rounded_as_any),
         cmocka_unit_test(test_output_matrix_for_one_token),
         cmocka_unit_test(test_attention_over_a_long_context),
+        cmocka_unit_test(test_a_number_expected_not_to_be_finite_judges_nobody),
+        cmocka_unit_test(test_zeros_have_no_mean_to_normalise_with),
+        cmocka_unit_test(test_a_large_product_of_zeros_or_nan_judges_only_what_it_can),
+        cmocka_unit_test(test_what_forgave_a_rounding_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -305,8 +305,61 @@ static void test_views_give_rows_whatever_the_layout(void **state) {
     }
 }
 
+/* Where halves that scale lie in a block; plain numbers: their own. */
+static const int scales_at[WEIGHTS][2] = {{0, -1}, {0, -1}, {0, -1}, {0, -1},  {0, 2},
+                                          {0, -1}, {0, 2},  {0, -1}, {208, -1}};
+
+static void put_not_finite(const struct ci_type *type, uint8_t *at, int kind) {
+    static const uint16_t halves[] = {0x7c00, 0xfc00, 0x7e00, 0x7c01, 0xffff};
+    static const uint16_t brains[] = {0x7f80, 0xff80, 0x7fc0, 0x7f81, 0xffff};
+    static const uint32_t floats[] = {0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffffffff};
+    if (type == &ci_type_f32)
+        memcpy(at, &floats[kind], 4);
+    else
+        memcpy(at, type == &ci_type_bf16 ? &brains[kind] : &halves[kind], 2);
+}
+
+/* In every place of a row, with numbers around it of every kind that is finite: zeros, denormals, the largest. */
+static void test_numbers_that_are_not_finite_are_found(void **state) {
+    (void)state;
+    enum { BLOCKS = 300, KINDS = 5 };
+    for (int t = 0; t < WEIGHTS; t++) {
+        const struct ci_type *type = weights[t];
+        size_t bytes = (size_t)type->block_bytes;
+        float *numbers = random_floats(BLOCKS * (size_t)type->block_cols, 9);
+        uint8_t *data = malloc(BLOCKS * bytes + 8), *row = data + 1; /* in files at any address */
+        float *read = malloc(sizeof *read * (size_t)type->block_cols);
+        assert_true(data && read);
+        for (int i = 0; i < BLOCKS * type->block_cols; i++)
+            numbers[i] *= i % 7 == 0 ? 65000 : i % 5 == 0 ? 0 : i % 3 == 0 ? 1e-7f : 1;
+        type->quantise(numbers, row, BLOCKS);
+        assert_int_equal(type->find_not_finite(row, BLOCKS), BLOCKS);
+        assert_int_equal(type->find_not_finite(row, 0), 0);
+        for (int block = 0; block < BLOCKS; block++)
+            for (int s = 0; s < 2 && scales_at[t][s] >= 0; s++) {
+                uint8_t kept[4], *at = row + (size_t)block * bytes + scales_at[t][s];
+                int kind = block % KINDS;
+                memcpy(kept, at, sizeof kept);
+                put_not_finite(type, at, kind);
+                if (type->find_not_finite(row, BLOCKS) != block || type->find_not_finite(row, block) != block)
+                    fail_msg("%s: kind %d in scale %d of block %d is not found", type->name, kind, s, block);
+                type->dequantise(row + (size_t)block * bytes, read, 1);
+                bool finite = true;
+                for (int i = 0; i < type->block_cols; i++) finite = finite && isfinite(read[i]);
+                if (finite) fail_msg("%s: block %d with kind %d is finite", type->name, block, kind);
+                memcpy(at, kept, sizeof kept);
+            }
+        free(read);
+        free(data);
+        free(numbers);
+    }
+    assert_null(ci_type_q8.find_not_finite);
+    assert_null(ci_type_i32.find_not_finite);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers_that_are_not_finite_are_found),
         cmocka_unit_test(test_names_and_numbers_find_their_types),
         cmocka_unit_test(test_row_bytes_follow_the_formats),
         cmocka_unit_test(test_dequantise_equals_recorded_numbers),
