@@ -5,6 +5,10 @@ weight type that clinfer runs somewhere. Their truth is recorded with reference.
   make_tiny.py qwen2 OUT.gguf    biases on q, k, v; NEOX rope; 3 query heads on 1 KV head; tied output
   make_tiny.py llama OUT.gguf    NORM rope with frequency factors (rope_freqs.weight) as in Llama 3; 2 query heads on
                                  1 KV head; separate output; BOS token
+  make_tiny.py llama_all OUT.gguf   whatever else a llama may have: biases and scales on every matrix, YaRN with another
+                                    magnitude, frequency factors
+  make_tiny.py qwen2_all OUT.gguf   the same for qwen2: one matrix for q, k and v with three biases and a scale, scales
+                                    that are not applied, a bias of the output, linear RoPE scaling by its old key
 
 Weights are large enough for logits with a deviation of about 2, so that softmax and attention are neither flat nor
 one-hot and a wrong scale shows."""
@@ -19,6 +23,10 @@ SHAPES = {
                   q="F16", k="Q8_0", v="BF16", output="Q4_0", gate="Q5_0", up="Q5_1", down="Q6_K", embedding="Q8_0"),
     "llama": dict(layers=3, width=64, ff=128, heads=2, kv_heads=1, head_size=32, base=5e5, epsilon=1e-5,
                   q="Q8_0", k="F16", v="F32", output="F16", gate="Q4_1", up="Q4_0", down="Q8_0", embedding="F16"),
+    "llama_all": dict(layers=2, width=32, ff=64, heads=2, kv_heads=1, head_size=16, base=1e4, epsilon=1e-5, q="Q8_0",
+                      k="F32", v="Q8_0", output="Q4_1", gate="Q8_0", up="Q8_0", down="Q8_0", embedding="F16"),
+    "qwen2_all": dict(layers=2, width=32, ff=64, heads=2, kv_heads=1, head_size=16, base=1e4, epsilon=1e-6, qkv="Q8_0",
+                      output="F16", gate="Q8_0", up="Q8_0", down="Q5_1", embedding="Q8_0"),
 }
 MERGES = ["t h", "th e", "i n", "e r", "a n", "Ġ t", "Ġ a", "Ġt he", "o n", "r e", "h e", "Ġ w", "a t", "n d", "Ġ s"]
 TEMPLATE = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
@@ -42,10 +50,10 @@ def random_q6_k(rng, rows, cols, deviation):
 
 
 class Tiny:
-    def __init__(self, family, path):
-        self.shape = SHAPES[family]
+    def __init__(self, kind, path):
+        self.shape, self.all = SHAPES[kind], kind.endswith("_all")
         self.rng = np.random.default_rng(7)
-        self.writer = gguf.GGUFWriter(path, family)
+        self.writer = gguf.GGUFWriter(path, kind.removesuffix("_all"))
 
     def matrix(self, name, rows, cols, kind, deviation):
         if kind == "Q6_K":
@@ -69,6 +77,13 @@ class Tiny:
         writer.add_rope_dimension_count(shape["head_size"])
         writer.add_rope_freq_base(shape["base"])
         writer.add_layer_norm_rms_eps(shape["epsilon"])
+        if self.all and family == "llama":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+            writer.add_rope_scaling_factor(4.0)
+            writer.add_rope_scaling_orig_ctx_len(128)
+            writer.add_rope_scaling_attn_factors(0.9)
+        elif self.all:
+            writer.add_float32("qwen2.rope.scale_linear", 2.5)
 
     def vocabulary(self, family):
         special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -85,29 +100,49 @@ class Tiny:
         writer.add_chat_template(TEMPLATE)
         return first + len(special)
 
+    def linear(self, stem, rows, cols, kind, gain, bias):
+        """A matrix with what belongs to it: of an _all model a scale, and of llama_all always a bias (llama.cpp knows
+        no others of qwen2)."""
+        self.matrix(stem + ".weight", rows, cols, kind, gain / np.sqrt(cols))
+        if bias or (self.all and "qkv" not in self.shape):
+            self.vector(stem + ".bias", rows, 0.0, 0.5)
+        if self.all:
+            self.vector(stem + ".scale", 1, 1.0, 0.3)
+            self.vector(stem + ".input_scale", 1, 1.0, 0.3)
+
+    def attention(self, prefix, family):
+        shape = self.shape
+        width, head = shape["width"], shape["head_size"]
+        sizes = {"q": shape["heads"] * head, "k": shape["kv_heads"] * head, "v": shape["kv_heads"] * head}
+        if "qkv" in shape:
+            self.matrix(f"{prefix}attn_qkv.weight", sum(sizes.values()), width, shape["qkv"], 1.3 / np.sqrt(width))
+            self.vector(f"{prefix}attn_qkv.scale", 1, 1.0, 0.3)
+            for part, rows in sizes.items():
+                self.vector(f"{prefix}attn_{part}.bias", rows, 0.0, 0.5)
+        else:
+            for part, rows in sizes.items():
+                self.linear(f"{prefix}attn_{part}", rows, width, shape[part], 1.3, family == "qwen2")
+        self.linear(prefix + "attn_output", width, sizes["q"], shape["output"], 1.0, False)
+
     def weights(self, family, vocabulary):
         shape = self.shape
         width, ff, head = shape["width"], shape["ff"], shape["head_size"]
-        deviation = lambda cols, gain: gain / np.sqrt(cols)
-        self.matrix("token_embd.weight", vocabulary, width, shape["embedding"], deviation(width, 2.0))
+        self.matrix("token_embd.weight", vocabulary, width, shape["embedding"], 2.0 / np.sqrt(width))
         if family == "llama":
-            self.matrix("output.weight", vocabulary, width, "Q8_0", deviation(width, 2.0))
+            self.matrix("output.weight", vocabulary, width, "Q8_0", 2.0 / np.sqrt(width))
             factors = np.geomspace(1, 8, head // 2).astype(np.float32)
             self.writer.add_tensor("rope_freqs.weight", factors)
+        elif self.all:
+            self.vector("output.bias", vocabulary, 0.0, 0.5)
         self.vector("output_norm.weight", width, 1.0, 0.2)
         for layer in range(shape["layers"]):
             prefix = f"blk.{layer}."
-            sizes = {"q": shape["heads"] * head, "k": shape["kv_heads"] * head, "v": shape["kv_heads"] * head}
             self.vector(prefix + "attn_norm.weight", width, 1.0, 0.2)
             self.vector(prefix + "ffn_norm.weight", width, 1.0, 0.2)
-            for part, rows in sizes.items():
-                self.matrix(f"{prefix}attn_{part}.weight", rows, width, shape[part], deviation(width, 1.3))
-                if family == "qwen2":
-                    self.vector(f"{prefix}attn_{part}.bias", rows, 0.0, 0.5)
-            self.matrix(prefix + "attn_output.weight", width, sizes["q"], shape["output"], deviation(sizes["q"], 1.0))
-            self.matrix(prefix + "ffn_gate.weight", ff, width, shape["gate"], deviation(width, 1.0))
-            self.matrix(prefix + "ffn_up.weight", ff, width, shape["up"], deviation(width, 1.0))
-            self.matrix(prefix + "ffn_down.weight", width, ff, shape["down"], deviation(ff, 1.0))
+            self.attention(prefix, family)
+            self.linear(prefix + "ffn_gate", ff, width, shape["gate"], 1.0, False)
+            self.linear(prefix + "ffn_up", ff, width, shape["up"], 1.0, False)
+            self.linear(prefix + "ffn_down", width, ff, shape["down"], 1.0, False)
 
     def write(self):
         self.writer.write_header_to_file()
@@ -119,8 +154,8 @@ class Tiny:
 def main():
     if len(sys.argv) != 3 or sys.argv[1] not in SHAPES:
         raise SystemExit(__doc__)
-    family, path = sys.argv[1:]
-    tiny = Tiny(family, path)
+    kind, path = sys.argv[1:]
+    family, tiny = kind.removesuffix("_all"), Tiny(kind, path)
     tiny.metadata(family)
     tiny.weights(family, tiny.vocabulary(family))
     tiny.write()

@@ -3,7 +3,7 @@
 
 It shares nothing with clinfer but the file: no kernel, no quantised activations, no half-precision KV cache. Only the
 reading and dequantising of GGUF comes from the `gguf` package (0.18 or newer). Families: llama (NORM rope, frequency
-factors, tied or separate output) and qwen2 (NEOX rope, biases on q, k and v).
+factors) and qwen2 (NEOX rope), both with a tied or a separate output, biases, scales and RoPE scaling (linear, YaRN).
 
   reference.py logits MODEL --tokens 1,2,3 OUT.npy            float32 [positions, vocabulary], every position
   reference.py record MODEL (--text FILE | --tokens 1,2,3 | --random N) [--prompt TEXT] [--peer NAME F32.npy Q.npy] OUT
@@ -61,10 +61,23 @@ class Model:
         self.kv_heads = key("attention.head_count_kv", self.heads)
         self.head_size = key("attention.key_length", key("embedding_length") // self.heads)
         self.epsilon = key("attention.layer_norm_rms_epsilon")
-        rotated = key("rope.dimension_count", self.head_size)
-        self.frequencies = key("rope.freq_base", 10000.0) ** (-np.arange(0, rotated, 2) / rotated)
+        rotated, base = key("rope.dimension_count", self.head_size), key("rope.freq_base", 10000.0)
+        self.frequencies = base ** (-np.arange(0, rotated, 2) / rotated)
         if "rope_freqs.weight" in self.tensors:
             self.frequencies = self.frequencies / self.weight("rope_freqs.weight")
+        self.magnitude = key("rope.scaling.attn_factor", 1.0)
+        factor = key("rope.scaling.factor", key("rope.scale_linear", 0.0)) or 1.0
+        kind = key("rope.scaling.type", "linear")
+        if kind == "linear":
+            self.frequencies = self.frequencies / factor
+        elif kind == "yarn":
+            # Peng et al. 2023: by how often a pair turns over the original context, blended along the pairs
+            original = key("rope.scaling.original_context_length", key("context_length"))
+            pair = lambda turns: rotated * np.log(original / (turns * 2 * np.pi)) / (2 * np.log(base))
+            low, high = max(np.floor(pair(32)), 0), min(np.ceil(pair(1)), rotated - 1)
+            ramp = np.clip((np.arange(rotated // 2) - low) / max(high - low, 0.001), 0, 1)
+            self.frequencies = self.frequencies * (1 - ramp) + self.frequencies / factor * ramp
+            self.magnitude *= 1 + 0.1 * np.log(factor)
 
     def meta(self, key, default=None):
         field = self.reader.fields.get(key)
@@ -77,9 +90,16 @@ class Model:
             self.weights[name] = data.reshape([int(n) for n in tensor.shape[::-1]]).astype(np.float64)
         return self.weights[name]
 
-    def linear(self, name, x):
-        y = x @ self.weight(name + ".weight").T
-        return y + self.weight(name + ".bias") if name + ".bias" in self.tensors else y
+    def optional(self, name, default):
+        return self.weight(name) if name in self.tensors else default
+
+    def linear(self, name, x, matrix=None):
+        """The feed-forward's scales multiply the biases, too; those of qwen2's feed-forward are not applied."""
+        y = x @ self.weight((matrix or name) + ".weight").T
+        scale, bias = self.optional(name + ".scale", 1.0), self.optional(name + ".bias", 0.0)
+        if ".ffn_" not in name:
+            return y * scale + bias
+        return (y + bias) * scale if self.family == "llama" else y + bias
 
     def norm(self, name, x):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.epsilon) * self.weight(name + ".weight")
@@ -87,7 +107,7 @@ class Model:
     def rope(self, x, positions):
         """x [rows, heads, head size]: NORM turns the pairs (2i, 2i+1), NEOX the pairs (i, i + rotated/2)."""
         angles = positions[:, None] * self.frequencies
-        cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+        cos, sin = (self.magnitude * part[:, None] for part in (np.cos(angles), np.sin(angles)))
         count = len(self.frequencies)
         first, second = (slice(0, count), slice(count, 2 * count)) if self.family == "qwen2" else \
             (slice(0, 2 * count, 2), slice(1, 2 * count, 2))
@@ -98,9 +118,13 @@ class Model:
 
     def attention(self, layer, x, positions, cache):
         prefix, rows = f"blk.{layer}.", len(x)
-        q = self.linear(prefix + "attn_q", x).reshape(rows, self.heads, self.head_size)
-        k = self.linear(prefix + "attn_k", x).reshape(rows, self.kv_heads, self.head_size)
-        v = self.linear(prefix + "attn_v", x).reshape(rows, self.kv_heads, -1)
+        if prefix + "attn_qkv.weight" in self.tensors:
+            sizes = np.cumsum([self.heads * self.head_size, self.kv_heads * self.head_size])
+            q, k, v = (part + self.optional(f"{prefix}attn_{name}.bias", 0.0) for name, part in
+                       zip("qkv", np.split(self.linear(prefix + "attn_qkv", x), sizes, axis=-1)))
+        else:
+            q, k, v = (self.linear(f"{prefix}attn_{name}", x) for name in "qkv")
+        q, k, v = q.reshape(rows, self.heads, -1), k.reshape(rows, self.kv_heads, -1), v.reshape(rows, self.kv_heads, -1)
         q, k = self.rope(q, positions), self.rope(k, positions)
         if layer in cache:
             k, v = (np.concatenate(pair) for pair in zip(cache[layer], (k, v)))
@@ -127,7 +151,7 @@ class Model:
             gate, up = self.linear(prefix + "ffn_gate", y), self.linear(prefix + "ffn_up", y)
             x = x + self.linear(prefix + "ffn_down", gate / (1 + np.exp(-gate)) * up)
         x = self.norm("output_norm", x)
-        return self.linear("output" if "output.weight" in self.tensors else "token_embd", x)
+        return self.linear("output", x, "output" if "output.weight" in self.tensors else "token_embd")
 
     def greedy(self, prompt, count):
         cache, logits, tokens, margins = {}, None, [], []

@@ -27,6 +27,8 @@ static const struct subject subjects[] = {
     {"smollm2 q4_1", NULL, "tests/data/smollm2_reference.bin"},
     {"tiny qwen2", "tests/data/qwen2_tiny.gguf", "tests/data/qwen2_tiny_reference.bin"},
     {"tiny llama", "tests/data/llama_tiny.gguf", "tests/data/llama_tiny_reference.bin"},
+    {"tiny qwen2 with all", "tests/data/qwen2_all_tiny.gguf", "tests/data/qwen2_all_tiny_reference.bin"},
+    {"tiny llama with all", "tests/data/llama_all_tiny.gguf", "tests/data/llama_all_tiny_reference.bin"},
 };
 
 static clinfer_engine *open_engine(const struct subject *subject, const char *device,

@@ -14,7 +14,8 @@
 #include "support/reference.h"
 
 static const char *const records[] = {"tests/data/smollm2_reference.bin", "tests/data/qwen2_tiny_reference.bin",
-                                      "tests/data/llama_tiny_reference.bin"};
+                                      "tests/data/llama_tiny_reference.bin", "tests/data/qwen2_all_tiny_reference.bin",
+                                      "tests/data/llama_all_tiny_reference.bin"};
 
 /* Logits [vocabulary] of one position that agree with the record. */
 static void rebuild(const struct reference *reference, size_t position, float *logits) {
