@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/status.h"
-#include "model/numbers.h"
+#include "engine/read.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
 #include "types/type.h"
@@ -33,23 +32,18 @@ static void sort_types(struct ci_inspection *found) {
         }
 }
 
-/* What loading it for a run would check, without a device. */
+/* Reads it as a run would, without a device. */
 static enum clinfer_status try_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
-    struct ci_model *model = &found->model;
     struct ci_tokenizer *tokenizer = NULL;
     struct ci_template *chat_template = NULL;
-    enum clinfer_status status = ci_model_open(gguf, model);
-    if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, &tokenizer);
-    if (status == CLINFER_OK && ci_tokenizer_size(tokenizer) > (size_t)model->hyper.vocabulary)
-        status = ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.tokens: %zu tokens, but token_embd.weight has %d rows",
-                         ci_tokenizer_size(tokenizer), model->hyper.vocabulary);
+    struct ci_threads *threads = NULL;
+    struct clinfer_engine_info info;
     struct ci_gguf_string text = {NULL, 0};
+    enum clinfer_status status = ci_threads_create(0, &threads);
+    if (status == CLINFER_OK) status = ci_read_model(gguf, threads, &found->model, &tokenizer, &info);
     if (status == CLINFER_OK) status = ci_gguf_get_string(gguf, "tokenizer.chat_template", CI_GGUF_OPTIONAL, &text);
     if (status == CLINFER_OK && text.length) status = ci_template_create(text.text, text.length, &chat_template);
     found->has_template = chat_template != NULL;
-    struct ci_threads *threads = NULL;
-    if (status == CLINFER_OK) status = ci_threads_create(0, &threads);
-    if (status == CLINFER_OK) status = ci_model_check_numbers(gguf, threads);
     ci_threads_destroy(threads);
     ci_template_destroy(chat_template);
     ci_tokenizer_destroy(tokenizer);

@@ -17,8 +17,8 @@
 #include "base/status.h"
 #include "base/watch.h"
 #include "engine/engine_private.h"
+#include "engine/read.h"
 #include "engine/verify.h"
-#include "model/numbers.h"
 #include "ops/clblast.h"
 #include "proof/known_answer.h"
 
@@ -32,31 +32,6 @@ static char *copy_string(const struct ci_gguf *gguf, const char *key, const char
     struct ci_gguf_string value = {otherwise, strlen(otherwise)};
     if (ci_gguf_get_string(gguf, key, CI_GGUF_OPTIONAL, &value) != CLINFER_OK) value.length = 0;
     return strndup(value.text, value.length);
-}
-
-static enum clinfer_status read_sampling(struct clinfer_engine *engine) {
-    struct clinfer_engine_info *info = &engine->info;
-    info->temperature = 0.8f;
-    info->top_p = 0.95f;
-    info->min_p = 0.05f;
-    info->repeat_penalty = 1;
-    float top_k = 40; /* a whole number, however it is stored; none, or one of no use, takes all tokens */
-    const struct {
-        const char *key;
-        float *value, least, most;
-    } keys[] = {{"general.sampling.temp", &info->temperature, 0, 1000},
-                {"general.sampling.top_p", &info->top_p, 0, 1},
-                {"general.sampling.min_p", &info->min_p, 0, 1},
-                {"general.sampling.penalty_repeat", &info->repeat_penalty, 0.001f, 1000}};
-    enum clinfer_status status = ci_gguf_get_number(engine->gguf, "general.sampling.top_k", CI_GGUF_OPTIONAL, &top_k);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == CLINFER_OK; i++) {
-        status = ci_gguf_get_number(engine->gguf, keys[i].key, CI_GGUF_OPTIONAL, keys[i].value);
-        if (status == CLINFER_OK && !(*keys[i].value >= keys[i].least && *keys[i].value <= keys[i].most))
-            status = ci_fail(CLINFER_BAD_FILE, "%s: %s: %g, must be %g to %g", engine->options.model, keys[i].key,
-                             (double)*keys[i].value, (double)keys[i].least, (double)keys[i].most);
-    }
-    info->top_k = top_k >= 1 && top_k < 1e9f ? (int)top_k : 0;
-    return status;
 }
 
 /* What the file has and the graph does without: unknown keys loudly, since they may mean something. */
@@ -78,23 +53,17 @@ static void tell_findings(const struct clinfer_engine *engine) {
 static enum clinfer_status read_file(struct clinfer_engine *engine) {
     struct ci_gguf_string text = {NULL, 0};
     enum clinfer_status status = ci_gguf_open(engine->options.model, &engine->gguf);
-    if (status == CLINFER_OK) status = ci_model_open(engine->gguf, &engine->model);
-    if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(engine->gguf, &engine->tokenizer);
-    if (status == CLINFER_OK && ci_tokenizer_size(engine->tokenizer) > (size_t)engine->model.hyper.vocabulary)
-        status = ci_fail(CLINFER_BAD_FILE, "%s: tokenizer.ggml.tokens: %zu tokens, but token_embd.weight has %d rows",
-                         engine->options.model, ci_tokenizer_size(engine->tokenizer), engine->model.hyper.vocabulary);
     if (status == CLINFER_OK)
-        status = ci_gguf_get_string(engine->gguf, "tokenizer.chat_template", CI_GGUF_OPTIONAL, &text);
+        status = ci_read_model(engine->gguf, engine->threads, &engine->model, &engine->tokenizer, &engine->info);
+    if (status != CLINFER_OK) return status;
+    tell_findings(engine);
+    status = ci_gguf_get_string(engine->gguf, "tokenizer.chat_template", CI_GGUF_OPTIONAL, &text);
     /* Who never asks for a chat prompt does not need the template: its failure waits until somebody does. */
     if (status == CLINFER_OK && text.length) {
         engine->chat_template_status = ci_template_create(text.text, text.length, &engine->chat_template);
         if (engine->chat_template_status == CLINFER_OUT_OF_MEMORY) return CLINFER_OUT_OF_MEMORY;
         if (engine->chat_template_status != CLINFER_OK) engine->chat_template_message = strdup(ci_status_message());
     }
-    if (status == CLINFER_OK) status = read_sampling(engine);
-    if (status != CLINFER_OK) return status;
-    tell_findings(engine);
-    status = ci_model_check_numbers(engine->gguf, engine->threads);
     if (status != CLINFER_OK) return status;
     engine->model_name = copy_string(engine->gguf, "general.name", "");
     engine->architecture = copy_string(engine->gguf, "general.architecture", "");

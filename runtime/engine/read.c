@@ -1,0 +1,39 @@
+#include "engine/read.h"
+
+#include "base/status.h"
+#include "model/numbers.h"
+
+static enum clinfer_status read_sampling(const struct ci_gguf *gguf, struct clinfer_engine_info *info) {
+    info->temperature = 0.8f;
+    info->top_p = 0.95f;
+    info->min_p = 0.05f;
+    info->repeat_penalty = 1;
+    float top_k = 40; /* a whole number, however it is stored; none, or one of no use, takes all tokens */
+    const struct {
+        const char *key;
+        float *value, least, most;
+    } keys[] = {{"general.sampling.temp", &info->temperature, 0, 1000},
+                {"general.sampling.top_p", &info->top_p, 0, 1},
+                {"general.sampling.min_p", &info->min_p, 0, 1},
+                {"general.sampling.penalty_repeat", &info->repeat_penalty, 0.001f, 1000}};
+    enum clinfer_status status = ci_gguf_get_number(gguf, "general.sampling.top_k", CI_GGUF_OPTIONAL, &top_k);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == CLINFER_OK; i++) {
+        status = ci_gguf_get_number(gguf, keys[i].key, CI_GGUF_OPTIONAL, keys[i].value);
+        if (status == CLINFER_OK && !(*keys[i].value >= keys[i].least && *keys[i].value <= keys[i].most))
+            status = ci_fail(CLINFER_BAD_FILE, "%s: %s: %g, must be %g to %g", ci_gguf_path(gguf), keys[i].key,
+                             (double)*keys[i].value, (double)keys[i].least, (double)keys[i].most);
+    }
+    info->top_k = top_k >= 1 && top_k < 1e9f ? (int)top_k : 0;
+    return status;
+}
+
+enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads *threads, struct ci_model *model,
+                                  struct ci_tokenizer **tokenizer, struct clinfer_engine_info *info) {
+    enum clinfer_status status = ci_model_open(gguf, model);
+    if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, tokenizer);
+    if (status == CLINFER_OK && ci_tokenizer_size(*tokenizer) > (size_t)model->hyper.vocabulary)
+        status = ci_fail(CLINFER_BAD_FILE, "%s: tokenizer.ggml.tokens: %zu tokens, but token_embd.weight has %d rows",
+                         ci_gguf_path(gguf), ci_tokenizer_size(*tokenizer), model->hyper.vocabulary);
+    if (status == CLINFER_OK) status = read_sampling(gguf, info);
+    return status == CLINFER_OK ? ci_model_check_numbers(gguf, threads) : status;
+}

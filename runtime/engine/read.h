@@ -1,0 +1,15 @@
+/* read.h: a model file, read as far as that goes without a device. Loading and `clinfer inspect` both call this, so
+ * that they cannot say different things about a file. Chat templates are not part of it: a model runs without. */
+#ifndef CI_ENGINE_READ_H
+#define CI_ENGINE_READ_H
+
+#include "base/threads.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+/* What the file gives, or the usual numbers, goes into the sampling part of `info`. On failure *tokenizer is NULL or
+ * the caller's to destroy, and the model is closed or the caller's to close, as with success. */
+enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads *threads, struct ci_model *model,
+                                  struct ci_tokenizer **tokenizer, struct clinfer_engine_info *info);
+
+#endif
