@@ -32,8 +32,9 @@ endif
 say = @$(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-8s %s\n' $1 $2)
 
 LIBRARIES  := OpenCL clblast jansson libcurl libpcre2-8
+# Of libedit the tool needs the header alone: it loads the library itself.
 # The cross build has libc alone.
-PKG_CFLAGS := $(if $(filter-out aarch64,$(CONFIG)),$(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null))
+PKG_CFLAGS := $(if $(filter-out aarch64,$(CONFIG)),$(shell pkg-config --cflags $(LIBRARIES) libedit 2>/dev/null))
 PKG_LIBS   := $(or $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null),-lOpenCL -ljansson -lpcre2-8) -lpthread -lm
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla

@@ -1,13 +1,13 @@
 /* chat.c: the conversation on a terminal. Each turn hands over all messages again; what its place has computed of them
  * already is not computed again.
  *
- * Lines come from the terminal's own line editing: a readline would be one more dependency for arrow keys. Ctrl-C ends
- * an answer (interrupt.h); at the prompt, twice in a row, it leaves. */
+ * Lines come from editor.h. Ctrl-C ends an answer (interrupt.h); at the prompt, twice in a row, it leaves. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/editor.h"
 #include "cli/interrupt.h"
 #include "cli/run.h"
 
@@ -97,42 +97,30 @@ static void answer(struct chat *chat) {
 }
 
 /* One message: a line, or several when each but the last ends with a backslash. False at the end of the input. */
-static bool read_message(char **message) {
-    char *line = NULL;
-    size_t capacity = 0;
-    struct ci_kept_text text = {0};
-    bool left = false, again = true;
-    while (again) {
-        fprintf(stderr, "%s%s%s ", ci_color("\033[1;32m"), text.length ? "..." : ">", ci_color("\033[0m"));
-        fflush(stderr);
-        ssize_t bytes = ci_interrupt_wait_input() ? getline(&line, &capacity, stdin) : -1;
-        if (ci_interrupted() && bytes < 0 && !left) {
-            clearerr(stdin);
+static bool read_message(struct ci_editor *editor, struct ci_kept_text *message) {
+    bool left = false;
+    message->length = 0;
+    while (true) {
+        enum ci_editor_event event = ci_editor_read(editor, message->length > 0, message);
+        if (event == CI_EDITOR_NO_MEMORY) ci_refuse(CLINFER_OUT_OF_MEMORY, "the message: out of memory");
+        if (event == CI_EDITOR_LINE) {
+            left = false;
+            if (!message->length || message->text[message->length - 1] != '\\') return true;
+            message->text[message->length - 1] = '\n';
+        } else if (event == CI_EDITOR_INTERRUPTED && !left) {
             ci_interrupt_clear();
             fprintf(stderr, "\nCtrl-C again or Ctrl-D leaves the chat\n");
             left = true;
-            text.length = 0;
-            continue;
+            message->length = 0;
+        } else {
+            return false;
         }
-        if (bytes < 0) break;
-        left = false;
-        if (bytes && line[bytes - 1] == '\n') bytes--;
-        if (!ci_keep_text(&text, line, (size_t)bytes)) break;
-        again = bytes && line[bytes - 1] == '\\';
-        if (again) text.text[text.length - 1] = '\n';
     }
-    free(line);
-    if (again) {
-        free(text.text);
-        text.text = NULL;
-    }
-    *message = text.text;
-    return text.text != NULL;
 }
 
 static void help(void) {
     fprintf(stderr, "/clear begins a new conversation, /exit leaves (so does Ctrl-D), Ctrl-C stops an answer;\n"
-                    "a line that ends with \\ goes on in the next\n");
+                    "a line that ends with \\ goes on in the next; Alt-Enter and what is pasted break lines too\n");
 }
 
 /* Whether the chat goes on. */
@@ -152,6 +140,31 @@ static bool take_message(struct chat *chat, const char *message) {
     return !ci_output_failed();
 }
 
+/* As what was typed says it: with escapes read, where that was asked for. A zero would end it early: false, and said.
+ */
+static bool complete_message(const struct chat *chat, struct ci_kept_text *message) {
+    if (!message->length) return true;
+    if (chat->run->sources.escape) message->length = ci_prompts_unescape(message->text, message->length);
+    size_t text = strlen(message->text);
+    if (text == message->length) return true;
+    ci_refuse(CLINFER_INVALID_ARGUMENT, "byte %zu of the message is zero; it was not sent: a message is text", text);
+    return false;
+}
+
+/* Until somebody leaves. */
+static void converse(struct chat *chat, struct ci_editor *editor) {
+    struct ci_kept_text message = {0};
+    for (bool on = true; on;) {
+        on = read_message(editor, &message);
+        if (on) {
+            ci_editor_remember(editor, message.text, message.length);
+            if (complete_message(chat, &message)) on = take_message(chat, message.length ? message.text : "");
+        }
+        ci_interrupt_clear();
+    }
+    free(message.text);
+}
+
 int ci_chat(struct ci_run_state *run) {
     struct chat chat = {.run = run};
     enum clinfer_status status = clinfer_conversation_create(run->router, &run->session, &chat.conversation);
@@ -159,16 +172,14 @@ int ci_chat(struct ci_run_state *run) {
     int exit_status = 0;
     if (run->system && !add_message(&chat, "system", run->system))
         exit_status = ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
-    if (!exit_status) help();
-    /* What lies in a buffer cannot be waited for. */
-    setvbuf(stdin, NULL, _IONBF, 0);
-    bool on = !exit_status;
-    while (on) {
-        char *message;
-        on = read_message(&message) && take_message(&chat, message);
-        ci_interrupt_clear();
-        free(message);
+    struct ci_editor *editor = exit_status ? NULL : ci_editor_open(!run->no_history);
+    if (editor) {
+        help();
+        converse(&chat, editor);
+    } else if (!exit_status) {
+        exit_status = ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
     }
+    ci_editor_close(editor);
     fprintf(stderr, "\n");
     clinfer_conversation_destroy(chat.conversation);
     remove_messages(&chat, 0, chat.count);

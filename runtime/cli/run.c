@@ -405,6 +405,7 @@ int ci_command_run(int argc, char **argv) {
         CI_INTEGER("-np --parallel", &run.parallel, 1, CI_INTERRUPT_SESSIONS, "of these, so many at a time (16)"),
         CI_TEXT("-sys --system-prompt", &run.system, "TEXT", "the system message"),
         CI_FLAG("--raw -no-cnv", &run.raw, "the prompt as it is, without the model's chat template"),
+        CI_FLAG("--no-history", &run.no_history, "a chat neither reads nor keeps the messages of chats"),
         CI_SECTION("Answer"),
         CI_INTEGER("-n --predict --n-predict", &run.predict, -1, 1 << 30,
                    "tokens of answer at most (default -1: to the end of the answer or of the context)"),
