@@ -9,24 +9,84 @@
 
 static const char replacement[] = "[key]", cut[] = "...";
 
-/* Bytes at the start of text that stand somewhere in the key. */
-static size_t part_of_key(const char *key, size_t key_length, const char *text, size_t length) {
+/* A server may show the key as it is, percent-encoded in whole or in part, in hexadecimal, or in base64 ("Basic ..."),
+ * where what it looks like depends on how many bytes stand before it. */
+enum form { PLAIN, HEXADECIMAL, BASE64, FORMS = BASE64 + 3 };
+
+/* Encoded forms of fewer characters may be anything. */
+enum { LEAST_ENCODED = 6 };
+
+/* The first bit of the key whose base64 digit does not depend on the bytes before it, by their number modulo 3. */
+static const unsigned first_bit[] = {0, 4, 2};
+
+static size_t form_length(enum form form, size_t key_length) {
+    if (form == PLAIN) return key_length;
+    if (form == HEXADECIMAL) return 2 * key_length;
+    unsigned first = first_bit[form - BASE64];
+    return 8 * key_length > first ? (8 * key_length - first) / 6 : 0;
+}
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The bits of the key from `first` on, `count` of them, at most 8. */
+static unsigned bits_of(const char *key, size_t first, unsigned count) {
+    unsigned high = (unsigned char)key[first / 8], low = (unsigned char)key[first / 8 + 1]; /* there is a zero */
+    return (high << 8 | low) >> (16 - count - first % 8) & ((1u << count) - 1);
+}
+
+/* How many bytes of text are character `index` of the key in this form: 0: they are not. */
+static size_t match(enum form form, const char *key, size_t index, const char *text, size_t length) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    if (form == HEXADECIMAL) return hex_digit(*text) == (int)bits_of(key, 4 * index, 4);
+    if (form >= BASE64) {
+        char digit = digits[bits_of(key, first_bit[form - BASE64] + 6 * index, 6)];
+        char shown = *text == '-' ? '+' : *text == '_' ? '/' : *text; /* both alphabets */
+        return shown == digit;
+    }
+    int wanted = tolower((unsigned char)key[index]);
+    if (tolower((unsigned char)*text) == wanted) return 1;
+    if (length < 3 || *text != '%' || hex_digit(text[1]) < 0 || hex_digit(text[2]) < 0) return 0;
+    return tolower(16 * hex_digit(text[1]) + hex_digit(text[2])) == wanted ? 3 : 0;
+}
+
+/* Bytes at the start of text that are a part of the key in this form, of `least` characters or more; 0: none. */
+static size_t part_in_form(enum form form, const char *key, size_t characters, size_t least, const char *text,
+                           size_t length) {
     size_t longest = 0;
-    for (size_t at = 0; at < key_length; at++) {
-        size_t count = 0;
-        while (at + count < key_length && count < length &&
-               tolower((unsigned char)key[at + count]) == tolower((unsigned char)text[count]))
+    for (size_t from = 0; from + least <= characters; from++) {
+        size_t bytes = 0, count = 0, found = 1;
+        while (from + count < characters && bytes < length &&
+               (found = match(form, key, from + count, text + bytes, length - bytes)) > 0) {
+            bytes += found;
             count++;
-        if (count > longest) longest = count;
+        }
+        if (count >= least && bytes > longest) longest = bytes;
+    }
+    return longest;
+}
+
+static size_t part_of_key(const char *key, const char *text, size_t length) {
+    static const size_t parts[FORMS] = {CI_REDACT_PART, 2 * CI_REDACT_PART, 8 * CI_REDACT_PART / 6,
+                                        8 * CI_REDACT_PART / 6, 8 * CI_REDACT_PART / 6};
+    size_t key_length = strlen(key), longest = 0;
+    for (enum form form = PLAIN; form < FORMS; form++) {
+        size_t characters = form_length(form, key_length);
+        if (characters == 0 || (form != PLAIN && characters < LEAST_ENCODED)) continue;
+        size_t least = characters < parts[form] ? characters : parts[form];
+        size_t found = part_in_form(form, key, characters, least, text, length);
+        if (found > longest) longest = found;
     }
     return longest;
 }
 
 /* How many bytes of text one step takes, and what they become. */
 static size_t next_piece(const char *key, const char *text, size_t length, const char **piece, size_t *piece_length) {
-    size_t key_length = key ? strlen(key) : 0;
-    size_t found = key_length ? part_of_key(key, key_length, text, length) : 0;
-    if (found && found >= (key_length < CI_REDACT_PART ? key_length : CI_REDACT_PART)) {
+    size_t found = key ? part_of_key(key, text, length) : 0;
+    if (found) {
         *piece = replacement;
         *piece_length = sizeof replacement - 1;
         return found;

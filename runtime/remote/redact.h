@@ -8,8 +8,9 @@
 enum { CI_REDACT_PART = 8 };
 
 /* Copies to `out`, which is zero-terminated: control characters and bytes that are no UTF-8 become spaces, runs of
- * spaces one, and the key (any part of it of CI_REDACT_PART bytes or more, in any case) "[key]". What does not fit is
- * cut with "...". `key` may be NULL. */
+ * spaces one, and the key "[key]": any part of it of CI_REDACT_PART bytes or more, as it is in any case,
+ * percent-encoded (RFC 3986), in base64 of either alphabet (RFC 4648) or in hexadecimal. What does not fit is cut with
+ * "...". `key` may be NULL. */
 void ci_redact(const char *key, const char *text, size_t length, char *out, size_t size);
 
 #endif
