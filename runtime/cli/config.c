@@ -269,6 +269,7 @@ enum clinfer_status ci_config_parse(const char *path, const char *text, size_t l
     const struct ci_field_place place = {.file = path};
     *config = (struct ci_config){.fallback = -1, .activations = -1, .threads = -1, .remote = -1};
     enum clinfer_status status = ci_field_parse(path, text, length, CI_CONFIG_BYTES, &config->file);
+    if (status == CLINFER_OK) status = ci_config_refuse_secrets(&place, "", config->file);
     return status == CLINFER_OK ? read_object(&place, ci_config_keys, config->file, config) : status;
 }
 

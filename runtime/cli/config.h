@@ -17,6 +17,8 @@
 /* The order of enum clinfer_fallback. */
 #define CI_FALLBACK_CHOICES "cpu|none|remote"
 
+struct ci_field_place;
+
 /* One of "remotes". Members that the file does not name: NULL, 0, false. */
 struct ci_config_remote {
     struct clinfer_remote remote; /* url: NULL only where the name is built in (cli/remotes.h) */
@@ -57,6 +59,10 @@ const char *ci_config_nearest_key(const struct ci_config_key *keys, const char *
 /* Why a member of this name, which would hold a key itself, is in no file, and where a key belongs; NULL: it is none.
  */
 const char *ci_config_no_key(const char *name);
+
+/* config_secrets.c: CLINFER_BAD_FILE where a text or a name below `value`, member `name` of `place`, looks like a key;
+ * it is not shown. */
+enum clinfer_status ci_config_refuse_secrets(const struct ci_field_place *place, const char *name, const json_t *value);
 
 /* The caller frees. NULL: no home. */
 char *ci_config_path(void);

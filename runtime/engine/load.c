@@ -199,10 +199,6 @@ enum clinfer_status ci_engine_move_caches(struct clinfer_engine *engine) {
     return ci_engine_rebuild(engine, false);
 }
 
-static bool is_file(const char *tuning) {
-    return tuning && strcmp(tuning, "auto") != 0 && strcmp(tuning, "none") != 0 && strcmp(tuning, "shipped") != 0;
-}
-
 static bool has_profile(const struct clinfer_engine *engine) {
     for (int i = 0; i < engine->store.place_count; i++)
         if (engine->choices.places[i].origin != CI_PROFILE_NONE) return true;
@@ -229,7 +225,7 @@ static enum clinfer_status make_store(struct clinfer_engine *engine) {
         status = ci_choices_load(&engine->choices, i, &engine->store.places[i].caps, options->tuning);
         if (status == CLINFER_OK) status = give_clblast(engine, i);
     }
-    if (status == CLINFER_OK && is_file(options->tuning) && !has_profile(engine))
+    if (status == CLINFER_OK && ci_choices_is_file(options->tuning) && !has_profile(engine))
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "--tuning %s: this profile is for none of the devices in use (%s)",
                          options->tuning, engine->device_names);
     for (size_t i = 0; i < options->op_count && status == CLINFER_OK; i++)
@@ -454,7 +450,8 @@ enum clinfer_status ci_engine_check_options(const struct clinfer_engine_options 
         return ci_fail(CLINFER_INVALID_ARGUMENT, "engine options: ops is NULL, op_count %zu", options->op_count);
     for (size_t i = 0; i < options->op_count; i++)
         if (!options->ops[i]) return ci_fail(CLINFER_INVALID_ARGUMENT, "engine options: ops[%zu] is NULL", i);
-    return CLINFER_OK;
+    /* Before any device is tried: it is not to blame for a profile that cannot be read. */
+    return ci_choices_check_tuning(options->tuning);
 }
 
 static enum clinfer_status open_engine(const struct clinfer_engine_options *options, bool prove, clinfer_engine **out) {

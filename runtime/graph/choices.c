@@ -36,6 +36,28 @@ static void say_unknown(const struct ci_place_choices *at) {
                ci_status_message());
 }
 
+bool ci_choices_is_file(const char *tuning) {
+    return tuning && strcmp(tuning, "auto") != 0 && strcmp(tuning, "none") != 0 && strcmp(tuning, "shipped") != 0;
+}
+
+/* A file that the user named: what cannot be read or is no profile of these kernels is an error. */
+static enum clinfer_status read_file(const char *path, struct ci_profile *profile) {
+    enum clinfer_status status = ci_profile_read(path, profile);
+    if (status != CLINFER_OK)
+        return ci_fail_prefix(status == CLINFER_IO ? CLINFER_BAD_FILE : status, "the profile that --tuning names");
+    status = ci_signature_check(path, profile);
+    if (status != CLINFER_OK) ci_profile_free(profile);
+    return status;
+}
+
+enum clinfer_status ci_choices_check_tuning(const char *tuning) {
+    struct ci_profile profile;
+    if (!ci_choices_is_file(tuning)) return CLINFER_OK;
+    enum clinfer_status status = read_file(tuning, &profile);
+    if (status == CLINFER_OK) ci_profile_free(&profile);
+    return status;
+}
+
 enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const struct ci_caps *caps,
                                     const char *tuning) {
     struct ci_place_choices *at = &choices->places[place];
@@ -53,13 +75,11 @@ enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const
         if (status == CLINFER_OK) say_unknown(at);
         return status;
     }
-    if (strcmp(tuning, "none") == 0) return CLINFER_OK;
+    if (!ci_choices_is_file(tuning)) return CLINFER_OK;
 
-    /* A file that the user named is for one device; the others of this engine go without. */
+    /* It is for one device; the others of this engine go without. */
     struct ci_profile profile;
-    status = ci_profile_read(tuning, &profile);
-    if (status == CLINFER_OK && (status = ci_signature_check(tuning, &profile)) != CLINFER_OK)
-        ci_profile_free(&profile);
+    status = read_file(tuning, &profile);
     if (status != CLINFER_OK) return status;
     ci_profile_clean_key(&key);
     if (!ci_profile_same_device(&profile.key, &key)) {

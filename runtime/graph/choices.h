@@ -48,6 +48,11 @@ struct ci_choice {
     const struct ci_profile_entry *entry; /* of a tuned one */
 };
 
+/* Whether options.tuning names a file, which then has to be a profile of these kernels: CLINFER_NOT_FOUND or
+ * CLINFER_BAD_FILE where it is none. */
+bool ci_choices_is_file(const char *tuning);
+enum clinfer_status ci_choices_check_tuning(const char *tuning);
+
 /* Reads the profile of one place as options.tuning of clinfer.h says: "auto", "none", "shipped" or a path.
  * CLINFER_BAD_FILE and CLINFER_NOT_FOUND only for a path that the user gave. */
 enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const struct ci_caps *caps,

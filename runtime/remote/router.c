@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/require.h"
+#include "graph/choices.h"
 
 static atomic_bool left_behind;
 
@@ -159,17 +160,13 @@ void clinfer_router_close(clinfer_router *router) {
 
 /* ---- engines ---- */
 
-static bool is_profile_file(const char *tuning) {
-    return tuning && strcmp(tuning, "auto") != 0 && strcmp(tuning, "none") != 0 && strcmp(tuning, "shipped") != 0;
-}
-
 /* What was said of the device that was asked for need not hold for another one. */
 static struct clinfer_engine_options options_of(const struct clinfer_router *router, int rung) {
     struct clinfer_engine_options options = router->options.engine;
     if (rung == 0) return options;
     options.op_count = 0;
     options.device_layers = -1;
-    if (is_profile_file(options.tuning)) options.tuning = "auto";
+    if (ci_choices_is_file(options.tuning)) options.tuning = "auto";
     return options;
 }
 

@@ -106,13 +106,66 @@ static void test_file_is_beaten_by_environment_and_flags(void **state) {
     expect_said(" on the CPU", 0, "--device", "cpu");
 }
 
+/* On every device: none of them is to blame for it, so none is left for the next. */
 static void test_tuning_names_a_profile(void **state) {
+    static const char *const devices[] = {"{\"device\": \"cpu\"}", "{\"device\": \"0\"}", "{}",
+                                          "{\"fallback\": \"remote\"}"};
     (void)state;
-    configure("{\"device\": \"cpu\"}");
+    for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+        configure(devices[i]);
+        expect_said("/no/such/profile: cannot open", 3, "--tuning", "/no/such/profile");
+        expect_said("is not a regular file", 5, "--tuning", process_folder());
+        expect_said("bad.json: field \"schema\": missing", 5, "--tuning", process_file("bad.json", "{}", 2));
+    }
+    configure(devices[0]);
     expect_said(" on the CPU", 0, "--tuning", "none");
-    expect_said("/no/such/profile: cannot open", 3, "--tuning", "/no/such/profile");
-    const char *path = process_file("bad.json", "{}", 2);
-    expect_said("bad.json: field \"schema\": missing", 5, "--tuning", path);
+}
+
+/* Wherever it was put: as a value, as a name, where a number or a choice belongs. */
+static void test_keys_in_the_file_are_not_shown(void **state) {
+    static const char *const keys[] = {"sk-ant-api03-Zx9Qw8Er7Ty6", "Bearer abcdef", "8F3kq02LxPz9aaQ1mN7cQw"};
+    static const char *const places[] = {"{\"device\": \"%s\"}",
+                                         "{\"model\": \"%s\"}",
+                                         "{\"remote\": \"%s\"}",
+                                         "{\"threads\": \"%s\"}",
+                                         "{\"ops\": [\"%s\"]}",
+                                         "{\"ops\": \"%s\"}",
+                                         "{\"%s\": 1}",
+                                         "{\"remotes\": \"%s\"}",
+                                         "{\"remotes\": [\"%s\"]}",
+                                         "{\"remotes\": [{\"name\": \"%s\"}]}",
+                                         "{\"remotes\": [{\"name\": \"a\", \"dialect\": \"%s\"}]}",
+                                         "{\"remotes\": [{\"name\": \"a\", \"model\": \"%s\"}]}",
+                                         "{\"remotes\": [{\"name\": \"a\", \"url\": \"%s\"}]}",
+                                         "{\"remotes\": [{\"name\": \"a\", \"key_variable\": \"%s\"}]}",
+                                         "{\"remotes\": [{\"name\": \"a\", \"key_file\": \"%s\"}]}",
+                                         "{\"remotes\": [{\"name\": \"a\", \"key_command\": \"%s\"}]}",
+                                         "{\"remotes\": [{\"name\": \"a\", \"timeout\": \"%s\"}]}",
+                                         "{\"remotes\": [{\"name\": \"a\", \"%s\": 1}]}",
+                                         "{\"device\": %s}",
+                                         "%s"};
+    (void)state;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        for (size_t p = 0; p < sizeof places / sizeof *places; p++) {
+            char text[256];
+            struct process_result result;
+            snprintf(text, sizeof text, places[p], keys[k]);
+            configure(text);
+            process_run(&result, &options, process_tool(), "config", "list", NULL);
+            if (strstr(result.err, keys[k]) || strstr(result.out, keys[k]))
+                fail_msg("%s is shown: %s%s", keys[k], result.out, result.err);
+            process_assert_status(&result, 5);
+            process_free(&result);
+        }
+    configure("{\"model\": \"Mistral-Nemo-Instruct-2407-Q4_K_M\", \"device\": \"NVIDIA GeForce RTX 3090\"}");
+    struct process_result result;
+    process_run(&result, &options, process_tool(), "config", "list", NULL);
+    process_assert_status(&result, 0); /* names are no keys */
+    process_free(&result);
+    configure("{\"model\": \"/models/blobs/8a83c0eb5f1be4bd8e6a2a1d0b7ba5ed36b3a4d9f0e1\"}");
+    process_run(&result, &options, process_tool(), "config", "list", NULL);
+    process_assert_status(&result, 0);
+    process_free(&result);
 }
 
 int main(void) {
@@ -121,6 +174,7 @@ int main(void) {
         cmocka_unit_test(test_verify_names_the_file_too),
         cmocka_unit_test(test_file_is_beaten_by_environment_and_flags),
         cmocka_unit_test(test_tuning_names_a_profile),
+        cmocka_unit_test(test_keys_in_the_file_are_not_shown),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }
