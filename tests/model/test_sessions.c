@@ -209,41 +209,56 @@ static void test_a_shifted_context_goes_on_from_what_is_left(void **state) {
     }
 }
 
-/* More tokens than the KV cache has pages at first, with keys and values of different types. */
+/* Logits [vocabulary] behind the first `count` of some tokens that are the same each time. */
+static void logits_behind(clinfer_session *session, int count, int vocabulary, float *logits) {
+    int32_t tokens[512];
+    assert_in_range(count, 1, 512);
+    for (int k = 0; k < count; k++) tokens[k] = (k * 7919 + 13) % vocabulary;
+    if (clinfer_logits(session, tokens, (size_t)count, false, logits) != CLINFER_OK) fail_msg("%s", clinfer_error());
+}
+
+/* Two conversations that need more pages than the KV cache has at first, four: what the first one put there is what it
+ * would be alone; with keys and values of different types. */
 static void test_a_cache_that_grows_keeps_what_it_holds(void **state) {
     (void)state;
-    enum { TOKENS = 700 };
+    enum { BEFORE = 300, BEHIND = 100 };
     for (const char *const *device = test_devices(); *device; device++) {
-        float *logits[2];
+        struct clinfer_engine_options options = test_engine_options("tests/data/llama_tiny.gguf", *device);
+        struct clinfer_session_options sampling;
         struct clinfer_engine_info info;
-        for (int i = 0; i < 2; i++) {
-            struct clinfer_engine_options options = test_engine_options(test_model_path(), *device);
-            struct clinfer_session_options sampling;
-            clinfer_session *session;
-            options.value_type = i ? CLINFER_CACHE_F32 : CLINFER_CACHE_F16;
-            options.batch = i ? 200 : 0;
-            clinfer_engine *engine = test_engine_open(&options);
-            clinfer_engine_get_info(engine, &info);
-            clinfer_session_options_default(engine, &sampling);
-            assert_int_equal(clinfer_session_create(engine, &sampling, &session), CLINFER_OK);
-            int32_t tokens[TOKENS];
-            for (int k = 0; k < TOKENS; k++) tokens[k] = (k * 7919 + 13) % info.vocabulary;
-            logits[i] = malloc(sizeof(float) * (size_t)info.vocabulary);
-            assert_non_null(logits[i]);
-            if (clinfer_logits(session, tokens, TOKENS, false, logits[i]) != CLINFER_OK)
-                fail_msg("%s", clinfer_error());
-            clinfer_session_destroy(session);
-            clinfer_engine_close(engine);
-        }
+        struct clinfer_engine_stats before, after;
+        clinfer_session *sessions[2];
+        options.value_type = CLINFER_CACHE_F32;
+        clinfer_engine *engine = test_engine_open(&options);
+        clinfer_engine_get_info(engine, &info);
+        clinfer_session_options_default(engine, &sampling);
+        float *alone = malloc(sizeof(float) * (size_t)info.vocabulary);
+        float *together = malloc(sizeof(float) * (size_t)info.vocabulary);
+        assert_true(alone && together);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(clinfer_session_create(engine, &sampling, &sessions[i]), CLINFER_OK);
+        clinfer_engine_get_stats(engine, &before);
+        logits_behind(sessions[0], BEFORE + BEHIND, info.vocabulary, alone);
+        clinfer_session_destroy(sessions[0]);
+        clinfer_engine_get_stats(engine, &after);
+        assert_int_equal(after.cache_bytes, before.cache_bytes);
+        assert_int_equal(clinfer_session_create(engine, &sampling, &sessions[0]), CLINFER_OK);
+        logits_behind(sessions[0], BEFORE, info.vocabulary, together);
+        logits_behind(sessions[1], BEFORE, info.vocabulary, together);
+        clinfer_engine_get_stats(engine, &after);
+        assert_true(after.cache_bytes > before.cache_bytes);
+        logits_behind(sessions[0], BEFORE + BEHIND, info.vocabulary, together);
         double error = 0, square = 0;
         for (int k = 0; k < info.vocabulary; k++) {
-            double difference = (double)logits[0][k] - (double)logits[1][k];
+            double difference = (double)alone[k] - (double)together[k];
             error += difference * difference;
-            square += (double)logits[0][k] * (double)logits[0][k];
+            square += (double)alone[k] * (double)alone[k];
         }
         if (!(error <= 1e-6 * square)) fail_msg("on %s: NMSE %.3g", *device, error / square);
-        free(logits[0]);
-        free(logits[1]);
+        free(alone);
+        free(together);
+        for (int i = 0; i < 2; i++) clinfer_session_destroy(sessions[i]);
+        clinfer_engine_close(engine);
     }
 }
 
