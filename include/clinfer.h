@@ -104,7 +104,10 @@ enum clinfer_cache_type { CLINFER_CACHE_F16, CLINFER_CACHE_F32 };
 enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
 struct clinfer_engine_options {
-    const char *model; /* path of a GGUF file */
+    /* Path of a GGUF file that holds a whole model. What else it is (a part of a split model, an adapter, a SafeTensors
+     * file, a git-lfs pointer, a FIFO, an address, ...) is said by the message, with CLINFER_UNSUPPORTED where another
+     * program could use it and CLINFER_BAD_FILE where none can. */
+    const char *model;
 
     /* "auto" (NULL), "cpu", an index of clinfer_devices, a part of a device's or platform's name; or several of these,
      * "0,pocl,cpu": the layers are split by measured speed and free memory. */

@@ -361,9 +361,9 @@ static void read_header(struct reader *reader) {
                 "gguf_convert_endian.py FILE little",
                 gguf->version);
         else
-            refuse(reader, CLINFER_UNSUPPORTED, "version",
-                   "%" PRIu32 ": only 2 and 3 are supported; convert the model with a current llama.cpp",
-                   gguf->version);
+            refuse(reader, CLINFER_UNSUPPORTED, "version", "%" PRIu32 ": only 2 and 3 are supported; %s", gguf->version,
+                   gguf->version < 2 ? "convert the model with a current llama.cpp"
+                                     : "a newer clinfer may read it, or fetch the model in an older version");
     }
     gguf->n_tensors = (size_t)take_count(reader, MIN_TENSOR_BYTES, "tensor count");
     gguf->n_values = (size_t)take_count(reader, MIN_VALUE_BYTES, "metadata count");
