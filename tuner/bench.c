@@ -12,8 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/cache.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/status.h"
 #include "base/threads.h"
 #include "ops/clblast.h"
@@ -65,7 +65,7 @@ enum clinfer_status ci_bench_create(const struct ci_bench_options *options, stru
     enum clinfer_status status = ci_threads_create(options->threads, &bench->threads);
     if (status == CLINFER_OK) bench->caps.threads = ci_threads_count(bench->threads);
     if (status == CLINFER_OK && options->device >= 0) {
-        char *cache = ci_file_xdg("CACHE", "programs");
+        char *cache = ci_cache_path("programs");
         status = ci_device_open(options->device, cache, &bench->device);
         free(cache);
         if (status == CLINFER_OK) status = ci_clblast_use(bench->device, &options->clblast);

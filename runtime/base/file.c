@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +13,113 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/narrow.h"
 #include "base/status.h"
+#include "base/temporary.h"
+
+/* ---- opening ---- */
+
+static enum clinfer_status fail_to_open(const char *path) {
+    bool absent = errno == ENOENT || errno == ENOTDIR; /* ENOTDIR: it would lie below a file */
+    return ci_fail(absent ? CLINFER_NOT_FOUND : CLINFER_IO, "%s: cannot open: %s", path, strerror(errno));
+}
+
+static enum clinfer_status open_any(const char *path, int *descriptor) {
+    /* Not to wait for whoever might write into a pipe of this name. */
+    *descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return *descriptor < 0 ? fail_to_open(path) : CLINFER_OK;
+}
+
+static enum clinfer_status refuse(const char *path, size_t length, const char *why, unsigned long number) {
+    char what[96];
+    snprintf(what, sizeof what, why, number);
+    return ci_fail(CLINFER_REFUSED,
+                   "%.*s: %s, so it is not used; remove it, or make it yours alone (chown, chmod go-w)",
+                   ci_shown(length, PATH_MAX), path, what);
+}
+
+/* Owner and mode of what `path` [length] named when it was opened. */
+static enum clinfer_status check_owner(int descriptor, const char *path, size_t length) {
+    struct stat info;
+    if (fstat(descriptor, &info) != 0)
+        return ci_fail(CLINFER_IO, "%.*s: cannot stat: %s", ci_shown(length, PATH_MAX), path, strerror(errno));
+    if (S_ISLNK(info.st_mode)) return refuse(path, length, "is a link", 0);
+    if (info.st_uid != geteuid() && info.st_uid != 0)
+        return refuse(path, length, "belongs to user %lu", (unsigned long)info.st_uid);
+    if (info.st_mode & (S_IWGRP | S_IWOTH))
+        return refuse(path, length, "others may write to it (mode %04lo)", (unsigned long)(info.st_mode & 07777));
+    return CLINFER_OK;
+}
+
+/* The length of `path` up to the first folder that has to be ours: the last that is named `ours`, else the file's own;
+ * `ours` NULL: all of it. */
+static size_t first_own_folder(const char *path, const char *ours) {
+    if (!ours) return strlen(path);
+    const char *slash = strrchr(path, '/'), *end = slash ? slash : path;
+    size_t length = strlen(ours);
+    for (const char *at = path; (at = strchr(at, '/')); at++)
+        if (strncmp(at + 1, ours, length) == 0 && (at[1 + length] == '/' || !at[1 + length])) end = at + 1 + length;
+    return (size_t)(end - path);
+}
+
+/* How that one is reached is the user's business; a link in its place has to be the user's, too. */
+static enum clinfer_status open_first(const char *path, size_t length, int *descriptor) {
+    struct stat info;
+    char *folder = length ? strndup(path, length) : strdup(path[0] == '/' ? "/" : ".");
+    if (!folder) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    enum clinfer_status status = CLINFER_OK;
+    if (lstat(folder, &info) == 0 && S_ISLNK(info.st_mode) && info.st_uid != geteuid() && info.st_uid != 0)
+        status = refuse(path, length, "is a link of user %lu", (unsigned long)info.st_uid);
+    if (status == CLINFER_OK) *descriptor = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (status == CLINFER_OK) status = *descriptor < 0 ? fail_to_open(folder) : check_owner(*descriptor, path, length);
+    free(folder);
+    return status;
+}
+
+/* The next part of `path`, from *length on, below *descriptor, which becomes its own. No link is followed, so that what
+ * is checked is what is used. `flags`: of the last part. */
+static enum clinfer_status open_next(const char *path, int flags, size_t *length, int *descriptor) {
+    struct stat info;
+    size_t name = strcspn(path + *length, "/");
+    bool last = !path[*length + name + strspn(path + *length + name, "/")];
+    char *part = strndup(path + *length, name);
+    if (!part) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    *length += name;
+    enum clinfer_status status;
+    int below = openat(*descriptor, part, O_NOFOLLOW | O_CLOEXEC | (last ? flags : O_PATH | O_DIRECTORY));
+    if (below >= 0)
+        status = check_owner(below, path, *length);
+    else
+        status = fail_to_open(path);
+    if (below < 0 && fstatat(*descriptor, part, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(info.st_mode))
+        status = refuse(path, *length, "is a link", 0);
+    free(part);
+    close(*descriptor);
+    *descriptor = below;
+    return status;
+}
+
+/* -1: it failed. */
+static enum clinfer_status open_own(const char *path, const char *ours, int flags, int *descriptor) {
+    size_t length = first_own_folder(path, ours);
+    *descriptor = -1;
+    enum clinfer_status status = open_first(path, length, descriptor);
+    while (status == CLINFER_OK && path[length += strspn(path + length, "/")])
+        status = open_next(path, flags, &length, descriptor);
+    if (status == CLINFER_OK || *descriptor < 0) return status;
+    close(*descriptor);
+    *descriptor = -1;
+    return status;
+}
+
+enum clinfer_status ci_file_check_own(const char *path, const char *ours) {
+    int descriptor;
+    enum clinfer_status status = open_own(path, ours, O_PATH, &descriptor);
+    if (descriptor >= 0) close(descriptor);
+    return status;
+}
+
+/* ---- reading ---- */
 
 /* The time of the last change of the inode, too, which nobody can set back. */
 static uint64_t identity_of(const struct stat *info) {
@@ -21,12 +129,7 @@ static uint64_t identity_of(const struct stat *info) {
     return ci_hash(CI_HASH_START, parts, sizeof parts);
 }
 
-enum clinfer_status ci_file_map(const char *path, struct ci_file *file) {
-    *file = (struct ci_file){0};
-    /* Not to wait for whoever might write into a pipe of this name. */
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0)
-        return ci_fail(errno == ENOENT ? CLINFER_NOT_FOUND : CLINFER_IO, "%s: cannot open: %s", path, strerror(errno));
+static enum clinfer_status map(const char *path, int descriptor, struct ci_file *file) {
     enum clinfer_status status = CLINFER_OK;
     struct stat info;
     if (fstat(descriptor, &info) != 0) {
@@ -45,17 +148,19 @@ enum clinfer_status ci_file_map(const char *path, struct ci_file *file) {
     return status;
 }
 
+enum clinfer_status ci_file_map(const char *path, struct ci_file *file) {
+    int descriptor;
+    *file = (struct ci_file){0};
+    enum clinfer_status status = open_any(path, &descriptor);
+    return status == CLINFER_OK ? map(path, descriptor, file) : status;
+}
+
 void ci_file_unmap(struct ci_file *file) {
     if (file->data) munmap((void *)(uintptr_t)file->data, file->size);
     *file = (struct ci_file){0};
 }
 
-enum clinfer_status ci_file_read(const char *path, size_t most, char **data, size_t *size) {
-    *data = NULL;
-    *size = 0;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* as above */
-    if (descriptor < 0)
-        return ci_fail(errno == ENOENT ? CLINFER_NOT_FOUND : CLINFER_IO, "%s: cannot open: %s", path, strerror(errno));
+static enum clinfer_status read_all(const char *path, int descriptor, size_t most, char **data, size_t *size) {
     enum clinfer_status status = CLINFER_OK;
     struct stat info;
     if (fstat(descriptor, &info) != 0)
@@ -87,6 +192,24 @@ enum clinfer_status ci_file_read(const char *path, size_t most, char **data, siz
     return status;
 }
 
+enum clinfer_status ci_file_read(const char *path, size_t most, char **data, size_t *size) {
+    int descriptor;
+    *data = NULL;
+    *size = 0;
+    enum clinfer_status status = open_any(path, &descriptor);
+    return status == CLINFER_OK ? read_all(path, descriptor, most, data, size) : status;
+}
+
+enum clinfer_status ci_file_read_own(const char *path, size_t most, char **data, size_t *size) {
+    int descriptor;
+    *data = NULL;
+    *size = 0;
+    enum clinfer_status status = open_own(path, "clinfer", O_RDONLY | O_NONBLOCK, &descriptor);
+    return status == CLINFER_OK ? read_all(path, descriptor, most, data, size) : status;
+}
+
+/* ---- writing ---- */
+
 void ci_file_make_parents(char *path) {
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
@@ -111,16 +234,15 @@ enum clinfer_status ci_file_sync_folder(const char *path) {
 }
 
 enum clinfer_status ci_file_write(const char *path, const void *data, size_t size) {
-    char *temporary = NULL;
-    if (asprintf(&temporary, "%s.XXXXXX", path) < 0) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    ci_file_make_parents(temporary);
+    char *temporary, *folders = strdup(path);
+    if (!folders) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    ci_file_make_parents(folders);
+    free(folders);
     enum clinfer_status status = CLINFER_OK;
-    int descriptor = mkostemp(temporary, O_CLOEXEC);
-    if (descriptor < 0) {
-        status = ci_fail(CLINFER_IO, "%s: cannot create: %s", path, strerror(errno));
-        free(temporary);
-        return status;
-    }
+    int descriptor = ci_temporary_file(path, &temporary);
+    if (descriptor < 0)
+        return ci_fail(errno == ENOMEM ? CLINFER_OUT_OF_MEMORY : CLINFER_IO, "%s: cannot create: %s", path,
+                       strerror(errno));
     for (size_t done = 0; done < size && status == CLINFER_OK;) {
         ssize_t written = write(descriptor, (const char *)data + done, size - done);
         if (written >= 0)
@@ -140,6 +262,22 @@ enum clinfer_status ci_file_write(const char *path, const void *data, size_t siz
         status = ci_file_sync_folder(path);
     free(temporary);
     return status;
+}
+
+/* ---- where files lie ---- */
+
+char *ci_file_private_folder(const char *name) {
+    const char *temporary = getenv("TMPDIR");
+    char *path = NULL;
+    struct stat info;
+    if (asprintf(&path, "%s/clinfer-%s-%u", temporary && *temporary ? temporary : "/tmp", name, (unsigned)geteuid()) <
+        0)
+        return NULL;
+    mkdir(path, 0700);
+    if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 077) == 0)
+        return path;
+    free(path);
+    return NULL;
 }
 
 /* Below which folder: one of the variable's, or `below_home` of $HOME. NULL: neither variable is set. */

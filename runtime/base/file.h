@@ -14,13 +14,27 @@ struct ci_file {
     uint64_t identity; /* hash of device, inode, size and times: while it is the same, so are the bytes */
 };
 
-/* CLINFER_NOT_FOUND, CLINFER_IO (message names path and reason). A directory is CLINFER_IO. */
+/* CLINFER_NOT_FOUND (also where it would lie below a file), CLINFER_IO (message names path and reason). A directory is
+ * CLINFER_IO. */
 enum clinfer_status ci_file_map(const char *path, struct ci_file *file);
 void ci_file_unmap(struct ci_file *file);
 
 /* A small file, in memory of the caller's to free, a zero byte behind it: unlike a mapping it stays as it is when
  * somebody changes the file. CLINFER_NOT_FOUND, CLINFER_IO; CLINFER_BAD_FILE: more than `most` bytes. */
 enum clinfer_status ci_file_read(const char *path, size_t most, char **data, size_t *size);
+
+/* As ci_file_read, for what is run or believed as it is found: only if it and the folders above it, up to the last one
+ * named "clinfer" (else the one that it lies in), belong to this user or to root, nobody else may write to them, and
+ * none of them is a link. CLINFER_REFUSED: what is wrong with which, and what to do. */
+enum clinfer_status ci_file_read_own(const char *path, size_t most, char **data, size_t *size);
+
+/* Whether ci_file_read_own would take it, be it a file or a folder; `ours`: the name of the first folder that counts.
+ * NULL: only `path` itself counts, a folder. */
+enum clinfer_status ci_file_check_own(const char *path, const char *ours);
+
+/* A folder below $TMPDIR, made with mode 0700 if need be, "clinfer-NAME-UID", that nobody else can have prepared. The
+ * caller frees it; NULL: there is none. */
+char *ci_file_private_folder(const char *name);
 
 /* Writes next to `path`, syncs and renames, so that a reader sees the old or the new content and never half of it, also
  * after a power cut. Missing directories above it are made with mode 0700. CLINFER_IO: the old file is whole. */

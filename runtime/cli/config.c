@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/names.h"
 #include "base/status.h"
+#include "base/temporary.h"
 #include "cli/remotes.h"
 #include "profile/fields.h"
 #include "remote/remote.h"
@@ -57,6 +58,12 @@ const struct ci_config_key ci_config_remote_keys[] = {
      .help = "seconds in all"},
     {0},
 };
+
+enum clinfer_status ci_config_unreachable(void) {
+    const char *folder = getenv("XDG_CONFIG_HOME");
+    return ci_fail(CLINFER_IO, "%s; XDG_CONFIG_HOME names the folder for clinfer/config.json (now %s)",
+                   ci_status_message(), folder ? folder : "~/.config, since it is not set");
+}
 
 char *ci_config_path(void) { return ci_file_xdg("CONFIG", "config.json"); }
 
@@ -273,7 +280,23 @@ enum clinfer_status ci_config_parse(const char *path, const char *text, size_t l
     return status == CLINFER_OK ? read_object(&place, ci_config_keys, config->file, config) : status;
 }
 
+/* What a person calls a copy ("config.json.backup", "config.json.201231") could be one of ours, by its length; random
+ * letters are hardly ever all small or all digits. */
+static bool is_left_over(const char *name) {
+    static const char file[] = "config.json";
+    if (strncmp(name, file, sizeof file - 1) != 0 || !ci_temporary_is_suffix(name + sizeof file - 1)) return false;
+    const char *letters = name + sizeof file;
+    return letters[strspn(letters, "abcdefghijklmnopqrstuvwxyz")] && letters[strspn(letters, "0123456789")];
+}
+
+static void sweep(void) {
+    char *folder = ci_file_xdg("CONFIG", NULL);
+    if (folder && ci_file_check_own(folder, NULL) == CLINFER_OK) ci_temporary_sweep(folder, is_left_over);
+    free(folder);
+}
+
 enum clinfer_status ci_config_read(struct ci_config *config) {
+    sweep();
     char *path = ci_config_path(), *text = NULL;
     size_t length = 0;
     enum clinfer_status status =
@@ -285,6 +308,7 @@ enum clinfer_status ci_config_read(struct ci_config *config) {
         status = ci_config_parse("", "{}", 2, config);
     else
         *config = (struct ci_config){0};
+    if (status == CLINFER_IO) status = ci_config_unreachable();
     free(text);
     free(path);
     return status;

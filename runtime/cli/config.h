@@ -67,6 +67,9 @@ enum clinfer_status ci_config_refuse_secrets(const struct ci_field_place *place,
 /* The caller frees. NULL: no home. */
 char *ci_config_path(void);
 
+/* The present failure to read or write it, CLINFER_IO, with the variable that names another place. */
+enum clinfer_status ci_config_unreachable(void);
+
 enum { CI_CONFIG_BYTES = 1 << 20 };
 
 /* A file that is not there is empty. CLINFER_BAD_FILE, CLINFER_IO. Free in any case. */

@@ -186,7 +186,7 @@ static enum clinfer_status apply(const char *path, struct change *change) {
     if (status == CLINFER_OK) status = change->count ? set(root, change) : unset(root, change);
     if (status == CLINFER_OK && (change->count || change->found)) status = write_root(path, root, was_right);
     json_decref(root);
-    return status;
+    return status == CLINFER_IO ? ci_config_unreachable() : status;
 }
 
 static enum clinfer_status edit(struct change *change) {

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/file.h"
+#include "base/cache.h"
 #include "base/status.h"
 #include "base/threads.h"
 #include "cli/command.h"
@@ -368,7 +368,7 @@ static enum clinfer_status prove(struct prover *prover) {
     struct ci_survey survey = {0};
     enum clinfer_status status = ci_threads_create(0, &prover->threads);
     if (status != CLINFER_OK) return status;
-    char *cache = ci_file_xdg("CACHE", "programs");
+    char *cache = ci_cache_path("programs");
     if (prover->index >= 0) try_compiler(prover);
     if (prover->index >= 0) status = ci_device_open(prover->index, cache, &prover->device);
     free(cache);

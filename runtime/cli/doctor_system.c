@@ -2,6 +2,7 @@
  * may open them, folders, models, the quarantine. */
 #define _GNU_SOURCE
 #include <clinfer.h>
+#include <dirent.h>
 #include <errno.h>
 #include <glob.h>
 #include <gnu/libc-version.h>
@@ -184,7 +185,7 @@ static void check_folder(struct ci_doctor *doctor, const char *kind, const char 
                         "there is none: neither XDG_%s_HOME nor HOME is set", kind);
         return;
     }
-    if (asprintf(&path, "%s/doctor-%d", folder, (int)getpid()) < 0) path = NULL;
+    if (asprintf(&path, "%s/doctor-%d", folder, (int)getpid()) < 0) path = NULL; /* cache.c knows the name */
     if (path && ci_file_write(path, "doctor\n", 7) != CLINFER_OK) {
         char *why = strdup(clinfer_error());
         ci_doctor_check(doctor, folders_section, name, CI_VERDICT_WARN, todo, "%s", why ? why : folder);
@@ -198,6 +199,43 @@ static void check_folder(struct ci_doctor *doctor, const char *kind, const char 
     }
     if (path) unlink(path);
     free(path);
+    free(folder);
+}
+
+/* What is there and would not be loaded, since others may have written it: the first is named. Links to drivers are
+ * what their folder is. */
+static int count_foreign(const char *folder, int depth, char **first) {
+    DIR *directory = opendir(folder);
+    int count = 0;
+    for (const struct dirent *entry; directory && (entry = readdir(directory));) {
+        char *path = NULL;
+        if (entry->d_name[0] == '.' || strstr(entry->d_name, ".icd")) continue;
+        if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0) break;
+        bool foreign = ci_file_check_own(path, "clinfer") == CLINFER_REFUSED;
+        if (foreign && !*first) *first = strdup(clinfer_error());
+        count += foreign;
+        if (!foreign && depth > 0) count += count_foreign(path, depth - 1, first);
+        free(path);
+    }
+    if (directory) closedir(directory);
+    return count;
+}
+
+static void check_owner(struct ci_doctor *doctor, const char *kind, const char *below, const char *name) {
+    enum { DEPTH = 2 };
+    char *folder = ci_file_xdg(kind, below), *first = NULL;
+    int count = 0;
+    if (folder && ci_file_check_own(folder, "clinfer") == CLINFER_REFUSED) {
+        first = strdup(clinfer_error());
+        count = 1;
+    } else if (folder) {
+        count = count_foreign(folder, DEPTH, &first);
+    }
+    if (count)
+        ci_doctor_check(doctor, folders_section, name, CI_VERDICT_WARN,
+                        "until then it is not used: remove it if you do not know who wrote it", "%s%s",
+                        first ? first : folder, count > 1 ? " (and others)" : "");
+    free(first);
     free(folder);
 }
 
@@ -291,6 +329,8 @@ void ci_doctor_folders(struct ci_doctor *doctor) {
                  "every start compiles and proves all kernels again: make it writable, or set XDG_CACHE_HOME");
     check_folder(doctor, "DATA", "data",
                  "`clinfer tune` cannot keep what it finds out: make it writable, or set XDG_DATA_HOME");
+    check_owner(doctor, "CACHE", NULL, "cache");
+    check_owner(doctor, "DATA", "profiles", "data");
     check_models(doctor);
     check_quarantine(doctor);
 }

@@ -55,7 +55,7 @@ static enum clinfer_status add_file(struct ci_store_profile *known, const char *
     const char *slash = strrchr(path, '/'), *stem = slash ? slash + 1 : path;
     known->name = strndup(stem, strlen(stem) - strlen(".json"));
     known->path = strdup(path);
-    return known->path ? keep(known, ci_profile_read(path, &known->profile)) : no_memory();
+    return known->path ? keep(known, ci_profile_read_own(path, &known->profile)) : no_memory();
 }
 
 static enum clinfer_status add_shipped(struct ci_store_profile *known, const struct ci_profile_shipped *file) {

@@ -19,8 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cache.h"
 #include "base/child.h"
-#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/narrow.h"
@@ -73,7 +73,7 @@ static uint64_t key_of(const struct ci_device_caps *caps) {
 static char *verdict_path(const struct ci_device_caps *caps) {
     char name[64];
     snprintf(name, sizeof name, "compilers/%016" PRIx64 ".json", caps->key);
-    return ci_file_xdg("CACHE", name);
+    return ci_cache_path(name);
 }
 
 /* Whether there is one for `key`; `reason` [size] is "" where the compiler came through. */
@@ -82,7 +82,7 @@ static bool load_verdict(const struct ci_device_caps *caps, uint64_t key, char *
     size_t length = 0;
     bool known = false;
     snprintf(wanted, sizeof wanted, "%016" PRIx64, key);
-    if (path && ci_file_read(path, VERDICT_BYTES, &text, &length) == CLINFER_OK) {
+    if (path && ci_cache_read(path, VERDICT_BYTES, &text, &length) == CLINFER_OK) {
         json_t *object = json_loadb(text, length, 0, NULL);
         const char *found = json_string_value(json_object_get(object, "key"));
         const char *why = json_string_value(json_object_get(object, "failure"));
@@ -102,9 +102,7 @@ static void store_verdict(const struct ci_device_caps *caps, uint64_t key, const
     json_t *object = json_pack("{s:s, s:s, s:I, s:s}", "device", caps->name, "key", hex, "time", (json_int_t)time(NULL),
                                "failure", reason);
     char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
-    if (path && text && ci_file_write(path, text, strlen(text)) != CLINFER_OK)
-        ci_log(CLINFER_LOG_INFO, "%s; the compiler of \"%s\" is tried again at the next start", ci_status_message(),
-               caps->name);
+    if (path && text) ci_cache_write(path, text, strlen(text));
     json_decref(object);
     free(text);
     free(path);

@@ -23,6 +23,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/cache.h"
 #include "base/child.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -34,7 +35,7 @@
 #define CLINFER_LIBEXEC "/usr/local/libexec/clinfer"
 #endif
 
-enum { FORMAT = 1, KEPT_SETS = 8 };
+enum { FORMAT = 1, KEPT_SETS = 8, VERDICT_BYTES = 1 << 20 };
 
 /* Some drivers wake a sleeping card first. */
 static const double default_deadline = 20;
@@ -59,9 +60,9 @@ struct trial {
 static bool set_mark(const char *cache) {
     char *path = NULL, byte = ' ';
     if (asprintf(&path, "%s/loading", cache) < 0) return false;
-    probe.mark = open(path, O_RDWR | O_CLOEXEC);
-    if (probe.mark < 0 && errno == ENOENT && ci_file_write(path, " ", 1) == CLINFER_OK)
-        probe.mark = open(path, O_RDWR | O_CLOEXEC);
+    probe.mark = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (probe.mark < 0 && errno == ENOENT && ci_cache_write(path, " ", 1) == CLINFER_OK)
+        probe.mark = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     free(path);
     if (probe.mark < 0) return false;
     if (flock(probe.mark, LOCK_EX | LOCK_NB) != 0) { /* another process is at it this moment */
@@ -133,6 +134,14 @@ static char *links_path(const struct trial *trial, const char *key) {
     return asprintf(&path, "%s/vendors-%s", trial->cache, key) < 0 ? NULL : path;
 }
 
+/* Where the cache's are not ours, or cannot be made; NULL: there is no such place. */
+static char *links_elsewhere(const char *key) {
+    char *folder = ci_file_private_folder("drivers"), *path = NULL;
+    if (folder && asprintf(&path, "%s/vendors-%s", folder, key) < 0) path = NULL;
+    free(folder);
+    return path;
+}
+
 static void key_text(const struct trial *trial, char text[17]) {
     snprintf(text, 17, "%016" PRIx64, trial->vendors.key);
 }
@@ -140,7 +149,12 @@ static void key_text(const struct trial *trial, char text[17]) {
 /* All verdicts as a new reference; an empty one for a file that is absent or damaged. */
 static json_t *load_verdicts(const struct trial *trial) {
     char *path = verdict_path(trial);
-    json_t *all = path ? json_load_file(path, 0, NULL) : NULL;
+    char *text = NULL;
+    size_t length = 0;
+    json_t *all = NULL;
+    if (path && ci_cache_read(path, VERDICT_BYTES, &text, &length) == CLINFER_OK)
+        all = json_loadb(text, length, 0, NULL);
+    free(text);
     free(path);
     if (json_is_array(json_object_get(all, "sets")) && json_integer_value(json_object_get(all, "format")) == FORMAT)
         return all;
@@ -193,8 +207,7 @@ static void store_verdict(const struct trial *trial, json_t *all) {
     json_array_insert_new(
         sets, 0, json_pack("{s:s, s:s, s:o}", "key", key, "drivers", trial->vendors.folder, "left_out", left_out));
     text = json_dumps(all, JSON_INDENT(2));
-    if (path && text && ci_file_write(path, text, strlen(text)) != CLINFER_OK)
-        ci_log(CLINFER_LOG_INFO, "%s; OpenCL drivers are tried again at the next start", ci_status_message());
+    if (path && text) ci_cache_write(path, text, strlen(text));
     free(text);
     free(path);
 }
@@ -315,6 +328,13 @@ static void leave_out(struct trial *trial) {
     key_text(trial, key);
     char *links = bad ? links_path(trial, key) : NULL;
     enum clinfer_status status = links ? ci_vendors_link(&trial->vendors, good, links) : CLINFER_OUT_OF_MEMORY;
+    if (status == CLINFER_REFUSED || status == CLINFER_IO) {
+        free(links);
+        links = links_elsewhere(key);
+        status = links ? ci_vendors_link(&trial->vendors, good, links) : status;
+        if (status != CLINFER_OK)
+            ci_log(CLINFER_LOG_WARNING, "%s: drivers are loaded as they are", ci_status_message());
+    }
     if (links && status == CLINFER_OK && setenv("OCL_ICD_VENDORS", links, 1) != 0) status = CLINFER_OUT_OF_MEMORY;
     trial->no_memory = bad && status == CLINFER_OUT_OF_MEMORY;
     free(links);
@@ -323,7 +343,7 @@ static void leave_out(struct trial *trial) {
 
 /* False when drivers cannot be tried here, for the reason that goes to `why_not`. */
 static bool open_trial(struct trial *trial, const char **why_not) {
-    *trial = (struct trial){.cache = ci_file_xdg("CACHE", NULL), .deadline = default_deadline};
+    *trial = (struct trial){.cache = ci_cache_path(NULL), .deadline = default_deadline};
     if (ci_probe_program(&trial->program) != CLINFER_OK) trial->no_memory = true;
     if (!trial->cache && ci_file_no_xdg("CACHE", "drivers") == CLINFER_OUT_OF_MEMORY) trial->no_memory = true;
     const char *seconds = getenv("CLINFER_PROBE_SECONDS");

@@ -3,7 +3,7 @@
  * A file is a header and the driver's bytes. Its name is the program's key, a hash of all that the binary depends on
  * (device and driver with versions, options, text), so an update of anything simply misses. Whatever is wrong with a
  * file, it is as good as absent: the program is built from source and the file written anew. The checksum guards
- * against damage, not against malice: the folder is the user's own, mode 0700. */
+ * against damage, not against malice: that is for base/cache.h, which reads only what nobody else can have written. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,14 +15,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/file.h"
+#include "base/cache.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/narrow.h"
 #include "base/status.h"
 #include "device/internal.h"
 
-enum { DAY = 24 * 60 * 60 };
+enum { DAY = 24 * 60 * 60, MOST_BYTES = 256 << 20 };
 
 static const char magic[8] = {'c', 'i', 'b', 'i', 'n', 'a', 'r', '1'};
 
@@ -55,14 +55,14 @@ static uint64_t checksum(const struct header *header, const uint8_t *bytes, size
 }
 
 /* NULL when the file is what it should be, else what is wrong. */
-static const char *damage(const struct ci_file *file, uint64_t key, struct header *header) {
-    if (file->size < sizeof *header) return "it is too short";
-    memcpy(header, file->data, sizeof *header);
+static const char *damage(const char *data, size_t size, uint64_t key, struct header *header) {
+    if (size < sizeof *header) return "it is too short";
+    memcpy(header, data, sizeof *header);
     if (memcmp(header->magic, magic, sizeof magic) != 0) return "it is no program binary of this version";
     if (header->key != key) return "it belongs to another program";
-    if (header->size == 0 || header->size != file->size - sizeof *header) return "its length is wrong";
+    if (header->size == 0 || header->size != size - sizeof *header) return "its length is wrong";
     if (header->launch_count > CI_PROGRAM_LAUNCHES) return "its header is damaged";
-    if (header->checksum != checksum(header, file->data + sizeof *header, (size_t)header->size))
+    if (header->checksum != checksum(header, (const uint8_t *)data + sizeof *header, (size_t)header->size))
         return "its checksum is wrong";
     return NULL;
 }
@@ -75,23 +75,25 @@ static void mark_used(const char *path) {
 
 bool ci_program_cache_load(const char *folder, uint64_t key, struct ci_cached_binary *binary) {
     *binary = (struct ci_cached_binary){0};
-    struct ci_file file = {0};
     struct header header;
-    char *path = path_of(folder, key);
+    char *path = path_of(folder, key), *data = NULL;
+    size_t size = 0;
     if (!path) return false;
-    if (ci_file_map(path, &file) == CLINFER_OK) {
-        const char *wrong = damage(&file, key, &header);
+    if (ci_cache_read(path, MOST_BYTES, &data, &size) == CLINFER_OK) {
+        const char *wrong = damage(data, size, key, &header);
         if (wrong) {
             ci_log(CLINFER_LOG_INFO, "%s: %s; the program is built again", path, wrong);
-        } else if ((binary->bytes = malloc((size_t)header.size))) {
+        } else {
             binary->size = (size_t)header.size;
-            memcpy(binary->bytes, file.data + sizeof header, binary->size);
+            binary->bytes = (uint8_t *)data;
+            memmove(binary->bytes, data + sizeof header, binary->size);
+            data = NULL;
             binary->launch_count = ci_narrowed(header.launch_count);
             memcpy(binary->launches, header.launches, sizeof binary->launches);
             mark_used(path);
         }
-        ci_file_unmap(&file);
     }
+    free(data);
     free(path);
     return binary->bytes != NULL;
 }
@@ -106,8 +108,7 @@ void ci_program_cache_store(const char *folder, uint64_t key, const struct ci_ca
         header.checksum = checksum(&header, binary->bytes, binary->size);
         memcpy(bytes, &header, sizeof header);
         memcpy(bytes + sizeof header, binary->bytes, binary->size);
-        if (ci_file_write(path, bytes, sizeof header + binary->size) != CLINFER_OK)
-            ci_log(CLINFER_LOG_WARNING, "%s; programs are built again at the next start", ci_status_message());
+        ci_cache_write(path, bytes, sizeof header + binary->size);
     }
     free(bytes);
     free(path);

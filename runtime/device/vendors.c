@@ -10,8 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "base/temporary.h"
 
 static const char default_folder[] = "/etc/OpenCL/vendors";
 
@@ -124,11 +126,10 @@ void ci_vendors_free(struct ci_vendors *vendors) {
 }
 
 enum clinfer_status ci_vendors_link(const struct ci_vendors *vendors, uint32_t chosen, const char *folder) {
-    char *temporary = NULL, *link = NULL;
-    if (access(folder, F_OK) == 0) return CLINFER_OK;
-    if (asprintf(&temporary, "%s.XXXXXX", folder) < 0)
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", folder);
-    bool fine = mkdtemp(temporary) != NULL, no_memory = false;
+    char *link = NULL;
+    if (access(folder, F_OK) == 0) return ci_file_check_own(folder, "clinfer");
+    char *temporary = ci_temporary_folder(folder);
+    bool fine = temporary != NULL, no_memory = !fine && errno == ENOMEM;
     if (!fine) goto done;
     for (int i = 0; fine && i < vendors->count; i++) {
         if (!(chosen >> i & 1)) continue;
@@ -138,7 +139,7 @@ enum clinfer_status ci_vendors_link(const struct ci_vendors *vendors, uint32_t c
         if (!no_memory) free(link);
     }
     /* Another process may have been faster: then its folder is as good. */
-    if (fine && rename(temporary, folder) != 0) fine = access(folder, F_OK) == 0;
+    if (fine && rename(temporary, folder) != 0) fine = ci_file_check_own(folder, "clinfer") == CLINFER_OK;
     ci_vendors_unlink(temporary);
 done:
     free(temporary);

@@ -29,7 +29,7 @@ bool ci_vendors_read(struct ci_vendors *vendors);
 void ci_vendors_free(struct ci_vendors *vendors);
 
 /* Makes `folder` with links to the vendors whose bit is set in `chosen`; it appears whole or not at all. An existing
- * one is left as it is. */
+ * one is left as it is. CLINFER_REFUSED: that one is not ours (ci_file_check_own). */
 enum clinfer_status ci_vendors_link(const struct ci_vendors *vendors, uint32_t chosen, const char *folder);
 void ci_vendors_unlink(const char *folder);
 

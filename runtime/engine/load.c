@@ -8,8 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/cache.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/names.h"
@@ -338,7 +338,7 @@ static void describe(struct clinfer_engine *engine) {
 }
 
 static enum clinfer_status open_devices(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
-    char *cache = ci_file_xdg("CACHE", "programs");
+    char *cache = ci_cache_path("programs");
     enum clinfer_status status = CLINFER_OK;
     for (int i = 0; i < devices->count && status == CLINFER_OK; i++) {
         status = ci_device_open(devices->indices[i], cache, &engine->devices[i]);

@@ -7,13 +7,14 @@
 
 #include "base/file.h"
 #include "base/status.h"
+#include "base/temporary.h"
 #include "profile/profile.h"
 
 /* `rest` is what stands behind the profile's name: CI_PROFILE_TRIAL, or what ci_file_write adds to either. */
 static bool is_temporary(const char *rest) {
     size_t trial = strlen(CI_PROFILE_TRIAL);
     if (strncmp(rest, CI_PROFILE_TRIAL, trial) == 0 && (rest[trial] == '.' || !rest[trial])) rest += trial;
-    return !*rest || (*rest == '.' && strlen(rest) == strlen(".XXXXXX"));
+    return !*rest || ci_temporary_is_suffix(rest);
 }
 
 /* Only whoever holds the lock writes temporary files, so those that are there are left over. */

@@ -187,7 +187,7 @@ static enum clinfer_status search_files(const struct ci_profile_key *key, struct
     }
     for (int i = 0; i < files.count && status == CLINFER_OK; i++) {
         struct ci_profile profile;
-        status = ci_profile_read(files.paths[i], &profile);
+        status = ci_profile_read_own(files.paths[i], &profile);
         if (status != CLINFER_OK) {
             if (passed_over(status)) status = CLINFER_OK;
         } else if (!ci_profile_same_device(&profile.key, key)) {

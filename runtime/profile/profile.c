@@ -265,14 +265,26 @@ enum clinfer_status ci_profile_parse(const char *name, const char *text, size_t 
     return status;
 }
 
-enum clinfer_status ci_profile_read(const char *path, struct ci_profile *profile) {
-    char *text;
-    size_t length;
+static enum clinfer_status parse_and_free(const char *path, enum clinfer_status status, char *text, size_t length,
+                                          struct ci_profile *profile) {
     *profile = (struct ci_profile){0};
-    enum clinfer_status status = ci_file_read(path, CI_PROFILE_FILE_BYTES, &text, &length);
     if (status == CLINFER_OK) status = ci_profile_parse(path, text, length, profile);
     free(text);
     return status;
+}
+
+enum clinfer_status ci_profile_read(const char *path, struct ci_profile *profile) {
+    char *text;
+    size_t length;
+    enum clinfer_status status = ci_file_read(path, CI_PROFILE_FILE_BYTES, &text, &length);
+    return parse_and_free(path, status, text, length, profile);
+}
+
+enum clinfer_status ci_profile_read_own(const char *path, struct ci_profile *profile) {
+    char *text;
+    size_t length;
+    enum clinfer_status status = ci_file_read_own(path, CI_PROFILE_FILE_BYTES, &text, &length);
+    return parse_and_free(path, status, text, length, profile);
 }
 
 /* ---- writing ---- */

@@ -135,6 +135,10 @@ enum { CI_PROFILE_FILE_BYTES = 8 << 20, CI_PROFILE_ENTRIES = 4096, CI_PROFILE_MO
 enum clinfer_status ci_profile_parse(const char *name, const char *text, size_t length, struct ci_profile *profile);
 enum clinfer_status ci_profile_read(const char *path, struct ci_profile *profile);
 
+/* For those that are found and not named by the user. CLINFER_REFUSED: others may have written it (ci_file_read_own).
+ */
+enum clinfer_status ci_profile_read_own(const char *path, struct ci_profile *profile);
+
 /* The text of the file, zero-terminated; the caller frees it. What could not be read again (a number that is not
  * finite, a name with a space) is refused with CLINFER_BAD_FILE. Texts of the key are cleaned, not refused. */
 enum clinfer_status ci_profile_print(const char *name, const struct ci_profile *profile, char **text);

@@ -3,6 +3,7 @@
 #include "profile/quarantine.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,13 +91,20 @@ enum clinfer_status ci_quarantine_parse(const char *name, const char *text, size
     return status;
 }
 
-/* CLINFER_BAD_FILE and CLINFER_IO are left to the caller; a file that is not there is an empty list. */
+/* CLINFER_BAD_FILE and CLINFER_IO are left to the caller; a file that is not there, or that others may have written, is
+ * an empty list. */
 static enum clinfer_status read_file(const char *path, struct ci_quarantine *quarantine) {
     char *text;
     size_t length;
     *quarantine = (struct ci_quarantine){0};
-    enum clinfer_status status = ci_file_read(path, QUARANTINE_FILE_BYTES, &text, &length);
+    enum clinfer_status status = ci_file_read_own(path, QUARANTINE_FILE_BYTES, &text, &length);
     if (status == CLINFER_NOT_FOUND) return CLINFER_OK;
+    if (status == CLINFER_REFUSED) {
+        static atomic_flag told = ATOMIC_FLAG_INIT;
+        ci_log(atomic_flag_test_and_set(&told) ? CLINFER_LOG_DEBUG : CLINFER_LOG_WARNING,
+               "%s; the quarantine list starts empty", ci_status_message());
+        return CLINFER_OK;
+    }
     if (status == CLINFER_OK) status = ci_quarantine_parse(path, text, length, quarantine);
     free(text);
     return status;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
+#include "base/cache.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -19,7 +19,7 @@
 
 /* Cases beyond this many operations prove nothing that smaller ones do not, and the reference is slow. */
 static const double MOST_OPERATIONS = 4e6;
-enum { CASES = 2, SEED = 20, KEY_BYTES = 8 };
+enum { CASES = 2, SEED = 20, KEY_BYTES = 8, MOST_BYTES = 16 << 20 };
 
 /* Keys of what has passed: all devices together in this process, one file each on disk. */
 static struct {
@@ -53,7 +53,7 @@ static bool known(uint64_t key) {
 static char *file_of(uint64_t device_key) {
     char name[64];
     snprintf(name, sizeof name, "proof/%016" PRIx64, device_key);
-    return ci_file_xdg("CACHE", name);
+    return ci_cache_path(name);
 }
 
 static void load(uint64_t device_key) {
@@ -61,30 +61,25 @@ static void load(uint64_t device_key) {
         if (passed.loaded[i] == device_key) return;
     if (passed.loaded_count < (int)(sizeof passed.loaded / sizeof *passed.loaded))
         passed.loaded[passed.loaded_count++] = device_key;
-    char *path = file_of(device_key);
-    struct ci_file file;
-    if (path && ci_file_map(path, &file) == CLINFER_OK) {
-        for (size_t at = 0; at + KEY_BYTES <= file.size; at += KEY_BYTES) {
+    char *path = file_of(device_key), *keys = NULL;
+    size_t size = 0;
+    if (path && ci_cache_read(path, MOST_BYTES, &keys, &size) == CLINFER_OK) {
+        for (size_t at = 0; at + KEY_BYTES <= size; at += KEY_BYTES) {
             uint64_t key;
-            memcpy(&key, file.data + at, KEY_BYTES);
+            memcpy(&key, keys + at, KEY_BYTES);
             if (!known(key)) remember(key);
         }
-        ci_file_unmap(&file);
+        /* Part of a key, of a machine that stopped: what is appended behind it would never be found. */
+        if (size % KEY_BYTES) ci_cache_write(path, keys, size - size % KEY_BYTES);
     }
+    free(keys);
     free(path);
 }
 
-/* Appends one key; a file that cannot be written only means that the proof is done again. */
+/* A file that cannot be written only means that the proof is done again. */
 static void store(uint64_t device_key, uint64_t key) {
     char *path = file_of(device_key);
-    if (!path) return;
-    FILE *file = fopen(path, "ab");
-    if (file) {
-        fwrite(&key, KEY_BYTES, 1, file);
-        fclose(file);
-    } else {
-        ci_file_write(path, &key, KEY_BYTES);
-    }
+    if (path) ci_cache_append(path, &key, KEY_BYTES);
     free(path);
 }
 

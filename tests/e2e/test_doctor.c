@@ -217,6 +217,24 @@ static void test_unwritable_cache_is_a_warning(void **state) {
     json_decref(json);
 }
 
+static void test_cache_of_others_is_a_warning(void **state) {
+    (void)state;
+    const char *cache = make_folder("foreign"), *own = make_folder("foreign/clinfer");
+    process_file("foreign/clinfer/platforms.json", "{}", 2);
+    assert_int_equal(chmod(own, 0777), 0);
+    const char *environment[] = {setting("XDG_CACHE_HOME", cache), only_pocl(), NULL};
+    json_t *json = report(environment, "cpu", 0);
+    assert_check(json, "cache", "warn", "foreign/clinfer: others may write to it (mode 0777)");
+    json_decref(json);
+    assert_int_equal(chmod(own, 0700), 0);
+    char path[512];
+    snprintf(path, sizeof path, "%s/platforms.json", own);
+    assert_int_equal(chmod(path, 0622), 0);
+    json = report(environment, "cpu", 0);
+    assert_check(json, "cache", "warn", "platforms.json: others may write to it (mode 0622)");
+    json_decref(json);
+}
+
 static void test_damaged_model_is_a_failure(void **state) {
     (void)state;
     const char *data = make_folder("damaged");
@@ -356,6 +374,7 @@ int main(void) {
         cmocka_unit_test(test_without_opencl_the_cpu_backend_is_proven),
         cmocka_unit_test(test_crashing_driver_is_named),
         cmocka_unit_test(test_unwritable_cache_is_a_warning),
+        cmocka_unit_test(test_cache_of_others_is_a_warning),
         cmocka_unit_test(test_damaged_model_is_a_failure),
         cmocka_unit_test(test_profile_and_quarantine_are_looked_at),
         cmocka_unit_test(test_wrong_kernel_is_found),

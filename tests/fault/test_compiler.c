@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "base/cache.h"
 #include "base/child.h"
 #include "base/file.h"
 #include "device/device.h"
@@ -259,7 +260,7 @@ static enum clinfer_status use_here(const char *how) {
     struct ci_device_list list;
     struct ci_device *device = NULL;
     struct ci_kernel *kernel = NULL;
-    char *cache = strcmp(how, "nocache") ? ci_file_xdg("CACHE", "programs") : NULL;
+    char *cache = strcmp(how, "nocache") ? ci_cache_path("programs") : NULL;
     enum clinfer_status status = ci_device_list(&list);
     if (status == CLINFER_OK && list.count == 0) return CLINFER_NO_DEVICE;
     if (status == CLINFER_OK && strcmp(how, "forget") == 0) ci_device_forget_compiler(&list.caps[0]);

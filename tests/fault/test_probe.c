@@ -198,6 +198,42 @@ static void test_only_bad_drivers_leave_no_device(void **state) {
     assert_contains(child.output, "bad.icd is left out");
 }
 
+/* Links to drivers, which are loaded: those of a folder that others may write to are not followed. */
+static void test_planted_links_are_not_followed(void **state) {
+    struct ci_child child;
+    char command[512];
+    (void)state;
+    add_fake("bad", "crash");
+    list(&child);
+    assert_found(&child, "bad.icd is left out");
+    snprintf(command, sizeof command,
+             "cd %s/cache/clinfer/vendors-* && rm *.icd && ln -s %s/vendors/bad.icd . && chmod 777 .", folder, folder);
+    assert_int_equal(system(command), 0);
+    setenv("TMPDIR", folder, 1);
+    list(&child);
+    unsetenv("TMPDIR");
+    assert_found(&child, "bad.icd is left out");
+    assert_int_equal(starts(), 1 + 2 + 1);
+    snprintf(command, sizeof command, "%s/clinfer-drivers-%u", folder, (unsigned)geteuid());
+    assert_int_equal(access(command, X_OK), 0);
+}
+
+static void test_planted_verdicts_are_not_believed(void **state) {
+    struct ci_child child;
+    char path[128];
+    (void)state;
+    list(&child);
+    assert_int_equal(starts(), 1);
+    snprintf(path, sizeof path, "%s/cache/clinfer/platforms.json", folder);
+    assert_int_equal(chmod(path, 0666), 0);
+    list(&child);
+    assert_found(&child, "others may write to it (mode 0666)");
+    assert_int_equal(starts(), 1);
+    list(&child); /* it was made anew */
+    assert_found(&child, NULL);
+    assert_int_equal(starts(), 0);
+}
+
 /* The tool answers on the good device. */
 static void test_an_answer_comes_beside_bad_drivers(void **state) {
     struct process_result result;
@@ -328,6 +364,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(test_driver_that_ends_the_process_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drivers_that_quarrel_are_parted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_bad_drivers_leave_no_device, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_planted_links_are_not_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_planted_verdicts_are_not_believed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_answer_comes_beside_bad_drivers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_death_while_loading_brings_the_trial_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_verdicts_are_made_again, setup, teardown),

@@ -261,7 +261,7 @@ static void test_failed_write_leaves_nothing_behind(void **state) {
 }
 
 static void test_map_names_what_it_cannot_open(void **state) {
-    struct ci_file file = {(const uint8_t *)"", 1};
+    struct ci_file file = {.data = (const uint8_t *)"", .size = 1};
     assert_int_equal(ci_file_map("/nonexistent/model.gguf", &file), CLINFER_NOT_FOUND);
     assert_non_null(strstr(clinfer_error(), "/nonexistent/model.gguf"));
     assert_null(file.data);

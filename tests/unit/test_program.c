@@ -229,6 +229,29 @@ static void test_damaged_cache_file_is_built_again(void **state) {
     free(bad);
 }
 
+/* What others may have written would run in this process. */
+static void test_cache_file_of_others_is_built_again(void **state) {
+    char path[512];
+    struct stat info;
+    (void)state;
+    fixture_run_scale("-DFACTOR=6", 6, 8);
+    ci_device_save_programs(fixture_device);
+    largest_file(path, sizeof path, &info);
+    assert_int_equal(chmod(path, 0666), 0);
+    fixture_reopen();
+    fixture_run_scale("-DFACTOR=6", 6, 8);
+    assert_int_equal(fixture_counts().builds, 1);
+    ci_device_save_programs(fixture_device);
+    fixture_reopen();
+    fixture_run_scale("-DFACTOR=6", 6, 8); /* it was written anew */
+    assert_int_equal(fixture_counts().builds, 0);
+    assert_int_equal(chmod(fixture_cache, 0777), 0);
+    fixture_reopen();
+    fixture_run_scale("-DFACTOR=6", 6, 8);
+    assert_true(fixture_counts().builds > 0);
+    assert_int_equal(chmod(fixture_cache, 0700), 0);
+}
+
 static void test_full_cache_loses_what_was_used_least_recently(void **state) {
     enum { FILES = 10 };
     struct ci_cached_binary binary = {.bytes = (uint8_t *)"12345678", .size = 8}, found;
@@ -309,6 +332,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_cache_file_is_written_again_only_for_new_local_sizes, fixture_open,
                                         fixture_close),
         cmocka_unit_test_setup_teardown(test_damaged_cache_file_is_built_again, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(test_cache_file_of_others_is_built_again, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_full_cache_loses_what_was_used_least_recently, fixture_open,
                                         fixture_close),
         cmocka_unit_test_setup_teardown(test_unwritable_cache_is_no_error, fixture_open, fixture_close),
