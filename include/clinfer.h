@@ -133,6 +133,10 @@ struct clinfer_engine_options {
     const char *const *ops;
     size_t op_count;
 
+    /* NULL: the file's own chat template; else the name of a built-in one ("chatml", "llama3", ...) or Jinja.
+     * CLINFER_INVALID_ARGUMENT lists the names, or tells what is wrong with the template. */
+    const char *chat_template;
+
     /* Every op and what the host does around them leave a record, for clinfer_engine_record() and
      * clinfer_engine_write_trace(). The limits of the places are measured too, in some tenths of a second. */
     bool record;
@@ -265,13 +269,30 @@ CLINFER_API const char *clinfer_token_text(const clinfer_engine *engine, int32_t
 struct clinfer_message {
     const char *role; /* "system", "user", "assistant" */
     const char *content;
+
+    /* Of an answer that the model itself gave, if the caller has kept them: clinfer_result.tokens. They go into the
+     * next prompt as they are where they still stand for what content says, so that nothing is computed again. NULL:
+     * content is read as any other text. */
+    const int32_t *tokens;
+    size_t token_count;
 };
 
-/* The conversation in the model's own chat template, ready for clinfer_tokenize(add_begin true, parse_special true).
- * *text is the caller's to clinfer_free. A file without a template: the messages' contents, one after the other. */
+/* The conversation as the model's chat template writes it, to be looked at; clinfer_chat_tokens is for computing. *text
+ * is the caller's to clinfer_free. A file without a template gets ChatML if its vocabulary has the tokens, else lines
+ * "User: ..."; where the template has no system message, its text begins the first message of the user. Both are said
+ * once on the log. CLINFER_BAD_FILE: the template loses what users say. */
 CLINFER_API enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine,
                                                     const struct clinfer_message *messages, size_t count,
                                                     bool add_generation_prompt, char **text);
+
+/* The same as the tokens of a request, the begin-of-text token included if the model wants one. Control tokens count
+ * where the template writes them; in contents they are plain text unless parse_special, so that nobody ends a turn by
+ * writing "<|im_end|>". The text of clinfer_chat_prompt cannot tell the two apart: tokenizing it lets contents speak
+ * for the template. *tokens is the caller's to clinfer_free. */
+CLINFER_API enum clinfer_status clinfer_chat_tokens(const clinfer_engine *engine,
+                                                    const struct clinfer_message *messages, size_t count,
+                                                    bool add_generation_prompt, bool parse_special, int32_t **tokens,
+                                                    size_t *token_count);
 
 CLINFER_API void clinfer_free(void *memory);
 
@@ -447,6 +468,7 @@ struct clinfer_chat_request {
     const struct clinfer_message *messages; /* the whole conversation; the last one is to be answered */
     size_t count;
     bool raw;                /* the last message's content as it is, without a chat template; local rungs only */
+    bool parse_special;      /* control tokens in contents count as such, as they always do in a raw one */
     int max_tokens;          /* -1: until the answer or the context ends */
     bool ignore_end;         /* as in struct clinfer_request; local rungs only */
     double deadline_seconds; /* 0: none; after it no local rung goes on */

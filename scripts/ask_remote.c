@@ -29,7 +29,8 @@ int main(int count, char **words) {
         fprintf(stderr, "usage: ask_remote URL openai|anthropic stream|whole TOKENS PROMPT [SCHEMA]\n");
         return 2;
     }
-    const struct clinfer_message messages[] = {{"system", "You are brief and exact."}, {"user", words[5]}};
+    const struct clinfer_message messages[] = {{.role = "system", .content = "You are brief and exact."},
+                                               {.role = "user", .content = words[5]}};
     const struct clinfer_remote remote = {
         .name = "peer", .url = words[1], .dialect = words[2], .key_variable = getenv(variable) ? variable : NULL};
     const struct ci_remote_request request = {.messages = messages,

@@ -37,18 +37,15 @@ int main(int argc, char **argv) {
     sampling.temperature = 0;
     check(clinfer_session_create(engine, &sampling, &session));
     for (size_t turn = 0; turn < MOST_MESSAGES && fgets(lines[turn], LINE_BYTES, stdin); turn++) {
-        char *prompt;
         int32_t *tokens;
         size_t count;
         lines[turn][strcspn(lines[turn], "\n")] = 0;
-        messages[2 * turn] = (struct clinfer_message){"user", lines[turn]};
-        check(clinfer_chat_prompt(engine, messages, 2 * turn + 1, true, &prompt));
-        check(clinfer_tokenize(engine, prompt, strlen(prompt), true, true, &tokens, &count));
+        messages[2 * turn] = (struct clinfer_message){.role = "user", .content = lines[turn]};
+        check(clinfer_chat_tokens(engine, messages, 2 * turn + 1, true, false, &tokens, &count));
         struct clinfer_request request = {
             .tokens = tokens, .count = count, .max_tokens = 200, .callback = show, .user = answers[turn]};
         check(clinfer_generate(session, &request, NULL)); /* computes only what is new since the last turn */
-        messages[2 * turn + 1] = (struct clinfer_message){"assistant", answers[turn]};
-        clinfer_free(prompt);
+        messages[2 * turn + 1] = (struct clinfer_message){.role = "assistant", .content = answers[turn]};
         clinfer_free(tokens);
         puts("");
     }

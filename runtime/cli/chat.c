@@ -14,7 +14,7 @@
 struct chat {
     struct ci_run_state *run;
     clinfer_conversation *conversation;
-    struct clinfer_message *messages; /* contents are owned, roles not */
+    struct clinfer_message *messages; /* contents and tokens are owned, roles not */
     size_t count;
     struct ci_kept_text answer; /* what the assistant says now */
     double asked_at, first_text_after;
@@ -26,21 +26,35 @@ static bool add_message(struct chat *chat, const char *role, const char *content
     chat->messages = grown;
     char *copy = strdup(content);
     if (!copy) return false;
-    chat->messages[chat->count++] = (struct clinfer_message){role, copy};
+    chat->messages[chat->count++] = (struct clinfer_message){.role = role, .content = copy};
+    return true;
+}
+
+/* So that the next turn finds in the KV cache what this one has computed. */
+static bool keep_tokens(struct clinfer_message *message, const struct clinfer_result *result) {
+    if (!result->tokens || !result->generated_tokens) return true;
+    int32_t *copy = malloc(result->generated_tokens * sizeof *copy);
+    if (!copy) return false;
+    message->tokens = memcpy(copy, result->tokens, result->generated_tokens * sizeof *copy);
+    message->token_count = result->generated_tokens;
     return true;
 }
 
 /* What a model says need not be UTF-8, which chat templates want. */
-static bool add_answer(struct chat *chat) {
+static bool add_answer(struct chat *chat, const struct clinfer_result *result) {
     json_t *text = ci_json_text(chat->answer.length ? chat->answer.text : "", chat->answer.length);
-    bool added = text && add_message(chat, "assistant", json_string_value(text));
+    bool added = text && add_message(chat, "assistant", json_string_value(text)) &&
+                 keep_tokens(&chat->messages[chat->count - 1], result);
     json_decref(text);
     return added;
 }
 
 /* The messages from `at`, so many of them. */
 static void remove_messages(struct chat *chat, size_t at, size_t count) {
-    for (size_t i = at; i < at + count; i++) free((char *)(uintptr_t)chat->messages[i].content);
+    for (size_t i = at; i < at + count; i++) {
+        free((char *)(uintptr_t)chat->messages[i].content);
+        free((int32_t *)(uintptr_t)chat->messages[i].tokens);
+    }
     memmove(chat->messages + at, chat->messages + at + count, (chat->count - at - count) * sizeof *chat->messages);
     chat->count -= count;
 }
@@ -83,9 +97,10 @@ static void answer(struct chat *chat) {
         remove_messages(chat, chat->count - 1, 1);
         return;
     }
-    if (!add_answer(chat)) {
+    size_t before = chat->count;
+    if (!add_answer(chat, &route->result)) {
         ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
-        remove_messages(chat, chat->count - 1, 1);
+        remove_messages(chat, before - 1, chat->count - before + 1);
         return;
     }
     if (route->result.finish == CLINFER_FINISH_CANCELLED) ci_say("stopped");

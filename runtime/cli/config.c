@@ -26,6 +26,8 @@ const struct ci_config_key ci_config_keys[] = {
     {"activations", CI_OPTION_CHOICE, IN_CONFIG(activations), "auto|f32|q8", .otherwise = "auto",
      .help = "as --activations"},
     {"threads", CI_OPTION_INTEGER, IN_CONFIG(threads), .maximum = 1024, .otherwise = "0", .help = "as --threads"},
+    {"chat_template", CI_OPTION_TEXT, IN_CONFIG(chat_template), .help = "as --chat-template"},
+    {"chat_template_file", CI_OPTION_TEXT, IN_CONFIG(chat_template_file), .help = "as --chat-template-file"},
     {"ops", CI_OPTION_TEXTS, IN_CONFIG(ops), .help = "a list of texts, each as --op"},
     {"remote", CI_OPTION_CHOICE, IN_CONFIG(remote), "never|allowed", .otherwise = "allowed",
      .help = "never: no prompt leaves this machine, whatever flags say"},

@@ -30,7 +30,7 @@ enum ci_config_remote_policy { CI_CONFIG_REMOTE_NEVER, CI_CONFIG_REMOTE_ALLOWED 
 
 /* Members that the file does not name: NULL, -1, none. All texts are borrowed from `file`. */
 struct ci_config {
-    const char *model, *device;
+    const char *model, *device, *chat_template, *chat_template_file;
     int fallback, activations; /* numbers of clinfer.h's enums */
     int remote;                /* enum ci_config_remote_policy */
     long long threads;

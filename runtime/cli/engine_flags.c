@@ -4,8 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "engine/verify.h"
+
+enum { TEMPLATE_BYTES = 512 * 1024 };
 
 /* An op that a flag names is the flag's alone: its lines of the file would be choices that nobody uses, which the
  * engine refuses. */
@@ -40,6 +43,10 @@ enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags) {
     flags->completed = true;
     flags->fallback_flag = flags->fallback;
     if (!flags->device) flags->device = config->device;
+    if (!flags->chat_template && !flags->chat_template_file) {
+        flags->chat_template = config->chat_template;
+        flags->chat_template_file = config->chat_template_file;
+    }
     if (flags->threads < 0) flags->threads = config->threads;
     if (flags->fallback < 0) flags->fallback = config->fallback;
     if (flags->activations < 0) flags->activations = config->activations;
@@ -52,24 +59,54 @@ enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags) {
 void ci_engine_flags_free(struct ci_engine_flags *flags) {
     ci_texts_free(&flags->ops);
     ci_config_free(&flags->config);
+    free(flags->template_text);
+}
+
+static enum clinfer_status blame_config(enum clinfer_status status, const char *key) {
+    char *path = ci_config_path();
+    status = ci_fail_prefix(status, "%s: \"%s\"", path ? path : "config.json", key);
+    free(path);
+    return status;
 }
 
 enum clinfer_status ci_engine_flags_explain(const struct ci_engine_flags *flags, enum clinfer_status status) {
-    for (size_t i = 0; i < flags->config.ops.count; i++) {
-        const char *at = strstr(clinfer_error(), "--op "), *text = flags->config.ops.items[i];
-        if (!at || strncmp(at + strlen("--op "), text, strlen(text)) != 0) continue;
-        char *path = ci_config_path();
-        status = ci_fail_prefix(status, "%s: \"ops\"", path ? path : "config.json");
-        free(path);
-        return status;
+    const struct ci_config *config = &flags->config;
+    for (size_t i = 0; i < config->ops.count; i++) {
+        const char *at = strstr(clinfer_error(), "--op "), *text = config->ops.items[i];
+        if (at && strncmp(at + strlen("--op "), text, strlen(text)) == 0) return blame_config(status, "ops");
     }
-    return status;
+    if (!strstr(clinfer_error(), "--chat-template")) return status;
+    if (flags->chat_template && flags->chat_template == config->chat_template)
+        return blame_config(status, "chat_template");
+    if (flags->chat_template_file && flags->chat_template_file == config->chat_template_file)
+        return blame_config(status, "chat_template_file");
+    return flags->chat_template_file ? ci_fail_prefix(status, "%s", flags->chat_template_file) : status;
+}
+
+/* *text: what the engine takes. */
+static enum clinfer_status read_template(struct ci_engine_flags *flags, const char **text) {
+    size_t length;
+    *text = flags->chat_template;
+    if (!flags->chat_template_file) return CLINFER_OK;
+    if (flags->chat_template)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "--chat-template and --chat-template-file are given; choose one");
+    free(flags->template_text);
+    flags->template_text = NULL;
+    enum clinfer_status status =
+        ci_file_read(flags->chat_template_file, TEMPLATE_BYTES, &flags->template_text, &length);
+    if (status != CLINFER_OK) return ci_fail_prefix(status, "--chat-template-file");
+    *text = flags->template_text;
+    if (strlen(*text) == length) return CLINFER_OK;
+    return ci_fail(CLINFER_BAD_FILE, "--chat-template-file %s: byte %zu is zero; a template is text",
+                   flags->chat_template_file, strlen(*text));
 }
 
 enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
                                             struct clinfer_engine_options *options) {
     enum clinfer_status status = ci_models_choose(flags->model, choice);
+    const char *chat_template = NULL;
     if (status == CLINFER_OK) status = ci_engine_flags_complete(flags);
+    if (status == CLINFER_OK) status = read_template(flags, &chat_template);
     if (status != CLINFER_OK) return status;
     long long batch = flags->batch;
     if (flags->micro_batch && (!batch || flags->micro_batch < batch)) batch = flags->micro_batch;
@@ -88,6 +125,7 @@ enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struc
     options->ops = flags->ops.items;
     options->op_count = flags->ops.count;
     options->record = flags->record;
+    options->chat_template = chat_template;
     return CLINFER_OK;
 }
 

@@ -10,7 +10,7 @@
 
 /* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations), none. */
 struct ci_engine_flags {
-    const char *model, *device, *tuning;
+    const char *model, *device, *tuning, *chat_template, *chat_template_file;
     long long threads, context, batch, micro_batch;
     long long device_layers;
     int fallback, activations, key_type,
@@ -18,8 +18,9 @@ struct ci_engine_flags {
     struct ci_texts ops;
     struct ci_config config; /* read by ci_engine_flags_complete */
     bool completed;
-    int fallback_flag; /* what --fallback itself said, -1: nothing; set by ci_engine_flags_complete */
-    bool record;       /* no flag: set by commands that have --profile */
+    int fallback_flag;   /* what --fallback itself said, -1: nothing; set by ci_engine_flags_complete */
+    bool record;         /* no flag: set by commands that have --profile */
+    char *template_text; /* of chat_template_file */
 };
 
 /* What flags hold before they are parsed. */
@@ -57,6 +58,13 @@ struct ci_engine_flags {
         CI_CHOICE("-ctk --cache-type-k", &(flags)->key_type, "f16|f32", "type of the keys in the KV cache"),           \
         CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, "f16|f32", "type of the values there")
 
+/* Of commands that answer messages. */
+#define CI_TEMPLATE_OPTIONS(flags)                                                                                     \
+    CI_TEXT("--chat-template", &(flags)->chat_template, "NAME|TEXT",                                                   \
+            "the format of messages instead of the model's own: chatml, llama3, gemma, mistral-v3, ... (a wrong name " \
+            "lists all), or a template in Jinja"),                                                                     \
+        CI_TEXT("--chat-template-file", &(flags)->chat_template_file, "FILE", "a file with such a template")
+
 /* Fills in what no flag said from config.json; what neither says becomes the default. The model is left to
  * ci_models_choose. Called by ci_engine_flags_open; twice does no harm. CLINFER_BAD_FILE: the file. */
 enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags);
@@ -65,8 +73,8 @@ enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags);
 enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
                                             struct clinfer_engine_options *options);
 
-/* The engine says "--op TEXT" of every op that it refuses; nobody typed those of the file: then the message names
- * that. Returns the status. */
+/* The engine says "--op TEXT" of every op that it refuses, and "--chat-template"; nobody typed those of a file: then
+ * the message names that. Returns the status. */
 enum clinfer_status ci_engine_flags_explain(const struct ci_engine_flags *flags, enum clinfer_status status);
 
 /* Chooses the model and opens the engine, whose options borrow from choice and flags. The caller frees the choice and

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "engine/read.h"
-#include "text/template.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 #include "types/type.h"
 
@@ -35,17 +35,17 @@ static void sort_types(struct ci_inspection *found) {
 /* Reads it as a run would, without a device. */
 static enum clinfer_status try_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
     struct ci_tokenizer *tokenizer = NULL;
-    struct ci_template *chat_template = NULL;
+    struct ci_chat *chat = NULL;
     struct ci_threads *threads = NULL;
     struct clinfer_engine_info info;
-    struct ci_gguf_string text = {NULL, 0};
     enum clinfer_status status = ci_threads_create(0, &threads);
     if (status == CLINFER_OK) status = ci_read_model(gguf, threads, &found->model, &tokenizer, &info);
-    if (status == CLINFER_OK) status = ci_gguf_get_string(gguf, "tokenizer.chat_template", CI_GGUF_OPTIONAL, &text);
-    if (status == CLINFER_OK && text.length) status = ci_template_create(text.text, text.length, &chat_template);
-    found->has_template = chat_template != NULL;
+    if (status == CLINFER_OK) status = ci_chat_create(gguf, NULL, tokenizer, &chat);
+    if (status == CLINFER_OK) status = ci_chat_check(chat);
+    if (status == CLINFER_OK) ci_chat_tell_types(chat);
+    found->has_template = chat && ci_chat_has_template(chat);
     ci_threads_destroy(threads);
-    ci_template_destroy(chat_template);
+    ci_chat_destroy(chat);
     ci_tokenizer_destroy(tokenizer);
     return status;
 }

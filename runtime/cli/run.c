@@ -45,6 +45,7 @@ struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const
     return (struct clinfer_chat_request){.messages = messages,
                                          .count = count,
                                          .raw = run->raw,
+                                         .parse_special = run->parse_special,
                                          .max_tokens = (int)run->predict,
                                          .ignore_end = run->ignore_end,
                                          .deadline_seconds = run->deadline_seconds,
@@ -101,7 +102,8 @@ static void failed(struct ci_answer *answer, enum clinfer_status status) {
 
 static void submit(struct ci_answer *answer) {
     struct ci_run_state *run = answer->run;
-    struct clinfer_message messages[2] = {{"system", run->system}, {"user", answer->prompt->text}};
+    struct clinfer_message messages[2] = {{.role = "system", .content = run->system},
+                                          {.role = "user", .content = answer->prompt->text}};
     size_t skipped = run->system ? 0 : 1;
     if (strlen(answer->prompt->text) != answer->prompt->length) {
         answer->status = CLINFER_INVALID_ARGUMENT;
@@ -405,6 +407,9 @@ int ci_command_run(int argc, char **argv) {
         CI_INTEGER("-np --parallel", &run.parallel, 1, CI_INTERRUPT_SESSIONS, "of these, so many at a time (16)"),
         CI_TEXT("-sys --system-prompt", &run.system, "TEXT", "the system message"),
         CI_FLAG("--raw -no-cnv", &run.raw, "the prompt as it is, without the model's chat template"),
+        CI_TEMPLATE_OPTIONS(&run.engine_flags),
+        CI_FLAG("--parse-special", &run.parse_special,
+                "control tokens that a prompt spells, such as <|im_end|>, count as such; else they are plain text"),
         CI_FLAG("--no-history", &run.no_history, "a chat neither reads nor keeps the messages of chats"),
         CI_SECTION("Answer"),
         CI_INTEGER("-n --predict --n-predict", &run.predict, -1, 1 << 30,

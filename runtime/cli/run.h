@@ -25,7 +25,7 @@ struct ci_run_state {
     long long predict, seed, top_k, parallel;
     double temperature, top_p, min_p, repeat_penalty; /* NAN: the model's own */
     double watchdog;
-    bool json, explain, raw, shift, ignore_end, dry_run, no_history;
+    bool json, explain, raw, parse_special, shift, ignore_end, dry_run, no_history;
 
     /* once the ladder is made */
     double started; /* ci_seconds() when the command began */

@@ -24,7 +24,7 @@
 #include "graph/verify.h"
 #include "model/model.h"
 #include "tensor/op_params.h"
-#include "text/template.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 #include "trace/trace.h"
@@ -85,9 +85,7 @@ struct clinfer_engine {
     struct ci_gguf *gguf;
     struct ci_model model;
     struct ci_tokenizer *tokenizer;
-    struct ci_template *chat_template; /* NULL: the file has none */
-    enum clinfer_status chat_template_status;
-    char *chat_template_message;
+    struct ci_chat *chat;
     struct ci_device *device; /* the first one; NULL: the CPU backend */
     struct ci_device *devices[CI_MAX_PLACES - 1];
     int device_count;

@@ -51,19 +51,12 @@ static void tell_findings(const struct clinfer_engine *engine) {
 }
 
 static enum clinfer_status read_file(struct clinfer_engine *engine) {
-    struct ci_gguf_string text = {NULL, 0};
     enum clinfer_status status = ci_gguf_open(engine->options.model, &engine->gguf);
     if (status == CLINFER_OK)
         status = ci_read_model(engine->gguf, engine->threads, &engine->model, &engine->tokenizer, &engine->info);
     if (status != CLINFER_OK) return status;
     tell_findings(engine);
-    status = ci_gguf_get_string(engine->gguf, "tokenizer.chat_template", CI_GGUF_OPTIONAL, &text);
-    /* Who never asks for a chat prompt does not need the template: its failure waits until somebody does. */
-    if (status == CLINFER_OK && text.length) {
-        engine->chat_template_status = ci_template_create(text.text, text.length, &engine->chat_template);
-        if (engine->chat_template_status == CLINFER_OUT_OF_MEMORY) return CLINFER_OUT_OF_MEMORY;
-        if (engine->chat_template_status != CLINFER_OK) engine->chat_template_message = strdup(ci_status_message());
-    }
+    status = ci_chat_create(engine->gguf, engine->options.chat_template, engine->tokenizer, &engine->chat);
     if (status != CLINFER_OK) return status;
     engine->model_name = copy_string(engine->gguf, "general.name", "");
     engine->architecture = copy_string(engine->gguf, "general.architecture", "");
@@ -510,7 +503,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     ci_engine_record_end(engine);
     for (int i = 0; i < engine->device_count; i++) ci_device_close(engine->devices[i]);
     ci_choices_free(&engine->choices);
-    ci_template_destroy(engine->chat_template);
+    ci_chat_destroy(engine->chat);
     ci_tokenizer_destroy(engine->tokenizer);
     ci_model_close(&engine->model);
     if (lost)
@@ -523,7 +516,6 @@ void clinfer_engine_close(clinfer_engine *engine) {
     free(engine->place_of_unit);
     free(engine->host_logits);
     free(engine->candidates);
-    free(engine->chat_template_message);
     free(engine->model_name);
     free(engine->architecture);
     pthread_cond_destroy(&engine->changed);

@@ -112,11 +112,7 @@ static enum clinfer_status prompt_tokens(const struct ci_task *task, int32_t **t
         const char *text = task->messages[request->count - 1].content;
         return clinfer_tokenize(engine, text, strlen(text), true, true, tokens, count);
     }
-    char *text = NULL;
-    enum clinfer_status status = clinfer_chat_prompt(engine, task->messages, request->count, true, &text);
-    if (status == CLINFER_OK) status = clinfer_tokenize(engine, text, strlen(text), true, true, tokens, count);
-    clinfer_free(text);
-    return status;
+    return clinfer_chat_tokens(engine, task->messages, request->count, true, request->parse_special, tokens, count);
 }
 
 /* Room for all tokens that the context allows, so that none is made while they come. */
@@ -368,7 +364,7 @@ static bool copy_text(struct ci_arena *arena, const char **text) {
 
 static bool copy_options(struct ci_runner *runner, const struct clinfer_engine_options *options) {
     struct clinfer_engine_options *own = &runner->options;
-    const char **const texts[] = {&own->model, &own->device, &own->tuning};
+    const char **const texts[] = {&own->model, &own->device, &own->tuning, &own->chat_template};
     *own = *options;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!copy_text(&runner->arena, texts[i])) return false;
@@ -465,19 +461,36 @@ bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *lim
 
 enum clinfer_status ci_messages_check(const struct clinfer_message *messages, size_t count) {
     if (count && !messages) return ci_fail(CLINFER_INVALID_ARGUMENT, "the messages are NULL, their count %zu", count);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         if (!messages[i].role || !messages[i].content)
             return ci_fail(CLINFER_INVALID_ARGUMENT, "message %zu: its %s is NULL", i,
                            messages[i].role ? "content" : "role");
+        if (messages[i].tokens && messages[i].token_count > INT32_MAX)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "message %zu: its token_count is %zu; at most %d are possible", i,
+                           messages[i].token_count, INT32_MAX);
+    }
     return CLINFER_OK;
+}
+
+static size_t token_bytes(const struct clinfer_message *message) {
+    return message->tokens ? message->token_count * sizeof *message->tokens : 0;
 }
 
 struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count) {
     size_t bytes = count * sizeof *messages;
-    for (size_t i = 0; i < count; i++) bytes += strlen(messages[i].role) + strlen(messages[i].content) + 2;
+    for (size_t i = 0; i < count; i++)
+        bytes += token_bytes(&messages[i]) + strlen(messages[i].role) + strlen(messages[i].content) + 2;
     struct clinfer_message *copy = malloc(bytes ? bytes : 1);
     if (!copy) return NULL;
-    char *text = (char *)(copy + count);
+    /* Behind the messages what wants to be aligned, then the texts. */
+    int32_t *tokens = (int32_t *)(void *)(copy + count);
+    for (size_t i = 0; i < count; i++) {
+        copy[i] = messages[i];
+        if (!messages[i].tokens) continue;
+        copy[i].tokens = memcpy(tokens, messages[i].tokens, token_bytes(&messages[i]));
+        tokens += messages[i].token_count;
+    }
+    char *text = (char *)tokens;
     for (size_t i = 0; i < count; i++) {
         copy[i].role = text;
         text = stpcpy(text, messages[i].role) + 1;

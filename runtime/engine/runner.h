@@ -23,6 +23,7 @@ struct ci_task_request {
     const struct clinfer_message *messages; /* copied */
     size_t count;
     bool raw;                                /* the last message's content as it is */
+    bool parse_special;                      /* control tokens in contents count */
     struct clinfer_session_options sampling; /* NAN, top_k -1: the model's own */
     int max_tokens;
     bool ignore_end;
@@ -76,7 +77,7 @@ bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *lim
 /* CLINFER_INVALID_ARGUMENT names what is NULL. */
 enum clinfer_status ci_messages_check(const struct clinfer_message *messages, size_t count);
 
-/* Messages and their texts in one block of the caller's to free; NULL: out of memory. */
+/* Messages with their texts and tokens in one block of the caller's to free; NULL: out of memory. */
 struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count);
 
 struct ci_task;

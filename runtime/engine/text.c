@@ -6,6 +6,7 @@
 #include "base/require.h"
 #include "engine/engine_private.h"
 #include "engine/runner.h"
+#include "text/prompt.h"
 
 enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length, bool add_begin,
                                      bool parse_special, int32_t **tokens, size_t *count) {
@@ -16,24 +17,12 @@ enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *t
     *count = 0;
     if (length) CI_REQUIRE(text, "text");
     const struct ci_tokenizer *tokenizer = engine->tokenizer;
-    int32_t begin = ci_tokenizer_bos(tokenizer);
+    ci_chat_tell_types(engine->chat);
     double start = ci_trace_start(engine->trace);
     enum clinfer_status status =
         ci_tokenizer_encode(tokenizer, text, length, parse_special ? CI_TOKENIZER_PARSE_SPECIAL : 0u, tokens, count);
     ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
-    bool has_it = status == CLINFER_OK && *count && (*tokens)[0] == begin;
-    if (status != CLINFER_OK || !add_begin || !ci_tokenizer_adds_bos(tokenizer) || has_it) return status;
-    int32_t *grown = realloc(*tokens, (*count + 1) * sizeof *grown);
-    if (!grown) {
-        free(*tokens);
-        *tokens = NULL;
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", *count);
-    }
-    memmove(grown + 1, grown, *count * sizeof *grown);
-    grown[0] = begin;
-    *tokens = grown;
-    ++*count;
-    return CLINFER_OK;
+    return status == CLINFER_OK && add_begin ? ci_prompt_add_begin(tokenizer, tokens, count) : status;
 }
 
 const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length) {
@@ -42,60 +31,40 @@ const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool
     return engine ? ci_tokenizer_piece(engine->tokenizer, token, special, length ? length : &ignored) : "";
 }
 
-static json_t *token_string(const struct clinfer_engine *engine, int32_t token) {
-    size_t length;
-    const char *text = ci_tokenizer_piece(engine->tokenizer, token, true, &length);
-    json_t *string = json_stringn(text, length);
-    return string ? string : json_string("");
-}
-
-static enum clinfer_status contents(const struct clinfer_message *messages, size_t count, char **text) {
-    size_t bytes = 1;
-    for (size_t i = 0; i < count; i++) bytes += strlen(messages[i].content);
-    char *out = malloc(bytes);
-    if (!out) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes of prompt", bytes);
-    *text = out;
-    for (size_t i = 0; i < count; i++) out = stpcpy(out, messages[i].content);
-    *out = 0;
-    return CLINFER_OK;
-}
-
 enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const struct clinfer_message *messages,
                                         size_t count, bool add_generation_prompt, char **text) {
     CI_REQUIRE(text, "text");
     *text = NULL;
     CI_REQUIRE(engine, "engine");
-    enum clinfer_status checked = ci_messages_check(messages, count);
-    if (checked != CLINFER_OK) return checked;
-    if (engine->chat_template_status != CLINFER_OK)
-        return ci_fail(engine->chat_template_status, "%s: tokenizer.chat_template: %s; --raw does without it",
-                       engine->options.model, engine->chat_template_message ? engine->chat_template_message : "");
-    if (!engine->chat_template) return contents(messages, count, text);
-    json_t *list = json_array();
-    for (size_t i = 0; i < count; i++) {
-        json_t *message = json_pack("{s:s, s:s}", "role", messages[i].role, "content", messages[i].content);
-        if (!message) {
-            json_decref(list);
-            return ci_fail(CLINFER_INVALID_ARGUMENT,
-                           "message %zu (%s) is not UTF-8, which the chat template needs; --raw takes any bytes", i,
-                           messages[i].role);
-        }
-        json_array_append_new(list, message);
-    }
-    json_t *context =
-        json_pack("{s:o, s:b, s:o, s:o, s:n, s:n}", "messages", list, "add_generation_prompt",
-                  (int)add_generation_prompt, "bos_token", token_string(engine, ci_tokenizer_bos(engine->tokenizer)),
-                  "eos_token", token_string(engine, ci_tokenizer_eos(engine->tokenizer)), "tools", "documents");
-    if (!context) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the chat template");
-    double start = ci_trace_start(engine->trace);
+    enum clinfer_status status = ci_messages_check(messages, count);
+    if (status != CLINFER_OK) return status;
     struct ci_rendered rendered;
-    enum clinfer_status status = ci_template_render(engine->chat_template, context, NULL, &rendered);
+    double start = ci_trace_start(engine->trace);
+    status = ci_chat_render(engine->chat, messages, count, add_generation_prompt, &rendered);
+    ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
     *text = rendered.text;
     free(rendered.runs);
+    return status;
+}
+
+enum clinfer_status clinfer_chat_tokens(const clinfer_engine *engine, const struct clinfer_message *messages,
+                                        size_t count, bool add_generation_prompt, bool parse_special, int32_t **tokens,
+                                        size_t *token_count) {
+    struct ci_rendered rendered;
+    CI_REQUIRE(tokens, "tokens");
+    CI_REQUIRE(token_count, "token_count");
+    *tokens = NULL;
+    *token_count = 0;
+    CI_REQUIRE(engine, "engine");
+    enum clinfer_status status = ci_messages_check(messages, count);
+    if (status != CLINFER_OK) return status;
+    double start = ci_trace_start(engine->trace);
+    status = ci_chat_render(engine->chat, messages, count, add_generation_prompt, &rendered);
+    if (status == CLINFER_OK)
+        status = ci_prompt_tokens(engine->tokenizer, &rendered, messages, count, parse_special, tokens, token_count);
     ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
-    json_decref(context);
-    return status == CLINFER_OK ? CLINFER_OK
-                                : ci_fail_prefix(status, "%s: tokenizer.chat_template", engine->options.model);
+    ci_rendered_free(&rendered);
+    return status;
 }
 
 void clinfer_free(void *memory) { free(memory); }

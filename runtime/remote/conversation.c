@@ -175,6 +175,7 @@ static enum clinfer_status arrive(struct clinfer_conversation *conversation) {
     const struct ci_task_request submitted = {.messages = request->messages,
                                               .count = request->count,
                                               .raw = request->raw,
+                                              .parse_special = request->parse_special,
                                               .sampling = conversation->sampling,
                                               .max_tokens = request->max_tokens,
                                               .ignore_end = request->ignore_end,

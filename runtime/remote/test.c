@@ -97,7 +97,7 @@ static enum clinfer_status tell_answer(const struct test *test) {
 }
 
 enum clinfer_status ci_remote_test(const struct clinfer_remote *remote, ci_remote_step_callback *callback, void *user) {
-    static const struct clinfer_message message = {"user", "Say: yes"};
+    static const struct clinfer_message message = {.role = "user", .content = "Say: yes"};
     struct ci_call call;
     struct ci_http *http = NULL;
     struct test test = {.call = &call, .callback = callback, .user = user};

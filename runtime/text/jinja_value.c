@@ -61,6 +61,15 @@ bool ci_jinja_string_is(struct ci_jinja_string string, const char *text) {
 
 static struct ci_jinja_value convert(struct ci_jinja_run *run, const json_t *json, const char *origin, int depth);
 
+/* A role that all templates know is a word of theirs: "<|" + role + "|>" writes a control token. */
+static bool is_known_role(const char *key, const json_t *member) {
+    static const char *const roles[] = {"system", "user", "assistant", "tool", "developer", "function"};
+    if (strcmp(key, "role") != 0 || !json_is_string(member)) return false;
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (strcmp(json_string_value(member), roles[i]) == 0) return true;
+    return false;
+}
+
 static struct ci_jinja_value convert_object(struct ci_jinja_run *run, const json_t *json, const char *origin,
                                             int depth) {
     struct ci_jinja_dict *dict = ci_jinja_dict_create(run, json_object_size(json));
@@ -69,8 +78,9 @@ static struct ci_jinja_value convert_object(struct ci_jinja_run *run, const json
     json_t *member, *object = (json_t *)json; /* jansson iterates only what it may change; nothing is */
     json_object_keylen_foreach(object, key, length, member) {
         struct ci_jinja_value name = ci_jinja_text((struct ci_jinja_string){key, length, origin});
+        const char *whose = is_known_role(key, member) ? CI_JINJA_OF_TEMPLATE : origin;
         /* Keys of an object are distinct. */
-        dict->pairs[dict->count++] = (struct ci_jinja_pair){name, convert(run, member, origin, depth + 1)};
+        dict->pairs[dict->count++] = (struct ci_jinja_pair){name, convert(run, member, whose, depth + 1)};
     }
     return (struct ci_jinja_value){.kind = CI_JINJA_IS_DICT, .dict = dict};
 }

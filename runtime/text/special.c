@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "text/template.h"
 #include "text/vocabulary.h"
 
 static int compare(const void *left, const void *right) {
@@ -55,15 +56,16 @@ static size_t lower_bound(const struct ci_special *special, size_t low, size_t h
     return low;
 }
 
-/* The longest token that the text starts with; NULL when there is none. */
+/* The longest token that the text starts with; a control token has no more bytes than `written`. NULL when there is
+ * none. */
 static const struct ci_special_token *longest(const struct ci_special *special, const char *text, size_t length,
-                                              bool control) {
+                                              size_t written) {
     const struct ci_special_token *found = NULL;
     size_t low = 0, high = special->count;
     for (size_t depth = 0;; depth++) {
         /* Sorted, so the one that ends here comes first. */
         if (low < high && special->tokens[low].length == depth) {
-            if (control || special->tokens[low].always) found = &special->tokens[low];
+            if (depth <= written || special->tokens[low].always) found = &special->tokens[low];
             low++;
         }
         if (low == high || depth == length) return found;
@@ -73,11 +75,19 @@ static const struct ci_special_token *longest(const struct ci_special *special, 
     }
 }
 
-int32_t ci_special_find(const struct ci_special *special, const char *text, size_t length, bool control, size_t *begin,
-                        size_t *end) {
-    for (size_t at = 0; special->count > 0 && at < length; at++) {
+/* How many bytes from this place on are no input. Neighbouring runs differ, so they end with the run. */
+static size_t written_from(struct ci_special_origins *origins, size_t at) {
+    while (origins->index < origins->count && at >= origins->begin + origins->runs[origins->index].length)
+        origins->begin += origins->runs[origins->index++].length;
+    if (origins->index == origins->count || origins->runs[origins->index].input) return 0;
+    return origins->begin + origins->runs[origins->index].length - at;
+}
+
+int32_t ci_special_find(const struct ci_special *special, const char *text, size_t at, size_t length,
+                        struct ci_special_origins *origins, size_t *begin, size_t *end) {
+    for (; special->count > 0 && at < length; at++) {
         if (!special->starts[(uint8_t)text[at]]) continue;
-        const struct ci_special_token *token = longest(special, text + at, length - at, control);
+        const struct ci_special_token *token = longest(special, text + at, length - at, written_from(origins, at));
         if (token == NULL) continue;
         *begin = at;
         *end = at + token->length;

@@ -39,8 +39,8 @@ enum clinfer_status ci_template_create(const char *text, size_t length, struct c
 void ci_template_destroy(struct ci_template *template);
 
 /* Consecutive bytes of one origin: `input` is what came in with `context`, from a user, a tool or a document; the rest
- * is what the template wrote: its text and its string literals, bos_token and eos_token, printed numbers, signs of
- * JSON. Where an operation cannot tell, it is input. */
+ * is what the template wrote: its text and its string literals, bos_token and eos_token, the roles that all templates
+ * know, printed numbers, signs of JSON. Where an operation cannot tell, it is input. */
 struct ci_rendered_run {
     size_t length; /* bytes, never 0 */
     bool input;

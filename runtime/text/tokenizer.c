@@ -1,149 +1,74 @@
 /* tokenizer.c: see tokenizer.h. */
 #include "text/tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/names.h"
 #include "base/narrow.h"
 #include "base/status.h"
 #include "text/bpe.h"
 #include "text/pretokenizer.h"
 #include "text/special.h"
+#include "text/template.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
+
+/* Signs that are looked for in templates have no more bytes. */
+enum { MOST_SIGN = 64 };
 
 struct ci_tokenizer {
     struct ci_vocabulary vocabulary;
     struct ci_bpe bpe;
     struct ci_special special;
     struct ci_pretokenizer *pretokenizer; /* NULL: the file has no way from text to tokens */
-    bool *ends;                           /* [size] */
+    uint8_t *marks;                       /* [size] enum mark */
+    char mistyped[256];
     int32_t bos, eos;
     bool add_bos, add_eos;
 };
 
-/* Files name one end token, models use several; these are the others' names. "<|end|>" ends a turn except in the
- * harmony format, where it ends a message and <|return|> and <|call|> end the turn. */
-static const char *const end_names[] = {
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<end_of_turn>",
-    "<|eom_id|>",
-    "<|eot|>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "</s>",
-    "<eos>",
-    "<turn|>",
-    "<end_of_utterance>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<reponame>",
-    "<|fim_pad|>",
-    "<|repo_name|>",
-    "<|file_sep|>",
-    "<｜end▁of▁sentence｜>",
+enum mark { MARK_END = 1, MARK_MISTYPED = 2 };
+
+/* Files name one end token, models use several; these are the others' names. In formats that have the two `unless`
+ * tokens as well, the name means something else: harmony's "<|end|>" ends a message, and <|return|> and <|call|> end
+ * the turn. */
+static const struct {
+    const char *name, *unless[2];
+} end_names[] = {
+    {"<|eot_id|>", {0}},
+    {"<|im_end|>", {0}},
+    {"<|end|>", {"<|return|>", "<|call|>"}},
+    {"<|end|>", {"<|flush|>", "<|calls|>"}},
+    {"<|return|>", {0}},
+    {"<|call|>", {0}},
+    {"<|flush|>", {0}},
+    {"<|calls|>", {0}},
+    {"<end_of_turn>", {0}},
+    {"<|eom_id|>", {0}},
+    {"<|eot|>", {0}},
+    {"<EOT>", {0}},
+    {"_<EOT>", {0}},
+    {"[EOT]", {0}},
+    {"[EOS]", {0}},
+    {"[e~[", {0}},
+    {"</s>", {"<|tool_response>", "<|tool_response>"}},
+    {"</s>", {"<|plamo:eos|>", "<|plamo:eos|>"}},
+    {"<eos>", {0}},
+    {"<turn|>", {0}},
+    {"<|tool_response>", {0}},
+    {"<end_of_utterance>", {0}},
+    {"<|endoftext|>", {0}},
+    {"<|end_of_text|>", {0}},
+    {"<reponame>", {0}},
+    {"<|fim_pad|>", {0}},
+    {"<|repo_name|>", {0}},
+    {"<|file_sep|>", {0}},
+    {"<｜end▁of▁sentence｜>", {0}},
 };
 
-static int32_t find_special(const struct ci_tokenizer *tokenizer, const char *name) {
-    int32_t id = ci_vocabulary_find(&tokenizer->vocabulary, name, strlen(name));
-    return id >= 0 && ci_token_is_special(tokenizer->vocabulary.types[id]) ? id : -1;
-}
-
-static enum clinfer_status find_ends(const struct ci_tokenizer_source *source, struct ci_tokenizer *tokenizer) {
-    tokenizer->ends = calloc(source->token_count + 1, sizeof *tokenizer->ends);
-    if (tokenizer->ends == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
-    for (size_t i = 0; i < sizeof end_names / sizeof end_names[0]; i++) {
-        int32_t id = find_special(tokenizer, end_names[i]);
-        if (id >= 0) tokenizer->ends[id] = true;
-    }
-    int32_t end = find_special(tokenizer, "<|end|>");
-    if (end >= 0 && find_special(tokenizer, "<|return|>") >= 0 && find_special(tokenizer, "<|call|>") >= 0)
-        tokenizer->ends[end] = false;
-    const int64_t ids[] = {source->eos_id, source->eot_id, source->eom_id};
-    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
-        if (ids[i] >= 0) tokenizer->ends[ids[i]] = true;
-    return CLINFER_OK;
-}
-
-static enum clinfer_status check_ids(const struct ci_tokenizer_source *source) {
-    const struct {
-        const char *name;
-        int64_t id;
-    } ids[] = {{"bos", source->bos_id}, {"eos", source->eos_id},         {"eot", source->eot_id},
-               {"eom", source->eom_id}, {"unknown", source->unknown_id}, {"padding", source->padding_id}};
-    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
-        if (ids[i].id < -1 || ids[i].id >= (int64_t)source->token_count)
-            return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.%s_token_id: %lld is outside the vocabulary of %zu tokens",
-                           ids[i].name, (long long)ids[i].id, source->token_count);
-    if (source->add_bos == 1 && source->bos_id < 0)
-        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.add_bos_token is true, but there is no bos_token_id");
-    if (source->add_eos == 1 && source->eos_id < 0)
-        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.add_eos_token is true, but there is no eos_token_id");
-    return CLINFER_OK;
-}
-
-static bool is_named(const struct ci_text_span *model, const char *name) {
-    return model->length == strlen(name) && memcmp(model->text, name, model->length) == 0;
-}
-
-bool ci_tokenizer_has_no_text(const struct ci_text_span *model) {
-    return is_named(model, "none") || is_named(model, "no_vocab") || is_named(model, "test");
-}
-
-/* From words of text to tokens. */
-static enum clinfer_status build_text(const struct ci_tokenizer_source *source, struct ci_tokenizer *created) {
-    if (ci_tokenizer_has_no_text(&source->model)) return CLINFER_OK;
-    enum clinfer_status status =
-        ci_pretokenizer_create(source->pre_tokenizer.text, source->pre_tokenizer.length, &created->pretokenizer);
-    return status == CLINFER_OK ? ci_bpe_build(source, &created->vocabulary, &created->bpe) : status;
-}
-
-enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source, struct ci_tokenizer **tokenizer) {
-    *tokenizer = NULL;
-    if (!is_named(&source->model, "gpt2") && !ci_tokenizer_has_no_text(&source->model))
-        return ci_fail(CLINFER_UNSUPPORTED,
-                       "tokenizer.ggml.model: '%.*s': this kind of vocabulary is not supported; 'gpt2' (byte-level "
-                       "BPE) is",
-                       ci_shown(source->model.length, 64), source->model.text);
-    struct ci_tokenizer *created = calloc(1, sizeof *created);
-    if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
-
-    enum clinfer_status status = CLINFER_OK;
-    if (source->token_count || !ci_tokenizer_has_no_text(&source->model))
-        status = ci_vocabulary_build(source, &created->vocabulary);
-    if (status == CLINFER_OK) status = check_ids(source);
-    if (status == CLINFER_OK) status = build_text(source, created);
-    if (status == CLINFER_OK) status = ci_special_build(&created->vocabulary, &created->special);
-    if (status == CLINFER_OK) status = find_ends(source, created);
-    if (status != CLINFER_OK) {
-        ci_tokenizer_destroy(created);
-        return status;
-    }
-    created->bos = ci_narrowed(source->bos_id);
-    created->eos = ci_narrowed(source->eos_id);
-    bool add_bos = source->add_bos == 1;
-    if (source->add_bos == -1 && created->pretokenizer) add_bos = ci_pretokenizer_traits(created->pretokenizer).add_bos;
-    created->add_bos = add_bos && created->bos >= 0;
-    created->add_eos = source->add_eos == 1;
-    *tokenizer = created;
-    return CLINFER_OK;
-}
-
-void ci_tokenizer_destroy(struct ci_tokenizer *tokenizer) {
-    if (tokenizer == NULL) return;
-    free(tokenizer->ends);
-    ci_special_destroy(&tokenizer->special);
-    ci_bpe_destroy(&tokenizer->bpe);
-    ci_vocabulary_destroy(&tokenizer->vocabulary);
-    ci_pretokenizer_destroy(tokenizer->pretokenizer);
-    free(tokenizer);
-}
+/* ---- text to tokens ---- */
 
 struct encoding {
     const struct ci_tokenizer *tokenizer;
@@ -177,46 +102,256 @@ static enum clinfer_status encode_text(struct encoding *encoding, const char *te
     return CLINFER_OK;
 }
 
-static enum clinfer_status encode_all(struct encoding *encoding, const char *text, size_t length, unsigned flags) {
-    const struct ci_tokenizer *tokenizer = encoding->tokenizer;
+/* The bytes [begin, end) of the text. */
+static enum clinfer_status encode_part(struct encoding *encoding, const struct ci_rendered *text, size_t begin,
+                                       size_t end) {
+    struct ci_special_origins origins = {.runs = text->runs, .count = text->run_count};
     enum clinfer_status status = CLINFER_OK;
-    if ((flags & CI_TOKENIZER_ADD_SPECIAL) && tokenizer->add_bos)
-        status = ci_token_list_append(&encoding->out, tokenizer->bos);
-    for (size_t at = 0; status == CLINFER_OK && at < length;) {
-        size_t begin = length - at, end = begin;
-        int32_t special = ci_special_find(&tokenizer->special, text + at, length - at,
-                                          flags & CI_TOKENIZER_PARSE_SPECIAL, &begin, &end);
-        status = encode_text(encoding, text + at, begin);
+    while (status == CLINFER_OK && begin < end) {
+        size_t from = end, to = end;
+        int32_t special = ci_special_find(&encoding->tokenizer->special, text->text, begin, end, &origins, &from, &to);
+        status = encode_text(encoding, text->text + begin, from - begin);
         if (status == CLINFER_OK && special >= 0) status = ci_token_list_append(&encoding->out, special);
-        at += end;
+        begin = to;
     }
-    if (status == CLINFER_OK && (flags & CI_TOKENIZER_ADD_SPECIAL) && tokenizer->add_eos)
-        status = ci_token_list_append(&encoding->out, tokenizer->eos);
+    return status;
+}
+
+static struct encoding start_encoding(const struct ci_tokenizer *tokenizer, struct ci_token_list *out) {
+    return (struct encoding){.tokenizer = tokenizer,
+                             .whole_words = ci_pretokenizer_traits(tokenizer->pretokenizer).whole_words,
+                             .out = *out};
+}
+
+enum clinfer_status ci_tokenizer_append(const struct ci_tokenizer *tokenizer, const struct ci_rendered *text,
+                                        size_t begin, size_t end, struct ci_token_list *out) {
+    if (end - begin > INT32_MAX)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "text of %zu bytes: at most %d can be tokenized at once", end - begin,
+                       INT32_MAX);
+    if (!tokenizer->pretokenizer)
+        return ci_fail(CLINFER_UNSUPPORTED, "the model has no tokenizer (tokenizer.ggml.model): it takes token ids, as "
+                                            "`clinfer logits --tokens` gives them, and no text");
+    struct encoding encoding = start_encoding(tokenizer, out);
+    enum clinfer_status status = encode_part(&encoding, text, begin, end);
+    ci_bpe_work_destroy(&encoding.work);
+    *out = encoding.out;
     return status;
 }
 
 enum clinfer_status ci_tokenizer_encode(const struct ci_tokenizer *tokenizer, const char *text, size_t length,
                                         unsigned flags, int32_t **tokens, size_t *count) {
+    struct ci_rendered_run run = {length, !(flags & CI_TOKENIZER_PARSE_SPECIAL)};
+    const struct ci_rendered whole = {(char *)(uintptr_t)text, length, &run, 1};
+    struct ci_token_list out = {0};
+    enum clinfer_status status = CLINFER_OK;
     *tokens = NULL;
     *count = 0;
-    if (length > INT32_MAX)
-        return ci_fail(CLINFER_INVALID_ARGUMENT, "text of %zu bytes: at most %d can be tokenized at once", length,
-                       INT32_MAX);
-    if (!tokenizer->pretokenizer)
-        return ci_fail(CLINFER_UNSUPPORTED, "the model has no tokenizer (tokenizer.ggml.model): it takes token ids, as "
-                                            "`clinfer logits --tokens` gives them, and no text");
-    struct encoding encoding = {.tokenizer = tokenizer};
-    encoding.whole_words = ci_pretokenizer_traits(tokenizer->pretokenizer).whole_words;
-    enum clinfer_status status = encode_all(&encoding, text, length, flags);
-    ci_bpe_work_destroy(&encoding.work);
+    if ((flags & CI_TOKENIZER_ADD_SPECIAL) && tokenizer->add_bos) status = ci_token_list_append(&out, tokenizer->bos);
+    if (status == CLINFER_OK) status = ci_tokenizer_append(tokenizer, &whole, 0, length, &out);
+    if (status == CLINFER_OK && (flags & CI_TOKENIZER_ADD_SPECIAL) && tokenizer->add_eos)
+        status = ci_token_list_append(&out, tokenizer->eos);
     if (status != CLINFER_OK) {
-        free(encoding.out.tokens);
+        free(out.tokens);
         return status;
     }
-    *tokens = encoding.out.tokens;
-    *count = encoding.out.count;
+    *tokens = out.tokens;
+    *count = out.count;
     return CLINFER_OK;
 }
+
+/* ---- what tokens are ---- */
+
+/* A token that no plain text becomes was not learnt from text: somebody put it there to stand for something, whatever
+ * its type says. */
+static enum clinfer_status is_sign(const struct ci_tokenizer *tokenizer, int32_t id, bool *is) {
+    *is = false;
+    if (!tokenizer->pretokenizer) return CLINFER_OK;
+    struct encoding encoding = start_encoding(tokenizer, &(struct ci_token_list){0});
+    size_t length;
+    const char *text = ci_tokenizer_piece(tokenizer, id, true, &length);
+    enum clinfer_status status = encode_text(&encoding, text, length);
+    *is = length > 0 && !(encoding.out.count == 1 && encoding.out.tokens[0] == id);
+    ci_bpe_work_destroy(&encoding.work);
+    free(encoding.out.tokens);
+    return status;
+}
+
+/* Gives a sign that is typed as text another type. *taken: it is special now. */
+static enum clinfer_status retype(struct ci_tokenizer *tokenizer, int32_t id, enum ci_token_type type, bool *taken) {
+    uint8_t *own = &tokenizer->vocabulary.types[id];
+    *taken = ci_token_is_special(*own);
+    if (*taken) return CLINFER_OK;
+    enum clinfer_status status = is_sign(tokenizer, id, taken);
+    if (status != CLINFER_OK || !*taken) return status;
+    *own = (uint8_t)type;
+    tokenizer->marks[id] |= MARK_MISTYPED;
+    size_t length;
+    const char *text = ci_tokenizer_piece(tokenizer, id, true, &length);
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", ci_shown(length, sizeof name), text);
+    ci_names_add(tokenizer->mistyped, sizeof tokenizer->mistyped, name);
+    return CLINFER_OK;
+}
+
+static int32_t find(const struct ci_tokenizer *tokenizer, const char *name) {
+    return ci_vocabulary_find(&tokenizer->vocabulary, name, strlen(name));
+}
+
+/* Whether the vocabulary uses an end's name for something else. */
+static bool is_no_end(const struct ci_tokenizer *tokenizer, const char *name) {
+    for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++)
+        if (end_names[i].unless[0] && strcmp(end_names[i].name, name) == 0 &&
+            find(tokenizer, end_names[i].unless[0]) >= 0 && find(tokenizer, end_names[i].unless[1]) >= 0)
+            return true;
+    return false;
+}
+
+static enum clinfer_status find_ends(const struct ci_tokenizer_source *source, struct ci_tokenizer *tokenizer) {
+    enum clinfer_status status = CLINFER_OK;
+    bool taken;
+    for (size_t i = 0; i < sizeof end_names / sizeof *end_names && status == CLINFER_OK; i++) {
+        int32_t id = find(tokenizer, end_names[i].name);
+        if (id < 0 || is_no_end(tokenizer, end_names[i].name)) continue;
+        status = retype(tokenizer, id, CI_TOKEN_CONTROL, &taken);
+        if (status != CLINFER_OK || !taken) continue;
+        tokenizer->marks[id] |= MARK_END;
+        tokenizer->vocabulary.types[id] = CI_TOKEN_CONTROL; /* it may have been user-defined */
+    }
+    const int64_t ids[] = {source->eos_id, source->eot_id, source->eom_id, source->bos_id};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids && status == CLINFER_OK; i++) {
+        if (ids[i] < 0) continue;
+        status = retype(tokenizer, ci_narrowed(ids[i]), CI_TOKEN_CONTROL, &taken);
+        if (ids[i] != source->bos_id) tokenizer->marks[ids[i]] |= MARK_END;
+    }
+    return status;
+}
+
+/* "<think>" of a vocabulary that has "</think>" too marks up what an answer says, which is to be seen; a turn's signs
+ * have no such partner ("<s>" is one letter long, "[INST]" has other brackets). */
+static bool is_markup(const struct ci_tokenizer *tokenizer, const char *text, size_t length) {
+    char partner[MOST_SIGN + 2];
+    size_t skipped = text[1] == '/' ? 2 : 1; /* to the name */
+    if (text[0] != '<' || length < skipped + 3) return false;
+    snprintf(partner, sizeof partner, "%s%.*s", skipped == 1 ? "</" : "<", ci_shown(length - skipped, MOST_SIGN),
+             text + skipped);
+    return find(tokenizer, partner) >= 0;
+}
+
+enum clinfer_status ci_tokenizer_take_written(struct ci_tokenizer *tokenizer, const char *text, size_t length) {
+    enum clinfer_status status = CLINFER_OK;
+    bool some = false, taken;
+    for (size_t at = 0; at < length; at++) {
+        char open = text[at], close = open == '<' ? '>' : ']';
+        if (open != '<' && open != '[') continue;
+        for (size_t end = at + 1; end < length && end - at < MOST_SIGN && text[end] != open; end++) {
+            if (text[end] != close) continue;
+            size_t bytes = end + 1 - at;
+            int32_t id = ci_vocabulary_find(&tokenizer->vocabulary, text + at, bytes);
+            if (id < 0 || ci_token_is_special(tokenizer->vocabulary.types[id])) continue;
+            bool markup = is_markup(tokenizer, text + at, bytes);
+            status = retype(tokenizer, id, markup ? CI_TOKEN_USER_DEFINED : CI_TOKEN_CONTROL, &taken);
+            if (status != CLINFER_OK) return status;
+            some = some || taken;
+        }
+    }
+    if (!some) return CLINFER_OK;
+    ci_special_destroy(&tokenizer->special);
+    return ci_special_build(&tokenizer->vocabulary, &tokenizer->special);
+}
+
+void ci_tokenizer_end_at(struct ci_tokenizer *tokenizer, const char *text, size_t length) {
+    struct ci_rendered_run run = {length, false};
+    struct ci_special_origins origins = {&run, 1, 0, 0};
+    size_t begin = length, end;
+    int32_t id = ci_special_find(&tokenizer->special, text, 0, length, &origins, &begin, &end);
+    if (id >= 0 && begin == 0 && (tokenizer->marks[id] & MARK_MISTYPED)) tokenizer->marks[id] |= MARK_END;
+}
+
+const char *ci_tokenizer_mistyped(const struct ci_tokenizer *tokenizer) { return tokenizer->mistyped; }
+
+/* ---- making one ---- */
+
+static enum clinfer_status check_ids(const struct ci_tokenizer_source *source) {
+    const struct {
+        const char *name;
+        int64_t id;
+    } ids[] = {{"bos", source->bos_id}, {"eos", source->eos_id},         {"eot", source->eot_id},
+               {"eom", source->eom_id}, {"unknown", source->unknown_id}, {"padding", source->padding_id}};
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
+        if (ids[i].id < -1 || ids[i].id >= (int64_t)source->token_count)
+            return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.%s_token_id: %lld is outside the vocabulary of %zu tokens",
+                           ids[i].name, (long long)ids[i].id, source->token_count);
+    if (source->add_bos == 1 && source->bos_id < 0)
+        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.add_bos_token is true, but there is no bos_token_id");
+    if (source->add_eos == 1 && source->eos_id < 0)
+        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.add_eos_token is true, but there is no eos_token_id");
+    return CLINFER_OK;
+}
+
+static enum clinfer_status make_marks(struct ci_tokenizer *tokenizer) {
+    tokenizer->marks = calloc((size_t)tokenizer->vocabulary.count + 1, sizeof *tokenizer->marks);
+    return tokenizer->marks ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
+}
+
+static bool is_named(const struct ci_text_span *model, const char *name) {
+    return model->length == strlen(name) && memcmp(model->text, name, model->length) == 0;
+}
+
+bool ci_tokenizer_has_no_text(const struct ci_text_span *model) {
+    return is_named(model, "none") || is_named(model, "no_vocab") || is_named(model, "test");
+}
+
+/* From words of text to tokens. */
+static enum clinfer_status build_text(const struct ci_tokenizer_source *source, struct ci_tokenizer *created) {
+    if (ci_tokenizer_has_no_text(&source->model)) return CLINFER_OK;
+    enum clinfer_status status =
+        ci_pretokenizer_create(source->pre_tokenizer.text, source->pre_tokenizer.length, &created->pretokenizer);
+    return status == CLINFER_OK ? ci_bpe_build(source, &created->vocabulary, &created->bpe) : status;
+}
+
+enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source, struct ci_tokenizer **tokenizer) {
+    *tokenizer = NULL;
+    if (!is_named(&source->model, "gpt2") && !ci_tokenizer_has_no_text(&source->model))
+        return ci_fail(CLINFER_UNSUPPORTED,
+                       "tokenizer.ggml.model: '%.*s': this kind of vocabulary is not supported; 'gpt2' (byte-level "
+                       "BPE) is",
+                       ci_shown(source->model.length, 64), source->model.text);
+    struct ci_tokenizer *created = calloc(1, sizeof *created);
+    if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
+
+    enum clinfer_status status = CLINFER_OK;
+    if (source->token_count || !ci_tokenizer_has_no_text(&source->model))
+        status = ci_vocabulary_build(source, &created->vocabulary);
+    if (status == CLINFER_OK) status = check_ids(source);
+    if (status == CLINFER_OK) status = build_text(source, created);
+    if (status == CLINFER_OK) status = make_marks(created);
+    if (status == CLINFER_OK) status = find_ends(source, created);
+    if (status == CLINFER_OK) status = ci_special_build(&created->vocabulary, &created->special);
+    if (status != CLINFER_OK) {
+        ci_tokenizer_destroy(created);
+        return status;
+    }
+    created->bos = ci_narrowed(source->bos_id);
+    created->eos = ci_narrowed(source->eos_id);
+    bool add_bos = source->add_bos == 1;
+    if (source->add_bos == -1 && created->pretokenizer) add_bos = ci_pretokenizer_traits(created->pretokenizer).add_bos;
+    created->add_bos = add_bos && created->bos >= 0;
+    created->add_eos = source->add_eos == 1;
+    *tokenizer = created;
+    return CLINFER_OK;
+}
+
+void ci_tokenizer_destroy(struct ci_tokenizer *tokenizer) {
+    if (tokenizer == NULL) return;
+    free(tokenizer->marks);
+    ci_special_destroy(&tokenizer->special);
+    ci_bpe_destroy(&tokenizer->bpe);
+    ci_vocabulary_destroy(&tokenizer->vocabulary);
+    ci_pretokenizer_destroy(tokenizer->pretokenizer);
+    free(tokenizer);
+}
+
+/* ---- questions ---- */
 
 static bool inside(const struct ci_tokenizer *tokenizer, int32_t token) {
     return token >= 0 && (uint32_t)token < tokenizer->vocabulary.count;
@@ -226,12 +361,11 @@ const char *ci_tokenizer_piece(const struct ci_tokenizer *tokenizer, int32_t tok
     const struct ci_vocabulary *vocabulary = &tokenizer->vocabulary;
     *length = 0;
     if (!inside(tokenizer, token) || (!special && ci_tokenizer_is_control(tokenizer, token))) return "";
-    *length = vocabulary->byte_offsets[token + 1] - vocabulary->byte_offsets[token];
-    return vocabulary->bytes + vocabulary->byte_offsets[token];
+    return ci_vocabulary_piece(vocabulary, token, length);
 }
 
 bool ci_tokenizer_is_end(const struct ci_tokenizer *tokenizer, int32_t token) {
-    return inside(tokenizer, token) && tokenizer->ends[token];
+    return inside(tokenizer, token) && (tokenizer->marks[token] & MARK_END);
 }
 
 bool ci_tokenizer_is_control(const struct ci_tokenizer *tokenizer, int32_t token) {

@@ -4,7 +4,11 @@
  * cut into words (pretokenizer.h), and each word is merged by rank (bpe.h). Bytes that are not UTF-8 form words of
  * their own, so every byte for which the vocabulary has a token comes back from decoding.
  *
- * A tokenizer is only read once made: any number of threads may share it. */
+ * Files type tokens wrongly: end tokens as text, or none at all. What plain text can never become, because it is
+ * cut into words before, is no text: such tokens are control tokens if they are known by name to end a turn, if the
+ * file names them as begin or end, or if a template writes them.
+ *
+ * A tokenizer is only read once a model's template is known to it (chat.h): any number of threads may share it. */
 #ifndef CI_TEXT_TOKENIZER_H
 #define CI_TEXT_TOKENIZER_H
 
@@ -15,6 +19,8 @@
 #include <clinfer.h>
 
 struct ci_gguf;
+struct ci_rendered;
+struct ci_token_list;
 struct ci_tokenizer;
 
 /* Bytes of the caller; any value, no zero at the end. */
@@ -59,12 +65,27 @@ enum ci_tokenizer_flags { CI_TOKENIZER_ADD_SPECIAL = 1, CI_TOKENIZER_PARSE_SPECI
 enum clinfer_status ci_tokenizer_encode(const struct ci_tokenizer *tokenizer, const char *text, size_t length,
                                         unsigned flags, int32_t **tokens, size_t *count);
 
+/* Appends the tokens of bytes [begin, end) of what a template has made: control tokens count where the template wrote
+ * all of their bytes. Words are formed without regard to who wrote what. At most INT32_MAX bytes. */
+enum clinfer_status ci_tokenizer_append(const struct ci_tokenizer *tokenizer, const struct ci_rendered *text,
+                                        size_t begin, size_t end, struct ci_token_list *out);
+
+/* Before the tokenizer is shared: signs that a template writes, "<|im_start|>", are special tokens from now on where
+ * their types say otherwise: control tokens, or user-defined ones that mark up an answer ("<think>"). */
+enum clinfer_status ci_tokenizer_take_written(struct ci_tokenizer *tokenizer, const char *text, size_t length);
+
+/* Before the tokenizer is shared: if the text begins with a sign whose type was wrong, generation ends with it. */
+void ci_tokenizer_end_at(struct ci_tokenizer *tokenizer, const char *text, size_t length);
+
+/* The signs whose types were wrong: "<|im_start|>, <|im_end|>", cut where there are many; "": none. Borrowed. */
+const char *ci_tokenizer_mistyped(const struct ci_tokenizer *tokenizer);
+
 /* The bytes that a token stands for, borrowed; possibly a part of a character (utf8.h). Control tokens have none unless
  * `special`; neither has an id outside the vocabulary. */
 const char *ci_tokenizer_piece(const struct ci_tokenizer *tokenizer, int32_t token, bool special, size_t *length);
 
-/* Whether generation ends with this token: the file's eos, eot and eom ids, and the special tokens that are known by
- * name to end a turn or a text. */
+/* Whether generation ends with this token: the file's eos, eot and eom ids, and the tokens that are known by name to
+ * end a turn or a text. */
 bool ci_tokenizer_is_end(const struct ci_tokenizer *tokenizer, int32_t token);
 
 /* Whether it is a control token: one that carries structure and no text. */

@@ -95,6 +95,12 @@ bool ci_vocabulary_is(const struct ci_vocabulary *vocabulary, int64_t id, const 
     return other_length == length && memcmp(other, text, length) == 0;
 }
 
+const char *ci_vocabulary_piece(const struct ci_vocabulary *vocabulary, int32_t id, size_t *length) {
+    if (ci_token_is_special(vocabulary->types[id])) return text_of(vocabulary, (uint32_t)id, length);
+    *length = vocabulary->byte_offsets[id + 1] - vocabulary->byte_offsets[id];
+    return vocabulary->bytes + vocabulary->byte_offsets[id];
+}
+
 int32_t ci_vocabulary_find_bytes(const struct ci_vocabulary *vocabulary, const char *bytes, size_t length) {
     char spelled[MAXIMUM_SPELLED];
     if (length > MAXIMUM_SPELLED / 2) return -1;

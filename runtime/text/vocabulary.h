@@ -32,7 +32,7 @@ struct ci_vocabulary {
     uint32_t *text_offsets;   /* [count + 1] */
     char *bytes;              /* the same decoded */
     uint32_t *byte_offsets;   /* [count + 1] */
-    uint8_t *types;           /* [count] enum ci_token_type */
+    uint8_t *types;           /* [count] enum ci_token_type; the tokenizer may know better than the file */
     uint16_t spelled[256];    /* byte -> code point */
     int32_t byte_tokens[256]; /* id of the token that is this byte alone; -1 */
 
@@ -55,6 +55,9 @@ int32_t ci_vocabulary_find(const struct ci_vocabulary *vocabulary, const char *t
 
 /* Whether token `id`, if there is one, has exactly this text: the cheap question before ci_vocabulary_find(). */
 bool ci_vocabulary_is(const struct ci_vocabulary *vocabulary, int64_t id, const char *text, size_t length);
+
+/* The bytes that token `id` stands for: those of a special token are its text. */
+const char *ci_vocabulary_piece(const struct ci_vocabulary *vocabulary, int32_t id, size_t *length);
 
 /* The token that stands for exactly these bytes among those spelled by bytes; -1 when there is none. */
 int32_t ci_vocabulary_find_bytes(const struct ci_vocabulary *vocabulary, const char *bytes, size_t length);

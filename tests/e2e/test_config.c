@@ -45,7 +45,9 @@ static void test_wrong_files_are_refused_by_key_and_value(void **state) {
         const char *text, *message;
     } cases[] = {
         {"{\"devcie\": \"cpu\"}", "config.json: field \"devcie\": unknown; did you mean \"device\"?"},
-        {"{\"x\": 1}", "unknown; there are model, device, fallback, activations, threads, ops, remote, remotes"},
+        {"{\"x\": 1}",
+         "unknown; there are model, device, fallback, activations, threads, chat_template, chat_template_file, ops, "
+         "remote, remotes"},
         {"{\"threads\": 1025}", "field \"threads\": value 1025: must be a whole number from 0 to 1024"},
         {"{\"threads\": \"4\"}", "field \"threads\": value \"4\": must be a whole number"},
         {"{\"fallback\": \"gpu\"}", "field \"fallback\": value \"gpu\": must be one of cpu|none|remote"},

@@ -21,7 +21,8 @@
 #include "support/model.h"
 #include "support/process.h"
 #include "support/profile_sample.h"
-#include "text/template.h"
+#include "text/chat.h"
+#include "text/prompt.h"
 #include "text/tokenizer.h"
 
 static void add_text(char text[FAIL_EACH_TEXT], const char *bytes, size_t length) {
@@ -196,17 +197,30 @@ static void test_listing_devices(void **state) {
 
 /* ---- text ---- */
 
-static enum clinfer_status render_chat(const struct ci_template *template, char text[FAIL_EACH_TEXT]) {
+static void add_tokens(char text[FAIL_EACH_TEXT], const int32_t *tokens, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        char number[16];
+        snprintf(number, sizeof number, " %d", (int)tokens[i]);
+        add_text(text, number, strlen(number));
+    }
+}
+
+static enum clinfer_status make_prompt(struct ci_chat *chat, const struct ci_tokenizer *tokenizer,
+                                       char text[FAIL_EACH_TEXT]) {
+    static const int32_t answer[] = {5, 6};
+    static const struct clinfer_message messages[] = {
+        {.role = "system", .content = "Be brief."},
+        {.role = "user", .content = "Why is the sky blue?"},
+        {.role = "assistant", .content = "Rayleigh.", .tokens = answer, .token_count = 2},
+    };
     struct ci_rendered rendered = {0};
-    json_t *context =
-        json_pack("{s:[{s:s, s:s}, {s:s, s:s}], s:b, s:s, s:s, s:n, s:n}", "messages", "role", "user", "content",
-                  "Why is the sky blue?", "role", "assistant", "content", "Rayleigh.", "add_generation_prompt", 1,
-                  "bos_token", "<|im_start|>", "eos_token", "<|im_end|>", "tools", "documents");
-    assert_non_null(context);
-    enum clinfer_status status = ci_template_render(template, context, NULL, &rendered);
-    if (status == CLINFER_OK) add_text(text, rendered.text, rendered.length);
+    int32_t *tokens = NULL;
+    size_t count = 0;
+    enum clinfer_status status = ci_chat_render(chat, messages, 3, true, &rendered);
+    DO(ci_prompt_tokens(tokenizer, &rendered, messages, 3, false, &tokens, &count));
+    add_tokens(text, tokens, count);
+    free(tokens);
     ci_rendered_free(&rendered);
-    json_decref(context);
     return status;
 }
 
@@ -216,30 +230,36 @@ static enum clinfer_status encode(const struct ci_tokenizer *tokenizer, char tex
     size_t count = 0;
     enum clinfer_status status =
         ci_tokenizer_encode(tokenizer, words, strlen(words), CI_TOKENIZER_PARSE_SPECIAL, &tokens, &count);
-    for (size_t i = 0; i < count; i++) {
-        char number[16];
-        snprintf(number, sizeof number, " %d", (int)tokens[i]);
-        add_text(text, number, strlen(number));
-    }
+    add_tokens(text, tokens, count);
     free(tokens);
     return status;
 }
 
-static enum clinfer_status read_text(char text[FAIL_EACH_TEXT]) {
+static enum clinfer_status read_text_with(const char *path, const char *given, char text[FAIL_EACH_TEXT]) {
     struct ci_gguf *gguf = NULL;
     struct ci_tokenizer *tokenizer = NULL;
-    struct ci_template *template = NULL;
-    struct ci_gguf_string source = {NULL, 0};
-    enum clinfer_status status = ci_gguf_open(test_model_path(), &gguf);
+    struct ci_chat *chat = NULL;
+    enum clinfer_status status = ci_gguf_open(path, &gguf);
     DO(ci_tokenizer_create_gguf(gguf, &tokenizer));
-    DO(ci_gguf_get_string(gguf, "tokenizer.chat_template", CI_GGUF_REQUIRED, &source));
-    DO(ci_template_create(source.text, source.length, &template));
-    DO(render_chat(template, text));
+    DO(ci_chat_create(gguf, given, tokenizer, &chat));
+    DO(make_prompt(chat, tokenizer, text));
     DO(encode(tokenizer, text));
-    ci_template_destroy(template);
+    ci_chat_destroy(chat);
     ci_tokenizer_destroy(tokenizer);
     ci_gguf_close(gguf);
     return status;
+}
+
+static enum clinfer_status read_text(char text[FAIL_EACH_TEXT]) {
+    return read_text_with(test_model_path(), NULL, text);
+}
+
+/* Content as parts, the system message merged. */
+static enum clinfer_status read_text_of_parts(char text[FAIL_EACH_TEXT]) {
+    return read_text_with("tests/data/llama_tiny.gguf",
+                          "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role + '\n' + "
+                          "m.content[0].text }}<|im_end|>{% endfor %}",
+                          text);
 }
 
 /* More of the language than a model's own template has. */
@@ -271,6 +291,7 @@ static enum clinfer_status render_large(char text[FAIL_EACH_TEXT]) {
 static void test_text(void **state) {
     (void)state;
     fail_each("tokenizer and chat template", read_text, 50);
+    fail_each("a chat template that takes less", read_text_of_parts, 50);
     fail_each("a template with tools", render_large, 100);
     fail_each_end();
 }

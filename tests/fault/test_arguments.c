@@ -57,7 +57,10 @@ static void expect_invalid(enum clinfer_status status, const char *named) {
 static void test_null_pointers_are_named(void **state) {
     struct fixture *f = *state;
     struct clinfer_request request = {.tokens = tokens, .count = 4, .max_tokens = 1};
-    struct clinfer_message message = {"user", "hi"}, no_role = {NULL, "hi"}, no_content = {"user", NULL};
+    static const int32_t one = 1;
+    struct clinfer_message message = {.role = "user", .content = "hi"}, no_role = {.content = "hi"},
+                           no_content = {.role = "user"},
+                           many_tokens = {.role = "user", .content = "", .tokens = &one, .token_count = SIZE_MAX};
     clinfer_session *session;
     clinfer_engine *engine;
     int32_t *ids;
@@ -84,6 +87,11 @@ static void test_null_pointers_are_named(void **state) {
     expect_invalid(clinfer_chat_prompt(f->engine, NULL, 1, true, &text), "messages");
     expect_invalid(clinfer_chat_prompt(f->engine, &no_role, 1, true, &text), "role");
     expect_invalid(clinfer_chat_prompt(f->engine, &no_content, 1, true, &text), "content");
+    expect_invalid(clinfer_chat_tokens(NULL, &message, 1, true, false, &ids, &count), "engine");
+    expect_invalid(clinfer_chat_tokens(f->engine, &message, 1, true, false, NULL, &count), "tokens");
+    expect_invalid(clinfer_chat_tokens(f->engine, &message, 1, true, false, &ids, NULL), "token_count");
+    expect_invalid(clinfer_chat_tokens(f->engine, NULL, 1, true, false, &ids, &count), "messages");
+    expect_invalid(clinfer_chat_tokens(f->engine, &many_tokens, 1, true, false, &ids, &count), "token_count");
     expect_invalid(clinfer_session_create(NULL, &f->sampling, &session), "engine");
     expect_invalid(clinfer_session_create(f->engine, NULL, &session), "options");
     expect_invalid(clinfer_session_create(f->engine, &f->sampling, NULL), "session");
@@ -202,7 +210,7 @@ static void test_chat_requests_are_checked(void **state) {
     struct fixture *f = *state;
     struct clinfer_router_options options = {.engine = f->options, .watchdog_seconds = NAN};
     const struct clinfer_remote nameless = {.url = "http://127.0.0.1:1/v1"};
-    const struct clinfer_message message = {"user", "hi"}, no_role = {NULL, "hi"};
+    const struct clinfer_message message = {.role = "user", .content = "hi"}, no_role = {.content = "hi"};
     const char *const empty[] = {""}, *const null[] = {NULL};
     clinfer_conversation *conversation;
     clinfer_router *router;
@@ -246,7 +254,8 @@ static void test_closing_in_the_wrong_order_is_told_and_survived(void **state) {
     struct fixture *f = *state;
     struct clinfer_request request = {.tokens = tokens, .count = 4, .max_tokens = 400, .ignore_end = true};
     struct clinfer_router_options options = {.engine = f->options};
-    struct clinfer_chat_request chat = {.messages = &(struct clinfer_message){"user", "hi"}, .count = 1};
+    struct clinfer_chat_request chat = {.messages = &(struct clinfer_message){.role = "user", .content = "hi"},
+                                        .count = 1};
     clinfer_conversation *conversation;
     clinfer_router *router;
     clinfer_engine *engine;
@@ -377,7 +386,9 @@ static int use_router(void *user) {
 static void test_a_child_cannot_use_the_router(void **state) {
     struct fixture *f = *state;
     struct clinfer_router_options options = {.engine = f->options};
-    struct chat chat = {.request = {.messages = &(struct clinfer_message){"user", "hi"}, .count = 1, .max_tokens = 2}};
+    struct chat chat = {.request = {.messages = &(struct clinfer_message){.role = "user", .content = "hi"},
+                                    .count = 1,
+                                    .max_tokens = 2}};
     assert_int_equal(clinfer_router_open(&options, &chat.router), CLINFER_OK);
     assert_int_equal(clinfer_conversation_create(chat.router, NULL, &chat.conversation), CLINFER_OK);
     assert_int_equal(clinfer_router_start(chat.router), CLINFER_OK);

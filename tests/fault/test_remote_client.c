@@ -127,8 +127,11 @@ static void test_threads_at_once(void **state) {
 
 /* ---- what is sent ---- */
 
-static const struct clinfer_message talk[] = {
-    {"system", "Be brief."}, {"user", "Hi\xFF"}, {"assistant", "Hello."}, {"user", "Why?"}, {"system", "In rhymes."}};
+static const struct clinfer_message talk[] = {{.role = "system", .content = "Be brief."},
+                                              {.role = "user", .content = "Hi\xFF"},
+                                              {.role = "assistant", .content = "Hello."},
+                                              {.role = "user", .content = "Why?"},
+                                              {.role = "system", .content = "In rhymes."}};
 
 static struct ci_remote_request full_request(void) {
     static const char *const stop[] = {"END", "STOP"};
@@ -267,7 +270,7 @@ static void test_begun_answer_is_to_be_continued(void **state) {
 }
 
 static void test_requests_that_cannot_be(void **state) {
-    static const struct clinfer_message system = {"system", "Be brief."};
+    static const struct clinfer_message system = {.role = "system", .content = "Be brief."};
     struct clinfer_remote remote = remote_at(remote_server_url("http", "good"));
     struct ci_remote_request request = remote_request();
     struct remote_asked asked;

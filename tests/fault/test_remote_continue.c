@@ -29,7 +29,7 @@ static enum clinfer_status ask_remotes(const char *stop, size_t remotes, struct 
                                            remote_at(remote_server_url("http", "good"))};
     const struct clinfer_router_options options = {
         .remotes = items, .remote_count = remotes, .remote_only = true, .remote_continues = true};
-    const struct clinfer_message hello = {"user", "hello"};
+    const struct clinfer_message hello = {.role = "user", .content = "hello"};
     const struct clinfer_chat_request request = {.messages = &hello,
                                                  .count = 1,
                                                  .max_tokens = 8,

@@ -210,13 +210,10 @@ static bool collect(void *user, const char *bytes, size_t length) {
 }
 
 static int32_t *tokens_of(clinfer_engine *engine, const char *user, size_t *count) {
-    const struct clinfer_message message = {"user", user};
-    char *prompt;
+    const struct clinfer_message message = {.role = "user", .content = user};
     int32_t *tokens;
-    if (clinfer_chat_prompt(engine, &message, 1, true, &prompt) != CLINFER_OK) fail_msg("%s", clinfer_error());
-    if (clinfer_tokenize(engine, prompt, strlen(prompt), false, true, &tokens, count) != CLINFER_OK)
+    if (clinfer_chat_tokens(engine, &message, 1, true, false, &tokens, count) != CLINFER_OK)
         fail_msg("%s", clinfer_error());
-    clinfer_free(prompt);
     return tokens;
 }
 

@@ -20,7 +20,7 @@
 
 #define TINY_MODEL "tests/data/llama_tiny.gguf"
 
-static const struct clinfer_message hello = {"user", "hello"};
+static const struct clinfer_message hello = {.role = "user", .content = "hello"};
 
 static struct clinfer_chat_request request_of(clinfer_text_callback *callback, void *user) {
     return (struct clinfer_chat_request){

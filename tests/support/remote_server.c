@@ -116,7 +116,7 @@ struct clinfer_remote remote_without_key(const char *url) {
 }
 
 struct ci_remote_request remote_request(void) {
-    static const struct clinfer_message message = {"user", "Say hello."};
+    static const struct clinfer_message message = {.role = "user", .content = "Say hello."};
     return (struct ci_remote_request){
         .messages = &message, .count = 1, .temperature = NAN, .top_p = NAN, .seed = -1, .max_tokens = -1};
 }

@@ -143,13 +143,17 @@ static void test_end_tokens_are_known_by_name_and_id(void **state) {
             end = add_token(&words, "<|end|>", CI_TOKEN_CONTROL);
     int32_t call = add_token(&words, "<|call|>", CI_TOKEN_CONTROL), own = add_token(&words, "<stop>", CI_TOKEN_CONTROL);
     int32_t text = add_token(&words, "<|im_end|>", CI_TOKEN_NORMAL);
+    int32_t word = add_token(&words, "EOT>", CI_TOKEN_NORMAL);
     words.source.eos_id = own;
     struct ci_tokenizer *tokenizer = create_tokenizer(&words);
     assert_true(ci_tokenizer_is_end(tokenizer, eot));
     assert_true(ci_tokenizer_is_end(tokenizer, end));
     assert_true(ci_tokenizer_is_end(tokenizer, call));
     assert_true(ci_tokenizer_is_end(tokenizer, own));
-    assert_false(ci_tokenizer_is_end(tokenizer, text)); /* a normal token that only looks so */
+    assert_true(ci_tokenizer_is_end(tokenizer, text)); /* whatever its type says */
+    assert_true(ci_tokenizer_is_control(tokenizer, text));
+    assert_false(ci_tokenizer_is_end(tokenizer, word));
+    assert_string_equal(ci_tokenizer_mistyped(tokenizer), "<|im_end|>");
     ci_tokenizer_destroy(tokenizer);
     /* The harmony format: <|end|> ends a message, not the turn. */
     int32_t result = add_token(&words, "<|return|>", CI_TOKEN_CONTROL);

@@ -1,0 +1,421 @@
+/* chat.c: see chat.h. */
+#define _GNU_SOURCE
+#include "text/chat.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/names.h"
+#include "base/narrow.h"
+#include "base/status.h"
+#include "format/gguf.h"
+#include "text/tokenizer.h"
+
+enum role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_COUNT };
+
+static const char *const role_names[ROLE_COUNT] = {"system", "user", "assistant"};
+
+/* How a template wants the content of a role's messages: as a text, or as a list with a part of type "text". */
+enum form { FORM_TEXT, FORM_PARTS };
+
+static const struct built_in {
+    const char *name, *text;
+} built_in[] = {
+#define X(name, text) {name, text},
+#include "text/chat_templates.inc"
+#undef X
+};
+
+struct ci_chat {
+    const struct ci_tokenizer *tokenizer;
+    char *file;         /* its path */
+    const char *source; /* for messages: where the template comes from */
+    bool in_file;       /* the file has one */
+    json_t *bos, *eos;
+    struct ci_template *template; /* NULL: `status` and `message` tell why no prompt can be made */
+    enum clinfer_status status;
+    char *message;
+    const struct built_in *stand_in; /* what is used since the file has none; NULL */
+    enum form forms[ROLE_COUNT];
+    bool no_system;  /* system messages are refused or left out */
+    bool no_history; /* earlier messages are left out */
+    atomic_bool told_types, told_stand_in, told_no_system, told_no_history;
+};
+
+static enum clinfer_status out_of_memory(void) {
+    return ci_fail(CLINFER_OUT_OF_MEMORY, "chat template: out of memory");
+}
+
+/* ---- which template ---- */
+
+static bool has_jinja(struct ci_text_span text) {
+    for (size_t i = 0; i + 1 < text.length; i++)
+        if (text.text[i] == '{' && text.text[i + 1] && strchr("{%#", text.text[i + 1])) return true;
+    return false;
+}
+
+static bool is_space(char byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
+
+static struct ci_text_span trim(struct ci_text_span text) {
+    while (text.length && is_space(text.text[text.length - 1])) text.length--;
+    for (; text.length && is_space(text.text[0]); text.length--) text.text++;
+    return text;
+}
+
+static struct ci_text_span without_byte_order_mark(struct ci_text_span text) {
+    bool has = text.length >= 3 && memcmp(text.text, "\xEF\xBB\xBF", 3) == 0;
+    return (struct ci_text_span){text.text + (has ? 3 : 0), text.length - (has ? 3 : 0)};
+}
+
+/* NULL when there is none of that name. */
+static const struct built_in *find_built_in(struct ci_text_span name) {
+    for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++)
+        if (strlen(built_in[i].name) == name.length && memcmp(built_in[i].name, name.text, name.length) == 0)
+            return &built_in[i];
+    return NULL;
+}
+
+static struct ci_text_span text_of(const struct built_in *found) {
+    return (struct ci_text_span){found->text, strlen(found->text)};
+}
+
+static enum clinfer_status choose_given(struct ci_text_span given, struct ci_text_span *text) {
+    const struct built_in *found = find_built_in(trim(given));
+    char names[1024] = "";
+    *text = found ? text_of(found) : given;
+    if (found || has_jinja(given)) return CLINFER_OK;
+    for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++) ci_names_add(names, sizeof names, built_in[i].name);
+    given = trim(given);
+    return ci_fail(CLINFER_INVALID_ARGUMENT,
+                   "--chat-template \"%.*s\": neither Jinja nor the name of a built-in template; these are %s",
+                   ci_shown(given.length, 40), given.text, names);
+}
+
+/* What is used for a file without a template. */
+static const struct built_in *choose_stand_in(const struct ci_tokenizer *tokenizer) {
+    bool chatml =
+        ci_tokenizer_find(tokenizer, "<|im_start|>", 12) >= 0 && ci_tokenizer_find(tokenizer, "<|im_end|>", 10) >= 0;
+    return find_built_in(chatml ? (struct ci_text_span){"chatml", 6} : (struct ci_text_span){"plain", 5});
+}
+
+/* Files with several templates name them; one called "default" stands for all if there is no other. */
+static enum clinfer_status choose_own(const struct ci_gguf *gguf, const struct ci_tokenizer *tokenizer,
+                                      struct ci_chat *chat, struct ci_text_span *text) {
+    static const char *const keys[] = {"tokenizer.chat_template", "tokenizer.chat_template.default"};
+    struct ci_gguf_string string = {"", 0};
+    for (size_t i = 0;
+         i < sizeof keys / sizeof *keys && !trim((struct ci_text_span){string.text, string.length}).length; i++) {
+        chat->source = keys[i];
+        enum clinfer_status status = ci_gguf_get_string(gguf, keys[i], CI_GGUF_OPTIONAL, &string);
+        if (status != CLINFER_OK) return status;
+    }
+    *text = without_byte_order_mark((struct ci_text_span){string.text, string.length});
+    struct ci_text_span trimmed = trim(*text);
+    chat->in_file = trimmed.length > 0;
+    chat->stand_in = chat->in_file ? NULL : choose_stand_in(tokenizer);
+    const struct built_in *named = chat->in_file ? find_built_in(trimmed) : chat->stand_in;
+    if (named) *text = text_of(named);
+    return CLINFER_OK;
+}
+
+/* ---- rendering ---- */
+
+static enum role role_of(const struct clinfer_message *message) {
+    for (int role = 0; role < ROLE_COUNT; role++)
+        if (strcmp(message->role, role_names[role]) == 0) return (enum role)role;
+    return ROLE_USER;
+}
+
+static json_t *message_json(const struct ci_chat *chat, const struct clinfer_message *message) {
+    if (chat->forms[role_of(message)] == FORM_TEXT)
+        return json_pack("{s:s, s:s}", "role", message->role, "content", message->content);
+    return json_pack("{s:s, s:[{s:s, s:s}]}", "role", message->role, "content", "type", "text", "text",
+                     message->content);
+}
+
+static enum clinfer_status render(const struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                  bool add_generation_prompt, const struct ci_template_limits *limits,
+                                  struct ci_rendered *rendered) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_t *message = message_json(chat, &messages[i]);
+        if (!message) {
+            json_decref(list);
+            return ci_fail(CLINFER_INVALID_ARGUMENT,
+                           "message %zu (%s) is not UTF-8, which the chat template needs; --raw takes any bytes", i,
+                           messages[i].role);
+        }
+        json_array_append_new(list, message);
+    }
+    json_t *context =
+        json_pack("{s:o, s:b, s:O, s:O, s:n, s:n}", "messages", list, "add_generation_prompt",
+                  (int)add_generation_prompt, "bos_token", chat->bos, "eos_token", chat->eos, "tools", "documents");
+    if (!context) return out_of_memory();
+    enum clinfer_status status = ci_template_render(chat->template, context, limits, rendered);
+    json_decref(context);
+    return status;
+}
+
+/* ---- what the template can do ---- */
+
+/* Digits, which no filter for letters changes. */
+static const char *const marks[] = {"4815162342108", "2718281828459", "3141592653589"};
+
+/* A list that was printed as such is no content. */
+static bool holds(const struct ci_rendered *rendered, const char *mark) {
+    static const char *const printed[] = {"'text': '", "\"text\": \"", "\"text\":\""};
+    const char *at = memmem(rendered->text, rendered->length, mark, strlen(mark));
+    for (size_t i = 0; at && i < sizeof printed / sizeof *printed; i++) {
+        size_t length = strlen(printed[i]);
+        if ((size_t)(at - rendered->text) >= length && memcmp(at - length, printed[i], length) == 0) return false;
+    }
+    return at != NULL;
+}
+
+/* A conversation of these roles, whose contents are the marks in order. A short one takes some thousand steps; a
+ * template that needs more here shall not hold up the start. */
+static enum clinfer_status probe(const struct ci_chat *chat, const enum role *roles, size_t count,
+                                 struct ci_rendered *rendered) {
+    static const struct ci_template_limits limits = {.steps = 1000000, .memory = 16 << 20};
+    struct clinfer_message messages[sizeof marks / sizeof *marks] = {{0}};
+    for (size_t i = 0; i < count; i++) {
+        messages[i].role = role_names[roles[i]];
+        messages[i].content = marks[i];
+    }
+    return render(chat, messages, count, true, &limits, rendered);
+}
+
+/* Finds the form in which the content of message `which`, of the role in question, comes out. *found is false if none
+ * does: then the status is that of content as a text. *rendered is the last attempt, for the caller to free. */
+static enum clinfer_status find_form(struct ci_chat *chat, const enum role *roles, size_t count, size_t which,
+                                     bool *found, struct ci_rendered *rendered) {
+    enum form *form = &chat->forms[roles[which]];
+    *form = FORM_TEXT;
+    enum clinfer_status status = probe(chat, roles, count, rendered);
+    *found = status == CLINFER_OK && holds(rendered, marks[which]);
+    if (*found || status == CLINFER_OUT_OF_MEMORY || status == CLINFER_BAD_FILE)
+        return status; /* the latter: a bound */
+    char *message = strdup(ci_status_message());
+    if (!message) return out_of_memory();
+    ci_rendered_free(rendered);
+    *form = FORM_PARTS;
+    enum clinfer_status second = probe(chat, roles, count, rendered);
+    *found = second == CLINFER_OK && holds(rendered, marks[which]);
+    if (*found || second == CLINFER_OUT_OF_MEMORY) {
+        status = second;
+    } else {
+        *form = FORM_TEXT;
+        if (status != CLINFER_OK) ci_fail(status, "%s", message);
+    }
+    free(message);
+    return status;
+}
+
+static enum clinfer_status probe_user(struct ci_chat *chat, struct ci_tokenizer *tokenizer) {
+    static const enum role alone[] = {ROLE_USER}, behind_system[] = {ROLE_SYSTEM, ROLE_USER};
+    struct ci_rendered rendered = {0};
+    bool found;
+    enum clinfer_status status = find_form(chat, alone, 1, 0, &found, &rendered);
+    if (!found && status != CLINFER_OUT_OF_MEMORY && status != CLINFER_BAD_FILE) {
+        /* Some want a system message. */
+        char *message = strdup(ci_status_message());
+        bool failed = status != CLINFER_OK;
+        ci_rendered_free(&rendered);
+        enum clinfer_status second = find_form(chat, behind_system, 2, 1, &found, &rendered);
+        if (found || second == CLINFER_OUT_OF_MEMORY)
+            status = second;
+        else if (failed)
+            ci_fail(status, "%s", message ? message : "");
+        free(message);
+    }
+    if (found) status = ci_tokenizer_take_written(tokenizer, rendered.text, rendered.length);
+    if (!found && status == CLINFER_OK)
+        status = ci_fail(CLINFER_BAD_FILE, "it writes nothing of what a user's message says, neither of content that "
+                                           "is a text nor of a list with a part of type \"text\"");
+    ci_rendered_free(&rendered);
+    return status;
+}
+
+static enum clinfer_status probe_system(struct ci_chat *chat) {
+    static const enum role roles[] = {ROLE_SYSTEM, ROLE_USER};
+    struct ci_rendered rendered = {0};
+    bool found;
+    enum clinfer_status status = find_form(chat, roles, 2, 0, &found, &rendered);
+    chat->no_system = !found;
+    ci_rendered_free(&rendered);
+    return status == CLINFER_OUT_OF_MEMORY ? status : CLINFER_OK;
+}
+
+/* Whatever sign stands behind an answer in the history ends one. */
+static enum clinfer_status probe_assistant(struct ci_chat *chat, struct ci_tokenizer *tokenizer) {
+    static const enum role roles[] = {ROLE_USER, ROLE_ASSISTANT, ROLE_USER};
+    struct ci_rendered rendered = {0};
+    bool found;
+    enum clinfer_status status = find_form(chat, roles, 3, 1, &found, &rendered);
+    bool rendered_at_all = status == CLINFER_OK;
+    chat->no_history = rendered_at_all && !(found && holds(&rendered, marks[0]));
+    if (rendered_at_all) status = ci_tokenizer_take_written(tokenizer, rendered.text, rendered.length);
+    if (found) {
+        const char *end = rendered.text + rendered.length;
+        const char *at = (const char *)memmem(rendered.text, rendered.length, marks[1], strlen(marks[1]));
+        at += strlen(marks[1]);
+        while (at < end && is_space(*at)) at++;
+        ci_tokenizer_end_at(tokenizer, at, (size_t)(end - at));
+    }
+    ci_rendered_free(&rendered);
+    return status == CLINFER_OUT_OF_MEMORY ? status : CLINFER_OK;
+}
+
+/* ---- making one ---- */
+
+static json_t *token_string(const struct ci_tokenizer *tokenizer, int32_t token) {
+    size_t length;
+    const char *text = ci_tokenizer_piece(tokenizer, token, true, &length);
+    json_t *string = json_stringn(text, length);
+    return string ? string : json_string("");
+}
+
+/* Parses the template and finds out what it can do. */
+static enum clinfer_status prepare(struct ci_chat *chat, struct ci_tokenizer *tokenizer, struct ci_text_span text) {
+    enum clinfer_status status = ci_template_create(text.text, text.length, &chat->template);
+    if (status == CLINFER_OK) status = ci_tokenizer_take_written(tokenizer, text.text, text.length);
+    if (status == CLINFER_OK) status = probe_user(chat, tokenizer);
+    if (status == CLINFER_OK) status = probe_system(chat);
+    if (status == CLINFER_OK) status = probe_assistant(chat, tokenizer);
+    return status;
+}
+
+enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given, struct ci_tokenizer *tokenizer,
+                                   struct ci_chat **out) {
+    struct ci_text_span text = {"", 0};
+    *out = NULL;
+    struct ci_chat *chat = calloc(1, sizeof *chat);
+    if (!chat) return out_of_memory();
+    chat->tokenizer = tokenizer;
+    chat->source = "--chat-template";
+    chat->file = strdup(ci_gguf_path(gguf));
+    chat->bos = token_string(tokenizer, ci_tokenizer_bos(tokenizer));
+    chat->eos = token_string(tokenizer, ci_tokenizer_eos(tokenizer));
+    enum clinfer_status status = chat->file && chat->bos && chat->eos ? CLINFER_OK : out_of_memory();
+    if (status == CLINFER_OK)
+        status = given ? choose_given(without_byte_order_mark((struct ci_text_span){given, strlen(given)}), &text)
+                       : choose_own(gguf, tokenizer, chat, &text);
+    bool chosen = status == CLINFER_OK;
+    if (chosen) status = prepare(chat, tokenizer, text);
+    if (chosen && status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY)
+        status = given ? ci_fail_prefix(CLINFER_INVALID_ARGUMENT, "%s", chat->source)
+                       : ci_fail_prefix(status, "%s: %s", chat->file, chat->source);
+    /* Who never asks for a prompt does not need the file's template: its failure waits until somebody does. */
+    if (status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY && !given) {
+        chat->status = status;
+        chat->message = strdup(ci_status_message());
+        status = chat->message ? CLINFER_OK : out_of_memory();
+    }
+    if (status != CLINFER_OK) {
+        ci_chat_destroy(chat);
+        return status;
+    }
+    *out = chat;
+    return CLINFER_OK;
+}
+
+void ci_chat_destroy(struct ci_chat *chat) {
+    if (!chat) return;
+    ci_template_destroy(chat->template);
+    json_decref(chat->bos);
+    json_decref(chat->eos);
+    free(chat->message);
+    free(chat->file);
+    free(chat);
+}
+
+enum clinfer_status ci_chat_check(const struct ci_chat *chat) {
+    return chat->status == CLINFER_OK ? CLINFER_OK : ci_fail(chat->status, "%s", chat->message);
+}
+
+bool ci_chat_has_template(const struct ci_chat *chat) { return chat->in_file; }
+
+/* ---- prompts ---- */
+
+static bool has_role(const struct clinfer_message *messages, size_t count, enum role role) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(messages[i].role, role_names[role]) == 0) return true;
+    return false;
+}
+
+void ci_chat_tell_types(struct ci_chat *chat) {
+    const char *mistyped = ci_tokenizer_mistyped(chat->tokenizer);
+    if (*mistyped && !atomic_exchange(&chat->told_types, true))
+        ci_log(CLINFER_LOG_WARNING,
+               "%s: tokenizer.ggml.token_type: these are typed as text, or not at all, and count as special tokens: %s",
+               chat->file, mistyped);
+}
+
+static void warn(struct ci_chat *chat, const struct clinfer_message *messages, size_t count) {
+    if (chat->stand_in && !atomic_exchange(&chat->told_stand_in, true))
+        ci_log(CLINFER_LOG_WARNING,
+               "%s: no chat template (tokenizer.chat_template); messages are written in the format \"%s\". "
+               "--chat-template chooses another, --raw takes the prompt as it is",
+               chat->file, chat->stand_in->name);
+    if (chat->no_system && has_role(messages, count, ROLE_SYSTEM) && !atomic_exchange(&chat->told_no_system, true))
+        ci_log(CLINFER_LOG_WARNING,
+               "%s: the chat template has no system message; its text comes first in the first message of the user",
+               chat->file);
+    if (chat->no_history && has_role(messages, count, ROLE_ASSISTANT) && !atomic_exchange(&chat->told_no_history, true))
+        ci_log(CLINFER_LOG_WARNING, "%s: the chat template leaves out what was said before the last message",
+               chat->file);
+}
+
+/* The same conversation without system messages: their texts, then an empty line, begin the first message of the user.
+ * The caller frees *merged, and *text, which is that message's content. */
+static enum clinfer_status merge_system(const struct clinfer_message *messages, size_t *count,
+                                        struct clinfer_message **merged, char **text) {
+    size_t bytes = 1, kept = 0, user = *count;
+    for (size_t i = 0; i < *count; i++) bytes += strlen(messages[i].content) + 2;
+    *merged = calloc(*count + 1, sizeof **merged);
+    *text = malloc(bytes);
+    if (!*merged || !*text) return out_of_memory();
+    char *end = *text;
+    *end = 0;
+    for (size_t i = 0; i < *count; i++) {
+        if (role_of(&messages[i]) == ROLE_SYSTEM)
+            end = stpcpy(stpcpy(end, messages[i].content), "\n\n");
+        else
+            (*merged)[kept++] = messages[i];
+    }
+    for (size_t i = kept; i-- > 0;)
+        if (role_of(&(*merged)[i]) == ROLE_USER) user = i;
+    if (user < kept) {
+        strcpy(end, (*merged)[user].content);
+        (*merged)[user].content = *text;
+    } else {
+        memmove(*merged + 1, *merged, kept++ * sizeof **merged);
+        **merged = (struct clinfer_message){.role = role_names[ROLE_USER], .content = *text};
+    }
+    *count = kept;
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                   bool add_generation_prompt, struct ci_rendered *rendered) {
+    struct clinfer_message *merged = NULL;
+    char *text = NULL;
+    *rendered = (struct ci_rendered){0};
+    if (chat->status != CLINFER_OK)
+        return ci_fail(chat->status, "%s; --chat-template chooses another, --raw does without", chat->message);
+    ci_chat_tell_types(chat);
+    warn(chat, messages, count);
+    enum clinfer_status status = CLINFER_OK;
+    if (chat->no_system && has_role(messages, count, ROLE_SYSTEM)) {
+        status = merge_system(messages, &count, &merged, &text);
+        messages = merged;
+    }
+    if (status == CLINFER_OK) status = render(chat, messages, count, add_generation_prompt, NULL, rendered);
+    if (status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY)
+        ci_fail_prefix(status, "%s: %s", chat->file, chat->source);
+    free(merged);
+    free(text);
+    return status;
+}

@@ -1,0 +1,44 @@
+/* chat.h: from the messages of a conversation to the tokens of a prompt.
+ *
+ * The template is the file's own (tokenizer.chat_template), or one that the caller gives by name or as Jinja; a file
+ * without one gets ChatML where its vocabulary has the tokens, else lines "User: ...". Templates differ in what they
+ * take: content as a text or as a list of parts, a system message or none. That is found out once per model by
+ * rendering short conversations with marks for contents, since the words of messages have to reach the model whole.
+ *
+ * Of the text that comes out, prompt.h makes tokens. */
+#ifndef CI_TEXT_CHAT_H
+#define CI_TEXT_CHAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <clinfer.h>
+
+#include "text/template.h"
+
+struct ci_chat;
+struct ci_gguf;
+struct ci_tokenizer;
+
+/* `given`: NULL, the name of a built-in template or Jinja. The tokenizer must not be shared yet: it gets to know what
+ * the template writes; it is borrowed until the chat is destroyed. CLINFER_INVALID_ARGUMENT: what is wrong with
+ * `given`. A file's own template that is wrong fails only when a prompt is asked for. On failure *chat is NULL. */
+enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given, struct ci_tokenizer *tokenizer,
+                                   struct ci_chat **chat);
+void ci_chat_destroy(struct ci_chat *chat);
+
+/* Whether prompts can be made: CLINFER_OK, or the failure of every attempt, with its message. */
+enum clinfer_status ci_chat_check(const struct ci_chat *chat);
+
+/* Whether the file brought a template that is not empty. */
+bool ci_chat_has_template(const struct ci_chat *chat);
+
+/* Warns once of tokens whose types are wrong in the file. From any thread. */
+void ci_chat_tell_types(struct ci_chat *chat);
+
+/* The text of a prompt; for the caller to ci_rendered_free(). Warns once of what is not as the messages say. From any
+ * thread. */
+enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                   bool add_generation_prompt, struct ci_rendered *rendered);
+
+#endif

@@ -1,0 +1,122 @@
+/* `clinfer run` with other chat templates than the file's, with files that have none, and with control tokens in
+ * prompts. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "support/process.h"
+
+#define TINY "tests/data/llama_tiny.gguf"
+#define RUN(result, options, ...)                                                                                      \
+    process_run(result, options, process_tool(), "run", "-m", TINY, "--device", "cpu", "--temp", "0", "-n", "1",       \
+                "--json", __VA_ARGS__, NULL)
+
+static int prompt_tokens(struct process_result *result) {
+    json_error_t error;
+    process_assert_status(result, 0);
+    json_t *object = json_loadb(result->out, result->out_length, 0, &error);
+    if (!object) fail_msg("no JSON: %s: %s", error.text, result->out);
+    int count = (int)json_integer_value(json_object_get(json_object_get(object, "timings"), "prompt_n"));
+    json_decref(object);
+    process_free(result);
+    return count;
+}
+
+static void expect_refused(struct process_result *result, int exit_status, const char *part) {
+    process_assert_status(result, exit_status);
+    if (!strstr(result->err, part)) fail_msg("'%s' is not in '%s'", part, result->err);
+    process_free(result);
+}
+
+static void test_flags_choose_the_template(void **state) {
+    (void)state;
+    static const char file[] = "\xEF\xBB\xBF{{ messages[-1].content }}\n";
+    struct process_result result;
+    RUN(&result, NULL, "--raw", "the rain");
+    int bare = prompt_tokens(&result);
+    RUN(&result, NULL, "the rain");
+    int own = prompt_tokens(&result);
+    RUN(&result, NULL, "--chat-template", "chatml", "the rain");
+    assert_int_equal(prompt_tokens(&result), own); /* which is ChatML, too */
+    RUN(&result, NULL, "--chat-template", "{{ messages[-1].content }}", "the rain");
+    assert_int_equal(prompt_tokens(&result), bare);
+    RUN(&result, NULL, "--chat-template-file", process_file("bare.jinja", file, sizeof file - 1), "the rain");
+    assert_int_equal(prompt_tokens(&result), bare);
+    assert_true(own > bare);
+}
+
+static void test_what_is_no_template_is_refused(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, NULL, "--chat-template", "chatmll", "x");
+    expect_refused(&result, 2, "neither Jinja nor the name of a built-in template; these are plain, chatml, llama2");
+    RUN(&result, NULL, "--chat-template", "chatml", "--chat-template-file", "x", "x");
+    expect_refused(&result, 2, "choose one");
+    RUN(&result, NULL, "--chat-template-file", "/nonexistent/x.jinja", "x");
+    expect_refused(&result, 3, "--chat-template-file: /nonexistent/x.jinja");
+    RUN(&result, NULL, "--chat-template-file", process_file("bad.jinja", "{% for %}", 9), "x");
+    expect_refused(&result, 2, "bad.jinja: --chat-template: chat template: line 1");
+    RUN(&result, NULL, "--chat-template-file", process_file("zero.jinja", "{{ x }}\0{{", 10), "x");
+    expect_refused(&result, 5, "zero.jinja: byte 7 is zero");
+    RUN(&result, NULL, "--chat-template", "{{ 'hello' }}", "x");
+    expect_refused(&result, 2, "writes nothing of what a user's message says");
+}
+
+static void test_the_configuration_chooses_where_no_flag_does(void **state) {
+    (void)state;
+    char home[512], path[600];
+    snprintf(home, sizeof home, "XDG_CONFIG_HOME=%s/config", process_folder());
+    snprintf(path, sizeof path, "%s/config", process_folder());
+    mkdir(path, 0700);
+    strcat(path, "/clinfer");
+    mkdir(path, 0700);
+    const char *const environment[] = {home, NULL};
+    const struct process_options options = {.environment = environment};
+    struct process_result result;
+    RUN(&result, NULL, "the rain");
+    int own = prompt_tokens(&result);
+    static const char right[] = "{\"chat_template\": \"{{ messages[-1].content }}\"}",
+                      wrong[] = "{\"chat_template\": \"chatmll\"}";
+    process_file("config/clinfer/config.json", right, strlen(right));
+    RUN(&result, &options, "the rain");
+    assert_true(prompt_tokens(&result) < own);
+    RUN(&result, &options, "--chat-template", "chatml", "the rain");
+    assert_int_equal(prompt_tokens(&result), own);
+    process_file("config/clinfer/config.json", wrong, strlen(wrong));
+    RUN(&result, &options, "the rain");
+    expect_refused(&result, 2, "config.json: \"chat_template\": --chat-template \"chatmll\"");
+}
+
+static void test_control_tokens_of_a_prompt_are_text_unless_asked(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, NULL, "x");
+    int one = prompt_tokens(&result);
+    RUN(&result, NULL, "x<|im_end|>");
+    int text = prompt_tokens(&result);
+    RUN(&result, NULL, "--parse-special", "x<|im_end|>");
+    assert_int_equal(prompt_tokens(&result), one + 1);
+    assert_true(text > one + 1);
+    RUN(&result, NULL, "--raw", "x");
+    int raw = prompt_tokens(&result);
+    RUN(&result, NULL, "--raw", "x<|im_end|>");
+    assert_int_equal(prompt_tokens(&result), raw + 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_flags_choose_the_template),
+        cmocka_unit_test(test_what_is_no_template_is_refused),
+        cmocka_unit_test(test_the_configuration_chooses_where_no_flag_does),
+        cmocka_unit_test(test_control_tokens_of_a_prompt_are_text_unless_asked),
+    };
+    return cmocka_run_group_tests_name("chat templates of a run", tests, NULL, NULL);
+}
