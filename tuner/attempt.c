@@ -22,10 +22,10 @@ static const double shortest_deadline = 1;
 static const double clblast_deadlines = 3;
 
 /* What the worker's outcomes are called in the quarantine. */
-static const char *const outcome_words[] = {[CI_TRIAL_WRONG] = "wrong result",
-                                            [CI_TRIAL_CRASHED] = "crashed",
-                                            [CI_TRIAL_TIMED_OUT] = "no answer in time",
-                                            [CI_TRIAL_OUT_OF_MEMORY] = "out of memory"};
+static const char *const outcome_words[] = {[CI_TRIAL_WRONG] = CI_QUARANTINED_WRONG,
+                                            [CI_TRIAL_CRASHED] = CI_QUARANTINED_CRASHED,
+                                            [CI_TRIAL_TIMED_OUT] = CI_QUARANTINED_TIMED_OUT,
+                                            [CI_TRIAL_OUT_OF_MEMORY] = CI_QUARANTINED_OUT_OF_MEMORY};
 
 struct ci_call ci_tuner_call(const struct ci_tuner *tuner, int problem, const struct ci_layout *layout) {
     const struct ci_tune_problem *item = &tuner->problems->items[problem];
@@ -62,15 +62,10 @@ static const struct ci_quarantined *find_quarantined(const struct ci_tuner *tune
                               item->tunable_count, item->types, item->source);
 }
 
-/* A wrong result, or too little memory, harms nobody who tries once more. */
-static bool is_harmless(const struct ci_quarantined *found) {
-    return strncmp(found->reason, outcome_words[CI_TRIAL_CRASHED], strlen(outcome_words[CI_TRIAL_CRASHED])) != 0 &&
-           strncmp(found->reason, outcome_words[CI_TRIAL_TIMED_OUT], strlen(outcome_words[CI_TRIAL_TIMED_OUT])) != 0 &&
-           !strstr(found->reason, "stopped while trying");
-}
-
+/* A wrong result, or too little memory, harms nobody who tries once more; what another version found may be so no more,
+ * and what crashes does so in the worker. */
 static bool may_retry(const struct ci_tuner *tuner, const struct ci_quarantined *found) {
-    return tuner->options->thorough && is_harmless(found);
+    return ci_quarantined_by_another(found) || (tuner->options->thorough && !ci_quarantined_is_fatal(found));
 }
 
 bool ci_tuner_quarantined(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate,

@@ -305,7 +305,7 @@ static void run_test(struct prover *prover, const struct ci_survey_test *test) {
     snprintf(what, sizeof what, "%s/%s (%s)", variant->op->name, variant->name, types);
     if (!begin(prover, "kernels", what)) return;
     double start = ci_seconds();
-    enum clinfer_status status = ci_proof_again(prover->device, &prover->caps, variant, &test->call);
+    enum clinfer_status status = ci_proof_again(prover->device, &prover->caps, variant, NULL, &test->call);
     json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:f}", "op", variant->op->name, "variant", variant->name, "types",
                                types, "outcome", outcome_of(status), "seconds", ci_seconds() - start);
     if (status != CLINFER_OK) json_object_set_new(object, "text", text_json(ci_status_message()));

@@ -22,7 +22,9 @@
 #include "cli/output.h"
 #include "cpu/cpu.h"
 #include "model/model.h"
-#include "profile/quarantine.h"
+#include "ops/bind.h"
+#include "ops/signature.h"
+#include "profile/profile_fields.h"
 
 static const char system_section[] = "system", folders_section[] = "folders";
 
@@ -291,8 +293,24 @@ static void check_models(struct ci_doctor *doctor) {
     free(folder);
 }
 
-/* What failed as a whole is worth a look; combinations of tunables that failed while they were tried are all in a day's
- * work. */
+/* What a run may miss is worth a look: what failed as a whole, with its usual tunables, or in a run; other combinations
+ * of tunables that failed while a tune tried them are all in a day's work. */
+static bool is_missed(const struct ci_quarantined *item) {
+    static const enum ci_backend backends[] = {CI_BACKEND_OPENCL, CI_BACKEND_CPU, CI_BACKEND_CLBLAST};
+    const struct ci_op *op = ci_op_find(item->op);
+    if (item->tunable_count == 0 || !ci_quarantined_by_tune(item)) return true;
+    for (size_t i = 0; op && i < sizeof backends / sizeof *backends; i++) {
+        const struct ci_variant *variant = ci_variant_find(op, backends[i], item->variant);
+        struct ci_profile_tunable usual[CI_PROFILE_TUNABLES];
+        int values[CI_MAX_TUNABLES] = {0};
+        if (!variant) continue;
+        ci_bind_defaults(variant, values);
+        int count = ci_signature_tunables(variant, values, usual);
+        if (ci_profile_same_tunables(item->tunables, item->tunable_count, usual, count)) return true;
+    }
+    return false;
+}
+
 static void check_quarantine(struct ci_doctor *doctor) {
     enum { SHOWN = 8 };
     struct ci_quarantine quarantine;
@@ -306,12 +324,14 @@ static void check_quarantine(struct ci_doctor *doctor) {
     }
     for (int i = 0; i < quarantine.count; i++) {
         const struct ci_quarantined *item = &quarantine.items[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s}", "device", item->device_name, "op",
-                                              item->op, "variant", item->variant, "tunables", item->tunable_count,
-                                              "types", item->types, "reason", item->reason, "date", item->date));
-        if (item->tunable_count || whole++ >= SHOWN) continue;
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s}", "device", item->device_name,
+                                              "op", item->op, "variant", item->variant, "tunables", item->tunable_count,
+                                              "types", item->types, "reason", item->reason, "date", item->date,
+                                              "clinfer", item->clinfer));
+        if (!is_missed(item) || whole++ >= SHOWN) continue;
         ci_doctor_check(doctor, folders_section, "quarantine", CI_VERDICT_WARN,
-                        "another kernel takes its place; `clinfer tune` with a newer driver tries it again",
+                        "another kernel takes its place; another driver or version of clinfer tries it again, and so "
+                        "does a run after `clinfer profile quarantine --clear`",
                         "%s/%s on %s since %s: %s", item->op, item->variant, item->device_name, item->date,
                         item->reason);
     }
@@ -320,7 +340,7 @@ static void check_quarantine(struct ci_doctor *doctor) {
                         "%d more kernels are not to be used", whole - SHOWN);
     if (whole == 0)
         ci_doctor_check(doctor, folders_section, "quarantine", CI_VERDICT_OK, NULL,
-                        "no kernel; %d combinations of tunables", quarantine.count);
+                        "no kernel; %d combinations of tunables that a tune has tried", quarantine.count);
     ci_quarantine_free(&quarantine);
 }
 

@@ -333,9 +333,10 @@ static json_t *item_json(const struct ci_quarantined *item) {
     snprintf(source, sizeof source, "%016" PRIx64, item->source);
     for (int i = 0; i < item->tunable_count; i++)
         json_object_set_new(tunables, item->tunables[i].name, json_integer(item->tunables[i].value));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s}", "device", device, "device_name",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s}", "device", device, "device_name",
                      item->device_name, "op", item->op, "variant", item->variant, "tunables", tunables, "types",
-                     item->types, "source", source, "reason", item->reason, "date", item->date);
+                     item->types, "source", source, "reason", item->reason, "date", item->date, "clinfer",
+                     item->clinfer);
 }
 
 static enum clinfer_status show_quarantine(bool json) {

@@ -302,6 +302,16 @@ static const char *tuning_text(const struct clinfer_engine *engine) {
     return "none, the order of the table of variants";
 }
 
+/* Of what the first plans would have had; what is set aside later is said then. */
+static void tell_quarantine(const struct clinfer_engine *engine) {
+    char names[256] = "";
+    int count = ci_choices_passed_over(&engine->choices, names, sizeof names);
+    if (count)
+        ci_log(CLINFER_LOG_NOTICE,
+               "%d kernel%s in quarantine on %s %s passed over (%s), which may be slower; `clinfer doctor` says why",
+               count, count == 1 ? "" : "s", engine->device_names, count == 1 ? "is" : "are", names);
+}
+
 /* Once per device and version. */
 static void tell_tune(const struct clinfer_engine *engine) {
     const struct ci_choices *choices = &engine->choices;
@@ -380,6 +390,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     }
     if (status == CLINFER_OK) status = make_plans(engine, devices);
     if (status == CLINFER_OK) describe(engine);
+    if (status == CLINFER_OK) tell_quarantine(engine);
     if (status == CLINFER_OK && prove) status = ci_engine_first_run(engine);
     if (status == CLINFER_OK) tell_tune(engine);
     if (status == CLINFER_OK && options->record) status = ci_engine_record_start(engine);

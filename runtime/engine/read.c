@@ -35,5 +35,5 @@ enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads 
         status = ci_fail(CLINFER_BAD_FILE, "%s: tokenizer.ggml.tokens: %zu tokens, but token_embd.weight has %d rows",
                          ci_gguf_path(gguf), ci_tokenizer_size(*tokenizer), model->hyper.vocabulary);
     if (status == CLINFER_OK) status = read_sampling(gguf, info);
-    return status == CLINFER_OK ? ci_model_check_numbers(gguf, threads) : status;
+    return status == CLINFER_OK ? ci_model_check_numbers(model, threads) : status;
 }

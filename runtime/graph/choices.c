@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "ops/bind.h"
 #include "ops/signature.h"
+#include "proof/known_answer.h"
 #include "types/layout.h"
 
 /* What the profile of a place has for a call. Looking it up takes the names of all types, and the hash of a kernel's
@@ -66,6 +67,9 @@ enum clinfer_status ci_choices_load(struct ci_choices *choices, int place, const
     at->device = ci_quarantine_device(&key);
     enum clinfer_status status = CLINFER_OK;
     if (place == 0) status = ci_quarantine_read(&choices->quarantine);
+    if (status == CLINFER_OK && place == 0 &&
+        !(choices->passed_over = calloc((size_t)choices->quarantine.count + 1, 1)))
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the quarantine");
     if (status != CLINFER_OK) return status;
     if (!choices->looked_up) choices->looked_up = calloc(LOOKED_UP, sizeof *choices->looked_up); /* NULL: slower */
     bool automatic = !tuning || strcmp(tuning, "auto") == 0;
@@ -102,6 +106,7 @@ void ci_choices_free(struct ci_choices *choices) {
         free(choices->places[i].path);
     }
     ci_quarantine_free(&choices->quarantine);
+    free(choices->passed_over);
     free(choices->forced);
     free(choices->looked_up);
     *choices = (struct ci_choices){0};
@@ -111,10 +116,23 @@ enum clinfer_status ci_choices_quarantine(struct ci_choices *choices, const stru
     struct ci_quarantine *quarantine = &choices->quarantine;
     struct ci_quarantined *items =
         realloc(quarantine->items, ((size_t)quarantine->count + 1) * sizeof *quarantine->items);
-    if (!items) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the quarantine");
-    quarantine->items = items;
+    if (items) quarantine->items = items;
+    bool *passed_over = realloc(choices->passed_over, (size_t)quarantine->count + 2);
+    if (passed_over) choices->passed_over = passed_over;
+    if (!items || !passed_over) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the quarantine");
+    passed_over[quarantine->count] = false;
     items[quarantine->count++] = *item;
     return CLINFER_OK;
+}
+
+int ci_choices_passed_over(const struct ci_choices *choices, char *names, size_t size) {
+    int count = 0;
+    for (int i = 0; i < choices->quarantine.count; i++) {
+        if (!choices->passed_over[i]) continue;
+        ci_names_add(names, size, choices->quarantine.items[i].op);
+        count++;
+    }
+    return count;
 }
 
 /* ---- --op ---- */
@@ -213,9 +231,42 @@ static bool layouts_agree(const struct ci_node *node, const struct ci_variant *v
     return true;
 }
 
+/* Known-answer tests, now, of what another version has put into quarantine; what would end this process stays there
+ * until a tune tries it in one of its own. Whether it may leave. */
+static bool leaves_quarantine(const struct ci_chooser *chooser, const struct ci_choice *choice,
+                              const struct ci_call *call, struct ci_quarantined *item) {
+    bool imagined = chooser->caps->device && !chooser->device;
+    if (imagined || !ci_quarantined_by_another(item) || ci_quarantined_is_fatal(item)) return false;
+    enum clinfer_status status =
+        ci_proof_again(chooser->device, chooser->caps, choice->variant, choice->tunables, call);
+    enum clinfer_status written = CLINFER_OK;
+    snprintf(item->clinfer, sizeof item->clinfer, "%s", CLINFER_VERSION); /* once in this process, however it goes */
+    if (status == CLINFER_OK) {
+        ci_log(CLINFER_LOG_NOTICE,
+               "op %s, variant %s on %s leaves quarantine: it is right with this version (it was: %s)", item->op,
+               item->variant, item->device_name, item->reason);
+        written = ci_quarantine_remove(item);
+    } else if (status == CLINFER_WRONG_RESULT) {
+        struct ci_quarantined renewed = *item;
+        snprintf(renewed.reason, sizeof renewed.reason, "%s", ci_status_message());
+        renewed.date[0] = '\0';
+        written = ci_quarantine_add(&renewed);
+    }
+    if (written != CLINFER_OK) ci_log(CLINFER_LOG_INFO, "the quarantine was not written: %s", ci_status_message());
+    return status == CLINFER_OK;
+}
+
+static void drop(struct ci_choices *choices, const struct ci_quarantined *item) {
+    struct ci_quarantine *quarantine = &choices->quarantine;
+    size_t index = (size_t)(item - quarantine->items), rest = (size_t)quarantine->count - index - 1;
+    memmove(&quarantine->items[index], &quarantine->items[index + 1], rest * sizeof *quarantine->items);
+    memmove(&choices->passed_over[index], &choices->passed_over[index + 1], rest);
+    quarantine->count--;
+}
+
 static const struct ci_quarantined *in_quarantine(const struct ci_chooser *chooser, const struct ci_op *op,
                                                   const struct ci_call *call, const struct ci_choice *choice) {
-    const struct ci_choices *choices = chooser->choices;
+    struct ci_choices *choices = chooser->choices;
     if (!choices || choices->quarantine.count == 0) return NULL;
     struct ci_profile_signature signature;
     struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
@@ -226,9 +277,14 @@ static const struct ci_quarantined *in_quarantine(const struct ci_chooser *choos
             packed.in[i].layout = choice->variant->weight_layout;
     ci_signature_of(op, call, &signature);
     if (ci_signature_source(choice->variant, choice->tunables, &packed, &source) != CLINFER_OK) return NULL;
-    return ci_quarantine_find(
-        &choices->quarantine, choices->places[chooser->place].device, op->name, choice->variant->name, tunables,
-        ci_signature_tunables(choice->variant, choice->tunables, tunables), signature.types, source);
+    int tunable_count = ci_signature_tunables(choice->variant, choice->tunables, tunables);
+    for (;;) {
+        struct ci_quarantined *found = (struct ci_quarantined *)(uintptr_t)ci_quarantine_find(
+            &choices->quarantine, choices->places[chooser->place].device, op->name, choice->variant->name, tunables,
+            tunable_count, signature.types, source);
+        if (!found || !leaves_quarantine(chooser, choice, &packed, found)) return found;
+        drop(choices, found);
+    }
 }
 
 static int rank_of(const struct ci_variant *variant) {
@@ -323,8 +379,10 @@ static const struct ci_profile_entry *valid_entry(const struct ci_chooser *choos
     return first_counts && second_counts ? entry : NULL;
 }
 
-static void say_quarantined(const struct ci_variant *variant, const struct ci_quarantined *item, char *reason,
-                            size_t size) {
+static void say_quarantined(const struct ci_chooser *chooser, const struct ci_variant *variant,
+                            const struct ci_quarantined *item, char *reason, size_t size) {
+    /* Without a date: since a moment ago, which was said. */
+    if (*item->date) chooser->choices->passed_over[item - chooser->choices->quarantine.items] = true;
     if (!*reason)
         snprintf(reason, size, "%s is in quarantine: %s%s%s", variant->name, item->reason, *item->date ? " on " : "",
                  item->date); /* without one: since a moment ago */
@@ -354,7 +412,7 @@ int ci_choices_list(const struct ci_chooser *chooser, const struct ci_node *node
     if (capacity > 0 && tuned_choice(chooser, node->op, &call, &list[0]) && layouts_agree(node, list[0].variant)) {
         item = in_quarantine(chooser, node->op, &call, &list[0]);
         if (item)
-            say_quarantined(list[0].variant, item, reason, size);
+            say_quarantined(chooser, list[0].variant, item, reason, size);
         else
             count = 1;
     }
@@ -369,7 +427,7 @@ int ci_choices_list(const struct ci_chooser *chooser, const struct ci_node *node
         if (!item)
             count++;
         else if (count == 0)
-            say_quarantined(variant, item, reason, size);
+            say_quarantined(chooser, variant, item, reason, size);
     }
     return count;
 }

@@ -1,5 +1,6 @@
 /* choices.h: which variants a node may get at a place, best first: what the user forced; else what `clinfer tune` found
- * fastest and right on this device; else the order of the table. Never what is in quarantine there. */
+ * fastest and right on this device; else the order of the table. Never what is in quarantine there: what another
+ * version of clinfer has put there proves itself again, when it would be chosen, and leaves it or stays. */
 #ifndef CI_GRAPH_CHOICES_H
 #define CI_GRAPH_CHOICES_H
 
@@ -26,6 +27,7 @@ struct ci_choices {
         uint64_t device; /* ci_quarantine_device() */
     } places[CI_MAX_PLACES];
     struct ci_quarantine quarantine;
+    bool *passed_over; /* [quarantine.count]: it would have been chosen */
     struct ci_forced *forced;
     int forced_count;
     struct ci_looked_up *looked_up; /* what a profile says of calls that were asked for: layers are alike */
@@ -33,8 +35,9 @@ struct ci_choices {
 
 /* What a choice is made for: a place, with everything that is known there. */
 struct ci_chooser {
-    const struct ci_choices *choices; /* NULL: nothing is known, the order of the table decides */
+    struct ci_choices *choices; /* NULL: nothing is known, the order of the table decides */
     int place;
+    struct ci_device *device; /* of the place; NULL: the CPU */
     const struct ci_caps *caps;
 };
 
@@ -68,6 +71,9 @@ enum clinfer_status ci_choices_force(struct ci_choices *choices, const char *tex
 
 /* From now on nothing that this item stands for is chosen by this engine; on disk it is the caller's business. */
 enum clinfer_status ci_choices_quarantine(struct ci_choices *choices, const struct ci_quarantined *item);
+
+/* How many kernels were passed over since they are in quarantine here; `names` gets their ops. */
+int ci_choices_passed_over(const struct ci_choices *choices, char *names, size_t size);
 
 /* All variants that fit the node here, best first, at most `capacity`; `reason` [size] gets why not what would have
  * come before: the quarantine's words, or "forced by --op"; "" when there is nothing to say. Weights that have a place

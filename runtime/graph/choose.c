@@ -139,6 +139,7 @@ void ci_plan_ban(struct ci_plan *plan, int place, const struct ci_variant *varia
     snprintf(item.variant, sizeof item.variant, "%s", variant->name);
     snprintf(item.types, sizeof item.types, "%s", signature.types);
     snprintf(item.reason, sizeof item.reason, "%s", reason);
+    snprintf(item.clinfer, sizeof item.clinfer, "%s", CLINFER_VERSION);
     item.tunable_count = ci_signature_tunables(variant, tunables, item.tunables);
     if (ci_choices_quarantine(choices, &item) != CLINFER_OK || (keep && ci_quarantine_add(&item) != CLINFER_OK))
         ci_log(CLINFER_LOG_INFO, "the quarantine was not written: %s", ci_status_message());

@@ -62,7 +62,8 @@ enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *cons
 }
 
 struct ci_chooser ci_store_chooser(const struct ci_store *store, int place) {
-    return (struct ci_chooser){store->choices, place, &store->places[place].caps};
+    const struct ci_place *at = &store->places[place];
+    return (struct ci_chooser){store->choices, place, at->device, &at->caps};
 }
 
 static void release(struct ci_store_memory *memory) {

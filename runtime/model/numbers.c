@@ -84,14 +84,17 @@ static enum clinfer_status check_tensor(const struct ci_gguf *gguf, const struct
     return status;
 }
 
-enum clinfer_status ci_model_check_numbers(const struct ci_gguf *gguf, struct ci_threads *threads) {
+enum clinfer_status ci_model_check_numbers(const struct ci_model *model, struct ci_threads *threads) {
+    const struct ci_gguf *gguf = model->gguf;
     static const char what[] = "weights are finite, 1";
     uint64_t identity = ci_gguf_identity(gguf), key = ci_hash(CI_HASH_START, what, sizeof what);
     key = ci_hash(key, &identity, sizeof identity);
+    key = ci_hash(key, model->taken, ci_gguf_tensor_count(gguf) * sizeof *model->taken);
     if (identity && ci_proof_is_known(0, key)) return CLINFER_OK;
     double start = ci_now(), bytes = 0;
     for (size_t i = 0; i < ci_gguf_tensor_count(gguf); i++) {
         const struct ci_gguf_tensor *tensor = ci_gguf_tensor_at(gguf, i);
+        if (!model->taken[i]) continue;
         ci_watch_begin(CI_WATCH_BUILD, 0);
         enum clinfer_status status = check_tensor(gguf, tensor, threads);
         if (status != CLINFER_OK) return status;

@@ -5,11 +5,11 @@
 #define CI_MODEL_NUMBERS_H
 
 #include "base/threads.h"
-#include "format/gguf.h"
+#include "model/model.h"
 
-/* Looks at all tensors, with all threads, once for each file: that it passed is remembered in the cache folder as long
- * as device, inode, size and times of the file are the same. CLINFER_BAD_FILE names file, tensor and position of the
- * first number that is not finite. */
-enum clinfer_status ci_model_check_numbers(const struct ci_gguf *gguf, struct ci_threads *threads);
+/* Looks at all tensors that the model has taken, with all threads, once for each file: that it passed is remembered in
+ * the cache folder as long as device, inode, size and times of the file are the same. CLINFER_BAD_FILE names file,
+ * tensor and position of the first number that is not finite. */
+enum clinfer_status ci_model_check_numbers(const struct ci_model *model, struct ci_threads *threads);
 
 #endif

@@ -25,8 +25,22 @@ static const char schema[] = "clinfer-quarantine";
 #define HASH(member) CI_FIELD_NUMBERS(CI_FIELD_HASH, struct ci_quarantined, member, 0, 0)
 
 static const struct ci_field item_fields[] = {
-    HASH(device),   TEXT(device_name, 0), NAME(op, 1),     NAME(variant, 1), CI_FIELD_CALLERS("tunables", false),
-    NAME(types, 0), HASH(source),         TEXT(reason, 0), NAME(date, 0),    {0},
+    HASH(device),
+    TEXT(device_name, 0),
+    NAME(op, 1),
+    NAME(variant, 1),
+    CI_FIELD_CALLERS("tunables", false),
+    NAME(types, 0),
+    HASH(source),
+    TEXT(reason, 0),
+    NAME(date, 0),
+    {.name = "clinfer",
+     .kind = CI_FIELD_NAME,
+     .offset = offsetof(struct ci_quarantined, clinfer),
+     .size = CI_PROFILE_NAME_BYTES,
+     .maximum = CI_PROFILE_NAME_BYTES - 1,
+     .optional = true},
+    {0},
 };
 
 static const struct ci_field file_fields[] = {
@@ -201,6 +215,24 @@ const struct ci_quarantined *ci_quarantine_find(const struct ci_quarantine *quar
     return NULL;
 }
 
+bool ci_quarantined_by_another(const struct ci_quarantined *item) {
+    return strcmp(item->clinfer, CLINFER_VERSION) != 0;
+}
+
+static bool begins(const struct ci_quarantined *item, const char *word) {
+    return strncmp(item->reason, word, strlen(word)) == 0;
+}
+
+bool ci_quarantined_is_fatal(const struct ci_quarantined *item) {
+    return begins(item, CI_QUARANTINED_CRASHED) || begins(item, CI_QUARANTINED_TIMED_OUT) ||
+           begins(item, CI_QUARANTINED_STOPPED);
+}
+
+bool ci_quarantined_by_tune(const struct ci_quarantined *item) {
+    return ci_quarantined_is_fatal(item) || begins(item, CI_QUARANTINED_WRONG) ||
+           begins(item, CI_QUARANTINED_OUT_OF_MEMORY);
+}
+
 static int index_of(const struct ci_quarantine *quarantine, const struct ci_quarantined *wanted) {
     for (int i = 0; i < quarantine->count; i++) {
         const struct ci_quarantined *item = &quarantine->items[i];
@@ -230,6 +262,7 @@ static enum clinfer_status append(struct ci_quarantine *quarantine, const struct
     quarantine->items = more;
     struct ci_quarantined *last = &more[quarantine->count++];
     *last = *item;
+    snprintf(last->clinfer, sizeof last->clinfer, "%s", CLINFER_VERSION);
     time_t now = time(NULL);
     struct tm utc;
     if (!*last->date && gmtime_r(&now, &utc)) strftime(last->date, sizeof last->date, "%Y-%m-%d", &utc);

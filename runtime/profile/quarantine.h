@@ -1,7 +1,8 @@
 /* quarantine.h: what has failed on a device and is not chosen there again:
  * $XDG_DATA_HOME/clinfer/profiles/quarantine.json for all devices, and the mark "trying X", on disk before X starts,
  * that becomes an entry when the machine did not survive X. An entry names the driver and the hash of the kernel's
- * source: another driver or another kernel is tried afresh. */
+ * source: another driver or another kernel is tried afresh. It also names the version of clinfer that found the kernel
+ * wrong: to another version it proves itself again before it is passed over. */
 #ifndef CI_PROFILE_QUARANTINE_H
 #define CI_PROFILE_QUARANTINE_H
 
@@ -17,6 +18,8 @@ struct ci_quarantined {
     uint64_t source;
     char reason[256]; /* "error 0.3", "crashed", "no answer within 10 s", "clinfer died while trying it" */
     char date[CI_PROFILE_NAME_BYTES]; /* "2026-11-21" */
+    char
+        clinfer[CI_PROFILE_NAME_BYTES]; /* the version that found it wrong; "": one that did not say, 0.1.0 or before */
 };
 
 struct ci_quarantine {
@@ -41,9 +44,23 @@ const struct ci_quarantined *ci_quarantine_find(const struct ci_quarantine *quar
                                                 const char *variant, const struct ci_profile_tunable *tunables,
                                                 int tunable_count, const char *types, uint64_t source);
 
-/* Read, change, write, under a lock; safe from several processes. `date` "" becomes today. Adding what is there already
- * renews reason and date; a list of CI_QUARANTINE_ITEMS loses its oldest one. Removing what is not there is no error.
- * device_name and reason are cleaned of what a file may not have. */
+/* Whether this version is to let the kernel prove itself again. */
+bool ci_quarantined_by_another(const struct ci_quarantined *item);
+
+/* Whether a tune found it wrong while it tried combinations of tunables. */
+bool ci_quarantined_by_tune(const struct ci_quarantined *item);
+#define CI_QUARANTINED_WRONG "wrong result"
+#define CI_QUARANTINED_OUT_OF_MEMORY "out of memory"
+
+/* Whether it may not be tried in a process that is to live: it crashed, hung, or took the machine down. */
+bool ci_quarantined_is_fatal(const struct ci_quarantined *item);
+#define CI_QUARANTINED_CRASHED "crashed"
+#define CI_QUARANTINED_TIMED_OUT "no answer in time"
+#define CI_QUARANTINED_STOPPED "clinfer or the machine stopped while trying it"
+
+/* Read, change, write, under a lock; safe from several processes. `date` "" becomes today, and `clinfer` this version.
+ * Adding what is there already renews reason, date and version; a list of CI_QUARANTINE_ITEMS loses its oldest one.
+ * Removing what is not there is no error. device_name and reason are cleaned of what a file may not have. */
 enum { CI_QUARANTINE_ITEMS = 4096 };
 enum clinfer_status ci_quarantine_add(const struct ci_quarantined *item);
 enum clinfer_status ci_quarantine_remove(const struct ci_quarantined *item);

@@ -129,7 +129,7 @@ static bool recover(const char *path) {
         info.st_nlink > 0) {
         bool found = read_mark(path, &item);
         if (found) {
-            snprintf(item.reason, sizeof item.reason, "clinfer or the machine stopped while trying it");
+            snprintf(item.reason, sizeof item.reason, CI_QUARANTINED_STOPPED);
             item.date[0] = '\0';
             added = ci_quarantine_add(&item) == CLINFER_OK;
             if (added)

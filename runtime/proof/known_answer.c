@@ -277,10 +277,11 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
 }
 
 enum clinfer_status ci_proof_again(struct ci_device *device, const struct ci_caps *caps,
-                                   const struct ci_variant *variant, const struct ci_call *call) {
+                                   const struct ci_variant *variant, const int *tunables, const struct ci_call *call) {
     uint64_t key;
-    int tunables[CI_MAX_TUNABLES] = {0};
-    ci_bind_defaults(variant, tunables);
+    int values[CI_MAX_TUNABLES] = {0};
+    if (!tunables) ci_bind_defaults(variant, values);
+    if (!tunables) tunables = values;
     enum clinfer_status status = key_of(device, variant, tunables, call, &key);
     return status == CLINFER_OK ? prove(device, caps, variant, tunables, call, key) : status;
 }

@@ -11,10 +11,9 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
                                           const struct ci_variant *variant, const int *tunables,
                                           const struct ci_call *call);
 
-/* The same for the defaults, without believing or saying anything: the proof is done now, and remembered if it passed.
- */
+/* The same without believing or saying anything: the proof is done now, and remembered if it passed. */
 enum clinfer_status ci_proof_again(struct ci_device *device, const struct ci_caps *caps,
-                                   const struct ci_variant *variant, const struct ci_call *call);
+                                   const struct ci_variant *variant, const int *tunables, const struct ci_call *call);
 
 /* The signature of a case, weights as stored; false when the case is none of this op (a type it refuses). */
 bool ci_proof_signature(const struct ci_op *op, const struct ci_case *shape, struct ci_call *call);

@@ -11,10 +11,16 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include <clinfer.h>
 
+#include "device/device.h"
+#include "ops/bind.h"
+#include "ops/op_list.h"
+#include "ops/signature.h"
 #include "profile/quarantine.h"
+#include "proof/known_answer.h"
 #include "support/model.h"
 #include "support/patched.h"
 #include "support/poison.h"
@@ -30,12 +36,14 @@ static bool is_opencl(const char *device) { return strcmp(device, "cpu") != 0; }
 /* ---- what is said ---- */
 
 static struct {
-    int widened, set_aside, warnings;
+    int widened, set_aside, warnings, healed, passed_over;
     char last[1024];
 } said;
 
 static void listen(void *user, enum clinfer_log_level level, const char *message) {
     (void)user;
+    said.healed += strstr(message, "leaves quarantine") != NULL;
+    said.passed_over += strstr(message, "in quarantine on ") && strstr(message, "`clinfer doctor` says why");
     if (level != CLINFER_LOG_WARNING) return;
     said.warnings++;
     said.widened += strstr(message, "the KV cache is f32 from here on") != NULL;
@@ -354,6 +362,99 @@ static void test_what_is_right_with_our_numbers_is_not_quarantined(void **state)
     }
 }
 
+/* ---- what earlier versions have quarantined ---- */
+
+/* The list as a version that did not name itself would have written it. */
+static void forget_version(void) {
+    char *path = ci_quarantine_path();
+    json_t *list = json_load_file(path, 0, NULL), *item;
+    size_t i;
+    assert_non_null(list);
+    json_array_foreach(json_object_get(list, "items"), i, item) json_object_del(item, "clinfer");
+    assert_int_equal(json_dump_file(list, path, 0), 0);
+    json_decref(list);
+    free(path);
+}
+
+/* The kernel that the tiny llama gets there for an op that it has on every place, as this build knows it. */
+static void quarantine_kernel(const char *device_name, const char *reason) {
+    const struct ci_op *op = is_opencl(device_name) ? &ci_op_embed : &ci_op_rmsnorm;
+    struct ci_device *device = NULL;
+    struct ci_quarantined item = {.date = "2026-11-21"};
+    struct ci_profile_key key;
+    struct ci_call call;
+    const struct ci_case *shape = op->cases;
+    const struct ci_variant *variant = NULL;
+    if (is_opencl(device_name)) assert_int_equal(ci_device_open(atoi(device_name), NULL, &device), CLINFER_OK);
+    const struct ci_caps caps = {ci_cpu_features(), device ? ci_device_caps(device) : NULL, 1};
+    while (op == &ci_op_embed && shape->in[0].type != &ci_type_f16) assert_non_null((++shape)->name);
+    assert_true(ci_proof_signature(op, shape, &call));
+    for (int i = 0; ci_variants[i] && !variant; i++)
+        if (ci_variants[i]->op == op && ci_variant_fits(ci_variants[i], &caps, &call)) variant = ci_variants[i];
+    assert_non_null(variant);
+    struct ci_profile_signature signature;
+    int tunables[CI_MAX_TUNABLES] = {0};
+    ci_bind_defaults(variant, tunables);
+    ci_signature_key(&caps, &key);
+    ci_signature_of(op, &call, &signature);
+    assert_int_equal(ci_signature_source(variant, tunables, &call, &item.source), CLINFER_OK);
+    item.device = ci_quarantine_device(&key);
+    item.tunable_count = ci_signature_tunables(variant, tunables, item.tunables);
+    snprintf(item.device_name, sizeof item.device_name, "%s", key.device);
+    snprintf(item.op, sizeof item.op, "%s", op->name);
+    snprintf(item.variant, sizeof item.variant, "%s", variant->name);
+    snprintf(item.types, sizeof item.types, "%s", signature.types);
+    snprintf(item.reason, sizeof item.reason, "%s", reason);
+    assert_int_equal(ci_quarantine_add(&item), CLINFER_OK);
+    if (device) ci_device_close(device);
+}
+
+/* Opens the model; then there are so many items, which were healed, or passed over in one line. */
+static struct ci_quarantined check_list(const char *device, int count, int healed, int passed_over) {
+    struct clinfer_engine_options options = test_engine_options(tiny[0], device);
+    struct ci_quarantine list;
+    memset(&said, 0, sizeof said);
+    clinfer_engine_close(test_engine_open(&options));
+    assert_int_equal(ci_quarantine_read(&list), CLINFER_OK);
+    if (list.count != count || said.healed != healed || said.passed_over != passed_over)
+        fail_msg("on %s: %d items, not %d; healed %d, not %d; passed over %d, not %d", device, list.count, count,
+                 said.healed, healed, said.passed_over, passed_over);
+    struct ci_quarantined first = count ? list.items[0] : (struct ci_quarantined){0};
+    ci_quarantine_free(&list);
+    return first;
+}
+
+static void test_wrong_quarantines_heal(void **state) {
+    (void)state;
+    for (const char *const *device = test_devices(); *device; device++) {
+        poison_fresh_data();
+        quarantine_kernel(*device, "output 0 [0, 0] is nan, expected nan +- nan");
+        check_list(*device, 1, 0, 1); /* this version has said so */
+        forget_version();
+        check_list(*device, 0, 1, 0);
+        check_list(*device, 0, 0, 0);
+        quarantine_kernel(*device, "crashed"); /* nothing to try in a process that is to live */
+        forget_version();
+        check_list(*device, 1, 0, 1);
+    }
+}
+
+static void test_a_right_quarantine_stays_and_is_renewed(void **state) {
+    (void)state;
+    static const char from[] = "vstore16(low * scale + offset, 2 * unit, to);";
+    for (const char *const *device = test_devices(); *device; device++) {
+        if (!is_opencl(*device)) continue;
+        poison_fresh_data();
+        poison("embed.cl", from, "vstore16(low * scale + offset + 1.0f, 2 * unit, to);");
+        quarantine_kernel(*device, "output 0 [0, 0] is nan, expected nan +- nan");
+        forget_version();
+        struct ci_quarantined item = check_list(*device, 1, 0, 1);
+        poison_end();
+        assert_string_equal(item.clinfer, CLINFER_VERSION);
+        if (!strstr(item.reason, "known answer of op embed")) fail_msg("on %s: %s", *device, item.reason);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_number_that_is_none_is_the_files_fault),
@@ -363,6 +464,8 @@ int main(void) {
         cmocka_unit_test(test_what_f16_does_not_hold_is_computed_with_f32),
         cmocka_unit_test(test_numbers_beyond_f32_are_the_models_own),
         cmocka_unit_test(test_what_is_right_with_our_numbers_is_not_quarantined),
+        cmocka_unit_test(test_wrong_quarantines_heal),
+        cmocka_unit_test(test_a_right_quarantine_stays_and_is_renewed),
     };
     clinfer_log_to(listen, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);

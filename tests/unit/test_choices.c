@@ -47,7 +47,7 @@ static int setup(void **state) {
                                         .local_bytes = 32768,
                                         .max_alloc_bytes = 1 << 30};
     f->caps = (struct ci_caps){ci_cpu_features(), &f->device, 2};
-    f->chooser = (struct ci_chooser){&f->choices, 1, &f->caps};
+    f->chooser = (struct ci_chooser){&f->choices, 1, NULL, &f->caps};
     set_tensor(&f->x, CI_TENSOR_ACTIVATION, &ci_type_q8, 1, K);
     set_tensor(&f->weight, CI_TENSOR_WEIGHT, &ci_type_q4_1, N, K);
     set_tensor(&f->out, CI_TENSOR_ACTIVATION, &ci_type_f32, 1, N);
@@ -205,7 +205,8 @@ static void activations_are_rounded_by_the_table_or_where_that_is_clearly_faster
 }
 
 static void quarantine(struct fixture *f, const struct ci_profile_entry *entry) {
-    struct ci_quarantined item = {.device = f->choices.places[1].device, .source = entry->source, .reason = "wrong"};
+    struct ci_quarantined item = {
+        .device = f->choices.places[1].device, .source = entry->source, .reason = "wrong", .clinfer = CLINFER_VERSION};
     strcpy(item.op, entry->signature.op);
     strcpy(item.variant, entry->variant);
     strcpy(item.types, entry->signature.types);
@@ -263,7 +264,8 @@ static void parts_that_are_not_used_take_nothing_apart(void **state) {
 static void what_is_in_quarantine_is_not_chosen(void **state) {
     struct fixture *f = *state;
     struct ci_choice choice = first(f), list[16];
-    struct ci_quarantined item = {.device = 7, .op = "matmul", .reason = "error 0.3", .date = "2026-11-21"};
+    struct ci_quarantined item = {
+        .device = 7, .op = "matmul", .reason = "error 0.3", .date = "2026-11-21", .clinfer = CLINFER_VERSION};
     struct ci_call call;
     char reason[256];
     strcpy(item.variant, choice.variant->name);
@@ -274,6 +276,9 @@ static void what_is_in_quarantine_is_not_chosen(void **state) {
     assert_string_not_equal(list[0].variant->name, choice.variant->name);
     assert_non_null(strstr(reason, "error 0.3"));
     assert_non_null(strstr(reason, "2026-11-21"));
+    char names[64] = "";
+    assert_int_equal(ci_choices_passed_over(&f->choices, names, sizeof names), 1);
+    assert_string_equal(names, "matmul");
     f->choices.places[1].device = 8; /* another driver: tried afresh */
     assert_string_equal(first(f).variant->name, choice.variant->name);
 }

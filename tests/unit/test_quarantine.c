@@ -86,6 +86,38 @@ static void test_item_comes_back_renewed_and_goes(void **state) {
     assert_string_equal(data_home_messages, "");
 }
 
+static void test_the_version_that_found_it_stands_in_it(void **state) {
+    static const char *const fatal[] = {"crashed", "crashed: signal 11", "no answer in time",
+                                        "clinfer or the machine stopped while trying it"};
+    static const char *const harmless[] = {"wrong result: NMSE 3", "out of memory", "output 0 [0, 0] is nan"};
+    struct ci_quarantined item = sample();
+    (void)state;
+    snprintf(item.clinfer, sizeof item.clinfer, "0.0.9");
+    assert_true(ci_quarantined_by_another(&item));
+    assert_ok(ci_quarantine_add(&item));
+    struct ci_quarantine list = read_list(1);
+    assert_string_equal(list.items[0].clinfer, CLINFER_VERSION);
+    assert_false(ci_quarantined_by_another(&list.items[0]));
+    ci_quarantine_free(&list);
+    free(spoil("{\"schema\": \"clinfer-quarantine\", \"version\": 1, \"items\": [{\"device\": \"0000000000000001\", "
+               "\"device_name\": \"D\", \"op\": \"add\", \"variant\": \"v\", \"tunables\": {}, \"types\": \"f32\", "
+               "\"source\": \"0000000000000002\", \"reason\": \"crashed\", \"date\": \"2026-11-01\"}]}"));
+    list = read_list(1); /* of 0.1.0 */
+    assert_string_equal(list.items[0].clinfer, "");
+    assert_true(ci_quarantined_by_another(&list.items[0]));
+    ci_quarantine_free(&list);
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
+        snprintf(item.reason, sizeof item.reason, "%s", fatal[i]);
+        assert_true(ci_quarantined_is_fatal(&item));
+    }
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
+        snprintf(item.reason, sizeof item.reason, "%s", harmless[i]);
+        assert_false(ci_quarantined_is_fatal(&item));
+        assert_int_equal(ci_quarantined_by_tune(&item), i < 2);
+    }
+    assert_ok(ci_quarantine_clear(NULL));
+}
+
 static void test_find_wants_what_the_item_names(void **state) {
     struct ci_quarantined item = sample();
     struct ci_quarantine list = {&item, 1};
@@ -282,6 +314,7 @@ static void test_marks_of_two_dead_processes_are_recovered_once_by_two(void **st
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_item_comes_back_renewed_and_goes, data_home_set, data_home_unset),
+        cmocka_unit_test(test_the_version_that_found_it_stands_in_it),
         cmocka_unit_test(test_find_wants_what_the_item_names),
         cmocka_unit_test(test_device_is_all_of_the_key_but_threads),
         cmocka_unit_test_setup_teardown(test_bad_list_is_kept_aside_and_said, data_home_set, data_home_unset),
