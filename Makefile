@@ -219,6 +219,7 @@ $(FAILING_TOOL): $(CLI_OBJECTS) $(call object,tests/support/failing_malloc.c) $(
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
 # The tool's own code is in no library.
+$(BUILD)/tests/unit/test_output: $(call object,runtime/cli/output.c)
 $(BUILD)/tests/unit/test_remotes: $(call object,$(addprefix runtime/cli/,config.c config_secrets.c options.c output.c remotes.c))
 
 $(BUILD)/tests/fault/test_worker: | $(BUILD)/clinfer $(BUILD)/tests/fault/fake_layer.so

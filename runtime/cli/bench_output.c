@@ -350,7 +350,7 @@ static bool begin(struct ci_bench_printer *printer) {
 
 static void end(struct ci_bench_printer *printer) {
     ci_progress(NULL);
-    if (fclose(printer->file) == 0 && printer->to_stderr) fwrite(printer->text, 1, printer->size, stderr);
+    if (fclose(printer->file) == 0 && printer->to_stderr) ci_tell("%s", printer->text);
     if (!printer->to_stderr && printer->text) {
         ci_print(printer->text, printer->size);
         ci_flush();

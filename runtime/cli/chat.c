@@ -124,7 +124,7 @@ static bool read_message(struct ci_editor *editor, struct ci_kept_text *message)
             message->text[message->length - 1] = '\n';
         } else if (event == CI_EDITOR_INTERRUPTED && !left) {
             ci_interrupt_clear();
-            fprintf(stderr, "\nCtrl-C again or Ctrl-D leaves the chat\n");
+            ci_tell("\nCtrl-C again or Ctrl-D leaves the chat\n");
             left = true;
             message->length = 0;
         } else {
@@ -134,8 +134,8 @@ static bool read_message(struct ci_editor *editor, struct ci_kept_text *message)
 }
 
 static void help(void) {
-    fprintf(stderr, "/clear begins a new conversation, /exit leaves (so does Ctrl-D), Ctrl-C stops an answer;\n"
-                    "a line that ends with \\ goes on in the next; Alt-Enter and what is pasted break lines too\n");
+    ci_tell("/clear begins a new conversation, /exit leaves (so does Ctrl-D), Ctrl-C stops an answer;\n"
+            "a line that ends with \\ goes on in the next; Alt-Enter and what is pasted break lines too\n");
 }
 
 /* Whether the chat goes on. */
@@ -147,7 +147,7 @@ static bool take_message(struct chat *chat, const char *message) {
         remove_messages(chat, system_messages(chat), chat->count - system_messages(chat));
         ci_say("a new conversation");
     } else if (message[0] == '/' && message[1] && !strpbrk(message + 1, "/ ")) {
-        fprintf(stderr, "clinfer: unknown command %s; there are /clear, /exit and /help\n", message);
+        ci_tell("clinfer: unknown command %s; there are /clear, /exit and /help\n", ci_one_line(message));
     } else if (message[strspn(message, " \t\r\n")]) {
         if (!add_message(chat, "user", message)) return false;
         answer(chat);
@@ -195,7 +195,7 @@ int ci_chat(struct ci_run_state *run) {
         exit_status = ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
     }
     ci_editor_close(editor);
-    fprintf(stderr, "\n");
+    ci_tell("\n");
     clinfer_conversation_destroy(chat.conversation);
     remove_messages(&chat, 0, chat.count);
     free(chat.messages);

@@ -23,7 +23,7 @@ static void print_table(const struct clinfer_device *devices, size_t count) {
         const struct clinfer_device *device = &devices[i];
         char global[CI_AMOUNT_BYTES], alloc[CI_AMOUNT_BYTES], local[CI_AMOUNT_BYTES], has[128];
         features(device, has, sizeof has);
-        ci_printf("%3zu  %s\n", i, device->name);
+        ci_printf("%3zu  %s\n", i, ci_one_line(device->name));
         ci_printf("     %s, %u compute units, %s (one buffer: %s), local %s, work-groups to %zu\n", device->kind,
                   device->compute_units, ci_format_bytes(device->global_bytes, global),
                   ci_format_bytes(device->max_alloc_bytes, alloc), ci_format_bytes(device->local_bytes, local),

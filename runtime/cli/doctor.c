@@ -78,8 +78,11 @@ static void print_line(struct ci_doctor *doctor, const char *section, const char
     ci_doctor_progress(doctor, NULL);
     if (strcmp(section, doctor->section) != 0) ci_printf("%s%s\n", *doctor->section ? "\n" : "", section);
     snprintf(doctor->section, sizeof doctor->section, "%s", section);
-    ci_printf("  %s%-4s%s  %-12s %s\n", color, verdicts[verdict], *color ? ci_color("\033[0m") : "", name,
-              shown ? shown : "");
+    ci_printf("  ");
+    ci_paint(color);
+    ci_printf("%-4s", verdicts[verdict]);
+    ci_paint(*color ? ci_color("\033[0m") : "");
+    ci_printf("  %-12s %s\n", name, shown ? shown : "");
     if (advice) ci_printf("        %-12s -> %s\n", "", advice);
     ci_flush();
     free(shown);
@@ -106,7 +109,7 @@ void ci_doctor_check(struct ci_doctor *doctor, const char *section, const char *
 }
 
 void ci_doctor_progress(struct ci_doctor *doctor, const char *text) {
-    if (doctor->progress) fprintf(stderr, "\r\033[K%.78s", text ? text : "");
+    if (doctor->progress) fprintf(stderr, "\r\033[K%.78s", text ? ci_one_line(text) : "");
 }
 
 /* ---- the command ---- */

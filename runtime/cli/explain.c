@@ -90,7 +90,7 @@ static void print_group(const struct group *group) {
         snprintf(name, sizeof name, "blk.%d.%s", group->first_layer, group->name);
     else
         snprintf(name, sizeof name, "blk.%d-%d.%s", group->first_layer, group->last_layer, group->name);
-    fprintf(stderr, "  %-24s %-14s %-24s x%-4d %10s  %s%s%s%s\n", name, group->op, group->variant, group->steps,
+    ci_tell("  %-24s %-14s %-24s x%-4d %10s  %s%s%s%s\n", name, group->op, group->variant, group->steps,
             ci_format_bytes((uint64_t)group->bytes, bytes), group->place, group->fallback ? " (fallback)" : "",
             *group->reason ? ": " : "", group->reason);
 }
@@ -114,10 +114,9 @@ static enum clinfer_status print_plan(clinfer_engine *engine, int rows) {
     if (status == CLINFER_OK) {
         int steps = 0;
         for (size_t i = 0; i < groups.count; i++) steps += groups.items[i].steps;
-        fprintf(stderr, "plan for %d row%s: %d steps, the host waits %d time%s\n", rows, rows == 1 ? "" : "s", steps,
-                waits, waits == 1 ? "" : "s");
-        fprintf(stderr, "  %-24s %-14s %-24s %-5s %10s  %s\n", "label", "op", "variant", "steps", "bytes",
-                "place: why");
+        ci_tell("plan for %d row%s: %d steps, the host waits %d time%s\n", rows, rows == 1 ? "" : "s", steps, waits,
+                waits == 1 ? "" : "s");
+        ci_tell("  %-24s %-14s %-24s %-5s %10s  %s\n", "label", "op", "variant", "steps", "bytes", "place: why");
         for (size_t i = 0; i < groups.count; i++) print_group(&groups.items[i]);
     }
     free(groups.items);

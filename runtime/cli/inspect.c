@@ -18,15 +18,22 @@ enum { SHOWN_ELEMENTS = 8, SHOWN_BYTES = 100, JSON_ELEMENTS = 16 };
 
 /* One line, whatever is in it. */
 static void print_text(const struct ci_gguf_string *string, size_t most) {
+    char text[SHOWN_BYTES + 1];
+    size_t length = string->length < most ? string->length : most;
+    /* Not in the middle of a character. */
+    for (int back = 0; length < string->length && back < 3 && ((unsigned char)string->text[length] & 0xc0) == 0x80;
+         back++)
+        length--;
     ci_printf("\"");
-    for (size_t i = 0; i < string->length && i < most; i++) {
-        unsigned char byte = (unsigned char)string->text[i];
-        if (byte == '\n')
-            ci_printf("\\n");
-        else if (byte < 32 || byte == 127 || byte == '"')
-            ci_printf("\\x%02x", byte);
-        else
-            ci_print(string->text + i, 1);
+    for (size_t at = 0; at < length;) {
+        const char *quote = memchr(string->text + at, '"', length - at),
+                   *zero = memchr(string->text + at, 0, length - at);
+        const char *end = zero && (!quote || zero < quote) ? zero : quote;
+        size_t plain = end ? (size_t)(end - string->text) - at : length - at;
+        memcpy(text, string->text + at, plain);
+        text[plain] = 0;
+        ci_printf("%s%s", ci_one_line(text), !end ? "" : *end ? "\\\"" : "\\u0000");
+        at += plain + (end != NULL);
     }
     ci_printf("\"");
     if (string->length > most) ci_printf("... (%zu bytes)", string->length);
@@ -50,7 +57,7 @@ static void print_metadata(const struct ci_gguf *gguf) {
     ci_printf("\nMetadata\n");
     for (size_t i = 0; i < ci_gguf_value_count(gguf); i++) {
         const struct ci_gguf_value *value = ci_gguf_value_at(gguf, i);
-        ci_printf("  %-44s ", value->key);
+        ci_printf("  %-44s ", ci_one_line(value->key));
         if (value->type != CI_GGUF_ARRAY) {
             print_element(value, 0, SHOWN_BYTES);
         } else {
@@ -77,17 +84,18 @@ static void print_tensors(const struct ci_gguf *gguf) {
         char shape[96] = "";
         for (uint32_t k = 0; k < tensor->n_dims; k++)
             snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%" PRIu64, k ? ", " : "", tensor->dims[k]);
-        ci_printf("  %-40s %-6s [%s]%*s %12zu bytes\n", tensor->name, type_name(tensor->type), shape,
+        ci_printf("  %-40s %-6s [%s]%*s %12zu bytes\n", ci_one_line(tensor->name), type_name(tensor->type), shape,
                   (int)(18 > strlen(shape) ? 18 - strlen(shape) : 0), "", tensor->bytes);
     }
 }
 
 static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection *found) {
     char size[CI_AMOUNT_BYTES], count[CI_AMOUNT_BYTES], cache[CI_AMOUNT_BYTES];
-    ci_printf("%s: GGUF v%" PRIu32 ", %s, %zu metadata entries, %zu tensors\n", ci_gguf_path(gguf),
+    ci_printf("%s: GGUF v%" PRIu32 ", %s, %zu metadata entries, %zu tensors\n", ci_one_line(ci_gguf_path(gguf)),
               ci_gguf_version(gguf), ci_format_bytes(found->file_bytes, size), ci_gguf_value_count(gguf),
               ci_gguf_tensor_count(gguf));
-    ci_printf("  architecture  %s, %s parameters\n", found->architecture, ci_format_count(found->parameters, count));
+    ci_printf("  architecture  %s, %s parameters\n", ci_one_line(found->architecture),
+              ci_format_count(found->parameters, count));
     if (found->status == CLINFER_OK)
         ci_printf("  runs          yes: %d layers, width %d, %d heads (%d of keys and values), vocabulary %d, context "
                   "%d%s\n",
@@ -95,7 +103,7 @@ static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection
                   found->model.hyper.kv_heads, found->model.hyper.vocabulary, found->model.hyper.context,
                   found->has_template ? "" : ", no chat template");
     else
-        ci_printf("  runs          no: %s\n", found->reason);
+        ci_printf("  runs          no: %s\n", ci_one_line(found->reason));
     ci_printf("  memory        weights %s", ci_format_bytes(found->tensor_bytes, size));
     if (found->status == CLINFER_OK)
         ci_printf(", KV cache (f16) %s a token, %s at full context",
@@ -114,7 +122,7 @@ static void print_findings(const struct ci_inspection *found) {
         [CI_FINDING_LEFT_OUT] = "tensor", [CI_FINDING_NO_EFFECT] = "key", [CI_FINDING_UNKNOWN] = "unknown"};
     if (found->model.findings) ci_printf("\nNot used\n");
     for (const struct ci_finding *finding = found->model.findings; finding; finding = finding->next)
-        ci_printf("  %-7s %-44s %s\n", kinds[finding->kind], finding->name, finding->why);
+        ci_printf("  %-7s %-44s %s\n", kinds[finding->kind], ci_one_line(finding->name), ci_one_line(finding->why));
 }
 
 /* ---- JSON ---- */

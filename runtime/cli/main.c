@@ -38,19 +38,19 @@ static int unknown_command(const char *word) {
     for (const struct ci_command *command = ci_commands; command->name && count < 31; command++)
         if (command->summary) names[count++] = command->name;
     if (word[0] == '-')
-        fprintf(stderr, "clinfer: %s: a command comes before the flags, as in: clinfer run %s ...\n", word, word);
+        ci_tell("clinfer: %s: a command comes before the flags, as in: clinfer run %s ...\n", word, word);
     else if (ci_options_nearest(word, names))
-        fprintf(stderr, "clinfer: unknown command %s; did you mean %s?\n", word, ci_options_nearest(word, names));
+        ci_tell("clinfer: unknown command %s; did you mean %s?\n", word, ci_options_nearest(word, names));
     else
-        fprintf(stderr, "clinfer: unknown command %s; to ask something: clinfer run \"...\"\n", word);
-    fprintf(stderr, "clinfer --help lists the commands\n");
+        ci_tell("clinfer: unknown command %s; to ask something: clinfer run \"...\"\n", word);
+    ci_tell("clinfer --help lists the commands\n");
     return ci_exit_status(CLINFER_INVALID_ARGUMENT);
 }
 
 static int dispatch(int argc, char **argv) {
     if (argc < 2) {
-        fprintf(stderr, "clinfer: a command is missing, for example: clinfer run \"Why is the sky blue?\"\n"
-                        "clinfer --help lists the commands\n");
+        ci_tell("clinfer: a command is missing, for example: clinfer run \"Why is the sky blue?\"\n"
+                "clinfer --help lists the commands\n");
         return ci_exit_status(CLINFER_INVALID_ARGUMENT);
     }
     const char *word = argv[1];

@@ -27,9 +27,9 @@ static int mistake(const struct ci_usage *usage, const char *format, ...) __attr
 static int mistake(const struct ci_usage *usage, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "clinfer %s: ", usage->command);
-    vfprintf(stderr, format, arguments);
-    fprintf(stderr, "\nclinfer %s --help shows all flags\n", usage->command);
+    char text[4096];
+    vsnprintf(text, sizeof text, format, arguments);
+    ci_tell("clinfer %s: %s\nclinfer %s --help shows all flags\n", usage->command, ci_one_line(text), usage->command);
     va_end(arguments);
     return ci_exit_status(CLINFER_INVALID_ARGUMENT);
 }

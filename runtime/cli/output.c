@@ -14,7 +14,9 @@
 
 #include "base/append.h"
 #include "base/clock.h"
+#include "text/utf8.h"
 #include "text/utf8_json.h"
+#include "text/visible.h"
 
 static int output_error; /* errno of the first failed write to standard output */
 static FILE *log_file;
@@ -35,20 +37,89 @@ int ci_exit_status(enum clinfer_status status) {
 
 static atomic_bool in_line; /* what was printed last is no whole line */
 
+static void write_output(const char *text, size_t length) {
+    if (output_error) return;
+    errno = 0;
+    if (length && fwrite(text, 1, length, stdout) < length) output_error = errno ? errno : EIO;
+}
+
+/* To a stream, in pieces that fit on the stack. */
+static void write_visible(FILE *file, const char *text, size_t length, bool lines) {
+    enum { PIECE = 256 };
+    char out[PIECE * CI_VISIBLE_GROWTH];
+    for (size_t at = 0; at < length;) {
+        size_t count = length - at < PIECE ? length - at : PIECE;
+        /* Not in the middle of a character. */
+        for (size_t back = 0;
+             at + count < length && back < CI_UTF8_HELD && ((unsigned char)text[at + count] & 0xc0) == 0x80; back++)
+            count--;
+        size_t shown = ci_visible(text + at, count, lines, out);
+        if (file == stdout)
+            write_output(out, shown);
+        else
+            fwrite(out, 1, shown, file);
+        at += count;
+    }
+}
+
+static bool output_is_terminal(void) {
+    static atomic_int known;
+    if (!atomic_load(&known)) atomic_store(&known, isatty(STDOUT_FILENO) ? 1 : -1);
+    return atomic_load(&known) > 0;
+}
+
+/* What is held back of an answer is complete with the next piece, or spelled then. */
+static struct ci_utf8_stream held;
+
 void ci_print(const char *text, size_t length) {
     if (output_error || !length) return;
-    errno = 0;
-    if (fwrite(text, 1, length, stdout) < length) output_error = errno ? errno : EIO;
+    if (!output_is_terminal()) {
+        write_output(text, length);
+    } else {
+        enum { PIECE = 256 };
+        char whole[PIECE + CI_UTF8_HELD];
+        for (size_t at = 0; at < length; at += PIECE) {
+            size_t count = ci_utf8_stream_push(&held, text + at, length - at < PIECE ? length - at : PIECE, whole);
+            write_visible(stdout, whole, count, true);
+        }
+    }
     atomic_store(&in_line, text[length - 1] != '\n');
+}
+
+static void print_visible(FILE *file, const char *format, va_list arguments) {
+    char line[1024], *text = NULL;
+    va_list again;
+    va_copy(again, arguments);
+    int length = vsnprintf(line, sizeof line, format, arguments);
+    if (length >= (int)sizeof line) length = vasprintf(&text, format, again);
+    va_end(again);
+    if (length >= 0)
+        write_visible(file, text ? text : line, (size_t)length, true);
+    else if (file == stdout)
+        output_error = ENOMEM;
+    if (length >= 0) free(text);
 }
 
 void ci_printf(const char *format, ...) {
     if (output_error) return;
     va_list arguments;
     va_start(arguments, format);
-    errno = 0;
-    if (vprintf(format, arguments) < 0) output_error = errno ? errno : EIO;
+    print_visible(stdout, format, arguments);
     va_end(arguments);
+}
+
+void ci_paint(const char *sequence) { write_output(sequence, strlen(sequence)); }
+
+const char *ci_one_line(const char *text) {
+    enum { TEXTS = 4, MOST = 1024 };
+    static _Thread_local char texts[TEXTS][MOST * CI_VISIBLE_GROWTH + 4];
+    static _Thread_local unsigned turn;
+    char *out = texts[turn++ % TEXTS];
+    size_t length = strlen(text), most = MOST;
+    while (length > MOST && most > MOST - CI_UTF8_HELD && ((unsigned char)text[most] & 0xc0) == 0x80) most--;
+    size_t shown = ci_visible(text, length > MOST ? most : length, false, out);
+    memcpy(out + shown, length > MOST ? "..." : "", length > MOST ? 4 : 1);
+    return out;
 }
 
 void ci_flush(void) {
@@ -59,18 +130,22 @@ void ci_flush(void) {
 bool ci_output_failed(void) { return output_error != 0; }
 
 int ci_output_finish(int exit_status) {
+    char rest[CI_UTF8_HELD];
+    write_visible(stdout, rest, ci_utf8_stream_flush(&held, rest), true);
     ci_flush();
     if (!output_error) return exit_status;
     /* Whoever closed the pipe has seen enough. */
     if (output_error == EPIPE) return 0;
-    return ci_refuse(CLINFER_IO, "standard output: %s", strerror(output_error));
+    return ci_refuse(output_error == ENOMEM ? CLINFER_OUT_OF_MEMORY : CLINFER_IO, "standard output: %s",
+                     strerror(output_error));
 }
 
 int ci_print_json(json_t *object) {
     char *text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(object);
     if (!text) return ci_refuse(CLINFER_OUT_OF_MEMORY, "JSON: out of memory");
-    ci_printf("%s\n", text);
+    write_visible(stdout, text, strlen(text), true);
+    write_output("\n", 1);
     free(text);
     return 0;
 }
@@ -96,7 +171,7 @@ static bool show_progress(const char *text) {
     if (shown_level < CLINFER_LOG_NOTICE || !isatty(STDERR_FILENO)) return false;
     int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 ? window.ws_col - 1 : 79;
     /* One line, or it could not be taken away again. */
-    fprintf(stderr, "\r%.*s\033[K%s", columns, text ? text : "", text ? "" : "\r");
+    fprintf(stderr, "\r%.*s\033[K%s", columns, text ? ci_one_line(text) : "", text ? "" : "\r");
     fflush(stderr);
     shown = text != NULL;
     return true;
@@ -117,10 +192,14 @@ static void message(enum clinfer_log_level level, const char *text) {
         show_progress(NULL);
         /* Where the answer is on the same screen, its line must not go on with a message. */
         if (isatty(STDOUT_FILENO) && isatty(STDERR_FILENO) && atomic_exchange(&in_line, false)) fputc('\n', stderr);
-        fprintf(stderr, "%sclinfer: %s%s%s\n", ci_color(colors[level]), prefixes[level], text, ci_color("\033[0m"));
+        fprintf(stderr, "%sclinfer: %s", ci_color(colors[level]), prefixes[level]);
+        write_visible(stderr, text, strlen(text), level >= CLINFER_LOG_DEBUG);
+        fprintf(stderr, "%s\n", ci_color("\033[0m"));
     }
     if (log_file) {
-        fprintf(log_file, "%.3f %s%s\n", ci_seconds(), prefixes[level], text);
+        fprintf(log_file, "%.3f %s", ci_seconds(), prefixes[level]);
+        write_visible(log_file, text, strlen(text), level >= CLINFER_LOG_DEBUG);
+        fputc('\n', log_file);
         fflush(log_file);
     }
     pthread_mutex_unlock(&lock);
@@ -149,6 +228,15 @@ void ci_log_end(void) {
     clinfer_log_to(NULL, NULL);
     if (log_file) fclose(log_file);
     log_file = NULL;
+}
+
+void ci_tell(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    pthread_mutex_lock(&lock);
+    print_visible(stderr, format, arguments);
+    pthread_mutex_unlock(&lock);
+    va_end(arguments);
 }
 
 static void say(enum clinfer_log_level level, const char *format, va_list arguments) {

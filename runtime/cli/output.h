@@ -14,9 +14,14 @@
 /* The column "exit status" of CLINFER_STATUS_LIST. */
 int ci_exit_status(enum clinfer_status status);
 
-/* Standard output. */
+/* Standard output. Answers and the like: as they are, in pieces of any length; where it is a terminal, what could
+ * trick that is spelled (text/visible.h), though a character may come in two pieces. */
 void ci_print(const char *text, size_t length);
+/* For people, and JSON: names from files and devices are in it, so the same is spelled wherever it goes. Line breaks
+ * and tabs stay: see ci_one_line. */
 void ci_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A sequence of ci_color's, or none. */
+void ci_paint(const char *sequence);
 void ci_flush(void);
 bool ci_output_failed(void);
 
@@ -55,7 +60,14 @@ struct ci_log_flags {
 enum clinfer_status ci_log_start(const struct ci_log_flags *flags);
 void ci_log_end(void);
 
-/* A line on standard error, "clinfer: ..."; hidden by --quiet. */
+/* A name or another text from outside that is to stay on its line: spelled as in ci_printf, line breaks and tabs too.
+ * Borrowed until the fourth call after this one on this thread; what is too long ends with "...". */
+const char *ci_one_line(const char *text);
+
+/* Standard error without "clinfer: " and level; spelled as ci_printf. */
+void ci_tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A line on standard error, "clinfer: ..."; hidden by --quiet. Spelled as ci_one_line: it stays one line. */
 void ci_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ci_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

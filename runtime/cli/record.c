@@ -63,9 +63,8 @@ static void add(struct sums *sums, const struct clinfer_record_line *line) {
 static void print_sums(const struct sums *sums, const struct clinfer_record_phase *phase, const char *text) {
     char time[CI_AMOUNT_BYTES], limit[16] = "-";
     if (sums->roofline > 0) snprintf(limit, sizeof limit, "%.0f%%", percent(sums->roofline, sums->seconds));
-    fprintf(stderr, "  %7" PRIu64 " %9s %5.1f%% %7.2f %8.1f %6s  %s\n", sums->calls,
-            ci_format_seconds(sums->seconds, time), percent(sums->wall, phase->wall_seconds),
-            sums->seconds > 0 ? 1e-9 * sums->bytes / sums->seconds : 0,
+    ci_tell("  %7" PRIu64 " %9s %5.1f%% %7.2f %8.1f %6s  %s\n", sums->calls, ci_format_seconds(sums->seconds, time),
+            percent(sums->wall, phase->wall_seconds), sums->seconds > 0 ? 1e-9 * sums->bytes / sums->seconds : 0,
             sums->seconds > 0 ? 1e-9 * sums->operations / sums->seconds : 0, limit, text);
 }
 
@@ -81,15 +80,14 @@ static void print_op(const struct clinfer_record_line *line, const struct clinfe
 
 static void print_host(const struct clinfer_record_line *line, const struct clinfer_record_phase *phase) {
     char time[CI_AMOUNT_BYTES];
-    fprintf(stderr, "  %7" PRIu64 " %9s %5.1f%% %7s %8s %6s  host: %s\n", line->calls,
-            ci_format_seconds(line->seconds, time), percent(line->wall_seconds, phase->wall_seconds), "", "", "",
-            line->kind);
+    ci_tell("  %7" PRIu64 " %9s %5.1f%% %7s %8s %6s  host: %s\n", line->calls, ci_format_seconds(line->seconds, time),
+            percent(line->wall_seconds, phase->wall_seconds), "", "", "", line->kind);
 }
 
 /* All lines of each op together, the longest first. */
 static void print_totals(const struct clinfer_record *record, const struct clinfer_record_phase *phase) {
     bool *done = calloc(record->line_count + 1, sizeof *done);
-    fprintf(stderr, "  together:\n");
+    ci_tell("  together:\n");
     for (size_t i = 0; i < record->line_count && done; i++) {
         struct sums sums = {0};
         if (done[i] || !is_op(&record->lines[i]) || !in_phase(&record->lines[i], phase)) continue;
@@ -107,38 +105,37 @@ static void print_totals(const struct clinfer_record *record, const struct clinf
 static void print_phase(const struct clinfer_record *record, const struct clinfer_record_phase *phase) {
     char wall[CI_AMOUNT_BYTES], unexplained[CI_AMOUNT_BYTES];
     if (phase->wall_seconds <= 0) return;
-    fprintf(stderr, "%s: %" PRIu64 " token%s in %" PRIu64 " step%s, %s by the clock on the wall\n", phase->name,
-            phase->rows, phase->rows == 1 ? "" : "s", phase->runs, phase->runs == 1 ? "" : "s",
+    ci_tell("%s: %" PRIu64 " token%s in %" PRIu64 " step%s, %s by the clock on the wall\n", phase->name, phase->rows,
+            phase->rows == 1 ? "" : "s", phase->runs, phase->runs == 1 ? "" : "s",
             ci_format_seconds(phase->wall_seconds, wall));
-    fprintf(stderr, "    calls      time   wall    GB/s  GFLOP/s  limit  op\n");
+    ci_tell("    calls      time   wall    GB/s  GFLOP/s  limit  op\n");
     for (size_t i = 0; i < record->line_count; i++)
         if (is_op(&record->lines[i]) && in_phase(&record->lines[i], phase)) print_op(&record->lines[i], phase);
     print_totals(record, phase);
     for (size_t i = 0; i < record->line_count; i++)
         if (!is_op(&record->lines[i]) && in_phase(&record->lines[i], phase)) print_host(&record->lines[i], phase);
-    fprintf(stderr, "          %9s %5.1f%%  unexplained\n", ci_format_seconds(phase->unexplained_seconds, unexplained),
+    ci_tell("          %9s %5.1f%%  unexplained\n", ci_format_seconds(phase->unexplained_seconds, unexplained),
             percent(phase->unexplained_seconds, phase->wall_seconds));
 }
 
 static void print_rate(const char *what, const double rate[2], const char *unit) {
-    if (rate[0] > 0 || rate[1] > 0)
-        fprintf(stderr, ", %s %.1f and %.1f %s", what, 1e-9 * rate[0], 1e-9 * rate[1], unit);
+    if (rate[0] > 0 || rate[1] > 0) ci_tell(", %s %.1f and %.1f %s", what, 1e-9 * rate[0], 1e-9 * rate[1], unit);
 }
 
 static void print_record(const struct clinfer_record *record) {
     for (int i = 0; i < 2; i++) print_phase(record, &record->phases[i]);
-    fprintf(stderr, "slowest calls:");
+    ci_tell("slowest calls:");
     for (size_t i = 0; i < record->slowest_count && i < 5; i++) {
         const struct clinfer_record_call *call = &record->slowest[i];
         char time[CI_AMOUNT_BYTES];
-        fprintf(stderr, "%s %s %s in step %" PRIu64 " (%s)", i ? "," : "", ci_format_seconds(call->seconds, time),
-                call->label, call->run, call->phase);
+        ci_tell("%s %s %s in step %" PRIu64 " (%s)", i ? "," : "", ci_format_seconds(call->seconds, time), call->label,
+                call->run, call->phase);
     }
-    fprintf(stderr, "\nlimits, measured before and after:\n");
+    ci_tell("\nlimits, measured before and after:\n");
     for (size_t i = 0; i < record->limit_count; i++) {
         const struct clinfer_record_limit *limit = &record->limits[i];
         if (limit->read_bytes_per_second[0] <= 0 && limit->read_bytes_per_second[1] <= 0) continue;
-        fprintf(stderr, "  %s", limit->place);
+        ci_tell("  %s", limit->place);
         print_rate("reads", limit->read_bytes_per_second, "GB/s");
         print_rate("f32", limit->f32_per_second, "GFLOP/s");
         print_rate("products of bytes", limit->dot8_per_second, "GOP/s");

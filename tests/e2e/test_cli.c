@@ -296,6 +296,43 @@ static void test_bad_model_files_give_their_exit_status(void **state) {
     process_free(&result);
 }
 
+/* Neither for who looks at it nor in what is said of it. */
+static void test_names_in_a_file_cannot_control_a_terminal(void **state) {
+    (void)state;
+    static const char *const controls[] = {"\x1b", "\r", "\a", "\x7f", "\xc2\x9b", "\xe2\x80\xae", "\x9b"};
+    struct gguf_writer *writer = gguf_writer_create();
+    struct process_result result;
+    gguf_writer_string(writer, "general.architecture", "ma\x1b[2Jmba\nclinfer: all is well");
+    gguf_writer_string(writer, "a\xc2\x9bkey", "value\r\xe2\x80\xae\a\x7f\x9b");
+    gguf_writer_tensor(writer,
+                       "blk\xc2\x9d"
+                       "0;x\xe2\x80\xae.weight",
+                       0, 1, (const uint64_t[]){32}, NULL);
+    const char *file = process_file("evil.gguf", "", 0);
+    gguf_writer_save(writer, file);
+    gguf_writer_destroy(writer);
+    TOOL(&result, NULL, "run", "-m", file, "hi");
+    assert_contains(result.err, "ma\\u001b[2Jmba\\nclinfer: all is well");
+    for (size_t i = 0; i < sizeof controls / sizeof *controls; i++) assert_null(strstr(result.err, controls[i]));
+    process_free(&result);
+    TOOL(&result, NULL, "inspect", file);
+    process_assert_status(&result, 0);
+    for (size_t i = 0; i + 1 < sizeof controls / sizeof *controls; i++) assert_null(strstr(result.out, controls[i]));
+    assert_contains(result.out, "a\\u009bkey");
+    assert_contains(result.out, "\"value\\r\\u202e\\u0007\\u007f\\x9b\"");
+    assert_contains(result.out, "blk\\u009d0;x\\u202e.weight");
+    process_free(&result);
+    TOOL(&result, NULL, "inspect", "--json", file);
+    for (size_t i = 0; i + 1 < sizeof controls / sizeof *controls; i++) assert_null(strstr(result.out, controls[i]));
+    json_t *inspection = parse_output(&result);
+    const char *value = json_string_value(json_object_get(json_object_get(inspection, "metadata"), "a\xc2\x9bkey"));
+    assert_string_equal(value, "value\r\xe2\x80\xae\a\x7f\xef\xbf\xbd");
+    json_decref(inspection);
+    process_free(&result);
+    EXPECT_FAILURE(2, "unknown flag --\\u001b[2J", NULL, "run", "--\x1b[2J");
+    EXPECT_FAILURE(3, "x\\u001b[2J\\n", NULL, "inspect", "x\x1b[2J\n");
+}
+
 /* ---- devices, inspect, tokenize ---- */
 
 static void test_devices_lists_opencl_and_cpu(void **state) {
@@ -413,6 +450,7 @@ static void test_closed_output_ends_every_command_quietly(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names_in_a_file_cannot_control_a_terminal),
         cmocka_unit_test(test_help_shows_commands_flags_and_exit_statuses),
         cmocka_unit_test(test_manual_has_every_flag_and_exit_status),
         cmocka_unit_test(test_version_is_the_headers),

@@ -217,6 +217,36 @@ def test_a_signal_leaves_the_terminal_as_it_was():
         os.close(chat.ours)
 
 
+def test_an_answer_on_a_terminal_cannot_control_it():
+    chat = Chat("--no-history", "-n", "60", "--ignore-eos")
+    shown = chat.say(b"hello\r")
+    answer = shown[shown.index(b"\x1b[?2004l") + len(b"\x1b[?2004l"):shown.index(b"\r\nclinfer: ")]
+    chat.leave()
+    plain = subprocess.run([*RUN, "-n", "60", "--ignore-eos", "hello"], capture_output=True, timeout=100).stdout
+    assert re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", plain) and re.search(rb"[\x80-\xff]", plain), plain
+    assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", answer) and answer.decode(), answer
+    spelled = "".join(f"\\x{byte:02x}" if character == "\ufffd" else character
+                      for character, byte in characters(plain.rstrip(b"\n")))
+    spelled = re.sub("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]", lambda c: r"\r" if c[0] == "\r" else f"\\u{ord(c[0]):04x}", spelled)
+    assert answer.decode().replace("\r\n", "\n") == spelled, (answer, spelled)
+
+
+def characters(text):
+    """(character, its byte) of the text; of a byte that is no UTF-8 (U+FFFD, the byte)."""
+    at = 0
+    while at < len(text):
+        size = next((n for n in range(1, 5) if decodes(text[at:at + n])), 0)
+        yield (text[at:at + size].decode() if size else "\ufffd"), text[at]
+        at += size or 1
+
+
+def decodes(text):
+    try:
+        return len(text.decode()) == 1
+    except UnicodeDecodeError:
+        return False
+
+
 def test_an_answer_alone_goes_to_standard_output():
     with tempfile.TemporaryFile() as file:
         chat = Chat("--no-history", stdout=file)
