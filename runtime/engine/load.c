@@ -36,15 +36,17 @@ static char *copy_string(const struct ci_gguf *gguf, const char *key, const char
 
 /* What the file has and the graph does without: unknown keys loudly, since they may mean something. */
 static void tell_findings(const struct clinfer_engine *engine) {
-    char unknown[512] = "";
-    int left_out = 0;
+    enum { NAMED = 8 };
+    char names[1024] = "", more[64] = "";
+    int unknown = 0, left_out = 0;
     for (const struct ci_finding *finding = engine->model.findings; finding; finding = finding->next) {
-        if (finding->kind == CI_FINDING_UNKNOWN) ci_names_add(unknown, sizeof unknown, finding->name);
         left_out += finding->kind == CI_FINDING_LEFT_OUT;
+        if (finding->kind == CI_FINDING_UNKNOWN && unknown++ < NAMED) ci_names_add(names, sizeof names, finding->name);
     }
-    if (*unknown)
-        ci_log(CLINFER_LOG_WARNING, "%s: metadata that nobody knows and that is not used: %s", engine->options.model,
-               unknown);
+    if (unknown > NAMED) snprintf(more, sizeof more, " and %d more, which `clinfer inspect` lists", unknown - NAMED);
+    if (unknown)
+        ci_log(CLINFER_LOG_WARNING, "%s: metadata that nobody knows and that is not used: %s%s", engine->options.model,
+               names, more);
     if (left_out)
         ci_log(CLINFER_LOG_INFO, "%s: %d tensors are left out; `clinfer inspect` says which and why",
                engine->options.model, left_out);

@@ -90,6 +90,17 @@ static void test_unknown_keys_are_warned_of_and_named(void **state) {
     assert_contains(result.err, "nobody knows and that is not used: llama.attention.twist\n");
     process_free(&result);
 
+    writer = start_model();
+    for (int i = 0; i < 11; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "somebody.key_%d", i);
+        gguf_writer_u32(writer, key, 1);
+    }
+    TOOL(&result, "logits", "-m", finish_model(writer, "many.gguf"), "--device", "cpu", "--tokens", "1", "-o",
+         "/dev/null");
+    assert_contains(result.err, "somebody.key_7 and 3 more, which `clinfer inspect` lists\n");
+    process_free(&result);
+
     TOOL(&result, "inspect", path);
     process_assert_status(&result, 0);
     assert_contains(result.out, "\nNot used\n");
