@@ -220,7 +220,8 @@ $(FAILING_TOOL): $(CLI_OBJECTS) $(call object,tests/support/failing_malloc.c) $(
 
 # The tool's own code is in no library.
 $(BUILD)/tests/unit/test_output: $(call object,runtime/cli/output.c)
-$(BUILD)/tests/unit/test_remotes: $(call object,$(addprefix runtime/cli/,config.c config_secrets.c options.c output.c remotes.c))
+$(foreach test,unit/test_remotes fuzz/replay_config fuzz/fuzz_config,$(BUILD)/tests/$(test)): \
+    $(call object,$(addprefix runtime/cli/,config.c config_secrets.c options.c output.c remotes.c))
 
 $(BUILD)/tests/fault/test_worker: | $(BUILD)/clinfer $(BUILD)/tests/fault/fake_layer.so
 $(BUILD)/tests/fault/test_allocations: | $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
@@ -228,9 +229,10 @@ $(BUILD)/tests/fault/test_tool_allocations: | $(BUILD)/clinfer-probe $(FAILING_T
 $(BUILD)/tests/fault/test_probe: | $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_icd.so
 $(BUILD)/tests/fault/test_compiler: | $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
 
+# Archives last: a target may have more objects than its pattern names.
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS)
 
 check: ## TEST_ONLY=word SEED=number: build and run all tests, on OpenCL and on the CPU; of large matrices what SEED draws
 	@scripts/setup.sh check
@@ -322,7 +324,7 @@ fuzz-%: $(BUILD)/tests/fuzz/fuzz_%
 
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS)
 
 # ---- lint: each source once with each tool, again only when it or a header of it changed ----
 

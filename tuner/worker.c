@@ -198,13 +198,6 @@ enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_prob
     return status;
 }
 
-/* `count` numbers of an array; false when it is shorter. */
-static bool read_numbers(const json_t *array, double *numbers, size_t count) {
-    if (json_array_size(array) < count) return false;
-    for (size_t i = 0; i < count; i++) numbers[i] = json_number_value(json_array_get(array, i));
-    return true;
-}
-
 enum clinfer_status ci_worker_compare(struct ci_worker *worker, const struct ci_problem *problem,
                                       const struct ci_tuner_candidate *candidates, int count, int rounds,
                                       double deadline_seconds, double *samples, struct ci_trial *trial) {
@@ -214,7 +207,7 @@ enum clinfer_status ci_worker_compare(struct ci_worker *worker, const struct ci_
                                 list, "rounds", rounds);
     enum clinfer_status status = request_trial(worker, request, deadline_seconds, &answer, trial);
     if (status == CLINFER_OK && trial->outcome == CI_TRIAL_PASSED &&
-        !read_numbers(json_object_get(answer, "samples"), samples, (size_t)count * (size_t)rounds))
+        !ci_wire_read_numbers(json_object_get(answer, "samples"), samples, (size_t)count * (size_t)rounds))
         conclude(trial, CI_TRIAL_CRASHED, "an answer that makes no sense");
     json_decref(answer);
     return status;
@@ -226,7 +219,7 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
     double numbers[7] = {0};
     enum clinfer_status status = request_trial(worker, request, deadline_seconds, &answer, trial);
     if (status == CLINFER_OK && trial->outcome == CI_TRIAL_PASSED &&
-        !read_numbers(json_object_get(answer, "measured"), numbers, sizeof numbers / sizeof *numbers))
+        !ci_wire_read_numbers(json_object_get(answer, "measured"), numbers, sizeof numbers / sizeof *numbers))
         conclude(trial, CI_TRIAL_CRASHED, "an answer that makes no sense");
     json_decref(answer);
     *measured = (struct ci_profile_device){.read_bytes_per_second = numbers[0],
@@ -244,7 +237,7 @@ static bool read_rounds(const json_t *array, double *numbers, int *rounds) {
     size_t count = json_array_size(array);
     if (!json_is_array(array) || count % 2 != 0 || count > 2 * (size_t)*rounds) return false;
     *rounds = (int)(count / 2);
-    return read_numbers(array, numbers, count);
+    return ci_wire_read_numbers(array, numbers, count);
 }
 
 enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_model *model, double deadline_seconds,

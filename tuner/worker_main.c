@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "proof/measure.h"
 #include "tuner/bench.h"
@@ -124,7 +125,11 @@ static json_t *compare(struct work *work, const json_t *request) {
     struct ci_problem problem;
     struct ci_trial trial;
     const json_t *list = json_object_get(request, "candidates");
-    int count = (int)json_array_size(list), rounds = (int)json_integer_value(json_object_get(request, "rounds"));
+    int count, rounds;
+    if (!ci_narrow(json_array_size(list), &count) ||
+        !ci_wire_read_rounds(json_object_get(request, "rounds"), &rounds) ||
+        (int64_t)count * rounds > CI_WIRE_MOST_ROUNDS)
+        return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "compare lacks candidates or rounds"));
     struct ci_tuner_candidate *candidates = calloc((size_t)count + 1, sizeof *candidates);
     double *samples = calloc((size_t)count * (size_t)rounds + 1, sizeof *samples);
     json_t *reply;
@@ -162,15 +167,15 @@ static json_t *measure(struct work *work, const json_t *request) {
 static json_t *model(struct work *work, const json_t *request) {
     struct ci_worker_model what = {0};
     struct ci_trial trial = {0};
-    if (json_unpack((json_t *)(uintptr_t)request, "{ss s[ss] si si sF sF si si}", "model", &what.model, "tunings",
+    if (json_unpack((json_t *)(uintptr_t)request, "{ss s[ss] si si sF sF}", "model", &what.model, "tunings",
                     &what.tunings[0], &what.tunings[1], "context", &what.context, "prompt", &what.prompt, "seconds",
-                    &what.seconds, "rounds_seconds", &what.rounds_seconds, "decode_rounds", &what.decode_rounds,
-                    "prefill_rounds", &what.prefill_rounds) != 0)
+                    &what.seconds, "rounds_seconds", &what.rounds_seconds) != 0)
         return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "model lacks a field"));
     for (int i = 0; i < 2; i++)
         if (!*what.tunings[i]) what.tunings[i] = NULL;
-    if (what.decode_rounds < 0 || what.prefill_rounds < 0)
-        return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "rounds must be at least 0"));
+    if (!ci_wire_read_rounds(json_object_get(request, "decode_rounds"), &what.decode_rounds) ||
+        !ci_wire_read_rounds(json_object_get(request, "prefill_rounds"), &what.prefill_rounds))
+        return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "rounds must be 0 to %d", CI_WIRE_MOST_ROUNDS));
     what.decode = calloc(2 * ((size_t)what.decode_rounds + (size_t)what.prefill_rounds) + 1, sizeof *what.decode);
     if (!what.decode) return failure(ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory"));
     what.prefill = what.decode + 2 * (size_t)what.decode_rounds;

@@ -16,7 +16,14 @@ json_t *ci_wire_trial(const struct ci_trial *trial);
 json_t *ci_wire_number(double number);
 json_t *ci_wire_clblast(const struct ci_profile_clblast *set); /* NULL for an empty one, too */
 
-/* CLINFER_INVALID_ARGUMENT names what is missing or unknown. */
+/* Rounds of a comparison or of a run of the model: more take longer than any tune. */
+enum { CI_WIRE_MOST_ROUNDS = 1 << 20 };
+
+/* `count` numbers of an array; a number of rounds. false: it is shorter, something else, or no such number. */
+bool ci_wire_read_numbers(const json_t *array, double *numbers, size_t count);
+bool ci_wire_read_rounds(const json_t *number, int *rounds);
+
+/* CLINFER_INVALID_ARGUMENT names what is missing, unknown or out of range. */
 enum clinfer_status ci_wire_read_problem(const json_t *json, struct ci_problem *problem);
 enum clinfer_status ci_wire_read_candidate(const json_t *json, const struct ci_op *op,
                                            struct ci_tuner_candidate *candidate);

@@ -1,5 +1,5 @@
-/* Any bytes as a profile and as a quarantine list: refused with a message that begins with the file's name, or good in
- * every use: found in, written, and the same when it is read again. */
+/* Any bytes as a profile, as a quarantine list and as the mark of a trial that was under way: refused with a message
+ * that begins with the file's name, or good in every use: found in, written, and the same when it is read again. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -63,8 +63,23 @@ static void check_quarantine(const uint8_t *data, size_t size) {
     ci_quarantine_free(&quarantine);
 }
 
+/* As profile/trial.c reads it. */
+static void check_mark(const uint8_t *data, size_t size) {
+    const struct ci_field_place place = {.file = "fuzz"};
+    struct ci_quarantined item;
+    json_t *object;
+    enum clinfer_status status = ci_field_parse("fuzz", (const char *)data, size, 64 << 10, &object);
+    if (status == CLINFER_OK) status = ci_quarantine_read_item(&place, object, &item);
+    if (status != CLINFER_OK)
+        check_refusal(status);
+    else if (!memchr(item.op, 0, sizeof item.op) || !memchr(item.reason, 0, sizeof item.reason))
+        abort();
+    json_decref(object);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     check_profile(data, size);
+    check_mark(data, size);
     check_quarantine(data, size);
     return 0;
 }
