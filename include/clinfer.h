@@ -471,7 +471,7 @@ struct clinfer_chat_request {
     bool parse_special;      /* control tokens in contents count as such, as they always do in a raw one */
     int max_tokens;          /* -1: until the answer or the context ends */
     bool ignore_end;         /* as in struct clinfer_request; local rungs only */
-    double deadline_seconds; /* 0: none; after it no local rung goes on */
+    double deadline_seconds; /* 0: none; after it no local rung goes on, with the prompt or the answer */
     const char *const *stop; /* [stop_count] texts, none empty, borrowed until the wait has ended: the answer ends
                               * before the first of them that comes up, and is held back while one might */
     size_t stop_count;
@@ -496,7 +496,7 @@ CLINFER_API enum clinfer_status clinfer_chat_submit(clinfer_conversation *conver
 CLINFER_API enum clinfer_status clinfer_chat_wait(clinfer_conversation *conversation,
                                                   const struct clinfer_route **route);
 
-/* Ends the answer after the present token. From any thread, or a signal handler. */
+/* Ends the answer after the present token, or the making of the prompt. From any thread, or a signal handler. */
 CLINFER_API void clinfer_chat_cancel(clinfer_conversation *conversation);
 
 #ifdef __cplusplus

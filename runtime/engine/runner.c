@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "base/stop.h"
 #include "engine/engine_private.h"
 
 struct ci_seat {
@@ -103,6 +104,11 @@ static bool on_token(void *user, int32_t token) {
     return goes_on && !atomic_load(&task->cancel);
 }
 
+static bool is_cancelled(void *user) {
+    const struct ci_task *task = user;
+    return atomic_load(&task->cancel);
+}
+
 static enum clinfer_status prompt_tokens(const struct ci_task *task, int32_t **tokens, size_t *count) {
     const clinfer_engine *engine = task->runner->engine;
     const struct ci_task_request *request = &task->request;
@@ -145,7 +151,9 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     int32_t *tokens = NULL;
     size_t count = 0;
     *of_model = true;
+    ci_stop_by(is_cancelled, task);
     enum clinfer_status status = prompt_tokens(task, &tokens, &count);
+    ci_stop_by(NULL, NULL);
     if (status == CLINFER_OK) status = make_first_room(task);
     size_t prompt = count;
     if (status == CLINFER_OK) status = append_begun(task, &tokens, &count);
@@ -210,6 +218,10 @@ static void start_tasks(struct ci_runner *runner) {
         enum clinfer_status status = start(task, &of_model);
         pthread_mutex_lock(&runner->lock);
         if (status == CLINFER_OK) continue;
+        if (status == CLINFER_CANCELLED) { /* while its prompt was made */
+            task->result.finish = CLINFER_FINISH_CANCELLED;
+            status = CLINFER_OK;
+        }
         task->of_model = of_model;
         end_task(task, status);
         pthread_cond_broadcast(&runner->changed);

@@ -21,6 +21,9 @@
  * a slow device may end. */
 static const struct ci_watch_limits patience = {.step = 5, .build = 60, .times = 10};
 
+/* How often who waits looks for the end of its time or a cancellation, which a signal handler may have asked for. */
+static const double look_seconds = 0.03;
+
 /* Which rungs may still help. */
 enum reach { REACH_ALL, REACH_REMOTES, REACH_NONE };
 
@@ -265,12 +268,12 @@ static bool look(struct clinfer_conversation *conversation, double seconds, stru
     const struct ci_watch_limits *limits = &conversation->router->limits;
     bool late = is_out_of_time(conversation), cancelled = atomic_load(&conversation->cancel);
     bool soon = (late || cancelled) && patience.step < limits->step;
+    if (late || cancelled) ci_task_cancel(conversation->task);
     ci_task_wait(conversation->task, seconds, soon ? &patience : limits, view);
     if (view->state == CI_TASK_DONE) {
         *status = take_result(conversation, view, result, reach);
         return true;
     }
-    if (late || cancelled) ci_task_cancel(conversation->task);
     if (late || cancelled || view->hangs) *reach = late ? REACH_REMOTES : REACH_ALL;
     if (view->hangs) {
         *status = give_up_hanging(conversation, view);
@@ -509,7 +512,7 @@ static enum clinfer_status wait_here(struct clinfer_conversation *conversation, 
     struct ci_task_view view;
     for (;;) {
         look_after_others(conversation);
-        if (look(conversation, 0.1, &view, result, reach, &status)) return status;
+        if (look(conversation, look_seconds, &view, result, reach, &status)) return status;
         if (request->progress && view.state == CI_TASK_RUNS && view.computed < view.prompt_tokens)
             request->progress(request->user, view.computed, view.prompt_tokens);
     }

@@ -68,7 +68,7 @@ struct ci_jinja_heap {
     size_t used, limit;
     uint64_t steps;           /* left */
     uint64_t next_look;       /* how many are left when `stop` is asked next */
-    bool (*stop)(void *user); /* or NULL */
+    bool (*stop)(void *user); /* NULL in a parse, which ends soon */
     void *user;
     int depth, deepest;    /* levels */
     uintptr_t stack_floor; /* no level begins below this address */

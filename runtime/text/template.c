@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "base/stop.h"
 #include "text/jinja_tree.h"
 
 /* Real templates have some 20 KB. */
@@ -94,6 +95,11 @@ void ci_rendered_free(struct ci_rendered *rendered) {
     *rendered = (struct ci_rendered){0};
 }
 
+static bool stop_of_thread(void *user) {
+    (void)user;
+    return ci_stop_is_asked();
+}
+
 enum clinfer_status ci_template_render(const struct ci_template *template, const json_t *context,
                                        const struct ci_template_limits *limits, struct ci_rendered *rendered) {
     *rendered = (struct ci_rendered){0};
@@ -102,7 +108,7 @@ enum clinfer_status ci_template_render(const struct ci_template *template, const
     struct ci_jinja_run *run = calloc(1, sizeof *run);
     struct ci_jinja_buffer out = {0};
     if (run == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "chat template: out of memory");
-    run->heap.stop = limits ? limits->stop : NULL;
+    run->heap.stop = limits && limits->stop ? limits->stop : stop_of_thread;
     run->heap.user = limits ? limits->user : NULL;
     ci_jinja_begin(&run->heap, limits && limits->memory ? limits->memory : CI_TEMPLATE_MEMORY,
                    limits && limits->steps ? limits->steps : CI_TEMPLATE_STEPS, CI_JINJA_DEPTH);

@@ -26,7 +26,7 @@ struct ci_template_limits {
     uint64_t steps;           /* CI_TEMPLATE_STEPS */
     size_t memory;            /* CI_TEMPLATE_MEMORY: bytes of intermediate values and output together */
     time_t now;               /* what strftime_now() tells, in local time; 0: the clock */
-    bool (*stop)(void *user); /* asked every few thousand steps: true ends the rendering with CLINFER_CANCELLED */
+    bool (*stop)(void *user); /* asked every few thousand steps, true ends it; NULL: as base/stop.h has it */
     void *user;
 };
 
@@ -61,7 +61,8 @@ void ci_rendered_free(struct ci_rendered *rendered);
  * there are none. *rendered is for the caller to ci_rendered_free(), and empty on failure. `limits` may be NULL. Safe
  * from several threads at once.
  *
- * CLINFER_INVALID_ARGUMENT for what the template refuses (raise_exception) or cannot do with this input,
+ * CLINFER_CANCELLED when it was stopped. CLINFER_INVALID_ARGUMENT for what the template refuses (raise_exception) or
+ * cannot do with this input,
  * CLINFER_UNSUPPORTED for an unknown filter, test or method, CLINFER_BAD_FILE for a bound. */
 enum clinfer_status ci_template_render(const struct ci_template *template, const json_t *context,
                                        const struct ci_template_limits *limits, struct ci_rendered *rendered);

@@ -15,8 +15,10 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "engine/runner.h"
 #include "support/asserts.h"
+#include "support/process.h"
 
 #define TINY_MODEL "tests/data/llama_tiny.gguf"
 
@@ -137,10 +139,75 @@ static void test_a_runner_has_its_own_texts(void **state) {
     free(rungs);
 }
 
+/* ---- a prompt that takes its time ---- */
+
+/* Of nearly half a second for contents that say so, then it is refused: the bound on a template's steps. */
+static const char slow_template[] = "{% for m in messages %}{% if 'slowly' in m.content %}{% for i in range(99999) %}"
+                                    "{{ ('%f' % 1e308)[:0] }}{% endfor %}{% endif %}{{ m.content }}{% endfor %}";
+
+/* The tiny model with that template in place of its own, which is longer. */
+static const char *slow_model(void) {
+    static const char first[] = "{% for message in messages %}", last[] = "assistant\n' }}{% endif %}";
+    char *file;
+    size_t size;
+    assert_ok(ci_file_read(TINY_MODEL, 1 << 24, &file, &size));
+    char *begin = memmem(file, size, first, sizeof first - 1);
+    assert_non_null(begin);
+    char *end = memmem(begin, size - (size_t)(begin - file), last, sizeof last - 1);
+    assert_non_null(end);
+    memset(begin, ' ', (size_t)(end - begin) + sizeof last - 1);
+    assert_true(sizeof slow_template <= (size_t)(end - begin) + sizeof last);
+    memcpy(begin, slow_template, sizeof slow_template - 1);
+    const char *path = process_file("slow.gguf", file, size);
+    free(file);
+    return path;
+}
+
+static enum clinfer_status ask_slowly(clinfer_conversation *conversation, double deadline, double cancel_after,
+                                      const struct clinfer_route **route) {
+    const struct clinfer_message message = {.role = "user", .content = "slowly"};
+    const struct clinfer_chat_request request = {
+        .messages = &message, .count = 1, .max_tokens = 1, .deadline_seconds = deadline};
+    assert_ok(clinfer_chat_submit(conversation, &request));
+    if (cancel_after > 0) {
+        const struct timespec pause = {.tv_nsec = (long)(cancel_after * 1e9)};
+        nanosleep(&pause, NULL);
+        clinfer_chat_cancel(conversation);
+    }
+    return clinfer_chat_wait(conversation, route);
+}
+
+static void test_time_and_cancellation_end_a_prompt_in_the_making(void **state) {
+    struct clinfer_router_options options = {.engine = {.device = "cpu", .device_layers = -1}};
+    const struct clinfer_route *route;
+    clinfer_conversation *conversation;
+    clinfer_router *router;
+    size_t bytes = 0;
+    (void)state;
+    options.engine.model = slow_model();
+    assert_ok(clinfer_router_open(&options, &router));
+    assert_ok(clinfer_conversation_create(router, NULL, &conversation));
+    const struct clinfer_chat_request quickly = request_of(receive, &bytes);
+    assert_ok(clinfer_chat_submit(conversation, &quickly));
+    assert_ok(clinfer_chat_wait(conversation, NULL)); /* the model is open from here on */
+    assert_int_equal(ask_slowly(conversation, 0, 0, NULL), CLINFER_BAD_FILE);
+    assert_non_null(strstr(clinfer_error(), "too many steps"));
+    assert_int_equal(ask_slowly(conversation, 0.05, 0, NULL), CLINFER_OUT_OF_TIME);
+    assert_ok(ask_slowly(conversation, 0, 0.03, &route));
+    assert_int_equal(route->result.finish, CLINFER_FINISH_CANCELLED);
+    assert_int_equal(route->result.generated_tokens, 0);
+    /* Neither says anything of the model. */
+    assert_ok(clinfer_chat_submit(conversation, &quickly));
+    assert_ok(clinfer_chat_wait(conversation, NULL));
+    clinfer_conversation_destroy(conversation);
+    clinfer_router_close(router);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_receiver_that_blocks_keeps_nobody_else_waiting),
         cmocka_unit_test(test_a_runner_has_its_own_texts),
+        cmocka_unit_test(test_time_and_cancellation_end_a_prompt_in_the_making),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

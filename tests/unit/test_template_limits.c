@@ -17,17 +17,10 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "tests/support/slowness.h"
 #include "text/template.h"
 
-/* A second for the default budget, of which one step may take 20 ns: 2.5 times that here, as the machine may be busy,
- * and more where every access is checked. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SLOWNESS = 20 };
-#elif defined(__OPTIMIZE__)
-enum { SLOWNESS = 1 };
-#else
-enum { SLOWNESS = 5 };
-#endif
+/* A step may take 20 ns: 2.5 times that here, as the machine may be busy. */
 #define STEP_SECONDS (50e-9 * SLOWNESS)
 
 /* Of this process. */
