@@ -48,14 +48,16 @@ PLAN = re.compile(r"^1\.\.(\d+)\s*$")
 EMULATORS = {"build/aarch64/": ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-cpu", "max"]}
 
 # The longest first: one that began last would be waited for alone.
-LONGEST = ["tests/ops/test_opencl_kernels", "build/aarch64/tests/ops/test_cpu_kernels"]
+LONGEST = ["tests/ops/test_opencl_kernels", "tests/e2e/test_tune.py", "tests/e2e/test_doctor",
+           "build/aarch64/tests/ops/test_cpu_kernels", "tests/fault/test_ladder", "tests/model/test_model",
+           "tests/fault/test_allocations", "tests/fault/test_probe", "tests/fault/test_opencl_matrix",
+           "tests/fault/test_device_faults", "tests/e2e/test_run", "tests/model/test_sessions"]
 
 # What measures time has the machine for itself.
 ALONE = {
     "tests/e2e/test_bench.py": "its numbers have to hold together",
     "tests/e2e/test_perf.py": "times by two clocks have to agree",
     "tests/model/test_record": "what a profile explains of the wall clock, and how slow one kernel is",
-    "tests/e2e/test_tune.py": "it tunes within few seconds, and looks at how long that takes",
 }
 
 Test = collections.namedtuple("Test", "name result reason")
