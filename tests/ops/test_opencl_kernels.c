@@ -113,7 +113,7 @@ static void run_values(const struct ci_variant *variant, const char *shape, stru
         }
         snprintf(set, sizeof set, "%s/%s %s", variant->op->name, variant->name, tunable->name);
         for (int k = 0; k < count; k++) {
-            if (!sampling_takes(set, k, count, tried == TUNABLES_ALL ? 1 : ONE_VALUE_IN)) continue;
+            if (!sampling_takes(set, k, count, tried == TUNABLES_ALL || small_only ? 1 : ONE_VALUE_IN)) continue;
             values[i] = others[k];
             if (!passes(variant, shape, call, start, expected, layout, values, false)) refused++;
         }
