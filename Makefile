@@ -195,9 +195,10 @@ FAULT_DRIVERS   := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/fault/fake_*.c)
 test-binaries: $(TEST_BINARIES) $(REPLAY_BINARIES) $(FAULT_DRIVERS) $(BUILD)/clinfer-probe
 
 ifneq ($(CONFIG),aarch64)
+# The library last: what a test adds to its objects needs it too.
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(TEST_SUPPORT)) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(PKG_LIBS) -lcmocka
 endif
 
 $(BUILD)/tests/fault/%.so: tests/fault/%.c
