@@ -252,7 +252,7 @@ static int check_graph(const struct recorded *device, const struct ci_model *mod
                        enum ci_activations activations) {
     const struct ci_caps host = {.cpu = &no_features, .threads = 2};
     const struct ci_caps caps = {.cpu = &no_features, .device = &device->caps, .threads = 2};
-    const struct ci_chooser by_place[2] = {{NULL, 0, &host}, {NULL, 1, &caps}};
+    const struct ci_chooser by_place[2] = {{.place = 0, .caps = &host}, {.place = 1, .caps = &caps}};
     struct ci_graph graph;
     int count = 0;
     make_graph(model, rows, &graph);
@@ -300,7 +300,7 @@ static const char *first_choice(const char *id, const struct ci_op *op, int64_t 
     for (int d = 0; d < DEVICES; d++) {
         if (strcmp(devices[d].id, id) != 0) continue;
         const struct ci_caps caps = {.cpu = &no_features, .device = &devices[d].caps, .threads = 2};
-        const struct ci_chooser chooser = {NULL, 1, &caps};
+        const struct ci_chooser chooser = {.place = 1, .caps = &caps};
         for (struct ci_node *node = graph.first; node && !name; node = node->next) {
             struct ci_choice choice;
             if (node->op == op && ci_choices_first(&chooser, node, &choice)) name = choice.variant->name;
