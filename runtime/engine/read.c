@@ -1,6 +1,11 @@
 #include "engine/read.h"
 
+#include <math.h>
+
+#include "base/log.h"
+#include "base/names.h"
 #include "base/status.h"
+#include "engine/engine_private.h"
 #include "model/numbers.h"
 
 static enum clinfer_status read_sampling(const struct ci_gguf *gguf, struct clinfer_engine_info *info) {
@@ -27,6 +32,31 @@ static enum clinfer_status read_sampling(const struct ci_gguf *gguf, struct clin
     return status;
 }
 
+/* What the file advises and clinfer's sampling does not know, unless it advises what is the case anyway. */
+static void tell_not_followed(const struct ci_gguf *gguf, const struct clinfer_engine_info *info) {
+    const struct {
+        const char *key;
+        float neutral;
+        bool matters;
+    } keys[] = {{"general.sampling.mirostat", 0, true},
+                {"general.sampling.xtc_probability", 0, true},
+                {"general.sampling.penalty_last_n", CI_PENALTY_WINDOW, info->repeat_penalty != 1},
+                {"general.sampling.sequence", NAN, true}};
+    char names[256] = "";
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        float number = keys[i].neutral;
+        bool there = ci_gguf_find(gguf, keys[i].key) != NULL;
+        bool neutral =
+            ci_gguf_get_number(gguf, keys[i].key, CI_GGUF_OPTIONAL, &number) == CLINFER_OK && number == keys[i].neutral;
+        if (there && keys[i].matters && !neutral) ci_names_add(names, sizeof names, keys[i].key);
+    }
+    if (*names)
+        ci_log(CLINFER_LOG_WARNING,
+               "%s: %s: not followed: tokens are drawn by temperature, top-k, top-p, min-p and a repeat penalty over "
+               "the last %d tokens",
+               ci_gguf_path(gguf), names, CI_PENALTY_WINDOW);
+}
+
 enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads *threads, struct ci_model *model,
                                   struct ci_tokenizer **tokenizer, struct clinfer_engine_info *info) {
     enum clinfer_status status = ci_model_open(gguf, model);
@@ -35,5 +65,6 @@ enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads 
         status = ci_fail(CLINFER_BAD_FILE, "%s: tokenizer.ggml.tokens: %zu tokens, but token_embd.weight has %d rows",
                          ci_gguf_path(gguf), ci_tokenizer_size(*tokenizer), model->hyper.vocabulary);
     if (status == CLINFER_OK) status = read_sampling(gguf, info);
+    if (status == CLINFER_OK) tell_not_followed(gguf, info);
     return status == CLINFER_OK ? ci_model_check_numbers(model, threads) : status;
 }
