@@ -77,12 +77,14 @@ static void assign(struct ci_jinja_run *run, const struct ci_jinja_node *target,
 
 static void unpack(struct ci_jinja_run *run, const struct ci_jinja_node *target, struct ci_jinja_value value) {
     const struct ci_jinja_list *list = ci_jinja_iterate(run, value);
+    ci_jinja_enter(&run->heap);
     if (list->count != target->count)
         ci_jinja_fail(&run->heap, CLINFER_INVALID_ARGUMENT, "%zu names for %zu values", target->count, list->count);
     for (size_t i = 0; i < list->count; i++) {
         ci_jinja_spend(&run->heap, 1);
         assign(run, target->items[i], list->items[i]);
     }
+    ci_jinja_leave(&run->heap);
 }
 
 static void assign(struct ci_jinja_run *run, const struct ci_jinja_node *target, struct ci_jinja_value value) {

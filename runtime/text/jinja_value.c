@@ -75,6 +75,7 @@ static struct ci_jinja_value convert_object(struct ci_jinja_run *run, const json
     struct ci_jinja_dict *dict = ci_jinja_dict_create(run, json_object_size(json));
     const char *key;
     size_t length;
+    ci_jinja_enter(&run->heap);
     json_t *member, *object = (json_t *)json; /* jansson iterates only what it may change; nothing is */
     json_object_keylen_foreach(object, key, length, member) {
         struct ci_jinja_value name = ci_jinja_text((struct ci_jinja_string){key, length, origin});
@@ -82,6 +83,7 @@ static struct ci_jinja_value convert_object(struct ci_jinja_run *run, const json
         /* Keys of an object are distinct. */
         dict->pairs[dict->count++] = (struct ci_jinja_pair){name, convert(run, member, whose, depth + 1)};
     }
+    ci_jinja_leave(&run->heap);
     return (struct ci_jinja_value){.kind = CI_JINJA_IS_DICT, .dict = dict};
 }
 
@@ -104,7 +106,9 @@ static struct ci_jinja_value convert(struct ci_jinja_run *run, const json_t *jso
     }
     size_t count = json_array_size(json);
     struct ci_jinja_value *items = ci_jinja_alloc(&run->heap, count, sizeof *items);
+    ci_jinja_enter(&run->heap);
     for (size_t i = 0; i < count; i++) items[i] = convert(run, json_array_get(json, i), origin, depth + 1);
+    ci_jinja_leave(&run->heap);
     return ci_jinja_list(run, CI_JINJA_SHAPE_LIST, items, count);
 }
 

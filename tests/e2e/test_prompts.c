@@ -96,8 +96,26 @@ static void test_files_without_end_are_refused(void **state) {
     expect_failure("is UTF-16; save it as UTF-8", 5, "-f", process_file("wide.txt", "\xff\xfeh\0", 4));
 }
 
+/* The tool itself needs more than this where every access is checked. */
+#ifndef __SANITIZE_ADDRESS__
+static void test_a_template_that_nests_deeply_ends_before_a_small_stack(void **state) {
+    (void)state;
+    static const char template[] = "{% macro f(x) %}{{ [f([x])]|map('upper')|list }}{% endmacro %}{{ f(1) }}";
+    struct process_result result;
+    process_run(&result, NULL, "/bin/sh", "-c",
+                "ulimit -s 256 && exec \"$0\" run -m " TINY " --device cpu -n 1 --chat-template \"$1\" hello",
+                process_tool(), template, NULL);
+    process_assert_status(&result, 2);
+    assert_non_null(strstr(result.err, "levels of nesting the stack of this thread ends"));
+    process_free(&result);
+}
+#endif
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+#ifndef __SANITIZE_ADDRESS__
+        cmocka_unit_test(test_a_template_that_nests_deeply_ends_before_a_small_stack),
+#endif
         cmocka_unit_test(test_a_byte_order_mark_is_no_part_of_a_prompt),
         cmocka_unit_test(test_escapes_are_read_only_where_asked_for),
         cmocka_unit_test(test_what_a_zero_would_cut_is_an_error),

@@ -460,11 +460,19 @@ static void *render_deep(void *unused) {
         "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = {'a': n.x} %}{% endfor %}{{ n.x|tojson }}",
         "{% set n = namespace(x=(1,)) %}{% for i in range(9999) %}{% set n.x = (n.x, n.x) %}{% endfor %}{{ {n.x: 1} }}",
         "{% set n=namespace(x=1,y=1) %}{% for i in range(900) %}{% set n.x,n.y=[n.x],[n.y] %}{% endfor %}{{n.x==n.y}}",
+        "{% macro f() %}{{ f() }}{{ list }}{{ dict }}{% endmacro %}{{ list }}{{ dict }}{{ f() }}",
+        "{% macro f(n) %}{{ f(n - 1) if n else [list, dict] }}{% endmacro %}{% for i in range(99) %}{{ f(i) }}{% "
+        "endfor %}",
         "{{ ('[' * 9000 ~ ']' * 9000)|from_json }}",
         "{{ ('[' * 190 ~ ']' * 190)|from_json }}",
         "{{ ('{\"a\":' * 9000)|from_json }}",
     };
-    json_t *context = json_object();
+    json_t *list = json_array(), *dict = json_object(), *context;
+    for (int i = 0; i < 190; i++) {
+        list = json_pack("[o]", list);
+        dict = json_pack("{s:o}", "a", dict);
+    }
+    context = json_pack("{s:o, s:o}", "list", list, "dict", dict);
     struct ci_rendered rendered;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         for (size_t count = 50; count <= 12800; count *= 2) {
@@ -480,7 +488,7 @@ static void *render_deep(void *unused) {
         render(loops[i], context, NULL, &rendered);
         ci_rendered_free(&rendered);
     }
-    /* The tags, closed. */
+    /* The tags, closed; a target that is unpacked level by level. */
     for (size_t count = 50; count <= 800; count *= 2) {
         char *open = repeated("{% if 1 %}", count * 10), *close = repeated("{% endif %}", count * 11);
         char *source = malloc(strlen(open) + strlen(close) + 1);
@@ -488,6 +496,14 @@ static void *render_deep(void *unused) {
         render(source, context, NULL, &rendered);
         ci_rendered_free(&rendered);
         free(source);
+        free(close);
+        free(open);
+    }
+    for (size_t count = 10; count <= 90; count += 10) {
+        char *open = repeated("(", count), *close = repeated(",)", 2 * count), source[1000];
+        snprintf(source, sizeof source, "{%% for %sa%s in [%s1%s] %%}{{ a }}{%% endfor %%}", open, close, open, close);
+        render(source, context, NULL, &rendered);
+        ci_rendered_free(&rendered);
         free(close);
         free(open);
     }
