@@ -461,8 +461,7 @@ static void *render_deep(void *unused) {
         "{% set n = namespace(x=(1,)) %}{% for i in range(9999) %}{% set n.x = (n.x, n.x) %}{% endfor %}{{ {n.x: 1} }}",
         "{% set n=namespace(x=1,y=1) %}{% for i in range(900) %}{% set n.x,n.y=[n.x],[n.y] %}{% endfor %}{{n.x==n.y}}",
         "{% macro f() %}{{ f() }}{{ list }}{{ dict }}{% endmacro %}{{ list }}{{ dict }}{{ f() }}",
-        "{% macro f(n) %}{{ f(n - 1) if n else [list, dict] }}{% endmacro %}{% for i in range(99) %}{{ f(i) }}{% "
-        "endfor %}",
+        "{% macro f(n) %}{{ f(n - 1) if n else list }}{% endmacro %}{% for i in range(99) %}{{ f(i) }}{% endfor %}",
         "{{ ('[' * 9000 ~ ']' * 9000)|from_json }}",
         "{{ ('[' * 190 ~ ']' * 190)|from_json }}",
         "{{ ('{\"a\":' * 9000)|from_json }}",
