@@ -125,9 +125,11 @@ enum clinfer_status ci_prompt_add_begin(const struct ci_tokenizer *tokenizer, in
     if (!ci_tokenizer_adds_bos(tokenizer) || (*count && (*tokens)[0] == begin)) return CLINFER_OK;
     int32_t *grown = realloc(*tokens, (*count + 1) * sizeof *grown);
     if (!grown) {
+        enum clinfer_status status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", *count);
         free(*tokens);
         *tokens = NULL;
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", *count);
+        *count = 0;
+        return status;
     }
     memmove(grown + 1, grown, *count * sizeof *grown);
     grown[0] = begin;

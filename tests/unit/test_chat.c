@@ -145,8 +145,8 @@ static void test_a_template_that_loses_what_users_say_is_an_error(void **state) 
         "{# nothing #}",
         "{% for m in messages %}{{ m.role }}{% endfor %}",
         "{% for m in messages %}{% if m.content is not string %}{{ m.content }}{% endif %}{% endfor %}",
-        "{% for m in messages %}{% for c in m.content %}{% if c.type == 'image' %}{{ c.text }}{% endif %}{% endfor %}"
-        "{% endfor %}",
+        ("{% for m in messages %}{% for c in m.content %}{% if c.type == 'image' %}{{ c.text }}{% endif %}{% endfor %}"
+         "{% endfor %}"),
     };
     static const struct clinfer_message message[] = {MESSAGE("user", "Hi")};
     for (size_t i = 0; i < COUNT(templates); i++) {
