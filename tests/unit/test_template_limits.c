@@ -1,9 +1,6 @@
 /* The bounds of chat templates: whatever a template does is paid for before it is done, so that steps bound the time;
- * a rendering can be stopped from outside; depth ends before the stack does, on any thread.
- *
- * `test_template_limits --deep` renders what is nested deeply and ends; the test runs itself so with a small stack. */
+ * a rendering can be stopped from outside. Depth is in test_template_depth.c. */
 #define _GNU_SOURCE
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -199,7 +195,33 @@ static const char *const operations[] = {
     "L|map(attribute=S)|list",
     "L|map(attribute='a.b')|list",
     "[L, D]|map('tojson')|list",
-    "L|batch(2)",
+    "L|min",
+    "L|first",
+    "S|first",
+    "S|last",
+    "[D]|selectattr('x')|list",
+    "[D, D]|rejectattr('x', 'eq', S)|list",
+    "L|reject('even')|list",
+    "S|select('ne', 'a')|list",
+    "S.lstrip(Z)",
+    "S.rstrip(Z)",
+    "S.removesuffix(Z)",
+    "D.values()",
+    "D.copy()",
+    "S.isdigit()",
+    "S.isalnum()",
+    "A.isspace()",
+    "S is sameas(Z)",
+    "S is lt Z",
+    "L is ge M",
+    "L is sequence",
+    "S is test",
+    "x is defined",
+    "99 is divisibleby 3",
+    "-5|abs",
+    "S[1:].islower()",
+    "L is in [M]",
+
 };
 
 static bool never(void *user) {
@@ -426,131 +448,7 @@ static void test_looks_are_not_far_between(void **state) {
     json_decref(context);
 }
 
-/* ---- depth ---- */
-
-/* Whatever nests, as deep as it goes: each ends in a text or in an error. */
-static void *render_deep(void *unused) {
-    (void)unused;
-    static const char *const shapes[][3] = {
-        {"{{ ", "(", "1"},
-        {"{{ ", "[", "1"},
-        {"{{ ", "{1: ", "1"},
-        {"{{ ", "not ", "1 }}"},
-        {"{{ ", "- ", "1 }}"},
-        {"{{ ", "f(", "1"},
-        {"{{ ", "x[", "1"},
-        {"{{ 1", " + 1", " }}"},
-        {"{{ ''", "|trim", " }}"},
-        {"{{ 1", " if 1", " }}"},
-        {"{{ x", ".a", " }}"},
-        {"{{ ", "1 if 1 else ", "1 }}"},
-        {"", "{% if 1 %}", "x"},
-        {"", "{% filter trim %}", "x"},
-        {"{% for ", "(", "x"},
-        {"{{ 1", "is eq(1)", " }}"},
-        {"{% set x", "|trim", "%}{% endset %}"},
-        {"", "{% for i in [1] %}", ""},
-    };
-    static const char *const loops[] = {
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{% macro f(x) %}{{ [f([x])]|map('upper')|list }}{% endmacro %}{{ f(1) }}",
-        "{% macro f() %}{% call f() %}{{ caller() }}{% endcall %}{% endmacro %}{{ f() }}",
-        "{% macro f() %}{% set x %}{% filter upper %}{{ f() }}{% endfilter %}{% endset %}{% endmacro %}{{ f() }}",
-        "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x }}",
-        "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = {'a': n.x} %}{% endfor %}{{ n.x|tojson }}",
-        "{% set n = namespace(x=(1,)) %}{% for i in range(9999) %}{% set n.x = (n.x, n.x) %}{% endfor %}{{ {n.x: 1} }}",
-        "{% set n=namespace(x=1,y=1) %}{% for i in range(900) %}{% set n.x,n.y=[n.x],[n.y] %}{% endfor %}{{n.x==n.y}}",
-        "{% macro f() %}{{ f() }}{{ list }}{{ dict }}{% endmacro %}{{ list }}{{ dict }}{{ f() }}",
-        "{% macro f(n) %}{{ f(n - 1) if n else list }}{% endmacro %}{% for i in range(99) %}{{ f(i) }}{% endfor %}",
-        "{{ ('[' * 9000 ~ ']' * 9000)|from_json }}",
-        "{{ ('[' * 190 ~ ']' * 190)|from_json }}",
-        "{{ ('{\"a\":' * 9000)|from_json }}",
-    };
-    json_t *list = json_array(), *dict = json_object(), *context;
-    for (int i = 0; i < 190; i++) {
-        list = json_pack("[o]", list);
-        dict = json_pack("{s:o}", "a", dict);
-    }
-    context = json_pack("{s:o, s:o}", "list", list, "dict", dict);
-    struct ci_rendered rendered;
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        for (size_t count = 50; count <= 12800; count *= 2) {
-            char *middle = repeated(shapes[i][1], count * strlen(shapes[i][1]));
-            char *source = malloc(strlen(middle) + 100);
-            stpcpy(stpcpy(stpcpy(source, shapes[i][0]), middle), shapes[i][2]);
-            render(source, context, NULL, &rendered);
-            ci_rendered_free(&rendered);
-            free(source);
-            free(middle);
-        }
-    for (size_t i = 0; i < sizeof loops / sizeof loops[0]; i++) {
-        render(loops[i], context, NULL, &rendered);
-        ci_rendered_free(&rendered);
-    }
-    /* The tags, closed; a target that is unpacked level by level. */
-    for (size_t count = 50; count <= 800; count *= 2) {
-        char *open = repeated("{% if 1 %}", count * 10), *close = repeated("{% endif %}", count * 11);
-        char *source = malloc(strlen(open) + strlen(close) + 1);
-        stpcpy(stpcpy(source, open), close);
-        render(source, context, NULL, &rendered);
-        ci_rendered_free(&rendered);
-        free(source);
-        free(close);
-        free(open);
-    }
-    for (size_t count = 10; count <= 90; count += 10) {
-        char *open = repeated("(", count), *close = repeated(",)", 2 * count), source[1000];
-        snprintf(source, sizeof source, "{%% for %sa%s in [%s1%s] %%}{{ a }}{%% endfor %%}", open, close, open, close);
-        render(source, context, NULL, &rendered);
-        ci_rendered_free(&rendered);
-        free(close);
-        free(open);
-    }
-    json_decref(context);
-    return NULL;
-}
-
-static void test_depth_ends_before_the_stack_of_a_thread(void **state) {
-    (void)state;
-    static const size_t stacks[] = {64 << 10, 128 << 10, 160 << 10, 256 << 10, 1 << 20, 8 << 20};
-    for (size_t i = 0; i < sizeof stacks / sizeof stacks[0]; i++) {
-        pthread_attr_t attributes;
-        pthread_t thread;
-        assert_int_equal(pthread_attr_init(&attributes), 0);
-        assert_int_equal(pthread_attr_setstacksize(&attributes, stacks[i]), 0);
-        assert_int_equal(pthread_create(&thread, &attributes, render_deep, NULL), 0);
-        pthread_join(thread, NULL);
-        pthread_attr_destroy(&attributes);
-    }
-}
-
-static char self[4096];
-
-static void test_depth_ends_before_a_small_stack_of_the_process(void **state) {
-    (void)state;
-    char command[5000];
-    static const int kilobytes[] = {160, 256, 8192};
-    for (size_t i = 0; i < sizeof kilobytes / sizeof kilobytes[0]; i++) {
-        snprintf(command, sizeof command, "ulimit -s %d && exec '%s' --deep", kilobytes[i], self);
-        int result = system(command);
-        if (!WIFEXITED(result) || WEXITSTATUS(result) != 0) fail_msg("ulimit -s %d: %#x", kilobytes[i], result);
-    }
-}
-
-/* Where there is room, the bound is the same on every machine. */
-static void test_depth_on_a_usual_stack_is_that_of_the_language(void **state) {
-    (void)state;
-    json_t *context = json_object();
-    struct ci_rendered rendered;
-    assert_int_equal(render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", context, NULL, &rendered),
-                     CLINFER_BAD_FILE);
-    assert_non_null(strstr(clinfer_error(), "more than 800 levels"));
-    json_decref(context);
-}
-
-int main(int count, char **arguments) {
-    if (count == 2 && strcmp(arguments[1], "--deep") == 0) return render_deep(NULL), 0;
-    if (!realpath(arguments[0], self)) return 2;
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_operation_is_paid_for),
         cmocka_unit_test(test_what_is_linear_is_done),
@@ -559,9 +457,6 @@ int main(int count, char **arguments) {
         cmocka_unit_test(test_real_templates_take_little),
         cmocka_unit_test(test_rendering_stops_when_told_to),
         cmocka_unit_test(test_looks_are_not_far_between),
-        cmocka_unit_test(test_depth_ends_before_the_stack_of_a_thread),
-        cmocka_unit_test(test_depth_ends_before_a_small_stack_of_the_process),
-        cmocka_unit_test(test_depth_on_a_usual_stack_is_that_of_the_language),
     };
     return cmocka_run_group_tests_name("template limits", tests, NULL, NULL);
 }
