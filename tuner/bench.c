@@ -341,8 +341,9 @@ static enum clinfer_status prove_on_cpu(struct ci_bench *bench, const struct ci_
     return status;
 }
 
-static enum clinfer_status prove(struct ci_bench *bench, struct ci_bench_problem *problem, struct ci_bench_stage *stage,
-                                 const struct ci_tuner_candidate *candidate, struct ci_trial *trial) {
+static enum clinfer_status prove_once(struct ci_bench *bench, struct ci_bench_problem *problem,
+                                      struct ci_bench_stage *stage, const struct ci_tuner_candidate *candidate,
+                                      struct ci_trial *trial) {
     struct ci_sample_call result;
     struct ci_gate_result verdict;
     const struct ci_call *call = bench->device ? &stage->proof.call : &stage->call;
@@ -358,6 +359,13 @@ static enum clinfer_status prove(struct ci_bench *bench, struct ci_bench_problem
     if (status == CLINFER_OK && !verdict.passed) status = ci_fail(CLINFER_WRONG_RESULT, "%s", verdict.text);
     ci_sample_destroy(&result);
     return status;
+}
+
+/* What is wrong once may be an accident; what is wrong twice goes into quarantine. */
+static enum clinfer_status prove(struct ci_bench *bench, struct ci_bench_problem *problem, struct ci_bench_stage *stage,
+                                 const struct ci_tuner_candidate *candidate, struct ci_trial *trial) {
+    enum clinfer_status status = prove_once(bench, problem, stage, candidate, trial);
+    return status == CLINFER_WRONG_RESULT ? prove_once(bench, problem, stage, candidate, trial) : status;
 }
 
 /* ---- what the worker asks for ---- */

@@ -10,6 +10,7 @@
 #include "format/gguf.h"
 #include "graph/passes.h"
 #include "model/model.h"
+#include "model/numbers.h"
 #include "ops/op_list.h"
 #include "ops/signature.h"
 #include "tensor/op_params.h"
@@ -237,8 +238,16 @@ enum clinfer_status ci_problems_add_file(struct ci_problems *problems, const str
     enum clinfer_status status = ci_gguf_open(path, &gguf);
     if (status != CLINFER_OK) return status;
     const char *slash = strrchr(path, '/');
+    struct ci_threads *threads = NULL;
     status = ci_model_open(gguf, &model);
-    if (status == CLINFER_OK) status = add_model(problems, caps, &model, slash ? slash + 1 : path, path);
+    /* What no run would load is not worth the time. */
+    if (status == CLINFER_OK && (status = ci_threads_create(0, &threads)) == CLINFER_OK)
+        status = ci_model_check_numbers(&model, threads);
+    if (status == CLINFER_OK)
+        status = add_model(problems, caps, &model, slash ? slash + 1 : path, path);
+    else
+        ci_model_close(&model);
+    ci_threads_destroy(threads);
     ci_gguf_close(gguf);
     return status;
 }
