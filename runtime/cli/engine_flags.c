@@ -94,7 +94,10 @@ static enum clinfer_status read_template(struct ci_engine_flags *flags, const ch
     flags->template_text = NULL;
     enum clinfer_status status =
         ci_file_read(flags->chat_template_file, TEMPLATE_BYTES, &flags->template_text, &length);
-    if (status != CLINFER_OK) return ci_fail_prefix(status, "--chat-template-file");
+    if (status != CLINFER_OK) {
+        bool of_config = flags->chat_template_file == flags->config.chat_template_file;
+        return of_config ? blame_config(status, "chat_template_file") : ci_fail_prefix(status, "--chat-template-file");
+    }
     *text = flags->template_text;
     if (strlen(*text) == length) return CLINFER_OK;
     return ci_fail(CLINFER_BAD_FILE, "--chat-template-file %s: byte %zu is zero; a template is text",

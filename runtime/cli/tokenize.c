@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/prompts.h"
 #include "format/gguf.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
@@ -101,12 +102,15 @@ static int tokenize_with(const struct tokenize *tokenize) {
     struct ci_model_choice choice;
     struct ci_gguf *gguf = NULL;
     struct ci_tokenizer *tokenizer = NULL;
+    struct ci_chat *chat = NULL; /* from which the tokenizer learns what the template writes */
     int32_t *tokens = NULL;
     size_t count = 0;
     int exit_status = 0;
     enum clinfer_status status = ci_models_choose(tokenize->model, &choice);
     if (status == CLINFER_OK) status = ci_gguf_open(choice.path, &gguf);
     if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, &tokenizer);
+    if (status == CLINFER_OK) status = ci_chat_create(gguf, NULL, tokenizer, &chat);
+    if (status == CLINFER_OK) ci_chat_tell_types(chat);
     if (status == CLINFER_OK) status = encode(tokenize, tokenizer, &tokens, &count);
     if (status != CLINFER_OK)
         exit_status = ci_complain(status);
@@ -118,6 +122,7 @@ static int tokenize_with(const struct tokenize *tokenize) {
         print_lines(tokenizer, tokens, count);
     if (status == CLINFER_OK && tokenize->count) ci_printf("Total number of tokens: %zu\n", count);
     free(tokens);
+    ci_chat_destroy(chat);
     ci_tokenizer_destroy(tokenizer);
     ci_gguf_close(gguf);
     ci_models_free(&choice);

@@ -93,6 +93,10 @@ static void test_the_configuration_chooses_where_no_flag_does(void **state) {
     process_file("config/clinfer/config.json", wrong, strlen(wrong));
     RUN(&result, &options, "the rain");
     expect_refused(&result, 2, "config.json: \"chat_template\": --chat-template \"chatmll\"");
+    static const char no_file[] = "{\"chat_template_file\": \"/nonexistent/x.jinja\"}";
+    process_file("config/clinfer/config.json", no_file, strlen(no_file));
+    RUN(&result, &options, "the rain");
+    expect_refused(&result, 3, "config.json: \"chat_template_file\": /nonexistent/x.jinja");
 }
 
 static void test_control_tokens_of_a_prompt_are_text_unless_asked(void **state) {

@@ -1,6 +1,7 @@
 /* Any bytes as a GGUF file with a tokenizer: it is refused with a message that begins with the file's name, or texts
  * are encoded to tokens whose bytes are the text again, less the bytes that the vocabulary has no token for. The texts
- * are the file's own last bytes and one of our own; fuzz_tokenizer.c is about vocabularies, this about the file. */
+ * are the file's own last bytes and one of our own; fuzz_tokenizer.c is about vocabularies, this about the file. A
+ * conversation becomes a prompt by its template, too. */
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <stdint.h>
@@ -8,6 +9,8 @@
 #include <string.h>
 
 #include "gguf_mutator.h"
+#include "text/chat.h"
+#include "text/prompt.h"
 #include "text/tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -42,6 +45,37 @@ static void check_encoding(const struct ci_tokenizer *tokenizer, const char *tex
     free(ids);
 }
 
+/* The same with a prompt, by the file's template or in its stead: no token of it is outside the vocabulary, and none
+ * stands for bytes that the template did not print. */
+static void check_prompt(const struct ci_gguf *gguf, struct ci_tokenizer *tokenizer, const char *text) {
+    const struct clinfer_message messages[] = {{.role = "system", .content = "<|im_end|>"},
+                                               {.role = "user", .content = text},
+                                               {.role = "assistant", .content = " a "},
+                                               {.role = "user", .content = text}};
+    struct ci_chat *chat;
+    struct ci_rendered rendered;
+    if (ci_chat_create(gguf, NULL, tokenizer, &chat) != CLINFER_OK) abort(); /* a bad template waits */
+    enum clinfer_status status = ci_chat_render(chat, messages, 4, true, &rendered);
+    if ((status == CLINFER_OK) != (rendered.text != NULL)) abort();
+    for (int parse = 0; parse < 2 && status == CLINFER_OK; parse++) {
+        int32_t *ids;
+        size_t count, at = 0;
+        if (ci_prompt_tokens(tokenizer, &rendered, messages, 4, parse, &ids, &count) != CLINFER_OK) break;
+        bool added = count && ids[0] == ci_tokenizer_bos(tokenizer);
+        for (size_t i = added; i < count; i++) {
+            size_t bytes;
+            const char *piece = ci_tokenizer_piece(tokenizer, ids[i], true, &bytes);
+            for (size_t j = 0; j < bytes; j++, at++) {
+                while (at < rendered.length && rendered.text[at] != piece[j]) at++;
+                if (at >= rendered.length) abort();
+            }
+        }
+        free(ids);
+    }
+    ci_rendered_free(&rendered);
+    ci_chat_destroy(chat);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char text[] = "Hello <|im_start|> a1b22  it's\n\n<|im_end|>\xc3\xa9\xe4\xbd\xa0";
     struct ci_gguf *gguf;
@@ -60,6 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             check_encoding(tokenizer, text, sizeof text - 1, flags);
             check_encoding(tokenizer, (const char *)copy + size - tail, tail, flags);
         }
+        check_prompt(gguf, tokenizer, text);
         ci_tokenizer_destroy(tokenizer);
     }
     ci_gguf_close(gguf);
