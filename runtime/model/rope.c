@@ -92,7 +92,9 @@ static enum clinfer_status scale_attention(struct ci_model *model, float magnitu
             "%s: %s.rope.scaling: a magnitude of %g with %d of %d numbers of a head rotated is not supported",
             ci_gguf_path(model->gguf), model->family->architecture, (double)magnitude, h->rotated, h->head_dim);
     h->attention_scale = magnitude * magnitude / sqrtf((float)h->head_dim);
-    return CLINFER_OK;
+    if (isnormal(h->attention_scale)) return CLINFER_OK;
+    return ci_fail(CLINFER_BAD_FILE, "%s: %s.rope.scaling: a magnitude of %g leaves nothing of the attention",
+                   ci_gguf_path(model->gguf), model->family->architecture, (double)magnitude);
 }
 
 enum clinfer_status ci_model_make_frequencies(struct ci_model *model) {

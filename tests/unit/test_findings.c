@@ -523,6 +523,12 @@ static void test_rope_numbers_without_a_meaning_are_refused(void **state) {
     file = start("llama");
     gguf_writer_f32(file.writer, "llama.rope.scaling.attn_factor", 0);
     expect_refusal(&file, CLINFER_BAD_FILE, "llama.rope.scaling.attn_factor: 0", "positive");
+    static const float extremes[] = {1e30f, 1e-30f};
+    for (int i = 0; i < 2; i++) {
+        file = start("llama");
+        gguf_writer_f32(file.writer, "llama.rope.scaling.attn_factor", extremes[i]);
+        expect_refusal(&file, CLINFER_BAD_FILE, "llama.rope.scaling: a magnitude of 1e", "attention");
+    }
     file = start("llama");
     gguf_writer_u32(file.writer, "llama.rope.dimension_count", HEAD / 2);
     gguf_writer_f32(file.writer, "llama.rope.scaling.attn_factor", 2);
