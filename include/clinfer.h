@@ -74,6 +74,14 @@ CLINFER_API const char *clinfer_error(void);
 /* One receiver for the process; NULL is silence. */
 CLINFER_API void clinfer_log_to(clinfer_log_callback *callback, void *user);
 
+/* The path of the model file that is mapped at `address`, NULL: none is. For handlers of SIGBUS: an open model is read
+ * from its file, and when somebody cuts that (or its disk fails), reading ends the process. The engine looks at the
+ * file's size before each step and then fails with CLINFER_IO, but cannot see what happens within a step. The library
+ * installs no handlers; one that calls this with si_addr, says what it returns and ends by _exit() is what the command
+ * line tool has. May be called in a handler; of the first 64 models that are open. The text is valid until the model is
+ * closed. */
+CLINFER_API const char *clinfer_file_at(const void *address);
+
 /* ---- devices ---- */
 
 /* One OpenCL device; all borrowed from the list. */

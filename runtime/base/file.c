@@ -144,15 +144,25 @@ static enum clinfer_status map(const char *path, int descriptor, struct ci_file 
         else
             *file = (struct ci_file){data, (size_t)info.st_size, identity_of(&info)};
     }
-    close(descriptor);
+    return status;
+}
+
+enum clinfer_status ci_file_map_kept(const char *path, struct ci_file *file, int *descriptor) {
+    *file = (struct ci_file){0};
+    enum clinfer_status status = open_any(path, descriptor);
+    if (status != CLINFER_OK) return status;
+    status = map(path, *descriptor, file);
+    if (status == CLINFER_OK) return status;
+    close(*descriptor);
+    *descriptor = -1;
     return status;
 }
 
 enum clinfer_status ci_file_map(const char *path, struct ci_file *file) {
     int descriptor;
-    *file = (struct ci_file){0};
-    enum clinfer_status status = open_any(path, &descriptor);
-    return status == CLINFER_OK ? map(path, descriptor, file) : status;
+    enum clinfer_status status = ci_file_map_kept(path, file, &descriptor);
+    if (status == CLINFER_OK) close(descriptor);
+    return status;
 }
 
 void ci_file_unmap(struct ci_file *file) {

@@ -19,6 +19,9 @@ struct ci_file {
 enum clinfer_status ci_file_map(const char *path, struct ci_file *file);
 void ci_file_unmap(struct ci_file *file);
 
+/* The same; the file stays open, *descriptor is the caller's to close (-1 where it failed). */
+enum clinfer_status ci_file_map_kept(const char *path, struct ci_file *file, int *descriptor);
+
 /* A small file, in memory of the caller's to free, a zero byte behind it: unlike a mapping it stays as it is when
  * somebody changes the file. CLINFER_NOT_FOUND, CLINFER_IO; CLINFER_BAD_FILE: more than `most` bytes. */
 enum clinfer_status ci_file_read(const char *path, size_t most, char **data, size_t *size);

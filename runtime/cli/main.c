@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/bus_error.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -73,6 +74,7 @@ static void hold_standard_files(void) {
 
 int main(int argc, char **argv) {
     hold_standard_files();
+    ci_bus_error_catch();
     /* A closed pipe is an error of write(), see output.h. */
     signal(SIGPIPE, SIG_IGN);
     /* So is a file that grows beyond ulimit -f. */

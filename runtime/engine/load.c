@@ -391,6 +391,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
         status = open_devices(engine, devices);
     }
     if (status == CLINFER_OK) status = make_plans(engine, devices);
+    if (status == CLINFER_OK) status = ci_gguf_check_whole(engine->gguf); /* what was packed may be zeros */
     if (status == CLINFER_OK) describe(engine);
     if (status == CLINFER_OK) tell_quarantine(engine);
     if (status == CLINFER_OK && prove) status = ci_engine_first_run(engine);

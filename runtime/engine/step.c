@@ -208,7 +208,8 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     ci_trace_add_run(engine->trace, phase, batch->rows);
     CI_PROBE(run_begin, ci_trace_phase_names[phase], batch->rows, batch->count);
     double start = ci_trace_start(engine->trace);
-    enum clinfer_status status = ci_engine_bucket(engine, batch->rows, batch->wanted, &bucket);
+    enum clinfer_status status = ci_gguf_check_whole(engine->gguf);
+    if (status == CLINFER_OK) status = ci_engine_bucket(engine, batch->rows, batch->wanted, &bucket);
     if (status != CLINFER_OK) return status;
     start = ci_trace_host(engine->trace, CI_TRACE_PLAN, start);
     fill_inputs(batch, &bucket->run);
@@ -428,7 +429,8 @@ enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, stru
         add_part(&batch, session, rows, all || last);
         struct ci_bucket *bucket;
         int64_t wanted_rows = all ? rows : last ? 1 : 0;
-        status = ci_engine_bucket(engine, rows, wanted_rows, &bucket);
+        status = ci_gguf_check_whole(engine->gguf);
+        if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, wanted_rows, &bucket);
         if (status != CLINFER_OK) break;
         fill_inputs(&batch, &bucket->run);
         int32_t *wanted = bucket->run.wanted->view.data;

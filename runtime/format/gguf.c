@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/file.h"
+#include "base/mapped.h"
 #include "base/narrow.h"
 #include "base/status.h"
 #include "format/kind.h"
@@ -36,8 +36,7 @@ enum {
 struct ci_gguf {
     struct ci_arena arena;
     size_t index_bytes; /* given out of the arena so far */
-    struct ci_file file;
-    bool mapped; /* the mapping is ours to undo */
+    struct ci_mapped mapped; /* descriptor -1: the bytes are somebody else's */
     const char *path;
     uint32_t version;
     uint32_t alignment;
@@ -69,7 +68,7 @@ refuse(struct reader *reader, enum clinfer_status status, const char *field, con
         ci_fail(status, "%s: %.200s%s%s: %s", reader->gguf->path, reader->subject, both ? ": " : "", field, text);
 }
 
-static size_t bytes_left(const struct reader *reader) { return reader->gguf->file.size - reader->position; }
+static size_t bytes_left(const struct reader *reader) { return reader->gguf->mapped.file.size - reader->position; }
 
 /* The next `size` bytes, or NULL. */
 static const uint8_t *take(struct reader *reader, uint64_t size, const char *field) {
@@ -81,7 +80,7 @@ static const uint8_t *take(struct reader *reader, uint64_t size, const char *fie
                size, reader->position, bytes_left(reader));
         return NULL;
     }
-    const uint8_t *at = reader->gguf->file.data + reader->position;
+    const uint8_t *at = reader->gguf->mapped.file.data + reader->position;
     reader->position += (size_t)size;
     return at;
 }
@@ -181,7 +180,7 @@ static void read_strings(struct reader *reader, struct ci_gguf_value *value) {
         take(reader, length, "string");
     }
     value->strings = offsets;
-    value->data = reader->gguf->file.data + start;
+    value->data = reader->gguf->mapped.file.data + start;
     value->bytes = reader->position - start;
 }
 
@@ -294,7 +293,7 @@ static int compare_tensors(const void *a, const void *b) {
 static void place_tensors(struct reader *reader) {
     struct ci_gguf *gguf = reader->gguf;
     uint64_t start = ((uint64_t)reader->position + gguf->alignment - 1) / gguf->alignment * gguf->alignment;
-    uint64_t space = start < gguf->file.size ? gguf->file.size - start : 0;
+    uint64_t space = start < gguf->mapped.file.size ? gguf->mapped.file.size - start : 0;
     for (size_t i = 0; i < gguf->n_tensors && reader->status == CLINFER_OK; i++) {
         struct ci_gguf_tensor *tensor = &gguf->tensors[i];
         char subject[300];
@@ -306,7 +305,7 @@ static void place_tensors(struct reader *reader) {
                    " bytes of tensor data: the file is truncated or damaged, fetch it again",
                    tensor->offset, tensor->bytes, space);
         tensor->offset += start;
-        if (reader->status == CLINFER_OK) tensor->data = gguf->file.data + tensor->offset;
+        if (reader->status == CLINFER_OK) tensor->data = gguf->mapped.file.data + tensor->offset;
         reader->subject = "";
     }
 }
@@ -369,7 +368,7 @@ static void read_header(struct reader *reader) {
     gguf->n_values = (size_t)take_count(reader, MIN_VALUE_BYTES, "metadata count");
 }
 
-/* Reads what gguf->file holds; on failure closes `gguf`. */
+/* Reads what gguf->mapped holds; on failure closes `gguf`. */
 static enum clinfer_status read_all(struct ci_gguf *gguf, const char *path, struct ci_gguf **result) {
     struct reader reader = {.gguf = gguf, .subject = ""};
     bool known = false;
@@ -379,7 +378,7 @@ static enum clinfer_status read_all(struct ci_gguf *gguf, const char *path, stru
         refuse(&reader, CLINFER_OUT_OF_MEMORY, "path", "out of memory");
     } else {
         gguf->path = copy;
-        reader.status = ci_kind_check_bytes(path, gguf->file.data, gguf->file.size);
+        reader.status = ci_kind_check_bytes(path, gguf->mapped.file.data, gguf->mapped.file.size);
         known = reader.status != CLINFER_OK;
         if (reader.status == CLINFER_OK) read_header(&reader);
         if (reader.status == CLINFER_OK) read_values(&reader);
@@ -401,12 +400,11 @@ enum clinfer_status ci_gguf_open(const char *path, struct ci_gguf **result) {
     if (status != CLINFER_OK) return status;
     struct ci_gguf *gguf = calloc(1, sizeof *gguf);
     if (!gguf) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    status = ci_file_map(path, &gguf->file);
+    status = ci_mapped_open(path, &gguf->mapped);
     if (status != CLINFER_OK) {
         free(gguf);
         return status;
     }
-    gguf->mapped = true;
     return read_all(gguf, path, result);
 }
 
@@ -414,15 +412,19 @@ enum clinfer_status ci_gguf_open_memory(const void *data, size_t size, const cha
     *result = NULL;
     struct ci_gguf *gguf = calloc(1, sizeof *gguf);
     if (!gguf) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
-    gguf->file = (struct ci_file){.data = data, .size = size};
+    gguf->mapped = (struct ci_mapped){.file = {.data = data, .size = size}, .descriptor = -1, .slot = -1};
     return read_all(gguf, name, result);
 }
 
 void ci_gguf_close(struct ci_gguf *gguf) {
     if (!gguf) return;
-    if (gguf->mapped) ci_file_unmap(&gguf->file);
+    if (gguf->mapped.descriptor >= 0) ci_mapped_close(&gguf->mapped);
     ci_arena_destroy(&gguf->arena);
     free(gguf);
+}
+
+enum clinfer_status ci_gguf_check_whole(const struct ci_gguf *gguf) {
+    return ci_mapped_check(&gguf->mapped, gguf->path);
 }
 
 const char *ci_gguf_path(const struct ci_gguf *gguf) { return gguf->path; }
@@ -431,11 +433,11 @@ uint32_t ci_gguf_version(const struct ci_gguf *gguf) { return gguf->version; }
 
 uint32_t ci_gguf_alignment(const struct ci_gguf *gguf) { return gguf->alignment; }
 
-uint64_t ci_gguf_identity(const struct ci_gguf *gguf) { return gguf->file.identity; }
+uint64_t ci_gguf_identity(const struct ci_gguf *gguf) { return gguf->mapped.file.identity; }
 
 const void *ci_gguf_bytes(const struct ci_gguf *gguf, size_t *size) {
-    *size = gguf->file.size;
-    return gguf->file.data;
+    *size = gguf->mapped.file.size;
+    return gguf->mapped.file.data;
 }
 
 size_t ci_gguf_value_count(const struct ci_gguf *gguf) { return gguf->n_values; }

@@ -81,6 +81,10 @@ enum clinfer_status ci_gguf_open_memory(const void *data, size_t size, const cha
 
 void ci_gguf_close(struct ci_gguf *gguf);
 
+/* CLINFER_IO: the file was cut since it was opened, so that reading what it had would end the process. One system call;
+ * to be asked before whatever reads much of it. */
+enum clinfer_status ci_gguf_check_whole(const struct ci_gguf *gguf);
+
 const char *ci_gguf_path(const struct ci_gguf *gguf);
 uint32_t ci_gguf_version(const struct ci_gguf *gguf);
 uint32_t ci_gguf_alignment(const struct ci_gguf *gguf);

@@ -219,6 +219,7 @@ static enum reach reach_of(enum clinfer_status status, bool of_model) {
     case CLINFER_CONTEXT_FULL:
     case CLINFER_OUT_OF_TIME:
     case CLINFER_NOT_FOUND:
+    case CLINFER_IO: /* the model's file, which the others would read, too */
     case CLINFER_BAD_FILE: return REACH_REMOTES;
     default: return of_model ? REACH_REMOTES : REACH_ALL;
     }
