@@ -16,8 +16,8 @@
 #include "tests/support/slowness.h"
 #include "text/template.h"
 
-/* A step may take 20 ns: 2.5 times that here, as the machine may be busy. */
-#define STEP_SECONDS (50e-9 * SLOWNESS)
+/* A step may take 20 ns: five times that here, as the machine may be slow or busy. */
+#define STEP_SECONDS (100e-9 * SLOWNESS)
 
 /* Of this process. */
 static double seconds(void) {
