@@ -33,7 +33,8 @@ static void tell(enum clinfer_status status) {
 /* ---- the folder ---- */
 
 /* Of a process that was killed: a file or folder that was to be renamed, a set of drivers, a trial of the doctor's. */
-static bool is_left_over(const char *name) {
+static bool is_left_over(const char *name, const char *user) {
+    (void)user;
     const char *dot = strrchr(name, '.');
     bool probe = strncmp(name, "probe-", strlen("probe-")) == 0 && isdigit((unsigned char)name[strlen("probe-")]);
     bool doctor = strncmp(name, "doctor-", strlen("doctor-")) == 0;
@@ -45,7 +46,7 @@ void ci_cache_sweep(const char *folder) {
     for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
         char *path = NULL;
         if (asprintf(&path, "%s%s", folder, below[i]) < 0) return;
-        if (ci_file_check_own(path, "clinfer") == CLINFER_OK) ci_temporary_sweep(path, is_left_over);
+        if (ci_file_check_own(path, "clinfer") == CLINFER_OK) ci_temporary_sweep(path, is_left_over, NULL);
         free(path);
     }
 }

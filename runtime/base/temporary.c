@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 enum { DAY = 24 * 60 * 60 };
 
 static const char suffix[] = ".XXXXXX"; /* as mkstemp(3) wants it */
@@ -56,11 +58,11 @@ static void remove_folder(int above, const char *name) {
     unlinkat(above, name, AT_REMOVEDIR);
 }
 
-void ci_temporary_sweep(const char *folder, bool (*is_ours)(const char *name)) {
+void ci_temporary_sweep(const char *folder, ci_temporary_is_ours *is_ours, const char *user) {
     DIR *directory = opendir(folder);
     for (const struct dirent *entry; directory && (entry = readdir(directory));) {
         struct stat info;
-        if (!is_ours(entry->d_name)) continue;
+        if (!is_ours(entry->d_name, user)) continue;
         if (fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) continue;
         if (time(NULL) - info.st_mtime <= DAY) continue;
         if (S_ISDIR(info.st_mode))
@@ -69,4 +71,19 @@ void ci_temporary_sweep(const char *folder, bool (*is_ours)(const char *name)) {
             unlinkat(dirfd(directory), entry->d_name, 0);
     }
     if (directory) closedir(directory);
+}
+
+/* Random letters are hardly ever all small or all digits. */
+static bool is_beside(const char *name, const char *file) {
+    size_t length = strlen(file);
+    if (strncmp(name, file, length) != 0 || !ci_temporary_is_suffix(name + length)) return false;
+    const char *letters = name + length + 1;
+    return letters[strspn(letters, "abcdefghijklmnopqrstuvwxyz")] && letters[strspn(letters, "0123456789")];
+}
+
+void ci_temporary_sweep_beside(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path)) : NULL;
+    if (folder && ci_file_check_own(folder, NULL) == CLINFER_OK) ci_temporary_sweep(folder, is_beside, slash + 1);
+    free(folder);
 }

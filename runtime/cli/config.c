@@ -282,25 +282,10 @@ enum clinfer_status ci_config_parse(const char *path, const char *text, size_t l
     return status == CLINFER_OK ? read_object(&place, ci_config_keys, config->file, config) : status;
 }
 
-/* What a person calls a copy ("config.json.backup", "config.json.201231") could be one of ours, by its length; random
- * letters are hardly ever all small or all digits. */
-static bool is_left_over(const char *name) {
-    static const char file[] = "config.json";
-    if (strncmp(name, file, sizeof file - 1) != 0 || !ci_temporary_is_suffix(name + sizeof file - 1)) return false;
-    const char *letters = name + sizeof file;
-    return letters[strspn(letters, "abcdefghijklmnopqrstuvwxyz")] && letters[strspn(letters, "0123456789")];
-}
-
-static void sweep(void) {
-    char *folder = ci_file_xdg("CONFIG", NULL);
-    if (folder && ci_file_check_own(folder, NULL) == CLINFER_OK) ci_temporary_sweep(folder, is_left_over);
-    free(folder);
-}
-
 enum clinfer_status ci_config_read(struct ci_config *config) {
-    sweep();
     char *path = ci_config_path(), *text = NULL;
     size_t length = 0;
+    if (path) ci_temporary_sweep_beside(path);
     enum clinfer_status status =
         path ? ci_file_read(path, CI_CONFIG_BYTES, &text, &length) : ci_file_no_xdg("CONFIG", "config.json");
     bool absent = status == CLINFER_NOT_FOUND || (!path && status == CLINFER_IO);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/temporary.h"
 
 /* A file of more takes no more messages until a chat begins, which keeps the last part. */
 #define FILE_BYTES ((size_t)4 << 20)
@@ -43,6 +44,7 @@ static size_t last_lines(const char *text, size_t length) {
 void ci_history_read(const char *path, ci_history_each *each, void *user) {
     char *text;
     size_t length;
+    ci_temporary_sweep_beside(path);
     if (ci_file_read(path, FILE_BYTES + 2 * CI_HISTORY_MESSAGE_BYTES, &text, &length) != CLINFER_OK) return;
     size_t first = last_lines(text, length);
     if (length > FILE_BYTES / 2) ci_file_write(path, text + first, length - first);

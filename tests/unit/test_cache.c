@@ -297,6 +297,24 @@ static void test_leftovers_go_when_a_day_old(void **state) {
     assert_true(is_there(left[0]));
 }
 
+/* The history of the chat, the configuration: folders in which a person may keep something, too. */
+static void test_leftovers_beside_a_file_go(void **state) {
+    static const char *const left[] = {"clinfer/history.Ab3xYz", "clinfer/history.XXXXXX", "clinfer/history.00000a"};
+    static const char *const kept[] = {"clinfer/history", "clinfer/history.backup", "clinfer/history.201231",
+                                       "clinfer/other.Ab3xYz"};
+    enum { LEFT = sizeof left / sizeof *left, KEPT = sizeof kept / sizeof *kept };
+    (void)state;
+    for (int i = 0; i < LEFT; i++) make(left[i], "", 0);
+    for (int i = 0; i < KEPT; i++) make(kept[i], "", 0);
+    for (int i = 0; i < LEFT; i++) age(left[i], 25);
+    for (int i = 0; i < KEPT; i++) age(kept[i], 25);
+    ci_temporary_sweep_beside(in("clinfer/history"));
+    for (int i = 0; i < LEFT; i++)
+        if (is_there(left[i])) fail_msg("%s is still there", left[i]);
+    for (int i = 0; i < KEPT; i++)
+        if (!is_there(kept[i])) fail_msg("%s is gone", kept[i]);
+}
+
 static void test_temporary_names_are_known_again(void **state) {
     char *name;
     (void)state;
@@ -404,6 +422,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_records_are_appended_to_files_of_ours_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_proofs_heal_when_a_record_was_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(test_leftovers_go_when_a_day_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_leftovers_beside_a_file_go, setup, teardown),
         cmocka_unit_test_setup_teardown(test_temporary_names_are_known_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_run_warns_once_of_a_cache_that_it_cannot_use, setup, teardown),
         cmocka_unit_test_setup_teardown(test_run_sweeps_cache_and_configuration, setup, teardown),
