@@ -96,6 +96,14 @@ def test_what_takes_longest_begins_and_what_measures_ends():
         assert os.path.splitext(name[name.index("tests/"):])[0] in sources, f"{name} is no test"
 
 
+def test_kernels_of_all_models_are_compiled_first():
+    commands = list(run_tests.warm_commands("tests/data/llama_tiny.gguf", 2))
+    assert ["doctor", "--device", "0"] in commands and ["doctor", "--device", "1"] in commands
+    for path in glob.glob("tests/data/*.gguf"):
+        for activations in "f32", "q8":
+            assert any({path, "1", activations} < set(command) for command in commands), (path, activations)
+
+
 def test_a_seed_is_another_each_time_but_for_ci():
     before = os.environ.pop("CI", None)
     try:
