@@ -60,6 +60,8 @@ ALONE = {
     "tests/model/test_record": "what a profile explains of the wall clock, and how slow one kernel is",
 }
 
+WARM_PROMPT = "Why is the sky blue, and the sea not?"  # 30 to 64 tokens with the template of each of the tests' models
+
 Test = collections.namedtuple("Test", "name result reason")
 
 
@@ -213,28 +215,32 @@ def stopping_all(results):
         os._exit(130)  # without waiting for the programs that have not begun
 
 
-def warm_commands(model, devices):
+def warm_commands(model, devices, prompts):
     """What compiles all kernels that the tests' models and the known answers need, as words for the tool."""
     models = [path for path in [model, *sorted(glob.glob("tests/data/*.gguf"))] if os.path.isfile(path)]
     for device in map(str, range(devices)):
         yield ["doctor", "--device", device]
         for path, activations in itertools.product(models, ("f32", "q8")):
-            # Of each bucket of rows one; several sequences share a step.
-            yield ["bench", "-m", path, "--device", device, "--activations", activations, "-r", "1", "--no-warmup",
-                   "-p", "5,40,100", "-n", "3", "-npl", "1,3", "-d", "8"]
+            # Of each bucket of rows one: a prompt and a token alone, prompts and tokens that share a step.
+            for words in (["-p", WARM_PROMPT], ["--batch", prompts]):
+                yield ["run", "-m", path, "--device", device, "--activations", activations, "--temp", "0", "-n", "4",
+                       "--ignore-eos", *words]
 
 
 def warm(env, devices, jobs, place):
     """Fills the cache of compiled kernels; returns the seconds it took. What fails here is for the tests to tell."""
     start, place = time.monotonic(), os.path.abspath(place)
+    with open(place + ".prompts", "w", encoding="utf-8") as file:
+        file.write(3 * (WARM_PROMPT + "\n"))
 
     def call(numbered):
         number, words = numbered
         homes, log = f"{place}-{number}.homes", f"{place}-{number}.log"
         run(env["CLINFER_TEST_BINARY"], with_homes(env, homes), log, 600, [], words)
 
+    commands = warm_commands(env["CLINFER_TEST_MODEL"], devices, place + ".prompts")
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        list(stopping_all(pool.map(call, enumerate(warm_commands(env["CLINFER_TEST_MODEL"], devices)))))
+        list(stopping_all(pool.map(call, enumerate(commands))))
     return time.monotonic() - start
 
 

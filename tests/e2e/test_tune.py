@@ -188,14 +188,20 @@ def test_a_wrong_kernel_is_found_and_not_chosen():
         assert "1.0f / sqrt(" in text
         file.seek(0)
         file.write(text.replace("1.0f / sqrt(", "1.02f / sqrt("))
-    env = dict(environment(data), CLINFER_KERNELS=kernels)
-    done = subprocess.run(command("--json", device=device, budget=6), env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    wrong = [op for op in json.loads(done.stdout)["devices"][0]["ops"] if op["op"].startswith("rmsnorm")]
-    assert all(op["variant"] != "portable" for op in wrong), wrong
-    with open(os.path.join(data, "clinfer/profiles/quarantine.json"), encoding="utf-8") as file:
-        items = json.load(file)["items"]
-    assert any(item["op"].startswith("rmsnorm") and item["variant"] == "portable" for item in items), items
+    env, items = dict(environment(data), CLINFER_KERNELS=kernels), []
+    for budget in 6, 20, 60:  # a busy machine gets to few kernels in 6 seconds
+        words = command("--json", device=device, budget=budget)
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        wrong = [op for op in json.loads(done.stdout)["devices"][0]["ops"] if op["op"].startswith("rmsnorm")]
+        assert all(op["variant"] != "portable" for op in wrong), wrong
+        path = os.path.join(data, "clinfer/profiles/quarantine.json")
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                items = [item for item in json.load(file)["items"] if item["op"].startswith("rmsnorm")]
+        if items:
+            break
+    assert any(item["variant"] == "portable" for item in items), items
     words = [TOOL, "run", "-m", MODEL, "--activations", "f32", "--temp", "0", "-n", "8", "--raw", "the", "--device"]
     texts = [subprocess.run([*words, where], env=env, capture_output=True, timeout=120).stdout for where in (device, "cpu")]
     assert texts[0] and texts[0] == texts[1], texts

@@ -97,11 +97,12 @@ def test_what_takes_longest_begins_and_what_measures_ends():
 
 
 def test_kernels_of_all_models_are_compiled_first():
-    commands = list(run_tests.warm_commands("tests/data/llama_tiny.gguf", 2))
+    commands = list(run_tests.warm_commands("tests/data/llama_tiny.gguf", 2, "prompts"))
     assert ["doctor", "--device", "0"] in commands and ["doctor", "--device", "1"] in commands
     for path in glob.glob("tests/data/*.gguf"):
         for activations in "f32", "q8":
-            assert any({path, "1", activations} < set(command) for command in commands), (path, activations)
+            for words in "-p", "--batch":
+                assert any({path, "1", activations, words} < set(command) for command in commands), (path, words)
 
 
 def test_a_seed_is_another_each_time_but_for_ci():
