@@ -100,22 +100,23 @@ static const struct built_in *choose_stand_in(const struct ci_tokenizer *tokeniz
     return find_built_in(chatml ? (struct ci_text_span){"chatml", 6} : (struct ci_text_span){"plain", 5});
 }
 
-/* Files with several templates name them; one called "default" stands for all if there is no other. */
+static enum clinfer_status read_text(const struct ci_gguf *gguf, const char *key, struct ci_text_span *text) {
+    struct ci_gguf_string string = {"", 0};
+    enum clinfer_status status = ci_gguf_get_string(gguf, key, CI_GGUF_OPTIONAL, &string);
+    *text = without_byte_order_mark((struct ci_text_span){string.text, string.length});
+    return status;
+}
+
 static enum clinfer_status choose_own(const struct ci_gguf *gguf, const struct ci_tokenizer *tokenizer,
                                       struct ci_chat *chat, struct ci_text_span *text) {
-    static const char *const keys[] = {"tokenizer.chat_template", "tokenizer.chat_template.default"};
-    struct ci_gguf_string string = {"", 0};
-    for (size_t i = 0;
-         i < sizeof keys / sizeof *keys && !trim((struct ci_text_span){string.text, string.length}).length; i++) {
-        chat->source = keys[i];
-        enum clinfer_status status = ci_gguf_get_string(gguf, keys[i], CI_GGUF_OPTIONAL, &string);
-        if (status != CLINFER_OK) return status;
-    }
-    *text = without_byte_order_mark((struct ci_text_span){string.text, string.length});
-    struct ci_text_span trimmed = trim(*text);
-    chat->in_file = trimmed.length > 0;
+    chat->source = "tokenizer.chat_template";
+    enum clinfer_status status = read_text(gguf, chat->source, text);
+    /* Files with several templates name them. */
+    if (status == CLINFER_OK && !trim(*text).length) status = read_text(gguf, "tokenizer.chat_template.default", text);
+    if (status != CLINFER_OK) return status;
+    chat->in_file = trim(*text).length > 0;
     chat->stand_in = chat->in_file ? NULL : choose_stand_in(tokenizer);
-    const struct built_in *named = chat->in_file ? find_built_in(trimmed) : chat->stand_in;
+    const struct built_in *named = chat->in_file ? find_built_in(trim(*text)) : chat->stand_in;
     if (named) *text = text_of(named);
     return CLINFER_OK;
 }
