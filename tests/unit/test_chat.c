@@ -302,15 +302,17 @@ static void test_files_name_their_template_in_several_ways(void **state) {
     end(&fixture);
 }
 
+/* Of the built-in templates. */
+static const char *const names[] = {
+#define X(name, text) name,
+#include "text/chat_templates.inc"
+#undef X
+};
+
 /* The formats as llama.cpp writes them (llama_chat_apply_template, version 0.5.0 of its library, recorded); "plain" is
  * our own, and "yandex" loses the system message there. */
 static void test_built_in_templates_write_the_known_formats(void **state) {
     (void)state;
-    static const char *const names[] = {
-#define X(name, text) name,
-#include "text/chat_templates.inc"
-#undef X
-    };
     json_error_t error;
     json_t *recorded = json_load_file("tests/data/chat_templates.json", 0, &error);
     if (!recorded) fail_msg("tests/data/chat_templates.json: %s", error.text);
@@ -329,6 +331,29 @@ static void test_built_in_templates_write_the_known_formats(void **state) {
         end(&fixture);
     }
     json_decref(recorded);
+}
+
+static void test_the_manual_has_the_names_of_all_templates(void **state) {
+    (void)state;
+    char *manual, list[2048] = "";
+    size_t size;
+    for (size_t i = 0; i < COUNT(names); i++) {
+        strcat(list, i ? "," : "");
+        for (const char *at = names[i]; *at; at++) {
+            size_t length = strlen(list);
+            if (*at == '-') list[length++] = '\\';
+            list[length] = *at;
+            list[length + 1] = 0;
+        }
+    }
+    strcat(list, ".");
+    if (ci_file_read("docs/clinfer.1", 1 << 20, &manual, &size) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    char *out = manual;
+    for (const char *at = manual; *at; at++)
+        if (*at != ' ' && *at != '\n') *out++ = *at;
+    *out = 0;
+    if (!strstr(manual, list)) fail_msg("docs/clinfer.1 does not list %s", list);
+    free(manual);
 }
 
 /* ---- system messages ---- */
@@ -608,6 +633,7 @@ int main(void) {
         cmocka_unit_test(test_a_given_template_that_is_wrong_is_refused),
         cmocka_unit_test(test_files_name_their_template_in_several_ways),
         cmocka_unit_test(test_built_in_templates_write_the_known_formats),
+        cmocka_unit_test(test_the_manual_has_the_names_of_all_templates),
         cmocka_unit_test(test_system_text_goes_to_the_first_user_where_there_is_no_such_role),
         cmocka_unit_test(test_all_system_messages_are_merged),
         cmocka_unit_test(test_signs_of_any_type_are_control_tokens),
