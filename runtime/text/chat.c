@@ -258,12 +258,12 @@ static enum clinfer_status probe_assistant(struct ci_chat *chat, struct ci_token
     bool rendered_at_all = status == CLINFER_OK;
     chat->no_history = rendered_at_all && !(found && holds(&rendered, marks[0]));
     if (rendered_at_all) status = ci_tokenizer_take_written(tokenizer, rendered.text, rendered.length);
-    if (found) {
+    if (found && status == CLINFER_OK) {
         const char *end = rendered.text + rendered.length;
         const char *at = (const char *)memmem(rendered.text, rendered.length, marks[1], strlen(marks[1]));
         at += strlen(marks[1]);
         while (at < end && is_space(*at)) at++;
-        ci_tokenizer_end_at(tokenizer, at, (size_t)(end - at));
+        status = ci_tokenizer_end_at(tokenizer, at, (size_t)(end - at));
     }
     ci_rendered_free(&rendered);
     return status == CLINFER_OUT_OF_MEMORY ? status : CLINFER_OK;

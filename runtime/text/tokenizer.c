@@ -231,7 +231,7 @@ static enum clinfer_status find_ends(const struct ci_tokenizer_source *source, s
 static bool is_markup(const struct ci_tokenizer *tokenizer, const char *text, size_t length) {
     char partner[MOST_SIGN + 2];
     size_t skipped = text[1] == '/' ? 2 : 1; /* to the name */
-    if (text[0] != '<' || length < skipped + 3) return false;
+    if (text[0] != '<' || length < skipped + 3 || length > MOST_SIGN) return false;
     snprintf(partner, sizeof partner, "%s%.*s", skipped == 1 ? "</" : "<", ci_shown(length - skipped, MOST_SIGN),
              text + skipped);
     return find(tokenizer, partner) >= 0;
@@ -259,12 +259,22 @@ enum clinfer_status ci_tokenizer_take_written(struct ci_tokenizer *tokenizer, co
     return ci_special_build(&tokenizer->vocabulary, &tokenizer->special);
 }
 
-void ci_tokenizer_end_at(struct ci_tokenizer *tokenizer, const char *text, size_t length) {
+enum clinfer_status ci_tokenizer_end_at(struct ci_tokenizer *tokenizer, const char *text, size_t length) {
     struct ci_rendered_run run = {length, false};
     struct ci_special_origins origins = {&run, 1, 0, 0};
-    size_t begin = length, end;
+    size_t begin = length, end = length;
     int32_t id = ci_special_find(&tokenizer->special, text, 0, length, &origins, &begin, &end);
-    if (id >= 0 && begin == 0 && (tokenizer->marks[id] & MARK_MISTYPED)) tokenizer->marks[id] |= MARK_END;
+    char name[MOST_SIGN + 1];
+    snprintf(name, sizeof name, "%.*s", ci_shown(end, MOST_SIGN), text);
+    if (id < 0 || begin > 0 || is_no_end(tokenizer, name)) return CLINFER_OK;
+    uint8_t *type = &tokenizer->vocabulary.types[id];
+    bool text_like = *type == CI_TOKEN_USER_DEFINED && !is_markup(tokenizer, text, end);
+    if (!text_like && !(tokenizer->marks[id] & MARK_MISTYPED)) return CLINFER_OK;
+    tokenizer->marks[id] |= MARK_END;
+    if (!text_like) return CLINFER_OK;
+    *type = CI_TOKEN_CONTROL;
+    ci_special_destroy(&tokenizer->special);
+    return ci_special_build(&tokenizer->vocabulary, &tokenizer->special);
 }
 
 const char *ci_tokenizer_mistyped(const struct ci_tokenizer *tokenizer) { return tokenizer->mistyped; }

@@ -74,8 +74,9 @@ enum clinfer_status ci_tokenizer_append(const struct ci_tokenizer *tokenizer, co
  * their types say otherwise: control tokens, or user-defined ones that mark up an answer ("<think>"). */
 enum clinfer_status ci_tokenizer_take_written(struct ci_tokenizer *tokenizer, const char *text, size_t length);
 
-/* Before the tokenizer is shared: if the text begins with a sign whose type was wrong, generation ends with it. */
-void ci_tokenizer_end_at(struct ci_tokenizer *tokenizer, const char *text, size_t length);
+/* Before the tokenizer is shared: generation ends with the sign that the text begins with, if the file types that as
+ * text or as user-defined, and it is no markup: then it is a control token. */
+enum clinfer_status ci_tokenizer_end_at(struct ci_tokenizer *tokenizer, const char *text, size_t length);
 
 /* The signs whose types were wrong: "<|im_start|>, <|im_end|>", cut where there are many; "": none. Borrowed. */
 const char *ci_tokenizer_mistyped(const struct ci_tokenizer *tokenizer);

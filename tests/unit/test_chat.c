@@ -479,6 +479,36 @@ static void test_a_sign_behind_answers_ends_them(void **state) {
     end(&fixture);
 }
 
+static void test_a_user_defined_sign_behind_answers_ends_them(void **state) {
+    (void)state;
+    static const struct clinfer_message message[] = {MESSAGE("user", "[over]")};
+    struct fixture fixture;
+    begin(&fixture);
+    int32_t over = add_token(&fixture.words, "[over]", CI_TOKEN_USER_DEFINED);
+    must_make(&fixture, "{% for m in messages %}{{ m.content }} [over]{% endfor %}", NULL);
+    assert_true(ci_tokenizer_is_end(fixture.tokenizer, over));
+    int32_t expected[16];
+    size_t count = add_bytes(expected, 0, "[over] ");
+    expected[count++] = over;
+    expect_prompt(&fixture, message, 1, false, expected, count);
+    end(&fixture);
+    /* In harmony's format this ends a message, and the answer goes on. */
+    begin(&fixture);
+    over = add_token(&fixture.words, "<|end|>", CI_TOKEN_USER_DEFINED);
+    add_token(&fixture.words, "<|return|>", CI_TOKEN_CONTROL);
+    add_token(&fixture.words, "<|call|>", CI_TOKEN_CONTROL);
+    must_make(&fixture, "{% for m in messages %}{{ m.content }}<|end|>{% endfor %}", NULL);
+    assert_false(ci_tokenizer_is_end(fixture.tokenizer, over));
+    end(&fixture);
+    /* Markup is part of answers. */
+    begin(&fixture);
+    add_token(&fixture.words, "<said>", CI_TOKEN_USER_DEFINED);
+    int32_t said = add_token(&fixture.words, "</said>", CI_TOKEN_USER_DEFINED);
+    must_make(&fixture, "{% for m in messages %}<said>{{ m.content }}</said>{% endfor %}", NULL);
+    assert_false(ci_tokenizer_is_end(fixture.tokenizer, said));
+    end(&fixture);
+}
+
 static void test_words_stay_words_and_markup_stays_visible(void **state) {
     (void)state;
     struct fixture fixture;
@@ -638,6 +668,7 @@ int main(void) {
         cmocka_unit_test(test_all_system_messages_are_merged),
         cmocka_unit_test(test_signs_of_any_type_are_control_tokens),
         cmocka_unit_test(test_a_sign_behind_answers_ends_them),
+        cmocka_unit_test(test_a_user_defined_sign_behind_answers_ends_them),
         cmocka_unit_test(test_words_stay_words_and_markup_stays_visible),
         cmocka_unit_test(test_control_tokens_in_contents_are_text),
         cmocka_unit_test(test_contents_do_not_complete_a_control_token),
