@@ -298,9 +298,21 @@ static void test_profile_and_quarantine_are_looked_at(void **state) {
     const struct ci_quarantined item = {
         .device = 1, .device_name = "a card", .op = "add", .variant = "portable", .reason = "error 0.3"};
     assert_int_equal(ci_quarantine_add(&item), CLINFER_OK);
+    /* With tunables: what a run has found is shown, what a tune has tried is not. */
+    struct ci_quarantined tried = item, found = item;
+    tried.tunables[0] = found.tunables[0] = (struct ci_profile_tunable){"TASKS", 1234};
+    tried.tunable_count = found.tunable_count = 1;
+    snprintf(tried.variant, sizeof tried.variant, "tried");
+    snprintf(tried.reason, sizeof tried.reason, "wrong result: NMSE 3");
+    snprintf(found.variant, sizeof found.variant, "found");
+    snprintf(found.reason, sizeof found.reason, "output 0 [0, 0] is 3, expected 4 +- 1");
+    assert_int_equal(ci_quarantine_add(&tried), CLINFER_OK);
+    assert_int_equal(ci_quarantine_add(&found), CLINFER_OK);
     json = report(environment, "cpu", 0);
     assert_check(json, "profile", "warn", "1 of 1 entries are stale");
     assert_check(json, "quarantine", "warn", "add/portable on a card");
+    assert_non_null(find_check(json, "quarantine", "warn", "add/found on a card"));
+    assert_null(find_check(json, "quarantine", "warn", "add/tried on a card"));
     json_decref(json);
     if (kept)
         setenv("XDG_DATA_HOME", kept, 1);
