@@ -169,6 +169,7 @@ struct clinfer_engine_info {
     bool opencl;
     uint64_t parameters, weight_bytes;
     int layers, vocabulary, context;
+    int model_context; /* tokens that the model was made for: the greatest context there can be */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;
     double load_seconds;

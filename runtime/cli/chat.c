@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/editor.h"
 #include "cli/interrupt.h"
@@ -18,6 +19,7 @@ struct chat {
     size_t count;
     struct ci_kept_text answer; /* what the assistant says now */
     double asked_at, first_text_after;
+    int exit_status; /* of the first message that was not answered */
 };
 
 static bool add_message(struct chat *chat, const char *role, const char *content) {
@@ -80,6 +82,10 @@ static enum clinfer_status generate(struct chat *chat, const struct clinfer_rout
     return status == CLINFER_OK ? ci_run_wait(chat->conversation, route) : status;
 }
 
+static void failed(struct chat *chat, int exit_status) {
+    if (!chat->exit_status) chat->exit_status = exit_status;
+}
+
 /* Answers the last message. A failure takes the message back, so that the conversation stays one that works. */
 static void answer(struct chat *chat) {
     const struct clinfer_route *route;
@@ -92,14 +98,14 @@ static void answer(struct chat *chat) {
     if (chat->answer.length && chat->answer.text[chat->answer.length - 1] != '\n') ci_print("\n", 1);
     ci_flush();
     if (status != CLINFER_OK) {
-        ci_complain(status);
+        failed(chat, ci_complain(status));
         if (status == CLINFER_CONTEXT_FULL) ci_say("/clear begins a new conversation");
         remove_messages(chat, chat->count - 1, 1);
         return;
     }
     size_t before = chat->count;
     if (!add_answer(chat, &route->result)) {
-        ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
+        failed(chat, ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory"));
         remove_messages(chat, before - 1, chat->count - before + 1);
         return;
     }
@@ -157,13 +163,31 @@ static bool take_message(struct chat *chat, const char *message) {
 
 /* As what was typed says it: with escapes read, where that was asked for. A zero would end it early: false, and said.
  */
-static bool complete_message(const struct chat *chat, struct ci_kept_text *message) {
+static bool complete_message(struct chat *chat, struct ci_kept_text *message) {
     if (!message->length) return true;
     if (chat->run->sources.escape) message->length = ci_prompts_unescape(message->text, message->length);
     size_t text = strlen(message->text);
     if (text == message->length) return true;
-    ci_refuse(CLINFER_INVALID_ARGUMENT, "byte %zu of the message is zero; it was not sent: a message is text", text);
+    failed(chat, ci_refuse(CLINFER_INVALID_ARGUMENT,
+                           "byte %zu of the message is zero; it was not sent: a message is text", text));
     return false;
+}
+
+/* Those of the command line. */
+static bool answer_prompts(struct chat *chat, const struct ci_prompts *prompts) {
+    for (size_t i = 0; i < prompts->count && !ci_output_failed(); i++) {
+        const struct ci_prompt *prompt = &prompts->items[i];
+        size_t text = strlen(prompt->text);
+        if (text < prompt->length) {
+            failed(chat,
+                   ci_refuse(CLINFER_INVALID_ARGUMENT, "%s: byte %zu is zero; a prompt is text", prompt->name, text));
+            continue;
+        }
+        if (!add_message(chat, "user", prompt->text)) return false;
+        answer(chat);
+        ci_interrupt_clear();
+    }
+    return !ci_output_failed();
 }
 
 /* Until somebody leaves. */
@@ -180,25 +204,25 @@ static void converse(struct chat *chat, struct ci_editor *editor) {
     free(message.text);
 }
 
-int ci_chat(struct ci_run_state *run) {
+int ci_chat(struct ci_run_state *run, const struct ci_prompts *prompts) {
     struct chat chat = {.run = run};
     enum clinfer_status status = clinfer_conversation_create(run->router, &run->session, &chat.conversation);
     if (status != CLINFER_OK) return ci_complain(status);
-    int exit_status = 0;
-    if (run->system && !add_message(&chat, "system", run->system))
-        exit_status = ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
-    struct ci_editor *editor = exit_status ? NULL : ci_editor_open(!run->no_history);
-    if (editor) {
-        help();
+    bool terminal = isatty(STDIN_FILENO), ready = !run->system || add_message(&chat, "system", run->system);
+    struct ci_editor *editor = ready ? ci_editor_open(!run->no_history) : NULL;
+    if (editor && terminal) help();
+    ready = editor && answer_prompts(&chat, prompts);
+    if (ready)
         converse(&chat, editor);
-    } else if (!exit_status) {
-        exit_status = ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
-    }
+    else if (!ci_output_failed())
+        ci_refuse(CLINFER_OUT_OF_MEMORY, "the conversation: out of memory");
     ci_editor_close(editor);
-    ci_tell("\n");
+    if (terminal) ci_tell("\n");
     clinfer_conversation_destroy(chat.conversation);
     remove_messages(&chat, 0, chat.count);
     free(chat.messages);
     free(chat.answer.text);
-    return exit_status;
+    /* Somebody who types has seen what failed, and gone on. */
+    if (!ready && !ci_output_failed()) return ci_exit_status(CLINFER_OUT_OF_MEMORY);
+    return terminal ? 0 : chat.exit_status;
 }

@@ -232,6 +232,7 @@ enum ci_editor_event ci_editor_read(struct ci_editor *editor, bool goes_on, stru
     ci_keyboard_enter(&editor->keyboard, on_change, editor);
     /* Before the prompt shows: whoever sees it may send a line that is longer than the terminal's own lines may be. */
     ci_editline.el_set(editor->line, EL_PREP_TERM, 1);
+    ci_keyboard_look(&editor->keyboard);
     const wchar_t *line = ci_editline.el_wgets(editor->line, &count);
     ci_keyboard_leave(&editor->keyboard);
     uselocale(before);

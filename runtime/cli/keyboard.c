@@ -79,7 +79,7 @@ void ci_keyboard_enter(struct ci_keyboard *keyboard, ci_keyboard_changed *change
     now.owner = pthread_self();
     now.is_terminal = tcgetattr(STDIN_FILENO, &now.shell) == 0;
     now.out = keyboard->pastes ? keyboard->out : -1;
-    keyboard->ahead = -1;
+    keyboard->ahead = 0;
     now.changed = changed;
     now.user = user;
     sigemptyset(&set);
@@ -141,6 +141,10 @@ static bool make_room(struct ci_keyboard *keyboard) {
     return true;
 }
 
+void ci_keyboard_look(struct ci_keyboard *keyboard) {
+    if (ioctl(STDIN_FILENO, FIONREAD, &keyboard->ahead) != 0) keyboard->ahead = 0;
+}
+
 /* Ctrl-D that was typed while the terminal still made lines of it has become a zero. */
 static void restore_ends(struct ci_keyboard *keyboard, size_t got) {
     size_t ahead = keyboard->ahead < (int)got ? (size_t)keyboard->ahead : got;
@@ -153,7 +157,6 @@ static void restore_ends(struct ci_keyboard *keyboard, size_t got) {
  * typed, is taken in first, most of all: whoever sends much may not look at what is shown until all of it is sent. */
 static int fill(struct ci_keyboard *keyboard, size_t need) {
     struct timespec patience = {0, 0};
-    if (keyboard->ahead < 0 && ioctl(STDIN_FILENO, FIONREAD, &keyboard->ahead) != 0) keyboard->ahead = 0;
     while (keyboard->count - keyboard->at < AHEAD) {
         bool enough = keyboard->count - keyboard->at >= need;
         struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};

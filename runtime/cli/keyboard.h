@@ -22,7 +22,7 @@ struct ci_keyboard {
     size_t at, count, capacity;
     int out;     /* the terminal, to write to */
     bool pastes; /* understands bracketed paste */
-    int ahead;   /* of the bytes that come next, those typed before the line began; -1: not known yet */
+    int ahead;   /* of the bytes that come next, those typed before the line began */
 };
 
 /* What happened to the terminal while nobody typed. */
@@ -32,6 +32,9 @@ typedef void ci_keyboard_changed(void *user, enum ci_keyboard_change change);
 /* Around each line. One keyboard at a time. `changed` is called on this thread, from within the next two. */
 void ci_keyboard_enter(struct ci_keyboard *keyboard, ci_keyboard_changed *changed, void *user);
 void ci_keyboard_leave(struct ci_keyboard *keyboard);
+
+/* When the terminal no longer makes lines and nothing asks for one yet: what is there was typed before. */
+void ci_keyboard_look(struct ci_keyboard *keyboard);
 
 /* Waits for the next character: 1; 0: the input ended, or memory; -1: Ctrl-C (interrupt.h). */
 int ci_keyboard_next(struct ci_keyboard *keyboard, wchar_t *character);

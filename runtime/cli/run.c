@@ -171,8 +171,9 @@ static int conclude(struct ci_answer *answer) {
     if (ci_output_failed()) return 0;
     if (answer->route_said) ci_warn("%s", answer->route_said);
     if (answer->result.finish == CLINFER_FINISH_CONTEXT)
-        ci_warn("the answer ends because the context of %d tokens is full; -c makes it larger, --context-shift goes on",
-                answer->run->info.context);
+        ci_warn("the answer ends because the context of %d tokens is full; %s--context-shift goes on",
+                answer->run->info.context,
+                answer->run->info.context < answer->run->info.model_context ? "-c makes it larger, " : "");
     if (answer->result.finish != CLINFER_FINISH_CANCELLED) return 0;
     ci_say("cancelled");
     return ci_exit_status(CLINFER_CANCELLED);
@@ -291,7 +292,7 @@ static int run_with_router(struct ci_run_state *run, const struct ci_prompts *pr
         if (status != CLINFER_OK) return ci_complain(status);
     }
     ci_interrupt_start();
-    int exit_status = chat ? ci_chat(run) : answer_all(run, prompts);
+    int exit_status = chat ? ci_chat(run, prompts) : answer_all(run, prompts);
     ci_run_look(run);
     if (!run->engine) return exit_status;
     ci_report_fallbacks(run);
@@ -336,6 +337,9 @@ static enum clinfer_status open_router(struct ci_run_state *run) {
     return status == CLINFER_OK ? clinfer_router_open(&options, &run->router) : status;
 }
 
+/* Of "on|off|auto". */
+enum { ATTENTION_OFF = 1, ATTENTION_AUTO };
+
 /* In the words of the command line themselves, which are the program's to change. */
 static enum clinfer_status unescape(const char *flag, const char *text) {
     size_t length = ci_prompts_unescape((char *)(uintptr_t)text, strlen(text));
@@ -356,11 +360,15 @@ static int run_command(struct ci_run_state *run) {
     struct ci_prompts prompts = {0};
     bool given = ci_prompts_given(&run->sources);
     bool quiet = run->explain || run->dry_run;
-    bool chat = !given && !quiet && isatty(STDIN_FILENO);
+    bool chat = run->conversation || (!given && !quiet && isatty(STDIN_FILENO));
     enum clinfer_status status = CLINFER_OK;
     if (unescape_flags(run) != CLINFER_OK) return ci_exit_status(CLINFER_INVALID_ARGUMENT);
+    if (run->conversation && run->raw)
+        return ci_refuse(CLINFER_INVALID_ARGUMENT, "-cnv is a conversation, --raw and -no-cnv are none; leave one out");
     if (chat && run->json)
-        return ci_refuse(CLINFER_INVALID_ARGUMENT, "--json needs a prompt: as an argument, with -p or -f");
+        return ci_refuse(CLINFER_INVALID_ARGUMENT, "--json needs a prompt, as an argument, with -p or -f, and no -cnv");
+    if (run->attention == ATTENTION_OFF)
+        ci_say("-fa off changes nothing: attention is one op here, on every device, with no other way to compute it");
     if (run->raw && (chat || run->system))
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "--raw takes a prompt and no system message: it is text as it is");
     if (run->deadline && !read_duration(run->deadline, &run->deadline_seconds))
@@ -393,6 +401,7 @@ int ci_command_run(int argc, char **argv) {
                                .seed = -1,
                                .top_k = -1,
                                .parallel = 16,
+                               .attention = ATTENTION_AUTO,
                                .remote_flags = CI_REMOTE_FLAGS_DEFAULT,
                                .text_lock = PTHREAD_MUTEX_INITIALIZER,
                                .temperature = NAN,
@@ -406,7 +415,9 @@ int ci_command_run(int argc, char **argv) {
                 "a file with one prompt a line; they run together, as the files of several -f do"),
         CI_INTEGER("-np --parallel", &run.parallel, 1, CI_INTERRUPT_SESSIONS, "of these, so many at a time (16)"),
         CI_TEXT("-sys --system-prompt", &run.system, "TEXT", "the system message"),
-        CI_FLAG("--raw -no-cnv", &run.raw, "the prompt as it is, without the model's chat template"),
+        CI_FLAG("--raw -no-cnv --no-conversation", &run.raw, "the prompt as it is, without the model's chat template"),
+        CI_FLAG("-cnv --conversation", &run.conversation,
+                "a chat, also where standard input is no terminal (a message a line); a prompt is its first message"),
         CI_TEMPLATE_OPTIONS(&run.engine_flags),
         CI_FLAG("--parse-special", &run.parse_special,
                 "control tokens that a prompt spells, such as <|im_end|>, count as such; else they are plain text"),
@@ -435,6 +446,8 @@ int ci_command_run(int argc, char **argv) {
         CI_RECORD_OPTIONS(&run.record),
         CI_LOG_OPTIONS(&run.log),
         CI_ENGINE_OPTIONS(&run.engine_flags),
+        CI_CHOICE("-fa --flash-attn", &run.attention, "on|off|auto",
+                  "for commands of llama-cli: attention is always computed the flash way, in one op"),
         CI_SECTION("When something fails"),
         CI_NUMBER("--watchdog", &run.watchdog, 0.1, 1e6,
                   "seconds after which a device that is silent is given up (default 30, more where a step takes long; "
@@ -449,7 +462,7 @@ int ci_command_run(int argc, char **argv) {
         .synopsis = "[options] [prompt]",
         .about =
             "Answers a prompt: the words given, -p, the files of -f, the lines of --batch, or standard input. On a\n"
-            "terminal without a prompt: a chat, in which Ctrl-C stops an answer and Ctrl-D leaves.\n"
+            "terminal without a prompt, or with -cnv: a chat, in which Ctrl-C stops an answer and Ctrl-D leaves.\n"
             "The answer goes to standard output, everything else to standard error.",
         .examples = "  clinfer run \"Why is the sky blue?\"\n"
                     "  clinfer run -m qwen2.5-1.5b-q4_0 --device cpu --temp 0 -n 100 -f question.txt\n"

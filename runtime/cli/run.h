@@ -25,7 +25,8 @@ struct ci_run_state {
     long long predict, seed, top_k, parallel;
     double temperature, top_p, min_p, repeat_penalty; /* NAN: the model's own */
     double watchdog;
-    bool json, explain, raw, parse_special, shift, ignore_end, dry_run, no_history;
+    bool json, explain, raw, parse_special, shift, ignore_end, dry_run, no_history, conversation;
+    int attention; /* index in "on|off|auto" */
 
     /* once the ladder is made */
     double started; /* ci_seconds() when the command began */
@@ -71,8 +72,8 @@ struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const
 enum clinfer_status ci_run_submit(clinfer_conversation *conversation, const struct clinfer_chat_request *request);
 enum clinfer_status ci_run_wait(clinfer_conversation *conversation, const struct clinfer_route **route);
 
-/* chat.c: returns the exit status. */
-int ci_chat(struct ci_run_state *run);
+/* chat.c: with the prompts as its first messages; returns the exit status. */
+int ci_chat(struct ci_run_state *run, const struct ci_prompts *prompts);
 
 /* explain.c: where every op of a decode plan and of a prompt's plan runs: as text on standard error, or as an array. */
 enum clinfer_status ci_explain_print(clinfer_engine *engine);

@@ -340,6 +340,7 @@ static void describe(struct clinfer_engine *engine) {
     info->layers = engine->model.hyper.layers;
     info->vocabulary = engine->model.hyper.vocabulary;
     info->context = engine->context;
+    info->model_context = engine->model.hyper.context;
 }
 
 static enum clinfer_status open_devices(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {

@@ -140,11 +140,17 @@ static enum clinfer_status reserve(struct clinfer_session *session, const struct
         return ci_fail(CLINFER_INVALID_ARGUMENT, "the request's tokens are NULL, its count %zu", request->count);
     if (request->max_tokens < -1)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "max_tokens: %d, must be -1 or more", request->max_tokens);
+    int most = session->engine->model.hyper.context;
+    if (request->count > context && request->count > (size_t)most)
+        return ci_fail(CLINFER_CONTEXT_FULL,
+                       "the prompt has %zu tokens, and the model was made for %d; shorten it, or take a model with a "
+                       "larger context",
+                       request->count, most);
     if (request->count > context)
         return ci_fail(
             CLINFER_CONTEXT_FULL,
             "the prompt has %zu tokens, the context %zu; shorten it, or raise -c (the model was made for %d)",
-            request->count, context, session->engine->model.hyper.context);
+            request->count, context, most);
     for (size_t i = 0; i < request->count; i++)
         if (request->tokens[i] < 0 || request->tokens[i] >= session->engine->model.hyper.vocabulary)
             return ci_fail(CLINFER_INVALID_ARGUMENT, "token %zu is %d, the vocabulary has 0..%d", i, request->tokens[i],

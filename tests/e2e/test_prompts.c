@@ -1,4 +1,5 @@
-/* Where prompts come from and what becomes of their bytes, seen as tokens of a tiny model. */
+/* Where prompts come from, what becomes of their bytes, seen as tokens of a tiny model, and what `run` makes of them.
+ */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -111,6 +112,95 @@ static void test_a_template_that_nests_deeply_ends_before_a_small_stack(void **s
 }
 #endif
 
+/* ---- run ---- */
+
+#define RUN(result, options, ...)                                                                                      \
+    process_run(result, options, process_tool(), "run", "-m", TINY, "--device", "cpu", "--temp", "0", "-n", "4",       \
+                __VA_ARGS__, NULL)
+
+static void expect_said(const struct process_result *result, const char *wanted) {
+    if (!strstr(result->err, wanted)) fail_msg("\"%s\" is not in: %s", wanted, result->err);
+}
+
+static void test_a_conversation_needs_no_terminal(void **state) {
+    (void)state;
+    struct process_result result, alone;
+    const struct process_options input = {.input = "hi\nthere", .input_length = 8};
+    RUN(&alone, NULL, "hello");
+    RUN(&result, &input, "-cnv", "-p", "hello");
+    process_assert_status(&result, 0);
+    assert_memory_equal(result.out, alone.out, alone.out_length);
+    assert_true(result.out_length > alone.out_length);
+    const char *second = strstr(result.err, " cached)");
+    if (!second || !strstr(second + 1, " cached)")) fail_msg("no three turns: %s", result.err);
+    process_free(&result);
+    RUN(&result, NULL, "--conversation", "hello");
+    process_assert_status(&result, 0);
+    assert_string_equal(result.out, alone.out);
+    process_free(&result);
+    process_free(&alone);
+    const struct process_options zero = {.input = "a\0b\n", .input_length = 4};
+    RUN(&result, &zero, "-cnv");
+    process_assert_status(&result, 2);
+    expect_said(&result, "byte 1 of the message is zero");
+    process_free(&result);
+    RUN(&result, NULL, "-cnv", "-no-cnv", "hello");
+    process_assert_status(&result, 2);
+    expect_said(&result, "-cnv is a conversation, --raw and -no-cnv are none");
+    process_free(&result);
+    RUN(&result, NULL, "--no-conversation", "hello");
+    process_assert_status(&result, 0);
+    process_free(&result);
+}
+
+static void test_flash_attention_is_a_flag_that_says_what_it_means(void **state) {
+    (void)state;
+    static const char *const values[] = {"on", "off", "auto"};
+    struct process_result plain, result;
+    RUN(&plain, NULL, "hello");
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        RUN(&result, NULL, "-fa", values[i], "hello");
+        process_assert_status(&result, 0);
+        assert_string_equal(result.out, plain.out);
+        assert_int_equal(strstr(result.err, "-fa off changes nothing") != NULL, i == 1);
+        process_free(&result);
+    }
+    process_free(&plain);
+    RUN(&result, NULL, "--flash-attn", "maybe", "hello");
+    process_assert_status(&result, 2);
+    expect_said(&result, "--flash-attn maybe: must be one of on|off|auto");
+    process_free(&result);
+}
+
+static void test_a_context_that_cannot_grow_is_not_advised(void **state) {
+    (void)state;
+    char text[1000];
+    memset(text, 'a', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    static const char *const contexts[] = {"0", "512", "64"}; /* the model's 512, and less */
+    for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
+        struct process_result result;
+        RUN(&result, NULL, "-c", contexts[i], text);
+        process_assert_status(&result, 10);
+        expect_said(&result, "tokens, and the model was made for 512; shorten it");
+        assert_null(strstr(result.err, "-c"));
+        process_free(&result);
+    }
+    text[100] = 0;
+    struct process_result result;
+    RUN(&result, NULL, "-c", "64", text);
+    process_assert_status(&result, 10);
+    expect_said(&result, "or raise -c (the model was made for 512)");
+    process_free(&result);
+    RUN(&result, NULL, "--ignore-eos", "-n", "-1", "hello");
+    process_assert_status(&result, 0);
+    expect_said(&result, "the context of 512 tokens is full; --context-shift goes on");
+    process_free(&result);
+    RUN(&result, NULL, "--ignore-eos", "-n", "-1", "-c", "64", "hello");
+    expect_said(&result, "the context of 64 tokens is full; -c makes it larger, --context-shift goes on");
+    process_free(&result);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #ifndef __SANITIZE_ADDRESS__
@@ -120,6 +210,9 @@ int main(void) {
         cmocka_unit_test(test_escapes_are_read_only_where_asked_for),
         cmocka_unit_test(test_what_a_zero_would_cut_is_an_error),
         cmocka_unit_test(test_files_without_end_are_refused),
+        cmocka_unit_test(test_a_conversation_needs_no_terminal),
+        cmocka_unit_test(test_flash_attention_is_a_flag_that_says_what_it_means),
+        cmocka_unit_test(test_a_context_that_cannot_grow_is_not_advised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
