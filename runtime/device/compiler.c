@@ -27,10 +27,11 @@
 #include "base/status.h"
 #include "device/internal.h"
 #include "device/probe.h"
+#include "device/verdicts.h"
 
 extern char **environ;
 
-enum { FAILURE_SECONDS = 24 * 60 * 60, VERDICT_BYTES = 16 << 10, WORDS_BYTES = 160 };
+enum { WORDS_BYTES = 160 };
 
 /* A compiler on a busy machine may take long for its first kernel. CLINFER_PROBE_SECONDS overrides it. */
 static const double default_deadline = 60;
@@ -76,21 +77,11 @@ static char *verdict_path(const struct ci_device_caps *caps) {
     return ci_cache_path(name);
 }
 
-/* Whether there is one for `key`; `reason` [size] is "" where the compiler came through. */
 static bool load_verdict(const struct ci_device_caps *caps, uint64_t key, char *reason, size_t size) {
-    char *path = verdict_path(caps), *text = NULL, wanted[17];
+    char *path = verdict_path(caps), *text = NULL;
     size_t length = 0;
-    bool known = false;
-    snprintf(wanted, sizeof wanted, "%016" PRIx64, key);
-    if (path && ci_cache_read(path, VERDICT_BYTES, &text, &length) == CLINFER_OK) {
-        json_t *object = json_loadb(text, length, 0, NULL);
-        const char *found = json_string_value(json_object_get(object, "key"));
-        const char *why = json_string_value(json_object_get(object, "failure"));
-        json_int_t age = (json_int_t)time(NULL) - json_integer_value(json_object_get(object, "time"));
-        known = found && why && strcmp(found, wanted) == 0 && (!*why || (age >= 0 && age < FAILURE_SECONDS));
-        if (known) snprintf(reason, size, "%s", why);
-        json_decref(object);
-    }
+    bool known = path && ci_cache_read(path, CI_VERDICT_BYTES, &text, &length) == CLINFER_OK &&
+                 ci_verdict_of_compiler(text, length, key, (int64_t)time(NULL), reason, size);
     free(text);
     free(path);
     return known;

@@ -30,12 +30,13 @@
 #include "base/narrow.h"
 #include "base/status.h"
 #include "device/vendors.h"
+#include "device/verdicts.h"
 
 #ifndef CLINFER_LIBEXEC
 #define CLINFER_LIBEXEC "/usr/local/libexec/clinfer"
 #endif
 
-enum { FORMAT = 1, KEPT_SETS = 8, VERDICT_BYTES = 1 << 20 };
+enum { KEPT_SETS = 8 };
 
 /* Some drivers wake a sleeping card first. */
 static const double default_deadline = 20;
@@ -148,41 +149,13 @@ static void key_text(const struct trial *trial, char text[17]) {
 
 /* All verdicts as a new reference; an empty one for a file that is absent or damaged. */
 static json_t *load_verdicts(const struct trial *trial) {
-    char *path = verdict_path(trial);
-    char *text = NULL;
+    char *path = verdict_path(trial), *text = NULL;
     size_t length = 0;
-    json_t *all = NULL;
-    if (path && ci_cache_read(path, VERDICT_BYTES, &text, &length) == CLINFER_OK)
-        all = json_loadb(text, length, 0, NULL);
+    if (!path || ci_cache_read(path, CI_VERDICT_BYTES, &text, &length) != CLINFER_OK) length = 0;
+    json_t *all = ci_verdicts_parse(text ? text : "", length);
     free(text);
     free(path);
-    if (json_is_array(json_object_get(all, "sets")) && json_integer_value(json_object_get(all, "format")) == FORMAT)
-        return all;
-    json_decref(all);
-    return json_pack("{s:i, s:[]}", "format", FORMAT, "sets");
-}
-
-static bool apply_verdict(struct trial *trial, const json_t *all) {
-    char key[17];
-    size_t index = 0, at = 0;
-    json_t *set = NULL, *entry = NULL;
-    key_text(trial, key);
-    json_array_foreach(json_object_get(all, "sets"), index, set) {
-        const char *known = json_string_value(json_object_get(set, "key"));
-        if (!known || strcmp(known, key) != 0) continue;
-        json_array_foreach(json_object_get(set, "left_out"), at, entry) {
-            const char *path = json_string_value(json_object_get(entry, "driver"));
-            const char *reason = json_string_value(json_object_get(entry, "reason"));
-            for (int i = 0; path && i < trial->vendors.count; i++) {
-                struct ci_vendor *vendor = &trial->vendors.list[i];
-                if (strcmp(vendor->path, path) != 0) continue;
-                vendor->bad = true;
-                snprintf(vendor->reason, sizeof vendor->reason, "%s", reason ? reason : "");
-            }
-        }
-        return true;
-    }
-    return false;
+    return all;
 }
 
 static void store_verdict(const struct trial *trial, json_t *all) {
@@ -376,7 +349,7 @@ static enum clinfer_status probe_once(void) {
     if (!verdicts) goto done;
     if (died)
         ci_log(CLINFER_LOG_INFO, "the last process that loaded OpenCL drivers died in that; they are tried again");
-    if (died || !apply_verdict(&trial, verdicts)) {
+    if (died || !ci_verdicts_apply(verdicts, &trial.vendors)) {
         if (!examine(&trial)) goto done;
         store_verdict(&trial, verdicts);
     }
