@@ -1,6 +1,8 @@
 /* kv_append.cl: keys and values of this run's rows to their slots. Work-items (part, row). */
 #ifdef OUT0_F16
-#define STORE(value, index, cache) vstore_half_rte(value, index, (__global half *)(cache))
+/* NaN where f16 has only infinity: see ci_half_without_infinity. */
+#define STORE(value, index, cache)                                                                                     \
+    vstore_half_rte(fabs(value) < 65520.0f ? value : NAN, index, (__global half *)(cache))
 #else
 #define STORE(value, index, cache) ((__global float *)(cache))[index] = value
 #endif

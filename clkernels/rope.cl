@@ -2,7 +2,9 @@
  * Work-items (head, row); "heads" here are all groups of head_dim columns, those that are only copied (values) too. */
 
 #ifdef OUT1_F16
-#define STORE(value, index, cache) vstore_half_rte(value, index, (__global half *)(cache))
+/* NaN where f16 has only infinity: see ci_half_without_infinity. */
+#define STORE(value, index, cache)                                                                                     \
+    vstore_half_rte(fabs(value) < 65520.0f ? value : NAN, index, (__global half *)(cache))
 #else
 #define STORE(value, index, cache) ((__global float *)(cache))[index] = value
 #endif

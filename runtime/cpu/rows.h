@@ -120,6 +120,10 @@ void SIMD_NAME(ci_cpu_add)(const struct ci_call *call, int thread, int threads) 
     for (; i < last; i++) out[i] = a[i] + b[i];
 }
 
+/* As it is where f16 holds it, else NaN (ci_half_without_infinity): from 65520 on, which would be rounded to infinity,
+ * the product overflows, and 0 times infinity is NaN. */
+INLINE vf without_infinity(vf x) { return vf_fma(vf_set(0), vf_mul(x, vf_set(0x1.001002p112f)), x); }
+
 /* One row of keys or values to its slot. */
 INLINE void append(const struct ci_view *cache, int32_t slot, const float *source) {
     int64_t cols = cache->cols, i = 0;
@@ -129,8 +133,8 @@ INLINE void append(const struct ci_view *cache, int32_t slot, const float *sourc
         return;
     }
     uint16_t *out = (uint16_t *)cache->data + slot * cols;
-    for (; i + VF_LANES <= cols; i += VF_LANES) vf_store_f16(out + i, vf_load(source + i));
-    for (; i < cols; i++) out[i] = ci_float_to_half(source[i]);
+    for (; i + VF_LANES <= cols; i += VF_LANES) vf_store_f16(out + i, without_infinity(vf_load(source + i)));
+    for (; i < cols; i++) out[i] = ci_half_without_infinity(ci_float_to_half(source[i]));
 }
 
 void SIMD_NAME(ci_cpu_kv_append)(const struct ci_call *call, int thread, int threads) {

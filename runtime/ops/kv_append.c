@@ -25,9 +25,11 @@ static void reference(const struct ci_call *call) {
         size_t row_bytes = ci_type_row_bytes(cache->type, cache->cols);
         for (int64_t row = 0; row < call->in[0].rows; row++) {
             if (slots[row] < 0) continue;
-            cache->type->quantise((const float *)call->in[0].data + row * call->in[0].cols + column,
-                                  (uint8_t *)cache->data + (size_t)slots[row] * row_bytes,
+            uint8_t *out = (uint8_t *)cache->data + (size_t)slots[row] * row_bytes;
+            cache->type->quantise((const float *)call->in[0].data + row * call->in[0].cols + column, out,
                                   cache->cols / cache->type->block_cols);
+            for (int64_t i = 0; cache->type == &ci_type_f16 && i < cache->cols; i++)
+                ((uint16_t *)(void *)out)[i] = ci_half_without_infinity(((uint16_t *)(void *)out)[i]);
         }
     }
 }

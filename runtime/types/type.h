@@ -81,6 +81,12 @@ static inline bool ci_type_fits_cols(const struct ci_type *type, int64_t cols) {
 /* IEEE half and bfloat16, round to nearest even. */
 float ci_half_to_float(uint16_t half);
 uint16_t ci_float_to_half(float value);
+
+/* Infinity as NaN. Caches of keys and values hold no infinity: one in a key can make a score of minus infinity, which
+ * takes the token out of the answer and leaves no trace; a NaN shows in all that is computed with it. */
+static inline uint16_t ci_half_without_infinity(uint16_t half) {
+    return (uint16_t)(half | ((half & 0x7fff) == 0x7c00) << 9);
+}
 float ci_bf16_to_float(uint16_t value);
 uint16_t ci_float_to_bf16(float value);
 

@@ -18,6 +18,7 @@
 #include "base/threads.h"
 #include "ops/op_list.h"
 #include "proof/gate.h"
+#include "support/cache_overflow.h"
 #include "support/sampling.h"
 #include "tensor/op_params.h"
 
@@ -200,6 +201,32 @@ static void test_what_is_not_finite_stays_so_in_q8(void **state) {
     ci_sample_destroy(&sample);
 }
 
+static void check_overflow(const struct ci_op *op) {
+    struct ci_caps here = caps();
+    struct ci_sample_call sample;
+    assert_int_equal(ci_sample_create(op, &op->cases[0], SEED, &sample), CLINFER_OK);
+    cache_overflow_fill(&sample);
+    assert_int_equal(ci_op_reference(op, &sample.call), CLINFER_OK);
+    if (cache_overflow_wrong(&sample) >= 0)
+        fail_msg("%s by the reference: value %d", op->name, (int)cache_overflow_wrong(&sample));
+    for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1)) {
+        if ((*v)->op != op || !ci_variant_fits(*v, &here, &sample.call)) continue;
+        struct ci_view *cache = &sample.call.out[op->outputs - 1];
+        memset(cache->data, 0, ci_view_bytes(cache));
+        (*v)->cpu (&sample.call)(&sample.call, 0, 1);
+        if (cache_overflow_wrong(&sample) >= 0)
+            fail_msg("%s by %s: value %d", op->name, (*v)->name, (int)cache_overflow_wrong(&sample));
+    }
+    ci_sample_destroy(&sample);
+}
+
+/* An infinite key may give a token no weight and show nowhere. */
+static void test_what_f16_does_not_hold_is_not_a_number_in_the_cache(void **state) {
+    (void)state;
+    check_overflow(&ci_op_kv_append);
+    check_overflow(&ci_op_rope_kv_append);
+}
+
 struct run {
     ci_cpu_function *function;
     struct ci_call *call;
@@ -271,6 +298,7 @@ int main(void) {
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_attention_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_what_is_not_finite_stays_so_in_q8),
+        cmocka_unit_test(test_what_f16_does_not_hold_is_not_a_number_in_the_cache),
         cmocka_unit_test(test_threads_together_give_the_same_result),
     };
     return cmocka_run_group_tests_name("cpu_kernels", tests, NULL, NULL);

@@ -23,6 +23,7 @@
 #include "ops/op_list.h"
 #include "proof/device_call.h"
 #include "proof/known_answer.h"
+#include "support/cache_overflow.h"
 #include "support/sampling.h"
 
 static struct ci_device *device;
@@ -260,6 +261,33 @@ static void test_variants_match_the_reference(void **state) {
     if (refused) fail_msg("op %s: %d of %d runs refused", current_op->name, refused, runs);
 }
 
+static void check_overflow(const struct ci_op *op) {
+    struct ci_sample_call sample, actual;
+    struct ci_device_call call;
+    assert_int_equal(ci_sample_create(op, &op->cases[0], 1, &sample), CLINFER_OK);
+    cache_overflow_fill(&sample);
+    assert_int_equal(ci_device_call_create(device, &sample, NULL, &call), CLINFER_OK);
+    for (int v = 0; ci_variants[v]; v++) {
+        int values[CI_MAX_TUNABLES] = {0};
+        if (ci_variants[v]->op != op || !can_run(ci_variants[v], &sample.call)) continue;
+        ci_bind_defaults(ci_variants[v], values);
+        assert_int_equal(ci_sample_copy(&sample, &actual), CLINFER_OK);
+        if (ci_device_call_run(&call, ci_variants[v], values, &actual) != CLINFER_OK) fail_msg("%s", clinfer_error());
+        if (cache_overflow_wrong(&actual) >= 0)
+            fail_msg("%s/%s: value %d", op->name, ci_variants[v]->name, (int)cache_overflow_wrong(&actual));
+        ci_sample_destroy(&actual);
+    }
+    ci_device_call_destroy(&call);
+    ci_sample_destroy(&sample);
+}
+
+/* An infinite key may give a token no weight and show nowhere. */
+static void test_what_f16_does_not_hold_is_not_a_number_in_the_cache(void **state) {
+    (void)state;
+    check_overflow(&ci_op_kv_append);
+    check_overflow(&ci_op_rope_kv_append);
+}
+
 /* ---- a corrupted kernel must be refused ---- */
 
 struct corruption {
@@ -366,6 +394,7 @@ static void test_one_wrong_scale_is_refused(void **state) {
 }
 
 static int run_device(int index) {
+    const struct CMUnitTest others[] = {cmocka_unit_test(test_what_f16_does_not_hold_is_not_a_number_in_the_cache)};
     const struct CMUnitTest corruptions[] = {cmocka_unit_test(test_one_wrong_row_is_refused),
                                              cmocka_unit_test(test_one_wrong_tile_edge_is_refused),
                                              cmocka_unit_test(test_one_wrong_scale_is_refused)};
@@ -383,6 +412,7 @@ static int run_device(int index) {
         const struct CMUnitTest tests[] = {{name, test_variants_match_the_reference, NULL, NULL, NULL}};
         failed += cmocka_run_group_tests_name(ci_device_caps(device)->name, tests, NULL, NULL);
     }
+    if (!only) failed += cmocka_run_group_tests_name(ci_device_caps(device)->name, others, NULL, NULL);
     if (!small_only && !only)
         failed += cmocka_run_group_tests_name(ci_device_caps(device)->name, corruptions, NULL, NULL);
     ci_device_save_programs(device);
