@@ -412,7 +412,7 @@ static void test_a_model_without_text_has_pieces_and_encodes_nothing(void **stat
         size_t size, length, count;
         const void *bytes = gguf_writer_bytes(writer, &size);
         struct ci_gguf *gguf;
-        struct ci_tokenizer *tokenizer;
+        struct ci_tokenizer *tokenizer = NULL;
         int32_t *ids;
         if (ci_gguf_open_memory(bytes, size, "test.gguf", &gguf) != CLINFER_OK ||
             ci_tokenizer_create_gguf(gguf, &tokenizer) != CLINFER_OK)
