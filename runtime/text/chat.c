@@ -3,6 +3,7 @@
 #include "text/chat.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,7 +42,7 @@ struct ci_chat {
     enum form forms[ROLE_COUNT];
     bool no_system;  /* system messages are refused or left out */
     bool no_history; /* earlier messages are left out */
-    atomic_bool told_types, told_stand_in, told_no_system, told_no_history;
+    atomic_bool told_types, told_stand_in, told_no_system, told_no_history, told_changed;
 };
 
 static enum clinfer_status out_of_memory(void) {
@@ -399,6 +400,91 @@ static enum clinfer_status merge_system(const struct clinfer_message *messages, 
     return CLINFER_OK;
 }
 
+/* ---- whether the words of a conversation came out ---- */
+
+static bool must_come_out(const struct clinfer_message *message) {
+    return (strcmp(message->role, "user") == 0 || strcmp(message->role, "system") == 0) &&
+           trim((struct ci_text_span){message->content, strlen(message->content)}).length > 0;
+}
+
+/* The end of the words of `message` in what the template did not write itself, at or behind `from`; 0: not there. */
+static size_t find_words(const struct ci_rendered *rendered, size_t from, const struct clinfer_message *message) {
+    struct ci_text_span words = trim((struct ci_text_span){message->content, strlen(message->content)});
+    size_t at = 0;
+    for (size_t i = 0; i < rendered->run_count; at += rendered->runs[i++].length) {
+        size_t start = at > from ? at : from, end = at + rendered->runs[i].length;
+        if (!rendered->runs[i].input || start >= end) continue;
+        const char *found = (const char *)memmem(rendered->text + start, end - start, words.text, words.length);
+        if (found) return (size_t)(found - rendered->text) + words.length;
+    }
+    return 0;
+}
+
+static bool all_in_order(const struct ci_rendered *rendered, const struct clinfer_message *messages, size_t count) {
+    size_t from = 0;
+    for (size_t i = 0; i < count; i++)
+        if (must_come_out(&messages[i]) && !(from = find_words(rendered, from, &messages[i]))) return false;
+    return true;
+}
+
+enum { MARK_BYTES = 32 };
+
+/* The same conversation with marks for contents: "4815162342" and the message's number. */
+static enum clinfer_status render_marks(const struct ci_chat *chat, const struct clinfer_message *messages,
+                                        size_t count, bool add_generation_prompt, struct ci_rendered *rendered) {
+    struct clinfer_message *marked = calloc(count, sizeof *marked);
+    char(*mark)[MARK_BYTES] = calloc(count, sizeof *mark);
+    enum clinfer_status status = marked && mark ? CLINFER_OK : out_of_memory();
+    for (size_t i = 0; status == CLINFER_OK && i < count; i++) {
+        snprintf(mark[i], sizeof mark[i], "4815162342%08zu", i);
+        marked[i] = (struct clinfer_message){.role = messages[i].role, .content = mark[i]};
+    }
+    if (status == CLINFER_OK) status = render(chat, marked, count, add_generation_prompt, NULL, rendered);
+    free(marked);
+    free(mark);
+    return status;
+}
+
+static enum clinfer_status judge_marks(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                       const struct ci_rendered *rendered, const struct ci_rendered *marked) {
+    size_t last = count;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(messages[i].role, "user") == 0) last = i;
+    for (size_t i = 0; i < count; i++) {
+        char mark[MARK_BYTES];
+        int length = snprintf(mark, sizeof mark, "4815162342%08zu", i);
+        if (!must_come_out(&messages[i])) continue;
+        bool out = memmem(marked->text, marked->length, mark, (size_t)length) != NULL;
+        if (!out && i == last)
+            return ci_fail(CLINFER_BAD_FILE,
+                           "it leaves out the last message of the user in this conversation of %zu messages; "
+                           "--chat-template chooses another, --raw does without",
+                           count);
+        if (!out && !atomic_exchange(&chat->told_no_history, true))
+            ci_log(CLINFER_LOG_WARNING, "%s: the chat template leaves out message %zu of %zu (%s)", chat->file, i + 1,
+                   count, messages[i].role);
+        if (out && !find_words(rendered, 0, &messages[i]) && !atomic_exchange(&chat->told_changed, true))
+            ci_log(CLINFER_LOG_WARNING, "%s: the chat template changes the words of message %zu of %zu (%s)",
+                   chat->file, i + 1, count, messages[i].role);
+    }
+    return CLINFER_OK;
+}
+
+/* Words that stand one behind the other are all there. Else marks tell whether a message is left out, or stands at
+ * another place, or is written in other words, as by the filter `upper`. */
+static enum clinfer_status check_words(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                       bool add_generation_prompt, const struct ci_rendered *rendered) {
+    if (all_in_order(rendered, messages, count)) return CLINFER_OK;
+    struct ci_rendered marked = {0};
+    enum clinfer_status status = render_marks(chat, messages, count, add_generation_prompt, &marked);
+    if (status == CLINFER_OK)
+        status = judge_marks(chat, messages, count, rendered, &marked);
+    else if (status != CLINFER_OUT_OF_MEMORY && status != CLINFER_CANCELLED)
+        status = CLINFER_OK; /* a template that takes these words and refuses marks: nothing is known */
+    ci_rendered_free(&marked);
+    return status;
+}
+
 enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
                                    bool add_generation_prompt, struct ci_rendered *rendered) {
     struct clinfer_message *merged = NULL;
@@ -414,6 +500,8 @@ enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_me
         messages = merged;
     }
     if (status == CLINFER_OK) status = render(chat, messages, count, add_generation_prompt, NULL, rendered);
+    if (status == CLINFER_OK) status = check_words(chat, messages, count, add_generation_prompt, rendered);
+    if (status != CLINFER_OK) ci_rendered_free(rendered);
     if (status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY)
         ci_fail_prefix(status, "%s: %s", chat->file, chat->source);
     free(merged);

@@ -4,6 +4,7 @@
  * without one gets ChatML where its vocabulary has the tokens, else lines "User: ...". Templates differ in what they
  * take: content as a text or as a list of parts, a system message or none. That is found out once per model by
  * rendering short conversations with marks for contents, since the words of messages have to reach the model whole.
+ * Whether they do is looked at again in each prompt: a template may write the first messages and not the later ones.
  *
  * Of the text that comes out, prompt.h makes tokens. */
 #ifndef CI_TEXT_CHAT_H
@@ -36,8 +37,8 @@ bool ci_chat_has_template(const struct ci_chat *chat);
 /* Warns once of tokens whose types are wrong in the file. From any thread. */
 void ci_chat_tell_types(struct ci_chat *chat);
 
-/* The text of a prompt; for the caller to ci_rendered_free(). Warns once of what is not as the messages say. From any
- * thread. */
+/* The text of a prompt; for the caller to ci_rendered_free(). Warns once of what is not as the messages say.
+ * CLINFER_BAD_FILE: the last message of the user does not come out. From any thread. */
 enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
                                    bool add_generation_prompt, struct ci_rendered *rendered);
 

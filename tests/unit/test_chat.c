@@ -203,6 +203,52 @@ static void test_a_template_without_history_is_said(void **state) {
     end(&fixture);
 }
 
+/* What a template does to a conversation is not what it does to another one. */
+static void test_words_that_do_not_come_out_of_this_conversation_are_said(void **state) {
+    (void)state;
+    static const struct clinfer_message parts[] = {MESSAGE("user", "public|secret"), MESSAGE("assistant", "Hello you"),
+                                                   MESSAGE("user", " Bye\n")};
+    static const struct {
+        const char *template;
+        const struct clinfer_message *messages;
+        size_t count;
+        const char *failure, *warning; /* NULL: none */
+    } cases[] = {
+        {"{{ messages[0].content }}", conversation + 1, 1, NULL, NULL},
+        {"{{ messages[0].content }}", conversation + 1, 3, "leaves out the last message of the user", NULL},
+        {"{{ messages[0].content }}", conversation, 2, "leaves out the last message of the user", NULL},
+        {"{% for m in messages[-3:] %}{{ m.content }};{% endfor %}", conversation + 1, 3, NULL, NULL},
+        {"{% for m in messages[-3:] %}{{ m.content }};{% endfor %}", conversation, 4, NULL,
+         "leaves out message 1 of 4 (system)"},
+        {"{% for m in messages %}{{ m.content.split('|')[0] }};{% endfor %}", parts, 3, NULL,
+         "changes the words of message 1 of 3 (user)"},
+        {"{% for m in messages %}{{ m.content | upper }};{% endfor %}", parts, 3, NULL, "changes the words of message"},
+        /* none of these changes a word */
+        {"{% for m in messages %}{{ m.content | trim }};{% endfor %}", parts, 3, NULL, NULL},
+        {"{% for m in messages | reverse %}{{ m.content }};{% endfor %}", conversation, 4, NULL, NULL},
+        {"{% for m in messages %}{{ m.role + m.content.split('Hello')[-1] }};{% endfor %}", parts, 3, NULL, NULL},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct fixture fixture;
+        struct ci_rendered rendered;
+        begin_with_chatml(&fixture, CI_TOKEN_CONTROL);
+        must_make(&fixture, cases[i].template, NULL);
+        for (int again = 0; again < 2; again++) {
+            if (cases[i].failure) {
+                expect_failure(&fixture, cases[i].messages, cases[i].count, CLINFER_BAD_FILE, cases[i].failure);
+                continue;
+            }
+            if (ci_chat_render(fixture.chat, cases[i].messages, cases[i].count, true, &rendered) != CLINFER_OK)
+                fail_msg("%s: %s", cases[i].template, clinfer_error());
+            ci_rendered_free(&rendered);
+        }
+        if (cases[i].warning) expect_warnings(&fixture, 1, cases[i].warning);
+        if (!cases[i].warning && !cases[i].failure && fixture.warnings)
+            fail_msg("%s: %s", cases[i].template, fixture.warned);
+        end(&fixture);
+    }
+}
+
 /* ---- which template ---- */
 
 static void test_without_a_template_there_is_a_format_and_a_warning(void **state) {
@@ -658,6 +704,7 @@ int main(void) {
         cmocka_unit_test(test_a_template_that_loses_what_users_say_is_an_error),
         cmocka_unit_test(test_templates_that_fail_do_so_when_they_are_needed),
         cmocka_unit_test(test_a_template_without_history_is_said),
+        cmocka_unit_test(test_words_that_do_not_come_out_of_this_conversation_are_said),
         cmocka_unit_test(test_without_a_template_there_is_a_format_and_a_warning),
         cmocka_unit_test(test_a_given_template_comes_before_the_files),
         cmocka_unit_test(test_a_given_template_that_is_wrong_is_refused),
