@@ -9,10 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/status.h"
 #include "cli/editline.h"
 #include "cli/history.h"
 #include "cli/interrupt.h"
 #include "cli/keyboard.h"
+#include "cli/output.h"
 
 struct ci_editor {
     /* of a terminal's; `line` NULL: lines come as they come */
@@ -250,5 +252,10 @@ void ci_editor_remember(struct ci_editor *editor, const char *text, size_t lengt
         add_to_history(editor, text, length);
         uselocale(before);
     }
-    if (editor->history_path) ci_history_append(editor->history_path, text, length);
+    if (!editor->history_path || ci_history_append(editor->history_path, text, length) == CLINFER_OK) return;
+    ci_warn(
+        "%s; the messages of this chat are not kept; XDG_STATE_HOME names another folder, --no-history does without",
+        ci_status_message());
+    free(editor->history_path);
+    editor->history_path = NULL;
 }

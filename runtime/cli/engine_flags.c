@@ -88,6 +88,9 @@ static enum clinfer_status read_template(struct ci_engine_flags *flags, const ch
     size_t length;
     *text = flags->chat_template;
     if (!flags->chat_template_file) return CLINFER_OK;
+    if (flags->chat_template && flags->chat_template == flags->config.chat_template)
+        return blame_config(ci_fail(CLINFER_BAD_FILE, "\"chat_template_file\" is there, too; choose one"),
+                            "chat_template");
     if (flags->chat_template)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "--chat-template and --chat-template-file are given; choose one");
     free(flags->template_text);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "cli/history.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/status.h"
 #include "base/temporary.h"
 
 /* A file of more takes no more messages until a chat begins, which keeps the last part. */
@@ -58,24 +60,37 @@ void ci_history_read(const char *path, ci_history_each *each, void *user) {
     free(text);
 }
 
-void ci_history_append(const char *path, const char *text, size_t length) {
-    if (!length || length > CI_HISTORY_MESSAGE_BYTES) return;
-    char *line = malloc(2 * length + 1), *parents = strdup(path);
+/* One write. */
+static enum clinfer_status append(const char *path, const char *line, size_t length) {
+    int descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    struct stat file;
+    if (descriptor < 0 || fstat(descriptor, &file)) goto fail;
+    if (!S_ISREG(file.st_mode)) {
+        close(descriptor);
+        return ci_fail(CLINFER_IO, "%s: is not a regular file", path);
+    }
+    if ((uintmax_t)file.st_size <= FILE_BYTES && write(descriptor, line, length) < 0) goto fail;
+    close(descriptor);
+    return CLINFER_OK;
+fail:
+    ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno));
+    if (descriptor >= 0) close(descriptor);
+    return CLINFER_IO;
+}
+
+enum clinfer_status ci_history_append(const char *path, const char *text, size_t length) {
+    if (!length || length > CI_HISTORY_MESSAGE_BYTES) return CLINFER_OK;
+    char *line = malloc(2 * length + 2), *parents = strdup(path);
     size_t count = 0;
     for (size_t i = 0; line && i < length; i++) {
         if (text[i] == '\n' || text[i] == '\\') line[count++] = '\\';
         line[count++] = text[i] == '\n' ? 'n' : text[i];
     }
     if (parents) ci_file_make_parents(parents);
-    int descriptor = line ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600) : -1;
-    struct stat file;
-    if (descriptor >= 0 && fstat(descriptor, &file) == 0 && S_ISREG(file.st_mode) &&
-        (uintmax_t)file.st_size <= FILE_BYTES) {
-        line[count++] = '\n';
-        ssize_t written = write(descriptor, line, count);
-        (void)written;
-    }
-    if (descriptor >= 0) close(descriptor);
+    if (line) line[count++] = '\n';
+    enum clinfer_status status =
+        line ? append(path, line, count) : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
     free(parents);
     free(line);
+    return status;
 }

@@ -97,6 +97,10 @@ static void test_the_configuration_chooses_where_no_flag_does(void **state) {
     process_file("config/clinfer/config.json", no_file, strlen(no_file));
     RUN(&result, &options, "the rain");
     expect_refused(&result, 3, "config.json: \"chat_template_file\": /nonexistent/x.jinja");
+    static const char both[] = "{\"chat_template\": \"chatml\", \"chat_template_file\": \"x.jinja\"}";
+    process_file("config/clinfer/config.json", both, strlen(both));
+    RUN(&result, &options, "the rain");
+    expect_refused(&result, 5, "config.json: \"chat_template\": \"chat_template_file\" is there, too; choose one");
 }
 
 static void test_control_tokens_of_a_prompt_are_text_unless_asked(void **state) {

@@ -161,6 +161,14 @@ def test_a_history_stays_small():
     os.remove(HISTORY)
 
 
+def test_a_history_that_cannot_be_kept_is_said_once():
+    chat = Chat(XDG_STATE_HOME="/dev/null")
+    first, second = chat.say(b"one\r"), chat.say(b"two\r")
+    assert b"/dev/null/clinfer/history: cannot write: Not a directory; the messages of this chat are not kept" in first
+    assert b"not kept" not in second and tokens(second), second
+    chat.leave()
+
+
 def test_a_zero_is_an_error_and_other_bytes_are_kept():
     chat = Chat("--no-history")
     assert b"byte 1 of the message is zero; it was not sent" in chat.say(b"q\0w\r"), chat.shown
