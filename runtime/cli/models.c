@@ -194,13 +194,32 @@ static enum clinfer_status choose_there(const char *wanted, const char *why, con
     return status;
 }
 
+/* Why there is nothing at a path, where that is not plainly because nobody put it there. */
+static enum clinfer_status tell_why(const char *wanted) {
+    struct stat status;
+    if (stat(wanted, &status) == 0) return CLINFER_OK;
+    int why = errno;
+    if (why == ENOENT && lstat(wanted, &status) == 0)
+        return ci_fail(CLINFER_NOT_FOUND, "%s: a link to a file that is not there; give -m the path of a GGUF file",
+                       wanted);
+    if (why == ENOTDIR)
+        return ci_fail(CLINFER_NOT_FOUND, "%s: no such model: what stands before a '/' in it is a file, not a folder",
+                       wanted);
+    if (why == EACCES || why == ELOOP)
+        return ci_fail(CLINFER_IO, "%s: cannot be reached: %s; give -m the path of a GGUF file", wanted, strerror(why));
+    return CLINFER_OK;
+}
+
 /* A folder that happens to have the model's name is what was meant only if there is nothing else. */
 static enum clinfer_status choose_named(const char *wanted, const char *why, const char *folder,
                                         struct ci_model_choice *choice) {
     if (is_file(wanted)) return set_path(choice, why, "", wanted, "");
     enum clinfer_status status = is_folder(wanted) ? CLINFER_OK : ci_kind_check_path(wanted);
     if (status == CLINFER_OK) status = choose_there(wanted, why, folder, choice);
-    return status == CLINFER_NOT_FOUND && is_folder(wanted) ? set_path(choice, why, "", wanted, "") : status;
+    if (status == CLINFER_NOT_FOUND && is_folder(wanted)) return set_path(choice, why, "", wanted, "");
+    if (status != CLINFER_NOT_FOUND) return status;
+    enum clinfer_status told = tell_why(wanted);
+    return told == CLINFER_OK ? status : told;
 }
 
 /* The only one, or the default one. */

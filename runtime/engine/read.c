@@ -34,6 +34,7 @@ static enum clinfer_status read_sampling(const struct ci_gguf *gguf, struct clin
 
 /* What the file advises and clinfer's sampling does not know, unless it advises what is the case anyway. */
 static void tell_not_followed(const struct ci_gguf *gguf, const struct clinfer_engine_info *info) {
+    const struct ci_gguf_value *suppressed = ci_gguf_find(gguf, "tokenizer.ggml.suppress_tokens");
     const struct {
         const char *key;
         float neutral;
@@ -41,7 +42,8 @@ static void tell_not_followed(const struct ci_gguf *gguf, const struct clinfer_e
     } keys[] = {{"general.sampling.mirostat", 0, true},
                 {"general.sampling.xtc_probability", 0, true},
                 {"general.sampling.penalty_last_n", CI_PENALTY_WINDOW, info->repeat_penalty != 1},
-                {"general.sampling.sequence", NAN, true}};
+                {"general.sampling.sequence", NAN, true},
+                {"tokenizer.ggml.suppress_tokens", NAN, suppressed && suppressed->count}};
     char names[256] = "";
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         float number = keys[i].neutral;

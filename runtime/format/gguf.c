@@ -35,7 +35,7 @@ enum {
 
 struct ci_gguf {
     struct ci_arena arena;
-    size_t index_bytes; /* given out of the arena so far */
+    size_t index_bytes;      /* given out of the arena so far */
     struct ci_mapped mapped; /* descriptor -1: the bytes are somebody else's */
     const char *path;
     uint32_t version;
@@ -349,7 +349,8 @@ static void read_header(struct reader *reader) {
     uint32_t magic = take_u32(reader, "magic");
     if (reader->status == CLINFER_OK && magic != MAGIC)
         refuse(reader, CLINFER_BAD_FILE, "magic",
-               "0x%08" PRIx32 ": this is not a GGUF file, nor of another kind that is known here", magic);
+               "0x%08" PRIx32 ": this is not a GGUF file, nor of another kind that is known here; give -m a GGUF file",
+               magic);
     gguf->version = take_u32(reader, "version");
     if (reader->status == CLINFER_OK && gguf->version != 2 && gguf->version != 3) {
         if (gguf->version != 0 && (gguf->version & 0xffff) == 0)

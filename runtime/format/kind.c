@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -59,6 +60,7 @@ static const struct magic magics[] = {
               "7zXZ\0"),
      CLINFER_UNSUPPORTED, "compressed with xz", UNPACK},
     {MAGIC(0, "\x04\x22\x4d\x18"), CLINFER_UNSUPPORTED, "compressed with lz4", UNPACK},
+    {MAGIC(0, "\x5d\0\0"), CLINFER_UNSUPPORTED, "compressed with lzma", UNPACK},
     {MAGIC(0, "BZh"), CLINFER_UNSUPPORTED, "compressed with bzip2", UNPACK},
     {MAGIC(0, "7z\xbc\xaf\x27\x1c"), CLINFER_UNSUPPORTED, "a 7z archive", UNPACK},
     {MAGIC(0, "Rar!\x1a\x07"), CLINFER_UNSUPPORTED, "a RAR archive", UNPACK},
@@ -97,6 +99,15 @@ static enum clinfer_status check_magics(const char *name, const uint8_t *data, s
     return CLINFER_OK;
 }
 
+/* Protocol buffers: a version of ONNX, then who wrote the file. */
+static bool is_onnx(const uint8_t *data, size_t size) {
+    if (size < 5 || data[0] != 0x08 || data[1] == 0 || data[1] > 31 || data[2] != 0x12 || data[3] > size - 4)
+        return false;
+    for (size_t i = 0; i < data[3]; i++)
+        if (data[4 + i] < 0x20 || data[4 + i] > 0x7e) return false;
+    return data[3] > 0 && data[3] < 64;
+}
+
 /* PyTorch saves a zip archive with data.pkl as its first record, and saved a bare pickle before 1.6. */
 static enum clinfer_status check_checkpoints(const char *name, const uint8_t *data, size_t size) {
     bool zip = begins(data, size, 0, "PK\3\4", 4) || begins(data, size, 0, "PK\5\6", 4);
@@ -110,14 +121,18 @@ static enum clinfer_status check_checkpoints(const char *name, const uint8_t *da
     for (size_t i = 0; i < 8 && size > 9; i++) header |= (uint64_t)data[i] << (8 * i);
     if (header >= 2 && header <= SAFETENSORS_HEADER && data[8] == '{' && is_one_of(data[9], "\" }\t\n"))
         return refuse(CLINFER_UNSUPPORTED, name, "a SafeTensors file", CONVERT);
+    if (is_onnx(data, size)) return refuse(CLINFER_UNSUPPORTED, name, "an ONNX model", CONVERT);
     return CLINFER_OK;
 }
 
 /* ---- text where weights should be ---- */
 
+#define ANSWER "it may be what a server answered instead of the model; fetch the GGUF file itself"
+
+/* 0xff is in no UTF-8, and no letter of the Latin alphabets that anybody writes. */
 static bool is_text(const uint8_t *data, size_t size) {
     for (size_t i = 0; i < size && i < LOOKED_AT; i++)
-        if ((data[i] < 0x20 && !is_one_of(data[i], "\t\n\f\r")) || data[i] == 0x7f) return false;
+        if ((data[i] < 0x20 && !is_one_of(data[i], "\t\n\f\r")) || data[i] == 0x7f || data[i] == 0xff) return false;
     return true;
 }
 
@@ -140,6 +155,8 @@ static enum clinfer_status check_pointer(const char *name, const uint8_t *data, 
 
 /* What a server answered instead of the file: a page, an error, or something else that was saved under its name. */
 static enum clinfer_status check_text(const char *name, const uint8_t *data, size_t size) {
+    if (begins(data, size, 0, "\xff\xfe", 2) || begins(data, size, 0, "\xfe\xff", 2))
+        return refuse(CLINFER_BAD_FILE, name, "a text in UTF-16", ANSWER);
     if (!is_text(data, size)) return CLINFER_OK;
     size_t start = begins(data, size, 0, "\xef\xbb\xbf", 3) ? 3 : 0;
     while (start < size && is_one_of(data[start], " \t\r\n\f")) start++;
@@ -154,8 +171,7 @@ static enum clinfer_status check_text(const char *name, const uint8_t *data, siz
     }
     bool json = start < size && (data[start] == '{' || data[start] == '[');
     snprintf(what, sizeof what, "%s that begins with \"%s\"", json ? "JSON" : "a text", shown);
-    return refuse(CLINFER_BAD_FILE, name, what,
-                  "it may be what a server answered instead of the model; fetch the GGUF file itself");
+    return refuse(CLINFER_BAD_FILE, name, what, ANSWER);
 }
 
 /* llama.cpp's older importance matrices: a count, then names of tensors behind their lengths. */
@@ -214,12 +230,15 @@ static enum clinfer_status refuse_folder(const char *path) {
     char models[256] = "";
     bool weights = false;
     DIR *folder = opendir(path);
-    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+    if (!folder)
+        return ci_fail(CLINFER_IO, "%s: this is a folder, and it cannot be read: %s; give -m the path of a GGUF file",
+                       path, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(folder));) {
         if (ends(entry->d_name, ".gguf")) ci_names_add(models, sizeof models, entry->d_name);
         weights = weights || ends(entry->d_name, ".safetensors") ||
                   (strncmp(entry->d_name, "pytorch_model", 13) == 0 && ends(entry->d_name, ".bin"));
     }
-    if (folder) closedir(folder);
+    closedir(folder);
     if (*models)
         return ci_fail(CLINFER_UNSUPPORTED, "%s: this is a folder: give -m one of the files in it: %s", path, models);
     if (weights)

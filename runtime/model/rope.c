@@ -97,6 +97,24 @@ static enum clinfer_status scale_attention(struct ci_model *model, float magnitu
                    ci_gguf_path(model->gguf), model->family->architecture, (double)magnitude);
 }
 
+/* How far a pair turns from one position to the next, in radians: 1 at most in models that anybody trained, less where
+ * positions are stretched. Of far more, 32 bits do not hold the angle. */
+static enum clinfer_status check_frequency(const struct ci_model *model, const struct scaling *scaling,
+                                           double frequency, float factor, int i) {
+    const double most = 65536;
+    const char *path = ci_gguf_path(model->gguf);
+    if (fabs(frequency) <= most) return CLINFER_OK;
+    if (factor != 1)
+        return ci_fail(CLINFER_BAD_FILE,
+                       "%s: tensor rope_freqs.weight: number %d is %g, no frequency can be divided by it", path, i,
+                       (double)factor);
+    return ci_fail(
+        CLINFER_BAD_FILE,
+        "%s: %s.rope: with freq_base %g and scaling.factor %g, pair %d of a head turns by %g radians from one "
+        "position to the next, at most %g are possible; the file is damaged, or was badly made",
+        path, model->family->architecture, (double)model->hyper.rope_base, (double)scaling->factor, i, frequency, most);
+}
+
 enum clinfer_status ci_model_make_frequencies(struct ci_model *model) {
     const struct ci_hyper *h = &model->hyper;
     const char *path = ci_gguf_path(model->gguf);
@@ -115,12 +133,10 @@ enum clinfer_status ci_model_make_frequencies(struct ci_model *model) {
         float factor = 1;
         if (factors) memcpy(&factor, (const float *)factors->host + i, sizeof factor);
         double frequency = pow((double)h->rope_base, -2.0 * i / h->rotated) / (double)factor;
-        frequencies[i] = (float)(frequency * scale_of_pair(h, &scaling, i));
-        if (!isfinite(frequencies[i]))
-            return ci_fail(CLINFER_BAD_FILE,
-                           "%s: tensor rope_freqs.weight: number %d is %g, no frequency can be "
-                           "divided by it",
-                           path, i, (double)factor);
+        frequency *= scale_of_pair(h, &scaling, i);
+        status = check_frequency(model, &scaling, frequency, factor, i);
+        if (status != CLINFER_OK) return status;
+        frequencies[i] = (float)frequency;
     }
     return CLINFER_OK;
 }

@@ -217,6 +217,23 @@ static void test_model_is_found_by_name_variable_and_default(void **state) {
     EXPECT_FAILURE(3, "`make run`", &options, "run", "a");
 }
 
+/* A path at which something is, though no model: it is not called missing. */
+static void test_paths_that_lead_nowhere_say_why(void **state) {
+    (void)state;
+    char folder[300], path[600], below[700];
+    const char *environment[] = {data_folder("nowhere", (const char *[]){"m.gguf", NULL}), NULL};
+    const struct process_options options = {.environment = environment};
+    snprintf(folder, sizeof folder, "%s/clinfer/models", strchr(environment[0], '/'));
+    snprintf(path, sizeof path, "%s/loop.gguf", folder);
+    assert_int_equal(symlink("loop.gguf", path), 0);
+    EXPECT_FAILURE(4, "cannot be reached: Too many levels of symbolic links", &options, "tokenize", "-m", path, "a");
+    snprintf(path, sizeof path, "%s/gone.gguf", folder);
+    assert_int_equal(symlink("away.gguf", path), 0);
+    EXPECT_FAILURE(3, "a link to a file that is not there", &options, "tokenize", "-m", path, "a");
+    snprintf(below, sizeof below, "%s/m.gguf/", folder);
+    EXPECT_FAILURE(3, "is a file, not a folder", &options, "tokenize", "-m", below, "a");
+}
+
 /* Sub-folders and ".GGUF" count, links are followed, loops and what is hidden are not. */
 static void test_models_are_found_in_folders_below(void **state) {
     (void)state;
@@ -458,6 +475,7 @@ int main(void) {
         cmocka_unit_test(test_trace_that_cannot_be_written_is_said_first),
         cmocka_unit_test(test_run_without_a_prompt_says_what_to_do_and_ends),
         cmocka_unit_test(test_model_is_found_by_name_variable_and_default),
+        cmocka_unit_test(test_paths_that_lead_nowhere_say_why),
         cmocka_unit_test(test_models_are_found_in_folders_below),
         cmocka_unit_test(test_what_is_no_model_is_refused_at_once_by_every_command),
         cmocka_unit_test(test_bad_model_files_give_their_exit_status),

@@ -535,6 +535,25 @@ static void test_rope_numbers_without_a_meaning_are_refused(void **state) {
     expect_refusal(&file, CLINFER_UNSUPPORTED, "llama.rope.scaling", "8 of 16 numbers");
 }
 
+/* Angles that 32 bits do not hold, whichever number they come from: it is the one that is named. */
+static void test_frequencies_that_no_angle_comes_of_are_refused(void **state) {
+    (void)state;
+    static const float factors[] = {1e-6f, 1e-30f, 1e-42f};
+    for (int i = 0; i < 3; i++) {
+        struct file file = start("qwen2");
+        gguf_writer_f32(file.writer, "qwen2.rope.scaling.factor", factors[i]);
+        expect_refusal(&file, CLINFER_BAD_FILE, "qwen2.rope: with freq_base", "pair 0 of a head turns by");
+    }
+    struct file file = start("llama");
+    gguf_writer_f32(file.writer, "llama.rope.freq_base", 1e-20f);
+    expect_refusal(&file, CLINFER_BAD_FILE, "freq_base 1e-20", "radians from one position to the next");
+    file = start("llama");
+    gguf_writer_f32(file.writer, "llama.rope.scaling.factor", 0.001f);
+    assert_ok(open_file(&file));
+    assert_true(fabsf(at(file.model.rope_frequencies, 0) - 1000) < 0.01f);
+    end(&file);
+}
+
 static void test_factors_of_the_file_divide_frequencies(void **state) {
     (void)state;
     float factors[HEAD / 2] = {1, -2, 1, 1, 1, 1, 1, 4};
@@ -548,6 +567,10 @@ static void test_factors_of_the_file_divide_frequencies(void **state) {
     file = start("llama");
     gguf_writer_tensor(file.writer, "rope_freqs.weight", F32, 1, (uint64_t[]){HEAD / 2}, factors);
     expect_refusal(&file, CLINFER_BAD_FILE, "rope_freqs.weight", "number 3 is 0");
+    factors[3] = 1e-30f;
+    file = start("llama");
+    gguf_writer_tensor(file.writer, "rope_freqs.weight", F32, 1, (uint64_t[]){HEAD / 2}, factors);
+    expect_refusal(&file, CLINFER_BAD_FILE, "rope_freqs.weight", "number 3 is 1e-30");
 }
 
 int main(void) {
@@ -565,6 +588,7 @@ int main(void) {
         cmocka_unit_test(test_a_file_with_every_key_of_llama_cpp_opens),
         cmocka_unit_test(test_rope_is_scaled_as_llama_cpp_reads_it),
         cmocka_unit_test(test_rope_numbers_without_a_meaning_are_refused),
+        cmocka_unit_test(test_frequencies_that_no_angle_comes_of_are_refused),
         cmocka_unit_test(test_factors_of_the_file_divide_frequencies),
     };
     return cmocka_run_group_tests_name("findings", tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -58,6 +59,7 @@ static const struct sample {
     {BYTES("\xfd"
            "7zXZ\0\0\4"),
      UNS, "xz", "unpack"},
+    {BYTES("\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff"), UNS, "lzma", "unpack"},
     {BYTES("BZh91AY&SY"), UNS, "bzip2", "unpack"},
     {BYTES("7z\xbc\xaf\x27\x1c\0\4"), UNS, "7z", "unpack"},
     {BYTES("lmgg\x12\0\0\0"), UNS, "a GGML file, older than GGUF", "convert_hf_to_gguf.py"},
@@ -69,6 +71,13 @@ static const struct sample {
     {BYTES("GGUF\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), UNS, "big-endian", "gguf_convert_endian.py"},
     {BYTES("\x02\0\0\0\x15\0\0\0blk.0.attn_q.weight\0\0"), UNS, "an importance matrix", "the model itself"},
     {BYTES("\x93NUMPY\1\0"), UNS, "NumPy", "convert"},
+    {BYTES("\x08\x07\x12\x07pytorch\x1a\x05"
+           "2.1.0"),
+     UNS, "an ONNX model", "convert_hf_to_gguf.py"},
+    {BYTES("\x08\x01\x12\x07\0\1\2\3\4\5\6"), BAD, "magic: 0x07120108", "give -m a GGUF file"},
+    {BYTES("\xff\xfeh\0e\0l\0l\0o\0"), BAD, "a text in UTF-16", "server"},
+    {BYTES("\xfe\xff\0h\0e\0l\0l\0o"), BAD, "a text in UTF-16", "server"},
+    {BYTES("\xff\xff\xff\xff\xff\xff\xff\xff"), BAD, "magic: 0xffffffff", "give -m a GGUF file"},
     {BYTES("MZqFpD='\n"), UNS, "a program", "GGUF file"},
     {BYTES("%PDF-1.7\n\x93\x8c\x8b\x9e"), UNS, "PDF", "GGUF file"},
     {BYTES("\x0b\xad\xf0\x0d\0\0\0\0\0\0\0\0"), BAD, "magic: 0x0df0ad0b", "not a GGUF file"},
@@ -241,6 +250,14 @@ static void test_what_is_no_file_is_refused_at_once(void **state) {
     check_path("/dev/null", "a device", "save it as a file");
 
     check_path(folder, "a folder without GGUF files", "the path of a GGUF file");
+    struct rlimit limit, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0); /* a folder that cannot be read, for root too */
+    enum clinfer_status status = ci_kind_check_path(folder);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(status, CLINFER_IO);
+    assert_non_null(strstr(clinfer_error(), "it cannot be read: Too many open files"));
     snprintf(path, sizeof path, "%s/model-00001-of-00002.safetensors", folder);
     assert_int_equal(ci_file_write(path, "x", 1), CLINFER_OK);
     check_path(folder, "a SafeTensors or PyTorch checkpoint", "convert_hf_to_gguf.py");

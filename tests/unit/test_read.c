@@ -118,6 +118,14 @@ static void test_advice_that_is_not_followed_is_said(void **state) {
     assert_int_equal(read_model(writer, &info), CLINFER_OK);
     assert_non_null(strstr(warnings, "x.gguf: general.sampling.mirostat, general.sampling.penalty_last_n, "
                                      "general.sampling.sequence: not followed"));
+
+    const int32_t tokens[] = {1, 3};
+    for (int count = 0; count <= 2; count += 2) {
+        writer = tiny_model();
+        gguf_writer_array(writer, "tokenizer.ggml.suppress_tokens", CI_GGUF_INT32, tokens, count);
+        assert_int_equal(read_model(writer, &info), CLINFER_OK);
+        assert_true((strstr(warnings, "tokenizer.ggml.suppress_tokens: not followed") != NULL) == (count > 0));
+    }
 }
 
 int main(void) {
