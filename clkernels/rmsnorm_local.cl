@@ -1,16 +1,24 @@
 /* rmsnorm_local.cl: a work-group per row, the sum of squares by a tree in local memory (GPUs). Alone and followed by
  * quantise. */
-INLINE float inverse_rms(const __global float *x, int cols, float eps, __local float *tree) {
+INLINE float sum_of_squares(const __global float *x, int cols, float unit, __local float *tree) {
     const int lane = get_local_id(0);
     float squares = 0.0f;
-    for (int i = lane; i < cols; i += LANES) squares = x[i] * x[i] + squares;
+    for (int i = lane; i < cols; i += LANES) squares = x[i] * unit * (x[i] * unit) + squares;
     tree[lane] = squares;
     for (int half_lanes = LANES / 2; half_lanes > 0; half_lanes /= 2) {
         barrier(CLK_LOCAL_MEM_FENCE);
         if (lane < half_lanes) tree[lane] += tree[lane + half_lanes];
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    return 1.0f / sqrt(tree[0] / cols + eps);
+    return tree[0];
+}
+
+/* Of numbers beyond 1e19 squares are infinite: they are summed in a larger unit, next to which eps is nothing. */
+INLINE float inverse_rms(const __global float *x, int cols, float eps, __local float *tree) {
+    const float sum = sum_of_squares(x, cols, 1.0f, tree);
+    if (!isinf(sum)) return 1.0f / sqrt(sum / cols + eps);
+    barrier(CLK_LOCAL_MEM_FENCE); /* all lanes have read the sum */
+    return 0x1p-64f / sqrt(sum_of_squares(x, cols, 0x1p-64f, tree) / cols);
 }
 
 __kernel void rmsnorm(TENSOR(x), TENSOR(weight), TENSOR(out), int cols, float eps) {

@@ -1,10 +1,17 @@
 /* rmsnorm_vec.cl: one work-item per row, for devices whose work-items are threads (CPUs). Alone and followed by
  * quantise. */
-INLINE float inverse_rms(const __global float *x, int cols, float eps) {
+INLINE float sum_of_squares(const __global float *x, int cols, float unit) {
     float16 squares = 0.0f;
-    for (int v = 0; v < cols / 16; v++) squares = vload16(v, x) * vload16(v, x) + squares;
+    for (int v = 0; v < cols / 16; v++) squares = vload16(v, x) * unit * (vload16(v, x) * unit) + squares;
     float sum = sum_float16(squares);
-    for (int i = cols / 16 * 16; i < cols; i++) sum += x[i] * x[i];
+    for (int i = cols / 16 * 16; i < cols; i++) sum += x[i] * unit * (x[i] * unit);
+    return sum;
+}
+
+/* Of numbers beyond 1e19 squares are infinite: they are summed in a larger unit, next to which eps is nothing. */
+INLINE float inverse_rms(const __global float *x, int cols, float eps) {
+    const float sum = sum_of_squares(x, cols, 1.0f);
+    if (isinf(sum)) return 0x1p-64f / sqrt(sum_of_squares(x, cols, 0x1p-64f) / cols);
     return 1.0f / sqrt(sum / cols + eps);
 }
 

@@ -18,6 +18,13 @@ INLINE uint8_t *q8_row_of(const struct ci_view *view, int64_t row) {
     return (uint8_t *)view->data + (size_t)row * ci_type_row_bytes(&ci_type_q8, view->cols);
 }
 
+/* The squares of numbers beyond 1e19 are infinite: a scale of 0 would make zeros of them, which nobody sees. */
+static double large_squares(const float *x, int64_t cols) {
+    double squares = 0;
+    for (int64_t i = 0; i < cols; i++) squares += (double)x[i] * x[i];
+    return squares;
+}
+
 /* 1 / sqrt(mean(x^2) + eps) */
 INLINE float norm_scale(const float *x, int64_t cols, float eps) {
     vf sum[2] = {vf_set(0), vf_set(0)};
@@ -28,7 +35,8 @@ INLINE float norm_scale(const float *x, int64_t cols, float eps) {
         }
     float squares = vf_sum(vf_add(sum[0], sum[1]));
     for (; i < cols; i++) squares += x[i] * x[i];
-    return (float)(1.0 / sqrt((double)squares / (double)cols + (double)eps));
+    double whole = isinf(squares) ? large_squares(x, cols) : (double)squares;
+    return (float)(1.0 / sqrt(whole / (double)cols + (double)eps));
 }
 
 void SIMD_NAME(ci_cpu_rmsnorm)(const struct ci_call *call, int thread, int threads) {

@@ -292,6 +292,36 @@ static void test_what_f16_does_not_hold_is_computed_with_f32(void **state) {
     }
 }
 
+/* ---- numbers whose squares f32 does not hold ---- */
+
+static void logits_of(float factor, const char *device, struct answer *answer) {
+    struct clinfer_engine_options options =
+        test_engine_options(model_with_large("blk.0.attn_v.weight", factor), device);
+    options.key_type = options.value_type = CLINFER_CACHE_F32;
+    clinfer_engine *engine = test_engine_open(&options);
+    ask_logits(engine, answer);
+    if (answer->status != CLINFER_OK) fail_msg("values times %g on %s: %s", (double)factor, device, clinfer_error());
+    clinfer_engine_close(engine);
+}
+
+/* Next to such values nothing else of a layer counts, and norms take their size away: however large they are, the
+ * logits are the same, and not those of zeros. */
+static void test_norms_of_large_numbers_are_no_zeros(void **state) {
+    (void)state;
+    struct answer expected, actual;
+    poison_fresh_data();
+    memset(&said, 0, sizeof said);
+    for (const char *const *device = test_devices(); *device; device++) {
+        logits_of(1e13f, *device, &expected);
+        logits_of(1e25f, *device, &actual);
+        for (int i = 0; i < 274; i++)
+            if (!(fabsf(actual.logits[i] - expected.logits[i]) <= 1e-3f) || expected.logits[i] == 0)
+                fail_msg("on %s: logit %d is %g, not %g", *device, i, (double)actual.logits[i],
+                         (double)expected.logits[i]);
+    }
+    if (said.warnings) fail_msg("%s", said.last);
+}
+
 /* ---- numbers that f32 does not hold ---- */
 
 static void test_numbers_beyond_f32_are_the_models_own(void **state) {
@@ -464,6 +494,7 @@ int main(void) {
         cmocka_unit_test(test_a_file_that_changed_is_looked_at_again),
         cmocka_unit_test(test_weights_of_zeros_put_nothing_out_of_use),
         cmocka_unit_test(test_what_f16_does_not_hold_is_computed_with_f32),
+        cmocka_unit_test(test_norms_of_large_numbers_are_no_zeros),
         cmocka_unit_test(test_numbers_beyond_f32_are_the_models_own),
         cmocka_unit_test(test_what_is_right_with_our_numbers_is_not_quarantined),
         cmocka_unit_test(test_wrong_quarantines_heal),
