@@ -27,12 +27,22 @@ static const double look_seconds = 0.03;
 /* Which rungs may still help. */
 enum reach { REACH_ALL, REACH_REMOTES, REACH_NONE };
 
+/* Whose callback this thread is in: it stands in a step, or in a wait, which would wait for itself. */
+static _Thread_local const struct clinfer_router *inside;
+
+static enum clinfer_status require_outside(const struct clinfer_router *router) {
+    if (inside != router) return CLINFER_OK;
+    return ci_fail(CLINFER_INVALID_ARGUMENT,
+                   "called from a callback of a request, which may call clinfer_chat_cancel only");
+}
+
 enum clinfer_status clinfer_conversation_create(clinfer_router *router, const struct clinfer_session_options *sampling,
                                                 clinfer_conversation **out) {
     CI_REQUIRE(out, "conversation");
     *out = NULL;
     CI_REQUIRE(router, "router");
     CI_REQUIRE_PROCESS(router->process, "router");
+    if (require_outside(router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
     const struct clinfer_session_options own = {
         .temperature = NAN, .top_k = -1, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
     struct clinfer_conversation *conversation = calloc(1, sizeof *conversation);
@@ -63,6 +73,10 @@ static void leave_seat(struct clinfer_conversation *conversation) {
 void clinfer_conversation_destroy(clinfer_conversation *conversation) {
     if (!conversation || !ci_process_owns(conversation->router->process)) return;
     struct clinfer_router *router = conversation->router;
+    if (require_outside(router) != CLINFER_OK) {
+        ci_log(CLINFER_LOG_ERROR, "clinfer_conversation_destroy: %s; the conversation stays", ci_status_message());
+        return;
+    }
     if (conversation->active) {
         clinfer_chat_cancel(conversation);
         clinfer_chat_wait(conversation, NULL);
@@ -91,8 +105,12 @@ void clinfer_chat_cancel(clinfer_conversation *conversation) {
 /* To the caller. */
 static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
     const struct clinfer_chat_request *request = &conversation->request;
-    if (length == 0) return true;
-    return !request->callback || request->callback(request->user, text, length);
+    if (length == 0 || !request->callback) return true;
+    const struct clinfer_router *before = inside;
+    inside = conversation->router;
+    bool goes_on = request->callback(request->user, text, length);
+    inside = before;
+    return goes_on;
 }
 
 /* Bytes of `held` before the first stop text; all of them when there is none, *found tells. */
@@ -439,6 +457,7 @@ enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
     CI_REQUIRE(conversation, "conversation");
     CI_REQUIRE(request, "request");
     CI_REQUIRE_PROCESS(conversation->router->process, "router");
+    if (require_outside(conversation->router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
     if (conversation->active)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has a request that was not waited for");
     enum clinfer_status status = check_request(request);
@@ -514,14 +533,18 @@ static enum clinfer_status wait_here(struct clinfer_conversation *conversation, 
     for (;;) {
         look_after_others(conversation);
         if (look(conversation, look_seconds, &view, result, reach, &status)) return status;
-        if (request->progress && view.state == CI_TASK_RUNS && view.computed < view.prompt_tokens)
-            request->progress(request->user, view.computed, view.prompt_tokens);
+        if (!request->progress || view.state != CI_TASK_RUNS || view.computed >= view.prompt_tokens) continue;
+        const struct clinfer_router *before = inside;
+        inside = conversation->router;
+        request->progress(request->user, view.computed, view.prompt_tokens);
+        inside = before;
     }
 }
 
 enum clinfer_status clinfer_chat_wait(clinfer_conversation *conversation, const struct clinfer_route **route) {
     CI_REQUIRE(conversation, "conversation");
     CI_REQUIRE_PROCESS(conversation->router->process, "router");
+    if (require_outside(conversation->router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
     if (!conversation->active) return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has no request");
     while (!conversation->ended && conversation->rung >= 0) {
         enum reach reach = REACH_ALL;

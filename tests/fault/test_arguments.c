@@ -370,6 +370,56 @@ struct chat {
     struct clinfer_chat_request request;
 };
 
+struct chat_misuse {
+    struct chat *chat;
+    clinfer_conversation *made;
+    enum clinfer_status submit, wait, create;
+    int calls;
+    bool told;
+};
+
+/* In a thread of the library, where nothing can be asserted. */
+static bool misuse_chat(void *user, const char *text, size_t length) {
+    struct chat_misuse *misuse = user;
+    (void)text;
+    (void)length;
+    if (misuse->calls++) return true;
+    misuse->submit = clinfer_chat_submit(misuse->chat->conversation, &misuse->chat->request);
+    misuse->wait = clinfer_chat_wait(misuse->chat->conversation, NULL);
+    misuse->told = strstr(clinfer_error(), "callback") != NULL;
+    misuse->create = clinfer_conversation_create(misuse->chat->router, NULL, &misuse->made);
+    clinfer_conversation_destroy(misuse->chat->conversation);
+    clinfer_router_close(misuse->chat->router);
+    return true;
+}
+
+/* The wait would be for the step in which the callback stands. */
+static void test_chat_calls_from_a_callback_are_refused(void **state) {
+    struct fixture *f = *state;
+    struct clinfer_router_options options = {.engine = f->options};
+    struct chat_misuse misuse = {0};
+    struct chat chat = {.request = {.messages = &(struct clinfer_message){.role = "user", .content = "hi"},
+                                    .count = 1,
+                                    .max_tokens = 8,
+                                    .ignore_end = true,
+                                    .callback = misuse_chat,
+                                    .user = &misuse}};
+    int errors = 0;
+    misuse.chat = &chat;
+    clinfer_log_to(count_errors, &errors);
+    assert_int_equal(clinfer_router_open(&options, &chat.router), CLINFER_OK);
+    assert_int_equal(clinfer_conversation_create(chat.router, NULL, &chat.conversation), CLINFER_OK);
+    assert_int_equal(clinfer_chat_submit(chat.conversation, &chat.request), CLINFER_OK);
+    assert_int_equal(clinfer_chat_wait(chat.conversation, NULL), CLINFER_OK);
+    assert_true(misuse.calls > 0 && misuse.told);
+    assert_int_equal(misuse.submit, CLINFER_INVALID_ARGUMENT);
+    assert_int_equal(misuse.wait, CLINFER_INVALID_ARGUMENT);
+    assert_int_equal(misuse.create, CLINFER_INVALID_ARGUMENT);
+    assert_int_equal(errors, 2); /* destroyed, closed too early */
+    clinfer_conversation_destroy(chat.conversation);
+    clinfer_log_to(NULL, NULL);
+}
+
 static int use_router(void *user) {
     struct chat *chat = user;
     clinfer_conversation *conversation;
@@ -426,6 +476,7 @@ int main(void) {
         cmocka_unit_test(test_chat_requests_are_checked),
         cmocka_unit_test(test_closing_in_the_wrong_order_is_told_and_survived),
         cmocka_unit_test(test_calls_from_a_callback_are_refused),
+        cmocka_unit_test(test_chat_calls_from_a_callback_are_refused),
         cmocka_unit_test(test_a_child_is_refused_and_may_open_its_own),
         cmocka_unit_test(test_a_child_cannot_use_the_router),
         cmocka_unit_test(test_a_child_cannot_use_opencl_after_its_parent),
