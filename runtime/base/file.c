@@ -220,12 +220,14 @@ enum clinfer_status ci_file_read_own(const char *path, size_t most, char **data,
 
 /* ---- writing ---- */
 
-void ci_file_make_parents(char *path) {
+int ci_file_make_parents(char *path) {
+    int failure = 0;
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        mkdir(path, 0700);
+        if (mkdir(path, 0700) && errno != EEXIST && !failure) failure = errno;
         *slash = '/';
     }
+    return failure;
 }
 
 enum clinfer_status ci_file_sync_folder(const char *path) {
@@ -246,13 +248,13 @@ enum clinfer_status ci_file_sync_folder(const char *path) {
 enum clinfer_status ci_file_write(const char *path, const void *data, size_t size) {
     char *temporary, *folders = strdup(path);
     if (!folders) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    ci_file_make_parents(folders);
+    int no_folder = ci_file_make_parents(folders);
     free(folders);
     enum clinfer_status status = CLINFER_OK;
     int descriptor = ci_temporary_file(path, &temporary);
     if (descriptor < 0)
         return ci_fail(errno == ENOMEM ? CLINFER_OUT_OF_MEMORY : CLINFER_IO, "%s: cannot create: %s", path,
-                       strerror(errno));
+                       strerror(errno == ENOENT && no_folder ? no_folder : errno));
     for (size_t done = 0; done < size && status == CLINFER_OK;) {
         ssize_t written = write(descriptor, (const char *)data + done, size - done);
         if (written >= 0)

@@ -48,9 +48,10 @@ enum clinfer_status ci_file_write(const char *path, const void *data, size_t siz
  * failed. CLINFER_IO. */
 enum clinfer_status ci_file_lock(const char *path, double seconds, int *descriptor);
 
-/* Makes the directories above the last '/' that are missing, with mode 0700. One that cannot be made shows itself when
- * the file is opened. `path` is as before when this returns. */
-void ci_file_make_parents(char *path);
+/* Makes the directories above the last '/' that are missing, with mode 0700. 0, or the errno of the first that cannot
+ * be made: the reason why a file is then "not found" (ENOENT) when it is created. `path` is as before when this
+ * returns. */
+int ci_file_make_parents(char *path);
 
 /* The folder's names to disk: files made, renamed and removed in it. `path` is that of a file in it. */
 enum clinfer_status ci_file_sync_folder(const char *path);

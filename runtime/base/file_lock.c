@@ -45,14 +45,14 @@ enum clinfer_status ci_file_lock(const char *path, double seconds, int *descript
     char *beside = NULL;
     *descriptor = -1;
     if (asprintf(&beside, "%s.lock", path) < 0) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    ci_file_make_parents(beside);
+    int no_folder = ci_file_make_parents(beside);
     enum clinfer_status status;
     int opened = open(beside, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (opened < 0)
         status = ci_fail(
             CLINFER_IO,
             "%s: cannot create: %s; make the folder writable, or name another by XDG_DATA_HOME or XDG_CONFIG_HOME",
-            beside, strerror(errno));
+            beside, strerror(errno == ENOENT && no_folder ? no_folder : errno));
     else
         status = take(opened, path, beside, seconds);
     if (status == CLINFER_OK)

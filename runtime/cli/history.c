@@ -61,7 +61,7 @@ void ci_history_read(const char *path, ci_history_each *each, void *user) {
 }
 
 /* One write. */
-static enum clinfer_status append(const char *path, const char *line, size_t length) {
+static enum clinfer_status append(const char *path, const char *line, size_t length, int no_folder) {
     int descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     struct stat file;
     if (descriptor < 0 || fstat(descriptor, &file)) goto fail;
@@ -73,7 +73,7 @@ static enum clinfer_status append(const char *path, const char *line, size_t len
     close(descriptor);
     return CLINFER_OK;
 fail:
-    ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno));
+    ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno == ENOENT && no_folder ? no_folder : errno));
     if (descriptor >= 0) close(descriptor);
     return CLINFER_IO;
 }
@@ -86,10 +86,10 @@ enum clinfer_status ci_history_append(const char *path, const char *text, size_t
         if (text[i] == '\n' || text[i] == '\\') line[count++] = '\\';
         line[count++] = text[i] == '\n' ? 'n' : text[i];
     }
-    if (parents) ci_file_make_parents(parents);
+    int no_folder = parents ? ci_file_make_parents(parents) : 0;
     if (line) line[count++] = '\n';
     enum clinfer_status status =
-        line ? append(path, line, count) : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+        line ? append(path, line, count, no_folder) : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
     free(parents);
     free(line);
     return status;

@@ -48,7 +48,7 @@ static enum clinfer_status create_mark(const char *folder) {
             mark_path = NULL;
             return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", folder);
         }
-        ci_file_make_parents(mark_path);
+        (void)ci_file_make_parents(mark_path);
         mark_descriptor = mkostemps(mark_path, sizeof ".json" - 1, O_CLOEXEC);
         if (mark_descriptor < 0)
             return ci_fail(CLINFER_IO,

@@ -109,7 +109,7 @@ static void test_configured_commands(void **state) {
     (void)state;
     snprintf(folder, sizeof folder, "%s/home", process_folder());
     snprintf(path, sizeof path, "%s/clinfer/models/tiny.gguf", folder);
-    ci_file_make_parents(path);
+    (void)ci_file_make_parents(path);
     char *model = process_read("tests/data/qwen2_tiny.gguf", &size);
     assert_ok(ci_file_write(path, model, size));
     free(model);

@@ -1,6 +1,7 @@
 /* The base layer: status, log, arena, files, threads, hash. */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -473,8 +474,21 @@ static void test_watch_adds_up_what_is_queued(void **state) {
     ci_watch_by(NULL);
 }
 
+/* /sys takes no folders from anybody: that is the reason, not that what lies in one is missing. */
+static void test_a_folder_that_cannot_be_made_is_the_reason(void **state) {
+    (void)state;
+    int descriptor;
+    assert_int_equal(ci_file_write("/sys/clinfer-test/folder/file", "x", 1), CLINFER_IO);
+    assert_non_null(strstr(ci_status_message(), "/sys/clinfer-test/folder/file: cannot create: "));
+    assert_null(strstr(ci_status_message(), strerror(ENOENT)));
+    assert_int_equal(ci_file_lock("/sys/clinfer-test/folder/file", 0, &descriptor), CLINFER_IO);
+    assert_non_null(strstr(ci_status_message(), "cannot create: "));
+    assert_null(strstr(ci_status_message(), strerror(ENOENT)));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_folder_that_cannot_be_made_is_the_reason),
         cmocka_unit_test(test_append_keeps_every_byte_and_ends_with_zero),
         cmocka_unit_test(test_status_has_a_text_for_every_code),
         cmocka_unit_test(test_fail_keeps_message_and_returns_status),
