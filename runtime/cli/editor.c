@@ -29,6 +29,7 @@ struct ci_editor {
     /* of any other */
     char *plain;
     size_t plain_capacity;
+    bool began; /* the first line was read */
 };
 
 /* libedit gives its functions nothing of ours. There is one chat. */
@@ -215,7 +216,12 @@ static enum ci_editor_event read_plain(struct ci_editor *editor, bool goes_on, s
         return interrupted ? CI_EDITOR_INTERRUPTED : CI_EDITOR_END;
     }
     if (bytes && editor->plain[bytes - 1] == '\n') bytes--;
-    return ci_keep_text(text, editor->plain, (size_t)bytes) ? CI_EDITOR_LINE : CI_EDITOR_NO_MEMORY;
+    /* As in the lines of --batch: a carriage return before the end is Windows', and a byte order mark no text. */
+    if (bytes && editor->plain[bytes - 1] == '\r') bytes--;
+    bool mark = !editor->began && bytes >= 3 && memcmp(editor->plain, "\xef\xbb\xbf", 3) == 0;
+    editor->began = true;
+    return ci_keep_text(text, editor->plain + (mark ? 3 : 0), (size_t)bytes - (mark ? 3 : 0)) ? CI_EDITOR_LINE
+                                                                                              : CI_EDITOR_NO_MEMORY;
 }
 
 static bool keep_line(const wchar_t *line, int count, struct ci_kept_text *text) {

@@ -270,5 +270,16 @@ def test_an_answer_alone_goes_to_standard_output():
     assert answers.startswith(alone) and b"2004" not in answers and b">" not in answers, (answers, alone)
 
 
+def test_lines_of_a_pipe_may_come_from_windows():
+    def counts(text):
+        done = subprocess.run([*RUN, "-cnv"], input=text, capture_output=True, timeout=100)
+        assert done.returncode == 0, done
+        return re.findall(rb"(\d+) prompt tokens", done.stderr)
+
+    plain = counts(b"hello\n/clear\nyou\n/exit\nmore\n")
+    assert len(plain) == 2, plain
+    assert counts(b"\xef\xbb\xbfhello\r\n/clear\r\nyou\r\n/exit\r\nmore\r\n") == plain
+
+
 if __name__ == "__main__":
     tap.main(globals())
