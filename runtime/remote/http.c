@@ -29,7 +29,7 @@ struct ci_http {
     struct ci_http_answer *answer;
     size_t header_bytes;
     double sent_at, last_byte, enough_at; /* in the clock of ci_now(); 0: not yet */
-    bool stopped, oversized;
+    bool stopped, oversized, no_status;
 };
 
 /* ---- handles ---- */
@@ -114,6 +114,8 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *user) {
 static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
     struct ci_http *http = user;
     if (!http->last_byte) read_head(http);
+    http->no_status = http->answer->status < 100; /* "HTTP/200": libcurl takes it for an answer without a status */
+    if (http->no_status) return 0;
     enum ci_http_wish wish = http->request->receiver(http->request->user, http->answer, bytes, size * count);
     /* After the receiver, which may have waited for its own reader: that is not the server's time. */
     http->last_byte = ci_now();
@@ -238,9 +240,10 @@ static enum ci_http_end run(struct ci_http *http) {
             enum ci_http_end end = end_of_code(http, message->data.result);
             if (end != CI_HTTP_DONE && end != CI_HTTP_STOPPED && end != CI_HTTP_NO_MEMORY)
                 snprintf(http->answer->problem, sizeof http->answer->problem, "%s",
-                         http->oversized ? "its header is too long"
-                         : *http->error  ? http->error
-                                         : ci_curl->easy_strerror(message->data.result));
+                         http->oversized   ? "its header is too long"
+                         : http->no_status ? "its first line has no status"
+                         : *http->error    ? http->error
+                                           : ci_curl->easy_strerror(message->data.result));
             http->answer->through_proxy_failed = message->data.result == CURLE_COULDNT_RESOLVE_PROXY;
             http->answer->in_handshake = end == CI_HTTP_UNTRUSTED || message->data.result == CURLE_SSL_CONNECT_ERROR;
             return end;
@@ -295,7 +298,7 @@ void ci_http_post(struct ci_http *http, const struct ci_http_request *request, s
     http->answer = answer;
     http->header_bytes = 0;
     http->sent_at = http->last_byte = http->enough_at = 0;
-    http->stopped = http->oversized = false;
+    http->stopped = http->oversized = http->no_status = false;
     http->error[0] = 0;
     sigset_t before;
     hold_pipe_signal(&before);

@@ -1,5 +1,7 @@
 /* Any bytes as config.json: refused with a message that begins with the file's name and holds no control character, or
  * good: every value within its range, every text with an end. What looks like a key is in no message. */
+#define _GNU_SOURCE
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char key[] = "sk-sentinel-0f9e8d7c6b5a";
+static const char key[] = "sk-sentinel-0f9e8d7c6b5a", quoted[] = "\"sk-sentinel-0f9e8d7c6b5a\"";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct ci_config config;
@@ -23,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             if (!*config.ops.items[i]) abort();
     } else {
         const char *message = ci_status_message();
-        if (strncmp(message, "fuzz", 4) != 0 || strstr(message, key)) abort();
+        bool whole = memmem(data, size, quoted, sizeof quoted - 1) != NULL; /* a value or a name of its own */
+        if (strncmp(message, "fuzz", 4) != 0 || (whole && strstr(message, key))) abort();
         for (; *message; message++)
             if ((unsigned char)*message < 0x20 || *message == 0x7f) abort();
     }

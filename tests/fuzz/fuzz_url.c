@@ -30,7 +30,9 @@ static void check(const char *url, const char *path) {
     check_text(address.url, sizeof address.url);
     check_text(address.host, sizeof address.host);
     check_text(address.label, sizeof address.label);
-    if (!*address.host || strpbrk(address.url, "?#@")) abort();
+    if (!*address.host || strpbrk(address.url, "?#")) abort();
+    const char *authority = strstr(address.url, "://") + 3;
+    if (memchr(authority, '@', strcspn(authority, "/"))) abort();
     if (strncmp(address.url, address.https ? "https://" : "http://", address.https ? 8 : 7) != 0) abort();
     const struct clinfer_remote whole = {.name = "fuzz", .url = address.url};
     if (ci_address_parse(&whole, path, &again) != CLINFER_OK || strcmp(again.url, address.url) != 0 ||
