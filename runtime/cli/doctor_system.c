@@ -18,6 +18,7 @@
 #include "base/child.h"
 #include "base/file.h"
 #include "cli/doctor.h"
+#include "cli/inspect_file.h"
 #include "cli/models.h"
 #include "cli/output.h"
 #include "cpu/cpu.h"
@@ -262,6 +263,19 @@ static void tell_bad_model(struct ci_doctor *doctor, enum clinfer_status status)
                         "fetch the file again, or remove it; `clinfer inspect` tells more", "%s", clinfer_error());
 }
 
+/* The one that a run takes: its numbers, vocabulary and template too. */
+static enum clinfer_status read_model(const char *path) {
+    struct ci_gguf *gguf;
+    struct ci_inspection found = {0};
+    enum clinfer_status status = ci_gguf_open(path, &gguf);
+    if (status != CLINFER_OK) return status;
+    ci_inspect_file(gguf, &found);
+    status = found.status;
+    ci_inspect_end(&found);
+    ci_gguf_close(gguf);
+    return status;
+}
+
 static void check_models(struct ci_doctor *doctor) {
     char *folder = ci_file_xdg("DATA", "models"), *path = NULL;
     size_t count = 0, good = 0;
@@ -283,7 +297,7 @@ static void check_models(struct ci_doctor *doctor) {
     if (status != CLINFER_OK)
         ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_WARN,
                         "fetch one, or say which at each run with -m", "%s", clinfer_error());
-    else if (good == count && (status = try_model(choice.path)) != CLINFER_OK) /* it may lie elsewhere */
+    else if (good == count && (status = read_model(choice.path)) != CLINFER_OK) /* it may lie elsewhere */
         tell_bad_model(doctor, status);
     else if (good == count)
         ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_OK, NULL, "%zu; without -m it is %s (%s)", count,

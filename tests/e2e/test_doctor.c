@@ -18,6 +18,7 @@
 #include "ops/signature.h"
 #include "profile/quarantine.h"
 #include "proof/known_answer.h"
+#include "support/patched.h"
 #include "support/process.h"
 
 static const char pocl[] = "/etc/OpenCL/vendors/pocl.icd";
@@ -250,6 +251,16 @@ static void test_damaged_model_is_a_failure(void **state) {
     assert_int_equal(mkfifo(path, 0600), 0);
     json = report(environment, "cpu", 0);
     assert_check(json, "models", "warn", "short.gguf: this is a FIFO");
+    json_decref(json);
+    /* What a run would take is read as a run reads it. */
+    assert_int_equal(remove(path), 0);
+    struct patched file;
+    size_t bytes;
+    patched_begin(&file, "tests/data/llama_tiny.gguf");
+    memset(patched_tensor(&file, "output_norm.weight", &bytes), 0xff, sizeof(float));
+    patched_end(&file, "damaged/clinfer/models/short.gguf");
+    json = report(environment, "cpu", 11);
+    assert_check(json, "models", "fail", "short.gguf: tensor output_norm.weight (f32): number [0, 0] is");
     json_decref(json);
 }
 
