@@ -236,6 +236,26 @@ void gguf_writer_random(struct gguf_writer *writer, const char *name, uint32_t t
     }
 }
 
+void gguf_writer_one_layer(struct gguf_writer *writer) {
+    static const char *const matrices[] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
+                                           "ffn_gate", "ffn_up", "ffn_down"};
+    gguf_writer_string(writer, "general.architecture", "llama");
+    gguf_writer_u32(writer, "llama.block_count", 1);
+    gguf_writer_u32(writer, "llama.context_length", 64);
+    gguf_writer_u32(writer, "llama.embedding_length", 2);
+    gguf_writer_u32(writer, "llama.feed_forward_length", 2);
+    gguf_writer_u32(writer, "llama.attention.head_count", 1);
+    gguf_writer_f32(writer, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    gguf_writer_random(writer, "output_norm.weight", 0, 2, 0, 1);
+    gguf_writer_random(writer, "blk.0.attn_norm.weight", 0, 2, 0, 1);
+    gguf_writer_random(writer, "blk.0.ffn_norm.weight", 0, 2, 0, 1);
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.0.%s.weight", matrices[i]);
+        gguf_writer_random(writer, name, 0, 2, 2, 1);
+    }
+}
+
 const uint8_t *gguf_writer_bytes(struct gguf_writer *writer, size_t *size) {
     struct bytes *file = &writer->file;
     file->size = 0;

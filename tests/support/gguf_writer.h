@@ -52,6 +52,9 @@ void gguf_writer_seed(struct gguf_writer *writer, uint64_t seed);
 void gguf_writer_random(struct gguf_writer *writer, const char *name, uint32_t type, uint64_t cols, uint64_t rows,
                         float deviation);
 
+/* A llama of one layer of width 2, but for its tokenizer and its embedding: the smallest that can be opened. */
+void gguf_writer_one_layer(struct gguf_writer *writer);
+
 /* The file, borrowed until the next call on the writer; at least 32-byte aligned. */
 const uint8_t *gguf_writer_bytes(struct gguf_writer *writer, size_t *size);
 

@@ -38,26 +38,10 @@ static void test_narrow_takes_what_fits(void **state) {
 
 /* ---- shapes ---- */
 
-/* One layer of width 1; the embedding's rows can be as many as anybody likes. */
+/* The embedding lies at the end: its rows can be as many as anybody likes. */
 static struct gguf_writer *tiny_model(void) {
-    static const char *const matrices[] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
-                                           "ffn_gate", "ffn_up", "ffn_down"};
     struct gguf_writer *writer = gguf_writer_create();
-    gguf_writer_string(writer, "general.architecture", "llama");
-    gguf_writer_u32(writer, "llama.block_count", 1);
-    gguf_writer_u32(writer, "llama.context_length", 64);
-    gguf_writer_u32(writer, "llama.embedding_length", 2);
-    gguf_writer_u32(writer, "llama.feed_forward_length", 2);
-    gguf_writer_u32(writer, "llama.attention.head_count", 1);
-    gguf_writer_f32(writer, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    gguf_writer_random(writer, "output_norm.weight", 0, 2, 0, 1);
-    gguf_writer_random(writer, "blk.0.attn_norm.weight", 0, 2, 0, 1);
-    gguf_writer_random(writer, "blk.0.ffn_norm.weight", 0, 2, 0, 1);
-    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "blk.0.%s.weight", matrices[i]);
-        gguf_writer_random(writer, name, 0, 2, 2, 1);
-    }
+    gguf_writer_one_layer(writer);
     gguf_writer_random(writer, "token_embd.weight", 0, 2, 274, 1);
     return writer;
 }

@@ -15,25 +15,7 @@
 
 #include <cmocka.h>
 
-#include "text/template.h"
-
-static enum clinfer_status render(const char *source, const json_t *context, struct ci_rendered *rendered) {
-    struct ci_template *template;
-    *rendered = (struct ci_rendered){0};
-    enum clinfer_status status = ci_template_create(source, strlen(source), &template);
-    if (status == CLINFER_OK) status = ci_template_render(template, context, NULL, rendered);
-    ci_template_destroy(template);
-    return status;
-}
-
-/* `unit` so often that `size` bytes are full. */
-static char *repeated(const char *unit, size_t size) {
-    size_t length = strlen(unit), count = size / length;
-    char *text = malloc(count * length + 1), *end = text;
-    for (size_t i = 0; i < count; i++) end = stpcpy(end, unit);
-    *end = 0;
-    return text;
-}
+#include "support/template_text.h"
 
 /* Whatever nests, as deep as it goes: each ends in a text or in an error. */
 static void *render_deep(void *unused) {
@@ -82,33 +64,33 @@ static void *render_deep(void *unused) {
     struct ci_rendered rendered;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         for (size_t count = 50; count <= 12800; count *= 2) {
-            char *middle = repeated(shapes[i][1], count * strlen(shapes[i][1]));
+            char *middle = template_repeated(shapes[i][1], count * strlen(shapes[i][1]));
             char *source = malloc(strlen(middle) + 100);
             stpcpy(stpcpy(stpcpy(source, shapes[i][0]), middle), shapes[i][2]);
-            render(source, context, &rendered);
+            template_render(source, context, NULL, &rendered);
             ci_rendered_free(&rendered);
             free(source);
             free(middle);
         }
     for (size_t i = 0; i < sizeof loops / sizeof loops[0]; i++) {
-        render(loops[i], context, &rendered);
+        template_render(loops[i], context, NULL, &rendered);
         ci_rendered_free(&rendered);
     }
     /* The tags, closed; a target that is unpacked level by level. */
     for (size_t count = 50; count <= 800; count *= 2) {
-        char *open = repeated("{% if 1 %}", count * 10), *close = repeated("{% endif %}", count * 11);
+        char *open = template_repeated("{% if 1 %}", count * 10), *close = template_repeated("{% endif %}", count * 11);
         char *source = malloc(strlen(open) + strlen(close) + 1);
         stpcpy(stpcpy(source, open), close);
-        render(source, context, &rendered);
+        template_render(source, context, NULL, &rendered);
         ci_rendered_free(&rendered);
         free(source);
         free(close);
         free(open);
     }
     for (size_t count = 10; count <= 90; count += 10) {
-        char *open = repeated("(", count), *close = repeated(",)", 2 * count), source[1000];
+        char *open = template_repeated("(", count), *close = template_repeated(",)", 2 * count), source[1000];
         snprintf(source, sizeof source, "{%% for %sa%s in [%s1%s] %%}{{ a }}{%% endfor %%}", open, close, open, close);
-        render(source, context, &rendered);
+        template_render(source, context, NULL, &rendered);
         ci_rendered_free(&rendered);
         free(close);
         free(open);
@@ -149,7 +131,8 @@ static void test_depth_on_a_usual_stack_is_that_of_the_language(void **state) {
     (void)state;
     json_t *context = json_object();
     struct ci_rendered rendered;
-    assert_int_equal(render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", context, &rendered), CLINFER_BAD_FILE);
+    assert_int_equal(template_render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", context, NULL, &rendered),
+                     CLINFER_BAD_FILE);
     assert_non_null(strstr(clinfer_error(), "more than 800 levels"));
     json_decref(context);
 }

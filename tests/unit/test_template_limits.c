@@ -14,7 +14,7 @@
 
 #include "base/file.h"
 #include "tests/support/slowness.h"
-#include "text/template.h"
+#include "tests/support/template_text.h"
 
 /* A step may take 20 ns: five times that here, as the machine may be slow or busy. */
 #define STEP_SECONDS (100e-9 * SLOWNESS)
@@ -24,25 +24,6 @@ static double seconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-static enum clinfer_status render(const char *source, const json_t *context, const struct ci_template_limits *limits,
-                                  struct ci_rendered *rendered) {
-    struct ci_template *template;
-    *rendered = (struct ci_rendered){0};
-    enum clinfer_status status = ci_template_create(source, strlen(source), &template);
-    if (status == CLINFER_OK) status = ci_template_render(template, context, limits, rendered);
-    ci_template_destroy(template);
-    return status;
-}
-
-/* `unit` so often that `size` bytes are full. */
-static char *repeated(const char *unit, size_t size) {
-    size_t length = strlen(unit), count = size / length;
-    char *text = malloc(count * length + 1), *end = text;
-    for (size_t i = 0; i < count; i++) end = stpcpy(end, unit);
-    *end = 0;
-    return text;
 }
 
 /* ---- every operation ---- */
@@ -56,7 +37,7 @@ static json_t *make_context(size_t size) {
         {"K", "[1.5,"},     {"U", "\xc3\xa9"}};
     json_t *context = json_object(), *list = json_array(), *same = json_array(), *dict = json_object();
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        char *text = repeated(units[i][1], size < 8 ? 8 : size);
+        char *text = template_repeated(units[i][1], size < 8 ? 8 : size);
         json_object_set_new(context, units[i][0], json_string(text));
         free(text);
     }
@@ -246,7 +227,7 @@ static void test_every_operation_is_paid_for(void **state) {
             const struct ci_template_limits limits = {.steps = STEPS, .stop = never, .user = &looks};
             struct ci_rendered rendered;
             double start = seconds();
-            enum clinfer_status status = render(source, context, &limits, &rendered);
+            enum clinfer_status status = template_render(source, context, &limits, &rendered);
             double taken = seconds() - start;
             if (status == CLINFER_OK) fail_msg("'%s' of %zu does not end in an error", operations[j], sizes[i]);
             if (taken > STEPS * STEP_SECONDS + 0.02 * SLOWNESS)
@@ -271,7 +252,7 @@ static void test_what_is_linear_is_done(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct ci_rendered rendered;
         double start = seconds();
-        if (render(cases[i][0], context, NULL, &rendered) != CLINFER_OK)
+        if (template_render(cases[i][0], context, NULL, &rendered) != CLINFER_OK)
             fail_msg("%s: %s", cases[i][0], clinfer_error());
         assert_string_equal(rendered.text, cases[i][1]);
         if (seconds() - start > 1.0 * SLOWNESS) fail_msg("%s: %.1f s", cases[i][0], seconds() - start);
@@ -285,7 +266,7 @@ static void test_what_is_linear_is_done(void **state) {
 /* `before`, as much of `unit` as fits in the longest source, `after`. */
 static char *longest(const char *before, const char *unit, const char *after) {
     size_t fixed = strlen(before) + strlen(after);
-    char *middle = repeated(unit, 512 * 1024 - fixed), *source = malloc(strlen(middle) + fixed + 1);
+    char *middle = template_repeated(unit, 512 * 1024 - fixed), *source = malloc(strlen(middle) + fixed + 1);
     stpcpy(stpcpy(stpcpy(source, before), middle), after);
     free(middle);
     return source;
@@ -333,7 +314,7 @@ static void test_any_source_is_read_and_rendered_within_a_second(void **state) {
         char *source = longest(shapes[i][0], shapes[i][1], shapes[i][2]);
         struct ci_rendered rendered;
         double start = seconds();
-        render(source, context, NULL, &rendered);
+        template_render(source, context, NULL, &rendered);
         if (seconds() - start > 1.0 * SLOWNESS)
             fail_msg("%s%s%s: %.1f s", shapes[i][0], shapes[i][1], shapes[i][2], seconds() - start);
         ci_rendered_free(&rendered);
@@ -359,7 +340,7 @@ static void test_many_names_are_paid_for(void **state) {
         strcpy(end, ends[i][1]);
         struct ci_rendered rendered;
         double start = seconds();
-        render(source, context, NULL, &rendered);
+        template_render(source, context, NULL, &rendered);
         if (seconds() - start > 1.0 * SLOWNESS) fail_msg("%s: %.1f s", ends[i][0], seconds() - start);
         ci_rendered_free(&rendered);
         free(source);
@@ -373,7 +354,7 @@ static void test_real_templates_take_little(void **state) {
     static const char *const names[] = {"chat_tools.jinja", "smollm2.jinja"};
     json_t *context = json_pack("{s:[], s:b, s:s, s:s, s:n, s:n}", "messages", "add_generation_prompt", 1, "bos_token",
                                 "<s>", "eos_token", "</s>", "tools", "documents");
-    char *text = repeated("Why is the sky blue? ", 2000);
+    char *text = template_repeated("Why is the sky blue? ", 2000);
     for (int i = 0; i < 200; i++)
         json_array_append_new(json_object_get(context, "messages"),
                               json_pack("{s:s, s:s}", "role", i % 2 ? "assistant" : "user", "content", text));
@@ -385,7 +366,8 @@ static void test_real_templates_take_little(void **state) {
         snprintf(path, sizeof path, "tests/data/templates/%s", names[i]);
         assert_int_equal(ci_file_read(path, 1 << 20, &source, &size), CLINFER_OK);
         struct ci_rendered rendered;
-        if (render(source, context, &limits, &rendered) != CLINFER_OK) fail_msg("%s: %s", path, clinfer_error());
+        if (template_render(source, context, &limits, &rendered) != CLINFER_OK)
+            fail_msg("%s: %s", path, clinfer_error());
         assert_true(rendered.length > 400000);
         ci_rendered_free(&rendered);
         free(source);
@@ -416,7 +398,7 @@ static void test_rendering_stops_when_told_to(void **state) {
         struct caller caller = {.until = until};
         const struct ci_template_limits limits = {.stop = look, .user = &caller};
         struct ci_rendered rendered;
-        assert_int_equal(render(source, context, &limits, &rendered), CLINFER_CANCELLED);
+        assert_int_equal(template_render(source, context, &limits, &rendered), CLINFER_CANCELLED);
         assert_null(rendered.text);
         assert_int_equal(caller.looks, until + 1);
     }
@@ -441,7 +423,7 @@ static void test_looks_are_not_far_between(void **state) {
         struct caller caller = {.until = SIZE_MAX};
         const struct ci_template_limits limits = {.stop = look, .user = &caller};
         struct ci_rendered rendered;
-        render(sources[i], context, &limits, &rendered);
+        template_render(sources[i], context, &limits, &rendered);
         if (caller.longest > 0.05 * SLOWNESS) fail_msg("%s: %.0f ms without a look", sources[i], caller.longest * 1e3);
         ci_rendered_free(&rendered);
     }
