@@ -1,21 +1,5 @@
 /* quantise.cl: floats to q8, alone and after swiglu. Work-items (part, row): a part takes every so manieth group of 32
  * columns. */
-INLINE void store_group(__global uchar *row, int cols, int group, float16 low, float16 high) {
-    char16 low_codes, high_codes;
-    float scale, sum;
-    q8_round(low, high, &low_codes, &high_codes, &scale, &sum);
-    vstore16(low_codes, 2 * group, (__global char *)row);
-    vstore16(high_codes, 2 * group + 1, (__global char *)row);
-    __global float *scales = (__global float *)(row + cols);
-    scales[group] = scale;
-    scales[cols / 32 + group] = sum;
-}
-
-/* The zeros behind the sums, up to a multiple of 64 bytes. */
-INLINE void store_padding(__global uchar *row, int cols) {
-    __global float *end = (__global float *)(row + q8_row_bytes(cols));
-    for (__global float *p = (__global float *)(row + cols) + cols / 16; p < end; p++) *p = 0.0f;
-}
 
 __kernel void quantise(TENSOR(x), TENSOR(out), int cols) {
     const int row = get_global_id(1);

@@ -1,4 +1,4 @@
-/* rows.h: the ops that go over each row once, written with the vectors of simd.h: rmsnorm, swiglu, add, quantise and
+/* rows.h: the ops that go over each row once, written with the vectors of simd.h: norms, swiglu, add, quantise and
  * their fusions, KV cache and the search for the largest logits. Included once per instruction set.
  *
  * Threads divide rows; where one row is worth it (swiglu, add), columns. All store the same numbers whatever the number
@@ -18,55 +18,123 @@ INLINE uint8_t *q8_row_of(const struct ci_view *view, int64_t row) {
     return (uint8_t *)view->data + (size_t)row * ci_type_row_bytes(&ci_type_q8, view->cols);
 }
 
+/* A row x becomes (x - mean) * scale, times `weight`, plus `bias` where there are. */
+struct norm {
+    float mean, scale;
+    const float *weight, *bias;
+};
+
 /* The squares of numbers beyond 1e19 are infinite: a scale of 0 would make zeros of them, which nobody sees. */
-static double large_squares(const float *x, int64_t cols) {
-    double squares = 0;
-    for (int64_t i = 0; i < cols; i++) squares += (double)x[i] * x[i];
+static double large_squares(const float *x, int64_t cols, bool centred, float *mean) {
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; centred && i < cols; i++) sum += (double)x[i];
+    sum /= (double)cols;
+    *mean = (float)sum;
+    for (int64_t i = 0; i < cols; i++) squares += (x[i] - sum) * (x[i] - sum);
     return squares;
 }
 
-/* 1 / sqrt(mean(x^2) + eps) */
-INLINE float norm_scale(const float *x, int64_t cols, float eps) {
+INLINE float mean_of(const float *x, int64_t cols) {
     vf sum[2] = {vf_set(0), vf_set(0)};
+    int64_t i = 0;
+    for (; i + 2 * VF_LANES <= cols; i += 2 * VF_LANES)
+        UNROLL for (int j = 0; j < 2; j++) sum[j] = vf_add(vf_load(x + i + j * VF_LANES), sum[j]);
+    float whole = vf_sum(vf_add(sum[0], sum[1]));
+    for (; i < cols; i++) whole += x[i];
+    return whole / (float)cols;
+}
+
+/* Mean (0 if not `centred`) and 1 / sqrt(mean((x - mean)^2) + eps). */
+INLINE void set_scale(struct norm *norm, const float *x, int64_t cols, float eps, bool centred) {
+    norm->mean = centred ? mean_of(x, cols) : 0;
+    vf sum[2] = {vf_set(0), vf_set(0)}, mean = vf_set(norm->mean);
     int64_t i = 0;
     for (; i + 2 * VF_LANES <= cols; i += 2 * VF_LANES) UNROLL for (int j = 0; j < 2; j++) {
             vf value = vf_load(x + i + j * VF_LANES);
+            if (centred) value = vf_sub(value, mean);
             sum[j] = vf_fma(value, value, sum[j]);
         }
     float squares = vf_sum(vf_add(sum[0], sum[1]));
-    for (; i < cols; i++) squares += x[i] * x[i];
-    double whole = isinf(squares) ? large_squares(x, cols) : (double)squares;
-    return (float)(1.0 / sqrt(whole / (double)cols + (double)eps));
+    for (; i < cols; i++) squares += (x[i] - norm->mean) * (x[i] - norm->mean);
+    double whole = isinf(squares) ? large_squares(x, cols, centred, &norm->mean) : (double)squares;
+    norm->scale = (float)(1.0 / sqrt(whole / (double)cols + (double)eps));
 }
 
-void SIMD_NAME(ci_cpu_rmsnorm)(const struct ci_call *call, int thread, int threads) {
-    int64_t first, last, cols = call->in[0].cols;
-    const float *weight = call->in[1].data;
-    ci_share(call->in[0].rows, 1, thread, threads, &first, &last);
-    for (int64_t row = first; row < last; row++) {
-        const float *x = row_of(&call->in[0], row);
-        float *out = row_of(&call->out[0], row), scale = norm_scale(x, cols, call->params.f[CI_RMSNORM_F_EPS]);
-        int64_t i = 0;
-        for (; i + VF_LANES <= cols; i += VF_LANES)
-            vf_store(out + i, vf_mul(vf_mul(vf_load(x + i), vf_set(scale)), vf_load(weight + i)));
-        for (; i < cols; i++) out[i] = x[i] * scale * weight[i];
+INLINE vf normed(const struct norm *norm, const float *x, int64_t i, bool centred) {
+    vf value = vf_load(x + i);
+    if (centred) value = vf_sub(value, vf_set(norm->mean));
+    value = vf_mul(value, vf_set(norm->scale));
+    if (norm->weight) value = vf_mul(value, vf_load(norm->weight + i));
+    return norm->bias ? vf_add(value, vf_load(norm->bias + i)) : value;
+}
+
+INLINE void norm_row(struct norm norm, const float *x, float *out, int64_t cols, float eps, bool centred) {
+    set_scale(&norm, x, cols, eps, centred);
+    int64_t i = 0;
+    for (; i + VF_LANES <= cols; i += VF_LANES) vf_store(out + i, normed(&norm, x, i, centred));
+    for (; i < cols; i++) {
+        out[i] = (x[i] - norm.mean) * norm.scale * (norm.weight ? norm.weight[i] : 1);
+        if (norm.bias) out[i] += norm.bias[i];
     }
 }
 
-void SIMD_NAME(ci_cpu_rmsnorm_quantise)(const struct ci_call *call, int thread, int threads) {
+INLINE void norm_row_quantise(struct norm norm, const float *x, uint8_t *out, int64_t cols, float eps, bool centred) {
+    vf group[GROUP_VECTORS];
+    set_scale(&norm, x, cols, eps, centred);
+    for (int64_t i = 0; i < cols; i += CI_Q8_GROUP) {
+        UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] = normed(&norm, x, i + j * VF_LANES, centred);
+        quantise_group(group, out, cols, i);
+    }
+}
+
+/* rmsnorm has no input 2; an input that is absent has no data. */
+INLINE void norm_rows(const struct ci_call *call, int thread, int threads, bool centred, bool quantise) {
     int64_t first, last, cols = call->in[0].cols;
-    const float *weight = call->in[1].data;
+    struct norm norm = {.weight = call->in[1].type ? call->in[1].data : NULL,
+                        .bias = centred && call->in[2].type ? call->in[2].data : NULL};
+    float eps = call->params.f[CI_NORM_F_EPS];
     ci_share(call->in[0].rows, 1, thread, threads, &first, &last);
     for (int64_t row = first; row < last; row++) {
         const float *x = row_of(&call->in[0], row);
-        vf scale = vf_set(norm_scale(x, cols, call->params.f[CI_RMSNORM_F_EPS])), group[GROUP_VECTORS];
-        for (int64_t i = 0; i < cols; i += CI_Q8_GROUP) {
-            UNROLL for (int j = 0; j < GROUP_VECTORS; j++) {
-                int64_t at = i + j * VF_LANES;
-                group[j] = vf_mul(vf_mul(vf_load(x + at), scale), vf_load(weight + at));
-            }
-            quantise_group(group, q8_row_of(&call->out[0], row), cols, i);
+        if (quantise)
+            norm_row_quantise(norm, x, q8_row_of(&call->out[0], row), cols, eps, centred);
+        else
+            norm_row(norm, x, row_of(&call->out[0], row), cols, eps, centred);
+    }
+}
+
+void SIMD_NAME(ci_cpu_rmsnorm)(const struct ci_call *call, int thread, int threads) {
+    norm_rows(call, thread, threads, false, false);
+}
+
+void SIMD_NAME(ci_cpu_rmsnorm_quantise)(const struct ci_call *call, int thread, int threads) {
+    norm_rows(call, thread, threads, false, true);
+}
+
+void SIMD_NAME(ci_cpu_layernorm)(const struct ci_call *call, int thread, int threads) {
+    norm_rows(call, thread, threads, true, false);
+}
+
+void SIMD_NAME(ci_cpu_layernorm_quantise)(const struct ci_call *call, int thread, int threads) {
+    norm_rows(call, thread, threads, true, true);
+}
+
+void SIMD_NAME(ci_cpu_norm_heads)(const struct ci_call *call, int thread, int threads) {
+    const struct ci_view *weight = &call->in[1];
+    int64_t first_row, last_row, cols = call->in[0].cols, first = call->params.i[CI_NORM_HEADS_I_FIRST];
+    int64_t groups = call->params.i[CI_NORM_HEADS_I_GROUPS], width = call->params.i[CI_NORM_HEADS_I_WIDTH];
+    int64_t end = first + groups * width;
+    ci_share(call->in[0].rows, 1, thread, threads, &first_row, &last_row);
+    for (int64_t row = first_row; row < last_row; row++) {
+        const float *x = row_of(&call->in[0], row);
+        float *out = row_of(&call->out[0], row);
+        memcpy(out, x, (size_t)first * sizeof *x);
+        for (int64_t group = 0; group < groups; group++) {
+            int64_t at = group * width, weight_at = weight->cols > width ? at : 0;
+            struct norm norm = {.weight = weight->type ? (const float *)weight->data + weight_at : NULL};
+            norm_row(norm, x + first + at, out + first + at, width, call->params.f[CI_NORM_F_EPS], false);
         }
+        memcpy(out + end, x + end, (size_t)(cols - end) * sizeof *x);
     }
 }
 

@@ -110,7 +110,7 @@ static const char *label(const struct builder *b, const char *what) {
 
 static struct ci_tensor *norm(const struct builder *b, const char *name, struct ci_tensor *x,
                               struct ci_tensor *weight) {
-    struct ci_params params = {.f[CI_RMSNORM_F_EPS] = b->model->hyper.eps};
+    struct ci_params params = {.f[CI_NORM_F_EPS] = b->model->hyper.eps};
     struct ci_tensor *in[CI_MAX_INPUTS] = {x, weight};
     return ci_graph_add(b->graph, &ci_op_rmsnorm, name, in, NULL, &params);
 }

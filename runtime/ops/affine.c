@@ -10,8 +10,7 @@ static enum clinfer_status infer(struct ci_call *call) {
     const struct ci_view *x = &call->in[X];
     enum clinfer_status status = ci_infer_expect("affine", call, X, &ci_type_f32, -1, -1);
     if (status == CLINFER_OK) status = ci_infer_expect("affine", call, FACTORS, &ci_type_f32, 1, x->cols);
-    if (status == CLINFER_OK && call->in[OFFSETS].type)
-        status = ci_infer_expect("affine", call, OFFSETS, &ci_type_f32, 1, x->cols);
+    if (status == CLINFER_OK) status = ci_infer_optional("affine", call, OFFSETS, &ci_type_f32, 1, x->cols);
     ci_infer_out(&call->out[0], &ci_type_f32, x->extent, x->rows, x->cols);
     return status;
 }

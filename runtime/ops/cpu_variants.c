@@ -78,6 +78,9 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     SIMPLE(rope, rope, isa, true)                                                                                      \
     SIMPLE(rmsnorm, rmsnorm, isa, true)                                                                                \
     SIMPLE(rmsnorm_quantise, rmsnorm_quantise, isa, true)                                                              \
+    SIMPLE(layernorm, layernorm, isa, true)                                                                            \
+    SIMPLE(layernorm_quantise, layernorm_quantise, isa, true)                                                          \
+    SIMPLE(norm_heads, norm_heads, isa, true)                                                                          \
     SIMPLE(quantise, quantise, isa, true)                                                                              \
     SIMPLE(swiglu, swiglu, isa, true)                                                                                  \
     SIMPLE(swiglu_quantise, swiglu_quantise, isa, true)                                                                \

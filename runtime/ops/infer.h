@@ -19,6 +19,12 @@ static inline void ci_infer_out(struct ci_view *out, const struct ci_type *type,
 enum clinfer_status ci_infer_expect(const char *op, const struct ci_call *call, int input, const struct ci_type *type,
                                     int64_t rows, int64_t cols);
 
+/* The same for an input that may be absent. */
+static inline enum clinfer_status ci_infer_optional(const char *op, const struct ci_call *call, int input,
+                                                    const struct ci_type *type, int64_t rows, int64_t cols) {
+    return call->in[input].type ? ci_infer_expect(op, call, input, type, rows, cols) : CLINFER_OK;
+}
+
 /* Test data: distinct slots below `capacity`, some of them -1. */
 void ci_fill_slots(const struct ci_view *slots, int64_t capacity);
 

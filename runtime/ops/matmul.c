@@ -17,8 +17,8 @@ static enum clinfer_status infer(struct ci_call *call) {
         const struct ci_view *w = &call->in[CI_MATMUL_W0 + i];
         if (i > 0 && !w->type) continue;
         status = ci_infer_expect("matmul", call, CI_MATMUL_W0 + i, w0->type, -1, x->cols);
-        if (status == CLINFER_OK && call->in[CI_MATMUL_B0 + i].type)
-            status = ci_infer_expect("matmul", call, CI_MATMUL_B0 + i, &ci_type_f32, 1, w->rows);
+        if (status == CLINFER_OK)
+            status = ci_infer_optional("matmul", call, CI_MATMUL_B0 + i, &ci_type_f32, 1, w->rows);
         cols += w->rows;
     }
     ci_infer_out(&call->out[0], &ci_type_f32, x->extent, x->rows, cols);

@@ -1,4 +1,5 @@
-/* opencl_simple.c: OpenCL variants of the ops that are neither matmul nor attention: one portable kernel each. */
+/* opencl_simple.c: OpenCL variants of the ops that are neither matmul nor attention nor norms: one portable kernel
+ * each. */
 #include "ops/op_list.h"
 #include "ops/opencl.h"
 #include "tensor/op_params.h"
@@ -43,57 +44,18 @@ static const struct ci_tunable group_tunables[] = {CI_GROUP_TUNABLE, {0}};
                                                                 .launches = &variant_op##_launch,                      \
                                                                 .launch_count = 1};
 
+#define QUANTISE "quantise.cl", .header = "common/store_q8.clh"
+
 SIMPLE(embed, "embed", "embed.cl", 0, fits_units, grid_units, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0), IN_ROWS(0))
 SIMPLE(rope_table, "rope_table", "rope_table.cl", -1, NULL, grid_halves, IN(0), IN(1), OUT(0), IN_COLS(1))
-SIMPLE(rmsnorm, "rmsnorm", "rmsnorm_vec.cl", -1, NULL, grid_row, IN(0), IN(1), OUT(0), OUT_COLS(0), F(CI_RMSNORM_F_EPS))
-SIMPLE(rmsnorm_quantise, "rmsnorm", "rmsnorm_vec.cl", -1, fits_units, grid_row, IN(0), IN(1), OUT(0), OUT_COLS(0),
-       F(CI_RMSNORM_F_EPS))
-SIMPLE(quantise, "quantise", "quantise.cl", -1, fits_units, grid_units, IN(0), OUT(0), OUT_COLS(0))
-SIMPLE(swiglu_quantise, "swiglu_quantise", "quantise.cl", -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0))
+SIMPLE(quantise, "quantise", QUANTISE, -1, fits_units, grid_units, IN(0), OUT(0), OUT_COLS(0))
+SIMPLE(swiglu_quantise, "swiglu_quantise", QUANTISE, -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0))
 SIMPLE(add, "add", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
 SIMPLE(swiglu, "swiglu", "elementwise.cl", -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0))
 SIMPLE(gather, "gather", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
 SIMPLE(concat, "concat", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), OUT(0), IN_COLS(0), IN_COLS(1),
        IN_COLS(2))
 SIMPLE(affine, "affine", "affine.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0))
-
-/* ---- rmsnorm with a work-group per row ---- */
-
-static const struct ci_tunable lanes_tunables[] = {{"LANES", 128, {32, 64, 128, 256}}, {0}};
-
-static void grid_lanes(CALL_GRID) {
-    (void)caps;
-    grid->dimensions = 1;
-    grid->local[0] = (size_t)tunables[0];
-    grid->global[0] = (size_t)call->out[0].rows * grid->local[0];
-}
-
-static size_t lanes_local_bytes(const struct ci_call *call, const int *tunables) {
-    (void)call;
-    return (size_t)tunables[0] * sizeof(float);
-}
-
-static bool fits_parallel(const struct ci_caps *caps, const struct ci_call *call) {
-    return !ci_is_cpu(caps->device) && (call->out[0].type != &ci_type_q8 || fits_units(caps, call));
-}
-
-static const struct ci_launch rmsnorm_local_launch = {"rmsnorm", rmsnorm_bind, grid_lanes};
-
-#define RMSNORM_LOCAL(variant_op)                                                                                      \
-    const struct ci_variant ci_variant_##variant_op##_local = {.op = &ci_op_##variant_op,                              \
-                                                               .name = "local",                                        \
-                                                               .for_whom = "GPUs",                                     \
-                                                               .backend = CI_BACKEND_OPENCL,                           \
-                                                               .fits = fits_parallel,                                  \
-                                                               .source = "rmsnorm_local.cl",                           \
-                                                               .type_input = -1,                                       \
-                                                               .tunables = lanes_tunables,                             \
-                                                               .launches = &rmsnorm_local_launch,                      \
-                                                               .local_bytes = lanes_local_bytes,                       \
-                                                               .launch_count = 1};
-
-RMSNORM_LOCAL(rmsnorm)
-RMSNORM_LOCAL(rmsnorm_quantise)
 
 /* ---- rope and the KV cache ---- */
 

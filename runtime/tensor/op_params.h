@@ -8,8 +8,13 @@
  *             out: [R, E]. An id below zero means previous[-1 - id]: what `sample` wrote for that row in the run before.
  * rope_table  in:  positions [R, 1] i32; frequencies [1, D/2] in radians per position
  *             out: [R, D]: D/2 cosines, then D/2 sines
- * rmsnorm     in:  x [R, E]; weight [1, E]
+ * rmsnorm     in:  x [R, E]; weight [1, E] (or absent)
  *             out: [R, E] = x * weight / sqrt(mean(x^2) + eps)   (Zhang and Sennrich 2019, arXiv 1910.07467)
+ * layernorm   in:  x [R, E]; weight [1, E] (or absent); bias [1, E] (or absent)
+ *             out: [R, E] = (x - mean) * weight / sqrt(mean((x - mean)^2) + eps) + bias   (Ba et al. 2016, arXiv 1607.06450)
+ * norm_heads  in:  x [R, C]; weight [1, width] or [1, groups * width] (or absent)
+ *             out: [R, C]: `groups` slices of `width` columns, from column `first` on, are each as rmsnorm makes them; all else
+ *             is copied. A weight for each slice does queries and keys at once where their heads are equally wide.
  * quantise    in:  x [R, K]
  *             out: [R, K] q8
  * matmul      in:  x [R, K] f32 or q8; w0 [N0, K]; w1, w2 (absent, or of w0's type, layout and K); b0 [1, N0], b1, b2 (or absent)
@@ -39,7 +44,7 @@
  * sample      in:  logits [W, V]; sampler [W, CI_SAMPLER_COLS]
  *             out: ids [W, 1] i32; how many logits are not finite [W, 1] i32
  *
- * Fused: rmsnorm_quantise, swiglu_quantise, attention_quantise (output q8); matmul_add (last input: what is added, [R, N]);
+ * Fused: rmsnorm_quantise, layernorm_quantise, swiglu_quantise, attention_quantise (output q8); matmul_add (last input: what is added, [R, N]);
  * rope_kv_append (last input: slots; outputs: rotated x, then state keys and values).
  *
  * clang-format on */
@@ -48,7 +53,9 @@
 
 enum { CI_PAGE_ROWS = 128, CI_TILE_ROWS = 16 };
 
-enum { CI_RMSNORM_F_EPS = 0 };
+enum { CI_NORM_F_EPS = 0 }; /* of rmsnorm, layernorm, norm_heads */
+
+enum { CI_NORM_HEADS_I_FIRST = 0, CI_NORM_HEADS_I_GROUPS = 1, CI_NORM_HEADS_I_WIDTH = 2 };
 
 enum { CI_MATMUL_X = 0, CI_MATMUL_W0 = 1, CI_MATMUL_B0 = 4, CI_MATMUL_ADDEND = 7, CI_MATMUL_MAX_WEIGHTS = 3 };
 

@@ -183,7 +183,7 @@ def test_what_was_tried_when_all_ended_is_skipped():
 def test_a_wrong_kernel_is_found_and_not_chosen():
     device, data, kernels = first_device(), folder("poisoned"), os.path.join(SCRATCH, "kernels")
     shutil.copytree("clkernels", kernels)
-    with open(os.path.join(kernels, "rmsnorm_vec.cl"), "r+", encoding="utf-8") as file:
+    with open(os.path.join(kernels, "norm_vec.cl"), "r+", encoding="utf-8") as file:
         text = file.read()
         assert "1.0f / sqrt(" in text
         file.seek(0)
