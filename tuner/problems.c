@@ -164,8 +164,8 @@ static enum clinfer_status add_graph(struct ci_problems *problems, const struct 
     return CLINFER_OK;
 }
 
-static enum clinfer_status add_run(struct ci_problems *problems, const struct ci_caps *caps,
-                                   const struct ci_model *model, int kind, int run, uint64_t cycle_bytes) {
+static enum clinfer_status add_run(struct ci_problems *problems, const struct ci_caps *caps, struct ci_model *model,
+                                   int kind, int run, uint64_t cycle_bytes) {
     int64_t most = ci_tune_rows[run], sequences = most < MOST_SEQUENCES ? most : MOST_SEQUENCES;
     /* Of a prompt the last row's logits are wanted. */
     int64_t rows[CI_EXTENT_COUNT] = {[CI_EXTENT_ROWS] = most,
@@ -183,36 +183,17 @@ static enum clinfer_status add_run(struct ci_problems *problems, const struct ci
     return status;
 }
 
-static uint64_t bytes_of(const struct ci_projection *projection) {
-    uint64_t bytes = 0;
-    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS && projection->weights[i]; i++) {
-        const struct ci_view *view = &projection->weights[i]->view;
-        bytes += ci_layout_bytes(view->layout, view->type, view->rows, view->cols);
-    }
-    return bytes;
-}
-
-/* What a token reads. */
-static uint64_t weight_bytes(const struct ci_model *model) {
-    uint64_t bytes = bytes_of(&model->output);
-    for (int i = 0; i < model->hyper.layers; i++) {
-        const struct ci_layer *layer = &model->layers[i];
-        bytes += bytes_of(&layer->qkv) + bytes_of(&layer->attention_output) + bytes_of(&layer->gate_up) +
-                 bytes_of(&layer->down);
-    }
-    return bytes;
-}
-
 /* Takes the problems of an open model; `model` is closed. */
 static enum clinfer_status add_model(struct ci_problems *problems, const struct ci_caps *caps, struct ci_model *model,
                                      const char *name, const char *path) {
     int count = problems->count, uses = problems->use_count;
     int64_t cache_rows = (int64_t)CACHE_PAGES * CI_PAGE_ROWS;
     struct ci_tune_model added = {
-        .path = path, .fingerprint = ci_model_fingerprint(model), .weight_bytes = weight_bytes(model)};
+        .path = path, .fingerprint = ci_model_fingerprint(model), .weight_bytes = ci_model_token_bytes(model)};
     uint64_t cycle_bytes = added.weight_bytes < most_cycle_bytes ? added.weight_bytes : most_cycle_bytes;
     snprintf(added.name, sizeof added.name, "%s", name);
-    enum clinfer_status status = ci_model_make_states(model, &ci_type_f16, &ci_type_f16, cache_rows, MOST_SEQUENCES);
+    enum clinfer_status status = CLINFER_OK;
+    ci_model_make_states(model, &ci_type_f16, &ci_type_f16, cache_rows, MOST_SEQUENCES);
     for (int run = 0; run < CI_TUNE_RUNS; run++)
         for (int kind = 0; kind < CI_TUNE_KINDS && status == CLINFER_OK; kind++)
             status = add_run(problems, caps, model, kind, run, cycle_bytes);
@@ -254,117 +235,34 @@ enum clinfer_status ci_problems_add_file(struct ci_problems *problems, const str
 
 /* ---- models that need not be there ---- */
 
-enum { KINDS = 2 }; /* of files of one model, at most */
+#define SHAPE(layer_count, width, ff, head_count, kv, dim, ids)                                                        \
+    .hyper = {.layers = layer_count, .embedding = width, .vocabulary = ids, .eps = 1e-5f},                             \
+    .layer = {                                                                                                         \
+        .heads = head_count, .kv_heads = kv, .head_dim = dim, .value_dim = dim, .rotated = dim, .feed_forward = ff}
+#define SMOLLM2 .architecture = "llama", SHAPE(30, 576, 1536, 9, 3, 64, 49152)
+#define QWEN2_1_5B                                                                                                     \
+    .architecture = "qwen2", .optional = "blk.*.attn_[qkv].bias", SHAPE(28, 1536, 8960, 12, 2, 128, 151936)
+#define LLAMA3_1B .architecture = "llama", SHAPE(16, 2048, 8192, 32, 8, 64, 128256)
 
-struct kind {
-    const struct ci_type *weights, *embedding; /* the output matrix is the embedding */
-};
-
+/* The output matrix is the embedding. */
 static const struct standard {
-    const char *name, *architecture;
-    struct ci_hyper hyper;
-    bool biases;
-    struct kind kinds[KINDS];
+    const char *name;
+    struct ci_imagined model;
 } standard_set[] = {
-    {"SmolLM2-135M",
-     "llama",
-     {.layers = 30,
-      .embedding = 576,
-      .feed_forward = 1536,
-      .heads = 9,
-      .kv_heads = 3,
-      .head_dim = 64,
-      .rotated = 64,
-      .vocabulary = 49152},
-     false,
-     {{&ci_type_q4_1, &ci_type_q8_0}, {&ci_type_q8_0, &ci_type_q8_0}}},
-    {"Qwen2.5-1.5B",
-     "qwen2",
-     {.layers = 28,
-      .embedding = 1536,
-      .feed_forward = 8960,
-      .heads = 12,
-      .kv_heads = 2,
-      .head_dim = 128,
-      .rotated = 128,
-      .vocabulary = 151936},
-     true,
-     {{&ci_type_q4_0, &ci_type_q6_k}, {&ci_type_q8_0, &ci_type_q8_0}}},
-    {"Llama-3.2-1B",
-     "llama",
-     {.layers = 16,
-      .embedding = 2048,
-      .feed_forward = 8192,
-      .heads = 32,
-      .kv_heads = 8,
-      .head_dim = 64,
-      .rotated = 64,
-      .vocabulary = 128256},
-     false,
-     {{&ci_type_q4_0, &ci_type_q6_k}}},
+    {"SmolLM2-135M q4_1", {SMOLLM2, .matrices = &ci_type_q4_1, .embedding = &ci_type_q8_0}},
+    {"SmolLM2-135M q8_0", {SMOLLM2, .matrices = &ci_type_q8_0, .embedding = &ci_type_q8_0}},
+    {"Qwen2.5-1.5B q4_0", {QWEN2_1_5B, .matrices = &ci_type_q4_0, .embedding = &ci_type_q6_k}},
+    {"Qwen2.5-1.5B q8_0", {QWEN2_1_5B, .matrices = &ci_type_q8_0, .embedding = &ci_type_q8_0}},
+    {"Llama-3.2-1B q4_0", {LLAMA3_1B, .matrices = &ci_type_q4_0, .embedding = &ci_type_q6_k}},
 };
-
-static struct ci_tensor *stand_in(struct ci_model *model, const struct ci_type *type, int64_t rows, int64_t cols) {
-    struct ci_tensor *tensor = ci_arena_alloc(&model->arena, sizeof *tensor);
-    if (!tensor) return NULL;
-    *tensor = (struct ci_tensor){.name = "standard", .kind = CI_TENSOR_WEIGHT, .place = -1};
-    ci_view_set(&tensor->view, type, rows, cols);
-    return tensor;
-}
-
-static bool stand_in_layer(struct ci_model *model, const struct standard *shape, const struct ci_type *weights,
-                           struct ci_layer *layer) {
-    const struct ci_hyper *h = &shape->hyper;
-    int64_t queries = (int64_t)h->heads * h->head_dim, kv = (int64_t)h->kv_heads * h->head_dim;
-    layer->attention_norm = stand_in(model, &ci_type_f32, 1, h->embedding);
-    layer->ffn_norm = stand_in(model, &ci_type_f32, 1, h->embedding);
-    layer->qkv.weights[0] = stand_in(model, weights, queries, h->embedding);
-    layer->qkv.weights[1] = stand_in(model, weights, kv, h->embedding);
-    layer->qkv.weights[2] = stand_in(model, weights, kv, h->embedding);
-    layer->attention_output.weights[0] = stand_in(model, weights, h->embedding, queries);
-    layer->gate_up.weights[0] = stand_in(model, weights, h->feed_forward, h->embedding);
-    layer->gate_up.weights[1] = stand_in(model, weights, h->feed_forward, h->embedding);
-    layer->down.weights[0] = stand_in(model, weights, h->embedding, h->feed_forward);
-    if (shape->biases) {
-        layer->qkv.biases[0] = stand_in(model, &ci_type_f32, 1, queries);
-        layer->qkv.biases[1] = stand_in(model, &ci_type_f32, 1, kv);
-        layer->qkv.biases[2] = stand_in(model, &ci_type_f32, 1, kv);
-    }
-    /* The arena has no memory left for later ones either. */
-    return shape->biases ? layer->qkv.biases[2] != NULL : layer->down.weights[0] != NULL;
-}
-
-/* A model of that shape without a single weight. */
-static enum clinfer_status open_standard(const struct standard *shape, const struct kind *kind,
-                                         struct ci_model *model) {
-    const struct ci_hyper *h = &shape->hyper;
-    *model = (struct ci_model){.hyper = *h};
-    for (int i = 0; ci_families[i]; i++)
-        if (strcmp(ci_families[i]->architecture, shape->architecture) == 0) model->family = ci_families[i];
-    if (!model->family) return ci_fail(CLINFER_UNSUPPORTED, "%s: architecture %s", shape->name, shape->architecture);
-    model->hyper.eps = 1e-5f;
-    model->embedding = model->output.weights[0] = stand_in(model, kind->embedding, h->vocabulary, h->embedding);
-    model->output_norm = stand_in(model, &ci_type_f32, 1, h->embedding);
-    model->rope_frequencies = stand_in(model, &ci_type_f32, 1, h->rotated / 2);
-    model->layers = ci_arena_array(&model->arena, (size_t)h->layers, sizeof *model->layers);
-    bool complete = model->embedding && model->output_norm && model->rope_frequencies && model->layers;
-    for (int i = 0; i < h->layers && complete; i++)
-        complete = stand_in_layer(model, shape, kind->weights, &model->layers[i]);
-    if (complete) return CLINFER_OK;
-    ci_model_close(model);
-    return out_of_memory();
-}
 
 enum clinfer_status ci_problems_add_standard(struct ci_problems *problems, const struct ci_caps *caps) {
     enum clinfer_status status = CLINFER_OK;
-    for (size_t i = 0; i < sizeof standard_set / sizeof *standard_set; i++)
-        for (int k = 0; k < KINDS && standard_set[i].kinds[k].weights && status == CLINFER_OK; k++) {
-            struct ci_model model;
-            char name[64];
-            snprintf(name, sizeof name, "%s %s", standard_set[i].name, standard_set[i].kinds[k].weights->name);
-            status = open_standard(&standard_set[i], &standard_set[i].kinds[k], &model);
-            if (status == CLINFER_OK) status = add_model(problems, caps, &model, name, NULL);
-        }
+    for (size_t i = 0; i < sizeof standard_set / sizeof *standard_set && status == CLINFER_OK; i++) {
+        struct ci_model model;
+        status = ci_model_imagine(&standard_set[i].model, &model);
+        if (status == CLINFER_OK) status = add_model(problems, caps, &model, standard_set[i].name, NULL);
+    }
     return status;
 }
 

@@ -92,7 +92,7 @@ struct share {
     double weight_bytes;
     double row_operations[CI_BENCH_UNITS];    /* for each row of a step, attention left out */
     double output_operations[CI_BENCH_UNITS]; /* for each row whose logits are wanted */
-    int attentions;                           /* layers whose attention runs here */
+    bool attends[CI_MAX_UNITS];               /* layers whose attention runs here */
 };
 
 /* What all steps of about as many rows have in common. */
@@ -116,7 +116,8 @@ static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
     bool attention = strncmp(step->op, "attention", strlen("attention")) == 0;
     bool output = step->n == work->engine->model.hyper.vocabulary;
     if (work->of_one) {
-        share->attentions += attention;
+        int layer;
+        if (attention && sscanf(step->label, "blk.%d.", &layer) == 1) share->attends[layer] = true;
         /* In this plan a step with weights reads hardly anything else. */
         if (*step->layout) share->weight_bytes += step->bytes;
         if (output) share->output_operations[unit] += step->operations;
@@ -144,19 +145,31 @@ static double operations_per_second(const struct ci_bench_place *place, int unit
     return speed > 0 ? speed : place->operations_per_second[UNIT_F32];
 }
 
+/* What attention reads of the caches at a place, and its operations. A row sees no more than the layer's window. */
+static void add_attention(const struct work *work, const struct share *share, const struct steps *steps, double *bytes,
+                          double *operations) {
+    const struct ci_model *model = &work->engine->model;
+    for (const struct ci_state *state = model->states; state; state = state->next) {
+        if (state->layer < 0 || !share->attends[state->layer]) continue;
+        const struct ci_layer *layer = &model->layers[state->layer];
+        double most = layer->window ? steps->rows * layer->window : (double)INFINITY;
+        *bytes += fmin(steps->positions, most) *
+                  (double)ci_type_row_bytes(state->tensor->view.type, state->tensor->view.cols);
+        int width = state->kind == CI_STATE_KEYS ? layer->head_dim : layer->value_dim;
+        *operations += 2.0 * layer->heads * width * fmin(steps->pairs, most);
+    }
+}
+
 static void add_steps(const struct work *work, const struct steps *steps, struct total *total) {
-    const struct ci_hyper *hyper = &work->engine->model.hyper;
-    const struct ci_layer *layer = &work->engine->model.layers[0];
-    double position_bytes = (double)(ci_type_row_bytes(layer->keys->view.type, layer->keys->view.cols) +
-                                     ci_type_row_bytes(layer->values->view.type, layer->values->view.cols));
     for (int i = 0; i < work->limits->count; i++) {
         const struct ci_bench_place *place = &work->limits->places[i];
         const struct share *share = &work->shares[i];
-        double bytes = share->weight_bytes + share->attentions * steps->positions * position_bytes, computing = 0;
+        double bytes = share->weight_bytes, attending = 0, computing = 0;
+        add_attention(work, share, steps, &bytes, &attending);
         for (int unit = 0; unit < CI_BENCH_UNITS; unit++) {
             double operations = steps->rows * share->row_operations[unit];
             operations += steps->wanted * share->output_operations[unit];
-            if (unit == UNIT_F32) operations += 4.0 * hyper->heads * hyper->head_dim * share->attentions * steps->pairs;
+            if (unit == UNIT_F32) operations += attending;
             double speed = operations_per_second(place, unit);
             total->unknown = total->unknown || (operations > 0 && speed <= 0);
             total->operations[i][unit] += steps->times * operations;

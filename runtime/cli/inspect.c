@@ -99,8 +99,8 @@ static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection
     if (found->status == CLINFER_OK)
         ci_printf("  runs          yes: %d layers, width %d, %d heads (%d of keys and values), vocabulary %d, context "
                   "%d%s\n",
-                  found->model.hyper.layers, found->model.hyper.embedding, found->model.hyper.heads,
-                  found->model.hyper.kv_heads, found->model.hyper.vocabulary, found->model.hyper.context,
+                  found->model.hyper.layers, found->model.hyper.embedding, found->model.layers[0].heads,
+                  found->model.layers[0].kv_heads, found->model.hyper.vocabulary, found->model.hyper.context,
                   found->has_template ? "" : ", no chat template");
     else
         ci_printf("  runs          no: %s\n", ci_one_line(found->reason));
@@ -193,8 +193,8 @@ static json_t *model_json(const struct ci_inspection *found) {
     json_t *object = json_object();
     json_object_set_new(object, "layers", json_integer(found->model.hyper.layers));
     json_object_set_new(object, "embedding_length", json_integer(found->model.hyper.embedding));
-    json_object_set_new(object, "head_count", json_integer(found->model.hyper.heads));
-    json_object_set_new(object, "head_count_kv", json_integer(found->model.hyper.kv_heads));
+    json_object_set_new(object, "head_count", json_integer(found->model.layers[0].heads));
+    json_object_set_new(object, "head_count_kv", json_integer(found->model.layers[0].kv_heads));
     json_object_set_new(object, "vocabulary", json_integer(found->model.hyper.vocabulary));
     json_object_set_new(object, "context", json_integer(found->model.hyper.context));
     json_object_set_new(object, "chat_template", json_boolean(found->has_template));

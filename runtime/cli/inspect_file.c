@@ -64,8 +64,7 @@ void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
         snprintf(found->reason, sizeof found->reason, "%s", clinfer_error());
         return;
     }
-    found->cache_bytes_per_token = 2 * sizeof(uint16_t) * (uint64_t)found->model.hyper.layers *
-                                   (uint64_t)found->model.hyper.kv_heads * (uint64_t)found->model.hyper.head_dim;
+    found->cache_bytes_per_token = ci_model_cache_bytes(&found->model, &ci_type_f16, &ci_type_f16);
 }
 
 void ci_inspect_end(struct ci_inspection *found) { ci_model_close(&found->model); }

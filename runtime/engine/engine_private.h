@@ -243,7 +243,7 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, c
                                       void *user, int *waits);
 
 /* load.c: the model's graph for a bucket. */
-enum clinfer_status ci_engine_graph(const struct clinfer_engine *engine, struct ci_bucket *bucket,
+enum clinfer_status ci_engine_graph(struct clinfer_engine *engine, struct ci_bucket *bucket,
                                     struct ci_graph *graph);
 
 /* place.c: where each layer is to run, once for all plans, since caches and weights have one place: by hand, by memory,

@@ -119,8 +119,7 @@ static void tell_stale(struct clinfer_engine *engine, const struct ci_plan *plan
            ci_plan_stale(plan));
 }
 
-enum clinfer_status ci_engine_graph(const struct clinfer_engine *engine, struct ci_bucket *bucket,
-                                    struct ci_graph *graph) {
+enum clinfer_status ci_engine_graph(struct clinfer_engine *engine, struct ci_bucket *bucket, struct ci_graph *graph) {
     int64_t most = bucket->rows[CI_EXTENT_ROWS];
     int64_t sequences = most < CI_MAX_SEQUENCES ? most : CI_MAX_SEQUENCES;
     return ci_model_build(&engine->model, bucket->rows, sequences, engine->pages_per_sequence, graph, &bucket->run);
@@ -182,8 +181,8 @@ enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine, bool keep_c
 enum clinfer_status ci_engine_widen_caches(struct clinfer_engine *engine) {
     engine->options.key_type = engine->options.value_type = CLINFER_CACHE_F32;
     ci_store_forget_states(&engine->store);
-    for (int i = 0; i < engine->model.hyper.layers; i++)
-        engine->model.layers[i].keys->view.type = engine->model.layers[i].values->view.type = &ci_type_f32;
+    for (struct ci_state *state = engine->model.states; state; state = state->next)
+        if (state->kind != CI_STATE_SAMPLED) state->tensor->view.type = &ci_type_f32;
     return ci_engine_rebuild(engine, false);
 }
 
@@ -234,12 +233,10 @@ static enum clinfer_status make_states(struct clinfer_engine *engine) {
     const struct ci_type *const types[] = {[CLINFER_CACHE_F16] = &ci_type_f16, [CLINFER_CACHE_F32] = &ci_type_f32};
     int64_t wanted = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_WANTED];
     engine->page_capacity = engine->pages_per_sequence < CI_FIRST_PAGES ? engine->pages_per_sequence : CI_FIRST_PAGES;
-    enum clinfer_status status =
-        ci_model_make_states(&engine->model, types[engine->options.key_type], types[engine->options.value_type],
-                             (int64_t)engine->page_capacity * CI_PAGE_ROWS, wanted);
+    ci_model_make_states(&engine->model, types[engine->options.key_type], types[engine->options.value_type],
+                         (int64_t)engine->page_capacity * CI_PAGE_ROWS, wanted);
     engine->free_pages = malloc(sizeof *engine->free_pages * (size_t)engine->page_capacity);
-    if (status == CLINFER_OK && !engine->free_pages) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
-    if (status != CLINFER_OK) return status;
+    if (!engine->free_pages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     for (int page = engine->page_capacity - 1; page >= 0; page--) engine->free_pages[engine->free_count++] = page;
     return CLINFER_OK;
 }

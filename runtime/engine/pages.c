@@ -13,16 +13,12 @@ static enum clinfer_status grow_once(struct clinfer_engine *engine) {
     int32_t *pages = realloc(engine->free_pages, sizeof *pages * (size_t)capacity);
     if (!pages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d pages of KV cache", capacity);
     engine->free_pages = pages;
-    for (int i = 0; i < engine->model.hyper.layers; i++) {
-        struct ci_tensor *states[] = {engine->model.layers[i].keys, engine->model.layers[i].values};
-        for (int k = 0; k < 2; k++) {
-            int64_t rows = (int64_t)capacity * CI_PAGE_ROWS;
-            enum clinfer_status status = states[k]->view.rows >= rows
-                                             ? CLINFER_OK /* grown before a failure */
-                                             : ci_store_state_grow(&engine->store, states[k], rows);
-            if (status != CLINFER_OK)
-                return ci_fail_prefix(status, "KV cache for %lld tokens; use a smaller -c", (long long)rows);
-        }
+    for (struct ci_state *state = engine->model.states; state; state = state->next) {
+        int64_t rows = (int64_t)capacity * CI_PAGE_ROWS;
+        if (state->kind == CI_STATE_SAMPLED || state->tensor->view.rows >= rows) continue; /* grown before a failure */
+        enum clinfer_status status = ci_store_state_grow(&engine->store, state->tensor, rows);
+        if (status != CLINFER_OK)
+            return ci_fail_prefix(status, "KV cache for %lld tokens; use a smaller -c", (long long)rows);
     }
     /* The lowest number is taken first, to keep what is touched together. */
     for (int page = capacity - 1; page >= engine->page_capacity; page--)

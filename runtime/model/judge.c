@@ -23,7 +23,7 @@
 #define NO_EFFECT(name, because)                                                                                       \
     { .key = name, .use = CI_KEY_NO_EFFECT, .why = because }
 #define NEUTRAL(name, value, because)                                                                                  \
-    { .key = name, .use = CI_KEY_NEUTRAL, .why = because, .neutral = value }
+    { .key = name, .use = CI_KEY_NEUTRAL, .why = because, .number = value }
 #define NO_EXPERTS "mixtures of experts are not supported; choose a dense model"
 
 static const struct ci_key_rule common_rules[] = {
@@ -36,7 +36,6 @@ static const struct ci_key_rule common_rules[] = {
     USED("attention.head_count_kv"),
     USED("attention.key_length"),
     USED("attention.value_length"),
-    USED("attention.layer_norm_rms_epsilon"),
     USED("rope.dimension_count"),
     USED("rope.freq_base"),
     USED("rope.scale_linear"),
@@ -127,7 +126,7 @@ static double number_at(const struct ci_gguf_value *value, uint64_t index) {
 
 static bool is_neutral(const struct ci_key_rule *rule, const struct ci_gguf_value *value) {
     for (uint64_t i = 0; i < value->count; i++)
-        if (number_at(value, i) != rule->neutral) return false;
+        if (number_at(value, i) != rule->number) return false;
     return true;
 }
 
@@ -135,7 +134,7 @@ static bool is_neutral(const struct ci_key_rule *rule, const struct ci_gguf_valu
 static const char *value_text(const struct ci_key_rule *rule, const struct ci_gguf_value *value, char *text,
                               size_t size) {
     uint64_t i = 0;
-    while (i + 1 < value->count && number_at(value, i) == rule->neutral) i++;
+    while (i + 1 < value->count && number_at(value, i) == rule->number) i++;
     if (value->element_type == CI_GGUF_STRING)
         snprintf(text, size, "a string");
     else if (value->element_type == CI_GGUF_BOOL)
@@ -160,7 +159,9 @@ static enum clinfer_status judge_key(struct ci_model *model, const struct ci_ggu
     if (!rule && is_known(architecture_keys, key))
         return add_finding(model, CI_FINDING_NO_EFFECT, value->key, "models of this family do not read it");
     if (!rule) return add_finding(model, CI_FINDING_UNKNOWN, value->key, "nobody knows it");
-    if (rule->use == CI_KEY_USED || (rule->use == CI_KEY_NEUTRAL && is_neutral(rule, value))) return CLINFER_OK;
+    if (rule->use == CI_KEY_USED || rule->use == CI_KEY_READ || rule->use == CI_KEY_REQUIRED ||
+        (rule->use == CI_KEY_NEUTRAL && is_neutral(rule, value)))
+        return CLINFER_OK;
     if (rule->use == CI_KEY_NO_EFFECT) return add_finding(model, CI_FINDING_NO_EFFECT, value->key, rule->why);
     return ci_fail(CLINFER_UNSUPPORTED, "%s: %s: %s: %s", ci_gguf_path(model->gguf), value->key,
                    value_text(rule, value, text, sizeof text), rule->why);

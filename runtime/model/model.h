@@ -7,24 +7,55 @@
 #include "graph/graph.h"
 #include "tensor/op_params.h"
 
-/* Names as in GGUF's <architecture>.* keys. `blocks` are those of the file, `layers` those that the graph runs. */
+/* What holds for the whole model. Names as in GGUF's <architecture>.* keys. `blocks` are those of the file, `layers`
+ * those that the graph runs. What a family does not read is 0. */
 struct ci_hyper {
-    int blocks, layers, embedding, feed_forward, heads, kv_heads, head_dim, rotated, context, vocabulary;
-    float rope_base, eps;
+    int blocks, layers, embedding, context, vocabulary;
+    int experts, experts_used, expert_feed_forward, shared_experts, shared_feed_forward, dense_layers;
+    int window;         /* positions that a layer with a sliding window sees */
+    int window_pattern; /* every so many layers one sees everything; 0: the file has a list, or all are alike */
+    int original_context, temperature_floor;
+    float eps;
+    float rope_base, window_rope_base;
     float attention_scale; /* of queries by keys; 0: 1 / sqrt(head_dim) */
+    float attention_softcap, final_softcap;
+    float embedding_scale, residual_scale, logit_scale; /* 0: none */
+    float expert_scale;                                 /* of the experts' weights; 0: none */
+    float attention_temperature;                        /* grows with the position, see attn_temperature */
+    float yarn_beta_fast, yarn_beta_slow, yarn_log_multiplier, yarn_extrapolation;
+    bool experts_normalised, causal, rope_finetuned, parallel_residual;
+    int expert_gating; /* enum ci_gating, 0: the family's */
 };
 
-/* Matrices side by side that read the same input: x w^T + bias, or where the file scales one of them
- * (x w^T) factors + offsets, and then no biases. What is absent is NULL. */
-struct ci_projection {
-    struct ci_tensor *weights[CI_MATMUL_MAX_WEIGHTS], *biases[CI_MATMUL_MAX_WEIGHTS];
-    struct ci_tensor *factors, *offsets; /* [1, rows of all weights], computed */
-};
-
+/* What may differ from layer to layer. */
 struct ci_layer {
-    struct ci_tensor *attention_norm, *ffn_norm;
-    struct ci_projection qkv, attention_output, gate_up, down; /* qkv: three matrices, or one that holds all */
-    struct ci_tensor *keys, *values;                           /* states, made by ci_model_make_states */
+    int heads, kv_heads, head_dim, value_dim, rotated, feed_forward;
+    int window;     /* 0: sees all positions */
+    int rope_table; /* index of ci_model.rope; -1: positions are not rotated */
+};
+
+/* Angles of rotary embeddings: which layers use them is said by the layer. */
+struct ci_rope {
+    struct ci_tensor *frequencies; /* [1, rotated / 2], computed: radians per position */
+    float magnitude;               /* of sines and cosines; 0: 1 */
+};
+
+enum { CI_ROPE_TABLES = 2 }; /* of layers that see everything, and of those with a window */
+
+/* A state lives as long as the engine. What becomes of it when memory grows, a sequence moves or is cut, follows from
+ * its kind and never from its name. */
+enum ci_state_kind {
+    CI_STATE_KEYS,   /* one row per position, [rows, cols] of the type of keys */
+    CI_STATE_VALUES, /* the same of the type of values */
+    CI_STATE_SAMPLED /* ids that the last run sampled */
+};
+
+struct ci_state {
+    enum ci_state_kind kind;
+    int layer;  /* -1: of none */
+    int window; /* rows further back are never read again; 0: all are */
+    struct ci_tensor *tensor;
+    struct ci_state *next;
 };
 
 /* What the file has and the graph does without. */
@@ -42,16 +73,17 @@ struct ci_finding {
 
 struct ci_model {
     const struct ci_family *family;
-    const struct ci_gguf *gguf; /* borrowed */
+    const struct ci_gguf *gguf;         /* borrowed; NULL: there is no file */
+    const struct ci_imagined *imagined; /* then this says what a file would have */
     struct ci_arena arena;
     struct ci_hyper hyper;
-    struct ci_tensor *embedding, *output_norm;
-    struct ci_projection output;        /* of the embedding when tied */
-    struct ci_tensor *rope_frequencies; /* [1, rotated / 2], computed */
-    struct ci_layer *layers;
-    struct ci_tensor *sampled;                         /* state: ids that the last run sampled */
+    struct ci_layer *layers; /* [hyper.layers] */
+    struct ci_rope rope[CI_ROPE_TABLES];
+    struct ci_weight *weights, **next_weight;          /* in the order in which the graph first asked for them */
+    struct ci_tensor **taken;                          /* [tensors of the file]: NULL where nothing asked */
+    struct ci_state *states, **next_state;             /* in the order of the graph */
+    struct ci_tensor *sampled;                         /* the state of that kind */
     uint64_t parameters;                               /* how many numbers the weights have */
-    bool *taken;                                       /* [tensors of the file] */
     const struct ci_finding *findings, **next_finding; /* in the order of the file; keys, then tensors */
 };
 
@@ -61,17 +93,19 @@ struct ci_run {
     struct ci_tensor *logits, *not_finite; /* results; sampled ids: model->sampled */
 };
 
-/* What becomes of a metadata key "<architecture>.<key>" (judge.c). Every family is judged by its own rules, then by
- * those that all families have. */
+/* What becomes of a metadata key "<architecture>.<key>" (judge.c, hyper.c). Every family is judged by its own rules,
+ * then by those that all families have. */
 struct ci_key_rule {
     const char *key; /* NULL ends the list */
     enum ci_key_use {
-        CI_KEY_USED,      /* read, and refused where it is not understood */
+        CI_KEY_USED,      /* read where it is used */
+        CI_KEY_READ,      /* a field of ci_hyper or ci_layer (hyper.c knows which): `number` where the file has none */
+        CI_KEY_REQUIRED,  /* the same, and the file must have it */
         CI_KEY_NO_EFFECT, /* may say what it wants: `why` */
-        CI_KEY_NEUTRAL    /* may be `neutral`; any other value asks for what is not supported: `why` */
+        CI_KEY_NEUTRAL    /* may be `number`; any other value asks for what is not supported: `why` */
     } use;
     const char *why;
-    double neutral;
+    double number;
 };
 
 /* Tensors that a model is right without, by name (fnmatch(3)). */
@@ -79,17 +113,23 @@ struct ci_left_out {
     const char *pattern, *why; /* NULL ends the list */
 };
 
+struct ci_builder;
+
+/* A family is data, and where data does not do, a function. Families that are decoders or encoders of the usual kind
+ * fill `decoder` (decoder.h) and leave `build` NULL. */
 struct ci_family {
     const char *architecture;           /* general.architecture */
     const struct ci_key_rule *keys;     /* what this family has beyond the common ones; may be NULL */
     const struct ci_left_out *left_out; /* may be NULL */
-    bool rope_factors;                  /* rope_freqs.weight divides the frequencies */
+    const struct ci_decoder *decoder;   /* NULL: `build` does without */
 
-    /* Reads what this family has beyond ci_model_open's common part. May be NULL. */
-    enum clinfer_status (*load)(struct ci_model *model);
+    /* Numbers that follow from others, after all keys were read and before anything is built. May be NULL. */
+    enum clinfer_status (*derive)(struct ci_model *model);
 
-    /* The graph of one run, from ids to sampled ids. */
-    void (*build)(const struct ci_model *model, struct ci_graph *graph, struct ci_run *run);
+    /* From ids to logits: takes the weights that it names, declares the states that it needs, and adds the nodes
+     * (build.h). Run once when the model is opened, which is how its weights and states become known, and again for
+     * each plan. NULL: ci_decoder_build(). */
+    void (*build)(struct ci_builder *builder);
 };
 
 extern const struct ci_family *const ci_families[]; /* ends with NULL */
@@ -99,47 +139,69 @@ extern const struct ci_family *const ci_families[]; /* ends with NULL */
  * CLINFER_BAD_FILE for tensors that are missing or of the wrong shape. The message names them. What may be left out is
  * in `findings` afterwards. */
 enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *model);
+
+/* The same for another list of families, NULL at its end. */
+enum clinfer_status ci_model_open_as(const struct ci_gguf *gguf, const struct ci_family *const *families,
+                                     struct ci_model *model);
 void ci_model_close(struct ci_model *model);
+
+/* A model without a file: what it would compute, without a single weight. All layers are alike. */
+struct ci_imagined {
+    const char *architecture;
+    struct ci_hyper hyper;
+    struct ci_layer layer;
+    const struct ci_type *matrices, *embedding; /* Q8_0 where their blocks do not fit */
+    const char *optional;                       /* which optional weights it has (fnmatch(3)); NULL: none */
+};
+
+/* `imagined` must outlive the model. CLINFER_UNSUPPORTED: no such family. */
+enum clinfer_status ci_model_imagine(const struct ci_imagined *imagined, struct ci_model *model);
+
+/* Bytes of the weights that a token reads: all but an embedding that is no output, and of experts those that are used.
+ */
+uint64_t ci_model_token_bytes(const struct ci_model *model);
 
 /* Of shapes and types of all weights: what two files share whose speed is the same. */
 uint64_t ci_model_fingerprint(const struct ci_model *model);
 
-/* Makes the states: caches of `rows` rows (a multiple of CI_PAGE_ROWS), and room for `wanted` sampled ids. */
-enum clinfer_status ci_model_make_states(struct ci_model *model, const struct ci_type *key_type,
-                                         const struct ci_type *value_type, int64_t rows, int64_t wanted);
+/* Gives the states their size: caches of `rows` rows (a multiple of CI_PAGE_ROWS) and of these types, and room for
+ * `wanted` sampled ids. */
+void ci_model_make_states(struct ci_model *model, const struct ci_type *key_type, const struct ci_type *value_type,
+                          int64_t rows, int64_t wanted);
+
+/* Bytes of all caches for one position. */
+uint64_t ci_model_cache_bytes(const struct ci_model *model, const struct ci_type *key_type,
+                              const struct ci_type *value_type);
 
 /* Builds the graph for at most rows[] rows, `sequences` lines of `pages` pages each. */
-enum clinfer_status ci_model_build(const struct ci_model *model, const int64_t rows[CI_EXTENT_COUNT], int64_t sequences,
+enum clinfer_status ci_model_build(struct ci_model *model, const int64_t rows[CI_EXTENT_COUNT], int64_t sequences,
                                    int64_t pages, struct ci_graph *graph, struct ci_run *run);
 
-/* For families: a weight by name, its shape checked (rows -1: any); an absent optional one is NULL. What no family
- * takes is refused by name when the model is opened. */
+/* weights.c: a weight of the file by name, the same tensor each time, its shape checked (rows -1: any); an absent
+ * optional one is NULL. What no build takes is refused by name when the model is opened. */
 enum clinfer_status ci_model_weight(struct ci_model *model, struct ci_tensor **weight, bool required, int64_t rows,
-                                    int64_t cols, const char *format, ...) __attribute__((format(printf, 6, 7)));
+                                    int64_t cols, const char *name);
 
-/* For families: one matrix of a projection by its stem ("blk.3.attn_q"): weight, bias and scale of that name, the last
- * two where the file has them. What a scale multiplies, the product alone or the product and its bias, is the family's;
- * NOT_SCALED leaves the scale to the list of what may be left out. Ends with ci_projection_finish(), which computes
- * factors and offsets. */
-enum ci_scaling { CI_SCALES_PRODUCT, CI_SCALES_SUM, CI_NOT_SCALED };
-struct ci_projection_load {
-    struct ci_model *model;
-    struct ci_projection *projection;
-    enum ci_scaling scaling;
-    struct ci_tensor *scales[CI_MATMUL_MAX_WEIGHTS];
-};
-enum clinfer_status ci_projection_add(struct ci_projection_load *load, int index, bool required, const char *stem,
-                                      int64_t rows, int64_t cols);
-enum clinfer_status ci_projection_finish(struct ci_projection_load *load);
-
-/* For families: a vector [1, cols] that is computed, with room for its numbers; NULL without memory. */
+/* A vector [1, cols] that is computed from others, by a name of its own. *numbers is room for it the first time, NULL
+ * when it is there already. NULL without memory. */
 struct ci_tensor *ci_model_computed(struct ci_model *model, const char *name, int64_t cols, float **numbers);
 
-/* For families: an integer "<architecture>.<key>", at least `minimum` and at most `maximum`. A list with a number per
- * layer is as good as one number where all are equal. */
+/* Whether ci_model_weight() would find it. */
+bool ci_model_has(const struct ci_model *model, const char *name);
+
+/* A weight that is known already, by name: taken or computed. NULL: none. */
+struct ci_tensor *ci_model_find(const struct ci_model *model, const char *name);
+
+/* The state of this kind, layer and width, declared by whoever asks first. */
+struct ci_tensor *ci_model_state(struct ci_model *model, enum ci_state_kind kind, int layer, int64_t cols, int window);
+
+/* "<architecture>.<key>" as a number that is no part of ci_hyper. */
 enum clinfer_status ci_model_integer(const struct ci_model *model, const char *key, enum ci_gguf_need need,
                                      uint32_t minimum, uint32_t maximum, int *value);
 enum clinfer_status ci_model_float(const struct ci_model *model, const char *key, enum ci_gguf_need need, float *value);
+
+/* hyper.c: all keys that are fields, of the model and of its layers. */
+enum clinfer_status ci_model_read_hyper(struct ci_model *model);
 
 /* rope.c: radians per position, as the metadata and the file's own factors want them; also hyper.attention_scale. */
 enum clinfer_status ci_model_make_frequencies(struct ci_model *model);

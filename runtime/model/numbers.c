@@ -89,7 +89,10 @@ enum clinfer_status ci_model_check_numbers(const struct ci_model *model, struct 
     static const char what[] = "weights are finite, 1";
     uint64_t identity = ci_gguf_identity(gguf), key = ci_hash(CI_HASH_START, what, sizeof what);
     key = ci_hash(key, &identity, sizeof identity);
-    key = ci_hash(key, model->taken, ci_gguf_tensor_count(gguf) * sizeof *model->taken);
+    for (size_t i = 0; i < ci_gguf_tensor_count(gguf); i++) {
+        const bool taken = model->taken[i] != NULL;
+        key = ci_hash(key, &taken, sizeof taken);
+    }
     if (identity && ci_proof_is_known(0, key)) return CLINFER_OK;
     double start = ci_now(), bytes = 0;
     for (size_t i = 0; i < ci_gguf_tensor_count(gguf); i++) {

@@ -1,7 +1,12 @@
 /* qwen2: Qwen2 and Qwen2.5: RoPE on halves, biases on queries, keys and values. */
-#include "model/transformer.h"
+#include "model/decoder.h"
 
-static const struct ci_transformer kind = {.neox = true};
+static const struct ci_decoder decoder = {.rope = CI_ROPE_HALVES};
+
+static const struct ci_key_rule keys[] = {
+    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
+    {0},
+};
 
 #define FFN_SCALE(name)                                                                                                \
     { "blk.*.ffn_" name ".scale", "llama.cpp loads the scales of this family's feed-forward, but applies none" }
@@ -13,10 +18,5 @@ static const struct ci_left_out left_out[] = {
     {0},
 };
 
-static enum clinfer_status load(struct ci_model *model) { return ci_transformer_load(model, &kind); }
-
-static void build(const struct ci_model *model, struct ci_graph *graph, struct ci_run *run) {
-    ci_transformer_build(model, &kind, graph, run);
-}
-
-const struct ci_family ci_family_qwen2 = {.architecture = "qwen2", .left_out = left_out, .load = load, .build = build};
+const struct ci_family ci_family_qwen2 = {
+    .architecture = "qwen2", .keys = keys, .left_out = left_out, .decoder = &decoder};

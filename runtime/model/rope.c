@@ -8,9 +8,11 @@
 
 #include "base/narrow.h"
 #include "base/status.h"
-#include "model/model.h"
+#include "model/decoder.h"
 
 struct scaling {
+    float base;
+    int rotated; /* numbers of a head */
     bool yarn;
     float factor;         /* positions are divided by it */
     float magnitude;      /* of sines and cosines */
@@ -41,7 +43,8 @@ static enum clinfer_status read_scaling(const struct ci_model *model, struct sca
     struct ci_gguf_string type = {"linear", 6};
     char key[128];
     snprintf(key, sizeof key, "%s.rope.scaling.type", model->family->architecture);
-    *scaling = (struct scaling){.factor = 1, .magnitude = 1, .original_context = model->hyper.context};
+    *scaling = (struct scaling){
+        .base = model->hyper.rope_base, .factor = 1, .magnitude = 1, .original_context = model->hyper.context};
     enum clinfer_status status = ci_gguf_get_string(model->gguf, key, CI_GGUF_OPTIONAL, &type);
     if (status != CLINFER_OK) return status;
     size_t i = 0;
@@ -66,32 +69,33 @@ static enum clinfer_status read_scaling(const struct ci_model *model, struct sca
 }
 
 /* The pair that turns `turns` times over the original context. */
-static double pair_that_turns(const struct ci_hyper *h, const struct scaling *scaling, double turns) {
+static double pair_that_turns(const struct scaling *scaling, double turns) {
     const double two_pi = 6.283185307179586;
-    return h->rotated * log(scaling->original_context / (turns * two_pi)) / (2 * log((double)h->rope_base));
+    return scaling->rotated * log(scaling->original_context / (turns * two_pi)) / (2 * log((double)scaling->base));
 }
 
 /* By how much the frequency of pair i changes. YaRN: pairs that turn 32 times or more over the original context keep
  * theirs, those that turn at most once are scaled, between them it is blended. */
-static double scale_of_pair(const struct ci_hyper *h, const struct scaling *scaling, int i) {
+static double scale_of_pair(const struct scaling *scaling, int i) {
     double scaled = 1 / (double)scaling->factor;
     if (!scaling->yarn) return scaled;
-    double first = fmax(0, floor(pair_that_turns(h, scaling, 32)));
-    double last = fmin(h->rotated - 1, ceil(pair_that_turns(h, scaling, 1)));
+    double first = fmax(0, floor(pair_that_turns(scaling, 32)));
+    double last = fmin(scaling->rotated - 1, ceil(pair_that_turns(scaling, 1)));
     double kept = 1 - fmin(1, fmax(0, (i - first) / fmax(0.001, last - first)));
     return scaled * (1 - kept) + kept;
 }
 
 /* Sines and cosines of another magnitude scale queries and keys alike, where all of a head is rotated. */
 static enum clinfer_status scale_attention(struct ci_model *model, float magnitude) {
+    const struct ci_layer *layer = &model->layers[0];
     struct ci_hyper *h = &model->hyper;
     if (magnitude == 1) return CLINFER_OK;
-    if (h->rotated != h->head_dim)
+    if (layer->rotated != layer->head_dim)
         return ci_fail(
             CLINFER_UNSUPPORTED,
             "%s: %s.rope.scaling: a magnitude of %g with %d of %d numbers of a head rotated is not supported",
-            ci_gguf_path(model->gguf), model->family->architecture, (double)magnitude, h->rotated, h->head_dim);
-    h->attention_scale = magnitude * magnitude / sqrtf((float)h->head_dim);
+            ci_gguf_path(model->gguf), model->family->architecture, (double)magnitude, layer->rotated, layer->head_dim);
+    h->attention_scale = magnitude * magnitude / sqrtf((float)layer->head_dim);
     if (isnormal(h->attention_scale)) return CLINFER_OK;
     return ci_fail(CLINFER_BAD_FILE, "%s: %s.rope.scaling: a magnitude of %g leaves nothing of the attention",
                    ci_gguf_path(model->gguf), model->family->architecture, (double)magnitude);
@@ -112,31 +116,43 @@ static enum clinfer_status check_frequency(const struct ci_model *model, const s
         CLINFER_BAD_FILE,
         "%s: %s.rope: with freq_base %g and scaling.factor %g, pair %d of a head turns by %g radians from one "
         "position to the next, at most %g are possible; the file is damaged, or was badly made",
-        path, model->family->architecture, (double)model->hyper.rope_base, (double)scaling->factor, i, frequency, most);
+        path, model->family->architecture, (double)scaling->base, (double)scaling->factor, i, frequency, most);
 }
 
-enum clinfer_status ci_model_make_frequencies(struct ci_model *model) {
-    const struct ci_hyper *h = &model->hyper;
-    const char *path = ci_gguf_path(model->gguf);
-    struct scaling scaling;
+static enum clinfer_status make_table(struct ci_model *model, const struct scaling *scaling, struct ci_rope *rope,
+                                      const char *name) {
     struct ci_tensor *factors = NULL;
-    int half = h->rotated / 2;
-    enum clinfer_status status = read_scaling(model, &scaling);
-    if (status == CLINFER_OK) status = scale_attention(model, scaling.magnitude);
-    if (status == CLINFER_OK && model->family->rope_factors)
-        status = ci_model_weight(model, &factors, false, 1, half, "rope_freqs.weight");
-    if (status != CLINFER_OK) return status;
     float *frequencies;
-    model->rope_frequencies = ci_model_computed(model, "rope_frequencies", half, &frequencies);
-    if (!model->rope_frequencies) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    int half = scaling->rotated / 2;
+    if (model->family->decoder && model->family->decoder->rope_factors) {
+        enum clinfer_status status = ci_model_weight(model, &factors, false, 1, half, "rope_freqs.weight");
+        if (status != CLINFER_OK) return status;
+    }
+    rope->frequencies = ci_model_computed(model, name, half, &frequencies);
+    if (!rope->frequencies) return CLINFER_OUT_OF_MEMORY;
     for (int i = 0; i < half; i++) {
         float factor = 1;
         if (factors) memcpy(&factor, (const float *)factors->host + i, sizeof factor);
-        double frequency = pow((double)h->rope_base, -2.0 * i / h->rotated) / (double)factor;
-        frequency *= scale_of_pair(h, &scaling, i);
-        status = check_frequency(model, &scaling, frequency, factor, i);
+        double frequency = pow((double)scaling->base, -2.0 * i / scaling->rotated) / (double)factor;
+        frequency *= scale_of_pair(scaling, i);
+        enum clinfer_status status = check_frequency(model, scaling, frequency, factor, i);
         if (status != CLINFER_OK) return status;
         frequencies[i] = (float)frequency;
     }
     return CLINFER_OK;
+}
+
+enum clinfer_status ci_model_make_frequencies(struct ci_model *model) {
+    static const char *const names[CI_ROPE_TABLES] = {"rope_frequencies", "rope_frequencies_window"};
+    struct scaling scaling;
+    enum clinfer_status status = read_scaling(model, &scaling);
+    if (status == CLINFER_OK) status = scale_attention(model, scaling.magnitude);
+    for (int table = 0; table < CI_ROPE_TABLES && status == CLINFER_OK; table++) {
+        scaling.rotated = 0;
+        for (int i = 0; i < model->hyper.layers && !scaling.rotated; i++)
+            if (model->layers[i].rope_table == table) scaling.rotated = model->layers[i].rotated;
+        if (table) scaling.base = model->hyper.window_rope_base;
+        if (scaling.rotated) status = make_table(model, &scaling, &model->rope[table], names[table]);
+    }
+    return status;
 }

@@ -124,81 +124,29 @@ static int drop_all(void **state) {
 
 /* ---- models ---- */
 
-struct shape {
-    const char *name, *architecture;
-    struct ci_hyper hyper;
-};
+/* One layer is as good as thirty: they are alike. */
+#define SHAPE(width, ff, head_count, kv, dim, positions, ids)                                                          \
+    .hyper = {.layers = 1, .embedding = width, .context = positions, .vocabulary = ids, .eps = 1e-5f},                 \
+    .layer = {                                                                                                         \
+        .heads = head_count, .kv_heads = kv, .head_dim = dim, .value_dim = dim, .rotated = dim, .feed_forward = ff}
 
-static const struct shape shapes[] = {{"SmolLM2-135M",
-                                       "llama",
-                                       {.layers = 1,
-                                        .embedding = 576,
-                                        .feed_forward = 1536,
-                                        .heads = 9,
-                                        .kv_heads = 3,
-                                        .head_dim = 64,
-                                        .rotated = 64,
-                                        .context = 2048,
-                                        .vocabulary = 49152,
-                                        .rope_base = 100000,
-                                        .eps = 1e-5f}},
-                                      {"Qwen2.5-1.5B",
-                                       "qwen2",
-                                       {.layers = 1,
-                                        .embedding = 1536,
-                                        .feed_forward = 8960,
-                                        .heads = 12,
-                                        .kv_heads = 2,
-                                        .head_dim = 128,
-                                        .rotated = 128,
-                                        .context = 32768,
-                                        .vocabulary = 151936,
-                                        .rope_base = 1000000,
-                                        .eps = 1e-6f}}};
+static const struct ci_imagined shapes[] = {
+    {.architecture = "llama", SHAPE(576, 1536, 9, 3, 64, 2048, 49152)}, /* SmolLM2-135M */
+    {.architecture = "qwen2", .optional = "blk.*.attn_[qkv].bias", SHAPE(1536, 8960, 12, 2, 128, 32768, 151936)}};
 
 static const struct ci_type *const weight_types[] = {&ci_type_f32,  &ci_type_f16,  &ci_type_bf16,
                                                      &ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0,
                                                      &ci_type_q5_1, &ci_type_q8_0, &ci_type_q6_k};
 
-static struct ci_tensor *weight(struct ci_model *model, const struct ci_type *type, int64_t rows, int64_t cols) {
-    struct ci_tensor *tensor = ci_arena_alloc(&model->arena, sizeof *tensor);
-    assert_non_null(tensor);
-    *tensor = (struct ci_tensor){.name = "weight", .kind = CI_TENSOR_WEIGHT, .place = -1};
-    ci_view_set(&tensor->view, ci_type_fits_cols(type, cols) ? type : &ci_type_q8_0, rows, cols);
-    return tensor;
+static void make_model(const struct ci_imagined *shape, const struct ci_type *type, struct ci_model *model) {
+    static struct ci_imagined imagined; /* of the only model there is at a time */
+    imagined = *shape;
+    imagined.matrices = imagined.embedding = type;
+    assert_int_equal(ci_model_imagine(&imagined, model), CLINFER_OK);
+    ci_model_make_states(model, &ci_type_f16, &ci_type_f16, 2048, 64);
 }
 
-/* One layer is as good as thirty: they are alike. */
-static void make_model(const struct shape *shape, const struct ci_type *type, struct ci_model *model) {
-    const struct ci_hyper *h = &shape->hyper;
-    *model = (struct ci_model){.hyper = *h};
-    for (int i = 0; ci_families[i]; i++)
-        if (strcmp(ci_families[i]->architecture, shape->architecture) == 0) model->family = ci_families[i];
-    assert_non_null(model->family);
-    int queries = h->heads * h->head_dim, kv = h->kv_heads * h->head_dim;
-    struct ci_layer *layer = model->layers = ci_arena_array(&model->arena, 1, sizeof *model->layers);
-    assert_non_null(layer);
-    model->embedding = model->output.weights[0] = weight(model, type, h->vocabulary, h->embedding);
-    model->output_norm = weight(model, &ci_type_f32, 1, h->embedding);
-    model->rope_frequencies = weight(model, &ci_type_f32, 1, h->rotated / 2);
-    layer->attention_norm = weight(model, &ci_type_f32, 1, h->embedding);
-    layer->ffn_norm = weight(model, &ci_type_f32, 1, h->embedding);
-    layer->qkv.weights[0] = weight(model, type, queries, h->embedding);
-    layer->qkv.weights[1] = weight(model, type, kv, h->embedding);
-    layer->qkv.weights[2] = weight(model, type, kv, h->embedding);
-    if (strcmp(shape->architecture, "qwen2") == 0) {
-        layer->qkv.biases[0] = weight(model, &ci_type_f32, 1, queries);
-        layer->qkv.biases[1] = weight(model, &ci_type_f32, 1, kv);
-        layer->qkv.biases[2] = weight(model, &ci_type_f32, 1, kv);
-    }
-    layer->attention_output.weights[0] = weight(model, type, h->embedding, queries);
-    layer->gate_up.weights[0] = weight(model, type, h->feed_forward, h->embedding);
-    layer->gate_up.weights[1] = weight(model, type, h->feed_forward, h->embedding);
-    layer->down.weights[0] = weight(model, type, h->embedding, h->feed_forward);
-    assert_int_equal(ci_model_make_states(model, &ci_type_f16, &ci_type_f16, 2048, 64), CLINFER_OK);
-}
-
-static void make_graph(const struct ci_model *model, int64_t rows, struct ci_graph *graph) {
+static void make_graph(struct ci_model *model, int64_t rows, struct ci_graph *graph) {
     int64_t sequences = rows < 64 ? rows : 64;
     const int64_t extents[CI_EXTENT_COUNT] = {
         [CI_EXTENT_ROWS] = rows, [CI_EXTENT_WANTED] = sequences, [CI_EXTENT_TILES] = rows / CI_TILE_ROWS + sequences};
@@ -248,7 +196,7 @@ static void check_limits(const struct recorded *device, const struct ci_node *no
 }
 
 /* All ops of the graph as a plan for this device would have them; how many. */
-static int check_graph(const struct recorded *device, const struct ci_model *model, int64_t rows,
+static int check_graph(const struct recorded *device, struct ci_model *model, int64_t rows,
                        enum ci_activations activations) {
     const struct ci_caps host = {.cpu = &no_features, .threads = 2};
     const struct ci_caps caps = {.cpu = &no_features, .device = &device->caps, .threads = 2};
@@ -372,18 +320,19 @@ static void check_memory(struct ci_device *device, const struct recorded *mask, 
     check_pieces(mask, &store, limit);
     make_model(&shapes[1], &ci_type_q4_0, &model);
     /* As in a file: one behind the other, at offsets that are multiples of 32. */
-    struct ci_tensor *weights[] = {model.layers->qkv.weights[0], model.layers->attention_output.weights[0],
-                                   model.layers->gate_up.weights[0], model.layers->down.weights[0], model.embedding};
+    static const char *const names[] = {"blk.0.attn_q.weight", "blk.0.attn_output.weight", "blk.0.ffn_gate.weight",
+                                        "blk.0.ffn_down.weight", "token_embd.weight"};
     size_t at = 4096 + 32;
-    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) {
-        const struct ci_view *view = &weights[i]->view;
-        weights[i]->host = bytes + at;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct ci_tensor *weight = ci_model_find(&model, names[i]);
+        const struct ci_view *view = &weight->view;
+        weight->host = bytes + at;
         at += (ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols) + 31) / 32 * 32;
         assert_true(at <= FILE_BYTES);
-        check_tensor(mask, weights[i], ci_store_weight(&store, weights[i], 1, &ci_layout_stored), limit);
+        check_tensor(mask, weight, ci_store_weight(&store, weight, 1, &ci_layout_stored), limit);
     }
     /* A context of a million tokens is more than some allow. */
-    struct ci_tensor *keys = model.layers->keys;
+    struct ci_tensor *keys = ci_model_state(&model, CI_STATE_KEYS, 0, 0, 0);
     for (int64_t rows = 2048; rows <= 1 << 20; rows *= 8) {
         keys->place = -1;
         keys->view.rows = rows;

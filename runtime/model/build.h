@@ -1,0 +1,80 @@
+/* build.h: the blocks of which families make their graphs. A block takes the weights that it is given the names of and
+ * adds the nodes that use them, so that what a model has and what it does stand in one place.
+ *
+ * Names are stems: in a layer "attn_q" is the file's "blk.3.attn_q", outside it is "attn_q". After a failure (a weight
+ * that is missing or has the wrong shape, no memory) graph->status says which, blocks return NULL and the later ones do
+ * nothing: families need no checks in between. */
+#ifndef CI_MODEL_BUILD_H
+#define CI_MODEL_BUILD_H
+
+#include "model/model.h"
+
+struct ci_builder {
+    struct ci_model *model;
+    struct ci_graph *graph;
+    struct ci_run *run;
+    int layer;                                     /* -1: outside */
+    struct ci_tensor *rope_tables[CI_ROPE_TABLES]; /* of this run's positions */
+};
+
+/* In a layer. */
+static inline const struct ci_layer *ci_build_layer(const struct ci_builder *b) { return &b->model->layers[b->layer]; }
+
+/* Layer `layer` begins, its nodes belong to the unit of that layer; the number of layers: what stands behind them. */
+void ci_build_enter(struct ci_builder *b, int layer);
+
+/* "blk.3.<stem>", kept as long as the graph. */
+const char *ci_build_label(const struct ci_builder *b, const char *stem);
+
+/* A weight by its whole name behind the layer's prefix; rows -1: any. Absent optional ones are NULL. */
+struct ci_tensor *ci_build_weight(struct ci_builder *b, bool required, int64_t rows, int64_t cols, const char *name);
+bool ci_build_has(const struct ci_builder *b, const char *name);
+
+/* Any op of one output, without checks between. */
+struct ci_tensor *ci_build_op(struct ci_builder *b, const struct ci_op *op, const char *label,
+                              struct ci_tensor *const in[CI_MAX_INPUTS], const struct ci_params *params);
+
+/* Matrices side by side that read the same x: [R, rows of all] = x w^T + b. Weight, bias and scale of each part's stem,
+ * the last two where the file has them. */
+struct ci_part {
+    const char *stem; /* NULL ends the list */
+    int64_t rows;
+};
+enum ci_scaling {
+    CI_SCALES_PRODUCT, /* the scale multiplies x w^T */
+    CI_SCALES_SUM,     /* and the bias, too */
+    CI_NOT_SCALED      /* scales are left to the list of what may be left out */
+};
+struct ci_tensor *ci_build_linear(struct ci_builder *b, const char *label, struct ci_tensor *x,
+                                  const struct ci_part *parts, enum ci_scaling scaling);
+
+/* queries, keys and values side by side, from one matrix where the file has attn_qkv, else from three; a bias that
+ * belongs to one of the three is found in both forms. */
+struct ci_tensor *ci_build_qkv(struct ci_builder *b, struct ci_tensor *x, int64_t queries, int64_t keys,
+                               int64_t values);
+
+/* a + b */
+struct ci_tensor *ci_build_add(struct ci_builder *b, const char *label, struct ci_tensor *a, struct ci_tensor *addend);
+
+/* RMSNorm by <stem>.weight. */
+struct ci_tensor *ci_build_rmsnorm(struct ci_builder *b, const char *stem, struct ci_tensor *x);
+
+/* What rotated layers need of this run; before any layer, so that it belongs to what stands before them. */
+void ci_build_rope_tables(struct ci_builder *b);
+
+/* The first `heads` heads of x rotated as the layer says. */
+enum ci_rope_pairs { CI_ROPE_NEIGHBOURS, CI_ROPE_HALVES };
+struct ci_tensor *ci_build_rope(struct ci_builder *b, struct ci_tensor *x, int heads, enum ci_rope_pairs pairs);
+
+/* Keys and values of x = [queries, keys, values] go to the layer's cache, then queries look at it. */
+struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, const struct ci_params *params);
+
+/* [R, E] of the run's ids by token_embd.weight. */
+struct ci_tensor *ci_build_embedding(struct ci_builder *b);
+
+/* The rows that are wanted, then logits by output.weight, or the embedding where there is none, and sampled ids. */
+struct ci_tensor *ci_build_wanted(struct ci_builder *b, struct ci_tensor *x);
+struct ci_tensor *ci_build_output(struct ci_builder *b, struct ci_tensor *x);
+void ci_build_sampling(struct ci_builder *b, struct ci_tensor *logits);
+
+#endif

@@ -1,0 +1,16 @@
+/* decoder.h: the transformer that most families are, as data: what a family does differently is a field here. Biases
+ * and scales are taken where a file has them. */
+#ifndef CI_MODEL_DECODER_H
+#define CI_MODEL_DECODER_H
+
+#include "model/build.h"
+
+struct ci_decoder {
+    enum ci_rope_pairs rope;
+    bool rope_factors; /* rope_freqs.weight divides the frequencies */
+    bool ffn_scales;   /* the feed-forward's scales are applied, after its biases; without it they are left out */
+};
+
+void ci_decoder_build(struct ci_builder *b);
+
+#endif
