@@ -2,10 +2,8 @@
 """The truth about tokenizing: Hugging Face's `tokenizers` on SmolLM2's vocabulary.
 
     reference_tokenizer.py MODEL.gguf        writes tests/data/tokenizer.bin, which tests/unit/test_tokenizer.c reads
-    reference_tokenizer.py --compare TEST PEER MODEL.gguf
-                                             compares ids from `TEST --ids` (the test's binary) with those of llama.cpp
-                                             built in PEER: its recorded ones (models/ggml-vocab-*.gguf.inp, .out) and
-                                             what llama-tokenize says now about the strings below
+
+Other vocabularies are compared with llama.cpp by compare_tokenizers.py.
 
 The file (little endian, 32 bits where not said otherwise): "CITOKEN1", number of strings, number of ranges, the strings
 (16-bit length, UTF-8), the ranges (first and last code point: all of them in order are one more string); for every
@@ -18,7 +16,7 @@ made by a seeded generator: all Unicode blocks, white space, contractions, numbe
 text, long runs. Needs the Python
 packages gguf and tokenizers, and a Python whose own Unicode is 14 or newer (the extra code points are left out by age).
 """
-import os, random, struct, subprocess, sys, tempfile, unicodedata
+import os, random, struct, sys, unicodedata
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -210,69 +208,6 @@ def record(model):
         print(f"{len(texts)} strings, {file.tell()} bytes")
 
 
-# ---- against llama.cpp ----
-
-def our_ids(test, vocabulary, texts):
-    """One line of ids for each text, special tokens parsed, none added."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(b"".join(struct.pack("<I", len(text)) + text for text in texts))
-        file.flush()
-        out = subprocess.run([test, "--ids", vocabulary, file.name], capture_output=True, check=True).stdout.decode()
-    return [[int(word) for word in line.split()] for line in out.split("\n")[:-1]]
-
-
-def compare_recorded(test, vocabulary):
-    with open(vocabulary + ".inp", encoding="utf-8", newline="") as file:
-        texts = file.read().split("\n__ggml_vocab_test__\n")
-    with open(vocabulary + ".out", encoding="utf-8") as file: lines = file.read().split("\n")
-    wanted = [[int(word) for word in line.split()] for line in lines][:len(texts)]
-    ours = our_ids(test, vocabulary, [text.encode("utf-8") for text in texts])
-    wrong = 0
-    for text, a, b in zip(texts, wanted, ours):
-        if a == b: continue
-        wrong += 1
-        print(f"DIFFER {os.path.basename(vocabulary)}: {text!r}\n    llama.cpp {a}\n    clinfer   {b}")
-    print(f"{os.path.basename(vocabulary)}: recorded: {len(texts) - wrong} of {len(texts)} agree")
-    return wrong
-
-
-def compare_live(test, tool, vocabulary, texts):
-    """All strings of a kind as one document, since llama-tokenize loads the vocabulary each time."""
-    documents = [("\n".join(texts[i:i + 500])).encode("utf-8") for i in range(0, len(texts), 500)]
-    ours = our_ids(test, vocabulary, documents)
-    same = total = wrong = 0
-    for document, b in zip(documents, ours):
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(document)
-            file.flush()
-            out = subprocess.run([tool, "-m", vocabulary, "-f", file.name, "--ids", "--no-bos", "--log-disable"],
-                                 capture_output=True, check=True).stdout.decode()
-        a = [int(word) for word in out.strip().strip("[]").split(",")]
-        total += 1
-        same += a == b
-        if a != b:
-            wrong += 1
-            at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-            print(f"DIFFER {os.path.basename(vocabulary)}: at token {at} of {len(a)}: llama.cpp {a[at:at + 6]}, "
-                  f"clinfer {b[at:at + 6]}")
-    print(f"{os.path.basename(vocabulary)}: now: {same} of {total} documents agree")
-    return wrong
-
-
-def compare(test, peer, model):
-    wrong = 0
-    texts = strings(["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|eot_id|>"])
-    for name in ("gpt-2", "llama-bpe", "qwen2", "starcoder", "refact", "command-r"):
-        vocabulary = os.path.join(peer, "src/models", f"ggml-vocab-{name}.gguf")
-        if not os.path.exists(vocabulary): vocabulary = os.path.join(peer, "models", f"ggml-vocab-{name}.gguf")
-        wrong += compare_recorded(test, vocabulary)
-        wrong += compare_live(test, os.path.join(peer, "bin/llama-tokenize"), vocabulary, texts)
-    wrong += compare_live(test, os.path.join(peer, "bin/llama-tokenize"), model, texts)
-    return wrong == 0
-
-
 if __name__ == "__main__":
-    if len(sys.argv) == 5 and sys.argv[1] == "--compare":
-        sys.exit(0 if compare(*sys.argv[2:]) else 1)
     if len(sys.argv) != 2: sys.exit(__doc__)
     record(sys.argv[1])

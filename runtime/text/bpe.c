@@ -1,45 +1,52 @@
-/* bpe.c: see bpe.h.
+/* bpe.c: byte-pair encoding by a list of merges (tokenizer.ggml.model "gpt2", and "gemma4", which spells its tokens as
+ * SentencePiece does). Source: Sennrich et al. 2016 (arXiv 1508.07909), over bytes as in GPT-2.
  *
- * The symbols of a word form a doubly linked list in an array; a heap holds the pairs that could merge, lowest rank
- * first and leftmost among equals. A merge puts at most two new pairs on the heap and leaves the pairs it destroyed
- * there: they no longer match the list when they come up and are dropped. Scanning all pairs for the best one is
- * simpler, but quadratic in a word without spaces. */
-#include "text/bpe.h"
-
+ * Text is cut into words (pretokenizer.h), and each word is merged by rank (merge.h). Bytes that are not UTF-8 form
+ * words of their own, so every byte for which the vocabulary has a token comes back from decoding. A byte that it has
+ * no token for is left out before merging, as Hugging Face's tokenizers do it without an unknown token. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/narrow.h"
 #include "base/status.h"
-#include "text/tokenizer.h"
-#include "text/vocabulary.h"
+#include "text/pieces.h"
+#include "text/pretokenizer.h"
+#include "text/tokenizer_kind.h"
+#include "text/utf8.h"
 
 /* The longest merges of real vocabularies are runs of some 256 spaces, spelled in twice as many bytes. */
-enum { MAXIMUM_MERGES = 1 << 25, LONGEST_MERGE = 4096, SMALLEST_WORK = 64 };
+enum { MAXIMUM_MERGES = 1 << 25, LONGEST_MERGE = 4096 };
 
-struct ci_bpe_symbol {
-    int32_t token; /* -1 once it is part of its left neighbour */
-    int32_t previous;
-    int32_t next; /* -1 at the end */
+struct rules {
+    struct ci_pretokenizer *pretokenizer;
+    struct ci_pretokenizer_traits traits;
+    int32_t byte_tokens[256]; /* id of the token that is this byte alone; -1 */
+    struct ci_pieces *pieces; /* for those spelled as SentencePiece does it; else NULL */
+
+    /* Pair of tokens -> rank and what they become. Open addressing; rank_plus_one 0 is free. */
+    struct slot {
+        uint64_t pair; /* left << 32 | right */
+        uint32_t rank_plus_one;
+        int32_t merged;
+    } * slots;
+    size_t slot_mask;
+    uint64_t secret;
 };
 
-struct ci_bpe_candidate {
-    uint64_t order; /* rank << 32 | position of the left symbol */
-    int32_t left, right, merged;
-};
+/* ---- the table of merges ---- */
 
 static uint64_t pair_of(int32_t left, int32_t right) { return (uint64_t)(uint32_t)left << 32 | (uint32_t)right; }
 
-static struct ci_bpe_slot *find_slot(const struct ci_bpe *bpe, uint64_t pair) {
-    size_t at = ci_text_mix(pair ^ bpe->secret, UINT64_C(0xe7037ed1a0b428db)) & bpe->slot_mask;
-    while (bpe->slots[at].rank_plus_one && bpe->slots[at].pair != pair) at = (at + 1) & bpe->slot_mask;
-    return &bpe->slots[at];
+static struct slot *find_slot(const struct rules *rules, uint64_t pair) {
+    size_t at = ci_text_mix(pair ^ rules->secret, UINT64_C(0xe7037ed1a0b428db)) & rules->slot_mask;
+    while (rules->slots[at].rank_plus_one && rules->slots[at].pair != pair) at = (at + 1) & rules->slot_mask;
+    return &rules->slots[at];
 }
 
 /* "left right": the texts of tokens are free of spaces, so the only space is the border. *expected is what the merge
  * before this one made: vocabularies list their tokens in the order of the merges, which spares most look-ups. */
 static enum clinfer_status add(const struct ci_vocabulary *vocabulary, const struct ci_text_span *merge, size_t rank,
-                               int32_t *expected, struct ci_bpe *bpe) {
+                               int32_t *expected, struct rules *rules) {
     const char *text = merge->text;
     size_t length = merge->length;
     const char *space = length ? memchr(text, ' ', length) : NULL;
@@ -67,144 +74,171 @@ static enum clinfer_status add(const struct ci_vocabulary *vocabulary, const str
                        : right < 0 ? "the right part"
                                    : "the whole");
     *expected = merged + 1;
-    struct ci_bpe_slot *slot = find_slot(bpe, pair_of(left, right));
-    if (slot->rank_plus_one == 0)
-        *slot = (struct ci_bpe_slot){pair_of(left, right), ci_narrowed_unsigned(rank) + 1, merged};
+    struct slot *slot = find_slot(rules, pair_of(left, right));
+    if (slot->rank_plus_one == 0) *slot = (struct slot){pair_of(left, right), ci_narrowed_unsigned(rank) + 1, merged};
     return CLINFER_OK;
 }
 
-enum clinfer_status ci_bpe_build(const struct ci_tokenizer_source *source, const struct ci_vocabulary *vocabulary,
-                                 struct ci_bpe *bpe) {
-    memset(bpe, 0, sizeof *bpe);
+static enum clinfer_status build(const struct ci_tokenizer_source *source, const struct ci_vocabulary *vocabulary,
+                                 struct rules *rules) {
     if (source->merge_count > MAXIMUM_MERGES)
         return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.merges: %zu merges; at most %d are possible",
                        source->merge_count, MAXIMUM_MERGES);
     size_t slots = 16;
     while (slots * 2 < source->merge_count * 3) slots *= 2;
-    bpe->slot_mask = slots - 1;
-    bpe->secret = vocabulary->secret;
-    bpe->slots = calloc(slots, sizeof *bpe->slots);
-    if (bpe->slots == NULL)
+    rules->slot_mask = slots - 1;
+    rules->secret = vocabulary->secret;
+    rules->slots = calloc(slots, sizeof *rules->slots);
+    if (rules->slots == NULL)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "table of %zu merges: out of memory", source->merge_count);
     int32_t expected = 0;
     for (size_t rank = 0; rank < source->merge_count; rank++) {
-        enum clinfer_status status = add(vocabulary, &source->merges[rank], rank, &expected, bpe);
+        enum clinfer_status status = add(vocabulary, &source->merges[rank], rank, &expected, rules);
         if (status != CLINFER_OK) return status;
     }
     return CLINFER_OK;
 }
 
-void ci_bpe_destroy(struct ci_bpe *bpe) {
-    free(bpe->slots);
-    memset(bpe, 0, sizeof *bpe);
+/* The rank of the pair, as ci_merge_find. */
+static bool find_pair(const void *rules, const struct ci_symbol *left, const struct ci_symbol *right, uint32_t *rank,
+                      int32_t *merged) {
+    const struct slot *slot = find_slot(rules, pair_of(left->token, right->token));
+    if (slot->rank_plus_one == 0) return false;
+    *rank = slot->rank_plus_one;
+    *merged = slot->merged;
+    return true;
 }
 
-enum clinfer_status ci_token_list_append(struct ci_token_list *list, int32_t token) {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 64;
-        int32_t *tokens = realloc(list->tokens, capacity * sizeof *tokens);
-        if (tokens == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "list of %zu tokens: out of memory", capacity);
-        list->tokens = tokens;
-        list->capacity = capacity;
-    }
-    list->tokens[list->count++] = token;
-    return CLINFER_OK;
+static bool find_pair_of_pieces(const void *word, const struct ci_symbol *left, const struct ci_symbol *right,
+                                uint32_t *rank, int32_t *merged) {
+    return find_pair(((const struct ci_pieces_word *)word)->rules, left, right, rank, merged);
 }
 
-/* n symbols start with n - 1 pairs and every one of the n - 1 merges takes one and adds at most two. */
-static enum clinfer_status reserve(struct ci_bpe_work *work, size_t length) {
-    if (length <= work->capacity) return CLINFER_OK;
-    size_t capacity = length < SMALLEST_WORK ? SMALLEST_WORK : length;
-    ci_bpe_work_destroy(work);
-    work->symbols = malloc(capacity * sizeof *work->symbols);
-    work->heap = malloc(2 * capacity * sizeof *work->heap);
-    if (work->symbols == NULL || work->heap == NULL) {
-        ci_bpe_work_destroy(work);
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizing a word of %zu bytes: out of memory", length);
-    }
-    work->capacity = capacity;
-    return CLINFER_OK;
+/* ---- making the rules ---- */
+
+static struct ci_pretokenizer_traits traits_of(const struct ci_tokenizer_source *source) {
+    return ci_pretokenizer_traits_of(source->pre_tokenizer.text, source->pre_tokenizer.length);
 }
 
-void ci_bpe_work_destroy(struct ci_bpe_work *work) {
-    free(work->symbols);
-    free(work->heap);
-    memset(work, 0, sizeof *work);
+static void complete(struct ci_tokenizer_source *source) {
+    struct ci_pretokenizer_traits traits = traits_of(source);
+    if (traits.always_bos && source->bos_id >= 0) source->add_bos = 1;
+    ci_tokenizer_default_flag(&source->add_bos, traits.add_bos && source->bos_id >= 0);
+    ci_tokenizer_default_flag(&source->add_eos, false);
 }
 
-static void push(struct ci_bpe_candidate *heap, size_t *count, struct ci_bpe_candidate item) {
-    size_t at = (*count)++;
-    while (at > 0 && heap[(at - 1) / 2].order > item.order) {
-        heap[at] = heap[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    heap[at] = item;
+static void complete_gemma4(struct ci_tokenizer_source *source) {
+    source->pre_tokenizer = (struct ci_text_span){CI_PRETOKENIZER_GEMMA4, strlen(CI_PRETOKENIZER_GEMMA4)};
+    complete(source);
 }
 
-static struct ci_bpe_candidate pop(struct ci_bpe_candidate *heap, size_t *count) {
-    struct ci_bpe_candidate top = heap[0], last = heap[--*count];
+static ci_spelling *spelling(const struct ci_tokenizer_source *source) {
+    return traits_of(source).characters ? ci_spelling_sentencepiece : ci_spelling_byte_level;
+}
+
+/* The token that stands for exactly these bytes among those spelled by bytes; -1 when there is none. */
+static int32_t find_bytes(const struct ci_vocabulary *vocabulary, const char *bytes, size_t length) {
+    char spelled[LONGEST_MERGE];
+    if (length > LONGEST_MERGE / 2) return -1;
     size_t at = 0;
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= *count) break;
-        if (child + 1 < *count && heap[child + 1].order < heap[child].order) child++;
-        if (heap[child].order >= last.order) break;
-        heap[at] = heap[child];
-        at = child;
-    }
-    heap[at] = last;
-    return top;
+    for (size_t i = 0; i < length; i++) at += ci_utf8_encode(ci_spelling_of_byte((uint8_t)bytes[i]), spelled + at);
+    int32_t id = ci_vocabulary_find(vocabulary, spelled, at);
+    return id >= 0 && ci_token_is_special(vocabulary->types[id]) ? -1 : id;
 }
 
-/* The pair that starts at `position`, if the merges know it. */
-static void consider(const struct ci_bpe *bpe, const struct ci_bpe_symbol *symbols, int32_t position,
-                     struct ci_bpe_candidate *heap, size_t *count) {
-    if (position < 0 || symbols[position].next < 0) return;
-    int32_t left = symbols[position].token, right = symbols[symbols[position].next].token;
-    const struct ci_bpe_slot *slot = find_slot(bpe, pair_of(left, right));
-    if (slot->rank_plus_one == 0) return;
-    uint64_t order = (uint64_t)slot->rank_plus_one << 32 | (uint32_t)position;
-    push(heap, count, (struct ci_bpe_candidate){order, left, right, slot->merged});
-}
-
-static void merge_all(const struct ci_bpe *bpe, struct ci_bpe_symbol *symbols, struct ci_bpe_candidate *heap,
-                      size_t count) {
-    while (count > 0) {
-        struct ci_bpe_candidate best = pop(heap, &count);
-        int32_t position = (int32_t)ci_low_bits(best.order);
-        struct ci_bpe_symbol *left = &symbols[position];
-        if (left->token != best.left || left->next < 0 || symbols[left->next].token != best.right) continue;
-        struct ci_bpe_symbol *right = &symbols[left->next];
-        left->token = best.merged;
-        left->next = right->next;
-        right->token = -1;
-        if (left->next >= 0) symbols[left->next].previous = position;
-        consider(bpe, symbols, left->previous, heap, &count);
-        consider(bpe, symbols, position, heap, &count);
-    }
-}
-
-enum clinfer_status ci_bpe_encode(const struct ci_bpe *bpe, const struct ci_vocabulary *vocabulary, const char *word,
-                                  size_t length, struct ci_bpe_work *work, struct ci_token_list *out) {
-    enum clinfer_status status = reserve(work, length);
+static enum clinfer_status create(const struct ci_tokenizer_source *source, const struct ci_vocabulary *vocabulary,
+                                  void **created) {
+    struct rules *rules = calloc(1, sizeof *rules);
+    *created = rules;
+    if (rules == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
+    enum clinfer_status status =
+        ci_pretokenizer_create(source->pre_tokenizer.text, source->pre_tokenizer.length, &rules->pretokenizer);
     if (status != CLINFER_OK) return status;
-    struct ci_bpe_symbol *symbols = work->symbols;
-    int32_t count = 0;
-    for (size_t i = 0; i < length; i++) {
-        int32_t token = vocabulary->byte_tokens[(uint8_t)word[i]];
-        if (token < 0) continue;
-        symbols[count] = (struct ci_bpe_symbol){token, count - 1, count + 1};
-        count++;
+    rules->traits = traits_of(source);
+    if (rules->traits.characters) {
+        rules->pieces = malloc(sizeof *rules->pieces);
+        if (rules->pieces == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
+        ci_pieces_build(source, vocabulary, rules->pieces);
     }
-    if (count == 0) return CLINFER_OK;
-    symbols[count - 1].next = -1;
+    for (int byte = 0; byte < 256; byte++) {
+        char text = (char)byte;
+        rules->byte_tokens[byte] = find_bytes(vocabulary, &text, 1);
+    }
+    return build(source, vocabulary, rules);
+}
 
-    size_t candidates = 0;
-    for (int32_t i = 0; i + 1 < count; i++) consider(bpe, symbols, i, work->heap, &candidates);
-    merge_all(bpe, symbols, work->heap, candidates);
-    for (int32_t i = 0; i >= 0; i = symbols[i].next) {
-        status = ci_token_list_append(out, symbols[i].token);
+static void destroy(void *created) {
+    struct rules *rules = created;
+    if (rules == NULL) return;
+    ci_pretokenizer_destroy(rules->pretokenizer);
+    free(rules->pieces);
+    free(rules->slots);
+    free(rules);
+}
+
+/* ---- text to tokens ---- */
+
+struct encoding {
+    const struct rules *rules;
+    const struct ci_vocabulary *vocabulary;
+    struct ci_token_work *work;
+    struct ci_token_list *out;
+};
+
+static enum clinfer_status merge_bytes(const struct encoding *encoding, const char *word, size_t length) {
+    struct ci_symbols *symbols = &encoding->work->word;
+    enum clinfer_status status = CLINFER_OK;
+    symbols->count = 0;
+    for (size_t i = 0; i < length && status == CLINFER_OK; i++) {
+        int32_t token = encoding->rules->byte_tokens[(uint8_t)word[i]];
+        if (token >= 0) status = ci_symbols_add(symbols, token, 0, 1);
+    }
+    if (status == CLINFER_OK) status = ci_symbols_merge(symbols, find_pair, encoding->rules);
+    for (int32_t i = symbols->count ? 0 : -1; i >= 0 && status == CLINFER_OK; i = symbols->symbols[i].next)
+        status = ci_token_list_append(encoding->out, symbols->symbols[i].token);
+    return status;
+}
+
+static enum clinfer_status encode_word(void *user, const char *word, size_t length) {
+    const struct encoding *encoding = user;
+    const struct rules *rules = encoding->rules;
+    int32_t whole = -1;
+    if (rules->traits.whole_words) whole = find_bytes(encoding->vocabulary, word, length);
+    if (rules->traits.whole_lines && word[0] == '\n') whole = ci_pieces_find(encoding->vocabulary, word, length);
+    if (whole >= 0) return ci_token_list_append(encoding->out, whole);
+    if (rules->pieces == NULL) return merge_bytes(encoding, word, length);
+    return ci_pieces_encode(rules->pieces, encoding->vocabulary, word, length, false, find_pair_of_pieces, rules,
+                            encoding->work, encoding->out);
+}
+
+/* Runs of UTF-8 go through the pre-tokenizer, runs of other bytes are words. */
+static enum clinfer_status encode(const void *rules_of_kind, const struct ci_vocabulary *vocabulary,
+                                  const struct ci_text_piece *piece, struct ci_token_work *work,
+                                  struct ci_token_list *out) {
+    const struct rules *rules = rules_of_kind;
+    struct encoding encoding = {rules, vocabulary, work, out};
+    for (size_t at = 0; at < piece->length;) {
+        const char *text = piece->text + at;
+        size_t valid = ci_utf8_valid(text, piece->length - at);
+        enum clinfer_status status = ci_pretokenizer_split(rules->pretokenizer, text, valid, encode_word, &encoding);
+        size_t invalid = ci_utf8_invalid(text + valid, piece->length - at - valid);
+        if (status == CLINFER_OK && invalid > 0) status = encode_word(&encoding, text + valid, invalid);
         if (status != CLINFER_OK) return status;
+        at += valid + invalid;
     }
     return CLINFER_OK;
 }
+
+#define BPE .spelling = spelling, .create = create, .destroy = destroy, .encode = encode
+
+const struct ci_tokenizer_kind ci_tokenizer_kind_gpt2 = {.model = "gpt2",
+                                                         .title = "byte-level BPE",
+                                                         .needs = CI_TOKENIZER_NEEDS_MERGES | CI_TOKENIZER_NEEDS_PRE,
+                                                         .complete = complete,
+                                                         BPE};
+
+const struct ci_tokenizer_kind ci_tokenizer_kind_gemma4 = {.model = "gemma4",
+                                                           .title = "BPE of SentencePiece's pieces",
+                                                           .needs = CI_TOKENIZER_NEEDS_MERGES,
+                                                           .complete = complete_gemma4,
+                                                           BPE};

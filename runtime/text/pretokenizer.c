@@ -35,6 +35,9 @@
 /* What llama.cpp takes for files that do not say which it is. */
 #define PUNCTUATION "[\\p{P}$+<=>^~|]+"
 
+/* Lines, and what ends them. */
+#define LINES "[^\\n]+|\\n+"
+
 enum { MAXIMUM_EXPRESSIONS = 4 };
 
 static const struct kind {
@@ -42,18 +45,19 @@ static const struct kind {
     struct ci_pretokenizer_traits traits;
     const char *expressions[MAXIMUM_EXPRESSIONS];
 } kinds[] = {
-    {CI_PRETOKENIZER_DEFAULT, {false, false}, {PUNCTUATION, GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
-    {"smollm", {false, false}, {EACH_DIGIT, GPT2}},
-    {"starcoder", {false, false}, {EACH_DIGIT, GPT2}},
-    {"refact", {false, false}, {EACH_DIGIT, GPT2}},
-    {"command-r", {false, false}, {EACH_DIGIT, GPT2}},
-    {"gpt-2", {false, false}, {GPT2, NULL}},
-    {"gpt2", {false, false}, {GPT2, NULL}},
-    {"llama-bpe", {true, true}, {GPT4("\\p{N}{1,3}"), NULL}},
-    {"llama3", {true, true}, {GPT4("\\p{N}{1,3}"), NULL}},
-    {"llama-v3", {true, true}, {GPT4("\\p{N}{1,3}"), NULL}},
-    {"qwen2", {false, false}, {GPT4("\\p{N}"), NULL}},
-    {"deepseek-r1-qwen", {false, false}, {GPT4("\\p{N}"), NULL}},
+    {CI_PRETOKENIZER_DEFAULT, {0}, {PUNCTUATION, GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
+    {"smollm", {0}, {EACH_DIGIT, GPT2}},
+    {"starcoder", {0}, {EACH_DIGIT, GPT2}},
+    {"refact", {0}, {EACH_DIGIT, GPT2}},
+    {"command-r", {0}, {EACH_DIGIT, GPT2}},
+    {"gpt-2", {0}, {GPT2}},
+    {"gpt2", {0}, {GPT2}},
+    {"llama-bpe", {.whole_words = true, .add_bos = true}, {GPT4("\\p{N}{1,3}")}},
+    {"llama3", {.whole_words = true, .add_bos = true}, {GPT4("\\p{N}{1,3}")}},
+    {"llama-v3", {.whole_words = true, .add_bos = true}, {GPT4("\\p{N}{1,3}")}},
+    {"qwen2", {0}, {GPT4("\\p{N}")}},
+    {"deepseek-r1-qwen", {0}, {GPT4("\\p{N}")}},
+    {CI_PRETOKENIZER_GEMMA4, {.whole_lines = true, .always_bos = true, .characters = true}, {LINES}},
 };
 
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
@@ -63,6 +67,17 @@ struct ci_pretokenizer {
     pcre2_code *codes[MAXIMUM_EXPRESSIONS];
     int count;
 };
+
+static const struct kind *find_kind(const char *name, size_t length) {
+    for (size_t i = 0; i < KINDS; i++)
+        if (strlen(kinds[i].name) == length && memcmp(kinds[i].name, name, length) == 0) return &kinds[i];
+    return NULL;
+}
+
+struct ci_pretokenizer_traits ci_pretokenizer_traits_of(const char *name, size_t length) {
+    const struct kind *kind = find_kind(name, length);
+    return kind ? kind->traits : (struct ci_pretokenizer_traits){0};
+}
 
 static enum clinfer_status fail_unknown(const char *name, size_t length) {
     char known[256] = "";
@@ -90,9 +105,7 @@ static enum clinfer_status compile(const char *expression, pcre2_code **code) {
 
 enum clinfer_status ci_pretokenizer_create(const char *name, size_t length, struct ci_pretokenizer **pretokenizer) {
     *pretokenizer = NULL;
-    const struct kind *kind = NULL;
-    for (size_t i = 0; i < KINDS && kind == NULL; i++)
-        if (strlen(kinds[i].name) == length && memcmp(kinds[i].name, name, length) == 0) kind = &kinds[i];
+    const struct kind *kind = find_kind(name, length);
     if (kind == NULL) return fail_unknown(name, length);
 
     struct ci_pretokenizer *created = calloc(1, sizeof *created);
@@ -114,10 +127,6 @@ void ci_pretokenizer_destroy(struct ci_pretokenizer *pretokenizer) {
     if (pretokenizer == NULL) return;
     for (int i = 0; i < pretokenizer->count; i++) pcre2_code_free(pretokenizer->codes[i]);
     free(pretokenizer);
-}
-
-struct ci_pretokenizer_traits ci_pretokenizer_traits(const struct ci_pretokenizer *pretokenizer) {
-    return pretokenizer->kind->traits;
 }
 
 struct split {

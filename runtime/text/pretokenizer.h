@@ -11,19 +11,26 @@
 /* The name of the one for files that name none. */
 #define CI_PRETOKENIZER_DEFAULT "default"
 
+/* The one of tokenizer.ggml.model "gemma4". */
+#define CI_PRETOKENIZER_GEMMA4 "gemma4"
+
 struct ci_pretokenizer;
 
 /* What else hangs on the name. */
 struct ci_pretokenizer_traits {
     bool whole_words; /* a word that is a token is that token, whatever the merges say */
+    bool whole_lines; /* the same for line ends alone */
     bool add_bos;     /* when the file does not say */
+    bool always_bos;  /* whatever it says: a mistake that converters make */
+    bool characters;  /* tokens are spelled as SentencePiece does it (pieces.h), not byte by byte */
 };
 
 /* CLINFER_UNSUPPORTED for a name that is not in the table; the message lists those that are. */
 enum clinfer_status ci_pretokenizer_create(const char *name, size_t length, struct ci_pretokenizer **pretokenizer);
 void ci_pretokenizer_destroy(struct ci_pretokenizer *pretokenizer);
 
-struct ci_pretokenizer_traits ci_pretokenizer_traits(const struct ci_pretokenizer *pretokenizer);
+/* Those of a name; none for one that is not in the table. */
+struct ci_pretokenizer_traits ci_pretokenizer_traits_of(const char *name, size_t length);
 
 /* Gets the words in order; together they are the text. Any status but CLINFER_OK ends the split and is returned. */
 typedef enum clinfer_status ci_pretokenizer_word(void *user, const char *word, size_t length);

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "text/bpe.h"
 #include "text/template.h"
+#include "text/token_list.h"
 #include "text/tokenizer.h"
 
 /* A part of a text, or of some tokens: [begin, end). */

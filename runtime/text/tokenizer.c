@@ -8,11 +8,9 @@
 #include "base/names.h"
 #include "base/narrow.h"
 #include "base/status.h"
-#include "text/bpe.h"
-#include "text/pretokenizer.h"
 #include "text/special.h"
 #include "text/template.h"
-#include "text/utf8.h"
+#include "text/tokenizer_kind.h"
 #include "text/vocabulary.h"
 
 /* Signs that are looked for in templates have no more bytes. */
@@ -20,16 +18,17 @@ enum { MOST_SIGN = 64 };
 
 struct ci_tokenizer {
     struct ci_vocabulary vocabulary;
-    struct ci_bpe bpe;
     struct ci_special special;
-    struct ci_pretokenizer *pretokenizer; /* NULL: the file has no way from text to tokens */
+    const struct ci_tokenizer_kind *kind; /* NULL: the file has no way from text to tokens */
+    void *rules;                          /* of that kind */
     uint8_t *marks;                       /* [size] enum mark */
     char mistyped[256];
     int32_t bos, eos;
     bool add_bos, add_eos;
 };
 
-enum mark { MARK_END = 1, MARK_MISTYPED = 2 };
+/* Two of them are enum ci_strip_side. */
+enum mark { MARK_STRIP_LEFT = CI_STRIP_LEFT, MARK_STRIP_RIGHT = CI_STRIP_RIGHT, MARK_END = 4, MARK_MISTYPED = 8 };
 
 /* Files name one end token, models use several; these are the others' names. In formats that have the two `unless`
  * tokens as well, the name means something else: harmony's "<|end|>" ends a message, and <|return|> and <|call|> end
@@ -68,59 +67,42 @@ static const struct {
     {"<｜end▁of▁sentence｜>", {0}},
 };
 
+static bool inside(const struct ci_tokenizer *tokenizer, int32_t token) {
+    return token >= 0 && (uint32_t)token < tokenizer->vocabulary.count;
+}
+
 /* ---- text to tokens ---- */
 
-struct encoding {
-    const struct ci_tokenizer *tokenizer;
-    bool whole_words;
-    struct ci_bpe_work work;
-    struct ci_token_list out;
-};
-
-static enum clinfer_status encode_word(void *user, const char *word, size_t length) {
-    struct encoding *encoding = user;
-    const struct ci_vocabulary *vocabulary = &encoding->tokenizer->vocabulary;
-    if (encoding->whole_words) {
-        int32_t whole = ci_vocabulary_find_bytes(vocabulary, word, length);
-        if (whole >= 0) return ci_token_list_append(&encoding->out, whole);
-    }
-    return ci_bpe_encode(&encoding->tokenizer->bpe, vocabulary, word, length, &encoding->work, &encoding->out);
+static enum clinfer_status encode_text(const struct ci_tokenizer *tokenizer, const char *text, size_t length,
+                                       bool begins, struct ci_token_work *work, struct ci_token_list *out) {
+    const struct ci_text_piece piece = {text, length, begins};
+    if (length == 0) return CLINFER_OK;
+    return tokenizer->kind->encode(tokenizer->rules, &tokenizer->vocabulary, &piece, work, out);
 }
 
-/* Text without special tokens: runs of UTF-8 go through the pre-tokenizer, runs of other bytes are words. */
-static enum clinfer_status encode_text(struct encoding *encoding, const char *text, size_t length) {
-    for (size_t at = 0; at < length;) {
-        size_t valid = ci_utf8_valid(text + at, length - at);
-        enum clinfer_status status =
-            ci_pretokenizer_split(encoding->tokenizer->pretokenizer, text + at, valid, encode_word, encoding);
-        at += valid;
-        size_t invalid = ci_utf8_invalid(text + at, length - at);
-        if (status == CLINFER_OK && invalid > 0) status = encode_word(encoding, text + at, invalid);
-        if (status != CLINFER_OK) return status;
-        at += invalid;
-    }
-    return CLINFER_OK;
-}
+static bool is_space(char byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
 
 /* The bytes [begin, end) of the text. */
-static enum clinfer_status encode_part(struct encoding *encoding, const struct ci_rendered *text, size_t begin,
-                                       size_t end) {
+static enum clinfer_status encode_part(const struct ci_tokenizer *tokenizer, const struct ci_rendered *text,
+                                       size_t begin, size_t end, struct ci_token_work *work,
+                                       struct ci_token_list *out) {
     struct ci_special_origins origins = {.runs = text->runs, .count = text->run_count};
     enum clinfer_status status = CLINFER_OK;
+    /* What is in the list already stands before this part. */
+    int32_t before = out->count ? out->tokens[out->count - 1] : -1;
+    bool begins = !inside(tokenizer, before) || ci_token_is_special(tokenizer->vocabulary.types[before]);
     while (status == CLINFER_OK && begin < end) {
         size_t from = end, to = end;
-        int32_t special = ci_special_find(&encoding->tokenizer->special, text->text, begin, end, &origins, &from, &to);
-        status = encode_text(encoding, text->text + begin, from - begin);
-        if (status == CLINFER_OK && special >= 0) status = ci_token_list_append(&encoding->out, special);
+        int32_t special = ci_special_find(&tokenizer->special, text->text, begin, end, &origins, &from, &to);
+        uint8_t strip = special < 0 ? 0 : tokenizer->marks[special];
+        while ((strip & MARK_STRIP_LEFT) && from > begin && is_space(text->text[from - 1])) from--;
+        while ((strip & MARK_STRIP_RIGHT) && to < end && is_space(text->text[to])) to++;
+        status = encode_text(tokenizer, text->text + begin, from - begin, begins, work, out);
+        if (status == CLINFER_OK && special >= 0) status = ci_token_list_append(out, special);
+        begins = true;
         begin = to;
     }
     return status;
-}
-
-static struct encoding start_encoding(const struct ci_tokenizer *tokenizer, struct ci_token_list *out) {
-    return (struct encoding){.tokenizer = tokenizer,
-                             .whole_words = ci_pretokenizer_traits(tokenizer->pretokenizer).whole_words,
-                             .out = *out};
 }
 
 enum clinfer_status ci_tokenizer_append(const struct ci_tokenizer *tokenizer, const struct ci_rendered *text,
@@ -128,13 +110,12 @@ enum clinfer_status ci_tokenizer_append(const struct ci_tokenizer *tokenizer, co
     if (end - begin > INT32_MAX)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "text of %zu bytes: at most %d can be tokenized at once", end - begin,
                        INT32_MAX);
-    if (!tokenizer->pretokenizer)
+    if (!tokenizer->kind)
         return ci_fail(CLINFER_UNSUPPORTED, "the model has no tokenizer (tokenizer.ggml.model): it takes token ids, as "
                                             "`clinfer logits --tokens` gives them, and no text");
-    struct encoding encoding = start_encoding(tokenizer, out);
-    enum clinfer_status status = encode_part(&encoding, text, begin, end);
-    ci_bpe_work_destroy(&encoding.work);
-    *out = encoding.out;
+    struct ci_token_work work = {0};
+    enum clinfer_status status = encode_part(tokenizer, text, begin, end, &work, out);
+    ci_token_work_destroy(&work);
     return status;
 }
 
@@ -165,14 +146,15 @@ enum clinfer_status ci_tokenizer_encode(const struct ci_tokenizer *tokenizer, co
  * its type says. */
 static enum clinfer_status is_sign(const struct ci_tokenizer *tokenizer, int32_t id, bool *is) {
     *is = false;
-    if (!tokenizer->pretokenizer) return CLINFER_OK;
-    struct encoding encoding = start_encoding(tokenizer, &(struct ci_token_list){0});
+    if (!tokenizer->kind) return CLINFER_OK;
+    struct ci_token_work work = {0};
+    struct ci_token_list out = {0};
     size_t length;
     const char *text = ci_tokenizer_piece(tokenizer, id, true, &length);
-    enum clinfer_status status = encode_text(&encoding, text, length);
-    *is = length > 0 && !(encoding.out.count == 1 && encoding.out.tokens[0] == id);
-    ci_bpe_work_destroy(&encoding.work);
-    free(encoding.out.tokens);
+    enum clinfer_status status = encode_text(tokenizer, text, length, false, &work, &out);
+    *is = length > 0 && !(out.count == 1 && out.tokens[0] == id);
+    ci_token_work_destroy(&work);
+    free(out.tokens);
     return status;
 }
 
@@ -311,61 +293,76 @@ bool ci_tokenizer_has_no_text(const struct ci_text_span *model) {
     return is_named(model, "none") || is_named(model, "no_vocab") || is_named(model, "test");
 }
 
-/* From words of text to tokens. */
-static enum clinfer_status build_text(const struct ci_tokenizer_source *source, struct ci_tokenizer *created) {
-    if (ci_tokenizer_has_no_text(&source->model)) return CLINFER_OK;
-    enum clinfer_status status =
-        ci_pretokenizer_create(source->pre_tokenizer.text, source->pre_tokenizer.length, &created->pretokenizer);
-    return status == CLINFER_OK ? ci_bpe_build(source, &created->vocabulary, &created->bpe) : status;
+static enum clinfer_status fail_unknown(const struct ci_text_span *model) {
+    char names[512];
+    ci_tokenizer_kind_names(names, sizeof names);
+    return ci_fail(CLINFER_UNSUPPORTED,
+                   "tokenizer.ggml.model: '%.*s': this kind of vocabulary is not supported; these are: %s",
+                   ci_shown(model->length, 64), model->text, names);
 }
 
-enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source, struct ci_tokenizer **tokenizer) {
-    *tokenizer = NULL;
-    if (!is_named(&source->model, "gpt2") && !ci_tokenizer_has_no_text(&source->model))
-        return ci_fail(CLINFER_UNSUPPORTED,
-                       "tokenizer.ggml.model: '%.*s': this kind of vocabulary is not supported; 'gpt2' (byte-level "
-                       "BPE) is",
-                       ci_shown(source->model.length, 64), source->model.text);
-    struct ci_tokenizer *created = calloc(1, sizeof *created);
-    if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
+/* Behind find_ends(), which may make tokens special. */
+static void mark_strips(const struct ci_tokenizer_source *source, struct ci_tokenizer *tokenizer) {
+    const struct ci_vocabulary *vocabulary = &tokenizer->vocabulary;
+    for (size_t i = 0; i < source->strip_count; i++) {
+        const struct ci_strip *strip = &source->strips[i];
+        int32_t only = ci_vocabulary_find(vocabulary, strip->token.text, strip->token.length);
+        for (uint32_t id = 0; id < vocabulary->count; id++) {
+            if (strip->token.length ? (int32_t)id != only : !ci_token_is_special(vocabulary->types[id])) continue;
+            tokenizer->marks[id] &= (uint8_t) ~(CI_STRIP_LEFT | CI_STRIP_RIGHT);
+            tokenizer->marks[id] |= strip->sides;
+        }
+    }
+}
 
+static enum clinfer_status build(const struct ci_tokenizer_source *source, struct ci_tokenizer *created) {
+    const struct ci_tokenizer_kind *kind = created->kind;
     enum clinfer_status status = CLINFER_OK;
-    if (source->token_count || !ci_tokenizer_has_no_text(&source->model))
-        status = ci_vocabulary_build(source, &created->vocabulary);
+    if (source->token_count || kind)
+        status =
+            ci_vocabulary_build(source, kind ? kind->spelling(source) : ci_spelling_byte_level, &created->vocabulary);
     if (status == CLINFER_OK) status = check_ids(source);
-    if (status == CLINFER_OK) status = build_text(source, created);
+    if (status == CLINFER_OK && kind) status = kind->create(source, &created->vocabulary, &created->rules);
     if (status == CLINFER_OK) status = make_marks(created);
     if (status == CLINFER_OK) status = find_ends(source, created);
+    if (status == CLINFER_OK) mark_strips(source, created);
     if (status == CLINFER_OK) status = ci_special_build(&created->vocabulary, &created->special);
+    return status;
+}
+
+enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *given, struct ci_tokenizer **tokenizer) {
+    *tokenizer = NULL;
+    const struct ci_tokenizer_kind *kind = ci_tokenizer_kind_find(&given->model);
+    if (!kind && !ci_tokenizer_has_no_text(&given->model)) return fail_unknown(&given->model);
+    struct ci_tokenizer *created = calloc(1, sizeof *created);
+    if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
+    created->kind = kind;
+
+    struct ci_tokenizer_source source = *given;
+    if (kind) kind->complete(&source);
+    enum clinfer_status status = build(&source, created);
     if (status != CLINFER_OK) {
         ci_tokenizer_destroy(created);
         return status;
     }
-    created->bos = ci_narrowed(source->bos_id);
-    created->eos = ci_narrowed(source->eos_id);
-    bool add_bos = source->add_bos == 1;
-    if (source->add_bos == -1 && created->pretokenizer) add_bos = ci_pretokenizer_traits(created->pretokenizer).add_bos;
-    created->add_bos = add_bos && created->bos >= 0;
-    created->add_eos = source->add_eos == 1;
+    created->bos = ci_narrowed(source.bos_id);
+    created->eos = ci_narrowed(source.eos_id);
+    created->add_bos = source.add_bos == 1;
+    created->add_eos = source.add_eos == 1;
     *tokenizer = created;
     return CLINFER_OK;
 }
 
 void ci_tokenizer_destroy(struct ci_tokenizer *tokenizer) {
     if (tokenizer == NULL) return;
+    if (tokenizer->kind) tokenizer->kind->destroy(tokenizer->rules);
     free(tokenizer->marks);
     ci_special_destroy(&tokenizer->special);
-    ci_bpe_destroy(&tokenizer->bpe);
     ci_vocabulary_destroy(&tokenizer->vocabulary);
-    ci_pretokenizer_destroy(tokenizer->pretokenizer);
     free(tokenizer);
 }
 
 /* ---- questions ---- */
-
-static bool inside(const struct ci_tokenizer *tokenizer, int32_t token) {
-    return token >= 0 && (uint32_t)token < tokenizer->vocabulary.count;
-}
 
 const char *ci_tokenizer_piece(const struct ci_tokenizer *tokenizer, int32_t token, bool special, size_t *length) {
     const struct ci_vocabulary *vocabulary = &tokenizer->vocabulary;

@@ -1,8 +1,8 @@
-/* tokenizer.h: text to token ids and back, for byte-level BPE vocabularies (tokenizer.ggml.model "gpt2").
+/* tokenizer.h: text to token ids and back.
  *
- * Encoding takes three steps: special tokens are found first (longest at the leftmost place), what lies between them is
- * cut into words (pretokenizer.h), and each word is merged by rank (bpe.h). Bytes that are not UTF-8 form words of
- * their own, so every byte for which the vocabulary has a token comes back from decoding.
+ * Special tokens are found first (longest at the leftmost place); what becomes of the text between them is a matter of
+ * the kind of vocabulary (tokenizer_kind.h). The bytes of tokens, one after the other, are the text again, but for what
+ * a kind adds or changes when it reads: SentencePiece may put a space before a text and behind special tokens.
  *
  * Files type tokens wrongly: end tokens as text, or none at all. What plain text can never become, because it is
  * cut into words before, is no text: such tokens are control tokens if they are known by name to end a turn, if the
@@ -29,18 +29,28 @@ struct ci_text_span {
     size_t length;
 };
 
+/* White space beside a special token that belongs to the token when it is found in text. */
+enum ci_strip_side { CI_STRIP_LEFT = 1, CI_STRIP_RIGHT = 2 };
+struct ci_strip {
+    struct ci_text_span token; /* empty: every special token */
+    uint8_t sides;             /* enum ci_strip_side, or 0 */
+};
+
 /* What a vocabulary is made from: the metadata of a GGUF file, or a test's own. Everything is copied. Ids are -1 when
  * absent; flags are 0, 1 or -1 when the file does not say. */
 struct ci_tokenizer_source {
-    struct ci_text_span model;         /* "gpt2", or one that has no text */
-    struct ci_text_span pre_tokenizer; /* "smollm", "llama-bpe", ... */
-    const struct ci_text_span *tokens; /* [token_count] in the file's spelling (vocabulary.h) */
+    struct ci_text_span model;         /* of a kind (tokenizer_kind_list.inc), or one that has no text */
+    struct ci_text_span pre_tokenizer; /* "smollm", "llama-bpe", ...; for kinds that need one */
+    const struct ci_text_span *tokens; /* [token_count] in the file's spelling (spelling.h) */
     const int32_t *types;              /* [token_count] enum ci_token_type; NULL: all normal */
+    const float *scores;               /* [token_count]; for kinds that need them */
     size_t token_count;
     const struct ci_text_span *merges; /* [merge_count] "left right", by rank */
     size_t merge_count;
     int64_t bos_id, eos_id, eot_id, eom_id, unknown_id, padding_id;
-    int add_bos, add_eos;
+    int add_bos, add_eos, add_space_prefix;
+    const struct ci_strip *strips; /* [strip_count]; of two for a token the later counts */
+    size_t strip_count;
 };
 
 /* Whether this tokenizer.ggml.model says that the model takes token ids and no text: "none", "no_vocab", and "test",

@@ -1,6 +1,7 @@
 /* tokenizer_gguf.c: the tokenizer.ggml.* entries of a GGUF file as the source of a tokenizer. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "base/narrow.h"
@@ -8,7 +9,7 @@
 #include "format/gguf.h"
 #include "format/kind.h"
 #include "text/pretokenizer.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer_kind.h"
 
 /* Spans that point into the mapped file; *spans is for the caller to free. */
 static enum clinfer_status read_spans(const struct ci_gguf *gguf, const char *key, struct ci_text_span **spans,
@@ -40,6 +41,63 @@ static enum clinfer_status read_types(const struct ci_gguf *gguf, size_t token_c
         if (!ci_narrow(ci_gguf_integer_at(value, i), &(*types)[i])) (*types)[i] = -1;
     }
     return CLINFER_OK;
+}
+
+/* Old writers store whole numbers. */
+static enum clinfer_status read_scores(const struct ci_gguf *gguf, size_t token_count, float **scores) {
+    static const char key[] = "tokenizer.ggml.scores";
+    const struct ci_gguf_value *value = ci_gguf_find(gguf, key);
+    bool whole = value && ci_gguf_type_is_integer(value->element_type);
+    enum clinfer_status status = whole ? ci_gguf_get_integers(gguf, key, CI_GGUF_REQUIRED, &value)
+                                       : ci_gguf_get_floats(gguf, key, CI_GGUF_REQUIRED, &value);
+    if (status != CLINFER_OK) return status;
+    if (value->count != token_count)
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %llu elements for %zu tokens; the file is damaged",
+                       ci_gguf_path(gguf), key, (unsigned long long)value->count, token_count);
+    *scores = malloc(token_count ? token_count * sizeof **scores : 1);
+    if (*scores == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", key);
+    for (size_t i = 0; i < token_count; i++)
+        (*scores)[i] = whole ? (float)ci_gguf_integer_at(value, i) : (float)ci_gguf_float_at(value, i);
+    return CLINFER_OK;
+}
+
+/* Which tokens take white space with them is not in the file: models are known by name. */
+static const struct ci_strip phi3_strips[] = {{{"", 0}, CI_STRIP_RIGHT},
+                                              {{"</s>", 4}, CI_STRIP_RIGHT},
+                                              {{"<unk>", 5}, 0},
+                                              {{"<s>", 3}, 0},
+                                              {{"<|endoftext|>", 13}, 0}},
+                             mask_strips[] = {{{"<mask>", 6}, CI_STRIP_LEFT}},
+                             bert_mask_strips[] = {{{"[MASK]", 6}, CI_STRIP_LEFT}};
+
+static const struct {
+    const char *key, *part; /* of the value, without regard to case */
+    const struct ci_strip *strips;
+    size_t count;
+} strip_rules[] = {
+    {"tokenizer.ggml.pre", "jina-v2-de", mask_strips, 1},
+    {"tokenizer.ggml.pre", "jina-v2-es", mask_strips, 1},
+    {"tokenizer.ggml.pre", "jina-v2-code", mask_strips, 1},
+    {"general.architecture", "nomic-bert-moe", mask_strips, 1},
+    {"general.architecture", "jina-bert-v3", mask_strips, 1},
+    {"general.name", "phi-3", phi3_strips, sizeof phi3_strips / sizeof *phi3_strips},
+    {"general.name", "phi3", phi3_strips, sizeof phi3_strips / sizeof *phi3_strips},
+    {"general.name", "modern-bert", bert_mask_strips, 1},
+};
+
+static void find_strips(const struct ci_gguf *gguf, struct ci_tokenizer_source *source) {
+    for (size_t i = 0; i < sizeof strip_rules / sizeof *strip_rules; i++) {
+        const struct ci_gguf_value *value = ci_gguf_find(gguf, strip_rules[i].key);
+        if (!value || value->type != CI_GGUF_STRING) continue;
+        struct ci_gguf_string name = ci_gguf_string_at(value, 0);
+        size_t length = strlen(strip_rules[i].part);
+        for (size_t at = 0; at + length <= name.length; at++) {
+            if (strncasecmp(name.text + at, strip_rules[i].part, length) != 0) continue;
+            source->strips = strip_rules[i].strips;
+            source->strip_count = strip_rules[i].count;
+            return;
+        }
+    }
 }
 
 static enum clinfer_status read_text(const struct ci_gguf *gguf, const char *key, struct ci_text_span *span) {
@@ -96,37 +154,56 @@ static enum clinfer_status read_ids(const struct ci_gguf *gguf, struct ci_tokeni
     return CLINFER_OK;
 }
 
+/* Arrays that the source points to. */
+struct arrays {
+    struct ci_text_span *tokens, *merges;
+    int32_t *types;
+    float *scores;
+};
+
+static enum clinfer_status read_source(const struct ci_gguf *gguf, struct ci_tokenizer_source *source,
+                                       struct arrays *arrays) {
+    enum clinfer_status status = read_text(gguf, "tokenizer.ggml.model", &source->model);
+    const struct ci_tokenizer_kind *kind = status == CLINFER_OK ? ci_tokenizer_kind_find(&source->model) : NULL;
+    unsigned needs = kind ? kind->needs : 0; /* of an unknown kind the message is to name the kind */
+    bool has_tokens = ci_gguf_find(gguf, "tokenizer.ggml.tokens") || !ci_tokenizer_has_no_text(&source->model);
+    if (status == CLINFER_OK && has_tokens)
+        status = read_spans(gguf, "tokenizer.ggml.tokens", &arrays->tokens, &source->token_count);
+    if (status == CLINFER_OK) status = read_types(gguf, source->token_count, &arrays->types);
+    if (status == CLINFER_OK) status = read_ids(gguf, source);
+    if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_bos_token", &source->add_bos);
+    if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_eos_token", &source->add_eos);
+    if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_space_prefix", &source->add_space_prefix);
+    if (status == CLINFER_OK && needs & CI_TOKENIZER_NEEDS_PRE)
+        status = read_pre_tokenizer(gguf, &source->pre_tokenizer);
+    if (status == CLINFER_OK && needs & CI_TOKENIZER_NEEDS_MERGES)
+        status = read_spans(gguf, "tokenizer.ggml.merges", &arrays->merges, &source->merge_count);
+    if (status == CLINFER_OK && needs & CI_TOKENIZER_NEEDS_SCORES)
+        status = read_scores(gguf, source->token_count, &arrays->scores);
+    find_strips(gguf, source);
+    source->tokens = arrays->tokens;
+    source->merges = arrays->merges;
+    source->types = arrays->types;
+    source->scores = arrays->scores;
+    return status;
+}
+
 enum clinfer_status ci_tokenizer_create_gguf(const struct ci_gguf *gguf, struct ci_tokenizer **tokenizer) {
     *tokenizer = NULL;
     struct ci_tokenizer_source source = {0};
-    struct ci_text_span *tokens = NULL, *merges = NULL;
-    int32_t *types = NULL;
+    struct arrays arrays = {0};
     enum clinfer_status status = CLINFER_OK;
     /* No model at all? */
     if (!ci_gguf_find(gguf, "tokenizer.ggml.model") && !ci_gguf_find(gguf, "tokenizer.ggml.tokens"))
         status = ci_kind_check_metadata(gguf);
-    if (status == CLINFER_OK) status = read_text(gguf, "tokenizer.ggml.model", &source.model);
-    bool has_tokens = ci_gguf_find(gguf, "tokenizer.ggml.tokens") || !ci_tokenizer_has_no_text(&source.model);
-    if (status == CLINFER_OK && has_tokens)
-        status = read_spans(gguf, "tokenizer.ggml.tokens", &tokens, &source.token_count);
-    if (status == CLINFER_OK) status = read_types(gguf, source.token_count, &types);
-    if (status == CLINFER_OK) status = read_ids(gguf, &source);
-    if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_bos_token", &source.add_bos);
-    if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_eos_token", &source.add_eos);
-    /* Another kind of vocabulary has neither merges nor a pre-tokenizer: let the message name the kind. */
-    bool byte_level = source.model.length == 4 && memcmp(source.model.text, "gpt2", 4) == 0;
-    if (status == CLINFER_OK && byte_level) status = read_pre_tokenizer(gguf, &source.pre_tokenizer);
-    if (status == CLINFER_OK && byte_level)
-        status = read_spans(gguf, "tokenizer.ggml.merges", &merges, &source.merge_count);
-    source.tokens = tokens;
-    source.merges = merges;
-    source.types = types;
+    if (status == CLINFER_OK) status = read_source(gguf, &source, &arrays);
     if (status == CLINFER_OK) {
         status = ci_tokenizer_create(&source, tokenizer);
         if (status != CLINFER_OK) ci_fail_prefix(status, "%s", ci_gguf_path(gguf));
     }
-    free(tokens);
-    free(merges);
-    free(types);
+    free(arrays.tokens);
+    free(arrays.merges);
+    free(arrays.types);
+    free(arrays.scores);
     return status;
 }

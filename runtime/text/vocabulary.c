@@ -10,28 +10,10 @@
 #include "base/narrow.h"
 #include "base/status.h"
 #include "text/tokenizer.h"
-#include "text/utf8.h"
 
-enum { MAXIMUM_TOKENS = 1 << 24, MAXIMUM_SPELLED = 4096 };
+enum { MAXIMUM_TOKENS = 1 << 24 };
 
 #define MIX UINT64_C(0xa0761d6478bd642f)
-
-/* First code point of the bytes that do not stand for themselves, and one behind the last. */
-enum { SHIFTED = 0x100, SHIFTED_END = 0x100 + 68 };
-
-static bool stands_for_itself(unsigned byte) {
-    return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-}
-
-/* Byte -> code point, and back: -1 for a character outside the table. */
-static void make_spelling(uint16_t spelled[256], int16_t byte_of[SHIFTED_END]) {
-    for (int i = 0; i < SHIFTED_END; i++) byte_of[i] = -1;
-    uint16_t next = SHIFTED;
-    for (unsigned byte = 0; byte < 256; byte++) {
-        spelled[byte] = stands_for_itself(byte) ? (uint16_t)byte : next++;
-        byte_of[spelled[byte]] = (int16_t)byte;
-    }
-}
 
 static uint64_t hash_text(uint64_t secret, const char *text, size_t length) {
     uint64_t hash = secret ^ length;
@@ -101,32 +83,6 @@ const char *ci_vocabulary_piece(const struct ci_vocabulary *vocabulary, int32_t 
     return vocabulary->bytes + vocabulary->byte_offsets[id];
 }
 
-int32_t ci_vocabulary_find_bytes(const struct ci_vocabulary *vocabulary, const char *bytes, size_t length) {
-    char spelled[MAXIMUM_SPELLED];
-    if (length > MAXIMUM_SPELLED / 2) return -1;
-    size_t at = 0;
-    for (size_t i = 0; i < length; i++) at += ci_utf8_encode(vocabulary->spelled[(uint8_t)bytes[i]], spelled + at);
-    int32_t id = ci_vocabulary_find(vocabulary, spelled, at);
-    return id >= 0 && ci_token_is_special(vocabulary->types[id]) ? -1 : id;
-}
-
-/* Decodes text to out, which has room for `length` bytes; a text with any other character stays as it is. */
-static size_t decode(const int16_t byte_of[SHIFTED_END], const char *text, size_t length, char *out) {
-    size_t count = 0;
-    for (size_t at = 0; at < length;) {
-        size_t step = ci_utf8_character(text + at, length - at);
-        uint32_t code_point = step ? ci_utf8_decode(text + at, step) : SHIFTED_END;
-        int byte = code_point < SHIFTED_END ? byte_of[code_point] : -1;
-        if (byte < 0) {
-            memcpy(out, text, length);
-            return length;
-        }
-        out[count++] = (char)byte;
-        at += step;
-    }
-    return count;
-}
-
 static enum clinfer_status allocate(const struct ci_tokenizer_source *source, struct ci_vocabulary *vocabulary) {
     if (source->token_count == 0 || source->token_count > MAXIMUM_TOKENS)
         return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.tokens: %zu tokens; 1 to %d are possible", source->token_count,
@@ -155,8 +111,8 @@ static enum clinfer_status allocate(const struct ci_tokenizer_source *source, st
 }
 
 /* Token `id` to the end of the tables and into the index. An empty text is a token that nothing can find. */
-static enum clinfer_status add(const struct ci_tokenizer_source *source, uint32_t id,
-                               const int16_t byte_of[SHIFTED_END], struct ci_vocabulary *vocabulary) {
+static enum clinfer_status add(const struct ci_tokenizer_source *source, uint32_t id, ci_spelling *spelling,
+                               struct ci_vocabulary *vocabulary) {
     const struct ci_text_span *text = &source->tokens[id];
     int32_t type = source->types ? source->types[id] : CI_TOKEN_NORMAL;
     if (type < 0 || type >= CI_TOKEN_TYPES)
@@ -170,7 +126,7 @@ static enum clinfer_status add(const struct ci_tokenizer_source *source, uint32_
     char *bytes = vocabulary->bytes + vocabulary->byte_offsets[id];
     size_t byte_count = text->length;
     if (!ci_token_is_special(vocabulary->types[id]))
-        byte_count = decode(byte_of, text->text, text->length, bytes);
+        byte_count = spelling(text->text, text->length, type, bytes);
     else if (byte_count)
         memcpy(bytes, text->text, byte_count);
     vocabulary->byte_offsets[id + 1] = vocabulary->byte_offsets[id] + ci_narrowed_unsigned(byte_count);
@@ -185,21 +141,16 @@ static enum clinfer_status add(const struct ci_tokenizer_source *source, uint32_
     return CLINFER_OK;
 }
 
-enum clinfer_status ci_vocabulary_build(const struct ci_tokenizer_source *source, struct ci_vocabulary *vocabulary) {
+enum clinfer_status ci_vocabulary_build(const struct ci_tokenizer_source *source, ci_spelling *spelling,
+                                        struct ci_vocabulary *vocabulary) {
     memset(vocabulary, 0, sizeof *vocabulary);
     enum clinfer_status status = allocate(source, vocabulary);
     if (status != CLINFER_OK) return status;
 
-    int16_t byte_of[SHIFTED_END];
-    make_spelling(vocabulary->spelled, byte_of);
     vocabulary->text_offsets[0] = vocabulary->byte_offsets[0] = 0;
     for (uint32_t id = 0; id < vocabulary->count; id++) {
-        status = add(source, id, byte_of, vocabulary);
+        status = add(source, id, spelling, vocabulary);
         if (status != CLINFER_OK) return status;
-    }
-    for (int byte = 0; byte < 256; byte++) {
-        char text = (char)byte;
-        vocabulary->byte_tokens[byte] = ci_vocabulary_find_bytes(vocabulary, &text, 1);
     }
     return CLINFER_OK;
 }

@@ -1,8 +1,5 @@
-/* vocabulary.h: the tokens of a byte-level BPE vocabulary: id -> text as the file spells it, id -> the bytes it stands
- * for, text -> id.
- *
- * The file spells each byte of a normal token as one printable character (GPT-2's table: 33..126, 161..172 and
- * 174..255 stand for themselves, the other 68 bytes in order for U+0100...). Special tokens are spelled as they are. */
+/* vocabulary.h: the tokens of a vocabulary: id -> text as the file spells it, id -> the bytes it stands for (how kinds
+ * of vocabularies spell them: spelling.h), text -> id. Special tokens are spelled as they are. */
 #ifndef CI_TEXT_VOCABULARY_H
 #define CI_TEXT_VOCABULARY_H
 
@@ -11,6 +8,8 @@
 #include <stdint.h>
 
 #include <clinfer.h>
+
+#include "text/spelling.h"
 
 struct ci_tokenizer_source;
 
@@ -28,13 +27,11 @@ enum ci_token_type {
 
 struct ci_vocabulary {
     uint32_t count;
-    char *texts;              /* all texts, one after the other */
-    uint32_t *text_offsets;   /* [count + 1] */
-    char *bytes;              /* the same decoded */
-    uint32_t *byte_offsets;   /* [count + 1] */
-    uint8_t *types;           /* [count] enum ci_token_type; the tokenizer may know better than the file */
-    uint16_t spelled[256];    /* byte -> code point */
-    int32_t byte_tokens[256]; /* id of the token that is this byte alone; -1 */
+    char *texts;            /* all texts, one after the other */
+    uint32_t *text_offsets; /* [count + 1] */
+    char *bytes;            /* the same decoded */
+    uint32_t *byte_offsets; /* [count + 1] */
+    uint8_t *types;         /* [count] enum ci_token_type; the tokenizer may know better than the file */
 
     /* Open addressing over the texts; `tag` are hash bits that spare most comparisons, id_plus_one 0 is free. The hash
      * has a secret, so that no file can be made to collide. */
@@ -47,7 +44,8 @@ struct ci_vocabulary {
 };
 
 /* Copies what it needs. Fails on counts out of range, an unknown type, a text twice. Destroy it in any case. */
-enum clinfer_status ci_vocabulary_build(const struct ci_tokenizer_source *source, struct ci_vocabulary *vocabulary);
+enum clinfer_status ci_vocabulary_build(const struct ci_tokenizer_source *source, ci_spelling *spelling,
+                                        struct ci_vocabulary *vocabulary);
 void ci_vocabulary_destroy(struct ci_vocabulary *vocabulary);
 
 /* -1 when there is none. */
@@ -58,9 +56,6 @@ bool ci_vocabulary_is(const struct ci_vocabulary *vocabulary, int64_t id, const 
 
 /* The bytes that token `id` stands for: those of a special token are its text. */
 const char *ci_vocabulary_piece(const struct ci_vocabulary *vocabulary, int32_t id, size_t *length);
-
-/* The token that stands for exactly these bytes among those spelled by bytes; -1 when there is none. */
-int32_t ci_vocabulary_find_bytes(const struct ci_vocabulary *vocabulary, const char *bytes, size_t length);
 
 /* Types that are recognised in text before any splitting. */
 static inline bool ci_token_is_special(uint8_t type) {

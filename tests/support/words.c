@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -45,7 +46,8 @@ void make_words(struct words *words) {
                                                  .unknown_id = -1,
                                                  .padding_id = -1,
                                                  .add_bos = -1,
-                                                 .add_eos = -1};
+                                                 .add_eos = -1,
+                                                 .add_space_prefix = -1};
 }
 
 int32_t add_token(struct words *words, const char *text, enum ci_token_type type) {
@@ -56,6 +58,27 @@ int32_t add_token(struct words *words, const char *text, enum ci_token_type type
 }
 
 void add_merge(struct words *words, const char *text) { words->merges[words->source.merge_count++] = span(text); }
+
+void make_pieces(struct words *words) {
+    make_words(words);
+    words->source.model = span("llama");
+    words->source.pre_tokenizer = span("");
+    words->source.scores = words->scores;
+    words->source.token_count = 0;
+    add_token(words, "<unk>", CI_TOKEN_UNKNOWN);
+    add_token(words, "<s>", CI_TOKEN_CONTROL);
+    add_token(words, "</s>", CI_TOKEN_CONTROL);
+    for (int byte = 0; byte < 256; byte++) {
+        snprintf(words->spelled[byte], sizeof words->spelled[byte], "<0x%02X>", (unsigned)byte);
+        add_token(words, words->spelled[byte], CI_TOKEN_BYTE);
+    }
+}
+
+int32_t add_piece(struct words *words, const char *text, float score) {
+    int32_t id = add_token(words, text, CI_TOKEN_NORMAL);
+    words->scores[id] = score;
+    return id;
+}
 
 struct ci_tokenizer *create_tokenizer(const struct words *words) {
     struct ci_tokenizer *tokenizer;

@@ -11,9 +11,10 @@ enum { WORDS_MAXIMUM = 400 };
 
 struct words {
     struct ci_tokenizer_source source;
-    char spelled[256][3];
+    char spelled[256][7];
     struct ci_text_span tokens[WORDS_MAXIMUM], merges[WORDS_MAXIMUM];
     int32_t types[WORDS_MAXIMUM];
+    float scores[WORDS_MAXIMUM];
 };
 
 struct ci_text_span span(const char *text);
@@ -22,6 +23,13 @@ struct ci_text_span span(const char *text);
 void make_words(struct words *words);
 int32_t add_token(struct words *words, const char *text, enum ci_token_type type);
 void add_merge(struct words *words, const char *text);
+
+/* The beginning of a vocabulary of SentencePiece ("llama"): <unk>, <s>, </s>, and from PIECES_BYTES on <0x00> to
+ * <0xFF>.
+ */
+enum { PIECES_BYTES = 3 };
+void make_pieces(struct words *words);
+int32_t add_piece(struct words *words, const char *text, float score);
 
 /* A tokenizer with these words; the caller destroys it. */
 struct ci_tokenizer *create_tokenizer(const struct words *words);

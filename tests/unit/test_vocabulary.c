@@ -214,8 +214,9 @@ static void test_hostile_vocabularies_are_refused(void **state) {
     (void)state;
     struct words words;
     make_words(&words);
-    words.source.model = span("llama");
-    expect_refused(&words, CLINFER_UNSUPPORTED, "'llama'");
+    words.source.model = span("lama");
+    expect_refused(&words, CLINFER_UNSUPPORTED, "'lama'");
+    expect_refused(&words, CLINFER_UNSUPPORTED, "gpt2 (byte-level BPE), llama (SentencePiece BPE)");
     words.source.model = span("");
     expect_refused(&words, CLINFER_UNSUPPORTED, "tokenizer.ggml.model");
     make_words(&words);
