@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/names.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "types/layout.h"
@@ -58,12 +59,14 @@ static enum clinfer_status check_shape(const struct ci_model *model, const struc
     }
     const struct ci_type *type = ci_type_from_gguf(found->type);
     const struct ci_gguf_tensor_type *known = ci_gguf_tensor_type(found->type);
-    if (!type)
-        return ci_fail(
-            CLINFER_UNSUPPORTED,
-            "%s: tensor %s: type %s is not supported; choose a file in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, "
-            "Q8_0 or Q6_K",
-            path, found->name, known ? known->name : "unknown");
+    if (!type) {
+        char types[512] = "";
+        for (int i = 0; ci_types[i]; i++)
+            if (ci_types[i]->gguf_id != CI_TYPE_NOT_IN_FILES)
+                ci_names_add(types, sizeof types, ci_gguf_tensor_type((uint32_t)ci_types[i]->gguf_id)->name);
+        return ci_fail(CLINFER_UNSUPPORTED, "%s: tensor %s: type %s is not supported; choose a file with types of %s",
+                       path, found->name, known ? known->name : "unknown", types);
+    }
     if (!ci_type_fits_cols(type, cols))
         return ci_fail(CLINFER_BAD_FILE, "%s: tensor %s: rows of %" PRId64 " are no whole number of %s blocks", path,
                        found->name, cols, type->name);

@@ -4,23 +4,22 @@
 #include <assert.h>
 #include <string.h>
 
-static const struct ci_type *const types[] = {
+const struct ci_type *const ci_types[] = {
 #define CI_TYPE(symbol) &ci_type_##symbol,
 #include "types/type_list.inc"
 #undef CI_TYPE
-};
-
-enum { TYPES = sizeof types / sizeof *types };
+    NULL};
 
 const struct ci_type *ci_type_from_gguf(uint32_t gguf_id) {
-    for (int i = 0; i < TYPES; i++)
-        if (types[i]->gguf_id != CI_TYPE_NOT_IN_FILES && (uint32_t)types[i]->gguf_id == gguf_id) return types[i];
+    for (int i = 0; ci_types[i]; i++)
+        if (ci_types[i]->gguf_id != CI_TYPE_NOT_IN_FILES && (uint32_t)ci_types[i]->gguf_id == gguf_id)
+            return ci_types[i];
     return NULL;
 }
 
 const struct ci_type *ci_type_from_name(const char *name) {
-    for (int i = 0; i < TYPES; i++)
-        if (strcmp(types[i]->name, name) == 0) return types[i];
+    for (int i = 0; ci_types[i]; i++)
+        if (strcmp(ci_types[i]->name, name) == 0) return ci_types[i];
     return NULL;
 }
 

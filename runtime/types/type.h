@@ -68,6 +68,8 @@ static inline void ci_q8_scale(float largest, bool finite, float *scale, float *
 #include "types/type_list.inc"
 #undef CI_TYPE
 
+extern const struct ci_type *const ci_types[]; /* all of them; ends with NULL */
+
 /* NULL when clinfer does not run it. */
 const struct ci_type *ci_type_from_gguf(uint32_t gguf_id);
 const struct ci_type *ci_type_from_name(const char *name);

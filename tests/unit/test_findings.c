@@ -110,6 +110,15 @@ static void expect_finding(const struct file *file, const char *name, enum ci_fi
 
 /* ---- tensors ---- */
 
+static void test_types_that_nothing_reads_are_refused_with_those_that_are(void **state) {
+    (void)state;
+    enum { F64 = 28 };
+    struct file file = start("llama");
+    gguf_writer_tensor(file.writer, "output.weight", F64, 2, (const uint64_t[]){WIDTH, VOCABULARY}, NULL);
+    expect_refusal(&file, CLINFER_UNSUPPORTED, "output.weight: type F64 is not supported",
+                   "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0");
+}
+
 static void test_tensors_that_nothing_takes_are_refused_by_name(void **state) {
     (void)state;
     static const struct {
@@ -574,6 +583,7 @@ static void test_factors_of_the_file_divide_frequencies(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tensors_that_nothing_takes_are_refused_by_name),
+        cmocka_unit_test(test_types_that_nothing_reads_are_refused_with_those_that_are),
         cmocka_unit_test(test_what_may_be_left_out_is_named),
         cmocka_unit_test(test_blocks_for_multi_token_prediction_are_left_out),
         cmocka_unit_test(test_dimensions_of_one_behind_the_last_change_nothing),
