@@ -140,12 +140,21 @@ struct block {
 #if defined(R16_SIGNED) && defined(VNNI)
 #define R16_ZERO 128 /* vpdpbusd wants unsigned codes */
 #endif
-#if defined(R16_ZERO) || defined(R16_OFFSETS)
+#if defined(R16_ZERO) || defined(R16_OFFSETS) || defined(R16_PAIRS)
 #define HAS_OFFSET
 #endif
 
 INLINE const __global uchar *block_at(const __global uchar *group, int unit) {
     return group + unit / R16_PARTS * R16_BYTES;
+}
+
+/* Two numbers of 6 bits of each row (runtime/types/k_quant.h). */
+INLINE void load_pair(const __global uchar *p, float16 *first, float16 *second) {
+    const uchar16 bytes = vload16(0, p);
+    const uchar8 upper = vload8(2, p);
+    *first = convert_float16(convert_int16(bytes & (uchar16)63));
+    *second = convert_float16(
+        convert_int16(bytes >> (uchar16)6 | ((uchar16)(upper << (uchar8)2, upper >> (uchar8)2) & (uchar16)60)));
 }
 
 INLINE void unpack(const __global uchar *p, int part, struct block *block) {
@@ -167,20 +176,16 @@ INLINE void unpack(const __global uchar *p, int part, struct block *block) {
     }
 #endif
 #ifdef R16_FIFTHS
-    /* Bit 4 * row + c of 64 goes to bit 4 of byte c of the lane. */
-    const __global uint *fifths = (const __global uint *)(p + R16_FIFTHS);
-    const uint8 shift = (uint8)(0, 4, 8, 12, 16, 20, 24, 28);
+    const uint16 fifths = vload16(part, (const __global uint *)(p + R16_FIFTHS));
 #pragma unroll
-    for (int q = 0; q < 8; q++) {
-        const uint16 bits = (uint16)((uint8)fifths[2 * q] >> shift, (uint8)fifths[2 * q + 1] >> shift) & 15u;
-        block->quad[q] |= bits * 0x02040810u & 0x10101010u;
-    }
+    for (int q = 0; q < 8; q++)
+        block->quad[q] |= (q < 4 ? fifths << (uint)(4 - q) : fifths >> (uint)(q - 4)) & 0x10101010u;
 #endif
-#ifdef R16_PAIRS
-    const __global uint *pairs = (const __global uint *)(p + R16_PAIRS) + part * 32;
+#ifdef R16_UPPER
+    const __global uint *upper = (const __global uint *)(p + R16_UPPER) + part * 32;
 #pragma unroll
     for (int plane = 0; plane < 2; plane++) {
-        const uint16 bits = vload16(plane, pairs);
+        const uint16 bits = vload16(plane, upper);
         block->quad[4 * plane] |= bits << 4 & 0x30303030u;
         block->quad[4 * plane + 1] |= bits << 2 & 0x30303030u;
         block->quad[4 * plane + 2] |= bits & 0x30303030u;
@@ -188,6 +193,12 @@ INLINE void unpack(const __global uchar *p, int part, struct block *block) {
     }
 #endif
     const float16 scale = vload_half16(0, (const __global half *)p);
+#ifdef R16_PAIRS
+    float16 first, second;
+    load_pair(p + R16_PAIRS + 24 * part, &first, &second);
+    block->scale[0] = scale * first;
+    block->offset[0] = -vload_half16(0, (const __global half *)(p + R16_MINIMUM)) * second;
+#else
 #pragma unroll
     for (int h = 0; h < HALVES; h++) {
         block->scale[h] = scale;
@@ -200,6 +211,7 @@ INLINE void unpack(const __global uchar *p, int part, struct block *block) {
         block->offset[h] = block->scale[h] * -(float)R16_ZERO;
 #endif
     }
+#endif
 }
 
 /* ---- a unit of a row of x ---- */

@@ -12,7 +12,7 @@ enum { CI_CPU_ATTENTION_MAX_DIM = 256, CI_CPU_PEAK_CHAINS = 10 };
 #define CI_CPU_R16_OF(isa, x)                                                                                          \
     extern ci_cpu_function ci_cpu_matmul_##x##_q4_0_r16_##isa, ci_cpu_matmul_##x##_q4_1_r16_##isa,                     \
         ci_cpu_matmul_##x##_q5_0_r16_##isa, ci_cpu_matmul_##x##_q5_1_r16_##isa, ci_cpu_matmul_##x##_q8_0_r16_##isa,    \
-        ci_cpu_matmul_##x##_q6_k_r16_##isa;
+        ci_cpu_matmul_##x##_q4_k_r16_##isa, ci_cpu_matmul_##x##_q5_k_r16_##isa, ci_cpu_matmul_##x##_q6_k_r16_##isa;
 #define CI_CPU_R16(isa) CI_CPU_R16_OF(isa, q8) CI_CPU_R16_OF(isa, f32)
 CI_CPU_R16(avx512vnni)
 CI_CPU_R16(avx2)

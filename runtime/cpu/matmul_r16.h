@@ -76,6 +76,23 @@ INLINE void unpack_q8_0(const uint8_t *group, int part, struct r16_block *block)
     block->offset[0] = r16_times(block->scale[0], R16_BYTE_OFFSET);
 }
 
+INLINE void k_scales(const uint8_t *group, int part, struct r16_block *block) {
+    r16_pair(group + 64 + 24 * part, &block->scale[0], &block->offset[0]);
+    block->scale[0] = r16_mul(block->scale[0], r16_halves(group));
+    block->offset[0] = r16_mul(block->offset[0], r16_times(r16_halves(group + 32), -1));
+}
+
+INLINE void unpack_q4_k(const uint8_t *group, int part, struct r16_block *block) {
+    r16_nibbles(group + 256 + 256 * part, block->quad);
+    k_scales(group, part, block);
+}
+
+INLINE void unpack_q5_k(const uint8_t *group, int part, struct r16_block *block) {
+    r16_nibbles(group + 256 + 256 * part, block->quad);
+    r16_fifth_bits(group + 2304 + 64 * part, block->quad);
+    k_scales(group, part, block);
+}
+
 INLINE void unpack_q6_k(const uint8_t *group, int part, struct r16_block *block) {
     r16_float d = r16_halves(group);
     r16_nibbles(group + 288 + 256 * part, block->quad);
@@ -269,4 +286,6 @@ KERNELS(q4_1, 320, 1, 1, 15)
 KERNELS(q5_0, 352, 1, 1, 31)
 KERNELS(q5_1, 384, 1, 1, 31)
 KERNELS(q8_0, 544, 1, 1, -128)
+KERNELS(q4_k, 2304, 8, 1, 15)
+KERNELS(q5_k, 2816, 8, 1, 31)
 KERNELS(q6_k, 3360, 8, 2, 63)

@@ -55,17 +55,26 @@ INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
     }
 }
 
-/* Byte b of a quad's half gets bit b of 32: spread the four bytes, then test one bit in each place. */
+/* Bit q of a byte goes to bit 4 of that byte of quad q. */
 INLINE void r16_fifth_bits(const uint8_t *fifth, r16_quad *quad) {
-    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3,
-                                            3, 3, 3, 3, 3, 3, 3);
-    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
-    UNROLL for (int q = 0; q < 8; q++) UNROLL for (int i = 0; i < 2; i++) {
-        int32_t bits;
-        memcpy(&bits, fifth + 8 * q + 4 * i, sizeof bits);
-        __m256i there = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread), bit);
-        __m256i sixteen = _mm256_and_si256(_mm256_cmpeq_epi8(there, bit), _mm256_set1_epi8(16));
-        quad[q].v[i] = _mm256_or_si256(quad[q].v[i], sixteen);
+    UNROLL for (int i = 0; i < 2; i++) {
+        const __m256i bits = _mm256_loadu_si256((const void *)(fifth + 32 * i));
+        UNROLL for (int q = 0; q < 8; q++) {
+            __m256i there = q < 4 ? _mm256_slli_epi16(bits, 4 - q) : _mm256_srli_epi16(bits, q - 4);
+            quad[q].v[i] = _mm256_or_si256(quad[q].v[i], _mm256_and_si256(there, _mm256_set1_epi8(16)));
+        }
+    }
+}
+
+/* Two numbers of 6 bits (types/k_quant.h). */
+INLINE void r16_pair(const uint8_t *at, r16_float *first, r16_float *second) {
+    __m256i nibbles = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(at + 16)));
+    UNROLL for (int i = 0; i < 2; i++) {
+        __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(at + 8 * i)));
+        __m256i upper = i == 0 ? _mm256_slli_epi32(nibbles, 2) : _mm256_srli_epi32(nibbles, 2);
+        upper = _mm256_and_si256(upper, _mm256_set1_epi32(60));
+        first->v[i] = _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(63)));
+        second->v[i] = _mm256_cvtepi32_ps(_mm256_or_si256(upper, _mm256_srli_epi32(bytes, 6)));
     }
 }
 

@@ -34,12 +34,25 @@ INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
     }
 }
 
+/* Bit q of a byte goes to bit 4 of that byte of quad q. */
 INLINE void r16_fifth_bits(const uint8_t *fifth, r16_quad *quad) {
+    const __m512i mask = _mm512_set1_epi8(16), bits = _mm512_loadu_si512(fifth);
     UNROLL for (int q = 0; q < 8; q++) {
-        uint64_t mask;
-        memcpy(&mask, fifth + 8 * q, sizeof mask);
-        quad[q] = _mm512_mask_add_epi8(quad[q], mask, quad[q], _mm512_set1_epi8(16));
+        __m512i there = q < 4 ? _mm512_slli_epi16(bits, (unsigned)(4 - q)) : _mm512_srli_epi16(bits, (unsigned)(q - 4));
+        quad[q] = _mm512_or_si512(quad[q], _mm512_and_si512(there, mask));
     }
+}
+
+/* Two numbers of 6 bits (types/k_quant.h). */
+INLINE void r16_pair(const uint8_t *at, r16_float *first, r16_float *second) {
+    const __m512i turn = _mm512_setr_epi32(2, 2, 2, 2, 2, 2, 2, 2, 30, 30, 30, 30, 30, 30, 30, 30);
+    int64_t eight;
+    memcpy(&eight, at + 16, sizeof eight);
+    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)at));
+    __m512i upper = _mm512_rolv_epi32(_mm512_cvtepu8_epi32(_mm_set1_epi64x(eight)), turn);
+    upper = _mm512_and_si512(upper, _mm512_set1_epi32(60));
+    *first = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(63)));
+    *second = _mm512_cvtepi32_ps(_mm512_or_si512(upper, _mm512_srli_epi32(bytes, 6)));
 }
 
 /* The upper two bits of quad 4p + f are bits 2f..2f+1 of plane p; they go to bits 4..5. */

@@ -50,14 +50,29 @@ INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
     }
 }
 
-/* Byte b of a quarter gets bit b of 16: spread the two bytes, then test one bit in each place. */
+/* Bit q of a byte goes to bit 4 of that byte of quad q. */
 INLINE void r16_fifth_bits(const uint8_t *fifth, r16_quad *quad) {
-    const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
-    UNROLL for (int q = 0; q < 8; q++) UNROLL for (int i = 0; i < 4; i++) {
-        uint8x16_t spread = vcombine_u8(vdup_n_u8(fifth[8 * q + 2 * i]), vdup_n_u8(fifth[8 * q + 2 * i + 1]));
-        uint8x16_t sixteen = vandq_u8(vtstq_u8(spread, bit), vdupq_n_u8(16));
-        quad[q].v[i] = vorrq_s8(quad[q].v[i], vreinterpretq_s8_u8(sixteen));
+    UNROLL for (int i = 0; i < 4; i++) {
+        const uint8x16_t bits = vld1q_u8(fifth + 16 * i);
+        UNROLL for (int q = 0; q < 8; q++) {
+            uint8x16_t there = vandq_u8(vshlq_u8(bits, vdupq_n_s8((int8_t)(4 - q))), vdupq_n_u8(16));
+            quad[q].v[i] = vorrq_s8(quad[q].v[i], vreinterpretq_s8_u8(there));
+        }
     }
+}
+
+INLINE r16_float r16_from_u8(uint8x16_t bytes) {
+    uint16x8_t words[2] = {vmovl_u8(vget_low_u8(bytes)), vmovl_u8(vget_high_u8(bytes))};
+    R16_EACH(vcvtq_f32_u32(vmovl_u16(i % 2 ? vget_high_u16(words[i / 2]) : vget_low_u16(words[i / 2]))));
+}
+
+/* Two numbers of 6 bits (types/k_quant.h). */
+INLINE void r16_pair(const uint8_t *at, r16_float *first, r16_float *second) {
+    uint8x16_t bytes = vld1q_u8(at);
+    uint8x8_t nibbles = vld1_u8(at + 16);
+    uint8x16_t upper = vandq_u8(vcombine_u8(vshl_n_u8(nibbles, 2), vshr_n_u8(nibbles, 2)), vdupq_n_u8(60));
+    *first = r16_from_u8(vandq_u8(bytes, vdupq_n_u8(63)));
+    *second = r16_from_u8(vorrq_u8(upper, vshrq_n_u8(bytes, 6)));
 }
 
 INLINE void r16_upper_bits(const uint8_t *planes, r16_quad *quad) {

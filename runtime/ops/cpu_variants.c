@@ -90,13 +90,10 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     { &ci_type_##type, ci_cpu_matmul_##x##_##type##_r16_##isa }
 #define R16_OF(x, isa)                                                                                                 \
     static ci_cpu_function *find_matmul_##x##_r16_##isa(const struct ci_call *call) {                                  \
-        static const struct r16_kernel kernels[] = {R16_KERNEL(q4_0, x, isa),                                          \
-                                                    R16_KERNEL(q4_1, x, isa),                                          \
-                                                    R16_KERNEL(q5_0, x, isa),                                          \
-                                                    R16_KERNEL(q5_1, x, isa),                                          \
-                                                    R16_KERNEL(q8_0, x, isa),                                          \
-                                                    R16_KERNEL(q6_k, x, isa),                                          \
-                                                    {0}};                                                              \
+        static const struct r16_kernel kernels[] = {                                                                   \
+            R16_KERNEL(q4_0, x, isa), R16_KERNEL(q4_1, x, isa), R16_KERNEL(q5_0, x, isa),                              \
+            R16_KERNEL(q5_1, x, isa), R16_KERNEL(q8_0, x, isa), R16_KERNEL(q4_k, x, isa),                              \
+            R16_KERNEL(q5_k, x, isa), R16_KERNEL(q6_k, x, isa), {0}};                                                  \
         return find_r16(kernels, &ci_type_##x, call);                                                                  \
     }                                                                                                                  \
     static ci_cpu_function *find_matmul_add_##x##_r16_##isa(const struct ci_call *call) {                              \

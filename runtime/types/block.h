@@ -115,23 +115,25 @@ static inline void ci_r16_get_quads(const uint8_t *plane, int row, uint8_t *byte
     for (int j = 0; j < quads; j++) memcpy(bytes + j * 4, plane + j * CI_R16_QUAD_BYTES + row * 4, 4);
 }
 
-/* Layout r16 of the fifth bits: eight words of 64 bits, bit 4 * row + (col & 3) of word col / 4. */
+/* Layout r16 of the fifth bits of 32 columns: a quad of which bit q of byte 4 * row + (col & 3) is column 4 * q +
+ * (col & 3). */
 static inline void ci_r16_put_fifth_bits(uint8_t *plane, int row, uint32_t bits) {
-    for (int q = 0; q < 8; q++) {
-        uint64_t word;
-        memcpy(&word, plane + q * 8, sizeof word);
-        word &= ~(UINT64_C(15) << (4 * row));
-        word |= (uint64_t)(bits >> (4 * q) & 15) << (4 * row);
-        memcpy(plane + q * 8, &word, sizeof word);
+    for (int c = 0; c < 4; c++) {
+        uint32_t every_fourth = bits >> c & 0x11111111u;
+        every_fourth = (every_fourth | every_fourth >> 3) & 0x03030303u;
+        every_fourth = (every_fourth | every_fourth >> 6) & 0x000f000fu;
+        plane[4 * row + c] = (uint8_t)(every_fourth | every_fourth >> 12);
     }
 }
 
 static inline uint32_t ci_r16_get_fifth_bits(const uint8_t *plane, int row) {
     uint32_t bits = 0;
-    for (int q = 0; q < 8; q++) {
-        uint64_t word;
-        memcpy(&word, plane + q * 8, sizeof word);
-        bits |= (uint32_t)(word >> (4 * row) & 15) << (4 * q);
+    for (int c = 0; c < 4; c++) {
+        uint32_t every_fourth = plane[4 * row + c];
+        every_fourth = (every_fourth | every_fourth << 12) & 0x000f000fu;
+        every_fourth = (every_fourth | every_fourth << 6) & 0x03030303u;
+        every_fourth = (every_fourth | every_fourth << 3) & 0x11111111u;
+        bits |= every_fourth << c;
     }
     return bits;
 }

@@ -1,18 +1,22 @@
-/* layout.h: in which order the blocks of a matrix lie in memory. Layouts are values: every one comes with pack, and with row
- * access for kernels that know none of it, so that a tensor is never stored twice.
+/* layout.h: in which order the blocks of a matrix lie in memory. Layouts are values: every one comes with pack, and
+ * with row access for kernels that know none of it, so that a tensor is never stored twice.
  *
  *   stored   as in the file, row by row.
- *   r16      16 rows interleaved, for kernels whose 16 lanes are 16 rows (no sums across lanes). Rows are padded with zeros to a
- *            multiple of 16. Group g, block b lies at (g * blocks_per_row + b) * 16 * block_bytes. What 16 blocks hold is
- *            reordered into planes. Notation: "quad q" is columns 4q..4q+3 of a 32-column block of 16 rows: 64 bytes, byte
- *            4 * row + (col & 3).
- *              q4_0  half d[16]; 4 x 64 bytes: low nibbles quad j, high nibbles quad j + 4 (j = 0..3)           288 bytes
- *              q4_1  half d[16], m[16]; codes as q4_0                                                           320 bytes
- *              q5_0  half d[16]; codes as q4_0; uint64 fifth[8]: bit 4 * row + (col & 3) of quad q              352 bytes
- *              q5_1  half d[16], m[16]; codes and fifth as q5_0                                                 384 bytes
- *              q8_0  half d[16]; 8 x 64 bytes: int8 codes of quad j (j = 0..7)                                  544 bytes
- *              q6_k  half d[16]; int8 scales[16 sub-blocks of 16 columns][16 rows]; 8 x 32 columns low nibbles as q4_0;
- *                    8 x 2 x 64 bytes: bits 2f..2f+1 of byte of plane p are the upper two bits of quad 4p + f   3360 bytes
+ *   r16      16 rows interleaved, for kernels whose 16 lanes are 16 rows (no sums across lanes). Rows are padded with
+ *            zeros to a multiple of 16. Group g, block b lies at (g * blocks_per_row + b) * 16 * block_bytes. What 16
+ *            blocks hold is reordered into planes. Notation: "quad q" is columns 4q..4q+3 of a 32-column block of 16
+ *            rows: 64 bytes, byte 4 * row + (col & 3). A block of 256 columns has 8 parts of 32.
+ *              q4_0  half d[16]; 4 x 64 bytes: low nibbles quad j, high nibbles quad j + 4 (j = 0..3)        288 bytes
+ *              q4_1  half d[16], m[16]; codes as q4_0                                                        320 bytes
+ *              q5_0  half d[16]; codes as q4_0; 64 bytes: bit q of byte is the fifth bit of quad q           352 bytes
+ *              q5_1  half d[16], m[16]; codes and fifth bits as q5_0                                         384 bytes
+ *              q8_0  half d[16]; 8 x 64 bytes: int8 codes of quad j (j = 0..7)                               544 bytes
+ *              q4_k  half d[16], minimum[16]; 8 x 24 bytes: scale and minimum of a part (types/k_quant.h);
+ *                    codes of 8 parts as q4_0                                                               2304 bytes
+ *              q5_k  as q4_k; fifth bits of 8 parts as q5_0                                                 2816 bytes
+ *              q6_k  half d[16]; int8 scales[16 sub-blocks of 16 columns][16 rows]; low nibbles of 8 parts as
+ *                    q4_0; 8 x 2 x 64 bytes: bits 2f..2f+1 of byte of plane p are the upper two bits of
+ *                    quad 4p + f                                                                            3360 bytes
  */
 #ifndef CI_TYPES_LAYOUT_H
 #define CI_TYPES_LAYOUT_H
@@ -37,7 +41,8 @@ bool ci_layout_fits(const struct ci_layout *layout, const struct ci_type *type, 
 /* Bytes of the whole matrix, rows padded to group_rows. */
 size_t ci_layout_bytes(const struct ci_layout *layout, const struct ci_type *type, int64_t rows, int64_t cols);
 
-/* Packs rows [first, last) (first a multiple of group_rows) of `stored` into the same rows of `packed`. Threads may share. */
+/* Packs rows [first, last) (first a multiple of group_rows) of `stored` into the same rows of `packed`. Threads may
+ * share. */
 void ci_layout_pack(const struct ci_layout *layout, const struct ci_type *type, int64_t rows, int64_t cols,
                     const void *stored, void *packed, int64_t first, int64_t last);
 
