@@ -1,26 +1,21 @@
-/* elementwise.cl: add, swiglu, gather and concat. Work-items (part, row): a part takes every so manieth vector of 16
+/* elementwise.cl: add, mul, gather and concat. Work-items (part, row): a part takes every so manieth vector of 16
  * columns; what a row has beyond its last whole vector is done by part 0, number by number. */
 
+#define EACH(operator)                                                                                                 \
+    const ulong row = (ulong)get_global_id(1) * cols;                                                                  \
+    const __global float *left = DATA(const float, a) + row, *right = DATA(const float, b) + row;                      \
+    __global float *to = DATA(float, out) + row;                                                                       \
+    for (int v = get_global_id(0); v < cols / 16; v += get_global_size(0))                                             \
+        vstore16(vload16(v, left) operator vload16(v, right), v, to);                                                  \
+    if (get_global_id(0) == 0)                                                                                         \
+        for (int i = cols / 16 * 16; i < cols; i++) to[i] = left[i] operator right[i];
+
 __kernel void add(TENSOR(a), TENSOR(b), TENSOR(out), int cols) {
-    const ulong row = (ulong)get_global_id(1) * cols;
-    const __global float *left = DATA(const float, a) + row, *right = DATA(const float, b) + row;
-    __global float *to = DATA(float, out) + row;
-    for (int v = get_global_id(0); v < cols / 16; v += get_global_size(0))
-        vstore16(vload16(v, left) + vload16(v, right), v, to);
-    if (get_global_id(0) == 0)
-        for (int i = cols / 16 * 16; i < cols; i++) to[i] = left[i] + right[i];
+    EACH(+)
 }
 
-__kernel void swiglu(TENSOR(x), TENSOR(out), int cols) {
-    const ulong row = get_global_id(1);
-    const __global float *gate = DATA(const float, x) + row * 2 * cols, *up = gate + cols;
-    __global float *to = DATA(float, out) + row * cols;
-    for (int v = get_global_id(0); v < cols / 16; v += get_global_size(0)) {
-        float16 g = vload16(v, gate);
-        vstore16(g / (1.0f + exp(-g)) * vload16(v, up), v, to);
-    }
-    if (get_global_id(0) == 0)
-        for (int i = cols / 16 * 16; i < cols; i++) to[i] = gate[i] / (1.0f + exp(-gate[i])) * up[i];
+__kernel void mul(TENSOR(a), TENSOR(b), TENSOR(out), int cols) {
+    EACH(*)
 }
 
 __kernel void gather(TENSOR(x), TENSOR(rows), TENSOR(out), int cols) {

@@ -12,7 +12,7 @@ import sys
 
 WIDTH, LEFT, ROW, GAP, TOP = 1200, 190, 22, 8, 34
 COLORS = {"matmul": "#4e79a7", "matmul_add": "#76a5d4", "attention": "#e15759", "attention_quantise": "#e15759",
-          "rmsnorm_quantise": "#59a14f", "swiglu_quantise": "#edc948", "rope_kv_append": "#b07aa1", "sample": "#9c755f",
+          "rmsnorm_quantise": "#59a14f", "glu_quantise": "#edc948", "rope_kv_append": "#b07aa1", "sample": "#9c755f",
           "wait": "#d9d9d9", "enqueue": "#f28e2b", "plan": "#ff9da7", "schedule": "#bab0ac", "text": "#86bcb6",
           "crossing": "#d37295", "prefill": "#a0cbe8", "decode": "#cfe3f4", "request": "#eeeeee"}
 OTHER = "#c7c7c7"

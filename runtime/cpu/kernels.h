@@ -28,8 +28,9 @@ CI_CPU_R16(neondot)
 #define CI_CPU_SIMD(isa)                                                                                               \
     extern ci_cpu_function ci_cpu_matmul_f32_##isa, ci_cpu_attention_##isa, ci_cpu_rmsnorm_##isa,                      \
         ci_cpu_rmsnorm_quantise_##isa, ci_cpu_layernorm_##isa, ci_cpu_layernorm_quantise_##isa,                        \
-        ci_cpu_norm_heads_##isa, ci_cpu_quantise_##isa, ci_cpu_swiglu_##isa, ci_cpu_swiglu_quantise_##isa,             \
-        ci_cpu_add_##isa, ci_cpu_kv_append_##isa, ci_cpu_rope_##isa, ci_cpu_rope_kv_append_##isa;                      \
+        ci_cpu_norm_heads_##isa, ci_cpu_quantise_##isa, ci_cpu_glu_##isa, ci_cpu_unary_##isa,                          \
+        ci_cpu_unary_quantise_##isa, ci_cpu_mul_##isa, ci_cpu_glu_quantise_##isa, ci_cpu_add_##isa,                    \
+        ci_cpu_kv_append_##isa, ci_cpu_rope_##isa, ci_cpu_rope_kv_append_##isa;                                        \
     int32_t ci_cpu_largest_##isa(const float *logits, int64_t count, int k, int32_t *ids, int *found);                 \
     float ci_cpu_peak_##isa(int64_t rounds, int64_t *operations);
 CI_CPU_SIMD(avx512vnni)

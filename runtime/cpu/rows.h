@@ -1,8 +1,8 @@
-/* rows.h: the ops that go over each row once, written with the vectors of simd.h: norms, swiglu, add, quantise and
+/* rows.h: the ops that go over each row once, written with the vectors of simd.h: norms, glu, unary, add, quantise and
  * their fusions, KV cache and the search for the largest logits. Included once per instruction set.
  *
- * Threads divide rows; where one row is worth it (swiglu, add), columns. All store the same numbers whatever the number
- * of threads. */
+ * Threads divide rows; where one row is worth it (glu, unary, add), columns. All store the same numbers whatever the
+ * number of threads. */
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
@@ -151,49 +151,120 @@ void SIMD_NAME(ci_cpu_quantise)(const struct ci_call *call, int thread, int thre
     }
 }
 
-/* gate * up / (1 + e^-gate) */
-INLINE vf silu_times(vf gate, vf up) {
-    vf below = vf_add(vf_set(1), vf_exp(vf_sub(vf_set(0), gate)));
-    return vf_mul(vf_div(gate, below), up);
+/* x / (1 + e^-slope) */
+INLINE vf gated(vf x, vf slope) { return vf_div(x, vf_add(vf_set(1), vf_exp(vf_sub(vf_set(0), slope)))); }
+
+/* The functions of glu and unary. Which one is asked for each vector: one jump that is always guessed right. */
+INLINE vf activation(vf x, int kind, float a) {
+    switch (kind) {
+    case CI_ACTIVATION_SILU: return gated(x, x);
+    case CI_ACTIVATION_GELU: { /* 1 + tanh z is 2 / (1 + e^-2z) */
+        vf cubic = vf_fma(vf_mul(x, x), vf_set(0.044715f), vf_set(1));
+        return gated(x, vf_mul(vf_mul(x, vf_set(1.5957691216f)), cubic));
+    }
+    case CI_ACTIVATION_GELU_ERF: {
+        vf half = vf_mul(vf_mul(x, vf_set(0.5f)), vf_erfc_of_size(vf_mul(x, vf_set(0.70710678f))));
+        return vf_where_less(x, vf_set(0), half, vf_sub(x, half));
+    }
+    case CI_ACTIVATION_GELU_QUICK: return gated(x, vf_mul(x, vf_set(1.702f)));
+    case CI_ACTIVATION_RELU: return vf_max(vf_set(0), x);
+    case CI_ACTIVATION_RELU_SQUARED: x = vf_max(vf_set(0), x); return vf_mul(x, x);
+    case CI_ACTIVATION_TANH: return vf_tanh(x);
+    case CI_ACTIVATION_SOFTCAP: return vf_mul(vf_set(a), vf_tanh(vf_mul(x, vf_set(1 / a))));
+    default: return vf_mul(vf_set(a), x);
+    }
+}
+
+/* What glu and unary do is the same but for what gives VF_LANES columns; of unary `up` is NULL. */
+struct function {
+    int kind;
+    float a, limit;
+    const float *x, *up;
+};
+
+INLINE vf function_of(const struct function *f, vf x, vf up) {
+    if (!f->up) return activation(x, f->kind, f->a);
+    if (f->kind != CI_ACTIVATION_SWIGLU_OAI) return vf_mul(activation(x, f->kind, f->a), up);
+    x = vf_min(vf_set(f->limit), x);
+    up = vf_max(vf_set(-f->limit), vf_min(vf_set(f->limit), up));
+    return vf_mul(gated(x, vf_mul(x, vf_set(f->a))), vf_add(up, vf_set(1)));
+}
+
+INLINE vf function_at(const struct function *f, int64_t i) {
+    return function_of(f, vf_load(f->x + i), f->up ? vf_load(f->up + i) : vf_set(0));
+}
+
+INLINE vf function_at_some(const struct function *f, int64_t i, int n) {
+    return function_of(f, vf_load_some(f->x + i, n), f->up ? vf_load_some(f->up + i, n) : vf_set(0));
+}
+
+INLINE struct function function_of_row(const struct ci_call *call, int64_t row, bool gate) {
+    const float *x = row_of(&call->in[0], row);
+    return (struct function){.kind = call->params.i[CI_ACTIVATION_I_KIND],
+                             .a = call->params.f[CI_ACTIVATION_F_A],
+                             .limit = call->params.f[CI_ACTIVATION_F_LIMIT],
+                             .x = x,
+                             .up = gate ? x + call->out[0].cols : NULL};
 }
 
 /* Units of 32 columns, the last of a row may be shorter. */
-void SIMD_NAME(ci_cpu_swiglu)(const struct ci_call *call, int thread, int threads) {
+static void apply(const struct ci_call *call, int thread, int threads, bool gate) {
     int64_t first, last, cols = call->out[0].cols, units = (cols + CI_Q8_GROUP - 1) / CI_Q8_GROUP;
     ci_share(call->in[0].rows * units, 1, thread, threads, &first, &last);
     for (int64_t unit = first; unit < last; unit++) {
         int64_t row = unit / units, i = unit % units * CI_Q8_GROUP,
                 end = i + CI_Q8_GROUP < cols ? i + CI_Q8_GROUP : cols;
-        const float *gate = row_of(&call->in[0], row), *up = gate + cols;
+        struct function f = function_of_row(call, row, gate);
         float *out = row_of(&call->out[0], row);
-        for (; i + VF_LANES <= end; i += VF_LANES) vf_store(out + i, silu_times(vf_load(gate + i), vf_load(up + i)));
-        if (i < end) {
-            int n = (int)(end - i);
-            vf_store_some(out + i, silu_times(vf_load_some(gate + i, n), vf_load_some(up + i, n)), n);
-        }
+        for (; i + VF_LANES <= end; i += VF_LANES) vf_store(out + i, function_at(&f, i));
+        if (i < end) vf_store_some(out + i, function_at_some(&f, i, (int)(end - i)), (int)(end - i));
     }
 }
 
-void SIMD_NAME(ci_cpu_swiglu_quantise)(const struct ci_call *call, int thread, int threads) {
+static void apply_quantise(const struct ci_call *call, int thread, int threads, bool gate) {
     int64_t first, last, cols = call->out[0].cols, units = cols / CI_Q8_GROUP;
     ci_share(call->in[0].rows * units, 1, thread, threads, &first, &last);
     for (int64_t unit = first; unit < last; unit++) {
         int64_t row = unit / units, i = unit % units * CI_Q8_GROUP;
-        const float *gate = row_of(&call->in[0], row) + i, *up = gate + cols;
+        struct function f = function_of_row(call, row, gate);
         vf group[GROUP_VECTORS];
-        UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] =
-            silu_times(vf_load(gate + j * VF_LANES), vf_load(up + j * VF_LANES));
+        UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] = function_at(&f, i + j * VF_LANES);
         quantise_group(group, q8_row_of(&call->out[0], row), cols, i);
     }
 }
 
-void SIMD_NAME(ci_cpu_add)(const struct ci_call *call, int thread, int threads) {
+void SIMD_NAME(ci_cpu_glu)(const struct ci_call *call, int thread, int threads) { apply(call, thread, threads, true); }
+
+void SIMD_NAME(ci_cpu_glu_quantise)(const struct ci_call *call, int thread, int threads) {
+    apply_quantise(call, thread, threads, true);
+}
+
+void SIMD_NAME(ci_cpu_unary)(const struct ci_call *call, int thread, int threads) {
+    apply(call, thread, threads, false);
+}
+
+void SIMD_NAME(ci_cpu_unary_quantise)(const struct ci_call *call, int thread, int threads) {
+    apply_quantise(call, thread, threads, false);
+}
+
+INLINE void combine_numbers(const struct ci_call *call, int thread, int threads, bool multiply) {
     int64_t i, last;
     const float *a = call->in[0].data, *b = call->in[1].data;
     float *out = call->out[0].data;
     ci_share(call->in[0].rows * call->in[0].cols, 256, thread, threads, &i, &last);
-    for (; i + VF_LANES <= last; i += VF_LANES) vf_store(out + i, vf_add(vf_load(a + i), vf_load(b + i)));
-    for (; i < last; i++) out[i] = a[i] + b[i];
+    for (; i + VF_LANES <= last; i += VF_LANES) {
+        vf left = vf_load(a + i), right = vf_load(b + i);
+        vf_store(out + i, multiply ? vf_mul(left, right) : vf_add(left, right));
+    }
+    for (; i < last; i++) out[i] = multiply ? a[i] * b[i] : a[i] + b[i];
+}
+
+void SIMD_NAME(ci_cpu_add)(const struct ci_call *call, int thread, int threads) {
+    combine_numbers(call, thread, threads, false);
+}
+
+void SIMD_NAME(ci_cpu_mul)(const struct ci_call *call, int thread, int threads) {
+    combine_numbers(call, thread, threads, true);
 }
 
 /* As it is where f16 holds it, else NaN (ci_half_without_infinity): from 65520 on, which would be rounded to infinity,

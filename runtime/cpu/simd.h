@@ -35,6 +35,10 @@ INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 INLINE vf vf_size(vf a) { return _mm512_abs_ps(a); }
+/* x where a < b, else y. */
+INLINE vf vf_where_less(vf a, vf b, vf x, vf y) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
 INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
 INLINE float vf_largest(vf a) { return _mm512_reduce_max_ps(a); }
 INLINE vf vf_load_f16(const uint16_t *at) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)at)); }
@@ -95,6 +99,7 @@ INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 INLINE vf vf_size(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+INLINE vf vf_where_less(vf a, vf b, vf x, vf y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 INLINE float vf_sum(vf a) {
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
@@ -163,6 +168,7 @@ INLINE vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
 INLINE vf vf_max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 INLINE vf vf_min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 INLINE vf vf_size(vf a) { return vabsq_f32(a); }
+INLINE vf vf_where_less(vf a, vf b, vf x, vf y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
 INLINE float vf_sum(vf a) { return vaddvq_f32(a); }
 INLINE float vf_largest(vf a) { return vmaxvq_f32(a); }
 INLINE vf vf_load_f16(const uint16_t *at) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(at))); }
@@ -202,6 +208,29 @@ INLINE vf vf_exp(vf x) {
     p = vf_fma(p, r, vf_set(5.0000001201e-1f));
     p = vf_fma(p, vf_mul(r, r), vf_add(r, vf_set(1.0f)));
     return vf_scale(p, n);
+}
+
+/* With a relative error below 3e-7: near 0 the polynomial of Cephes' tanhf, else by e^x. NaN stays NaN. */
+INLINE vf vf_tanh(vf x) {
+    vf square = vf_mul(x, x), p = vf_set(-5.70498872745e-3f);
+    p = vf_fma(p, square, vf_set(2.06390887954e-2f));
+    p = vf_fma(p, square, vf_set(-5.37397155531e-2f));
+    p = vf_fma(p, square, vf_set(1.33314422036e-1f));
+    p = vf_fma(p, square, vf_set(-3.33332819422e-1f));
+    vf small = vf_fma(vf_mul(p, square), x, x), power = vf_exp(vf_mul(vf_size(x), vf_set(2)));
+    vf large = vf_sub(vf_set(1), vf_div(vf_set(2), vf_add(power, vf_set(1))));
+    return vf_where_less(vf_size(x), vf_set(0.625f), small, vf_with_sign_of(large, x));
+}
+
+/* 1 - erf |x| with an error below 2e-7 (Abramowitz and Stegun 1964, 7.1.26). NaN stays NaN. */
+INLINE vf vf_erfc_of_size(vf x) {
+    vf t = vf_div(vf_set(1), vf_fma(vf_size(x), vf_set(0.3275911f), vf_set(1)));
+    vf p = vf_set(1.061405429f);
+    p = vf_fma(p, t, vf_set(-1.453152027f));
+    p = vf_fma(p, t, vf_set(1.421413741f));
+    p = vf_fma(p, t, vf_set(-0.284496736f));
+    p = vf_fma(p, t, vf_set(0.254829592f));
+    return vf_mul(vf_mul(p, t), vf_exp(vf_sub(vf_set(0), vf_mul(x, x))));
 }
 
 #endif

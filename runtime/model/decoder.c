@@ -23,7 +23,7 @@ static struct ci_tensor *feed_forward(struct ci_builder *b, struct ci_tensor *x)
     const struct ci_part down[] = {{"ffn_down", b->model->hyper.embedding}, {0}};
     struct ci_tensor *hidden = ci_build_rmsnorm(b, "ffn_norm", x);
     struct ci_tensor *in[CI_MAX_INPUTS] = {ci_build_linear(b, "ffn_gate_up", hidden, gate_up, scaling)};
-    struct ci_tensor *active = ci_build_op(b, &ci_op_swiglu, "swiglu", in, NULL);
+    struct ci_tensor *active = ci_build_op(b, &ci_op_glu, "glu", in, NULL);
     struct ci_tensor *out = ci_build_linear(b, "ffn_down", active, down, scaling);
     return ci_build_add(b, "ffn_residual", out, x);
 }

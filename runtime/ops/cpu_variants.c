@@ -82,9 +82,12 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     SIMPLE(layernorm_quantise, layernorm_quantise, isa, true)                                                          \
     SIMPLE(norm_heads, norm_heads, isa, true)                                                                          \
     SIMPLE(quantise, quantise, isa, true)                                                                              \
-    SIMPLE(swiglu, swiglu, isa, true)                                                                                  \
-    SIMPLE(swiglu_quantise, swiglu_quantise, isa, true)                                                                \
-    SIMPLE(add, add, isa, true)
+    SIMPLE(glu, glu, isa, true)                                                                                        \
+    SIMPLE(unary, unary, isa, true)                                                                                    \
+    SIMPLE(glu_quantise, glu_quantise, isa, true)                                                                      \
+    SIMPLE(unary_quantise, unary_quantise, isa, true)                                                                  \
+    SIMPLE(add, add, isa, true)                                                                                        \
+    SIMPLE(mul, mul, isa, true)
 
 #define R16_KERNEL(type, x, isa)                                                                                       \
     { &ci_type_##type, ci_cpu_matmul_##x##_##type##_r16_##isa }

@@ -49,13 +49,25 @@ static const struct ci_tunable group_tunables[] = {CI_GROUP_TUNABLE, {0}};
 SIMPLE(embed, "embed", "embed.cl", 0, fits_units, grid_units, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0), IN_ROWS(0))
 SIMPLE(rope_table, "rope_table", "rope_table.cl", -1, NULL, grid_halves, IN(0), IN(1), OUT(0), IN_COLS(1))
 SIMPLE(quantise, "quantise", QUANTISE, -1, fits_units, grid_units, IN(0), OUT(0), OUT_COLS(0))
-SIMPLE(swiglu_quantise, "swiglu_quantise", QUANTISE, -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0))
 SIMPLE(add, "add", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
-SIMPLE(swiglu, "swiglu", "elementwise.cl", -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0))
+SIMPLE(mul, "mul", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
 SIMPLE(gather, "gather", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
 SIMPLE(concat, "concat", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), OUT(0), IN_COLS(0), IN_COLS(1),
        IN_COLS(2))
 SIMPLE(affine, "affine", "affine.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0))
+
+/* ---- glu and unary ---- */
+
+#define ACTIVATION "activation.cl", .header = "common/store_q8.clh"
+
+SIMPLE(glu, "glu", ACTIVATION, -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
+       F(CI_ACTIVATION_F_A), F(CI_ACTIVATION_F_LIMIT))
+SIMPLE(glu_quantise, "glu", ACTIVATION, -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
+       F(CI_ACTIVATION_F_A), F(CI_ACTIVATION_F_LIMIT))
+SIMPLE(unary, "unary", ACTIVATION, -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
+       F(CI_ACTIVATION_F_A))
+SIMPLE(unary_quantise, "unary", ACTIVATION, -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
+       F(CI_ACTIVATION_F_A))
 
 /* ---- rope and the KV cache ---- */
 

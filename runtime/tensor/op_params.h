@@ -37,14 +37,19 @@
  *             A row at position p sees positions 0..p. Query head h uses kv head h / (heads / kv_heads).
  * add         in:  a [R, E]; b [R, E]
  *             out: a + b
- * swiglu      in:  x [R, 2F]: gate, then up
- *             out: [R, F] = silu(gate) * up
+ * mul         in:  a [R, E]; b [R, E]
+ *             out: a * b
+ * glu         in:  x [R, 2F]: gate, then up
+ *             out: [R, F] = kind(gate) * up; CI_ACTIVATION_SWIGLU_OAI: y / (1 + exp(-A y)) (1 + up), y the gate up to LIMIT, up
+ *             within -LIMIT..LIMIT
+ * unary       in:  x [R, E]
+ *             out: [R, E] = kind(x), any kind but the last
  * gather      in:  x [R, E]; rows [W, 1] i32
  *             out: [W, E]
  * sample      in:  logits [W, V]; sampler [W, CI_SAMPLER_COLS]
  *             out: ids [W, 1] i32; how many logits are not finite [W, 1] i32
  *
- * Fused: rmsnorm_quantise, layernorm_quantise, swiglu_quantise, attention_quantise (output q8); matmul_add (last input: what is added, [R, N]);
+ * Fused: rmsnorm_quantise, layernorm_quantise, glu_quantise, unary_quantise, attention_quantise (output q8); matmul_add (last input: what is added, [R, N]);
  * rope_kv_append (last input: slots; outputs: rotated x, then state keys and values).
  *
  * clang-format on */
@@ -56,6 +61,21 @@ enum { CI_PAGE_ROWS = 128, CI_TILE_ROWS = 16 };
 enum { CI_NORM_F_EPS = 0 }; /* of rmsnorm, layernorm, norm_heads */
 
 enum { CI_NORM_HEADS_I_FIRST = 0, CI_NORM_HEADS_I_GROUPS = 1, CI_NORM_HEADS_I_WIDTH = 2 };
+
+/* The functions of glu and unary. SCALE is A x, SOFTCAP is A tanh(x / A). */
+enum {
+    CI_ACTIVATION_SILU,         /* x / (1 + exp(-x)) */
+    CI_ACTIVATION_GELU,         /* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
+    CI_ACTIVATION_GELU_ERF,     /* x / 2 (1 + erf(x / sqrt(2))) */
+    CI_ACTIVATION_GELU_QUICK,   /* x / (1 + exp(-1.702 x)) */
+    CI_ACTIVATION_RELU,         /* max(x, 0) */
+    CI_ACTIVATION_RELU_SQUARED, /* max(x, 0)^2 */
+    CI_ACTIVATION_TANH,
+    CI_ACTIVATION_SCALE,
+    CI_ACTIVATION_SOFTCAP,
+    CI_ACTIVATION_SWIGLU_OAI /* glu only */
+};
+enum { CI_ACTIVATION_I_KIND = 0, CI_ACTIVATION_F_A = 0, CI_ACTIVATION_F_LIMIT = 1 };
 
 enum { CI_MATMUL_X = 0, CI_MATMUL_W0 = 1, CI_MATMUL_B0 = 4, CI_MATMUL_ADDEND = 7, CI_MATMUL_MAX_WEIGHTS = 3 };
 

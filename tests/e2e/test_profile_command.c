@@ -72,7 +72,7 @@ static struct ci_profile sample(void) {
                                  .clinfer = "0.1.0",
                                  .created = "2026-11-21T10:00:00Z",
                                  .measured = {.read_bytes_per_second = 1e10, .operations_per_second = 1e11}};
-    struct ci_profile_entry entry = {.signature = {"swiglu", "f32,f32", "", 1, 1536, 1536},
+    struct ci_profile_entry entry = {.signature = {"glu", "f32,f32", "", 1, 1536, 1536},
                                      .variant = CI_PROFILE_UNFUSED,
                                      .seconds = 2e-6,
                                      .default_seconds = 3e-6,
@@ -229,7 +229,7 @@ static void test_import_refuses_what_cannot_be_used_here(void **state) {
     snprintf(profile.entries[0].signature.op, sizeof profile.entries[0].signature.op, "miracle");
     EXPECT(5, "", "field \"entries[0].signature.op\": value \"miracle\": must be one of ", "import",
            outside("c.json", &profile));
-    snprintf(profile.entries[0].signature.op, sizeof profile.entries[0].signature.op, "swiglu");
+    snprintf(profile.entries[0].signature.op, sizeof profile.entries[0].signature.op, "glu");
     snprintf(profile.entries[0].layout, sizeof profile.entries[0].layout, "r77");
     EXPECT(5, "", "field \"entries[0].layout\": value \"r77\": must be one of stored,r16", "import",
            outside("d.json", &profile));

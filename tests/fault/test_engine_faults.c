@@ -138,13 +138,13 @@ static void compare_few(clinfer_engine *engine) {
     assert_int_equal(cost->steps, kernels);
     assert_int_equal(cost->compared, 1);
 
-    answer_with(engine, "clEnqueueNDRangeKernel/swiglu@2:corrupt", &right);
+    answer_with(engine, "clEnqueueNDRangeKernel/glu@2:corrupt", &right);
     assert_int_equal(accidents, 1);
     assert_int_equal(cost->steps, kernels);
     assert_int_equal(cost->compared, 0);
     assert_true(cost->build_seconds == 0);
 
-    answer_with(engine, "clEnqueueNDRangeKernel/swiglu@2+:-5", &right);
+    answer_with(engine, "clEnqueueNDRangeKernel/glu@2+:-5", &right);
     assert_int_equal(replaced, 1);
     assert_int_equal(cost->compared, 2); /* the one that fails, and what takes its place */
     assert_true(cost->build_seconds > 0);
@@ -159,7 +159,7 @@ static void test_careful_mode_compares_only_what_there_is_a_reason_to(void **sta
 
 /* What kernels left behind that were run before is nothing that a right one gives; but whose fault is that? */
 static void compute_nothing(clinfer_engine *engine) {
-    struct talk talk = {.fault = "clEnqueueNDRangeKernel/swiglu@2:corrupt"};
+    struct talk talk = {.fault = "clEnqueueNDRangeKernel/glu@2:corrupt"};
     replaced = 0;
     in_careful_mode = "clEnqueueNDRangeKernel@1+:skip";
     enum clinfer_status status = answer(engine, &talk);

@@ -117,25 +117,25 @@ static void test_a_slow_kernel_shows_up_as_just_that_op(void **state) {
     double before[3], slow[2];
     for (int i = 0; i < 2; i++) {
         if (i)
-            poison("quantise.cl", "        float16 low = vload16(2 * group, gate)",
-                   "        for (volatile int lost = 0; lost < 10000; lost++);\n"
-                   "        float16 low = vload16(2 * group, gate)");
+            poison("activation.cl", "    if (kind != SWIGLU_OAI)",
+                   "    for (volatile int lost = 0; lost < 5000; lost++);\n"
+                   "    if (kind != SWIGLU_OAI)");
         clinfer_engine *engine = open_engine("0", NULL);
         answer(engine);
         const struct clinfer_record *record = record_of(engine);
-        slow[i] = seconds_of(record, "swiglu_quantise");
+        slow[i] = seconds_of(record, "glu_quantise");
         for (int k = 0; k < 3; k++) {
             double now = seconds_of(record, others[k]);
             if (i == 0) before[k] = now;
             /* Other programs make everything slower, but not by that much. */
             else if (now > before[k] + 0.1 * (slow[1] - slow[0]) + 2 * before[k])
-                fail_msg("%s became slow too: %.1f us, %.1f us before; swiglu %.1f us, %.1f us before", others[k],
+                fail_msg("%s became slow too: %.1f us, %.1f us before; glu %.1f us, %.1f us before", others[k],
                          1e6 * now, 1e6 * before[k], 1e6 * slow[1], 1e6 * slow[0]);
         }
         clinfer_engine_close(engine);
     }
     poison_end();
-    print_message("swiglu_quantise: %.1f us, slowed down %.1f us\n", 1e6 * slow[0], 1e6 * slow[1]);
+    print_message("glu_quantise: %.1f us, slowed down %.1f us\n", 1e6 * slow[0], 1e6 * slow[1]);
     assert_true(slow[1] > 5 * slow[0]);
 }
 

@@ -314,7 +314,7 @@ static void test_what_is_left_has_to_help_alone(void **state) {
 /* ---- fused or not, CLBlast, the whole model ---- */
 
 static double fused_is_slow(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
-    return seconds_by_size(problem, candidate) * (problem->op == &ci_op_swiglu_quantise ? 5 : 1);
+    return seconds_by_size(problem, candidate) * (problem->op == &ci_op_glu_quantise ? 5 : 1);
 }
 
 static void test_a_fused_op_whose_parts_are_faster_is_taken_apart(void **state) {
@@ -326,8 +326,8 @@ static void test_a_fused_op_whose_parts_are_faster_is_taken_apart(void **state) 
     for (int i = 0; i < result.profile.entry_count; i++) {
         const struct ci_profile_entry *entry = &result.profile.entries[i];
         bool apart = strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0;
-        bool slow = strcmp(entry->signature.op, "swiglu_quantise") == 0;
-        if (slow && !apart) fail_msg("swiglu_quantise of %d rows stayed together", (int)entry->signature.rows);
+        bool slow = strcmp(entry->signature.op, "glu_quantise") == 0;
+        if (slow && !apart) fail_msg("glu_quantise of %d rows stayed together", (int)entry->signature.rows);
         if (apart) assert_true(entry->seconds < entry->default_seconds && entry->tunable_count == 0);
         found = found || slow;
     }
