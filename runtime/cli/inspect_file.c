@@ -52,7 +52,7 @@ static enum clinfer_status try_file(const struct ci_gguf *gguf, struct ci_inspec
 
 void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
     *found = (struct ci_inspection){0};
-    ci_gguf_bytes(gguf, &found->file_bytes);
+    found->file_bytes = ci_gguf_file_bytes(gguf);
     struct ci_gguf_string name = {"unknown", 7};
     if (ci_gguf_get_string(gguf, "general.architecture", CI_GGUF_OPTIONAL, &name) == CLINFER_OK)
         for (size_t i = 0; i < name.length && i + 1 < sizeof found->architecture; i++)

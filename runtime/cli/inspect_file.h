@@ -8,7 +8,7 @@
 enum { CI_INSPECT_TYPES = 64 };
 
 struct ci_inspection {
-    size_t file_bytes;
+    uint64_t file_bytes;
     char architecture[65];
     uint64_t parameters, tensor_bytes;
     struct ci_inspected_type {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/narrow.h"
@@ -38,14 +39,16 @@ static bool rounds_activations(const struct ci_plan *plan, uint64_t *hash) {
     return rounds;
 }
 
-/* The file, by its size and both ends: names, shapes and metadata are in the first. */
-static uint64_t hash_file(const struct ci_gguf *gguf, uint64_t hash) {
-    size_t size;
-    const uint8_t *bytes = ci_gguf_bytes(gguf, &size);
-    size_t edge = size < EDGE_BYTES ? size : EDGE_BYTES;
-    hash = ci_hash(hash, &size, sizeof size);
-    hash = ci_hash(hash, bytes, edge);
-    return ci_hash(hash, bytes + size - edge, edge);
+/* The files, by their sizes and both ends: names, shapes and metadata are in the first. */
+static uint64_t hash_files(const struct ci_gguf *gguf, uint64_t hash) {
+    for (size_t i = 0; i < ci_gguf_file_count(gguf); i++) {
+        const struct ci_file *file = ci_gguf_file_at(gguf, i);
+        size_t edge = file->size < EDGE_BYTES ? file->size : EDGE_BYTES;
+        hash = ci_hash(hash, &file->size, sizeof file->size);
+        hash = ci_hash(hash, file->data, edge);
+        hash = ci_hash(hash, file->data + file->size - edge, edge);
+    }
+    return hash;
 }
 
 static void test_tokens(const struct clinfer_engine *engine, int32_t tokens[PROMPT + DECODE]) {
@@ -145,7 +148,7 @@ static enum clinfer_status proof_of(struct clinfer_engine *engine, bool *rounds,
         status = ci_kernel_source_hash(source->name, proof);
     if (status != CLINFER_OK) return status;
     *rounds = rounds_activations(decode->plan, proof);
-    *proof = hash_file(engine->gguf, *proof);
+    *proof = hash_files(engine->gguf, *proof);
     *proof = ci_hash(*proof, &engine->options.key_type, sizeof engine->options.key_type);
     *proof = ci_hash(*proof, &engine->options.value_type, sizeof engine->options.value_type);
     *proof = ci_hash(*proof, &device_key, sizeof device_key);

@@ -10,6 +10,7 @@
 
 #include "base/cache.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/names.h"
@@ -211,10 +212,12 @@ static enum clinfer_status give_clblast(struct clinfer_engine *engine, int place
 
 static enum clinfer_status make_store(struct clinfer_engine *engine) {
     const struct clinfer_engine_options *options = &engine->options;
-    size_t bytes;
-    const void *file = ci_gguf_bytes(engine->gguf, &bytes);
-    enum clinfer_status status =
-        ci_store_init(&engine->store, engine->devices, engine->device_count, engine->threads, file, bytes);
+    enum clinfer_status status = CLINFER_OK;
+    ci_store_init(&engine->store, engine->devices, engine->device_count, engine->threads);
+    for (size_t i = 0; i < ci_gguf_file_count(engine->gguf) && status == CLINFER_OK; i++) {
+        const struct ci_file *file = ci_gguf_file_at(engine->gguf, i);
+        status = ci_store_add_file(&engine->store, file->data, file->size);
+    }
     for (int i = 0; i < engine->store.place_count && status == CLINFER_OK; i++) {
         status = ci_choices_load(&engine->choices, i, &engine->store.places[i].caps, options->tuning);
         if (status == CLINFER_OK) status = give_clblast(engine, i);

@@ -25,7 +25,7 @@ static enum clinfer_status read_sampling(const struct ci_gguf *gguf, struct clin
     for (size_t i = 0; i < sizeof keys / sizeof *keys && status == CLINFER_OK; i++) {
         status = ci_gguf_get_number(gguf, keys[i].key, CI_GGUF_OPTIONAL, keys[i].value);
         if (status == CLINFER_OK && !(*keys[i].value >= keys[i].least && *keys[i].value <= keys[i].most))
-            status = ci_fail(CLINFER_BAD_FILE, "%s: %s: %g, must be %g to %g", ci_gguf_path(gguf), keys[i].key,
+            status = ci_fail(CLINFER_BAD_FILE, "%s: %s: %g, must be %g to %g", CI_KEY_AT(gguf, keys[i].key),
                              (double)*keys[i].value, (double)keys[i].least, (double)keys[i].most);
     }
     info->top_k = top_k >= 1 && top_k < 1e9f ? (int)top_k : 0;
@@ -64,8 +64,9 @@ enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads 
     enum clinfer_status status = ci_model_open(gguf, model);
     if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, tokenizer);
     if (status == CLINFER_OK && ci_tokenizer_size(*tokenizer) > (size_t)model->hyper.vocabulary)
-        status = ci_fail(CLINFER_BAD_FILE, "%s: tokenizer.ggml.tokens: %zu tokens, but token_embd.weight has %d rows",
-                         ci_gguf_path(gguf), ci_tokenizer_size(*tokenizer), model->hyper.vocabulary);
+        status =
+            ci_fail(CLINFER_BAD_FILE, "%s: %s: %zu tokens, but token_embd.weight has %d rows",
+                    CI_KEY_AT(gguf, "tokenizer.ggml.tokens"), ci_tokenizer_size(*tokenizer), model->hyper.vocabulary);
     if (status == CLINFER_OK) status = read_sampling(gguf, info);
     if (status == CLINFER_OK) tell_not_followed(gguf, info);
     return status == CLINFER_OK ? ci_model_check_numbers(model, threads) : status;

@@ -17,10 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
-#include "base/mapped.h"
 #include "base/narrow.h"
 #include "base/status.h"
+#include "format/gguf_private.h"
 #include "format/kind.h"
 
 enum {
@@ -33,22 +32,9 @@ enum {
     INDEX_BYTES = 32 * 1024 * 1024
 };
 
-struct ci_gguf {
-    struct ci_arena arena;
-    size_t index_bytes;      /* given out of the arena so far */
-    struct ci_mapped mapped; /* descriptor -1: the bytes are somebody else's */
-    const char *path;
-    uint32_t version;
-    uint32_t alignment;
-    size_t n_values, n_tensors;
-    struct ci_gguf_value *values;          /* [n_values] in the order of the file */
-    struct ci_gguf_tensor *tensors;        /* [n_tensors] */
-    const struct ci_gguf_value **by_key;   /* [n_values] sorted */
-    const struct ci_gguf_tensor **by_name; /* [n_tensors] sorted */
-};
-
 struct reader {
     struct ci_gguf *gguf;
+    const struct ci_file *file;
     size_t position;
     const char *subject; /* the entry being read, for messages */
     enum clinfer_status status;
@@ -68,7 +54,7 @@ refuse(struct reader *reader, enum clinfer_status status, const char *field, con
         ci_fail(status, "%s: %.200s%s%s: %s", reader->gguf->path, reader->subject, both ? ": " : "", field, text);
 }
 
-static size_t bytes_left(const struct reader *reader) { return reader->gguf->mapped.file.size - reader->position; }
+static size_t bytes_left(const struct reader *reader) { return reader->file->size - reader->position; }
 
 /* The next `size` bytes, or NULL. */
 static const uint8_t *take(struct reader *reader, uint64_t size, const char *field) {
@@ -80,7 +66,7 @@ static const uint8_t *take(struct reader *reader, uint64_t size, const char *fie
                size, reader->position, bytes_left(reader));
         return NULL;
     }
-    const uint8_t *at = reader->gguf->mapped.file.data + reader->position;
+    const uint8_t *at = reader->file->data + reader->position;
     reader->position += (size_t)size;
     return at;
 }
@@ -180,7 +166,7 @@ static void read_strings(struct reader *reader, struct ci_gguf_value *value) {
         take(reader, length, "string");
     }
     value->strings = offsets;
-    value->data = reader->gguf->mapped.file.data + start;
+    value->data = reader->file->data + start;
     value->bytes = reader->position - start;
 }
 
@@ -216,23 +202,13 @@ static void read_value(struct reader *reader, uint64_t index, struct ci_gguf_val
     reader->subject = "";
 }
 
-static int compare_values(const void *a, const void *b) {
-    return strcmp((*(const struct ci_gguf_value *const *)a)->key, (*(const struct ci_gguf_value *const *)b)->key);
-}
-
 static void read_values(struct reader *reader) {
     struct ci_gguf *gguf = reader->gguf;
     gguf->values = reserve(reader, gguf->n_values, sizeof *gguf->values, "metadata count");
     gguf->by_key = reserve(reader, gguf->n_values, sizeof *gguf->by_key, "metadata count");
-    for (size_t i = 0; i < gguf->n_values && reader->status == CLINFER_OK; i++) {
-        read_value(reader, i, &gguf->values[i]);
-        gguf->by_key[i] = &gguf->values[i];
-    }
-    if (reader->status != CLINFER_OK || gguf->n_values == 0) return;
-    qsort(gguf->by_key, gguf->n_values, sizeof *gguf->by_key, compare_values);
-    for (size_t i = 1; i < gguf->n_values; i++)
-        if (strcmp(gguf->by_key[i - 1]->key, gguf->by_key[i]->key) == 0)
-            refuse(reader, CLINFER_BAD_FILE, "key", "%.200s: stands in the metadata twice", gguf->by_key[i]->key);
+    for (size_t i = 0; i < gguf->n_values && reader->status == CLINFER_OK; i++) read_value(reader, i, &gguf->values[i]);
+    const char *twice = reader->status == CLINFER_OK ? ci_gguf_sort_values(gguf) : NULL;
+    if (twice) refuse(reader, CLINFER_BAD_FILE, "key", "%.200s: stands in the metadata twice", twice);
 }
 
 /* Rows, columns and type to bytes; every product checked. */
@@ -285,15 +261,11 @@ static void read_tensor(struct reader *reader, uint64_t index, struct ci_gguf_te
     reader->subject = "";
 }
 
-static int compare_tensors(const void *a, const void *b) {
-    return strcmp((*(const struct ci_gguf_tensor *const *)a)->name, (*(const struct ci_gguf_tensor *const *)b)->name);
-}
-
 /* Offsets count from the start of the data: only after the last tensor's description is it known where that is. */
 static void place_tensors(struct reader *reader) {
     struct ci_gguf *gguf = reader->gguf;
     uint64_t start = ((uint64_t)reader->position + gguf->alignment - 1) / gguf->alignment * gguf->alignment;
-    uint64_t space = start < gguf->mapped.file.size ? gguf->mapped.file.size - start : 0;
+    uint64_t space = start < reader->file->size ? reader->file->size - start : 0;
     for (size_t i = 0; i < gguf->n_tensors && reader->status == CLINFER_OK; i++) {
         struct ci_gguf_tensor *tensor = &gguf->tensors[i];
         char subject[300];
@@ -305,7 +277,7 @@ static void place_tensors(struct reader *reader) {
                    " bytes of tensor data: the file is truncated or damaged, fetch it again",
                    tensor->offset, tensor->bytes, space);
         tensor->offset += start;
-        if (reader->status == CLINFER_OK) tensor->data = gguf->mapped.file.data + tensor->offset;
+        if (reader->status == CLINFER_OK) tensor->data = reader->file->data + tensor->offset;
         reader->subject = "";
     }
 }
@@ -314,16 +286,12 @@ static void read_tensors(struct reader *reader) {
     struct ci_gguf *gguf = reader->gguf;
     gguf->tensors = reserve(reader, gguf->n_tensors, sizeof *gguf->tensors, "tensor count");
     gguf->by_name = reserve(reader, gguf->n_tensors, sizeof *gguf->by_name, "tensor count");
-    for (size_t i = 0; i < gguf->n_tensors && reader->status == CLINFER_OK; i++) {
+    for (size_t i = 0; i < gguf->n_tensors && reader->status == CLINFER_OK; i++)
         read_tensor(reader, i, &gguf->tensors[i]);
-        gguf->by_name[i] = &gguf->tensors[i];
-    }
     if (reader->status != CLINFER_OK || gguf->n_tensors == 0) return;
     place_tensors(reader);
-    qsort(gguf->by_name, gguf->n_tensors, sizeof *gguf->by_name, compare_tensors);
-    for (size_t i = 1; i < gguf->n_tensors; i++)
-        if (strcmp(gguf->by_name[i - 1]->name, gguf->by_name[i]->name) == 0)
-            refuse(reader, CLINFER_BAD_FILE, "tensor name", "%.200s: stands in the file twice", gguf->by_name[i]->name);
+    const char *twice = ci_gguf_sort_tensors(gguf);
+    if (twice) refuse(reader, CLINFER_BAD_FILE, "tensor name", "%.200s: stands in the file twice", twice);
 }
 
 /* The specification asks for a 32-bit number that is a multiple of 8; a power of two is what ggml adds and what keeps
@@ -369,24 +337,17 @@ static void read_header(struct reader *reader) {
     gguf->n_values = (size_t)take_count(reader, MIN_VALUE_BYTES, "metadata count");
 }
 
-/* Reads what gguf->mapped holds; on failure closes `gguf`. */
-static enum clinfer_status read_all(struct ci_gguf *gguf, const char *path, struct ci_gguf **result) {
-    struct reader reader = {.gguf = gguf, .subject = ""};
-    bool known = false;
-    gguf->path = path;
-    char *copy = ci_arena_string(&gguf->arena, path, strlen(path));
-    if (!copy) {
-        refuse(&reader, CLINFER_OUT_OF_MEMORY, "path", "out of memory");
-    } else {
-        gguf->path = copy;
-        reader.status = ci_kind_check_bytes(path, gguf->mapped.file.data, gguf->mapped.file.size);
-        known = reader.status != CLINFER_OK;
-        if (reader.status == CLINFER_OK) read_header(&reader);
-        if (reader.status == CLINFER_OK) read_values(&reader);
-        if (reader.status == CLINFER_OK) read_alignment(&reader);
-        if (reader.status == CLINFER_OK) read_tensors(&reader);
-    }
-    if (reader.status == CLINFER_BAD_FILE && !known && ci_kind_check_piece(path) != CLINFER_OK)
+/* Reads what its one file holds; on failure closes `gguf`. */
+static enum clinfer_status read_all(struct ci_gguf *gguf, struct ci_gguf **result) {
+    const struct ci_gguf_file *source = gguf->files;
+    struct reader reader = {.gguf = gguf, .file = &source->mapped.file, .subject = ""};
+    reader.status = ci_kind_check_bytes(gguf->path, reader.file->data, reader.file->size);
+    bool known = reader.status != CLINFER_OK;
+    if (reader.status == CLINFER_OK) read_header(&reader);
+    if (reader.status == CLINFER_OK) read_values(&reader);
+    if (reader.status == CLINFER_OK) read_alignment(&reader);
+    if (reader.status == CLINFER_OK) read_tensors(&reader);
+    if (reader.status == CLINFER_BAD_FILE && !known && ci_kind_check_piece(gguf->path) != CLINFER_OK)
         reader.status = CLINFER_UNSUPPORTED;
     if (reader.status == CLINFER_OK)
         *result = gguf;
@@ -396,77 +357,22 @@ static enum clinfer_status read_all(struct ci_gguf *gguf, const char *path, stru
 }
 
 enum clinfer_status ci_gguf_open(const char *path, struct ci_gguf **result) {
+    struct ci_gguf *gguf = NULL;
     *result = NULL;
     enum clinfer_status status = ci_kind_check_path(path);
-    if (status != CLINFER_OK) return status;
-    struct ci_gguf *gguf = calloc(1, sizeof *gguf);
-    if (!gguf) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    status = ci_mapped_open(path, &gguf->mapped);
-    if (status != CLINFER_OK) {
-        free(gguf);
-        return status;
-    }
-    return read_all(gguf, path, result);
+    if (status == CLINFER_OK) status = ci_gguf_create(path, &gguf);
+    if (status == CLINFER_OK) status = ci_gguf_add_file(gguf, path);
+    if (status == CLINFER_OK) return read_all(gguf, result);
+    ci_gguf_close(gguf);
+    return status;
 }
 
 enum clinfer_status ci_gguf_open_memory(const void *data, size_t size, const char *name, struct ci_gguf **result) {
+    struct ci_gguf *gguf = NULL;
     *result = NULL;
-    struct ci_gguf *gguf = calloc(1, sizeof *gguf);
-    if (!gguf) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
-    gguf->mapped = (struct ci_mapped){.file = {.data = data, .size = size}, .descriptor = -1, .slot = -1};
-    return read_all(gguf, name, result);
-}
-
-void ci_gguf_close(struct ci_gguf *gguf) {
-    if (!gguf) return;
-    if (gguf->mapped.descriptor >= 0) ci_mapped_close(&gguf->mapped);
-    ci_arena_destroy(&gguf->arena);
-    free(gguf);
-}
-
-enum clinfer_status ci_gguf_check_whole(const struct ci_gguf *gguf) {
-    return ci_mapped_check(&gguf->mapped, gguf->path);
-}
-
-const char *ci_gguf_path(const struct ci_gguf *gguf) { return gguf->path; }
-
-uint32_t ci_gguf_version(const struct ci_gguf *gguf) { return gguf->version; }
-
-uint32_t ci_gguf_alignment(const struct ci_gguf *gguf) { return gguf->alignment; }
-
-uint64_t ci_gguf_identity(const struct ci_gguf *gguf) { return gguf->mapped.file.identity; }
-
-const void *ci_gguf_bytes(const struct ci_gguf *gguf, size_t *size) {
-    *size = gguf->mapped.file.size;
-    return gguf->mapped.file.data;
-}
-
-size_t ci_gguf_value_count(const struct ci_gguf *gguf) { return gguf->n_values; }
-
-const struct ci_gguf_value *ci_gguf_value_at(const struct ci_gguf *gguf, size_t index) {
-    assert(index < gguf->n_values);
-    return &gguf->values[index];
-}
-
-size_t ci_gguf_tensor_count(const struct ci_gguf *gguf) { return gguf->n_tensors; }
-
-const struct ci_gguf_tensor *ci_gguf_tensor_at(const struct ci_gguf *gguf, size_t index) {
-    assert(index < gguf->n_tensors);
-    return &gguf->tensors[index];
-}
-
-const struct ci_gguf_value *ci_gguf_find(const struct ci_gguf *gguf, const char *key) {
-    const struct ci_gguf_value wanted = {.key = key}, *pointer = &wanted;
-    if (gguf->n_values == 0) return NULL;
-    const struct ci_gguf_value **found =
-        bsearch(&pointer, gguf->by_key, gguf->n_values, sizeof *gguf->by_key, compare_values);
-    return found ? *found : NULL;
-}
-
-const struct ci_gguf_tensor *ci_gguf_find_tensor(const struct ci_gguf *gguf, const char *name) {
-    const struct ci_gguf_tensor wanted = {.name = name}, *pointer = &wanted;
-    if (gguf->n_tensors == 0) return NULL;
-    const struct ci_gguf_tensor **found =
-        bsearch(&pointer, gguf->by_name, gguf->n_tensors, sizeof *gguf->by_name, compare_tensors);
-    return found ? *found : NULL;
+    enum clinfer_status status = ci_gguf_create(name, &gguf);
+    if (status == CLINFER_OK) status = ci_gguf_add_bytes(gguf, name, data, size);
+    if (status == CLINFER_OK) return read_all(gguf, result);
+    ci_gguf_close(gguf);
+    return status;
 }

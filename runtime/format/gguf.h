@@ -16,6 +16,7 @@
 
 #include <clinfer.h>
 
+struct ci_file;
 struct ci_gguf;
 
 /* The numbers stand in the file. */
@@ -59,7 +60,7 @@ struct ci_gguf_tensor {
     uint32_t type;    /* ci_gguf_tensor_type() knows it */
     uint32_t n_dims;  /* 1..4 */
     uint64_t dims[4];
-    uint64_t offset; /* from the start of the file, a multiple of ci_gguf_alignment() */
+    uint64_t offset; /* from the start of its file, a multiple of ci_gguf_alignment() */
     size_t bytes;
     const void *data;
 };
@@ -89,11 +90,27 @@ const char *ci_gguf_path(const struct ci_gguf *gguf);
 uint32_t ci_gguf_version(const struct ci_gguf *gguf);
 uint32_t ci_gguf_alignment(const struct ci_gguf *gguf);
 
-/* The whole mapped file (page-aligned when opened by path). */
-const void *ci_gguf_bytes(const struct ci_gguf *gguf, size_t *size);
+/* The mapped files (page-aligned when opened by path), and the bytes of all. */
+size_t ci_gguf_file_count(const struct ci_gguf *gguf);
+const struct ci_file *ci_gguf_file_at(const struct ci_gguf *gguf, size_t index);
+uint64_t ci_gguf_file_bytes(const struct ci_gguf *gguf);
 
-/* That of the mapped file (base/file.h); 0: it was opened from memory. */
+/* Of the mapped files (base/file.h): while it is the same, so are the bytes; 0: one was opened from memory. */
 uint64_t ci_gguf_identity(const struct ci_gguf *gguf);
+
+/* How messages name a key or a tensor: the file that it stands in, and its name there, which the formats that were
+ * given GGUF's names have of their own. Also of what is missing.
+ *
+ *     ci_fail(status, "%s: %s: ...", CI_KEY_AT(gguf, key)) */
+enum { CI_GGUF_PLACE_BYTES = 200 };
+struct ci_gguf_place {
+    const char *file;
+    char name[CI_GGUF_PLACE_BYTES];
+};
+struct ci_gguf_place ci_gguf_key_place(const struct ci_gguf *gguf, const char *key);
+struct ci_gguf_place ci_gguf_tensor_place(const struct ci_gguf *gguf, const char *name);
+#define CI_KEY_AT(gguf, key) ci_gguf_key_place(gguf, key).file, ci_gguf_key_place(gguf, key).name
+#define CI_TENSOR_AT(gguf, tensor) ci_gguf_tensor_place(gguf, tensor).file, ci_gguf_tensor_place(gguf, tensor).name
 
 /* All entries in the order of the file. */
 size_t ci_gguf_value_count(const struct ci_gguf *gguf);

@@ -61,7 +61,7 @@ bool ci_gguf_bool_at(const struct ci_gguf_value *value, uint64_t index) {
 static enum clinfer_status wrong_type(const struct ci_gguf *gguf, const struct ci_gguf_value *value,
                                       const char *wanted) {
     bool array = value->type == CI_GGUF_ARRAY;
-    return ci_fail(CLINFER_BAD_FILE, "%s: %s: is %s%s: must be %s", ci_gguf_path(gguf), value->key,
+    return ci_fail(CLINFER_BAD_FILE, "%s: %s: is %s%s: must be %s", CI_KEY_AT(gguf, value->key),
                    array ? "an array of " : "of type ", ci_gguf_type_name(value->element_type), wanted);
 }
 
@@ -70,7 +70,7 @@ static enum clinfer_status look_up(const struct ci_gguf *gguf, const char *key, 
                                    const struct ci_gguf_value **found) {
     *found = ci_gguf_find(gguf, key);
     if (*found || need == CI_GGUF_OPTIONAL) return CLINFER_OK;
-    return ci_fail(CLINFER_BAD_FILE, "%s: %s: missing: this model cannot run without it", ci_gguf_path(gguf), key);
+    return ci_fail(CLINFER_BAD_FILE, "%s: %s: missing: this model cannot run without it", CI_KEY_AT(gguf, key));
 }
 
 /* An integer between the bounds. `unsigned 64 bits above INT64_MAX` reads as INT64_MAX, which no maximum allows but
@@ -82,12 +82,12 @@ static enum clinfer_status get_integer(const struct ci_gguf *gguf, const char *k
     if (status != CLINFER_OK || !value) return status;
     if (!ci_gguf_type_is_integer(value->type)) return wrong_type(gguf, value, "an integer");
     if (value->type == CI_GGUF_UINT64 && load(value->data, 8) > INT64_MAX)
-        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %" PRIu64 ": must be at most %" PRId64, ci_gguf_path(gguf), key,
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %" PRIu64 ": must be at most %" PRId64, CI_KEY_AT(gguf, key),
                        load(value->data, 8), maximum);
     int64_t number = ci_gguf_integer_at(value, 0);
     if (number < minimum || number > maximum)
         return ci_fail(CLINFER_BAD_FILE, "%s: %s: %" PRId64 ": must be between %" PRId64 " and %" PRId64,
-                       ci_gguf_path(gguf), key, number, minimum, maximum);
+                       CI_KEY_AT(gguf, key), number, minimum, maximum);
     *result = number;
     return CLINFER_OK;
 }
@@ -120,7 +120,7 @@ static enum clinfer_status get_real(const struct ci_gguf *gguf, const char *key,
         return wrong_type(gguf, value, integers ? "a number" : "a float");
     double number = integer ? (double)ci_gguf_integer_at(value, 0) : ci_gguf_float_at(value, 0);
     if (!isfinite(number) || fabs(number) > 3.4028234663852886e38)
-        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %g: must be a finite 32-bit float", ci_gguf_path(gguf), key, number);
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %g: must be a finite 32-bit float", CI_KEY_AT(gguf, key), number);
     *result = (float)number;
     return CLINFER_OK;
 }

@@ -26,39 +26,53 @@ struct ci_store_copy {
     struct ci_tensor tensor;
 };
 
-/* The mapped file as buffers of a device that shares memory. Pieces overlap by nothing; a weight that crosses a border
+/* A mapped file as buffers of a device that shares memory. Pieces overlap by nothing; a weight that crosses a border
  * is copied into a buffer of its own. */
-static enum clinfer_status wrap_file(struct ci_store *store, struct ci_place *place) {
-    size_t piece = (size_t)(place->caps.device->max_alloc_bytes / CI_PAGE_BYTES * CI_PAGE_BYTES);
-    if (!place->caps.device->shares_host_memory || !store->file_bytes || !piece) return CLINFER_OK;
-    place->file_piece = piece;
-    place->file_count = (store->file_bytes + piece - 1) / piece;
-    place->file = calloc(place->file_count, sizeof(struct ci_buffer *));
-    if (!place->file) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the buffers of the model file");
-    for (size_t i = 0; i < place->file_count; i++) {
-        size_t start = i * piece, bytes = store->file_bytes - start;
-        enum clinfer_status status =
-            ci_buffer_create(place->device, bytes < piece ? bytes : piece, store->file + start, &place->file[i]);
+static enum clinfer_status wrap_file(struct ci_place *place, const struct ci_store_file *file) {
+    size_t piece = place->file_piece, count = piece ? (file->bytes + piece - 1) / piece : 0;
+    if (!count) return CLINFER_OK;
+    struct ci_buffer **grown = realloc(place->file, (place->file_count + count) * sizeof(struct ci_buffer *));
+    if (!grown) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the buffers of the model file");
+    place->file = grown;
+    for (size_t i = 0; i < count; i++) {
+        size_t start = i * piece, bytes = file->bytes - start;
+        enum clinfer_status status = ci_buffer_create(place->device, bytes < piece ? bytes : piece, file->data + start,
+                                                      &place->file[place->file_count]);
         if (status != CLINFER_OK) return status;
+        place->file_count++;
     }
     return CLINFER_OK;
 }
 
-enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *const *devices, int device_count,
-                                  struct ci_threads *threads, const void *file, size_t file_bytes) {
+enum clinfer_status ci_store_add_file(struct ci_store *store, const void *data, size_t bytes) {
+    struct ci_store_file *grown = realloc(store->files, (store->file_count + 1) * sizeof *grown);
+    if (!grown) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of model files");
+    store->files = grown;
+    struct ci_store_file *file = &grown[store->file_count];
+    *file = (struct ci_store_file){.data = data, .bytes = bytes};
+    for (int i = 0; i < store->place_count; i++) {
+        file->first_piece[i] = store->places[i].file_count;
+        enum clinfer_status status = wrap_file(&store->places[i], file);
+        if (status != CLINFER_OK) return status;
+    }
+    store->file_count++;
+    store->file_bytes += bytes;
+    return CLINFER_OK;
+}
+
+void ci_store_init(struct ci_store *store, struct ci_device *const *devices, int device_count,
+                   struct ci_threads *threads) {
     assert(device_count < CI_MAX_PLACES);
-    *store = (struct ci_store){.threads = threads, .file = file, .file_bytes = file_bytes, .place_count = 1};
+    *store = (struct ci_store){.threads = threads, .place_count = 1};
     store->places[CI_PLACE_CPU].caps = (struct ci_caps){.cpu = ci_cpu_features(), .threads = ci_threads_count(threads)};
-    enum clinfer_status status = CLINFER_OK;
-    for (int i = 0; i < device_count && status == CLINFER_OK; i++) {
+    for (int i = 0; i < device_count; i++) {
         struct ci_place *place = &store->places[store->place_count++];
         place->device = devices[i];
         place->caps = (struct ci_caps){ci_cpu_features(), ci_device_caps(devices[i]), ci_threads_count(threads)};
+        if (place->caps.device->shares_host_memory)
+            place->file_piece = (size_t)(place->caps.device->max_alloc_bytes / CI_PAGE_BYTES * CI_PAGE_BYTES);
         store->preferred = 1;
-        status = wrap_file(store, place);
     }
-    if (status != CLINFER_OK) ci_store_destroy(store);
-    return status;
 }
 
 struct ci_chooser ci_store_chooser(const struct ci_store *store, int place) {
@@ -95,6 +109,7 @@ void ci_store_destroy(struct ci_store *store) {
             ci_buffer_destroy(store->places[i].file[k]);
         free(store->places[i].file);
     }
+    free(store->files);
     *store = (struct ci_store){0};
 }
 
@@ -150,13 +165,21 @@ static void pack_share(void *argument, int thread, int threads) {
                    last);
 }
 
+/* The file in which these bytes lie; NULL: in none. */
+static const struct ci_store_file *file_of(const struct ci_store *store, const void *data, size_t bytes) {
+    const uint8_t *start = data;
+    for (size_t i = 0; i < store->file_count; i++) {
+        const struct ci_store_file *file = &store->files[i];
+        if (start >= file->data && start + bytes <= file->data + file->bytes) return file;
+    }
+    return NULL;
+}
+
 /* Pages of the file that nobody reads any more leave our resident set; they stay in the system's cache. */
 static void let_go(const struct ci_store *store, const void *data, size_t bytes) {
     uintptr_t first = ((uintptr_t)data + CI_PAGE_BYTES - 1) / CI_PAGE_BYTES * CI_PAGE_BYTES;
     uintptr_t last = ((uintptr_t)data + bytes) / CI_PAGE_BYTES * CI_PAGE_BYTES;
-    bool of_file =
-        (const uint8_t *)data >= store->file && (const uint8_t *)data + bytes <= store->file + store->file_bytes;
-    if (of_file && first < last) madvise((void *)first, last - first, MADV_DONTNEED);
+    if (file_of(store, data, bytes) && first < last) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
 static void pack(const struct ci_store *store, const struct ci_tensor *weight, const struct ci_layout *layout,
@@ -169,12 +192,12 @@ static void pack(const struct ci_store *store, const struct ci_tensor *weight, c
 
 /* Where the weight lies in the wrapped file; false when it does not or crosses the border of two pieces. */
 static bool in_file(const struct ci_store *store, int place, struct ci_tensor *weight, size_t bytes) {
-    const uint8_t *start = weight->host;
-    if (!store->places[place].file || start < store->file || start + bytes > store->file + store->file_bytes)
-        return false;
-    size_t offset = (size_t)(start - store->file), piece = offset / store->places[place].file_piece;
+    const struct ci_store_file *file = store->places[place].file ? file_of(store, weight->host, bytes) : NULL;
+    if (!file) return false;
+    size_t offset = (size_t)((const uint8_t *)weight->host - file->data);
+    size_t piece = offset / store->places[place].file_piece;
     if ((offset + bytes - 1) / store->places[place].file_piece != piece) return false;
-    weight->view.buffer = store->places[place].file[piece];
+    weight->view.buffer = store->places[place].file[file->first_piece[place] + piece];
     weight->view.offset = offset - piece * store->places[place].file_piece;
     return true;
 }

@@ -13,10 +13,17 @@
 
 enum { CI_PLACE_CPU = 0 };
 
+/* A mapped file: page-aligned, borrowed. */
+struct ci_store_file {
+    const uint8_t *data;
+    size_t bytes;
+    size_t first_piece[CI_MAX_PLACES]; /* of ci_place.file */
+};
+
 struct ci_place {
     struct ci_device *device; /* NULL: the CPU backend */
     struct ci_caps caps;
-    struct ci_buffer **file; /* the mapped file in pieces of `file_piece` bytes, where the device shares memory */
+    struct ci_buffer **file; /* the mapped files in pieces of `file_piece` bytes, where the device shares memory */
     size_t file_count, file_piece;
 };
 
@@ -27,8 +34,8 @@ struct ci_store {
     struct ci_choices *choices; /* borrowed; NULL: the order of the table of variants decides */
     struct ci_threads *threads;
     struct ci_trace *trace; /* borrowed; NULL: nothing is recorded */
-    const uint8_t *file;    /* page-aligned, borrowed */
-    size_t file_bytes;
+    struct ci_store_file *files;
+    size_t file_count, file_bytes;  /* bytes of all */
     struct ci_store_memory *memory; /* what ci_store_destroy frees */
     uint8_t *chunk;                 /* packed weights go here next */
     size_t chunk_left;
@@ -39,10 +46,13 @@ struct ci_store {
     unsigned generation;   /* changes whenever a tensor's bytes have moved: plans compare it */
 };
 
-/* Places 1.. are the devices in this order (none: the CPU is the only place); they stay the caller's, as do `threads`
- * and the mapped file. */
-enum clinfer_status ci_store_init(struct ci_store *store, struct ci_device *const *devices, int device_count,
-                                  struct ci_threads *threads, const void *file, size_t file_bytes);
+/* Places 1.. are the devices in this order (none: the CPU is the only place); they stay the caller's, as do `threads`.
+ */
+void ci_store_init(struct ci_store *store, struct ci_device *const *devices, int device_count,
+                   struct ci_threads *threads);
+
+/* A mapped file in which weights lie: page-aligned, borrowed. */
+enum clinfer_status ci_store_add_file(struct ci_store *store, const void *data, size_t bytes);
 void ci_store_destroy(struct ci_store *store);
 
 /* Before that, where a device cannot be waited for: what it may still read or write of the host's memory is given up.

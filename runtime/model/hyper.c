@@ -88,11 +88,11 @@ static enum clinfer_status refuse_number(const struct ci_model *model, const str
                                          const struct field *field, double number, int64_t layer) {
     char where[48] = "";
     if (value->type == CI_GGUF_ARRAY) snprintf(where, sizeof where, " in layer %" PRId64, layer);
-    const char *path = ci_gguf_path(model->gguf);
+    const struct ci_gguf *gguf = model->gguf;
     if (field->maximum < ANY)
-        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %.9g%s: must be between %.9g and %.9g", path, value->key, number,
-                       where, field->minimum, field->maximum);
-    return ci_fail(CLINFER_BAD_FILE, "%s: %s: %.9g%s: must be positive%s", path, value->key, number, where,
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %.9g%s: must be between %.9g and %.9g", CI_KEY_AT(gguf, value->key),
+                       number, where, field->minimum, field->maximum);
+    return ci_fail(CLINFER_BAD_FILE, "%s: %s: %.9g%s: must be positive%s", CI_KEY_AT(gguf, value->key), number, where,
                    field->minimum > 0 ? "" : ", or 0 for none");
 }
 
@@ -106,7 +106,7 @@ static void put(void *base, const struct field *field, double number) {
 static enum clinfer_status wrong_type(const struct ci_model *model, const struct ci_gguf_value *value,
                                       const struct field *field) {
     static const char *const wanted[] = {"an integer", "a number", "true or false"};
-    return ci_fail(CLINFER_BAD_FILE, "%s: %s: is of type %s%s, must be %s", ci_gguf_path(model->gguf), value->key,
+    return ci_fail(CLINFER_BAD_FILE, "%s: %s: is of type %s%s, must be %s", CI_KEY_AT(model->gguf, value->key),
                    value->type == CI_GGUF_ARRAY ? "array of " : "", ci_gguf_type_name(value->element_type),
                    wanted[field->kind]);
 }
@@ -125,11 +125,11 @@ static enum clinfer_status check(const struct ci_model *model, const struct ci_g
     if (isnan(*number)) {
         if (!ci_gguf_type_is_float(value->element_type) || field->kind != NUMBER)
             return wrong_type(model, value, field);
-        return ci_fail(CLINFER_BAD_FILE, "%s: %s: is no number", ci_gguf_path(model->gguf), value->key);
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: is no number", CI_KEY_AT(model->gguf, value->key));
     }
     /* Neither zero nor infinity, once it is a float. */
     if (isinf(field->kind == NUMBER ? (float)*number : *number))
-        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %g is not finite in 32 bits", ci_gguf_path(model->gguf), value->key,
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %g is not finite in 32 bits", CI_KEY_AT(model->gguf, value->key),
                        *number);
     double kept = field->kind == NUMBER ? (double)(float)*number : *number;
     if (kept < field->minimum || kept > field->maximum)
@@ -141,8 +141,8 @@ static enum clinfer_status read_layers(struct ci_model *model, const struct ci_g
                                        const struct field *field) {
     const struct ci_hyper *h = &model->hyper;
     if (value->type == CI_GGUF_ARRAY && value->count != (uint64_t)h->blocks)
-        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %" PRIu64 " numbers for %d layers", ci_gguf_path(model->gguf),
-                       value->key, value->count, h->blocks);
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %" PRIu64 " numbers for %d layers",
+                       CI_KEY_AT(model->gguf, value->key), value->count, h->blocks);
     for (int i = 0; i < h->layers; i++) {
         double number;
         enum clinfer_status status =
@@ -165,7 +165,7 @@ static enum clinfer_status read_one(struct ci_model *model, const struct ci_gguf
             status = ci_fail(CLINFER_UNSUPPORTED,
                              "%s: %s: %.9g in layer 0, %.9g in layer %" PRIu64
                              ": layers that differ in this are not supported; choose a model whose layers are alike",
-                             ci_gguf_path(model->gguf), value->key, number, other, i);
+                             CI_KEY_AT(model->gguf, value->key), number, other, i);
     }
     if (status == CLINFER_OK) put(&model->hyper, field, number);
     return status;
@@ -179,7 +179,7 @@ static enum clinfer_status read_field(struct ci_model *model, const struct field
     bool required = rule ? rule->use == CI_KEY_REQUIRED : field->required;
     if (!value && required)
         return ci_fail(CLINFER_BAD_FILE, "%s: %s: is missing; the file is no complete %s model",
-                       ci_gguf_path(model->gguf), key, model->family->architecture);
+                       CI_KEY_AT(model->gguf, key), model->family->architecture);
     if (value) return field->place == LAYER ? read_layers(model, value, field) : read_one(model, value, field);
     if (!rule) return CLINFER_OK;
     for (int i = 0; field->place == LAYER && i < model->hyper.layers; i++) put(&model->layers[i], field, rule->number);

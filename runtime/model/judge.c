@@ -163,7 +163,7 @@ static enum clinfer_status judge_key(struct ci_model *model, const struct ci_ggu
         (rule->use == CI_KEY_NEUTRAL && is_neutral(rule, value)))
         return CLINFER_OK;
     if (rule->use == CI_KEY_NO_EFFECT) return add_finding(model, CI_FINDING_NO_EFFECT, value->key, rule->why);
-    return ci_fail(CLINFER_UNSUPPORTED, "%s: %s: %s: %s", ci_gguf_path(model->gguf), value->key,
+    return ci_fail(CLINFER_UNSUPPORTED, "%s: %s: %s: %s", CI_KEY_AT(model->gguf, value->key),
                    value_text(rule, value, text, sizeof text), rule->why);
 }
 
@@ -213,7 +213,7 @@ static enum clinfer_status refuse_tensor(const struct ci_model *model, const cha
                  known ? known : "choose another conversion of the model, or a newer clinfer that knows it");
     return ci_fail(CLINFER_UNSUPPORTED,
                    "%s: tensor %s%s: clinfer's %s does not use it, and without it the answers would be wrong: %s",
-                   ci_gguf_path(model->gguf), name, more, model->family->architecture, reason);
+                   CI_TENSOR_AT(model->gguf, name), more, model->family->architecture, reason);
 }
 
 enum clinfer_status ci_judge_tensors(struct ci_model *model) {

@@ -55,7 +55,7 @@ static enum clinfer_status refuse(const struct ci_gguf *gguf, const struct ci_gg
     return ci_fail(CLINFER_BAD_FILE,
                    "%s: tensor %s (%s): number [%" PRIu64 ", %" PRIu64 "] is %g, in the %" PRId64 " bytes at %" PRIu64
                    "; the file is damaged, or was badly made: fetch or make it again",
-                   ci_gguf_path(gguf), tensor->name, type->name, at / tensor->dims[0], at % tensor->dims[0],
+                   CI_TENSOR_AT(gguf, tensor->name), type->name, at / tensor->dims[0], at % tensor->dims[0],
                    (double)numbers[column], (int64_t)type->block_bytes,
                    tensor->offset + (uint64_t)first * (uint64_t)type->block_bytes);
 }

@@ -29,8 +29,8 @@ static enum clinfer_status read_factor(const struct ci_model *model, const struc
         enum clinfer_status status = ci_gguf_get_f32(model->gguf, name, CI_GGUF_REQUIRED, &scaling->factor);
         if (status != CLINFER_OK) return status;
         if (!(scaling->factor >= 0))
-            return ci_fail(CLINFER_BAD_FILE, "%s: %s: %g: must be positive, or 0 for none", ci_gguf_path(model->gguf),
-                           name, (double)scaling->factor);
+            return ci_fail(CLINFER_BAD_FILE, "%s: %s: %g: must be positive, or 0 for none",
+                           CI_KEY_AT(model->gguf, name), (double)scaling->factor);
         break;
     }
     if (scaling->factor == 0 || (type->length == 4 && memcmp(type->text, "none", 4) == 0)) scaling->factor = 1;
@@ -50,8 +50,8 @@ static enum clinfer_status read_scaling(const struct ci_model *model, struct sca
     size_t i = 0;
     while (i < 4 && !(strlen(known[i]) == type.length && memcmp(known[i], type.text, type.length) == 0)) i++;
     if (i == 4)
-        return ci_fail(CLINFER_UNSUPPORTED, "%s: %s: \"%.*s\" is not supported (none, linear and yarn are)", path, key,
-                       ci_shown(type.length, 64), type.text);
+        return ci_fail(CLINFER_UNSUPPORTED, "%s: %s: \"%.*s\" is not supported (none, linear and yarn are)",
+                       CI_KEY_AT(model->gguf, key), ci_shown(type.length, 64), type.text);
     scaling->yarn = i == 2;
     status = read_factor(model, &type, scaling);
     int original = 0;

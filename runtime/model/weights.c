@@ -47,7 +47,7 @@ static struct ci_tensor *add_weight(struct ci_model *model, const char *name, co
 /* Dimensions of 1 behind the last one change nothing; those of experts lie one behind the other as rows. */
 static enum clinfer_status check_shape(const struct ci_model *model, const struct ci_gguf_tensor *found, int64_t rows,
                                        int64_t cols) {
-    const char *path = ci_gguf_path(model->gguf);
+    const struct ci_gguf *gguf = model->gguf;
     if (found->dims[3] != 1 || found->dims[0] != (uint64_t)cols ||
         (rows < 0 ? found->dims[2] != 1 : found->dims[1] * found->dims[2] != (uint64_t)rows)) {
         char wanted[24] = "any";
@@ -55,7 +55,8 @@ static enum clinfer_status check_shape(const struct ci_model *model, const struc
         return ci_fail(CLINFER_BAD_FILE,
                        "%s: tensor %s: shape is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64
                        "], expected [%" PRId64 ", %s]; the file does not fit its own metadata",
-                       path, found->name, found->dims[0], found->dims[1], found->dims[2], found->dims[3], cols, wanted);
+                       CI_TENSOR_AT(gguf, found->name), found->dims[0], found->dims[1], found->dims[2], found->dims[3],
+                       cols, wanted);
     }
     const struct ci_type *type = ci_type_from_gguf(found->type);
     const struct ci_gguf_tensor_type *known = ci_gguf_tensor_type(found->type);
@@ -65,14 +66,14 @@ static enum clinfer_status check_shape(const struct ci_model *model, const struc
             if (ci_types[i]->gguf_id != CI_TYPE_NOT_IN_FILES)
                 ci_names_add(types, sizeof types, ci_gguf_tensor_type((uint32_t)ci_types[i]->gguf_id)->name);
         return ci_fail(CLINFER_UNSUPPORTED, "%s: tensor %s: type %s is not supported; choose a file with types of %s",
-                       path, found->name, known ? known->name : "unknown", types);
+                       CI_TENSOR_AT(gguf, found->name), known ? known->name : "unknown", types);
     }
     if (!ci_type_fits_cols(type, cols))
-        return ci_fail(CLINFER_BAD_FILE, "%s: tensor %s: rows of %" PRId64 " are no whole number of %s blocks", path,
-                       found->name, cols, type->name);
+        return ci_fail(CLINFER_BAD_FILE, "%s: tensor %s: rows of %" PRId64 " are no whole number of %s blocks",
+                       CI_TENSOR_AT(gguf, found->name), cols, type->name);
     if (rows == 1 && type != &ci_type_f32)
-        return ci_fail(CLINFER_UNSUPPORTED, "%s: tensor %s: type %s where only F32 is supported", path, found->name,
-                       type->name);
+        return ci_fail(CLINFER_UNSUPPORTED, "%s: tensor %s: type %s where only F32 is supported",
+                       CI_TENSOR_AT(gguf, found->name), type->name);
     return CLINFER_OK;
 }
 
@@ -82,7 +83,7 @@ static enum clinfer_status take(struct ci_model *model, struct ci_tensor **weigh
     if (!found && !required) return CLINFER_OK;
     if (!found)
         return ci_fail(CLINFER_BAD_FILE, "%s: tensor %s: is missing; the file is no complete %s model",
-                       ci_gguf_path(model->gguf), name, model->family->architecture);
+                       CI_TENSOR_AT(model->gguf, name), model->family->architecture);
     enum clinfer_status status = check_shape(model, found, rows, cols);
     if (status != CLINFER_OK) return status;
     struct ci_tensor **taken = &model->taken[found - ci_gguf_tensor_at(model->gguf, 0)];

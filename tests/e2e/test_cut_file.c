@@ -14,6 +14,7 @@
 #include <clinfer.h>
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "cli/bus_error.h"
 #include "format/gguf.h"
 #include "support/process.h"
@@ -39,16 +40,16 @@ static void cut(const char *path, long bytes) { assert_int_equal(truncate(path, 
 
 static void test_open_files_are_found_by_address(void **state) {
     struct ci_gguf *gguf, *other;
-    size_t size, other_size;
     (void)state;
     const char *path = copy_model("found.gguf");
     if (ci_gguf_open(path, &gguf) != CLINFER_OK) fail_msg("%s", clinfer_error());
     assert_int_equal(ci_gguf_open(tiny, &other), CLINFER_OK);
-    const char *bytes = ci_gguf_bytes(gguf, &size), *others = ci_gguf_bytes(other, &other_size);
+    const struct ci_file *file = ci_gguf_file_at(gguf, 0);
+    const uint8_t *bytes = file->data, *others = ci_gguf_file_at(other, 0)->data;
     assert_string_equal(clinfer_file_at(bytes), path);
-    assert_string_equal(clinfer_file_at(bytes + size - 1), path);
+    assert_string_equal(clinfer_file_at(bytes + file->size - 1), path);
     assert_string_equal(clinfer_file_at(others + 1), tiny);
-    assert_null(clinfer_file_at(&size));
+    assert_null(clinfer_file_at(&path));
     assert_null(clinfer_file_at(NULL));
     ci_gguf_close(gguf);
     assert_null(clinfer_file_at(bytes));
@@ -62,7 +63,7 @@ static void test_a_file_that_was_cut_is_not_whole(void **state) {
     (void)state;
     const char *path = copy_model("whole.gguf");
     assert_int_equal(ci_gguf_open(path, &gguf), CLINFER_OK);
-    ci_gguf_bytes(gguf, &size);
+    size = ci_gguf_file_at(gguf, 0)->size;
     assert_int_equal(ci_gguf_check_whole(gguf), CLINFER_OK);
     cut(path, (long)size + 10); /* longer does no harm */
     assert_int_equal(ci_gguf_check_whole(gguf), CLINFER_OK);
@@ -158,12 +159,11 @@ static void test_the_tool_never_dies_of_it(void **state) {
 
 static int read_cut_file(const char *path) {
     struct ci_gguf *gguf;
-    size_t size;
     volatile char sum = 0;
     ci_bus_error_catch();
     if (ci_gguf_open(path, &gguf) != CLINFER_OK || truncate(path, 0) != 0) return 1;
-    const char *bytes = ci_gguf_bytes(gguf, &size);
-    for (size_t i = 0; i < size; i += 512) sum = (char)(sum + bytes[i]);
+    const struct ci_file *file = ci_gguf_file_at(gguf, 0);
+    for (size_t i = 0; i < file->size; i += 512) sum = (char)(sum + file->data[i]);
     return 2; /* not reached */
 }
 

@@ -91,7 +91,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (model.parameters <= MOST_PARAMETERS && model.hyper.layers <= MOST_LAYERS &&
             cache_columns(&model) <= MOST_CACHE_COLUMNS) {
             struct ci_store store;
-            if (ci_store_init(&store, NULL, 0, threads, copy, size + ZEROS) != CLINFER_OK) abort();
+            ci_store_init(&store, NULL, 0, threads);
+            if (ci_store_add_file(&store, copy, size + ZEROS) != CLINFER_OK) abort();
             ci_model_make_states(&model, &ci_type_f16, &ci_type_f16, CI_PAGE_ROWS, 1);
             make_plan(&model, &store, 1);
             make_plan(&model, &store, 20);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "format/gguf.h"
 
 size_t __attribute__((weak)) LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
@@ -67,8 +68,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
     uint8_t *copy;
     if (next_number(&state) % 4 == 0 || open_input(data, size, &copy, &gguf) != CLINFER_OK)
         return LLVMFuzzerMutate(data, size, most);
-    size_t values = ci_gguf_value_count(gguf), tensors = ci_gguf_tensor_count(gguf), all;
-    const uint8_t *base = ci_gguf_bytes(gguf, &all);
+    size_t values = ci_gguf_value_count(gguf), tensors = ci_gguf_tensor_count(gguf);
+    const uint8_t *base = ci_gguf_file_at(gguf, 0)->data;
     for (uint64_t changes = 1 + next_number(&state) % 3; changes && values + tensors; changes--) {
         size_t which = next_number(&state) % (values + tensors);
         if (which < values)

@@ -316,7 +316,9 @@ static void check_memory(struct ci_device *device, const struct recorded *mask, 
     uint64_t limit = ci_device_caps(device)->max_alloc_bytes;
     struct ci_store store;
     struct ci_model model;
-    assert_int_equal(ci_store_init(&store, &device, 1, threads, bytes, FILE_BYTES), CLINFER_OK);
+    ci_store_init(&store, &device, 1, threads);
+    assert_int_equal(ci_store_add_file(&store, bytes, 4096), CLINFER_OK);
+    assert_int_equal(ci_store_add_file(&store, bytes + 4096, FILE_BYTES - 4096), CLINFER_OK);
     check_pieces(mask, &store, limit);
     make_model(&shapes[1], &ci_type_q4_0, &model);
     /* As in a file: one behind the other, at offsets that are multiples of 32. */

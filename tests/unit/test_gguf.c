@@ -126,8 +126,8 @@ static void test_open_finds_all_tensors(void **state) {
     (void)state;
     struct gguf_writer *writer = good_file();
     struct ci_gguf *gguf = open_good(writer);
-    size_t size;
-    const uint8_t *bytes = ci_gguf_bytes(gguf, &size);
+    assert_int_equal(ci_gguf_file_count(gguf), 1);
+    const uint8_t *bytes = ci_gguf_file_at(gguf, 0)->data;
     assert_int_equal(ci_gguf_tensor_count(gguf), 4);
     static const struct {
         const char *name, *type;
@@ -145,7 +145,7 @@ static void test_open_finds_all_tensors(void **state) {
         assert_int_equal(tensor->bytes, expected[i].bytes);
         assert_int_equal(tensor->offset % 64, 0);
         assert_ptr_equal(tensor->data, bytes + tensor->offset);
-        assert_true(tensor->offset + tensor->bytes <= size);
+        assert_true(tensor->offset + tensor->bytes <= ci_gguf_file_at(gguf, 0)->size);
     }
     assert_null(ci_gguf_find_tensor(gguf, "t.absent"));
     ci_gguf_close(gguf);
