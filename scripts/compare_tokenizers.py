@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Ids of clinfer's tokenizers beside those of llama.cpp, over vocabularies that are too large to commit.
 
-    compare_tokenizers.py TEST PEER [--strings N] [--speed FILE] VOCABULARY.gguf...
+    compare_tokenizers.py TEST PEER [--strings N] [--speed FILE] [--pre NAMES] VOCABULARY.gguf...
 
 TEST is build/release/tests/unit/test_tokenizer, whose `--ids` prints ids; PEER a folder with libllama. Compared are the
 texts beside a vocabulary (VOCABULARY.gguf.inp and .out, as llama.cpp's sources have them) and N (20,000) random strings
 of valid UTF-8, the same on every run; control tokens count as such, none are added. `--speed FILE` also says how fast
-the text of FILE is read. Differences are printed; exit status 1 when there are any. Needs the Python packages gguf and
-llama_cpp."""
-import argparse, ctypes, os, random, struct, subprocess, sys, tempfile, time
+the text of FILE is read. `--pre llama3,tekken` takes copies of the vocabularies with these pre-tokenizers, `--pre all`
+with one name of each row of runtime/text/pretokenizer.c. Differences are printed; exit status 1 when there are any.
+Needs the Python packages gguf and llama_cpp."""
+import argparse, ctypes, os, random, re, struct, subprocess, sys, tempfile, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # Blocks that scripts of the world use, white space and controls among them; each string takes from one to four.
 BLOCKS = [(0x20, 0x7e)] * 8 + [
@@ -105,6 +108,50 @@ def measure(test, vocabulary, path):
     return len(text) * 4 / (times[1] - times[0]) / 1e6
 
 
+def pre_tokenizers(names):
+    if names != "all": return names.split(",")
+    with open(os.path.join(ROOT, "runtime/text/pretokenizer.c")) as file: source = file.read()
+    rows = re.search(r"\} kinds\[\] = \{(.*?)\n\};", source, re.S).group(1)
+    return [row.split(" ")[0] for row in re.findall(r'^    \{"([^"]+)', rows, re.M)]
+
+
+def with_pre_tokenizer(path, name, folder):
+    """A copy of a vocabulary that is cut into words otherwise; of its tokens, types and merges alone."""
+    from gguf import GGUFReader, GGUFWriter
+    fields = GGUFReader(path).fields
+    copy = os.path.join(folder, f"{name}.gguf")
+    writer = GGUFWriter(copy, "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(name)
+    writer.add_token_list(fields["tokenizer.ggml.tokens"].contents())
+    writer.add_token_types(fields["tokenizer.ggml.token_type"].contents())
+    writer.add_token_merges(fields["tokenizer.ggml.merges"].contents())
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return copy
+
+
+def compare_vocabulary(options, path):
+    name, peer = os.path.basename(path), Peer(path)
+    report, differ = [], 0
+    if os.path.exists(path + ".inp"):
+        with open(path + ".inp", encoding="utf-8", newline="") as file:
+            texts = [text.encode() for text in file.read().split("\n__ggml_vocab_test__\n")]
+        with open(path + ".out", encoding="utf-8") as file: lines = file.read().split("\n")
+        wanted = [[int(word) for word in line.split()] for line in lines][:len(texts)]
+        differ = compare(name + ".inp", texts, wanted, our_ids(options.test, path, texts), options.most)
+        report.append(f"{len(texts) - differ} of {len(texts)} recorded texts")
+    texts = [text.encode() for text in random_strings(options.strings, peer.specials())]
+    wrong = compare(name, texts, [peer.ids(text) for text in texts], our_ids(options.test, path, texts), options.most)
+    report.append(f"{len(texts) - wrong} of {len(texts)} random strings")
+    if options.speed: report.append(f"{measure(options.test, path, options.speed):.1f} MB/s")
+    print(f"{name}: " + ", ".join(report), flush=True)
+    return differ + wrong
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("test")
@@ -112,32 +159,18 @@ def main():
     parser.add_argument("vocabularies", nargs="+")
     parser.add_argument("--strings", type=int, default=20000)
     parser.add_argument("--speed", metavar="FILE")
+    parser.add_argument("--pre", metavar="NAMES")
     parser.add_argument("--most", type=int, default=5, help="differences to print for each vocabulary")
     options = parser.parse_args()
     os.environ["LLAMA_CPP_LIB_PATH"] = options.peer
     import llama_cpp as L
     quiet = L.llama_log_callback(lambda level, text, data: None)
     L.llama_log_set(quiet, ctypes.c_void_p(0))
-    differ = 0
-    for path in options.vocabularies:
-        name, peer = os.path.basename(path), Peer(path)
-        report = []
-        if os.path.exists(path + ".inp"):
-            with open(path + ".inp", encoding="utf-8", newline="") as file:
-                texts = [text.encode() for text in file.read().split("\n__ggml_vocab_test__\n")]
-            with open(path + ".out", encoding="utf-8") as file: lines = file.read().split("\n")
-            wanted = [[int(word) for word in line.split()] for line in lines][:len(texts)]
-            wrong = compare(name + ".inp", texts, wanted, our_ids(options.test, path, texts), options.most)
-            differ += wrong
-            report.append(f"{len(texts) - wrong} of {len(texts)} recorded texts")
-        texts = [text.encode() for text in random_strings(options.strings, peer.specials())]
-        wrong = compare(name, texts, [peer.ids(text) for text in texts], our_ids(options.test, path, texts),
-                        options.most)
-        differ += wrong
-        report.append(f"{len(texts) - wrong} of {len(texts)} random strings")
-        if options.speed: report.append(f"{measure(options.test, path, options.speed):.1f} MB/s")
-        print(f"{name}: " + ", ".join(report), flush=True)
-    return differ != 0
+    with tempfile.TemporaryDirectory() as folder:
+        paths = options.vocabularies
+        if options.pre:
+            paths = [with_pre_tokenizer(path, name, folder) for path in paths for name in pre_tokenizers(options.pre)]
+        return sum(compare_vocabulary(options, path) for path in paths) != 0
 
 
 if __name__ == "__main__": sys.exit(main())
