@@ -2,14 +2,19 @@
 # Builds tools of llama.cpp outside of any install: llama-bench, the rival of scripts/compare.sh, llama-server, the remote
 # of scripts/check_remote.sh:
 #
-#   scripts/peer.sh [DIR [TOOL...]]      default build/peer llama-bench; leaves DIR/bin/TOOL. Ten minutes or so, with
-#                                        llama-server half an hour; safe to run again.
+#   scripts/peer.sh [--exact] [DIR [TOOL...]]    default build/peer llama-bench; leaves DIR/bin/TOOL, and libllama.so
+#                                        beside it. Ten minutes or so, with llama-server half an hour; safe to run again.
+#
+# --exact: its GELU is computed, not looked up in a table of 16-bit floats: the truth of scripts/compare_families.py and
+# reference_families.py, with the tool test-llama-archs. Such a build has a folder of its own.
 #
 # The source package of llama-cpp-python on PyPI carries llama.cpp's whole tree. With gcc 12 on a processor with AMX every
 # run of it dies at ldtilecfg: the compiler drops the stores to the tile configuration in ggml_tile_config_init. Those 64
 # bytes become volatile here; AMX switched off would make the rival four times slower at prompts.
 set -eu
 cd "$(dirname "$0")/.."
+exact=0
+[ "${1:-}" != --exact ] || { exact=1; shift; }
 folder=${1:-build/peer}
 tools=("${@:2}")
 [ ${#tools[@]} -gt 0 ] || tools=(llama-bench)
@@ -47,8 +52,10 @@ if declared in text:
     open(path, "w", encoding="utf-8").write(text)
 PYTHON
 
+[ $exact -eq 0 ] || sed -i '/^#define GGML_GELU_FP16$/d' source/ggml/src/ggml-cpu/vec.h
+
 printf 'peer: building llama.cpp in %s\n' "$PWD" >&2
-cmake -S source -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF \
+cmake -S source -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=ON \
     >cmake.log 2>&1 || fail "cmake failed; its words are in $PWD/cmake.log"
 cmake --build build -j "$(nproc)" --target "${tools[@]}" >build.log 2>&1 ||
     fail "the build failed; its words are in $PWD/build.log"

@@ -143,13 +143,15 @@ static enum clinfer_status count_vocabulary(struct ci_model *model) {
     return status;
 }
 
-enum clinfer_status ci_model_open_as(const struct ci_gguf *gguf, const struct ci_family *const *families,
-                                     struct ci_model *model) {
+static enum clinfer_status open_keys(const struct ci_gguf *gguf, const struct ci_family *const *families,
+                                     const struct ci_imagined *imagined, struct ci_model *model) {
     init(model);
     model->gguf = gguf;
+    model->imagined = imagined;
+    if (imagined) model->hyper.vocabulary = imagined->hyper.vocabulary;
     enum clinfer_status status = ci_kind_check_metadata(gguf);
     if (status == CLINFER_OK) status = find_family(model, families);
-    if (status == CLINFER_OK) status = ci_kind_check_weights(gguf);
+    if (status == CLINFER_OK && !imagined) status = ci_kind_check_weights(gguf);
     if (status == CLINFER_OK) status = ci_judge_keys(model);
     if (status == CLINFER_OK) status = ci_model_read_hyper(model);
     if (status == CLINFER_OK) status = count_vocabulary(model);
@@ -161,11 +163,17 @@ enum clinfer_status ci_model_open_as(const struct ci_gguf *gguf, const struct ci
     return status;
 }
 
+enum clinfer_status ci_model_open_as(const struct ci_gguf *gguf, const struct ci_family *const *families,
+                                     struct ci_model *model) {
+    return open_keys(gguf, families, NULL, model);
+}
+
 enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *model) {
     return ci_model_open_as(gguf, ci_families, model);
 }
 
 enum clinfer_status ci_model_imagine(const struct ci_imagined *imagined, struct ci_model *model) {
+    if (imagined->keys) return open_keys(imagined->keys, ci_families, imagined, model);
     init(model);
     model->imagined = imagined;
     model->hyper = imagined->hyper;

@@ -71,10 +71,15 @@ struct ci_finding {
     const struct ci_finding *next;
 };
 
+struct ci_weight {
+    struct ci_tensor *tensor; /* of an imagined model, only what is computed has numbers (`host`) */
+    struct ci_weight *next;
+};
+
 struct ci_model {
     const struct ci_family *family;
     const struct ci_gguf *gguf;         /* borrowed; NULL: there is no file */
-    const struct ci_imagined *imagined; /* then this says what a file would have */
+    const struct ci_imagined *imagined; /* not NULL: this says which tensors a file would have */
     struct ci_arena arena;
     struct ci_hyper hyper;
     struct ci_layer *layers; /* [hyper.layers] */
@@ -145,16 +150,18 @@ enum clinfer_status ci_model_open_as(const struct ci_gguf *gguf, const struct ci
                                      struct ci_model *model);
 void ci_model_close(struct ci_model *model);
 
-/* A model without a file: what it would compute, without a single weight. All layers are alike. */
+/* A model without a file: what it would compute, without a single weight. */
 struct ci_imagined {
     const char *architecture;
     struct ci_hyper hyper;
-    struct ci_layer layer;
+    struct ci_layer layer;      /* all are alike */
+    const struct ci_gguf *keys; /* or a file without tensors, in place of all before but hyper.vocabulary */
     const struct ci_type *matrices, *embedding; /* Q8_0 where their blocks do not fit */
-    const char *optional;                       /* which optional weights it has (fnmatch(3)); NULL: none */
+    const char *optional; /* which optional weights it has: patterns (fnmatch(3)), spaces between; NULL: none */
 };
 
-/* `imagined` must outlive the model. CLINFER_UNSUPPORTED: no such family. */
+/* `imagined` and its keys must outlive the model. CLINFER_UNSUPPORTED: no such family; with keys whatever
+ * ci_model_open() says of them. */
 enum clinfer_status ci_model_imagine(const struct ci_imagined *imagined, struct ci_model *model);
 
 /* Bytes of the weights that a token reads: all but an embedding that is no output, and of experts those that are used.

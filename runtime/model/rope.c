@@ -132,7 +132,7 @@ static enum clinfer_status make_table(struct ci_model *model, const struct scali
     if (!rope->frequencies) return CLINFER_OUT_OF_MEMORY;
     for (int i = 0; i < half; i++) {
         float factor = 1;
-        if (factors) memcpy(&factor, (const float *)factors->host + i, sizeof factor);
+        if (factors && factors->host) memcpy(&factor, (const float *)factors->host + i, sizeof factor);
         double frequency = pow((double)scaling->base, -2.0 * i / scaling->rotated) / (double)factor;
         frequency *= scale_of_pair(scaling, i);
         enum clinfer_status status = check_frequency(model, scaling, frequency, factor, i);

@@ -7,14 +7,10 @@
 
 #include "base/hash.h"
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "types/layout.h"
-
-struct ci_weight {
-    struct ci_tensor *tensor;
-    struct ci_weight *next;
-};
 
 static enum clinfer_status out_of_memory(const char *name) {
     return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
@@ -111,14 +107,21 @@ static enum clinfer_status imagine(struct ci_model *model, struct ci_tensor **we
 }
 
 bool ci_model_has(const struct ci_model *model, const char *name) {
-    if (model->gguf) return ci_gguf_find_tensor(model->gguf, name) != NULL;
-    return model->imagined->optional && fnmatch(model->imagined->optional, name, 0) == 0;
+    if (!model->imagined) return ci_gguf_find_tensor(model->gguf, name) != NULL;
+    const char *at = model->imagined->optional;
+    char pattern[128];
+    for (size_t length; at && *at; at += length + strspn(at + length, " ")) {
+        length = strcspn(at, " ");
+        snprintf(pattern, sizeof pattern, "%.*s", ci_shown(length, sizeof pattern - 1), at);
+        if (fnmatch(pattern, name, 0) == 0) return true;
+    }
+    return false;
 }
 
 enum clinfer_status ci_model_weight(struct ci_model *model, struct ci_tensor **weight, bool required, int64_t rows,
                                     int64_t cols, const char *name) {
     *weight = NULL;
-    if (model->gguf) return take(model, weight, required, rows, cols, name);
+    if (!model->imagined) return take(model, weight, required, rows, cols, name);
     return required || ci_model_has(model, name) ? imagine(model, weight, rows, cols, name) : CLINFER_OK;
 }
 

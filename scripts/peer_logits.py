@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Logits of llama.cpp for token ids: the truth of scripts/reference_families.py and scripts/compare_families.py.
+
+  peer_logits.py PEER IDS MODEL.gguf OUT.npy [MODEL.gguf OUT.npy ...]
+
+PEER is a folder with libllama.so. `--exact` of scripts/peer.sh makes one whose GELU reads no table of 16-bit floats;
+without it, families with GELU differ from it by an NMSE of 1e-8. KV caches are F32, and all tokens are computed at once:
+float32 [tokens, vocabulary]. Needs the Python packages llama_cpp and numpy.
+
+llama.cpp ends the process at what it cannot compute, and says on standard error why it does not load a file: logits()
+has each of its models computed in a child, many in one, and gives None and the peer's words for what failed."""
+import ctypes
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+
+def compute(llama, model_path, ids):
+    parameters = llama.llama_model_default_params()
+    parameters.n_gpu_layers = 0
+    model = llama.llama_model_load_from_file(model_path.encode(), parameters)
+    if not model:
+        return None
+    parameters = llama.llama_context_default_params()
+    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = max(64, len(ids))
+    parameters.n_threads = parameters.n_threads_batch = 1
+    parameters.type_k = parameters.type_v = 0  # F32
+    parameters.flash_attn_type = 0
+    context = llama.llama_init_from_model(model, parameters)
+    vocabulary = llama.llama_n_vocab(llama.llama_model_get_vocab(model))
+    batch = llama.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for i, token in enumerate(ids):
+        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = token, i, 1, 0, 1
+    out = None
+    if llama.llama_decode(context, batch) == 0:
+        rows = (llama.llama_get_logits_ith(context, i) for i in range(len(ids)))
+        out = np.stack([np.ctypeslib.as_array(row, shape=(vocabulary,)).copy() for row in rows])
+    llama.llama_batch_free(batch)
+    llama.llama_free(context)
+    llama.llama_model_free(model)
+    return out
+
+
+def main(peer, ids, *files):
+    os.environ["LLAMA_CPP_LIB_PATH"] = peer
+    import llama_cpp as llama
+
+    @llama.llama_log_callback
+    def log(level, text, _):
+        if level == 4:  # GGML_LOG_LEVEL_ERROR
+            sys.stderr.write(text.decode(errors="replace"))
+
+    llama.llama_log_set(log, ctypes.c_void_p(0))
+    llama.llama_backend_init()
+    for model, out in zip(files[::2], files[1::2]):
+        print(model, file=sys.stderr, flush=True)
+        logits = compute(llama, model, [int(token) for token in ids.split(",")])
+        if logits is not None:
+            np.save(out, logits)
+
+
+def logits(peer, ids, models):
+    """[(logits or None, what the peer said)] of the models."""
+    peer, found, at = os.path.abspath(peer), [], 0
+    env = dict(os.environ, LD_LIBRARY_PATH=peer, LLAMA_CPP_LIB_PATH=peer)
+    with tempfile.TemporaryDirectory() as folder:
+        while at < len(models):
+            rest = models[at:at + 64]
+            outs = [os.path.join(folder, f"{at + i}.npy") for i in range(len(rest))]
+            files = [word for pair in zip(rest, outs) for word in pair]
+            child = subprocess.run([sys.executable, __file__, peer, ",".join(map(str, ids)), *files], env=env,
+                                   capture_output=True, text=True, errors="replace", timeout=60 + 10 * len(rest))
+            words, current = {}, None
+            for line in child.stderr.splitlines():
+                if line in rest:
+                    current = line
+                elif current and line.strip():
+                    words.setdefault(current, []).append(line.strip())
+            if current is None:
+                raise SystemExit(f"{peer}: llama.cpp cannot be used: {child.stderr.strip()}")
+            done = len(rest) if child.returncode == 0 else rest.index(current) + 1
+            for model, out in list(zip(rest, outs))[:done]:
+                said = " ".join(words.get(model, [])) or f"it ended with status {child.returncode}"
+                found.append((np.load(out), "") if os.path.exists(out) else (None, said))
+            at += done
+    return found
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 5:
+        raise SystemExit(__doc__)
+    main(*sys.argv[1:])
