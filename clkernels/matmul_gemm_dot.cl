@@ -23,10 +23,15 @@
 #else
 #define HALVES 1
 #endif
+#ifdef WEIGHT_TWO_OFFSETS
+#define OFFSETS 2
+#else
+#define OFFSETS 1
+#endif
 
 __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
     __local int x_words[8 * X_STRIDE], w_words[8 * W_STRIDE];
-    __local float x_scales[BM], x_sums[BM], w_scales[2 * BN], w_offsets[BN];
+    __local float x_scales[BM], x_sums[OFFSETS * BM], w_scales[2 * BN], w_offsets[OFFSETS * BN];
     const int units = cols / 32, block = get_group_id(0), first_row = get_group_id(1) * BM;
     MATMUL_BLOCK(block, BN);
     const int tx = get_local_id(0), ty = get_local_id(1), item = ty * LX + tx;
@@ -46,11 +51,11 @@ __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
         }
         for (int i = item; i < BN; i += LX * LY) {
             const int row = min(n + i, count - 1);
-            float low, high, offset;
-            load_scales(weight_row(w, row, units), row, unit, &low, &high, &offset);
+            float low, high, offset[OFFSETS];
+            load_scales(weight_row(w, row, units), row, unit, &low, &high, offset);
             w_scales[i] = low;
             w_scales[BN + i] = high;
-            w_offsets[i] = offset;
+            for (int o = 0; o < OFFSETS; o++) w_offsets[o * BN + i] = offset[o];
         }
         for (int i = item; i < 8 * BM; i += LX * LY) {
             const __global uchar *from =
@@ -61,7 +66,18 @@ __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
             const __global float *scales =
                 (const __global float *)(x_buffer + x_offset + min(first_row + i, rows - 1) * q8_row_bytes(cols) + cols);
             x_scales[i] = scales[unit];
+#ifdef WEIGHT_TWO_OFFSETS
+            const __global int *codes = (const __global int *)scales - cols / 4 + 8 * unit;
+            int low_sum = 0, high_sum = 0;
+            for (int q = 0; q < 4; q++) {
+                low_sum = dot4(codes[q], 0x01010101, low_sum);
+                high_sum = dot4(codes[q + 4], 0x01010101, high_sum);
+            }
+            x_sums[i] = scales[unit] * low_sum;
+            x_sums[BM + i] = scales[unit] * high_sum;
+#else
             x_sums[i] = scales[units + unit];
+#endif
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int part_of_unit = 0; part_of_unit < HALVES; part_of_unit++) {
@@ -94,9 +110,12 @@ __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
         }
         UNROLL_ON_GPU
         for (int i = 0; i < TM; i++) {
-            const float x_sum = x_sums[ty + i * LY];
             UNROLL_ON_GPU
-            for (int j = 0; j < TN; j++) sums[i][j] = w_offsets[tx + j * LX] * x_sum + sums[i][j];
+            for (int o = 0; o < OFFSETS; o++) {
+                const float x_sum = x_sums[o * BM + ty + i * LY];
+                UNROLL_ON_GPU
+                for (int j = 0; j < TN; j++) sums[i][j] = w_offsets[o * BN + tx + j * LX] * x_sum + sums[i][j];
+            }
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }

@@ -40,19 +40,29 @@ INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols
     }
     for (int i = lane; i < units * PARTS; i += lanes) {
         const int unit = i / PARTS, first = i % PARTS * QUADS;
-        const float x_scale = scales[unit], x_sum = first == 0 ? scales[units + unit] : 0.0f;
+        const float x_scale = scales[unit];
         int x_low[QUADS], x_high[QUADS];
         UNROLL_ON_GPU
         for (int q = 0; q < QUADS; q++) {
             x_low[q] = words[8 * unit + first + q];
             x_high[q] = words[8 * unit + first + q + 4];
         }
+#ifdef WEIGHT_TWO_OFFSETS
+        int low_sum = 0, high_sum = 0;
+        UNROLL_ON_GPU
+        for (int q = 0; q < QUADS; q++) {
+            low_sum = dot4(x_low[q], 0x01010101, low_sum);
+            high_sum = dot4(x_high[q], 0x01010101, high_sum);
+        }
+#else
+        const float x_sum = first == 0 ? scales[units + unit] : 0.0f;
+#endif
         UNROLL_ON_GPU
         for (int r = 0; r < ROWS; r++) {
             const int row = min(n + r, count - 1);
             int low_dot = 0, high_dot = 0;
-            float low_scale, high_scale, offset;
-            load_scales(from[r], row, unit, &low_scale, &high_scale, &offset);
+            float low_scale, high_scale, offset[2];
+            load_scales(from[r], row, unit, &low_scale, &high_scale, offset);
             UNROLL_ON_GPU
             for (int q = 0; q < QUADS; q++) {
                 int low, high;
@@ -60,7 +70,12 @@ INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols
                 low_dot = dot4(low, x_low[q], low_dot);
                 high_dot = dot4(high, x_high[q], high_dot);
             }
-            sums[r] = (low_dot * low_scale + high_dot * high_scale) * x_scale + (offset * x_sum + sums[r]);
+            const float dot = low_dot * low_scale + high_dot * high_scale;
+#ifdef WEIGHT_TWO_OFFSETS
+            sums[r] = (low_sum * offset[0] + high_sum * offset[1] + dot) * x_scale + sums[r];
+#else
+            sums[r] = dot * x_scale + (offset[0] * x_sum + sums[r]);
+#endif
         }
     }
 }

@@ -125,7 +125,7 @@ INLINE sums16 no_sums(void) {
 /* ---- 32 columns of 16 rows ---- */
 
 /* Types with a scale for 16 columns have two halves. */
-#ifdef R16_SCALES
+#ifdef WEIGHT_TWO_SCALES
 #define HALVES 2
 #else
 #define HALVES 1
@@ -140,7 +140,7 @@ struct block {
 #if defined(R16_SIGNED) && defined(VNNI)
 #define R16_ZERO 128 /* vpdpbusd wants unsigned codes */
 #endif
-#if defined(R16_ZERO) || defined(R16_OFFSETS) || defined(R16_PAIRS)
+#if defined(R16_ZERO) || defined(R16_OFFSETS) || defined(R16_MINIMUM)
 #define HAS_OFFSET
 #endif
 
@@ -148,70 +148,111 @@ INLINE const __global uchar *block_at(const __global uchar *group, int unit) {
     return group + unit / R16_PARTS * R16_BYTES;
 }
 
-/* Two numbers of 6 bits of each row (runtime/types/k_quant.h). */
-INLINE void load_pair(const __global uchar *p, float16 *first, float16 *second) {
-    const uchar16 bytes = vload16(0, p);
-    const uchar8 upper = vload8(2, p);
-    *first = convert_float16(convert_int16(bytes & (uchar16)63));
-    *second = convert_float16(
-        convert_int16(bytes >> (uchar16)6 | ((uchar16)(upper << (uchar8)2, upper >> (uchar8)2) & (uchar16)60)));
-}
-
-INLINE void unpack(const __global uchar *p, int part, struct block *block) {
-    const __global uint *codes = (const __global uint *)(p + R16_CODES) + part * 64;
-#ifdef R16_SIGNED
+/* Part `part` of a block at p: its codes, as layout.h has them. */
+INLINE void unpack_codes(const __global uchar *p, int part, uint16 *quad) {
+#ifndef R16_BITS
+#define R16_BITS 4
+#endif
+#if defined(R16_SIGNED)
+    const __global uint *codes = (const __global uint *)(p + R16_CODES) + part * 128;
 #pragma unroll
     for (int q = 0; q < 8; q++) {
-        block->quad[q] = vload16(q, codes);
+        quad[q] = vload16(q, codes);
 #ifdef VNNI
-        block->quad[q] ^= 0x80808080u;
+        quad[q] ^= 0x80808080u;
 #endif
     }
 #else
+    const __global uint *codes = (const __global uint *)(p + R16_CODES) + part * (16 * R16_BITS);
+#if R16_BITS == 2
+#pragma unroll
+    for (int q = 0; q < 8; q++) quad[q] = vload16(q / 4, codes) >> (uint)(q % 4 * 2) & 0x03030303u;
+#elif R16_BITS == 3
+    const uint16 a = vload16(0, codes), b = vload16(1, codes), c = vload16(2, codes);
+    quad[0] = a & 0x07070707u;
+    quad[1] = b & 0x07070707u;
+    quad[2] = c & 0x07070707u;
+    quad[3] = a >> 3 & 0x07070707u;
+    quad[4] = b >> 3 & 0x07070707u;
+    quad[5] = c >> 3 & 0x07070707u;
+    quad[6] = (a >> 6 & 0x03030303u) | (c >> 4 & 0x04040404u);
+    quad[7] = (b >> 6 & 0x03030303u) | (c >> 5 & 0x04040404u);
+#elif R16_BITS == 4
 #pragma unroll
     for (int j = 0; j < 4; j++) {
         const uint16 both = vload16(j, codes);
-        block->quad[j] = both & 0x0f0f0f0fu;
-        block->quad[j + 4] = both >> 4 & 0x0f0f0f0fu;
+        quad[j] = both & 0x0f0f0f0fu;
+        quad[j + 4] = both >> 4 & 0x0f0f0f0fu;
     }
+#elif R16_BITS == 6
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const uint16 a = vload16(3 * h, codes), b = vload16(3 * h + 1, codes), c = vload16(3 * h + 2, codes);
+        quad[4 * h] = a & 0x3f3f3f3fu;
+        quad[4 * h + 1] = b & 0x3f3f3f3fu;
+        quad[4 * h + 2] = c & 0x3f3f3f3fu;
+        quad[4 * h + 3] = (a >> 6 & 0x03030303u) | (b >> 4 & 0x0c0c0c0cu) | (c >> 2 & 0x30303030u);
+    }
+#endif
 #endif
 #ifdef R16_FIFTHS
     const uint16 fifths = vload16(part, (const __global uint *)(p + R16_FIFTHS));
 #pragma unroll
     for (int q = 0; q < 8; q++)
-        block->quad[q] |= (q < 4 ? fifths << (uint)(4 - q) : fifths >> (uint)(q - 4)) & 0x10101010u;
+        quad[q] |= (q < 4 ? fifths << (uint)(4 - q) : fifths >> (uint)(q - 4)) & 0x10101010u;
 #endif
-#ifdef R16_UPPER
-    const __global uint *upper = (const __global uint *)(p + R16_UPPER) + part * 32;
-#pragma unroll
-    for (int plane = 0; plane < 2; plane++) {
-        const uint16 bits = vload16(plane, upper);
-        block->quad[4 * plane] |= bits << 4 & 0x30303030u;
-        block->quad[4 * plane + 1] |= bits << 2 & 0x30303030u;
-        block->quad[4 * plane + 2] |= bits & 0x30303030u;
-        block->quad[4 * plane + 3] |= bits >> 2 & 0x30303030u;
-    }
+}
+
+INLINE float16 load_halves(const __global uchar *p) { return vload_half16(0, (const __global half *)p); }
+INLINE float16 to_floats_of_bytes(uchar16 bytes) { return convert_float16(convert_int16(bytes)); }
+
+/* Two numbers of 6 bits of each row (runtime/types/k_quant.h). */
+INLINE void load_pair(const __global uchar *p, float16 *first, float16 *second) {
+    const uchar16 bytes = vload16(0, p);
+    const uchar8 upper = vload8(2, p);
+    *first = to_floats_of_bytes(bytes & (uchar16)63);
+    *second = to_floats_of_bytes(bytes >> (uchar16)6 |
+                                 ((uchar16)(upper << (uchar8)2, upper >> (uchar8)2) & (uchar16)60));
+}
+
+/* Its scales and offsets. */
+INLINE void unpack_scales(const __global uchar *p, int part, float16 *scale, float16 *offset) {
+    const float16 d = load_halves(p);
+#ifdef R16_MINIMUM
+    const float16 minimum = -load_halves(p + R16_MINIMUM);
 #endif
-    const float16 scale = vload_half16(0, (const __global half *)p);
-#ifdef R16_PAIRS
-    float16 first, second;
-    load_pair(p + R16_PAIRS + 24 * part, &first, &second);
-    block->scale[0] = scale * first;
-    block->offset[0] = -vload_half16(0, (const __global half *)(p + R16_MINIMUM)) * second;
-#else
+#if defined(R16_PAIRS)
+    load_pair(p + R16_PAIRS + 24 * part, scale, offset);
+#elif defined(R16_SCALE_PAIRS)
+    load_pair(p + R16_SCALE_PAIRS + 24 * part, scale, scale + 1);
+#endif
 #pragma unroll
     for (int h = 0; h < HALVES; h++) {
-        block->scale[h] = scale;
-#ifdef R16_SCALES
-        block->scale[h] *= convert_float16(vload16(HALVES * part + h, (const __global char *)(p + R16_SCALES)));
+#if defined(R16_SCALES)
+        scale[h] = convert_float16(vload16(HALVES * part + h, (const __global char *)(p + R16_SCALES)));
+#elif defined(R16_NIBBLE_PAIRS)
+        const uchar16 pairs = vload16(HALVES * part + h, p + R16_NIBBLE_PAIRS);
+        scale[h] = to_floats_of_bytes(pairs & (uchar16)15);
+        offset[h] = to_floats_of_bytes(pairs >> (uchar16)4);
+#elif defined(R16_SCALE_PAIRS)
+        scale[h] -= 32.0f;
+#elif !defined(R16_PAIRS)
+        scale[h] = 1.0f;
 #endif
-#ifdef R16_OFFSETS
-        block->offset[h] = vload_half16(0, (const __global half *)(p + R16_OFFSETS));
+        scale[h] *= d;
+#if defined(R16_MINIMUM)
+        offset[h] *= minimum;
+#elif defined(R16_OFFSETS)
+        offset[h] = load_halves(p + R16_OFFSETS);
 #elif defined(R16_ZERO)
-        block->offset[h] = block->scale[h] * -(float)R16_ZERO;
+        offset[h] = scale[h] * -(float)R16_ZERO;
 #endif
     }
-#endif
+}
+
+INLINE void unpack(const __global uchar *p, int part, struct block *block) {
+    unpack_codes(p, part, block->quad);
+    unpack_scales(p, part, block->scale, block->offset);
 }
 
 /* ---- a unit of a row of x ---- */

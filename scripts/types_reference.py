@@ -15,7 +15,8 @@ from gguf.quants import dequantize
 # (type, blocks, offsets of half-precision fields)
 TYPES = [(T.F16, 256, []), (T.BF16, 256, []), (T.Q4_0, 8, [0]), (T.Q4_1, 8, [0, 2]), (T.Q5_0, 8, [0]),
          (T.Q5_1, 8, [0, 2]), (T.Q8_0, 8, [0]), (T.Q6_K, 3, [208]),
-         (T.Q4_K, 3, [0, 2]), (T.Q5_K, 3, [0, 2])]
+         (T.Q4_K, 3, [0, 2]), (T.Q5_K, 3, [0, 2]), (T.Q3_K, 3, [108]),
+         (T.Q2_K, 3, [80, 82])]
 
 
 def main():

@@ -9,14 +9,12 @@
 enum { CI_CPU_ATTENTION_MAX_DIM = 256, CI_CPU_PEAK_CHAINS = 10 };
 
 /* Weights in layout r16 by activations in q8 and in f32. */
-#define CI_CPU_R16_OF(isa, x)                                                                                          \
-    extern ci_cpu_function ci_cpu_matmul_##x##_q4_0_r16_##isa, ci_cpu_matmul_##x##_q4_1_r16_##isa,                     \
-        ci_cpu_matmul_##x##_q5_0_r16_##isa, ci_cpu_matmul_##x##_q5_1_r16_##isa, ci_cpu_matmul_##x##_q8_0_r16_##isa,    \
-        ci_cpu_matmul_##x##_q4_k_r16_##isa, ci_cpu_matmul_##x##_q5_k_r16_##isa, ci_cpu_matmul_##x##_q6_k_r16_##isa;
-#define CI_CPU_R16(isa) CI_CPU_R16_OF(isa, q8) CI_CPU_R16_OF(isa, f32)
-CI_CPU_R16(avx512vnni)
-CI_CPU_R16(avx2)
-CI_CPU_R16(neondot)
+#define CI_CPU_R16_OF(name, isa)                                                                                       \
+    extern ci_cpu_function ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_f32_##name##_r16_##isa;
+#define CI_R16_TYPE(name, bytes, parts, halves, most)                                                                  \
+    CI_CPU_R16_OF(name, avx512vnni) CI_CPU_R16_OF(name, avx2) CI_CPU_R16_OF(name, neondot)
+#include "cpu/r16_list.inc"
+#undef CI_R16_TYPE
 
 /* The ops that are the same code on all instruction sets, by simd.h.
  *   matmul: weights of any type and layout by activations in f32; f32, f16 and bf16 are fast.

@@ -37,6 +37,49 @@ struct r16_type {
     int most; /* the largest code, or -128 for signed bytes */
 };
 
+/* ---- codes of so many bits (types/layout.h) ---- */
+
+INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
+    UNROLL for (int j = 0; j < 4; j++) {
+        r16_quad bytes = r16_load(codes + 64 * j);
+        quad[j] = r16_bits(bytes, 0, 15);
+        quad[j + 4] = r16_bits(bytes, 4, 15);
+    }
+}
+
+INLINE void r16_fifth_bits(const uint8_t *plane, r16_quad *quad) {
+    r16_quad fifth = r16_load(plane);
+    UNROLL for (int q = 0; q < 8; q++) quad[q] = r16_or_bits(quad[q], fifth, q - 4, 16);
+}
+
+INLINE void r16_two_bits(const uint8_t *codes, r16_quad *quad) {
+    UNROLL for (int p = 0; p < 2; p++) {
+        r16_quad plane = r16_load(codes + 64 * p);
+        UNROLL for (int f = 0; f < 4; f++) quad[4 * p + f] = r16_bits(plane, 2 * f, 3);
+    }
+}
+
+INLINE void r16_three_bits(const uint8_t *codes, r16_quad *quad) {
+    r16_quad plane[3];
+    UNROLL for (int p = 0; p < 3; p++) {
+        plane[p] = r16_load(codes + 64 * p);
+        quad[p] = r16_bits(plane[p], 0, 7);
+        quad[p + 3] = r16_bits(plane[p], 3, 7);
+    }
+    UNROLL for (int p = 0; p < 2; p++) quad[p + 6] = r16_or_bits(r16_bits(plane[p], 6, 3), plane[2], 4 + p, 4);
+}
+
+INLINE void r16_six_bits(const uint8_t *codes, r16_quad *quad) {
+    UNROLL for (int h = 0; h < 2; h++, codes += 192, quad += 4) {
+        quad[3] = r16_bits(r16_load(codes), 6, 3);
+        UNROLL for (int p = 0; p < 3; p++) {
+            r16_quad plane = r16_load(codes + 64 * p);
+            quad[p] = r16_bits(plane, 0, 63);
+            if (p > 0) quad[3] = r16_or_bits(quad[3], plane, 6 - 2 * p, 3 << 2 * p);
+        }
+    }
+}
+
 /* ---- types ---- */
 
 INLINE void unpack_q4_0(const uint8_t *group, int part, struct r16_block *block) {
@@ -93,14 +136,35 @@ INLINE void unpack_q5_k(const uint8_t *group, int part, struct r16_block *block)
     k_scales(group, part, block);
 }
 
-INLINE void unpack_q6_k(const uint8_t *group, int part, struct r16_block *block) {
-    r16_float d = r16_halves(group);
-    r16_nibbles(group + 288 + 256 * part, block->quad);
-    r16_upper_bits(group + 2336 + 128 * part, block->quad);
+/* Two scales, in `scale` by what the type takes them from, and the code that stands for zero. */
+INLINE void two_scales(const uint8_t *d, int zero, struct r16_block *block) {
     UNROLL for (int h = 0; h < 2; h++) {
-        block->scale[h] = r16_mul(d, r16_from_i8((const int8_t *)group + 32 + 32 * part + 16 * h));
-        block->offset[h] = r16_times(block->scale[h], -32);
+        block->scale[h] = r16_mul(r16_halves(d), block->scale[h]);
+        block->offset[h] = r16_times(block->scale[h], (float)-zero);
     }
+}
+
+INLINE void unpack_q2_k(const uint8_t *group, int part, struct r16_block *block) {
+    r16_float d = r16_halves(group), minimum = r16_times(r16_halves(group + 32), -1);
+    r16_two_bits(group + 320 + 128 * part, block->quad);
+    UNROLL for (int h = 0; h < 2; h++) {
+        r16_nibble_pair(group + 64 + 32 * part + 16 * h, &block->scale[h], &block->offset[h]);
+        block->scale[h] = r16_mul(d, block->scale[h]);
+        block->offset[h] = r16_mul(minimum, block->offset[h]);
+    }
+}
+
+INLINE void unpack_q3_k(const uint8_t *group, int part, struct r16_block *block) {
+    r16_three_bits(group + 224 + 192 * part, block->quad);
+    r16_pair(group + 32 + 24 * part, &block->scale[0], &block->scale[1]);
+    UNROLL for (int h = 0; h < 2; h++) block->scale[h] = r16_add(block->scale[h], r16_set(-32));
+    two_scales(group, 4, block);
+}
+
+INLINE void unpack_q6_k(const uint8_t *group, int part, struct r16_block *block) {
+    r16_six_bits(group + 288 + 384 * part, block->quad);
+    UNROLL for (int h = 0; h < 2; h++) block->scale[h] = r16_from_i8((const int8_t *)group + 32 + 32 * part + 16 * h);
+    two_scales(group, 32, block);
 }
 
 /* ---- what both kinds of x have in common ---- */
@@ -276,16 +340,9 @@ INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, const
         ci_matmul_share(call, thread, threads, R16, part_##kind##_##name);                                             \
     }
 
-#define KERNELS(name, bytes, parts, halves, most)                                                                      \
+#define CI_R16_TYPE(name, bytes, parts, halves, most)                                                                  \
     static const struct r16_type type_##name = {unpack_##name, bytes, parts, halves, most};                            \
     KERNEL(name, q8)                                                                                                   \
     KERNEL(name, f32)
-
-KERNELS(q4_0, 288, 1, 1, 15)
-KERNELS(q4_1, 320, 1, 1, 15)
-KERNELS(q5_0, 352, 1, 1, 31)
-KERNELS(q5_1, 384, 1, 1, 31)
-KERNELS(q8_0, 544, 1, 1, -128)
-KERNELS(q4_k, 2304, 8, 1, 15)
-KERNELS(q5_k, 2816, 8, 1, 31)
-KERNELS(q6_k, 3360, 8, 2, 63)
+#include "cpu/r16_list.inc"
+#undef CI_R16_TYPE

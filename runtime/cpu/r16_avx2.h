@@ -46,24 +46,24 @@ INLINE void r16_store_some(float *at, r16_float a, int n) {
     if (n > 8) vf_store_some(at + 8, a.v[1], n - 8);
 }
 
-INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
-    const __m256i low = _mm256_set1_epi8(15);
-    UNROLL for (int j = 0; j < 4; j++) UNROLL for (int i = 0; i < 2; i++) {
-        __m256i bytes = _mm256_loadu_si256((const void *)(codes + 64 * j + 32 * i));
-        quad[j].v[i] = _mm256_and_si256(bytes, low);
-        quad[j + 4].v[i] = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low);
-    }
+INLINE r16_quad r16_load(const uint8_t *at) {
+    return (r16_quad){{_mm256_loadu_si256((const void *)at), _mm256_loadu_si256((const void *)(at + 32))}};
 }
 
-/* Bit q of a byte goes to bit 4 of that byte of quad q. */
-INLINE void r16_fifth_bits(const uint8_t *fifth, r16_quad *quad) {
+/* Of each byte the bits of `mask` after a shift to the right; bits of the neighbour come in, of which the mask must
+ * take none. */
+INLINE r16_quad r16_bits(r16_quad a, int right, int mask) {
     UNROLL for (int i = 0; i < 2; i++) {
-        const __m256i bits = _mm256_loadu_si256((const void *)(fifth + 32 * i));
-        UNROLL for (int q = 0; q < 8; q++) {
-            __m256i there = q < 4 ? _mm256_slli_epi16(bits, 4 - q) : _mm256_srli_epi16(bits, q - 4);
-            quad[q].v[i] = _mm256_or_si256(quad[q].v[i], _mm256_and_si256(there, _mm256_set1_epi8(16)));
-        }
+        if (right > 0) a.v[i] = _mm256_srli_epi16(a.v[i], right);
+        if (right < 0) a.v[i] = _mm256_slli_epi16(a.v[i], -right);
+        a.v[i] = _mm256_and_si256(a.v[i], _mm256_set1_epi8((char)mask));
     }
+    return a;
+}
+/* a | r16_bits(b, right, mask) */
+INLINE r16_quad r16_or_bits(r16_quad a, r16_quad b, int right, int mask) {
+    b = r16_bits(b, right, mask);
+    return (r16_quad){{_mm256_or_si256(a.v[0], b.v[0]), _mm256_or_si256(a.v[1], b.v[1])}};
 }
 
 /* Two numbers of 6 bits (types/k_quant.h). */
@@ -78,14 +78,12 @@ INLINE void r16_pair(const uint8_t *at, r16_float *first, r16_float *second) {
     }
 }
 
-INLINE void r16_upper_bits(const uint8_t *planes, r16_quad *quad) {
-    const __m256i mask = _mm256_set1_epi8(0x30);
-    UNROLL for (int p = 0; p < 2; p++, quad += 4) UNROLL for (int i = 0; i < 2; i++) {
-        __m256i plane = _mm256_loadu_si256((const void *)(planes + 64 * p + 32 * i));
-        quad[0].v[i] = _mm256_or_si256(quad[0].v[i], _mm256_and_si256(_mm256_slli_epi16(plane, 4), mask));
-        quad[1].v[i] = _mm256_or_si256(quad[1].v[i], _mm256_and_si256(_mm256_slli_epi16(plane, 2), mask));
-        quad[2].v[i] = _mm256_or_si256(quad[2].v[i], _mm256_and_si256(plane, mask));
-        quad[3].v[i] = _mm256_or_si256(quad[3].v[i], _mm256_and_si256(_mm256_srli_epi16(plane, 2), mask));
+/* The lower and the upper 4 bits of 16 bytes. */
+INLINE void r16_nibble_pair(const uint8_t *at, r16_float *lower, r16_float *upper) {
+    UNROLL for (int i = 0; i < 2; i++) {
+        __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(at + 8 * i)));
+        lower->v[i] = _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)));
+        upper->v[i] = _mm256_cvtepi32_ps(_mm256_srli_epi32(bytes, 4));
     }
 }
 

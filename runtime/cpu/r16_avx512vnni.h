@@ -14,6 +14,7 @@ typedef __m512 r16_float;
 INLINE r16_float r16_zero(void) { return _mm512_setzero_ps(); }
 INLINE r16_float r16_add(r16_float a, r16_float b) { return _mm512_add_ps(a, b); }
 INLINE r16_float r16_mul(r16_float a, r16_float b) { return _mm512_mul_ps(a, b); }
+INLINE r16_float r16_set(float a) { return _mm512_set1_ps(a); }
 INLINE r16_float r16_times(r16_float a, float b) { return _mm512_mul_ps(a, _mm512_set1_ps(b)); }
 INLINE r16_float r16_fma(r16_float a, r16_float b, r16_float c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE r16_float r16_fma_scalar(r16_float a, float b, r16_float c) { return _mm512_fmadd_ps(a, _mm512_set1_ps(b), c); }
@@ -24,23 +25,19 @@ INLINE r16_float r16_from_i8(const int8_t *at) {
 INLINE r16_float r16_load_some(const float *at, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), at); }
 INLINE void r16_store_some(float *at, r16_float a, int n) { _mm512_mask_storeu_ps(at, (__mmask16)((1u << n) - 1), a); }
 
-/* Low nibbles are quads 0..3, high nibbles 4..7. */
-INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
-    const __m512i low = _mm512_set1_epi8(15);
-    UNROLL for (int j = 0; j < 4; j++) {
-        __m512i bytes = _mm512_loadu_si512(codes + 64 * j);
-        quad[j] = _mm512_and_si512(bytes, low);
-        quad[j + 4] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
-    }
-}
+INLINE r16_quad r16_load(const uint8_t *at) { return _mm512_loadu_si512(at); }
 
-/* Bit q of a byte goes to bit 4 of that byte of quad q. */
-INLINE void r16_fifth_bits(const uint8_t *fifth, r16_quad *quad) {
-    const __m512i mask = _mm512_set1_epi8(16), bits = _mm512_loadu_si512(fifth);
-    UNROLL for (int q = 0; q < 8; q++) {
-        __m512i there = q < 4 ? _mm512_slli_epi16(bits, (unsigned)(4 - q)) : _mm512_srli_epi16(bits, (unsigned)(q - 4));
-        quad[q] = _mm512_or_si512(quad[q], _mm512_and_si512(there, mask));
-    }
+/* Of each byte the bits of `mask` after a shift to the right; bits of the neighbour come in, of which the mask must
+ * take none. */
+INLINE r16_quad r16_shift(r16_quad a, int right) {
+    return right > 0 ? _mm512_srli_epi16(a, (unsigned)right) : right < 0 ? _mm512_slli_epi16(a, (unsigned)-right) : a;
+}
+INLINE r16_quad r16_bits(r16_quad a, int right, int mask) {
+    return _mm512_and_si512(r16_shift(a, right), _mm512_set1_epi8((char)mask));
+}
+/* a | r16_bits(b, right, mask) */
+INLINE r16_quad r16_or_bits(r16_quad a, r16_quad b, int right, int mask) {
+    return _mm512_ternarylogic_epi32(a, r16_shift(b, right), _mm512_set1_epi8((char)mask), 0xf8);
 }
 
 /* Two numbers of 6 bits (types/k_quant.h). */
@@ -55,16 +52,11 @@ INLINE void r16_pair(const uint8_t *at, r16_float *first, r16_float *second) {
     *second = _mm512_cvtepi32_ps(_mm512_or_si512(upper, _mm512_srli_epi32(bytes, 6)));
 }
 
-/* The upper two bits of quad 4p + f are bits 2f..2f+1 of plane p; they go to bits 4..5. */
-INLINE void r16_upper_bits(const uint8_t *planes, r16_quad *quad) {
-    const __m512i mask = _mm512_set1_epi8(0x30);
-    UNROLL for (int p = 0; p < 2; p++, quad += 4) {
-        __m512i plane = _mm512_loadu_si512(planes + 64 * p);
-        quad[0] = _mm512_or_si512(quad[0], _mm512_and_si512(_mm512_slli_epi16(plane, 4), mask));
-        quad[1] = _mm512_or_si512(quad[1], _mm512_and_si512(_mm512_slli_epi16(plane, 2), mask));
-        quad[2] = _mm512_or_si512(quad[2], _mm512_and_si512(plane, mask));
-        quad[3] = _mm512_or_si512(quad[3], _mm512_and_si512(_mm512_srli_epi16(plane, 2), mask));
-    }
+/* The lower and the upper 4 bits of 16 bytes. */
+INLINE void r16_nibble_pair(const uint8_t *at, r16_float *lower, r16_float *upper) {
+    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)at));
+    *lower = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+    *upper = _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
 }
 
 INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {

@@ -23,6 +23,7 @@ typedef struct {
 INLINE r16_float r16_zero(void) { R16_EACH(vdupq_n_f32(0)); }
 INLINE r16_float r16_add(r16_float a, r16_float b) { R16_EACH(vaddq_f32(a.v[i], b.v[i])); }
 INLINE r16_float r16_mul(r16_float a, r16_float b) { R16_EACH(vmulq_f32(a.v[i], b.v[i])); }
+INLINE r16_float r16_set(float a) { R16_EACH(vdupq_n_f32(a)); }
 INLINE r16_float r16_times(r16_float a, float b) { R16_EACH(vmulq_n_f32(a.v[i], b)); }
 INLINE r16_float r16_fma(r16_float a, r16_float b, r16_float c) { R16_EACH(vfmaq_f32(c.v[i], a.v[i], b.v[i])); }
 INLINE r16_float r16_fma_scalar(r16_float a, float b, r16_float c) { R16_EACH(vfmaq_n_f32(c.v[i], a.v[i], b)); }
@@ -42,23 +43,25 @@ INLINE void r16_store_some(float *at, r16_float a, int n) {
     if (n < 16) memcpy(at, lanes, (size_t)n * sizeof *at);
 }
 
-INLINE void r16_nibbles(const uint8_t *codes, r16_quad *quad) {
-    UNROLL for (int j = 0; j < 4; j++) UNROLL for (int i = 0; i < 4; i++) {
-        uint8x16_t bytes = vld1q_u8(codes + 64 * j + 16 * i);
-        quad[j].v[i] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
-        quad[j + 4].v[i] = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
-    }
+INLINE r16_quad r16_load(const uint8_t *at) {
+    r16_quad quad;
+    UNROLL for (int i = 0; i < 4; i++) quad.v[i] = vreinterpretq_s8_u8(vld1q_u8(at + 16 * i));
+    return quad;
 }
 
-/* Bit q of a byte goes to bit 4 of that byte of quad q. */
-INLINE void r16_fifth_bits(const uint8_t *fifth, r16_quad *quad) {
+/* Of each byte the bits of `mask` after a shift to the right. */
+INLINE r16_quad r16_bits(r16_quad a, int right, int mask) {
     UNROLL for (int i = 0; i < 4; i++) {
-        const uint8x16_t bits = vld1q_u8(fifth + 16 * i);
-        UNROLL for (int q = 0; q < 8; q++) {
-            uint8x16_t there = vandq_u8(vshlq_u8(bits, vdupq_n_s8((int8_t)(4 - q))), vdupq_n_u8(16));
-            quad[q].v[i] = vorrq_s8(quad[q].v[i], vreinterpretq_s8_u8(there));
-        }
+        uint8x16_t moved = vshlq_u8(vreinterpretq_u8_s8(a.v[i]), vdupq_n_s8((int8_t)-right));
+        a.v[i] = vreinterpretq_s8_u8(vandq_u8(moved, vdupq_n_u8((uint8_t)mask)));
     }
+    return a;
+}
+/* a | r16_bits(b, right, mask) */
+INLINE r16_quad r16_or_bits(r16_quad a, r16_quad b, int right, int mask) {
+    b = r16_bits(b, right, mask);
+    UNROLL for (int i = 0; i < 4; i++) a.v[i] = vorrq_s8(a.v[i], b.v[i]);
+    return a;
 }
 
 INLINE r16_float r16_from_u8(uint8x16_t bytes) {
@@ -75,15 +78,11 @@ INLINE void r16_pair(const uint8_t *at, r16_float *first, r16_float *second) {
     *second = r16_from_u8(vorrq_u8(upper, vshrq_n_u8(bytes, 6)));
 }
 
-INLINE void r16_upper_bits(const uint8_t *planes, r16_quad *quad) {
-    const uint8x16_t mask = vdupq_n_u8(0x30);
-    UNROLL for (int p = 0; p < 2; p++, quad += 4) UNROLL for (int i = 0; i < 4; i++) {
-        uint8x16_t plane = vld1q_u8(planes + 64 * p + 16 * i);
-        quad[0].v[i] = vorrq_s8(quad[0].v[i], vreinterpretq_s8_u8(vandq_u8(vshlq_n_u8(plane, 4), mask)));
-        quad[1].v[i] = vorrq_s8(quad[1].v[i], vreinterpretq_s8_u8(vandq_u8(vshlq_n_u8(plane, 2), mask)));
-        quad[2].v[i] = vorrq_s8(quad[2].v[i], vreinterpretq_s8_u8(vandq_u8(plane, mask)));
-        quad[3].v[i] = vorrq_s8(quad[3].v[i], vreinterpretq_s8_u8(vandq_u8(vshrq_n_u8(plane, 2), mask)));
-    }
+/* The lower and the upper 4 bits of 16 bytes. */
+INLINE void r16_nibble_pair(const uint8_t *at, r16_float *lower, r16_float *upper) {
+    uint8x16_t bytes = vld1q_u8(at);
+    *lower = r16_from_u8(vandq_u8(bytes, vdupq_n_u8(15)));
+    *upper = r16_from_u8(vshrq_n_u8(bytes, 4));
 }
 
 INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {

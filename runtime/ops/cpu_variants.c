@@ -21,14 +21,14 @@ static bool attention_fits(const struct ci_call *call, int unit) {
 
 struct r16_kernel {
     const struct ci_type *weight;
-    ci_cpu_function *function;
+    ci_cpu_function *q8, *f32; /* by type of the activations */
 };
 
 static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct ci_type *x,
                                  const struct ci_call *call) {
     if (call->in[CI_MATMUL_X].type != x) return NULL;
     for (; kernels->weight; kernels++)
-        if (kernels->weight == call->in[CI_MATMUL_W0].type) return kernels->function;
+        if (kernels->weight == call->in[CI_MATMUL_W0].type) return x == &ci_type_q8 ? kernels->q8 : kernels->f32;
     return NULL;
 }
 
@@ -89,15 +89,11 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     SIMPLE(add, add, isa, true)                                                                                        \
     SIMPLE(mul, mul, isa, true)
 
-#define R16_KERNEL(type, x, isa)                                                                                       \
-    { &ci_type_##type, ci_cpu_matmul_##x##_##type##_r16_##isa }
+#define R16_KERNEL(name, isa)                                                                                          \
+    {&ci_type_##name, ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_f32_##name##_r16_##isa},
 #define R16_OF(x, isa)                                                                                                 \
     static ci_cpu_function *find_matmul_##x##_r16_##isa(const struct ci_call *call) {                                  \
-        static const struct r16_kernel kernels[] = {                                                                   \
-            R16_KERNEL(q4_0, x, isa), R16_KERNEL(q4_1, x, isa), R16_KERNEL(q5_0, x, isa),                              \
-            R16_KERNEL(q5_1, x, isa), R16_KERNEL(q8_0, x, isa), R16_KERNEL(q4_k, x, isa),                              \
-            R16_KERNEL(q5_k, x, isa), R16_KERNEL(q6_k, x, isa), {0}};                                                  \
-        return find_r16(kernels, &ci_type_##x, call);                                                                  \
+        return find_r16(r16_kernels_##isa, &ci_type_##x, call);                                                        \
     }                                                                                                                  \
     static ci_cpu_function *find_matmul_add_##x##_r16_##isa(const struct ci_call *call) {                              \
         return find_matmul_##x##_r16_##isa(call);                                                                      \
@@ -113,11 +109,26 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     R16_OF(f32, isa)
 
 #if defined(__x86_64__)
+#define CI_R16_TYPE(name, ...) R16_KERNEL(name, avx512vnni)
+static const struct r16_kernel r16_kernels_avx512vnni[] = {
+#include "cpu/r16_list.inc"
+    {0}};
+#undef CI_R16_TYPE
+#define CI_R16_TYPE(name, ...) R16_KERNEL(name, avx2)
+static const struct r16_kernel r16_kernels_avx2[] = {
+#include "cpu/r16_list.inc"
+    {0}};
+#undef CI_R16_TYPE
 SIMD(avx512vnni)
 SIMD(avx2)
 R16(avx512vnni)
 R16(avx2)
 #elif defined(__aarch64__)
+#define CI_R16_TYPE(name, ...) R16_KERNEL(name, neondot)
+static const struct r16_kernel r16_kernels_neondot[] = {
+#include "cpu/r16_list.inc"
+    {0}};
+#undef CI_R16_TYPE
 SIMD(neon)
 R16(neondot)
 #endif

@@ -55,6 +55,8 @@ static const struct ci_case cases[] = {CASE("smollm2, one token", q8_0, 49152, 5
                                        CASE("q4_1", q4_1, 50, 96, 7),
                                        CASE("q5_0", q5_0, 31, 64, 7),
                                        CASE("q5_1", q5_1, 31, 64, 7),
+                                       CASE("q2_k", q2_k, 33, 512, 7),
+                                       CASE("q3_k", q3_k, 33, 512, 7),
                                        CASE("q4_k", q4_k, 33, 512, 7),
                                        CASE("q5_k", q5_k, 35, 512, 7),
                                        CASE("q6_k", q6_k, 33, 512, 7),

@@ -5,17 +5,23 @@
 #include "types/k_quant.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 enum { STEPS = 20 };
 
-static float clamp(float value, float least, float most) { return fmaxf(least, fminf(most, value)); }
+/* The nearest whole number of least..most, which are whole; what is no number becomes the least. */
+static float round_within(float value, int least, int most) {
+    float above = value - (float)least, range = (float)(most - least);
+    above = above > 0 ? (above < range ? above : range) : 0;
+    return (float)((int)(above + 0.5f) + least);
+}
 
 /* x ~ scale * code - minimum with codes 0..most; minimum >= 0, since a format cannot say less. */
 static float fit_range(const float *x, int count, int most, float *minimum) {
     float low = 0, high = 0, best = INFINITY, best_scale = 0;
     for (int i = 0; i < count; i++) {
-        low = fminf(low, x[i]);
-        high = fmaxf(high, x[i]);
+        if (x[i] < low) low = x[i];
+        if (x[i] > high) high = x[i];
     }
     *minimum = 0;
     if (!(high - low > 1e-30f)) return 0;
@@ -23,7 +29,7 @@ static float fit_range(const float *x, int count, int most, float *minimum) {
         float inverse = ((float)most - 1.0f + 0.1f * (float)step) / (high - low);
         float n = (float)count, sum_c = 0, sum_cc = 0, sum_x = 0, sum_cx = 0, sum_xx = 0;
         for (int i = 0; i < count; i++) {
-            float code = clamp(floorf(inverse * (x[i] - low) + 0.5f), 0, (float)most);
+            float code = round_within(inverse * (x[i] - low), 0, most);
             sum_c += code;
             sum_cc += code * code;
             sum_x += x[i];
@@ -51,11 +57,11 @@ static float fit_range(const float *x, int count, int most, float *minimum) {
 /* Of `count` numbers of 0..: what the largest becomes `most` with, as a half, and the codes. */
 static uint16_t round_scales(const float *scales, int count, int most, uint8_t *codes) {
     float largest = 0;
-    for (int s = 0; s < count; s++) largest = fmaxf(largest, scales[s]);
+    for (int s = 0; s < count; s++)
+        if (scales[s] > largest) largest = scales[s];
     uint16_t half = ci_float_to_half(largest / (float)most);
     float d = ci_half_to_float(half);
-    for (int s = 0; s < count; s++)
-        codes[s] = (uint8_t)(d > 0 ? clamp(floorf(scales[s] / d + 0.5f), 0, (float)most) : 0);
+    for (int s = 0; s < count; s++) codes[s] = (uint8_t)(d > 0 ? round_within(scales[s] / d, 0, most) : 0);
     return half;
 }
 
@@ -69,7 +75,47 @@ void ci_k_fit_range(const float *source, int sub_blocks, int most, int most_scal
         int s = i / count;
         float scale = ci_half_to_float(fit->d) * (float)fit->scales[s];
         float minimum = ci_half_to_float(fit->minimum) * (float)fit->minima[s];
-        float code = scale > 0 ? floorf((source[i] + minimum) / scale + 0.5f) : 0;
-        fit->codes[i] = (uint8_t)clamp(code, 0, (float)most);
+        fit->codes[i] = (uint8_t)(scale > 0 ? round_within((source[i] + minimum) / scale, 0, most) : 0);
+    }
+}
+
+/* x ~ scale * code with codes -zero..zero - 1. */
+static float fit_signed(const float *x, int count, int zero) {
+    float extreme = 0, best = 0, best_scale = 0;
+    for (int i = 0; i < count; i++)
+        if (fabsf(x[i]) > fabsf(extreme)) extreme = x[i];
+    if (!(fabsf(extreme) > 1e-30f)) return 0;
+    for (int step = -STEPS; step <= STEPS; step++) {
+        /* The extreme has code -zero or, from the other side, up to zero - 1. */
+        float size = (float)zero + 0.1f * (float)(abs(step) - STEPS / 2), inverse = (step < 0 ? size : -size) / extreme;
+        float sum_cc = 0, sum_cx = 0;
+        for (int i = 0; i < count; i++) {
+            float code = round_within(inverse * x[i], -zero, zero - 1);
+            sum_cc += code * code;
+            sum_cx += code * x[i];
+        }
+        if (!(sum_cc > 0) || sum_cx * sum_cx <= best * sum_cc) continue;
+        best = sum_cx * sum_cx / sum_cc;
+        best_scale = sum_cx / sum_cc;
+    }
+    return best_scale;
+}
+
+void ci_k_fit_signed(const float *source, int zero, int least_scale, struct ci_k_signed *fit) {
+    enum { COUNT = CI_K_COLS / CI_K_MOST_SUB_BLOCKS };
+    float scales[CI_K_MOST_SUB_BLOCKS], extreme = 0;
+    for (int s = 0; s < CI_K_MOST_SUB_BLOCKS; s++) {
+        scales[s] = fit_signed(source + s * COUNT, COUNT, zero);
+        if (fabsf(scales[s]) > fabsf(extreme)) extreme = scales[s];
+    }
+    fit->d = ci_float_to_half(extreme / (float)-least_scale);
+    float d = ci_half_to_float(fit->d);
+    for (int s = 0; s < CI_K_MOST_SUB_BLOCKS; s++) {
+        fit->scales[s] = (int8_t)(d != 0 ? round_within(scales[s] / d, -least_scale, least_scale - 1) : 0);
+    }
+    for (int i = 0; i < CI_K_COLS; i++) {
+        int s = i / COUNT;
+        float scale = d * (float)fit->scales[s];
+        fit->codes[i] = (uint8_t)((scale != 0 ? round_within(source[i] / scale, -zero, zero - 1) : 0) + (float)zero);
     }
 }

@@ -20,6 +20,16 @@ struct ci_k_range {
 /* Of little squared error: codes 0..most, scales and minima 0..most_scale. */
 void ci_k_fit_range(const float *source, int sub_blocks, int most, int most_scale, struct ci_k_range *fit);
 
+/* The same without minima: x ~ d * scales[s] * (codes - zero), codes 0..2 * zero - 1, in 16 sub-blocks; scales
+ * -least_scale..least_scale - 1. */
+struct ci_k_signed {
+    uint16_t d; /* a half */
+    int8_t scales[CI_K_MOST_SUB_BLOCKS];
+    uint8_t codes[CI_K_COLS];
+};
+
+void ci_k_fit_signed(const float *source, int zero, int least_scale, struct ci_k_signed *fit);
+
 /* ---- eight scales and eight minima of 6 bits in 12 bytes, as q4_k and q5_k have them ----
  *
  * Bytes 0..3: scales 0..3, bytes 4..7: minima 0..3, 6 bits each; bytes 8..11: the lower 4 bits of scales 4..7, and of
@@ -79,6 +89,21 @@ static inline void ci_r16_get_nibbles(const uint8_t *plane, uint8_t *bytes, int 
         ci_r16_or_u32(bytes + 4 * q, (codes & 0x0f0f0f0fu) << shift);
         ci_r16_or_u32(bytes + 16 + 4 * q, (codes >> 4 & 0x0f0f0f0fu) << shift);
     }
+}
+
+/* The same for two bits: bits 2f..2f+1 of a byte of plane p are quad 4p + f. */
+static inline void ci_r16_put_bit_pairs(uint8_t *plane, const uint8_t *bytes, int shift) {
+    for (int p = 0; p < 2; p++) {
+        uint32_t word = 0;
+        for (int f = 0; f < 4; f++) word |= (ci_block_u32(bytes + 16 * p + 4 * f) >> shift & 0x03030303u) << 2 * f;
+        ci_r16_put_u32(plane + p * CI_R16_QUAD_BYTES, word);
+    }
+}
+
+static inline void ci_r16_get_bit_pairs(const uint8_t *plane, uint8_t *bytes, int shift) {
+    for (int q = 0; q < 8; q++)
+        ci_r16_or_u32(bytes + 4 * q, (ci_block_u32(plane + q / 4 * CI_R16_QUAD_BYTES) >> 2 * (q % 4) & 0x03030303u)
+                                         << shift);
 }
 
 /* What q4_k and q5_k begin with, in the file and in r16: d and the minimum, then 8 pairs of scales. */

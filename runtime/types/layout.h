@@ -11,12 +11,17 @@
  *              q5_0  half d[16]; codes as q4_0; 64 bytes: bit q of byte is the fifth bit of quad q           352 bytes
  *              q5_1  half d[16], m[16]; codes and fifth bits as q5_0                                         384 bytes
  *              q8_0  half d[16]; 8 x 64 bytes: int8 codes of quad j (j = 0..7)                               544 bytes
+ *              q2_k  half d[16], minimum[16]; 8 x 2 x 16 bytes: 4-bit scale and, above it, minimum of each half
+ *                    of a part; codes of 8 parts in two planes: bits 2f..2f+1 of plane p are quad 4p + f    1344 bytes
+ *              q3_k  half d[16]; 8 x 24 bytes: scales of the halves of a part (types/k_quant.h); codes of 8
+ *                    parts in three planes: bits 0..2 of plane p are quad p, bits 3..5 quad p + 3, bits
+ *                    6..7 of plane 0 and 1 the lower bits of quads 6 and 7, of plane 2 their third bits     1760 bytes
  *              q4_k  half d[16], minimum[16]; 8 x 24 bytes: scale and minimum of a part (types/k_quant.h);
  *                    codes of 8 parts as q4_0                                                               2304 bytes
  *              q5_k  as q4_k; fifth bits of 8 parts as q5_0                                                 2816 bytes
- *              q6_k  half d[16]; int8 scales[16 sub-blocks of 16 columns][16 rows]; low nibbles of 8 parts as
- *                    q4_0; 8 x 2 x 64 bytes: bits 2f..2f+1 of byte of plane p are the upper two bits of
- *                    quad 4p + f                                                                            3360 bytes
+ *              q6_k  half d[16]; 8 x 2 x 16 bytes: int8 scales of the halves of a part; codes of 16 halves of
+ *                    parts in three planes: bits 0..5 of plane p are quad p of the half, bits 6..7 bits
+ *                    2p..2p+1 of quad 3                                                                     3360 bytes
  */
 #ifndef CI_TYPES_LAYOUT_H
 #define CI_TYPES_LAYOUT_H

@@ -134,9 +134,9 @@ static const struct ci_imagined shapes[] = {
     {.architecture = "llama", SHAPE(576, 1536, 9, 3, 64, 2048, 49152)}, /* SmolLM2-135M */
     {.architecture = "qwen2", .optional = "blk.*.attn_[qkv].bias", SHAPE(1536, 8960, 12, 2, 128, 32768, 151936)}};
 
-static const struct ci_type *const weight_types[] = {&ci_type_f32,  &ci_type_f16,  &ci_type_bf16, &ci_type_q4_0,
-                                                     &ci_type_q4_1, &ci_type_q5_0, &ci_type_q5_1, &ci_type_q8_0,
-                                                     &ci_type_q4_k, &ci_type_q5_k, &ci_type_q6_k};
+static const struct ci_type *const weight_types[] = {
+    &ci_type_f32,  &ci_type_f16,  &ci_type_bf16, &ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0, &ci_type_q5_1,
+    &ci_type_q8_0, &ci_type_q2_k, &ci_type_q3_k, &ci_type_q4_k, &ci_type_q5_k, &ci_type_q6_k};
 
 static void make_model(const struct ci_imagined *shape, const struct ci_type *type, struct ci_model *model) {
     static struct ci_imagined imagined; /* of the only model there is at a time */

@@ -66,7 +66,8 @@ static void test_many_rows_are_for_the_gemm_alone(void **state) {
 static void test_every_type_with_the_layout_is_theirs(void **state) {
     (void)state;
     static const struct ci_type *const types[] = {&ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0, &ci_type_q5_1,
-                                                  &ci_type_q8_0, &ci_type_q4_k, &ci_type_q5_k, &ci_type_q6_k};
+                                                  &ci_type_q8_0, &ci_type_q2_k, &ci_type_q3_k, &ci_type_q4_k,
+                                                  &ci_type_q5_k, &ci_type_q6_k};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         call.in[CI_MATMUL_W0].type = types[i];
         assert_int_equal(fitting("_r16_vnni"), 2);

@@ -15,9 +15,9 @@
 #include "base/random.h"
 #include "types/layout.h"
 
-static const struct ci_type *const weights[] = {&ci_type_f32,  &ci_type_f16,  &ci_type_bf16, &ci_type_q4_0,
-                                                &ci_type_q4_1, &ci_type_q5_0, &ci_type_q5_1, &ci_type_q8_0,
-                                                &ci_type_q6_k, &ci_type_q4_k, &ci_type_q5_k};
+static const struct ci_type *const weights[] = {
+    &ci_type_f32,  &ci_type_f16,  &ci_type_bf16, &ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0, &ci_type_q5_1,
+    &ci_type_q8_0, &ci_type_q6_k, &ci_type_q4_k, &ci_type_q5_k, &ci_type_q3_k, &ci_type_q2_k};
 enum { WEIGHTS = sizeof weights / sizeof *weights };
 
 static float *random_floats(size_t count, uint64_t seed) {
@@ -39,8 +39,8 @@ static void test_names_and_numbers_find_their_types(void **state) {
     static const struct {
         const char *name;
         uint32_t id;
-    } known[] = {{"f32", 0},  {"f16", 1},   {"q4_0", 2},  {"q4_1", 3},  {"q5_0", 6}, {"q5_1", 7},
-                 {"q8_0", 8}, {"q4_k", 12}, {"q5_k", 13}, {"q6_k", 14}, {"bf16", 30}};
+    } known[] = {{"f32", 0},   {"f16", 1},   {"q4_0", 2},  {"q4_1", 3},  {"q5_0", 6},  {"q5_1", 7}, {"q8_0", 8},
+                 {"q2_k", 10}, {"q3_k", 11}, {"q4_k", 12}, {"q5_k", 13}, {"q6_k", 14}, {"bf16", 30}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const struct ci_type *type = ci_type_from_gguf(known[i].id);
         if (!type || strcmp(type->name, known[i].name) != 0)
@@ -77,8 +77,9 @@ static void test_dequantise_equals_recorded_numbers(void **state) {
     static const struct {
         const struct ci_type *type;
         int blocks;
-    } parts[] = {{&ci_type_f16, 256}, {&ci_type_bf16, 256}, {&ci_type_q4_0, 8}, {&ci_type_q4_1, 8}, {&ci_type_q5_0, 8},
-                 {&ci_type_q5_1, 8},  {&ci_type_q8_0, 8},   {&ci_type_q6_k, 3}, {&ci_type_q4_k, 3}, {&ci_type_q5_k, 3}};
+    } parts[] = {{&ci_type_f16, 256}, {&ci_type_bf16, 256}, {&ci_type_q4_0, 8}, {&ci_type_q4_1, 8},
+                 {&ci_type_q5_0, 8},  {&ci_type_q5_1, 8},   {&ci_type_q8_0, 8}, {&ci_type_q6_k, 3},
+                 {&ci_type_q4_k, 3},  {&ci_type_q5_k, 3},   {&ci_type_q3_k, 3}, {&ci_type_q2_k, 3}};
     FILE *file = fopen("tests/data/types.bin", "rb");
     if (!file) fail_msg("tests/data/types.bin: cannot be opened; run from the top of the repository");
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
@@ -102,8 +103,8 @@ static void test_dequantise_equals_recorded_numbers(void **state) {
 /* Steps of the codes over [-1, 1]; half a step is the largest error, plus what rounding the scale to half costs. */
 static void test_quantise_is_within_half_a_step(void **state) {
     (void)state;
-    static const float steps[WEIGHTS] = {0,         0x1p-10f,   0x1p-7f,   2 / 15.0f, 2 / 15.0f, 2 / 31.0f,
-                                         2 / 31.0f, 2 / 254.0f, 2 / 62.0f, 2 / 15.0f, 2 / 31.0f};
+    static const float steps[WEIGHTS] = {0,          0x1p-10f,  0x1p-7f,   2 / 15.0f, 2 / 15.0f, 2 / 31.0f, 2 / 31.0f,
+                                         2 / 254.0f, 2 / 62.0f, 2 / 15.0f, 2 / 31.0f, 2 / 7.0f,  2 / 3.0f};
     enum { COUNT = 4096 };
     for (int t = 0; t < WEIGHTS; t++) {
         const struct ci_type *type = weights[t];
@@ -306,8 +307,8 @@ static void test_views_give_rows_whatever_the_layout(void **state) {
 }
 
 /* Where halves that scale lie in a block; plain numbers: their own. */
-static const int scales_at[WEIGHTS][2] = {{0, -1}, {0, -1}, {0, -1},   {0, -1}, {0, 2}, {0, -1},
-                                          {0, 2},  {0, -1}, {208, -1}, {0, 2},  {0, 2}};
+static const int scales_at[WEIGHTS][2] = {{0, -1}, {0, -1},   {0, -1}, {0, -1}, {0, 2},    {0, -1}, {0, 2},
+                                          {0, -1}, {208, -1}, {0, 2},  {0, 2},  {108, -1}, {80, 82}};
 
 static void put_not_finite(const struct ci_type *type, uint8_t *at, int kind) {
     static const uint16_t halves[] = {0x7c00, 0xfc00, 0x7e00, 0x7c01, 0xffff};
