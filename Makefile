@@ -83,7 +83,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-all check-faults check-drivers check-remote bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-all check-faults check-drivers check-remote check-families bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -292,6 +292,12 @@ check-remote: ## PEER=build/peer: both dialects of a real server, llama.cpp's; b
 	@scripts/fetch_model.sh
 	@$(MAKE) $(AGAIN) all
 	@scripts/check_remote.sh
+
+check-families: ## PEER=build/peer-exact/bin DEVICES="cpu 0" PYTHON=python3: all families beside llama.cpp; builds it first (half an hour)
+	@[ -x $(or $(PEER),build/peer-exact/bin)/test-llama-archs ] || scripts/peer.sh --exact build/peer-exact test-llama-archs
+	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe
+	@$(or $(PYTHON),python3) scripts/compare_families.py --peer $(or $(PEER),build/peer-exact/bin) --tool $(BUILD)/clinfer \
+	    $(patsubst %,--device %,$(or $(DEVICES),cpu 0))
 
 aarch64: ## the kernels of ARM processors, cross-built and tested under qemu
 	@scripts/setup.sh check
