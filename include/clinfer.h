@@ -108,6 +108,23 @@ typedef struct clinfer_engine clinfer_engine;
 
 enum clinfer_activations { CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_F32, CLINFER_ACTIVATIONS_Q8 };
 enum clinfer_cache_type { CLINFER_CACHE_F16, CLINFER_CACHE_F32 };
+/* How positions are stretched, for contexts longer than those that a model was trained for: not at all, by a factor, or
+ * by YaRN. OF_MODEL: as the file says. */
+enum clinfer_rope_scaling { CLINFER_ROPE_OF_MODEL, CLINFER_ROPE_NONE, CLINFER_ROPE_LINEAR, CLINFER_ROPE_YARN };
+
+/* What rotary embeddings do otherwise than the file says; 0 leaves it to the file, of yarn_extrapolation a number below
+ * 0. The context may be as long as what the model was made for, times the factor by the file's own (or original_context
+ * times the factor where that is given); with freq_base as long as is asked for. */
+struct clinfer_rope_options {
+    enum clinfer_rope_scaling scaling;
+    float factor; /* positions are divided by it */
+    float freq_base;
+    int original_context;                 /* that YaRN starts from */
+    float yarn_extrapolation;             /* 0 to 1: how much of its blend; 0 is linear scaling */
+    float yarn_magnitude;                 /* a factor of sines and cosines */
+    float yarn_beta_fast, yarn_beta_slow; /* turns over the original context: more are left alone, fewer are scaled */
+};
+
 /* How far down the ladder a run may go. For an engine alone REMOTE is the same as CPU. */
 enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
@@ -123,9 +140,11 @@ struct clinfer_engine_options {
     int device_layers; /* so many layers from the end, the output matrix counted as one, run on the device, the others
                         * on the CPU; -1: all that fit */
     int threads;       /* of the CPU backend, 1024 at most; 0: as many as processors */
-    int context;       /* tokens of one session at most; 0: as many as the model was made for */
-    int batch;         /* rows computed in one step at most; 0: 512 */
-    bool all_logits;   /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */
+    int context;       /* tokens of one session at most; 0: as many as the model was made for. More are an error
+                        * unless `rope` makes room for them */
+    struct clinfer_rope_options rope;
+    int batch;       /* rows computed in one step at most; 0: 512 */
+    bool all_logits; /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */
     enum clinfer_activations activations;
     /* F16 becomes F32 in the engine, with a warning, when a key or value is beyond what f16 holds. */
     enum clinfer_cache_type key_type, value_type;
@@ -169,7 +188,7 @@ struct clinfer_engine_info {
     bool opencl;
     uint64_t parameters, weight_bytes;
     int layers, vocabulary, context;
-    int model_context; /* tokens that the model was made for: the greatest context there can be */
+    int model_context; /* tokens that the model was made for, or was stretched to: the greatest context there can be */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;
     double load_seconds;

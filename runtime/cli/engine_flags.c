@@ -107,6 +107,23 @@ static enum clinfer_status read_template(struct ci_engine_flags *flags, const ch
                    flags->chat_template_file, strlen(*text));
 }
 
+static enum clinfer_status read_rope(const struct ci_rope_flags *flags, struct clinfer_rope_options *rope) {
+    if (flags->scale > 0 && flags->freq_scale > 0)
+        return ci_fail(CLINFER_INVALID_ARGUMENT,
+                       "--rope-scale and --rope-freq-scale are given; the second is one by the first, choose one");
+    *rope = (struct clinfer_rope_options){
+        .scaling = (enum clinfer_rope_scaling)(flags->scaling + 1),
+        .factor = (float)(flags->freq_scale > 0 ? 1 / flags->freq_scale : flags->scale),
+        .freq_base = (float)flags->freq_base,
+        .original_context = (int)flags->original_context,
+        .yarn_extrapolation = (float)flags->ext_factor,
+        .yarn_magnitude = (float)flags->attn_factor,
+        .yarn_beta_fast = (float)flags->beta_fast,
+        .yarn_beta_slow = (float)flags->beta_slow,
+    };
+    return CLINFER_OK;
+}
+
 enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
                                             struct clinfer_engine_options *options) {
     enum clinfer_status status = ci_models_choose(flags->model, choice);
@@ -132,7 +149,7 @@ enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struc
     options->op_count = flags->ops.count;
     options->record = flags->record;
     options->chat_template = chat_template;
-    return CLINFER_OK;
+    return read_rope(&flags->rope, &options->rope);
 }
 
 static enum clinfer_status

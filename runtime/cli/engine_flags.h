@@ -8,6 +8,13 @@
 #include "cli/models.h"
 #include "cli/options.h"
 
+/* As llama-cli's; what no flag said is 0, scaling and ext_factor -1. */
+struct ci_rope_flags {
+    int scaling; /* index in "none|linear|yarn" */
+    double scale, freq_scale, freq_base, ext_factor, attn_factor, beta_fast, beta_slow;
+    long long original_context;
+};
+
 /* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations), none. */
 struct ci_engine_flags {
     const char *model, *device, *tuning, *chat_template, *chat_template_file;
@@ -15,6 +22,7 @@ struct ci_engine_flags {
     long long device_layers;
     int fallback, activations, key_type,
         value_type; /* indices of the choices below: the numbers of clinfer.h's enums */
+    struct ci_rope_flags rope;
     struct ci_texts ops;
     struct ci_config config; /* read by ci_engine_flags_complete */
     bool completed;
@@ -25,7 +33,12 @@ struct ci_engine_flags {
 
 /* What flags hold before they are parsed. */
 #define CI_ENGINE_FLAGS_DEFAULT                                                                                        \
-    { .device_layers = -1, .threads = -1, .fallback = -1, .activations = -1 }
+    {                                                                                                                  \
+        .device_layers = -1, .threads = -1, .fallback = -1, .activations = -1, .rope = {                               \
+            .scaling = -1,                                                                                             \
+            .ext_factor = -1                                                                                           \
+        }                                                                                                              \
+    }
 
 /* Which kernels run. */
 #define CI_KERNEL_OPTIONS(flags)                                                                                       \
@@ -40,6 +53,23 @@ struct ci_engine_flags {
         CI_TEXTS("--op", &(flags)->ops, "NAME=VARIANT[:TUNABLE=N,...]",                                                \
                  "the kernel of an op of `clinfer ops`, or where it runs: NAME=cpu, NAME=opencl; repeatable")
 
+/* Contexts longer than the model was made for. */
+#define CI_ROPE_OPTIONS(flags)                                                                                         \
+    CI_CHOICE(                                                                                                         \
+        "--rope-scaling", &(flags)->rope.scaling, "none|linear|yarn",                                                  \
+        "how positions are stretched, so that -c may be more than the model was made for (default: the file's)"),      \
+        CI_NUMBER("--rope-scale", &(flags)->rope.scale, 1e-3, 1e6, "by how much"),                                     \
+        CI_NUMBER("--rope-freq-base", &(flags)->rope.freq_base, 1e-3, 1e30, "base of the frequencies (the file's)"),   \
+        CI_NUMBER("--rope-freq-scale", &(flags)->rope.freq_scale, 1e-6, 1e3, "1 / --rope-scale"),                      \
+        CI_INTEGER("--yarn-orig-ctx", &(flags)->rope.original_context, 0, 1 << 28,                                     \
+                   "tokens that the model was trained for before it was stretched (the file's)"),                      \
+        CI_NUMBER("--yarn-ext-factor", &(flags)->rope.ext_factor, -1, 1,                                               \
+                  "how much of YaRN's blend; 0 scales all frequencies alike (1 with yarn, else 0)"),                   \
+        CI_NUMBER("--yarn-attn-factor", &(flags)->rope.attn_factor, -1, 1e3, "factor of sines and cosines (1)"),       \
+        CI_NUMBER("--yarn-beta-fast", &(flags)->rope.beta_fast, -1, 1e6,                                               \
+                  "turns over the original context from which on a frequency stays (32)"),                             \
+        CI_NUMBER("--yarn-beta-slow", &(flags)->rope.beta_slow, -1, 1e6, "turns down to which it is scaled (1)")
+
 #define CI_ENGINE_OPTIONS(flags)                                                                                       \
     CI_SECTION("Model and device"),                                                                                    \
         CI_TEXT("-m --model", &(flags)->model, "MODEL",                                                                \
@@ -50,13 +80,15 @@ struct ci_engine_flags {
         CI_INTEGER("-ngl --gpu-layers --n-gpu-layers", &(flags)->device_layers, -1, 1 << 20,                           \
                    "so many layers, from the end, on the device, the others on the CPU (default -1: all that fit)"),   \
         CI_INTEGER("-t --threads", &(flags)->threads, 0, 1024, "threads of the CPU backend (default: processors)"),    \
-        CI_INTEGER("-c --ctx-size", &(flags)->context, 0, 1 << 28,                                                     \
-                   "tokens of prompt and answer at most (default 0: what the model was made for)"),                    \
+        CI_INTEGER(                                                                                                    \
+            "-c --ctx-size", &(flags)->context, 0, 1 << 28,                                                            \
+            "tokens of prompt and answer at most (default 0: what the model was made for; more with --rope-scale)"),   \
         CI_INTEGER("-b --batch-size", &(flags)->batch, 1, 1 << 20, "tokens computed in one step at most (512)"),       \
         CI_INTEGER("-ub --ubatch-size", &(flags)->micro_batch, 1, 1 << 20, "the same; the smaller of both counts"),    \
         CI_KERNEL_OPTIONS(flags),                                                                                      \
         CI_CHOICE("-ctk --cache-type-k", &(flags)->key_type, "f16|f32", "type of the keys in the KV cache"),           \
-        CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, "f16|f32", "type of the values there")
+        CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, "f16|f32", "type of the values there"),                 \
+        CI_ROPE_OPTIONS(flags)
 
 /* Of commands that answer messages. */
 #define CI_TEMPLATE_OPTIONS(flags)                                                                                     \

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,9 @@
 #include "proof/known_answer.h"
 
 void clinfer_engine_options_default(struct clinfer_engine_options *options) {
-    if (options) *options = (struct clinfer_engine_options){.device = "auto", .device_layers = -1};
+    if (options)
+        *options =
+            (struct clinfer_engine_options){.device = "auto", .device_layers = -1, .rope = {.yarn_extrapolation = -1}};
 }
 
 /* ---- the file ---- */
@@ -361,12 +364,12 @@ static enum clinfer_status open_devices(struct clinfer_engine *engine, const str
     return status;
 }
 
-static void take_context(struct clinfer_engine *engine) {
-    int wanted = engine->options.context, most = engine->model.hyper.context;
-    engine->context = wanted > 0 && wanted < most ? wanted : most;
+static enum clinfer_status take_context(struct clinfer_engine *engine) {
+    const struct clinfer_engine_options *options = &engine->options;
+    enum clinfer_status status =
+        ci_model_set_context(&engine->model, options->context, &options->rope, &engine->context);
     engine->pages_per_sequence = (engine->context + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS;
-    if (wanted > most)
-        ci_log(CLINFER_LOG_WARNING, "the context is %d tokens, not %d: the model was made for no more", most, wanted);
+    return status;
 }
 
 static enum clinfer_status open_once(const struct clinfer_engine_options *options,
@@ -386,9 +389,9 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
     if (status == CLINFER_OK && options->record) status = ci_trace_create(&engine->trace);
     if (status == CLINFER_OK) status = read_file(engine);
+    if (status == CLINFER_OK) status = take_context(engine);
     if (status == CLINFER_OK) {
         *of_device = devices->count > 0;
-        take_context(engine);
         status = open_devices(engine, devices);
     }
     if (status == CLINFER_OK) status = make_plans(engine, devices);
@@ -449,11 +452,19 @@ enum clinfer_status ci_engine_check_options(const struct clinfer_engine_options 
                   {"activations", (int)options->activations, CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_Q8},
                   {"key_type", (int)options->key_type, CLINFER_CACHE_F16, CLINFER_CACHE_F32},
                   {"value_type", (int)options->value_type, CLINFER_CACHE_F16, CLINFER_CACHE_F32},
+                  {"rope.scaling", (int)options->rope.scaling, CLINFER_ROPE_OF_MODEL, CLINFER_ROPE_YARN},
+                  {"rope.original_context", options->rope.original_context, 0, INT_MAX},
                   {"fallback", (int)options->fallback, CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_REMOTE}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most)
             return ci_fail(CLINFER_INVALID_ARGUMENT, "engine options: %s: %d, must be %d to %d", ranges[i].name,
                            ranges[i].value, ranges[i].least, ranges[i].most);
+    const struct clinfer_rope_options *rope = &options->rope;
+    const float numbers[] = {rope->factor,         rope->freq_base,      rope->yarn_extrapolation,
+                             rope->yarn_magnitude, rope->yarn_beta_fast, rope->yarn_beta_slow};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!isfinite(numbers[i]))
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "engine options: rope: %g is no number", (double)numbers[i]);
     if (options->op_count && !options->ops)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "engine options: ops is NULL, op_count %zu", options->op_count);
     for (size_t i = 0; i < options->op_count; i++)

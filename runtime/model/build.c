@@ -191,7 +191,8 @@ void ci_build_rope_tables(struct ci_builder *b) {
     static const char *const labels[CI_ROPE_TABLES] = {"rope_table", "rope_table_window"};
     for (int i = 0; i < CI_ROPE_TABLES && !failed(b); i++) {
         struct ci_tensor *in[CI_MAX_INPUTS] = {b->run->positions, b->model->rope[i].frequencies};
-        if (in[1]) b->rope_tables[i] = ci_graph_add(b->graph, &ci_op_rope_table, labels[i], in, NULL, NULL);
+        struct ci_params params = {.f = {[CI_ROPE_TABLE_F_MAGNITUDE] = b->model->rope[i].magnitude}};
+        if (in[1]) b->rope_tables[i] = ci_graph_add(b->graph, &ci_op_rope_table, labels[i], in, NULL, &params);
     }
 }
 

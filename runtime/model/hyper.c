@@ -14,7 +14,6 @@ enum {
     MAX_LAYERS = CI_MAX_UNITS - 2, /* what stands before and behind them are units, too */
     MAX_WIDTH = 1 << 20,
     MAX_HEADS = 4096,
-    MAX_CONTEXT = 1 << 28,
     MAX_HEAD_DIM = 512,
     MAX_EXPERTS = 1 << 10,
     KEY_BYTES = 160
@@ -46,7 +45,7 @@ struct field {
 
 static const struct field fields[] = {
     EVERY_MODEL("embedding_length", INTEGER, embedding, 1, MAX_WIDTH, true),
-    EVERY_MODEL("context_length", INTEGER, context, 1, MAX_CONTEXT, true),
+    EVERY_MODEL("context_length", INTEGER, context, 1, CI_MAX_CONTEXT, true),
     EVERY_LAYER("feed_forward_length", INTEGER, feed_forward, 1, MAX_WIDTH, true),
     EVERY_LAYER("attention.head_count", INTEGER, heads, 1, MAX_HEADS, true),
     EVERY_LAYER("attention.head_count_kv", INTEGER, kv_heads, 1, MAX_HEADS, false),
@@ -66,7 +65,7 @@ static const struct field fields[] = {
     OF_MODEL("attention.temperature_scale", NUMBER, attention_temperature, -ANY, ANY),
     OF_MODEL("attention.temperature_length", INTEGER, temperature_floor, 1, INT32_MAX),
     OF_MODEL("attention.causal", FLAG, causal, 0, 1),
-    OF_MODEL("attention.sliding_window", INTEGER, window, 0, MAX_CONTEXT),
+    OF_MODEL("attention.sliding_window", INTEGER, window, 0, CI_MAX_CONTEXT),
     OF_MODEL("attn_logit_softcapping", NUMBER, attention_softcap, 0, ANY),
     OF_MODEL("final_logit_softcapping", NUMBER, final_softcap, 0, ANY),
     OF_MODEL("embedding_scale", NUMBER, embedding_scale, -ANY, ANY),
@@ -237,12 +236,16 @@ static enum clinfer_status complete_layer(const struct ci_model *model, struct c
 enum clinfer_status ci_model_read_hyper(struct ci_model *model) {
     enum clinfer_status status = count_layers(model);
     model->hyper.rope_base = 10000;
+    model->hyper.yarn_beta_fast = 32;
+    model->hyper.yarn_beta_slow = 1;
+    model->hyper.yarn_extrapolation = -1;
     model->hyper.causal = true;
     for (size_t i = 0; i < sizeof fields / sizeof *fields && status == CLINFER_OK; i++) {
         const struct ci_key_rule *rule = rule_of(model, fields[i].key);
         if (rule && rule->use != CI_KEY_READ && rule->use != CI_KEY_REQUIRED) rule = NULL;
         if (rule || fields[i].always) status = read_field(model, &fields[i], rule);
     }
+    model->hyper.trained_context = model->hyper.context;
     for (int i = 0; i < model->hyper.layers && status == CLINFER_OK; i++)
         status = complete_layer(model, &model->layers[i], i);
     return status;

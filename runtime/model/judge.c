@@ -69,7 +69,8 @@ static const struct ci_left_out common_left_out[] = {
 
 /* What is missing for tensors that are known by their name. */
 static const struct ci_left_out missing[] = {
-    {"rope_factors_*", "LongRoPE, whose frequencies depend on the length of the context, is not supported"},
+    {"rope_factors_*",
+     "LongRoPE, whose frequencies depend on the length of the context, is not supported for this family"},
     {"*_exps.*", NO_EXPERTS},
     {"*_norm.bias", "normalisation with a bias (layer norm) is not supported"},
     {"*.lora_*", "the file is an adapter or has one inside; choose the model itself, or merge them"},

@@ -156,7 +156,8 @@ static enum clinfer_status open_keys(const struct ci_gguf *gguf, const struct ci
     if (status == CLINFER_OK) status = ci_model_read_hyper(model);
     if (status == CLINFER_OK) status = count_vocabulary(model);
     if (status == CLINFER_OK && model->family->derive) status = model->family->derive(model);
-    if (status == CLINFER_OK) status = ci_model_make_frequencies(model);
+    int context;
+    if (status == CLINFER_OK) status = ci_model_set_context(model, 0, NULL, &context);
     if (status == CLINFER_OK) status = take(model);
     if (status == CLINFER_OK) status = ci_judge_tensors(model);
     if (status != CLINFER_OK) ci_model_close(model);
@@ -180,12 +181,12 @@ enum clinfer_status ci_model_imagine(const struct ci_imagined *imagined, struct 
     for (int i = 0; ci_families[i]; i++)
         if (strcmp(ci_families[i]->architecture, imagined->architecture) == 0) model->family = ci_families[i];
     if (!model->family) return ci_fail(CLINFER_UNSUPPORTED, "architecture %s: no such family", imagined->architecture);
-    float *frequencies;
     model->layers = ci_arena_array(&model->arena, (size_t)model->hyper.layers, sizeof *model->layers);
-    model->rope[0].frequencies =
-        ci_model_computed(model, "rope_frequencies", imagined->layer.rotated / 2, &frequencies);
+    struct ci_rope *rope = &model->rope[0];
+    rope->magnitude = 1;
+    rope->frequencies = ci_model_computed(model, "rope_frequencies", imagined->layer.rotated / 2, &rope->numbers);
     enum clinfer_status status = CLINFER_OK;
-    if (!model->layers || !model->rope[0].frequencies)
+    if (!model->layers || !rope->frequencies)
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", imagined->architecture);
     for (int i = 0; i < model->hyper.layers && status == CLINFER_OK; i++) model->layers[i] = imagined->layer;
     if (status == CLINFER_OK) status = take(model);

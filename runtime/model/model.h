@@ -7,14 +7,19 @@
 #include "graph/graph.h"
 #include "tensor/op_params.h"
 
+enum { CI_MAX_CONTEXT = 1 << 28 };
+
 /* What holds for the whole model. Names as in GGUF's <architecture>.* keys. `blocks` are those of the file, `layers`
  * those that the graph runs. What a family does not read is 0. */
 struct ci_hyper {
-    int blocks, layers, embedding, context, vocabulary;
+    int blocks, layers, embedding, vocabulary;
+    int context;          /* tokens of a sequence at most */
+    int trained_context;  /* the same as the file says it, before anybody asked for more */
+    int original_context; /* what the model was trained for before it was stretched */
     int experts, experts_used, expert_feed_forward, shared_experts, shared_feed_forward, dense_layers;
     int window;         /* positions that a layer with a sliding window sees */
     int window_pattern; /* every so many layers one sees everything; 0: the file has a list, or all are alike */
-    int original_context, temperature_floor;
+    int temperature_floor;
     float eps;
     float rope_base, window_rope_base;
     float attention_scale; /* of queries by keys; 0: 1 / sqrt(head_dim) */
@@ -22,7 +27,8 @@ struct ci_hyper {
     float embedding_scale, residual_scale, logit_scale; /* 0: none */
     float expert_scale;                                 /* of the experts' weights; 0: none */
     float attention_temperature;                        /* grows with the position, see attn_temperature */
-    float yarn_beta_fast, yarn_beta_slow, yarn_log_multiplier, yarn_extrapolation;
+    float yarn_beta_fast, yarn_beta_slow, yarn_log_multiplier;
+    float yarn_extrapolation; /* below 0: 1 where the file's type is yarn */
     bool experts_normalised, causal, rope_finetuned, parallel_residual;
     int expert_gating; /* enum ci_gating, 0: the family's */
 };
@@ -37,7 +43,8 @@ struct ci_layer {
 /* Angles of rotary embeddings: which layers use them is said by the layer. */
 struct ci_rope {
     struct ci_tensor *frequencies; /* [1, rotated / 2], computed: radians per position */
-    float magnitude;               /* of sines and cosines; 0: 1 */
+    float *numbers;                /* those */
+    float magnitude;               /* of sines and cosines */
 };
 
 enum { CI_ROPE_TABLES = 2 }; /* of layers that see everything, and of those with a window */
@@ -210,8 +217,12 @@ enum clinfer_status ci_model_float(const struct ci_model *model, const char *key
 /* hyper.c: all keys that are fields, of the model and of its layers. */
 enum clinfer_status ci_model_read_hyper(struct ci_model *model);
 
-/* rope.c: radians per position, as the metadata and the file's own factors want them; also hyper.attention_scale. */
-enum clinfer_status ci_model_make_frequencies(struct ci_model *model);
+/* rope.c: the tables of angles and the greatest context, as the file and `rope` (NULL: nothing) want them, for
+ * sequences of `wanted` tokens (0: as many as the model was made for): *context is how many that is. Once when the
+ * model is opened; again, before there is a plan, for what a user wants. CLINFER_INVALID_ARGUMENT: more tokens than the
+ * model was made for, and nothing stretches it. */
+enum clinfer_status ci_model_set_context(struct ci_model *model, int wanted, const struct clinfer_rope_options *rope,
+                                         int *context);
 
 /* Whether block `block` of the file belongs to multi-token prediction. */
 bool ci_model_predicts_ahead(const struct ci_model *model, int block);

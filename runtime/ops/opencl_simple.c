@@ -47,7 +47,8 @@ static const struct ci_tunable group_tunables[] = {CI_GROUP_TUNABLE, {0}};
 #define QUANTISE "quantise.cl", .header = "common/store_q8.clh"
 
 SIMPLE(embed, "embed", "embed.cl", 0, fits_units, grid_units, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0), IN_ROWS(0))
-SIMPLE(rope_table, "rope_table", "rope_table.cl", -1, NULL, grid_halves, IN(0), IN(1), OUT(0), IN_COLS(1))
+SIMPLE(rope_table, "rope_table", "rope_table.cl", -1, NULL, grid_halves, IN(0), IN(1), OUT(0), IN_COLS(1),
+       F(CI_ROPE_TABLE_F_MAGNITUDE))
 SIMPLE(quantise, "quantise", QUANTISE, -1, fits_units, grid_units, IN(0), OUT(0), OUT_COLS(0))
 SIMPLE(add, "add", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
 SIMPLE(mul, "mul", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))

@@ -1,10 +1,12 @@
-/* rope_table: cosines and sines of this run's positions, once for all layers (Su et al. 2021, arXiv 2104.09864). The
- * angle is the float product position * frequency in every variant, so that they differ only by their cosines. */
+/* rope_table: cosines and sines of this run's positions, once for all layers (Su et al. 2021, arXiv 2104.09864), times
+ * a magnitude, by which YaRN and LongRoPE make up for positions that are stretched. The angle is the float product
+ * position * frequency in every variant, so that they differ only by their cosines. */
 #include <math.h>
 
 #include "base/random.h"
 #include "ops/infer.h"
 #include "ops/op_list.h"
+#include "tensor/op_params.h"
 
 static enum clinfer_status infer(struct ci_call *call) {
     enum clinfer_status status = ci_infer_expect("rope_table", call, 0, &ci_type_i32, -1, 1);
@@ -17,12 +19,13 @@ static void reference(const struct ci_call *call) {
     const int32_t *positions = call->in[0].data;
     const float *frequencies = call->in[1].data;
     int64_t half = call->in[1].cols;
+    float magnitude = call->params.f[CI_ROPE_TABLE_F_MAGNITUDE];
     for (int64_t row = 0; row < call->in[0].rows; row++) {
         float *cosines = (float *)call->out[0].data + row * 2 * half, *sines = cosines + half;
         for (int64_t i = 0; i < half; i++) {
             float angle = (float)positions[row] * frequencies[i];
-            cosines[i] = (float)cos(angle);
-            sines[i] = (float)sin(angle);
+            cosines[i] = magnitude * (float)cos(angle);
+            sines[i] = magnitude * (float)sin(angle);
         }
     }
 }
@@ -34,15 +37,17 @@ static void fill(struct ci_call *call, uint64_t *random_state) {
     for (int64_t i = 0; i < call->in[1].cols; i++) frequencies[i] = powf(10000.0f, -(float)i / (float)call->in[1].cols);
 }
 
-#define CASE(title, rows, half)                                                                                        \
+#define CASE(title, rows, half, magnitude)                                                                             \
     {                                                                                                                  \
-        title, {{&ci_type_i32, rows, 1}, {&ci_type_f32, 1, half}}, {{0}}, {                                            \
-            {0}, { 0 }                                                                                                 \
+        .name = title, .in = {{&ci_type_i32, rows, 1}, {&ci_type_f32, 1, half}}, .params = {                           \
+            .f = {[CI_ROPE_TABLE_F_MAGNITUDE] = magnitude}                                                             \
         }                                                                                                              \
     }
 
-static const struct ci_case cases[] = {
-    CASE("smollm2, one token", 1, 32), CASE("head of 128, many", 77, 64), CASE("odd", 3, 5), {0}};
+static const struct ci_case cases[] = {CASE("smollm2, one token", 1, 32, 1),
+                                       CASE("head of 128, many", 77, 64, 1),
+                                       CASE("odd, stretched", 3, 5, 1.25f),
+                                       {0}};
 
 const struct ci_op ci_op_rope_table = {
     .name = "rope_table",

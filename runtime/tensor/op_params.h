@@ -7,7 +7,7 @@
  * embed       in:  table [V, E] of any weight type; ids [R, 1] i32; previous [any, 1] i32
  *             out: [R, E]. An id below zero means previous[-1 - id]: what `sample` wrote for that row in the run before.
  * rope_table  in:  positions [R, 1] i32; frequencies [1, D/2] in radians per position
- *             out: [R, D]: D/2 cosines, then D/2 sines
+ *             out: [R, D]: D/2 cosines, then D/2 sines, times magnitude
  * rmsnorm     in:  x [R, E]; weight [1, E] (or absent)
  *             out: [R, E] = x * weight / sqrt(mean(x^2) + eps)   (Zhang and Sennrich 2019, arXiv 1910.07467)
  * layernorm   in:  x [R, E]; weight [1, E] (or absent); bias [1, E] (or absent)
@@ -78,6 +78,8 @@ enum {
 enum { CI_ACTIVATION_I_KIND = 0, CI_ACTIVATION_F_A = 0, CI_ACTIVATION_F_LIMIT = 1 };
 
 enum { CI_MATMUL_X = 0, CI_MATMUL_W0 = 1, CI_MATMUL_B0 = 4, CI_MATMUL_ADDEND = 7, CI_MATMUL_MAX_WEIGHTS = 3 };
+
+enum { CI_ROPE_TABLE_F_MAGNITUDE = 0 };
 
 enum { CI_ROPE_I_HEADS = 0, CI_ROPE_I_HEAD_DIM = 1, CI_ROPE_I_NEOX = 2 };
 

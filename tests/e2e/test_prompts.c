@@ -201,6 +201,30 @@ static void test_a_context_that_cannot_grow_is_not_advised(void **state) {
     process_free(&result);
 }
 
+static void test_a_context_grows_where_positions_are_stretched(void **state) {
+    (void)state;
+    char text[700];
+    memset(text, 'a', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    struct process_result result;
+    RUN(&result, NULL, "-c", "1024", "hello");
+    process_assert_status(&result, 2);
+    expect_said(&result, "a context of 1024 tokens: the model was made for 512");
+    expect_said(&result, "--rope-scaling yarn --rope-scale 2 stretches it further");
+    process_free(&result);
+    static const char *const flags[][2] = {
+        {"--rope-scale", "2"}, {"--rope-freq-scale", "0.5"}, {"--rope-freq-base", "1e6"}};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        RUN(&result, NULL, "-c", "1024", "-n", "2", flags[i][0], flags[i][1], text);
+        process_assert_status(&result, 0);
+        process_free(&result);
+    }
+    RUN(&result, NULL, "--rope-scale", "2", "--rope-freq-scale", "0.5", "hello");
+    process_assert_status(&result, 2);
+    expect_said(&result, "--rope-scale and --rope-freq-scale are given");
+    process_free(&result);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #ifndef __SANITIZE_ADDRESS__
@@ -213,6 +237,7 @@ int main(void) {
         cmocka_unit_test(test_a_conversation_needs_no_terminal),
         cmocka_unit_test(test_flash_attention_is_a_flag_that_says_what_it_means),
         cmocka_unit_test(test_a_context_that_cannot_grow_is_not_advised),
+        cmocka_unit_test(test_a_context_grows_where_positions_are_stretched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
