@@ -23,6 +23,14 @@ const struct ci_family *const ci_families[] = {
 #undef CI_FAMILY
     NULL};
 
+static const struct {
+    const char *architecture, *needs;
+} unsupported[] = {
+#define CI_UNSUPPORTED(architecture, needs) {architecture, needs},
+#include "model/unsupported_list.inc"
+#undef CI_UNSUPPORTED
+};
+
 enum { KEY_BYTES = 160 };
 
 /* ---- single keys ---- */
@@ -104,21 +112,30 @@ static enum clinfer_status take(struct ci_model *model) {
 
 /* ---- opening ---- */
 
+static bool is_named(const char *architecture, const struct ci_gguf_string *name) {
+    return strlen(architecture) == name->length && memcmp(architecture, name->text, name->length) == 0;
+}
+
+static enum clinfer_status refuse_architecture(const struct ci_model *model, const struct ci_gguf_string *name,
+                                               const struct ci_family *const *families) {
+    const char *path = ci_gguf_path(model->gguf);
+    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
+        if (is_named(unsupported[i].architecture, name))
+            return ci_fail(CLINFER_UNSUPPORTED,
+                           "%s: general.architecture: \"%s\" is not supported: it needs %s; choose another model", path,
+                           unsupported[i].architecture, unsupported[i].needs);
+    char known[768] = "";
+    for (int i = 0; families[i]; i++) ci_names_add(known, sizeof known, families[i]->architecture);
+    return ci_fail(CLINFER_UNSUPPORTED, "%s: general.architecture: \"%.*s\" is not supported; supported are: %s", path,
+                   ci_shown(name->length, 64), name->text, known);
+}
+
 static enum clinfer_status find_family(struct ci_model *model, const struct ci_family *const *families) {
     struct ci_gguf_string name;
     enum clinfer_status status = ci_gguf_get_string(model->gguf, "general.architecture", CI_GGUF_REQUIRED, &name);
-    if (status != CLINFER_OK) return status;
-    char known[256] = "";
-    for (int i = 0; families[i]; i++) {
-        const char *architecture = families[i]->architecture;
-        if (strlen(architecture) == name.length && memcmp(architecture, name.text, name.length) == 0) {
-            model->family = families[i];
-            return CLINFER_OK;
-        }
-        ci_names_add(known, sizeof known, architecture);
-    }
-    return ci_fail(CLINFER_UNSUPPORTED, "%s: general.architecture: \"%.*s\" is not supported; supported are: %s",
-                   ci_gguf_path(model->gguf), ci_shown(name.length, 64), name.text, known);
+    for (int i = 0; families[i] && status == CLINFER_OK && !model->family; i++)
+        if (is_named(families[i]->architecture, &name)) model->family = families[i];
+    return status == CLINFER_OK && !model->family ? refuse_architecture(model, &name, families) : status;
 }
 
 static void init(struct ci_model *model) {

@@ -118,6 +118,19 @@ static void test_every_family_has_a_model(void **state) {
     }
 }
 
+static void test_no_family_is_called_unsupported(void **state) {
+    static const char *const unsupported[] = {
+#define CI_UNSUPPORTED(architecture, needs) architecture,
+#include "model/unsupported_list.inc"
+#undef CI_UNSUPPORTED
+    };
+    (void)state;
+    for (int i = 0; ci_families[i]; i++)
+        for (size_t k = 0; k < sizeof unsupported / sizeof *unsupported; k++)
+            if (strcmp(unsupported[k], ci_families[i]->architecture) == 0)
+                fail_msg("%s has a family and stands in unsupported_list.inc", unsupported[k]);
+}
+
 static void test_logits_are_the_peers_on_the_cpu(void **state) {
     (void)state;
     struct ci_file file;
@@ -174,6 +187,7 @@ static int write_for_the_peer(const char *in) {
 int main(int count, char **words) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_family_has_a_model),
+        cmocka_unit_test(test_no_family_is_called_unsupported),
         cmocka_unit_test(test_logits_are_the_peers_on_the_cpu),
         cmocka_unit_test(test_logits_are_the_peers_on_devices),
     };

@@ -108,6 +108,14 @@ static void expect_finding(const struct file *file, const char *name, enum ci_fi
     assert_true(strlen(finding->why) > 0);
 }
 
+static void test_architectures_are_refused_with_what_they_need(void **state) {
+    (void)state;
+    struct file file = start("mamba");
+    expect_refusal(&file, CLINFER_UNSUPPORTED, "general.architecture: \"mamba\"", "needs state-space layers (Mamba)");
+    file = start("nobodys");
+    expect_refusal(&file, CLINFER_UNSUPPORTED, "general.architecture: \"nobodys\"", "supported are: llama, qwen2");
+}
+
 /* ---- tensors ---- */
 
 static void test_types_that_nothing_reads_are_refused_with_those_that_are(void **state) {
@@ -585,6 +593,7 @@ static void test_factors_of_the_file_divide_frequencies(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tensors_that_nothing_takes_are_refused_by_name),
+        cmocka_unit_test(test_architectures_are_refused_with_what_they_need),
         cmocka_unit_test(test_types_that_nothing_reads_are_refused_with_those_that_are),
         cmocka_unit_test(test_what_may_be_left_out_is_named),
         cmocka_unit_test(test_blocks_for_multi_token_prediction_are_left_out),
