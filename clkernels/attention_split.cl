@@ -2,22 +2,11 @@
  * work-groups per (row, query head), each with an online softmax of its own; a second launch merges them.
  *
  *   positions   | split 0                    | split 1 | ...     LANES positions at a time, one score per lane; maximum
- *   scratch     | max, total, sums[HEAD_DIM] | ...               and total by trees in local memory; then lanes are
+ *   scratch     | max, total, sums[VALUE_DIM]| ...               and total by trees in local memory; then lanes are
  *                                                                columns of the values
  */
-#define WORDS (HEAD_DIM + 2)
-#define SUMS ((HEAD_DIM + LANES - 1) / LANES)
-
-#ifdef IN1_F16
-#define LOAD_KEY(index) vload_half4(0, DATA(const half, keys) + (index))
-#else
-#define LOAD_KEY(index) vload4(0, DATA(const float, keys) + (index))
-#endif
-#ifdef IN2_F16
-#define VALUE(index) vload_half(index, DATA(const half, values))
-#else
-#define VALUE(index) DATA(const float, values)[index]
-#endif
+#define WORDS (VALUE_DIM + 2)
+#define SUMS ((VALUE_DIM + LANES - 1) / LANES)
 
 #define TREE(operation)                                                                                                \
     for (int half_lanes = LANES / 2; half_lanes > 0; half_lanes /= 2) {                                                \
@@ -27,31 +16,33 @@
     barrier(CLK_LOCAL_MEM_FENCE)
 #define PLUS(a, b) ((a) + (b))
 
-__kernel void attention_split(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(tiles), TENSOR(pages), TENSOR(scratch),
-                              int cols, int page_cols, float scale) {
+__kernel void attention_split(ATTENTION_INPUTS, TENSOR(scratch), ATTENTION_NUMBERS) {
     __local float tree[LANES], weights[LANES], query[HEAD_DIM];
     const int lane = get_local_id(0), split = get_group_id(0) % SPLITS, head = get_group_id(0) / SPLITS;
-    const int kv_cols = KV_HEADS * HEAD_DIM, first_column = head / (HEADS / KV_HEADS) * HEAD_DIM;
-    const int4 tile = vload4(get_group_id(1), DATA(const int, tiles));
-    const __global int *page = DATA(const int, pages) + (ulong)tile.z * page_cols;
-    for (int row = 0; row < tile.y; row++) {
-        const int seen = tile.w + row + 1, first = (int)((long)seen * split / SPLITS),
-                  last = (int)((long)seen * (split + 1) / SPLITS);
-        float largest = -INFINITY, total = 0.0f, sums[SUMS];
+    const int kv_head = head / (HEADS / KV_HEADS);
+    const __global int *tile = DATA(const int, tiles) + get_group_id(1) * TILE_COLS;
+    const __global int *page = DATA(const int, pages) + (ulong)tile[TILE_LINE] * page_cols;
+    for (int row = 0; row < tile[TILE_COUNT]; row++) {
+        int start, stop;
+        RANGE(tile[TILE_POSITION] + row, &start, &stop);
+        const int first = start + (int)((long)(stop - start) * split / SPLITS),
+                  last = start + (int)((long)(stop - start) * (split + 1) / SPLITS);
+        float largest = split == 0 ? FIRST_LARGEST(head) : -INFINITY, total = split == 0 ? FIRST_TOTAL : 0.0f;
+        float sums[SUMS];
         UNROLL_ON_GPU
         for (int i = 0; i < SUMS; i++) sums[i] = 0.0f;
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int i = lane; i < HEAD_DIM; i += LANES)
-            query[i] = DATA(const float, x)[(ulong)(tile.x + row) * cols + head * HEAD_DIM + i] * scale;
+            query[i] = DATA(const float, x)[(ulong)(tile[TILE_ROW] + row) * cols + head * HEAD_DIM + i] * scale;
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int p = first; p < last; p += LANES) {
             float score = -INFINITY;
             if (p + lane < last) {
-                const int at = p + lane;
-                const ulong key = ((ulong)page[at / PAGE_ROWS] * PAGE_ROWS + at % PAGE_ROWS) * kv_cols + first_column;
+                const __global uchar *key = KEY_ROW(slot_of(page, p + lane));
                 float4 products = 0.0f;
-                for (int d = 0; d < HEAD_DIM; d += 4) products = vload4(0, query + d) * LOAD_KEY(key + d) + products;
-                score = sum_float4(products);
+                for (int d = 0; d < HEAD_DIM; d += 4)
+                    products = vload4(0, query + d) * KEY(4, key, kv_head * HEAD_DIM + d) + products;
+                score = capped(sum_float4(products), softcap);
             }
             tree[lane] = score;
             TREE(fmax);
@@ -66,25 +57,23 @@ __kernel void attention_split(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(ti
             UNROLL_ON_GPU
             for (int i = 0; i < SUMS; i++) {
                 const int d = i * LANES + lane;
-                if (d >= HEAD_DIM) continue;
+                if (d >= VALUE_DIM) continue;
                 float sum = sums[i] * kept;
-                for (int j = 0; j < count; j++) {
-                    const int at = p + j;
-                    const ulong slot = (ulong)page[at / PAGE_ROWS] * PAGE_ROWS + at % PAGE_ROWS;
-                    sum = weights[j] * VALUE(slot * kv_cols + first_column + d) + sum;
-                }
+                for (int j = 0; j < count; j++)
+                    sum = weights[j] * VALUE(1, VALUE_ROW(slot_of(page, p + j)), kv_head * VALUE_DIM + d) + sum;
                 sums[i] = sum;
             }
             barrier(CLK_LOCAL_MEM_FENCE);
         }
-        __global float *to = DATA(float, scratch) + (((ulong)(tile.x + row) * HEADS + head) * SPLITS + split) * WORDS;
+        __global float *to =
+            DATA(float, scratch) + (((ulong)(tile[TILE_ROW] + row) * HEADS + head) * SPLITS + split) * WORDS;
         if (lane == 0) {
             to[0] = largest;
             to[1] = total;
         }
         UNROLL_ON_GPU
         for (int i = 0; i < SUMS; i++)
-            if (i * LANES + lane < HEAD_DIM) to[2 + i * LANES + lane] = sums[i];
+            if (i * LANES + lane < VALUE_DIM) to[2 + i * LANES + lane] = sums[i];
     }
 }
 
@@ -103,25 +92,27 @@ INLINE float16 merge(const __global float *parts, int first) {
 }
 
 __kernel void attention_merge(TENSOR(scratch), TENSOR(out)) {
-    const int row = get_global_id(1), out_cols = HEADS * HEAD_DIM;
+    const int row = get_global_id(1);
 #ifdef OUT0_Q8
     const int group = get_global_id(0), first = group * 32;
-    const __global float *parts = DATA(const float, scratch) + ((ulong)row * HEADS + first / HEAD_DIM) * SPLITS * WORDS;
-    __global uchar *to = out_buffer + out_offset + row * q8_row_bytes(out_cols);
-    __global float *scales = (__global float *)(to + out_cols);
+    const __global float *parts =
+        DATA(const float, scratch) + ((ulong)row * HEADS + first / VALUE_DIM) * SPLITS * WORDS;
+    __global uchar *to = out_buffer + out_offset + row * q8_row_bytes(OUT_COLS);
+    __global float *scales = (__global float *)(to + OUT_COLS);
     char16 low, high;
     float scale, sum;
-    q8_round(merge(parts, first % HEAD_DIM), merge(parts, first % HEAD_DIM + 16), &low, &high, &scale, &sum);
+    q8_round(merge(parts, first % VALUE_DIM), merge(parts, first % VALUE_DIM + 16), &low, &high, &scale, &sum);
     vstore16(low, 2 * group, (__global char *)to);
     vstore16(high, 2 * group + 1, (__global char *)to);
     scales[group] = scale;
-    scales[out_cols / 32 + group] = sum;
+    scales[OUT_COLS / 32 + group] = sum;
     if (group == 0)
-        for (__global float *z = scales + out_cols / 16; z < (__global float *)(to + q8_row_bytes(out_cols)); z++)
+        for (__global float *z = scales + OUT_COLS / 16; z < (__global float *)(to + q8_row_bytes(OUT_COLS)); z++)
             *z = 0.0f;
 #else
     const int first = get_global_id(0) * 16;
-    const __global float *parts = DATA(const float, scratch) + ((ulong)row * HEADS + first / HEAD_DIM) * SPLITS * WORDS;
-    vstore16(merge(parts, first % HEAD_DIM), 0, DATA(float, out) + (ulong)row * out_cols + first);
+    const __global float *parts =
+        DATA(const float, scratch) + ((ulong)row * HEADS + first / VALUE_DIM) * SPLITS * WORDS;
+    vstore16(merge(parts, first % VALUE_DIM), 0, DATA(float, out) + (ulong)row * OUT_COLS + first);
 #endif
 }

@@ -6,39 +6,58 @@
  *      16 positions of keys, as floats     for each row of the tile: 16 dot products, one folding (sums_of_16) to
  *      16 positions of values, as floats   16 scores, one exp over them; sums of the row += weight x value
  *
- * so that halves are converted once for all rows of a tile. 16 divides a page, so a block lies in one page. Positions
- * that a row does not see have weight zero; those that no row sees are not touched, since nobody ever wrote there. */
+ * so that keys and values are converted once for all rows of a tile. 16 divides a page, so a block lies in one page.
+ * Positions that a row does not see have weight zero; those that no row sees are not touched: nobody may ever have
+ * written there. */
 
 #define BLOCK 16
-#define VECTORS (HEAD_DIM / 16)
+#define KEY_VECTORS ((HEAD_DIM + 15) / 16)
+#define VALUE_VECTORS ((VALUE_DIM + 15) / 16)
 
-#ifdef IN1_F16
-#define KEY_TYPE half
-#define LOAD_KEY(index, p) vload_half16(index, (const __global half *)(p))
+/* Vector v of a head that begins at column `col`; heads that are no whole vectors end with zeros. */
+#if HEAD_DIM % 16 == 0
+#define QUERY_VECTOR(row, col, v) load16_f32(row, (col) + 16 * (v))
+#define KEY_VECTOR(row, col, v) KEY(16, row, (col) + 16 * (v))
 #else
-#define KEY_TYPE float
-#define LOAD_KEY(index, p) vload16(index, (const __global float *)(p))
+INLINE float16 query_part(const __global uchar *row, int col, int count) {
+    float part[16];
+    for (int i = 0; i < 16; i++) part[i] = i < count ? load1_f32(row, col + i) : 0.0f;
+    return vload16(0, part);
+}
+INLINE float16 key_part(const __global uchar *row, int col, int count) {
+    float part[16];
+    for (int i = 0; i < 16; i++) part[i] = i < count ? KEY(1, row, col + i) : 0.0f;
+    return vload16(0, part);
+}
+#define QUERY_VECTOR(row, col, v) query_part(row, (col) + 16 * (v), HEAD_DIM - 16 * (v))
+#define KEY_VECTOR(row, col, v) key_part(row, (col) + 16 * (v), HEAD_DIM - 16 * (v))
 #endif
-#ifdef IN2_F16
-#define VALUE_TYPE half
-#define LOAD_VALUE(index, p) vload_half16(index, (const __global half *)(p))
+#if VALUE_DIM % 16 == 0
+#define VALUE_VECTOR(row, col, v) VALUE(16, row, (col) + 16 * (v))
 #else
-#define VALUE_TYPE float
-#define LOAD_VALUE(index, p) vload16(index, (const __global float *)(p))
+INLINE float16 value_part(const __global uchar *row, int col, int count) {
+    float part[16];
+    for (int i = 0; i < 16; i++) part[i] = i < count ? VALUE(1, row, col + i) : 0.0f;
+    return vload16(0, part);
+}
+#define VALUE_VECTOR(row, col, v) value_part(row, (col) + 16 * (v), VALUE_DIM - 16 * (v))
 #endif
 
-/* One row of queries against one block. */
-INLINE void attend(const float16 *query, const float16 *keys, const float16 *values, int seen, int count, float scale,
-                   float *largest, float *total, float16 *sums) {
+/* One row of queries, which sees lanes first .. end, against one block, of which skip .. count is there. */
+INLINE void attend(const float16 *query, const float16 *keys, const float16 *values, int first, int end, int skip,
+                   int count, float scale, float softcap, float *largest, float *total, float16 *sums) {
     float16 products[BLOCK];
 #pragma unroll
     for (int j = 0; j < BLOCK; j++) {
-        products[j] = query[0] * keys[j * VECTORS];
+        products[j] = query[0] * keys[j * KEY_VECTORS];
 #pragma unroll
-        for (int v = 1; v < VECTORS; v++) products[j] = query[v] * keys[j * VECTORS + v] + products[j];
+        for (int v = 1; v < KEY_VECTORS; v++) products[j] = query[v] * keys[j * KEY_VECTORS + v] + products[j];
     }
     const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const float16 scores = select((float16)-INFINITY, sums_of_16(products) * scale, lane < seen);
+    float16 scores = sums_of_16(products) * scale;
+    /* cap tanh(score / cap), by e^x */
+    if (softcap > 0.0f) scores = softcap - 2.0f * softcap / (exp(scores * (2.0f / softcap)) + 1.0f);
+    scores = select((float16)-INFINITY, scores, (lane >= first) & (lane < end));
     const float now = fmax(*largest, max_float16(scores)), kept = exp(*largest - now);
     const float16 weights = exp(scores - now);
     *total = *total * kept + sum_float16(weights);
@@ -46,69 +65,80 @@ INLINE void attend(const float16 *query, const float16 *keys, const float16 *val
     float weight[BLOCK];
     vstore16(weights, 0, weight);
 #pragma unroll
-    for (int v = 0; v < VECTORS; v++) {
+    for (int v = 0; v < VALUE_VECTORS; v++) {
         float16 sum = sums[v] * kept;
-        for (int j = 0; j < count; j++) sum = (float16)weight[j] * values[j * VECTORS + v] + sum;
+        for (int j = skip; j < count; j++) sum = (float16)weight[j] * values[j * VALUE_VECTORS + v] + sum;
         sums[v] = sum;
     }
 }
 
 #ifdef OUT0_Q8
-/* One head of a row: HEAD_DIM / 32 groups. */
+/* One head of a row: VALUE_DIM / 32 groups. */
 INLINE void store_head(__global uchar *out, int row, int head, const float16 *sums, float factor) {
-    const int cols = HEADS * HEAD_DIM;
-    __global uchar *to = out + row * q8_row_bytes(cols);
-    __global float *scales = (__global float *)(to + cols);
-    for (int i = 0; i < HEAD_DIM / 32; i++) {
-        const int group = head * (HEAD_DIM / 32) + i;
+    __global uchar *to = out + row * q8_row_bytes(OUT_COLS);
+    __global float *scales = (__global float *)(to + OUT_COLS);
+    for (int i = 0; i < VALUE_DIM / 32; i++) {
+        const int group = head * (VALUE_DIM / 32) + i;
         char16 low, high;
         float scale, sum;
         q8_round(sums[2 * i] * factor, sums[2 * i + 1] * factor, &low, &high, &scale, &sum);
         vstore16(low, 2 * group, (__global char *)to);
         vstore16(high, 2 * group + 1, (__global char *)to);
         scales[group] = scale;
-        scales[cols / 32 + group] = sum;
+        scales[OUT_COLS / 32 + group] = sum;
     }
     if (head > 0) return;
-    for (__global float *p = scales + cols / 16; p < (__global float *)(to + q8_row_bytes(cols)); p++) *p = 0.0f;
+    for (__global float *p = scales + OUT_COLS / 16; p < (__global float *)(to + q8_row_bytes(OUT_COLS)); p++)
+        *p = 0.0f;
 }
 #else
 INLINE void store_head(__global uchar *out, int row, int head, const float16 *sums, float factor) {
-    __global float *to = (__global float *)out + (ulong)row * HEADS * HEAD_DIM + head * HEAD_DIM;
-    for (int v = 0; v < VECTORS; v++) vstore16(sums[v] * factor, v, to);
+    __global float *to = (__global float *)out + (ulong)row * OUT_COLS + head * VALUE_DIM;
+    for (int v = 0; v < VALUE_DIM / 16; v++) vstore16(sums[v] * factor, v, to);
+#if VALUE_DIM % 16
+    float part[16];
+    vstore16(sums[VALUE_VECTORS - 1] * factor, 0, part);
+    for (int i = 0; i < VALUE_DIM % 16; i++) to[VALUE_DIM / 16 * 16 + i] = part[i];
+#endif
 }
 #endif
 
-__kernel void attention_vec(TENSOR(x), TENSOR(keys), TENSOR(values), TENSOR(tiles), TENSOR(pages), TENSOR(out),
-                            int cols, int page_cols, float scale) {
-    const int head = get_global_id(0), kv_cols = KV_HEADS * HEAD_DIM, kv_head = head / (HEADS / KV_HEADS);
-    const int4 tile = vload4(get_global_id(1), DATA(const int, tiles));
-    const int first_row = tile.x, rows = tile.y, position = tile.w;
-    const __global int *page = DATA(const int, pages) + (ulong)tile.z * page_cols;
-    float16 queries[TILE_ROWS * VECTORS], sums[TILE_ROWS * VECTORS], key[BLOCK * VECTORS], value[BLOCK * VECTORS];
+__kernel void attention_vec(ATTENTION_INPUTS, TENSOR(out), ATTENTION_NUMBERS) {
+    const int head = get_global_id(0), kv_head = head / (HEADS / KV_HEADS);
+    const __global int *tile = DATA(const int, tiles) + get_global_id(1) * TILE_COLS;
+    const int first_row = tile[TILE_ROW], rows = tile[TILE_COUNT];
+    const __global int *page = DATA(const int, pages) + (ulong)tile[TILE_LINE] * page_cols;
+    float16 queries[TILE_ROWS * KEY_VECTORS], sums[TILE_ROWS * VALUE_VECTORS];
+    float16 key[BLOCK * KEY_VECTORS], value[BLOCK * VALUE_VECTORS];
     float largest[TILE_ROWS], total[TILE_ROWS];
+    int start, stop;
+    TILE_RANGE(&start, &stop);
     for (int row = 0; row < rows; row++) {
-        const __global float *from = DATA(const float, x) + (ulong)(first_row + row) * cols + head * HEAD_DIM;
-        for (int v = 0; v < VECTORS; v++) {
-            queries[row * VECTORS + v] = vload16(v, from);
-            sums[row * VECTORS + v] = 0.0f;
-        }
-        largest[row] = -INFINITY;
-        total[row] = 0.0f;
+        const __global uchar *from = (const __global uchar *)(DATA(const float, x) + (ulong)(first_row + row) * cols);
+        for (int v = 0; v < KEY_VECTORS; v++) queries[row * KEY_VECTORS + v] = QUERY_VECTOR(from, head * HEAD_DIM, v);
+        for (int v = 0; v < VALUE_VECTORS; v++) sums[row * VALUE_VECTORS + v] = 0.0f;
+        largest[row] = FIRST_LARGEST(head);
+        total[row] = FIRST_TOTAL;
     }
-    for (int p = 0; p < position + rows; p += BLOCK) {
-        const int count = min(BLOCK, position + rows - p);
-        const ulong at = ((ulong)page[p / PAGE_ROWS] * PAGE_ROWS + p % PAGE_ROWS) * kv_cols + kv_head * HEAD_DIM;
-        for (int j = 0; j < count; j++)
+    for (int p = start / BLOCK * BLOCK; p < stop; p += BLOCK) {
+        const int skip = max(0, start - p), count = min(BLOCK, stop - p);
+        const ulong slot = slot_of(page, p);
+        for (int j = skip; j < count; j++) {
+            const __global uchar *key_row = KEY_ROW(slot + j), *value_row = VALUE_ROW(slot + j);
 #pragma unroll
-            for (int v = 0; v < VECTORS; v++) {
-                key[j * VECTORS + v] = LOAD_KEY(v, DATA(const KEY_TYPE, keys) + at + (ulong)j * kv_cols);
-                value[j * VECTORS + v] = LOAD_VALUE(v, DATA(const VALUE_TYPE, values) + at + (ulong)j * kv_cols);
-            }
-        for (int row = max(0, p - position); row < rows; row++)
-            attend(queries + row * VECTORS, key, value, position + row + 1 - p, count, scale, largest + row,
-                   total + row, sums + row * VECTORS);
+            for (int v = 0; v < KEY_VECTORS; v++) key[j * KEY_VECTORS + v] = KEY_VECTOR(key_row, kv_head * HEAD_DIM, v);
+#pragma unroll
+            for (int v = 0; v < VALUE_VECTORS; v++)
+                value[j * VALUE_VECTORS + v] = VALUE_VECTOR(value_row, kv_head * VALUE_DIM, v);
+        }
+        for (int row = 0; row < rows; row++) {
+            int first, end;
+            RANGE(tile[TILE_POSITION] + row, &first, &end);
+            if (first >= p + count || end <= p) continue;
+            attend(queries + row * KEY_VECTORS, key, value, first - p, end - p, skip, count, scale, softcap,
+                   largest + row, total + row, sums + row * VALUE_VECTORS);
+        }
     }
     for (int row = 0; row < rows; row++)
-        store_head(out_buffer + out_offset, first_row + row, head, sums + row * VECTORS, 1.0f / total[row]);
+        store_head(out_buffer + out_offset, first_row + row, head, sums + row * VALUE_VECTORS, 1.0f / total[row]);
 }

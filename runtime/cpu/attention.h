@@ -1,5 +1,5 @@
 /* attention.h: softmax(scale q k^T) v over the paged KV cache, with the vectors of simd.h; included once per
- * instruction set. What the inputs are stands in tensor/op_params.h.
+ * instruction set. What the inputs are, and what a row sees, stands in tensor/op_params.h.
  *
  * Work is divided by (tile, kv head); the query heads that share a kv head go together, so that keys and values come
  * from memory, and are converted, once for all of them. Items go to the threads in turn, since later tiles of a prompt
@@ -7,8 +7,9 @@
  * still has most of those that share.
  *
  * An item takes BLOCK positions at a time with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867). Few
- * queries: the lanes are dimensions, keys and values are used as they lie in the cache. Many: keys are transposed to
- * floats [dimension][position], so that lanes are positions and no sum across lanes is needed.
+ * queries: the lanes are dimensions; keys and values of f16 and f32 are used as they lie in the cache, all others (and
+ * heads that are no whole vectors) are unpacked once for all queries. Many: keys are transposed to floats [dimension]
+ * [position], so that lanes are positions and no sum across lanes is needed.
  *
  *       few                              many
  *       q [d d d d ..] . k [d d d d ..]   s[query][p p p p ..] += q[query][d] * k[d][p p p p ..]   4 queries x 2
@@ -20,23 +21,32 @@
 #include "cpu/kernels.h"
 #include "cpu/quantise_group.h"
 #include "tensor/op_params.h"
-#include "types/type.h"
+#include "types/layout.h"
 
-enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_CPU_ATTENTION_MAX_DIM, MANY = 16 };
+enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_ATTENTION_MAX_DIM, MANY = 16 };
 
 _Static_assert(CI_PAGE_ROWS % BLOCK == 0, "a block of positions lies in one page");
 _Static_assert(BLOCK % (2 * VF_LANES) == 0, "many queries take two vectors of positions at once");
+_Static_assert(MAX_DIM % VF_LANES == 0, "heads of that size are whole vectors");
 
-/* One sequence's keys and values of one kv head. */
-struct source {
-    const struct ci_view *keys, *values;
+/* The keys, or the values, of one kv head of one sequence. */
+struct side {
+    const struct ci_view *view;
     const int32_t *pages;
     int64_t first_col;
-    int dim;
-    int half; /* f16, else f32 */
+    int dim, padded; /* columns; in whole vectors */
+    size_t row_bytes;
+    int direct; /* used as they lie in the cache */
 };
 
-/* One item; 200 KB, on the stack. */
+/* BLOCK positions of a side as the kernels read them: floats, or halves of the cache. */
+struct block {
+    const void *at;
+    int half;
+    int64_t stride; /* numbers from row to row */
+};
+
+/* One item; 450 KB, on the stack. */
 struct state {
     float q[MAX_QUERIES][MAX_DIM]; /* scaled */
     float out[MAX_QUERIES][MAX_DIM];
@@ -45,106 +55,185 @@ struct state {
     float k[MAX_DIM * BLOCK], v[BLOCK * MAX_DIM];
 };
 
-/* LANES columns from column `col` of the head, of row `row` (from where `at` points). */
+INLINE int whole_vectors(int dim) { return (dim + VF_LANES - 1) / VF_LANES * VF_LANES; }
+
+INLINE struct side side_of(const struct ci_call *call, int input, const int32_t *tile, int kv_head, int dim) {
+    const struct ci_view *view = &call->in[input];
+    return (struct side){.view = view,
+                         .pages = (const int32_t *)call->in[4].data + (int64_t)tile[CI_TILE_LINE] * call->in[4].cols,
+                         .first_col = (int64_t)kv_head * dim,
+                         .dim = dim,
+                         .padded = whole_vectors(dim),
+                         .row_bytes = ci_type_row_bytes(view->type, view->cols),
+                         .direct = view->type->block_cols == 1 && dim % VF_LANES == 0};
+}
+
+/* LANES numbers of a block. */
 INLINE vf load_kv(const void *at, int half, int64_t index) {
     return half ? vf_load_f16((const uint16_t *)at + index) : vf_load((const float *)at + index);
 }
 
-/* Where the numbers of position p lie. BLOCK positions follow each other at a distance of view->cols. */
-INLINE const void *kv_at(const struct source *source, const struct ci_view *view, int32_t p) {
-    int64_t slot = (int64_t)source->pages[p / CI_PAGE_ROWS] * CI_PAGE_ROWS + p % CI_PAGE_ROWS;
-    int64_t index = slot * view->cols + source->first_col;
-    return source->half ? (const void *)((const uint16_t *)view->data + index) : (const float *)view->data + index;
+INLINE int64_t slot_of(const struct side *side, int32_t p) {
+    return (int64_t)side->pages[p / CI_PAGE_ROWS] * CI_PAGE_ROWS + p % CI_PAGE_ROWS;
+}
+
+/* Where the numbers of position p lie. BLOCK positions follow each other at a distance of row_bytes. */
+INLINE const uint8_t *kv_at(const struct side *side, int32_t p) {
+    const struct ci_type *type = side->view->type;
+    return (const uint8_t *)side->view->data + (size_t)slot_of(side, p) * side->row_bytes +
+           (size_t)(side->first_col / type->block_cols * type->block_bytes);
 }
 
 /* Rows of the next block, which are asked for while this one is computed: rows of one head lie apart, and no processor
  * guesses the next ones in time. A few at a time, or the computing waits until all are on their way; each of `turns`
  * queries asks for its part. */
 struct ahead {
-    const char *keys, *values;                 /* of the next block's first position */
-    size_t key_bytes, value_bytes, head_bytes; /* from row to row, and of a row what counts */
+    const uint8_t *keys, *values;                        /* of the next block's first position */
+    size_t key_bytes, value_bytes, key_head, value_head; /* from row to row, and of a row what counts */
     int rows, turn, turns;
 };
 
-INLINE void ask_for(const struct ahead *ahead, const char *rows, size_t row_bytes, int first) {
+INLINE void ask_for(const struct ahead *ahead, const uint8_t *rows, size_t row_bytes, size_t head_bytes, int first) {
     enum { LINE_BYTES = 64, ROWS = 4 };
     if (first / ROWS % ahead->turns != ahead->turn || first + ROWS > ahead->rows) return;
     for (int i = first; i < first + ROWS; i++)
-        for (size_t line = 0; line < ahead->head_bytes; line += LINE_BYTES)
+        for (size_t line = 0; line < head_bytes; line += LINE_BYTES)
             __builtin_prefetch(rows + (size_t)i * row_bytes + line);
 }
 
-INLINE void look_ahead(const struct source *source, int32_t p, int rows, struct ahead *ahead) {
-    size_t number = source->half ? sizeof(uint16_t) : sizeof(float);
-    *ahead = (struct ahead){.key_bytes = (size_t)source->keys->cols * number,
-                            .value_bytes = (size_t)source->values->cols * number,
-                            .head_bytes = (size_t)source->dim * number,
+INLINE size_t head_bytes(const struct side *side) {
+    return side->row_bytes * (size_t)side->dim / (size_t)side->view->cols;
+}
+
+INLINE void look_ahead(const struct side *keys, const struct side *values, int32_t p, int rows, struct ahead *ahead) {
+    *ahead = (struct ahead){.key_bytes = keys->row_bytes,
+                            .value_bytes = values->row_bytes,
+                            .key_head = head_bytes(keys),
+                            .value_head = head_bytes(values),
                             .rows = rows < BLOCK ? rows : BLOCK,
                             .turns = 1};
     if (rows <= 0) return;
-    ahead->keys = kv_at(source, source->keys, p);
-    ahead->values = kv_at(source, source->values, p);
+    ahead->keys = kv_at(keys, p);
+    ahead->values = kv_at(values, p);
+}
+
+/* ---- unpacking ---- */
+
+INLINE float half_at(const uint8_t *at) {
+    uint16_t lanes[VF_LANES] = {0};
+    float first[VF_LANES];
+    memcpy(lanes, at, sizeof *lanes);
+    vf_store(first, vf_load_f16(lanes));
+    return first[0];
+}
+
+INLINE void unpack_q8_0(const uint8_t *block, int blocks, float *out) {
+    enum { BYTES = 34, COLS = 32 };
+    for (int b = 0; b < blocks; b++, block += BYTES, out += COLS) {
+        float d = half_at(block);
+        const int8_t *codes = (const int8_t *)block + 2;
+        for (int i = 0; i < COLS; i++) out[i] = (float)codes[i] * d;
+    }
+}
+
+INLINE void unpack_q4_0(const uint8_t *block, int blocks, float *out) {
+    enum { BYTES = 18, COLS = 32 };
+    for (int b = 0; b < blocks; b++, block += BYTES, out += COLS) {
+        float d = half_at(block);
+        for (int i = 0; i < COLS / 2; i++) {
+            out[i] = (float)((block[2 + i] & 15) - 8) * d;
+            out[i + COLS / 2] = (float)((block[2 + i] >> 4) - 8) * d;
+        }
+    }
+}
+
+/* Positions p + skip .. p + n as floats out[BLOCK][padded]; what lies between and behind is 0: its weights are too, and
+ * 0 times what lies in the cache could be no number. */
+INLINE void unpack(const struct side *side, int32_t p, int skip, int n, float *out) {
+    const struct ci_type *type = side->view->type;
+    const uint8_t *row = kv_at(side, p);
+    bool whole_blocks = side->dim % 32 == 0;
+    for (int i = 0; i < BLOCK; i++, out += side->padded, row += side->row_bytes) {
+        if (i < skip || i >= n) {
+            memset(out, 0, (size_t)side->padded * sizeof *out);
+            continue;
+        }
+        if (side->direct)
+            for (int d = 0; d < side->dim; d += VF_LANES) vf_store(out + d, load_kv(row, type == &ci_type_f16, d));
+        else if (whole_blocks && type == &ci_type_q8_0)
+            unpack_q8_0(row, side->dim / 32, out);
+        else if (whole_blocks && type == &ci_type_q4_0)
+            unpack_q4_0(row, side->dim / 32, out);
+        else
+            ci_view_columns(side->view, slot_of(side, p) + i, side->first_col, side->dim, out);
+        for (int d = side->dim; d < side->padded; d++) out[d] = 0;
+    }
 }
 
 /* ---- few queries ---- */
 
-INLINE void scores_few(const struct source *source, const struct ahead *ahead, const float *q, int32_t p, int n,
+/* Keys or values as they lie, or unpacked to `out`. */
+INLINE struct block block_of(const struct side *side, int32_t p, int skip, int n, float *out) {
+    if (side->direct) return (struct block){kv_at(side, p), side->view->type == &ci_type_f16, side->view->cols};
+    unpack(side, p, skip, n, out);
+    return (struct block){out, 0, side->padded};
+}
+
+INLINE void scores_few(const struct block *keys, const struct ahead *ahead, const float *q, int dim, int first, int end,
                        float *scores) {
-    const void *keys = kv_at(source, source->keys, p);
-    int64_t stride = source->keys->cols;
-    int i = 0;
-    for (; i + 4 <= n; i += 4) {
-        ask_for(ahead, ahead->keys, ahead->key_bytes, i);
+    int i = first;
+    for (; i + 4 <= end; i += 4) {
+        ask_for(ahead, ahead->keys, ahead->key_bytes, ahead->key_head, i);
         vf sum[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
-        for (int d = 0; d < source->dim; d += VF_LANES)
+        for (int d = 0; d < dim; d += VF_LANES)
             UNROLL for (int j = 0; j < 4; j++) sum[j] =
-                vf_fma(vf_load(q + d), load_kv(keys, source->half, (i + j) * stride + d), sum[j]);
+                vf_fma(vf_load(q + d), load_kv(keys->at, keys->half, (i + j) * keys->stride + d), sum[j]);
         vf_sum4(sum[0], sum[1], sum[2], sum[3], scores + i);
     }
-    for (; i < n; i++) {
+    for (; i < end; i++) {
         vf sum = vf_set(0);
-        for (int d = 0; d < source->dim; d += VF_LANES)
-            sum = vf_fma(vf_load(q + d), load_kv(keys, source->half, i * stride + d), sum);
+        for (int d = 0; d < dim; d += VF_LANES)
+            sum = vf_fma(vf_load(q + d), load_kv(keys->at, keys->half, i * keys->stride + d), sum);
         scores[i] = vf_sum(sum);
     }
 }
 
 /* out[d .. d + vectors * LANES) += the weighted values; `vectors` is constant. */
-INLINE void add_values_few(const void *values, int half, int64_t stride, const struct ahead *ahead, const float *weight,
-                           int n, int d, int vectors, float *out) {
+INLINE void add_values_few(const struct block *values, const struct ahead *ahead, const float *weight, int first,
+                           int end, int d, int vectors, float *out) {
     vf sum[4];
     UNROLL for (int j = 0; j < vectors; j++) sum[j] = vf_load(out + d + j * VF_LANES);
-    for (int i = 0; i < n; i++) {
-        if (d == 0 && i % 4 == 0) ask_for(ahead, ahead->values, ahead->value_bytes, i);
+    for (int i = first; i < end; i++) {
+        if (d == 0 && i % 4 == 0) ask_for(ahead, ahead->values, ahead->value_bytes, ahead->value_head, i);
         UNROLL for (int j = 0; j < vectors; j++) sum[j] =
-            vf_fma(vf_set(weight[i]), load_kv(values, half, i * stride + d + j * VF_LANES), sum[j]);
+            vf_fma(vf_set(weight[i]), load_kv(values->at, values->half, i * values->stride + d + j * VF_LANES), sum[j]);
     }
     UNROLL for (int j = 0; j < vectors; j++) vf_store(out + d + j * VF_LANES, sum[j]);
 }
 
-INLINE void values_few(const struct source *source, const struct ahead *ahead, const float *weight, int32_t p, int n,
-                       float *out) {
-    const void *values = kv_at(source, source->values, p);
+INLINE void values_few(const struct block *values, const struct ahead *ahead, const float *weight, int dim, int first,
+                       int end, float *out) {
     int d = 0;
-    for (; d + 4 * VF_LANES <= source->dim; d += 4 * VF_LANES)
-        add_values_few(values, source->half, source->values->cols, ahead, weight, n, d, 4, out);
-    for (; d < source->dim; d += VF_LANES)
-        add_values_few(values, source->half, source->values->cols, ahead, weight, n, d, 1, out);
+    for (; d + 4 * VF_LANES <= dim; d += 4 * VF_LANES) add_values_few(values, ahead, weight, first, end, d, 4, out);
+    for (; d < dim; d += VF_LANES) add_values_few(values, ahead, weight, first, end, d, 1, out);
 }
 
 /* ---- many queries ---- */
 
-/* Positions beyond n are zeros: their weights are too, and 0 times what lies in the cache could be no number. */
-INLINE void load_block(const struct source *source, int32_t p, int n, struct state *state) {
-    const void *keys = kv_at(source, source->keys, p), *values = kv_at(source, source->values, p);
-    for (int i = 0; i < BLOCK; i++)
-        for (int d = 0; d < source->dim; d += VF_LANES) {
+/* Values as floats [position][dimension], keys as [dimension][position]; by way of the values' memory where they cannot
+ * be read as they lie. */
+INLINE void load_block(const struct side *keys, const struct side *values, int32_t p, int skip, int n,
+                       struct state *state) {
+    struct block rows = block_of(keys, p, skip, n, state->v);
+    for (int i = 0; i < BLOCK; i++) {
+        bool seen = i >= skip && i < n;
+        for (int d = 0; d < keys->padded; d += VF_LANES) {
             float lanes[VF_LANES];
-            vf value = i < n ? load_kv(values, source->half, i * source->values->cols + d) : vf_set(0);
-            vf_store(state->v + i * source->dim + d, value);
-            vf_store(lanes, i < n ? load_kv(keys, source->half, i * source->keys->cols + d) : vf_set(0));
+            vf_store(lanes, seen ? load_kv(rows.at, rows.half, i * rows.stride + d) : vf_set(0));
             UNROLL for (int j = 0; j < VF_LANES; j++) state->k[(d + j) * BLOCK + i] = lanes[j];
         }
+    }
+    unpack(values, p, skip, n, state->v);
 }
 
 /* out[queries][2 vectors] (+)= a[queries][count] b[count][2 vectors], rows of b `stride` apart; `queries` is constant.
@@ -166,137 +255,160 @@ INLINE void multiply(const float *a, int64_t a_stride, int queries, const float 
         vf_store(out + i * out_stride + j * VF_LANES, sum[i][j]);
 }
 
-INLINE void scores_many(const struct source *source, int queries, struct state *state) {
+INLINE void scores_many(int dim, int queries, struct state *state) {
     for (int p = 0; p < BLOCK; p += 2 * VF_LANES) {
         int i = 0;
         for (; i + 4 <= queries; i += 4)
-            multiply(state->q[i], MAX_DIM, 4, state->k + p, BLOCK, source->dim, 2, 0, state->weight[i] + p, BLOCK);
+            multiply(state->q[i], MAX_DIM, 4, state->k + p, BLOCK, dim, 2, 0, state->weight[i] + p, BLOCK);
         for (; i < queries; i++)
-            multiply(state->q[i], MAX_DIM, 1, state->k + p, BLOCK, source->dim, 2, 0, state->weight[i] + p, BLOCK);
+            multiply(state->q[i], MAX_DIM, 1, state->k + p, BLOCK, dim, 2, 0, state->weight[i] + p, BLOCK);
     }
 }
 
-INLINE void values_many(const struct source *source, int queries, struct state *state) {
-    for (int d = 0; d < source->dim;) {
-        int i = 0, two = d + 2 * VF_LANES <= source->dim;
+INLINE void values_many(int dim, int queries, struct state *state) {
+    for (int d = 0; d < dim;) {
+        int i = 0, two = d + 2 * VF_LANES <= dim;
         for (; i + 4 <= queries; i += 4)
             if (two)
-                multiply(state->weight[i], BLOCK, 4, state->v + d, source->dim, BLOCK, 2, 1, state->out[i] + d,
-                         MAX_DIM);
+                multiply(state->weight[i], BLOCK, 4, state->v + d, dim, BLOCK, 2, 1, state->out[i] + d, MAX_DIM);
             else
-                multiply(state->weight[i], BLOCK, 4, state->v + d, source->dim, BLOCK, 1, 1, state->out[i] + d,
-                         MAX_DIM);
+                multiply(state->weight[i], BLOCK, 4, state->v + d, dim, BLOCK, 1, 1, state->out[i] + d, MAX_DIM);
         for (; i < queries; i++)
             if (two)
-                multiply(state->weight[i], BLOCK, 1, state->v + d, source->dim, BLOCK, 2, 1, state->out[i] + d,
-                         MAX_DIM);
+                multiply(state->weight[i], BLOCK, 1, state->v + d, dim, BLOCK, 2, 1, state->out[i] + d, MAX_DIM);
             else
-                multiply(state->weight[i], BLOCK, 1, state->v + d, source->dim, BLOCK, 1, 1, state->out[i] + d,
-                         MAX_DIM);
+                multiply(state->weight[i], BLOCK, 1, state->v + d, dim, BLOCK, 1, 1, state->out[i] + d, MAX_DIM);
         d += two ? 2 * VF_LANES : VF_LANES;
     }
 }
 
 /* ---- both ---- */
 
-/* Scores of one query become weights; what was summed before is made less when a larger score appeared. The first
- * `visible` positions of the block count. */
-INLINE void weigh(struct state *state, int query, int visible, int dim) {
-    float *weight = state->weight[query], most = state->largest[query];
-    for (int i = 0; i < visible; i++) most = weight[i] > most ? weight[i] : most;
+/* cap tanh(score / cap), by e^x. */
+static void cap_scores(float *scores, float cap) {
+    for (int i = 0; i < BLOCK; i += VF_LANES) {
+        vf power = vf_exp(vf_mul(vf_load(scores + i), vf_set(2 / cap)));
+        vf rest = vf_div(vf_set(2 * cap), vf_add(power, vf_set(1)));
+        vf_store(scores + i, vf_sub(vf_set(cap), rest));
+    }
+}
+
+/* Scores of one query become weights; what was summed before is made less when a larger score appeared. Positions
+ * first .. end of the block count. */
+INLINE void weigh(struct state *state, int query, int first, int end, int dim) {
+    float *weight = state->weight[query], *out = state->out[query], most = state->largest[query];
+    for (int i = first; i < end; i++) most = weight[i] > most ? weight[i] : most;
     if (most > state->largest[query]) {
         float kept = expf(state->largest[query] - most);
         vf factor = vf_set(kept);
-        for (int d = 0; d < dim; d += VF_LANES)
-            vf_store(state->out[query] + d, vf_mul(vf_load(state->out[query] + d), factor));
+        for (int d = 0; d < dim; d += VF_LANES) vf_store(out + d, vf_mul(vf_load(out + d), factor));
         state->total[query] *= kept;
         state->largest[query] = most;
     }
-    for (int i = visible > 0 ? visible : 0; i < BLOCK; i++) weight[i] = -INFINITY;
     vf total = vf_set(0);
     for (int i = 0; i < BLOCK; i += VF_LANES) {
         vf part = vf_exp(vf_sub(vf_load(weight + i), vf_set(state->largest[query])));
-        int left = visible - i < 0 ? 0 : visible - i;
         vf_store(weight + i, part);
-        if (left < VF_LANES) {
-            part = vf_load_some(weight + i, left);
-            vf_store(weight + i, part);
+        if (i < first || i + VF_LANES > end) {
+            for (int j = i; j < i + VF_LANES; j++) weight[j] = j < first || j >= end ? 0 : weight[j];
+            part = vf_load(weight + i);
         }
         total = vf_add(total, part);
     }
     state->total[query] += vf_sum(total);
 }
 
-/* Queries heads_first .. + heads of the tile's rows; query i is row i / heads. */
-static void attend(const struct ci_call *call, const int32_t *tile, int first_head, int heads, struct state *state) {
-    int32_t dim = call->params.i[CI_ATTENTION_I_HEAD_DIM];
-    int32_t group = call->params.i[CI_ATTENTION_I_HEADS] / call->params.i[CI_ATTENTION_I_KV_HEADS];
-    struct source source = {.keys = &call->in[1],
-                            .values = &call->in[2],
-                            .pages = (const int32_t *)call->in[4].data + (int64_t)tile[2] * call->in[4].cols,
-                            .first_col = (int64_t)(first_head / group) * dim,
-                            .dim = dim,
-                            .half = call->in[1].type == &ci_type_f16};
-    int queries = tile[1] * heads, end = tile[3] + tile[1];
+/* The queries of `heads` heads from first_head on of the tile's rows; query i is row i / heads. */
+static void load_queries(const struct ci_call *call, const int32_t *tile, int first_head, int heads, int value_dim,
+                         struct state *state) {
+    const struct ci_view *sinks = &call->in[CI_ATTENTION_SINKS];
+    int dim = call->params.i[CI_ATTENTION_I_HEAD_DIM];
     vf scale = vf_set(call->params.f[CI_ATTENTION_F_SCALE]);
-    assert(queries <= MAX_QUERIES && dim <= MAX_DIM);
-    for (int i = 0; i < queries; i++) {
-        const float *q = (const float *)call->in[0].data + (int64_t)(tile[0] + i / heads) * call->in[0].cols +
-                         (int64_t)(first_head + i % heads) * dim;
-        for (int d = 0; d < dim; d += VF_LANES) {
-            vf_store(state->q[i] + d, vf_mul(vf_load(q + d), scale));
-            vf_store(state->out[i] + d, vf_set(0));
-        }
-        state->largest[i] = -INFINITY;
-        state->total[i] = 0;
+    for (int i = 0; i < tile[CI_TILE_COUNT] * heads; i++) {
+        int head = first_head + i % heads, d = 0;
+        const float *q = (const float *)call->in[0].data + (int64_t)(tile[CI_TILE_ROW] + i / heads) * call->in[0].cols +
+                         (int64_t)head * dim;
+        float *to = state->q[i];
+        for (; d + VF_LANES <= dim; d += VF_LANES) vf_store(to + d, vf_mul(vf_load(q + d), scale));
+        if (d < dim) vf_store(to + d, vf_mul(vf_load_some(q + d, dim - d), scale));
+        memset(state->out[i], 0, (size_t)value_dim * sizeof **state->out);
+        state->largest[i] = sinks->type ? ((const float *)sinks->data)[head] : -INFINITY;
+        state->total[i] = sinks->type ? 1 : 0;
     }
-    for (int p = 0; p < end; p += BLOCK) {
-        int n = end - p < BLOCK ? end - p : BLOCK;
+}
+
+static void attend(const struct ci_call *call, const int32_t *tile, int first_head, int heads, struct state *state) {
+    int group = call->params.i[CI_ATTENTION_I_HEADS] / call->params.i[CI_ATTENTION_I_KV_HEADS];
+    int value_dim = (int)(call->out[0].cols / call->params.i[CI_ATTENTION_I_HEADS]);
+    struct side keys = side_of(call, 1, tile, first_head / group, call->params.i[CI_ATTENTION_I_HEAD_DIM]);
+    struct side values = side_of(call, 2, tile, first_head / group, value_dim);
+    int queries = tile[CI_TILE_COUNT] * heads;
+    int32_t start, end;
+    assert(queries <= MAX_QUERIES && keys.dim <= MAX_DIM && values.dim <= MAX_DIM);
+    float cap = call->params.f[CI_ATTENTION_F_SOFTCAP];
+    load_queries(call, tile, first_head, heads, values.padded, state);
+    ci_attention_tile_range(&call->params, tile, &start, &end);
+    for (int32_t p = start / BLOCK * BLOCK; p < end; p += BLOCK) {
+        int n = end - p < BLOCK ? end - p : BLOCK, skip = start > p ? start - p : 0;
+        struct block key_block = {0}, value_block = {0};
         struct ahead ahead;
-        look_ahead(&source, p + BLOCK, end - p - BLOCK, &ahead);
+        look_ahead(&keys, &values, p + BLOCK, end - p - BLOCK, &ahead);
         ahead.turns = queries;
         if (queries >= MANY) {
-            load_block(&source, p, n, state);
-            scores_many(&source, queries, state);
+            load_block(&keys, &values, p, skip, n, state);
+            scores_many(keys.padded, queries, state);
+        } else {
+            key_block = block_of(&keys, p, skip, n, state->k);
+            value_block = block_of(&values, p, skip, n, state->v);
         }
         for (int i = 0; i < queries; i++) {
-            int visible = tile[3] + i / heads + 1 - p < n ? tile[3] + i / heads + 1 - p : n;
+            int32_t from, to;
+            const float *q = state->q[i];
+            ci_attention_range(&call->params, tile[CI_TILE_POSITION] + i / heads, tile[CI_TILE_LENGTH], &from, &to);
+            from = from - p < 0 ? 0 : from - p < BLOCK ? from - p : BLOCK;
+            to = to - p < n ? to - p : n;
             ahead.turn = i;
-            if (queries < MANY) scores_few(&source, &ahead, state->q[i], p, n, state->weight[i]);
-            weigh(state, i, visible, dim);
-            if (queries < MANY) values_few(&source, &ahead, state->weight[i], p, n, state->out[i]);
+            if (queries < MANY) scores_few(&key_block, &ahead, q, keys.padded, from, to, state->weight[i]);
+            if (cap > 0) cap_scores(state->weight[i], cap);
+            weigh(state, i, from, to, values.padded);
+            if (queries < MANY)
+                values_few(&value_block, &ahead, state->weight[i], values.padded, from, to, state->out[i]);
         }
-        if (queries >= MANY) values_many(&source, queries, state);
+        if (queries >= MANY) values_many(values.padded, queries, state);
     }
 }
 
 INLINE void store(const struct ci_call *call, const int32_t *tile, int first_head, int heads,
                   const struct state *state) {
     const struct ci_view *out = &call->out[0];
-    int32_t dim = call->params.i[CI_ATTENTION_I_HEAD_DIM];
-    for (int i = 0; i < tile[1] * heads; i++) {
-        int64_t row = tile[0] + i / heads, col = (int64_t)(first_head + i % heads) * dim;
+    int dim = (int)(out->cols / call->params.i[CI_ATTENTION_I_HEADS]);
+    for (int i = 0; i < tile[CI_TILE_COUNT] * heads; i++) {
+        int64_t row = tile[CI_TILE_ROW] + i / heads, col = (int64_t)(first_head + i % heads) * dim;
+        const float *sums = state->out[i];
         vf factor = vf_set(1.0f / state->total[i]);
+        int d = 0;
         if (out->type == &ci_type_q8) {
             uint8_t *q8 = (uint8_t *)out->data + (size_t)row * ci_type_row_bytes(&ci_type_q8, out->cols);
-            for (int d = 0; d < dim; d += CI_Q8_GROUP) {
+            for (; d < dim; d += CI_Q8_GROUP) {
                 vf numbers[GROUP_VECTORS];
                 UNROLL for (int j = 0; j < GROUP_VECTORS; j++) numbers[j] =
-                    vf_mul(vf_load(state->out[i] + d + j * VF_LANES), factor);
+                    vf_mul(vf_load(sums + d + j * VF_LANES), factor);
                 quantise_group(numbers, q8, out->cols, col + d);
             }
             continue;
         }
         float *numbers = (float *)out->data + row * out->cols + col;
-        for (int d = 0; d < dim; d += VF_LANES) vf_store(numbers + d, vf_mul(vf_load(state->out[i] + d), factor));
+        for (; d + VF_LANES <= dim; d += VF_LANES) vf_store(numbers + d, vf_mul(vf_load(sums + d), factor));
+        if (d < dim) vf_store_some(numbers + d, vf_mul(vf_load(sums + d), factor), dim - d);
     }
 }
 
 /* Heads of one tile that share a kv head. */
 INLINE void attend_heads(const struct ci_call *call, const int32_t *tile, int first_head, int count,
                          struct state *state) {
+    int most = MAX_QUERIES / tile[CI_TILE_COUNT];
     while (count > 0) {
-        int fit = MAX_QUERIES / tile[1] < count ? MAX_QUERIES / tile[1] : count;
+        int fit = most < count ? most : count;
         attend(call, tile, first_head, fit, state);
         store(call, tile, first_head, fit, state);
         first_head += fit;
@@ -313,14 +425,14 @@ void SIMD_NAME(ci_cpu_attention)(const struct ci_call *call, int thread, int thr
     int64_t items = call->in[3].rows * kv_heads, first, last;
     if (items >= 4 * threads) {
         for (int64_t item = thread; item < items; item += threads)
-            attend_heads(call, tiles + item / kv_heads * 4, (int)(item % kv_heads) * group, group, &state);
+            attend_heads(call, tiles + item / kv_heads * CI_TILE_COLS, (int)(item % kv_heads) * group, group, &state);
         return;
     }
     ci_share(call->in[3].rows * heads, 1, thread, threads, &first, &last);
     while (first < last) {
         int head = (int)(first % heads), rest = group - head % group;
         int count = last - first < rest ? (int)(last - first) : rest;
-        attend_heads(call, tiles + first / heads * 4, head, count, &state);
+        attend_heads(call, tiles + first / heads * CI_TILE_COLS, head, count, &state);
         first += count;
     }
 }

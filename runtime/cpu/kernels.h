@@ -6,7 +6,7 @@
 
 #include "tensor/tensor.h"
 
-enum { CI_CPU_ATTENTION_MAX_DIM = 256, CI_CPU_PEAK_CHAINS = 10 };
+enum { CI_CPU_PEAK_CHAINS = 10 };
 
 /* Weights in layout r16 by activations in q8 and in f32. */
 #define CI_CPU_R16_OF(name, isa)                                                                                       \
@@ -18,7 +18,7 @@ enum { CI_CPU_ATTENTION_MAX_DIM = 256, CI_CPU_PEAK_CHAINS = 10 };
 
 /* The ops that are the same code on all instruction sets, by simd.h.
  *   matmul: weights of any type and layout by activations in f32; f32, f16 and bf16 are fast.
- *   attention: head_dim at most CI_CPU_ATTENTION_MAX_DIM and a multiple of 16; 32 when the output is q8.
+ *   attention: caches of f32, f16, q8_0 and q4_0, also mixed; value_dim a multiple of 32 when the output is q8.
  *   kv_append, rope_kv_append: caches of f32 or f16.
  *   largest: the k largest finite logits in falling order, of equals the first; returns how many are not finite.
  *   peak: *operations of multiply-add in CI_CPU_PEAK_CHAINS chains (two each), as fast as it goes; the result is

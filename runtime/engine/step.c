@@ -159,11 +159,12 @@ static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) 
             positions[row + i] = position;
             slots[row + i] = session->pages[position / CI_PAGE_ROWS] * CI_PAGE_ROWS + position % CI_PAGE_ROWS;
         }
-        for (int32_t done = 0; done < part->rows; done += CI_TILE_ROWS, tile += 4) {
-            tile[0] = row + done;
-            tile[1] = rows - done < CI_TILE_ROWS ? rows - done : CI_TILE_ROWS;
-            tile[2] = line;
-            tile[3] = first + done;
+        for (int32_t done = 0; done < part->rows; done += CI_TILE_ROWS, tile += CI_TILE_COLS) {
+            tile[CI_TILE_ROW] = row + done;
+            tile[CI_TILE_COUNT] = rows - done < CI_TILE_ROWS ? rows - done : CI_TILE_ROWS;
+            tile[CI_TILE_LINE] = line;
+            tile[CI_TILE_POSITION] = first + done;
+            tile[CI_TILE_LENGTH] = first + rows;
         }
         memcpy(pages + line * run->pages->view.cols, session->pages, sizeof *pages * (size_t)session->page_count);
         row += rows;

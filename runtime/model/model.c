@@ -86,7 +86,7 @@ enum clinfer_status ci_model_build(struct ci_model *model, const int64_t rows[CI
         .positions = run_input(graph, "positions", &ci_type_i32, CI_EXTENT_ROWS, r, 1),
         .slots = run_input(graph, "slots", &ci_type_i32, CI_EXTENT_ROWS, r, 1),
         .wanted = run_input(graph, "wanted", &ci_type_i32, CI_EXTENT_WANTED, w, 1),
-        .tiles = run_input(graph, "tiles", &ci_type_i32, CI_EXTENT_TILES, t, 4),
+        .tiles = run_input(graph, "tiles", &ci_type_i32, CI_EXTENT_TILES, t, CI_TILE_COLS),
         .pages = run_input(graph, "pages", &ci_type_i32, CI_EXTENT_FIXED, sequences, pages),
         .sampler = run_input(graph, "sampler", &ci_type_f32, CI_EXTENT_WANTED, w, CI_SAMPLER_COLS),
     };

@@ -14,9 +14,15 @@ static bool append_fits(const struct ci_view *keys, const struct ci_view *values
     return keys->type == values->type && (keys->type == &ci_type_f16 || keys->type == &ci_type_f32);
 }
 
-static bool attention_fits(const struct ci_call *call, int unit) {
-    int32_t dim = call->params.i[CI_ATTENTION_I_HEAD_DIM];
-    return dim % unit == 0 && dim <= CI_CPU_ATTENTION_MAX_DIM && append_fits(&call->in[1], &call->in[2]);
+static bool is_cache_type(const struct ci_type *type) {
+    return type == &ci_type_f16 || type == &ci_type_f32 || type == &ci_type_q8_0 || type == &ci_type_q4_0;
+}
+
+/* Outputs rounded to q8 are whole groups of one head. */
+static bool attention_fits(const struct ci_call *call) {
+    return is_cache_type(call->in[1].type) && is_cache_type(call->in[2].type) &&
+           (call->out[0].type != &ci_type_q8 ||
+            call->out[0].cols % (call->params.i[CI_ATTENTION_I_HEADS] * CI_Q8_GROUP) == 0);
 }
 
 struct r16_kernel {
@@ -71,8 +77,8 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     VARIANT(sample, isa, isa, #isa, has_##isa, NULL)                                                                   \
     SIMPLE(matmul, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                        \
     SIMPLE(matmul_add, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                    \
-    SIMPLE(attention, attention, isa, attention_fits(call, 16))                                                        \
-    SIMPLE(attention_quantise, attention, isa, attention_fits(call, CI_Q8_GROUP))                                      \
+    SIMPLE(attention, attention, isa, attention_fits(call))                                                        \
+    SIMPLE(attention_quantise, attention, isa, attention_fits(call))                                      \
     SIMPLE(kv_append, kv_append, isa, append_fits(&call->out[0], &call->out[1]))                                       \
     SIMPLE(rope_kv_append, rope_kv_append, isa, append_fits(&call->out[1], &call->out[2]))                             \
     SIMPLE(rope, rope, isa, true)                                                                                      \

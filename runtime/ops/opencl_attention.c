@@ -4,30 +4,47 @@
 #include "tensor/op_params.h"
 
 #define BOTH(symbol, ...)                                                                                              \
-    const struct ci_variant ci_variant_attention_##symbol = {                                                          \
-        .op = &ci_op_attention, .backend = CI_BACKEND_OPENCL, .type_input = -1, .constants = constants, __VA_ARGS__};  \
+    const struct ci_variant ci_variant_attention_##symbol = {.op = &ci_op_attention,                                   \
+                                                             .backend = CI_BACKEND_OPENCL,                             \
+                                                             .type_input = -1,                                         \
+                                                             .constants = constants,                                   \
+                                                             .header = "common/attention.clh",                         \
+                                                             __VA_ARGS__};                                             \
     const struct ci_variant ci_variant_attention_quantise_##symbol = {.op = &ci_op_attention_quantise,                 \
                                                                       .backend = CI_BACKEND_OPENCL,                    \
                                                                       .type_input = -1,                                \
                                                                       .constants = constants,                          \
+                                                                      .header = "common/attention.clh",                \
                                                                       __VA_ARGS__};
 
 static const struct ci_constant constants[] = {{"HEADS", I(CI_ATTENTION_I_HEADS)},
                                                {"KV_HEADS", I(CI_ATTENTION_I_KV_HEADS)},
                                                {"HEAD_DIM", I(CI_ATTENTION_I_HEAD_DIM)},
+                                               {"KEY_COLS", IN_COLS(1)},
+                                               {"VALUE_COLS", IN_COLS(2)},
+                                               {"OUT_COLS", OUT_COLS(0)},
                                                {0}};
 
-static bool is_float(const struct ci_type *type) { return type == &ci_type_f16 || type == &ci_type_f32; }
-
-/* Heads of whole vectors; rounded outputs of whole groups. */
-static bool fits_vectors(const struct ci_call *call) {
-    int32_t unit = call->out[0].type == &ci_type_q8 ? 32 : 16;
-    return call->params.i[CI_ATTENTION_I_HEAD_DIM] % unit == 0 && is_float(call->in[1].type) &&
-           is_float(call->in[2].type);
+static int32_t value_dim_of(const struct ci_call *call) {
+    return (int32_t)(call->out[0].cols / call->params.i[CI_ATTENTION_I_HEADS]);
 }
 
-static const struct ci_bind arguments[] = {
-    IN(0), IN(1), IN(2), IN(3), IN(4), OUT(0), IN_COLS(0), IN_COLS(4), F(CI_ATTENTION_F_SCALE), END};
+static bool is_cache_type(const struct ci_type *type) {
+    return type == &ci_type_f16 || type == &ci_type_f32 || type == &ci_type_q8_0 || type == &ci_type_q4_0;
+}
+
+/* Caches that the kernels read; rounded outputs of whole groups. */
+static bool fits_caches(const struct ci_call *call) {
+    return is_cache_type(call->in[1].type) && is_cache_type(call->in[2].type) &&
+           (call->out[0].type != &ci_type_q8 || value_dim_of(call) % 32 == 0);
+}
+
+#define NUMBERS                                                                                                        \
+    IN_COLS(0), IN_COLS(4), F(CI_ATTENTION_F_SCALE), F(CI_ATTENTION_F_SOFTCAP), I(CI_ATTENTION_I_WINDOW),              \
+        I(CI_ATTENTION_I_WINDOW_KIND), I(CI_ATTENTION_I_BOTH_WAYS)
+
+static const struct ci_bind arguments[] = {IN(0),  IN(1),   IN(2), IN(3), IN(4), IN(CI_ATTENTION_SINKS),
+                                           OUT(0), NUMBERS, END};
 
 /* ---- split: few rows ---- */
 
@@ -56,20 +73,21 @@ static void merge_grid(const struct ci_call *call, const int *tunables, const st
 }
 
 static bool split_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return !ci_is_cpu(caps->device) && fits_vectors(call) && call->in[0].rows <= SPLIT_MOST_ROWS;
+    return !ci_is_cpu(caps->device) && fits_caches(call) && call->params.i[CI_ATTENTION_I_HEAD_DIM] % 4 == 0 &&
+           value_dim_of(call) % 16 == 0 && call->in[0].rows <= SPLIT_MOST_ROWS;
 }
 
 static size_t split_scratch(const struct ci_call *call, const int *tunables) {
     return (size_t)call->in[0].rows * (size_t)call->params.i[CI_ATTENTION_I_HEADS] * (size_t)tunables[SPLIT_SPLITS] *
-           (size_t)(call->params.i[CI_ATTENTION_I_HEAD_DIM] + 2) * sizeof(float);
+           (size_t)(value_dim_of(call) + 2) * sizeof(float);
 }
 
 static size_t split_local_bytes(const struct ci_call *call, const int *tunables) {
     return (size_t)(2 * tunables[SPLIT_LANES] + call->params.i[CI_ATTENTION_I_HEAD_DIM]) * sizeof(float);
 }
 
-static const struct ci_bind split_arguments[] = {
-    IN(0), IN(1), IN(2), IN(3), IN(4), SCRATCH, IN_COLS(0), IN_COLS(4), F(CI_ATTENTION_F_SCALE), END};
+static const struct ci_bind split_arguments[] = {IN(0),   IN(1),   IN(2), IN(3), IN(4), IN(CI_ATTENTION_SINKS),
+                                                 SCRATCH, NUMBERS, END};
 static const struct ci_bind merge_arguments[] = {SCRATCH, OUT(0), END};
 static const struct ci_launch split_launches[] = {{"attention_split", split_arguments, split_grid},
                                                   {"attention_merge", merge_arguments, merge_grid}};
@@ -94,14 +112,14 @@ static void local_grid(const struct ci_call *call, const int *tunables, const st
     grid->global[1] = (size_t)call->in[3].rows;
 }
 
-/* head_dim is a multiple of 16, so that the 16 rows of a tile are whole work-groups of up to 256. */
 static bool local_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return !ci_is_cpu(caps->device) && fits_vectors(call);
+    return !ci_is_cpu(caps->device) && fits_caches(call);
 }
 
 /* Queries, a block of keys or values, scores, three numbers a row. */
 static size_t local_local_bytes(const struct ci_call *call, const int *tunables) {
-    int stride = call->params.i[CI_ATTENTION_I_HEAD_DIM] + 1, block = tunables[LOCAL_BLOCK];
+    int32_t head_dim = call->params.i[CI_ATTENTION_I_HEAD_DIM], value_dim = value_dim_of(call);
+    int stride = (head_dim > value_dim ? head_dim : value_dim) + 1, block = tunables[LOCAL_BLOCK];
     return (size_t)((CI_TILE_ROWS + block) * stride + CI_TILE_ROWS * (block + 3)) * sizeof(float);
 }
 
@@ -124,7 +142,7 @@ static void vec_grid(const struct ci_call *call, const int *tunables, const stru
 
 static bool vec_fits(const struct ci_caps *caps, const struct ci_call *call) {
     (void)caps;
-    return fits_vectors(call);
+    return fits_caches(call);
 }
 
 static const struct ci_launch vec_launches[] = {{"attention_vec", arguments, vec_grid}};

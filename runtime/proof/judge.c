@@ -294,16 +294,18 @@ static enum clinfer_status pick_attention(struct ci_judge *judge) {
     judge->picked = *call;
     for (int i = 0; i < CI_MAX_OUTPUTS; i++) judge->picked.out[i] = (struct ci_view){0};
     enum clinfer_status status = gather(judge, 0, &call->in[0], judge->rows, judge->row_count, &judge->picked.in[0]);
-    int32_t *tile = judge->parts[1] = calloc((size_t)judge->row_count * 4, sizeof *tile);
+    int32_t *tile = judge->parts[1] = calloc((size_t)judge->row_count * CI_TILE_COLS, sizeof *tile);
     float *row = judge->parts[2] = malloc(sizeof *row * (size_t)values->cols);
     if (status != CLINFER_OK || !tile || !row) return no_memory(judge);
-    for (int i = 0; i < judge->row_count; i++, tile += 4) {
+    for (int i = 0; i < judge->row_count; i++, tile += CI_TILE_COLS) {
         const int32_t *of = tiles->data;
-        while (judge->rows[i] < of[0] || judge->rows[i] >= of[0] + of[1]) of += 4;
-        tile[0] = i;
-        tile[1] = 1;
-        tile[2] = of[2];
-        tile[3] = of[3] + (int32_t)(judge->rows[i] - of[0]);
+        while (judge->rows[i] < of[CI_TILE_ROW] || judge->rows[i] >= of[CI_TILE_ROW] + of[CI_TILE_COUNT])
+            of += CI_TILE_COLS;
+        tile[CI_TILE_ROW] = i;
+        tile[CI_TILE_COUNT] = 1;
+        tile[CI_TILE_LINE] = of[CI_TILE_LINE];
+        tile[CI_TILE_POSITION] = of[CI_TILE_POSITION] + (int32_t)(judge->rows[i] - of[CI_TILE_ROW]);
+        tile[CI_TILE_LENGTH] = of[CI_TILE_LENGTH];
     }
     judge->picked.in[3].rows = judge->row_count;
     judge->picked.in[3].data = judge->parts[1];

@@ -124,11 +124,14 @@ static void blank_untouched(const struct ci_view *before, const struct ci_view *
 /* Keys or values that some row of the call sees. */
 static bool sees_bad_cache(const struct ci_call *call, int input) {
     const int32_t *tile = call->in[3].data, *pages = call->in[4].data;
-    for (int64_t t = 0; t < call->in[3].rows; t++, tile += 4)
-        for (int32_t p = 0; p < tile[3] + tile[1]; p++) {
-            int64_t slot = (int64_t)pages[tile[2] * call->in[4].cols + p / CI_PAGE_ROWS] * CI_PAGE_ROWS;
+    for (int64_t t = 0; t < call->in[3].rows; t++, tile += CI_TILE_COLS) {
+        int32_t first, end;
+        ci_attention_tile_range(&call->params, tile, &first, &end);
+        for (int32_t p = first; p < end; p++) {
+            int64_t slot = (int64_t)pages[tile[CI_TILE_LINE] * call->in[4].cols + p / CI_PAGE_ROWS] * CI_PAGE_ROWS;
             if (ci_row_not_finite(&call->in[input], slot + p % CI_PAGE_ROWS)) return true;
         }
+    }
     return false;
 }
 

@@ -29,12 +29,16 @@
  * kv_append   in:  x [R, C]; slots [R, 1] i32
  *             state out: keys [S, kv], values [S, kv], f16 or f32: row slots[r] gets the columns of x from key_column and
  *             value_column on; a slot below 0 is skipped
- * attention   in:  x [R, C], whose first heads * head_dim columns are the queries; keys [S, kv]; values [S, kv];
- *                  tiles [T, 4] i32; pages [sequences, P] i32
- *             out: [R, heads * head_dim] = softmax(scale q k) v
- *             A tile is {first row, rows (1..CI_TILE_ROWS), line of `pages`, position of the first row}: consecutive rows of
- *             one sequence. Position p of a sequence is slot pages[line][p / CI_PAGE_ROWS] * CI_PAGE_ROWS + p % CI_PAGE_ROWS.
- *             A row at position p sees positions 0..p. Query head h uses kv head h / (heads / kv_heads).
+ * attention   in:  x [R, C], whose first heads * head_dim columns are the queries; keys [S, kv_heads * head_dim];
+ *                  values [S, kv_heads * value_dim] (with one kv head also wider rows, of which the first columns count);
+ *                  tiles [T, CI_TILE_COLS] i32; pages [sequences, P] i32; sinks [1, heads] (or absent)
+ *             out: [R, heads * value_dim] = softmax(s) v with s = scale q k, or with a soft cap cap tanh(scale q k / cap); value_dim
+ *             0 is head_dim. A sink is one more number beside a row's s, without a value: it only makes the others weigh less.
+ *             A tile is {first row, rows (1..CI_TILE_ROWS), line of `pages`, position of the first row, positions that the sequence
+ *             has after this run}: consecutive rows of one sequence. Position p of a sequence is slot
+ *             pages[line][p / CI_PAGE_ROWS] * CI_PAGE_ROWS + p % CI_PAGE_ROWS. Query head h uses kv head h / (heads / kv_heads).
+ *             A row sees positions 0 to its own, with both_ways all of the sequence, of which a window hides some
+ *             (ci_attention_range); what no row of a tile sees is not read, and its pages need not be there.
  * add         in:  a [R, E]; b [R, E]
  *             out: a + b
  * mul         in:  a [R, E]; b [R, E]
@@ -56,7 +60,14 @@
 #ifndef CI_TENSOR_OP_PARAMS_H
 #define CI_TENSOR_OP_PARAMS_H
 
+#include <stdint.h>
+
+#include "tensor/tensor.h"
+
 enum { CI_PAGE_ROWS = 128, CI_TILE_ROWS = 16 };
+
+/* Columns of the input `tiles` of attention. */
+enum { CI_TILE_ROW, CI_TILE_COUNT, CI_TILE_LINE, CI_TILE_POSITION, CI_TILE_LENGTH, CI_TILE_COLS };
 
 enum { CI_NORM_F_EPS = 0 }; /* of rmsnorm, layernorm, norm_heads */
 
@@ -85,7 +96,46 @@ enum { CI_ROPE_I_HEADS = 0, CI_ROPE_I_HEAD_DIM = 1, CI_ROPE_I_NEOX = 2 };
 
 enum { CI_KV_I_KEY_COLUMN = 3, CI_KV_I_VALUE_COLUMN = 4 };
 
-enum { CI_ATTENTION_I_HEADS = 0, CI_ATTENTION_I_KV_HEADS = 1, CI_ATTENTION_I_HEAD_DIM = 2, CI_ATTENTION_F_SCALE = 0 };
+enum {
+    CI_ATTENTION_I_HEADS = 0,
+    CI_ATTENTION_I_KV_HEADS = 1,
+    CI_ATTENTION_I_HEAD_DIM = 2,
+    CI_ATTENTION_I_VALUE_DIM = 3,   /* 0: head_dim */
+    CI_ATTENTION_I_WINDOW = 4,      /* 0: none */
+    CI_ATTENTION_I_WINDOW_KIND = 5, /* of ci_window_kind */
+    CI_ATTENTION_I_BOTH_WAYS = 6,   /* 1: rows see what comes after them, too */
+    CI_ATTENTION_F_SCALE = 0,
+    CI_ATTENTION_F_SOFTCAP = 1, /* 0: none */
+    CI_ATTENTION_MAX_DIM = 576  /* of keys and of values */
+};
+enum { CI_ATTENTION_SINKS = 5 }; /* the input */
+
+/* What the row at position p sees: the last `window` positions, its own included; those from p / window * window on;
+ * those up to window / 2 away. */
+enum ci_window_kind { CI_WINDOW_SLIDING, CI_WINDOW_CHUNKED, CI_WINDOW_SYMMETRIC };
+
+/* The positions [*first, *end) that the row at `position` sees, of a sequence of `length`. Later rows begin and end no
+ * earlier. */
+static inline void ci_attention_range(const struct ci_params *params, int32_t position, int32_t length, int32_t *first,
+                                      int32_t *end) {
+    int32_t window = params->i[CI_ATTENTION_I_WINDOW], kind = params->i[CI_ATTENTION_I_WINDOW_KIND];
+    *first = 0;
+    *end = params->i[CI_ATTENTION_I_BOTH_WAYS] ? length : position + 1;
+    if (window == 0) return;
+    *first = kind == CI_WINDOW_CHUNKED     ? position / window * window
+             : kind == CI_WINDOW_SYMMETRIC ? position - window / 2
+                                           : position - window + 1;
+    if (*first < 0) *first = 0;
+    if (kind == CI_WINDOW_SYMMETRIC && *end - position > window / 2 + 1) *end = position + window / 2 + 1;
+}
+
+/* The same of all rows of a tile together. */
+static inline void ci_attention_tile_range(const struct ci_params *params, const int32_t *tile, int32_t *first,
+                                           int32_t *end) {
+    int32_t other;
+    ci_attention_range(params, tile[CI_TILE_POSITION], tile[CI_TILE_LENGTH], first, &other);
+    ci_attention_range(params, tile[CI_TILE_POSITION] + tile[CI_TILE_COUNT] - 1, tile[CI_TILE_LENGTH], &other, end);
+}
 
 /* Columns of the sampler input, all f32. Order of filters: top-k, top-p, min-p, temperature, as llama.cpp's default
  * chain. temperature <= 0: the largest logit, the lowest id among equals. top_k: 1..CI_SAMPLE_MAX_K. random: [0, 1). */

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { R16_ROWS = 16, MAX_BLOCK_BYTES = 512 };
+enum { R16_ROWS = 16, MAX_BLOCK_BYTES = 512, MAX_BLOCK_COLS = 256 };
 
 const struct ci_layout ci_layout_stored = {.name = "stored", .group_rows = 1};
 const struct ci_layout ci_layout_r16 = {.name = "r16", .group_rows = R16_ROWS};
@@ -89,5 +89,24 @@ void ci_view_part(const struct ci_view *view, int64_t row, int64_t first, int64_
     for (int64_t b = 0; b < blocks; b++, out += type->block_cols) {
         type->unpack_r16(r16_group(type, view->cols, view->data, row, first_block + b), (int)(row % R16_ROWS), block);
         type->dequantise(block, out, 1);
+    }
+}
+
+void ci_view_columns(const struct ci_view *view, int64_t row, int64_t first, int64_t count, float *out) {
+    int64_t unit = view->type == &ci_type_q8 ? CI_Q8_GROUP : view->type->block_cols;
+    float block[MAX_BLOCK_COLS];
+    assert(unit <= MAX_BLOCK_COLS);
+    while (count > 0) {
+        int64_t skipped = first % unit, part = skipped || count < unit ? unit - skipped : count / unit * unit;
+        if (part > count) part = count;
+        if (skipped == 0 && part % unit == 0) {
+            ci_view_part(view, row, first, part, out);
+        } else {
+            ci_view_part(view, row, first - skipped, unit, block);
+            memcpy(out, block + skipped, (size_t)part * sizeof *out);
+        }
+        first += part;
+        count -= part;
+        out += part;
     }
 }

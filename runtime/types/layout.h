@@ -66,4 +66,7 @@ void ci_view_row(const struct ci_view *view, int64_t row, float *out);
 /* Columns [first, first + count) of one row as floats; both multiples of the type's block. */
 void ci_view_part(const struct ci_view *view, int64_t row, int64_t first, int64_t count, float *out);
 
+/* The same for any columns. */
+void ci_view_columns(const struct ci_view *view, int64_t row, int64_t first, int64_t count, float *out);
+
 #endif

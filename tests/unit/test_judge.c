@@ -181,7 +181,7 @@ static void test_attention_over_a_long_context(void **state) {
                                          {{&ci_type_f32, ROWS, (HEADS + 2 * KV) * DIM},
                                           {&ci_type_f16, 128 * (PAGES + 2), KV * DIM},
                                           {&ci_type_f16, 128 * (PAGES + 2), KV * DIM},
-                                          {&ci_type_i32, ROWS / 16 + 2, 4},
+                                          {&ci_type_i32, ROWS / 16 + 2, CI_TILE_COLS},
                                           {&ci_type_i32, 1, PAGES}},
                                          {{0}},
                                          {{HEADS, KV, DIM}, {0.125f}}};
