@@ -66,9 +66,9 @@ typedef struct {
 
 #if R16_MOST == 15
 #define TOGETHER 8
-#elif R16_MOST == 31
+#elif R16_MOST <= 31
 #define TOGETHER 4
-#elif R16_MOST == 63
+#elif R16_MOST <= 63
 #define TOGETHER 2
 #else
 #define TOGETHER 1
@@ -144,6 +144,30 @@ struct block {
 #define HAS_OFFSET
 #endif
 
+#ifdef R16_VALUES
+/* What the codes stand for, as bytes: signed, or counted from the least. */
+INLINE uint16 look_up(uint16 codes) {
+#ifdef R16_ZERO
+    const uint4 values = as_uint4((char16)(R16_VALUES) + as_char16((uchar16)R16_ZERO));
+#else
+    const uint4 values = as_uint4((char16)(R16_VALUES));
+#endif
+    const uint8 table = (uint8)(values, values);
+#ifdef VNNI
+    float16 found;
+    __asm__("vpshufb %1, %2, %0"
+            : "=" REGISTER(found)
+            : REGISTER(as_float16(codes)), REGISTER(as_float16((uint16)(table, table))));
+    return as_uint16(found);
+#else
+    float8 low, high;
+    __asm__("vpshufb %1, %2, %0" : "=" REGISTER(low) : REGISTER(as_float8(codes.lo)), REGISTER(as_float8(table)));
+    __asm__("vpshufb %1, %2, %0" : "=" REGISTER(high) : REGISTER(as_float8(codes.hi)), REGISTER(as_float8(table)));
+    return (uint16)(as_uint8(low), as_uint8(high));
+#endif
+}
+#endif
+
 INLINE const __global uchar *block_at(const __global uchar *group, int unit) {
     return group + unit / R16_PARTS * R16_BYTES;
 }
@@ -153,7 +177,7 @@ INLINE void unpack_codes(const __global uchar *p, int part, uint16 *quad) {
 #ifndef R16_BITS
 #define R16_BITS 4
 #endif
-#if defined(R16_SIGNED)
+#if defined(R16_SIGNED) && !defined(R16_VALUES)
     const __global uint *codes = (const __global uint *)(p + R16_CODES) + part * 128;
 #pragma unroll
     for (int q = 0; q < 8; q++) {
@@ -195,6 +219,10 @@ INLINE void unpack_codes(const __global uchar *p, int part, uint16 *quad) {
     }
 #endif
 #endif
+#ifdef R16_VALUES
+#pragma unroll
+    for (int q = 0; q < 8; q++) quad[q] = look_up(quad[q]);
+#endif
 #ifdef R16_FIFTHS
     const uint16 fifths = vload16(part, (const __global uint *)(p + R16_FIFTHS));
 #pragma unroll
@@ -217,7 +245,11 @@ INLINE void load_pair(const __global uchar *p, float16 *first, float16 *second) 
 
 /* Its scales and offsets. */
 INLINE void unpack_scales(const __global uchar *p, int part, float16 *scale, float16 *offset) {
+#ifdef R16_OWN_SCALE
+    const float16 d = r16_scale(p, part);
+#else
     const float16 d = load_halves(p);
+#endif
 #ifdef R16_MINIMUM
     const float16 minimum = -load_halves(p + R16_MINIMUM);
 #endif

@@ -6,7 +6,7 @@
  *
  * f32, f16 and bf16 are converted while they are loaded. Any other type, in any layout, is turned into floats first,
  * four rows of PART columns at a time, which is used for all rows of x: it is the way for weights that no better kernel
- * knows, not a fast one. */
+ * knows, not a fast one. There x may be codes (q8), which become floats too. */
 #include "cpu/kernels.h"
 #include "cpu/matmul.h"
 #include "cpu/simd.h"
@@ -76,18 +76,29 @@ INLINE void store_tile(const struct ci_matmul_job *job, const int64_t *w_rows, i
         }
 }
 
-/* All rows of x by TILE rows of weights, columns first .. first + cols. */
+/* Columns first .. first + cols of `rows` rows of x from `row`; of codes, as floats in `expanded`. */
+INLINE const float *rows_of_x(const struct ci_view *x, int64_t row, int rows, int64_t first, int64_t cols,
+                              float expanded[TILE][PART], int64_t *stride) {
+    *stride = x->cols;
+    if (x->type == &ci_type_f32) return (const float *)x->data + row * x->cols + first;
+    for (int r = 0; r < rows; r++) ci_view_part(x, row + r, first, cols, expanded[r]);
+    *stride = PART;
+    return expanded[0];
+}
+
+/* All rows of x by TILE rows of weights, columns first .. first + cols; of these no more than PART where x is codes. */
 INLINE void all_rows(enum weight_kind kind, const struct ci_matmul_job *job, const void *const *w,
                      const int64_t *w_rows, int count, int64_t first, int64_t cols) {
-    int64_t row = 0, stride = job->x->cols;
-    const float *x = (const float *)job->x->data + first;
-    float sums[TILE][TILE];
+    int64_t row = 0, stride;
+    float sums[TILE][TILE], expanded[TILE][PART];
     for (; row + TILE <= job->x->rows; row += TILE) {
-        dot_tile(kind, w, x + row * stride, stride, TILE, cols, sums);
+        const float *x = rows_of_x(job->x, row, TILE, first, cols, expanded, &stride);
+        dot_tile(kind, w, x, stride, TILE, cols, sums);
         store_tile(job, w_rows, count, row, TILE, first > 0, sums);
     }
     for (; row < job->x->rows; row++) {
-        dot_tile(kind, w, x + row * stride, stride, 1, cols, sums);
+        const float *x = rows_of_x(job->x, row, 1, first, cols, expanded, &stride);
+        dot_tile(kind, w, x, stride, 1, cols, sums);
         store_tile(job, w_rows, count, row, 1, first > 0, sums);
     }
 }

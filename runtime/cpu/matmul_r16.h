@@ -21,6 +21,9 @@
 #include "cpu/matmul.h"
 #include "types/layout.h"
 
+#include "clkernels/types/fp4_values.clh"
+#include "clkernels/types/iq4_values.clh"
+
 enum { R16 = 16, STREAMS = 4, PREFETCH_BYTES = 4096, CACHED_BYTES = 512 * 1024 };
 
 /* 32 columns of 16 rows. */
@@ -34,7 +37,7 @@ struct r16_type {
     void (*unpack)(const uint8_t *group, int part, struct r16_block *block); /* columns 32 * part .. + 31 */
     int group_bytes, parts;                                                  /* of 16 blocks; block_cols / 32 */
     int halves;                                                              /* scales in 32 columns: 1 or 2 */
-    int most; /* the largest code, or -128 for signed bytes */
+    int most; /* the largest code (15, 31 or 63, or below it), or -128 for signed bytes */
 };
 
 /* ---- codes of so many bits (types/layout.h) ---- */
@@ -165,6 +168,47 @@ INLINE void unpack_q6_k(const uint8_t *group, int part, struct r16_block *block)
     r16_six_bits(group + 288 + 384 * part, block->quad);
     UNROLL for (int h = 0; h < 2; h++) block->scale[h] = r16_from_i8((const int8_t *)group + 32 + 32 * part + 16 * h);
     two_scales(group, 32, block);
+}
+
+/* The values of iq4_nl and iq4_xs are signed bytes, as q8_0's codes are. */
+static const int8_t iq4_values[16] = {IQ4_VALUES}, fp4_values[16] = {FP4_VALUES};
+
+INLINE void unpack_iq4_nl(const uint8_t *group, int part, struct r16_block *block) {
+    (void)part;
+    r16_nibbles(group + 32, block->quad);
+    r16_look_up(iq4_values, -R16_BYTE_OFFSET, block->quad);
+    block->scale[0] = r16_halves(group);
+    block->offset[0] = r16_times(block->scale[0], R16_BYTE_OFFSET);
+}
+
+typedef uint8_t r16_u8 __attribute__((vector_size(16)));
+typedef uint32_t r16_u32 __attribute__((vector_size(64)));
+
+INLINE r16_u8 r16_load_u8(const uint8_t *at) {
+    r16_u8 bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    return bytes;
+}
+
+INLINE void unpack_iq4_xs(const uint8_t *group, int part, struct r16_block *block) {
+    r16_u8 upper = r16_load_u8(group + 32 + 16 * (part / 4)) >> (uint8_t)(part % 4 * 2) & 3;
+    r16_u8 scales = (r16_load_u8(group + 64 + 16 * (part / 2)) >> (uint8_t)(part % 2 * 4) & 15) | upper << 4;
+    scales -= 32;
+    r16_nibbles(group + 128 + 256 * part, block->quad);
+    r16_look_up(iq4_values, -R16_BYTE_OFFSET, block->quad);
+    block->scale[0] = r16_mul(r16_halves(group), r16_from_i8((const int8_t *)&scales));
+    block->offset[0] = r16_times(block->scale[0], R16_BYTE_OFFSET);
+}
+
+/* The scale is 2^(e - 128), whose least two are no normal floats; values are counted from -12. */
+INLINE void unpack_mxfp4(const uint8_t *group, int part, struct r16_block *block) {
+    (void)part;
+    r16_u32 e = __builtin_convertvector(r16_load_u8(group), r16_u32), small = (r16_u32)(e < 2);
+    r16_u32 bits = (small & (uint32_t)0x00200000 << e) | (~small & (e - 1) << 23);
+    r16_nibbles(group + 16, block->quad);
+    r16_look_up(fp4_values, 12, block->quad);
+    block->scale[0] = r16_load_some((const float *)(const void *)&bits, R16);
+    block->offset[0] = r16_times(block->scale[0], -12);
 }
 
 /* ---- what both kinds of x have in common ---- */

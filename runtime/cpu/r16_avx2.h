@@ -92,6 +92,14 @@ INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {
         _mm256_loadu_si256((const void *)(codes + 64 * q + 32 * i));
 }
 
+/* Nibbles to what they stand for, counted from -zero. */
+INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
+    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)values));
+    table = _mm256_add_epi8(table, _mm256_set1_epi8((char)zero));
+    UNROLL for (int q = 0; q < 8; q++) UNROLL for (int i = 0; i < 2; i++) quad[q].v[i] =
+        _mm256_shuffle_epi8(table, quad[q].v[i]);
+}
+
 /* Two products of a code up to `most` and one of x (at most 127): how many quads fit in 16 bits? */
 INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count, int most) {
     const int together = most == 15 ? 8 : most == 31 ? 4 : most == 63 ? 2 : 1;

@@ -64,6 +64,13 @@ INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {
         _mm512_xor_si512(_mm512_loadu_si512(codes + 64 * q), _mm512_set1_epi8((char)0x80));
 }
 
+/* Nibbles to what they stand for, counted from -zero. */
+INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
+    __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)values));
+    table = _mm512_add_epi8(table, _mm512_set1_epi8((char)zero));
+    UNROLL for (int q = 0; q < 8; q++) quad[q] = _mm512_shuffle_epi8(table, quad[q]);
+}
+
 /* The broadcast is part of the instruction, which gcc does not find by itself. */
 INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count, int most) {
     typedef int32_t __attribute__((may_alias, aligned(1))) four_codes;

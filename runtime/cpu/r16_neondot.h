@@ -90,6 +90,13 @@ INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {
         vreinterpretq_s8_u8(vld1q_u8(codes + 64 * q + 16 * i));
 }
 
+/* Nibbles to what they stand for, counted from -zero. */
+INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
+    const int8x16_t table = vaddq_s8(vld1q_s8(values), vdupq_n_s8((int8_t)zero));
+    UNROLL for (int q = 0; q < 8; q++) UNROLL for (int i = 0; i < 4; i++) quad[q].v[i] =
+        vqtbl1q_s8(table, vreinterpretq_u8_s8(quad[q].v[i]));
+}
+
 INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count, int most) {
     int32x4_t sum[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
     (void)most;

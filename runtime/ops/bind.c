@@ -75,19 +75,27 @@ static int64_t integer_of(const struct ci_bind *bind, const struct ci_call *call
     }
 }
 
-/* sources/<type>.clh by type; a type's name is also its header's. */
-static const char *type_header(const struct ci_type *type) {
+/* The header of a type, whose name is also its own, and before it its table, where it has one, and how to read it. */
+static int type_sources(const struct ci_type *type, const char **sources) {
     static const struct {
         const struct ci_type *type;
-        const char *header;
+        const char *header, *table;
     } headers[] = {
-#define CI_TYPE(symbol) {&ci_type_##symbol, "types/" #symbol ".clh"},
+#define CI_TYPE(symbol) {&ci_type_##symbol, "types/" #symbol ".clh", NULL},
+#define CI_TYPE_AND_TABLE(symbol, table) {&ci_type_##symbol, "types/" #symbol ".clh", "types/" #table ".clh"},
 #include "types/type_list.inc"
 #undef CI_TYPE
     };
-    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
-        if (headers[i].type == type) return headers[i].header;
-    return NULL;
+    int count = 0;
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
+        if (headers[i].type != type) continue;
+        if (headers[i].table) {
+            sources[count++] = "common/tables.clh";
+            sources[count++] = headers[i].table;
+        }
+        sources[count++] = headers[i].header;
+    }
+    return count;
 }
 
 enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int *tunables, const struct ci_call *call,
@@ -109,7 +117,7 @@ enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int 
     if (variant->type_input >= 0) {
         const struct ci_view *weight = &call->in[variant->type_input];
         assert(weight->type);
-        sources[count++] = type_header(weight->type);
+        count += type_sources(weight->type, sources + count);
         if (weight->layout == &ci_layout_r16) fits = fits && append(&text, " -D WEIGHT_LAYOUT_R16");
     }
     if (variant->header) sources[count++] = variant->header;

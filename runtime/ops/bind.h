@@ -47,7 +47,7 @@ int ci_bind_products(const struct ci_bound *bound, const struct ci_bound_product
 
 /* The names of the sources and the compiler options that the program of this call has: what a profile's hash is taken
  * of. sources [CI_BIND_SOURCES], borrowed; options [CI_BIND_OPTIONS_BYTES]. */
-enum { CI_BIND_SOURCES = 5, CI_BIND_OPTIONS_BYTES = 2048 };
+enum { CI_BIND_SOURCES = 7, CI_BIND_OPTIONS_BYTES = 2048 };
 enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int *tunables, const struct ci_call *call,
                                     const char **sources, int *source_count, char *options);
 

@@ -2,7 +2,8 @@
  * affine, rope_table) take too little time; their references serve.
  *
  * Every instruction set has the same list; what the processor lacks is left out by `fits`, what an architecture lacks
- * is not compiled. With weights in layout r16 both kinds of activations are served, without only f32. */
+ * is not compiled. With weights in layout r16 both kinds of activations are served, without it f32, and q8
+ * for types that have no layout r16. */
 #include "cpu/kernels.h"
 #include "ops/op_list.h"
 #include "ops/sample.h"
@@ -23,6 +24,11 @@ static bool attention_fits(const struct ci_call *call) {
     return is_cache_type(call->in[1].type) && is_cache_type(call->in[2].type) &&
            (call->out[0].type != &ci_type_q8 ||
             call->out[0].cols % (call->params.i[CI_ATTENTION_I_HEADS] * CI_Q8_GROUP) == 0);
+}
+
+/* Codes of activations too where no kernel takes them as they are. */
+static bool floats_fit(const struct ci_call *call) {
+    return call->in[CI_MATMUL_X].type == &ci_type_f32 || !call->in[CI_MATMUL_W0].type->pack_r16;
 }
 
 struct r16_kernel {
@@ -75,10 +81,10 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
         return sample_##isa;                                                                                           \
     }                                                                                                                  \
     VARIANT(sample, isa, isa, #isa, has_##isa, NULL)                                                                   \
-    SIMPLE(matmul, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                        \
-    SIMPLE(matmul_add, matmul_f32, isa, call->in[CI_MATMUL_X].type == &ci_type_f32)                                    \
-    SIMPLE(attention, attention, isa, attention_fits(call))                                                        \
-    SIMPLE(attention_quantise, attention, isa, attention_fits(call))                                      \
+    SIMPLE(matmul, matmul_f32, isa, floats_fit(call))                                                                  \
+    SIMPLE(matmul_add, matmul_f32, isa, floats_fit(call))                                                              \
+    SIMPLE(attention, attention, isa, attention_fits(call))                                                            \
+    SIMPLE(attention_quantise, attention, isa, attention_fits(call))                                                   \
     SIMPLE(kv_append, kv_append, isa, append_fits(&call->out[0], &call->out[1]))                                       \
     SIMPLE(rope_kv_append, rope_kv_append, isa, append_fits(&call->out[1], &call->out[2]))                             \
     SIMPLE(rope, rope, isa, true)                                                                                      \

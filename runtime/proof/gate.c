@@ -145,6 +145,15 @@ static int64_t rows_drawn(const struct ci_view *view) {
     return rows < 1009 || rows > view->rows ? view->rows : rows;
 }
 
+/* A row of a type that nothing is quantised to: random blocks of sizes as others have. */
+static void fill_blocks(const struct ci_view *view, uint64_t *state, uint8_t *out) {
+    const int bytes = view->type->block_bytes;
+    for (int64_t block = 0; block < view->cols / view->type->block_cols; block++, out += bytes) {
+        for (int i = 0; i < bytes; i++) out[i] = (uint8_t)(ci_random(state) >> 56);
+        view->type->set_size(out, number(state));
+    }
+}
+
 static enum clinfer_status fill_view(const struct ci_view *view, uint64_t *state) {
     size_t row_bytes = ci_type_row_bytes(view->type, view->cols);
     int64_t drawn = rows_drawn(view);
@@ -154,6 +163,10 @@ static enum clinfer_status fill_view(const struct ci_view *view, uint64_t *state
         uint8_t *out = (uint8_t *)view->data + (size_t)row * row_bytes;
         if (row >= drawn) {
             memcpy(out, out - (size_t)drawn * row_bytes, row_bytes);
+            continue;
+        }
+        if (view->type->set_size) {
+            fill_blocks(view, state, out);
             continue;
         }
         for (int64_t i = 0; i < view->cols; i++) values[i] = number(state);

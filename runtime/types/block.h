@@ -83,6 +83,23 @@ static inline float ci_block_extreme(const float *source) {
     return extreme;
 }
 
+static inline float ci_block_largest(const float *source, int count) {
+    float largest = 0;
+    for (int i = 0; i < count; i++) {
+        float size = source[i] < 0 ? -source[i] : source[i];
+        if (size > largest) largest = size;
+    }
+    return largest;
+}
+
+/* The code, 0 to 15, of the value nearest to x. */
+static inline unsigned ci_block_nearest(const int8_t values[16], float x) {
+    unsigned nearest = 0;
+    for (unsigned code = 1; code < 16; code++)
+        if (fabsf(x - (float)values[code]) < fabsf(x - (float)values[nearest])) nearest = code;
+    return nearest;
+}
+
 static inline void ci_block_range(const float *source, float *least, float *most) {
     *least = *most = source[0];
     for (int i = 1; i < 32; i++) {

@@ -19,6 +19,10 @@
  *              q4_k  half d[16], minimum[16]; 8 x 24 bytes: scale and minimum of a part (types/k_quant.h);
  *                    codes of 8 parts as q4_0                                                               2304 bytes
  *              q5_k  as q4_k; fifth bits of 8 parts as q5_0                                                 2816 bytes
+ *              iq4_nl as q4_0                                                                                288 bytes
+ *              mxfp4 uint8 e[16]; codes as q4_0                                                              272 bytes
+ *              iq4_xs half d[16]; 2 x 16 bytes: upper bits of the scales of parts 0..3 and 4..7; 4 x 16 bytes:
+ *                    lower bits, of two parts each; codes of 8 parts as q4_0                                2176 bytes
  *              q6_k  half d[16]; 8 x 2 x 16 bytes: int8 scales of the halves of a part; codes of 16 halves of
  *                    parts in three planes: bits 0..5 of plane p are quad p of the half, bits 6..7 bits
  *                    2p..2p+1 of quad 3                                                                     3360 bytes

@@ -31,8 +31,11 @@ struct ci_type {
     /* `blocks` consecutive blocks to block_cols * blocks floats; the oracle for everything else. */
     void (*dequantise)(const void *source, float *out, int64_t blocks);
 
-    /* The reverse, rounding to nearest: activations, KV cache and test data. */
+    /* The reverse, rounding to nearest: activations, KV cache and test data. NULL for types whose makers weigh errors
+     * by how much each number matters; for these, set_size makes a block of random bytes one of finite numbers with
+     * sizes of about `size`. */
     void (*quantise)(const float *source, void *out, int64_t blocks);
+    void (*set_size)(void *block, float size);
 
     /* The first of `blocks` blocks in which a number is not finite, `blocks`: none. What it looks at is the scales, of
      * which a file has one in 16 to 256 numbers; NULL for types that no file has. */

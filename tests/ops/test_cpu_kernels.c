@@ -140,9 +140,9 @@ static void check_matmul_shapes(const struct ci_type *x, const struct ci_type *w
 
 static void test_matmul_is_right_at_the_edges_of_its_tiles(void **state) {
     (void)state;
-    static const struct ci_type *const quantised[] = {&ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0, &ci_type_q5_1,
-                                                      &ci_type_q8_0, &ci_type_q2_k, &ci_type_q3_k, &ci_type_q4_k,
-                                                      &ci_type_q5_k, &ci_type_q6_k};
+    static const struct ci_type *const quantised[] = {
+        &ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0, &ci_type_q5_1,   &ci_type_q8_0,   &ci_type_q2_k, &ci_type_q3_k,
+        &ci_type_q4_k, &ci_type_q5_k, &ci_type_q6_k, &ci_type_iq4_nl, &ci_type_iq4_xs, &ci_type_mxfp4};
     static const struct ci_type *const plain[] = {&ci_type_f32, &ci_type_f16, &ci_type_bf16};
     for (size_t i = 0; i < sizeof quantised / sizeof *quantised; i++) {
         check_matmul_shapes(&ci_type_q8, quantised[i]);

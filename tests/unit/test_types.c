@@ -12,12 +12,47 @@
 
 #include <cmocka.h>
 
+#include "base/hash.h"
 #include "base/random.h"
 #include "types/layout.h"
 
-static const struct ci_type *const weights[] = {
-    &ci_type_f32,  &ci_type_f16,  &ci_type_bf16, &ci_type_q4_0, &ci_type_q4_1, &ci_type_q5_0, &ci_type_q5_1,
-    &ci_type_q8_0, &ci_type_q6_k, &ci_type_q4_k, &ci_type_q5_k, &ci_type_q3_k, &ci_type_q2_k};
+/* What the tests know of each type that files have. */
+static const struct weight {
+    const struct ci_type *type;
+    const char *name;
+    uint32_t id;
+    int recorded;    /* blocks in tests/data/types.bin */
+    int scales[2];   /* where halves that scale lie in a block, -1 for none; plain numbers: their own */
+    float step;      /* of the codes over [-1, 1], the widest; half of it is the largest error */
+    bool is_cut_off; /* the side with one step less, or what is far out where the sum of errors is less then */
+} weights[] = {
+    {&ci_type_f32, "f32", 0, 0, {0, -1}, 0, false},
+    {&ci_type_f16, "f16", 1, 256, {0, -1}, 0x1p-10f, false},
+    {&ci_type_bf16, "bf16", 30, 256, {0, -1}, 0x1p-7f, false},
+    {&ci_type_q4_0, "q4_0", 2, 8, {0, -1}, 2 / 15.0f, true},
+    {&ci_type_q4_1, "q4_1", 3, 8, {0, 2}, 2 / 15.0f, false},
+    {&ci_type_q5_0, "q5_0", 6, 8, {0, -1}, 2 / 31.0f, true},
+    {&ci_type_q5_1, "q5_1", 7, 8, {0, 2}, 2 / 31.0f, false},
+    {&ci_type_q8_0, "q8_0", 8, 8, {0, -1}, 2 / 254.0f, false},
+    {&ci_type_q6_k, "q6_k", 14, 3, {208, -1}, 2 / 62.0f, true},
+    {&ci_type_q4_k, "q4_k", 12, 3, {0, 2}, 2 / 15.0f, true},
+    {&ci_type_q5_k, "q5_k", 13, 3, {0, 2}, 2 / 31.0f, true},
+    {&ci_type_q3_k, "q3_k", 11, 3, {108, -1}, 2 / 7.0f, true},
+    {&ci_type_q2_k, "q2_k", 10, 3, {80, 82}, 2 / 3.0f, true},
+    {&ci_type_iq4_nl, "iq4_nl", 20, 4, {0, -1}, 24 / 127.0f, true},
+    {&ci_type_iq4_xs, "iq4_xs", 23, 1, {0, -1}, 24 / 127.0f, true},
+    {&ci_type_mxfp4, "mxfp4", 39, 4, {0, -1}, 0.25f, true},
+    {&ci_type_nvfp4, "nvfp4", 40, 2, {-1, -1}, 0.4f, false},
+    {&ci_type_tq1_0, "tq1_0", 34, 1, {52, -1}, 1, false},
+    {&ci_type_tq2_0, "tq2_0", 35, 1, {64, -1}, 1, false},
+    {&ci_type_iq1_s, "iq1_s", 19, 1, {0, -1}, 0, false},
+    {&ci_type_iq1_m, "iq1_m", 29, 1, {54, -1}, 0, false}, /* the uppermost bits of it */
+    {&ci_type_iq2_xxs, "iq2_xxs", 16, 1, {0, -1}, 0, false},
+    {&ci_type_iq2_xs, "iq2_xs", 17, 1, {0, -1}, 0, false},
+    {&ci_type_iq2_s, "iq2_s", 22, 1, {0, -1}, 0, false},
+    {&ci_type_iq3_xxs, "iq3_xxs", 18, 1, {0, -1}, 0, false},
+    {&ci_type_iq3_s, "iq3_s", 21, 1, {0, -1}, 0, false},
+};
 enum { WEIGHTS = sizeof weights / sizeof *weights };
 
 static float *random_floats(size_t count, uint64_t seed) {
@@ -34,18 +69,27 @@ static uint8_t *random_bytes(size_t count, uint64_t seed) {
     return bytes;
 }
 
+/* Blocks of numbers in [-1, 1], or of about that size. */
+static void fill(const struct ci_type *type, const float *values, uint8_t *blocks, int64_t count) {
+    if (type->quantise) {
+        type->quantise(values, blocks, count);
+        return;
+    }
+    uint64_t state = 1;
+    for (int64_t b = 0; b < count; b++, blocks += type->block_bytes) {
+        for (int i = 0; i < type->block_bytes; i++) blocks[i] = (uint8_t)(ci_random(&state) >> 56);
+        type->set_size(blocks, values[b * type->block_cols]);
+    }
+}
+
 static void test_names_and_numbers_find_their_types(void **state) {
     (void)state;
-    static const struct {
-        const char *name;
-        uint32_t id;
-    } known[] = {{"f32", 0},   {"f16", 1},   {"q4_0", 2},  {"q4_1", 3},  {"q5_0", 6},  {"q5_1", 7}, {"q8_0", 8},
-                 {"q2_k", 10}, {"q3_k", 11}, {"q4_k", 12}, {"q5_k", 13}, {"q6_k", 14}, {"bf16", 30}};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        const struct ci_type *type = ci_type_from_gguf(known[i].id);
-        if (!type || strcmp(type->name, known[i].name) != 0)
-            fail_msg("type %u is %s, not %s", known[i].id, type ? type->name : "unknown", known[i].name);
-        assert_ptr_equal(ci_type_from_name(known[i].name), type);
+    for (int t = 0; t < WEIGHTS; t++) {
+        const struct ci_type *type = ci_type_from_gguf(weights[t].id);
+        if (type != weights[t].type || strcmp(type->name, weights[t].name) != 0)
+            fail_msg("type %u is %s, not %s", weights[t].id, type ? type->name : "unknown", weights[t].name);
+        assert_ptr_equal(ci_type_from_name(weights[t].name), type);
+        assert_true(!type->quantise == (type->set_size != NULL));
     }
     assert_null(ci_type_from_gguf(9));  /* Q8_1 */
     assert_null(ci_type_from_gguf(26)); /* I32 holds no weights */
@@ -72,50 +116,69 @@ static void test_row_bytes_follow_the_formats(void **state) {
     assert_int_equal(ci_layout_bytes(&ci_layout_stored, &ci_type_q4_0, 17, 64), 17 * 36);
 }
 
+/* Blocks as scripts/types_reference.py makes them: random bytes whose scales are finite. */
+static uint8_t *recorded_blocks(const struct weight *weight, int64_t count) {
+    const struct ci_type *type = weight->type;
+    size_t bytes = (size_t)type->block_bytes;
+    uint64_t state = weight->id;
+    uint8_t *blocks = malloc((size_t)count * bytes);
+    assert_non_null(blocks);
+    for (size_t i = 0; i < (size_t)count * bytes; i++) blocks[i] = (uint8_t)(ci_random(&state) >> 56);
+    for (uint8_t *block = blocks; block < blocks + (size_t)count * bytes; block += bytes)
+        for (int s = 0; s < 2 && weight->scales[s] >= 0; s++)
+            block[weight->scales[s] + (type != &ci_type_mxfp4)] &= 0xbf;
+    return blocks;
+}
+
+/* To the bit: a few blocks number by number, and the hash of so many that every pattern of every grid is among them. */
 static void test_dequantise_equals_recorded_numbers(void **state) {
     (void)state;
-    static const struct {
-        const struct ci_type *type;
-        int blocks;
-    } parts[] = {{&ci_type_f16, 256}, {&ci_type_bf16, 256}, {&ci_type_q4_0, 8}, {&ci_type_q4_1, 8},
-                 {&ci_type_q5_0, 8},  {&ci_type_q5_1, 8},   {&ci_type_q8_0, 8}, {&ci_type_q6_k, 3},
-                 {&ci_type_q4_k, 3},  {&ci_type_q5_k, 3},   {&ci_type_q3_k, 3}, {&ci_type_q2_k, 3}};
+    enum { HASHED = 600 };
     FILE *file = fopen("tests/data/types.bin", "rb");
     if (!file) fail_msg("tests/data/types.bin: cannot be opened; run from the top of the repository");
-    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
-        const struct ci_type *type = parts[p].type;
+    for (int t = 0; t < WEIGHTS; t++) {
+        const struct ci_type *type = weights[t].type;
         uint8_t blocks[2048];
         float expected[1024], actual[1024];
-        size_t bytes = (size_t)parts[p].blocks * (size_t)type->block_bytes,
-               count = (size_t)parts[p].blocks * (size_t)type->block_cols;
+        size_t bytes = (size_t)weights[t].recorded * (size_t)type->block_bytes,
+               count = (size_t)weights[t].recorded * (size_t)type->block_cols;
+        if (!weights[t].recorded) continue;
         assert_int_equal(fread(blocks, 1, bytes, file), bytes);
         assert_int_equal(fread(expected, sizeof *expected, count, file), count);
-        type->dequantise(blocks, actual, parts[p].blocks);
+        type->dequantise(blocks, actual, weights[t].recorded);
         for (size_t i = 0; i < count; i++)
-            if (actual[i] != expected[i] && !(isnan(actual[i]) && isnan(expected[i])))
+            if (memcmp(&actual[i], &expected[i], sizeof *actual) != 0 && !(isnan(actual[i]) && isnan(expected[i])))
                 fail_msg("%s: number %zu is %.9g, recorded is %.9g", type->name, i, (double)actual[i],
                          (double)expected[i]);
+        if (!type->quantised) continue;
+        uint64_t recorded, hash = CI_HASH_START;
+        uint8_t *many = recorded_blocks(&weights[t], HASHED);
+        assert_int_equal(fread(&recorded, sizeof recorded, 1, file), 1);
+        for (int b = 0; b < HASHED; b++) {
+            type->dequantise(many + (size_t)b * (size_t)type->block_bytes, actual, 1);
+            hash = ci_hash(hash, actual, sizeof *actual * (size_t)type->block_cols);
+        }
+        if (hash != recorded) fail_msg("%s: of %d blocks some number is another than was recorded", type->name, HASHED);
+        free(many);
     }
     assert_int_equal(fgetc(file), EOF);
     fclose(file);
 }
 
-/* Steps of the codes over [-1, 1]; half a step is the largest error, plus what rounding the scale to half costs. */
+/* Half a step is the largest error, plus what rounding the scale to half costs. */
 static void test_quantise_is_within_half_a_step(void **state) {
     (void)state;
-    static const float steps[WEIGHTS] = {0,          0x1p-10f,  0x1p-7f,   2 / 15.0f, 2 / 15.0f, 2 / 31.0f, 2 / 31.0f,
-                                         2 / 254.0f, 2 / 62.0f, 2 / 15.0f, 2 / 31.0f, 2 / 7.0f,  2 / 3.0f};
     enum { COUNT = 4096 };
     for (int t = 0; t < WEIGHTS; t++) {
-        const struct ci_type *type = weights[t];
+        const struct ci_type *type = weights[t].type;
+        if (!type->quantise) continue;
         float *values = random_floats(COUNT, 7), *back = malloc(COUNT * sizeof *back);
         void *blocks = malloc(ci_type_row_bytes(type, COUNT));
         assert_true(back && blocks);
         type->quantise(values, blocks, COUNT / type->block_cols);
         type->dequantise(blocks, back, COUNT / type->block_cols);
-        float bound = steps[t] * 0.5f * 1.1f;
-        /* Of these the side with one step less is cut off, or what is far out where the sum of errors is less then. */
-        if (type == &ci_type_q4_0 || type == &ci_type_q5_0 || type->block_cols == 256) bound *= 2;
+        float bound = weights[t].step * 0.5f * 1.1f;
+        if (weights[t].is_cut_off) bound *= 2;
         for (int i = 0; i < COUNT; i++)
             if (!(fabsf(back[i] - values[i]) <= bound))
                 fail_msg("%s: %g becomes %g", type->name, (double)values[i], (double)back[i]);
@@ -126,6 +189,29 @@ static void test_quantise_is_within_half_a_step(void **state) {
             if (back[i] != 0) fail_msg("%s: zero becomes %g", type->name, (double)back[i]);
         free(values);
         free(back);
+        free(blocks);
+    }
+}
+
+/* What nothing is quantised to: random blocks become finite, of the size that was asked for. */
+static void test_random_blocks_have_the_size_they_are_given(void **state) {
+    (void)state;
+    enum { BLOCKS = 64 };
+    for (int t = 0; t < WEIGHTS; t++) {
+        const struct ci_type *type = weights[t].type;
+        if (!type->set_size) continue;
+        size_t bytes = (size_t)type->block_bytes, count = BLOCKS * (size_t)type->block_cols;
+        uint8_t *blocks = random_bytes(BLOCKS * bytes, 3);
+        float *values = malloc(count * sizeof *values);
+        double sum = 0;
+        assert_non_null(values);
+        for (size_t b = 0; b < BLOCKS; b++) type->set_size(blocks + b * bytes, 0.5f);
+        assert_int_equal(type->find_not_finite(blocks, BLOCKS), BLOCKS);
+        type->dequantise(blocks, values, BLOCKS);
+        for (size_t i = 0; i < count; i++) sum += (double)(values[i] * values[i]);
+        double deviation = sqrt(sum / (double)count);
+        if (!(deviation > 0.3 && deviation < 1)) fail_msg("%s: numbers of size %g", type->name, deviation);
+        free(values);
         free(blocks);
     }
 }
@@ -212,7 +298,7 @@ static void test_r16_gives_back_every_byte(void **state) {
     (void)state;
     static const int64_t row_counts[] = {1, 15, 16, 17, 37};
     for (int t = 0; t < WEIGHTS; t++) {
-        const struct ci_type *type = weights[t];
+        const struct ci_type *type = weights[t].type;
         int64_t cols = 3 * type->block_cols;
         if (!ci_layout_fits(&ci_layout_r16, type, cols)) continue;
         for (size_t r = 0; r < sizeof row_counts / sizeof *row_counts; r++) {
@@ -269,7 +355,7 @@ static void test_r16_planes_lie_as_documented(void **state) {
 static void test_views_give_rows_whatever_the_layout(void **state) {
     (void)state;
     for (int t = 0; t < WEIGHTS; t++) {
-        const struct ci_type *type = weights[t];
+        const struct ci_type *type = weights[t].type;
         enum { ROWS = 19 };
         int64_t cols = 4 * type->block_cols;
         float *values = random_floats((size_t)(ROWS * cols), 11), *expected = malloc((size_t)cols * sizeof *expected);
@@ -277,7 +363,7 @@ static void test_views_give_rows_whatever_the_layout(void **state) {
         size_t row_bytes = ci_type_row_bytes(type, cols);
         uint8_t *stored = malloc(ROWS * row_bytes);
         assert_true(expected && actual && stored);
-        type->quantise(values, stored, ROWS * 4);
+        fill(type, values, stored, ROWS * 4);
         struct ci_view view;
         ci_view_set(&view, type, ROWS, cols);
         view.data = stored;
@@ -306,18 +392,19 @@ static void test_views_give_rows_whatever_the_layout(void **state) {
     }
 }
 
-/* Where halves that scale lie in a block; plain numbers: their own. */
-static const int scales_at[WEIGHTS][2] = {{0, -1}, {0, -1},   {0, -1}, {0, -1}, {0, 2},    {0, -1}, {0, 2},
-                                          {0, -1}, {208, -1}, {0, 2},  {0, 2},  {108, -1}, {80, 82}};
-
-static void put_not_finite(const struct ci_type *type, uint8_t *at, int kind) {
+/* In the block, at the place of the scale; a byte of exponent has no more than a code that is too large. */
+static void put_not_finite(const struct ci_type *type, uint8_t *block, int offset, int kind) {
     static const uint16_t halves[] = {0x7c00, 0xfc00, 0x7e00, 0x7c01, 0xffff};
     static const uint16_t brains[] = {0x7f80, 0xff80, 0x7fc0, 0x7f81, 0xffff};
     static const uint32_t floats[] = {0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffffffff};
     if (type == &ci_type_f32)
-        memcpy(at, &floats[kind], 4);
+        memcpy(block, &floats[kind], 4);
+    else if (type == &ci_type_mxfp4)
+        block[0] = 255;
+    else if (type->set_size)
+        type->set_size(block, ci_half_to_float(halves[kind]));
     else
-        memcpy(at, type == &ci_type_bf16 ? &brains[kind] : &halves[kind], 2);
+        memcpy(block + offset, type == &ci_type_bf16 ? &brains[kind] : &halves[kind], 2);
 }
 
 /* In every place of a row, with numbers around it of every kind that is finite: zeros, denormals, the largest. */
@@ -325,7 +412,7 @@ static void test_numbers_that_are_not_finite_are_found(void **state) {
     (void)state;
     enum { BLOCKS = 300, KINDS = 5 };
     for (int t = 0; t < WEIGHTS; t++) {
-        const struct ci_type *type = weights[t];
+        const struct ci_type *type = weights[t].type;
         size_t bytes = (size_t)type->block_bytes;
         float *numbers = random_floats(BLOCKS * (size_t)type->block_cols, 9);
         uint8_t *data = malloc(BLOCKS * bytes + 8), *row = data + 1; /* in files at any address */
@@ -333,22 +420,22 @@ static void test_numbers_that_are_not_finite_are_found(void **state) {
         assert_true(data && read);
         for (int i = 0; i < BLOCKS * type->block_cols; i++)
             numbers[i] *= i % 7 == 0 ? 65000 : i % 5 == 0 ? 0 : i % 3 == 0 ? 1e-7f : 1;
-        type->quantise(numbers, row, BLOCKS);
+        fill(type, numbers, row, BLOCKS);
         assert_int_equal(type->find_not_finite(row, BLOCKS), BLOCKS);
         assert_int_equal(type->find_not_finite(row, 0), 0);
         for (int block = 0; block < BLOCKS; block++)
-            for (int s = 0; s < 2 && scales_at[t][s] >= 0; s++) {
-                uint8_t kept[4], *at = row + (size_t)block * bytes + scales_at[t][s];
+            for (int s = 0; s < 2 && weights[t].scales[s] >= 0; s++) {
+                uint8_t kept[256], *at = row + (size_t)block * bytes;
                 int kind = block % KINDS;
-                memcpy(kept, at, sizeof kept);
-                put_not_finite(type, at, kind);
+                memcpy(kept, at, bytes);
+                put_not_finite(type, at, weights[t].scales[s], kind);
                 if (type->find_not_finite(row, BLOCKS) != block || type->find_not_finite(row, block) != block)
                     fail_msg("%s: kind %d in scale %d of block %d is not found", type->name, kind, s, block);
-                type->dequantise(row + (size_t)block * bytes, read, 1);
+                type->dequantise(at, read, 1);
                 bool finite = true;
                 for (int i = 0; i < type->block_cols; i++) finite = finite && isfinite(read[i]);
                 if (finite) fail_msg("%s: block %d with kind %d is finite", type->name, block, kind);
-                memcpy(at, kept, sizeof kept);
+                memcpy(at, kept, bytes);
             }
         free(read);
         free(data);
@@ -365,6 +452,7 @@ int main(void) {
         cmocka_unit_test(test_row_bytes_follow_the_formats),
         cmocka_unit_test(test_dequantise_equals_recorded_numbers),
         cmocka_unit_test(test_quantise_is_within_half_a_step),
+        cmocka_unit_test(test_random_blocks_have_the_size_they_are_given),
         cmocka_unit_test(test_q4_0_has_known_bytes),
         cmocka_unit_test(test_half_conversion_is_exact_and_rounds_to_even),
         cmocka_unit_test(test_bf16_rounds_to_even),
