@@ -83,7 +83,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-all check-faults check-drivers check-remote check-families bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-all check-faults check-drivers check-remote check-families check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -299,6 +299,11 @@ check-families: ## PEER=build/peer-exact/bin DEVICES="cpu 0" PYTHON=python3: all
 	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe
 	@$(or $(PYTHON),python3) scripts/compare_families.py --peer $(or $(PEER),build/peer-exact/bin) --tool $(BUILD)/clinfer \
 	    $(patsubst %,--device %,$(or $(DEVICES),cpu 0))
+
+check-templates: ## TEMPLATES=FOLDER PYTHON=python3: chat templates beside Jinja's own rendering; llama.cpp has 70 in models/templates
+	@[ -n "$(TEMPLATES)" ] || { echo "check-templates: TEMPLATES=FOLDER names the folder of *.jinja"; exit 1; }
+	@$(MAKE) $(AGAIN) $(BUILD)/tests/unit/test_template
+	@$(or $(PYTHON),python3) scripts/reference_templates.py --compare $(BUILD)/tests/unit/test_template $(TEMPLATES)
 
 aarch64: ## the kernels of ARM processors, cross-built and tested under qemu
 	@scripts/setup.sh check

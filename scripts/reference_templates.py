@@ -10,7 +10,7 @@
 
 Needs the Python package jinja2. The date is fixed so that results can be repeated.
 """
-import datetime, glob, json, os, subprocess, sys, tempfile
+import datetime, functools, glob, json, os, re, subprocess, sys, tempfile
 import jinja2, jinja2.ext, jinja2.sandbox
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -96,13 +96,115 @@ def conversations():
             user("So?")]},
         "two users": {**base, "messages": [user("a"), user("b")]},
         "empty": {**base, "messages": []},
+        "documents": {**base, "documents": documents(), "messages": [system("Quote."), user("What do they say?")]},
+        "Unicode": {**base, "messages": [
+            system("Grüß Gott \u202e\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627\u202c\n"),
+            user("\u00a0\u2003\U0001F469\u200d\U0001F467 e\u0301 \u01c5 \ufb03 \u0130 ß\u2028x\u0085y\r\nz\t\x0b\x1c\u3000"),
+            assistant("\u65e5\u672c\u8a9e\u3002 \\u00e9 \\n \"'<&>\u007f\u0001"), user("\ufeff\u0e01\u0e33 \U00010428 \u1e9e?")]},
     }
+
+
+def documents():
+    return [{"title": "Tides", "text": "The moon \"pulls\".\n", "doc_id": 1, "url": "https://example.org/ü"},
+            {"title": "Empty", "text": "", "content": "", "contents": ""}]
+
+
+def more_conversations():
+    """Those that are only compared: what single templates ask for, variables that callers set, odd messages."""
+    basic = conversations()
+    def user(content): return {"role": "user", "content": content}
+    def assistant(content, **more): return {"role": "assistant", "content": content, **more}
+    base = {key: basic["user"][key] for key in ("tools", "documents", "bos_token", "eos_token", "add_generation_prompt")}
+    tools, calls = basic["tools"]["tools"], basic["tool call"]["messages"]
+    unicode_tools = [{"type": "function", "function": {
+        "name": "übersetze", "description": "Übersetzt \u201eText\u201c \U0001F680 <b>&amp;</b>\n", "strict": True,
+        "parameters": {"type": "object", "additionalProperties": False, "properties": {
+            "text": {"type": "string", "default": "é\u2028\"\\", "examples": ["x", None]},
+            "to": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "n": {"type": "number", "minimum": -0.5e-7},
+            "list": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+            "any": {"oneOf": [{"type": "integer", "default": 3}, {"type": "array", "items": {"type": "string"}}]}}}}}]
+    call = {"id": "call_0", "type": "function", "function": {"name": "übersetze", "arguments": {
+        "text": "\u65e5\u672c \"x\"\n", "to": None, "n": 1e22, "list": [{"a": 1}, {}], "yes": True, "x": 0.1}}}
+    thoughts = [user("2 + 2?"), assistant("Four.", reasoning_content="It is 4.", reasoning="It is 4.",
+                                          thinking="It is 4.", thought="It is 4."),
+                user("3?"), assistant("", reasoning_content="Look.\n", thinking="Look.\n", reasoning="Look.\n",
+                                      tool_calls=calls[1]["tool_calls"]), calls[2]]
+    in_text = [user("2?"), assistant("<think>\nhm\n</think>\n\nTwo."), user("3?"),
+               assistant("<think></think>Three. <think>more</think>"), user("4?"),
+               assistant("[THINK]so[/THINK]Four"), user("5?"), assistant("<seed:think>hm</seed:think>5"), user("6?")]
+    variables = {
+        "enable_thinking": [True, False, None], "thinking": [True, False], "thinking_mode": ["thinking", "chat"],
+        "reasoning_effort": ["low", "medium", "high", "none", "max"], "thinking_effort": ["low", "max"],
+        "thinking_budget": [0, 512, -1], "thinking_option": ["on", "off", "auto"], "reasoning_mode": ["/think", "/no_think"],
+        "keep_past_thinking": [True], "preserve_thinking": [True, False], "preserved_thinking": [True],
+        "clear_thinking": [True, False], "drop_thinking": [True, False], "skip_thinking": [True],
+        "truncate_history_thinking": [True, False], "include_thinking": [True], "add_thoughts": [True],
+        "think_render_option": ["interleaved", "lastthinking", "latestthinking", "preserved"],
+        "keep_reasoning": [True], "reasoning_strength": ["low"], "model_identity": ["I am ü."], "system_prompt": ["S"],
+        "date_string": ["26 Jul 2024"], "datetime": ["now"], "current_date": ["2025-01-01"], "knowledge_cutoff": ["2024-06"],
+        "custom_instructions": ["Be brief."], "xml_tools": [tools], "python_tools": [tools], "custom_tools": [tools],
+        "tools_in_user_message": [True, False], "builtin_tools": [["code_interpreter", "brave_search"]],
+        "add_vision_id": [True], "enable_citations": [True, False], "response_format": [{"type": "json_object"}],
+        "response_schema": [{"type": "object"}], "continue_final_message": [True], "tool_choice": ["required"],
+        "developer_instruction": ["D"], "functions": [json.dumps(tools)], "grounding": [True], "fallback_strategy": ["x"],
+        "use_json_tooldef": [True], "is_training": [True], "training_prompt": [True], "render_assistant_messages_raw": [True],
+        "num_img_tokens": [3], "default_system_prompt": ["P"], "controls": [{"x": 1}], "image_prompts": [True],
+    }
+    found = {
+        "documents and tools": {**base, "documents": documents(), "tools": tools, "messages": [user("Say.")]},
+        "documents, grounded": {**base, "documents": documents(), "messages": [user("Say.")], "citation_mode": "fast",
+                                "safety_mode": "contextual"},
+        "Unicode tools": {**base, "tools": unicode_tools, "messages": [
+            user("日本"), assistant(None, tool_calls=[call]), {"role": "tool", "tool_call_id": "call_0",
+                                                          "name": "übersetze", "content": "Nippon\u2028\u00a0 "}]},
+        "thoughts": {**base, "tools": tools, "messages": thoughts},
+        "thoughts, closed": {**base, "messages": thoughts[:2], "add_generation_prompt": False},
+        "thoughts in text": {**base, "messages": in_text},
+        "thoughts as parts": {**base, "messages": [user("2?"), assistant(
+            [{"type": "thinking", "thinking": "hm", "closed": True}, {"type": "text", "text": "Two."}]), user("3?")]},
+        "developer": {**base, "messages": [{"role": "developer", "content": "Be kind."}, user("Hi")]},
+        "unknown role": {**base, "messages": [{"role": "narrator", "content": "Once."}, user("Hi")]},
+        "system alone": {**base, "messages": [{"role": "system", "content": "Be kind."}]},
+        "two systems": {**base, "messages": [{"role": "system", "content": "a"}, {"role": "system", "content": "b"},
+                                             user("c")]},
+        "assistant last": {**base, "messages": [user("Hi"), assistant("Well")]},
+        "assistant first": {**base, "messages": [assistant("Well"), user("Hi")]},
+        "empty contents": {**base, "messages": [{"role": "system", "content": ""}, user(""), assistant(""), user(" ")]},
+        "no content": {**base, "messages": [user("a"), {"role": "assistant"}, user("b")]},
+        "null content": {**base, "messages": [user(None), assistant(None), user("b")]},
+        "empty parts": {**base, "messages": [user([]), assistant([]), user([{"type": "text", "text": "b"}])]},
+        "image": {**base, "messages": [user([{"type": "image"}, {"type": "text", "text": "What?"},
+                                             {"type": "image_url", "image_url": {"url": "x"}}, {"type": "video"},
+                                             {"type": "audio"}])]},
+        "system parts": {**base, "messages": [{"role": "system", "content": [{"type": "text", "text": "Be kind."}]},
+                                              user([{"type": "text", "text": "Hi"}]),
+                                              assistant([{"type": "text", "text": "Ho"}]), user("So?")]},
+        "tool parts": {**base, "tools": tools, "messages": calls[:2] + [
+            {**calls[2], "content": [{"type": "text", "text": "cold"}, {"type": "image"}]}]},
+        "tool object": {**base, "tools": tools, "messages": calls[:2] + [{**calls[2], "content": {"degrees": 11.5}}]},
+        "tool alone": {**base, "tools": tools, "messages": [user("a"), {"role": "tool", "content": "b"}]},
+        "no tools": {**base, "tools": [], "documents": [], "messages": [user("a")]},
+        "bare tools": {**base, "tools": [tool["function"] for tool in tools], "messages": [user("a")]},
+        "unanswered call": {**base, "tools": tools, "messages": calls[:2], "add_generation_prompt": False},
+        "no tokens": {"messages": [user("Hi")], "add_generation_prompt": False},
+        "many": {**base, "messages": [(user if i % 2 == 0 else assistant)(f"{i} " * i) for i in range(21)]},
+    }
+    for name, values in variables.items():
+        for value in values:
+            found[f"{name} = {json.dumps(value)[:30].replace('/', ' ')}"] = {
+                **base, name: value, "tools": tools, "messages": [{"role": "system", "content": "S"}, *thoughts[:3]]}
+    return {**basic, **found}
+
+
+@functools.lru_cache(4)
+def compiled(source):
+    return environment().from_string(source)
 
 
 def render(source, context):
     """(text, None) or (None, reason)."""
     try:
-        return environment().from_string(source).render(**context), None
+        return compiled(source).render(**context), None
     except Exception as error:  # a template may fail in any way that Python can
         return None, f"{type(error).__name__}: {error}"
 
@@ -130,16 +232,19 @@ def record():
 
 
 def compare(test, folder):
+    """A variable is tried where the template has its name."""
     agree = differ = both_fail = 0
     templates_agree = 0
+    contexts = more_conversations()
     paths = sorted(glob.glob(os.path.join(folder, "*.jinja")))
     with tempfile.TemporaryDirectory() as scratch:
-        for name, context in conversations().items():
+        for name, context in contexts.items():
             with open(os.path.join(scratch, name), "w", encoding="utf-8") as file: json.dump(context, file)
         for path in paths:
             with open(path, encoding="utf-8", newline="") as file: source = file.read()
             good = True
-            for name, context in conversations().items():
+            for name, context in contexts.items():
+                if " = " in name and not re.search(rf"\b{name.split(' = ')[0]}\b", source): continue
                 text, reason = render(source, context)
                 done = subprocess.run([test, "--render", path, os.path.join(scratch, name), str(NOW)],
                                       capture_output=True, env={**os.environ, "TZ": "UTC"}, check=False)
