@@ -188,6 +188,8 @@ struct clinfer_engine_info {
     bool opencl;
     uint64_t parameters, weight_bytes;
     int layers, vocabulary, context;
+    bool encoder;      /* the model writes no text: clinfer_logits() gives vectors of its tokens */
+    int outputs;       /* numbers of a row of clinfer_logits(): the vocabulary, or the width of such a vector */
     int model_context; /* tokens that the model was made for, or was stretched to: the greatest context there can be */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;
@@ -381,7 +383,7 @@ CLINFER_API enum clinfer_status clinfer_wait(clinfer_session *session, struct cl
 /* Ends the session's generation after the present token. From any thread, or a signal handler. */
 CLINFER_API void clinfer_cancel(clinfer_session *session);
 
-/* Computes logits of the tokens as a continuation of nothing: float [all ? count : 1, vocabulary]. `all` needs the
+/* Computes logits of the tokens as a continuation of nothing: float [all ? count : 1, outputs]. `all` needs the
  * engine's all_logits unless the tokens come one at a time. CLINFER_WRONG_RESULT: not all of them are finite, though
  * what was wrong was replaced; the message says where that comes from. */
 CLINFER_API enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *tokens, size_t count, bool all,

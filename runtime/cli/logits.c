@@ -87,20 +87,20 @@ static enum clinfer_status read_tokens(const struct logits *logits, const clinfe
 }
 
 static enum clinfer_status compute(const struct logits *logits, clinfer_engine *engine, const int32_t *tokens,
-                                   size_t count, int vocabulary) {
+                                   size_t count, int outputs) {
     clinfer_session *session = NULL;
     size_t rows = logits->all ? count : 1;
-    float *numbers = calloc(rows, (size_t)vocabulary * sizeof *numbers);
+    float *numbers = calloc(rows, (size_t)outputs * sizeof *numbers);
     if (!numbers)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the logits of %zu positions x %d tokens", rows,
-                       vocabulary);
+                       outputs);
     struct clinfer_session_options options;
     clinfer_session_options_default(engine, &options);
     enum clinfer_status status = clinfer_session_create(engine, &options, &session);
     if (status == CLINFER_OK) status = clinfer_logits(session, tokens, count, logits->all, numbers);
-    if (status == CLINFER_OK) status = write_npy(logits->output, numbers, rows, (size_t)vocabulary);
+    if (status == CLINFER_OK) status = write_npy(logits->output, numbers, rows, (size_t)outputs);
     if (status == CLINFER_OK)
-        ci_say("%s: float32 [%zu, %d] after %zu token%s", logits->output, rows, vocabulary, count,
+        ci_say("%s: float32 [%zu, %d] after %zu token%s", logits->output, rows, outputs, count,
                count == 1 ? "" : "s");
     if (session) clinfer_session_destroy(session);
     free(numbers);
@@ -123,7 +123,7 @@ static int logits_with(struct logits *logits) {
         clinfer_engine_get_info(engine, &info);
         ci_say("%s on %s", choice.path, info.device);
         status = read_tokens(logits, engine, info.vocabulary, &tokens, &count);
-        if (status == CLINFER_OK) status = compute(logits, engine, tokens, count, info.vocabulary);
+        if (status == CLINFER_OK) status = compute(logits, engine, tokens, count, info.outputs);
     }
     int exit_status = status == CLINFER_OK ? 0 : ci_complain(status);
     clinfer_free(tokens);

@@ -56,12 +56,12 @@ static void test_tokens(const struct clinfer_engine *engine, int32_t tokens[PROM
         tokens[i] = ci_narrowed((i * 7919LL + 13) % engine->model.hyper.vocabulary);
 }
 
-/* logits [CHECKED, vocabulary] */
+/* logits [CHECKED, outputs] */
 static enum clinfer_status compute(struct clinfer_engine *engine, float *logits) {
     struct clinfer_session_options options;
     clinfer_session *session;
     int32_t tokens[PROMPT + DECODE];
-    int vocabulary = engine->model.hyper.vocabulary;
+    size_t outputs = (size_t)engine->model.outputs;
     test_tokens(engine, tokens);
     clinfer_session_options_default(engine, &options);
     enum clinfer_status status = clinfer_session_create(engine, &options, &session);
@@ -71,7 +71,7 @@ static enum clinfer_status compute(struct clinfer_engine *engine, float *logits)
     if (session->tokens) memcpy(session->tokens, tokens, sizeof tokens);
     for (int i = 0; i < CHECKED && status == CLINFER_OK; i++) {
         session->known = (size_t)(PROMPT + i);
-        status = ci_engine_logits(engine, session, false, logits + (size_t)i * (size_t)vocabulary);
+        status = ci_engine_logits(engine, session, false, logits + (size_t)i * outputs);
     }
     clinfer_session_destroy(session);
     return status;
@@ -80,7 +80,7 @@ static enum clinfer_status compute(struct clinfer_engine *engine, float *logits)
 /* All numbers are finite. */
 static enum clinfer_status compare(const struct clinfer_engine *engine, const float *ours, const float *truth,
                                    bool rounds) {
-    size_t count = (size_t)CHECKED * (size_t)engine->model.hyper.vocabulary;
+    size_t count = (size_t)CHECKED * (size_t)engine->model.outputs;
     double error = 0, square = 0, most = rounds ? most_q8 : most_f32;
     for (size_t i = 0; i < count; i++) {
         double difference = (double)ours[i] - (double)truth[i];
@@ -97,7 +97,7 @@ static enum clinfer_status compare(const struct clinfer_engine *engine, const fl
         engine->info.device, nmse, most);
 }
 
-/* `ours` [2, CHECKED, vocabulary] has those of the device. *judged stays false where the CPU backend's are not finite.
+/* `ours` [2, CHECKED, outputs] has those of the device. *judged stays false where the CPU backend's are not finite.
  */
 static enum clinfer_status check_with_cpu(struct clinfer_engine *engine, bool rounds, float *ours, bool *judged) {
     struct clinfer_engine_options options = engine->options;
@@ -109,7 +109,7 @@ static enum clinfer_status check_with_cpu(struct clinfer_engine *engine, bool ro
     options.batch = PROMPT + DECODE;
     options.all_logits = options.record = false;
     options.activations = rounds ? CLINFER_ACTIVATIONS_Q8 : CLINFER_ACTIVATIONS_F32;
-    size_t count = (size_t)CHECKED * (size_t)engine->model.hyper.vocabulary;
+    size_t count = (size_t)CHECKED * (size_t)engine->model.outputs;
     clinfer_engine *cpu = NULL;
     enum clinfer_status status = clinfer_engine_open(&options, &cpu);
     if (status == CLINFER_OK) status = compute(cpu, ours + count);
@@ -123,7 +123,7 @@ static enum clinfer_status check_with_cpu(struct clinfer_engine *engine, bool ro
 /* *judged: there were numbers to compare. Where the model's own are not finite, nobody is to blame for them, and
  * whoever asks for such an answer is told then. */
 static enum clinfer_status check(struct clinfer_engine *engine, bool rounds, bool *judged) {
-    size_t count = (size_t)CHECKED * (size_t)engine->model.hyper.vocabulary;
+    size_t count = (size_t)CHECKED * (size_t)engine->model.outputs;
     float *ours = malloc(2 * count * sizeof *ours);
     *judged = false;
     if (!ours) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the first run's check");

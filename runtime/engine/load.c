@@ -81,10 +81,12 @@ static void add_bucket(struct clinfer_engine *engine, int64_t rows, int64_t sequ
 
 /* Decode, a few rows (several sessions), a short prompt, a long one. Rows are exact at run time; a bucket only decides
  * which kernels are chosen and how much memory is set aside. A conversation wants the logits of one row: the kernel for
- * many would read the output matrix several times more slowly, and room for theirs is most of a short prompt's plan. */
+ * many would read the output matrix several times more slowly, and room for theirs is most of a short prompt's plan.
+ * Where rows see what comes after them, a text is one step. */
 static void make_buckets(struct clinfer_engine *engine) {
     static const int64_t sizes[] = {1, 8, 64, INT64_MAX};
     int64_t batch = engine->options.batch > 0 ? engine->options.batch : CI_DEFAULT_BATCH, rows = 0;
+    if (!engine->model.hyper.causal) batch = engine->context;
     for (int i = 0; rows < batch; i++) {
         rows = sizes[i] < batch ? sizes[i] : batch;
         int64_t sequences = rows < CI_MAX_SEQUENCES ? rows : CI_MAX_SEQUENCES;
@@ -342,6 +344,8 @@ static void describe(struct clinfer_engine *engine) {
     for (int i = 0; i < engine->store.place_count; i++) info->weight_bytes += engine->store.weight_bytes[i];
     info->layers = engine->model.hyper.layers;
     info->vocabulary = engine->model.hyper.vocabulary;
+    info->outputs = engine->model.outputs;
+    info->encoder = ci_model_encodes(&engine->model);
     info->context = engine->context;
     info->model_context = engine->model.hyper.context;
 }

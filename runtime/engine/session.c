@@ -240,6 +240,10 @@ enum clinfer_status ci_session_submit(clinfer_session *session, const struct cli
     if (status != CLINFER_OK) return status;
     if (session->state == CI_SESSION_ACTIVE)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
+    else if (engine->info.encoder)
+        status = ci_fail(CLINFER_UNSUPPORTED,
+                         "%s: a model of the family %s writes no text; `clinfer embed` makes vectors with it",
+                         engine->options.model, engine->architecture);
     if (status == CLINFER_OK) status = reserve(session, request);
     if (status == CLINFER_OK && take_up) status = reserve_output(session, take_up->generated);
     if (status == CLINFER_OK && ci_sampler_needs_host(&session->options)) status = ci_sampler_reserve(engine);

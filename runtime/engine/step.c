@@ -271,7 +271,7 @@ static enum clinfer_status check_result(const struct ci_flight *flight, int inde
                        (int)id, flight->sessions[index]->known, engine->info.device, (int)vocabulary - 1);
     }
     return ci_fail(CLINFER_WRONG_RESULT, "%d of %d logits after token %zu are not finite on %s",
-                   flight->not_finite[index], engine->model.hyper.vocabulary, flight->sessions[index]->known,
+                   flight->not_finite[index], engine->model.outputs, flight->sessions[index]->known,
                    engine->info.device);
 }
 
@@ -417,7 +417,7 @@ void ci_engine_land(struct clinfer_engine *engine) {
 
 enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
                                              float *logits, bool *replaced, size_t *bad) {
-    size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
+    size_t outputs = (size_t)engine->model.outputs;
     const struct ci_bucket *largest = &engine->buckets[engine->bucket_count - 1];
     int64_t most = all ? largest->rows[CI_EXTENT_WANTED] : largest->rows[CI_EXTENT_ROWS];
     *bad = 0;
@@ -443,7 +443,7 @@ enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, stru
         if (*replaced) return status;
         if (status == CLINFER_OK && wanted_rows)
             status = ci_plan_read(bucket->plan, bucket->run.logits, 0, wanted_rows, logits);
-        size_t count = status == CLINFER_OK ? vocabulary * (size_t)wanted_rows : 0;
+        size_t count = status == CLINFER_OK ? outputs * (size_t)wanted_rows : 0;
         for (size_t i = 0; i < count; i++) *bad += !isfinite(logits[i]);
         logits += count;
         session->computed += (size_t)rows;

@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "ops/op_list.h"
+#include "types/layout.h"
 
 enum { NAME_BYTES = 96 };
 
@@ -180,11 +182,68 @@ struct ci_tensor *ci_build_add(struct ci_builder *b, const char *label, struct c
     return ci_build_op(b, &ci_op_add, label, in, NULL);
 }
 
-struct ci_tensor *ci_build_rmsnorm(struct ci_builder *b, const char *stem, struct ci_tensor *x) {
+struct ci_tensor *ci_build_unary(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind, float a) {
+    struct ci_params params = {.i = {[CI_ACTIVATION_I_KIND] = kind}, .f = {[CI_ACTIVATION_F_A] = a}};
+    struct ci_tensor *in[CI_MAX_INPUTS] = {x};
+    return ci_build_op(b, &ci_op_unary, label, in, &params);
+}
+
+struct ci_tensor *ci_build_scale(struct ci_builder *b, const char *label, struct ci_tensor *x, float factor) {
+    return factor == 0 || factor == 1 ? x : ci_build_unary(b, label, x, CI_ACTIVATION_SCALE, factor);
+}
+
+struct ci_tensor *ci_build_glu(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind) {
+    struct ci_params params = {.i = {[CI_ACTIVATION_I_KIND] = kind}};
+    struct ci_tensor *in[CI_MAX_INPUTS] = {x};
+    return ci_build_op(b, &ci_op_glu, label, in, &params);
+}
+
+struct ci_tensor *ci_build_norm(struct ci_builder *b, enum ci_norm kind, const char *stem, struct ci_tensor *x) {
     if (failed(b)) return NULL;
     struct ci_params params = {.f[CI_NORM_F_EPS] = b->model->hyper.eps};
-    struct ci_tensor *in[CI_MAX_INPUTS] = {x, weight(b, true, 1, x->view.cols, stem, ".weight")};
-    return ci_build_op(b, &ci_op_rmsnorm, stem, in, &params);
+    struct ci_tensor *in[CI_MAX_INPUTS] = {x};
+    if (kind != CI_NORM_LAYER_PLAIN) in[1] = weight(b, true, 1, x->view.cols, stem, ".weight");
+    if (kind == CI_NORM_LAYER) in[2] = weight(b, false, 1, x->view.cols, stem, ".bias");
+    return ci_build_op(b, kind == CI_NORM_RMS ? &ci_op_rmsnorm : &ci_op_layernorm, stem, in, &params);
+}
+
+static struct ci_tensor *norm_slices(struct ci_builder *b, const char *label, struct ci_tensor *x,
+                                     struct ci_tensor *weights, int first, int groups, int width) {
+    struct ci_params params = {
+        .i = {[CI_NORM_HEADS_I_FIRST] = first, [CI_NORM_HEADS_I_GROUPS] = groups, [CI_NORM_HEADS_I_WIDTH] = width},
+        .f[CI_NORM_F_EPS] = b->model->hyper.eps};
+    struct ci_tensor *in[CI_MAX_INPUTS] = {x, weights};
+    return ci_build_op(b, &ci_op_norm_heads, label, in, &params);
+}
+
+/* Heads are equally wide, so one op does them all, with the weight of queries or keys once for each head. */
+static struct ci_tensor *norm_each_head(struct ci_builder *b, struct ci_tensor *x) {
+    const struct ci_layer *layer = ci_build_layer(b);
+    int width = layer->head_dim, heads = layer->heads + layer->kv_heads;
+    struct ci_tensor *q = weight(b, true, 1, width, "attn_q_norm", ".weight");
+    struct ci_tensor *k = weight(b, true, 1, width, "attn_k_norm", ".weight");
+    if (failed(b)) return NULL;
+    char name[NAME_BYTES];
+    float *numbers;
+    full_name(b, name, "attn_qk_norm", "");
+    struct ci_tensor *both = ci_model_computed(b->model, name, (int64_t)heads * width, &numbers);
+    if (!both) set_status(b, CLINFER_OUT_OF_MEMORY);
+    for (int i = 0; numbers && i < heads; i++) {
+        const void *host = i < layer->heads ? q->host : k->host;
+        if (host) memcpy(numbers + (size_t)i * (size_t)width, host, (size_t)width * sizeof *numbers);
+    }
+    return norm_slices(b, "attn_qk_norm", x, both, 0, heads, width);
+}
+
+struct ci_tensor *ci_build_head_norm(struct ci_builder *b, enum ci_head_norm kind, struct ci_tensor *x) {
+    const struct ci_layer *layer = ci_build_layer(b);
+    int queries = layer->heads * layer->head_dim, keys = layer->kv_heads * layer->head_dim;
+    if (failed(b) || kind == CI_HEAD_NORM_NONE) return x;
+    if (kind != CI_HEAD_NORM_ROWS) return norm_each_head(b, x);
+    struct ci_tensor *q = weight(b, true, 1, queries, "attn_q_norm", ".weight");
+    struct ci_tensor *k = weight(b, true, 1, keys, "attn_k_norm", ".weight");
+    x = norm_slices(b, "attn_q_norm", x, q, 0, 1, queries);
+    return norm_slices(b, "attn_k_norm", x, k, queries, 1, keys);
 }
 
 void ci_build_rope_tables(struct ci_builder *b) {
@@ -206,7 +265,7 @@ struct ci_tensor *ci_build_rope(struct ci_builder *b, struct ci_tensor *x, int h
     return ci_build_op(b, &ci_op_rope, "rope", in, &params);
 }
 
-struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, const struct ci_params *more) {
+struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, struct ci_tensor *sinks) {
     if (failed(b)) return NULL;
     const struct ci_layer *layer = ci_build_layer(b);
     int queries = layer->heads * layer->head_dim, keys = layer->kv_heads * layer->head_dim;
@@ -218,13 +277,17 @@ struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, 
     struct ci_tensor *append_in[CI_MAX_INPUTS] = {x, b->run->slots};
     ci_graph_add(b->graph, &ci_op_kv_append, ci_build_label(b, "kv_append"), append_in, cache, &append);
 
-    struct ci_params params = *more;
-    params.i[CI_ATTENTION_I_HEADS] = layer->heads;
-    params.i[CI_ATTENTION_I_KV_HEADS] = layer->kv_heads;
-    params.i[CI_ATTENTION_I_HEAD_DIM] = layer->head_dim;
-    float scale = b->model->hyper.attention_scale;
-    params.f[CI_ATTENTION_F_SCALE] = scale != 0 ? scale : 1.0f / sqrtf((float)layer->head_dim);
-    struct ci_tensor *in[CI_MAX_INPUTS] = {x, cache[0], cache[1], b->run->tiles, b->run->pages};
+    const struct ci_hyper *h = &b->model->hyper;
+    struct ci_params params = {.i = {[CI_ATTENTION_I_HEADS] = layer->heads,
+                                     [CI_ATTENTION_I_KV_HEADS] = layer->kv_heads,
+                                     [CI_ATTENTION_I_HEAD_DIM] = layer->head_dim,
+                                     [CI_ATTENTION_I_VALUE_DIM] = layer->value_dim,
+                                     [CI_ATTENTION_I_WINDOW] = layer->window,
+                                     [CI_ATTENTION_I_BOTH_WAYS] = !h->causal},
+                               .f = {[CI_ATTENTION_F_SOFTCAP] = h->attention_softcap}};
+    params.f[CI_ATTENTION_F_SCALE] =
+        h->attention_scale != 0 ? h->attention_scale : 1.0f / sqrtf((float)layer->head_dim);
+    struct ci_tensor *in[CI_MAX_INPUTS] = {x, cache[0], cache[1], b->run->tiles, b->run->pages, sinks};
     return ci_build_op(b, &ci_op_attention, "attention", in, &params);
 }
 
@@ -232,6 +295,33 @@ struct ci_tensor *ci_build_embedding(struct ci_builder *b) {
     struct ci_tensor *table = weight(b, true, -1, b->model->hyper.embedding, "token_embd", ".weight");
     struct ci_tensor *in[CI_MAX_INPUTS] = {table, b->run->ids, b->model->sampled};
     return ci_build_op(b, &ci_op_embed, "token_embd", in, NULL);
+}
+
+struct ci_tensor *ci_build_positions(struct ci_builder *b) {
+    const struct ci_hyper *h = &b->model->hyper;
+    struct ci_tensor *table = weight(b, true, h->context, h->embedding, "position_embd", ".weight");
+    struct ci_tensor *in[CI_MAX_INPUTS] = {table, b->run->positions, b->model->sampled};
+    return ci_build_op(b, &ci_op_embed, "position_embd", in, NULL);
+}
+
+struct ci_tensor *ci_build_first_row(struct ci_builder *b, const char *stem, struct ci_tensor *x) {
+    char name[NAME_BYTES];
+    float *ones, *numbers;
+    if (failed(b)) return NULL;
+    int64_t cols = x->view.cols;
+    struct ci_tensor *rows = weight(b, false, -1, cols, stem, ".weight");
+    if (!rows) return x;
+    struct ci_tensor *factors = ci_model_computed(b->model, full_name(b, name, stem, ".factors"), cols, &ones);
+    struct ci_tensor *offsets = ci_model_computed(b->model, full_name(b, name, stem, ".offsets"), cols, &numbers);
+    if (!factors || !offsets) set_status(b, CLINFER_OUT_OF_MEMORY);
+    for (int64_t i = 0; ones && i < cols; i++) ones[i] = 1;
+    if (numbers && rows->host) {
+        struct ci_view view = rows->view;
+        view.data = (void *)rows->host;
+        ci_view_row(&view, 0, numbers);
+    }
+    struct ci_tensor *in[CI_MAX_INPUTS] = {x, factors, offsets};
+    return ci_build_op(b, &ci_op_affine, stem, in, NULL);
 }
 
 struct ci_tensor *ci_build_wanted(struct ci_builder *b, struct ci_tensor *x) {
@@ -260,5 +350,6 @@ void ci_build_sampling(struct ci_builder *b, struct ci_tensor *logits) {
     if (failed(b)) return;
     ci_graph_add(b->graph, &ci_op_sample, "sample", in, out, NULL);
     b->run->logits = logits;
+    b->model->outputs = ci_narrowed(logits->view.cols);
     b->run->not_finite = b->graph->last ? b->graph->last->out[1] : NULL;
 }

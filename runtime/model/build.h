@@ -56,8 +56,21 @@ struct ci_tensor *ci_build_qkv(struct ci_builder *b, struct ci_tensor *x, int64_
 /* a + b */
 struct ci_tensor *ci_build_add(struct ci_builder *b, const char *label, struct ci_tensor *a, struct ci_tensor *addend);
 
-/* RMSNorm by <stem>.weight. */
-struct ci_tensor *ci_build_rmsnorm(struct ci_builder *b, const char *stem, struct ci_tensor *x);
+/* Normalised by <stem>.weight, and <stem>.bias where the file has one; PLAIN has neither. */
+enum ci_norm { CI_NORM_RMS, CI_NORM_LAYER, CI_NORM_LAYER_PLAIN };
+struct ci_tensor *ci_build_norm(struct ci_builder *b, enum ci_norm kind, const char *stem, struct ci_tensor *x);
+
+/* x = [queries, keys, ...] with queries and keys normalised (RMS) by attn_q_norm and attn_k_norm: each head by itself
+ * with one weight for all, or all heads of a row together. */
+enum ci_head_norm { CI_HEAD_NORM_NONE, CI_HEAD_NORM_HEADS, CI_HEAD_NORM_ROWS, CI_HEAD_NORM_HEADS_AFTER_ROPE };
+struct ci_tensor *ci_build_head_norm(struct ci_builder *b, enum ci_head_norm kind, struct ci_tensor *x);
+
+/* kind(x), and kind(gate) up of x = [gate, up]: CI_ACTIVATION_* of op_params.h. */
+struct ci_tensor *ci_build_unary(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind, float a);
+struct ci_tensor *ci_build_glu(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind);
+
+/* x factor; x itself where that changes nothing (0: there is none). */
+struct ci_tensor *ci_build_scale(struct ci_builder *b, const char *label, struct ci_tensor *x, float factor);
 
 /* What rotated layers need of this run; before any layer, so that it belongs to what stands before them. */
 void ci_build_rope_tables(struct ci_builder *b);
@@ -66,11 +79,16 @@ void ci_build_rope_tables(struct ci_builder *b);
 enum ci_rope_pairs { CI_ROPE_NEIGHBOURS, CI_ROPE_HALVES };
 struct ci_tensor *ci_build_rope(struct ci_builder *b, struct ci_tensor *x, int heads, enum ci_rope_pairs pairs);
 
-/* Keys and values of x = [queries, keys, values] go to the layer's cache, then queries look at it. */
-struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, const struct ci_params *params);
+/* Keys and values of x = [queries, keys, values] go to the layer's cache, then queries look at it; the layer's heads
+ * and window, and what the model's hyper-parameters say of scale and soft cap. sinks [1, heads] or NULL. */
+struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, struct ci_tensor *sinks);
 
-/* [R, E] of the run's ids by token_embd.weight. */
+/* [R, E] of the run's ids by token_embd.weight; of its positions by position_embd.weight, which has `context` rows. */
 struct ci_tensor *ci_build_embedding(struct ci_builder *b);
+struct ci_tensor *ci_build_positions(struct ci_builder *b);
+
+/* x + the first row of <stem>.weight [any, E]; x where the file has none. */
+struct ci_tensor *ci_build_first_row(struct ci_builder *b, const char *stem, struct ci_tensor *x);
 
 /* The rows that are wanted, then logits by output.weight, or the embedding where there is none, and sampled ids. */
 struct ci_tensor *ci_build_wanted(struct ci_builder *b, struct ci_tensor *x);

@@ -1,43 +1,155 @@
 #include "model/decoder.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/status.h"
 #include "ops/op_list.h"
 
-static struct ci_tensor *attention(struct ci_builder *b, struct ci_tensor *x) {
-    const struct ci_decoder *kind = b->model->family->decoder;
-    const struct ci_layer *layer = ci_build_layer(b);
-    int64_t keys = (int64_t)layer->kv_heads * layer->head_dim, values = (int64_t)layer->kv_heads * layer->value_dim;
-    struct ci_tensor *hidden = ci_build_rmsnorm(b, "attn_norm", x);
-    struct ci_tensor *qkv = ci_build_qkv(b, hidden, (int64_t)layer->heads * layer->head_dim, keys, values);
-    struct ci_tensor *rotated = ci_build_rope(b, qkv, layer->heads + layer->kv_heads, kind->rope);
-    struct ci_tensor *attended = ci_build_attention(b, rotated, &(struct ci_params){0});
-    const struct ci_part output[] = {{"attn_output", b->model->hyper.embedding}, {0}};
-    struct ci_tensor *out = ci_build_linear(b, "attn_output", attended, output, CI_SCALES_PRODUCT);
-    return ci_build_add(b, "attn_residual", out, x);
+/* ---- layers that differ ---- */
+
+/* attention.sliding_window_pattern: true or false for each layer, or a number: of so many layers the last sees
+ * everything, 0: none does. */
+static enum clinfer_status read_pattern(struct ci_model *model, bool windowed[]) {
+    const struct ci_hyper *h = &model->hyper;
+    int every = model->family->decoder->window_pattern;
+    char key[128];
+    snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", model->family->architecture);
+    const struct ci_gguf_value *value = ci_gguf_find(model->gguf, key);
+    bool list = value && value->type == CI_GGUF_ARRAY;
+    bool flags = list && (value->element_type == CI_GGUF_BOOL || ci_gguf_type_is_integer(value->element_type));
+    if (list && (!flags || value->count < (uint64_t)h->layers))
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: must be a number, or true or false for each of %d layers",
+                       ci_gguf_path(model->gguf), key, h->layers);
+    if (!list) {
+        enum clinfer_status status =
+            ci_model_integer(model, "attention.sliding_window_pattern", CI_GGUF_OPTIONAL, 0, INT32_MAX, &every);
+        if (status != CLINFER_OK) return status;
+    }
+    for (int i = 0; i < h->layers; i++) {
+        uint64_t at = (uint64_t)i;
+        if (list)
+            windowed[i] =
+                value->element_type == CI_GGUF_BOOL ? ci_gguf_bool_at(value, at) : ci_gguf_integer_at(value, at) != 0;
+        else
+            windowed[i] = every == 0 || i % every < every - 1;
+    }
+    return CLINFER_OK;
 }
 
-static struct ci_tensor *feed_forward(struct ci_builder *b, struct ci_tensor *x) {
-    const struct ci_decoder *kind = b->model->family->decoder;
+static enum clinfer_status derive_windows(struct ci_model *model) {
+    const struct ci_decoder *kind = model->family->decoder;
+    struct ci_hyper *h = &model->hyper;
+    if (!kind->windows || h->window == 0) return CLINFER_OK;
+    bool *windowed = ci_arena_array(&model->arena, (size_t)h->layers, sizeof *windowed);
+    if (!windowed) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", ci_gguf_path(model->gguf));
+    enum clinfer_status status = read_pattern(model, windowed);
+    if (h->window_rope_base == 0)
+        h->window_rope_base = kind->window_rope_base != 0 ? kind->window_rope_base : h->rope_base;
+    for (int i = 0; i < h->layers && status == CLINFER_OK; i++) {
+        if (!windowed[i]) continue;
+        model->layers[i].window = h->window;
+        model->layers[i].rope_table = 1;
+    }
+    return status;
+}
+
+enum clinfer_status ci_decoder_derive(struct ci_model *model) {
+    const struct ci_decoder *kind = model->family->decoder;
+    enum clinfer_status status = derive_windows(model);
+    for (int i = 0; i < model->hyper.layers && status == CLINFER_OK; i++)
+        if (kind->positions || (kind->unrotated_every && (i + 1) % kind->unrotated_every == 0))
+            model->layers[i].rope_table = -1;
+    return status;
+}
+
+/* ---- blocks ---- */
+
+static const struct ci_decoder *kind_of(const struct ci_builder *b) { return b->model->family->decoder; }
+
+static struct ci_tensor *norm_before(struct ci_builder *b, const char *stem, struct ci_tensor *x) {
+    const struct ci_decoder *kind = kind_of(b);
+    return kind->norms == CI_NORM_BEFORE || kind->norms == CI_NORM_AROUND ? ci_build_norm(b, kind->norm, stem, x) : x;
+}
+
+/* What a block gives, with the residual. */
+static struct ci_tensor *join(struct ci_builder *b, struct ci_tensor *out, struct ci_tensor *residual,
+                              const char *post_norm, const char *sum_norm, const char *label) {
+    const struct ci_decoder *kind = kind_of(b);
+    if (kind->norms == CI_NORM_AROUND || kind->norms == CI_NORM_AFTER)
+        out = ci_build_norm(b, kind->norm, post_norm, out);
+    out = ci_build_scale(b, "residual_scale", out, b->model->hyper.residual_scale);
+    out = ci_build_add(b, label, out, residual);
+    return kind->norms == CI_NORM_OF_SUM ? ci_build_norm(b, kind->norm, sum_norm, out) : out;
+}
+
+static struct ci_tensor *attention(struct ci_builder *b, struct ci_tensor *hidden) {
+    const struct ci_decoder *kind = kind_of(b);
+    const struct ci_layer *layer = ci_build_layer(b);
+    int heads = layer->heads + layer->kv_heads;
+    int64_t keys = (int64_t)layer->kv_heads * layer->head_dim, values = (int64_t)layer->kv_heads * layer->value_dim;
+    bool norm_last = kind->head_norm == CI_HEAD_NORM_HEADS_AFTER_ROPE;
+    struct ci_tensor *x = ci_build_qkv(b, hidden, (int64_t)layer->heads * layer->head_dim, keys, values);
+    if (!norm_last) x = ci_build_head_norm(b, kind->head_norm, x);
+    x = ci_build_rope(b, x, heads, kind->rope);
+    if (norm_last) x = ci_build_head_norm(b, kind->head_norm, x);
+    struct ci_tensor *sinks = kind->sinks ? ci_build_weight(b, true, 1, layer->heads, "attn_sinks.weight") : NULL;
+    const struct ci_part output[] = {{"attn_output", b->model->hyper.embedding}, {0}};
+    return ci_build_linear(b, "attn_output", ci_build_attention(b, x, sinks), output, CI_SCALES_PRODUCT);
+}
+
+static struct ci_tensor *feed_forward(struct ci_builder *b, struct ci_tensor *hidden) {
+    const struct ci_decoder *kind = kind_of(b);
     enum ci_scaling scaling = kind->ffn_scales ? CI_SCALES_SUM : CI_NOT_SCALED;
     int width = ci_build_layer(b)->feed_forward;
     const struct ci_part gate_up[] = {{"ffn_gate", width}, {"ffn_up", width}, {0}};
+    const struct ci_part both[] = {{"ffn_up", 2 * (int64_t)width}, {0}}, up[] = {{"ffn_up", width}, {0}};
     const struct ci_part down[] = {{"ffn_down", b->model->hyper.embedding}, {0}};
-    struct ci_tensor *hidden = ci_build_rmsnorm(b, "ffn_norm", x);
-    struct ci_tensor *in[CI_MAX_INPUTS] = {ci_build_linear(b, "ffn_gate_up", hidden, gate_up, scaling)};
-    struct ci_tensor *active = ci_build_op(b, &ci_op_glu, "glu", in, NULL);
-    struct ci_tensor *out = ci_build_linear(b, "ffn_down", active, down, scaling);
-    return ci_build_add(b, "ffn_residual", out, x);
+    struct ci_tensor *x;
+    if (kind->ungated) {
+        x = ci_build_linear(b, "ffn_up", hidden, up, scaling);
+        x = ci_build_unary(b, "ffn_activation", x, kind->activation, 0);
+    } else {
+        x = ci_build_linear(b, "ffn_gate_up", hidden, kind->gate_in_up ? both : gate_up, scaling);
+        x = ci_build_glu(b, "ffn_glu", x, kind->activation);
+    }
+    return ci_build_linear(b, "ffn_down", x, down, scaling);
+}
+
+static struct ci_tensor *layer(struct ci_builder *b, struct ci_tensor *x) {
+    const struct ci_decoder *kind = kind_of(b);
+    struct ci_tensor *hidden = norm_before(b, "attn_norm", x), *attended = attention(b, hidden);
+    if (kind->parallel) {
+        attended = ci_build_add(b, "attn_ffn", attended, feed_forward(b, hidden));
+        return join(b, attended, x, "post_attention_norm", "attn_output_norm", "residual");
+    }
+    x = join(b, attended, x, "post_attention_norm", "attn_output_norm", "attn_residual");
+    hidden = norm_before(b, kind->ffn_norm ? kind->ffn_norm : "ffn_norm", x);
+    return join(b, feed_forward(b, hidden), x, "post_ffw_norm", "layer_output_norm", "ffn_residual");
+}
+
+static struct ci_tensor *embedding(struct ci_builder *b) {
+    const struct ci_decoder *kind = kind_of(b);
+    struct ci_tensor *x = ci_build_scale(b, "embedding_scale", ci_build_embedding(b), b->model->hyper.embedding_scale);
+    if (kind->token_types) x = ci_build_first_row(b, "token_types", x);
+    if (kind->positions) x = ci_build_add(b, "positions", x, ci_build_positions(b));
+    return kind->embedding_norm ? ci_build_norm(b, kind->norm, "token_embd_norm", x) : x;
 }
 
 void ci_decoder_build(struct ci_builder *b) {
-    int layers = b->model->hyper.layers;
-    struct ci_tensor *x = ci_build_embedding(b);
-    for (int i = 0; i < layers; i++) {
+    const struct ci_decoder *kind = kind_of(b);
+    const struct ci_hyper *h = &b->model->hyper;
+    struct ci_tensor *x = embedding(b);
+    for (int i = 0; i < h->layers; i++) {
         ci_build_enter(b, i);
-        x = attention(b, x);
-        x = feed_forward(b, x);
+        x = layer(b, x);
     }
-    ci_build_enter(b, layers);
+    ci_build_enter(b, h->layers);
     x = ci_build_wanted(b, x);
-    x = ci_build_rmsnorm(b, "output_norm", x);
-    ci_build_sampling(b, ci_build_output(b, x));
+    if (!kind->encoder) {
+        x = ci_build_norm(b, kind->norm, "output_norm", x);
+        x = ci_build_scale(b, "logit_scale", ci_build_output(b, x), h->logit_scale);
+        if (h->final_softcap != 0) x = ci_build_unary(b, "logit_softcap", x, CI_ACTIVATION_SOFTCAP, h->final_softcap);
+    }
+    ci_build_sampling(b, x);
 }

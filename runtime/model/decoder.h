@@ -1,17 +1,48 @@
-/* decoder.h: the transformer that most families are, as data: what a family does differently is a field here. Biases
- * and scales are taken where a file has them. */
+/* decoder.h: the transformer that most families are, as data: what a family does differently is a field here, and zero
+ * is what Llama does. Biases and scales are taken where a file has them. */
 #ifndef CI_MODEL_DECODER_H
 #define CI_MODEL_DECODER_H
 
 #include "model/build.h"
 
-struct ci_decoder {
-    enum ci_rope_pairs rope;
-    bool rope_factors;    /* rope_freqs.weight divides the frequencies, or LongRoPE's factors do */
-    bool window_unscaled; /* layers with a window leave positions as they are */
-    bool ffn_scales;      /* the feed-forward's scales are applied, after its biases; without it they are left out */
+enum ci_norm_places {
+    CI_NORM_BEFORE, /* of what attention and feed-forward read: attn_norm, ffn_norm */
+    CI_NORM_AROUND, /* of what they give, too: post_attention_norm, post_ffw_norm */
+    CI_NORM_AFTER,  /* only of that */
+    CI_NORM_OF_SUM  /* of the sum with the residual: attn_output_norm, layer_output_norm */
 };
 
+struct ci_decoder {
+    enum ci_norm norm;
+    enum ci_norm_places norms;
+    const char *ffn_norm; /* where it has another name than ffn_norm */
+    enum ci_head_norm head_norm;
+
+    enum ci_rope_pairs rope;
+    bool rope_factors;   /* rope_freqs.weight divides the frequencies, or LongRoPE's factors do */
+    int unrotated_every; /* 4: layers 3, 7, 11, ... know no positions */
+    bool positions;      /* position_embd.weight is added to the embedding */
+    bool token_types;    /* so is the first row of token_types.weight, where the file has it */
+    bool embedding_norm; /* of the sum: token_embd_norm */
+    bool encoder;        /* what it gives are the rows themselves, not logits */
+
+    bool windows;           /* the file's attention.sliding_window and its pattern count */
+    int window_pattern;     /* where the file has none: 6 is five with a window, then one that sees everything */
+    bool window_unscaled;   /* RoPE scaling leaves layers with a window as they are */
+    float window_rope_base; /* of these where the file has none; 0: as the others */
+    bool sinks;             /* attn_sinks.weight */
+
+    int activation;  /* CI_ACTIVATION_* */
+    bool ungated;    /* activation(up), not activation(gate) up */
+    bool gate_in_up; /* one matrix ffn_up holds gate and up */
+    bool ffn_scales; /* the feed-forward's scales are applied, after its biases; without it they are left out */
+    bool parallel;   /* attention and feed-forward read the same input */
+};
+
+/* The whole graph. */
 void ci_decoder_build(struct ci_builder *b);
+
+/* Which layers have a window and are not rotated, from the family's decoder and the file; after all keys were read. */
+enum clinfer_status ci_decoder_derive(struct ci_model *model);
 
 #endif

@@ -14,7 +14,7 @@
 
 #include "base/narrow.h"
 #include "base/status.h"
-#include "model/model.h"
+#include "model/decoder.h"
 
 /* ---- the rules of all families ---- */
 
@@ -64,6 +64,14 @@ static const struct ci_key_rule common_rules[] = {
 
 static const struct ci_left_out common_left_out[] = {
     {"*.input_scale", "it prepares inputs for kernels that compute in very few bits; the product itself is the same"},
+    {0},
+};
+
+/* Of families that do not apply them. */
+static const struct ci_left_out ffn_scales[] = {
+    {"blk.*.ffn_gate.scale", "llama.cpp loads the scales of this family's feed-forward, but applies none"},
+    {"blk.*.ffn_up.scale", "llama.cpp loads the scales of this family's feed-forward, but applies none"},
+    {"blk.*.ffn_down.scale", "llama.cpp loads the scales of this family's feed-forward, but applies none"},
     {0},
 };
 
@@ -199,6 +207,7 @@ static const char *may_be_left_out(const struct ci_model *model, const char *nam
                    ? "its block predicts tokens further ahead, which only speculative decoding needs"
                    : NULL;
     const char *why = find_reason(model->family->left_out, name);
+    if (!why && model->family->decoder && !model->family->decoder->ffn_scales) why = find_reason(ffn_scales, name);
     return why ? why : find_reason(common_left_out, name);
 }
 

@@ -172,6 +172,7 @@ static enum clinfer_status open_keys(const struct ci_gguf *gguf, const struct ci
     if (status == CLINFER_OK) status = ci_judge_keys(model);
     if (status == CLINFER_OK) status = ci_model_read_hyper(model);
     if (status == CLINFER_OK) status = count_vocabulary(model);
+    if (status == CLINFER_OK && model->family->decoder) status = ci_decoder_derive(model);
     if (status == CLINFER_OK && model->family->derive) status = model->family->derive(model);
     int context;
     if (status == CLINFER_OK) status = ci_model_set_context(model, 0, NULL, &context);
@@ -209,6 +210,10 @@ enum clinfer_status ci_model_imagine(const struct ci_imagined *imagined, struct 
     if (status == CLINFER_OK) status = take(model);
     if (status != CLINFER_OK) ci_model_close(model);
     return status;
+}
+
+bool ci_model_encodes(const struct ci_model *model) {
+    return model->family->decoder && model->family->decoder->encoder;
 }
 
 void ci_model_close(struct ci_model *model) {

@@ -95,6 +95,7 @@ struct ci_model {
     struct ci_tensor **taken;                          /* [tensors of the file]: NULL where nothing asked */
     struct ci_state *states, **next_state;             /* in the order of the graph */
     struct ci_tensor *sampled;                         /* the state of that kind */
+    int outputs;                                       /* numbers of a wanted row: logits, or what an encoder gives */
     uint64_t parameters;                               /* how many numbers the weights have */
     const struct ci_finding *findings, **next_finding; /* in the order of the file; keys, then tensors */
 };
@@ -182,6 +183,9 @@ uint64_t ci_model_fingerprint(const struct ci_model *model);
  * `wanted` sampled ids. */
 void ci_model_make_states(struct ci_model *model, const struct ci_type *key_type, const struct ci_type *value_type,
                           int64_t rows, int64_t wanted);
+
+/* Whether it gives vectors of its rows instead of logits. */
+bool ci_model_encodes(const struct ci_model *model);
 
 /* Bytes of all caches for one position. */
 uint64_t ci_model_cache_bytes(const struct ci_model *model, const struct ci_type *key_type,

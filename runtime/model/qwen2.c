@@ -8,15 +8,4 @@ static const struct ci_key_rule keys[] = {
     {0},
 };
 
-#define FFN_SCALE(name)                                                                                                \
-    { "blk.*.ffn_" name ".scale", "llama.cpp loads the scales of this family's feed-forward, but applies none" }
-
-static const struct ci_left_out left_out[] = {
-    FFN_SCALE("gate"),
-    FFN_SCALE("up"),
-    FFN_SCALE("down"),
-    {0},
-};
-
-const struct ci_family ci_family_qwen2 = {
-    .architecture = "qwen2", .keys = keys, .left_out = left_out, .decoder = &decoder};
+const struct ci_family ci_family_qwen2 = {.architecture = "qwen2", .keys = keys, .decoder = &decoder};

@@ -1,0 +1,12 @@
+/* gpt2: GPT-2: learned positions, layer norm, a feed-forward without gate. */
+#include "model/decoder.h"
+
+static const struct ci_decoder decoder = {
+    .norm = CI_NORM_LAYER, .positions = true, .activation = CI_ACTIVATION_GELU, .ungated = true};
+
+static const struct ci_key_rule keys[] = {
+    {.key = "attention.layer_norm_epsilon", .use = CI_KEY_REQUIRED},
+    {0},
+};
+
+const struct ci_family ci_family_gpt2 = {.architecture = "gpt2", .keys = keys, .decoder = &decoder};

@@ -1,0 +1,29 @@
+/* granite: Granite 3: Llama with scales of embedding, residual, attention and logits. */
+#include "base/status.h"
+#include "model/decoder.h"
+
+static const struct ci_decoder decoder = {.rope = CI_ROPE_NEIGHBOURS, .rope_factors = true};
+
+static const struct ci_key_rule keys[] = {
+    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
+    {.key = "logit_scale", .use = CI_KEY_REQUIRED},
+    {.key = "residual_scale", .use = CI_KEY_READ},
+    {.key = "embedding_scale", .use = CI_KEY_READ},
+    {.key = "attention.scale", .use = CI_KEY_READ},
+    {.key = "rope.scaling.finetuned", .use = CI_KEY_READ, .number = 1},
+    {0},
+};
+
+/* Logits are divided; and a key of another purpose says whether positions are rotated. */
+static enum clinfer_status derive(struct ci_model *model) {
+    struct ci_hyper *h = &model->hyper;
+    if (h->logit_scale == 0)
+        return ci_fail(CLINFER_BAD_FILE, "%s: granite.logit_scale: 0: logits are divided by it",
+                       ci_gguf_path(model->gguf));
+    h->logit_scale = 1 / h->logit_scale;
+    for (int i = 0; i < h->layers && !h->rope_finetuned; i++) model->layers[i].rope_table = -1;
+    return CLINFER_OK;
+}
+
+const struct ci_family ci_family_granite = {
+    .architecture = "granite", .keys = keys, .decoder = &decoder, .derive = derive};
