@@ -32,7 +32,8 @@
 __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
     __local int x_words[8 * X_STRIDE], w_words[8 * W_STRIDE];
     __local float x_scales[BM], x_sums[OFFSETS * BM], w_scales[2 * BN], w_offsets[OFFSETS * BN];
-    const int units = cols / 32, block = get_group_id(0), first_row = get_group_id(1) * BM;
+    const int units = cols / 32, block = get_group_id(0);
+    MATMUL_TILE(get_group_id(1), BM);
     MATMUL_BLOCK(block, BN);
     const int tx = get_local_id(0), ty = get_local_id(1), item = ty * LX + tx;
     float sums[TM][TN];
@@ -58,25 +59,23 @@ __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
             for (int o = 0; o < OFFSETS; o++) w_offsets[o * BN + i] = offset[o];
         }
         for (int i = item; i < 8 * BM; i += LX * LY) {
-            const __global uchar *from =
-                x_buffer + x_offset + min(first_row + i / 8, rows - 1) * q8_row_bytes(cols);
-            x_words[i % 8 * X_STRIDE + i / 8] = ((const __global int *)from)[8 * unit + i % 8];
+            const struct x_row from = x_row_at(x_buffer + x_offset, &set, min(i / 8, set.count - 1));
+            x_words[i % 8 * X_STRIDE + i / 8] = ((const __global int *)from.data)[8 * unit + i % 8];
         }
         for (int i = item; i < BM; i += LX * LY) {
-            const __global float *scales =
-                (const __global float *)(x_buffer + x_offset + min(first_row + i, rows - 1) * q8_row_bytes(cols) + cols);
-            x_scales[i] = scales[unit];
+            const struct x_row from = x_row_at(x_buffer + x_offset, &set, min(i, set.count - 1));
+            x_scales[i] = from.scales[unit];
 #ifdef WEIGHT_TWO_OFFSETS
-            const __global int *codes = (const __global int *)scales - cols / 4 + 8 * unit;
+            const __global int *codes = (const __global int *)from.data + 8 * unit;
             int low_sum = 0, high_sum = 0;
             for (int q = 0; q < 4; q++) {
                 low_sum = dot4(codes[q], 0x01010101, low_sum);
                 high_sum = dot4(codes[q + 4], 0x01010101, high_sum);
             }
-            x_sums[i] = scales[unit] * low_sum;
-            x_sums[BM + i] = scales[unit] * high_sum;
+            x_sums[i] = from.scales[unit] * low_sum;
+            x_sums[BM + i] = from.scales[unit] * high_sum;
 #else
-            x_sums[i] = scales[units + unit];
+            x_sums[i] = from.sums[unit];
 #endif
         }
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -123,8 +122,8 @@ __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
     for (int i = 0; i < TM; i++) {
         UNROLL_ON_GPU
         for (int j = 0; j < TN; j++) {
-            const int row = first_row + ty + i * LY, column = n + tx + j * LX;
-            if (row < rows && column < count) MATMUL_STORE(row, column, sums[i][j]);
+            const int row = ty + i * LY, column = n + tx + j * LX;
+            if (row < set.count && column < count) MATMUL_STORE(row, column, sums[i][j]);
         }
     }
 }

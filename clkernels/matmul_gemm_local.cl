@@ -12,17 +12,15 @@
 #define LX (BN / TN)
 #define LY (BM / TM)
 
-INLINE void load_x(const __global uchar *x, int row, int cols, int unit, __local float *to) {
+INLINE void load_x(struct x_row from, int unit, __local float *to) {
     float16 low, high;
 #ifdef IN0_Q8
-    const __global uchar *from = x + row * q8_row_bytes(cols);
-    const float scale = ((const __global float *)(from + cols))[unit];
-    low = convert_float16(vload16(2 * unit, (const __global char *)from)) * scale;
-    high = convert_float16(vload16(2 * unit + 1, (const __global char *)from)) * scale;
+    const __global char *codes = (const __global char *)from.data;
+    low = convert_float16(vload16(2 * unit, codes)) * from.scales[unit];
+    high = convert_float16(vload16(2 * unit + 1, codes)) * from.scales[unit];
 #else
-    const __global float *from = (const __global float *)x + (ulong)row * cols;
-    low = vload16(2 * unit, from);
-    high = vload16(2 * unit + 1, from);
+    low = vload16(2 * unit, (const __global float *)from.data);
+    high = vload16(2 * unit + 1, (const __global float *)from.data);
 #endif
     float values[32];
     vstore16(low, 0, values);
@@ -44,7 +42,8 @@ INLINE void load_w(const __global uchar *w, int row, int unit, int units, __loca
 
 __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
     __local float x_tile[32 * BM], w_tile[32 * BN];
-    const int units = cols / 32, block = get_group_id(0), first_row = get_group_id(1) * BM;
+    const int units = cols / 32, block = get_group_id(0);
+    MATMUL_TILE(get_group_id(1), BM);
     MATMUL_BLOCK(block, BN);
     const int tx = get_local_id(0), ty = get_local_id(1), item = ty * LX + tx;
     float sums[TM][TN];
@@ -56,7 +55,7 @@ __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
     for (int unit = 0; unit < units; unit++) {
         for (int i = item; i < BN; i += LX * LY) load_w(w, min(n + i, count - 1), unit, units, w_tile + i);
         for (int i = LX * LY - 1 - item; i < BM; i += LX * LY)
-            load_x(x_buffer + x_offset, min(first_row + i, rows - 1), cols, unit, x_tile + i);
+            load_x(x_row_at(x_buffer + x_offset, &set, min(i, set.count - 1)), unit, x_tile + i);
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int k = 0; k < 32; k++) {
             float x[TM], v[TN];
@@ -76,8 +75,8 @@ __kernel void matmul_gemm_local(MATMUL_ARGUMENTS) {
     for (int i = 0; i < TM; i++) {
         UNROLL_ON_GPU
         for (int j = 0; j < TN; j++) {
-            const int row = first_row + ty + i * LY, column = n + tx + j * LX;
-            if (row < rows && column < count) MATMUL_STORE(row, column, sums[i][j]);
+            const int row = ty + i * LY, column = n + tx + j * LX;
+            if (row < set.count && column < count) MATMUL_STORE(row, column, sums[i][j]);
         }
     }
 }

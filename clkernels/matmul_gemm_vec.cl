@@ -16,32 +16,30 @@
 
 #define TILE 4
 
-/* Columns [from, to) of the four rows of x that begin at x (the last of them repeated when there are fewer). */
-INLINE float16 tile_sums(const __global float *x, int left, int cols, const float *panel, int vectors) {
+/* Four rows of x by the panel. */
+INLINE float16 tile_sums(const __global float *const *x, const float *panel, int vectors) {
     float16 sums[TILE * TILE];
-    const __global float *x0 = x, *x1 = x + (ulong)min(1, left - 1) * cols, *x2 = x + (ulong)min(2, left - 1) * cols,
-                         *x3 = x + (ulong)min(3, left - 1) * cols;
 #pragma unroll
     for (int i = 0; i < TILE * TILE; i++) sums[i] = 0.0f;
     for (int v = 0; v < vectors; v++) {
         float16 w0 = vload16(v, panel), w1 = vload16(v, panel + CHUNK), w2 = vload16(v, panel + 2 * CHUNK),
                 w3 = vload16(v, panel + 3 * CHUNK);
-        float16 a = vload16(v, x0);
+        float16 a = vload16(v, x[0]);
         sums[0] = a * w0 + sums[0];
         sums[1] = a * w1 + sums[1];
         sums[2] = a * w2 + sums[2];
         sums[3] = a * w3 + sums[3];
-        a = vload16(v, x1);
+        a = vload16(v, x[1]);
         sums[4] = a * w0 + sums[4];
         sums[5] = a * w1 + sums[5];
         sums[6] = a * w2 + sums[6];
         sums[7] = a * w3 + sums[7];
-        a = vload16(v, x2);
+        a = vload16(v, x[2]);
         sums[8] = a * w0 + sums[8];
         sums[9] = a * w1 + sums[9];
         sums[10] = a * w2 + sums[10];
         sums[11] = a * w3 + sums[11];
-        a = vload16(v, x3);
+        a = vload16(v, x[3]);
         sums[12] = a * w0 + sums[12];
         sums[13] = a * w1 + sums[13];
         sums[14] = a * w2 + sums[14];
@@ -51,9 +49,9 @@ INLINE float16 tile_sums(const __global float *x, int left, int cols, const floa
 }
 
 /* Columns [n, n + TILE) of one part, those below `count`. */
-INLINE void gemm_rows(const __global float *x, int rows, int cols, const __global uchar *w, int n, int count,
-                      const __global float *bias, bool has_bias, const __global float *addend, __global float *out,
-                      int total) {
+INLINE void gemm_rows(const __global float *x, const struct rows *set, int cols, const __global uchar *w, int n,
+                      int count, const __global float *bias, bool has_bias, const __global float *addend,
+                      __global float *out) {
     __attribute__((aligned(64))) float panel[TILE * CHUNK];
     const int units = cols / 32, left = min(count - n, TILE);
     float4 biases = 0.0f;
@@ -72,15 +70,22 @@ INLINE void gemm_rows(const __global float *x, int rows, int cols, const __globa
                 vstore16(high * scale + offset, v + 1, panel + i * CHUNK);
             }
         }
-        for (int row = 0; row < rows; row += TILE) {
-            float16 sums = tile_sums(x + (ulong)row * cols + from, rows - row, cols, panel, vectors);
+        for (int row = 0; row < set->count; row += TILE) {
+            const __global float *rows_at[TILE];
+            const int there = min(TILE, set->count - row);
+#pragma unroll
+            for (int r = 0; r < TILE; r++) {
+                const int at = row + min(r, there - 1);
+                rows_at[r] = x + (ulong)row_of_x(set, at) * set->x_cols + column_of_x(set, at) + from;
+            }
+            float16 sums = tile_sums(rows_at, panel, vectors);
             float4 tile[TILE] = {sums.s0123, sums.s4567, sums.s89ab, sums.scdef};
-            for (int r = 0; r < min(TILE, rows - row); r++) {
-                const ulong at = (ulong)(row + r) * total + n;
+            for (int r = 0; r < there; r++) {
+                const ulong at = out_at(set, row + r) + n;
                 float4 sum = tile[r];
                 if (from == 0) sum += biases;
                 if (left == TILE) {
-#ifdef IN7_F32
+#ifdef HAS_ADDEND
                     if (from == 0) sum += vload4(0, addend + at);
 #endif
                     if (from > 0) sum += vload4(0, out + at);
@@ -89,7 +94,7 @@ INLINE void gemm_rows(const __global float *x, int rows, int cols, const __globa
                     float values[TILE];
                     vstore4(sum, 0, values);
                     for (int i = 0; i < left; i++) {
-#ifdef IN7_F32
+#ifdef HAS_ADDEND
                         if (from == 0) values[i] += addend[at + i];
 #endif
                         out[at + i] = from > 0 ? out[at + i] + values[i] : values[i];
@@ -101,21 +106,20 @@ INLINE void gemm_rows(const __global float *x, int rows, int cols, const __globa
 }
 
 __kernel void matmul_gemm_vec(MATMUL_ARGUMENTS, TENSOR(scratch)) {
-    const int total = n0 + n1 + n2;
+    MATMUL_ROWS(get_global_id(1));
 #ifdef IN0_Q8
     const __global float *values = DATA(const float, scratch);
 #else
     const __global float *values = DATA(const float, x);
 #endif
     int first, last;
-    share((n0 + TILE - 1) / TILE + (n1 + TILE - 1) / TILE + (n2 + TILE - 1) / TILE, 1, get_global_id(0),
-          get_global_size(0), &first, &last);
-    for (int p = 0; p < 3; p++) {
+    share(MATMUL_BLOCK_COUNT(TILE), 1, get_global_id(0), get_global_size(0), &first, &last);
+    for (int p = 0; p < MATMUL_PARTS; p++) {
         MATMUL_PART(p);
-        const int tiles = (count + TILE - 1) / TILE;
+        const int tiles = BLOCKS(count, TILE);
         for (int tile = max(first, 0); tile < min(last, tiles); tile++)
-            gemm_rows(values, rows, cols, w, tile * TILE, count, bias, has_bias, DATA(const float, addend) + start,
-                      DATA(float, out) + start, total);
+            gemm_rows(values, &set, cols, w, tile * TILE, count, bias, has_bias, MATMUL_ADDEND + start,
+                      DATA(float, out) + start);
         first -= tiles;
         last -= tiles;
     }

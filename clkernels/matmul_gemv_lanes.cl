@@ -27,11 +27,10 @@
 #define PARTS (4 / QUADS)
 
 /* This lane's share of rows n .. n + ROWS - 1 (the last again where there are fewer). */
-INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols, int n, int count, int lane, int lanes,
+INLINE void lane_sums(struct x_row x, const __global uchar *w, int cols, int n, int count, int lane, int lanes,
                       float *sums) {
     const int units = cols / 32;
-    const __global int *words = (const __global int *)x;
-    const __global float *scales = (const __global float *)(x + cols);
+    const __global int *words = (const __global int *)x.data;
     const __global uchar *from[ROWS];
     UNROLL_ON_GPU
     for (int r = 0; r < ROWS; r++) {
@@ -40,7 +39,7 @@ INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols
     }
     for (int i = lane; i < units * PARTS; i += lanes) {
         const int unit = i / PARTS, first = i % PARTS * QUADS;
-        const float x_scale = scales[unit];
+        const float x_scale = x.scales[unit];
         int x_low[QUADS], x_high[QUADS];
         UNROLL_ON_GPU
         for (int q = 0; q < QUADS; q++) {
@@ -55,7 +54,7 @@ INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols
             high_sum = dot4(x_high[q], 0x01010101, high_sum);
         }
 #else
-        const float x_sum = first == 0 ? scales[units + unit] : 0.0f;
+        const float x_sum = first == 0 ? x.sums[unit] : 0.0f;
 #endif
         UNROLL_ON_GPU
         for (int r = 0; r < ROWS; r++) {
@@ -88,7 +87,7 @@ INLINE float4 fold_unit(float16 a, float16 b, float4 sums) {
 }
 
 /* This lane's share of rows n .. n + ROWS - 1 (the last again where there are fewer). */
-INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols, int n, int count, int lane, int lanes,
+INLINE void lane_sums(struct x_row x, const __global uchar *w, int cols, int n, int count, int lane, int lanes,
                       float *sums) {
     const int units = cols / 32;
     const __global uchar *from[ROWS];
@@ -99,15 +98,14 @@ INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols
     }
     for (int unit = lane; unit < units; unit += lanes) {
 #ifdef IN0_Q8
-        const __global char *codes = (const __global char *)x;
-        const __global float *scales = (const __global float *)(x + cols);
-        const float x_scale = scales[unit], x_sum = scales[units + unit];
+        const __global char *codes = (const __global char *)x.data;
+        const float x_scale = x.scales[unit], x_sum = x.sums[unit];
         float16 x_low = convert_float16(vload16(2 * unit, codes)),
                 x_high = convert_float16(vload16(2 * unit + 1, codes));
 #else
         const float x_scale = 1.0f;
-        float16 x_low = vload16(2 * unit, (const __global float *)x),
-                x_high = vload16(2 * unit + 1, (const __global float *)x);
+        float16 x_low = vload16(2 * unit, (const __global float *)x.data),
+                x_high = vload16(2 * unit + 1, (const __global float *)x.data);
         const float x_sum = sum_float16(x_low + x_high);
 #endif
 #pragma unroll
@@ -122,19 +120,11 @@ INLINE void lane_sums(const __global uchar *x, const __global uchar *w, int cols
 }
 #endif
 
-INLINE ulong x_row_bytes(int cols) {
-#ifdef IN0_Q8
-    return q8_row_bytes(cols);
-#else
-    return (ulong)cols * 4;
-#endif
-}
-
 #ifdef SUBGROUP
 __kernel void matmul_gemv_subgroup(MATMUL_ARGUMENTS) {
-    const int blocks = BLOCKS(n0, ROWS) + BLOCKS(n1, ROWS) + BLOCKS(n2, ROWS), row = get_global_id(1);
-    const int lane = get_sub_group_local_id(), lanes = get_sub_group_size();
-    const __global uchar *from = x_buffer + x_offset + row * x_row_bytes(cols);
+    const int blocks = MATMUL_BLOCK_COUNT(ROWS), lane = get_sub_group_local_id(), lanes = get_sub_group_size();
+    MATMUL_ROW(get_global_id(1));
+    const struct x_row from = x_row_at(x_buffer + x_offset, &set, 0);
     for (int block = get_group_id(0) * get_num_sub_groups() + get_sub_group_id(); block < blocks;
          block += get_num_groups(0) * get_num_sub_groups()) {
         MATMUL_BLOCK(block, ROWS);
@@ -143,17 +133,18 @@ __kernel void matmul_gemv_subgroup(MATMUL_ARGUMENTS) {
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             float sum = sub_group_reduce_add(sums[r]);
-            if (lane == 0 && n + r < count) MATMUL_STORE(row, n + r, sum);
+            if (lane == 0 && n + r < count) MATMUL_STORE(0, n + r, sum);
         }
     }
 }
 #else
 __kernel void matmul_gemv_local(MATMUL_ARGUMENTS) {
     __local float tree[ROWS * LANES];
-    const int block = get_group_id(0), row = get_global_id(1), lane = get_local_id(0);
+    const int block = get_group_id(0), lane = get_local_id(0);
+    MATMUL_ROW(get_global_id(1));
     MATMUL_BLOCK(block, ROWS);
     float sums[ROWS];
-    lane_sums(x_buffer + x_offset + row * x_row_bytes(cols), w, cols, n, count, lane, LANES, sums);
+    lane_sums(x_row_at(x_buffer + x_offset, &set, 0), w, cols, n, count, lane, LANES, sums);
 #pragma unroll
     for (int r = 0; r < ROWS; r++) tree[r * LANES + lane] = sums[r];
 #if REDUCE == 1
@@ -169,6 +160,6 @@ __kernel void matmul_gemv_local(MATMUL_ARGUMENTS) {
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 #endif
-    if (lane < ROWS && n + lane < count) MATMUL_STORE(row, n + lane, tree[lane * LANES]);
+    if (lane < ROWS && n + lane < count) MATMUL_STORE(0, n + lane, tree[lane * LANES]);
 }
 #endif

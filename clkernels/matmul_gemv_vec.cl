@@ -29,14 +29,14 @@ INLINE int8 dot_unit(short16 low, short16 high, short16 x_low, short16 x_high) {
 #endif
 
 /* Columns [first, last) of one part for one row of x. */
-INLINE void gemv_part(const __global uchar *x, const __global uchar *w, int cols, int first, int last,
+INLINE void gemv_part(struct x_row x, const __global uchar *w, int cols, int first, int last,
                       const __global float *bias, bool has_bias, const __global float *addend, __global float *out) {
     const int units = cols / 32, run = (last - first + STREAMS - 1) / STREAMS;
 #ifdef IN0_Q8
-    const __global char *x_codes = (const __global char *)x;
-    const __global float *x_scales = (const __global float *)(x + cols), *x_sums = x_scales + units;
+    const __global char *x_codes = (const __global char *)x.data;
+    const __global float *x_scales = x.scales, *x_sums = x.sums;
 #else
-    const __global float *x_values = (const __global float *)x;
+    const __global float *x_values = (const __global float *)x.data;
 #endif
     for (int i = 0; i < run; i++) {
         int row[STREAMS];
@@ -99,7 +99,7 @@ INLINE void gemv_part(const __global uchar *x, const __global uchar *w, int cols
             float sum = sum_float16(sums[s]);
 #endif
             if (has_bias) sum += bias[n];
-#ifdef IN7_F32
+#ifdef HAS_ADDEND
             sum += addend[n];
 #endif
             out[n] = sum;
@@ -108,21 +108,18 @@ INLINE void gemv_part(const __global uchar *x, const __global uchar *w, int cols
 }
 
 __kernel void matmul_gemv_vec(MATMUL_ARGUMENTS) {
-    const int total = n0 + n1 + n2;
     int first, last;
-    share(total, STREAMS, get_global_id(0), get_global_size(0), &first, &last);
-#ifdef IN0_Q8
-    const ulong x_row_bytes = q8_row_bytes(cols);
-#else
-    const ulong x_row_bytes = (ulong)cols * 4;
-#endif
-    for (int p = 0; p < 3; p++) {
-        MATMUL_PART(p);
-        int part_first = max(first - start, 0), part_last = min(last - start, count);
-        if (part_first >= part_last) continue;
-        for (int row = 0; row < rows; row++)
-            gemv_part(x_buffer + x_offset + row * x_row_bytes, w, cols, part_first, part_last, bias, has_bias,
-                      DATA(const float, addend) + (ulong)row * total + start,
-                      DATA(float, out) + (ulong)row * total + start);
+    share(MATMUL_COLUMNS, STREAMS, get_global_id(0), get_global_size(0), &first, &last);
+    for (int row = 0; row < MATMUL_ROW_COUNT; row++) {
+        MATMUL_ROW(row);
+        for (int p = 0, before = 0; p < MATMUL_PARTS; p++) {
+            MATMUL_PART(p);
+            const int part_first = max(first - before, 0), part_last = min(last - before, count);
+            const ulong at = out_at(&set, 0) + start;
+            before += count;
+            if (part_first < part_last)
+                gemv_part(x_row_at(x_buffer + x_offset, &set, 0), w, cols, part_first, part_last, bias, has_bias,
+                          MATMUL_ADDEND + at, DATA(float, out) + at);
+        }
     }
 }

@@ -374,7 +374,7 @@ INLINE void gemv_part(const __global char *x, const __global uchar *w, int cols,
             const int n = group[s] * GROUP;
             if (first + s * run + i >= last) continue;
             if (has_bias) sums[s] += load_some(bias + n, count - n);
-#ifdef IN7_F32
+#ifdef HAS_ADDEND
             sums[s] += load_some(addend + n, count - n);
 #endif
             store_some(sums[s], out + n, count - n);
@@ -473,7 +473,7 @@ INLINE void gemm_group(const __global char *x, int rows, int cols, const __globa
                     sums[r] += load_some(out + at, count - n);
                 } else {
                     if (has_bias) sums[r] += load_some(bias + n, count - n);
-#ifdef IN7_F32
+#ifdef HAS_ADDEND
                     sums[r] += load_some(addend + at, count - n);
 #endif
                 }

@@ -41,7 +41,8 @@ enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activati
     struct ci_tensor *rounded_source = NULL, *rounded = NULL; /* the last tensor that was rounded */
     struct ci_node *previous = NULL;
     for (struct ci_node *node = graph->first; node; previous = node, node = node->next) {
-        if (node->op != &ci_op_matmul || activations == CI_ACTIVATIONS_F32) continue;
+        bool product = node->op == &ci_op_matmul || node->op == &ci_op_matmul_experts; /* x and w0 in the same places */
+        if (!product || activations == CI_ACTIVATIONS_F32) continue;
         struct ci_tensor *x = node->in[CI_MATMUL_X];
         if (!node->in[CI_MATMUL_W0]->view.type->quantised || x->view.type != &ci_type_f32) continue;
         if (!ci_type_fits_cols(&ci_type_q8, x->view.cols)) continue;

@@ -1,11 +1,11 @@
 /* matmul: x w^T + b for up to three weights side by side, so that what reads the same input (queries, keys and values;
  * gate and up) is one launch. Alone and followed by add (the residual). */
 #include <math.h>
-#include <string.h>
 
 #include "base/status.h"
 #include "ops/infer.h"
 #include "ops/op_list.h"
+#include "ops/product.h"
 #include "tensor/op_params.h"
 
 static enum clinfer_status infer(struct ci_call *call) {
@@ -25,53 +25,22 @@ static enum clinfer_status infer(struct ci_call *call) {
     return status;
 }
 
-enum { PART_COLS = 1024, PART_ROWS = 64 };
-
-/* What one weight row gives with up to PART_ROWS rows of x: products and squares are summed in double. */
-struct sums {
-    double product[PART_ROWS], x_squares[PART_ROWS], w_squares;
-};
-
-static void sum_row(const struct ci_view *x, int64_t first_row, int64_t rows, const struct ci_view *w, int64_t n,
-                    struct sums *sums) {
-    float weights[PART_COLS], inputs[PART_COLS];
-    memset(sums, 0, sizeof *sums);
-    for (int64_t first = 0; first < x->cols; first += PART_COLS) {
-        int64_t count = x->cols - first < PART_COLS ? x->cols - first : PART_COLS;
-        ci_view_part(w, n, first, count, weights);
-        for (int64_t k = 0; k < count; k++) sums->w_squares += (double)weights[k] * weights[k];
-        for (int64_t row = 0; row < rows; row++) {
-            ci_view_part(x, first_row + row, first, count, inputs);
-            double product = 0, squares = 0;
-            for (int64_t k = 0; k < count; k++) {
-                product += (double)weights[k] * inputs[k];
-                squares += (double)inputs[k] * inputs[k];
-            }
-            sums->product[row] += product;
-            sums->x_squares[row] += squares;
-        }
-    }
-}
-
-/* out = x w^T + b, or the sizes |x| |w| + |b|: by Cauchy and Schwarz no less than the sum of the terms' sizes, which is
- * what rounding errors grow with. */
+/* out = x w^T + b, or the sizes of that. */
 static void compute(const struct ci_call *call, bool sizes, float *out) {
     const struct ci_view *x = &call->in[CI_MATMUL_X];
-    struct sums sums;
+    struct ci_product product;
     int64_t first_col = 0;
     for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
         const struct ci_view *w = &call->in[CI_MATMUL_W0 + i];
         const float *bias = call->in[CI_MATMUL_B0 + i].type ? call->in[CI_MATMUL_B0 + i].data : NULL;
         if (!w->type) continue;
-        for (int64_t first_row = 0; first_row < x->rows; first_row += PART_ROWS) {
-            int64_t rows = x->rows - first_row < PART_ROWS ? x->rows - first_row : PART_ROWS;
+        for (int64_t first_row = 0; first_row < x->rows; first_row += CI_PRODUCT_ROWS) {
+            int64_t rows = x->rows - first_row < CI_PRODUCT_ROWS ? x->rows - first_row : CI_PRODUCT_ROWS;
             for (int64_t n = 0; n < w->rows; n++) {
-                double offset = bias ? bias[n] : 0.0;
-                sum_row(x, first_row, rows, w, n, &sums);
+                ci_product_row(x, first_row, rows, 0, w, n, &product);
                 for (int64_t row = 0; row < rows; row++)
                     out[(first_row + row) * call->out[0].cols + first_col + n] =
-                        (float)(sizes ? sqrt(sums.w_squares * sums.x_squares[row]) + fabs(offset)
-                                      : sums.product[row] + offset);
+                        ci_product_value(&product, row, bias ? (double)bias[n] : 0.0, sizes);
             }
         }
         first_col += w->rows;

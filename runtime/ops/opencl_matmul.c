@@ -1,5 +1,5 @@
-/* opencl_matmul.c: OpenCL variants of matmul and matmul_add. All take every weight type in either layout through
- * load_block, but for those that are made for one layout. */
+/* opencl_matmul.c: OpenCL variants of matmul, matmul_add and matmul_experts. All take every weight type in either
+ * layout through load_block, but for those that are made for one layout. */
 #include <string.h>
 
 #include "ops/op_list.h"
@@ -11,26 +11,73 @@
     IN(0), IN(1), IN(2), IN(3), IN(4), IN(5), IN(6), IN(7), OUT(0), IN_ROWS(0), IN_COLS(0), IN_ROWS(1), IN_ROWS(2),    \
         IN_ROWS(3)
 
+/* The same of matmul_experts. */
+#define EXPERTS_ARGUMENTS                                                                                              \
+    IN(0), IN(1), IN(2), IN(3), IN(4), IN(5), IN(6), IN(7), OUT(0), IN_ROWS(0), IN_COLS(1), IN_COLS(0), IN_ROWS(1),    \
+        IN_COLS(3), IN_COLS(5), OUT_COLS(0)
+
 static const struct ci_bind arguments[] = {MATMUL_ARGUMENTS, END};
 static const struct ci_bind arguments_scratch[] = {MATMUL_ARGUMENTS, SCRATCH, END};
+static const struct ci_bind experts_arguments[] = {EXPERTS_ARGUMENTS, END};
+static const struct ci_bind experts_arguments_scratch[] = {EXPERTS_ARGUMENTS, SCRATCH, END};
+
+/* One launch, of a kernel that all three ops have. */
+#define LAUNCH(symbol, kernel, grid)                                                                                   \
+    static const struct ci_launch symbol##_launches[] = {{kernel, arguments, grid}};                                   \
+    static const struct ci_launch symbol##_experts_launches[] = {{kernel, experts_arguments, grid}};
+
+#define VARIANT(symbol_op, symbol, place, launched, ...)                                                               \
+    const struct ci_variant ci_variant_##symbol_op##_##symbol = {.op = &ci_op_##symbol_op,                             \
+                                                                 .backend = place,                                     \
+                                                                 .type_input = CI_MATMUL_W0,                           \
+                                                                 .header = "common/matmul.clh",                        \
+                                                                 .launches = launched,                                 \
+                                                                 .launch_count = sizeof launched / sizeof *launched,   \
+                                                                 __VA_ARGS__};
 
 /* matmul and matmul_add are the same but for the last input. */
-#define BOTH(symbol, ...) BOTH_ON(CI_BACKEND_OPENCL, symbol, __VA_ARGS__)
-#define BOTH_ON(place, symbol, ...)                                                                                    \
-    const struct ci_variant ci_variant_matmul_##symbol = {.op = &ci_op_matmul,                                         \
-                                                          .backend = place,                                            \
-                                                          .type_input = CI_MATMUL_W0,                                  \
-                                                          .header = "common/matmul.clh",                               \
-                                                          __VA_ARGS__};                                                \
-    const struct ci_variant ci_variant_matmul_add_##symbol = {.op = &ci_op_matmul_add,                                 \
-                                                              .backend = place,                                        \
-                                                              .type_input = CI_MATMUL_W0,                              \
-                                                              .header = "common/matmul.clh",                           \
-                                                              __VA_ARGS__};
+#define BOTH(place, symbol, launched, ...)                                                                             \
+    VARIANT(matmul, symbol, place, launched, __VA_ARGS__)                                                              \
+    VARIANT(matmul_add, symbol, place, launched, __VA_ARGS__)
 
-static bool fits_units(const struct ci_call *call) { return call->in[CI_MATMUL_X].cols % 32 == 0; }
+/* And matmul_experts, whose kernels take other arguments (clkernels/common/matmul.clh). */
+#define ALL(symbol, launched, ...)                                                                                     \
+    BOTH(CI_BACKEND_OPENCL, symbol, launched##_launches, __VA_ARGS__)                                                  \
+    VARIANT(matmul_experts, symbol, CI_BACKEND_OPENCL, launched##_experts_launches, __VA_ARGS__)
 
-static int64_t rows_of(const struct ci_call *call) { return call->in[CI_MATMUL_X].rows; }
+static bool is_experts(const struct ci_call *call) { return call->in[CI_EXPERTS_IDS].type == &ci_type_i32; }
+
+static int64_t experts_of(const struct ci_call *call) { return call->in[CI_EXPERTS_STARTS].cols - 1; }
+
+/* Columns of the output that belong to one row of x, or to a pair of a row and an expert. */
+static int64_t columns_of(const struct ci_call *call) {
+    return is_experts(call) ? call->out[0].cols / call->in[CI_EXPERTS_IDS].cols : call->out[0].cols;
+}
+
+/* Kernels read 32 columns at a time, and the rows of an expert in layout r16 from a whole group on. */
+static bool fits_units(const struct ci_call *call) {
+    const struct ci_view *w = &call->in[CI_MATMUL_W0];
+    bool whole = !is_experts(call) || w->layout != &ci_layout_r16 || w->rows / experts_of(call) % 16 == 0;
+    return w->cols % 32 == 0 && whole;
+}
+
+/* Rows of x, or pairs. */
+static int64_t rows_of(const struct ci_call *call) {
+    int64_t rows = call->in[CI_MATMUL_X].rows;
+    return is_experts(call) ? rows * call->in[CI_EXPERTS_IDS].cols : rows;
+}
+
+/* Whether reading the weights again for each row costs little: for up to `most` rows, or where an expert has few. */
+static bool is_few(const struct ci_call *call, int most) {
+    return call->in[CI_MATMUL_X].rows <= most || (is_experts(call) && rows_of(call) <= 2 * experts_of(call));
+}
+
+/* Tiles of up to `unit` rows, none of two experts; at most, since how many an expert has only the device knows. */
+static size_t tiles_of(const struct ci_call *call, int unit) {
+    int64_t rows = rows_of(call);
+    if (!is_experts(call)) return ci_ceil_div(rows, unit);
+    return (size_t)(rows / unit + (experts_of(call) < rows ? experts_of(call) : rows));
+}
 
 /* Work-items in lockstep, work-groups with local memory: what is made for it is no use on a CPU device. */
 static bool is_parallel(const struct ci_caps *caps) { return !ci_is_cpu(caps->device); }
@@ -38,6 +85,10 @@ static bool is_parallel(const struct ci_caps *caps) { return !ci_is_cpu(caps->de
 /* Blocks of `unit` output columns, none across two weights. */
 static size_t blocks_of(const struct ci_call *call, int unit) {
     size_t blocks = 0;
+    if (is_experts(call)) {
+        int64_t n = call->in[CI_EXPERTS_W0].rows / experts_of(call);
+        return ci_ceil_div(n, unit) * (size_t)(columns_of(call) / n);
+    }
     for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) blocks += ci_ceil_div(call->in[CI_MATMUL_W0 + i].rows, unit);
     return blocks;
 }
@@ -66,14 +117,14 @@ static void gemv_subgroup_grid(const struct ci_call *call, const int *tunables, 
 }
 
 static bool gemv_subgroup_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return caps->device->subgroups && is_parallel(caps) && fits_units(call) && rows_of(call) <= 8;
+    return caps->device->subgroups && is_parallel(caps) && fits_units(call) && is_few(call, 8);
 }
 
-static const struct ci_launch gemv_subgroup_launches[] = {{"matmul_gemv_subgroup", arguments, gemv_subgroup_grid}};
+LAUNCH(gemv_subgroup, "matmul_gemv_subgroup", gemv_subgroup_grid)
 
-BOTH(gemv_subgroup, .name = "gemv_subgroup", .for_whom = "GPUs with sub-groups, decode", .fits = gemv_subgroup_fits,
-     .source = "matmul_gemv_lanes.cl", .tunables = gemv_subgroup_tunables, .grid_tunables = 1u << SUBGROUP_LOCAL,
-     .launches = gemv_subgroup_launches, .launch_count = 1)
+ALL(gemv_subgroup, gemv_subgroup, .name = "gemv_subgroup", .for_whom = "GPUs with sub-groups, decode",
+    .fits = gemv_subgroup_fits, .source = "matmul_gemv_lanes.cl", .tunables = gemv_subgroup_tunables,
+    .grid_tunables = 1u << SUBGROUP_LOCAL)
 
 /* ---- gemv_local ---- */
 
@@ -97,7 +148,7 @@ static void gemv_local_grid(const struct ci_call *call, const int *tunables, con
 }
 
 static bool gemv_local_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return is_parallel(caps) && fits_units(call) && rows_of(call) <= 8;
+    return is_parallel(caps) && fits_units(call) && is_few(call, 8);
 }
 
 static size_t gemv_local_bytes(const struct ci_call *call, const int *tunables) {
@@ -105,11 +156,11 @@ static size_t gemv_local_bytes(const struct ci_call *call, const int *tunables) 
     return (size_t)(tunables[LOCAL_ROWS] * tunables[LOCAL_LANES]) * sizeof(float);
 }
 
-static const struct ci_launch gemv_local_launches[] = {{"matmul_gemv_local", arguments, gemv_local_grid}};
+LAUNCH(gemv_local, "matmul_gemv_local", gemv_local_grid)
 
-BOTH(gemv_local, .name = "gemv_local", .for_whom = "GPUs without sub-groups, decode", .fits = gemv_local_fits,
-     .source = "matmul_gemv_lanes.cl", .tunables = gemv_local_tunables, .launches = gemv_local_launches,
-     .launch_count = 1, .local_bytes = gemv_local_bytes)
+ALL(gemv_local, gemv_local, .name = "gemv_local", .for_whom = "GPUs without sub-groups, decode",
+    .fits = gemv_local_fits, .source = "matmul_gemv_lanes.cl", .tunables = gemv_local_tunables,
+    .local_bytes = gemv_local_bytes)
 
 /* ---- gemm_local ---- */
 
@@ -125,7 +176,7 @@ static void gemm_local_grid(const struct ci_call *call, const int *tunables, con
     grid->local[0] = (size_t)(tunables[TILE_BN] / tunables[TILE_TN]);
     grid->local[1] = (size_t)(tunables[TILE_BM] / tunables[TILE_TM]);
     grid->global[0] = blocks_of(call, tunables[TILE_BN]) * grid->local[0];
-    grid->global[1] = ci_ceil_div(rows_of(call), tunables[TILE_BM]) * grid->local[1];
+    grid->global[1] = tiles_of(call, tunables[TILE_BM]) * grid->local[1];
 }
 
 static bool gemm_local_fits(const struct ci_caps *caps, const struct ci_call *call) {
@@ -137,11 +188,10 @@ static size_t gemm_local_bytes(const struct ci_call *call, const int *tunables) 
     return (size_t)(32 * (tunables[TILE_BM] + tunables[TILE_BN])) * sizeof(float);
 }
 
-static const struct ci_launch gemm_local_launches[] = {{"matmul_gemm_local", arguments, gemm_local_grid}};
+LAUNCH(gemm_local, "matmul_gemm_local", gemm_local_grid)
 
-BOTH(gemm_local, .name = "gemm_local", .for_whom = "GPUs, prefill", .fits = gemm_local_fits,
-     .source = "matmul_gemm_local.cl", .tunables = gemm_local_tunables, .launches = gemm_local_launches,
-     .launch_count = 1, .local_bytes = gemm_local_bytes)
+ALL(gemm_local, gemm_local, .name = "gemm_local", .for_whom = "GPUs, prefill", .fits = gemm_local_fits,
+    .source = "matmul_gemm_local.cl", .tunables = gemm_local_tunables, .local_bytes = gemm_local_bytes)
 
 /* ---- gemv_r16, gemm_r16: __asm__ for x86-64 ---- */
 
@@ -218,9 +268,9 @@ static const struct ci_launch gemv_r16_launches[] = {{"matmul_gemv_r16", argumen
 static const struct ci_launch gemm_r16_launches[] = {{"matmul_gemm_r16", arguments, gemm_r16_grid}};
 
 #define R16(kind, isa, tasks, whom)                                                                                    \
-    BOTH(kind##_r16_##isa, .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits,              \
-         .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables,          \
-         .grid_tunables = 1u << (tasks), .launches = kind##_r16_launches, .launch_count = 1)
+    BOTH(CI_BACKEND_OPENCL, kind##_r16_##isa, kind##_r16_launches, .name = #kind "_r16_" #isa, .for_whom = whom,       \
+         .fits = kind##_r16_##isa##_fits, .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16,                  \
+         .tunables = kind##_r16_##isa##_tunables, .grid_tunables = 1u << (tasks))
 R16(gemv, vnni, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, decode")
 R16(gemv, avx2, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, decode")
 R16(gemm, vnni, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, prefill")
@@ -233,12 +283,12 @@ R16(gemm, avx2, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, p
  * rounded unless the user asked for floats, as on CPU devices. */
 
 static bool dot_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return is_parallel(caps) && caps->device->dot4 && call->in[CI_MATMUL_X].type == &ci_type_q8 &&
+    return is_parallel(caps) && caps->device->dot4 && fits_units(call) && call->in[CI_MATMUL_X].type == &ci_type_q8 &&
            call->in[CI_MATMUL_W0].type->quantised;
 }
 
 static bool gemv_dot_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return dot_fits(caps, call) && rows_of(call) <= 8;
+    return dot_fits(caps, call) && is_few(call, 8);
 }
 
 static bool gemv_dot_subgroup_fits(const struct ci_caps *caps, const struct ci_call *call) {
@@ -253,20 +303,19 @@ static bool gemv_dot_subgroup_fits(const struct ci_caps *caps, const struct ci_c
 static const struct ci_tunable gemv_dot_tunables[] = {GEMV_LOCAL_TUNABLES, DOT_TUNABLES, {0}};
 static const struct ci_tunable gemv_dot_subgroup_tunables[] = {GEMV_SUBGROUP_TUNABLES, DOT_TUNABLES, {0}};
 
-BOTH(gemv_dot, .name = "gemv_dot", .for_whom = "GPUs with a dot product of bytes, decode", .fits = gemv_dot_fits,
-     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
-     .tunables = gemv_dot_tunables, .launches = gemv_local_launches, .launch_count = 1)
-BOTH(gemv_dot_subgroup, .name = "gemv_dot_subgroup",
-     .for_whom = "GPUs with a dot product of bytes and sub-groups, decode", .fits = gemv_dot_subgroup_fits,
-     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
-     .tunables = gemv_dot_subgroup_tunables, .grid_tunables = 1u << SUBGROUP_LOCAL, .launches = gemv_subgroup_launches,
-     .launch_count = 1)
+ALL(gemv_dot, gemv_local, .name = "gemv_dot", .for_whom = "GPUs with a dot product of bytes, decode",
+    .fits = gemv_dot_fits, .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
+    .tunables = gemv_dot_tunables)
+ALL(gemv_dot_subgroup, gemv_subgroup, .name = "gemv_dot_subgroup",
+    .for_whom = "GPUs with a dot product of bytes and sub-groups, decode", .fits = gemv_dot_subgroup_fits,
+    .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
+    .tunables = gemv_dot_subgroup_tunables, .grid_tunables = 1u << SUBGROUP_LOCAL)
 
-static const struct ci_launch gemm_dot_launches[] = {{"matmul_gemm_dot", arguments, gemm_local_grid}};
+LAUNCH(gemm_dot, "matmul_gemm_dot", gemm_local_grid)
 
-BOTH(gemm_dot, .name = "gemm_dot", .for_whom = "GPUs with a dot product of bytes, prefill", .fits = dot_fits,
-     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemm_dot.cl",
-     .tunables = gemm_local_tunables, .launches = gemm_dot_launches, .launch_count = 1)
+ALL(gemm_dot, gemm_dot, .name = "gemm_dot", .for_whom = "GPUs with a dot product of bytes, prefill", .fits = dot_fits,
+    .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemm_dot.cl",
+    .tunables = gemm_local_tunables)
 
 /* ---- gemv_vec ---- */
 
@@ -277,13 +326,13 @@ static const struct ci_tunable gemv_vec_tunables[] = {
 
 static void gemv_vec_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
                           struct ci_grid *grid) {
-    size_t most = ci_ceil_div(call->out[0].cols, tunables[GEMV_STREAMS]);
+    size_t most = ci_ceil_div(columns_of(call), tunables[GEMV_STREAMS]);
     size_t items = (size_t)caps->compute_units * (size_t)tunables[GEMV_TASKS];
     ci_grid_1d(grid, rows_of(call) == 0 ? 0 : items < most ? items : most);
 }
 
 static bool gemv_vec_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return ci_is_cpu(caps->device) && fits_units(call) && rows_of(call) <= 2;
+    return ci_is_cpu(caps->device) && fits_units(call) && is_few(call, 2);
 }
 
 /* The same kernel, whose integer arithmetic is faster: a variant of its own before the other, so that activations are
@@ -293,14 +342,13 @@ static bool gemv_q8_vec_fits(const struct ci_caps *caps, const struct ci_call *c
            call->in[CI_MATMUL_W0].type->quantised;
 }
 
-static const struct ci_launch gemv_vec_launches[] = {{"matmul_gemv_vec", arguments, gemv_vec_grid}};
+LAUNCH(gemv_vec, "matmul_gemv_vec", gemv_vec_grid)
 
-BOTH(gemv_q8_vec, .name = "gemv_q8_vec", .for_whom = "CPU devices, decode with 8-bit activations",
-     .fits = gemv_q8_vec_fits, .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables,
-     .grid_tunables = 1u << GEMV_TASKS, .launches = gemv_vec_launches, .launch_count = 1)
-BOTH(gemv_vec, .name = "gemv_vec", .for_whom = "CPU devices, decode", .fits = gemv_vec_fits,
-     .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables, .grid_tunables = 1u << GEMV_TASKS,
-     .launches = gemv_vec_launches, .launch_count = 1)
+ALL(gemv_q8_vec, gemv_vec, .name = "gemv_q8_vec", .for_whom = "CPU devices, decode with 8-bit activations",
+    .fits = gemv_q8_vec_fits, .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables,
+    .grid_tunables = 1u << GEMV_TASKS)
+ALL(gemv_vec, gemv_vec, .name = "gemv_vec", .for_whom = "CPU devices, decode", .fits = gemv_vec_fits,
+    .source = "matmul_gemv_vec.cl", .tunables = gemv_vec_tunables, .grid_tunables = 1u << GEMV_TASKS)
 
 /* ---- gemm_vec: fits everywhere ---- */
 
@@ -313,14 +361,19 @@ static void gemm_expand_grid(const struct ci_call *call, const int *tunables, co
                              struct ci_grid *grid) {
     (void)tunables;
     (void)caps;
-    ci_grid_1d(grid, call->in[CI_MATMUL_X].type == &ci_type_q8 ? (size_t)rows_of(call) : 0);
+    ci_grid_1d(grid, call->in[CI_MATMUL_X].type == &ci_type_q8 ? (size_t)call->in[CI_MATMUL_X].rows : 0);
 }
 
 static void gemm_vec_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
                           struct ci_grid *grid) {
-    size_t most = 0, items = (size_t)caps->compute_units * (size_t)tunables[GEMM_TASKS];
-    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) most += ci_ceil_div(call->in[CI_MATMUL_W0 + i].rows, GEMM_TILE);
+    size_t most = blocks_of(call, GEMM_TILE), items = (size_t)caps->compute_units * (size_t)tunables[GEMM_TASKS];
+    /* With experts a few for each: they have work of different size, and some none. */
+    size_t sets = is_experts(call) ? (size_t)experts_of(call) : 1;
+    if (sets > 1) items = ci_ceil_div((int64_t)(4 * items), (int64_t)sets);
     ci_grid_1d(grid, rows_of(call) == 0 ? 0 : items < most ? items : most);
+    grid->dimensions = is_experts(call) ? 2 : 1;
+    grid->global[1] = sets;
+    grid->local[1] = 1;
 }
 
 static size_t gemm_vec_scratch(const struct ci_call *call, const int *tunables) {
@@ -337,11 +390,13 @@ static bool gemm_vec_fits(const struct ci_caps *caps, const struct ci_call *call
 static const struct ci_bind gemm_expand_arguments[] = {IN(0), SCRATCH, IN_COLS(0), END};
 static const struct ci_launch gemm_vec_launches[] = {{"matmul_expand", gemm_expand_arguments, gemm_expand_grid},
                                                      {"matmul_gemm_vec", arguments_scratch, gemm_vec_grid}};
+static const struct ci_launch gemm_vec_experts_launches[] = {
+    {"matmul_expand", gemm_expand_arguments, gemm_expand_grid},
+    {"matmul_gemm_vec", experts_arguments_scratch, gemm_vec_grid}};
 
-BOTH(gemm_vec, .name = "gemm_vec", .for_whom = "CPU devices, prefill; the portable fallback of all",
-     .fits = gemm_vec_fits, .second_header = "common/expand.clh", .source = "matmul_gemm_vec.cl",
-     .tunables = gemm_vec_tunables, .grid_tunables = 1u << GEMM_TASKS, .launches = gemm_vec_launches, .launch_count = 2,
-     .scratch = gemm_vec_scratch)
+ALL(gemm_vec, gemm_vec, .name = "gemm_vec", .for_whom = "CPU devices, prefill; the portable fallback of all",
+    .fits = gemm_vec_fits, .second_header = "common/expand.clh", .source = "matmul_gemm_vec.cl",
+    .tunables = gemm_vec_tunables, .grid_tunables = 1u << GEMM_TASKS, .scratch = gemm_vec_scratch)
 
 /* ---- clblast: weights as floats, one product for all of them; floats as they are, a product each ---- */
 
@@ -414,6 +469,7 @@ static const struct ci_launch clblast_launches[] = {{"matmul_expand", gemm_expan
                                                     {"matmul_start", arguments, clblast_start_grid}};
 static ci_product *const clblast_products[] = {clblast_first, clblast_second, clblast_third, NULL};
 
-BOTH_ON(CI_BACKEND_CLBLAST, clblast, .name = "clblast", .for_whom = "GPUs that CLBlast is tuned for, long prompts",
-        .fits = clblast_fits, .second_header = "common/expand.clh", .source = "matmul_clblast.cl",
-        .launches = clblast_launches, .launch_count = 3, .products = clblast_products, .scratch = clblast_scratch)
+BOTH(CI_BACKEND_CLBLAST, clblast, clblast_launches, .name = "clblast",
+     .for_whom = "GPUs that CLBlast is tuned for, long prompts", .fits = clblast_fits,
+     .second_header = "common/expand.clh", .source = "matmul_clblast.cl", .products = clblast_products,
+     .scratch = clblast_scratch)

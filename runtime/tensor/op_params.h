@@ -19,6 +19,17 @@
  *             out: [R, K] q8
  * matmul      in:  x [R, K] f32 or q8; w0 [N0, K]; w1, w2 (absent, or of w0's type, layout and K); b0 [1, N0], b1, b2 (or absent)
  *             out: [R, N0 + N1 + N2] = x w^T + b side by side
+ * route       in:  logits [R, X]; bias [1, X] (or absent), which counts for the choice only
+ *             out: ids [R, k] i32, the k = `used` experts with the largest gates (of equals the first), best first; weights
+ *                  [R, k]; order [R, k] i32, all pairs row * k + j sorted by expert, then by pair; starts [1, X + 1] i32, where
+ *                  each expert's pairs begin in it
+ *             weights: the gate of each expert; NORMALISE: divided by their sum, at least CI_ROUTE_LEAST_SUM; times SCALE
+ * matmul_experts  in:  x [R, K] or [R, k * K] f32 or q8; w0 [X * N, K]; w1 (or absent, as w0); ids, order, starts of `route`;
+ *                  b0 [1, X * N] (or absent), b1
+ *             out: [R, k * N]: for each row its experts side by side; with w1 [R, 2 * k * N]: all of w0, then all of w1. With k
+ *             inputs side by side in x each expert has its own.
+ * combine     in:  y [R, k * N]; weights [R, k]; addend [R, N] (or absent)
+ *             out: [R, N] = sum of weights[j] * y[j], plus addend
  * concat      in:  a [R, A]; b [R, B]; c [R, C] (or absent)
  *             out: [R, A + B + C]
  * affine      in:  x [R, C]; factors [1, C]; offsets [1, C] (or absent)
@@ -91,6 +102,26 @@ enum { CI_ACTIVATION_I_KIND = 0, CI_ACTIVATION_F_A = 0, CI_ACTIVATION_F_LIMIT = 
 enum { CI_MATMUL_X = 0, CI_MATMUL_W0 = 1, CI_MATMUL_B0 = 4, CI_MATMUL_ADDEND = 7, CI_MATMUL_MAX_WEIGHTS = 3 };
 
 enum { CI_ROPE_TABLE_F_MAGNITUDE = 0 };
+
+enum { CI_ROUTE_I_USED = 0, CI_ROUTE_I_GATING = 1, CI_ROUTE_I_NORMALISE = 2, CI_ROUTE_F_SCALE = 0 };
+enum {
+    CI_GATING_SOFTMAX,
+    CI_GATING_SIGMOID,
+    CI_GATING_SOFTMAX_CHOSEN /* of the logits of the chosen experts alone */
+};
+enum { CI_MAX_EXPERTS = 1024, CI_MAX_EXPERTS_USED = 64 };
+#define CI_ROUTE_LEAST_SUM 0x1p-14 /* the least normal f16 */
+
+enum {
+    CI_EXPERTS_X,
+    CI_EXPERTS_W0,
+    CI_EXPERTS_W1,
+    CI_EXPERTS_IDS,
+    CI_EXPERTS_ORDER,
+    CI_EXPERTS_STARTS,
+    CI_EXPERTS_B0,
+    CI_EXPERTS_B1
+};
 
 enum { CI_ROPE_I_HEADS = 0, CI_ROPE_I_HEAD_DIM = 1, CI_ROPE_I_NEOX = 2 };
 

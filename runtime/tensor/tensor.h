@@ -1,8 +1,8 @@
 /* tensor.h: views of matrices and calls of ops, the vocabulary between the layers.
  *
- * Everything that an op reads or writes is a matrix [rows, cols], row by row; a vector is one row. A view says how the bytes are
- * to be read (type, layout, shape) and where they are. On the host that is a pointer; on an OpenCL device it is (buffer, byte
- * offset), because weights lie inside a mapped file at alignments that sub-buffers cannot have. */
+ * Everything that an op reads or writes is a matrix [rows, cols], row by row; a vector is one row. A view says how the
+ * bytes are to be read (type, layout, shape) and where they are. On the host that is a pointer; on an OpenCL device it
+ * is (buffer, byte offset), because weights lie inside a mapped file at alignments that sub-buffers cannot have. */
 #ifndef CI_TENSOR_TENSOR_H
 #define CI_TENSOR_TENSOR_H
 
@@ -33,7 +33,7 @@ struct ci_view {
     uint64_t offset;          /* bytes into `buffer` */
 };
 
-enum { CI_MAX_INPUTS = 8, CI_MAX_OUTPUTS = 3, CI_MAX_PARAMS = 8 };
+enum { CI_MAX_INPUTS = 8, CI_MAX_OUTPUTS = 4, CI_MAX_PARAMS = 8 };
 
 /* Each op names its parameters with an enum of indices in tensor/op_params.h. */
 struct ci_params {
@@ -41,7 +41,8 @@ struct ci_params {
     float f[CI_MAX_PARAMS];
 };
 
-/* One op with everything bound. `scratch` is working memory of the size that the variant asked for, shared by all threads. */
+/* One op with everything bound. `scratch` is working memory of the size that the variant asked for, shared by all
+ * threads. */
 struct ci_call {
     struct ci_view in[CI_MAX_INPUTS];
     struct ci_view out[CI_MAX_OUTPUTS];

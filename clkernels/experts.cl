@@ -1,0 +1,99 @@
+/* experts.cl: what stands around matmul_experts: which experts a row goes to, the pairs of rows and experts in the order of
+ * the experts, and the sum of what the experts gave. */
+
+/* Of tensor/op_params.h. */
+enum { SOFTMAX, SIGMOID, SOFTMAX_CHOSEN };
+#define LEAST_SUM 0x1p-14f
+#define MAX_EXPERTS 1024
+
+#ifdef OUT3_I32
+/* A work-item per row. Numbers that are none are never chosen, unless there is nothing else. */
+__kernel void route(TENSOR(logits), TENSOR(bias), TENSOR(ids), TENSOR(weights), int experts, int used, int gating,
+                    int normalise, float scale) {
+    const ulong row = get_global_id(0);
+    const __global float *from = DATA(const float, logits) + row * experts;
+    __global int *chosen = DATA(int, ids) + row * used;
+    __global float *to = DATA(float, weights) + row * used;
+    float most = from[0], sum = 0.0f;
+    for (int e = 1; e < experts; e++) most = from[e] > most ? from[e] : most;
+    if (gating == SOFTMAX)
+        for (int e = 0; e < experts; e++) sum += exp(from[e] - most);
+    uchar taken[MAX_EXPERTS];
+    for (int e = 0; e < experts; e++) taken[e] = 0;
+    for (int j = 0; j < used; j++) {
+        int best = -1;
+        float largest = 0.0f;
+        for (int e = 0; e < experts; e++) {
+#ifdef IN1_F32
+            const float gate = gating == SIGMOID   ? 1.0f / (1.0f + exp(-from[e]))
+                               : gating == SOFTMAX ? exp(from[e] - most) / sum
+                                                   : from[e];
+            const float value = gate + DATA(const float, bias)[e];
+#else
+            const float value = from[e];
+#endif
+            if (taken[e] || (best >= 0 && !(value > largest))) continue;
+            best = e;
+            largest = isnan(value) ? -INFINITY : value;
+        }
+        taken[best] = 1;
+        chosen[j] = best;
+    }
+    float chosen_most = from[chosen[0]], total = 0.0f;
+    for (int j = 1; j < used; j++) chosen_most = fmax(chosen_most, from[chosen[j]]);
+    if (gating == SOFTMAX_CHOSEN) {
+        most = chosen_most;
+        for (int j = 0; j < used; j++) sum += exp(from[chosen[j]] - most);
+    }
+    for (int j = 0; j < used; j++) {
+        const float logit = from[chosen[j]];
+        to[j] = gating == SIGMOID ? 1.0f / (1.0f + exp(-logit)) : exp(logit - most) / sum;
+        total += to[j];
+    }
+    for (int j = 0; j < used; j++) to[j] = (normalise ? to[j] / fmax(total, LEAST_SUM) : to[j]) * scale;
+}
+
+/* A work-item per expert: its pairs in their order, behind those of the experts before it. The last one also tells where
+ * all end. */
+__kernel void route_order(TENSOR(ids), TENSOR(order), TENSOR(starts), int rows, int used, int experts) {
+    const int expert = get_global_id(0), pairs = rows * used;
+    const __global int *from = DATA(const int, ids);
+    int at = 0;
+    for (int i = 0; i < pairs; i++) at += from[i] < expert;
+    DATA(int, starts)[expert] = at;
+    for (int i = 0; i < pairs; i++)
+        if (from[i] == expert) DATA(int, order)[at++] = i;
+    if (expert == experts - 1) DATA(int, starts)[experts] = pairs;
+}
+#else
+/* Work-items (part, row): a part takes every so manieth vector of 16 columns; what a row has beyond its last whole vector is
+ * done by part 0, number by number. */
+__kernel void combine(TENSOR(y), TENSOR(weights), TENSOR(addend), TENSOR(out), int cols, int used) {
+    const ulong row = get_global_id(1);
+    const __global float *from = DATA(const float, y) + row * used * cols;
+    const __global float *by = DATA(const float, weights) + row * used;
+    __global float *to = DATA(float, out) + row * cols;
+#ifdef IN2_F32
+    const __global float *added = DATA(const float, addend) + row * cols;
+#endif
+    for (int v = get_global_id(0); v < cols / 16; v += get_global_size(0)) {
+#ifdef IN2_F32
+        float16 sum = vload16(v, added);
+#else
+        float16 sum = 0.0f;
+#endif
+        for (int j = 0; j < used; j++) sum = by[j] * vload16(v, from + (ulong)j * cols) + sum;
+        vstore16(sum, v, to);
+    }
+    if (get_global_id(0) > 0) return;
+    for (int i = cols / 16 * 16; i < cols; i++) {
+#ifdef IN2_F32
+        float sum = added[i];
+#else
+        float sum = 0.0f;
+#endif
+        for (int j = 0; j < used; j++) sum = by[j] * from[(ulong)j * cols + i] + sum;
+        to[i] = sum;
+    }
+}
+#endif
