@@ -31,11 +31,11 @@ endif
 # make -s says nothing.
 say = @$(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-8s %s\n' $1 $2)
 
-LIBRARIES  := OpenCL clblast jansson libcurl libpcre2-8
+LIBRARIES  := OpenCL clblast jansson libcurl libpcre2-8 libutf8proc
 # Of libedit the tool needs the header alone: it loads the library itself.
 # The cross build has libc alone.
 PKG_CFLAGS := $(if $(filter-out aarch64,$(CONFIG)),$(shell pkg-config --cflags $(LIBRARIES) libedit 2>/dev/null))
-PKG_LIBS   := $(or $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null),-lOpenCL -ljansson -lpcre2-8) -lpthread -lm
+PKG_LIBS   := $(or $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null),-lOpenCL -ljansson -lpcre2-8 -lutf8proc) -lpthread -lm
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 # _GNU_SOURCE= (empty) so that files may say it again.

@@ -32,7 +32,7 @@ end() {
 trap end EXIT
 # shellcheck disable=SC2046 # words
 "${CC:-gcc}" -O2 -std=c11 -Iinclude -Iruntime -D_GNU_SOURCE -o "$work/ask" scripts/ask_remote.c \
-    build/release/libclinfer.a $(pkg-config --libs OpenCL clblast jansson libcurl libpcre2-8) -lpthread -lm
+    build/release/libclinfer.a $(pkg-config --libs OpenCL clblast jansson libcurl libpcre2-8 libutf8proc) -lpthread -lm
 
 export ASK_REMOTE_KEY=sk-check-remote-0123456789
 port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')

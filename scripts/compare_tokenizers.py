@@ -7,9 +7,10 @@ TEST is build/release/tests/unit/test_tokenizer, whose `--ids` prints ids; PEER 
 texts beside a vocabulary (VOCABULARY.gguf.inp and .out, as llama.cpp's sources have them) and N (20,000) random strings
 of valid UTF-8, the same on every run; control tokens count as such, none are added. `--speed FILE` also says how fast
 the text of FILE is read. `--pre llama3,tekken` takes copies of the vocabularies with these pre-tokenizers, `--pre all`
-with one name of each row of runtime/text/pretokenizer.c. Differences are printed; exit status 1 when there are any.
-Needs the Python packages gguf and llama_cpp."""
-import argparse, ctypes, os, random, re, struct, subprocess, sys, tempfile, time
+with one name of each row of runtime/text/pretokenizer.c. Differences are printed; exit status 1 when there are any that
+Hugging Face's tokenizers do not share with clinfer: where llama.cpp only comes near a model's own tokenizer (WordPiece,
+DeepSeek's expressions), that one is asked too. Needs the Python packages gguf, llama_cpp and tokenizers."""
+import argparse, ctypes, os, random, re, struct, subprocess, sys, tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -84,28 +85,86 @@ def our_ids(test, vocabulary, texts):
     return [[int(word) for word in line.split()] for line in run.stdout.decode().split("\n")[:-1]]
 
 
-def compare(what, texts, wanted, found, most):
-    wrong = 0
+def words_of(fields):
+    """WordPiece as Hugging Face has it: "##" before what goes on, nothing before what begins."""
+    words = []
+    for token, kind in zip(fields["tokenizer.ggml.tokens"].contents(), fields["tokenizer.ggml.token_type"].contents()):
+        words.append(token if kind != 1 else token[1:] if token[0] == "\u2581" else "##" + token)
+    return {word: i for i, word in enumerate(words)}
+
+
+# The letters that DeepSeek's tokenizer.json names, and what else its expressions hold.
+DEEPSEEK = {
+    "deepseek-llm": ["[\r\n]", "\\s?[A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af"
+                     "\u0370-\u0373\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5"
+                     "\u03f7-\u0481\u048a-\u052f\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba"
+                     "\u1cbd-\u1cbf\u1d00-\u1d2b\u1d6b-\u1d77\u1d79-\u1d9a\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45"
+                     "\u1f48-\u1f4d\u1f50-\u1f57\u1f59\u1f5b\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe"
+                     "\u1fc2-\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc\u2102"
+                     "\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d\u212f-\u2134\u2139"
+                     "\u213c-\u213f\u2145-\u2149\u214e\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4\u2ceb-\u2cee\u2cf2\u2cf3"
+                     "\ua640-\ua66d\ua680-\ua69b\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf\ufb00-\ufb06"
+                     "\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f\U000104b0-\U000104d3"
+                     "\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df"
+                     "\U0001e900-\U0001e943]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", "\\s+$",
+                     "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}+"],
+    "deepseek-coder": ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}"],
+}
+
+
+def hugging_face(path):
+    """The same vocabulary in Hugging Face's tokenizers, for those that llama.cpp does not reproduce; else None."""
+    from gguf import GGUFReader
+    fields = GGUFReader(path).fields
+    model, pre = (fields[key].contents() if key in fields else "" for key in ("tokenizer.ggml.model", "tokenizer.ggml.pre"))
+    if model != "bert" and pre not in DEEPSEEK: return None
+    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+    tokens, types = fields["tokenizer.ggml.tokens"].contents(), fields["tokenizer.ggml.token_type"].contents()
+    if model == "bert":
+        tokenizer = Tokenizer(models.WordPiece(vocab=words_of(fields), unk_token="[UNK]", max_input_chars_per_word=10000))
+        tokenizer.normalizer = normalizers.BertNormalizer()
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    else:
+        merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"].contents()]
+        tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(part), behavior="isolated") for part in DEEPSEEK[pre]] +
+            [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)
+                                  for token, kind in zip(tokens, types) if kind in (2, 3, 4)])
+    return tokenizer
+
+
+def compare(what, texts, wanted, found, most, other=None):
+    """Those that differ, and those of them that Hugging Face's tokenizer differs from llama.cpp in as well."""
+    wrong = shared = 0
     for text, a, b in zip(texts, wanted, found):
         if a == b: continue
+        if other and other.encode(text.decode(), add_special_tokens=False).ids == b:
+            shared += 1
+            continue
         wrong += 1
         if wrong > most: continue
         at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
         print(f"  {what}: {text.decode()!r}: at token {at}: llama.cpp {a[max(0, at - 1):at + 6]}, "
               f"clinfer {b[max(0, at - 1):at + 6]}")
     assert len(texts) == len(wanted) == len(found)
-    return wrong
+    return wrong, shared
 
 
 def measure(test, vocabulary, path):
-    """Seconds for the text four times, less those for nothing."""
-    text = open(path, "rb").read()
-    times = []
+    """Processor time for the text four times, less that for nothing; the printing of ids is in it."""
+    with open(path, "rb") as file: text = file.read()
+    seconds = []
     for count in (0, 4):
-        begin = time.perf_counter()
-        our_ids(test, vocabulary, [text] * count)
-        times.append(time.perf_counter() - begin)
-    return len(text) * 4 / (times[1] - times[0]) / 1e6
+        with tempfile.NamedTemporaryFile() as file:
+            file.write((struct.pack("<I", len(text)) + text) * count)
+            file.flush()
+            begin = os.times()
+            subprocess.run([test, "--ids", vocabulary, file.name], stdout=subprocess.DEVNULL, check=True)
+            end = os.times()
+        seconds.append(end.children_user + end.children_system - begin.children_user - begin.children_system)
+    return len(text) * 4 / (seconds[1] - seconds[0]) / 1e6
 
 
 def pre_tokenizers(names):
@@ -142,11 +201,13 @@ def compare_vocabulary(options, path):
             texts = [text.encode() for text in file.read().split("\n__ggml_vocab_test__\n")]
         with open(path + ".out", encoding="utf-8") as file: lines = file.read().split("\n")
         wanted = [[int(word) for word in line.split()] for line in lines][:len(texts)]
-        differ = compare(name + ".inp", texts, wanted, our_ids(options.test, path, texts), options.most)
+        differ, _ = compare(name + ".inp", texts, wanted, our_ids(options.test, path, texts), options.most)
         report.append(f"{len(texts) - differ} of {len(texts)} recorded texts")
     texts = [text.encode() for text in random_strings(options.strings, peer.specials())]
-    wrong = compare(name, texts, [peer.ids(text) for text in texts], our_ids(options.test, path, texts), options.most)
-    report.append(f"{len(texts) - wrong} of {len(texts)} random strings")
+    wrong, shared = compare(name, texts, [peer.ids(text) for text in texts], our_ids(options.test, path, texts),
+                            options.most, hugging_face(path))
+    report.append(f"{len(texts) - wrong - shared} of {len(texts)} random strings")
+    if shared: report.append(f"{shared} others as Hugging Face's tokenizers")
     if options.speed: report.append(f"{measure(options.test, path, options.speed):.1f} MB/s")
     print(f"{name}: " + ", ".join(report), flush=True)
     return differ + wrong

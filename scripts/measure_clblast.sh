@@ -18,7 +18,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2046 # words
 "${CC:-gcc}" -O2 -std=c11 -Iinclude -Iruntime -D_GNU_SOURCE -DCL_TARGET_OPENCL_VERSION=120 -o "$work/time_variants" \
-    scripts/time_variants.c build/release/libclinfer.a $(pkg-config --libs OpenCL clblast jansson libcurl libpcre2-8) -lpthread -lm
+    scripts/time_variants.c build/release/libclinfer.a $(pkg-config --libs OpenCL clblast jansson libcurl libpcre2-8 libutf8proc) -lpthread -lm
 shapes=${SHAPES:-576:960 576:576 576:3072 1536:576 1536:2048 1536:1536 1536:17920 8960:1536}
 others=${OTHERS:-gemm_vec}
 echo '| K | N | rows | variant | ms | GFLOP/s | own programs, s | programs of CLBlast, s |'

@@ -267,8 +267,10 @@ static enum clinfer_status check_ids(const struct ci_tokenizer_source *source) {
     const struct {
         const char *name;
         int64_t id;
-    } ids[] = {{"bos", source->bos_id}, {"eos", source->eos_id},         {"eot", source->eot_id},
-               {"eom", source->eom_id}, {"unknown", source->unknown_id}, {"padding", source->padding_id}};
+    } ids[] = {{"bos", source->bos_id},         {"eos", source->eos_id},
+               {"eot", source->eot_id},         {"eom", source->eom_id},
+               {"unknown", source->unknown_id}, {"padding", source->padding_id},
+               {"cls", source->classifier_id},  {"seperator", source->separator_id}};
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
         if (ids[i].id < -1 || ids[i].id >= (int64_t)source->token_count)
             return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.%s_token_id: %lld is outside the vocabulary of %zu tokens",

@@ -47,8 +47,9 @@ struct ci_tokenizer_source {
     size_t token_count;
     const struct ci_text_span *merges; /* [merge_count] "left right", by rank */
     size_t merge_count;
-    int64_t bos_id, eos_id, eot_id, eom_id, unknown_id, padding_id;
-    int add_bos, add_eos, add_space_prefix;
+    struct ci_text_span charsmap; /* SentencePiece's normalisation (charsmap.h); empty: none */
+    int64_t bos_id, eos_id, eot_id, eom_id, unknown_id, padding_id, classifier_id, separator_id;
+    int add_bos, add_eos, add_space_prefix, remove_extra_whitespaces, lowercase, strip_accents;
     const struct ci_strip *strips; /* [strip_count]; of two for a token the later counts */
     size_t strip_count;
 };

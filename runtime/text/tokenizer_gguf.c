@@ -132,6 +132,37 @@ static enum clinfer_status read_flag(const struct ci_gguf *gguf, const char *key
     return status;
 }
 
+static enum clinfer_status read_flags(const struct ci_gguf *gguf, struct ci_tokenizer_source *source) {
+    const struct {
+        const char *key;
+        int *flag;
+    } flags[] = {
+        {"tokenizer.ggml.add_bos_token", &source->add_bos},
+        {"tokenizer.ggml.add_eos_token", &source->add_eos},
+        {"tokenizer.ggml.add_space_prefix", &source->add_space_prefix},
+        {"tokenizer.ggml.remove_extra_whitespaces", &source->remove_extra_whitespaces},
+        {"tokenizer.ggml.normalizer.lowercase", &source->lowercase},
+        {"tokenizer.ggml.normalizer.strip_accents", &source->strip_accents},
+    };
+    enum clinfer_status status = CLINFER_OK;
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0] && status == CLINFER_OK; i++)
+        status = read_flag(gguf, flags[i].key, flags[i].flag);
+    return status;
+}
+
+/* Bytes that point into the mapped file. */
+static enum clinfer_status read_charsmap(const struct ci_gguf *gguf, struct ci_text_span *charsmap) {
+    static const char key[] = "tokenizer.ggml.precompiled_charsmap";
+    const struct ci_gguf_value *value = NULL;
+    enum clinfer_status status = ci_gguf_get_integers(gguf, key, CI_GGUF_OPTIONAL, &value);
+    if (status != CLINFER_OK || value == NULL) return status;
+    if (value->bytes != value->count)
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: an array of %s; bytes are possible", ci_gguf_path(gguf), key,
+                       ci_gguf_type_name(value->element_type));
+    *charsmap = (struct ci_text_span){(const char *)value->data, value->bytes};
+    return CLINFER_OK;
+}
+
 static enum clinfer_status read_ids(const struct ci_gguf *gguf, struct ci_tokenizer_source *source) {
     const struct {
         const char *key;
@@ -143,6 +174,8 @@ static enum clinfer_status read_ids(const struct ci_gguf *gguf, struct ci_tokeni
         {"tokenizer.ggml.eom_token_id", &source->eom_id},
         {"tokenizer.ggml.unknown_token_id", &source->unknown_id},
         {"tokenizer.ggml.padding_token_id", &source->padding_id},
+        {"tokenizer.ggml.cls_token_id", &source->classifier_id},
+        {"tokenizer.ggml.seperator_token_id", &source->separator_id},
     };
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
         *ids[i].id = -1;
@@ -171,9 +204,8 @@ static enum clinfer_status read_source(const struct ci_gguf *gguf, struct ci_tok
         status = read_spans(gguf, "tokenizer.ggml.tokens", &arrays->tokens, &source->token_count);
     if (status == CLINFER_OK) status = read_types(gguf, source->token_count, &arrays->types);
     if (status == CLINFER_OK) status = read_ids(gguf, source);
-    if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_bos_token", &source->add_bos);
-    if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_eos_token", &source->add_eos);
-    if (status == CLINFER_OK) status = read_flag(gguf, "tokenizer.ggml.add_space_prefix", &source->add_space_prefix);
+    if (status == CLINFER_OK) status = read_flags(gguf, source);
+    if (status == CLINFER_OK) status = read_charsmap(gguf, &source->charsmap);
     if (status == CLINFER_OK && needs & CI_TOKENIZER_NEEDS_PRE)
         status = read_pre_tokenizer(gguf, &source->pre_tokenizer);
     if (status == CLINFER_OK && needs & CI_TOKENIZER_NEEDS_MERGES)

@@ -5,8 +5,10 @@
  * nothing of both, 32: scores follow, 64: no space before the text), a byte that picks kind and pre-tokenizer, three
  * bytes of ids (plus 4), then tokens and merges as (count, (length, bytes)...), types and scores one byte each (plus
  * 4), and the rest is text. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,14 +43,17 @@ static struct ci_text_span take_span(struct reader *reader) {
     return span;
 }
 
-/* As kinds that count in characters spell them, or GPT-2. */
-static size_t put_bytes(struct ci_text_span *tokens, char spelled[256][CI_SPELLED_BYTE_LENGTH], int characters) {
+enum spelled { BYTE_LEVEL, PIECES, ESCAPED };
+
+static size_t put_bytes(struct ci_text_span *tokens, char spelled[256][CI_SPELLED_BYTE_LENGTH + 1], enum spelled how) {
     uint32_t next = 0x100;
     for (uint32_t byte = 0; byte < 256; byte++) {
         int plain = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
         size_t length = CI_SPELLED_BYTE_LENGTH;
-        if (characters)
+        if (how == PIECES)
             ci_spelling_write_byte((uint8_t)byte, spelled[byte]);
+        else if (how == ESCAPED)
+            length = (size_t)snprintf(spelled[byte], sizeof spelled[byte], "\\x%02x", byte);
         else
             length = ci_utf8_encode(plain ? byte : next++, spelled[byte]);
         tokens[byte] = (struct ci_text_span){spelled[byte], length};
@@ -70,34 +75,48 @@ static void check_round_trip(const struct ci_tokenizer *tokenizer, const struct 
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    /* WordPiece and unigram read other text than they are given: only that ids are tokens is checked. */
     static const struct {
         const char *model, *pre;
-        int characters;
-    } kinds[] = {{"gpt2", "gpt-2", 0}, {"gpt2", "smollm", 0}, {"gpt2", "llama-bpe", 0},
-                 {"gpt2", "qwen2", 0}, {"llama", "", 1},      {"gemma4", "", 1}};
+        enum spelled spelled;
+        bool spaces, changes; /* spaces come and go; all else does too */
+    } kinds[] = {{"gpt2", "gpt-2", BYTE_LEVEL, false, false},
+                 {"gpt2", "smollm", BYTE_LEVEL, false, false},
+                 {"gpt2", "llama-bpe", BYTE_LEVEL, false, false},
+                 {"gpt2", "qwen2", BYTE_LEVEL, false, false},
+                 {"llama", "", PIECES, true, false},
+                 {"gemma4", "", PIECES, true, false},
+                 {"rwkv", "", ESCAPED, false, false},
+                 {"plamo2", "", PIECES, false, false},
+                 {"bert", "", PIECES, true, true},
+                 {"t5", "", PIECES, true, true}};
     struct ci_text_span tokens[MAXIMUM], merges[255];
     int32_t types[MAXIMUM];
     float scores[MAXIMUM];
-    char spelled[256][CI_SPELLED_BYTE_LENGTH];
+    char spelled[256][CI_SPELLED_BYTE_LENGTH + 1];
     struct reader reader = {data, size};
     uint8_t flags = take(&reader);
     size_t kind = take(&reader) % (sizeof kinds / sizeof *kinds);
-    int characters = kinds[kind].characters;
     struct ci_tokenizer_source source = {.model = {kinds[kind].model, strlen(kinds[kind].model)},
                                          .pre_tokenizer = {kinds[kind].pre, strlen(kinds[kind].pre)},
+                                         .classifier_id = -1,
+                                         .separator_id = -1,
+                                         .remove_extra_whitespaces = -1,
+                                         .lowercase = -1,
+                                         .strip_accents = -1,
                                          .add_space_prefix = flags & 64 ? 0 : -1};
     source.bos_id = take_signed(&reader);
     source.eos_id = take_signed(&reader);
     source.eot_id = source.eom_id = source.unknown_id = source.padding_id = take_signed(&reader);
     source.add_bos = flags & 16 ? -1 : !!(flags & 4);
     source.add_eos = flags & 16 ? -1 : !!(flags & 8);
-    if (flags & 1) source.token_count = put_bytes(tokens, spelled, characters);
+    if (flags & 1) source.token_count = put_bytes(tokens, spelled, kinds[kind].spelled);
     size_t more = take(&reader);
     while (more--) tokens[source.token_count++] = take_span(&reader);
     source.merge_count = take(&reader);
     for (size_t i = 0; i < source.merge_count; i++) merges[i] = take_span(&reader);
     for (size_t i = 0; i < source.token_count; i++)
-        types[i] = flags & 1 && i < 256 ? characters ? CI_TOKEN_BYTE : CI_TOKEN_NORMAL
+        types[i] = flags & 1 && i < 256 ? kinds[kind].spelled == PIECES ? CI_TOKEN_BYTE : CI_TOKEN_NORMAL
                    : flags & 2          ? take_signed(&reader)
                                         : CI_TOKEN_NORMAL;
     for (size_t i = 0; i < source.token_count; i++) scores[i] = flags & 32 ? (float)take_signed(&reader) : 0;
@@ -112,7 +131,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     struct ci_text_span text = {(const char *)reader.data, reader.size};
-    struct round_trip rule = {flags & 1, characters, source.unknown_id < 0 ? 0 : source.unknown_id};
+    struct round_trip rule = {.whole = flags & 1,
+                              .characters = kinds[kind].spaces,
+                              .changes = kinds[kind].changes,
+                              .marks = kinds[kind].spelled == PIECES && !kinds[kind].spaces,
+                              .unknown = kinds[kind].spelled == BYTE_LEVEL ? -1
+                                         : source.unknown_id < 0           ? 0
+                                                                           : source.unknown_id};
     for (unsigned use = 0; use < 4; use++) check_round_trip(tokenizer, &rule, text, use);
     ci_tokenizer_destroy(tokenizer);
     return 0;

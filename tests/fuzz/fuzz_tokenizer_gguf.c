@@ -13,7 +13,7 @@
 #include "text/chat.h"
 #include "text/pretokenizer.h"
 #include "text/prompt.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer_kind.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -32,6 +32,11 @@ static struct round_trip rule_of(const struct ci_gguf *gguf) {
     (void)ci_gguf_get_string(gguf, "tokenizer.ggml.model", CI_GGUF_OPTIONAL, &model);
     (void)ci_gguf_get_string(gguf, "tokenizer.ggml.pre", CI_GGUF_OPTIONAL, &pre);
     (void)ci_gguf_get_i64(gguf, "tokenizer.ggml.unknown_token_id", CI_GGUF_OPTIONAL, &rule.unknown);
+    const struct ci_text_span name = {model.text, model.length};
+    const struct ci_tokenizer_kind *kind = ci_tokenizer_kind_find(&name);
+    if (kind && strcmp(kind->model, "gpt2") == 0) rule.unknown = -1;
+    rule.changes = kind && (strcmp(kind->model, "bert") == 0 || strcmp(kind->model, "t5") == 0);
+    rule.marks = kind && strcmp(kind->model, "plamo2") == 0;
     rule.characters = model.length != 4 || memcmp(model.text, "gpt2", 4) != 0 ||
                       ci_pretokenizer_traits_of(pre.text, pre.length).characters;
     return rule;

@@ -45,9 +45,14 @@ void make_words(struct words *words) {
                                                  .eom_id = -1,
                                                  .unknown_id = -1,
                                                  .padding_id = -1,
+                                                 .classifier_id = -1,
+                                                 .separator_id = -1,
                                                  .add_bos = -1,
                                                  .add_eos = -1,
-                                                 .add_space_prefix = -1};
+                                                 .add_space_prefix = -1,
+                                                 .remove_extra_whitespaces = -1,
+                                                 .lowercase = -1,
+                                                 .strip_accents = -1};
 }
 
 int32_t add_token(struct words *words, const char *text, enum ci_token_type type) {
