@@ -105,7 +105,6 @@ static enum clinfer_status check_with_cpu(struct clinfer_engine *engine, bool ro
     options.device_layers = -1;
     options.tuning = "none";
     options.op_count = 0;
-    options.context = CI_PAGE_ROWS;
     options.batch = PROMPT + DECODE;
     options.all_logits = options.record = false;
     options.activations = rounds ? CLINFER_ACTIVATIONS_Q8 : CLINFER_ACTIVATIONS_F32;

@@ -156,7 +156,7 @@ static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) 
             int32_t position = first + i;
             bool known = (size_t)position < session->known;
             ids[row + i] = known ? session->tokens[position] : -1 - session->in_flight;
-            positions[row + i] = position;
+            if (positions) positions[row + i] = position; /* some models have none */
             slots[row + i] = session->pages[position / CI_PAGE_ROWS] * CI_PAGE_ROWS + position % CI_PAGE_ROWS;
         }
         for (int32_t done = 0; done < part->rows; done += CI_TILE_ROWS, tile += CI_TILE_COLS) {
