@@ -13,7 +13,6 @@ static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
     {.key = "attention.sliding_window", .use = CI_KEY_READ},
     {.key = "attention.sliding_window_pattern", .use = CI_KEY_USED},
-    {.key = "rope.freq_base_swa", .use = CI_KEY_READ},
     {0},
 };
 
