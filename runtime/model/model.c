@@ -192,7 +192,8 @@ enum clinfer_status ci_model_open(const struct ci_gguf *gguf, struct ci_model *m
 }
 
 enum clinfer_status ci_model_imagine(const struct ci_imagined *imagined, struct ci_model *model) {
-    if (imagined->keys) return open_keys(imagined->keys, ci_families, imagined, model);
+    if (imagined->keys)
+        return open_keys(imagined->keys, imagined->families ? imagined->families : ci_families, imagined, model);
     init(model);
     model->imagined = imagined;
     model->hyper = imagined->hyper;

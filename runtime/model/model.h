@@ -166,6 +166,7 @@ struct ci_imagined {
     const struct ci_gguf *keys; /* or a file without tensors, in place of all before but hyper.vocabulary */
     const struct ci_type *matrices, *embedding; /* Q8_0 where their blocks do not fit */
     const char *optional; /* which optional weights it has: patterns (fnmatch(3)), spaces between; NULL: none */
+    const struct ci_family *const *families; /* with keys: as ci_model_open_as() has them; NULL: those there are */
 };
 
 /* `imagined` and its keys must outlive the model. CLINFER_UNSUPPORTED: no such family; with keys whatever

@@ -17,7 +17,7 @@
 #include <clinfer.h>
 
 #include "base/file.h"
-#include "model/model.h"
+#include "model/decoder.h"
 #include "support/model.h"
 #include "support/sampling.h"
 #include "support/tiny_model.h"
@@ -25,7 +25,8 @@
 enum { TOKENS = 40, LOGITS = TOKENS * TINY_VOCABULARY, NAME_BYTES = 32 };
 
 static const struct tiny_model models[] = {
-#define MODEL(...) {__VA_ARGS__},
+#define MODEL(name_, architecture_, keys_, optional_)                                                                  \
+    {.name = name_, .architecture = architecture_, .keys = keys_, .optional = optional_},
 #include "families.inc"
 #undef MODEL
 };
@@ -112,7 +113,7 @@ static void open_recorded(struct ci_file *file) {
 static void test_every_family_has_a_model(void **state) {
     (void)state;
     for (int i = 0; ci_families[i]; i++) {
-        int found = 0;
+        int found = ci_families[i]->decoder && ci_families[i]->decoder->encoder; /* has no logits: test_embed.c */
         for (int k = 0; k < MODELS; k++) found += strcmp(models[k].architecture, ci_families[i]->architecture) == 0;
         if (!found) fail_msg("family %s: no model in tests/model/families.inc", ci_families[i]->architecture);
     }

@@ -114,9 +114,8 @@ static float draw(uint64_t *state) {
 
 /* So that nothing drowns: products of about 1.5, norms and scales around 1, biases that are seen beside them, and
  * angles that differ. */
-static void fill(const struct tiny_model *model, const char *name, int64_t rows, int64_t cols, float *numbers) {
+static void fill(const char *name, int64_t rows, int64_t cols, float *numbers) {
     uint64_t state = ci_hash(CI_HASH_START, name, strlen(name));
-    state = ci_hash(state, model->architecture, strlen(model->architecture));
     float mean = 0, spread = 2.6f / sqrtf((float)cols);
     if (fnmatch("*_embd.weight", name, 0) == 0 || fnmatch("*sinks.weight", name, 0) == 0)
         spread = 1.7f;
@@ -138,7 +137,7 @@ static void write_weight(const struct tiny_model *model, const struct ci_model *
     uint64_t dims[] = {(uint64_t)view->cols, (uint64_t)view->rows / experts, experts};
     float *numbers = calloc((size_t)(view->rows * view->cols), sizeof *numbers);
     if (!numbers) die(model, tensor->name, "out of memory");
-    fill(model, tensor->name, view->rows, view->cols, numbers);
+    fill(tensor->name, view->rows, view->cols, numbers);
     gguf_writer_tensor(writer, tensor->name, 0, stacked ? 3 : view->rows > 1 ? 2 : 1, dims, numbers);
     free(numbers);
 }
@@ -153,7 +152,8 @@ void tiny_model_write(const struct tiny_model *model, const char *path) {
                                          .hyper.vocabulary = TINY_VOCABULARY,
                                          .matrices = &ci_type_f32,
                                          .embedding = &ci_type_f32,
-                                         .optional = model->optional};
+                                         .optional = model->optional,
+                                         .families = model->families};
     struct ci_model built;
     if (ci_model_imagine(&imagined, &built) != CLINFER_OK) die(model, "weights", clinfer_error());
     struct gguf_writer *whole = with_keys(model);

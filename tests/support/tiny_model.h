@@ -10,6 +10,8 @@
 #ifndef TESTS_SUPPORT_TINY_MODEL_H
 #define TESTS_SUPPORT_TINY_MODEL_H
 
+struct ci_family;
+
 enum { TINY_VOCABULARY = 32 };
 
 struct tiny_model {
@@ -18,6 +20,7 @@ struct tiny_model {
      * They replace the usual ones (tiny_model.c) and add to them. */
     const char *keys;
     const char *optional; /* which optional weights it has: patterns, spaces between (struct ci_imagined) */
+    const struct ci_family *const *families; /* NULL: those of the library */
 };
 
 void tiny_model_write(const struct tiny_model *model, const char *path);
