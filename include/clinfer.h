@@ -129,9 +129,9 @@ struct clinfer_rope_options {
 enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
 struct clinfer_engine_options {
-    /* Path of a GGUF file that holds a whole model. What else it is (a part of a split model, an adapter, a SafeTensors
-     * file, a git-lfs pointer, a FIFO, an address, ...) is said by the message, with CLINFER_UNSUPPORTED where another
-     * program could use it and CLINFER_BAD_FILE where none can. */
+    /* Path of a GGUF file that holds a model, or of a part of a split one, beside which the others lie. What else it is
+     * (an adapter, a SafeTensors file, a git-lfs pointer, a FIFO, an address, ...) is said by the message, with
+     * CLINFER_UNSUPPORTED where another program could use it and CLINFER_BAD_FILE where none can. */
     const char *model;
 
     /* "auto" (NULL), "cpu", an index of clinfer_devices, a part of a device's or platform's name; or several of these,

@@ -91,9 +91,10 @@ static void print_tensors(const struct ci_gguf *gguf) {
 
 static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection *found) {
     char size[CI_AMOUNT_BYTES], count[CI_AMOUNT_BYTES], cache[CI_AMOUNT_BYTES];
-    ci_printf("%s: GGUF v%" PRIu32 ", %s, %zu metadata entries, %zu tensors\n", ci_one_line(ci_gguf_path(gguf)),
-              ci_gguf_version(gguf), ci_format_bytes(found->file_bytes, size), ci_gguf_value_count(gguf),
-              ci_gguf_tensor_count(gguf));
+    ci_printf("%s: GGUF v%" PRIu32 ", %s", ci_one_line(ci_gguf_path(gguf)), ci_gguf_version(gguf),
+              ci_format_bytes(found->file_bytes, size));
+    if (ci_gguf_file_count(gguf) > 1) ci_printf(" in %zu files", ci_gguf_file_count(gguf));
+    ci_printf(", %zu metadata entries, %zu tensors\n", ci_gguf_value_count(gguf), ci_gguf_tensor_count(gguf));
     ci_printf("  architecture  %s, %s parameters\n", ci_one_line(found->architecture),
               ci_format_count(found->parameters, count));
     if (found->status == CLINFER_OK)
@@ -171,6 +172,10 @@ static json_t *tensors_json(const struct ci_gguf *gguf) {
         json_object_set_new(object, "shape", shape);
         json_object_set_new(object, "bytes", json_integer((json_int_t)tensor->bytes));
         json_object_set_new(object, "offset", json_integer((json_int_t)tensor->offset));
+        if (ci_gguf_file_count(gguf) > 1) {
+            struct ci_gguf_place place = ci_gguf_tensor_place(gguf, tensor->name);
+            json_object_set_new(object, "path", ci_json_text(place.file, strlen(place.file)));
+        }
         json_array_append_new(list, object);
     }
     return list;
@@ -218,6 +223,7 @@ static int print_inspection_json(const struct ci_gguf *gguf, const struct ci_ins
     const char *path = ci_gguf_path(gguf);
     json_object_set_new(object, "path", ci_json_text(path, strlen(path)));
     json_object_set_new(object, "version", json_integer(ci_gguf_version(gguf)));
+    json_object_set_new(object, "files", json_integer((json_int_t)ci_gguf_file_count(gguf)));
     json_object_set_new(object, "file_bytes", json_integer((json_int_t)found->file_bytes));
     json_object_set_new(object, "architecture", ci_json_text(found->architecture, strlen(found->architecture)));
     json_object_set_new(object, "parameters", json_integer((json_int_t)found->parameters));

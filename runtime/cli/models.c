@@ -68,6 +68,12 @@ static bool is_new(struct walk *walk, const char *path) {
     return true;
 }
 
+/* A split model is called as its first part is. */
+static bool is_later_part(const char *name) {
+    int number, count;
+    return ci_kind_split_name(name, &number, &count) && number > 1;
+}
+
 /* The models of a folder first, then those below it. `below` is its path from the root, ending with '/' unless it is
  * the root. False: out of memory. */
 static bool walk_folder(struct walk *walk, const char *below, int depth) {
@@ -81,7 +87,7 @@ static bool walk_folder(struct walk *walk, const char *below, int depth) {
         for (int i = 0; i < found && fine; i++) {
             const char *name = entries[i]->d_name;
             char *inner = NULL;
-            if (name[0] == '.' || (!folders && !extension_of(name))) continue;
+            if (name[0] == '.' || (!folders && (!extension_of(name) || is_later_part(name)))) continue;
             if (asprintf(&path, "%s/%s%s", walk->root, below, name) < 0) path = NULL;
             if (asprintf(&inner, "%s%s%s", below, name, folders ? "/" : "") < 0) inner = NULL;
             fine = path && inner;

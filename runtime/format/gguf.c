@@ -356,7 +356,7 @@ static enum clinfer_status read_all(struct ci_gguf *gguf, struct ci_gguf **resul
     return reader.status;
 }
 
-enum clinfer_status ci_gguf_open(const char *path, struct ci_gguf **result) {
+enum clinfer_status ci_gguf_open_alone(const char *path, struct ci_gguf **result) {
     struct ci_gguf *gguf = NULL;
     *result = NULL;
     enum clinfer_status status = ci_kind_check_path(path);
@@ -365,6 +365,11 @@ enum clinfer_status ci_gguf_open(const char *path, struct ci_gguf **result) {
     if (status == CLINFER_OK) return read_all(gguf, result);
     ci_gguf_close(gguf);
     return status;
+}
+
+enum clinfer_status ci_gguf_open(const char *path, struct ci_gguf **result) {
+    enum clinfer_status status = ci_gguf_open_alone(path, result);
+    return status == CLINFER_OK ? ci_gguf_join_parts(result) : status;
 }
 
 enum clinfer_status ci_gguf_open_memory(const void *data, size_t size, const char *name, struct ci_gguf **result) {

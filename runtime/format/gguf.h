@@ -72,7 +72,8 @@ struct ci_gguf_tensor_type {
     uint32_t block_bytes;
 };
 
-/* Owns; on failure *gguf is NULL and the message names file, field and value. CLINFER_BAD_FILE for damage,
+/* Owns; on failure *gguf is NULL and the message names file, field and value. Of a split model the path of one of its
+ * parts, which are found by their names; all are opened. CLINFER_BAD_FILE for damage,
  * CLINFER_UNSUPPORTED for what another version, a bigger machine or another program might read (format/kind.h). Never
  * waits for what is no file. */
 enum clinfer_status ci_gguf_open(const char *path, struct ci_gguf **gguf);

@@ -43,6 +43,16 @@ enum clinfer_status ci_gguf_add_file(struct ci_gguf *gguf, const char *path);
 /* The same over bytes of the caller. */
 enum clinfer_status ci_gguf_add_bytes(struct ci_gguf *gguf, const char *name, const void *data, size_t size);
 
+/* The files of another become gguf's. */
+enum clinfer_status ci_gguf_take_files(struct ci_gguf *gguf, struct ci_gguf *other);
+
+/* As ci_gguf_open(), of one file, be it a part of a split model. */
+enum clinfer_status ci_gguf_open_alone(const char *path, struct ci_gguf **gguf);
+
+/* Of a part of a split model makes the whole (gguf_split.c); of what is no part nothing. On failure *gguf is closed,
+ * and NULL. */
+enum clinfer_status ci_gguf_join_parts(struct ci_gguf **gguf);
+
 /* Fills by_key and by_name, which have room. A name that comes twice; NULL: none does. */
 const char *ci_gguf_sort_values(struct ci_gguf *gguf);
 const char *ci_gguf_sort_tensors(struct ci_gguf *gguf);

@@ -51,6 +51,17 @@ enum clinfer_status ci_gguf_add_bytes(struct ci_gguf *gguf, const char *name, co
     return CLINFER_OK;
 }
 
+enum clinfer_status ci_gguf_take_files(struct ci_gguf *gguf, struct ci_gguf *other) {
+    while (other->n_files) {
+        struct ci_gguf_file *from = &other->files[0], *to = next_file(gguf, from->path);
+        if (!to) return out_of_memory(from->path);
+        to->mapped = from->mapped;
+        gguf->n_files++;
+        memmove(from, from + 1, --other->n_files * sizeof *from);
+    }
+    return CLINFER_OK;
+}
+
 void ci_gguf_close(struct ci_gguf *gguf) {
     if (!gguf) return;
     for (size_t i = 0; i < gguf->n_files; i++)
@@ -161,8 +172,18 @@ struct ci_gguf_place ci_gguf_key_place(const struct ci_gguf *gguf, const char *k
     return place;
 }
 
+/* That of several in which the tensor lies. */
+static const char *file_of(const struct ci_gguf *gguf, const char *name) {
+    const struct ci_gguf_tensor *tensor = gguf->n_files > 1 ? ci_gguf_find_tensor(gguf, name) : NULL;
+    for (size_t i = 0; tensor && i < gguf->n_files; i++) {
+        const struct ci_file *file = &gguf->files[i].mapped.file;
+        if ((uintptr_t)tensor->data - (uintptr_t)file->data < file->size) return gguf->files[i].path;
+    }
+    return gguf->path;
+}
+
 struct ci_gguf_place ci_gguf_tensor_place(const struct ci_gguf *gguf, const char *name) {
-    struct ci_gguf_place place = {.file = gguf->path};
+    struct ci_gguf_place place = {.file = file_of(gguf, name)};
     snprintf(place.name, sizeof place.name, "%s", name);
     if (gguf->naming) gguf->naming->tensor(gguf->naming, name, &place);
     return place;

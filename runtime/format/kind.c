@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -285,35 +286,27 @@ enum clinfer_status ci_kind_check_piece(const char *name) {
                    name);
 }
 
+/* Five digits at `at`, and `behind` behind them. -1: something else. */
+static int five_digits(const char *at, const char *behind) {
+    if (strspn(at, "0123456789") != 5 || strncmp(at + 5, behind, strlen(behind)) != 0) return -1;
+    return atoi(at);
+}
+
+size_t ci_kind_split_name(const char *path, int *number, int *count) {
+    static const char pattern[] = "-00001-of-00003.gguf";
+    size_t length = strlen(path), end = sizeof pattern - 1;
+    if (length < end || path[length - end] != '-') return 0;
+    *number = five_digits(path + length - end + 1, "-of-");
+    *count = five_digits(path + length - end + 10, ".gguf");
+    return *number > 0 && *count >= *number ? length - end : 0;
+}
+
 /* ---- by metadata ---- */
 
 static bool text_is(const struct ci_gguf_value *value, const char *text) {
     if (!value || value->type != CI_GGUF_STRING) return false;
     struct ci_gguf_string string = ci_gguf_string_at(value, 0);
     return string.length == strlen(text) && memcmp(string.text, text, string.length) == 0;
-}
-
-/* How the first part of a split model is called, "x-00001-of-00003.gguf"; "" when the name is no such one. */
-static void first_part(const char *path, char *text, size_t size) {
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *mark = NULL;
-    for (const char *at = base; (at = strstr(at, "-of-")); at++) mark = at;
-    bool named = mark && mark - base >= 6 && mark[-6] == '-' && strspn(mark - 5, "0123456789") == 5;
-    snprintf(text, size, "%s", named ? base : "");
-    if (named && strlen(base) < size) memcpy(text + (mark - base) - 5, "00001", 5);
-}
-
-static enum clinfer_status check_split(const struct ci_gguf *gguf) {
-    int64_t count = 1, number = 0;
-    enum clinfer_status status = ci_gguf_get_i64(gguf, "split.count", CI_GGUF_OPTIONAL, &count);
-    if (status == CLINFER_OK) status = ci_gguf_get_i64(gguf, "split.no", CI_GGUF_OPTIONAL, &number);
-    if (status != CLINFER_OK || count <= 1) return status;
-    char first[256];
-    first_part(ci_gguf_path(gguf), first, sizeof first);
-    return ci_fail(CLINFER_UNSUPPORTED,
-                   "%s: this is part %" PRId64 " of %" PRId64
-                   " of a split model (split.count), and clinfer reads models from one file: join all parts with "
-                   "llama.cpp's llama-gguf-split --merge %s whole.gguf",
-                   ci_gguf_path(gguf), number < INT64_MAX ? number + 1 : number, count, *first ? first : "FIRST-PART");
 }
 
 /* Any of these entries decides; the writers of some kinds leave out general.type. */
@@ -333,7 +326,7 @@ static const struct kind {
      "give -m the model itself; clinfer applies no control vectors"},
 };
 
-static enum clinfer_status check_type(const struct ci_gguf *gguf) {
+enum clinfer_status ci_kind_check_metadata(const struct ci_gguf *gguf) {
     const struct ci_gguf_value *type = ci_gguf_find(gguf, "general.type");
     const struct ci_gguf_value *architecture = ci_gguf_find(gguf, "general.architecture");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -349,11 +342,6 @@ static enum clinfer_status check_type(const struct ci_gguf *gguf) {
     return ci_fail(CLINFER_UNSUPPORTED,
                    "%s: general.type: \"%.*s\": not a model; give -m a GGUF file of type \"model\"", ci_gguf_path(gguf),
                    ci_shown(text.length, SHOWN), text.text);
-}
-
-enum clinfer_status ci_kind_check_metadata(const struct ci_gguf *gguf) {
-    enum clinfer_status status = check_split(gguf);
-    return status == CLINFER_OK ? check_type(gguf) : status;
 }
 
 enum clinfer_status ci_kind_check_weights(const struct ci_gguf *gguf) {

@@ -22,7 +22,11 @@ enum clinfer_status ci_kind_check_path(const char *path);
  * SafeTensors, pickles, archives, GGML's older formats, text. */
 enum clinfer_status ci_kind_check_bytes(const char *name, const uint8_t *data, size_t size);
 
-/* Of a GGUF file whether it holds a whole model: not one part of a split one, an adapter, an importance matrix, a
+/* Of a part of a split model, by its name: NAME-00002-of-00003.gguf. The length of NAME, its folders with it; 0: it is
+ * called otherwise. */
+size_t ci_kind_split_name(const char *path, int *number, int *count);
+
+/* Of a GGUF file whether it holds a model: not an adapter, an importance matrix, a
  * multimodal projector, a control vector. */
 enum clinfer_status ci_kind_check_metadata(const struct ci_gguf *gguf);
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+
 enum { PAGE = 4096 };
 
 struct bytes {
@@ -131,6 +133,14 @@ void gguf_writer_array(struct gguf_writer *writer, const char *key, enum ci_gguf
     append_integer(&writer->metadata, type, 4);
     append_integer(&writer->metadata, count, 8);
     append(&writer->metadata, elements, count * element_bytes(type));
+}
+
+/* As they stand there, behind magic, version and the two counts. */
+void gguf_writer_copy_values(struct gguf_writer *writer, const struct ci_gguf *from) {
+    const struct ci_gguf_value *last = ci_gguf_value_at(from, ci_gguf_value_count(from) - 1);
+    const uint8_t *first = ci_gguf_file_at(from, 0)->data + 24;
+    append(&writer->metadata, first, (size_t)(last->data + last->bytes - first));
+    writer->values += ci_gguf_value_count(from);
 }
 
 /* Describes a tensor and gives the place of its zeroed bytes. */

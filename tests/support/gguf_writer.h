@@ -42,6 +42,9 @@ void gguf_writer_strings(struct gguf_writer *writer, const char *key, const char
 void gguf_writer_array(struct gguf_writer *writer, const char *key, enum ci_gguf_type type, const void *elements,
                        size_t count);
 
+/* All metadata of a file that was opened. */
+void gguf_writer_copy_values(struct gguf_writer *writer, const struct ci_gguf *from);
+
 /* A tensor of dims[0..n_dims) in GGUF order (row length first); data NULL means zeroes. */
 void gguf_writer_tensor(struct gguf_writer *writer, const char *name, uint32_t type, uint32_t n_dims,
                         const uint64_t *dims, const void *data);

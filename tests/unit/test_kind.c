@@ -163,24 +163,17 @@ static struct gguf_writer *file_with(const char *key, const char *text) {
     return writer;
 }
 
-static void test_parts_of_split_models_are_named(void **state) {
+static void test_parts_of_split_models_are_known_by_name(void **state) {
     (void)state;
-    const uint16_t two = 2, one = 1;
-    struct gguf_writer *writer = file_with("general.architecture", "llama");
-    gguf_writer_value(writer, "split.no", CI_GGUF_UINT16, &(uint16_t){0});
-    gguf_writer_value(writer, "split.count", CI_GGUF_UINT16, &two);
-    check_model(writer, "dir-00002-of-00009/m-00001-of-00002.gguf", "part 1 of 2 of a split model",
-                "llama-gguf-split --merge m-00001-of-00002.gguf");
-    writer = file_with("general.name", "no architecture: so is every part but the first");
-    gguf_writer_value(writer, "split.no", CI_GGUF_UINT16, &one);
-    gguf_writer_value(writer, "split.count", CI_GGUF_UINT16, &two);
-    check_model(writer, "m-00002-of-00002.gguf", "part 2 of 2", "--merge m-00001-of-00002.gguf");
-    writer = file_with("general.architecture", "llama");
-    gguf_writer_u32(writer, "split.count", 3);
-    check_model(writer, "renamed.gguf", "part 1 of 3", "--merge FIRST-PART");
-    writer = file_with("general.architecture", "nothing");
-    gguf_writer_u32(writer, "split.count", 1); /* whole */
-    check_model(writer, "whole.gguf", "general.architecture", "nothing");
+    static const char *const others[] = {
+        "m.gguf",           "m-0001-of-0003.gguf",    "m-00004-of-00003.gguf", "m-00000-of-00003.gguf",
+        "m-00001-of-00003", "m-000010-of-00003.gguf", "-00001-of-00003",       "m_00001-of-00003.gguf"};
+    int number = 0, count = 0;
+    assert_int_equal(ci_kind_split_name("dir-00002-of-00009/m-00001-of-00012.gguf", &number, &count), 20);
+    assert_int_equal(number, 1);
+    assert_int_equal(count, 12);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (ci_kind_split_name(others[i], &number, &count)) fail_msg("%s is taken for a part", others[i]);
 }
 
 static void test_kinds_of_gguf_files_are_named(void **state) {
@@ -273,7 +266,7 @@ int main(void) {
         cmocka_unit_test(test_first_bytes_name_the_kind),
         cmocka_unit_test(test_beginnings_of_all_kinds_are_refused),
         cmocka_unit_test(test_pieces_are_known_by_name),
-        cmocka_unit_test(test_parts_of_split_models_are_named),
+        cmocka_unit_test(test_parts_of_split_models_are_known_by_name),
         cmocka_unit_test(test_kinds_of_gguf_files_are_named),
         cmocka_unit_test(test_addresses_are_no_paths),
         cmocka_unit_test(test_what_is_no_file_is_refused_at_once),
