@@ -164,6 +164,9 @@ struct clinfer_engine_options {
      * CLINFER_INVALID_ARGUMENT lists the names, or tells what is wrong with the template. */
     const char *chat_template;
 
+    /* NULL, or a JSON object whose members are variables of the template: {"enable_thinking": false}. */
+    const char *chat_template_variables;
+
     /* Every op and what the host does around them leave a record, for clinfer_engine_record() and
      * clinfer_engine_write_trace(). The limits of the places are measured too, in some tenths of a second. */
     bool record;
@@ -305,6 +308,9 @@ struct clinfer_message {
      * content is read as any other text. */
     const int32_t *tokens;
     size_t token_count;
+
+    /* Of an answer: what the model thought before it, or NULL. Most templates leave it out of later turns. */
+    const char *reasoning;
 };
 
 /* The conversation as the model's chat template writes it, to be looked at; clinfer_chat_tokens is for computing. *text
@@ -368,7 +374,8 @@ struct clinfer_result {
     enum clinfer_finish finish;
     size_t prompt_tokens, cached_tokens, generated_tokens;
     double prompt_seconds, generate_seconds; /* to the first token; from there to the last */
-    const int32_t *tokens; /* generated, the end token included; valid until the session's next request */
+    const int32_t *tokens;   /* generated, the end token included; valid until the session's next request */
+    size_t reasoning_tokens; /* of these, so many stand before the answer proper; 0 where nobody asked for the parts */
 };
 
 /* Submits and waits. CLINFER_CONTEXT_FULL: the prompt is longer than the context. */
@@ -512,6 +519,12 @@ struct clinfer_chat_request {
      * may call clinfer_chat_cancel only. */
     clinfer_text_callback *callback;
     void *user;
+
+    /* What a model thinks before it answers (<think> ... </think> and other forms, by its chat template) goes here,
+     * and only the answer itself, without these marks, to `callback`; NULL: all of it goes there, marks that are text
+     * included. Stop texts end the answer, not the reasoning. Never at the same time as `callback`. Remotes keep their
+     * reasoning to themselves. */
+    clinfer_text_callback *reasoning;
 
     /* NULL, or told now and then, by the thread that waits, how much of a prompt is computed. */
     void (*progress)(void *user, size_t done, size_t total);

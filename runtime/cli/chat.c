@@ -17,7 +17,7 @@ struct chat {
     clinfer_conversation *conversation;
     struct clinfer_message *messages; /* contents and tokens are owned, roles not */
     size_t count;
-    struct ci_kept_text answer; /* what the assistant says now */
+    struct ci_kept_text answer, reasoning; /* what the assistant says, and thinks, now */
     double asked_at, first_text_after;
     int exit_status; /* of the first message that was not answered */
 };
@@ -34,20 +34,28 @@ static bool add_message(struct chat *chat, const char *role, const char *content
 
 /* So that the next turn finds in the KV cache what this one has computed. */
 static bool keep_tokens(struct clinfer_message *message, const struct clinfer_result *result) {
-    if (!result->tokens || !result->generated_tokens) return true;
-    int32_t *copy = malloc(result->generated_tokens * sizeof *copy);
-    if (!copy) return false;
-    message->tokens = memcpy(copy, result->tokens, result->generated_tokens * sizeof *copy);
-    message->token_count = result->generated_tokens;
+    size_t count = result->tokens ? result->generated_tokens - result->reasoning_tokens : 0;
+    int32_t *copy = count ? malloc(count * sizeof *copy) : NULL;
+    if (!copy) return count == 0;
+    message->tokens = memcpy(copy, result->tokens + result->reasoning_tokens, count * sizeof *copy);
+    message->token_count = count;
     return true;
+}
+
+static bool keep_reasoning(struct chat *chat, const char *text) {
+    chat->messages[chat->count - 1].reasoning = strdup(text);
+    return chat->messages[chat->count - 1].reasoning != NULL;
 }
 
 /* What a model says need not be UTF-8, which chat templates want. */
 static bool add_answer(struct chat *chat, const struct clinfer_result *result) {
     json_t *text = ci_json_text(chat->answer.length ? chat->answer.text : "", chat->answer.length);
-    bool added = text && add_message(chat, "assistant", json_string_value(text)) &&
-                 keep_tokens(&chat->messages[chat->count - 1], result);
+    json_t *thought = ci_json_text(chat->reasoning.length ? chat->reasoning.text : "", chat->reasoning.length);
+    bool added = text && thought && add_message(chat, "assistant", json_string_value(text)) &&
+                 keep_tokens(&chat->messages[chat->count - 1], result) &&
+                 (!chat->reasoning.length || keep_reasoning(chat, json_string_value(thought)));
     json_decref(text);
+    json_decref(thought);
     return added;
 }
 
@@ -55,6 +63,7 @@ static bool add_answer(struct chat *chat, const struct clinfer_result *result) {
 static void remove_messages(struct chat *chat, size_t at, size_t count) {
     for (size_t i = at; i < at + count; i++) {
         free((char *)(uintptr_t)chat->messages[i].content);
+        free((char *)(uintptr_t)chat->messages[i].reasoning);
         free((int32_t *)(uintptr_t)chat->messages[i].tokens);
     }
     memmove(chat->messages + at, chat->messages + at + count, (chat->count - at - count) * sizeof *chat->messages);
@@ -67,14 +76,23 @@ static bool on_text(void *user, const char *text, size_t length) {
     struct chat *chat = user;
     if (chat->first_text_after < 0) chat->first_text_after = ci_seconds() - chat->asked_at;
     ci_progress(NULL);
+    ci_think(NULL, 0);
     ci_print(text, length);
     ci_flush();
     return ci_keep_text(&chat->answer, text, length) && !ci_output_failed();
 }
 
+static bool on_reasoning(void *user, const char *text, size_t length) {
+    struct chat *chat = user;
+    if (chat->first_text_after < 0) chat->first_text_after = ci_seconds() - chat->asked_at;
+    if (ci_run_shows_thinking(chat->run)) ci_think(text, length);
+    return ci_keep_text(&chat->reasoning, text, length);
+}
+
 static enum clinfer_status generate(struct chat *chat, const struct clinfer_route **route) {
-    const struct clinfer_chat_request request = ci_run_request(chat->run, chat->messages, chat->count, on_text, chat);
-    chat->answer.length = 0;
+    const struct clinfer_chat_request request =
+        ci_run_request(chat->run, chat->messages, chat->count, on_text, on_reasoning, chat);
+    chat->answer.length = chat->reasoning.length = 0;
     chat->asked_at = ci_seconds();
     chat->first_text_after = -1;
     *route = NULL;
@@ -95,6 +113,7 @@ static void answer(struct chat *chat) {
         remove_messages(chat, first, 2);
         status = generate(chat, &route);
     }
+    ci_think(NULL, 0);
     if (chat->answer.length && chat->answer.text[chat->answer.length - 1] != '\n') ci_print("\n", 1);
     ci_flush();
     if (status != CLINFER_OK) {
@@ -222,6 +241,7 @@ int ci_chat(struct ci_run_state *run, const struct ci_prompts *prompts) {
     remove_messages(&chat, 0, chat.count);
     free(chat.messages);
     free(chat.answer.text);
+    free(chat.reasoning.text);
     /* Somebody who types has seen what failed, and gone on. */
     if (!ready && !ci_output_failed()) return ci_exit_status(CLINFER_OUT_OF_MEMORY);
     return terminal ? 0 : chat.exit_status;

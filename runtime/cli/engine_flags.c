@@ -149,6 +149,7 @@ enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struc
     options->op_count = flags->ops.count;
     options->record = flags->record;
     options->chat_template = chat_template;
+    options->chat_template_variables = flags->template_variables;
     return read_rope(&flags->rope, &options->rope);
 }
 

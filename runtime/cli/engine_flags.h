@@ -17,7 +17,7 @@ struct ci_rope_flags {
 
 /* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations), none. */
 struct ci_engine_flags {
-    const char *model, *device, *tuning, *chat_template, *chat_template_file;
+    const char *model, *device, *tuning, *chat_template, *chat_template_file, *template_variables;
     long long threads, context, batch, micro_batch;
     long long device_layers;
     int fallback, activations, key_type,
@@ -95,7 +95,9 @@ struct ci_engine_flags {
     CI_TEXT("--chat-template", &(flags)->chat_template, "NAME|TEXT",                                                   \
             "the format of messages instead of the model's own: chatml, llama3, gemma, mistral-v3, ... (a wrong name " \
             "lists all), or a template in Jinja"),                                                                     \
-        CI_TEXT("--chat-template-file", &(flags)->chat_template_file, "FILE", "a file with such a template")
+        CI_TEXT("--chat-template-file", &(flags)->chat_template_file, "FILE", "a file with such a template"),          \
+        CI_TEXT("--chat-template-kwargs", &(flags)->template_variables, "JSON",                                        \
+                "variables of the template, as an object: '{\"enable_thinking\": false}'")
 
 /* Fills in what no flag said from config.json; what neither says becomes the default. The model is left to
  * ci_models_choose. Called by ci_engine_flags_open; twice does no harm. CLINFER_BAD_FILE: the file. */

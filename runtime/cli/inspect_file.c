@@ -40,7 +40,7 @@ static enum clinfer_status try_file(const struct ci_gguf *gguf, struct ci_inspec
     struct clinfer_engine_info info;
     enum clinfer_status status = ci_threads_create(0, &threads);
     if (status == CLINFER_OK) status = ci_read_model(gguf, threads, &found->model, &tokenizer, &info);
-    if (status == CLINFER_OK) status = ci_chat_create(gguf, NULL, tokenizer, &chat);
+    if (status == CLINFER_OK) status = ci_chat_create(gguf, NULL, NULL, tokenizer, &chat);
     if (status == CLINFER_OK) status = ci_chat_check(chat);
     if (status == CLINFER_OK) ci_chat_tell_types(chat);
     found->has_template = chat && ci_chat_has_template(chat);

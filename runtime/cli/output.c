@@ -184,12 +184,36 @@ bool ci_progress(const char *text) {
     return shows;
 }
 
+static bool in_thoughts; /* with the lock held: their last line goes on */
+
+static void end_thoughts(void) {
+    if (in_thoughts) fputs("\n", stderr);
+    in_thoughts = false;
+}
+
+void ci_think(const char *text, size_t length) {
+    pthread_mutex_lock(&lock);
+    if (text) show_progress(NULL);
+    if (text && length) {
+        fputs(ci_color("\033[2m"), stderr);
+        write_visible(stderr, text, length, true);
+        fputs(ci_color("\033[0m"), stderr);
+        in_thoughts = true;
+    } else if (in_thoughts) {
+        end_thoughts();
+        fputs("\n", stderr);
+    }
+    fflush(stderr);
+    pthread_mutex_unlock(&lock);
+}
+
 static void message(enum clinfer_log_level level, const char *text) {
     static const char *const prefixes[] = {"", "warning: ", "", "", ""};
     static const char *const colors[] = {"\033[31m", "\033[33m", "\033[2m", "\033[2m", "\033[2m"};
     pthread_mutex_lock(&lock);
     if (level <= shown_level) {
         show_progress(NULL);
+        end_thoughts();
         /* Where the answer is on the same screen, its line must not go on with a message. */
         if (isatty(STDOUT_FILENO) && isatty(STDERR_FILENO) && atomic_exchange(&in_line, false)) fputc('\n', stderr);
         fprintf(stderr, "%sclinfer: %s", ci_color(colors[level]), prefixes[level]);

@@ -71,6 +71,10 @@ void ci_tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ci_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ci_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* What a model thinks, on standard error: dimmed where it shows colours, spelled as ci_print does it. NULL: it has
+ * ended, what comes next begins a line of its own. */
+void ci_think(const char *text, size_t length);
+
 /* Shows a line at the bottom of the terminal in the place of the one before; NULL takes it away. Messages come above.
  * False, and nothing is shown, where standard error is no terminal or is to be quiet. */
 bool ci_progress(const char *text);

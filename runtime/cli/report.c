@@ -83,6 +83,10 @@ json_t *ci_report_answer(const struct ci_answer *answer) {
         json_array_append_new(tokens, json_integer(answer->tokens[i]));
     json_object_set_new(object, "prompt_name", ci_json_text(answer->prompt->name, strlen(answer->prompt->name)));
     json_object_set_new(object, "text", ci_json_text(answer->text.text ? answer->text.text : "", answer->text.length));
+    if (answer->reasoning.length) {
+        json_object_set_new(object, "reasoning", ci_json_text(answer->reasoning.text, answer->reasoning.length));
+        json_object_set_new(object, "reasoning_tokens", json_integer((json_int_t)answer->result.reasoning_tokens));
+    }
     json_object_set_new(object, "tokens", tokens);
     if (answer->status == CLINFER_OK) {
         json_object_set_new(object, "finish_reason", json_string(ci_report_finish(answer->result.finish)));

@@ -41,7 +41,8 @@ static void on_progress(void *user, size_t done, size_t total) {
 }
 
 struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const struct clinfer_message *messages,
-                                           size_t count, clinfer_text_callback *callback, void *user) {
+                                           size_t count, clinfer_text_callback *callback,
+                                           clinfer_text_callback *reasoning, void *user) {
     return (struct clinfer_chat_request){.messages = messages,
                                          .count = count,
                                          .raw = run->raw,
@@ -53,8 +54,13 @@ struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const
                                          .stop_count = run->stop.count,
                                          .json_schema = run->json_schema,
                                          .callback = callback,
+                                         .reasoning = reasoning,
                                          .user = user,
                                          .progress = on_progress};
+}
+
+bool ci_run_shows_thinking(const struct ci_run_state *run) {
+    return run->show_thinking || (!run->hide_thinking && !run->log.quiet && isatty(STDERR_FILENO));
 }
 
 static void cancel(void *conversation) { clinfer_chat_cancel(conversation); }
@@ -74,8 +80,8 @@ enum clinfer_status ci_run_wait(clinfer_conversation *conversation, const struct
 
 /* ---- one answer ---- */
 
-static bool append_text(struct ci_answer *answer, const char *text, size_t length) {
-    if (ci_keep_text(&answer->text, text, length)) return true;
+static bool append_text(struct ci_answer *answer, struct ci_kept_text *kept, const char *text, size_t length) {
+    if (ci_keep_text(kept, text, length)) return true;
     answer->status = CLINFER_OUT_OF_MEMORY;
     snprintf(answer->message, sizeof answer->message, "out of memory after %zu bytes of text", answer->text.length);
     return false;
@@ -87,10 +93,21 @@ static bool on_text(void *user, const char *text, size_t length) {
     if (answer->first_text_at == 0) answer->first_text_at = ci_seconds() - answer->run->started;
     if (answer->live) {
         ci_progress(NULL);
+        ci_think(NULL, 0);
         ci_print(text, length);
         ci_flush();
     }
-    bool goes_on = append_text(answer, text, length) && !ci_output_failed();
+    bool goes_on = append_text(answer, &answer->text, text, length) && !ci_output_failed();
+    pthread_mutex_unlock(&answer->run->text_lock);
+    return goes_on;
+}
+
+static bool on_reasoning(void *user, const char *text, size_t length) {
+    struct ci_answer *answer = user;
+    pthread_mutex_lock(&answer->run->text_lock);
+    if (answer->first_text_at == 0) answer->first_text_at = ci_seconds() - answer->run->started;
+    if (answer->live && ci_run_shows_thinking(answer->run)) ci_think(text, length);
+    bool goes_on = append_text(answer, &answer->reasoning, text, length);
     pthread_mutex_unlock(&answer->run->text_lock);
     return goes_on;
 }
@@ -112,7 +129,8 @@ static void submit(struct ci_answer *answer) {
         return;
     }
     enum clinfer_status status = clinfer_conversation_create(run->router, &run->session, &answer->conversation);
-    const struct clinfer_chat_request request = ci_run_request(run, messages + skipped, 2 - skipped, on_text, answer);
+    const struct clinfer_chat_request request =
+        ci_run_request(run, messages + skipped, 2 - skipped, on_text, on_reasoning, answer);
     if (status == CLINFER_OK) status = ci_run_submit(answer->conversation, &request);
     answer->submitted = status == CLINFER_OK;
     if (status != CLINFER_OK) failed(answer, status);
@@ -146,6 +164,9 @@ static void finish(struct ci_answer *answer) {
 static void go_live(struct ci_answer *answer, size_t index, size_t count) {
     if (count > 1) ci_say("[%zu/%zu] %s", index + 1, count, answer->prompt->name);
     pthread_mutex_lock(&answer->run->text_lock);
+    if (answer->reasoning.length && ci_run_shows_thinking(answer->run))
+        ci_think(answer->reasoning.text, answer->reasoning.length);
+    if (answer->text.length) ci_think(NULL, 0);
     ci_print(answer->text.text, answer->text.length);
     ci_flush();
     answer->live = true;
@@ -165,6 +186,7 @@ static int exit_status_of(const struct ci_answer *answer) {
 /* Behind the answer; returns the exit status. */
 static int conclude(struct ci_answer *answer) {
     const struct ci_kept_text *text = &answer->text;
+    ci_think(NULL, 0);
     if (text->length && text->text[text->length - 1] != '\n') ci_print("\n", 1);
     ci_flush();
     if (answer->status != CLINFER_OK) return complain(answer);
@@ -174,6 +196,9 @@ static int conclude(struct ci_answer *answer) {
         ci_warn("the answer ends because the context of %d tokens is full; %s--context-shift goes on",
                 answer->run->info.context,
                 answer->run->info.context < answer->run->info.model_context ? "-c makes it larger, " : "");
+    if (!text->length && answer->reasoning.length && answer->result.finish == CLINFER_FINISH_LENGTH)
+        ci_warn("all %zu tokens are what the model thinks, it has not answered yet; a larger -n lets it",
+                answer->result.generated_tokens);
     if (answer->result.finish != CLINFER_FINISH_CANCELLED) return 0;
     ci_say("cancelled");
     return ci_exit_status(CLINFER_CANCELLED);
@@ -236,6 +261,7 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
     }
     for (size_t i = 0; i < submitted; i++) {
         free(answers[i].text.text);
+        free(answers[i].reasoning.text);
         free(answers[i].tokens);
         free(answers[i].route_said);
         json_decref(answers[i].route);
@@ -441,6 +467,9 @@ int ci_command_run(int argc, char **argv) {
             "-s --seed", &run.seed, -1, 9007199254740992.0,
             "same seed and prompt, same text, if the prompt is alone (default -1: a random one; clinfer(1) says more)"),
         CI_SECTION("Output"),
+        CI_FLAG("--show-thinking", &run.show_thinking,
+                "what a model thinks before it answers, on standard error, though that is no terminal"),
+        CI_FLAG("--no-show-thinking", &run.hide_thinking, "not there either: only the answer"),
         CI_FLAG("--json", &run.json, "one JSON object: text, tokens, timings, devices, fallbacks"),
         CI_FLAG("--explain", &run.explain, "where every op of the plans runs and why; without a prompt nothing else"),
         CI_RECORD_OPTIONS(&run.record),

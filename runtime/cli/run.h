@@ -25,6 +25,7 @@ struct ci_run_state {
     long long predict, seed, top_k, parallel;
     double temperature, top_p, min_p, repeat_penalty; /* NAN: the model's own */
     double watchdog;
+    bool show_thinking, hide_thinking;
     bool json, explain, raw, parse_special, shift, ignore_end, dry_run, no_history, conversation;
     int attention; /* index in "on|off|auto" */
 
@@ -48,9 +49,10 @@ struct ci_answer {
     const struct ci_prompt *prompt;
     clinfer_conversation *conversation;
     bool submitted;
-    struct ci_kept_text text; /* this and the next two: under run->text_lock while the answer is made */
-    bool live;                /* pieces go to standard output as they come */
-    double first_text_at;     /* seconds after run->started; 0: there was none */
+    struct ci_kept_text text; /* this and the next three: under run->text_lock while the answer is made */
+    struct ci_kept_text reasoning;
+    bool live;            /* pieces go out as they come */
+    double first_text_at; /* seconds after run->started; 0: there was none */
     enum clinfer_status status;
     char message[1024]; /* of a failure */
     struct clinfer_result result;
@@ -66,7 +68,11 @@ void ci_run_look(struct ci_run_state *run);
 
 /* run.c: a request of the run's own settings. */
 struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const struct clinfer_message *messages,
-                                           size_t count, clinfer_text_callback *callback, void *user);
+                                           size_t count, clinfer_text_callback *callback,
+                                           clinfer_text_callback *reasoning, void *user);
+
+/* run.c: whether what a model thinks is shown: as the flags say, else where standard error is a terminal. */
+bool ci_run_shows_thinking(const struct ci_run_state *run);
 
 /* run.c: begins the request, with Ctrl-C ending it; and waits for it. */
 enum clinfer_status ci_run_submit(clinfer_conversation *conversation, const struct clinfer_chat_request *request);

@@ -1,24 +1,29 @@
-/* tokenize.c: `clinfer tokenize`: a text as token ids and pieces. Reads the vocabulary from the file and nothing else
- * of it, so it needs no engine and no device. */
+/* tokenize.c: `clinfer tokenize`: a text as token ids and pieces, or as a message: the prompt that the chat template
+ * makes of it. Reads vocabulary and template from the file and nothing else of it, so it needs no engine and no device.
+ */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
 #include "cli/command.h"
+#include "cli/engine_flags.h"
 #include "cli/models.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
 #include "format/gguf.h"
 #include "text/chat.h"
+#include "text/prompt.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
 struct tokenize {
-    const char *model;
+    struct ci_engine_flags flags; /* model and template */
     struct ci_prompt_sources sources;
     struct ci_log_flags log;
+    const char *system;
+    bool chat, render;
     bool json, ids, count, no_special, no_bos, no_parse_special;
 };
 
@@ -98,30 +103,67 @@ static enum clinfer_status encode(const struct tokenize *tokenize, const struct 
     return status;
 }
 
-static int tokenize_with(const struct tokenize *tokenize) {
-    struct ci_model_choice choice;
-    struct ci_gguf *gguf = NULL;
-    struct ci_tokenizer *tokenizer = NULL;
-    struct ci_chat *chat = NULL; /* from which the tokenizer learns what the template writes */
-    int32_t *tokens = NULL;
-    size_t count = 0;
+/* As `clinfer run` does it. */
+static enum clinfer_status render(const struct tokenize *tokenize, struct ci_chat *chat,
+                                  const struct ci_tokenizer *tokenizer, struct ci_rendered *rendered, int32_t **tokens,
+                                  size_t *count) {
+    struct ci_prompts prompts;
+    enum clinfer_status status = ci_prompts_read(&tokenize->sources, &prompts);
+    if (status == CLINFER_OK && prompts.count != 1)
+        status = ci_fail(CLINFER_INVALID_ARGUMENT, "%s takes one message", tokenize->render ? "--render" : "--chat");
+    if (status == CLINFER_OK && strlen(prompts.items[0].text) != prompts.items[0].length)
+        status = ci_fail(CLINFER_INVALID_ARGUMENT, "byte %zu of the message is zero; a message is text",
+                         strlen(prompts.items[0].text));
+    if (status == CLINFER_OK) {
+        const struct clinfer_message messages[] = {{.role = "system", .content = tokenize->system},
+                                                   {.role = "user", .content = prompts.items[0].text}};
+        size_t skipped = tokenize->system ? 0 : 1;
+        status = ci_chat_render(chat, messages + skipped, 2 - skipped, true, rendered);
+        if (status == CLINFER_OK)
+            status = ci_prompt_tokens(tokenizer, rendered, messages + skipped, 2 - skipped, false, tokens, count);
+    }
+    ci_prompts_free(&prompts);
+    return status;
+}
+
+static int print_tokens(const struct tokenize *tokenize, const struct ci_tokenizer *tokenizer,
+                        const struct ci_rendered *rendered, const int32_t *tokens, size_t count) {
     int exit_status = 0;
-    enum clinfer_status status = ci_models_choose(tokenize->model, &choice);
-    if (status == CLINFER_OK) status = ci_gguf_open(choice.path, &gguf);
-    if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, &tokenizer);
-    if (status == CLINFER_OK) status = ci_chat_create(gguf, NULL, tokenizer, &chat);
-    if (status == CLINFER_OK) ci_chat_tell_types(chat);
-    if (status == CLINFER_OK) status = encode(tokenize, tokenizer, &tokens, &count);
-    if (status != CLINFER_OK)
-        exit_status = ci_complain(status);
-    else if (tokenize->json)
+    if (tokenize->json)
         exit_status = print_json(tokenizer, tokens, count);
+    else if (tokenize->render)
+        ci_print(rendered->text, rendered->length);
     else if (tokenize->ids)
         print_ids(tokens, count);
     else
         print_lines(tokenizer, tokens, count);
-    if (status == CLINFER_OK && tokenize->count) ci_printf("Total number of tokens: %zu\n", count);
+    if (tokenize->count) ci_printf("Total number of tokens: %zu\n", count);
+    return exit_status;
+}
+
+static int tokenize_with(struct tokenize *tokenize) {
+    struct ci_model_choice choice;
+    struct clinfer_engine_options options;
+    struct ci_gguf *gguf = NULL;
+    struct ci_tokenizer *tokenizer = NULL;
+    struct ci_chat *chat = NULL; /* from which the tokenizer learns what the template writes */
+    struct ci_rendered rendered = {0};
+    int32_t *tokens = NULL;
+    size_t count = 0;
+    enum clinfer_status status = ci_engine_flags_options(&tokenize->flags, &choice, &options);
+    if (status == CLINFER_OK) status = ci_gguf_open(choice.path, &gguf);
+    if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, &tokenizer);
+    if (status == CLINFER_OK)
+        status = ci_chat_create(gguf, options.chat_template, options.chat_template_variables, tokenizer, &chat);
+    if (status == CLINFER_INVALID_ARGUMENT) status = ci_engine_flags_explain(&tokenize->flags, status);
+    if (status == CLINFER_OK) ci_chat_tell_types(chat);
+    if (status == CLINFER_OK)
+        status = tokenize->chat || tokenize->render ? render(tokenize, chat, tokenizer, &rendered, &tokens, &count)
+                                                    : encode(tokenize, tokenizer, &tokens, &count);
+    int exit_status =
+        status == CLINFER_OK ? print_tokens(tokenize, tokenizer, &rendered, tokens, count) : ci_complain(status);
     free(tokens);
+    ci_rendered_free(&rendered);
     ci_chat_destroy(chat);
     ci_tokenizer_destroy(tokenizer);
     ci_gguf_close(gguf);
@@ -130,14 +172,20 @@ static int tokenize_with(const struct tokenize *tokenize) {
 }
 
 int ci_command_tokenize(int argc, char **argv) {
-    struct tokenize tokenize = {0};
+    struct tokenize tokenize = {.flags = CI_ENGINE_FLAGS_DEFAULT};
     const struct ci_option options[] = {
         CI_SECTION("Text"),
-        CI_TEXT("-m --model", &tokenize.model, "MODEL", "a GGUF file, or the name of one in the models folder"),
+        CI_TEXT("-m --model", &tokenize.flags.model, "MODEL", "a GGUF file, or the name of one in the models folder"),
         CI_PROMPT_OPTIONS(&tokenize.sources),
         CI_FLAG("--no-special", &tokenize.no_special, "both of the next two"),
         CI_FLAG("--no-bos", &tokenize.no_bos, "add no begin-of-text token"),
         CI_FLAG("--no-parse-special", &tokenize.no_parse_special, "<|im_start|> and the like are plain text"),
+        CI_SECTION("Message"),
+        CI_FLAG("--chat", &tokenize.chat,
+                "the text is a message: the tokens of the prompt that the chat template makes"),
+        CI_FLAG("--render", &tokenize.render, "that prompt as text"),
+        CI_TEXT("-sys --system-prompt", &tokenize.system, "TEXT", "with this system message"),
+        CI_TEMPLATE_OPTIONS(&tokenize.flags),
         CI_SECTION("Output"),
         CI_FLAG("--ids", &tokenize.ids, "only the ids, as [1, 2, 3]"),
         CI_FLAG("--json", &tokenize.json, "one JSON object: count, tokens with id and piece"),
@@ -149,7 +197,8 @@ int ci_command_tokenize(int argc, char **argv) {
         .synopsis = "[-m MODEL] [text]",
         .about = "Shows the tokens of a text: of the words given, of -p, of files, or of standard input.",
         .examples = "  clinfer tokenize \"Why is the sky blue?\"\n  clinfer tokenize --ids -f question.txt\n"
-                    "  echo hello | clinfer tokenize --json",
+                    "  echo hello | clinfer tokenize --json\n"
+                    "  clinfer tokenize --render --chat-template-kwargs '{\"enable_thinking\": false}' \"Why?\"",
         .options = options,
         .option_count = sizeof options / sizeof *options,
     };
@@ -161,5 +210,6 @@ int ci_command_tokenize(int argc, char **argv) {
     }
     ci_texts_free(&tokenize.sources.words);
     ci_texts_free(&tokenize.sources.files);
+    ci_engine_flags_free(&tokenize.flags);
     return exit_status;
 }

@@ -127,7 +127,7 @@ struct clinfer_engine {
     struct clinfer_session *sessions; /* under lock: all of them */
     bool closing;                     /* under lock: to be closed when the last of them is destroyed */
     struct clinfer_engine_stats told; /* under lock: as they were after the last step */
-    int64_t requests; /* so far */
+    int64_t requests;                 /* so far */
 };
 
 enum ci_session_state { CI_SESSION_IDLE, CI_SESSION_ACTIVE, CI_SESSION_DONE };
@@ -155,7 +155,10 @@ struct clinfer_session {
     ci_session_token_callback *on_token; /* or NULL */
     clinfer_text_callback *callback;
     void *user;
+    clinfer_text_callback *reasoning; /* or NULL */
     struct ci_utf8_stream stream;
+    struct ci_parts parts;
+    size_t emitted;       /* tokens whose text is in the stream */
     size_t skipped_bytes; /* of the text that comes next: they are out already */
     int in_flight;        /* row of the step in flight whose sampled id is this session's next token; -1: none */
     bool refused;         /* the callback wants no more */
@@ -167,6 +170,11 @@ struct clinfer_session {
     char message[512];
     double submitted, first_token, last_token;
 };
+
+/* text.c: clinfer_chat_tokens() of arguments that are checked; *reasoning_begun: the prompt ends within reasoning. */
+enum clinfer_status ci_engine_chat_tokens(const struct clinfer_engine *engine, const struct clinfer_message *messages,
+                                          size_t count, bool add_generation_prompt, bool parse_special,
+                                          int32_t **tokens, size_t *token_count, bool *reasoning_begun);
 
 /* load.c: what the engine has counted so far, for the leader. */
 void ci_engine_count(const struct clinfer_engine *engine, struct clinfer_engine_stats *stats);
@@ -243,8 +251,7 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, c
                                       void *user, int *waits);
 
 /* load.c: the model's graph for a bucket. */
-enum clinfer_status ci_engine_graph(struct clinfer_engine *engine, struct ci_bucket *bucket,
-                                    struct ci_graph *graph);
+enum clinfer_status ci_engine_graph(struct clinfer_engine *engine, struct ci_bucket *bucket, struct ci_graph *graph);
 
 /* place.c: where each layer is to run, once for all plans, since caches and weights have one place: by hand, by memory,
  * or by what was measured. CLINFER_OUT_OF_MEMORY before anything is loaded that cannot be kept. */

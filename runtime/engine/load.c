@@ -62,7 +62,8 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
         status = ci_read_model(engine->gguf, engine->threads, &engine->model, &engine->tokenizer, &engine->info);
     if (status != CLINFER_OK) return status;
     tell_findings(engine);
-    status = ci_chat_create(engine->gguf, engine->options.chat_template, engine->tokenizer, &engine->chat);
+    status = ci_chat_create(engine->gguf, engine->options.chat_template, engine->options.chat_template_variables,
+                            engine->tokenizer, &engine->chat);
     if (status != CLINFER_OK) return status;
     engine->model_name = copy_string(engine->gguf, "general.name", "");
     engine->architecture = copy_string(engine->gguf, "general.architecture", "");

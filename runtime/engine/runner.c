@@ -63,8 +63,7 @@ struct ci_runner {
 
 /* In nobody's driver while the receiver has the text, and without the lock: it may be a terminal that was stopped, and
  * those who wait must be able to look. */
-static bool on_text(void *user, const char *text, size_t length) {
-    struct ci_task *task = user;
+static bool pass_on(struct ci_task *task, clinfer_text_callback *callback, const char *text, size_t length) {
     struct ci_runner *runner = task->runner;
     double estimate = atomic_load(&runner->watch.estimate); /* of a step that is under way meanwhile */
     enum ci_watch_kind before = ci_watch_begin(CI_WATCH_IDLE, 0);
@@ -73,13 +72,23 @@ static bool on_text(void *user, const char *text, size_t length) {
     if (goes_on) task->text_bytes += length;
     runner->talks = goes_on;
     pthread_mutex_unlock(&runner->lock);
-    if (goes_on && task->request.callback) goes_on = task->request.callback(task->request.user, text, length);
+    if (goes_on && callback) goes_on = callback(task->request.user, text, length);
     pthread_mutex_lock(&runner->lock);
     runner->talks = false;
     if (runner->abandoned) pthread_cond_broadcast(&runner->changed); /* that waits for this */
     pthread_mutex_unlock(&runner->lock);
     ci_watch_begin(before, estimate);
     return goes_on;
+}
+
+static bool on_text(void *user, const char *text, size_t length) {
+    struct ci_task *task = user;
+    return pass_on(task, task->request.callback, text, length);
+}
+
+static bool on_reasoning(void *user, const char *text, size_t length) {
+    struct ci_task *task = user;
+    return pass_on(task, task->request.reasoning, text, length);
 }
 
 /* With the lock held. What an abandoned runner has is read by others without it, and must stay where it is. */
@@ -109,7 +118,8 @@ static bool is_cancelled(void *user) {
     return atomic_load(&task->cancel);
 }
 
-static enum clinfer_status prompt_tokens(const struct ci_task *task, int32_t **tokens, size_t *count) {
+static enum clinfer_status prompt_tokens(const struct ci_task *task, int32_t **tokens, size_t *count,
+                                         bool *reasoning_begun) {
     const clinfer_engine *engine = task->runner->engine;
     const struct ci_task_request *request = &task->request;
     *tokens = NULL;
@@ -118,7 +128,8 @@ static enum clinfer_status prompt_tokens(const struct ci_task *task, int32_t **t
         const char *text = task->messages[request->count - 1].content;
         return clinfer_tokenize(engine, text, strlen(text), true, true, tokens, count);
     }
-    return clinfer_chat_tokens(engine, task->messages, request->count, true, request->parse_special, tokens, count);
+    return ci_engine_chat_tokens(engine, task->messages, request->count, true, request->parse_special, tokens, count,
+                                 reasoning_begun);
 }
 
 /* Room for all tokens that the context allows, so that none is made while they come. */
@@ -152,7 +163,8 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     size_t count = 0;
     *of_model = true;
     ci_stop_by(is_cancelled, task);
-    enum clinfer_status status = prompt_tokens(task, &tokens, &count);
+    bool reasoning_begun = false;
+    enum clinfer_status status = prompt_tokens(task, &tokens, &count, &reasoning_begun);
     ci_stop_by(NULL, NULL);
     if (status == CLINFER_OK) status = make_first_room(task);
     size_t prompt = count;
@@ -170,7 +182,10 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                            .generated = request->begun_count,
                                            .prompt_tokens = prompt,
                                            .text_bytes = request->text_bytes,
-                                           .on_token = on_token};
+                                           .on_token = on_token,
+                                           .form = request->raw ? NULL : ci_chat_reasoning(task->runner->engine->chat),
+                                           .reasoning_begun = reasoning_begun,
+                                           .reasoning = request->reasoning ? on_reasoning : NULL};
         status = ci_session_submit(task->seat->session, &submitted, &take_up);
         *of_model = status == CLINFER_CONTEXT_FULL;
     }
@@ -376,7 +391,8 @@ static bool copy_text(struct ci_arena *arena, const char **text) {
 
 static bool copy_options(struct ci_runner *runner, const struct clinfer_engine_options *options) {
     struct clinfer_engine_options *own = &runner->options;
-    const char **const texts[] = {&own->model, &own->device, &own->tuning, &own->chat_template};
+    const char **const texts[] = {&own->model, &own->device, &own->tuning, &own->chat_template,
+                                  &own->chat_template_variables};
     *own = *options;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!copy_text(&runner->arena, texts[i])) return false;
@@ -491,7 +507,8 @@ static size_t token_bytes(const struct clinfer_message *message) {
 struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count) {
     size_t bytes = count * sizeof *messages;
     for (size_t i = 0; i < count; i++)
-        bytes += token_bytes(&messages[i]) + strlen(messages[i].role) + strlen(messages[i].content) + 2;
+        bytes += token_bytes(&messages[i]) + strlen(messages[i].role) + strlen(messages[i].content) + 2 +
+                 (messages[i].reasoning ? strlen(messages[i].reasoning) + 1 : 0);
     struct clinfer_message *copy = malloc(bytes ? bytes : 1);
     if (!copy) return NULL;
     /* Behind the messages what wants to be aligned, then the texts. */
@@ -508,6 +525,9 @@ struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages,
         text = stpcpy(text, messages[i].role) + 1;
         copy[i].content = text;
         text = stpcpy(text, messages[i].content) + 1;
+        if (!messages[i].reasoning) continue;
+        copy[i].reasoning = text;
+        text = stpcpy(text, messages[i].reasoning) + 1;
     }
     return copy;
 }

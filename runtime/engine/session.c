@@ -219,7 +219,10 @@ static void begin(struct clinfer_session *session, const struct clinfer_request 
     session->callback = request->callback;
     session->user = request->user;
     session->ignore_end = request->ignore_end;
+    session->reasoning = take_up ? take_up->reasoning : NULL;
+    ci_parts_begin(&session->parts, session->reasoning ? take_up->form : NULL, take_up && take_up->reasoning_begun);
     session->stream = (struct ci_utf8_stream){0};
+    session->emitted = 0;
     session->skipped_bytes = 0;
     session->in_flight = -1;
     session->refused = false;

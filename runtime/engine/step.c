@@ -24,12 +24,27 @@ void ci_engine_forget(struct clinfer_session *session) {
     session->in_flight = -1;
 }
 
+/* Text, but for what is out already. */
+static bool pass_part(void *user, enum ci_text_part part, const char *text, size_t length) {
+    struct clinfer_session *session = user;
+    clinfer_text_callback *callback = part == CI_PART_REASONING ? session->reasoning : session->callback;
+    size_t skipped = session->skipped_bytes < length ? session->skipped_bytes : length;
+    session->skipped_bytes -= skipped;
+    if (part == CI_PART_ANSWER && session->parts.marked && !session->result.reasoning_tokens)
+        session->result.reasoning_tokens = session->emitted;
+    if (skipped < length && callback && !callback(session->user, text + skipped, length - skipped))
+        session->refused = true;
+    return !session->refused;
+}
+
 static void finish(struct clinfer_session *session, enum clinfer_status status, enum clinfer_finish reason) {
     struct clinfer_engine *engine = session->engine;
     char rest[CI_UTF8_HELD];
     size_t length = ci_utf8_stream_flush(&session->stream, rest);
-    bool wanted = status == CLINFER_OK && session->callback && !session->refused;
-    if (length && wanted) session->callback(session->user, rest, length);
+    if (status == CLINFER_OK && !session->refused && ci_parts_push(&session->parts, rest, length, pass_part, session))
+        ci_parts_flush(&session->parts, pass_part, session);
+    if (session->parts.marked && session->parts.now != CI_PART_ANSWER)
+        session->result.reasoning_tokens = session->generated;
     ci_engine_forget(session);
     if (session->computed > session->known) session->computed = session->known;
     session->care = CI_CARE_NONE;
@@ -241,16 +256,24 @@ bool ci_session_emit(struct clinfer_session *session, int32_t id) {
     char out[PIECE + CI_UTF8_HELD];
     size_t length;
     const char *bytes = ci_tokenizer_piece(session->engine->tokenizer, id, false, &length);
+    if (!length) { /* a control token has text only as part of a mark */
+        bytes = ci_tokenizer_piece(session->engine->tokenizer, id, true, &length);
+        if (!ci_parts_know(&session->parts, bytes, length)) length = 0;
+    }
     for (size_t done = 0; done < length; done += PIECE) {
         size_t count =
             ci_utf8_stream_push(&session->stream, bytes + done, length - done < PIECE ? length - done : PIECE, out);
-        size_t skipped = session->skipped_bytes < count ? session->skipped_bytes : count;
-        session->skipped_bytes -= skipped;
-        if (skipped < count && session->callback && !session->callback(session->user, out + skipped, count - skipped))
-            session->refused = true;
-        if (session->refused) return false;
+        if (count && !ci_parts_push(&session->parts, out, count, pass_part, session)) return false;
     }
+    session->emitted++;
     return true;
+}
+
+/* Reasoning that ends like an answer, with the answer to come. */
+static bool goes_on_behind(const struct clinfer_session *session, int32_t id) {
+    size_t length;
+    const char *text = ci_tokenizer_piece(session->engine->tokenizer, id, true, &length);
+    return ci_parts_go_on(&session->parts, text, length);
 }
 
 static enum clinfer_status sample_on_host(struct clinfer_engine *engine, const struct ci_flight *flight, int index,
@@ -329,7 +352,7 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
     CI_PROBE(token, session->request, session->generated, id, session->known);
     if (flights_of(session) == 0) session->in_flight = -1;
     status = keep_output(session, id);
-    bool ends = !session->ignore_end && ci_tokenizer_is_end(engine->tokenizer, id);
+    bool ends = !session->ignore_end && ci_tokenizer_is_end(engine->tokenizer, id) && !goes_on_behind(session, id);
     double start = ci_trace_start(engine->trace);
     bool goes_on = status == CLINFER_OK && !ends && (!session->on_token || session->on_token(session->user, id)) &&
                    ci_session_emit(session, id);

@@ -4,6 +4,8 @@
 
 #include <clinfer.h>
 
+#include "text/reasoning.h"
+
 /* Told of every token before its text goes out, on the thread that computes; false ends the generation. */
 typedef bool ci_session_token_callback(void *user, int32_t token);
 
@@ -14,6 +16,11 @@ struct ci_take_up {
     const int32_t *answer; /* [generated] */
     size_t generated, prompt_tokens, text_bytes;
     ci_session_token_callback *on_token;
+
+    /* Where `reasoning` is not NULL, text of that part goes there, and only the rest to the request's callback. */
+    const struct ci_reasoning_form *form; /* NULL: there is none */
+    bool reasoning_begun;                 /* by the prompt */
+    clinfer_text_callback *reasoning;
 };
 
 /* clinfer_submit() for such a request: the session, which must be new or have the same options and seed as the one

@@ -47,24 +47,34 @@ enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const stru
     return status;
 }
 
-enum clinfer_status clinfer_chat_tokens(const clinfer_engine *engine, const struct clinfer_message *messages,
-                                        size_t count, bool add_generation_prompt, bool parse_special, int32_t **tokens,
-                                        size_t *token_count) {
+enum clinfer_status ci_engine_chat_tokens(const struct clinfer_engine *engine, const struct clinfer_message *messages,
+                                          size_t count, bool add_generation_prompt, bool parse_special,
+                                          int32_t **tokens, size_t *token_count, bool *reasoning_begun) {
     struct ci_rendered rendered;
-    CI_REQUIRE(tokens, "tokens");
-    CI_REQUIRE(token_count, "token_count");
-    *tokens = NULL;
-    *token_count = 0;
-    CI_REQUIRE(engine, "engine");
-    enum clinfer_status status = ci_messages_check(messages, count);
-    if (status != CLINFER_OK) return status;
     double start = ci_trace_start(engine->trace);
-    status = ci_chat_render(engine->chat, messages, count, add_generation_prompt, &rendered);
+    enum clinfer_status status = ci_chat_render(engine->chat, messages, count, add_generation_prompt, &rendered);
+    const struct ci_reasoning_form *form = ci_chat_reasoning(engine->chat);
+    *reasoning_begun = status == CLINFER_OK && form && ci_reasoning_is_begun(form, rendered.text, rendered.length);
     if (status == CLINFER_OK)
         status = ci_prompt_tokens(engine->tokenizer, &rendered, messages, count, parse_special, tokens, token_count);
     ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
     ci_rendered_free(&rendered);
     return status;
+}
+
+enum clinfer_status clinfer_chat_tokens(const clinfer_engine *engine, const struct clinfer_message *messages,
+                                        size_t count, bool add_generation_prompt, bool parse_special, int32_t **tokens,
+                                        size_t *token_count) {
+    CI_REQUIRE(tokens, "tokens");
+    CI_REQUIRE(token_count, "token_count");
+    *tokens = NULL;
+    *token_count = 0;
+    CI_REQUIRE(engine, "engine");
+    bool ignored;
+    enum clinfer_status status = ci_messages_check(messages, count);
+    return status == CLINFER_OK ? ci_engine_chat_tokens(engine, messages, count, add_generation_prompt, parse_special,
+                                                        tokens, token_count, &ignored)
+                                : status;
 }
 
 void clinfer_free(void *memory) { free(memory); }

@@ -103,14 +103,23 @@ void clinfer_chat_cancel(clinfer_conversation *conversation) {
 /* ---- text ---- */
 
 /* To the caller. */
-static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
-    const struct clinfer_chat_request *request = &conversation->request;
-    if (length == 0 || !request->callback) return true;
+static bool pass_to(struct clinfer_conversation *conversation, clinfer_text_callback *callback, const char *text,
+                    size_t length) {
+    if (length == 0 || !callback) return true;
     const struct clinfer_router *before = inside;
     inside = conversation->router;
-    bool goes_on = request->callback(request->user, text, length);
+    bool goes_on = callback(conversation->request.user, text, length);
     inside = before;
     return goes_on;
+}
+
+static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
+    return pass_to(conversation, conversation->request.callback, text, length);
+}
+
+static bool on_reasoning(void *user, const char *text, size_t length) {
+    struct clinfer_conversation *conversation = user;
+    return pass_to(conversation, conversation->request.reasoning, text, length);
 }
 
 /* Bytes of `held` before the first stop text; all of them when there is none, *found tells. */
@@ -201,6 +210,7 @@ static enum clinfer_status arrive(struct clinfer_conversation *conversation) {
                                               .max_tokens = request->max_tokens,
                                               .ignore_end = request->ignore_end,
                                               .callback = on_text,
+                                              .reasoning = request->reasoning ? on_reasoning : NULL,
                                               .user = conversation,
                                               .begun = conversation->tokens,
                                               .begun_count = conversation->token_count,

@@ -12,6 +12,7 @@
 #include "base/narrow.h"
 #include "base/status.h"
 #include "format/gguf.h"
+#include "text/reasoning.h"
 #include "text/tokenizer.h"
 
 enum role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_COUNT };
@@ -35,6 +36,8 @@ struct ci_chat {
     const char *source; /* for messages: where the template comes from */
     bool in_file;       /* the file has one */
     json_t *bos, *eos;
+    json_t *variables; /* an object, or NULL */
+    const struct ci_reasoning_form *reasoning;
     struct ci_template *template; /* NULL: `status` and `message` tell why no prompt can be made */
     enum clinfer_status status;
     char *message;
@@ -131,10 +134,18 @@ static enum role role_of(const struct clinfer_message *message) {
 }
 
 static json_t *message_json(const struct ci_chat *chat, const struct clinfer_message *message) {
-    if (chat->forms[role_of(message)] == FORM_TEXT)
-        return json_pack("{s:s, s:s}", "role", message->role, "content", message->content);
-    return json_pack("{s:s, s:[{s:s, s:s}]}", "role", message->role, "content", "type", "text", "text",
-                     message->content);
+    json_t *json = chat->forms[role_of(message)] == FORM_TEXT
+                       ? json_pack("{s:s, s:s}", "role", message->role, "content", message->content)
+                       : json_pack("{s:s, s:[{s:s, s:s}]}", "role", message->role, "content", "type", "text", "text",
+                                   message->content);
+    /* Templates have names of their own for it, and write it or leave it out. */
+    static const char *const names[] = {"reasoning_content", "reasoning", "thinking", "thought"};
+    for (size_t i = 0; json && message->reasoning && i < sizeof names / sizeof *names; i++)
+        if (json_object_set_new(json, names[i], json_string(message->reasoning)) != 0) {
+            json_decref(json);
+            json = NULL;
+        }
+    return json;
 }
 
 static enum clinfer_status render(const struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
@@ -154,7 +165,10 @@ static enum clinfer_status render(const struct ci_chat *chat, const struct clinf
     json_t *context =
         json_pack("{s:o, s:b, s:O, s:O, s:n, s:n}", "messages", list, "add_generation_prompt",
                   (int)add_generation_prompt, "bos_token", chat->bos, "eos_token", chat->eos, "tools", "documents");
-    if (!context) return out_of_memory();
+    if (!context || (chat->variables && json_object_update(context, chat->variables) != 0)) {
+        json_decref(context);
+        return out_of_memory();
+    }
     enum clinfer_status status = ci_template_render(chat->template, context, limits, rendered);
     json_decref(context);
     return status;
@@ -233,6 +247,7 @@ static enum clinfer_status probe_user(struct ci_chat *chat, struct ci_tokenizer 
         free(message);
     }
     if (found) status = ci_tokenizer_take_written(tokenizer, rendered.text, rendered.length);
+    if (found && !chat->reasoning) chat->reasoning = ci_reasoning_find(rendered.text, rendered.length);
     if (!found && status == CLINFER_OK)
         status = ci_fail(CLINFER_BAD_FILE, "it writes nothing of what a user's message says, neither of content that "
                                            "is a text nor of a list with a part of type \"text\"");
@@ -279,18 +294,43 @@ static json_t *token_string(const struct ci_tokenizer *tokenizer, int32_t token)
     return string ? string : json_string("");
 }
 
+static bool has_usual_marks(const struct ci_tokenizer *tokenizer) {
+    return ci_tokenizer_find(tokenizer, "<think>", 7) >= 0 && ci_tokenizer_find(tokenizer, "</think>", 8) >= 0;
+}
+
 /* Parses the template and finds out what it can do. */
 static enum clinfer_status prepare(struct ci_chat *chat, struct ci_tokenizer *tokenizer, struct ci_text_span text) {
     enum clinfer_status status = ci_template_create(text.text, text.length, &chat->template);
+    chat->reasoning = ci_reasoning_find(text.text, text.length);
     if (status == CLINFER_OK) status = ci_tokenizer_take_written(tokenizer, text.text, text.length);
     if (status == CLINFER_OK) status = probe_user(chat, tokenizer);
     if (status == CLINFER_OK) status = probe_system(chat);
     if (status == CLINFER_OK) status = probe_assistant(chat, tokenizer);
+    if (!chat->reasoning && has_usual_marks(tokenizer)) chat->reasoning = ci_reasoning_usual();
     return status;
 }
 
-enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given, struct ci_tokenizer *tokenizer,
-                                   struct ci_chat **out) {
+/* What the conversation itself says is not for variables to change. */
+static enum clinfer_status read_variables(struct ci_chat *chat, const char *text) {
+    static const char *const own[] = {"messages", "add_generation_prompt"};
+    json_error_t error;
+    if (!text) return CLINFER_OK;
+    chat->variables = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!chat->variables)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "--chat-template-kwargs: line %d, column %d: %s", error.line,
+                       error.column, error.text);
+    if (!json_is_object(chat->variables))
+        return ci_fail(CLINFER_INVALID_ARGUMENT,
+                       "--chat-template-kwargs: must be a JSON object, such as {\"enable_thinking\": false}");
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (json_object_get(chat->variables, own[i]))
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "--chat-template-kwargs: \"%s\" comes from the conversation",
+                           own[i]);
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given, const char *variables,
+                                   struct ci_tokenizer *tokenizer, struct ci_chat **out) {
     struct ci_text_span text = {"", 0};
     *out = NULL;
     struct ci_chat *chat = calloc(1, sizeof *chat);
@@ -301,7 +341,9 @@ enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given
     chat->bos = token_string(tokenizer, ci_tokenizer_bos(tokenizer));
     chat->eos = token_string(tokenizer, ci_tokenizer_eos(tokenizer));
     enum clinfer_status status = chat->file && chat->bos && chat->eos ? CLINFER_OK : out_of_memory();
-    if (status == CLINFER_OK)
+    if (status == CLINFER_OK) status = read_variables(chat, variables);
+    bool variables_read = status == CLINFER_OK;
+    if (variables_read)
         status = given ? choose_given(without_byte_order_mark((struct ci_text_span){given, strlen(given)}), &text)
                        : choose_own(gguf, tokenizer, chat, &text);
     bool chosen = status == CLINFER_OK;
@@ -310,7 +352,7 @@ enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given
         status = given ? ci_fail_prefix(CLINFER_INVALID_ARGUMENT, "%s", chat->source)
                        : ci_fail_prefix(status, "%s: %s", chat->file, chat->source);
     /* Who never asks for a prompt does not need the file's template: its failure waits until somebody does. */
-    if (status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY && !given) {
+    if (variables_read && status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY && !given) {
         chat->status = status;
         chat->message = strdup(ci_status_message());
         status = chat->message ? CLINFER_OK : out_of_memory();
@@ -328,6 +370,7 @@ void ci_chat_destroy(struct ci_chat *chat) {
     ci_template_destroy(chat->template);
     json_decref(chat->bos);
     json_decref(chat->eos);
+    json_decref(chat->variables);
     free(chat->message);
     free(chat->file);
     free(chat);
@@ -336,6 +379,8 @@ void ci_chat_destroy(struct ci_chat *chat) {
 enum clinfer_status ci_chat_check(const struct ci_chat *chat) {
     return chat->status == CLINFER_OK ? CLINFER_OK : ci_fail(chat->status, "%s", chat->message);
 }
+
+const struct ci_reasoning_form *ci_chat_reasoning(const struct ci_chat *chat) { return chat->reasoning; }
 
 bool ci_chat_has_template(const struct ci_chat *chat) { return chat->in_file; }
 

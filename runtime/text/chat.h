@@ -19,13 +19,16 @@
 
 struct ci_chat;
 struct ci_gguf;
+struct ci_reasoning_form;
 struct ci_tokenizer;
 
-/* `given`: NULL, the name of a built-in template or Jinja. The tokenizer must not be shared yet: it gets to know what
- * the template writes; it is borrowed until the chat is destroyed. CLINFER_INVALID_ARGUMENT: what is wrong with
- * `given`. A file's own template that is wrong fails only when a prompt is asked for. On failure *chat is NULL. */
-enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given, struct ci_tokenizer *tokenizer,
-                                   struct ci_chat **chat);
+/* `given`: NULL, the name of a built-in template or Jinja. `variables`: NULL, or a JSON object whose members the
+ * template sees beside the messages, such as enable_thinking. The tokenizer must not be shared yet: it gets to know
+ * what the template writes; it is borrowed until the chat is destroyed. CLINFER_INVALID_ARGUMENT: what is wrong with
+ * `given` or `variables`. A file's own template that is wrong fails only when a prompt is asked for. On failure *chat
+ * is NULL. */
+enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given, const char *variables,
+                                   struct ci_tokenizer *tokenizer, struct ci_chat **chat);
 void ci_chat_destroy(struct ci_chat *chat);
 
 /* Whether prompts can be made: CLINFER_OK, or the failure of every attempt, with its message. */
@@ -33,6 +36,9 @@ enum clinfer_status ci_chat_check(const struct ci_chat *chat);
 
 /* Whether the file brought a template that is not empty. */
 bool ci_chat_has_template(const struct ci_chat *chat);
+
+/* How the model marks what it thinks (reasoning.h); NULL: it shows no such form. */
+const struct ci_reasoning_form *ci_chat_reasoning(const struct ci_chat *chat);
 
 /* Warns once of tokens whose types are wrong in the file. From any thread. */
 void ci_chat_tell_types(struct ci_chat *chat);

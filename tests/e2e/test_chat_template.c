@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -119,12 +120,89 @@ static void test_control_tokens_of_a_prompt_are_text_unless_asked(void **state) 
     assert_int_equal(prompt_tokens(&result), raw + 1);
 }
 
+#define THINKING                                                                                                       \
+    "{{ messages[-1].content }}{% if enable_thinking is undefined or enable_thinking %}<think>\n"                      \
+    "{% else %}<think></think>{% endif %}"
+
+/* A template that opens the reasoning itself: all that a model without a word of it says is that. */
+static void test_reasoning_is_no_part_of_the_answer(void **state) {
+    (void)state;
+    struct process_result result;
+    json_error_t error;
+    RUN(&result, NULL, "--chat-template", THINKING, "-n", "9", "the rain");
+    process_assert_status(&result, 0);
+    json_t *object = json_loadb(result.out, result.out_length, 0, &error);
+    assert_string_equal(json_string_value(json_object_get(object, "text")), "");
+    const char *reasoning = json_string_value(json_object_get(object, "reasoning"));
+    assert_non_null(reasoning);
+    assert_int_equal(json_integer_value(json_object_get(object, "reasoning_tokens")), 9);
+    json_decref(object);
+    process_free(&result);
+    static const char *const flags[] = {"-co=off", "--show-thinking", "--no-show-thinking"};
+    size_t said[3];
+    for (size_t i = 0; i < 3; i++) {
+        process_run(&result, NULL, process_tool(), "run", "-m", TINY, "--device", "cpu", "--temp", "0", "-n", "9",
+                    "--chat-template", THINKING, flags[i], "the rain", NULL);
+        process_assert_status(&result, 0);
+        assert_int_equal(result.out_length, 0);
+        assert_non_null(strstr(result.err, "all 9 tokens are what the model thinks"));
+        said[i] = 0;
+        for (const char *at = result.err; *at; at++) said[i] += *at == '\n';
+        process_free(&result);
+    }
+    assert_true(said[1] > said[0]); /* standard error is no terminal */
+    assert_int_equal(said[2], said[0]);
+}
+
+static void test_variables_reach_the_template(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, NULL, "--chat-template", THINKING, "--chat-template-kwargs", "{\"enable_thinking\": false}",
+        "the rain");
+    process_assert_status(&result, 0);
+    assert_null(strstr(result.out, "\"reasoning\""));
+    process_free(&result);
+    process_run(&result, NULL, process_tool(), "tokenize", "-m", TINY, "--render", "--chat-template", THINKING,
+                "--chat-template-kwargs", "{\"enable_thinking\": false}", "the rain", NULL);
+    process_assert_status(&result, 0);
+    assert_string_equal(result.out, "the rain<think></think>");
+    process_free(&result);
+    RUN(&result, NULL, "--chat-template-kwargs", "{", "x");
+    expect_refused(&result, 2, "--chat-template-kwargs: line 1, column 1");
+    RUN(&result, NULL, "--chat-template-kwargs", "[]", "x");
+    expect_refused(&result, 2, "--chat-template-kwargs: must be a JSON object");
+    RUN(&result, NULL, "--chat-template-kwargs", "{\"messages\": []}", "x");
+    expect_refused(&result, 2, "\"messages\" comes from the conversation");
+}
+
+static void test_a_message_is_shown_as_the_prompt_it_becomes(void **state) {
+    (void)state;
+    struct process_result result;
+    process_run(&result, NULL, process_tool(), "tokenize", "-m", TINY, "--render", "-sys", "Be kind.", "Hi", NULL);
+    process_assert_status(&result, 0);
+    assert_string_equal(result.out, "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+                                    "<|im_start|>assistant\n");
+    process_free(&result);
+    process_run(&result, NULL, process_tool(), "tokenize", "-m", TINY, "--chat", "--ids", "--show-count", "Hi", NULL);
+    process_assert_status(&result, 0);
+    char counted[64];
+    const char *at = strstr(result.out, "Total number of tokens: ");
+    assert_non_null(at);
+    snprintf(counted, sizeof counted, "%s", at + strlen("Total number of tokens: "));
+    process_free(&result);
+    RUN(&result, NULL, "Hi");
+    assert_int_equal(prompt_tokens(&result), atoi(counted)); /* what a run computes */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flags_choose_the_template),
         cmocka_unit_test(test_what_is_no_template_is_refused),
         cmocka_unit_test(test_the_configuration_chooses_where_no_flag_does),
         cmocka_unit_test(test_control_tokens_of_a_prompt_are_text_unless_asked),
+        cmocka_unit_test(test_reasoning_is_no_part_of_the_answer),
+        cmocka_unit_test(test_variables_reach_the_template),
+        cmocka_unit_test(test_a_message_is_shown_as_the_prompt_it_becomes),
     };
     return cmocka_run_group_tests_name("chat templates of a run", tests, NULL, NULL);
 }

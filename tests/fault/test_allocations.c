@@ -241,7 +241,7 @@ static enum clinfer_status read_text_with(const char *path, const char *given, c
     struct ci_chat *chat = NULL;
     enum clinfer_status status = ci_gguf_open(path, &gguf);
     DO(ci_tokenizer_create_gguf(gguf, &tokenizer));
-    DO(ci_chat_create(gguf, given, tokenizer, &chat));
+    DO(ci_chat_create(gguf, given, NULL, tokenizer, &chat));
     DO(make_prompt(chat, tokenizer, text));
     DO(encode(tokenizer, text));
     ci_chat_destroy(chat);

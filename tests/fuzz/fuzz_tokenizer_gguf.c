@@ -65,7 +65,7 @@ static void check_prompt(const struct ci_gguf *gguf, struct ci_tokenizer *tokeni
                                                {.role = "user", .content = text}};
     struct ci_chat *chat;
     struct ci_rendered rendered;
-    if (ci_chat_create(gguf, NULL, tokenizer, &chat) != CLINFER_OK) abort(); /* a bad template waits */
+    if (ci_chat_create(gguf, NULL, NULL, tokenizer, &chat) != CLINFER_OK) abort(); /* a bad template waits */
     enum clinfer_status status = ci_chat_render(chat, messages, 4, true, &rendered);
     if ((status == CLINFER_OK) != (rendered.text != NULL)) abort();
     for (int parse = 0; parse < 2 && status == CLINFER_OK; parse++) {

@@ -60,7 +60,7 @@ static inline enum clinfer_status make(struct fixture *fixture, const char *temp
     const uint8_t *bytes = gguf_writer_bytes(fixture->writer, &size);
     if (ci_gguf_open_memory(bytes, size, "model.gguf", &fixture->gguf) != CLINFER_OK) fail_msg("%s", clinfer_error());
     fixture->tokenizer = create_tokenizer(&fixture->words);
-    return ci_chat_create(fixture->gguf, given, fixture->tokenizer, &fixture->chat);
+    return ci_chat_create(fixture->gguf, given, NULL, fixture->tokenizer, &fixture->chat);
 }
 
 static inline void must_make(struct fixture *fixture, const char *template, const char *given) {

@@ -1,0 +1,214 @@
+/* Answers with reasoning, from the message to the callbacks. The model is a chain: one layer that adds nothing, and an
+ * output matrix by which each token is followed by the next one of the vocabulary. So a test writes down what it says.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "support/asserts.h"
+#include "support/gguf_writer.h"
+
+enum { WIDTH = 32, F32 = 0, NORMAL = 1, CONTROL = 3, USER_DEFINED = 4 };
+
+struct token {
+    const char *text; /* NULL ends the list */
+    int type;
+};
+
+static void matrix(struct gguf_writer *writer, const char *name, int shift) {
+    float numbers[WIDTH][WIDTH] = {{0}};
+    for (int row = 0; shift >= 0 && row < WIDTH; row++) numbers[row][(row + WIDTH - shift) % WIDTH] = 1;
+    gguf_writer_tensor(writer, name, F32, 2, (uint64_t[]){WIDTH, WIDTH}, numbers);
+}
+
+static void ones(struct gguf_writer *writer, const char *name) {
+    float numbers[WIDTH];
+    for (int i = 0; i < WIDTH; i++) numbers[i] = 1;
+    gguf_writer_tensor(writer, name, F32, 1, (uint64_t[]){WIDTH}, numbers);
+}
+
+static uint32_t add_vocabulary(struct gguf_writer *writer, const struct token *tokens) {
+    const char *texts[WIDTH];
+    char names[WIDTH][16];
+    int32_t types[WIDTH];
+    uint32_t count = 0;
+    for (int i = 0; i < WIDTH; i++) {
+        snprintf(names[i], sizeof names[i], "unused%d", i);
+        bool used = count == (uint32_t)i && tokens[i].text;
+        texts[i] = used ? tokens[i].text : names[i];
+        types[i] = used ? tokens[i].type : NORMAL;
+        count += used;
+    }
+    gguf_writer_string(writer, "tokenizer.ggml.model", "gpt2");
+    gguf_writer_string(writer, "tokenizer.ggml.pre", "gpt-2");
+    gguf_writer_strings(writer, "tokenizer.ggml.tokens", texts, WIDTH);
+    gguf_writer_array(writer, "tokenizer.ggml.token_type", CI_GGUF_INT32, types, WIDTH);
+    gguf_writer_strings(writer, "tokenizer.ggml.merges", NULL, 0);
+    return count;
+}
+
+/* The last token of the list ends an answer, and so does the one called <|end|>. */
+static void write_chain(const char *path, const struct token *tokens, const char *template) {
+    static const char *const matrices[] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
+                                           "ffn_gate", "ffn_up", "ffn_down"};
+    struct gguf_writer *writer = gguf_writer_create();
+    gguf_writer_string(writer, "general.architecture", "llama");
+    gguf_writer_u32(writer, "llama.block_count", 1);
+    gguf_writer_u32(writer, "llama.context_length", 64);
+    gguf_writer_u32(writer, "llama.embedding_length", WIDTH);
+    gguf_writer_u32(writer, "llama.feed_forward_length", WIDTH);
+    gguf_writer_u32(writer, "llama.attention.head_count", 1);
+    gguf_writer_f32(writer, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    uint32_t count = add_vocabulary(writer, tokens);
+    gguf_writer_u32(writer, "tokenizer.ggml.eos_token_id", count - 1);
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(tokens[i].text, "<|end|>") == 0) gguf_writer_u32(writer, "tokenizer.ggml.eot_token_id", i);
+    gguf_writer_string(writer, "tokenizer.chat_template", template);
+    matrix(writer, "token_embd.weight", 0);
+    matrix(writer, "output.weight", 1);
+    ones(writer, "output_norm.weight");
+    ones(writer, "blk.0.attn_norm.weight");
+    ones(writer, "blk.0.ffn_norm.weight");
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.0.%s.weight", matrices[i]);
+        matrix(writer, name, -1);
+    }
+    gguf_writer_save(writer, path);
+    gguf_writer_destroy(writer);
+}
+
+struct answer {
+    char text[256], reasoning[256];
+    size_t reasoning_tokens, tokens;
+};
+
+static bool on_text(void *user, const char *text, size_t length) {
+    strncat(((struct answer *)user)->text, text, length);
+    return true;
+}
+
+static bool on_reasoning(void *user, const char *text, size_t length) {
+    strncat(((struct answer *)user)->reasoning, text, length);
+    return true;
+}
+
+static void ask(const struct token *tokens, const char *template, const char *variables, bool parts, const char *stop,
+                struct answer *answer) {
+    char path[] = "/tmp/clinfer-thinking-XXXXXX";
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    close(file);
+    write_chain(path, tokens, template);
+    struct clinfer_router_options options = {0};
+    clinfer_engine_options_default(&options.engine);
+    options.engine.model = path;
+    options.engine.device = "cpu";
+    options.engine.chat_template_variables = variables;
+    clinfer_router *router;
+    clinfer_conversation *conversation;
+    const struct clinfer_session_options sampling = {.temperature = 0, .top_k = 1, .top_p = 1, .repeat_penalty = 1};
+    const struct clinfer_message messages[] = {{.role = "user", .content = "x"}};
+    const struct clinfer_chat_request request = {.messages = messages,
+                                                 .count = 1,
+                                                 .max_tokens = 40,
+                                                 .stop = &stop,
+                                                 .stop_count = stop ? 1 : 0,
+                                                 .callback = on_text,
+                                                 .reasoning = parts ? on_reasoning : NULL,
+                                                 .user = answer};
+    const struct clinfer_route *route;
+    *answer = (struct answer){0};
+    assert_ok(clinfer_router_open(&options, &router));
+    assert_ok(clinfer_conversation_create(router, &sampling, &conversation));
+    assert_ok(clinfer_chat_submit(conversation, &request));
+    assert_ok(clinfer_chat_wait(conversation, &route));
+    answer->tokens = route->result.generated_tokens;
+    answer->reasoning_tokens = route->result.reasoning_tokens;
+    clinfer_conversation_destroy(conversation);
+    clinfer_router_close(router);
+    unlink(path);
+}
+
+static const struct token thinker[] = {{"x", NORMAL},    {"<go>", CONTROL}, {"<think>", USER_DEFINED},
+                                       {"So", NORMAL},   {"!4", NORMAL},    {"</think>", USER_DEFINED},
+                                       {"Four", NORMAL}, {"4", NORMAL},     {"<end>", CONTROL},
+                                       {NULL, 0}};
+#define GO "{% set marks = '<think></think>' %}{{ messages[-1].content }}<go>"
+
+static void test_reasoning_and_answer_come_apart(void **state) {
+    (void)state;
+    struct answer answer;
+    ask(thinker, GO, NULL, true, NULL, &answer);
+    assert_string_equal(answer.reasoning, "So!4");
+    assert_string_equal(answer.text, "Four4");
+    assert_int_equal(answer.tokens, 7);
+    assert_int_equal(answer.reasoning_tokens, 4);
+}
+
+static void test_who_does_not_ask_gets_all_of_it(void **state) {
+    (void)state;
+    struct answer answer;
+    ask(thinker, GO, NULL, false, NULL, &answer);
+    assert_string_equal(answer.text, "<think>So!4</think>Four4");
+    assert_int_equal(answer.reasoning_tokens, 0);
+}
+
+static void test_stop_texts_end_the_answer_alone(void **state) {
+    (void)state;
+    struct answer answer;
+    ask(thinker, GO, NULL, true, "4", &answer);
+    assert_string_equal(answer.reasoning, "So!4");
+    assert_string_equal(answer.text, "Four");
+}
+
+static void test_the_prompt_may_open_the_reasoning(void **state) {
+    (void)state;
+    struct answer answer;
+    static const char template[] = GO "{% if enable_thinking | default(true) %}<think>{% else %}</think>{% endif %}";
+    ask(thinker, template, NULL, true, NULL, &answer);
+    assert_string_equal(answer.reasoning, "So!4");
+    assert_string_equal(answer.text, "Four4");
+    assert_int_equal(answer.reasoning_tokens, 3);
+    ask(thinker, template, "{\"enable_thinking\": false}", true, NULL, &answer);
+    assert_string_equal(answer.reasoning, "");
+    assert_string_equal(answer.text, "Four4");
+    assert_int_equal(answer.reasoning_tokens, 0);
+}
+
+/* Control tokens have no text, except in marks; one that ends an answer ends only the reasoning. */
+static void test_marks_of_control_tokens(void **state) {
+    (void)state;
+    static const struct token channels[] = {{"x", NORMAL},
+                                            {"<go>", CONTROL},
+                                            {"<|think|>", CONTROL},
+                                            {"So", NORMAL},
+                                            {"<|end|>", CONTROL},
+                                            {"<|begin|>", CONTROL},
+                                            {"assistant", NORMAL},
+                                            {"<|content|>", CONTROL},
+                                            {"Four", NORMAL},
+                                            {"<|other|>", CONTROL},
+                                            {"!", NORMAL},
+                                            {"<|return|>", CONTROL},
+                                            {NULL, 0}};
+    static const char template[] = "{% set m = '<|begin|>assistant<|think|>' %}{{ messages[-1].content }}<go>";
+    struct answer answer;
+    ask(channels, template, NULL, true, NULL, &answer);
+    assert_string_equal(answer.reasoning, "So");
+    assert_string_equal(answer.text, "Four!");
+    ask(channels, template, NULL, false, NULL, &answer); /* as any other model: the sign ends the answer */
+    assert_string_equal(answer.text, "So");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reasoning_and_answer_come_apart),
+        cmocka_unit_test(test_who_does_not_ask_gets_all_of_it),
+        cmocka_unit_test(test_stop_texts_end_the_answer_alone),
+        cmocka_unit_test(test_the_prompt_may_open_the_reasoning),
+        cmocka_unit_test(test_marks_of_control_tokens),
+    };
+    return cmocka_run_group_tests_name("thinking", tests, NULL, NULL);
+}
