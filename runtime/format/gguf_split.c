@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/gguf_private.h"
 #include "format/kind.h"
@@ -39,7 +40,8 @@ static char *path_of(const char *path, int64_t number, int64_t count) {
     int named, of;
     size_t length = ci_kind_split_name(path, &named, &of);
     char *other = NULL;
-    if (asprintf(&other, "%.*s-%05" PRId64 "-of-%05" PRId64 ".gguf", (int)length, path, number + 1, count) < 0)
+    if (asprintf(&other, "%.*s-%05" PRId64 "-of-%05" PRId64 ".gguf", ci_narrowed((int64_t)length), path, number + 1,
+                 count) < 0)
         return NULL;
     return other;
 }

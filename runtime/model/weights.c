@@ -40,6 +40,9 @@ static struct ci_tensor *add_weight(struct ci_model *model, const char *name, co
 
 /* ---- weights of the file ---- */
 
+/* What is added or multiplied number by number, be it for each of many experts. */
+static bool is_vector(const char *name, int64_t rows) { return rows == 1 || fnmatch("*.bias", name, 0) == 0; }
+
 /* Dimensions of 1 behind the last one change nothing; those of experts lie one behind the other as rows. */
 static enum clinfer_status check_shape(const struct ci_model *model, const struct ci_gguf_tensor *found, int64_t rows,
                                        int64_t cols) {
@@ -67,10 +70,26 @@ static enum clinfer_status check_shape(const struct ci_model *model, const struc
     if (!ci_type_fits_cols(type, cols))
         return ci_fail(CLINFER_BAD_FILE, "%s: tensor %s: rows of %" PRId64 " are no whole number of %s blocks",
                        CI_TENSOR_AT(gguf, found->name), cols, type->name);
-    if (rows == 1 && type != &ci_type_f32)
-        return ci_fail(CLINFER_UNSUPPORTED, "%s: tensor %s: type %s where only F32 is supported",
-                       CI_TENSOR_AT(gguf, found->name), type->name);
+    if (is_vector(found->name, rows) && type->quantised)
+        return ci_fail(CLINFER_UNSUPPORTED, "%s: tensor %s: type %s where only F32, F16 and BF16 are supported",
+                       CI_TENSOR_AT(gguf, found->name), known->name);
     return CLINFER_OK;
+}
+
+/* Vectors are f32 in every graph: halves become that here, once. NULL without memory. */
+static struct ci_tensor *add_from_file(struct ci_model *model, const struct ci_gguf_tensor *found, bool vector) {
+    const struct ci_type *type = ci_type_from_gguf(found->type);
+    int64_t rows = (int64_t)(found->dims[1] * found->dims[2]), cols = (int64_t)found->dims[0];
+    const void *host = found->data;
+    if (vector && type != &ci_type_f32) {
+        float *numbers = ci_arena_array(&model->arena, (size_t)(rows * cols), sizeof *numbers);
+        if (!numbers) return NULL;
+        type->dequantise(found->data, numbers, rows * cols);
+        type = &ci_type_f32;
+        host = numbers;
+    }
+    model->parameters += (uint64_t)rows * (uint64_t)cols;
+    return add_weight(model, found->name, type, rows, cols, host);
 }
 
 static enum clinfer_status take(struct ci_model *model, struct ci_tensor **weight, bool required, int64_t rows,
@@ -83,12 +102,8 @@ static enum clinfer_status take(struct ci_model *model, struct ci_tensor **weigh
     enum clinfer_status status = check_shape(model, found, rows, cols);
     if (status != CLINFER_OK) return status;
     struct ci_tensor **taken = &model->taken[found - ci_gguf_tensor_at(model->gguf, 0)];
-    if (!*taken) {
-        int64_t has_rows = (int64_t)(found->dims[1] * found->dims[2]);
-        *taken = add_weight(model, name, ci_type_from_gguf(found->type), has_rows, cols, found->data);
-        if (!*taken) return out_of_memory(name);
-        model->parameters += (uint64_t)has_rows * (uint64_t)cols;
-    }
+    if (!*taken) *taken = add_from_file(model, found, is_vector(name, rows));
+    if (!*taken) return out_of_memory(name);
     *weight = *taken;
     return CLINFER_OK;
 }

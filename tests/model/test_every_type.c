@@ -1,6 +1,6 @@
-/* Every type that a file may have, from the file to the logits: a tiny model whose matrices are of that type gives the
- * logits of the one that has the same numbers as f32. On the CPU backend; what OpenCL makes of a type is for the tests
- * of its kernels. */
+/* Every type that a file may have, of matrices and of vectors, from the file to the logits: a tiny model whose matrices
+ * are of that type gives the logits of the one that has the same numbers as f32. On the CPU backend; what OpenCL makes
+ * of a type is for the tests of its kernels. Of the types of matrices a part is drawn (support/sampling.h). */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -20,7 +21,7 @@
 #include "support/sampling.h"
 #include "types/type.h"
 
-enum { WIDTH = 256, VOCABULARY = 16, TOKENS = 5, ONE_IN = 4 };
+enum { WIDTH = 256, VOCABULARY = 16, TOKENS = 5, ONE_IN = 4, MOST_COLS = 1024, MOST_VOCABULARY = 1024 };
 
 static const struct ci_type *const types[] = {
 #define CI_TYPE(symbol) &ci_type_##symbol,
@@ -137,7 +138,70 @@ static void test_a_model_of_each_type_equals_its_floats(void **state) {
     assert_true(seen >= TYPES / ONE_IN - 1);
 }
 
+/* A copy of the file whose vectors are of this type, or what that leaves of their numbers as floats. */
+static const char *with_vectors(const char *source, const struct ci_type *type, bool as_floats) {
+    struct ci_gguf *gguf;
+    struct gguf_writer *writer = gguf_writer_create();
+    int vectors = 0;
+    if (ci_gguf_open(source, &gguf) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    gguf_writer_copy_values(writer, gguf);
+    for (size_t i = 0; i < ci_gguf_tensor_count(gguf); i++) {
+        const struct ci_gguf_tensor *tensor = ci_gguf_tensor_at(gguf, i);
+        int64_t count = (int64_t)tensor->dims[0];
+        float numbers[MOST_COLS];
+        uint8_t stored[sizeof numbers];
+        if (tensor->n_dims > 1 || count % type->block_cols) {
+            gguf_writer_tensor(writer, tensor->name, tensor->type, tensor->n_dims, tensor->dims, tensor->data);
+            continue;
+        }
+        assert_true(tensor->type == 0 && count <= MOST_COLS);
+        memcpy(numbers, tensor->data, tensor->bytes);
+        type->quantise(numbers, stored, count / type->block_cols);
+        type->dequantise(stored, numbers, count / type->block_cols);
+        gguf_writer_tensor(writer, tensor->name, as_floats ? 0 : (uint32_t)type->gguf_id, 1, tensor->dims,
+                           as_floats ? (const void *)numbers : stored);
+        vectors++;
+    }
+    assert_true(vectors > 10);
+    size_t size;
+    const uint8_t *bytes = gguf_writer_bytes(writer, &size);
+    const char *path = process_file(as_floats ? "floats.gguf" : "vectors.gguf", bytes, size);
+    gguf_writer_destroy(writer);
+    ci_gguf_close(gguf);
+    return path;
+}
+
+/* Norms, biases, scales and frequency factors: these files have all that there are. */
+static const char *const with_all[] = {"tests/data/llama_all_tiny.gguf", "tests/data/qwen2_all_tiny.gguf"};
+
+static void test_vectors_of_halves_equal_their_floats(void **state) {
+    (void)state;
+    static const struct ci_type *const halves[] = {&ci_type_f16, &ci_type_bf16};
+    static float expected[TOKENS * MOST_VOCABULARY], actual[TOKENS * MOST_VOCABULARY];
+    for (int m = 0; m < 2; m++)
+        for (int t = 0; t < 2; t++) {
+            read_logits(with_vectors(with_all[m], halves[t], true), CLINFER_ACTIVATIONS_F32, expected);
+            read_logits(with_vectors(with_all[m], halves[t], false), CLINFER_ACTIVATIONS_F32, actual);
+            if (memcmp(actual, expected, sizeof actual) != 0)
+                fail_msg("%s with vectors of %s gives other logits", with_all[m], halves[t]->name);
+            assert_true(actual[0] != 0);
+        }
+}
+
+static void test_vectors_of_blocks_are_refused(void **state) {
+    (void)state;
+    clinfer_engine *engine;
+    struct clinfer_engine_options options = test_engine_options(with_vectors(with_all[0], &ci_type_q8_0, false), "cpu");
+    assert_int_equal(clinfer_engine_open(&options, &engine), CLINFER_UNSUPPORTED);
+    if (!strstr(clinfer_error(), "type Q8_0 where only F32, F16 and BF16 are supported"))
+        fail_msg("%s", clinfer_error());
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_model_of_each_type_equals_its_floats)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_model_of_each_type_equals_its_floats),
+        cmocka_unit_test(test_vectors_of_halves_equal_their_floats),
+        cmocka_unit_test(test_vectors_of_blocks_are_refused),
+    };
     return cmocka_run_group_tests_name("every_type", tests, NULL, NULL);
 }
