@@ -65,6 +65,22 @@ static float number_of(const struct ci_tensor *tensor, int64_t index, float othe
     return number;
 }
 
+struct ci_tensor *ci_build_refuse(struct ci_builder *b, const char *stem, const char *reason) {
+    char name[NAME_BYTES];
+    if (!failed(b))
+        set_status(b, ci_fail(CLINFER_UNSUPPORTED, "%s: tensor %s: %s",
+                              b->model->gguf ? ci_gguf_path(b->model->gguf) : b->model->family->architecture,
+                              full_name(b, name, stem, ".*"), reason));
+    return NULL;
+}
+
+struct ci_tensor *ci_build_flat(struct ci_builder *b, struct ci_tensor *from) {
+    if (failed(b) || !from) return NULL;
+    struct ci_tensor *flat = ci_model_flat(b->model, from);
+    if (!flat) set_status(b, CLINFER_OUT_OF_MEMORY);
+    return flat;
+}
+
 /* ---- matrices ---- */
 
 struct projection {
@@ -194,6 +210,10 @@ struct ci_tensor *ci_build_scale(struct ci_builder *b, const char *label, struct
 
 struct ci_tensor *ci_build_glu(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind) {
     struct ci_params params = {.i = {[CI_ACTIVATION_I_KIND] = kind}};
+    if (kind == CI_ACTIVATION_SWIGLU_OAI) {
+        params.f[CI_ACTIVATION_F_A] = 1.702f;
+        params.f[CI_ACTIVATION_F_LIMIT] = 7;
+    }
     struct ci_tensor *in[CI_MAX_INPUTS] = {x};
     return ci_build_op(b, &ci_op_glu, label, in, &params);
 }
@@ -244,6 +264,16 @@ struct ci_tensor *ci_build_head_norm(struct ci_builder *b, enum ci_head_norm kin
     struct ci_tensor *k = weight(b, true, 1, keys, "attn_k_norm", ".weight");
     x = norm_slices(b, "attn_q_norm", x, q, 0, 1, queries);
     return norm_slices(b, "attn_k_norm", x, k, queries, 1, keys);
+}
+
+struct ci_tensor *ci_build_temperature(struct ci_builder *b, struct ci_tensor *x, int columns) {
+    const struct ci_hyper *h = &b->model->hyper;
+    if (h->attention_temperature == 0) return x;
+    struct ci_params params = {.i = {[CI_TEMPERATURE_I_COLUMNS] = columns},
+                               .f = {[CI_TEMPERATURE_F_SCALE] = h->attention_temperature,
+                                     [CI_TEMPERATURE_F_LENGTH] = (float)h->temperature_floor}};
+    struct ci_tensor *in[CI_MAX_INPUTS] = {x, b->run->positions};
+    return ci_build_op(b, &ci_op_temperature, "attn_temperature", in, &params);
 }
 
 void ci_build_rope_tables(struct ci_builder *b) {

@@ -30,6 +30,12 @@ const char *ci_build_label(const struct ci_builder *b, const char *stem);
 struct ci_tensor *ci_build_weight(struct ci_builder *b, bool required, int64_t rows, int64_t cols, const char *name);
 bool ci_build_has(const struct ci_builder *b, const char *name);
 
+/* A weight's rows one behind the other in one, [1, rows * cols] f32. NULL stays NULL. */
+struct ci_tensor *ci_build_flat(struct ci_builder *b, struct ci_tensor *weight);
+
+/* The model cannot be built: CLINFER_UNSUPPORTED with the layer's name of `stem` and the reason. NULL. */
+struct ci_tensor *ci_build_refuse(struct ci_builder *b, const char *stem, const char *reason);
+
 /* Any op of one output, without checks between. */
 struct ci_tensor *ci_build_op(struct ci_builder *b, const struct ci_op *op, const char *label,
                               struct ci_tensor *const in[CI_MAX_INPUTS], const struct ci_params *params);
@@ -82,6 +88,19 @@ struct ci_tensor *ci_build_rope(struct ci_builder *b, struct ci_tensor *x, int h
 /* Keys and values of x = [queries, keys, values] go to the layer's cache, then queries look at it; the layer's heads
  * and window, and what the model's hyper-parameters say of scale and soft cap. sinks [1, heads] or NULL. */
 struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, struct ci_tensor *sinks);
+
+/* The feed-forward of a mixture of experts: as many and as wide as the hyper-parameters say (experts.c). */
+struct ci_experts {
+    int gating; /* CI_GATING_* */
+    bool normalise;
+    int activation; /* CI_ACTIVATION_* */
+    bool scales;    /* of each expert's matrix, where the file has them; without it they are left out */
+};
+struct ci_tensor *ci_build_experts(struct ci_builder *b, const struct ci_experts *kind, struct ci_tensor *x);
+
+/* The first columns of x grow with the run's positions, as attention.temperature_scale says; x where it says nothing.
+ */
+struct ci_tensor *ci_build_temperature(struct ci_builder *b, struct ci_tensor *x, int columns);
 
 /* [R, E] of the run's ids by token_embd.weight; of its positions by position_embd.weight, which has `context` rows. */
 struct ci_tensor *ci_build_embedding(struct ci_builder *b);

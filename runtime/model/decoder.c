@@ -54,9 +54,22 @@ static enum clinfer_status derive_windows(struct ci_model *model) {
     return status;
 }
 
+/* What must be said where there are experts. */
+static enum clinfer_status derive_experts(struct ci_model *model) {
+    struct ci_hyper *h = &model->hyper;
+    const char *path = ci_gguf_path(model->gguf), *name = model->family->architecture;
+    if (!model->family->decoder->experts || h->experts == 0) return CLINFER_OK;
+    if (h->experts_used < 1 || h->experts_used > h->experts)
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s.expert_used_count: %d, must be between 1 and %s.expert_count %d", path,
+                       name, h->experts_used, name, h->experts);
+    if (h->expert_feed_forward == 0) h->expert_feed_forward = model->layers[h->layers - 1].feed_forward;
+    return CLINFER_OK;
+}
+
 enum clinfer_status ci_decoder_derive(struct ci_model *model) {
     const struct ci_decoder *kind = model->family->decoder;
     enum clinfer_status status = derive_windows(model);
+    if (status == CLINFER_OK) status = derive_experts(model);
     for (int i = 0; i < model->hyper.layers && status == CLINFER_OK; i++)
         if (kind->positions || (kind->unrotated_every && (i + 1) % kind->unrotated_every == 0))
             model->layers[i].rope_table = -1;
@@ -93,6 +106,7 @@ static struct ci_tensor *attention(struct ci_builder *b, struct ci_tensor *hidde
     if (!norm_last) x = ci_build_head_norm(b, kind->head_norm, x);
     x = ci_build_rope(b, x, heads, kind->rope);
     if (norm_last) x = ci_build_head_norm(b, kind->head_norm, x);
+    x = ci_build_temperature(b, x, layer->heads * layer->head_dim);
     struct ci_tensor *sinks = kind->sinks ? ci_build_weight(b, true, 1, layer->heads, "attn_sinks.weight") : NULL;
     const struct ci_part output[] = {{"attn_output", b->model->hyper.embedding}, {0}};
     return ci_build_linear(b, "attn_output", ci_build_attention(b, x, sinks), output, CI_SCALES_PRODUCT);
@@ -102,6 +116,8 @@ static struct ci_tensor *feed_forward(struct ci_builder *b, struct ci_tensor *hi
     const struct ci_decoder *kind = kind_of(b);
     enum ci_scaling scaling = kind->ffn_scales ? CI_SCALES_SUM : CI_NOT_SCALED;
     int width = ci_build_layer(b)->feed_forward;
+    if (kind->experts && b->model->hyper.experts > 0 && b->layer >= b->model->hyper.dense_layers)
+        return ci_build_experts(b, kind->experts, hidden);
     const struct ci_part gate_up[] = {{"ffn_gate", width}, {"ffn_up", width}, {0}};
     const struct ci_part both[] = {{"ffn_up", 2 * (int64_t)width}, {0}}, up[] = {{"ffn_up", width}, {0}};
     const struct ci_part down[] = {{"ffn_down", b->model->hyper.embedding}, {0}};

@@ -36,7 +36,8 @@ struct ci_decoder {
     bool ungated;    /* activation(up), not activation(gate) up */
     bool gate_in_up; /* one matrix ffn_up holds gate and up */
     bool ffn_scales; /* the feed-forward's scales are applied, after its biases; without it they are left out */
-    bool parallel;   /* attention and feed-forward read the same input */
+    const struct ci_experts *experts; /* of layers from leading_dense_block_count on, where the file has any */
+    bool parallel;                    /* attention and feed-forward read the same input */
 };
 
 /* The whole graph. */

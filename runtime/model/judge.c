@@ -24,7 +24,7 @@
     { .key = name, .use = CI_KEY_NO_EFFECT, .why = because }
 #define NEUTRAL(name, value, because)                                                                                  \
     { .key = name, .use = CI_KEY_NEUTRAL, .why = because, .number = value }
-#define NO_EXPERTS "mixtures of experts are not supported; choose a dense model"
+#define NO_EXPERTS "mixtures of experts are not supported in this family; choose a dense model"
 
 static const struct ci_key_rule common_rules[] = {
     USED("block_count"),
@@ -68,6 +68,11 @@ static const struct ci_left_out common_left_out[] = {
 };
 
 /* Of families that do not apply them. */
+static const struct ci_left_out expert_scales[] = {
+    {"blk.*.ffn_*_exps.scale", "llama.cpp loads the scales of this family's experts, but applies none"},
+    {0},
+};
+
 static const struct ci_left_out ffn_scales[] = {
     {"blk.*.ffn_gate.scale", "llama.cpp loads the scales of this family's feed-forward, but applies none"},
     {"blk.*.ffn_up.scale", "llama.cpp loads the scales of this family's feed-forward, but applies none"},
@@ -206,8 +211,10 @@ static const char *may_be_left_out(const struct ci_model *model, const char *nam
         return block <= INT32_MAX && ci_model_predicts_ahead(model, ci_narrowed(block))
                    ? "its block predicts tokens further ahead, which only speculative decoding needs"
                    : NULL;
+    const struct ci_decoder *decoder = model->family->decoder;
     const char *why = find_reason(model->family->left_out, name);
-    if (!why && model->family->decoder && !model->family->decoder->ffn_scales) why = find_reason(ffn_scales, name);
+    if (!why && decoder && !decoder->ffn_scales) why = find_reason(ffn_scales, name);
+    if (!why && decoder && decoder->experts && !decoder->experts->scales) why = find_reason(expert_scales, name);
     return why ? why : find_reason(common_left_out, name);
 }
 

@@ -205,6 +205,9 @@ enum clinfer_status ci_model_weight(struct ci_model *model, struct ci_tensor **w
  * when it is there already. NULL without memory. */
 struct ci_tensor *ci_model_computed(struct ci_model *model, const char *name, int64_t cols, float **numbers);
 
+/* The same numbers as one row, by the name with ".flat". NULL without memory. */
+struct ci_tensor *ci_model_flat(struct ci_model *model, const struct ci_tensor *weight);
+
 /* Whether ci_model_weight() would find it. */
 bool ci_model_has(const struct ci_model *model, const char *name);
 

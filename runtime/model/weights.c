@@ -171,6 +171,16 @@ struct ci_tensor *ci_model_computed(struct ci_model *model, const char *name, in
     return tensor;
 }
 
+struct ci_tensor *ci_model_flat(struct ci_model *model, const struct ci_tensor *weight) {
+    char name[128];
+    snprintf(name, sizeof name, "%s.flat", weight->name);
+    struct ci_tensor *flat = ci_model_find(model, name);
+    if (!flat)
+        flat = add_weight(model, name, weight->view.type, 1, weight->view.rows * weight->view.cols, weight->host);
+    if (!flat) out_of_memory(name);
+    return flat;
+}
+
 /* ---- states ---- */
 
 struct ci_tensor *ci_model_state(struct ci_model *model, enum ci_state_kind kind, int layer, int64_t cols, int window) {

@@ -57,6 +57,11 @@ SIMPLE(concat, "concat", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1),
        IN_COLS(2))
 SIMPLE(affine, "affine", "affine.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0))
 
+SIMPLE(scale_experts, "scale_experts", "scale_experts.cl", -1, NULL, grid_vectors, IN(0), IN(1), IN(2), IN(3), OUT(0),
+       OUT_COLS(0), IN_COLS(1))
+SIMPLE(temperature, "temperature", "temperature.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0),
+       I(CI_TEMPERATURE_I_COLUMNS), F(CI_TEMPERATURE_F_SCALE), F(CI_TEMPERATURE_F_LENGTH))
+
 /* ---- glu and unary ---- */
 
 #define ACTIVATION "activation.cl", .header = "common/store_q8.clh"

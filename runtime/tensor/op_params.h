@@ -34,6 +34,10 @@
  *             out: [R, A + B + C]
  * affine      in:  x [R, C]; factors [1, C]; offsets [1, C] (or absent)
  *             out: [R, C] = x factors + offsets, column by column
+ * scale_experts  in:  x [R, k * N], or [R, 2 * k * N]; ids [R, k] i32; scales0 [1, X]; scales1 [1, X] (or absent, with k * N)
+ *             out: x, each slice of N columns times the scale of its expert
+ * temperature in:  x [R, C]; positions [R, 1] i32
+ *             out: [R, C]: the first `columns` columns times scale * log(floor(position / length) + 1) + 1, all else is copied
  * rope        in:  x [R, C]; table [R, D]
  *             out: [R, C]: the first `heads` heads of `head_dim` columns are rotated in their first D columns, all else is
  *             copied. neox = 0: pairs (2i, 2i + 1); neox = 1: pairs (i, i + D/2)   (Su et al. 2021, arXiv 2104.09864)
@@ -122,6 +126,8 @@ enum {
     CI_EXPERTS_B0,
     CI_EXPERTS_B1
 };
+
+enum { CI_TEMPERATURE_I_COLUMNS = 0, CI_TEMPERATURE_F_SCALE = 0, CI_TEMPERATURE_F_LENGTH = 1 };
 
 enum { CI_ROPE_I_HEADS = 0, CI_ROPE_I_HEAD_DIM = 1, CI_ROPE_I_NEOX = 2 };
 

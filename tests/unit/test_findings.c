@@ -334,7 +334,7 @@ static void test_keys_that_ask_for_more_are_refused_with_their_value(void **stat
     (void)state;
     static const char *const counts[] = {"expert_count", "expert_used_count", "expert_group_count"};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        struct file file = start(i ? "qwen2" : "llama");
+        struct file file = start("qwen2");
         gguf_writer_u32(file.writer, key_of(&file, counts[i]), 4);
         char expected[64];
         snprintf(expected, sizeof expected, "%s: 4: mixtures of experts", counts[i]);
@@ -345,7 +345,13 @@ static void test_keys_that_ask_for_more_are_refused_with_their_value(void **stat
     expect_refusal(&file, CLINFER_UNSUPPORTED, "llama.attention.causal: false", "later tokens");
     file = start("llama");
     gguf_writer_string(file.writer, "llama.expert_count", "many");
-    expect_refusal(&file, CLINFER_UNSUPPORTED, "llama.expert_count: a string", "experts");
+    expect_refusal(&file, CLINFER_BAD_FILE, "llama.expert_count: is of type string", "an integer");
+    file = start("qwen2");
+    gguf_writer_string(file.writer, "qwen2.expert_count", "many");
+    expect_refusal(&file, CLINFER_UNSUPPORTED, "qwen2.expert_count: a string", "experts");
+    file = start("llama");
+    gguf_writer_u32(file.writer, "llama.expert_count", 4);
+    expect_refusal(&file, CLINFER_BAD_FILE, "llama.expert_used_count: 0", "llama.expert_count 4");
     file = start("llama");
     gguf_writer_string(file.writer, "llama.rope.scaling.type", "dynamic");
     expect_refusal(&file, CLINFER_UNSUPPORTED, "llama.rope.scaling.type: \"dynamic\"", "not supported");

@@ -1,0 +1,103 @@
+/* experts.c: a feed-forward of many, of which each row uses some: ffn_gate_inp chooses, ffn_gate_exps, ffn_up_exps and
+ * ffn_down_exps are those of all experts one behind the other (Shazeer et al. 2017, arXiv 1701.06538). */
+#include <stdio.h>
+
+#include "base/status.h"
+#include "model/build.h"
+#include "ops/op_list.h"
+
+enum { NAME_BYTES = 64 };
+
+struct mixture {
+    const struct ci_experts *kind;
+    int64_t experts, width;
+    struct ci_tensor *ids, *weights, *order, *starts; /* of op route */
+};
+
+static bool route(struct ci_builder *b, struct ci_tensor *x, struct mixture *mixture) {
+    const struct ci_hyper *h = &b->model->hyper;
+    const struct ci_part router[] = {{"ffn_gate_inp", mixture->experts}, {0}};
+    struct ci_params params = {.i = {[CI_ROUTE_I_USED] = h->experts_used,
+                                     [CI_ROUTE_I_GATING] = mixture->kind->gating,
+                                     [CI_ROUTE_I_NORMALISE] = mixture->kind->normalise},
+                               .f = {[CI_ROUTE_F_SCALE] = h->expert_scale != 0 ? h->expert_scale : 1}};
+    struct ci_tensor *in[CI_MAX_INPUTS] = {ci_build_linear(b, "ffn_gate_inp", x, router, CI_NOT_SCALED)};
+    mixture->ids = ci_build_op(b, &ci_op_route, "ffn_route", in, &params);
+    if (!mixture->ids) return false;
+    struct ci_tensor *const *out = b->graph->last->out;
+    mixture->weights = out[1];
+    mixture->order = out[2];
+    mixture->starts = out[3];
+    return true;
+}
+
+static struct ci_tensor *part(struct ci_builder *b, bool required, int64_t rows, int64_t cols, const char *stem,
+                              const char *end) {
+    char name[NAME_BYTES];
+    snprintf(name, sizeof name, "%s%s", stem, end);
+    return ci_build_weight(b, required, rows, cols, name);
+}
+
+/* One matrix of each chosen expert, or two side by side. */
+static struct ci_tensor *product(struct ci_builder *b, const struct mixture *mixture, struct ci_tensor *x,
+                                 const char *label, struct ci_tensor *const w[2], struct ci_tensor *const bias[2]) {
+    struct ci_tensor *in[CI_MAX_INPUTS] = {[CI_EXPERTS_X] = x,
+                                           [CI_EXPERTS_W0] = w[0],
+                                           [CI_EXPERTS_W1] = w[1],
+                                           [CI_EXPERTS_IDS] = mixture->ids,
+                                           [CI_EXPERTS_ORDER] = mixture->order,
+                                           [CI_EXPERTS_STARTS] = mixture->starts,
+                                           [CI_EXPERTS_B0] = bias[0],
+                                           [CI_EXPERTS_B1] = bias[1]};
+    return ci_build_op(b, &ci_op_matmul_experts, label, in, NULL);
+}
+
+/* [R, used * rows of both] = x w^T + b, times what the file scales an expert's matrix with. */
+static struct ci_tensor *multiply(struct ci_builder *b, const struct mixture *mixture, struct ci_tensor *x,
+                                  const char *label, const char *const stems[2], int64_t rows, int64_t cols) {
+    struct ci_tensor *w[2] = {NULL}, *bias[2] = {NULL}, *scales[2] = {NULL}, *y;
+    for (int i = 0; i < 2 && stems[i]; i++) {
+        w[i] = part(b, true, mixture->experts * rows, cols, stems[i], ".weight");
+        bias[i] = ci_build_flat(b, part(b, false, mixture->experts, rows, stems[i], ".bias"));
+        if (mixture->kind->scales) scales[i] = part(b, false, 1, mixture->experts, stems[i], ".scale");
+    }
+    if (b->graph->status != CLINFER_OK) return NULL;
+    bool alike = !w[1] || (w[0]->view.type == w[1]->view.type && !bias[0] == !bias[1]);
+    if (alike) {
+        y = product(b, mixture, x, label, w, bias);
+    } else {
+        struct ci_tensor *const second[2] = {w[1], NULL}, *const second_bias[2] = {bias[1], NULL};
+        struct ci_tensor *const first[2] = {w[0], NULL}, *const first_bias[2] = {bias[0], NULL};
+        struct ci_tensor *parts[CI_MAX_INPUTS] = {product(b, mixture, x, label, first, first_bias),
+                                                  product(b, mixture, x, label, second, second_bias)};
+        y = ci_build_op(b, &ci_op_concat, label, parts, NULL);
+    }
+    if (!scales[0] && !scales[1]) return y;
+    if (bias[0] || bias[1] || !scales[0] || (w[1] && !scales[1]))
+        return ci_build_refuse(b, label, "scales beside biases, or of one of two matrices, are not supported");
+    struct ci_tensor *in[CI_MAX_INPUTS] = {y, mixture->ids, scales[0], scales[1]};
+    return ci_build_op(b, &ci_op_scale_experts, label, in, NULL);
+}
+
+/* One more that every row uses; where the file has ffn_gate_inp_shexp, as much as that says. */
+static struct ci_tensor *shared(struct ci_builder *b, const struct ci_experts *kind, struct ci_tensor *x) {
+    int64_t width = b->model->hyper.shared_feed_forward;
+    const struct ci_part gate_up[] = {{"ffn_gate_shexp", width}, {"ffn_up_shexp", width}, {0}};
+    const struct ci_part down[] = {{"ffn_down_shexp", x->view.cols}, {0}};
+    enum ci_scaling scaling = kind->scales ? CI_SCALES_SUM : CI_NOT_SCALED;
+    struct ci_tensor *y = ci_build_linear(b, "ffn_gate_up_shexp", x, gate_up, scaling);
+    y = ci_build_glu(b, "ffn_glu_shexp", y, kind->activation);
+    return ci_build_linear(b, "ffn_down_shexp", y, down, scaling);
+}
+
+struct ci_tensor *ci_build_experts(struct ci_builder *b, const struct ci_experts *kind, struct ci_tensor *x) {
+    static const char *const gate_up[] = {"ffn_gate_exps", "ffn_up_exps"}, *const down[] = {"ffn_down_exps", NULL};
+    const struct ci_hyper *h = &b->model->hyper;
+    struct mixture mixture = {.kind = kind, .experts = h->experts, .width = h->expert_feed_forward};
+    if (b->graph->status != CLINFER_OK || !route(b, x, &mixture)) return NULL;
+    struct ci_tensor *y = multiply(b, &mixture, x, "ffn_gate_up_exps", gate_up, mixture.width, x->view.cols);
+    y = ci_build_glu(b, "ffn_glu_exps", y, kind->activation);
+    y = multiply(b, &mixture, y, "ffn_down_exps", down, x->view.cols, mixture.width);
+    struct ci_tensor *in[CI_MAX_INPUTS] = {y, mixture.weights, h->shared_feed_forward ? shared(b, kind, x) : NULL};
+    return ci_build_op(b, &ci_op_combine, "ffn_combine", in, NULL);
+}
