@@ -10,7 +10,8 @@ enum { CI_CPU_PEAK_CHAINS = 10 };
 
 /* Weights in layout r16 by activations in q8 and in f32. */
 #define CI_CPU_R16_OF(name, isa)                                                                                       \
-    extern ci_cpu_function ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_f32_##name##_r16_##isa;
+    extern ci_cpu_function ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_f32_##name##_r16_##isa,                  \
+        ci_cpu_matmul_experts_q8_##name##_r16_##isa, ci_cpu_matmul_experts_f32_##name##_r16_##isa;
 #define CI_R16_TYPE(name, bytes, parts, halves, most)                                                                  \
     CI_CPU_R16_OF(name, avx512vnni) CI_CPU_R16_OF(name, avx2) CI_CPU_R16_OF(name, neondot)
 #include "cpu/r16_list.inc"
@@ -25,11 +26,11 @@ enum { CI_CPU_PEAK_CHAINS = 10 };
  *   peak: *operations of multiply-add in CI_CPU_PEAK_CHAINS chains (two each), as fast as it goes; the result is
  *   nothing but a use of them. */
 #define CI_CPU_SIMD(isa)                                                                                               \
-    extern ci_cpu_function ci_cpu_matmul_f32_##isa, ci_cpu_attention_##isa, ci_cpu_rmsnorm_##isa,                      \
-        ci_cpu_rmsnorm_quantise_##isa, ci_cpu_layernorm_##isa, ci_cpu_layernorm_quantise_##isa,                        \
-        ci_cpu_norm_heads_##isa, ci_cpu_quantise_##isa, ci_cpu_glu_##isa, ci_cpu_unary_##isa,                          \
-        ci_cpu_unary_quantise_##isa, ci_cpu_mul_##isa, ci_cpu_glu_quantise_##isa, ci_cpu_add_##isa,                    \
-        ci_cpu_kv_append_##isa, ci_cpu_rope_##isa, ci_cpu_rope_kv_append_##isa;                                        \
+    extern ci_cpu_function ci_cpu_matmul_f32_##isa, ci_cpu_matmul_experts_f32_##isa, ci_cpu_combine_##isa,             \
+        ci_cpu_attention_##isa, ci_cpu_rmsnorm_##isa, ci_cpu_rmsnorm_quantise_##isa, ci_cpu_layernorm_##isa,           \
+        ci_cpu_layernorm_quantise_##isa, ci_cpu_norm_heads_##isa, ci_cpu_quantise_##isa, ci_cpu_glu_##isa,             \
+        ci_cpu_unary_##isa, ci_cpu_unary_quantise_##isa, ci_cpu_mul_##isa, ci_cpu_glu_quantise_##isa,                  \
+        ci_cpu_add_##isa, ci_cpu_kv_append_##isa, ci_cpu_rope_##isa, ci_cpu_rope_kv_append_##isa;                      \
     int32_t ci_cpu_largest_##isa(const float *logits, int64_t count, int k, int32_t *ids, int *found);                 \
     float ci_cpu_peak_##isa(int64_t rounds, int64_t *operations);
 CI_CPU_SIMD(avx512vnni)

@@ -1,12 +1,14 @@
 #include "cpu/matmul.h"
 
 #include "tensor/op_params.h"
+#include "types/layout.h"
 
 static void set_job(const struct ci_call *call, int index, int64_t first_col, struct ci_matmul_job *job) {
     const struct ci_view *bias = &call->in[CI_MATMUL_B0 + index], *addend = &call->in[CI_MATMUL_ADDEND];
     *job = (struct ci_matmul_job){
         .x = &call->in[CI_MATMUL_X],
         .w = &call->in[CI_MATMUL_W0 + index],
+        .rows = call->in[CI_MATMUL_X].rows,
         .bias = bias->type ? bias->data : NULL,
         .addend = addend->type ? (const float *)addend->data + first_col : NULL,
         .out = (float *)call->out[0].data + first_col,
@@ -34,5 +36,47 @@ void ci_matmul_share(const struct ci_call *call, int thread, int threads, int un
         }
         first_unit += own;
         first_col += w->rows;
+    }
+}
+
+/* What one unit of an expert's weights costs, in units of one row's arithmetic: reading them comes on top. */
+static int64_t cost_of(int64_t rows) { return rows + 3; }
+
+/* Where in `units` units that cost `cost` each, `before` having gone before, the share begins that begins at `at`. */
+static int64_t unit_at(int64_t at, int64_t before, int64_t cost, int64_t units) {
+    int64_t unit = at <= before ? 0 : (at - before + cost - 1) / cost;
+    return unit < units ? unit : units;
+}
+
+void ci_experts_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
+    const struct ci_view *x = &call->in[CI_EXPERTS_X], *w0 = &call->in[CI_EXPERTS_W0];
+    const int32_t *order = call->in[CI_EXPERTS_ORDER].data, *starts = call->in[CI_EXPERTS_STARTS].data;
+    int64_t experts = call->in[CI_EXPERTS_STARTS].cols - 1, used = call->in[CI_EXPERTS_IDS].cols;
+    int64_t n = w0->rows / experts, units = (n + unit - 1) / unit, total = 0, before = 0;
+    int weights = call->in[CI_EXPERTS_W1].type ? 2 : 1;
+    size_t bytes = (size_t)n * ci_type_row_bytes(w0->type, w0->cols);
+    for (int64_t e = 0; e < experts; e++)
+        if (starts[e + 1] > starts[e]) total += weights * units * cost_of(starts[e + 1] - starts[e]);
+    int64_t first = total * thread / threads, last = total * (thread + 1) / threads;
+    for (int64_t e = 0; e < experts; e++) {
+        int64_t rows = starts[e + 1] - starts[e], cost = cost_of(rows);
+        for (int i = 0; i < weights && rows > 0; i++, before += units * cost) {
+            int64_t from = unit_at(first, before, cost, units), to = unit_at(last, before, cost, units);
+            if (from >= to) continue;
+            struct ci_view w = call->in[CI_EXPERTS_W0 + i];
+            const struct ci_view *bias = &call->in[CI_EXPERTS_B0 + i];
+            w.rows = n;
+            w.data = (uint8_t *)w.data + (size_t)e * bytes;
+            struct ci_matmul_job job = {.x = x,
+                                        .w = &w,
+                                        .rows = rows,
+                                        .bias = bias->type ? (const float *)bias->data + e * n : NULL,
+                                        .out = (float *)call->out[0].data + i * used * n,
+                                        .out_cols = call->out[0].cols,
+                                        .pairs = order + starts[e],
+                                        .used = used,
+                                        .own_cols = x->cols == w0->cols ? 0 : w0->cols};
+            part(&job, from * unit, to * unit < n ? to * unit : n);
+        }
     }
 }

@@ -1,25 +1,44 @@
 /* matmul.h: what the matmul kernels of all instruction sets share: one weight as a job, and how threads divide it.
  *
  * The outputs of up to three weights stand side by side. A thread gets a share of all their rows together, in units of
- * the rows that a kernel works on at once, so that a fused gate|up or q|k|v is divided as evenly as one weight. */
+ * the rows that a kernel works on at once, so that a fused gate|up or q|k|v is divided as evenly as one weight. With
+ * experts it is a share of all that some row goes to, so that few rows of many experts are divided as evenly. */
 #ifndef CI_CPU_MATMUL_H
 #define CI_CPU_MATMUL_H
 
 #include "tensor/tensor.h"
 
-/* One weight and the columns of the output that belong to it. */
+/* One weight and the columns of the output that belong to it. With `pairs`, one expert's weight, and what is a row
+ * elsewhere is a pair of a row of x and an expert: pair row * used + j has its input from column j * own_cols of x on,
+ * and its output from column j * w->rows of `out` on. */
 struct ci_matmul_job {
     const struct ci_view *x, *w;
+    int64_t rows;        /* of x, or pairs */
     const float *bias;   /* [w->rows] or NULL */
-    const float *addend; /* [x->rows, w->rows] in rows of out_cols, or NULL */
+    const float *addend; /* [rows, w->rows] in rows of out_cols, or NULL; not with pairs */
     float *out;          /* as addend */
     int64_t out_cols;
+    const int32_t *pairs; /* [rows] or NULL */
+    int64_t used, own_cols;
 };
+
+/* The row of x, and its first column, that row r of the job reads. */
+static inline int64_t ci_matmul_input(const struct ci_matmul_job *job, int64_t r, int64_t *first_col) {
+    *first_col = job->pairs ? job->pairs[r] % job->used * job->own_cols : 0;
+    return job->pairs ? job->pairs[r] / job->used : r;
+}
+
+/* Where the outputs of row r begin. */
+static inline int64_t ci_matmul_output(const struct ci_matmul_job *job, int64_t r) {
+    if (!job->pairs) return r * job->out_cols;
+    return job->pairs[r] / job->used * job->out_cols + job->pairs[r] % job->used * job->w->rows;
+}
 
 /* Rows [first, last) of the weight, first a multiple of the unit. */
 typedef void ci_matmul_part(const struct ci_matmul_job *job, int64_t first, int64_t last);
 
-/* Calls `part` for what of each weight falls to this thread. */
+/* Calls `part` for what of each weight falls to this thread: of matmul, and of matmul_experts. */
 void ci_matmul_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
+void ci_experts_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
 
 #endif

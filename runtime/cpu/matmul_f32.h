@@ -31,14 +31,14 @@ INLINE vf load_weight_some(enum weight_kind kind, const void *row, int64_t k, in
 }
 
 /* sums[w][x] of TILE rows of weights and `rows` rows of x; `kind` and `rows` are constant. */
-INLINE void dot_tile(enum weight_kind kind, const void *const *w, const float *x, int64_t x_stride, int rows,
-                     int64_t cols, float sums[TILE][TILE]) {
+INLINE void dot_tile(enum weight_kind kind, const void *const *w, const float *const *x, int rows, int64_t cols,
+                     float sums[TILE][TILE]) {
     vf sum[TILE][TILE];
     int64_t k = 0;
     UNROLL for (int i = 0; i < TILE; i++) UNROLL for (int r = 0; r < rows; r++) sum[i][r] = vf_set(0);
     for (; k + VF_LANES <= cols; k += VF_LANES) {
         vf inputs[TILE];
-        UNROLL for (int r = 0; r < rows; r++) inputs[r] = vf_load(x + r * x_stride + k);
+        UNROLL for (int r = 0; r < rows; r++) inputs[r] = vf_load(x[r] + k);
         UNROLL for (int i = 0; i < TILE; i++) {
             vf weight = load_weight(kind, w[i], k);
             if (rows == 1) __builtin_prefetch((const char *)w[i] + k * (kind == WEIGHT_F32 ? 4 : 2) + PREFETCH_BYTES);
@@ -49,8 +49,7 @@ INLINE void dot_tile(enum weight_kind kind, const void *const *w, const float *x
         int n = (int)(cols - k);
         UNROLL for (int i = 0; i < TILE; i++) {
             vf weight = load_weight_some(kind, w[i], k, n);
-            UNROLL for (int r = 0; r < rows; r++) sum[i][r] =
-                vf_fma(weight, vf_load_some(x + r * x_stride + k, n), sum[i][r]);
+            UNROLL for (int r = 0; r < rows; r++) sum[i][r] = vf_fma(weight, vf_load_some(x[r] + k, n), sum[i][r]);
         }
     }
     UNROLL for (int r = 0; r < rows; r++) {
@@ -65,7 +64,7 @@ INLINE void store_tile(const struct ci_matmul_job *job, const int64_t *w_rows, i
                        int add, float sums[TILE][TILE]) {
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < count; i++) {
-            int64_t at = (x_row + r) * job->out_cols + w_rows[i];
+            int64_t at = ci_matmul_output(job, x_row + r) + w_rows[i];
             float value = sums[i][r];
             if (add)
                 value += job->out[at];
@@ -77,28 +76,32 @@ INLINE void store_tile(const struct ci_matmul_job *job, const int64_t *w_rows, i
 }
 
 /* Columns first .. first + cols of `rows` rows of x from `row`; of codes, as floats in `expanded`. */
-INLINE const float *rows_of_x(const struct ci_view *x, int64_t row, int rows, int64_t first, int64_t cols,
-                              float expanded[TILE][PART], int64_t *stride) {
-    *stride = x->cols;
-    if (x->type == &ci_type_f32) return (const float *)x->data + row * x->cols + first;
-    for (int r = 0; r < rows; r++) ci_view_part(x, row + r, first, cols, expanded[r]);
-    *stride = PART;
-    return expanded[0];
+INLINE void rows_of_x(const struct ci_matmul_job *job, int64_t row, int rows, int64_t first, int64_t cols,
+                      float expanded[TILE][PART], const float **x) {
+    for (int r = 0; r < rows; r++) {
+        int64_t first_col, x_row = ci_matmul_input(job, row + r, &first_col);
+        x[r] = expanded[r];
+        if (job->x->type == &ci_type_f32)
+            x[r] = (const float *)job->x->data + x_row * job->x->cols + first_col + first;
+        else
+            ci_view_part(job->x, x_row, first_col + first, cols, expanded[r]);
+    }
 }
 
 /* All rows of x by TILE rows of weights, columns first .. first + cols; of these no more than PART where x is codes. */
 INLINE void all_rows(enum weight_kind kind, const struct ci_matmul_job *job, const void *const *w,
                      const int64_t *w_rows, int count, int64_t first, int64_t cols) {
-    int64_t row = 0, stride;
+    int64_t row = 0;
     float sums[TILE][TILE], expanded[TILE][PART];
-    for (; row + TILE <= job->x->rows; row += TILE) {
-        const float *x = rows_of_x(job->x, row, TILE, first, cols, expanded, &stride);
-        dot_tile(kind, w, x, stride, TILE, cols, sums);
+    const float *x[TILE];
+    for (; row + TILE <= job->rows; row += TILE) {
+        rows_of_x(job, row, TILE, first, cols, expanded, x);
+        dot_tile(kind, w, x, TILE, cols, sums);
         store_tile(job, w_rows, count, row, TILE, first > 0, sums);
     }
-    for (; row < job->x->rows; row++) {
-        const float *x = rows_of_x(job->x, row, 1, first, cols, expanded, &stride);
-        dot_tile(kind, w, x, stride, 1, cols, sums);
+    for (; row < job->rows; row++) {
+        rows_of_x(job, row, 1, first, cols, expanded, x);
+        dot_tile(kind, w, x, 1, cols, sums);
         store_tile(job, w_rows, count, row, 1, first > 0, sums);
     }
 }
@@ -146,11 +149,17 @@ static void part_any(const struct ci_matmul_job *job, int64_t first, int64_t las
         }
 }
 
+static ci_matmul_part *part_for(const struct ci_type *type) {
+    return type == &ci_type_f32    ? part_f32
+           : type == &ci_type_f16  ? part_f16
+           : type == &ci_type_bf16 ? part_bf16
+                                   : part_any;
+}
+
 void SIMD_NAME(ci_cpu_matmul_f32)(const struct ci_call *call, int thread, int threads) {
-    const struct ci_type *type = call->in[1].type;
-    ci_matmul_part *part = type == &ci_type_f32    ? part_f32
-                           : type == &ci_type_f16  ? part_f16
-                           : type == &ci_type_bf16 ? part_bf16
-                                                   : part_any;
-    ci_matmul_share(call, thread, threads, TILE, part);
+    ci_matmul_share(call, thread, threads, TILE, part_for(call->in[1].type));
+}
+
+void SIMD_NAME(ci_cpu_matmul_experts_f32)(const struct ci_call *call, int thread, int threads) {
+    ci_experts_share(call, thread, threads, TILE, part_for(call->in[1].type));
 }

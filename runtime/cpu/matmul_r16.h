@@ -222,7 +222,7 @@ struct r16_tile {
 };
 
 INLINE const uint8_t *group_at(struct r16_type type, const struct r16_tile *tile, int g) {
-    size_t row_bytes = (size_t)(tile->job->x->cols / (32 * type.parts)) * (size_t)type.group_bytes / R16;
+    size_t row_bytes = (size_t)(tile->job->w->cols / (32 * type.parts)) * (size_t)type.group_bytes / R16;
     return (const uint8_t *)tile->job->w->data + (size_t)tile->w_rows[g] * row_bytes;
 }
 
@@ -237,7 +237,7 @@ INLINE void load_block(struct r16_type type, const uint8_t *w, int64_t k, struct
 
 INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float value) {
     const struct ci_matmul_job *job = tile->job;
-    int64_t left = job->w->rows - tile->w_rows[g], at = (tile->x_row + r) * job->out_cols + tile->w_rows[g];
+    int64_t left = job->w->rows - tile->w_rows[g], at = ci_matmul_output(job, tile->x_row + r) + tile->w_rows[g];
     int n = left < R16 ? (int)left : R16;
     if (job->bias) value = r16_add(value, r16_load_some(job->bias + tile->w_rows[g], n));
     if (job->addend) value = r16_add(value, r16_load_some(job->addend + at, n));
@@ -247,42 +247,46 @@ INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float valu
 /* ---- x in q8 ---- */
 
 /* One row of x, columns 32 * k .. + 31, with what was unpacked. half_sums: of 16 columns each. */
-INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *x, int64_t cols,
-                           int64_t k, const float *half_sums, r16_float sum) {
-    const float *scales = (const float *)(const void *)(x + cols), *sums = scales + cols / 32;
-    const uint8_t *codes = x + 32 * k;
+INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *codes,
+                           const float *scales, int64_t groups, int64_t k, const float *half_sums, r16_float sum) {
+    codes += 32 * k;
     UNROLL for (int h = 0; h < type.halves; h++) {
         int quads = 8 / type.halves;
         r16_float dot = r16_dot(block->quad + quads * h, codes + 4 * quads * h, quads, type.most);
         sum = r16_fma(dot, r16_times(block->scale[h], scales[k]), sum);
         if (type.most != -128 || R16_BYTE_OFFSET != 0)
-            sum = r16_fma_scalar(block->offset[h], type.halves == 1 ? sums[k] : half_sums[h], sum);
+            sum = r16_fma_scalar(block->offset[h], type.halves == 1 ? scales[groups + k] : half_sums[h], sum);
     }
     return sum;
 }
 
 INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int groups, int rows) {
-    int64_t cols = tile->job->x->cols;
-    size_t x_bytes = ci_type_row_bytes(&ci_type_q8, cols);
-    const uint8_t *x = (const uint8_t *)tile->job->x->data + (size_t)tile->x_row * x_bytes, *w[STREAMS];
+    int64_t cols = tile->job->w->cols, x_cols = tile->job->x->cols;
+    const uint8_t *x[R16_TILE_ROWS], *w[STREAMS];
+    const float *scales[R16_TILE_ROWS]; /* behind all codes of the row, and behind all scales the sums */
     r16_float sum[STREAMS][R16_TILE_ROWS];
     float half_sums[R16_TILE_ROWS][2] = {{0}};
+    UNROLL for (int r = 0; r < rows; r++) {
+        int64_t first_col, row = ci_matmul_input(tile->job, tile->x_row + r, &first_col);
+        const uint8_t *start =
+            (const uint8_t *)tile->job->x->data + (size_t)row * ci_type_row_bytes(&ci_type_q8, x_cols);
+        x[r] = start + first_col;
+        scales[r] = (const float *)(const void *)(start + x_cols) + first_col / 32;
+    }
     UNROLL for (int g = 0; g < groups; g++) {
         w[g] = group_at(type, tile, g);
         UNROLL for (int r = 0; r < rows; r++) sum[g][r] = r16_zero();
     }
     for (int64_t k = 0; k < cols / 32; k++) {
         if (type.halves == 2) UNROLL for (int r = 0; r < rows; r++) {
-                const uint8_t *row = x + (size_t)r * x_bytes;
-                float scale = ((const float *)(const void *)(row + cols))[k];
-                half_sums[r][0] = scale * (float)r16_sum_of_16(row + 32 * k);
-                half_sums[r][1] = scale * (float)r16_sum_of_16(row + 32 * k + 16);
+                half_sums[r][0] = scales[r][k] * (float)r16_sum_of_16(x[r] + 32 * k);
+                half_sums[r][1] = scales[r][k] * (float)r16_sum_of_16(x[r] + 32 * k + 16);
             }
         UNROLL for (int g = 0; g < groups; g++) {
             struct r16_block block;
             load_block(type, w[g], k, &block);
             UNROLL for (int r = 0; r < rows; r++) sum[g][r] =
-                add_block(type, &block, x + (size_t)r * x_bytes, cols, k, half_sums[r], sum[g][r]);
+                add_block(type, &block, x[r], scales[r], x_cols / 32, k, half_sums[r], sum[g][r]);
         }
     }
     UNROLL for (int g = 0; g < groups; g++) {
@@ -294,10 +298,14 @@ INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int group
 /* ---- x in f32 ---- */
 
 INLINE void tile_f32(struct r16_type type, const struct r16_tile *tile, int groups, int rows) {
-    int64_t cols = tile->job->x->cols;
-    const float *x = (const float *)tile->job->x->data + tile->x_row * cols;
+    int64_t cols = tile->job->w->cols;
+    const float *x[R16_TILE_ROWS];
     const uint8_t *w[STREAMS];
     r16_float sum[STREAMS][R16_TILE_ROWS];
+    UNROLL for (int r = 0; r < rows; r++) {
+        int64_t first_col, row = ci_matmul_input(tile->job, tile->x_row + r, &first_col);
+        x[r] = (const float *)tile->job->x->data + row * tile->job->x->cols + first_col;
+    }
     UNROLL for (int g = 0; g < groups; g++) {
         w[g] = group_at(type, tile, g);
         UNROLL for (int r = 0; r < rows; r++) sum[g][r] = r16_zero();
@@ -313,7 +321,7 @@ INLINE void tile_f32(struct r16_type type, const struct r16_tile *tile, int grou
                 UNROLL for (int c = 0; c < 4; c++) {
                     r16_float weight = r16_fma(r16_column(block.quad[q], c), scale, offset);
                     UNROLL for (int r = 0; r < rows; r++) sum[g][r] =
-                        r16_fma_scalar(weight, x[r * cols + 32 * k + 4 * q + c], sum[g][r]);
+                        r16_fma_scalar(weight, x[r][32 * k + 4 * q + c], sum[g][r]);
                 }
             }
         }
@@ -346,7 +354,7 @@ INLINE void walk_streams(struct r16_type type, r16_tile_function *function, cons
 /* Several rows of x, in pieces that stay in the second-level cache while the weights go by. */
 INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, const struct ci_matmul_job *job,
                         int64_t first, int64_t last) {
-    int64_t rows = job->x->rows, row_bytes = (int64_t)ci_type_row_bytes(job->x->type, job->x->cols);
+    int64_t rows = job->rows, row_bytes = (int64_t)ci_type_row_bytes(job->x->type, job->w->cols);
     int64_t piece = CACHED_BYTES / row_bytes / R16_TILE_ROWS * R16_TILE_ROWS;
     if (piece < 2 * R16_TILE_ROWS) piece = 2 * R16_TILE_ROWS;
     for (int64_t x_first = 0; x_first < rows; x_first += piece) {
@@ -375,13 +383,16 @@ INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, const
 
 #define KERNEL(name, kind)                                                                                             \
     static void part_##kind##_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                   \
-        if (job->x->rows == 1)                                                                                         \
+        if (job->rows == 1)                                                                                            \
             walk_streams(type_##name, tile_##kind, job, first, last);                                                  \
         else                                                                                                           \
             walk_blocks(type_##name, tile_##kind, job, first, last);                                                   \
     }                                                                                                                  \
     void R16_NAME(ci_cpu_matmul_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {          \
         ci_matmul_share(call, thread, threads, R16, part_##kind##_##name);                                             \
+    }                                                                                                                  \
+    void R16_NAME(ci_cpu_matmul_experts_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {  \
+        ci_experts_share(call, thread, threads, R16, part_##kind##_##name);                                            \
     }
 
 #define CI_R16_TYPE(name, bytes, parts, halves, most)                                                                  \

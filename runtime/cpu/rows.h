@@ -1,5 +1,5 @@
-/* rows.h: the ops that go over each row once, written with the vectors of simd.h: norms, glu, unary, add, quantise and
- * their fusions, KV cache and the search for the largest logits. Included once per instruction set.
+/* rows.h: the ops that go over each row once, written with the vectors of simd.h: norms, glu, unary, add, combine,
+ * quantise and their fusions, KV cache and the search for the largest logits. Included once per instruction set.
  *
  * Threads divide rows; where one row is worth it (glu, unary, add), columns. All store the same numbers whatever the
  * number of threads. */
@@ -265,6 +265,29 @@ void SIMD_NAME(ci_cpu_add)(const struct ci_call *call, int thread, int threads) 
 
 void SIMD_NAME(ci_cpu_mul)(const struct ci_call *call, int thread, int threads) {
     combine_numbers(call, thread, threads, true);
+}
+
+/* Units of 32 columns, the last of a row may be shorter: a row's experts by their weights. */
+void SIMD_NAME(ci_cpu_combine)(const struct ci_call *call, int thread, int threads) {
+    const struct ci_view *weights = &call->in[1], *addend = &call->in[2];
+    int64_t first, last, used = weights->cols, cols = call->out[0].cols, units = (cols + 31) / 32;
+    ci_share(call->in[0].rows * units, 1, thread, threads, &first, &last);
+    for (int64_t unit = first; unit < last; unit++) {
+        int64_t row = unit / units, i = unit % units * 32, end = i + 32 < cols ? i + 32 : cols;
+        const float *y = row_of(&call->in[0], row), *by = row_of(weights, row);
+        const float *added = addend->type ? row_of(addend, row) : NULL;
+        float *out = row_of(&call->out[0], row);
+        for (; i + VF_LANES <= end; i += VF_LANES) {
+            vf sum = added ? vf_load(added + i) : vf_set(0);
+            for (int64_t j = 0; j < used; j++) sum = vf_fma(vf_load(y + j * cols + i), vf_set(by[j]), sum);
+            vf_store(out + i, sum);
+        }
+        for (; i < end; i++) {
+            float sum = added ? added[i] : 0;
+            for (int64_t j = 0; j < used; j++) sum += by[j] * y[j * cols + i];
+            out[i] = sum;
+        }
+    }
 }
 
 /* As it is where f16 holds it, else NaN (ci_half_without_infinity): from 65520 on, which would be rounded to infinity,

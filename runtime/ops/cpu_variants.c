@@ -31,16 +31,27 @@ static bool floats_fit(const struct ci_call *call) {
     return call->in[CI_MATMUL_X].type == &ci_type_f32 || !call->in[CI_MATMUL_W0].type->pack_r16;
 }
 
+/* The rows of an expert begin at a whole group of rows, or at any in the file's own layout. */
+static bool is_whole(const struct ci_call *call) {
+    return call->in[CI_EXPERTS_W0].rows / (call->in[CI_EXPERTS_STARTS].cols - 1) % ci_layout_r16.group_rows == 0;
+}
+
+static bool experts_fit(const struct ci_call *call) {
+    return is_whole(call) ? floats_fit(call) : call->in[CI_EXPERTS_W0].layout != &ci_layout_r16;
+}
+
 struct r16_kernel {
     const struct ci_type *weight;
     ci_cpu_function *q8, *f32; /* by type of the activations */
+    ci_cpu_function *experts_q8, *experts_f32;
 };
 
-static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct ci_type *x,
-                                 const struct ci_call *call) {
+/* NULL: no kernel for these types. Weight and activations have the same places in all ops. */
+static const struct r16_kernel *find_r16(const struct r16_kernel *kernels, const struct ci_type *x,
+                                         const struct ci_call *call) {
     if (call->in[CI_MATMUL_X].type != x) return NULL;
     for (; kernels->weight; kernels++)
-        if (kernels->weight == call->in[CI_MATMUL_W0].type) return x == &ci_type_q8 ? kernels->q8 : kernels->f32;
+        if (kernels->weight == call->in[CI_MATMUL_W0].type) return kernels;
     return NULL;
 }
 
@@ -83,6 +94,8 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     VARIANT(sample, isa, isa, #isa, has_##isa, NULL)                                                                   \
     SIMPLE(matmul, matmul_f32, isa, floats_fit(call))                                                                  \
     SIMPLE(matmul_add, matmul_f32, isa, floats_fit(call))                                                              \
+    SIMPLE(matmul_experts, matmul_experts_f32, isa, experts_fit(call))                                                 \
+    SIMPLE(combine, combine, isa, true)                                                                                \
     SIMPLE(attention, attention, isa, attention_fits(call))                                                            \
     SIMPLE(attention_quantise, attention, isa, attention_fits(call))                                                   \
     SIMPLE(kv_append, kv_append, isa, append_fits(&call->out[0], &call->out[1]))                                       \
@@ -102,16 +115,23 @@ static ci_cpu_function *find_r16(const struct r16_kernel *kernels, const struct 
     SIMPLE(mul, mul, isa, true)
 
 #define R16_KERNEL(name, isa)                                                                                          \
-    {&ci_type_##name, ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_f32_##name##_r16_##isa},
+    {&ci_type_##name, ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_f32_##name##_r16_##isa,                       \
+     ci_cpu_matmul_experts_q8_##name##_r16_##isa, ci_cpu_matmul_experts_f32_##name##_r16_##isa},
 #define R16_OF(x, isa)                                                                                                 \
     static ci_cpu_function *find_matmul_##x##_r16_##isa(const struct ci_call *call) {                                  \
-        return find_r16(r16_kernels_##isa, &ci_type_##x, call);                                                        \
+        const struct r16_kernel *kernel = find_r16(r16_kernels_##isa, &ci_type_##x, call);                             \
+        return kernel ? kernel->x : NULL;                                                                              \
+    }                                                                                                                  \
+    static ci_cpu_function *find_matmul_experts_##x##_r16_##isa(const struct ci_call *call) {                          \
+        const struct r16_kernel *kernel = find_r16(r16_kernels_##isa, &ci_type_##x, call);                             \
+        return kernel && is_whole(call) ? kernel->experts_##x : NULL;                                                  \
     }                                                                                                                  \
     static ci_cpu_function *find_matmul_add_##x##_r16_##isa(const struct ci_call *call) {                              \
         return find_matmul_##x##_r16_##isa(call);                                                                      \
     }                                                                                                                  \
     VARIANT(matmul, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)                                \
-    VARIANT(matmul_add, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)
+    VARIANT(matmul_add, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)                            \
+    VARIANT(matmul_experts, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)
 #define R16(isa)                                                                                                       \
     static bool has_r16_##isa(const struct ci_caps *caps, const struct ci_call *call) {                                \
         (void)call;                                                                                                    \

@@ -151,6 +151,70 @@ static void test_matmul_is_right_at_the_edges_of_its_tiles(void **state) {
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) check_matmul_shapes(&ci_type_f32, plain[i]);
 }
 
+/* Experts with no, few and many rows, whose weights are one group of 16, several, or no whole number of them. */
+static void test_experts_are_right_at_the_edges_of_their_tiles(void **state) {
+    (void)state;
+    enum { ROWS = 5, WIDTHS = 3 };
+    static const int64_t rows[ROWS] = {1, 2, 5, 11, 23}, widths[WIDTHS] = {16, 48, 21};
+    static const struct ci_type *const types[] = {&ci_type_q4_0, &ci_type_q6_k, &ci_type_f16};
+    char name[96], set[48];
+    for (int t = 0; t < 3; t++)
+        for (int i = 0; i < ROWS; i++) {
+            snprintf(set, sizeof set, "experts of %s, %d rows", types[t]->name, (int)rows[i]);
+            for (int j = 0; j < WIDTHS; j++) {
+                if (!sampling_takes(set, j, WIDTHS, ONE_IN)) continue;
+                const struct ci_type *x = types[t]->quantised && (i + j) % 3 ? &ci_type_q8 : &ci_type_f32;
+                int64_t cols = types[t]->block_cols < 256 ? 96 : 256, n = widths[j], used = 1 + (i + j) % 3,
+                        experts = 5;
+                snprintf(name, sizeof name, "%s by %s, %d rows to %d of 5, %d wide", x->name, types[t]->name,
+                         (int)rows[i], (int)used, (int)n);
+                struct ci_case shape = {.name = name,
+                                        .in = {{x, rows[i], i % 2 ? used * cols : cols},
+                                               {types[t], experts * n, cols},
+                                               {i % 2 ? NULL : types[t], experts * n, cols},
+                                               {&ci_type_i32, rows[i], used},
+                                               {&ci_type_i32, rows[i], used},
+                                               {&ci_type_i32, 1, experts + 1},
+                                               {&ci_type_f32, 1, experts * n}}};
+                int ran = check_case(&ci_op_matmul_experts, &shape);
+                if ((ci_cpu_features()->avx2 || ci_cpu_features()->neondot) && !ran)
+                    fail_msg("no variant does %s", name);
+            }
+        }
+}
+
+/* Of the weights only those of experts that some row goes to count; where nobody knows them yet, as many as to expect.
+ */
+static void test_only_the_chosen_experts_count_as_read(void **state) {
+    (void)state;
+    enum { EXPERTS = 64, USED = 8, N = 32, K = 96 };
+    double expert = N * (double)ci_type_row_bytes(&ci_type_q4_0, K);
+    struct ci_case shape = {.name = "8 of 64",
+                            .in = {{&ci_type_f32, 2, K},
+                                   {&ci_type_q4_0, EXPERTS * N, K},
+                                   {0},
+                                   {&ci_type_i32, 2, USED},
+                                   {&ci_type_i32, 2, USED},
+                                   {&ci_type_i32, 1, EXPERTS + 1}}};
+    struct ci_sample_call sample;
+    assert_int_equal(ci_sample_create(&ci_op_matmul_experts, &shape, SEED, &sample), CLINFER_OK);
+    struct ci_call call = sample.call;
+    double row = 4.0 * (K + 2 * USED + USED * N), starts = 4.0 * (EXPERTS + 1); /* x, ids, order, what is written */
+    double others = 2 * row + starts;
+    memcpy((int32_t *)call.in[CI_EXPERTS_IDS].data + USED, call.in[CI_EXPERTS_IDS].data, USED * sizeof(int32_t));
+    assert_true(ci_op_bytes(&ci_op_matmul_experts, &call) == others + USED * expert);
+    ((int32_t *)call.in[CI_EXPERTS_IDS].data)[USED] = ((int32_t *)call.in[CI_EXPERTS_IDS].data)[1];
+    assert_true(ci_op_bytes(&ci_op_matmul_experts, &call) == others + USED * expert);
+    call.in[CI_EXPERTS_IDS].data = NULL;
+    double expected = EXPERTS * (1 - pow(1 - (double)USED / EXPERTS, 2));
+    assert_true(fabs(ci_op_bytes(&ci_op_matmul_experts, &call) - others - expected * expert) < 1);
+    for (int i = 0; i < CI_MAX_INPUTS; i++)
+        if (call.in[i].extent == CI_EXTENT_ROWS) call.in[i].rows = 1;
+    call.out[0].rows = 1;
+    assert_true(fabs(ci_op_bytes(&ci_op_matmul_experts, &call) - row - starts - USED * expert) < 1);
+    ci_sample_destroy(&sample);
+}
+
 static void test_attention_is_right_at_the_edges_of_its_tiles(void **state) {
     (void)state;
     enum { ROWS = 5, HEADS = 4, DIMS = 4 };
@@ -372,6 +436,8 @@ int main(void) {
         cmocka_unit_test(test_every_variant_of_this_processor_does_some_case),
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
+        cmocka_unit_test(test_experts_are_right_at_the_edges_of_their_tiles),
+        cmocka_unit_test(test_only_the_chosen_experts_count_as_read),
         cmocka_unit_test(test_attention_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_attention_does_everything_at_once),
         cmocka_unit_test(test_attention_does_not_read_what_a_window_hides),
