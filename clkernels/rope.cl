@@ -1,12 +1,25 @@
 /* rope.cl: rotation of queries and keys, alone and followed by the append of keys and values to the KV cache.
  * Work-items (head, row); "heads" here are all groups of head_dim columns, those that are only copied (values) too. */
 
-#ifdef OUT1_F16
-/* NaN where f16 has only infinity: see ci_half_without_infinity. */
-#define STORE(value, index, cache)                                                                                     \
-    vstore_half_rte(fabs(value) < 65520.0f ? value : NAN, index, (__global half *)(cache))
+#if defined(OUT1_F16)
+#define KEYS f16
+#elif defined(OUT1_Q8_0)
+#define KEYS q8_0
+#elif defined(OUT1_Q4_0)
+#define KEYS q4_0
+#elif defined(OUT1_F32)
+#define KEYS f32
 #else
-#define STORE(value, index, cache) ((__global float *)(cache))[index] = value
+#define ALONE
+#endif
+#if defined(OUT2_F16)
+#define VALUES f16
+#elif defined(OUT2_Q8_0)
+#define VALUES q8_0
+#elif defined(OUT2_Q4_0)
+#define VALUES q4_0
+#else
+#define VALUES f32
 #endif
 
 /* Columns first .. of `x` as they are. */
@@ -46,42 +59,39 @@ INLINE void rotate_head(const __global float *x, const __global float *cosines, 
 }
 
 INLINE void rope_head(const __global float *x, const __global float *table, __global float *out, int head, int heads,
-                      int head_dim, int cols, int rotated, int neox) {
-    const int first = head * head_dim, last = min(first + head_dim, cols);
+                      int head_dim, int cols, int rotated, int neox, int offset) {
+    const int first = head * head_dim, last = min(first + head_dim, cols), start = first + offset;
     if (head >= heads) {
         copy(x, out, first, last);
         return;
     }
-    rotate_head(x + first, table, table + rotated / 2, out + first, rotated / 2, neox);
-    copy(x, out, first + rotated, last);
+    copy(x, out, first, start);
+    rotate_head(x + start, table, table + rotated / 2, out + start, rotated / 2, neox);
+    copy(x, out, start + rotated, last);
 }
 
-#ifndef OUT1_F16
-#ifndef OUT1_F32
-#define ALONE
-#endif
-#endif
-
 #ifdef ALONE
-__kernel void rope(TENSOR(x), TENSOR(table), TENSOR(out), int cols, int rotated, int heads, int head_dim, int neox) {
+__kernel void rope(TENSOR(x), TENSOR(table), TENSOR(out), int cols, int rotated, int heads, int head_dim, int neox,
+                   int offset) {
     const ulong row = get_global_id(1);
     rope_head(DATA(const float, x) + row * cols, DATA(const float, table) + row * rotated,
-              DATA(float, out) + row * cols, get_global_id(0), heads, head_dim, cols, rotated, neox);
+              DATA(float, out) + row * cols, get_global_id(0), heads, head_dim, cols, rotated, neox, offset);
 }
 #else
 __kernel void rope_kv_append(TENSOR(x), TENSOR(table), TENSOR(slots), TENSOR(out), TENSOR(keys), TENSOR(values),
-                             int cols, int rotated, int heads, int head_dim, int neox, int key_column, int value_column,
-                             int kv_cols) {
+                             int cols, int rotated, int heads, int head_dim, int neox, int offset, int key_column,
+                             int value_column, int key_cols, int value_cols) {
     const ulong row = get_global_id(1);
     const int head = get_global_id(0), first = head * head_dim, last = min(first + head_dim, cols);
     __global float *to = DATA(float, out) + row * cols;
     rope_head(DATA(const float, x) + row * cols, DATA(const float, table) + row * rotated, to, head, heads, head_dim,
-              cols, rotated, neox);
+              cols, rotated, neox, offset);
     const int slot = DATA(const int, slots)[row];
     if (slot < 0) return;
-    for (int i = max(first, key_column); i < min(last, key_column + kv_cols); i++)
-        STORE(to[i], (ulong)slot * kv_cols + i - key_column, keys_buffer + keys_offset);
-    for (int i = max(first, value_column); i < min(last, value_column + kv_cols); i++)
-        STORE(to[i], (ulong)slot * kv_cols + i - value_column, values_buffer + values_offset);
+    __global uchar *key_row = keys_buffer + keys_offset + (ulong)slot * BYTES(KEYS, key_cols);
+    __global uchar *value_row = values_buffer + values_offset + (ulong)slot * BYTES(VALUES, value_cols);
+    APPEND(KEYS, to + key_column, key_row, max(first - key_column, 0), min(last - key_column, key_cols), UNIT(KEYS));
+    APPEND(VALUES, to + value_column, value_row, max(first - value_column, 0), min(last - value_column, value_cols),
+           UNIT(VALUES));
 }
 #endif

@@ -107,7 +107,8 @@ CLINFER_API const char *clinfer_cpu_isa(void);
 typedef struct clinfer_engine clinfer_engine;
 
 enum clinfer_activations { CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_F32, CLINFER_ACTIVATIONS_Q8 };
-enum clinfer_cache_type { CLINFER_CACHE_F16, CLINFER_CACHE_F32 };
+/* q8_0 takes 8.5 bits a number, q4_0 4.5; rows of keys and values must be multiples of 32 numbers then. */
+enum clinfer_cache_type { CLINFER_CACHE_F16, CLINFER_CACHE_F32, CLINFER_CACHE_Q8_0, CLINFER_CACHE_Q4_0 };
 /* How positions are stretched, for contexts longer than those that a model was trained for: not at all, by a factor, or
  * by YaRN. OF_MODEL: as the file says. */
 enum clinfer_rope_scaling { CLINFER_ROPE_OF_MODEL, CLINFER_ROPE_NONE, CLINFER_ROPE_LINEAR, CLINFER_ROPE_YARN };

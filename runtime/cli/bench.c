@@ -24,8 +24,6 @@ enum { MOST_TOKENS = 1 << 28, MOST_BATCH = 1 << 20, WARM_TOKENS = 4 };
 /* A measurement of the limits that is older than so many seconds says nothing about the test that begins. */
 static const double fresh = 2;
 
-#define CACHE_TYPES "f16|f32"
-
 struct bench {
     /* flags */
     struct ci_texts model_texts, device_texts, layer_texts, batch_texts, micro_batch_texts, thread_texts;
@@ -82,8 +80,8 @@ static enum clinfer_status check_attention(const struct ci_bench_words *list) {
 static enum clinfer_status read_lists(struct bench *bench) {
     enum clinfer_status status = words("-m", &bench->model_texts, NULL, NULL, &bench->models);
     if (status == CLINFER_OK) status = words("--device", &bench->device_texts, NULL, NULL, &bench->devices);
-    if (status == CLINFER_OK) status = words("-ctk", &bench->key_texts, "f16", CACHE_TYPES, &bench->key_types);
-    if (status == CLINFER_OK) status = words("-ctv", &bench->value_texts, "f16", CACHE_TYPES, &bench->value_types);
+    if (status == CLINFER_OK) status = words("-ctk", &bench->key_texts, "f16", CI_CACHE_TYPES, &bench->key_types);
+    if (status == CLINFER_OK) status = words("-ctv", &bench->value_texts, "f16", CI_CACHE_TYPES, &bench->value_types);
     if (status == CLINFER_OK)
         status = words("-fa", &bench->attention_texts, "auto", "on|off|auto|1|0", &bench->attentions);
     if (status == CLINFER_OK) status = check_attention(&bench->attentions);
@@ -403,8 +401,8 @@ static void run_setups(struct bench *bench) {
             .batch = bench->batches.items[at[BY_BATCH]],
             .micro_batch = bench->micro_batches.items[at[BY_MICRO_BATCH]],
             .threads = bench->threads.items[at[BY_THREADS]],
-            .key_type = ci_bench_choice(CACHE_TYPES, bench->key_types.items[at[BY_KEY]]),
-            .value_type = ci_bench_choice(CACHE_TYPES, bench->value_types.items[at[BY_VALUE]])};
+            .key_type = ci_bench_choice(CI_CACHE_TYPES, bench->key_types.items[at[BY_KEY]]),
+            .value_type = ci_bench_choice(CI_CACHE_TYPES, bench->value_types.items[at[BY_VALUE]])};
         run_setup(bench, &setup);
     }
     close_target(bench);
@@ -462,8 +460,8 @@ int ci_command_bench(int argc, char **argv) {
         CI_TEXTS("-t --threads", &bench.thread_texts, "N", "threads of the CPU backend (processors)"),
         CI_TEXTS("-b --batch-size", &bench.batch_texts, "N", "tokens computed in one step at most (2048)"),
         CI_TEXTS("-ub --ubatch-size", &bench.micro_batch_texts, "N", "the same; the smaller of both counts (512)"),
-        CI_TEXTS("-ctk --cache-type-k", &bench.key_texts, "f16|f32", "type of the keys in the KV cache (f16)"),
-        CI_TEXTS("-ctv --cache-type-v", &bench.value_texts, "f16|f32", "type of the values there (f16)"),
+        CI_TEXTS("-ctk --cache-type-k", &bench.key_texts, CI_CACHE_TYPES, "type of the keys in the KV cache (f16)"),
+        CI_TEXTS("-ctv --cache-type-v", &bench.value_texts, CI_CACHE_TYPES, "type of the values there (f16)"),
         CI_TEXTS("-fa --flash-attn", &bench.attention_texts, "on|auto", "there is no other attention here"),
         CI_SECTION("Kernels"),
         CI_KERNEL_OPTIONS(&bench.flags),

@@ -79,7 +79,6 @@ static void describe_model(const struct ci_bench_target *target, struct ci_bench
 void ci_bench_make_row(const struct ci_bench_target *target, const struct ci_bench_setup *setup,
                        const struct ci_bench_test *test, const struct ci_bench_samples *samples,
                        const struct ci_bench_bound *bound, struct ci_bench_row *row) {
-    static const char *const types[] = {[CLINFER_CACHE_F16] = "f16", [CLINFER_CACHE_F32] = "f32"};
     int64_t tokens = test->kind == CI_BENCH_RATE ? (int64_t)test->sequences * (test->prompt + test->generated) : 0;
     time_t seconds = time(NULL);
     struct tm utc;
@@ -94,8 +93,8 @@ void ci_bench_make_row(const struct ci_bench_target *target, const struct ci_ben
                                  .batch = setup->batch,
                                  .micro_batch = setup->micro_batch,
                                  .threads = ci_threads_count(target->engine->threads),
-                                 .type_k = types[setup->key_type],
-                                 .type_v = types[setup->value_type],
+                                 .type_k = ci_cache_type_names[setup->key_type],
+                                 .type_v = ci_cache_type_names[setup->value_type],
                                  .layers = setup->layers,
                                  .flash_attention = 1,
                                  .devices = setup->device ? setup->device : "auto",

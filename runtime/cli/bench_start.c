@@ -108,7 +108,6 @@ static void add_number(struct words *words, int slot, const char *flag, long lon
 
 static enum clinfer_status make_words(const struct ci_engine_flags *flags, const char *model, struct words *words) {
     static const char *const fallbacks[] = {"cpu", "none", "remote"}, *const activations[] = {"auto", "f32", "q8"};
-    static const char *const types[] = {"f16", "f32"};
     enum { FLAGS = 12 };
     *words = (struct words){.items = calloc(2 + 2 * (FLAGS + flags->ops.count) + 1, sizeof *words->items)};
     if (!words->items) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a command line");
@@ -119,8 +118,8 @@ static enum clinfer_status make_words(const struct ci_engine_flags *flags, const
     add(words, "--tuning", flags->tuning);
     add(words, "--fallback", fallbacks[flags->fallback]);
     add(words, "--activations", activations[flags->activations]);
-    add(words, "-ctk", types[flags->key_type]);
-    add(words, "-ctv", types[flags->value_type]);
+    add(words, "-ctk", ci_cache_type_names[flags->key_type]);
+    add(words, "-ctv", ci_cache_type_names[flags->value_type]);
     add_number(words, 0, "-t", flags->threads);
     add_number(words, 1, "-ngl", flags->device_layers);
     add_number(words, 2, "-b", flags->batch);

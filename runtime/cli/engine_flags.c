@@ -10,6 +10,11 @@
 
 enum { TEMPLATE_BYTES = 512 * 1024 };
 
+const char *const ci_cache_type_names[] = {[CLINFER_CACHE_F16] = "f16",
+                                           [CLINFER_CACHE_F32] = "f32",
+                                           [CLINFER_CACHE_Q8_0] = "q8_0",
+                                           [CLINFER_CACHE_Q4_0] = "q4_0"};
+
 /* An op that a flag names is the flag's alone: its lines of the file would be choices that nobody uses, which the
  * engine refuses. */
 static bool is_named(const struct ci_texts *ops, const char *text) {

@@ -8,6 +8,10 @@
 #include "cli/models.h"
 #include "cli/options.h"
 
+/* The numbers of enum clinfer_cache_type. */
+#define CI_CACHE_TYPES "f16|f32|q8_0|q4_0"
+extern const char *const ci_cache_type_names[];
+
 /* As llama-cli's; what no flag said is 0, scaling and ext_factor -1. */
 struct ci_rope_flags {
     int scaling; /* index in "none|linear|yarn" */
@@ -86,8 +90,8 @@ struct ci_engine_flags {
         CI_INTEGER("-b --batch-size", &(flags)->batch, 1, 1 << 20, "tokens computed in one step at most (512)"),       \
         CI_INTEGER("-ub --ubatch-size", &(flags)->micro_batch, 1, 1 << 20, "the same; the smaller of both counts"),    \
         CI_KERNEL_OPTIONS(flags),                                                                                      \
-        CI_CHOICE("-ctk --cache-type-k", &(flags)->key_type, "f16|f32", "type of the keys in the KV cache"),           \
-        CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, "f16|f32", "type of the values there"),                 \
+        CI_CHOICE("-ctk --cache-type-k", &(flags)->key_type, CI_CACHE_TYPES, "type of the keys in the KV cache"),      \
+        CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, CI_CACHE_TYPES, "type of the values there"),            \
         CI_ROPE_OPTIONS(flags)
 
 /* Of commands that answer messages. */

@@ -21,7 +21,7 @@ enum { CI_CPU_PEAK_CHAINS = 10 };
  *   matmul: weights of any type and layout by activations in f32, quantised ones also in q8; f32, f16 and bf16 are
  *   fast.
  *   attention: caches of f32, f16, q8_0 and q4_0, also mixed; value_dim a multiple of 32 when the output is q8.
- *   kv_append, rope_kv_append: caches of f32 or f16.
+ *   kv_append, rope_kv_append: caches of the same types.
  *   largest: the k largest finite logits in falling order, of equals the first; returns how many are not finite.
  *   peak: *operations of multiply-add in CI_CPU_PEAK_CHAINS chains (two each), as fast as it goes; the result is
  *   nothing but a use of them. */

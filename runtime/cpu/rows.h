@@ -302,6 +302,11 @@ INLINE void append(const struct ci_view *cache, int32_t slot, const float *sourc
         memcpy(row_of(cache, slot), source, (size_t)cols * sizeof *source);
         return;
     }
+    if (cache->type != &ci_type_f16) {
+        size_t row_bytes = ci_type_row_bytes(cache->type, cols);
+        ci_type_to_cache(cache->type, source, cols, (uint8_t *)cache->data + (size_t)slot * row_bytes);
+        return;
+    }
     uint16_t *out = (uint16_t *)cache->data + slot * cols;
     for (; i + VF_LANES <= cols; i += VF_LANES) vf_store_f16(out + i, without_infinity(vf_load(source + i)));
     for (; i < cols; i++) out[i] = ci_half_without_infinity(ci_float_to_half(source[i]));
@@ -325,8 +330,9 @@ static void rotate_row(const struct ci_call *call, int64_t row) {
     float *out = row_of(&call->out[0], row);
     int64_t half = table->cols / 2, head_dim = call->params.i[CI_ROPE_I_HEAD_DIM];
     int64_t rotated = call->params.i[CI_ROPE_I_HEADS] * head_dim;
-    for (int64_t base = 0; base < rotated; base += head_dim) {
-        int64_t i = 0;
+    for (int64_t head = 0; head < rotated; head += head_dim) {
+        int64_t i = 0, base = head + call->params.i[CI_ROPE_I_OFFSET];
+        memcpy(out + head, x + head, (size_t)(base - head) * sizeof *x);
         if (call->params.i[CI_ROPE_I_NEOX]) {
             const float *low = x + base, *high = low + half;
             for (; i + VF_LANES <= half; i += VF_LANES) {
@@ -346,7 +352,7 @@ static void rotate_row(const struct ci_call *call, int64_t row) {
                 out[base + 2 * i + 1] = a * sines[i] + b * cosines[i];
             }
         }
-        for (i = 2 * half; i < head_dim; i++) out[base + i] = x[base + i];
+        for (i = base + 2 * half; i < head + head_dim; i++) out[i] = x[i];
     }
     memcpy(out + rotated, x + rotated, (size_t)(x_view->cols - rotated) * sizeof *x);
 }

@@ -238,12 +238,34 @@ static enum clinfer_status make_store(struct clinfer_engine *engine) {
     return status;
 }
 
+static const struct ci_type *const cache_types[] = {[CLINFER_CACHE_F16] = &ci_type_f16,
+                                                    [CLINFER_CACHE_F32] = &ci_type_f32,
+                                                    [CLINFER_CACHE_Q8_0] = &ci_type_q8_0,
+                                                    [CLINFER_CACHE_Q4_0] = &ci_type_q4_0};
+
+/* Rows of a cache are whole blocks. */
+static enum clinfer_status check_states(const struct clinfer_engine *engine) {
+    for (const struct ci_state *state = engine->model.states; state; state = state->next) {
+        const struct ci_view *view = &state->tensor->view;
+        bool keys = state->kind == CI_STATE_KEYS;
+        if (ci_type_fits_cols(view->type, view->cols)) continue;
+        return ci_fail(
+            CLINFER_UNSUPPORTED,
+            "%s: -ct%s %s: the %s of layer %d are %lld numbers for each token, and %s takes multiples of %d; "
+            "take f16",
+            engine->options.model, keys ? "k" : "v", view->type->name, keys ? "keys" : "values", state->layer,
+            (long long)view->cols, view->type->name, view->type->block_cols);
+    }
+    return CLINFER_OK;
+}
+
 static enum clinfer_status make_states(struct clinfer_engine *engine) {
-    const struct ci_type *const types[] = {[CLINFER_CACHE_F16] = &ci_type_f16, [CLINFER_CACHE_F32] = &ci_type_f32};
     int64_t wanted = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_WANTED];
     engine->page_capacity = engine->pages_per_sequence < CI_FIRST_PAGES ? engine->pages_per_sequence : CI_FIRST_PAGES;
-    ci_model_make_states(&engine->model, types[engine->options.key_type], types[engine->options.value_type],
+    ci_model_make_states(&engine->model, cache_types[engine->options.key_type], cache_types[engine->options.value_type],
                          (int64_t)engine->page_capacity * CI_PAGE_ROWS, wanted);
+    enum clinfer_status status = check_states(engine);
+    if (status != CLINFER_OK) return status;
     engine->free_pages = malloc(sizeof *engine->free_pages * (size_t)engine->page_capacity);
     if (!engine->free_pages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     for (int page = engine->page_capacity - 1; page >= 0; page--) engine->free_pages[engine->free_count++] = page;
@@ -455,8 +477,8 @@ enum clinfer_status ci_engine_check_options(const struct clinfer_engine_options 
                   {"context", options->context, 0, INT_MAX},
                   {"batch", options->batch, 0, INT_MAX},
                   {"activations", (int)options->activations, CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_Q8},
-                  {"key_type", (int)options->key_type, CLINFER_CACHE_F16, CLINFER_CACHE_F32},
-                  {"value_type", (int)options->value_type, CLINFER_CACHE_F16, CLINFER_CACHE_F32},
+                  {"key_type", (int)options->key_type, CLINFER_CACHE_F16, CLINFER_CACHE_Q4_0},
+                  {"value_type", (int)options->value_type, CLINFER_CACHE_F16, CLINFER_CACHE_Q4_0},
                   {"rope.scaling", (int)options->rope.scaling, CLINFER_ROPE_OF_MODEL, CLINFER_ROPE_YARN},
                   {"rope.original_context", options->rope.original_context, 0, INT_MAX},
                   {"fallback", (int)options->fallback, CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_REMOTE}};

@@ -199,6 +199,21 @@ static const struct ci_case cases[] = {
     FULL_CASE("cache of q4_0 and q8_0", q4_0, q8_0, 3, 4, 2, 64, 1, 2, NO_SINKS, 3.0f, 64, 0),
     {0}};
 
+/* A few rows behind as many positions as a page has, so that a window need not be long to hide some. */
+static void like(const struct ci_call *call, struct ci_case *shape) {
+    enum { ROWS = 5, WINDOW = 100 };
+    int64_t rows = call->in[0].rows < ROWS ? call->in[0].rows : ROWS;
+    *shape = (struct ci_case){.name = "its own",
+                              .in = {{call->in[0].type, rows, call->in[0].cols},
+                                     {call->in[1].type, CACHE_ROWS(1, 1), call->in[1].cols},
+                                     {call->in[2].type, CACHE_ROWS(1, 1), call->in[2].cols},
+                                     {&ci_type_i32, 2, CI_TILE_COLS},
+                                     {&ci_type_i32, 1, 1},
+                                     {call->in[CI_ATTENTION_SINKS].type, 1, call->in[CI_ATTENTION_SINKS].cols}},
+                              .params = call->params};
+    if (shape->params.i[CI_ATTENTION_I_WINDOW] > WINDOW) shape->params.i[CI_ATTENTION_I_WINDOW] = WINDOW;
+}
+
 const struct ci_op ci_op_attention = {
     .name = "attention",
     .inputs = 6,
@@ -208,6 +223,7 @@ const struct ci_op ci_op_attention = {
     .fill = fill,
     .gate = {1e-9, 1e-4},
     .cases = cases,
+    .like = like,
     .extra_bytes = cache_bytes,
     .operations = operations,
 };
@@ -221,6 +237,7 @@ const struct ci_op ci_op_attention_quantise = {
     .fill = fill,
     .gate = CI_GATE_Q8,
     .cases = cases,
+    .like = like,
     .extra_bytes = cache_bytes,
     .operations = operations,
 };

@@ -11,12 +11,12 @@
 
 /* ---- what the kernels ask for ---- */
 
-static bool append_fits(const struct ci_view *keys, const struct ci_view *values) {
-    return keys->type == values->type && (keys->type == &ci_type_f16 || keys->type == &ci_type_f32);
-}
-
 static bool is_cache_type(const struct ci_type *type) {
     return type == &ci_type_f16 || type == &ci_type_f32 || type == &ci_type_q8_0 || type == &ci_type_q4_0;
+}
+
+static bool append_fits(const struct ci_view *keys, const struct ci_view *values) {
+    return is_cache_type(keys->type) && is_cache_type(values->type);
 }
 
 /* Outputs rounded to q8 are whole groups of one head. */

@@ -72,6 +72,10 @@ struct ci_op {
     struct ci_gate gate;
     const struct ci_case *cases; /* ends with name = NULL */
 
+    /* A small case of the types and the parameters of this call, for known answers; NULL: those of `cases` that come
+     * near will do. */
+    void (*like)(const struct ci_call *call, struct ci_case *shape);
+
     /* Bytes read beside the inputs that are read whole: rows looked up, the part of a KV cache; NULL: none. */
     double (*extra_bytes)(const struct ci_call *call);
 

@@ -88,25 +88,37 @@ static void grid_heads(CALL_GRID) {
 
 static void grid_append(CALL_GRID) { ci_grid_rows(grid, caps, call->in[0].rows, call->out[0].cols, tunables[0]); }
 
-static bool is_float(const struct ci_type *type) { return type == &ci_type_f16 || type == &ci_type_f32; }
+static bool is_cache_type(const struct ci_type *type) {
+    return type == &ci_type_f16 || type == &ci_type_f32 || type == &ci_type_q8_0 || type == &ci_type_q4_0;
+}
 
 static bool fits_append(const struct ci_caps *caps, const struct ci_call *call) {
     (void)caps;
-    return is_float(call->out[0].type) && call->out[1].type == call->out[0].type;
+    return is_cache_type(call->out[0].type) && is_cache_type(call->out[1].type);
 }
 
+/* A work-item has the columns of one head, and so whole blocks. */
 static bool fits_rope_append(const struct ci_caps *caps, const struct ci_call *call) {
     (void)caps;
-    return is_float(call->out[1].type) && call->out[2].type == call->out[1].type;
+    const int32_t *params = call->params.i;
+    for (int i = 1; i <= 2; i++) {
+        if (!is_cache_type(call->out[i].type)) return false;
+        int unit = call->out[i].type->block_cols;
+        if (params[CI_ROPE_I_HEAD_DIM] % unit || params[i == 1 ? CI_KV_I_KEY_COLUMN : CI_KV_I_VALUE_COLUMN] % unit)
+            return false;
+    }
+    return true;
 }
 
 SIMPLE(rope, "rope", "rope.cl", -1, NULL, grid_heads, IN(0), IN(1), OUT(0), IN_COLS(0), IN_COLS(1), I(CI_ROPE_I_HEADS),
-       I(CI_ROPE_I_HEAD_DIM), I(CI_ROPE_I_NEOX))
-SIMPLE(rope_kv_append, "rope_kv_append", "rope.cl", -1, fits_rope_append, grid_heads, IN(0), IN(1), IN(2), OUT(0),
+       I(CI_ROPE_I_HEAD_DIM), I(CI_ROPE_I_NEOX), I(CI_ROPE_I_OFFSET))
+#define ROPE_APPEND "rope.cl", .header = "common/cache.clh"
+#define KV_APPEND "kv_append.cl", .header = "common/cache.clh"
+SIMPLE(rope_kv_append, "rope_kv_append", ROPE_APPEND, -1, fits_rope_append, grid_heads, IN(0), IN(1), IN(2), OUT(0),
        OUT(1), OUT(2), IN_COLS(0), IN_COLS(1), I(CI_ROPE_I_HEADS), I(CI_ROPE_I_HEAD_DIM), I(CI_ROPE_I_NEOX),
-       I(CI_KV_I_KEY_COLUMN), I(CI_KV_I_VALUE_COLUMN), OUT_COLS(1))
-SIMPLE(kv_append, "kv_append", "kv_append.cl", -1, fits_append, grid_append, IN(0), IN(1), OUT(0), OUT(1), IN_COLS(0),
-       I(CI_KV_I_KEY_COLUMN), I(CI_KV_I_VALUE_COLUMN), OUT_COLS(0))
+       I(CI_ROPE_I_OFFSET), I(CI_KV_I_KEY_COLUMN), I(CI_KV_I_VALUE_COLUMN), OUT_COLS(1), OUT_COLS(2))
+SIMPLE(kv_append, "kv_append", KV_APPEND, -1, fits_append, grid_append, IN(0), IN(1), OUT(0), OUT(1), IN_COLS(0),
+       I(CI_KV_I_KEY_COLUMN), I(CI_KV_I_VALUE_COLUMN), OUT_COLS(0), OUT_COLS(1))
 
 /* ---- sample ---- */
 

@@ -1,6 +1,6 @@
-/* known_answer.c: the cheapest cases of the op that this variant would get from a model like the present one: the same
- * types, and the same parameters where there are such cases. What has passed is remembered in this process and in one
- * small file per device. */
+/* known_answer.c: a case that the op makes of this very call, or the cheapest of its cases that this variant would get
+ * from a model like the present one: the same types, and the same parameters where there are such cases. What has
+ * passed is remembered in this process and in one small file per device. */
 #include "proof/known_answer.h"
 
 #include <inttypes.h>
@@ -182,19 +182,26 @@ bool ci_proof_signature(const struct ci_op *op, const struct ci_case *shape, str
     return ci_op_infer(op, call) == CLINFER_OK;
 }
 
-/* The cheapest cases that this variant fits, those with the call's own parameters first. */
+static bool fits_case(const struct ci_caps *caps, const struct ci_variant *variant, const struct ci_case *shape) {
+    struct ci_call signature;
+    return ci_proof_signature(variant->op, shape, &signature) && ci_variant_fits(variant, caps, &signature);
+}
+
+/* The cheapest cases that this variant fits, those with the call's own parameters first; or the op's `own`. */
 static int pick_cases(const struct ci_caps *caps, const struct ci_variant *variant, const struct ci_call *call,
-                      const struct ci_case *picked[CASES]) {
+                      struct ci_case *own, const struct ci_case *picked[CASES]) {
     const struct ci_op *op = variant->op;
     double costs[CASES];
     int count = 0;
+    picked[0] = own;
+    if (op->like) op->like(call, own);
+    if (op->like) return fits_case(caps, variant, own);
     for (const struct ci_case *shape = op->cases; shape && shape->name; shape++) {
         if (!same_types(op, shape, call)) continue;
         double price =
             cost(op, shape) + (memcmp(&shape->params, &call->params, sizeof shape->params) ? MOST_OPERATIONS : 0);
         if (price > 2 * MOST_OPERATIONS) continue;
-        struct ci_call signature;
-        if (!ci_proof_signature(op, shape, &signature) || !ci_variant_fits(variant, caps, &signature)) continue;
+        if (!fits_case(caps, variant, shape)) continue;
         int place = count < CASES ? count : CASES;
         while (place > 0 && price < costs[place - 1]) place--;
         if (place == CASES) continue;
@@ -238,8 +245,9 @@ static bool first_refusal(uint64_t key) {
 static enum clinfer_status prove(struct ci_device *device, const struct ci_caps *caps, const struct ci_variant *variant,
                                  const int *tunables, const struct ci_call *call, uint64_t key) {
     const struct ci_case *picked[CASES];
+    struct ci_case own;
     enum clinfer_status status = CLINFER_OK;
-    int count = pick_cases(caps, variant, call, picked);
+    int count = pick_cases(caps, variant, call, &own, picked);
     if (count == 0)
         status =
             ci_fail(CLINFER_UNSUPPORTED, "op %s has no case with these types: nothing proves it", variant->op->name);

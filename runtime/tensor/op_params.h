@@ -39,11 +39,11 @@
  * temperature in:  x [R, C]; positions [R, 1] i32
  *             out: [R, C]: the first `columns` columns times scale * log(floor(position / length) + 1) + 1, all else is copied
  * rope        in:  x [R, C]; table [R, D]
- *             out: [R, C]: the first `heads` heads of `head_dim` columns are rotated in their first D columns, all else is
- *             copied. neox = 0: pairs (2i, 2i + 1); neox = 1: pairs (i, i + D/2)   (Su et al. 2021, arXiv 2104.09864)
+ *             out: [R, C]: the first `heads` heads of `head_dim` columns are rotated in D columns, those from `offset` on, all
+ *             else is copied. neox = 0: pairs (2i, 2i + 1); neox = 1: pairs (i, i + D/2)   (Su et al. 2021, arXiv 2104.09864)
  * kv_append   in:  x [R, C]; slots [R, 1] i32
- *             state out: keys [S, kv], values [S, kv], f16 or f32: row slots[r] gets the columns of x from key_column and
- *             value_column on; a slot below 0 is skipped
+ *             state out: keys [S, K], values [S, V], each f16, f32, q8_0 or q4_0: row slots[r] gets the columns of x from key_column
+ *             and value_column on; a slot below 0 is skipped
  * attention   in:  x [R, C], whose first heads * head_dim columns are the queries; keys [S, kv_heads * head_dim];
  *                  values [S, kv_heads * value_dim] (with one kv head also wider rows, of which the first columns count);
  *                  tiles [T, CI_TILE_COLS] i32; pages [sequences, P] i32; sinks [1, heads] (or absent)
@@ -129,7 +129,7 @@ enum {
 
 enum { CI_TEMPERATURE_I_COLUMNS = 0, CI_TEMPERATURE_F_SCALE = 0, CI_TEMPERATURE_F_LENGTH = 1 };
 
-enum { CI_ROPE_I_HEADS = 0, CI_ROPE_I_HEAD_DIM = 1, CI_ROPE_I_NEOX = 2 };
+enum { CI_ROPE_I_HEADS = 0, CI_ROPE_I_HEAD_DIM = 1, CI_ROPE_I_NEOX = 2, CI_ROPE_I_OFFSET = 5 };
 
 enum { CI_KV_I_KEY_COLUMN = 3, CI_KV_I_VALUE_COLUMN = 4 };
 

@@ -92,6 +92,11 @@ uint16_t ci_float_to_half(float value);
 static inline uint16_t ci_half_without_infinity(uint16_t half) {
     return (uint16_t)(half | ((half & 0x7fff) == 0x7c00) << 9);
 }
+
+/* One row of keys or values for a cache of f32, f16, q8_0 or q4_0, rounded to nearest. What the type cannot hold is NaN
+ * there, of block types the whole block. */
+void ci_type_to_cache(const struct ci_type *type, const float *source, int64_t cols, void *row);
+
 float ci_bf16_to_float(uint16_t value);
 uint16_t ci_float_to_bf16(float value);
 

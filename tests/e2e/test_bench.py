@@ -64,7 +64,7 @@ def test_mistakes_name_flag_and_value():
             ("-p 99999999999999999999", "-p 99999999999999999999: must be"), ("-p 1-2000", "-p: more than 1000 values"),
             ("-b 0", "-b 0: must be 1 to"), ("-t 4-5000*2", "-t 4-5000*2: must be 0 to 1024"),
             ("-npl 65", "-npl 65: must be 1 to 64"), ("-pg 5", "-pg 5: must be two numbers"),
-            ("-ctk f16,q4_0", "-ctk q4_0: must be one of f16|f32"), ("-fa off", "-fa off: attention is always"),
+            ("-ctk f16,q4_1", "-ctk q4_1: must be one of f16|f32|q8_0|q4_0"), ("-fa off", "-fa off: attention is always"),
             ("-p 0 -n 0", "nothing is left to measure"), ("-o xml", "-o xml: must be one of md|csv|json|jsonl|sql"),
             ("-r 0", "-r 0: must be 1 to"), ("-m ,a", "-m ,a: a value is empty")):
         done = bench(*words.split(), status=INVALID, model=None, device=None)

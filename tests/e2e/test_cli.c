@@ -111,7 +111,7 @@ static void test_mistakes_on_the_command_line_are_named(void **state) {
     EXPECT_FAILURE(2, "did you mean --json?", NULL, "devices", "--jsn");
     EXPECT_FAILURE(2, "-n x: must be a whole number", NULL, "run", "-n", "x", "hi");
     EXPECT_FAILURE(2, "--top-p 1.5: must be 0 to 1", NULL, "run", "--top-p=1.5", "hi");
-    EXPECT_FAILURE(2, "-ctk q4_0: must be one of f16|f32", NULL, "run", "-ctk", "q4_0", "hi");
+    EXPECT_FAILURE(2, "-ctk q4_1: must be one of f16|f32|q8_0|q4_0", NULL, "run", "-ctk", "q4_1", "hi");
     EXPECT_FAILURE(2, "-n needs a value", NULL, "run", "hi", "-n");
     EXPECT_FAILURE(2, "--json takes no value", NULL, "run", "--json=yes", "hi");
     EXPECT_FAILURE(2, "unknown command tokenise; did you mean tokenize?", NULL, "tokenise");

@@ -341,30 +341,63 @@ static void test_what_is_not_finite_stays_so_in_q8(void **state) {
     ci_sample_destroy(&sample);
 }
 
-static void check_overflow(const struct ci_op *op) {
+static void check_overflow(const struct ci_op *op, const struct ci_case *shape) {
     struct ci_caps here = caps();
     struct ci_sample_call sample;
-    assert_int_equal(ci_sample_create(op, &op->cases[0], SEED, &sample), CLINFER_OK);
+    assert_int_equal(ci_sample_create(op, shape, SEED, &sample), CLINFER_OK);
     cache_overflow_fill(&sample);
     assert_int_equal(ci_op_reference(op, &sample.call), CLINFER_OK);
     if (cache_overflow_wrong(&sample) >= 0)
-        fail_msg("%s by the reference: value %d", op->name, (int)cache_overflow_wrong(&sample));
+        fail_msg("%s by the reference, case \"%s\": value %d", op->name, shape->name,
+                 (int)cache_overflow_wrong(&sample));
     for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1)) {
         if ((*v)->op != op || !ci_variant_fits(*v, &here, &sample.call)) continue;
         struct ci_view *cache = &sample.call.out[op->outputs - 1];
         memset(cache->data, 0, ci_view_bytes(cache));
         (*v)->cpu (&sample.call)(&sample.call, 0, 1);
         if (cache_overflow_wrong(&sample) >= 0)
-            fail_msg("%s by %s: value %d", op->name, (*v)->name, (int)cache_overflow_wrong(&sample));
+            fail_msg("%s by %s, case \"%s\": value %d", op->name, (*v)->name, shape->name,
+                     (int)cache_overflow_wrong(&sample));
     }
     ci_sample_destroy(&sample);
 }
 
 /* An infinite key may give a token no weight and show nowhere. */
-static void test_what_f16_does_not_hold_is_not_a_number_in_the_cache(void **state) {
+static void test_what_a_cache_does_not_hold_is_not_a_number_there(void **state) {
     (void)state;
-    check_overflow(&ci_op_kv_append);
-    check_overflow(&ci_op_rope_kv_append);
+    static const struct ci_op *const ops[] = {&ci_op_kv_append, &ci_op_rope_kv_append};
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        for (const struct ci_case *shape = ops[i]->cases; shape->name; shape++) check_overflow(ops[i], shape);
+}
+
+/* Codes that lie between two may go either way; a kernel that rounds down would be wrong in a third of them or more. */
+static void test_codes_of_a_cache_may_differ_by_one_here_and_there(void **state) {
+    (void)state;
+    static const struct {
+        int every, by; /* so many-th code of q8_0 differs by so much */
+        bool passes;
+    } changes[] = {{0, 0, true}, {900, 1, true}, {900, 2, false}, {3, 1, false}};
+    const struct ci_case *shape = ci_op_kv_append.cases;
+    while (shape->state[0].type != &ci_type_q8_0) shape++;
+    struct ci_sample_call expected, actual;
+    struct ci_gate_result result;
+    assert_int_equal(ci_sample_create(&ci_op_kv_append, shape, SEED, &expected), CLINFER_OK);
+    assert_int_equal(ci_op_reference(&ci_op_kv_append, &expected.call), CLINFER_OK);
+    for (size_t c = 0; c < sizeof changes / sizeof *changes; c++) {
+        assert_int_equal(ci_sample_copy(&expected, &actual), CLINFER_OK);
+        assert_int_equal(ci_op_reference(&ci_op_kv_append, &actual.call), CLINFER_OK);
+        const struct ci_view *keys = &actual.call.out[0];
+        int8_t *codes = keys->data;
+        for (int64_t i = 1; changes[c].every && i < keys->rows * keys->cols; i += changes[c].every) {
+            int8_t *code = codes + i / 32 * 34 + 2 + i % 32;
+            *code = (int8_t)(*code > 0 ? *code - changes[c].by : *code + changes[c].by);
+        }
+        assert_int_equal(ci_gate_compare(&ci_op_kv_append, &expected.call, &actual.call, &result), CLINFER_OK);
+        if (result.passed != changes[c].passes)
+            fail_msg("each %d-th code differs by %d: %s", changes[c].every, changes[c].by, result.text);
+        ci_sample_destroy(&actual);
+    }
+    ci_sample_destroy(&expected);
 }
 
 struct run {
@@ -442,7 +475,8 @@ int main(void) {
         cmocka_unit_test(test_attention_does_everything_at_once),
         cmocka_unit_test(test_attention_does_not_read_what_a_window_hides),
         cmocka_unit_test(test_what_is_not_finite_stays_so_in_q8),
-        cmocka_unit_test(test_what_f16_does_not_hold_is_not_a_number_in_the_cache),
+        cmocka_unit_test(test_what_a_cache_does_not_hold_is_not_a_number_there),
+        cmocka_unit_test(test_codes_of_a_cache_may_differ_by_one_here_and_there),
         cmocka_unit_test(test_threads_together_give_the_same_result),
     };
     return cmocka_run_group_tests_name("cpu_kernels", tests, NULL, NULL);

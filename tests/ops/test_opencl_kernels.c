@@ -262,10 +262,10 @@ static void test_variants_match_the_reference(void **state) {
     if (refused) fail_msg("op %s: %d of %d runs refused", current_op->name, refused, runs);
 }
 
-static void check_overflow(const struct ci_op *op) {
+static void check_overflow(const struct ci_op *op, const struct ci_case *shape) {
     struct ci_sample_call sample, actual;
     struct ci_device_call call;
-    assert_int_equal(ci_sample_create(op, &op->cases[0], 1, &sample), CLINFER_OK);
+    assert_int_equal(ci_sample_create(op, shape, 1, &sample), CLINFER_OK);
     cache_overflow_fill(&sample);
     assert_int_equal(ci_device_call_create(device, &sample, NULL, &call), CLINFER_OK);
     for (int v = 0; ci_variants[v]; v++) {
@@ -275,7 +275,8 @@ static void check_overflow(const struct ci_op *op) {
         assert_int_equal(ci_sample_copy(&sample, &actual), CLINFER_OK);
         if (ci_device_call_run(&call, ci_variants[v], values, &actual) != CLINFER_OK) fail_msg("%s", clinfer_error());
         if (cache_overflow_wrong(&actual) >= 0)
-            fail_msg("%s/%s: value %d", op->name, ci_variants[v]->name, (int)cache_overflow_wrong(&actual));
+            fail_msg("%s/%s, case \"%s\": value %d", op->name, ci_variants[v]->name, shape->name,
+                     (int)cache_overflow_wrong(&actual));
         ci_sample_destroy(&actual);
     }
     ci_device_call_destroy(&call);
@@ -283,10 +284,11 @@ static void check_overflow(const struct ci_op *op) {
 }
 
 /* An infinite key may give a token no weight and show nowhere. */
-static void test_what_f16_does_not_hold_is_not_a_number_in_the_cache(void **state) {
+static void test_what_a_cache_does_not_hold_is_not_a_number_there(void **state) {
     (void)state;
-    check_overflow(&ci_op_kv_append);
-    check_overflow(&ci_op_rope_kv_append);
+    static const struct ci_op *const ops[] = {&ci_op_kv_append, &ci_op_rope_kv_append};
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        for (const struct ci_case *shape = ops[i]->cases; shape->name; shape++) check_overflow(ops[i], shape);
 }
 
 /* ---- a corrupted kernel must be refused ---- */
@@ -395,7 +397,7 @@ static void test_one_wrong_scale_is_refused(void **state) {
 }
 
 static int run_device(int index) {
-    const struct CMUnitTest others[] = {cmocka_unit_test(test_what_f16_does_not_hold_is_not_a_number_in_the_cache)};
+    const struct CMUnitTest others[] = {cmocka_unit_test(test_what_a_cache_does_not_hold_is_not_a_number_there)};
     const struct CMUnitTest corruptions[] = {cmocka_unit_test(test_one_wrong_row_is_refused),
                                              cmocka_unit_test(test_one_wrong_tile_edge_is_refused),
                                              cmocka_unit_test(test_one_wrong_scale_is_refused)};

@@ -1,4 +1,5 @@
-/* cache_overflow.h: keys and values that f16 does not hold, for tests of all kernels that append to the KV cache. */
+/* cache_overflow.h: keys and values that f16, or a block type, does not hold, for tests of all kernels that append to
+ * the KV cache. */
 #ifndef TESTS_SUPPORT_CACHE_OVERFLOW_H
 #define TESTS_SUPPORT_CACHE_OVERFLOW_H
 
@@ -25,15 +26,18 @@ static inline void cache_overflow_fill(struct ci_sample_call *sample) {
     for (int64_t i = 0; i < cache->cols; i++) values[i] = cache_overflow_at(i);
 }
 
-/* The column that is neither what f16 holds nor NaN where it holds only infinity; -1: there is none. */
+/* The column that is neither what the cache's type holds nor NaN where that is only infinity, or, of block types, where
+ * anything in the block is; -1: there is none. */
 static inline int64_t cache_overflow_wrong(const struct ci_sample_call *sample) {
     const struct ci_view *cache = &sample->call.out[sample->op->outputs - 1];
     const struct ci_view *slots = &sample->call.in[sample->op == &ci_op_kv_append ? 1 : 2];
-    const uint16_t *row = (const uint16_t *)cache->data + *(const int32_t *)slots->data * cache->cols;
     for (int64_t i = 0; i < cache->cols; i++) {
-        uint16_t wanted = ci_float_to_half(cache_overflow_at(i));
-        bool infinite = (wanted & 0x7fff) == 0x7c00, nan = (row[i] & 0x7fff) > 0x7c00;
-        if (infinite ? !nan : row[i] != wanted) return i;
+        float wanted = cache_overflow_at(i), actual;
+        if (cache->type == &ci_type_f16) wanted = ci_half_to_float(ci_float_to_half(wanted));
+        ci_view_columns(cache, *(const int32_t *)slots->data, i, 1, &actual);
+        /* Each block has numbers that are infinite. */
+        bool nan = cache->type != &ci_type_f32 && (cache->type != &ci_type_f16 || isinf(wanted));
+        if (nan ? !isnan(actual) : actual != wanted) return i;
     }
     return -1;
 }
