@@ -130,10 +130,15 @@ struct clinfer_rope_options {
 enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
 struct clinfer_engine_options {
-    /* Path of a GGUF file that holds a model, or of a part of a split one, beside which the others lie. What else it is
-     * (an adapter, a SafeTensors file, a git-lfs pointer, a FIFO, an address, ...) is said by the message, with
-     * CLINFER_UNSUPPORTED where another program could use it and CLINFER_BAD_FILE where none can. */
+    /* Path of a GGUF file that holds a model, or of a part of a split one, beside which the others lie; or of a folder as
+     * the Hub has it (config.json, .safetensors, ...; one of these two files names it, too). What else it is (an adapter,
+     * a git-lfs pointer, a FIFO, an address, ...) is said by the message, with CLINFER_UNSUPPORTED where another program
+     * could use it and CLINFER_BAD_FILE where none can. */
     const char *model;
+
+    /* What the matrices of such a folder are quantised to while loading, "q4_0", "q8_0", ...; the result is kept for
+     * later starts. NULL: as they are. CLINFER_INVALID_ARGUMENT for a GGUF file, whose weights have their types. */
+    const char *weight_type;
 
     /* "auto" (NULL), "cpu", an index of clinfer_devices, a part of a device's or platform's name; or several of these,
      * "0,pocl,cpu": the layers are split by measured speed and free memory. */

@@ -26,7 +26,7 @@ static void tell(enum clinfer_status status) {
     ci_log(told ? CLINFER_LOG_DEBUG : CLINFER_LOG_WARNING, "%s%s", ci_status_message(),
            refused
                ? "; what it would hold is made anew"
-               : "; kernels that are built and checked now are so again at the next start: make the folder writable, "
+               : "; what is built, checked or converted now is so again at the next start: make the folder writable, "
                  "or room in it, or name another by XDG_CACHE_HOME");
 }
 
@@ -42,7 +42,7 @@ static bool is_left_over(const char *name, const char *user) {
 }
 
 void ci_cache_sweep(const char *folder) {
-    static const char *const below[] = {"", "/programs", "/proof", "/compilers"};
+    static const char *const below[] = {"", "/programs", "/proof", "/compilers", "/weights"};
     for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
         char *path = NULL;
         if (asprintf(&path, "%s%s", folder, below[i]) < 0) return;
@@ -99,6 +99,13 @@ enum clinfer_status ci_cache_write(const char *path, const void *data, size_t si
     enum clinfer_status status = check_folder_of(path);
     if (status == CLINFER_OK) status = ci_file_write(path, data, size);
     if (status != CLINFER_OK) tell(status);
+    return status;
+}
+
+enum clinfer_status ci_cache_write_by(const char *path, ci_file_writer *writer, void *user) {
+    enum clinfer_status status = check_folder_of(path);
+    if (status == CLINFER_OK) status = ci_file_write_by(path, writer, user);
+    if (status == CLINFER_IO || status == CLINFER_REFUSED) tell(status);
     return status;
 }
 

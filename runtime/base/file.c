@@ -245,23 +245,27 @@ enum clinfer_status ci_file_sync_folder(const char *path) {
     return status;
 }
 
-enum clinfer_status ci_file_write(const char *path, const void *data, size_t size) {
-    char *temporary, *folders = strdup(path);
-    if (!folders) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
-    int no_folder = ci_file_make_parents(folders);
-    free(folders);
-    enum clinfer_status status = CLINFER_OK;
-    int descriptor = ci_temporary_file(path, &temporary);
-    if (descriptor < 0)
-        return ci_fail(errno == ENOMEM ? CLINFER_OUT_OF_MEMORY : CLINFER_IO, "%s: cannot create: %s", path,
-                       strerror(errno == ENOENT && no_folder ? no_folder : errno));
-    for (size_t done = 0; done < size && status == CLINFER_OK;) {
+enum clinfer_status ci_file_put(int descriptor, const char *path, const void *data, size_t size) {
+    for (size_t done = 0; done < size;) {
         ssize_t written = write(descriptor, (const char *)data + done, size - done);
         if (written >= 0)
             done += (size_t)written;
         else if (errno != EINTR)
-            status = ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno));
+            return ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno));
     }
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_file_write_by(const char *path, ci_file_writer *writer, void *user) {
+    char *temporary, *folders = strdup(path);
+    if (!folders) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    int no_folder = ci_file_make_parents(folders);
+    free(folders);
+    int descriptor = ci_temporary_file(path, &temporary);
+    if (descriptor < 0)
+        return ci_fail(errno == ENOMEM ? CLINFER_OUT_OF_MEMORY : CLINFER_IO, "%s: cannot create: %s", path,
+                       strerror(errno == ENOENT && no_folder ? no_folder : errno));
+    enum clinfer_status status = writer(descriptor, path, user);
     if (fsync(descriptor) != 0 && status == CLINFER_OK)
         status = ci_fail(CLINFER_IO, "%s: cannot write: %s", path, strerror(errno));
     if (close(descriptor) != 0 && status == CLINFER_OK)
@@ -274,6 +278,20 @@ enum clinfer_status ci_file_write(const char *path, const void *data, size_t siz
         status = ci_file_sync_folder(path);
     free(temporary);
     return status;
+}
+
+struct bytes {
+    const void *data;
+    size_t size;
+};
+
+static enum clinfer_status put_bytes(int descriptor, const char *path, void *user) {
+    const struct bytes *bytes = user;
+    return ci_file_put(descriptor, path, bytes->data, bytes->size);
+}
+
+enum clinfer_status ci_file_write(const char *path, const void *data, size_t size) {
+    return ci_file_write_by(path, put_bytes, &(struct bytes){data, size});
 }
 
 /* ---- where files lie ---- */

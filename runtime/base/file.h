@@ -43,6 +43,13 @@ char *ci_file_private_folder(const char *name);
  * after a power cut. Missing directories above it are made with mode 0700. CLINFER_IO: the old file is whole. */
 enum clinfer_status ci_file_write(const char *path, const void *data, size_t size);
 
+/* The same for what is too large to be in memory at once: `writer` puts it there, piece by piece. */
+typedef enum clinfer_status ci_file_writer(int descriptor, const char *path, void *user);
+enum clinfer_status ci_file_write_by(const char *path, ci_file_writer *writer, void *user);
+
+/* All of the bytes, to where the descriptor is. CLINFER_IO; `path` is for the message. */
+enum clinfer_status ci_file_put(int descriptor, const char *path, const void *data, size_t size);
+
 /* For whoever reads, changes and writes a file: one process at a time, by flock(2) on `path`.lock, which is made and
  * stays there. Waits so many seconds at most. Closing *descriptor (or the end of the process) lets go; -1 where it
  * failed. CLINFER_IO. */

@@ -23,6 +23,7 @@
 #include "cli/output.h"
 #include "cpu/cpu.h"
 #include "model/model.h"
+#include "model/source.h"
 #include "ops/bind.h"
 #include "ops/signature.h"
 #include "profile/profile_fields.h"
@@ -246,7 +247,7 @@ static void check_owner(struct ci_doctor *doctor, const char *kind, const char *
 static enum clinfer_status try_model(const char *path) {
     struct ci_gguf *gguf = NULL;
     struct ci_model model = {0};
-    enum clinfer_status status = ci_gguf_open(path, &gguf);
+    enum clinfer_status status = ci_source_open(path, NULL, &gguf);
     if (status == CLINFER_OK) status = ci_model_open(gguf, &model);
     if (status == CLINFER_OK) ci_model_close(&model);
     ci_gguf_close(gguf);
@@ -267,7 +268,7 @@ static void tell_bad_model(struct ci_doctor *doctor, enum clinfer_status status)
 static enum clinfer_status read_model(const char *path) {
     struct ci_gguf *gguf;
     struct ci_inspection found = {0};
-    enum clinfer_status status = ci_gguf_open(path, &gguf);
+    enum clinfer_status status = ci_source_open(path, NULL, &gguf);
     if (status != CLINFER_OK) return status;
     ci_inspect_file(gguf, &found);
     status = found.status;

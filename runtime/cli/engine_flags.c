@@ -140,6 +140,7 @@ enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struc
     if (flags->micro_batch && (!batch || flags->micro_batch < batch)) batch = flags->micro_batch;
     clinfer_engine_options_default(options);
     options->model = choice->path;
+    options->weight_type = flags->weight_type;
     options->device = flags->device;
     options->threads = (int)flags->threads;
     options->device_layers = (int)flags->device_layers;

@@ -21,7 +21,7 @@ struct ci_rope_flags {
 
 /* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations), none. */
 struct ci_engine_flags {
-    const char *model, *device, *tuning, *chat_template, *chat_template_file, *template_variables;
+    const char *model, *weight_type, *device, *tuning, *chat_template, *chat_template_file, *template_variables;
     long long threads, context, batch, micro_batch;
     long long device_layers;
     int fallback, activations, key_type,
@@ -77,8 +77,11 @@ struct ci_engine_flags {
 #define CI_ENGINE_OPTIONS(flags)                                                                                       \
     CI_SECTION("Model and device"),                                                                                    \
         CI_TEXT("-m --model", &(flags)->model, "MODEL",                                                                \
-                "a GGUF file, or the name of one in the models folder (default: CLINFER_MODEL, else \"model\" of "     \
-                "config.json, else the only model there, else the default model)"),                                    \
+                "a GGUF file, a folder with SafeTensors, or the name of one in the models folder (default: "           \
+                "CLINFER_MODEL, else \"model\" of config.json, else the only model there, else the default model)"),   \
+        CI_TEXT("--type", &(flags)->weight_type, "TYPE",                                                               \
+                "quantise the matrices of a SafeTensors folder while loading: q4_0, q8_0, ... (kept for later "        \
+                "starts; default: as they are)"),                                                                      \
         CI_TEXT("--device -dev", &(flags)->device, "DEVICE",                                                           \
                 "auto (default), cpu, or an index or name of `clinfer devices`; several split the layers: 0,1,cpu"),   \
         CI_INTEGER("-ngl --gpu-layers --n-gpu-layers", &(flags)->device_layers, -1, 1 << 20,                           \

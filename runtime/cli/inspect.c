@@ -1,5 +1,5 @@
-/* inspect.c: `clinfer inspect FILE`: what a GGUF file holds, and whether and how it would run. Works on the file alone;
- * nothing is loaded onto a device. inspect_file.c measures, this file prints. */
+/* inspect.c: `clinfer inspect FILE`: what a model file holds, and whether and how it would run. Works on the file
+ * alone; nothing is loaded onto a device. inspect_file.c measures, this file prints. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <jansson.h>
@@ -11,6 +11,7 @@
 #include "cli/models.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "model/source.h"
 
 enum { SHOWN_ELEMENTS = 8, SHOWN_BYTES = 100, JSON_ELEMENTS = 16 };
 
@@ -91,8 +92,9 @@ static void print_tensors(const struct ci_gguf *gguf) {
 
 static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection *found) {
     char size[CI_AMOUNT_BYTES], count[CI_AMOUNT_BYTES], cache[CI_AMOUNT_BYTES];
-    ci_printf("%s: GGUF v%" PRIu32 ", %s", ci_one_line(ci_gguf_path(gguf)), ci_gguf_version(gguf),
-              ci_format_bytes(found->file_bytes, size));
+    char format[24] = "SafeTensors";
+    if (!ci_gguf_folder(gguf)) snprintf(format, sizeof format, "GGUF v%" PRIu32, ci_gguf_version(gguf));
+    ci_printf("%s: %s, %s", ci_one_line(ci_gguf_path(gguf)), format, ci_format_bytes(found->file_bytes, size));
     if (ci_gguf_file_count(gguf) > 1) ci_printf(" in %zu files", ci_gguf_file_count(gguf));
     ci_printf(", %zu metadata entries, %zu tensors\n", ci_gguf_value_count(gguf), ci_gguf_tensor_count(gguf));
     ci_printf("  architecture  %s, %s parameters\n", ci_one_line(found->architecture),
@@ -222,6 +224,7 @@ static int print_inspection_json(const struct ci_gguf *gguf, const struct ci_ins
     json_t *object = json_object();
     const char *path = ci_gguf_path(gguf);
     json_object_set_new(object, "path", ci_json_text(path, strlen(path)));
+    json_object_set_new(object, "format", json_string(ci_gguf_folder(gguf) ? "safetensors" : "gguf"));
     json_object_set_new(object, "version", json_integer(ci_gguf_version(gguf)));
     json_object_set_new(object, "files", json_integer((json_int_t)ci_gguf_file_count(gguf)));
     json_object_set_new(object, "file_bytes", json_integer((json_int_t)found->file_bytes));
@@ -271,7 +274,7 @@ static int inspect_with(const struct inspect *inspect) {
     struct ci_model_choice choice;
     struct ci_gguf *gguf = NULL;
     enum clinfer_status status = ci_models_choose(inspect->file, &choice);
-    if (status == CLINFER_OK) status = ci_gguf_open(choice.path, &gguf);
+    if (status == CLINFER_OK) status = ci_source_open(choice.path, NULL, &gguf);
     int exit_status = status == CLINFER_OK ? print_inspection(inspect, gguf) : ci_complain(status);
     ci_gguf_close(gguf);
     ci_models_free(&choice);
@@ -292,8 +295,10 @@ int ci_command_inspect(int argc, char **argv) {
     const struct ci_usage usage = {
         .command = "inspect",
         .synopsis = "[FILE] [--json]",
-        .about = "Shows what a GGUF file holds (metadata, tensors) and whether clinfer runs it. FILE is a path or the\n"
-                 "name of a model in the models folder; without it, the model that `clinfer run` would take.",
+        .about =
+            "Shows what a model holds (metadata, tensors) and whether clinfer runs it. FILE is the path of a GGUF\n"
+            "file or of a folder with SafeTensors, whose metadata and tensors have GGUF's names here, or the name\n"
+            "of a model in the models folder; without it, the model that `clinfer run` would take.",
         .examples = "  clinfer inspect my.gguf\n  clinfer inspect --tensors my.gguf\n"
                     "  clinfer inspect --json my.gguf",
         .options = options,

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "cli/config.h"
+#include "format/folder.h"
 #include "format/kind.h"
 
 static const char default_model[] = "smollm2-135m-instruct-q4_1.gguf";
@@ -25,9 +26,10 @@ static bool is_folder(const char *path) {
     return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-static bool is_file(const char *path) {
+/* A file, whatever is in it, or a folder with SafeTensors. */
+static bool is_model(const char *path) {
     struct stat status;
-    return stat(path, &status) == 0 && !S_ISDIR(status.st_mode);
+    return stat(path, &status) == 0 && (!S_ISDIR(status.st_mode) || ci_folder_is(path));
 }
 
 /* How many bytes of it are ".gguf" in whatever case; 0 where it has none. */
@@ -74,6 +76,25 @@ static bool is_later_part(const char *name) {
     return ci_kind_split_name(name, &number, &count) && number > 1;
 }
 
+static bool walk_folder(struct walk *walk, const char *below, int depth);
+
+/* One entry of a folder, if it is a folder or none as wanted: it is a model, or there may be some in it. */
+static bool visit(struct walk *walk, const char *below, const char *name, bool folder, int depth) {
+    char *path = NULL, *inner = NULL;
+    bool fine = asprintf(&path, "%s/%s%s", walk->root, below, name) >= 0;
+    if (!fine) return false;
+    if (asprintf(&inner, "%s%s", below, name) < 0) inner = NULL;
+    bool wanted = is_folder(path) == folder;
+    fine = inner && (!wanted || (folder && !ci_folder_is(path)) || add_name(walk, inner));
+    free(inner);
+    if (fine && wanted && folder && depth < MAX_DEPTH) {
+        fine = asprintf(&inner, "%s%s/", below, name) >= 0 && walk_folder(walk, inner, depth + 1);
+        free(inner);
+    }
+    free(path);
+    return fine;
+}
+
 /* The models of a folder first, then those below it. `below` is its path from the root, ending with '/' unless it is
  * the root. False: out of memory. */
 static bool walk_folder(struct walk *walk, const char *below, int depth) {
@@ -86,15 +107,8 @@ static bool walk_folder(struct walk *walk, const char *below, int depth) {
     for (int folders = 0; folders < 2; folders++)
         for (int i = 0; i < found && fine; i++) {
             const char *name = entries[i]->d_name;
-            char *inner = NULL;
-            if (name[0] == '.' || (!folders && (!extension_of(name) || is_later_part(name)))) continue;
-            if (asprintf(&path, "%s/%s%s", walk->root, below, name) < 0) path = NULL;
-            if (asprintf(&inner, "%s%s%s", below, name, folders ? "/" : "") < 0) inner = NULL;
-            fine = path && inner;
-            if (fine && is_folder(path) == (folders == 1))
-                fine = !folders ? add_name(walk, inner) : depth == MAX_DEPTH || walk_folder(walk, inner, depth + 1);
-            free(path);
-            free(inner);
+            bool file = extension_of(name) && !is_later_part(name);
+            if (name[0] != '.' && (folders || file)) fine = visit(walk, below, name, folders == 1, depth);
         }
     for (int i = 0; i < found; i++) free(entries[i]);
     free(entries);
@@ -168,10 +182,11 @@ static enum clinfer_status not_found(const char *wanted, const char *folder, cha
     if (count)
         return ci_fail(CLINFER_NOT_FOUND, "%s: no such model; in %s there %s: %s. Choose one with -m, or give a path",
                        wanted, folder, count == 1 ? "is" : "are", list);
-    return ci_fail(CLINFER_NOT_FOUND,
-                   "%s: no such model, and none in %s. `make run` or `scripts/fetch_model.sh` in clinfer's source "
-                   "folder fetches the default model; -m takes the path of any GGUF file",
-                   wanted, folder);
+    return ci_fail(
+        CLINFER_NOT_FOUND,
+        "%s: no such model, and none in %s. `make run` or `scripts/fetch_model.sh` in clinfer's source "
+        "folder fetches the default model; -m takes the path of any GGUF file, or of a folder with SafeTensors",
+        wanted, folder);
 }
 
 static enum clinfer_status choose_listed(const char *wanted, const char *why, const char *folder, char *const *names,
@@ -191,7 +206,7 @@ static enum clinfer_status choose_there(const char *wanted, const char *why, con
     static const char *const extensions[] = {"", ".gguf"};
     for (size_t i = 0; i < sizeof extensions / sizeof *extensions && wanted[0] != '/'; i++) {
         enum clinfer_status status = set_path(choice, why, folder, wanted, extensions[i]);
-        if (status != CLINFER_OK || is_file(choice->path)) return status;
+        if (status != CLINFER_OK || is_model(choice->path)) return status;
     }
     size_t count;
     char **names = ci_models_list(folder, &count);
@@ -216,10 +231,10 @@ static enum clinfer_status tell_why(const char *wanted) {
     return CLINFER_OK;
 }
 
-/* A folder that happens to have the model's name is what was meant only if there is nothing else. */
+/* A folder without a model that happens to have the name is what was meant only if there is nothing else. */
 static enum clinfer_status choose_named(const char *wanted, const char *why, const char *folder,
                                         struct ci_model_choice *choice) {
-    if (is_file(wanted)) return set_path(choice, why, "", wanted, "");
+    if (is_model(wanted)) return set_path(choice, why, "", wanted, "");
     enum clinfer_status status = is_folder(wanted) ? CLINFER_OK : ci_kind_check_path(wanted);
     if (status == CLINFER_OK) status = choose_there(wanted, why, folder, choice);
     if (status == CLINFER_NOT_FOUND && is_folder(wanted)) return set_path(choice, why, "", wanted, "");

@@ -1,8 +1,9 @@
 /* models.h: which model file a command means.
  *
- * In this order: what -m says, what CLINFER_MODEL says, what config.json says, the only *.gguf (in whatever case) in
- * the models folder and below it, the default model there. All three take a path, or the name of a file in that folder
- * with or without ".gguf"; of one in a folder below, its path from there or its name alone. */
+ * In this order: what -m says, what CLINFER_MODEL says, what config.json says, the only model in the models folder and
+ * below it, the default model there. A model is a *.gguf (in whatever case) or a folder with SafeTensors. All three take
+ * a path, or the name of a model in that folder with or without ".gguf"; of one in a folder below, its path from there
+ * or its name alone. */
 #ifndef CI_CLI_MODELS_H
 #define CI_CLI_MODELS_H
 

@@ -13,6 +13,7 @@
 #include "cli/output.h"
 #include "cli/prompts.h"
 #include "format/gguf.h"
+#include "model/source.h"
 #include "text/chat.h"
 #include "text/prompt.h"
 #include "text/tokenizer.h"
@@ -151,7 +152,7 @@ static int tokenize_with(struct tokenize *tokenize) {
     int32_t *tokens = NULL;
     size_t count = 0;
     enum clinfer_status status = ci_engine_flags_options(&tokenize->flags, &choice, &options);
-    if (status == CLINFER_OK) status = ci_gguf_open(choice.path, &gguf);
+    if (status == CLINFER_OK) status = ci_source_open(choice.path, NULL, &gguf);
     if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, &tokenizer);
     if (status == CLINFER_OK)
         status = ci_chat_create(gguf, options.chat_template, options.chat_template_variables, tokenizer, &chat);

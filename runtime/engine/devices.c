@@ -13,6 +13,7 @@
 #include "format/gguf.h"
 #include "graph/places.h"
 #include "model/model.h"
+#include "model/source.h"
 #include "ops/signature.h"
 
 static bool is_number(const char *text, long *number) {
@@ -198,10 +199,10 @@ static double measured_seconds(const struct ci_caps *caps, uint64_t fingerprint)
     return seconds;
 }
 
-static enum clinfer_status fingerprint_of(const char *path, uint64_t *fingerprint) {
+static enum clinfer_status fingerprint_of(const struct clinfer_engine_options *options, uint64_t *fingerprint) {
     struct ci_gguf *gguf;
     struct ci_model model;
-    enum clinfer_status status = ci_gguf_open(path, &gguf);
+    enum clinfer_status status = ci_source_open(options->model, options->weight_type, &gguf);
     if (status != CLINFER_OK) return status;
     status = ci_model_open(gguf, &model);
     if (status == CLINFER_OK) {
@@ -222,7 +223,7 @@ enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
     struct ci_profile_key first;
     ci_signature_key(&(struct ci_caps){ci_cpu_features(), &list->caps[0], threads}, &first);
     if (!was_tuned_here(&first)) return CLINFER_OK;
-    enum clinfer_status status = fingerprint_of(options->model, &fingerprint);
+    enum clinfer_status status = fingerprint_of(options, &fingerprint);
     if (status != CLINFER_OK) return status;
     double least = 0;
     int fastest = 0;

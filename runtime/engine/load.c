@@ -21,6 +21,7 @@
 #include "engine/engine_private.h"
 #include "engine/read.h"
 #include "engine/verify.h"
+#include "model/source.h"
 #include "ops/clblast.h"
 #include "proof/known_answer.h"
 
@@ -57,7 +58,7 @@ static void tell_findings(const struct clinfer_engine *engine) {
 }
 
 static enum clinfer_status read_file(struct clinfer_engine *engine) {
-    enum clinfer_status status = ci_gguf_open(engine->options.model, &engine->gguf);
+    enum clinfer_status status = ci_source_open(engine->options.model, engine->options.weight_type, &engine->gguf);
     if (status == CLINFER_OK)
         status = ci_read_model(engine->gguf, engine->threads, &engine->model, &engine->tokenizer, &engine->info);
     if (status != CLINFER_OK) return status;

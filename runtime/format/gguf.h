@@ -88,6 +88,10 @@ void ci_gguf_close(struct ci_gguf *gguf);
 enum clinfer_status ci_gguf_check_whole(const struct ci_gguf *gguf);
 
 const char *ci_gguf_path(const struct ci_gguf *gguf);
+
+/* Of what was not read from GGUF files but has the names of GGUF (gguf_make.h) the folder that it came from, else NULL.
+ */
+const char *ci_gguf_folder(const struct ci_gguf *gguf);
 uint32_t ci_gguf_version(const struct ci_gguf *gguf);
 uint32_t ci_gguf_alignment(const struct ci_gguf *gguf);
 

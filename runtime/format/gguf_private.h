@@ -22,6 +22,7 @@ struct ci_gguf {
     struct ci_arena arena;
     size_t index_bytes; /* given out of the arena so far */
     const char *path;   /* what was opened */
+    const char *folder; /* of another format; NULL: GGUF */
     struct ci_gguf_file *files;
     size_t n_files;
     uint32_t version;

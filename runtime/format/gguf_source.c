@@ -103,6 +103,8 @@ uint64_t ci_gguf_identity(const struct ci_gguf *gguf) {
 
 const char *ci_gguf_path(const struct ci_gguf *gguf) { return gguf->path; }
 
+const char *ci_gguf_folder(const struct ci_gguf *gguf) { return gguf->folder; }
+
 uint32_t ci_gguf_version(const struct ci_gguf *gguf) { return gguf->version; }
 
 uint32_t ci_gguf_alignment(const struct ci_gguf *gguf) { return gguf->alignment; }
@@ -174,7 +176,8 @@ struct ci_gguf_place ci_gguf_key_place(const struct ci_gguf *gguf, const char *k
 
 /* That of several in which the tensor lies. */
 static const char *file_of(const struct ci_gguf *gguf, const char *name) {
-    const struct ci_gguf_tensor *tensor = gguf->n_files > 1 ? ci_gguf_find_tensor(gguf, name) : NULL;
+    bool several = gguf->n_files > 1 && !gguf->naming; /* which knows better */
+    const struct ci_gguf_tensor *tensor = several ? ci_gguf_find_tensor(gguf, name) : NULL;
     for (size_t i = 0; tensor && i < gguf->n_files; i++) {
         const struct ci_file *file = &gguf->files[i].mapped.file;
         if ((uintptr_t)tensor->data - (uintptr_t)file->data < file->size) return gguf->files[i].path;

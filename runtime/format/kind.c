@@ -18,12 +18,12 @@
 #include "base/narrow.h"
 #include "base/status.h"
 #include "format/gguf.h"
+#include "format/safetensors.h"
 
 enum {
-    LOOKED_AT = 512,               /* bytes that decide whether a file is text */
-    SHOWN = 60,                    /* bytes of a text that a message quotes */
-    RECORD_NAMES = 65536,          /* where the name of an archive's first record lies */
-    SAFETENSORS_HEADER = 100000000 /* the most that SafeTensors allows */
+    LOOKED_AT = 512,     /* bytes that decide whether a file is text */
+    SHOWN = 60,          /* bytes of a text that a message quotes */
+    RECORD_NAMES = 65536 /* where the name of an archive's first record lies */
 };
 
 #define CONVERT "fetch the model as a GGUF file, or make one with llama.cpp's convert_hf_to_gguf.py"
@@ -79,8 +79,14 @@ static const struct magic magics[] = {
     {MAGIC(0, "\xff\xd8\xff"), CLINFER_UNSUPPORTED, "a JPEG picture", NO_MODEL},
 };
 
+static bool ends(const char *name, const char *end) {
+    size_t length = strlen(name), wanted = strlen(end);
+    return length >= wanted && strcasecmp(name + length - wanted, end) == 0;
+}
+
 static enum clinfer_status refuse(enum clinfer_status status, const char *name, const char *what, const char *next) {
-    return ci_fail(status, "%s: this is not a GGUF file but %s: %s", name, what, next);
+    const char *wanted = ends(name, ".safetensors") ? "SafeTensors" : "GGUF";
+    return ci_fail(status, "%s: this is not a %s file but %s: %s", name, wanted, what, next);
 }
 
 static bool begins(const uint8_t *data, size_t size, size_t offset, const char *bytes, size_t length) {
@@ -118,10 +124,11 @@ static enum clinfer_status check_checkpoints(const char *name, const uint8_t *da
     if (zip) return refuse(CLINFER_UNSUPPORTED, name, "a zip archive", UNPACK);
     if (size > 2 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5)
         return refuse(CLINFER_UNSUPPORTED, name, "a PyTorch checkpoint (a Python pickle)", CONVERT);
-    uint64_t header = 0;
-    for (size_t i = 0; i < 8 && size > 9; i++) header |= (uint64_t)data[i] << (8 * i);
-    if (header >= 2 && header <= SAFETENSORS_HEADER && data[8] == '{' && is_one_of(data[9], "\" }\t\n"))
-        return refuse(CLINFER_UNSUPPORTED, name, "a SafeTensors file", CONVERT);
+    if (ci_safetensors_is(data, size))
+        return refuse(
+            CLINFER_UNSUPPORTED, name, "a SafeTensors file",
+            "give it its name, with .safetensors at the end, beside the config.json of its model, and give -m "
+            "that folder");
     if (is_onnx(data, size)) return refuse(CLINFER_UNSUPPORTED, name, "an ONNX model", CONVERT);
     return CLINFER_OK;
 }
@@ -204,11 +211,6 @@ enum clinfer_status ci_kind_check_bytes(const char *name, const uint8_t *data, s
 
 /* ---- by path ---- */
 
-static bool ends(const char *name, const char *end) {
-    size_t length = strlen(name), wanted = strlen(end);
-    return length >= wanted && strcasecmp(name + length - wanted, end) == 0;
-}
-
 /* scheme://, with a scheme as RFC 3986 spells it. */
 static bool is_url(const char *path) {
     size_t length = 0;
@@ -226,7 +228,7 @@ static enum clinfer_status refuse_url(const char *path) {
                    path);
 }
 
-/* Most folders that are given are checkpoints as Hugging Face stores them. */
+/* Folders with SafeTensors are models, and opened otherwise (folder.h). */
 static enum clinfer_status refuse_folder(const char *path) {
     char models[256] = "";
     bool weights = false;
@@ -236,18 +238,18 @@ static enum clinfer_status refuse_folder(const char *path) {
                        path, strerror(errno));
     for (struct dirent *entry; (entry = readdir(folder));) {
         if (ends(entry->d_name, ".gguf")) ci_names_add(models, sizeof models, entry->d_name);
-        weights = weights || ends(entry->d_name, ".safetensors") ||
-                  (strncmp(entry->d_name, "pytorch_model", 13) == 0 && ends(entry->d_name, ".bin"));
+        weights = weights || (strncmp(entry->d_name, "pytorch_model", 13) == 0 && ends(entry->d_name, ".bin"));
     }
     closedir(folder);
     if (*models)
         return ci_fail(CLINFER_UNSUPPORTED, "%s: this is a folder: give -m one of the files in it: %s", path, models);
     if (weights)
-        return ci_fail(CLINFER_UNSUPPORTED,
-                       "%s: this is a folder with a SafeTensors or PyTorch checkpoint: make a GGUF file of it with "
-                       "llama.cpp's convert_hf_to_gguf.py %s, or fetch the model as GGUF",
-                       path, path);
-    return ci_fail(CLINFER_UNSUPPORTED, "%s: this is a folder without GGUF files: give -m the path of a GGUF file",
+        return ci_fail(
+            CLINFER_UNSUPPORTED,
+            "%s: this is a folder with a PyTorch checkpoint: fetch the model as SafeTensors or GGUF, or make a "
+            "GGUF file of it with llama.cpp's convert_hf_to_gguf.py %s",
+            path, path);
+    return ci_fail(CLINFER_UNSUPPORTED, "%s: this is a folder without GGUF or SafeTensors files: give -m a model",
                    path);
 }
 

@@ -290,7 +290,7 @@ struct ci_tensor *ci_build_rope(struct ci_builder *b, struct ci_tensor *x, int h
     if (failed(b) || layer->rope_table < 0) return x;
     struct ci_params params = {.i = {[CI_ROPE_I_HEADS] = heads,
                                      [CI_ROPE_I_HEAD_DIM] = layer->head_dim,
-                                     [CI_ROPE_I_NEOX] = pairs == CI_ROPE_HALVES}};
+                                     [CI_ROPE_I_NEOX] = pairs == CI_ROPE_HALVES || b->model->rope_halves}};
     struct ci_tensor *in[CI_MAX_INPUTS] = {x, b->rope_tables[layer->rope_table]};
     return ci_build_op(b, &ci_op_rope, "rope", in, &params);
 }

@@ -1,5 +1,6 @@
 /* llama: Llama 1 to 3 and what shares their architecture (Mistral, Mixtral, SmolLM2, TinyLlama, Yi): RoPE on
  * neighbours, with factors from the file since Llama 3. */
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_experts experts = {.gating = CI_GATING_SOFTMAX, .normalise = true, .scales = true};
@@ -16,4 +17,9 @@ static const struct ci_key_rule keys[] = {
     {0},
 };
 
-const struct ci_family ci_family_llama = {.architecture = "llama", .keys = keys, .decoder = &decoder};
+static const char *const architectures[] = {"LlamaForCausalLM", "MistralForCausalLM", "LlamaModel", NULL};
+
+static const struct ci_checkpoint checkpoint = {.architectures = architectures, .rope_halves = true};
+
+const struct ci_family ci_family_llama = {
+    .architecture = "llama", .keys = keys, .decoder = &decoder, .checkpoint = &checkpoint};

@@ -10,6 +10,7 @@
 #include "base/narrow.h"
 #include "base/status.h"
 #include "format/kind.h"
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 #include "tensor/op_params.h"
 
@@ -168,6 +169,8 @@ static enum clinfer_status open_keys(const struct ci_gguf *gguf, const struct ci
     if (imagined) model->hyper.vocabulary = imagined->hyper.vocabulary;
     enum clinfer_status status = ci_kind_check_metadata(gguf);
     if (status == CLINFER_OK) status = find_family(model, families);
+    if (status == CLINFER_OK && ci_gguf_folder(gguf) && model->family->checkpoint)
+        model->rope_halves = model->family->checkpoint->rope_halves;
     if (status == CLINFER_OK && !imagined) status = ci_kind_check_weights(gguf);
     if (status == CLINFER_OK) status = ci_judge_keys(model);
     if (status == CLINFER_OK) status = ci_model_read_hyper(model);

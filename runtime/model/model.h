@@ -96,6 +96,7 @@ struct ci_model {
     struct ci_state *states, **next_state;             /* in the order of the graph */
     struct ci_tensor *sampled;                         /* the state of that kind */
     int outputs;                                       /* numbers of a wanted row: logits, or what an encoder gives */
+    bool rope_halves;                                  /* where the family turns neighbours: rows are in that order */
     uint64_t parameters;                               /* how many numbers the weights have */
     const struct ci_finding *findings, **next_finding; /* in the order of the file; keys, then tensors */
 };
@@ -127,6 +128,7 @@ struct ci_left_out {
 };
 
 struct ci_builder;
+struct ci_checkpoint;
 
 /* A family is data, and where data does not do, a function. Families that are decoders or encoders of the usual kind
  * fill `decoder` (decoder.h) and leave `build` NULL. */
@@ -135,6 +137,9 @@ struct ci_family {
     const struct ci_key_rule *keys;     /* what this family has beyond the common ones; may be NULL */
     const struct ci_left_out *left_out; /* may be NULL */
     const struct ci_decoder *decoder;   /* NULL: `build` does without */
+
+    /* How a folder of the Hub names what GGUF names otherwise (checkpoint.h); NULL: only GGUF files are read. */
+    const struct ci_checkpoint *checkpoint;
 
     /* Numbers that follow from others, after all keys were read and before anything is built. May be NULL. */
     enum clinfer_status (*derive)(struct ci_model *model);

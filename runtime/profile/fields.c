@@ -11,7 +11,7 @@
 #include "base/names.h"
 #include "base/narrow.h"
 #include "base/status.h"
-#include "base/text_file.h"
+#include "format/json.h"
 
 struct ci_field_place ci_field_below(const struct ci_field_place *place, const char *name, long index) {
     struct ci_field_place below = {.file = place->file};
@@ -220,22 +220,7 @@ static json_t *field_value(const struct ci_field *field, const void *member) {
 enum clinfer_status ci_field_parse(const char *file, const char *text, size_t length, size_t most, json_t **object) {
     *object = NULL;
     if (length > most) return ci_fail(CLINFER_BAD_FILE, "%s: has %zu bytes: at most %zu are read", file, length, most);
-    json_error_t error;
-    size_t mark = ci_text_mark(text, length);
-    json_t *top = json_loadb(text + mark, length - mark, JSON_REJECT_DUPLICATES, &error);
-    if (!top && json_error_code(&error) == json_error_out_of_memory)
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", file);
-    if (!top) {
-        printable(error.text);
-        return ci_fail(CLINFER_BAD_FILE, "%s: line %d, column %d: is not JSON: %s", file, error.line, error.column,
-                       error.text);
-    }
-    if (!json_is_object(top)) {
-        json_decref(top);
-        return ci_fail(CLINFER_BAD_FILE, "%s: must hold one JSON object", file);
-    }
-    *object = top;
-    return CLINFER_OK;
+    return ci_json_parse(file, text, length, object);
 }
 
 enum clinfer_status ci_field_read(const struct ci_field_place *place, const struct ci_field *fields,

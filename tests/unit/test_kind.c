@@ -47,8 +47,8 @@ static const struct sample {
     {BYTES("{\"error\":\"Invalid username or password.\"}"), BAD, "JSON that begins with \"{\"error\"", "server"},
     {BYTES("Entry not found"), BAD, "a text that begins with \"Entry not found\"", "server"},
     {BYTES("\x40\0\0\0\0\0\0\0{\"__metadata__\":{\"format\":\"pt\"},\"a\":{"), UNS, "a SafeTensors file",
-     "convert_hf_to_gguf.py"},
-    {BYTES("\x08\0\0\0\0\0\0\0{}      "), UNS, "a SafeTensors file", "GGUF"},
+     "config.json"},
+    {BYTES("\x08\0\0\0\0\0\0\0{}      "), UNS, "a SafeTensors file", "give -m that folder"},
     {BYTES("PK\3\4\0\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\x12\0archive/data.pkl"), UNS,
      "a PyTorch checkpoint", "convert_hf_to_gguf.py"},
     {BYTES("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."), UNS, "a PyTorch checkpoint", "convert"},
@@ -242,7 +242,7 @@ static void test_what_is_no_file_is_refused_at_once(void **state) {
     assert_int_equal(unlink(address.sun_path), 0);
     check_path("/dev/null", "a device", "save it as a file");
 
-    check_path(folder, "a folder without GGUF files", "the path of a GGUF file");
+    check_path(folder, "a folder without GGUF or SafeTensors files", "give -m a model");
     struct rlimit limit, none;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
@@ -251,9 +251,9 @@ static void test_what_is_no_file_is_refused_at_once(void **state) {
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
     assert_int_equal(status, CLINFER_IO);
     assert_non_null(strstr(clinfer_error(), "it cannot be read: Too many open files"));
-    snprintf(path, sizeof path, "%s/model-00001-of-00002.safetensors", folder);
+    snprintf(path, sizeof path, "%s/pytorch_model-00001-of-00002.bin", folder);
     assert_int_equal(ci_file_write(path, "x", 1), CLINFER_OK);
-    check_path(folder, "a SafeTensors or PyTorch checkpoint", "convert_hf_to_gguf.py");
+    check_path(folder, "a PyTorch checkpoint", "convert_hf_to_gguf.py");
     snprintf(moved, sizeof moved, "%s/m.GGUF", folder);
     assert_int_equal(rename(path, moved), 0);
     check_path(folder, "give -m one of the files in it", "m.GGUF");

@@ -1,0 +1,131 @@
+/* checkpoint_rope.c: what config.json says of rotary embeddings. Two spellings: rope_theta and rope_scaling, and since
+ * transformers 5 one object, rope_parameters, in which layers that see everything may have one of their own
+ * ("full_attention") beside those with a window ("sliding_attention").
+ *
+ * Llama 3 scales frequencies by a rule (transformers, modeling_rope_utils.py): what turns fast stays, what turns slowly
+ * is divided by `factor`, between them it is blended. GGUF has the result as a tensor of factors; so it is made here.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "model/checkpoint.h"
+
+enum { FIELD_BYTES = 96 };
+
+struct rope {
+    struct ci_checkpoint_reading *reading;
+    const char *at; /* the object with its fields */
+};
+
+static const char *field(const struct rope *rope, const char *name, char text[FIELD_BYTES]) {
+    snprintf(text, FIELD_BYTES, "%s.%s", rope->at, name);
+    return text;
+}
+
+static double number(const struct rope *rope, const char *name, double otherwise) {
+    char text[FIELD_BYTES];
+    return ci_checkpoint_number_of(rope->reading, field(rope, name, text), otherwise);
+}
+
+static bool has(const struct rope *rope, const char *name) {
+    char text[FIELD_BYTES];
+    return ci_checkpoint_find(rope->reading, field(rope, name, text)) != NULL;
+}
+
+static void copy_number(const struct rope *rope, const char *name, const char *key) {
+    char text[FIELD_BYTES];
+    if (has(rope, name)) ci_checkpoint_number(rope->reading, field(rope, name, text), key, number(rope, name, 0));
+}
+
+static void refuse(const struct rope *rope, const char *name, const char *what) {
+    char text[FIELD_BYTES];
+    ci_checkpoint_refuse(rope->reading, CLINFER_BAD_FILE, field(rope, name, text), what);
+}
+
+static void set_type(const struct rope *rope, const char *type) {
+    char text[FIELD_BYTES], key[160];
+    snprintf(key, sizeof key, "%s.rope.scaling.type", rope->reading->family->architecture);
+    const char *kept = ci_gguf_make_text(rope->reading->maker, field(rope, "rope_type", text));
+    if (kept) ci_gguf_make_from(rope->reading->maker, rope->reading->folder->config_path, kept);
+    ci_gguf_make_string(rope->reading->maker, key, type);
+}
+
+static int head_dim(const struct ci_checkpoint_reading *reading) {
+    const json_t *size = ci_checkpoint_find(reading, "head_dim");
+    if (size) return (int)json_integer_value(size);
+    int64_t heads = json_integer_value(ci_checkpoint_find(reading, "num_attention_heads"));
+    int64_t width = json_integer_value(ci_checkpoint_find(reading, "hidden_size"));
+    return heads > 0 && width > 0 && width / heads <= 1 << 16 ? (int)(width / heads) : 0;
+}
+
+static void make_llama3(const struct rope *rope, double base) {
+    double factor = number(rope, "factor", 8), low = number(rope, "low_freq_factor", 1);
+    double high = number(rope, "high_freq_factor", 4);
+    double context = number(rope, "original_max_position_embeddings", 8192);
+    int dim = head_dim(rope->reading);
+    if (!(factor > 0)) refuse(rope, "factor", "must be positive");
+    if (!(low > 0)) refuse(rope, "low_freq_factor", "must be positive");
+    if (!(high > low)) refuse(rope, "high_freq_factor", "must be larger than low_freq_factor");
+    if (!(context > 0)) refuse(rope, "original_max_position_embeddings", "must be positive");
+    if (rope->reading->status != CLINFER_OK || dim < 2) return; /* what follows says why there are no heads */
+    float *factors = ci_checkpoint_vector(rope->reading, rope->at, "rope_freqs.weight", (size_t)dim / 2);
+    for (int i = 0; factors && i < dim / 2; i++) {
+        double length = 2 * 3.14159265358979323846 * pow(base, 2.0 * i / dim); /* positions of a turn */
+        double share = (context / length - low) / (high - low);
+        factors[i] = share >= 1 ? 1 : share <= 0 ? (float)factor : (float)(1 / ((1 - share) / factor + share));
+    }
+}
+
+static void make_scaling(const struct rope *rope, double base) {
+    char text[FIELD_BYTES];
+    const char *name = has(rope, "rope_type") ? "rope_type" : "type";
+    const json_t *value = ci_checkpoint_find(rope->reading, field(rope, name, text));
+    const char *type = value ? json_string_value(value) : "default";
+    if (!type) {
+        refuse(rope, name, "must be the name of a scaling");
+    } else if (strcmp(type, "linear") == 0) {
+        set_type(rope, "linear");
+        copy_number(rope, "factor", "rope.scaling.factor");
+    } else if (strcmp(type, "yarn") == 0) {
+        set_type(rope, "yarn");
+        copy_number(rope, "factor", "rope.scaling.factor");
+        copy_number(rope, "extrapolation_factor", "rope.scaling.yarn_ext_factor");
+        copy_number(rope, has(rope, "attention_factor") ? "attention_factor" : "attn_factor",
+                    "rope.scaling.yarn_attn_factor");
+        copy_number(rope, "beta_fast", "rope.scaling.yarn_beta_fast");
+        copy_number(rope, "beta_slow", "rope.scaling.yarn_beta_slow");
+        if (has(rope, "original_max_position_embeddings"))
+            ci_checkpoint_integer(rope->reading, field(rope, "original_max_position_embeddings", text),
+                                  "rope.scaling.original_context_length",
+                                  (int64_t)number(rope, "original_max_position_embeddings", 0));
+    } else if (strcmp(type, "llama3") == 0) {
+        make_llama3(rope, base);
+    } else if (strcmp(type, "default") != 0 && strcmp(type, "dynamic") != 0) {
+        /* Dynamic scaling begins beyond max_position_embeddings, which is the context here. */
+        ci_checkpoint_refuse(rope->reading, CLINFER_UNSUPPORTED, field(rope, name, text),
+                             "is not supported (linear, yarn, llama3 and dynamic are)");
+    }
+}
+
+void ci_checkpoint_rope(struct ci_checkpoint_reading *reading) {
+    struct rope rope = {.reading = reading, .at = "rope_scaling"};
+    const char *theta = "rope_theta";
+    if (ci_checkpoint_find(reading, "rope_parameters")) {
+        bool nested = json_is_object(ci_checkpoint_find(reading, "rope_parameters.full_attention"));
+        rope.at = nested ? "rope_parameters.full_attention" : "rope_parameters";
+        if (has(&rope, "rope_theta"))
+            theta = nested ? "rope_parameters.full_attention.rope_theta" : "rope_parameters.rope_theta";
+        if (ci_checkpoint_find(reading, "rope_parameters.sliding_attention.rope_theta"))
+            ci_checkpoint_number(reading, "rope_parameters.sliding_attention.rope_theta", "rope.freq_base_swa",
+                                 ci_checkpoint_number_of(reading, "rope_parameters.sliding_attention.rope_theta", 0));
+    }
+    double base = ci_checkpoint_number_of(reading, theta, 10000);
+    if (ci_checkpoint_find(reading, theta)) ci_checkpoint_number(reading, theta, "rope.freq_base", base);
+    const json_t *scaling = ci_checkpoint_find(reading, rope.at);
+    if (scaling && !json_is_object(scaling))
+        ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, rope.at, "must be an object");
+    else if (scaling)
+        make_scaling(&rope, base);
+}
