@@ -91,18 +91,9 @@ __kernel void attention_local(ATTENTION_INPUTS, TENSOR(out), ATTENTION_NUMBERS) 
     for (int i = lane; i < rows * (VALUE_DIM / 32); i += LANES) {
         const int row = i / (VALUE_DIM / 32), group = i % (VALUE_DIM / 32), place = head * (VALUE_DIM / 32) + group;
         __global uchar *to = out_buffer + out_offset + (first_row + row) * q8_row_bytes(OUT_COLS);
-        __global float *scales = (__global float *)(to + OUT_COLS);
-        char16 low, high;
-        float code_scale, code_sum;
-        q8_round(vload16(0, queries + row * STRIDE + 32 * group), vload16(1, queries + row * STRIDE + 32 * group), &low,
-                 &high, &code_scale, &code_sum);
-        vstore16(low, 2 * place, (__global char *)to);
-        vstore16(high, 2 * place + 1, (__global char *)to);
-        scales[place] = code_scale;
-        scales[OUT_COLS / 32 + place] = code_sum;
-        if (place == 0)
-            for (__global float *z = scales + OUT_COLS / 16; z < (__global float *)(to + q8_row_bytes(OUT_COLS)); z++)
-                *z = 0.0f;
+        store_group(to, OUT_COLS, place, vload16(0, queries + row * STRIDE + 32 * group),
+                    vload16(1, queries + row * STRIDE + 32 * group));
+        if (place == 0) store_padding(to, OUT_COLS);
     }
 #else
     UNROLL_ON_GPU

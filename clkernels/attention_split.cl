@@ -98,17 +98,8 @@ __kernel void attention_merge(TENSOR(scratch), TENSOR(out)) {
     const __global float *parts =
         DATA(const float, scratch) + ((ulong)row * HEADS + first / VALUE_DIM) * SPLITS * WORDS;
     __global uchar *to = out_buffer + out_offset + row * q8_row_bytes(OUT_COLS);
-    __global float *scales = (__global float *)(to + OUT_COLS);
-    char16 low, high;
-    float scale, sum;
-    q8_round(merge(parts, first % VALUE_DIM), merge(parts, first % VALUE_DIM + 16), &low, &high, &scale, &sum);
-    vstore16(low, 2 * group, (__global char *)to);
-    vstore16(high, 2 * group + 1, (__global char *)to);
-    scales[group] = scale;
-    scales[OUT_COLS / 32 + group] = sum;
-    if (group == 0)
-        for (__global float *z = scales + OUT_COLS / 16; z < (__global float *)(to + q8_row_bytes(OUT_COLS)); z++)
-            *z = 0.0f;
+    store_group(to, OUT_COLS, group, merge(parts, first % VALUE_DIM), merge(parts, first % VALUE_DIM + 16));
+    if (group == 0) store_padding(to, OUT_COLS);
 #else
     const int first = get_global_id(0) * 16;
     const __global float *parts =

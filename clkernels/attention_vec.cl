@@ -76,20 +76,9 @@ INLINE void attend(const float16 *query, const float16 *keys, const float16 *val
 /* One head of a row: VALUE_DIM / 32 groups. */
 INLINE void store_head(__global uchar *out, int row, int head, const float16 *sums, float factor) {
     __global uchar *to = out + row * q8_row_bytes(OUT_COLS);
-    __global float *scales = (__global float *)(to + OUT_COLS);
-    for (int i = 0; i < VALUE_DIM / 32; i++) {
-        const int group = head * (VALUE_DIM / 32) + i;
-        char16 low, high;
-        float scale, sum;
-        q8_round(sums[2 * i] * factor, sums[2 * i + 1] * factor, &low, &high, &scale, &sum);
-        vstore16(low, 2 * group, (__global char *)to);
-        vstore16(high, 2 * group + 1, (__global char *)to);
-        scales[group] = scale;
-        scales[OUT_COLS / 32 + group] = sum;
-    }
-    if (head > 0) return;
-    for (__global float *p = scales + OUT_COLS / 16; p < (__global float *)(to + q8_row_bytes(OUT_COLS)); p++)
-        *p = 0.0f;
+    for (int i = 0; i < VALUE_DIM / 32; i++)
+        store_group(to, OUT_COLS, head * (VALUE_DIM / 32) + i, sums[2 * i] * factor, sums[2 * i + 1] * factor);
+    if (head == 0) store_padding(to, OUT_COLS);
 }
 #else
 INLINE void store_head(__global uchar *out, int row, int head, const float16 *sums, float factor) {

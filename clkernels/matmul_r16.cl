@@ -289,20 +289,35 @@ INLINE void unpack(const __global uchar *p, int part, struct block *block) {
 
 /* ---- a unit of a row of x ---- */
 
-/* The scale, and the sum of each half. */
-INLINE float load_x(const __global char *x, int cols, int unit, float *sums) {
-    const __global float *scales = (const __global float *)(x + cols);
-#if HALVES == 1
-    sums[0] = scales[cols / 32 + unit];
-#else
-    for (int h = 0; h < HALVES; h++) {
-        short16 codes = convert_short16(vload16(HALVES * unit + h, x));
-        short8 sum8 = codes.lo + codes.hi;
-        short4 sum4 = sum8.lo + sum8.hi;
-        sums[h] = scales[unit] * (float)(sum4.x + sum4.y + sum4.z + sum4.w);
-    }
+struct x_unit {
+    float scale, sum, half_sum;
+};
+
+INLINE struct x_unit load_x(const __global char *x, int cols, int unit) {
+    const __global float *scale = (const __global float *)(x + cols) + unit;
+    struct x_unit values = {scale[0], 0.0f, 0.0f};
+#ifdef HAS_OFFSET
+    values.sum = scale[cols / 32];
 #endif
-    return scales[unit];
+#if HALVES == 2
+    values.half_sum = scale[cols / 32 * 2];
+#endif
+    return values;
+}
+
+/* What a unit adds, of which `dot` are the sums of products. Of two halves the sum of x in the second one is that of both
+ * less that in the first. */
+INLINE float16 add_unit(const struct block *block, const sums16 *dot, struct x_unit x, float16 sum) {
+#if HALVES == 1
+    sum = to_floats(dot) * (block->scale[0] * x.scale) + sum;
+#else
+    const float16 both = to_floats(dot + 1) * block->scale[1] + to_floats(dot) * block->scale[0];
+    sum = both * x.scale + ((block->offset[0] - block->offset[1]) * x.half_sum + sum);
+#endif
+#ifdef HAS_OFFSET
+    sum = block->offset[HALVES - 1] * x.sum + sum;
+#endif
+    return sum;
 }
 
 /* ---- from and to the output: 16 columns, fewer at its end ---- */
@@ -343,8 +358,7 @@ INLINE void gemv_part(const __global char *x, const __global uchar *w, int cols,
             sums[s] = 0.0f;
         }
         for (int unit = 0; unit < units; unit++) {
-            float x_sums[HALVES];
-            const float x_scale = load_x(x, cols, unit, x_sums);
+            const struct x_unit values = load_x(x, cols, unit);
             const int part = unit % R16_PARTS;
 #pragma unroll
             for (int s = 0; s < STREAMS; s++) {
@@ -354,19 +368,17 @@ INLINE void gemv_part(const __global char *x, const __global uchar *w, int cols,
                     __asm__ volatile("prefetcht0 (%0)" : : "r"(p + part * (R16_BYTES / R16_PARTS) + line + PREFETCH));
                 struct block block;
                 unpack(p, part, &block);
+                sums16 dot[HALVES];
 #pragma unroll
                 for (int h = 0; h < HALVES; h++) {
-                    sums16 dot = no_sums();
+                    dot[h] = no_sums();
 #pragma unroll
                     for (int q = 0; q < QUADS; q++) {
-                        add_products(&dot, block.quad[QUADS * h + q], x + 32 * unit + 4 * (QUADS * h + q));
-                        widen(&dot, q + 1);
+                        add_products(dot + h, block.quad[QUADS * h + q], x + 32 * unit + 4 * (QUADS * h + q));
+                        widen(dot + h, q + 1);
                     }
-                    sums[s] = to_floats(&dot) * (block.scale[h] * x_scale) + sums[s];
-#ifdef HAS_OFFSET
-                    sums[s] = block.offset[h] * x_sums[h] + sums[s];
-#endif
                 }
+                sums[s] = add_unit(&block, dot, values, sums[s]);
             }
         }
 #pragma unroll
@@ -423,31 +435,23 @@ INLINE void tile_sums(const __global char *x, int left, int cols, int first_unit
     for (int u = 0; u < units; u++) {
         const struct block *block = panel->blocks + u;
         const int unit = first_unit + u;
-        float x_scale[TILE], x_sums[TILE][HALVES];
-#pragma unroll
-        for (int r = 0; r < TILE; r++) x_scale[r] = load_x(from[r], cols, unit, x_sums[r]);
+        sums16 dot[TILE][HALVES];
 #pragma unroll
         for (int h = 0; h < HALVES; h++) {
-            sums16 dot[TILE];
 #pragma unroll
-            for (int r = 0; r < TILE; r++) dot[r] = no_sums();
+            for (int r = 0; r < TILE; r++) dot[r][h] = no_sums();
 #pragma unroll
             for (int q = QUADS * h; q < QUADS * (h + 1); q++) {
                 const uint16 quad = block->quad[q];
 #pragma unroll
                 for (int r = 0; r < TILE; r++) {
-                    add_products(dot + r, quad, from[r] + 32 * unit + 4 * q);
-                    widen(dot + r, q + 1);
+                    add_products(&dot[r][h], quad, from[r] + 32 * unit + 4 * q);
+                    widen(&dot[r][h], q + 1);
                 }
             }
-#pragma unroll
-            for (int r = 0; r < TILE; r++) {
-                sums[r] = to_floats(dot + r) * (block->scale[h] * x_scale[r]) + sums[r];
-#ifdef HAS_OFFSET
-                sums[r] = block->offset[h] * x_sums[r][h] + sums[r];
-#endif
-            }
         }
+#pragma unroll
+        for (int r = 0; r < TILE; r++) sums[r] = add_unit(block, dot[r], load_x(from[r], cols, unit), sums[r]);
     }
 }
 

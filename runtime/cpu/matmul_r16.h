@@ -9,14 +9,13 @@
  *          [ sum r0 |  ..  | r15 ]  8 times into 16 int32, then to float, times both scales
  *
  * A weight is scale * code + offset, so what a block adds is scale * scale_x * (codes . codes_x) + offset * sum_x. A
- * type brings one function that unpacks 32 columns. Types with a scale for 16 columns have two halves; the sums of x
- * over 16 columns, which no row of q8 carries, are made here. With x in f32 each column becomes floats while it is in
- * registers: lane = row is what that needs too.
+ * type brings one function that unpacks 32 columns. Types with a scale for 16 columns have two halves. With x in f32
+ * each column becomes floats while it is in registers: lane = row is what that needs too.
  *
  * One row of x (decode) is bound by memory: each thread walks STREAMS distant places of its share at once and
- * prefetches (one stream reaches half of the bandwidth). Several rows: R16_TILE_GROUPS groups of 16 by up to
- * R16_TILE_ROWS rows of x, the unpacked codes used for all of them. Everything is inlined with constant bounds into one
- * function per type. */
+ * prefetches (one stream reaches half of the bandwidth). Several rows: a group of 16 by up to R16_TILE_ROWS
+ * rows of x, the unpacked codes used for all of them (two groups share nothing and need more registers than there are).
+ * Everything is inlined with constant bounds into one function per type. */
 #include "cpu/kernels.h"
 #include "cpu/matmul.h"
 #include "types/layout.h"
@@ -246,18 +245,23 @@ INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float valu
 
 /* ---- x in q8 ---- */
 
-/* One row of x, columns 32 * k .. + 31, with what was unpacked. half_sums: of 16 columns each. */
+/* One row of x, columns 32 * k .. + 31, with what was unpacked; `groups` scales lie behind one another. Of two halves
+ * the sum of x in the second one is that of both less that in the first. */
 INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *codes,
-                           const float *scales, int64_t groups, int64_t k, const float *half_sums, r16_float sum) {
+                           const float *scales, int64_t groups, int64_t k, r16_float sum) {
+    const float *sums = scales + groups, *half_sums = sums + groups;
+    bool has_offset = type.most != -128 || R16_BYTE_OFFSET != 0;
     codes += 32 * k;
-    UNROLL for (int h = 0; h < type.halves; h++) {
-        int quads = 8 / type.halves;
-        r16_float dot = r16_dot(block->quad + quads * h, codes + 4 * quads * h, quads, type.most);
-        sum = r16_fma(dot, r16_times(block->scale[h], scales[k]), sum);
-        if (type.most != -128 || R16_BYTE_OFFSET != 0)
-            sum = r16_fma_scalar(block->offset[h], type.halves == 1 ? scales[groups + k] : half_sums[h], sum);
+    if (type.halves == 1) {
+        r16_float dot = r16_dot(block->quad, codes, 8, type.most);
+        sum = r16_fma(dot, r16_times(block->scale[0], scales[k]), sum);
+        return has_offset ? r16_fma_scalar(block->offset[0], sums[k], sum) : sum;
     }
-    return sum;
+    r16_float first = r16_mul(r16_dot(block->quad, codes, 4, type.most), block->scale[0]);
+    r16_float both = r16_fma(r16_dot(block->quad + 4, codes + 16, 4, type.most), block->scale[1], first);
+    sum = r16_fma_scalar(both, scales[k], sum);
+    sum = r16_fma_scalar(block->offset[1], sums[k], sum);
+    return r16_fma_scalar(r16_sub(block->offset[0], block->offset[1]), half_sums[k], sum);
 }
 
 INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int groups, int rows) {
@@ -265,7 +269,6 @@ INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int group
     const uint8_t *x[R16_TILE_ROWS], *w[STREAMS];
     const float *scales[R16_TILE_ROWS]; /* behind all codes of the row, and behind all scales the sums */
     r16_float sum[STREAMS][R16_TILE_ROWS];
-    float half_sums[R16_TILE_ROWS][2] = {{0}};
     UNROLL for (int r = 0; r < rows; r++) {
         int64_t first_col, row = ci_matmul_input(tile->job, tile->x_row + r, &first_col);
         const uint8_t *start =
@@ -278,15 +281,11 @@ INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int group
         UNROLL for (int r = 0; r < rows; r++) sum[g][r] = r16_zero();
     }
     for (int64_t k = 0; k < cols / 32; k++) {
-        if (type.halves == 2) UNROLL for (int r = 0; r < rows; r++) {
-                half_sums[r][0] = scales[r][k] * (float)r16_sum_of_16(x[r] + 32 * k);
-                half_sums[r][1] = scales[r][k] * (float)r16_sum_of_16(x[r] + 32 * k + 16);
-            }
         UNROLL for (int g = 0; g < groups; g++) {
             struct r16_block block;
             load_block(type, w[g], k, &block);
             UNROLL for (int r = 0; r < rows; r++) sum[g][r] =
-                add_block(type, &block, x[r], scales[r], x_cols / 32, k, half_sums[r], sum[g][r]);
+                add_block(type, &block, x[r], scales[r], x_cols / 32, k, sum[g][r]);
         }
     }
     UNROLL for (int g = 0; g < groups; g++) {
@@ -359,24 +358,19 @@ INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, const
     if (piece < 2 * R16_TILE_ROWS) piece = 2 * R16_TILE_ROWS;
     for (int64_t x_first = 0; x_first < rows; x_first += piece) {
         int64_t x_last = x_first + piece < rows ? x_first + piece : rows;
-        for (int64_t row = first; row < last; row += R16_TILE_GROUPS * R16) {
-            struct r16_tile tile = {.job = job, .x_row = x_first};
-            for (int g = 0; g < R16_TILE_GROUPS; g++) {
-                bool there = row + g * R16 < last;
-                tile.w_rows[g] = there ? row + g * R16 : row;
-                tile.stored += there;
-            }
+        for (int64_t row = first; row < last; row += R16) {
+            struct r16_tile tile = {.job = job, .w_rows = {row}, .x_row = x_first, .stored = 1};
             for (; tile.x_row + R16_TILE_ROWS <= x_last; tile.x_row += R16_TILE_ROWS)
-                function(type, &tile, R16_TILE_GROUPS, R16_TILE_ROWS);
+                function(type, &tile, 1, R16_TILE_ROWS);
             if (R16_TILE_ROWS > 4 && tile.x_row + 4 <= x_last) {
-                function(type, &tile, R16_TILE_GROUPS, 4);
+                function(type, &tile, 1, 4);
                 tile.x_row += 4;
             }
             if (tile.x_row + 2 <= x_last) {
-                function(type, &tile, R16_TILE_GROUPS, 2);
+                function(type, &tile, 1, 2);
                 tile.x_row += 2;
             }
-            if (tile.x_row < x_last) function(type, &tile, R16_TILE_GROUPS, 1);
+            if (tile.x_row < x_last) function(type, &tile, 1, 1);
         }
     }
 }

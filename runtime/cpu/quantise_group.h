@@ -14,22 +14,25 @@ INLINE vf round_away(vf a) { return vf_truncate(vf_add(a, vf_with_sign_of(vf_set
 /* Columns col .. col + 31 of a row of `cols`; with the last come the zeros that fill the row up. */
 INLINE void quantise_group(const vf *group, uint8_t *row, int64_t cols, int64_t col) {
     float *scales = (float *)(void *)(row + cols), *sums = scales + cols / CI_Q8_GROUP, scale, inverse;
+    float *half_sums = sums + cols / CI_Q8_GROUP;
     vf most = vf_size(group[0]), poison = vf_mul(group[0], vf_set(0));
     UNROLL for (int j = 1; j < GROUP_VECTORS; j++) {
         most = vf_max(vf_size(group[j]), most);
         poison = vf_fma(group[j], vf_set(0), poison);
     }
     ci_q8_scale(vf_largest(most), vf_sum(poison) == 0, &scale, &inverse); /* 0 times what is not finite is no number */
-    vf sum = vf_set(0);
+    vf sum = vf_set(0), half_sum = sum;
     UNROLL for (int j = 0; j < GROUP_VECTORS; j++) {
         vf code = round_away(vf_mul(group[j], vf_set(inverse)));
         vf_store_i8((int8_t *)row + col + j * VF_LANES, code);
         sum = vf_add(sum, code);
+        if (j == GROUP_VECTORS / 2 - 1) half_sum = sum;
     }
     scales[col / CI_Q8_GROUP] = scale;
     sums[col / CI_Q8_GROUP] = scale * vf_sum(sum);
+    half_sums[col / CI_Q8_GROUP] = scale * vf_sum(half_sum);
     if (col + CI_Q8_GROUP == cols) {
-        uint8_t *end = (uint8_t *)(void *)(sums + cols / CI_Q8_GROUP);
+        uint8_t *end = (uint8_t *)(void *)(half_sums + cols / CI_Q8_GROUP);
         memset(end, 0, (size_t)(row + ci_type_row_bytes(&ci_type_q8, cols) - end));
     }
 }

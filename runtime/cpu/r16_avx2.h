@@ -7,7 +7,7 @@
 #include "cpu/simd.h"
 
 #define R16_NAME(name) name##_avx2
-enum { R16_TILE_ROWS = 4, R16_TILE_GROUPS = 1, R16_BYTE_OFFSET = 0 };
+enum { R16_TILE_ROWS = 4, R16_BYTE_OFFSET = 0 };
 
 typedef struct {
     __m256i v[2];
@@ -19,6 +19,9 @@ typedef struct {
 INLINE r16_float r16_zero(void) { return (r16_float){{_mm256_setzero_ps(), _mm256_setzero_ps()}}; }
 INLINE r16_float r16_add(r16_float a, r16_float b) {
     return (r16_float){{_mm256_add_ps(a.v[0], b.v[0]), _mm256_add_ps(a.v[1], b.v[1])}};
+}
+INLINE r16_float r16_sub(r16_float a, r16_float b) {
+    return (r16_float){{_mm256_sub_ps(a.v[0], b.v[0]), _mm256_sub_ps(a.v[1], b.v[1])}};
 }
 INLINE r16_float r16_mul(r16_float a, r16_float b) {
     return (r16_float){{_mm256_mul_ps(a.v[0], b.v[0]), _mm256_mul_ps(a.v[1], b.v[1])}};
@@ -121,13 +124,6 @@ INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count,
         UNROLL for (int i = 0; i < 2; i++) sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(words[i], ones));
     }
     return (r16_float){{_mm256_cvtepi32_ps(sum[0]), _mm256_cvtepi32_ps(sum[1])}};
-}
-
-INLINE int32_t r16_sum_of_16(const uint8_t *codes) {
-    __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), _mm_loadu_si128((const void *)codes));
-    __m128i sum = _mm_madd_epi16(pairs, _mm_set1_epi16(1));
-    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
 }
 
 INLINE r16_float r16_column(r16_quad quad, int c) {

@@ -6,13 +6,14 @@
 #include "cpu/simd.h"
 
 #define R16_NAME(name) name##_avx512vnni
-enum { R16_TILE_ROWS = 8, R16_TILE_GROUPS = 2, R16_BYTE_OFFSET = -128 };
+enum { R16_TILE_ROWS = 8, R16_BYTE_OFFSET = -128 };
 
 typedef __m512i r16_quad;
 typedef __m512 r16_float;
 
 INLINE r16_float r16_zero(void) { return _mm512_setzero_ps(); }
 INLINE r16_float r16_add(r16_float a, r16_float b) { return _mm512_add_ps(a, b); }
+INLINE r16_float r16_sub(r16_float a, r16_float b) { return _mm512_sub_ps(a, b); }
 INLINE r16_float r16_mul(r16_float a, r16_float b) { return _mm512_mul_ps(a, b); }
 INLINE r16_float r16_set(float a) { return _mm512_set1_ps(a); }
 INLINE r16_float r16_times(r16_float a, float b) { return _mm512_mul_ps(a, _mm512_set1_ps(b)); }
@@ -79,12 +80,6 @@ INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count,
     UNROLL for (int q = 0; q < count; q++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(quads[q]),
                                                    "m"(((const four_codes *)(const void *)codes)[q]));
     return _mm512_cvtepi32_ps(sum);
-}
-
-INLINE int32_t r16_sum_of_16(const uint8_t *codes) {
-    __m128i sum = _mm_dpbusd_epi32(_mm_setzero_si128(), _mm_set1_epi8(1), _mm_loadu_si128((const void *)codes));
-    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
 }
 
 /* Column c of a quad: one byte of each lane. */

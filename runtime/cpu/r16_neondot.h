@@ -6,7 +6,7 @@
 #include "cpu/simd.h"
 
 #define R16_NAME(name) name##_neondot
-enum { R16_TILE_ROWS = 4, R16_TILE_GROUPS = 1, R16_BYTE_OFFSET = 0 };
+enum { R16_TILE_ROWS = 4, R16_BYTE_OFFSET = 0 };
 
 typedef struct {
     int8x16_t v[4];
@@ -22,6 +22,7 @@ typedef struct {
 
 INLINE r16_float r16_zero(void) { R16_EACH(vdupq_n_f32(0)); }
 INLINE r16_float r16_add(r16_float a, r16_float b) { R16_EACH(vaddq_f32(a.v[i], b.v[i])); }
+INLINE r16_float r16_sub(r16_float a, r16_float b) { R16_EACH(vsubq_f32(a.v[i], b.v[i])); }
 INLINE r16_float r16_mul(r16_float a, r16_float b) { R16_EACH(vmulq_f32(a.v[i], b.v[i])); }
 INLINE r16_float r16_set(float a) { R16_EACH(vdupq_n_f32(a)); }
 INLINE r16_float r16_times(r16_float a, float b) { R16_EACH(vmulq_n_f32(a.v[i], b)); }
@@ -111,8 +112,6 @@ INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count,
     }
     R16_EACH(vcvtq_f32_s32(sum[i]));
 }
-
-INLINE int32_t r16_sum_of_16(const uint8_t *codes) { return vaddlvq_s8(vreinterpretq_s8_u8(vld1q_u8(codes))); }
 
 INLINE r16_float r16_column(r16_quad quad, int c) {
     const int32x4_t up = vdupq_n_s32(24 - 8 * c);

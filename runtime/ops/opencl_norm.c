@@ -66,8 +66,7 @@ static size_t lanes_local_bytes(const struct ci_call *call, const int *tunables)
                                                             .for_whom = "all devices",                                 \
                                                             .backend = CI_BACKEND_OPENCL,                              \
                                                             .fits = fits_portable,                                     \
-                                                            .header = "common/store_q8.clh",                           \
-                                                            .second_header = "common/norm.clh",                        \
+                                                            .header = "common/norm.clh",                               \
                                                             .source = "norm_vec.cl",                                   \
                                                             .type_input = -1,                                          \
                                                             .launches = &symbol##_portable_launch,                     \
@@ -77,8 +76,7 @@ static size_t lanes_local_bytes(const struct ci_call *call, const int *tunables)
                                                            .for_whom = "GPUs",                                         \
                                                            .backend = CI_BACKEND_OPENCL,                               \
                                                            .fits = fits_local,                                         \
-                                                           .header = "common/store_q8.clh",                            \
-                                                           .second_header = "common/norm.clh",                         \
+                                                           .header = "common/norm.clh",                                \
                                                            .source = "norm_local.cl",                                  \
                                                            .type_input = -1,                                           \
                                                            .tunables = lanes_tunables,                                 \

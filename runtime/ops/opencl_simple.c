@@ -44,12 +44,10 @@ static const struct ci_tunable group_tunables[] = {CI_GROUP_TUNABLE, {0}};
                                                                 .launches = &variant_op##_launch,                      \
                                                                 .launch_count = 1};
 
-#define QUANTISE "quantise.cl", .header = "common/store_q8.clh"
-
 SIMPLE(embed, "embed", "embed.cl", 0, fits_units, grid_units, IN(0), IN(1), IN(2), OUT(0), OUT_COLS(0), IN_ROWS(0))
 SIMPLE(rope_table, "rope_table", "rope_table.cl", -1, NULL, grid_halves, IN(0), IN(1), OUT(0), IN_COLS(1),
        F(CI_ROPE_TABLE_F_MAGNITUDE))
-SIMPLE(quantise, "quantise", QUANTISE, -1, fits_units, grid_units, IN(0), OUT(0), OUT_COLS(0))
+SIMPLE(quantise, "quantise", "quantise.cl", -1, fits_units, grid_units, IN(0), OUT(0), OUT_COLS(0))
 SIMPLE(add, "add", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
 SIMPLE(mul, "mul", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
 SIMPLE(gather, "gather", "elementwise.cl", -1, NULL, grid_vectors, IN(0), IN(1), OUT(0), OUT_COLS(0))
@@ -64,16 +62,14 @@ SIMPLE(temperature, "temperature", "temperature.cl", -1, NULL, grid_vectors, IN(
 
 /* ---- glu and unary ---- */
 
-#define ACTIVATION "activation.cl", .header = "common/store_q8.clh"
-
-SIMPLE(glu, "glu", ACTIVATION, -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
+SIMPLE(glu, "glu", "activation.cl", -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
        F(CI_ACTIVATION_F_A), F(CI_ACTIVATION_F_LIMIT))
-SIMPLE(glu_quantise, "glu", ACTIVATION, -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
+SIMPLE(glu_quantise, "glu", "activation.cl", -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
        F(CI_ACTIVATION_F_A), F(CI_ACTIVATION_F_LIMIT))
-SIMPLE(unary, "unary", ACTIVATION, -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
+SIMPLE(unary, "unary", "activation.cl", -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
        F(CI_ACTIVATION_F_A))
-SIMPLE(unary_quantise, "unary", ACTIVATION, -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
-       F(CI_ACTIVATION_F_A))
+SIMPLE(unary_quantise, "unary", "activation.cl", -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0),
+       I(CI_ACTIVATION_I_KIND), F(CI_ACTIVATION_F_A))
 
 /* ---- rope and the KV cache ---- */
 

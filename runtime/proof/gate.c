@@ -56,6 +56,30 @@ static double error_of(float actual, float expected) {
     return fabsf(actual) < FLT_MIN && fabsf(expected) < FLT_MIN ? 0 : (double)actual - expected;
 }
 
+/* The sums that a row of q8 carries are those of its codes; they are no numbers of the output, but others compute with
+ * them. */
+static void check_sums(const struct ci_view *actual, int output, int64_t row, struct ci_gate_result *result) {
+    const int8_t *codes = (const int8_t *)actual->data + (size_t)row * ci_type_row_bytes(actual->type, actual->cols);
+    const float *scales = ci_q8_scales(codes, actual->cols), *sums = ci_q8_sums(codes, actual->cols);
+    const float *half_sums = ci_q8_half_sums(codes, actual->cols);
+    for (int64_t group = 0; group < actual->cols / CI_Q8_GROUP && result->passed; group++, codes += CI_Q8_GROUP) {
+        int sum = 0, half_sum = 0;
+        for (int i = 0; i < CI_Q8_GROUP; i++) {
+            sum += codes[i];
+            if (i < CI_Q8_GROUP / 2) half_sum += codes[i];
+        }
+        float limit = 1e-3f * scales[group]; /* of numbers that are whole multiples of the scale */
+        result->passed =
+            !isfinite(scales[group]) || (fabsf(sums[group] - scales[group] * (float)sum) <= limit &&
+                                         fabsf(half_sums[group] - scales[group] * (float)half_sum) <= limit);
+        if (!result->passed)
+            snprintf(result->text, sizeof result->text,
+                     "output %d, row %lld: the sums of group %lld are %.9g and %.9g, its codes say %.9g and %.9g",
+                     output, (long long)row, (long long)group, (double)sums[group], (double)half_sums[group],
+                     (double)scales[group] * sum, (double)scales[group] * half_sum);
+    }
+}
+
 /* A NaN among the actual numbers must fail: comparisons are written so that it does. */
 static void compare_output(const struct comparison *c, int output, const struct ci_view *expected,
                            const struct ci_view *actual) {
@@ -66,6 +90,7 @@ static void compare_output(const struct comparison *c, int output, const struct 
     for (int64_t row = 0; row < expected->rows; row++) {
         ci_view_row(expected, row, c->expected);
         ci_view_row(actual, row, c->actual);
+        if (actual->type == &ci_type_q8) check_sums(actual, output, row, result);
         magnitudes(expected, row, c->expected, rms, c->sizes);
         const float *sizes = c->all_sizes ? c->all_sizes + row * expected->cols : c->sizes;
         for (int64_t i = 0; i < expected->cols; i++) {

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { STEPS = 20 };
+enum { STEPS = 20, MIDDLE_STEP = 10 };
 
 /* The nearest whole number of least..most, which are whole; what is no number becomes the least. */
 static float round_within(float value, int least, int most) {
@@ -87,7 +87,8 @@ static float fit_signed(const float *x, int count, int zero) {
     if (!(fabsf(extreme) > 1e-30f)) return 0;
     for (int step = -STEPS; step <= STEPS; step++) {
         /* The extreme has code -zero or, from the other side, up to zero - 1. */
-        float size = (float)zero + 0.1f * (float)(abs(step) - STEPS / 2), inverse = (step < 0 ? size : -size) / extreme;
+        float size = (float)zero + 0.1f * (float)(abs(step) - MIDDLE_STEP),
+              inverse = (step < 0 ? size : -size) / extreme;
         float sum_cc = 0, sum_cx = 0;
         for (int i = 0; i < count; i++) {
             float code = round_within(inverse * x[i], -zero, zero - 1);

@@ -5,12 +5,12 @@
 
 #include "types/type.h"
 
-enum { BLOCK_BYTES = CI_Q8_GROUP + 2 * (int)sizeof(float) };
+enum { FLOAT_BYTES = 4, BLOCK_BYTES = CI_Q8_GROUP + 3 * FLOAT_BYTES };
 
 void ci_q8_from_floats(const float *source, int64_t cols, void *row) {
     int64_t groups = cols / CI_Q8_GROUP;
     int8_t *codes = row;
-    float *scales = (float *)(void *)(codes + cols), *sums = scales + groups;
+    float *scales = (float *)(void *)(codes + cols), *sums = scales + groups, *half_sums = sums + groups;
     for (int64_t g = 0; g < groups; g++, source += CI_Q8_GROUP, codes += CI_Q8_GROUP) {
         float largest = 0, scale, inverse;
         bool finite = true;
@@ -19,13 +19,15 @@ void ci_q8_from_floats(const float *source, int64_t cols, void *row) {
             finite &= isfinite(source[i]);
         }
         ci_q8_scale(largest, finite, &scale, &inverse);
-        int sum = 0;
+        int sum = 0, half_sum = 0;
         for (int i = 0; i < CI_Q8_GROUP; i++) {
             codes[i] = finite ? (int8_t)roundf(source[i] * inverse) : 0;
             sum += codes[i];
+            if (i < CI_Q8_GROUP / 2) half_sum += codes[i];
         }
         scales[g] = scale;
         sums[g] = scale * (float)sum;
+        half_sums[g] = scale * (float)half_sum;
     }
     size_t used = (size_t)groups * BLOCK_BYTES;
     memset((uint8_t *)row + used, 0, ci_type_row_bytes(&ci_type_q8, cols) - used);

@@ -6,11 +6,11 @@
  * `q8` is no file format but what activations are rounded to for integer kernels. A row of K numbers, K a multiple of
  * 32, is
  *
- *     int8 codes[K], float scale[K/32], float sum[K/32], padded with zeros to a multiple of 64 bytes
+ *     int8 codes[K], float scale[K/32], float sum[K/32], float half_sum[K/32], padded with zeros to a multiple of 64 bytes
  *
  * with x ~ code * scale, scale = max|x| / 127 over 32 numbers, code = x / scale rounded to nearest, ties away from
  * zero, and sum = scale * (code_0 + ... + code_31), which is what a weight type with an offset multiplies its offset
- * with. */
+ * with; half_sum is that of the first 16 codes, for types with two offsets in 32 columns. */
 #ifndef CI_TYPES_TYPE_H
 #define CI_TYPES_TYPE_H
 
@@ -57,6 +57,10 @@ static inline const float *ci_q8_scales(const void *row, int64_t cols) {
 }
 static inline const float *ci_q8_sums(const void *row, int64_t cols) {
     return ci_q8_scales(row, cols) + cols / CI_Q8_GROUP;
+}
+
+static inline const float *ci_q8_half_sums(const void *row, int64_t cols) {
+    return ci_q8_sums(row, cols) + cols / CI_Q8_GROUP;
 }
 
 /* The scale of 32 numbers, and what they are multiplied with to become codes. What is not finite cannot be a code: a

@@ -106,7 +106,7 @@ static void test_row_bytes_follow_the_formats(void **state) {
     assert_int_equal(ci_type_row_bytes(&ci_type_q6_k, 512), 420);
     assert_int_equal(ci_type_row_bytes(&ci_type_q8, 32), 64);
     assert_int_equal(ci_type_row_bytes(&ci_type_q8, 64), 128);
-    assert_int_equal(ci_type_row_bytes(&ci_type_q8, 576), 768);
+    assert_int_equal(ci_type_row_bytes(&ci_type_q8, 576), 832);
     assert_false(ci_type_fits_cols(&ci_type_q4_0, 48));
     assert_false(ci_type_fits_cols(&ci_type_q4_0, 0));
     assert_true(ci_layout_fits(&ci_layout_r16, &ci_type_q6_k, 256));
@@ -267,7 +267,7 @@ static void test_q8_rows_hold_codes_scales_and_sums(void **state) {
     (void)state;
     enum { COLS = 96 };
     float *values = random_floats(COLS, 3), back[COLS];
-    int8_t row[128];
+    int8_t row[192];
     memset(row, 0x55, sizeof row);
     for (int i = 32; i < 64; i++) values[i] = 0;
     values[70] = -4.0f;
@@ -276,15 +276,17 @@ static void test_q8_rows_hold_codes_scales_and_sums(void **state) {
     ci_q8_to_floats(row, 0, COLS, back, COLS);
     assert_int_equal(row[70], -127);
     for (int g = 0; g < COLS / 32; g++) {
-        float scale = ci_q8_scales(row, COLS)[g], sum = 0;
+        float scale = ci_q8_scales(row, COLS)[g], sum = 0, half_sum = 0;
         for (int i = 32 * g; i < 32 * g + 32; i++) {
             sum += (float)row[i];
+            if (i < 32 * g + 16) half_sum += (float)row[i];
             if (!(fabsf(back[i] - values[i]) <= scale * 0.5001f))
                 fail_msg("column %d: %g becomes %g", i, (double)values[i], (double)back[i]);
         }
         assert_true(ci_q8_sums(row, COLS)[g] == scale * sum);
+        assert_true(ci_q8_half_sums(row, COLS)[g] == scale * half_sum);
     }
-    for (size_t i = COLS + 24; i < sizeof row; i++) assert_int_equal(row[i], 0);
+    for (size_t i = COLS + 36; i < sizeof row; i++) assert_int_equal(row[i], 0);
     ci_q8_to_floats(row, 64, 32, back, COLS);
     assert_true(back[6] == row[70] * ci_q8_scales(row, COLS)[2]);
     values[3] = NAN;
