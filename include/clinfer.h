@@ -151,6 +151,7 @@ struct clinfer_engine_options {
     struct clinfer_rope_options rope;
     int batch;       /* rows computed in one step at most; 0: 512 */
     bool all_logits; /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */
+    bool embeddings; /* no logits: what they would be made of, for clinfer_embed(); encoders know nothing else */
     enum clinfer_activations activations;
     /* F16 becomes F32 in the engine, with a warning, when a key or value is beyond what f16 holds. */
     enum clinfer_cache_type key_type, value_type;
@@ -191,14 +192,19 @@ CLINFER_API enum clinfer_status clinfer_engine_open(const struct clinfer_engine_
 CLINFER_API void clinfer_engine_close(clinfer_engine *engine);
 
 /* Borrowed from the engine. The sampling values are the file's own (general.sampling.*), else llama-cli's defaults. */
+/* How the vectors of a text's tokens become one. */
+enum clinfer_pooling { CLINFER_POOLING_MEAN, CLINFER_POOLING_CLS /* of the first token */, CLINFER_POOLING_LAST };
+
 struct clinfer_engine_info {
     const char *model_name, *architecture, *device; /* device: "cpu" or the OpenCL device's name; "A + B" */
     const char *tuning; /* where the choice of kernels comes from: "tuned here", "shipped", ... */
     bool opencl;
     uint64_t parameters, weight_bytes;
     int layers, vocabulary, context;
-    bool encoder;      /* the model writes no text: clinfer_logits() gives vectors of its tokens */
-    int outputs;       /* numbers of a row of clinfer_logits(): the vocabulary, or the width of such a vector */
+    bool encoder; /* the model writes no text: clinfer_logits() gives vectors of its tokens */
+    int outputs;  /* numbers of a row of clinfer_logits(): the vocabulary, or the width of such a vector */
+    enum clinfer_pooling pooling; /* what the file says, else LAST, MEAN for encoders */
+    bool pooling_is_said;         /* by the file */
     int model_context; /* tokens that the model was made for, or was stretched to: the greatest context there can be */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;
@@ -302,6 +308,11 @@ CLINFER_API enum clinfer_status clinfer_engine_write_trace(clinfer_engine *engin
 CLINFER_API enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length,
                                                  bool add_begin, bool parse_special, int32_t **tokens, size_t *count);
 
+/* A text that is complete, as clinfer_embed() wants it: with what the model puts before and behind one ([CLS] and
+ * [SEP], an end-of-text token); control tokens written in it are text. */
+CLINFER_API enum clinfer_status clinfer_tokenize_whole(const clinfer_engine *engine, const char *text, size_t length,
+                                                       int32_t **tokens, size_t *count);
+
 /* The bytes of one token, borrowed; possibly part of a character. Control tokens have none unless `special`. */
 CLINFER_API const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length);
 
@@ -401,6 +412,11 @@ CLINFER_API void clinfer_cancel(clinfer_session *session);
  * what was wrong was replaced; the message says where that comes from. */
 CLINFER_API enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *tokens, size_t count, bool all,
                                                float *logits);
+
+/* One vector [outputs] for a text: the engine's `embeddings` or an encoder. As the model gives it; most users want it
+ * divided by its length. CLINFER_INVALID_ARGUMENT: the engine makes logits. */
+CLINFER_API enum clinfer_status clinfer_embed(clinfer_session *session, const int32_t *tokens, size_t count,
+                                              enum clinfer_pooling pooling, float *vector);
 
 /* ---- remote APIs ---- */
 

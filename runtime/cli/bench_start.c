@@ -63,7 +63,7 @@ int ci_command_bench_start(int argc, char **argv) {
                                    .option_count = sizeof options / sizeof *options};
     int exit_status = ci_options_parse(&usage, argc, argv, NULL);
     if (exit_status != CI_OPTIONS_GO_ON) return exit_status;
-    enum clinfer_status status = ci_engine_flags_open(&flags, false, &choice, &engine);
+    enum clinfer_status status = ci_engine_flags_open(&flags, CI_LOGITS_OF_LAST, &choice, &engine);
     if (status == CLINFER_OK) status = first_token(engine, &first_at);
     json_t *answer = json_object();
     if (status == CLINFER_OK) {

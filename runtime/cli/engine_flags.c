@@ -159,24 +159,26 @@ enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struc
     return read_rope(&flags->rope, &options->rope);
 }
 
-static enum clinfer_status
-open_by(enum clinfer_status (*open)(const struct clinfer_engine_options *options, clinfer_engine **engine),
-        struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice, clinfer_engine **engine) {
+static enum clinfer_status open_by(enum clinfer_status (*open)(const struct clinfer_engine_options *options,
+                                                               clinfer_engine **engine),
+                                   struct ci_engine_flags *flags, enum ci_engine_rows rows,
+                                   struct ci_model_choice *choice, clinfer_engine **engine) {
     struct clinfer_engine_options options;
     *engine = NULL;
     enum clinfer_status status = ci_engine_flags_options(flags, choice, &options);
     if (status != CLINFER_OK) return status;
-    options.all_logits = all_logits;
+    options.all_logits = rows == CI_LOGITS_OF_ALL;
+    options.embeddings = rows == CI_VECTORS_OF_ALL;
     status = open(&options, engine);
     return status == CLINFER_INVALID_ARGUMENT ? ci_engine_flags_explain(flags, status) : status;
 }
 
-enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,
-                                         clinfer_engine **engine) {
-    return open_by(clinfer_engine_open, flags, all_logits, choice, engine);
+enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, enum ci_engine_rows rows,
+                                         struct ci_model_choice *choice, clinfer_engine **engine) {
+    return open_by(clinfer_engine_open, flags, rows, choice, engine);
 }
 
 enum clinfer_status ci_engine_flags_open_unproven(struct ci_engine_flags *flags, struct ci_model_choice *choice,
                                                   clinfer_engine **engine) {
-    return open_by(ci_engine_open_unproven, flags, false, choice, engine);
+    return open_by(ci_engine_open_unproven, flags, CI_LOGITS_OF_LAST, choice, engine);
 }

@@ -118,10 +118,13 @@ enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struc
  * the message names that. Returns the status. */
 enum clinfer_status ci_engine_flags_explain(const struct ci_engine_flags *flags, enum clinfer_status status);
 
+/* What the engine computes for each row, and for which. */
+enum ci_engine_rows { CI_LOGITS_OF_LAST, CI_LOGITS_OF_ALL, CI_VECTORS_OF_ALL };
+
 /* Chooses the model and opens the engine, whose options borrow from choice and flags. The caller frees the choice and
  * the flags in any case, after the engine. */
-enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, bool all_logits, struct ci_model_choice *choice,
-                                         clinfer_engine **engine);
+enum clinfer_status ci_engine_flags_open(struct ci_engine_flags *flags, enum ci_engine_rows rows,
+                                         struct ci_model_choice *choice, clinfer_engine **engine);
 
 /* The same with ci_engine_open_unproven (engine/verify.h). */
 enum clinfer_status ci_engine_flags_open_unproven(struct ci_engine_flags *flags, struct ci_model_choice *choice,

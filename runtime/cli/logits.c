@@ -1,22 +1,18 @@
 /* logits.c: `clinfer logits`: what a model says about the next token, as a NumPy file: the door for every comparison
- * with another program. The format is .npy version 1.0 (numpy.lib.format), float32, C order. */
-#define _GNU_SOURCE
+ * with another program. */
 #include <clinfer.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/engine_flags.h"
+#include "cli/npy.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
-
-enum { NPY_HEADER = 128 };
 
 struct logits {
     struct ci_engine_flags engine;
@@ -25,28 +21,6 @@ struct logits {
     const char *tokens, *output;
     bool all;
 };
-
-static enum clinfer_status write_npy(const char *path, const float *numbers, size_t rows, size_t cols) {
-    char header[NPY_HEADER + 1];
-    memset(header, ' ', sizeof header);
-    memcpy(header, "\x93NUMPY\x01\x00", 8);
-    header[8] = NPY_HEADER - 10; /* length of what follows, little endian */
-    header[9] = 0;
-    int length = snprintf(header + 10, sizeof header - 10,
-                          "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", rows, cols);
-    header[10 + length] = ' ';
-    header[NPY_HEADER - 1] = '\n';
-    FILE *file = fopen(path, "wbe");
-    if (!file) return ci_fail(CLINFER_IO, "-o %s: %s", path, strerror(errno));
-    bool written = fwrite(header, 1, NPY_HEADER, file) == NPY_HEADER &&
-                   fwrite(numbers, cols * sizeof *numbers, rows, file) == rows;
-    written = fclose(file) == 0 && written;
-    if (written) return CLINFER_OK;
-    enum clinfer_status status = ci_fail(CLINFER_IO, "-o %s: %s", path, strerror(errno));
-    struct stat kind;
-    if (stat(path, &kind) == 0 && S_ISREG(kind.st_mode)) unlink(path);
-    return status;
-}
 
 /* "1,2,3" with spaces where one likes. */
 static enum clinfer_status parse_tokens(const char *text, int vocabulary, int32_t **tokens, size_t *count) {
@@ -98,10 +72,9 @@ static enum clinfer_status compute(const struct logits *logits, clinfer_engine *
     clinfer_session_options_default(engine, &options);
     enum clinfer_status status = clinfer_session_create(engine, &options, &session);
     if (status == CLINFER_OK) status = clinfer_logits(session, tokens, count, logits->all, numbers);
-    if (status == CLINFER_OK) status = write_npy(logits->output, numbers, rows, (size_t)outputs);
+    if (status == CLINFER_OK) status = ci_npy_write(logits->output, numbers, rows, (size_t)outputs);
     if (status == CLINFER_OK)
-        ci_say("%s: float32 [%zu, %d] after %zu token%s", logits->output, rows, outputs, count,
-               count == 1 ? "" : "s");
+        ci_say("%s: float32 [%zu, %d] after %zu token%s", logits->output, rows, outputs, count, count == 1 ? "" : "s");
     if (session) clinfer_session_destroy(session);
     free(numbers);
     return status;
@@ -117,7 +90,9 @@ static int logits_with(struct logits *logits) {
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "-o FILE.npy is missing: where the logits go");
     else if (logits->tokens && ci_prompts_given(&logits->sources))
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "--tokens and a text are given; choose one");
-    if (status == CLINFER_OK) status = ci_engine_flags_open(&logits->engine, logits->all, &choice, &engine);
+    if (status == CLINFER_OK)
+        status =
+            ci_engine_flags_open(&logits->engine, logits->all ? CI_LOGITS_OF_ALL : CI_LOGITS_OF_LAST, &choice, &engine);
     if (status == CLINFER_OK) {
         struct clinfer_engine_info info;
         clinfer_engine_get_info(engine, &info);

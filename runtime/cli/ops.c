@@ -145,7 +145,7 @@ int ci_command_ops(int argc, char **argv) {
         struct ci_model_choice choice = {0};
         clinfer_engine *engine = NULL;
         if (status == CLINFER_OK) {
-            status = ci_engine_flags_open(&flags, false, &choice, &engine);
+            status = ci_engine_flags_open(&flags, CI_LOGITS_OF_LAST, &choice, &engine);
             exit_status = status == CLINFER_OK ? print(engine, json) : ci_complain(status);
         } else {
             exit_status = ci_exit_status(status);

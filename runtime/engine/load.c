@@ -61,6 +61,8 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
     enum clinfer_status status = ci_source_open(engine->options.model, engine->options.weight_type, &engine->gguf);
     if (status == CLINFER_OK)
         status = ci_read_model(engine->gguf, engine->threads, &engine->model, &engine->tokenizer, &engine->info);
+    engine->model.embeds = engine->options.embeddings;
+    if (status == CLINFER_OK) status = ci_engine_read_pooling(engine);
     if (status != CLINFER_OK) return status;
     tell_findings(engine);
     status = ci_chat_create(engine->gguf, engine->options.chat_template, engine->options.chat_template_variables,
@@ -89,11 +91,12 @@ static void make_buckets(struct clinfer_engine *engine) {
     static const int64_t sizes[] = {1, 8, 64, INT64_MAX};
     int64_t batch = engine->options.batch > 0 ? engine->options.batch : CI_DEFAULT_BATCH, rows = 0;
     if (!engine->model.hyper.causal) batch = engine->context;
+    bool all_rows = engine->options.all_logits || ci_model_makes_vectors(&engine->model);
     for (int i = 0; rows < batch; i++) {
         rows = sizes[i] < batch ? sizes[i] : batch;
         int64_t sequences = rows < CI_MAX_SEQUENCES ? rows : CI_MAX_SEQUENCES;
-        if (rows > 1 && !engine->options.all_logits) add_bucket(engine, rows, sequences, 1);
-        add_bucket(engine, rows, sequences, engine->options.all_logits ? rows : sequences);
+        if (rows > 1 && !all_rows) add_bucket(engine, rows, sequences, 1);
+        add_bucket(engine, rows, sequences, all_rows ? rows : sequences);
     }
 }
 

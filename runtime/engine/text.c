@@ -8,21 +8,31 @@
 #include "engine/runner.h"
 #include "text/prompt.h"
 
-enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length, bool add_begin,
-                                     bool parse_special, int32_t **tokens, size_t *count) {
+static enum clinfer_status encode(const clinfer_engine *engine, const char *text, size_t length, unsigned flags,
+                                  int32_t **tokens, size_t *count) {
     CI_REQUIRE(engine, "engine");
     CI_REQUIRE(tokens, "tokens");
     CI_REQUIRE(count, "count");
     *tokens = NULL;
     *count = 0;
     if (length) CI_REQUIRE(text, "text");
-    const struct ci_tokenizer *tokenizer = engine->tokenizer;
     ci_chat_tell_types(engine->chat);
     double start = ci_trace_start(engine->trace);
-    enum clinfer_status status =
-        ci_tokenizer_encode(tokenizer, text, length, parse_special ? CI_TOKENIZER_PARSE_SPECIAL : 0u, tokens, count);
+    enum clinfer_status status = ci_tokenizer_encode(engine->tokenizer, text, length, flags, tokens, count);
     ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
-    return status == CLINFER_OK && add_begin ? ci_prompt_add_begin(tokenizer, tokens, count) : status;
+    return status;
+}
+
+enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length, bool add_begin,
+                                     bool parse_special, int32_t **tokens, size_t *count) {
+    enum clinfer_status status =
+        encode(engine, text, length, parse_special ? CI_TOKENIZER_PARSE_SPECIAL : 0u, tokens, count);
+    return status == CLINFER_OK && add_begin ? ci_prompt_add_begin(engine->tokenizer, tokens, count) : status;
+}
+
+enum clinfer_status clinfer_tokenize_whole(const clinfer_engine *engine, const char *text, size_t length,
+                                           int32_t **tokens, size_t *count) {
+    return encode(engine, text, length, CI_TOKENIZER_ADD_SPECIAL, tokens, count);
 }
 
 const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length) {

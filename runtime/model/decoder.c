@@ -162,8 +162,8 @@ void ci_decoder_build(struct ci_builder *b) {
     }
     ci_build_enter(b, h->layers);
     x = ci_build_wanted(b, x);
-    if (!kind->encoder) {
-        x = ci_build_norm(b, kind->norm, "output_norm", x);
+    if (!kind->encoder) x = ci_build_norm(b, kind->norm, "output_norm", x);
+    if (!ci_model_makes_vectors(b->model)) {
         x = ci_build_scale(b, "logit_scale", ci_build_output(b, x), h->logit_scale);
         if (h->final_softcap != 0) x = ci_build_unary(b, "logit_softcap", x, CI_ACTIVATION_SOFTCAP, h->final_softcap);
     }

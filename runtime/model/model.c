@@ -220,6 +220,8 @@ bool ci_model_encodes(const struct ci_model *model) {
     return model->family->decoder && model->family->decoder->encoder;
 }
 
+bool ci_model_makes_vectors(const struct ci_model *model) { return model->embeds || ci_model_encodes(model); }
+
 void ci_model_close(struct ci_model *model) {
     ci_arena_destroy(&model->arena);
     *model = (struct ci_model){0};

@@ -95,6 +95,7 @@ struct ci_model {
     struct ci_tensor **taken;                          /* [tensors of the file]: NULL where nothing asked */
     struct ci_state *states, **next_state;             /* in the order of the graph */
     struct ci_tensor *sampled;                         /* the state of that kind */
+    bool embeds;                                       /* graphs end before the output matrix */
     int outputs;                                       /* numbers of a wanted row: logits, or what an encoder gives */
     bool rope_halves;                                  /* where the family turns neighbours: rows are in that order */
     uint64_t parameters;                               /* how many numbers the weights have */
@@ -190,8 +191,10 @@ uint64_t ci_model_fingerprint(const struct ci_model *model);
 void ci_model_make_states(struct ci_model *model, const struct ci_type *key_type, const struct ci_type *value_type,
                           int64_t rows, int64_t wanted);
 
-/* Whether it gives vectors of its rows instead of logits. */
+/* Whether the family writes no text; and whether what is built gives vectors of its rows instead of logits, as such a
+ * family always does, and others when `embeds` is set before a graph is built. */
 bool ci_model_encodes(const struct ci_model *model);
+bool ci_model_makes_vectors(const struct ci_model *model);
 
 /* Bytes of all caches for one position. */
 uint64_t ci_model_cache_bytes(const struct ci_model *model, const struct ci_type *key_type,

@@ -1,0 +1,210 @@
+/* Texts as vectors: a tiny BERT, made here, whose rows see each other, and a model that writes text. Its numbers are
+ * held to llama.cpp's by test_families.c; here is what is made of them. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <clinfer.h>
+
+#include "support/asserts.h"
+#include "support/gguf_writer.h"
+#include "support/model.h"
+
+enum { WIDTH = 32, FF = 64, CONTEXT = 64, F32 = 0 };
+
+static const char *const words[] = {"[PAD]",
+                                    "[UNK]",
+                                    "[CLS]",
+                                    "[SEP]",
+                                    "\xe2\x96\x81the",
+                                    "\xe2\x96\x81sky",
+                                    "\xe2\x96\x81is",
+                                    "\xe2\x96\x81"
+                                    "blue",
+                                    "s",
+                                    "\xe2\x96\x81."};
+enum { WORDS = sizeof words / sizeof *words, CLS = 2, SEP = 3, THE = 4, SKY, IS, BLUE, S };
+
+static char path[] = "/tmp/clinfer_embed_XXXXXX";
+
+static void vector(struct gguf_writer *writer, const char *name, uint64_t size) {
+    gguf_writer_random(writer, name, F32, size, 0, 0.5f);
+}
+
+static void write_bert(int32_t pooling) {
+    static const int32_t types[WORDS] = {3, 1, 3, 3, 1, 1, 1, 1, 1, 1};
+    struct gguf_writer *w = gguf_writer_create();
+    gguf_writer_string(w, "general.architecture", "bert");
+    gguf_writer_u32(w, "bert.context_length", CONTEXT);
+    gguf_writer_u32(w, "bert.embedding_length", WIDTH);
+    gguf_writer_u32(w, "bert.feed_forward_length", FF);
+    gguf_writer_u32(w, "bert.block_count", 1);
+    gguf_writer_u32(w, "bert.attention.head_count", 2);
+    gguf_writer_f32(w, "bert.attention.layer_norm_epsilon", 1e-12f);
+    gguf_writer_bool(w, "bert.attention.causal", false);
+    if (pooling >= 0) gguf_writer_u32(w, "bert.pooling_type", (uint32_t)pooling);
+    gguf_writer_string(w, "tokenizer.ggml.model", "bert");
+    gguf_writer_strings(w, "tokenizer.ggml.tokens", words, WORDS);
+    gguf_writer_array(w, "tokenizer.ggml.token_type", CI_GGUF_INT32, types, WORDS);
+    gguf_writer_u32(w, "tokenizer.ggml.unknown_token_id", 1);
+    gguf_writer_u32(w, "tokenizer.ggml.cls_token_id", CLS);
+    gguf_writer_u32(w, "tokenizer.ggml.seperator_token_id", SEP);
+    gguf_writer_u32(w, "tokenizer.ggml.token_type_count", 2);
+    gguf_writer_random(w, "token_embd.weight", F32, WIDTH, WORDS, 0.5f);
+    gguf_writer_random(w, "token_types.weight", F32, WIDTH, 2, 0.5f);
+    gguf_writer_random(w, "position_embd.weight", F32, WIDTH, CONTEXT, 0.5f);
+    vector(w, "token_embd_norm.weight", WIDTH);
+    vector(w, "token_embd_norm.bias", WIDTH);
+    static const struct {
+        const char *name;
+        uint64_t cols, rows;
+    } tensors[] = {{"attn_q", WIDTH, WIDTH},       {"attn_k", WIDTH, WIDTH},       {"attn_v", WIDTH, WIDTH},
+                   {"attn_output", WIDTH, WIDTH},  {"ffn_up", WIDTH, FF},          {"ffn_down", FF, WIDTH},
+                   {"attn_output_norm", WIDTH, 0}, {"layer_output_norm", WIDTH, 0}};
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.0.%s.weight", tensors[i].name);
+        gguf_writer_random(w, name, F32, tensors[i].cols, tensors[i].rows, 0.5f);
+        snprintf(name, sizeof name, "blk.0.%s.bias", tensors[i].name);
+        vector(w, name, tensors[i].rows ? tensors[i].rows : tensors[i].cols);
+    }
+    gguf_writer_save(w, path);
+    gguf_writer_destroy(w);
+}
+
+static clinfer_engine *open_engine(const char *model, const char *device, bool embeddings, clinfer_session **session) {
+    struct clinfer_engine_options options = test_engine_options(model, device);
+    struct clinfer_session_options of_session;
+    options.context = 0;
+    options.batch = 4; /* an encoder's text is one step all the same */
+    options.embeddings = embeddings;
+    options.key_type = options.value_type = CLINFER_CACHE_F32;
+    clinfer_engine *engine = test_engine_open(&options);
+    clinfer_session_options_default(engine, &of_session);
+    assert_ok(clinfer_session_create(engine, &of_session, session));
+    return engine;
+}
+
+static void close_engine(clinfer_engine *engine, clinfer_session *session) {
+    clinfer_session_destroy(session);
+    clinfer_engine_close(engine);
+}
+
+static double distance(const float *a, const float *b) {
+    double sum = 0;
+    for (int i = 0; i < WIDTH; i++) sum += fabs((double)a[i] - (double)b[i]);
+    return sum;
+}
+
+static const int32_t text[] = {CLS, THE, SKY, IS, BLUE, SEP}, other[] = {CLS, THE, SKY, IS, S, SEP};
+enum { COUNT = sizeof text / sizeof *text };
+
+static void check_poolings(clinfer_session *session) {
+    float rows[COUNT][WIDTH], of_other[COUNT][WIDTH], pooled[WIDTH], mean[WIDTH] = {0};
+    assert_ok(clinfer_logits(session, text, COUNT, true, rows[0]));
+    assert_ok(clinfer_logits(session, other, COUNT, true, of_other[0]));
+    assert_true(distance(rows[0], of_other[0]) > 1e-3); /* the first row sees the last but one */
+    for (int i = 0; i < WIDTH; i++)
+        for (int row = 0; row < COUNT; row++) mean[i] += rows[row][i] / COUNT;
+    assert_ok(clinfer_embed(session, text, COUNT, CLINFER_POOLING_CLS, pooled));
+    assert_true(distance(pooled, rows[0]) < 1e-4);
+    assert_ok(clinfer_embed(session, text, COUNT, CLINFER_POOLING_LAST, pooled));
+    assert_true(distance(pooled, rows[COUNT - 1]) < 1e-4);
+    assert_ok(clinfer_embed(session, text, COUNT, CLINFER_POOLING_MEAN, pooled));
+    assert_true(distance(pooled, mean) < 1e-4);
+    assert_int_equal(clinfer_embed(session, text, COUNT, (enum clinfer_pooling)7, pooled), CLINFER_INVALID_ARGUMENT);
+}
+
+static void test_rows_of_an_encoder_see_each_other_and_are_pooled(void **state) {
+    (void)state;
+    float vectors[2][WIDTH];
+    write_bert(2);
+    const char *const *devices = test_devices();
+    for (int i = 0; devices[i]; i++) {
+        clinfer_session *session;
+        clinfer_engine *engine = open_engine(path, devices[i], false, &session);
+        struct clinfer_engine_info info;
+        clinfer_engine_get_info(engine, &info);
+        assert_true(info.encoder && info.pooling_is_said && info.pooling == CLINFER_POOLING_CLS);
+        assert_int_equal(info.outputs, WIDTH);
+        check_poolings(session);
+        assert_ok(clinfer_embed(session, text, COUNT, CLINFER_POOLING_MEAN, vectors[i > 0]));
+        assert_true(distance(vectors[0], vectors[i > 0]) < 1e-3); /* the CPU's */
+        close_engine(engine, session);
+    }
+    unlink(path);
+}
+
+static void test_a_text_has_its_marks_and_an_encoder_writes_none(void **state) {
+    (void)state;
+    write_bert(-1);
+    clinfer_session *session;
+    clinfer_engine *engine = open_engine(path, "cpu", false, &session);
+    struct clinfer_engine_info info;
+    clinfer_engine_get_info(engine, &info);
+    assert_true(!info.pooling_is_said && info.pooling == CLINFER_POOLING_MEAN);
+    int32_t *tokens;
+    size_t count;
+    assert_ok(clinfer_tokenize_whole(engine, "The sky is blue", 15, &tokens, &count));
+    assert_int_equal(count, COUNT);
+    assert_memory_equal(tokens, text, sizeof text);
+    const struct clinfer_request request = {.tokens = tokens, .count = count, .max_tokens = 4};
+    struct clinfer_result result;
+    assert_int_equal(clinfer_generate(session, &request, &result), CLINFER_UNSUPPORTED);
+    assert_message("clinfer embed");
+    clinfer_free(tokens);
+    close_engine(engine, session);
+    write_bert(4);
+    struct clinfer_engine_options options = test_engine_options(path, "cpu");
+    options.context = 0;
+    assert_int_equal(clinfer_engine_open(&options, &engine), CLINFER_UNSUPPORTED);
+    assert_message("bert.pooling_type: 4 (rank)");
+    unlink(path);
+}
+
+static void test_a_model_that_writes_makes_vectors_where_asked(void **state) {
+    (void)state;
+    static const int32_t tokens[] = {1, 5, 9};
+    static const char tiny[] = "tests/data/llama_tiny.gguf";
+    clinfer_session *session;
+    struct clinfer_engine_info info;
+    clinfer_engine *engine = open_engine(tiny, "cpu", true, &session);
+    clinfer_engine_get_info(engine, &info);
+    assert_true(!info.encoder && info.outputs < info.vocabulary && info.pooling == CLINFER_POOLING_LAST);
+    float *rows = calloc(3 * (size_t)info.outputs, sizeof *rows), *last = calloc((size_t)info.outputs, sizeof *last);
+    assert_true(rows && last);
+    assert_ok(clinfer_logits(session, tokens, 3, true, rows));
+    assert_ok(clinfer_embed(session, tokens, 3, CLINFER_POOLING_LAST, last));
+    for (int i = 0; i < info.outputs; i++) assert_true(fabsf(last[i] - rows[2 * info.outputs + i]) < 1e-5f);
+    close_engine(engine, session);
+    engine = open_engine(tiny, "cpu", false, &session);
+    assert_int_equal(clinfer_embed(session, tokens, 3, CLINFER_POOLING_LAST, last), CLINFER_INVALID_ARGUMENT);
+    assert_message("embeddings");
+    close_engine(engine, session);
+    free(rows);
+    free(last);
+}
+
+static int make_path(void **state) {
+    (void)state;
+    int file = mkstemp(path);
+    return file < 0 ? -1 : close(file);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows_of_an_encoder_see_each_other_and_are_pooled),
+        cmocka_unit_test(test_a_text_has_its_marks_and_an_encoder_writes_none),
+        cmocka_unit_test(test_a_model_that_writes_makes_vectors_where_asked),
+    };
+    return cmocka_run_group_tests_name("embed", tests, make_path, NULL);
+}
