@@ -110,8 +110,7 @@ static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection
     ci_printf("  memory        weights %s", ci_format_bytes(found->tensor_bytes, size));
     if (found->status == CLINFER_OK)
         ci_printf(", KV cache (f16) %s a token, %s at full context",
-                  ci_format_bytes(found->cache_bytes_per_token, count),
-                  ci_format_bytes(found->cache_bytes_per_token * (uint64_t)found->model.hyper.context, cache));
+                  ci_format_bytes(found->cache_bytes_per_token, count), ci_format_bytes(found->cache_bytes, cache));
     ci_printf("\n");
     for (size_t i = 0; i < found->type_count; i++)
         ci_printf("  %-13s %s %zu tensors, %s%s\n", i ? "" : "weights", type_name(found->types[i].type),

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/engine_private.h"
 #include "engine/read.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -64,7 +65,9 @@ void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
         snprintf(found->reason, sizeof found->reason, "%s", clinfer_error());
         return;
     }
-    found->cache_bytes_per_token = ci_model_cache_bytes(&found->model, &ci_type_f16, &ci_type_f16);
+    found->cache_bytes_per_token = ci_model_cache_bytes(&found->model, &ci_type_f16, &ci_type_f16, 1, 1);
+    found->cache_bytes =
+        ci_model_cache_bytes(&found->model, &ci_type_f16, &ci_type_f16, found->model.hyper.context, CI_DEFAULT_BATCH);
 }
 
 void ci_inspect_end(struct ci_inspection *found) { ci_model_close(&found->model); }

@@ -24,6 +24,7 @@ struct ci_inspection {
     struct ci_model model;      /* when it would; without weights, open until ci_inspect_end() */
     bool has_template;
     uint64_t cache_bytes_per_token; /* keys and values in f16 */
+    uint64_t cache_bytes;           /* those of a full context, of layers with a window only what they need */
 };
 
 void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found);

@@ -79,6 +79,13 @@ struct ci_careful_cost {
     double seconds, compare_seconds, build_seconds;
 };
 
+/* Pages of one group of caches. */
+struct ci_page_pool {
+    int32_t *free; /* [capacity], of which free_count are free */
+    int free_count, capacity;
+    int window; /* so far back the caches are read; 0: all of them, always */
+};
+
 struct clinfer_engine {
     pid_t process; /* that opened it */
     struct clinfer_engine_options options;
@@ -109,8 +116,7 @@ struct clinfer_engine {
     struct clinfer_engine_info info;
     char *model_name, *architecture;
 
-    int32_t *free_pages; /* [page_capacity], of which free_count are free */
-    int free_count, page_capacity;
+    struct ci_page_pool pools[CI_CACHE_GROUPS];
 
     float *host_logits; /* [vocabulary], and room for its candidates: made when a session samples on the host */
     struct ci_candidate *candidates;
@@ -132,6 +138,13 @@ struct clinfer_engine {
 
 enum ci_session_state { CI_SESSION_IDLE, CI_SESSION_ACTIVE, CI_SESSION_DONE };
 
+/* A session's pages in one group: page i has positions from i * CI_PAGE_ROWS on. Those before `first` have left the
+ * window and are given back. */
+struct ci_page_list {
+    int32_t *pages; /* [engine->pages_per_sequence], of which first .. count are the session's */
+    int first, count;
+};
+
 struct clinfer_session {
     struct clinfer_engine *engine;
     struct clinfer_session *next;
@@ -143,8 +156,7 @@ struct clinfer_session {
      * computed may be known + 1: the last one computed is not known yet. */
     int32_t *tokens;
     size_t known, computed, capacity;
-    int32_t *pages;
-    int page_count;
+    struct ci_page_list lists[CI_CACHE_GROUPS];
 
     /* the request */
     int64_t request; /* its number, from 1 */
@@ -264,9 +276,13 @@ enum clinfer_status ci_engine_place(struct clinfer_engine *engine, const struct 
 enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, int64_t wanted,
                                      struct ci_bucket **bucket);
 
-/* pages.c: makes sure that the session has pages for positions [0, count); grows the caches when none is free. */
+/* pages.c: makes sure that the session has pages for positions [computed, count) and what these see; grows the caches
+ * when none is free. What no later row sees is given back. */
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
+
+/* pages.c: where a session went back to a position whose window is gone, it begins anew: computed = 0. */
+void ci_engine_check_window(struct clinfer_engine *engine, struct clinfer_session *session);
 
 /* pages.c: rows of the caches up to the last page that a session has, and those that a run of so many rows writes. */
 struct ci_cache_use ci_engine_cache_use(const struct clinfer_engine *engine, const struct ci_run *run, int64_t rows);

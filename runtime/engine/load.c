@@ -265,15 +265,20 @@ static enum clinfer_status check_states(const struct clinfer_engine *engine) {
 
 static enum clinfer_status make_states(struct clinfer_engine *engine) {
     int64_t wanted = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_WANTED];
-    engine->page_capacity = engine->pages_per_sequence < CI_FIRST_PAGES ? engine->pages_per_sequence : CI_FIRST_PAGES;
+    int first = engine->pages_per_sequence < CI_FIRST_PAGES ? engine->pages_per_sequence : CI_FIRST_PAGES;
     ci_model_make_states(&engine->model, cache_types[engine->options.key_type], cache_types[engine->options.value_type],
-                         (int64_t)engine->page_capacity * CI_PAGE_ROWS, wanted);
+                         (int64_t)first * CI_PAGE_ROWS, wanted);
     enum clinfer_status status = check_states(engine);
-    if (status != CLINFER_OK) return status;
-    engine->free_pages = malloc(sizeof *engine->free_pages * (size_t)engine->page_capacity);
-    if (!engine->free_pages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
-    for (int page = engine->page_capacity - 1; page >= 0; page--) engine->free_pages[engine->free_count++] = page;
-    return CLINFER_OK;
+    engine->pools[CI_CACHE_WINDOW].window = ci_model_window(&engine->model);
+    for (const struct ci_state *state = engine->model.states; state && status == CLINFER_OK; state = state->next) {
+        struct ci_page_pool *pool = &engine->pools[ci_cache_group(state->window)];
+        if (state->kind == CI_STATE_SAMPLED || pool->capacity) continue;
+        pool->free = malloc(sizeof *pool->free * (size_t)first);
+        if (!pool->free) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+        for (int page = first - 1; page >= 0; page--) pool->free[pool->free_count++] = page;
+        pool->capacity = first;
+    }
+    return status;
 }
 
 static bool uses(const struct ci_plan *plan, const struct ci_forced *forced) {
@@ -569,7 +574,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
         ci_gguf_close(engine->gguf);
     ci_threads_destroy(engine->threads);
     ci_arena_destroy(&engine->texts);
-    free(engine->free_pages);
+    for (int i = 0; i < CI_CACHE_GROUPS; i++) free(engine->pools[i].free);
     free(engine->place_of_unit);
     free(engine->host_logits);
     free(engine->candidates);

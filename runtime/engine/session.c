@@ -46,6 +46,21 @@ static void fill_in(const clinfer_engine *engine, struct clinfer_session_options
     if (options->top_k < 0) options->top_k = info->top_k;
 }
 
+static void free_lists(struct clinfer_session *session) {
+    for (int group = 0; session && group < CI_CACHE_GROUPS; group++) free(session->lists[group].pages);
+}
+
+/* Of the groups that the model has. */
+static enum clinfer_status make_lists(const struct clinfer_engine *engine, struct clinfer_session *session) {
+    for (int group = 0; group < CI_CACHE_GROUPS; group++) {
+        struct ci_page_list *list = &session->lists[group];
+        if (engine->pools[group].capacity == 0) continue;
+        list->pages = malloc(sizeof *list->pages * (size_t)engine->pages_per_sequence);
+        if (!list->pages) return CLINFER_OUT_OF_MEMORY;
+    }
+    return CLINFER_OK;
+}
+
 enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct clinfer_session_options *options,
                                            clinfer_session **out) {
     CI_REQUIRE(out, "session");
@@ -62,15 +77,14 @@ enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct 
                          engine->context, LEAST_SHIFTED);
     if (status != CLINFER_OK) return status;
     struct clinfer_session *session = calloc(1, sizeof *session);
-    int32_t *pages = malloc(sizeof *pages * (size_t)engine->pages_per_sequence);
-    if (!session || !pages) {
+    status = session ? make_lists(engine, session) : CLINFER_OUT_OF_MEMORY;
+    if (status != CLINFER_OK) {
+        free_lists(session);
         free(session);
-        free(pages);
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a session");
     }
     session->engine = engine;
     session->options = *options;
-    session->pages = pages;
     session->in_flight = -1;
     atomic_init(&session->cancel, false);
     pthread_mutex_lock(&engine->lock);
@@ -127,7 +141,7 @@ void clinfer_session_destroy(clinfer_session *session) {
     stop_leading(engine);
     free(session->tokens);
     free(session->output);
-    free(session->pages);
+    free_lists(session);
     free(session);
     if (last) clinfer_engine_close(engine);
 }
@@ -178,13 +192,12 @@ static enum clinfer_status reserve_output(struct clinfer_session *session, size_
 }
 
 /* Keeps the longest common prefix of what is in the caches and the new tokens; at least one is left to compute. */
-static size_t take_prompt(struct clinfer_session *session, const int32_t *tokens, size_t count) {
+static void take_prompt(struct clinfer_session *session, const int32_t *tokens, size_t count) {
     size_t common = 0, most = session->computed < count ? session->computed : count - 1;
     while (common < most && common < session->known && session->tokens[common] == tokens[common]) common++;
     memcpy(session->tokens, tokens, sizeof *tokens * count);
     session->known = count;
     session->computed = common;
-    return common;
 }
 
 /* As often as it takes to see what a pair costs whoever records them; trace/probes.h. */
@@ -212,7 +225,9 @@ static void begin(struct clinfer_session *session, const struct clinfer_request 
     if (session->engine->trace) probe_pairs();
     session->request = ++session->engine->requests;
     session->result = (struct clinfer_result){.prompt_tokens = request->count};
-    session->result.cached_tokens = take_prompt(session, request->tokens, request->count);
+    take_prompt(session, request->tokens, request->count);
+    ci_engine_check_window(session->engine, session);
+    session->result.cached_tokens = session->computed;
     session->generated = session->taken_up = 0;
     session->on_token = take_up ? take_up->on_token : NULL;
     session->max_tokens = request->max_tokens < 0 ? -1 : request->max_tokens;

@@ -78,6 +78,7 @@ size_t ci_session_shift(int32_t *tokens, size_t known) {
 static void shift(struct clinfer_session *session) {
     session->known = ci_session_shift(session->tokens, session->known);
     session->computed = KEPT < session->computed ? KEPT : session->computed;
+    ci_engine_check_window(session->engine, session);
 }
 
 static int flights_of(const struct clinfer_session *session) {
@@ -147,6 +148,7 @@ static void collect(struct clinfer_engine *engine, struct ci_batch *batch) {
         if (decodes != (i < count) || collected[i % count]) continue;
         if (i >= count && session->state != CI_SESSION_ACTIVE) continue;
         collected[i % count] = true;
+        ci_engine_check_window(engine, session);
         int64_t rows = rows_of(session, budget - batch->rows, &wanted);
         if (rows == 0) continue;
         enum clinfer_status status = ci_engine_take_pages(engine, session, session->computed + (size_t)rows);
@@ -157,10 +159,21 @@ static void collect(struct clinfer_engine *engine, struct ci_batch *batch) {
     }
 }
 
+/* Where the keys and values of `rows` rows go, from position `first` on, and a sequence's line of the table of pages.
+ */
+static void fill_pages(const struct ci_page_list *list, int line, int32_t first, int32_t rows,
+                       const struct ci_tensor *slots, int32_t row, const struct ci_tensor *pages) {
+    int32_t *slot = slots->view.data, *table = pages->view.data;
+    if (!list->pages) return;
+    for (int32_t p = first; p < first + rows; p++)
+        slot[row++] = list->pages[p / CI_PAGE_ROWS] * CI_PAGE_ROWS + p % CI_PAGE_ROWS;
+    memcpy(table + line * pages->view.cols, list->pages, sizeof *table * (size_t)list->count);
+}
+
 /* Writes the inputs of a step; see tensor/op_params.h for what they mean. */
 static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) {
-    int32_t *ids = run->ids->view.data, *positions = run->positions->view.data, *slots = run->slots->view.data;
-    int32_t *wanted = run->wanted->view.data, *tile = run->tiles->view.data, *pages = run->pages->view.data;
+    int32_t *ids = run->ids->view.data, *positions = run->positions->view.data;
+    int32_t *wanted = run->wanted->view.data, *tile = run->tiles->view.data;
     float *sampler = run->sampler->view.data;
     int32_t row = 0;
     for (int line = 0; line < batch->count; line++) {
@@ -172,7 +185,6 @@ static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) 
             bool known = (size_t)position < session->known;
             ids[row + i] = known ? session->tokens[position] : -1 - session->in_flight;
             if (positions) positions[row + i] = position; /* some models have none */
-            slots[row + i] = session->pages[position / CI_PAGE_ROWS] * CI_PAGE_ROWS + position % CI_PAGE_ROWS;
         }
         for (int32_t done = 0; done < part->rows; done += CI_TILE_ROWS, tile += CI_TILE_COLS) {
             tile[CI_TILE_ROW] = row + done;
@@ -181,7 +193,8 @@ static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) 
             tile[CI_TILE_POSITION] = first + done;
             tile[CI_TILE_LENGTH] = first + rows;
         }
-        memcpy(pages + line * run->pages->view.cols, session->pages, sizeof *pages * (size_t)session->page_count);
+        for (int group = 0; group < CI_CACHE_GROUPS; group++)
+            fill_pages(&session->lists[group], line, first, rows, run->slots[group], row, run->pages[group]);
         row += rows;
         if (!part->wanted) continue;
         *wanted++ = row - 1;
@@ -445,7 +458,8 @@ enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, stru
     int64_t most = all ? largest->rows[CI_EXTENT_WANTED] : largest->rows[CI_EXTENT_ROWS];
     *bad = 0;
     *replaced = false;
-    enum clinfer_status status = ci_engine_take_pages(engine, session, session->known);
+    enum clinfer_status status = CLINFER_OK;
+    ci_engine_check_window(engine, session);
     while (session->computed < session->known && status == CLINFER_OK && *bad == 0) {
         int64_t left = (int64_t)(session->known - session->computed), rows = left < most ? left : most;
         bool last = rows == left;
@@ -454,6 +468,7 @@ enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, stru
         struct ci_bucket *bucket;
         int64_t wanted_rows = all ? rows : last ? 1 : 0;
         status = ci_gguf_check_whole(engine->gguf);
+        if (status == CLINFER_OK) status = ci_engine_take_pages(engine, session, session->computed + (size_t)rows);
         if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, wanted_rows, &bucket);
         if (status != CLINFER_OK) break;
         fill_inputs(&batch, &bucket->run);
@@ -482,7 +497,8 @@ enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct 
     struct ci_batch batch = {.count = 0};
     struct ci_bucket *bucket;
     ci_engine_land(engine);
-    enum clinfer_status status = ci_engine_take_pages(engine, session, session->known);
+    ci_engine_check_window(engine, session);
+    enum clinfer_status status = ci_engine_take_pages(engine, session, session->computed + (size_t)rows);
     if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, 1, &bucket);
     if (status != CLINFER_OK) return status;
     add_part(&batch, session, rows, true);

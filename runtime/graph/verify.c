@@ -109,15 +109,26 @@ static enum clinfer_status run(struct ci_plan *plan, int index, struct ci_verify
     return device ? ci_device_works(device) : CLINFER_OK;
 }
 
+/* Those that the step reads. */
+static const int32_t *slots_of(const struct step *step, const struct ci_cache_use *caches) {
+    for (int i = 0; i < step->node->op->inputs; i++)
+        for (int k = 0; k < CI_CACHE_SLOTS; k++)
+            if (step->node->in[i] && caches->slots[k] && step->node->in[i]->view.data == caches->slots[k])
+                return caches->slots[k];
+    return caches->slots[0];
+}
+
 /* Numbers of the step's outputs that are not finite, of caches in the rows that it writes. */
-static int64_t count_not_finite(const struct ci_sample_call *result, const struct ci_cache_use *caches) {
+static int64_t count_not_finite(const struct step *step, const struct ci_sample_call *result,
+                                const struct ci_cache_use *caches) {
+    const int32_t *slots = slots_of(step, caches);
     int64_t count = 0;
     for (int i = 0; i < result->op->outputs; i++) {
         const struct ci_view *view = &result->call.out[i];
         bool state = result->op->state_outputs >> i & 1;
         if (!state) count += ci_view_not_finite(view);
         for (int64_t k = 0; state && k < caches->slot_count; k++)
-            if (caches->slots[k] >= 0) count += ci_row_not_finite(view, caches->slots[k]);
+            if (slots[k] >= 0) count += ci_row_not_finite(view, slots[k]);
     }
     return count;
 }
@@ -135,7 +146,7 @@ static enum clinfer_status judge_outputs(const struct step *step, struct ci_samp
     report->not_finite = 0;
     enum clinfer_status status = ci_sample_copy(sample, &result);
     if (status == CLINFER_OK) status = fetch_outputs(step, &result);
-    if (status == CLINFER_OK) report->not_finite = count_not_finite(&result, &report->caches);
+    if (status == CLINFER_OK) report->not_finite = count_not_finite(step, &result, &report->caches);
     report->own = report->not_finite > 0 && !ci_sample_reads_not_finite(sample);
     report->in_cache = report->own && writes_narrow_cache(&result);
     enum ci_watch_kind before = ci_watch_begin(CI_WATCH_IDLE, 0); /* slow, but in nobody's driver */
@@ -233,8 +244,9 @@ static enum clinfer_status look_at_rows(const struct look *look, const struct ci
 }
 
 /* Rows of a cache follow each other within a page at least. */
-static enum clinfer_status look_at_cache(const struct look *look, const struct ci_view *view, bool *finite) {
-    const int32_t *slots = look->walk->caches.slots;
+static enum clinfer_status look_at_cache(const struct look *look, const struct step *step, const struct ci_view *view,
+                                         bool *finite) {
+    const int32_t *slots = slots_of(step, &look->walk->caches);
     enum clinfer_status status = CLINFER_OK;
     for (int64_t i = 0, next; i < look->walk->caches.slot_count && status == CLINFER_OK; i = next) {
         for (next = i + 1; next < look->walk->caches.slot_count && slots[next] == slots[next - 1] + 1;) next++;
@@ -249,7 +261,7 @@ static enum clinfer_status look_at_outputs(const struct look *look, const struct
         const struct ci_view *view = &step->call.out[i];
         if (view->type == &ci_type_i32) continue;
         if (step->node->op->state_outputs >> i & 1)
-            status = look_at_cache(look, view, finite);
+            status = look_at_cache(look, step, view, finite);
         else
             status = look_at_rows(look, view, 0, view->rows, finite);
     }

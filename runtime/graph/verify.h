@@ -7,10 +7,13 @@
 
 #include "graph/plan.h"
 
+enum { CI_CACHE_SLOTS = 2 };
+
 /* What a run does with the KV caches. */
 struct ci_cache_use {
-    int64_t rows;         /* so many are in use */
-    const int32_t *slots; /* [slot_count] the rows that this run writes; below 0: none */
+    int64_t rows; /* so many are in use */
+    /* [slot_count] the rows that this run writes; below 0: none. Each step that writes a cache reads one of them. */
+    const int32_t *slots[CI_CACHE_SLOTS];
     int64_t slot_count;
 };
 

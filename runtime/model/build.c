@@ -299,12 +299,13 @@ struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, 
     if (failed(b)) return NULL;
     const struct ci_layer *layer = ci_build_layer(b);
     int queries = layer->heads * layer->head_dim, keys = layer->kv_heads * layer->head_dim;
+    enum ci_cache_group group = ci_cache_group(layer->window);
     struct ci_tensor *cache[CI_MAX_OUTPUTS] = {
         ci_model_state(b->model, CI_STATE_KEYS, b->layer, keys, layer->window),
         ci_model_state(b->model, CI_STATE_VALUES, b->layer, layer->kv_heads * layer->value_dim, layer->window)};
     if (!cache[0] || !cache[1]) set_status(b, CLINFER_OUT_OF_MEMORY);
     struct ci_params append = {.i = {[CI_KV_I_KEY_COLUMN] = queries, [CI_KV_I_VALUE_COLUMN] = queries + keys}};
-    struct ci_tensor *append_in[CI_MAX_INPUTS] = {x, b->run->slots};
+    struct ci_tensor *append_in[CI_MAX_INPUTS] = {x, b->run->slots[group]};
     ci_graph_add(b->graph, &ci_op_kv_append, ci_build_label(b, "kv_append"), append_in, cache, &append);
 
     const struct ci_hyper *h = &b->model->hyper;
@@ -317,7 +318,7 @@ struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, 
                                .f = {[CI_ATTENTION_F_SOFTCAP] = h->attention_softcap}};
     params.f[CI_ATTENTION_F_SCALE] =
         h->attention_scale != 0 ? h->attention_scale : 1.0f / sqrtf((float)layer->head_dim);
-    struct ci_tensor *in[CI_MAX_INPUTS] = {x, cache[0], cache[1], b->run->tiles, b->run->pages, sinks};
+    struct ci_tensor *in[CI_MAX_INPUTS] = {x, cache[0], cache[1], b->run->tiles, b->run->pages[group], sinks};
     return ci_build_op(b, &ci_op_attention, "attention", in, &params);
 }
 

@@ -85,10 +85,12 @@ enum clinfer_status ci_model_build(struct ci_model *model, const int64_t rows[CI
     *run = (struct ci_run){
         .ids = run_input(graph, "ids", &ci_type_i32, CI_EXTENT_ROWS, r, 1),
         .positions = run_input(graph, "positions", &ci_type_i32, CI_EXTENT_ROWS, r, 1),
-        .slots = run_input(graph, "slots", &ci_type_i32, CI_EXTENT_ROWS, r, 1),
+        .slots = {run_input(graph, "slots", &ci_type_i32, CI_EXTENT_ROWS, r, 1),
+                  run_input(graph, "slots_window", &ci_type_i32, CI_EXTENT_ROWS, r, 1)},
         .wanted = run_input(graph, "wanted", &ci_type_i32, CI_EXTENT_WANTED, w, 1),
         .tiles = run_input(graph, "tiles", &ci_type_i32, CI_EXTENT_TILES, t, CI_TILE_COLS),
-        .pages = run_input(graph, "pages", &ci_type_i32, CI_EXTENT_FIXED, sequences, pages),
+        .pages = {run_input(graph, "pages", &ci_type_i32, CI_EXTENT_FIXED, sequences, pages),
+                  run_input(graph, "pages_window", &ci_type_i32, CI_EXTENT_FIXED, sequences, pages)},
         .sampler = run_input(graph, "sampler", &ci_type_f32, CI_EXTENT_WANTED, w, CI_SAMPLER_COLS),
     };
     struct ci_builder builder = {.model = model, .graph = graph, .run = run, .layer = -1};

@@ -57,6 +57,11 @@ enum ci_state_kind {
     CI_STATE_SAMPLED /* ids that the last run sampled */
 };
 
+/* The caches of layers that see everything and those of layers with a window have pages of their own, since the latter
+ * need only the last ones. */
+enum ci_cache_group { CI_CACHE_WHOLE, CI_CACHE_WINDOW, CI_CACHE_GROUPS };
+static inline enum ci_cache_group ci_cache_group(int window) { return window ? CI_CACHE_WINDOW : CI_CACHE_WHOLE; }
+
 struct ci_state {
     enum ci_state_kind kind;
     int layer;  /* -1: of none */
@@ -104,8 +109,9 @@ struct ci_model {
 
 /* The tensors of a graph that a run fills and reads; see tensor/op_params.h for what they hold. */
 struct ci_run {
-    struct ci_tensor *ids, *positions, *slots, *wanted, *tiles, *pages, *sampler; /* inputs */
-    struct ci_tensor *logits, *not_finite; /* results; sampled ids: model->sampled */
+    struct ci_tensor *ids, *positions, *wanted, *tiles, *sampler;      /* inputs */
+    struct ci_tensor *slots[CI_CACHE_GROUPS], *pages[CI_CACHE_GROUPS]; /* the same; unused ones have no memory */
+    struct ci_tensor *logits, *not_finite;                             /* results; sampled ids: model->sampled */
 };
 
 /* What becomes of a metadata key "<architecture>.<key>" (judge.c, hyper.c). Every family is judged by its own rules,
@@ -196,9 +202,12 @@ void ci_model_make_states(struct ci_model *model, const struct ci_type *key_type
 bool ci_model_encodes(const struct ci_model *model);
 bool ci_model_makes_vectors(const struct ci_model *model);
 
-/* Bytes of all caches for one position. */
+/* Bytes of all caches for a sequence of so many positions, computed `step` at a time. */
 uint64_t ci_model_cache_bytes(const struct ci_model *model, const struct ci_type *key_type,
-                              const struct ci_type *value_type);
+                              const struct ci_type *value_type, int64_t positions, int64_t step);
+
+/* The widest window of a layer; 0: no layer has one. */
+int ci_model_window(const struct ci_model *model);
 
 /* Builds the graph for at most rows[] rows, `sequences` lines of `pages` pages each. */
 enum clinfer_status ci_model_build(struct ci_model *model, const int64_t rows[CI_EXTENT_COUNT], int64_t sequences,

@@ -220,13 +220,22 @@ void ci_model_make_states(struct ci_model *model, const struct ci_type *key_type
 }
 
 uint64_t ci_model_cache_bytes(const struct ci_model *model, const struct ci_type *key_type,
-                              const struct ci_type *value_type) {
+                              const struct ci_type *value_type, int64_t positions, int64_t step) {
     uint64_t bytes = 0;
+    int64_t kept = ci_model_window(model) + step < positions ? ci_model_window(model) + step : positions;
     for (const struct ci_state *state = model->states; state; state = state->next) {
-        if (state->kind == CI_STATE_KEYS) bytes += ci_type_row_bytes(key_type, state->tensor->view.cols);
-        if (state->kind == CI_STATE_VALUES) bytes += ci_type_row_bytes(value_type, state->tensor->view.cols);
+        if (state->kind == CI_STATE_SAMPLED) continue;
+        const struct ci_type *type = state->kind == CI_STATE_KEYS ? key_type : value_type;
+        bytes += ci_type_row_bytes(type, state->tensor->view.cols) * (uint64_t)(state->window ? kept : positions);
     }
     return bytes;
+}
+
+int ci_model_window(const struct ci_model *model) {
+    int widest = 0;
+    for (const struct ci_state *state = model->states; state; state = state->next)
+        if (state->window > widest) widest = state->window;
+    return widest;
 }
 
 uint64_t ci_model_fingerprint(const struct ci_model *model) {

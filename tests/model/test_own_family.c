@@ -72,7 +72,8 @@ static const struct ci_family *const families[] = {&family, NULL};
 enum { TOKENS = 21, LOGITS = TOKENS * TINY_VOCABULARY };
 
 static void fill_inputs(const struct ci_run *run, int first, int rows) {
-    int32_t *ids = run->ids->view.data, *positions = run->positions->view.data, *slots = run->slots->view.data;
+    int32_t *ids = run->ids->view.data, *positions = run->positions->view.data,
+            *slots = run->slots[CI_CACHE_WHOLE]->view.data;
     int32_t *wanted = run->wanted->view.data, *tile = run->tiles->view.data;
     for (int i = 0; i < rows; i++) {
         ids[i] = (first + i) * 7 % TINY_VOCABULARY;
@@ -86,7 +87,7 @@ static void fill_inputs(const struct ci_run *run, int first, int rows) {
         tile[CI_TILE_POSITION] = first + at;
         tile[CI_TILE_LENGTH] = first + rows;
     }
-    *(int32_t *)run->pages->view.data = 0;
+    *(int32_t *)run->pages[CI_CACHE_WHOLE]->view.data = 0;
     memset(run->sampler->view.data, 0, (size_t)rows * CI_SAMPLER_COLS * sizeof(float));
 }
 
