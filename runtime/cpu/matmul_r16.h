@@ -180,33 +180,32 @@ INLINE void unpack_iq4_nl(const uint8_t *group, int part, struct r16_block *bloc
     block->offset[0] = r16_times(block->scale[0], R16_BYTE_OFFSET);
 }
 
-typedef uint8_t r16_u8 __attribute__((vector_size(16)));
-typedef uint32_t r16_u32 __attribute__((vector_size(64)));
+/* Two rows each, as bytes have no shifts of their own. */
+typedef uint16_t r16_row_pairs __attribute__((vector_size(16)));
 
-INLINE r16_u8 r16_load_u8(const uint8_t *at) {
-    r16_u8 bytes;
+/* `mask` of what lies n bits up in each of 16 bytes. */
+INLINE r16_row_pairs r16_byte_bits(const uint8_t *at, int n, int mask) {
+    r16_row_pairs bytes;
     memcpy(&bytes, at, sizeof bytes);
-    return bytes;
+    return bytes >> n & (uint16_t)(mask | mask << 8);
 }
 
 INLINE void unpack_iq4_xs(const uint8_t *group, int part, struct r16_block *block) {
-    r16_u8 upper = r16_load_u8(group + 32 + 16 * (part / 4)) >> (uint8_t)(part % 4 * 2) & 3;
-    r16_u8 scales = (r16_load_u8(group + 64 + 16 * (part / 2)) >> (uint8_t)(part % 2 * 4) & 15) | upper << 4;
-    scales -= 32;
+    r16_row_pairs scales = r16_byte_bits(group + 64 + 16 * (part / 2), part % 2 * 4, 15) |
+                           r16_byte_bits(group + 32 + 16 * (part / 4), part % 4 * 2, 3) << 4;
     r16_nibbles(group + 128 + 256 * part, block->quad);
     r16_look_up(iq4_values, -R16_BYTE_OFFSET, block->quad);
-    block->scale[0] = r16_mul(r16_halves(group), r16_from_i8((const int8_t *)&scales));
+    block->scale[0] = r16_add(r16_from_i8((const int8_t *)&scales), r16_set(-32));
+    block->scale[0] = r16_mul(r16_halves(group), block->scale[0]);
     block->offset[0] = r16_times(block->scale[0], R16_BYTE_OFFSET);
 }
 
-/* The scale is 2^(e - 128), whose least two are no normal floats; values are counted from -12. */
+/* Values are counted from -12. */
 INLINE void unpack_mxfp4(const uint8_t *group, int part, struct r16_block *block) {
     (void)part;
-    r16_u32 e = __builtin_convertvector(r16_load_u8(group), r16_u32), small = (r16_u32)(e < 2);
-    r16_u32 bits = (small & (uint32_t)0x00200000 << e) | (~small & (e - 1) << 23);
     r16_nibbles(group + 16, block->quad);
     r16_look_up(fp4_values, 12, block->quad);
-    block->scale[0] = r16_load_some((const float *)(const void *)&bits, R16);
+    block->scale[0] = r16_times(r16_powers_of_two(group), 0.5f);
     block->offset[0] = r16_times(block->scale[0], -12);
 }
 

@@ -95,6 +95,17 @@ INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {
         _mm256_loadu_si256((const void *)(codes + 64 * q + 32 * i));
 }
 
+/* 2^(e - 127), also the least, which is no normal float. */
+INLINE r16_float r16_powers_of_two(const uint8_t *exponents) {
+    r16_float powers;
+    UNROLL for (int i = 0; i < 2; i++) {
+        __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(exponents + 8 * i)));
+        __m256i least = _mm256_and_si256(_mm256_cmpeq_epi32(e, _mm256_setzero_si256()), _mm256_set1_epi32(1 << 22));
+        powers.v[i] = _mm256_castsi256_ps(_mm256_or_si256(_mm256_slli_epi32(e, 23), least));
+    }
+    return powers;
+}
+
 /* Nibbles to what they stand for, counted from -zero. */
 INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
     __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)values));

@@ -65,6 +65,12 @@ INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {
         _mm512_xor_si512(_mm512_loadu_si512(codes + 64 * q), _mm512_set1_epi8((char)0x80));
 }
 
+/* 2^(e - 127), also the least, which is no normal float. */
+INLINE r16_float r16_powers_of_two(const uint8_t *exponents) {
+    __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)exponents)), bits = _mm512_slli_epi32(e, 23);
+    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(bits, _mm512_testn_epi32_mask(e, e), _mm512_set1_epi32(1 << 22)));
+}
+
 /* Nibbles to what they stand for, counted from -zero. */
 INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
     __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)values));

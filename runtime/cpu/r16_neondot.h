@@ -91,6 +91,18 @@ INLINE void r16_bytes(const uint8_t *codes, r16_quad *quad) {
         vreinterpretq_s8_u8(vld1q_u8(codes + 64 * q + 16 * i));
 }
 
+/* 2^(e - 127), also the least, which is no normal float. */
+INLINE r16_float r16_powers_of_two(const uint8_t *exponents) {
+    uint16x8_t words[2] = {vmovl_u8(vld1_u8(exponents)), vmovl_u8(vld1_u8(exponents + 8))};
+    r16_float powers;
+    UNROLL for (int i = 0; i < 4; i++) {
+        uint32x4_t e = vmovl_u16(i % 2 ? vget_high_u16(words[i / 2]) : vget_low_u16(words[i / 2]));
+        uint32x4_t least = vandq_u32(vceqq_u32(e, vdupq_n_u32(0)), vdupq_n_u32(1u << 22));
+        powers.v[i] = vreinterpretq_f32_u32(vorrq_u32(vshlq_n_u32(e, 23), least));
+    }
+    return powers;
+}
+
 /* Nibbles to what they stand for, counted from -zero. */
 INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
     const int8x16_t table = vaddq_s8(vld1q_s8(values), vdupq_n_s8((int8_t)zero));

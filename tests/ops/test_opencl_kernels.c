@@ -161,13 +161,16 @@ static int program_of(const struct ci_view *weight, int case_index) {
 /* Whether this program of the variant is drawn: more of them where the device would choose the variant by itself, one
  * of matmul_add, which is matmul with one term more; of those with weights five or three, however many types there are.
  * Neighbours among the variants take different types. One variant shows that load_words, the other way to read weights
- * than load_block, is right for each type. */
+ * than load_block, is right, for a third of the types. */
 static bool is_drawn(int v, const struct ci_call *call, const struct ci_view *weight, int program) {
     const struct ci_variant *variant = ci_variants[v];
     bool own = is_own_choice(variant, call);
     if (small_only) return true;
-    if (weight && strcmp(variant->source, "matmul_gemm_dot.cl") == 0 && variant->op != &ci_op_matmul_add)
-        return sampling_takes("load_words", program / 2 + program % 2, 2, 2);
+    if (weight && strcmp(variant->source, "matmul_gemm_dot.cl") == 0 && variant->op != &ci_op_matmul_add) {
+        bool both_layouts = (programs[v] >> (program & ~1) & 3) == 3;
+        return sampling_takes("load_words", program / 2, PROGRAMS / 2, 3) &&
+               (!both_layouts || sampling_takes("layouts of load_words", program / 2 + program % 2, 2, 2));
+    }
     assert_true(programs[v] >> program & 1);
     int count = __builtin_popcountll(programs[v]),
         rank = __builtin_popcountll(programs[v] & ((UINT64_C(1) << program) - 1));
