@@ -6,6 +6,10 @@
 #include "base/status.h"
 #include "ops/op_list.h"
 
+const struct ci_key_rule ci_rms_norm_keys[] = {{.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
+                                               {0}};
+const struct ci_key_rule ci_layer_norm_keys[] = {{.key = "attention.layer_norm_epsilon", .use = CI_KEY_REQUIRED}, {0}};
+
 /* ---- layers that differ ---- */
 
 /* attention.sliding_window_pattern: true or false for each layer, or a number: of so many layers the last sees
@@ -132,14 +136,20 @@ static struct ci_tensor *feed_forward(struct ci_builder *b, struct ci_tensor *hi
     return ci_build_linear(b, "ffn_down", x, down, scaling);
 }
 
+/* Side by side both read the same, or what norms of their own make of it: attn_norm_2 is the attention's. */
+static struct ci_tensor *parallel_layer(struct ci_builder *b, struct ci_tensor *x) {
+    struct ci_tensor *hidden = norm_before(b, "attn_norm", x), *beside = hidden, *out;
+    if (ci_build_has(b, "attn_norm_2.weight")) hidden = norm_before(b, "attn_norm_2", x);
+    if (ci_build_has(b, "ffn_norm.weight")) beside = norm_before(b, "ffn_norm", x);
+    out = ci_build_add(b, "attn_ffn", attention(b, hidden), feed_forward(b, beside));
+    return join(b, out, x, "post_attention_norm", "attn_output_norm", "residual");
+}
+
 static struct ci_tensor *layer(struct ci_builder *b, struct ci_tensor *x) {
     const struct ci_decoder *kind = kind_of(b);
-    struct ci_tensor *hidden = norm_before(b, "attn_norm", x), *attended = attention(b, hidden);
-    if (kind->parallel) {
-        attended = ci_build_add(b, "attn_ffn", attended, feed_forward(b, hidden));
-        return join(b, attended, x, "post_attention_norm", "attn_output_norm", "residual");
-    }
-    x = join(b, attended, x, "post_attention_norm", "attn_output_norm", "attn_residual");
+    if (kind->parallel || b->model->hyper.parallel_residual) return parallel_layer(b, x);
+    struct ci_tensor *hidden = norm_before(b, "attn_norm", x);
+    x = join(b, attention(b, hidden), x, "post_attention_norm", "attn_output_norm", "attn_residual");
     hidden = norm_before(b, kind->ffn_norm ? kind->ffn_norm : "ffn_norm", x);
     return join(b, feed_forward(b, hidden), x, "post_ffw_norm", "layer_output_norm", "ffn_residual");
 }

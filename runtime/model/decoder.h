@@ -37,8 +37,11 @@ struct ci_decoder {
     bool gate_in_up; /* one matrix ffn_up holds gate and up */
     bool ffn_scales; /* the feed-forward's scales are applied, after its biases; without it they are left out */
     const struct ci_experts *experts; /* of layers from leading_dense_block_count on, where the file has any */
-    bool parallel;                    /* attention and feed-forward read the same input */
+    bool parallel; /* attention and feed-forward stand side by side; ci_hyper.parallel_residual says the same */
 };
+
+/* For families that read no keys but those of all and the epsilon of their norms. */
+extern const struct ci_key_rule ci_rms_norm_keys[], ci_layer_norm_keys[];
 
 /* The whole graph. */
 void ci_decoder_build(struct ci_builder *b);

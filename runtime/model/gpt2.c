@@ -4,9 +4,4 @@
 static const struct ci_decoder decoder = {
     .norm = CI_NORM_LAYER, .positions = true, .activation = CI_ACTIVATION_GELU, .ungated = true};
 
-static const struct ci_key_rule keys[] = {
-    {.key = "attention.layer_norm_epsilon", .use = CI_KEY_REQUIRED},
-    {0},
-};
-
-const struct ci_family ci_family_gpt2 = {.architecture = "gpt2", .keys = keys, .decoder = &decoder};
+const struct ci_family ci_family_gpt2 = {.architecture = "gpt2", .keys = ci_layer_norm_keys, .decoder = &decoder};

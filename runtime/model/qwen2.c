@@ -4,14 +4,9 @@
 
 static const struct ci_decoder decoder = {.rope = CI_ROPE_HALVES};
 
-static const struct ci_key_rule keys[] = {
-    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
-    {0},
-};
-
 static const char *const architectures[] = {"Qwen2ForCausalLM", "Qwen2Model", NULL};
 
 static const struct ci_checkpoint checkpoint = {.architectures = architectures};
 
 const struct ci_family ci_family_qwen2 = {
-    .architecture = "qwen2", .keys = keys, .decoder = &decoder, .checkpoint = &checkpoint};
+    .architecture = "qwen2", .keys = ci_rms_norm_keys, .decoder = &decoder, .checkpoint = &checkpoint};

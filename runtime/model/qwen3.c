@@ -3,15 +3,10 @@
 
 static const struct ci_decoder decoder = {.rope = CI_ROPE_HALVES, .head_norm = CI_HEAD_NORM_HEADS, .ffn_scales = true};
 
-static const struct ci_key_rule keys[] = {
-    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
-    {0},
-};
-
 static const struct ci_left_out left_out[] = {
     {"cls.output.*", "only rerankers read it, which score texts and write none"},
     {0},
 };
 
 const struct ci_family ci_family_qwen3 = {
-    .architecture = "qwen3", .keys = keys, .left_out = left_out, .decoder = &decoder};
+    .architecture = "qwen3", .keys = ci_rms_norm_keys, .left_out = left_out, .decoder = &decoder};

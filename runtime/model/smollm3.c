@@ -3,9 +3,4 @@
 
 static const struct ci_decoder decoder = {.rope = CI_ROPE_NEIGHBOURS, .unrotated_every = 4};
 
-static const struct ci_key_rule keys[] = {
-    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
-    {0},
-};
-
-const struct ci_family ci_family_smollm3 = {.architecture = "smollm3", .keys = keys, .decoder = &decoder};
+const struct ci_family ci_family_smollm3 = {.architecture = "smollm3", .keys = ci_rms_norm_keys, .decoder = &decoder};

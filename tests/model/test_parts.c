@@ -197,8 +197,7 @@ static void test_inspect_counts_the_files(void **state) {
     ci_gguf_close(gguf);
     process_run(&result, NULL, process_tool(), "inspect", path_of(2), NULL);
     process_assert_status(&result, 0);
-    if (!strstr(result.out, " in 3 files, ") || !strstr(result.out, "runs          yes"))
-        fail_msg("%s", result.out);
+    if (!strstr(result.out, " in 3 files, ") || !strstr(result.out, "runs          yes")) fail_msg("%s", result.out);
     process_free(&result);
 }
 

@@ -1,0 +1,7 @@
+/* jais2: Jais 2: layer norm, a feed-forward of relu^2 without gate, biases. */
+#include "model/decoder.h"
+
+static const struct ci_decoder decoder = {
+    .norm = CI_NORM_LAYER, .rope = CI_ROPE_HALVES, .activation = CI_ACTIVATION_RELU_SQUARED, .ungated = true};
+
+const struct ci_family ci_family_jais2 = {.architecture = "jais2", .keys = ci_layer_norm_keys, .decoder = &decoder};
