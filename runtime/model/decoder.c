@@ -60,13 +60,12 @@ static enum clinfer_status derive_windows(struct ci_model *model) {
 
 /* What must be said where there are experts. */
 static enum clinfer_status derive_experts(struct ci_model *model) {
-    struct ci_hyper *h = &model->hyper;
+    const struct ci_hyper *h = &model->hyper;
     const char *path = ci_gguf_path(model->gguf), *name = model->family->architecture;
     if (!model->family->decoder->experts || h->experts == 0) return CLINFER_OK;
     if (h->experts_used < 1 || h->experts_used > h->experts)
         return ci_fail(CLINFER_BAD_FILE, "%s: %s.expert_used_count: %d, must be between 1 and %s.expert_count %d", path,
                        name, h->experts_used, name, h->experts);
-    if (h->expert_feed_forward == 0) h->expert_feed_forward = model->layers[h->layers - 1].feed_forward;
     return CLINFER_OK;
 }
 

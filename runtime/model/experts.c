@@ -95,6 +95,7 @@ struct ci_tensor *ci_build_experts(struct ci_builder *b, const struct ci_experts
     const struct ci_hyper *h = &b->model->hyper;
     struct mixture mixture = {.kind = kind, .experts = h->experts, .width = h->expert_feed_forward};
     if (b->graph->status != CLINFER_OK || !route(b, x, &mixture)) return NULL;
+    if (mixture.width == 0) mixture.width = ci_build_layer(b)->feed_forward;
     struct ci_tensor *y = multiply(b, &mixture, x, "ffn_gate_up_exps", gate_up, mixture.width, x->view.cols);
     y = ci_build_glu(b, "ffn_glu_exps", y, kind->activation);
     y = multiply(b, &mixture, y, "ffn_down_exps", down, x->view.cols, mixture.width);

@@ -18,7 +18,6 @@ static const struct ci_key_rule keys[] = {
     {.key = "expert_count", .use = CI_KEY_REQUIRED},
     {.key = "expert_used_count", .use = CI_KEY_REQUIRED},
     {.key = "expert_feed_forward_length", .use = CI_KEY_REQUIRED},
-    {.key = "expert_weights_scale", .use = CI_KEY_READ},
     {0},
 };
 

@@ -12,7 +12,6 @@ static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
     {.key = "expert_count", .use = CI_KEY_READ},
     {.key = "expert_used_count", .use = CI_KEY_READ},
-    {.key = "expert_weights_scale", .use = CI_KEY_READ},
     {.key = "vocab_size", .use = CI_KEY_NO_EFFECT, .why = "the rows of token_embd.weight count"},
     {0},
 };

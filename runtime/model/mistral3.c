@@ -15,7 +15,6 @@ static const struct ci_key_rule keys[] = {
     {.key = "rope.scaling.yarn_log_multiplier", .use = CI_KEY_READ},
     {.key = "expert_count", .use = CI_KEY_READ},
     {.key = "expert_used_count", .use = CI_KEY_READ},
-    {.key = "expert_weights_scale", .use = CI_KEY_READ},
     {0},
 };
 

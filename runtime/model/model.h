@@ -84,7 +84,8 @@ struct ci_finding {
 };
 
 struct ci_weight {
-    struct ci_tensor *tensor; /* of an imagined model, only what is computed has numbers (`host`) */
+    struct ci_tensor *tensor;
+    bool computed; /* from others: no file has it */
     struct ci_weight *next;
 };
 

@@ -32,7 +32,7 @@ static struct ci_tensor *add_weight(struct ci_model *model, const char *name, co
     struct ci_tensor *tensor = weight ? make_tensor(model, CI_TENSOR_WEIGHT, name, type, rows, cols) : NULL;
     if (!tensor) return NULL;
     tensor->host = host;
-    weight->tensor = tensor;
+    *weight = (struct ci_weight){.tensor = tensor};
     *model->next_weight = weight;
     model->next_weight = &weight->next;
     return tensor;
@@ -155,6 +155,16 @@ uint64_t ci_model_token_bytes(const struct ci_model *model) {
 
 /* ---- what is computed ---- */
 
+/* One that is in no file under this name. */
+static struct ci_tensor *add_computed(struct ci_model *model, const char *name, const struct ci_type *type,
+                                      int64_t cols, const void *host) {
+    struct ci_weight **weight = model->next_weight;
+    struct ci_tensor *tensor = add_weight(model, name, type, 1, cols, host);
+    if (tensor) (*weight)->computed = true;
+    if (!tensor) out_of_memory(name);
+    return tensor;
+}
+
 struct ci_tensor *ci_model_find(const struct ci_model *model, const char *name) {
     for (const struct ci_weight *weight = model->weights; weight; weight = weight->next)
         if (strcmp(weight->tensor->name, name) == 0) return weight->tensor;
@@ -166,19 +176,17 @@ struct ci_tensor *ci_model_computed(struct ci_model *model, const char *name, in
     *numbers = NULL;
     if (tensor) return tensor;
     *numbers = ci_arena_array(&model->arena, (size_t)cols, sizeof **numbers);
-    tensor = *numbers ? add_weight(model, name, &ci_type_f32, 1, cols, *numbers) : NULL;
-    if (!tensor) out_of_memory(name);
-    return tensor;
+    if (*numbers) return add_computed(model, name, &ci_type_f32, cols, *numbers);
+    out_of_memory(name);
+    return NULL;
 }
 
 struct ci_tensor *ci_model_flat(struct ci_model *model, const struct ci_tensor *weight) {
     char name[128];
     snprintf(name, sizeof name, "%s.flat", weight->name);
     struct ci_tensor *flat = ci_model_find(model, name);
-    if (!flat)
-        flat = add_weight(model, name, weight->view.type, 1, weight->view.rows * weight->view.cols, weight->host);
-    if (!flat) out_of_memory(name);
-    return flat;
+    if (flat) return flat;
+    return add_computed(model, name, weight->view.type, weight->view.rows * weight->view.cols, weight->host);
 }
 
 /* ---- states ---- */

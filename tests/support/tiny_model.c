@@ -158,7 +158,7 @@ void tiny_model_write(const struct tiny_model *model, const char *path) {
     if (ci_model_imagine(&imagined, &built) != CLINFER_OK) die(model, "weights", clinfer_error());
     struct gguf_writer *whole = with_keys(model);
     for (const struct ci_weight *weight = built.weights; weight; weight = weight->next)
-        if (!weight->tensor->host) write_weight(model, &built, whole, weight->tensor);
+        if (!weight->computed) write_weight(model, &built, whole, weight->tensor);
     gguf_writer_save(whole, path);
     ci_model_close(&built);
     ci_gguf_close(keys);
