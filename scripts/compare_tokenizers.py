@@ -135,7 +135,7 @@ def hugging_face(path):
     return tokenizer
 
 
-def compare(what, texts, wanted, found, most, other=None):
+def compare(what, texts, wanted, found, most, other=None, names=("llama.cpp", "clinfer")):
     """Those that differ, and those of them that Hugging Face's tokenizer differs from llama.cpp in as well."""
     wrong = shared = 0
     for text, a, b in zip(texts, wanted, found):
@@ -146,8 +146,8 @@ def compare(what, texts, wanted, found, most, other=None):
         wrong += 1
         if wrong > most: continue
         at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-        print(f"  {what}: {text.decode()!r}: at token {at}: llama.cpp {a[max(0, at - 1):at + 6]}, "
-              f"clinfer {b[max(0, at - 1):at + 6]}")
+        print(f"  {what}: {text.decode()!r}: at token {at}: {names[0]} {a[max(0, at - 1):at + 6]}, "
+              f"{names[1]} {b[max(0, at - 1):at + 6]}")
     assert len(texts) == len(wanted) == len(found)
     return wrong, shared
 

@@ -20,8 +20,9 @@ enum { MAXIMUM_MERGES = 1 << 25, LONGEST_MERGE = 4096 };
 struct rules {
     struct ci_pretokenizer *pretokenizer;
     struct ci_pretokenizer_traits traits;
-    int32_t byte_tokens[256]; /* id of the token that is this byte alone; -1 */
-    struct ci_pieces *pieces; /* for those spelled as SentencePiece does it; else NULL */
+    bool space_prefix, first_only, unless_space; /* struct ci_tokenizer_words */
+    int32_t byte_tokens[256];                    /* id of the token that is this byte alone; -1 */
+    struct ci_pieces *pieces;                    /* for those spelled as SentencePiece does it; else NULL */
 
     /* Pair of tokens -> rank and what they become. Open addressing; rank_plus_one 0 is free. */
     struct slot {
@@ -47,17 +48,17 @@ static struct slot *find_slot(const struct rules *rules, uint64_t pair) {
  * before this one made: vocabularies list their tokens in the order of the merges, which spares most look-ups. */
 static enum clinfer_status add(const struct ci_vocabulary *vocabulary, const struct ci_text_span *merge, size_t rank,
                                int32_t *expected, struct rules *rules) {
-    const char *text = merge->text;
+    const char *text = merge->text, *key = vocabulary->keys->merges;
     size_t length = merge->length;
     const char *space = length ? memchr(text, ' ', length) : NULL;
     int shown = ci_shown(length, 64);
     if (space == NULL || space == text || space == text + length - 1)
-        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.merges: element %zu: '%.*s' is not two tokens with a space",
-                       rank, shown, text);
+        return ci_fail(CLINFER_BAD_FILE, "%s: element %zu: '%.*s' is not two tokens with a space", key, rank, shown,
+                       text);
     char joined[LONGEST_MERGE];
     if (length > sizeof joined)
-        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.merges: element %zu has %zu bytes; at most %zu are possible",
-                       rank, length, sizeof joined);
+        return ci_fail(CLINFER_BAD_FILE, "%s: element %zu has %zu bytes; at most %zu are possible", key, rank, length,
+                       sizeof joined);
     size_t left_length = (size_t)(space - text), right_length = length - left_length - 1;
     memcpy(joined, text, left_length);
     memcpy(joined + left_length, space + 1, right_length);
@@ -68,8 +69,7 @@ static enum clinfer_status add(const struct ci_vocabulary *vocabulary, const str
     if (!ci_vocabulary_is(vocabulary, merged, joined, length - 1))
         merged = ci_vocabulary_find(vocabulary, joined, length - 1);
     if (left < 0 || right < 0 || merged < 0)
-        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.merges: element %zu: '%.*s': %s is not a token", rank, shown,
-                       text,
+        return ci_fail(CLINFER_BAD_FILE, "%s: element %zu: '%.*s': %s is not a token", key, rank, shown, text,
                        left < 0    ? "the left part"
                        : right < 0 ? "the right part"
                                    : "the whole");
@@ -82,7 +82,7 @@ static enum clinfer_status add(const struct ci_vocabulary *vocabulary, const str
 static enum clinfer_status build(const struct ci_tokenizer_source *source, const struct ci_vocabulary *vocabulary,
                                  struct rules *rules) {
     if (source->merge_count > MAXIMUM_MERGES)
-        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.merges: %zu merges; at most %d are possible",
+        return ci_fail(CLINFER_BAD_FILE, "%s: %zu merges; at most %d are possible", vocabulary->keys->merges,
                        source->merge_count, MAXIMUM_MERGES);
     size_t slots = 16;
     while (slots * 2 < source->merge_count * 3) slots *= 2;
@@ -117,6 +117,9 @@ static bool find_pair_of_pieces(const void *word, const struct ci_symbol *left, 
 /* ---- making the rules ---- */
 
 static struct ci_pretokenizer_traits traits_of(const struct ci_tokenizer_source *source) {
+    const struct ci_tokenizer_words *words = source->words;
+    if (words)
+        return (struct ci_pretokenizer_traits){.whole_words = words->whole_words, .characters = words->characters};
     return ci_pretokenizer_traits_of(source->pre_tokenizer.text, source->pre_tokenizer.length);
 }
 
@@ -151,10 +154,15 @@ static enum clinfer_status create(const struct ci_tokenizer_source *source, cons
     struct rules *rules = calloc(1, sizeof *rules);
     *created = rules;
     if (rules == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
+    const struct ci_tokenizer_words *words = source->words;
     enum clinfer_status status =
-        ci_pretokenizer_create(source->pre_tokenizer.text, source->pre_tokenizer.length, &rules->pretokenizer);
+        words ? ci_pretokenizer_create_own(words->expressions, words->count, &rules->pretokenizer)
+              : ci_pretokenizer_create(source->pre_tokenizer.text, source->pre_tokenizer.length, &rules->pretokenizer);
     if (status != CLINFER_OK) return status;
     rules->traits = traits_of(source);
+    rules->space_prefix = words && source->add_space_prefix == 1;
+    rules->first_only = words && words->first_only;
+    rules->unless_space = words && words->unless_space;
     if (rules->traits.characters) {
         rules->pieces = malloc(sizeof *rules->pieces);
         if (rules->pieces == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
@@ -183,6 +191,7 @@ struct encoding {
     const struct ci_vocabulary *vocabulary;
     struct ci_token_work *work;
     struct ci_token_list *out;
+    bool prefix; /* for the word that comes next */
 };
 
 static enum clinfer_status merge_bytes(const struct encoding *encoding, const char *word, size_t length) {
@@ -200,15 +209,23 @@ static enum clinfer_status merge_bytes(const struct encoding *encoding, const ch
 }
 
 static enum clinfer_status encode_word(void *user, const char *word, size_t length) {
-    const struct encoding *encoding = user;
+    struct encoding *encoding = user;
     const struct rules *rules = encoding->rules;
     int32_t whole = -1;
-    if (rules->traits.whole_words) whole = find_bytes(encoding->vocabulary, word, length);
+    bool prefix = encoding->prefix;
+    encoding->prefix = false;
+    if (rules->traits.whole_words && !rules->traits.characters) whole = find_bytes(encoding->vocabulary, word, length);
     if (rules->traits.whole_lines && word[0] == '\n') whole = ci_pieces_find(encoding->vocabulary, word, length);
     if (whole >= 0) return ci_token_list_append(encoding->out, whole);
     if (rules->pieces == NULL) return merge_bytes(encoding, word, length);
-    return ci_pieces_encode(rules->pieces, encoding->vocabulary, word, length, false, find_pair_of_pieces, rules,
+    return ci_pieces_encode(rules->pieces, encoding->vocabulary, word, length, prefix, find_pair_of_pieces, rules,
                             encoding->work, encoding->out);
+}
+
+static bool has_prefix(const struct rules *rules, const struct ci_text_piece *piece) {
+    bool space = piece->text[0] == ' ' || (piece->length >= CI_SPELLED_SPACE_LENGTH &&
+                                           ci_spelling_is_space(piece->text, CI_SPELLED_SPACE_LENGTH));
+    return rules->space_prefix && (rules->first_only ? piece->first : piece->begins) && !(rules->unless_space && space);
 }
 
 /* Runs of UTF-8 go through the pre-tokenizer, runs of other bytes are words. */
@@ -216,7 +233,7 @@ static enum clinfer_status encode(const void *rules_of_kind, const struct ci_voc
                                   const struct ci_text_piece *piece, struct ci_token_work *work,
                                   struct ci_token_list *out) {
     const struct rules *rules = rules_of_kind;
-    struct encoding encoding = {rules, vocabulary, work, out};
+    struct encoding encoding = {rules, vocabulary, work, out, has_prefix(rules, piece)};
     for (size_t at = 0; at < piece->length;) {
         const char *text = piece->text + at;
         size_t valid = ci_utf8_valid(text, piece->length - at);

@@ -18,8 +18,7 @@ static uint32_t u32(const char *bytes) {
     return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
-enum clinfer_status ci_charsmap_build(const struct ci_text_span *bytes, struct ci_charsmap *map) {
-    static const char key[] = "tokenizer.ggml.precompiled_charsmap";
+enum clinfer_status ci_charsmap_build(const struct ci_text_span *bytes, const char *key, struct ci_charsmap *map) {
     memset(map, 0, sizeof *map);
     if (bytes->length == 0) return CLINFER_OK;
     uint32_t size = bytes->length < 4 ? 0 : u32(bytes->text);

@@ -18,9 +18,9 @@ struct ci_charsmap {
     size_t replacement_bytes;
 };
 
-/* Copies. An empty span is a map that replaces nothing. CLINFER_BAD_FILE for one that contradicts itself. Destroy it in
- * any case. */
-enum clinfer_status ci_charsmap_build(const struct ci_text_span *bytes, struct ci_charsmap *map);
+/* Copies. An empty span is a map that replaces nothing. CLINFER_BAD_FILE, with `key`, for one that contradicts itself.
+ * Destroy it in any case. */
+enum clinfer_status ci_charsmap_build(const struct ci_text_span *bytes, const char *key, struct ci_charsmap *map);
 void ci_charsmap_destroy(struct ci_charsmap *map);
 
 /* The longest beginning of the text that is replaced: its bytes, and what stands for it; 0: none is. */

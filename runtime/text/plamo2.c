@@ -50,8 +50,8 @@ static enum clinfer_status find_bytes(const struct ci_vocabulary *vocabulary, st
         ci_spelling_write_byte((uint8_t)byte, spelled);
         rules->byte_tokens[byte] = ci_vocabulary_find(vocabulary, spelled, sizeof spelled);
         if (rules->byte_tokens[byte] < 0)
-            return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.tokens: there is no token '%.*s'; all 256 bytes need one",
-                           CI_SPELLED_BYTE_LENGTH, spelled);
+            return ci_fail(CLINFER_BAD_FILE, "%s: there is no token '%.*s'; all 256 bytes need one",
+                           vocabulary->keys->tokens, CI_SPELLED_BYTE_LENGTH, spelled);
     }
     return CLINFER_OK;
 }
@@ -60,7 +60,7 @@ static enum clinfer_status find_scores(const struct ci_tokenizer_source *source,
     for (size_t id = 0; id < source->token_count; id++) {
         float score = roundf(source->scores[id] * SCALE);
         if (score != score) /* no number */
-            return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.scores: element %zu is not a number", id);
+            return ci_fail(CLINFER_BAD_FILE, "%s: element %zu is not a number", ci_tokenizer_keys(source)->scores, id);
         rules->scores[id] = score <= LEAST_SCORE ? LEAST_SCORE : score >= -LEAST_SCORE ? -LEAST_SCORE : (int32_t)score;
     }
     return CLINFER_OK;
@@ -82,7 +82,7 @@ static enum clinfer_status build_trie(const struct ci_vocabulary *vocabulary, st
 
 static enum clinfer_status create(const struct ci_tokenizer_source *source, const struct ci_vocabulary *vocabulary,
                                   void **created) {
-    if (source->scores == NULL) return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.scores is missing");
+    if (source->scores == NULL) return ci_fail(CLINFER_BAD_FILE, "%s is missing", vocabulary->keys->scores);
     struct rules *rules = calloc(1, sizeof *rules);
     *created = rules;
     if (rules == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");

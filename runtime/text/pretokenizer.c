@@ -170,9 +170,11 @@ static const struct kind {
 
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
+enum use { MATCHES_AND_GAPS, MATCHES_IN_THREES, MATCHES_ONLY };
+
 struct ci_pretokenizer {
-    const struct kind *kind;
-    pcre2_code *codes[MAXIMUM_EXPRESSIONS];
+    pcre2_code *codes[CI_PRETOKENIZER_MOST];
+    enum use uses[CI_PRETOKENIZER_MOST];
     int count;
 };
 
@@ -208,40 +210,60 @@ static enum clinfer_status fail_unknown(const char *name, size_t length) {
                    ci_shown(length, 64), name, known);
 }
 
-static enum clinfer_status compile(const char *expression, pcre2_code **code) {
+static enum clinfer_status add(struct ci_pretokenizer *pretokenizer, const char *expression, enum use use) {
     int error;
     PCRE2_SIZE offset;
-    *code = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &error, &offset, NULL);
-    if (*code == NULL) {
+    pcre2_code *code =
+        pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &error, &offset, NULL);
+    if (code == NULL) {
         PCRE2_UCHAR text[128];
         pcre2_get_error_message(error, text, sizeof text);
-        /* The expressions are ours: an old PCRE2 without \p{wspace} (below 10.40) is what can get here. */
+        /* A file's own, or an old PCRE2 without \p{wspace} (below 10.40). */
         return ci_fail(CLINFER_UNSUPPORTED, "PCRE2 does not take '%.40s...' at %zu: %s; PCRE2 10.40 or newer is needed",
                        expression, (size_t)offset, text);
     }
     /* Without machine code (no executable memory) PCRE2 interprets: slower, same result. */
-    (void)pcre2_jit_compile(*code, PCRE2_JIT_COMPLETE);
+    (void)pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
+    pretokenizer->codes[pretokenizer->count] = code;
+    pretokenizer->uses[pretokenizer->count++] = use;
     return CLINFER_OK;
 }
 
+static enum clinfer_status create_of(const struct ci_pretokenizer_expression *expressions, size_t count,
+                                     struct ci_pretokenizer **pretokenizer) {
+    struct ci_pretokenizer *created = calloc(1, sizeof *created);
+    *pretokenizer = NULL;
+    if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "pre-tokenizer: out of memory");
+    enum clinfer_status status = CLINFER_OK;
+    for (size_t i = 0; i < count && status == CLINFER_OK; i++) {
+        enum use use = expressions[i].matches_only ? MATCHES_ONLY : MATCHES_AND_GAPS;
+        status = add(created, expressions[i].pattern, expressions[i].pattern == threes ? MATCHES_IN_THREES : use);
+    }
+    if (status == CLINFER_OK)
+        *pretokenizer = created;
+    else
+        ci_pretokenizer_destroy(created);
+    return status;
+}
+
 enum clinfer_status ci_pretokenizer_create(const char *name, size_t length, struct ci_pretokenizer **pretokenizer) {
+    struct ci_pretokenizer_expression expressions[MAXIMUM_EXPRESSIONS];
+    size_t count = 0;
     *pretokenizer = NULL;
     const struct kind *kind = find_kind(name, length);
     if (kind == NULL) return fail_unknown(name, length);
+    for (; count < MAXIMUM_EXPRESSIONS && kind->expressions[count] != NULL; count++)
+        expressions[count] = (struct ci_pretokenizer_expression){kind->expressions[count], false};
+    return create_of(expressions, count, pretokenizer);
+}
 
-    struct ci_pretokenizer *created = calloc(1, sizeof *created);
-    if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "pre-tokenizer: out of memory");
-    created->kind = kind;
-    while (created->count < MAXIMUM_EXPRESSIONS && kind->expressions[created->count] != NULL) {
-        enum clinfer_status status = compile(kind->expressions[created->count], &created->codes[created->count]);
-        if (status != CLINFER_OK) {
-            ci_pretokenizer_destroy(created);
-            return status;
-        }
-        created->count++;
-    }
-    *pretokenizer = created;
-    return CLINFER_OK;
+enum clinfer_status ci_pretokenizer_create_own(const struct ci_pretokenizer_expression *expressions, size_t count,
+                                               struct ci_pretokenizer **pretokenizer) {
+    *pretokenizer = NULL;
+    if (count > CI_PRETOKENIZER_MOST)
+        return ci_fail(CLINFER_UNSUPPORTED, "%zu expressions that cut text; %d are possible", count,
+                       CI_PRETOKENIZER_MOST);
+    return create_of(expressions, count, pretokenizer);
 }
 
 void ci_pretokenizer_destroy(struct ci_pretokenizer *pretokenizer) {
@@ -280,7 +302,7 @@ static enum clinfer_status split_piece(const struct split *split, int level, con
 
 /* A match goes on to the next level, in groups of three characters where the expression asks for them. */
 static enum clinfer_status split_match(const struct split *split, int level, const char *text, size_t length) {
-    if (split->pretokenizer->kind->expressions[level] != threes) return split_piece(split, level + 1, text, length);
+    if (split->pretokenizer->uses[level] != MATCHES_IN_THREES) return split_piece(split, level + 1, text, length);
     size_t characters = 0;
     for (size_t i = 0; i < length; i++) characters += ((uint8_t)text[i] & 0xc0) != 0x80;
     enum clinfer_status status = CLINFER_OK;
@@ -292,23 +314,31 @@ static enum clinfer_status split_match(const struct split *split, int level, con
     return status;
 }
 
+/* What is between matches goes on as they do, or is dropped. */
+static enum clinfer_status split_gap(const struct split *split, int level, const char *text, size_t length) {
+    if (split->pretokenizer->uses[level] == MATCHES_ONLY) return CLINFER_OK;
+    return split_piece(split, level + 1, text, length);
+}
+
 /* Cuts one piece by expression `level`; matches and gaps go on to the next level. */
 static enum clinfer_status split_piece(const struct split *split, int level, const char *text, size_t length) {
     if (length == 0) return CLINFER_OK;
     if (level == split->pretokenizer->count) return split->word(split->user, text, length);
-    for (size_t at = 0; at < length;) {
-        bool found;
-        enum clinfer_status status = find(split, level, text, length, at, &found);
+    for (size_t at = 0, from = 0; at < length;) {
+        bool found = false;
+        enum clinfer_status status = from < length ? find(split, level, text, length, from, &found) : CLINFER_OK;
         if (status != CLINFER_OK) return status;
-        if (!found) return split_piece(split, level + 1, text + at, length - at);
+        if (!found) return split_gap(split, level, text + at, length - at);
         /* Copied, as the next level uses the same match data. */
         const PCRE2_SIZE *bounds = pcre2_get_ovector_pointer(split->match);
         size_t begin = bounds[0], end = bounds[1];
-        assert(begin >= at && end > begin);
-        status = split_piece(split, level + 1, text + at, begin - at);
-        if (status == CLINFER_OK) status = split_match(split, level, text + begin, end - begin);
+        assert(begin >= at && end >= begin);
+        status = split_gap(split, level, text + at, begin - at);
+        if (status == CLINFER_OK && end > begin) status = split_match(split, level, text + begin, end - begin);
         if (status != CLINFER_OK) return status;
-        at = end;
+        /* A match of nothing, which only a file's own expression has, is a cut. */
+        at = from = end;
+        if (end == begin && end < length) from += ci_utf8_character(text + end, length - end);
     }
     return CLINFER_OK;
 }

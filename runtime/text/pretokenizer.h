@@ -25,14 +25,27 @@ struct ci_pretokenizer_traits {
     bool characters;  /* tokens are spelled as SentencePiece does it (pieces.h), not byte by byte */
 };
 
+/* One of a file's own: its matches and what is between them are words, or its matches alone. */
+struct ci_pretokenizer_expression {
+    const char *pattern; /* PCRE2's syntax, zero-terminated */
+    bool matches_only;
+};
+
 /* CLINFER_UNSUPPORTED for a name that is not in the table; the message lists those that are. */
 enum clinfer_status ci_pretokenizer_create(const char *name, size_t length, struct ci_pretokenizer **pretokenizer);
+
+/* At most CI_PRETOKENIZER_MOST; none: text is one word. CLINFER_UNSUPPORTED for a pattern that PCRE2 does not take. */
+enum { CI_PRETOKENIZER_MOST = 16 };
+enum clinfer_status ci_pretokenizer_create_own(const struct ci_pretokenizer_expression *expressions, size_t count,
+                                               struct ci_pretokenizer **pretokenizer);
+
 void ci_pretokenizer_destroy(struct ci_pretokenizer *pretokenizer);
 
 /* Those of a name; none for one that is not in the table. */
 struct ci_pretokenizer_traits ci_pretokenizer_traits_of(const char *name, size_t length);
 
-/* Gets the words in order; together they are the text. Any status but CLINFER_OK ends the split and is returned. */
+/* Gets the words in order; together they are the text, unless an expression gives its matches only. Any status but
+ * CLINFER_OK ends the split and is returned. */
 typedef enum clinfer_status ci_pretokenizer_word(void *user, const char *word, size_t length);
 
 /* `text` must be well-formed UTF-8. Safe from several threads at once. */

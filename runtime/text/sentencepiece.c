@@ -42,7 +42,7 @@ static uint32_t rank_of(float score) {
 
 static enum clinfer_status create(const struct ci_tokenizer_source *source, const struct ci_vocabulary *vocabulary,
                                   void **created) {
-    if (source->scores == NULL) return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.scores is missing");
+    if (source->scores == NULL) return ci_fail(CLINFER_BAD_FILE, "%s is missing", vocabulary->keys->scores);
     struct rules *rules = malloc(sizeof *rules + vocabulary->count * sizeof *rules->ranks);
     *created = rules;
     if (rules == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "%u scores: out of memory", vocabulary->count);
@@ -50,7 +50,7 @@ static enum clinfer_status create(const struct ci_tokenizer_source *source, cons
     for (uint32_t id = 0; id < vocabulary->count; id++) {
         float score = source->scores[id];
         if (score != score) /* no number */
-            return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.scores: element %u is not a number", id);
+            return ci_fail(CLINFER_BAD_FILE, "%s: element %u is not a number", vocabulary->keys->scores, id);
         rules->ranks[id] = rank_of(score);
     }
     ci_pieces_build(source, vocabulary, &rules->pieces);

@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "text/template.h"
+#include "text/tokenizer.h"
 #include "text/vocabulary.h"
 
 static int compare(const void *left, const void *right) {
@@ -27,9 +28,8 @@ enum clinfer_status ci_special_build(const struct ci_vocabulary *vocabulary, str
         uint32_t begin = vocabulary->text_offsets[id], length = vocabulary->text_offsets[id + 1] - begin;
         if (!ci_token_is_special(vocabulary->types[id]) || length == 0) continue;
         if (length > CI_SPECIAL_MAXIMUM)
-            return ci_fail(CLINFER_BAD_FILE,
-                           "tokenizer.ggml.tokens: element %u: a special token of %u bytes; at most %d are possible",
-                           id, length, CI_SPECIAL_MAXIMUM);
+            return ci_fail(CLINFER_BAD_FILE, "%s: element %u: a special token of %u bytes; at most %d are possible",
+                           vocabulary->keys->tokens, id, length, CI_SPECIAL_MAXIMUM);
         const char *text = vocabulary->texts + begin;
         special->starts[(uint8_t)text[0]] = true;
         bool always = vocabulary->types[id] == CI_TOKEN_USER_DEFINED;

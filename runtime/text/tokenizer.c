@@ -8,9 +8,11 @@
 #include "base/names.h"
 #include "base/narrow.h"
 #include "base/status.h"
+#include "text/normal_form.h"
 #include "text/special.h"
 #include "text/template.h"
 #include "text/tokenizer_kind.h"
+#include "text/utf8.h"
 #include "text/vocabulary.h"
 
 /* Signs that are looked for in templates have no more bytes. */
@@ -25,6 +27,8 @@ struct ci_tokenizer {
     char mistyped[256];
     int32_t bos, eos;
     bool add_bos, add_eos;
+    enum ci_normal_form normal_form;
+    bool types_are_right; /* struct ci_tokenizer_source */
 };
 
 /* Two of them are enum ci_strip_side. */
@@ -75,12 +79,37 @@ static bool inside(const struct ci_tokenizer *tokenizer, int32_t token) {
 
 static enum clinfer_status encode_text(const struct ci_tokenizer *tokenizer, const char *text, size_t length,
                                        bool begins, struct ci_token_work *work, struct ci_token_list *out) {
-    const struct ci_text_piece piece = {text, length, begins};
+    bool first = begins && out->count == 0;
+    char *normal = NULL;
     if (length == 0) return CLINFER_OK;
-    return tokenizer->kind->encode(tokenizer->rules, &tokenizer->vocabulary, &piece, work, out);
+    enum clinfer_status status = ci_normalise(tokenizer->normal_form, text, length, &normal, &length);
+    const struct ci_text_piece piece = {normal ? normal : text, length, begins, first};
+    if (status == CLINFER_OK)
+        status = tokenizer->kind->encode(tokenizer->rules, &tokenizer->vocabulary, &piece, work, out);
+    free(normal);
+    return status;
 }
 
-static bool is_space(char byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
+/* Of White_Space beyond ASCII. */
+static bool is_wide_space(uint32_t c) {
+    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+/* Bytes of the white space that text[begin, end) begins with, or ends with. */
+static size_t leading_space(const struct ci_tokenizer *tokenizer, const char *text, size_t begin, size_t end) {
+    if (begin == end) return 0;
+    if (text[begin] == ' ' || (text[begin] >= '\t' && text[begin] <= '\r')) return 1;
+    size_t length = ci_utf8_character(text + begin, end - begin);
+    bool wide = tokenizer->types_are_right && length > 1 && is_wide_space(ci_utf8_decode(text + begin, length));
+    return wide ? length : 0;
+}
+
+static size_t trailing_space(const struct ci_tokenizer *tokenizer, const char *text, size_t begin, size_t end) {
+    for (size_t length = 1; length <= 3 && length <= end - begin; length++)
+        if (leading_space(tokenizer, text, end - length, end) == length) return length;
+    return 0;
+}
 
 /* The bytes [begin, end) of the text. */
 static enum clinfer_status encode_part(const struct ci_tokenizer *tokenizer, const struct ci_rendered *text,
@@ -95,8 +124,10 @@ static enum clinfer_status encode_part(const struct ci_tokenizer *tokenizer, con
         size_t from = end, to = end;
         int32_t special = ci_special_find(&tokenizer->special, text->text, begin, end, &origins, &from, &to);
         uint8_t strip = special < 0 ? 0 : tokenizer->marks[special];
-        while ((strip & MARK_STRIP_LEFT) && from > begin && is_space(text->text[from - 1])) from--;
-        while ((strip & MARK_STRIP_RIGHT) && to < end && is_space(text->text[to])) to++;
+        size_t space;
+        while ((strip & MARK_STRIP_LEFT) && (space = trailing_space(tokenizer, text->text, begin, from)) > 0)
+            from -= space;
+        while ((strip & MARK_STRIP_RIGHT) && (space = leading_space(tokenizer, text->text, to, end)) > 0) to += space;
         status = encode_text(tokenizer, text->text + begin, from - begin, begins, work, out);
         if (status == CLINFER_OK && special >= 0) status = ci_token_list_append(out, special);
         begins = true;
@@ -124,11 +155,15 @@ enum clinfer_status ci_tokenizer_encode(const struct ci_tokenizer *tokenizer, co
     struct ci_rendered_run run = {length, !(flags & CI_TOKENIZER_PARSE_SPECIAL)};
     const struct ci_rendered whole = {(char *)(uintptr_t)text, length, &run, 1};
     struct ci_token_list out = {0};
-    enum clinfer_status status = CLINFER_OK;
     *tokens = NULL;
     *count = 0;
-    if ((flags & CI_TOKENIZER_ADD_SPECIAL) && tokenizer->add_bos) status = ci_token_list_append(&out, tokenizer->bos);
-    if (status == CLINFER_OK) status = ci_tokenizer_append(tokenizer, &whole, 0, length, &out);
+    enum clinfer_status status = ci_tokenizer_append(tokenizer, &whole, 0, length, &out);
+    /* Afterwards, since for a text it matters what of it stands before: an added token is no part of it. */
+    if (status == CLINFER_OK && (flags & CI_TOKENIZER_ADD_SPECIAL) && tokenizer->add_bos) {
+        status = ci_token_list_append(&out, tokenizer->bos);
+        if (status == CLINFER_OK) memmove(out.tokens + 1, out.tokens, (out.count - 1) * sizeof *out.tokens);
+        if (status == CLINFER_OK) out.tokens[0] = tokenizer->bos;
+    }
     if (status == CLINFER_OK && (flags & CI_TOKENIZER_ADD_SPECIAL) && tokenizer->add_eos)
         status = ci_token_list_append(&out, tokenizer->eos);
     if (status != CLINFER_OK) {
@@ -162,7 +197,7 @@ static enum clinfer_status is_sign(const struct ci_tokenizer *tokenizer, int32_t
 static enum clinfer_status retype(struct ci_tokenizer *tokenizer, int32_t id, enum ci_token_type type, bool *taken) {
     uint8_t *own = &tokenizer->vocabulary.types[id];
     *taken = ci_token_is_special(*own);
-    if (*taken) return CLINFER_OK;
+    if (*taken || tokenizer->types_are_right) return CLINFER_OK;
     enum clinfer_status status = is_sign(tokenizer, id, taken);
     if (status != CLINFER_OK || !*taken) return status;
     *own = (uint8_t)type;
@@ -339,6 +374,8 @@ enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *given,
     struct ci_tokenizer *created = calloc(1, sizeof *created);
     if (created == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
     created->kind = kind;
+    created->normal_form = given->normal_form;
+    created->types_are_right = given->types_are_right;
 
     struct ci_tokenizer_source source = *given;
     if (kind) kind->complete(&source);

@@ -19,6 +19,7 @@
 #include <clinfer.h>
 
 struct ci_gguf;
+struct ci_pretokenizer_expression;
 struct ci_rendered;
 struct ci_token_list;
 struct ci_tokenizer;
@@ -36,6 +37,24 @@ struct ci_strip {
     uint8_t sides;             /* enum ci_strip_side, or 0 */
 };
 
+/* How a file that is no GGUF names what messages speak of, "model.merges" for tokenizer.ggml.merges. */
+struct ci_tokenizer_keys {
+    const char *tokens, *types, *scores, *merges, *charsmap;
+};
+
+/* How a file cuts text into words that names no pre-tokenizer. */
+struct ci_tokenizer_words {
+    const struct ci_pretokenizer_expression *expressions; /* [count] */
+    size_t count;
+    bool whole_words; /* a word that is a token is that token, whatever the merges say */
+    bool characters;  /* tokens are spelled as SentencePiece does it (pieces.h), not byte by byte */
+    /* Of add_space_prefix, which puts a space before the text and behind special tokens. */
+    bool first_only, unless_space; /* not behind special tokens; not where there is one */
+};
+
+/* Unicode's normal forms: what text is brought into before anything else is done with it. */
+enum ci_normal_form { CI_NORMAL_AS_IT_IS, CI_NORMAL_NFC, CI_NORMAL_NFD, CI_NORMAL_NFKC, CI_NORMAL_NFKD };
+
 /* What a vocabulary is made from: the metadata of a GGUF file, or a test's own. Everything is copied. Ids are -1 when
  * absent; flags are 0, 1 or -1 when the file does not say. */
 struct ci_tokenizer_source {
@@ -52,6 +71,13 @@ struct ci_tokenizer_source {
     int add_bos, add_eos, add_space_prefix, remove_extra_whitespaces, lowercase, strip_accents;
     const struct ci_strip *strips; /* [strip_count]; of two for a token the later counts */
     size_t strip_count;
+    const struct ci_tokenizer_words *words; /* in place of pre_tokenizer; NULL: that counts */
+    enum ci_normal_form normal_form;
+    size_t longest_word;                  /* characters; a longer one is unknown (WordPiece); 0: none is too long */
+    const struct ci_tokenizer_keys *keys; /* NULL: those of GGUF */
+    /* The types are right: text that looks like a sign is none unless they say so. White space that special tokens take
+     * is all of Unicode's, as in Hugging Face's tokenizers; else that of ASCII, as in llama.cpp. */
+    bool types_are_right;
 };
 
 /* Whether this tokenizer.ggml.model says that the model takes token ids and no text: "none", "no_vocab", and "test",

@@ -14,6 +14,15 @@ static const struct ci_tokenizer_kind *const kinds[] = {
 #undef CI_TOKENIZER_KIND
 };
 
+const struct ci_tokenizer_keys *ci_tokenizer_keys(const struct ci_tokenizer_source *source) {
+    static const struct ci_tokenizer_keys gguf = {.tokens = "tokenizer.ggml.tokens",
+                                                  .types = "tokenizer.ggml.token_type",
+                                                  .scores = "tokenizer.ggml.scores",
+                                                  .merges = "tokenizer.ggml.merges",
+                                                  .charsmap = "tokenizer.ggml.precompiled_charsmap"};
+    return source->keys ? source->keys : &gguf;
+}
+
 const struct ci_tokenizer_kind *ci_tokenizer_kind_find(const struct ci_text_span *model) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strlen(kinds[i]->model) == model->length && memcmp(kinds[i]->model, model->text, model->length) == 0)

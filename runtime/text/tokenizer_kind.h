@@ -21,6 +21,7 @@ struct ci_text_piece {
     const char *text;
     size_t length; /* at least 1 */
     bool begins;   /* the text begins here, or behind a special token */
+    bool first;    /* no token stands before it */
 };
 
 /* Memory that successive pieces share; starts zeroed. */
@@ -55,6 +56,9 @@ struct ci_tokenizer_kind {
 #define CI_TOKENIZER_KIND(name) extern const struct ci_tokenizer_kind ci_tokenizer_kind_##name;
 #include "text/tokenizer_kind_list.inc"
 #undef CI_TOKENIZER_KIND
+
+/* What messages call the parts of the file that the source is from. */
+const struct ci_tokenizer_keys *ci_tokenizer_keys(const struct ci_tokenizer_source *source);
 
 /* NULL when there is none of this name. */
 const struct ci_tokenizer_kind *ci_tokenizer_kind_find(const struct ci_text_span *model);

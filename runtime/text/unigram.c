@@ -66,7 +66,7 @@ static enum clinfer_status build_tries(const struct ci_vocabulary *vocabulary, s
 
 static enum clinfer_status create(const struct ci_tokenizer_source *source, const struct ci_vocabulary *vocabulary,
                                   void **created) {
-    if (source->scores == NULL) return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.scores is missing");
+    if (source->scores == NULL) return ci_fail(CLINFER_BAD_FILE, "%s is missing", vocabulary->keys->scores);
     struct rules *rules = calloc(1, sizeof *rules);
     *created = rules;
     if (rules == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
@@ -79,13 +79,14 @@ static enum clinfer_status create(const struct ci_tokenizer_source *source, cons
     for (uint32_t id = 0; id < vocabulary->count; id++) {
         float score = source->scores[id];
         if (!(score >= -FLT_MAX && score <= FLT_MAX))
-            return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.scores: element %u is not a number, or infinite", id);
+            return ci_fail(CLINFER_BAD_FILE, "%s: element %u is not a number, or infinite", vocabulary->keys->scores,
+                           id);
         if (vocabulary->types[id] == CI_TOKEN_NORMAL && score < worst) worst = score;
         /* Scores are logarithms of probabilities: nothing is likelier. */
         rules->scores[id] = vocabulary->types[id] == CI_TOKEN_USER_DEFINED ? 0 : score;
     }
     rules->unknown_score = worst - UNKNOWN_PENALTY;
-    enum clinfer_status status = ci_charsmap_build(&source->charsmap, &rules->charsmap);
+    enum clinfer_status status = ci_charsmap_build(&source->charsmap, vocabulary->keys->charsmap, &rules->charsmap);
     return status == CLINFER_OK ? build_tries(vocabulary, rules) : status;
 }
 

@@ -9,7 +9,7 @@
 
 #include "base/narrow.h"
 #include "base/status.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer_kind.h"
 
 enum { MAXIMUM_TOKENS = 1 << 24 };
 
@@ -85,12 +85,12 @@ const char *ci_vocabulary_piece(const struct ci_vocabulary *vocabulary, int32_t 
 
 static enum clinfer_status allocate(const struct ci_tokenizer_source *source, struct ci_vocabulary *vocabulary) {
     if (source->token_count == 0 || source->token_count > MAXIMUM_TOKENS)
-        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.tokens: %zu tokens; 1 to %d are possible", source->token_count,
-                       MAXIMUM_TOKENS);
+        return ci_fail(CLINFER_BAD_FILE, "%s: %zu tokens; 1 to %d are possible", vocabulary->keys->tokens,
+                       source->token_count, MAXIMUM_TOKENS);
     uint64_t total = 0;
     for (size_t i = 0; i < source->token_count; i++) {
         if (source->tokens[i].length > UINT32_MAX - total)
-            return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.tokens: element %zu: more than 4 GiB of text", i);
+            return ci_fail(CLINFER_BAD_FILE, "%s: element %zu: more than 4 GiB of text", vocabulary->keys->tokens, i);
         total += source->tokens[i].length;
     }
     size_t slots = 16;
@@ -116,7 +116,7 @@ static enum clinfer_status add(const struct ci_tokenizer_source *source, uint32_
     const struct ci_text_span *text = &source->tokens[id];
     int32_t type = source->types ? source->types[id] : CI_TOKEN_NORMAL;
     if (type < 0 || type >= CI_TOKEN_TYPES)
-        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.token_type: element %u is %d; 0 to %d have a meaning", id,
+        return ci_fail(CLINFER_BAD_FILE, "%s: element %u is %d; 0 to %d have a meaning", vocabulary->keys->types, id,
                        type, CI_TOKEN_TYPES - 1);
     vocabulary->types[id] = (uint8_t)type;
 
@@ -135,7 +135,7 @@ static enum clinfer_status add(const struct ci_tokenizer_source *source, uint32_
     uint32_t tag;
     struct ci_vocabulary_slot *slot = find_slot(vocabulary, vocabulary->texts + at, text->length, &tag);
     if (slot->id_plus_one)
-        return ci_fail(CLINFER_BAD_FILE, "tokenizer.ggml.tokens: elements %u and %u are both '%.*s'",
+        return ci_fail(CLINFER_BAD_FILE, "%s: elements %u and %u are both '%.*s'", vocabulary->keys->tokens,
                        slot->id_plus_one - 1, id, ci_shown(text->length, 64), text->text);
     *slot = (struct ci_vocabulary_slot){tag, id + 1};
     return CLINFER_OK;
@@ -144,6 +144,7 @@ static enum clinfer_status add(const struct ci_tokenizer_source *source, uint32_
 enum clinfer_status ci_vocabulary_build(const struct ci_tokenizer_source *source, ci_spelling *spelling,
                                         struct ci_vocabulary *vocabulary) {
     memset(vocabulary, 0, sizeof *vocabulary);
+    vocabulary->keys = ci_tokenizer_keys(source);
     enum clinfer_status status = allocate(source, vocabulary);
     if (status != CLINFER_OK) return status;
 

@@ -11,6 +11,7 @@
 
 #include "text/spelling.h"
 
+struct ci_tokenizer_keys;
 struct ci_tokenizer_source;
 
 /* The numbers stand in the file (tokenizer.ggml.token_type). */
@@ -26,6 +27,7 @@ enum ci_token_type {
 };
 
 struct ci_vocabulary {
+    const struct ci_tokenizer_keys *keys; /* for messages, static */
     uint32_t count;
     char *texts;            /* all texts, one after the other */
     uint32_t *text_offsets; /* [count + 1] */

@@ -17,7 +17,8 @@
 
 struct rules {
     int32_t unknown;
-    size_t longest; /* bytes of a token */
+    size_t longest;      /* bytes of a token */
+    size_t longest_word; /* characters; 0: no word is too long */
     bool lowercase, strip_accents;
 };
 
@@ -46,6 +47,7 @@ static enum clinfer_status create(const struct ci_tokenizer_source *source, cons
     *created = rules;
     if (rules == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "tokenizer: out of memory");
     rules->unknown = source->unknown_id < 0 ? -1 : ci_narrowed(source->unknown_id);
+    rules->longest_word = source->longest_word;
     rules->lowercase = source->lowercase == 1;
     rules->strip_accents = source->strip_accents == 1;
     for (uint32_t id = 0; id < vocabulary->count; id++) {
@@ -104,17 +106,29 @@ static int32_t longest_token(const struct encoding *encoding, size_t at, size_t 
     return -1;
 }
 
+static bool is_too_long(const struct rules *rules, const char *word, size_t length) {
+    size_t characters = 0;
+    if (rules->longest_word == 0) return false;
+    for (size_t i = CI_SPELLED_SPACE_LENGTH; i < length; i++) characters += ((uint8_t)word[i] & 0xc0) != 0x80;
+    return characters > rules->longest_word;
+}
+
+static enum clinfer_status append_unknown(const struct encoding *encoding) {
+    int32_t unknown = encoding->rules->unknown;
+    return unknown < 0 ? CLINFER_OK : ci_token_list_append(encoding->out, unknown);
+}
+
 static enum clinfer_status end_word(const struct encoding *encoding) {
     struct ci_token_work *work = encoding->work;
     size_t begin = encoding->out->count, length = work->text_length;
     enum clinfer_status status = CLINFER_OK;
     work->text_length = 0;
+    if (length && is_too_long(encoding->rules, work->text, length)) return append_unknown(encoding);
     for (size_t at = 0, taken; at < length && status == CLINFER_OK; at += taken) {
         int32_t token = longest_token(encoding, at, length, &taken);
         if (token < 0) {
             encoding->out->count = begin;
-            return encoding->rules->unknown < 0 ? CLINFER_OK
-                                                : ci_token_list_append(encoding->out, encoding->rules->unknown);
+            return append_unknown(encoding);
         }
         status = ci_token_list_append(encoding->out, token);
     }

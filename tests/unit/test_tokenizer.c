@@ -2,8 +2,8 @@
  * (tests/data/tokenizer.bin, recorded by scripts/reference_tokenizer.py), the model's own vocabulary, and the time that
  * loading it and long words take.
  *
- * `test_tokenizer --ids VOCABULARY.gguf FILE` prints the ids of texts instead (32-bit length, bytes, and so on): the
- * door for comparing with other tokenizers. */
+ * `test_tokenizer --ids VOCABULARY.gguf FILE` (or a folder with a tokenizer.json) prints the ids of texts instead
+ * (32-bit length, bytes, and so on): the door for comparing with other tokenizers. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -21,6 +22,7 @@
 #include "support/model.h"
 #include "support/words.h"
 #include "text/pretokenizer.h"
+#include "text/tokenizer_json.h"
 #include "text/utf8.h"
 
 #if defined(__has_feature) /* clang */
@@ -260,11 +262,17 @@ static void test_long_words_take_linear_time(void **state) {
 }
 
 static int print_ids(const char *vocabulary, const char *path) {
-    struct ci_gguf *gguf;
+    struct ci_gguf *gguf = NULL;
     struct ci_tokenizer *tokenizer;
     struct ci_file file;
-    if (ci_gguf_open(vocabulary, &gguf) != CLINFER_OK || ci_tokenizer_create_gguf(gguf, &tokenizer) != CLINFER_OK ||
-        ci_file_map(path, &file) != CLINFER_OK)
+    struct stat kind;
+    enum clinfer_status status = CLINFER_OK;
+    if (stat(vocabulary, &kind) == 0 && S_ISDIR(kind.st_mode))
+        status = ci_tokenizer_create_folder(vocabulary, &tokenizer);
+    else
+        status = ci_gguf_open(vocabulary, &gguf);
+    if (gguf) status = ci_tokenizer_create_gguf(gguf, &tokenizer);
+    if (status != CLINFER_OK || ci_file_map(path, &file) != CLINFER_OK)
         return fprintf(stderr, "%s\n", clinfer_error()), 1;
     for (size_t at = 0; at + 4 <= file.size;) {
         size_t length = u32(file.data + at), count;

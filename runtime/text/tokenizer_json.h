@@ -1,0 +1,34 @@
+/* tokenizer_json.h: the tokenizer of a folder as the Hub has it.
+ *
+ * tokenizer.json says what Hugging Face's tokenizers do: a model (BPE over bytes or with bytes for what is no token,
+ * unigram, WordPiece), added tokens, normalizers, pre-tokenizers, a post-processor. It is read into the same source as
+ * a GGUF's vocabulary (tokenizer.h). What is not understood is CLINFER_UNSUPPORTED with its path, "pre_tokenizer.type":
+ * a text that is cut otherwise than the model has learned it would give worse answers, unseen. tokenizer_config.json
+ * adds which tokens begin and end a text; it may be absent. */
+#ifndef CI_TEXT_TOKENIZER_JSON_H
+#define CI_TEXT_TOKENIZER_JSON_H
+
+#include <stddef.h>
+
+#include <clinfer.h>
+
+struct ci_tokenizer;
+
+/* On failure *tokenizer is NULL, and the message begins with the file. */
+enum clinfer_status ci_tokenizer_create_folder(const char *folder, struct ci_tokenizer **tokenizer);
+
+/* The same from bytes; `name` and `config_name` take the files' places in messages, config is NULL where there is none.
+ */
+struct ci_tokenizer_json {
+    const char *name, *text;
+    size_t length;
+    const char *config_name, *config;
+    size_t config_length;
+};
+enum clinfer_status ci_tokenizer_create_json(const struct ci_tokenizer_json *files, struct ci_tokenizer **tokenizer);
+
+/* The folder's chat template: chat_template.jinja, or what tokenizer_config.json has (of several the one named
+ * "default"). For the caller to free; *text is NULL where there is none. */
+enum clinfer_status ci_tokenizer_folder_template(const char *folder, char **text);
+
+#endif
