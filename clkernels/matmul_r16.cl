@@ -293,14 +293,13 @@ struct x_unit {
     float scale, sum, half_sum;
 };
 
-INLINE struct x_unit load_x(const __global char *x, int cols, int unit) {
-    const __global float *scale = (const __global float *)(x + cols) + unit;
-    struct x_unit values = {scale[0], 0.0f, 0.0f};
+INLINE struct x_unit load_x(struct x_row x, int unit) {
+    struct x_unit values = {x.scales[unit], 0.0f, 0.0f};
 #ifdef HAS_OFFSET
-    values.sum = scale[cols / 32];
+    values.sum = x.sums[unit];
 #endif
 #if HALVES == 2
-    values.half_sum = scale[cols / 32 * 2];
+    values.half_sum = x.half_sums[unit];
 #endif
     return values;
 }
@@ -343,9 +342,10 @@ INLINE void store_some(float16 v, __global float *to, int n) {
 
 #ifdef STREAMS
 /* Groups [first, last) of one part for one row of x. */
-INLINE void gemv_part(const __global char *x, const __global uchar *w, int cols, int first, int last, int count,
+INLINE void gemv_part(struct x_row x, const __global uchar *w, int cols, int first, int last, int count,
                       const __global float *bias, bool has_bias, const __global float *addend, __global float *out) {
     const int units = cols / 32, run = (last - first + STREAMS - 1) / STREAMS;
+    const __global char *codes = (const __global char *)x.data;
     const ulong group_bytes = (ulong)(units / R16_PARTS) * R16_BYTES;
     for (int i = 0; i < run; i++) {
         int group[STREAMS];
@@ -358,7 +358,7 @@ INLINE void gemv_part(const __global char *x, const __global uchar *w, int cols,
             sums[s] = 0.0f;
         }
         for (int unit = 0; unit < units; unit++) {
-            const struct x_unit values = load_x(x, cols, unit);
+            const struct x_unit values = load_x(x, unit);
             const int part = unit % R16_PARTS;
 #pragma unroll
             for (int s = 0; s < STREAMS; s++) {
@@ -374,7 +374,7 @@ INLINE void gemv_part(const __global char *x, const __global uchar *w, int cols,
                     dot[h] = no_sums();
 #pragma unroll
                     for (int q = 0; q < QUADS; q++) {
-                        add_products(dot + h, block.quad[QUADS * h + q], x + 32 * unit + 4 * (QUADS * h + q));
+                        add_products(dot + h, block.quad[QUADS * h + q], codes + 32 * unit + 4 * (QUADS * h + q));
                         widen(dot + h, q + 1);
                     }
                 }
@@ -395,21 +395,20 @@ INLINE void gemv_part(const __global char *x, const __global uchar *w, int cols,
 }
 
 __kernel void matmul_gemv_r16(MATMUL_ARGUMENTS) {
-    const int total = n0 + n1 + n2;
     int first, last;
-    share((n0 + GROUP - 1) / GROUP + (n1 + GROUP - 1) / GROUP + (n2 + GROUP - 1) / GROUP, 1, get_global_id(0),
-          get_global_size(0), &first, &last);
-    for (int p = 0; p < 3; p++) {
-        MATMUL_PART(p);
-        const int groups = (count + GROUP - 1) / GROUP;
-        if (max(first, 0) < min(last, groups))
-            for (int row = 0; row < rows; row++)
-                gemv_part((const __global char *)(x_buffer + x_offset + row * q8_row_bytes(cols)), w, cols,
-                          max(first, 0), min(last, groups), count, bias, has_bias,
-                          DATA(const float, addend) + (ulong)row * total + start,
-                          DATA(float, out) + (ulong)row * total + start);
-        first -= groups;
-        last -= groups;
+    share(MATMUL_BLOCK_COUNT(GROUP), 1, get_global_id(0), get_global_size(0), &first, &last);
+    for (int row = 0; row < MATMUL_ROW_COUNT; row++) {
+        MATMUL_ROW(row);
+        for (int p = 0, before = 0; p < MATMUL_PARTS; p++) {
+            MATMUL_PART(p);
+            const int groups = BLOCKS(count, GROUP);
+            const int part_first = max(first - before, 0), part_last = min(last - before, groups);
+            const ulong at = out_at(&set, 0) + start;
+            before += groups;
+            if (part_first < part_last)
+                gemv_part(x_row_at(x_buffer + x_offset, &set, 0), w, cols, part_first, part_last, count, bias, has_bias,
+                          MATMUL_ADDEND + at, DATA(float, out) + at);
+        }
     }
 }
 #endif
@@ -422,14 +421,13 @@ struct panel {
     struct block blocks[CHUNK / 32];
 };
 
-/* Rows [row, row + TILE) of x by one panel, `left` of them there. */
-INLINE void tile_sums(const __global char *x, int left, int cols, int first_unit, int units, const struct panel *panel,
-                      float16 *sums) {
-    const ulong row_bytes = q8_row_bytes(cols);
-    const __global char *from[TILE];
+/* Rows [row, row + TILE) of the set by one panel, the last of them again where there are fewer. */
+INLINE void tile_sums(const __global uchar *x, const struct rows *set, int row, int first_unit, int units,
+                      const struct panel *panel, float16 *sums) {
+    struct x_row from[TILE];
 #pragma unroll
     for (int r = 0; r < TILE; r++) {
-        from[r] = x + min(r, left - 1) * row_bytes;
+        from[r] = x_row_at(x, set, min(row + r, set->count - 1));
         sums[r] = 0.0f;
     }
     for (int u = 0; u < units; u++) {
@@ -445,20 +443,20 @@ INLINE void tile_sums(const __global char *x, int left, int cols, int first_unit
                 const uint16 quad = block->quad[q];
 #pragma unroll
                 for (int r = 0; r < TILE; r++) {
-                    add_products(&dot[r][h], quad, from[r] + 32 * unit + 4 * q);
+                    add_products(&dot[r][h], quad, (const __global char *)from[r].data + 32 * unit + 4 * q);
                     widen(&dot[r][h], q + 1);
                 }
             }
         }
 #pragma unroll
-        for (int r = 0; r < TILE; r++) sums[r] = add_unit(block, dot[r], load_x(from[r], cols, unit), sums[r]);
+        for (int r = 0; r < TILE; r++) sums[r] = add_unit(block, dot[r], load_x(from[r], unit), sums[r]);
     }
 }
 
 /* One group of one part. */
-INLINE void gemm_group(const __global char *x, int rows, int cols, const __global uchar *w, int group, int count,
-                       const __global float *bias, bool has_bias, const __global float *addend, __global float *out,
-                       int total) {
+INLINE void gemm_group(const __global uchar *x, const struct rows *set, int cols, const __global uchar *w, int group,
+                       int count, const __global float *bias, bool has_bias, const __global float *addend,
+                       __global float *out) {
     __attribute__((aligned(64))) struct panel panel;
     const int units = cols / 32, n = group * GROUP;
     const __global uchar *from = w + (ulong)group * (units / R16_PARTS) * R16_BYTES;
@@ -466,13 +464,13 @@ INLINE void gemm_group(const __global char *x, int rows, int cols, const __globa
         const int chunk = min(CHUNK / 32, units - first);
         for (int u = 0; u < chunk; u++)
             unpack(block_at(from, first + u), (first + u) % R16_PARTS, panel.blocks + u);
-        for (int row = 0; row < rows; row += TILE) {
+        for (int row = 0; row < set->count; row += TILE) {
             float16 sums[TILE];
-            tile_sums(x + row * q8_row_bytes(cols), rows - row, cols, first, chunk, &panel, sums);
+            tile_sums(x, set, row, first, chunk, &panel, sums);
 #pragma unroll
             for (int r = 0; r < TILE; r++) {
-                if (row + r >= rows) continue;
-                const ulong at = (ulong)(row + r) * total + n;
+                if (row + r >= set->count) continue;
+                const ulong at = out_at(set, row + r) + n;
                 if (first > 0) {
                     sums[r] += load_some(out + at, count - n);
                 } else {
@@ -488,16 +486,15 @@ INLINE void gemm_group(const __global char *x, int rows, int cols, const __globa
 }
 
 __kernel void matmul_gemm_r16(MATMUL_ARGUMENTS) {
-    const int total = n0 + n1 + n2;
+    MATMUL_ROWS(get_global_id(1));
     int first, last;
-    share((n0 + GROUP - 1) / GROUP + (n1 + GROUP - 1) / GROUP + (n2 + GROUP - 1) / GROUP, 1, get_global_id(0),
-          get_global_size(0), &first, &last);
-    for (int p = 0; p < 3; p++) {
+    share(MATMUL_BLOCK_COUNT(GROUP), 1, get_global_id(0), get_global_size(0), &first, &last);
+    for (int p = 0; p < MATMUL_PARTS; p++) {
         MATMUL_PART(p);
-        const int groups = (count + GROUP - 1) / GROUP;
-        for (int group = max(first, 0); group < min(last, groups); group++)
-            gemm_group((const __global char *)(x_buffer + x_offset), rows, cols, w, group, count, bias, has_bias,
-                       DATA(const float, addend) + start, DATA(float, out) + start, total);
+        const int groups = BLOCKS(count, GROUP);
+        for (int group = max(first, 0); group < min(last, groups) && set.count > 0; group++)
+            gemm_group(x_buffer + x_offset, &set, cols, w, group, count, bias, has_bias, MATMUL_ADDEND + start,
+                       DATA(float, out) + start);
         first -= groups;
         last -= groups;
     }

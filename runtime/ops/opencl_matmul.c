@@ -54,11 +54,15 @@ static int64_t columns_of(const struct ci_call *call) {
     return is_experts(call) ? call->out[0].cols / call->in[CI_EXPERTS_IDS].cols : call->out[0].cols;
 }
 
-/* Kernels read 32 columns at a time, and the rows of an expert in layout r16 from a whole group on. */
+/* In layout r16 the rows of an expert are read from a whole group on. */
+static bool has_whole_groups(const struct ci_call *call) {
+    return !is_experts(call) || call->in[CI_EXPERTS_W0].rows / experts_of(call) % ci_layout_r16.group_rows == 0;
+}
+
+/* Kernels read 32 columns at a time. */
 static bool fits_units(const struct ci_call *call) {
     const struct ci_view *w = &call->in[CI_MATMUL_W0];
-    bool whole = !is_experts(call) || w->layout != &ci_layout_r16 || w->rows / experts_of(call) % 16 == 0;
-    return w->cols % 32 == 0 && whole;
+    return w->cols % 32 == 0 && (w->layout != &ci_layout_r16 || has_whole_groups(call));
 }
 
 /* Rows of x, or pairs. */
@@ -91,6 +95,18 @@ static size_t blocks_of(const struct ci_call *call, int unit) {
     }
     for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) blocks += ci_ceil_div(call->in[CI_MATMUL_W0 + i].rows, unit);
     return blocks;
+}
+
+/* Kernels with all rows in each work-item: `items` of them, no more than blocks of the output. With experts some for
+ * each, since they have work of different size, and some none. */
+static void grid_blocks(const struct ci_call *call, size_t items, size_t most, struct ci_grid *grid) {
+    int64_t sets = is_experts(call) ? experts_of(call) : 1;
+    if (sets > 1) items = ci_ceil_div((int64_t)(4 * items), sets);
+    ci_grid_1d(grid, rows_of(call) == 0 ? 0 : items < most ? items : most);
+    if (!is_experts(call)) return;
+    grid->dimensions = 2;
+    grid->global[1] = (size_t)sets;
+    grid->local[1] = 1;
 }
 
 /* ---- gemv_subgroup ---- */
@@ -210,7 +226,7 @@ static bool is_this_processor(const struct ci_caps *caps) {
 }
 
 static bool r16_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return is_this_processor(caps) && call->in[CI_MATMUL_X].type == &ci_type_q8;
+    return is_this_processor(caps) && has_whole_groups(call) && call->in[CI_MATMUL_X].type == &ci_type_q8;
 }
 
 static bool gemm_r16_vnni_fits(const struct ci_caps *caps, const struct ci_call *call) {
@@ -222,11 +238,11 @@ static bool gemm_r16_avx2_fits(const struct ci_caps *caps, const struct ci_call 
 }
 
 static bool gemv_r16_vnni_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return gemm_r16_vnni_fits(caps, call) && rows_of(call) <= 2;
+    return gemm_r16_vnni_fits(caps, call) && is_few(call, 2);
 }
 
 static bool gemv_r16_avx2_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return gemm_r16_avx2_fits(caps, call) && rows_of(call) <= 2;
+    return gemm_r16_avx2_fits(caps, call) && is_few(call, 2);
 }
 
 enum { R16_ROWS = 16, R16_STREAMS = 0, R16_GEMV_TASKS = 1, R16_GEMM_TASKS = 0 };
@@ -247,30 +263,25 @@ static const struct ci_tunable gemm_r16_avx2_tunables[] = {
     {"TASKS", 4, {1, 2, 4, 8, 16}}, {"TILE", 4, {2, 4, 8}}, {"CHUNK", 1024, {256, 512, 1024, 2048}}, {0}};
 
 /* Each work-item a run of groups of 16 rows. */
-static void r16_grid(const struct ci_call *call, const struct ci_device_caps *caps, int tasks, int groups,
-                     struct ci_grid *grid) {
-    size_t most = (blocks_of(call, R16_ROWS) + (size_t)groups - 1) / (size_t)groups;
-    size_t items = (size_t)caps->compute_units * (size_t)tasks;
-    ci_grid_1d(grid, rows_of(call) == 0 ? 0 : items < most ? items : most);
-}
-
 static void gemv_r16_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
                           struct ci_grid *grid) {
-    r16_grid(call, caps, tunables[R16_GEMV_TASKS], tunables[R16_STREAMS], grid);
+    size_t most = ci_ceil_div((int64_t)blocks_of(call, R16_ROWS), tunables[R16_STREAMS]);
+    size_t items = (size_t)caps->compute_units * (size_t)tunables[R16_GEMV_TASKS];
+    ci_grid_1d(grid, rows_of(call) == 0 ? 0 : items < most ? items : most);
 }
 
 static void gemm_r16_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
                           struct ci_grid *grid) {
-    r16_grid(call, caps, tunables[R16_GEMM_TASKS], 1, grid);
+    grid_blocks(call, (size_t)caps->compute_units * (size_t)tunables[R16_GEMM_TASKS], blocks_of(call, R16_ROWS), grid);
 }
 
-static const struct ci_launch gemv_r16_launches[] = {{"matmul_gemv_r16", arguments, gemv_r16_grid}};
-static const struct ci_launch gemm_r16_launches[] = {{"matmul_gemm_r16", arguments, gemm_r16_grid}};
+LAUNCH(gemv_r16, "matmul_gemv_r16", gemv_r16_grid)
+LAUNCH(gemm_r16, "matmul_gemm_r16", gemm_r16_grid)
 
 #define R16(kind, isa, tasks, whom)                                                                                    \
-    BOTH(CI_BACKEND_OPENCL, kind##_r16_##isa, kind##_r16_launches, .name = #kind "_r16_" #isa, .for_whom = whom,       \
-         .fits = kind##_r16_##isa##_fits, .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16,                  \
-         .tunables = kind##_r16_##isa##_tunables, .grid_tunables = 1u << (tasks))
+    ALL(kind##_r16_##isa, kind##_r16, .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits,   \
+        .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables,           \
+        .grid_tunables = 1u << (tasks))
 R16(gemv, vnni, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, decode")
 R16(gemv, avx2, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, decode")
 R16(gemm, vnni, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, prefill")
@@ -366,14 +377,7 @@ static void gemm_expand_grid(const struct ci_call *call, const int *tunables, co
 
 static void gemm_vec_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
                           struct ci_grid *grid) {
-    size_t most = blocks_of(call, GEMM_TILE), items = (size_t)caps->compute_units * (size_t)tunables[GEMM_TASKS];
-    /* With experts a few for each: they have work of different size, and some none. */
-    size_t sets = is_experts(call) ? (size_t)experts_of(call) : 1;
-    if (sets > 1) items = ci_ceil_div((int64_t)(4 * items), (int64_t)sets);
-    ci_grid_1d(grid, rows_of(call) == 0 ? 0 : items < most ? items : most);
-    grid->dimensions = is_experts(call) ? 2 : 1;
-    grid->global[1] = sets;
-    grid->local[1] = 1;
+    grid_blocks(call, (size_t)caps->compute_units * (size_t)tunables[GEMM_TASKS], blocks_of(call, GEMM_TILE), grid);
 }
 
 static size_t gemm_vec_scratch(const struct ci_call *call, const int *tunables) {

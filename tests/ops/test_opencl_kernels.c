@@ -132,7 +132,7 @@ static bool wanted(const struct ci_variant *variant) {
 /* Building is what costs time, and cases that share a program cost little: so programs are drawn, and each one that was
  * drawn does all its cases. A program is known by the type and the layout of its weights, where there are none by its
  * case. */
-enum { MOST_VARIANTS = 128, PROGRAMS = 64 };
+enum { MOST_VARIANTS = 256, PROGRAMS = 64 };
 static uint64_t programs[MOST_VARIANTS]; /* that can run here, a bit each */
 static int cases_done[MOST_VARIANTS];
 
@@ -216,8 +216,10 @@ static void note_programs(const struct ci_op *op, const struct ci_case *shape, i
     struct ci_call call;
     const struct ci_view *weight;
     if (!look_at_case(op, shape, layout, &call, &weight)) return;
-    for (int v = 0; ci_variants[v]; v++)
+    for (int v = 0; ci_variants[v]; v++) {
+        assert_true(v < MOST_VARIANTS);
         if (is_candidate(v, op, layout, &call)) programs[v] |= UINT64_C(1) << program_of(weight, case_index);
+    }
 }
 
 /* Variants of one op on one case, those whose program is drawn. Its data are made where there is one. */
