@@ -31,18 +31,18 @@ def base_config(architecture, model_type, **more):
 
 def usual_shapes(config, biases=(), q_norm=None):
     """Names and shapes of a decoder as most are."""
-    head = config.get("head_dim", WIDTH // HEADS)
+    head, ff, vocabulary = config.get("head_dim", WIDTH // HEADS), config["intermediate_size"], config["vocab_size"]
     q, kv = HEADS * head, KV_HEADS * head
-    shapes = {"model.embed_tokens.weight": (VOCABULARY, WIDTH), "model.norm.weight": (WIDTH,)}
+    shapes = {"model.embed_tokens.weight": (vocabulary, WIDTH), "model.norm.weight": (WIDTH,)}
     if not config["tie_word_embeddings"]:
-        shapes["lm_head.weight"] = (VOCABULARY, WIDTH)
+        shapes["lm_head.weight"] = (vocabulary, WIDTH)
     for layer in range(LAYERS):
         prefix = f"model.layers.{layer}."
         shapes |= {prefix + "input_layernorm.weight": (WIDTH,), prefix + "post_attention_layernorm.weight": (WIDTH,),
                    prefix + "self_attn.q_proj.weight": (q, WIDTH), prefix + "self_attn.k_proj.weight": (kv, WIDTH),
                    prefix + "self_attn.v_proj.weight": (kv, WIDTH), prefix + "self_attn.o_proj.weight": (WIDTH, q),
-                   prefix + "mlp.gate_proj.weight": (FF, WIDTH), prefix + "mlp.up_proj.weight": (FF, WIDTH),
-                   prefix + "mlp.down_proj.weight": (WIDTH, FF)}
+                   prefix + "mlp.gate_proj.weight": (ff, WIDTH), prefix + "mlp.up_proj.weight": (ff, WIDTH),
+                   prefix + "mlp.down_proj.weight": (WIDTH, ff)}
         for name in biases:
             shapes[f"{prefix}self_attn.{name}.bias"] = (kv if name in ("k_proj", "v_proj") else q,)
         if q_norm:
@@ -83,9 +83,11 @@ LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_fac
 
 
 class Family:
-    def __init__(self, arch, config, shapes, convert=as_stored, dtype="bfloat16", shards=1, meta=None, extra=None):
+    def __init__(self, arch, config, shapes, convert=as_stored, dtype="bfloat16", shards=1, meta=None, extra=None,
+                 experts=0):
         self.arch, self.config, self.shapes, self.convert = arch, config, shapes, convert
         self.dtype, self.shards, self.meta, self.extra = dtype, shards, meta, extra
+        self.experts = experts
 
 
 def llama():
@@ -100,7 +102,207 @@ def qwen2():
     return Family("QWEN2", config, usual_shapes(config, ("q_proj", "k_proj", "v_proj")), dtype="float16")
 
 
-FAMILIES = {"llama": llama, "qwen2": qwen2}
+def small(architecture, model_type, **more):
+    return base_config(architecture, model_type, **dict(dict(vocab_size=64, intermediate_size=32), **more))
+
+
+def renamed(shapes, changes):
+    """`changes`: parts of names to others, or to None where there is no such tensor."""
+    result = {}
+    for name, shape in shapes.items():
+        for old, new in changes.items():
+            if name and old in name:
+                name = name.replace(old, new) if new is not None else None
+        if name:
+            result[name] = shape
+    return result
+
+
+def per_layer(shapes, more):
+    for layer in range(LAYERS):
+        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in more.items()}
+    return shapes
+
+
+def qwen3():
+    config = small("Qwen3ForCausalLM", "qwen3", head_dim=16, tie_word_embeddings=True, attention_bias=False)
+    return Family("QWEN3", config, usual_shapes(config, q_norm=16))
+
+
+def plus_one(config, name, data):
+    return name, data + 1 if name.endswith("norm.weight") else data
+
+
+def gemma_shapes(config, q_norm=None):
+    shapes = usual_shapes(config, q_norm=q_norm)
+    return per_layer(shapes, {"pre_feedforward_layernorm.weight": (WIDTH,),
+                              "post_feedforward_layernorm.weight": (WIDTH,)})
+
+
+def gemma2():
+    config = small("Gemma2ForCausalLM", "gemma2", head_dim=16, query_pre_attn_scalar=16, attn_logit_softcapping=50.0,
+                   final_logit_softcapping=30.0, sliding_window=4, hidden_act="gelu_pytorch_tanh",
+                   hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=...)
+    def meta(writer, config):
+        writer.add_attn_logit_softcapping(50.0)
+        writer.add_final_logit_softcapping(30.0)
+        writer.add_sliding_window(4)
+    return Family("GEMMA2", config, gemma_shapes(dict(config, tie_word_embeddings=True)), plus_one, meta=meta)
+
+
+def gemma3():
+    config = small("Gemma3ForCausalLM", "gemma3_text", head_dim=16, query_pre_attn_scalar=16, sliding_window=4,
+                   layer_types=["sliding_attention", "full_attention"], rope_theta=1000000.0, hidden_act=...,
+                   rope_local_base_freq=10000.0, hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=...)
+    def meta(writer, config):
+        writer.add_sliding_window(4)
+        writer.add_sliding_window_pattern([True, False])
+        writer.add_rope_freq_base_swa(10000.0)
+    return Family("GEMMA3", config, gemma_shapes(dict(config, tie_word_embeddings=True), 16), plus_one, meta=meta)
+
+
+def phi3():
+    factors = dict(short_factor=[1.0, 1.1], long_factor=[1.5, 4.0])
+    config = small("Phi3ForCausalLM", "phi3", partial_rotary_factor=0.5, original_max_position_embeddings=16,
+                   rope_scaling=dict(type="longrope", **factors), sliding_window=None, resid_pdrop=0.0)
+    head, kv = WIDTH // HEADS, KV_HEADS * (WIDTH // HEADS)
+    shapes = renamed(usual_shapes(config), {"q_proj": None, "k_proj": None, "v_proj": None, "gate_proj": None,
+                                            "up_proj": None})
+    per_layer(shapes, {"self_attn.qkv_proj.weight": (HEADS * head + 2 * kv, WIDTH),
+                       "mlp.gate_up_proj.weight": (2 * config["intermediate_size"], WIDTH)})
+    def meta(writer, config):
+        writer.add_rope_dimension_count(4)
+        writer.add_rope_scaling_orig_ctx_len(16)
+        writer.add_rope_scaling_attn_factors(float(np.sqrt(1 + np.log(CONTEXT / 16) / np.log(16))))
+        writer.add_sliding_window(0)
+    def extra(config):
+        return {"rope_factors_long.weight": np.array(factors["long_factor"], np.float32),
+                "rope_factors_short.weight": np.array(factors["short_factor"], np.float32)}
+    return Family("PHI3", config, shapes, meta=meta, extra=extra)
+
+
+def granite():
+    config = small("GraniteForCausalLM", "granite", attention_multiplier=0.4, embedding_multiplier=2.0,
+                   residual_multiplier=0.5, logits_scaling=1.5, tie_word_embeddings=True, attention_bias=False)
+    def meta(writer, config):
+        writer.add_attention_scale(0.4)
+        writer.add_embedding_scale(2.0)
+        writer.add_residual_scale(0.5)
+        writer.add_logit_scale(1.5)
+        writer.add_rope_dimension_count(WIDTH // HEADS)
+    return Family("GRANITE", config, usual_shapes(config), permuted, meta=meta)
+
+
+def olmo2():
+    config = small("Olmo3ForCausalLM", "olmo3", sliding_window=4, layer_types=["sliding_attention", "full_attention"])
+    shapes = renamed(usual_shapes(config), {"input_layernorm": None})
+    kv = KV_HEADS * (WIDTH // HEADS)
+    per_layer(shapes, {"post_feedforward_layernorm.weight": (WIDTH,), "self_attn.q_norm.weight": (WIDTH,),
+                       "self_attn.k_norm.weight": (kv,)})
+    def meta(writer, config):
+        writer.add_sliding_window(4)
+        writer.add_sliding_window_pattern([True, False])
+    return Family("OLMO2", config, shapes, meta=meta)
+
+
+def smollm3():
+    config = small("SmolLM3ForCausalLM", "smollm3", tie_word_embeddings=..., num_hidden_layers=LAYERS,
+                   no_rope_layers=[1, 1], no_rope_layer_interval=4, use_sliding_window=False, sliding_window=None)
+    return Family("SMOLLM3", config, usual_shapes(dict(config, tie_word_embeddings=True)), permuted)
+
+
+def starcoder2():
+    config = small("Starcoder2ForCausalLM", "starcoder2", norm_epsilon=1e-5, rms_norm_eps=..., use_bias=True,
+                   hidden_act="gelu_pytorch_tanh", tie_word_embeddings=..., norm_type="layer_norm", mlp_type="default")
+    shapes = renamed(usual_shapes(dict(config, tie_word_embeddings=True)),
+                     {"gate_proj": None, "up_proj": "c_fc", "down_proj": "c_proj"})
+    shapes |= {name.replace(".weight", ".bias"): shape[:1] for name, shape in shapes.items() if "embed" not in name}
+    return Family("STARCODER2", config, shapes, meta=lambda writer, config: writer.add_layer_norm_eps(1e-5))
+
+
+def gpt2():
+    config = dict(architectures=["GPT2LMHeadModel"], model_type="gpt2", n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS,
+                  n_positions=CONTEXT, n_ctx=CONTEXT, vocab_size=64, layer_norm_epsilon=1e-5,
+                  activation_function="gelu_new", resid_pdrop=0.1)
+    shapes = {"wte.weight": (64, WIDTH), "wpe.weight": (CONTEXT, WIDTH), "ln_f.weight": (WIDTH,), "ln_f.bias": (WIDTH,)}
+    for layer in range(LAYERS):
+        for name, rows, cols in (("attn.c_attn", WIDTH, 3 * WIDTH), ("attn.c_proj", WIDTH, WIDTH),
+                                 ("mlp.c_fc", WIDTH, 4 * WIDTH), ("mlp.c_proj", 4 * WIDTH, WIDTH)):
+            shapes |= {f"h.{layer}.{name}.weight": (rows, cols), f"h.{layer}.{name}.bias": (cols,)}
+        for name in ("ln_1", "ln_2"):
+            shapes |= {f"h.{layer}.{name}.weight": (WIDTH,), f"h.{layer}.{name}.bias": (WIDTH,)}
+    def transposed(config, name, data):
+        return name, data.T if name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")) else data
+    def meta(writer, config):
+        writer.add_layer_norm_eps(1e-5)
+        writer.add_feed_forward_length(4 * WIDTH)
+    return Family("GPT2", config, shapes, transposed, meta=meta)
+
+
+def mistral3():
+    rope = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16, beta_fast=32.0,
+                beta_slow=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)
+    config = small("Ministral3ForCausalLM", "ministral3", rope_theta=..., rope_parameters=rope)
+    def meta(writer, config):
+        writer.add_rope_freq_base(10000.0)
+        writer.add_rope_scaling_type(gguf_type("YARN"))
+        writer.add_rope_scaling_factor(4.0)
+        writer.add_rope_scaling_orig_ctx_len(16)
+        writer.add_rope_scaling_yarn_beta_fast(32.0)
+        writer.add_rope_scaling_yarn_beta_slow(1.0)
+        writer.add_rope_scaling_yarn_log_mul(1.0)
+        writer.add_attn_temperature_scale(0.1)
+        writer.add_rope_dimension_count(WIDTH // HEADS)
+    return Family("MISTRAL3", config, usual_shapes(config), permuted, meta=meta)
+
+
+def gguf_type(name):
+    import gguf
+    return gguf.RopeScalingType[name]
+
+
+def expert_shapes(config, router, names, experts, width):
+    shapes = renamed(usual_shapes(config), {"mlp.": None})
+    more = {router: (experts, WIDTH)}
+    for expert in range(experts):
+        for name, down in names.items():
+            more[name.format(expert)] = (WIDTH, width) if down else (width, WIDTH)
+    return per_layer(shapes, more)
+
+
+def merged(weights, pattern, experts):
+    """[experts, rows, cols] of one layer."""
+    return np.stack([weights[pattern.format(expert)] for expert in range(experts)])
+
+
+def expert_meta(experts, used, width):
+    def meta(writer, config):
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(used)
+        writer.add_expert_feed_forward_length(width)
+    return meta
+
+
+def mixtral():
+    config = small("MixtralForCausalLM", "mixtral", num_local_experts=12, num_experts_per_tok=2, intermediate_size=16)
+    names = {"block_sparse_moe.experts.{}.w1.weight": False, "block_sparse_moe.experts.{}.w2.weight": True,
+             "block_sparse_moe.experts.{}.w3.weight": False}
+    return Family("LLAMA", config, expert_shapes(config, "block_sparse_moe.gate.weight", names, 12, 16), permuted,
+                  meta=expert_meta(12, 2, 16), experts=12)
+
+
+def qwen3moe():
+    config = small("Qwen3MoeForCausalLM", "qwen3_moe", head_dim=16, num_experts=4, num_experts_per_tok=2,
+                   moe_intermediate_size=16, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[])
+    names = {"mlp.experts.{}.gate_proj.weight": False, "mlp.experts.{}.down_proj.weight": True,
+             "mlp.experts.{}.up_proj.weight": False}
+    shapes = expert_shapes(config, "mlp.gate.weight", names, 4, 16)
+    per_layer(shapes, {"self_attn.q_norm.weight": (16,), "self_attn.k_norm.weight": (16,)})
+    return Family("QWEN3MOE", config, shapes, meta=expert_meta(4, 2, 16), experts=4)
+
+
+FAMILIES = {family.__name__: family for family in (llama, qwen2, qwen3, gemma2, gemma3, phi3, granite, olmo2, smollm3,
+                                                   starcoder2, gpt2, mistral3, mixtral, qwen3moe)}
 
 
 def random_weights(family):
@@ -156,18 +358,33 @@ def write_folder(family, weights, folder):
             out.write("\n")
 
 
+def merge_experts(weights, experts):
+    result = {}
+    for name, data in weights.items():
+        if ".experts." not in name:
+            result[name] = data
+        elif ".experts.0." in name:
+            pattern = name.replace(".experts.0.", ".experts.{}.")
+            result[name.replace(".experts.0.", ".experts.")] = merged(weights, pattern, experts)
+    return result
+
+
 def write_twin(family, weights, path):
     import gguf
     arch = gguf.MODEL_ARCH[family.arch]
     writer, config = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch]), family.config
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_block_count(LAYERS)
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(WIDTH)
+    writer.add_head_count(HEADS)
+    if "intermediate_size" in config:
+        writer.add_feed_forward_length(config["intermediate_size"])
+    if "num_key_value_heads" in config:
+        writer.add_head_count_kv(config["num_key_value_heads"])
+    if "rms_norm_eps" in config:
+        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    if "rope_theta" in config:
+        writer.add_rope_freq_base(config["rope_theta"])
     if "head_dim" in config:
         writer.add_key_length(config["head_dim"])
         writer.add_value_length(config["head_dim"])
@@ -175,8 +392,8 @@ def write_twin(family, weights, path):
     writer.add_tokenizer_model("none")
     if family.meta:
         family.meta(writer, config)
-    names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
-    for own, data in weights.items():
+    names = gguf.get_tensor_name_map(arch, LAYERS)
+    for own, data in merge_experts(weights, family.experts).items():
         name, data = family.convert(config, own, data)
         known = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if not known:

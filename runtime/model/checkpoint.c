@@ -14,8 +14,7 @@ enum { KEY_BYTES = 160, MOST_ELEMENTS = 4096 };
 
 /* ---- for all who read ---- */
 
-const json_t *ci_checkpoint_find(const struct ci_checkpoint_reading *reading, const char *field) {
-    const json_t *value = reading->folder->config;
+static const json_t *find_below(const json_t *value, const char *field) {
     char name[KEY_BYTES];
     while (value && *field) {
         size_t length = strcspn(field, ".");
@@ -24,6 +23,11 @@ const json_t *ci_checkpoint_find(const struct ci_checkpoint_reading *reading, co
         field += length + (field[length] == '.');
     }
     return json_is_null(value) ? NULL : value;
+}
+
+const json_t *ci_checkpoint_find(const struct ci_checkpoint_reading *reading, const char *field) {
+    const json_t *text = json_object_get(reading->folder->config, "text_config"), *value = find_below(text, field);
+    return value ? value : find_below(reading->folder->config, field);
 }
 
 void ci_checkpoint_refuse(struct ci_checkpoint_reading *reading, enum clinfer_status status, const char *field,
@@ -56,6 +60,44 @@ void ci_checkpoint_number(struct ci_checkpoint_reading *reading, const char *fie
     full_key(reading, key, name);
     from(reading, field);
     ci_gguf_make_float(reading->maker, name, number);
+}
+
+void ci_checkpoint_default(struct ci_checkpoint_reading *reading, const char *field, const char *key, int64_t number) {
+    if (!ci_checkpoint_find(reading, field)) ci_checkpoint_integer(reading, field, key, number);
+}
+
+void ci_checkpoint_default_number(struct ci_checkpoint_reading *reading, const char *field, const char *key,
+                                  double number) {
+    if (!ci_checkpoint_find(reading, field)) ci_checkpoint_number(reading, field, key, number);
+}
+
+/* "sliding_attention" or "full_attention" of each. */
+static void add_layer_types(struct ci_checkpoint_reading *reading, const json_t *types) {
+    size_t count = json_array_size(types);
+    bool *windowed = ci_gguf_make_array(reading->maker, count + 1, sizeof *windowed);
+    char key[KEY_BYTES];
+    for (size_t i = 0; windowed && i < count; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        windowed[i] = type && strcmp(type, "sliding_attention") == 0;
+        if (!windowed[i] && (!type || strcmp(type, "full_attention") != 0))
+            ci_checkpoint_refuse(reading, CLINFER_UNSUPPORTED, "layer_types",
+                                 "only full_attention and sliding_attention are supported");
+    }
+    full_key(reading, "attention.sliding_window_pattern", key);
+    from(reading, "layer_types");
+    if (windowed) ci_gguf_make_bools(reading->maker, key, true, windowed, count);
+}
+
+void ci_checkpoint_windows(struct ci_checkpoint_reading *reading, const char *every) {
+    const json_t *types = ci_checkpoint_find(reading, "layer_types"), *number = ci_checkpoint_find(reading, every);
+    if (types && !json_is_array(types))
+        ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, "layer_types", "must be a list");
+    else if (types)
+        add_layer_types(reading, types);
+    else if (number && !json_is_integer(number))
+        ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, every, "must be a whole number");
+    else if (number)
+        ci_checkpoint_integer(reading, every, "attention.sliding_window_pattern", json_integer_value(number));
 }
 
 double ci_checkpoint_number_of(struct ci_checkpoint_reading *reading, const char *field, double otherwise) {

@@ -23,6 +23,17 @@ struct ci_checkpoint_field {
     const char *why;  /* what is missing for other values */
 };
 
+#define CI_FIELD_INTEGER(name, gguf)                                                                                   \
+    { .field = name, .use = CI_CHECKPOINT_INTEGER, .key = gguf }
+#define CI_FIELD_NUMBER(name, gguf)                                                                                    \
+    { .field = name, .use = CI_CHECKPOINT_NUMBER, .key = gguf }
+#define CI_FIELD_NO_EFFECT(name)                                                                                       \
+    { .field = name, .use = CI_CHECKPOINT_NO_EFFECT }
+#define CI_FIELD_BY_CODE(name)                                                                                         \
+    { .field = name, .use = CI_CHECKPOINT_BY_CODE }
+#define CI_FIELD_MUST_BE(name, values, because)                                                                        \
+    { .field = name, .use = CI_CHECKPOINT_MUST_BE, .text = values, .why = because }
+
 /* What a tensor is called. '*' is a number, in `own` the first is the layer, a second one the expert. Names without
  * ".weight" or ".bias" in them are stems, which have both. */
 struct ci_checkpoint_tensor {
@@ -67,12 +78,20 @@ enum clinfer_status ci_checkpoint_open(const char *path, const struct ci_type *t
 
 /* ---- for families ---- */
 
-/* A value by its path, NULL: absent or null. */
+/* A value by its path, NULL: absent or null. Of a model that reads pictures, too, that of "text_config" counts. */
 const json_t *ci_checkpoint_find(const struct ci_checkpoint_reading *reading, const char *field);
 
 /* Values under "<architecture>.<key>", as if they came from `field`. */
 void ci_checkpoint_integer(struct ci_checkpoint_reading *reading, const char *field, const char *key, int64_t number);
 void ci_checkpoint_number(struct ci_checkpoint_reading *reading, const char *field, const char *key, double number);
+
+/* What transformers takes where config.json leaves the field out. */
+void ci_checkpoint_default(struct ci_checkpoint_reading *reading, const char *field, const char *key, int64_t number);
+void ci_checkpoint_default_number(struct ci_checkpoint_reading *reading, const char *field, const char *key,
+                                  double number);
+
+/* Which layers have a window: "layer_types", or every how many one has none. */
+void ci_checkpoint_windows(struct ci_checkpoint_reading *reading, const char *every);
 
 /* The number of a field, `otherwise` where there is none; refuses what is no number. */
 double ci_checkpoint_number_of(struct ci_checkpoint_reading *reading, const char *field, double otherwise);

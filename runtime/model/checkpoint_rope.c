@@ -78,6 +78,30 @@ static void make_llama3(const struct rope *rope, double base) {
     }
 }
 
+/* Factors of a list, as a tensor. */
+static void add_factors(const struct rope *rope, const char *name, const char *tensor) {
+    char text[FIELD_BYTES];
+    const json_t *list = ci_checkpoint_find(rope->reading, field(rope, name, text));
+    size_t count = json_array_size(list);
+    bool fine = count > 0 && count <= 1024;
+    for (size_t i = 0; i < count; i++) fine = fine && json_is_number(json_array_get(list, i));
+    if (!fine) refuse(rope, name, "must be a list of numbers");
+    float *factors = fine ? ci_checkpoint_vector(rope->reading, text, tensor, count) : NULL;
+    for (size_t i = 0; factors && i < count; i++) factors[i] = (float)json_number_value(json_array_get(list, i));
+}
+
+/* LongRoPE (Ding et al. 2024, arXiv 2402.13753): the magnitude follows from how far the context was stretched. */
+static void make_longrope(const struct rope *rope) {
+    double context = ci_checkpoint_number_of(rope->reading, "max_position_embeddings", 0);
+    double original = ci_checkpoint_number_of(rope->reading, "original_max_position_embeddings",
+                                              number(rope, "original_max_position_embeddings", context));
+    double magnitude = context > original && original > 1 ? sqrt(1 + log(context / original) / log(original)) : 1;
+    set_type(rope, "longrope");
+    ci_checkpoint_number(rope->reading, "max_position_embeddings", "rope.scaling.attn_factor", magnitude);
+    add_factors(rope, "long_factor", "rope_factors_long.weight");
+    add_factors(rope, "short_factor", "rope_factors_short.weight");
+}
+
 static void make_scaling(const struct rope *rope, double base) {
     char text[FIELD_BYTES];
     const char *name = has(rope, "rope_type") ? "rope_type" : "type";
@@ -102,10 +126,12 @@ static void make_scaling(const struct rope *rope, double base) {
                                   (int64_t)number(rope, "original_max_position_embeddings", 0));
     } else if (strcmp(type, "llama3") == 0) {
         make_llama3(rope, base);
+    } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
+        make_longrope(rope);
     } else if (strcmp(type, "default") != 0 && strcmp(type, "dynamic") != 0) {
         /* Dynamic scaling begins beyond max_position_embeddings, which is the context here. */
         ci_checkpoint_refuse(rope->reading, CLINFER_UNSUPPORTED, field(rope, name, text),
-                             "is not supported (linear, yarn, llama3 and dynamic are)");
+                             "is not supported (linear, yarn, llama3, longrope and dynamic are)");
     }
 }
 

@@ -66,11 +66,20 @@ static bool find_rule(const struct ci_family *family, const char *name, struct m
     return false;
 }
 
-/* Models without a head leave out "model.", the name of the trunk; `text` is for that. */
+/* The same trunk is called otherwise in models with other heads, or with eyes; `text` is for that name. */
 static bool find_in_trunk(const struct ci_family *family, const char *name, char text[NAME_BYTES],
                           struct match *match) {
-    snprintf(text, NAME_BYTES, "model.%s", name);
-    return find_rule(family, name, match) || find_rule(family, text, match);
+    static const char *const trunks[][2] = {
+        {"", ""},      {"", "model."},       {"model.language_model.", "model."}, {"language_model.", ""},
+        {"bert.", ""}, {"transformer.", ""},
+    };
+    for (size_t i = 0; i < sizeof trunks / sizeof *trunks; i++) {
+        size_t length = strlen(trunks[i][0]);
+        if (strncmp(name, trunks[i][0], length) != 0) continue;
+        snprintf(text, NAME_BYTES, "%s%s", trunks[i][1], name + length);
+        if (find_rule(family, text, match)) return true;
+    }
+    return false;
 }
 
 /* For messages about what is missing. */

@@ -1,5 +1,6 @@
 /* granite: Granite 3: Llama with scales of embedding, residual, attention and logits. */
 #include "base/status.h"
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_decoder decoder = {.rope = CI_ROPE_NEIGHBOURS, .rope_factors = true};
@@ -25,5 +26,17 @@ static enum clinfer_status derive(struct ci_model *model) {
     return CLINFER_OK;
 }
 
+static const char *const architectures[] = {"GraniteForCausalLM", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_NUMBER("attention_multiplier", "attention.scale"),
+    CI_FIELD_NUMBER("embedding_multiplier", "embedding_scale"),
+    CI_FIELD_NUMBER("residual_multiplier", "residual_scale"),
+    CI_FIELD_NUMBER("logits_scaling", "logit_scale"),
+    {0},
+};
+
+static const struct ci_checkpoint checkpoint = {.architectures = architectures, .fields = fields, .rope_halves = true};
+
 const struct ci_family ci_family_granite = {
-    .architecture = "granite", .keys = keys, .decoder = &decoder, .derive = derive};
+    .architecture = "granite", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};

@@ -63,6 +63,12 @@ static const struct ci_key_rule common_rules[] = {
 };
 
 static const struct ci_left_out common_left_out[] = {
+    {"lm_head.weight", "the embedding is the output"},
+    {"*.rotary_emb.inv_freq", "frequencies follow from config.json"},
+    {"vision_tower.*", "only pictures need it"},
+    {"model.vision_tower.*", "only pictures need it"},
+    {"multi_modal_projector.*", "only pictures need it"},
+    {"model.multi_modal_projector.*", "only pictures need it"},
     {"*.input_scale", "it prepares inputs for kernels that compute in very few bits; the product itself is the same"},
     {0},
 };

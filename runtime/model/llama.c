@@ -16,9 +16,28 @@ static const struct ci_key_rule keys[] = {
     {0},
 };
 
-static const char *const architectures[] = {"LlamaForCausalLM", "MistralForCausalLM", "LlamaModel", NULL};
+static const char *const architectures[] = {"LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM",
+                                            "LlamaModel", NULL};
 
-static const struct ci_checkpoint checkpoint = {.architectures = architectures, .rope_halves = true};
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_INTEGER("num_local_experts", "expert_count"),
+    CI_FIELD_INTEGER("num_experts_per_tok", "expert_used_count"),
+    CI_FIELD_NO_EFFECT("output_router_logits"),
+    CI_FIELD_NO_EFFECT("router_aux_loss_coef"),
+    CI_FIELD_NO_EFFECT("router_jitter_noise"),
+    {0},
+};
+
+static const struct ci_checkpoint_tensor tensors[] = {
+    {"model.layers.*.block_sparse_moe.gate", "blk.*.ffn_gate_inp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.block_sparse_moe.experts.*.w1", "blk.*.ffn_gate_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.block_sparse_moe.experts.*.w2", "blk.*.ffn_down_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.block_sparse_moe.experts.*.w3", "blk.*.ffn_up_exps", CI_CHECKPOINT_AS_STORED},
+    {0},
+};
+
+static const struct ci_checkpoint checkpoint = {
+    .architectures = architectures, .fields = fields, .tensors = tensors, .rope_halves = true};
 
 const struct ci_family ci_family_llama = {
     .architecture = "llama", .keys = keys, .decoder = &decoder, .checkpoint = &checkpoint};

@@ -1,5 +1,6 @@
 /* mistral3: Ministral 3 and Mistral Small 3.1: Llama whose queries grow with their position. */
 #include "base/status.h"
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_experts experts = {.gating = CI_GATING_SOFTMAX, .normalise = true, .scales = true};
@@ -31,5 +32,15 @@ static enum clinfer_status derive(struct ci_model *model) {
     return status;
 }
 
+static const char *const architectures[] = {"Ministral3ForCausalLM", "Mistral3ForConditionalGeneration", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_NUMBER("rope_parameters.mscale_all_dim", "rope.scaling.yarn_log_multiplier"),
+    CI_FIELD_NUMBER("rope_parameters.llama_4_scaling_beta", "attention.temperature_scale"),
+    {0},
+};
+
+static const struct ci_checkpoint checkpoint = {.architectures = architectures, .fields = fields, .rope_halves = true};
+
 const struct ci_family ci_family_mistral3 = {
-    .architecture = "mistral3", .keys = keys, .decoder = &decoder, .derive = derive};
+    .architecture = "mistral3", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};

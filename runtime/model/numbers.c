@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/pages.h"
@@ -60,12 +61,21 @@ static enum clinfer_status refuse(const struct ci_gguf *gguf, const struct ci_gg
                    tensor->offset + (uint64_t)first * (uint64_t)type->block_bytes);
 }
 
+/* What was converted while loading lies in memory of ours instead, and has no other copy. */
+static bool is_mapped(const struct ci_gguf *gguf, const uint8_t *data) {
+    for (size_t i = 0; i < ci_gguf_file_count(gguf); i++) {
+        const struct ci_file *file = ci_gguf_file_at(gguf, i);
+        if (file->identity && (uintptr_t)data - (uintptr_t)file->data < file->size) return true;
+    }
+    return false;
+}
+
 /* The file's pages do not stay in our resident set: what uses the weights may pack them and needs no others. */
 static void let_go(const struct ci_gguf *gguf, const struct search *search) {
     uintptr_t first = ((uintptr_t)search->data + CI_PAGE_BYTES - 1) / CI_PAGE_BYTES * CI_PAGE_BYTES;
     uintptr_t last = ((uintptr_t)search->data + (size_t)(search->blocks * search->type->block_bytes)) / CI_PAGE_BYTES *
                      CI_PAGE_BYTES;
-    if (ci_gguf_identity(gguf) && first < last) madvise((void *)first, last - first, MADV_DONTNEED);
+    if (is_mapped(gguf, search->data) && first < last) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
 static enum clinfer_status check_tensor(const struct ci_gguf *gguf, const struct ci_gguf_tensor *tensor,

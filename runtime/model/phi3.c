@@ -1,4 +1,5 @@
 /* phi3: Phi 3, 3.5 and 4: Llama with queries, keys and values in one matrix, gate and up in another, LongRoPE. */
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_decoder decoder = {.rope = CI_ROPE_HALVES, .rope_factors = true, .gate_in_up = true};
@@ -11,4 +12,33 @@ static const struct ci_key_rule keys[] = {
     {0},
 };
 
-const struct ci_family ci_family_phi3 = {.architecture = "phi3", .keys = keys, .decoder = &decoder};
+static const char *const architectures[] = {"Phi3ForCausalLM", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_INTEGER("original_max_position_embeddings", "rope.scaling.original_context_length"),
+    CI_FIELD_INTEGER("sliding_window", "attention.sliding_window"),
+    CI_FIELD_BY_CODE("partial_rotary_factor"),
+    CI_FIELD_NO_EFFECT("embd_pdrop"),
+    {0},
+};
+
+static const struct ci_checkpoint_tensor tensors[] = {
+    {"model.layers.*.self_attn.qkv_proj", "blk.*.attn_qkv", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.gate_up_proj", "blk.*.ffn_up", CI_CHECKPOINT_AS_STORED},
+    {0},
+};
+
+static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
+    double share = ci_checkpoint_number_of(reading, "partial_rotary_factor", 1);
+    double width = ci_checkpoint_number_of(reading, "hidden_size", 0);
+    double heads = ci_checkpoint_number_of(reading, "num_attention_heads", 1);
+    if (share < 1 && heads >= 1)
+        ci_checkpoint_integer(reading, "partial_rotary_factor", "rope.dimension_count",
+                              (int64_t)(share * width / heads));
+}
+
+static const struct ci_checkpoint checkpoint = {
+    .architectures = architectures, .fields = fields, .tensors = tensors, .derive = derive_checkpoint};
+
+const struct ci_family ci_family_phi3 = {
+    .architecture = "phi3", .keys = keys, .decoder = &decoder, .checkpoint = &checkpoint};

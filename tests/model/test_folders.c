@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -75,6 +76,14 @@ static void check(const char *folder, const char *type, double most) {
     free(logits);
 }
 
+/* llama.cpp takes GELU from a table of f16 numbers, which is where its logits end to be exact. */
+static bool is_by_table(const char *folder) {
+    static const char *const names[] = {"gemma2", "gemma3", "gpt2", "starcoder2"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) found = found || strcmp(names[i], folder) == 0;
+    return found;
+}
+
 static void test_folders_compute_what_their_twins_do(void **state) {
     (void)state;
     DIR *folders = opendir(root);
@@ -84,11 +93,11 @@ static void test_folders_compute_what_their_twins_do(void **state) {
         char path[300];
         if (entry->d_name[0] == '.') continue;
         snprintf(path, sizeof path, "%s/%s", root, entry->d_name);
-        check(path, NULL, 1e-9);
+        check(path, NULL, is_by_table(entry->d_name) ? 1e-6 : 1e-9);
         count++;
     }
     closedir(folders);
-    assert_true(count >= 2);
+    assert_true(count >= 14);
 }
 
 /* With 8 and 4 bits it is the same model still; with another order of rows it would be none. */

@@ -57,8 +57,15 @@ char *folder_copy(const char *source) {
 void folder_remove(char *path) {
     DIR *folder = opendir(path);
     must(folder != NULL, path);
-    for (struct dirent *entry; (entry = readdir(folder));)
-        if (entry->d_name[0] != '.') must(unlinkat(dirfd(folder), entry->d_name, 0) == 0, entry->d_name);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        char *inner;
+        if (entry->d_name[0] == '.') continue;
+        must(asprintf(&inner, "%s/%s", path, entry->d_name) > 0, path);
+        if (unlink(inner) == 0)
+            free(inner);
+        else
+            folder_remove(inner);
+    }
     closedir(folder);
     must(rmdir(path) == 0, path);
     free(path);

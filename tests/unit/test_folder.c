@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "model/model.h"
+#include "model/numbers.h"
 #include "model/source.h"
 #include "support/asserts.h"
 #include "support/folder.h"
@@ -146,6 +147,32 @@ static void test_fields_that_nobody_knows_are_findings(void **state) {
     ci_model_close(&model);
     ci_gguf_close(gguf);
     folder_remove(path);
+}
+
+/* Weights that were converted lie in no file: what lets go of a file's pages after a look must leave them. */
+static void test_looking_at_converted_weights_leaves_them(void **state) {
+    (void)state;
+    struct ci_gguf *gguf;
+    struct ci_model model;
+    struct ci_threads *threads;
+    char *path = folder_copy("tests/data/folders/gpt2"), *cache = folder_copy("tests/data/folders/gpt2");
+    setenv("XDG_CACHE_HOME", cache, 1); /* where nobody remembers that they are finite */
+    assert_ok(ci_threads_create(1, &threads));
+    assert_ok(ci_source_open(path, NULL, &gguf));
+    const struct ci_gguf_tensor *tensor = ci_gguf_find_tensor(gguf, "blk.0.ffn_up.weight");
+    assert_non_null(tensor);
+    assert_true(tensor->bytes >= 2 * 4096); /* at least one whole page */
+    char *before = malloc(tensor->bytes);
+    memcpy(before, tensor->data, tensor->bytes);
+    assert_ok(ci_model_open(gguf, &model));
+    assert_ok(ci_model_check_numbers(&model, threads));
+    assert_memory_equal(before, tensor->data, tensor->bytes);
+    free(before);
+    ci_model_close(&model);
+    ci_gguf_close(gguf);
+    ci_threads_destroy(threads);
+    folder_remove(path);
+    folder_remove(cache);
 }
 
 /* ---- damage ---- */
@@ -376,6 +403,7 @@ int main(void) {
         cmocka_unit_test(test_matrices_are_quantised_and_norms_are_not),
         cmocka_unit_test(test_other_files_say_how_to_sample_and_to_chat),
         cmocka_unit_test(test_fields_that_nobody_knows_are_findings),
+        cmocka_unit_test(test_looking_at_converted_weights_leaves_them),
         cmocka_unit_test(test_damage_is_refused_by_file_field_and_value),
         cmocka_unit_test(test_cut_files_are_refused),
     };
