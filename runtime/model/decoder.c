@@ -41,6 +41,28 @@ static enum clinfer_status read_pattern(struct ci_model *model, bool windowed[])
     return CLINFER_OK;
 }
 
+/* Keys of layers with a window that may only say what the others say. */
+static enum clinfer_status check_heads(const struct ci_model *model, const struct ci_layer *layer) {
+    const struct {
+        const char *key;
+        int number;
+    } keys[] = {{"attention.key_length_swa", layer->head_dim},
+                {"attention.value_length_swa", layer->value_dim},
+                {"rope.dimension_count_swa", layer->rotated}};
+    enum clinfer_status status = CLINFER_OK;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == CLINFER_OK; i++) {
+        int number = keys[i].number;
+        status = ci_model_integer(model, keys[i].key, CI_GGUF_OPTIONAL, 0, INT32_MAX, &number);
+        if (status == CLINFER_OK && number != keys[i].number)
+            status =
+                ci_fail(CLINFER_UNSUPPORTED,
+                        "%s: %s.%s: %d, and %d in the other layers: heads of another size in layers with a window "
+                        "are not supported",
+                        ci_gguf_path(model->gguf), model->family->architecture, keys[i].key, number, keys[i].number);
+    }
+    return status;
+}
+
 static enum clinfer_status derive_windows(struct ci_model *model) {
     const struct ci_decoder *kind = model->family->decoder;
     struct ci_hyper *h = &model->hyper;
@@ -54,6 +76,7 @@ static enum clinfer_status derive_windows(struct ci_model *model) {
         if (!windowed[i]) continue;
         model->layers[i].window = h->window;
         model->layers[i].rope_table = 1;
+        status = check_heads(model, &model->layers[i]);
     }
     return status;
 }

@@ -1,9 +1,12 @@
-/* granite: Granite 3: Llama with scales of embedding, residual, attention and logits. */
+/* granite, granitemoe: Granite 3 and 4, without and with experts: Llama with scales of embedding, residual, attention
+ * and logits. */
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "model/decoder.h"
 
-static const struct ci_decoder decoder = {.rope = CI_ROPE_NEIGHBOURS, .rope_factors = true};
+static const struct ci_experts experts = {.gating = CI_GATING_SOFTMAX, .normalise = true};
+
+static const struct ci_decoder decoder = {.rope = CI_ROPE_NEIGHBOURS, .rope_factors = true, .experts = &experts};
 
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
@@ -12,17 +15,24 @@ static const struct ci_key_rule keys[] = {
     {.key = "embedding_scale", .use = CI_KEY_READ},
     {.key = "attention.scale", .use = CI_KEY_READ},
     {.key = "rope.scaling.finetuned", .use = CI_KEY_READ, .number = 1},
+    {.key = "expert_count", .use = CI_KEY_READ},
+    {.key = "expert_used_count", .use = CI_KEY_READ},
+    {.key = "expert_shared_feed_forward_length", .use = CI_KEY_READ},
     {0},
 };
 
-/* Logits are divided; and a key of another purpose says whether positions are rotated. */
-static enum clinfer_status derive(struct ci_model *model) {
+static const struct ci_left_out left_out[] = {
+    {"rope_freqs.weight", "positions are not rotated (rope.scaling.finetuned)"},
+    {0},
+};
+
+/* Logits are divided. */
+static enum clinfer_status invert(struct ci_model *model) {
     struct ci_hyper *h = &model->hyper;
     if (h->logit_scale == 0)
-        return ci_fail(CLINFER_BAD_FILE, "%s: granite.logit_scale: 0: logits are divided by it",
-                       ci_gguf_path(model->gguf));
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s.logit_scale: 0: logits are divided by it", ci_gguf_path(model->gguf),
+                       model->family->architecture);
     h->logit_scale = 1 / h->logit_scale;
-    for (int i = 0; i < h->layers && !h->rope_finetuned; i++) model->layers[i].rope_table = -1;
     return CLINFER_OK;
 }
 
@@ -38,5 +48,18 @@ static const struct ci_checkpoint_field fields[] = {
 
 static const struct ci_checkpoint checkpoint = {.architectures = architectures, .fields = fields, .rope_halves = true};
 
-const struct ci_family ci_family_granite = {
-    .architecture = "granite", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};
+/* A key of another purpose says whether positions are rotated; with experts they always are. */
+static enum clinfer_status derive(struct ci_model *model) {
+    for (int i = 0; i < model->hyper.layers && !model->hyper.rope_finetuned; i++) model->layers[i].rope_table = -1;
+    return invert(model);
+}
+
+const struct ci_family ci_family_granite = {.architecture = "granite",
+                                            .keys = keys,
+                                            .left_out = left_out,
+                                            .decoder = &decoder,
+                                            .derive = derive,
+                                            .checkpoint = &checkpoint};
+
+const struct ci_family ci_family_granitemoe = {
+    .architecture = "granitemoe", .keys = keys, .decoder = &decoder, .derive = invert};

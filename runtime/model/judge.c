@@ -39,6 +39,9 @@ static const struct ci_key_rule common_rules[] = {
     USED("rope.dimension_count"),
     USED("rope.freq_base"),
     USED("rope.scale_linear"),
+    USED("rope.dimension_count_swa"), /* these three where layers have a window */
+    USED("attention.key_length_swa"),
+    USED("attention.value_length_swa"),
     USED("rope.scaling.type"),
     USED("rope.scaling.factor"),
     USED("rope.scaling.attn_factor"),
@@ -56,9 +59,6 @@ static const struct ci_key_rule common_rules[] = {
     NO_EFFECT("classifier.output_labels", "only classifiers have labels"),
     NO_EFFECT("rope.scaling.finetuned", "it tells how the model was made"),
     NO_EFFECT("rope.scaling.alpha", "only other families stretch their context by it"),
-    NO_EFFECT("rope.dimension_count_swa", "no layer has a sliding window"),
-    NO_EFFECT("attention.key_length_swa", "no layer has a sliding window"),
-    NO_EFFECT("attention.value_length_swa", "no layer has a sliding window"),
     {0},
 };
 
@@ -76,6 +76,7 @@ static const struct ci_left_out common_left_out[] = {
 /* Of families that do not apply them. */
 static const struct ci_left_out expert_scales[] = {
     {"blk.*.ffn_*_exps.scale", "llama.cpp loads the scales of this family's experts, but applies none"},
+    {"blk.*.ffn_*_shexp.scale", "llama.cpp loads the scales of this family's experts, but applies none"},
     {0},
 };
 

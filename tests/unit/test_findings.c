@@ -116,6 +116,14 @@ static void test_architectures_are_refused_with_what_they_need(void **state) {
     expect_refusal(&file, CLINFER_UNSUPPORTED, "general.architecture: \"nobodys\"", "supported are: llama, qwen2");
 }
 
+static void test_heads_of_windows_are_like_the_others(void **state) {
+    (void)state;
+    struct file file = start("olmo2");
+    gguf_writer_u32(file.writer, "olmo2.attention.sliding_window", 8);
+    gguf_writer_u32(file.writer, "olmo2.rope.dimension_count_swa", 2);
+    expect_refusal(&file, CLINFER_UNSUPPORTED, "olmo2.rope.dimension_count_swa: 2", "heads of another size");
+}
+
 /* ---- tensors ---- */
 
 static void test_types_that_nothing_reads_are_refused_with_those_that_are(void **state) {
@@ -600,6 +608,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tensors_that_nothing_takes_are_refused_by_name),
         cmocka_unit_test(test_architectures_are_refused_with_what_they_need),
+        cmocka_unit_test(test_heads_of_windows_are_like_the_others),
         cmocka_unit_test(test_types_that_nothing_reads_are_refused_with_those_that_are),
         cmocka_unit_test(test_what_may_be_left_out_is_named),
         cmocka_unit_test(test_blocks_for_multi_token_prediction_are_left_out),
