@@ -162,6 +162,27 @@ static const struct ci_case cases[] = {BOTH(TWO, "gate and up, one token,", q4_0
                                        ONE("bf16 weights", f32, bf16, 6, 2, 4, 16, 64),
                                        {0}};
 
+/* Whatever the types: a few rows and a few of the experts. */
+static void like(const struct ci_call *call, struct ci_case *shape) {
+    enum { ROWS = 5, USED = 2, EXPERTS = 4, TILES = 32, NO_TILES = 21, COLS = 96 };
+    const struct ci_view *w = &call->in[W0];
+    bool own_inputs = call->in[X].cols != w->cols;
+    int64_t rows = call->in[X].rows < ROWS ? call->in[X].rows : ROWS;
+    int64_t used = call->in[IDS].cols < USED ? call->in[IDS].cols : USED;
+    int64_t outputs = EXPERTS * (w->rows / experts_of(call) % 16 ? NO_TILES : TILES);
+    int64_t cols = w->type->block_cols > 32 ? 2 * w->type->block_cols : COLS;
+    *shape = (struct ci_case){.name = "its own",
+                              .in = {[X] = {call->in[X].type, rows, own_inputs ? used * cols : cols},
+                                     [W0] = {w->type, outputs, cols},
+                                     [W1] = {call->in[W1].type, outputs, cols},
+                                     [IDS] = {&ci_type_i32, rows, used},
+                                     [ORDER] = {&ci_type_i32, rows, used},
+                                     [STARTS] = {&ci_type_i32, 1, EXPERTS + 1},
+                                     [B0] = {call->in[B0].type, 1, outputs},
+                                     [B1] = {call->in[B1].type, 1, outputs}},
+                              .params = call->params};
+}
+
 const struct ci_op ci_op_matmul_experts = {
     .name = "matmul_experts",
     .inputs = 8,
@@ -174,6 +195,7 @@ const struct ci_op ci_op_matmul_experts = {
     .magnitude = magnitude,
     .gate = {1e-9, 1e-5},
     .cases = cases,
+    .like = like,
     .extra_bytes = bytes_read,
     .operations = operations,
 };

@@ -183,6 +183,32 @@ static void test_experts_are_right_at_the_edges_of_their_tiles(void **state) {
         }
 }
 
+/* A kernel is used only where a case with the same types proves it; an op that comes with whatever type a file has
+ * makes its own. */
+static void test_experts_of_every_type_have_a_case_that_proves_them(void **state) {
+    (void)state;
+    for (int t = 0; ci_types[t]; t++) {
+        const struct ci_type *type = ci_types[t];
+        if (type->gguf_id == CI_TYPE_NOT_IN_FILES || !sampling_takes("experts of all types", t, 30, 3)) continue;
+        struct ci_case shape = {.name = type->name,
+                                .in = {{&ci_type_f32, 1, 1024},
+                                       {type, 8 * 48, 512},
+                                       {0},
+                                       {&ci_type_i32, 1, 2},
+                                       {&ci_type_i32, 1, 2},
+                                       {&ci_type_i32, 1, 9}}};
+        struct ci_sample_call sample;
+        struct ci_case own;
+        if (ci_sample_create(&ci_op_matmul_experts, &shape, SEED, &sample) != CLINFER_OK)
+            fail_msg("%s", ci_status_message());
+        ci_op_matmul_experts.like(&sample.call, &own);
+        ci_sample_destroy(&sample);
+        assert_ptr_equal(own.in[1].type, type);
+        if (!check_case(&ci_op_matmul_experts, &own) && ci_cpu_features()->avx2)
+            fail_msg("no variant does its case with experts of %s", type->name);
+    }
+}
+
 /* Of the weights only those of experts that some row goes to count; where nobody knows them yet, as many as to expect.
  */
 static void test_only_the_chosen_experts_count_as_read(void **state) {
@@ -470,6 +496,7 @@ int main(void) {
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_experts_are_right_at_the_edges_of_their_tiles),
+        cmocka_unit_test(test_experts_of_every_type_have_a_case_that_proves_them),
         cmocka_unit_test(test_only_the_chosen_experts_count_as_read),
         cmocka_unit_test(test_attention_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_attention_does_everything_at_once),
