@@ -23,6 +23,7 @@ struct match {
 /* Whether `name` is `pattern` with numbers, and perhaps an end that a stem leaves open. */
 static bool match_pattern(const char *pattern, const char *name, struct match *match) {
     match->count = 0;
+    memset(match->numbers, 0, sizeof match->numbers);
     for (; *pattern; pattern++) {
         if (*pattern != '*') {
             if (*pattern != *name++) return false;

@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "base/text_file.h"
 #include "format/json.h"
@@ -91,9 +93,17 @@ static void read_file(struct ci_checkpoint_reading *reading, const char *name,
     json_decref(object);
 }
 
+/* Without one a model takes token ids, as GGUF files of that kind say it. */
+static void find_vocabulary(struct ci_checkpoint_reading *reading) {
+    const char *path = ci_folder_path(reading->folder, "tokenizer.json");
+    if (!path || access(path, F_OK) == 0) return;
+    ci_log(CLINFER_LOG_WARNING, "%s: is not there: the model takes token ids and no text; fetch it, too", path);
+    ci_gguf_make_from(reading->maker, NULL, NULL);
+    ci_gguf_make_string(reading->maker, "tokenizer.ggml.model", "none");
+}
+
 void ci_checkpoint_text(struct ci_checkpoint_reading *reading) {
     read_file(reading, "tokenizer_config.json", read_templates);
     read_file(reading, "generation_config.json", read_sampling);
-    ci_gguf_make_from(reading->maker, NULL, NULL);
-    ci_gguf_make_string(reading->maker, "tokenizer.ggml.model", "none");
+    find_vocabulary(reading);
 }

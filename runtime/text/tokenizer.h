@@ -89,7 +89,8 @@ bool ci_tokenizer_has_no_text(const struct ci_text_span *model);
  * failure *tokenizer is NULL. */
 enum clinfer_status ci_tokenizer_create(const struct ci_tokenizer_source *source, struct ci_tokenizer **tokenizer);
 
-/* The same from a file's tokenizer.ggml.* entries. */
+/* The same from a file's tokenizer.ggml.* entries, or from the tokenizer.json of the folder that the model came from.
+ */
 enum clinfer_status ci_tokenizer_create_gguf(const struct ci_gguf *gguf, struct ci_tokenizer **tokenizer);
 
 void ci_tokenizer_destroy(struct ci_tokenizer *tokenizer);

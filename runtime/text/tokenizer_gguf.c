@@ -9,6 +9,7 @@
 #include "format/gguf.h"
 #include "format/kind.h"
 #include "text/pretokenizer.h"
+#include "text/tokenizer_json.h"
 #include "text/tokenizer_kind.h"
 
 /* Spans that point into the mapped file; *spans is for the caller to free. */
@@ -225,6 +226,8 @@ enum clinfer_status ci_tokenizer_create_gguf(const struct ci_gguf *gguf, struct 
     struct ci_tokenizer_source source = {0};
     struct arrays arrays = {0};
     enum clinfer_status status = CLINFER_OK;
+    if (ci_gguf_folder(gguf) && !ci_gguf_find(gguf, "tokenizer.ggml.model"))
+        return ci_tokenizer_create_folder(ci_gguf_folder(gguf), tokenizer);
     /* No model at all? */
     if (!ci_gguf_find(gguf, "tokenizer.ggml.model") && !ci_gguf_find(gguf, "tokenizer.ggml.tokens"))
         status = ci_kind_check_metadata(gguf);

@@ -27,8 +27,4 @@ struct ci_tokenizer_json {
 };
 enum clinfer_status ci_tokenizer_create_json(const struct ci_tokenizer_json *files, struct ci_tokenizer **tokenizer);
 
-/* The folder's chat template: chat_template.jinja, or what tokenizer_config.json has (of several the one named
- * "default"). For the caller to free; *text is NULL where there is none. */
-enum clinfer_status ci_tokenizer_folder_template(const char *folder, char **text);
-
 #endif

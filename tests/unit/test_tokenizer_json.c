@@ -384,25 +384,13 @@ static void write_in(const char *folder, const char *name, const char *text) {
     if (ci_file_write(path, text, strlen(text)) != CLINFER_OK) fail_msg("%s", clinfer_error());
 }
 
-static void expect_template(const char *folder, const char *wanted) {
-    char *text;
-    if (ci_tokenizer_folder_template(folder, &text) != CLINFER_OK) fail_msg("%s", clinfer_error());
-    if (wanted)
-        assert_string_equal(text, wanted);
-    else
-        assert_null(text);
-    free(text);
-}
-
 static void test_folders_are_read(void **state) {
     (void)state;
     char folder[] = "/tmp/clinfer-tokenizer-XXXXXX";
     struct ci_tokenizer *tokenizer;
-    char *text;
     assert_non_null(mkdtemp(folder));
     assert_int_not_equal(ci_tokenizer_create_folder(folder, &tokenizer), CLINFER_OK);
     if (!strstr(clinfer_error(), "tokenizer.json")) fail_msg("%s", clinfer_error());
-    expect_template(folder, NULL);
     write_in(folder, "tokenizer.json", byte_level);
     assert_int_equal(ci_tokenizer_create_folder(folder, &tokenizer), CLINFER_OK);
     expect_ids(tokenizer, "ab", ADD, 2, 7, 3);
@@ -411,18 +399,8 @@ static void test_folders_are_read(void **state) {
     assert_int_equal(ci_tokenizer_create_folder(folder, &tokenizer), CLINFER_OK);
     expect_ids(tokenizer, "ab", ADD, 1, 3);
     ci_tokenizer_destroy(tokenizer);
-    expect_template(folder, "{{ x }}");
-    write_in(folder, "tokenizer_config.json",
-             "{\"chat_template\": [{\"name\": \"rag\", \"template\": \"r\"}, {\"name\": \"default\", \"template\": "
-             "\"d\"}]}");
-    expect_template(folder, "d");
-    write_in(folder, "tokenizer_config.json", "{\"chat_template\": [{\"name\": 5}]}");
-    assert_int_equal(ci_tokenizer_folder_template(folder, &text), CLINFER_BAD_FILE);
-    if (!strstr(clinfer_error(), "tokenizer_config.json: chat_template[0].name")) fail_msg("%s", clinfer_error());
-    write_in(folder, "chat_template.jinja", "{{ file }}");
-    expect_template(folder, "{{ file }}");
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
+    for (size_t i = 0; i < 2; i++) {
         char path[256];
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
         unlink(path);
