@@ -146,8 +146,9 @@ struct clinfer_engine_options {
     int device_layers; /* so many layers from the end, the output matrix counted as one, run on the device, the others
                         * on the CPU; -1: all that fit */
     int threads;       /* of the CPU backend, 1024 at most; 0: as many as processors */
-    int context;       /* tokens of one session at most; 0: as many as the model was made for. More are an error
-                        * unless `rope` makes room for them */
+    int context;       /* tokens of one session at most; 0: as many as the model was made for, or fewer where no more
+                        * fit into memory, with a warning. More than it was made for are an error unless `rope` makes
+                        * room for them, and so are those that do not fit (CLINFER_OUT_OF_MEMORY) */
     struct clinfer_rope_options rope;
     int batch;       /* rows computed in one step at most; 0: 512 */
     bool all_logits; /* clinfer_logits will be asked for every row; costs batch * vocabulary * 4 bytes */

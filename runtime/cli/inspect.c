@@ -90,8 +90,21 @@ static void print_tensors(const struct ci_gguf *gguf) {
     }
 }
 
+static uint64_t total_of(const struct ci_host_bytes *memory) {
+    return memory->weights + memory->cache + memory->activations;
+}
+
+/* Behind the weights of the file. */
+static void print_memory(const struct ci_inspection *found) {
+    char token[CI_AMOUNT_BYTES], cache[CI_AMOUNT_BYTES], work[CI_AMOUNT_BYTES], total[CI_AMOUNT_BYTES];
+    ci_printf(", KV cache (f16) %s a token, %s for %d, %s to work in: %s on the CPU",
+              ci_format_bytes(found->cache_bytes_per_token, token), ci_format_bytes(found->memory.cache, cache),
+              found->context, ci_format_bytes(found->memory.activations, work),
+              ci_format_bytes(total_of(&found->memory), total));
+}
+
 static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection *found) {
-    char size[CI_AMOUNT_BYTES], count[CI_AMOUNT_BYTES], cache[CI_AMOUNT_BYTES];
+    char size[CI_AMOUNT_BYTES], count[CI_AMOUNT_BYTES];
     char format[24] = "SafeTensors";
     if (!ci_gguf_folder(gguf)) snprintf(format, sizeof format, "GGUF v%" PRIu32, ci_gguf_version(gguf));
     ci_printf("%s: %s, %s", ci_one_line(ci_gguf_path(gguf)), format, ci_format_bytes(found->file_bytes, size));
@@ -108,9 +121,7 @@ static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection
     else
         ci_printf("  runs          no: %s\n", ci_one_line(found->reason));
     ci_printf("  memory        weights %s", ci_format_bytes(found->tensor_bytes, size));
-    if (found->status == CLINFER_OK)
-        ci_printf(", KV cache (f16) %s a token, %s at full context",
-                  ci_format_bytes(found->cache_bytes_per_token, count), ci_format_bytes(found->cache_bytes, cache));
+    if (found->status == CLINFER_OK) print_memory(found);
     ci_printf("\n");
     for (size_t i = 0; i < found->type_count; i++)
         ci_printf("  %-13s %s %zu tensors, %s%s\n", i ? "" : "weights", type_name(found->types[i].type),
@@ -195,6 +206,13 @@ static json_t *types_json(const struct ci_inspection *found) {
     return list;
 }
 
+static json_t *memory_json(const struct ci_inspection *found) {
+    const struct ci_host_bytes *memory = &found->memory;
+    return json_pack("{s:i, s:I, s:I, s:I, s:I}", "context", found->context, "weight_bytes",
+                     (json_int_t)memory->weights, "kv_cache_bytes", (json_int_t)memory->cache, "activation_bytes",
+                     (json_int_t)memory->activations, "total_bytes", (json_int_t)total_of(memory));
+}
+
 static json_t *model_json(const struct ci_inspection *found) {
     json_t *object = json_object();
     json_object_set_new(object, "layers", json_integer(found->model.hyper.layers));
@@ -205,6 +223,7 @@ static json_t *model_json(const struct ci_inspection *found) {
     json_object_set_new(object, "context", json_integer(found->model.hyper.context));
     json_object_set_new(object, "chat_template", json_boolean(found->has_template));
     json_object_set_new(object, "kv_cache_bytes_per_token", json_integer((json_int_t)found->cache_bytes_per_token));
+    json_object_set_new(object, "memory", memory_json(found));
     return object;
 }
 
@@ -248,12 +267,13 @@ struct inspect {
     bool json, tensors, metadata;
     struct ci_log_flags log;
     const char *file;
+    long long context;
 };
 
 static int print_inspection(const struct inspect *inspect, const struct ci_gguf *gguf) {
     struct ci_inspection found;
     int exit_status = 0;
-    ci_inspect_file(gguf, &found);
+    ci_inspect_file(gguf, (int)inspect->context, &found);
     if (found.status == CLINFER_OUT_OF_MEMORY) { /* says nothing about the file */
         exit_status = ci_complain(found.status);
     } else if (inspect->json) {
@@ -286,6 +306,8 @@ int ci_command_inspect(int argc, char **argv) {
     const struct ci_option options[] = {
         CI_SECTION("Output"),
         CI_TEXT("-m --model", &inspect.file, "FILE", "the same as the word FILE"),
+        CI_INTEGER("-c --ctx-size", &inspect.context, 0, 1 << 28,
+                   "tokens for which memory is predicted (default 0: what the model was made for)"),
         CI_FLAG("--metadata", &inspect.metadata, "the summary and the metadata"),
         CI_FLAG("--tensors", &inspect.tensors, "the summary and the tensors"),
         CI_FLAG("--json", &inspect.json, "one JSON object with all of it"),

@@ -34,7 +34,7 @@ static void sort_types(struct ci_inspection *found) {
 }
 
 /* Reads it as a run would, without a device. */
-static enum clinfer_status try_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
+static enum clinfer_status try_file(const struct ci_gguf *gguf, int context, struct ci_inspection *found) {
     struct ci_tokenizer *tokenizer = NULL;
     struct ci_chat *chat = NULL;
     struct ci_threads *threads = NULL;
@@ -45,13 +45,15 @@ static enum clinfer_status try_file(const struct ci_gguf *gguf, struct ci_inspec
     if (status == CLINFER_OK) status = ci_chat_check(chat);
     if (status == CLINFER_OK) ci_chat_tell_types(chat);
     found->has_template = chat && ci_chat_has_template(chat);
+    if (status == CLINFER_OK) status = ci_model_set_context(&found->model, context, NULL, &found->context);
+    if (status == CLINFER_OK) status = ci_predict_cpu(&found->model, threads, found->context, &found->memory);
     ci_threads_destroy(threads);
     ci_chat_destroy(chat);
     ci_tokenizer_destroy(tokenizer);
     return status;
 }
 
-void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
+void ci_inspect_file(const struct ci_gguf *gguf, int context, struct ci_inspection *found) {
     *found = (struct ci_inspection){0};
     found->file_bytes = ci_gguf_file_bytes(gguf);
     struct ci_gguf_string name = {"unknown", 7};
@@ -60,14 +62,12 @@ void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found) {
             found->architecture[i] = name.text[i] < 32 || name.text[i] == 127 ? '?' : name.text[i];
     for (size_t i = 0; i < ci_gguf_tensor_count(gguf); i++) add_tensor(found, ci_gguf_tensor_at(gguf, i));
     sort_types(found);
-    found->status = try_file(gguf, found);
+    found->status = try_file(gguf, context, found);
     if (found->status != CLINFER_OK) {
         snprintf(found->reason, sizeof found->reason, "%s", clinfer_error());
         return;
     }
     found->cache_bytes_per_token = ci_model_cache_bytes(&found->model, &ci_type_f16, &ci_type_f16, 1, 1);
-    found->cache_bytes =
-        ci_model_cache_bytes(&found->model, &ci_type_f16, &ci_type_f16, found->model.hyper.context, CI_DEFAULT_BATCH);
 }
 
 void ci_inspect_end(struct ci_inspection *found) { ci_model_close(&found->model); }

@@ -2,6 +2,7 @@
 #ifndef CI_CLI_INSPECT_FILE_H
 #define CI_CLI_INSPECT_FILE_H
 
+#include "engine/predict.h"
 #include "format/gguf.h"
 #include "model/model.h"
 
@@ -24,10 +25,12 @@ struct ci_inspection {
     struct ci_model model;      /* when it would; without weights, open until ci_inspect_end() */
     bool has_template;
     uint64_t cache_bytes_per_token; /* keys and values in f16 */
-    uint64_t cache_bytes;           /* those of a full context, of layers with a window only what they need */
+    int context;                    /* for which memory is predicted */
+    struct ci_host_bytes memory;    /* on the CPU backend, before anything is loaded */
 };
 
-void ci_inspect_file(const struct ci_gguf *gguf, struct ci_inspection *found);
+/* Memory is predicted for a context of so many tokens; 0: as many as the model was made for. */
+void ci_inspect_file(const struct ci_gguf *gguf, int context, struct ci_inspection *found);
 void ci_inspect_end(struct ci_inspection *found);
 
 #endif

@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "engine/devices.h"
+#include "engine/predict.h"
 #include "engine/take_up.h"
 #include "format/gguf.h"
 #include "graph/places.h"
@@ -108,6 +109,7 @@ struct clinfer_engine {
     struct ci_bucket buckets[CI_BUCKETS];
     int bucket_count;
     int context, pages_per_sequence;
+    struct ci_host_bytes predicted; /* before anything was loaded */
     bool pipelined;
     enum ci_care careful;                /* of the step that is computed next: the most that a session of it wants */
     bool successor;                      /* a plan has a step that took another's place and was not compared yet */
@@ -187,6 +189,13 @@ struct clinfer_session {
 enum clinfer_status ci_engine_chat_tokens(const struct clinfer_engine *engine, const struct clinfer_message *messages,
                                           size_t count, bool add_generation_prompt, bool parse_special,
                                           int32_t **tokens, size_t *token_count, bool *reasoning_begun);
+
+/* load.c: the context is `wanted` tokens, 0: as many as the model was made for (ci_model_set_context). */
+enum clinfer_status ci_engine_take_context(struct clinfer_engine *engine, int wanted);
+
+/* load.c: the buckets of an engine, without plans; returns how many. */
+int ci_engine_bucket_sizes(const struct clinfer_engine_options *options, const struct ci_model *model, int context,
+                           struct ci_bucket buckets[CI_BUCKETS]);
 
 /* load.c: what the engine has counted so far, for the leader. */
 void ci_engine_count(const struct clinfer_engine *engine, struct clinfer_engine_stats *stats);
@@ -275,6 +284,9 @@ enum clinfer_status ci_engine_place(struct clinfer_engine *engine, const struct 
 /* load.c: the smallest bucket that holds so many rows, `wanted` of which are asked for logits; its plan made. */
 enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, int64_t wanted,
                                      struct ci_bucket **bucket);
+
+/* pages.c: the most pages that one session has in caches with this window (0: none), in steps of so many rows. */
+int ci_engine_most_pages(int window, int context, int64_t step);
 
 /* pages.c: makes sure that the session has pages for positions [computed, count) and what these see; grows the caches
  * when none is free. What no later row sees is given back. */

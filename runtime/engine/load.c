@@ -75,29 +75,31 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
 
 /* ---- plans ---- */
 
-static void add_bucket(struct clinfer_engine *engine, int64_t rows, int64_t sequences, int64_t wanted) {
-    assert(engine->bucket_count < CI_BUCKETS);
-    struct ci_bucket *bucket = &engine->buckets[engine->bucket_count++];
-    bucket->rows[CI_EXTENT_ROWS] = rows;
-    bucket->rows[CI_EXTENT_WANTED] = wanted;
-    bucket->rows[CI_EXTENT_TILES] = rows / CI_TILE_ROWS + sequences;
+static void add_bucket(struct ci_bucket *buckets, int *count, int64_t rows, int64_t sequences, int64_t wanted) {
+    assert(*count < CI_BUCKETS);
+    buckets[(*count)++] = (struct ci_bucket){
+        .rows = {
+            [CI_EXTENT_ROWS] = rows, [CI_EXTENT_WANTED] = wanted, [CI_EXTENT_TILES] = rows / CI_TILE_ROWS + sequences}};
 }
 
 /* Decode, a few rows (several sessions), a short prompt, a long one. Rows are exact at run time; a bucket only decides
  * which kernels are chosen and how much memory is set aside. A conversation wants the logits of one row: the kernel for
  * many would read the output matrix several times more slowly, and room for theirs is most of a short prompt's plan.
  * Where rows see what comes after them, a text is one step. */
-static void make_buckets(struct clinfer_engine *engine) {
+int ci_engine_bucket_sizes(const struct clinfer_engine_options *options, const struct ci_model *model, int context,
+                           struct ci_bucket buckets[CI_BUCKETS]) {
     static const int64_t sizes[] = {1, 8, 64, INT64_MAX};
-    int64_t batch = engine->options.batch > 0 ? engine->options.batch : CI_DEFAULT_BATCH, rows = 0;
-    if (!engine->model.hyper.causal) batch = engine->context;
-    bool all_rows = engine->options.all_logits || ci_model_makes_vectors(&engine->model);
+    int64_t batch = options->batch > 0 ? options->batch : CI_DEFAULT_BATCH, rows = 0;
+    int count = 0;
+    if (!model->hyper.causal) batch = context;
+    bool all_rows = options->all_logits || ci_model_makes_vectors(model);
     for (int i = 0; rows < batch; i++) {
         rows = sizes[i] < batch ? sizes[i] : batch;
         int64_t sequences = rows < CI_MAX_SEQUENCES ? rows : CI_MAX_SEQUENCES;
-        if (rows > 1 && !all_rows) add_bucket(engine, rows, sequences, 1);
-        add_bucket(engine, rows, sequences, all_rows ? rows : sequences);
+        if (rows > 1 && !all_rows) add_bucket(buckets, &count, rows, sequences, 1);
+        add_bucket(buckets, &count, rows, sequences, all_rows ? rows : sequences);
     }
+    return count;
 }
 
 /* Nothing falls back in silence: which ops, how many, and why the first of them. */
@@ -322,7 +324,7 @@ static enum clinfer_status check_forced(struct clinfer_engine *engine) {
 }
 
 static enum clinfer_status make_plans(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
-    make_buckets(engine);
+    engine->bucket_count = ci_engine_bucket_sizes(&engine->options, &engine->model, engine->context, engine->buckets);
     enum clinfer_status status = make_store(engine);
     if (status == CLINFER_OK) status = make_states(engine);
     if (status == CLINFER_OK) status = ci_engine_place(engine, devices);
@@ -400,10 +402,8 @@ static enum clinfer_status open_devices(struct clinfer_engine *engine, const str
     return status;
 }
 
-static enum clinfer_status take_context(struct clinfer_engine *engine) {
-    const struct clinfer_engine_options *options = &engine->options;
-    enum clinfer_status status =
-        ci_model_set_context(&engine->model, options->context, &options->rope, &engine->context);
+enum clinfer_status ci_engine_take_context(struct clinfer_engine *engine, int wanted) {
+    enum clinfer_status status = ci_model_set_context(&engine->model, wanted, &engine->options.rope, &engine->context);
     engine->pages_per_sequence = (engine->context + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS;
     return status;
 }
@@ -425,7 +425,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
     if (status == CLINFER_OK && options->record) status = ci_trace_create(&engine->trace);
     if (status == CLINFER_OK) status = read_file(engine);
-    if (status == CLINFER_OK) status = take_context(engine);
+    if (status == CLINFER_OK) status = ci_engine_take_context(engine, options->context);
     if (status == CLINFER_OK) {
         *of_device = devices->count > 0;
         status = open_devices(engine, devices);

@@ -1,5 +1,6 @@
 /* pages.c: the KV caches are pools of pages of CI_PAGE_ROWS tokens, the same page numbers in every layer of a group.
- * They start small and double, each layer's buffers copied into larger ones, so that memory follows what is used.
+ * They start small and double, up to what one session can fill and beyond it, each layer's buffers copied into larger
+ * ones, so that memory follows what is used.
  *
  * Layers with a window are a group of their own. Before each step a session gives back its pages there that no row from
  * this step on sees, so that it never has more than the window and the rows of a step take. Their numbers stay in its
@@ -15,9 +16,21 @@
 
 _Static_assert((int)CI_CACHE_SLOTS == (int)CI_CACHE_GROUPS, "a table of slots for each group");
 
+int ci_engine_most_pages(int window, int context, int64_t step) {
+    int64_t pages = ((int64_t)context + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS;
+    /* Those that `window - 1 + step` positions touch, wherever they begin. */
+    int64_t seen = (window + step + CI_PAGE_ROWS - 3) / CI_PAGE_ROWS + 1;
+    return (int)(window && seen < pages ? seen : pages);
+}
+
+static int64_t step_rows(const struct clinfer_engine *engine) {
+    return engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
+}
+
 static enum clinfer_status grow_once(struct clinfer_engine *engine, enum ci_cache_group group) {
     struct ci_page_pool *pool = &engine->pools[group];
-    int capacity = pool->capacity * 2;
+    int capacity = pool->capacity * 2, most = ci_engine_most_pages(pool->window, engine->context, step_rows(engine));
+    if (pool->capacity < most && capacity > most) capacity = most;
     int32_t *pages = realloc(pool->free, sizeof *pages * (size_t)capacity);
     if (!pages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d pages of KV cache", capacity);
     pool->free = pages;

@@ -1,11 +1,14 @@
 /* place.c: where each layer of a model runs, of the devices that it may use and the CPU. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
+#include "engine/predict.h"
 
 /* By measurements of a device and the CPU backend that were both tuned here: a layer goes to the CPU where that is
  * worth the crossings. */
@@ -46,14 +49,82 @@ static bool was_measured(const struct clinfer_engine *engine, int place) {
            (place == CI_PLACE_CPU || at->profile.measured.crossing_bytes_per_second > 0);
 }
 
-/* What cannot be kept is said before it is loaded. Caches grow with the text and are another matter. */
-static enum clinfer_status check_memory(const struct clinfer_engine *engine, uint64_t weight_bytes) {
-    uint64_t most = ci_memory_limit();
-    if (weight_bytes <= most) return CLINFER_OK;
+/* Of all places, with numbers of this type (NULL: those they have). */
+static uint64_t cache_bytes(const struct clinfer_engine *engine, int context, const struct ci_type *type) {
+    int64_t step = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
+    uint64_t bytes = 0;
+    for (const struct ci_state *state = engine->model.states; state; state = state->next) {
+        const struct ci_view *view = &state->tensor->view;
+        if (state->kind == CI_STATE_SAMPLED) continue;
+        uint64_t rows = (uint64_t)ci_engine_most_pages(state->window, context, step) * CI_PAGE_ROWS;
+        bytes += rows * ci_type_row_bytes(type ? type : view->type, view->cols);
+    }
+    return bytes;
+}
+
+/* For how many tokens the host has room, in whole pages. */
+static int tokens_that_fit(const struct clinfer_engine *engine, uint64_t room, const struct ci_type *type) {
+    double share = (double)engine->predicted.cache / (double)cache_bytes(engine, engine->context, NULL);
+    int pages = engine->pages_per_sequence;
+    while (pages > 0 && share * (double)cache_bytes(engine, pages * CI_PAGE_ROWS, type) > (double)room) pages--;
+    int tokens = pages * CI_PAGE_ROWS;
+    return tokens < engine->context ? tokens : engine->context;
+}
+
+/* Whether caches of q8_0 are possible, and smaller than they are. */
+static bool q8_helps(const struct clinfer_engine *engine) {
+    bool smaller = false;
+    for (const struct ci_state *state = engine->model.states; state; state = state->next) {
+        const struct ci_view *view = &state->tensor->view;
+        if (state->kind == CI_STATE_SAMPLED) continue;
+        if (!ci_type_fits_cols(&ci_type_q8_0, view->cols)) return false;
+        smaller = smaller || ci_type_row_bytes(view->type, view->cols) > ci_type_row_bytes(&ci_type_q8_0, view->cols);
+    }
+    return smaller;
+}
+
+static enum clinfer_status refuse_memory(const struct clinfer_engine *engine, uint64_t most, int fits) {
+    const struct ci_host_bytes *host = &engine->predicted;
+    uint64_t fixed = host->weights + host->activations;
+    char smaller[160];
+    bool device = engine->device && !engine->store.places[1].caps.device->shares_host_memory;
+    if (fits <= 0)
+        return ci_fail(CLINFER_OUT_OF_MEMORY,
+                       "%s: its weights take %" PRIu64 " MiB of memory, this process can have %" PRIu64
+                       " MiB; a smaller quantisation of the model may fit%s",
+                       engine->options.model, host->weights >> 20, most >> 20,
+                       device ? ", or more layers on the device (-ngl)" : "");
+    if (q8_helps(engine))
+        snprintf(smaller, sizeof smaller, "-c %d fits, or -c %d with -ctk q8_0 -ctv q8_0", fits,
+                 tokens_that_fit(engine, most - fixed, &ci_type_q8_0));
+    else
+        snprintf(smaller, sizeof smaller, "-c %d fits", fits);
     return ci_fail(CLINFER_OUT_OF_MEMORY,
-                   "%s: its weights take %" PRIu64 " MiB of memory, this process can have %" PRIu64
-                   " MiB; a smaller quantisation of the model may fit",
-                   engine->options.model, weight_bytes >> 20, most >> 20);
+                   "%s: weights of %" PRIu64 " MiB, a KV cache of %" PRIu64 " MiB for %d tokens and %" PRIu64
+                   " MiB to work in are more than this process can have, %" PRIu64 " MiB; %s",
+                   engine->options.model, host->weights >> 20, host->cache >> 20, engine->context,
+                   host->activations >> 20, most >> 20, smaller);
+}
+
+/* What cannot be kept is said before it is loaded. A context that nobody asked for is as long as there is room. */
+static enum clinfer_status check_memory(struct clinfer_engine *engine) {
+    uint64_t most = ci_memory_limit();
+    struct ci_host_bytes *host = &engine->predicted;
+    struct ci_prediction prediction;
+    enum clinfer_status status = ci_predict(&engine->model, &engine->store, &engine->options, engine->place_of_unit,
+                                            engine->context, &prediction);
+    if (status != CLINFER_OK) return status;
+    *host = ci_predict_host(&engine->store, &prediction);
+    uint64_t fixed = host->weights + host->activations;
+    if (fixed + host->cache <= most) return CLINFER_OK;
+    int fits = 0, whole = engine->context;
+    if (fixed < most) fits = tokens_that_fit(engine, most - fixed, NULL);
+    if (engine->options.context > 0 || fits < CI_FIRST_PAGES * CI_PAGE_ROWS) return refuse_memory(engine, most, fits);
+    ci_log(CLINFER_LOG_WARNING,
+           "%s: the context is %d tokens, not the %d that the model was made for: this process can have %" PRIu64
+           " MiB, of which weights and working memory take %" PRIu64,
+           engine->options.model, fits, whole, most >> 20, fixed >> 20);
+    return ci_engine_take_context(engine, fits);
 }
 
 enum clinfer_status ci_engine_place(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
@@ -68,14 +139,15 @@ enum clinfer_status ci_engine_place(struct clinfer_engine *engine, const struct 
     if (status != CLINFER_OK) return status;
     ci_places_decide(&engine->store, &graph, &request, engine->place_of_unit, units, engine->moved,
                      sizeof engine->moved);
-    status = check_memory(engine, ci_places_host_bytes(&engine->store, &graph, engine->place_of_unit, units));
     ci_graph_destroy(&graph);
+    status = check_memory(engine);
     if (status != CLINFER_OK) return status;
     if (devices->automatic && !*engine->moved && engine->options.device_layers < 0 && was_measured(engine, 1) &&
         was_measured(engine, CI_PLACE_CPU))
         return place_by_time(engine, units);
     if (*engine->moved && engine->options.fallback == CLINFER_FALLBACK_NONE)
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "\"%s\": %s; --fallback cpu allows that", engine->device_names,
-                       engine->moved);
+        return ci_fail(CLINFER_OUT_OF_MEMORY,
+                       "\"%s\": %s; --fallback cpu allows that, a smaller -c or -ngl may do without",
+                       engine->device_names, engine->moved);
     return CLINFER_OK;
 }

@@ -18,7 +18,7 @@ static const char *place_name(const struct ci_place *place) {
     return place->device ? place->caps.device->name : "the cpu";
 }
 
-static struct step *append_step(struct ci_plan *plan) {
+struct step *ci_plan_append_step(struct ci_plan *plan) {
     if (plan->step_count == plan->step_capacity) {
         int capacity = plan->step_capacity ? 2 * plan->step_capacity : 256;
         struct step *steps = ci_arena_array(&plan->graph.arena, (size_t)capacity, sizeof *steps);
@@ -51,7 +51,7 @@ static struct ci_tensor *find_stand_in(const struct ci_plan *plan, const struct 
 }
 
 static enum clinfer_status append_copy(struct ci_plan *plan, struct ci_tensor *source, struct ci_tensor *target) {
-    struct step *step = append_step(plan);
+    struct step *step = ci_plan_append_step(plan);
     if (!step) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
     step->source = source;
     step->target = target;
@@ -309,7 +309,7 @@ static enum clinfer_status add_step(struct ci_plan *plan, struct ci_node *node, 
     if (choice && choice->origin == CI_CHOICE_TABLE) plan->stale += ci_choices_stale(&chooser, node);
     enum clinfer_status status = take_inputs(plan, node, place, variant, in);
     if (status == CLINFER_OK) status = take_outputs(plan, node, place, out);
-    struct step *step = status == CLINFER_OK ? append_step(plan) : NULL;
+    struct step *step = status == CLINFER_OK ? ci_plan_append_step(plan) : NULL;
     if (!step) {
         ci_bind_destroy(bound);
         return status != CLINFER_OK ? status : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
@@ -404,7 +404,7 @@ static enum clinfer_status choose_node(struct ci_plan *plan, struct ci_node *nod
 /* Notes in which layout each weight is wanted, before any is placed: by what was measured over prompts and answers,
  * else by the variants that come first. A weight has one copy, and its first reader may take any layout (a tied output
  * matrix is looked up as an embedding before it is multiplied). */
-static void want_layouts(struct ci_plan *plan) {
+void ci_plan_want_layouts(struct ci_plan *plan) {
     for (struct ci_node *node = plan->graph.first; node; node = node->next) {
         if (!node->op->weight_inputs) continue;
         struct ci_chooser chooser = ci_store_chooser(plan->store, node->place);
@@ -419,7 +419,7 @@ static void want_layouts(struct ci_plan *plan) {
 }
 
 enum clinfer_status ci_plan_choose(struct ci_plan *plan) {
-    want_layouts(plan);
+    ci_plan_want_layouts(plan);
     for (struct ci_node *node = plan->graph.first; node; node = node->next) {
         enum clinfer_status status = choose_node(plan, node);
         if (status != CLINFER_OK) return status;

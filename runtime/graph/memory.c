@@ -61,15 +61,41 @@ static size_t lowest_offset(const struct block *blocks, int index) {
     return offset;
 }
 
-static enum clinfer_status share_out(struct ci_plan *plan, struct block *blocks, int count) {
-    size_t bytes[CI_MAX_PLACES] = {0};
-    qsort(blocks, (size_t)count, sizeof *blocks, larger_first);
-    for (int i = 0; i < count; i++) {
+/* All activations with their offsets, *blocks [*count] for the caller to free, and the bytes of each place. */
+static enum clinfer_status lay_out(struct ci_plan *plan, struct block **out, int *count, size_t bytes[CI_MAX_PLACES]) {
+    size_t most = (size_t)plan->step_count * (CI_MAX_INPUTS + CI_MAX_OUTPUTS + 3) + 1;
+    struct block *blocks = *out = malloc(most * sizeof *blocks);
+    *count = 0;
+    memset(bytes, 0, CI_MAX_PLACES * sizeof *bytes);
+    if (!blocks) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
+    for (int i = 0; i < plan->step_count; i++) {
+        struct step *step = &plan->steps[i];
+        for (int k = 0; k < CI_MAX_INPUTS; k++) touch(step->in[k], i, blocks, count);
+        for (int k = 0; k < CI_MAX_OUTPUTS; k++) touch(step->out[k], i, blocks, count);
+        touch(step->scratch, i, blocks, count);
+        touch(step->source, i, blocks, count);
+        touch(step->target, i, blocks, count);
+    }
+    qsort(blocks, (size_t)*count, sizeof *blocks, larger_first);
+    for (int i = 0; i < *count; i++) {
         blocks[i].offset = lowest_offset(blocks, i);
         size_t end = blocks[i].offset + blocks[i].bytes;
         int place = blocks[i].tensor->place;
         if (end > bytes[place]) bytes[place] = end;
     }
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_plan_activation_sizes(struct ci_plan *plan, size_t bytes[CI_MAX_PLACES]) {
+    struct block *blocks;
+    int count;
+    enum clinfer_status status = lay_out(plan, &blocks, &count, bytes);
+    free(blocks);
+    return status;
+}
+
+static enum clinfer_status share_out(struct ci_plan *plan, const struct block *blocks, int count,
+                                     const size_t bytes[CI_MAX_PLACES]) {
     for (int place = 0; place < plan->store->place_count; place++) {
         if (!bytes[place]) continue;
         plan->activation_bytes += bytes[place];
@@ -128,19 +154,11 @@ enum clinfer_status ci_plan_memory(struct ci_plan *plan) {
         s->tensor.view.buffer = plan->input_device[place];
         s->tensor.view.offset = s->original->view.offset;
     }
-    size_t most = (size_t)plan->step_count * (CI_MAX_OUTPUTS + 2) + 1;
-    struct block *blocks = malloc(most * sizeof *blocks);
-    if (!blocks) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
-    int count = 0;
-    for (int i = 0; i < plan->step_count; i++) {
-        struct step *step = &plan->steps[i];
-        for (int k = 0; k < CI_MAX_INPUTS; k++) touch(step->in[k], i, blocks, &count);
-        for (int k = 0; k < CI_MAX_OUTPUTS; k++) touch(step->out[k], i, blocks, &count);
-        touch(step->scratch, i, blocks, &count);
-        touch(step->source, i, blocks, &count);
-        touch(step->target, i, blocks, &count);
-    }
-    enum clinfer_status status = share_out(plan, blocks, count);
+    struct block *blocks;
+    size_t bytes[CI_MAX_PLACES];
+    int count;
+    enum clinfer_status status = lay_out(plan, &blocks, &count, bytes);
+    if (status == CLINFER_OK) status = share_out(plan, blocks, count, bytes);
     free(blocks);
     return status;
 }

@@ -100,18 +100,6 @@ void ci_places_decide(const struct ci_store *store, const struct ci_graph *graph
                  request->context, total >> 20, room >> 20, left);
 }
 
-uint64_t ci_places_host_bytes(const struct ci_store *store, const struct ci_graph *graph, const int8_t *place_of_unit,
-                              int units) {
-    uint64_t bytes[CI_MAX_UNITS], total = 0;
-    bool tied;
-    measure_units(graph, 0, bytes, units, &tied);
-    for (int u = 0; u < units; u++) {
-        const struct ci_device_caps *device = store->places[place_of_unit[u]].caps.device;
-        if (!device || device->shares_host_memory) total += bytes[u];
-    }
-    return total;
-}
-
 enum clinfer_status ci_places_add_seconds(const struct ci_store *store, struct ci_graph *graph,
                                           enum ci_activations activations, int place, double times, double *seconds,
                                           int stride) {

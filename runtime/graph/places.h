@@ -21,10 +21,6 @@ void ci_places_decide(const struct ci_store *store, const struct ci_graph *graph
                       const struct ci_places_request *request, int8_t *place_of_unit, int units, char *reason,
                       size_t size);
 
-/* Bytes of weights that this division keeps in the host's memory. */
-uint64_t ci_places_host_bytes(const struct ci_store *store, const struct ci_graph *graph, const int8_t *place_of_unit,
-                              int units);
-
 /* Adds `times` the measured time of the graph's units at a place to seconds[unit * stride]; what was not measured
  * counts by its bytes and the measured bandwidth. The graph is rewritten as a plan there would. */
 enum clinfer_status ci_places_add_seconds(const struct ci_store *store, struct ci_graph *graph,

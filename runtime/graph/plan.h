@@ -25,6 +25,13 @@ enum clinfer_status ci_plan_create(struct ci_store *store, struct ci_graph *grap
                                    const struct ci_plan_options *options, struct ci_plan **plan);
 void ci_plan_destroy(struct ci_plan *plan);
 
+/* What ci_plan_create() would take for weights that have no memory yet, and for activations. Takes the graph over. */
+struct ci_plan_bytes {
+    uint64_t weights[CI_MAX_PLACES], activations[CI_MAX_PLACES];
+};
+enum clinfer_status ci_plan_predict(struct ci_store *store, struct ci_graph *graph,
+                                    const struct ci_plan_options *options, struct ci_plan_bytes *bytes);
+
 /* Sets the rows of each extent for the next run; 1 <= rows <= those of the bucket, but TILES and WANTED may be 0. */
 enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI_EXTENT_COUNT]);
 

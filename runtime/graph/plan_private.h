@@ -75,6 +75,15 @@ enum clinfer_status ci_plan_inputs(struct ci_plan *plan);
 /* Shares out memory for activations by lifetime, and for the inputs on devices that read them. */
 enum clinfer_status ci_plan_memory(struct ci_plan *plan);
 
+/* How much that will be at each place. */
+enum clinfer_status ci_plan_activation_sizes(struct ci_plan *plan, size_t bytes[CI_MAX_PLACES]);
+
+/* Notes in which layout each weight is wanted, of those that have no place yet. */
+void ci_plan_want_layouts(struct ci_plan *plan);
+
+/* A step more, all zeros; NULL without memory. */
+struct step *ci_plan_append_step(struct ci_plan *plan);
+
 /* The two halves of a run: what is new to the devices, and the steps of one section. */
 enum clinfer_status ci_plan_send_inputs(struct ci_plan *plan);
 enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct section *section);

@@ -317,6 +317,22 @@ static void test_a_model_too_large_for_memory_is_refused_before_it_is_loaded(voi
     process_assert_status(&result, OUT_OF_MEMORY);
     assert_contains(result.err, "its weights take 92 MiB of memory, this process can have 78 MiB");
     process_free(&result);
+    /* The weights fit, a context of that length does not. */
+    snprintf(command, sizeof command, "ulimit -d 200000; exec %s run -m %s --device cpu -c 8192 hello", process_tool(),
+             process_model());
+    process_run(&result, NULL, "/bin/sh", "-c", command, NULL);
+    process_assert_status(&result, OUT_OF_MEMORY);
+    assert_contains(result.err, "a KV cache of 180 MiB for 8192 tokens");
+    assert_contains(result.err, "this process can have, 195 MiB; -c 4");
+    process_free(&result);
+    /* One that nobody asked for is as long as there is room. */
+    snprintf(command, sizeof command, "ulimit -d 200000; exec %s run -m %s --device cpu -n 1 hello", process_tool(),
+             process_model());
+    process_run(&result, NULL, "/bin/sh", "-c", command, NULL);
+    process_assert_status(&result, 0);
+    assert_contains(result.err, "the context is 4");
+    assert_contains(result.err, "not the 8192 that the model was made for");
+    process_free(&result);
 }
 
 /* ---- remotes ---- */

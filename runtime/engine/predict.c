@@ -1,0 +1,81 @@
+#include "engine/predict.h"
+
+#include "engine/engine_private.h"
+
+static int place_of(const struct ci_store *store, const int8_t *place_of_unit, int layer) {
+    return place_of_unit ? place_of_unit[1 + layer] : store->preferred;
+}
+
+static void add_caches(struct ci_model *model, const struct ci_store *store, const int8_t *place_of_unit, int context,
+                       int64_t step, uint64_t cache[CI_MAX_PLACES]) {
+    for (const struct ci_state *state = model->states; state; state = state->next) {
+        const struct ci_view *view = &state->tensor->view;
+        if (state->kind == CI_STATE_SAMPLED) continue;
+        uint64_t pages = (uint64_t)ci_engine_most_pages(state->window, context, step);
+        cache[place_of(store, place_of_unit, state->layer)] +=
+            pages * CI_PAGE_ROWS * ci_type_row_bytes(view->type, view->cols);
+    }
+}
+
+/* Plans for logits of more rows than one are for several sessions, where there are others. */
+static bool is_for_one(bool all_rows, const struct ci_bucket *bucket) {
+    return all_rows || bucket->rows[CI_EXTENT_WANTED] == 1;
+}
+
+enum clinfer_status ci_predict(struct ci_model *model, struct ci_store *store,
+                               const struct clinfer_engine_options *options, const int8_t *place_of_unit, int context,
+                               struct ci_prediction *prediction) {
+    const struct ci_plan_options plan = {.activations = (enum ci_activations)options->activations,
+                                         .place_of_unit = place_of_unit};
+    struct ci_bucket buckets[CI_BUCKETS];
+    int count = ci_engine_bucket_sizes(options, model, context, buckets);
+    int64_t pages = ((int64_t)context + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS;
+    *prediction = (struct ci_prediction){{0}, {0}, {0}};
+    add_caches(model, store, place_of_unit, context, buckets[count - 1].rows[CI_EXTENT_ROWS], prediction->cache);
+    for (int i = 0; i < count; i++) {
+        struct ci_graph graph;
+        struct ci_run run;
+        struct ci_plan_bytes bytes;
+        int64_t rows = buckets[i].rows[CI_EXTENT_ROWS];
+        if (!is_for_one(options->all_logits || ci_model_makes_vectors(model), &buckets[i])) continue;
+        enum clinfer_status status = ci_model_build(
+            model, buckets[i].rows, rows < CI_MAX_SEQUENCES ? rows : CI_MAX_SEQUENCES, pages, &graph, &run);
+        if (status == CLINFER_OK) status = ci_plan_predict(store, &graph, &plan, &bytes);
+        if (status != CLINFER_OK) return status;
+        for (int place = 0; place < CI_MAX_PLACES; place++) {
+            if (i == 0) prediction->weights[place] = bytes.weights[place];
+            prediction->activations[place] += bytes.activations[place];
+        }
+    }
+    return CLINFER_OK;
+}
+
+struct ci_host_bytes ci_predict_host(const struct ci_store *store, const struct ci_prediction *prediction) {
+    struct ci_host_bytes host = {0};
+    for (int i = 0; i < store->place_count; i++) {
+        const struct ci_device_caps *device = store->places[i].caps.device;
+        if (device && !device->shares_host_memory) continue;
+        host.weights += prediction->weights[i];
+        host.cache += prediction->cache[i];
+        host.activations += prediction->activations[i];
+    }
+    return host;
+}
+
+enum clinfer_status ci_predict_cpu(struct ci_model *model, struct ci_threads *threads, int context,
+                                   struct ci_host_bytes *bytes) {
+    struct clinfer_engine_options options;
+    struct ci_prediction prediction;
+    struct ci_choices choices = {0};
+    struct ci_store store;
+    clinfer_engine_options_default(&options);
+    ci_store_init(&store, NULL, 0, threads);
+    enum clinfer_status status = ci_choices_load(&choices, CI_PLACE_CPU, &store.places[CI_PLACE_CPU].caps, NULL);
+    store.choices = &choices;
+    ci_model_make_states(model, &ci_type_f16, &ci_type_f16, CI_PAGE_ROWS, 1);
+    if (status == CLINFER_OK) status = ci_predict(model, &store, &options, NULL, context, &prediction);
+    if (status == CLINFER_OK) *bytes = ci_predict_host(&store, &prediction);
+    ci_choices_free(&choices);
+    ci_store_destroy(&store);
+    return status;
+}
