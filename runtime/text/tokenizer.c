@@ -228,7 +228,7 @@ static enum clinfer_status find_ends(const struct ci_tokenizer_source *source, s
     bool taken;
     for (size_t i = 0; i < sizeof end_names / sizeof *end_names && status == CLINFER_OK; i++) {
         int32_t id = find(tokenizer, end_names[i].name);
-        if (id < 0 || is_no_end(tokenizer, end_names[i].name)) continue;
+        if (!inside(tokenizer, id) || is_no_end(tokenizer, end_names[i].name)) continue;
         status = retype(tokenizer, id, CI_TOKEN_CONTROL, &taken);
         if (status != CLINFER_OK || !taken) continue;
         tokenizer->marks[id] |= MARK_END;

@@ -23,7 +23,7 @@ typedef enum clinfer_status reading(struct ci_json_reader *reader, json_t *objec
 /* Calls `step` for the object at `path`, or for each of its parts where it is a sequence of them. */
 static enum clinfer_status walk(struct ci_json_reader *reader, json_t *object, const char *path, const char *parts,
                                 int depth, reading *step) {
-    struct ci_text_span type;
+    struct ci_text_span type = {"", 0};
     if (!object || json_is_null(object)) return CLINFER_OK;
     enum clinfer_status status = ci_json_type(reader, object, path, &type);
     if (status != CLINFER_OK) return status;
@@ -67,8 +67,8 @@ static enum clinfer_status read_pattern(const struct ci_json_reader *reader, jso
 }
 
 static enum clinfer_status read_replace(struct ci_json_reader *reader, json_t *object, const char *path) {
-    struct ci_text_span pattern, content;
-    bool regex;
+    struct ci_text_span pattern = {"", 0}, content = {"", 0};
+    bool regex = false;
     enum clinfer_status status = ci_json_check_keys(reader, object, path, "type pattern content");
     if (status == CLINFER_OK) status = read_pattern(reader, object, path, &pattern, &regex);
     if (status == CLINFER_OK) status = ci_json_string(reader, object, path, "content", true, &content);
@@ -87,7 +87,7 @@ static enum clinfer_status read_replace(struct ci_json_reader *reader, json_t *o
 }
 
 static enum clinfer_status read_prepend(struct ci_json_reader *reader, json_t *object, const char *path) {
-    struct ci_text_span text;
+    struct ci_text_span text = {"", 0};
     enum clinfer_status status = ci_json_check_keys(reader, object, path, "type prepend");
     if (status == CLINFER_OK) status = ci_json_string(reader, object, path, "prepend", true, &text);
     if (status != CLINFER_OK) return status;
@@ -237,8 +237,8 @@ static char *quote(struct ci_json_reader *reader, const struct ci_text_span *tex
 }
 
 static enum clinfer_status read_split(struct ci_json_reader *reader, json_t *object, const char *path) {
-    struct ci_text_span text, behavior;
-    bool regex, invert = false;
+    struct ci_text_span text = {"", 0}, behavior = {"", 0};
+    bool regex = false, invert = false;
     char *pattern = NULL;
     enum clinfer_status status = ci_json_check_keys(reader, object, path, "type pattern behavior invert");
     if (status == CLINFER_OK) status = read_pattern(reader, object, path, &text, &regex);

@@ -47,7 +47,7 @@ enum clinfer_status ci_token_work_append(struct ci_token_work *work, const char 
         work->text = grown;
         work->text_capacity = capacity;
     }
-    memcpy(work->text + work->text_length, text, length);
+    if (length) memcpy(work->text + work->text_length, text, length);
     work->text_length += length;
     return CLINFER_OK;
 }
