@@ -98,7 +98,7 @@ static void assert_refused(const char *path, const char *device, const char *ten
         fail_msg("on %s, of %s: %s", device, tensor, clinfer_error());
 }
 
-/* One tensor of each type that the tiny models have; together that is every type of a file. */
+/* One tensor of each type that the tiny models have; what each type takes for no number is for test_types. */
 static void test_a_number_that_is_none_is_the_files_fault(void **state) {
     (void)state;
     const struct ci_type *seen[16] = {0};

@@ -201,6 +201,31 @@ static void test_inspect_counts_the_files(void **state) {
     process_free(&result);
 }
 
+/* In a folder of models the three are one, which is then the only one and needs no name. */
+static void test_a_folder_lists_the_first_part_alone(void **state) {
+    (void)state;
+    struct part parts[PARTS];
+    struct ci_gguf *gguf = cut(parts);
+    struct process_result result;
+    char folder[300], models[400], path[500], environment[400];
+    snprintf(folder, sizeof folder, "%s/data", process_folder());
+    snprintf(models, sizeof models, "%s/clinfer/models", folder);
+    snprintf(environment, sizeof environment, "XDG_DATA_HOME=%s", folder);
+    snprintf(path, sizeof path, "%s/x", models);
+    assert_int_equal(ci_file_make_parents(path), 0);
+    write_parts(gguf, parts);
+    ci_gguf_close(gguf);
+    for (int i = 0; i < PARTS; i++) {
+        snprintf(path, sizeof path, "%s/%s", models, strrchr(path_of(i), '/') + 1);
+        assert_int_equal(rename(path_of(i), path), 0);
+    }
+    const struct process_options options = {.environment = (const char *const[]){environment, "CLINFER_MODEL", NULL}};
+    process_run(&result, &options, process_tool(), "inspect", NULL);
+    process_assert_status(&result, 0);
+    if (!strstr(result.out, "/m-00001-of-00003.gguf: ")) fail_msg("%s", result.out);
+    process_free(&result);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_part_names_the_whole),
@@ -208,6 +233,7 @@ int main(void) {
         cmocka_unit_test(test_what_does_not_belong_together_is_refused),
         cmocka_unit_test(test_a_part_that_is_missing_is_named),
         cmocka_unit_test(test_inspect_counts_the_files),
+        cmocka_unit_test(test_a_folder_lists_the_first_part_alone),
     };
     return cmocka_run_group_tests_name("parts", tests, NULL, NULL);
 }
