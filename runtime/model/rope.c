@@ -147,11 +147,13 @@ static double scale_of_pair(const struct scaling *scaling, int i) {
     return scaled * (1 - kept) + kept;
 }
 
-/* Of sines and cosines where YaRN stretches positions by a factor above 1. */
-static float yarn_magnitude(const struct ci_hyper *h, const struct scaling *scaling) {
-    if (!(scaling->extrapolation > 0) || scaling->factor <= 1) return 1;
-    float grown = 0.1f * logf(scaling->factor);
-    return (1 + grown) / (h->yarn_log_multiplier != 0 ? 1 + h->yarn_log_multiplier * grown : 1);
+/* Of sines and cosines where YaRN stretches positions: by `whole` in the model, by the scaling's own factor in these
+ * layers. */
+static float yarn_magnitude(const struct ci_hyper *h, const struct scaling *scaling, float whole) {
+    if (!(scaling->extrapolation > 0)) return 1;
+    float grown = 0.1f * logf(whole), here = 0.1f * logf(scaling->factor);
+    if (whole <= 1) return (1 + here) / (1 + grown);
+    return (1 + here) / (h->yarn_log_multiplier != 0 ? 1 + h->yarn_log_multiplier * grown : 1);
 }
 
 /* Queries and keys have it both. */
@@ -174,7 +176,7 @@ static enum clinfer_status check_frequency(const struct ci_model *model, const s
             "--rope-freq-base %g, --rope-scale %g: pair %d of a head turns by %g radians from one position to "
             "the next, at most %g are possible",
             (double)scaling->base, (double)scaling->factor, i, frequency, most);
-    if (divisor != 1)
+    if (scaling->divisors && divisor != 1)
         return ci_fail(CLINFER_BAD_FILE, "%s: tensor %s: number %d is %g, no frequency can be divided by it", path,
                        scaling->divisors->name, i, (double)divisor);
     return ci_fail(
@@ -223,26 +225,36 @@ static enum clinfer_status make_table(struct ci_model *model, const struct scali
     return CLINFER_OK;
 }
 
-/* Layers with a window have a base of their own, and in some families positions that are never stretched: what they see
- * is near. */
-static void change_to_window(const struct ci_model *model, struct scaling *scaling) {
+/* Layers with a window have a base of their own, or the file's, and no more stretching than the file says, in some
+ * families none: what they see is near. Where there is none and the base is the others', it follows theirs. */
+static void change_to_window(const struct ci_model *model, struct scaling *scaling, float file_factor) {
     const struct ci_hyper *h = &model->hyper;
-    scaling->base = h->window_rope_base > 0 ? h->window_rope_base : h->rope_base;
-    if (!model->family->decoder || !model->family->decoder->window_unscaled) return;
-    scaling->factor = scaling->magnitude = 1;
+    const struct ci_decoder *kind = model->family->decoder;
+    bool unscaled = kind && kind->window_unscaled, of_family = kind && kind->window_rope_base != 0;
+    if (h->window_rope_base > 0 && (of_family || h->window_rope_base != h->rope_base))
+        scaling->base = h->window_rope_base;
+    else if (!unscaled)
+        scaling->base = h->rope_base;
+    scaling->factor = unscaled ? 1 : file_factor;
+    if (!unscaled) return;
+    scaling->magnitude = 1;
     scaling->extrapolation = 0;
 }
 
-static enum clinfer_status make_tables(struct ci_model *model, struct scaling *scaling, int context) {
+static enum clinfer_status make_tables(struct ci_model *model, struct scaling *scaling, float file_factor,
+                                       int context) {
     static const char *const names[CI_ROPE_TABLES] = {"rope_frequencies", "rope_frequencies_window"};
-    enum clinfer_status status = check_magnitude(model, scaling->magnitude);
+    const float magnitude = scaling->magnitude, whole = scaling->factor;
+    enum clinfer_status status = CLINFER_OK;
     for (int table = 0; table < CI_ROPE_TABLES && status == CLINFER_OK; table++) {
         scaling->rotated = 0;
         for (int i = 0; i < model->hyper.layers && !scaling->rotated; i++)
             if (model->layers[i].rope_table == table) scaling->rotated = model->layers[i].rotated;
         if (!scaling->rotated) continue;
-        if (table) change_to_window(model, scaling);
-        status = find_divisors(model, scaling, context);
+        if (table) change_to_window(model, scaling, file_factor);
+        if (scaling->extrapolation > 0) scaling->magnitude = magnitude * yarn_magnitude(&model->hyper, scaling, whole);
+        status = check_magnitude(model, scaling->magnitude);
+        if (status == CLINFER_OK) status = find_divisors(model, scaling, context);
         if (status == CLINFER_OK) status = make_table(model, scaling, &model->rope[table], names[table]);
     }
     return status;
@@ -260,11 +272,10 @@ enum clinfer_status ci_model_set_context(struct ci_model *model, int wanted, con
     change_scaling(rope, &scaling);
     scaling.asked_for = rope != &unchanged;
     if (scaling.extrapolation < 0) scaling.extrapolation = scaling.yarn ? 1 : 0;
-    scaling.magnitude *= yarn_magnitude(h, &scaling);
     h->original_context = scaling.original_context;
     h->context = is_stretched(rope) ? longest_context(model, rope, file_factor, scaling.factor) : h->trained_context;
     if (wanted > h->context) return refuse_context(model, wanted, &scaling);
     /* Who asks for another base says how long it shall be; else it is what it was. */
     *context = wanted > 0 ? wanted : rope->freq_base > 0 ? h->trained_context : h->context;
-    return make_tables(model, &scaling, *context);
+    return make_tables(model, &scaling, file_factor, *context);
 }

@@ -300,12 +300,20 @@ static void test_another_base_has_no_limit(void **state) {
     assert_ok(ci_model_set_context(&file.model, 100 * TRAINED, &rope, &context));
     assert_int_equal(context, 100 * TRAINED);
     expect_table(&file, 0, other, 1);
-    expect_table(&file, 1, plain, 1);
+    expect_table(&file, 1, other, 1); /* the same base, never stretched */
     assert_ok(ci_model_set_context(&file.model, 0, &rope, &context));
     assert_int_equal(context, TRAINED);
     rope.freq_base = 1e-20f;
     assert_int_equal(ci_model_set_context(&file.model, 0, &rope, &context), CLINFER_INVALID_ARGUMENT);
     assert_message("--rope-freq-base 1e-20");
+    end(&file);
+    file = start("scaled");
+    rope.freq_base = 1e6f;
+    rope.scaling = CLINFER_ROPE_YARN;
+    rope.factor = 4;
+    assert_ok(open_file(&file));
+    assert_ok(ci_model_set_context(&file.model, 0, &rope, &context));
+    expect_table(&file, 1, plain, 1); /* as the file says it: what a window sees is near */
     end(&file);
 }
 
