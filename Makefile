@@ -83,7 +83,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-all check-faults check-drivers check-remote check-families check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-all check-faults check-drivers check-tokenizers check-remote check-families check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -281,6 +281,13 @@ tsan: ## the library's threads under ThreadSanitizer, on the CPU backend
 CROSS_FOLDERS  := runtime/base/% runtime/tensor/% runtime/types/% runtime/cpu/% runtime/ops/% runtime/proof/%
 CROSS_TESTS    := $(wildcard tests/ops/test_cpu_kernels.c)
 CROSS_BINARIES := $(if $(findstring x86_64,$(MACHINE)),$(patsubst %.c,build/aarch64/%,$(CROSS_TESTS)))
+
+check-tokenizers: ## PEER=DIR: whole vocabularies beside llama.cpp (DIR/bin, DIR/src/models) and Hugging Face's tokenizers
+	@$(MAKE) $(AGAIN) $(BUILD)/tests/unit/test_tokenizer
+	@$(or $(PEER_PYTHON),$(PEER)/venv/bin/python) scripts/compare_tokenizers.py $(BUILD)/tests/unit/test_tokenizer \
+	    $(PEER)/bin $(PEER)/src/models/ggml-vocab-*.gguf $(wildcard $(MODELS))
+	@$(or $(PEER_PYTHON),$(PEER)/venv/bin/python) scripts/compare_tokenizer_json.py $(BUILD)/tests/unit/test_tokenizer \
+	    $(PEER)/src/models
 
 check-drivers: ## DRIVERS="intel rusticl oclgrind": op tests and the whole model on them; slow
 	@scripts/setup.sh check

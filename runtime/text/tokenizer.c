@@ -240,6 +240,7 @@ static enum clinfer_status find_ends(const struct ci_tokenizer_source *source, s
         status = retype(tokenizer, ci_narrowed(ids[i]), CI_TOKEN_CONTROL, &taken);
         if (ids[i] != source->bos_id) tokenizer->marks[ids[i]] |= MARK_END;
     }
+    for (size_t i = 0; i < source->end_count; i++) tokenizer->marks[source->end_ids[i]] |= MARK_END;
     return status;
 }
 

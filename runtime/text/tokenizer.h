@@ -68,6 +68,8 @@ struct ci_tokenizer_source {
     size_t merge_count;
     struct ci_text_span charsmap; /* SentencePiece's normalisation (charsmap.h); empty: none */
     int64_t bos_id, eos_id, eot_id, eom_id, unknown_id, padding_id, classifier_id, separator_id;
+    const int64_t *end_ids; /* [end_count] of more tokens that generation ends with; inside the vocabulary */
+    size_t end_count;
     int add_bos, add_eos, add_space_prefix, remove_extra_whitespaces, lowercase, strip_accents;
     const struct ci_strip *strips; /* [strip_count]; of two for a token the later counts */
     size_t strip_count;

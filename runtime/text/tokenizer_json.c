@@ -141,16 +141,44 @@ static enum clinfer_status read_config(const struct ci_json_reader *config, stru
     return status;
 }
 
-/* ---- the whole ---- */
+/* ---- generation_config.json ---- */
 
-static enum clinfer_status parse(const char *name, const char *text, size_t length, json_t **root) {
-    json_error_t error;
-    *root = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (*root) return CLINFER_OK;
-    return ci_fail(CLINFER_BAD_FILE, "%s: line %d: %s; the file is damaged", name, error.line, error.text);
+/* "eos_token_id": 2, or [1, 106]. */
+static enum clinfer_status read_generation(const struct ci_json_reader *generation, struct ci_json_reader *reader) {
+    json_t *ids = json_object_get(generation->root, "eos_token_id");
+    size_t count = json_is_array(ids) ? json_array_size(ids) : 1;
+    if (!json_is_object(generation->root)) return ci_json_bad(generation, "(top)", "is no object");
+    if (!ids || json_is_null(ids)) return CLINFER_OK;
+    int64_t *ends = ci_arena_array(&reader->arena, count + 1, sizeof *ends);
+    if (ends == NULL) return ci_fail(CLINFER_OUT_OF_MEMORY, "eos_token_id: out of memory");
+    for (size_t i = 0; i < count; i++) {
+        json_t *id = json_is_array(ids) ? json_array_get(ids, i) : ids;
+        char path[CI_JSON_PATH];
+        snprintf(path, sizeof path, json_is_array(ids) ? "eos_token_id[%zu]" : "eos_token_id", i);
+        if (!json_is_integer(id)) return ci_json_bad(generation, path, "a number is needed; it is %s", name_of(id));
+        ends[i] = json_integer_value(id);
+        if (ends[i] < 0 || ends[i] >= (int64_t)reader->source.token_count)
+            return ci_json_bad(generation, path, "%lld is outside the vocabulary of %zu tokens", (long long)ends[i],
+                               reader->source.token_count);
+    }
+    reader->source.end_ids = ends;
+    reader->source.end_count = count;
+    return CLINFER_OK;
 }
 
-static enum clinfer_status read_all(struct ci_json_reader *reader, struct ci_json_reader *config) {
+/* ---- the whole ---- */
+
+static enum clinfer_status parse(const struct ci_tokenizer_json_file *file, struct ci_json_reader *reader) {
+    json_error_t error;
+    reader->file = file->name;
+    if (file->text == NULL) return CLINFER_OK;
+    reader->root = json_loadb(file->text, file->length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (reader->root) return CLINFER_OK;
+    return ci_fail(CLINFER_BAD_FILE, "%s: line %d: %s; the file is damaged", file->name, error.line, error.text);
+}
+
+static enum clinfer_status read_all(struct ci_json_reader *reader, const struct ci_json_reader *config,
+                                    const struct ci_json_reader *generation) {
     enum clinfer_status status = ci_json_check_keys(
         reader, reader->root, "",
         "version truncation padding added_tokens normalizer pre_tokenizer post_processor decoder model");
@@ -159,6 +187,7 @@ static enum clinfer_status read_all(struct ci_json_reader *reader, struct ci_jso
     if (status == CLINFER_OK) status = ci_json_read_pretokenizer(reader);
     if (status == CLINFER_OK) status = ci_json_read_postprocessor(reader);
     if (status == CLINFER_OK && config->root) status = read_config(config, reader);
+    if (status == CLINFER_OK && generation->root) status = read_generation(generation, reader);
     return status;
 }
 
@@ -175,52 +204,53 @@ static void start_source(struct ci_tokenizer_source *source) {
 }
 
 enum clinfer_status ci_tokenizer_create_json(const struct ci_tokenizer_json *files, struct ci_tokenizer **tokenizer) {
-    struct ci_json_reader reader = {.file = files->name}, config = {.file = files->config_name};
+    struct ci_json_reader reader = {0}, config = {0}, generation = {0};
     *tokenizer = NULL;
     start_source(&reader.source);
-    enum clinfer_status status = parse(files->name, files->text, files->length, &reader.root);
-    if (status == CLINFER_OK && files->config)
-        status = parse(files->config_name, files->config, files->config_length, &config.root);
-    if (status == CLINFER_OK) status = read_all(&reader, &config);
+    enum clinfer_status status = parse(&files->tokenizer, &reader);
+    if (status == CLINFER_OK) status = parse(&files->config, &config);
+    if (status == CLINFER_OK) status = parse(&files->generation, &generation);
+    if (status == CLINFER_OK) status = read_all(&reader, &config, &generation);
     if (status == CLINFER_OK) {
         status = ci_tokenizer_create(&reader.source, tokenizer);
-        if (status != CLINFER_OK) ci_fail_prefix(status, "%s", files->name);
+        if (status != CLINFER_OK) ci_fail_prefix(status, "%s", files->tokenizer.name);
     }
     json_decref(reader.root);
     json_decref(config.root);
+    json_decref(generation.root);
     ci_arena_destroy(&reader.arena);
     return status;
 }
 
 /* ---- a folder ---- */
 
-/* *text is NULL where the folder has no such file. */
+/* file->text is NULL where the folder has no such file; name and text are for the caller to free. */
 static enum clinfer_status read_file(const char *folder, const char *name, bool required, char **path, char **text,
-                                     size_t *length) {
-    *path = *text = NULL;
-    *length = 0;
+                                     struct ci_tokenizer_json_file *file) {
     if (asprintf(path, "%s/%s", folder, name) < 0) {
         *path = NULL;
         return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
     }
+    file->name = *path;
     if (!required && access(*path, F_OK) != 0) return CLINFER_OK;
-    return ci_file_read(*path, MOST_BYTES, text, length);
+    enum clinfer_status status = ci_file_read(*path, MOST_BYTES, text, &file->length);
+    file->text = *text;
+    return status;
 }
 
 enum clinfer_status ci_tokenizer_create_folder(const char *folder, struct ci_tokenizer **tokenizer) {
-    char *path, *text, *config_path = NULL, *config = NULL;
-    size_t length, config_length = 0;
+    struct ci_tokenizer_json files = {0};
+    char *paths[3] = {NULL, NULL, NULL}, *texts[3] = {NULL, NULL, NULL};
     *tokenizer = NULL;
-    enum clinfer_status status = read_file(folder, "tokenizer.json", true, &path, &text, &length);
+    enum clinfer_status status = read_file(folder, "tokenizer.json", true, &paths[0], &texts[0], &files.tokenizer);
     if (status == CLINFER_OK)
-        status = read_file(folder, "tokenizer_config.json", false, &config_path, &config, &config_length);
-    if (status == CLINFER_OK) {
-        const struct ci_tokenizer_json files = {path, text, length, config_path, config, config_length};
-        status = ci_tokenizer_create_json(&files, tokenizer);
+        status = read_file(folder, "tokenizer_config.json", false, &paths[1], &texts[1], &files.config);
+    if (status == CLINFER_OK)
+        status = read_file(folder, "generation_config.json", false, &paths[2], &texts[2], &files.generation);
+    if (status == CLINFER_OK) status = ci_tokenizer_create_json(&files, tokenizer);
+    for (size_t i = 0; i < 3; i++) {
+        free(paths[i]);
+        free(texts[i]);
     }
-    free(path);
-    free(text);
-    free(config_path);
-    free(config);
     return status;
 }

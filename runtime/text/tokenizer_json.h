@@ -4,7 +4,8 @@
  * unigram, WordPiece), added tokens, normalizers, pre-tokenizers, a post-processor. It is read into the same source as
  * a GGUF's vocabulary (tokenizer.h). What is not understood is CLINFER_UNSUPPORTED with its path, "pre_tokenizer.type":
  * a text that is cut otherwise than the model has learned it would give worse answers, unseen. tokenizer_config.json
- * adds which tokens begin and end a text; it may be absent. */
+ * adds which tokens begin and end a text, generation_config.json
+ * which ones end generation; both may be absent. */
 #ifndef CI_TEXT_TOKENIZER_JSON_H
 #define CI_TEXT_TOKENIZER_JSON_H
 
@@ -17,13 +18,12 @@ struct ci_tokenizer;
 /* On failure *tokenizer is NULL, and the message begins with the file. */
 enum clinfer_status ci_tokenizer_create_folder(const char *folder, struct ci_tokenizer **tokenizer);
 
-/* The same from bytes; `name` and `config_name` take the files' places in messages, config is NULL where there is none.
- */
+/* The same from bytes; names take the files' places in messages, text is NULL where there is no such file. */
 struct ci_tokenizer_json {
-    const char *name, *text;
-    size_t length;
-    const char *config_name, *config;
-    size_t config_length;
+    struct ci_tokenizer_json_file {
+        const char *name, *text;
+        size_t length;
+    } tokenizer, config, generation;
 };
 enum clinfer_status ci_tokenizer_create_json(const struct ci_tokenizer_json *files, struct ci_tokenizer **tokenizer);
 

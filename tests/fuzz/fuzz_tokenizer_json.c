@@ -1,5 +1,6 @@
-/* Any bytes as a tokenizer.json, up to a zero, then as a tokenizer_config.json: both are refused with a message that
- * begins with a file's name, or text becomes tokens of the vocabulary. */
+/* Any bytes as a tokenizer.json, up to a zero, then as a tokenizer_config.json, and up to another zero and then as a
+ * generation_config.json: they are refused with a message that begins with a file's name, or text becomes tokens of the
+ * vocabulary. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -27,13 +28,14 @@ static void check(const struct ci_tokenizer *tokenizer, const char *text, size_t
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char text[] = "Hello <s> a1b22  it's\n\n[SEP]\xc3\xa9\xe4\xbd\xa0 \xe2\x96\x81\xff a";
-    const uint8_t *end = memchr(data, 0, size);
-    size_t length = end ? (size_t)(end - data) : size;
-    struct ci_tokenizer_json files = {.name = "input", .text = (const char *)data, .length = length};
-    if (end) {
-        files.config_name = "input";
-        files.config = (const char *)end + 1;
-        files.config_length = size - length - 1;
+    struct ci_tokenizer_json files = {.tokenizer = {"input", "", 0}};
+    struct ci_tokenizer_json_file *const parts[] = {&files.tokenizer, &files.config, &files.generation};
+    size_t at = 0;
+    for (size_t i = 0; i < 3 && at <= size; i++) {
+        const uint8_t *end = size > at ? memchr(data + at, 0, size - at) : NULL;
+        size_t length = end ? (size_t)(end - data) - at : size - at;
+        *parts[i] = (struct ci_tokenizer_json_file){"input", (const char *)data + at, length};
+        at += length + 1;
     }
     struct ci_tokenizer *tokenizer;
     if (ci_tokenizer_create_json(&files, &tokenizer) != CLINFER_OK) {

@@ -83,8 +83,8 @@ static const char wordpiece[] =
 
 static enum clinfer_status read_json(const char *json, size_t length, const char *config,
                                      struct ci_tokenizer **tokenizer) {
-    const struct ci_tokenizer_json files = {"tokenizer.json", json,   length,
-                                            "config.json",    config, config ? strlen(config) : 0};
+    const struct ci_tokenizer_json files = {.tokenizer = {"tokenizer.json", json, length},
+                                            .config = {"config.json", config, config ? strlen(config) : 0}};
     return ci_tokenizer_create_json(&files, tokenizer);
 }
 
@@ -353,6 +353,35 @@ static void test_damaged_configs_are_refused(void **state) {
     }
 }
 
+static enum clinfer_status read_generation(const char *text, struct ci_tokenizer **tokenizer) {
+    const struct ci_tokenizer_json files = {.tokenizer = {"tokenizer.json", byte_level, strlen(byte_level)},
+                                            .generation = {"generation_config.json", text, strlen(text)}};
+    return ci_tokenizer_create_json(&files, tokenizer);
+}
+
+static void test_generation_ends_with_the_tokens_of_its_config(void **state) {
+    (void)state;
+    static const char *const damaged[][2] = {
+        {"[5]", "(top): is no object"},
+        {"{\"eos_token_id\": \"x\"}", "eos_token_id: a number is needed; it is a string"},
+        {"{\"eos_token_id\": [7, 9]}", "eos_token_id[1]: 9 is outside"},
+        {"{\"eos_token_id\": -1}", "eos_token_id: -1 is outside"}};
+    struct ci_tokenizer *tokenizer;
+    assert_int_equal(read_generation("{\"eos_token_id\": [7, 3]}", &tokenizer), CLINFER_OK);
+    assert_true(ci_tokenizer_is_end(tokenizer, 7));
+    assert_true(ci_tokenizer_is_end(tokenizer, 3));
+    assert_false(ci_tokenizer_is_end(tokenizer, 8));
+    ci_tokenizer_destroy(tokenizer);
+    assert_int_equal(read_generation("{\"eos_token_id\": 8, \"temperature\": 1}", &tokenizer), CLINFER_OK);
+    assert_true(ci_tokenizer_is_end(tokenizer, 8));
+    ci_tokenizer_destroy(tokenizer);
+    for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
+        assert_int_equal(read_generation(damaged[i][0], &tokenizer), CLINFER_BAD_FILE);
+        if (strncmp(clinfer_error(), "generation_config.json: ", 24) != 0 || !strstr(clinfer_error(), damaged[i][1]))
+            fail_msg("'%s' lacks '%s' or the file", clinfer_error(), damaged[i][1]);
+    }
+}
+
 /* Cut anywhere, or with any byte changed: an error that names the file, or a tokenizer. */
 static void test_any_damage_is_survived(void **state) {
     (void)state;
@@ -417,6 +446,7 @@ int main(void) {
         cmocka_unit_test(test_the_config_names_ends_and_flags),
         cmocka_unit_test(test_what_is_not_understood_is_refused_with_its_path),
         cmocka_unit_test(test_damaged_configs_are_refused),
+        cmocka_unit_test(test_generation_ends_with_the_tokens_of_its_config),
         cmocka_unit_test(test_any_damage_is_survived),
         cmocka_unit_test(test_folders_are_read),
     };
