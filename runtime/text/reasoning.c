@@ -81,19 +81,21 @@ enum { FORMS = sizeof forms / sizeof *forms };
 
 static bool is_space(char byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
 
-const struct ci_reasoning_form *ci_reasoning_find(const char *text, size_t length) {
-    for (size_t i = 0; i < FORMS; i++)
-        if (memmem(text, length, forms[i].sign, strlen(forms[i].sign))) return &forms[i];
-    return NULL;
-}
-
-const struct ci_reasoning_form *ci_reasoning_usual(void) { return &forms[FORMS - 1]; }
-
 bool ci_reasoning_is_begun(const struct ci_reasoning_form *form, const char *prompt, size_t length) {
     size_t open = strlen(form->marks[0].text);
     while (length && is_space(prompt[length - 1])) length--;
     return length >= open && memcmp(prompt + length - open, form->marks[0].text, open) == 0;
 }
+
+const struct ci_reasoning_form *ci_reasoning_find(const char *text, size_t length) {
+    for (size_t i = 0; i < FORMS; i++)
+        if (memmem(text, length, forms[i].sign, strlen(forms[i].sign)) ||
+            ci_reasoning_is_begun(&forms[i], text, length))
+            return &forms[i];
+    return NULL;
+}
+
+const struct ci_reasoning_form *ci_reasoning_usual(void) { return &forms[FORMS - 1]; }
 
 void ci_parts_begin(struct ci_parts *parts, const struct ci_reasoning_form *form, bool begun) {
     *parts = (struct ci_parts){

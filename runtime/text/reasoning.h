@@ -15,7 +15,9 @@ struct ci_reasoning_form;
 /* Parts that text is of; the latter two are the marks' own. */
 enum ci_text_part { CI_PART_ANSWER, CI_PART_REASONING, CI_PART_HIDDEN, CI_PART_NEXT };
 
-/* The form whose sign is in `text`: a template, or a prompt that one made. NULL: none. */
+/* The form whose sign is in `text`, a template or a prompt that one made, or within whose reasoning it ends. NULL:
+ * none.
+ */
 const struct ci_reasoning_form *ci_reasoning_find(const char *text, size_t length);
 
 /* <think> ... </think>, which models use whose templates do not tell. */

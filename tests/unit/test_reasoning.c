@@ -117,6 +117,7 @@ static void test_what_is_no_mark_is_text(void **state) {
     expect(THINK, false, "\n<think>a</think>b", "a", "b");
     expect(HARMONY, false, "Four.", "", "Four.");
     assert_null(ci_reasoning_find("{{ messages }}", 14));
+    assert_ptr_equal(ci_reasoning_find("assistant\n<think>\n", 18), ci_reasoning_usual());
     struct ci_parts without;
     struct parts parts = {.most = 1 << 20};
     ci_parts_begin(&without, NULL, false);
