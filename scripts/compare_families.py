@@ -12,8 +12,9 @@ a folder, or are the files that are named.
 Without --sight and --inspect: the NMSE of 120 tokens' logits for each model and device, with f32 caches whole, in pieces
 of 7 and one by one (at most 1e-9), and with f16 caches (1e-6); then a table family x device with the worst of each.
 Windows of these models are 32 positions. Where a figure is over its limit, it is said by how much the peer's own logits
-move when rope.freq_base changes by its last bit: some models hold no number to 1e-9, and below half of that nobody is
-wrong.
+move when rope.freq_base changes by its last bit, or when its caches become f16: some models hold no number so well, and
+half of the first, or twice the second, is nobody's fault. Files that clinfer refuses are named, but no fault here: whether
+that is right is what --inspect asks.
 
 --sight: what the gate would see. Of one model of each family each tensor is zeroed, and each key changed, in turn. Where
 llama.cpp computes the changed file, clinfer refuses it or gives the same (within 100 times the limit: some changes make
@@ -105,6 +106,16 @@ def last_bit(peer, model, truth):
     return nmse(truth, logits) if logits is not None else 0.0
 
 
+def allowance(peer, model, truth, cache):
+    """What is nobody's fault in this model beyond the limit, and why."""
+    if cache == "f32":
+        bit = last_bit(peer, model, truth)
+        return bit / 2, f"a bit of rope.freq_base moves the peer by {bit:.1e}"
+    (logits, _), = peer_logits(peer, IDS, [model], "f16")
+    own = nmse(truth, logits) if logits is not None else 0.0
+    return 2 * own, f"the peer's own f16 caches: {own:.1e}"
+
+
 def gate(tool, peer, models, devices):
     worst, wrong = collections.defaultdict(dict), 0
     for model, (truth, said) in zip(models, peer_logits(peer, IDS, models)):
@@ -112,29 +123,31 @@ def gate(tool, peer, models, devices):
             print(f"{model}: llama.cpp cannot compute it: {said}")
             wrong += 1
             continue
-        bit = None
+        known, allowed = worst[family_of(model)], {}
         for device in devices:
             figures = []
             for name, cache, batch in WAYS:
                 logits, said = own_logits(tool, model, device, cache, batch)
-                figure = nmse(truth, logits) if logits is not None and logits.shape == truth.shape else np.inf
-                limit, note = F16_LIMIT if cache == "f16" else LIMIT, ""
-                if not figure <= limit:
-                    bit = last_bit(peer, model, truth) if bit is None else bit
-                    fault = not (figure <= bit / 2 or cache == "f16" and figure <= limit * bit / LIMIT)
-                    note = f" {'OVER' if fault else 'over'} ({said or f'a bit of rope.freq_base: {bit:.1e}'})"
+                if logits is None:
+                    figures.append(said)
+                    break
+                figure = nmse(truth, logits) if logits.shape == truth.shape else np.inf
+                note = ""
+                if not figure <= (F16_LIMIT if cache == "f16" else LIMIT):
+                    if cache not in allowed:
+                        allowed[cache] = allowance(peer, model, truth, cache)
+                    fault = not figure <= allowed[cache][0]
+                    note = f" {'OVER' if fault else 'over'} ({allowed[cache][1]})"
                     wrong += fault
                 figures.append(f"{name} {figure:.1e}{note}")
-                known = worst[family_of(model)]
                 known[device, cache] = max(known.get((device, cache), 0), figure)
-                if said:
-                    break
             print(f"{os.sep.join(model.split(os.sep)[-2:]):32} {device:8} {', '.join(figures)}", flush=True)
     columns = [(device, cache) for device in devices for cache in ("f32", "f16")]
     print("\n| family | " + " | ".join(f"{device}, {cache} caches" for device, cache in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for family in sorted(worst):
-        print(f"| {family} | " + " | ".join(f"{worst[family].get(column, np.inf):.1e}" for column in columns) + " |")
+        cells = (f"{worst[family][column]:.1e}" if column in worst[family] else "refused" for column in columns)
+        print(f"| {family} | " + " | ".join(cells) + " |")
     return wrong
 
 
@@ -223,7 +236,7 @@ def inspect(tool, peer, models, device):
         found = inspected(tool, model)
         logits, said = own_logits(tool, model, device)
         figure = nmse(truth, logits) if logits is not None and truth is not None else None
-        passes = figure is not None and figure <= LIMIT
+        passes = figure is not None and (figure <= LIMIT or figure <= allowance(peer, model, truth, "f32")[0])
         text = "runs" if found["runs"] else found["reason"].removeprefix(f"{model}: ")
         runs += found["runs"]
         problem = ""

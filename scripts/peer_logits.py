@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Logits of llama.cpp for token ids: the truth of scripts/reference_families.py and scripts/compare_families.py.
 
-  peer_logits.py PEER IDS MODEL.gguf OUT.npy [MODEL.gguf OUT.npy ...]
+  peer_logits.py PEER IDS f32|f16 MODEL.gguf OUT.npy [MODEL.gguf OUT.npy ...]
 
 PEER is a folder with libllama.so. `--exact` of scripts/peer.sh makes one whose GELU reads no table of 16-bit floats;
-without it, families with GELU differ from it by an NMSE of 1e-8. KV caches are F32, and all tokens are computed at once:
-float32 [tokens, vocabulary]. Needs the Python packages llama_cpp and numpy.
+without it, families with GELU differ from it by an NMSE of 1e-8. KV caches are of that type, and all tokens are computed at
+once: float32 [tokens, vocabulary]. Needs the Python packages llama_cpp and numpy.
 
 llama.cpp ends the process at what it cannot compute, and says on standard error why it does not load a file: logits()
 has each of its models computed in a child, many in one, and gives None and the peer's words for what failed."""
@@ -18,7 +18,7 @@ import tempfile
 import numpy as np
 
 
-def compute(llama, model_path, ids):
+def compute(llama, model_path, ids, cache):
     parameters = llama.llama_model_default_params()
     parameters.n_gpu_layers = 0
     model = llama.llama_model_load_from_file(model_path.encode(), parameters)
@@ -27,7 +27,7 @@ def compute(llama, model_path, ids):
     parameters = llama.llama_context_default_params()
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = max(64, len(ids))
     parameters.n_threads = parameters.n_threads_batch = 1
-    parameters.type_k = parameters.type_v = 0  # F32
+    parameters.type_k = parameters.type_v = {"f32": 0, "f16": 1}[cache]  # of enum ggml_type
     parameters.flash_attn_type = 0
     context = llama.llama_init_from_model(model, parameters)
     vocabulary = llama.llama_n_vocab(llama.llama_model_get_vocab(model))
@@ -45,7 +45,7 @@ def compute(llama, model_path, ids):
     return out
 
 
-def main(peer, ids, *files):
+def main(peer, ids, cache, *files):
     os.environ["LLAMA_CPP_LIB_PATH"] = peer
     import llama_cpp as llama
 
@@ -58,12 +58,12 @@ def main(peer, ids, *files):
     llama.llama_backend_init()
     for model, out in zip(files[::2], files[1::2]):
         print(model, file=sys.stderr, flush=True)
-        logits = compute(llama, model, [int(token) for token in ids.split(",")])
+        logits = compute(llama, model, [int(token) for token in ids.split(",")], cache)
         if logits is not None:
             np.save(out, logits)
 
 
-def logits(peer, ids, models):
+def logits(peer, ids, models, cache="f32"):
     """[(logits or None, what the peer said)] of the models."""
     peer, found, at = os.path.abspath(peer), [], 0
     env = dict(os.environ, LD_LIBRARY_PATH=peer, LLAMA_CPP_LIB_PATH=peer)
@@ -72,7 +72,7 @@ def logits(peer, ids, models):
             rest = models[at:at + 64]
             outs = [os.path.join(folder, f"{at + i}.npy") for i in range(len(rest))]
             files = [word for pair in zip(rest, outs) for word in pair]
-            child = subprocess.run([sys.executable, __file__, peer, ",".join(map(str, ids)), *files], env=env,
+            child = subprocess.run([sys.executable, __file__, peer, ",".join(map(str, ids)), cache, *files], env=env,
                                    capture_output=True, text=True, errors="replace", timeout=60 + 10 * len(rest))
             words, current = {}, None
             for line in child.stderr.splitlines():
@@ -91,6 +91,6 @@ def logits(peer, ids, models):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 5:
+    if len(sys.argv) < 6:
         raise SystemExit(__doc__)
     main(*sys.argv[1:])
