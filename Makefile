@@ -224,6 +224,7 @@ $(FAILING_TOOL): $(CLI_OBJECTS) $(call object,tests/support/failing_malloc.c) $(
 $(BUILD)/tests/unit/test_output: $(call object,runtime/cli/output.c)
 $(foreach test,unit/test_remotes fuzz/replay_config fuzz/fuzz_config,$(BUILD)/tests/$(test)): \
     $(call object,$(addprefix runtime/cli/,config.c config_secrets.c options.c output.c remotes.c))
+$(foreach test,replay_folder fuzz_folder,$(BUILD)/tests/fuzz/$(test)): $(call object,tests/support/folder.c)
 $(BUILD)/tests/e2e/test_cut_file: $(call object,$(addprefix runtime/cli/,bus_error.c output.c))
 
 $(BUILD)/tests/fault/test_worker: | $(BUILD)/clinfer $(BUILD)/tests/fault/fake_layer.so
