@@ -119,7 +119,10 @@ static enum clinfer_status read_index(const struct ci_folder *folder, const char
         return ci_fail(CLINFER_BAD_FILE, "%s: weight_map: %s: must be an object", path, ci_json_shown(map, text));
     json_object_foreach(map, tensor, value) {
         const char *name = json_string_value(value);
-        if (!name || !is_weights(name) || strchr(name, '/'))
+        if (!ci_json_is_printable(tensor))
+            return ci_fail(CLINFER_BAD_FILE, "%s: weight_map: a name in it has control characters: it is damaged",
+                           path);
+        if (!name || !ci_json_is_printable(name) || !is_weights(name) || strchr(name, '/'))
             return ci_fail(CLINFER_BAD_FILE,
                            "%s: weight_map: %.200s: %s: must be the name of a .safetensors file in the "
                            "same folder",

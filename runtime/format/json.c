@@ -8,10 +8,16 @@
 #include "base/status.h"
 #include "base/text_file.h"
 
-/* jansson quotes what it did not understand. */
+/* jansson quotes what it does not understand. */
 static void printable(char *text) {
     for (; *text; text++)
         if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
+bool ci_json_is_printable(const char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) return false;
+    return true;
 }
 
 enum clinfer_status ci_json_parse(const char *path, const char *text, size_t length, json_t **object) {
@@ -49,6 +55,7 @@ const char *ci_json_shown(const json_t *value, char text[CI_JSON_SHOWN]) {
     size_t length = json_dumpb(value, text, CI_JSON_SHOWN - 1, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
     if (length > 0 && length < CI_JSON_SHOWN) {
         text[length] = 0;
+        printable(text); /* jansson escapes all that is not ASCII, but not DEL */
         return text;
     }
     snprintf(text, CI_JSON_SHOWN, "%s",
