@@ -87,11 +87,12 @@ bool ci_reasoning_is_begun(const struct ci_reasoning_form *form, const char *pro
     return length >= open && memcmp(prompt + length - open, form->marks[0].text, open) == 0;
 }
 
+/* Of forms that open alike the usual one, the last. */
 const struct ci_reasoning_form *ci_reasoning_find(const char *text, size_t length) {
     for (size_t i = 0; i < FORMS; i++)
-        if (memmem(text, length, forms[i].sign, strlen(forms[i].sign)) ||
-            ci_reasoning_is_begun(&forms[i], text, length))
-            return &forms[i];
+        if (memmem(text, length, forms[i].sign, strlen(forms[i].sign))) return &forms[i];
+    for (size_t i = FORMS; i-- > 0;)
+        if (ci_reasoning_is_begun(&forms[i], text, length)) return &forms[i];
     return NULL;
 }
 
