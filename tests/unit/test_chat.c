@@ -352,6 +352,28 @@ static void test_all_system_messages_are_merged(void **state) {
     end(&fixture);
 }
 
+/* Under the names that templates have for it; whether they write it is theirs to say. */
+static void test_templates_get_what_was_thought(void **state) {
+    (void)state;
+    static const char template[] =
+        "{% for m in messages %}[{{ m.role }}{% if m.reasoning_content %} ({{ m.reasoning_content }}, {{ m.thinking }})"
+        "{% endif %} {{ m.content }}]{% endfor %}";
+    static const struct clinfer_message messages[] = {
+        MESSAGE("user", "2 + 2?"),
+        {.role = "assistant", .content = "4", .reasoning = "So"},
+        MESSAGE("user", "Why?"),
+    };
+    struct fixture fixture;
+    begin(&fixture);
+    must_make(&fixture, template, NULL);
+    expect_text(&fixture, messages, COUNT(messages), "[user 2 + 2?][assistant (So, So) 4][user Why?]");
+    end(&fixture);
+    begin(&fixture);
+    must_make(&fixture, "{% for m in messages %}[{{ m.role }} {{ m.content }}]{% endfor %}", NULL);
+    expect_text(&fixture, messages, COUNT(messages), "[user 2 + 2?][assistant 4][user Why?]");
+    end(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content_comes_in_the_form_that_the_template_reads),
@@ -365,6 +387,7 @@ int main(void) {
         cmocka_unit_test(test_files_name_their_template_in_several_ways),
         cmocka_unit_test(test_built_in_templates_write_the_known_formats),
         cmocka_unit_test(test_the_manual_has_the_names_of_all_templates),
+        cmocka_unit_test(test_templates_get_what_was_thought),
         cmocka_unit_test(test_system_text_goes_to_the_first_user_where_there_is_no_such_role),
         cmocka_unit_test(test_all_system_messages_are_merged),
     };
