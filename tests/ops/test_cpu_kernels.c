@@ -312,6 +312,24 @@ static void test_attention_does_everything_at_once(void **state) {
     assert_true(ran >= wanted);
 }
 
+/* Multi-head latent attention: one head of keys, whose first columns are the values. */
+static void test_attention_takes_values_from_wider_rows(void **state) {
+    (void)state;
+    enum { DIM = CI_ATTENTION_MAX_DIM, VALUE_DIM = 512, HEADS = 3, ROWS = 7 };
+    static const struct ci_type *const types[] = {&ci_type_f16, &ci_type_q8_0};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        struct ci_case shape = {.name = types[i]->name,
+                                .in = {{&ci_type_f32, ROWS, HEADS * DIM},
+                                       {types[i], 3 * CI_PAGE_ROWS, DIM},
+                                       {types[i], 3 * CI_PAGE_ROWS, DIM},
+                                       {&ci_type_i32, 2, CI_TILE_COLS},
+                                       {&ci_type_i32, 1, 1}},
+                                .params = {.i = {HEADS, 1, DIM, VALUE_DIM}, .f = {0.04f}}};
+        int ran = check_case(&ci_op_attention, &shape);
+        assert_true(ran > 0 || !(ci_cpu_features()->avx2 || ci_cpu_features()->neon));
+    }
+}
+
 /* What a window hides is not read: pages that are gone are numbers of no page. */
 static void test_attention_does_not_read_what_a_window_hides(void **state) {
     (void)state;
@@ -500,6 +518,7 @@ int main(void) {
         cmocka_unit_test(test_only_the_chosen_experts_count_as_read),
         cmocka_unit_test(test_attention_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_attention_does_everything_at_once),
+        cmocka_unit_test(test_attention_takes_values_from_wider_rows),
         cmocka_unit_test(test_attention_does_not_read_what_a_window_hides),
         cmocka_unit_test(test_what_is_not_finite_stays_so_in_q8),
         cmocka_unit_test(test_what_a_cache_does_not_hold_is_not_a_number_there),
