@@ -119,31 +119,40 @@ INLINE void look_ahead(const struct side *keys, const struct side *values, int32
 
 /* ---- unpacking ---- */
 
-INLINE float half_at(const uint8_t *at) {
-    uint16_t lanes[VF_LANES] = {0};
-    float first[VF_LANES];
-    memcpy(lanes, at, sizeof *lanes);
-    vf_store(first, vf_load_f16(lanes));
-    return first[0];
+INLINE vf half_at(const uint8_t *at) {
+    uint16_t bits;
+    memcpy(&bits, at, sizeof bits);
+#if defined(__F16C__)
+    return vf_set(_cvtsh_ss(bits));
+#else
+    return vf_set(ci_half_to_float(bits));
+#endif
 }
 
 INLINE void unpack_q8_0(const uint8_t *block, int blocks, float *out) {
     enum { BYTES = 34, COLS = 32 };
     for (int b = 0; b < blocks; b++, block += BYTES, out += COLS) {
-        float d = half_at(block);
-        const int8_t *codes = (const int8_t *)block + 2;
-        for (int i = 0; i < COLS; i++) out[i] = (float)codes[i] * d;
+        vf d = half_at(block);
+        UNROLL for (int i = 0; i < COLS; i += VF_LANES)
+            vf_store(out + i, vf_mul(vf_load_i8((const int8_t *)block + 2 + i), d));
     }
 }
 
+/* (code - 8) * d */
 INLINE void unpack_q4_0(const uint8_t *block, int blocks, float *out) {
     enum { BYTES = 18, COLS = 32 };
     for (int b = 0; b < blocks; b++, block += BYTES, out += COLS) {
-        float d = half_at(block);
-        for (int i = 0; i < COLS / 2; i++) {
-            out[i] = (float)((block[2 + i] & 15) - 8) * d;
-            out[i + COLS / 2] = (float)((block[2 + i] >> 4) - 8) * d;
+        const uint64_t low = 0x0f0f0f0f0f0f0f0f;
+        vf d = half_at(block), zero = vf_mul(d, vf_set(-8));
+        uint64_t bytes[2], halves[4];
+        int8_t codes[COLS];
+        memcpy(bytes, block + 2, sizeof bytes);
+        for (int i = 0; i < 2; i++) {
+            halves[i] = bytes[i] & low;
+            halves[i + 2] = bytes[i] >> 4 & low;
         }
+        memcpy(codes, halves, sizeof codes);
+        UNROLL for (int i = 0; i < COLS; i += VF_LANES) vf_store(out + i, vf_fma(vf_load_i8(codes + i), d, zero));
     }
 }
 

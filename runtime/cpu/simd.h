@@ -49,6 +49,9 @@ INLINE vf vf_load_bf16(const uint16_t *at) {
 INLINE void vf_store_f16(uint16_t *at, vf a) {
     _mm256_storeu_si256((void *)at, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
 }
+INLINE vf vf_load_i8(const int8_t *at) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)at)));
+}
 /* Numbers that are whole and within -128..127. */
 INLINE void vf_store_i8(int8_t *at, vf a) {
     _mm_storeu_si128((void *)at, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)));
@@ -118,6 +121,9 @@ INLINE vf vf_load_bf16(const uint16_t *at) {
 INLINE void vf_store_f16(uint16_t *at, vf a) {
     _mm_storeu_si128((void *)at, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
 }
+INLINE vf vf_load_i8(const int8_t *at) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)at)));
+}
 INLINE void vf_store_i8(int8_t *at, vf a) {
     __m256i words = _mm256_cvttps_epi32(a);
     __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
@@ -174,6 +180,11 @@ INLINE float vf_largest(vf a) { return vmaxvq_f32(a); }
 INLINE vf vf_load_f16(const uint16_t *at) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(at))); }
 INLINE vf vf_load_bf16(const uint16_t *at) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(at), 16)); }
 INLINE void vf_store_f16(uint16_t *at, vf a) { vst1_u16(at, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
+INLINE vf vf_load_i8(const int8_t *at) {
+    int32_t four;
+    memcpy(&four, at, sizeof four);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four))))));
+}
 INLINE void vf_store_i8(int8_t *at, vf a) {
     int16x4_t halves = vmovn_s32(vcvtq_s32_f32(a));
     vst1_lane_s32((void *)at, vreinterpret_s32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0);
