@@ -465,6 +465,30 @@ static void test_closed_output_ends_every_command_quietly(void **state) {
     process_free(&result);
 }
 
+/* A folder with SafeTensors is a model, by its name as by its path, and listed with the others. */
+static void test_folders_are_models(void **state) {
+    (void)state;
+    const char *environment[] = {data_folder("folders", (const char *[]){"a.gguf", NULL}), NULL};
+    const struct process_options options = {.environment = environment};
+    char path[600], here[300];
+    struct process_result result;
+    assert_non_null(getcwd(here, sizeof here));
+    make_folder(strchr(environment[0], '/'), "clinfer/models/maker");
+    snprintf(path, sizeof path, "%s/clinfer/models/maker/tiny", strchr(environment[0], '/'));
+    char target[400];
+    snprintf(target, sizeof target, "%s/tests/data/folders/qwen3", here);
+    assert_int_equal(symlink(target, path), 0);
+    const char *const names[] = {"tiny", "maker/tiny", target};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        TOOL(&result, &options, "inspect", "--json", "-m", names[i]);
+        process_assert_status(&result, 0);
+        assert_non_null(strstr(result.out, "\"format\": \"safetensors\""));
+        assert_non_null(strstr(result.out, "\"runs\": true"));
+        process_free(&result);
+    }
+    EXPECT_FAILURE(3, "there are: a.gguf, maker/tiny", &options, "tokenize", "-m", "nix", "a");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names_in_a_file_cannot_control_a_terminal),
@@ -477,6 +501,7 @@ int main(void) {
         cmocka_unit_test(test_model_is_found_by_name_variable_and_default),
         cmocka_unit_test(test_paths_that_lead_nowhere_say_why),
         cmocka_unit_test(test_models_are_found_in_folders_below),
+        cmocka_unit_test(test_folders_are_models),
         cmocka_unit_test(test_what_is_no_model_is_refused_at_once_by_every_command),
         cmocka_unit_test(test_bad_model_files_give_their_exit_status),
         cmocka_unit_test(test_devices_lists_opencl_and_cpu),
