@@ -13,11 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/cache.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/pages.h"
 #include "base/status.h"
 #include "base/threads.h"
 #include "base/watch.h"
@@ -136,6 +138,16 @@ static void end(struct work *work) {
     free(work->piece);
 }
 
+/* The pages of what a tensor was made of leave our resident set: nobody needs them any more. */
+static void let_go(const struct ci_conversion *made) {
+    for (size_t i = 0; i < made->source_count; i++) {
+        uintptr_t begin = (uintptr_t)made->sources[i]->data, end = begin + made->sources[i]->bytes;
+        begin = (begin + CI_PAGE_BYTES - 1) / CI_PAGE_BYTES * CI_PAGE_BYTES;
+        end = end / CI_PAGE_BYTES * CI_PAGE_BYTES;
+        if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
+}
+
 /* ---- in memory ---- */
 
 static enum clinfer_status convert_in_memory(struct work *work) {
@@ -151,6 +163,7 @@ static enum clinfer_status convert_in_memory(struct work *work) {
             memcpy(out + (size_t)row * row_bytes, work->piece, (size_t)rows * row_bytes);
         }
         ci_gguf_make_tensor_at(work->maker, made->tensor)->data = out;
+        let_go(made);
     }
     return CLINFER_OK;
 }
@@ -192,6 +205,7 @@ static enum clinfer_status write_all(int descriptor, const char *path, void *use
             status = convert_piece(work, made, row, rows);
             if (status == CLINFER_OK) status = ci_file_put(descriptor, path, work->piece, (size_t)rows * row_bytes);
         }
+        let_go(made);
         if (status == CLINFER_OK)
             status = ci_file_put(descriptor, path, zeros, padded(bytes_of(made)) - bytes_of(made));
     }
