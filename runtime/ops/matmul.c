@@ -28,6 +28,7 @@ static enum clinfer_status infer(struct ci_call *call) {
 /* out = x w^T + b, or the sizes of that. */
 static void compute(const struct ci_call *call, bool sizes, float *out) {
     const struct ci_view *x = &call->in[CI_MATMUL_X];
+    struct ci_product_input inputs[CI_PRODUCT_ROWS] = {{0}};
     struct ci_product product;
     int64_t first_col = 0;
     for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
@@ -36,8 +37,9 @@ static void compute(const struct ci_call *call, bool sizes, float *out) {
         if (!w->type) continue;
         for (int64_t first_row = 0; first_row < x->rows; first_row += CI_PRODUCT_ROWS) {
             int64_t rows = x->rows - first_row < CI_PRODUCT_ROWS ? x->rows - first_row : CI_PRODUCT_ROWS;
+            for (int64_t row = 0; row < rows; row++) inputs[row].row = first_row + row;
             for (int64_t n = 0; n < w->rows; n++) {
-                ci_product_row(x, first_row, rows, 0, w, n, &product);
+                ci_product_row(x, inputs, rows, w, n, &product);
                 for (int64_t row = 0; row < rows; row++)
                     out[(first_row + row) * call->out[0].cols + first_col + n] =
                         ci_product_value(&product, row, bias ? (double)bias[n] : 0.0, sizes);

@@ -46,23 +46,42 @@ static enum clinfer_status infer(struct ci_call *call) {
     return status;
 }
 
-/* x w^T + b for each row and each of its experts, or the sizes of that. */
-static void compute(const struct ci_call *call, bool sizes, float *out) {
-    const struct ci_view *x = &call->in[X];
-    int64_t used = call->in[IDS].cols, experts = experts_of(call), n_cols = call->in[W0].rows / experts;
-    int64_t separate = x->cols == call->in[W0].cols ? 0 : call->in[W0].cols;
-    const int32_t *ids = call->in[IDS].data;
-    for (int64_t pair = 0; pair < x->rows * used; pair++) {
-        int64_t row = pair / used, j = pair % used, expert = ids[pair] < 0 || ids[pair] >= experts ? 0 : ids[pair];
-        for (int p = 0; p < weights_of(call); p++) {
-            const float *bias = call->in[B0 + p].type ? call->in[B0 + p].data : NULL;
-            float *to = out + row * call->out[0].cols + (p * used + j) * n_cols;
-            for (int64_t n = 0; n < n_cols; n++) {
-                struct ci_product product;
-                ci_product_row(x, row, 1, j * separate, &call->in[W0 + p], expert * n_cols + n, &product);
-                to[n] = ci_product_value(&product, 0, bias ? (double)bias[expert * n_cols + n] : 0.0, sizes);
+/* x w^T + b of one expert for some of its pairs, or the sizes of that. */
+static void compute_pairs(const struct ci_call *call, bool sizes, int64_t expert, const int64_t *pairs, int64_t count,
+                          float *out) {
+    int64_t used = call->in[IDS].cols, n_cols = call->in[W0].rows / experts_of(call);
+    int64_t own_cols = call->in[X].cols == call->in[W0].cols ? 0 : call->in[W0].cols;
+    struct ci_product_input inputs[CI_PRODUCT_ROWS];
+    struct ci_product product;
+    for (int64_t i = 0; i < count; i++)
+        inputs[i] = (struct ci_product_input){pairs[i] / used, pairs[i] % used * own_cols};
+    for (int p = 0; p < weights_of(call); p++) {
+        const float *bias = call->in[B0 + p].type ? call->in[B0 + p].data : NULL;
+        for (int64_t row = expert * n_cols; row < (expert + 1) * n_cols; row++) {
+            ci_product_row(&call->in[X], inputs, count, &call->in[W0 + p], row, &product);
+            for (int64_t i = 0; i < count; i++) {
+                int64_t first_col = (p * used + pairs[i] % used) * n_cols - expert * n_cols;
+                out[pairs[i] / used * call->out[0].cols + first_col + row] =
+                    ci_product_value(&product, i, bias ? (double)bias[row] : 0.0, sizes);
             }
         }
+    }
+}
+
+/* Expert by expert, so that a row of weights is made floats once for many pairs. Ids that name no expert count as 0. */
+static void compute(const struct ci_call *call, bool sizes, float *out) {
+    const int32_t *ids = call->in[IDS].data;
+    int64_t experts = experts_of(call), all = call->in[X].rows * call->in[IDS].cols, pairs[CI_PRODUCT_ROWS];
+    for (int64_t expert = 0; expert < experts; expert++) {
+        int64_t count = 0;
+        for (int64_t pair = 0; pair < all; pair++) {
+            if ((ids[pair] < 0 || ids[pair] >= experts ? 0 : ids[pair]) != expert) continue;
+            pairs[count++] = pair;
+            if (count < CI_PRODUCT_ROWS) continue;
+            compute_pairs(call, sizes, expert, pairs, count, out);
+            count = 0;
+        }
+        if (count > 0) compute_pairs(call, sizes, expert, pairs, count, out);
     }
 }
 

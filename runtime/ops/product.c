@@ -7,20 +7,20 @@
 
 enum { PART_COLS = 1024 };
 
-void ci_product_row(const struct ci_view *x, int64_t first_row, int64_t rows, int64_t first_col,
+void ci_product_row(const struct ci_view *x, const struct ci_product_input *inputs, int64_t rows,
                     const struct ci_view *w, int64_t n, struct ci_product *product) {
-    float weights[PART_COLS], inputs[PART_COLS];
+    float weights[PART_COLS], values[PART_COLS];
     memset(product, 0, sizeof *product);
     for (int64_t first = 0; first < w->cols; first += PART_COLS) {
         int64_t count = w->cols - first < PART_COLS ? w->cols - first : PART_COLS;
         ci_view_part(w, n, first, count, weights);
         for (int64_t k = 0; k < count; k++) product->w_squares += (double)weights[k] * weights[k];
         for (int64_t row = 0; row < rows; row++) {
-            ci_view_part(x, first_row + row, first_col + first, count, inputs);
+            ci_view_part(x, inputs[row].row, inputs[row].first_col + first, count, values);
             double sum = 0, squares = 0;
             for (int64_t k = 0; k < count; k++) {
-                sum += (double)weights[k] * inputs[k];
-                squares += (double)inputs[k] * inputs[k];
+                sum += (double)weights[k] * values[k];
+                squares += (double)values[k] * values[k];
             }
             product->product[row] += sum;
             product->x_squares[row] += squares;

@@ -11,9 +11,13 @@ struct ci_product {
     double product[CI_PRODUCT_ROWS], x_squares[CI_PRODUCT_ROWS], w_squares;
 };
 
-/* Row n of w times `rows` (at most CI_PRODUCT_ROWS) rows of x from first_row on, their columns first_col .. first_col +
- * w->cols - 1. */
-void ci_product_row(const struct ci_view *x, int64_t first_row, int64_t rows, int64_t first_col,
+/* A row of x from a column on. */
+struct ci_product_input {
+    int64_t row, first_col;
+};
+
+/* Row n of w times `rows` (at most CI_PRODUCT_ROWS) inputs of w->cols columns. */
+void ci_product_row(const struct ci_view *x, const struct ci_product_input *inputs, int64_t rows,
                     const struct ci_view *w, int64_t n, struct ci_product *product);
 
 /* What a row gives: x w + offset, or the size |x| |w| + |offset|: by Cauchy and Schwarz no less than the sum of the
