@@ -283,11 +283,11 @@ CROSS_FOLDERS  := runtime/base/% runtime/tensor/% runtime/types/% runtime/cpu/% 
 CROSS_TESTS    := $(wildcard tests/ops/test_cpu_kernels.c)
 CROSS_BINARIES := $(if $(findstring x86_64,$(MACHINE)),$(patsubst %.c,build/aarch64/%,$(CROSS_TESTS)))
 
-check-tokenizers: ## PEER=DIR: whole vocabularies beside llama.cpp (DIR/bin, DIR/src/models) and Hugging Face's tokenizers
+check-tokenizers: ## PEER=DIR PYTHON=python3: whole vocabularies beside llama.cpp (DIR/bin, DIR/src/models) and Hugging Face's tokenizers
 	@$(MAKE) $(AGAIN) $(BUILD)/tests/unit/test_tokenizer
-	@$(or $(PEER_PYTHON),$(PEER)/venv/bin/python) scripts/compare_tokenizers.py $(BUILD)/tests/unit/test_tokenizer \
+	@$(or $(PYTHON),python3) scripts/compare_tokenizers.py $(BUILD)/tests/unit/test_tokenizer \
 	    $(PEER)/bin $(PEER)/src/models/ggml-vocab-*.gguf $(wildcard $(MODELS))
-	@$(or $(PEER_PYTHON),$(PEER)/venv/bin/python) scripts/compare_tokenizer_json.py $(BUILD)/tests/unit/test_tokenizer \
+	@$(or $(PYTHON),python3) scripts/compare_tokenizer_json.py $(BUILD)/tests/unit/test_tokenizer \
 	    $(PEER)/src/models
 
 check-drivers: ## DRIVERS="intel rusticl oclgrind": op tests and the whole model on them; slow
