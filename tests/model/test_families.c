@@ -143,7 +143,7 @@ static void test_logits_are_the_peers_on_the_cpu(void **state) {
     if (wrong) fail_msg("%d of %d figures are over their limits", wrong, MODELS * WAYS);
 }
 
-/* Programs take long to compile: two of the models, whole; with CLINFER_TEST_ALL all of them in all ways. */
+/* Programs take long to compile: one of the models, whole; with CLINFER_TEST_ALL all of them in all ways. */
 static void test_logits_are_the_peers_on_devices(void **state) {
     (void)state;
     struct ci_file file;
@@ -152,7 +152,7 @@ static void test_logits_are_the_peers_on_devices(void **state) {
     for (const char *const *device = test_devices(); *device; device++)
         for (int i = 0; i < MODELS && strcmp(*device, "cpu") != 0; i++)
             for (int k = 0; k < (sampling_all() ? WAYS : 1); k++)
-                if (sampling_takes("families", i, MODELS, MODELS / 2))
+                if (sampling_takes("families", i, MODELS, MODELS))
                     wrong += compare(&file, &models[i], *device, &ways[k]);
     ci_file_unmap(&file);
     if (wrong) fail_msg("%d figures are over their limits", wrong);
