@@ -20,7 +20,7 @@ int ci_engine_most_pages(int window, int context, int64_t step) {
     int64_t pages = ((int64_t)context + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS;
     /* Those that `window - 1 + step` positions touch, wherever they begin. */
     int64_t seen = (window + step + CI_PAGE_ROWS - 3) / CI_PAGE_ROWS + 1;
-    return (int)(window && seen < pages ? seen : pages);
+    return ci_narrowed(window && seen < pages ? seen : pages);
 }
 
 static int64_t step_rows(const struct clinfer_engine *engine) {
