@@ -84,10 +84,11 @@ LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_fac
 
 class Family:
     def __init__(self, arch, config, shapes, convert=as_stored, dtype="bfloat16", shards=1, meta=None, extra=None,
-                 experts=0):
+                 experts=0, store=None):
         self.arch, self.config, self.shapes, self.convert = arch, config, shapes, convert
         self.dtype, self.shards, self.meta, self.extra = dtype, shards, meta, extra
         self.experts = experts
+        self.store = store  # config and weights to what the folder has of them
 
 
 def llama():
@@ -301,8 +302,37 @@ def qwen3moe():
     return Family("QWEN3MOE", config, shapes, meta=expert_meta(4, 2, 16), experts=4)
 
 
+def gemma3_eyes():
+    """As Gemma 3 comes with a part that reads pictures: its config within another, its names behind a prefix."""
+    family = gemma3()
+    def store(config, weights):
+        text = {key: value for key, value in config.items() if key != "architectures"}
+        whole = dict(architectures=["Gemma3ForConditionalGeneration"], model_type="gemma3", text_config=text,
+                     vision_config=dict(hidden_size=8), image_token_index=60, mm_tokens_per_image=4)
+        eyes = {"vision_tower.vision_model.post_layernorm.weight": np.ones(8, np.float32)}
+        return whole, {"language_model." + name: data for name, data in weights.items()} | eyes
+    family.store = store
+    return family
+
+
+def qwen3moe_fused():
+    """As transformers 5 stores experts: all in one, gate and up one behind the other."""
+    family = qwen3moe()
+    def store(config, weights):
+        result = {name: data for name, data in weights.items() if ".experts." not in name}
+        for layer in range(LAYERS):
+            prefix = f"model.layers.{layer}.mlp.experts."
+            gate, up, down = (merged(weights, prefix + "{}." + name + "_proj.weight", family.experts)
+                              for name in ("gate", "up", "down"))
+            result[prefix + "gate_up_proj"] = np.concatenate([gate, up], 1)
+            result[prefix + "down_proj"] = down
+        return config, result
+    family.store = store
+    return family
+
+
 FAMILIES = {family.__name__: family for family in (llama, qwen2, qwen3, gemma2, gemma3, phi3, granite, olmo2, smollm3,
-                                                   starcoder2, gpt2, mistral3, mixtral, qwen3moe)}
+                                                   starcoder2, gpt2, mistral3, mixtral, qwen3moe, gemma3_eyes, qwen3moe_fused)}
 
 
 def random_weights(family):
@@ -341,8 +371,11 @@ def save(weights, dtype, path):
 
 def write_folder(family, weights, folder):
     os.makedirs(folder, exist_ok=True)
+    config = family.config
+    if family.store:
+        config, weights = family.store(config, weights)
     with open(os.path.join(folder, "config.json"), "w") as out:
-        json.dump(family.config, out, indent=2)
+        json.dump(config, out, indent=2)
         out.write("\n")
     names, index = list(weights), {}
     share = -(-len(names) // family.shards)
