@@ -126,8 +126,8 @@ static double experts_read(const struct ci_call *call) {
 
 static double bytes_read(const struct ci_call *call) {
     const struct ci_view *w = &call->in[W0];
-    return experts_read(call) * weights_of(call) * (double)(w->rows / experts_of(call)) *
-           (double)ci_type_row_bytes(w->type, w->cols);
+    int64_t rows = w->rows / experts_of(call) * weights_of(call);
+    return experts_read(call) * (double)rows * (double)ci_type_row_bytes(w->type, w->cols);
 }
 
 static double operations(const struct ci_call *call) {

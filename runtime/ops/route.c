@@ -73,7 +73,7 @@ static void route_row(const struct ci_call *call, int64_t row) {
     const float *logits = (const float *)call->in[LOGITS].data + row * experts;
     int32_t *ids = (int32_t *)call->out[0].data + row * used;
     float *weights = (float *)call->out[1].data + row * used;
-    double gates[CI_MAX_EXPERTS], chosen[CI_MAX_EXPERTS_USED], sum = 0;
+    double gates[CI_MAX_EXPERTS] = {0}, chosen[CI_MAX_EXPERTS_USED] = {0}, sum = 0;
     double scale = (double)call->params.f[CI_ROUTE_F_SCALE];
     for (int64_t e = 0; e < experts; e++)
         gates[e] = gating == CI_GATING_SIGMOID ? 1.0 / (1.0 + exp(-(double)logits[e])) : (double)logits[e];
