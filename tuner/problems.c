@@ -253,7 +253,7 @@ static const struct standard {
     {"SmolLM2-135M q8_0", {SMOLLM2, .matrices = &ci_type_q8_0, .embedding = &ci_type_q8_0}},
     {"Qwen2.5-1.5B q4_0", {QWEN2_1_5B, .matrices = &ci_type_q4_0, .embedding = &ci_type_q6_k}},
     {"Qwen2.5-1.5B q8_0", {QWEN2_1_5B, .matrices = &ci_type_q8_0, .embedding = &ci_type_q8_0}},
-    {"Llama-3.2-1B q4_0", {LLAMA3_1B, .matrices = &ci_type_q4_0, .embedding = &ci_type_q6_k}},
+    {"Llama-3.2-1B q4_k", {LLAMA3_1B, .matrices = &ci_type_q4_k, .embedding = &ci_type_q6_k}},
 };
 
 enum clinfer_status ci_problems_add_standard(struct ci_problems *problems, const struct ci_caps *caps) {

@@ -11,16 +11,11 @@ static bool can_be_made(const struct ci_type *type) {
 }
 
 static enum clinfer_status find_type(const char *name, const struct ci_type **type) {
-    static const struct ci_type *const types[] = {
-#define CI_TYPE(symbol) &ci_type_##symbol,
-#include "types/type_list.inc"
-#undef CI_TYPE
-    };
     char known[512] = "";
     *type = ci_type_from_name(name);
     if (*type && can_be_made(*type)) return CLINFER_OK;
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (can_be_made(types[i])) ci_names_add(known, sizeof known, types[i]->name);
+    for (int i = 0; ci_types[i]; i++)
+        if (can_be_made(ci_types[i])) ci_names_add(known, sizeof known, ci_types[i]->name);
     return ci_fail(CLINFER_INVALID_ARGUMENT, "--type %s: is not a type that weights can be made of; those are: %s",
                    name, known);
 }

@@ -137,14 +137,9 @@ static uint64_t programs[MOST_VARIANTS]; /* that can run here, a bit each */
 static int cases_done[MOST_VARIANTS];
 
 static int type_index(const struct ci_type *type) {
-    static const struct ci_type *const types[] = {
-#define CI_TYPE(symbol) &ci_type_##symbol,
-#include "types/type_list.inc"
-#undef CI_TYPE
-    };
-    for (int i = 0; i < (int)(sizeof types / sizeof *types); i++)
-        if (types[i] == type) return i;
-    return 0;
+    int index = 0;
+    while (ci_types[index] != type) index++;
+    return index;
 }
 
 static bool is_own_choice(const struct ci_variant *variant, const struct ci_call *call) {
