@@ -309,13 +309,14 @@ struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, 
     ci_graph_add(b->graph, &ci_op_kv_append, ci_build_label(b, "kv_append"), append_in, cache, &append);
 
     const struct ci_hyper *h = &b->model->hyper;
-    struct ci_params params = {.i = {[CI_ATTENTION_I_HEADS] = layer->heads,
-                                     [CI_ATTENTION_I_KV_HEADS] = layer->kv_heads,
-                                     [CI_ATTENTION_I_HEAD_DIM] = layer->head_dim,
-                                     [CI_ATTENTION_I_VALUE_DIM] = layer->value_dim,
-                                     [CI_ATTENTION_I_WINDOW] = layer->window,
-                                     [CI_ATTENTION_I_BOTH_WAYS] = !h->causal},
-                               .f = {[CI_ATTENTION_F_SOFTCAP] = h->attention_softcap}};
+    struct ci_params params = {
+        .i = {[CI_ATTENTION_I_HEADS] = layer->heads,
+              [CI_ATTENTION_I_KV_HEADS] = layer->kv_heads,
+              [CI_ATTENTION_I_HEAD_DIM] = layer->head_dim,
+              [CI_ATTENTION_I_VALUE_DIM] = layer->value_dim == layer->head_dim ? 0 : layer->value_dim,
+              [CI_ATTENTION_I_WINDOW] = layer->window,
+              [CI_ATTENTION_I_BOTH_WAYS] = !h->causal},
+        .f = {[CI_ATTENTION_F_SOFTCAP] = h->attention_softcap}};
     params.f[CI_ATTENTION_F_SCALE] =
         h->attention_scale != 0 ? h->attention_scale : 1.0f / sqrtf((float)layer->head_dim);
     struct ci_tensor *in[CI_MAX_INPUTS] = {x, cache[0], cache[1], b->run->tiles, b->run->pages[group], sinks};
