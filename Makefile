@@ -83,7 +83,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-all check-faults check-drivers check-tokenizers check-remote check-families check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-all check-faults check-drivers check-tokenizers check-remote check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -307,6 +307,15 @@ check-families: ## PEER=build/peer-exact/bin DEVICES="cpu 0" PYTHON=python3: all
 	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe
 	@$(or $(PYTHON),python3) scripts/compare_families.py --peer $(or $(PEER),build/peer-exact/bin) --tool $(BUILD)/clinfer \
 	    $(patsubst %,--device %,$(or $(DEVICES),cpu 0))
+
+GEMMA_MODEL = $(or $(GEMMA),$(HOME)/.local/share/clinfer/models/gemma3.gguf)
+
+check-models: ## GEMMA=~/.local/share/clinfer/models/gemma3.gguf PYTHON=python3: real models that are there beside recorded truth
+	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe
+	@if [ -f "$(GEMMA_MODEL)" ]; then \
+	    $(or $(PYTHON),python3) scripts/check_models.py compare $(BUILD)/clinfer tests/data/models/gemma3.json \
+	        "$(GEMMA_MODEL)" --device cpu --device 0; \
+	else echo "left out: $(GEMMA_MODEL) is not there; GEMMA=FILE names Gemma 3 270M Q4_K_M"; fi
 
 check-templates: ## TEMPLATES=FOLDER PYTHON=python3: chat templates beside Jinja's own rendering; llama.cpp has 70 in models/templates
 	@[ -n "$(TEMPLATES)" ] || { echo "check-templates: TEMPLATES=FOLDER names the folder of *.jinja"; exit 1; }

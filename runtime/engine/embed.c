@@ -56,9 +56,10 @@ enum clinfer_status clinfer_embed(clinfer_session *session, const int32_t *token
     if (pooling > CLINFER_POOLING_LAST)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "pooling: %d is none of clinfer_pooling", (int)pooling);
     if (pooling == CLINFER_POOLING_LAST) return clinfer_logits(session, tokens, count, false, vector);
+    if (count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the text has no tokens");
     size_t cols = (size_t)engine->model.outputs;
-    float *rows = count ? calloc(count, cols * sizeof *rows) : NULL;
-    if (count && !rows) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the vectors of %zu tokens", count);
+    float *rows = calloc(count, cols * sizeof *rows);
+    if (!rows) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the vectors of %zu tokens", count);
     enum clinfer_status status = clinfer_logits(session, tokens, count, true, rows);
     if (status == CLINFER_OK) pool(rows, count, cols, pooling, vector);
     free(rows);

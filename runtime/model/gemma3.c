@@ -27,7 +27,8 @@ static const struct ci_key_rule keys[] = {
 static enum clinfer_status derive(struct ci_model *model) {
     struct ci_hyper *h = &model->hyper;
     h->embedding_scale = sqrtf((float)h->embedding);
-    if (h->blocks == 62) h->attention_scale = 1 / sqrtf((float)(h->embedding / model->layers[0].heads));
+    const int filling = h->embedding / model->layers[0].heads;
+    if (h->blocks == 62) h->attention_scale = 1 / sqrtf((float)filling);
     return CLINFER_OK;
 }
 

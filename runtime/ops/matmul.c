@@ -164,6 +164,31 @@ static const struct ci_case cases[] = {
     THREE("a chunk of many products", f32, q4_0, 96, 576, 192, 192, 576),
     {0}};
 
+/* The call's own types, inputs and kinds of shapes: a chunk of rows, rows of weights that fill tiles or do not, and
+ * columns whose rest a kernel may handle in its own way. */
+static void like(const struct ci_call *call, struct ci_case *shape) {
+    enum { ROWS = 19, TILES = 32, NO_TILES = 21, COLS = 512 };
+    const struct ci_view *x = &call->in[CI_MATMUL_X];
+    int64_t rows = x->rows < ROWS ? x->rows : ROWS, cols = x->cols <= 2 * COLS ? x->cols : COLS + x->cols % COLS,
+            sum = 0;
+    *shape = (struct ci_case){.name = "its own", .in = {[CI_MATMUL_X] = {x->type, rows, cols}}, .params = call->params};
+    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
+        const struct ci_view *w = &call->in[CI_MATMUL_W0 + i], *bias = &call->in[CI_MATMUL_B0 + i];
+        int64_t outputs = w->rows % TILES ? NO_TILES : TILES;
+        if (!w->type) continue;
+        shape->in[CI_MATMUL_W0 + i].type = w->type;
+        shape->in[CI_MATMUL_W0 + i].rows = outputs;
+        shape->in[CI_MATMUL_W0 + i].cols = cols;
+        shape->in[CI_MATMUL_B0 + i].type = bias->type;
+        shape->in[CI_MATMUL_B0 + i].rows = 1;
+        shape->in[CI_MATMUL_B0 + i].cols = outputs;
+        sum += outputs;
+    }
+    shape->in[CI_MATMUL_ADDEND].type = call->in[CI_MATMUL_ADDEND].type;
+    shape->in[CI_MATMUL_ADDEND].rows = rows;
+    shape->in[CI_MATMUL_ADDEND].cols = sum;
+}
+
 const struct ci_op ci_op_matmul = {
     .name = "matmul",
     .inputs = 7,
@@ -174,6 +199,7 @@ const struct ci_op ci_op_matmul = {
     .magnitude = magnitude,
     .gate = {1e-9, 1e-5},
     .cases = cases,
+    .like = like,
     .operations = operations,
 };
 
@@ -188,5 +214,6 @@ const struct ci_op ci_op_matmul_add = {
     .magnitude = magnitude_add,
     .gate = {1e-9, 1e-5},
     .cases = cases,
+    .like = like,
     .operations = operations,
 };

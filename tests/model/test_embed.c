@@ -25,13 +25,12 @@ static const char *const words[] = {"[PAD]",
                                     "[UNK]",
                                     "[CLS]",
                                     "[SEP]",
-                                    "\xe2\x96\x81the",
-                                    "\xe2\x96\x81sky",
-                                    "\xe2\x96\x81is",
-                                    "\xe2\x96\x81"
-                                    "blue",
+                                    "\342\226\201the",
+                                    "\342\226\201sky",
+                                    "\342\226\201is",
+                                    "\342\226\201blue",
                                     "s",
-                                    "\xe2\x96\x81."};
+                                    "\342\226\201."};
 enum { WORDS = sizeof words / sizeof *words, CLS = 2, SEP = 3, THE = 4, SKY, IS, BLUE, S };
 
 static char path[] = "/tmp/clinfer_embed_XXXXXX";
