@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 
 enum { FIRST_ROOM = 64, LENGTH_BYTES = 8 };
@@ -115,7 +116,7 @@ static struct ci_gguf_value *add_value(struct ci_gguf_maker *maker, const char *
 
 /* Little endian, as machines that clinfer runs on are, too (gguf.h). */
 static void store(uint8_t *at, uint64_t bits) {
-    for (size_t i = 0; i < LENGTH_BYTES; i++) at[i] = (uint8_t)(bits >> (8 * i));
+    for (size_t i = 0; i < LENGTH_BYTES; i++) at[i] = (uint8_t)(ci_low_bits(bits >> (8 * i)) & 0xff);
 }
 
 void ci_gguf_make_integers(struct ci_gguf_maker *maker, const char *key, bool array, const int64_t *numbers,
@@ -154,7 +155,7 @@ void ci_gguf_make_strings(struct ci_gguf_maker *maker, const char *key, bool arr
     value->strings = offsets;
     for (size_t i = 0, at = 0; i < count; i++) {
         size_t length = strlen(texts[i]);
-        offsets[i] = (uint32_t)at;
+        offsets[i] = ci_narrowed_unsigned(at);
         store(data + at, length);
         memcpy(data + at + LENGTH_BYTES, texts[i], length);
         at += LENGTH_BYTES + length;

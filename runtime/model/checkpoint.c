@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/json.h"
 
@@ -18,7 +19,7 @@ static const json_t *find_below(const json_t *value, const char *field) {
     char name[KEY_BYTES];
     while (value && *field) {
         size_t length = strcspn(field, ".");
-        snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), field);
+        snprintf(name, sizeof name, "%.*s", ci_shown(length, KEY_BYTES - 1), field);
         value = json_object_get(value, name);
         field += length + (field[length] == '.');
     }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "model/checkpoint.h"
 
@@ -54,10 +55,10 @@ static void set_type(const struct rope *rope, const char *type) {
 
 static int head_dim(const struct ci_checkpoint_reading *reading) {
     const json_t *size = ci_checkpoint_find(reading, "head_dim");
-    if (size) return (int)json_integer_value(size);
     int64_t heads = json_integer_value(ci_checkpoint_find(reading, "num_attention_heads"));
     int64_t width = json_integer_value(ci_checkpoint_find(reading, "hidden_size"));
-    return heads > 0 && width > 0 && width / heads <= 1 << 16 ? (int)(width / heads) : 0;
+    int64_t dim = size ? json_integer_value(size) : heads > 0 ? width / heads : 0;
+    return dim > 0 && dim <= 1 << 16 ? ci_narrowed(dim) : 0;
 }
 
 static void make_llama3(const struct rope *rope, double base) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "model/convert.h"
@@ -166,12 +167,12 @@ static const struct ci_safetensors_tensor **find_experts(const struct tensors *t
     const struct ci_safetensors_tensor **found;
     char name[NAME_BYTES];
     for (*count = 0; expert; expert = ci_folder_find(folder, name)) {
-        match->numbers[1] = (int)++*count;
+        match->numbers[1] = ci_narrowed((int64_t)++ * count);
         fill_pattern(match->rule->own, match, name);
     }
     found = ci_gguf_make_array(tensors->reading->maker, *count, sizeof *found);
     for (size_t i = 0; found && i < *count; i++) {
-        match->numbers[1] = (int)i;
+        match->numbers[1] = ci_narrowed((int64_t)i);
         fill_pattern(match->rule->own, match, name);
         found[i] = i ? ci_folder_find(folder, name) : own;
         if (found[i]->dtype != own->dtype || found[i]->n_dims != own->n_dims ||

@@ -29,7 +29,7 @@ enum clinfer_status ci_symbols_add(struct ci_symbols *word, int32_t token, uint3
         word->symbols = symbols;
         word->capacity = capacity;
     }
-    int32_t at = (int32_t)word->count;
+    int32_t at = ci_narrowed((int64_t)word->count);
     word->symbols[word->count++] = (struct ci_symbol){token, at - 1, at + 1, begin, length};
     return CLINFER_OK;
 }

@@ -121,7 +121,7 @@ static void find_best(const struct rules *rules, const char *text, size_t length
         uint32_t node = 0;
         size_t character = character_at(text, length, at);
         /* Within a character: no token begins here. */
-        steps[at] = (struct step){INT64_MIN / 2, -1, (uint32_t)character};
+        steps[at] = (struct step){INT64_MIN / 2, -1, ci_narrowed_unsigned(character)};
         if (((uint8_t)text[at] & 0xc0) == 0x80 && at > 0) {
             size_t back = at - 1;
             while (back > 0 && at - back < 3 && ((uint8_t)text[back] & 0xc0) == 0x80) back--;
@@ -135,7 +135,7 @@ static void find_best(const struct rules *rules, const char *text, size_t length
             if (token < 0 || rules->scores[token] <= LEAST_SCORE) continue;
             int64_t score = steps[end + 1].score + rules->scores[token];
             /* The longer one goes before the shorter; the character's bytes come last. */
-            if (score >= steps[at].score) steps[at] = (struct step){score, token, (uint32_t)(end + 1 - at)};
+            if (score >= steps[at].score) steps[at] = (struct step){score, token, ci_narrowed_unsigned(end + 1 - at)};
         }
     }
 }

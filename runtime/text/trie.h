@@ -11,6 +11,8 @@
 
 #include <clinfer.h>
 
+#include "base/narrow.h"
+
 struct ci_trie {
     uint32_t count;
     uint32_t *first;    /* [count + 1] */
@@ -35,7 +37,7 @@ static inline uint32_t ci_trie_next(const struct ci_trie *trie, uint32_t node, u
     if (node == 0) return trie->root[byte];
     uint32_t begin = trie->first[node], count = trie->first[node + 1] - begin;
     const uint8_t *found = count ? memchr(trie->bytes + begin, byte, count) : NULL;
-    return found ? (uint32_t)(found - trie->bytes) : 0;
+    return found ? ci_narrowed_unsigned((uint64_t)(found - trie->bytes)) : 0;
 }
 
 #endif

@@ -156,7 +156,7 @@ struct step {
 };
 
 static void take_if_better(struct step *step, double score, int32_t token, size_t from) {
-    if (score > step->score) *step = (struct step){score, token, (uint32_t)from};
+    if (score > step->score) *step = (struct step){score, token, ci_narrowed_unsigned(from)};
 }
 
 static void find_best(const struct rules *rules, const char *text, size_t length, struct step *steps) {
