@@ -118,8 +118,24 @@ static int longest_context(const struct ci_model *model, const struct clinfer_ro
     return most < 1 ? 1 : most < CI_MAX_CONTEXT ? (int)(most + 0.5) : CI_MAX_CONTEXT;
 }
 
+static bool positions_are_learned(const struct ci_model *model) {
+    return model->family->decoder && model->family->decoder->positions;
+}
+
+static enum clinfer_status refuse_stretching(const struct ci_model *model) {
+    return ci_fail(CLINFER_INVALID_ARGUMENT,
+                   "%s: --rope-* and --yarn-* flags: models of the family %s have learned a vector for each of %d "
+                   "positions, and nothing that could be stretched; leave these flags out",
+                   ci_gguf_path(model->gguf), model->family->architecture, model->hyper.trained_context);
+}
+
 static enum clinfer_status refuse_context(const struct ci_model *model, int wanted, const struct scaling *scaling) {
     const struct ci_hyper *h = &model->hyper;
+    if (positions_are_learned(model))
+        return ci_fail(CLINFER_INVALID_ARGUMENT,
+                       "%s: a context of %d tokens: the model has learned %d positions, and there can be no more; "
+                       "-c 0 takes them",
+                       ci_gguf_path(model->gguf), wanted, h->context);
     double factor = ceil((double)wanted / (double)h->context * (double)scaling->factor * 100) / 100;
     return ci_fail(CLINFER_INVALID_ARGUMENT,
                    "%s: a context of %d tokens: the model was made for %d, or stretched to them; --rope-scaling yarn "
@@ -266,6 +282,7 @@ enum clinfer_status ci_model_set_context(struct ci_model *model, int wanted, con
     struct ci_hyper *h = &model->hyper;
     struct scaling scaling;
     if (!rope || is_default(rope)) rope = &unchanged;
+    if (rope != &unchanged && positions_are_learned(model)) return refuse_stretching(model);
     enum clinfer_status status = read_scaling(model, &scaling);
     if (status != CLINFER_OK) return status;
     float file_factor = scaling.factor;

@@ -28,12 +28,15 @@ static const struct ci_key_rule keys[] = {
     {0},
 };
 
-static const struct ci_decoder scaled_decoder = {.rope_factors = true}, unscaled_decoder = {.window_unscaled = true};
+static const struct ci_decoder scaled_decoder = {.rope_factors = true}, unscaled_decoder = {.window_unscaled = true},
+                               learned_decoder = {.positions = true};
 static const struct ci_family scaled = {
     .architecture = "scaled", .keys = keys, .decoder = &scaled_decoder, .derive = derive, .build = build};
 static const struct ci_family unscaled = {
     .architecture = "unscaled", .keys = keys, .decoder = &unscaled_decoder, .derive = derive, .build = build};
-static const struct ci_family *const families[] = {&scaled, &unscaled, NULL};
+static const struct ci_family learned = {
+    .architecture = "learned", .keys = keys, .decoder = &learned_decoder, .derive = derive, .build = build};
+static const struct ci_family *const families[] = {&scaled, &unscaled, &learned, NULL};
 
 /* ---- its files ---- */
 
@@ -317,6 +320,27 @@ static void test_another_base_has_no_limit(void **state) {
     end(&file);
 }
 
+/* A table of positions has as many rows as it has: nobody is told to stretch it, nor blamed for its size. */
+static void test_learned_positions_cannot_be_stretched(void **state) {
+    (void)state;
+    struct clinfer_rope_options rope = unchanged;
+    struct file file = start("learned");
+    int context;
+    assert_ok(open_file(&file));
+    assert_ok(ci_model_set_context(&file.model, TRAINED, &rope, &context));
+    assert_int_equal(ci_model_set_context(&file.model, TRAINED + 1, &rope, &context), CLINFER_INVALID_ARGUMENT);
+    assert_message("tiny.gguf: a context of 257 tokens: the model has learned 256 positions");
+    assert_null(strstr(clinfer_error(), "--rope"));
+    rope.factor = 2;
+    assert_int_equal(ci_model_set_context(&file.model, 0, &rope, &context), CLINFER_INVALID_ARGUMENT);
+    assert_message("--rope-* and --yarn-* flags: models of the family learned");
+    rope = unchanged;
+    rope.freq_base = 1e6f;
+    assert_int_equal(ci_model_set_context(&file.model, 0, &rope, &context), CLINFER_INVALID_ARGUMENT);
+    assert_message("leave these flags out");
+    end(&file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_yarn_follows_all_its_keys),
@@ -325,6 +349,7 @@ int main(void) {
         cmocka_unit_test(test_a_longer_context_is_refused_unless_it_is_stretched),
         cmocka_unit_test(test_options_count_before_the_file),
         cmocka_unit_test(test_another_base_has_no_limit),
+        cmocka_unit_test(test_learned_positions_cannot_be_stretched),
     };
     return cmocka_run_group_tests_name("rope", tests, NULL, NULL);
 }
