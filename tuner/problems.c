@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "format/gguf.h"
 #include "graph/passes.h"
 #include "model/model.h"
 #include "model/numbers.h"
+#include "model/source.h"
 #include "ops/op_list.h"
 #include "ops/signature.h"
 #include "tensor/op_params.h"
@@ -66,15 +66,16 @@ static void take_context(const struct ci_op *op, int run, struct ci_call *call) 
 
 /* Bytes and operations of attention depend on where its tiles are. */
 static void measure_call(const struct ci_op *op, struct ci_call call, double *bytes, double *operations) {
-    int32_t tiles[MOST_TILES][4];
+    int32_t tiles[MOST_TILES][CI_TILE_COLS];
     if (is_attention(op)) {
         int64_t rows = call.in[0].rows, start = call.in[4].cols * CI_PAGE_ROWS - rows;
         for (int64_t t = 0; t < call.in[3].rows && t < MOST_TILES; t++) {
             int64_t left = rows - t * CI_TILE_ROWS;
-            tiles[t][0] = (int32_t)(t * CI_TILE_ROWS);
-            tiles[t][1] = (int32_t)(left < CI_TILE_ROWS ? left : CI_TILE_ROWS);
-            tiles[t][2] = 0;
-            tiles[t][3] = (int32_t)(start + t * CI_TILE_ROWS);
+            tiles[t][CI_TILE_ROW] = (int32_t)(t * CI_TILE_ROWS);
+            tiles[t][CI_TILE_COUNT] = (int32_t)(left < CI_TILE_ROWS ? left : CI_TILE_ROWS);
+            tiles[t][CI_TILE_LINE] = 0;
+            tiles[t][CI_TILE_POSITION] = (int32_t)(start + t * CI_TILE_ROWS);
+            tiles[t][CI_TILE_LENGTH] = (int32_t)(start + rows);
         }
         call.in[3].data = tiles;
     }
@@ -216,7 +217,7 @@ static enum clinfer_status add_model(struct ci_problems *problems, const struct 
 enum clinfer_status ci_problems_add_file(struct ci_problems *problems, const struct ci_caps *caps, const char *path) {
     struct ci_gguf *gguf;
     struct ci_model model;
-    enum clinfer_status status = ci_gguf_open(path, &gguf);
+    enum clinfer_status status = ci_source_open(path, NULL, &gguf);
     if (status != CLINFER_OK) return status;
     const char *slash = strrchr(path, '/');
     struct ci_threads *threads = NULL;

@@ -122,7 +122,7 @@ void ci_tune_print(const struct ci_tune_device *device, bool all) {
     if (!result->changed && result->waiting)
         ci_printf("%d problems have not been measured here: `clinfer tune --again` measures all anew, and so does a "
                   "--budget of more than %.0f s\n",
-                  result->waiting, result->profile.tune_seconds);
+                  result->waiting, ceil(fmax(result->profile.tune_seconds, result->seconds)));
 }
 
 /* ---- JSON ---- */

@@ -13,6 +13,7 @@
 #include "ops/signature.h"
 #include "support/asserts.h"
 #include "support/imagined_gpu.h"
+#include "tensor/op_params.h"
 #include "tuner/search.h"
 
 static const char model_path[] = "tests/data/llama_tiny.gguf";
@@ -51,6 +52,40 @@ static void test_problems_are_those_of_the_model_each_once(void **state) {
             rows[problems.uses[i].run] = signature->rows;
     }
     for (int run = 0; run < CI_TUNE_RUNS; run++) assert_int_equal(rows[run], run == CI_TUNE_FEW ? 8 : 1);
+    ci_problems_free(&problems);
+}
+
+/* Decoding behind pages full of others, a prompt from its start: each row sees the rows before it. */
+static void test_work_of_attention_is_what_its_rows_see(void **state) {
+    (void)state;
+    struct ci_caps caps = imagined_gpu_caps();
+    struct ci_problems problems = {0};
+    assert_ok(ci_problems_add_file(&problems, &caps, model_path));
+    for (int run = 0; run < CI_TUNE_RUNS; run++) {
+        const struct ci_tune_problem *item = find_problem(&problems, "attention", ci_tune_rows[run], "f32");
+        assert_non_null(item);
+        double rows = (double)ci_tune_rows[run], before = (double)item->problem.context;
+        double seen = rows * before + rows * (rows + 1) / 2;
+        const int32_t *params = item->call.params.i;
+        double products = (double)params[CI_ATTENTION_I_HEADS] * params[CI_ATTENTION_I_HEAD_DIM];
+        assert_true(item->operations == 4 * seen * products);
+        /* Keys and values in f16, of each tile of rows what its last row sees. */
+        double tiles = ceil(rows / CI_TILE_ROWS);
+        double keys = tiles * before + fmin(rows, CI_TILE_ROWS) * tiles * (tiles + 1) / 2;
+        double cache = 4 * keys * params[CI_ATTENTION_I_KV_HEADS] * params[CI_ATTENTION_I_HEAD_DIM];
+        assert_true(item->bytes >= cache && item->bytes < cache + 64 * 1024 + rows * products * 16);
+    }
+    ci_problems_free(&problems);
+}
+
+static void test_a_folder_is_a_model_too(void **state) {
+    (void)state;
+    struct ci_caps caps = imagined_gpu_caps();
+    struct ci_problems problems = {0};
+    assert_ok(ci_problems_add_file(&problems, &caps, "tests/data/folders/llama"));
+    assert_int_equal(problems.model_count, 1);
+    assert_string_equal(problems.models[0].name, "llama");
+    assert_non_null(find_problem(&problems, "matmul", 1, "f32"));
     ci_problems_free(&problems);
 }
 
@@ -279,6 +314,8 @@ static void test_a_winner_needs_three_percent(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_problems_are_those_of_the_model_each_once),
+        cmocka_unit_test(test_work_of_attention_is_what_its_rows_see),
+        cmocka_unit_test(test_a_folder_is_a_model_too),
         cmocka_unit_test(test_another_copy_of_a_model_adds_no_problem),
         cmocka_unit_test(test_standard_models_need_no_file),
         cmocka_unit_test(test_weights_follow_the_share_of_time),
