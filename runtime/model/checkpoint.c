@@ -193,6 +193,12 @@ static bool knows_below(const struct ci_checkpoint_field *list, const char *fiel
     return false;
 }
 
+void ci_checkpoint_unread(struct ci_checkpoint_reading *reading, const char *field) {
+    if (knows(reading->family->checkpoint->fields, field) || knows(ci_checkpoint_common_fields, field)) return;
+    from(reading, field);
+    ci_gguf_make_string(reading->maker, field, "");
+}
+
 static void read_fields(struct ci_checkpoint_reading *reading) {
     const struct ci_checkpoint_field *own = reading->family->checkpoint->fields, *rule;
     for (rule = own; rule && rule->field; rule++) read_field(reading, rule);
@@ -202,8 +208,7 @@ static void read_fields(struct ci_checkpoint_reading *reading) {
     json_t *value;
     json_object_foreach(reading->folder->config, field, value) {
         if (json_is_null(value) || knows_below(own, field) || knows_below(ci_checkpoint_common_fields, field)) continue;
-        from(reading, field);
-        ci_gguf_make_string(reading->maker, field, "");
+        ci_checkpoint_unread(reading, field);
     }
 }
 

@@ -100,6 +100,9 @@ double ci_checkpoint_number_of(struct ci_checkpoint_reading *reading, const char
 void ci_checkpoint_refuse(struct ci_checkpoint_reading *reading, enum clinfer_status status, const char *field,
                           const char *what);
 
+/* A field that no code reads: judge.c finds it, unless a list knows it. */
+void ci_checkpoint_unread(struct ci_checkpoint_reading *reading, const char *field);
+
 /* A vector in F32 that is computed from `field`: room for its `count` numbers, NULL: out of memory. */
 float *ci_checkpoint_vector(struct ci_checkpoint_reading *reading, const char *field, const char *name, size_t count);
 

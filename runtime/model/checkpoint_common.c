@@ -33,6 +33,9 @@ const struct ci_checkpoint_field ci_checkpoint_common_fields[] = {
                      "encoder-decoders are not supported; choose a model that writes text"),
     CI_FIELD_MUST_BE("add_cross_attention", "false", "attention to an encoder is not supported"),
     CI_FIELD_MUST_BE("partial_rotary_factor", "1|1.0", "this family rotates whole heads"),
+    CI_FIELD_MUST_BE("rope_parameters.partial_rotary_factor", "1|1.0", "this family rotates whole heads"),
+    CI_FIELD_MUST_BE("rope_parameters.sliding_attention.rope_type", "\"default\"",
+                     "positions are not stretched in layers with a window"),
 
     /* How it was made, trained, stored or is run by other programs; biases are taken where the weights have them. */
     CI_FIELD_NO_EFFECT("_attn_implementation"),

@@ -4,6 +4,8 @@
  *
  * Llama 3 scales frequencies by a rule (transformers, modeling_rope_utils.py): what turns fast stays, what turns slowly
  * is divided by `factor`, between them it is blended. GGUF has the result as a tensor of factors; so it is made here.
+ *
+ * Nothing in these objects is passed over: a field that nobody reads is found, two objects that disagree are refused.
  */
 #include <math.h>
 #include <stdio.h>
@@ -53,6 +55,20 @@ static void set_type(const struct rope *rope, const char *type) {
     ci_gguf_make_string(rope->reading->maker, key, type);
 }
 
+/* Stretching by nothing, or by how much nobody knows, is no scaling. */
+static void copy_factor(const struct rope *rope) {
+    if (!(number(rope, "factor", 0) > 0)) refuse(rope, "factor", "must be a positive number");
+    copy_number(rope, "factor", "rope.scaling.factor");
+}
+
+static void copy_original_context(const struct rope *rope) {
+    static const char name[] = "original_max_position_embeddings";
+    char text[FIELD_BYTES];
+    if (has(rope, name))
+        ci_checkpoint_integer(rope->reading, field(rope, name, text), "rope.scaling.original_context_length",
+                              (int64_t)number(rope, name, 0));
+}
+
 static int head_dim(const struct ci_checkpoint_reading *reading) {
     const json_t *size = ci_checkpoint_find(reading, "head_dim");
     int64_t heads = json_integer_value(ci_checkpoint_find(reading, "num_attention_heads"));
@@ -98,6 +114,7 @@ static void make_longrope(const struct rope *rope) {
                                               number(rope, "original_max_position_embeddings", context));
     double magnitude = context > original && original > 1 ? sqrt(1 + log(context / original) / log(original)) : 1;
     set_type(rope, "longrope");
+    if (!ci_checkpoint_find(rope->reading, "original_max_position_embeddings")) copy_original_context(rope);
     ci_checkpoint_number(rope->reading, "max_position_embeddings", "rope.scaling.attn_factor", magnitude);
     add_factors(rope, "long_factor", "rope_factors_long.weight");
     add_factors(rope, "short_factor", "rope_factors_short.weight");
@@ -112,19 +129,16 @@ static void make_scaling(const struct rope *rope, double base) {
         refuse(rope, name, "must be the name of a scaling");
     } else if (strcmp(type, "linear") == 0) {
         set_type(rope, "linear");
-        copy_number(rope, "factor", "rope.scaling.factor");
+        copy_factor(rope);
     } else if (strcmp(type, "yarn") == 0) {
         set_type(rope, "yarn");
-        copy_number(rope, "factor", "rope.scaling.factor");
+        copy_factor(rope);
         copy_number(rope, "extrapolation_factor", "rope.scaling.yarn_ext_factor");
         copy_number(rope, has(rope, "attention_factor") ? "attention_factor" : "attn_factor",
                     "rope.scaling.yarn_attn_factor");
         copy_number(rope, "beta_fast", "rope.scaling.yarn_beta_fast");
         copy_number(rope, "beta_slow", "rope.scaling.yarn_beta_slow");
-        if (has(rope, "original_max_position_embeddings"))
-            ci_checkpoint_integer(rope->reading, field(rope, "original_max_position_embeddings", text),
-                                  "rope.scaling.original_context_length",
-                                  (int64_t)number(rope, "original_max_position_embeddings", 0));
+        copy_original_context(rope);
     } else if (strcmp(type, "llama3") == 0) {
         make_llama3(rope, base);
     } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
@@ -136,10 +150,60 @@ static void make_scaling(const struct rope *rope, double base) {
     }
 }
 
+static bool is_read(const char *name) {
+    static const char *const names[] = {"rope_type",
+                                        "type",
+                                        "rope_theta",
+                                        "factor",
+                                        "original_max_position_embeddings",
+                                        "low_freq_factor",
+                                        "high_freq_factor",
+                                        "extrapolation_factor",
+                                        "attention_factor",
+                                        "attn_factor",
+                                        "beta_fast",
+                                        "beta_slow",
+                                        "long_factor",
+                                        "short_factor",
+                                        "full_attention",
+                                        "sliding_attention"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+static void find_unread(const struct rope *rope, const json_t *object) {
+    const char *name;
+    const json_t *value;
+    char text[FIELD_BYTES];
+    json_object_foreach((json_t *)object, name, value) if (!json_is_null(value) && !is_read(name))
+        ci_checkpoint_unread(rope->reading, field(rope, name, text));
+}
+
+static bool is_equal(const json_t *a, const json_t *b) {
+    if (json_is_number(a) && json_is_number(b)) return json_number_value(a) == json_number_value(b);
+    return json_equal((json_t *)a, (json_t *)b);
+}
+
+/* The older object may repeat what the newer one says. */
+static void check_older(struct ci_checkpoint_reading *reading) {
+    const json_t *newer = ci_checkpoint_find(reading, "rope_parameters"), *value;
+    const char *name;
+    char text[FIELD_BYTES];
+    json_object_foreach((json_t *)ci_checkpoint_find(reading, "rope_scaling"), name, value) {
+        const char *other = strcmp(name, "type") == 0 && !json_object_get(newer, name) ? "rope_type" : name;
+        if (is_equal(value, json_object_get(newer, other))) continue;
+        snprintf(text, sizeof text, "rope_scaling.%s", name);
+        ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, text,
+                             "rope_parameters stands there, too, and says otherwise: take one of the two out");
+    }
+}
+
 void ci_checkpoint_rope(struct ci_checkpoint_reading *reading) {
     struct rope rope = {.reading = reading, .at = "rope_scaling"};
     const char *theta = "rope_theta";
     if (ci_checkpoint_find(reading, "rope_parameters")) {
+        check_older(reading);
         bool nested = json_is_object(ci_checkpoint_find(reading, "rope_parameters.full_attention"));
         rope.at = nested ? "rope_parameters.full_attention" : "rope_parameters";
         if (has(&rope, "rope_theta"))
@@ -155,4 +219,5 @@ void ci_checkpoint_rope(struct ci_checkpoint_reading *reading) {
         ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, rope.at, "must be an object");
     else if (scaling)
         make_scaling(&rope, base);
+    find_unread(&rope, scaling);
 }

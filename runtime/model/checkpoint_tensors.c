@@ -1,10 +1,12 @@
 /* checkpoint_tensors.c: the tensors of a folder under GGUF's names. Their bytes stay where they are mapped unless
  * convert.h has to make others. What no list knows keeps its own name, so that judge.c can refuse it by that. */
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/narrow.h"
 #include "base/status.h"
 #include "model/checkpoint.h"
@@ -104,6 +106,8 @@ static void own_name(const struct ci_gguf_maker *maker, const char *name, char *
 struct tensors {
     struct ci_checkpoint_reading *reading;
     const struct ci_type *wanted; /* of matrices; NULL: as stored */
+    size_t unfit;                 /* matrices whose rows are no whole blocks of that */
+    int64_t unfit_cols;           /* of one of them */
     struct ci_conversion *first, **next;
 };
 
@@ -220,15 +224,18 @@ static bool set_shape(const struct tensors *tensors, enum ci_checkpoint_bytes by
 }
 
 /* Vectors are F32 as in GGUF. Matrices are quantised where the user wants it and whole blocks fill a row. */
-static const struct ci_type *type_of(const struct tensors *tensors, const struct ci_conversion *made,
-                                     const char *name) {
+static const struct ci_type *type_of(struct tensors *tensors, const struct ci_conversion *made, const char *name) {
     static const char *const small[] = {"norm", "ffn_gate_inp", "position_embd", "token_types"};
     const struct ci_type *stored = ci_type_from_gguf((uint32_t)made->sources[0]->dtype->gguf_id);
     const char *end = strrchr(name, '.');
     bool matrix = end && strcmp(end, ".weight") == 0;
     if (made->rows == 1) return &ci_type_f32;
     for (size_t i = 0; i < sizeof small / sizeof *small; i++) matrix = matrix && !strstr(name, small[i]);
-    return tensors->wanted && matrix && ci_type_fits_cols(tensors->wanted, made->cols) ? tensors->wanted : stored;
+    if (!tensors->wanted || !matrix) return stored;
+    if (ci_type_fits_cols(tensors->wanted, made->cols)) return tensors->wanted;
+    tensors->unfit++;
+    tensors->unfit_cols = made->cols;
+    return stored;
 }
 
 static void add_known(struct tensors *tensors, struct match *match, const struct ci_safetensors_tensor *own) {
@@ -268,6 +275,8 @@ static bool is_tied_head(const struct ci_checkpoint_reading *reading, const char
 static void check_head(const struct tensors *tensors) {
     const struct ci_checkpoint_reading *reading = tensors->reading;
     const json_t *tied = ci_checkpoint_find(reading, "tie_word_embeddings");
+    if (tied && !json_is_boolean(tied))
+        ci_checkpoint_refuse(tensors->reading, CLINFER_BAD_FILE, "tie_word_embeddings", "must be true or false");
     if (json_is_false(tied) && !ci_folder_find(reading->folder, "lm_head.weight"))
         ci_checkpoint_refuse(tensors->reading, CLINFER_BAD_FILE, "tie_word_embeddings",
                              "then there must be a tensor lm_head.weight, and there is none");
@@ -284,6 +293,15 @@ static bool is_later_expert(const struct tensors *tensors, const struct match *m
     if (!ci_folder_find(tensors->reading->folder, name))
         refuse(tensors, CLINFER_BAD_FILE, own, "name", "the expert before it is missing");
     return true;
+}
+
+static void tell_of_unfit(const struct tensors *tensors) {
+    if (tensors->unfit)
+        ci_log(CLINFER_LOG_WARNING,
+               "%s: --type %s: %zu matrices stay as they are: a row of %" PRId64
+               " numbers is no multiple of the %d of a block; q8_0, q5_0 and q4_0 have blocks of 32",
+               tensors->reading->folder->path, tensors->wanted->name, tensors->unfit, tensors->unfit_cols,
+               tensors->wanted->block_cols);
 }
 
 void ci_checkpoint_tensors(struct ci_checkpoint_reading *reading, const struct ci_type *type) {
@@ -304,5 +322,6 @@ void ci_checkpoint_tensors(struct ci_checkpoint_reading *reading, const struct c
     }
     if (reading->status == CLINFER_OK) check_head(&tensors);
     if (reading->status == CLINFER_OK) reading->status = reading->maker->status;
+    if (reading->status == CLINFER_OK) tell_of_unfit(&tensors);
     if (reading->status == CLINFER_OK) reading->status = ci_convert(reading->maker, tensors.first);
 }

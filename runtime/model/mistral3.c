@@ -35,6 +35,7 @@ static enum clinfer_status derive(struct ci_model *model) {
 static const char *const architectures[] = {"Ministral3ForCausalLM", "Mistral3ForConditionalGeneration", NULL};
 
 static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_MUST_BE("rope_parameters.mscale", "1|1.0", "sines and cosines of that size are not supported"),
     CI_FIELD_NUMBER("rope_parameters.mscale_all_dim", "rope.scaling.yarn_log_multiplier"),
     CI_FIELD_NUMBER("rope_parameters.llama_4_scaling_beta", "attention.temperature_scale"),
     {0},

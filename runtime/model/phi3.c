@@ -18,6 +18,7 @@ static const struct ci_checkpoint_field fields[] = {
     CI_FIELD_INTEGER("original_max_position_embeddings", "rope.scaling.original_context_length"),
     CI_FIELD_INTEGER("sliding_window", "attention.sliding_window"),
     CI_FIELD_BY_CODE("partial_rotary_factor"),
+    CI_FIELD_BY_CODE("rope_parameters.partial_rotary_factor"),
     CI_FIELD_NO_EFFECT("embd_pdrop"),
     {0},
 };
@@ -29,12 +30,13 @@ static const struct ci_checkpoint_tensor tensors[] = {
 };
 
 static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
-    double share = ci_checkpoint_number_of(reading, "partial_rotary_factor", 1);
+    const char *field = ci_checkpoint_find(reading, "partial_rotary_factor") ? "partial_rotary_factor"
+                                                                             : "rope_parameters.partial_rotary_factor";
+    double share = ci_checkpoint_number_of(reading, field, 1);
     double width = ci_checkpoint_number_of(reading, "hidden_size", 0);
     double heads = ci_checkpoint_number_of(reading, "num_attention_heads", 1);
     if (share < 1 && heads >= 1)
-        ci_checkpoint_integer(reading, "partial_rotary_factor", "rope.dimension_count",
-                              (int64_t)(share * width / heads));
+        ci_checkpoint_integer(reading, field, "rope.dimension_count", (int64_t)(share * width / heads));
 }
 
 static const struct ci_checkpoint checkpoint = {

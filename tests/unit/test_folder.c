@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "model/model.h"
 #include "model/numbers.h"
 #include "model/source.h"
@@ -86,6 +87,30 @@ static void test_any_of_its_files_names_a_folder(void **state) {
     }
 }
 
+static char warning[512];
+
+static void keep_warning(void *user, enum clinfer_log_level level, const char *text) {
+    (void)user;
+    if (level == CLINFER_LOG_WARNING && strstr(text, "--type")) snprintf(warning, sizeof warning, "%s", text);
+}
+
+/* Rows of 32 and 64 are no blocks of 256, but of 32 they are. */
+static void test_matrices_that_stay_as_they_are_are_told_of(void **state) {
+    (void)state;
+    static const char *const types[] = {"q8_0", "q4_k"};
+    struct ci_gguf *gguf;
+    for (int i = 0; i < 2; i++) {
+        warning[0] = 0;
+        clinfer_log_to(keep_warning, NULL);
+        assert_ok(ci_source_open(qwen2, types[i], &gguf));
+        clinfer_log_to(NULL, NULL);
+        ci_gguf_close(gguf);
+        assert_true((warning[0] != 0) == (i == 1));
+    }
+    assert_non_null(strstr(warning, "--type q4_k: 15 matrices stay as they are"));
+    assert_non_null(strstr(warning, "256"));
+}
+
 static void test_matrices_are_quantised_and_norms_are_not(void **state) {
     (void)state;
     struct ci_gguf *gguf;
@@ -137,16 +162,43 @@ static void test_fields_that_nobody_knows_are_findings(void **state) {
     struct ci_gguf *gguf;
     struct ci_model model;
     char *path = folder_copy(qwen2);
-    folder_patch(path, CONFIG, "\"hidden_act\"", "\"rope_scaling\": null, \"new_trick\": 7, \"hidden_act\"");
+    folder_patch(path, CONFIG, "\"hidden_act\"",
+                 "\"rope_scaling\": {\"type\": \"default\", \"new_turn\": 2}, \"new_trick\": 7, \"hidden_act\"");
     assert_ok(ci_source_open(path, NULL, &gguf));
     assert_ok(ci_model_open(gguf, &model));
-    bool found = false;
+    int found = 0;
     for (const struct ci_finding *finding = model.findings; finding; finding = finding->next)
-        found = found || (finding->kind == CI_FINDING_UNKNOWN && strcmp(finding->name, "new_trick") == 0);
-    assert_true(found);
+        found += finding->kind == CI_FINDING_UNKNOWN &&
+                 (strcmp(finding->name, "new_trick") == 0 || strcmp(finding->name, "rope_scaling.new_turn") == 0);
+    assert_int_equal(found, 2);
     ci_model_close(&model);
     ci_gguf_close(gguf);
     folder_remove(path);
+}
+
+/* transformers 5 has all of it in one object; older files of Phi 3 have the original context in rope_scaling. */
+static void test_longrope_is_read_wherever_it_stands(void **state) {
+    (void)state;
+    static const char partial[] = "  \"partial_rotary_factor\": 0.5,\n",
+                      original[] = "  \"original_max_position_embeddings\": 16,\n";
+    struct ci_gguf *gguf;
+    uint32_t number = 0;
+    for (int newer = 0; newer < 2; newer++) {
+        char *path = folder_copy("tests/data/folders/phi3");
+        folder_patch(path, CONFIG, original, "");
+        if (newer) folder_patch(path, CONFIG, partial, "");
+        folder_patch(path, CONFIG, "\"rope_scaling\": {",
+                     newer ? "\"rope_parameters\": {\"original_max_position_embeddings\": 16, \"rope_theta\": 10000, "
+                             "\"partial_rotary_factor\": 0.5,"
+                           : "\"rope_scaling\": {\"original_max_position_embeddings\": 16,");
+        assert_ok(ci_source_open(path, NULL, &gguf));
+        assert_ok(ci_gguf_get_u32(gguf, "phi3.rope.scaling.original_context_length", CI_GGUF_REQUIRED, &number));
+        assert_int_equal(number, 16);
+        assert_ok(ci_gguf_get_u32(gguf, "phi3.rope.dimension_count", CI_GGUF_REQUIRED, &number));
+        assert_int_equal(number, 4);
+        ci_gguf_close(gguf);
+        folder_remove(path);
+    }
 }
 
 /* Weights that were converted lie in no file: what lets go of a file's pages after a look must leave them. */
@@ -280,6 +332,22 @@ static const struct damage {
      BAD,
      {CONFIG, "rope_scaling.factor", "-4"}},
     {CONFIG, "\"rope_scaling\": {", "\"rope_scaling\": 4, \"other\": {", BAD, {CONFIG, "rope_scaling", "4"}},
+    {CONFIG,
+     "\"rope_type\": \"llama3\",\n    \"factor\": 4.0",
+     "\"type\": \"yarn\"",
+     BAD,
+     {CONFIG, "rope_scaling.factor", "missing"}},
+    {CONFIG,
+     "\"rope_theta\": 10000.0",
+     "\"rope_parameters\": {\"rope_theta\": 10000, \"rope_type\": \"default\"}",
+     BAD,
+     {CONFIG, "rope_scaling.rope_type", "rope_parameters"}},
+    {CONFIG,
+     "\"rope_scaling\": {",
+     "\"rope_parameters\": {\"partial_rotary_factor\": 0.5,",
+     UNS,
+     {CONFIG, "rope_parameters.partial_rotary_factor", "0.5"}},
+    {CONFIG, "_embeddings\": false", "_embeddings\": \"no\"", BAD, {CONFIG, "tie_word_embeddings", "\"no\""}},
 
     /* the index */
     {INDEX, NULL, "", BAD, {INDEX, "line 1"}},
@@ -402,7 +470,9 @@ int main(void) {
         cmocka_unit_test(test_any_of_its_files_names_a_folder),
         cmocka_unit_test(test_matrices_are_quantised_and_norms_are_not),
         cmocka_unit_test(test_other_files_say_how_to_sample_and_to_chat),
+        cmocka_unit_test(test_matrices_that_stay_as_they_are_are_told_of),
         cmocka_unit_test(test_fields_that_nobody_knows_are_findings),
+        cmocka_unit_test(test_longrope_is_read_wherever_it_stands),
         cmocka_unit_test(test_looking_at_converted_weights_leaves_them),
         cmocka_unit_test(test_damage_is_refused_by_file_field_and_value),
         cmocka_unit_test(test_cut_files_are_refused),
