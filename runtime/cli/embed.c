@@ -52,6 +52,10 @@ static enum clinfer_status embed_text(const struct embed *embed, struct vectors 
     int32_t *tokens = NULL;
     enum clinfer_status status =
         clinfer_tokenize_whole(vectors->engine, text->text, text->length, &tokens, &vectors->tokens[index]);
+    if (status == CLINFER_OK && !vectors->tokens[index])
+        status = ci_fail(CLINFER_INVALID_ARGUMENT,
+                         "is empty, and this model puts no mark before a text: there is nothing to make a vector of; "
+                         "leave it out");
     if (status == CLINFER_OK) status = clinfer_embed(session, tokens, vectors->tokens[index], vectors->pooling, vector);
     if (status == CLINFER_OK && !embed->as_given) normalise(vector, width);
     clinfer_free(tokens);
@@ -139,11 +143,12 @@ static int embed_with(struct embed *embed) {
 }
 
 int ci_command_embed(int argc, char **argv) {
-    struct embed embed = {.engine = CI_ENGINE_FLAGS_DEFAULT, .pooling = -1};
+    struct embed embed = {.engine = CI_ENGINE_FLAGS_DEFAULT, .sources.every_line = true, .pooling = -1};
     const struct ci_option options[] = {
         CI_SECTION("Input and output"),
         CI_PROMPT_OPTIONS(&embed.sources),
-        CI_TEXT("--batch", &embed.sources.batch, "FILE", "every line of it is a text; - for standard input"),
+        CI_TEXT("--batch", &embed.sources.batch, "FILE",
+                "every line of it is a text, an empty one too; - for standard input"),
         CI_TEXT("-o --output", &embed.output, "FILE.npy", "the vectors as a NumPy file: float32 [texts, dimensions]"),
         CI_FLAG("--json", &embed.json, "one JSON object on standard output"),
         CI_CHOICE("--pooling", &embed.pooling, POOLING_CHOICES,
@@ -157,7 +162,7 @@ int ci_command_embed(int argc, char **argv) {
         .command = "embed",
         .synopsis = "[-m MODEL] [TEXT | -p TEXT | -f FILE... | --batch FILE] [--json] [-o FILE.npy]",
         .about =
-            "Makes a vector of each text, by a model that was made for it (BERT, MiniLM, BGE, Qwen3-Embedding, ...) "
+            "Makes a vector of each text, by a model that was made for it (BERT, MiniLM, BGE, Qwen3-Embedding, ...)\n"
             "or any other. Texts that mean the same have vectors whose product is near 1.",
         .examples = "  clinfer embed -m all-minilm \"The cat sits outside\"\n"
                     "  clinfer embed -m all-minilm --batch sentences.txt -o vectors.npy\n"

@@ -93,7 +93,7 @@ static enum clinfer_status add_file(struct ci_prompts *prompts, const char *path
     return add(prompts, format_name("%s", strcmp(path, "-") == 0 ? "standard input" : path), text, length);
 }
 
-static enum clinfer_status add_lines(struct ci_prompts *prompts, const char *path) {
+static enum clinfer_status add_lines(struct ci_prompts *prompts, const char *path, bool every_line) {
     char *text;
     size_t length;
     enum clinfer_status status = ci_text_file_read(path, CI_TEXT_FILE_BYTES, &text, &length);
@@ -102,7 +102,7 @@ static enum clinfer_status add_lines(struct ci_prompts *prompts, const char *pat
         const char *end = memchr(text + at, '\n', length - at);
         size_t line = end ? (size_t)(end - text) - at : length - at;
         size_t kept = without_line_break(text + at, line);
-        if (kept) {
+        if (kept || every_line) {
             char *copy = calloc(1, kept + 1);
             if (copy) memcpy(copy, text + at, kept);
             status = add(prompts, format_name("line %zu of %s", number, path), copy, kept);
@@ -140,7 +140,7 @@ enum clinfer_status ci_prompts_read(const struct ci_prompt_sources *sources, str
     } else if (sources->text) {
         status = add(prompts, format_name("prompt"), strdup(sources->text), strlen(sources->text));
     } else if (sources->batch) {
-        status = add_lines(prompts, sources->batch);
+        status = add_lines(prompts, sources->batch, sources->every_line);
     } else if (sources->files.count) {
         for (size_t i = 0; status == CLINFER_OK && i < sources->files.count; i++)
             status = add_file(prompts, sources->files.items[i]);
@@ -150,10 +150,10 @@ enum clinfer_status ci_prompts_read(const struct ci_prompt_sources *sources, str
     for (size_t i = 0; status == CLINFER_OK && i < prompts->count; i++) {
         struct ci_prompt *prompt = &prompts->items[i];
         if (sources->escape) prompt->length = ci_prompts_unescape(prompt->text, prompt->length);
-        if (!prompts->items[i].length)
-            status = ci_fail(CLINFER_INVALID_ARGUMENT,
-                             "%s is empty; give the text as an argument, with -p or -f, or on standard input",
-                             prompts->items[i].name);
+        if (!prompt->length && !(sources->batch && sources->every_line))
+            status =
+                ci_fail(CLINFER_INVALID_ARGUMENT,
+                        "%s is empty; give the text as an argument, with -p or -f, or on standard input", prompt->name);
     }
     return status;
 }

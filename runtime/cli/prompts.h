@@ -25,6 +25,7 @@ struct ci_prompt_sources {
     const char *text;      /* -p */
     struct ci_texts files; /* -f, each one prompt; "-" is standard input */
     const char *batch;     /* --batch: one prompt a line, empty lines left out */
+    bool every_line;       /* none is: what comes out has a row for each line */
     bool escape;           /* -e: "\n" and its like in all of these stand for what they stand for in C */
 };
 #define CI_PROMPT_OPTIONS(sources)                                                                                     \
