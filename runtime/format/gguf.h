@@ -98,6 +98,9 @@ uint32_t ci_gguf_alignment(const struct ci_gguf *gguf);
 /* The mapped files (page-aligned when opened by path), and the bytes of all. */
 size_t ci_gguf_file_count(const struct ci_gguf *gguf);
 const struct ci_file *ci_gguf_file_at(const struct ci_gguf *gguf, size_t index);
+
+/* The path of the one in which `data` lies, NULL: it lies in none. */
+const char *ci_gguf_file_holding(const struct ci_gguf *gguf, const void *data);
 uint64_t ci_gguf_file_bytes(const struct ci_gguf *gguf);
 
 /* Of the mapped files (base/file.h): while it is the same, so are the bytes; 0: one was opened from memory. */

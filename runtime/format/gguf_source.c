@@ -174,15 +174,20 @@ struct ci_gguf_place ci_gguf_key_place(const struct ci_gguf *gguf, const char *k
     return place;
 }
 
+const char *ci_gguf_file_holding(const struct ci_gguf *gguf, const void *data) {
+    for (size_t i = 0; i < gguf->n_files; i++) {
+        const struct ci_file *file = &gguf->files[i].mapped.file;
+        if ((uintptr_t)data - (uintptr_t)file->data < file->size) return gguf->files[i].path;
+    }
+    return NULL;
+}
+
 /* That of several in which the tensor lies. */
 static const char *file_of(const struct ci_gguf *gguf, const char *name) {
     bool several = gguf->n_files > 1 && !gguf->naming; /* which knows better */
     const struct ci_gguf_tensor *tensor = several ? ci_gguf_find_tensor(gguf, name) : NULL;
-    for (size_t i = 0; tensor && i < gguf->n_files; i++) {
-        const struct ci_file *file = &gguf->files[i].mapped.file;
-        if ((uintptr_t)tensor->data - (uintptr_t)file->data < file->size) return gguf->files[i].path;
-    }
-    return gguf->path;
+    const char *file = tensor ? ci_gguf_file_holding(gguf, tensor->data) : NULL;
+    return file ? file : gguf->path;
 }
 
 struct ci_gguf_place ci_gguf_tensor_place(const struct ci_gguf *gguf, const char *name) {

@@ -23,8 +23,9 @@ static enum clinfer_status read_pattern(struct ci_model *model, bool windowed[])
     bool list = value && value->type == CI_GGUF_ARRAY;
     bool flags = list && (value->element_type == CI_GGUF_BOOL || ci_gguf_type_is_integer(value->element_type));
     if (list && (!flags || value->count < (uint64_t)h->layers))
-        return ci_fail(CLINFER_BAD_FILE, "%s: %s: must be a number, or true or false for each of %d layers",
-                       ci_gguf_path(model->gguf), key, h->layers);
+        return ci_fail(CLINFER_BAD_FILE,
+                       "%s: %s: %" PRIu64 " elements: must be a number, or true or false for each of %d layers",
+                       CI_KEY_AT(model->gguf, key), value->count, h->layers);
     if (!list) {
         enum clinfer_status status =
             ci_model_integer(model, "attention.sliding_window_pattern", CI_GGUF_OPTIONAL, 0, INT32_MAX, &every);
@@ -84,11 +85,13 @@ static enum clinfer_status derive_windows(struct ci_model *model) {
 /* What must be said where there are experts. */
 static enum clinfer_status derive_experts(struct ci_model *model) {
     const struct ci_hyper *h = &model->hyper;
-    const char *path = ci_gguf_path(model->gguf), *name = model->family->architecture;
+    char used[128], all[128];
     if (!model->family->decoder->experts || h->experts == 0) return CLINFER_OK;
+    snprintf(used, sizeof used, "%s.expert_used_count", model->family->architecture);
+    snprintf(all, sizeof all, "%s.expert_count", model->family->architecture);
     if (h->experts_used < 1 || h->experts_used > h->experts)
-        return ci_fail(CLINFER_BAD_FILE, "%s: %s.expert_used_count: %d, must be between 1 and %s.expert_count %d", path,
-                       name, h->experts_used, name, h->experts);
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %d, must be between 1 and %s %d", CI_KEY_AT(model->gguf, used),
+                       h->experts_used, ci_gguf_key_place(model->gguf, all).name, h->experts);
     return CLINFER_OK;
 }
 

@@ -214,22 +214,22 @@ static enum clinfer_status count_layers(struct ci_model *model) {
 
 /* What is absent follows from the rest. */
 static enum clinfer_status complete_layer(const struct ci_model *model, struct ci_layer *layer, int index) {
-    const char *path = ci_gguf_path(model->gguf);
+    char key[KEY_BYTES];
     if (!layer->kv_heads) layer->kv_heads = layer->heads;
     if (!layer->head_dim) layer->head_dim = model->hyper.embedding / layer->heads;
     if (!layer->value_dim) layer->value_dim = layer->head_dim;
     if (!layer->rotated) layer->rotated = layer->head_dim;
+    snprintf(key, sizeof key, "%s.attention.head_count_kv", model->family->architecture);
     if (layer->heads % layer->kv_heads)
-        return ci_fail(CLINFER_BAD_FILE,
-                       "%s: attention.head_count_kv: %d does not divide attention.head_count %d (layer %d)", path,
-                       layer->kv_heads, layer->heads, index);
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: %d does not divide the %d heads of queries (layer %d)",
+                       CI_KEY_AT(model->gguf, key), layer->kv_heads, layer->heads, index);
     if (layer->value_dim != layer->head_dim || layer->head_dim < 1 || layer->head_dim > MAX_HEAD_DIM ||
         layer->rotated > layer->head_dim || layer->rotated % 2)
         return ci_fail(
             CLINFER_UNSUPPORTED,
             "%s: heads with keys of %d, values of %d and %d rotated are not supported: keys and values must be "
             "alike, at most %d, and the rotated part even and no larger",
-            path, layer->head_dim, layer->value_dim, layer->rotated, MAX_HEAD_DIM);
+            ci_gguf_path(model->gguf), layer->head_dim, layer->value_dim, layer->rotated, MAX_HEAD_DIM);
     return CLINFER_OK;
 }
 

@@ -226,12 +226,13 @@ static const char *may_be_left_out(const struct ci_model *model, const char *nam
 }
 
 static enum clinfer_status refuse_tensor(const struct ci_model *model, const char *name, size_t others) {
-    char more[48] = "", reason[160];
+    char more[48] = "", reason[320], key[128];
     const char *known = find_reason(missing, name);
     if (others) snprintf(more, sizeof more, " (and %zu more)", others);
+    snprintf(key, sizeof key, "%s.block_count", model->family->architecture);
     if (block_of(name) >= model->hyper.layers)
-        snprintf(reason, sizeof reason, "%s.block_count is %d; convert the model again", model->family->architecture,
-                 model->hyper.blocks);
+        snprintf(reason, sizeof reason, "%s is %d; fetch or convert the model again",
+                 ci_gguf_key_place(model->gguf, key).name, model->hyper.blocks);
     else
         snprintf(reason, sizeof reason, "%s",
                  known ? known : "choose another conversion of the model, or a newer clinfer that knows it");

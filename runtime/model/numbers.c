@@ -52,11 +52,19 @@ static enum clinfer_status refuse(const struct ci_gguf *gguf, const struct ci_gg
     assert(type->block_cols <= MOST_COLS);
     type->dequantise(search->data + first * type->block_bytes, numbers, 1);
     while (column + 1 < type->block_cols && isfinite(numbers[column])) column++;
+    const struct ci_gguf_place place = ci_gguf_tensor_place(gguf, tensor->name);
+    const char *holding = ci_gguf_file_holding(gguf, tensor->data);
     uint64_t at = (uint64_t)first * (uint64_t)type->block_cols + (uint64_t)column;
+    if (ci_gguf_folder(gguf) && holding && strcmp(holding, place.file) != 0) /* it was finite when it was converted */
+        return ci_fail(CLINFER_BAD_FILE,
+                       "%s: tensor %s (%s): number [%" PRIu64 ", %" PRIu64 "] is %g: what was converted from %s and "
+                       "kept is damaged: remove this file, and it is made anew",
+                       holding, place.name, type->name, at / tensor->dims[0], at % tensor->dims[0],
+                       (double)numbers[column], place.file);
     return ci_fail(CLINFER_BAD_FILE,
                    "%s: tensor %s (%s): number [%" PRIu64 ", %" PRIu64 "] is %g, in the %" PRId64 " bytes at %" PRIu64
                    "; the file is damaged, or was badly made: fetch or make it again",
-                   CI_TENSOR_AT(gguf, tensor->name), type->name, at / tensor->dims[0], at % tensor->dims[0],
+                   place.file, place.name, type->name, at / tensor->dims[0], at % tensor->dims[0],
                    (double)numbers[column], (int64_t)type->block_bytes,
                    tensor->offset + (uint64_t)first * (uint64_t)type->block_bytes);
 }

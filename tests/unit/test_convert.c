@@ -16,6 +16,9 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "base/threads.h"
+#include "model/model.h"
+#include "model/numbers.h"
 #include "model/source.h"
 #include "support/asserts.h"
 #include "support/folder.h"
@@ -147,12 +150,38 @@ static void test_numbers_that_are_not_finite_are_refused(void **state) {
     assert_int_equal(count_kept(), 0);
 }
 
+/* The model is not to blame for what happened to the cache. */
+static void test_kept_numbers_that_are_damaged_are_told_by_their_file(void **state) {
+    (void)state;
+    struct ci_gguf *gguf;
+    struct ci_threads *threads;
+    struct ci_tensor used = {0}, *taken[] = {&used};
+    assert_int_equal(check("q8_0", 0.51), 2);
+    assert_int_equal(count_kept(), 1);
+    FILE *file = fopen(kept, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 64 + 34, SEEK_SET), 0); /* the second block behind the head: its scale */
+    fputs("\xff\x7f", file);
+    fclose(file);
+    assert_ok(ci_threads_create(1, &threads));
+    assert_ok(ci_source_open(model, "q8_0", &gguf));
+    assert_int_equal(ci_gguf_tensor_count(gguf), 1);
+    const struct ci_model looked = {.gguf = gguf, .taken = taken};
+    assert_int_equal(ci_model_check_numbers(&looked, threads), CLINFER_BAD_FILE);
+    assert_message("/clinfer/weights/");
+    assert_message("tensor model.embed_tokens.weight (q8_0): number [1, 0] is ");
+    assert_message("remove this file");
+    ci_gguf_close(gguf);
+    ci_threads_destroy(threads);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_is_large_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_damaged_is_made_anew, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_kept_is_made_in_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_numbers_that_are_not_finite_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_kept_numbers_that_are_damaged_are_told_by_their_file, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
