@@ -383,8 +383,8 @@ static void test_one_wrong_row_is_refused(void **state) {
 static void test_one_wrong_tile_edge_is_refused(void **state) {
     (void)state;
     expect_refusal(&(struct corruption){"the last tile repeats its last row but one", "matmul", "gemm_vec",
-                                        "prime rows, q4_0 f32", "matmul_gemm_vec.cl", "min(2, left - 1) * cols",
-                                        "min(2, max(left - 2, 0)) * cols"});
+                                        "prime rows, q4_0 f32", "matmul_gemm_vec.cl", "row = n + min(i, left - 1)",
+                                        "row = n + min(i, max(left - 2, 0))"});
 }
 
 static void test_one_wrong_scale_is_refused(void **state) {
