@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -197,6 +198,34 @@ static void test_longrope_is_read_wherever_it_stands(void **state) {
         assert_ok(ci_gguf_get_u32(gguf, "phi3.rope.dimension_count", CI_GGUF_REQUIRED, &number));
         assert_int_equal(number, 4);
         ci_gguf_close(gguf);
+        folder_remove(path);
+    }
+}
+
+/* Vectors that are pooled otherwise than their model wants look like vectors. */
+static void test_pooling_is_what_the_model_wants_or_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *text, *named;
+    } cases[] = {
+        {"1_Pooling/config.json", "{\"pooling_mode_max_tokens\": true}", "pooling_mode_max_tokens: true"},
+        {"1_Pooling/config.json", "{\"pooling_mode_mean_tokens\": \"yes\"}", "pooling_mode_mean_tokens: \"yes\""},
+        {"1_Pooling/config.json", "{\"pooling_mode_cls_token\": true, \"pooling_mode_mean_tokens\": true}",
+         "another way to pool"},
+        {"2_Dense/config.json", "{\"in_features\": 32}", "a dense layer behind the pooling"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ci_gguf *gguf;
+        char *path = folder_copy(qwen2), folder[200];
+        snprintf(folder, sizeof folder, "%s/%.*s", path, (int)strcspn(cases[i].file, "/"), cases[i].file);
+        assert_int_equal(mkdir(folder, 0700), 0);
+        folder_write(path, CONFIG, "{\"architectures\": [\"BertModel\"]}", 32);
+        folder_write(path, cases[i].file, cases[i].text, strlen(cases[i].text));
+        assert_int_equal(ci_source_open(path, NULL, &gguf), CLINFER_UNSUPPORTED);
+        assert_message(cases[i].file);
+        assert_message(cases[i].named);
+        folder_patch(path, cases[i].file, NULL, NULL);
+        assert_int_equal(rmdir(folder), 0);
         folder_remove(path);
     }
 }
@@ -477,6 +506,7 @@ int main(void) {
         cmocka_unit_test(test_other_files_say_how_to_sample_and_to_chat),
         cmocka_unit_test(test_matrices_that_stay_as_they_are_are_told_of),
         cmocka_unit_test(test_fields_that_nobody_knows_are_findings),
+        cmocka_unit_test(test_pooling_is_what_the_model_wants_or_refused),
         cmocka_unit_test(test_longrope_is_read_wherever_it_stands),
         cmocka_unit_test(test_looking_at_converted_weights_leaves_them),
         cmocka_unit_test(test_damage_is_refused_by_file_field_and_value),
