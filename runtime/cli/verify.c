@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/engine_flags.h"
@@ -140,10 +141,27 @@ static json_t *table_json(const struct table *table) {
     return rows;
 }
 
+/* For a model without a tokenizer: its kernels compute with any ids. */
+static enum clinfer_status make_up_tokens(const clinfer_engine *engine, int32_t **tokens, size_t *count) {
+    enum { MADE_UP = 100 };
+    struct clinfer_engine_info info;
+    uint64_t random_state = 1;
+    clinfer_engine_get_info(engine, &info);
+    *count = MADE_UP;
+    *tokens = calloc(*count, sizeof **tokens);
+    if (!*tokens) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", *count);
+    for (size_t i = 0; i < *count; i++) (*tokens)[i] = (int32_t)(ci_random(&random_state) % (uint64_t)info.vocabulary);
+    ci_say("the model has no tokenizer: made-up tokens take the place of a text");
+    return CLINFER_OK;
+}
+
 static enum clinfer_status read_tokens(const struct verify *verify, const clinfer_engine *engine, int32_t **tokens,
                                        size_t *count) {
-    if (!ci_prompts_given(&verify->sources))
-        return clinfer_tokenize(engine, default_text, strlen(default_text), true, true, tokens, count);
+    if (!ci_prompts_given(&verify->sources)) {
+        enum clinfer_status status =
+            clinfer_tokenize(engine, default_text, strlen(default_text), true, true, tokens, count);
+        return status == CLINFER_UNSUPPORTED ? make_up_tokens(engine, tokens, count) : status;
+    }
     struct ci_prompts prompts;
     enum clinfer_status status = ci_prompts_read(&verify->sources, &prompts);
     if (status == CLINFER_OK)
@@ -187,10 +205,10 @@ static int verify_with(const struct verify *verify, clinfer_engine *engine) {
     if (status != CLINFER_OK) {
         exit_status = ci_complain(status);
     } else if (verify->json) {
-        exit_status = ci_print_json(json_pack(
-            "{s:o, s:o, s:o, s:O, s:O, s:o}", "device", ci_json_text(info.device, strlen(info.device)), "ops",
-            table_json(&table), "wrong", wrong_json(&wrong), "quarantined", quarantined, "set_aside", set_aside,
-            "left_out", left_out_json(engine)));
+        exit_status = ci_print_json(json_pack("{s:o, s:o, s:o, s:O, s:O, s:o}", "device",
+                                              ci_json_text(info.device, strlen(info.device)), "ops", table_json(&table),
+                                              "wrong", wrong_json(&wrong), "quarantined", quarantined, "set_aside",
+                                              set_aside, "left_out", left_out_json(engine)));
     } else {
         print_table(&table);
         print_left_out(engine);

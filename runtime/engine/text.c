@@ -8,8 +8,8 @@
 #include "engine/runner.h"
 #include "text/prompt.h"
 
-static enum clinfer_status encode(const clinfer_engine *engine, const char *text, size_t length, unsigned flags,
-                                  int32_t **tokens, size_t *count) {
+static enum clinfer_status tokenize(const clinfer_engine *engine, const char *text, size_t length, unsigned flags,
+                                    int32_t **tokens, size_t *count) {
     CI_REQUIRE(engine, "engine");
     CI_REQUIRE(tokens, "tokens");
     CI_REQUIRE(count, "count");
@@ -26,13 +26,13 @@ static enum clinfer_status encode(const clinfer_engine *engine, const char *text
 enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, const char *text, size_t length, bool add_begin,
                                      bool parse_special, int32_t **tokens, size_t *count) {
     enum clinfer_status status =
-        encode(engine, text, length, parse_special ? CI_TOKENIZER_PARSE_SPECIAL : 0u, tokens, count);
+        tokenize(engine, text, length, parse_special ? CI_TOKENIZER_PARSE_SPECIAL : 0u, tokens, count);
     return status == CLINFER_OK && add_begin ? ci_prompt_add_begin(engine->tokenizer, tokens, count) : status;
 }
 
 enum clinfer_status clinfer_tokenize_whole(const clinfer_engine *engine, const char *text, size_t length,
                                            int32_t **tokens, size_t *count) {
-    return encode(engine, text, length, CI_TOKENIZER_ADD_SPECIAL, tokens, count);
+    return tokenize(engine, text, length, CI_TOKENIZER_ADD_SPECIAL, tokens, count);
 }
 
 const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length) {

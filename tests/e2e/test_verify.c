@@ -104,10 +104,27 @@ static void test_a_run_whose_first_tokens_are_wrong_answers_right(void **state) 
     }
 }
 
+/* Its layers compute all the same. */
+static void test_a_model_without_a_tokenizer_is_verified_with_made_up_tokens(void **state) {
+    (void)state;
+    struct process_result result;
+    process_run(&result, NULL, process_tool(), "verify", "-m", "tests/data/folders/llama", "--device", "cpu", NULL);
+    process_assert_status(&result, 0);
+    assert_non_null(strstr(result.err, "made-up tokens"));
+    assert_non_null(strstr(result.err, "kernels compared, all right"));
+    process_free(&result);
+    process_run(&result, NULL, process_tool(), "verify", "-m", "tests/data/folders/llama", "--device", "cpu", "-p",
+                "a text", NULL);
+    process_assert_status(&result, 6);
+    assert_non_null(strstr(result.err, "has no tokenizer"));
+    process_free(&result);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_is_right_on_every_device),
         cmocka_unit_test(test_what_is_wrong_is_named_and_fixed),
+        cmocka_unit_test(test_a_model_without_a_tokenizer_is_verified_with_made_up_tokens),
         cmocka_unit_test(test_a_run_whose_first_tokens_are_wrong_answers_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
