@@ -198,7 +198,7 @@ static enum clinfer_status forgive_roundings(const struct ci_sample_call *sample
 
 enum clinfer_status ci_judge_real(struct ci_sample_call *sample, struct ci_sample_call *result,
                                   struct ci_gate_result *verdict) {
-    if (sample->op->magnitude) return judge_product(sample, result, verdict);
+    if (sample->op == &ci_op_matmul || sample->op == &ci_op_matmul_add) return judge_product(sample, result, verdict);
     if (sample->op->state_outputs) return judge_whole(sample, result, verdict);
     enum clinfer_status status = judge(sample, result, verdict);
     if (status != CLINFER_OK || verdict->passed) return status;

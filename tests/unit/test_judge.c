@@ -310,6 +310,46 @@ static void test_what_forgave_a_rounding_is_told(void **state) {
     ci_sample_destroy(&result);
 }
 
+/* What experts have where a product has its addend are biases, of one row: what is behind them is nobody's. */
+static void test_experts_are_judged_by_their_own_inputs(void **state) {
+    (void)state;
+    static const struct ci_case shape = {"gate and up with biases",
+                                         {[CI_EXPERTS_X] = {&ci_type_f32, 6, 64},
+                                          [CI_EXPERTS_W0] = {&ci_type_f32, 4 * 16, 64},
+                                          [CI_EXPERTS_W1] = {&ci_type_f32, 4 * 16, 64},
+                                          [CI_EXPERTS_IDS] = {&ci_type_i32, 6, 2},
+                                          [CI_EXPERTS_ORDER] = {&ci_type_i32, 6, 2},
+                                          [CI_EXPERTS_STARTS] = {&ci_type_i32, 1, 4 + 1},
+                                          [CI_EXPERTS_B0] = {&ci_type_f32, 1, 4 * 16},
+                                          [CI_EXPERTS_B1] = {&ci_type_f32, 1, 4 * 16}},
+                                         {{0}},
+                                         {{0}, {0}}};
+    struct ci_sample_call sample, result;
+    struct ci_gate_result verdict;
+    assert_int_equal(ci_sample_create(&ci_op_matmul_experts, &shape, 7, &sample), CLINFER_OK);
+    struct ci_view *x = &sample.call.in[CI_EXPERTS_X], *biases = &sample.call.in[CI_EXPERTS_B1];
+    size_t rows = (size_t)x->rows, cols = (size_t)biases->cols, bytes = rows * (size_t)x->cols * sizeof(float);
+    float *own = biases->data, *wider = malloc(sizeof *wider * rows * cols), *before = malloc(bytes);
+    assert_true(wider && before);
+    memcpy(wider, own, sizeof *wider * cols);
+    for (size_t i = cols; i < rows * cols; i++) wider[i] = NAN;
+    memcpy(before, x->data, bytes);
+    assert_int_equal(ci_sample_copy(&sample, &result), CLINFER_OK);
+    assert_int_equal(ci_op_reference(&ci_op_matmul_experts, &result.call), CLINFER_OK);
+    biases->data = wider;
+    assert_int_equal(ci_judge_real(&sample, &result, &verdict), CLINFER_OK);
+    if (!verdict.passed) fail_msg("%s", verdict.text);
+    assert_memory_equal(x->data, before, bytes); /* no row was set aside for them */
+    ((float *)result.call.out[0].data)[result.call.out[0].cols] += 1;
+    assert_int_equal(ci_judge_real(&sample, &result, &verdict), CLINFER_OK);
+    assert_false(verdict.passed);
+    biases->data = own;
+    free(wider);
+    free(before);
+    ci_sample_destroy(&sample);
+    ci_sample_destroy(&result);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_product_of_a_prompt),
@@ -321,6 +361,7 @@ int main(void) {
         cmocka_unit_test(test_zeros_have_no_mean_to_normalise_with),
         cmocka_unit_test(test_a_large_product_of_zeros_or_nan_judges_only_what_it_can),
         cmocka_unit_test(test_what_forgave_a_rounding_is_told),
+        cmocka_unit_test(test_experts_are_judged_by_their_own_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
