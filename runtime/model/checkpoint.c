@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/names.h"
 #include "base/narrow.h"
 #include "base/status.h"
 #include "format/json.h"
+#include "model/decoder.h"
 
 enum { KEY_BYTES = 160, MOST_ELEMENTS = 4096 };
 
@@ -99,6 +101,26 @@ void ci_checkpoint_windows(struct ci_checkpoint_reading *reading, const char *ev
         ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, every, "must be a whole number");
     else if (number)
         ci_checkpoint_integer(reading, every, "attention.sliding_window_pattern", json_integer_value(number));
+}
+
+/* Of families whose layers are alike. llama.cpp lets all of them see everything, too, where a file has windows. */
+static void check_alike_layers(struct ci_checkpoint_reading *reading) {
+    const json_t *types = ci_checkpoint_find(reading, "layer_types");
+    size_t windowed = 0;
+    if (reading->family->decoder && reading->family->decoder->windows) return;
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        if (type && strcmp(type, "sliding_attention") == 0)
+            windowed++;
+        else if (!type || strcmp(type, "full_attention") != 0)
+            ci_checkpoint_refuse(reading, CLINFER_UNSUPPORTED, "layer_types",
+                                 "only full_attention is supported in this family");
+    }
+    if (windowed)
+        ci_log(CLINFER_LOG_WARNING,
+               "%s: layer_types: %zu layers have a window, which this family is computed without: longer texts than "
+               "the window are answered otherwise than the model was made for",
+               reading->folder->config_path, windowed);
 }
 
 double ci_checkpoint_number_of(struct ci_checkpoint_reading *reading, const char *field, double otherwise) {
@@ -272,6 +294,7 @@ enum clinfer_status ci_checkpoint_open(const char *path, const struct ci_type *t
     find_family(&reading);
     if (reading.status == CLINFER_OK) name_model(&reading);
     if (reading.status == CLINFER_OK) read_fields(&reading);
+    if (reading.status == CLINFER_OK) check_alike_layers(&reading);
     if (reading.status == CLINFER_OK) ci_checkpoint_rope(&reading);
     if (reading.status == CLINFER_OK && reading.family->checkpoint->derive)
         reading.family->checkpoint->derive(&reading);

@@ -92,7 +92,8 @@ static char warning[512];
 
 static void keep_warning(void *user, enum clinfer_log_level level, const char *text) {
     (void)user;
-    if (level == CLINFER_LOG_WARNING && strstr(text, "--type")) snprintf(warning, sizeof warning, "%s", text);
+    if (level == CLINFER_LOG_WARNING && (strstr(text, "--type") || strstr(text, "layer_types")))
+        snprintf(warning, sizeof warning, "%s", text);
 }
 
 /* Rows of 32 and 64 are no blocks of 256, but of 32 they are. */
@@ -200,6 +201,21 @@ static void test_longrope_is_read_wherever_it_stands(void **state) {
         ci_gguf_close(gguf);
         folder_remove(path);
     }
+}
+
+static void test_windows_that_a_family_has_not_are_told_of(void **state) {
+    (void)state;
+    struct ci_gguf *gguf;
+    char *path = folder_copy(qwen2);
+    folder_patch(path, CONFIG, "\"hidden_act\"",
+                 "\"layer_types\": [\"full_attention\", \"sliding_attention\"], \"hidden_act\"");
+    warning[0] = 0;
+    clinfer_log_to(keep_warning, NULL);
+    assert_ok(ci_source_open(path, NULL, &gguf));
+    clinfer_log_to(NULL, NULL);
+    assert_non_null(strstr(warning, CONFIG ": layer_types: 1 layers have a window"));
+    ci_gguf_close(gguf);
+    folder_remove(path);
 }
 
 /* Vectors that are pooled otherwise than their model wants look like vectors. */
@@ -383,6 +399,12 @@ static const struct damage {
      {CONFIG, "rope_parameters.partial_rotary_factor", "0.5"}},
     {CONFIG, "_embeddings\": false", "_embeddings\": \"no\"", BAD, {CONFIG, "tie_word_embeddings", "\"no\""}},
 
+    {CONFIG,
+     "\"hidden_act\": \"silu\"",
+     "\"layer_types\": [\"linear_attention\", \"full_attention\"]",
+     UNS,
+     {CONFIG, "layer_types", "linear_attention"}},
+
     /* the index */
     {INDEX, NULL, "", BAD, {INDEX, "line 1"}},
     {INDEX, NULL, "{}", BAD, {INDEX, "weight_map", "missing"}},
@@ -506,6 +528,7 @@ int main(void) {
         cmocka_unit_test(test_other_files_say_how_to_sample_and_to_chat),
         cmocka_unit_test(test_matrices_that_stay_as_they_are_are_told_of),
         cmocka_unit_test(test_fields_that_nobody_knows_are_findings),
+        cmocka_unit_test(test_windows_that_a_family_has_not_are_told_of),
         cmocka_unit_test(test_pooling_is_what_the_model_wants_or_refused),
         cmocka_unit_test(test_longrope_is_read_wherever_it_stands),
         cmocka_unit_test(test_looking_at_converted_weights_leaves_them),
