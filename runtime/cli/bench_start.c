@@ -108,12 +108,13 @@ static void add_number(struct words *words, int slot, const char *flag, long lon
 
 static enum clinfer_status make_words(const struct ci_engine_flags *flags, const char *model, struct words *words) {
     static const char *const fallbacks[] = {"cpu", "none", "remote"}, *const activations[] = {"auto", "f32", "q8"};
-    enum { FLAGS = 12 };
+    enum { FLAGS = 13 };
     *words = (struct words){.items = calloc(2 + 2 * (FLAGS + flags->ops.count) + 1, sizeof *words->items)};
     if (!words->items) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a command line");
     words->items[words->count++] = "clinfer";
     words->items[words->count++] = "bench_start";
     add(words, "-m", model);
+    add(words, "--type", flags->weight_type);
     add(words, "--device", flags->device);
     add(words, "--tuning", flags->tuning);
     add(words, "--fallback", fallbacks[flags->fallback]);

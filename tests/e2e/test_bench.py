@@ -202,6 +202,14 @@ def test_a_start_is_timed_cold_and_warm():
         assert row["peak_bytes"] > 0 and row["share_of_limit"] is None and row["limit"] is None, row
 
 
+def test_weights_of_a_folder_are_quantised():
+    with tempfile.TemporaryDirectory() as cache:
+        measured = rows("-p", "2", "-n", "0", "-r", "1", "--load", "--type", "q8_0", model="tests/data/folders/llama",
+                        XDG_CACHE_HOME=cache)
+    assert [(row["test"], row["model_type"].split()[-1]) for row in measured] == [
+        ("start cold", "Q8_0"), ("start warm", "Q8_0"), ("pp2", "Q8_0")], measured
+
+
 def test_what_fails_does_not_stop_the_rest():
     done = bench("-p", "4,100000", "-n", "2", "-r", "1", "-o", "jsonl", status=CONTEXT_FULL)
     assert [json.loads(line)["test"] for line in done.stdout.splitlines()] == ["pp4", "tg2"]
