@@ -167,8 +167,8 @@ static void test_inspect_says_what_every_command_says(void **state) {
     gguf_writer_random(writer, "blk.0.attn_q_norm.weight", F32, WIDTH / 2, 0, 1);
     expect_refused(finish_model(writer, "norms.gguf"), 6, "tensor blk.0.attn_q_norm.weight");
     writer = start_model();
-    gguf_writer_u32(writer, "llama.expert_count", 8);
-    expect_refused(finish_model(writer, "experts.gguf"), 6, "llama.expert_count: 8: mixtures of experts");
+    gguf_writer_bool(writer, "llama.attention.causal", false);
+    expect_refused(finish_model(writer, "both_ways.gguf"), 6, "llama.attention.causal: false");
     writer = start_model();
     gguf_writer_f32(writer, "general.sampling.temp", -1);
     expect_refused(finish_model(writer, "cold.gguf"), 5, "general.sampling.temp: -1");
