@@ -1,22 +1,14 @@
 #define _GNU_SOURCE
 #include "remote/address.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/status.h"
-#include "remote/curl.h"
+#include "net/curl.h"
+#include "net/policy.h"
 #include "remote/redact.h"
-
-/* Names are not looked up: libcurl itself makes "localhost" this host, and any other name is somebody's word. */
-static bool is_loopback(const char *host) {
-    struct in_addr four;
-    if (strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0) return true;
-    return inet_pton(AF_INET, host, &four) == 1 && ntohl(four.s_addr) >> 24 == 127;
-}
 
 /* Bytes of `path`, up to a '/', with which `base` of `length` bytes ends already. */
 static size_t overlap(const char *base, size_t length, const char *path) {
@@ -70,7 +62,7 @@ static enum clinfer_status take_apart(CURLU *parsed, const char *path, struct ci
     if (!address->https && strcmp(scheme, "http") != 0)
         return ci_fail(CLINFER_INVALID_ARGUMENT,
                        "%s: its URL begins with %s://; only https:// and http:// are possible", address->label, scheme);
-    address->loopback = is_loopback(address->host);
+    address->loopback = ci_net_is_loopback(address->host);
     size_t length = strlen(before);
     while (length && before[length - 1] == '/') length--;
     length -= overlap(before, length, path);

@@ -12,7 +12,8 @@
 
 #include "base/clock.h"
 #include "base/status.h"
-#include "remote/curl.h"
+#include "net/curl.h"
+#include "net/policy.h"
 
 enum { KEPT = 4, LOOK_MILLISECONDS = 20, HEADER_BYTES = 256 * 1024 };
 
@@ -126,12 +127,6 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
 
 /* ---- one transfer ---- */
 
-static const char *from_environment(const char *name, const char *other) {
-    const char *value = getenv(name);
-    if ((!value || !*value) && other) value = getenv(other);
-    return value && *value ? value : NULL;
-}
-
 /* The header lines are wiped when they are freed: one of them holds the key. */
 static void free_headers(struct curl_slist *headers) {
     for (struct curl_slist *line = headers; line; line = line->next) explicit_bzero(line->data, strlen(line->data));
@@ -152,28 +147,12 @@ static struct curl_slist *make_headers(const char *const *lines) {
     return headers;
 }
 
-/* Everything that decides what is sent where; `false`: libcurl did not take something. */
-static bool set_policy(CURL *easy, const struct ci_http_request *request) {
-    const char *bundle = from_environment("CURL_CA_BUNDLE", "SSL_CERT_FILE");
-    const char *folder = from_environment("SSL_CERT_DIR", NULL);
-    bool good = ci_curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-                ci_curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-                ci_curl->easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
-                ci_curl->easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
-                ci_curl->easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
-                ci_curl->easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK &&
-                ci_curl->easy_setopt(easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE) == CURLE_OK;
-    if (good && bundle) good = ci_curl->easy_setopt(easy, CURLOPT_CAINFO, bundle) == CURLE_OK;
-    if (good && folder) good = ci_curl->easy_setopt(easy, CURLOPT_CAPATH, folder) == CURLE_OK;
-    if (good && request->loopback) good = ci_curl->easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
-    return good;
-}
-
 static bool set_up(struct ci_http *http, struct curl_slist *headers) {
     const struct ci_http_request *request = http->request;
     CURL *easy = http->easy;
     ci_curl->easy_reset(easy); /* options only: connections stay */
-    bool good = set_policy(easy, request) && ci_curl->easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
+    bool good = ci_net_set_policy(easy, request->loopback) &&
+                ci_curl->easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
                 ci_curl->easy_setopt(easy, CURLOPT_HTTPHEADER, headers) == CURLE_OK &&
                 ci_curl->easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK &&
                 ci_curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_bytes) == CURLE_OK &&

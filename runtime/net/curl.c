@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "remote/curl.h"
+#include "net/curl.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -40,5 +40,6 @@ static void load(void) {
 enum clinfer_status ci_curl_load(void) {
     pthread_once(&once, load);
     if (!*problem) return CLINFER_OK;
-    return ci_fail(CLINFER_UNSUPPORTED, "remote APIs need libcurl 7.85 or later (Debian: libcurl4): %s", problem);
+    return ci_fail(CLINFER_UNSUPPORTED, "requests over the net need libcurl 7.85 or later (Debian: libcurl4): %s",
+                   problem);
 }

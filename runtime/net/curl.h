@@ -1,7 +1,7 @@
-/* curl.h: libcurl, loaded when the first remote is asked. Linked in the usual way it and its thirty libraries would
- * cost every start 9 ms, three times what `clinfer version` takes, and most runs ask no remote. */
-#ifndef CI_REMOTE_CURL_H
-#define CI_REMOTE_CURL_H
+/* curl.h: libcurl, loaded when the first server is asked. Linked in the usual way it and its thirty libraries would
+ * cost every start 9 ms, three times what `clinfer version` takes, and most runs ask none. */
+#ifndef CI_NET_CURL_H
+#define CI_NET_CURL_H
 
 #include <curl/curl.h>
 

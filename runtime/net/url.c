@@ -1,0 +1,108 @@
+#define _GNU_SOURCE
+#include "net/url.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/curl.h"
+
+/* Nobody's signed address is as long. */
+enum { URL_BYTES = 16 * 1024 };
+
+static bool get_part(CURLU *url, CURLUPart part, unsigned flags, char *text, size_t size) {
+    char *found = NULL;
+    if (ci_curl->url_get(url, part, &found, flags) != CURLUE_OK) return false;
+    int length = snprintf(text, size, "%s", found);
+    ci_curl->free(found);
+    return length >= 0 && (size_t)length < size;
+}
+
+static bool get_origin(CURLU *url, struct ci_url_origin *origin) {
+    char scheme[16];
+    if (!get_part(url, CURLUPART_SCHEME, 0, scheme, sizeof scheme)) return false;
+    origin->https = strcmp(scheme, "https") == 0;
+    if (!origin->https && strcmp(scheme, "http") != 0) return false;
+    if (!get_part(url, CURLUPART_HOST, 0, origin->host, sizeof origin->host) ||
+        !get_part(url, CURLUPART_PORT, CURLU_DEFAULT_PORT, origin->port, sizeof origin->port))
+        return false;
+    for (char *c = origin->host; *c; c++) *c = (char)tolower((unsigned char)*c);
+    return true;
+}
+
+bool ci_url_origin(const char *url, struct ci_url_origin *origin) {
+    CURLU *parsed = ci_curl->url();
+    bool good = parsed && ci_curl->url_set(parsed, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
+                get_origin(parsed, origin);
+    if (parsed) ci_curl->url_cleanup(parsed);
+    return good;
+}
+
+bool ci_url_same_origin(const struct ci_url_origin *one, const struct ci_url_origin *other) {
+    return one->https == other->https && strcmp(one->host, other->host) == 0 && strcmp(one->port, other->port) == 0;
+}
+
+static bool has_control(const char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) return true;
+    return false;
+}
+
+/* Against the base that `url` holds. */
+static char *resolve(CURLU *url, const char *reference, const char **problem) {
+    struct ci_url_origin origin;
+    char *whole = NULL, *copy = NULL;
+    CURLUcode error = ci_curl->url_set(url, CURLUPART_URL, reference,
+                                       CURLU_NON_SUPPORT_SCHEME | CURLU_URLENCODE | CURLU_DISALLOW_USER);
+    if (error == CURLUE_USER_NOT_ALLOWED)
+        *problem = "has a user name in it";
+    else if (error == CURLUE_OUT_OF_MEMORY)
+        *problem = "does not fit into the memory";
+    else if (error != CURLUE_OK)
+        *problem = "is malformed";
+    else if (!get_origin(url, &origin))
+        *problem = "is no http or https address";
+    else if (ci_curl->url_set(url, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK ||
+             ci_curl->url_get(url, CURLUPART_URL, &whole, 0) != CURLUE_OK)
+        *problem = "is malformed";
+    else if (strlen(whole) >= URL_BYTES)
+        *problem = "is too long";
+    else if (!(copy = strdup(whole)))
+        *problem = "does not fit into the memory";
+    ci_curl->free(whole);
+    return copy;
+}
+
+char *ci_url_resolve(const char *base, const char *reference, const char **problem) {
+    *problem = "is empty";
+    if (!*reference) return NULL;
+    *problem = "has a control character in it";
+    if (has_control(reference)) return NULL;
+    *problem = "is too long";
+    if (strlen(reference) >= URL_BYTES) return NULL;
+    *problem = "does not fit into the memory";
+    CURLU *url = ci_curl->url();
+    if (!url) return NULL;
+    char *whole = NULL;
+    *problem = "has no base";
+    if (ci_curl->url_set(url, CURLUPART_URL, base, 0) == CURLUE_OK) whole = resolve(url, reference, problem);
+    ci_curl->url_cleanup(url);
+    return whole;
+}
+
+const char *ci_url_shown(const char *url, char *text, size_t size) {
+    const char *scheme = strstr(url, "://"), *rest = url;
+    size_t length = strcspn(url, "?#");
+    int before = 0;
+    if (scheme && scheme < url + length) {
+        before = (int)(scheme + 3 - url);
+        rest = url + before;
+        const char *user = memchr(rest, '@', strcspn(rest, "/?#"));
+        if (user) rest = user + 1;
+    }
+    snprintf(text, size, "%.*s%.*s", before, url, (int)(url + length - rest), rest);
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    return text;
+}
