@@ -104,7 +104,8 @@ def send_file(asked, file, lines):
         return
     extra = asked.on("extra")
     is_chunked = asked.on("chunked")
-    length_line = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {length + (extra.number(7) if extra else 0)}"
+    length += extra.number(7) if extra else 0
+    length_line = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {length}"
     connection.send(head(body.status, kind, *body.lines, length_line))
     if not is_head and body.status != 416:
         Sender(asked, is_chunked).send_all(body, b"\xee" * extra.number(7) if extra else b"")

@@ -1,5 +1,6 @@
-"""What the repos of hub_server.py hold: CONTENTS by the repo's name (without its namespace), each a function of the version
-that returns files by path. Bytes are made from the path, so that no two files are equal unless they are meant to be."""
+"""What the repos of hub_server.py hold: CONTENTS by the repo's name (without its namespace), each a function of the
+version that returns files by path. Bytes are made from the path, so that no two files are equal unless they are meant to
+be."""
 import hashlib
 import json
 import os
@@ -109,11 +110,12 @@ def large(version):
 
 @content
 def quants(_):
-    sizes = {"Q2_K": 60, "IQ2_XXS": 50, "IQ3_S": 70, "Q3_K_M": 80, "Q4_0": 100, "Q4_K_S": 104, "Q4_K_M": 110, "Q5_K_M": 130,
-             "Q6_K": 150, "Q8_0": 200, "F16": 380, "TQ1_0": 40}
+    sizes = {"Q2_K": 60, "IQ2_XXS": 50, "IQ3_S": 70, "Q3_K_M": 80, "Q4_0": 100, "Q4_K_S": 104, "Q4_K_M": 110,
+             "Q5_K_M": 130, "Q6_K": 150, "Q8_0": 200, "F16": 380, "TQ1_0": 40}
     files = {f"quants-{quant}.gguf": gguf(quant, size * KIB) for quant, size in sizes.items()}
     files["README.md"] = small("# Many\n")
-    for other in ("mmproj-quants-F16", "quants.imatrix", "mtp-quants-Q8_0", "quants-eagle3-Q4_K_M", "dflash-quants-Q4_K_M"):
+    for other in ("mmproj-quants-F16", "quants.imatrix", "mtp-quants-Q8_0", "quants-eagle3-Q4_K_M",
+                  "dflash-quants-Q4_K_M"):
         files[other + ".gguf"] = gguf(other, 20 * KIB)
     return files
 
@@ -147,8 +149,9 @@ def weights(_):
         "tokenizer_config.json": small({"chat_template": "{{ messages[0].content }}"}),
         "generation_config.json": small({"eos_token_id": 1}), "special_tokens_map.json": small({}),
         "chat_template.jinja": small("{{ messages[0].content }}"), "README.md": small("# Weights\n"),
-        "pytorch_model.bin": File(b"PK\3\4" + some_bytes("pickle", 20 * KIB)), "training_args.bin": File(some_bytes("t", 20 * KIB)),
-        "model.safetensors.md5": small("0"), "original/consolidated.00.pth": File(some_bytes("pth", 20 * KIB))})
+        "pytorch_model.bin": File(b"PK\3\4" + some_bytes("pickle", 20 * KIB)),
+        "training_args.bin": File(some_bytes("t", 20 * KIB)), "model.safetensors.md5": small("0"),
+        "original/consolidated.00.pth": File(some_bytes("pth", 20 * KIB))})
 
 
 @content
@@ -173,16 +176,17 @@ def base(_):
 @content
 def without_tokenizer(_):
     """Its metadata and its card name another repo of the server as what it was made of."""
+    base_of = [("general.base_model.0.repo_url", "https://huggingface.co/user/base")]
     return {"README.md": small("---\nbase_model: user/base\n---\n# Without\n"),
-            "without-Q4_K_M.gguf": gguf("without", 60 * KIB, [("general.base_model.0.repo_url", "https://huggingface.co/user/base")])}
+            "without-Q4_K_M.gguf": gguf("without", 60 * KIB, base_of)}
 
 
 @content
 def names(_):
     """Every one of them is right, and needs its care."""
     return {path: gguf(path, 40 * KIB) for path in
-            ("a folder/with spaces Q4_K_M.gguf", "\u00fcml\u00e4ut/\u6a21\u578b-Q8_0.gguf", "per%cent+plus#hash?query&Q5_K_M.gguf",
-             "deep/er/and/deeper/x-Q6_K.gguf")}
+            ("a folder/with spaces Q4_K_M.gguf", "\u00fcml\u00e4ut/\u6a21\u578b-Q8_0.gguf",
+             "per%cent+plus#hash?query&Q5_K_M.gguf", "deep/er/and/deeper/x-Q6_K.gguf")}
 
 
 def evil(path):
@@ -192,8 +196,8 @@ def evil(path):
 
 for name, path in {"dotdot": "../../../../evil-Q8_0.gguf", "inner-dotdot": "a/../../../evil-Q8_0.gguf",
                    "absolute": "/tmp/evil-Q8_0.gguf", "empty-part": "a//evil-Q8_0.gguf", "dot": "./evil-Q8_0.gguf",
-                   "backslash": "..\\..\\evil-Q8_0.gguf", "control": "evil\n-Q8_0.gguf", "escape": "evil\x1b[2J-Q8_0.gguf",
-                   "long": "e" * 3000 + "-Q8_0.gguf", "zero": "evil\0-Q8_0.gguf", "last-dotdot": "evil-Q8_0.gguf/..",
+                   "backslash": "..\\..\\evil-Q8_0.gguf", "control": "evil\n-Q8_0.gguf",
+                   "escape": "evil\x1b[2J-Q8_0.gguf", "long": "e" * 3000 + "-Q8_0.gguf", "zero": "evil\0-Q8_0.gguf", "last-dotdot": "evil-Q8_0.gguf/..",
                    "surrogate": "evil\ud800-Q8_0.gguf"}.items():
     CONTENTS["evil-" + name] = evil(path)
 

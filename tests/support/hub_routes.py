@@ -16,7 +16,8 @@ versions = {}  # "user/name" -> which version main is
 uses = {}      # signed address -> how often it was asked
 lock = threading.Lock()
 VERSIONS = 50
-PORTAL = b"<!DOCTYPE html>\n<html><head><title>Welcome to our network</title></head><body>Please log in.</body></html>\n"
+PORTAL = (b"<!DOCTYPE html>\n<html><head><title>Welcome to our network</title></head>"
+          b"<body>Please log in.</body></html>\n")
 STATUS_TEXTS = {401: "Unauthorized", 403: "Forbidden", 404: "Entry not found", 429: "Too Many Requests",
                 500: "Internal Server Error", 503: "Service Unavailable"}
 
@@ -131,8 +132,8 @@ def may_enter(asked, is_public=False):
             asked.fail(404, "Repository not found", "RepoNotFound")
     elif not is_public and asked.on("gated"):
         if given is None:
-            asked.fail(401, f"Access to model {asked.repo} is restricted. You must have access to it and be authenticated to "
-                            "access it. Please log in.", "GatedRepo")
+            asked.fail(401, f"Access to model {asked.repo} is restricted. You must have access to it and be authenticated "
+                            "to access it. Please log in.", "GatedRepo")
         else:
             asked.fail(403, f"Access to model {asked.repo} is restricted and you are not in the authorized list. Visit "
                             f"https://huggingface.co/{asked.repo} to ask for access.", "GatedRepo")
@@ -168,11 +169,10 @@ def send_refs(asked):
         asked.fail(404, "Sorry, we can't find the page you are looking for.")
         return
     asked.revision = "main"
-    content = asked.content()
-    asked.send({"branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": content.commit},
-                             {"name": "dev", "ref": "refs/heads/dev", "targetCommit": Content.find(asked.name, 1).commit}],
-                "converts": [], "tags": [{"name": "v1.0", "ref": "refs/tags/v1.0",
-                                          "targetCommit": Content.find(asked.name, 1).commit}]})
+    main, first = asked.content().commit, Content.find(asked.name, 1).commit
+    asked.send({"branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": main},
+                             {"name": "dev", "ref": "refs/heads/dev", "targetCommit": first}],
+                "converts": [], "tags": [{"name": "v1.0", "ref": "refs/tags/v1.0", "targetCommit": first}]})
     if asked.on("moving"):
         versions[asked.repo] = versions.get(asked.repo, 1) + 1
 
@@ -184,7 +184,7 @@ def send_revision(asked):
         return
     siblings = [{"rfilename": path} for path in content.files]
     if "blobs" in asked.query:
-        siblings = [dict(entry, size=entry["size"], rfilename=entry["path"], blobId=entry["oid"]) for entry in entries_of(asked, content)]
+        siblings = [dict(entry, rfilename=entry["path"], blobId=entry["oid"]) for entry in entries_of(asked, content)]
     asked.send({"id": asked.repo, "modelId": asked.repo, "sha": content.commit, "private": bool(asked.on("private")),
                 "gated": "manual" if asked.on("gated") else False, "disabled": False, "siblings": siblings, "tags": [],
                 "downloads": 1, "likes": 0, "gguf": {"architecture": "llama", "context_length": 2048, "total": 1000}})
@@ -193,7 +193,8 @@ def send_revision(asked):
 def entries_of(asked, content):
     folders = sorted({path[:at] for path in content.files for at in range(len(path)) if path[at] == "/" and at})
     found = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": folder} for folder in folders]
-    no_lfs, no_size, wrong_oid, wrong_size = (asked.on(word) for word in ("no-lfs", "no-size", "wrong-oid", "wrong-size"))
+    no_lfs, no_size, wrong_oid, wrong_size = (asked.on(word) for word in (
+        "no-lfs", "no-size", "wrong-oid", "wrong-size"))
     for path, file in content.files.items():
         entry = {"type": "file", "oid": file.oid, "size": file.said_size, "path": path}
         if wrong_size:
@@ -203,7 +204,8 @@ def entries_of(asked, content):
         if file.is_large and not no_lfs:
             sha256 = "ab" * 32 if wrong_oid else file.sha256
             entry["lfs"] = {"oid": sha256, "size": entry.get("size", file.said_size), "pointerSize": 134}
-            entry["xetHash"] = "cd" * 32
+            if asked.on("xet"):
+                entry["xetHash"] = "cd" * 32
         found.append(entry)
     return found
 
@@ -237,7 +239,8 @@ def send_search(connection, request, query):
     request["where"], request["repo"] = "search", None
     wanted = query.get("search", "").lower().split("/")[-1]
     found = [name for name in list(CONTENTS) + list(own_contents) if wanted and (wanted in name or name in wanted)]
-    body = [{"id": f"user/{name}", "modelId": f"user/{name}", "private": False} for name in found][:int(query.get("limit", 20))]
+    found = found[:int(query.get("limit", 20))]
+    body = [{"id": f"user/{name}", "modelId": f"user/{name}", "private": False} for name in found]
     send_whole(connection, request, 200, json.dumps(body).encode(), "application/json")
 
 
@@ -245,7 +248,8 @@ def send_search(connection, request, query):
 
 def etag_lines(asked, content, file):
     etag = f'"{file.etag}"'
-    for word, text in (("weak-etag", f'W/"{file.etag}"'), ("odd-etag", '"not-a-digest-at-all"'), ("dots-etag", '"../../../../evil"')):
+    for word, text in (("weak-etag", f'W/"{file.etag}"'), ("odd-etag", '"not-a-digest-at-all"'),
+                       ("dots-etag", '"../../../../evil"')):
         if asked.on(word):
             etag = text
     has_etag, has_commit = not asked.on("no-etag"), not asked.on("no-commit")
@@ -258,8 +262,8 @@ def etag_lines(asked, content, file):
     elif has_etag and not file.is_large:
         lines.append(f"ETag: {etag}")
     if file.is_large and asked.on("xet"):
-        lines += [f"X-Xet-Hash: {'cd' * 32}", f'Link: <{asked.origin()}/api/models/{asked.repo}/xet-read-token/{content.commit}>; '
-                                              'rel="xet-auth"']
+        token = f"{asked.origin()}/api/models/{asked.repo}/xet-read-token/{content.commit}"
+        lines += [f"X-Xet-Hash: {'cd' * 32}", f'Link: <{token}>; rel="xet-auth"']
     if asked.on("warning"):
         lines.append("X-HF-Warning: Tests; this repo is only played")
     return lines
@@ -269,15 +273,15 @@ def redirect_of(asked, path, kind):
     """The Location for `path` of this server, in the ways that servers, mirrors and proxies have."""
     port, own = ports["https" if asked.request["tls"] else "http"], urllib.parse.urlsplit(asked.request["path"]).path
     upward = "../" * (own.count("/") - 1)
-    return {"absolute": lambda: asked.origin("localhost") + path, "relative": lambda: upward + path[1:], "path": lambda: path,
+    cdn = asked.origin("localhost")
+    return {"absolute": lambda: cdn + path, "relative": lambda: upward + path[1:], "path": lambda: path,
             "protocol": lambda: f"//localhost:{port}{path}", "third": lambda: asked.origin("127.0.0.2") + path,
             "port": lambda: asked.origin(port=ports["other"]) + path, "loop": lambda: own,
             "twoloop": lambda: f"/loop/a{own}", "same": lambda: asked.origin() + path,
             "downgrade": lambda: f"http://127.0.0.1:{ports['http']}{path}", "file": lambda: "file:///etc/passwd",
             "ftp": lambda: "ftp://127.0.0.1/etc/passwd", "empty": lambda: "", "closed": lambda: "http://127.0.0.1:1/",
-            "userinfo": lambda: f"http://name:word@localhost:{ports['http']}{path}", "fragment": lambda: asked.origin("localhost") + path + "#part",
-            "dots": lambda: asked.origin("localhost") + "/x/../y/./../" + path[1:],
-            "unencoded": lambda: asked.origin("localhost") + path + "&name=a b"}[kind]()
+            "userinfo": lambda: f"http://name:word@localhost:{ports['http']}{path}", "fragment": lambda: cdn + path + "#part",
+            "dots": lambda: cdn + "/x/../y/./../" + path[1:], "unencoded": lambda: cdn + path + "&name=a b"}[kind]()
 
 
 def signed(asked, path):
@@ -307,7 +311,8 @@ def send_resolve(asked):
     if file.is_large:
         path, kind, status = signed(asked, f"/cdn/{asked.repo}/{content.commit}/{quoted}"), "absolute", 302
     else:
-        path, kind, status = f"/api/resolve-cache/models/{asked.repo}/{content.commit}/{quoted}?etag=%22{file.etag}%22", "path", 307
+        path = f"/api/resolve-cache/models/{asked.repo}/{content.commit}/{quoted}?etag=%22{file.etag}%22"
+        kind, status = "path", 307
     switch = asked.on("redirect")
     if switch and switch.arguments[0] == "hops":
         path = f"/hop/{int(switch.arguments[1]) - 1}{path}"
@@ -356,7 +361,8 @@ def send_plain(asked):
     content = asked.content()
     file = content and content.files.get(asked.path)
     if file:
-        hub_bodies.send_file(asked, file, [f'ETag: "{file.size:x}-5f3"', "Last-Modified: Sat, 01 Nov 2025 10:00:00 GMT"])
+        modified = "Last-Modified: Sat, 01 Nov 2025 10:00:00 GMT"
+        hub_bodies.send_file(asked, file, [f'ETag: "{file.size:x}-5f3"', modified])
     else:
         asked.send(b"<html>404</html>", status=404, kind="text/html")
 
@@ -373,20 +379,21 @@ def layers_of(content):
 def send_manifest(asked):
     content = asked.content() or Content.find(asked.name, 1)
     if "llama-cpp" in (asked.request["agent"] or ""):
-        path = next((path for path in content.files if asked.revision in ("main", "latest") or asked.revision in path), None)
-        file = path and content.files[path]
-        asked.send({"ggufFile": {"rfilename": path, "size": file.size, "lfs": {"sha256": file.sha256, "size": file.size}}})
+        wanted = "" if asked.revision in ("main", "latest") else asked.revision
+        path, file = next((path, file) for path, file in content.files.items() if wanted in path and file.is_large)
+        lfs = {"sha256": file.sha256, "size": file.size}
+        asked.send({"ggufFile": {"rfilename": path, "size": file.size, "lfs": lfs}})
         return
     if asked.revision not in ("latest", "main", "1b"):
         asked.send({"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}, status=404)
         return
     config = hub_bodies.text_file('{"model_format": "gguf"}')
-    layers = [{"mediaType": f"application/vnd.ollama.image.{kind}", "digest": f"sha256:{file.sha256}", "size": file.said_size}
-              for kind, file in layers_of(content)]
-    asked.send({"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-                "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": f"sha256:{config.sha256}",
-                           "size": config.size}, "layers": layers},
-               kind="application/vnd.docker.distribution.manifest.v2+json")
+    def layer(kind, file):
+        return {"mediaType": f"application/vnd.{kind}", "digest": f"sha256:{file.sha256}", "size": file.said_size}
+
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    asked.send({"schemaVersion": 2, "mediaType": kind, "config": layer("docker.container.image.v1+json", config),
+                "layers": [layer(f"ollama.image.{name}", file) for name, file in layers_of(content)]}, kind=kind)
 
 
 def send_blob(asked):
@@ -404,8 +411,8 @@ def send_blob(asked):
 def registry_enter(asked):
     if not asked.on("auth") or asked.request["authorization"] == f"Bearer {REGISTRY_TOKEN}":
         return True
-    realm = f'WWW-Authenticate: Bearer realm="{asked.origin()}/v2/token",service="registry",scope="repository:{asked.repo}:pull"'
-    asked.send({"errors": [{"code": "UNAUTHORIZED"}]}, realm, status=401)
+    challenge = f'realm="{asked.origin()}/v2/token",service="registry",scope="repository:{asked.repo}:pull"'
+    asked.send({"errors": [{"code": "UNAUTHORIZED"}]}, f"WWW-Authenticate: Bearer {challenge}", status=401)
     return False
 
 

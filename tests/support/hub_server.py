@@ -4,8 +4,8 @@ hub_contents.py the repos. "user/tiny" behaves; "x.cdn-status_503_once/tiny" has
 
     python3 tests/support/hub_server.py FOLDER [--port N]
 
-Prints one line of JSON: {"http", "https", "untrusted": addresses for HF_ENDPOINT, "authority": the certificate that signed
-https, "closed": an address where nobody listens, "other": a port of the same server}. The Hub is 127.0.0.1, the CDN
+Prints one line of JSON: {"http", "https", "untrusted": addresses for HF_ENDPOINT, "authority": the certificate that
+signed https, "closed": an address where nobody listens, "other": a port of the same server}. The Hub is 127.0.0.1, the CDN
 localhost, a third host 127.0.0.2, all at one port and all of them answer everything: which one was asked is in the log.
 Then each line on stdin is answered by one of JSON:
 
@@ -15,8 +15,8 @@ Then each line on stdin is answered by one of JSON:
     put {"name", "version": 1, "files": {path: text | {"file": path, "large": true} | {"size": bytes}}}
     token                    the token that gated and private repos want
 
-A request of the log: method, host, path, where (refs, tree, revision, resolve, small, cdn, manifest, ...), repo, headers,
-lines, authorization, range, agent, connection, status, sent (bytes of the body)."""
+A request of the log: method, host, path, where (refs, tree, revision, resolve, small, cdn, manifest, ...), repo,
+headers, lines, authorization, range, agent, connection, status, sent (bytes of the body)."""
 import json
 import socket
 import ssl
@@ -83,7 +83,8 @@ class Connection:
             target = urllib.parse.urlsplit(target)._replace(scheme="", netloc="").geturl()
         return {"method": method, "host": headers.get("host", ""), "path": target, "headers": headers, "lines": lines,
                 "authorization": headers.get("authorization"), "range": headers.get("range"),
-                "agent": headers.get("user-agent"), "connection": self.number, "tls": self.is_tls, "status": 0, "sent": 0}
+                "agent": headers.get("user-agent"), "connection": self.number, "tls": self.is_tls, "status": 0,
+                "sent": 0}
 
     def skip_body(self, length):
         while len(self.buffer) < length:

@@ -20,10 +20,10 @@ and WHERE one of WHERES or SETS (the table WORDS has what it is if it is left ou
     linked-size_N       X-Linked-Size says N                      redirect-length_N   Content-Length of the 302
     redirect_KIND       see redirect_of()                         renamed_CODE, renamed-absolute_CODE, renamed-loop_CODE
     direct              resolve answers large files itself
-    range-ignored, range-other, range-416, range-complete, range-short, range-total, range-no-total, range-none    ranges
+    range-ignored, range-other, range-416, range-complete, range-short, range-total, range-no-total, range-none
     changing-etag       the CDN's ETag is another one each time
-    gzip, chunked, extra_N, flip_N (a bit of the file's Nth byte), slow_MILLISECONDS (a byte each), rate_BYTES (a second, all
-    connections together), rate-each_BYTES (each), first-slow (the first range of all is dripped, the others not)
+    gzip, chunked, extra_N, flip_N (a bit of the file's Nth byte), slow_MILLISECONDS (a byte each), rate_BYTES (a second,
+    all connections together), rate-each_BYTES (each), first-slow (the first range of all is dripped, the others not)
     expired             the first signed address is dead          expires_N       each is good for N requests
     gated_KIND, private, disabled, token (all need it), auth (a registry's own)
     pages_N, pages-relative_N, pages-loop_N, pages-third_N        the tree in pages
@@ -33,20 +33,18 @@ and WHERE one of WHERES or SETS (the table WORDS has what it is if it is left ou
 import threading
 
 SETS = {"api": {"refs", "tree", "revision", "search"}, "body": {"small", "cdn", "plain", "blob"}, "any": None}
-WHERES = {"refs", "tree", "revision", "search", "resolve", "small", "cdn", "plain", "manifest", "blob", "token"} | set(SETS)
-WORDS = {"status": "any", "code": "any", "retry-after": "any", "ratelimit": "any", "message": "any",
-         "silent": "cdn", "reset": "cdn", "close": "cdn", "html": "body", "garbage": "api", "broken-json": "api", "deep": "api",
-         "not-http": "any", "endless": "any",
-         "silent-after": "body", "reset-after": "body", "cut": "body", "gzip": "body", "chunked": "body", "extra": "body",
-         "flip": "body", "slow": "body", "rate": "body", "rate-each": "body", "first-slow": "body",
-         "range-ignored": "body", "range-other": "body", "range-416": "body", "range-complete": "body", "range-short": "body",
-         "range-total": "body", "range-no-total": "body", "range-none": "body", "changing-etag": "body"}
-WORDS.update({word: "resolve" for word in (
-    "no-etag", "weak-etag", "odd-etag", "dots-etag", "no-commit", "no-linked", "xet", "warning", "linked-size",
-    "redirect-length", "redirect", "direct", "expired", "expires")})
-WORDS.update({word: "any" for word in (
-    "gated", "private", "disabled", "token", "auth", "pages", "pages-relative", "pages-loop", "pages-third", "no-refs", "no-tree",
-    "no-lfs", "no-size", "wrong-oid", "wrong-size", "moving", "renamed", "renamed-absolute", "renamed-loop")})
+WHERES = {"refs", "tree", "revision", "search", "resolve", "small", "cdn", "plain", "manifest", "blob"} | set(SETS)
+DEFAULTS = {
+    "any": "status code retry-after ratelimit message not-http endless gated private disabled token auth pages "
+           "pages-relative pages-loop pages-third no-refs no-tree no-lfs no-size wrong-oid wrong-size moving xet renamed "
+           "renamed-absolute renamed-loop",
+    "api": "garbage broken-json deep",
+    "resolve": "no-etag weak-etag odd-etag dots-etag no-commit no-linked warning linked-size redirect-length redirect "
+               "direct expired expires",
+    "cdn": "silent reset close",
+    "body": "html silent-after reset-after cut gzip chunked extra flip slow rate rate-each first-slow range-ignored "
+            "range-other range-416 range-complete range-short range-total range-no-total range-none changing-etag"}
+WORDS = {word: where for where, words in DEFAULTS.items() for word in words.split()}
 
 
 class Switch:
