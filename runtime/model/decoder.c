@@ -2,7 +2,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "ops/op_list.h"
 
@@ -82,6 +84,37 @@ static enum clinfer_status derive_windows(struct ci_model *model) {
     return status;
 }
 
+/* rope.dimension_sections: a list of four, or a number for all four. */
+static enum clinfer_status derive_sections(struct ci_model *model) {
+    const struct ci_decoder *kind = model->family->decoder;
+    int *sections = model->hyper.rope_sections, most = model->layers[0].head_dim, sum = 0;
+    char key[128];
+    if (!kind->sections) return CLINFER_OK;
+    snprintf(key, sizeof key, "%s.rope.dimension_sections", model->family->architecture);
+    const struct ci_gguf_value *value = ci_gguf_find(model->gguf, key);
+    if (!value && kind->sections_optional) return CLINFER_OK;
+    if (!value)
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: is missing; the file is no complete %s model",
+                       CI_KEY_AT(model->gguf, key), model->family->architecture);
+    bool list = value->type == CI_GGUF_ARRAY;
+    if (!ci_gguf_type_is_integer(value->element_type) || (list && value->count != 4))
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s: must be four integers", CI_KEY_AT(model->gguf, key));
+    for (int i = 0; i < 4; i++) {
+        int64_t number = ci_gguf_integer_at(value, list ? (uint64_t)i : 0);
+        if (number < 0 || number > most - sum)
+            return ci_fail(CLINFER_BAD_FILE, "%s: %s: %" PRId64 ": the sections must fit into a head of %d",
+                           CI_KEY_AT(model->gguf, key), number, most);
+        sum += sections[i] = ci_narrowed(number);
+    }
+    if (kind->sections_optional && (sections[0] == 0 || sections[1] == 0)) {
+        memset(sections, 0, sizeof model->hyper.rope_sections);
+        return CLINFER_OK;
+    }
+    if (sum == 0) return ci_fail(CLINFER_BAD_FILE, "%s: %s: all sections are empty", CI_KEY_AT(model->gguf, key));
+    model->rope_halves = true;
+    return CLINFER_OK;
+}
+
 /* What must be said where there are experts. */
 static enum clinfer_status derive_experts(struct ci_model *model) {
     const struct ci_hyper *h = &model->hyper;
@@ -98,6 +131,7 @@ static enum clinfer_status derive_experts(struct ci_model *model) {
 enum clinfer_status ci_decoder_derive(struct ci_model *model) {
     const struct ci_decoder *kind = model->family->decoder;
     enum clinfer_status status = derive_windows(model);
+    if (status == CLINFER_OK) status = derive_sections(model);
     if (status == CLINFER_OK) status = derive_experts(model);
     for (int i = 0; i < model->hyper.layers && status == CLINFER_OK; i++)
         if (kind->positions || (kind->unrotated_every && (i + 1) % kind->unrotated_every == 0))

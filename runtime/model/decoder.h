@@ -12,6 +12,15 @@ enum ci_norm_places {
     CI_NORM_OF_SUM  /* of the sum with the residual: attn_output_norm, layer_output_norm */
 };
 
+/* Multi-section RoPE (Wang et al. 2024, arXiv 2409.12191): pairs of a head belong to sections, three of which tell
+ * where in a picture a token is, the last one what comes from another encoder. A token of a text has the same position
+ * in the first three, 0 in the last one. Halves are turned. */
+enum ci_rope_sections {
+    CI_SECTIONS_NONE,
+    CI_SECTIONS_IN_TURN,    /* first the pairs of the first one, then those of the second, ... */
+    CI_SECTIONS_INTERLEAVED /* one of the first, one of the second, one of the third, again and again */
+};
+
 struct ci_decoder {
     enum ci_norm norm;
     enum ci_norm_places norms;
@@ -19,12 +28,14 @@ struct ci_decoder {
     enum ci_head_norm head_norm;
 
     enum ci_rope_pairs rope;
-    bool rope_factors;   /* rope_freqs.weight divides the frequencies, or LongRoPE's factors do */
-    int unrotated_every; /* 4: layers 3, 7, 11, ... know no positions */
-    bool positions;      /* position_embd.weight is added to the embedding */
-    bool token_types;    /* so is the first row of token_types.weight, where the file has it */
-    bool embedding_norm; /* of the sum: token_embd_norm */
-    bool encoder;        /* what it gives are the rows themselves, not logits */
+    bool rope_factors;              /* rope_freqs.weight divides the frequencies, or LongRoPE's factors do */
+    enum ci_rope_sections sections; /* rope.dimension_sections, which a file must have, counts */
+    bool sections_optional;         /* it need not, and counts where the first two are more than 0 */
+    int unrotated_every;            /* 4: layers 3, 7, 11, ... know no positions */
+    bool positions;                 /* position_embd.weight is added to the embedding */
+    bool token_types;               /* so is the first row of token_types.weight, where the file has it */
+    bool embedding_norm;            /* of the sum: token_embd_norm */
+    bool encoder;                   /* what it gives are the rows themselves, not logits */
 
     bool windows;           /* the file's attention.sliding_window and its pattern count */
     int window_pattern;     /* where the file has none: 6 is five with a window, then one that sees everything */

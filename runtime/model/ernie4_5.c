@@ -3,4 +3,17 @@
 
 static const struct ci_decoder decoder = {.rope = CI_ROPE_NEIGHBOURS};
 
-const struct ci_family ci_family_ernie4_5 = {.architecture = "ernie4_5", .keys = ci_rms_norm_keys, .decoder = &decoder};
+static const struct ci_key_rule keys[] = {
+    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
+    {.key = "expert_count", .use = CI_KEY_NO_EFFECT, .why = "those with experts are of another family"},
+    {.key = "expert_used_count", .use = CI_KEY_NO_EFFECT, .why = "those with experts are of another family"},
+    {0},
+};
+
+static const struct ci_left_out unused[] = {
+    {"blk.*.attn_output.bias", "llama.cpp loads it, but does not add it"},
+    {0},
+};
+
+const struct ci_family ci_family_ernie4_5 = {
+    .architecture = "ernie4_5", .keys = keys, .unused = unused, .decoder = &decoder};

@@ -1,4 +1,5 @@
-/* hunyuan-dense: Hunyuan without experts: Llama with RoPE on halves, whose rotated queries and keys are normalised. */
+/* hunyuan-dense, hunyuan_vl: Hunyuan without experts: Llama with RoPE on halves, whose rotated queries and keys are
+ * normalised; and the text of HunyuanOCR, which has sections. */
 #include <math.h>
 
 #include "model/decoder.h"
@@ -6,12 +7,22 @@
 static const struct ci_decoder decoder = {
     .head_norm = CI_HEAD_NORM_HEADS_AFTER_ROPE, .rope = CI_ROPE_HALVES, .rope_factors = true};
 
+static const struct ci_decoder sectioned = {.head_norm = CI_HEAD_NORM_HEADS_AFTER_ROPE,
+                                            .rope = CI_ROPE_HALVES,
+                                            .sections = CI_SECTIONS_IN_TURN,
+                                            .sections_optional = true};
+
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
     {.key = "rope.scaling.alpha", .use = CI_KEY_USED},
-    {.key = "rope.dimension_sections",
-     .use = CI_KEY_NEUTRAL,
-     .why = "positions of several parts (multi-section RoPE), which pictures need, are not supported"},
+    {.key = "rope.dimension_sections", .use = CI_KEY_NO_EFFECT, .why = "only models that read pictures have sections"},
+    {0},
+};
+
+static const struct ci_key_rule sectioned_keys[] = {
+    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
+    {.key = "rope.scaling.alpha", .use = CI_KEY_USED},
+    {.key = "rope.dimension_sections", .use = CI_KEY_USED},
     {0},
 };
 
@@ -25,3 +36,6 @@ static enum clinfer_status derive(struct ci_model *model) {
 
 const struct ci_family ci_family_hunyuan_dense = {
     .architecture = "hunyuan-dense", .keys = keys, .decoder = &decoder, .derive = derive};
+
+const struct ci_family ci_family_hunyuan_vl = {
+    .architecture = "hunyuan_vl", .keys = sectioned_keys, .decoder = &sectioned, .derive = derive};

@@ -220,6 +220,7 @@ static const char *may_be_left_out(const struct ci_model *model, const char *nam
                    : NULL;
     const struct ci_decoder *decoder = model->family->decoder;
     const char *why = find_reason(model->family->left_out, name);
+    if (!why) why = find_reason(model->family->unused, name);
     if (!why && decoder && !decoder->ffn_scales) why = find_reason(ffn_scales, name);
     if (!why && decoder && decoder->experts && !decoder->experts->scales) why = find_reason(expert_scales, name);
     return why ? why : find_reason(common_left_out, name);

@@ -1,16 +1,20 @@
-/* minicpm: MiniCPM 1 and 2: Granite whose old files leave out the scales. */
+/* minicpm: MiniCPM 1 and 2 and MiniCPM-MoE: Granite whose old files leave out the scales. */
 #include <math.h>
 
 #include "base/status.h"
 #include "model/decoder.h"
 
-static const struct ci_decoder decoder = {.rope = CI_ROPE_NEIGHBOURS, .rope_factors = true};
+static const struct ci_experts experts = {.gating = CI_GATING_SOFTMAX, .normalise = true};
+
+static const struct ci_decoder decoder = {.rope = CI_ROPE_NEIGHBOURS, .rope_factors = true, .experts = &experts};
 
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
     {.key = "embedding_scale", .use = CI_KEY_READ, .number = 12},
     {.key = "residual_scale", .use = CI_KEY_READ, .number = (double)NAN},
     {.key = "logit_scale", .use = CI_KEY_READ, .number = (double)NAN},
+    {.key = "expert_count", .use = CI_KEY_READ},
+    {.key = "expert_used_count", .use = CI_KEY_READ},
     {0},
 };
 

@@ -20,6 +20,7 @@ struct ci_hyper {
     int window;         /* positions that a layer with a sliding window sees */
     int window_pattern; /* every so many layers one sees everything; 0: the file has a list, or all are alike */
     int temperature_floor;
+    int rope_sections[4]; /* pairs of a head; all 0: there are none */
     float eps;
     float rope_base, window_rope_base;
     float attention_scale; /* of queries by keys; 0: 1 / sqrt(head_dim) */
@@ -144,6 +145,7 @@ struct ci_family {
     const char *architecture;           /* general.architecture */
     const struct ci_key_rule *keys;     /* what this family has beyond the common ones; may be NULL */
     const struct ci_left_out *left_out; /* may be NULL */
+    const struct ci_left_out *unused;   /* the same of optional ones that a block would take; may be NULL */
     const struct ci_decoder *decoder;   /* NULL: `build` does without */
 
     /* How a folder of the Hub names what GGUF names otherwise (checkpoint.h); NULL: only GGUF files are read. */

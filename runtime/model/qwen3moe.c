@@ -1,4 +1,4 @@
-/* qwen3moe: Qwen3 as a mixture of experts. */
+/* qwen3moe, qwen3vlmoe: Qwen3 as a mixture of experts, and the text of Qwen3-VL as one, with multi-section RoPE. */
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "model/decoder.h"
@@ -6,6 +6,9 @@
 static const struct ci_experts experts = {.gating = CI_GATING_SOFTMAX, .normalise = true, .scales = true};
 
 static const struct ci_decoder decoder = {.rope = CI_ROPE_HALVES, .head_norm = CI_HEAD_NORM_HEADS, .experts = &experts};
+
+static const struct ci_decoder sectioned = {
+    .rope = CI_ROPE_HALVES, .sections = CI_SECTIONS_INTERLEAVED, .head_norm = CI_HEAD_NORM_HEADS, .experts = &experts};
 
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
@@ -15,10 +18,22 @@ static const struct ci_key_rule keys[] = {
     {0},
 };
 
+static const struct ci_key_rule sectioned_keys[] = {
+    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
+    {.key = "rope.dimension_sections", .use = CI_KEY_USED},
+    {.key = "expert_count", .use = CI_KEY_REQUIRED},
+    {.key = "expert_used_count", .use = CI_KEY_REQUIRED},
+    {.key = "expert_feed_forward_length", .use = CI_KEY_READ},
+    {.key = "n_deepstack_layers", .use = CI_KEY_NO_EFFECT, .why = "only pictures have more to add to the first layers"},
+    {0},
+};
+
 /* Old files leave out how wide an expert is: those of a row together are as wide as a dense feed-forward. */
 static enum clinfer_status derive(struct ci_model *model) {
     struct ci_hyper *h = &model->hyper;
-    if (h->experts == 0) return ci_fail(CLINFER_BAD_FILE, "%s: qwen3moe.expert_count: 0", ci_gguf_path(model->gguf));
+    if (h->experts == 0)
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s.expert_count: 0: the family has experts", ci_gguf_path(model->gguf),
+                       model->family->architecture);
     if (h->expert_feed_forward == 0) h->expert_feed_forward = model->layers[0].feed_forward / h->experts_used;
     return CLINFER_OK;
 }
@@ -53,3 +68,6 @@ static const struct ci_checkpoint checkpoint = {.architectures = architectures, 
 
 const struct ci_family ci_family_qwen3moe = {
     .architecture = "qwen3moe", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};
+
+const struct ci_family ci_family_qwen3vlmoe = {
+    .architecture = "qwen3vlmoe", .keys = sectioned_keys, .decoder = &sectioned, .derive = derive};

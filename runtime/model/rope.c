@@ -202,6 +202,17 @@ static enum clinfer_status check_frequency(const struct ci_model *model, const s
         path, model->family->architecture, (double)scaling->base, (double)scaling->factor, i, frequency, most);
 }
 
+/* Whether pair i stays where it is in texts: its position is that of a section that only pictures fill. As llama.cpp
+ * has it: of interleaved sections the third pair belongs to the last one once the first three are used up. */
+static bool stands_still(const struct ci_model *model, int i) {
+    const int *sections = model->hyper.rope_sections;
+    int first = sections[0] + sections[1] + sections[2], all = first + sections[3];
+    if (all == 0) return false;
+    int at = i % all;
+    bool interleaved = model->family->decoder->sections == CI_SECTIONS_INTERLEAVED;
+    return interleaved ? at >= 3 * sections[at % 3] : at >= first;
+}
+
 /* LongRoPE's are chosen by the context that there may be, not by what a text fills of it. */
 static enum clinfer_status find_divisors(struct ci_model *model, struct scaling *scaling, int context) {
     static const char *const names[] = {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"};
@@ -232,7 +243,7 @@ static enum clinfer_status make_table(struct ci_model *model, const struct scali
         if (scaling->divisors && scaling->divisors->host)
             memcpy(&divisor, (const float *)scaling->divisors->host + i, sizeof divisor);
         double frequency = (double)unscaled / (double)divisor;
-        frequency *= scale_of_pair(scaling, i);
+        frequency *= stands_still(model, i) ? 0 : scale_of_pair(scaling, i);
         enum clinfer_status status = check_frequency(model, scaling, frequency, divisor, i);
         if (status != CLINFER_OK) return status;
         rope->numbers[i] = (float)frequency;

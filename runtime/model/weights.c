@@ -133,9 +133,16 @@ bool ci_model_has(const struct ci_model *model, const char *name) {
     return false;
 }
 
+static bool is_unused(const struct ci_model *model, const char *name) {
+    for (const struct ci_left_out *unused = model->family->unused; unused && unused->pattern; unused++)
+        if (fnmatch(unused->pattern, name, 0) == 0) return true;
+    return false;
+}
+
 enum clinfer_status ci_model_weight(struct ci_model *model, struct ci_tensor **weight, bool required, int64_t rows,
                                     int64_t cols, const char *name) {
     *weight = NULL;
+    if (!required && is_unused(model, name)) return CLINFER_OK;
     if (!model->imagined) return take(model, weight, required, rows, cols, name);
     return required || ci_model_has(model, name) ? imagine(model, weight, rows, cols, name) : CLINFER_OK;
 }

@@ -1,0 +1,20 @@
+/* qwen3vl: the text of Qwen3-VL: Qwen3 with multi-section RoPE. */
+#include "model/decoder.h"
+
+static const struct ci_decoder decoder = {
+    .rope = CI_ROPE_HALVES, .sections = CI_SECTIONS_INTERLEAVED, .head_norm = CI_HEAD_NORM_HEADS};
+
+static const struct ci_key_rule keys[] = {
+    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
+    {.key = "rope.dimension_sections", .use = CI_KEY_USED},
+    {.key = "n_deepstack_layers", .use = CI_KEY_NO_EFFECT, .why = "only pictures have more to add to the first layers"},
+    {0},
+};
+
+static const struct ci_left_out left_out[] = {
+    {"cls.output.*", "only rerankers read it, which score texts and write none"},
+    {0},
+};
+
+const struct ci_family ci_family_qwen3vl = {
+    .architecture = "qwen3vl", .keys = keys, .left_out = left_out, .decoder = &decoder};
