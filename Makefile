@@ -166,9 +166,15 @@ run: ## PROMPT="...": install what is missing, build, fetch the default model, a
 	@exec ./clinfer run --temp 0 -p "$$PROMPT"
 
 prefix_of = $(DESTDIR)$(PREFIX)
-install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, the man page
+# Where zsh looks: for what a package of Debian brings elsewhere than for what is installed by hand.
+ZSH_FOLDER ?= share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
+install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, the man page, completion for shells
 	install -d "$(prefix_of)/bin" "$(prefix_of)/lib/pkgconfig" "$(prefix_of)/include" "$(prefix_of)/share/man/man1" \
-	    "$(prefix_of)/share/doc/clinfer" "$(prefix_of)/libexec/clinfer"
+	    "$(prefix_of)/share/doc/clinfer" "$(prefix_of)/libexec/clinfer" \
+	    "$(prefix_of)/share/bash-completion/completions" "$(prefix_of)/$(ZSH_FOLDER)" "$(prefix_of)/share/fish/vendor_completions.d"
+	$(BUILD)/clinfer completion bash >"$(prefix_of)/share/bash-completion/completions/clinfer"
+	$(BUILD)/clinfer completion zsh >"$(prefix_of)/$(ZSH_FOLDER)/_clinfer"
+	$(BUILD)/clinfer completion fish >"$(prefix_of)/share/fish/vendor_completions.d/clinfer.fish"
 	install -m 755 $(BUILD)/clinfer "$(prefix_of)/bin/clinfer"
 	install -m 755 $(BUILD)/clinfer-probe "$(prefix_of)/libexec/clinfer/clinfer-probe"
 	install -m 644 $(BUILD)/libclinfer.a "$(prefix_of)/lib/libclinfer.a"

@@ -282,6 +282,7 @@ int ci_command_config(int argc, char **argv) {
         .examples = examples,
         .options = options,
         .option_count = sizeof options / sizeof *options,
+        .words = "list|get|set|unset|path KEY TEXT",
     };
     int exit_status = ci_options_parse(&usage, argc, argv, &command.words);
     if (exit_status == CI_OPTIONS_GO_ON) {

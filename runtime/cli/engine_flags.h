@@ -99,7 +99,7 @@ struct ci_engine_flags {
 
 /* Of commands that answer messages. */
 #define CI_TEMPLATE_OPTIONS(flags)                                                                                     \
-    CI_TEXT("--chat-template", &(flags)->chat_template, "NAME|TEXT",                                                   \
+    CI_TEXT("--chat-template", &(flags)->chat_template, "TEMPLATE|TEXT",                                                   \
             "the format of messages instead of the model's own: chatml, llama3, gemma, mistral-v3, ... (a wrong name " \
             "lists all), or a template in Jinja"),                                                                     \
         CI_TEXT("--chat-template-file", &(flags)->chat_template_file, "FILE", "a file with such a template"),          \

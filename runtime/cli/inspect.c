@@ -305,7 +305,7 @@ int ci_command_inspect(int argc, char **argv) {
     struct ci_texts words;
     const struct ci_option options[] = {
         CI_SECTION("Output"),
-        CI_TEXT("-m --model", &inspect.file, "FILE", "the same as the word FILE"),
+        CI_TEXT("-m --model", &inspect.file, "MODEL", "the same as the word FILE"),
         CI_INTEGER("-c --ctx-size", &inspect.context, 0, 1 << 28,
                    "tokens for which memory is predicted (default 0: what the model was made for)"),
         CI_FLAG("--metadata", &inspect.metadata, "the summary and the metadata"),
@@ -324,6 +324,7 @@ int ci_command_inspect(int argc, char **argv) {
                     "  clinfer inspect --json my.gguf",
         .options = options,
         .option_count = sizeof options / sizeof *options,
+        .words = "MODEL",
     };
     int exit_status = ci_options_parse(&usage, argc, argv, &words);
     if (exit_status == CI_OPTIONS_GO_ON) {

@@ -58,6 +58,8 @@ static int dispatch(int argc, char **argv) {
     bool help = strcmp(word, "help") == 0;
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || (help && argc == 2)) return print_help();
     if (strcmp(word, "--version") == 0) word = "version";
+    if (strcmp(word, "--completion-bash") == 0) /* llama-cli's */
+        return ci_command_completion(2, (char *[]){"completion", "bash", NULL});
     const struct ci_command *command = find_command(help ? argv[2] : word);
     if (!command) return unknown_command(help ? argv[2] : word);
     if (help) return command->run(2, (char *[]){argv[2], "--help", NULL});

@@ -11,15 +11,27 @@
 
 #include "cli/output.h"
 
-enum { NAME_BYTES = 64, HELP_COLUMN = 30, HELP_WIDTH = 100 };
+enum { NAME_BYTES = CI_OPTION_NAME_BYTES, HELP_COLUMN = 30, HELP_WIDTH = 100 };
 
-/* Takes the next name out of `names`; false at the end. */
-static bool next_name(const char **names, char name[NAME_BYTES]) {
-    size_t length = strcspn(*names, " ");
+bool ci_options_next(const char **list, char separator, char name[CI_OPTION_NAME_BYTES]) {
+    size_t length = strcspn(*list, (const char[]){separator, 0});
     if (!length) return false;
-    snprintf(name, NAME_BYTES, "%.*s", (int)length, *names);
-    *names += length + ((*names)[length] == ' ');
+    snprintf(name, CI_OPTION_NAME_BYTES, "%.*s", (int)length, *list);
+    *list += length + ((*list)[length] == separator);
     return true;
+}
+
+static bool next_name(const char **names, char name[NAME_BYTES]) { return ci_options_next(names, ' ', name); }
+
+/* Who takes tables instead of having them parsed. */
+static struct {
+    ci_usage_taker *take;
+    void *user;
+} taker;
+
+void ci_options_hand_to(ci_usage_taker *take, void *user) {
+    taker.take = take;
+    taker.user = user;
 }
 
 static int mistake(const struct ci_usage *usage, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -255,6 +267,10 @@ static int parse_flag(const struct ci_usage *usage, int argc, char **argv, int *
 int ci_options_parse(const struct ci_usage *usage, int argc, char **argv, struct ci_texts *words) {
     bool flags = true;
     if (words) *words = (struct ci_texts){0};
+    if (taker.take) {
+        taker.take(usage, taker.user);
+        return 0;
+    }
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (flags && strcmp(word, "--") == 0) {

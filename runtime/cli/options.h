@@ -63,6 +63,9 @@ struct ci_usage {
     const char *examples; /* lines of their own */
     const struct ci_option *options;
     size_t option_count;
+    /* What the words that are no flags may be, for shells that complete them; as `value` of an option ("MODEL",
+     * "list|get|set"), of several words separated by spaces, the last one for all that follow. NULL: anything. */
+    const char *words;
 };
 
 /* Parses argv[1..). Words that are no flags go to `words` (free with ci_texts_free, whatever is returned); NULL: there
@@ -71,6 +74,15 @@ struct ci_usage {
 enum { CI_OPTIONS_GO_ON = -1 };
 int ci_options_parse(const struct ci_usage *usage, int argc, char **argv, struct ci_texts *words);
 void ci_texts_free(struct ci_texts *texts);
+
+/* From now on ci_options_parse hands its table to `take` and returns 0, whatever argv holds; NULL: parses as ever. So
+ * what shells complete comes from the rows that are parsed. */
+typedef void ci_usage_taker(const struct ci_usage *usage, void *user);
+void ci_options_hand_to(ci_usage_taker *take, void *user);
+
+/* Takes the next of some names or words out of `list`: "-n --predict" at spaces, "f16|f32" at bars. False at the end. */
+enum { CI_OPTION_NAME_BYTES = 64 };
+bool ci_options_next(const char **list, char separator, char name[CI_OPTION_NAME_BYTES]);
 
 /* The candidate that `word` was probably meant to be, NULL if none is near. Candidates end with NULL. */
 const char *ci_options_nearest(const char *word, const char *const *candidates);

@@ -460,6 +460,7 @@ int ci_command_profile(int argc, char **argv) {
                     "  clinfer profile quarantine --json",
         .options = options,
         .option_count = sizeof options / sizeof *options,
+        .words = "list|show|export|import|rm|quarantine FILE",
     };
     int exit_status = ci_options_parse(&usage, argc, argv, &command.words);
     if (exit_status == CI_OPTIONS_GO_ON) {

@@ -209,6 +209,7 @@ int ci_command_remote(int argc, char **argv) {
                     "  clinfer remote test http://localhost:8080/v1",
         .options = options,
         .option_count = sizeof options / sizeof *options,
+        .words = "list|test NAME",
     };
     int exit_status = ci_options_parse(&usage, argc, argv, &command.words);
     if (exit_status == CI_OPTIONS_GO_ON) {

@@ -38,8 +38,9 @@ PROGRAM
 everything_is_there() {
     local file
     for file in bin/clinfer libexec/clinfer/clinfer-probe lib/libclinfer.a lib/libclinfer.so lib/libclinfer.so.0 lib/pkgconfig/clinfer.pc \
-        include/clinfer.h share/man/man1/clinfer.1 share/doc/clinfer/LICENSE; do
-        [ -e "$prefix/$file" ] || { echo "$file is missing"; return 1; }
+        include/clinfer.h share/man/man1/clinfer.1 share/doc/clinfer/LICENSE \
+        share/bash-completion/completions/clinfer share/zsh/site-functions/_clinfer share/fish/vendor_completions.d/clinfer.fish; do
+        [ -s "$prefix/$file" ] || { echo "$file is missing"; return 1; }
     done
 }
 
