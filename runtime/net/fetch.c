@@ -101,6 +101,7 @@ static bool copy_request(struct ci_fetch *fetch, const struct ci_fetch_request *
     fetch->request.trusted = (const char *const *)fetch->trusted;
     fetch->request.authorization = copy_text(request->authorization, &good);
     fetch->request.if_range = copy_text(request->if_range, &good);
+    fetch->request.fact = copy_text(request->fact, &good);
     fetch->visited = calloc((size_t)request->max_redirects + 2, sizeof *fetch->visited);
     if (fetch->visited) fetch->visited[0] = copy_text(request->url, &good);
     return good && fetch->visited;
@@ -165,6 +166,7 @@ static int on_request(void *user, char *peer, char *own, int peer_port, int own_
 
 static bool is_redirect(const struct ci_fetch *fetch) {
     long status = fetch->status;
+    if (fetch->request.fact && ci_headers_get(&fetch->answers, fetch->request.fact)) return false;
     return (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) &&
            ci_headers_get(&fetch->answers, "Location");
 }
@@ -507,6 +509,7 @@ void ci_fetch_free(struct ci_fetch *fetch) {
     free_list(fetch->visited);
     wipe_text(fetch->request.authorization);
     wipe_text(fetch->request.if_range);
+    wipe_text(fetch->request.fact);
     ci_headers_free(&fetch->answers);
     free(fetch);
 }

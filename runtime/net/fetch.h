@@ -46,6 +46,7 @@ struct ci_fetch_request {
     const char *if_range; /* or NULL */
     bool unpack;          /* what comes compressed although plain was asked for: unpack it, instead of UNUSABLE */
     int max_redirects;
+    const char *fact; /* a redirect with a header of this name is the answer, and not followed; or NULL */
     double connect_seconds, silence_seconds;
     const atomic_bool *cancel; /* or NULL; looked at 20 times a second */
     /* When the head of the last answer (no redirect) is there; false stops. May be NULL. */
