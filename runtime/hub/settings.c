@@ -228,6 +228,7 @@ enum clinfer_status ci_hub_settings_read(struct ci_hub_settings *settings) {
                                          .lock_seconds = 60,
                                          .parallel_bytes = (uint64_t)64 << 20,
                                          .most_ranges = 8,
+                                         .probe_seconds = 1.5,
                                          .spare_bytes = (uint64_t)64 << 20};
     if (is_true("HF_HUB_OFFLINE")) ci_hub_settings_go_offline(settings, "HF_HUB_OFFLINE");
     if (is_true("TRANSFORMERS_OFFLINE")) ci_hub_settings_go_offline(settings, "TRANSFORMERS_OFFLINE");

@@ -34,6 +34,7 @@ struct ci_hub_settings {
     double lock_seconds;     /* how long another pull of the same file is waited for without its moving */
     uint64_t parallel_bytes; /* files above it come in several ranges: 64 MiB */
     int most_ranges;         /* 8 */
+    double probe_seconds;    /* how long the speed of so many connections is measured before more are added: 1.5 */
     uint64_t spare_bytes;    /* free space that stays: 64 MiB */
 };
 
