@@ -108,8 +108,9 @@ int ci_command_completion(int argc, char **argv) {
     const struct ci_usage usage = {
         .command = "completion",
         .synopsis = "bash|zsh|fish",
-        .about = "Prints a script with which a shell completes commands, flags, their values, and names of models when\n"
-                 "Tab is pressed. `make install` puts it where the shells look.",
+        .about =
+            "Prints a script with which a shell completes commands, flags, their values, and names of models when\n"
+            "Tab is pressed. `make install` puts it where the shells look.",
         .examples = "  source <(clinfer completion bash)\n"
                     "  clinfer completion zsh > \"${fpath[1]}/_clinfer\"\n"
                     "  clinfer completion fish > ~/.config/fish/completions/clinfer.fish",

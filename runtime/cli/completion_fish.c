@@ -13,28 +13,29 @@ static void print_text(const char *text) {
 }
 
 static void begin(void) {
-    ci_printf("# fish completion for clinfer %s, by `clinfer completion fish`\n\n"
-              "function __clinfer_command\n"
-              "    set -l words (commandline -opc)\n"
-              "    test (count $words) -ge 2; and test $words[2] = $argv[1]\n"
-              "end\n\n"
-              "function __clinfer_no_command\n"
-              "    test (count (commandline -opc)) -lt 2\n"
-              "end\n\n"
-              "# So many words that are no flags stand behind the command. Values of flags count, too: where actions are\n"
-              "# words, flags come last.\n"
-              "function __clinfer_word\n"
-              "    set -l words (commandline -opc)\n"
-              "    test (count (string match -v -- '-*' $words[3..-1])) -eq $argv[1]\n"
-              "end\n\n"
-              "function __clinfer_models\n"
-              "    set -l words (commandline -opc)\n"
-              "    $words[1] list --names 2>/dev/null\n"
-              "end\n\n"
-              "complete -c clinfer -f\n"
-              "complete -c clinfer -n __clinfer_no_command -l help -d 'the commands'\n"
-              "complete -c clinfer -n __clinfer_no_command -l version -d 'the version'\n",
-              CLINFER_VERSION);
+    ci_printf(
+        "# fish completion for clinfer %s, by `clinfer completion fish`\n\n"
+        "function __clinfer_command\n"
+        "    set -l words (commandline -opc)\n"
+        "    test (count $words) -ge 2; and test $words[2] = $argv[1]\n"
+        "end\n\n"
+        "function __clinfer_no_command\n"
+        "    test (count (commandline -opc)) -lt 2\n"
+        "end\n\n"
+        "# So many words that are no flags stand behind the command. Values of flags count, too: where actions are\n"
+        "# words, flags come last.\n"
+        "function __clinfer_word\n"
+        "    set -l words (commandline -opc)\n"
+        "    test (count (string match -v -- '-*' $words[3..-1])) -eq $argv[1]\n"
+        "end\n\n"
+        "function __clinfer_models\n"
+        "    set -l words (commandline -opc)\n"
+        "    $words[1] list --names 2>/dev/null\n"
+        "end\n\n"
+        "complete -c clinfer -f\n"
+        "complete -c clinfer -n __clinfer_no_command -l help -d 'the commands'\n"
+        "complete -c clinfer -n __clinfer_no_command -l version -d 'the version'\n",
+        CLINFER_VERSION);
 }
 
 /* What may stand there, and whether paths may; of a flag (-x, -r) or of words. */

@@ -40,10 +40,19 @@ struct ci_engine_rung {
 enum clinfer_status ci_engine_rungs(const struct clinfer_engine_options *options, struct ci_engine_rung **rungs,
                                     int *count);
 
+/* How far an engine is opened: the file is read, the devices are open, each unit has its place, and what does not fit
+ * into memory is refused (for preview.h alone: no weight is where it could be read); plans are made and weights loaded;
+ * its first tokens are compared with the CPU backend's. */
+enum ci_engine_depth { CI_ENGINE_PLACED, CI_ENGINE_PLANNED, CI_ENGINE_PROVEN };
+
+/* load.c: clinfer_engine_open() to this depth; the options are checked. */
+enum clinfer_status ci_engine_open(const struct clinfer_engine_options *options, enum ci_engine_depth depth,
+                                   clinfer_engine **engine);
+
 /* load.c: opens there and nowhere else. *of_device: the failure lies with a device, not with the model. */
 enum clinfer_status ci_engine_open_on(const struct clinfer_engine_options *options,
-                                      const struct ci_engine_devices *devices, bool prove, clinfer_engine **engine,
-                                      bool *of_device);
+                                      const struct ci_engine_devices *devices, enum ci_engine_depth depth,
+                                      clinfer_engine **engine, bool *of_device);
 
 /* The order in which `auto` tries devices: [list->count + 1] indices, -1 for the CPU backend. By rule that of the list;
  * where the first of them and others were measured with this model, the fastest first. */

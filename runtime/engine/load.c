@@ -323,12 +323,14 @@ static enum clinfer_status check_forced(struct clinfer_engine *engine) {
     return status;
 }
 
-static enum clinfer_status make_plans(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
+static enum clinfer_status make_plans(struct clinfer_engine *engine, const struct ci_engine_devices *devices,
+                                      enum ci_engine_depth depth) {
     engine->bucket_count = ci_engine_bucket_sizes(&engine->options, &engine->model, engine->context, engine->buckets);
     enum clinfer_status status = make_store(engine);
     if (status == CLINFER_OK) status = make_states(engine);
     if (status == CLINFER_OK) status = ci_engine_place(engine, devices);
-    if (status == CLINFER_OK) status = make_decode_plan(engine);
+    if (status != CLINFER_OK || depth == CI_ENGINE_PLACED) return status;
+    status = make_decode_plan(engine);
     return status == CLINFER_OK ? check_forced(engine) : status;
 }
 
@@ -409,8 +411,8 @@ enum clinfer_status ci_engine_take_context(struct clinfer_engine *engine, int wa
 }
 
 static enum clinfer_status open_once(const struct clinfer_engine_options *options,
-                                     const struct ci_engine_devices *devices, bool prove, struct clinfer_engine **out,
-                                     bool *of_device) {
+                                     const struct ci_engine_devices *devices, enum ci_engine_depth depth,
+                                     struct clinfer_engine **out, bool *of_device) {
     ci_watch_begin(CI_WATCH_BUILD, 0);
     double start = ci_now();
     *out = NULL;
@@ -430,12 +432,12 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
         *of_device = devices->count > 0;
         status = open_devices(engine, devices);
     }
-    if (status == CLINFER_OK) status = make_plans(engine, devices);
+    if (status == CLINFER_OK) status = make_plans(engine, devices, depth);
     if (status == CLINFER_OK) status = ci_gguf_check_whole(engine->gguf); /* what was packed may be zeros */
     if (status == CLINFER_OK) describe(engine);
     if (status == CLINFER_OK) tell_quarantine(engine);
-    if (status == CLINFER_OK && prove) status = ci_engine_first_run(engine);
-    if (status == CLINFER_OK) tell_tune(engine);
+    if (status == CLINFER_OK && depth == CI_ENGINE_PROVEN) status = ci_engine_first_run(engine);
+    if (status == CLINFER_OK && depth != CI_ENGINE_PLACED) tell_tune(engine);
     if (status == CLINFER_OK && options->record) status = ci_engine_record_start(engine);
     if (status != CLINFER_OK) {
         char message[1024];
@@ -451,26 +453,26 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
 
 /* What fails once may be an accident: then it is the same device with the same kernels all the same. */
 enum clinfer_status ci_engine_open_on(const struct clinfer_engine_options *options,
-                                      const struct ci_engine_devices *devices, bool prove, clinfer_engine **out,
-                                      bool *of_device) {
+                                      const struct ci_engine_devices *devices, enum ci_engine_depth depth,
+                                      clinfer_engine **out, bool *of_device) {
     char message[1024];
-    enum clinfer_status first = open_once(options, devices, prove, out, of_device);
+    enum clinfer_status first = open_once(options, devices, depth, out, of_device);
     if (!*of_device || (first != CLINFER_DEVICE_ERROR && first != CLINFER_OUT_OF_MEMORY)) return first;
     snprintf(message, sizeof message, "%s", ci_status_message());
     ci_log(CLINFER_LOG_NOTICE, "%s; loading is tried again", message);
-    enum clinfer_status second = open_once(options, devices, prove, out, of_device);
+    enum clinfer_status second = open_once(options, devices, depth, out, of_device);
     return second == CLINFER_NO_DEVICE ? ci_fail(first, "%s", message) : second; /* it was lost, there was one */
 }
 
 /* The first rung on which everything works and the model's first tokens are right. */
 static enum clinfer_status open_first(const struct clinfer_engine_options *options, const struct ci_engine_rung *rungs,
-                                      int count, bool prove, clinfer_engine **out) {
+                                      int count, enum ci_engine_depth depth, clinfer_engine **out) {
     for (int i = 0; i < count; i++) {
         bool of_device, last_resort = i > 0 && rungs[i].devices.count == 0;
         if (last_resort && options->fallback == CLINFER_FALLBACK_NONE)
             return ci_fail(CLINFER_NO_DEVICE, "%s, and --fallback none; --device cpu asks for the CPU",
                            ci_status_message());
-        enum clinfer_status status = ci_engine_open_on(options, &rungs[i].devices, prove, out, &of_device);
+        enum clinfer_status status = ci_engine_open_on(options, &rungs[i].devices, depth, out, &of_device);
         if (status == CLINFER_OK || status == CLINFER_INVALID_ARGUMENT || !of_device) return status;
         ci_log(CLINFER_LOG_WARNING, "device %s is left out: %s", rungs[i].name, ci_status_message());
     }
@@ -509,7 +511,8 @@ enum clinfer_status ci_engine_check_options(const struct clinfer_engine_options 
     return ci_choices_check_tuning(options->tuning);
 }
 
-static enum clinfer_status open_engine(const struct clinfer_engine_options *options, bool prove, clinfer_engine **out) {
+enum clinfer_status ci_engine_open(const struct clinfer_engine_options *options, enum ci_engine_depth depth,
+                                   clinfer_engine **out) {
     struct ci_engine_rung *rungs;
     int count;
     bool of_device;
@@ -519,9 +522,9 @@ static enum clinfer_status open_engine(const struct clinfer_engine_options *opti
     if (status == CLINFER_OK) status = ci_engine_rungs(options, &rungs, &count);
     if (status != CLINFER_OK) return status;
     if (!options->device || strcasecmp(options->device, "auto") == 0)
-        status = open_first(options, rungs, count, prove, out);
+        status = open_first(options, rungs, count, depth, out);
     else
-        status = ci_engine_open_on(options, &rungs[0].devices, prove, out, &of_device);
+        status = ci_engine_open_on(options, &rungs[0].devices, depth, out, &of_device);
     free(rungs);
     return status;
 }
@@ -530,11 +533,11 @@ enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *opt
     CI_REQUIRE(out, "engine");
     *out = NULL;
     CI_REQUIRE(options, "options");
-    return open_engine(options, true, out);
+    return ci_engine_open(options, CI_ENGINE_PROVEN, out);
 }
 
 enum clinfer_status ci_engine_open_unproven(const struct clinfer_engine_options *options, clinfer_engine **out) {
-    return open_engine(options, false, out);
+    return ci_engine_open(options, CI_ENGINE_PLANNED, out);
 }
 
 /* Whether sessions are left, who then close it: they point to it. */

@@ -40,7 +40,7 @@ enum clinfer_status ci_predict(struct ci_model *model, struct ci_store *store,
         if (!is_for_one(options->all_logits || ci_model_makes_vectors(model), &buckets[i])) continue;
         enum clinfer_status status = ci_model_build(
             model, buckets[i].rows, rows < CI_MAX_SEQUENCES ? rows : CI_MAX_SEQUENCES, pages, &graph, &run);
-        if (status == CLINFER_OK) status = ci_plan_predict(store, &graph, &plan, &bytes);
+        if (status == CLINFER_OK) status = ci_plan_predict(store, &graph, &plan, NULL, NULL, &bytes);
         if (status != CLINFER_OK) return status;
         for (int place = 0; place < CI_MAX_PLACES; place++) {
             if (i == 0) prediction->weights[place] = bytes.weights[place];

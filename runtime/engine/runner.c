@@ -336,7 +336,7 @@ static void *work(void *argument) {
     ci_watch_begin(CI_WATCH_BUILD, 0);
     clinfer_engine *engine;
     bool of_device;
-    enum clinfer_status status = ci_engine_open_on(&runner->options, &runner->rung.devices, true, &engine, &of_device);
+    enum clinfer_status status = ci_engine_open_on(&runner->options, &runner->rung.devices, CI_ENGINE_PROVEN, &engine, &of_device);
     ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
     runner->engine = engine;

@@ -29,8 +29,11 @@ void ci_plan_destroy(struct ci_plan *plan);
 struct ci_plan_bytes {
     uint64_t weights[CI_MAX_PLACES], activations[CI_MAX_PLACES];
 };
+/* Hears of every step what would be chosen first; choice NULL: the reference. */
+typedef void ci_plan_chosen(void *user, const struct ci_node *node, const struct ci_choice *choice);
 enum clinfer_status ci_plan_predict(struct ci_store *store, struct ci_graph *graph,
-                                    const struct ci_plan_options *options, struct ci_plan_bytes *bytes);
+                                    const struct ci_plan_options *options, ci_plan_chosen *chosen /* or NULL */,
+                                    void *user, struct ci_plan_bytes *bytes);
 
 /* Sets the rows of each extent for the next run; 1 <= rows <= those of the bucket, but TILES and WANTED may be 0. */
 enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI_EXTENT_COUNT]);

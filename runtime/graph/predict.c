@@ -4,7 +4,15 @@
 #include "base/status.h"
 #include "graph/plan_private.h"
 
-static enum clinfer_status append(struct ci_plan *plan, struct ci_node *node, const struct ci_choice *choice) {
+/* Who hears of it. */
+struct listener {
+    ci_plan_chosen *chosen;
+    void *user;
+};
+
+static enum clinfer_status append(struct ci_plan *plan, struct ci_node *node, const struct ci_choice *choice,
+                                  const struct listener *listener) {
+    if (listener->chosen) listener->chosen(listener->user, node, choice);
     struct step *step = ci_plan_append_step(plan);
     if (!step) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the plan");
     step->node = node;
@@ -25,18 +33,18 @@ static enum clinfer_status append(struct ci_plan *plan, struct ci_node *node, co
     return CLINFER_OK;
 }
 
-static enum clinfer_status choose(struct ci_plan *plan, struct ci_node *node) {
+static enum clinfer_status choose(struct ci_plan *plan, struct ci_node *node, const struct listener *listener) {
     struct ci_chooser chooser = ci_store_chooser(plan->store, node->place);
     struct ci_choice choice;
     for (;;) {
-        if (ci_choices_first(&chooser, node, &choice)) return append(plan, node, &choice);
+        if (ci_choices_first(&chooser, node, &choice)) return append(plan, node, &choice, listener);
         if (!node->op->first) break;
         enum clinfer_status status = ci_pass_unfuse(&plan->graph, node);
         if (status != CLINFER_OK) return status;
     }
     node->place = CI_PLACE_CPU;
     chooser = ci_store_chooser(plan->store, CI_PLACE_CPU);
-    return append(plan, node, ci_choices_first(&chooser, node, &choice) ? &choice : NULL);
+    return append(plan, node, ci_choices_first(&chooser, node, &choice) ? &choice : NULL, listener);
 }
 
 /* Each weight once, as its first reader wants it. */
@@ -54,7 +62,9 @@ static void add_weights(const struct ci_graph *graph, struct ci_plan_bytes *byte
 }
 
 enum clinfer_status ci_plan_predict(struct ci_store *store, struct ci_graph *graph,
-                                    const struct ci_plan_options *options, struct ci_plan_bytes *bytes) {
+                                    const struct ci_plan_options *options, ci_plan_chosen *chosen, void *user,
+                                    struct ci_plan_bytes *bytes) {
+    const struct listener listener = {chosen, user};
     struct ci_plan plan = {.store = store, .graph = *graph, .options = *options};
     struct ci_chooser by_place[CI_MAX_PLACES];
     size_t activations[CI_MAX_PLACES] = {0};
@@ -67,7 +77,7 @@ enum clinfer_status ci_plan_predict(struct ci_store *store, struct ci_graph *gra
     if (status == CLINFER_OK) status = ci_pass_fuse(&plan.graph, by_place);
     if (status == CLINFER_OK) ci_plan_want_layouts(&plan);
     for (struct ci_node *node = plan.graph.first; node && status == CLINFER_OK; node = node->next)
-        status = choose(&plan, node);
+        status = choose(&plan, node, &listener);
     if (status == CLINFER_OK) status = ci_plan_activation_sizes(&plan, activations);
     if (status == CLINFER_OK) add_weights(&plan.graph, bytes);
     for (int i = 0; i < CI_MAX_PLACES; i++) bytes->activations[i] = activations[i];
