@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Ids that clinfer makes by a tokenizer.json beside those of Hugging Face's tokenizers.
+"""Ids that clinfer makes by a tokenizer.json beside those of Hugging Face's tokenizers, and by a tokenizer.model beside
+those of SentencePiece.
 
     compare_tokenizer_json.py TEST VOCABULARIES [--strings N] [FOLDER...]
 
@@ -140,6 +141,34 @@ def compare_folder(options, folder):
     return wrong
 
 
+def write_sentencepiece(folder, fields):
+    """As published models have it: what SentencePiece trained, and a token that somebody added."""
+    from sentencepiece import sentencepiece_model_pb2 as proto
+    os.makedirs(folder)
+    model = proto.ModelProto()
+    for text, score, kind in zip(*(fields["tokenizer.ggml." + key] for key in ("tokens", "scores", "token_type"))):
+        model.pieces.add(piece=text, score=score, type=kind)
+    model.trainer_spec.model_type, model.trainer_spec.byte_fallback = proto.TrainerSpec.BPE, True
+    model.trainer_spec.vocab_size = len(model.pieces)
+    model.normalizer_spec.name, model.normalizer_spec.remove_extra_whitespaces = "identity", False
+    with open(os.path.join(folder, "tokenizer.model"), "wb") as file: file.write(model.SerializeToString())
+    with open(os.path.join(folder, "added_tokens.json"), "w") as file: json.dump({"<|added|>": len(model.pieces)}, file)
+
+
+def compare_sentencepiece(options, top, name):
+    import sentencepiece
+    folder = os.path.join(top, name + "-model")
+    write_sentencepiece(folder, fields_of(options.vocabularies, name))
+    tokenizer = sentencepiece.SentencePieceProcessor(model_file=os.path.join(folder, "tokenizer.model"))
+    # What it does with a zero byte in a text is not ours to know; signs of control tokens are text to it.
+    texts = [text.encode() for text in random_strings(options.strings, []) if "\0" not in text and "<" not in text]
+    wanted = [tokenizer.encode(text.decode()) for text in texts]
+    wrong, _ = compare(os.path.basename(folder), texts, wanted, our_ids(options.test, folder, texts), options.most,
+                       names=("sentencepiece", "clinfer"))
+    print(f"{os.path.basename(folder)}: {len(texts) - wrong} of {len(texts)} random strings", flush=True)
+    return wrong
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("test")
@@ -156,6 +185,7 @@ def main():
             folder = os.path.join(top, name)
             write_folder(folder, fields, parts, config)
             wrong += compare_folder(options, folder)
+        wrong += sum(compare_sentencepiece(options, top, name) for name in ("llama-spm",) if options.only in name + "-model")
     return wrong != 0
 
 

@@ -96,8 +96,12 @@ static void read_file(struct ci_checkpoint_reading *reading, const char *name,
 /* Without one a model takes token ids, as GGUF files of that kind say it. */
 static void find_vocabulary(struct ci_checkpoint_reading *reading) {
     const char *path = ci_folder_path(reading->folder, "tokenizer.json");
-    if (!path || access(path, F_OK) == 0) return;
-    ci_log(CLINFER_LOG_WARNING, "%s: is not there: the model takes token ids and no text; fetch it, too", path);
+    const char *sentencepiece = ci_folder_path(reading->folder, "tokenizer.model");
+    if (!path || access(path, F_OK) == 0 || (sentencepiece && access(sentencepiece, F_OK) == 0)) return;
+    ci_log(CLINFER_LOG_WARNING,
+           "%s: is not there, nor a tokenizer.model: the model takes token ids and no text; "
+           "fetch it, too (`clinfer pull NAME --tokenizer`)",
+           path);
     ci_gguf_make_from(reading->maker, NULL, NULL);
     ci_gguf_make_string(reading->maker, "tokenizer.ggml.model", "none");
 }

@@ -177,18 +177,14 @@ static enum clinfer_status parse(const struct ci_tokenizer_json_file *file, stru
     return ci_fail(CLINFER_BAD_FILE, "%s: line %d: %s; the file is damaged", file->name, error.line, error.text);
 }
 
-static enum clinfer_status read_all(struct ci_json_reader *reader, const struct ci_json_reader *config,
-                                    const struct ci_json_reader *generation) {
+static enum clinfer_status read_parts(struct ci_json_reader *reader) {
     enum clinfer_status status = ci_json_check_keys(
         reader, reader->root, "",
         "version truncation padding added_tokens normalizer pre_tokenizer post_processor decoder model");
     if (status == CLINFER_OK) status = ci_json_read_model(reader);
     if (status == CLINFER_OK) status = ci_json_read_normalizer(reader);
     if (status == CLINFER_OK) status = ci_json_read_pretokenizer(reader);
-    if (status == CLINFER_OK) status = ci_json_read_postprocessor(reader);
-    if (status == CLINFER_OK && config->root) status = read_config(config, reader);
-    if (status == CLINFER_OK && generation->root) status = read_generation(generation, reader);
-    return status;
+    return status == CLINFER_OK ? ci_json_read_postprocessor(reader) : status;
 }
 
 static void start_source(struct ci_tokenizer_source *source) {
@@ -204,53 +200,68 @@ static void start_source(struct ci_tokenizer_source *source) {
 }
 
 enum clinfer_status ci_tokenizer_create_json(const struct ci_tokenizer_json *files, struct ci_tokenizer **tokenizer) {
-    struct ci_json_reader reader = {0}, config = {0}, generation = {0};
+    struct ci_json_reader reader = {0}, config = {0}, generation = {0}, added = {0};
+    bool sentencepiece = !files->tokenizer.text && files->sentencepiece.text;
     *tokenizer = NULL;
     start_source(&reader.source);
     enum clinfer_status status = parse(&files->tokenizer, &reader);
     if (status == CLINFER_OK) status = parse(&files->config, &config);
     if (status == CLINFER_OK) status = parse(&files->generation, &generation);
-    if (status == CLINFER_OK) status = read_all(&reader, &config, &generation);
+    if (status == CLINFER_OK && sentencepiece) status = parse(&files->added, &added);
+    if (status == CLINFER_OK)
+        status = sentencepiece ? ci_json_read_sentencepiece(&reader, &files->sentencepiece, &config, &added)
+                               : read_parts(&reader);
+    if (status == CLINFER_OK && config.root) status = read_config(&config, &reader);
+    if (status == CLINFER_OK && generation.root) status = read_generation(&generation, &reader);
     if (status == CLINFER_OK) {
         status = ci_tokenizer_create(&reader.source, tokenizer);
-        if (status != CLINFER_OK) ci_fail_prefix(status, "%s", files->tokenizer.name);
+        if (status != CLINFER_OK) ci_fail_prefix(status, "%s", reader.file);
     }
     json_decref(reader.root);
+    json_decref(reader.added);
     json_decref(config.root);
     json_decref(generation.root);
+    json_decref(added.root);
     ci_arena_destroy(&reader.arena);
     return status;
 }
 
 /* ---- a folder ---- */
 
-/* file->text is NULL where the folder has no such file; name and text are for the caller to free. */
-static enum clinfer_status read_file(const char *folder, const char *name, bool required, char **path, char **text,
-                                     struct ci_tokenizer_json_file *file) {
-    if (asprintf(path, "%s/%s", folder, name) < 0) {
-        *path = NULL;
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
-    }
-    file->name = *path;
-    if (!required && access(*path, F_OK) != 0) return CLINFER_OK;
-    enum clinfer_status status = ci_file_read(*path, MOST_BYTES, text, &file->length);
-    file->text = *text;
+/* file->text is NULL where the folder has no such file; name and text are for free_file(). */
+static enum clinfer_status read_file(const char *folder, const char *name, struct ci_tokenizer_json_file *file) {
+    char *path = NULL, *text = NULL;
+    if (asprintf(&path, "%s/%s", folder, name) < 0) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
+    file->name = path;
+    if (access(path, F_OK) != 0) return CLINFER_OK;
+    enum clinfer_status status = ci_file_read(path, MOST_BYTES, &text, &file->length);
+    file->text = text;
     return status;
+}
+
+static void free_file(struct ci_tokenizer_json_file *file) {
+    free((char *)(uintptr_t)file->name);
+    free((char *)(uintptr_t)file->text);
 }
 
 enum clinfer_status ci_tokenizer_create_folder(const char *folder, struct ci_tokenizer **tokenizer) {
     struct ci_tokenizer_json files = {0};
-    char *paths[3] = {NULL, NULL, NULL}, *texts[3] = {NULL, NULL, NULL};
+    const struct {
+        const char *name;
+        struct ci_tokenizer_json_file *file;
+    } parts[] = {{"tokenizer.json", &files.tokenizer},
+                 {"tokenizer_config.json", &files.config},
+                 {"generation_config.json", &files.generation},
+                 {"tokenizer.model", &files.sentencepiece},
+                 {"added_tokens.json", &files.added}};
+    enum { PARTS = sizeof parts / sizeof *parts };
+    enum clinfer_status status = CLINFER_OK;
     *tokenizer = NULL;
-    enum clinfer_status status = read_file(folder, "tokenizer.json", true, &paths[0], &texts[0], &files.tokenizer);
-    if (status == CLINFER_OK)
-        status = read_file(folder, "tokenizer_config.json", false, &paths[1], &texts[1], &files.config);
-    if (status == CLINFER_OK)
-        status = read_file(folder, "generation_config.json", false, &paths[2], &texts[2], &files.generation);
+    for (size_t i = 0; i < PARTS && status == CLINFER_OK; i++)
+        if (i < 3 || !files.tokenizer.text) status = read_file(folder, parts[i].name, parts[i].file);
+    if (status == CLINFER_OK && !files.tokenizer.text && !files.sentencepiece.text)
+        status = ci_fail(CLINFER_NOT_FOUND, "%s/tokenizer.json: there is none, and no tokenizer.model", folder);
     if (status == CLINFER_OK) status = ci_tokenizer_create_json(&files, tokenizer);
-    for (size_t i = 0; i < 3; i++) {
-        free(paths[i]);
-        free(texts[i]);
-    }
+    for (size_t i = 0; i < PARTS; i++) free_file(parts[i].file);
     return status;
 }

@@ -23,6 +23,9 @@ static struct ci_text_span span_of(json_t *string) {
 int64_t ci_json_find_token(const struct ci_json_reader *reader, const struct ci_text_span *text) {
     size_t i;
     json_t *token, *vocabulary = json_object_get(json_object_get(reader->root, "model"), "vocab");
+    for (i = 0; !reader->root && i < reader->source.token_count; i++)
+        if (reader->tokens[i].length == text->length && memcmp(reader->tokens[i].text, text->text, text->length) == 0)
+            return (int64_t)i;
     json_array_foreach(json_object_get(reader->root, "added_tokens"), i, token) {
         struct ci_text_span content = span_of(json_object_get(token, "content"));
         if (content.length == text->length && memcmp(content.text, text->text, text->length) == 0)
@@ -55,9 +58,8 @@ static enum clinfer_status check_id(const struct ci_json_reader *reader, const c
 }
 
 /* How many ids there are: one more than the largest. */
-static enum clinfer_status count_ids(const struct ci_json_reader *reader, json_t *vocabulary, json_t *added,
-                                     size_t *count) {
-    size_t known = json_is_object(vocabulary) ? json_object_size(vocabulary) : json_array_size(vocabulary);
+static enum clinfer_status count_ids(const struct ci_json_reader *reader, json_t *vocabulary, size_t known,
+                                     json_t *added, size_t *count) {
     size_t total = known + json_array_size(added), i;
     const char *text;
     json_t *id, *token;
@@ -91,6 +93,12 @@ static enum clinfer_status allocate(struct ci_json_reader *reader, size_t count)
     reader->source.scores = reader->scores;
     reader->source.token_count = count;
     return CLINFER_OK;
+}
+
+enum clinfer_status ci_json_make_room(struct ci_json_reader *reader, json_t *vocabulary, size_t known, json_t *added) {
+    size_t count;
+    enum clinfer_status status = count_ids(reader, vocabulary, known, added, &count);
+    return status == CLINFER_OK ? allocate(reader, count) : status;
 }
 
 /* WordPiece's "##ing" goes on and "ing" begins a word; our vocabularies spell the latter with U+2581 (wordpiece.c). */
@@ -176,7 +184,7 @@ static enum clinfer_status put_added(struct ci_json_reader *reader, size_t index
     return CLINFER_OK;
 }
 
-static enum clinfer_status put_all_added(struct ci_json_reader *reader, json_t *added) {
+enum clinfer_status ci_json_put_added(struct ci_json_reader *reader, json_t *added) {
     struct ci_strip *strips = ci_arena_array(&reader->arena, json_array_size(added) + 1, sizeof *strips);
     size_t i, count = 0;
     json_t *token;
@@ -337,7 +345,6 @@ static enum clinfer_status finish_tokens(struct ci_json_reader *reader, json_t *
 enum clinfer_status ci_json_read_model(struct ci_json_reader *reader) {
     json_t *model = json_object_get(reader->root, "model"), *vocabulary = json_object_get(model, "vocab");
     json_t *added = json_object_get(reader->root, "added_tokens");
-    size_t count = 0;
     if (!json_is_object(model)) return ci_json_bad(reader, "model", "is no object");
     if (added && !json_is_null(added) && !json_is_array(added))
         return ci_json_bad(reader, "added_tokens", "is no list");
@@ -346,9 +353,9 @@ enum clinfer_status ci_json_read_model(struct ci_json_reader *reader) {
     bool scored = reader->model == CI_JSON_UNIGRAM;
     if (scored ? !json_is_array(vocabulary) : !json_is_object(vocabulary))
         return ci_json_bad(reader, "model.vocab", scored ? "is no list" : "is no object");
-    status = count_ids(reader, vocabulary, added, &count);
-    if (status == CLINFER_OK) status = allocate(reader, count);
+    status = ci_json_make_room(reader, vocabulary, scored ? json_array_size(vocabulary) : json_object_size(vocabulary),
+                               added);
     if (status == CLINFER_OK) status = scored ? put_scored(reader, vocabulary) : put_object(reader, vocabulary);
-    if (status == CLINFER_OK) status = put_all_added(reader, added);
+    if (status == CLINFER_OK) status = ci_json_put_added(reader, added);
     return status == CLINFER_OK ? finish_tokens(reader, model) : status;
 }

@@ -8,13 +8,15 @@
 #include "base/arena.h"
 #include "text/pretokenizer.h"
 #include "text/tokenizer.h"
+#include "text/tokenizer_json.h"
 #include "text/vocabulary.h"
 
 enum ci_json_model { CI_JSON_BPE, CI_JSON_UNIGRAM, CI_JSON_WORDPIECE };
 
 struct ci_json_reader {
     const char *file; /* for messages */
-    json_t *root;
+    json_t *root;     /* NULL: there is no such file; of the vocabulary itself: it comes from a tokenizer.model */
+    json_t *added;    /* of a tokenizer.model: the list of added tokens, which their texts are borrowed from */
     struct ci_arena arena;
     enum ci_json_model model;
     struct ci_tokenizer_source source;
@@ -61,7 +63,17 @@ bool ci_json_is(const struct ci_text_span *text, const char *word);
 /* The id of a token by its text as the JSON has it; -1 when there is none. */
 int64_t ci_json_find_token(const struct ci_json_reader *reader, const struct ci_text_span *text);
 
-/* The parts, in this order. */
+/* Arrays for so many tokens and those that are added, all unused; `vocabulary`: an object of ids, or NULL. And the
+ * added ones in their places, an object with "id" each. */
+enum clinfer_status ci_json_make_room(struct ci_json_reader *reader, json_t *vocabulary, size_t known, json_t *added);
+enum clinfer_status ci_json_put_added(struct ci_json_reader *reader, json_t *added);
+
+/* A tokenizer.model (tokenizer_model.c) with what tokenizer_config.json and added_tokens.json add to it; the bytes stay
+ * the caller's and are pointed to. */
+enum clinfer_status ci_json_read_sentencepiece(struct ci_json_reader *reader, const struct ci_tokenizer_json_file *file,
+                                               const struct ci_json_reader *config, const struct ci_json_reader *added);
+
+/* The parts of a tokenizer.json, in this order. */
 enum clinfer_status ci_json_read_model(struct ci_json_reader *reader);
 enum clinfer_status ci_json_read_normalizer(struct ci_json_reader *reader);
 enum clinfer_status ci_json_read_pretokenizer(struct ci_json_reader *reader);

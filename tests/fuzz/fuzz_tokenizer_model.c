@@ -1,0 +1,54 @@
+/* Any bytes as a tokenizer.model behind two lengths (16 bits each) and the texts of an added_tokens.json and a
+ * tokenizer_config.json: they are refused with a message that begins with a file's name, or text becomes tokens of the
+ * vocabulary. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/tokenizer.h"
+#include "text/tokenizer_json.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(const struct ci_tokenizer *tokenizer, const char *text, size_t length, unsigned flags) {
+    int32_t *ids;
+    size_t count;
+    if (ci_tokenizer_encode(tokenizer, text, length, flags, &ids, &count) != CLINFER_OK) {
+        if (clinfer_error()[0] == 0) abort();
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes;
+        if (ids[i] < 0 || (size_t)ids[i] >= ci_tokenizer_size(tokenizer)) abort();
+        (void)ci_tokenizer_piece(tokenizer, ids[i], true, &bytes);
+    }
+    free(ids);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const char text[] = "Hello <s> a1b22  it's\n\n[SEP]\xc3\xa9\xe4\xbd\xa0 \xe2\x96\x81\xff a";
+    struct ci_tokenizer_json files = {.sentencepiece = {"input", "", 0}};
+    struct ci_tokenizer_json_file *const parts[] = {&files.added, &files.config};
+    size_t at = 4;
+    if (size < at) return 0;
+    for (size_t i = 0; i < 2; i++) {
+        size_t length = data[2 * i] | (size_t)data[2 * i + 1] << 8;
+        if (length > size - at) length = size - at;
+        if (length) *parts[i] = (struct ci_tokenizer_json_file){"input", (const char *)data + at, length};
+        at += length;
+    }
+    files.sentencepiece = (struct ci_tokenizer_json_file){"input", (const char *)data + at, size - at};
+    struct ci_tokenizer *tokenizer;
+    if (ci_tokenizer_create_json(&files, &tokenizer) != CLINFER_OK) {
+        if (tokenizer || strncmp(clinfer_error(), "input: ", 7) != 0) abort();
+        return 0;
+    }
+    size_t tail = size < 64 ? size : 64;
+    for (unsigned flags = 0; flags < 4; flags++) {
+        check(tokenizer, text, sizeof text - 1, flags);
+        check(tokenizer, (const char *)data + size - tail, tail, flags);
+    }
+    ci_tokenizer_destroy(tokenizer);
+    return 0;
+}
