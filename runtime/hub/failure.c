@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "base/narrow.h"
 #include "net/policy.h"
 #include "net/url.h"
 
@@ -112,7 +113,7 @@ static void read_repo(struct case_at_hand *at) {
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         const char *end = strstr(url, ends[i]);
         if (!end || end <= url + 1 || (size_t)(end - url) > sizeof at->repo) continue;
-        snprintf(at->repo, sizeof at->repo, "%.*s", (int)(end - url - 1), url + 1);
+        snprintf(at->repo, sizeof at->repo, "%.*s", ci_shown((size_t)(end - url - 1), sizeof at->repo), url + 1);
         return;
     }
 }
@@ -291,11 +292,9 @@ static void judge_wait(const struct case_at_hand *at) {
 static void judge_answer(const struct case_at_hand *at) {
     long status = ci_fetch_status(at->fetch);
     const char *code = ci_fetch_header(at->fetch, "X-Error-Code");
-    if (status == 401 && strcasestr(at->message, "Invalid credentials"))
-        judge_refusal(at, status);
-    else if (code && judge_code(at, code))
-        return;
-    else if (status == 401 || status == 403)
+    bool bad_token = status == 401 && strcasestr(at->message, "Invalid credentials");
+    if (!bad_token && code && judge_code(at, code)) return;
+    if (status == 401 || status == 403)
         judge_refusal(at, status);
     else if (status == 404 || status == 410) {
         conclude(at, CLINFER_NOT_FOUND, "%.150s: %s has no such thing (HTTP %ld%s)", at->what, at->host, status,

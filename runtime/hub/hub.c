@@ -12,6 +12,7 @@
 
 #include "base/append.h"
 #include "base/clock.h"
+#include "base/narrow.h"
 #include "base/status.h"
 
 const char *const ci_hub_trusted[] = {"huggingface.co", "hf.co", NULL};
@@ -117,7 +118,7 @@ void ci_hub_warn(struct ci_hub *hub, const struct ci_fetch *fetch) {
     if (!warning) return;
     size_t length = strcspn(warning, ";");
     const char *rest = warning[length] ? warning + length + 1 : warning;
-    snprintf(topic, sizeof topic, "%.*s", length < sizeof topic ? (int)length : (int)sizeof topic, warning);
+    snprintf(topic, sizeof topic, "%.*s", ci_shown(length, sizeof topic), warning);
     if (!*topic) snprintf(topic, sizeof topic, "-");
     for (size_t i = 0; i < CI_HUB_TOPICS; i++) {
         if (strcmp(hub->topics[i], topic) == 0) return;

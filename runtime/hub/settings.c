@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "hub/settings.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -133,11 +134,11 @@ static enum clinfer_status read_caches(struct ci_hub_settings *settings) {
 
 /* ---- the token ---- */
 
-/* The first line without spaces around it, of what a header can hold; the source's bytes are the caller's to wipe. */
+/* Without spaces and line ends around it, of what a header can hold; the source's bytes are the caller's to wipe. */
 static enum clinfer_status take_token(struct ci_hub_settings *settings, const char *from, const char *text,
                                       size_t length) {
-    while (length && (unsigned char)*text <= ' ') text++, length--;
-    while (length && (unsigned char)text[length - 1] <= ' ') length--;
+    while (length && isspace((unsigned char)*text)) text++, length--;
+    while (length && isspace((unsigned char)text[length - 1])) length--;
     if (!length) return CLINFER_OK;
     if (length >= TOKEN_BYTES)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "%s holds %zu bytes, which can be no token; correct or unset it", from,

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "hub/name.h"
 #include "net/url.h"
@@ -344,8 +345,9 @@ enum clinfer_status ci_hub_tree_get(struct ci_hub *hub, const char *repo, const 
     *tree = (struct ci_hub_tree){0};
     const char *rule = ci_hub_repo_rule(repo);
     if (rule) return ci_fail(CLINFER_INVALID_ARGUMENT, "%.200s: this name %s", repo, rule);
-    if (snprintf(tree->repo, sizeof tree->repo, "%s", repo) >= (int)sizeof tree->repo)
+    if (strlen(repo) >= sizeof tree->repo)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "%.200s: this name is too long", repo);
+    memcpy(tree->repo, repo, strlen(repo) + 1);
     enum clinfer_status status = ci_hub_check_online(hub->settings, repo);
     if (status == CLINFER_OK) status = get_commit(hub, revision, tree);
     if (status == CLINFER_OK) status = get_pages(hub, tree);
@@ -367,7 +369,7 @@ static void take_etag(const char *text, char etag[256]) {
     if (text[0] == 'W' && text[1] == '/') text += 2;
     size_t length = strlen(text);
     if (length >= 2 && text[0] == '"' && text[length - 1] == '"') text++, length -= 2;
-    snprintf(etag, 256, "%.*s", (int)(length < 255 ? length : 255), text);
+    snprintf(etag, 256, "%.*s", ci_shown(length, 255), text);
 }
 
 static uint64_t take_size(const char *text) {

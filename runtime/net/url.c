@@ -49,27 +49,31 @@ static bool has_control(const char *text) {
     return false;
 }
 
-/* Against the base that `url` holds. */
-static char *resolve(CURLU *url, const char *reference, const char **problem) {
+static const char no_memory[] = "does not fit into the memory", malformed[] = "is malformed";
+
+/* Against the base that `url` holds; NULL: it is done. */
+static const char *set_reference(CURLU *url, const char *reference) {
     struct ci_url_origin origin;
+    switch (ci_curl->url_set(url, CURLUPART_URL, reference,
+                             CURLU_NON_SUPPORT_SCHEME | CURLU_URLENCODE | CURLU_DISALLOW_USER)) {
+    case CURLUE_OK: break;
+    case CURLUE_USER_NOT_ALLOWED: return "has a user name in it";
+    case CURLUE_OUT_OF_MEMORY: return no_memory;
+    default: return malformed;
+    }
+    if (!get_origin(url, &origin)) return "is no http or https address";
+    return ci_curl->url_set(url, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK ? NULL : malformed;
+}
+
+static char *resolve(CURLU *url, const char *reference, const char **problem) {
     char *whole = NULL, *copy = NULL;
-    CURLUcode error = ci_curl->url_set(url, CURLUPART_URL, reference,
-                                       CURLU_NON_SUPPORT_SCHEME | CURLU_URLENCODE | CURLU_DISALLOW_USER);
-    if (error == CURLUE_USER_NOT_ALLOWED)
-        *problem = "has a user name in it";
-    else if (error == CURLUE_OUT_OF_MEMORY)
-        *problem = "does not fit into the memory";
-    else if (error != CURLUE_OK)
-        *problem = "is malformed";
-    else if (!get_origin(url, &origin))
-        *problem = "is no http or https address";
-    else if (ci_curl->url_set(url, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK ||
-             ci_curl->url_get(url, CURLUPART_URL, &whole, 0) != CURLUE_OK)
-        *problem = "is malformed";
-    else if (strlen(whole) >= URL_BYTES)
-        *problem = "is too long";
-    else if (!(copy = strdup(whole)))
-        *problem = "does not fit into the memory";
+    *problem = set_reference(url, reference);
+    if (*problem) return NULL;
+    *problem = malformed;
+    if (ci_curl->url_get(url, CURLUPART_URL, &whole, 0) == CURLUE_OK) {
+        *problem = strlen(whole) < URL_BYTES ? no_memory : "is too long";
+        if (strlen(whole) < URL_BYTES) copy = strdup(whole);
+    }
     ci_curl->free(whole);
     return copy;
 }
@@ -81,7 +85,7 @@ char *ci_url_resolve(const char *base, const char *reference, const char **probl
     if (has_control(reference)) return NULL;
     *problem = "is too long";
     if (strlen(reference) >= URL_BYTES) return NULL;
-    *problem = "does not fit into the memory";
+    *problem = no_memory;
     CURLU *url = ci_curl->url();
     if (!url) return NULL;
     char *whole = NULL;
@@ -92,17 +96,18 @@ char *ci_url_resolve(const char *base, const char *reference, const char **probl
 }
 
 const char *ci_url_shown(const char *url, char *text, size_t size) {
-    const char *scheme = strstr(url, "://"), *rest = url;
-    size_t length = strcspn(url, "?#");
-    int before = 0;
-    if (scheme && scheme < url + length) {
-        before = (int)(scheme + 3 - url);
-        rest = url + before;
+    const char *end = url + strcspn(url, "?#"), *scheme = strstr(url, "://"), *rest = url;
+    size_t used = 0;
+    if (scheme && scheme + 3 <= end) {
+        rest = scheme + 3;
         const char *user = memchr(rest, '@', strcspn(rest, "/?#"));
         if (user) rest = user + 1;
     }
-    snprintf(text, size, "%.*s%.*s", before, url, (int)(url + length - rest), rest);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    for (const char *c = url; c < end && used + 1 < size; c++) {
+        if (scheme && c == scheme + 3) c = rest;
+        if (c >= end) break;
+        text[used++] = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
+    }
+    text[used] = 0;
     return text;
 }
