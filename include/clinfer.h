@@ -102,6 +102,25 @@ CLINFER_API void clinfer_devices_free(struct clinfer_device *devices, size_t cou
 /* What this processor offers to the CPU backend: "avx512vnni", "avx2", "neondot", ..., "scalar". Borrowed. */
 CLINFER_API const char *clinfer_cpu_isa(void);
 
+/* ---- models on this machine ---- */
+
+/* One model; all borrowed from the list. */
+struct clinfer_model {
+    const char *name;   /* what options.model takes: "user/repo:Q4_K_M", "ollama:llama3.2:1b", "smollm2.gguf", ... */
+    const char *path;   /* what is opened: a GGUF file, of a split one its first part, or a folder */
+    const char *store;  /* whose it is: "models" (the own folder), "hub" (the Hub's cache), "ollama", "lm-studio", ... */
+    const char *digest; /* SHA-256 of the file where the store knows it, else "" */
+    uint64_t bytes;     /* of all its files */
+    int64_t modified;   /* seconds since 1970 */
+    bool whole;         /* false: files of it are missing; it cannot be opened */
+};
+
+/* All that are in the own models folder, the Hub's cache and the stores of other programs (docs/hub.md), each once;
+ * found by names and sizes, none is opened. None is no error: *count is 0. The list is the caller's to free with
+ * clinfer_models_free. CLINFER_INVALID_ARGUMENT: a variable that says where the Hub is holds nonsense. */
+CLINFER_API enum clinfer_status clinfer_models(struct clinfer_model **models, size_t *count);
+CLINFER_API void clinfer_models_free(struct clinfer_model *models, size_t count);
+
 /* ---- engine: a loaded model on a device ---- */
 
 typedef struct clinfer_engine clinfer_engine;
@@ -130,10 +149,14 @@ struct clinfer_rope_options {
 enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
 struct clinfer_engine_options {
-    /* Path of a GGUF file that holds a model, or of a part of a split one, beside which the others lie; or of a folder as
-     * the Hub has it (config.json, .safetensors, ...; one of these two files names it, too). What else it is (an adapter,
-     * a git-lfs pointer, a FIFO, an address, ...) is said by the message, with CLINFER_UNSUPPORTED where another program
-     * could use it and CLINFER_BAD_FILE where none can. */
+    /* The path of a model or the name of one that is on this machine: of the models folder, a short one of `clinfer pull
+     * --help`, "user/repo:QUANT" or a link of the Hub, "ollama:NAME". A path at which something is goes first. The
+     * library fetches nothing: CLINFER_NOT_FOUND names the command that would.
+     *
+     * A path is that of a GGUF file that holds a model, or of a part of a split one, beside which the others lie; or of
+     * a folder as the Hub has it (config.json, .safetensors, ...; one of these two files names it, too). What else it is
+     * (an adapter, a git-lfs pointer, a FIFO, an address, ...) is said by the message, with CLINFER_UNSUPPORTED where
+     * another program could use it and CLINFER_BAD_FILE where none can. */
     const char *model;
 
     /* What the matrices of such a folder are quantised to while loading, "q4_0", "q8_0", ...; the result is kept for
@@ -197,6 +220,7 @@ CLINFER_API void clinfer_engine_close(clinfer_engine *engine);
 enum clinfer_pooling { CLINFER_POOLING_MEAN, CLINFER_POOLING_CLS /* of the first token */, CLINFER_POOLING_LAST };
 
 struct clinfer_engine_info {
+    const char *model_path; /* of the file or folder that was opened */
     const char *model_name, *architecture, *device; /* device: "cpu" or the OpenCL device's name; "A + B" */
     const char *tuning; /* where the choice of kernels comes from: "tuned here", "shipped", ... */
     bool opencl;

@@ -299,7 +299,7 @@ static bool same_engine(const struct ci_bench_setup *a, const struct ci_bench_se
 
 static void set_flags(const struct bench *bench, const struct ci_bench_setup *setup, struct ci_engine_flags *flags) {
     *flags = bench->flags;
-    flags->model = setup->model;
+    flags->from.model = setup->model;
     if (setup->device) flags->device = setup->device;
     flags->device_layers = setup->layers;
     flags->batch = setup->batch;
@@ -453,6 +453,7 @@ int ci_command_bench(int argc, char **argv) {
         CI_FLAG("--all", &bench.all, "--load and -npl 1,2,4,8,16,64 too"),
         CI_SECTION("What runs them: also lists"),
         CI_TEXTS("-m --model", &bench.model_texts, "MODEL", "as for clinfer run, with the same default"),
+        CI_HUB_OPTIONS(&bench.flags.from),
         CI_TEXTS("--device -dev", &bench.device_texts, "DEVICE",
                  "as for clinfer run; 0,cpu is one after the other, 0/cpu both together"),
         CI_TEXTS("-ngl --gpu-layers --n-gpu-layers", &bench.layer_texts, "N",

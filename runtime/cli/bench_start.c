@@ -229,7 +229,7 @@ enum clinfer_status ci_bench_start(const struct ci_engine_flags *flags, int repe
     struct words words = {0};
     enum clinfer_status status = reserve(cold, 1), second = reserve(warm, repetitions);
     if (status == CLINFER_OK) status = second;
-    if (status == CLINFER_OK) status = ci_models_choose(flags->model, &choice);
+    if (status == CLINFER_OK) status = ci_models_choose(&flags->from, &choice);
     snprintf(folder, sizeof folder, "%s/clinfer-bench-XXXXXX", base && *base ? base : "/tmp");
     if (status == CLINFER_OK) status = make_words(flags, choice.path, &words);
     if (status == CLINFER_OK && !mkdtemp(folder))

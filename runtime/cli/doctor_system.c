@@ -278,15 +278,15 @@ static enum clinfer_status read_model(const char *path) {
 }
 
 static void check_models(struct ci_doctor *doctor) {
-    char *folder = ci_file_xdg("DATA", "models"), *path = NULL;
-    size_t count = 0, good = 0;
-    char **names = folder ? ci_models_list(folder, &count) : NULL;
+    struct ci_own_models own;
+    size_t good = 0;
+    enum clinfer_status status = ci_models_own(&own);
+    if (status != CLINFER_OK)
+        ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_WARN, "see what it says", "%s", clinfer_error());
     json_t *list = json_array();
-    for (size_t i = 0; i < count; i++) {
-        if (asprintf(&path, "%s/%s", folder, names[i]) < 0) break;
-        enum clinfer_status status = try_model(path);
-        free(path);
-        json_array_append_new(list, ci_json_text(names[i], strlen(names[i])));
+    for (size_t i = 0; i < own.count; i++) {
+        status = try_model(own.paths[i]);
+        json_array_append_new(list, ci_json_text(own.names[i], strlen(own.names[i])));
         if (status == CLINFER_OK)
             good++;
         else
@@ -294,18 +294,18 @@ static void check_models(struct ci_doctor *doctor) {
     }
     json_object_set_new(doctor->root, "models", list);
     struct ci_model_choice choice;
-    enum clinfer_status status = ci_models_choose(NULL, &choice);
+    const struct ci_model_flags from = {.no_pull = true};
+    status = ci_models_choose(&from, &choice);
     if (status != CLINFER_OK)
         ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_WARN,
                         "fetch one, or say which at each run with -m", "%s", clinfer_error());
-    else if (good == count && (status = read_model(choice.path)) != CLINFER_OK) /* it may lie elsewhere */
+    else if (good == own.count && (status = read_model(choice.path)) != CLINFER_OK) /* it may lie elsewhere */
         tell_bad_model(doctor, status);
-    else if (good == count)
-        ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_OK, NULL, "%zu; without -m it is %s (%s)", count,
-                        choice.path, choice.why);
+    else if (good == own.count)
+        ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_OK, NULL, "%zu; without -m it is %s (%s)",
+                        own.count, choice.path, choice.why);
     ci_models_free(&choice);
-    ci_models_list_free(names);
-    free(folder);
+    ci_models_own_free(&own);
 }
 
 /* What a run may miss is worth a look: what failed as a whole, with its usual tunables, or in a run; other combinations

@@ -131,7 +131,7 @@ static enum clinfer_status read_rope(const struct ci_rope_flags *flags, struct c
 
 enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
                                             struct clinfer_engine_options *options) {
-    enum clinfer_status status = ci_models_choose(flags->model, choice);
+    enum clinfer_status status = ci_models_choose(&flags->from, choice);
     const char *chat_template = NULL;
     if (status == CLINFER_OK) status = ci_engine_flags_complete(flags);
     if (status == CLINFER_OK) status = read_template(flags, &chat_template);

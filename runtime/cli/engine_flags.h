@@ -21,7 +21,8 @@ struct ci_rope_flags {
 
 /* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations), none. */
 struct ci_engine_flags {
-    const char *model, *weight_type, *device, *tuning, *chat_template, *chat_template_file, *template_variables;
+    struct ci_model_flags from;
+    const char *weight_type, *device, *tuning, *chat_template, *chat_template_file, *template_variables;
     long long threads, context, batch, micro_batch;
     long long device_layers;
     int fallback, activations, key_type,
@@ -76,9 +77,11 @@ struct ci_engine_flags {
 
 #define CI_ENGINE_OPTIONS(flags)                                                                                       \
     CI_SECTION("Model and device"),                                                                                    \
-        CI_TEXT("-m --model", &(flags)->model, "MODEL",                                                                \
-                "a GGUF file, a folder with SafeTensors, or the name of one in the models folder (default: "           \
-                "CLINFER_MODEL, else \"model\" of config.json, else the only model there, else the default model)"),   \
+        CI_TEXT("-m --model", &(flags)->from.model, "MODEL",                                                                \
+                "a GGUF file, a folder with SafeTensors, or a name: of the models folder, a short one of `clinfer "    \
+                "pull --help`, user/repo:QUANT, ollama:NAME; what is not here is fetched (default: CLINFER_MODEL, "     \
+                "else \"model\" of config.json, else the only model there, else the default model)"),                 \
+        CI_HUB_OPTIONS(&(flags)->from),                                                                            \
         CI_TEXT("--type", &(flags)->weight_type, "TYPE",                                                               \
                 "quantise the matrices of a SafeTensors folder while loading: q4_0, q8_0, ... (kept for later "        \
                 "starts; default: as they are)"),                                                                      \

@@ -266,7 +266,7 @@ static int print_inspection_json(const struct ci_gguf *gguf, const struct ci_ins
 struct inspect {
     bool json, tensors, metadata;
     struct ci_log_flags log;
-    const char *file;
+    struct ci_model_flags from;
     long long context;
 };
 
@@ -292,7 +292,7 @@ static int print_inspection(const struct inspect *inspect, const struct ci_gguf 
 static int inspect_with(const struct inspect *inspect) {
     struct ci_model_choice choice;
     struct ci_gguf *gguf = NULL;
-    enum clinfer_status status = ci_models_choose(inspect->file, &choice);
+    enum clinfer_status status = ci_models_choose(&inspect->from, &choice);
     if (status == CLINFER_OK) status = ci_source_open(choice.path, NULL, &gguf);
     int exit_status = status == CLINFER_OK ? print_inspection(inspect, gguf) : ci_complain(status);
     ci_gguf_close(gguf);
@@ -305,7 +305,8 @@ int ci_command_inspect(int argc, char **argv) {
     struct ci_texts words;
     const struct ci_option options[] = {
         CI_SECTION("Output"),
-        CI_TEXT("-m --model", &inspect.file, "MODEL", "the same as the word FILE"),
+        CI_TEXT("-m --model", &inspect.from.model, "MODEL", "the same as the word FILE"),
+        CI_HUB_OPTIONS(&inspect.from),
         CI_INTEGER("-c --ctx-size", &inspect.context, 0, 1 << 28,
                    "tokens for which memory is predicted (default 0: what the model was made for)"),
         CI_FLAG("--metadata", &inspect.metadata, "the summary and the metadata"),
@@ -318,8 +319,8 @@ int ci_command_inspect(int argc, char **argv) {
         .synopsis = "[FILE] [--json]",
         .about =
             "Shows what a model holds (metadata, tensors) and whether clinfer runs it. FILE is the path of a GGUF\n"
-            "file or of a folder with SafeTensors, whose metadata and tensors have GGUF's names here, or the name\n"
-            "of a model in the models folder; without it, the model that `clinfer run` would take.",
+            "file or of a folder with SafeTensors, whose metadata and tensors have GGUF's names here, or a name\n"
+            "as behind the -m of `clinfer run`; without it, the model that `clinfer run` would take.",
         .examples = "  clinfer inspect my.gguf\n  clinfer inspect --tensors my.gguf\n"
                     "  clinfer inspect --json my.gguf",
         .options = options,
@@ -331,9 +332,9 @@ int ci_command_inspect(int argc, char **argv) {
         enum clinfer_status status = ci_log_start(&inspect.log);
         if (status != CLINFER_OK)
             exit_status = ci_exit_status(status);
-        else if (words.count + (inspect.file != NULL) > 1)
+        else if (words.count + (inspect.from.model != NULL) > 1)
             exit_status = ci_refuse(CLINFER_INVALID_ARGUMENT, "inspect takes one file; see clinfer inspect --help");
-        if (words.count) inspect.file = words.items[0];
+        if (words.count) inspect.from.model = words.items[0];
         if (exit_status == CI_OPTIONS_GO_ON) exit_status = inspect_with(&inspect);
         ci_log_end();
     }

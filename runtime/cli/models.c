@@ -1,288 +1,229 @@
 #define _GNU_SOURCE
 #include "cli/models.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
 
-#include "base/file.h"
+#include "base/names.h"
 #include "base/status.h"
 #include "cli/config.h"
-#include "format/folder.h"
-#include "format/kind.h"
+#include "hub/find.h"
+#include "hub/stores.h"
 
 static const char default_model[] = "smollm2-135m-instruct-q4_1.gguf";
 
-enum { MAX_DEPTH = 8, MAX_FOLDERS = 1000 };
+/* ---- the own folder ---- */
 
-/* ---- what there is ---- */
-
-static bool is_folder(const char *path) {
-    struct stat status;
-    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+static enum clinfer_status no_memory(void) {
+    return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of models");
 }
 
-/* A file, whatever is in it, or a folder with SafeTensors. */
-static bool is_model(const char *path) {
-    struct stat status;
-    return stat(path, &status) == 0 && (!S_ISDIR(status.st_mode) || ci_folder_is(path));
+static enum clinfer_status scan(const char *store, struct ci_stored **models, size_t *count) {
+    struct ci_hub_settings settings;
+    *models = NULL;
+    *count = 0;
+    enum clinfer_status status = ci_hub_settings_read(&settings);
+    if (status == CLINFER_OK) status = ci_stores_scan(&settings, store, models, count);
+    ci_hub_settings_free(&settings);
+    return status;
 }
 
-/* How many bytes of it are ".gguf" in whatever case; 0 where it has none. */
-static size_t extension_of(const char *name) {
-    size_t length = strlen(name);
-    return length > 5 && strcasecmp(name + length - 5, ".gguf") == 0 ? 5 : 0;
-}
-
-/* A walk through the models folder. Links are followed, and a folder is looked into once, by whatever ways one gets
- * there. */
-struct walk {
-    const char *root;
-    char **names; /* [count], NULL behind the last */
+enum clinfer_status ci_models_own(struct ci_own_models *own) {
+    struct ci_stored *models;
     size_t count;
-    struct {
-        dev_t device;
-        ino_t number;
-    } seen[MAX_FOLDERS];
-    int seen_count;
+    *own = (struct ci_own_models){0};
+    enum clinfer_status status = scan("models", &models, &count);
+    own->names = calloc(count + 1, sizeof *own->names);
+    own->paths = calloc(count + 1, sizeof *own->paths);
+    if (status == CLINFER_OK && (!own->names || !own->paths)) status = no_memory();
+    for (size_t i = 0; i < count && status == CLINFER_OK; i++) {
+        own->names[i] = strdup(models[i].name);
+        own->paths[i] = strdup(models[i].path);
+        own->count++;
+        if (!own->names[i] || !own->paths[i]) status = no_memory();
+    }
+    ci_stores_free(models, count);
+    return status;
+}
+
+void ci_models_own_free(struct ci_own_models *own) {
+    for (size_t i = 0; i < own->count; i++) {
+        if (own->names) free(own->names[i]);
+        if (own->paths) free(own->paths[i]);
+    }
+    free(own->names);
+    free(own->paths);
+    *own = (struct ci_own_models){0};
+}
+
+/* ---- one choice ---- */
+
+struct chooser {
+    const struct ci_model_flags *flags;
+    struct ci_hub_settings settings;
+    struct ci_model_choice *choice;
 };
 
-static bool add_name(struct walk *walk, const char *name) {
-    char **grown = realloc(walk->names, (walk->count + 2) * sizeof *grown);
-    if (!grown) return false;
-    walk->names = grown;
-    walk->names[walk->count + 1] = NULL;
-    walk->names[walk->count] = strdup(name);
-    return walk->names[walk->count] && ++walk->count;
+static enum clinfer_status take(struct chooser *chooser, const char *why, char **path) {
+    free(chooser->choice->path);
+    *chooser->choice = (struct ci_model_choice){.path = *path, .why = why};
+    *path = NULL;
+    return chooser->choice->path ? CLINFER_OK : no_memory();
 }
 
-static bool is_new(struct walk *walk, const char *path) {
-    struct stat status;
-    if (walk->seen_count == MAX_FOLDERS || stat(path, &status) != 0) return false;
-    for (int i = 0; i < walk->seen_count; i++)
-        if (walk->seen[i].device == status.st_dev && walk->seen[i].number == status.st_ino) return false;
-    walk->seen[walk->seen_count].device = status.st_dev;
-    walk->seen[walk->seen_count++].number = status.st_ino;
-    return true;
+/* The message is that of ci_hub_find: what is missing, and which command would fetch it. */
+static enum clinfer_status fetch(struct chooser *chooser, const char *why, const struct ci_hub_name *missing) {
+    const char *forbidden = chooser->flags->no_pull ? "--no-pull" : chooser->settings.offline_from;
+    if (chooser->flags->no_pull || chooser->settings.offline)
+        return ci_fail(CLINFER_NOT_FOUND, "%s (with %s nothing is fetched)", clinfer_error(), forbidden);
+    (void)why;
+    (void)missing;
+    return CLINFER_NOT_FOUND;
 }
 
-/* A split model is called as its first part is. */
-static bool is_later_part(const char *name) {
-    int number, count;
-    return ci_kind_split_name(name, &number, &count) && number > 1;
+static enum clinfer_status choose_named(struct chooser *chooser, const char *wanted, const char *why) {
+    struct ci_hub_found found;
+    struct ci_hub_name missing;
+    enum clinfer_status status = ci_hub_find(&chooser->settings, wanted, &found, &missing);
+    if (status == CLINFER_OK)
+        status = take(chooser, why, &found.path);
+    else if (status == CLINFER_NOT_FOUND && (missing.repo[0] || missing.url[0]))
+        status = fetch(chooser, why, &missing);
+    ci_hub_found_free(&found);
+    return status;
 }
 
-static bool walk_folder(struct walk *walk, const char *below, int depth);
+/* ---- by flags of llama-cli ---- */
 
-/* One entry of a folder, if it is a folder or none as wanted: it is a model, or there may be some in it. */
-static bool visit(struct walk *walk, const char *below, const char *name, bool folder, int depth) {
-    char *path = NULL, *inner = NULL;
-    bool fine = asprintf(&path, "%s/%s%s", walk->root, below, name) >= 0;
-    if (!fine) return false;
-    if (asprintf(&inner, "%s%s", below, name) < 0) inner = NULL;
-    bool wanted = is_folder(path) == folder;
-    fine = inner && (!wanted || (folder && !ci_folder_is(path)) || add_name(walk, inner));
-    free(inner);
-    if (fine && wanted && folder && depth < MAX_DEPTH) {
-        fine = asprintf(&inner, "%s%s/", below, name) >= 0 && walk_folder(walk, inner, depth + 1);
-        free(inner);
-    }
-    free(path);
-    return fine;
-}
-
-/* The models of a folder first, then those below it. `below` is its path from the root, ending with '/' unless it is
- * the root. False: out of memory. */
-static bool walk_folder(struct walk *walk, const char *below, int depth) {
-    char *path = NULL;
-    struct dirent **entries = NULL;
-    if (asprintf(&path, "%s/%s", walk->root, below) < 0) return false;
-    int found = is_new(walk, path) ? scandir(path, &entries, NULL, alphasort) : 0;
-    bool fine = found >= 0 || errno != ENOMEM;
-    free(path);
-    for (int folders = 0; folders < 2; folders++)
-        for (int i = 0; i < found && fine; i++) {
-            const char *name = entries[i]->d_name;
-            bool file = extension_of(name) && !is_later_part(name);
-            if (name[0] != '.' && (folders || file)) fine = visit(walk, below, name, folders == 1, depth);
-        }
-    for (int i = 0; i < found; i++) free(entries[i]);
-    free(entries);
-    return fine;
-}
-
-char **ci_models_list(const char *folder, size_t *count) {
-    struct walk *walk = calloc(1, sizeof *walk);
-    char **names = NULL;
-    *count = 0;
-    if (!walk) return NULL;
-    walk->root = folder;
-    walk->names = calloc(1, sizeof *walk->names);
-    if (walk->names && walk_folder(walk, "", 0)) {
-        names = walk->names;
-        *count = walk->count;
-    } else {
-        ci_models_list_free(walk->names);
-    }
-    free(walk);
-    return names;
-}
-
-void ci_models_list_free(char **names) {
-    for (size_t i = 0; names && names[i]; i++) free(names[i]);
-    free(names);
-}
-
-/* ---- which of them is meant ---- */
-
-static enum clinfer_status set_path(struct ci_model_choice *choice, const char *why, const char *folder,
-                                    const char *name, const char *extension) {
-    free(choice->path);
-    size_t bytes = strlen(folder) + strlen(name) + strlen(extension) + 2;
-    choice->path = malloc(bytes);
-    choice->why = why;
-    if (!choice->path) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
-    snprintf(choice->path, bytes, "%s%s%s%s", folder, *folder ? "/" : "", name, extension);
+static enum clinfer_status read_repo(const struct chooser *chooser, struct ci_hub_name *name) {
+    const struct ci_model_flags *flags = chooser->flags;
+    enum clinfer_status status = ci_hub_name_parse(flags->repo, chooser->settings.endpoint, name);
+    if (status != CLINFER_OK) return ci_fail_prefix(CLINFER_INVALID_ARGUMENT, "-hf");
+    if (name->kind != CI_HUB_REPO)
+        return ci_fail(CLINFER_INVALID_ARGUMENT,
+                       "-hf %s: no repo of the Hub; those are called user/repo or "
+                       "user/repo:QUANT",
+                       flags->repo);
+    if (!flags->file) return CLINFER_OK;
+    const char *rule = strlen(flags->file) < sizeof name->file ? ci_hub_path_rule(flags->file) : "is too long";
+    if (rule) return ci_fail(CLINFER_INVALID_ARGUMENT, "-hff %.200s: the path of the file %s", flags->file, rule);
+    snprintf(name->file, sizeof name->file, "%s", flags->file);
+    name->tag[0] = 0;
+    name->alias = NULL;
     return CLINFER_OK;
 }
 
-/* By its path from the models folder or its name alone, with or without ".gguf". */
-static bool is_meant(const char *name, const char *wanted) {
-    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
-    size_t length = strlen(wanted), end = strlen(name) - extension_of(name), base_end = end - (size_t)(base - name);
-    return strcmp(name, wanted) == 0 || strcmp(base, wanted) == 0 ||
-           (length == end && memcmp(name, wanted, length) == 0) ||
-           (length == base_end && memcmp(base, wanted, length) == 0);
+static enum clinfer_status read_url(const struct chooser *chooser, struct ci_hub_name *name) {
+    const char *url = chooser->flags->url;
+    if (!ci_hub_is_url(url))
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "-mu %.200s: no address; it begins with https://", url);
+    enum clinfer_status status = ci_hub_name_parse(url, chooser->settings.endpoint, name);
+    return status == CLINFER_OK ? status : ci_fail_prefix(status, "-mu");
 }
 
-/* Those that `wanted` may mean, all of them where it is NULL, as messages name them. */
-static size_t list_meant(char *const *names, const char *wanted, char *list, size_t bytes, size_t *last) {
-    size_t count = 0;
-    list[0] = 0;
-    for (size_t i = 0; names[i]; i++) {
-        if (wanted && !is_meant(names[i], wanted)) continue;
-        size_t used = strlen(list);
-        snprintf(list + used, bytes - used, "%s%s", count++ ? ", " : "", names[i]);
-        *last = i;
+static enum clinfer_status choose_flagged(struct chooser *chooser) {
+    struct ci_hub_found found = {0};
+    struct ci_hub_name name;
+    enum clinfer_status status = chooser->flags->repo ? read_repo(chooser, &name) : read_url(chooser, &name);
+    if (status != CLINFER_OK) return status;
+    status = ci_hub_find_name(&chooser->settings, &name, &found);
+    if (status == CLINFER_OK)
+        status = take(chooser, "given", &found.path);
+    else if (status == CLINFER_NOT_FOUND)
+        status = fetch(chooser, "given", &name);
+    ci_hub_found_free(&found);
+    return status;
+}
+
+/* ---- where nothing is said ---- */
+
+/* The only one of the store; *count: how many there are; their names in list. */
+static enum clinfer_status choose_only(struct chooser *chooser, const char *store, size_t *whole, char *list,
+                                       size_t size) {
+    struct ci_stored *models;
+    size_t count, only = 0;
+    enum clinfer_status status = ci_stores_scan(&chooser->settings, store, &models, &count);
+    *whole = 0;
+    for (size_t i = 0; i < count && status == CLINFER_OK; i++) {
+        if (!models[i].whole && strcmp(store, "models") != 0) continue;
+        ci_names_add(list, size, models[i].name);
+        only = i;
+        (*whole)++;
     }
-    return count;
+    if (status == CLINFER_OK)
+        status = *whole == 1 ? take(chooser, "the only model there is", &models[only].path) : CLINFER_NOT_FOUND;
+    ci_stores_free(models, count);
+    return status;
 }
 
-static enum clinfer_status no_memory(const char *folder) {
-    return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for the list of models", folder);
-}
-
-static enum clinfer_status not_found(const char *wanted, const char *folder, char *const *names) {
-    char list[512];
-    size_t last, count = list_meant(names, NULL, list, sizeof list, &last);
-    if (count)
-        return ci_fail(CLINFER_NOT_FOUND, "%s: no such model; in %s there %s: %s. Choose one with -m, or give a path",
-                       wanted, folder, count == 1 ? "is" : "are", list);
+static enum clinfer_status choose_default(struct chooser *chooser) {
+    size_t own, fetched;
+    char list[512] = "";
+    enum clinfer_status status = choose_only(chooser, "models", &own, list, sizeof list);
+    if (status != CLINFER_NOT_FOUND) return status;
+    if (own > 0) return choose_named(chooser, default_model, "the default model");
+    status = choose_only(chooser, "hub", &fetched, list, sizeof list);
+    if (status != CLINFER_NOT_FOUND || fetched == 0)
+        return status == CLINFER_NOT_FOUND ? choose_named(chooser, default_model, "the default model") : status;
     return ci_fail(
         CLINFER_NOT_FOUND,
-        "%s: no such model, and none in %s. `make run` or `scripts/fetch_model.sh` in clinfer's source "
-        "folder fetches the default model; -m takes the path of any GGUF file, or of a folder with SafeTensors",
-        wanted, folder);
-}
-
-static enum clinfer_status choose_listed(const char *wanted, const char *why, const char *folder, char *const *names,
-                                         struct ci_model_choice *choice) {
-    char list[512];
-    size_t last, count = list_meant(names, wanted, list, sizeof list, &last);
-    if (count == 1) return set_path(choice, why, folder, names[last], "");
-    if (count > 1)
-        return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: in %s that may be any of: %s. Give one of these names", wanted,
-                       folder, list);
-    return not_found(wanted, folder, names);
-}
-
-/* One in the models folder or below it: what lies in the folder itself goes before what has the same name below. */
-static enum clinfer_status choose_there(const char *wanted, const char *why, const char *folder,
-                                        struct ci_model_choice *choice) {
-    static const char *const extensions[] = {"", ".gguf"};
-    for (size_t i = 0; i < sizeof extensions / sizeof *extensions && wanted[0] != '/'; i++) {
-        enum clinfer_status status = set_path(choice, why, folder, wanted, extensions[i]);
-        if (status != CLINFER_OK || is_model(choice->path)) return status;
-    }
-    size_t count;
-    char **names = ci_models_list(folder, &count);
-    enum clinfer_status status = names ? choose_listed(wanted, why, folder, names, choice) : no_memory(folder);
-    ci_models_list_free(names);
-    return status;
-}
-
-/* Why there is nothing at a path, where that is not plainly because nobody put it there. */
-static enum clinfer_status tell_why(const char *wanted) {
-    struct stat status;
-    if (stat(wanted, &status) == 0) return CLINFER_OK;
-    int why = errno;
-    if (why == ENOENT && lstat(wanted, &status) == 0)
-        return ci_fail(CLINFER_NOT_FOUND, "%s: a link to a file that is not there; give -m the path of a GGUF file",
-                       wanted);
-    if (why == ENOTDIR)
-        return ci_fail(CLINFER_NOT_FOUND, "%s: no such model: what stands before a '/' in it is a file, not a folder",
-                       wanted);
-    if (why == EACCES || why == ELOOP)
-        return ci_fail(CLINFER_IO, "%s: cannot be reached: %s; give -m the path of a GGUF file", wanted, strerror(why));
-    return CLINFER_OK;
-}
-
-/* A folder without a model that happens to have the name is what was meant only if there is nothing else. */
-static enum clinfer_status choose_named(const char *wanted, const char *why, const char *folder,
-                                        struct ci_model_choice *choice) {
-    if (is_model(wanted)) return set_path(choice, why, "", wanted, "");
-    enum clinfer_status status = is_folder(wanted) ? CLINFER_OK : ci_kind_check_path(wanted);
-    if (status == CLINFER_OK) status = choose_there(wanted, why, folder, choice);
-    if (status == CLINFER_NOT_FOUND && is_folder(wanted)) return set_path(choice, why, "", wanted, "");
-    if (status != CLINFER_NOT_FOUND) return status;
-    enum clinfer_status told = tell_why(wanted);
-    return told == CLINFER_OK ? status : told;
-}
-
-/* The only one, or the default one. */
-static enum clinfer_status choose_default(const char *folder, struct ci_model_choice *choice) {
-    size_t count;
-    char **names = ci_models_list(folder, &count);
-    enum clinfer_status status = !names       ? no_memory(folder)
-                                 : count == 1 ? set_path(choice, "the only model there is", folder, names[0], "")
-                                              : choose_there(default_model, "the default model", folder, choice);
-    ci_models_list_free(names);
-    return status;
+        "no model is said, and there are several: %s. Choose one with -m, or for good with `clinfer config set "
+        "model NAME`",
+        list);
 }
 
 static bool is_said(const char *text) { return text && *text; }
 
-static enum clinfer_status choose(const char *wanted, const char *variable, const char *configured, const char *folder,
-                                  struct ci_model_choice *choice) {
-    enum clinfer_status status;
-    if (wanted && !*wanted) return ci_fail(CLINFER_INVALID_ARGUMENT, "-m: the name of the model is empty");
-    if (wanted) return choose_named(wanted, "given", folder, choice);
-    if (is_said(variable)) {
-        status = choose_named(variable, "CLINFER_MODEL", folder, choice);
-        return status == CLINFER_NOT_FOUND ? ci_fail_prefix(status, "CLINFER_MODEL") : status;
-    }
-    if (configured) {
-        status = choose_named(configured, "config.json", folder, choice);
-        return status == CLINFER_NOT_FOUND ? ci_fail_prefix(status, "config.json") : status;
-    }
-    return choose_default(folder, choice);
+static enum clinfer_status blame(enum clinfer_status status, const char *who) {
+    return status == CLINFER_NOT_FOUND ? ci_fail_prefix(status, "%s", who) : status;
 }
 
-enum clinfer_status ci_models_choose(const char *wanted, struct ci_model_choice *choice) {
-    *choice = (struct ci_model_choice){0};
-    char *folder = ci_file_xdg("DATA", "models");
-    if (!folder && ci_file_no_xdg("DATA", "models") == CLINFER_OUT_OF_MEMORY) return CLINFER_OUT_OF_MEMORY;
-    const char *where = folder ? folder : "(no models folder: neither XDG_DATA_HOME nor HOME is set)";
+static enum clinfer_status choose(struct chooser *chooser, const char *variable, const char *configured) {
+    const struct ci_model_flags *flags = chooser->flags;
+    if (flags->model) return choose_named(chooser, flags->model, "given");
+    if (flags->repo || flags->url) return choose_flagged(chooser);
+    if (is_said(variable)) return blame(choose_named(chooser, variable, "CLINFER_MODEL"), "CLINFER_MODEL");
+    if (configured) return blame(choose_named(chooser, configured, "config.json"), "config.json");
+    return choose_default(chooser);
+}
+
+static enum clinfer_status check(const struct ci_model_flags *flags) {
+    if (flags->token)
+        return ci_fail(CLINFER_INVALID_ARGUMENT,
+                       "-hft: who can list processes reads a token there: set HF_TOKEN, or put it into the file "
+                       "HF_TOKEN_PATH, and leave the flag out");
+    if (flags->model && !*flags->model) return ci_fail(CLINFER_INVALID_ARGUMENT, "-m: the name of the model is empty");
+    if ((flags->model != NULL) + (flags->repo != NULL) + (flags->url != NULL) > 1)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "-m, -hf and -mu each name a model; give one of them");
+    if (flags->file && !flags->repo)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "-hff %.200s: the repo is missing: give -hf USER/REPO", flags->file);
+    return CLINFER_OK;
+}
+
+/* A path needs neither the settings of the Hub nor a list of what there is. */
+static enum clinfer_status choose_path(struct chooser *chooser) {
+    char *path = strdup(chooser->flags->model);
+    enum clinfer_status status = take(chooser, "given", &path);
+    free(path);
+    return status;
+}
+
+enum clinfer_status ci_models_choose(const struct ci_model_flags *flags, struct ci_model_choice *choice) {
+    struct chooser chooser = {.flags = flags, .choice = choice};
     const char *variable = getenv("CLINFER_MODEL");
     struct ci_config config = {0};
-    enum clinfer_status status = wanted || is_said(variable) ? CLINFER_OK : ci_config_read(&config);
-    if (status == CLINFER_OK) status = choose(wanted, variable, config.model, where, choice);
+    *choice = (struct ci_model_choice){0};
+    enum clinfer_status status = check(flags);
+    if (status != CLINFER_OK) return status;
+    if (flags->model && ci_hub_is_model(flags->model)) return choose_path(&chooser);
+    bool flagged = flags->model || flags->repo || flags->url;
+    if (!flagged && !is_said(variable)) status = ci_config_read(&config);
+    if (status == CLINFER_OK) status = ci_hub_settings_read(&chooser.settings);
+    if (flags->offline) ci_hub_settings_go_offline(&chooser.settings, "--offline");
+    if (status == CLINFER_OK) status = choose(&chooser, variable, config.model);
+    ci_hub_settings_free(&chooser.settings);
     ci_config_free(&config);
-    free(folder);
     return status;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "cli/output.h"
 
 enum { NAME_BYTES = CI_OPTION_NAME_BYTES, HELP_COLUMN = 30, HELP_WIDTH = 100 };
@@ -50,35 +51,13 @@ static int mistake(const struct ci_usage *usage, const char *format, ...) {
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Insertions, deletions, substitutions and swaps of neighbours that turn a into b. */
-static size_t distance(const char *a, const char *b) {
-    size_t rows[3][NAME_BYTES + 1];
-    size_t *before = rows[0], *last = rows[1], *now = rows[2];
-    size_t na = strlen(a), nb = strlen(b);
-    if (na > NAME_BYTES || nb > NAME_BYTES) return NAME_BYTES;
-    for (size_t j = 0; j <= nb; j++) last[j] = before[j] = j;
-    for (size_t i = 1; i <= na; i++) {
-        now[0] = i;
-        for (size_t j = 1; j <= nb; j++) {
-            now[j] = smaller(smaller(last[j], now[j - 1]) + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                now[j] = smaller(now[j], before[j - 2] + 1);
-        }
-        size_t *free_row = before;
-        before = last;
-        last = now;
-        now = free_row;
-    }
-    return last[nb];
-}
-
 const char *ci_options_nearest(const char *word, const char *const *candidates) {
     const char *best = NULL;
     const char *bare = word + strspn(word, "-");
     size_t best_distance = strlen(bare) / 3 + 1;
     for (; *candidates; candidates++) {
         const char *candidate = *candidates + strspn(*candidates, "-");
-        size_t found = distance(bare, candidate);
+        size_t found = ci_nearest_distance(bare, candidate);
         /* A word cut short is as near as one wrong letter. */
         if (strlen(bare) >= 3 && strncmp(bare, candidate, strlen(bare)) == 0) found = smaller(found, 1);
         if (found >= strlen(candidate)) continue;

@@ -176,7 +176,8 @@ int ci_command_tokenize(int argc, char **argv) {
     struct tokenize tokenize = {.flags = CI_ENGINE_FLAGS_DEFAULT};
     const struct ci_option options[] = {
         CI_SECTION("Text"),
-        CI_TEXT("-m --model", &tokenize.flags.model, "MODEL", "a GGUF file, or the name of one in the models folder"),
+        CI_TEXT("-m --model", &tokenize.flags.from.model, "MODEL", "as for clinfer run, with the same default"),
+        CI_HUB_OPTIONS(&tokenize.flags.from),
         CI_PROMPT_OPTIONS(&tokenize.sources),
         CI_FLAG("--no-special", &tokenize.no_special, "both of the next two"),
         CI_FLAG("--no-bos", &tokenize.no_bos, "add no begin-of-text token"),

@@ -28,6 +28,7 @@ enum { USUAL_ROUNDS = 5, QUICK_ROUNDS = 3, THOROUGH_ROUNDS = 9 };
 
 struct tune {
     struct ci_texts models;
+    struct ci_model_flags from;
     const char *device, *log_path;
     long long threads;
     double budget;
@@ -160,38 +161,42 @@ static enum clinfer_status no_memory(void) {
 
 /* Those in the models folder; none is no failure. */
 static enum clinfer_status find_models(struct tune *tune) {
-    char *folder = ci_file_xdg("DATA", "models");
-    size_t count = 0;
-    char **names = folder ? ci_models_list(folder, &count) : NULL;
-    enum clinfer_status status = !folder || names ? CLINFER_OK : no_memory();
-    tune->paths = calloc(count + 1, sizeof *tune->paths);
-    if (!tune->paths) status = no_memory();
-    for (size_t i = 0; i < count && status == CLINFER_OK; i++) {
-        if (asprintf(&tune->paths[i], "%s/%s", folder, names[i]) < 0) status = no_memory();
-        tune->path_count += status == CLINFER_OK;
+    struct ci_own_models own;
+    enum clinfer_status status = ci_models_own(&own);
+    if (status == CLINFER_OK) {
+        tune->paths = own.paths;
+        tune->path_count = (int)own.count;
+        own.paths = NULL;
     }
-    if (names) ci_models_list_free(names);
-    free(folder);
+    ci_models_own_free(&own);
     return status;
+}
+
+static enum clinfer_status choose_model(struct tune *tune, const char *named) {
+    struct ci_model_choice choice;
+    struct ci_model_flags from = tune->from;
+    if (named) from.model = named;
+    enum clinfer_status status = ci_models_choose(&from, &choice);
+    if (status != CLINFER_OK) {
+        ci_models_free(&choice);
+        return status;
+    }
+    tune->paths[tune->path_count++] = choice.path;
+    return CLINFER_OK;
 }
 
 /* Those that were named; else those that are there. */
 static enum clinfer_status choose_models(struct tune *tune) {
     const char *variable = getenv("CLINFER_MODEL");
     size_t named = tune->models.count;
-    if (!named && !(variable && *variable)) return find_models(tune);
+    bool flagged = tune->from.repo || tune->from.url || tune->from.file || tune->from.token;
+    if (!named && !flagged && !(variable && *variable)) return find_models(tune);
     tune->paths = calloc(named + 1, sizeof *tune->paths);
     if (!tune->paths) return no_memory();
-    for (size_t i = 0; i < (named ? named : 1); i++) {
-        struct ci_model_choice choice;
-        enum clinfer_status status = ci_models_choose(named ? tune->models.items[i] : NULL, &choice);
-        if (status != CLINFER_OK) {
-            ci_models_free(&choice);
-            return status;
-        }
-        tune->paths[tune->path_count++] = choice.path;
-    }
-    return CLINFER_OK;
+    enum clinfer_status status = CLINFER_OK;
+    for (size_t i = 0; i < (named ? named : 1) && status == CLINFER_OK; i++)
+        status = choose_model(tune, named ? tune->models.items[i] : NULL);
+    return status;
 }
 
 static void announce(const struct tune *tune) {
@@ -296,6 +301,7 @@ int ci_command_tune(int argc, char **argv) {
         CI_TEXTS("-m --model", &tune.models, "MODEL",
                  "tune for the shapes of this model; several times: of these (default: CLINFER_MODEL, else all in the "
                  "models folder, else those of common models)"),
+        CI_HUB_OPTIONS(&tune.from),
         CI_TEXT("--device -dev", &tune.device, "DEVICE",
                 "cpu, or an index or name of `clinfer devices`, or several: 0,cpu (default: all devices and the CPU "
                 "backend)"),

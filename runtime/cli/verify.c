@@ -200,7 +200,7 @@ static int verify_with(const struct verify *verify, clinfer_engine *engine) {
     json_t *quarantined = json_array(), *set_aside = json_array();
     int exit_status = 0;
     clinfer_engine_get_info(engine, &info);
-    ci_say("%s on %s, kernel by kernel against the reference", verify->engine.model, info.device);
+    ci_say("%s on %s, kernel by kernel against the reference", verify->engine.from.model, info.device);
     enum clinfer_status status = passes(verify, engine, &table, &wrong, quarantined, set_aside);
     if (status != CLINFER_OK) {
         exit_status = ci_complain(status);
@@ -232,7 +232,7 @@ static int run(struct verify *verify) {
     struct ci_model_choice choice = {0};
     clinfer_engine *engine = NULL;
     enum clinfer_status status = ci_engine_flags_open_unproven(&verify->engine, &choice, &engine);
-    if (status == CLINFER_OK) verify->engine.model = choice.path;
+    if (status == CLINFER_OK) verify->engine.from.model = choice.path;
     int exit_status = status == CLINFER_OK ? verify_with(verify, engine) : ci_complain(status);
     clinfer_engine_close(engine);
     ci_models_free(&choice);

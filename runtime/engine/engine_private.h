@@ -275,6 +275,9 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, c
 /* embed.c: what the file says of pooling, into the engine's info. */
 enum clinfer_status ci_engine_read_pooling(struct clinfer_engine *engine);
 
+/* models.c: options.model, a name perhaps, becomes a path of the engine's. */
+enum clinfer_status ci_engine_find_model(struct clinfer_engine *engine);
+
 enum clinfer_status ci_engine_graph(struct clinfer_engine *engine, struct ci_bucket *bucket, struct ci_graph *graph);
 
 /* place.c: where each layer is to run, once for all plans, since caches and weights have one place: by hand, by memory,

@@ -58,7 +58,9 @@ static void tell_findings(const struct clinfer_engine *engine) {
 }
 
 static enum clinfer_status read_file(struct clinfer_engine *engine) {
-    enum clinfer_status status = ci_source_open(engine->options.model, engine->options.weight_type, &engine->gguf);
+    enum clinfer_status status = ci_engine_find_model(engine);
+    if (status == CLINFER_OK)
+        status = ci_source_open(engine->options.model, engine->options.weight_type, &engine->gguf);
     if (status == CLINFER_OK)
         status = ci_read_model(engine->gguf, engine->threads, &engine->model, &engine->tokenizer, &engine->info);
     engine->model.embeds = engine->options.embeddings;
@@ -371,6 +373,7 @@ static void tell_tune(const struct clinfer_engine *engine) {
 
 static void describe(struct clinfer_engine *engine) {
     struct clinfer_engine_info *info = &engine->info;
+    info->model_path = engine->options.model;
     info->model_name = engine->model_name;
     info->architecture = engine->architecture;
     info->device = engine->device_names;

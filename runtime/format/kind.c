@@ -223,8 +223,8 @@ static enum clinfer_status refuse_url(const char *path) {
         return ci_fail(CLINFER_UNSUPPORTED, "%s: this is an address: give -m the path alone, %s", path,
                        path + (strncasecmp(path, "file://localhost/", 17) == 0 ? 16 : 7));
     return ci_fail(CLINFER_UNSUPPORTED,
-                   "%s: this is an address, and clinfer fetches no models: download the GGUF file (curl -L -O ADDRESS) "
-                   "into the models folder, and give -m its name",
+                   "%s: this is an address, not a file: `clinfer pull ADDRESS` fetches a GGUF file, and -mu ADDRESS does "
+                   "so where -m stands",
                    path);
 }
 

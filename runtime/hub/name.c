@@ -320,6 +320,16 @@ static enum clinfer_status read_url(const char *text, const char *endpoint, stru
     return CLINFER_OK;
 }
 
+void ci_hub_url_file(const char *url, char *file, size_t size) {
+    const char *rest = strstr(url, "://") ? strstr(url, "://") + 3 : url;
+    size_t length = strcspn(rest, "?#");
+    const char *slash = memrchr(rest, '/', length);
+    const char *base = slash ? slash + 1 : rest;
+    bool fine = decode(base, length - (size_t)(base - rest), file, size) && !strchr(file, '/') && strlen(file) < 256 &&
+                ends(file, ".gguf") && file[0] != '.' && !ci_hub_path_rule(file);
+    if (!fine) file[0] = 0;
+}
+
 /* ---- Ollama ---- */
 
 static bool is_host(const char *host) {

@@ -6,6 +6,7 @@
 #define CI_HUB_NAME_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <clinfer.h>
 
@@ -48,6 +49,10 @@ const char *ci_hub_path_rule(const char *path);
 
 /* Whether it is an http(s) address. */
 bool ci_hub_is_url(const char *text);
+
+/* The name of the file that an address of a .gguf file leads to, decoded: what it is called here. "" where that would
+ * be no name of a file. */
+void ci_hub_url_file(const char *url, char *file, size_t size);
 
 struct ci_hub_alias {
     const char *alias, *repo, *tag;
