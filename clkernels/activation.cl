@@ -3,7 +3,7 @@
  * of 32 where rows of q8 are made; what a row has beyond its last whole vector is done by part 0, number by number. */
 
 /* Of tensor/op_params.h. */
-enum { SILU, GELU, GELU_ERF, GELU_QUICK, RELU, RELU_SQUARED, TANH, SCALE, SOFTCAP, SWIGLU_OAI };
+enum { SILU, GELU, GELU_ERF, GELU_QUICK, RELU, RELU_SQUARED, TANH, SCALE, SOFTCAP, CLAMP, SWIGLU_OAI };
 
 /* x / (1 + e^-slope), what is not finite kept. */
 INLINE float16 gated(float16 x, float16 slope) { return x / (1.0f + exp(-slope)); }
@@ -24,6 +24,7 @@ INLINE float16 activation(float16 x, int kind, float a) {
     case RELU_SQUARED: return x < 0.0f ? (float16)0.0f : x * x;
     case TANH: return tanh(x);
     case SOFTCAP: return a * tanh(x / a);
+    case CLAMP: return bounded(x, -a, a);
     default: return a * x;
     }
 }
@@ -36,7 +37,10 @@ INLINE float16 glu_of(float16 gate, float16 up, int kind, float a, float limit) 
 
 #define VECTOR(at, from) vload16(at, from)
 #define NUMBER(at, from) ((float16)((from)[at]))
-#define GLU(load, at) glu_of(load(at, gate), load(at, up), kind, a, limit)
+/* Where columns of the gate lie: behind the halves of up of the slices before theirs. Slices are whole vectors. */
+#define GATE_VECTOR(at) ((at) + (width ? (at) * 16 / width * width / 16 : 0))
+#define GATE_NUMBER(at) (at)
+#define GLU(load, at) glu_of(load(GATE_##load(at), gate), load(GATE_##load(at), up), kind, a, limit)
 #define UNARY(load, at) activation(load(at, from), kind, a)
 
 /* A row of the output, in which `value` gives 16 columns. */
@@ -54,8 +58,9 @@ INLINE float16 glu_of(float16 gate, float16 up, int kind, float a, float limit) 
         for (int i = cols / 16 * 16; i < cols; i++) to[i] = value(NUMBER, i).s0;
 #endif
 
-__kernel void glu(TENSOR(x), TENSOR(out), int cols, int kind, float a, float limit) {
-    const __global float *gate = DATA(const float, x) + (ulong)get_global_id(1) * 2 * cols, *up = gate + cols;
+__kernel void glu(TENSOR(x), TENSOR(out), int cols, int kind, int width, float a, float limit) {
+    const __global float *gate = DATA(const float, x) + (ulong)get_global_id(1) * 2 * cols;
+    const __global float *up = gate + (width ? width : cols);
     STORE_ROW(GLU)
 }
 

@@ -7,9 +7,61 @@ enum { SOFTMAX, SIGMOID, SOFTMAX_CHOSEN };
 #define MAX_EXPERTS 1024
 
 #ifdef OUT3_I32
+/* What is chosen by: the gate of an expert, and its bias; where there are neither groups nor a bias the logit, whose order
+ * is the same. */
+struct choice {
+    const __global float *logits, *bias;
+    int gating, grouped;
+    float most, sum; /* of softmax */
+};
+
+INLINE float value_of(struct choice by, int e) {
+    const float logit = by.logits[e];
+#ifndef IN1_F32
+    if (!by.grouped) return logit;
+#endif
+    const float gate = by.gating == SIGMOID   ? 1.0f / (1.0f + exp(-logit))
+                       : by.gating == SOFTMAX ? exp(logit - by.most) / by.sum
+                                              : logit;
+#ifdef IN1_F32
+    return gate + by.bias[e];
+#else
+    return gate;
+#endif
+}
+
+/* The two largest of a group, in sum. */
+INLINE float sum_of_two(struct choice by, int first, int end) {
+    float largest = -INFINITY, second = -INFINITY;
+    for (int e = first; e < end; e++) {
+        const float value = value_of(by, e);
+        if (value > largest) {
+            second = largest;
+            largest = value;
+        } else if (value > second) {
+            second = value;
+        }
+    }
+    return largest + second;
+}
+
+/* Takes the experts of all groups but the best ones: those than which fewer are better, of equals those before. */
+INLINE void take_other_groups(struct choice by, int experts, int groups, int groups_used, uchar *taken) {
+    const int size = experts / groups;
+    for (int g = 0; g < groups; g++) {
+        const float sum = sum_of_two(by, g * size, (g + 1) * size);
+        int better = 0;
+        for (int other = 0; other < groups; other++) {
+            const float value = sum_of_two(by, other * size, (other + 1) * size);
+            better += value > sum || (value == sum && other < g);
+        }
+        for (int e = g * size; e < (g + 1) * size; e++) taken[e] = better >= groups_used;
+    }
+}
+
 /* A work-item per row. Numbers that are none are never chosen, unless there is nothing else. */
 __kernel void route(TENSOR(logits), TENSOR(bias), TENSOR(ids), TENSOR(weights), int experts, int used, int gating,
-                    int normalise, float scale) {
+                    int normalise, int groups, int groups_used, float scale) {
     const ulong row = get_global_id(0);
     const __global float *from = DATA(const float, logits) + row * experts;
     __global int *chosen = DATA(int, ids) + row * used;
@@ -20,18 +72,13 @@ __kernel void route(TENSOR(logits), TENSOR(bias), TENSOR(ids), TENSOR(weights), 
         for (int e = 0; e < experts; e++) sum += exp(from[e] - most);
     uchar taken[MAX_EXPERTS];
     for (int e = 0; e < experts; e++) taken[e] = 0;
+    const struct choice by = {from, DATA(const float, bias), gating, groups > 1, most, sum};
+    if (groups > 1) take_other_groups(by, experts, groups, groups_used, taken);
     for (int j = 0; j < used; j++) {
         int best = -1;
         float largest = 0.0f;
         for (int e = 0; e < experts; e++) {
-#ifdef IN1_F32
-            const float gate = gating == SIGMOID   ? 1.0f / (1.0f + exp(-from[e]))
-                               : gating == SOFTMAX ? exp(from[e] - most) / sum
-                                                   : from[e];
-            const float value = gate + DATA(const float, bias)[e];
-#else
-            const float value = from[e];
-#endif
+            const float value = value_of(by, e);
             if (taken[e] || (best >= 0 && !(value > largest))) continue;
             best = e;
             largest = isnan(value) ? -INFINITY : value;

@@ -73,14 +73,14 @@ __kernel void layernorm(TENSOR(x), TENSOR(weight), TENSOR(bias), TENSOR(out), in
 /* Work-groups (slice, row); the one behind the last slice copies what is in none. It sums as well, since PoCL goes wrong
  * where only some work-groups come to a barrier. */
 __kernel void norm_heads(TENSOR(x), TENSOR(weight), TENSOR(out), int cols, int weight_cols, int first, int groups,
-                         int width, float eps) {
+                         int width, int centred, float eps) {
     __local float tree[LANES];
     const int group = get_group_id(0), lane = get_local_id(0), start = first + group * width;
     const __global float *row = DATA(const float, x) + (ulong)get_group_id(1) * cols;
     const __global float *from = row + first + min(group, groups - 1) * width;
     const __global float *weights = DATA(const float, weight) + (weight_cols > width ? group * width : 0);
     __global float *to = DATA(float, out) + (ulong)get_group_id(1) * cols;
-    const struct norm norm = norm_of(from, width, eps, false, tree);
+    const struct norm norm = norm_of(from, width, eps, centred != 0, tree);
     if (group < groups) {
         for (int i = lane; i < width; i += LANES) to[start + i] = normed_number(from, i, norm, weights, 0);
     } else {

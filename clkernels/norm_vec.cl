@@ -65,13 +65,14 @@ __kernel void layernorm(TENSOR(x), TENSOR(weight), TENSOR(bias), TENSOR(out), in
 
 /* Work-items (slice, row); the one behind the last slice copies what is in none. */
 __kernel void norm_heads(TENSOR(x), TENSOR(weight), TENSOR(out), int cols, int weight_cols, int first, int groups,
-                         int width, float eps) {
+                         int width, int centred, float eps) {
     const int group = get_global_id(0), start = first + group * width;
     const ulong row = (ulong)get_global_id(1) * cols;
     const __global float *from = DATA(const float, x) + row, *weights = DATA(const float, weight);
     __global float *to = DATA(float, out) + row;
     if (group < groups) {
-        norm_row(from + start, weights + (weight_cols > width ? group * width : 0), 0, to + start, width, eps, false);
+        norm_row(from + start, weights + (weight_cols > width ? group * width : 0), 0, to + start, width, eps,
+                 centred != 0);
     } else {
         for (int i = 0; i < first; i++) to[i] = from[i];
         for (int i = start; i < cols; i++) to[i] = from[i];

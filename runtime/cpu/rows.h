@@ -124,6 +124,8 @@ void SIMD_NAME(ci_cpu_norm_heads)(const struct ci_call *call, int thread, int th
     int64_t first_row, last_row, cols = call->in[0].cols, first = call->params.i[CI_NORM_HEADS_I_FIRST];
     int64_t groups = call->params.i[CI_NORM_HEADS_I_GROUPS], width = call->params.i[CI_NORM_HEADS_I_WIDTH];
     int64_t end = first + groups * width;
+    float eps = call->params.f[CI_NORM_F_EPS];
+    bool centred = call->params.i[CI_NORM_HEADS_I_CENTRED];
     ci_share(call->in[0].rows, 1, thread, threads, &first_row, &last_row);
     for (int64_t row = first_row; row < last_row; row++) {
         const float *x = row_of(&call->in[0], row);
@@ -132,7 +134,10 @@ void SIMD_NAME(ci_cpu_norm_heads)(const struct ci_call *call, int thread, int th
         for (int64_t group = 0; group < groups; group++) {
             int64_t at = group * width, weight_at = weight->cols > width ? at : 0;
             struct norm norm = {.weight = weight->type ? (const float *)weight->data + weight_at : NULL};
-            norm_row(norm, x + first + at, out + first + at, width, call->params.f[CI_NORM_F_EPS], false);
+            if (centred)
+                norm_row(norm, x + first + at, out + first + at, width, eps, true);
+            else
+                norm_row(norm, x + first + at, out + first + at, width, eps, false);
         }
         memcpy(out + end, x + end, (size_t)(cols - end) * sizeof *x);
     }
@@ -171,6 +176,7 @@ INLINE vf activation(vf x, int kind, float a) {
     case CI_ACTIVATION_RELU_SQUARED: x = vf_max(vf_set(0), x); return vf_mul(x, x);
     case CI_ACTIVATION_TANH: return vf_tanh(x);
     case CI_ACTIVATION_SOFTCAP: return vf_mul(vf_set(a), vf_tanh(vf_mul(x, vf_set(1 / a))));
+    case CI_ACTIVATION_CLAMP: return vf_max(vf_set(-a), vf_min(vf_set(a), x));
     default: return vf_mul(vf_set(a), x);
     }
 }
@@ -198,13 +204,16 @@ INLINE vf function_at_some(const struct function *f, int64_t i, int n) {
     return function_of(f, vf_load_some(f->x + i, n), f->up ? vf_load_some(f->up + i, n) : vf_set(0));
 }
 
-INLINE struct function function_of_row(const struct ci_call *call, int64_t row, bool gate) {
+/* From output column `i` on, until the end of its slice. */
+INLINE struct function function_of_row(const struct ci_call *call, int64_t row, int64_t i, bool gate) {
     const float *x = row_of(&call->in[0], row);
+    int64_t slice = gate ? call->params.i[CI_ACTIVATION_I_WIDTH] : 0, width = slice ? slice : call->out[0].cols;
+    if (slice) x += i / slice * slice;
     return (struct function){.kind = call->params.i[CI_ACTIVATION_I_KIND],
                              .a = call->params.f[CI_ACTIVATION_F_A],
                              .limit = call->params.f[CI_ACTIVATION_F_LIMIT],
                              .x = x,
-                             .up = gate ? x + call->out[0].cols : NULL};
+                             .up = gate ? x + width : NULL};
 }
 
 /* Units of 32 columns, the last of a row may be shorter. */
@@ -214,7 +223,7 @@ static void apply(const struct ci_call *call, int thread, int threads, bool gate
     for (int64_t unit = first; unit < last; unit++) {
         int64_t row = unit / units, i = unit % units * CI_Q8_GROUP,
                 end = i + CI_Q8_GROUP < cols ? i + CI_Q8_GROUP : cols;
-        struct function f = function_of_row(call, row, gate);
+        struct function f = function_of_row(call, row, i, gate);
         float *out = row_of(&call->out[0], row);
         for (; i + VF_LANES <= end; i += VF_LANES) vf_store(out + i, function_at(&f, i));
         if (i < end) vf_store_some(out + i, function_at_some(&f, i, (int)(end - i)), (int)(end - i));
@@ -226,7 +235,7 @@ static void apply_quantise(const struct ci_call *call, int thread, int threads, 
     ci_share(call->in[0].rows * units, 1, thread, threads, &first, &last);
     for (int64_t unit = first; unit < last; unit++) {
         int64_t row = unit / units, i = unit % units * CI_Q8_GROUP;
-        struct function f = function_of_row(call, row, gate);
+        struct function f = function_of_row(call, row, i, gate);
         vf group[GROUP_VECTORS];
         UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] = function_at(&f, i + j * VF_LANES);
         quantise_group(group, q8_row_of(&call->out[0], row), cols, i);

@@ -209,7 +209,12 @@ struct ci_tensor *ci_build_scale(struct ci_builder *b, const char *label, struct
 }
 
 struct ci_tensor *ci_build_glu(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind) {
-    struct ci_params params = {.i = {[CI_ACTIVATION_I_KIND] = kind}};
+    return ci_build_glu_slices(b, label, x, kind, 0);
+}
+
+struct ci_tensor *ci_build_glu_slices(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind,
+                                      int64_t width) {
+    struct ci_params params = {.i = {[CI_ACTIVATION_I_KIND] = kind, [CI_ACTIVATION_I_WIDTH] = ci_narrowed(width)}};
     if (kind == CI_ACTIVATION_SWIGLU_OAI) {
         params.f[CI_ACTIVATION_F_A] = 1.702f;
         params.f[CI_ACTIVATION_F_LIMIT] = 7;
@@ -228,42 +233,51 @@ struct ci_tensor *ci_build_norm(struct ci_builder *b, enum ci_norm kind, const c
 }
 
 static struct ci_tensor *norm_slices(struct ci_builder *b, const char *label, struct ci_tensor *x,
-                                     struct ci_tensor *weights, int first, int groups, int width) {
-    struct ci_params params = {
-        .i = {[CI_NORM_HEADS_I_FIRST] = first, [CI_NORM_HEADS_I_GROUPS] = groups, [CI_NORM_HEADS_I_WIDTH] = width},
-        .f[CI_NORM_F_EPS] = b->model->hyper.eps};
+                                     struct ci_tensor *weights, int first, int groups, int width, bool centred) {
+    struct ci_params params = {.i = {[CI_NORM_HEADS_I_FIRST] = first,
+                                     [CI_NORM_HEADS_I_GROUPS] = groups,
+                                     [CI_NORM_HEADS_I_WIDTH] = width,
+                                     [CI_NORM_HEADS_I_CENTRED] = centred},
+                               .f[CI_NORM_F_EPS] = b->model->hyper.eps};
     struct ci_tensor *in[CI_MAX_INPUTS] = {x, weights};
     return ci_build_op(b, &ci_op_norm_heads, label, in, &params);
 }
 
+/* Rows of any type in the order in which they lie. */
+static void copy_rows(const struct ci_tensor *from, float *numbers) {
+    struct ci_view view = from->view;
+    view.data = (void *)from->host;
+    for (int64_t row = 0; from->host && row < view.rows; row++) ci_view_row(&view, row, numbers + row * view.cols);
+}
+
 /* Heads are equally wide, so one op does them all, with the weight of queries or keys once for each head. */
-static struct ci_tensor *norm_each_head(struct ci_builder *b, struct ci_tensor *x) {
+static struct ci_tensor *norm_each_head(struct ci_builder *b, struct ci_tensor *x, bool own_weights) {
     const struct ci_layer *layer = ci_build_layer(b);
     int width = layer->head_dim, heads = layer->heads + layer->kv_heads;
-    struct ci_tensor *q = weight(b, true, 1, width, "attn_q_norm", ".weight");
-    struct ci_tensor *k = weight(b, true, 1, width, "attn_k_norm", ".weight");
+    struct ci_tensor *q = weight(b, true, own_weights ? layer->heads : 1, width, "attn_q_norm", ".weight");
+    struct ci_tensor *k = weight(b, true, own_weights ? layer->kv_heads : 1, width, "attn_k_norm", ".weight");
     if (failed(b)) return NULL;
     char name[NAME_BYTES];
     float *numbers;
     full_name(b, name, "attn_qk_norm", "");
     struct ci_tensor *both = ci_model_computed(b->model, name, (int64_t)heads * width, &numbers);
     if (!both) set_status(b, CLINFER_OUT_OF_MEMORY);
-    for (int i = 0; numbers && i < heads; i++) {
-        const void *host = i < layer->heads ? q->host : k->host;
-        if (host) memcpy(numbers + (size_t)i * (size_t)width, host, (size_t)width * sizeof *numbers);
-    }
-    return norm_slices(b, "attn_qk_norm", x, both, 0, heads, width);
+    for (int i = 0; numbers && i < heads; i += own_weights && i == 0 ? layer->heads : own_weights ? layer->kv_heads : 1)
+        copy_rows(i < layer->heads ? q : k, numbers + (size_t)i * (size_t)width);
+    return norm_slices(b, "attn_qk_norm", x, both, 0, heads, width, own_weights);
 }
 
 struct ci_tensor *ci_build_head_norm(struct ci_builder *b, enum ci_head_norm kind, struct ci_tensor *x) {
     const struct ci_layer *layer = ci_build_layer(b);
     int queries = layer->heads * layer->head_dim, keys = layer->kv_heads * layer->head_dim;
     if (failed(b) || kind == CI_HEAD_NORM_NONE) return x;
-    if (kind != CI_HEAD_NORM_ROWS) return norm_each_head(b, x);
+    if (kind == CI_HEAD_NORM_EACH && !ci_build_has(b, "attn_q_norm.weight") && !ci_build_has(b, "attn_k_norm.weight"))
+        return x;
+    if (kind != CI_HEAD_NORM_ROWS) return norm_each_head(b, x, kind == CI_HEAD_NORM_EACH);
     struct ci_tensor *q = weight(b, true, 1, queries, "attn_q_norm", ".weight");
     struct ci_tensor *k = weight(b, true, 1, keys, "attn_k_norm", ".weight");
-    x = norm_slices(b, "attn_q_norm", x, q, 0, 1, queries);
-    return norm_slices(b, "attn_k_norm", x, k, queries, 1, keys);
+    x = norm_slices(b, "attn_q_norm", x, q, 0, 1, queries, false);
+    return norm_slices(b, "attn_k_norm", x, k, queries, 1, keys, false);
 }
 
 struct ci_tensor *ci_build_temperature(struct ci_builder *b, struct ci_tensor *x, int columns) {

@@ -67,13 +67,24 @@ enum ci_norm { CI_NORM_RMS, CI_NORM_LAYER, CI_NORM_LAYER_PLAIN };
 struct ci_tensor *ci_build_norm(struct ci_builder *b, enum ci_norm kind, const char *stem, struct ci_tensor *x);
 
 /* x = [queries, keys, ...] with queries and keys normalised (RMS) by attn_q_norm and attn_k_norm: each head by itself
- * with one weight for all, or all heads of a row together. */
-enum ci_head_norm { CI_HEAD_NORM_NONE, CI_HEAD_NORM_HEADS, CI_HEAD_NORM_ROWS, CI_HEAD_NORM_HEADS_AFTER_ROPE };
+ * with one weight for all, or all heads of a row together. EACH: by layer norm, each head by itself with a weight of
+ * its own, where the file has weights. */
+enum ci_head_norm {
+    CI_HEAD_NORM_NONE,
+    CI_HEAD_NORM_HEADS,
+    CI_HEAD_NORM_ROWS,
+    CI_HEAD_NORM_HEADS_AFTER_ROPE,
+    CI_HEAD_NORM_EACH
+};
 struct ci_tensor *ci_build_head_norm(struct ci_builder *b, enum ci_head_norm kind, struct ci_tensor *x);
 
 /* kind(x), and kind(gate) up of x = [gate, up]: CI_ACTIVATION_* of op_params.h. */
 struct ci_tensor *ci_build_unary(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind, float a);
 struct ci_tensor *ci_build_glu(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind);
+
+/* The same of x = [gate, up, gate, up, ...], `width` columns each. */
+struct ci_tensor *ci_build_glu_slices(struct ci_builder *b, const char *label, struct ci_tensor *x, int kind,
+                                      int64_t width);
 
 /* x factor; x itself where that changes nothing (0: there is none). */
 struct ci_tensor *ci_build_scale(struct ci_builder *b, const char *label, struct ci_tensor *x, float factor);
@@ -91,10 +102,12 @@ struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, 
 
 /* The feed-forward of a mixture of experts: as many and as wide as the hyper-parameters say (experts.c). */
 struct ci_experts {
-    int gating; /* CI_GATING_* */
-    bool normalise;
-    int activation; /* CI_ACTIVATION_* */
-    bool scales;    /* of each expert's matrix, where the file has them; without it they are left out */
+    int gating;     /* CI_GATING_*; where the file has expert_gating_func and the family reads it, that counts */
+    bool normalise; /* or the file's expert_weights_norm */
+    bool biased;    /* exp_probs_b.bias counts for the choice, where the file has it */
+    bool shared_gate_in_up; /* one matrix ffn_up_shexp holds gate and up of the shared expert */
+    int activation;         /* CI_ACTIVATION_* */
+    bool scales;            /* of each expert's matrix, where the file has them; without it they are left out */
 };
 struct ci_tensor *ci_build_experts(struct ci_builder *b, const struct ci_experts *kind, struct ci_tensor *x);
 

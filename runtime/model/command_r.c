@@ -1,7 +1,8 @@
-/* command-r: Command R: layer norm, attention and feed-forward side by side. */
+/* command-r: Command R: layer norm, attention and feed-forward side by side; in the large one heads are normalised. */
 #include "model/decoder.h"
 
-static const struct ci_decoder decoder = {.norm = CI_NORM_LAYER, .rope = CI_ROPE_NEIGHBOURS, .parallel = true};
+static const struct ci_decoder decoder = {
+    .norm = CI_NORM_LAYER, .head_norm = CI_HEAD_NORM_EACH, .rope = CI_ROPE_NEIGHBOURS, .parallel = true};
 
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_epsilon", .use = CI_KEY_REQUIRED},

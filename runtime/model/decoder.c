@@ -125,6 +125,17 @@ static enum clinfer_status derive_experts(struct ci_model *model) {
     if (h->experts_used < 1 || h->experts_used > h->experts)
         return ci_fail(CLINFER_BAD_FILE, "%s: %s: %d, must be between 1 and %s %d", CI_KEY_AT(model->gguf, used),
                        h->experts_used, ci_gguf_key_place(model->gguf, all).name, h->experts);
+    int groups = h->expert_groups, groups_used = h->expert_groups_used;
+    if (groups > 1 && (h->experts % groups || h->experts / groups < 2 || groups_used < 1 || groups_used > groups ||
+                       h->experts_used > h->experts / groups * groups_used))
+        return ci_fail(CLINFER_BAD_FILE,
+                       "%s: %s.expert_group_count: %d, with %d groups and %d of %d experts used: groups must be equal, "
+                       "of two experts or more, and those used have as many experts as are used",
+                       ci_gguf_path(model->gguf), model->family->architecture, groups, groups_used, h->experts_used,
+                       h->experts);
+    if (h->expert_gating > 3)
+        return ci_fail(CLINFER_UNSUPPORTED, "%s: %s.expert_gating_func: %d (square root of softplus) is not supported",
+                       ci_gguf_path(model->gguf), model->family->architecture, h->expert_gating);
     return CLINFER_OK;
 }
 
@@ -164,8 +175,10 @@ static struct ci_tensor *attention(struct ci_builder *b, struct ci_tensor *hidde
     const struct ci_layer *layer = ci_build_layer(b);
     int heads = layer->heads + layer->kv_heads;
     int64_t keys = (int64_t)layer->kv_heads * layer->head_dim, values = (int64_t)layer->kv_heads * layer->value_dim;
+    float clamp = b->model->hyper.attention_clamp;
     bool norm_last = kind->head_norm == CI_HEAD_NORM_HEADS_AFTER_ROPE;
     struct ci_tensor *x = ci_build_qkv(b, hidden, (int64_t)layer->heads * layer->head_dim, keys, values);
+    if (clamp > 0) x = ci_build_unary(b, "attn_clamp", x, CI_ACTIVATION_CLAMP, clamp);
     if (!norm_last) x = ci_build_head_norm(b, kind->head_norm, x);
     x = ci_build_rope(b, x, heads, kind->rope);
     if (norm_last) x = ci_build_head_norm(b, kind->head_norm, x);

@@ -14,14 +14,24 @@ struct mixture {
     struct ci_tensor *ids, *weights, *order, *starts; /* of op route */
 };
 
+/* What the file calls 1, 2 and 3. */
+static int gating_of(const struct ci_experts *kind, const struct ci_hyper *h) {
+    static const int known[] = {CI_GATING_SOFTMAX, CI_GATING_SIGMOID, CI_GATING_SOFTMAX_CHOSEN};
+    return h->expert_gating >= 1 && h->expert_gating <= 3 ? known[h->expert_gating - 1] : kind->gating;
+}
+
 static bool route(struct ci_builder *b, struct ci_tensor *x, struct mixture *mixture) {
     const struct ci_hyper *h = &b->model->hyper;
+    const struct ci_experts *kind = mixture->kind;
     const struct ci_part router[] = {{"ffn_gate_inp", mixture->experts}, {0}};
     struct ci_params params = {.i = {[CI_ROUTE_I_USED] = h->experts_used,
-                                     [CI_ROUTE_I_GATING] = mixture->kind->gating,
-                                     [CI_ROUTE_I_NORMALISE] = mixture->kind->normalise},
+                                     [CI_ROUTE_I_GATING] = gating_of(kind, h),
+                                     [CI_ROUTE_I_NORMALISE] = kind->normalise || h->experts_normalised,
+                                     [CI_ROUTE_I_GROUPS] = h->expert_groups,
+                                     [CI_ROUTE_I_GROUPS_USED] = h->expert_groups_used},
                                .f = {[CI_ROUTE_F_SCALE] = h->expert_scale != 0 ? h->expert_scale : 1}};
     struct ci_tensor *in[CI_MAX_INPUTS] = {ci_build_linear(b, "ffn_gate_inp", x, router, CI_NOT_SCALED)};
+    if (kind->biased) in[1] = ci_build_weight(b, false, 1, mixture->experts, "exp_probs_b.bias");
     mixture->ids = ci_build_op(b, &ci_op_route, "ffn_route", in, &params);
     if (!mixture->ids) return false;
     struct ci_tensor *const *out = b->graph->last->out;
@@ -79,10 +89,11 @@ static struct ci_tensor *multiply(struct ci_builder *b, const struct mixture *mi
     return ci_build_op(b, &ci_op_scale_experts, label, in, NULL);
 }
 
-/* One more that every row uses; where the file has ffn_gate_inp_shexp, as much as that says. */
+/* One more that every row uses. */
 static struct ci_tensor *shared(struct ci_builder *b, const struct ci_experts *kind, struct ci_tensor *x) {
     int64_t width = b->model->hyper.shared_feed_forward;
-    const struct ci_part gate_up[] = {{"ffn_gate_shexp", width}, {"ffn_up_shexp", width}, {0}};
+    const struct ci_part two[] = {{"ffn_gate_shexp", width}, {"ffn_up_shexp", width}, {0}};
+    const struct ci_part one[] = {{"ffn_up_shexp", 2 * width}, {0}}, *gate_up = kind->shared_gate_in_up ? one : two;
     const struct ci_part down[] = {{"ffn_down_shexp", x->view.cols}, {0}};
     enum ci_scaling scaling = kind->scales ? CI_SCALES_SUM : CI_NOT_SCALED;
     struct ci_tensor *y = ci_build_linear(b, "ffn_gate_up_shexp", x, gate_up, scaling);
@@ -90,14 +101,25 @@ static struct ci_tensor *shared(struct ci_builder *b, const struct ci_experts *k
     return ci_build_linear(b, "ffn_down_shexp", y, down, scaling);
 }
 
+/* From two matrices, or one in which the rows of each expert's gate come before those of its up. */
+static struct ci_tensor *gate_and_up(struct ci_builder *b, const struct mixture *mixture, struct ci_tensor *x) {
+    static const char *const two[] = {"ffn_gate_exps", "ffn_up_exps"}, *const one[] = {"ffn_gate_up_exps", NULL};
+    bool merged = ci_build_has(b, "ffn_gate_up_exps.weight");
+    int64_t width = mixture->width;
+    if (merged && width % 32)
+        return ci_build_refuse(b, one[0], "gate and up of experts in one matrix must be multiples of 32 rows each");
+    struct ci_tensor *y =
+        multiply(b, mixture, x, "ffn_gate_up_exps", merged ? one : two, merged ? 2 * width : width, x->view.cols);
+    return ci_build_glu_slices(b, "ffn_glu_exps", y, mixture->kind->activation, merged ? width : 0);
+}
+
 struct ci_tensor *ci_build_experts(struct ci_builder *b, const struct ci_experts *kind, struct ci_tensor *x) {
-    static const char *const gate_up[] = {"ffn_gate_exps", "ffn_up_exps"}, *const down[] = {"ffn_down_exps", NULL};
+    static const char *const down[] = {"ffn_down_exps", NULL};
     const struct ci_hyper *h = &b->model->hyper;
     struct mixture mixture = {.kind = kind, .experts = h->experts, .width = h->expert_feed_forward};
     if (b->graph->status != CLINFER_OK || !route(b, x, &mixture)) return NULL;
     if (mixture.width == 0) mixture.width = ci_build_layer(b)->feed_forward;
-    struct ci_tensor *y = multiply(b, &mixture, x, "ffn_gate_up_exps", gate_up, mixture.width, x->view.cols);
-    y = ci_build_glu(b, "ffn_glu_exps", y, kind->activation);
+    struct ci_tensor *y = gate_and_up(b, &mixture, x);
     y = multiply(b, &mixture, y, "ffn_down_exps", down, x->view.cols, mixture.width);
     struct ci_tensor *in[CI_MAX_INPUTS] = {y, mixture.weights, h->shared_feed_forward ? shared(b, kind, x) : NULL};
     return ci_build_op(b, &ci_op_combine, "ffn_combine", in, NULL);

@@ -50,9 +50,9 @@ static const struct ci_key_rule common_rules[] = {
     NEUTRAL("attention.causal", 1, "attention to later tokens is not supported; choose a model that writes text"),
     NEUTRAL("expert_count", 0, NO_EXPERTS),
     NEUTRAL("expert_used_count", 0, NO_EXPERTS),
-    NEUTRAL("expert_group_count", 0, NO_EXPERTS),
+    USED("expert_group_count"),
+    USED("expert_group_used_count"),
 
-    NO_EFFECT("expert_group_used_count", "the model has no experts"),
     NO_EFFECT("embedding_length_out", "it is the width of embeddings, which are not asked for"),
     NO_EFFECT("pooling_type", "only embeddings are pooled"),
     NO_EFFECT("classifier.pooling_type", "only classifiers pool"),

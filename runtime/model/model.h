@@ -16,7 +16,8 @@ struct ci_hyper {
     int context;          /* tokens of a sequence at most */
     int trained_context;  /* the same as the file says it, before anybody asked for more */
     int original_context; /* what the model was trained for before it was stretched */
-    int experts, experts_used, expert_feed_forward, shared_experts, shared_feed_forward, dense_layers;
+    int experts, experts_used, expert_groups, expert_groups_used, expert_feed_forward, shared_experts,
+        shared_feed_forward, dense_layers;
     int window;         /* positions that a layer with a sliding window sees */
     int window_pattern; /* every so many layers one sees everything; 0: the file has a list, or all are alike */
     int temperature_floor;
@@ -25,6 +26,7 @@ struct ci_hyper {
     float rope_base, window_rope_base;
     float attention_scale; /* of queries by keys; 0: 1 / sqrt(head_dim) */
     float attention_softcap, final_softcap;
+    float attention_clamp;                              /* queries, keys and values are within -it..it; 0: anywhere */
     float embedding_scale, residual_scale, logit_scale; /* 0: none */
     float expert_scale;                                 /* of the experts' weights; 0: none */
     float attention_temperature;                        /* grows with the position, see attn_temperature */

@@ -7,8 +7,10 @@ static const struct ci_experts experts = {.gating = CI_GATING_SOFTMAX, .normalis
 
 static const struct ci_decoder decoder = {.rope = CI_ROPE_HALVES, .head_norm = CI_HEAD_NORM_HEADS, .experts = &experts};
 
+static const struct ci_experts unscaled = {.gating = CI_GATING_SOFTMAX, .normalise = true};
+
 static const struct ci_decoder sectioned = {
-    .rope = CI_ROPE_HALVES, .sections = CI_SECTIONS_INTERLEAVED, .head_norm = CI_HEAD_NORM_HEADS, .experts = &experts};
+    .rope = CI_ROPE_HALVES, .sections = CI_SECTIONS_INTERLEAVED, .head_norm = CI_HEAD_NORM_HEADS, .experts = &unscaled};
 
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},

@@ -1,8 +1,9 @@
-/* stablelm: StableLM 2 and StableLM 3B: layer norm, a part of each head rotated; where the feed-forward has no norm, it
- * stands beside the attention. */
+/* stablelm: StableLM 2 and StableLM 3B: layer norm, of the heads in the one of 12B too, a part of each head rotated;
+ * where the feed-forward has no norm, it stands beside the attention. */
 #include "model/decoder.h"
 
-static const struct ci_decoder decoder = {.norm = CI_NORM_LAYER, .rope = CI_ROPE_HALVES};
+static const struct ci_decoder decoder = {
+    .norm = CI_NORM_LAYER, .head_norm = CI_HEAD_NORM_EACH, .rope = CI_ROPE_HALVES};
 
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_epsilon", .use = CI_KEY_REQUIRED},

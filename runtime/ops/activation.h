@@ -9,7 +9,7 @@
 
 static inline double ci_sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
-/* `a` is the factor of SCALE and the bound of SOFTCAP. */
+/* `a` is the factor of SCALE and the bound of SOFTCAP and CLAMP. */
 static inline double ci_activation(int kind, double x, double a) {
     switch (kind) {
     case CI_ACTIVATION_SILU: return x * ci_sigmoid(x);
@@ -20,6 +20,7 @@ static inline double ci_activation(int kind, double x, double a) {
     case CI_ACTIVATION_RELU_SQUARED: return x < 0 ? 0 : x * x;
     case CI_ACTIVATION_TANH: return tanh(x);
     case CI_ACTIVATION_SOFTCAP: return a * tanh(x / a);
+    case CI_ACTIVATION_CLAMP: return x < -a ? -a : x > a ? a : x;
     default: return a * x; /* CI_ACTIVATION_SCALE */
     }
 }

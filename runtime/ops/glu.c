@@ -7,10 +7,13 @@
 
 static enum clinfer_status infer(struct ci_call *call) {
     const struct ci_view *x = &call->in[0];
-    int kind = call->params.i[CI_ACTIVATION_I_KIND];
+    int kind = call->params.i[CI_ACTIVATION_I_KIND], width = call->params.i[CI_ACTIVATION_I_WIDTH];
     enum clinfer_status status = ci_infer_expect("glu", call, 0, &ci_type_f32, -1, -1);
     if (status == CLINFER_OK && x->cols % 2)
         status = ci_fail(CLINFER_BAD_FILE, "op glu: %lld columns are no pair of halves", (long long)x->cols);
+    if (status == CLINFER_OK && (width < 0 || width % 32 || (width && x->cols / 2 % width)))
+        status = ci_fail(CLINFER_UNSUPPORTED, "op glu: slices of %d in %lld columns: must be multiples of 32", width,
+                         (long long)(x->cols / 2));
     if (status == CLINFER_OK && (kind < 0 || kind > CI_ACTIVATION_SWIGLU_OAI))
         status = ci_fail(CLINFER_BAD_FILE, "op glu: there is no function %d", kind);
     ci_infer_out(&call->out[0], &ci_type_f32, x->extent, x->rows, x->cols / 2);
@@ -24,16 +27,17 @@ static double swiglu_oai(double gate, double up, double alpha, double limit) {
 }
 
 static void reference(const struct ci_call *call) {
-    int64_t cols = call->out[0].cols;
+    int64_t cols = call->out[0].cols, slice = call->params.i[CI_ACTIVATION_I_WIDTH], width = slice ? slice : cols;
     int kind = call->params.i[CI_ACTIVATION_I_KIND];
     double a = (double)call->params.f[CI_ACTIVATION_F_A], limit = (double)call->params.f[CI_ACTIVATION_F_LIMIT];
     for (int64_t row = 0; row < call->in[0].rows; row++) {
-        const float *gate = (const float *)call->in[0].data + row * 2 * cols, *up = gate + cols;
+        const float *x = (const float *)call->in[0].data + row * 2 * cols;
         float *out = (float *)call->out[0].data + row * cols;
-        for (int64_t i = 0; i < cols; i++)
-            out[i] =
-                (float)(kind == CI_ACTIVATION_SWIGLU_OAI ? swiglu_oai((double)gate[i], (double)up[i], a, limit)
-                                                         : ci_activation(kind, (double)gate[i], a) * (double)up[i]);
+        for (int64_t i = 0; i < cols; i++) {
+            double gate = (double)x[i + i / width * width], up = (double)x[i + i / width * width + width];
+            out[i] = (float)(kind == CI_ACTIVATION_SWIGLU_OAI ? swiglu_oai(gate, up, a, limit)
+                                                              : ci_activation(kind, gate, a) * up);
+        }
     }
 }
 
@@ -53,6 +57,10 @@ static const struct ci_case cases[] = {CASE("smollm2, one token", 1, 1536, SILU,
                                        CASE("relu", 3, 96, RELU, 0, 0),
                                        CASE("gpt-oss", 3, 192, SWIGLU_OAI, 1.702f, 7.0f),
                                        CASE("within narrow bounds", 2, 64, SWIGLU_OAI, 1.5f, 0.25f),
+                                       {"three experts, gate and up of each in a row",
+                                        {{&ci_type_f32, 3, 576}},
+                                        {{0}},
+                                        {{CI_ACTIVATION_SILU, 96}, {0}}},
                                        {0}};
 
 const struct ci_op ci_op_glu = {

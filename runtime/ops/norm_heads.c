@@ -1,4 +1,4 @@
-/* norm_heads: slices of a row are normalised like rows of rmsnorm, each on its own, and all other columns are copied:
+/* norm_heads: slices of a row are normalised like rows of rmsnorm or layernorm, each on its own, and all other columns are copied:
  * the norms of queries and keys in the row that holds queries, keys and values. */
 #include <math.h>
 #include <string.h>
@@ -27,31 +27,35 @@ static void reference(const struct ci_call *call) {
     int64_t cols = call->in[0].cols, first = call->params.i[CI_NORM_HEADS_I_FIRST];
     int64_t width = call->params.i[CI_NORM_HEADS_I_WIDTH], end = first + call->params.i[CI_NORM_HEADS_I_GROUPS] * width;
     const float *weight = call->in[1].type ? call->in[1].data : NULL;
+    bool centred = call->params.i[CI_NORM_HEADS_I_CENTRED];
     for (int64_t row = 0; row < call->in[0].rows; row++) {
         const float *x = (const float *)call->in[0].data + row * cols;
         float *out = (float *)call->out[0].data + row * cols;
         memcpy(out, x, (size_t)cols * sizeof *x);
         for (int64_t at = first; at < end; at += width) {
-            double squares = 0;
-            for (int64_t i = at; i < at + width; i++) squares += (double)x[i] * x[i];
+            double mean = 0, squares = 0;
+            for (int64_t i = at; i < at + width && centred; i++) mean += (double)x[i] / (double)width;
+            for (int64_t i = at; i < at + width; i++) squares += (x[i] - mean) * (x[i] - mean);
             double scale = 1.0 / sqrt(squares / (double)width + (double)call->params.f[CI_NORM_F_EPS]);
             for (int64_t i = at; i < at + width; i++)
-                out[i] = (float)(x[i] * scale * (weight ? weight[(i - first) % call->in[1].cols] : 1.0f));
+                out[i] = (float)((x[i] - mean) * scale * (weight ? weight[(i - first) % call->in[1].cols] : 1.0f));
         }
     }
 }
 
-#define CASE(title, rows, cols, first, groups, width, weights)                                                         \
+#define CASE(title, rows, cols, first, groups, width, weights, centred)                                                         \
     {                                                                                                                  \
         title, {{&ci_type_f32, rows, cols}, {&ci_type_f32, 1, weights}}, {{0}}, {                                      \
-            {first, groups, width}, { 1e-6f }                                                                          \
+            {first, groups, width, centred}, { 1e-6f }                                                                          \
         }                                                                                                              \
     }
 
-static const struct ci_case cases[] = {CASE("qwen3 0.6b queries, one token", 1, 4096, 0, 16, 128, 128),
-                                       CASE("qwen3 0.6b keys, prompt", 5, 4096, 2048, 8, 128, 128),
-                                       CASE("olmo2 queries", 3, 768, 0, 1, 256, 256),
-                                       CASE("queries and keys, a weight each", 9, 200, 8, 3, 40, 120),
+static const struct ci_case cases[] = {CASE("qwen3 0.6b queries, one token", 1, 4096, 0, 16, 128, 128, 0),
+                                       CASE("qwen3 0.6b keys, prompt", 5, 4096, 2048, 8, 128, 128, 0),
+                                       CASE("olmo2 queries", 3, 768, 0, 1, 256, 256, 0),
+                                       CASE("queries and keys, a weight each", 9, 200, 8, 3, 40, 120, 0),
+                                       CASE("layer norm of heads", 5, 300, 32, 3, 80, 240, 1),
+                                       CASE("layer norm of narrow heads", 2, 72, 8, 4, 12, 12, 1),
                                        {"without weight", {{&ci_type_f32, 2, 100}}, {{0}}, {{32, 2, 33}, {1e-5f}}},
                                        {0}};
 

@@ -30,6 +30,8 @@ static const struct ci_bind route_bind[] = {IN(0),
                                             I(CI_ROUTE_I_USED),
                                             I(CI_ROUTE_I_GATING),
                                             I(CI_ROUTE_I_NORMALISE),
+                                            I(CI_ROUTE_I_GROUPS),
+                                            I(CI_ROUTE_I_GROUPS_USED),
                                             F(CI_ROUTE_F_SCALE),
                                             END};
 static const struct ci_bind order_bind[] = {OUT(0), OUT(2), OUT(3), IN_ROWS(0), I(CI_ROUTE_I_USED), IN_COLS(0), END};

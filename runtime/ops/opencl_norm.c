@@ -94,6 +94,7 @@ static const struct ci_bind norm_heads_bind[] = {IN(0),
                                                  I(CI_NORM_HEADS_I_FIRST),
                                                  I(CI_NORM_HEADS_I_GROUPS),
                                                  I(CI_NORM_HEADS_I_WIDTH),
+                                                 I(CI_NORM_HEADS_I_CENTRED),
                                                  F(CI_NORM_F_EPS),
                                                  END};
 

@@ -13,6 +13,19 @@
 
 enum { LOGITS, BIAS };
 
+/* Gates of equal experts are summed in pairs. */
+static enum clinfer_status check_groups(const struct ci_call *call, int64_t experts, int64_t used) {
+    int64_t groups = call->params.i[CI_ROUTE_I_GROUPS], groups_used = call->params.i[CI_ROUTE_I_GROUPS_USED];
+    if (groups == 0 || groups == 1) return CLINFER_OK;
+    if (groups < 0 || experts % groups || experts / groups < 2 || groups_used < 1 || groups_used > groups ||
+        used > experts / groups * groups_used || call->params.i[CI_ROUTE_I_GATING] == CI_GATING_SOFTMAX_CHOSEN)
+        return ci_fail(CLINFER_UNSUPPORTED,
+                       "op route: %lld of %lld experts in %lld of %lld groups: groups must be equal, of two experts or "
+                       "more, and those used have as many experts as are used",
+                       (long long)used, (long long)experts, (long long)groups_used, (long long)groups);
+    return CLINFER_OK;
+}
+
 static enum clinfer_status infer(struct ci_call *call) {
     const struct ci_view *logits = &call->in[LOGITS];
     int64_t used = call->params.i[CI_ROUTE_I_USED], experts = logits->cols;
@@ -24,6 +37,7 @@ static enum clinfer_status infer(struct ci_call *call) {
     if (status == CLINFER_OK && (call->params.i[CI_ROUTE_I_GATING] < CI_GATING_SOFTMAX ||
                                  call->params.i[CI_ROUTE_I_GATING] > CI_GATING_SOFTMAX_CHOSEN))
         status = ci_fail(CLINFER_BAD_FILE, "op route: there is no gating %d", (int)call->params.i[CI_ROUTE_I_GATING]);
+    if (status == CLINFER_OK) status = check_groups(call, experts, used);
     ci_infer_out(&call->out[0], &ci_type_i32, logits->extent, logits->rows, used);
     ci_infer_out(&call->out[1], &ci_type_f32, logits->extent, logits->rows, used);
     ci_infer_out(&call->out[2], &ci_type_i32, logits->extent, logits->rows, used);
@@ -47,24 +61,46 @@ static void softmax(double *values, int64_t count) {
     for (int64_t i = 0; i < count; i++) values[i] /= sum;
 }
 
-/* By logit where there is no bias: the same order as by the gate, and no two logits become one. Numbers that are none
- * are never chosen, unless there is nothing else. */
-static void choose(const struct ci_call *call, const float *logits, const double *gates, int32_t *ids) {
-    int64_t experts = call->in[LOGITS].cols, used = call->params.i[CI_ROUTE_I_USED];
-    const float *bias = call->in[BIAS].type ? call->in[BIAS].data : NULL;
-    bool taken[CI_MAX_EXPERTS] = {false};
-    for (int64_t j = 0; j < used; j++) {
-        int64_t best = -1;
-        double most = -INFINITY;
-        for (int64_t e = 0; e < experts; e++) {
-            double value = bias ? (double)((float)gates[e] + bias[e]) : (double)logits[e];
-            if (taken[e] || (best >= 0 && !(value > most))) continue;
-            best = e;
-            most = isnan(value) ? -INFINITY : value;
-        }
-        taken[best] = true;
-        ids[j] = (int32_t)best;
+/* The largest that is not taken, of equals the first. Numbers that are none only where there is nothing else. */
+static int64_t take_best(const double *values, int64_t count, bool *taken) {
+    int64_t best = -1;
+    double most = -INFINITY;
+    for (int64_t i = 0; i < count; i++) {
+        if (taken[i] || (best >= 0 && !(values[i] > most))) continue;
+        best = i;
+        most = isnan(values[i]) ? -INFINITY : values[i];
     }
+    taken[best] = true;
+    return best;
+}
+
+/* Takes the experts of groups that are not used. */
+static void take_other_groups(const struct ci_call *call, const double *values, int64_t experts, bool *taken) {
+    int64_t groups = call->params.i[CI_ROUTE_I_GROUPS], size = experts / groups;
+    double sums[CI_MAX_EXPERTS];
+    bool used[CI_MAX_EXPERTS] = {false};
+    for (int64_t g = 0; g < groups; g++) {
+        bool seen[CI_MAX_EXPERTS] = {false};
+        sums[g] = values[g * size + take_best(values + g * size, size, seen)];
+        sums[g] += values[g * size + take_best(values + g * size, size, seen)];
+    }
+    for (int64_t j = 0; j < call->params.i[CI_ROUTE_I_GROUPS_USED]; j++) take_best(sums, groups, used);
+    for (int64_t e = 0; e < experts; e++) taken[e] = !used[e / size];
+}
+
+/* By logit where there are neither bias nor groups: the same order as by the gate, and no two logits become one. */
+static void choose(const struct ci_call *call, const float *logits, const double *gates, int32_t *ids) {
+    int64_t experts = call->in[LOGITS].cols;
+    const float *bias = call->in[BIAS].type ? call->in[BIAS].data : NULL;
+    bool taken[CI_MAX_EXPERTS] = {false}, grouped = call->params.i[CI_ROUTE_I_GROUPS] > 1;
+    double values[CI_MAX_EXPERTS];
+    for (int64_t e = 0; e < experts; e++)
+        values[e] = bias      ? (double)((float)gates[e] + bias[e])
+                    : grouped ? (double)(float)gates[e]
+                              : (double)logits[e];
+    if (grouped) take_other_groups(call, values, experts, taken);
+    for (int64_t j = 0; j < call->params.i[CI_ROUTE_I_USED]; j++)
+        ids[j] = (int32_t)take_best(values, experts, taken);
 }
 
 static void route_row(const struct ci_call *call, int64_t row) {
@@ -124,6 +160,14 @@ static const struct ci_case cases[] = {CASE("8 of 128, one token", 1, 128, 8, SO
                                         {{&ci_type_f32, 17, 48}, {&ci_type_f32, 1, 48}},
                                         {{0}},
                                         {{6, CI_GATING_SIGMOID, 1}, {2.5f}}},
+                                       {"groups, sigmoid with a bias",
+                                        {{&ci_type_f32, 19, 64}, {&ci_type_f32, 1, 64}},
+                                        {{0}},
+                                        {{6, CI_GATING_SIGMOID, 1, 8, 3}, {2.5f}}},
+                                       {"groups of two, softmax",
+                                        {{&ci_type_f32, 5, 12}},
+                                        {{0}},
+                                        {{4, CI_GATING_SOFTMAX, 0, 6, 2}, {1}}},
                                        {0}};
 
 const struct ci_op ci_op_route = {

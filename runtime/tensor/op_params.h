@@ -13,8 +13,8 @@
  * layernorm   in:  x [R, E]; weight [1, E] (or absent); bias [1, E] (or absent)
  *             out: [R, E] = (x - mean) * weight / sqrt(mean((x - mean)^2) + eps) + bias   (Ba et al. 2016, arXiv 1607.06450)
  * norm_heads  in:  x [R, C]; weight [1, width] or [1, groups * width] (or absent)
- *             out: [R, C]: `groups` slices of `width` columns, from column `first` on, are each as rmsnorm makes them; all else
- *             is copied. A weight for each slice does queries and keys at once where their heads are equally wide.
+ *             out: [R, C]: `groups` slices of `width` columns, from column `first` on, are each as rmsnorm makes them, CENTRED
+ *             as layernorm; all else is copied. A weight for each slice does queries and keys at once where their heads are equally wide.
  * quantise    in:  x [R, K]
  *             out: [R, K] q8
  * matmul      in:  x [R, K] f32 or q8; w0 [N0, K]; w1, w2 (absent, or of w0's type, layout and K); b0 [1, N0], b1, b2 (or absent)
@@ -23,6 +23,8 @@
  *             out: ids [R, k] i32, the k = `used` experts with the largest gates (of equals the first), best first; weights
  *                  [R, k]; order [R, k] i32, all pairs row * k + j sorted by expert, then by pair; starts [1, X + 1] i32, where
  *                  each expert's pairs begin in it
+ *             With GROUPS only experts of the GROUPS_USED groups (as many experts in a row each) are chosen in which the two
+ *             largest gates have the largest sum.
  *             weights: the gate of each expert; NORMALISE: divided by their sum, at least CI_ROUTE_LEAST_SUM; times SCALE
  * matmul_experts  in:  x [R, K] or [R, k * K] f32 or q8; w0 [X * N, K]; w1 (or absent, as w0); ids, order, starts of `route`;
  *                  b0 [1, X * N] (or absent), b1
@@ -58,7 +60,7 @@
  *             out: a + b
  * mul         in:  a [R, E]; b [R, E]
  *             out: a * b
- * glu         in:  x [R, 2F]: gate, then up
+ * glu         in:  x [R, 2F]: gate, then up; or slices of WIDTH (not 0; a multiple of 32) columns of gate, then as many of up
  *             out: [R, F] = kind(gate) * up; CI_ACTIVATION_SWIGLU_OAI: y / (1 + exp(-A y)) (1 + up), y the gate up to LIMIT, up
  *             within -LIMIT..LIMIT
  * unary       in:  x [R, E]
@@ -86,9 +88,14 @@ enum { CI_TILE_ROW, CI_TILE_COUNT, CI_TILE_LINE, CI_TILE_POSITION, CI_TILE_LENGT
 
 enum { CI_NORM_F_EPS = 0 }; /* of rmsnorm, layernorm, norm_heads */
 
-enum { CI_NORM_HEADS_I_FIRST = 0, CI_NORM_HEADS_I_GROUPS = 1, CI_NORM_HEADS_I_WIDTH = 2 };
+enum {
+    CI_NORM_HEADS_I_FIRST = 0,
+    CI_NORM_HEADS_I_GROUPS = 1,
+    CI_NORM_HEADS_I_WIDTH = 2,
+    CI_NORM_HEADS_I_CENTRED = 3 /* 1: as layernorm without a bias makes them */
+};
 
-/* The functions of glu and unary. SCALE is A x, SOFTCAP is A tanh(x / A). */
+/* The functions of glu and unary. SCALE is A x, SOFTCAP is A tanh(x / A), CLAMP is x within -A..A. */
 enum {
     CI_ACTIVATION_SILU,         /* x / (1 + exp(-x)) */
     CI_ACTIVATION_GELU,         /* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
@@ -99,15 +106,28 @@ enum {
     CI_ACTIVATION_TANH,
     CI_ACTIVATION_SCALE,
     CI_ACTIVATION_SOFTCAP,
+    CI_ACTIVATION_CLAMP,
     CI_ACTIVATION_SWIGLU_OAI /* glu only */
 };
-enum { CI_ACTIVATION_I_KIND = 0, CI_ACTIVATION_F_A = 0, CI_ACTIVATION_F_LIMIT = 1 };
+enum {
+    CI_ACTIVATION_I_KIND = 0,
+    CI_ACTIVATION_I_WIDTH = 1, /* of glu */
+    CI_ACTIVATION_F_A = 0,
+    CI_ACTIVATION_F_LIMIT = 1
+};
 
 enum { CI_MATMUL_X = 0, CI_MATMUL_W0 = 1, CI_MATMUL_B0 = 4, CI_MATMUL_ADDEND = 7, CI_MATMUL_MAX_WEIGHTS = 3 };
 
 enum { CI_ROPE_TABLE_F_MAGNITUDE = 0 };
 
-enum { CI_ROUTE_I_USED = 0, CI_ROUTE_I_GATING = 1, CI_ROUTE_I_NORMALISE = 2, CI_ROUTE_F_SCALE = 0 };
+enum {
+    CI_ROUTE_I_USED = 0,
+    CI_ROUTE_I_GATING = 1,
+    CI_ROUTE_I_NORMALISE = 2,
+    CI_ROUTE_I_GROUPS = 3, /* 0 or 1: none */
+    CI_ROUTE_I_GROUPS_USED = 4,
+    CI_ROUTE_F_SCALE = 0
+};
 enum {
     CI_GATING_SOFTMAX,
     CI_GATING_SIGMOID,
