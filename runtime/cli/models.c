@@ -8,7 +8,9 @@
 #include "base/names.h"
 #include "base/status.h"
 #include "cli/config.h"
+#include "cli/pull_progress.h"
 #include "hub/find.h"
+#include "hub/pull.h"
 #include "hub/stores.h"
 
 static const char default_model[] = "smollm2-135m-instruct-q4_1.gguf";
@@ -75,11 +77,13 @@ static enum clinfer_status take(struct chooser *chooser, const char *why, char *
 /* The message is that of ci_hub_find: what is missing, and which command would fetch it. */
 static enum clinfer_status fetch(struct chooser *chooser, const char *why, const struct ci_hub_name *missing) {
     const char *forbidden = chooser->flags->no_pull ? "--no-pull" : chooser->settings.offline_from;
+    struct ci_hub_pulled pulled;
     if (chooser->flags->no_pull || chooser->settings.offline)
         return ci_fail(CLINFER_NOT_FOUND, "%s (with %s nothing is fetched)", clinfer_error(), forbidden);
-    (void)why;
-    (void)missing;
-    return CLINFER_NOT_FOUND;
+    enum clinfer_status status = ci_pull_shown(&chooser->settings, missing, &pulled);
+    if (status == CLINFER_OK) status = take(chooser, why, &pulled.path);
+    ci_hub_pulled_free(&pulled);
+    return status;
 }
 
 static enum clinfer_status choose_named(struct chooser *chooser, const char *wanted, const char *why) {

@@ -17,6 +17,7 @@
 #include "format/kind.h"
 #include "hub/cache.h"
 #include "hub/near.h"
+#include "hub/pull.h"
 #include "hub/quant.h"
 #include "hub/stores.h"
 
@@ -357,13 +358,6 @@ static enum clinfer_status find_own(const struct search *search, struct ci_hub_f
     }
     enum clinfer_status status = pick(search, is_own, folder, found);
     return status == CLINFER_NOT_FOUND ? pick(search, is_own_below, folder, found) : status;
-}
-
-static char *ci_hub_pull_target(const struct ci_hub_settings *settings, const struct ci_hub_name *name) {
-    char file[CI_HUB_FILE_BYTES], *path = NULL;
-    if (name->kind != CI_HUB_URL || !settings->models) return NULL;
-    ci_hub_url_file(name->url, file, sizeof file);
-    return *file && asprintf(&path, "%s/%s", settings->models, file) >= 0 ? path : NULL;
 }
 
 /* What was fetched from an address, or from Ollama's registry, lies in the models folder, where a pull would put it. */
