@@ -10,10 +10,11 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "base/append.h"
 #include "base/clock.h"
 #include "base/narrow.h"
 #include "base/status.h"
+#include "net/policy.h"
+#include "net/url.h"
 
 const char *const ci_hub_trusted[] = {"huggingface.co", "hf.co", NULL};
 
@@ -112,22 +113,25 @@ bool ci_hub_pause(struct ci_hub *hub, int attempt, double after) {
     return !(hub->cancel && atomic_load(hub->cancel));
 }
 
+/* Whether nothing was said about it yet, as far as there is room to remember. */
+static bool is_new(struct ci_hub *hub, const char topic[CI_HUB_TOPIC_BYTES]) {
+    for (size_t i = 0; i < CI_HUB_TOPICS; i++) {
+        if (strcmp(hub->topics[i], topic) == 0) return false;
+        if (*hub->topics[i]) continue;
+        memcpy(hub->topics[i], topic, CI_HUB_TOPIC_BYTES);
+        return true;
+    }
+    return false;
+}
+
 void ci_hub_warn(struct ci_hub *hub, const struct ci_fetch *fetch) {
-    char topic[CI_HUB_TOPIC_BYTES], text[400];
+    char topic[CI_HUB_TOPIC_BYTES] = "", text[400];
     const char *warning = ci_fetch_first_header(fetch, "X-HF-Warning");
     if (!warning) return;
     size_t length = strcspn(warning, ";");
-    const char *rest = warning[length] ? warning + length + 1 : warning;
-    snprintf(topic, sizeof topic, "%.*s", ci_shown(length, sizeof topic), warning);
-    if (!*topic) snprintf(topic, sizeof topic, "-");
-    for (size_t i = 0; i < CI_HUB_TOPICS; i++) {
-        if (strcmp(hub->topics[i], topic) == 0) return;
-        if (*hub->topics[i]) continue;
-        memcpy(hub->topics[i], topic, sizeof topic);
-        ci_hub_shown(hub->settings, rest, text, sizeof text);
-        if (*text) ci_hub_say(hub, true, "the Hub says: %s", text);
-        return;
-    }
+    snprintf(topic, sizeof topic, "%.*s", ci_shown(length, sizeof topic), *warning == ';' ? "-" : warning);
+    ci_hub_shown(hub->settings, warning[length] ? warning + length + 1 : warning, text, sizeof text);
+    if (*text && is_new(hub, topic)) ci_hub_say(hub, true, "the Hub says: %s", text);
 }
 
 void ci_hub_reply_free(struct ci_hub_reply *reply) {
@@ -136,21 +140,42 @@ void ci_hub_reply_free(struct ci_hub_reply *reply) {
     *reply = (struct ci_hub_reply){0};
 }
 
+/* Whether the token may be sent there at all, whoever asks. */
+static bool is_the_hubs(const struct ci_hub_settings *settings, const char *url) {
+    struct ci_url_origin origin, endpoint;
+    if (!ci_url_origin(url, &origin)) return false;
+    for (size_t i = 0; ci_hub_trusted[i]; i++)
+        if (origin.https && strcmp(origin.host, ci_hub_trusted[i]) == 0) return true;
+    return ci_url_origin(settings->endpoint, &endpoint) && ci_url_same_origin(&origin, &endpoint);
+}
+
+/* Everybody on the way can read it then. */
+static void warn_of_plain(struct ci_hub *hub) {
+    static const char topic[CI_HUB_TOPIC_BYTES] = "plain http";
+    struct ci_url_origin endpoint;
+    if (ci_url_origin(hub->settings->endpoint, &endpoint) && !endpoint.https && !ci_net_is_loopback(endpoint.host) &&
+        is_new(hub, topic))
+        ci_hub_say(hub, true, "the token of %s goes to %s without encryption; set HF_ENDPOINT to an https address",
+                   hub->settings->token_from, endpoint.host);
+}
+
 /* Once. */
 static enum clinfer_status ask_once(struct ci_hub *hub, const struct ci_hub_question *question,
                                     struct ci_hub_reply *reply) {
     char authorization[CI_HUB_AUTHORIZATION_BYTES] = "";
-    const struct ci_fetch_request request = {
-        .url = question->url,
-        .head = question->head,
-        .headers = question->headers,
-        .authorization = question->token ? ci_hub_authorization(hub->settings, authorization) : question->authorization,
-        .trusted = question->token ? ci_hub_trusted : NULL,
-        .fact = question->fact,
-        .max_redirects = MOST_REDIRECTS,
-        .connect_seconds = hub->settings->connect_seconds,
-        .silence_seconds = hub->settings->silence_seconds,
-        .cancel = hub->cancel};
+    bool token = question->token && is_the_hubs(hub->settings, question->url);
+    if (token && hub->settings->token) warn_of_plain(hub);
+    const struct ci_fetch_request request = {.url = question->url,
+                                             .head = question->head,
+                                             .headers = question->headers,
+                                             .authorization = token ? ci_hub_authorization(hub->settings, authorization)
+                                                                    : question->authorization,
+                                             .trusted = token ? ci_hub_trusted : NULL,
+                                             .fact = question->fact,
+                                             .max_redirects = MOST_REDIRECTS,
+                                             .connect_seconds = hub->settings->connect_seconds,
+                                             .silence_seconds = hub->settings->silence_seconds,
+                                             .cancel = hub->cancel};
     enum clinfer_status status =
         ci_fetch_text(hub->fetcher, &request, question->most, &reply->fetch, &reply->body, &reply->length);
     explicit_bzero(authorization, sizeof authorization);

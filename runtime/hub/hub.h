@@ -136,6 +136,11 @@ void ci_hub_tree_free(struct ci_hub_tree *tree);
 /* The pure halves, for tests and fuzzers. CLINFER_REMOTE_FAILED: no Hub answers so; CLINFER_OUT_OF_MEMORY.
  * One page of a tree, added to it; the files stay as they came. */
 enum clinfer_status ci_hub_tree_parse(const char *text, size_t length, struct ci_hub_tree *tree);
+/* "sha" of a revision's page; with `files` its siblings, too (asked for with ?blobs=true): for mirrors that have no
+ * tree. */
+enum clinfer_status ci_hub_revision_parse(const char *text, size_t length, bool files, struct ci_hub_tree *tree);
+/* As `files` of a tree is said to be: sorted, each path once. */
+void ci_hub_tree_sort(struct ci_hub_tree *tree);
 /* CLINFER_NOT_FOUND: neither branch nor tag; the message lists those that there are. */
 enum clinfer_status ci_hub_refs_parse(const char *text, size_t length, const char *revision, char commit[41]);
 /* The `Link` with rel="next" of a tree's page: what it refers to, unresolved; NULL: none. The caller frees. */

@@ -9,17 +9,13 @@
 #include <strings.h>
 
 #include "base/names.h"
-#include "base/narrow.h"
 #include "base/status.h"
+#include "hub/answer.h"
 #include "hub/name.h"
-#include "net/url.h"
 
-/* The largest repos have some ten thousand files, of about 400 bytes each in a page of a thousand. */
-enum { PAGE_BYTES = 32 << 20, MOST_PAGES = 1000, MOST_FILES = 500000, REFS_BYTES = 16 << 20, SEARCH_BYTES = 1 << 20 };
+enum { MOST_FILES = 500000 };
 
-static const char no_hub[] = "see to HF_ENDPOINT, or whether this network has a page to log in at first";
-
-static enum clinfer_status no_memory(void) { return ci_fail(CLINFER_OUT_OF_MEMORY, "the Hub's answer: out of memory"); }
+enum clinfer_status ci_hub_no_memory(void) { return ci_fail(CLINFER_OUT_OF_MEMORY, "the Hub's answer: out of memory"); }
 
 /* ---- JSON ---- */
 
@@ -28,24 +24,22 @@ static bool is_html(const char *text, size_t length) {
     return length && *text == '<';
 }
 
-/* The caller's. */
-static enum clinfer_status parse(const char *text, size_t length, json_t **top) {
+enum clinfer_status ci_hub_json(const char *text, size_t length, json_t **top) {
     json_error_t error;
     *top = json_loadb(text, length, 0, &error);
     if (*top) return CLINFER_OK;
-    if (json_error_code(&error) == json_error_out_of_memory) return no_memory();
+    if (json_error_code(&error) == json_error_out_of_memory) return ci_hub_no_memory();
     if (is_html(text, length))
-        return ci_fail(CLINFER_REMOTE_FAILED, "a web page came where the Hub answers in JSON; %s", no_hub);
+        return ci_fail(CLINFER_REMOTE_FAILED, "a web page came where the Hub answers in JSON; %s", CI_HUB_NO_HUB);
     return ci_fail(CLINFER_REMOTE_FAILED, "what came is not the JSON that the Hub answers in (line %d); %s", error.line,
-                   no_hub);
+                   CI_HUB_NO_HUB);
 }
 
-static enum clinfer_status malformed(const char *where) {
-    return ci_fail(CLINFER_REMOTE_FAILED, "the answer has no %s as the Hub's have; %s", where, no_hub);
+enum clinfer_status ci_hub_malformed(const char *where) {
+    return ci_fail(CLINFER_REMOTE_FAILED, "the answer has no %s as the Hub's have; %s", where, CI_HUB_NO_HUB);
 }
 
-/* `digits` hexadecimal ones, in lower case then. */
-static bool take_digits(const char *text, size_t digits, char *taken) {
+bool ci_hub_take_digits(const char *text, size_t digits, char *taken) {
     if (!text || strlen(text) != digits) return false;
     for (size_t i = 0; i <= digits; i++) {
         if (text[i] && !isxdigit((unsigned char)text[i])) return false;
@@ -65,7 +59,7 @@ static bool find_ref(const json_t *list, const char *revision, char commit[41], 
         const char *ref = json_string_value(json_object_get(entry, "ref"));
         const char *target = json_string_value(json_object_get(entry, "targetCommit"));
         bool same = (name && strcmp(name, revision) == 0) || (ref && strcmp(ref, revision) == 0);
-        if (same && take_digits(target, 40, commit)) return true;
+        if (same && ci_hub_take_digits(target, 40, commit)) return true;
         char shown[64];
         if (name && strlen(name) < sizeof shown) {
             snprintf(shown, sizeof shown, "%s", name);
@@ -82,7 +76,7 @@ enum clinfer_status ci_hub_refs_parse(const char *text, size_t length, const cha
     json_t *top;
     char names[300] = "";
     *commit = 0;
-    enum clinfer_status status = parse(text, length, &top);
+    enum clinfer_status status = ci_hub_json(text, length, &top);
     if (status != CLINFER_OK) return status;
     bool found = false, known = json_is_array(json_object_get(top, "branches"));
     for (size_t i = 0; i < sizeof lists / sizeof *lists && !found; i++)
@@ -90,7 +84,7 @@ enum clinfer_status ci_hub_refs_parse(const char *text, size_t length, const cha
     json_decref(top);
     if (found) return CLINFER_OK;
     *commit = 0;
-    if (!known) return malformed("branches");
+    if (!known) return ci_hub_malformed("branches");
     return ci_fail(CLINFER_NOT_FOUND, "there is no revision %.100s; there are %s", revision, *names ? names : "none");
 }
 
@@ -123,44 +117,68 @@ static bool room(struct ci_hub_tree *tree) {
     return grown != NULL;
 }
 
-static enum clinfer_status add_file(const json_t *entry, const char *path, struct ci_hub_tree *tree) {
+/* Where an entry has what: of a tree, and of a revision with its blobs. */
+struct fields {
+    const char *path, *oid;
+};
+static const struct fields of_tree = {"path", "oid"}, of_siblings = {"rfilename", "blobId"};
+
+static enum clinfer_status add_file(const json_t *entry, const struct fields *fields, const char *path,
+                                    struct ci_hub_tree *tree) {
     const json_t *lfs = json_object_get(entry, "lfs");
     struct ci_hub_file file = {.size = size_of(json_object_get(entry, "size"))};
     if (tree->count >= MOST_FILES)
-        return ci_fail(CLINFER_REMOTE_FAILED, "there are more than %d files in the repo; %s", MOST_FILES, no_hub);
+        return ci_fail(CLINFER_REMOTE_FAILED, "there are more than %d files in the repo; %s", MOST_FILES,
+                       CI_HUB_NO_HUB);
     if (json_is_object(lfs)) {
         const char *oid = json_string_value(json_object_get(lfs, "oid"));
+        if (!oid) oid = json_string_value(json_object_get(lfs, "sha256"));
         if (oid && strncmp(oid, "sha256:", 7) == 0) oid += 7;
-        if (!take_digits(oid, 64, file.digest)) file.digest[0] = 0;
+        if (!ci_hub_take_digits(oid, 64, file.digest)) file.digest[0] = 0;
         uint64_t size = size_of(json_object_get(lfs, "size"));
         if (size != UINT64_MAX) file.size = size;
-    } else if (!take_digits(json_string_value(json_object_get(entry, "oid")), 40, file.digest)) {
+    } else if (!ci_hub_take_digits(json_string_value(json_object_get(entry, fields->oid)), 40, file.digest)) {
         file.digest[0] = 0;
     }
-    if (!room(tree) || !(file.path = strdup(path))) return no_memory();
+    if (!room(tree) || !(file.path = strdup(path))) return ci_hub_no_memory();
     tree->files[tree->count++] = file;
     return CLINFER_OK;
 }
 
-enum clinfer_status ci_hub_tree_parse(const char *text, size_t length, struct ci_hub_tree *tree) {
-    json_t *top, *entry;
+static enum clinfer_status add_files(const json_t *list, const struct fields *fields, struct ci_hub_tree *tree) {
+    enum clinfer_status status = json_is_array(list) ? CLINFER_OK : ci_hub_malformed("list of files");
     size_t index;
-    enum clinfer_status status = parse(text, length, &top);
-    if (status != CLINFER_OK) return status;
-    if (!json_is_array(top)) status = malformed("list of files");
-    json_array_foreach(top, index, entry) {
-        const json_t *path = json_object_get(entry, "path");
-        const char *type = json_string_value(json_object_get(entry, "type"));
+    json_t *entry;
+    json_array_foreach((json_t *)(uintptr_t)list, index, entry) {
+        const char *path = json_string_value(json_object_get(entry, fields->path));
+        const char *type = fields == &of_tree ? json_string_value(json_object_get(entry, "type")) : "file";
         if (status != CLINFER_OK) break;
-        if (!json_is_string(path) || !type)
-            status = malformed("files");
+        if (!path || !type)
+            status = ci_hub_malformed("files");
         else if (strcmp(type, "file") != 0)
             continue;
-        else if (ci_hub_path_rule(json_string_value(path)))
-            leave_out(tree, json_string_value(path));
+        else if (ci_hub_path_rule(path))
+            leave_out(tree, path);
         else
-            status = add_file(entry, json_string_value(path), tree);
+            status = add_file(entry, fields, path, tree);
     }
+    return status;
+}
+
+enum clinfer_status ci_hub_tree_parse(const char *text, size_t length, struct ci_hub_tree *tree) {
+    json_t *top;
+    enum clinfer_status status = ci_hub_json(text, length, &top);
+    if (status == CLINFER_OK) status = add_files(top, &of_tree, tree);
+    json_decref(top);
+    return status;
+}
+
+enum clinfer_status ci_hub_revision_parse(const char *text, size_t length, bool files, struct ci_hub_tree *tree) {
+    json_t *top;
+    enum clinfer_status status = ci_hub_json(text, length, &top);
+    if (status == CLINFER_OK && !ci_hub_take_digits(json_string_value(json_object_get(top, "sha")), 40, tree->commit))
+        status = ci_hub_malformed("sha");
+    if (status == CLINFER_OK && files) status = add_files(json_object_get(top, "siblings"), &of_siblings, tree);
     json_decref(top);
     return status;
 }
@@ -169,7 +187,7 @@ static int by_path(const void *one, const void *other) {
     return strcmp(((const struct ci_hub_file *)one)->path, ((const struct ci_hub_file *)other)->path);
 }
 
-static void sort(struct ci_hub_tree *tree) {
+void ci_hub_tree_sort(struct ci_hub_tree *tree) {
     size_t kept = 0;
     if (tree->count) qsort(tree->files, tree->count, sizeof *tree->files, by_path);
     for (size_t i = 0; i < tree->count; i++) {
@@ -196,218 +214,4 @@ char *ci_hub_next_link(const char *link) {
         at = end + parameters;
     }
     return NULL;
-}
-
-/* The address of the page after the one of `fetch`; NULL without a failure: that was the last one. */
-static enum clinfer_status next_page(const struct ci_fetch *fetch, const char *repo, char **next) {
-    const char *link = ci_fetch_header(fetch, "Link"), *problem = "";
-    char *reference = link ? ci_hub_next_link(link) : NULL;
-    struct ci_url_origin here, there;
-    *next = NULL;
-    if (!reference) return CLINFER_OK;
-    char *url = ci_url_resolve(ci_fetch_url(fetch), reference, &problem);
-    bool same = url && ci_url_origin(ci_fetch_url(fetch), &here) && ci_url_origin(url, &there) &&
-                ci_url_same_origin(&here, &there);
-    free(reference);
-    if (same && strcmp(url, ci_fetch_url(fetch)) != 0) {
-        *next = url;
-        return CLINFER_OK;
-    }
-    const char *why = !url ? problem : same ? "is the same page again" : "lies on another server";
-    enum clinfer_status status =
-        ci_fail(CLINFER_REMOTE_FAILED, "%.150s: the next page of its files %s; %s", repo, why, no_hub);
-    free(url);
-    return status;
-}
-
-static enum clinfer_status get_pages(struct ci_hub *hub, struct ci_hub_tree *tree) {
-    char *repo = ci_hub_encode(tree->repo, false), *url = NULL;
-    if (!repo ||
-        asprintf(&url, "%s/api/models/%s/tree/%s?recursive=true", hub->settings->endpoint, repo, tree->commit) < 0)
-        url = NULL;
-    free(repo);
-    enum clinfer_status status = url ? CLINFER_OK : no_memory();
-    for (int page = 0; url && status == CLINFER_OK; page++) {
-        const struct ci_hub_question question = {.url = url, .what = tree->repo, .token = true, .most = PAGE_BYTES};
-        struct ci_hub_reply reply = {0};
-        char *next = NULL;
-        if (page >= MOST_PAGES)
-            status = ci_fail(CLINFER_REMOTE_FAILED, "%.150s: its list of files does not end; %s", tree->repo, no_hub);
-        if (status == CLINFER_OK) status = ci_hub_ask(hub, &question, &reply);
-        if (status == CLINFER_OK) {
-            status = ci_hub_tree_parse(reply.body, reply.length, tree);
-            if (status != CLINFER_OK) status = ci_fail_prefix(status, "%.150s", tree->repo);
-        }
-        if (status == CLINFER_OK) status = next_page(reply.fetch, tree->repo, &next);
-        ci_hub_reply_free(&reply);
-        free(url);
-        url = next;
-    }
-    free(url);
-    return status;
-}
-
-/* ---- which repo, which commit ---- */
-
-/* What is called like it, of the Hub's search: one request, and none of its failures counts. */
-static void add_near_names(struct ci_hub *hub, const char *repo) {
-    const char *name = strrchr(repo, '/') ? strrchr(repo, '/') + 1 : repo;
-    char *message = strdup(clinfer_error()), *word = ci_hub_encode(name, true), *url = NULL, names[300] = "";
-    size_t length = strlen(name), index;
-    struct ci_hub_reply reply = {0};
-    json_t *entry, *list = NULL;
-    if (word && length > 5 && strcasecmp(name + length - 5, "-GGUF") == 0) word[strlen(word) - 5] = 0;
-    if (word && asprintf(&url, "%s/api/models?search=%s&limit=5", hub->settings->endpoint, word) < 0) url = NULL;
-    struct ci_hub_settings once = *hub->settings;
-    struct ci_hub own = *hub;
-    once.tries = 1;
-    own.settings = &once;
-    const struct ci_hub_question question = {.url = url, .what = repo, .token = true, .most = SEARCH_BYTES};
-    if (url && ci_hub_ask(&own, &question, &reply) == CLINFER_OK) list = json_loadb(reply.body, reply.length, 0, NULL);
-    json_array_foreach(list, index, entry) {
-        const char *id = json_string_value(json_object_get(entry, "id"));
-        if (id && strcmp(id, repo) != 0 && strlen(id) < 200 && !ci_hub_repo_rule(id) && index < 5)
-            ci_names_add(names, sizeof names, id);
-    }
-    if (message && *names)
-        ci_fail(CLINFER_NOT_FOUND, "%s; near names: %s", message, names);
-    else if (message)
-        ci_fail(CLINFER_NOT_FOUND, "%s", message);
-    json_decref(list);
-    ci_hub_reply_free(&reply);
-    free(message);
-    free(word);
-    free(url);
-}
-
-/* After redirects: what the repo is called today, .../api/models/NAME/refs. */
-static void read_repo(const struct ci_fetch *fetch, const char *ending, struct ci_hub_tree *tree) {
-    static const char start[] = "/api/models/";
-    const char *url = ci_fetch_url(fetch), *name = NULL, *end;
-    char found[sizeof tree->repo];
-    for (const char *at = url; (at = strstr(at, start)); at++) name = at + sizeof start - 1;
-    if (!name || !(end = strstr(name, ending)) || (size_t)(end - name) >= sizeof found) return;
-    memcpy(found, name, (size_t)(end - name));
-    found[end - name] = 0;
-    if (!ci_hub_repo_rule(found)) memcpy(tree->repo, found, sizeof found);
-}
-
-/* The API's page of a repo: "refs", "revision/v1". */
-static enum clinfer_status ask_api(struct ci_hub *hub, const char *page, const char *argument, struct ci_hub_tree *tree,
-                                   struct ci_hub_reply *reply) {
-    char *repo = ci_hub_encode(tree->repo, false), *more = ci_hub_encode(argument, true), *url = NULL;
-    *reply = (struct ci_hub_reply){0};
-    if (!repo || !more || asprintf(&url, "%s/api/models/%s/%s%s", hub->settings->endpoint, repo, page, more) < 0)
-        url = NULL;
-    const struct ci_hub_question question = {.url = url, .what = tree->repo, .token = true, .most = REFS_BYTES};
-    enum clinfer_status status = url ? ci_hub_ask(hub, &question, reply) : no_memory();
-    free(repo);
-    free(more);
-    free(url);
-    return status;
-}
-
-/* What refs do not list: pull requests, short commits. */
-static enum clinfer_status get_revision(struct ci_hub *hub, const char *revision, struct ci_hub_tree *tree) {
-    struct ci_hub_reply reply;
-    json_t *top = NULL;
-    enum clinfer_status status = ask_api(hub, "revision/", revision, tree, &reply);
-    if (status == CLINFER_OK) status = parse(reply.body, reply.length, &top);
-    if (status == CLINFER_OK && !take_digits(json_string_value(json_object_get(top, "sha")), 40, tree->commit))
-        status = malformed("sha");
-    json_decref(top);
-    ci_hub_reply_free(&reply);
-    return status;
-}
-
-static enum clinfer_status get_commit(struct ci_hub *hub, const char *revision, struct ci_hub_tree *tree) {
-    struct ci_hub_reply reply;
-    if (take_digits(revision, 40, tree->commit)) return CLINFER_OK;
-    enum clinfer_status status = ask_api(hub, "refs", "", tree, &reply);
-    bool missing = status == CLINFER_NOT_FOUND && reply.fetch;
-    if (status == CLINFER_OK) {
-        read_repo(reply.fetch, "/refs", tree);
-        status = ci_hub_refs_parse(reply.body, reply.length, revision, tree->commit);
-        if (status != CLINFER_OK) status = ci_fail_prefix(status, "%.150s", tree->repo);
-    }
-    bool elsewhere = !missing && status == CLINFER_NOT_FOUND && reply.fetch;
-    ci_hub_reply_free(&reply);
-    if (missing) add_near_names(hub, tree->repo);
-    if (!elsewhere) return status;
-    char message[600];
-    snprintf(message, sizeof message, "%s", clinfer_error());
-    status = get_revision(hub, revision, tree);
-    return status == CLINFER_NOT_FOUND ? ci_fail(status, "%s; name one of these by @REVISION", message) : status;
-}
-
-enum clinfer_status ci_hub_tree_get(struct ci_hub *hub, const char *repo, const char *revision,
-                                    struct ci_hub_tree *tree) {
-    *tree = (struct ci_hub_tree){0};
-    const char *rule = ci_hub_repo_rule(repo);
-    if (rule) return ci_fail(CLINFER_INVALID_ARGUMENT, "%.200s: this name %s", repo, rule);
-    if (strlen(repo) >= sizeof tree->repo)
-        return ci_fail(CLINFER_INVALID_ARGUMENT, "%.200s: this name is too long", repo);
-    memcpy(tree->repo, repo, strlen(repo) + 1);
-    enum clinfer_status status = ci_hub_check_online(hub->settings, repo);
-    if (status == CLINFER_OK) status = get_commit(hub, revision, tree);
-    if (status == CLINFER_OK) status = get_pages(hub, tree);
-    if (status != CLINFER_OK) {
-        ci_hub_tree_free(tree);
-        return status;
-    }
-    sort(tree);
-    if (tree->left_out)
-        ci_hub_say(hub, true, "%s: %zu of its files are left out, since their names could lead out of the folder (%s)",
-                   tree->repo, tree->left_out, tree->first_left_out);
-    return CLINFER_OK;
-}
-
-/* ---- one file ---- */
-
-/* W/"abc" -> abc */
-static void take_etag(const char *text, char etag[256]) {
-    if (text[0] == 'W' && text[1] == '/') text += 2;
-    size_t length = strlen(text);
-    if (length >= 2 && text[0] == '"' && text[length - 1] == '"') text++, length -= 2;
-    snprintf(etag, 256, "%.*s", ci_shown(length, 255), text);
-}
-
-static uint64_t take_size(const char *text) {
-    char *end;
-    if (!text || !isdigit((unsigned char)*text)) return UINT64_MAX;
-    unsigned long long size = strtoull(text, &end, 10);
-    return *end ? UINT64_MAX : size;
-}
-
-static enum clinfer_status read_facts(const struct ci_fetch *fetch, const char *what, struct ci_hub_facts *facts) {
-    const char *commit = ci_fetch_first_header(fetch, "X-Repo-Commit");
-    const char *linked = ci_fetch_first_header(fetch, "X-Linked-Etag"), *etag = ci_fetch_header(fetch, "ETag");
-    const char *size = ci_fetch_first_header(fetch, "X-Linked-Size");
-    const char *encoding = ci_fetch_header(fetch, "Content-Encoding");
-    if (!take_digits(commit, 40, facts->commit) || (!linked && !etag))
-        return ci_fail(CLINFER_REMOTE_FAILED, "%.150s: no Hub answered: there is no %s in the header; %s", what,
-                       !linked && !etag ? "ETag" : "X-Repo-Commit", no_hub);
-    take_etag(linked ? linked : etag, facts->etag);
-    if (!take_digits(facts->etag, 64, facts->digest) && !take_digits(facts->etag, 40, facts->digest))
-        facts->digest[0] = 0;
-    /* Never the length of a redirect's text. */
-    if (!size && ci_fetch_status(fetch) < 300 && (!encoding || strcasecmp(encoding, "identity") == 0))
-        size = ci_fetch_header(fetch, "Content-Length");
-    facts->size = take_size(size);
-    return CLINFER_OK;
-}
-
-enum clinfer_status ci_hub_head(struct ci_hub *hub, const char *url, struct ci_hub_facts *facts) {
-    char what[200];
-    struct ci_hub_reply reply;
-    *facts = (struct ci_hub_facts){.size = UINT64_MAX};
-    const char *name = strstr(url, "/resolve/");
-    name = name ? strchr(name + 9, '/') : strrchr(url, '/');
-    snprintf(what, sizeof what, "%.150s", name ? name + 1 : url);
-    const struct ci_hub_question question = {
-        .url = url, .what = what, .head = true, .token = true, .fact = "X-Linked-Etag", .most = 65536};
-    enum clinfer_status status = ci_hub_ask(hub, &question, &reply);
-    if (status == CLINFER_OK) status = read_facts(reply.fetch, what, facts);
-    ci_hub_reply_free(&reply);
-    return status;
 }

@@ -436,9 +436,9 @@ size_t ci_fetcher_run(struct ci_fetcher *fetcher, double seconds) {
     while (count_running(fetcher)) {
         int running = 0;
         tick(fetcher);
+        if (look(fetcher)) break;
         if (ci_curl->multi_perform(fetcher->multi, &running) != CURLM_OK) end_all(fetcher, "libcurl cannot go on");
-        bool ended = collect(fetcher);
-        if (look(fetcher) || ended || fetcher->came) break;
+        if (collect(fetcher) || fetcher->came) break;
         double left = until - ci_now();
         if (left <= 0) break;
         int wait = left * 1e3 < LOOK_MILLISECONDS ? (int)(left * 1e3) + 1 : LOOK_MILLISECONDS;

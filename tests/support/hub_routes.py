@@ -1,4 +1,5 @@
 """What hub_server.py answers at which address. Bodies of files, with ranges, are in hub_bodies.py."""
+import gzip
 import json
 import re
 import threading
@@ -57,6 +58,13 @@ class Asked:
     def send(self, body, *lines, status=200, kind="application/json"):
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
+        api = status == 200 and self.where in ("refs", "revision", "tree")
+        cut = self.on("cut") if api else None
+        if api and self.on("gzip"):
+            body, lines = gzip.compress(body), (*lines, "Content-Encoding: gzip")
+        if cut:
+            self.connection.send(head(200, kind, *lines, f"Content-Length: {len(body)}") + body[:cut.number()])
+            raise End
         send_whole(self.connection, self.request, status, body, kind, *lines)
 
     def fail(self, status, text, code=None):
