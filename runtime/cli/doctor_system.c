@@ -270,7 +270,7 @@ static enum clinfer_status read_model(const char *path) {
     struct ci_inspection found = {0};
     enum clinfer_status status = ci_source_open(path, NULL, &gguf);
     if (status != CLINFER_OK) return status;
-    ci_inspect_file(gguf, 0, &found);
+    ci_inspect_file(gguf, 0, NULL, &found);
     status = found.status;
     ci_inspect_end(&found);
     ci_gguf_close(gguf);

@@ -103,7 +103,7 @@ static void print_memory(const struct ci_inspection *found) {
               ci_format_bytes(total_of(&found->memory), total));
 }
 
-static void print_summary(const struct ci_gguf *gguf, const struct ci_inspection *found) {
+void ci_inspect_print_summary(const struct ci_gguf *gguf, const struct ci_inspection *found) {
     char size[CI_AMOUNT_BYTES], count[CI_AMOUNT_BYTES];
     char format[24] = "SafeTensors";
     if (!ci_gguf_folder(gguf)) snprintf(format, sizeof format, "GGUF v%" PRIu32, ci_gguf_version(gguf));
@@ -238,7 +238,7 @@ static json_t *findings_json(const struct ci_inspection *found, enum ci_finding_
     return list;
 }
 
-static int print_inspection_json(const struct ci_gguf *gguf, const struct ci_inspection *found) {
+json_t *ci_inspect_json(const struct ci_gguf *gguf, const struct ci_inspection *found) {
     json_t *object = json_object();
     const char *path = ci_gguf_path(gguf);
     json_object_set_new(object, "path", ci_json_text(path, strlen(path)));
@@ -258,7 +258,13 @@ static int print_inspection_json(const struct ci_gguf *gguf, const struct ci_ins
     json_object_set_new(object, "types", types_json(found));
     json_object_set_new(object, "metadata", metadata_json(gguf));
     json_object_set_new(object, "tensors", tensors_json(gguf));
-    return ci_print_json(object);
+    return object;
+}
+
+void ci_inspect_print_rest(const struct ci_gguf *gguf, const struct ci_inspection *found, bool metadata, bool tensors) {
+    print_findings(found);
+    if (metadata) print_metadata(gguf);
+    if (tensors) print_tensors(gguf);
 }
 
 /* ---- the command ---- */
@@ -273,17 +279,15 @@ struct inspect {
 static int print_inspection(const struct inspect *inspect, const struct ci_gguf *gguf) {
     struct ci_inspection found;
     int exit_status = 0;
-    ci_inspect_file(gguf, (int)inspect->context, &found);
+    ci_inspect_file(gguf, (int)inspect->context, NULL, &found);
     if (found.status == CLINFER_OUT_OF_MEMORY) { /* says nothing about the file */
         exit_status = ci_complain(found.status);
     } else if (inspect->json) {
-        exit_status = print_inspection_json(gguf, &found);
+        exit_status = ci_print_json(ci_inspect_json(gguf, &found));
     } else {
         bool all = !inspect->tensors && !inspect->metadata;
-        print_summary(gguf, &found);
-        print_findings(&found);
-        if (inspect->metadata || all) print_metadata(gguf);
-        if (inspect->tensors || all) print_tensors(gguf);
+        ci_inspect_print_summary(gguf, &found);
+        ci_inspect_print_rest(gguf, &found, inspect->metadata || all, inspect->tensors || all);
     }
     ci_inspect_end(&found);
     return exit_status;

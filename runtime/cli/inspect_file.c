@@ -34,18 +34,19 @@ static void sort_types(struct ci_inspection *found) {
 }
 
 /* Reads it as a run would, without a device. */
-static enum clinfer_status try_file(const struct ci_gguf *gguf, int context, struct ci_inspection *found) {
+static enum clinfer_status try_file(const struct ci_gguf *gguf, int context, const struct clinfer_rope_options *rope,
+                                    struct ci_inspection *found) {
     struct ci_tokenizer *tokenizer = NULL;
     struct ci_chat *chat = NULL;
     struct ci_threads *threads = NULL;
-    struct clinfer_engine_info info;
     enum clinfer_status status = ci_threads_create(0, &threads);
-    if (status == CLINFER_OK) status = ci_read_model(gguf, threads, &found->model, &tokenizer, &info);
+    if (status == CLINFER_OK) status = ci_read_model(gguf, threads, &found->model, &tokenizer, &found->sampling);
     if (status == CLINFER_OK) status = ci_chat_create(gguf, NULL, NULL, tokenizer, &chat);
     if (status == CLINFER_OK) status = ci_chat_check(chat);
     if (status == CLINFER_OK) ci_chat_tell_types(chat);
+    if (status == CLINFER_OK) status = ci_inspect_text(gguf, tokenizer, chat, &found->text);
     found->has_template = chat && ci_chat_has_template(chat);
-    if (status == CLINFER_OK) status = ci_model_set_context(&found->model, context, NULL, &found->context);
+    if (status == CLINFER_OK) status = ci_model_set_context(&found->model, context, rope, &found->context);
     if (status == CLINFER_OK) status = ci_predict_cpu(&found->model, threads, found->context, &found->memory);
     ci_threads_destroy(threads);
     ci_chat_destroy(chat);
@@ -53,7 +54,8 @@ static enum clinfer_status try_file(const struct ci_gguf *gguf, int context, str
     return status;
 }
 
-void ci_inspect_file(const struct ci_gguf *gguf, int context, struct ci_inspection *found) {
+void ci_inspect_file(const struct ci_gguf *gguf, int context, const struct clinfer_rope_options *rope,
+                     struct ci_inspection *found) {
     *found = (struct ci_inspection){0};
     found->file_bytes = ci_gguf_file_bytes(gguf);
     struct ci_gguf_string name = {"unknown", 7};
@@ -62,7 +64,7 @@ void ci_inspect_file(const struct ci_gguf *gguf, int context, struct ci_inspecti
             found->architecture[i] = name.text[i] < 32 || name.text[i] == 127 ? '?' : name.text[i];
     for (size_t i = 0; i < ci_gguf_tensor_count(gguf); i++) add_tensor(found, ci_gguf_tensor_at(gguf, i));
     sort_types(found);
-    found->status = try_file(gguf, context, found);
+    found->status = try_file(gguf, context, rope, found);
     if (found->status != CLINFER_OK) {
         snprintf(found->reason, sizeof found->reason, "%s", clinfer_error());
         return;

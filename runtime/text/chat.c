@@ -42,6 +42,7 @@ struct ci_chat {
     enum clinfer_status status;
     char *message;
     const struct built_in *stand_in; /* what is used since the file has none; NULL */
+    const struct built_in *named;    /* which built-in one it is; NULL */
     enum form forms[ROLE_COUNT];
     bool no_system;  /* system messages are refused or left out */
     bool no_history; /* earlier messages are left out */
@@ -120,8 +121,8 @@ static enum clinfer_status choose_own(const struct ci_gguf *gguf, const struct c
     if (status != CLINFER_OK) return status;
     chat->in_file = trim(*text).length > 0;
     chat->stand_in = chat->in_file ? NULL : choose_stand_in(tokenizer);
-    const struct built_in *named = chat->in_file ? find_built_in(trim(*text)) : chat->stand_in;
-    if (named) *text = text_of(named);
+    chat->named = chat->in_file ? find_built_in(trim(*text)) : chat->stand_in;
+    if (chat->named) *text = text_of(chat->named);
     return CLINFER_OK;
 }
 
@@ -381,6 +382,14 @@ enum clinfer_status ci_chat_check(const struct ci_chat *chat) {
 }
 
 const struct ci_reasoning_form *ci_chat_reasoning(const struct ci_chat *chat) { return chat->reasoning; }
+
+void ci_chat_describe(const struct ci_chat *chat, struct ci_chat_facts *facts) {
+    *facts = (struct ci_chat_facts){.name = chat->named ? chat->named->name : NULL,
+                                    .in_file = chat->in_file,
+                                    .system = !chat->no_system,
+                                    .history = !chat->no_history,
+                                    .thinking = chat->reasoning != NULL};
+}
 
 bool ci_chat_has_template(const struct ci_chat *chat) { return chat->in_file; }
 

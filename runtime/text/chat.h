@@ -37,6 +37,16 @@ enum clinfer_status ci_chat_check(const struct ci_chat *chat);
 /* Whether the file brought a template that is not empty. */
 bool ci_chat_has_template(const struct ci_chat *chat);
 
+/* What its template is and takes, for people. */
+struct ci_chat_facts {
+    const char *name; /* of the built-in template that it is; NULL: the file's own, or the caller's Jinja */
+    bool in_file;     /* the file names it or brought it */
+    bool system;      /* messages of the system; without, they begin the user's first one */
+    bool history;     /* all messages come out, not the last one alone */
+    bool thinking;    /* the model thinks before it answers, in a form that is known */
+};
+void ci_chat_describe(const struct ci_chat *chat, struct ci_chat_facts *facts);
+
 /* How the model marks what it thinks (reasoning.h); NULL: it shows no such form. */
 const struct ci_reasoning_form *ci_chat_reasoning(const struct ci_chat *chat);
 
