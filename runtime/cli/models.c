@@ -76,6 +76,7 @@ static enum clinfer_status take(struct chooser *chooser, const char *why, char *
 
 /* The message is that of ci_hub_find: what is missing, and which command would fetch it. */
 static enum clinfer_status fetch(struct chooser *chooser, const char *why, const struct ci_hub_name *missing) {
+    if (chooser->flags->local) return CLINFER_NOT_FOUND;
     const char *forbidden = chooser->flags->no_pull ? "--no-pull" : chooser->settings.offline_from;
     struct ci_hub_pulled pulled;
     if (chooser->flags->no_pull || chooser->settings.offline)

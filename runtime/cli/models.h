@@ -17,6 +17,7 @@
 struct ci_model_flags {
     const char *model, *repo, *file, *url, *token;
     bool offline, no_pull;
+    bool local; /* the command fetches nothing, whatever flags say: no flag, and no word of it in messages */
 };
 
 /* Of every command that takes a model: how one is named otherwise than by -m. */

@@ -144,15 +144,47 @@ static int show_file(const struct show *show, const struct clinfer_engine_option
     return exit_status;
 }
 
+/* What the flags name is a repo of the Hub, which could be asked: what it would fetch. Else the failure of finding
+ * it. */
+static int show_missing(const struct show *show) {
+    const struct ci_model_flags *from = &show->flags.from;
+    const char *wanted = from->model ? from->model : from->repo;
+    struct ci_hub_settings settings;
+    struct ci_hub_name name;
+    char message[4096];
+    snprintf(message, sizeof message, "%s", clinfer_error());
+    enum clinfer_status status = ci_hub_settings_read(&settings);
+    if (from->offline) ci_hub_settings_go_offline(&settings, "--offline");
+    bool named = status == CLINFER_OK && wanted && ci_hub_name_parse(wanted, settings.endpoint, &name) == CLINFER_OK &&
+                 name.kind == CI_HUB_REPO;
+    if (named && from->repo && from->file) {
+        snprintf(name.file, sizeof name.file, "%s", from->file);
+        name.tag[0] = 0;
+    }
+    int exit_status;
+    if (named && !settings.offline && !from->no_pull)
+        exit_status = ci_show_remote(&settings, &name, show->json);
+    else
+        exit_status = ci_refuse(CLINFER_NOT_FOUND, "%s", message);
+    ci_hub_settings_free(&settings);
+    return exit_status;
+}
+
 static int show_model(struct show *show) {
     struct ci_model_choice choice = {0};
     struct clinfer_engine_options options;
     struct ci_gguf *gguf = NULL;
     struct shown shown = {0};
+    int exit_status = 0;
+    show->flags.from.local = true;
     enum clinfer_status status = ci_engine_flags_options(&show->flags, &choice, &options);
+    bool missing = status == CLINFER_NOT_FOUND && !choice.path;
     if (status == CLINFER_OK) status = ci_source_open(choice.path, NULL, &gguf);
     shown.gguf = gguf;
-    int exit_status = status == CLINFER_OK ? show_file(show, &options, &shown) : ci_complain(status);
+    if (missing)
+        exit_status = show_missing(show);
+    else
+        exit_status = status == CLINFER_OK ? show_file(show, &options, &shown) : ci_complain(status);
     ci_gguf_close(gguf);
     ci_models_free(&choice);
     return exit_status;
@@ -192,9 +224,9 @@ int ci_command_show(int argc, char **argv) {
         enum clinfer_status status = ci_log_start(&show.log);
         if (status != CLINFER_OK)
             exit_status = ci_exit_status(status);
-        else if (words.count + (show.flags.model != NULL) > 1)
+        else if (words.count + (show.flags.from.model != NULL) > 1)
             exit_status = ci_refuse(CLINFER_INVALID_ARGUMENT, "show takes one model; see clinfer show --help");
-        if (words.count) show.flags.model = words.items[0];
+        if (words.count) show.flags.from.model = words.items[0];
         if (exit_status == CI_OPTIONS_GO_ON) exit_status = show_model(&show);
         ci_log_end();
     }

@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "format/gguf.h"
+#include "hub/name.h"
 #include "hub/settings.h"
 #include "hub/stores.h"
 
@@ -49,5 +50,8 @@ struct ci_show_here {
 void ci_show_here_find(const struct clinfer_engine_options *options, struct ci_show_here *here);
 void ci_show_here_print(const struct ci_show_here *here);
 void ci_show_here_add(const struct ci_show_here *here, json_t *object);
+
+/* A repo of the Hub that is not here; returns the exit status. */
+int ci_show_remote(const struct ci_hub_settings *settings, const struct ci_hub_name *name, bool json);
 
 #endif

@@ -217,6 +217,47 @@ def test_a_model_that_does_not_run_says_why():
     assert "runs          no: " in show(path).stdout
 
 
+class Hub:
+    """hub_server.py for as long as this lives; asks nobody else."""
+
+    def __enter__(self):
+        path = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../support/hub_server.py")
+        self.child = subprocess.Popen([sys.executable, path, FOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.address = json.loads(self.child.stdout.readline())["http"]
+        return self
+
+    def ask(self, *arguments, status=0):
+        environment = {**ENVIRONMENT, "HF_ENDPOINT": self.address, "HF_HUB_OFFLINE": "0", "HF_HUB_ETAG_TIMEOUT": "5"}
+        done = subprocess.run([TOOL, "show", *arguments], env=environment, capture_output=True, text=True, timeout=100)
+        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def __exit__(self, *_):
+        self.child.stdin.close()
+        self.child.wait(10)
+        self.child.stdout.close()
+
+
+def test_a_name_that_is_not_here_says_what_it_would_fetch():
+    """By the tree: nothing is downloaded."""
+    with Hub() as hub:
+        said = hub.ask("user/quants").stdout
+        assert "user/quants: not on this machine; `clinfer pull user/quants:Q4_K_M` fetches it" in said, said
+        shown = json.loads(hub.ask("user/quants:q8_0", "--json").stdout)
+        assert [file["file"] for file in shown["would_fetch"]["files"]] == ["quants-Q8_0.gguf"], shown
+        assert shown["here"] is False and shown["name"] == "user/quants:Q8_0", shown
+        assert {"Q2_K", "Q8_0", "TQ1_0"} <= {model["quant"] for model in shown["models"]}, shown
+        assert not [model for model in shown["models"] if "mmproj" in model["file"]], shown
+        split = json.loads(hub.ask("user/split", "--json").stdout)
+        assert len(split["would_fetch"]["files"]) > 1, split
+        weights = json.loads(hub.ask("user/weights", "--json").stdout)
+        assert any(file["file"] == "config.json" for file in weights["would_fetch"]["files"]), weights
+        for arguments, status in ((["user/quants:Q7_X"], 3), (["user/nothing-like-it"], 3), (["user/quants", "--offline"], 3)):
+            failed = hub.ask(*arguments, status=status)
+            assert not failed.stdout and "; " in failed.stderr, failed
+        assert not os.path.exists(f"{CACHE}/models--user--quants"), os.listdir(CACHE)
+
+
 def test_several_models_are_refused():
     assert "one model" in show("a", "b", status=2).stderr
 
