@@ -10,6 +10,7 @@
 
 #include "cli/config.h"
 #include "cli/output.h"
+#include "hub/name.h"
 
 static const struct ci_completion_shell *const shells[] = {&ci_completion_bash, &ci_completion_zsh,
                                                            &ci_completion_fish};
@@ -28,7 +29,7 @@ static void add_templates(struct ci_completion *completion) {
 }
 
 static void add_piece(struct ci_completion *completion, const char *piece, bool word) {
-    if (strcmp(piece, "MODEL") == 0) {
+    if (strcmp(piece, "MODEL") == 0 || strncmp(piece, "USER/REPO", 9) == 0) {
         completion->models = true;
     } else if (strncmp(piece, "FILE", 4) == 0) {
         completion->files = true;
@@ -37,6 +38,8 @@ static void add_piece(struct ci_completion *completion, const char *piece, bool 
         add(completion, "cpu");
     } else if (strcmp(piece, "KEY") == 0) {
         for (const struct ci_config_key *key = ci_config_keys; key->name; key++) add(completion, key->name);
+    } else if (strcmp(piece, "ALIAS") == 0) {
+        for (const struct ci_hub_alias *alias = ci_hub_aliases; alias->alias; alias++) add(completion, alias->alias);
     } else if (strcmp(piece, "TEMPLATE") == 0) {
         add_templates(completion);
     } else if (strcmp(piece, "COMMAND") == 0) {

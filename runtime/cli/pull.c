@@ -172,6 +172,7 @@ int ci_command_pull(int argc, char **argv) {
                     "  clinfer run -m \"$(clinfer pull qwen3-0.6b)\" \"Why is the sky blue?\"",
         .options = options,
         .option_count = sizeof options / sizeof *options,
+        .words = "ALIAS|MODEL",
     };
     int exit_status = ci_options_parse(&usage, argc, argv, &command.words);
     if (exit_status == CI_OPTIONS_GO_ON) {

@@ -16,23 +16,29 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 import tap  # noqa: E402
 
 TOOL = os.path.realpath(os.environ.get("CLINFER_TEST_BINARY") or "build/release/clinfer")
-NAMES = ["small.gguf", "someone/smol-lm-GGUF:Q4_K_M", "someone/smol-lm-GGUF:Q8_0", "it's; $(touch broken)"]
+NAMES = ["small.gguf", "someone/smol-lm-GGUF:Q4_K_M", "someone/smol-lm-GGUF:Q8_0", "it's; $(touch broken).gguf"]
 work = tempfile.TemporaryDirectory(prefix="clinfer-test-")
 FOLDER = work.name
 ENVIRONMENT = {"PATH": f"{FOLDER}/bin:{os.environ['PATH']}", "HOME": FOLDER, "LC_ALL": "C.UTF-8", "TERM": "dumb"}
 
 
 def prepare():
-    """A clinfer that has these models, and files to be completed."""
-    os.makedirs(f"{FOLDER}/bin")
-    os.makedirs(f"{FOLDER}/here/folder")
-    for name in ("my.gguf", "question.txt"):
-        open(f"{FOLDER}/here/{name}", "w").close()
-    with open(f"{FOLDER}/names", "w") as file:
-        file.write("".join(name + "\n" for name in NAMES))
-    with open(f"{FOLDER}/bin/clinfer", "w") as file:
-        file.write(f'#!/bin/sh\n[ "$1 $2" = "list --names" ] && exec cat {FOLDER}/names\nexec {TOOL} "$@"\n')
-    os.chmod(f"{FOLDER}/bin/clinfer", 0o755)
+    """A home with these models, in the models folder and in the Hub's cache, and files to be completed."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = f"{FOLDER}/.cache/huggingface/hub/models--someone--smol-lm-GGUF"
+    models, snapshot = f"{FOLDER}/.local/share/clinfer/models", f"{repo}/snapshots/{commit}"
+    for folder in ("bin", "here/folder"):
+        os.makedirs(f"{FOLDER}/{folder}")
+    for folder in (models, snapshot, f"{repo}/refs"):
+        os.makedirs(folder)
+    with open(f"{repo}/refs/main", "w") as file:
+        file.write(commit)
+    for path in (f"{models}/{NAMES[0]}", f"{models}/{NAMES[3]}", f"{snapshot}/smol-lm-Q4_K_M.gguf",
+                 f"{snapshot}/smol-lm-Q8_0.gguf", f"{FOLDER}/here/my.gguf", f"{FOLDER}/here/question.txt"):
+        with open(path, "w") as file:
+            file.write("GGUF" + path)
+    os.symlink(TOOL, f"{FOLDER}/bin/clinfer")
+    assert sorted(run("clinfer", "list", "--names").split("\n")[:-1]) == sorted(NAMES), run("clinfer", "list", "--names")
 
 
 def run(*command, text=None):
@@ -67,6 +73,7 @@ def check(complete):
     assert "chat_template" in complete("clinfer config get cha"), complete("clinfer config get cha")
     assert "small.gguf" in complete("clinfer inspect sm"), complete("clinfer inspect sm")
     assert "mistral-v3" in complete("clinfer run --chat-template mistral-v")
+    assert "smollm2-135m" in complete("clinfer pull smol"), complete("clinfer pull smol")
     assert complete("clinfer run -n ") == [], "no number is known"
     assert not os.path.exists(f"{FOLDER}/here/broken"), "the name of a model was executed"
 
@@ -92,7 +99,7 @@ def test_bash_completes():
 def test_bash_completes_names_of_models():
     assert bash("clinfer run -m someone/") == NAMES[1:3], bash("clinfer run -m someone/")
     assert "my.gguf" in bash("clinfer run -m m"), bash("clinfer run -m m")
-    assert bash("clinfer run -m it") == ["it\\'s\\;\\ \\$\\(touch\\ broken\\)"], bash("clinfer run -m it")
+    assert bash("clinfer run -m it") == ["it\\'s\\;\\ \\$\\(touch\\ broken\\).gguf"], bash("clinfer run -m it")
     # Bash takes what is behind the last ':' and '=' for the word.
     assert bash("clinfer run -m someone/smol-lm-GGUF:", " :=") == ["Q4_K_M", "Q8_0"]
     assert bash("clinfer run --model=someone/smol-lm-GGUF:Q8", " :=") == ["Q8_0"]
