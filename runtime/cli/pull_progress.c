@@ -3,10 +3,12 @@
 
 #include <jansson.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/status.h"
 #include "cli/interrupt.h"
@@ -29,26 +31,38 @@ static const char *duration(double seconds, char text[CI_AMOUNT_BYTES]) {
     return text;
 }
 
-/* What is known of a file on its way: "m-Q4_K_M.gguf  312 MB of 1.12 GB (28%), 9.8 MB/s, 1 min 22 s left". */
-static void describe(const struct ci_pull_progress *progress, const struct ci_hub_event *event, char *text,
-                     size_t size) {
-    char completed[CI_AMOUNT_BYTES], total[CI_AMOUNT_BYTES], speed[CI_AMOUNT_BYTES], left[CI_AMOUNT_BYTES];
-    bool known = event->total && event->total != UINT64_MAX;
-    const char *what = strcmp(event->phase, "verify") == 0 ? "checking "
-                       : strcmp(event->phase, "wait") == 0 ? "waiting for another process, "
-                                                           : "";
-    ci_hub_size_text(event->completed, completed, sizeof completed);
-    int used = snprintf(text, size, "%s%s  %s", what, event->file, completed);
-    if (known && used > 0 && (size_t)used < size)
-        used += snprintf(text + used, size - (size_t)used, " of %s (%d%%)",
-                         ci_hub_size_text(event->total, total, sizeof total),
-                         (int)((double)event->completed / (double)event->total * 100));
-    if (progress->speed >= 1 && used > 0 && (size_t)used < size)
-        used += snprintf(text + used, size - (size_t)used, ", %s/s",
-                         ci_hub_size_text((uint64_t)progress->speed, speed, sizeof speed));
-    if (progress->speed >= 1 && known && event->total > event->completed && used > 0 && (size_t)used < size)
-        snprintf(text + used, size - (size_t)used, ", %s left",
-                 duration((double)(event->total - event->completed) / progress->speed, left));
+struct line {
+    char text[512];
+    size_t used;
+};
+
+static void add(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct line *line, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int wrote = vsnprintf(line->text + line->used, sizeof line->text - line->used, format, arguments);
+    va_end(arguments);
+    if (wrote > 0)
+        line->used +=
+            (size_t)wrote < sizeof line->text - line->used ? (size_t)wrote : sizeof line->text - line->used - 1;
+}
+
+/* What is known of a file on its way: "m-Q4_K_M.gguf  312 MB of 1.12 GB (28%), 9.8 MB/s, 1 min 22 s left"; of several
+ * "2 of 3: ...", and the time is that of all that are still to come. */
+static void describe(const struct ci_pull_progress *progress, const struct ci_hub_event *event, struct line *line) {
+    char text[CI_AMOUNT_BYTES];
+    bool known = event->total && event->total != UINT64_MAX, fetches = strcmp(event->phase, "download") == 0;
+    uint64_t left = known ? event->total - event->completed : 0;
+    if (fetches && event->all_total > event->all_completed) left = event->all_total - event->all_completed;
+    if (event->count && fetches) add(line, "%zu of %zu: ", event->number, event->count);
+    if (!fetches) add(line, "%s", strcmp(event->phase, "verify") == 0 ? "checking " : "waiting for another process: ");
+    add(line, "%s  %s", event->file, ci_hub_size_text(event->completed, text, sizeof text));
+    if (known)
+        add(line, " of %s (%d%%)", ci_hub_size_text(event->total, text, sizeof text),
+            (int)((double)event->completed / (double)event->total * 100));
+    if (progress->speed < 1) return;
+    add(line, ", %s/s", ci_hub_size_text((uint64_t)progress->speed, text, sizeof text));
+    if (left) add(line, ", %s left", duration((double)left / progress->speed, text));
 }
 
 /* ---- JSON ---- */
@@ -105,7 +119,7 @@ static void begin(struct ci_pull_progress *progress, const struct ci_hub_event *
     progress->shown = progress->json ? now - redraw_seconds : now;
 }
 
-/* A download is over: what it was. */
+/* A download is over: what it was, where somebody has watched it or it took long. */
 static void tell_end(const struct ci_pull_progress *progress, const struct ci_hub_event *event, double now) {
     char bytes[CI_AMOUNT_BYTES], seconds[CI_AMOUNT_BYTES], speed[CI_AMOUNT_BYTES];
     double took = now - progress->began;
@@ -114,12 +128,12 @@ static void tell_end(const struct ci_pull_progress *progress, const struct ci_hu
     if (took >= 1 && came)
         ci_say("%s: %s in %s, %s/s", event->file, bytes, duration(took, seconds),
                ci_hub_size_text((uint64_t)((double)came / took), speed, sizeof speed));
-    else
+    else if (isatty(STDERR_FILENO))
         ci_say("%s: %s", event->file, bytes);
 }
 
 static void show(struct ci_pull_progress *progress, const struct ci_hub_event *event, double now) {
-    char text[512];
+    struct line line = {.used = 0};
     bool over = event->completed == event->total && strcmp(event->phase, "download") == 0;
     bool fetches = event->completed > progress->last || event->completed > progress->first;
     progress->last = event->completed;
@@ -136,12 +150,12 @@ static void show(struct ci_pull_progress *progress, const struct ci_hub_event *e
         progress->first = event->completed;
         return;
     }
-    describe(progress, event, text, sizeof text);
+    describe(progress, event, &line);
     bool due = now - progress->shown >= redraw_seconds;
-    if (due && ci_progress(text)) {
+    if (due && ci_progress(line.text)) {
         progress->shown = now;
     } else if (now - progress->shown >= line_seconds) {
-        ci_say("%s", text);
+        ci_say("%s", line.text);
         progress->shown = now;
     }
 }

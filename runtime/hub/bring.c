@@ -31,8 +31,8 @@ struct bring {
     struct ci_hub *hub;
     const struct ci_hub_bringing *what;
     struct wanted *files; /* [what->choice->count] */
-    size_t missing;
-    uint64_t missing_bytes;
+    size_t missing, fetched;
+    uint64_t missing_bytes, fetched_bytes; /* fetched: files before the one that comes */
 };
 
 static enum clinfer_status out_of_memory(const struct bring *bring) {
@@ -153,7 +153,23 @@ static enum clinfer_status check_space(const struct bring *bring) {
 
 /* ---- the rest ---- */
 
+/* Downloads know of one file each; who watches wants to know how long all of them take. */
+static void watch(void *user, const struct ci_hub_event *event) {
+    const struct bring *bring = user;
+    struct ci_hub_event whole = *event;
+    if (event->kind == CI_HUB_PROGRESS && bring->missing > 1) {
+        whole.number = bring->fetched + 1;
+        whole.count = bring->missing;
+        whole.all_completed = bring->fetched_bytes + event->completed;
+        whole.all_total = bring->missing_bytes;
+    }
+    bring->hub->watch(bring->hub->user, &whole);
+}
+
 static enum clinfer_status fetch(struct bring *bring, const struct wanted *wanted, struct ci_hub_pulled *pulled) {
+    struct ci_hub hub = *bring->hub;
+    hub.watch = hub.watch ? watch : NULL;
+    hub.user = bring;
     const struct ci_hub_settings *settings = bring->hub->settings;
     const struct ci_hub_tree *tree = bring->what->tree;
     char secret[CI_HUB_AUTHORIZATION_BYTES];
@@ -172,10 +188,13 @@ static enum clinfer_status fetch(struct bring *bring, const struct wanted *wante
         .lock = lock,
         .gguf = length > 5 && strcasecmp(wanted->file.path + length - 5, ".gguf") == 0,
     };
-    enum clinfer_status status = url && lock ? ci_hub_download(bring->hub, &download, &done) : out_of_memory(bring);
+    enum clinfer_status status = url && lock ? ci_hub_download(&hub, &download, &done) : out_of_memory(bring);
     explicit_bzero(secret, sizeof secret);
     free(url);
     free(lock);
+    memcpy(bring->hub->topics, hub.topics, sizeof hub.topics);
+    bring->fetched++;
+    if (wanted->file.size != UINT64_MAX) bring->fetched_bytes += wanted->file.size;
     pulled->fetched += done.fetched;
     pulled->fetched_files += done.fetched > 0;
     return status;

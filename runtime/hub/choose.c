@@ -12,7 +12,7 @@
 #include "hub/choose_private.h"
 #include "hub/space.h"
 
-enum { MAX_LIST = 560 };
+enum { MAX_LIST = 560, MIN_GGUF = 24 /* bytes of its header */ };
 
 struct candidate {
     size_t first; /* the file that -m takes */
@@ -145,6 +145,9 @@ static enum clinfer_status take(const struct choosing *choosing, const struct ca
         return ci_fail(CLINFER_NOT_FOUND,
                        "%s: %s: the repo has %d of its %d parts; ask its owner for the others, or take another quant",
                        tree->repo, path_of(choosing, candidate), candidate->found, candidate->parts);
+    if (tree->files[candidate->first].size < MIN_GGUF)
+        return ci_fail(CLINFER_BAD_FILE, "%s: %s has %" PRIu64 " bytes, which is no model; tell the owner of the repo",
+                       tree->repo, path_of(choosing, candidate), tree->files[candidate->first].size);
     bool fine = ci_hub_choice_add(tree, choice, candidate->first);
     for (size_t i = 0; i < tree->count && candidate->stem && fine; i++) {
         int number, count;

@@ -30,7 +30,9 @@ struct ci_hub_event {
     const char *text;
     const char *phase; /* "download", "verify", "wait" (for another process) */
     const char *file, *digest;
-    uint64_t completed, total; /* bytes */
+    uint64_t completed, total;         /* bytes */
+    uint64_t all_completed, all_total; /* of all files that are fetched, this one with them; 0: it is the only one */
+    size_t number, count;              /* which of them it is, from 1; 0: it is the only one */
 };
 typedef void ci_hub_watch(void *user, const struct ci_hub_event *event);
 

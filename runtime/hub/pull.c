@@ -35,7 +35,10 @@ enum clinfer_status ci_hub_pull_offline(struct ci_hub *hub, const struct ci_hub_
                                         struct ci_hub_pulled *pulled) {
     struct ci_hub_found found = {0};
     enum clinfer_status status = ci_hub_find_name(hub->settings, name, &found);
-    if (status == CLINFER_OK) status = ci_hub_pulled_set(pulled, found.name, found.path);
+    if (status == CLINFER_OK)
+        status = ci_hub_pulled_set(pulled, found.name, found.path);
+    else if (status == CLINFER_NOT_FOUND && hub->settings->offline)
+        status = ci_fail(status, "%s, but not offline (%s)", ci_status_message(), hub->settings->offline_from);
     ci_hub_found_free(&found);
     return status;
 }

@@ -17,7 +17,7 @@
 #include "hub/find.h"
 #include "hub/pull_private.h"
 
-enum { MAX_CARD = 1 << 20, MAX_TRIED = 800, MAX_REASON = 200 };
+enum { MAX_CARD = 1 << 20, MAX_TRIED = 800, MAX_REASON = 70 };
 
 static const char *const tokenizers[] = {"tokenizer.json", "tokenizer.model", NULL};
 
@@ -53,7 +53,7 @@ enum clinfer_status ci_hub_tokenizer_in(const char *path, char base[CI_HUB_REPO_
     if (ci_gguf_get_string(gguf, "general.base_model.0.repo_url", CI_GGUF_OPTIONAL, &url) == CLINFER_OK && url.length)
         copy_base(url.text, url.length, base);
     if (!ci_gguf_find(gguf, "tokenizer.ggml.model") || !ci_gguf_find(gguf, "tokenizer.ggml.tokens"))
-        status = ci_fail(CLINFER_NOT_FOUND, "%s has no vocabulary", path);
+        status = ci_fail(CLINFER_NOT_FOUND, "there is no vocabulary in %s", path);
     ci_gguf_close(gguf);
     return status;
 }
@@ -91,12 +91,11 @@ void ci_hub_card_base(const char *card, size_t length, char base[CI_HUB_REPO_BYT
 
 /* What a step had, in its own words, where the message of what failed is no clause for a list. */
 static void note(struct chain *chain, const char *place) {
-    char reason[MAX_REASON];
-    snprintf(reason, sizeof reason, "%s", ci_status_message());
     size_t used = strlen(chain->tried);
-    snprintf(chain->tried + used, sizeof chain->tried - used, "%s%d. %s: %s", chain->count ? "; " : "",
-             chain->count + 1, place, reason);
+    const char *reason = ci_status_message();
     chain->count++;
+    snprintf(chain->tried + used, sizeof chain->tried - used, "%s%d. %s: %.*s%s", chain->count > 1 ? "; " : "",
+             chain->count, place, MAX_REASON, reason, strlen(reason) > MAX_REASON ? "..." : "");
     ci_hub_say(chain->hub, false, "tokenizer, %d. %s: %s", chain->count, place, reason);
 }
 
