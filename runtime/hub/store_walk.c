@@ -111,8 +111,7 @@ static long digits(const char *text, size_t count) {
     return number;
 }
 
-/* NAME-00002-of-00003.EXTENSION: the length of NAME, and how many there are; 0: not split. */
-static size_t split_of(const char *name, const char *extension, size_t *count) {
+size_t ci_store_split(const char *name, const char *extension, size_t *count) {
     enum { MARK = sizeof "-00001-of-00003" - 1 };
     size_t length = strlen(name) - strlen(extension);
     if (length <= MARK) return 0;
@@ -121,6 +120,14 @@ static size_t split_of(const char *name, const char *extension, size_t *count) {
     if (mark[0] != '-' || memcmp(mark + 6, "-of-", 4) != 0 || number < 1 || all < number) return 0;
     *count = (size_t)all;
     return length - MARK;
+}
+
+bool ci_store_is_part(const char *first, const char *path) {
+    size_t count = 0, other = 0;
+    if (strcmp(first, path) == 0) return true;
+    size_t stem = ends(first, gguf) ? ci_store_split(first, gguf, &count) : 0;
+    return stem && ends(path, gguf) && ci_store_split(path, gguf, &other) == stem && other == count &&
+           memcmp(first, path, stem) == 0;
 }
 
 static void add_file(struct ci_store_found *found, const struct stat *info) {
@@ -133,11 +140,11 @@ static void add_file(struct ci_store_found *found, const struct stat *info) {
 /* Adds the parts of what entry `first` is one of, itself first. */
 static void gather(struct folder *folder, size_t first, const char *extension, struct ci_store_found *found) {
     struct entry *entries = folder->entries, *begun = &entries[first];
-    size_t count = 1, other = 0, stem = split_of(begun->name, extension, &count), there = 0;
+    size_t count = 1, other = 0, stem = ci_store_split(begun->name, extension, &count), there = 0;
     for (size_t i = first; i < folder->count; i++) {
         struct entry *entry = &entries[i];
         bool part = i == first || (stem && !entry->done && entry->kind == begun->kind &&
-                                   split_of(entry->name, extension, &other) == stem && other == count &&
+                                   ci_store_split(entry->name, extension, &other) == stem && other == count &&
                                    memcmp(entry->name, begun->name, stem) == 0);
         if (!part) continue;
         entry->done = true;

@@ -45,6 +45,12 @@ char **ci_store_ollama_roots(void);
 /* Whether llama.cpp fetched this file into its older cache: there is a .json or an .etag beside it. */
 bool ci_store_is_old_llama_cpp(const char *path);
 
+/* NAME-00002-of-00003.EXTENSION, which the name ends with: the length of NAME, and how many there are; 0: not split. */
+size_t ci_store_split(const char *name, const char *extension, size_t *count);
+
+/* Whether a .gguf is `first` or one of the same split model, by their paths. */
+bool ci_store_is_part(const char *first, const char *path);
+
 /* A model that a walk has found. */
 struct ci_store_found {
     const char *path;  /* of the file, the first part that is there, or the folder */

@@ -41,8 +41,10 @@ static void make_parents(const char *path) {
 
 void hub_put_bytes(const char *path, size_t size) {
     make_parents(path);
-    int file = open(hub_path(path), O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    must(file >= 0 && ftruncate(file, (off_t)size) == 0 && close(file) == 0, path);
+    char *zeros = calloc(1, size + 1);
+    FILE *file = fopen(hub_path(path), "wb");
+    must(zeros && file && fwrite(zeros, 1, size, file) == size && fclose(file) == 0, path);
+    free(zeros);
 }
 
 void hub_put(const char *path, const char *text) {
