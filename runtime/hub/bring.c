@@ -118,12 +118,12 @@ static void say_what_is_fetched(const struct bring *bring) {
     if (!bring->missing)
         ci_hub_say(bring->hub, false, "%s: all is here (%s), nothing is fetched", bring->what->repo, all);
     else if (bring->missing < choice->count)
-        ci_hub_say(bring->hub, false, "%s: %zu of %zu files are fetched, %s of %s; the others are here",
+        ci_hub_say(bring->hub, false, "%s: fetching %zu of %zu files, %s of %s; the others are here",
                    bring->what->repo, bring->missing, choice->count, missing, all);
     else if (choice->count > 1)
-        ci_hub_say(bring->hub, false, "%s: %zu files are fetched, %s", bring->what->repo, choice->count, missing);
+        ci_hub_say(bring->hub, false, "%s: fetching %zu files, %s", bring->what->repo, choice->count, missing);
     else
-        ci_hub_say(bring->hub, false, "%s: %s is fetched, %s", bring->what->repo,
+        ci_hub_say(bring->hub, false, "%s: fetching %s, %s", bring->what->repo,
                    bring->what->tree->files[choice->files[0]].path, missing);
     for (size_t i = 0; i < choice->count; i++)
         if (bring->files[i].missing && bring->files[i].file.size > chunked_bytes)

@@ -92,7 +92,7 @@ def test_a_second_pull_fetches_nothing():
     done = home.pull("user/tiny")
     path = path_of(done)
     assert path.startswith(home.hub) and path.endswith("/tiny-Q4_K_M.gguf"), path
-    assert "tiny-Q4_K_M.gguf is fetched" in done.stderr and "user/tiny:Q4_K_M is here" in done.stderr, done.stderr
+    assert "fetching tiny-Q4_K_M.gguf" in done.stderr and "user/tiny:Q4_K_M is here" in done.stderr, done.stderr
     assert len(server.bodies()) == 1
     done = home.pull("user/tiny:q4_k_m")
     assert path_of(done) == path and "nothing is fetched" in done.stderr, done.stderr
@@ -255,7 +255,7 @@ def test_a_terminal_gets_one_line_a_file():
 def test_bars_can_be_off():
     done = Home().pull("user/tiny", "-q")
     assert not done.stderr.replace("clinfer: warning:", "").strip() or "holds no tokenizer" in done.stderr, done.stderr
-    assert "is fetched" not in done.stderr
+    assert "fetching" not in done.stderr
     Home().pull("user/tiny", HF_HUB_DISABLE_PROGRESS_BARS="1")
 
 
