@@ -55,10 +55,11 @@ bool ci_folder_is(const char *path) {
     if (is_kind(path, S_IFREG))
         return is_weights(base) || strcmp(base, config_name) == 0 || strcmp(base, index_name) == 0;
     if (!is_kind(path, S_IFDIR)) return false;
-    struct dirent **entries;
-    int count = list_weights(path, &entries);
-    free_list(entries, count);
-    return count > 0;
+    bool found = false;
+    DIR *folder = opendir(path);
+    for (const struct dirent *entry; folder && !found && (entry = readdir(folder));) found = is_weights(entry->d_name);
+    if (folder) closedir(folder);
+    return found;
 }
 
 const char *ci_folder_path(const struct ci_folder *folder, const char *name) {
@@ -148,7 +149,8 @@ static enum clinfer_status choose_file(const struct ci_folder *folder, const cha
     }
     enum clinfer_status status = CLINFER_OK;
     if (count < 0)
-        status = ci_fail(CLINFER_IO, "%s: the folder cannot be read: %s", folder->path, strerror(errno));
+        status = ci_fail(errno == ENOMEM ? CLINFER_OUT_OF_MEMORY : CLINFER_IO, "%s: the folder cannot be read: %s",
+                         folder->path, strerror(errno));
     else if (!chosen && count == 0)
         status = ci_fail(CLINFER_BAD_FILE, "%s: there are no .safetensors files in this folder: fetch them, too",
                          folder->path);
