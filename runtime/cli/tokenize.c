@@ -12,6 +12,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
+#include "engine/read.h"
 #include "format/gguf.h"
 #include "model/source.h"
 #include "text/chat.h"
@@ -153,7 +154,7 @@ static int tokenize_with(struct tokenize *tokenize) {
     size_t count = 0;
     enum clinfer_status status = ci_engine_flags_options(&tokenize->flags, &choice, &options);
     if (status == CLINFER_OK) status = ci_source_open(choice.path, NULL, &gguf);
-    if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, &tokenizer);
+    if (status == CLINFER_OK) status = ci_read_tokenizer(gguf, &tokenizer);
     if (status == CLINFER_OK)
         status = ci_chat_create(gguf, options.chat_template, options.chat_template_variables, tokenizer, &chat);
     if (status == CLINFER_INVALID_ARGUMENT) status = ci_engine_flags_explain(&tokenize->flags, status);

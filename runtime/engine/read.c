@@ -1,12 +1,16 @@
 #include "engine/read.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/names.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
+#include "hub/tokenizer_chain.h"
 #include "model/numbers.h"
+#include "text/tokenizer_json.h"
 
 static enum clinfer_status read_sampling(const struct ci_gguf *gguf, struct clinfer_engine_info *info) {
     info->temperature = 0.8f;
@@ -59,10 +63,31 @@ static void tell_not_followed(const struct ci_gguf *gguf, const struct clinfer_e
                ci_gguf_path(gguf), names, CI_PENALTY_WINDOW);
 }
 
+enum clinfer_status ci_read_tokenizer(const struct ci_gguf *gguf, struct ci_tokenizer **tokenizer) {
+    char *folder = NULL;
+    const char *path = ci_gguf_path(gguf);
+    bool missing = !ci_gguf_find(gguf, "tokenizer.ggml.model") && !ci_gguf_folder(gguf) && access(path, R_OK) == 0;
+    if (missing && ci_hub_tokenizer_near(path, &folder) == CLINFER_OK) {
+        enum clinfer_status status = ci_tokenizer_create_folder(folder, tokenizer);
+        if (status == CLINFER_OK)
+            ci_log(CLINFER_LOG_NOTICE, "%s holds no tokenizer: that of %s is used", path, folder);
+        else
+            ci_fail_prefix(status, "%s holds no tokenizer, and this one cannot take its place", path);
+        free(folder);
+        return status;
+    }
+    enum clinfer_status status = ci_tokenizer_create_gguf(gguf, tokenizer);
+    if (status == CLINFER_BAD_FILE && missing)
+        ci_fail(status,
+                "%s; `clinfer pull USER/REPO --tokenizer` looks for one elsewhere, or put a tokenizer.json beside it",
+                ci_status_message());
+    return status;
+}
+
 enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads *threads, struct ci_model *model,
                                   struct ci_tokenizer **tokenizer, struct clinfer_engine_info *info) {
     enum clinfer_status status = ci_model_open(gguf, model);
-    if (status == CLINFER_OK) status = ci_tokenizer_create_gguf(gguf, tokenizer);
+    if (status == CLINFER_OK) status = ci_read_tokenizer(gguf, tokenizer);
     if (status == CLINFER_OK && ci_tokenizer_size(*tokenizer) > (size_t)model->hyper.vocabulary)
         status =
             ci_fail(CLINFER_BAD_FILE, "%s: %s: %zu tokens, but token_embd.weight has %d rows",

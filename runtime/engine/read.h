@@ -12,4 +12,8 @@
 enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads *threads, struct ci_model *model,
                                   struct ci_tokenizer **tokenizer, struct clinfer_engine_info *info);
 
+/* Its tokenizer: of the file, else, where it has none, of the first place of hub/tokenizer_chain.h on this machine,
+ * which is said. */
+enum clinfer_status ci_read_tokenizer(const struct ci_gguf *gguf, struct ci_tokenizer **tokenizer);
+
 #endif

@@ -92,7 +92,7 @@ static enum clinfer_status fetch(struct ci_hub *hub, const struct place *place, 
                                          .size = what->size,
                                          .target = target,
                                          .gguf = true};
-    ci_hub_say(hub, false, "%s is fetched, %s", what->name,
+    ci_hub_say(hub, false, "fetching %s, %s", what->name,
                what->size == UINT64_MAX ? "its size is not known" : ci_hub_size_text(what->size, size, sizeof size));
     enum clinfer_status status = ci_hub_download(hub, &download, &done);
     pulled->fetched += done.fetched;

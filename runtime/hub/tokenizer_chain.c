@@ -118,24 +118,33 @@ static enum clinfer_status in_the_file(struct chain *chain) {
     return CLINFER_NOT_FOUND;
 }
 
+/* The folder that a model lies in, or is. */
+static char *folder_of(const char *path) {
+    struct stat status;
+    const char *slash = strrchr(path, '/');
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode)) return strdup(path);
+    return slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : strdup(".");
+}
+
 static enum clinfer_status beside_the_weights(struct chain *chain) {
     static const char place[] = "beside the weights";
-    struct stat status;
     if (!chain->found.path) return CLINFER_NOT_FOUND; /* there are none, as the step before has said */
-    const char *slash = strrchr(chain->found.path, '/');
-    bool folder = stat(chain->found.path, &status) == 0 && S_ISDIR(status.st_mode);
-    int length = folder ? (int)strlen(chain->found.path) : slash ? (int)(slash - chain->found.path) : 0;
-    for (int i = 0; tokenizers[i]; i++) {
+    struct stat status;
+    char *folder = folder_of(chain->found.path);
+    if (!folder) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", chain->found.path);
+    enum clinfer_status result = CLINFER_NOT_FOUND;
+    for (int i = 0; tokenizers[i] && result == CLINFER_NOT_FOUND; i++) {
         char *path = NULL;
-        if (asprintf(&path, "%.*s/%s", length, chain->found.path, tokenizers[i]) < 0) break;
-        bool there = stat(path, &status) == 0 && S_ISREG(status.st_mode);
-        enum clinfer_status found = there ? done(chain, place, tokenizers[i], path) : CLINFER_NOT_FOUND;
+        if (asprintf(&path, "%s/%s", folder, tokenizers[i]) < 0) break;
+        if (stat(path, &status) == 0 && S_ISREG(status.st_mode)) result = done(chain, place, tokenizers[i], path);
         free(path);
-        if (there) return found;
     }
-    ci_fail(CLINFER_NOT_FOUND, "no tokenizer.json or tokenizer.model in %.*s", length, chain->found.path);
-    note(chain, place);
-    return CLINFER_NOT_FOUND;
+    if (result == CLINFER_NOT_FOUND) {
+        ci_fail(result, "no tokenizer.json or tokenizer.model in %s", folder);
+        note(chain, place);
+    }
+    free(folder);
+    return result;
 }
 
 /* ---- through the Hub ---- */
@@ -301,5 +310,51 @@ enum clinfer_status ci_hub_tokenizer_get(struct ci_hub *hub, const struct ci_hub
                     "%s: no tokenizer found; %s. Put a tokenizer.json beside the weights, or name a repo that has one",
                     name->repo, chain.tried);
     ci_hub_found_free(&chain.found);
+    return status;
+}
+
+/* ---- without the net ---- */
+
+/* "user/repo" of a path in a cache of the Hub's layout; "" for others. */
+static void repo_of(const char *path, char repo[CI_HUB_REPO_BYTES]) {
+    static const char start[] = "/models--";
+    char folder[CI_HUB_REPO_BYTES + 16];
+    const char *at = strstr(path, start);
+    *repo = 0;
+    if (!at) return;
+    int wrote = snprintf(folder, sizeof folder, "%.*s", (int)strcspn(at + 1, "/"), at + 1);
+    if (wrote < 0 || (size_t)wrote >= sizeof folder || !ci_hub_cache_repo_of(folder, repo, CI_HUB_REPO_BYTES))
+        *repo = 0;
+}
+
+static enum clinfer_status near_places(struct chain *chain) {
+    char twin[CI_HUB_REPO_BYTES];
+    const char *repo = chain->name->repo;
+    enum clinfer_status status = beside_the_weights(chain);
+    if (status == CLINFER_NOT_FOUND && *repo) status = in_caches(chain, repo);
+    if (status == CLINFER_NOT_FOUND && *chain->base) status = in_caches(chain, chain->base);
+    if (status == CLINFER_NOT_FOUND && *repo && name_twin(repo, twin)) status = in_caches(chain, twin);
+    return status;
+}
+
+enum clinfer_status ci_hub_tokenizer_near(const char *path, char **folder) {
+    struct ci_hub_settings settings;
+    struct ci_hub hub = {.settings = &settings};
+    struct ci_hub_name name = {.kind = CI_HUB_REPO, .revision = "main"};
+    struct ci_hub_pulled pulled = {0};
+    struct chain chain = {.hub = &hub, .name = &name, .pulled = &pulled};
+    *folder = NULL;
+    enum clinfer_status status = ci_hub_settings_read(&settings);
+    if (status == CLINFER_OK) {
+        repo_of(path, name.repo);
+        ci_hub_tokenizer_in(path, chain.base);
+        chain.found.path = strdup(path);
+        status = near_places(&chain);
+    }
+    if (status == CLINFER_OK && !(*folder = folder_of(pulled.path)))
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    ci_hub_pulled_free(&pulled);
+    ci_hub_found_free(&chain.found);
+    ci_hub_settings_free(&settings);
     return status;
 }

@@ -15,6 +15,11 @@ enum clinfer_status ci_hub_tokenizer_get(struct ci_hub *hub, const struct ci_hub
  * ("user/repo"), "" if none. CLINFER_NOT_FOUND: it has none; and those of ci_gguf_open. */
 enum clinfer_status ci_hub_tokenizer_in(const char *path, char base[CI_HUB_REPO_BYTES]);
 
+/* The same without the net, for a GGUF file that is being opened and has no vocabulary: the folder with a
+ * tokenizer.json or tokenizer.model that lies beside it, or in a cache for its repo, the one that it was made from or a
+ * twin of it. The caller frees *folder. CLINFER_NOT_FOUND. */
+enum clinfer_status ci_hub_tokenizer_near(const char *path, char **folder);
+
 /* The `base_model` of a model card, which is Markdown with YAML in front; "" if there is none that is a name. */
 void ci_hub_card_base(const char *card, size_t length, char base[CI_HUB_REPO_BYTES]);
 

@@ -286,6 +286,18 @@ def test_the_tokenizer_chain_says_its_steps():
     assert "by the address of the file" in done.stderr, done.stderr
 
 
+def test_a_model_without_a_tokenizer_gets_what_was_found():
+    home = Home()
+    done = home.pull("user/without-tokenizer")
+    assert "holds no tokenizer; `clinfer pull user/without-tokenizer --tokenizer`" in done.stderr, done.stderr
+    done = home.run("tokenize", "-m", "user/without-tokenizer", "ab", status=BAD)
+    assert "--tokenizer` looks for one" in done.stderr, done.stderr
+    home.pull("user/without-tokenizer", "--tokenizer")
+    done = home.run("tokenize", "-m", "user/without-tokenizer", "--ids", "ab")
+    assert "models--user--base" in done.stderr and "is used" in done.stderr, done.stderr
+    assert done.stdout.strip() == "[97, 98]", done.stdout
+
+
 def test_ollama_models_lie_in_the_models_folder():
     home = Home()
     name = f"ollama:127.0.0.1:{server.port}/x.auth/tiny"

@@ -93,7 +93,10 @@ def content(function):
 
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
-TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}
+BYTES = [chr(256 + byte) for byte in range(33)] + [chr(byte) for byte in range(33, 127)]  # as byte-level BPE spells them
+TOKENIZER = {"version": "1.0", "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+             "decoder": {"type": "ByteLevel"},
+             "model": {"type": "BPE", "vocab": {text: number for number, text in enumerate(BYTES)}, "merges": []}}
 
 
 @content
