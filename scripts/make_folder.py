@@ -13,6 +13,7 @@ norms less 1, transposed matrices, experts one by one) is done here as in llama.
 Recorded logits are those of the tokens (i * 7919 + 13) % vocabulary, i < 12: float32 [12, vocabulary], little endian."""
 import json
 import os
+import re
 import sys
 
 import numpy as np
@@ -84,11 +85,12 @@ LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_fac
 
 class Family:
     def __init__(self, arch, config, shapes, convert=as_stored, dtype="bfloat16", shards=1, meta=None, extra=None,
-                 experts=0, store=None):
+                 experts=0, store=None, rounded=None):
         self.arch, self.config, self.shapes, self.convert = arch, config, shapes, convert
         self.dtype, self.shards, self.meta, self.extra = dtype, shards, meta, extra
         self.experts = experts
         self.store = store  # config and weights to what the folder has of them
+        self.rounded = rounded  # name and numbers to those that the folder's own type can hold
 
 
 def llama():
@@ -331,8 +333,84 @@ def qwen3moe_fused():
     return family
 
 
+def to_mxfp4(data):
+    """Exponents and codes of blocks of 32, as OCP's Microscaling Formats have them, and the numbers that they are."""
+    table = np.array([0, .5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    blocks = data.reshape(*data.shape[:-1], -1, 32)
+    exponents = np.floor(np.log2(np.abs(blocks).max(-1, keepdims=True))) - 2
+    scaled = blocks / np.exp2(exponents)
+    codes = np.abs(np.abs(scaled)[..., None] - table).argmin(-1)
+    numbers = np.sign(scaled) * table[codes] * np.exp2(exponents)
+    return (exponents[..., 0] + 127).astype(np.uint8), (codes | (scaled < 0) << 3).astype(np.uint8), \
+        numbers.reshape(data.shape).astype(np.float32)
+
+
+def gpt_oss(experts=4, ff=64):
+    """Experts in MXFP4 with biases, gate and up row by row in turn, two neighbours in a byte."""
+    rope = dict(rope_type="yarn", factor=4.0, beta_fast=32.0, beta_slow=1.0, original_max_position_embeddings=16,
+                truncate=False)
+    config = small("GptOssForCausalLM", "gpt_oss", head_dim=16, num_local_experts=experts, num_experts_per_tok=2,
+                   experts_per_token=2, intermediate_size=ff, sliding_window=4, swiglu_limit=7.0, rope_scaling=rope,
+                   layer_types=["sliding_attention", "full_attention"], attention_bias=True, initial_context_length=16,
+                   quantization_config=dict(modules_to_not_convert=["model.embed_tokens"], quant_method="mxfp4"))
+    shapes = usual_shapes(config, ("q_proj", "k_proj", "v_proj", "o_proj"))
+    for layer in range(LAYERS):
+        shapes[f"model.layers.{layer}.self_attn.o_proj.bias"] = (WIDTH,)
+    shapes = renamed(shapes, {"mlp.": None})
+    per_layer(shapes, {"self_attn.sinks": (HEADS,), "mlp.router.weight": (experts, WIDTH), "mlp.router.bias": (experts,)})
+    for name, rows, cols in (("gate", ff, WIDTH), ("up", ff, WIDTH), ("down", WIDTH, ff)):
+        per_layer(shapes, {f"mlp.experts.{name}_proj.weight": (experts, rows, cols),
+                           f"mlp.experts.{name}_proj.bias": (experts, rows)})
+    def rounded(name, data):
+        return to_mxfp4(data)[2] if name.endswith("_proj.weight") and ".experts." in name else data
+    def convert(config, name, data):
+        return name + ".weight" if name.endswith("sinks") else name, data
+    def store(config, weights):
+        result = {name: data for name, data in weights.items() if ".experts." not in name}
+        for layer in range(LAYERS):
+            prefix = f"model.layers.{layer}.mlp.experts."
+            gate, up, down = (weights[f"{prefix}{name}_proj.weight"] for name in ("gate", "up", "down"))
+            pairs = np.stack([gate, up], 2).reshape(experts, 2 * ff, WIDTH)
+            for name, data in (("gate_up_proj", pairs), ("down_proj", down)):
+                exponents, codes, _ = to_mxfp4(data)
+                result[f"{prefix}{name}_blocks"] = codes[..., ::2] | codes[..., 1::2] << 4
+                result[f"{prefix}{name}_scales"] = exponents
+            biases = [weights[f"{prefix}{name}_proj.bias"] for name in ("gate", "up")]
+            result[f"{prefix}gate_up_proj_bias"] = np.stack(biases, 2).reshape(experts, 2 * ff)
+            result[f"{prefix}down_proj_bias"] = weights[f"{prefix}down_proj.bias"]
+        return config, result
+    def meta(writer, config):
+        expert_meta(experts, 2, ff)(writer, config)
+        writer.add_sliding_window(4)
+        writer.add_rope_scaling_type(gguf_type("YARN"))
+        writer.add_rope_scaling_factor(4.0)
+        writer.add_rope_scaling_orig_ctx_len(16)
+        writer.add_rope_scaling_yarn_beta_fast(32.0)
+        writer.add_rope_scaling_yarn_beta_slow(1.0)
+    return Family("GPT_OSS", config, shapes, convert, meta=meta, store=store, rounded=rounded)
+
+
+def gpt_oss_bf16():
+    """The same where somebody has made BF16 of the experts: [inputs, outputs]."""
+    family = gpt_oss(3, 32)
+    def store(config, weights):
+        result = {name: data for name, data in weights.items() if ".experts." not in name}
+        for layer in range(LAYERS):
+            prefix = f"model.layers.{layer}.mlp.experts."
+            gate, up, down = (weights[f"{prefix}{name}_proj.weight"].swapaxes(1, 2) for name in ("gate", "up", "down"))
+            result[prefix + "gate_up_proj"] = np.stack([gate, up], 3).reshape(*gate.shape[:2], -1)
+            result[prefix + "down_proj"] = down
+            biases = [weights[f"{prefix}{name}_proj.bias"] for name in ("gate", "up")]
+            result[prefix + "gate_up_proj_bias"] = np.stack(biases, 2).reshape(biases[0].shape[0], -1)
+            result[prefix + "down_proj_bias"] = weights[f"{prefix}down_proj.bias"]
+        return {key: value for key, value in config.items() if key != "quantization_config"}, result
+    family.store = store
+    return family
+
+
 FAMILIES = {family.__name__: family for family in (llama, qwen2, qwen3, gemma2, gemma3, phi3, granite, olmo2, smollm3,
-                                                   starcoder2, gpt2, mistral3, mixtral, qwen3moe, gemma3_eyes, qwen3moe_fused)}
+                                                   starcoder2, gpt2, mistral3, mixtral, qwen3moe, gemma3_eyes, qwen3moe_fused,
+                                                   gpt_oss, gpt_oss_bf16)}
 
 
 def random_weights(family):
@@ -346,6 +424,8 @@ def random_weights(family):
         else:
             data = rng.standard_normal(shape) * 1.4 / np.sqrt(shape[-1])
         weights[name] = round_to(data.astype(np.float32), family.dtype)
+        if family.rounded:
+            weights[name] = family.rounded(name, weights[name])
     return weights
 
 
@@ -361,9 +441,10 @@ def round_to(data, dtype):
 def save(weights, dtype, path):
     """By the `safetensors` package, whose NumPy side has no bfloat16, but takes addresses of bytes."""
     import safetensors
-    arrays = {name: np.ascontiguousarray((data.view(np.uint32) >> 16).astype("<u2") if dtype == "bfloat16"
+    arrays = {name: np.ascontiguousarray(data if data.dtype == np.uint8 else
+                                         (data.view(np.uint32) >> 16).astype("<u2") if dtype == "bfloat16"
                                          else data.astype(dtype)) for name, data in weights.items()}
-    specs = {name: safetensors.TensorSpec(dtype=dtype, shape=array.shape, data_ptr=array.ctypes.data,
+    specs = {name: safetensors.TensorSpec(dtype="uint8" if array.dtype == np.uint8 else dtype, shape=array.shape, data_ptr=array.ctypes.data,
                                           data_len=array.nbytes) for name, array in arrays.items()}
     safetensors.serialize_file(specs, path, {"format": "pt"})
     os.chmod(path, 0o644)
@@ -394,7 +475,7 @@ def write_folder(family, weights, folder):
 def merge_experts(weights, experts):
     result = {}
     for name, data in weights.items():
-        if ".experts." not in name:
+        if not re.search(r"[.]experts[.][0-9]+[.]", name):
             result[name] = data
         elif ".experts.0." in name:
             pattern = name.replace(".experts.0.", ".experts.{}.")

@@ -294,7 +294,7 @@ static void check_models(struct ci_doctor *doctor) {
     }
     json_object_set_new(doctor->root, "models", list);
     struct ci_model_choice choice;
-    const struct ci_model_flags from = {.no_pull = true};
+    const struct ci_model_flags from = {.local = true};
     status = ci_models_choose(&from, &choice);
     if (status != CLINFER_OK)
         ci_doctor_check(doctor, folders_section, "models", CI_VERDICT_WARN,

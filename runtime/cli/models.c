@@ -79,8 +79,7 @@ static enum clinfer_status fetch(struct chooser *chooser, const char *why, const
     if (chooser->flags->local) return CLINFER_NOT_FOUND;
     const char *forbidden = chooser->flags->no_pull ? "--no-pull" : chooser->settings.offline_from;
     struct ci_hub_pulled pulled;
-    if (chooser->flags->no_pull || chooser->settings.offline)
-        return ci_fail(CLINFER_NOT_FOUND, "%s (with %s nothing is fetched)", clinfer_error(), forbidden);
+    if (forbidden) return ci_fail(CLINFER_NOT_FOUND, "%s (with %s nothing is fetched)", clinfer_error(), forbidden);
     enum clinfer_status status = ci_pull_shown(&chooser->settings, missing, &pulled);
     if (status == CLINFER_OK) status = take(chooser, why, &pulled.path);
     ci_hub_pulled_free(&pulled);

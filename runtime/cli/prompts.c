@@ -158,6 +158,22 @@ enum clinfer_status ci_prompts_read(const struct ci_prompt_sources *sources, str
     return status;
 }
 
+enum clinfer_status ci_prompts_read_text(const char *flag, const char *path, char **text) {
+    struct ci_prompts prompts = {0};
+    *text = NULL;
+    enum clinfer_status status = add_file(&prompts, path);
+    if (status == CLINFER_OK && strlen(prompts.items[0].text) != prompts.items[0].length)
+        status = ci_fail(CLINFER_BAD_FILE, "%s: byte %zu is zero; it is text", path, strlen(prompts.items[0].text));
+    if (status == CLINFER_OK) {
+        *text = prompts.items[0].text;
+        prompts.items[0].text = NULL;
+    } else {
+        status = ci_fail_prefix(status, "%s", flag);
+    }
+    ci_prompts_free(&prompts);
+    return status;
+}
+
 void ci_prompts_free(struct ci_prompts *prompts) {
     for (size_t i = 0; i < prompts->count; i++) {
         free(prompts->items[i].name);

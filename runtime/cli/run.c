@@ -344,6 +344,7 @@ static enum clinfer_status open_router(struct ci_run_state *run) {
     struct clinfer_router_options options = {.watchdog_seconds = run->watchdog};
     struct ci_engine_flags *flags = &run->engine_flags;
     flags->record = ci_record_wanted(&run->record);
+    if (run->dry_run) flags->from.local = true;
     enum clinfer_status status = ci_engine_flags_complete(flags);
     if (status == CLINFER_OK)
         status = ci_remotes_resolve(&run->remote_flags, &flags->config, flags->fallback_flag, &run->remotes);
@@ -353,7 +354,9 @@ static enum clinfer_status open_router(struct ci_run_state *run) {
     options.remote_only = run->remotes.only;
     options.remote_continues = run->remotes.go_on;
     if (!run->remotes.only) status = ci_engine_flags_options(flags, &run->model, &options.engine);
-    if (status == CLINFER_NOT_FOUND && run->remotes.count) {
+    /* Neither here nor to be had from the Hub. */
+    bool no_model = status == CLINFER_NOT_FOUND || status == CLINFER_REMOTE_FAILED;
+    if (no_model && run->remotes.count) {
         run->no_model = strdup(clinfer_error());
         options.why_no_model = run->no_model;
         options.engine.model = NULL;
@@ -377,8 +380,20 @@ static enum clinfer_status unescape(const char *flag, const char *text) {
 static enum clinfer_status unescape_flags(const struct ci_run_state *run) {
     enum clinfer_status status = CLINFER_OK;
     if (!run->sources.escape) return status;
-    if (run->system) status = unescape("-sys", run->system);
+    if (run->system) status = unescape(run->system_file ? "-sysf" : "-sys", run->system);
     for (size_t i = 0; status == CLINFER_OK && i < run->stop.count; i++) status = unescape("-r", run->stop.items[i]);
+    return status;
+}
+
+static enum clinfer_status read_system(struct ci_run_state *run) {
+    if (!run->system_file) return CLINFER_OK;
+    if (run->system) {
+        ci_refuse(CLINFER_INVALID_ARGUMENT, "-sys and -sysf are given; choose one");
+        return CLINFER_INVALID_ARGUMENT;
+    }
+    enum clinfer_status status = ci_prompts_read_text("-sysf", run->system_file, &run->system_text);
+    run->system = run->system_text;
+    if (status != CLINFER_OK) ci_complain(status);
     return status;
 }
 
@@ -387,8 +402,9 @@ static int run_command(struct ci_run_state *run) {
     bool given = ci_prompts_given(&run->sources);
     bool quiet = run->explain || run->dry_run;
     bool chat = run->conversation || (!given && !quiet && isatty(STDIN_FILENO));
-    enum clinfer_status status = CLINFER_OK;
-    if (unescape_flags(run) != CLINFER_OK) return ci_exit_status(CLINFER_INVALID_ARGUMENT);
+    enum clinfer_status status = read_system(run);
+    if (status == CLINFER_OK) status = unescape_flags(run);
+    if (status != CLINFER_OK) return ci_exit_status(status);
     if (run->conversation && run->raw)
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "-cnv is a conversation, --raw and -no-cnv are none; leave one out");
     if (chat && run->json)
@@ -441,6 +457,7 @@ int ci_command_run(int argc, char **argv) {
                 "a file with one prompt a line; they run together, as the files of several -f do"),
         CI_INTEGER("-np --parallel", &run.parallel, 1, CI_INTERRUPT_SESSIONS, "of these, so many at a time (16)"),
         CI_TEXT("-sys --system-prompt", &run.system, "TEXT", "the system message"),
+        CI_TEXT("-sysf --system-prompt-file", &run.system_file, "FILE", "a file with it, - for standard input"),
         CI_FLAG("--raw -no-cnv --no-conversation", &run.raw, "the prompt as it is, without the model's chat template"),
         CI_FLAG("-cnv --conversation", &run.conversation,
                 "a chat, also where standard input is no terminal (a message a line); a prompt is its first message"),
@@ -511,5 +528,6 @@ int ci_command_run(int argc, char **argv) {
     ci_texts_free(&run.sources.files);
     ci_texts_free(&run.stop);
     ci_engine_flags_free(&run.engine_flags);
+    free(run.system_text);
     return exit_status;
 }

@@ -21,7 +21,8 @@ struct ci_run_state {
     struct ci_record_flags record;
     struct ci_remote_flags remote_flags;
     struct ci_texts stop;
-    const char *system, *deadline, *json_schema;
+    const char *system, *system_file, *deadline, *json_schema;
+    char *system_text; /* of system_file */
     long long predict, seed, top_k, parallel;
     double temperature, top_p, min_p, repeat_penalty; /* NAN: the model's own */
     double watchdog;

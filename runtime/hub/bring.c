@@ -16,6 +16,7 @@
 #include "hub/cache.h"
 #include "hub/download.h"
 #include "hub/space.h"
+#include "hub/twin.h"
 
 /* Single files above it come through the Hub's chunk protocol only, as its own client says; most are split. */
 static const uint64_t chunked_bytes = 50000000000;
@@ -97,7 +98,7 @@ static enum clinfer_status look(struct bring *bring, struct wanted *wanted) {
     wanted->blob = ci_hub_cache_blob(settings->cache, what->repo, wanted->file.digest);
     if (!wanted->blob) return out_of_memory(bring);
     if (has_size(wanted->blob, wanted->file.size)) return CLINFER_OK;
-    char *same = ci_hub_find_digest(settings, wanted->file.digest, wanted->file.size);
+    char *same = ci_hub_find_twin(bring->hub, &wanted->file);
     if (same && ci_hub_bring_same(same, wanted->blob)) {
         ci_hub_say(bring->hub, false, "%s: the same file lies at %s already: linked, not fetched", wanted->file.path,
                    same);
@@ -118,12 +119,12 @@ static void say_what_is_fetched(const struct bring *bring) {
     if (!bring->missing)
         ci_hub_say(bring->hub, false, "%s: all is here (%s), nothing is fetched", bring->what->repo, all);
     else if (bring->missing < choice->count)
-        ci_hub_say(bring->hub, false, "%s: %zu of %zu files are fetched, %s of %s; the others are here",
+        ci_hub_say(bring->hub, false, "%s: fetching %zu of %zu files, %s of %s; the others are here",
                    bring->what->repo, bring->missing, choice->count, missing, all);
     else if (choice->count > 1)
-        ci_hub_say(bring->hub, false, "%s: %zu files are fetched, %s", bring->what->repo, choice->count, missing);
+        ci_hub_say(bring->hub, false, "%s: fetching %zu files, %s", bring->what->repo, choice->count, missing);
     else
-        ci_hub_say(bring->hub, false, "%s: %s is fetched, %s", bring->what->repo,
+        ci_hub_say(bring->hub, false, "%s: fetching %s, %s", bring->what->repo,
                    bring->what->tree->files[choice->files[0]].path, missing);
     for (size_t i = 0; i < choice->count; i++)
         if (bring->files[i].missing && bring->files[i].file.size > chunked_bytes)

@@ -267,13 +267,14 @@ static enum clinfer_status tell_missing(const struct search *search, const struc
                        "fetches them",
                        search->wanted, part->missing ? part->missing : 1, text);
     list_repo(search, name, list, sizeof list);
-    const char *intro = " (of this repo there is: ";
+    const char *intro = " (of this repo there is: ", *end = *list ? ")" : "";
     if (!*list) {
         ci_hub_near_names(search->wanted, search->models, search->count, list, sizeof list);
         intro = " (did you mean ";
+        end = *list ? "?)" : "";
     }
     return ci_fail(CLINFER_NOT_FOUND, "%s: not on this machine%s%s%s; `clinfer pull %s` fetches it", search->wanted,
-                   *list ? intro : "", list, *list ? ")" : "", text);
+                   *list ? intro : "", list, end, text);
 }
 
 /* ---- what is neither ---- */
@@ -312,18 +313,18 @@ static enum clinfer_status tell_unknown(const struct search *search) {
         own++;
     }
     ci_hub_near_names(search->wanted, search->models, search->count, near, sizeof near);
-    if (*near) snprintf(mean, sizeof mean, "; did you mean %s?", near);
+    if (*near) snprintf(mean, sizeof mean, " (did you mean %s?)", near);
     if (elsewhere) snprintf(more, sizeof more, "; `clinfer list` shows %zu more", elsewhere);
     if (own)
         return ci_fail(CLINFER_NOT_FOUND,
-                       "%s: no such model; in %s there %s: %s%s%s. Choose one with -m, or give a path", search->wanted,
-                       folder, own == 1 ? "is" : "are", list, more, mean);
+                       "%s: no such model%s; in %s there %s: %s%s. Choose one with -m, or give a path", search->wanted,
+                       mean, folder, own == 1 ? "is" : "are", list, more);
     return ci_fail(
         CLINFER_NOT_FOUND,
-        "%s: no such model, and none in %s%s%s. `clinfer pull smollm2-135m` fetches a small one, `make run` or "
+        "%s: no such model%s, and none in %s%s. `clinfer pull smollm2-135m` fetches a small one, `make run` or "
         "`scripts/fetch_model.sh` in clinfer's source folder the default model; -m takes the path of any GGUF "
         "file, or of a folder with SafeTensors",
-        search->wanted, folder, more, mean);
+        search->wanted, mean, folder, more);
 }
 
 /* A file that is missing in a folder that is there was not meant as one of the Hub's, though it is spelled like that.
@@ -397,8 +398,15 @@ static enum clinfer_status find_otherwise(const struct search *search, struct ci
         return status;
     }
     if (parsed == CLINFER_INVALID_ARGUMENT && is_explicit(search->wanted)) return parsed;
+    char rule[LIST_BYTES];
+    const char *said = ci_status_message();
+    size_t length = strlen(search->wanted);
+    bool names_it = strncmp(said, search->wanted, length) == 0 && strncmp(said + length, ": ", 2) == 0;
+    snprintf(rule, sizeof rule, "%s", names_it ? said + length + 2 : said);
     enum clinfer_status status = pick(search, is_file_elsewhere, "other programs' stores", found);
-    return status == CLINFER_NOT_FOUND ? tell_unknown(search) : status;
+    if (status != CLINFER_NOT_FOUND) return status;
+    if (parsed != CLINFER_INVALID_ARGUMENT) return tell_unknown(search);
+    return ci_fail(CLINFER_NOT_FOUND, "%s: no such model, and no name of the Hub: %s", search->wanted, rule);
 }
 
 static enum clinfer_status find_listed(const struct search *search, struct ci_hub_found *found,

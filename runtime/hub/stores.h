@@ -36,7 +36,7 @@ struct ci_stored {
     size_t parts, missing;        /* files of weights that belong to it; how many of them are not there */
     bool whole;                   /* false: something is missing; never to be offered as available */
     bool folder;                  /* SafeTensors */
-    bool removable;               /* the Hub's layout, so that what is removed can be fetched again */
+    bool removable;               /* the Hub's layout, or pulled: what is removed can be fetched again */
     bool placed;                  /* by hand, in a folder of ours */
     dev_t device;                 /* with `number`: which file `path` is, by whatever name */
     ino_t number;
@@ -53,6 +53,10 @@ enum clinfer_status ci_stores_scan(const struct ci_hub_settings *settings, const
                                    size_t *count);
 
 void ci_stores_free(struct ci_stored *models, size_t count);
+
+/* Notes at a file of the models folder that clinfer fetched it: `rm` then removes it without --force. `from` is shown
+ * to nobody but holds no secrets either. Where the file system keeps no such notes, it is as if placed by hand. */
+void ci_store_mark(const char *path, const char *from);
 
 /* What a store is called in sentences: "Ollama", "the Hub's cache"; and whether clinfer may remove from it at all. */
 const char *ci_store_title(const char *store);

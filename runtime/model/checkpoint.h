@@ -45,7 +45,14 @@ struct ci_checkpoint_tensor {
         CI_CHECKPOINT_FIRST_HALF,  /* of the rows of each expert */
         CI_CHECKPOINT_SECOND_HALF, /* another rule has the first */
         CI_CHECKPOINT_EVEN_ROWS,
-        CI_CHECKPOINT_ODD_ROWS
+        CI_CHECKPOINT_ODD_ROWS,
+        CI_CHECKPOINT_EVEN_COLUMNS, /* of [experts, inputs, outputs], and of biases [experts, outputs] */
+        CI_CHECKPOINT_ODD_COLUMNS,
+        /* `own`, "..._blocks", are the codes of MXFP4 (U8 [..., blocks, 16], two neighbours in a byte), "..._scales"
+         * their exponents (U8 [..., blocks]). They stay MXFP4 whatever matrices are to be quantised to. */
+        CI_CHECKPOINT_MXFP4,
+        CI_CHECKPOINT_MXFP4_EVEN_ROWS,
+        CI_CHECKPOINT_MXFP4_ODD_ROWS
     } bytes;
 };
 

@@ -101,6 +101,26 @@ static void own_name(const struct ci_gguf_maker *maker, const char *name, char *
         }
 }
 
+static bool is_mxfp4(enum ci_checkpoint_bytes bytes) { return bytes >= CI_CHECKPOINT_MXFP4; }
+
+/* The pattern of the exponents of codes of MXFP4. */
+static void scales_pattern(const struct ci_checkpoint_tensor *rule, char text[NAME_BYTES]) {
+    static const char end[] = "blocks";
+    snprintf(text, NAME_BYTES, "%.*sscales", ci_shown(strlen(rule->own) - strlen(end), NAME_BYTES), rule->own);
+}
+
+/* Exponents, which go where their codes go. */
+static bool is_scales(const struct ci_family *family, const char *name) {
+    struct match match;
+    char pattern[NAME_BYTES];
+    for (const struct ci_checkpoint_tensor *rule = family->checkpoint->tensors; rule && rule->own; rule++) {
+        if (!is_mxfp4(rule->bytes)) continue;
+        scales_pattern(rule, pattern);
+        if (match_pattern(pattern, name, &match)) return true;
+    }
+    return false;
+}
+
 /* ---- what becomes of one ---- */
 
 struct tensors {
@@ -188,14 +208,61 @@ static const struct ci_safetensors_tensor **find_experts(const struct tensors *t
     return found;
 }
 
-static bool is_half(enum ci_checkpoint_bytes bytes) { return bytes >= CI_CHECKPOINT_FIRST_HALF; }
+static bool is_half(enum ci_checkpoint_bytes bytes) {
+    return bytes >= CI_CHECKPOINT_FIRST_HALF && bytes != CI_CHECKPOINT_MXFP4;
+}
+
+static bool is_columns(enum ci_checkpoint_bytes bytes) {
+    return bytes == CI_CHECKPOINT_EVEN_COLUMNS || bytes == CI_CHECKPOINT_ODD_COLUMNS;
+}
+
+static bool is_odd(enum ci_checkpoint_bytes bytes) {
+    return bytes == CI_CHECKPOINT_ODD_ROWS || bytes == CI_CHECKPOINT_ODD_COLUMNS ||
+           bytes == CI_CHECKPOINT_MXFP4_ODD_ROWS;
+}
+
+/* [..., blocks, 16] codes and [..., blocks] exponents become [..., blocks * 32] numbers. */
+static bool set_blocks(const struct tensors *tensors, const struct match *match,
+                       const struct ci_safetensors_tensor *own, struct ci_conversion *made,
+                       struct ci_gguf_tensor *tensor) {
+    char pattern[NAME_BYTES], name[NAME_BYTES];
+    scales_pattern(match->rule, pattern);
+    fill_pattern(pattern, match, name);
+    made->scales = ci_folder_find(tensors->reading->folder, name);
+    if (!made->scales) {
+        refuse(tensors, CLINFER_BAD_FILE, own, name, "is missing: these codes have no exponents");
+        return false;
+    }
+    const struct ci_safetensors_tensor *scales = made->scales;
+    const uint32_t dims = scales->n_dims;
+    bool fits = own->bytes && own->n_dims == dims + 1 && (dims == 2 || dims == 3) && own->dims[dims] == 16 &&
+                memcmp(own->dims, scales->dims, dims * sizeof *own->dims) == 0;
+    if (strcmp(own->dtype->name, "U8") != 0 || strcmp(scales->dtype->name, "U8") != 0 || !fits) {
+        refuse(tensors, CLINFER_BAD_FILE, own, "shape",
+               "codes of MXFP4 are U8 [..., blocks, 16], their exponents U8 "
+               "[..., blocks]");
+        return false;
+    }
+    set_dims(scales, tensor);
+    tensor->dims[0] *= (uint64_t)ci_type_mxfp4.block_cols;
+    return true;
+}
 
 /* The shape of what is made, and which rows of the sources it takes. */
-static bool set_shape(const struct tensors *tensors, enum ci_checkpoint_bytes bytes, bool experts,
+static bool set_shape(const struct tensors *tensors, const struct match *match, bool experts,
                       struct ci_conversion *made, struct ci_gguf_tensor *tensor) {
     const struct ci_safetensors_tensor *own = made->sources[0];
-    set_dims(own, tensor);
-    made->transposed = bytes == CI_CHECKPOINT_TRANSPOSED && own->n_dims > 1;
+    const enum ci_checkpoint_bytes bytes = match->rule->bytes;
+    if (!is_mxfp4(bytes))
+        set_dims(own, tensor);
+    else if (!set_blocks(tensors, match, own, made, tensor))
+        return false;
+    bool biases = is_columns(bytes) && own->n_dims == 2;
+    if (biases) { /* a matrix with one input each */
+        tensor->dims[2] = tensor->dims[1];
+        tensor->dims[1] = 1;
+    }
+    made->transposed = (bytes == CI_CHECKPOINT_TRANSPOSED && own->n_dims > 1) || is_columns(bytes);
     if (made->transposed) {
         uint64_t cols = tensor->dims[0];
         tensor->dims[0] = tensor->dims[1];
@@ -210,7 +277,7 @@ static bool set_shape(const struct tensors *tensors, enum ci_checkpoint_bytes by
         }
         tensor->dims[1] /= 2;
         made->step = bytes >= CI_CHECKPOINT_EVEN_ROWS ? 2 : 1;
-        made->first = bytes == CI_CHECKPOINT_SECOND_HALF ? (int64_t)tensor->dims[1] : bytes == CI_CHECKPOINT_ODD_ROWS;
+        made->first = bytes == CI_CHECKPOINT_SECOND_HALF ? (int64_t)tensor->dims[1] : is_odd(bytes);
     }
     if (experts) {
         tensor->dims[2] = made->source_count;
@@ -220,16 +287,23 @@ static bool set_shape(const struct tensors *tensors, enum ci_checkpoint_bytes by
     made->rows_each = (int64_t)tensor->dims[1];
     made->rows = (int64_t)(tensor->dims[1] * tensor->dims[2]);
     made->add = bytes == CI_CHECKPOINT_PLUS_ONE ? 1 : 0;
+    if (biases) {
+        tensor->dims[0] = tensor->dims[1];
+        tensor->dims[1] = tensor->dims[2];
+        tensor->dims[2] = 1;
+        tensor->n_dims = 2;
+    }
     return true;
 }
 
 /* Vectors are F32 as in GGUF. Matrices are quantised where the user wants it and whole blocks fill a row. */
 static const struct ci_type *type_of(struct tensors *tensors, const struct ci_conversion *made, const char *name) {
     static const char *const small[] = {"norm", "ffn_gate_inp", "position_embd", "token_types"};
-    const struct ci_type *stored = ci_type_from_gguf((uint32_t)made->sources[0]->dtype->gguf_id);
+    const struct ci_type *stored = made->scales ? NULL : ci_type_from_gguf((uint32_t)made->sources[0]->dtype->gguf_id);
     const char *end = strrchr(name, '.');
     bool matrix = end && strcmp(end, ".weight") == 0;
-    if (made->rows == 1) return &ci_type_f32;
+    if (made->scales) return &ci_type_mxfp4;
+    if (made->rows == 1 || made->cols == 1) return &ci_type_f32;
     for (size_t i = 0; i < sizeof small / sizeof *small; i++) matrix = matrix && !strstr(name, small[i]);
     if (!tensors->wanted || !matrix) return stored;
     if (ci_type_fits_cols(tensors->wanted, made->cols)) return tensors->wanted;
@@ -244,14 +318,14 @@ static void add_known(struct tensors *tensors, struct match *match, const struct
     struct ci_gguf_tensor tensor = {0};
     char name[NAME_BYTES];
     bool experts = match->count == 2;
-    if (!made || !is_usable(tensors, own)) return;
+    if (!made || (!is_mxfp4(match->rule->bytes) && !is_usable(tensors, own))) return;
     fill_pattern(match->rule->gguf, match, name);
     made->source_count = 1;
     made->sources = experts ? find_experts(tensors, match, own, &made->source_count)
                             : ci_gguf_make_array(maker, 1, sizeof(struct ci_safetensors_tensor *));
     if (!made->sources) return;
     made->sources[0] = own;
-    if (!set_shape(tensors, match->rule->bytes, experts, made, &tensor)) return;
+    if (!set_shape(tensors, match, experts, made, &tensor)) return;
     made->type = type_of(tensors, made, name);
     tensor.type = (uint32_t)made->type->gguf_id;
     tensor.bytes = ci_type_row_bytes(made->type, made->cols) * (size_t)made->rows;
@@ -314,6 +388,7 @@ void ci_checkpoint_tensors(struct ci_checkpoint_reading *reading, const struct c
         const struct ci_safetensors_tensor *own = &folder->tensors[i];
         struct match match;
         char text[NAME_BYTES];
+        if (is_scales(reading->family, own->name)) continue;
         if (is_tied_head(reading, own->name) || !find_in_trunk(reading->family, own->name, text, &match))
             add_unknown(&tensors, own);
         else if (!is_later_expert(&tensors, &match, own))

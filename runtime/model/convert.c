@@ -56,14 +56,32 @@ static void fetch(const struct ci_conversion *made, int64_t row, float *out) {
     const struct ci_type *type = type_of(own);
     int64_t skipped = made->source_count > 1 ? 0 : matrix;
     if (made->transposed) {
-        const uint8_t *at = own->data + (size_t)((skipped * made->cols * made->rows_each + inner) * type->block_bytes);
-        for (int64_t i = 0; i < made->cols; i++, at += made->rows_each * type->block_bytes)
+        int64_t from = skipped * made->cols * made->own_rows + made->first + made->step * inner;
+        const uint8_t *at = own->data + (size_t)(from * type->block_bytes);
+        for (int64_t i = 0; i < made->cols; i++, at += made->own_rows * type->block_bytes)
             type->dequantise(at, &out[i], 1);
     } else {
         int64_t from = skipped * made->own_rows + made->first + made->step * inner;
         type->dequantise(own->data + (size_t)(from * made->cols * type->block_bytes), out, made->cols);
     }
     for (int64_t i = 0; i < made->cols && made->add != 0; i++) out[i] += made->add;
+}
+
+/* Row `row` in MXFP4, of which GGUF has the numbers 0 to 15 of a block in the low halves of its bytes, 16 to 31 in the
+ * high ones. */
+static void join(const struct ci_conversion *made, int64_t row, uint8_t *out) {
+    const int64_t codes = made->type->block_cols / 2, blocks = made->cols / made->type->block_cols;
+    int64_t from = row / made->rows_each * made->own_rows + made->first + made->step * (row % made->rows_each);
+    const uint8_t *scale = made->scales->data + (size_t)(from * blocks);
+    const uint8_t *pairs = made->sources[0]->data + (size_t)(from * blocks * codes);
+    for (int64_t b = 0; b < blocks; b++, pairs += codes, out += made->type->block_bytes) {
+        out[0] = scale[b];
+        for (int i = 0; i < codes; i++) {
+            const int low = pairs[i / 2] >> (i % 2 ? 4 : 0) & 15,
+                      high = pairs[codes / 2 + i / 2] >> (i % 2 ? 4 : 0) & 15;
+            out[1 + i] = (uint8_t)(low | high << 4);
+        }
+    }
 }
 
 struct share {
@@ -77,7 +95,14 @@ static void convert_rows(void *argument, int thread, int threads) {
     struct share *share = argument;
     const struct ci_conversion *made = share->made;
     size_t row_bytes = ci_type_row_bytes(made->type, made->cols);
-    for (int64_t i = thread; i < share->rows; i += threads) {
+    for (int64_t i = thread; i < share->rows && made->scales; i += threads) {
+        uint8_t *row = share->work->piece + (size_t)i * row_bytes;
+        int64_t bad =
+            (join(made, share->first + i, row), made->type->find_not_finite(row, made->cols / made->type->block_cols));
+        if (bad < made->cols / made->type->block_cols)
+            atomic_store(&share->bad, (share->first + i) * made->cols + bad * made->type->block_cols);
+    }
+    for (int64_t i = thread; i < share->rows && !made->scales; i += threads) {
         float *row = share->work->floats + i * made->cols;
         fetch(made, share->first + i, row);
         for (int64_t k = 0; k < made->cols; k++)
@@ -139,13 +164,16 @@ static void end(struct work *work) {
 }
 
 /* The pages of what a tensor was made of leave our resident set: nobody needs them any more. */
+static void let_go_of(const struct ci_safetensors_tensor *own) {
+    uintptr_t begin = (uintptr_t)own->data, end = begin + own->bytes;
+    begin = (begin + CI_PAGE_BYTES - 1) / CI_PAGE_BYTES * CI_PAGE_BYTES;
+    end = end / CI_PAGE_BYTES * CI_PAGE_BYTES;
+    if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 static void let_go(const struct ci_conversion *made) {
-    for (size_t i = 0; i < made->source_count; i++) {
-        uintptr_t begin = (uintptr_t)made->sources[i]->data, end = begin + made->sources[i]->bytes;
-        begin = (begin + CI_PAGE_BYTES - 1) / CI_PAGE_BYTES * CI_PAGE_BYTES;
-        end = end / CI_PAGE_BYTES * CI_PAGE_BYTES;
-        if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
-    }
+    for (size_t i = 0; i < made->source_count; i++) let_go_of(made->sources[i]);
+    if (made->scales) let_go_of(made->scales);
 }
 
 /* ---- in memory ---- */

@@ -13,11 +13,12 @@ struct ci_conversion {
     const struct ci_type *type;
     const struct ci_safetensors_tensor **sources; /* [source_count]: one, or one per expert */
     size_t source_count;
-    int64_t rows, cols; /* of all */
-    int64_t rows_each;  /* that come from one source, or from one expert of it */
-    int64_t own_rows;   /* rows of the source for these */
+    const struct ci_safetensors_tensor *scales; /* not NULL: the source is codes of MXFP4, these are its exponents */
+    int64_t rows, cols;                         /* of all */
+    int64_t rows_each;                          /* that come from one source, or from one expert of it */
+    int64_t own_rows;                           /* rows of the source for these */
     int64_t first, step;
-    bool transposed; /* the source's matrices are [cols, rows_each] */
+    bool transposed; /* the source's matrices are [cols, own_rows] */
     float add;
     struct ci_conversion *next;
 };

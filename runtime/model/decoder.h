@@ -21,6 +21,13 @@ enum ci_rope_sections {
     CI_SECTIONS_INTERLEAVED /* one of the first, one of the second, one of the third, again and again */
 };
 
+/* Of positions in layers with a window. */
+enum ci_window_scaling {
+    CI_WINDOW_SCALED,   /* as in the others */
+    CI_WINDOW_UNSCALED, /* no factor, but the magnitude of the others */
+    CI_WINDOW_PLAIN     /* neither */
+};
+
 struct ci_decoder {
     enum ci_norm norm;
     enum ci_norm_places norms;
@@ -39,7 +46,7 @@ struct ci_decoder {
 
     bool windows;           /* the file's attention.sliding_window and its pattern count */
     int window_pattern;     /* where the file has none: 6 is five with a window, then one that sees everything */
-    bool window_unscaled;   /* RoPE scaling leaves layers with a window as they are */
+    enum ci_window_scaling window_scaling;
     float window_rope_base; /* of these where the file has none; 0: as the others */
     bool sinks;             /* attn_sinks.weight */
 

@@ -11,7 +11,7 @@ static const struct ci_decoder decoder = {.norms = CI_NORM_AROUND,
                                           .windows = true,
                                           .window_pattern = 6,
                                           .window_rope_base = 10000,
-                                          .window_unscaled = true,
+                                          .window_scaling = CI_WINDOW_UNSCALED,
                                           .activation = CI_ACTIVATION_GELU};
 
 static const struct ci_key_rule keys[] = {

@@ -8,7 +8,7 @@ static const struct ci_decoder decoder = {.norms = CI_NORM_AFTER,
                                           .rope = CI_ROPE_HALVES,
                                           .windows = true,
                                           .window_pattern = 4,
-                                          .window_unscaled = true};
+                                          .window_scaling = CI_WINDOW_PLAIN};
 
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},

@@ -66,7 +66,14 @@ static const struct ci_checkpoint_tensor tensors[] = {
     {0},
 };
 
-static const struct ci_checkpoint checkpoint = {.architectures = architectures, .fields = fields, .tensors = tensors};
+static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
+    if (!ci_checkpoint_find(reading, "norm_topk_prob"))
+        ci_checkpoint_refuse(reading, CLINFER_UNSUPPORTED, "norm_topk_prob",
+                             "the weights of the experts of a row have to sum to 1, and without the field they do not");
+}
+
+static const struct ci_checkpoint checkpoint = {
+    .architectures = architectures, .fields = fields, .tensors = tensors, .derive = derive_checkpoint};
 
 const struct ci_family ci_family_qwen3moe = {
     .architecture = "qwen3moe", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};

@@ -257,13 +257,13 @@ static enum clinfer_status make_table(struct ci_model *model, const struct scali
 static void change_to_window(const struct ci_model *model, struct scaling *scaling, float file_factor) {
     const struct ci_hyper *h = &model->hyper;
     const struct ci_decoder *kind = model->family->decoder;
-    bool unscaled = kind && kind->window_unscaled, of_family = kind && kind->window_rope_base != 0;
+    bool unscaled = kind && kind->window_scaling != CI_WINDOW_SCALED, of_family = kind && kind->window_rope_base != 0;
     if (h->window_rope_base > 0 && (of_family || h->window_rope_base != h->rope_base))
         scaling->base = h->window_rope_base;
     else if (!unscaled)
         scaling->base = h->rope_base;
     scaling->factor = unscaled ? 1 : file_factor;
-    if (!unscaled) return;
+    if (!kind || kind->window_scaling != CI_WINDOW_PLAIN) return;
     scaling->magnitude = 1;
     scaling->extrapolation = 0;
 }

@@ -92,7 +92,7 @@ def test_a_second_pull_fetches_nothing():
     done = home.pull("user/tiny")
     path = path_of(done)
     assert path.startswith(home.hub) and path.endswith("/tiny-Q4_K_M.gguf"), path
-    assert "tiny-Q4_K_M.gguf is fetched" in done.stderr and "user/tiny:Q4_K_M is here" in done.stderr, done.stderr
+    assert "fetching tiny-Q4_K_M.gguf" in done.stderr and "user/tiny:Q4_K_M is here" in done.stderr, done.stderr
     assert len(server.bodies()) == 1
     done = home.pull("user/tiny:q4_k_m")
     assert path_of(done) == path and "nothing is fetched" in done.stderr, done.stderr
@@ -186,6 +186,39 @@ def test_the_same_bytes_elsewhere_are_linked():
         assert os.path.samefile(path_of(done), target)
 
 
+def test_stores_without_digests_are_looked_into():
+    first = Home()
+    path = path_of(first.pull("user/large"))
+    for changed in (False, True):
+        home = Home()
+        target = os.path.join(home.path, ".lmstudio/models/somebody/large/large-Q4_K_M.gguf")
+        os.makedirs(os.path.dirname(target))
+        shutil.copy(os.path.realpath(path), target)
+        if changed:  # the same name and size, and another byte
+            with open(target, "r+b") as file:
+                file.seek(-1, 2)
+                byte = file.read(1)
+                file.seek(-1, 2)
+                file.write(bytes([byte[0] ^ 1]))
+        server.log()
+        done = home.pull("user/large")
+        assert len(server.bodies()) == changed and ("linked, not fetched" in done.stderr) != changed, done.stderr
+        assert os.path.samefile(path_of(done), target) != changed
+
+
+def test_caches_without_links_are_upgraded():
+    put("three", 1, {"three-Q4_K_M.gguf": b"weights " * 100, "README.md": "one"})
+    put("three", 2, {"three-Q4_K_M.gguf": b"weights " * 100, "README.md": "two"})
+    server.ask("version user/three 1")
+    home = Home()
+    first = path_of(home.pull("user/three", HF_HUB_DISABLE_SYMLINKS="1"))
+    assert not os.path.islink(first)
+    server.ask("version user/three 2")
+    server.log()
+    second = path_of(home.pull("user/three", HF_HUB_DISABLE_SYMLINKS="1"))
+    assert not server.bodies() and first != second and os.path.exists(first) and not os.path.islink(second)
+
+
 def test_without_the_hub_what_is_here_is_used():
     home = Home()
     path = path_of(home.pull("user/tiny"))
@@ -255,7 +288,7 @@ def test_a_terminal_gets_one_line_a_file():
 def test_bars_can_be_off():
     done = Home().pull("user/tiny", "-q")
     assert not done.stderr.replace("clinfer: warning:", "").strip() or "holds no tokenizer" in done.stderr, done.stderr
-    assert "is fetched" not in done.stderr
+    assert "fetching" not in done.stderr
     Home().pull("user/tiny", HF_HUB_DISABLE_PROGRESS_BARS="1")
 
 

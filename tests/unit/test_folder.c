@@ -486,13 +486,10 @@ static const struct damage {
     {"tokenizer_config.json", NULL, "x", BAD, {"tokenizer_config.json", "line 1"}},
 };
 
-static void test_damage_is_refused_by_file_field_and_value(void **state) {
-    (void)state;
-    size_t count = sizeof damages / sizeof *damages;
-    char *path = folder_copy(llama);
-    assert_true(count >= 120);
+static void check_damages(const char *source, const struct damage *list, size_t count) {
+    char *path = folder_copy(source);
     for (size_t i = 0; i < count; i++) {
-        const struct damage *damage = &damages[i];
+        const struct damage *damage = &list[i];
         if (!folder_patch(path, damage->file, damage->find, damage->put)) fail_msg("damage %zu does nothing", i);
         enum clinfer_status status = open_model(path);
         bool named = true;
@@ -501,9 +498,52 @@ static void test_damage_is_refused_by_file_field_and_value(void **state) {
             fail_msg("damage %zu of %s (%s): status %d, \"%s\"; expected %d, \"%s\", \"%s\", \"%s\"", i, damage->file,
                      damage->put ? damage->put : "removed", (int)status, clinfer_error(), (int)damage->status,
                      damage->named[0], damage->named[1], damage->named[2] ? damage->named[2] : "");
-        folder_restore(path, llama, damage->file);
+        folder_restore(path, source, damage->file);
     }
     folder_remove(path);
+}
+
+static const char gpt_oss[] = "tests/data/folders/gpt_oss";
+#define WEIGHTS "model.safetensors"
+
+/* Experts in MXFP4 come in two tensors, codes and exponents. */
+static const struct damage expert_damages[] = {
+    {CONFIG, "\"mxfp4\"", "\"gptq\"", UNS, {CONFIG, "quantization_config", "mxfp4"}},
+    {CONFIG, "\"quant_method\": \"mxfp4\"", "\"bits\": 4", UNS, {CONFIG, "quantization_config", "mxfp4"}},
+    {CONFIG, "\"swiglu_limit\": 7.0", "\"swiglu_limit\": 9.0", UNS, {CONFIG, "swiglu_limit", "9.0"}},
+    {WEIGHTS,
+     "model.layers.1.mlp.experts.down_proj_scales",
+     "model.layers.1.mlp.experts.down_proj_scalez",
+     BAD,
+     {WEIGHTS, "model.layers.1.mlp.experts.down_proj_blocks", "down_proj_scales: is missing"}},
+    {WEIGHTS,
+     "model.layers.0.mlp.experts.gate_up_proj_blocks\":{\"dtype\":\"U8\",\"shape\":[4,128,1,16]",
+     "model.layers.0.mlp.experts.gate_up_proj_blocks\":{\"dtype\":\"U8\",\"shape\":[4,128,2,8]",
+     BAD,
+     {WEIGHTS, "model.layers.0.mlp.experts.gate_up_proj_blocks", "[..., blocks, 16]"}},
+    {WEIGHTS,
+     "model.layers.0.mlp.experts.gate_up_proj_blocks\":{\"dtype\":\"U8\"",
+     "model.layers.0.mlp.experts.gate_up_proj_blocks\":{\"dtype\":\"I8\"",
+     BAD,
+     {WEIGHTS, "model.layers.0.mlp.experts.gate_up_proj_blocks", "U8"}},
+};
+
+static void test_experts_in_mxfp4_are_one_tensor_or_refused(void **state) {
+    (void)state;
+    struct ci_gguf *gguf;
+    assert_ok(ci_source_open(gpt_oss, "q8_0", &gguf));
+    assert_int_equal(ci_gguf_find_tensor(gguf, "blk.0.attn_q.weight")->type, 8);
+    assert_int_equal(ci_gguf_find_tensor(gguf, "blk.0.ffn_down_exps.weight")->type, 39); /* stays MXFP4 */
+    assert_int_equal(ci_gguf_find_tensor(gguf, "blk.0.ffn_up_exps.bias")->type, 0);
+    ci_gguf_close(gguf);
+    check_damages(gpt_oss, expert_damages, sizeof expert_damages / sizeof *expert_damages);
+}
+
+static void test_damage_is_refused_by_file_field_and_value(void **state) {
+    (void)state;
+    size_t count = sizeof damages / sizeof *damages;
+    assert_true(count >= 120);
+    check_damages(llama, damages, count);
 }
 
 /* Wherever a file ends too early, it is refused by name; never read beyond. */
@@ -533,6 +573,7 @@ int main(void) {
         cmocka_unit_test(test_longrope_is_read_wherever_it_stands),
         cmocka_unit_test(test_looking_at_converted_weights_leaves_them),
         cmocka_unit_test(test_damage_is_refused_by_file_field_and_value),
+        cmocka_unit_test(test_experts_in_mxfp4_are_one_tensor_or_refused),
         cmocka_unit_test(test_cut_files_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,6 +205,22 @@ static void test_the_models_folder(void **state) {
                                     "models sub/c.gguf 3 placed\nmodels tiny 4 placed\n");
 }
 
+/* What clinfer fetched there itself can be fetched again. */
+static void test_what_was_pulled_into_the_models_folder(void **state) {
+    (void)state;
+    hub_put_bytes("models/ollama/tiny:1b.gguf", 1);
+    hub_put_bytes("models/ollama/me/tiny:2b.gguf", 2);
+    hub_put_bytes("models/ollama/by-hand.gguf", 3);
+    hub_put_bytes("models/url.gguf", 4);
+    ci_store_mark(hub_path("models/url.gguf"), "https://example.org/url.gguf");
+    hub_put_bytes("models/hand.gguf", 5);
+    list_all();
+    assert_int_equal(count, 5);
+    assert_true(called("ollama:tiny:1b")->removable && called("ollama:me/tiny:2b")->removable);
+    assert_true(called("ollama/by-hand.gguf")->placed && called("hand.gguf")->placed);
+    assert_true(called("url.gguf")->removable != called("url.gguf")->placed); /* not on every file system */
+}
+
 #define MANIFEST(digest, size)                                                                                         \
     "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.template\",\"digest\":\"sha256:" HUB_DIGEST(           \
         "0") "\",\"size\":1},{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:" digest        \
@@ -336,6 +352,7 @@ int main(void) {
         TEST(test_unfinished_downloads_are_not_listed),
         TEST(test_files_placed_by_hand_are_models),
         TEST(test_the_models_folder),
+        TEST(test_what_was_pulled_into_the_models_folder),
         TEST(test_ollama),
         TEST(test_stores_of_other_programs),
         TEST(test_llama_cache_has_both_layouts),

@@ -28,7 +28,8 @@ static const struct ci_key_rule keys[] = {
     {0},
 };
 
-static const struct ci_decoder scaled_decoder = {.rope_factors = true}, unscaled_decoder = {.window_unscaled = true},
+static const struct ci_decoder scaled_decoder = {.rope_factors = true},
+                               unscaled_decoder = {.window_scaling = CI_WINDOW_PLAIN},
                                learned_decoder = {.positions = true};
 static const struct ci_family scaled = {
     .architecture = "scaled", .keys = keys, .decoder = &scaled_decoder, .derive = derive, .build = build};
