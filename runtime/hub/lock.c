@@ -88,10 +88,10 @@ static bool is_current(int descriptor, const char *path) {
 }
 
 static int open_lock(const char *path, unsigned mode) {
-    int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, mode);
+    int descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
     if (descriptor < 0 && errno == ENOENT) {
         int failure = ci_hub_make_folders(path);
-        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, mode);
+        descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
         if (descriptor < 0 && failure) errno = failure;
     }
     return descriptor;

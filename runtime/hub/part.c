@@ -151,7 +151,12 @@ static void recall(struct ci_part *part, const struct ci_hub_wanted *wanted, con
     snprintf(part->state.boot, sizeof part->state.boot, "%s", boot);
 }
 
+/* In a cache that users share, a link at a part's place would have us write over any file of ours. */
+#define OWN (O_NOFOLLOW | O_CLOEXEC)
+
 static enum clinfer_status cannot_create(const char *path, int error) {
+    if (error == ELOOP)
+        return ci_fail(CLINFER_IO, "%s: is a link, which clinfer never makes there; remove it and pull again", path);
     if (error == ENOSPC || error == EDQUOT) return ci_hub_write_failed(path, 2 * CI_PART_SLOT, error);
     return ci_fail(CLINFER_IO, "%s: cannot create: %s; make the folder writable, or name another by HF_HUB_CACHE", path,
                    strerror(error));
@@ -182,12 +187,12 @@ static enum clinfer_status open_files(struct ci_part *part, struct ci_hub *hub, 
         unlink(part->path);
         part->alone = true;
         status = name_files(part, wanted->target);
-        if (status == CLINFER_OK) part->descriptor = open(part->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (status == CLINFER_OK) part->descriptor = open(part->path, O_RDWR | O_CREAT | O_TRUNC | OWN, 0666);
         why = errno;
     }
     if (status == CLINFER_OK && part->descriptor < 0) status = cannot_create(part->path, why);
     if (status != CLINFER_OK) return status;
-    part->state_descriptor = open(part->state_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    part->state_descriptor = open(part->state_path, O_RDWR | O_CREAT | OWN, 0666);
     return part->state_descriptor < 0 ? cannot_create(part->state_path, errno) : CLINFER_OK;
 }
 
@@ -320,7 +325,7 @@ enum clinfer_status ci_part_finish(struct ci_part *part) {
 
 void ci_part_clean(const char *target) {
     struct ci_part part = {.descriptor = -1};
-    if (name_files(&part, target) == CLINFER_OK && (part.descriptor = open(part.path, O_RDWR | O_CLOEXEC)) >= 0) {
+    if (name_files(&part, target) == CLINFER_OK && (part.descriptor = open(part.path, O_RDWR | OWN)) >= 0) {
         if (flock(part.descriptor, LOCK_EX | LOCK_NB) == 0) {
             unlink(part.state_path);
             unlink(part.path);
