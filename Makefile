@@ -219,7 +219,7 @@ $(BUILD)/tests/fault/fake_layer.so: tests/fault/layer_faults.c tests/fault/layer
 WRAPPED := malloc calloc realloc aligned_alloc free strdup strndup asprintf vasprintf realpath scandir getline __getdelim \
     open_memstream mmap pthread_create
 FAILING_TOOL := $(BUILD)/tests/fault/failing_clinfer
-$(BUILD)/tests/model/test_steady_state $(BUILD)/tests/fault/test_allocations $(BUILD)/tests/fault/test_tuner_allocations $(BUILD)/tests/fault/test_folder_allocations $(FAILING_TOOL): \
+$(BUILD)/tests/model/test_steady_state $(BUILD)/tests/fault/test_allocations $(BUILD)/tests/fault/test_tuner_allocations $(BUILD)/tests/fault/test_folder_allocations $(BUILD)/tests/fault/test_hub_allocations $(FAILING_TOOL): \
     private EXTRA_LDFLAGS += $(WRAPPED:%=-Wl,--wrap=%)
 
 $(FAILING_TOOL): $(CLI_OBJECTS) $(call object,tests/support/failing_malloc.c) $(KEEP_LOADED) $(BUILD)/libclinfer.a

@@ -145,8 +145,8 @@ enum clinfer_status ci_hub_revision_parse(const char *text, size_t length, bool 
 void ci_hub_tree_sort(struct ci_hub_tree *tree);
 /* CLINFER_NOT_FOUND: neither branch nor tag; the message lists those that there are. */
 enum clinfer_status ci_hub_refs_parse(const char *text, size_t length, const char *revision, char commit[41]);
-/* The `Link` with rel="next" of a tree's page: what it refers to, unresolved; NULL: none. The caller frees. */
-char *ci_hub_next_link(const char *link);
+/* The `Link` with rel="next" of a tree's page: what it refers to, unresolved, the caller's; NULL: there is none. */
+enum clinfer_status ci_hub_next_link(const char *link, char **next);
 
 /* endpoint/repo/resolve/revision/path, every part percent-encoded. The caller frees; NULL: out of memory. */
 char *ci_hub_resolve_url(const struct ci_hub_settings *settings, const char *repo, const char *revision,

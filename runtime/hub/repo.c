@@ -18,26 +18,27 @@
 /* A page has a thousand files, of some hundred bytes each. */
 enum { PAGE_BYTES = 8 << 20, MOST_PAGES = 1000, REFS_BYTES = 4 << 20, SEARCH_BYTES = 1 << 20 };
 
-/* The address of the page after the one of `fetch`; NULL without a failure: that was the last one. */
+/* The address of the page after the one of `fetch`, the caller's; NULL without a failure: that was the last one. */
 static enum clinfer_status next_page(const struct ci_fetch *fetch, const char *repo, char **next) {
-    const char *link = ci_fetch_header(fetch, "Link"), *problem = "";
-    char *reference = link ? ci_hub_next_link(link) : NULL;
-    struct ci_url_origin here, there;
+    const char *link = ci_fetch_header(fetch, "Link"), *here = ci_fetch_url(fetch), *why = NULL;
+    char *reference = NULL;
+    struct ci_url_origin one, other;
     *next = NULL;
-    if (!reference) return CLINFER_OK;
-    char *url = ci_url_resolve(ci_fetch_url(fetch), reference, &problem);
-    bool same = url && ci_url_origin(ci_fetch_url(fetch), &here) && ci_url_origin(url, &there) &&
-                ci_url_same_origin(&here, &there);
+    enum clinfer_status status = link ? ci_hub_next_link(link, &reference) : CLINFER_OK;
+    if (!reference) return status;
+    char *url = ci_url_resolve(here, reference, &why);
     free(reference);
-    if (same && strcmp(url, ci_fetch_url(fetch)) != 0) {
+    if (!url && !why) return ci_hub_no_memory();
+    if (url && !(ci_url_origin(here, &one) && ci_url_origin(url, &other) && ci_url_same_origin(&one, &other)))
+        why = "lies on another server";
+    else if (url && strcmp(url, here) == 0)
+        why = "is the same page again";
+    if (!why) {
         *next = url;
         return CLINFER_OK;
     }
-    const char *why = !url ? problem : same ? "is the same page again" : "lies on another server";
-    enum clinfer_status status =
-        ci_fail(CLINFER_REMOTE_FAILED, "%.150s: the next page of its files %s; %s", repo, why, CI_HUB_NO_HUB);
     free(url);
-    return status;
+    return ci_fail(CLINFER_REMOTE_FAILED, "%.150s: the next page of its files %s; %s", repo, why, CI_HUB_NO_HUB);
 }
 
 /* ---- which repo, which commit ---- */

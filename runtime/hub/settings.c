@@ -193,7 +193,7 @@ static enum clinfer_status read_token(struct ci_hub_settings *settings) {
         return status;
     }
     char *home = find_hf_home(), *path = NULL;
-    if (!home) return CLINFER_OK;
+    if (!home) return variable("HF_HOME") || variable("XDG_CACHE_HOME") || variable("HOME") ? no_memory() : CLINFER_OK;
     enum clinfer_status status = asprintf(&path, "%s/token", home) < 0
                                      ? no_memory()
                                      : read_token_file(settings, "the file \"token\" of HF_HOME", path);
@@ -236,6 +236,7 @@ enum clinfer_status ci_hub_settings_read(struct ci_hub_settings *settings) {
     settings->no_symlinks = is_true("HF_HUB_DISABLE_SYMLINKS");
     settings->no_progress_bars = is_true("HF_HUB_DISABLE_PROGRESS_BARS");
     settings->models = ci_file_xdg("DATA", "models");
+    if (!settings->models && ci_file_no_xdg("DATA", "models") == CLINFER_OUT_OF_MEMORY) return CLINFER_OUT_OF_MEMORY;
     enum clinfer_status status = read_address("HF_ENDPOINT", public_hub, &settings->endpoint);
     if (status == CLINFER_OK && !(settings->registry = strdup(public_registry))) status = no_memory();
     if (status == CLINFER_OK) status = read_caches(settings);

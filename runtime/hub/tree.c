@@ -200,18 +200,21 @@ void ci_hub_tree_sort(struct ci_hub_tree *tree) {
 }
 
 /* RFC 8288: <target>; parameter; ..., <target>; ... */
-char *ci_hub_next_link(const char *link) {
+enum clinfer_status ci_hub_next_link(const char *link, char **next) {
+    *next = NULL;
     for (const char *at = strchr(link, '<'); at; at = strchr(at, '<')) {
         const char *end = strchr(at, '>');
-        if (!end) return NULL;
+        if (!end) break;
         size_t parameters = strcspn(end, "<");
         const char *relation = strcasestr(end, "rel=");
         if (relation && relation < end + parameters) {
             relation += 4 + (relation[4] == '"');
-            if (strncasecmp(relation, "next", 4) == 0 && strchr("\"; ,", relation[4]))
-                return strndup(at + 1, (size_t)(end - at - 1));
+            if (strncasecmp(relation, "next", 4) == 0 && strchr("\"; ,", relation[4])) {
+                *next = strndup(at + 1, (size_t)(end - at - 1));
+                return *next ? CLINFER_OK : ci_hub_no_memory();
+            }
         }
         at = end + parameters;
     }
-    return NULL;
+    return CLINFER_OK;
 }

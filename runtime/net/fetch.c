@@ -72,9 +72,9 @@ static char **copy_list(const char *const *list, bool *good) {
     if (!list) return NULL;
     while (list[count]) count++;
     char **copy = calloc(count + 1, sizeof *copy);
-    for (size_t i = 0; copy && i < count; i++)
-        if (!(copy[i] = strdup(list[i]))) *good = false;
-    if (!copy) *good = false;
+    size_t copied = 0;
+    while (copy && copied < count && (copy[copied] = strdup(list[copied]))) copied++;
+    if (!copy || copied < count) *good = false;
     return copy;
 }
 
@@ -304,7 +304,9 @@ static void follow(struct ci_fetch *fetch) {
     char *next = ci_url_resolve(url, location, &problem);
     ci_url_shown(url, from, sizeof from);
     ci_url_shown(next ? next : location, to, sizeof to);
-    if (!next)
+    if (!next && !problem)
+        end_it(fetch, CI_FETCH_NO_MEMORY, "out of memory");
+    else if (!next)
         end_redirects(fetch, "%s redirects to \"%s\", which %s", from, to, problem);
     else if (!ci_url_origin(url, &before) || !ci_url_origin(next, &now))
         end_it(fetch, CI_FETCH_NO_MEMORY, "out of memory");

@@ -49,48 +49,49 @@ static bool has_control(const char *text) {
     return false;
 }
 
-static const char no_memory[] = "does not fit into the memory", malformed[] = "is malformed";
+static bool refuse(const char **problem, const char *why) {
+    *problem = why;
+    return false;
+}
 
-/* Against the base that `url` holds; NULL: it is done. */
-static const char *set_reference(CURLU *url, const char *reference) {
+/* Against the base that `url` holds. */
+static bool set_reference(CURLU *url, const char *reference, const char **problem) {
     struct ci_url_origin origin;
     switch (ci_curl->url_set(url, CURLUPART_URL, reference,
                              CURLU_NON_SUPPORT_SCHEME | CURLU_URLENCODE | CURLU_DISALLOW_USER)) {
     case CURLUE_OK: break;
-    case CURLUE_USER_NOT_ALLOWED: return "has a user name in it";
-    case CURLUE_OUT_OF_MEMORY: return no_memory;
-    default: return malformed;
+    case CURLUE_USER_NOT_ALLOWED: return refuse(problem, "has a user name in it");
+    case CURLUE_OUT_OF_MEMORY: return refuse(problem, NULL);
+    default: return refuse(problem, "is malformed");
     }
-    if (!get_origin(url, &origin)) return "is no http or https address";
-    return ci_curl->url_set(url, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK ? NULL : malformed;
+    if (!get_origin(url, &origin)) return refuse(problem, "is no http or https address");
+    return ci_curl->url_set(url, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK || refuse(problem, NULL);
 }
 
-static char *resolve(CURLU *url, const char *reference, const char **problem) {
+/* The whole; NULL as of ci_url_resolve. */
+static char *get_whole(CURLU *url, const char **problem) {
     char *whole = NULL, *copy = NULL;
-    *problem = set_reference(url, reference);
-    if (*problem) return NULL;
-    *problem = malformed;
-    if (ci_curl->url_get(url, CURLUPART_URL, &whole, 0) == CURLUE_OK) {
-        *problem = strlen(whole) < URL_BYTES ? no_memory : "is too long";
-        if (strlen(whole) < URL_BYTES) copy = strdup(whole);
-    }
+    *problem = NULL;
+    if (ci_curl->url_get(url, CURLUPART_URL, &whole, 0) != CURLUE_OK) return NULL;
+    if (strlen(whole) < URL_BYTES)
+        copy = strdup(whole);
+    else
+        *problem = "is too long";
     ci_curl->free(whole);
     return copy;
 }
 
 char *ci_url_resolve(const char *base, const char *reference, const char **problem) {
-    *problem = "is empty";
-    if (!*reference) return NULL;
-    *problem = "has a control character in it";
-    if (has_control(reference)) return NULL;
-    *problem = "is too long";
-    if (strlen(reference) >= URL_BYTES) return NULL;
-    *problem = no_memory;
+    *problem = !*reference                      ? "is empty"
+               : has_control(reference)         ? "has a control character in it"
+               : strlen(reference) >= URL_BYTES ? "is too long"
+                                                : NULL;
+    if (*problem) return NULL;
     CURLU *url = ci_curl->url();
     if (!url) return NULL;
     char *whole = NULL;
-    *problem = "has no base";
-    if (ci_curl->url_set(url, CURLUPART_URL, base, 0) == CURLUE_OK) whole = resolve(url, reference, problem);
+    if (ci_curl->url_set(url, CURLUPART_URL, base, 0) == CURLUE_OK && set_reference(url, reference, problem))
+        whole = get_whole(url, problem);
     ci_curl->url_cleanup(url);
     return whole;
 }

@@ -20,7 +20,8 @@ bool ci_url_origin(const char *url, struct ci_url_origin *origin);
 bool ci_url_same_origin(const struct ci_url_origin *one, const struct ci_url_origin *other);
 
 /* What `reference` (whole, "//host/path", "/path", "path", "?query") means in an answer to a request for `base`;
- * without its fragment. The caller frees; NULL: *problem says why, a clause: "has a control character in it". */
+ * without its fragment. The caller frees; NULL: *problem says why, a clause ("has a control character in it"), or is
+ * NULL: out of memory. `base` is an address that was asked. */
 char *ci_url_resolve(const char *base, const char *reference, const char **problem);
 
 /* Without user, query and fragment, in which secrets may stand, and cut to `size`: for messages. Returns `text`. */

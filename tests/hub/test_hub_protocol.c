@@ -229,6 +229,7 @@ static const struct head_case heads[] = {
     {.name = "a small file", .repo = "user/tiny", .file = "config.json", .requests = 2},
     {.name = "length of the redirect", .repo = "x.redirect-length_777/tiny", .requests = 1},
     {.name = "X-Linked-Size", .repo = "x.linked-size_5/tiny", .size = 5, .requests = 1},
+    {.name = "no X-Linked-Size", .repo = "x.no-linked-size.redirect-length_777/tiny", .size = -1, .requests = 1},
     {.name = "weak ETag", .repo = "x.weak-etag/tiny"},
     {.name = "an ETag that is no digest", .repo = "x.odd-etag/tiny", .no_digest = true},
     {.name = "an ETag that is a path", .repo = "x.dots-etag/tiny", .no_digest = true},

@@ -264,7 +264,8 @@ def etag_lines(asked, content, file):
     lines = [f"X-Repo-Commit: {content.commit}"] if has_commit else []
     if file.is_large and not asked.on("no-linked"):
         size = asked.on("linked-size")
-        lines.append(f"X-Linked-Size: {size.number() if size else file.said_size}")
+        if not asked.on("no-linked-size"):
+            lines.append(f"X-Linked-Size: {size.number() if size else file.said_size}")
         if has_etag:
             lines.append(f"X-Linked-Etag: {etag}")
     elif has_etag and not file.is_large:

@@ -16,7 +16,7 @@ and WHERE one of WHERES or SETS (the table WORDS has what it is if it is left ou
     html                a page of a captive portal, with 200      garbage         JSON that is something else
     broken-json         JSON that ends early                      deep            JSON of 100,000 brackets
     not-http            bytes that are no HTTP                    endless         a header without end
-    no-etag, weak-etag, odd-etag, dots-etag, no-commit, no-linked, xet, warning    headers of resolve
+    no-etag, weak-etag, odd-etag, dots-etag, no-commit, no-linked, no-linked-size, xet, warning    headers of resolve
     linked-size_N       X-Linked-Size says N                      redirect-length_N   Content-Length of the 302
     redirect_KIND       see redirect_of()                         renamed_CODE, renamed-absolute_CODE, renamed-loop_CODE
     direct              resolve answers large files itself
@@ -39,7 +39,7 @@ DEFAULTS = {
            "pages-relative pages-loop pages-third no-refs no-tree no-lfs no-size wrong-oid wrong-size moving xet renamed "
            "renamed-absolute renamed-loop",
     "api": "garbage broken-json deep",
-    "resolve": "no-etag weak-etag odd-etag dots-etag no-commit no-linked warning linked-size redirect-length redirect "
+    "resolve": "no-etag weak-etag odd-etag dots-etag no-commit no-linked no-linked-size warning linked-size redirect-length redirect "
                "direct expired expires",
     "cdn": "silent reset close",
     "body": "html silent-after reset-after cut gzip chunked extra flip slow rate rate-each first-slow range-ignored "

@@ -185,7 +185,8 @@ static void test_the_next_page_is_found_among_links(void **state) {
                  {"", NULL},
                  {"rel=\"next\"", NULL}};
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
-        char *next = ci_hub_next_link(links[i].link);
+        char *next;
+        assert_int_equal(ci_hub_next_link(links[i].link, &next), CLINFER_OK);
         if (!links[i].next != !next || (next && strcmp(next, links[i].next) != 0))
             fail_msg("%s gave %s", links[i].link, next ? next : "nothing");
         free(next);
