@@ -408,9 +408,226 @@ def gpt_oss_bf16():
     return family
 
 
+def gemma():
+    config = small("GemmaForCausalLM", "gemma", head_dim=16, hidden_act="gelu", hidden_activation="gelu_pytorch_tanh",
+                   tie_word_embeddings=...)
+    return Family("GEMMA", config, usual_shapes(dict(config, tie_word_embeddings=True), q_norm=None), plus_one)
+
+
+def olmo():
+    config = small("OlmoForCausalLM", "olmo", rms_norm_eps=..., clip_qkv=1.5)
+    def meta(writer, config):
+        writer.add_layer_norm_eps(1e-5)
+        writer.add_clamp_kqv(1.5)
+        writer.add_rope_dimension_count(WIDTH // HEADS)
+    return Family("OLMO", config, renamed(usual_shapes(config), {"norm": None}), permuted, meta=meta)
+
+
+def with_biases(shapes, but=("embed",)):
+    return shapes | {name.replace(".weight", ".bias"): shape[:1] for name, shape in shapes.items()
+                     if not any(part in name for part in but)}
+
+
+def layer_norm_meta(rotated=None, *more):
+    def meta(writer, config):
+        writer.add_layer_norm_eps(1e-5)
+        writer.add_rope_dimension_count(rotated or WIDTH // HEADS)
+        for add in more:
+            add(writer)
+    return meta
+
+
+def phi2():
+    config = small("PhiForCausalLM", "phi", rms_norm_eps=..., layer_norm_eps=1e-5, hidden_act="gelu_new",
+                   partial_rotary_factor=0.5, num_key_value_heads=None, qk_layernorm=False, intermediate_size=4 * WIDTH)
+    shapes = renamed(usual_shapes(config), {"gate_proj": None, "post_attention": None, "up_proj": "fc1", "down_proj": "fc2",
+                                            "o_proj": "dense", "model.norm": "model.final_layernorm"})
+    for name in list(shapes):
+        if "k_proj" in name or "v_proj" in name:
+            shapes[name] = (WIDTH, WIDTH)
+    return Family("PHI2", config, with_biases(shapes), meta=layer_norm_meta(4))
+
+
+def command_r():
+    config = small("CohereForCausalLM", "cohere", rms_norm_eps=..., layer_norm_eps=1e-5, logit_scale=0.3,
+                   use_qk_norm=False, tie_word_embeddings=...)
+    shapes = renamed(usual_shapes(dict(config, tie_word_embeddings=True)), {"post_attention": None})
+    return Family("COMMAND_R", config, shapes, meta=layer_norm_meta(None, lambda writer: writer.add_logit_scale(0.3)))
+
+
+def cohere2():
+    config = small("Cohere2ForCausalLM", "cohere2", rms_norm_eps=..., layer_norm_eps=1e-5, logit_scale=0.3, rotary_pct=1.0,
+                   sliding_window=4, sliding_window_pattern=4, layer_types=["sliding_attention", "full_attention"],
+                   use_parallel_block=True, tie_word_embeddings=...)
+    shapes = renamed(usual_shapes(dict(config, tie_word_embeddings=True)), {"post_attention": None})
+    return Family("COHERE2", config, shapes, meta=layer_norm_meta(
+        None, lambda writer: writer.add_logit_scale(0.3), lambda writer: writer.add_sliding_window(4),
+        lambda writer: writer.add_sliding_window_pattern([True, False])))
+
+
+def stablelm():
+    """Heads have norms of their own, one vector each."""
+    config = small("StableLmForCausalLM", "stablelm", rms_norm_eps=..., layer_norm_eps=1e-5, partial_rotary_factor=0.5,
+                   use_qkv_bias=True, qk_layernorm=True, use_parallel_residual=False)
+    shapes = with_biases(usual_shapes(config, ("q_proj", "k_proj", "v_proj")), ("embed", "lm_head", "proj"))
+    for name, heads in (("q", HEADS), ("k", KV_HEADS)):
+        per_layer(shapes, {f"self_attn.{name}_layernorm.weight": (heads, WIDTH // HEADS)})
+    def store(config, weights):
+        result = {}
+        for name, data in weights.items():
+            if name.endswith(("q_layernorm.weight", "k_layernorm.weight")):
+                result |= {name.replace(".weight", f".norms.{head}.weight"): data[head] for head in range(len(data))}
+            else:
+                result[name] = data
+        return config, result
+    return Family("STABLELM", config, shapes, meta=layer_norm_meta(4), store=store)
+
+
+def glm4():
+    config = small("Glm4ForCausalLM", "glm4", head_dim=16, partial_rotary_factor=0.5, attention_bias=True)
+    shapes = renamed(usual_shapes(config, ("q_proj", "k_proj", "v_proj")), {"gate_proj": None, "up_proj": None})
+    per_layer(shapes, {"mlp.gate_up_proj.weight": (2 * config["intermediate_size"], WIDTH),
+                       "post_self_attn_layernorm.weight": (WIDTH,), "post_mlp_layernorm.weight": (WIDTH,)})
+    return Family("GLM4", config, shapes, meta=lambda writer, config: writer.add_rope_dimension_count(8))
+
+
+def nemotron():
+    config = small("NemotronForCausalLM", "nemotron", rms_norm_eps=..., norm_eps=1e-5, hidden_act="relu2",
+                   partial_rotary_factor=0.5, mlp_bias=False)
+    shapes = with_biases(renamed(usual_shapes(config), {"gate_proj": None}), ("embed", "lm_head", "proj"))
+    return Family("NEMOTRON", config, shapes, plus_one, meta=layer_norm_meta(4))
+
+
+def ernie4_5():
+    config = small("Ernie4_5ForCausalLM", "ernie4_5", head_dim=16, use_bias=False, tie_word_embeddings=True)
+    return Family("ERNIE4_5", config, usual_shapes(config), meta=lambda writer, config: writer.add_rope_dimension_count(16))
+
+
+def arcee():
+    config = small("ArceeForCausalLM", "arcee", head_dim=16, hidden_act="relu2", rope_scaling=dict(
+        rope_type="yarn", factor=4.0, original_max_position_embeddings=16))
+    def meta(writer, config):
+        writer.add_rope_dimension_count(16)
+        writer.add_rope_scaling_type(gguf_type("YARN"))
+        writer.add_rope_scaling_factor(4.0)
+        writer.add_rope_scaling_orig_ctx_len(16)
+    return Family("ARCEE", config, renamed(usual_shapes(config), {"gate_proj": None}), permuted, meta=meta)
+
+
+def seed_oss():
+    config = small("SeedOssForCausalLM", "seed_oss", head_dim=16, attention_out_bias=False, residual_dropout=0.1)
+    return Family("SEED_OSS", config, usual_shapes(config, ("q_proj", "k_proj", "v_proj")))
+
+
+def exaone4():
+    config = small("Exaone4ForCausalLM", "exaone4", head_dim=8, sliding_window=None, sliding_window_pattern=None,
+                   layer_types=["full_attention", "full_attention"])
+    shapes = renamed(usual_shapes(config, q_norm=8), {"input_layernorm": None})
+    return Family("EXAONE4", config, per_layer(shapes, {"post_feedforward_layernorm.weight": (WIDTH,)}))
+
+
+def olmoe():
+    config = small("OlmoeForCausalLM", "olmoe", num_experts=4, num_experts_per_tok=2, intermediate_size=16,
+                   norm_topk_prob=False, clip_qkv=None, num_key_value_heads=HEADS)
+    names = {"mlp.experts.{}.gate_proj.weight": False, "mlp.experts.{}.down_proj.weight": True,
+             "mlp.experts.{}.up_proj.weight": False}
+    shapes = expert_shapes(config, "mlp.gate.weight", names, 4, 16)
+    per_layer(shapes, {"self_attn.q_norm.weight": (WIDTH,), "self_attn.k_norm.weight": (WIDTH,),
+                       "self_attn.k_proj.weight": (WIDTH, WIDTH), "self_attn.v_proj.weight": (WIDTH, WIDTH)})
+    return Family("OLMOE", config, shapes, meta=expert_meta(4, 2, 16), experts=4)
+
+
+def deepseek():
+    """The first layer is dense; of the experts some are used by every row."""
+    config = small("DeepseekForCausalLM", "deepseek", n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
+                   n_shared_experts=2, first_k_dense_replace=1, moe_layer_freq=1, norm_topk_prob=False,
+                   scoring_func="softmax", aux_loss_alpha=0.001)
+    shapes = renamed(usual_shapes(config), {"layers.1.mlp.": None})
+    prefix = "model.layers.1.mlp."
+    shapes[prefix + "gate.weight"] = (4, WIDTH)
+    for name, down in (("gate", False), ("up", False), ("down", True)):
+        for expert in range(4):
+            shapes[f"{prefix}experts.{expert}.{name}_proj.weight"] = (WIDTH, 16) if down else (16, WIDTH)
+        shapes[f"{prefix}shared_experts.{name}_proj.weight"] = (WIDTH, 32) if down else (32, WIDTH)
+    def meta(writer, config):
+        expert_meta(4, 2, 16)(writer, config)
+        writer.add_expert_shared_count(2)
+        writer.add_leading_dense_block_count(1)
+        writer.add_expert_weights_scale(1.0)
+        writer.add_rope_dimension_count(WIDTH // HEADS)
+    return Family("DEEPSEEK", config, shapes, permuted, meta=meta, experts=4)
+
+
+def granitemoe():
+    """Gate and up of all experts lie in one tensor, those of the shared one in another."""
+    config = small("GraniteMoeSharedForCausalLM", "granitemoeshared", attention_multiplier=0.4, embedding_multiplier=2.0,
+                   residual_multiplier=0.5, logits_scaling=1.5, num_local_experts=4, num_experts_per_tok=2,
+                   intermediate_size=16, shared_intermediate_size=32)
+    moe, mlp = "block_sparse_moe.", "shared_mlp."
+    shapes = per_layer(renamed(usual_shapes(config), {"mlp.": None}), {
+        moe + "router.layer.weight": (4, WIDTH), moe + "gate.weight": (4, 16, WIDTH), moe + "up.weight": (4, 16, WIDTH),
+        moe + "output_linear.weight": (4, WIDTH, 16), mlp + "gate.weight": (32, WIDTH), mlp + "up.weight": (32, WIDTH),
+        mlp + "output_linear.weight": (WIDTH, 32)})
+    known = {moe + "gate": "ffn_gate_exps", moe + "up": "ffn_up_exps", moe + "output_linear": "ffn_down_exps",
+             mlp + "gate": "ffn_gate_shexp", mlp + "up": "ffn_up_shexp"}
+    def convert(config, name, data):
+        for part, gguf_name in known.items():
+            if f".{part}.weight" in name:
+                return f"blk.{name.split('.')[2]}.{gguf_name}.weight", data
+        return permuted(config, name, data)
+    def store(config, weights):
+        result = {name: data for name, data in weights.items() if not name.endswith((".gate.weight", ".up.weight"))}
+        for layer in range(LAYERS):
+            for part in (moe, mlp):
+                gate, up = (weights[f"model.layers.{layer}.{part}{name}.weight"] for name in ("gate", "up"))
+                result[f"model.layers.{layer}.{part}input_linear.weight"] = np.concatenate([gate, up], -2)
+        return config, result
+    def meta(writer, config):
+        expert_meta(4, 2, 16)(writer, config)
+        writer.add_expert_shared_feed_forward_length(32)
+        writer.add_attention_scale(0.4)
+        writer.add_embedding_scale(2.0)
+        writer.add_residual_scale(0.5)
+        writer.add_logit_scale(1.5)
+        writer.add_rope_dimension_count(WIDTH // HEADS)
+    return Family("GRANITE_MOE", config, shapes, convert, meta=meta, store=store)
+
+
+def starcoder():
+    config = dict(architectures=["GPTBigCodeForCausalLM"], model_type="gpt_bigcode", n_embd=WIDTH, n_layer=LAYERS,
+                  n_head=HEADS, n_positions=CONTEXT, vocab_size=64, layer_norm_epsilon=1e-5, activation_function="gelu",
+                  multi_query=True, attention_softmax_in_fp32=True)
+    head = WIDTH // HEADS
+    shapes = {"wte.weight": (64, WIDTH), "wpe.weight": (CONTEXT, WIDTH), "ln_f.weight": (WIDTH,)}
+    for layer in range(LAYERS):
+        shapes |= {f"h.{layer}.{name}.weight": shape for name, shape in (
+            ("attn.c_attn", (WIDTH + 2 * head, WIDTH)), ("attn.c_proj", (WIDTH, WIDTH)), ("mlp.c_fc", (4 * WIDTH, WIDTH)),
+            ("mlp.c_proj", (WIDTH, 4 * WIDTH)), ("ln_1", (WIDTH,)), ("ln_2", (WIDTH,)))}
+    shapes = {"transformer." + name: shape for name, shape in with_biases(shapes, ("wte", "wpe")).items()}
+    def meta(writer, config):
+        writer.add_layer_norm_eps(1e-5)
+        writer.add_feed_forward_length(4 * WIDTH)
+        writer.add_head_count_kv(1)
+    return Family("STARCODER", config, shapes, meta=meta)
+
+
+def minicpm():
+    config = small("MiniCPMForCausalLM", "minicpm", scale_emb=2, scale_depth=1.4, dim_model_base=16,
+                   tie_word_embeddings=...)
+    def meta(writer, config):
+        writer.add_embedding_scale(2.0)
+        writer.add_residual_scale(1.4 / 2 ** 0.5)
+        writer.add_logit_scale(2.0)
+        writer.add_rope_dimension_count(WIDTH // HEADS)
+    return Family("MINICPM", config, usual_shapes(dict(config, tie_word_embeddings=True)), permuted, meta=meta)
+
+
 FAMILIES = {family.__name__: family for family in (llama, qwen2, qwen3, gemma2, gemma3, phi3, granite, olmo2, smollm3,
                                                    starcoder2, gpt2, mistral3, mixtral, qwen3moe, gemma3_eyes, qwen3moe_fused,
-                                                   gpt_oss, gpt_oss_bf16)}
+                                                   gpt_oss, gpt_oss_bf16,
+                                                   gemma, olmo, phi2, command_r, cohere2, stablelm, glm4, nemotron,
+                                                   ernie4_5, arcee, seed_oss, exaone4, olmoe, deepseek, granitemoe,
+                                                   starcoder, minicpm)}
 
 
 def random_weights(family):
@@ -493,7 +710,7 @@ def write_twin(family, weights, path):
     writer.add_head_count(HEADS)
     if "intermediate_size" in config:
         writer.add_feed_forward_length(config["intermediate_size"])
-    if "num_key_value_heads" in config:
+    if config.get("num_key_value_heads"):
         writer.add_head_count_kv(config["num_key_value_heads"])
     if "rms_norm_eps" in config:
         writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
@@ -509,7 +726,7 @@ def write_twin(family, weights, path):
     names = gguf.get_tensor_name_map(arch, LAYERS)
     for own, data in merge_experts(weights, family.experts).items():
         name, data = family.convert(config, own, data)
-        known = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        known = name if name.startswith("blk.") else names.get_name(name, try_suffixes=(".weight", ".bias"))
         if not known:
             raise SystemExit(f"{own}: gguf has no name for {name}")
         writer.add_tensor(known, np.ascontiguousarray(data))

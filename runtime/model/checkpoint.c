@@ -246,7 +246,7 @@ static bool is_architecture(const struct ci_family *family, const char *name) {
 static void find_family(struct ci_checkpoint_reading *reading) {
     const json_t *list = ci_checkpoint_find(reading, "architectures");
     const char *name = json_string_value(json_array_get(list, 0));
-    char what[640], known[512] = "";
+    char what[1024], known[960] = "";
     if (!name) {
         ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, "architectures",
                              "must be a list with the name of the model's class");

@@ -116,6 +116,9 @@ float *ci_checkpoint_vector(struct ci_checkpoint_reading *reading, const char *f
 /* checkpoint_rope.c: rope_theta, rope_scaling and rope_parameters. */
 void ci_checkpoint_rope(struct ci_checkpoint_reading *reading);
 
+/* How much of each head is rotated, where partial_rotary_factor says less than all; `otherwise` where it is absent. */
+void ci_checkpoint_partial(struct ci_checkpoint_reading *reading, double otherwise);
+
 /* checkpoint_tensors.c: every tensor of the folder under its name, and what has to be converted. */
 void ci_checkpoint_tensors(struct ci_checkpoint_reading *reading, const struct ci_type *type);
 

@@ -199,6 +199,14 @@ static void check_older(struct ci_checkpoint_reading *reading) {
     }
 }
 
+void ci_checkpoint_partial(struct ci_checkpoint_reading *reading, double otherwise) {
+    const char *name = ci_checkpoint_find(reading, "partial_rotary_factor") ? "partial_rotary_factor"
+                                                                            : "rope_parameters.partial_rotary_factor";
+    double share = ci_checkpoint_number_of(reading, name, otherwise);
+    if (!(share > 0 && share <= 1)) ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, name, "must be a part of 1");
+    if (share < 1) ci_checkpoint_integer(reading, name, "rope.dimension_count", (int64_t)(share * head_dim(reading)));
+}
+
 void ci_checkpoint_rope(struct ci_checkpoint_reading *reading) {
     struct rope rope = {.reading = reading, .at = "rope_scaling"};
     const char *theta = "rope_theta";

@@ -1,9 +1,7 @@
 /* gemma3: Gemma 3: Gemma 2 with normalised queries and keys in place of soft caps, five of six layers with a window
  * and a RoPE of their own. */
-#include <math.h>
-
-#include "model/checkpoint.h"
 #include "model/decoder.h"
+#include "model/gemma.h"
 
 static const struct ci_decoder decoder = {.norms = CI_NORM_AROUND,
                                           .head_norm = CI_HEAD_NORM_HEADS,
@@ -23,14 +21,9 @@ static const struct ci_key_rule keys[] = {
     {0},
 };
 
-/* The largest model divides by what a head would have if heads filled the embedding. */
-static enum clinfer_status derive(struct ci_model *model) {
-    struct ci_hyper *h = &model->hyper;
-    h->embedding_scale = sqrtf((float)h->embedding);
-    const int filling = h->embedding / model->layers[0].heads;
-    if (h->blocks == 62) h->attention_scale = 1 / sqrtf((float)filling);
-    return CLINFER_OK;
-}
+enum { LARGEST = 62 }; /* layers */
+
+static enum clinfer_status derive(struct ci_model *model) { return ci_gemma_derive(model, LARGEST); }
 
 static const char *const architectures[] = {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", NULL};
 
@@ -49,26 +42,9 @@ static const struct ci_checkpoint_field fields[] = {
     {0},
 };
 
-static const struct ci_checkpoint_tensor tensors[] = {
-    {"model.norm", "output_norm", CI_CHECKPOINT_PLUS_ONE},
-    {"model.layers.*.input_layernorm", "blk.*.attn_norm", CI_CHECKPOINT_PLUS_ONE},
-    {"model.layers.*.post_attention_layernorm", "blk.*.post_attention_norm", CI_CHECKPOINT_PLUS_ONE},
-    {"model.layers.*.pre_feedforward_layernorm", "blk.*.ffn_norm", CI_CHECKPOINT_PLUS_ONE},
-    {"model.layers.*.post_feedforward_layernorm", "blk.*.post_ffw_norm", CI_CHECKPOINT_PLUS_ONE},
-    {"model.layers.*.self_attn.q_norm", "blk.*.attn_q_norm", CI_CHECKPOINT_PLUS_ONE},
-    {"model.layers.*.self_attn.k_norm", "blk.*.attn_k_norm", CI_CHECKPOINT_PLUS_ONE},
-    {0},
-};
-
 /* The larger models leave out most of what transformers takes for granted. */
 static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
-    double head = ci_checkpoint_number_of(reading, "head_dim", 256);
-    double width = ci_checkpoint_number_of(reading, "hidden_size", 0);
-    double heads = ci_checkpoint_number_of(reading, "num_attention_heads", 8);
-    bool largest = ci_checkpoint_number_of(reading, "num_hidden_layers", 0) == 62;
-    double scalar = ci_checkpoint_number_of(reading, "query_pre_attn_scalar", head);
-    ci_checkpoint_default(reading, "head_dim", "attention.key_length", 256);
-    ci_checkpoint_default(reading, "head_dim", "attention.value_length", 256);
+    ci_gemma_derive_checkpoint(reading, LARGEST);
     ci_checkpoint_default(reading, "num_attention_heads", "attention.head_count", 8);
     ci_checkpoint_default(reading, "num_key_value_heads", "attention.head_count_kv", 4);
     ci_checkpoint_default(reading, "max_position_embeddings", "context_length", 131072);
@@ -77,13 +53,13 @@ static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
         ci_checkpoint_default_number(reading, "rope_theta", "rope.freq_base", 1e6);
     ci_checkpoint_windows(reading, ci_checkpoint_find(reading, "sliding_window_pattern") ? "sliding_window_pattern"
                                                                                          : "_sliding_window_pattern");
-    if (scalar != (largest ? width / heads : head))
-        ci_checkpoint_refuse(reading, CLINFER_UNSUPPORTED, "query_pre_attn_scalar",
-                             "is another scale of attention than models of this size have");
 }
 
-static const struct ci_checkpoint checkpoint = {
-    .architectures = architectures, .fields = fields, .tensors = tensors, .tied = true, .derive = derive_checkpoint};
+static const struct ci_checkpoint checkpoint = {.architectures = architectures,
+                                                .fields = fields,
+                                                .tensors = ci_gemma_norms,
+                                                .tied = true,
+                                                .derive = derive_checkpoint};
 
 const struct ci_family ci_family_gemma3 = {
     .architecture = "gemma3", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};

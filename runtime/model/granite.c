@@ -61,5 +61,35 @@ const struct ci_family ci_family_granite = {.architecture = "granite",
                                             .derive = derive,
                                             .checkpoint = &checkpoint};
 
+static const char *const moe_architectures[] = {"GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM", NULL};
+
+static const struct ci_checkpoint_field moe_fields[] = {
+    CI_FIELD_NUMBER("attention_multiplier", "attention.scale"),
+    CI_FIELD_NUMBER("embedding_multiplier", "embedding_scale"),
+    CI_FIELD_NUMBER("residual_multiplier", "residual_scale"),
+    CI_FIELD_NUMBER("logits_scaling", "logit_scale"),
+    CI_FIELD_INTEGER("num_local_experts", "expert_count"),
+    CI_FIELD_INTEGER("num_experts_per_tok", "expert_used_count"),
+    CI_FIELD_INTEGER("shared_intermediate_size", "expert_shared_feed_forward_length"),
+    CI_FIELD_NO_EFFECT("output_router_logits"),
+    CI_FIELD_NO_EFFECT("router_aux_loss_coef"),
+    {0},
+};
+
+/* Gate and up of all experts in one, those of the shared one in another. */
+static const struct ci_checkpoint_tensor moe_tensors[] = {
+    {"model.layers.*.block_sparse_moe.router.layer", "blk.*.ffn_gate_inp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.block_sparse_moe.input_linear", "blk.*.ffn_gate_exps", CI_CHECKPOINT_FIRST_HALF},
+    {"model.layers.*.block_sparse_moe.input_linear", "blk.*.ffn_up_exps", CI_CHECKPOINT_SECOND_HALF},
+    {"model.layers.*.block_sparse_moe.output_linear", "blk.*.ffn_down_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.shared_mlp.input_linear", "blk.*.ffn_gate_shexp", CI_CHECKPOINT_FIRST_HALF},
+    {"model.layers.*.shared_mlp.input_linear", "blk.*.ffn_up_shexp", CI_CHECKPOINT_SECOND_HALF},
+    {"model.layers.*.shared_mlp.output_linear", "blk.*.ffn_down_shexp", CI_CHECKPOINT_AS_STORED},
+    {0},
+};
+
+static const struct ci_checkpoint moe_checkpoint = {
+    .architectures = moe_architectures, .fields = moe_fields, .tensors = moe_tensors, .rope_halves = true};
+
 const struct ci_family ci_family_granitemoe = {
-    .architecture = "granitemoe", .keys = keys, .decoder = &decoder, .derive = invert};
+    .architecture = "granitemoe", .keys = keys, .decoder = &decoder, .derive = invert, .checkpoint = &moe_checkpoint};

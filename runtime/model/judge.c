@@ -50,9 +50,9 @@ static const struct ci_key_rule common_rules[] = {
     NEUTRAL("attention.causal", 1, "attention to later tokens is not supported; choose a model that writes text"),
     NEUTRAL("expert_count", 0, NO_EXPERTS),
     NEUTRAL("expert_used_count", 0, NO_EXPERTS),
-    USED("expert_group_count"),
-    USED("expert_group_used_count"),
+    NEUTRAL("expert_group_count", 0, NO_EXPERTS),
 
+    NO_EFFECT("expert_group_used_count", "the model has no experts"),
     NO_EFFECT("embedding_length_out", "it is the width of embeddings, which are not asked for"),
     NO_EFFECT("pooling_type", "only embeddings are pooled"),
     NO_EFFECT("classifier.pooling_type", "only classifiers pool"),
@@ -61,6 +61,9 @@ static const struct ci_key_rule common_rules[] = {
     NO_EFFECT("rope.scaling.alpha", "only other families stretch their context by it"),
     {0},
 };
+
+/* Of families with experts, before the others. */
+static const struct ci_key_rule expert_rules[] = {USED("expert_group_count"), USED("expert_group_used_count"), {0}};
 
 static const struct ci_left_out common_left_out[] = {
     {"lm_head.weight", "the embedding is the output"},
@@ -166,7 +169,9 @@ static const char *value_text(const struct ci_key_rule *rule, const struct ci_gg
 }
 
 static const struct ci_key_rule *find_rule(const struct ci_model *model, const char *key) {
-    const struct ci_key_rule *const lists[] = {model->family->keys, common_rules};
+    const struct ci_decoder *decoder = model->family->decoder;
+    bool experts = decoder && decoder->experts;
+    const struct ci_key_rule *const lists[] = {model->family->keys, experts ? expert_rules : NULL, common_rules};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (const struct ci_key_rule *rule = lists[i]; rule && rule->key; rule++)
             if (strcmp(rule->key, key) == 0) return rule;

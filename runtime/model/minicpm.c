@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/status.h"
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_experts experts = {.gating = CI_GATING_SOFTMAX, .normalise = true};
@@ -30,5 +31,34 @@ static enum clinfer_status derive(struct ci_model *model) {
     return CLINFER_OK;
 }
 
+static const char *const architectures[] = {"MiniCPMForCausalLM", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_NUMBER("scale_emb", "embedding_scale"),
+    CI_FIELD_BY_CODE("scale_depth"),
+    CI_FIELD_BY_CODE("dim_model_base"),
+    CI_FIELD_INTEGER("num_experts", "expert_count"),
+    CI_FIELD_INTEGER("num_experts_per_tok", "expert_used_count"),
+    {0},
+};
+
+/* As these models' own code has it. */
+static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
+    double layers = ci_checkpoint_number_of(reading, "num_hidden_layers", 1);
+    double width = ci_checkpoint_number_of(reading, "hidden_size", 1);
+    double base = ci_checkpoint_number_of(reading, "dim_model_base", 256);
+    if (!(layers >= 1) || !(base > 0)) {
+        ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, base > 0 ? "num_hidden_layers" : "dim_model_base",
+                             "must be positive");
+        return;
+    }
+    ci_checkpoint_number(reading, "scale_depth", "residual_scale",
+                         ci_checkpoint_number_of(reading, "scale_depth", 1.4) / sqrt(layers));
+    ci_checkpoint_number(reading, "dim_model_base", "logit_scale", width / base);
+}
+
+static const struct ci_checkpoint checkpoint = {
+    .architectures = architectures, .fields = fields, .tied = true, .rope_halves = true, .derive = derive_checkpoint};
+
 const struct ci_family ci_family_minicpm = {
-    .architecture = "minicpm", .keys = keys, .decoder = &decoder, .derive = derive};
+    .architecture = "minicpm", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};

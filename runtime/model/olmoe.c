@@ -1,4 +1,5 @@
 /* olmoe: OLMoE: a mixture of experts, queries and keys normalised over all heads. */
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_experts experts = {.gating = CI_GATING_SOFTMAX};
@@ -12,4 +13,38 @@ static const struct ci_key_rule keys[] = {
     {0},
 };
 
-const struct ci_family ci_family_olmoe = {.architecture = "olmoe", .keys = keys, .decoder = &decoder};
+static const char *const architectures[] = {"OlmoeForCausalLM", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_INTEGER("num_experts", "expert_count"),
+    CI_FIELD_INTEGER("num_experts_per_tok", "expert_used_count"),
+    CI_FIELD_MUST_BE("norm_topk_prob", "false", "the weights of the experts of a row have to be as they are"),
+    CI_FIELD_MUST_BE("clip_qkv", "null", "queries, keys and values within bounds are not supported"),
+    CI_FIELD_NO_EFFECT("output_router_logits"),
+    CI_FIELD_NO_EFFECT("router_aux_loss_coef"),
+    {0},
+};
+
+/* One matrix for each expert, or since transformers 5 all of them in one, gate and up one behind the other. */
+static const struct ci_checkpoint_tensor tensors[] = {
+    {"model.layers.*.mlp.gate", "blk.*.ffn_gate_inp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.*.gate_proj", "blk.*.ffn_gate_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.*.up_proj", "blk.*.ffn_up_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.*.down_proj", "blk.*.ffn_down_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_gate_exps.weight", CI_CHECKPOINT_FIRST_HALF},
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_up_exps.weight", CI_CHECKPOINT_SECOND_HALF},
+    {"model.layers.*.mlp.experts.down_proj", "blk.*.ffn_down_exps.weight", CI_CHECKPOINT_AS_STORED},
+    {0},
+};
+
+static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
+    ci_checkpoint_default(reading, "num_experts", "expert_count", 64);
+    ci_checkpoint_default(reading, "num_experts_per_tok", "expert_used_count", 8);
+    ci_checkpoint_default_number(reading, "rms_norm_eps", "attention.layer_norm_rms_epsilon", 1e-5);
+}
+
+static const struct ci_checkpoint checkpoint = {
+    .architectures = architectures, .fields = fields, .tensors = tensors, .derive = derive_checkpoint};
+
+const struct ci_family ci_family_olmoe = {
+    .architecture = "olmoe", .keys = keys, .decoder = &decoder, .checkpoint = &checkpoint};

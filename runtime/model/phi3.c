@@ -29,15 +29,7 @@ static const struct ci_checkpoint_tensor tensors[] = {
     {0},
 };
 
-static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
-    const char *field = ci_checkpoint_find(reading, "partial_rotary_factor") ? "partial_rotary_factor"
-                                                                             : "rope_parameters.partial_rotary_factor";
-    double share = ci_checkpoint_number_of(reading, field, 1);
-    double width = ci_checkpoint_number_of(reading, "hidden_size", 0);
-    double heads = ci_checkpoint_number_of(reading, "num_attention_heads", 1);
-    if (share < 1 && heads >= 1)
-        ci_checkpoint_integer(reading, field, "rope.dimension_count", (int64_t)(share * width / heads));
-}
+static void derive_checkpoint(struct ci_checkpoint_reading *reading) { ci_checkpoint_partial(reading, 1); }
 
 static const struct ci_checkpoint checkpoint = {
     .architectures = architectures, .fields = fields, .tensors = tensors, .derive = derive_checkpoint};
