@@ -85,6 +85,16 @@ static enum clinfer_status verify(struct ci_download_work *work, bool *right, ch
     return CLINFER_OK;
 }
 
+/* Magic, version and two counts; what is shorter never showed that it begins otherwise. */
+enum { GGUF_HEAD = 24 };
+
+static enum clinfer_status check_length(const struct ci_download_work *work) {
+    if (!work->download->gguf || work->size >= GGUF_HEAD) return CLINFER_OK;
+    return ci_fail(CLINFER_BAD_FILE,
+                   "%s: a file of %u bytes is no GGUF model; see whether its name or address is right",
+                   work->download->name, (unsigned)work->size);
+}
+
 static enum clinfer_status fetch_and_verify(struct ci_download_work *work) {
     char found[CI_DIGEST_BYTES] = "";
     bool right = false, guess = false;
@@ -95,6 +105,7 @@ static enum clinfer_status fetch_and_verify(struct ci_download_work *work) {
         if (status == CLINFER_OK) status = start_hasher(work);
         if (status == CLINFER_OK) status = ci_hub_transfer(work);
         if (status == CLINFER_OK) ci_download_tell(work, "download", work->size, true);
+        if (status == CLINFER_OK) status = check_length(work);
         if (status == CLINFER_OK) status = verify(work, &right, found);
     } while (status == CLINFER_OK && !right && guess);
     if (status == CLINFER_OK && !right)

@@ -75,7 +75,6 @@ static void mount_disk(const char *bytes) {
         skip();
     }
     snprintf(options, sizeof options, "size=%s", bytes);
-    mkdir(run.cache, 0755);
     assert_int_equal(mount("none", run.cache, "tmpfs", 0, options), 0);
 }
 
@@ -206,7 +205,6 @@ static void test_a_part_that_is_a_link_is_not_written_through(void **state) {
         json_string_value(json_object_get(json_object_get(json_object_get(files, "files"), tiny), "sha256"));
     FILE *file = fopen(victim, "we");
     assert_true(file && fputs("precious", file) >= 0 && fclose(file) == 0);
-    mkdir(run.cache, 0755);
     mkdir(hub_run_path(&run, "models--user--tiny"), 0755);
     mkdir(hub_run_path(&run, "models--user--tiny/blobs"), 0755);
     assert_int_equal(symlink(victim, hub_run_path(&run, "models--user--tiny/blobs/%s.clinfer.incomplete", digest)), 0);
@@ -221,7 +219,6 @@ static void test_a_part_that_is_a_link_is_not_written_through(void **state) {
 
 static void test_a_folder_in_the_way_is_told(void **state) {
     (void)state;
-    mkdir(run.cache, 0755);
     mkdir(hub_run_path(&run, "models--user--tiny"), 0755);
     FILE *file = fopen(hub_run_path(&run, "models--user--tiny/blobs"), "we");
     assert_true(file && fclose(file) == 0);
@@ -303,7 +300,6 @@ static pid_t hold_lock(long milliseconds) {
     const json_t *file = json_object_get(json_object_get(files, "files"), tiny);
     const char *path =
         hub_run_path(&run, ".locks/models--user--tiny/%s.lock", json_string_value(json_object_get(file, "sha256")));
-    mkdir(run.cache, 0755);
     mkdir(hub_run_path(&run, ".locks"), 0755);
     mkdir(hub_run_path(&run, ".locks/models--user--tiny"), 0755);
     int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0664);

@@ -97,7 +97,7 @@ def play_status(asked, switch):
 
 def play_first(asked):
     """Whether that was the answer."""
-    connection, request = asked.connection, asked.request
+    connection = asked.connection
     if asked.on("silent"):
         connection.wait_for_end()
     if asked.on("reset"):
@@ -116,7 +116,7 @@ def play_first(asked):
         play_status(asked, switch)
         return True
     if asked.on("html"):
-        asked.send(PORTAL if request["method"] != "HEAD" else b"", kind="text/html; charset=utf-8")
+        asked.send(PORTAL, kind="text/html; charset=utf-8")
         return True
     for word, body in (("garbage", b'{"surprise": [1, "two", null], "branches": 7, "sha": {}}'),
                        ("broken-json", b'[{"type": "file", "path": "tiny'), ("deep", b"[" * 100000)):
