@@ -16,6 +16,7 @@
 #include "hub/choose.h"
 #include "hub/download.h"
 #include "hub/space.h"
+#include "hub/stores.h"
 
 enum { MAX_NOTE = 65536 };
 
@@ -30,12 +31,16 @@ static enum clinfer_status out_of_memory(const struct ci_hub_placing *what) {
     return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", what->name);
 }
 
-/* ".NAME.source.json" beside NAME. */
-static bool name_files(struct place *place) {
-    const char *target = place->what->target, *slash = strrchr(target, '/');
+char *ci_hub_place_note(const char *target) {
+    const char *slash = strrchr(target, '/');
     int folder = slash ? (int)(slash - target) + 1 : 0;
-    if (asprintf(&place->note, "%.*s.%s.source.json", folder, target, target + folder) < 0) place->note = NULL;
-    if (asprintf(&place->newer, "%s.new", target) < 0) place->newer = NULL;
+    char *note = NULL;
+    return asprintf(&note, "%.*s.%s.source.json", folder, target, target + folder) < 0 ? NULL : note;
+}
+
+static bool name_files(struct place *place) {
+    place->note = ci_hub_place_note(place->what->target);
+    if (asprintf(&place->newer, "%s.new", place->what->target) < 0) place->newer = NULL;
     return place->note && place->newer;
 }
 
@@ -108,8 +113,11 @@ static enum clinfer_status put(struct ci_hub *hub, const struct place *place, en
     enum clinfer_status status = CLINFER_OK;
     if (same && ci_hub_bring_same(same, target))
         ci_hub_say(hub, false, "%s: the same file lies at %s already: linked, not fetched", what->name, same);
-    else
+    else {
         status = fetch(hub, place, target, pulled);
+        /* Not at a link: the file is somebody else's, too. */
+        if (status == CLINFER_OK) ci_store_mark(target, what->source);
+    }
     free(same);
     if (status == CLINFER_OK && there == OLDER && rename(target, what->target) != 0)
         status = ci_fail(CLINFER_IO, "%s: cannot be renamed to %s: %s", target, what->target, strerror(errno));

@@ -19,4 +19,8 @@ struct ci_hub_placing {
 enum clinfer_status ci_hub_place(struct ci_hub *hub, const struct ci_hub_placing *placing,
                                  struct ci_hub_pulled *pulled);
 
+/* The file beside `target` that says where it came from, "FOLDER/.NAME.source.json"; the caller frees it. NULL: out of
+ * memory. */
+char *ci_hub_place_note(const char *target);
+
 #endif

@@ -82,15 +82,26 @@ static enum clinfer_status ask(struct ci_hub *hub, const char *url, const char *
     return status;
 }
 
+/* Without what may be a secret: the query, and a name and password before the host. */
+static void source_of(const char *url, char source[CI_HUB_URL_BYTES]) {
+    const char *host = strstr(url, "://");
+    int scheme = host ? (int)(host - url) + 3 : 0;
+    size_t authority = strcspn(url + scheme, "/?#");
+    const char *at = memrchr(url + scheme, '@', authority), *rest = at ? at + 1 : url + scheme;
+    snprintf(source, CI_HUB_URL_BYTES, "%.*s%.*s", scheme, url, (int)strcspn(rest, "?#"), rest);
+}
+
 static enum clinfer_status pull_one(struct ci_hub *hub, const char *url, const char *target,
                                     struct ci_hub_pulled *pulled) {
     struct facts facts;
+    char source[CI_HUB_URL_BYTES];
     const char *slash = strrchr(target, '/');
+    source_of(url, source);
     enum clinfer_status status = ask(hub, url, slash + 1, &facts);
     if (status != CLINFER_OK) return status;
     const struct ci_hub_placing placing = {.url = url,
                                            .name = slash + 1,
-                                           .source = url,
+                                           .source = source,
                                            .digest = facts.digest,
                                            .etag = facts.etag,
                                            .size = facts.size,

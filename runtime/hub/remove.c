@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "hub/place.h"
 #include "hub/remove_private.h"
 #include "hub/stores_private.h"
 
@@ -126,13 +127,24 @@ bool ci_removal_is_companion(const char *name) {
 
 /* ---- a model ---- */
 
+/* What says where a file was pulled from. */
+static bool add_note(struct ci_removal *removal, const struct ci_stored *model, const char *path) {
+    struct stat own;
+    char *note = ci_hub_place_note(path);
+    bool there = note && lstat(note, &own) == 0 && S_ISREG(own.st_mode);
+    bool fine = note && (!there || ci_removal_add(removal, CI_REMOVAL_FILE, model->root, note, ci_removal_size(&own)));
+    free(note);
+    return fine;
+}
+
 /* A file's own name in its folder, or a link of that name. */
 static bool add_placed(struct ci_removal *removal, const struct ci_stored *model, const char *path) {
     struct stat own;
     if (lstat(path, &own) != 0 || S_ISDIR(own.st_mode)) return true;
     if (S_ISLNK(own.st_mode) && !ci_removal_note(removal, "%s is a link: what it leads to stays", path)) return false;
     return ci_removal_add(removal, S_ISLNK(own.st_mode) ? CI_REMOVAL_LINK : CI_REMOVAL_FILE, model->root, path,
-                          ci_removal_size(&own));
+                          ci_removal_size(&own)) &&
+           add_note(removal, model, path);
 }
 
 struct placed {

@@ -372,6 +372,24 @@ def test_addresses_lie_in_the_models_folder():
         assert file.read() == "mine"
 
 
+def test_a_file_of_an_address_is_renewed_and_removed():
+    put("site", 1, {"site-Q8_0.gguf": b"one"})
+    put("site", 2, {"site-Q8_0.gguf": b"a second"})
+    server.ask("version user/site 1")
+    home = Home()
+    address = f"http://localhost:{server.port}/plain/user/site/site-Q8_0.gguf"
+    path = path_of(home.pull(address + "?signature=secret"))
+    size = os.path.getsize(path)
+    server.ask("version user/site 2")
+    assert "has changed since it was pulled" in home.pull(address).stderr
+    assert os.path.getsize(path) > size
+    assert not [name for name in home.files() if name.endswith(".new")], home.files()
+    with open(os.path.join(home.models, ".site-Q8_0.gguf.source.json"), encoding="utf-8") as file:
+        assert "secret" not in file.read()
+    home.run("rm", "-y", "--force", "site-Q8_0.gguf")
+    assert os.listdir(home.models) == [], os.listdir(home.models)
+
+
 def test_the_help_teaches():
     text = Home().run("pull", "--help").stdout
     for word in ("smollm2-135m", "user/repo:Q4_K_M", "HF_TOKEN", "HF_HUB_CACHE", "ollama:", "cache/huggingface/hub", "--tokenizer"):
