@@ -9,7 +9,7 @@
 #include <clinfer.h>
 
 /* What to do where no Hub answers. */
-#define CI_HUB_NO_HUB "see to HF_ENDPOINT, or whether this network has a page to log in at first"
+#define CI_HUB_NO_HUB "check HF_ENDPOINT, and whether this network has a page to log in at first"
 
 enum clinfer_status ci_hub_no_memory(void);
 

@@ -143,13 +143,13 @@ static void judge_untrusted(const struct case_at_hand *at) {
     conclude(at, CLINFER_REMOTE_FAILED, "%.150s: the certificate of %s is not trusted (%.200s)", at->what, at->host,
              ci_fetch_problem(at->fetch));
     if (variable)
-        advise(at, "see whether %s names the authority that signed it, and this machine's clock", variable);
+        advise(at, "check whether %s names the authority that signed it, and this machine's clock", variable);
     else
-        advise(at, "see to this machine's clock and ca-certificates; the authority of a company's proxy is named by "
+        advise(at, "check this machine's clock and its ca-certificates; the authority of a company's proxy is named by "
                    "SSL_CERT_FILE");
 }
 
-static const char no_hub[] = "see to HF_ENDPOINT, or whether this network has a page to log in at first";
+static const char no_hub[] = "check HF_ENDPOINT, and whether this network has a page to log in at first";
 
 /* false: an answer came. */
 static bool judge_end(const struct case_at_hand *at) {
