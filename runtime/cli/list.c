@@ -130,7 +130,7 @@ int ci_command_list(int argc, char **argv) {
     struct ci_log_flags log = {0};
     const struct ci_option options[] = {
         CI_SECTION("Output"),
-        CI_FLAG("--json", &json, "one JSON object, \"models\": see below"),
+        CI_FLAG("--json", &json, "one JSON object, \"models\": see above"),
         CI_FLAG("--names", &names, "names only, one a line: all that -m takes for what is whole"),
         CI_LOG_OPTIONS(&log),
     };

@@ -14,6 +14,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "hub/name.h"
+#include "hub/near.h"
 #include "hub/quant.h"
 #include "hub/remove.h"
 
@@ -64,16 +65,10 @@ static enum fit fit_of(const struct ci_stored *model, const char *word, const st
 }
 
 static enum clinfer_status none_fits(const struct rm *rm, const char *word) {
-    const char **names = malloc((rm->count + 1) * sizeof *names);
-    if (!names) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", word);
-    for (size_t i = 0; i < rm->count; i++) names[i] = rm->models[i].name;
-    names[rm->count] = NULL;
-    const char *near = ci_options_nearest(word, names);
-    enum clinfer_status status =
-        near ? ci_fail(CLINFER_NOT_FOUND, "%s: no such model here; is %s meant? `clinfer list` shows all", word, near)
-             : ci_fail(CLINFER_NOT_FOUND, "%s: no such model here; `clinfer list` shows what there is", word);
-    free(names);
-    return status;
+    char near[LIST_BYTES];
+    ci_hub_near_names(word, rm->models, rm->count, near, sizeof near);
+    return ci_fail(CLINFER_NOT_FOUND, "%s: no such model here%s%s%s; `clinfer list` shows what there is", word,
+                   *near ? " (is it " : "", near, *near ? "?)" : "");
 }
 
 /* Of those that fit best: one of our stores goes before those of other programs, whose name it may have. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "hub/cache_private.h"
 #include "net/digest.h"
@@ -53,8 +54,8 @@ bool ci_hub_cache_repo_of(const char *folder, char *repo, size_t size) {
     if (strncmp(folder, prefix, sizeof prefix - 1) != 0) return false;
     const char *name = folder + sizeof prefix - 1, *mark = strstr(name, "--");
     size_t first = mark ? (size_t)(mark - name) : strlen(name);
-    int length = snprintf(repo, size, "%.*s%s%s", (int)(first < NAME_MAX ? first : NAME_MAX), name, mark ? "/" : "",
-                          mark ? mark + 2 : "");
+    int length =
+        snprintf(repo, size, "%.*s%s%s", ci_shown(first, NAME_MAX), name, mark ? "/" : "", mark ? mark + 2 : "");
     return length > 0 && (size_t)length < size && ci_hub_cache_is_path(repo);
 }
 
@@ -65,8 +66,9 @@ static char *folder_name(const char *repo) {
     char *name = NULL;
     if (!ci_hub_cache_is_path(repo) || (strchr(repo, '/') && strchr(strchr(repo, '/') + 1, '/'))) return NULL;
     const char *slash = strchr(repo, '/');
-    int length = slash ? asprintf(&name, "%s%.*s--%s", prefix, (int)(slash - repo), repo, slash + 1)
-                       : asprintf(&name, "%s%s", prefix, repo);
+    int length =
+        slash ? asprintf(&name, "%s%.*s--%s", prefix, ci_shown((size_t)(slash - repo), NAME_MAX), repo, slash + 1)
+              : asprintf(&name, "%s%s", prefix, repo);
     return length < 0 ? NULL : name;
 }
 

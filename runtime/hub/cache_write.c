@@ -126,9 +126,7 @@ static enum clinfer_status put_bytes(const char *cache, const char *repo, const 
 }
 
 /* What a file system without links says of them. */
-static bool has_no_links(int why) {
-    return why == EPERM || why == EOPNOTSUPP || why == ENOSYS || why == EINVAL || why == ENOTSUP;
-}
+static bool has_no_links(int why) { return why == EPERM || why == EOPNOTSUPP || why == ENOSYS || why == EINVAL; }
 
 enum clinfer_status ci_hub_cache_link(const char *cache, const char *repo, const char *commit, const char *file,
                                       const char *digest, bool no_symlinks) {

@@ -108,13 +108,11 @@ static enum clinfer_status set_revision(const char *text, const char *revision, 
 
 /* Ollama's habit: a whole file name behind the colon, and "latest" where nothing is meant. */
 static enum clinfer_status set_tag(const char *text, const char *tag, size_t length, struct ci_hub_name *name) {
-    if (length > 5 && strncasecmp(tag + length - 5, ".gguf", 5) == 0) {
-        if (PUT(name->file, tag, length) && !ci_hub_path_rule(name->file)) return CLINFER_OK;
-    } else if (length == 6 && strncasecmp(tag, "latest", length) == 0) {
-        return CLINFER_OK;
-    } else if (PUT(name->tag, tag, length) && is_tag(name->tag)) {
-        return CLINFER_OK;
-    }
+    if (length == 6 && strncasecmp(tag, "latest", length) == 0) return CLINFER_OK;
+    bool file = length > 5 && strncasecmp(tag + length - 5, ".gguf", 5) == 0;
+    bool fine = file ? PUT(name->file, tag, length) && !ci_hub_path_rule(name->file)
+                     : PUT(name->tag, tag, length) && is_tag(name->tag);
+    if (fine) return CLINFER_OK;
     return refuse(text, "what follows ':' can be no quant (such as Q4_K_M)");
 }
 

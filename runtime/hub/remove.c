@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "hub/place.h"
 #include "hub/remove_private.h"
@@ -184,11 +185,10 @@ static bool placed_parts(struct ci_removal *removal, const struct ci_stored *mod
         return ci_hub_cache_each(model->path, see_other, &placed) &&
                ci_hub_cache_each(model->path, add_of_folder, &placed);
     if (model->parts == 1) return add_placed(removal, model, model->path);
-    char *folder = strdup(model->path), *slash = folder ? strrchr(folder, '/') : NULL;
-    if (!slash) return false;
-    *slash = 0;
-    placed.first = slash + 1;
-    bool fine = ci_hub_cache_each(folder, add_part, &placed);
+    const char *slash = strrchr(model->path, '/');
+    char *folder = slash ? strndup(model->path, (size_t)(slash - model->path)) : NULL;
+    placed.first = slash ? slash + 1 : "";
+    bool fine = folder && ci_hub_cache_each(folder, add_part, &placed);
     free(folder);
     return fine;
 }
@@ -254,7 +254,8 @@ static enum clinfer_status relink(const char *path) {
     for (const char *at = snapshots ? snapshots + strlen("/snapshots/") : ""; *at; at++) depth += *at == '/';
     if (!digest[0] || !depth) return CLINFER_OK;
     text = malloc(depth * 3 + 3 + sizeof "blobs/" + sizeof digest);
-    if (!text || asprintf(&made, "%.*s/.clinfer.%ld.tmp", (int)(snapshots - path), path, (long)getpid()) < 0)
+    if (!text || asprintf(&made, "%.*s/.clinfer.%ld.tmp", ci_shown((size_t)(snapshots - path), PATH_MAX), path,
+                          (long)getpid()) < 0)
         made = NULL;
     if (text && made) {
         char *at = text;
@@ -277,7 +278,8 @@ static enum clinfer_status do_step(const struct ci_removal_step *step, uint64_t 
     if (step->kind == CI_REMOVAL_PART && !is_idle(step->path)) return CLINFER_OK;
     uint64_t bytes = ci_removal_size(&own);
     if (unlink(step->path) != 0 && errno != ENOENT)
-        return ci_fail(CLINFER_IO, "%s: cannot be removed: %s", step->path, strerror(errno));
+        return ci_fail(CLINFER_IO, "%s: cannot be removed: %s; whoever owns the folder can, or make it writable",
+                       step->path, strerror(errno));
     *freed += bytes;
     return CLINFER_OK;
 }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/json.h"
 #include "hub/stores_private.h"
@@ -138,7 +139,7 @@ void ci_store_digest_of(const char *path, char digest[CI_DIGEST_BYTES]) {
         char *slash = strrchr(here, '/');
         size_t folder = next[0] == '/' || !slash ? 0 : (size_t)(slash + 1 - here);
         length = snprintf(here + folder, sizeof here - folder, "%s", next);
-        if (length >= 0) length += (int)folder;
+        if (length >= 0) length += ci_narrowed((int64_t)folder);
     }
 }
 

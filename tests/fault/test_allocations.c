@@ -195,6 +195,46 @@ static void test_listing_devices(void **state) {
     fail_each_end();
 }
 
+static enum clinfer_status list_models(char text[FAIL_EACH_TEXT]) {
+    struct clinfer_model *models = NULL;
+    size_t count = 0;
+    enum clinfer_status status = clinfer_models(&models, &count);
+    for (size_t i = 0; i < count; i++) add_text(text, models[i].name, strlen(models[i].name));
+    clinfer_models_free(models, count);
+    return status;
+}
+
+static enum clinfer_status open_by_name(char text[FAIL_EACH_TEXT]) {
+    struct clinfer_engine_options options = test_engine_options("tiny", "cpu");
+    struct clinfer_engine_info info;
+    clinfer_engine *engine;
+    enum clinfer_status status = clinfer_engine_open(&options, &engine);
+    if (status != CLINFER_OK) return status;
+    clinfer_engine_get_info(engine, &info);
+    add_text(text, info.model_path, strlen(info.model_path));
+    clinfer_engine_close(engine);
+    return status;
+}
+
+static void test_models_by_name(void **state) {
+    char path[600], *here = getcwd(NULL, 0), *target = NULL;
+    (void)state;
+    snprintf(path, sizeof path, "%s/home/clinfer/models/tiny.gguf", process_folder());
+    assert_ok(ci_file_make_parents(path) == 0 ? CLINFER_OK : CLINFER_IO);
+    assert_true(asprintf(&target, "%s/tests/data/qwen2_tiny.gguf", here) > 0);
+    assert_int_equal(symlink(target, path), 0);
+    snprintf(path, sizeof path, "%s/home", process_folder());
+    setenv("XDG_DATA_HOME", path, 1);
+    setenv("HF_HOME", path, 1);
+    fail_each("models", list_models, 1000);
+    fail_each("a model by name", open_by_name, 60);
+    unsetenv("XDG_DATA_HOME");
+    unsetenv("HF_HOME");
+    fail_each_end();
+    free(target);
+    free(here);
+}
+
 /* ---- text ---- */
 
 static void add_tokens(char text[FAIL_EACH_TEXT], const int32_t *tokens, size_t count) {
@@ -368,6 +408,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(test_files, data_home_set, data_home_unset),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_listing_devices),
+        cmocka_unit_test(test_models_by_name),
         cmocka_unit_test(test_opening_an_engine_and_answering),
         cmocka_unit_test(test_sessions_of_an_open_engine),
         cmocka_unit_test(test_recording),

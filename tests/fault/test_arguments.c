@@ -67,7 +67,10 @@ static void test_null_pointers_are_named(void **state) {
     char *text;
     size_t count;
     float logits[4096];
+    struct clinfer_model *models;
     expect_invalid(clinfer_devices(NULL, &count), "devices");
+    expect_invalid(clinfer_models(NULL, &count), "models");
+    expect_invalid(clinfer_models(&models, NULL), "count");
     expect_invalid(clinfer_engine_open(NULL, &engine), "options");
     expect_invalid(clinfer_engine_open(&f->options, NULL), "engine");
     expect_invalid(clinfer_engine_explain(NULL, 1, NULL, NULL, NULL), "engine");
@@ -122,6 +125,7 @@ static void test_null_is_nothing_to_close_or_ask(void **state) {
     clinfer_conversation_destroy(NULL);
     clinfer_free(NULL);
     clinfer_devices_free(NULL, 0);
+    clinfer_models_free(NULL, 0);
     clinfer_cancel(NULL);
     clinfer_chat_cancel(NULL);
     clinfer_engine_options_default(NULL);

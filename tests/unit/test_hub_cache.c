@@ -125,7 +125,7 @@ static void test_files_of_a_snapshot(void **state) {
     hub_put(REPO "/.no_exist/" HUB_COMMIT "/config.json", "");
     assert_ok(ci_hub_cache_find(hub_settings.cache, "u/r", HUB_COMMIT, "sub/f.gguf", &path));
     assert_text(path, hub_path(SNAPSHOT "/sub/f.gguf"));
-    static const char *const absent[] = {"gone", "sub", "f.gguf", "../../blobs/" HUB_DIGEST("a"), "", NULL};
+    static const char *const absent[] = {"gone", "sub", "f.gguf", "../../refs/main", "", NULL};
     for (size_t i = 0; absent[i]; i++)
         assert_int_equal(ci_hub_cache_find(hub_settings.cache, "u/r", HUB_COMMIT, absent[i], &path), CLINFER_NOT_FOUND);
     assert_null(path);

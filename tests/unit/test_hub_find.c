@@ -131,7 +131,7 @@ static void test_repos_are_found_by_quant_file_and_revision(void **state) {
                                         "user/repo/m-Q4_K_M.gguf",
                                         "hf.co/user/repo:Q4_K_M",
                                         "https://huggingface.co/user/repo/blob/main/m-Q4_K_M.gguf",
-                                        "user/repo:Q4_K_M@" COMMIT_A,
+                                        ("user/repo:Q4_K_M@" COMMIT_A),
                                         "m-Q4_K_M.gguf",
                                         "m-Q4_K_M"};
     for (size_t i = 0; i < sizeof fours / sizeof *fours; i++)
