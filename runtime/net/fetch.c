@@ -304,11 +304,9 @@ static void follow(struct ci_fetch *fetch) {
     char *next = ci_url_resolve(url, location, &problem);
     ci_url_shown(url, from, sizeof from);
     ci_url_shown(next ? next : location, to, sizeof to);
-    if (!next && !problem)
-        end_it(fetch, CI_FETCH_NO_MEMORY, "out of memory");
-    else if (!next)
+    if (!next && problem)
         end_redirects(fetch, "%s redirects to \"%s\", which %s", from, to, problem);
-    else if (!ci_url_origin(url, &before) || !ci_url_origin(next, &now))
+    else if (!next || !ci_url_origin(url, &before) || !ci_url_origin(next, &now))
         end_it(fetch, CI_FETCH_NO_MEMORY, "out of memory");
     else if (before.https && !now.https)
         end_redirects(fetch, "%s redirects to %s, which is not encrypted", from, to);
