@@ -103,6 +103,7 @@ static bool take_whole(struct ci_connection *connection, const struct ci_fetch *
     if (connection->ranged && !changed) all->no_ranges = true;
     if (!check_size(connection, fetch, content_length(fetch))) return false;
     if (ci_part_done(all->work->part)->count || connection->from) {
+        for (int i = 0; i < CI_CONNECTIONS; i++) all->at[i].buffered = 0; /* of what is forgotten */
         if (!go_on(connection, ci_download_restart(all->work))) return false;
     }
     all->only = connection;
@@ -148,6 +149,38 @@ static bool begins_well(const struct ci_connection *connection, const char *byte
     return true;
 }
 
+/* Bytes that are in the part now. */
+static void count_written(struct ci_connection *connection, size_t length) {
+    struct ci_download_work *work = connection->all->work;
+    work->fetched += length;
+    connection->all->came += length;
+    if (work->hasher) ci_hasher_advance(work->hasher, ci_ranges_front(ci_part_done(work->part)));
+}
+
+enum clinfer_status ci_connection_flush(struct ci_connection *connection) {
+    size_t length = connection->buffered;
+    if (!length) return CLINFER_OK;
+    connection->buffered = 0;
+    enum clinfer_status status =
+        ci_part_write(connection->all->work->part, connection->at - length, connection->buffer, length);
+    if (status == CLINFER_OK) count_written(connection, length);
+    return status;
+}
+
+/* There is room for them in the buffer, or they are more than it holds. */
+static enum clinfer_status take_bytes(struct ci_connection *connection, const char *bytes, size_t length) {
+    enum clinfer_status status = CLINFER_OK;
+    if (length <= sizeof connection->buffer) {
+        memcpy(connection->buffer + connection->buffered, bytes, length);
+        connection->buffered += length;
+    } else {
+        status = ci_part_write(connection->all->work->part, connection->at, bytes, length);
+        if (status == CLINFER_OK) count_written(connection, length);
+    }
+    connection->at += length;
+    return status;
+}
+
 static bool on_body(void *user, const struct ci_fetch *fetch, const char *bytes, size_t length) {
     struct ci_connection *connection = user;
     struct ci_connections *all = connection->all;
@@ -164,11 +197,9 @@ static bool on_body(void *user, const struct ci_fetch *fetch, const char *bytes,
     }
     uint64_t room = connection->to - connection->at;
     size_t taken = length < room ? length : (size_t)room;
-    if (taken && !go_on(connection, ci_part_write(work->part, connection->at, bytes, taken))) return false;
-    connection->at += taken;
-    work->fetched += taken;
-    all->came += taken;
-    if (work->hasher) ci_hasher_advance(work->hasher, ci_ranges_front(ci_part_done(work->part)));
+    if (connection->buffered + taken > sizeof connection->buffer && !go_on(connection, ci_connection_flush(connection)))
+        return false;
+    if (!go_on(connection, take_bytes(connection, bytes, taken))) return false;
     if (taken == length) return true;
     return stop(connection, connection->to == work->size ? CI_STOP_LONG : CI_STOP_FULL);
 }
@@ -180,8 +211,14 @@ enum clinfer_status ci_connection_start(struct ci_connection *connection, const 
     const struct ci_download *download = all->work->download;
     const struct ci_hub_settings *settings = all->work->hub->settings;
     const char *version = ci_part_version(all->work->part);
-    *connection = (struct ci_connection){
-        .all = all, .from = from, .at = from, .to = to, .ranged = ranged, .signed_url = signed_url};
+    connection->from = connection->at = from;
+    connection->to = to;
+    connection->ranged = ranged;
+    connection->signed_url = signed_url;
+    connection->stop = CI_STOP_NONE;
+    connection->status = CLINFER_OK;
+    connection->page_length = connection->buffered = 0;
+    connection->page[0] = '\0';
     struct ci_fetch_request request = {.url = url,
                                        .authorization = signed_url ? NULL : download->authorization,
                                        .trusted = download->trusted,

@@ -5,7 +5,7 @@
 
 #include "hub/transfer.h"
 
-enum { CI_CONNECTIONS = 16, CI_CONNECTION_PAGE = 2048 };
+enum { CI_CONNECTIONS = 16, CI_CONNECTION_PAGE = 2048, CI_CONNECTION_BUFFER = 256 * 1024 };
 
 /* Why a connection ended, beyond what ci_fetch_end() says. */
 enum ci_connection_stop {
@@ -32,6 +32,8 @@ struct ci_connection {
     uint64_t told;
     char page[CI_CONNECTION_PAGE]; /* the beginning of a body that is no file */
     size_t page_length;
+    size_t buffered; /* bytes before `at` that are not written yet: libcurl hands them out in small pieces */
+    char buffer[CI_CONNECTION_BUFFER];
 };
 
 struct ci_connections {
@@ -48,6 +50,9 @@ struct ci_connections {
  */
 enum clinfer_status ci_connection_start(struct ci_connection *connection, const char *url, bool signed_url, bool ranged,
                                         uint64_t from, uint64_t to);
+
+/* Writes what is buffered. The part's status. */
+enum clinfer_status ci_connection_flush(struct ci_connection *connection);
 
 /* "bytes 5-9/20" or "bytes * /20"; what is not told is UINT64_MAX. false: neither. */
 struct ci_content_range {

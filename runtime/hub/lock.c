@@ -105,15 +105,12 @@ enum clinfer_status ci_hub_lock(struct ci_hub *hub, const char *path, unsigned m
     *descriptor = -1;
     while (status == CLINFER_OK && *descriptor < 0 && !*why) {
         int opened = open_lock(path, mode);
-        if (opened < 0) {
-            *why = errno;
-        } else if (flock(opened, LOCK_EX | LOCK_NB) == 0) {
-            if (is_current(opened, path)) *descriptor = opened;
-        } else if (errno == EWOULDBLOCK) {
+        int error = opened < 0 || flock(opened, LOCK_EX | LOCK_NB) ? errno : 0;
+        if (!error && is_current(opened, path)) *descriptor = opened;
+        if (opened >= 0 && error == EWOULDBLOCK)
             status = wait_more(hub, wanted, path, &wait);
-        } else if (errno != EINTR) {
-            *why = errno;
-        }
+        else if (error && error != EINTR)
+            *why = error;
         if (opened >= 0 && *descriptor < 0) close(opened);
     }
     return status;

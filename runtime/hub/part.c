@@ -198,11 +198,9 @@ static enum clinfer_status open_files(struct ci_part *part, struct ci_hub *hub, 
 
 /* The first records: from here on the two pages have their place on the disk, and a full one cannot take it. */
 static enum clinfer_status begin(struct ci_part *part) {
-    int error = 0;
-    if (!ci_part_state_write(part->state_descriptor, &part->state) ||
-        !ci_part_state_write(part->state_descriptor, &part->state) || fdatasync(part->state_descriptor))
-        error = errno;
-    if (error) return cannot_create(part->state_path, error);
+    bool recorded = true;
+    for (int i = 0; i < 2; i++) recorded = recorded && ci_part_state_write(part->state_descriptor, &part->state);
+    if (!recorded || fdatasync(part->state_descriptor)) return cannot_create(part->state_path, errno);
     if (ci_part_done(part)->count == 0 && ftruncate(part->descriptor, 0))
         return ci_hub_write_failed(part->path, 0, errno);
     enum clinfer_status status = ci_file_sync_folder(part->path);

@@ -15,8 +15,8 @@
 
 enum { PIECES = 64, SMALLEST_PIECE = 64 * 1024, NUMBER = 32 };
 
-/* How much faster more connections have to be. */
-static const double worth_it = 1.15;
+/* How much faster more connections have to be; how long before the end of a piece the next one is asked for. */
+static const double worth_it = 1.15, ahead_seconds = 0.3;
 
 struct transfer {
     struct ci_download_work *work;
@@ -30,6 +30,7 @@ struct transfer {
 
     int wanted;         /* connections */
     bool settled;       /* no more are tried */
+    bool disliked;      /* a server does not want as many */
     double since, rate; /* of the measurement at hand, as ci_now(); bytes a second of the last one */
     uint64_t since_came;
 };
@@ -84,10 +85,22 @@ static enum clinfer_status start_one(struct transfer *transfer, struct ci_connec
     return ci_connection_start(connection, url, transfer->signed_url != NULL, ranged, range.from, range.to);
 }
 
+/* Whether one of those that run is so near to its end that the next may be asked for: an answer takes its time, in
+ * which the line would be idle. */
+static bool ends_soon(const struct transfer *transfer) {
+    double ahead = transfer->rate * ahead_seconds, half = (double)piece_bytes(transfer) / 2;
+    for (int i = 0; i < CI_CONNECTIONS; i++) {
+        const struct ci_connection *connection = &transfer->connections.at[i];
+        double left = (double)(connection->to - connection->at);
+        if (connection->fetch && left < ahead && left < half) return true;
+    }
+    return false;
+}
+
 static enum clinfer_status start_more(struct transfer *transfer) {
     enum clinfer_status status = CLINFER_OK;
     bool many = in_pieces(transfer) && transfer->connections.ranges_proven && !transfer->connections.only;
-    int wanted = many ? transfer->wanted : 1;
+    int wanted = many ? transfer->wanted + (!transfer->disliked && ends_soon(transfer)) : 1;
     if (ci_now() < transfer->not_before || transfer->complete) return status;
     for (int i = 0; i < CI_CONNECTIONS && status == CLINFER_OK && running(transfer) < wanted; i++)
         if (!transfer->connections.at[i].fetch) status = start_one(transfer, &transfer->connections.at[i]);
@@ -111,7 +124,7 @@ static void measure(struct transfer *transfer) {
     if (better && transfer->wanted < most) {
         transfer->wanted = transfer->wanted * 2 < most ? transfer->wanted * 2 : most;
     } else {
-        if (!better && transfer->wanted > 2) transfer->wanted /= 2;
+        if (!better && transfer->wanted > 1) transfer->wanted /= 2;
         transfer->settled = true;
     }
     transfer->rate = rate;
@@ -125,6 +138,7 @@ static void stop_all(struct transfer *transfer) {
     for (int i = 0; i < CI_CONNECTIONS; i++) {
         ci_fetch_free(transfer->connections.at[i].fetch);
         transfer->connections.at[i].fetch = NULL;
+        transfer->connections.at[i].buffered = 0;
     }
     transfer->connections.only = NULL;
 }
@@ -166,9 +180,9 @@ static enum clinfer_status try_again(struct transfer *transfer, const struct ci_
     if (failure->after >= 0) pause = failure->after + (failure->after > 0 ? settings->first_pause : 0);
     if (!failure->may_pass || transfer->attempt >= settings->tries || pause > settings->longest_wait)
         return fail_for_good(transfer, failure);
-    if (running(transfer)) { /* a server that does not like so many connections */
+    if (running(transfer)) {
         transfer->wanted = running(transfer);
-        transfer->settled = true;
+        transfer->settled = transfer->disliked = true;
     }
     ci_hub_say(transfer->work->hub, true, "%s: trying again in %.3g s", failure->cause, pause);
     transfer->not_before = ci_now() + pause;
@@ -226,6 +240,7 @@ static enum clinfer_status settle_stopped(struct transfer *transfer, const struc
         return start_anew(transfer, "the server sends other bytes than were asked for: from the start, in one piece");
     case CI_STOP_SIZE: return fail_of_size(transfer, connection->told);
     case CI_STOP_LONG:
+        if (*transfer->work->download->digest) return CLINFER_OK; /* it says whether those before are right */
         return ci_fail(CLINFER_BAD_FILE,
                        "%s: the server sends more than the %llu bytes that were announced; pull again later",
                        transfer->work->download->name, (unsigned long long)transfer->work->size);
@@ -250,9 +265,9 @@ static enum clinfer_status settle_unsatisfied(struct transfer *transfer, const s
     return start_anew(transfer, "the server has another file than what was begun: from the start");
 }
 
-static enum clinfer_status settle_answer(struct transfer *transfer, const struct ci_connection *connection) {
+static enum clinfer_status settle_answer(struct transfer *transfer, const struct ci_connection *connection,
+                                         const struct ci_fetch *fetch) {
     struct ci_hub_failure failure;
-    const struct ci_fetch *fetch = connection->fetch;
     long status = ci_fetch_status(fetch);
     if (status == 416) return settle_unsatisfied(transfer, fetch);
     bool expired = status == 401 || status == 403 || status == 404 || status == 410;
@@ -270,8 +285,9 @@ static enum clinfer_status settle_answer(struct transfer *transfer, const struct
 }
 
 /* A body that ended without an error. */
-static enum clinfer_status settle_body(struct transfer *transfer, const struct ci_connection *connection) {
-    remember_url(transfer, connection->fetch);
+static enum clinfer_status settle_body(struct transfer *transfer, const struct ci_connection *connection,
+                                       const struct ci_fetch *fetch) {
+    remember_url(transfer, fetch);
     if (transfer->work->size == UINT64_MAX && connection->at > 0) {
         transfer->complete = true; /* there was no length to hold it to */
         return ci_download_set_size(transfer->work, connection->at);
@@ -279,31 +295,40 @@ static enum clinfer_status settle_body(struct transfer *transfer, const struct c
     return connection->at >= connection->to ? CLINFER_OK : again_because(transfer, "the connection ended too early");
 }
 
-static enum clinfer_status settle(struct transfer *transfer, const struct ci_connection *connection) {
+static enum clinfer_status settle(struct transfer *transfer, const struct ci_connection *connection,
+                                  const struct ci_fetch *fetch) {
     struct ci_hub_failure failure;
-    long status = ci_fetch_status(connection->fetch);
+    long status = ci_fetch_status(fetch);
     bool bytes = status == 200 || status == 206;
-    switch (ci_fetch_end(connection->fetch)) {
+    switch (ci_fetch_end(fetch)) {
     case CI_FETCH_CANCELLED: return ci_fail(CLINFER_CANCELLED, "%s: cancelled", transfer->work->download->name);
     case CI_FETCH_STOPPED: return settle_stopped(transfer, connection);
-    case CI_FETCH_DONE: return bytes ? settle_body(transfer, connection) : settle_answer(transfer, connection);
+    case CI_FETCH_DONE:
+        return bytes ? settle_body(transfer, connection, fetch) : settle_answer(transfer, connection, fetch);
     default: break;
     }
     if (bytes && connection->at == connection->to) return CLINFER_OK; /* what is broken is not ours */
-    ci_hub_failure_of(transfer->work->hub, connection->fetch, "", transfer->work->download->name, &failure);
+    ci_hub_failure_of(transfer->work->hub, fetch, "", transfer->work->download->name, &failure);
     return try_again(transfer, &failure);
+}
+
+static enum clinfer_status write_all(struct transfer *transfer) {
+    enum clinfer_status status = CLINFER_OK;
+    for (int i = 0; i < CI_CONNECTIONS && status == CLINFER_OK; i++)
+        status = ci_connection_flush(&transfer->connections.at[i]);
+    return status;
 }
 
 static enum clinfer_status settle_all(struct transfer *transfer) {
     enum clinfer_status status = CLINFER_OK;
     for (int i = 0; i < CI_CONNECTIONS && status == CLINFER_OK; i++) {
         struct ci_connection *connection = &transfer->connections.at[i];
-        if (!connection->fetch || ci_fetch_end(connection->fetch) == CI_FETCH_RUNNING) continue;
+        struct ci_fetch *fetch = connection->fetch;
+        if (!fetch || ci_fetch_end(fetch) == CI_FETCH_RUNNING) continue;
         if (transfer->connections.only == connection) transfer->connections.only = NULL;
-        struct ci_connection ended = *connection; /* what it becomes may be begun anew */
-        connection->fetch = NULL;
-        status = settle(transfer, &ended);
-        ci_fetch_free(ended.fetch);
+        connection->fetch = NULL; /* idle; nothing is begun before the next round */
+        status = settle(transfer, connection, fetch);
+        ci_fetch_free(fetch);
     }
     return status;
 }
@@ -336,6 +361,7 @@ enum clinfer_status ci_hub_transfer(struct ci_download_work *work) {
         status = ci_download_is_cancelled(work) ? ci_fail(CLINFER_CANCELLED, "%s: cancelled", work->download->name)
                                                 : start_more(transfer);
         if (status == CLINFER_OK) move(transfer);
+        if (status == CLINFER_OK) status = write_all(transfer);
         if (status == CLINFER_OK) status = settle_all(transfer);
         measure(transfer);
         ci_download_tell(work, "download", ci_ranges_bytes(ci_part_done(work->part)), false);

@@ -1,11 +1,11 @@
 /* transfer.h: the bytes of one file into its part, over one connection or several, until all are there.
  *
  * A small file is one request. A larger one is asked for in pieces, in order, by one connection at first; more are
- * added while that makes it faster (they are two at least, so that one is at work while the other waits for an answer).
- * Nothing is asked for twice: a piece ends where the next one begins. A range that has stalled or broken is asked for
- * again from where it stopped, by the address from before the redirects when the signed one has expired. Rejected:
- * halving what the slowest connection still has to fetch, which needs fewer requests, but drops what is under way
- * behind the cut. */
+ * added while that makes it faster. Shortly before a piece ends the next one is asked for, so that the line is not idle
+ * while an answer is waited for. Nothing is asked for twice: a piece ends where the next one begins. A range that has
+ * stalled or broken is asked for again from where it stopped, by the address from before the redirects when the signed
+ * one has expired. Rejected: halving what the slowest connection still has to fetch, which needs fewer requests, but
+ * drops what is under way behind the cut. */
 #ifndef CI_HUB_TRANSFER_H
 #define CI_HUB_TRANSFER_H
 

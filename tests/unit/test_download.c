@@ -227,8 +227,8 @@ static void test_small_file_is_checked_by_git_s_digest(void **state) {
 static void test_progress_comes_ten_times_a_second(void **state) {
     struct pulled pulled = {0};
     (void)state;
-    download_well("x.rate_3000000", LARGE, &pulled);
-    assert_true(pulled.seconds > 0.5);
+    download_well("x.rate_7000000", LARGE, &pulled);
+    assert_true(pulled.seconds > 0.4);
     assert_in_range(pulled.events, 3, (uintmax_t)(pulled.seconds * 10) + 4);
 }
 
@@ -289,6 +289,7 @@ static void test_what_passes_is_tried_again(void **state) {
                                          "x.direct",
                                          "x.chunked",
                                          "x.chunked.cut_50000_once",
+                                         "x.chunked.extra_7",
                                          "x.range-short.cut_4000_once",
                                          "x.range-no-total.cut_4000_once"};
     (void)state;
@@ -422,6 +423,20 @@ static void test_other_length_is_told_at_once(void **state) {
     json_t *log = hub_server_log();
     assert_true(sent_bytes(log, &answers) < 2 * size);
     json_decref(log);
+    assert_nothing();
+}
+
+static void test_more_than_announced_without_a_digest(void **state) {
+    struct pulled pulled = {0};
+    char url[512];
+    uint64_t size;
+    (void)state;
+    facts("tiny", "tiny-Q4_K_M.gguf", &size);
+    snprintf(url, sizeof url, "%s/x.chunked.extra_7/tiny/resolve/main/tiny-Q4_K_M.gguf", settings.endpoint);
+    snprintf(target, sizeof target, "%s/x.gguf", folder);
+    download_as((struct ci_download){.url = url, .name = "x", .digest = "", .size = size, .target = target}, &pulled);
+    assert_int_equal(pulled.status, CLINFER_BAD_FILE);
+    assert_non_null(strstr(pulled.message, "more than the"));
     assert_nothing();
 }
 
@@ -704,6 +719,7 @@ int main(void) {
         TEST(test_failures_leave_nothing),
         TEST(test_wrong_digest_tells_both),
         TEST(test_other_length_is_told_at_once),
+        TEST(test_more_than_announced_without_a_digest),
         TEST(test_without_size_and_digest),
         TEST(test_cancelled_pull_is_continued),
         TEST(test_part_of_another_version_is_discarded),
