@@ -83,7 +83,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-all check-faults check-drivers check-tokenizers check-remote check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -307,6 +307,10 @@ check-remote: ## PEER=build/peer: both dialects of a real server, llama.cpp's; b
 	@scripts/fetch_model.sh
 	@$(MAKE) $(AGAIN) all
 	@scripts/check_remote.sh
+
+check-hub: ## HUB_FOLDER=build ONLY=kill|rate|speed: pulls killed at 200 moments, beside curl and openssl; ten minutes, 7 GB of disk
+	@$(MAKE) $(AGAIN) $(BUILD)/clinfer
+	@python3 scripts/check_hub.py --tool $(BUILD)/clinfer --folder "$(or $(HUB_FOLDER),build)" $(if $(ONLY),--only $(ONLY))
 
 check-families: ## PEER=build/peer-exact/bin DEVICES="cpu 0" PYTHON=python3: all families beside llama.cpp; builds it first (half an hour)
 	@[ -x $(or $(PEER),build/peer-exact/bin)/test-llama-archs ] || scripts/peer.sh --exact build/peer-exact test-llama-archs
