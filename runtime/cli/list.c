@@ -26,50 +26,53 @@ static int by_name(const void *left, const void *right) {
 
 static json_t *text_or_null(const char *text) { return text && *text ? ci_json_text(text, strlen(text)) : json_null(); }
 
+/* false: out of memory, whatever it was that could not be made. */
+static bool put(json_t *object, const char *key, json_t *value) { return json_object_set_new(object, key, value) == 0; }
+
 static json_t *places_json(const struct ci_stored *model) {
     json_t *list = json_array();
-    for (size_t i = 0; i < model->place_count; i++) {
+    bool fine = list != NULL;
+    for (size_t i = 0; i < model->place_count && fine; i++) {
         json_t *place = json_object();
-        json_object_set_new(place, "store", json_string(model->places[i].store));
-        json_object_set_new(place, "name", text_or_null(model->places[i].name));
-        json_object_set_new(place, "path", text_or_null(model->places[i].path));
-        json_array_append_new(list, place);
+        fine = place && json_array_append_new(list, place) == 0 &&
+               put(place, "store", json_string(model->places[i].store)) &&
+               put(place, "name", text_or_null(model->places[i].name)) &&
+               put(place, "path", text_or_null(model->places[i].path));
     }
-    return list;
+    if (fine) return list;
+    json_decref(list);
+    return NULL;
 }
 
-static json_t *model_json(const struct ci_stored *model) {
+static bool put_model(json_t *object, const struct ci_stored *model) {
     char when[WHEN_BYTES], quant[CI_HUB_QUANT_BYTES] = "";
     time_t seconds = (time_t)model->modified;
     struct tm parts;
     if (!model->folder) ci_hub_quant_of(model->file ? model->file : model->path, quant);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &parts));
-    json_t *object = json_object();
-    json_object_set_new(object, "name", text_or_null(model->name));
-    json_object_set_new(object, "path", text_or_null(model->path));
-    json_object_set_new(object, "store", json_string(model->store));
-    json_object_set_new(object, "format", json_string(model->folder ? "safetensors" : "gguf"));
-    json_object_set_new(object, "quant", text_or_null(quant));
-    json_object_set_new(object, "bytes", json_integer((json_int_t)model->bytes));
-    json_object_set_new(object, "modified", json_string(when));
-    json_object_set_new(object, "available", json_boolean(model->whole));
-    json_object_set_new(object, "parts", json_integer((json_int_t)model->parts));
-    json_object_set_new(object, "missing_parts", json_integer((json_int_t)model->missing));
-    json_object_set_new(object, "repo", text_or_null(model->repo));
-    json_object_set_new(object, "commit", text_or_null(model->revision));
-    json_object_set_new(object, "file", text_or_null(model->file));
-    json_object_set_new(object, "digest", text_or_null(model->digest));
-    json_object_set_new(object, "removable", json_boolean(model->removable));
-    json_object_set_new(object, "placed_by_hand", json_boolean(model->placed));
-    json_object_set_new(object, "places", places_json(model));
-    return object;
+    return put(object, "name", text_or_null(model->name)) && put(object, "path", text_or_null(model->path)) &&
+           put(object, "store", json_string(model->store)) &&
+           put(object, "format", json_string(model->folder ? "safetensors" : "gguf")) &&
+           put(object, "quant", text_or_null(quant)) && put(object, "bytes", json_integer((json_int_t)model->bytes)) &&
+           put(object, "modified", json_string(when)) && put(object, "available", json_boolean(model->whole)) &&
+           put(object, "parts", json_integer((json_int_t)model->parts)) &&
+           put(object, "missing_parts", json_integer((json_int_t)model->missing)) &&
+           put(object, "repo", text_or_null(model->repo)) && put(object, "commit", text_or_null(model->revision)) &&
+           put(object, "file", text_or_null(model->file)) && put(object, "digest", text_or_null(model->digest)) &&
+           put(object, "removable", json_boolean(model->removable)) &&
+           put(object, "placed_by_hand", json_boolean(model->placed)) && put(object, "places", places_json(model));
 }
 
 static int print_json(const struct ci_stored *models, size_t count) {
     json_t *object = json_object(), *list = json_array();
-    for (size_t i = 0; i < count; i++) json_array_append_new(list, model_json(&models[i]));
-    json_object_set_new(object, "models", list);
-    return ci_print_json(object);
+    bool fine = object && put(object, "models", list);
+    for (size_t i = 0; i < count && fine; i++) {
+        json_t *model = json_object();
+        fine = model && json_array_append_new(list, model) == 0 && put_model(model, &models[i]);
+    }
+    if (fine) return ci_print_json(object);
+    json_decref(object);
+    return ci_print_json(NULL);
 }
 
 /* ---- lines ---- */

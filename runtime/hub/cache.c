@@ -61,10 +61,16 @@ bool ci_hub_cache_repo_of(const char *folder, char *repo, size_t size) {
 
 /* ---- paths ---- */
 
+/* One '/' at most. */
+static bool is_repo_path(const char *repo) {
+    const char *slash = strchr(repo, '/');
+    return ci_hub_cache_is_path(repo) && !(slash && strchr(slash + 1, '/'));
+}
+
 /* models--user--repo */
 static char *folder_name(const char *repo) {
     char *name = NULL;
-    if (!ci_hub_cache_is_path(repo) || (strchr(repo, '/') && strchr(strchr(repo, '/') + 1, '/'))) return NULL;
+    if (!is_repo_path(repo)) return NULL;
     const char *slash = strchr(repo, '/');
     int length =
         slash ? asprintf(&name, "%s%.*s--%s", prefix, ci_shown((size_t)(slash - repo), NAME_MAX), repo, slash + 1)
@@ -113,18 +119,23 @@ static enum clinfer_status no_revision(const char *cache, const char *repo, cons
     return ci_fail(CLINFER_NOT_FOUND, "%s@%s: not in the cache (%s)", repo, revision, cache);
 }
 
+static enum clinfer_status out_of_memory(const char *repo) {
+    return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", repo);
+}
+
 /* Whether a ref's file says a commit. Some write a line break behind it. */
-static bool read_ref(const char *path, char commit[CI_HUB_COMMIT_BYTES]) {
+static enum clinfer_status read_ref(const char *path, char commit[CI_HUB_COMMIT_BYTES]) {
     char *text = NULL;
     size_t length = 0;
-    if (ci_file_read(path, REF_BYTES, &text, &length) != CLINFER_OK) return false;
+    enum clinfer_status status = ci_file_read(path, REF_BYTES, &text, &length);
+    if (status != CLINFER_OK) return status == CLINFER_OUT_OF_MEMORY ? status : CLINFER_NOT_FOUND;
     char *begin = text, *end = text + strlen(text);
     while (isspace((unsigned char)*begin)) begin++;
     while (end > begin && isspace((unsigned char)end[-1])) *--end = 0;
     bool fine = ci_hub_cache_is_commit(begin);
     if (fine) memcpy(commit, begin, CI_HUB_COMMIT_BYTES);
     free(text);
-    return fine;
+    return fine ? CLINFER_OK : CLINFER_NOT_FOUND;
 }
 
 /* The newest snapshot that begins as `begin` does; *count of them there are. */
@@ -152,20 +163,20 @@ enum clinfer_status ci_hub_cache_commit(const char *cache, const char *repo, con
         memcpy(commit, revision, CI_HUB_COMMIT_BYTES);
         return CLINFER_OK;
     }
+    if (!is_repo_path(repo) || !ci_hub_cache_is_path(revision)) return no_revision(cache, repo, revision);
     char *ref = path_of(cache, "", repo, "/refs", revision, "");
     char *snapshots = path_of(cache, "", repo, "/snapshots", "", "");
-    bool known = ref && read_ref(ref, commit);
-    int count = 0;
-    if (!known && snapshots && strcmp(revision, "main") == 0) {
-        newest(snapshots, "", commit, &count);
-        known = count > 0;
-    } else if (!known && snapshots && strlen(revision) >= SHORTEST_COMMIT && ci_hub_cache_is_hex(revision)) {
-        newest(snapshots, revision, commit, &count);
-        known = count == 1;
+    enum clinfer_status status = ref && snapshots ? read_ref(ref, commit) : out_of_memory(repo);
+    bool is_main = strcmp(revision, "main") == 0;
+    bool is_short = strlen(revision) >= SHORTEST_COMMIT && ci_hub_cache_is_hex(revision);
+    if (status == CLINFER_NOT_FOUND && (is_main || is_short)) {
+        int count;
+        newest(snapshots, is_main ? "" : revision, commit, &count);
+        if (is_main ? count > 0 : count == 1) status = CLINFER_OK;
     }
     free(ref);
     free(snapshots);
-    return known ? CLINFER_OK : no_revision(cache, repo, revision);
+    return status == CLINFER_NOT_FOUND ? no_revision(cache, repo, revision) : status;
 }
 
 /* ---- files ---- */

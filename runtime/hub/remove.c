@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/narrow.h"
@@ -220,30 +221,55 @@ enum clinfer_status ci_removal_of(const struct ci_hub_settings *settings, const 
 /* ---- doing it ---- */
 
 bool ci_removal_is_inside(const char *root, const char *path) {
-    char real_root[PATH_MAX], real[PATH_MAX], *folder = strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
-    bool inside = false;
-    if (slash && slash > folder) {
-        *slash = 0;
-        size_t length = realpath(root, real_root) ? strlen(real_root) : 0;
-        inside = length && realpath(folder, real) && strncmp(real, real_root, length) == 0 &&
-                 (!real[length] || real[length] == '/');
-    }
-    free(folder);
-    return inside;
+    char real_root[PATH_MAX], real[PATH_MAX], folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path || (size_t)(slash - path) >= sizeof folder) return false;
+    memcpy(folder, path, (size_t)(slash - path));
+    folder[slash - path] = 0;
+    size_t length = realpath(root, real_root) ? strlen(real_root) : 0;
+    return length && realpath(folder, real) && strncmp(real, real_root, length) == 0 &&
+           (!real[length] || real[length] == '/');
 }
 
-/* Nobody holds its lock; a record belongs to the part of the same name. */
-static bool is_idle(const char *path) {
-    static const char record[] = ".clinfer.state.incomplete", part[] = ".clinfer.incomplete";
-    char *name = strdup(path);
-    if (!name) return false;
-    if (ends(name, record)) strcpy(name + strlen(name) - (sizeof record - 1), part);
-    int descriptor = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    bool gone = descriptor < 0 && errno == ENOENT;
-    free(name);
-    bool idle = gone || (descriptor >= 0 && (flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK));
+static enum clinfer_status unlink_file(const char *path, uint64_t *freed) {
+    struct stat own;
+    if (lstat(path, &own) != 0) return CLINFER_OK; /* somebody was faster */
+    uint64_t bytes = ci_removal_size(&own);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return ci_fail(CLINFER_IO, "%s: cannot be removed: %s; whoever owns the folder can, or make it writable", path,
+                       strerror(errno));
+    *freed += bytes;
+    return CLINFER_OK;
+}
+
+/* Where there are no locks, what nobody has written for a day is nobody's. */
+static bool is_free(int descriptor) {
+    enum { DAY = 24 * 60 * 60 };
+    struct stat own;
+    if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return true;
+    return errno != EWOULDBLOCK && fstat(descriptor, &own) == 0 && time(NULL) - own.st_mtime > DAY;
+}
+
+/* A part and its record, while its lock is held; a record alone, if there is no such part. */
+static enum clinfer_status remove_part(const char *path, uint64_t *freed) {
+    static const char record_end[] = ".clinfer.state.incomplete", part_end[] = ".clinfer.incomplete";
+    bool is_record = ends(path, record_end);
+    size_t target = strlen(path) - (is_record ? sizeof record_end : sizeof part_end) + 1;
+    char *part = ci_store_text("%.*s%s", ci_shown(target, INT_MAX), path, part_end);
+    char *record = ci_store_text("%.*s%s", ci_shown(target, INT_MAX), path, record_end);
+    enum clinfer_status status = CLINFER_OK;
+    int descriptor = part && record ? open(part, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
+    if (!part || !record)
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    else if (descriptor >= 0 ? is_free(descriptor) : errno == ENOENT)
+        status = unlink_file(record, freed);
+    else if (descriptor < 0)
+        status = ci_fail(CLINFER_IO, "%s: cannot be opened: %s", part, strerror(errno));
+    if (status == CLINFER_OK && descriptor >= 0 && is_free(descriptor)) status = unlink_file(part, freed);
     if (descriptor >= 0) close(descriptor);
-    return idle;
+    free(part);
+    free(record);
+    return status;
 }
 
 static enum clinfer_status relink(const char *path) {
@@ -275,13 +301,8 @@ static enum clinfer_status do_step(const struct ci_removal_step *step, uint64_t 
         return ci_fail(CLINFER_REFUSED, "%s: a folder on the way there is a link out of %s: remove it there by hand",
                        step->path, step->root);
     if (step->kind == CI_REMOVAL_RELINK) return relink(step->path);
-    if (step->kind == CI_REMOVAL_PART && !is_idle(step->path)) return CLINFER_OK;
-    uint64_t bytes = ci_removal_size(&own);
-    if (unlink(step->path) != 0 && errno != ENOENT)
-        return ci_fail(CLINFER_IO, "%s: cannot be removed: %s; whoever owns the folder can, or make it writable",
-                       step->path, strerror(errno));
-    *freed += bytes;
-    return CLINFER_OK;
+    if (step->kind == CI_REMOVAL_PART) return remove_part(step->path, freed);
+    return unlink_file(step->path, freed);
 }
 
 /* The folders of what was placed by hand, up to the store's, if they are empty now. */

@@ -26,7 +26,8 @@ static bool skips_all(void *user, const char *below) {
 }
 
 bool ci_store_scan_gpt4all(struct ci_store_list *list) {
-    char *root = ci_store_home("XDG_DATA_HOME", ".local/share", "nomic.ai/GPT4All");
+    char *root;
+    if (!ci_store_home("XDG_DATA_HOME", ".local/share", "nomic.ai/GPT4All", &root)) return false;
     if (!root) return true;
     struct scan scan = {list, root};
     bool fine = ci_store_walk(&(struct ci_store_walk){.root = root, .skips = skips_all, .found = add, .user = &scan});

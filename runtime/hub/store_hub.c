@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
-#include "hub/cache.h"
+#include "hub/cache_private.h"
 #include "hub/quant.h"
 #include "hub/stores_private.h"
 
@@ -112,32 +112,22 @@ static bool add_in_snapshot(void *user, const struct ci_store_found *found) {
     return ci_store_add(scan->list, &model);
 }
 
-/* refs/<name>, with '/' in names (refs/pr/1). */
-static bool read_refs(struct scan *scan, const char *folder, const char *below) {
-    struct dirent **entries = NULL;
-    int count = scandir(folder, &entries, NULL, alphasort);
-    bool fine = count >= 0 || errno != ENOMEM;
-    for (int i = 0; i < count; i++) {
-        const char *name = entries[i]->d_name;
-        char commit[CI_HUB_COMMIT_BYTES];
-        char *path = fine && name[0] != '.' ? ci_store_text("%s/%s", folder, name) : NULL;
-        char *ref = path ? ci_store_text("%s%s%s", below, *below ? "/" : "", name) : NULL;
-        bool known = ref && ci_hub_cache_commit(scan->cache, scan->repo, ref, commit) == CLINFER_OK;
-        for (size_t at = 0; known && at < scan->snapshot_count; at++) {
-            struct snapshot *snapshot = &scan->snapshots[at];
-            if (strcmp(snapshot->commit, commit) != 0) continue;
-            snapshot->is_main |= strcmp(ref, "main") == 0;
-            if (!snapshot->ref) snapshot->ref = strdup(ref);
-        }
-        struct stat info;
-        if (ref && !known && stat(path, &info) == 0 && S_ISDIR(info.st_mode) && strlen(ref) < REPO_BYTES)
-            fine = read_refs(scan, path, ref);
-        free(path);
-        free(ref);
-        free(entries[i]);
+static bool see_ref(struct scan *scan, const char *ref, const char *commit) {
+    for (size_t i = 0; i < scan->snapshot_count; i++) {
+        struct snapshot *snapshot = &scan->snapshots[i];
+        if (strcmp(snapshot->commit, commit) != 0) continue;
+        snapshot->is_main |= strcmp(ref, "main") == 0;
+        if (!snapshot->ref && !(snapshot->ref = strdup(ref))) return false;
     }
-    free(entries);
-    return fine;
+    return true;
+}
+
+/* A file of refs/, with '/' in its name perhaps (refs/pr/1). */
+static bool read_ref(void *user, const struct ci_hub_cache_entry *entry) {
+    struct scan *scan = user;
+    char commit[CI_HUB_COMMIT_BYTES];
+    enum clinfer_status status = ci_hub_cache_commit(scan->cache, scan->repo, entry->below, commit);
+    return status == CLINFER_OK ? see_ref(scan, entry->below, commit) : status == CLINFER_NOT_FOUND;
 }
 
 static int by_weight(const void *left, const void *right) {
@@ -166,7 +156,7 @@ static bool read_snapshots(struct scan *scan, const char *folder) {
         memcpy(added->commit, entry->d_name, sizeof added->commit);
     }
     if (stream) closedir(stream);
-    if (fine && scan->snapshot_count) fine = read_refs(scan, refs, "");
+    if (fine && scan->snapshot_count) fine = ci_hub_cache_each(refs, read_ref, scan);
     if (scan->snapshot_count) qsort(scan->snapshots, scan->snapshot_count, sizeof *scan->snapshots, by_weight);
     free(path);
     free(refs);

@@ -23,7 +23,8 @@ static bool add(void *user, const struct ci_store_found *found) {
 }
 
 bool ci_store_scan_jan(struct ci_store_list *list) {
-    char *root = ci_store_home("XDG_DATA_HOME", ".local/share", "Jan/data/llamacpp/models");
+    char *root;
+    if (!ci_store_home("XDG_DATA_HOME", ".local/share", "Jan/data/llamacpp/models", &root)) return false;
     if (!root) return true;
     struct scan scan = {list, root};
     bool fine = ci_store_walk(&(struct ci_store_walk){.root = root, .found = add, .user = &scan});

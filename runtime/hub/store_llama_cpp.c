@@ -25,23 +25,25 @@ static bool exists(const char *path, const char *ending) {
 
 bool ci_store_is_old_llama_cpp(const char *path) { return exists(path, ".json") || exists(path, ".etag"); }
 
-/* Repo and file of ".../user/repo/resolve/main/file.gguf" in the .json beside it. */
-static bool read_origin(const char *path, struct ci_stored *model) {
+/* Repo and file of ".../user/repo/resolve/main/file.gguf" in the .json beside it, if they are known. false: out of
+ * memory. */
+static bool read_origin(const char *path, struct ci_stored *model, bool *known) {
     static const char mark[] = "/resolve/", scheme[] = "://";
     char *beside = ci_store_text("%s.json", path);
-    json_t *object = beside ? ci_store_json(beside) : NULL;
+    json_t *object = NULL;
+    bool fine = beside && ci_store_json(beside, &object);
     const char *url = json_string_value(json_object_get(object, "url"));
     const char *host = url ? strstr(url, scheme) : NULL, *end = host ? strstr(host, mark) : NULL;
     const char *repo = host ? strchr(host + strlen(scheme), '/') : NULL;
     const char *revision = end ? strchr(end + strlen(mark), '/') : NULL;
-    bool known = repo && revision && repo < end && memchr(repo + 1, '/', (size_t)(end - repo - 1));
-    if (known) {
+    *known = repo && revision && repo < end && memchr(repo + 1, '/', (size_t)(end - repo - 1));
+    if (*known) {
         model->repo = strndup(repo + 1, (size_t)(end - repo - 1));
         model->file = strndup(revision + 1, strcspn(revision + 1, "?#"));
     }
     json_decref(object);
     free(beside);
-    return model->repo && model->file;
+    return fine && (!*known || (model->repo && model->file));
 }
 
 static bool add(void *user, const struct ci_store_found *found) {
@@ -51,9 +53,10 @@ static bool add(void *user, const struct ci_store_found *found) {
     struct ci_stored model = ci_store_from(scan->root, found);
     char quant[CI_HUB_QUANT_BYTES];
     model.placed = !old;
-    if (old && read_origin(found->path, &model) && *ci_hub_quant_of(model.file, quant))
+    bool known = false, fine = !old || read_origin(found->path, &model, &known);
+    if (fine && known && *ci_hub_quant_of(model.file, quant))
         model.name = ci_store_text("%s:%s", model.repo, quant);
-    else
+    else if (fine)
         model.name = strdup(found->below);
     return ci_store_add(scan->list, &model);
 }
@@ -80,8 +83,9 @@ static bool scan_root(struct ci_store_list *list, char *root) {
 
 bool ci_store_scan_llama_cpp(struct ci_store_list *list) {
     const char *said = getenv("LLAMA_CACHE");
-    bool fine = scan_root(list, said && *said ? strdup(said) : NULL);
-    char *usual = ci_store_home("XDG_CACHE_HOME", ".cache", "llama.cpp");
+    char *usual, *root = said && *said ? strdup(said) : NULL;
+    bool fine = ci_store_home("XDG_CACHE_HOME", ".cache", "llama.cpp", &usual) && (root || !said || !*said);
+    fine = scan_root(list, root) && fine;
     if (ci_store_is_same(said, usual)) {
         free(usual);
         return fine;

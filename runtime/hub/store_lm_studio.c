@@ -25,7 +25,11 @@ static bool add(void *user, const struct ci_store_found *found) {
         model.file = strdup(second ? second + 1 : "");
     }
     if (second && !found->folder) ci_hub_quant_of(second + 1, quant);
-    model.name = *quant && model.repo ? ci_store_text("%s:%s", model.repo, quant) : strdup(found->below);
+    model.name = !*quant ? strdup(found->below) : model.repo ? ci_store_text("%s:%s", model.repo, quant) : NULL;
+    if (length && !model.file) { /* a model without a name is not added */
+        free(model.name);
+        model.name = NULL;
+    }
     return ci_store_add(scan->list, &model);
 }
 
@@ -59,23 +63,28 @@ static bool scan_root(struct ci_store_list *list, char *root) {
     return fine;
 }
 
-static char *said_folder(void) {
-    char *path = ci_store_home(NULL, ".lmstudio", "settings.json");
-    json_t *settings = path ? ci_store_json(path) : NULL;
+/* false: out of memory. */
+static bool said_folder(char **root) {
+    char *path;
+    json_t *settings = NULL;
+    bool fine = ci_store_home(NULL, ".lmstudio", "settings.json", &path) && (!path || ci_store_json(path, &settings));
     const char *folder = json_string_value(json_object_get(settings, "downloadsFolder"));
-    char *root = folder && folder[0] == '/' ? strdup(folder) : NULL;
+    bool said = folder && folder[0] == '/';
+    *root = said ? strdup(folder) : NULL;
     json_decref(settings);
     free(path);
-    return root;
+    return fine && (*root || !said);
 }
 
 bool ci_store_scan_lm_studio(struct ci_store_list *list) {
-    char *said = said_folder(), *usual = ci_store_home(NULL, ".lmstudio", "models");
+    char *said = NULL, *usual = NULL, *older = NULL;
+    bool fine = said_folder(&said) && ci_store_home(NULL, ".lmstudio", "models", &usual) &&
+                ci_store_home(NULL, ".cache/lm-studio", "models", &older);
     if (ci_store_is_same(said, usual)) {
         free(said);
         said = NULL;
     }
-    bool fine = scan_root(list, said);
+    fine = scan_root(list, said) && fine;
     fine = scan_root(list, usual) && fine;
-    return scan_root(list, ci_store_home(NULL, ".cache/lm-studio", "models")) && fine;
+    return scan_root(list, older) && fine;
 }

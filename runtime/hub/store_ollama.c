@@ -64,9 +64,10 @@ static bool add_layer(const struct scan *scan, const char *hex, json_int_t size)
 
 static bool add_manifest(const struct scan *scan, const char *path) {
     static const char prefix[] = "sha256:";
-    json_t *manifest = ci_store_json(path), *layers = json_object_get(manifest, "layers"), *layer;
+    json_t *manifest, *layer;
+    bool fine = ci_store_json(path, &manifest);
+    json_t *layers = json_object_get(manifest, "layers");
     size_t index;
-    bool fine = true;
     json_array_foreach(layers, index, layer) {
         const char *type = json_string_value(json_object_get(layer, "mediaType"));
         const char *digest = json_string_value(json_object_get(layer, "digest"));
@@ -85,14 +86,16 @@ static bool add_manifest(const struct scan *scan, const char *path) {
 static bool scan_level(struct scan *scan, const char *path, int level) {
     struct dirent **entries = NULL;
     int count = scandir(path, &entries, NULL, alphasort);
-    if (count < 0 && errno != ENOENT && errno != ENOTDIR)
-        ci_log(CLINFER_LOG_WARNING, "%s: cannot be searched for models: %s", path, strerror(errno));
     bool fine = count >= 0 || errno != ENOMEM;
+    if (count < 0 && fine && errno != ENOENT && errno != ENOTDIR)
+        ci_log(CLINFER_LOG_WARNING, "%s: cannot be searched for models: %s", path, strerror(errno));
     for (int i = 0; i < count; i++) {
         const char *name = entries[i]->d_name;
-        char *inner = fine && name[0] != '.' ? ci_store_text("%s/%s", path, name) : NULL;
+        char *inner = ci_store_text("%s/%s", path, name);
         scan->parts[level] = name;
-        if (inner) fine = level == TAG ? add_manifest(scan, inner) : scan_level(scan, inner, level + 1);
+        fine = fine && inner;
+        if (fine && name[0] != '.')
+            fine = level == TAG ? add_manifest(scan, inner) : scan_level(scan, inner, level + 1);
         free(inner);
         free(entries[i]);
     }
@@ -109,19 +112,22 @@ static bool is_listed(char *const *roots, const struct stat *wanted) {
 
 char **ci_store_ollama_roots(void) {
     const char *said = getenv("OLLAMA_MODELS");
-    char *candidates[] = {said && *said ? strdup(said) : NULL, ci_store_home(NULL, ".ollama", "models"),
-                          strdup("/usr/share/ollama/.ollama/models")}; /* of the service */
+    char *candidates[3] = {said && *said ? strdup(said) : NULL, NULL, strdup("/usr/share/ollama/.ollama/models")};
     enum { COUNT = sizeof candidates / sizeof *candidates };
     char **roots = calloc(COUNT + 1, sizeof *roots);
+    bool fine = ci_store_home(NULL, ".ollama", "models", &candidates[1]) && roots && candidates[2] &&
+                (candidates[0] || !said || !*said);
     size_t count = 0;
     struct stat info;
     for (int i = 0; i < COUNT; i++) {
-        if (roots && candidates[i] && stat(candidates[i], &info) == 0 && !is_listed(roots, &info))
+        if (fine && candidates[i] && stat(candidates[i], &info) == 0 && !is_listed(roots, &info))
             roots[count++] = candidates[i];
         else
             free(candidates[i]);
     }
-    return roots;
+    if (fine) return roots;
+    free(roots);
+    return NULL;
 }
 
 bool ci_store_scan_ollama(struct ci_store_list *list) {

@@ -66,12 +66,18 @@ static bool add_entry(struct folder *folder, const char *name, enum entry_kind k
     return true;
 }
 
+/* A change to a model (LoRA) and none itself has weights of this name. */
+static bool is_weights(const char *name) {
+    static const char adapter[] = "adapter_model";
+    return ends(name, safetensors) && strncmp(name, adapter, sizeof adapter - 1) != 0;
+}
+
 /* Files of other kinds, and links that lead nowhere, are nothing. */
 static bool take_entry(struct folder *folder, int descriptor, const struct dirent *entry) {
     static const struct stat unknown;
     const char *name = entry->d_name;
     if (name[0] == '.') return true;
-    bool is_gguf = ends(name, gguf), is_safetensors = ends(name, safetensors);
+    bool is_gguf = ends(name, gguf), is_safetensors = is_weights(name);
     bool maybe_folder = entry->d_type == DT_DIR || entry->d_type == DT_LNK || entry->d_type == DT_UNKNOWN;
     if (entry->d_type == DT_DIR) return add_entry(folder, name, FOLDER, &unknown);
     bool is_config = strcmp(name, config_name) == 0;

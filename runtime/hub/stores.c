@@ -92,11 +92,16 @@ char *ci_store_text(const char *format, ...) {
     return length < 0 ? NULL : text;
 }
 
-char *ci_store_home(const char *variable, const char *otherwise, const char *rest) {
+bool ci_store_home(const char *variable, const char *otherwise, const char *rest, char **path) {
     const char *base = variable ? getenv(variable) : NULL, *home = getenv("HOME");
-    if (base && base[0] == '/') return ci_store_text("%s/%s", base, rest);
-    if (!home || !*home) return NULL;
-    return ci_store_text("%s/%s%s%s", home, otherwise, *otherwise ? "/" : "", rest);
+    *path = NULL;
+    if (base && base[0] == '/')
+        *path = ci_store_text("%s/%s", base, rest);
+    else if (home && *home)
+        *path = ci_store_text("%s/%s/%s", home, otherwise, rest);
+    else
+        return true;
+    return *path != NULL;
 }
 
 bool ci_store_is_hex(const char *text, size_t length) {
@@ -143,9 +148,11 @@ void ci_store_digest_of(const char *path, char digest[CI_DIGEST_BYTES]) {
     }
 }
 
-json_t *ci_store_json(const char *path) {
-    json_t *object = NULL;
-    return ci_json_read(path, MOST_JSON, &object) == CLINFER_OK ? object : NULL;
+bool ci_store_json(const char *path, json_t **object) {
+    *object = NULL;
+    enum clinfer_status status = ci_json_read(path, MOST_JSON, object);
+    if (status != CLINFER_OK) *object = NULL;
+    return status != CLINFER_OUT_OF_MEMORY;
 }
 
 /* ---- the list ---- */

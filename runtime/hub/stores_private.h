@@ -21,8 +21,9 @@ bool ci_store_add(struct ci_store_list *list, struct ci_stored *model);
 /* asprintf, but NULL where memory is out. */
 char *ci_store_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* $VARIABLE/rest, or $HOME/otherwise/rest where that is not set or not absolute; NULL: neither is, or memory is out. */
-char *ci_store_home(const char *variable, const char *otherwise, const char *rest);
+/* *path: $VARIABLE/rest, or $HOME/otherwise/rest where that is not set or not absolute; NULL: neither is. The caller
+ * frees it. false: out of memory. */
+bool ci_store_home(const char *variable, const char *otherwise, const char *rest, char **path);
 
 /* Whether two paths, NULL or not, are of the same folder or file. */
 bool ci_store_is_same(const char *left, const char *right);
@@ -34,10 +35,9 @@ void ci_store_digest_of(const char *path, char digest[CI_DIGEST_BYTES]);
 /* Whether text[0..length) are hexadecimal digits. */
 bool ci_store_is_hex(const char *text, size_t length);
 
-/* A file of JSON that a store keeps, at most 1 MiB, as an object; NULL: there is none, or it is damaged (no failure:
- * it is another program's). */
-
-json_t *ci_store_json(const char *path);
+/* A file of JSON that a store keeps, at most 1 MiB; *object is the caller's, NULL: there is none, or it is damaged (no
+ * failure: it is another program's). false: out of memory. */
+bool ci_store_json(const char *path, json_t **object);
 
 /* Ollama's folders that are there, NULL behind the last; the caller frees them and the list. NULL: out of memory. */
 char **ci_store_ollama_roots(void);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "support/asserts.h"
 #include "support/failing_malloc.h"
+#include "support/hub_folder.h"
 #include "support/process.h"
 
 enum { OUT_OF_MEMORY = 7, WORDS = 12, MOST_TOLD = 20 };
@@ -123,6 +124,31 @@ static void test_configured_commands(void **state) {
     unsetenv("XDG_CONFIG_HOME");
 }
 
+/* Of all stores. */
+static void test_models_of_a_home(void **state) {
+    hub_folder_set(state);
+    hub_blob("u--r", HUB_COMMIT, "m-Q4_0-00001-of-00002.gguf", HUB_DIGEST("a"), 10);
+    hub_blob("u--r", HUB_OLDER, "sub/m-Q4_0-00001-of-00002.gguf", HUB_DIGEST("b"), 20);
+    hub_blob("u--r", HUB_COMMIT, "m-Q8_0.gguf", HUB_DIGEST("c"), 30);
+    hub_blob("u--r", HUB_OLDER, "m-Q8_0.gguf", HUB_DIGEST("d"), 40);
+    hub_ref("u--r", "v1", HUB_OLDER);
+    hub_blob("u--weights", HUB_COMMIT, "model.safetensors", HUB_DIGEST("e"), 50);
+    hub_put_bytes("hub/models--u--r/blobs/" HUB_DIGEST("f"), 60);
+    hub_put_bytes("hub/models--u--r/blobs/" HUB_DIGEST("0") ".clinfer.incomplete", 70);
+    hub_put_bytes("hub/by-hand.gguf", 80);
+    hub_put_bytes(".local/share/clinfer/models/sub/own.gguf", 90);
+    hub_put_bytes(".lmstudio/models/maker/repo/m-Q4_0.gguf", 100);
+    hub_put_bytes(".ollama/models/blobs/sha256-" HUB_DIGEST("c"), 30);
+    hub_put(".ollama/models/manifests/registry.ollama.ai/library/tiny/1b",
+            "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:" HUB_DIGEST(
+                "c") "\",\"size\":30}]}");
+    setenv("HF_HUB_CACHE", hub_path("hub"), 1);
+    fail_each(&(struct command){.words = {"list", "--json"}, .most = 25});
+    fail_each(&(struct command){.words = {"prune", "--all", "-n"}, .most = 15});
+    unsetenv("HF_HUB_CACHE");
+    hub_folder_unset(state);
+}
+
 static void test_answering(void **state) {
     (void)state;
     fail_each(&(struct command){
@@ -140,6 +166,7 @@ int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_commands),
         cmocka_unit_test(test_configured_commands),
+        cmocka_unit_test(test_models_of_a_home),
         cmocka_unit_test(test_answering),
         cmocka_unit_test(test_drivers_that_were_never_tried),
     };

@@ -156,6 +156,7 @@ static void test_folders_of_safetensors(void **state) {
     hub_blob("u--part", HUB_COMMIT, "config.json", HUB_DIGEST("c"), 5);
     hub_blob("u--plain", HUB_COMMIT, "model.safetensors", HUB_DIGEST("e"), 3);
     hub_blob("u--only", HUB_COMMIT, "tokenizer.json", HUB_DIGEST("f"), 9);
+    hub_blob("u--lora", HUB_COMMIT, "adapter_model.safetensors", HUB_DIGEST("g"), 9);
     assert_string_equal(list_all(), "hub u/part 10 incomplete\nhub u/plain 3 incomplete\nhub u/whole 30\n");
     assert_true(called("u/whole")->folder && called("u/whole")->parts == 2);
     assert_string_equal(called("u/whole")->path, hub_path("hub/models--u--whole/snapshots/" HUB_COMMIT));
