@@ -275,6 +275,10 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, c
 /* embed.c: what the file says of pooling, into the engine's info. */
 enum clinfer_status ci_engine_read_pooling(struct clinfer_engine *engine);
 
+/* plans.c: the store, the states, where each layer is computed, and the plan for one row, all as far as `depth` goes. */
+enum clinfer_status ci_engine_make_plans(struct clinfer_engine *engine, const struct ci_engine_devices *devices,
+                                         enum ci_engine_depth depth);
+
 /* models.c: options.model, a name perhaps, becomes a path of the engine's. */
 enum clinfer_status ci_engine_find_model(struct clinfer_engine *engine);
 

@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
-#include "engine/runner.h"
+#include "engine/runner_private.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,52 +11,6 @@
 #include "base/status.h"
 #include "base/stop.h"
 #include "engine/engine_private.h"
-
-struct ci_seat {
-    struct ci_seat *next; /* of those to be destroyed */
-    clinfer_session *session;
-};
-
-struct ci_task {
-    struct ci_task *next;
-    struct ci_runner *runner;
-    struct ci_seat *seat;
-    struct ci_task_request request;
-    struct clinfer_message *messages; /* all texts in one block behind it */
-    atomic_bool cancel;
-
-    /* under the runner's lock */
-    enum ci_task_state state;
-    enum clinfer_status status;
-    char message[1024];
-    bool of_model, of_engine;
-    struct clinfer_result result;
-    int32_t *tokens; /* the answer's */
-    size_t token_count, token_capacity, text_bytes;
-    size_t computed, prompt_tokens;
-    bool released; /* by who waited for it, while the runner still had it */
-};
-
-struct ci_runner {
-    struct clinfer_engine_options options;
-    struct ci_arena arena; /* of the options' texts */
-    struct ci_engine_rung rung;
-    struct ci_watch watch;
-    pthread_t thread;
-    clinfer_engine *engine; /* the thread's own; others may ask it things while no task runs */
-
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    /* under lock */
-    bool opened, of_device, abandoned, closing, closed;
-    bool talks;                 /* a text callback is under way */
-    bool must_close;            /* whatever seats there are: nobody is left to release them */
-    enum clinfer_status status; /* of opening */
-    char message[1024];
-    struct ci_task *tasks; /* that wait or run, oldest first */
-    int seats;
-    struct ci_seat *leaving; /* of these, to be destroyed */
-};
 
 /* ---- on the runner's thread ---- */
 
@@ -202,7 +155,7 @@ static void remove_task(struct ci_runner *runner, const struct ci_task *task) {
     *link = task->next;
 }
 
-static void free_task(struct ci_task *task) {
+void ci_task_free(struct ci_task *task) {
     free(task->messages);
     free(task->tokens);
     free(task);
@@ -214,7 +167,7 @@ static void end_task(struct ci_task *task, enum clinfer_status status) {
     if (status != CLINFER_OK) strncpy(task->message, ci_status_message(), sizeof task->message - 1);
     remove_task(task->runner, task);
     task->state = CI_TASK_DONE;
-    if (task->released) free_task(task);
+    if (task->released) ci_task_free(task);
 }
 
 /* With the lock held, which is let go of while sessions start. */
@@ -336,7 +289,8 @@ static void *work(void *argument) {
     ci_watch_begin(CI_WATCH_BUILD, 0);
     clinfer_engine *engine;
     bool of_device;
-    enum clinfer_status status = ci_engine_open_on(&runner->options, &runner->rung.devices, CI_ENGINE_PROVEN, &engine, &of_device);
+    enum clinfer_status status =
+        ci_engine_open_on(&runner->options, &runner->rung.devices, CI_ENGINE_PROVEN, &engine, &of_device);
     ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
     runner->engine = engine;
@@ -365,12 +319,12 @@ static void *work(void *argument) {
 /* ---- on the threads that wait ---- */
 
 /* The CPU backend is in no driver: it is slow where it is slow, and there is nothing behind it on this machine. */
-static bool is_silent(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent) {
+bool ci_runner_is_silent(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent) {
     *silent = 0;
     return runner->rung.devices.count > 0 && ci_watch_expired(&runner->watch, limits, silent);
 }
 
-static void wait_for_change(struct ci_runner *runner, double until) {
+void ci_runner_wait_for_change(struct ci_runner *runner, double until) {
     struct timespec at = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
     pthread_cond_clockwait(&runner->changed, &runner->lock, CLOCK_MONOTONIC, &at);
 }
@@ -430,7 +384,7 @@ enum clinfer_status ci_runner_create(const struct clinfer_engine_options *option
 bool ci_runner_wait_open(struct ci_runner *runner, double seconds, enum clinfer_status *status, bool *of_device) {
     double until = ci_now() + seconds;
     pthread_mutex_lock(&runner->lock);
-    while (!runner->opened && ci_now() < until) wait_for_change(runner, until);
+    while (!runner->opened && ci_now() < until) ci_runner_wait_for_change(runner, until);
     bool opened = runner->opened;
     pthread_mutex_unlock(&runner->lock);
     if (!opened) return false;
@@ -447,7 +401,7 @@ clinfer_engine *ci_runner_engine(struct ci_runner *runner) {
 }
 
 bool ci_runner_hangs(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent) {
-    return is_silent(runner, limits, silent);
+    return ci_runner_is_silent(runner, limits, silent);
 }
 
 void ci_runner_abandon(struct ci_runner *runner) {
@@ -474,145 +428,15 @@ bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *lim
     pthread_cond_broadcast(&runner->changed);
     while (!runner->closed) {
         bool in_vain = !runner->opened && ci_now() - start > patience;
-        if (in_vain || is_silent(runner, limits, &silent)) {
+        if (in_vain || ci_runner_is_silent(runner, limits, &silent)) {
             pthread_mutex_unlock(&runner->lock);
             ci_runner_abandon(runner);
             return false;
         }
-        wait_for_change(runner, ci_now() + 0.1);
+        ci_runner_wait_for_change(runner, ci_now() + 0.1);
     }
     pthread_mutex_unlock(&runner->lock);
     pthread_join(runner->thread, NULL);
     free_runner(runner);
     return true;
-}
-
-enum clinfer_status ci_messages_check(const struct clinfer_message *messages, size_t count) {
-    if (count && !messages) return ci_fail(CLINFER_INVALID_ARGUMENT, "the messages are NULL, their count %zu", count);
-    for (size_t i = 0; i < count; i++) {
-        if (!messages[i].role || !messages[i].content)
-            return ci_fail(CLINFER_INVALID_ARGUMENT, "message %zu: its %s is NULL", i,
-                           messages[i].role ? "content" : "role");
-        if (messages[i].tokens && messages[i].token_count > INT32_MAX)
-            return ci_fail(CLINFER_INVALID_ARGUMENT, "message %zu: its token_count is %zu; at most %d are possible", i,
-                           messages[i].token_count, INT32_MAX);
-    }
-    return CLINFER_OK;
-}
-
-static size_t token_bytes(const struct clinfer_message *message) {
-    return message->tokens ? message->token_count * sizeof *message->tokens : 0;
-}
-
-struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count) {
-    size_t bytes = count * sizeof *messages;
-    for (size_t i = 0; i < count; i++)
-        bytes += token_bytes(&messages[i]) + strlen(messages[i].role) + strlen(messages[i].content) + 2 +
-                 (messages[i].reasoning ? strlen(messages[i].reasoning) + 1 : 0);
-    struct clinfer_message *copy = malloc(bytes ? bytes : 1);
-    if (!copy) return NULL;
-    /* Behind the messages what wants to be aligned, then the texts. */
-    int32_t *tokens = (int32_t *)(void *)(copy + count);
-    for (size_t i = 0; i < count; i++) {
-        copy[i] = messages[i];
-        if (!messages[i].tokens) continue;
-        copy[i].tokens = memcpy(tokens, messages[i].tokens, token_bytes(&messages[i]));
-        tokens += messages[i].token_count;
-    }
-    char *text = (char *)tokens;
-    for (size_t i = 0; i < count; i++) {
-        copy[i].role = text;
-        text = stpcpy(text, messages[i].role) + 1;
-        copy[i].content = text;
-        text = stpcpy(text, messages[i].content) + 1;
-        if (!messages[i].reasoning) continue;
-        copy[i].reasoning = text;
-        text = stpcpy(text, messages[i].reasoning) + 1;
-    }
-    return copy;
-}
-
-enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_task_request *request,
-                                   struct ci_seat **seat, struct ci_task **out) {
-    size_t begun = request->begun_count;
-    struct ci_task *task = calloc(1, sizeof *task);
-    *out = NULL;
-    bool new_seat = !*seat;
-    if (new_seat) *seat = calloc(1, sizeof **seat);
-    if (task) task->messages = ci_messages_copy(request->messages, request->count);
-    if (task) task->tokens = malloc((begun + 1) * sizeof *task->tokens);
-    if (!task || !*seat || !task->messages || !task->tokens) {
-        if (task) free_task(task);
-        if (new_seat) free(*seat);
-        if (new_seat) *seat = NULL;
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a request");
-    }
-    task->runner = runner;
-    task->seat = *seat;
-    task->request = *request;
-    task->request.messages = NULL;
-    task->request.begun = NULL;
-    if (begun) memcpy(task->tokens, request->begun, begun * sizeof *task->tokens);
-    task->token_count = begun;
-    task->text_bytes = request->text_bytes;
-    atomic_init(&task->cancel, false);
-    pthread_mutex_lock(&runner->lock);
-    runner->seats += new_seat;
-    struct ci_task **end = &runner->tasks;
-    while (*end) end = &(*end)->next;
-    *end = task;
-    pthread_cond_broadcast(&runner->changed);
-    pthread_mutex_unlock(&runner->lock);
-    *out = task;
-    return CLINFER_OK;
-}
-
-void ci_task_wait(struct ci_task *task, double seconds, const struct ci_watch_limits *limits,
-                  struct ci_task_view *view) {
-    struct ci_runner *runner = task->runner;
-    double until = ci_now() + seconds;
-    *view = (struct ci_task_view){0};
-    pthread_mutex_lock(&runner->lock);
-    while (task->state != CI_TASK_DONE && !runner->abandoned && ci_now() < until) wait_for_change(runner, until);
-    view->state = task->state;
-    view->opening = !runner->opened;
-    view->of_model = task->of_model;
-    view->of_engine = task->of_engine;
-    view->status = task->status;
-    view->result = task->result;
-    view->computed = task->computed;
-    view->prompt_tokens = task->prompt_tokens;
-    view->hangs = task->state != CI_TASK_DONE && (is_silent(runner, limits, &view->silent) || runner->abandoned);
-    if (task->state == CI_TASK_DONE && task->status != CLINFER_OK) ci_fail(task->status, "%s", task->message);
-    pthread_mutex_unlock(&runner->lock);
-}
-
-void ci_task_cancel(struct ci_task *task) { atomic_store(&task->cancel, true); }
-
-const int32_t *ci_task_tokens(struct ci_task *task, size_t *count, size_t *text_bytes) {
-    pthread_mutex_lock(&task->runner->lock);
-    *count = task->token_count;
-    *text_bytes = task->text_bytes;
-    pthread_mutex_unlock(&task->runner->lock);
-    return task->tokens;
-}
-
-/* What an abandoned runner may still touch is its own for ever. */
-void ci_task_release(struct ci_task *task) {
-    if (!task) return;
-    struct ci_runner *runner = task->runner;
-    pthread_mutex_lock(&runner->lock);
-    bool done = task->state == CI_TASK_DONE;
-    task->released = true;
-    pthread_mutex_unlock(&runner->lock);
-    if (done) free_task(task);
-}
-
-void ci_seat_release(struct ci_runner *runner, struct ci_seat *seat) {
-    if (!seat) return;
-    pthread_mutex_lock(&runner->lock);
-    seat->next = runner->leaving;
-    runner->leaving = seat;
-    pthread_cond_broadcast(&runner->changed);
-    pthread_mutex_unlock(&runner->lock);
 }

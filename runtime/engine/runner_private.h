@@ -1,0 +1,65 @@
+/* runner_private.h: what the runner's thread (runner.c) and those who wait for its tasks (tasks.c) share. */
+#ifndef CI_ENGINE_RUNNER_PRIVATE_H
+#define CI_ENGINE_RUNNER_PRIVATE_H
+
+#include <pthread.h>
+
+#include "base/arena.h"
+#include "engine/runner.h"
+
+struct ci_seat {
+    struct ci_seat *next; /* of those to be destroyed */
+    clinfer_session *session;
+};
+
+struct ci_task {
+    struct ci_task *next;
+    struct ci_runner *runner;
+    struct ci_seat *seat;
+    struct ci_task_request request;
+    struct clinfer_message *messages; /* all texts in one block behind it */
+    atomic_bool cancel;
+
+    /* under the runner's lock */
+    enum ci_task_state state;
+    enum clinfer_status status;
+    char message[1024];
+    bool of_model, of_engine;
+    struct clinfer_result result;
+    int32_t *tokens; /* the answer's */
+    size_t token_count, token_capacity, text_bytes;
+    size_t computed, prompt_tokens;
+    bool released; /* by who waited for it, while the runner still had it */
+};
+
+struct ci_runner {
+    struct clinfer_engine_options options;
+    struct ci_arena arena; /* of the options' texts */
+    struct ci_engine_rung rung;
+    struct ci_watch watch;
+    pthread_t thread;
+    clinfer_engine *engine; /* the thread's own; others may ask it things while no task runs */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* under lock */
+    bool opened, of_device, abandoned, closing, closed;
+    bool talks;                 /* a text callback is under way */
+    bool must_close;            /* whatever seats there are: nobody is left to release them */
+    enum clinfer_status status; /* of opening */
+    char message[1024];
+    struct ci_task *tasks; /* that wait or run, oldest first */
+    int seats;
+    struct ci_seat *leaving; /* of these, to be destroyed */
+};
+
+/* Nobody may have it any more. */
+void ci_task_free(struct ci_task *task);
+
+/* Whether the runner gives no sign of life for longer than allowed. */
+bool ci_runner_is_silent(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent);
+
+/* Until something changes, or that moment (base/clock.h). Under its lock. */
+void ci_runner_wait_for_change(struct ci_runner *runner, double until);
+
+#endif
