@@ -56,6 +56,34 @@ bool ci_hub_bring_same(const char *source, const char *target) {
     return fine;
 }
 
+/* ---- one file by its address ---- */
+
+static enum clinfer_status add_file(const char *repo, const char *path, const struct ci_hub_facts *facts,
+                                    struct ci_hub_tree *tree) {
+    if (tree->count && strcmp(tree->commit, facts->commit) != 0)
+        return ci_fail(CLINFER_REMOTE_FAILED, "%s: it changed while it was asked for its files; try again", repo);
+    struct ci_hub_file *grown = realloc(tree->files, (tree->count + 1) * sizeof *grown);
+    if (grown) tree->files = grown;
+    char *copy = grown ? strdup(path) : NULL;
+    if (!copy) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", repo);
+    snprintf(tree->repo, sizeof tree->repo, "%s", repo);
+    memcpy(tree->commit, facts->commit, sizeof tree->commit);
+    struct ci_hub_file *file = &tree->files[tree->count++];
+    *file = (struct ci_hub_file){.path = copy, .size = facts->size};
+    memcpy(file->digest, facts->digest, sizeof file->digest);
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_hub_tree_add(struct ci_hub *hub, const char *repo, const char *revision, const char *path,
+                                    struct ci_hub_tree *tree) {
+    struct ci_hub_facts facts;
+    char *url = ci_hub_resolve_url(hub->settings, repo, revision, path);
+    if (!url) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", repo);
+    enum clinfer_status status = ci_hub_head(hub, url, &facts);
+    free(url);
+    return status == CLINFER_OK ? add_file(repo, path, &facts, tree) : status;
+}
+
 /* ---- what is there ---- */
 
 static bool has_size(const char *path, uint64_t size) {
@@ -119,8 +147,8 @@ static void say_what_is_fetched(const struct bring *bring) {
     if (!bring->missing)
         ci_hub_say(bring->hub, false, "%s: all is here (%s), nothing is fetched", bring->what->repo, all);
     else if (bring->missing < choice->count)
-        ci_hub_say(bring->hub, false, "%s: fetching %zu of %zu files, %s of %s; the others are here",
-                   bring->what->repo, bring->missing, choice->count, missing, all);
+        ci_hub_say(bring->hub, false, "%s: fetching %zu of %zu files, %s of %s; the others are here", bring->what->repo,
+                   bring->missing, choice->count, missing, all);
     else if (choice->count > 1)
         ci_hub_say(bring->hub, false, "%s: fetching %zu files, %s", bring->what->repo, choice->count, missing);
     else

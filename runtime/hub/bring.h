@@ -18,6 +18,11 @@ struct ci_hub_bringing {
 enum clinfer_status ci_hub_bring(struct ci_hub *hub, const struct ci_hub_bringing *bringing,
                                  struct ci_hub_pulled *pulled);
 
+/* Adds one file of a repo to a tree that starts as zero, by a HEAD of the file alone: mirrors and proxies may hand out
+ * files and no lists. CLINFER_NOT_FOUND: there is no such file. Free the tree in any case. */
+enum clinfer_status ci_hub_tree_add(struct ci_hub *hub, const char *repo, const char *revision, const char *path,
+                                    struct ci_hub_tree *tree);
+
 /* `target` becomes the same file as `source` without a second copy of the bytes: by a hard link, else by a symbolic
  * one. Folders above it are made. false: it cannot be done here (errno). */
 bool ci_hub_bring_same(const char *source, const char *target);

@@ -8,13 +8,14 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "format/kind.h"
 #include "hub/bring.h"
 #include "hub/cache.h"
 #include "hub/find.h"
 #include "hub/pull_private.h"
 #include "hub/tokenizer_chain.h"
 
-enum { SHOWN_NAME = CI_HUB_URL_BYTES + 16 };
+enum { SHOWN_NAME = CI_HUB_URL_BYTES + 16, MAX_PARTS = 1000 };
 
 void ci_hub_pulled_free(struct ci_hub_pulled *pulled) {
     free(pulled->path);
@@ -117,14 +118,45 @@ static enum clinfer_status use_cached(struct ci_hub *hub, const struct ci_hub_na
     return status;
 }
 
+/* A file that is named, and all parts of it, without the list of the repo. */
+static enum clinfer_status name_files(struct ci_hub *hub, const struct ci_hub_name *name, struct ci_hub_tree *tree) {
+    int number = 1, count = 1;
+    char path[CI_HUB_FILE_BYTES + 32];
+    size_t stem = ci_kind_split_name(name->file, &number, &count);
+    if (!stem || count > MAX_PARTS) return ci_hub_tree_add(hub, name->repo, name->revision, name->file, tree);
+    enum clinfer_status status = CLINFER_OK;
+    for (int part = 1; part <= count && status == CLINFER_OK; part++) {
+        snprintf(path, sizeof path, "%.*s-%05d-of-%05d.gguf", (int)stem, name->file, part, count);
+        status = ci_hub_tree_add(hub, name->repo, name->revision, path, tree);
+    }
+    return status;
+}
+
+/* The tree could not be had: *failure and its message say why. */
+static enum clinfer_status pull_named(struct ci_hub *hub, const struct ci_hub_name *name,
+                                      const struct ci_hub_pull_options *options, enum clinfer_status failure,
+                                      struct ci_hub_pulled *pulled) {
+    struct ci_hub_tree tree = {0};
+    char *reason = strdup(ci_status_message());
+    enum clinfer_status status = name_files(hub, name, &tree);
+    if (status == CLINFER_OK)
+        status = pull_tree(hub, name, options, &tree, pulled);
+    else if (status != CLINFER_CANCELLED)
+        status = ci_fail(failure, "%s", reason ? reason : "the Hub cannot be asked: out of memory");
+    free(reason);
+    ci_hub_tree_free(&tree);
+    return status;
+}
+
 static enum clinfer_status pull_repo(struct ci_hub *hub, const struct ci_hub_name *name,
                                      const struct ci_hub_pull_options *options, struct ci_hub_pulled *pulled) {
     struct ci_hub_tree tree = {0};
     enum clinfer_status status = ci_hub_tree_get(hub, name->repo, name->revision, &tree);
     if (status == CLINFER_OK)
         status = pull_tree(hub, name, options, &tree, pulled);
-    else if (status == CLINFER_REMOTE_FAILED)
-        status = use_cached(hub, name, status, pulled);
+    else if (name->file[0] && (status == CLINFER_REMOTE_FAILED || status == CLINFER_NOT_FOUND))
+        status = pull_named(hub, name, options, status, pulled);
+    if (status == CLINFER_REMOTE_FAILED && !tree.count) status = use_cached(hub, name, status, pulled);
     ci_hub_tree_free(&tree);
     return status;
 }

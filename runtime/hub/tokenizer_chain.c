@@ -168,28 +168,14 @@ static enum clinfer_status bring(struct chain *chain, const char *repo, const st
     return status;
 }
 
-/* Without the list of the repo: mirrors and proxies may hand out files and nothing else. */
 static enum clinfer_status by_address(struct chain *chain, const char *repo, const char *place) {
-    struct ci_hub_facts facts;
-    struct ci_hub_tree tree = {.count = 1};
+    struct ci_hub_tree tree = {0};
     enum clinfer_status status = CLINFER_NOT_FOUND;
     const char *revision = strcmp(repo, chain->name->repo) == 0 ? chain->name->revision : "main";
-    for (int i = 0; tokenizers[i] && status == CLINFER_NOT_FOUND; i++) {
-        char *url = ci_hub_resolve_url(chain->hub->settings, repo, revision, tokenizers[i]);
-        struct ci_hub_file file = {.path = strdup(tokenizers[i])};
-        status = url && file.path ? ci_hub_head(chain->hub, url, &facts)
-                                  : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", repo);
-        if (status == CLINFER_OK) {
-            file.size = facts.size;
-            snprintf(file.digest, sizeof file.digest, "%s", facts.digest);
-            snprintf(tree.repo, sizeof tree.repo, "%s", repo);
-            snprintf(tree.commit, sizeof tree.commit, "%s", facts.commit);
-            tree.files = &file;
-            status = bring(chain, repo, &tree, place);
-        }
-        free(file.path);
-        free(url);
-    }
+    for (int i = 0; tokenizers[i] && status == CLINFER_NOT_FOUND; i++)
+        status = ci_hub_tree_add(chain->hub, repo, revision, tokenizers[i], &tree);
+    if (status == CLINFER_OK) status = bring(chain, repo, &tree, place);
+    ci_hub_tree_free(&tree);
     return status;
 }
 

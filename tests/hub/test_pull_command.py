@@ -229,6 +229,15 @@ def test_without_the_hub_what_is_here_is_used():
     assert "HF_HUB_OFFLINE" in done.stderr, done.stderr
 
 
+def test_a_mirror_without_lists_has_files():
+    for name, listed in (("x.api-garbage/tiny/tiny-Q4_K_M.gguf", ":Q4_K_M"),
+                         ("x.api-status_404/split/split-Q4_K_M-00002-of-00003.gguf", ":Q4_K_M")):
+        home = Home()
+        path_of(home.pull(name))
+        assert home.names() == ["/".join(name.split("/")[:2]) + listed], home.names()
+    assert "no such" in Home().pull("user/nosuch/x-Q4_K_M.gguf", status=NOT_FOUND).stderr
+
+
 def test_what_failed_is_not_listed_and_goes_on():
     home = Home()
     size = server.ask("files large")["files"]["large-Q4_K_M.gguf"]["size"]
