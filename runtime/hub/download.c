@@ -169,7 +169,9 @@ enum clinfer_status ci_hub_download(struct ci_hub *hub, const struct ci_download
     int lock = -1, why = 0;
     *done = (struct ci_downloaded){0};
     done->was_there = is_there(download);
-    enum clinfer_status status = done->was_there ? CLINFER_OK : check_space(hub, download);
+    enum clinfer_status status = CLINFER_OK;
+    if (!done->was_there) status = ci_hub_check_online(hub->settings, download->name);
+    if (!done->was_there && status == CLINFER_OK) status = check_space(hub, download);
     /* Where there is no lock to be had, that of the part is left, and the rename. */
     if (!done->was_there && status == CLINFER_OK && download->lock)
         status = ci_hub_lock(hub, download->lock, 0664, &wanted, &lock, &why);

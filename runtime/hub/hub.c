@@ -90,7 +90,8 @@ const char *ci_hub_shown(const struct ci_hub_settings *settings, const char *tex
 /* ---- requests ---- */
 
 enum clinfer_status ci_hub_check_online(const struct ci_hub_settings *settings, const char *what) {
-    if (!settings->offline) return CLINFER_OK;
+    if (!settings->offline)
+        return *settings->problem ? ci_fail(CLINFER_INVALID_ARGUMENT, "%s", settings->problem) : CLINFER_OK;
     const char *from = settings->offline_from ? settings->offline_from : "offline";
     bool flag = *from == '-';
     return ci_fail(CLINFER_NOT_FOUND, "%.200s is not on this machine, and %s%s keeps clinfer from asking the Hub; %s",

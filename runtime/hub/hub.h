@@ -91,7 +91,8 @@ void ci_hub_reply_free(struct ci_hub_reply *reply);
 /* A small file's content, at most so many bytes; with the token. The caller frees. */
 enum clinfer_status ci_hub_get(struct ci_hub *hub, const char *url, size_t most, char **text, size_t *length);
 
-/* CLINFER_OK, or, with settings->offline, the failure that this is; `what` is not on this machine then. */
+/* CLINFER_OK, or, with settings->offline, the failure that this is: `what` is not on this machine then.
+ * CLINFER_INVALID_ARGUMENT: settings->problem. */
 enum clinfer_status ci_hub_check_online(const struct ci_hub_settings *settings, const char *what);
 
 /* The failure that an answer of a server (or its absence) is; `what`: "user/repo" or the file; `body` may be NULL.

@@ -220,6 +220,13 @@ void ci_hub_settings_go_offline(struct ci_hub_settings *settings, const char *fr
     if (!settings->offline_from) settings->offline_from = from;
 }
 
+/* Nonsense in a variable about the net stops nobody who does not ask it: only the first is kept, for who does. */
+static enum clinfer_status put_off(struct ci_hub_settings *settings, enum clinfer_status status) {
+    if (status != CLINFER_INVALID_ARGUMENT) return status;
+    if (!*settings->problem) snprintf(settings->problem, sizeof settings->problem, "%s", clinfer_error());
+    return CLINFER_OK;
+}
+
 enum clinfer_status ci_hub_settings_read(struct ci_hub_settings *settings) {
     *settings = (struct ci_hub_settings){.connect_seconds = 10,
                                          .silence_seconds = 30,
@@ -237,12 +244,16 @@ enum clinfer_status ci_hub_settings_read(struct ci_hub_settings *settings) {
     settings->no_progress_bars = is_true("HF_HUB_DISABLE_PROGRESS_BARS");
     settings->models = ci_file_xdg("DATA", "models");
     if (!settings->models && ci_file_no_xdg("DATA", "models") == CLINFER_OUT_OF_MEMORY) return CLINFER_OUT_OF_MEMORY;
-    enum clinfer_status status = read_address("HF_ENDPOINT", public_hub, &settings->endpoint);
-    if (status == CLINFER_OK && !(settings->registry = strdup(public_registry))) status = no_memory();
+    enum clinfer_status status = CLINFER_OK;
+    if (!(settings->registry = strdup(public_registry))) status = no_memory();
     if (status == CLINFER_OK) status = read_caches(settings);
-    if (status == CLINFER_OK) status = read_token(settings);
-    if (status == CLINFER_OK) status = read_seconds("HF_HUB_ETAG_TIMEOUT", &settings->connect_seconds);
-    if (status == CLINFER_OK) status = read_seconds("HF_HUB_DOWNLOAD_TIMEOUT", &settings->silence_seconds);
+    if (status == CLINFER_OK) status = put_off(settings, read_address("HF_ENDPOINT", public_hub, &settings->endpoint));
+    if (status == CLINFER_OK && !settings->endpoint && !(settings->endpoint = strdup(public_hub))) status = no_memory();
+    if (status == CLINFER_OK) status = put_off(settings, read_token(settings));
+    if (status == CLINFER_OK)
+        status = put_off(settings, read_seconds("HF_HUB_ETAG_TIMEOUT", &settings->connect_seconds));
+    if (status == CLINFER_OK)
+        status = put_off(settings, read_seconds("HF_HUB_DOWNLOAD_TIMEOUT", &settings->silence_seconds));
     return status;
 }
 

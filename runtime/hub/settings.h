@@ -26,6 +26,7 @@ struct ci_hub_settings {
     bool token_withheld;      /* there may be one, and HF_HUB_DISABLE_IMPLICIT_TOKEN keeps it back */
     bool offline;             /* no request at all */
     const char *offline_from; /* "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "--offline"; NULL: online */
+    char problem[300];        /* a variable about the net holds nonsense; "": none. A failure of who asks the net. */
     bool no_symlinks, no_progress_bars;      /* HF_HUB_DISABLE_SYMLINKS, HF_HUB_DISABLE_PROGRESS_BARS */
     double connect_seconds, silence_seconds; /* HF_HUB_ETAG_TIMEOUT, HF_HUB_DOWNLOAD_TIMEOUT; 10, 30 */
     int tries;                               /* of one request that may pass, while no byte comes: 5 */
@@ -38,8 +39,8 @@ struct ci_hub_settings {
     uint64_t spare_bytes;    /* free space that stays: 64 MiB */
 };
 
-/* Free in any case. CLINFER_OUT_OF_MEMORY; CLINFER_INVALID_ARGUMENT: a variable holds nonsense (named, a token never
- * shown). What cannot be read of a token's file is no token. */
+/* Free in any case. CLINFER_OUT_OF_MEMORY. What holds nonsense is as if it were not set, and named in `problem` (a
+ * token is never shown). What cannot be read of a token's file is no token. */
 enum clinfer_status ci_hub_settings_read(struct ci_hub_settings *settings);
 void ci_hub_settings_free(struct ci_hub_settings *settings);
 

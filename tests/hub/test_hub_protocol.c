@@ -1,6 +1,7 @@
 /* The Hub's protocol against one that misbehaves: what becomes of refs, trees and facts, what its failures are called,
  * how often it is asked, and who gets the token. Each case is a repo of tests/support/hub_server.py. */
 #define _GNU_SOURCE
+#include <libgen.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,10 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "hub/download.h"
 #include "hub/hub.h"
 #include "support/hub_server.h"
 
@@ -350,6 +353,13 @@ static void test_offline_nobody_is_asked(void **state) {
         assert_int_equal(ci_hub_head(&offline, url, &facts), CLINFER_NOT_FOUND);
         assert_int_equal(ci_hub_get(&offline, url, 1000, &text, &length), CLINFER_NOT_FOUND);
         says(from);
+        char target[300];
+        struct ci_downloaded done;
+        snprintf(target, sizeof target, "%s/offline/%s", getenv("HOME"), model);
+        const struct ci_download download = {.url = url, .name = model, .digest = "", .size = 1, .target = target};
+        assert_int_equal(ci_hub_download(&offline, &download, &done), CLINFER_NOT_FOUND);
+        says(from);
+        assert_int_not_equal(access(dirname(target), F_OK), 0);
         free(url);
         json_t *log = hub_server_log();
         assert_int_equal(json_array_size(log), 0);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include <cmocka.h>
 
@@ -240,7 +241,9 @@ static void test_a_token_goes_into_authorization_alone(void **state) {
     (void)state;
     char token[] = "hf_x", text[CI_HUB_AUTHORIZATION_BYTES];
     struct ci_hub_settings settings = {.token = token};
+    assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 1);
     assert_string_equal(ci_hub_authorization(&settings, text), "Bearer hf_x");
+    assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 0); /* no core from then on */
     settings.token = NULL;
     assert_null(ci_hub_authorization(&settings, text));
     assert_string_equal(text, "");

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "hub/settings.h"
+#include "hub/hub.h"
 #include "support/process.h"
 
 static const char *const names[] = {"HF_ENDPOINT",
@@ -58,9 +58,15 @@ static void read_well(void) {
 static void read_badly(const char *name, const char *value, const char *hidden) {
     setenv(name, value, 1);
     ci_hub_settings_free(&settings);
-    assert_int_equal(ci_hub_settings_read(&settings), CLINFER_INVALID_ARGUMENT);
+    assert_int_equal(ci_hub_settings_read(&settings), CLINFER_OK);
+    assert_non_null(settings.cache); /* who asks nobody has all that there is */
+    assert_non_null(settings.endpoint);
+    assert_null(settings.token);
+    assert_int_equal(ci_hub_check_online(&settings, "it"), CLINFER_INVALID_ARGUMENT);
     if (!strstr(clinfer_error(), name)) fail_msg("%s is not named: %s", name, clinfer_error());
     if (hidden && strstr(clinfer_error(), hidden)) fail_msg("%s is shown: %s", hidden, clinfer_error());
+    ci_hub_settings_go_offline(&settings, "--offline");
+    assert_int_equal(ci_hub_check_online(&settings, "it"), CLINFER_NOT_FOUND);
     unsetenv(name);
 }
 
