@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs clinfer into a folder of its own and builds docs/examples/chat.c against what lies there, as another project
+# Installs clinfer into a folder of its own and builds docs/examples against what lies there, as another project
 # would: with the shared and with the static library, by pkg-config; then lets both answer. Prints TAP.
 set -u
 cd "$(dirname "$0")/../.."
@@ -10,9 +10,11 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags=(-std=c11 -Wall -Wextra -Werror)
 sources=(docs/examples/chat.c)
+switch_sources=(docs/examples/switch.c)
 if [ "$config" = asan ]; then
     flags+=(-fsanitize=address,undefined)
     sources+=(tests/support/keep_loaded.c)
+    switch_sources+=(tests/support/keep_loaded.c)
 fi
 number=0
 failed=0
@@ -57,7 +59,31 @@ refuses() {
     [ $? -eq 1 ]
 }
 
-echo "1..7"
+build_switch() { ${CC:-cc} "${flags[@]}" -o "$work/switch" "${switch_sources[@]}" $(package --cflags --libs); }
+
+switch_models() {
+    LD_LIBRARY_PATH="$work/usr/lib" HOME="$work" XDG_DATA_HOME="$work/data" HF_HUB_CACHE="$work/hub" "$work/switch" "$@"
+}
+
+lists() {
+    mkdir -p "$work/data/clinfer/models"
+    cp tests/data/llama_tiny.gguf tests/data/qwen2_tiny.gguf "$work/data/clinfer/models/"
+    [ "$(switch_models)" = "llama_tiny.gguf, 0.2 MB, in models
+qwen2_tiny.gguf, 0.2 MB, in models" ]
+}
+
+switches() {
+    switch_models "A question" llama_tiny qwen2_tiny.gguf llama_tiny >"$work/output" || return 1
+    cat "$work/output"
+    [ "$(grep -c "^llama_tiny: " "$work/output")" = 2 ] && grep -q "^qwen2_tiny.gguf: " "$work/output"
+}
+
+survives() {
+    switch_models "A question" llama_tiny no-such-model qwen2_tiny >"$work/output" 2>"$work/errors"
+    [ $? -eq 1 ] && grep -q "^qwen2_tiny: " "$work/output" && grep -q "no-such-model: " "$work/errors"
+}
+
+echo "1..11"
 check "the example is under 60 lines" test "$(wc -l <docs/examples/chat.c)" -lt 60
 check "make install" install
 check "the example builds with the shared library" build_shared
@@ -65,4 +91,8 @@ check "the example builds with the static library" build_static
 check "the example answers with the shared library" answers shared
 check "the example answers with the static library" answers static
 check "the example refuses a missing model" refuses
+check "the example of switching builds" build_switch
+check "it lists the models there are" lists
+check "it asks several models by their names" switches
+check "it goes on behind a model that is not there" survives
 exit "$failed"
