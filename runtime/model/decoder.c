@@ -39,7 +39,7 @@ static enum clinfer_status read_pattern(struct ci_model *model, bool windowed[])
             windowed[i] =
                 value->element_type == CI_GGUF_BOOL ? ci_gguf_bool_at(value, at) : ci_gguf_integer_at(value, at) != 0;
         else
-            windowed[i] = every == 0 || i % every < every - 1;
+            windowed[i] = every == 0 || (model->family->decoder->whole_first ? i % every > 0 : i % every < every - 1);
     }
     return CLINFER_OK;
 }
@@ -141,6 +141,11 @@ static enum clinfer_status derive_experts(struct ci_model *model) {
 
 enum clinfer_status ci_decoder_derive(struct ci_model *model) {
     const struct ci_decoder *kind = model->family->decoder;
+    if (kind->norm_by_epsilon) {
+        char key[128];
+        snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", model->family->architecture);
+        model->hyper.rms_norm = ci_gguf_find(model->gguf, key) != NULL;
+    }
     enum clinfer_status status = derive_windows(model);
     if (status == CLINFER_OK) status = derive_sections(model);
     if (status == CLINFER_OK) status = derive_experts(model);
@@ -154,9 +159,13 @@ enum clinfer_status ci_decoder_derive(struct ci_model *model) {
 
 static const struct ci_decoder *kind_of(const struct ci_builder *b) { return b->model->family->decoder; }
 
+static enum ci_norm norm_of(const struct ci_builder *b) {
+    return b->model->hyper.rms_norm ? CI_NORM_RMS : kind_of(b)->norm;
+}
+
 static struct ci_tensor *norm_before(struct ci_builder *b, const char *stem, struct ci_tensor *x) {
     const struct ci_decoder *kind = kind_of(b);
-    return kind->norms == CI_NORM_BEFORE || kind->norms == CI_NORM_AROUND ? ci_build_norm(b, kind->norm, stem, x) : x;
+    return kind->norms == CI_NORM_BEFORE || kind->norms == CI_NORM_AROUND ? ci_build_norm(b, norm_of(b), stem, x) : x;
 }
 
 /* What a block gives, with the residual. */
@@ -164,10 +173,10 @@ static struct ci_tensor *join(struct ci_builder *b, struct ci_tensor *out, struc
                               const char *post_norm, const char *sum_norm, const char *label) {
     const struct ci_decoder *kind = kind_of(b);
     if (kind->norms == CI_NORM_AROUND || kind->norms == CI_NORM_AFTER)
-        out = ci_build_norm(b, kind->norm, post_norm, out);
+        out = ci_build_norm(b, norm_of(b), post_norm, out);
     out = ci_build_scale(b, "residual_scale", out, b->model->hyper.residual_scale);
     out = ci_build_add(b, label, out, residual);
-    return kind->norms == CI_NORM_OF_SUM ? ci_build_norm(b, kind->norm, sum_norm, out) : out;
+    return kind->norms == CI_NORM_OF_SUM ? ci_build_norm(b, norm_of(b), sum_norm, out) : out;
 }
 
 static struct ci_tensor *attention(struct ci_builder *b, struct ci_tensor *hidden) {
@@ -176,24 +185,31 @@ static struct ci_tensor *attention(struct ci_builder *b, struct ci_tensor *hidde
     int heads = layer->heads + layer->kv_heads;
     int64_t keys = (int64_t)layer->kv_heads * layer->head_dim, values = (int64_t)layer->kv_heads * layer->value_dim;
     float clamp = b->model->hyper.attention_clamp;
-    bool norm_last = kind->head_norm == CI_HEAD_NORM_HEADS_AFTER_ROPE;
+    enum ci_head_norm head_norm = kind->head_norm;
+    if (kind->head_norm_optional && !ci_build_has(b, "attn_q_norm.weight")) head_norm = CI_HEAD_NORM_NONE;
+    bool norm_last = head_norm == CI_HEAD_NORM_HEADS_AFTER_ROPE;
     struct ci_tensor *x = ci_build_qkv(b, hidden, (int64_t)layer->heads * layer->head_dim, keys, values);
     if (clamp > 0) x = ci_build_unary(b, "attn_clamp", x, CI_ACTIVATION_CLAMP, clamp);
-    if (!norm_last) x = ci_build_head_norm(b, kind->head_norm, x);
+    if (!norm_last) x = ci_build_head_norm(b, head_norm, x);
     x = ci_build_rope(b, x, heads, kind->rope);
-    if (norm_last) x = ci_build_head_norm(b, kind->head_norm, x);
+    if (norm_last) x = ci_build_head_norm(b, head_norm, x);
     x = ci_build_temperature(b, x, layer->heads * layer->head_dim);
     struct ci_tensor *sinks = kind->sinks ? ci_build_weight(b, true, 1, layer->heads, "attn_sinks.weight") : NULL;
     const struct ci_part output[] = {{"attn_output", b->model->hyper.embedding}, {0}};
     return ci_build_linear(b, "attn_output", ci_build_attention(b, x, sinks), output, CI_SCALES_PRODUCT);
 }
 
+static bool has_experts(const struct ci_builder *b) {
+    const struct ci_hyper *h = &b->model->hyper;
+    if (!kind_of(b)->experts || h->experts == 0 || b->layer < h->dense_layers) return false;
+    return h->expert_step == 0 || (b->layer + 1) % h->expert_step == 0;
+}
+
 static struct ci_tensor *feed_forward(struct ci_builder *b, struct ci_tensor *hidden) {
     const struct ci_decoder *kind = kind_of(b);
     enum ci_scaling scaling = kind->ffn_scales ? CI_SCALES_SUM : CI_NOT_SCALED;
     int width = ci_build_layer(b)->feed_forward;
-    if (kind->experts && b->model->hyper.experts > 0 && b->layer >= b->model->hyper.dense_layers)
-        return ci_build_experts(b, kind->experts, hidden);
+    if (has_experts(b)) return ci_build_experts(b, kind->experts, hidden);
     const struct ci_part gate_up[] = {{"ffn_gate", width}, {"ffn_up", width}, {0}};
     const struct ci_part both[] = {{"ffn_up", 2 * (int64_t)width}, {0}}, up[] = {{"ffn_up", width}, {0}};
     const struct ci_part down[] = {{"ffn_down", b->model->hyper.embedding}, {0}};
@@ -231,7 +247,7 @@ static struct ci_tensor *embedding(struct ci_builder *b) {
     struct ci_tensor *x = ci_build_scale(b, "embedding_scale", ci_build_embedding(b), b->model->hyper.embedding_scale);
     if (kind->token_types) x = ci_build_first_row(b, "token_types", x);
     if (kind->positions) x = ci_build_add(b, "positions", x, ci_build_positions(b));
-    return kind->embedding_norm ? ci_build_norm(b, kind->norm, "token_embd_norm", x) : x;
+    return kind->embedding_norm ? ci_build_norm(b, norm_of(b), "token_embd_norm", x) : x;
 }
 
 void ci_decoder_build(struct ci_builder *b) {
@@ -244,7 +260,7 @@ void ci_decoder_build(struct ci_builder *b) {
     }
     ci_build_enter(b, h->layers);
     x = ci_build_wanted(b, x);
-    if (!kind->encoder) x = ci_build_norm(b, kind->norm, "output_norm", x);
+    if (!kind->encoder) x = ci_build_norm(b, norm_of(b), "output_norm", x);
     if (!ci_model_makes_vectors(b->model)) {
         x = ci_build_scale(b, "logit_scale", ci_build_output(b, x), h->logit_scale);
         if (h->final_softcap != 0) x = ci_build_unary(b, "logit_softcap", x, CI_ACTIVATION_SOFTCAP, h->final_softcap);

@@ -30,9 +30,11 @@ enum ci_window_scaling {
 
 struct ci_decoder {
     enum ci_norm norm;
+    bool norm_by_epsilon; /* or CI_NORM_RMS where the file has attention.layer_norm_rms_epsilon */
     enum ci_norm_places norms;
     const char *ffn_norm; /* where it has another name than ffn_norm */
     enum ci_head_norm head_norm;
+    bool head_norm_optional; /* where the file has attn_q_norm */
 
     enum ci_rope_pairs rope;
     bool rope_factors;              /* rope_freqs.weight divides the frequencies, or LongRoPE's factors do */
@@ -44,8 +46,9 @@ struct ci_decoder {
     bool embedding_norm;            /* of the sum: token_embd_norm */
     bool encoder;                   /* what it gives are the rows themselves, not logits */
 
-    bool windows;           /* the file's attention.sliding_window and its pattern count */
-    int window_pattern;     /* where the file has none: 6 is five with a window, then one that sees everything */
+    bool windows;       /* the file's attention.sliding_window and its pattern count */
+    bool whole_first;   /* of so many layers the first one sees everything, not the last */
+    int window_pattern; /* where the file has none: 6 is five with a window, then one that sees everything */
     enum ci_window_scaling window_scaling;
     float window_rope_base; /* of these where the file has none; 0: as the others */
     bool sinks;             /* attn_sinks.weight */

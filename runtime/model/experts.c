@@ -31,7 +31,7 @@ static bool route(struct ci_builder *b, struct ci_tensor *x, struct mixture *mix
                                      [CI_ROUTE_I_GROUPS_USED] = h->expert_groups_used},
                                .f = {[CI_ROUTE_F_SCALE] = h->expert_scale != 0 ? h->expert_scale : 1}};
     struct ci_tensor *in[CI_MAX_INPUTS] = {ci_build_linear(b, "ffn_gate_inp", x, router, CI_NOT_SCALED)};
-    if (kind->biased) in[1] = ci_build_weight(b, false, 1, mixture->experts, "exp_probs_b.bias");
+    if (kind->bias) in[1] = ci_build_weight(b, false, 1, mixture->experts, kind->bias);
     mixture->ids = ci_build_op(b, &ci_op_route, "ffn_route", in, &params);
     if (!mixture->ids) return false;
     struct ci_tensor *const *out = b->graph->last->out;
@@ -89,6 +89,17 @@ static struct ci_tensor *multiply(struct ci_builder *b, const struct mixture *mi
     return ci_build_op(b, &ci_op_scale_experts, label, in, NULL);
 }
 
+/* y times sigmoid(x w^T): a choice of one expert of one, whose weight that is. */
+static struct ci_tensor *gated(struct ci_builder *b, struct ci_tensor *x, struct ci_tensor *y) {
+    const struct ci_part gate[] = {{"ffn_gate_inp_shexp", 1}, {0}};
+    const struct ci_params params = {.i = {[CI_ROUTE_I_USED] = 1, [CI_ROUTE_I_GATING] = CI_GATING_SIGMOID},
+                                     .f = {[CI_ROUTE_F_SCALE] = 1}};
+    struct ci_tensor *in[CI_MAX_INPUTS] = {ci_build_linear(b, "ffn_gate_inp_shexp", x, gate, CI_NOT_SCALED)};
+    if (!ci_build_op(b, &ci_op_route, "ffn_gate_shexp_weight", in, &params)) return NULL;
+    struct ci_tensor *parts[CI_MAX_INPUTS] = {y, b->graph->last->out[1]};
+    return ci_build_op(b, &ci_op_combine, "ffn_gated_shexp", parts, NULL);
+}
+
 /* One more that every row uses. */
 static struct ci_tensor *shared(struct ci_builder *b, const struct ci_experts *kind, struct ci_tensor *x) {
     int64_t width = b->model->hyper.shared_feed_forward;
@@ -98,7 +109,8 @@ static struct ci_tensor *shared(struct ci_builder *b, const struct ci_experts *k
     enum ci_scaling scaling = kind->scales ? CI_SCALES_SUM : CI_NOT_SCALED;
     struct ci_tensor *y = ci_build_linear(b, "ffn_gate_up_shexp", x, gate_up, scaling);
     y = ci_build_glu(b, "ffn_glu_shexp", y, kind->activation);
-    return ci_build_linear(b, "ffn_down_shexp", y, down, scaling);
+    y = ci_build_linear(b, "ffn_down_shexp", y, down, scaling);
+    return kind->shared_gate ? gated(b, x, y) : y;
 }
 
 /* From two matrices, or one in which the rows of each expert's gate come before those of its up. */
@@ -122,5 +134,6 @@ struct ci_tensor *ci_build_experts(struct ci_builder *b, const struct ci_experts
     struct ci_tensor *y = gate_and_up(b, &mixture, x);
     y = multiply(b, &mixture, y, "ffn_down_exps", down, x->view.cols, mixture.width);
     struct ci_tensor *in[CI_MAX_INPUTS] = {y, mixture.weights, h->shared_feed_forward ? shared(b, kind, x) : NULL};
-    return ci_build_op(b, &ci_op_combine, "ffn_combine", in, NULL);
+    y = ci_build_op(b, &ci_op_combine, "ffn_combine", in, NULL);
+    return kind->shared_mean && in[2] ? ci_build_scale(b, "ffn_mean", y, 0.5f) : y;
 }

@@ -1,5 +1,5 @@
-/* granite, granitemoe: Granite 3 and 4, without and with experts: Llama with scales of embedding, residual, attention
- * and logits. */
+/* granite, granitemoe, granite_swa: Granite 3 and 4, without and with experts, and with windows and sinks: Llama with
+ * scales of embedding, residual, attention and logits. */
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "model/decoder.h"
@@ -93,3 +93,44 @@ static const struct ci_checkpoint moe_checkpoint = {
 
 const struct ci_family ci_family_granitemoe = {
     .architecture = "granitemoe", .keys = keys, .decoder = &decoder, .derive = invert, .checkpoint = &moe_checkpoint};
+
+/* ---- with windows and sinks ---- */
+
+static const struct ci_experts window_experts = {
+    .gating = CI_GATING_SOFTMAX, .normalise = true, .shared_gate_in_up = true};
+
+static const struct ci_decoder window_decoder = {
+    .rope = CI_ROPE_NEIGHBOURS, .rope_factors = true, .windows = true, .sinks = true, .experts = &window_experts};
+
+static const struct ci_key_rule window_keys[] = {
+    {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
+    {.key = "logit_scale", .use = CI_KEY_REQUIRED},
+    {.key = "residual_scale", .use = CI_KEY_READ},
+    {.key = "embedding_scale", .use = CI_KEY_READ},
+    {.key = "attention.scale", .use = CI_KEY_READ},
+    {.key = "attention.sliding_window", .use = CI_KEY_REQUIRED},
+    {.key = "attention.sliding_window_pattern", .use = CI_KEY_USED},
+    {.key = "attention.rope_pattern", .use = CI_KEY_USED},
+    {.key = "deepstack_mapping", .use = CI_KEY_NO_EFFECT, .why = "only pictures have more to add to later layers"},
+    {.key = "expert_count", .use = CI_KEY_READ},
+    {.key = "expert_used_count", .use = CI_KEY_READ},
+    {.key = "expert_shared_feed_forward_length", .use = CI_KEY_READ},
+    {0},
+};
+
+/* A list says which layers know positions; without one all do. */
+static enum clinfer_status derive_windows(struct ci_model *model) {
+    const struct ci_gguf_value *list = ci_gguf_find(model->gguf, "granite_swa.attention.rope_pattern");
+    bool flags = list && list->type == CI_GGUF_ARRAY &&
+                 (list->element_type == CI_GGUF_BOOL || ci_gguf_type_is_integer(list->element_type));
+    for (int i = 0; flags && i < model->hyper.layers && (uint64_t)i < list->count; i++) {
+        uint64_t at = (uint64_t)i;
+        bool rotated =
+            list->element_type == CI_GGUF_BOOL ? ci_gguf_bool_at(list, at) : ci_gguf_integer_at(list, at) != 0;
+        if (!rotated) model->layers[i].rope_table = -1;
+    }
+    return invert(model);
+}
+
+const struct ci_family ci_family_granite_swa = {
+    .architecture = "granite_swa", .keys = window_keys, .decoder = &window_decoder, .derive = derive_windows};

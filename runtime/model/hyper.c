@@ -83,6 +83,7 @@ static const struct field fields[] = {
     OF_MODEL("expert_weights_scale", NUMBER, expert_scale, -ANY, ANY),
     OF_MODEL("expert_weights_norm", FLAG, experts_normalised, 0, 1),
     OF_MODEL("expert_gating_func", INTEGER, expert_gating, 0, 4),
+    OF_MODEL("interleave_moe_layer_step", INTEGER, expert_step, 0, MAX_LAYERS),
     OF_MODEL("leading_dense_block_count", INTEGER, dense_layers, 0, MAX_LAYERS),
 };
 

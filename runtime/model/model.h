@@ -16,6 +16,7 @@ struct ci_hyper {
     int context;          /* tokens of a sequence at most */
     int trained_context;  /* the same as the file says it, before anybody asked for more */
     int original_context; /* what the model was trained for before it was stretched */
+    int expert_step;      /* of so many layers the last one has experts; 0: all that may */
     int experts, experts_used, expert_groups, expert_groups_used, expert_feed_forward, shared_experts,
         shared_feed_forward, dense_layers;
     int window;         /* positions that a layer with a sliding window sees */
@@ -32,6 +33,7 @@ struct ci_hyper {
     float attention_temperature;                        /* grows with the position, see attn_temperature */
     float yarn_beta_fast, yarn_beta_slow, yarn_log_multiplier;
     float yarn_extrapolation; /* below 0: 1 where the file's type is yarn */
+    bool rms_norm;            /* of families that say it by which epsilon they have */
     bool experts_normalised, causal, rope_finetuned, parallel_residual;
     int expert_gating; /* enum ci_gating, 0: the family's */
 };
