@@ -73,6 +73,8 @@ static const struct pull_case cases[] = {
     {.name = "no size in the tree", .wanted = "x.no-size/tiny"},
     {.name = "wrong digest in the tree", .wanted = "x.wrong-oid/tiny", .status = CLINFER_BAD_FILE, .no_part = true},
     {.name = "no digest in the tree", .wanted = "x.no-lfs/tiny", .status = CLINFER_BAD_FILE},
+    {.name = "a mirror without refs", .wanted = "x.no-refs/tiny"},
+    {.name = "a mirror without trees", .wanted = "x.no-tree/tiny"},
     {.name = "tree in pages", .wanted = "x.pages_1/tiny"},
     {.name = "tree in pages, relative", .wanted = "x.pages-relative_1/tiny"},
     {.name = "tree that never ends", .wanted = "x.pages-loop_1/tiny", .status = CLINFER_REMOTE_FAILED},
