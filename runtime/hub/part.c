@@ -182,8 +182,8 @@ static enum clinfer_status open_files(struct ci_part *part, struct ci_hub *hub, 
     enum clinfer_status status = name_files(part, wanted->target);
     if (status == CLINFER_OK) status = ci_hub_lock(hub, part->path, 0666, wanted, &part->descriptor, &why);
     if (status == CLINFER_OK && part->descriptor < 0 && has_no_locks(why)) {
-        ci_hub_say(hub, true, "%s: the file system of %s has no locks: what is fetched cannot be continued later",
-                   wanted->name, wanted->target);
+        ci_hub_say(hub, true, "%s: its folder is on a file system without locks: what comes cannot be continued later",
+                   wanted->name);
         unlink(part->path);
         part->alone = true;
         status = name_files(part, wanted->target);

@@ -345,6 +345,8 @@ static void move(struct transfer *transfer) {
 
 static bool is_complete(const struct transfer *transfer) {
     const struct ci_download_work *work = transfer->work;
+    /* Without a digest the server's word that this was all is waited for. */
+    if (!*work->download->digest && running(transfer)) return false;
     return transfer->complete || (work->size != UINT64_MAX && ci_ranges_front(ci_part_done(work->part)) == work->size);
 }
 

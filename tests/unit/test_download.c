@@ -31,9 +31,9 @@
 struct pulled {
     enum clinfer_status status;
     struct ci_downloaded done;
-    char message[1024], said[4096];
-    size_t events, waits, verified; /* of progress: all, those of the phases */
-    uint64_t completed, total;      /* of the last one of "download" */
+    char message[1024], said[4096], space[64]; /* `space`: what a thread's pull asks; "": one that is well */
+    size_t events, waits, verified;            /* of progress: all, those of the phases */
+    uint64_t completed, total;                 /* of the last one of "download" */
     atomic_bool cancel;
     uint64_t cancel_at; /* bytes at which it cancels; 0: never */
     double seconds;
@@ -635,7 +635,8 @@ static void *download_in_thread(void *user) {
     struct pulled *pulled = user;
     struct ci_hub hub = {.settings = &settings, .watch = watch, .user = pulled};
     char url[512];
-    snprintf(url, sizeof url, "%s/x.rate_8000000/large/resolve/main/%s", settings.endpoint, LARGE);
+    snprintf(url, sizeof url, "%s/%s/large/resolve/main/%s", settings.endpoint,
+             *pulled->space ? pulled->space : "x.rate_8000000", LARGE);
     pulled->status = ci_fetcher_create(&hub.fetcher);
     const struct ci_download wanted = {.url = url,
                                        .name = LARGE,
@@ -678,6 +679,27 @@ static void test_second_pull_waits_and_finds_it(void **state) {
         assert_right();
         unlink(target);
     }
+}
+
+static void test_second_pull_begins_anew_when_the_first_has_failed(void **state) {
+    char part[4600];
+    struct pulled pulls[2] = {{.space = "x.rate_8000000.flip_100000"}, {0}};
+    pthread_t threads[2];
+    uint64_t size;
+    (void)state;
+    snprintf(target, sizeof target, "%s/%s", folder, facts("large", LARGE, &size));
+    snprintf(part, sizeof part, "%s" CI_PART_SUFFIX, target);
+    *lock_path = '\0';
+    for (int i = 0; i < 2; i++) {
+        pulls[i].total = size;
+        assert_int_equal(pthread_create(&threads[i], NULL, download_in_thread, &pulls[i]), 0);
+        for (int wait = 0; i == 0 && access(part, F_OK) != 0 && wait < 500; wait++) usleep(10000);
+    }
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(pulls[0].status, CLINFER_BAD_FILE);
+    if (pulls[1].status != CLINFER_OK) fail_msg("%s", pulls[1].message);
+    assert_true(pulls[1].waits > 0);
+    assert_right();
 }
 
 static void test_lock_of_one_that_does_not_move(void **state) {
@@ -730,6 +752,7 @@ int main(void) {
         TEST(test_full_disk_keeps_the_part),
         TEST(test_folder_that_cannot_be_written),
         TEST(test_second_pull_waits_and_finds_it),
+        TEST(test_second_pull_begins_anew_when_the_first_has_failed),
         TEST(test_lock_of_one_that_does_not_move),
     };
     return cmocka_run_group_tests(tests, hub_server_start, hub_server_stop);
