@@ -5,7 +5,7 @@
 
 PEER is a folder with libllama.so. `--exact` of scripts/peer.sh makes one whose GELU reads no table of 16-bit floats;
 without it, families with GELU differ from it by an NMSE of 1e-8. KV caches are of that type, and all tokens are computed at
-once: float32 [tokens, vocabulary]. Needs the Python packages llama_cpp and numpy.
+once: float32 [tokens, vocabulary]; of encoders [tokens, width], the vectors of the tokens. Needs the Python packages llama_cpp and numpy.
 
 llama.cpp ends the process at what it cannot compute, and says on standard error why it does not load a file: logits()
 has each of its models computed in a child, many in one, and gives None and the peer's words for what failed."""
@@ -16,6 +16,16 @@ import sys
 import tempfile
 
 import numpy as np
+
+
+ENCODERS = ("bert", "nomic-bert", "jina-bert-v3", "modern-bert", "gemma-embedding", "eurobert", "neo-bert", "llama-embed")
+
+
+def is_encoder(llama, model):
+    """By what its family is called: llama.cpp tells only encoders that have decoders."""
+    name = ctypes.create_string_buffer(64)
+    llama.llama_model_meta_val_str(model, b"general.architecture", name, len(name))
+    return name.value.decode() in ENCODERS
 
 
 def compute(llama, model_path, ids, cache):
@@ -29,16 +39,19 @@ def compute(llama, model_path, ids, cache):
     parameters.n_threads = parameters.n_threads_batch = 1
     parameters.type_k = parameters.type_v = {"f32": 0, "f16": 1}[cache]  # of enum ggml_type
     parameters.flash_attn_type = 0
+    encoder = is_encoder(llama, model)
+    parameters.embeddings, parameters.pooling_type = encoder, 0 if encoder else -1
     context = llama.llama_init_from_model(model, parameters)
-    vocabulary = llama.llama_n_vocab(llama.llama_model_get_vocab(model))
+    width = llama.llama_model_n_embd(model) if encoder else llama.llama_n_vocab(llama.llama_model_get_vocab(model))
+    row_of = llama.llama_get_embeddings_ith if encoder else llama.llama_get_logits_ith
     batch = llama.llama_batch_init(len(ids), 0, 1)
     batch.n_tokens = len(ids)
     for i, token in enumerate(ids):
         batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = token, i, 1, 0, 1
     out = None
     if llama.llama_decode(context, batch) == 0:
-        rows = (llama.llama_get_logits_ith(context, i) for i in range(len(ids)))
-        out = np.stack([np.ctypeslib.as_array(row, shape=(vocabulary,)).copy() for row in rows])
+        rows = (row_of(context, i) for i in range(len(ids)))
+        out = np.stack([np.ctypeslib.as_array(row, shape=(width,)).copy() for row in rows])
     llama.llama_batch_free(batch)
     llama.llama_free(context)
     llama.llama_model_free(model)

@@ -18,7 +18,7 @@ static const struct ci_decoder decoder = {.norm = CI_NORM_LAYER,
 
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_epsilon", .use = CI_KEY_REQUIRED},
-    {.key = "attention.causal", .use = CI_KEY_READ, .number = 1},
+    {.key = "attention.causal", .use = CI_KEY_NO_EFFECT, .why = "all tokens of a text see each other"},
     {.key = "pooling_type", .use = CI_KEY_USED},
     {0},
 };
@@ -97,8 +97,6 @@ static void read_pooling(struct ci_checkpoint_reading *reading, const char *path
 static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
     const char *path;
     json_t *pooling, *dense = NULL;
-    ci_gguf_make_from(reading->maker, reading->folder->config_path, "is_decoder");
-    ci_gguf_make_bool(reading->maker, "bert.attention.causal", false);
     reading->status = ci_folder_json(reading->folder, "1_Pooling/config.json", &path, &pooling);
     if (pooling) read_pooling(reading, path, pooling);
     json_decref(pooling);

@@ -329,6 +329,7 @@ struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, 
               [CI_ATTENTION_I_HEAD_DIM] = layer->head_dim,
               [CI_ATTENTION_I_VALUE_DIM] = layer->value_dim == layer->head_dim ? 0 : layer->value_dim,
               [CI_ATTENTION_I_WINDOW] = layer->window,
+              [CI_ATTENTION_I_WINDOW_KIND] = h->window_kind,
               [CI_ATTENTION_I_BOTH_WAYS] = !h->causal},
         .f = {[CI_ATTENTION_F_SOFTCAP] = h->attention_softcap}};
     params.f[CI_ATTENTION_F_SCALE] =

@@ -70,6 +70,7 @@ static enum clinfer_status derive_windows(struct ci_model *model) {
     const struct ci_decoder *kind = model->family->decoder;
     struct ci_hyper *h = &model->hyper;
     if (!kind->windows || h->window == 0) return CLINFER_OK;
+    h->window_kind = (int)kind->window_kind;
     bool *windowed = ci_arena_array(&model->arena, (size_t)h->layers, sizeof *windowed);
     if (!windowed) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", ci_gguf_path(model->gguf));
     enum clinfer_status status = read_pattern(model, windowed);
@@ -141,6 +142,7 @@ static enum clinfer_status derive_experts(struct ci_model *model) {
 
 enum clinfer_status ci_decoder_derive(struct ci_model *model) {
     const struct ci_decoder *kind = model->family->decoder;
+    if (kind->encoder) model->hyper.causal = false;
     if (kind->norm_by_epsilon) {
         char key[128];
         snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", model->family->architecture);
@@ -165,6 +167,7 @@ static enum ci_norm norm_of(const struct ci_builder *b) {
 
 static struct ci_tensor *norm_before(struct ci_builder *b, const char *stem, struct ci_tensor *x) {
     const struct ci_decoder *kind = kind_of(b);
+    if (kind->starts_normed && strcmp(stem, "attn_norm") == 0 && !ci_build_has(b, "attn_norm.weight")) return x;
     return kind->norms == CI_NORM_BEFORE || kind->norms == CI_NORM_AROUND ? ci_build_norm(b, norm_of(b), stem, x) : x;
 }
 
@@ -260,7 +263,8 @@ void ci_decoder_build(struct ci_builder *b) {
     }
     ci_build_enter(b, h->layers);
     x = ci_build_wanted(b, x);
-    if (!kind->encoder) x = ci_build_norm(b, norm_of(b), "output_norm", x);
+    if (kind->norms != CI_NORM_OF_SUM)
+        x = ci_build_norm(b, norm_of(b), kind->output_norm ? kind->output_norm : "output_norm", x);
     if (!ci_model_makes_vectors(b->model)) {
         x = ci_build_scale(b, "logit_scale", ci_build_output(b, x), h->logit_scale);
         if (h->final_softcap != 0) x = ci_build_unary(b, "logit_softcap", x, CI_ACTIVATION_SOFTCAP, h->final_softcap);

@@ -32,7 +32,8 @@ struct ci_decoder {
     enum ci_norm norm;
     bool norm_by_epsilon; /* or CI_NORM_RMS where the file has attention.layer_norm_rms_epsilon */
     enum ci_norm_places norms;
-    const char *ffn_norm; /* where it has another name than ffn_norm */
+    const char *ffn_norm, *output_norm; /* where they have other names than these */
+    bool starts_normed;                 /* a layer may do without attn_norm: the embedding has its norm already */
     enum ci_head_norm head_norm;
     bool head_norm_optional; /* where the file has attn_q_norm */
 
@@ -46,7 +47,8 @@ struct ci_decoder {
     bool embedding_norm;            /* of the sum: token_embd_norm */
     bool encoder;                   /* what it gives are the rows themselves, not logits */
 
-    bool windows;       /* the file's attention.sliding_window and its pattern count */
+    bool windows; /* the file's attention.sliding_window and its pattern count */
+    enum ci_window_kind window_kind;
     bool whole_first;   /* of so many layers the first one sees everything, not the last */
     int window_pattern; /* where the file has none: 6 is five with a window, then one that sees everything */
     enum ci_window_scaling window_scaling;

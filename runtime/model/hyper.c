@@ -64,7 +64,6 @@ static const struct field fields[] = {
     OF_MODEL("attention.scale", NUMBER, attention_scale, -ANY, ANY),
     OF_MODEL("attention.temperature_scale", NUMBER, attention_temperature, -ANY, ANY),
     OF_MODEL("attention.temperature_length", INTEGER, temperature_floor, 1, INT32_MAX),
-    OF_MODEL("attention.causal", FLAG, causal, 0, 1),
     OF_MODEL("attention.sliding_window", INTEGER, window, 0, CI_MAX_CONTEXT),
     OF_MODEL("attention.clamp_kqv", NUMBER, attention_clamp, 0, ANY),
     OF_MODEL("attn_logit_softcapping", NUMBER, attention_softcap, 0, ANY),

@@ -19,6 +19,7 @@ struct ci_hyper {
     int expert_step;      /* of so many layers the last one has experts; 0: all that may */
     int experts, experts_used, expert_groups, expert_groups_used, expert_feed_forward, shared_experts,
         shared_feed_forward, dense_layers;
+    int window_kind;    /* enum ci_window_kind */
     int window;         /* positions that a layer with a sliding window sees */
     int window_pattern; /* every so many layers one sees everything; 0: the file has a list, or all are alike */
     int temperature_floor;

@@ -1,7 +1,7 @@
 /* Every family of models, each by tiny models of random weights, against logits that llama.cpp computed
- * (tests/data/families.bin, recorded by scripts/reference_families.py). The files are made here, so that only the
- * logits are kept: 40 tokens, more than the windows. `test_families --write DIR` writes the files, and the tokens as
- * DIR/tokens. */
+ * (tests/data/families.bin, recorded by scripts/reference_families.py), or the vectors of their rows. The files are
+ * made here, so that only the logits are kept: 40 tokens, more than the windows. `test_families --write DIR` writes the
+ * files, and the tokens as DIR/tokens. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -113,7 +113,7 @@ static void open_recorded(struct ci_file *file) {
 static void test_every_family_has_a_model(void **state) {
     (void)state;
     for (int i = 0; ci_families[i]; i++) {
-        int found = ci_families[i]->decoder && ci_families[i]->decoder->encoder; /* has no logits: test_embed.c */
+        int found = 0;
         for (int k = 0; k < MODELS; k++) found += strcmp(models[k].architecture, ci_families[i]->architecture) == 0;
         if (!found) fail_msg("family %s: no model in tests/model/families.inc", ci_families[i]->architecture);
     }

@@ -96,6 +96,7 @@ static struct gguf_writer *with_keys(const struct tiny_model *model) {
     const char *own = model->keys ? model->keys : "";
     gguf_writer_string(writer, "general.architecture", model->architecture);
     gguf_writer_string(writer, "tokenizer.ggml.model", "none");
+    gguf_writer_u32(writer, "tokenizer.ggml.token_type_count", TINY_VOCABULARY); /* rows of token_types.weight */
     write_keys(model, writer, usual, own);
     write_keys(model, writer, own, "");
     return writer;
