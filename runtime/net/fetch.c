@@ -11,7 +11,6 @@
 #include <strings.h>
 #include <time.h>
 
-#include "base/append.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "net/curl.h"
@@ -532,54 +531,4 @@ enum clinfer_status ci_fetch_wait(struct ci_fetcher *fetcher, const struct ci_fe
     enum clinfer_status status = ci_fetch_start(fetcher, request, fetch);
     while (status == CLINFER_OK && (*fetch)->end == CI_FETCH_RUNNING) ci_fetcher_run(fetcher, 1);
     return status;
-}
-
-/* ---- a body as text ---- */
-
-struct text {
-    const struct ci_fetch_request *request;
-    char *bytes;
-    size_t length, capacity, most;
-    bool no_memory;
-};
-
-static bool pass_head(void *user, const struct ci_fetch *fetch) {
-    const struct ci_fetch_request *request = ((struct text *)user)->request;
-    return !request->on_head || request->on_head(request->user, fetch);
-}
-
-static bool take_text(void *user, const struct ci_fetch *fetch, const char *bytes, size_t length) {
-    struct text *text = user;
-    (void)fetch;
-    size_t taken = length < text->most - text->length ? length : text->most - text->length;
-    text->no_memory = !ci_append(&text->bytes, &text->length, &text->capacity, bytes, taken);
-    return !text->no_memory && taken == length;
-}
-
-enum clinfer_status ci_fetch_text(struct ci_fetcher *fetcher, const struct ci_fetch_request *request, size_t most,
-                                  struct ci_fetch **fetch, char **body, size_t *length) {
-    struct text text = {.request = request, .most = most};
-    struct ci_fetch_request own = *request;
-    own.unpack = true;
-    own.on_head = pass_head;
-    own.on_body = take_text;
-    own.user = &text;
-    *fetch = NULL;
-    *body = NULL;
-    *length = 0;
-    enum clinfer_status status = CLINFER_OK;
-    if (!ci_append(&text.bytes, &text.length, &text.capacity, NULL, 0))
-        status = ci_fail(CLINFER_OUT_OF_MEMORY, "an answer does not fit into the memory");
-    if (status == CLINFER_OK) status = ci_fetch_wait(fetcher, &own, fetch);
-    if (status == CLINFER_OK && text.no_memory)
-        status = ci_fail(CLINFER_OUT_OF_MEMORY, "an answer does not fit into the memory");
-    if (status != CLINFER_OK) {
-        ci_fetch_free(*fetch);
-        *fetch = NULL;
-        free(text.bytes);
-        return status;
-    }
-    *body = text.bytes;
-    *length = text.length;
-    return CLINFER_OK;
 }
