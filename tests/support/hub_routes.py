@@ -1,8 +1,10 @@
 """What hub_server.py answers at which address. Bodies of files, with ranges, are in hub_bodies.py."""
+import email.utils
 import gzip
 import json
 import re
 import threading
+import time
 import urllib.parse
 
 import hub_bodies
@@ -90,6 +92,9 @@ def play_status(asked, switch):
         lines.append(f"X-Error-Code: {code.arguments[0]}")
     if after:
         lines.append(f"Retry-After: {after.arguments[0]}")
+    date = asked.on("retry-date")
+    if date:
+        lines.append(f"Retry-After: {email.utils.formatdate(time.time() + date.number(), usegmt=True)}")
     if rate:
         lines += [f'RateLimit: "api";r=0;t={rate.arguments[0]}', 'RateLimit-Policy: "fixed window";"api";q=500;w=300']
     asked.send({"error": text}, *lines, status=status)

@@ -9,6 +9,7 @@ and WHERE one of WHERES or SETS (the table WORDS has what it is if it is left ou
 
     status_CODE         an error page of that status              code_NAME       its X-Error-Code
     retry-after_SECONDS its header Retry-After                    ratelimit_SECONDS   its header RateLimit
+    retry-date_SECONDS  the same as a date
     message_WORDS       its X-Error-Message, - for spaces
     silent              nothing, ever                             silent-after_N  nothing more after N bytes of the body
     reset               the connection is reset                   reset-after_N   ... after N bytes of the body
@@ -35,7 +36,7 @@ import threading
 SETS = {"api": {"refs", "tree", "revision", "search"}, "body": {"small", "cdn", "plain", "blob"}, "any": None}
 WHERES = {"refs", "tree", "revision", "search", "resolve", "small", "cdn", "plain", "manifest", "blob"} | set(SETS)
 DEFAULTS = {
-    "any": "status code retry-after ratelimit message not-http endless gated private disabled token auth pages "
+    "any": "status code retry-after retry-date ratelimit message not-http endless gated private disabled token auth pages "
            "pages-relative pages-loop pages-third no-refs no-tree no-lfs no-size wrong-oid wrong-size moving xet renamed "
            "renamed-absolute renamed-loop",
     "api": "garbage broken-json deep",
