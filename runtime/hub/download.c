@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "format/gguf.h"
 #include "hub/lock.h"
 #include "hub/part.h"
 #include "hub/space.h"
@@ -95,6 +96,19 @@ static enum clinfer_status check_length(const struct ci_download_work *work) {
                    work->download->name, (unsigned)work->size);
 }
 
+/* Where no digest was told: that all of it is there which it says to have. */
+static enum clinfer_status check_format(const struct ci_download_work *work) {
+    struct ci_gguf *gguf = NULL;
+    if (!work->download->gguf || *work->download->digest) return CLINFER_OK;
+    enum clinfer_status status = ci_gguf_open(ci_part_path(work->part), &gguf);
+    ci_gguf_close(gguf);
+    if (status != CLINFER_BAD_FILE) return CLINFER_OK; /* what is only not understood is told by whoever opens it */
+    char why[512];
+    snprintf(why, sizeof why, "%s", clinfer_error());
+    return ci_fail(status, "%s: came whole, but is damaged, and is removed (%s); see whether its address is right",
+                   work->download->name, why);
+}
+
 static enum clinfer_status fetch_and_verify(struct ci_download_work *work) {
     char found[CI_DIGEST_BYTES] = "";
     bool right = false, guess = false;
@@ -106,6 +120,7 @@ static enum clinfer_status fetch_and_verify(struct ci_download_work *work) {
         if (status == CLINFER_OK) status = ci_hub_transfer(work);
         if (status == CLINFER_OK) ci_download_tell(work, "download", work->size, true);
         if (status == CLINFER_OK) status = check_length(work);
+        if (status == CLINFER_OK) status = check_format(work);
         if (status == CLINFER_OK) status = verify(work, &right, found);
     } while (status == CLINFER_OK && !right && guess);
     if (status == CLINFER_OK && !right)

@@ -17,7 +17,7 @@ struct ci_download {
     uint64_t size;      /* UINT64_MAX: not known */
     const char *target; /* absolute path; folders above it are made */
     const char *lock;   /* path of a lock file, which stays; NULL: none but the part's own */
-    bool gguf;          /* it has to begin as GGUF does: an HTML page is told at once */
+    bool gguf; /* it has to begin as GGUF does: an HTML page is told at once; without a digest all of it is looked at */
 };
 
 struct ci_downloaded {

@@ -42,6 +42,7 @@ struct ci_part {
 };
 
 const struct ci_ranges *ci_part_done(const struct ci_part *part) { return &part->state.written; }
+const char *ci_part_path(const struct ci_part *part) { return part->path; }
 int ci_part_descriptor(const struct ci_part *part) { return part->descriptor; }
 bool ci_part_is_guess(const struct ci_part *part) { return part->guess; }
 const char *ci_part_version(const struct ci_part *part) { return part->state.version; }
@@ -154,10 +155,12 @@ static void recall(struct ci_part *part, const struct ci_hub_wanted *wanted, con
 /* In a cache that users share, a link at a part's place would have us write over any file of ours. */
 #define OWN (O_NOFOLLOW | O_CLOEXEC)
 
-static enum clinfer_status cannot_create(const char *path, int error) {
+/* `size`: of what is to come. */
+static enum clinfer_status cannot_create(const char *path, uint64_t size, int error) {
     if (error == ELOOP)
         return ci_fail(CLINFER_IO, "%s: is a link, which clinfer never makes there; remove it and pull again", path);
-    if (error == ENOSPC || error == EDQUOT) return ci_hub_write_failed(path, 2 * CI_PART_SLOT, error);
+    if (error == ENOSPC || error == EDQUOT)
+        return ci_hub_write_failed(path, size == UINT64_MAX ? 2 * CI_PART_SLOT : size, error);
     return ci_fail(CLINFER_IO, "%s: cannot create: %s; make the folder writable, or name another by HF_HUB_CACHE", path,
                    strerror(error));
 }
@@ -190,17 +193,18 @@ static enum clinfer_status open_files(struct ci_part *part, struct ci_hub *hub, 
         if (status == CLINFER_OK) part->descriptor = open(part->path, O_RDWR | O_CREAT | O_TRUNC | OWN, 0666);
         why = errno;
     }
-    if (status == CLINFER_OK && part->descriptor < 0) status = cannot_create(part->path, why);
+    if (status == CLINFER_OK && part->descriptor < 0) status = cannot_create(part->path, wanted->size, why);
     if (status != CLINFER_OK) return status;
     part->state_descriptor = open(part->state_path, O_RDWR | O_CREAT | OWN, 0666);
-    return part->state_descriptor < 0 ? cannot_create(part->state_path, errno) : CLINFER_OK;
+    return part->state_descriptor < 0 ? cannot_create(part->state_path, wanted->size, errno) : CLINFER_OK;
 }
 
 /* The first records: from here on the two pages have their place on the disk, and a full one cannot take it. */
 static enum clinfer_status begin(struct ci_part *part) {
     bool recorded = true;
     for (int i = 0; i < 2; i++) recorded = recorded && ci_part_state_write(part->state_descriptor, &part->state);
-    if (!recorded || fdatasync(part->state_descriptor)) return cannot_create(part->state_path, errno);
+    if (!recorded || fdatasync(part->state_descriptor))
+        return cannot_create(part->state_path, part->state.size - ci_ranges_bytes(ci_part_done(part)), errno);
     if (ci_part_done(part)->count == 0 && ftruncate(part->descriptor, 0))
         return ci_hub_write_failed(part->path, 0, errno);
     enum clinfer_status status = ci_file_sync_folder(part->path);

@@ -35,6 +35,7 @@ enum clinfer_status ci_part_open(struct ci_hub *hub, const struct ci_hub_wanted 
 /* What is there. Borrowed; changes with every write. */
 const struct ci_ranges *ci_part_done(const struct ci_part *part);
 int ci_part_descriptor(const struct ci_part *part);
+const char *ci_part_path(const struct ci_part *part);
 
 /* Whether all that it says to have is only concluded from its length. */
 bool ci_part_is_guess(const struct ci_part *part);

@@ -440,6 +440,34 @@ static void test_more_than_announced_without_a_digest(void **state) {
     assert_nothing();
 }
 
+static void test_half_a_model_without_a_digest(void **state) {
+    (void)state;
+    for (int half = 0; half < 2; half++) {
+        struct pulled pulled = {0};
+        char url[512];
+        size_t length;
+        download_well("user", "tiny-Q4_K_M.gguf", &pulled);
+        char *bytes = process_read(target, &length), name[32];
+        unlink(target);
+        snprintf(name, sizeof name, "half%d", half);
+        const char *path = process_file(name, bytes, half ? length / 2 : length);
+        hub_server_put(json_pack("{s:s, s:i, s:{s:{s:s, s:b}}}", "name", name, "version", 1, "files", "x.gguf", "file",
+                                 path, "large", 1));
+        free(bytes);
+        snprintf(url, sizeof url, "%s/user/%s/resolve/main/x.gguf", settings.endpoint, name);
+        snprintf(target, sizeof target, "%s/x.gguf", folder);
+        pulled = (struct pulled){0};
+        download_as(
+            (struct ci_download){
+                .url = url, .name = "x.gguf", .digest = "", .size = UINT64_MAX, .target = target, .gguf = true},
+            &pulled);
+        assert_int_equal(pulled.status, half ? CLINFER_BAD_FILE : CLINFER_OK);
+        if (half) assert_non_null(strstr(pulled.message, "is damaged, and is removed"));
+        unlink(target);
+        assert_nothing();
+    }
+}
+
 static void test_without_size_and_digest(void **state) {
     static const char *const spaces[] = {"user", "x.chunked", "x.cut_50000_once"};
     (void)state;
@@ -742,6 +770,7 @@ int main(void) {
         TEST(test_wrong_digest_tells_both),
         TEST(test_other_length_is_told_at_once),
         TEST(test_more_than_announced_without_a_digest),
+        TEST(test_half_a_model_without_a_digest),
         TEST(test_without_size_and_digest),
         TEST(test_cancelled_pull_is_continued),
         TEST(test_part_of_another_version_is_discarded),
