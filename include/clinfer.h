@@ -117,7 +117,7 @@ struct clinfer_model {
 
 /* All that are in the own models folder, the Hub's cache and the stores of other programs (docs/hub.md), each once;
  * found by names and sizes, none is opened. None is no error: *count is 0. The list is the caller's to free with
- * clinfer_models_free. CLINFER_INVALID_ARGUMENT: a variable that says where the Hub is holds nonsense. */
+ * clinfer_models_free. CLINFER_OUT_OF_MEMORY. */
 CLINFER_API enum clinfer_status clinfer_models(struct clinfer_model **models, size_t *count);
 CLINFER_API void clinfer_models_free(struct clinfer_model *models, size_t count);
 

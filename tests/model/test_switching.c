@@ -27,7 +27,7 @@
 
 enum { SWITCHES = 50, TOKENS = 4, MOST_GROWTH = 64 << 20 };
 
-static char models[400];
+static char models[400], model[4096];
 
 static void link_model(const char *name, const char *target) {
     char *path = NULL;
@@ -48,7 +48,7 @@ static const char *tiny_path(void) {
 static int set_up(void **state) {
     static const char *const unset[] = {"HF_ENDPOINT",    "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
                                         "HF_HUB_OFFLINE", "LLAMA_CACHE",  "OLLAMA_MODELS"};
-    static char model[4096], home[400];
+    static char home[400];
     (void)state;
     snprintf(model, sizeof model, "%s", test_model_path()); /* where the user's folder is, while that is known */
     snprintf(home, sizeof home, "%s/hf", process_folder());
@@ -282,9 +282,10 @@ static void test_models_are_listed_by_the_names_that_open_them(void **state) {
     assert_true(found);
     clinfer_models_free(list, count);
     clinfer_models_free(NULL, 0);
-    setenv("HF_ENDPOINT", "no address", 1);
-    assert_int_equal(clinfer_models(&list, &count), CLINFER_INVALID_ARGUMENT);
-    assert_null(list);
+    setenv("HF_ENDPOINT", "no address", 1); /* which is nobody's business who asks no net */
+    assert_int_equal(clinfer_models(&list, &count), CLINFER_OK);
+    clinfer_models_free(list, count);
+    assert_path("large", model);
     unsetenv("HF_ENDPOINT");
 }
 
