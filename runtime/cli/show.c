@@ -133,10 +133,12 @@ static int print(const struct show *show, const struct shown *shown) {
 static int show_file(const struct show *show, const struct clinfer_engine_options *options, struct shown *shown) {
     struct ci_hub_settings settings;
     enum clinfer_status status = ci_hub_settings_read(&settings);
-    ci_inspect_file(shown->gguf, options->context, &options->rope, &shown->found);
-    if (shown->found.status == CLINFER_OUT_OF_MEMORY && status == CLINFER_OK) status = shown->found.status;
+    if (status == CLINFER_OK) {
+        ci_inspect_file(shown->gguf, options->context, &options->rope, &shown->found);
+        if (shown->found.status == CLINFER_OUT_OF_MEMORY) status = shown->found.status; /* says nothing about it */
+    }
     if (status == CLINFER_OK) status = ci_show_place_find(&settings, options->model, shown->gguf, &shown->place);
-    if (status == CLINFER_OK && shown->found.status == CLINFER_OK) ci_show_here_find(options, &shown->here);
+    if (status == CLINFER_OK && shown->found.status == CLINFER_OK) status = ci_show_here_find(options, &shown->here);
     int exit_status = status == CLINFER_OK ? print(show, shown) : ci_complain(status);
     ci_show_place_free(&shown->place);
     ci_inspect_end(&shown->found);

@@ -31,8 +31,8 @@ void ci_show_place_add(const struct ci_show_place *place, json_t *object);
 /* What would run here. */
 enum { CI_SHOW_OPS = 64 };
 struct ci_show_here {
-    enum clinfer_status status; /* CLINFER_OUT_OF_MEMORY: it does not fit */
-    char reason[1024];
+    bool runs, fits;
+    char reason[1024]; /* why not */
     char device[256], tuning[64];
     int context, model_context;
     struct ci_show_op {
@@ -47,7 +47,8 @@ struct ci_show_here {
     } memory[8];
     int memory_count;
 };
-void ci_show_here_find(const struct clinfer_engine_options *options, struct ci_show_here *here);
+/* CLINFER_OUT_OF_MEMORY: this process has run out of it; other failures are what there is to show. */
+enum clinfer_status ci_show_here_find(const struct clinfer_engine_options *options, struct ci_show_here *here);
 void ci_show_here_print(const struct ci_show_here *here);
 void ci_show_here_add(const struct ci_show_here *here, json_t *object);
 

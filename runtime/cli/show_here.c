@@ -37,22 +37,24 @@ static void add_memory(void *user, const struct ci_preview_memory *memory) {
     snprintf(added->place, sizeof added->place, "%s", memory->place);
 }
 
-void ci_show_here_find(const struct clinfer_engine_options *options, struct ci_show_here *here) {
+enum clinfer_status ci_show_here_find(const struct clinfer_engine_options *options, struct ci_show_here *here) {
     clinfer_engine *engine = NULL;
     struct clinfer_engine_info info;
     *here = (struct ci_show_here){0};
-    here->status = ci_preview_open(options, &engine);
-    if (here->status == CLINFER_OK) {
+    enum clinfer_status status = ci_preview_open(options, &engine, &here->fits);
+    if (status == CLINFER_OK) {
         clinfer_engine_get_info(engine, &info);
         snprintf(here->device, sizeof here->device, "%s", info.device);
         snprintf(here->tuning, sizeof here->tuning, "%s", info.tuning);
         here->context = info.context;
         here->model_context = info.model_context;
-        here->status = ci_preview_steps(engine, 1, add_step, here);
+        status = ci_preview_steps(engine, 1, add_step, here);
     }
-    if (here->status == CLINFER_OK) here->status = ci_preview_memory(engine, add_memory, here);
-    if (here->status != CLINFER_OK) snprintf(here->reason, sizeof here->reason, "%s", clinfer_error());
+    if (status == CLINFER_OK) status = ci_preview_memory(engine, add_memory, here);
+    here->runs = status == CLINFER_OK;
+    if (!here->runs) snprintf(here->reason, sizeof here->reason, "%s", clinfer_error());
     clinfer_engine_close(engine);
+    return status == CLINFER_OUT_OF_MEMORY && here->fits ? status : CLINFER_OK;
 }
 
 static uint64_t total_of(const struct ci_show_memory *memory) {
@@ -75,9 +77,8 @@ static void print_memory(const struct ci_show_here *here) {
 }
 
 void ci_show_here_print(const struct ci_show_here *here) {
-    if (here->status != CLINFER_OK) {
-        ci_printf("  %-13s no: %s\n", here->status == CLINFER_OUT_OF_MEMORY ? "fits" : "runs here",
-                  ci_one_line(here->reason));
+    if (!here->runs) {
+        ci_printf("  %-13s no: %s\n", here->fits ? "runs here" : "fits", ci_one_line(here->reason));
         return;
     }
     print_memory(here);
@@ -107,8 +108,8 @@ void ci_show_here_add(const struct ci_show_here *here, json_t *object) {
                                                 (json_int_t)total_of(at), "limit_bytes", (json_int_t)at->most));
     }
     json_object_set_new(object, "here",
-                        json_pack("{s:b, s:o, s:o, s:s, s:i, s:o, s:o}", "fits", here->status == CLINFER_OK, "reason",
-                                  ci_json_text(here->reason, strlen(here->reason)), "device",
+                        json_pack("{s:b, s:b, s:o, s:o, s:s, s:i, s:o, s:o}", "runs", (int)here->runs, "fits",
+                                  (int)here->fits, "reason", ci_json_text(here->reason, strlen(here->reason)), "device",
                                   ci_json_text(here->device, strlen(here->device)), "tuning", here->tuning, "context",
                                   here->context, "memory", memory, "ops", ops));
 }

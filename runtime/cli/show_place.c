@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/status.h"
 #include "cli/output.h"
 #include "cli/show.h"
 #include "hub/cache.h"
@@ -31,19 +32,23 @@ static void from_metadata(const struct ci_gguf *gguf, struct ci_show_place *plac
 }
 
 /* A file that lies with the model: of its snapshot in the Hub's cache, or of its folder. NULL: there is none. */
-static char *beside(const struct ci_stored *stored, const char *path, const char *name) {
-    char *found = NULL;
+static enum clinfer_status find_beside(const struct ci_stored *stored, const char *path, const char *name,
+                                       char **found) {
     struct stat status;
+    *found = NULL;
     if (stored && strcmp(stored->store, "hub") == 0 && stored->repo && stored->revision) {
-        if (ci_hub_cache_find(stored->root, stored->repo, stored->revision, name, &found) != CLINFER_OK) found = NULL;
-    } else if (stat(path, &status) == 0 && S_ISDIR(status.st_mode)) {
-        if (asprintf(&found, "%s/%s", path, name) < 0) return NULL;
-        if (stat(found, &status) != 0 || !S_ISREG(status.st_mode)) {
-            free(found);
-            found = NULL;
-        }
+        enum clinfer_status lies = ci_hub_cache_find(stored->root, stored->repo, stored->revision, name, found);
+        return lies == CLINFER_OUT_OF_MEMORY ? lies : CLINFER_OK;
     }
-    return found;
+    if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode)) return CLINFER_OK;
+    if (asprintf(found, "%s/%s", path, name) < 0) {
+        *found = NULL;
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", path);
+    }
+    if (stat(*found, &status) == 0 && S_ISREG(status.st_mode)) return CLINFER_OK;
+    free(*found);
+    *found = NULL;
+    return CLINFER_OK;
 }
 
 /* "license: apache-2.0" between the first two lines "---". */
@@ -65,14 +70,17 @@ static void from_card(const char *path, struct ci_show_place *place) {
     if (*place->licence) snprintf(place->licence_from, sizeof place->licence_from, "README.md");
 }
 
-static void find_licence(const char *path, const struct ci_gguf *gguf, struct ci_show_place *place) {
+static enum clinfer_status find_licence(const char *path, const struct ci_gguf *gguf, struct ci_show_place *place) {
     static const char *const names[] = {"LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING"};
     if (gguf) from_metadata(gguf, place);
-    char *card = *place->licence ? NULL : beside(place->stored, path, "README.md");
+    char *card = NULL;
+    enum clinfer_status status = CLINFER_OK;
+    if (!*place->licence) status = find_beside(place->stored, path, "README.md", &card);
     if (card) from_card(card, place);
     free(card);
-    for (size_t i = 0; i < sizeof names / sizeof *names && !place->licence_file; i++)
-        place->licence_file = beside(place->stored, path, names[i]);
+    for (size_t i = 0; i < sizeof names / sizeof *names && !place->licence_file && status == CLINFER_OK; i++)
+        status = find_beside(place->stored, path, names[i], &place->licence_file);
+    return status;
 }
 
 /* ---- place ---- */
@@ -92,8 +100,7 @@ enum clinfer_status ci_show_place_find(const struct ci_hub_settings *settings, c
     if (stored && stored->repo && stored->revision)
         place->newest = ci_hub_cache_commit(stored->root, stored->repo, "main", commit) == CLINFER_OK &&
                         strcmp(commit, stored->revision) == 0;
-    find_licence(path, gguf, place);
-    return CLINFER_OK;
+    return find_licence(path, gguf, place);
 }
 
 void ci_show_place_free(struct ci_show_place *place) {

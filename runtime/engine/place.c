@@ -90,7 +90,7 @@ static enum clinfer_status refuse_memory(const struct clinfer_engine *engine, ui
     bool device = engine->device && !engine->store.places[1].caps.device->shares_host_memory;
     if (fits <= 0)
         return ci_fail(CLINFER_OUT_OF_MEMORY,
-                       "%s: its weights take %" PRIu64 " MiB of memory, this process can have %" PRIu64
+                       "%s: its weights take %" PRIu64 " MiB of memory, " CI_PREDICT_NO_ROOM " %" PRIu64
                        " MiB; a smaller quantisation of the model may fit%s",
                        engine->options.model, host->weights >> 20, most >> 20,
                        device ? ", or more layers on the device (-ngl)" : "");
@@ -101,7 +101,7 @@ static enum clinfer_status refuse_memory(const struct clinfer_engine *engine, ui
         snprintf(smaller, sizeof smaller, "-c %d fits", fits);
     return ci_fail(CLINFER_OUT_OF_MEMORY,
                    "%s: weights of %" PRIu64 " MiB, a KV cache of %" PRIu64 " MiB for %d tokens and %" PRIu64
-                   " MiB to work in are more than this process can have, %" PRIu64 " MiB; %s",
+                   " MiB to work in are more than " CI_PREDICT_NO_ROOM ", %" PRIu64 " MiB; %s",
                    engine->options.model, host->weights >> 20, host->cache >> 20, engine->context,
                    host->activations >> 20, most >> 20, smaller);
 }
@@ -121,7 +121,7 @@ static enum clinfer_status check_memory(struct clinfer_engine *engine) {
     if (fixed < most) fits = tokens_that_fit(engine, most - fixed, NULL);
     if (engine->options.context > 0 || fits < CI_FIRST_PAGES * CI_PAGE_ROWS) return refuse_memory(engine, most, fits);
     ci_log(CLINFER_LOG_WARNING,
-           "%s: the context is %d tokens, not the %d that the model was made for: this process can have %" PRIu64
+           "%s: the context is %d tokens, not the %d that the model was made for: " CI_PREDICT_NO_ROOM " %" PRIu64
            " MiB, of which weights and working memory take %" PRIu64,
            engine->options.model, fits, whole, most >> 20, fixed >> 20);
     return ci_engine_take_context(engine, fits);

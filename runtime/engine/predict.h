@@ -6,6 +6,10 @@
 #include "graph/store.h"
 #include "model/model.h"
 
+/* In the message of every refusal of what does not fit, before the number: the same status, CLINFER_OUT_OF_MEMORY, is
+ * also that of a process that has run out of it. */
+#define CI_PREDICT_NO_ROOM "this process can have"
+
 /* By place. */
 struct ci_prediction {
     uint64_t weights[CI_MAX_PLACES];

@@ -1,5 +1,7 @@
 #include "engine/preview.h"
 
+#include <string.h>
+
 #include "base/memory.h"
 #include "base/require.h"
 #include "base/status.h"
@@ -7,8 +9,10 @@
 #include "engine/engine_private.h"
 #include "ops/signature.h"
 
-enum clinfer_status ci_preview_open(const struct clinfer_engine_options *options, clinfer_engine **engine) {
-    return ci_engine_open(options, CI_ENGINE_PLACED, engine);
+enum clinfer_status ci_preview_open(const struct clinfer_engine_options *options, clinfer_engine **engine, bool *fits) {
+    enum clinfer_status status = ci_engine_open(options, CI_ENGINE_PLACED, engine);
+    *fits = status != CLINFER_OUT_OF_MEMORY || !strstr(ci_status_message(), CI_PREDICT_NO_ROOM);
+    return status;
 }
 
 /* Who hears of the steps. */

@@ -8,10 +8,10 @@
 
 #include "engine/predict.h"
 
-/* As clinfer_engine_open(), whose failures these are; CLINFER_OUT_OF_MEMORY: it does not fit, the message has the
- * numbers and what would. Such an engine can be asked by the functions below, by clinfer_engine_get_info(), and be
- * closed. */
-enum clinfer_status ci_preview_open(const struct clinfer_engine_options *options, clinfer_engine **engine);
+/* As clinfer_engine_open(), whose failures these are; *fits: not that it does not fit into memory, for which the
+ * message has the numbers and what would. Such an engine can be asked by the functions below, by
+ * clinfer_engine_get_info(), and be closed. */
+enum clinfer_status ci_preview_open(const struct clinfer_engine_options *options, clinfer_engine **engine, bool *fits);
 
 /* The steps of a run of `rows` rows. Of struct clinfer_plan_step: op, variant, place, types, layout, rows, k, n,
  * fallback. Rows as of clinfer_engine_explain(). */

@@ -96,6 +96,8 @@ static void fail_each(const struct command *command) {
 static void test_small_commands(void **state) {
     (void)state;
     fail_each(&(struct command){.words = {"inspect", "tests/data/llama_tiny.gguf"}, .most = 20});
+    fail_each(&(struct command){.words = {"show", "tests/data/llama_tiny.gguf", "--device", "cpu"}, .most = 20});
+    fail_each(&(struct command){.words = {"completion", "zsh"}, .most = 5});
     fail_each(&(struct command){.words = {"tokenize", "-m", "tests/data/llama_tiny.gguf", "the rain"}, .most = 20});
     fail_each(&(struct command){.words = {"profile", "list"}, .most = 10});
 }

@@ -27,11 +27,12 @@ static void check(const char *device, int rows) {
     static struct steps seen, real;
     struct clinfer_engine_options options;
     clinfer_engine *engine;
+    bool fits;
     clinfer_engine_options_default(&options);
     options.model = tiny;
     options.device = device;
     seen.count = real.count = 0;
-    assert_ok(ci_preview_open(&options, &engine));
+    assert_ok(ci_preview_open(&options, &engine, &fits));
     assert_ok(ci_preview_steps(engine, rows, add_step, &seen));
     clinfer_engine_close(engine);
     assert_ok(clinfer_engine_open(&options, &engine));
@@ -74,10 +75,11 @@ static void test_preview_tells_memory_and_loads_nothing(void **state) {
     struct clinfer_engine_stats stats;
     struct totals totals = {0};
     clinfer_engine *engine;
+    bool fits;
     clinfer_engine_options_default(&options);
     options.model = tiny;
     options.device = "cpu";
-    assert_ok(ci_preview_open(&options, &engine));
+    assert_ok(ci_preview_open(&options, &engine, &fits));
     assert_ok(ci_preview_memory(engine, add_memory, &totals));
     clinfer_engine_get_stats(engine, &stats);
     assert_int_equal(totals.calls, 1);
@@ -90,12 +92,13 @@ static void test_preview_fails_as_opening_does(void **state) {
     (void)state;
     struct clinfer_engine_options options;
     clinfer_engine *engine;
+    bool fits;
     clinfer_engine_options_default(&options);
     options.model = "no/such/model.gguf";
-    assert_int_equal(ci_preview_open(&options, &engine), CLINFER_NOT_FOUND);
+    assert_int_equal(ci_preview_open(&options, &engine, &fits), CLINFER_NOT_FOUND);
     options.model = tiny;
     options.device = "no such device";
-    assert_int_equal(ci_preview_open(&options, &engine), CLINFER_NO_DEVICE);
+    assert_int_equal(ci_preview_open(&options, &engine, &fits), CLINFER_NO_DEVICE);
 }
 
 int main(void) {
