@@ -3,7 +3,7 @@
  * of 32 where rows of q8 are made; what a row has beyond its last whole vector is done by part 0, number by number. */
 
 /* Of tensor/op_params.h. */
-enum { SILU, GELU, GELU_ERF, GELU_QUICK, RELU, RELU_SQUARED, TANH, SCALE, SOFTCAP, CLAMP, SWIGLU_OAI };
+enum { SILU, GELU, GELU_ERF, GELU_QUICK, RELU, RELU_SQUARED, TANH, SCALE, SOFTCAP, CLAMP, SIGMOID, SWIGLU_OAI };
 
 /* x / (1 + e^-slope), what is not finite kept. */
 INLINE float16 gated(float16 x, float16 slope) { return x / (1.0f + exp(-slope)); }
@@ -24,6 +24,7 @@ INLINE float16 activation(float16 x, int kind, float a) {
     case RELU_SQUARED: return x < 0.0f ? (float16)0.0f : x * x;
     case TANH: return tanh(x);
     case SOFTCAP: return a * tanh(x / a);
+    case SIGMOID: return gated(1.0f, x);
     case CLAMP: return bounded(x, -a, a);
     default: return a * x;
     }

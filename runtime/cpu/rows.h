@@ -176,6 +176,7 @@ INLINE vf activation(vf x, int kind, float a) {
     case CI_ACTIVATION_RELU_SQUARED: x = vf_max(vf_set(0), x); return vf_mul(x, x);
     case CI_ACTIVATION_TANH: return vf_tanh(x);
     case CI_ACTIVATION_SOFTCAP: return vf_mul(vf_set(a), vf_tanh(vf_mul(x, vf_set(1 / a))));
+    case CI_ACTIVATION_SIGMOID: return gated(vf_set(1), x);
     case CI_ACTIVATION_CLAMP: return vf_max(vf_set(-a), vf_min(vf_set(a), x));
     default: return vf_mul(vf_set(a), x);
     }

@@ -182,6 +182,16 @@ static struct ci_tensor *join(struct ci_builder *b, struct ci_tensor *out, struc
     return kind->norms == CI_NORM_OF_SUM ? ci_build_norm(b, norm_of(b), sum_norm, out) : out;
 }
 
+/* What attention gives times sigmoid(x w^T), number by number. */
+static struct ci_tensor *gated(struct ci_builder *b, struct ci_tensor *x, struct ci_tensor *given) {
+    const struct ci_layer *layer = ci_build_layer(b);
+    const struct ci_part part[] = {{"attn_gate", (int64_t)layer->heads * layer->value_dim}, {0}};
+    struct ci_tensor *gate = ci_build_linear(b, "attn_gate", x, part, CI_NOT_SCALED);
+    struct ci_tensor *in[CI_MAX_INPUTS] = {given,
+                                           ci_build_unary(b, "attn_gate_weight", gate, CI_ACTIVATION_SIGMOID, 0)};
+    return ci_build_op(b, &ci_op_mul, "attn_gated", in, NULL);
+}
+
 static struct ci_tensor *attention(struct ci_builder *b, struct ci_tensor *hidden) {
     const struct ci_decoder *kind = kind_of(b);
     const struct ci_layer *layer = ci_build_layer(b);
@@ -199,7 +209,9 @@ static struct ci_tensor *attention(struct ci_builder *b, struct ci_tensor *hidde
     x = ci_build_temperature(b, x, layer->heads * layer->head_dim);
     struct ci_tensor *sinks = kind->sinks ? ci_build_weight(b, true, 1, layer->heads, "attn_sinks.weight") : NULL;
     const struct ci_part output[] = {{"attn_output", b->model->hyper.embedding}, {0}};
-    return ci_build_linear(b, "attn_output", ci_build_attention(b, x, sinks), output, CI_SCALES_PRODUCT);
+    struct ci_tensor *given = ci_build_attention(b, x, sinks);
+    if (kind->output_gate) given = gated(b, hidden, given);
+    return ci_build_linear(b, "attn_output", given, output, CI_SCALES_PRODUCT);
 }
 
 static bool has_experts(const struct ci_builder *b) {

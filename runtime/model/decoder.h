@@ -54,6 +54,7 @@ struct ci_decoder {
     enum ci_window_scaling window_scaling;
     float window_rope_base; /* of these where the file has none; 0: as the others */
     bool sinks;             /* attn_sinks.weight */
+    bool output_gate;       /* attn_gate.weight says how much of each number attention gives */
 
     int activation;  /* CI_ACTIVATION_* */
     bool ungated;    /* activation(up), not activation(gate) up */

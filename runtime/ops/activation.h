@@ -20,6 +20,7 @@ static inline double ci_activation(int kind, double x, double a) {
     case CI_ACTIVATION_RELU_SQUARED: return x < 0 ? 0 : x * x;
     case CI_ACTIVATION_TANH: return tanh(x);
     case CI_ACTIVATION_SOFTCAP: return a * tanh(x / a);
+    case CI_ACTIVATION_SIGMOID: return ci_sigmoid(x);
     case CI_ACTIVATION_CLAMP: return x < -a ? -a : x > a ? a : x;
     default: return a * x; /* CI_ACTIVATION_SCALE */
     }

@@ -41,6 +41,7 @@ static const struct ci_case cases[] = {CASE("gelu, one token", 1, 3072, GELU, 0)
                                        CASE("gemma's logits", 2, 320, SOFTCAP, 30.0f),
                                        CASE("a narrow cap", 2, 32, SOFTCAP, 0.5f),
                                        CASE("olmo's queries, keys and values", 3, 200, CLAMP, 0.25f),
+                                       CASE("sigmoid", 2, 200, SIGMOID, 0),
                                        {0}};
 
 const struct ci_op ci_op_unary = {
