@@ -189,7 +189,7 @@ enum clinfer_status ci_hub_download(struct ci_hub *hub, const struct ci_download
     if (!done->was_there && status == CLINFER_OK) status = check_space(hub, download);
     /* Where there is no lock to be had, that of the part is left, and the rename. */
     if (!done->was_there && status == CLINFER_OK && download->lock)
-        status = ci_hub_lock(hub, download->lock, 0664, &wanted, &lock, &why);
+        status = ci_hub_lock(hub, download->lock, 0664, false, &wanted, &lock, &why);
     if (!done->was_there && status == CLINFER_OK) {
         done->was_there = is_there(download);
         if (!done->was_there) status = download_into_part(hub, download, &wanted, done);

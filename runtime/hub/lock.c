@@ -87,24 +87,29 @@ static bool is_current(int descriptor, const char *path) {
            mine.st_ino == named.st_ino;
 }
 
-static int open_lock(const char *path, unsigned mode) {
+static int open_lock(const char *path, unsigned mode, bool writes) {
     int descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
     if (descriptor < 0 && errno == ENOENT) {
         int failure = ci_hub_make_folders(path);
         descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
         if (descriptor < 0 && failure) errno = failure;
     }
+    /* Another user's, in a cache that is shared: reading suffices for flock. */
+    if (descriptor < 0 && errno == EACCES && !writes) {
+        descriptor = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+        if (descriptor < 0) errno = EACCES;
+    }
     return descriptor;
 }
 
-enum clinfer_status ci_hub_lock(struct ci_hub *hub, const char *path, unsigned mode, const struct ci_hub_wanted *wanted,
-                                int *descriptor, int *why) {
+enum clinfer_status ci_hub_lock(struct ci_hub *hub, const char *path, unsigned mode, bool writes,
+                                const struct ci_hub_wanted *wanted, int *descriptor, int *why) {
     struct wait wait = {0};
     enum clinfer_status status = CLINFER_OK;
     *why = 0;
     *descriptor = -1;
     while (status == CLINFER_OK && *descriptor < 0 && !*why) {
-        int opened = open_lock(path, mode);
+        int opened = open_lock(path, mode, writes);
         int error = opened < 0 || flock(opened, LOCK_EX | LOCK_NB) ? errno : 0;
         if (!error && is_current(opened, path)) *descriptor = opened;
         if (opened >= 0 && error == EWOULDBLOCK)

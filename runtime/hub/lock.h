@@ -12,12 +12,13 @@ struct ci_hub_wanted {
     uint64_t size;      /* UINT64_MAX: not known */
 };
 
-/* Opens `path`, made with `mode` where it is not there (the folders above it too), and locks it. *descriptor is the
- * caller's to close, which lets go; -1 where the file cannot be made or its file system has no locks, with *why the
- * errno, which is no failure. While another process has it, that is said once, and waited as long as something moves,
- * and settings->lock_seconds more: CLINFER_IO then. CLINFER_CANCELLED, CLINFER_OUT_OF_MEMORY. */
-enum clinfer_status ci_hub_lock(struct ci_hub *hub, const char *path, unsigned mode, const struct ci_hub_wanted *wanted,
-                                int *descriptor, int *why);
+/* Opens `path`, made with `mode` where it is not there (the folders above it too), and locks it; `writes`: to write to
+ * it, too. *descriptor is the caller's to close, which lets go; -1 where the file cannot be opened or its file system
+ * has no locks, with *why the errno, which is no failure. While another process has it, that is said once, and waited
+ * as long as something moves, and settings->lock_seconds more: CLINFER_IO then. CLINFER_CANCELLED,
+ * CLINFER_OUT_OF_MEMORY. */
+enum clinfer_status ci_hub_lock(struct ci_hub *hub, const char *path, unsigned mode, bool writes,
+                                const struct ci_hub_wanted *wanted, int *descriptor, int *why);
 
 /* Makes the folders above `path` that are missing, as the user's umask has it: caches are shared. 0 or an errno. */
 int ci_hub_make_folders(const char *path);

@@ -176,18 +176,22 @@ static enum clinfer_status name_files(struct ci_part *part, const char *target) 
     return part->path && part->state_path ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", target);
 }
 
-static bool has_no_locks(int error) {
-    return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == EINVAL;
+/* Why the usual part cannot be had although one of this process's own can, a clause; NULL: it is no such reason. */
+static const char *why_alone(int error, const char *path) {
+    if (error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == EINVAL)
+        return "its folder is on a file system without locks";
+    if (error == EACCES && access(path, F_OK) == 0) return "another user has begun it, whose part cannot be written";
+    return NULL;
 }
 
 static enum clinfer_status open_files(struct ci_part *part, struct ci_hub *hub, const struct ci_hub_wanted *wanted) {
     int why = 0;
     enum clinfer_status status = name_files(part, wanted->target);
-    if (status == CLINFER_OK) status = ci_hub_lock(hub, part->path, 0666, wanted, &part->descriptor, &why);
-    if (status == CLINFER_OK && part->descriptor < 0 && has_no_locks(why)) {
-        ci_hub_say(hub, true, "%s: its folder is on a file system without locks: what comes cannot be continued later",
-                   wanted->name);
-        unlink(part->path);
+    if (status == CLINFER_OK) status = ci_hub_lock(hub, part->path, 0666, true, wanted, &part->descriptor, &why);
+    const char *alone = status == CLINFER_OK && part->descriptor < 0 ? why_alone(why, part->path) : NULL;
+    if (alone) {
+        ci_hub_say(hub, true, "%s: %s: what comes cannot be continued later", wanted->name, alone);
+        if (why != EACCES) unlink(part->path);
         part->alone = true;
         status = name_files(part, wanted->target);
         if (status == CLINFER_OK) part->descriptor = open(part->path, O_RDWR | O_CREAT | O_TRUNC | OWN, 0666);
