@@ -175,7 +175,7 @@ enum clinfer_status ci_stores_scan(const struct ci_hub_settings *settings, const
  * for all, if the sizes agree. */
 static bool are_same(const struct ci_stored *a, const struct ci_stored *b) {
     if (a->bytes != b->bytes || a->parts != b->parts || a->whole != b->whole || a->folder != b->folder) return false;
-    if (a->number == b->number && a->device == b->device) return true;
+    if (a->number && a->number == b->number && a->device == b->device) return true; /* 0: no file at all */
     return a->digest[0] && strcmp(a->digest, b->digest) == 0;
 }
 

@@ -175,6 +175,11 @@ static void test_refs_are_forty_bytes(void **state) {
     assert_ok(ci_hub_cache_set_ref(hub_settings.cache, "u/r", "main", HUB_COMMIT));
     assert_ok(ci_hub_cache_set_ref(hub_settings.cache, "u/r", "refs/pr/7", HUB_COMMIT));
     assert_ok(ci_hub_cache_set_ref(hub_settings.cache, "u/r", HUB_COMMIT, HUB_COMMIT)); /* says itself */
+    struct stat before, after;
+    assert_int_equal(stat(hub_path(REPO "/refs/main"), &before), 0);
+    assert_ok(ci_hub_cache_set_ref(hub_settings.cache, "u/r", "main", HUB_COMMIT)); /* a cache may be read-only */
+    assert_int_equal(stat(hub_path(REPO "/refs/main"), &after), 0);
+    assert_int_equal(before.st_ctim.tv_nsec, after.st_ctim.tv_nsec);
     assert_bytes(REPO "/refs/main", HUB_COMMIT, 40);
     assert_bytes(REPO "/refs/refs/pr/7", HUB_COMMIT, 40);
     hub_ref("u--r", "main", HUB_COMMIT "\n");

@@ -289,6 +289,10 @@ static void test_what_is_placed_by_hand_needs_force(void **state) {
     assert_ok(try_to_remove("folder", true, &freed));
     assert_int_equal(freed, 0);
     assert_true(hub_is("outside/x.gguf") && hub_is("outside/folder/model.safetensors") && !hub_is("models/folder"));
+    hub_put_bytes("models2/y.gguf", 80);
+    hub_link("models/beside", "../models2");
+    expect_refusal("beside/y.gguf", true, CLINFER_REFUSED, "is a link out of");
+    assert_true(hub_is("models2/y.gguf"));
     assert_ok(try_to_remove("weights", true, &freed));
     assert_int_equal(freed, 70);
     assert_int_equal(hub_count("models/weights"), 2);

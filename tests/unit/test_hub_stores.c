@@ -107,6 +107,13 @@ static void test_shared_blobs_have_the_digest_of_the_repos_link(void **state) {
     hub_link("hub/models--u--r/snapshots/" HUB_COMMIT "/" FILE_Q4, "../../blobs/" HUB_DIGEST("a"));
     assert_string_equal(list_all(), "hub u/r:Q4_K_M 30\n");
     assert_string_equal(called("u/r:Q4_K_M")->digest, HUB_DIGEST("a"));
+    hub_link("hub/models--u--s/snapshots/" HUB_COMMIT "/" FILE_Q4, "../../../blobs/ee/" HUB_DIGEST("e"));
+    struct ci_stored *all;
+    size_t all_count;
+    assert_ok(ci_stores_scan(&hub_settings, NULL, &all, &all_count));
+    assert_int_equal(all_count, 2);
+    assert_string_equal(all[1].digest, ""); /* the other hash is none */
+    ci_stores_free(all, all_count);
 }
 
 /* FAT, or HF_HUB_DISABLE_SYMLINKS: the file itself is in the snapshot. */
@@ -128,6 +135,10 @@ static void test_older_snapshots(void **state) {
     hub_blob("u--r", HUB_OLDER, "tiny-F16.gguf", HUB_DIGEST("d"), 4);
     hub_age("hub/models--u--r/snapshots/" HUB_OLDER, 100);
     assert_string_equal(list_all(), "hub u/r:Q4_K_M 2\nhub u/r:Q8_0 3\nhub u/r:F16 4\nhub u/r:Q4_K_M@fedcba98 1\n");
+    assert_int_equal(called("u/r:Q8_0")->place_count, 0);
+    hub_age("hub/models--u--r/snapshots/" HUB_COMMIT, 200); /* now the other one is newer */
+    assert_string_equal(list_all(), "hub u/r:F16 4\nhub u/r:Q4_K_M 1\nhub u/r:Q8_0 3\nhub u/r:Q4_K_M@01234567 2\n");
+    hub_age("hub/models--u--r/snapshots/" HUB_OLDER, 200);
     hub_ref("u--r", "main", HUB_OLDER "\n"); /* with a line break, as some write it */
     hub_ref("u--r", "refs/pr/1", HUB_COMMIT);
     assert_string_equal(list_all(), "hub u/r:F16 4\nhub u/r:Q4_K_M 1\nhub u/r:Q8_0 3\nhub u/r:Q4_K_M@refs/pr/1 2\n");
@@ -233,17 +244,19 @@ static void test_ollama(void **state) {
     hub_put(OLLAMA "registry.ollama.ai/library/llama3.2/1b", MANIFEST(HUB_DIGEST("a"), "10"));
     hub_put(OLLAMA "registry.ollama.ai/me/mine/latest", MANIFEST(HUB_DIGEST("b"), "10"));
     hub_put(OLLAMA "hf.co/user/repo/Q4_K_M", MANIFEST(HUB_DIGEST("c"), "10"));
+    hub_put(OLLAMA "hf.co/user/repo/Q8_0", MANIFEST(HUB_DIGEST("d"), "20"));
     hub_put(OLLAMA "hf.co/user/repo/bad", "{\"layers\":[{\"mediaType\":7}]");
     hub_put(OLLAMA "hf.co/user/repo/path",
             MANIFEST("../../../../../../../../../../../../../../../../../etc/passwd", "1"));
     hub_put_bytes(".ollama/models/blobs/sha256-" HUB_DIGEST("a"), 10);
     hub_put_bytes(".ollama/models/blobs/sha256-" HUB_DIGEST("b"), 9); /* cut */
-    assert_string_equal(list_all(), "ollama ollama:hf.co/user/repo:Q4_K_M 0 incomplete\nollama ollama:llama3.2:1b 10\n"
+    assert_string_equal(list_all(), "ollama ollama:hf.co/user/repo:Q4_K_M 0 incomplete\n"
+                                    "ollama ollama:hf.co/user/repo:Q8_0 0 incomplete\nollama ollama:llama3.2:1b 10\n"
                                     "ollama ollama:me/mine:latest 9 incomplete\n");
     assert_string_equal(called("ollama:llama3.2:1b")->digest, HUB_DIGEST("a"));
     setenv("OLLAMA_MODELS", hub_path(".ollama/models"), 1); /* the same by another way */
     list_all();
-    assert_int_equal(count, 3);
+    assert_int_equal(count, 4);
 }
 
 static void test_stores_of_other_programs(void **state) {
