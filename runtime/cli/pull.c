@@ -14,6 +14,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/pull_progress.h"
+#include "hub/near.h"
 #include "hub/space.h"
 
 struct pull_command {
@@ -45,11 +46,14 @@ static void print_result(const struct pull_command *command, const struct ci_hub
 static enum clinfer_status read_name(const struct pull_command *command, const struct ci_hub_settings *settings,
                                      const char *word, struct ci_hub_name *name) {
     enum clinfer_status status = ci_hub_name_parse(word, settings->endpoint, name);
-    if (status == CLINFER_NOT_FOUND)
+    if (status == CLINFER_NOT_FOUND) {
+        char near[256] = "";
+        ci_hub_near_names(word, NULL, 0, near, sizeof near);
         return ci_fail(status,
-                       "%s: is no name that can be pulled: those are user/repo, user/repo:QUANT, hf.co/..., an "
+                       "%s: is no name that can be pulled%s%s%s: those are user/repo, user/repo:QUANT, hf.co/..., an "
                        "address of a .gguf file, ollama:NAME, and the short names that clinfer pull --help lists",
-                       word);
+                       word, *near ? " (near: " : "", near, *near ? ")" : "");
+    }
     if (status != CLINFER_OK || !command->revision) return status;
     if (name->kind != CI_HUB_REPO)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "--revision: only repos of the Hub have revisions, not %s", word);

@@ -125,6 +125,7 @@ def test_what_cannot_be_pulled_is_told_by_its_status():
         done = subprocess.run([TOOL, "pull", name], env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == status and words in done.stderr and not done.stdout, (name, done)
         assert done.stderr.strip().splitlines()[-1].startswith("clinfer: "), done.stderr
+    assert "smollm2-135m" in home.pull("smollm2", status=NOT_FOUND).stderr
     assert home.names() == []
 
 
