@@ -12,6 +12,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "hub/quant.h"
+#include "hub/space.h"
 #include "hub/stores.h"
 
 enum { WHEN_BYTES = 32, STORES_BYTES = 128 };
@@ -106,7 +107,8 @@ static void print_row(const struct ci_stored *model, int width) {
     ci_names_add(stores, sizeof stores, model->store);
     for (size_t i = 0; i < model->place_count; i++) ci_names_add(stores, sizeof stores, model->places[i].store);
     strftime(when, sizeof when, "%Y-%m-%d %H:%M", localtime_r(&seconds, &parts));
-    ci_printf("%-*s  %10s  %s  %s", width, ci_one_line(model->name), ci_format_bytes(model->bytes, size), when, stores);
+    ci_printf("%-*s  %10s  %s  %s", width, ci_one_line(model->name), ci_hub_size_text(model->bytes, size, sizeof size),
+              when, stores);
     if (model->missing)
         ci_printf("  (incomplete: %zu of %zu parts are missing)", model->missing, model->parts);
     else if (!model->whole)

@@ -10,6 +10,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "hub/remove.h"
+#include "hub/space.h"
 
 struct prune {
     bool all, yes, dry_run;
@@ -22,8 +23,8 @@ static void print_step(const struct ci_removal_step *step) {
                                         [CI_REMOVAL_UNUSED] = "unused",
                                         [CI_REMOVAL_RELINK] = ""};
     char size[CI_AMOUNT_BYTES];
-    ci_printf("%-13s  %10s  %s\n", whats[step->kind], step->bytes ? ci_format_bytes(step->bytes, size) : "",
-              ci_one_line(step->path));
+    ci_printf("%-13s  %10s  %s\n", whats[step->kind],
+              step->bytes ? ci_hub_size_text(step->bytes, size, sizeof size) : "", ci_one_line(step->path));
 }
 
 /* What is unused may be somebody's all the same: unlike the rest it was fetched whole. */
@@ -34,7 +35,7 @@ static enum clinfer_status ask(const struct prune *prune, const struct ci_remova
     for (size_t i = 0; i < removal->count; i++) count += removal->steps[i].kind == unused;
     if (!count) return CLINFER_OK;
     snprintf(question, sizeof question, "Remove these, among them %zu file%s that no model has (%s)?", count,
-             count == 1 ? "" : "s", ci_format_bytes(ci_removal_bytes(removal, &unused), size));
+             count == 1 ? "" : "s", ci_hub_size_text(ci_removal_bytes(removal, &unused), size, sizeof size));
     return ci_confirm(prune->yes, question);
 }
 
@@ -55,7 +56,7 @@ static enum clinfer_status prune_all(const struct prune *prune) {
     if (wanted) status = ask(prune, &removal);
     if (wanted && status == CLINFER_OK) {
         status = ci_removal_do(&removal, &freed);
-        if (status == CLINFER_OK || freed) ci_printf("%s freed\n", ci_format_bytes(freed, size));
+        if (status == CLINFER_OK || freed) ci_printf("%s freed\n", ci_hub_size_text(freed, size, sizeof size));
     }
     ci_removal_free(&removal);
     ci_hub_settings_free(&settings);

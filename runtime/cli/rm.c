@@ -17,6 +17,7 @@
 #include "hub/near.h"
 #include "hub/quant.h"
 #include "hub/remove.h"
+#include "hub/space.h"
 
 enum { LIST_BYTES = 512 };
 
@@ -114,8 +115,8 @@ static void tell_others(const struct rm *rm, const struct ci_stored *model) {
 static enum clinfer_status ask(const struct rm *rm, const struct ci_stored *model, const struct ci_removal *removal) {
     char question[LIST_BYTES], size[CI_AMOUNT_BYTES];
     snprintf(question, sizeof question, "Remove %s (%s, %zu file%s and links in %s)?", ci_one_line(model->name),
-             ci_format_bytes(ci_removal_bytes(removal, NULL), size), removal->count, removal->count == 1 ? "" : "s",
-             ci_one_line(model->root));
+             ci_hub_size_text(ci_removal_bytes(removal, NULL), size, sizeof size), removal->count,
+             removal->count == 1 ? "" : "s", ci_one_line(model->root));
     return ci_confirm(rm->yes, question);
 }
 
@@ -133,7 +134,7 @@ static enum clinfer_status remove_one(const struct rm *rm, const struct ci_store
         status = ci_removal_do(&removal, &freed);
         if (status == CLINFER_OK || freed)
             ci_printf("%s: %s, %s freed\n", ci_one_line(model->name),
-                      status == CLINFER_OK ? "removed" : "removed in part", ci_format_bytes(freed, size));
+                      status == CLINFER_OK ? "removed" : "removed in part", ci_hub_size_text(freed, size, sizeof size));
     }
     ci_removal_free(&removal);
     return status;

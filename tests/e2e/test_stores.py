@@ -141,7 +141,7 @@ def test_rm_frees_what_it_says():
         folder = home.blob("user/repo", "m-Q8_0.gguf", "b", b"x" * 40000)
         before = home.bytes()
         done = home.run("rm", "-y", "hf.co/user/repo:q4_k_m")
-        assert done.stdout == "user/repo:Q4_K_M: removed, 19.5 KiB freed\n", done
+        assert done.stdout == "user/repo:Q4_K_M: removed, 20.0 kB freed\n", done
         assert before - home.bytes() == 20000 and home.names() == ["user/repo:Q8_0"]
         home.run("rm", "-y", "user/repo")  # the only one that is left
         assert not os.path.exists(folder) and home.names() == []
@@ -168,7 +168,7 @@ def test_rm_asks_on_a_terminal():
             assert asked and "nothing was removed" in shown, shown
         assert home.names() == ["user/repo:Q4_K_M"]
         shown, asked = home.answer(b"y\n", "rm", "user/repo:Q4_K_M")
-        assert asked and "1000 bytes freed" in shown and home.names() == [], shown
+        assert asked and "1.00 kB freed" in shown and home.names() == [], shown
 
 
 def test_rm_refuses_what_is_not_ours():
@@ -191,8 +191,8 @@ def test_prune_removes_what_is_of_no_use():
         dangling = f"{folder}/snapshots/{COMMIT}/gone-F16.gguf"
         os.symlink("../../blobs/" + "d" * 64, dangling)
         assert home.names() == ["user/repo:Q4_K_M"]
-        assert "1000 bytes" in home.run("prune", "-n").stdout and os.path.exists(part)
-        assert home.run("prune").stdout.endswith("1000 bytes freed\n")
+        assert "1.00 kB" in home.run("prune", "-n").stdout and os.path.exists(part)
+        assert home.run("prune").stdout.endswith("1.00 kB freed\n")
         assert not os.path.exists(part) and not os.path.islink(dangling)
         assert unused in home.run("prune", "--all", status=INVALID).stdout and os.path.exists(unused)
         shown, asked = home.answer(b"n\n", "prune", "--all", status=CANCELLED)
