@@ -20,8 +20,21 @@ enum { MOST_PARTS = 64, REPO_PART = 96, SHOWN = 200 };
 
 #define GIVE "a model of the Hub is called user/repo, user/repo:QUANT or user/repo/FILE.gguf"
 
+/* What was typed, or came from a page: for messages, in one piece of printable bytes. */
+struct shown {
+    char text[SHOWN + 1];
+};
+
+static struct shown show(const char *text) {
+    struct shown shown;
+    snprintf(shown.text, sizeof shown.text, "%s", text);
+    for (char *at = shown.text; *at; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f) *at = '?';
+    return shown;
+}
+
 static enum clinfer_status refuse(const char *text, const char *what) {
-    return ci_fail(CLINFER_INVALID_ARGUMENT, "%.*s: %s", SHOWN, text, what);
+    return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: %s", show(text).text, what);
 }
 
 static bool put(char *target, size_t size, const char *text, size_t length) {
@@ -84,7 +97,9 @@ const char *ci_hub_path_rule(const char *path) {
 
 /* Branches, tags, commits, refs/pr/1. */
 static bool is_revision(const char *revision) {
-    if (!*revision || strchr("/-.", *revision) || strstr(revision, "..") || strstr(revision, "//")) return false;
+    if (!*revision || strchr("/-.", *revision) || strstr(revision, "..") || strstr(revision, "//") ||
+        strstr(revision, "/."))
+        return false;
     for (const char *at = revision; *at; at++)
         if (!is_plain(*at, "-_./+")) return false;
     size_t length = strlen(revision);
@@ -112,13 +127,16 @@ static enum clinfer_status set_tag(const char *text, const char *tag, size_t len
     bool file = length > 5 && strncasecmp(tag + length - 5, ".gguf", 5) == 0;
     bool fine = file ? PUT(name->file, tag, length) && !ci_hub_path_rule(name->file)
                      : PUT(name->tag, tag, length) && is_tag(name->tag);
+    if (fine && file) name->tag[0] = 0; /* that of an alias */
     if (fine) return CLINFER_OK;
     return refuse(text, "what follows ':' can be no quant (such as Q4_K_M)");
 }
 
 static enum clinfer_status set_file(const char *text, const char *file, size_t length, struct ci_hub_name *name) {
+    if (name->tag[0] || name->file[0]) return refuse(text, "names a quant and a file, or two files; leave one out");
+    if (!memchr(file, '.', length)) return refuse(text, "three parts or more, and the last one is no file; " GIVE);
     const char *rule = PUT(name->file, file, length) ? ci_hub_path_rule(name->file) : "is too long";
-    return rule ? ci_fail(CLINFER_INVALID_ARGUMENT, "%.*s: the path of the file %s", SHOWN, text, rule) : CLINFER_OK;
+    return rule ? ci_fail(CLINFER_INVALID_ARGUMENT, "%s: the path of the file %s", show(text).text, rule) : CLINFER_OK;
 }
 
 /* "repo[:tag][@revision]", in whichever order. */
@@ -126,7 +144,7 @@ static enum clinfer_status set_repo(const char *text, const char *repo, struct c
     size_t length = strcspn(repo, ":@");
     const char *rule =
         PUT(name->repo, repo, length) ? ci_hub_repo_rule(name->repo) : "is too long for a name of the Hub";
-    if (rule) return ci_fail(CLINFER_INVALID_ARGUMENT, "%.*s: this name %s", SHOWN, text, rule);
+    if (rule) return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: this name %s", show(text).text, rule);
     bool tagged = false, revised = false;
     enum clinfer_status status = CLINFER_OK;
     for (const char *at = repo + length; *at && status == CLINFER_OK;) {
@@ -387,7 +405,8 @@ static enum clinfer_status read_alias(const char *text, const struct ci_hub_alia
 
 static enum clinfer_status tell_bare(const char *text) {
     return ci_fail(CLINFER_NOT_FOUND,
-                   "%.*s: neither a short name of clinfer's nor one of the Hub, such as user/repo:QUANT", SHOWN, text);
+                   "%s: neither a short name of clinfer's nor one of the Hub, such as user/repo:QUANT",
+                   show(text).text);
 }
 
 /* user/repo[:tag][@revision], user/repo/folder/FILE[@revision]. */
@@ -406,8 +425,6 @@ static enum clinfer_status read_plain(const char *text, struct ci_hub_name *name
     enum clinfer_status status = set_repo(text, repo, name);
     const char *file = second + 1, *at = strchr(file, '@');
     size_t length = at ? (size_t)(at - file) : strlen(file);
-    if (status == CLINFER_OK && !memrchr(file, '.', length))
-        return refuse(text, "three parts or more, and the last one is no file; " GIVE);
     if (status == CLINFER_OK) status = set_file(text, file, length, name);
     return status == CLINFER_OK && at ? set_revision(text, at + 1, strlen(at + 1), name) : status;
 }

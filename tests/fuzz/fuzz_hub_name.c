@@ -1,9 +1,11 @@
 /* Any text as the name of a model: refused with a reason that shows no control character, or taken apart into parts
  * that keep their rules, none of which leads out of a folder; and what they say, said again, means the same. */
+#define _GNU_SOURCE
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/status.h"
 #include "hub/name.h"
@@ -53,6 +55,15 @@ static bool is_same(const struct ci_hub_name *one, const struct ci_hub_name *oth
            !strcmp(one->url, other->url);
 }
 
+/* Links can say more than names: repos without a namespace, or that are called as files and hosts are, and files with
+ * signs in their names that mean something in ours. */
+static bool can_be_typed(const struct ci_hub_name *name) {
+    size_t length = strlen(name->repo);
+    bool is_file = length > 5 && strcasecmp(name->repo + length - 5, ".gguf") == 0;
+    bool is_host = strcasestr(name->repo, "hf.co/") || strcasestr(name->repo, "huggingface.co/");
+    return strchr(name->repo, '/') && !is_file && !is_host && !strpbrk(name->file, "@:%");
+}
+
 static void check(const char *text) {
     struct ci_hub_name name, again;
     enum clinfer_status status = ci_hub_name_parse(text, endpoint, &name);
@@ -61,8 +72,7 @@ static void check(const char *text) {
         check_name(&name);
         ci_hub_name_text(&name, said, sizeof said);
         if (!memchr(said, 0, sizeof said)) abort();
-        /* Of those without a namespace, what is typed is a bare word. */
-        if (!strchr(name.repo, '/') && name.kind == CI_HUB_REPO) return;
+        if (name.kind == CI_HUB_REPO && !can_be_typed(&name)) return;
         if (ci_hub_name_parse(said, endpoint, &again) != CLINFER_OK || !is_same(&name, &again)) abort();
         return;
     }
