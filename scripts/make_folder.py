@@ -622,12 +622,44 @@ def minicpm():
     return Family("MINICPM", config, usual_shapes(dict(config, tie_word_embeddings=True)), permuted, meta=meta)
 
 
+def with_eyes(family, outer, prefix, **more):
+    """Config within another, names behind a prefix, and a part that reads pictures."""
+    def store(config, weights):
+        whole = dict(architectures=config["architectures"], model_type=outer, vision_config=dict(hidden_size=8), **more)
+        if prefix:
+            whole["text_config"] = {key: value for key, value in config.items() if key != "architectures"}
+        else:
+            whole = config | whole
+        named = {name.replace("model.", prefix or "model.", 1): data for name, data in weights.items()}
+        eyes = {"model.visual.merger.norm.weight" if prefix else "visual.merger.norm.weight": np.ones(8, np.float32)}
+        return whole, named | eyes
+    family.store = store
+    return family
+
+
+def qwen2vl():
+    config = small("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", rms_norm_eps=1e-7, rope_theta=1000000.0, use_sliding_window=False,
+                   rope_scaling=dict(type="mrope", mrope_section=[1, 1, 2]), tie_word_embeddings=False)
+    family = Family("QWEN2VL", config, usual_shapes(config, ("q_proj", "k_proj", "v_proj")),
+                    meta=lambda writer, config: writer.add_rope_dimension_sections([1, 1, 2, 0]))
+    return with_eyes(family, "qwen2_5_vl", None, image_token_id=60, vision_start_token_id=61)
+
+
+def qwen3vl():
+    config = small("Qwen3VLForConditionalGeneration", "qwen3_vl_text", head_dim=16, tie_word_embeddings=True,
+                   rope_theta=1000000.0,
+                   rope_scaling=dict(rope_type="default", mrope_interleaved=True, mrope_section=[4, 2, 2]))
+    family = Family("QWEN3VL", config, usual_shapes(config, q_norm=16),
+                    meta=lambda writer, config: writer.add_rope_dimension_sections([4, 2, 2, 0]))
+    return with_eyes(family, "qwen3_vl", "model.language_model.", image_token_id=60)
+
+
 FAMILIES = {family.__name__: family for family in (llama, qwen2, qwen3, gemma2, gemma3, phi3, granite, olmo2, smollm3,
                                                    starcoder2, gpt2, mistral3, mixtral, qwen3moe, gemma3_eyes, qwen3moe_fused,
                                                    gpt_oss, gpt_oss_bf16,
                                                    gemma, olmo, phi2, command_r, cohere2, stablelm, glm4, nemotron,
                                                    ernie4_5, arcee, seed_oss, exaone4, olmoe, deepseek, granitemoe,
-                                                   starcoder, minicpm)}
+                                                   starcoder, minicpm, qwen2vl, qwen3vl)}
 
 
 def random_weights(family):

@@ -119,6 +119,12 @@ void ci_checkpoint_rope(struct ci_checkpoint_reading *reading);
 /* How much of each head is rotated, where partial_rotary_factor says less than all; `otherwise` where it is absent. */
 void ci_checkpoint_partial(struct ci_checkpoint_reading *reading, double otherwise);
 
+/* Which pairs of a head belong to which section: mrope_section, three numbers. */
+void ci_checkpoint_sections(struct ci_checkpoint_reading *reading);
+#define CI_FIELDS_OF_SECTIONS                                                                                          \
+    CI_FIELD_BY_CODE("rope_scaling.mrope_section"), CI_FIELD_BY_CODE("rope_parameters.mrope_section"),                 \
+        CI_FIELD_NO_EFFECT("rope_scaling.mrope_interleaved"), CI_FIELD_NO_EFFECT("rope_parameters.mrope_interleaved")
+
 /* checkpoint_tensors.c: every tensor of the folder under its name, and what has to be converted. */
 void ci_checkpoint_tensors(struct ci_checkpoint_reading *reading, const struct ci_type *type);
 

@@ -143,7 +143,7 @@ static void make_scaling(const struct rope *rope, double base) {
         make_llama3(rope, base);
     } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
         make_longrope(rope);
-    } else if (strcmp(type, "default") != 0 && strcmp(type, "dynamic") != 0) {
+    } else if (strcmp(type, "default") != 0 && strcmp(type, "dynamic") != 0 && strcmp(type, "mrope") != 0) {
         /* Dynamic scaling begins beyond max_position_embeddings, which is the context here. */
         ci_checkpoint_refuse(rope->reading, CLINFER_UNSUPPORTED, field(rope, name, text),
                              "is not supported (linear, yarn, llama3, longrope and dynamic are)");
@@ -197,6 +197,26 @@ static void check_older(struct ci_checkpoint_reading *reading) {
         ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, text,
                              "rope_parameters stands there, too, and says otherwise: take one of the two out");
     }
+}
+
+void ci_checkpoint_sections(struct ci_checkpoint_reading *reading) {
+    const char *name =
+        ci_checkpoint_find(reading, "rope_parameters") ? "rope_parameters.mrope_section" : "rope_scaling.mrope_section";
+    const json_t *list = ci_checkpoint_find(reading, name);
+    int64_t numbers[4] = {0};
+    char key[160];
+    bool fine = json_array_size(list) == 3;
+    for (size_t i = 0; i < 3 && fine; i++) {
+        fine = json_is_integer(json_array_get(list, i));
+        numbers[i] = json_integer_value(json_array_get(list, i));
+    }
+    if (!fine) {
+        ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, name, "must be a list of three whole numbers");
+        return;
+    }
+    snprintf(key, sizeof key, "%s.rope.dimension_sections", reading->family->architecture);
+    ci_gguf_make_from(reading->maker, reading->folder->config_path, name);
+    ci_gguf_make_integers(reading->maker, key, true, numbers, 4);
 }
 
 void ci_checkpoint_partial(struct ci_checkpoint_reading *reading, double otherwise) {

@@ -70,6 +70,8 @@ static const struct ci_left_out common_left_out[] = {
     {"*.rotary_emb.inv_freq", "frequencies follow from config.json"},
     {"vision_tower.*", "only pictures need it"},
     {"model.vision_tower.*", "only pictures need it"},
+    {"visual.*", "only pictures need it"},
+    {"model.visual.*", "only pictures need it"},
     {"multi_modal_projector.*", "only pictures need it"},
     {"model.multi_modal_projector.*", "only pictures need it"},
     {"*.input_scale", "it prepares inputs for kernels that compute in very few bits; the product itself is the same"},

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/status.h"
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_decoder decoder = {.rope = CI_ROPE_HALVES, .sections = CI_SECTIONS_IN_TURN};
@@ -27,5 +28,22 @@ static enum clinfer_status derive(struct ci_model *model) {
     return status;
 }
 
-const struct ci_family ci_family_qwen2vl = {
-    .architecture = "qwen2vl", .keys = keys, .unused = unused, .decoder = &decoder, .derive = derive};
+static const char *const architectures[] = {"Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration",
+                                            NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELDS_OF_SECTIONS,
+    {0},
+};
+
+static void derive_checkpoint(struct ci_checkpoint_reading *reading) { ci_checkpoint_sections(reading); }
+
+static const struct ci_checkpoint checkpoint = {
+    .architectures = architectures, .fields = fields, .derive = derive_checkpoint};
+
+const struct ci_family ci_family_qwen2vl = {.architecture = "qwen2vl",
+                                            .keys = keys,
+                                            .unused = unused,
+                                            .decoder = &decoder,
+                                            .derive = derive,
+                                            .checkpoint = &checkpoint};

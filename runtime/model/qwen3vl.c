@@ -1,4 +1,5 @@
 /* qwen3vl: the text of Qwen3-VL: Qwen3 with multi-section RoPE. */
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_decoder decoder = {
@@ -16,5 +17,17 @@ static const struct ci_left_out left_out[] = {
     {0},
 };
 
+static const char *const architectures[] = {"Qwen3VLForConditionalGeneration", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELDS_OF_SECTIONS,
+    {0},
+};
+
+static void derive_checkpoint(struct ci_checkpoint_reading *reading) { ci_checkpoint_sections(reading); }
+
+static const struct ci_checkpoint checkpoint = {
+    .architectures = architectures, .fields = fields, .derive = derive_checkpoint};
+
 const struct ci_family ci_family_qwen3vl = {
-    .architecture = "qwen3vl", .keys = keys, .left_out = left_out, .decoder = &decoder};
+    .architecture = "qwen3vl", .keys = keys, .left_out = left_out, .decoder = &decoder, .checkpoint = &checkpoint};
