@@ -1,0 +1,227 @@
+/* compile.c: rules become positions, each made with the position behind it at hand, so from the end to the beginning.
+ * Repetitions are written out. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/narrow.h"
+#include "base/status.h"
+#include "grammar/grammar_private.h"
+
+struct compiler {
+    const struct ci_grammar_maker *maker;
+    struct ci_grammar *grammar;
+    size_t position_count, position_capacity, edge_count, edge_capacity, target_count, target_capacity;
+    uint32_t *waiting; /* [waiting_count] rules that are called and not compiled; each once */
+    bool *seen;        /* [rules] */
+    size_t waiting_count;
+    enum clinfer_status status;
+};
+
+static uint32_t fail(struct compiler *compiler, enum clinfer_status status, const char *what) {
+    if (compiler->status == CLINFER_OK) compiler->status = ci_fail(status, "grammar: %s", what);
+    return CI_POSITION_OF_END;
+}
+
+static uint32_t add(struct compiler *compiler, struct ci_position position) {
+    struct ci_grammar *grammar = compiler->grammar;
+    if (compiler->status != CLINFER_OK) return CI_POSITION_OF_END;
+    if (compiler->position_count >= CI_GRAMMAR_MOST_POSITIONS)
+        return fail(compiler, CLINFER_INVALID_ARGUMENT,
+                    "it is too large when its repetitions are written out; repeat less, or without an upper bound");
+    if (!ci_array_reserve(&grammar->positions, &compiler->position_capacity, compiler->position_count))
+        return fail(compiler, CLINFER_OUT_OF_MEMORY, "out of memory");
+    grammar->positions[compiler->position_count] = position;
+    return ci_narrowed_unsigned(compiler->position_count++);
+}
+
+static void add_edge(struct compiler *compiler, uint8_t low, uint8_t high, uint32_t next) {
+    struct ci_grammar *grammar = compiler->grammar;
+    if (compiler->edge_count >= (size_t)CI_GRAMMAR_MOST_POSITIONS * 4)
+        fail(compiler, CLINFER_INVALID_ARGUMENT, "its sets of characters are too large");
+    else if (!ci_array_reserve(&grammar->edges, &compiler->edge_capacity, compiler->edge_count))
+        fail(compiler, CLINFER_OUT_OF_MEMORY, "out of memory");
+    else
+        grammar->edges[compiler->edge_count++] = (struct ci_edge){low, high, next};
+}
+
+static uint32_t add_byte(struct compiler *compiler, uint8_t low, uint8_t high, uint32_t next) {
+    size_t first = compiler->edge_count;
+    add_edge(compiler, low, high, next);
+    return add(compiler,
+               (struct ci_position){.kind = CI_POSITION_BYTES, .first = ci_narrowed_unsigned(first), .count = 1});
+}
+
+/* A split with room for its targets, which are CI_POSITION_OF_END until they are set. */
+static uint32_t add_split(struct compiler *compiler, uint32_t count) {
+    struct ci_grammar *grammar = compiler->grammar;
+    size_t first = compiler->target_count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (compiler->target_count >= (size_t)CI_GRAMMAR_MOST_POSITIONS * 4)
+            return fail(compiler, CLINFER_INVALID_ARGUMENT, "it has too many alternatives");
+        if (!ci_array_reserve(&grammar->targets, &compiler->target_capacity, compiler->target_count))
+            return fail(compiler, CLINFER_OUT_OF_MEMORY, "out of memory");
+        grammar->targets[compiler->target_count++] = CI_POSITION_OF_END;
+    }
+    return add(compiler,
+               (struct ci_position){.kind = CI_POSITION_SPLIT, .first = ci_narrowed_unsigned(first), .count = count});
+}
+
+static void set_target(struct compiler *compiler, uint32_t split, uint32_t index, uint32_t target) {
+    if (compiler->status == CLINFER_OK)
+        compiler->grammar->targets[compiler->grammar->positions[split].first + index] = target;
+}
+
+/* ---- nodes ---- */
+
+/* Sets end alike: the last bytes of their ways share positions. */
+static uint32_t build_set(struct compiler *compiler, const struct ci_node *node, uint32_t next) {
+    const struct ci_way *ways = compiler->maker->ways + node->first;
+    uint32_t *starts = malloc((node->count + 1) * sizeof *starts); /* behind the first byte of each way */
+    if (!starts) return fail(compiler, CLINFER_OUT_OF_MEMORY, "out of memory");
+    for (uint32_t i = 0; i < node->count; i++) {
+        const struct ci_way *way = &ways[i], *before = i ? &ways[i - 1] : NULL;
+        size_t rest = (size_t)way->length - 1;
+        bool same = before && before->length == way->length && memcmp(before->low + 1, way->low + 1, rest) == 0 &&
+                    memcmp(before->high + 1, way->high + 1, rest) == 0;
+        starts[i] = same ? starts[i - 1] : next;
+        for (int k = way->length - 1; k > 0 && !same; k--)
+            starts[i] = add_byte(compiler, way->low[k], way->high[k], starts[i]);
+    }
+    size_t first = compiler->edge_count;
+    for (uint32_t i = 0; i < node->count; i++) add_edge(compiler, ways[i].low[0], ways[i].high[0], starts[i]);
+    free(starts);
+    return add(compiler, (struct ci_position){.kind = CI_POSITION_BYTES,
+                                              .first = ci_narrowed_unsigned(first),
+                                              .count = ci_narrowed_unsigned(compiler->edge_count - first)});
+}
+
+static uint32_t build(struct compiler *compiler, ci_grammar_node index, uint32_t next);
+
+static uint32_t build_choice(struct compiler *compiler, const struct ci_node *node, uint32_t next) {
+    uint32_t split = add_split(compiler, node->count);
+    for (uint32_t i = 0; i < node->count && compiler->status == CLINFER_OK; i++)
+        set_target(compiler, split, i, build(compiler, compiler->maker->children[node->first + i], next));
+    return split;
+}
+
+static uint32_t build_repeat(struct compiler *compiler, const struct ci_node *node, uint32_t next) {
+    uint32_t at = next;
+    if (node->most == CI_GRAMMAR_NO_END) {
+        at = add_split(compiler, 2);
+        set_target(compiler, at, 0, build(compiler, node->first, at));
+        set_target(compiler, at, 1, next);
+    }
+    for (uint32_t i = node->least; i < node->most && node->most != CI_GRAMMAR_NO_END; i++) {
+        uint32_t body = build(compiler, node->first, at);
+        at = add_split(compiler, 2);
+        set_target(compiler, at, 0, body);
+        set_target(compiler, at, 1, next);
+        if (compiler->status != CLINFER_OK) break;
+    }
+    for (uint32_t i = 0; i < node->least && compiler->status == CLINFER_OK; i++) {
+        size_t before = compiler->position_count;
+        at = build(compiler, node->first, at);
+        if (compiler->position_count == before) break; /* nothing, however often */
+    }
+    return at;
+}
+
+static uint32_t build_call(struct compiler *compiler, const struct ci_node *node, uint32_t next) {
+    if (!compiler->seen[node->first]) {
+        compiler->seen[node->first] = true;
+        compiler->waiting[compiler->waiting_count++] = node->first;
+    }
+    return add(compiler, (struct ci_position){.kind = CI_POSITION_CALL, .rule = node->first, .next = next});
+}
+
+/* The position at which the node begins that goes on at `next`. Nodes are not deeper than CI_GRAMMAR_MOST_DEPTH. */
+static uint32_t build(struct compiler *compiler, ci_grammar_node index, uint32_t next) {
+    const struct ci_grammar_maker *maker = compiler->maker;
+    const struct ci_node *node = &maker->nodes[index];
+    if (compiler->status != CLINFER_OK) return CI_POSITION_OF_END;
+    switch ((enum ci_node_kind)node->kind) {
+    case CI_NODE_TEXT:
+        for (uint32_t i = node->count; i > 0; i--) {
+            uint8_t byte = (uint8_t)maker->bytes[node->first + i - 1];
+            next = add_byte(compiler, byte, byte, next);
+        }
+        return next;
+    case CI_NODE_SET: return build_set(compiler, node, next);
+    case CI_NODE_SEQUENCE:
+        for (uint32_t i = node->count; i > 0; i--) next = build(compiler, maker->children[node->first + i - 1], next);
+        return next;
+    case CI_NODE_CHOICE: return build_choice(compiler, node, next);
+    case CI_NODE_REPEAT: return build_repeat(compiler, node, next);
+    case CI_NODE_TOKEN:
+        return add(compiler, (struct ci_position){.kind = CI_POSITION_TOKEN,
+                                                  .negated = node->negated,
+                                                  .token = (int32_t)node->first,
+                                                  .next = next});
+    case CI_NODE_CALL: return build_call(compiler, node, next);
+    }
+    return next;
+}
+
+/* ---- all ---- */
+
+static enum clinfer_status find_undefined(const struct ci_grammar_maker *maker) {
+    for (size_t i = 0; i < maker->rule_count; i++)
+        if (maker->rules[i].node == CI_GRAMMAR_NONE)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "grammar: rule '%.100s' is called, but nowhere defined",
+                           maker->rules[i].name);
+    return CLINFER_OK;
+}
+
+/* Each rule begins with a split of its own, so that a position tells whose beginning it is. */
+static void compile_rules(struct compiler *compiler, uint32_t root) {
+    const struct ci_position end = {.kind = CI_POSITION_END};
+    add(compiler, end);
+    compiler->seen[root] = true;
+    compiler->waiting[compiler->waiting_count++] = root;
+    while (compiler->waiting_count > 0 && compiler->status == CLINFER_OK) {
+        uint32_t rule = compiler->waiting[--compiler->waiting_count];
+        uint32_t entry = add_split(compiler, 1);
+        compiler->grammar->entries[rule] = entry;
+        set_target(compiler, entry, 0, build(compiler, compiler->maker->rules[rule].node, CI_POSITION_OF_END));
+    }
+}
+
+enum clinfer_status ci_grammar_finish(struct ci_grammar_maker *maker, int root, struct ci_grammar **out) {
+    *out = NULL;
+    if (maker->status != CLINFER_OK) return maker->status;
+    enum clinfer_status status = find_undefined(maker);
+    if (status != CLINFER_OK) return status;
+    struct compiler compiler = {.maker = maker, .grammar = calloc(1, sizeof *compiler.grammar)};
+    compiler.waiting = calloc(maker->rule_count + 1, sizeof *compiler.waiting);
+    compiler.seen = calloc(maker->rule_count + 1, sizeof *compiler.seen);
+    struct ci_grammar *grammar = compiler.grammar;
+    if (grammar) grammar->entries = calloc(maker->rule_count + 1, sizeof *grammar->entries);
+    if (!grammar || !grammar->entries || !compiler.waiting || !compiler.seen) {
+        fail(&compiler, CLINFER_OUT_OF_MEMORY, "out of memory");
+    } else {
+        grammar->root = (uint32_t)root;
+        grammar->rule_count = ci_narrowed_unsigned(maker->rule_count);
+        compile_rules(&compiler, grammar->root);
+        grammar->position_count = ci_narrowed_unsigned(compiler.position_count);
+        grammar->edge_count = ci_narrowed_unsigned(compiler.edge_count);
+        grammar->target_count = ci_narrowed_unsigned(compiler.target_count);
+        if (compiler.status == CLINFER_OK) compiler.status = ci_grammar_analyse(grammar, maker->rules);
+    }
+    free(compiler.waiting);
+    free(compiler.seen);
+    if (compiler.status == CLINFER_OK)
+        *out = grammar;
+    else
+        ci_grammar_destroy(grammar);
+    return compiler.status;
+}
+
+void ci_grammar_destroy(struct ci_grammar *grammar) {
+    if (!grammar) return;
+    free(grammar->positions);
+    free(grammar->edges);
+    free(grammar->targets);
+    free(grammar->entries);
+    free(grammar);
+}

@@ -1,0 +1,314 @@
+/* Grammars: what llama.cpp's own tests say that they accept and refuse (tests/data/grammars.json), masks beside what each
+ * token does by itself, and what is wrong in a grammar's text.
+ *
+ *   test_grammar --time MODEL.gguf GRAMMAR.gbnf [TEXT]    what masks cost along a text with that model's tokens */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "format/gguf.h"
+#include "grammar/gbnf.h"
+#include "grammar/matcher.h"
+#include "support/asserts.h"
+#include "support/words.h"
+
+static struct ci_tokenizer *tokenizer; /* all bytes, and some words */
+static struct ci_grammar_vocabulary *vocabulary;
+
+static struct ci_grammar *parse(const char *text) {
+    struct ci_grammar *grammar;
+    if (ci_gbnf_parse("test", text, strlen(text), tokenizer, &grammar) != CLINFER_OK)
+        fail_msg("%s: %s", text, clinfer_error());
+    return grammar;
+}
+
+static struct ci_matcher *match(const struct ci_grammar *grammar) {
+    struct ci_matcher *matcher;
+    assert_ok(ci_matcher_create(grammar, vocabulary, &matcher));
+    return matcher;
+}
+
+/* Token by token, of which each is a byte. */
+static void take_text(struct ci_matcher *matcher, const char *text, size_t length, ci_place *place) {
+    int32_t *ids;
+    size_t count;
+    assert_ok(ci_tokenizer_encode(tokenizer, text, length, 0, &ids, &count));
+    for (size_t i = 0; i < count; i++) assert_ok(ci_matcher_take(matcher, *place, ids[i], place));
+    free(ids);
+}
+
+/* A text, or a list of texts and token ids. */
+static bool accepts(struct ci_matcher *matcher, const json_t *answer) {
+    ci_place place = ci_matcher_start(matcher);
+    size_t count = json_is_array(answer) ? json_array_size(answer) : 1;
+    for (size_t i = 0; i < count && place != CI_PLACE_DEAD; i++) {
+        const json_t *part = json_is_array(answer) ? json_array_get(answer, i) : answer;
+        if (json_is_integer(part))
+            assert_ok(ci_matcher_take(matcher, place, (int32_t)json_integer_value(part), &place));
+        else if (json_is_array(answer))
+            take_text(matcher, json_string_value(part), json_string_length(part), &place);
+        else
+            assert_ok(ci_matcher_take_bytes(matcher, place, json_string_value(part), json_string_length(part), &place));
+    }
+    return ci_matcher_may_end(matcher, place);
+}
+
+static void check_answers(struct ci_matcher *matcher, const json_t *fact, const char *key, bool wanted) {
+    const json_t *answer;
+    size_t i;
+    json_array_foreach(json_object_get(fact, key), i, answer) {
+        if (accepts(matcher, answer) == wanted) continue;
+        char *text = json_dumps(answer, JSON_ENCODE_ANY);
+        fail_msg("%s: %s should be %sed", json_string_value(json_object_get(fact, "name")), text,
+                 wanted ? "accept" : "refus");
+    }
+}
+
+static void test_answers_are_accepted_and_refused_as_in_llama_cpp(void **state) {
+    (void)state;
+    json_error_t error;
+    json_t *facts = json_load_file("tests/data/grammars.json", 0, &error);
+    const json_t *fact;
+    size_t i;
+    assert_non_null(facts);
+    assert_true(json_array_size(json_object_get(facts, "grammars")) >= 14);
+    json_array_foreach(json_object_get(facts, "grammars"), i, fact) {
+        struct ci_grammar *grammar = parse(json_string_value(json_object_get(fact, "text")));
+        struct ci_matcher *matcher = match(grammar);
+        check_answers(matcher, fact, "accepts", true);
+        check_answers(matcher, fact, "refuses", false);
+        ci_matcher_destroy(matcher);
+        ci_grammar_destroy(grammar);
+    }
+    json_decref(facts);
+}
+
+/* ---- masks ---- */
+
+static bool is_set(const uint32_t *bits, int32_t token) { return bits[token / 32] >> token % 32 & 1; }
+
+/* At a place and some behind it: a token is in the mask exactly if taking it leads somewhere. */
+static void check_masks(struct ci_matcher *matcher, ci_place place, int depth) {
+    const uint32_t *bits;
+    size_t count, found = 0;
+    int32_t only, tokens = (int32_t)ci_tokenizer_size(tokenizer), last = -1;
+    assert_ok(ci_matcher_mask(matcher, place, &bits, &count));
+    uint32_t *kept = malloc((size_t)(tokens + 31) / 32 * sizeof *kept); /* the next mask may take its place */
+    assert_non_null(kept);
+    memcpy(kept, bits, (size_t)(tokens + 31) / 32 * sizeof *kept);
+    for (int32_t token = 0; token < tokens; token++) {
+        ci_place to;
+        assert_ok(ci_matcher_take(matcher, place, token, &to));
+        if (is_set(kept, token) != (to != CI_PLACE_DEAD)) fail_msg("token %d: mask %d", token, is_set(kept, token));
+        if (to == CI_PLACE_DEAD) continue;
+        found++;
+        last = token;
+        if (depth > 0 && to != place && found % 7 == 1) check_masks(matcher, to, depth - 1);
+    }
+    assert_int_equal(found, count);
+    assert_ok(ci_matcher_only(matcher, place, &only));
+    assert_int_equal(only, count == 1 ? last : -1);
+    free(kept);
+}
+
+static void test_masks_are_what_tokens_do(void **state) {
+    (void)state;
+    static const char *const grammars[] = {
+        "root ::= \"ab\" [a-c]* | \"the \" (\"cat\" | \"car\")",
+        "root ::= item+\nitem ::= \"{\" item* \"}\" | [^{}]",
+        "root ::= [\xc3\xa0-\xe4\xb8\xad]{2} \"!\"",
+        "root ::= \"the\" <[300]> | !<[300]> \"the\"",
+        "root ::= . [^a]",
+    };
+    for (size_t i = 0; i < sizeof grammars / sizeof *grammars; i++) {
+        struct ci_grammar *grammar = parse(grammars[i]);
+        struct ci_matcher *matcher = match(grammar);
+        check_masks(matcher, ci_matcher_start(matcher), 3);
+        ci_matcher_destroy(matcher);
+        ci_grammar_destroy(grammar);
+    }
+}
+
+static void check_completion(const char *text, const char *begun, const char *wanted) {
+    struct ci_grammar *grammar = parse(text);
+    struct ci_matcher *matcher = match(grammar);
+    ci_place place;
+    char *rest;
+    size_t length;
+    assert_ok(ci_matcher_take_bytes(matcher, ci_matcher_start(matcher), begun, strlen(begun), &place));
+    assert_int_not_equal(place, CI_PLACE_DEAD);
+    assert_ok(ci_matcher_completion(matcher, place, &rest, &length));
+    assert_int_equal(length, strlen(rest));
+    assert_string_equal(rest, wanted);
+    free(rest);
+    ci_matcher_destroy(matcher);
+    ci_grammar_destroy(grammar);
+}
+
+static void test_the_shortest_end_is_found(void **state) {
+    (void)state;
+    check_completion("root ::= \"a\"+", "aa", "");
+    check_completion("root ::= \"a\"+", "", "a");
+    check_completion("root ::= value\nvalue ::= \"[\" value (\",\" value)* \"]\" | [0-9]+ | \"\\\"\" [^\"]* \"\\\"\"", "[[1,\"x",
+                     "\"]]");
+    check_completion("root ::= [a-z]{3,5}", "q", "aa");
+    check_completion("root ::= \"x\" (\"long\" | \"b\" | \"a\")", "x", "a");
+}
+
+/* ---- what is wrong ---- */
+
+static void expect_wrong(const char *text, const char *message) {
+    struct ci_grammar *grammar;
+    enum clinfer_status status = ci_gbnf_parse("file.gbnf", text, strlen(text), tokenizer, &grammar);
+    if (status != CLINFER_INVALID_ARGUMENT || !strstr(clinfer_error(), message) ||
+        strncmp(clinfer_error(), "file.gbnf: ", 11) != 0)
+        fail_msg("%s: status %d, %s; expected: %s", text, (int)status, clinfer_error(), message);
+    assert_null(grammar);
+}
+
+static void test_what_is_wrong_is_told_with_its_place(void **state) {
+    (void)state;
+    expect_wrong("", "no rule 'root'");
+    expect_wrong("rot ::= \"a\"", "no rule 'root'");
+    expect_wrong("root ::= numero\n", "rule 'numero' is called, but nowhere defined");
+    expect_wrong("root ::= \"a\" | root \"a\"", "left recursion");
+    expect_wrong("root ::= asdf\nasdf ::= \"a\" | foo \"b\"\nfoo ::= \"c\" | empty asdf \"d\" | \"e\"\nempty ::= \"blah\" |",
+                 "left recursion");
+    expect_wrong("root ::= \"a\" root", "ever comes to an end");
+    expect_wrong("root ::= \"a", "line 1, column 12: the text ends before its closing sign");
+    expect_wrong("root ::= \"a\"\nb := \"c\"", "line 2, column 3: '::=' is needed here; here stands ':= \"c\"'");
+    expect_wrong("root ::= [z-a]", "ends before it begins");
+    expect_wrong("root ::= []", "no characters");
+    expect_wrong("root ::= (\"a\"", "')' is needed here; here stands the end");
+    expect_wrong("root ::= * \"a\"", "nothing before this");
+    expect_wrong("root ::= \"a\"{2,1}", "at most 1, but at least 2");
+    expect_wrong("root ::= \"a\"{x}", "a number is needed");
+    expect_wrong("root ::= \"\\q\"", "this escape is not known");
+    expect_wrong("root ::= \"\\ud800\"", "is no character");
+    expect_wrong("root ::= \"\xff\"", "no UTF-8");
+    expect_wrong("root ::= <nothing>", "no token of the model");
+    expect_wrong("root ::= <[99999]>", "the model has");
+    expect_wrong("root ::= ((([a-z]{1000}){1000}){1000})", "too large");
+    expect_wrong("root ::= \"a\" %", "the end of the line is needed");
+}
+
+/* Nested deeper than anybody writes: an answer in time, whatever it is. */
+static void test_hostile_grammars_end(void **state) {
+    (void)state;
+    enum { DEEP = 100000 };
+    static char text[DEEP * 2 + 100];
+    double start = ci_now();
+    strcpy(text, "root ::= ");
+    memset(text + 9, '(', DEEP);
+    expect_wrong(text, "groups in more than");
+    strcpy(text, "root ::= \"a\"");
+    for (size_t i = 0; i < 400; i++) strcat(text, "*");
+    struct ci_grammar *grammar = parse(text);
+    struct ci_matcher *matcher = match(grammar);
+    ci_place place;
+    assert_ok(ci_matcher_take_bytes(matcher, ci_matcher_start(matcher), "aaaaaaaa", 8, &place));
+    assert_true(ci_matcher_may_end(matcher, place));
+    ci_matcher_destroy(matcher);
+    ci_grammar_destroy(grammar);
+    assert_true(ci_now() - start < 5);
+}
+
+/* ---- what it costs ---- */
+
+static int time_masks(const char *model, const char *file, const char *text_file) {
+    struct ci_gguf *gguf;
+    struct ci_tokenizer *own;
+    struct ci_grammar *grammar;
+    struct ci_matcher *matcher;
+    struct ci_matcher_counts counts;
+    char *text, *answer = NULL;
+    size_t length, answer_length = 0, count, tokens;
+    int32_t *ids;
+    double start = ci_now();
+    if (ci_gguf_open(model, &gguf) != CLINFER_OK || ci_tokenizer_create_gguf(gguf, &own) != CLINFER_OK ||
+        ci_file_read(file, 1 << 24, &text, &length) != CLINFER_OK)
+        goto failed;
+    if (text_file && ci_file_read(text_file, 1 << 24, &answer, &answer_length) != CLINFER_OK) goto failed;
+    start = ci_now();
+    if (ci_grammar_vocabulary_create(own, &vocabulary) != CLINFER_OK) goto failed;
+    printf("vocabulary of %zu: %.2f ms\n", ci_tokenizer_size(own), (ci_now() - start) * 1e3);
+    start = ci_now();
+    if (ci_gbnf_parse(file, text, length, own, &grammar) != CLINFER_OK ||
+        ci_matcher_create(grammar, vocabulary, &matcher) != CLINFER_OK)
+        goto failed;
+    printf("grammar: %.3f ms\n", (ci_now() - start) * 1e3);
+    if (ci_tokenizer_encode(own, answer ? answer : "", answer_length, 0, &ids, &tokens) != CLINFER_OK) goto failed;
+    ci_place place = ci_matcher_start(matcher);
+    double worst = 0, all = 0;
+    for (size_t i = 0; i <= tokens; i++) {
+        const uint32_t *bits;
+        start = ci_now();
+        if (ci_matcher_mask(matcher, place, &bits, &count) != CLINFER_OK) goto failed;
+        if (i < tokens && ci_matcher_take(matcher, place, ids[i], &place) != CLINFER_OK) goto failed;
+        double seconds = ci_now() - start;
+        all += seconds;
+        if (seconds > worst) worst = seconds;
+        if (place == CI_PLACE_DEAD) {
+            printf("token %zu is not allowed\n", i);
+            break;
+        }
+    }
+    ci_matcher_counts(matcher, &counts);
+    printf("%zu tokens: %.4f ms each, at most %.3f ms; %zu places, %zu masks in %.2f ms, %zu bytes\n", tokens,
+           all * 1e3 / (double)(tokens + 1), worst * 1e3, counts.places, counts.masks, counts.seconds * 1e3,
+           counts.bytes);
+    return 0;
+failed:
+    fprintf(stderr, "%s\n", clinfer_error());
+    return 1;
+}
+
+static int make_vocabulary(void **state) {
+    static struct words words;
+    static const char *const texts[] = {"the",  "the ", "cat", "car",  "ab",  "aba", "{}", "}}", "[[1", "[1,",
+                                        "long", "\xe4\xb8", "\xad!", "a!", "abc"};
+    (void)state;
+    make_words(&words);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char spelled[64] = "";
+        for (const char *c = texts[i]; *c; c++) strcat(spelled, words.spelled[(unsigned char)*c]);
+        add_token(&words, strdup(spelled), CI_TOKEN_NORMAL);
+    }
+    while (words.source.token_count < 305) {
+        char name[32];
+        snprintf(name, sizeof name, "<|%zu|>", words.source.token_count);
+        add_token(&words, strdup(name), CI_TOKEN_CONTROL);
+    }
+    words.source.eos_id = 304;
+    tokenizer = create_tokenizer(&words);
+    return ci_grammar_vocabulary_create(tokenizer, &vocabulary) != CLINFER_OK;
+}
+
+static int free_vocabulary(void **state) {
+    (void)state;
+    ci_grammar_vocabulary_destroy(vocabulary);
+    ci_tokenizer_destroy(tokenizer);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_answers_are_accepted_and_refused_as_in_llama_cpp),
+        cmocka_unit_test(test_masks_are_what_tokens_do),
+        cmocka_unit_test(test_the_shortest_end_is_found),
+        cmocka_unit_test(test_what_is_wrong_is_told_with_its_place),
+        cmocka_unit_test(test_hostile_grammars_end),
+    };
+    if (argc > 3 && strcmp(argv[1], "--time") == 0) return time_masks(argv[2], argv[3], argc > 4 ? argv[4] : NULL);
+    return cmocka_run_group_tests(tests, make_vocabulary, free_vocabulary);
+}
