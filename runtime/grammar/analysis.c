@@ -1,9 +1,11 @@
-/* analysis.c: what of a grammar can come to an end, and whether a rule calls itself before it has read a byte.
+/* analysis.c: how far it is from each position to the end of its rule, if that is ever reached, and whether a rule
+ * calls itself before it has read a byte.
  *
- * Both ask from which positions the end of a rule can be reached, with bytes or without any. That is found backwards
- * from the ends, each position once: a call passes it on when the called rule ends, too. */
+ * Costs are found backwards from the ends, the smallest first (Knuth 1977, "A generalization of Dijkstra's algorithm"):
+ * a call costs what the called rule and what comes behind it cost. */
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/status.h"
 #include "grammar/grammar_private.h"
 
@@ -85,41 +87,79 @@ static enum clinfer_status make_backwards(const struct ci_grammar *grammar, stru
     return CLINFER_OK;
 }
 
-/* From which positions the end of the rule is reached: ends[p]; ends of a rule's beginning are those of the rule. */
-static enum clinfer_status find_ends(const struct ci_grammar *grammar, const struct backwards *backwards,
-                                     bool with_bytes, bool *ends) {
-    uint32_t *waiting = calloc((size_t)grammar->position_count + 1, sizeof *waiting), count = 0;
+/* Positions to be looked at, the cheapest on top. */
+struct heap {
+    struct offer {
+        uint32_t cost, position;
+    } * offers;
+    size_t count, capacity;
+};
+
+static bool push(struct heap *heap, uint32_t cost, uint32_t position) {
+    if (!ci_array_reserve(&heap->offers, &heap->capacity, heap->count)) return false;
+    size_t at = heap->count++;
+    for (; at > 0 && heap->offers[(at - 1) / 2].cost > cost; at = (at - 1) / 2)
+        heap->offers[at] = heap->offers[(at - 1) / 2];
+    heap->offers[at] = (struct offer){cost, position};
+    return true;
+}
+
+static struct offer pop(struct heap *heap) {
+    const struct offer top = heap->offers[0], last = heap->offers[--heap->count];
+    size_t at = 0;
+    for (size_t child; (child = 2 * at + 1) < heap->count; at = child) {
+        if (child + 1 < heap->count && heap->offers[child + 1].cost < heap->offers[child].cost) child++;
+        if (heap->offers[child].cost >= last.cost) break;
+        heap->offers[at] = heap->offers[child];
+    }
+    heap->offers[at] = last;
+    return top;
+}
+
+static uint32_t sum(uint32_t a, uint32_t b) {
+    if (a == CI_COST_NO_END || b == CI_COST_NO_END) return CI_COST_NO_END;
+    return a + b < CI_COST_MOST ? a + b : CI_COST_MOST;
+}
+
+/* By way of `next`, whose cost is known. */
+static uint32_t cost_by(const struct ci_grammar *grammar, const struct ci_position *position, uint32_t next) {
+    switch ((enum ci_position_kind)position->kind) {
+    case CI_POSITION_BYTES: return sum(1, next);
+    case CI_POSITION_TOKEN: return sum(CI_COST_TOKEN, next);
+    case CI_POSITION_CALL: return sum(next, grammar->positions[grammar->entries[position->rule]].cost);
+    case CI_POSITION_SPLIT:
+    case CI_POSITION_END: break;
+    }
+    return next;
+}
+
+static enum clinfer_status find_costs(struct ci_grammar *grammar, const struct backwards *backwards) {
+    struct heap heap = {0};
     uint32_t *begun = calloc((size_t)grammar->position_count + 1, sizeof *begun); /* the rule of a beginning, + 1 */
-    enum clinfer_status status = waiting && begun ? CLINFER_OK : no_memory();
-    for (uint32_t r = 0; r < grammar->rule_count && status == CLINFER_OK; r++)
+    for (uint32_t p = 0; p < grammar->position_count; p++) grammar->positions[p].cost = CI_COST_NO_END;
+    for (uint32_t r = 0; r < grammar->rule_count && begun; r++)
         if (grammar->entries[r] != CI_POSITION_OF_END) begun[grammar->entries[r]] = r + 1;
-    if (status == CLINFER_OK) {
-        ends[CI_POSITION_OF_END] = true;
-        waiting[count++] = CI_POSITION_OF_END;
-    }
-    while (count > 0) {
-        uint32_t at = waiting[--count];
-        for (uint32_t i = backwards->first[at]; i < backwards->first[at + 1]; i++) {
-            uint32_t from = backwards->sources[i];
-            const struct ci_position *position = &grammar->positions[from];
-            bool passes = position->kind == CI_POSITION_SPLIT ||
-                          (position->kind == CI_POSITION_CALL && ends[grammar->entries[position->rule]]) ||
-                          (with_bytes && position->kind != CI_POSITION_CALL);
-            if (!passes || ends[from]) continue;
-            ends[from] = true;
-            waiting[count++] = from;
+    bool fine = begun && push(&heap, 0, CI_POSITION_OF_END);
+    while (fine && heap.count > 0) {
+        const struct offer offer = pop(&heap);
+        if (grammar->positions[offer.position].cost != CI_COST_NO_END) continue;
+        grammar->positions[offer.position].cost = offer.cost;
+        for (uint32_t i = backwards->first[offer.position]; i < backwards->first[offer.position + 1] && fine; i++) {
+            const uint32_t from = backwards->sources[i];
+            uint32_t cost = cost_by(grammar, &grammar->positions[from], offer.cost);
+            if (cost < CI_COST_NO_END) fine = push(&heap, cost, from);
         }
-        for (uint32_t i = begun[at] ? backwards->call_first[begun[at] - 1] : 0;
-             begun[at] && i < backwards->call_first[begun[at]]; i++) {
-            uint32_t from = backwards->calls[i];
-            if (ends[from] || !ends[grammar->positions[from].next]) continue;
-            ends[from] = true;
-            waiting[count++] = from;
+        const uint32_t rule = begun[offer.position];
+        for (uint32_t i = rule ? backwards->call_first[rule - 1] : 0; rule && i < backwards->call_first[rule] && fine;
+             i++) {
+            const uint32_t from = backwards->calls[i], next = grammar->positions[from].next;
+            uint32_t cost = sum(offer.cost, grammar->positions[next].cost);
+            if (cost < CI_COST_NO_END) fine = push(&heap, cost, from);
         }
     }
-    free(waiting);
+    free(heap.offers);
     free(begun);
-    return status;
+    return fine ? CLINFER_OK : no_memory();
 }
 
 /* ---- left recursion ---- */
@@ -134,13 +174,7 @@ struct left {
 };
 
 static bool add_called(struct left *left, uint32_t rule) {
-    if (left->called_count == left->called_capacity) {
-        size_t capacity = left->called_capacity ? left->called_capacity * 2 : 64;
-        uint32_t *moved = realloc(left->called, capacity * sizeof *moved);
-        if (!moved) return false;
-        left->called = moved;
-        left->called_capacity = capacity;
-    }
+    if (!ci_array_reserve(&left->called, &left->called_capacity, left->called_count)) return false;
     left->called[left->called_count++] = rule;
     return true;
 }
@@ -162,7 +196,7 @@ static bool find_called(struct left *left, uint32_t rule) {
         } else if (position->kind == CI_POSITION_CALL) {
             if (!add_called(left, position->rule)) return false;
             next = &position->next;
-            nexts = left->empty[grammar->entries[position->rule]];
+            nexts = grammar->positions[grammar->entries[position->rule]].cost == 0; /* an empty one is passed by */
         }
         for (uint32_t i = 0; i < nexts; i++) {
             if (left->seen[next[i]] == rule + 1) continue;
@@ -201,10 +235,9 @@ static uint32_t find_circle(const struct left *left, uint32_t *path, uint32_t *a
     return rules;
 }
 
-static enum clinfer_status refuse_left_recursion(const struct ci_grammar *grammar, const bool *empty,
-                                                 const struct ci_rule *rules) {
+static enum clinfer_status refuse_left_recursion(const struct ci_grammar *grammar, const struct ci_rule *rules) {
     size_t positions = grammar->position_count, count = grammar->rule_count;
-    struct left left = {.grammar = grammar, .empty = empty};
+    struct left left = {.grammar = grammar};
     left.seen = calloc(positions + 1, sizeof *left.seen);
     left.waiting = calloc(positions + 1, sizeof *left.waiting);
     left.called_first = calloc(count + 2, sizeof *left.called_first);
@@ -235,17 +268,11 @@ static enum clinfer_status refuse_left_recursion(const struct ci_grammar *gramma
 
 enum clinfer_status ci_grammar_analyse(struct ci_grammar *grammar, const struct ci_rule *rules) {
     struct backwards backwards = {0};
-    bool *ends = calloc((size_t)grammar->position_count + 1, sizeof *ends);
-    bool *empty = calloc((size_t)grammar->position_count + 1, sizeof *empty);
-    enum clinfer_status status = ends && empty ? make_backwards(grammar, &backwards) : no_memory();
-    if (status == CLINFER_OK) status = find_ends(grammar, &backwards, true, ends);
-    if (status == CLINFER_OK) status = find_ends(grammar, &backwards, false, empty);
-    if (status == CLINFER_OK) status = refuse_left_recursion(grammar, empty, rules);
-    if (status == CLINFER_OK && !ends[grammar->entries[grammar->root]])
+    enum clinfer_status status = make_backwards(grammar, &backwards);
+    if (status == CLINFER_OK) status = find_costs(grammar, &backwards);
+    if (status == CLINFER_OK) status = refuse_left_recursion(grammar, rules);
+    if (status == CLINFER_OK && grammar->positions[grammar->entries[grammar->root]].cost == CI_COST_NO_END)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "grammar: nothing that it allows ever comes to an end");
-    for (uint32_t p = 0; p < grammar->position_count && status == CLINFER_OK; p++) grammar->positions[p].live = ends[p];
     free_backwards(&backwards);
-    free(ends);
-    free(empty);
     return status;
 }

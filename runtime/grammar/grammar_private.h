@@ -16,10 +16,13 @@ enum ci_position_kind {
 
 enum { CI_POSITION_OF_END = 0 }; /* there is one for all rules */
 
+#define CI_COST_NO_END UINT32_MAX
+enum { CI_COST_TOKEN = 1 << 20, CI_COST_MOST = 1 << 30 }; /* a token is no byte: bytes go before; sums end there */
+
 struct ci_position {
-    uint8_t kind; /* enum ci_position_kind */
-    bool negated; /* TOKEN */
-    bool live;    /* an end can be reached; others are as if they were not there */
+    uint8_t kind;  /* enum ci_position_kind */
+    bool negated;  /* TOKEN */
+    uint32_t cost; /* bytes to the end of its rule at least; CI_COST_NO_END: none is reached, it is as if not there */
     union {
         uint32_t first; /* of edges or targets */
         uint32_t rule;
@@ -86,7 +89,7 @@ struct ci_grammar_maker {
     size_t name_capacity;
 };
 
-/* analysis.c: marks live positions; CLINFER_INVALID_ARGUMENT for left recursion and for a root that never ends. */
+/* analysis.c: the costs of positions; CLINFER_INVALID_ARGUMENT for left recursion and for a root that never ends. */
 enum clinfer_status ci_grammar_analyse(struct ci_grammar *grammar, const struct ci_rule *rules);
 
 #endif

@@ -113,62 +113,34 @@ enum clinfer_status ci_matcher_only(struct ci_matcher *matcher, ci_place place, 
 
 /* ---- the shortest end ---- */
 
-struct search {
-    uint32_t *from;  /* [place] the place before it in the search, + 1; 0: not seen */
-    uint8_t *bytes;  /* [place] and the byte from there */
-    ci_place *queue; /* [place_count] */
-    size_t count, capacity, byte_capacity, queue_capacity;
-};
-
-static bool grow(struct search *search, size_t places) {
-    size_t before = search->capacity;
-    while (search->capacity < places)
-        if (!ci_array_reserve(&search->from, &search->capacity, search->capacity)) return false;
-    while (search->byte_capacity < places)
-        if (!ci_array_reserve(&search->bytes, &search->byte_capacity, search->byte_capacity)) return false;
-    if (search->capacity > before) memset(search->from + before, 0, (search->capacity - before) * sizeof *search->from);
-    return ci_array_reserve(&search->queue, &search->queue_capacity, search->count);
-}
-
-/* The first place, breadth first, at which the answer may end. */
-static enum clinfer_status search_end(struct ci_matcher *matcher, ci_place start, struct search *search,
-                                      ci_place *end) {
-    bool fine = grow(search, matcher->place_count);
-    if (fine) search->queue[search->count++] = start;
-    if (fine) search->from[start] = start + 1;
-    for (size_t at = 0; fine && at < search->count; at++) {
-        *end = search->queue[at];
-        if (matcher->places[*end].may_end) return CLINFER_OK;
-        for (size_t k = 0; k < matcher->class_count && fine; k++) {
-            ci_place to;
-            enum clinfer_status status = ci_matcher_step(matcher, search->queue[at], (uint8_t)k, &to);
-            if (status != CLINFER_OK) return status;
-            fine = grow(search, matcher->place_count);
-            if (!fine || to == CI_PLACE_DEAD || search->from[to]) continue;
-            search->from[to] = search->queue[at] + 1;
-            search->bytes[to] = matcher->first_of[k];
-            search->queue[search->count++] = to;
-        }
+/* A byte that leads to a place from which it is one byte less. */
+static enum clinfer_status step_nearer(struct ci_matcher *matcher, ci_place *place, char *byte) {
+    const uint32_t cost = matcher->places[*place].cost;
+    for (size_t k = 0; k < matcher->class_count; k++) {
+        ci_place to;
+        enum clinfer_status status = ci_matcher_step(matcher, *place, (uint8_t)k, &to);
+        if (status != CLINFER_OK) return status;
+        if (to == CI_PLACE_DEAD || matcher->places[to].cost != cost - 1) continue;
+        *byte = (char)matcher->first_of[k];
+        *place = to;
+        return CLINFER_OK;
     }
-    return ci_fail(fine ? CLINFER_UNSUPPORTED : CLINFER_OUT_OF_MEMORY, "grammar: no end was found from here%s",
-                   fine ? " that is made of bytes" : ": out of memory");
+    return ci_fail(CLINFER_UNSUPPORTED, "grammar: no end is reached from here by bytes alone");
 }
 
 enum clinfer_status ci_matcher_completion(struct ci_matcher *matcher, ci_place place, char **text, size_t *length) {
-    struct search search = {0};
-    ci_place end = place;
-    *text = NULL;
+    size_t bytes = ci_matcher_cost(matcher, place);
     *length = 0;
-    enum clinfer_status status = search_end(matcher, place, &search, &end);
-    for (ci_place at = end; status == CLINFER_OK && at != place; at = search.from[at] - 1) (*length)++;
-    if (status == CLINFER_OK) *text = malloc(*length + 1);
-    if (status == CLINFER_OK && !*text) status = ci_fail(CLINFER_OUT_OF_MEMORY, "grammar: out of memory");
-    if (status == CLINFER_OK) (*text)[*length] = 0;
-    size_t left = *length;
-    for (ci_place at = end; status == CLINFER_OK && at != place; at = search.from[at] - 1)
-        (*text)[--left] = (char)search.bytes[at];
-    free(search.from);
-    free(search.bytes);
-    free(search.queue);
+    *text = bytes < CI_COST_TOKEN ? malloc(bytes + 1) : NULL;
+    if (bytes >= CI_COST_TOKEN)
+        return ci_fail(CLINFER_UNSUPPORTED, "grammar: no end is reached from here by bytes alone");
+    if (!*text) return ci_fail(CLINFER_OUT_OF_MEMORY, "grammar: out of memory");
+    enum clinfer_status status = CLINFER_OK;
+    while (*length < bytes && status == CLINFER_OK) status = step_nearer(matcher, &place, *text + (*length)++);
+    (*text)[*length] = 0;
+    if (status != CLINFER_OK) {
+        free(*text);
+        *text = NULL;
+    }
     return status;
 }

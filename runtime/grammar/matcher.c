@@ -56,6 +56,12 @@ static uint64_t hash_of_seen(const struct ci_matcher *matcher, uint32_t index) {
     return hash_pair(matcher->seen_configs[index].position, matcher->seen_configs[index].stack);
 }
 
+/* From a position with these to return to. */
+static uint32_t cost_of(const struct ci_matcher *matcher, uint32_t position, uint32_t stack) {
+    uint32_t cost = matcher->grammar->positions[position].cost + matcher->stacks[stack].cost;
+    return cost < CI_COST_MOST ? cost : CI_COST_MOST;
+}
+
 /* The stack with this on top; false: out of memory. */
 static bool push(struct ci_matcher *matcher, uint32_t position, uint32_t below, uint32_t *stack) {
     struct ci_number_table *table = &matcher->stack_table;
@@ -67,7 +73,7 @@ static bool push(struct ci_matcher *matcher, uint32_t position, uint32_t below, 
     }
     if (!ci_array_reserve(&matcher->stacks, &matcher->stack_capacity, matcher->stack_count)) return false;
     *stack = ci_narrowed_unsigned(matcher->stack_count++);
-    matcher->stacks[*stack] = (struct ci_stack){position, below};
+    matcher->stacks[*stack] = (struct ci_stack){position, below, cost_of(matcher, position, below)};
     table->entries[at] = *stack + 1;
     table->count++;
     return true;
@@ -88,7 +94,7 @@ static void begin_set(struct ci_matcher *matcher) {
 /* Once each, and only what can come to an end. */
 static bool wait(struct ci_matcher *matcher, uint32_t position, uint32_t stack) {
     struct ci_number_table *table = &matcher->seen;
-    if (!matcher->grammar->positions[position].live) return true;
+    if (matcher->grammar->positions[position].cost == CI_COST_NO_END) return true;
     if (!make_room(table, hash_of_seen, matcher)) return false;
     size_t at = (size_t)hash_pair(position, stack) & (table->capacity - 1);
     for (; table->entries[at]; at = (at + 1) & (table->capacity - 1)) {
@@ -148,13 +154,16 @@ static int by_position(const void *a, const void *b) {
 }
 
 static enum clinfer_status add_place(struct ci_matcher *matcher, ci_place *place) {
-    struct ci_place_state state = {.first = matcher->config_count, .count = ci_narrowed_unsigned(matcher->found_count)};
+    struct ci_place_state state = {
+        .first = matcher->config_count, .count = ci_narrowed_unsigned(matcher->found_count), .cost = CI_COST_MOST};
     const size_t bytes = sizeof state + matcher->found_count * sizeof *matcher->found;
     if (matcher->counts.bytes + bytes > CI_MATCHER_MOST_BYTES) return no_memory();
     if (!ci_array_reserve(&matcher->places, &matcher->place_capacity, matcher->place_count)) return no_memory();
     for (size_t i = 0; i < matcher->found_count; i++) {
         const struct ci_config config = matcher->found[i];
         enum ci_position_kind kind = (enum ci_position_kind)matcher->grammar->positions[config.position].kind;
+        uint32_t cost = cost_of(matcher, config.position, config.stack);
+        if (cost < state.cost) state.cost = cost;
         state.may_end = state.may_end || kind == CI_POSITION_END;
         state.has_tokens = state.has_tokens || kind == CI_POSITION_TOKEN;
         if (!ci_array_reserve(&matcher->configs, &matcher->config_capacity, matcher->config_count)) {
@@ -286,6 +295,8 @@ bool ci_matcher_may_end(const struct ci_matcher *matcher, ci_place place) {
 }
 
 ci_place ci_matcher_start(const struct ci_matcher *matcher) { return matcher->start; }
+
+size_t ci_matcher_cost(const struct ci_matcher *matcher, ci_place place) { return matcher->places[place].cost; }
 
 void ci_matcher_counts(const struct ci_matcher *matcher, struct ci_matcher_counts *counts) {
     *counts = matcher->counts;

@@ -48,8 +48,11 @@ bool ci_matcher_may_end(const struct ci_matcher *matcher, ci_place place);
 /* The only token that may come; -1: there are several, or none. */
 enum clinfer_status ci_matcher_only(struct ci_matcher *matcher, ci_place place, int32_t *token);
 
-/* The shortest bytes with which the answer ends from here; of equally short ones the smallest. The caller frees *text.
- */
+/* How many bytes have to come at least; 0: it may end here. A million and more: only named tokens lead to an end. */
+size_t ci_matcher_cost(const struct ci_matcher *matcher, ci_place place);
+
+/* Bytes of this number with which the answer ends, at each place the smallest. The caller frees *text.
+ * CLINFER_UNSUPPORTED: there are none. */
 enum clinfer_status ci_matcher_completion(struct ci_matcher *matcher, ci_place place, char **text, size_t *length);
 
 /* What it has cost so far. */

@@ -18,12 +18,14 @@ struct ci_config {
 
 struct ci_stack {
     uint32_t position, below;
+    uint32_t cost; /* of all that it returns to */
 };
 
 struct ci_place_state {
     size_t first; /* of `count` configurations */
     uint32_t count;
     bool may_end, has_tokens;
+    uint32_t cost;  /* bytes to the end of the answer at least */
     uint32_t *next; /* [class_count], of the first byte of each class; NULL: no step was taken from here */
     uint32_t mask;  /* index + 1 of a kept mask */
 };

@@ -87,7 +87,7 @@ static enum clinfer_status make_trie(struct ci_grammar_vocabulary *vocabulary) {
         if (length > vocabulary->most_depth) vocabulary->most_depth = length;
     }
     qsort(entries, count, sizeof *entries, by_bytes);
-    uint32_t *open = malloc((vocabulary->most_depth + 1) * sizeof *open);
+    uint32_t *open = calloc(vocabulary->most_depth + 1, sizeof *open);
     vocabulary->nodes = malloc((most_nodes + 1) * sizeof *vocabulary->nodes);
     enum clinfer_status status = open && vocabulary->nodes ? CLINFER_OK : no_memory();
     if (status == CLINFER_OK) {
