@@ -308,12 +308,12 @@ check-remote: ## PEER=build/peer: both dialects of a real server, llama.cpp's; b
 	@$(MAKE) $(AGAIN) all
 	@scripts/check_remote.sh
 
-check-hub: ## HUB_FOLDER=build ONLY=kill|rate|speed|clients PEER=build/peer/bin PYTHON=python3: pulls killed at 200 moments, beside curl and openssl; caches shared with huggingface_hub and llama-server; ten minutes, 7 GB of disk
+check-hub: ## HUB_FOLDER=build ONLY=kill|power|rate|speed|clients PEER=build/peer/bin PYTHON=python3: pulls killed at 200 moments, beside curl and openssl; caches shared with huggingface_hub and llama-server; ten minutes, 7 GB of disk
 	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe
 ifneq ($(ONLY),clients)
 	@python3 scripts/check_hub.py --tool $(BUILD)/clinfer --folder "$(or $(HUB_FOLDER),build)" $(if $(ONLY),--only $(ONLY))
 endif
-ifeq ($(filter kill rate speed,$(ONLY)),)
+ifeq ($(filter kill power rate speed,$(ONLY)),)
 	@scripts/fetch_model.sh
 	@python3 scripts/check_hub_clients.py --tool $(BUILD)/clinfer --peer "$(or $(PEER),build/peer/bin)" $(if $(PYTHON),--python $(PYTHON))
 endif

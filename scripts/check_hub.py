@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Pulls of whole models against a server that plays the Hub (tests/support/hub_server.py): killed at 200 moments, beside
-curl on a line of 10 MB/s, and 2 GB as fast as they go. The end of `make check-hub`.
+"""Pulls of whole models against a server that plays the Hub (tests/support/hub_server.py): killed at 200 moments,
+beside curl on a line of 10 MB/s, and 2 GB as fast as they go. The end of `make check-hub`.
 
-usage: check_hub.py [--tool ./clinfer] [--kills 200] [--only kill|rate|speed] [--folder FOLDER]
+usage: check_hub.py [--tool ./clinfer] [--kills 200] [--only kill|power|rate|speed] [--folder FOLDER]
 
 kill   `kill -9` at so many moments of pulls, one after the other into the same cache until a pull completes. What the
        record beside the part claimed at the moment of the kill may not be asked for again, no byte of it; the pull that
        completes leaves the right bytes and nothing else. In one piece, and in ranges.
+power  what a power cut would leave, by the order of a pull's system calls (strace): every record of the part claims
+       only bytes that were written before an fdatasync(2) that had ended; fsync, then rename, then fsync of the folder.
 rate   all connections together get 10 MB/s: median of 5 pulls at most 1.02 times curl's.
-speed  a sparse file of 2 GB: at least 80% of the slower of `curl -o` into the same folder and `openssl dgst -sha256`; the
-       pull's memory does not grow with the file. Three times in turn; the best of each counts, since others may use the
-       machine. The server sends such files by sendfile(2), so that it is not what is measured.
+speed  a sparse file of 2 GB: at least 80% of the slower of `curl -o` into the same folder and `openssl dgst -sha256`;
+       the pull's memory does not grow with the file. Three times in turn; the best of each counts, since others may use
+       the machine. The server sends such files by sendfile(2), so that it is not what is measured.
 
 Prints what it found, and exits with 1 if a bound is not held."""
 import argparse
@@ -152,8 +154,8 @@ def check_chain(check, server, repo, facts, duration, most, rng):
             kills += 1
             lost = [old for old in claims if not any(a <= old[0] and old[1] <= b for a, b in ranges)]
             done = any(path.endswith(facts["sha256"]) for path in check.blobs())
-            record_gone = not ranges and any(path.endswith(".clinfer.incomplete") and os.path.getsize(path) == facts["size"]
-                                             for path in check.blobs())
+            record_gone = not ranges and any(path.endswith(".clinfer.incomplete") and
+                                             os.path.getsize(path) == facts["size"] for path in check.blobs())
             if lost and not done and not record_gone:
                 check.say(False, f"claimed before, and no longer: {lost}")
             claims = ranges if ranges else [(0, facts["size"])] if done or record_gone else claims
@@ -179,12 +181,101 @@ def check_kill(check, kills):
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         duration, killed, twice, chains = time.monotonic() - start, 0, 0, 0
         while killed < kills // 2:
-            more, again = check_chain(check, server, f"{space}/{name}", facts, duration, min(4, kills // 2 - killed), rng)
+            most = min(4, kills // 2 - killed)
+            more, again = check_chain(check, server, f"{space}/{name}", facts, duration, most, rng)
             killed, twice, chains = killed + more, twice + again, chains + 1
-        check.say(twice == 0, f"kill -9 in {'one piece' if name == 'one' else 'ranges'}: {killed} kills, {chains} pulls "
-                  f"completed, {twice} bytes of finished ranges fetched twice")
+        how = "one piece" if name == "one" else "ranges"
+        check.say(twice == 0, f"kill -9 in {how}: {killed} kills, {chains} pulls completed, {twice} bytes of finished "
+                  "ranges fetched twice")
         server.close()
         os.unlink(path)
+
+
+# ---- the order of things ----
+
+def is_covered(start, end, ranges):
+    for first, last in sorted(ranges):
+        if first <= start < last:
+            start = last
+    return start >= end
+
+
+class Order:
+    """Reads the calls of `strace -f` one after the other, those of several threads included."""
+
+    def __init__(self):
+        self.names, self.begun = {}, {}
+        self.written, self.syncing, self.durable = [], [], []
+        self.records, self.syncs, self.wrong, self.end = 0, 0, [], []
+
+    def line(self, text):
+        thread, _, call = text.rstrip().partition(" ")
+        call = call.strip()
+        resumed = re.match(r"<\.\.\. \w+ resumed>", call)
+        if resumed:
+            self.ended(self.begun.pop(thread) + call[resumed.end():])
+        else:
+            whole = call.removesuffix("<unfinished ...>")
+            self.starts(whole)
+            if whole == call:
+                self.ended(call)
+            else:
+                self.begun[thread] = whole
+
+    def name(self, descriptor):
+        return self.names.get(descriptor, "")
+
+    def starts(self, call):
+        match = re.match(r"fdatasync\((\d+)", call)
+        if match and self.name(match[1]).endswith(".clinfer.incomplete"):
+            self.syncing = list(self.written)
+
+    def ended(self, call):
+        if match := re.match(r'openat\(.*?"([^"]+)".* = (\d+)$', call):
+            self.names[match[2]] = match[1]
+        elif match := re.match(r'pwrite64\((\d+), "(.*)"(?:\.\.\.)?, \d+, (\d+)\)\s+= (\d+)', call):
+            if self.name(match[1]).endswith(".state.incomplete"):
+                self.record(match[2])
+            elif self.name(match[1]).endswith(".incomplete"):
+                self.written.append((int(match[3]), int(match[3]) + int(match[4])))
+        elif match := re.match(r"f(data)?sync\((\d+)\s*\)\s+= 0", call):
+            if match[1] and self.name(match[2]).endswith(".clinfer.incomplete"):
+                self.durable, self.syncs = self.syncing, self.syncs + 1
+            elif not match[1]:
+                self.end.append("sync part" if self.name(match[2]).endswith(".incomplete") else
+                                "sync folder" if self.name(match[2]).endswith("/blobs") else "sync other")
+        elif ".incomplete" in call and re.match(r"rename|unlink", call):
+            self.end.append("rename" if call.startswith("rename") else "unlink")
+
+    def record(self, text):
+        self.records += 1
+        for word, there in (("synced", self.durable), ("written", self.written)):
+            for part in filter(None, re.search(word + r" ([\d,-]*)\\n", text)[1].split(",")):
+                start, end = map(int, part.split("-"))
+                if not is_covered(start, end, there):
+                    self.wrong.append(f"{word} {part}")
+
+
+def check_power(check):
+    if not shutil.which("strace"):
+        print("power cut: left out, since strace is not there")
+        return
+    server = Server(check.folder)
+    server.ask("put " + json.dumps({"name": "power", "version": 1, "files": {FILE: {"size": 160 * MB}}}))
+    command, environment = check.pull(server.endpoint, "x.rate-each_12000000/power")
+    check.clear()
+    calls = os.path.join(check.folder, "calls")
+    trace = ["-e", "trace=openat,pwrite64,fdatasync,fsync,rename,unlink", "-o", calls]
+    timed(["strace", "-f", "-s", "4096", *trace, *command], env=environment)
+    server.close()
+    order = Order()
+    with open(calls, encoding="latin-1") as stream:
+        for text in stream:
+            order.line(text)
+    end = " ".join(event for event in order.end if event != "sync other")
+    check.say(not order.wrong and order.syncs > 0 and end.endswith("sync part unlink rename sync folder"),
+              f"power cut: {order.records} records, {order.syncs} syncs, {len(order.wrong)} claims of bytes that were "
+              f"not on the disk; the end: {end}")
 
 
 # ---- beside others ----
@@ -269,13 +360,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--tool", default="./clinfer")
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--only", choices=("kill", "rate", "speed"))
+    parser.add_argument("--only", choices=("kill", "power", "rate", "speed"))
     parser.add_argument("--folder", help="where the cache is made; its volume is measured (default: a temporary one)")
     arguments = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="check-hub-", dir=arguments.folder)
     check = Check(arguments.tool, folder)
     try:
-        for name, run in (("kill", lambda: check_kill(check, arguments.kills)), ("rate", lambda: check_rate(check)),
+        for name, run in (("kill", lambda: check_kill(check, arguments.kills)), ("power", lambda: check_power(check)),
+                          ("rate", lambda: check_rate(check)),
                           ("speed", lambda: check_speed(check))):
             if arguments.only in (None, name):
                 run()
