@@ -133,8 +133,8 @@ static enum clinfer_status set_tag(const char *text, const char *tag, size_t len
 }
 
 static enum clinfer_status set_file(const char *text, const char *file, size_t length, struct ci_hub_name *name) {
-    if (name->tag[0] || name->file[0]) return refuse(text, "names a quant and a file, or two files; leave one out");
     if (!memchr(file, '.', length)) return refuse(text, "three parts or more, and the last one is no file; " GIVE);
+    if (name->tag[0] || name->file[0]) return refuse(text, "names a quant and a file, or two files; leave one out");
     const char *rule = PUT(name->file, file, length) ? ci_hub_path_rule(name->file) : "is too long";
     return rule ? ci_fail(CLINFER_INVALID_ARGUMENT, "%s: the path of the file %s", show(text).text, rule) : CLINFER_OK;
 }
