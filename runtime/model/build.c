@@ -262,8 +262,11 @@ static struct ci_tensor *norm_each_head(struct ci_builder *b, struct ci_tensor *
     full_name(b, name, "attn_qk_norm", "");
     struct ci_tensor *both = ci_model_computed(b->model, name, (int64_t)heads * width, &numbers);
     if (!both) set_status(b, CLINFER_OUT_OF_MEMORY);
-    for (int i = 0; numbers && i < heads; i += own_weights && i == 0 ? layer->heads : own_weights ? layer->kv_heads : 1)
-        copy_rows(i < layer->heads ? q : k, numbers + (size_t)i * (size_t)width);
+    for (int i = 0, rows; numbers && i < heads; i += rows) {
+        const struct ci_tensor *from = i < layer->heads ? q : k;
+        rows = ci_narrowed(from->view.rows);
+        copy_rows(from, numbers + (size_t)i * (size_t)width);
+    }
     return norm_slices(b, "attn_qk_norm", x, both, 0, heads, width, own_weights);
 }
 
