@@ -15,6 +15,7 @@ struct ci_builder {
     struct ci_run *run;
     int layer;                                     /* -1: outside */
     struct ci_tensor *rope_tables[CI_ROPE_TABLES]; /* of this run's positions */
+    struct ci_tensor *layer_input;                 /* what the layer began with, for experts that are chosen by it */
 };
 
 /* In a layer. */
@@ -102,12 +103,13 @@ struct ci_tensor *ci_build_attention(struct ci_builder *b, struct ci_tensor *x, 
 
 /* The feed-forward of a mixture of experts: as many and as wide as the hyper-parameters say (experts.c). */
 struct ci_experts {
-    int gating;       /* CI_GATING_*; where the family reads expert_gating_func and the file has it, that counts */
-    bool normalise;   /* or the file's expert_weights_norm, where the family reads it */
-    const char *bias; /* of the choice, where the file has a weight of this name; NULL: none */
-    int activation;   /* CI_ACTIVATION_* */
-    bool scales;      /* of each expert's matrix, where the file has them; without it they are left out */
-    bool shared_gate; /* ffn_gate_inp_shexp says how much of the shared expert a row has */
+    int gating;        /* CI_GATING_*; where the family reads expert_gating_func and the file has it, that counts */
+    bool normalise;    /* or the file's expert_weights_norm, where the family reads it */
+    const char *bias;  /* of the choice, where the file has a weight of this name; NULL: none */
+    int activation;    /* CI_ACTIVATION_* */
+    bool scales;       /* of each expert's matrix, where the file has them; without it they are left out */
+    bool chosen_first; /* by what the layer began with */
+    bool shared_gate;  /* ffn_gate_inp_shexp says how much of the shared expert a row has */
     bool shared_gate_in_up; /* one matrix ffn_up_shexp holds gate and up of the shared expert */
     bool shared_mean;       /* what a row has is the mean of the chosen and the shared ones' sums */
 };

@@ -250,6 +250,7 @@ static struct ci_tensor *parallel_layer(struct ci_builder *b, struct ci_tensor *
 
 static struct ci_tensor *layer(struct ci_builder *b, struct ci_tensor *x) {
     const struct ci_decoder *kind = kind_of(b);
+    b->layer_input = x;
     if (kind->parallel || b->model->hyper.parallel_residual) return parallel_layer(b, x);
     struct ci_tensor *hidden = norm_before(b, "attn_norm", x);
     x = join(b, attention(b, hidden), x, "post_attention_norm", "attn_output_norm", "attn_residual");

@@ -30,6 +30,7 @@ static bool route(struct ci_builder *b, struct ci_tensor *x, struct mixture *mix
                                      [CI_ROUTE_I_GROUPS] = h->expert_groups,
                                      [CI_ROUTE_I_GROUPS_USED] = h->expert_groups_used},
                                .f = {[CI_ROUTE_F_SCALE] = h->expert_scale != 0 ? h->expert_scale : 1}};
+    if (kind->chosen_first) x = b->layer_input;
     struct ci_tensor *in[CI_MAX_INPUTS] = {ci_build_linear(b, "ffn_gate_inp", x, router, CI_NOT_SCALED)};
     if (kind->bias) in[1] = ci_build_weight(b, false, 1, mixture->experts, kind->bias);
     mixture->ids = ci_build_op(b, &ci_op_route, "ffn_route", in, &params);

@@ -77,7 +77,7 @@ static int64_t take_best(const double *values, int64_t count, bool *taken) {
 /* Takes the experts of groups that are not used. */
 static void take_other_groups(const struct ci_call *call, const double *values, int64_t experts, bool *taken) {
     int64_t groups = call->params.i[CI_ROUTE_I_GROUPS], size = experts / groups;
-    double sums[CI_MAX_EXPERTS];
+    double sums[CI_MAX_EXPERTS] = {0};
     bool used[CI_MAX_EXPERTS] = {false};
     for (int64_t g = 0; g < groups; g++) {
         bool seen[CI_MAX_EXPERTS] = {false};
@@ -93,7 +93,7 @@ static void choose(const struct ci_call *call, const float *logits, const double
     int64_t experts = call->in[LOGITS].cols;
     const float *bias = call->in[BIAS].type ? call->in[BIAS].data : NULL;
     bool taken[CI_MAX_EXPERTS] = {false}, grouped = call->params.i[CI_ROUTE_I_GROUPS] > 1;
-    double values[CI_MAX_EXPERTS];
+    double values[CI_MAX_EXPERTS] = {0};
     for (int64_t e = 0; e < experts; e++)
         values[e] = bias      ? (double)((float)gates[e] + bias[e])
                     : grouped ? (double)(float)gates[e]
