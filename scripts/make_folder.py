@@ -654,12 +654,36 @@ def qwen3vl():
     return with_eyes(family, "qwen3_vl", "model.language_model.", image_token_id=60)
 
 
+def modern_bert():
+    """Its vectors take the place of logits: as wide as the vocabulary."""
+    config = dict(architectures=["ModernBertForMaskedLM"], model_type="modernbert", hidden_size=WIDTH, vocab_size=WIDTH,
+                  intermediate_size=48, num_hidden_layers=LAYERS, num_attention_heads=HEADS, norm_eps=1e-5,
+                  max_position_embeddings=CONTEXT, global_attn_every_n_layers=3, local_attention=6,
+                  global_rope_theta=160000.0, local_rope_theta=10000.0, hidden_activation="gelu", norm_bias=False)
+    shapes = {"model.embeddings.tok_embeddings.weight": (WIDTH, WIDTH), "model.embeddings.norm.weight": (WIDTH,),
+              "model.final_norm.weight": (WIDTH,), "model.layers.1.attn_norm.weight": (WIDTH,)}
+    per_layer(shapes, {"attn.Wqkv.weight": (3 * WIDTH, WIDTH), "attn.Wo.weight": (WIDTH, WIDTH),
+                       "mlp_norm.weight": (WIDTH,), "mlp.Wi.weight": (96, WIDTH), "mlp.Wo.weight": (WIDTH, 48)})
+    def store(config, weights):
+        return config, weights | {"head.dense.weight": np.ones((4, 4), np.float32)}
+    def meta(writer, config):
+        writer.add_layer_norm_eps(1e-5)
+        writer.add_rope_freq_base(160000.0)
+        writer.add_rope_freq_base_swa(10000.0)
+        writer.add_sliding_window(6)
+        writer.add_sliding_window_pattern(3)
+        writer.add_causal_attention(False)
+    def convert(config, name, data):
+        return name.removeprefix("model."), data
+    return Family("MODERN_BERT", config, shapes, convert, meta=meta, store=store)
+
+
 FAMILIES = {family.__name__: family for family in (llama, qwen2, qwen3, gemma2, gemma3, phi3, granite, olmo2, smollm3,
                                                    starcoder2, gpt2, mistral3, mixtral, qwen3moe, gemma3_eyes, qwen3moe_fused,
                                                    gpt_oss, gpt_oss_bf16,
                                                    gemma, olmo, phi2, command_r, cohere2, stablelm, glm4, nemotron,
                                                    ernie4_5, arcee, seed_oss, exaone4, olmoe, deepseek, granitemoe,
-                                                   starcoder, minicpm, qwen2vl, qwen3vl)}
+                                                   starcoder, minicpm, qwen2vl, qwen3vl, modern_bert)}
 
 
 def random_weights(family):

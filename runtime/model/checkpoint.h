@@ -128,6 +128,9 @@ void ci_checkpoint_sections(struct ci_checkpoint_reading *reading);
 /* checkpoint_tensors.c: every tensor of the folder under its name, and what has to be converted. */
 void ci_checkpoint_tensors(struct ci_checkpoint_reading *reading, const struct ci_type *type);
 
+/* checkpoint_pooling.c: of encoders, 1_Pooling/config.json and 2_Dense/config.json. */
+void ci_checkpoint_pooling(struct ci_checkpoint_reading *reading);
+
 /* checkpoint_text.c: chat templates, sampling, begin and end of a text. */
 void ci_checkpoint_text(struct ci_checkpoint_reading *reading);
 

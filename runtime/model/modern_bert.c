@@ -4,6 +4,7 @@
 
 #include "base/narrow.h"
 #include "base/status.h"
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_decoder decoder = {.norm = CI_NORM_LAYER,
@@ -33,6 +34,8 @@ static const struct ci_key_rule keys[] = {
 
 static const struct ci_left_out left_out[] = {
     {"cls.*", "only classifiers and rerankers read it"},
+    {"head.*", "only what guesses words reads it"},
+    {"decoder.*", "only what guesses words reads it"},
     {0},
 };
 
@@ -46,5 +49,64 @@ static enum clinfer_status derive(struct ci_model *model) {
     return status;
 }
 
-const struct ci_family ci_family_modern_bert = {
-    .architecture = "modern-bert", .keys = keys, .left_out = left_out, .decoder = &decoder, .derive = derive};
+static const char *const architectures[] = {"ModernBertModel", "ModernBertForMaskedLM", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_NUMBER("norm_eps", "attention.layer_norm_epsilon"),
+    CI_FIELD_NUMBER("global_rope_theta", "rope.freq_base"),
+    CI_FIELD_NUMBER("local_rope_theta", "rope.freq_base_swa"),
+    CI_FIELD_INTEGER("local_attention", "attention.sliding_window"),
+    CI_FIELD_BY_CODE("global_attn_every_n_layers"),
+    CI_FIELD_MUST_BE("hidden_activation", "\"gelu\"|\"gelu_pytorch_tanh\"", "this family computes with GELU"),
+    CI_FIELD_MUST_BE("norm_bias", "false", "norms with biases are not supported in this family"),
+    CI_FIELD_MUST_BE("position_embedding_type", "\"absolute\"|\"sans_pos\"", "positions have to be rotated"),
+    CI_FIELD_NO_EFFECT("classifier_activation"),
+    CI_FIELD_NO_EFFECT("classifier_bias"),
+    CI_FIELD_NO_EFFECT("classifier_dropout"),
+    CI_FIELD_NO_EFFECT("classifier_pooling"),
+    CI_FIELD_NO_EFFECT("cls_token_id"),
+    CI_FIELD_NO_EFFECT("decoder_bias"),
+    CI_FIELD_NO_EFFECT("deterministic_flash_attn"),
+    CI_FIELD_NO_EFFECT("embedding_dropout"),
+    CI_FIELD_NO_EFFECT("gradient_checkpointing"),
+    CI_FIELD_NO_EFFECT("initializer_cutoff_factor"),
+    CI_FIELD_NO_EFFECT("layer_norm_eps"),
+    CI_FIELD_NO_EFFECT("mlp_dropout"),
+    CI_FIELD_NO_EFFECT("reference_compile"),
+    CI_FIELD_NO_EFFECT("repad_logits_with_grad"),
+    CI_FIELD_NO_EFFECT("sep_token_id"),
+    CI_FIELD_NO_EFFECT("sparse_pred_ignore_index"),
+    CI_FIELD_NO_EFFECT("sparse_prediction"),
+    {0},
+};
+
+static const struct ci_checkpoint_tensor tensors[] = {
+    {"model.embeddings.tok_embeddings", "token_embd", CI_CHECKPOINT_AS_STORED},
+    {"model.embeddings.norm", "token_embd_norm", CI_CHECKPOINT_AS_STORED},
+    {"model.final_norm", "output_norm", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.attn_norm", "blk.*.attn_norm", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.attn.Wqkv", "blk.*.attn_qkv", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.attn.Wo", "blk.*.attn_output", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp_norm", "blk.*.ffn_norm", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.Wi", "blk.*.ffn_up", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.Wo", "blk.*.ffn_down", CI_CHECKPOINT_AS_STORED},
+    {0},
+};
+
+static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
+    ci_checkpoint_windows(reading, "global_attn_every_n_layers");
+    ci_checkpoint_default(reading, "local_attention", "attention.sliding_window", 128);
+    if (!ci_checkpoint_find(reading, "rope_parameters"))
+        ci_checkpoint_default_number(reading, "global_rope_theta", "rope.freq_base", 160000);
+    ci_checkpoint_pooling(reading);
+}
+
+static const struct ci_checkpoint checkpoint = {
+    .architectures = architectures, .fields = fields, .tensors = tensors, .tied = true, .derive = derive_checkpoint};
+
+const struct ci_family ci_family_modern_bert = {.architecture = "modern-bert",
+                                                .keys = keys,
+                                                .left_out = left_out,
+                                                .decoder = &decoder,
+                                                .derive = derive,
+                                                .checkpoint = &checkpoint};
