@@ -678,12 +678,56 @@ def modern_bert():
     return Family("MODERN_BERT", config, shapes, convert, meta=meta, store=store)
 
 
+def qwen2moe():
+    """One expert is used by every row, as much as a gate says."""
+    config = small("Qwen2MoeForCausalLM", "qwen2_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
+                   shared_expert_intermediate_size=32, norm_topk_prob=False, decoder_sparse_step=1, mlp_only_layers=[])
+    names = {"mlp.experts.{}.gate_proj.weight": False, "mlp.experts.{}.down_proj.weight": True,
+             "mlp.experts.{}.up_proj.weight": False}
+    shapes = expert_shapes(config, "mlp.gate.weight", names, 4, 16)
+    biases = {name: shape for name, shape in usual_shapes(config, ("q_proj", "k_proj", "v_proj")).items() if "bias" in name}
+    shapes |= biases
+    per_layer(shapes, {"mlp.shared_expert_gate.weight": (1, WIDTH), "mlp.shared_expert.gate_proj.weight": (32, WIDTH),
+                       "mlp.shared_expert.up_proj.weight": (32, WIDTH), "mlp.shared_expert.down_proj.weight": (WIDTH, 32)})
+    def convert(config, name, data):
+        return name, data[0] if name.endswith("shared_expert_gate.weight") else data
+    def meta(writer, config):
+        expert_meta(4, 2, 16)(writer, config)
+        writer.add_expert_shared_feed_forward_length(32)
+    return Family("QWEN2MOE", config, shapes, convert, meta=meta, experts=4)
+
+
+def glm4moe():
+    """The first layer is dense; the choice of experts has a bias."""
+    config = small("Glm4MoeForCausalLM", "glm4_moe", head_dim=16, partial_rotary_factor=0.5, n_routed_experts=4,
+                   num_experts_per_tok=2, moe_intermediate_size=16, n_shared_experts=1, first_k_dense_replace=1, n_group=1,
+                   topk_group=1, routed_scaling_factor=1.5, norm_topk_prob=True, use_qk_norm=True, attention_bias=True)
+    shapes = renamed(usual_shapes(config, ("q_proj", "k_proj", "v_proj"), q_norm=16), {"layers.1.mlp.": None})
+    prefix = "model.layers.1.mlp."
+    shapes |= {prefix + "gate.weight": (4, WIDTH), prefix + "gate.e_score_correction_bias": (4,)}
+    for name, down in (("gate", False), ("up", False), ("down", True)):
+        for expert in range(4):
+            shapes[f"{prefix}experts.{expert}.{name}_proj.weight"] = (WIDTH, 16) if down else (16, WIDTH)
+        shapes[f"{prefix}shared_experts.{name}_proj.weight"] = (WIDTH, 16) if down else (16, WIDTH)
+    def convert(config, name, data):
+        return name.replace("e_score_correction_bias", "e_score_correction.bias"), data
+    def meta(writer, config):
+        expert_meta(4, 2, 16)(writer, config)
+        writer.add_expert_shared_count(1)
+        writer.add_leading_dense_block_count(1)
+        writer.add_expert_weights_scale(1.5)
+        writer.add_expert_weights_norm(True)
+        writer.add_rope_dimension_count(8)
+    return Family("GLM4_MOE", config, shapes, convert, meta=meta, experts=4)
+
+
 FAMILIES = {family.__name__: family for family in (llama, qwen2, qwen3, gemma2, gemma3, phi3, granite, olmo2, smollm3,
                                                    starcoder2, gpt2, mistral3, mixtral, qwen3moe, gemma3_eyes, qwen3moe_fused,
                                                    gpt_oss, gpt_oss_bf16,
                                                    gemma, olmo, phi2, command_r, cohere2, stablelm, glm4, nemotron,
                                                    ernie4_5, arcee, seed_oss, exaone4, olmoe, deepseek, granitemoe,
-                                                   starcoder, minicpm, qwen2vl, qwen3vl, modern_bert)}
+                                                   starcoder, minicpm, qwen2vl, qwen3vl, modern_bert,
+                                                   qwen2moe, glm4moe)}
 
 
 def random_weights(family):

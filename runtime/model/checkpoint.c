@@ -246,7 +246,9 @@ static bool is_architecture(const struct ci_family *family, const char *name) {
 static void find_family(struct ci_checkpoint_reading *reading) {
     const json_t *list = ci_checkpoint_find(reading, "architectures");
     const char *name = json_string_value(json_array_get(list, 0));
-    char what[1024], known[960] = "";
+    enum { NAMED = 24 }; /* a message has room for these */
+    char what[1024], known[800] = "", more[64] = "";
+    int count = 0;
     if (!name) {
         ci_checkpoint_refuse(reading, CLINFER_BAD_FILE, "architectures",
                              "must be a list with the name of the model's class");
@@ -256,8 +258,10 @@ static void find_family(struct ci_checkpoint_reading *reading) {
         if (is_architecture(ci_families[i], name)) reading->family = ci_families[i];
     if (reading->family) return;
     for (int i = 0; ci_families[i]; i++)
-        if (ci_families[i]->checkpoint) ci_names_add(known, sizeof known, ci_families[i]->checkpoint->architectures[0]);
-    snprintf(what, sizeof what, "is not supported; supported are: %s", known);
+        if (ci_families[i]->checkpoint && count++ < NAMED)
+            ci_names_add(known, sizeof known, ci_families[i]->checkpoint->architectures[0]);
+    if (count > NAMED) snprintf(more, sizeof more, ", and %d more", count - NAMED);
+    snprintf(what, sizeof what, "is not supported; supported are: %s%s", known, more);
     ci_checkpoint_refuse(reading, CLINFER_UNSUPPORTED, "architectures", what);
 }
 

@@ -27,6 +27,8 @@ struct ci_checkpoint_field {
     { .field = name, .use = CI_CHECKPOINT_INTEGER, .key = gguf }
 #define CI_FIELD_NUMBER(name, gguf)                                                                                    \
     { .field = name, .use = CI_CHECKPOINT_NUMBER, .key = gguf }
+#define CI_FIELD_FLAG(name, gguf)                                                                                      \
+    { .field = name, .use = CI_CHECKPOINT_FLAG, .key = gguf }
 #define CI_FIELD_NO_EFFECT(name)                                                                                       \
     { .field = name, .use = CI_CHECKPOINT_NO_EFFECT }
 #define CI_FIELD_BY_CODE(name)                                                                                         \

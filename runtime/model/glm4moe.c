@@ -1,6 +1,7 @@
 /* glm4moe: GLM 4.5 and 4.6, and the text of GLM 4.5V: dense layers, then experts of which some are used by every row; a
  * part of each head rotated; the largest one has normalised queries and keys. */
 #include "base/status.h"
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_experts experts = {.gating = CI_GATING_SIGMOID, .bias = "exp_probs_b.bias"};
@@ -37,5 +38,53 @@ static enum clinfer_status derive(struct ci_model *model) {
     return CLINFER_OK;
 }
 
+static const char *const architectures[] = {"Glm4MoeForCausalLM", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_INTEGER("head_dim", "attention.key_length"),
+    CI_FIELD_INTEGER("head_dim", "attention.value_length"),
+    CI_FIELD_INTEGER("n_routed_experts", "expert_count"),
+    CI_FIELD_INTEGER("num_experts_per_tok", "expert_used_count"),
+    CI_FIELD_INTEGER("moe_intermediate_size", "expert_feed_forward_length"),
+    CI_FIELD_INTEGER("n_shared_experts", "expert_shared_count"),
+    CI_FIELD_INTEGER("first_k_dense_replace", "leading_dense_block_count"),
+    CI_FIELD_INTEGER("n_group", "expert_group_count"),
+    CI_FIELD_INTEGER("topk_group", "expert_group_used_count"),
+    CI_FIELD_NUMBER("routed_scaling_factor", "expert_weights_scale"),
+    CI_FIELD_FLAG("norm_topk_prob", "expert_weights_norm"),
+    CI_FIELD_MUST_BE("scoring_func", "\"sigmoid\"|\"noaux_tc\"", "experts have to be chosen by sigmoid"),
+    CI_FIELD_NO_EFFECT("num_nextn_predict_layers"),
+    CI_FIELD_BY_CODE("partial_rotary_factor"),
+    CI_FIELD_BY_CODE("rope_parameters.partial_rotary_factor"),
+    CI_FIELD_NO_EFFECT("use_qk_norm"),
+    {0},
+};
+
+static const struct ci_checkpoint_tensor tensors[] = {
+    {"model.layers.*.post_attention_layernorm", "blk.*.post_attention_norm", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.gate", "blk.*.ffn_gate_inp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.*.gate_proj", "blk.*.ffn_gate_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.*.up_proj", "blk.*.ffn_up_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.*.down_proj", "blk.*.ffn_down_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_gate_exps.weight", CI_CHECKPOINT_FIRST_HALF},
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_up_exps.weight", CI_CHECKPOINT_SECOND_HALF},
+    {"model.layers.*.mlp.experts.down_proj", "blk.*.ffn_down_exps.weight", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.gate.e_score_correction_bias", "blk.*.exp_probs_b.bias", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.shared_experts.gate_proj", "blk.*.ffn_gate_shexp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.shared_experts.up_proj", "blk.*.ffn_up_shexp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.shared_experts.down_proj", "blk.*.ffn_down_shexp", CI_CHECKPOINT_AS_STORED},
+    {0},
+};
+
+/* transformers divides by the sum where nothing is said. The blocks behind the last layer predict tokens further ahead,
+ * and are left out. */
+static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
+    ci_checkpoint_partial(reading, 0.5);
+    ci_checkpoint_default(reading, "norm_topk_prob", "expert_weights_norm", true);
+}
+
+static const struct ci_checkpoint checkpoint = {
+    .architectures = architectures, .fields = fields, .tensors = tensors, .derive = derive_checkpoint};
+
 const struct ci_family ci_family_glm4moe = {
-    .architecture = "glm4moe", .keys = keys, .decoder = &decoder, .derive = derive};
+    .architecture = "glm4moe", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};

@@ -1,5 +1,6 @@
 /* qwen2moe: Qwen1.5 and Qwen2 as a mixture of experts, of which one is used by every row, as much as a gate says. */
 #include "base/status.h"
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_experts experts = {.gating = CI_GATING_SOFTMAX, .shared_gate = true};
@@ -28,5 +29,39 @@ static enum clinfer_status derive(struct ci_model *model) {
     return CLINFER_OK;
 }
 
+static const char *const architectures[] = {"Qwen2MoeForCausalLM", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_INTEGER("num_experts", "expert_count"),
+    CI_FIELD_INTEGER("num_experts_per_tok", "expert_used_count"),
+    CI_FIELD_INTEGER("moe_intermediate_size", "expert_feed_forward_length"),
+    CI_FIELD_INTEGER("shared_expert_intermediate_size", "expert_shared_feed_forward_length"),
+    CI_FIELD_MUST_BE("norm_topk_prob", "false", "the weights of the experts of a row have to be as they are"),
+    CI_FIELD_MUST_BE("decoder_sparse_step", "1", "every layer has to have experts"),
+    CI_FIELD_MUST_BE("mlp_only_layers", "[]", "every layer has to have experts"),
+    CI_FIELD_NO_EFFECT("output_router_logits"),
+    CI_FIELD_NO_EFFECT("qkv_bias"),
+    CI_FIELD_NO_EFFECT("router_aux_loss_coef"),
+    {0},
+};
+
+/* One matrix for each expert, or since transformers 5 all of them in one, gate and up one behind the other. */
+static const struct ci_checkpoint_tensor tensors[] = {
+    {"model.layers.*.mlp.gate", "blk.*.ffn_gate_inp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.*.gate_proj", "blk.*.ffn_gate_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.*.up_proj", "blk.*.ffn_up_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.*.down_proj", "blk.*.ffn_down_exps", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_gate_exps.weight", CI_CHECKPOINT_FIRST_HALF},
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_up_exps.weight", CI_CHECKPOINT_SECOND_HALF},
+    {"model.layers.*.mlp.experts.down_proj", "blk.*.ffn_down_exps.weight", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.shared_expert_gate", "blk.*.ffn_gate_inp_shexp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.shared_expert.gate_proj", "blk.*.ffn_gate_shexp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.shared_expert.up_proj", "blk.*.ffn_up_shexp", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.mlp.shared_expert.down_proj", "blk.*.ffn_down_shexp", CI_CHECKPOINT_AS_STORED},
+    {0},
+};
+
+static const struct ci_checkpoint checkpoint = {.architectures = architectures, .fields = fields, .tensors = tensors};
+
 const struct ci_family ci_family_qwen2moe = {
-    .architecture = "qwen2moe", .keys = keys, .decoder = &decoder, .derive = derive};
+    .architecture = "qwen2moe", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};
