@@ -701,7 +701,8 @@ def glm4moe():
     """The first layer is dense; the choice of experts has a bias."""
     config = small("Glm4MoeForCausalLM", "glm4_moe", head_dim=16, partial_rotary_factor=0.5, n_routed_experts=4,
                    num_experts_per_tok=2, moe_intermediate_size=16, n_shared_experts=1, first_k_dense_replace=1, n_group=1,
-                   topk_group=1, routed_scaling_factor=1.5, norm_topk_prob=True, use_qk_norm=True, attention_bias=True)
+                   topk_group=1, routed_scaling_factor=1.5, norm_topk_prob=..., use_qk_norm=True, attention_bias=True,
+                   num_nextn_predict_layers=1)
     shapes = renamed(usual_shapes(config, ("q_proj", "k_proj", "v_proj"), q_norm=16), {"layers.1.mlp.": None})
     prefix = "model.layers.1.mlp."
     shapes |= {prefix + "gate.weight": (4, WIDTH), prefix + "gate.e_score_correction_bias": (4,)}
@@ -718,7 +719,12 @@ def glm4moe():
         writer.add_expert_weights_scale(1.5)
         writer.add_expert_weights_norm(True)
         writer.add_rope_dimension_count(8)
-    return Family("GLM4_MOE", config, shapes, convert, meta=meta, experts=4)
+    def store(config, weights):
+        """A block that predicts tokens further ahead, which the twin does without."""
+        ahead = {f"model.layers.{LAYERS}.{name}": np.ones(shape, np.float32) for name, shape in (
+            ("eh_proj.weight", (WIDTH, 2 * WIDTH)), ("enorm.weight", (WIDTH,)), ("input_layernorm.weight", (WIDTH,)))}
+        return config, weights | ahead
+    return Family("GLM4_MOE", config, shapes, convert, meta=meta, store=store, experts=4)
 
 
 FAMILIES = {family.__name__: family for family in (llama, qwen2, qwen3, gemma2, gemma3, phi3, granite, olmo2, smollm3,

@@ -1,5 +1,8 @@
 /* glm4moe: GLM 4.5 and 4.6, and the text of GLM 4.5V: dense layers, then experts of which some are used by every row; a
  * part of each head rotated; the largest one has normalised queries and keys. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "model/decoder.h"
@@ -53,7 +56,8 @@ static const struct ci_checkpoint_field fields[] = {
     CI_FIELD_NUMBER("routed_scaling_factor", "expert_weights_scale"),
     CI_FIELD_FLAG("norm_topk_prob", "expert_weights_norm"),
     CI_FIELD_MUST_BE("scoring_func", "\"sigmoid\"|\"noaux_tc\"", "experts have to be chosen by sigmoid"),
-    CI_FIELD_NO_EFFECT("num_nextn_predict_layers"),
+    CI_FIELD_BY_CODE("num_hidden_layers"),
+    CI_FIELD_BY_CODE("num_nextn_predict_layers"),
     CI_FIELD_BY_CODE("partial_rotary_factor"),
     CI_FIELD_BY_CODE("rope_parameters.partial_rotary_factor"),
     CI_FIELD_NO_EFFECT("use_qk_norm"),
@@ -62,6 +66,12 @@ static const struct ci_checkpoint_field fields[] = {
 
 static const struct ci_checkpoint_tensor tensors[] = {
     {"model.layers.*.post_attention_layernorm", "blk.*.post_attention_norm", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.eh_proj", "blk.*.nextn.eh_proj", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.enorm", "blk.*.nextn.enorm", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.hnorm", "blk.*.nextn.hnorm", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.embed_tokens", "blk.*.nextn.embed_tokens", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.shared_head.head", "blk.*.nextn.shared_head_head", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.shared_head.norm", "blk.*.nextn.shared_head_norm", CI_CHECKPOINT_AS_STORED},
     {"model.layers.*.mlp.gate", "blk.*.ffn_gate_inp", CI_CHECKPOINT_AS_STORED},
     {"model.layers.*.mlp.experts.*.gate_proj", "blk.*.ffn_gate_exps", CI_CHECKPOINT_AS_STORED},
     {"model.layers.*.mlp.experts.*.up_proj", "blk.*.ffn_up_exps", CI_CHECKPOINT_AS_STORED},
@@ -76,11 +86,21 @@ static const struct ci_checkpoint_tensor tensors[] = {
     {0},
 };
 
-/* transformers divides by the sum where nothing is said. The blocks behind the last layer predict tokens further ahead,
- * and are left out. */
+/* Blocks that predict tokens further ahead are no layers to config.json, but to GGUF; some folders leave them out. */
 static void derive_checkpoint(struct ci_checkpoint_reading *reading) {
+    char name[64];
+    int64_t layers = (int64_t)ci_checkpoint_number_of(reading, "num_hidden_layers", 46);
+    int64_t ahead = (int64_t)ci_checkpoint_number_of(reading, "num_nextn_predict_layers", 0);
+    snprintf(name, sizeof name, "model.layers.%" PRId64 ".eh_proj.weight", layers);
+    if (ahead < 0 || !ci_folder_find(reading->folder, name)) ahead = 0;
+    ci_checkpoint_integer(reading, "num_hidden_layers", "block_count", layers + ahead);
+    ci_checkpoint_integer(reading, "num_nextn_predict_layers", "nextn_predict_layers", ahead);
     ci_checkpoint_partial(reading, 0.5);
-    ci_checkpoint_default(reading, "norm_topk_prob", "expert_weights_norm", true);
+    /* transformers divides by the sum where nothing is said. */
+    if (!ci_checkpoint_find(reading, "norm_topk_prob")) {
+        ci_gguf_make_from(reading->maker, reading->folder->config_path, "norm_topk_prob");
+        ci_gguf_make_bool(reading->maker, "glm4moe.expert_weights_norm", true);
+    }
 }
 
 static const struct ci_checkpoint checkpoint = {
