@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 
 /* ---- headers ---- */
@@ -211,7 +212,8 @@ enum clinfer_status ci_connection_start(struct ci_connection *connection, const 
     const struct ci_download *download = all->work->download;
     const struct ci_hub_settings *settings = all->work->hub->settings;
     const char *version = ci_part_version(all->work->part);
-    connection->from = connection->at = from;
+    connection->from = connection->at = connection->watched_at = from;
+    connection->watched = ci_now();
     connection->to = to;
     connection->ranged = ranged;
     connection->signed_url = signed_url;

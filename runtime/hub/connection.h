@@ -27,6 +27,8 @@ struct ci_connection {
     struct ci_fetch *fetch;  /* NULL: idle */
     uint64_t from, at, to;   /* of the range: begun, next byte, end; UINT64_MAX: not known */
     bool ranged, signed_url; /* how it was asked */
+    uint64_t watched_at;     /* where it was at `watched`, as ci_now(), for transfer.c */
+    double watched;
     enum ci_connection_stop stop;
     enum clinfer_status status;
     uint64_t told;

@@ -13,7 +13,7 @@
 #include "hub/space.h"
 #include "net/url.h"
 
-enum { PIECES = 64, SMALLEST_PIECE = 64 * 1024, NUMBER = 32 };
+enum { PIECES = 64, SMALLEST_PIECE = 64 * 1024, NUMBER = 32, FEWEST_BYTES = 1024 };
 
 /* How much faster more connections have to be; how long before the end of a piece the next one is asked for. */
 static const double worth_it = 1.15, ahead_seconds = 0.3;
@@ -333,6 +333,27 @@ static enum clinfer_status settle_all(struct transfer *transfer) {
     return status;
 }
 
+/* A byte now and then is no silence, and no download: that range is asked for again. Not where the server gives no
+ * ranges, since what has come would be lost. */
+static enum clinfer_status drop_drips(struct transfer *transfer) {
+    double now = ci_now(), patience = transfer->work->hub->settings->silence_seconds;
+    for (int i = 0; i < CI_CONNECTIONS; i++) {
+        struct ci_connection *connection = &transfer->connections.at[i];
+        bool begun = connection->fetch && connection->at > connection->from && connection->at < connection->to;
+        if (!begun || transfer->connections.no_ranges) continue;
+        if (connection->at - connection->watched_at >= FEWEST_BYTES) {
+            connection->watched_at = connection->at;
+            connection->watched = now;
+        } else if (now - connection->watched > patience) {
+            if (transfer->connections.only == connection) transfer->connections.only = NULL;
+            ci_fetch_free(connection->fetch);
+            connection->fetch = NULL;
+            return again_because(transfer, "hardly a byte comes");
+        }
+    }
+    return CLINFER_OK;
+}
+
 /* ---- all of it ---- */
 
 static void move(struct transfer *transfer) {
@@ -365,6 +386,7 @@ enum clinfer_status ci_hub_transfer(struct ci_download_work *work) {
         if (status == CLINFER_OK) move(transfer);
         if (status == CLINFER_OK) status = write_all(transfer);
         if (status == CLINFER_OK) status = settle_all(transfer);
+        if (status == CLINFER_OK && !is_complete(transfer)) status = drop_drips(transfer);
         measure(transfer);
         ci_download_tell(work, "download", ci_ranges_bytes(ci_part_done(work->part)), false);
     }

@@ -329,6 +329,16 @@ static void test_what_is_here_is_used_when_the_hub_is_broken(void **state) {
     assert_true(hub_server_count(run.log, "refs", NULL) == 3);
 }
 
+static void test_a_byte_a_second_can_be_cancelled(void **state) {
+    (void)state;
+    run.settings.silence_seconds = 3;
+    run.cancel_at = 1;
+    hub_run_pull(&run, "x.slow_1000/tiny");
+    hub_run_check_bad(&run, CLINFER_CANCELLED, NULL);
+    assert_true(run.seconds < 6);
+    assert_true(hub_run_sent(&run) > 0);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, open_run, close_run)
 
 int main(void) {
@@ -357,6 +367,7 @@ int main(void) {
         CASE(test_offline_asks_nobody),
         CASE(test_what_is_here_is_used_when_the_hub_is_not),
         CASE(test_what_is_here_is_used_when_the_hub_is_broken),
+        CASE(test_a_byte_a_second_can_be_cancelled),
     };
     return cmocka_run_group_tests_name("sources", tests, hub_server_start, hub_server_stop);
 }

@@ -49,7 +49,7 @@ static void set_environment(const struct hub_run *run, const char *token) {
 /* Longer than any honest pause on a busy machine, short enough for a hundred cases. */
 static void shorten(struct ci_hub_settings *settings, bool ranges) {
     settings->connect_seconds = 5;
-    settings->silence_seconds = 0.4;
+    settings->silence_seconds = 2;
     settings->tries = 3;
     settings->first_pause = 0.01;
     settings->longest_wait = 5;
