@@ -124,9 +124,9 @@ void ci_inspect_print_summary(const struct ci_gguf *gguf, const struct ci_inspec
     if (found->status == CLINFER_OK) print_memory(found);
     ci_printf("\n");
     for (size_t i = 0; i < found->type_count; i++)
-        ci_printf("  %-13s %s %zu tensors, %s%s\n", i ? "" : "weights", type_name(found->types[i].type),
-                  found->types[i].tensors, ci_format_bytes(found->types[i].bytes, size),
-                  found->types[i].supported ? "" : " (not supported)");
+        ci_printf("  %-13s %s %zu tensor%s, %s%s\n", i ? "" : "weights", type_name(found->types[i].type),
+                  found->types[i].tensors, found->types[i].tensors == 1 ? "" : "s",
+                  ci_format_bytes(found->types[i].bytes, size), found->types[i].supported ? "" : " (not supported)");
 }
 
 /* What the model has and the graph does without. */
