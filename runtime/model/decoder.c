@@ -266,6 +266,23 @@ static struct ci_tensor *embedding(struct ci_builder *b) {
     return kind->embedding_norm ? ci_build_norm(b, norm_of(b), "token_embd_norm", x) : x;
 }
 
+/* What comes behind the pooling, which is a mean or one of the rows: made of the rows before, it is the same. */
+static struct ci_tensor *dense(struct ci_builder *b, struct ci_tensor *x) {
+    static const char *const stems[] = {"dense_2", "dense_3"};
+    for (int i = 0; i < 2; i++) {
+        char name[32], key[32];
+        int width = b->model->hyper.embedding;
+        snprintf(name, sizeof name, "%s.weight", stems[i]);
+        snprintf(key, sizeof key, "%s_feat_out", stems[i]);
+        if (!ci_build_has(b, name)) continue;
+        if (b->model->gguf && b->graph->status == CLINFER_OK)
+            b->graph->status = ci_model_integer(b->model, key, CI_GGUF_REQUIRED, 1, 1 << 20, &width);
+        const struct ci_part part[] = {{stems[i], width}, {0}};
+        x = ci_build_linear(b, stems[i], x, part, CI_NOT_SCALED);
+    }
+    return x;
+}
+
 void ci_decoder_build(struct ci_builder *b) {
     const struct ci_decoder *kind = kind_of(b);
     const struct ci_hyper *h = &b->model->hyper;
@@ -278,6 +295,7 @@ void ci_decoder_build(struct ci_builder *b) {
     x = ci_build_wanted(b, x);
     if (kind->norms != CI_NORM_OF_SUM)
         x = ci_build_norm(b, norm_of(b), kind->output_norm ? kind->output_norm : "output_norm", x);
+    if (kind->dense) x = dense(b, x);
     if (!ci_model_makes_vectors(b->model)) {
         x = ci_build_scale(b, "logit_scale", ci_build_output(b, x), h->logit_scale);
         if (h->final_softcap != 0) x = ci_build_unary(b, "logit_softcap", x, CI_ACTIVATION_SOFTCAP, h->final_softcap);

@@ -45,7 +45,8 @@ struct ci_decoder {
     bool positions;                 /* position_embd.weight is added to the embedding */
     bool token_types;               /* so is the first row of token_types.weight, where the file has it */
     bool embedding_norm;            /* of the sum: token_embd_norm */
-    bool encoder;                   /* what it gives are the rows themselves, not logits */
+    bool dense;   /* dense_2.weight and dense_3.weight make others of the rows, where the file has them */
+    bool encoder; /* what it gives are the rows themselves, not logits */
 
     bool windows; /* the file's attention.sliding_window and its pattern count */
     enum ci_window_kind window_kind;

@@ -5,6 +5,7 @@
 static const struct ci_decoder decoder = {.norms = CI_NORM_AROUND,
                                           .head_norm = CI_HEAD_NORM_HEADS,
                                           .rope = CI_ROPE_HALVES,
+                                          .dense = true,
                                           .encoder = true,
                                           .windows = true,
                                           .window_kind = CI_WINDOW_SYMMETRIC,
@@ -13,10 +14,6 @@ static const struct ci_decoder decoder = {.norms = CI_NORM_AROUND,
                                           .window_scaling = CI_WINDOW_UNSCALED,
                                           .activation = CI_ACTIVATION_GELU};
 
-#define DENSE                                                                                                          \
-    "dense layers behind the pooling are not supported, and without them the vectors would be others: convert the "    \
-    "model without them"
-
 static const struct ci_key_rule keys[] = {
     {.key = "attention.layer_norm_rms_epsilon", .use = CI_KEY_REQUIRED},
     {.key = "attention.causal", .use = CI_KEY_NO_EFFECT, .why = "all tokens of a text see each other"},
@@ -24,10 +21,10 @@ static const struct ci_key_rule keys[] = {
     {.key = "attention.sliding_window_pattern", .use = CI_KEY_USED},
     {.key = "rope.freq_base_swa", .use = CI_KEY_READ},
     {.key = "pooling_type", .use = CI_KEY_USED},
-    {.key = "dense_2_feat_in", .use = CI_KEY_NEUTRAL, .why = DENSE},
-    {.key = "dense_2_feat_out", .use = CI_KEY_NEUTRAL, .why = DENSE},
-    {.key = "dense_3_feat_in", .use = CI_KEY_NEUTRAL, .why = DENSE},
-    {.key = "dense_3_feat_out", .use = CI_KEY_NEUTRAL, .why = DENSE},
+    {.key = "dense_2_feat_in", .use = CI_KEY_USED},
+    {.key = "dense_2_feat_out", .use = CI_KEY_USED},
+    {.key = "dense_3_feat_in", .use = CI_KEY_USED},
+    {.key = "dense_3_feat_out", .use = CI_KEY_USED},
     {0},
 };
 

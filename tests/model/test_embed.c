@@ -15,9 +15,11 @@
 
 #include <clinfer.h>
 
+#include "format/gguf.h"
 #include "support/asserts.h"
 #include "support/gguf_writer.h"
 #include "support/model.h"
+#include "support/tiny_model.h"
 
 enum { WIDTH = 32, FF = 64, CONTEXT = 64, F32 = 0 };
 
@@ -199,11 +201,53 @@ static int make_path(void **state) {
     return file < 0 ? -1 : close(file);
 }
 
+/* ---- dense layers behind the pooling ---- */
+
+static const char gemma_keys[] = "embedding_length=32 attention.sliding_window=10 dense_2_feat_in=32 "
+                                 "dense_2_feat_out=64 dense_3_feat_in=64 dense_3_feat_out=32";
+static const struct tiny_model plain = {"plain", "gemma-embedding", .keys = gemma_keys};
+static const struct tiny_model denser = {"dense", "gemma-embedding", .keys = gemma_keys, .optional = "dense_*.weight"};
+
+/* [1, 32] of three tokens, as the model gives it. */
+static void embed_tiny(const struct tiny_model *model, float vector[32]) {
+    static const int32_t tokens[] = {3, 17, 9};
+    tiny_model_write(model, path);
+    clinfer_session *session;
+    clinfer_engine *engine = open_engine(path, "cpu", true, &session);
+    assert_ok(clinfer_embed(session, tokens, 3, CLINFER_POOLING_MEAN, vector));
+    clinfer_session_destroy(session);
+    clinfer_engine_close(engine);
+}
+
+/* y = x w^T of the file that was written last. */
+static void multiply(const char *name, const float *x, int cols, float *y, int rows) {
+    struct ci_gguf *gguf;
+    assert_ok(ci_gguf_open(path, &gguf));
+    const float *w = ci_gguf_find_tensor(gguf, name)->data;
+    for (int row = 0; row < rows; row++) {
+        double sum = 0;
+        for (int i = 0; i < cols; i++) sum += (double)x[i] * (double)w[row * cols + i];
+        y[row] = (float)sum;
+    }
+    ci_gguf_close(gguf);
+}
+
+static void test_dense_layers_come_behind_the_pooling(void **state) {
+    (void)state;
+    float before[32], wide[64], expected[32], found[32];
+    embed_tiny(&plain, before);
+    embed_tiny(&denser, found);
+    multiply("dense_2.weight", before, 32, wide, 64);
+    multiply("dense_3.weight", wide, 64, expected, 32);
+    for (int i = 0; i < 32; i++) assert_float_equal(found[i], expected[i], 1e-4f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_of_an_encoder_see_each_other_and_are_pooled),
         cmocka_unit_test(test_a_text_has_its_marks_and_an_encoder_writes_none),
         cmocka_unit_test(test_a_model_that_writes_makes_vectors_where_asked),
+        cmocka_unit_test(test_dense_layers_come_behind_the_pooling),
     };
     return cmocka_run_group_tests_name("embed", tests, make_path, NULL);
 }
