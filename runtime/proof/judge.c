@@ -1,9 +1,8 @@
 /* judge.c: three ways to know whether a result is right; see judge.h. The two for large calls share a part: a smaller
- * call, made of some rows (of attention), or some rows and some columns (of matmul), whose full reference is kept. */
+ * call, made of some rows (of attention), or some rows and some columns (of products), whose full reference is kept. */
 #include "proof/judge.h"
 
 #include <assert.h>
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,9 @@
 
 #include "base/random.h"
 #include "base/status.h"
+#include "ops/experts.h"
 #include "ops/op_list.h"
+#include "proof/judge_product.h"
 #include "tensor/op_params.h"
 
 /* Calls with more arithmetic than this, some half a second of the reference, are large. */
@@ -21,21 +22,9 @@ enum {
     MOST_PICKED = 256,
     PICKED_ROWS = 16,
     ATTENTION_ROWS = 24,
-    MOST_VECTORS = 2,
-    FEW_ROWS = 4,
+    EXPERT_COLS = 16, /* of each expert of a row */
+    MOST_COLS = 2 * CI_MAX_EXPERTS_USED * EXPERT_COLS,
     PARTS = CI_MAX_INPUTS + 1
-};
-
-/* A row's sum of errors with random signs has the deviation of the row's error, which the gate bounds on average; this
- * many deviations happen once in 10^15. */
-static const double deviations = 8;
-
-/* y v, known without y. */
-struct product {
-    int vectors;
-    int8_t *signs;    /* [vectors, cols], +-1 */
-    double *expected; /* [vectors, rows] */
-    double *size;     /* [rows]: about what the row's outputs have as their norm */
 };
 
 struct ci_judge {
@@ -45,10 +34,10 @@ struct ci_judge {
     /* Of large ones: a smaller call with what the reference gives, and room for what is judged. */
     struct ci_call picked, actual;
     void *parts[PARTS + 1];
-    int64_t rows[MOST_PICKED], cols[MOST_PICKED]; /* that it is made of */
-    int row_count, col_count;                     /* col_count 0: all columns */
-    struct product product;
-    double largest; /* of attention: no output is larger */
+    int64_t rows[MOST_PICKED], cols[MOST_COLS]; /* that it is made of */
+    int row_count, col_count;                   /* col_count 0: all columns */
+    struct ci_judge_product *product;           /* of products */
+    double largest;                             /* of attention: no output is larger */
 
     float *sizes; /* of ci_gate_sizes, for either reference */
 };
@@ -57,7 +46,10 @@ static enum clinfer_status no_memory(const struct ci_judge *judge) {
     return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory judging op %s", judge->sample->op->name);
 }
 
-static bool is_product(const struct ci_op *op) { return op == &ci_op_matmul || op == &ci_op_matmul_add; }
+static bool has_experts(const struct ci_op *op) { return op == &ci_op_matmul_experts; }
+static bool is_product(const struct ci_op *op) {
+    return op == &ci_op_matmul || op == &ci_op_matmul_add || has_experts(op);
+}
 static bool is_attention(const struct ci_op *op) { return op == &ci_op_attention || op == &ci_op_attention_quantise; }
 
 /* ---- the smaller call ---- */
@@ -128,10 +120,10 @@ static void take_picked(struct ci_judge *judge, const struct ci_view *out) {
     }
 }
 
-/* ---- matmul ---- */
+/* ---- products ---- */
 
 /* The picked outputs as a product with one weight, whatever weight their columns are of. */
-static enum clinfer_status pick_product(struct ci_judge *judge) {
+static enum clinfer_status pick_matmul(struct ci_judge *judge) {
     const struct ci_call *call = &judge->sample->call;
     const struct ci_view *out = &call->out[0], *addend = &call->in[CI_MATMUL_ADDEND];
     uint64_t random = 1;
@@ -180,107 +172,61 @@ static enum clinfer_status pick_product(struct ci_judge *judge) {
     return refer(judge);
 }
 
-/* w^T v for all vectors, [vectors, K]; *squares is the sum of all w^2; sums [vectors] of b v; b_squares of all b^2. */
-static void multiply_weights(const struct ci_judge *judge, float *row, double *products, double *squares, double *sums,
-                             double *b_squares) {
+/* Some columns of every expert's weights: picked[i] rows of each, one expert after the other. */
+static enum clinfer_status gather_experts(struct ci_judge *judge, int part, int input, const int64_t *picked,
+                                          int count) {
     const struct ci_call *call = &judge->sample->call;
-    int64_t depth = call->in[CI_MATMUL_X].cols, width = call->out[0].cols, column = 0;
-    for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
-        const struct ci_view *w = &call->in[CI_MATMUL_W0 + i], *b = &call->in[CI_MATMUL_B0 + i];
-        for (int64_t n = 0; w->type && n < w->rows; n++, column++) {
-            ci_view_row(w, n, row);
-            double bias = b->type ? (double)((const float *)b->data)[n] : 0.0;
-            for (int64_t k = 0; k < depth; k++) *squares += (double)row[k] * row[k];
-            *b_squares += bias * bias;
-            for (int v = 0; v < judge->product.vectors; v++) {
-                double sign = judge->product.signs[v * width + column];
-                double *product = products + v * depth;
-                sums[v] += sign * bias;
-                for (int64_t k = 0; k < depth; k++) product[k] += sign * row[k];
-            }
-        }
+    const struct ci_view *from = &call->in[input];
+    int64_t experts = call->in[CI_EXPERTS_STARTS].cols - 1;
+    const bool biases = input == CI_EXPERTS_B0 || input == CI_EXPERTS_B1;
+    struct ci_view all = *from; /* biases lie in one row */
+    if (!from->type) return CLINFER_OK;
+    if (biases) ci_view_set(&all, from->type, from->cols, 1);
+    all.data = from->data;
+    int64_t width = all.rows / experts, *rows = malloc(sizeof *rows * (size_t)(experts * count));
+    if (!rows) return no_memory(judge);
+    for (int64_t i = 0; i < experts * count; i++) rows[i] = i / count * width + picked[i % count];
+    enum clinfer_status status = gather(judge, part, &all, rows, (int)(experts * count), &judge->picked.in[input]);
+    if (biases) {
+        void *data = judge->picked.in[input].data;
+        ci_view_set(&judge->picked.in[input], from->type, 1, experts * count);
+        judge->picked.in[input].data = data;
     }
-}
-
-static enum clinfer_status make_product(struct ci_judge *judge) {
-    const struct ci_call *call = &judge->sample->call;
-    const struct ci_view *x = &call->in[CI_MATMUL_X], *addend = &call->in[CI_MATMUL_ADDEND];
-    struct product *product = &judge->product;
-    int64_t depth = x->cols, width = call->out[0].cols, rows = call->out[0].rows;
-    double squares = 0, b_squares = 0, sums[MOST_VECTORS] = {0};
-    uint64_t random = 2;
-    product->vectors = rows < FEW_ROWS ? MOST_VECTORS : 1; /* few rows say little each */
-    product->signs = calloc((size_t)(product->vectors * width), 1);
-    product->expected = calloc((size_t)(product->vectors * rows), sizeof *product->expected);
-    product->size = calloc((size_t)rows, sizeof *product->size);
-    double *products = calloc((size_t)(product->vectors * depth), sizeof *products);
-    float *row = malloc(sizeof *row * (size_t)(depth + width));
-    enum clinfer_status status = CLINFER_OK;
-    if (!product->signs || !product->expected || !product->size || !products || !row) status = no_memory(judge);
-    if (status != CLINFER_OK) goto done;
-    for (int64_t i = 0; i < product->vectors * width; i++) product->signs[i] = ci_random(&random) >> 63 ? 1 : -1;
-    multiply_weights(judge, row, products, &squares, sums, &b_squares);
-    for (int64_t r = 0; r < rows; r++) {
-        const float *added = judge->sample->op == &ci_op_matmul_add ? (const float *)addend->data + r * width : NULL;
-        double x_squares = 0, added_squares = 0;
-        ci_view_row(x, r, row);
-        for (int64_t k = 0; k < depth; k++) x_squares += (double)row[k] * row[k];
-        for (int64_t n = 0; added && n < width; n++) added_squares += (double)added[n] * added[n];
-        /* As if the directions of x and w had nothing to do with each other. */
-        product->size[r] = sqrt(x_squares * squares / (double)depth + b_squares + added_squares);
-        for (int v = 0; v < product->vectors; v++) {
-            double sum = sums[v];
-            for (int64_t k = 0; k < depth; k++) sum += row[k] * products[v * depth + k];
-            for (int64_t n = 0; added && n < width; n++) sum += added[n] * product->signs[v * width + n];
-            product->expected[v * rows + r] = sum;
-        }
-    }
-done:
-    free(products);
-    free(row);
+    free(rows);
     return status;
 }
 
-/* Of a row whose sum is not finite nothing can be said. A NaN among the actual numbers must fail: comparisons are
- * written so that it does. */
-static void check_product(const struct ci_judge *judge, const struct ci_view *out, struct ci_gate_result *verdict) {
-    const struct product *product = &judge->product;
-    const double gate = judge->sample->op->gate.nmse;
-    double errors = 0, squares = 0, sums = 0;
-    for (int64_t r = 0; r < out->rows; r++) {
-        const float *row = (const float *)out->data + r * out->cols;
-        double bound = deviations * sqrt(gate) * product->size[r] + FLT_MIN * (double)out->cols;
-        if (!isfinite(product->expected[r]) || !isfinite(product->size[r])) {
-            verdict->unjudged += out->cols;
-            continue;
-        }
-        squares += product->size[r] * product->size[r] * product->vectors;
-        sums += product->vectors;
-        for (int v = 0; v < product->vectors; v++) {
-            const int8_t *signs = product->signs + v * out->cols;
-            double sum = 0;
-            for (int64_t n = 0; n < out->cols; n++) sum += (double)row[n] * signs[n];
-            double error = sum - product->expected[v * out->rows + r];
-            errors += error * error;
-            if (fabs(error) <= bound) continue;
-            if (verdict->passed)
-                snprintf(verdict->text, sizeof verdict->text,
-                         "row %lld of %lld: its sum with random signs is %.9g, expected %.9g +- %.3g", (long long)r,
-                         (long long)out->rows, sum, product->expected[v * out->rows + r], bound);
-            verdict->passed = false;
-        }
-    }
-    if (sums == 0) return;
-    /* An estimate: it varies the more, the fewer sums there are. */
-    double nmse = errors == 0 || squares == 0 ? 0 : errors / squares;
-    double allowed = gate * (1 + deviations * sqrt(2 / sums));
-    if (!(nmse * verdict->allowed <= verdict->nmse * allowed)) {
-        verdict->nmse = nmse;
-        verdict->allowed = allowed;
-    }
-    if (nmse <= allowed) return;
-    if (verdict->passed) snprintf(verdict->text, sizeof verdict->text, "NMSE about %.3g, allowed %.3g", nmse, allowed);
-    verdict->passed = false;
+/* Some rows with all their experts, of which some columns each. */
+static enum clinfer_status pick_experts(struct ci_judge *judge) {
+    const struct ci_call *call = &judge->sample->call;
+    int64_t experts = call->in[CI_EXPERTS_STARTS].cols - 1, width = call->in[CI_EXPERTS_W0].rows / experts;
+    int64_t used = call->in[CI_EXPERTS_IDS].cols, slices = call->out[0].cols / width, picked[EXPERT_COLS];
+    uint64_t random = 4;
+    if (slices > 2 * CI_MAX_EXPERTS_USED)
+        return ci_fail(CLINFER_UNSUPPORTED, "op %s: %lld experts of a row", judge->sample->op->name, (long long)used);
+    judge->row_count = pick_edges(judge->rows, PICKED_ROWS, call->out[0].rows, &random);
+    int count = pick_edges(picked, EXPERT_COLS, width, &random);
+    for (int64_t slice = 0; slice < slices; slice++)
+        for (int i = 0; i < count; i++) judge->cols[judge->col_count++] = slice * width + picked[i];
+    struct ci_view *in = judge->picked.in;
+    enum clinfer_status status =
+        gather(judge, 0, &call->in[CI_EXPERTS_X], judge->rows, judge->row_count, &in[CI_EXPERTS_X]);
+    if (status == CLINFER_OK)
+        status = gather(judge, 1, &call->in[CI_EXPERTS_IDS], judge->rows, judge->row_count, &in[CI_EXPERTS_IDS]);
+    static const int gathered[] = {CI_EXPERTS_W0, CI_EXPERTS_W1, CI_EXPERTS_B0, CI_EXPERTS_B1};
+    for (int i = 0; i < 4 && status == CLINFER_OK; i++)
+        status = gather_experts(judge, 2 + i, gathered[i], picked, count);
+    if (status != CLINFER_OK) return status;
+    int32_t *order = judge->parts[6] = calloc((size_t)(judge->row_count * used) + 1, sizeof *order);
+    int32_t *starts = judge->parts[7] = calloc((size_t)experts + 1, sizeof *starts);
+    if (!order || !starts) return no_memory(judge);
+    ci_experts_sort(in[CI_EXPERTS_IDS].data, judge->row_count * used, experts, order, starts);
+    ci_view_set(&in[CI_EXPERTS_ORDER], &ci_type_i32, judge->row_count, used);
+    in[CI_EXPERTS_ORDER].data = order;
+    in[CI_EXPERTS_STARTS] = call->in[CI_EXPERTS_STARTS];
+    in[CI_EXPERTS_STARTS].data = starts;
+    judge->picked.params = call->params;
+    return refer(judge);
 }
 
 /* ---- attention ---- */
@@ -381,8 +327,8 @@ enum clinfer_status ci_judge_create(const struct ci_sample_call *sample, struct 
     if (!is_large(sample)) {
         status = refer_full(judge);
     } else if (is_product(sample->op)) {
-        status = make_product(judge);
-        if (status == CLINFER_OK) status = pick_product(judge);
+        status = ci_judge_product_create(sample, &judge->product);
+        if (status == CLINFER_OK) status = (has_experts(sample->op) ? pick_experts : pick_matmul)(judge);
     } else {
         status = pick_attention(judge);
     }
@@ -397,9 +343,7 @@ void ci_judge_destroy(struct ci_judge *judge) {
     if (!judge) return;
     ci_sample_destroy(&judge->full);
     for (int i = 0; i <= PARTS; i++) free(judge->parts[i]);
-    free(judge->product.signs);
-    free(judge->product.expected);
-    free(judge->product.size);
+    ci_judge_product_destroy(judge->product);
     free(judge->sizes);
     free(judge);
 }
@@ -417,7 +361,8 @@ enum clinfer_status ci_judge_compare(struct ci_judge *judge, const struct ci_sam
         if (!verdict->passed) memmove(verdict->text + 8, verdict->text, sizeof verdict->text - 8);
         if (!verdict->passed) memcpy(verdict->text, "sampled ", 8);
         verdict->text[sizeof verdict->text - 1] = 0;
-        if (status == CLINFER_OK && is_product(op)) check_product(judge, &result->call.out[0], verdict);
+        if (status == CLINFER_OK && is_product(op))
+            ci_judge_product_check(judge->product, &result->call.out[0], verdict);
         if (status == CLINFER_OK && is_attention(op)) status = check_attention(judge, &result->call.out[0], verdict);
     }
     if (status == CLINFER_OK && !ci_sample_guards_hold(result, &output)) {

@@ -1,10 +1,11 @@
 /* judge.h: what is kept of a sample call (proof/gate.h) to judge results of it, many of them, at any size. The gate's
  * full reference is scalar C and too slow for the products of a long prompt, so what is large is judged otherwise:
  *
- *   matmul      whole by Freivalds' method (1977): y v = x (w^T v) + b v for a random vector v of +-1, in double, with
- * a bound for each row; and in full for some 256 outputs that include every edge of tiles. attention   in full for some
- * rows, edges of tiles among them; all numbers must be finite and none larger than the largest value, whose average
- * they are. others      cost no more than their outputs: always in full.
+ *   products    (matmul, matmul_add, matmul_experts) whole by Freivalds' method (judge_product.h), and in full for some
+ *               256 outputs, of experts 16 of each in 16 rows, that include every edge of tiles
+ *   attention   in full for some rows, edges of tiles among them; all numbers must be finite and none larger than the
+ *               largest value, whose average they are
+ *   others      cost no more than their outputs: always in full
  *
  * A result that passes here is right with the same certainty as in the gate for what a kernel gets wrong in practice (a
  * tile, a row, an edge, a scale); a single wrong number among millions may pass if it is nearly right. */

@@ -132,6 +132,65 @@ static void test_three_weights_with_biases_and_an_addend(void **state) {
     unmake(&subject);
 }
 
+#define EXPERTS(x_type, x_cols, w_type, rows, used, experts, width, depth)                                             \
+    [CI_EXPERTS_X] = {&ci_type_##x_type, rows, x_cols},                                                                \
+    [CI_EXPERTS_W0] = {&ci_type_##w_type, (experts) * (width), depth}, [CI_EXPERTS_IDS] = {&ci_type_i32, rows, used},  \
+    [CI_EXPERTS_ORDER] = {&ci_type_i32, rows, used}, [CI_EXPERTS_STARTS] = {&ci_type_i32, 1, (experts) + 1}
+
+/* What two experts of a row give, in each other's place: right numbers, of which each is where it does not belong. */
+static void exchange_experts(const struct subject *subject, int64_t width) {
+    const struct ci_view *out = &subject->right.call.out[0];
+    float *row = (float *)out->data + (out->rows - 2) * out->cols;
+    for (int turn = 0; turn < 2; turn++) {
+        for (int64_t n = 0; n < width; n++) {
+            float kept = row[n];
+            row[n] = row[width + n];
+            row[width + n] = kept;
+        }
+        if (turn == 0 && judge(subject, &subject->right).passed) fail_msg("two experts in each other's place pass");
+    }
+    assert_passes(subject, "each in its own place");
+}
+
+static void test_experts_of_a_prompt(void **state) {
+    (void)state;
+    static const struct ci_case shape = {
+        "gate and up",
+        {EXPERTS(q8, 256, q4_0, 93, 4, 9, 200, 256), [CI_EXPERTS_W1] = {&ci_type_q4_0, 9 * 200, 256}},
+        {{0}},
+        {{0}, {0}}};
+    struct subject subject;
+    make(&subject, &ci_op_matmul_experts, &shape);
+    assert_true(ci_op_operations(&ci_op_matmul_experts, &subject.sample.call) > 6e7);
+    assert_int_equal(ci_op_reference(&ci_op_matmul_experts, &subject.right.call), CLINFER_OK);
+    assert_passes(&subject, "gate and up");
+    find_faults(&subject);
+    exchange_experts(&subject, 200);
+    unmake(&subject);
+}
+
+/* Each expert with an input and biases of its own; ids that name no expert are those of expert 0. */
+static void test_experts_with_inputs_of_their_own(void **state) {
+    (void)state;
+    static const struct ci_case shape = {
+        "down",
+        {EXPERTS(f32, 3 * 512, f16, 65, 3, 40, 403, 512), [CI_EXPERTS_B0] = {&ci_type_f32, 1, 40 * 403}},
+        {{0}},
+        {{0}, {0}}};
+    struct subject subject;
+    assert_int_equal(ci_sample_create(&ci_op_matmul_experts, &shape, 7, &subject.sample), CLINFER_OK);
+    ((int32_t *)subject.sample.call.in[CI_EXPERTS_IDS].data)[64 * 3] = -1;
+    ((int32_t *)subject.sample.call.in[CI_EXPERTS_IDS].data)[64 * 3 + 1] = 40;
+    assert_int_equal(ci_sample_copy(&subject.sample, &subject.right), CLINFER_OK);
+    assert_int_equal(ci_judge_create(&subject.sample, &subject.judge), CLINFER_OK);
+    assert_true(ci_op_operations(&ci_op_matmul_experts, &subject.sample.call) > 6e7);
+    assert_int_equal(ci_op_reference(&ci_op_matmul_experts, &subject.right.call), CLINFER_OK);
+    assert_passes(&subject, "down");
+    find_faults(&subject);
+    exchange_experts(&subject, 403);
+    unmake(&subject);
+}
+
 /* What is added is so large that its last bit weighs more than the product's rounding. */
 static void test_a_large_addend_is_rounded_as_any(void **state) {
     (void)state;
@@ -354,6 +413,8 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_product_of_a_prompt),
         cmocka_unit_test(test_three_weights_with_biases_and_an_addend),
+        cmocka_unit_test(test_experts_of_a_prompt),
+        cmocka_unit_test(test_experts_with_inputs_of_their_own),
         cmocka_unit_test(test_a_large_addend_is_rounded_as_any),
         cmocka_unit_test(test_output_matrix_for_one_token),
         cmocka_unit_test(test_attention_over_a_long_context),
