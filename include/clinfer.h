@@ -401,6 +401,18 @@ CLINFER_API void clinfer_session_destroy(clinfer_session *session);
  * come from any thread that is inside clinfer_wait or clinfer_generate on this engine, never twice at once. */
 typedef bool clinfer_text_callback(void *user, const char *text, size_t length);
 
+/* What an answer has to be: text by a grammar in llama.cpp's notation (GBNF), or JSON by a schema (draft 2020-12). A
+ * token that cannot be part of such an answer is never taken. */
+enum clinfer_grammar_kind { CLINFER_GRAMMAR_GBNF, CLINFER_GRAMMAR_JSON_SCHEMA };
+struct clinfer_grammar {
+    enum clinfer_grammar_kind kind;
+    const char *text;
+    const char *name; /* for messages: "--grammar-file x.gbnf"; NULL: none */
+    bool leave_open;  /* where max_tokens or the context ends first, the text is cut there; else it is closed in time, with
+                       * the same CLINFER_FINISH_LENGTH, and where the shortest answer has more tokens than max_tokens the
+                       * request is CLINFER_INVALID_ARGUMENT */
+};
+
 struct clinfer_request {
     const int32_t *tokens; /* the whole conversation; what the session has computed already is not computed again */
     size_t count;
@@ -408,6 +420,8 @@ struct clinfer_request {
     clinfer_text_callback *callback;
     void *user;
     bool ignore_end; /* go on behind the token that ends an answer, which has no text */
+    const struct clinfer_grammar *grammar; /* NULL: any answer; borrowed for the call. An answer that is complete by it
+                                            * ends, whatever ignore_end says */
 };
 
 enum clinfer_finish { CLINFER_FINISH_END, CLINFER_FINISH_LENGTH, CLINFER_FINISH_CONTEXT, CLINFER_FINISH_CANCELLED };
@@ -559,8 +573,9 @@ struct clinfer_chat_request {
     const char *const *stop; /* [stop_count] texts, none empty, borrowed until the wait has ended: the answer ends
                               * before the first of them that comes up, and is held back while one might */
     size_t stop_count;
-    const char *json_schema; /* NULL, or the text of a schema that the answer must follow, borrowed until the wait has
-                              * ended; remotes only */
+    const struct clinfer_grammar *grammar; /* NULL: any answer. Borrowed, with its texts, until the wait has ended. What
+                                            * a model thinks before it answers is free. Of remotes only those that take
+                                            * schemas are asked, and no remote for GBNF */
 
     /* Maybe from another thread than the caller's, never twice at once, never after clinfer_chat_wait has returned. It
      * may call clinfer_chat_cancel only. */

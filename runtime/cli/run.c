@@ -52,7 +52,7 @@ struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const
                                          .deadline_seconds = run->deadline_seconds,
                                          .stop = run->stop.items,
                                          .stop_count = run->stop.count,
-                                         .json_schema = run->json_schema,
+                                         .grammar = run->grammar,
                                          .callback = callback,
                                          .reasoning = reasoning,
                                          .user = user,
@@ -304,8 +304,8 @@ static int complain_opening(const struct ci_run_state *run, enum clinfer_status 
 }
 
 static int run_with_router(struct ci_run_state *run, const struct ci_prompts *prompts, bool chat) {
-    /* With a deadline, loading is part of the request's time; for an answer by a schema nothing is loaded. */
-    bool request_loads = (run->deadline_seconds > 0 && !chat && !run->explain) || run->json_schema;
+    /* With a deadline, loading is part of the request's time. */
+    bool request_loads = run->deadline_seconds > 0 && !chat && !run->explain;
     enum clinfer_status status = request_loads ? CLINFER_OK : clinfer_router_start(run->router);
     if (status != CLINFER_OK) return complain_opening(run, status);
     ci_run_look(run);
@@ -404,6 +404,7 @@ static int run_command(struct ci_run_state *run) {
     bool chat = run->conversation || (!given && !quiet && isatty(STDIN_FILENO));
     enum clinfer_status status = read_system(run);
     if (status == CLINFER_OK) status = unescape_flags(run);
+    if (status == CLINFER_OK) status = ci_grammar_flags_read(&run->grammar_flags, &run->grammar);
     if (status != CLINFER_OK) return ci_exit_status(status);
     if (run->conversation && run->raw)
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "-cnv is a conversation, --raw and -no-cnv are none; leave one out");
@@ -478,8 +479,7 @@ int ci_command_run(int argc, char **argv) {
         CI_NUMBER("--min-p", &run.min_p, 0, 1, "among those at least this likely, relative to the likeliest"),
         CI_NUMBER("--repeat-penalty", &run.repeat_penalty, 0, 1000, "penalty of the last 64 tokens (1: none)"),
         CI_TEXTS("-r --reverse-prompt --stop", &run.stop, "TEXT", "end the answer before this text; repeatable"),
-        CI_TEXT("-j --json-schema", &run.json_schema, "SCHEMA",
-                "the answer is JSON that follows this schema; so far only remotes can"),
+        CI_GRAMMAR_OPTIONS(&run.grammar_flags),
         CI_INTEGER(
             "-s --seed", &run.seed, -1, 9007199254740992.0,
             "same seed and prompt, same text, if the prompt is alone (default -1: a random one; clinfer(1) says more)"),
@@ -527,6 +527,7 @@ int ci_command_run(int argc, char **argv) {
     ci_texts_free(&run.sources.words);
     ci_texts_free(&run.sources.files);
     ci_texts_free(&run.stop);
+    ci_grammar_flags_free(&run.grammar_flags);
     ci_engine_flags_free(&run.engine_flags);
     free(run.system_text);
     return exit_status;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "cli/engine_flags.h"
+#include "cli/grammar_flags.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
 #include "cli/record.h"
@@ -21,8 +22,10 @@ struct ci_run_state {
     struct ci_record_flags record;
     struct ci_remote_flags remote_flags;
     struct ci_texts stop;
-    const char *system, *system_file, *deadline, *json_schema;
-    char *system_text; /* of system_file */
+    const char *system, *system_file, *deadline;
+    struct ci_grammar_flags grammar_flags;
+    const struct clinfer_grammar *grammar; /* of these; NULL: any answer */
+    char *system_text;                     /* of system_file */
     long long predict, seed, top_k, parallel;
     double temperature, top_p, min_p, repeat_penalty; /* NAN: the model's own */
     double watchdog;

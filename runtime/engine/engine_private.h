@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "engine/constraint.h"
 #include "engine/devices.h"
 #include "engine/predict.h"
 #include "engine/take_up.h"
@@ -120,6 +121,8 @@ struct clinfer_engine {
 
     struct ci_page_pool pools[CI_CACHE_GROUPS];
 
+    struct ci_compiled *compiled;                     /* grammars of answers, the newest first */
+    struct ci_grammar_vocabulary *grammar_vocabulary; /* made for the first of them */
     float *host_logits; /* [vocabulary], and room for its candidates: made when a session samples on the host */
     struct ci_candidate *candidates;
 
@@ -177,7 +180,8 @@ struct clinfer_session {
     int in_flight;        /* row of the step in flight whose sampled id is this session's next token; -1: none */
     bool refused;         /* the callback wants no more */
     bool ignore_end;
-    bool on_host; /* samples on the host: settings that the op does not know */
+    bool on_host; /* samples on the host: settings that the op does not know, or a grammar */
+    struct ci_constraint constraint;
     enum ci_care care;
     struct clinfer_result result;
     enum clinfer_status status;
@@ -221,6 +225,9 @@ void ci_engine_land(struct clinfer_engine *engine);
 /* step.c: computes `rows` rows of tokens[computed, known) of one idle session with each kernel checked. */
 enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct clinfer_session *session, int64_t rows,
                                           ci_verify_callback *callback, void *user);
+
+/* step.c: whether the next token is the grammar's to allow: there is one, and the model is not thinking. */
+bool ci_session_is_constrained(const struct clinfer_session *session);
 
 /* step.c: the text of a token to the callback. false: the receiver wants no more. */
 bool ci_session_emit(struct clinfer_session *session, int32_t id);
@@ -275,7 +282,8 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, c
 /* embed.c: what the file says of pooling, into the engine's info. */
 enum clinfer_status ci_engine_read_pooling(struct clinfer_engine *engine);
 
-/* plans.c: the store, the states, where each layer is computed, and the plan for one row, all as far as `depth` goes. */
+/* plans.c: the store, the states, where each layer is computed, and the plan for one row, all as far as `depth` goes.
+ */
 enum clinfer_status ci_engine_make_plans(struct clinfer_engine *engine, const struct ci_engine_devices *devices,
                                          enum ci_engine_depth depth);
 

@@ -317,6 +317,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     ci_arena_destroy(&engine->texts);
     for (int i = 0; i < CI_CACHE_GROUPS; i++) free(engine->pools[i].free);
     free(engine->place_of_unit);
+    ci_constraints_free(engine);
     free(engine->host_logits);
     free(engine->candidates);
     free(engine->model_name);

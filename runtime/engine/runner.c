@@ -130,7 +130,8 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                                   .max_tokens = request->max_tokens,
                                                   .callback = on_text,
                                                   .user = task,
-                                                  .ignore_end = request->ignore_end};
+                                                  .ignore_end = request->ignore_end,
+                                                  .grammar = task->grammar.text ? &task->grammar : NULL};
         const struct ci_take_up take_up = {.answer = task->tokens,
                                            .generated = request->begun_count,
                                            .prompt_tokens = prompt,
@@ -140,7 +141,8 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                            .reasoning_begun = reasoning_begun,
                                            .reasoning = request->reasoning ? on_reasoning : NULL};
         status = ci_session_submit(task->seat->session, &submitted, &take_up);
-        *of_model = status == CLINFER_CONTEXT_FULL;
+        *of_model =
+            status == CLINFER_CONTEXT_FULL || status == CLINFER_INVALID_ARGUMENT || status == CLINFER_UNSUPPORTED;
     }
     clinfer_free(tokens);
     pthread_mutex_lock(&task->runner->lock);
@@ -158,6 +160,7 @@ static void remove_task(struct ci_runner *runner, const struct ci_task *task) {
 void ci_task_free(struct ci_task *task) {
     free(task->messages);
     free(task->tokens);
+    free((char *)(uintptr_t)task->grammar.text);
     free(task);
 }
 

@@ -27,8 +27,9 @@ struct ci_task_request {
     struct clinfer_session_options sampling; /* NAN, top_k -1: the model's own */
     int max_tokens;
     bool ignore_end;
-    clinfer_text_callback *callback;  /* comes from the runner's thread, one at a time, and may take its time */
-    clinfer_text_callback *reasoning; /* the same for that part of the text; NULL: `callback` gets all of it */
+    const struct clinfer_grammar *grammar; /* copied; NULL: any answer */
+    clinfer_text_callback *callback;       /* comes from the runner's thread, one at a time, and may take its time */
+    clinfer_text_callback *reasoning;      /* the same for that part of the text; NULL: `callback` gets all of it */
     void *user;
     /* An answer that has begun on another runner: its tokens, copied, and the bytes of their text that are out. */
     const int32_t *begun;

@@ -18,6 +18,7 @@ struct ci_task {
     struct ci_seat *seat;
     struct ci_task_request request;
     struct clinfer_message *messages; /* all texts in one block behind it */
+    struct clinfer_grammar grammar;   /* the request's, its texts in one block at `text` */
     atomic_bool cancel;
 
     /* under the runner's lock */

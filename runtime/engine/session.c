@@ -139,6 +139,7 @@ void clinfer_session_destroy(clinfer_session *session) {
     ci_engine_return_pages(engine, session, 0);
     bool last = engine->closing && !engine->sessions;
     stop_leading(engine);
+    ci_constraint_end(&session->constraint);
     free(session->tokens);
     free(session->output);
     free_lists(session);
@@ -209,19 +210,27 @@ static void probe_pairs(void) {
     }
 }
 
-static void take_up_answer(struct clinfer_session *session, const struct ci_take_up *take_up) {
+static enum clinfer_status take_up_answer(struct clinfer_session *session, const struct ci_take_up *take_up) {
     size_t generated = take_up->generated;
+    enum clinfer_status status = CLINFER_OK;
+    bool closed;
     memcpy(session->output, take_up->answer, generated * sizeof *session->output);
     session->generated = session->taken_up = generated;
     session->result.prompt_tokens = take_up->prompt_tokens;
     /* Their text goes through the stream again, which so holds back what it held back there. */
     session->skipped_bytes = take_up->text_bytes;
-    for (size_t i = 0; i < generated && !session->refused; i++) ci_session_emit(session, session->output[i]);
+    for (size_t i = 0; i < generated && !session->refused && status == CLINFER_OK; i++) {
+        if (ci_session_is_constrained(session))
+            status = ci_constraint_take(session->engine, &session->constraint, session->output[i], -1, &closed);
+        if (status == CLINFER_OK) ci_session_emit(session, session->output[i]);
+    }
+    return status;
 }
 
 /* The request becomes active with the next step. */
-static void begin(struct clinfer_session *session, const struct clinfer_request *request,
-                  const struct ci_take_up *take_up) {
+static enum clinfer_status begin(struct clinfer_session *session, const struct clinfer_request *request,
+                                 const struct ci_take_up *take_up) {
+    enum clinfer_status status = CLINFER_OK;
     if (session->engine->trace) probe_pairs();
     session->request = ++session->engine->requests;
     session->result = (struct clinfer_result){.prompt_tokens = request->count};
@@ -241,14 +250,26 @@ static void begin(struct clinfer_session *session, const struct clinfer_request 
     session->skipped_bytes = 0;
     session->in_flight = -1;
     session->refused = false;
-    session->on_host = ci_sampler_needs_host(&session->options);
+    session->on_host = ci_sampler_needs_host(&session->options) || session->constraint.compiled;
     session->submitted = session->first_token = session->last_token = ci_now();
     session->status = CLINFER_OK;
     atomic_store(&session->cancel, false);
     ci_engine_return_pages(session->engine, session, session->computed);
-    if (take_up && take_up->generated) take_up_answer(session, take_up);
+    if (take_up && take_up->generated) status = take_up_answer(session, take_up);
+    if (status != CLINFER_OK) return status;
     session->state = CI_SESSION_ACTIVE;
     CI_PROBE(request_begin, session->request, request->count, session->computed, session->max_tokens);
+    return CLINFER_OK;
+}
+
+/* How many tokens an answer may have, those included that were generated elsewhere. */
+static enum clinfer_status constrain(struct clinfer_session *session, const struct clinfer_request *request,
+                                     const struct ci_take_up *take_up) {
+    struct clinfer_engine *engine = session->engine;
+    size_t room = (size_t)engine->context + 1 - request->count, begun = take_up ? take_up->generated : 0;
+    int64_t most = session->options.shift ? -1 : (int64_t)(room + begun);
+    if (request->max_tokens >= 0 && (most < 0 || request->max_tokens < most)) most = request->max_tokens;
+    return ci_constraint_begin(engine, request->grammar, most, &session->constraint);
 }
 
 enum clinfer_status ci_session_submit(clinfer_session *session, const struct clinfer_request *request,
@@ -264,8 +285,10 @@ enum clinfer_status ci_session_submit(clinfer_session *session, const struct cli
                          engine->options.model, engine->architecture);
     if (status == CLINFER_OK) status = reserve(session, request);
     if (status == CLINFER_OK && take_up) status = reserve_output(session, take_up->generated);
-    if (status == CLINFER_OK && ci_sampler_needs_host(&session->options)) status = ci_sampler_reserve(engine);
-    if (status == CLINFER_OK) begin(session, request, take_up);
+    if (status == CLINFER_OK) status = constrain(session, request, take_up);
+    if (status == CLINFER_OK && (ci_sampler_needs_host(&session->options) || request->grammar))
+        status = ci_sampler_reserve(engine);
+    if (status == CLINFER_OK) status = begin(session, request, take_up);
     stop_leading(engine);
     return status;
 }

@@ -289,11 +289,37 @@ static bool goes_on_behind(const struct clinfer_session *session, int32_t id) {
     return ci_parts_go_on(&session->parts, text, length);
 }
 
+bool ci_session_is_constrained(const struct clinfer_session *session) {
+    return session->constraint.compiled && (!session->parts.form || session->parts.now == CI_PART_ANSWER);
+}
+
+/* Tokens that may come behind the next one; -1: any number. */
+static int64_t room_of(const struct clinfer_session *session) {
+    int64_t context = (int64_t)session->engine->context - (int64_t)session->known;
+    int64_t most = session->max_tokens - (int64_t)session->generated - 1;
+    if (session->max_tokens < 0) return session->options.shift ? -1 : context;
+    return session->options.shift || most < context ? most : context;
+}
+
+/* What becomes of a token that was chosen. */
+enum turn {
+    TURN_TOKEN,
+    TURN_COMPLETE /* nothing may come any more */,
+    TURN_CLOSED /* the closing comes in its place */
+};
+
 static enum clinfer_status sample_on_host(struct clinfer_engine *engine, const struct ci_flight *flight, int index,
-                                          int32_t *id) {
+                                          int32_t *id, enum turn *turn) {
+    struct clinfer_session *session = flight->sessions[index];
+    bool constrained = ci_session_is_constrained(session), ended = false, closed = false;
     enum clinfer_status status =
         ci_plan_read(flight->bucket->plan, flight->bucket->run.logits, index, 1, engine->host_logits);
-    if (status == CLINFER_OK) *id = ci_sampler_choose(flight->sessions[index], engine->host_logits);
+    if (status == CLINFER_OK && constrained)
+        status = ci_constraint_apply(&session->constraint, engine->host_logits, &ended);
+    if (status == CLINFER_OK && !ended) *id = ci_sampler_choose(session, engine->host_logits);
+    if (status == CLINFER_OK && constrained && !ended)
+        status = ci_constraint_take(engine, &session->constraint, *id, room_of(session), &closed);
+    *turn = ended ? TURN_COMPLETE : closed ? TURN_CLOSED : TURN_TOKEN;
     return status;
 }
 
@@ -339,14 +365,37 @@ static void fail_flight(struct ci_flight *flight, enum clinfer_status status, co
     flight->count = flight->batch.count = 0;
 }
 
+static bool pass_token(struct clinfer_session *session, int32_t id) {
+    return (!session->on_token || session->on_token(session->user, id)) && ci_session_emit(session, id);
+}
+
+static enum clinfer_status keep_token(struct clinfer_session *session, int32_t id) {
+    session->tokens[session->known++] = id;
+    CI_PROBE(token, session->request, session->generated, id, session->known);
+    return keep_output(session, id);
+}
+
+/* An answer that has no room for more ends as its grammar wants it; nothing of that has to be computed. */
+static void close_answer(struct clinfer_session *session) {
+    const struct ci_constraint *constraint = &session->constraint;
+    enum clinfer_status status = CLINFER_OK;
+    bool goes_on = true;
+    for (size_t i = 0; i < constraint->closing_count && goes_on; i++) {
+        status = keep_token(session, constraint->closing[i]);
+        goes_on = status == CLINFER_OK && pass_token(session, constraint->closing[i]);
+    }
+    finish(session, status, goes_on ? CLINFER_FINISH_LENGTH : CLINFER_FINISH_CANCELLED);
+}
+
 /* Takes the sampled id of one session: the next token of its text. */
 static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, int index) {
     struct clinfer_session *session = flight->sessions[index];
     int32_t id = flight->ids[index];
+    enum turn turn = TURN_TOKEN;
     enum clinfer_status status = check_result(flight, index);
     if (status == CLINFER_OK && session->on_host) {
         double start = ci_trace_start(engine->trace);
-        status = sample_on_host(engine, flight, index, &id);
+        status = sample_on_host(engine, flight, index, &id, &turn);
         ci_trace_host(engine->trace, CI_TRACE_SAMPLER, start);
     }
     if (status != CLINFER_OK) {
@@ -361,14 +410,20 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
         session->first_token = session->last_token;
         session->result.prompt_seconds = session->first_token - session->submitted;
     }
-    session->tokens[session->known++] = id;
-    CI_PROBE(token, session->request, session->generated, id, session->known);
+    if (turn == TURN_COMPLETE) {
+        finish(session, CLINFER_OK, CLINFER_FINISH_END);
+        return;
+    }
+    if (turn == TURN_CLOSED) {
+        close_answer(session);
+        return;
+    }
+    status = keep_token(session, id);
     if (flights_of(session) == 0) session->in_flight = -1;
-    status = keep_output(session, id);
-    bool ends = !session->ignore_end && ci_tokenizer_is_end(engine->tokenizer, id) && !goes_on_behind(session, id);
+    bool ends = (!session->ignore_end || session->constraint.compiled) && ci_tokenizer_is_end(engine->tokenizer, id) &&
+                !goes_on_behind(session, id);
     double start = ci_trace_start(engine->trace);
-    bool goes_on = status == CLINFER_OK && !ends && (!session->on_token || session->on_token(session->user, id)) &&
-                   ci_session_emit(session, id);
+    bool goes_on = status == CLINFER_OK && !ends && pass_token(session, id);
     ci_trace_host(engine->trace, CI_TRACE_TEXT, start);
     if (!goes_on) finish(session, status, ends ? CLINFER_FINISH_END : CLINFER_FINISH_CANCELLED);
 }

@@ -52,6 +52,21 @@ struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages,
     return copy;
 }
 
+/* Its texts in one block: the name behind the text. */
+static bool copy_grammar(const struct clinfer_grammar *from, struct clinfer_grammar *to) {
+    if (!from || !from->text) return true;
+    const char *name = from->name ? from->name : "";
+    size_t bytes = strlen(from->text) + 1;
+    char *block = malloc(bytes + strlen(name) + 1);
+    if (!block) return false;
+    memcpy(block, from->text, bytes);
+    strcpy(block + bytes, name);
+    *to = *from;
+    to->text = block;
+    to->name = from->name ? block + bytes : NULL;
+    return true;
+}
+
 enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_task_request *request,
                                    struct ci_seat **seat, struct ci_task **out) {
     size_t begun = request->begun_count;
@@ -61,7 +76,7 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     if (new_seat) *seat = calloc(1, sizeof **seat);
     if (task) task->messages = ci_messages_copy(request->messages, request->count);
     if (task) task->tokens = malloc((begun + 1) * sizeof *task->tokens);
-    if (!task || !*seat || !task->messages || !task->tokens) {
+    if (!task || !*seat || !task->messages || !task->tokens || !copy_grammar(request->grammar, &task->grammar)) {
         if (task) ci_task_free(task);
         if (new_seat) free(*seat);
         if (new_seat) *seat = NULL;
@@ -72,6 +87,7 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     task->request = *request;
     task->request.messages = NULL;
     task->request.begun = NULL;
+    task->request.grammar = NULL;
     if (begun) memcpy(task->tokens, request->begun, begun * sizeof *task->tokens);
     task->token_count = begun;
     task->text_bytes = request->text_bytes;

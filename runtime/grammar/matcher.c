@@ -296,6 +296,8 @@ bool ci_matcher_may_end(const struct ci_matcher *matcher, ci_place place) {
 
 ci_place ci_matcher_start(const struct ci_matcher *matcher) { return matcher->start; }
 
+size_t ci_matcher_tokens(const struct ci_matcher *matcher) { return matcher->vocabulary->token_count; }
+
 size_t ci_matcher_cost(const struct ci_matcher *matcher, ci_place place) { return matcher->places[place].cost; }
 
 void ci_matcher_counts(const struct ci_matcher *matcher, struct ci_matcher_counts *counts) {

@@ -55,6 +55,9 @@ size_t ci_matcher_cost(const struct ci_matcher *matcher, ci_place place);
  * CLINFER_UNSUPPORTED: there are none. */
 enum clinfer_status ci_matcher_completion(struct ci_matcher *matcher, ci_place place, char **text, size_t *length);
 
+/* Those of its vocabulary: bits of a mask. */
+size_t ci_matcher_tokens(const struct ci_matcher *matcher);
+
 /* What it has cost so far. */
 struct ci_matcher_counts {
     size_t places, masks; /* that were made */

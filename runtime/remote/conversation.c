@@ -209,6 +209,7 @@ static enum clinfer_status arrive(struct clinfer_conversation *conversation) {
                                               .sampling = conversation->sampling,
                                               .max_tokens = request->max_tokens,
                                               .ignore_end = request->ignore_end,
+                                              .grammar = request->grammar,
                                               .callback = on_text,
                                               .reasoning = request->reasoning ? on_reasoning : NULL,
                                               .user = conversation,
@@ -346,7 +347,7 @@ static enum clinfer_status ask_remote(struct clinfer_conversation *conversation,
                                             .max_tokens = most,
                                             .stop = request->stop,
                                             .stop_count = request->stop_count,
-                                            .json_schema = request->json_schema,
+                                            .json_schema = request->grammar ? request->grammar->text : NULL,
                                             .callback = on_text,
                                             .user = conversation,
                                             .cancel = &conversation->cancel};
@@ -369,9 +370,9 @@ static enum clinfer_status obstacle(const struct clinfer_conversation *conversat
     const struct clinfer_router *router = conversation->router;
     const struct ci_rung *rung = &router->rungs[index];
     if (rung->out) return ci_fail(rung->status, "%s", rung->reason);
-    if (!rung->remote && conversation->request.json_schema)
-        return ci_fail(CLINFER_UNSUPPORTED, "not tried: an answer that follows a JSON schema comes from remotes only");
     if (!rung->remote) return CLINFER_OK;
+    if (conversation->request.grammar && conversation->request.grammar->kind != CLINFER_GRAMMAR_JSON_SCHEMA)
+        return ci_fail(CLINFER_REFUSED, "not asked: remote APIs take JSON schemas, and no grammars (GBNF)");
     if (conversation->request.raw)
         return ci_fail(CLINFER_REFUSED, "not asked: a raw prompt is no message, and APIs take messages");
     if (conversation->text_bytes && !router->options.remote_continues)

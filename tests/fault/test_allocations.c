@@ -74,7 +74,12 @@ static enum clinfer_status answer(clinfer_engine *engine, float temperature, boo
     DO(clinfer_tokenize(engine, prompt, strlen(prompt), false, false, &tokens, &tokens_count));
     bool submitted[2] = {false, false};
     for (int i = 0; i < count; i++) {
-        const struct clinfer_request request = {tokens, tokens_count - (size_t)i, 4, collect, texts[i], true};
+        const struct clinfer_request request = {.tokens = tokens,
+                                                .count = tokens_count - (size_t)i,
+                                                .max_tokens = 4,
+                                                .callback = collect,
+                                                .user = texts[i],
+                                                .ignore_end = true};
         DO(clinfer_submit(sessions[i], &request));
         submitted[i] = status == CLINFER_OK;
     }

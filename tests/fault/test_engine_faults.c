@@ -57,7 +57,8 @@ static enum clinfer_status answer(clinfer_engine *engine, struct talk *talk) {
     options.seed = 7;
     assert_int_equal(clinfer_session_create(engine, &options, &session), CLINFER_OK);
     assert_int_equal(clinfer_tokenize(engine, prompt, strlen(prompt), false, false, &tokens, &count), CLINFER_OK);
-    struct clinfer_request request = {tokens, count, TOKENS, collect, talk, false};
+    struct clinfer_request request = {
+        .tokens = tokens, .count = count, .max_tokens = TOKENS, .callback = collect, .user = talk};
     enum clinfer_status status = clinfer_generate(session, &request, NULL);
     clinfer_free(tokens);
     clinfer_session_destroy(session);

@@ -73,7 +73,7 @@ static void check_prompt(const struct ci_gguf *gguf, struct ci_tokenizer *tokeni
         size_t count;
         if (ci_prompt_tokens(tokenizer, &rendered, messages, 4, parse, &ids, &count) != CLINFER_OK) break;
         bool added = count && ids[0] == ci_tokenizer_bos(tokenizer);
-        check_tokens(tokenizer, rule, ids + added, count - added, rendered.text, rendered.length);
+        check_tokens(tokenizer, rule, added ? ids + 1 : ids, count - added, rendered.text, rendered.length);
         free(ids);
     }
     ci_rendered_free(&rendered);

@@ -230,7 +230,8 @@ static int32_t *tokens_of(clinfer_engine *engine, const char *user, size_t *coun
 
 static void generate(clinfer_session *session, const int32_t *tokens, size_t count, int max_tokens, struct text *text,
                      struct clinfer_result *result) {
-    struct clinfer_request request = {tokens, count, max_tokens, collect, text, false};
+    struct clinfer_request request = {
+        .tokens = tokens, .count = count, .max_tokens = max_tokens, .callback = collect, .user = text};
     if (clinfer_generate(session, &request, result) != CLINFER_OK) fail_msg("%s", clinfer_error());
 }
 
@@ -283,7 +284,12 @@ static void test_the_end_of_an_answer_can_be_passed_over(void **state) {
         assert_int_equal(result.finish, CLINFER_FINISH_END);
         size_t length = result.generated_tokens;
         memcpy(answer, result.tokens, sizeof *answer * length);
-        struct clinfer_request request = {tokens, count, (int)length + MORE, collect, &longer, true};
+        struct clinfer_request request = {.tokens = tokens,
+                                          .count = count,
+                                          .max_tokens = (int)length + MORE,
+                                          .callback = collect,
+                                          .user = &longer,
+                                          .ignore_end = true};
         assert_int_equal(clinfer_generate(session, &request, &result), CLINFER_OK);
         assert_int_equal(result.finish, CLINFER_FINISH_LENGTH);
         assert_int_equal(result.generated_tokens, length + MORE);
@@ -320,7 +326,11 @@ static void test_sessions_together_say_what_each_says_alone(void **state) {
         struct clinfer_engine_stats before, after;
         clinfer_engine_get_stats(engine, &before);
         for (int i = 0; i < PROMPTS; i++) {
-            struct clinfer_request request = {tokens[i], counts[i], TOKENS, collect, &together[i], false};
+            struct clinfer_request request = {.tokens = tokens[i],
+                                              .count = counts[i],
+                                              .max_tokens = TOKENS,
+                                              .callback = collect,
+                                              .user = &together[i]};
             sessions[i] = open_session(engine, 0);
             assert_int_equal(clinfer_submit(sessions[i], &request), CLINFER_OK);
         }
@@ -395,7 +405,7 @@ static void test_the_context_ends_or_shifts_as_asked(void **state) {
         assert_int_equal(result.finish, CLINFER_FINISH_CONTEXT);
         assert_int_equal(result.generated_tokens, 64 - count + 1);
 
-        struct clinfer_request too_long = {many, long_count, 4, NULL, NULL, false};
+        struct clinfer_request too_long = {.tokens = many, .count = long_count, .max_tokens = 4};
         assert_true(long_count > 64);
         assert_int_equal(clinfer_generate(session, &too_long, NULL), CLINFER_CONTEXT_FULL);
         assert_non_null(strstr(clinfer_error(), "64"));

@@ -50,12 +50,11 @@ static void start(struct talk *talk, clinfer_text_callback *callback) {
     clinfer_session_options_default(talk->fixture->engine, &options);
     options.temperature = 0;
     assert_int_equal(clinfer_session_create(talk->fixture->engine, &options, &talk->session), CLINFER_OK);
-    struct clinfer_request request = {talk->fixture->tokens[talk->which],
-                                      talk->fixture->counts[talk->which],
-                                      talk->max_tokens,
-                                      callback,
-                                      talk,
-                                      false};
+    struct clinfer_request request = {.tokens = talk->fixture->tokens[talk->which],
+                                      .count = talk->fixture->counts[talk->which],
+                                      .max_tokens = talk->max_tokens,
+                                      .callback = callback,
+                                      .user = talk};
     if (clinfer_submit(talk->session, &request) != CLINFER_OK) fail_msg("%s", clinfer_error());
 }
 
@@ -145,7 +144,8 @@ static void test_logits_between_steps_change_no_text(void **state) {
 
 static bool call_inside(void *user, const char *bytes, size_t length) {
     struct talk *talk = user;
-    struct clinfer_request request = {talk->fixture->tokens[0], talk->fixture->counts[0], 1, NULL, NULL, false};
+    struct clinfer_request request = {
+        .tokens = talk->fixture->tokens[0], .count = talk->fixture->counts[0], .max_tokens = 1};
     (void)bytes, (void)length;
     talk->inside = clinfer_submit(talk->session, &request);
     return false;
@@ -224,12 +224,15 @@ static void talk_in_two_parts(clinfer_engine *engine, bool other, int32_t said[G
     for (int i = 0; i < 2; i++) assert_int_equal(clinfer_session_create(engine, &options, &sessions[i]), CLINFER_OK);
     for (int i = 0; i < GROW_PROMPT; i++) tokens[i] = (i * 79 + 13) % TINY_VOCABULARY_USED;
     for (int i = 0; i < GROW_PROMPT; i++) others[i] = (i * 31 + 7) % TINY_VOCABULARY_USED;
-    const struct clinfer_request first = {tokens, GROW_PROMPT, GROW_FIRST, NULL, NULL, true};
+    const struct clinfer_request first = {
+        .tokens = tokens, .count = GROW_PROMPT, .max_tokens = GROW_FIRST, .ignore_end = true};
     if (clinfer_generate(sessions[0], &first, &result) != CLINFER_OK) fail_msg("%s", clinfer_error());
     memcpy(tokens + GROW_PROMPT, result.tokens, sizeof *tokens * GROW_FIRST);
-    const struct clinfer_request between = {others, GROW_PROMPT, GROW_FIRST, NULL, NULL, true};
+    const struct clinfer_request between = {
+        .tokens = others, .count = GROW_PROMPT, .max_tokens = GROW_FIRST, .ignore_end = true};
     if (other && clinfer_generate(sessions[1], &between, NULL) != CLINFER_OK) fail_msg("%s", clinfer_error());
-    const struct clinfer_request more = {tokens, GROW_PROMPT + GROW_FIRST, GROW_SECOND, NULL, NULL, true};
+    const struct clinfer_request more = {
+        .tokens = tokens, .count = GROW_PROMPT + GROW_FIRST, .max_tokens = GROW_SECOND, .ignore_end = true};
     if (clinfer_generate(sessions[0], &more, &result) != CLINFER_OK) fail_msg("%s", clinfer_error());
     assert_int_equal(result.generated_tokens, GROW_SECOND);
     memcpy(said, result.tokens, sizeof *said * GROW_SECOND);
@@ -306,7 +309,7 @@ static clinfer_session *start_draw(clinfer_engine *engine, int top_k, const int3
         .temperature = 1000, .top_k = top_k, .top_p = 1, .repeat_penalty = 1, .seed = 5};
     clinfer_session *session;
     if (clinfer_session_create(engine, &options, &session) != CLINFER_OK) fail_msg("%s", clinfer_error());
-    const struct clinfer_request request = {tokens, count, DRAWN, NULL, NULL, true};
+    const struct clinfer_request request = {.tokens = tokens, .count = count, .max_tokens = DRAWN, .ignore_end = true};
     if (clinfer_submit(session, &request) != CLINFER_OK) fail_msg("%s", clinfer_error());
     return session;
 }
@@ -345,7 +348,8 @@ static void check_second_turn(clinfer_engine *engine, int top_k) {
     clinfer_session *session = start_draw(engine, top_k, tokens, 4);
     end_draw(session, tokens + 4);
     for (int i = 0; i < 3; i++) tokens[4 + DRAWN + i] = 9 + i;
-    const struct clinfer_request request = {tokens, 4 + DRAWN + 3, DRAWN, NULL, NULL, true};
+    const struct clinfer_request request = {
+        .tokens = tokens, .count = 4 + DRAWN + 3, .max_tokens = DRAWN, .ignore_end = true};
     assert_int_equal(clinfer_submit(session, &request), CLINFER_OK);
     end_draw(session, second);
     clinfer_session_destroy(session);

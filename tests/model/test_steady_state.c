@@ -133,7 +133,8 @@ static void test_decoding_makes_nothing_per_token(void **state) {
         assert_int_equal(clinfer_tokenize(engine, prompt, strlen(prompt), false, false, &tokens, &prompt_tokens),
                          CLINFER_OK);
         struct watch watch = {.engine = engine};
-        struct clinfer_request request = {tokens, prompt_tokens, -1, count, &watch, false};
+        struct clinfer_request request = {
+            .tokens = tokens, .count = prompt_tokens, .max_tokens = -1, .callback = count, .user = &watch};
         failing_malloc_arm(0, false);
         if (clinfer_generate(session, &request, NULL) != CLINFER_OK) fail_msg("%s", clinfer_error());
         failing_malloc_disarm();

@@ -1,0 +1,194 @@
+#include "engine/constraint.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "engine/engine_private.h"
+#include "grammar/gbnf.h"
+
+enum { MOST_KEPT = 16 };
+
+struct ci_compiled {
+    struct ci_compiled *next;
+    enum clinfer_grammar_kind kind;
+    char *text;
+    struct ci_grammar *grammar;
+    struct ci_matcher *matcher;
+    size_t users;
+};
+
+static void free_compiled(struct ci_compiled *compiled) {
+    ci_matcher_destroy(compiled->matcher);
+    ci_grammar_destroy(compiled->grammar);
+    free(compiled->text);
+    free(compiled);
+}
+
+void ci_constraints_free(struct clinfer_engine *engine) {
+    while (engine->compiled) {
+        struct ci_compiled *next = engine->compiled->next;
+        free_compiled(engine->compiled);
+        engine->compiled = next;
+    }
+    ci_grammar_vocabulary_destroy(engine->grammar_vocabulary);
+}
+
+/* ---- grammars of an engine ---- */
+
+/* The oldest that nobody uses, where there are many. */
+static void let_go(struct clinfer_engine *engine) {
+    size_t count = 0;
+    struct ci_compiled **oldest = NULL;
+    for (struct ci_compiled **link = &engine->compiled; *link; link = &(*link)->next) {
+        count++;
+        if ((*link)->users == 0) oldest = link; /* new ones are put at the front */
+    }
+    if (count <= MOST_KEPT || !oldest) return;
+    struct ci_compiled *gone = *oldest;
+    *oldest = gone->next;
+    free_compiled(gone);
+}
+
+static enum clinfer_status parse(const struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
+                                 struct ci_grammar **out) {
+    size_t length = strlen(grammar->text);
+    if (grammar->kind == CLINFER_GRAMMAR_JSON_SCHEMA)
+        return ci_fail(CLINFER_UNSUPPORTED, "an answer that follows a JSON schema comes from remotes only so far");
+    const char *name = grammar->name ? grammar->name : "grammar";
+    return ci_gbnf_parse(name, grammar->text, length, engine->tokenizer, out);
+}
+
+static enum clinfer_status compile(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
+                                   struct ci_compiled **out) {
+    struct ci_compiled *compiled = calloc(1, sizeof *compiled);
+    enum clinfer_status status = CLINFER_OK;
+    if (compiled) compiled->text = strdup(grammar->text);
+    if (!compiled || !compiled->text) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a grammar");
+    if (status == CLINFER_OK && !engine->grammar_vocabulary)
+        status = ci_grammar_vocabulary_create(engine->tokenizer, &engine->grammar_vocabulary);
+    if (status == CLINFER_OK) status = parse(engine, grammar, &compiled->grammar);
+    if (status == CLINFER_OK)
+        status = ci_matcher_create(compiled->grammar, engine->grammar_vocabulary, &compiled->matcher);
+    if (status != CLINFER_OK) {
+        if (compiled) free_compiled(compiled);
+        return status;
+    }
+    compiled->kind = grammar->kind;
+    compiled->next = engine->compiled;
+    engine->compiled = compiled;
+    *out = compiled;
+    let_go(engine);
+    return CLINFER_OK;
+}
+
+static enum clinfer_status find(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
+                                struct ci_compiled **out) {
+    for (struct ci_compiled *compiled = engine->compiled; compiled; compiled = compiled->next)
+        if (compiled->kind == grammar->kind && strcmp(compiled->text, grammar->text) == 0) {
+            *out = compiled;
+            return CLINFER_OK;
+        }
+    return compile(engine, grammar, out);
+}
+
+/* ---- a session's ---- */
+
+void ci_constraint_end(struct ci_constraint *constraint) {
+    if (constraint->compiled) constraint->compiled->users--;
+    free(constraint->closing);
+    *constraint = (struct ci_constraint){0};
+}
+
+/* The tokens of the cheapest end. */
+static enum clinfer_status make_closing(const struct clinfer_engine *engine, struct ci_constraint *constraint,
+                                        ci_place place) {
+    char *text;
+    size_t length;
+    free(constraint->closing);
+    constraint->closing = NULL;
+    enum clinfer_status status = ci_matcher_completion(constraint->compiled->matcher, place, &text, &length);
+    if (status == CLINFER_OK)
+        status =
+            ci_tokenizer_encode(engine->tokenizer, text, length, 0, &constraint->closing, &constraint->closing_count);
+    free(text);
+    return status;
+}
+
+/* Whether what has to follow at a place fits into so many tokens. A byte is a token at most, so few are never encoded.
+ */
+static enum clinfer_status fits(const struct clinfer_engine *engine, struct ci_constraint *constraint, ci_place place,
+                                int64_t room, bool *result) {
+    *result = room < 0 || ci_matcher_cost(constraint->compiled->matcher, place) <= (size_t)room;
+    if (*result) return CLINFER_OK;
+    enum clinfer_status status = make_closing(engine, constraint, place);
+    *result = status == CLINFER_OK && constraint->closing_count <= (size_t)room;
+    return status == CLINFER_UNSUPPORTED ? CLINFER_OK : status; /* no end by bytes: it does not fit */
+}
+
+enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
+                                        int64_t most, struct ci_constraint *constraint) {
+    ci_constraint_end(constraint);
+    if (!grammar) return CLINFER_OK;
+    if (!grammar->text) return ci_fail(CLINFER_INVALID_ARGUMENT, "the grammar's text is NULL");
+    struct ci_compiled *compiled;
+    enum clinfer_status status = find(engine, grammar, &compiled);
+    if (status != CLINFER_OK) return status;
+    *constraint = (struct ci_constraint){.compiled = compiled, .leave_open = grammar->leave_open};
+    compiled->users++;
+    constraint->place = ci_matcher_start(compiled->matcher);
+    bool fitting = true;
+    if (!grammar->leave_open) status = fits(engine, constraint, constraint->place, most, &fitting);
+    if (status == CLINFER_OK && !fitting)
+        status =
+            ci_fail(CLINFER_INVALID_ARGUMENT,
+                    "the shortest answer that the grammar allows has %zu tokens, and there is room for %lld; raise "
+                    "-n, or let the answer be cut (--no-complete)",
+                    constraint->closing_count, (long long)most);
+    if (status != CLINFER_OK) ci_constraint_end(constraint);
+    return status;
+}
+
+enum clinfer_status ci_constraint_apply(struct ci_constraint *constraint, float *logits, bool *ended) {
+    struct ci_matcher *matcher = constraint->compiled->matcher;
+    const uint32_t *bits;
+    size_t count, tokens;
+    enum clinfer_status status = ci_matcher_mask(matcher, constraint->place, &bits, &count);
+    *ended = false;
+    if (status != CLINFER_OK) return status;
+    if (count == 0) {
+        *ended = ci_matcher_may_end(matcher, constraint->place);
+        return *ended ? CLINFER_OK
+                      : ci_fail(CLINFER_UNSUPPORTED,
+                                "the model's vocabulary has no token with which the answer could go on as its grammar "
+                                "wants it");
+    }
+    tokens = ci_matcher_tokens(matcher);
+    for (size_t i = 0; i < tokens; i += 32) {
+        uint32_t word = bits[i / 32];
+        size_t last = tokens - i < 32 ? tokens - i : 32;
+        if (word == UINT32_MAX) continue;
+        for (size_t k = 0; k < last; k++)
+            if (!(word >> k & 1)) logits[i + k] = -INFINITY;
+    }
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_constraint_take(struct clinfer_engine *engine, struct ci_constraint *constraint, int32_t token,
+                                       int64_t room, bool *closed) {
+    ci_place to;
+    bool fitting = true;
+    enum clinfer_status status = ci_matcher_take(constraint->compiled->matcher, constraint->place, token, &to);
+    *closed = false;
+    if (status == CLINFER_OK && to == CI_PLACE_DEAD)
+        status = ci_fail(CLINFER_WRONG_RESULT, "token %d came, which the grammar does not allow here", (int)token);
+    if (status == CLINFER_OK && !constraint->leave_open && !ci_tokenizer_is_end(engine->tokenizer, token))
+        status = fits(engine, constraint, to, room, &fitting);
+    if (status == CLINFER_OK && !fitting) {
+        *closed = true;
+        status = make_closing(engine, constraint, constraint->place);
+    }
+    if (status == CLINFER_OK && !*closed) constraint->place = to;
+    return status;
+}

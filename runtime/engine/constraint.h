@@ -1,0 +1,49 @@
+/* constraint.h: sessions whose answers follow a grammar (struct clinfer_grammar).
+ *
+ * Compiled grammars, with what was learned about their masks, are the engine's and serve all requests of the same text;
+ * those that nobody uses any more are let go when many have come. All of it belongs to the thread that computes.
+ *
+ * A session samples on the host then: what may not come is taken out of the logits, the token that was chosen moves its
+ * place. Near the end of its room an answer is closed: a token is taken only if what must follow it still fits, and
+ * where that is not so the cheapest end takes its place. */
+#ifndef CI_ENGINE_CONSTRAINT_H
+#define CI_ENGINE_CONSTRAINT_H
+
+#include <clinfer.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "grammar/matcher.h"
+
+struct ci_compiled; /* a grammar of the engine's */
+
+/* Of a session; all zero: its answer is free. */
+struct ci_constraint {
+    struct ci_compiled *compiled;
+    ci_place place;
+    bool leave_open;
+    int32_t *closing; /* [closing_count] tokens that end the answer, the caller's to take at once */
+    size_t closing_count;
+};
+
+/* For the request at hand, and what it was for the one before is let go; `grammar` NULL: free. `most`: the tokens that
+ * the answer may have, -1: as many as it likes. CLINFER_INVALID_ARGUMENT: the grammar; the shortest answer does not
+ * fit; CLINFER_UNSUPPORTED: a schema that cannot be held. */
+enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
+                                        int64_t most, struct ci_constraint *constraint);
+void ci_constraint_end(struct ci_constraint *constraint);
+
+/* Logits of what may not come become -INFINITY. *ended: nothing may come, the answer is complete. CLINFER_UNSUPPORTED:
+ * nothing may come and it is not. */
+enum clinfer_status ci_constraint_apply(struct ci_constraint *constraint, float *logits, bool *ended);
+
+/* The answer goes on with this token; `room`: tokens that may come behind it, -1: any number. *closed: it does not, but
+ * ends with constraint->closing in its place, maybe none. CLINFER_WRONG_RESULT: it may not come. */
+enum clinfer_status ci_constraint_take(struct clinfer_engine *engine, struct ci_constraint *constraint, int32_t token,
+                                       int64_t room, bool *closed);
+
+/* With the engine. */
+void ci_constraints_free(struct clinfer_engine *engine);
+
+#endif

@@ -1,0 +1,232 @@
+/* Answers that follow a grammar, of models with random weights, which would say anything: whatever the seed and however
+ * little room there is, the text is what the grammar allows, or the request is refused. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <clinfer.h>
+
+#include "format/gguf.h"
+#include "grammar/gbnf.h"
+#include "grammar/matcher.h"
+#include "support/asserts.h"
+#include "text/tokenizer.h"
+
+static const char model[] = "tests/data/qwen2_tiny.gguf";
+
+/* JSON with two numbers and a text, as deep as it likes. */
+static const char values[] =
+    "root ::= value\n"
+    "value ::= \"[\" (value (\",\" value)*)? \"]\" | \"{\" text \":\" value \"}\" | text | number\n"
+    "text ::= \"\\\"\" [^\"\\\\\\x00-\\x1f]* \"\\\"\"\n"
+    "number ::= \"-\"? [0-9]{1,9}\n";
+
+struct answer {
+    char text[4096];
+    size_t length;
+    struct clinfer_result result;
+};
+
+static bool collect(void *user, const char *text, size_t length) {
+    struct answer *answer = user;
+    assert_true(answer->length + length < sizeof answer->text);
+    memcpy(answer->text + answer->length, text, length);
+    answer->length += length;
+    return true;
+}
+
+static clinfer_engine *open_engine(const char *device) {
+    struct clinfer_engine_options options;
+    clinfer_engine *engine;
+    clinfer_engine_options_default(&options);
+    options.model = model;
+    options.device = device;
+    options.activations = CLINFER_ACTIVATIONS_F32;
+    options.context = 96;
+    options.threads = 2;
+    assert_ok(clinfer_engine_open(&options, &engine));
+    return engine;
+}
+
+static clinfer_session *make_session(clinfer_engine *engine, uint64_t seed) {
+    struct clinfer_session_options options;
+    clinfer_session *session;
+    clinfer_session_options_default(engine, &options);
+    options.temperature = 1.5f;
+    options.top_k = 0;
+    options.seed = seed;
+    assert_ok(clinfer_session_create(engine, &options, &session));
+    return session;
+}
+
+static struct clinfer_request ask(const int32_t *tokens, size_t count, int most, struct answer *answer,
+                                  const struct clinfer_grammar *grammar) {
+    *answer = (struct answer){.length = 0};
+    return (struct clinfer_request){
+        .tokens = tokens, .count = count, .max_tokens = most, .callback = collect, .user = answer, .grammar = grammar};
+}
+
+static const int32_t prompt[] = {5, 9, 17, 4, 60};
+enum { PROMPT = sizeof prompt / sizeof *prompt };
+
+/* How far the text is one of the grammar's: whole, or the beginning of one. */
+struct judge {
+    struct ci_gguf *gguf;
+    struct ci_tokenizer *tokenizer;
+    struct ci_grammar_vocabulary *vocabulary;
+    struct ci_grammar *grammar;
+    struct ci_matcher *matcher;
+};
+
+static void make_judge(struct judge *judge, const char *grammar) {
+    assert_ok(ci_gguf_open(model, &judge->gguf));
+    assert_ok(ci_tokenizer_create_gguf(judge->gguf, &judge->tokenizer));
+    assert_ok(ci_grammar_vocabulary_create(judge->tokenizer, &judge->vocabulary));
+    assert_ok(ci_gbnf_parse("test", grammar, strlen(grammar), judge->tokenizer, &judge->grammar));
+    assert_ok(ci_matcher_create(judge->grammar, judge->vocabulary, &judge->matcher));
+}
+
+static void free_judge(struct judge *judge) {
+    ci_matcher_destroy(judge->matcher);
+    ci_grammar_destroy(judge->grammar);
+    ci_grammar_vocabulary_destroy(judge->vocabulary);
+    ci_tokenizer_destroy(judge->tokenizer);
+    ci_gguf_close(judge->gguf);
+}
+
+static void expect_allowed(struct judge *judge, const struct answer *answer, bool whole) {
+    ci_place place;
+    assert_ok(
+        ci_matcher_take_bytes(judge->matcher, ci_matcher_start(judge->matcher), answer->text, answer->length, &place));
+    if (place == CI_PLACE_DEAD || (whole && !ci_matcher_may_end(judge->matcher, place)))
+        fail_msg("not what the grammar allows: %.*s", (int)answer->length, answer->text);
+}
+
+static void check_answers(const char *device, int seeds) {
+    static const int rooms[] = {2, 3, 5, 9, 17, 40, 80, -1};
+    const struct clinfer_grammar grammar = {.kind = CLINFER_GRAMMAR_GBNF, .text = values};
+    clinfer_engine *engine = open_engine(device);
+    struct judge judge;
+    make_judge(&judge, values);
+    int closed = 0;
+    for (int seed = 0; seed < seeds; seed++)
+        for (size_t r = 0; r < sizeof rooms / sizeof *rooms; r++) {
+            clinfer_session *session = make_session(engine, (uint64_t)seed);
+            struct answer answer;
+            struct clinfer_request request = ask(prompt, PROMPT, rooms[r], &answer, &grammar);
+            assert_ok(clinfer_generate(session, &request, &answer.result));
+            expect_allowed(&judge, &answer, true);
+            if (rooms[r] >= 0) assert_true(answer.result.generated_tokens <= (size_t)rooms[r]);
+            assert_true(answer.result.finish == CLINFER_FINISH_END || answer.result.finish == CLINFER_FINISH_LENGTH);
+            closed += answer.result.finish == CLINFER_FINISH_LENGTH;
+            clinfer_session_destroy(session);
+        }
+    assert_true(closed > seeds); /* with so little room many are closed early */
+    free_judge(&judge);
+    clinfer_engine_close(engine);
+}
+
+static void test_answers_are_what_the_grammar_allows(void **state) {
+    (void)state;
+    check_answers("cpu", 12);
+}
+
+static void test_on_a_device_too(void **state) {
+    (void)state;
+    check_answers("0", 2);
+}
+
+/* Several requests by several grammars share steps. */
+static void test_sessions_follow_grammars_of_their_own(void **state) {
+    (void)state;
+    enum { SESSIONS = 6 };
+    static const char letters[] = "root ::= [a-c]{3,20} \"!\"";
+    const struct clinfer_grammar grammars[] = {{.kind = CLINFER_GRAMMAR_GBNF, .text = values},
+                                               {.kind = CLINFER_GRAMMAR_GBNF, .text = letters}};
+    clinfer_engine *engine = open_engine("cpu");
+    struct judge judges[2];
+    clinfer_session *sessions[SESSIONS];
+    struct answer answers[SESSIONS];
+    make_judge(&judges[0], values);
+    make_judge(&judges[1], letters);
+    for (int i = 0; i < SESSIONS; i++) {
+        sessions[i] = make_session(engine, (uint64_t)i);
+        struct clinfer_request request = ask(prompt, PROMPT, 30, &answers[i], i < 4 ? &grammars[i % 2] : NULL);
+        assert_ok(clinfer_submit(sessions[i], &request));
+    }
+    for (int i = 0; i < SESSIONS; i++) {
+        assert_ok(clinfer_wait(sessions[i], NULL));
+        if (i < 4) expect_allowed(&judges[i % 2], &answers[i], true);
+        clinfer_session_destroy(sessions[i]);
+    }
+    free_judge(&judges[0]);
+    free_judge(&judges[1]);
+    clinfer_engine_close(engine);
+}
+
+/* A session may be asked with and without. */
+static void test_room_that_is_too_small_is_an_error_and_may_be_accepted(void **state) {
+    (void)state;
+    struct clinfer_grammar grammar = {
+        .kind = CLINFER_GRAMMAR_GBNF, .text = "root ::= \"one two three four five six seven\"", .name = "--grammar"};
+    clinfer_engine *engine = open_engine("cpu");
+    clinfer_session *session = make_session(engine, 1);
+    struct judge judge;
+    struct answer answer;
+    make_judge(&judge, grammar.text);
+    struct clinfer_request request = ask(prompt, PROMPT, 3, &answer, &grammar);
+    assert_int_equal(clinfer_generate(session, &request, NULL), CLINFER_INVALID_ARGUMENT);
+    assert_non_null(strstr(clinfer_error(), "room for 3"));
+    grammar.leave_open = true;
+    request = ask(prompt, PROMPT, 3, &answer, &grammar);
+    assert_ok(clinfer_generate(session, &request, &answer.result));
+    assert_int_equal(answer.result.finish, CLINFER_FINISH_LENGTH);
+    assert_int_equal(answer.result.generated_tokens, 3);
+    expect_allowed(&judge, &answer, false);
+    request = ask(prompt, PROMPT, -1, &answer, &grammar);
+    request.ignore_end = true; /* where nothing can follow the answer ends all the same */
+    assert_ok(clinfer_generate(session, &request, &answer.result));
+    assert_int_equal(answer.result.finish, CLINFER_FINISH_END);
+    assert_memory_equal(answer.text, "one two three four five six seven", answer.length);
+    request = ask(prompt, PROMPT, 20, &answer, NULL);
+    assert_ok(clinfer_generate(session, &request, &answer.result));
+    assert_int_equal(answer.result.generated_tokens > 0, 1);
+    free_judge(&judge);
+    clinfer_session_destroy(session);
+    clinfer_engine_close(engine);
+}
+
+static void test_what_is_wrong_with_a_grammar_is_told(void **state) {
+    (void)state;
+    const struct clinfer_grammar wrong = {.kind = CLINFER_GRAMMAR_GBNF, .text = "root ::= [", .name = "--grammar"};
+    const struct clinfer_grammar none = {.kind = CLINFER_GRAMMAR_GBNF};
+    clinfer_engine *engine = open_engine("cpu");
+    clinfer_session *session = make_session(engine, 1);
+    struct answer answer;
+    struct clinfer_request request = ask(prompt, PROMPT, 3, &answer, &wrong);
+    assert_int_equal(clinfer_generate(session, &request, NULL), CLINFER_INVALID_ARGUMENT);
+    assert_non_null(strstr(clinfer_error(), "--grammar: line 1, column 11"));
+    request = ask(prompt, PROMPT, 3, &answer, &none);
+    assert_int_equal(clinfer_generate(session, &request, NULL), CLINFER_INVALID_ARGUMENT);
+    assert_non_null(strstr(clinfer_error(), "NULL"));
+    clinfer_session_destroy(session);
+    clinfer_engine_close(engine);
+}
+
+int main(void) {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_answers_are_what_the_grammar_allows),
+        cmocka_unit_test(test_on_a_device_too),
+        cmocka_unit_test(test_sessions_follow_grammars_of_their_own),
+        cmocka_unit_test(test_room_that_is_too_small_is_an_error_and_may_be_accepted),
+        cmocka_unit_test(test_what_is_wrong_with_a_grammar_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
