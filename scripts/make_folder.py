@@ -727,13 +727,37 @@ def glm4moe():
     return Family("GLM4_MOE", config, shapes, convert, meta=meta, store=store, experts=4)
 
 
+def exaone():
+    config = small("ExaoneForCausalLM", "exaone", num_layers=LAYERS, num_hidden_layers=..., layer_norm_epsilon=1e-5,
+                   rms_norm_eps=..., activation_function="silu", hidden_act=..., rope_scaling=LLAMA3)
+    names = {"model.embed_tokens": "transformer.wte", "model.norm": "transformer.ln_f", "model.layers.": "transformer.h.",
+             "input_layernorm": "ln_1", "post_attention_layernorm": "ln_2", "self_attn.": "attn.attention.",
+             "o_proj": "out_proj", "gate_proj": "c_fc_0", "up_proj": "c_fc_1", "down_proj": "c_proj"}
+    def meta(writer, config):
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_rope_dimension_count(WIDTH // HEADS)
+    return Family("EXAONE", config, renamed(usual_shapes(config), names), meta=meta, extra=llama3_factors)
+
+
+def hunyuan_dense():
+    """A stretched context as a larger base."""
+    config = small("HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense", head_dim=16, use_qk_norm=True, tie_word_embeddings=True,
+                   rope_scaling=dict(type="dynamic", alpha=50.0, factor=1.0, mscale=1.0, mscale_all_dim=1.0))
+    shapes = renamed(usual_shapes(config, q_norm=16), {"q_norm": "query_layernorm", "k_norm": "key_layernorm"})
+    def meta(writer, config):
+        writer.add_rope_freq_base(10000.0 * 50.0 ** (16 / 14))
+        writer.add_rope_dimension_count(16)
+    config["rope_theta"] = 10000.0
+    return Family("HUNYUAN_DENSE", config, shapes, meta=meta)
+
+
 FAMILIES = {family.__name__: family for family in (llama, qwen2, qwen3, gemma2, gemma3, phi3, granite, olmo2, smollm3,
                                                    starcoder2, gpt2, mistral3, mixtral, qwen3moe, gemma3_eyes, qwen3moe_fused,
                                                    gpt_oss, gpt_oss_bf16,
                                                    gemma, olmo, phi2, command_r, cohere2, stablelm, glm4, nemotron,
                                                    ernie4_5, arcee, seed_oss, exaone4, olmoe, deepseek, granitemoe,
                                                    starcoder, minicpm, qwen2vl, qwen3vl, modern_bert,
-                                                   qwen2moe, glm4moe)}
+                                                   qwen2moe, glm4moe, exaone, hunyuan_dense)}
 
 
 def random_weights(family):
@@ -820,7 +844,7 @@ def write_twin(family, weights, path):
         writer.add_head_count_kv(config["num_key_value_heads"])
     if "rms_norm_eps" in config:
         writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    if "rope_theta" in config:
+    if "rope_theta" in config and "alpha" not in (config.get("rope_scaling") or {}):
         writer.add_rope_freq_base(config["rope_theta"])
     if "head_dim" in config:
         writer.add_key_length(config["head_dim"])

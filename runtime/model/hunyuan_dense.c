@@ -2,6 +2,7 @@
  * normalised; and the text of HunyuanOCR, which has sections. */
 #include <math.h>
 
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 
 static const struct ci_decoder decoder = {
@@ -34,8 +35,44 @@ static enum clinfer_status derive(struct ci_model *model) {
     return status;
 }
 
+static const char *const architectures[] = {"HunYuanDenseV1ForCausalLM", NULL};
+
+static const struct ci_checkpoint_field fields[] = {
+    CI_FIELD_NUMBER("rope_scaling.alpha", "rope.scaling.alpha"),
+    CI_FIELD_NUMBER("rope_parameters.alpha", "rope.scaling.alpha"),
+    CI_FIELD_MUST_BE("rope_scaling.mscale", "1|1.0", "sines and cosines of that size are not supported"),
+    CI_FIELD_MUST_BE("rope_parameters.mscale", "1|1.0", "sines and cosines of that size are not supported"),
+    CI_FIELD_MUST_BE("rope_scaling.mscale_all_dim", "0|0.0|1|1.0", "sines and cosines of that size are not supported"),
+    CI_FIELD_MUST_BE("rope_parameters.mscale_all_dim", "0|0.0|1|1.0",
+                     "sines and cosines of that size are not supported"),
+    CI_FIELD_MUST_BE("use_qk_norm", "true", "queries and keys have to be normalised"),
+    CI_FIELD_MUST_BE("num_experts", "1", "mixtures of experts are not supported in this family"),
+    CI_FIELD_MUST_BE("use_cla", "false", "layers that share keys and values are not supported"),
+    CI_FIELD_NO_EFFECT("attention_head_dim"),
+    CI_FIELD_NO_EFFECT("cla_share_factor"),
+    CI_FIELD_NO_EFFECT("eod_token_id"),
+    CI_FIELD_NO_EFFECT("im_end_id"),
+    CI_FIELD_NO_EFFECT("im_newline_id"),
+    CI_FIELD_NO_EFFECT("im_start_id"),
+    CI_FIELD_NO_EFFECT("mask_init_id"),
+    CI_FIELD_NO_EFFECT("norm_type"),
+    CI_FIELD_NO_EFFECT("org_vocab_size"),
+    CI_FIELD_NO_EFFECT("sep_token_id"),
+    CI_FIELD_NO_EFFECT("text_end_id"),
+    CI_FIELD_NO_EFFECT("text_start_id"),
+    {0},
+};
+
+static const struct ci_checkpoint_tensor tensors[] = {
+    {"model.layers.*.self_attn.query_layernorm", "blk.*.attn_q_norm", CI_CHECKPOINT_AS_STORED},
+    {"model.layers.*.self_attn.key_layernorm", "blk.*.attn_k_norm", CI_CHECKPOINT_AS_STORED},
+    {0},
+};
+
+static const struct ci_checkpoint checkpoint = {.architectures = architectures, .fields = fields, .tensors = tensors};
+
 const struct ci_family ci_family_hunyuan_dense = {
-    .architecture = "hunyuan-dense", .keys = keys, .decoder = &decoder, .derive = derive};
+    .architecture = "hunyuan-dense", .keys = keys, .decoder = &decoder, .derive = derive, .checkpoint = &checkpoint};
 
 const struct ci_family ci_family_hunyuan_vl = {
     .architecture = "hunyuan_vl", .keys = sectioned_keys, .decoder = &sectioned, .derive = derive};
