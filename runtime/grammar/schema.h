@@ -1,0 +1,23 @@
+/* schema.h: a JSON schema (draft 2020-12, https://json-schema.org/draft/2020-12) becomes a grammar of the answers that
+ * are valid under it. docs/grammars.md lists the keywords that are held.
+ *
+ * The grammar's language is a part of what the schema allows: keys come in the schema's order, an object that names
+ * properties has no others unless additionalProperties is given, a schema that has keywords of one type means that
+ * type, numbers have at most 16 digits before and behind the point. What cannot be held is an error, never left out. */
+#ifndef CI_GRAMMAR_SCHEMA_H
+#define CI_GRAMMAR_SCHEMA_H
+
+#include "grammar/grammar.h"
+
+/* `name` is for messages: a file, "-j". Messages name the path in the schema: "-j: properties.a: minLength: ...".
+ * CLINFER_INVALID_ARGUMENT: it is no JSON, no schema, or allows nothing; CLINFER_UNSUPPORTED: a keyword that cannot be
+ * held, or more than can be held. */
+enum clinfer_status ci_schema_compile(const char *name, const char *text, size_t length, struct ci_grammar **grammar);
+
+/* Any JSON object. */
+enum clinfer_status ci_schema_compile_any_object(struct ci_grammar **grammar);
+
+/* One of these texts, as it stands. CLINFER_INVALID_ARGUMENT: there are none, or one is empty. */
+enum clinfer_status ci_schema_compile_choice(const char *const *items, size_t count, struct ci_grammar **grammar);
+
+#endif
