@@ -226,9 +226,9 @@ enum clinfer_status ci_dialogue_send(struct ci_dialogue *dialogue, const char *l
 }
 
 static bool take_line(struct ci_dialogue *dialogue, const char **line) {
+    if (dialogue->used <= dialogue->handed_out) return false; /* there may be no text at all */
     char *start = dialogue->text + dialogue->handed_out;
-    char *end =
-        dialogue->used > dialogue->handed_out ? memchr(start, '\n', dialogue->used - dialogue->handed_out) : NULL;
+    char *end = memchr(start, '\n', dialogue->used - dialogue->handed_out);
     if (!end) return false;
     *end = 0;
     *line = start;

@@ -128,6 +128,7 @@ static enum clinfer_status set_tag(const char *text, const char *tag, size_t len
     bool fine = file ? PUT(name->file, tag, length) && !ci_hub_path_rule(name->file)
                      : PUT(name->tag, tag, length) && is_tag(name->tag);
     if (fine && file) name->tag[0] = 0; /* that of an alias */
+    if (fine && !file && name->file[0]) return refuse(text, "names a file and a quant; leave one out");
     if (fine) return CLINFER_OK;
     return refuse(text, "what follows ':' can be no quant (such as Q4_K_M)");
 }

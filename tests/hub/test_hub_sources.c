@@ -138,7 +138,9 @@ static void test_what_ollama_has_is_not_fetched_from_the_hub(void **state) {
     hub_run_digest(blob, digest);
     put_into_ollama(digest, blob);
     free(blob);
-    process_run(&(struct process_result){0}, &(struct process_options){0}, "rm", "-rf", run.cache, NULL);
+    struct process_result removed;
+    process_run(&removed, NULL, "rm", "-rf", run.cache, NULL);
+    process_free(&removed);
     hub_run_pull(&run, "user/tiny");
     if (run.status != CLINFER_OK) fail_msg("%s", run.message);
     assert_int_equal(hub_run_sent(&run), 0);
