@@ -30,7 +30,7 @@ static void ones(struct gguf_writer *writer, const char *name) {
 
 static uint32_t add_vocabulary(struct gguf_writer *writer, const struct token *tokens) {
     const char *texts[WIDTH];
-    char names[WIDTH][16];
+    char names[WIDTH][20];
     int32_t types[WIDTH];
     uint32_t count = 0;
     for (int i = 0; i < WIDTH; i++) {

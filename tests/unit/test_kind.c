@@ -209,9 +209,9 @@ static void check_path(const char *path, const char *named, const char *next) {
 
 static void test_addresses_are_no_paths(void **state) {
     (void)state;
-    check_path("https://huggingface.co/x/resolve/main/m.gguf", "an address", "download");
-    check_path("HTTP://127.0.0.1:8080/m.gguf", "an address", "curl");
-    check_path("hf://org/repo/m.gguf", "an address", "models folder");
+    check_path("https://huggingface.co/x/resolve/main/m.gguf", "an address", "clinfer pull");
+    check_path("HTTP://127.0.0.1:8080/m.gguf", "an address", "clinfer pull");
+    check_path("hf://org/repo/m.gguf", "an address", "-mu ADDRESS");
     check_path("file:///models/m.gguf", "an address", "give -m the path alone, /models/m.gguf");
     struct ci_gguf *gguf;
     assert_int_equal(ci_gguf_open("no/such:file//m.gguf", &gguf), CLINFER_NOT_FOUND);
