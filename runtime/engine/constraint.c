@@ -98,7 +98,9 @@ static enum clinfer_status find(struct clinfer_engine *engine, const struct clin
 void ci_constraint_end(struct ci_constraint *constraint) {
     if (constraint->compiled) constraint->compiled->users--;
     free(constraint->closing);
-    *constraint = (struct ci_constraint){0};
+    constraint->compiled = NULL;
+    constraint->closing = NULL;
+    constraint->closing_count = 0;
 }
 
 /* The tokens of the cheapest end. */
@@ -108,6 +110,7 @@ static enum clinfer_status make_closing(const struct clinfer_engine *engine, str
     size_t length;
     free(constraint->closing);
     constraint->closing = NULL;
+    constraint->closing_count = 0;
     enum clinfer_status status = ci_matcher_completion(constraint->compiled->matcher, place, &text, &length);
     if (status == CLINFER_OK)
         status =
@@ -117,14 +120,16 @@ static enum clinfer_status make_closing(const struct clinfer_engine *engine, str
 }
 
 /* Whether what has to follow at a place fits into so many tokens. A byte is a token at most, so few are never encoded.
- */
+ * An end by named tokens cannot be made here: such an answer is left to come to it. */
 static enum clinfer_status fits(const struct clinfer_engine *engine, struct ci_constraint *constraint, ci_place place,
                                 int64_t room, bool *result) {
     *result = room < 0 || ci_matcher_cost(constraint->compiled->matcher, place) <= (size_t)room;
     if (*result) return CLINFER_OK;
     enum clinfer_status status = make_closing(engine, constraint, place);
     *result = status == CLINFER_OK && constraint->closing_count <= (size_t)room;
-    return status == CLINFER_UNSUPPORTED ? CLINFER_OK : status; /* no end by bytes: it does not fit */
+    if (status != CLINFER_UNSUPPORTED) return status;
+    *result = true;
+    return CLINFER_OK;
 }
 
 enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
@@ -135,7 +140,8 @@ enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const str
     struct ci_compiled *compiled;
     enum clinfer_status status = find(engine, grammar, &compiled);
     if (status != CLINFER_OK) return status;
-    *constraint = (struct ci_constraint){.compiled = compiled, .leave_open = grammar->leave_open};
+    constraint->compiled = compiled;
+    constraint->leave_open = grammar->leave_open;
     compiled->users++;
     constraint->place = ci_matcher_start(compiled->matcher);
     bool fitting = true;

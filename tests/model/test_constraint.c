@@ -203,6 +203,23 @@ static void test_room_that_is_too_small_is_an_error_and_may_be_accepted(void **s
     clinfer_engine_close(engine);
 }
 
+/* An end that only a named token makes cannot be made from bytes: with room enough the answer comes to it. */
+static void test_an_end_by_a_named_token_is_waited_for(void **state) {
+    (void)state;
+    const struct clinfer_grammar grammar = {.kind = CLINFER_GRAMMAR_GBNF, .text = "root ::= \"the\" <[17]>"};
+    clinfer_engine *engine = open_engine("cpu");
+    clinfer_session *session = make_session(engine, 1);
+    struct answer answer;
+    struct clinfer_request request = ask(prompt, PROMPT, 20, &answer, &grammar);
+    assert_ok(clinfer_generate(session, &request, &answer.result));
+    assert_int_equal(answer.result.finish, CLINFER_FINISH_END);
+    size_t last = answer.result.generated_tokens - 1;
+    if (answer.result.tokens[last] != 17) last--; /* the end token may stand behind it */
+    assert_int_equal(answer.result.tokens[last], 17);
+    clinfer_session_destroy(session);
+    clinfer_engine_close(engine);
+}
+
 static void test_what_is_wrong_with_a_grammar_is_told(void **state) {
     (void)state;
     const struct clinfer_grammar wrong = {.kind = CLINFER_GRAMMAR_GBNF, .text = "root ::= [", .name = "--grammar"};
@@ -226,6 +243,7 @@ int main(void) {
         cmocka_unit_test(test_on_a_device_too),
         cmocka_unit_test(test_sessions_follow_grammars_of_their_own),
         cmocka_unit_test(test_room_that_is_too_small_is_an_error_and_may_be_accepted),
+        cmocka_unit_test(test_an_end_by_a_named_token_is_waited_for),
         cmocka_unit_test(test_what_is_wrong_with_a_grammar_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
