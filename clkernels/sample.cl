@@ -6,7 +6,7 @@
 #define MAX_K 64
 #define CHUNK_WORDS (2 * MAX_K + 2)
 
-enum { TEMPERATURE, TOP_K, TOP_P, MIN_P, RANDOM, SAMPLER_COLS = 8 };
+enum { TEMPERATURE, TOP_K, TOP_P, MIN_P, RANDOM, RANDOM_LOW, SAMPLER_COLS = 8 };
 
 INLINE int candidates(const __global float *sampler) {
     return sampler[TEMPERATURE] <= 0.0f ? 1 : clamp((int)sampler[TOP_K], 1, MAX_K);
@@ -105,20 +105,33 @@ __kernel void sample_chunks(TENSOR(logits), TENSOR(sampler), TENSOR(scratch), in
         best_k_of(from, first, last, k, (__global float *)to, to + MAX_K, to + 2 * MAX_K, to + 2 * MAX_K + 1);
 }
 
+/* The first whose sum reaches the draw's share of all, in whole numbers of 2^-56 as the reference. */
+INLINE int draw_of(const float *weights, int count, const __global float *sampler) {
+    const ulong random = (ulong)(sampler[RANDOM] * 0x1p24f) << 40 | (ulong)(sampler[RANDOM_LOW] * 0x1p24f) << 16;
+    ulong total = 0, sum = 0;
+    for (int i = 0; i < count; i++) total += (ulong)(weights[i] * 0x1p56f);
+    const ulong wanted = mul_hi(total, random);
+    for (int i = 0; i < count - 1; i++) {
+        sum += (ulong)(weights[i] * 0x1p56f);
+        if (sum >= wanted) return i;
+    }
+    return count - 1;
+}
+
 INLINE int draw(const float *values, const int *ids, int found, const __global float *sampler) {
     float weights[MAX_K], total = 0.0f, sum = 0.0f;
-    for (int i = 0; i < found; i++) total += weights[i] = exp(values[i] - values[0]);
-    int kept = 0;
-    for (; kept < found && (kept == 0 || sum < sampler[TOP_P] * total); kept++) sum += weights[kept];
-    while (kept > 1 && weights[kept - 1] < sampler[MIN_P] * weights[0]) kept--;
-    total = 0.0f;
-    for (int i = 0; i < kept; i++) total += weights[i] = exp((values[i] - values[0]) / sampler[TEMPERATURE]);
-    float rest = sampler[RANDOM] * total;
-    for (int i = 0; i < kept - 1; i++) {
-        rest -= weights[i];
-        if (rest < 0.0f) return ids[i];
+    int kept = found;
+    if (sampler[TOP_P] < 1.0f) {
+        for (int i = 0; i < found; i++) total += weights[i] = exp(values[i] - values[0]);
+        for (kept = 0; kept < found && (kept == 0 || sum < sampler[TOP_P]); kept++) sum += weights[kept] / total;
     }
-    return ids[kept - 1];
+    if (sampler[MIN_P] > 0.0f) {
+        const float least = values[0] + log(sampler[MIN_P]);
+        while (kept > 1 && values[kept - 1] < least) kept--;
+    }
+    const float top = values[0] / sampler[TEMPERATURE];
+    for (int i = 0; i < kept; i++) weights[i] = exp(values[i] / sampler[TEMPERATURE] - top);
+    return ids[draw_of(weights, kept, sampler)];
 }
 
 __kernel void sample_merge(TENSOR(sampler), TENSOR(scratch), TENSOR(out), TENSOR(not_finite)) {

@@ -233,6 +233,9 @@ struct clinfer_engine_info {
     int model_context; /* tokens that the model was made for, or was stretched to: the greatest context there can be */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;
+    int repeat_last_n, mirostat;
+    float xtc_probability, xtc_threshold, mirostat_tau, mirostat_eta;
+    const char *samplers; /* NULL: the usual ones */
     double load_seconds;
 };
 CLINFER_API void clinfer_engine_get_info(const clinfer_engine *engine, struct clinfer_engine_info *info);
@@ -378,18 +381,59 @@ CLINFER_API void clinfer_free(void *memory);
 
 typedef struct clinfer_session clinfer_session;
 
-/* NAN, or a top_k of -1: the model's own. */
+/* What is added to a token's logit before anything else; -INFINITY: it never comes. */
+struct clinfer_logit_bias {
+    int32_t token;
+    float bias;
+};
+
+/* How tokens are chosen, as llama.cpp does: the same seed and the same logits give the same text. NAN of a float and -1
+ * of an int: the model's own, else the value in parentheses. What it points to is borrowed until the session, or the
+ * conversation, is destroyed. Penalties and all that follows them is done by the host, which then waits for each token;
+ * so is a top_k of 0, or above 64, unless the temperature is 0. */
 struct clinfer_session_options {
     float temperature; /* 0: greedy */
     int top_k;         /* 0: all */
     float top_p, min_p;
-    float repeat_penalty; /* 0.001 to 1000; 1: none; over the last 64 tokens */
-    uint64_t seed; /* a token's random number depends on it and on the token's place behind the prompt's beginning,
-                    * on nothing else; its probabilities may, in their last digits, on who shares the steps */
+    float repeat_penalty; /* 0.001 to 1000; 1: none */
+    uint64_t seed; /* a token's random number depends on it (its two halves, xored) and on the token's place in the
+                    * answer, on nothing else; its probabilities may, in their last digits, on who shares the steps */
     bool shift;    /* when the context is full, drop its older half and go on, instead of ending */
+
+    int repeat_last_n; /* tokens that the repeat penalty and the next two look back over (64); 0: none of the three */
+    float presence_penalty, frequency_penalty; /* once, and for each time that a token stands there (0) */
+
+    /* DRY: a token that makes a repetition of n tokens longer loses dry_multiplier * dry_base ^ (n - dry_allowed_length)
+     */
+    float dry_multiplier;    /* (0: none) */
+    float dry_base;          /* 1 or more (1.75) */
+    int dry_allowed_length;  /* (2) */
+    int dry_last_n;          /* tokens that it looks back over (64) */
+    const char *const *dry_breakers; /* [dry_breaker_count] texts across which nothing is a repetition; NULL: newline,
+                                      * colon, quotation mark and asterisk */
+    size_t dry_breaker_count;
+
+    float xtc_probability; /* of leaving out the likeliest of the tokens above the threshold but the last (0: never) */
+    float xtc_threshold;   /* (0.1); above 0.5: never */
+    float typical_p;       /* those whose surprise is usual, of this probability together; 0 or 1: all (1) */
+    float top_n_sigma;     /* those within so many standard deviations of the largest logit; 0: all (0) */
+
+    /* 1 or 2, that version of Mirostat: after bias and temperature it alone chooses, to keep the surprise at
+     * mirostat_tau bits (5), at a learning rate of mirostat_eta (0.1). 0: none. */
+    int mirostat;
+    float mirostat_tau, mirostat_eta;
+
+    /* Which of these are used and in which order, the names separated by semicolons. NULL: the model's own, else
+     * "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature". */
+    const char *samplers;
+
+    const struct clinfer_logit_bias *logit_bias; /* [logit_bias_count] */
+    size_t logit_bias_count;
+
+    int logprobs; /* clinfer_result.logprobs has so many of the likeliest for each token, and the token itself; 0: NULL */
 };
 
-/* The engine's defaults (struct clinfer_engine_info), seed 0. */
+/* The engine's defaults (struct clinfer_engine_info), seed 0. Without an engine NAN and -1. */
 CLINFER_API void clinfer_session_options_default(const clinfer_engine *engine, struct clinfer_session_options *options);
 CLINFER_API enum clinfer_status clinfer_session_create(clinfer_engine *engine,
                                                        const struct clinfer_session_options *options,

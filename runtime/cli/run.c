@@ -6,11 +6,9 @@
 #define _GNU_SOURCE
 #include "cli/run.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "cli/command.h"
@@ -272,21 +270,6 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
 
 /* ---- the command ---- */
 
-static void set_sampling(struct ci_run_state *run) {
-    run->session = (struct clinfer_session_options){.temperature = (float)run->temperature,
-                                                    .top_k = (int)run->top_k,
-                                                    .top_p = (float)run->top_p,
-                                                    .min_p = (float)run->min_p,
-                                                    .repeat_penalty = (float)run->repeat_penalty,
-                                                    .seed = (uint64_t)run->seed,
-                                                    .shift = run->shift};
-    if (run->seed < 0) {
-        uint32_t drawn = (uint32_t)(ci_seconds() * 1e9);
-        if (getrandom(&drawn, sizeof drawn, 0) != sizeof drawn) drawn ^= (uint32_t)getpid();
-        run->session.seed = drawn;
-    }
-}
-
 static int explain_only(struct ci_run_state *run) {
     json_t *plans = NULL;
     enum clinfer_status status = run->json ? ci_explain_json(run->engine, &plans) : ci_explain_print(run->engine);
@@ -310,7 +293,6 @@ static int run_with_router(struct ci_run_state *run, const struct ci_prompts *pr
     if (status != CLINFER_OK) return complain_opening(run, status);
     ci_run_look(run);
     ci_report_start(run);
-    set_sampling(run);
     if (run->explain && !run->engine) return ci_refuse(CLINFER_NO_DEVICE, "--explain needs a model that runs here");
     if (run->explain && !chat && !prompts->count) return explain_only(run);
     if (run->explain && !run->json) {
@@ -405,6 +387,8 @@ static int run_command(struct ci_run_state *run) {
     enum clinfer_status status = read_system(run);
     if (status == CLINFER_OK) status = unescape_flags(run);
     if (status == CLINFER_OK) status = ci_grammar_flags_read(&run->grammar_flags, &run->grammar);
+    if (status == CLINFER_OK) status = ci_sampling_flags_read(&run->sampling, run->sources.escape, &run->session);
+    run->session.shift = run->shift;
     if (status != CLINFER_OK) return ci_exit_status(status);
     if (run->conversation && run->raw)
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "-cnv is a conversation, --raw and -no-cnv are none; leave one out");
@@ -441,16 +425,11 @@ int ci_command_run(int argc, char **argv) {
     struct ci_run_state run = {.started = ci_seconds(),
                                .engine_flags = CI_ENGINE_FLAGS_DEFAULT,
                                .predict = -1,
-                               .seed = -1,
-                               .top_k = -1,
+                               .sampling = CI_SAMPLING_FLAGS_DEFAULT,
                                .parallel = 16,
                                .attention = ATTENTION_AUTO,
                                .remote_flags = CI_REMOTE_FLAGS_DEFAULT,
-                               .text_lock = PTHREAD_MUTEX_INITIALIZER,
-                               .temperature = NAN,
-                               .top_p = NAN,
-                               .min_p = NAN,
-                               .repeat_penalty = NAN};
+                               .text_lock = PTHREAD_MUTEX_INITIALIZER};
     const struct ci_option options[] = {
         CI_SECTION("Prompt"),
         CI_PROMPT_OPTIONS(&run.sources),
@@ -471,18 +450,10 @@ int ci_command_run(int argc, char **argv) {
                    "tokens of answer at most (default -1: to the end of the answer or of the context)"),
         CI_FLAG("--ignore-eos", &run.ignore_end, "go on where the model ends its answer, to -n or the context's end"),
         CI_FLAG("--context-shift", &run.shift, "when the context is full, drop its older half and go on"),
-        CI_NUMBER(
-            "--temp --temperature", &run.temperature, 0, 1000,
-            "0 always takes the likeliest token (default of this and the next four: the file's, else llama-cli's)"),
-        CI_INTEGER("--top-k", &run.top_k, 0, 1 << 30, "choose among the K likeliest (0: all)"),
-        CI_NUMBER("--top-p", &run.top_p, 0, 1, "among the likeliest that have this probability together"),
-        CI_NUMBER("--min-p", &run.min_p, 0, 1, "among those at least this likely, relative to the likeliest"),
-        CI_NUMBER("--repeat-penalty", &run.repeat_penalty, 0, 1000, "penalty of the last 64 tokens (1: none)"),
         CI_TEXTS("-r --reverse-prompt --stop", &run.stop, "TEXT", "end the answer before this text; repeatable"),
         CI_GRAMMAR_OPTIONS(&run.grammar_flags),
-        CI_INTEGER(
-            "-s --seed", &run.seed, -1, 9007199254740992.0,
-            "same seed and prompt, same text, if the prompt is alone (default -1: a random one; clinfer(1) says more)"),
+        CI_SECTION("Sampling"),
+        CI_SAMPLING_OPTIONS(&run.sampling),
         CI_SECTION("Output"),
         CI_FLAG("--show-thinking", &run.show_thinking,
                 "what a model thinks before it answers, on standard error, though that is no terminal"),
@@ -528,6 +499,7 @@ int ci_command_run(int argc, char **argv) {
     ci_texts_free(&run.sources.files);
     ci_texts_free(&run.stop);
     ci_grammar_flags_free(&run.grammar_flags);
+    ci_sampling_flags_free(&run.sampling);
     ci_engine_flags_free(&run.engine_flags);
     free(run.system_text);
     return exit_status;

@@ -13,6 +13,7 @@
 #include "cli/prompts.h"
 #include "cli/record.h"
 #include "cli/remotes.h"
+#include "cli/sampling_flags.h"
 
 struct ci_run_state {
     /* flags */
@@ -26,8 +27,8 @@ struct ci_run_state {
     struct ci_grammar_flags grammar_flags;
     const struct clinfer_grammar *grammar; /* of these; NULL: any answer */
     char *system_text;                     /* of system_file */
-    long long predict, seed, top_k, parallel;
-    double temperature, top_p, min_p, repeat_penalty; /* NAN: the model's own */
+    long long predict, parallel;
+    struct ci_sampling_flags sampling;
     double watchdog;
     bool show_thinking, hide_thinking;
     bool json, explain, raw, parse_special, shift, ignore_end, dry_run, no_history, conversation;
@@ -43,7 +44,7 @@ struct ci_run_state {
     clinfer_engine *engine;          /* the one at hand, NULL: none; ci_run_look() */
     struct clinfer_engine_info info; /* of the last one that was at hand; model_name NULL: there was none */
     char *info_texts[4];             /* what `info` points to: the engine may be gone */
-    struct clinfer_session_options session;
+    struct clinfer_session_options session; /* borrows from `sampling` */
     pthread_mutex_t text_lock; /* answers' text comes from an engine's thread */
 };
 

@@ -20,6 +20,7 @@
 #include "engine/constraint.h"
 #include "engine/devices.h"
 #include "engine/predict.h"
+#include "engine/sampler.h"
 #include "engine/take_up.h"
 #include "format/gguf.h"
 #include "graph/places.h"
@@ -31,13 +32,7 @@
 #include "text/utf8.h"
 #include "trace/trace.h"
 
-enum { CI_MAX_SEQUENCES = 64, CI_BUCKETS = 7, CI_DEFAULT_BATCH = 512, CI_FIRST_PAGES = 4, CI_PENALTY_WINDOW = 64 };
-
-/* A token that the host may choose. */
-struct ci_candidate {
-    float logit;
-    int32_t id;
-};
+enum { CI_MAX_SEQUENCES = 64, CI_BUCKETS = 7, CI_DEFAULT_BATCH = 512, CI_FIRST_PAGES = 4 };
 
 /* A plan for at most `rows` rows, made when it is first needed. */
 struct ci_bucket {
@@ -124,7 +119,7 @@ struct clinfer_engine {
     struct ci_compiled *compiled;                     /* grammars of answers, the newest first */
     struct ci_grammar_vocabulary *grammar_vocabulary; /* made for the first of them */
     float *host_logits; /* [vocabulary], and room for its candidates: made when a session samples on the host */
-    struct ci_candidate *candidates;
+    struct ci_sampler_room room;
 
     struct ci_flight flights[2];
     int next_flight;
@@ -154,6 +149,7 @@ struct clinfer_session {
     struct clinfer_engine *engine;
     struct clinfer_session *next;
     struct clinfer_session_options options;
+    struct ci_sampler sampler;
     atomic_bool cancel;
     enum ci_session_state state; /* under the engine's lock */
 
@@ -316,10 +312,13 @@ struct ci_cache_use ci_engine_cache_use(const struct clinfer_engine *engine, con
 
 /* sampler.c: whether op `sample` knows these settings, and the choice where it does not. `ahead` tokens are sampled and
  * not read yet. */
-bool ci_sampler_needs_host(const struct clinfer_session_options *options);
-void ci_sampler_fill(const struct clinfer_session *session, int ahead, float sampler[CI_SAMPLER_COLS]);
-enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine);
-int32_t ci_sampler_choose(struct clinfer_session *session, float *logits);
+bool ci_sampler_needs_host(const struct ci_sampler *sampler);
+void ci_sampler_fill(struct clinfer_session *session, int ahead, float sampler[CI_SAMPLER_COLS]);
+enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine, const struct ci_sampler *sampler);
+int32_t ci_sampler_choose(struct clinfer_session *session, const float *logits);
+
+/* sampler.c: the first token of an answer, or the one after those that were generated before, comes next. */
+void ci_sampler_begin(struct ci_sampler *sampler, const struct ci_sampler_memory *memory);
 
 /* first_run.c: the first time that a model's plan runs on a device, five tokens of prompt and two of decode are
  * compared with the CPU backend. CLINFER_WRONG_RESULT tells how far off they are. */

@@ -59,6 +59,7 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
         status = ci_source_open(engine->options.model, engine->options.weight_type, &engine->gguf);
     if (status == CLINFER_OK)
         status = ci_read_model(engine->gguf, engine->threads, &engine->model, &engine->tokenizer, &engine->info);
+    if (status == CLINFER_OK) status = ci_read_samplers(engine->gguf, &engine->texts, &engine->info);
     engine->model.embeds = engine->options.embeddings;
     if (status == CLINFER_OK) status = ci_engine_read_pooling(engine);
     if (status != CLINFER_OK) return status;
@@ -319,7 +320,9 @@ void clinfer_engine_close(clinfer_engine *engine) {
     free(engine->place_of_unit);
     ci_constraints_free(engine);
     free(engine->host_logits);
-    free(engine->candidates);
+    free(engine->room.candidates);
+    free(engine->room.marks);
+    free(engine->room.repeats);
     free(engine->model_name);
     free(engine->architecture);
     pthread_cond_destroy(&engine->changed);

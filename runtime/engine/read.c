@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/names.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 #include "hub/tokenizer_chain.h"
@@ -17,6 +16,11 @@ static enum clinfer_status read_sampling(const struct ci_gguf *gguf, struct clin
     info->top_p = 0.95f;
     info->min_p = 0.05f;
     info->repeat_penalty = 1;
+    info->xtc_probability = 0;
+    info->xtc_threshold = 0.1f;
+    info->mirostat_tau = 5;
+    info->mirostat_eta = 0.1f;
+    float last_n = 64, mirostat = 0;
     float top_k = 40; /* a whole number, however it is stored; none, or one of no use, takes all tokens */
     const struct {
         const char *key;
@@ -24,7 +28,13 @@ static enum clinfer_status read_sampling(const struct ci_gguf *gguf, struct clin
     } keys[] = {{"general.sampling.temp", &info->temperature, 0, 1000},
                 {"general.sampling.top_p", &info->top_p, 0, 1},
                 {"general.sampling.min_p", &info->min_p, 0, 1},
-                {"general.sampling.penalty_repeat", &info->repeat_penalty, 0.001f, 1000}};
+                {"general.sampling.penalty_repeat", &info->repeat_penalty, 0.001f, 1000},
+                {"general.sampling.penalty_last_n", &last_n, -1, 1e9f},
+                {"general.sampling.xtc_probability", &info->xtc_probability, 0, 1},
+                {"general.sampling.xtc_threshold", &info->xtc_threshold, 0, 1},
+                {"general.sampling.mirostat", &mirostat, 0, 2},
+                {"general.sampling.mirostat_tau", &info->mirostat_tau, 0, 1000},
+                {"general.sampling.mirostat_eta", &info->mirostat_eta, 0, 1000}};
     enum clinfer_status status = ci_gguf_get_number(gguf, "general.sampling.top_k", CI_GGUF_OPTIONAL, &top_k);
     for (size_t i = 0; i < sizeof keys / sizeof *keys && status == CLINFER_OK; i++) {
         status = ci_gguf_get_number(gguf, keys[i].key, CI_GGUF_OPTIONAL, keys[i].value);
@@ -32,35 +42,35 @@ static enum clinfer_status read_sampling(const struct ci_gguf *gguf, struct clin
             status = ci_fail(CLINFER_BAD_FILE, "%s: %s: %g, must be %g to %g", CI_KEY_AT(gguf, keys[i].key),
                              (double)*keys[i].value, (double)keys[i].least, (double)keys[i].most);
     }
+    info->repeat_last_n = last_n > 0 ? (int)last_n : 0;
+    info->mirostat = (int)mirostat;
     info->top_k = top_k >= 1 && top_k < 1e9f ? (int)top_k : 0;
     return status;
 }
 
-/* What the file advises and clinfer's sampling does not know, unless it advises what is the case anyway. */
-static void tell_not_followed(const struct ci_gguf *gguf, const struct clinfer_engine_info *info) {
+/* What the file advises and clinfer's sampling does not know. */
+static void tell_not_followed(const struct ci_gguf *gguf) {
     const struct ci_gguf_value *suppressed = ci_gguf_find(gguf, "tokenizer.ggml.suppress_tokens");
-    const struct {
-        const char *key;
-        float neutral;
-        bool matters;
-    } keys[] = {{"general.sampling.mirostat", 0, true},
-                {"general.sampling.xtc_probability", 0, true},
-                {"general.sampling.penalty_last_n", CI_PENALTY_WINDOW, info->repeat_penalty != 1},
-                {"general.sampling.sequence", NAN, true},
-                {"tokenizer.ggml.suppress_tokens", NAN, suppressed && suppressed->count}};
-    char names[256] = "";
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        float number = keys[i].neutral;
-        bool there = ci_gguf_find(gguf, keys[i].key) != NULL;
-        bool neutral =
-            ci_gguf_get_number(gguf, keys[i].key, CI_GGUF_OPTIONAL, &number) == CLINFER_OK && number == keys[i].neutral;
-        if (there && keys[i].matters && !neutral) ci_names_add(names, sizeof names, keys[i].key);
-    }
-    if (*names)
-        ci_log(CLINFER_LOG_WARNING,
-               "%s: %s: not followed: tokens are drawn by temperature, top-k, top-p, min-p and a repeat penalty over "
-               "the last %d tokens",
-               ci_gguf_path(gguf), names, CI_PENALTY_WINDOW);
+    if (suppressed && suppressed->count)
+        ci_log(CLINFER_LOG_WARNING, "%s: tokenizer.ggml.suppress_tokens: not followed: all tokens may come",
+               ci_gguf_path(gguf));
+}
+
+enum clinfer_status ci_read_samplers(const struct ci_gguf *gguf, struct ci_arena *arena,
+                                     struct clinfer_engine_info *info) {
+    static const char key[] = "general.sampling.sequence";
+    struct ci_gguf_string names = {.text = NULL};
+    info->samplers = NULL;
+    if (!ci_gguf_find(gguf, key)) return CLINFER_OK;
+    enum clinfer_status status = ci_gguf_get_string(gguf, key, CI_GGUF_OPTIONAL, &names);
+    if (status != CLINFER_OK) return status;
+    char *copy = ci_arena_string(arena, names.text, names.length);
+    if (!copy) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %s", key);
+    if (ci_sampler_check_names(copy) == CLINFER_OK)
+        info->samplers = copy;
+    else
+        ci_log(CLINFER_LOG_WARNING, "%s: %s: not followed: %s", ci_gguf_path(gguf), key, ci_status_message());
+    return CLINFER_OK;
 }
 
 enum clinfer_status ci_read_tokenizer(const struct ci_gguf *gguf, struct ci_tokenizer **tokenizer) {
@@ -93,6 +103,6 @@ enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads 
             ci_fail(CLINFER_BAD_FILE, "%s: %s: %zu tokens, but token_embd.weight has %d rows",
                     CI_KEY_AT(gguf, "tokenizer.ggml.tokens"), ci_tokenizer_size(*tokenizer), model->hyper.vocabulary);
     if (status == CLINFER_OK) status = read_sampling(gguf, info);
-    if (status == CLINFER_OK) tell_not_followed(gguf, info);
+    if (status == CLINFER_OK) tell_not_followed(gguf);
     return status == CLINFER_OK ? ci_model_check_numbers(model, threads) : status;
 }

@@ -16,4 +16,8 @@ enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads 
  * which is said. */
 enum clinfer_status ci_read_tokenizer(const struct ci_gguf *gguf, struct ci_tokenizer **tokenizer);
 
+/* general.sampling.sequence, where all samplers of it are known: info->samplers, in the arena. Others are a warning. */
+enum clinfer_status ci_read_samplers(const struct ci_gguf *gguf, struct ci_arena *arena,
+                                     struct clinfer_engine_info *info);
+
 #endif

@@ -1,102 +1,108 @@
-/* sampler.c: what the op `sample` is told, and sampling on the host for settings that it does not know: a repeat
- * penalty, which needs the last token before the next step, and more candidates than it keeps. Same filters in the same
- * order. */
+/* sampler.c: what the op `sample` is told, and the choice on the host for settings that it does not know: those that
+ * need the last token before the next step, or more candidates than it keeps. */
+#include "engine/sampler.h"
+
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/narrow.h"
-#include "base/random.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 
-bool ci_sampler_needs_host(const struct clinfer_session_options *options) {
-    bool penalty = options->repeat_penalty != 1 && options->repeat_penalty > 0;
-    bool many = options->temperature > 0 && (options->top_k < 1 || options->top_k > CI_SAMPLE_MAX_K);
-    return penalty || many;
+/* Where the chain is what the op does, the place of the next of its samplers; else -1. */
+static int device_place(const char *name) {
+    static const char *const order[] = {"top_k", "top_p", "min_p", "temperature"};
+    for (int i = 0; i < (int)(sizeof order / sizeof *order); i++)
+        if (strcmp(order[i], name) == 0) return i;
+    return -1;
 }
 
-/* A token's random number is that of its place behind the beginning of the prompt, and of nothing else: not of other
- * sessions in the step, of steps that were computed twice or in vain, or of who made the tokens before it. */
-static float random_of(const struct clinfer_session *session, int ahead) {
-    uint64_t place = session->result.prompt_tokens + session->generated + (uint64_t)ahead;
-    return (float)(ci_random_at(session->options.seed, place) >> 40) * 0x1p-24f;
+static bool uses(const struct ci_sampler *sampler, const char *name) {
+    for (int i = 0; i < sampler->count; i++)
+        if (strcmp(sampler->chain[i]->name, name) == 0) return true;
+    return false;
 }
 
-void ci_sampler_fill(const struct clinfer_session *session, int ahead, float sampler[CI_SAMPLER_COLS]) {
-    const struct clinfer_session_options *options = &session->options;
+static bool is_greedy(const struct ci_sampler *sampler) {
+    return sampler->options.temperature <= 0 && uses(sampler, "temperature");
+}
+
+bool ci_sampler_needs_host(const struct ci_sampler *sampler) {
+    const struct clinfer_session_options *options = &sampler->options;
+    if (options->mirostat || sampler->bias_count || options->logprobs) return true;
+    for (int i = 0, last = -1; i < sampler->count; i++) {
+        int place = device_place(sampler->chain[i]->name);
+        if (place <= last) return true;
+        last = place;
+    }
+    return !is_greedy(sampler) && (!uses(sampler, "top_k") || options->top_k > CI_SAMPLE_MAX_K);
+}
+
+/* The op draws on the device, with 48 bits. */
+static void fill_random(double random, float sampler[CI_SAMPLER_COLS]) {
+    double high = floor(random * 0x1p24);
+    sampler[CI_SAMPLER_RANDOM] = (float)(high * 0x1p-24);
+    sampler[CI_SAMPLER_RANDOM_LOW] = (float)(floor((random * 0x1p24 - high) * 0x1p24) * 0x1p-24);
+}
+
+void ci_sampler_fill(struct clinfer_session *session, int ahead, float sampler[CI_SAMPLER_COLS]) {
+    struct ci_sampler *own = &session->sampler;
+    const struct clinfer_session_options *options = &own->options;
     for (int i = 0; i < CI_SAMPLER_COLS; i++) sampler[i] = 0;
-    sampler[CI_SAMPLER_TEMPERATURE] = session->on_host ? 0 : options->temperature;
+    if (session->on_host || is_greedy(own)) return;
+    sampler[CI_SAMPLER_TEMPERATURE] = uses(own, "temperature") ? options->temperature : 1;
     sampler[CI_SAMPLER_TOP_K] = (float)options->top_k;
-    sampler[CI_SAMPLER_TOP_P] = options->top_p;
-    sampler[CI_SAMPLER_MIN_P] = options->min_p;
-    if (!session->on_host && options->temperature > 0) sampler[CI_SAMPLER_RANDOM] = random_of(session, ahead);
+    sampler[CI_SAMPLER_TOP_P] = uses(own, "top_p") ? options->top_p : 1;
+    sampler[CI_SAMPLER_MIN_P] = uses(own, "min_p") ? options->min_p : 0;
+    fill_random(ci_draws_at(&own->draws, session->generated + (uint64_t)ahead), sampler);
 }
 
-/* Keskar et al. 2019 (arXiv 1909.05858): logits of recent tokens are divided by the penalty when positive, else
- * multiplied. */
-static void penalise(const struct clinfer_session *session, float *logits, int64_t vocabulary) {
-    size_t first = session->known > CI_PENALTY_WINDOW ? session->known - CI_PENALTY_WINDOW : 0;
-    for (size_t i = first; i < session->known; i++) {
-        int32_t id = session->tokens[i];
-        bool seen = false;
-        for (size_t k = first; k < i && !seen; k++) seen = session->tokens[k] == id;
-        if (seen || id >= vocabulary) continue;
-        logits[id] = logits[id] > 0 ? logits[id] / session->options.repeat_penalty
-                                    : logits[id] * session->options.repeat_penalty;
-    }
-}
-
-static int larger_first(const void *a, const void *b) {
-    const struct ci_candidate *x = a, *y = b;
-    if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
-    return x->id - y->id;
-}
-
-static int32_t draw(struct ci_candidate *candidates, int64_t count, const struct clinfer_session_options *options,
-                    float random) {
-    double total = 0, sum = 0;
-    int64_t kept = 0;
-    for (int64_t i = 0; i < count; i++) total += exp((double)candidates[i].logit - (double)candidates[0].logit);
-    for (; kept < count && (kept == 0 || sum < (double)options->top_p * total); kept++)
-        sum += exp((double)candidates[kept].logit - (double)candidates[0].logit);
-    while (kept > 1 && exp((double)candidates[kept - 1].logit - (double)candidates[0].logit) < (double)options->min_p)
-        kept--;
-    double temperature = (double)options->temperature;
-    total = 0;
-    for (int64_t i = 0; i < kept; i++)
-        total += exp(((double)candidates[i].logit - (double)candidates[0].logit) / temperature);
-    double rest = (double)random * total;
-    for (int64_t i = 0; i < kept - 1; i++) {
-        rest -= exp(((double)candidates[i].logit - (double)candidates[0].logit) / temperature);
-        if (rest < 0) return candidates[i].id;
-    }
-    return candidates[kept - 1].id;
-}
-
-enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine) {
-    size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
+enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine, const struct ci_sampler *sampler) {
+    size_t vocabulary = (size_t)engine->model.hyper.vocabulary, repeats = (size_t)engine->context + 2;
+    struct ci_sampler_room *room = &engine->room;
     if (!engine->host_logits) engine->host_logits = malloc(vocabulary * sizeof *engine->host_logits);
-    if (!engine->candidates) engine->candidates = malloc(vocabulary * sizeof *engine->candidates);
-    return engine->host_logits && engine->candidates
+    if (!room->candidates) room->candidates = malloc(vocabulary * sizeof *room->candidates);
+    if (!room->marks) room->marks = calloc(vocabulary, sizeof *room->marks);
+    if (!room->repeats && uses(sampler, "dry")) room->repeats = malloc(repeats * sizeof *room->repeats);
+    return engine->host_logits && room->candidates && room->marks && (room->repeats || !uses(sampler, "dry"))
                ? CLINFER_OK
                : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu candidates", vocabulary);
 }
 
-int32_t ci_sampler_choose(struct clinfer_session *session, float *logits) {
-    const struct clinfer_session_options *options = &session->options;
-    struct ci_candidate *candidates = session->engine->candidates;
-    int64_t vocabulary = session->engine->model.hyper.vocabulary, count = 0;
-    if (options->repeat_penalty != 1 && options->repeat_penalty > 0) penalise(session, logits, vocabulary);
-    if (options->temperature <= 0) {
-        int64_t best = 0;
-        for (int64_t i = 1; i < vocabulary; i++)
-            if (logits[i] > logits[best]) best = i;
-        return ci_narrowed(best);
-    }
-    for (int64_t i = 0; i < vocabulary; i++)
-        if (isfinite(logits[i])) candidates[count++] = (struct ci_candidate){logits[i], ci_narrowed(i)};
-    if (count == 0) return 0;
-    qsort(candidates, (size_t)count, sizeof *candidates, larger_first);
-    if (options->top_k > 0 && options->top_k < count) count = options->top_k;
-    return draw(candidates, count, options, random_of(session, 0));
+void ci_sampler_begin(struct ci_sampler *sampler, const struct ci_sampler_memory *memory) {
+    uint32_t seed = (uint32_t)(sampler->options.seed ^ sampler->options.seed >> 32);
+    ci_draws_seed(&sampler->draws, seed);
+    ci_mersenne_seed(&sampler->own, seed);
+    sampler->memory = memory ? *memory : (struct ci_sampler_memory){.surprise = 2 * sampler->options.mirostat_tau};
+    for (uint64_t i = 0; i < sampler->memory.words; i++) ci_mersenne_word(&sampler->own);
+}
+
+/* In the order of their ids; those that may not come are none. */
+static void collect(struct ci_sampling *choice, const float *logits) {
+    const struct ci_sampler *sampler = choice->sampler;
+    size_t count = 0;
+    for (int i = 0; i < choice->vocabulary; i++)
+        choice->items[i] = (struct ci_candidate){.logit = logits[i], .id = (int32_t)i};
+    for (size_t i = 0; i < sampler->bias_count; i++)
+        choice->items[sampler->bias[i].token].logit += sampler->bias[i].bias;
+    for (int i = 0; i < choice->vocabulary; i++)
+        if (isfinite(choice->items[i].logit)) choice->items[count++] = choice->items[i];
+    choice->count = count;
+}
+
+int32_t ci_sampler_choose(struct clinfer_session *session, const float *logits) {
+    struct clinfer_engine *engine = session->engine;
+    struct ci_sampler *sampler = &session->sampler;
+    struct ci_sampling choice = {.sampler = sampler,
+                               .room = &engine->room,
+                               .items = engine->room.candidates,
+                               .tokens = session->tokens,
+                               .known = session->known,
+                               .vocabulary = engine->model.hyper.vocabulary};
+    collect(&choice, logits);
+    if (choice.count == 0) return 0;
+    if (sampler->options.mirostat) return choice.items[ci_sampler_mirostat(&choice)].id;
+    for (int i = 0; i < sampler->count; i++) sampler->chain[i]->apply(&choice);
+    return choice.items[ci_sampler_draw(&choice, ci_draws_at(&sampler->draws, session->generated))].id;
 }

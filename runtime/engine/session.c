@@ -12,38 +12,9 @@
 enum { LEAST_SHIFTED = 16 };
 
 void clinfer_session_options_default(const clinfer_engine *engine, struct clinfer_session_options *options) {
-    if (!engine || !options) return;
-    *options = (struct clinfer_session_options){.temperature = engine->info.temperature,
-                                                .top_k = engine->info.top_k,
-                                                .top_p = engine->info.top_p,
-                                                .min_p = engine->info.min_p,
-                                                .repeat_penalty = engine->info.repeat_penalty};
-}
-
-static enum clinfer_status check_options(const struct clinfer_session_options *options) {
-    const struct {
-        const char *name;
-        float value, least, most;
-    } ranges[] = {{"temperature", options->temperature, 0, 1000},
-                  {"top_k", (float)options->top_k, 0, 1e9f},
-                  {"top_p", options->top_p, 0, 1},
-                  {"min_p", options->min_p, 0, 1},
-                  {"repeat_penalty", options->repeat_penalty, 0.001f, 1000}};
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-        if (!(ranges[i].value >= ranges[i].least && ranges[i].value <= ranges[i].most))
-            return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: %g, must be %g to %g", ranges[i].name,
-                           (double)ranges[i].value, (double)ranges[i].least, (double)ranges[i].most);
-    return CLINFER_OK;
-}
-
-/* What is not said is the model's own. */
-static void fill_in(const clinfer_engine *engine, struct clinfer_session_options *options) {
-    const struct clinfer_engine_info *info = &engine->info;
-    if (isnan(options->temperature)) options->temperature = info->temperature;
-    if (isnan(options->top_p)) options->top_p = info->top_p;
-    if (isnan(options->min_p)) options->min_p = info->min_p;
-    if (isnan(options->repeat_penalty)) options->repeat_penalty = info->repeat_penalty;
-    if (options->top_k < 0) options->top_k = info->top_k;
+    if (!options) return;
+    ci_sampler_unset(options);
+    if (engine) ci_sampler_fill_in(&engine->info, options);
 }
 
 static void free_lists(struct clinfer_session *session) {
@@ -68,11 +39,8 @@ enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct 
     CI_REQUIRE(engine, "engine");
     CI_REQUIRE(options, "options");
     CI_REQUIRE_PROCESS(engine->process, "engine");
-    struct clinfer_session_options own = *options;
-    fill_in(engine, &own);
-    options = &own;
-    enum clinfer_status status = check_options(options);
-    if (status == CLINFER_OK && options->shift && engine->context < LEAST_SHIFTED)
+    enum clinfer_status status = CLINFER_OK;
+    if (options->shift && engine->context < LEAST_SHIFTED)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "a context of %d tokens cannot be shifted; it needs %d",
                          engine->context, LEAST_SHIFTED);
     if (status != CLINFER_OK) return status;
@@ -83,8 +51,14 @@ enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct 
         free(session);
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a session");
     }
+    status = ci_sampler_create(engine, options, &session->sampler);
+    if (status != CLINFER_OK) {
+        free_lists(session);
+        free(session);
+        return status;
+    }
     session->engine = engine;
-    session->options = *options;
+    session->options = session->sampler.options;
     session->in_flight = -1;
     atomic_init(&session->cancel, false);
     pthread_mutex_lock(&engine->lock);
@@ -143,6 +117,7 @@ void clinfer_session_destroy(clinfer_session *session) {
     free(session->tokens);
     free(session->output);
     free_lists(session);
+    ci_sampler_destroy(&session->sampler);
     free(session);
     if (last) clinfer_engine_close(engine);
 }
@@ -250,7 +225,8 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     session->skipped_bytes = 0;
     session->in_flight = -1;
     session->refused = false;
-    session->on_host = ci_sampler_needs_host(&session->options) || session->constraint.compiled;
+    session->on_host = ci_sampler_needs_host(&session->sampler) || session->constraint.compiled;
+    ci_sampler_begin(&session->sampler, NULL);
     session->submitted = session->first_token = session->last_token = ci_now();
     session->status = CLINFER_OK;
     atomic_store(&session->cancel, false);
@@ -286,8 +262,8 @@ enum clinfer_status ci_session_submit(clinfer_session *session, const struct cli
     if (status == CLINFER_OK) status = reserve(session, request);
     if (status == CLINFER_OK && take_up) status = reserve_output(session, take_up->generated);
     if (status == CLINFER_OK) status = constrain(session, request, take_up);
-    if (status == CLINFER_OK && (ci_sampler_needs_host(&session->options) || request->grammar))
-        status = ci_sampler_reserve(engine);
+    if (status == CLINFER_OK && (ci_sampler_needs_host(&session->sampler) || request->grammar))
+        status = ci_sampler_reserve(engine, &session->sampler);
     if (status == CLINFER_OK) status = begin(session, request, take_up);
     stop_leading(engine);
     return status;

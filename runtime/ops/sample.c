@@ -1,6 +1,7 @@
 /* sample: from logits to a token id. The candidates are the top_k largest logits, the lowest id first among equals; of
  * these the smallest set whose probability reaches top_p (Holtzman et al. 2019, arXiv 1904.09751), of these those with
- * at least min_p of the largest probability (Nguyen et al. 2024, arXiv 2407.01082); then one is drawn at `temperature`.
+ * at least min_p of the largest probability (Nguyen et al. 2024, arXiv 2407.01082); then one is drawn at `temperature`,
+ * all in the order and the 32-bit numbers of llama.cpp's samplers, so that the same random number gives the same token.
  * Logits that are not finite are counted and never chosen: the count is how a broken kernel shows itself. */
 #include <math.h>
 
@@ -40,22 +41,42 @@ static int32_t largest(const float *logits, int64_t count, int k, int32_t *ids, 
     return not_finite;
 }
 
-static int32_t draw(const float *logits, const int32_t *ids, int found, const float *sampler) {
-    float weights[CI_SAMPLE_MAX_K], total = 0;
-    for (int i = 0; i < found; i++) total += weights[i] = expf(logits[ids[i]] - logits[ids[0]]);
-    int kept = 0;
-    for (float sum = 0; kept < found && (kept == 0 || sum < sampler[CI_SAMPLER_TOP_P] * total); kept++)
-        sum += weights[kept];
-    while (kept > 1 && weights[kept - 1] < sampler[CI_SAMPLER_MIN_P] * weights[0]) kept--;
-    total = 0;
-    for (int i = 0; i < kept; i++)
-        total += weights[i] = expf((logits[ids[i]] - logits[ids[0]]) / sampler[CI_SAMPLER_TEMPERATURE]);
-    float rest = sampler[CI_SAMPLER_RANDOM] * total;
-    for (int i = 0; i < kept - 1; i++) {
-        rest -= weights[i];
-        if (rest < 0) return ids[i];
+/* The upper half of the product. */
+static uint64_t multiply_high(uint64_t a, uint64_t b) {
+    uint64_t low = UINT32_MAX, middle = (a >> 32) * (b & low) + ((a & low) * (b & low) >> 32);
+    return (a >> 32) * (b >> 32) + (middle >> 32) + (((a & low) * (b >> 32) + (middle & low)) >> 32);
+}
+
+/* The first whose sum reaches the draw's share of all. Sums are whole numbers of 2^-56: not every device has doubles,
+ * and these say the same but for the last of their 53 bits. */
+static int draw_of(const float *weights, int count, const float *sampler) {
+    uint64_t random = (uint64_t)(sampler[CI_SAMPLER_RANDOM] * 0x1p24f) << 40 |
+                      (uint64_t)(sampler[CI_SAMPLER_RANDOM_LOW] * 0x1p24f) << 16;
+    uint64_t total = 0, sum = 0;
+    for (int i = 0; i < count; i++) total += (uint64_t)(weights[i] * 0x1p56f);
+    uint64_t wanted = multiply_high(total, random);
+    for (int i = 0; i < count - 1; i++) {
+        sum += (uint64_t)(weights[i] * 0x1p56f);
+        if (sum >= wanted) return i;
     }
-    return ids[kept - 1];
+    return count - 1;
+}
+
+static int32_t draw(const float *logits, const int32_t *ids, int found, const float *sampler) {
+    float weights[CI_SAMPLE_MAX_K], total = 0, sum = 0, top = logits[ids[0]];
+    int kept = found;
+    if (sampler[CI_SAMPLER_TOP_P] < 1) {
+        for (int i = 0; i < found; i++) total += weights[i] = expf(logits[ids[i]] - top);
+        for (kept = 0; kept < found && (kept == 0 || sum < sampler[CI_SAMPLER_TOP_P]); kept++)
+            sum += weights[kept] / total;
+    }
+    if (sampler[CI_SAMPLER_MIN_P] > 0) {
+        float least = top + logf(sampler[CI_SAMPLER_MIN_P]);
+        while (kept > 1 && logits[ids[kept - 1]] < least) kept--;
+    }
+    top /= sampler[CI_SAMPLER_TEMPERATURE];
+    for (int i = 0; i < kept; i++) weights[i] = expf(logits[ids[i]] / sampler[CI_SAMPLER_TEMPERATURE] - top);
+    return ids[draw_of(weights, kept, sampler)];
 }
 
 void ci_sample_rows(const struct ci_call *call, ci_sample_largest *search, int thread, int threads) {
@@ -84,6 +105,7 @@ static void fill(struct ci_call *call, uint64_t *random_state) {
         for (int i = 0; i < CI_SAMPLER_COLS; i++)
             sampler[i] = settings[(size_t)row % (sizeof settings / sizeof *settings)][i];
         sampler[CI_SAMPLER_RANDOM] = ci_random_float(random_state);
+        sampler[CI_SAMPLER_RANDOM_LOW] = ci_random_float(random_state);
         if (row % 4 == 2) logits[call->in[0].cols / 2] = NAN;
         if (row % 4 == 3) logits[0] = INFINITY;
         if (row % 4 == 1) logits[call->in[0].cols - 1] = 30;

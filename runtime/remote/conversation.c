@@ -43,8 +43,8 @@ enum clinfer_status clinfer_conversation_create(clinfer_router *router, const st
     CI_REQUIRE(router, "router");
     CI_REQUIRE_PROCESS(router->process, "router");
     if (require_outside(router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
-    const struct clinfer_session_options own = {
-        .temperature = NAN, .top_k = -1, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
+    struct clinfer_session_options own;
+    clinfer_session_options_default(NULL, &own);
     struct clinfer_conversation *conversation = calloc(1, sizeof *conversation);
     if (conversation) {
         conversation->router = router;

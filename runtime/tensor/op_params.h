@@ -196,13 +196,15 @@ static inline void ci_attention_tile_range(const struct ci_params *params, const
 }
 
 /* Columns of the sampler input, all f32. Order of filters: top-k, top-p, min-p, temperature, as llama.cpp's default
- * chain. temperature <= 0: the largest logit, the lowest id among equals. top_k: 1..CI_SAMPLE_MAX_K. random: [0, 1). */
+ * chain. temperature <= 0: the largest logit, the lowest id among equals. top_k: 1..CI_SAMPLE_MAX_K. The random number
+ * is RANDOM + RANDOM_LOW / 2^24, both in [0, 1) and multiples of 1 / 2^24. */
 enum {
     CI_SAMPLER_TEMPERATURE,
     CI_SAMPLER_TOP_K,
     CI_SAMPLER_TOP_P,
     CI_SAMPLER_MIN_P,
     CI_SAMPLER_RANDOM,
+    CI_SAMPLER_RANDOM_LOW,
     CI_SAMPLER_COLS = 8
 };
 enum { CI_SAMPLE_MAX_K = 64 };
