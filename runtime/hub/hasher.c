@@ -23,7 +23,8 @@ struct ci_hasher {
     struct ci_digest *digest;
     int descriptor, error; /* an errno; -1: the file is shorter than it was */
     uint64_t size, front, hashed;
-    bool quit;
+    uint64_t old; /* where the first `front` was: those bytes may have to come from the disk */
+    bool quit, begun;
     char piece[PIECE];
 };
 
@@ -42,8 +43,8 @@ static size_t next_piece(struct ci_hasher *hasher, uint64_t *at) {
 }
 
 static int add_piece(struct ci_hasher *hasher, uint64_t at, size_t length) {
-    /* Bytes that an earlier pull has left may have to come from the disk. */
-    if (at % AHEAD == 0) posix_fadvise(hasher->descriptor, (off_t)at, (off_t)2 * AHEAD, POSIX_FADV_WILLNEED);
+    if (at < hasher->old && at % AHEAD == 0)
+        posix_fadvise(hasher->descriptor, (off_t)at, (off_t)2 * AHEAD, POSIX_FADV_WILLNEED);
     for (size_t done = 0; done < length;) {
         ssize_t got = pread(hasher->descriptor, hasher->piece + done, length - done, (off_t)(at + done));
         if (got < 0 && errno == EINTR) continue;
@@ -102,6 +103,8 @@ enum clinfer_status ci_hasher_create(int descriptor, const char *like, uint64_t 
 void ci_hasher_advance(struct ci_hasher *hasher, uint64_t front) {
     pthread_mutex_lock(&hasher->lock);
     bool wake = front == hasher->size || front - hasher->hashed >= STEP;
+    if (!hasher->begun) hasher->old = front;
+    hasher->begun = true;
     hasher->front = front;
     if (wake) pthread_cond_signal(&hasher->more);
     pthread_mutex_unlock(&hasher->lock);
