@@ -106,9 +106,9 @@ CLINFER_API const char *clinfer_cpu_isa(void);
 
 /* One model; all borrowed from the list. */
 struct clinfer_model {
-    const char *name;   /* what options.model takes: "user/repo:Q4_K_M", "ollama:llama3.2:1b", "smollm2.gguf", ... */
-    const char *path;   /* what is opened: a GGUF file, of a split one its first part, or a folder */
-    const char *store;  /* whose it is: "models" (the own folder), "hub" (the Hub's cache), "ollama", "lm-studio", ... */
+    const char *name;  /* what options.model takes: "user/repo:Q4_K_M", "ollama:llama3.2:1b", "smollm2.gguf", ... */
+    const char *path;  /* what is opened: a GGUF file, of a split one its first part, or a folder */
+    const char *store; /* whose it is: "models" (the own folder), "hub" (the Hub's cache), "ollama", "lm-studio", ... */
     const char *digest; /* SHA-256 of the file where the store knows it, else "" */
     uint64_t bytes;     /* of all its files */
     int64_t modified;   /* seconds since 1970 */
@@ -149,14 +149,15 @@ struct clinfer_rope_options {
 enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
 struct clinfer_engine_options {
-    /* The path of a model or the name of one that is on this machine: of the models folder, a short one of `clinfer pull
+    /* The path of a model or the name of one that is on this machine: of the models folder, a short one of `clinfer
+     * pull
      * --help`, "user/repo:QUANT" or a link of the Hub, "ollama:NAME". A path at which something is goes first. The
      * library fetches nothing: CLINFER_NOT_FOUND names the command that would.
      *
      * A path is that of a GGUF file that holds a model, or of a part of a split one, beside which the others lie; or of
-     * a folder as the Hub has it (config.json, .safetensors, ...; one of these two files names it, too). What else it is
-     * (an adapter, a git-lfs pointer, a FIFO, an address, ...) is said by the message, with CLINFER_UNSUPPORTED where
-     * another program could use it and CLINFER_BAD_FILE where none can. */
+     * a folder as the Hub has it (config.json, .safetensors, ...; one of these two files names it, too). What else it
+     * is (an adapter, a git-lfs pointer, a FIFO, an address, ...) is said by the message, with CLINFER_UNSUPPORTED
+     * where another program could use it and CLINFER_BAD_FILE where none can. */
     const char *model;
 
     /* What the matrices of such a folder are quantised to while loading, "q4_0", "q8_0", ...; the result is kept for
@@ -220,7 +221,7 @@ CLINFER_API void clinfer_engine_close(clinfer_engine *engine);
 enum clinfer_pooling { CLINFER_POOLING_MEAN, CLINFER_POOLING_CLS /* of the first token */, CLINFER_POOLING_LAST };
 
 struct clinfer_engine_info {
-    const char *model_path; /* of the file or folder that was opened */
+    const char *model_path;                         /* of the file or folder that was opened */
     const char *model_name, *architecture, *device; /* device: "cpu" or the OpenCL device's name; "A + B" */
     const char *tuning; /* where the choice of kernels comes from: "tuned here", "shipped", ... */
     bool opencl;
@@ -344,8 +345,16 @@ CLINFER_API enum clinfer_status clinfer_tokenize_whole(const clinfer_engine *eng
 /* The bytes of one token, borrowed; possibly part of a character. Control tokens have none unless `special`. */
 CLINFER_API const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length);
 
+/* A call of a tool that a model asks for. */
+struct clinfer_tool_call {
+    const char *id;        /* which results refer to */
+    const char *name;      /* of the tool */
+    const char *arguments; /* JSON, an object; held to no schema */
+    bool cut;              /* the answer ended before the arguments did: they are only the beginning of JSON */
+};
+
 struct clinfer_message {
-    const char *role; /* "system", "user", "assistant" */
+    const char *role; /* "system", "user", "assistant", "tool" */
     const char *content;
 
     /* Of an answer that the model itself gave, if the caller has kept them: clinfer_result.tokens. They go into the
@@ -356,6 +365,13 @@ struct clinfer_message {
 
     /* Of an answer: what the model thought before it, or NULL. Most templates leave it out of later turns. */
     const char *reasoning;
+
+    /* Of an answer: the calls in it. */
+    const struct clinfer_tool_call *calls;
+    size_t call_count;
+
+    /* Of a tool's result: which call it answers, and the tool's name. NULL: not known, which some templates take. */
+    const char *call_id, *tool;
 };
 
 /* The conversation as the model's chat template writes it, to be looked at; clinfer_chat_tokens is for computing. *text
@@ -476,6 +492,11 @@ struct clinfer_result {
     double prompt_seconds, generate_seconds; /* to the first token; from there to the last */
     const int32_t *tokens;   /* generated, the end token included; valid until the session's next request */
     size_t reasoning_tokens; /* of these, so many stand before the answer proper; 0 where nobody asked for the parts */
+
+    /* What the answer calls, where the request had tools; borrowed until the conversation's next request. The finish
+     * is END then. */
+    const struct clinfer_tool_call *calls;
+    size_t call_count;
 };
 
 /* Submits and waits. CLINFER_CONTEXT_FULL: the prompt is longer than the context. */
@@ -606,6 +627,16 @@ CLINFER_API enum clinfer_status clinfer_conversation_create(clinfer_router *rout
                                                             clinfer_conversation **conversation);
 CLINFER_API void clinfer_conversation_destroy(clinfer_conversation *conversation);
 
+/* A piece of a call, as it comes. */
+struct clinfer_tool_call_piece {
+    size_t index;          /* of the call in the answer */
+    const char *id, *name; /* each in one piece of the call, the first if possible, else NULL */
+    const char *arguments; /* the next [length] bytes of them, whole characters; maybe none */
+    size_t length;
+    bool last; /* the call is whole */
+};
+typedef bool clinfer_tool_call_callback(void *user, const struct clinfer_tool_call_piece *piece);
+
 struct clinfer_chat_request {
     const struct clinfer_message *messages; /* the whole conversation; the last one is to be answered */
     size_t count;
@@ -621,6 +652,14 @@ struct clinfer_chat_request {
                                             * a model thinks before it answers is free. Of remotes only those that take
                                             * schemas are asked, and no remote for GBNF */
 
+    /* NULL, or what the model may call: an array as OpenAI's API has it, [{"type": "function", "function": {"name":
+     * ..., "description": ..., "parameters": {...}}}, ...]. The chat template shows them to the model, or a system
+     * message does where it cannot; calls in the answer become struct clinfer_result's and are no part of its text,
+     * nor is reasoning then. Borrowed until the wait has ended, as the next. */
+    const char *tools;
+    const char *tool_choice; /* NULL, "auto": the model decides; "none": no call; "required": one at least; or the name
+                              * of the tool that it has to call */
+
     /* Maybe from another thread than the caller's, never twice at once, never after clinfer_chat_wait has returned. It
      * may call clinfer_chat_cancel only. */
     clinfer_text_callback *callback;
@@ -631,6 +670,9 @@ struct clinfer_chat_request {
      * included. Stop texts end the answer, not the reasoning. Never at the same time as `callback`. Remotes keep their
      * reasoning to themselves. */
     clinfer_text_callback *reasoning;
+
+    /* NULL, or gets calls of tools as they come, else as `callback`; the result has them in any case. */
+    clinfer_tool_call_callback *call;
 
     /* NULL, or told now and then, by the thread that waits, how much of a prompt is computed. */
     void (*progress)(void *user, size_t done, size_t total);

@@ -14,7 +14,7 @@ static enum clinfer_status render_with(const struct ci_gguf *gguf, struct ci_tok
     const struct clinfer_message message = {.role = "user", .content = "2718281828459"};
     struct ci_chat *chat;
     enum clinfer_status status = ci_chat_create(gguf, NULL, variables, tokenizer, &chat);
-    if (status == CLINFER_OK) status = ci_chat_render(chat, &message, 1, true, rendered);
+    if (status == CLINFER_OK) status = ci_chat_render(chat, &message, 1, NULL, true, rendered);
     ci_chat_destroy(chat);
     return status == CLINFER_OUT_OF_MEMORY ? status : CLINFER_OK;
 }

@@ -77,6 +77,22 @@ void ci_report_fallbacks(const struct ci_run_state *run) {
     if (*stats.fallback_text) ci_warn("%s", stats.fallback_text);
 }
 
+json_t *ci_report_calls(const struct clinfer_result *result) {
+    json_t *list = result->call_count ? json_array() : NULL;
+    for (size_t i = 0; i < result->call_count; i++) {
+        const struct clinfer_tool_call *call = &result->calls[i];
+        json_t *function = json_object(), *object = json_object();
+        json_object_set_new(function, "name", ci_json_text(call->name, strlen(call->name)));
+        json_object_set_new(function, "arguments", ci_json_text(call->arguments, strlen(call->arguments)));
+        json_object_set_new(object, "id", ci_json_text(call->id, strlen(call->id)));
+        json_object_set_new(object, "type", json_string("function"));
+        json_object_set_new(object, "function", function);
+        if (call->cut) json_object_set_new(object, "cut", json_true());
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
 json_t *ci_report_answer(const struct ci_answer *answer) {
     json_t *object = json_object(), *tokens = json_array();
     for (size_t i = 0; answer->tokens && i < answer->result.generated_tokens; i++) /* a remote has none */
@@ -88,8 +104,11 @@ json_t *ci_report_answer(const struct ci_answer *answer) {
         json_object_set_new(object, "reasoning_tokens", json_integer((json_int_t)answer->result.reasoning_tokens));
     }
     json_object_set_new(object, "tokens", tokens);
+    if (answer->calls) json_object_set(object, "tool_calls", answer->calls);
     if (answer->status == CLINFER_OK) {
-        json_object_set_new(object, "finish_reason", json_string(ci_report_finish(answer->result.finish)));
+        bool calls = answer->calls && answer->result.finish == CLINFER_FINISH_END;
+        json_object_set_new(object, "finish_reason",
+                            json_string(calls ? "tool_calls" : ci_report_finish(answer->result.finish)));
     } else {
         json_object_set_new(object, "finish_reason", json_string("error"));
         json_object_set_new(object, "error", ci_json_text(answer->message, strlen(answer->message)));

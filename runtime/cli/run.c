@@ -51,6 +51,8 @@ struct clinfer_chat_request ci_run_request(const struct ci_run_state *run, const
                                          .stop = run->stop.items,
                                          .stop_count = run->stop.count,
                                          .grammar = run->grammar,
+                                         .tools = run->tools,
+                                         .tool_choice = run->tool_choice,
                                          .callback = callback,
                                          .reasoning = reasoning,
                                          .user = user,
@@ -139,6 +141,8 @@ static void keep_tokens(struct ci_answer *answer, const struct clinfer_result *r
     answer->result = *result;
     if (bytes && (answer->tokens = malloc(bytes))) memcpy(answer->tokens, result->tokens, bytes);
     answer->result.tokens = answer->tokens;
+    answer->calls = ci_report_calls(result);
+    answer->result.calls = NULL;
 }
 
 /* Waits, keeps what is needed of the conversation and lets it go. */
@@ -181,11 +185,23 @@ static int exit_status_of(const struct ci_answer *answer) {
     return ci_exit_status(cancelled ? CLINFER_CANCELLED : answer->status);
 }
 
+/* Each call a line of its own. */
+static void print_calls(const json_t *calls) {
+    size_t i;
+    json_t *call;
+    json_array_foreach(calls, i, call) {
+        char *text = json_dumps(json_object_get(call, "function"), JSON_COMPACT);
+        if (text) ci_printf("%s\n", text);
+        free(text);
+    }
+}
+
 /* Behind the answer; returns the exit status. */
 static int conclude(struct ci_answer *answer) {
     const struct ci_kept_text *text = &answer->text;
     ci_think(NULL, 0);
     if (text->length && text->text[text->length - 1] != '\n') ci_print("\n", 1);
+    print_calls(answer->calls);
     ci_flush();
     if (answer->status != CLINFER_OK) return complain(answer);
     if (ci_output_failed()) return 0;
@@ -194,7 +210,7 @@ static int conclude(struct ci_answer *answer) {
         ci_warn("the answer ends because the context of %d tokens is full; %s--context-shift goes on",
                 answer->run->info.context,
                 answer->run->info.context < answer->run->info.model_context ? "-c makes it larger, " : "");
-    if (!text->length && answer->reasoning.length && answer->result.finish == CLINFER_FINISH_LENGTH)
+    if (!text->length && !answer->calls && answer->reasoning.length && answer->result.finish == CLINFER_FINISH_LENGTH)
         ci_warn("all %zu tokens are what the model thinks, it has not answered yet; a larger -n lets it",
                 answer->result.generated_tokens);
     if (answer->result.finish != CLINFER_FINISH_CANCELLED) return 0;
@@ -263,6 +279,7 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
         free(answers[i].tokens);
         free(answers[i].route_said);
         json_decref(answers[i].route);
+        json_decref(answers[i].calls);
     }
     free(answers);
     return exit_status;
@@ -379,12 +396,20 @@ static enum clinfer_status read_system(struct ci_run_state *run) {
     return status;
 }
 
+static enum clinfer_status read_tools(struct ci_run_state *run) {
+    enum clinfer_status status = CLINFER_OK;
+    if (run->tools_file) status = ci_prompts_read_text("--tools", run->tools_file, &run->tools);
+    if (status != CLINFER_OK) ci_complain(status);
+    return status;
+}
+
 static int run_command(struct ci_run_state *run) {
     struct ci_prompts prompts = {0};
     bool given = ci_prompts_given(&run->sources);
     bool quiet = run->explain || run->dry_run;
     bool chat = run->conversation || (!given && !quiet && isatty(STDIN_FILENO));
     enum clinfer_status status = read_system(run);
+    if (status == CLINFER_OK) status = read_tools(run);
     if (status == CLINFER_OK) status = unescape_flags(run);
     if (status == CLINFER_OK) status = ci_grammar_flags_read(&run->grammar_flags, &run->grammar);
     if (status == CLINFER_OK) status = ci_sampling_flags_read(&run->sampling, run->sources.escape, &run->session);
@@ -392,6 +417,10 @@ static int run_command(struct ci_run_state *run) {
     if (status != CLINFER_OK) return ci_exit_status(status);
     if (run->conversation && run->raw)
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "-cnv is a conversation, --raw and -no-cnv are none; leave one out");
+    if (run->tools_file && chat)
+        return ci_refuse(CLINFER_INVALID_ARGUMENT, "--tools needs a prompt: a chat has nobody who runs what is called");
+    if (run->tools_file && run->raw)
+        return ci_refuse(CLINFER_INVALID_ARGUMENT, "--tools needs the chat template, which --raw leaves out");
     if (chat && run->json)
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "--json needs a prompt, as an argument, with -p or -f, and no -cnv");
     if (run->attention == ATTENTION_OFF)
@@ -452,6 +481,10 @@ int ci_command_run(int argc, char **argv) {
         CI_FLAG("--context-shift", &run.shift, "when the context is full, drop its older half and go on"),
         CI_TEXTS("-r --reverse-prompt --stop", &run.stop, "TEXT", "end the answer before this text; repeatable"),
         CI_GRAMMAR_OPTIONS(&run.grammar_flags),
+        CI_TEXT("--tools", &run.tools_file, "FILE",
+                "what the model may call, an array as OpenAI's API has it; calls come behind the answer, a line each"),
+        CI_TEXT("--tool-choice", &run.tool_choice, "CHOICE",
+                "auto (default), none, required, or the name of the tool to call"),
         CI_SECTION("Sampling"),
         CI_SAMPLING_OPTIONS(&run.sampling),
         CI_SECTION("Output"),
@@ -502,5 +535,6 @@ int ci_command_run(int argc, char **argv) {
     ci_sampling_flags_free(&run.sampling);
     ci_engine_flags_free(&run.engine_flags);
     free(run.system_text);
+    free(run.tools);
     return exit_status;
 }

@@ -27,6 +27,8 @@ struct ci_run_state {
     struct ci_grammar_flags grammar_flags;
     const struct clinfer_grammar *grammar; /* of these; NULL: any answer */
     char *system_text;                     /* of system_file */
+    const char *tools_file, *tool_choice;
+    char *tools; /* of tools_file */
     long long predict, parallel;
     struct ci_sampling_flags sampling;
     double watchdog;
@@ -41,11 +43,11 @@ struct ci_run_state {
     char *no_model;
     struct ci_remotes remotes;
     clinfer_router *router;
-    clinfer_engine *engine;          /* the one at hand, NULL: none; ci_run_look() */
-    struct clinfer_engine_info info; /* of the last one that was at hand; model_name NULL: there was none */
-    char *info_texts[4];             /* what `info` points to: the engine may be gone */
+    clinfer_engine *engine;                 /* the one at hand, NULL: none; ci_run_look() */
+    struct clinfer_engine_info info;        /* of the last one that was at hand; model_name NULL: there was none */
+    char *info_texts[4];                    /* what `info` points to: the engine may be gone */
     struct clinfer_session_options session; /* borrows from `sampling` */
-    pthread_mutex_t text_lock; /* answers' text comes from an engine's thread */
+    pthread_mutex_t text_lock;              /* answers' text comes from an engine's thread */
 };
 
 /* One prompt and what came of it. */
@@ -62,6 +64,7 @@ struct ci_answer {
     char message[1024]; /* of a failure */
     struct clinfer_result result;
     int32_t *tokens;  /* a copy of result.tokens */
+    json_t *calls;    /* result.calls as OpenAI's API has them; NULL: none */
     bool partial;     /* the text is the beginning of an answer that failed */
     char *route_said; /* what is said of its way where another rung answered; or NULL */
     json_t *route;
@@ -96,6 +99,7 @@ void ci_report_start(const struct ci_run_state *run);
 void ci_report_fallbacks(const struct ci_run_state *run);
 void ci_report_timings(const struct clinfer_result *result, double first_text_seconds);
 json_t *ci_report_answer(const struct ci_answer *answer);
+json_t *ci_report_calls(const struct clinfer_result *result);
 
 /* route.c: how a request was answered. */
 json_t *ci_report_route_json(const struct clinfer_route *route);

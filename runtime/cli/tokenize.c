@@ -120,7 +120,7 @@ static enum clinfer_status render(const struct tokenize *tokenize, struct ci_cha
         const struct clinfer_message messages[] = {{.role = "system", .content = tokenize->system},
                                                    {.role = "user", .content = prompts.items[0].text}};
         size_t skipped = tokenize->system ? 0 : 1;
-        status = ci_chat_render(chat, messages + skipped, 2 - skipped, true, rendered);
+        status = ci_chat_render(chat, messages + skipped, 2 - skipped, NULL, true, rendered);
         if (status == CLINFER_OK)
             status = ci_prompt_tokens(tokenizer, rendered, messages + skipped, 2 - skipped, false, tokens, count);
     }

@@ -171,10 +171,11 @@ struct clinfer_session {
     clinfer_text_callback *reasoning; /* or NULL */
     struct ci_utf8_stream stream;
     struct ci_parts parts;
-    size_t emitted;       /* tokens whose text is in the stream */
-    size_t skipped_bytes; /* of the text that comes next: they are out already */
-    int in_flight;        /* row of the step in flight whose sampled id is this session's next token; -1: none */
-    bool refused;         /* the callback wants no more */
+    const struct ci_tool_format *calls; /* control tokens of its marks have text; NULL: none */
+    size_t emitted;                     /* tokens whose text is in the stream */
+    size_t skipped_bytes;               /* of the text that comes next: they are out already */
+    int in_flight; /* row of the step in flight whose sampled id is this session's next token; -1: none */
+    bool refused;  /* the callback wants no more */
     bool ignore_end;
     bool on_host; /* samples on the host: settings that the op does not know, or a grammar */
     struct ci_constraint constraint;
@@ -185,9 +186,10 @@ struct clinfer_session {
     double submitted, first_token, last_token;
 };
 
-/* text.c: clinfer_chat_tokens() of arguments that are checked; *reasoning_begun: the prompt ends within reasoning. */
+/* text.c: clinfer_chat_tokens() of arguments that are checked; `tools` as ci_chat_render() has them; *reasoning_begun:
+ * the prompt ends within reasoning. */
 enum clinfer_status ci_engine_chat_tokens(const struct clinfer_engine *engine, const struct clinfer_message *messages,
-                                          size_t count, bool add_generation_prompt, bool parse_special,
+                                          size_t count, json_t *tools, bool add_generation_prompt, bool parse_special,
                                           int32_t **tokens, size_t *token_count, bool *reasoning_begun);
 
 /* load.c: the context is `wanted` tokens, 0: as many as the model was made for (ci_model_set_context). */

@@ -34,6 +34,15 @@ static bool pass_on(struct ci_task *task, clinfer_text_callback *callback, const
     return goes_on;
 }
 
+/* As pass_on(), for what is not text and takes no time. */
+static void tell_form_of_calls(const struct ci_task *task) {
+    struct ci_runner *runner = task->runner;
+    pthread_mutex_lock(&runner->lock);
+    if (!runner->abandoned && task->request.tools)
+        task->request.began(task->request.user, ci_chat_calls(runner->engine->chat));
+    pthread_mutex_unlock(&runner->lock);
+}
+
 static bool on_text(void *user, const char *text, size_t length) {
     struct ci_task *task = user;
     return pass_on(task, task->request.callback, text, length);
@@ -81,8 +90,8 @@ static enum clinfer_status prompt_tokens(const struct ci_task *task, int32_t **t
         const char *text = task->messages[request->count - 1].content;
         return clinfer_tokenize(engine, text, strlen(text), true, true, tokens, count);
     }
-    return ci_engine_chat_tokens(engine, task->messages, request->count, true, request->parse_special, tokens, count,
-                                 reasoning_begun);
+    return ci_engine_chat_tokens(engine, task->messages, request->count, request->tools, true, request->parse_special,
+                                 tokens, count, reasoning_begun);
 }
 
 /* Room for all tokens that the context allows, so that none is made while they come. */
@@ -139,7 +148,9 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                            .on_token = on_token,
                                            .form = request->raw ? NULL : ci_chat_reasoning(task->runner->engine->chat),
                                            .reasoning_begun = reasoning_begun,
-                                           .reasoning = request->reasoning ? on_reasoning : NULL};
+                                           .reasoning = request->reasoning ? on_reasoning : NULL,
+                                           .calls = request->tools ? ci_chat_calls(task->runner->engine->chat) : NULL};
+        tell_form_of_calls(task);
         status = ci_session_submit(task->seat->session, &submitted, &take_up);
         *of_model =
             status == CLINFER_CONTEXT_FULL || status == CLINFER_INVALID_ARGUMENT || status == CLINFER_UNSUPPORTED;
@@ -159,6 +170,7 @@ static void remove_task(struct ci_runner *runner, const struct ci_task *task) {
 
 void ci_task_free(struct ci_task *task) {
     free(task->messages);
+    json_decref(task->request.tools);
     free(task->tokens);
     free((char *)(uintptr_t)task->grammar.text);
     free(task);

@@ -9,12 +9,14 @@
 #ifndef CI_ENGINE_RUNNER_H
 #define CI_ENGINE_RUNNER_H
 
+#include <jansson.h>
 #include <stdatomic.h>
 
 #include "base/watch.h"
 #include "engine/devices.h"
 
 struct ci_runner;
+struct ci_tool_format;
 
 /* A conversation's place on a runner: its session. Made by the first task. */
 struct ci_seat;
@@ -31,6 +33,12 @@ struct ci_task_request {
     clinfer_text_callback *callback;       /* comes from the runner's thread, one at a time, and may take its time */
     clinfer_text_callback *reasoning;      /* the same for that part of the text; NULL: `callback` gets all of it */
     void *user;
+
+    /* NULL, or an array as ci_chat_render() takes it, copied; then `began` is told, before any text comes, how this
+     * engine's model writes calls, which the text has as they are. On the runner's thread. */
+    json_t *tools;
+    void (*began)(void *user, const struct ci_tool_format *calls);
+
     /* An answer that has begun on another runner: its tokens, copied, and the bytes of their text that are out. */
     const int32_t *begun;
     size_t begun_count, text_bytes;

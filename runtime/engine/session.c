@@ -218,6 +218,7 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     session->callback = request->callback;
     session->user = request->user;
     session->ignore_end = request->ignore_end;
+    session->calls = take_up ? take_up->calls : NULL;
     session->reasoning = take_up ? take_up->reasoning : NULL;
     ci_parts_begin(&session->parts, session->reasoning ? take_up->form : NULL, take_up && take_up->reasoning_begun);
     session->stream = (struct ci_utf8_stream){0};

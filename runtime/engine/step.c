@@ -271,7 +271,8 @@ bool ci_session_emit(struct clinfer_session *session, int32_t id) {
     const char *bytes = ci_tokenizer_piece(session->engine->tokenizer, id, false, &length);
     if (!length) { /* a control token has text only as part of a mark */
         bytes = ci_tokenizer_piece(session->engine->tokenizer, id, true, &length);
-        if (!ci_parts_know(&session->parts, bytes, length)) length = 0;
+        if (!ci_parts_know(&session->parts, bytes, length) && !ci_tool_format_knows(session->calls, bytes, length))
+            length = 0;
     }
     for (size_t done = 0; done < length; done += PIECE) {
         size_t count =

@@ -5,6 +5,7 @@
 #include <clinfer.h>
 
 #include "text/reasoning.h"
+#include "text/tool_format.h"
 
 /* Told of every token before its text goes out, on the thread that computes; false ends the generation. */
 typedef bool ci_session_token_callback(void *user, int32_t token);
@@ -21,6 +22,8 @@ struct ci_take_up {
     const struct ci_reasoning_form *form; /* NULL: there is none */
     bool reasoning_begun;                 /* by the prompt */
     clinfer_text_callback *reasoning;
+
+    const struct ci_tool_format *calls; /* control tokens of its marks are part of the text; NULL: none */
 };
 
 /* clinfer_submit() for such a request: the session, which must be new or have the same options and seed as the one

@@ -16,6 +16,13 @@ enum clinfer_status ci_messages_check(const struct clinfer_message *messages, si
         if (messages[i].tokens && messages[i].token_count > INT32_MAX)
             return ci_fail(CLINFER_INVALID_ARGUMENT, "message %zu: its token_count is %zu; at most %d are possible", i,
                            messages[i].token_count, INT32_MAX);
+        if (messages[i].call_count && !messages[i].calls)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "message %zu: its calls are NULL, their count %zu", i,
+                           messages[i].call_count);
+        for (size_t j = 0; j < messages[i].call_count; j++)
+            if (!messages[i].calls[j].name || !messages[i].calls[j].arguments)
+                return ci_fail(CLINFER_INVALID_ARGUMENT, "message %zu: the %s of call %zu is NULL", i,
+                               messages[i].calls[j].name ? "arguments" : "name", j);
     }
     return CLINFER_OK;
 }
@@ -24,15 +31,49 @@ static size_t token_bytes(const struct clinfer_message *message) {
     return message->tokens ? message->token_count * sizeof *message->tokens : 0;
 }
 
+static size_t text_bytes(const char *text) { return text ? strlen(text) + 1 : 0; }
+
+static size_t message_bytes(const struct clinfer_message *message) {
+    size_t bytes = sizeof *message + token_bytes(message) + text_bytes(message->role) + text_bytes(message->content) +
+                   text_bytes(message->reasoning) + text_bytes(message->call_id) + text_bytes(message->tool);
+    for (size_t i = 0; i < message->call_count; i++)
+        bytes += sizeof *message->calls + text_bytes(message->calls[i].id) + text_bytes(message->calls[i].name) +
+                 text_bytes(message->calls[i].arguments);
+    return bytes;
+}
+
+/* To *end, which moves on. */
+static const char *copy_text(char **end, const char *text) {
+    char *copy = *end;
+    if (!text) return NULL;
+    *end = stpcpy(copy, text) + 1;
+    return copy;
+}
+
+static void copy_texts(char **end, struct clinfer_message *message, struct clinfer_tool_call *calls) {
+    message->role = copy_text(end, message->role);
+    message->content = copy_text(end, message->content);
+    message->reasoning = copy_text(end, message->reasoning);
+    message->call_id = copy_text(end, message->call_id);
+    message->tool = copy_text(end, message->tool);
+    for (size_t i = 0; i < message->call_count; i++)
+        calls[i] = (struct clinfer_tool_call){.id = copy_text(end, message->calls[i].id),
+                                              .name = copy_text(end, message->calls[i].name),
+                                              .arguments = copy_text(end, message->calls[i].arguments)};
+    message->calls = message->call_count ? calls : NULL;
+}
+
 struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count) {
-    size_t bytes = count * sizeof *messages;
-    for (size_t i = 0; i < count; i++)
-        bytes += token_bytes(&messages[i]) + strlen(messages[i].role) + strlen(messages[i].content) + 2 +
-                 (messages[i].reasoning ? strlen(messages[i].reasoning) + 1 : 0);
+    size_t bytes = 0, call_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += message_bytes(&messages[i]);
+        call_count += messages[i].call_count;
+    }
     struct clinfer_message *copy = malloc(bytes ? bytes : 1);
     if (!copy) return NULL;
     /* Behind the messages what wants to be aligned, then the texts. */
-    int32_t *tokens = (int32_t *)(void *)(copy + count);
+    struct clinfer_tool_call *calls = (struct clinfer_tool_call *)(void *)(copy + count);
+    int32_t *tokens = (int32_t *)(void *)(calls + call_count);
     for (size_t i = 0; i < count; i++) {
         copy[i] = messages[i];
         if (!messages[i].tokens) continue;
@@ -41,13 +82,8 @@ struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages,
     }
     char *text = (char *)tokens;
     for (size_t i = 0; i < count; i++) {
-        copy[i].role = text;
-        text = stpcpy(text, messages[i].role) + 1;
-        copy[i].content = text;
-        text = stpcpy(text, messages[i].content) + 1;
-        if (!messages[i].reasoning) continue;
-        copy[i].reasoning = text;
-        text = stpcpy(text, messages[i].reasoning) + 1;
+        copy_texts(&text, &copy[i], calls);
+        calls += copy[i].call_count;
     }
     return copy;
 }
@@ -75,8 +111,12 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     bool new_seat = !*seat;
     if (new_seat) *seat = calloc(1, sizeof **seat);
     if (task) task->messages = ci_messages_copy(request->messages, request->count);
+    json_t *tools = request->tools ? json_deep_copy(request->tools) : NULL;
     if (task) task->tokens = malloc((begun + 1) * sizeof *task->tokens);
-    if (!task || !*seat || !task->messages || !task->tokens || !copy_grammar(request->grammar, &task->grammar)) {
+    if (task) task->request.tools = tools;
+    if (!task || !*seat || !task->messages || !task->tokens || !tools != !request->tools ||
+        !copy_grammar(request->grammar, &task->grammar)) {
+        if (!task) json_decref(tools);
         if (task) ci_task_free(task);
         if (new_seat) free(*seat);
         if (new_seat) *seat = NULL;
@@ -85,6 +125,7 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     task->runner = runner;
     task->seat = *seat;
     task->request = *request;
+    task->request.tools = tools;
     task->request.messages = NULL;
     task->request.begun = NULL;
     task->request.grammar = NULL;

@@ -50,7 +50,7 @@ enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const stru
     if (status != CLINFER_OK) return status;
     struct ci_rendered rendered;
     double start = ci_trace_start(engine->trace);
-    status = ci_chat_render(engine->chat, messages, count, add_generation_prompt, &rendered);
+    status = ci_chat_render(engine->chat, messages, count, NULL, add_generation_prompt, &rendered);
     ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
     *text = rendered.text;
     free(rendered.runs);
@@ -58,11 +58,11 @@ enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const stru
 }
 
 enum clinfer_status ci_engine_chat_tokens(const struct clinfer_engine *engine, const struct clinfer_message *messages,
-                                          size_t count, bool add_generation_prompt, bool parse_special,
+                                          size_t count, json_t *tools, bool add_generation_prompt, bool parse_special,
                                           int32_t **tokens, size_t *token_count, bool *reasoning_begun) {
     struct ci_rendered rendered;
     double start = ci_trace_start(engine->trace);
-    enum clinfer_status status = ci_chat_render(engine->chat, messages, count, add_generation_prompt, &rendered);
+    enum clinfer_status status = ci_chat_render(engine->chat, messages, count, tools, add_generation_prompt, &rendered);
     const struct ci_reasoning_form *form = ci_chat_reasoning(engine->chat);
     *reasoning_begun = status == CLINFER_OK && form && ci_reasoning_is_begun(form, rendered.text, rendered.length);
     if (status == CLINFER_OK)
@@ -82,8 +82,8 @@ enum clinfer_status clinfer_chat_tokens(const clinfer_engine *engine, const stru
     CI_REQUIRE(engine, "engine");
     bool ignored;
     enum clinfer_status status = ci_messages_check(messages, count);
-    return status == CLINFER_OK ? ci_engine_chat_tokens(engine, messages, count, add_generation_prompt, parse_special,
-                                                        tokens, token_count, &ignored)
+    return status == CLINFER_OK ? ci_engine_chat_tokens(engine, messages, count, NULL, add_generation_prompt,
+                                                        parse_special, tokens, token_count, &ignored)
                                 : status;
 }
 

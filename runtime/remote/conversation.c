@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/require.h"
 #include "remote/router.h"
+#include "text/tool_prompt.h"
 #include "trace/probes.h"
 
 /* How long a request may take to end that was told to: by Ctrl-C, or since its time is over. A step that takes long on
@@ -89,6 +90,9 @@ void clinfer_conversation_destroy(clinfer_conversation *conversation) {
     free(conversation->tokens);
     free(conversation->text);
     free(conversation->held);
+    ci_tool_parser_end(&conversation->parser);
+    ci_tool_calls_free(&conversation->calls);
+    json_decref(conversation->tools);
     free(conversation->visits);
     free(conversation->shown);
     free(conversation->route_text);
@@ -113,8 +117,31 @@ static bool pass_to(struct clinfer_conversation *conversation, clinfer_text_call
     return goes_on;
 }
 
-static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
+static bool on_words(void *user, const char *text, size_t length) {
+    struct clinfer_conversation *conversation = user;
     return pass_to(conversation, conversation->request.callback, text, length);
+}
+
+/* A piece of a call, from the text or from a remote. */
+static bool on_call(void *user, const struct clinfer_tool_call_piece *piece) {
+    struct clinfer_conversation *conversation = user;
+    if (!ci_tool_calls_add(&conversation->calls, piece)) return false;
+    if (!conversation->request.call) return true;
+    const struct clinfer_router *before = inside;
+    inside = conversation->router;
+    bool goes_on = conversation->request.call(conversation->request.user, piece);
+    inside = before;
+    return goes_on;
+}
+
+/* A rung that goes on with an answer has the same model, so the same form. */
+static void on_begin(void *user, const struct ci_tool_format *format) {
+    struct clinfer_conversation *conversation = user;
+    conversation->parser.format = format;
+}
+
+static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
+    return ci_tool_parser_push(&conversation->parser, text, length);
 }
 
 static bool on_reasoning(void *user, const char *text, size_t length) {
@@ -165,10 +192,11 @@ static bool on_text(void *user, const char *text, size_t length) {
     return goes_on && !conversation->stopped;
 }
 
-/* At the end of an answer, whole or not: what might have become a stop text is none. */
+/* At the end of an answer, whole or not: what might have become a stop text is none, nor does a call go on. */
 static void pass_held(struct clinfer_conversation *conversation) {
     if (!conversation->stopped) pass_on(conversation, conversation->held, conversation->held_length);
     conversation->held_length = 0;
+    ci_tool_parser_end(&conversation->parser);
 }
 
 /* ---- one rung ---- */
@@ -211,7 +239,10 @@ static enum clinfer_status arrive(struct clinfer_conversation *conversation) {
                                               .ignore_end = request->ignore_end,
                                               .grammar = request->grammar,
                                               .callback = on_text,
-                                              .reasoning = request->reasoning ? on_reasoning : NULL,
+                                              .reasoning =
+                                                  request->reasoning || conversation->tools ? on_reasoning : NULL,
+                                              .tools = conversation->tools,
+                                              .began = on_begin,
                                               .user = conversation,
                                               .begun = conversation->tokens,
                                               .begun_count = conversation->token_count,
@@ -370,6 +401,8 @@ static enum clinfer_status obstacle(const struct clinfer_conversation *conversat
     const struct clinfer_router *router = conversation->router;
     const struct ci_rung *rung = &router->rungs[index];
     if (rung->out) return ci_fail(rung->status, "%s", rung->reason);
+    if (!rung->remote && conversation->tools && ci_tool_choice_requires(conversation->request.tool_choice))
+        return ci_fail(CLINFER_UNSUPPORTED, "not tried: calls that are required come from remotes only");
     if (!rung->remote) return CLINFER_OK;
     if (conversation->request.grammar && conversation->request.grammar->kind != CLINFER_GRAMMAR_JSON_SCHEMA)
         return ci_fail(CLINFER_REFUSED, "not asked: remote APIs take JSON schemas, and no grammars (GBNF)");
@@ -441,6 +474,11 @@ static void reset(struct clinfer_conversation *conversation) {
     atomic_store(&conversation->cancel, false);
     conversation->token_count = conversation->text_bytes = conversation->text_length = conversation->held_length = 0;
     conversation->stopped = conversation->ended = false;
+    const struct ci_tool_sink sink = {.text = on_words, .call = on_call, .user = conversation};
+    uint64_t seed =
+        conversation->sampling.seed + (conversation->request.count << 32); /* each turn has ids of its own */
+    ci_tool_parser_begin(&conversation->parser, NULL, conversation->tools, seed, &sink);
+    ci_tool_calls_free(&conversation->calls);
     conversation->route = (struct clinfer_route){.answered = -1};
     conversation->started = ci_now();
     conversation->status = CLINFER_OK;
@@ -456,6 +494,8 @@ static enum clinfer_status check_request(const struct clinfer_chat_request *requ
     for (size_t i = 0; i < request->stop_count; i++)
         if (!request->stop[i] || !*request->stop[i])
             return ci_fail(CLINFER_INVALID_ARGUMENT, "stop text %zu is %s", i, request->stop[i] ? "empty" : "NULL");
+    if (request->raw && request->tools)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "tools: a raw prompt has none; the chat template writes them");
     if (request->max_tokens < -1)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "max_tokens: %d, must be -1 or more", request->max_tokens);
     if (!(request->deadline_seconds >= 0))
@@ -473,8 +513,16 @@ enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
         return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has a request that was not waited for");
     enum clinfer_status status = check_request(request);
     if (status != CLINFER_OK) return status;
+    json_t *tools;
+    status = ci_tools_read(request->tools, request->tool_choice, &tools);
+    if (status != CLINFER_OK) return status;
     struct clinfer_message *messages = ci_messages_copy(request->messages, request->count);
-    if (!messages) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a request");
+    if (!messages) {
+        json_decref(tools);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a request");
+    }
+    json_decref(conversation->tools);
+    conversation->tools = tools;
     free(conversation->messages);
     conversation->messages = messages;
     conversation->request = *request;
@@ -493,6 +541,8 @@ static enum clinfer_status end(struct clinfer_conversation *conversation, int an
     conversation->active = false;
     pass_held(conversation);
     ci_route_write(conversation, answered);
+    conversation->route.result.calls = ci_tool_calls_view(&conversation->calls);
+    conversation->route.result.call_count = conversation->route.result.calls ? conversation->calls.count : 0;
     if (route) *route = &conversation->route;
     if (answered >= 0) return CLINFER_OK;
     /* One rung that failed: its own words. Several: what happened on each. */

@@ -6,6 +6,7 @@
 
 #include "engine/runner.h"
 #include "remote/remote.h"
+#include "text/tool_parser.h"
 
 enum { CI_REASON_BYTES = 1024 };
 
@@ -67,7 +68,10 @@ struct clinfer_conversation {
     size_t text_length, text_capacity;
     char *held; /* the end of the text, which may be the beginning of a stop text; owned */
     size_t held_length, held_capacity;
-    bool stopped;               /* one came up */
+    bool stopped;  /* one came up */
+    json_t *tools; /* of the request, NULL: none may be called */
+    struct ci_tool_parser parser;
+    struct ci_tool_calls calls;
     enum clinfer_status status; /* of the last rung that was tried, and its message */
     char message[CI_REASON_BYTES];
 

@@ -14,6 +14,8 @@
 #include "format/gguf.h"
 #include "text/reasoning.h"
 #include "text/tokenizer.h"
+#include "text/tool_format.h"
+#include "text/tool_prompt.h"
 
 enum role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_COUNT };
 
@@ -44,9 +46,13 @@ struct ci_chat {
     const struct built_in *stand_in; /* what is used since the file has none; NULL */
     const struct built_in *named;    /* which built-in one it is; NULL */
     enum form forms[ROLE_COUNT];
-    bool no_system;  /* system messages are refused or left out */
-    bool no_history; /* earlier messages are left out */
-    atomic_bool told_types, told_stand_in, told_no_system, told_no_history, told_changed;
+    bool no_system;                     /* system messages are refused or left out */
+    bool no_history;                    /* earlier messages are left out */
+    bool takes_tools;                   /* it writes the request's tools */
+    bool takes_calls;                   /* it writes calls in answers, and results */
+    bool calls_are_text;                /* arguments as a text, not as an object */
+    const struct ci_tool_format *calls; /* how the model writes calls; NULL: not known */
+    atomic_bool told_tools, told_types, told_stand_in, told_no_system, told_no_history, told_changed;
 };
 
 static enum clinfer_status out_of_memory(void) {
@@ -134,6 +140,18 @@ static enum role role_of(const struct clinfer_message *message) {
     return ROLE_USER;
 }
 
+static bool add_text(json_t *json, const char *name, const char *text) {
+    return !text || json_object_set_new(json, name, json_string(text)) == 0;
+}
+
+static bool add_tool_members(const struct ci_chat *chat, const struct clinfer_message *message, json_t *json) {
+    if (message->call_count &&
+        json_object_set_new(json, "tool_calls",
+                            ci_tool_calls_json(message->calls, message->call_count, chat->calls_are_text)) != 0)
+        return false;
+    return add_text(json, "tool_call_id", message->call_id) && add_text(json, "name", message->tool);
+}
+
 static json_t *message_json(const struct ci_chat *chat, const struct clinfer_message *message) {
     json_t *json = chat->forms[role_of(message)] == FORM_TEXT
                        ? json_pack("{s:s, s:s}", "role", message->role, "content", message->content)
@@ -146,11 +164,15 @@ static json_t *message_json(const struct ci_chat *chat, const struct clinfer_mes
             json_decref(json);
             json = NULL;
         }
+    if (json && !add_tool_members(chat, message, json)) {
+        json_decref(json);
+        json = NULL;
+    }
     return json;
 }
 
 static enum clinfer_status render(const struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
-                                  bool add_generation_prompt, const struct ci_template_limits *limits,
+                                  json_t *tools, bool add_generation_prompt, const struct ci_template_limits *limits,
                                   struct ci_rendered *rendered) {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
@@ -170,6 +192,7 @@ static enum clinfer_status render(const struct ci_chat *chat, const struct clinf
         json_decref(context);
         return out_of_memory();
     }
+    if (tools) json_object_set(context, "tools", tools);
     enum clinfer_status status = ci_template_render(chat->template, context, limits, rendered);
     json_decref(context);
     return status;
@@ -193,15 +216,16 @@ static bool holds(const struct ci_rendered *rendered, const char *mark) {
 
 /* A conversation of these roles, whose contents are the marks in order. A short one takes some thousand steps; a
  * template that needs more here shall not hold up the start. */
+static const struct ci_template_limits limits = {.steps = 1000000, .memory = 16 << 20};
+
 static enum clinfer_status probe(const struct ci_chat *chat, const enum role *roles, size_t count,
                                  struct ci_rendered *rendered) {
-    static const struct ci_template_limits limits = {.steps = 1000000, .memory = 16 << 20};
     struct clinfer_message messages[sizeof marks / sizeof *marks] = {{0}};
     for (size_t i = 0; i < count; i++) {
         messages[i].role = role_names[roles[i]];
         messages[i].content = marks[i];
     }
-    return render(chat, messages, count, true, &limits, rendered);
+    return render(chat, messages, count, NULL, true, &limits, rendered);
 }
 
 /* Finds the form in which the content of message `which`, of the role in question, comes out. *found is false if none
@@ -286,6 +310,44 @@ static enum clinfer_status probe_assistant(struct ci_chat *chat, struct ci_token
     return status == CLINFER_OUT_OF_MEMORY ? status : CLINFER_OK;
 }
 
+/* Whether `mark` comes out; *status: that memory is out. */
+static bool writes(const struct ci_chat *chat, const struct clinfer_message *messages, size_t count, json_t *tools,
+                   const char *mark, struct ci_rendered *rendered, enum clinfer_status *status) {
+    ci_rendered_free(rendered);
+    enum clinfer_status rendering = render(chat, messages, count, tools, true, &limits, rendered);
+    if (rendering == CLINFER_OUT_OF_MEMORY) *status = rendering;
+    return rendering == CLINFER_OK && memmem(rendered->text, rendered->length, mark, strlen(mark));
+}
+
+/* Whether it writes a tool, and a call with its result, and in what form; and whether that form is known. */
+static enum clinfer_status probe_tools(struct ci_chat *chat, struct ci_tokenizer *tokenizer, struct ci_text_span text) {
+    static const struct clinfer_tool_call call = {
+        .id = "481516234", .name = "clinfer_probe", .arguments = "{\"mark\": \"2718281828459\"}"};
+    const struct clinfer_message messages[] = {
+        {.role = "user", .content = marks[0]},
+        {.role = "assistant", .content = "", .calls = &call, .call_count = 1},
+        {.role = "tool", .content = marks[2], .call_id = call.id, .tool = call.name}};
+    json_t *tools = json_pack("[{s:s, s:{s:s, s:s, s:{s:s, s:{s:{s:s, s:s}}, s:[s]}}}]", "type", "function", "function",
+                              "name", call.name, "description", "", "parameters", "type", "object", "properties",
+                              "mark", "type", "string", "description", "", "required", "mark");
+    struct ci_rendered rendered = {0};
+    enum clinfer_status status = tools ? CLINFER_OK : out_of_memory();
+    chat->calls = ci_tool_format_find(text.text, text.length);
+    chat->takes_tools = tools && writes(chat, messages, 1, tools, call.name, &rendered, &status);
+    if (chat->takes_tools && !chat->calls) chat->calls = ci_tool_format_find(rendered.text, rendered.length);
+    if (chat->takes_tools) status = ci_tokenizer_take_written(tokenizer, rendered.text, rendered.length);
+    for (int as_text = 0; status == CLINFER_OK && chat->takes_tools && as_text < 2 && !chat->takes_calls; as_text++) {
+        chat->calls_are_text = as_text;
+        chat->takes_calls = writes(chat, messages, 3, tools, marks[1], &rendered, &status) &&
+                            memmem(rendered.text, rendered.length, marks[2], strlen(marks[2]));
+        if (chat->takes_calls && !chat->calls) chat->calls = ci_tool_format_find(rendered.text, rendered.length);
+    }
+    if (!chat->takes_tools) chat->calls = ci_tool_format_generic();
+    ci_rendered_free(&rendered);
+    json_decref(tools);
+    return status;
+}
+
 /* ---- making one ---- */
 
 static json_t *token_string(const struct ci_tokenizer *tokenizer, int32_t token) {
@@ -307,6 +369,7 @@ static enum clinfer_status prepare(struct ci_chat *chat, struct ci_tokenizer *to
     if (status == CLINFER_OK) status = probe_user(chat, tokenizer);
     if (status == CLINFER_OK) status = probe_system(chat);
     if (status == CLINFER_OK) status = probe_assistant(chat, tokenizer);
+    if (status == CLINFER_OK) status = probe_tools(chat, tokenizer, text);
     if (!chat->reasoning && has_usual_marks(tokenizer)) chat->reasoning = ci_reasoning_usual();
     return status;
 }
@@ -382,6 +445,10 @@ enum clinfer_status ci_chat_check(const struct ci_chat *chat) {
 }
 
 const struct ci_reasoning_form *ci_chat_reasoning(const struct ci_chat *chat) { return chat->reasoning; }
+
+const struct ci_tool_format *ci_chat_calls(const struct ci_chat *chat) {
+    return chat->calls ? chat->calls : ci_tool_format_generic();
+}
 
 void ci_chat_describe(const struct ci_chat *chat, struct ci_chat_facts *facts) {
     *facts = (struct ci_chat_facts){.name = chat->named ? chat->named->name : NULL,
@@ -485,15 +552,18 @@ enum { MARK_BYTES = 32 };
 
 /* The same conversation with marks for contents: "4815162342" and the message's number. */
 static enum clinfer_status render_marks(const struct ci_chat *chat, const struct clinfer_message *messages,
-                                        size_t count, bool add_generation_prompt, struct ci_rendered *rendered) {
+                                        size_t count, json_t *tools, bool add_generation_prompt,
+                                        struct ci_rendered *rendered) {
     struct clinfer_message *marked = calloc(count, sizeof *marked);
     char(*mark)[MARK_BYTES] = calloc(count, sizeof *mark);
     enum clinfer_status status = marked && mark ? CLINFER_OK : out_of_memory();
     for (size_t i = 0; status == CLINFER_OK && i < count; i++) {
         snprintf(mark[i], sizeof mark[i], "4815162342%08zu", i);
-        marked[i] = (struct clinfer_message){.role = messages[i].role, .content = mark[i]};
+        marked[i] = messages[i];
+        marked[i].content = mark[i];
+        marked[i].reasoning = NULL;
     }
-    if (status == CLINFER_OK) status = render(chat, marked, count, add_generation_prompt, NULL, rendered);
+    if (status == CLINFER_OK) status = render(chat, marked, count, tools, add_generation_prompt, NULL, rendered);
     free(marked);
     free(mark);
     return status;
@@ -527,10 +597,10 @@ static enum clinfer_status judge_marks(struct ci_chat *chat, const struct clinfe
 /* Words that stand one behind the other are all there. Else marks tell whether a message is left out, or stands at
  * another place, or is written in other words, as by the filter `upper`. */
 static enum clinfer_status check_words(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
-                                       bool add_generation_prompt, const struct ci_rendered *rendered) {
+                                       json_t *tools, bool add_generation_prompt, const struct ci_rendered *rendered) {
     if (all_in_order(rendered, messages, count)) return CLINFER_OK;
     struct ci_rendered marked = {0};
-    enum clinfer_status status = render_marks(chat, messages, count, add_generation_prompt, &marked);
+    enum clinfer_status status = render_marks(chat, messages, count, tools, add_generation_prompt, &marked);
     if (status == CLINFER_OK)
         status = judge_marks(chat, messages, count, rendered, &marked);
     else if (status != CLINFER_OUT_OF_MEMORY && status != CLINFER_CANCELLED)
@@ -539,26 +609,61 @@ static enum clinfer_status check_words(struct ci_chat *chat, const struct clinfe
     return status;
 }
 
-enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
-                                   bool add_generation_prompt, struct ci_rendered *rendered) {
+static bool has_calls(const struct clinfer_message *messages, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (messages[i].call_count || strcmp(messages[i].role, "tool") == 0) return true;
+    return false;
+}
+
+static void warn_of_tools(struct ci_chat *chat) {
+    if (atomic_exchange(&chat->told_tools, true)) return;
+    if (!chat->takes_tools)
+        ci_log(CLINFER_LOG_WARNING,
+               "%s: the chat template knows no tools; they stand in the system message, which asks for calls as JSON",
+               chat->file);
+    else if (!chat->calls)
+        ci_log(CLINFER_LOG_WARNING,
+               "%s: the chat template's form of tool calls is not known: only calls that are JSON are understood, "
+               "others stay text",
+               chat->file);
+}
+
+static enum clinfer_status render_prompt(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                         json_t *tools, bool add_generation_prompt, struct ci_rendered *rendered) {
     struct clinfer_message *merged = NULL;
     char *text = NULL;
-    *rendered = (struct ci_rendered){0};
-    if (chat->status != CLINFER_OK)
-        return ci_fail(chat->status, "%s; --chat-template chooses another, --raw does without", chat->message);
-    ci_chat_tell_types(chat);
     warn(chat, messages, count);
     enum clinfer_status status = CLINFER_OK;
     if (chat->no_system && has_role(messages, count, ROLE_SYSTEM)) {
         status = merge_system(messages, &count, &merged, &text);
         messages = merged;
     }
-    if (status == CLINFER_OK) status = render(chat, messages, count, add_generation_prompt, NULL, rendered);
-    if (status == CLINFER_OK) status = check_words(chat, messages, count, add_generation_prompt, rendered);
+    if (status == CLINFER_OK) status = render(chat, messages, count, tools, add_generation_prompt, NULL, rendered);
+    if (status == CLINFER_OK) status = check_words(chat, messages, count, tools, add_generation_prompt, rendered);
     if (status != CLINFER_OK) ci_rendered_free(rendered);
     if (status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY)
         ci_fail_prefix(status, "%s: %s", chat->file, chat->source);
     free(merged);
     free(text);
+    return status;
+}
+
+enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                   json_t *tools, bool add_generation_prompt, struct ci_rendered *rendered) {
+    *rendered = (struct ci_rendered){0};
+    if (chat->status != CLINFER_OK)
+        return ci_fail(chat->status, "%s; --chat-template chooses another, --raw does without", chat->message);
+    ci_chat_tell_types(chat);
+    if (tools) warn_of_tools(chat);
+    bool tools_fit = !tools || chat->takes_tools, calls_fit = chat->takes_calls || !has_calls(messages, count);
+    if (tools_fit && calls_fit) return render_prompt(chat, messages, count, tools, add_generation_prompt, rendered);
+    struct clinfer_message *spelled;
+    char *texts;
+    enum clinfer_status status =
+        ci_tool_prompt_spell(messages, count, tools_fit ? NULL : tools, &spelled, &count, &texts);
+    if (status == CLINFER_OK)
+        status = render_prompt(chat, spelled, count, tools_fit ? tools : NULL, add_generation_prompt, rendered);
+    free(spelled);
+    free(texts);
     return status;
 }

@@ -14,12 +14,14 @@
 #include <stddef.h>
 
 #include <clinfer.h>
+#include <jansson.h>
 
 #include "text/template.h"
 
 struct ci_chat;
 struct ci_gguf;
 struct ci_reasoning_form;
+struct ci_tool_format;
 struct ci_tokenizer;
 
 /* `given`: NULL, the name of a built-in template or Jinja. `variables`: NULL, or a JSON object whose members the
@@ -50,12 +52,16 @@ void ci_chat_describe(const struct ci_chat *chat, struct ci_chat_facts *facts);
 /* How the model marks what it thinks (reasoning.h); NULL: it shows no such form. */
 const struct ci_reasoning_form *ci_chat_reasoning(const struct ci_chat *chat);
 
+/* How it writes calls of tools (tool_format.h). */
+const struct ci_tool_format *ci_chat_calls(const struct ci_chat *chat);
+
 /* Warns once of tokens whose types are wrong in the file. From any thread. */
 void ci_chat_tell_types(struct ci_chat *chat);
 
-/* The text of a prompt; for the caller to ci_rendered_free(). Warns once of what is not as the messages say.
- * CLINFER_BAD_FILE: the last message of the user does not come out. From any thread. */
+/* The text of a prompt; `tools` is NULL, or an array as ci_tools_read() gives it, which a template that knows none gets
+ * as part of the system message (tool_prompt.h). For the caller to ci_rendered_free(). Warns once of what is not as the
+ * messages say. CLINFER_BAD_FILE: the last message of the user does not come out. From any thread. */
 enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
-                                   bool add_generation_prompt, struct ci_rendered *rendered);
+                                   json_t *tools, bool add_generation_prompt, struct ci_rendered *rendered);
 
 #endif

@@ -261,7 +261,7 @@ static enum clinfer_status make_prompt(struct ci_chat *chat, const struct ci_tok
     struct ci_rendered rendered = {0};
     int32_t *tokens = NULL;
     size_t count = 0;
-    enum clinfer_status status = ci_chat_render(chat, messages, 3, true, &rendered);
+    enum clinfer_status status = ci_chat_render(chat, messages, 3, NULL, true, &rendered);
     DO(ci_prompt_tokens(tokenizer, &rendered, messages, 3, false, &tokens, &count));
     add_tokens(text, tokens, count);
     free(tokens);

@@ -66,7 +66,7 @@ static void check_prompt(const struct ci_gguf *gguf, struct ci_tokenizer *tokeni
     struct ci_chat *chat;
     struct ci_rendered rendered;
     if (ci_chat_create(gguf, NULL, NULL, tokenizer, &chat) != CLINFER_OK) abort(); /* a bad template waits */
-    enum clinfer_status status = ci_chat_render(chat, messages, 4, true, &rendered);
+    enum clinfer_status status = ci_chat_render(chat, messages, 4, NULL, true, &rendered);
     if ((status == CLINFER_OK) != (rendered.text != NULL)) abort();
     for (int parse = 0; parse < 2 && status == CLINFER_OK; parse++) {
         int32_t *ids;

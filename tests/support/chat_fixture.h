@@ -85,7 +85,7 @@ static const struct clinfer_message conversation[] = {MESSAGE("system", "Be brie
 static inline void expect_text(struct fixture *fixture, const struct clinfer_message *messages, size_t count,
                                const char *expected) {
     struct ci_rendered rendered;
-    if (ci_chat_render(fixture->chat, messages, count, true, &rendered) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    if (ci_chat_render(fixture->chat, messages, count, NULL, true, &rendered) != CLINFER_OK) fail_msg("%s", clinfer_error());
     assert_string_equal(rendered.text, expected);
     ci_rendered_free(&rendered);
 }
@@ -93,7 +93,7 @@ static inline void expect_text(struct fixture *fixture, const struct clinfer_mes
 static inline void expect_failure(struct fixture *fixture, const struct clinfer_message *messages, size_t count,
                                   enum clinfer_status status, const char *part) {
     struct ci_rendered rendered;
-    enum clinfer_status found = ci_chat_render(fixture->chat, messages, count, true, &rendered);
+    enum clinfer_status found = ci_chat_render(fixture->chat, messages, count, NULL, true, &rendered);
     if (found != status || !strstr(clinfer_error(), part))
         fail_msg("status %d with '%s', not %d with '%s'", found, clinfer_error(), status, part);
     assert_null(rendered.text);

@@ -144,7 +144,7 @@ static void test_words_that_do_not_come_out_of_this_conversation_are_said(void *
                 expect_failure(&fixture, cases[i].messages, cases[i].count, CLINFER_BAD_FILE, cases[i].failure);
                 continue;
             }
-            if (ci_chat_render(fixture.chat, cases[i].messages, cases[i].count, true, &rendered) != CLINFER_OK)
+            if (ci_chat_render(fixture.chat, cases[i].messages, cases[i].count, NULL, true, &rendered) != CLINFER_OK)
                 fail_msg("%s: %s", cases[i].template, clinfer_error());
             ci_rendered_free(&rendered);
         }
@@ -275,7 +275,7 @@ static void test_built_in_templates_write_the_known_formats(void **state) {
         const char *expected = json_string_value(json_object_get(recorded, names[i]));
         begin(&fixture);
         must_make(&fixture, NULL, names[i]);
-        if (ci_chat_render(fixture.chat, conversation, 4, true, &rendered) != CLINFER_OK)
+        if (ci_chat_render(fixture.chat, conversation, 4, NULL, true, &rendered) != CLINFER_OK)
             fail_msg("%s: %s", names[i], clinfer_error());
         if (!expected || strcmp(rendered.text, expected) != 0)
             fail_msg("%s: '%s', not '%s'", names[i], rendered.text, expected ? expected : "");

@@ -1,0 +1,43 @@
+/* tool_format.h: the forms in which models write calls of tools, each a file tool_<name>.c and a line in
+ * tool_format_list.inc. A form is known by what the chat template shows of it, as those of reasoning are.
+ *
+ * All that are here have the arguments as a JSON object: in an object with the name ({"name": "f", "arguments":
+ * {...}}), alone, between marks or in a list, or behind the name (f[ARGS]{...}). */
+#ifndef CI_TEXT_TOOL_FORMAT_H
+#define CI_TEXT_TOOL_FORMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct ci_tool_mark {
+    const char *open;  /* calls begin behind it */
+    const char *close; /* NULL, or what ends them */
+    bool unsure;       /* it is one for other things, too: only a call of a tool that there is counts */
+};
+
+enum { CI_TOOL_MARKS = 3 };
+
+struct ci_tool_format {
+    const char *name;
+    struct ci_tool_mark marks[CI_TOOL_MARKS]; /* as many as have an `open` */
+    bool bare;             /* an answer that begins with an object or a list may be calls, of tools that there are */
+    const char *name_end;  /* NULL, or what ends a name that stands alone before its arguments */
+    const char *id_mark;   /* NULL, or what may stand between such a name and the call's id */
+    bool has_ids;          /* the model gives an id in the object, often behind the arguments */
+    const char *arguments; /* the member's name, for those who write a call: "arguments", "parameters" */
+    bool (*fits)(const char *text, size_t length); /* whether a template or prompt shows this form */
+};
+
+/* The form that a template, or a prompt with tools that one made, shows. NULL: none that is known. */
+const struct ci_tool_format *ci_tool_format_find(const char *text, size_t length);
+
+/* What models are asked for whose templates know nothing of tools: a JSON object. */
+const struct ci_tool_format *ci_tool_format_generic(void);
+
+/* Whether this control token's text belongs to a mark of the form; `format` may be NULL. */
+bool ci_tool_format_knows(const struct ci_tool_format *format, const char *text, size_t length);
+
+/* For the forms: whether `sign` is in the text. */
+bool ci_tool_format_has(const char *text, size_t length, const char *sign);
+
+#endif
