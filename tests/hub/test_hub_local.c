@@ -267,18 +267,21 @@ static void wait_milliseconds(long milliseconds) {
 static void test_kill_9_costs_no_finished_byte(void **state) {
     (void)state;
     uint64_t sent = 0;
+    bool whole = false;
     for (int i = 0; i < KILLS; i++) {
         pid_t process = pull_aside(SLOW_LARGE);
         wait_milliseconds(10 + i * 37 % 60);
         kill(process, SIGKILL);
-        if (end_of(process) == 0) break;
-        assert_int_equal(hub_run_listed(&run), 0);
+        /* A kill may come after the model is there, before the process has ended. */
+        whole = end_of(process) == 0 || hub_run_listed(&run) > 0;
+        if (whole) break;
         run.log = hub_server_log();
         sent += hub_run_sent(&run);
         json_decref(run.log);
         run.log = NULL;
     }
     pull_good(SLOW_LARGE, "large", large);
+    if (whole) assert_int_equal(hub_run_sent(&run), 0);
     /* What was under way in sockets at each kill is lost. */
     assert_true(sent + hub_run_sent(&run) < LARGE + KILLS * UINT64_C(600000));
 }
