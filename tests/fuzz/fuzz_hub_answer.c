@@ -37,20 +37,36 @@ static void check_digits(const char *text, size_t length) {
     if (strlen(text) != length || strspn(text, "0123456789abcdef") != length) abort();
 }
 
+static void check_files(struct ci_hub_tree *tree) {
+    ci_hub_tree_sort(tree);
+    for (size_t i = 0; i < tree->count; i++) {
+        check_path(tree->files[i].path);
+        if (i && strcmp(tree->files[i - 1].path, tree->files[i].path) >= 0) abort();
+        size_t digits = strlen(tree->files[i].digest);
+        if (digits) check_digits(tree->files[i].digest, digits == 40 ? 40 : 64);
+        if (tree->files[i].size != UINT64_MAX && tree->files[i].size > INT64_MAX) abort();
+    }
+    check_shown(tree->first_left_out);
+    ci_hub_tree_free(tree);
+}
+
+/* Two pages, the same one again. */
 static void check_tree(const char *text, size_t length) {
     struct ci_hub_tree tree = {.repo = "user/repo"};
-    /* Two pages, the same one again. */
     enum clinfer_status status = ci_hub_tree_parse(text, length, &tree);
     if (status == CLINFER_OK) status = ci_hub_tree_parse(text, length, &tree);
     if (status != CLINFER_OK) check_failure(status);
-    for (size_t i = 0; i < tree.count; i++) {
-        check_path(tree.files[i].path);
-        size_t digits = strlen(tree.files[i].digest);
-        if (digits) check_digits(tree.files[i].digest, digits == 40 ? 40 : 64);
-        if (tree.files[i].size != UINT64_MAX && tree.files[i].size > INT64_MAX) abort();
-    }
-    check_shown(tree.first_left_out);
-    ci_hub_tree_free(&tree);
+    check_files(&tree);
+}
+
+static void check_revision(const char *text, size_t length) {
+    struct ci_hub_tree tree = {.repo = "user/repo"};
+    enum clinfer_status status = ci_hub_revision_parse(text, length, true, &tree);
+    if (status != CLINFER_OK)
+        check_failure(status);
+    else
+        check_digits(tree.commit, 40);
+    check_files(&tree);
 }
 
 static void check_refs(const char *text, size_t length) {
@@ -92,7 +108,8 @@ static void check_headers(const char *text, size_t length) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static void (*const checks[])(const char *, size_t) = {check_tree, check_refs, check_manifest, check_headers};
+    static void (*const checks[])(const char *, size_t) = {check_tree, check_refs, check_manifest, check_headers,
+                                                           check_revision};
     if (size == 0) return 0;
     char *text = malloc(size); /* of its own, so that AddressSanitizer sees its end */
     if (!text) return 0;
