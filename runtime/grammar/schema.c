@@ -36,8 +36,10 @@ static void insert(struct ci_schema_compiler *compiler, struct ci_schema_set *se
 static void insert_place(struct ci_schema_compiler *compiler, struct ci_schema_set *set, uint32_t place) {
     const json_t *schema = compiler->places[place].schema;
     if (json_is_false(schema)) {
+        const char *key = compiler->places[place].key;
+        bool closes = key && (strcmp(key, "additionalProperties") == 0 || strcmp(key, "items") == 0);
         set->nothing = true;
-        if (!compiler->contradiction) compiler->contradiction = place + 1;
+        if (!compiler->contradiction && !closes) compiler->contradiction = place + 1;
     }
     if (!json_is_object(schema) || json_object_size(schema) == 0) return;
     if (!compiler->places[place].checked) {
@@ -179,18 +181,53 @@ static ci_grammar_node make_enum(struct ci_schema_compiler *compiler, const stru
     return ci_schema_end_choice(compiler, &nodes);
 }
 
+bool ci_schema_find_values(const struct ci_schema_compiler *compiler, const struct ci_schema_set *set,
+                           const json_t **values, const json_t **only) {
+    size_t at = 0;
+    uint32_t place;
+    const json_t *schema;
+    while (ci_schema_next(compiler, set, &at, &place, &schema)) {
+        *only = json_object_get(schema, "const");
+        *values = *only ? NULL : json_object_get(schema, "enum");
+        if (*only || *values) return true;
+    }
+    return false;
+}
+
+bool ci_schema_find_branches(const struct ci_schema_compiler *compiler, const struct ci_schema_set *set,
+                             struct ci_schema_branches *branches) {
+    static const char *const keywords[] = {"anyOf", "oneOf"};
+    size_t at = 0;
+    const json_t *schema;
+    while (ci_schema_next(compiler, set, &at, &branches->place, &schema)) {
+        for (uint32_t i = 0; i < 2; i++) {
+            branches->keyword = keywords[i];
+            branches->chosen = branches->place * KINDS + CHOSE_ANY + i;
+            branches->count = json_array_size(json_object_get(schema, keywords[i]));
+            branches->one = i == 1;
+            if (branches->count > 0 && !contains(set, branches->chosen)) return true;
+        }
+    }
+    return false;
+}
+
+struct ci_schema_set ci_schema_branch(struct ci_schema_compiler *compiler, const struct ci_schema_set *set,
+                                      const struct ci_schema_branches *branches, size_t index) {
+    struct ci_schema_set branch = {0};
+    if (!ci_schema_copy(compiler, set, &branch)) return branch;
+    insert(compiler, &branch, branches->chosen);
+    ci_schema_add(compiler, &branch,
+                  ci_schema_element(compiler, ci_schema_child(compiler, branches->place, branches->keyword), index));
+    return branch;
+}
+
 /* The set with each branch in turn. */
 static ci_grammar_node make_branches(struct ci_schema_compiler *compiler, const struct ci_schema_set *set,
-                                     uint32_t place, const char *keyword, uint32_t kind) {
+                                     const struct ci_schema_branches *branches) {
     struct ci_schema_nodes nodes = {0};
-    uint32_t list = ci_schema_child(compiler, place, keyword);
-    size_t count = json_array_size(json_object_get(compiler->places[place].schema, keyword));
-    for (size_t i = 0; i < count && compiler->status == CLINFER_OK; i++) {
-        struct ci_schema_set branch;
-        if (ci_schema_copy(compiler, set, &branch)) {
-            insert(compiler, &branch, place * KINDS + kind);
-            ci_schema_add(compiler, &branch, ci_schema_element(compiler, list, i));
-        }
+    if (branches->one) ci_schema_check_one_of(compiler, set, branches);
+    for (size_t i = 0; i < branches->count && compiler->status == CLINFER_OK; i++) {
+        struct ci_schema_set branch = ci_schema_branch(compiler, set, branches, i);
         ci_schema_put(compiler, &nodes, ci_schema_value(compiler, &branch));
     }
     return ci_schema_end_choice(compiler, &nodes);
@@ -217,22 +254,10 @@ static ci_grammar_node make_types(struct ci_schema_compiler *compiler, const str
 }
 
 static ci_grammar_node make_value(struct ci_schema_compiler *compiler, const struct ci_schema_set *set) {
-    size_t at = 0;
-    uint32_t place;
-    const json_t *schema;
-    while (ci_schema_next(compiler, set, &at, &place, &schema)) {
-        const json_t *only = json_object_get(schema, "const"), *values = json_object_get(schema, "enum");
-        if (only || values) return make_enum(compiler, set, values, only);
-    }
-    at = 0;
-    while (ci_schema_next(compiler, set, &at, &place, &schema)) {
-        if (json_object_get(schema, "anyOf") && !contains(set, place * KINDS + CHOSE_ANY))
-            return make_branches(compiler, set, place, "anyOf", CHOSE_ANY);
-        if (json_object_get(schema, "oneOf") && !contains(set, place * KINDS + CHOSE_ONE)) {
-            ci_schema_check_one_of(compiler, set, place);
-            return make_branches(compiler, set, place, "oneOf", CHOSE_ONE);
-        }
-    }
+    const json_t *values, *only;
+    struct ci_schema_branches branches;
+    if (ci_schema_find_values(compiler, set, &values, &only)) return make_enum(compiler, set, values, only);
+    if (ci_schema_find_branches(compiler, set, &branches)) return make_branches(compiler, set, &branches);
     return make_types(compiler, set);
 }
 

@@ -151,6 +151,7 @@ static void make_known(struct object *object) {
         if (!ci_schema_step(compiler, before - budget)) break;
         struct ci_schema_set set = make_set(object, property->key, bits);
         property->nothing = set.nothing;
+        if (set.nothing && property->required) ci_schema_contradicts(compiler, object->set);
         json_t *key = json_string(property->key);
         if (!key) ci_schema_no_memory(compiler);
         property->member = make_member(object, key ? ci_schema_literal(compiler, key) : CI_GRAMMAR_NONE, &set);

@@ -12,21 +12,29 @@
 
 enum { MOST_TEXT = 4 << 20, MOST_PATH = 200, MOST_POINTER = 1000 };
 
+json_t *ci_schema_load(const char *text, size_t length, size_t flags, json_error_t *error) {
+    flags |= JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    json_t *value = json_loadb(text, length, flags, error);
+    if (!value && json_error_code(error) == json_error_numeric_overflow)
+        value = json_loadb(text, length, flags | JSON_DECODE_INT_AS_REAL, error);
+    if (value) return value;
+    for (char *c = error->text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    return NULL;
+}
+
 enum clinfer_status ci_schema_parse(const char *name, const char *text, size_t length, json_t **document) {
     json_error_t error;
     *document = NULL;
     if (length > MOST_TEXT)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: a schema has at most %d bytes; this one has %zu", name, MOST_TEXT,
                        length);
-    json_t *top = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    json_t *top = ci_schema_load(text, length, 0, &error);
     if (!top && json_error_code(&error) == json_error_out_of_memory)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", name);
-    if (!top) {
-        for (char *c = error.text; *c; c++)
-            if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    if (!top)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: line %d, column %d: is not JSON: %s", name, error.line,
                        error.column, error.text);
-    }
     if (!json_is_object(top) && !json_is_boolean(top)) {
         json_decref(top);
         return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: a JSON schema is an object, true or false", name);

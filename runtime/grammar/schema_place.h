@@ -4,6 +4,10 @@
 
 #include "grammar/schema_private.h"
 
+/* Any JSON value; integers beyond 64 bits make all numbers reals. NULL: it is none, with a message that can be shown.
+ */
+json_t *ci_schema_load(const char *text, size_t length, size_t flags, json_error_t *error);
+
 /* Text to a schema, an object, true or false, which is the caller's. CLINFER_INVALID_ARGUMENT with line and column. */
 enum clinfer_status ci_schema_parse(const char *name, const char *text, size_t length, json_t **document);
 

@@ -35,6 +35,14 @@ struct ci_schema_set {
     bool nothing; /* no value at all */
 };
 
+/* The alternatives of a subschema. */
+struct ci_schema_branches {
+    const char *keyword;
+    uint32_t place, chosen; /* `chosen` comes into a set that has one of them */
+    size_t count;
+    bool one; /* oneOf */
+};
+
 struct ci_schema_work {
     struct ci_schema_set set;
     int rule;
@@ -81,6 +89,15 @@ ci_grammar_node ci_schema_value(struct ci_schema_compiler *compiler, struct ci_s
 /* The next subschema of a set, from *at = 0 on; false: there are no more. */
 bool ci_schema_next(const struct ci_schema_compiler *compiler, const struct ci_schema_set *set, size_t *at,
                     uint32_t *place, const json_t **schema);
+/* The first enum, or `only` its const, of a set; false: there is none. */
+bool ci_schema_find_values(const struct ci_schema_compiler *compiler, const struct ci_schema_set *set,
+                           const json_t **values, const json_t **only);
+/* The first anyOf or oneOf from which nothing was chosen; false: there is none. */
+bool ci_schema_find_branches(const struct ci_schema_compiler *compiler, const struct ci_schema_set *set,
+                             struct ci_schema_branches *branches);
+/* The set with one of them, which is the caller's. */
+struct ci_schema_set ci_schema_branch(struct ci_schema_compiler *compiler, const struct ci_schema_set *set,
+                                      const struct ci_schema_branches *branches, size_t index);
 /* No value is possible here: remembered for the message, if nothing is possible at all. */
 ci_grammar_node ci_schema_contradicts(struct ci_schema_compiler *compiler, const struct ci_schema_set *set);
 /* A keyword's number, which is at least 0; false: it is not there. */
@@ -118,6 +135,10 @@ struct ci_automaton;
 ci_grammar_node ci_schema_automaton(struct ci_schema_compiler *compiler, const struct ci_automaton *automaton,
                                     uint64_t mask, uint64_t bits);
 
+/* No string is what both sets say. */
+bool ci_schema_strings_exclude(struct ci_schema_compiler *compiler, const struct ci_schema_set *made,
+                               const struct ci_schema_set *allowed);
+
 /* ---- schema_keywords.c ---- */
 
 enum ci_schema_type {
@@ -144,7 +165,8 @@ unsigned ci_schema_set_types(const struct ci_schema_compiler *compiler, const st
 
 /* ---- schema_exclude.c ---- */
 
-/* The branches of the place's oneOf, together with the set, exclude each other, or it fails. */
-void ci_schema_check_one_of(struct ci_schema_compiler *compiler, const struct ci_schema_set *set, uint32_t place);
+/* The branches of a oneOf, together with the set, exclude each other, or it fails. */
+void ci_schema_check_one_of(struct ci_schema_compiler *compiler, const struct ci_schema_set *set,
+                            const struct ci_schema_branches *branches);
 
 #endif

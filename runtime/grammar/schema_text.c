@@ -127,20 +127,46 @@ static ci_grammar_node make_plain(struct ci_schema_compiler *compiler, const str
     return ci_grammar_sequence(compiler->maker, (const ci_grammar_node[]){quote, characters, quote}, 3);
 }
 
-static ci_grammar_node make_pattern(struct ci_schema_compiler *compiler, struct text *text) {
+/* Its bits are the lowest `bits` ones; NULL: a failure. */
+static struct ci_automaton *determine(struct ci_schema_compiler *compiler, struct text *text) {
     struct ci_automaton *automaton = NULL;
     size_t before = CI_SCHEMA_MOST_STEPS - compiler->steps, budget = before;
     enum clinfer_status status = CLINFER_OK;
+    if (compiler->status != CLINFER_OK) return NULL;
     if (text->least > 0 || text->most != CI_REGEX_NO_END)
         status = ci_regex_add_length(text->regex, text->least, text->most, text->bits++);
     if (status == CLINFER_OK) status = ci_regex_determine(text->regex, &budget, &automaton);
     if (status != CLINFER_OK)
         ci_schema_fail(compiler, text->place, NULL, status, "its pattern, format and lengths: %s", clinfer_error());
     ci_schema_step(compiler, before - budget);
-    uint64_t all = (UINT64_C(1) << text->bits) - 1;
-    ci_grammar_node node = automaton ? ci_schema_automaton(compiler, automaton, all, all) : CI_GRAMMAR_NONE;
+    return automaton;
+}
+
+static uint64_t all_bits(const struct text *text) { return (UINT64_C(1) << text->bits) - 1; }
+
+static ci_grammar_node make_pattern(struct ci_schema_compiler *compiler, struct text *text) {
+    struct ci_automaton *automaton = determine(compiler, text);
+    ci_grammar_node node =
+        automaton ? ci_schema_automaton(compiler, automaton, all_bits(text), all_bits(text)) : CI_GRAMMAR_NONE;
     ci_automaton_destroy(automaton);
     return node;
+}
+
+bool ci_schema_strings_exclude(struct ci_schema_compiler *compiler, const struct ci_schema_set *made,
+                               const struct ci_schema_set *allowed) {
+    struct text text = {.most = CI_REGEX_NO_END};
+    gather(compiler, made, &text);
+    gather(compiler, allowed, &text);
+    bool excluded = text.least > text.most;
+    if (text.regex && !excluded) {
+        struct ci_automaton *automaton = determine(compiler, &text);
+        excluded = automaton != NULL;
+        for (size_t i = 0; automaton && i < automaton->state_count; i++)
+            if (automaton->states[i].bits == all_bits(&text)) excluded = false;
+        ci_automaton_destroy(automaton);
+    }
+    ci_regex_destroy(text.regex);
+    return excluded;
 }
 
 ci_grammar_node ci_schema_string(struct ci_schema_compiler *compiler, const struct ci_schema_set *set) {

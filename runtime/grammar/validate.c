@@ -345,6 +345,12 @@ enum clinfer_status ci_schema_judge(const json_t *document, const json_t *schema
     return judge.status;
 }
 
+/* Names come from the answer. */
+static void show(char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
 enum clinfer_status ci_schema_validate(const char *name, const char *schema, size_t schema_length, const char *answer,
                                        size_t answer_length) {
     struct judge judge = {.budget = MOST_STEPS};
@@ -353,13 +359,13 @@ enum clinfer_status ci_schema_validate(const char *name, const char *schema, siz
     enum clinfer_status status = ci_schema_parse(name, schema, schema_length, &document);
     if (status != CLINFER_OK) return status;
     judge.document = document;
-    value = json_loadb(answer, answer_length, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    value = ci_schema_load(answer, answer_length, JSON_ALLOW_NUL, &error);
     if (!value) {
-        for (char *c = error.text; *c; c++)
-            if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
         status = ci_fail(CLINFER_REMOTE_FAILED, "the answer is not JSON: line %d, column %d: %s", error.line,
                          error.column, error.text);
     } else if (!allows(&judge, document, value)) {
+        show(judge.where);
+        show(judge.why);
         status = judge.status != CLINFER_OK ? ci_fail_prefix(judge.status, "%s", name)
                                             : ci_fail(CLINFER_REMOTE_FAILED,
                                                       "the answer is not what the schema %s "

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "grammar/matcher.h"
 #include "grammar/schema.h"
+#include "grammar/validate.h"
 #include "support/asserts.h"
 #include "support/words.h"
 
@@ -93,16 +94,78 @@ static void test_answers_are_accepted_and_refused_as_in_llama_cpp(void **state) 
     json_decref(facts);
 }
 
+/* A string: its text, where jansson could not write it. */
+static char *schema_text(const json_t *fact) {
+    const json_t *schema = json_object_get(fact, "schema");
+    return json_is_string(schema) ? strdup(json_string_value(schema)) : json_dumps(schema, JSON_ENCODE_ANY);
+}
+
 static void test_each_keyword_allows_what_it_should(void **state) {
     (void)state;
     json_t *facts = load("tests/data/schemas.json");
     const json_t *fact;
     size_t i;
     json_array_foreach(json_object_get(facts, "held"), i, fact) {
-        char *text = json_dumps(json_object_get(fact, "schema"), JSON_ENCODE_ANY);
+        char *text = schema_text(fact);
         check_fact(fact, text);
         free(text);
     }
+    json_decref(facts);
+}
+
+/* ---- the test suite of JSON schema ---- */
+
+struct suite {
+    size_t groups, held, judged, valid, accepted;
+};
+
+static void check_valid(const char *name, const char *schema, const char *answer, bool valid, struct suite *suite) {
+    enum clinfer_status status = ci_schema_validate(name, schema, strlen(schema), answer, strlen(answer));
+    if (status == CLINFER_UNSUPPORTED || status == CLINFER_INVALID_ARGUMENT) return;
+    suite->judged++;
+    if ((status == CLINFER_OK) != valid)
+        fail_msg("%s: %s: %s should be %s: %s", name, schema, answer, valid ? "valid" : "refused",
+                 status == CLINFER_OK ? "" : clinfer_error());
+}
+
+static void check_suite(const json_t *group, const char *key, bool valid, struct suite *suite) {
+    const char *name = json_string_value(json_object_get(group, "name"));
+    char *schema = json_dumps(json_object_get(group, "schema"), JSON_ENCODE_ANY);
+    struct ci_grammar *grammar = compile(schema);
+    struct ci_matcher *matcher = NULL;
+    const json_t *data;
+    size_t i;
+    if (grammar) assert_ok(ci_matcher_create(grammar, vocabulary, &matcher));
+    json_array_foreach(json_object_get(group, key), i, data) {
+        char *answer = json_dumps(data, JSON_ENCODE_ANY);
+        bool accepted = matcher && accepts(matcher, answer, strlen(answer));
+        if (accepted && !valid) fail_msg("%s: %s: %s should be refused", name, schema, answer);
+        check_valid(name, schema, answer, valid, suite);
+        suite->valid += valid && grammar;
+        suite->accepted += accepted;
+        free(answer);
+    }
+    suite->held += grammar && valid;
+    free(schema);
+    ci_matcher_destroy(matcher);
+    ci_grammar_destroy(grammar);
+}
+
+/* A grammar may accept less than is valid, never more; the validator judges both. */
+static void test_grammars_and_validator_agree_with_the_test_suite(void **state) {
+    (void)state;
+    json_t *facts = load("tests/data/json_schema_suite.json");
+    const json_t *group;
+    struct suite suite = {0};
+    size_t i;
+    json_array_foreach(json_object_get(facts, "groups"), i, group) {
+        suite.groups++;
+        check_suite(group, "valid", true, &suite);
+        check_suite(group, "invalid", false, &suite);
+    }
+    print_message("%zu groups, %zu held; %zu of their valid values, %zu accepted; %zu judged\n", suite.groups,
+                  suite.held, suite.valid, suite.accepted, suite.judged);
+    assert_true(suite.held >= 142 && suite.accepted >= 209 && suite.judged >= 800);
     json_decref(facts);
 }
 
@@ -112,9 +175,8 @@ static void test_what_cannot_be_held_is_refused_with_its_path(void **state) {
     const json_t *fact;
     size_t i;
     json_array_foreach(json_object_get(facts, "refused"), i, fact) {
-        const json_t *schema = json_object_get(fact, "schema");
         const char *wanted = json_string_value(json_object_get(fact, "message"));
-        char *text = json_is_string(schema) ? strdup(json_string_value(schema)) : json_dumps(schema, JSON_ENCODE_ANY);
+        char *text = schema_text(fact);
         struct ci_grammar *grammar;
         enum clinfer_status status = ci_schema_compile("test", text, strlen(text), &grammar);
         if (status == CLINFER_OK) fail_msg("%s: not refused", text);
@@ -234,6 +296,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_are_accepted_and_refused_as_in_llama_cpp),
         cmocka_unit_test(test_each_keyword_allows_what_it_should),
+        cmocka_unit_test(test_grammars_and_validator_agree_with_the_test_suite),
         cmocka_unit_test(test_what_cannot_be_held_is_refused_with_its_path),
         cmocka_unit_test(test_choices_and_any_object),
     };
