@@ -14,7 +14,7 @@
 #include "grammar/schema_private.h"
 #include "grammar/validate.h"
 
-enum { MOST_TEXT = 4 << 20, CHOSE_ANY = 1, CHOSE_ONE = 2, KINDS = 4 };
+enum { CHOSE_ANY = 1, CHOSE_ONE = 2, KINDS = 4, MOST_VALUES = 10000 };
 
 /* ---- sets ---- */
 
@@ -163,6 +163,9 @@ static ci_grammar_node make_enum(struct ci_schema_compiler *compiler, const stru
                                  const json_t *values, const json_t *only) {
     struct ci_schema_nodes nodes = {0};
     size_t count = only ? 1 : json_array_size(values), budget = CI_SCHEMA_MOST_STEPS - compiler->steps;
+    if (count > MOST_VALUES)
+        ci_schema_fail(compiler, set->items[0] / KINDS, "enum", CLINFER_UNSUPPORTED, "more than %d values",
+                       MOST_VALUES);
     for (size_t i = 0; i < count && compiler->status == CLINFER_OK; i++) {
         const json_t *value = only ? only : json_array_get(values, i), *schema;
         size_t at = 0;

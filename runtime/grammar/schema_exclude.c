@@ -37,7 +37,7 @@ static bool exclude_values(struct ci_schema_compiler *compiler, const struct ci_
     size_t count = only ? 1 : json_array_size(values);
     for (size_t i = 0; *known && i < count; i++) {
         const json_t *value = only ? only : json_array_get(values, i);
-        if (allows_all(compiler, told, value) && allows_all(compiler, other, value)) return false;
+        if (allows_all(compiler, other, value) && allows_all(compiler, told, value)) return false;
     }
     return *known;
 }

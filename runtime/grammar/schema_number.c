@@ -12,7 +12,7 @@
 
 typedef __int128 wide;
 
-enum { MOST_REMAINDER = 2000, MOST_LISTED = 1000, EXACT_DIGITS = 15, MOST_PLACES = 15 };
+enum { MOST_REMAINDER = 1000, MOST_LISTED = 1000, EXACT_DIGITS = 15, MOST_PLACES = 15 };
 
 /* mantissa * 10^exponent */
 struct decimal {
@@ -30,6 +30,7 @@ struct number {
     wide least, most;  /* in units */
     size_t id;
     /* Of the rules that are being made: */
+    const char *sign;
     int digits; /* before the point */
     char low_digits[40], high_digits[40];
 };
@@ -210,14 +211,16 @@ static bool may_end(const struct number *number, struct known known) {
     return rest == 0;
 }
 
-/* A rule is made once and then called. */
+/* A rule is made once and then called. Without bounds only how many digits may come still matters. */
 static ci_grammar_node call_digits(struct number *number, struct known known) {
     struct ci_grammar_maker *maker = number->compiler->maker;
+    bool free = !known.low && !known.high;
     char name[80];
-    int length = snprintf(name, sizeof name, "#%zu.%d.%d.%d%d.%llu", number->id, number->digits, known.at, known.low,
-                          known.high, (unsigned long long)known.rest);
+    int length = snprintf(name, sizeof name, "#%zu%s.%d.%d.%d%d.%llu", number->id, free ? "" : number->sign,
+                          free ? number->digits - known.at : number->digits, free ? 0 : known.at, known.low, known.high,
+                          (unsigned long long)known.rest);
     int rule = ci_grammar_rule(maker, name, (size_t)length);
-    if (rule >= 0 && !ci_grammar_is_defined(maker, rule) && ci_schema_step(number->compiler, 10))
+    if (rule >= 0 && !ci_grammar_is_defined(maker, rule) && ci_schema_step(number->compiler, 20))
         ci_grammar_define(maker, rule, make_digits(number, known));
     return ci_grammar_call(maker, rule);
 }
@@ -260,13 +263,13 @@ static ci_grammar_node make_digits(struct number *number, struct known known) {
 /* Numbers from least to most, neither below 0, for each count of digits before the point. */
 static void put_range(struct number *number, struct ci_schema_nodes *nodes, const char *sign, wide least, wide most) {
     struct ci_schema_compiler *compiler = number->compiler;
-    number->id = compiler->automata++;
     for (int digits = 1; digits <= CI_SCHEMA_DIGITS && compiler->status == CLINFER_OK; digits++) {
         wide first = digits == 1 ? 0 : power(digits - 1 + number->places), last = power(digits + number->places) - 1;
         if (least > first) first = least;
         if (most < last) last = most;
         if (first > last) continue;
         number->digits = digits;
+        number->sign = sign;
         write_digits(first, digits + number->places, number->low_digits);
         write_digits(last, digits + number->places, number->high_digits);
         ci_grammar_node part[2] = {ci_schema_text(compiler, sign)};
@@ -311,7 +314,7 @@ static ci_grammar_node make_bounded(struct number *number, const struct ci_schem
 }
 
 ci_grammar_node ci_schema_number(struct ci_schema_compiler *compiler, const struct ci_schema_set *set, bool integer) {
-    struct number number = {.compiler = compiler, .integer = integer};
+    struct number number = {.compiler = compiler, .integer = integer, .id = compiler->automata++};
     gather(&number, set);
     if (compiler->status != CLINFER_OK) return CI_GRAMMAR_NONE;
     if (!number.bounded) return ci_schema_any_number(compiler, integer);

@@ -290,7 +290,7 @@ static ci_grammar_node make_members(struct object *object) {
     object->saturated = object->most != CI_GRAMMAR_NO_END ? object->most : object->least > 1 ? object->least : 1;
     if (object->saturated > object->count + 1) object->saturated = object->count + 1;
     for (size_t i = 0; i <= object->count; i++)
-        for (size_t count = 0; count <= i && count <= object->saturated && ci_schema_step(compiler, 1); count++)
+        for (size_t count = 0; count <= i && count <= object->saturated && ci_schema_step(compiler, 10); count++)
             ci_grammar_define(compiler->maker, rule_of(object, i, count),
                               i < object->count ? make_from(object, i, count) : make_end(object, count));
     return call(object, 0, 0);

@@ -2,7 +2,8 @@
  * cases for each keyword (tests/data/schemas.json), what cannot be held and hostile schemas.
  *
  *   test_schema --walk COUNT SEED SCHEMAS.json    that many random answers for each schema of an array, one array of
- *                                                 texts a line (null: the schema is refused, with the message) */
+ *                                                 texts a line, or a message where the schema is refused
+ *   test_schema --time SCHEMA.json                what it takes to make the grammar */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,11 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "grammar/matcher.h"
 #include "grammar/schema.h"
 #include "grammar/validate.h"
@@ -212,6 +215,79 @@ static void test_choices_and_any_object(void **state) {
     ci_grammar_destroy(grammar);
 }
 
+/* ---- hostile schemas ---- */
+
+/* `count` times the text, in which %d is the number and %e the number before. */
+static char *repeat_text(const char *begin, const char *text, int count, const char *end) {
+    char *all = NULL, number[16];
+    size_t length = 0;
+    FILE *stream = open_memstream(&all, &length);
+    assert_non_null(stream);
+    fputs(begin, stream);
+    for (int i = 0; i < count; i++)
+        for (const char *c = text; *c; c++) {
+            bool is_number = c[0] == '%' && (c[1] == 'd' || c[1] == 'e');
+            if (is_number) snprintf(number, sizeof number, "%d", c[1] == 'd' ? i + 1 : i);
+            fputs(is_number ? number : (const char[]){*c, 0}, stream);
+            c += is_number;
+        }
+    fputs(end, stream);
+    fclose(stream);
+    return all;
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static const double most_seconds = 10;
+#else
+static const double most_seconds = 1;
+#endif
+
+/* Of the processor's time; how it ends is the caller's to know. */
+static void check_time(char *text, bool held) {
+    clock_t begin = clock();
+    struct ci_grammar *grammar = compile(text);
+    double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    if (seconds > most_seconds) fail_msg("%.100s...: %.2f s", text, seconds);
+    if ((grammar != NULL) != held) fail_msg("%.100s...: %s", text, grammar ? "held" : clinfer_error());
+    ci_grammar_destroy(grammar);
+    free(text);
+}
+
+static void test_hostile_schemas_end_within_a_second(void **state) {
+    (void)state;
+    static const char *const patterns[] = {
+        "((a{1000}){1000}){1000}", "(((){1000}){1000}){1000}", "^(.*a.{20})$", "((a|b)*c|d){500}",
+        "[^a]{0,30000}",           "(a{0,1000}){0,1000}"};
+    check_time(repeat_text("{\"$ref\":\"#/$defs/a50\",\"$defs\":{\"a0\":{\"type\":\"string\"}",
+                           ",\"a%d\":{\"allOf\":[{\"$ref\":\"#/$defs/a%e\"},{\"$ref\":\"#/$defs/a%e\"}]}", 50, "}}"),
+               true);
+    check_time(
+        repeat_text("{\"$ref\":\"#/$defs/a40\",\"$defs\":{\"a0\":{\"type\":\"string\"}",
+                    ",\"a%d\":{\"anyOf\":[{\"$ref\":\"#/$defs/a%e\"},{\"$ref\":\"#/$defs/a%e\",\"minLength\":%d}]}", 40,
+                    "}}"),
+        false);
+    check_time(
+        repeat_text("{\"allOf\":[{}", ",{\"anyOf\":[{\"required\":[\"a%d\"]},{\"required\":[\"b%d\"]}]}", 30, "]}"),
+        false);
+    check_time(repeat_text("{\"$ref\":\"#/$defs/a0\",\"$defs\":{\"a50000\":{}", ",\"a%e\":{\"$ref\":\"#/$defs/a%d\"}",
+                           50000, "}}"),
+               false);
+    check_time(repeat_text("{\"title\":\"", "0123456789", 1000000, "\"}"), false);
+    check_time(repeat_text("{\"enum\":[0", ",\"v%d\"", 350000, "]}"), false);
+    check_time(repeat_text("{\"properties\":{\"p\":true", ",\"p%d\":{\"type\":\"integer\"}", 100000, "}}"), false);
+    check_time(repeat_text("{\"minProperties\":1500,\"maxProperties\":1600,\"properties\":{\"p\":true", ",\"p%d\":{}",
+                           3000, "}}"),
+               false);
+    check_time(repeat_text("", "{\"items\":", 3000, ""), false);
+    check_time(strdup("{\"type\":\"string\",\"maxLength\":1000000000}"), false);
+    check_time(strdup("{\"type\":\"number\",\"multipleOf\":0.999}"), true);
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        char *text = NULL;
+        assert_true(asprintf(&text, "{\"pattern\":\"%s\"}", patterns[i]) > 0);
+        check_time(text, false);
+    }
+}
+
 /* ---- random answers ---- */
 
 static uint64_t random_state;
@@ -279,6 +355,24 @@ static int print_walks(size_t count, uint64_t seed, const char *path) {
     return 0;
 }
 
+static int print_time(const char *path) {
+    char *text;
+    size_t length;
+    struct ci_grammar *grammar;
+    struct ci_matcher *matcher = NULL;
+    if (ci_file_read(path, 64 << 20, &text, &length) != CLINFER_OK) return 1;
+    double begin = ci_now();
+    enum clinfer_status status = ci_schema_compile("schema", text, length, &grammar);
+    double compiled = ci_now() - begin;
+    if (status == CLINFER_OK) status = ci_matcher_create(grammar, vocabulary, &matcher);
+    printf("%.3f s, %.3f s to begin: %s\n", compiled, ci_now() - begin - compiled,
+           status == CLINFER_OK ? "held" : clinfer_error());
+    ci_matcher_destroy(matcher);
+    ci_grammar_destroy(grammar);
+    free(text);
+    return 0;
+}
+
 static void make_vocabulary(void) {
     static struct words words;
     make_words(&words);
@@ -298,11 +392,13 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_each_keyword_allows_what_it_should),
         cmocka_unit_test(test_grammars_and_validator_agree_with_the_test_suite),
         cmocka_unit_test(test_what_cannot_be_held_is_refused_with_its_path),
+        cmocka_unit_test(test_hostile_schemas_end_within_a_second),
         cmocka_unit_test(test_choices_and_any_object),
     };
     make_vocabulary();
     if (argc == 5 && strcmp(argv[1], "--walk") == 0)
         return print_walks(strtoul(argv[2], NULL, 10), strtoul(argv[3], NULL, 10), argv[4]);
+    if (argc == 3 && strcmp(argv[1], "--time") == 0) return print_time(argv[2]);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     ci_grammar_vocabulary_destroy(vocabulary);
     ci_tokenizer_destroy(tokenizer);
