@@ -26,8 +26,8 @@ static void take_event(void *user, const char *name, const char *data, size_t le
 }
 
 void ci_answer_start(struct ci_answer *answer, const struct ci_dialect *dialect, clinfer_text_callback *callback,
-                     void *user) {
-    *answer = (struct ci_answer){.dialect = dialect, .reply = {.callback = callback, .user = user}};
+                     clinfer_tool_call_callback *call, void *user) {
+    *answer = (struct ci_answer){.dialect = dialect, .reply = {.callback = callback, .call = call, .user = user}};
     answer->sse = (struct ci_sse){.callback = take_event, .user = answer};
 }
 

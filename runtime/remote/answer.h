@@ -29,7 +29,7 @@ struct ci_answer {
 };
 
 void ci_answer_start(struct ci_answer *answer, const struct ci_dialect *dialect, clinfer_text_callback *callback,
-                     void *user);
+                     clinfer_tool_call_callback *call, void *user);
 
 /* A ci_http_receiver; the user is the answer. */
 enum ci_http_wish ci_answer_receive(void *user, const struct ci_http_answer *head, const char *bytes, size_t length);

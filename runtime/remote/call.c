@@ -150,7 +150,7 @@ void ci_call_send(const struct ci_call *call, struct ci_http *http, bool want_ce
         .user = answer,
     };
     ci_log(CLINFER_LOG_DEBUG, "%s: POST %s, %zu bytes", call->address.label, call->address.url, post.body_bytes);
-    ci_answer_start(answer, call->dialect, call->request->callback, call->request->user);
+    ci_answer_start(answer, call->dialect, call->request->callback, call->request->call, call->request->user);
     ci_http_post(http, &post, http_answer);
     ci_answer_end(answer, http_answer->end == CI_HTTP_DONE);
     explicit_bzero(key_line, sizeof key_line);

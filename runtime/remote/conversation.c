@@ -134,6 +134,14 @@ static bool on_call(void *user, const struct clinfer_tool_call_piece *piece) {
     return goes_on;
 }
 
+/* Behind those that another rung has left. */
+static bool on_remote_call(void *user, const struct clinfer_tool_call_piece *piece) {
+    struct clinfer_conversation *conversation = user;
+    struct clinfer_tool_call_piece shifted = *piece;
+    shifted.index += conversation->calls_before;
+    return on_call(conversation, &shifted);
+}
+
 /* A rung that goes on with an answer has the same model, so the same form. */
 static void on_begin(void *user, const struct ci_tool_format *format) {
     struct clinfer_conversation *conversation = user;
@@ -379,10 +387,14 @@ static enum clinfer_status ask_remote(struct clinfer_conversation *conversation,
                                             .stop = request->stop,
                                             .stop_count = request->stop_count,
                                             .json_schema = request->grammar ? request->grammar->text : NULL,
+                                            .tools = conversation->tools,
+                                            .tool_choice = request->tool_choice,
+                                            .call = on_remote_call,
                                             .callback = on_text,
                                             .user = conversation,
                                             .cancel = &conversation->cancel};
     announce(rung);
+    conversation->calls_before = conversation->calls.count;
     enum clinfer_status status = ci_remote_ask(rung->remote, &asked, &answer);
     conversation->text_bytes += answer.text_bytes;
     conversation->visits[conversation->rung].tokens = answer.generated_tokens;

@@ -60,14 +60,16 @@ static enum clinfer_status add_begun(const char *label, const char *begun, json_
 }
 
 enum clinfer_status ci_dialect_add_messages(const char *label, const struct ci_remote_request *request, bool system,
-                                            json_t *body) {
+                                            ci_dialect_message_writer *with_calls, json_t *body) {
     json_t *messages = json_array();
     enum clinfer_status status = ci_dialect_set(label, body, "messages", messages);
     size_t count = 0;
     for (size_t i = 0; i < request->count && status == CLINFER_OK; i++) {
         const struct clinfer_message *message = &request->messages[i];
         if (!system && strcmp(message->role, "system") == 0) continue;
-        status = ci_dialect_add_message(label, messages, message->role, message->content);
+        bool of_tools = message->call_count || strcmp(message->role, "tool") == 0;
+        status = of_tools ? with_calls(label, messages, message)
+                          : ci_dialect_add_message(label, messages, message->role, message->content);
         count++;
     }
     if (status == CLINFER_OK && !count)
@@ -112,6 +114,35 @@ void ci_reply_text(struct ci_reply *reply, const json_t *string) {
     if (!reply->text_bytes) reply->first_text = ci_now();
     reply->text_bytes += length;
     if (!reply->callback(reply->user, json_string_value(string), length)) reply->stopped = true;
+}
+
+static void send_piece(struct ci_reply *reply, const struct clinfer_tool_call_piece *piece) {
+    if (reply->stopped || !reply->call) return;
+    if (!reply->text_bytes) reply->first_text = ci_now();
+    reply->text_bytes += piece->length ? piece->length : 1; /* what came is not to be asked for again */
+    if (!reply->call(reply->user, piece)) reply->stopped = true;
+}
+
+void ci_reply_call(struct ci_reply *reply, size_t index, const json_t *id, const json_t *name,
+                   const json_t *arguments) {
+    const struct clinfer_tool_call_piece piece = {.index = index,
+                                                  .id = index == reply->call_count ? json_string_value(id) : NULL,
+                                                  .name = index == reply->call_count ? json_string_value(name) : NULL,
+                                                  .arguments =
+                                                      json_is_string(arguments) ? json_string_value(arguments) : "",
+                                                  .length = json_string_length(arguments)};
+    if (index > reply->call_count || (index == reply->call_count && !piece.name)) {
+        ci_reply_wrong(reply, "call %zu of a tool has no beginning", index);
+        return;
+    }
+    if (index == reply->call_count) reply->call_count++;
+    send_piece(reply, &piece);
+}
+
+void ci_reply_end_calls(struct ci_reply *reply) {
+    for (size_t i = 0; i < reply->call_count && !reply->calls_ended; i++)
+        send_piece(reply, &(struct clinfer_tool_call_piece){.index = i, .arguments = "", .last = true});
+    reply->calls_ended = true;
 }
 
 void ci_reply_wrong(struct ci_reply *reply, const char *format, ...) {

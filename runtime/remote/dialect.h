@@ -24,7 +24,10 @@ struct ci_reply_error {
 
 struct ci_reply {
     clinfer_text_callback *callback;
+    clinfer_tool_call_callback *call;
     void *user;
+    size_t call_count; /* that have begun */
+    bool calls_ended;
     size_t text_bytes;
     double first_text; /* when the first text came, in the clock of ci_now() */
     bool stopped;      /* the callback said so */
@@ -60,11 +63,15 @@ enum clinfer_status ci_dialect_set(const char *label, json_t *body, const char *
 /* {"role": ..., "content": ...} behind the others; bytes that are no UTF-8 become U+FFFD. */
 enum clinfer_status ci_dialect_add_message(const char *label, json_t *messages, const char *role, const char *content);
 
+/* Adds a message that has calls, or is a tool's result, which each API writes in its own way. */
+typedef enum clinfer_status ci_dialect_message_writer(const char *label, json_t *messages,
+                                                      const struct clinfer_message *message);
+
 /* The request's messages without system messages (`system` false), or all; and where an answer has begun elsewhere,
  * that as the assistant's and a user's message that asks to go on: an assistant's message at the end, which several
  * APIs took as the start of the answer, is an error with current models. */
 enum clinfer_status ci_dialect_add_messages(const char *label, const struct ci_remote_request *request, bool system,
-                                            json_t *body);
+                                            ci_dialect_message_writer *with_calls, json_t *body);
 
 /* Temperature 0.7f as 0.7. */
 json_t *ci_dialect_number(float value);
@@ -77,6 +84,12 @@ enum clinfer_status ci_dialect_schema(const char *label, const struct ci_remote_
 
 /* Strings that are none (NULL, null) have no text. */
 void ci_reply_text(struct ci_reply *reply, const json_t *string);
+
+/* A call begins, `index` is the next one's, or goes on. Strings that are none are left out. */
+void ci_reply_call(struct ci_reply *reply, size_t index, const json_t *id, const json_t *name, const json_t *arguments);
+
+/* All calls are whole. */
+void ci_reply_end_calls(struct ci_reply *reply);
 
 void ci_reply_wrong(struct ci_reply *reply, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "remote/dialect.h"
+#include "text/tool_prompt.h"
 #include "text/utf8_json.h"
 
 extern const struct ci_dialect ci_dialect_openai;
@@ -31,9 +32,33 @@ static enum clinfer_status set_schema(const char *label, const struct ci_remote_
                                     "strict", 1, "schema", schema));
 }
 
+/* An answer's content is null where it has calls alone. */
+static enum clinfer_status add_with_calls(const char *label, json_t *messages, const struct clinfer_message *message) {
+    enum clinfer_status status = ci_dialect_add_message(label, messages, message->role, message->content);
+    json_t *json = json_array_get(messages, json_array_size(messages) - 1);
+    if (status == CLINFER_OK && message->call_count && !*message->content)
+        status = ci_dialect_set(label, json, "content", json_null());
+    if (status == CLINFER_OK && message->call_count)
+        status =
+            ci_dialect_set(label, json, "tool_calls", ci_tool_calls_json(message->calls, message->call_count, true));
+    if (status == CLINFER_OK && message->call_id)
+        status = ci_dialect_set(label, json, "tool_call_id", ci_utf8_json(message->call_id, strlen(message->call_id)));
+    return status;
+}
+
+static enum clinfer_status set_tools(const char *label, const struct ci_remote_request *request, json_t *body) {
+    const char *choice = request->tool_choice;
+    enum clinfer_status status = ci_dialect_set(label, body, "tools", json_deep_copy(request->tools));
+    if (status != CLINFER_OK || !choice) return status;
+    bool named = ci_tool_choice_requires(choice) && strcmp(choice, "required") != 0;
+    return ci_dialect_set(label, body, "tool_choice",
+                          named ? json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", choice)
+                                : json_string(choice));
+}
+
 static enum clinfer_status write_body(const char *label, const char *host, const struct clinfer_remote *remote,
                                       const struct ci_remote_request *request, json_t *body) {
-    enum clinfer_status status = ci_dialect_add_messages(label, request, true, body);
+    enum clinfer_status status = ci_dialect_add_messages(label, request, true, add_with_calls, body);
     if (status == CLINFER_OK && remote->model)
         status = ci_dialect_set(label, body, "model", ci_utf8_json(remote->model, strlen(remote->model)));
     if (status == CLINFER_OK) status = ci_dialect_set(label, body, "stream", json_boolean(!request->whole));
@@ -50,12 +75,14 @@ static enum clinfer_status write_body(const char *label, const char *host, const
     if (status == CLINFER_OK && request->stop_count)
         status = ci_dialect_set(label, body, "stop", ci_dialect_stop(request));
     if (status == CLINFER_OK && request->json_schema) status = set_schema(label, request, body);
+    if (status == CLINFER_OK && request->tools) status = set_tools(label, request, body);
     return status;
 }
 
 static void read_finish(struct ci_reply *reply, const json_t *reason) {
     const char *text = json_string_value(reason);
     if (!text) return;
+    ci_reply_end_calls(reply);
     reply->complete = true;
     reply->finish = strcmp(text, "length") == 0 ? CLINFER_FINISH_LENGTH : CLINFER_FINISH_END;
     reply->filtered = strcmp(text, "content_filter") == 0;
@@ -65,6 +92,21 @@ static void read_usage(struct ci_reply *reply, const json_t *root) {
     const json_t *usage = json_object_get(root, "usage");
     ci_reply_count(usage, "prompt_tokens", &reply->prompt_tokens);
     ci_reply_count(usage, "completion_tokens", &reply->generated_tokens);
+}
+
+/* In a stream each has its index; in an answer in one piece its place is that. */
+static void read_calls(struct ci_reply *reply, const json_t *calls) {
+    size_t i;
+    json_t *call;
+    json_array_foreach(calls, i, call) {
+        const json_t *index = json_object_get(call, "index"), *function = json_object_get(call, "function");
+        json_int_t number = json_is_integer(index) ? json_integer_value(index) : (json_int_t)i;
+        if (number < 0 || (size_t)number > reply->call_count)
+            ci_reply_wrong(reply, "the index of a call of a tool is %lld", (long long)number);
+        else
+            ci_reply_call(reply, (size_t)number, json_object_get(call, "id"), json_object_get(function, "name"),
+                          json_object_get(function, "arguments"));
+    }
 }
 
 /* `part` is "delta" or "message". */
@@ -83,6 +125,7 @@ static void read_choices(struct ci_reply *reply, const json_t *choices, const ch
     ci_reply_text(reply, content);
     ci_reply_text(reply,
                   json_object_get(message, "refusal")); /* in the place of content, when a schema was asked for */
+    read_calls(reply, json_object_get(message, "tool_calls"));
     read_finish(reply, json_object_get(choice, "finish_reason"));
 }
 

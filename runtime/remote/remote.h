@@ -6,6 +6,7 @@
 #ifndef CI_REMOTE_REMOTE_H
 #define CI_REMOTE_REMOTE_H
 
+#include <jansson.h>
 #include <stdatomic.h>
 
 #include <clinfer.h>
@@ -21,6 +22,9 @@ struct ci_remote_request {
     size_t stop_count;
     const char *json_schema; /* NULL, or the JSON text of a schema that the answer must follow */
     bool whole;              /* the answer in one piece, not as a stream */
+    const json_t *tools;     /* NULL, or an array as ci_tools_read() gives it, with which calls come to `call` */
+    const char *tool_choice; /* as in struct clinfer_chat_request */
+    clinfer_tool_call_callback *call;
     clinfer_text_callback *callback;
     void *user;
     const atomic_bool *cancel; /* NULL, or looked at all the time */
@@ -30,7 +34,7 @@ struct ci_remote_request {
 struct ci_remote_result {
     enum clinfer_finish finish;
     size_t prompt_tokens, generated_tokens; /* as the API counts them; 0: it did not say */
-    size_t text_bytes;                      /* that the callback got, also when it failed half-way */
+    size_t text_bytes;                      /* that the callbacks got, also when it failed half-way */
     int requests;                           /* that were sent: 1, or more with retries */
     double first_byte_seconds;              /* from the call to the first byte of the answer's text */
 };

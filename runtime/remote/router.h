@@ -72,6 +72,7 @@ struct clinfer_conversation {
     json_t *tools; /* of the request, NULL: none may be called */
     struct ci_tool_parser parser;
     struct ci_tool_calls calls;
+    size_t calls_before;        /* of these, from rungs before a remote */
     enum clinfer_status status; /* of the last rung that was tried, and its message */
     char message[CI_REASON_BYTES];
 

@@ -61,7 +61,9 @@ const struct clinfer_tool_call *ci_tool_calls_view(struct ci_tool_calls *calls) 
         const struct ci_tool_call_texts *texts = &calls->texts[i];
         calls->calls[i] = (struct clinfer_tool_call){.id = texts->id ? texts->id : "",
                                                      .name = texts->name ? texts->name : "",
-                                                     .arguments = texts->arguments ? texts->arguments : "",
+                                                     .arguments = texts->length  ? texts->arguments
+                                                                  : texts->whole ? "{}"
+                                                                                 : "",
                                                      .cut = !texts->whole};
     }
     return calls->count ? calls->calls : NULL;

@@ -19,6 +19,7 @@
 #include "remote/retry.h"
 #include "support/asserts.h"
 #include "support/remote_server.h"
+#include "text/tool_calls.h"
 
 static const char *const dialects[] = {"openai", "anthropic"};
 
@@ -177,6 +178,96 @@ static void test_openai_body(void **state) {
     plain.whole = true;
     check_body("openai", &plain,
                "{\"model\":\"tiny\",\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"Say hello.\"}]}");
+}
+
+/* ---- tools ---- */
+
+static const struct clinfer_tool_call earlier[] = {
+    {.id = "call_0", .name = "weather", .arguments = "{\"city\": \"Rome\"}"},
+    {.id = "call_9", .name = "time", .arguments = "{}"}};
+static const struct clinfer_message tool_talk[] = {
+    {.role = "user", .content = "Rome?"},
+    {.role = "assistant", .content = "", .calls = earlier, .call_count = 2},
+    {.role = "tool", .content = "Sun", .call_id = "call_0", .tool = "weather"},
+    {.role = "tool", .content = "Noon", .call_id = "call_9", .tool = "time"}};
+
+static json_t *two_tools(void) {
+    return json_loads("[{\"type\":\"function\",\"function\":{\"name\":\"weather\",\"description\":\"d\",\"parameters\":"
+                      "{\"type\":\"object\",\"properties\":{}}}},{\"type\":\"function\",\"function\":{\"name\":"
+                      "\"time\"}}]",
+                      0, NULL);
+}
+
+static struct ci_tool_calls got;
+
+static bool take_call(void *user, const struct clinfer_tool_call_piece *piece) {
+    (void)user;
+    return ci_tool_calls_add(&got, piece);
+}
+
+static struct ci_remote_request tool_request(const json_t *tools, const char *choice) {
+    struct ci_remote_request request = remote_request();
+    request.messages = tool_talk;
+    request.count = sizeof tool_talk / sizeof *tool_talk;
+    request.tools = tools;
+    request.tool_choice = choice;
+    request.call = take_call;
+    return request;
+}
+
+static void test_tools_in_bodies(void **state) {
+    (void)state;
+    json_t *tools = two_tools();
+    struct ci_remote_request request = tool_request(tools, "weather");
+    request.whole = true;
+    check_body("openai", &request,
+               "{\"model\":\"tiny\",\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"Rome?\"},"
+               "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"call_0\",\"type\":\"function\","
+               "\"function\":{\"name\":\"weather\",\"arguments\":\"{\\\"city\\\": \\\"Rome\\\"}\"}},{\"id\":\"call_9\","
+               "\"type\":\"function\",\"function\":{\"name\":\"time\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\","
+               "\"content\":\"Sun\",\"tool_call_id\":\"call_0\"},{\"role\":\"tool\",\"content\":\"Noon\","
+               "\"tool_call_id\":\"call_9\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"weather\","
+               "\"description\":\"d\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}},{\"type\":\"function\","
+               "\"function\":{\"name\":\"time\"}}],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":"
+               "\"weather\"}}}");
+    request.tool_choice = "required";
+    check_body(
+        "anthropic", &request,
+        "{\"model\":\"tiny\",\"stream\":false,\"max_tokens\":4096,\"messages\":[{\"role\":\"user\",\"content\":"
+        "\"Rome?\"},{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"call_0\",\"name\":"
+        "\"weather\",\"input\":{\"city\":\"Rome\"}},{\"type\":\"tool_use\",\"id\":\"call_9\",\"name\":\"time\","
+        "\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"call_0\","
+        "\"content\":\"Sun\"},{\"type\":\"tool_result\",\"tool_use_id\":\"call_9\",\"content\":\"Noon\"}]}],"
+        "\"tools\":[{\"name\":\"weather\",\"description\":\"d\",\"input_schema\":{\"type\":\"object\","
+        "\"properties\":{}}},{\"name\":\"time\",\"input_schema\":{\"type\":\"object\"}}],\"tool_choice\":{\"type\":"
+        "\"any\"}}");
+    json_decref(tools);
+}
+
+static void test_calls_of_an_answer(void **state) {
+    static const char *const dialects[] = {"openai", "anthropic"};
+    (void)state;
+    json_t *tools = two_tools();
+    for (int i = 0; i < 4; i++) {
+        struct ci_remote_request request = tool_request(tools, NULL);
+        struct clinfer_remote remote = remote_at(remote_server_url("http", "calls"));
+        struct remote_asked asked;
+        remote.dialect = dialects[i % 2];
+        request.whole = i >= 2;
+        remote_ask(&remote, &request, &asked);
+        assert_string_equal(asked.message, "");
+        assert_string_equal(asked.text, "Well.");
+        const struct clinfer_tool_call *calls = ci_tool_calls_view(&got);
+        assert_int_equal(got.count, 2);
+        assert_string_equal(calls[0].id, "call_1");
+        assert_string_equal(calls[0].name, "weather");
+        assert_string_equal(calls[0].arguments, "{\"city\": \"Paris\"}");
+        assert_string_equal(calls[1].id, "call_2");
+        assert_string_equal(calls[1].arguments, "{}");
+        assert_false(calls[0].cut || calls[1].cut);
+        ci_tool_calls_free(&got);
+    }
+    json_decref(tools);
 }
 
 static void test_anthropic_body(void **state) {
@@ -502,6 +593,8 @@ int main(void) {
         TEST(threads_at_once),
         TEST(openai_body),
         TEST(anthropic_body),
+        TEST(tools_in_bodies),
+        TEST(calls_of_an_answer),
         TEST(sampling_that_is_refused_is_left_out),
         TEST(begun_answer_is_to_be_continued),
         TEST(requests_that_cannot_be),

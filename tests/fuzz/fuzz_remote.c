@@ -33,6 +33,14 @@ static bool take(void *user, const char *text, size_t length) {
     return true;
 }
 
+static bool take_call(void *user, const struct clinfer_tool_call_piece *piece) {
+    struct outcome *outcome = user;
+    outcome->hash = ci_hash(outcome->hash, &piece->index, sizeof piece->index);
+    if (piece->name) outcome->hash = ci_hash(outcome->hash, piece->name, strlen(piece->name));
+    outcome->hash = ci_hash(outcome->hash, piece->arguments, piece->length);
+    return true;
+}
+
 static void check_words(const char *text) {
     if (memmem(text, strlen(text), key, strlen(key))) abort();
     for (; *text; text++)
@@ -47,7 +55,7 @@ static void receive(const struct ci_http_answer *head, const char *dialect, cons
     struct ci_answer answer;
     enum ci_http_wish wish = CI_HTTP_MORE;
     *outcome = (struct outcome){.hash = CI_HASH_START};
-    ci_answer_start(&answer, ci_dialect_find(dialect, NULL, 0), take, outcome);
+    ci_answer_start(&answer, ci_dialect_find(dialect, NULL, 0), take, take_call, outcome);
     for (size_t at = 0; at < size && wish == CI_HTTP_MORE;) {
         size_t count = size - at < step ? size - at : step;
         char *piece = malloc(count);

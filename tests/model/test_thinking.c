@@ -1,5 +1,6 @@
-/* Answers with reasoning, from the message to the callbacks. The model is a chain: one layer that adds nothing, and an
- * output matrix by which each token is followed by the next one of the vocabulary. So a test writes down what it says.
+/* Answers with reasoning and with calls of tools, from the message to the callbacks. The model is a chain: one layer
+ * that adds nothing, and an output matrix by which each token is followed by the next one of the vocabulary. So a test
+ * writes down what it says.
  */
 #include <math.h>
 #include <stdio.h>
@@ -80,7 +81,7 @@ static void write_chain(const char *path, const struct token *tokens, const char
 }
 
 struct answer {
-    char text[256], reasoning[256];
+    char text[256], reasoning[256], calls[256], pieces[256]; /* calls as NAME(ARGUMENTS) */
     size_t reasoning_tokens, tokens;
 };
 
@@ -93,6 +94,15 @@ static bool on_reasoning(void *user, const char *text, size_t length) {
     strncat(((struct answer *)user)->reasoning, text, length);
     return true;
 }
+
+static bool on_call(void *user, const struct clinfer_tool_call_piece *piece) {
+    struct answer *answer = user;
+    if (piece->name) assert_string_equal(piece->name, "x");
+    strncat(answer->pieces, piece->arguments, piece->length);
+    return true;
+}
+
+static const char *tools, *tool_choice; /* of the next requests */
 
 static void ask(const struct token *tokens, const char *template, const char *variables, bool parts, const char *stop,
                 struct answer *answer) {
@@ -115,6 +125,9 @@ static void ask(const struct token *tokens, const char *template, const char *va
                                                  .max_tokens = 40,
                                                  .stop = &stop,
                                                  .stop_count = stop ? 1 : 0,
+                                                 .tools = tools,
+                                                 .tool_choice = tool_choice,
+                                                 .call = on_call,
                                                  .callback = on_text,
                                                  .reasoning = parts ? on_reasoning : NULL,
                                                  .user = answer};
@@ -126,6 +139,13 @@ static void ask(const struct token *tokens, const char *template, const char *va
     assert_ok(clinfer_chat_wait(conversation, &route));
     answer->tokens = route->result.generated_tokens;
     answer->reasoning_tokens = route->result.reasoning_tokens;
+    for (size_t i = 0; i < route->result.call_count; i++) {
+        const struct clinfer_tool_call *call = &route->result.calls[i];
+        size_t used = strlen(answer->calls);
+        assert_int_equal(strlen(call->id), 9);
+        snprintf(answer->calls + used, sizeof answer->calls - used, "%s(%s)%s", call->name, call->arguments,
+                 call->cut ? " cut" : "");
+    }
     clinfer_conversation_destroy(conversation);
     clinfer_router_close(router);
     unlink(path);
@@ -202,6 +222,60 @@ static void test_marks_of_control_tokens(void **state) {
     assert_string_equal(answer.text, "So");
 }
 
+static const struct token caller[] = {{"x", NORMAL},
+                                      {"<go>", CONTROL},
+                                      {"Well.", NORMAL},
+                                      {"<tool_call>", CONTROL},
+                                      {"{\"name\":\"x\",", NORMAL},
+                                      {"\"arguments\":{\"a", NORMAL},
+                                      {"\":1}}", NORMAL},
+                                      {"</tool_call>", CONTROL},
+                                      {"<end>", CONTROL},
+                                      {NULL, 0}};
+static const char call_template[] =
+    "{% set marks = '<tool_call></tool_call>' %}{% if tools %}{{ tools[0].function.name }}{% endif %}"
+    "{{ messages[-1].content }}<go>";
+
+static void test_calls_are_no_text(void **state) {
+    (void)state;
+    struct answer answer;
+    tools = "[{\"type\": \"function\", \"function\": {\"name\": \"x\"}}]";
+    ask(caller, call_template, NULL, true, NULL, &answer);
+    assert_string_equal(answer.text, "Well.");
+    assert_string_equal(answer.calls, "x({\"a\":1})");
+    assert_string_equal(answer.pieces, "{\"a\":1}");
+    tool_choice = "none";
+    ask(caller, call_template, NULL, true, NULL, &answer);
+    assert_string_equal(answer.text, "Well.{\"name\":\"x\",\"arguments\":{\"a\":1}}");
+    assert_string_equal(answer.calls, "");
+    tools = tool_choice = NULL;
+}
+
+static void test_reasoning_comes_before_calls(void **state) {
+    (void)state;
+    static const struct token thoughtful[] = {{"x", NORMAL},
+                                              {"<go>", CONTROL},
+                                              {"<think>", USER_DEFINED},
+                                              {"<tool_call>{", NORMAL},
+                                              {"</think>", USER_DEFINED},
+                                              {"<tool_call>", NORMAL},
+                                              {"{\"name\":\"x\",\"arguments\":{}}", NORMAL},
+                                              {"<end>", CONTROL},
+                                              {NULL, 0}};
+    static const char template[] =
+        "{% set marks = '<tool_call></tool_call><think></think>' %}{% if tools %}{{ tools[0].function.name }}"
+        "{% endif %}{{ messages[-1].content }}<go>";
+    struct answer answer;
+    tools = "[{\"type\": \"function\", \"function\": {\"name\": \"x\"}}]";
+    for (int parts = 0; parts < 2; parts++) {
+        ask(thoughtful, template, NULL, parts, NULL, &answer);
+        assert_string_equal(answer.reasoning, parts ? "<tool_call>{" : "");
+        assert_string_equal(answer.text, "");
+        assert_string_equal(answer.calls, "x({})");
+    }
+    tools = NULL;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reasoning_and_answer_come_apart),
@@ -209,6 +283,8 @@ int main(void) {
         cmocka_unit_test(test_stop_texts_end_the_answer_alone),
         cmocka_unit_test(test_the_prompt_may_open_the_reasoning),
         cmocka_unit_test(test_marks_of_control_tokens),
+        cmocka_unit_test(test_calls_are_no_text),
+        cmocka_unit_test(test_reasoning_comes_before_calls),
     };
     return cmocka_run_group_tests_name("thinking", tests, NULL, NULL);
 }

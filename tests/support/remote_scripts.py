@@ -113,6 +113,53 @@ def stream(connection, parts):
     return True
 
 
+CALLS = [("call_1", "weather", ['{"city": "P', 'aris"}']), ("call_2", "time", [])]
+
+
+def call_events(request):
+    """A stream with a word and CALLS, each as bytes."""
+    if is_anthropic(request):
+        found = [("message_start", {"message": {"usage": {"input_tokens": 7, "output_tokens": 1}}}),
+                 ("content_block_start", {"index": 0, "content_block": {"type": "text", "text": "Well."}}),
+                 ("content_block_stop", {"index": 0})]
+        for index, (call, name, pieces) in enumerate(CALLS, 1):
+            found += [("content_block_start", {"index": index, "content_block": {
+                "type": "tool_use", "id": call, "name": name, "input": {}}})]
+            found += [("content_block_delta", {"index": index, "delta": {
+                "type": "input_json_delta", "partial_json": piece}}) for piece in pieces]
+            found += [("content_block_stop", {"index": index})]
+        found += [("message_delta", {"delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 3}}),
+                  ("message_stop", {})]
+        return [f"event: {name}\ndata: {json.dumps(dict(data, type=name))}\n\n".encode() for name, data in found]
+    deltas = [{"role": "assistant", "content": "Well."}]
+    for index, (call, name, pieces) in enumerate(CALLS):
+        deltas += [{"tool_calls": [{"index": index, "id": call, "type": "function",
+                                    "function": {"name": name, "arguments": ""}}]}]
+        deltas += [{"tool_calls": [{"index": index, "function": {"arguments": piece}}]} for piece in pieces]
+    lines = [f"data: {json.dumps({'choices': [{'index': 0, 'delta': delta}]})}\n\n".encode() for delta in deltas]
+    return lines + [b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}\n\n',
+                    b"data: [DONE]\n\n"]
+
+
+def whole_calls(request):
+    calls = [(call, name, "".join(pieces) or "{}") for call, name, pieces in CALLS]
+    if is_anthropic(request):
+        return json.dumps({"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Well."}] + [
+            {"type": "tool_use", "id": call, "name": name, "input": json.loads(arguments)}
+            for call, name, arguments in calls], "stop_reason": "tool_use", "usage": {"output_tokens": 3}})
+    return json.dumps({"object": "chat.completion", "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
+        "role": "assistant", "content": "Well.", "tool_calls": [
+            {"id": call, "type": "function", "function": {"name": name, "arguments": arguments}}
+            for call, name, arguments in calls]}}]})
+
+
+@script
+def calls(connection, request):
+    if request["body"].get("stream"):
+        return stream(connection, call_events(request))
+    return answer(connection, whole_calls(request))
+
+
 @script
 def good(connection, request):
     if request["body"].get("stream"):
