@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "engine/engine_private.h"
 #include "grammar/gbnf.h"
+#include "grammar/schema.h"
 
 enum { MOST_KEPT = 16 };
 
@@ -55,7 +56,7 @@ static enum clinfer_status parse(const struct clinfer_engine *engine, const stru
                                  struct ci_grammar **out) {
     size_t length = strlen(grammar->text);
     if (grammar->kind == CLINFER_GRAMMAR_JSON_SCHEMA)
-        return ci_fail(CLINFER_UNSUPPORTED, "an answer that follows a JSON schema comes from remotes only so far");
+        return ci_schema_compile(grammar->name ? grammar->name : "schema", grammar->text, length, out);
     const char *name = grammar->name ? grammar->name : "grammar";
     return ci_gbnf_parse(name, grammar->text, length, engine->tokenizer, out);
 }

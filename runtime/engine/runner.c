@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "base/stop.h"
 #include "engine/engine_private.h"
+#include "text/tool_prompt.h"
 
 /* ---- on the runner's thread ---- */
 
@@ -35,11 +36,11 @@ static bool pass_on(struct ci_task *task, clinfer_text_callback *callback, const
 }
 
 /* As pass_on(), for what is not text and takes no time. */
-static void tell_form_of_calls(const struct ci_task *task) {
+static void tell_form_of_calls(const struct ci_task *task, bool marked) {
     struct ci_runner *runner = task->runner;
     pthread_mutex_lock(&runner->lock);
     if (!runner->abandoned && task->request.tools)
-        task->request.began(task->request.user, ci_chat_calls(runner->engine->chat));
+        task->request.began(task->request.user, ci_chat_calls(runner->engine->chat), marked);
     pthread_mutex_unlock(&runner->lock);
 }
 
@@ -118,6 +119,34 @@ static enum clinfer_status append_begun(const struct ci_task *task, int32_t **to
     return CLINFER_OK;
 }
 
+/* A call has to come: the grammar is its schema, behind the mark that the prompt gets, unless reasoning comes first. */
+static enum clinfer_status require_call(struct ci_task *task, bool reasoning_begun, bool *marked, int32_t **tokens,
+                                        size_t *count) {
+    const clinfer_engine *engine = task->runner->engine;
+    const struct ci_tool_format *format = ci_chat_calls(engine->chat);
+    int32_t *mark = NULL;
+    char *schema;
+    size_t length = 0;
+    enum clinfer_status status =
+        ci_tools_schema(task->request.tools, task->request.tool_choice, format->arguments, &schema);
+    if (status != CLINFER_OK) return status;
+    task->grammar = (struct clinfer_grammar){.kind = CLINFER_GRAMMAR_JSON_SCHEMA, .text = schema, .name = "tools"};
+    *marked = format->prefix && !reasoning_begun;
+    if (*marked)
+        status = ci_tokenizer_encode(engine->tokenizer, format->prefix, strlen(format->prefix),
+                                     CI_TOKENIZER_PARSE_SPECIAL, &mark, &length);
+    int32_t *grown = status == CLINFER_OK && length ? realloc(*tokens, (*count + length) * sizeof *grown) : NULL;
+    if (grown) {
+        memcpy(grown + *count, mark, length * sizeof *mark);
+        *tokens = grown;
+        *count += length;
+    } else if (length) {
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", *count + length);
+    }
+    free(mark);
+    return status;
+}
+
 /* From messages to a session that generates. *of_model: what failed is no device's fault. */
 static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     const struct ci_task_request *request = &task->request;
@@ -129,6 +158,9 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     enum clinfer_status status = prompt_tokens(task, &tokens, &count, &reasoning_begun);
     ci_stop_by(NULL, NULL);
     if (status == CLINFER_OK) status = make_first_room(task);
+    bool marked = false;
+    if (status == CLINFER_OK && ci_tool_choice_requires(request->tool_choice))
+        status = require_call(task, reasoning_begun, &marked, &tokens, &count);
     size_t prompt = count;
     if (status == CLINFER_OK) status = append_begun(task, &tokens, &count);
     if (status == CLINFER_OK && !task->seat->session)
@@ -150,7 +182,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                            .reasoning_begun = reasoning_begun,
                                            .reasoning = request->reasoning ? on_reasoning : NULL,
                                            .calls = request->tools ? ci_chat_calls(task->runner->engine->chat) : NULL};
-        tell_form_of_calls(task);
+        tell_form_of_calls(task, marked);
         status = ci_session_submit(task->seat->session, &submitted, &take_up);
         *of_model =
             status == CLINFER_CONTEXT_FULL || status == CLINFER_INVALID_ARGUMENT || status == CLINFER_UNSUPPORTED;
@@ -171,6 +203,7 @@ static void remove_task(struct ci_runner *runner, const struct ci_task *task) {
 void ci_task_free(struct ci_task *task) {
     free(task->messages);
     json_decref(task->request.tools);
+    free((char *)(uintptr_t)task->request.tool_choice);
     free(task->tokens);
     free((char *)(uintptr_t)task->grammar.text);
     free(task);

@@ -35,9 +35,11 @@ struct ci_task_request {
     void *user;
 
     /* NULL, or an array as ci_chat_render() takes it, copied; then `began` is told, before any text comes, how this
-     * engine's model writes calls, which the text has as they are. On the runner's thread. */
+     * engine's model writes calls, which the text has as they are; `marked`: the prompt ends with the first mark of one
+     * that has to come. On the runner's thread. */
     json_t *tools;
-    void (*began)(void *user, const struct ci_tool_format *calls);
+    const char *tool_choice; /* as in struct clinfer_chat_request, copied */
+    void (*began)(void *user, const struct ci_tool_format *calls, bool marked);
 
     /* An answer that has begun on another runner: its tokens, copied, and the bytes of their text that are out. */
     const int32_t *begun;

@@ -112,11 +112,14 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     if (new_seat) *seat = calloc(1, sizeof **seat);
     if (task) task->messages = ci_messages_copy(request->messages, request->count);
     json_t *tools = request->tools ? json_deep_copy(request->tools) : NULL;
+    char *choice = request->tools && request->tool_choice ? strdup(request->tool_choice) : NULL;
     if (task) task->tokens = malloc((begun + 1) * sizeof *task->tokens);
     if (task) task->request.tools = tools;
+    if (task) task->request.tool_choice = choice;
     if (!task || !*seat || !task->messages || !task->tokens || !tools != !request->tools ||
-        !copy_grammar(request->grammar, &task->grammar)) {
+        (request->tools && !choice != !request->tool_choice) || !copy_grammar(request->grammar, &task->grammar)) {
         if (!task) json_decref(tools);
+        if (!task) free(choice);
         if (task) ci_task_free(task);
         if (new_seat) free(*seat);
         if (new_seat) *seat = NULL;
@@ -126,6 +129,7 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     task->seat = *seat;
     task->request = *request;
     task->request.tools = tools;
+    task->request.tool_choice = choice;
     task->request.messages = NULL;
     task->request.begun = NULL;
     task->request.grammar = NULL;

@@ -143,9 +143,12 @@ static bool on_remote_call(void *user, const struct clinfer_tool_call_piece *pie
 }
 
 /* A rung that goes on with an answer has the same model, so the same form. */
-static void on_begin(void *user, const struct ci_tool_format *format) {
+static void on_begin(void *user, const struct ci_tool_format *format, bool marked) {
     struct clinfer_conversation *conversation = user;
+    bool first = !conversation->parser.format;
     conversation->parser.format = format;
+    if (first && ci_tool_choice_requires(conversation->request.tool_choice))
+        ci_tool_parser_expect(&conversation->parser, marked);
 }
 
 static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
@@ -250,6 +253,7 @@ static enum clinfer_status arrive(struct clinfer_conversation *conversation) {
                                               .reasoning =
                                                   request->reasoning || conversation->tools ? on_reasoning : NULL,
                                               .tools = conversation->tools,
+                                              .tool_choice = conversation->request.tool_choice,
                                               .began = on_begin,
                                               .user = conversation,
                                               .begun = conversation->tokens,
@@ -413,8 +417,6 @@ static enum clinfer_status obstacle(const struct clinfer_conversation *conversat
     const struct clinfer_router *router = conversation->router;
     const struct ci_rung *rung = &router->rungs[index];
     if (rung->out) return ci_fail(rung->status, "%s", rung->reason);
-    if (!rung->remote && conversation->tools && ci_tool_choice_requires(conversation->request.tool_choice))
-        return ci_fail(CLINFER_UNSUPPORTED, "not tried: calls that are required come from remotes only");
     if (!rung->remote) return CLINFER_OK;
     if (conversation->request.grammar && conversation->request.grammar->kind != CLINFER_GRAMMAR_JSON_SCHEMA)
         return ci_fail(CLINFER_REFUSED, "not asked: remote APIs take JSON schemas, and no grammars (GBNF)");
@@ -506,6 +508,9 @@ static enum clinfer_status check_request(const struct clinfer_chat_request *requ
     for (size_t i = 0; i < request->stop_count; i++)
         if (!request->stop[i] || !*request->stop[i])
             return ci_fail(CLINFER_INVALID_ARGUMENT, "stop text %zu is %s", i, request->stop[i] ? "empty" : "NULL");
+    if (request->grammar && ci_tool_choice_requires(request->tool_choice))
+        return ci_fail(CLINFER_INVALID_ARGUMENT,
+                       "a call is required, and the answer has to follow a grammar; leave one");
     if (request->raw && request->tools)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "tools: a raw prompt has none; the chat template writes them");
     if (request->max_tokens < -1)

@@ -111,15 +111,15 @@ enum clinfer_status ci_dialect_schema(const char *label, const struct ci_remote_
 void ci_reply_text(struct ci_reply *reply, const json_t *string) {
     size_t length = json_string_length(string);
     if (!length || reply->stopped) return;
-    if (!reply->text_bytes) reply->first_text = ci_now();
+    if (!reply->text_bytes && !reply->call_pieces) reply->first_text = ci_now();
     reply->text_bytes += length;
     if (!reply->callback(reply->user, json_string_value(string), length)) reply->stopped = true;
 }
 
 static void send_piece(struct ci_reply *reply, const struct clinfer_tool_call_piece *piece) {
     if (reply->stopped || !reply->call) return;
-    if (!reply->text_bytes) reply->first_text = ci_now();
-    reply->text_bytes += piece->length ? piece->length : 1; /* what came is not to be asked for again */
+    if (!reply->text_bytes && !reply->call_pieces) reply->first_text = ci_now();
+    reply->call_pieces++;
     if (!reply->call(reply->user, piece)) reply->stopped = true;
 }
 

@@ -38,12 +38,16 @@ static bool wait_for(const struct ci_call *call, double seconds) {
     return true;
 }
 
+/* What has is not asked for again. */
+static bool has_come(const struct ci_remote_result *result) { return result->text_bytes || result->call_pieces; }
+
 static void note_reply(const struct ci_reply *reply, double start, struct ci_remote_result *result) {
     result->finish = reply->finish;
     result->prompt_tokens = reply->prompt_tokens;
     result->generated_tokens = reply->generated_tokens;
     result->text_bytes = reply->text_bytes;
-    if (reply->text_bytes) result->first_byte_seconds = reply->first_text - start;
+    result->call_pieces = reply->call_pieces;
+    if (has_come(result)) result->first_byte_seconds = reply->first_text - start;
 }
 
 /* One request and what became of it; *ended: there is nothing to be judged, since nobody wants the rest. */
@@ -74,7 +78,7 @@ static enum clinfer_status fail(const struct ci_call *call, const struct ci_fail
     if (failure->status == CLINFER_REMOTE_FAILED && !failure->of_request)
         ci_retry_note_failure(call->address.url, failure->text + strlen(call->address.label) + 2);
     if (result->requests > 1) snprintf(requests, sizeof requests, " (sent %d times)", result->requests);
-    if (result->text_bytes)
+    if (has_come(result))
         snprintf(text, sizeof text, "; %zu bytes of the answer came before and are not the whole", result->text_bytes);
     return ci_fail(failure->status, "%s%s%s", failure->text, requests, text);
 }
@@ -85,7 +89,7 @@ static bool renew_key(struct ci_call *call, const struct ci_failure *failure, co
     bool kept = call->key.kept;
     if (!failure->key_refused) return false;
     ci_key_forget(&call->remote);
-    if (!kept || result->text_bytes) return false;
+    if (!kept || has_come(result)) return false;
     ci_log(CLINFER_LOG_INFO, "%s; key_command is run again", failure->text);
     *status = ci_key_read(call->address.label, &call->remote, call->request->cancel, call->until, &call->key);
     return true;
@@ -115,7 +119,7 @@ static enum clinfer_status ask(struct ci_call *call, struct ci_remote_result *re
             continue;
         }
         double delay = -1;
-        if (failure.transient && !result->text_bytes)
+        if (failure.transient && !has_come(result))
             delay = ci_retry_delay(++failed, ci_now() - start, failure.retry_after);
         if (delay < 0) return fail(call, &failure, result);
         ci_log(CLINFER_LOG_WARNING, "%s; asking again in %.1f s", failure.text, delay);

@@ -34,7 +34,7 @@ struct ci_remote_request {
 struct ci_remote_result {
     enum clinfer_finish finish;
     size_t prompt_tokens, generated_tokens; /* as the API counts them; 0: it did not say */
-    size_t text_bytes;                      /* that the callbacks got, also when it failed half-way */
+    size_t text_bytes, call_pieces;         /* that the callbacks got, also when it failed half-way */
     int requests;                           /* that were sent: 1, or more with retries */
     double first_byte_seconds;              /* from the call to the first byte of the answer's text */
 };

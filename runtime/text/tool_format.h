@@ -23,6 +23,7 @@ struct ci_tool_format {
     bool bare;             /* an answer that begins with an object or a list may be calls, of tools that there are */
     const char *name_end;  /* NULL, or what ends a name that stands alone before its arguments */
     const char *id_mark;   /* NULL, or what may stand between such a name and the call's id */
+    const char *prefix;    /* NULL, or what stands before a call that is an object, where one has to come */
     bool has_ids;          /* the model gives an id in the object, often behind the arguments */
     const char *arguments; /* the member's name, for those who write a call: "arguments", "parameters" */
     bool (*fits)(const char *text, size_t length); /* whether a template or prompt shows this form */

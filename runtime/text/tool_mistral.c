@@ -11,6 +11,7 @@ const struct ci_tool_format ci_tool_format_mistral = {
     .marks = {{.open = "[TOOL_CALLS]"}},
     .name_end = "[ARGS]",
     .id_mark = "[CALL_ID]",
+    .prefix = "[TOOL_CALLS]",
     .has_ids = true,
     .arguments = "arguments",
     .fits = fits,

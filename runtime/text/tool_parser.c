@@ -410,6 +410,12 @@ void ci_tool_parser_begin(struct ci_tool_parser *parser, const struct ci_tool_fo
     *parser = (struct ci_tool_parser){.format = format, .tools = tools, .seed = seed, .sink = *sink};
 }
 
+void ci_tool_parser_expect(struct ci_tool_parser *parser, bool marked) {
+    static const struct ci_tool_mark none = {.open = ""};
+    parser->mark = marked ? &parser->format->marks[0] : &none;
+    parser->state = CI_TOOL_BEGUN;
+}
+
 bool ci_tool_parser_push(struct ci_tool_parser *parser, const char *text, size_t length) {
     if (!parser->format) return length == 0 || parser->sink.text(parser->sink.user, text, length);
     for (size_t i = 0; i < length && !parser->refused && !parser->out_of_memory; i++) take(parser, text[i]);

@@ -59,6 +59,10 @@ struct ci_tool_parser {
 void ci_tool_parser_begin(struct ci_tool_parser *parser, const struct ci_tool_format *format, const json_t *tools,
                           uint64_t seed, const struct ci_tool_sink *sink);
 
+/* Nothing has come yet, and a call has to come first: behind the format's first mark, which the prompt ends with, or
+ * as an object (`marked` false). */
+void ci_tool_parser_expect(struct ci_tool_parser *parser, bool marked);
+
 /* Whole characters. false: the sink wants no more, or memory is out. */
 bool ci_tool_parser_push(struct ci_tool_parser *parser, const char *text, size_t length);
 

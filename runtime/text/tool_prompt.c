@@ -72,6 +72,56 @@ enum clinfer_status ci_tools_read(const char *text, const char *choice, json_t *
     return CLINFER_OK;
 }
 
+/* ---- a call that has to come ---- */
+
+/* What its references go to, which start at the root. */
+static enum clinfer_status hoist(json_t *root, const json_t *parameters) {
+    static const char *const names[] = {"$defs", "definitions"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *name;
+        json_t *definition, *all = json_object_get(root, names[i]);
+        json_t *own = json_object_get(parameters, names[i]);
+        if (!json_is_object(own)) continue;
+        if (!all && json_object_set_new(root, names[i], all = json_object()) != 0) return out_of_memory();
+        json_object_foreach(own, name, definition) {
+            const json_t *other = json_object_get(all, name);
+            if (other && !json_equal(other, definition))
+                return ci_fail(CLINFER_UNSUPPORTED, "tools: two of them have another %s.%.80s each", names[i], name);
+            if (!other && json_object_set(all, name, definition) != 0) return out_of_memory();
+        }
+    }
+    return CLINFER_OK;
+}
+
+static json_t *call_schema(const json_t *tool, const char *arguments) {
+    json_t *parameters = json_object_get(json_object_get(tool, "function"), "parameters");
+    json_t *of_arguments = parameters ? json_deep_copy(parameters) : json_pack("{s:s}", "type", "object");
+    if (of_arguments && !json_object_get(of_arguments, "type"))
+        json_object_set_new(of_arguments, "type", json_string("object"));
+    json_object_del(of_arguments, "$defs");
+    json_object_del(of_arguments, "definitions");
+    return json_pack("{s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "properties", "name", "const",
+                     name_of(tool), arguments, of_arguments, "required", "name", arguments, "additionalProperties", 0);
+}
+
+enum clinfer_status ci_tools_schema(const json_t *tools, const char *choice, const char *arguments, char **schema) {
+    json_t *root = json_object(), *branches = json_array(), *tool;
+    bool any = strcmp(choice, "required") == 0;
+    enum clinfer_status status = CLINFER_OK;
+    size_t i;
+    *schema = NULL;
+    json_array_foreach(tools, i, tool) {
+        if (!any && strcmp(choice, name_of(tool)) != 0) continue;
+        if (status == CLINFER_OK)
+            status = hoist(root, json_object_get(json_object_get(tool, "function"), "parameters"));
+        if (json_array_append_new(branches, call_schema(tool, arguments)) != 0) status = out_of_memory();
+    }
+    if (json_object_set_new(root, "anyOf", branches) != 0 && status == CLINFER_OK) status = out_of_memory();
+    if (status == CLINFER_OK) *schema = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    return status == CLINFER_OK && !*schema ? out_of_memory() : status;
+}
+
 /* ---- calls as JSON ---- */
 
 static json_t *call_json(const struct clinfer_tool_call *call, bool as_text) {

@@ -16,6 +16,10 @@ enum clinfer_status ci_tools_read(const char *text, const char *choice, json_t *
 /* Whether a call is due: "required", or a tool's name. */
 bool ci_tool_choice_requires(const char *choice);
 
+/* The JSON schema of a call that `choice` requires, an object whose member `arguments` has that name: the caller's to
+ * free. CLINFER_UNSUPPORTED: two tools define something of one name ($defs) differently. */
+enum clinfer_status ci_tools_schema(const json_t *tools, const char *choice, const char *arguments, char **schema);
+
 /* `tool_calls` of a message, as templates know them; `as_text`: with arguments as a text, not as an object. NULL: out
  * of memory, or a text is no UTF-8. */
 json_t *ci_tool_calls_json(const struct clinfer_tool_call *calls, size_t count, bool as_text);

@@ -245,7 +245,6 @@ static void test_tools_in_bodies(void **state) {
 }
 
 static void test_calls_of_an_answer(void **state) {
-    static const char *const dialects[] = {"openai", "anthropic"};
     (void)state;
     json_t *tools = two_tools();
     for (int i = 0; i < 4; i++) {

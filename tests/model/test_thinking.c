@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "support/asserts.h"
 #include "support/gguf_writer.h"
 
@@ -251,6 +253,32 @@ static void test_calls_are_no_text(void **state) {
     tools = tool_choice = NULL;
 }
 
+/* The chain would not call anything: the grammar lets nothing else come. */
+static void test_a_call_that_is_required_comes(void **state) {
+    (void)state;
+    static const struct token pieces[] = {
+        {"x", NORMAL},      {"<go>", CONTROL}, {"No.", NORMAL},  {"<tool_call>", CONTROL},
+        {"{", NORMAL},      {"}", NORMAL},     {"\"", NORMAL},   {":", NORMAL},
+        {",", NORMAL},      {"n", NORMAL},     {"a", NORMAL},    {"m", NORMAL},
+        {"e", NORMAL},      {"r", NORMAL},     {"g", NORMAL},    {"u", NORMAL},
+        {"t", NORMAL},      {"s", NORMAL},     {"true", NORMAL}, {"\u010a", NORMAL},
+        {"\u0120", NORMAL}, {"f", NORMAL},     {"l", NORMAL},    {"<end>", CONTROL},
+        {NULL, 0}};
+    struct answer answer;
+    tools = "[{\"type\": \"function\", \"function\": {\"name\": \"x\", \"parameters\": {\"type\": \"object\","
+            "\"properties\": {\"a\": {\"const\": true}}, \"required\": [\"a\"]}}}]";
+    static const char *const choices[] = {"required", "x"};
+    for (int i = 0; i < 2; i++) {
+        tool_choice = choices[i];
+        ask(pieces, call_template, NULL, true, NULL, &answer);
+        assert_string_equal(answer.text, "");
+        json_t *arguments = json_loads(answer.pieces, 0, NULL);
+        assert_true(json_is_true(json_object_get(arguments, "a")));
+        json_decref(arguments);
+    }
+    tools = tool_choice = NULL;
+}
+
 static void test_reasoning_comes_before_calls(void **state) {
     (void)state;
     static const struct token thoughtful[] = {{"x", NORMAL},
@@ -284,6 +312,7 @@ int main(void) {
         cmocka_unit_test(test_the_prompt_may_open_the_reasoning),
         cmocka_unit_test(test_marks_of_control_tokens),
         cmocka_unit_test(test_calls_are_no_text),
+        cmocka_unit_test(test_a_call_that_is_required_comes),
         cmocka_unit_test(test_reasoning_comes_before_calls),
     };
     return cmocka_run_group_tests_name("thinking", tests, NULL, NULL);
