@@ -480,11 +480,21 @@ struct clinfer_request {
     clinfer_text_callback *callback;
     void *user;
     bool ignore_end; /* go on behind the token that ends an answer, which has no text */
+    const char *const *stop; /* [stop_count] texts, none empty, borrowed until the wait has ended: the answer ends
+                              * before the first of them that comes up, and is held back while one might */
+    size_t stop_count;
     const struct clinfer_grammar *grammar; /* NULL: any answer; borrowed for the call. An answer that is complete by it
                                             * ends, whatever ignore_end says */
 };
 
 enum clinfer_finish { CLINFER_FINISH_END, CLINFER_FINISH_LENGTH, CLINFER_FINISH_CONTEXT, CLINFER_FINISH_CANCELLED };
+
+/* The natural logarithm of a token's probability, by the logits as the model gave them, before bias, samplers and
+ * grammar. NAN: nobody computed it, since a grammar left no choice, or another engine had begun the answer. */
+struct clinfer_logprob {
+    int32_t token; /* -1: none */
+    float logprob;
+};
 
 struct clinfer_result {
     enum clinfer_finish finish;
@@ -492,6 +502,8 @@ struct clinfer_result {
     double prompt_seconds, generate_seconds; /* to the first token; from there to the last */
     const int32_t *tokens;   /* generated, the end token included; valid until the session's next request */
     size_t reasoning_tokens; /* of these, so many stand before the answer proper; 0 where nobody asked for the parts */
+    const struct clinfer_logprob *logprobs; /* [generated_tokens, 1 + options.logprobs]: the token itself, then the
+                                             * likeliest in falling order; valid as long as tokens; NULL: not wanted */
 
     /* What the answer calls, where the request had tools; borrowed until the conversation's next request. The finish
      * is END then. */

@@ -1,6 +1,7 @@
 /* report.c: what `clinfer run` says about a run: lines on standard error, or the members of its JSON object. */
 #define _GNU_SOURCE
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -93,6 +94,30 @@ json_t *ci_report_calls(const struct clinfer_result *result) {
     return list;
 }
 
+static json_t *logprob_json(const struct clinfer_engine *engine, const struct clinfer_logprob *logprob) {
+    size_t length = 0;
+    json_t *object = json_object();
+    const char *text = engine ? clinfer_token_text(engine, logprob->token, true, &length) : "";
+    json_object_set_new(object, "id", json_integer(logprob->token));
+    json_object_set_new(object, "token", ci_json_text(text, length));
+    json_object_set_new(object, "logprob",
+                        isfinite(logprob->logprob) ? json_real((double)logprob->logprob) : json_null());
+    return object;
+}
+
+json_t *ci_report_logprobs(const struct clinfer_engine *engine, const struct clinfer_result *result, int likeliest) {
+    json_t *rows = json_array();
+    for (size_t i = 0; i < result->generated_tokens; i++) {
+        const struct clinfer_logprob *row = result->logprobs + i * (size_t)(likeliest + 1);
+        json_t *object = logprob_json(engine, row), *top = json_array();
+        for (int k = 1; k <= likeliest && row[k].token >= 0; k++)
+            json_array_append_new(top, logprob_json(engine, &row[k]));
+        json_object_set_new(object, "top_logprobs", top);
+        json_array_append_new(rows, object);
+    }
+    return rows;
+}
+
 json_t *ci_report_answer(const struct ci_answer *answer) {
     json_t *object = json_object(), *tokens = json_array();
     for (size_t i = 0; answer->tokens && i < answer->result.generated_tokens; i++) /* a remote has none */
@@ -105,6 +130,7 @@ json_t *ci_report_answer(const struct ci_answer *answer) {
     }
     json_object_set_new(object, "tokens", tokens);
     if (answer->calls) json_object_set(object, "tool_calls", answer->calls);
+    if (answer->logprobs) json_object_set(object, "logprobs", answer->logprobs);
     if (answer->status == CLINFER_OK) {
         bool calls = answer->calls && answer->result.finish == CLINFER_FINISH_END;
         json_object_set_new(object, "finish_reason",

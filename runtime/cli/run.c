@@ -143,6 +143,10 @@ static void keep_tokens(struct ci_answer *answer, const struct clinfer_result *r
     answer->result.tokens = answer->tokens;
     answer->calls = ci_report_calls(result);
     answer->result.calls = NULL;
+    if (result->logprobs && answer->run->json)
+        answer->logprobs = ci_report_logprobs(clinfer_router_engine(answer->run->router), result,
+                                              answer->run->session.logprobs);
+    answer->result.logprobs = NULL;
 }
 
 /* Waits, keeps what is needed of the conversation and lets it go. */
@@ -280,6 +284,7 @@ static int answer_all(struct ci_run_state *run, const struct ci_prompts *prompts
         free(answers[i].route_said);
         json_decref(answers[i].route);
         json_decref(answers[i].calls);
+        json_decref(answers[i].logprobs);
     }
     free(answers);
     return exit_status;
@@ -415,6 +420,8 @@ static int run_command(struct ci_run_state *run) {
     if (status == CLINFER_OK) status = ci_sampling_flags_read(&run->sampling, run->sources.escape, &run->session);
     run->session.shift = run->shift;
     if (status != CLINFER_OK) return ci_exit_status(status);
+    if (run->session.logprobs && !run->json)
+        return ci_refuse(CLINFER_INVALID_ARGUMENT, "--logprobs needs --json, whose object has them");
     if (run->conversation && run->raw)
         return ci_refuse(CLINFER_INVALID_ARGUMENT, "-cnv is a conversation, --raw and -no-cnv are none; leave one out");
     if (run->tools_file && chat)

@@ -68,6 +68,7 @@ struct ci_answer {
     bool partial;     /* the text is the beginning of an answer that failed */
     char *route_said; /* what is said of its way where another rung answered; or NULL */
     json_t *route;
+    json_t *logprobs; /* or NULL */
 };
 
 /* run.c: the engine that is at hand now, since another may have taken over; none is no failure, and leaves what is
@@ -100,6 +101,9 @@ void ci_report_fallbacks(const struct ci_run_state *run);
 void ci_report_timings(const struct clinfer_result *result, double first_text_seconds);
 json_t *ci_report_answer(const struct ci_answer *answer);
 json_t *ci_report_calls(const struct clinfer_result *result);
+
+/* result->logprobs as an array; the engine for the tokens' texts. */
+json_t *ci_report_logprobs(const struct clinfer_engine *engine, const struct clinfer_result *result, int likeliest);
 
 /* route.c: how a request was answered. */
 json_t *ci_report_route_json(const struct clinfer_route *route);

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "engine/constraint.h"
 #include "engine/devices.h"
+#include "engine/logprobs.h"
 #include "engine/predict.h"
 #include "engine/sampler.h"
 #include "engine/take_up.h"
@@ -28,6 +29,7 @@
 #include "model/model.h"
 #include "tensor/op_params.h"
 #include "text/chat.h"
+#include "text/stop_texts.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 #include "trace/trace.h"
@@ -150,6 +152,8 @@ struct clinfer_session {
     struct clinfer_session *next;
     struct clinfer_session_options options;
     struct ci_sampler sampler;
+    struct ci_logprobs logprobs;
+    struct ci_stop_texts stop;
     atomic_bool cancel;
     enum ci_session_state state; /* under the engine's lock */
 

@@ -118,6 +118,8 @@ void clinfer_session_destroy(clinfer_session *session) {
     free(session->output);
     free_lists(session);
     ci_sampler_destroy(&session->sampler);
+    ci_logprobs_free(&session->logprobs);
+    ci_stop_texts_free(&session->stop);
     free(session);
     if (last) clinfer_engine_close(engine);
 }
@@ -130,6 +132,8 @@ static enum clinfer_status reserve(struct clinfer_session *session, const struct
         return ci_fail(CLINFER_INVALID_ARGUMENT, "the request's tokens are NULL, its count %zu", request->count);
     if (request->max_tokens < -1)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "max_tokens: %d, must be -1 or more", request->max_tokens);
+    enum clinfer_status status = ci_stop_texts_check(request->stop, request->stop_count);
+    if (status != CLINFER_OK) return status;
     int most = session->engine->model.hyper.context;
     if (request->count > context && request->count > (size_t)most)
         return ci_fail(CLINFER_CONTEXT_FULL,
@@ -228,6 +232,8 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     session->refused = false;
     session->on_host = ci_sampler_needs_host(&session->sampler) || session->constraint.compiled;
     ci_sampler_begin(&session->sampler, NULL);
+    ci_logprobs_begin(&session->logprobs, session->options.logprobs);
+    ci_stop_texts_begin(&session->stop, request->stop, request->stop_count);
     session->submitted = session->first_token = session->last_token = ci_now();
     session->status = CLINFER_OK;
     atomic_store(&session->cancel, false);

@@ -24,16 +24,29 @@ void ci_engine_forget(struct clinfer_session *session) {
     session->in_flight = -1;
 }
 
+static bool pass_text(void *user, const char *text, size_t length) {
+    const struct clinfer_session *session = user;
+    return !session->callback || session->callback(session->user, text, length);
+}
+
+static bool pass_reasoning(void *user, const char *text, size_t length) {
+    const struct clinfer_session *session = user;
+    return !session->reasoning || session->reasoning(session->user, text, length);
+}
+
 /* Text, but for what is out already. */
 static bool pass_part(void *user, enum ci_text_part part, const char *text, size_t length) {
     struct clinfer_session *session = user;
-    clinfer_text_callback *callback = part == CI_PART_REASONING ? session->reasoning : session->callback;
     size_t skipped = session->skipped_bytes < length ? session->skipped_bytes : length;
     session->skipped_bytes -= skipped;
     if (part == CI_PART_ANSWER && session->parts.marked && !session->result.reasoning_tokens)
         session->result.reasoning_tokens = session->emitted;
-    if (skipped < length && callback && !callback(session->user, text + skipped, length - skipped))
-        session->refused = true;
+    text += skipped;
+    length -= skipped;
+    bool goes_on = length == 0 || (part == CI_PART_REASONING
+                                       ? pass_reasoning(session, text, length)
+                                       : ci_stop_texts_push(&session->stop, text, length, pass_text, session));
+    session->refused = session->refused || !goes_on;
     return !session->refused;
 }
 
@@ -43,6 +56,8 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
     size_t length = ci_utf8_stream_flush(&session->stream, rest);
     if (status == CLINFER_OK && !session->refused && ci_parts_push(&session->parts, rest, length, pass_part, session))
         ci_parts_flush(&session->parts, pass_part, session);
+    if (status == CLINFER_OK && !session->refused) ci_stop_texts_flush(&session->stop, pass_text, session);
+    if (session->stop.found && reason == CLINFER_FINISH_CANCELLED) reason = CLINFER_FINISH_END;
     if (session->parts.marked && session->parts.now != CI_PART_ANSWER)
         session->result.reasoning_tokens = session->generated;
     ci_engine_forget(session);
@@ -51,6 +66,7 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
     session->result.finish = reason;
     session->result.generated_tokens = session->generated;
     session->result.tokens = session->output;
+    session->result.logprobs = ci_logprobs_end(&session->logprobs, session->output, session->generated);
     session->result.generate_seconds = session->last_token - session->first_token;
     session->status = status;
     if (status != CLINFER_OK) {
@@ -315,9 +331,11 @@ static enum clinfer_status sample_on_host(struct clinfer_engine *engine, const s
     bool constrained = ci_session_is_constrained(session), ended = false, closed = false;
     enum clinfer_status status =
         ci_plan_read(flight->bucket->plan, flight->bucket->run.logits, index, 1, engine->host_logits);
+    if (status == CLINFER_OK) status = ci_logprobs_look(&session->logprobs, engine, session->output, session->generated);
     if (status == CLINFER_OK && constrained)
         status = ci_constraint_apply(&session->constraint, engine->host_logits, &ended);
     if (status == CLINFER_OK && !ended) *id = ci_sampler_choose(session, engine->host_logits);
+    if (status == CLINFER_OK && !ended) ci_logprobs_take(&session->logprobs, engine->host_logits, *id);
     if (status == CLINFER_OK && constrained && !ended)
         status = ci_constraint_take(engine, &session->constraint, *id, room_of(session), &closed);
     *turn = ended ? TURN_COMPLETE : closed ? TURN_CLOSED : TURN_TOKEN;

@@ -89,7 +89,7 @@ void clinfer_conversation_destroy(clinfer_conversation *conversation) {
     free(conversation->messages);
     free(conversation->tokens);
     free(conversation->text);
-    free(conversation->held);
+    ci_stop_texts_free(&conversation->stop);
     ci_tool_parser_end(&conversation->parser);
     ci_tool_calls_free(&conversation->calls);
     json_decref(conversation->tools);
@@ -160,53 +160,19 @@ static bool on_reasoning(void *user, const char *text, size_t length) {
     return pass_to(conversation, conversation->request.reasoning, text, length);
 }
 
-/* Bytes of `held` before the first stop text; all of them when there is none, *found tells. */
-static size_t before_stop(const struct clinfer_conversation *conversation, bool *found) {
-    const struct clinfer_chat_request *request = &conversation->request;
-    size_t first = conversation->held_length;
-    *found = false;
-    for (size_t i = 0; i < request->stop_count; i++) {
-        const char *at =
-            memmem(conversation->held, conversation->held_length, request->stop[i], strlen(request->stop[i]));
-        if (!at || (*found && (size_t)(at - conversation->held) >= first)) continue;
-        first = (size_t)(at - conversation->held);
-        *found = true;
-    }
-    return first;
-}
-
-/* How many of the last bytes may become a stop text. */
-static size_t may_become_stop(const struct clinfer_conversation *conversation) {
-    const struct clinfer_chat_request *request = &conversation->request;
-    size_t most = 0;
-    for (size_t i = 0; i < request->stop_count; i++)
-        for (size_t length = strlen(request->stop[i]) - 1; length > most; length--)
-            if (length <= conversation->held_length &&
-                memcmp(conversation->held + conversation->held_length - length, request->stop[i], length) == 0)
-                most = length;
-    return most;
-}
+static bool pass_text(void *user, const char *text, size_t length) { return pass_on(user, text, length); }
 
 static bool on_text(void *user, const char *text, size_t length) {
     struct clinfer_conversation *conversation = user;
     if (conversation->router->options.remote_continues &&
         !ci_append(&conversation->text, &conversation->text_length, &conversation->text_capacity, text, length))
         return false;
-    if (conversation->request.stop_count == 0) return pass_on(conversation, text, length);
-    if (!ci_append(&conversation->held, &conversation->held_length, &conversation->held_capacity, text, length))
-        return false;
-    size_t passed = before_stop(conversation, &conversation->stopped);
-    if (!conversation->stopped) passed -= may_become_stop(conversation);
-    bool goes_on = pass_on(conversation, conversation->held, passed);
-    conversation->held_length -= passed;
-    memmove(conversation->held, conversation->held + passed, conversation->held_length);
-    return goes_on && !conversation->stopped;
+    return ci_stop_texts_push(&conversation->stop, text, length, pass_text, conversation);
 }
 
 /* At the end of an answer, whole or not: what might have become a stop text is none, nor does a call go on. */
 static void pass_held(struct clinfer_conversation *conversation) {
-    if (!conversation->stopped) pass_on(conversation, conversation->held, conversation->held_length);
-    conversation->held_length = 0;
+    ci_stop_texts_flush(&conversation->stop, pass_text, conversation);
     ci_tool_parser_end(&conversation->parser);
 }
 
@@ -323,7 +289,7 @@ static enum clinfer_status take_result(struct clinfer_conversation *conversation
                                        struct clinfer_result *result, enum reach *reach) {
     enum clinfer_status status = view->status;
     bool late = status == CLINFER_OK && view->result.finish == CLINFER_FINISH_CANCELLED &&
-                !atomic_load(&conversation->cancel) && !conversation->stopped && is_out_of_time(conversation);
+                !atomic_load(&conversation->cancel) && !conversation->stop.found && is_out_of_time(conversation);
     if (late)
         status = fail_late(&conversation->request, view->result.generated_tokens);
     else if (status != CLINFER_OK)
@@ -377,6 +343,7 @@ static void announce(struct ci_rung *rung) {
 static enum clinfer_status ask_remote(struct clinfer_conversation *conversation, struct clinfer_result *result) {
     struct ci_rung *rung = &conversation->router->rungs[conversation->rung];
     const struct clinfer_chat_request *request = &conversation->request;
+    const struct clinfer_session_options *sampling = &conversation->sampling;
     struct ci_remote_result answer = {0};
     double start = ci_now();
     int most = request->max_tokens;
@@ -384,9 +351,13 @@ static enum clinfer_status ask_remote(struct clinfer_conversation *conversation,
     const struct ci_remote_request asked = {.messages = request->messages,
                                             .count = request->count,
                                             .begun = conversation->text_bytes ? conversation->text : NULL,
-                                            .temperature = conversation->sampling.temperature,
-                                            .top_p = conversation->sampling.top_p,
-                                            .seed = (int64_t)(conversation->sampling.seed & INT32_MAX),
+                                            .temperature = sampling->temperature,
+                                            .top_p = sampling->top_p,
+                                            .presence_penalty = sampling->presence_penalty,
+                                            .frequency_penalty = sampling->frequency_penalty,
+                                            .logit_bias = sampling->logit_bias,
+                                            .logit_bias_count = sampling->logit_bias_count,
+                                            .seed = (int64_t)(sampling->seed & INT32_MAX),
                                             .max_tokens = most,
                                             .stop = request->stop,
                                             .stop_count = request->stop_count,
@@ -412,12 +383,36 @@ static enum clinfer_status ask_remote(struct clinfer_conversation *conversation,
 
 /* ---- from rung to rung ---- */
 
+/* Settings that no remote API has, or this one has not: an answer without them would be another. */
+static const char *setting_of_local_rungs(const struct clinfer_session_options *options, bool anthropic) {
+    const struct {
+        bool set;
+        const char *name;
+    } settings[] = {{options->logprobs > 0, "logprobs"},
+                    {options->samplers != NULL, "an order of samplers"},
+                    {options->mirostat > 0, "mirostat"},
+                    {options->dry_multiplier > 0, "dry"},
+                    {options->xtc_probability > 0, "xtc"},
+                    {options->typical_p > 0 && options->typical_p < 1, "typical_p"},
+                    {options->top_n_sigma > 0, "top_n_sigma"},
+                    {anthropic && options->logit_bias_count > 0, "logit_bias"},
+                    {anthropic && fabsf(options->presence_penalty) > 0, "presence_penalty"},
+                    {anthropic && fabsf(options->frequency_penalty) > 0, "frequency_penalty"}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        if (settings[i].set) return settings[i].name;
+    return NULL;
+}
+
 /* What keeps a rung from being tried, as a failure; CLINFER_OK: nothing. */
 static enum clinfer_status obstacle(const struct clinfer_conversation *conversation, int index) {
     const struct clinfer_router *router = conversation->router;
     const struct ci_rung *rung = &router->rungs[index];
     if (rung->out) return ci_fail(rung->status, "%s", rung->reason);
     if (!rung->remote) return CLINFER_OK;
+    const char *dialect = rung->remote->dialect;
+    const char *setting =
+        setting_of_local_rungs(&conversation->sampling, dialect && strcmp(dialect, "anthropic") == 0);
+    if (setting) return ci_fail(CLINFER_REFUSED, "not asked: this remote API has no %s", setting);
     if (conversation->request.grammar && conversation->request.grammar->kind != CLINFER_GRAMMAR_JSON_SCHEMA)
         return ci_fail(CLINFER_REFUSED, "not asked: remote APIs take JSON schemas, and no grammars (GBNF)");
     if (conversation->request.raw)
@@ -486,8 +481,9 @@ static void say_skipped(struct clinfer_conversation *conversation, int next) {
 static void reset(struct clinfer_conversation *conversation) {
     const struct clinfer_router *router = conversation->router;
     atomic_store(&conversation->cancel, false);
-    conversation->token_count = conversation->text_bytes = conversation->text_length = conversation->held_length = 0;
-    conversation->stopped = conversation->ended = false;
+    conversation->token_count = conversation->text_bytes = conversation->text_length = 0;
+    conversation->ended = false;
+    ci_stop_texts_begin(&conversation->stop, conversation->request.stop, conversation->request.stop_count);
     const struct ci_tool_sink sink = {.text = on_words, .call = on_call, .user = conversation};
     uint64_t seed =
         conversation->sampling.seed + (conversation->request.count << 32); /* each turn has ids of its own */
@@ -503,11 +499,8 @@ static enum clinfer_status check_request(const struct clinfer_chat_request *requ
     if (request->count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the request has no message");
     enum clinfer_status status = ci_messages_check(request->messages, request->count);
     if (status != CLINFER_OK) return status;
-    if (request->stop_count && !request->stop)
-        return ci_fail(CLINFER_INVALID_ARGUMENT, "the stop texts are NULL, their count %zu", request->stop_count);
-    for (size_t i = 0; i < request->stop_count; i++)
-        if (!request->stop[i] || !*request->stop[i])
-            return ci_fail(CLINFER_INVALID_ARGUMENT, "stop text %zu is %s", i, request->stop[i] ? "empty" : "NULL");
+    status = ci_stop_texts_check(request->stop, request->stop_count);
+    if (status != CLINFER_OK) return status;
     if (request->grammar && ci_tool_choice_requires(request->tool_choice))
         return ci_fail(CLINFER_INVALID_ARGUMENT,
                        "a call is required, and the answer has to follow a grammar; leave one");
@@ -573,7 +566,7 @@ static void leave_rung(struct clinfer_conversation *conversation, enum clinfer_s
                        struct clinfer_result *result, enum reach reach) {
     int rung = conversation->rung;
     struct ci_visit *visit = &conversation->visits[rung];
-    if (status == CLINFER_OK && conversation->stopped) result->finish = CLINFER_FINISH_END;
+    if (status == CLINFER_OK && conversation->stop.found) result->finish = CLINFER_FINISH_END;
     visit->seconds = ci_now() - conversation->arrived;
     conversation->route.result = *result;
     CI_PROBE(rung, conversation->router->rungs[rung].name, (int)conversation->router->rungs[rung].kind, (int)status,

@@ -4,6 +4,7 @@
  * called max_completion_tokens (its newer models refuse max_tokens, most other servers know nothing else). */
 #define _GNU_SOURCE
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "remote/dialect.h"
@@ -56,6 +57,29 @@ static enum clinfer_status set_tools(const char *label, const struct ci_remote_r
                                 : json_string(choice));
 }
 
+/* Its biases are within -100..100, of which -100 is as good as never. The tokens are those of the remote's model. */
+static json_t *bias_json(const struct ci_remote_request *request) {
+    json_t *object = json_object();
+    for (size_t i = 0; i < request->logit_bias_count; i++) {
+        char token[16];
+        const struct clinfer_logit_bias *bias = &request->logit_bias[i];
+        snprintf(token, sizeof token, "%d", (int)bias->token);
+        json_object_set_new(object, token, ci_dialect_number(fmaxf(-100, fminf(bias->bias, 100))));
+    }
+    return object;
+}
+
+static enum clinfer_status set_penalties(const char *label, const struct ci_remote_request *request, json_t *body) {
+    enum clinfer_status status = CLINFER_OK;
+    if (fabsf(request->presence_penalty) > 0)
+        status = ci_dialect_set(label, body, "presence_penalty", ci_dialect_number(request->presence_penalty));
+    if (status == CLINFER_OK && fabsf(request->frequency_penalty) > 0)
+        status = ci_dialect_set(label, body, "frequency_penalty", ci_dialect_number(request->frequency_penalty));
+    if (status == CLINFER_OK && request->logit_bias_count)
+        status = ci_dialect_set(label, body, "logit_bias", bias_json(request));
+    return status;
+}
+
 static enum clinfer_status write_body(const char *label, const char *host, const struct clinfer_remote *remote,
                                       const struct ci_remote_request *request, json_t *body) {
     enum clinfer_status status = ci_dialect_add_messages(label, request, true, add_with_calls, body);
@@ -68,6 +92,7 @@ static enum clinfer_status write_body(const char *label, const char *host, const
         status = ci_dialect_set(label, body, "temperature", ci_dialect_number(request->temperature));
     if (status == CLINFER_OK && !isnan(request->top_p))
         status = ci_dialect_set(label, body, "top_p", ci_dialect_number(request->top_p));
+    if (status == CLINFER_OK) status = set_penalties(label, request, body);
     if (status == CLINFER_OK && request->seed >= 0)
         status = ci_dialect_set(label, body, "seed", json_integer(request->seed));
     if (status == CLINFER_OK && request->max_tokens >= 0)

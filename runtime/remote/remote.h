@@ -16,6 +16,9 @@ struct ci_remote_request {
     size_t count;
     const char *begun;        /* NULL, or how the answer has begun elsewhere: it is to be continued */
     float temperature, top_p; /* NAN: the API's own */
+    float presence_penalty, frequency_penalty; /* NAN, 0: none; for dialects that have them, as logit_bias */
+    const struct clinfer_logit_bias *logit_bias;
+    size_t logit_bias_count;
     int64_t seed;             /* -1: none; passed over where the API has none */
     int max_tokens;           /* -1: as many as the API gives; where it must be told, 4096 */
     const char *const *stop;

@@ -6,6 +6,7 @@
 
 #include "engine/runner.h"
 #include "remote/remote.h"
+#include "text/stop_texts.h"
 #include "text/tool_parser.h"
 
 enum { CI_REASON_BYTES = 1024 };
@@ -66,9 +67,7 @@ struct clinfer_conversation {
     size_t token_count, text_bytes;
     char *text; /* that came, also what is held, where a remote may go on with it */
     size_t text_length, text_capacity;
-    char *held; /* the end of the text, which may be the beginning of a stop text; owned */
-    size_t held_length, held_capacity;
-    bool stopped;  /* one came up */
+    struct ci_stop_texts stop;
     json_t *tools; /* of the request, NULL: none may be called */
     struct ci_tool_parser parser;
     struct ci_tool_calls calls;
