@@ -189,12 +189,15 @@ static int exit_status_of(const struct ci_answer *answer) {
     return ci_exit_status(cancelled ? CLINFER_CANCELLED : answer->status);
 }
 
-/* Each call a line of its own. */
+/* Each call a line of its own, its arguments as an object where they are whole. */
 static void print_calls(const json_t *calls) {
     size_t i;
     json_t *call;
     json_array_foreach(calls, i, call) {
-        char *text = json_dumps(json_object_get(call, "function"), JSON_COMPACT);
+        json_t *function = json_object_get(call, "function");
+        json_t *arguments = json_loads(json_string_value(json_object_get(function, "arguments")), 0, NULL);
+        if (arguments) json_object_set_new(function, "arguments", arguments);
+        char *text = json_dumps(function, 0);
         if (text) ci_printf("%s\n", text);
         free(text);
     }

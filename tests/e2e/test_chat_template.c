@@ -194,6 +194,43 @@ static void test_a_message_is_shown_as_the_prompt_it_becomes(void **state) {
     assert_int_equal(prompt_tokens(&result), atoi(counted)); /* what a run computes */
 }
 
+static void test_tools(void **state) {
+    (void)state;
+    static const char tools[] = "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": "
+                                "{\"type\": \"object\", \"properties\": {\"a\": {\"enum\": [1, 2]}}, \"required\": "
+                                "[\"a\"]}}}]";
+    struct process_result result;
+    json_error_t error;
+    const char *file = process_file("tools.json", tools, sizeof tools - 1);
+    RUN(&result, NULL, "--tools", file, "--tool-choice", "required", "-n", "80", "x");
+    process_assert_status(&result, 0);
+    json_t *object = json_loadb(result.out, result.out_length, 0, &error);
+    const json_t *call = json_array_get(json_object_get(object, "tool_calls"), 0);
+    const json_t *function = json_object_get(call, "function");
+    assert_non_null(json_string_value(json_object_get(call, "id")));
+    assert_string_equal(json_string_value(json_object_get(function, "name")), "f");
+    assert_string_equal(json_string_value(json_object_get(object, "text")), "");
+    json_t *arguments = json_loads(json_string_value(json_object_get(function, "arguments")), 0, &error);
+    json_int_t a = json_integer_value(json_object_get(arguments, "a"));
+    assert_true(a == 1 || a == 2);
+    json_decref(arguments);
+    json_decref(object);
+    process_free(&result);
+    process_run(&result, NULL, process_tool(), "run", "-m", TINY, "--device", "cpu", "--temp", "0", "-n", "80",
+                "--tools", file, "--tool-choice", "f", "x", NULL);
+    process_assert_status(&result, 0);
+    if (strncmp(result.out, "{\"name\": \"f\", \"arguments\": {\"a\": ", 33) != 0) fail_msg("%s", result.out);
+    process_free(&result);
+    RUN(&result, NULL, "--tools", file, "--tool-choice", "g", "x");
+    expect_refused(&result, 2, "nor the name of a tool");
+    RUN(&result, NULL, "--tools", process_file("bad.json", "{}", 2), "x");
+    expect_refused(&result, 2, "must be a JSON array");
+    RUN(&result, NULL, "--tools", file, "--raw", "x");
+    expect_refused(&result, 2, "which --raw leaves out");
+    RUN(&result, NULL, "--tools", "/nonexistent/tools.json", "x");
+    expect_refused(&result, 3, "/nonexistent/tools.json");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flags_choose_the_template),
@@ -203,6 +240,7 @@ int main(void) {
         cmocka_unit_test(test_reasoning_is_no_part_of_the_answer),
         cmocka_unit_test(test_variables_reach_the_template),
         cmocka_unit_test(test_a_message_is_shown_as_the_prompt_it_becomes),
+        cmocka_unit_test(test_tools),
     };
     return cmocka_run_group_tests_name("chat templates of a run", tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@
 #include "text/chat.h"
 #include "text/prompt.h"
 #include "text/tokenizer.h"
+#include "text/tool_prompt.h"
 
 static void add_text(char text[FAIL_EACH_TEXT], const char *bytes, size_t length) {
     size_t used = strlen(text);
@@ -253,16 +254,22 @@ static void add_tokens(char text[FAIL_EACH_TEXT], const int32_t *tokens, size_t 
 static enum clinfer_status make_prompt(struct ci_chat *chat, const struct ci_tokenizer *tokenizer,
                                        char text[FAIL_EACH_TEXT]) {
     static const int32_t answer[] = {5, 6};
+    static const struct clinfer_tool_call call = {.id = "1", .name = "f", .arguments = "{\"x\": 1}"};
     static const struct clinfer_message messages[] = {
         {.role = "system", .content = "Be brief."},
         {.role = "user", .content = "Why is the sky blue?"},
         {.role = "assistant", .content = "Rayleigh.", .tokens = answer, .token_count = 2},
+        {.role = "assistant", .content = "", .calls = &call, .call_count = 1},
+        {.role = "tool", .content = "Blue.", .call_id = "1", .tool = "f"},
     };
     struct ci_rendered rendered = {0};
     int32_t *tokens = NULL;
     size_t count = 0;
-    enum clinfer_status status = ci_chat_render(chat, messages, 3, NULL, true, &rendered);
-    DO(ci_prompt_tokens(tokenizer, &rendered, messages, 3, false, &tokens, &count));
+    json_t *tools = NULL;
+    enum clinfer_status status = ci_tools_read("[{\"function\": {\"name\": \"f\"}}]", NULL, &tools);
+    DO(ci_chat_render(chat, messages, 5, tools, true, &rendered));
+    DO(ci_prompt_tokens(tokenizer, &rendered, messages, 5, false, &tokens, &count));
+    json_decref(tools);
     add_tokens(text, tokens, count);
     free(tokens);
     ci_rendered_free(&rendered);

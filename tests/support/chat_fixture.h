@@ -85,7 +85,8 @@ static const struct clinfer_message conversation[] = {MESSAGE("system", "Be brie
 static inline void expect_text(struct fixture *fixture, const struct clinfer_message *messages, size_t count,
                                const char *expected) {
     struct ci_rendered rendered;
-    if (ci_chat_render(fixture->chat, messages, count, NULL, true, &rendered) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    if (ci_chat_render(fixture->chat, messages, count, NULL, true, &rendered) != CLINFER_OK)
+        fail_msg("%s", clinfer_error());
     assert_string_equal(rendered.text, expected);
     ci_rendered_free(&rendered);
 }

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "support/chat_fixture.h"
+#include "text/tool_format.h"
 
 /* ---- content ---- */
 
@@ -374,6 +375,72 @@ static void test_templates_get_what_was_thought(void **state) {
     end(&fixture);
 }
 
+static json_t *one_tool(void) {
+    return json_pack("[{s:s, s:{s:s, s:s}}]", "type", "function", "function", "name", "f", "description", "d");
+}
+
+static void expect_with_tools(struct fixture *fixture, const struct clinfer_message *messages, size_t count,
+                              const char *const *parts, size_t part_count) {
+    struct ci_rendered rendered;
+    json_t *tools = one_tool();
+    if (ci_chat_render(fixture->chat, messages, count, tools, true, &rendered) != CLINFER_OK)
+        fail_msg("%s", clinfer_error());
+    const char *at = rendered.text;
+    for (size_t i = 0; i < part_count; i++) {
+        at = strstr(at, parts[i]);
+        if (!at) fail_msg("'%s' is not where it should be in '%s'", parts[i], rendered.text);
+        at += strlen(parts[i]);
+    }
+    ci_rendered_free(&rendered);
+    json_decref(tools);
+}
+
+static const struct clinfer_tool_call f_call = {.id = "123456789", .name = "f", .arguments = "{\"x\": [1, \"<y>\"]}"};
+static const struct clinfer_message tool_talk[] = {
+    MESSAGE("user", "Hi"),
+    {.role = "assistant", .content = "", .calls = &f_call, .call_count = 1},
+    {.role = "tool", .content = "sunny", .call_id = "123456789", .tool = "f"}};
+
+static void test_templates_get_tools_and_calls(void **state) {
+    (void)state;
+    /* With arguments as an object, and as a text, whatever the template can do with. */
+    static const char *const templates[] = {
+        "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor "
+        "%}"
+        "{{ m.tool_call_id or '' }}{% endfor %}",
+        "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.name + c.function.arguments }}{% endfor %}"
+        "{{ m.tool_call_id or '' }}{% endfor %}"};
+    for (size_t i = 0; i < COUNT(templates); i++) {
+        struct fixture fixture;
+        begin(&fixture);
+        must_make(&fixture, templates[i], NULL);
+        static const char *const parts[] = {"\"name\": \"f\"", "<user>Hi", "<tool_call>f{\"x\": [1, \"<y>\"]}",
+                                            "<tool>sunny", "123456789"};
+        expect_with_tools(&fixture, tool_talk, COUNT(tool_talk), parts, COUNT(parts));
+        assert_string_equal(ci_chat_calls(fixture.chat)->name, "hermes");
+        end(&fixture);
+    }
+}
+
+static void test_a_template_without_tools_gets_them_in_words(void **state) {
+    (void)state;
+    struct fixture fixture;
+    begin(&fixture);
+    must_make(&fixture, "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}", NULL);
+    static const char *const parts[] = {
+        "[system: You can call", "{\"name\": \"f\", \"description\": \"d\"}", "[user: Hi]",
+        "[assistant: {\"name\": \"f\", \"arguments\": {\"x\": [1, \"<y>\"]}}]", "[user: Result of f:\nsunny]"};
+    expect_with_tools(&fixture, tool_talk, COUNT(tool_talk), parts, COUNT(parts));
+    assert_non_null(strstr(fixture.warned, "knows no tools"));
+    assert_string_equal(ci_chat_calls(fixture.chat)->name, "json");
+    static const struct clinfer_message own[] = {MESSAGE("system", "Be brief."), MESSAGE("user", "Hi")};
+    static const char *const behind[] = {"[system: Be brief.\n\nYou can call", "[user: Hi]"};
+    expect_with_tools(&fixture, own, COUNT(own), behind, COUNT(behind));
+    end(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content_comes_in_the_form_that_the_template_reads),
@@ -388,6 +455,8 @@ int main(void) {
         cmocka_unit_test(test_built_in_templates_write_the_known_formats),
         cmocka_unit_test(test_the_manual_has_the_names_of_all_templates),
         cmocka_unit_test(test_templates_get_what_was_thought),
+        cmocka_unit_test(test_templates_get_tools_and_calls),
+        cmocka_unit_test(test_a_template_without_tools_gets_them_in_words),
         cmocka_unit_test(test_system_text_goes_to_the_first_user_where_there_is_no_such_role),
         cmocka_unit_test(test_all_system_messages_are_merged),
     };
