@@ -72,6 +72,7 @@ static bool on_token(void *user, int32_t token) {
     /* More than the context holds come only where it is shifted. */
     bool goes_on = make_room(task, count < task->token_capacity ? count : 2 * count);
     if (goes_on) task->tokens[task->token_count++] = token;
+    task->memory = task->seat->session->sampler.memory;
     pthread_mutex_unlock(&task->runner->lock);
     return goes_on && !atomic_load(&task->cancel);
 }
@@ -175,6 +176,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                                   .grammar = task->grammar.text ? &task->grammar : NULL};
         const struct ci_take_up take_up = {.answer = task->tokens,
                                            .generated = request->begun_count,
+                                           .memory = request->memory,
                                            .prompt_tokens = prompt,
                                            .text_bytes = request->text_bytes,
                                            .on_token = on_token,
@@ -202,6 +204,7 @@ static void remove_task(struct ci_runner *runner, const struct ci_task *task) {
 
 void ci_task_free(struct ci_task *task) {
     free(task->messages);
+    free(task->sampling);
     json_decref(task->request.tools);
     free((char *)(uintptr_t)task->request.tool_choice);
     free(task->tokens);

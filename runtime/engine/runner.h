@@ -14,6 +14,7 @@
 
 #include "base/watch.h"
 #include "engine/devices.h"
+#include "engine/sampler.h"
 
 struct ci_runner;
 struct ci_tool_format;
@@ -26,7 +27,7 @@ struct ci_task_request {
     size_t count;
     bool raw;                                /* the last message's content as it is */
     bool parse_special;                      /* control tokens in contents count */
-    struct clinfer_session_options sampling; /* NAN, top_k -1: the model's own */
+    struct clinfer_session_options sampling; /* NAN, -1: the model's own; copied with what it points to */
     int max_tokens;
     bool ignore_end;
     const struct clinfer_grammar *grammar; /* copied; NULL: any answer */
@@ -44,6 +45,7 @@ struct ci_task_request {
     /* An answer that has begun on another runner: its tokens, copied, and the bytes of their text that are out. */
     const int32_t *begun;
     size_t begun_count, text_bytes;
+    struct ci_sampler_memory memory; /* what choosing these left behind */
 };
 
 enum ci_task_state { CI_TASK_WAITS, CI_TASK_RUNS, CI_TASK_DONE };
@@ -108,7 +110,8 @@ void ci_task_cancel(struct ci_task *task);
 
 /* The tokens of the answer so far, those that were begun included, and the bytes of their text that are out. Borrowed
  * until the task is released; those of an abandoned runner stand still. */
-const int32_t *ci_task_tokens(struct ci_task *task, size_t *count, size_t *text_bytes);
+const int32_t *ci_task_tokens(struct ci_task *task, size_t *count, size_t *text_bytes,
+                              struct ci_sampler_memory *memory);
 
 /* Of a task that is done, or whose runner was abandoned. */
 void ci_task_release(struct ci_task *task);

@@ -19,6 +19,7 @@ struct ci_task {
     struct ci_task_request request;
     struct clinfer_message *messages; /* all texts in one block behind it */
     struct clinfer_grammar grammar;   /* the request's, its texts in one block at `text` */
+    void *sampling; /* what request.sampling points to, in one block */
     atomic_bool cancel;
 
     /* under the runner's lock */
@@ -29,6 +30,7 @@ struct ci_task {
     struct clinfer_result result;
     int32_t *tokens; /* the answer's */
     size_t token_count, token_capacity, text_bytes;
+    struct ci_sampler_memory memory;
     size_t computed, prompt_tokens;
     bool released; /* by who waited for it, while the runner still had it */
 };

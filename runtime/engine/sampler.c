@@ -12,8 +12,8 @@
 
 /* Where the chain is what the op does, the place of the next of its samplers; else -1. */
 static int device_place(const char *name) {
-    static const char *const order[] = {"top_k", "top_p", "min_p", "temperature"};
-    for (int i = 0; i < (int)(sizeof order / sizeof *order); i++)
+    static const char *const order[4] = {"top_k", "top_p", "min_p", "temperature"};
+    for (int i = 0; i < 4; i++)
         if (strcmp(order[i], name) == 0) return i;
     return -1;
 }
@@ -71,7 +71,7 @@ enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine, const stru
 }
 
 void ci_sampler_begin(struct ci_sampler *sampler, const struct ci_sampler_memory *memory) {
-    uint32_t seed = (uint32_t)(sampler->options.seed ^ sampler->options.seed >> 32);
+    uint32_t seed = ci_low_bits(sampler->options.seed ^ sampler->options.seed >> 32);
     ci_draws_seed(&sampler->draws, seed);
     ci_mersenne_seed(&sampler->own, seed);
     sampler->memory = memory ? *memory : (struct ci_sampler_memory){.surprise = 2 * sampler->options.mirostat_tau};

@@ -81,6 +81,11 @@ void ci_sampler_fill_in(const struct clinfer_engine_info *info, struct clinfer_s
 /* sampler_setup.c: CLINFER_INVALID_ARGUMENT: one of these names, separated by semicolons, is no sampler's. */
 enum clinfer_status ci_sampler_check_names(const char *names);
 
+/* sampler_setup.c: the options with what they point to, which goes into one block for the caller to free. false: memory
+ * is out. */
+bool ci_sampler_copy_options(const struct clinfer_session_options *options, struct clinfer_session_options *copy,
+                             void **block);
+
 /* sampler_repeats.c */
 enum clinfer_status ci_sampler_find_breakers(const struct ci_tokenizer *tokenizer, struct ci_sampler *sampler);
 bool ci_sampler_has_penalties(const struct clinfer_session_options *options);

@@ -138,7 +138,7 @@ void ci_sampler_dry(struct ci_sampling *choice) {
 
 static enum clinfer_status add_breaker(struct ci_sampler *sampler, int32_t head, const int32_t *tail, size_t length) {
     struct ci_breaker breaker = {.head = head};
-    breaker.tail_length = length < CI_BREAKER_TAIL ? (int)length : CI_BREAKER_TAIL;
+    breaker.tail_length = ci_narrowed(length < CI_BREAKER_TAIL ? length : CI_BREAKER_TAIL);
     if (length) memcpy(breaker.tail, tail, (size_t)breaker.tail_length * sizeof *tail);
     if (!ci_array_reserve(&sampler->breakers, &sampler->breaker_capacity, sampler->breaker_count))
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for what breaks repetitions");

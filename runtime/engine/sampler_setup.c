@@ -1,9 +1,11 @@
 /* sampler_setup.c: a session's options become a chain of those samplers that do something with them. */
+#define _GNU_SOURCE
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 
@@ -124,7 +126,7 @@ static const struct ci_sampler_kind *find_kind(const char *name, size_t length) 
         ci_names_add(names, sizeof names, kind->name);
         if (is_word_of(kind->name, name, length) || is_word_of(kind->other_names, name, length)) return kind;
     }
-    ci_fail(CLINFER_INVALID_ARGUMENT, "samplers: \"%.*s\" is none; there are %s", (int)(length < 40 ? length : 40), name,
+    ci_fail(CLINFER_INVALID_ARGUMENT, "samplers: \"%.*s\" is none; there are %s", ci_shown(length, 40), name,
             names);
     return NULL;
 }
@@ -182,4 +184,28 @@ void ci_sampler_destroy(struct ci_sampler *sampler) {
     free(sampler->breakers);
     sampler->bias = NULL;
     sampler->breakers = NULL;
+}
+
+/* One that is NULL is as wrong as one that is empty, and said when the session is made. */
+static const char *text_or_none(const char *text) { return text ? text : ""; }
+
+bool ci_sampler_copy_options(const struct clinfer_session_options *options, struct clinfer_session_options *copy,
+                             void **block) {
+    size_t biases = options->logit_bias ? options->logit_bias_count * sizeof *options->logit_bias : 0;
+    size_t breakers = options->dry_breakers ? options->dry_breaker_count : 0;
+    size_t bytes = biases + (breakers + 1) * sizeof(char *) + (options->samplers ? strlen(options->samplers) + 1 : 0);
+    for (size_t i = 0; i < breakers; i++) bytes += strlen(text_or_none(options->dry_breakers[i])) + 1;
+    *copy = *options;
+    const char **texts = *block = malloc(bytes);
+    if (!*block) return false;
+    struct clinfer_logit_bias *bias = (void *)(texts + breakers + 1);
+    char *text = (char *)bias + biases;
+    if (biases) copy->logit_bias = memcpy(bias, options->logit_bias, biases);
+    if (options->dry_breakers) copy->dry_breakers = texts;
+    for (size_t i = 0; i < breakers; i++) {
+        texts[i] = text;
+        text = stpcpy(text, text_or_none(options->dry_breakers[i])) + 1;
+    }
+    if (options->samplers) copy->samplers = strcpy(text, options->samplers);
+    return true;
 }

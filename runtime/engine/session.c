@@ -231,7 +231,7 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     session->in_flight = -1;
     session->refused = false;
     session->on_host = ci_sampler_needs_host(&session->sampler) || session->constraint.compiled;
-    ci_sampler_begin(&session->sampler, NULL);
+    ci_sampler_begin(&session->sampler, take_up && take_up->generated ? &take_up->memory : NULL);
     ci_logprobs_begin(&session->logprobs, session->options.logprobs);
     ci_stop_texts_begin(&session->stop, request->stop, request->stop_count);
     session->submitted = session->first_token = session->last_token = ci_now();

@@ -4,6 +4,7 @@
 
 #include <clinfer.h>
 
+#include "engine/sampler.h"
 #include "text/reasoning.h"
 #include "text/tool_format.h"
 
@@ -16,6 +17,7 @@ typedef bool ci_session_token_callback(void *user, int32_t token);
 struct ci_take_up {
     const int32_t *answer; /* [generated] */
     size_t generated, prompt_tokens, text_bytes;
+    struct ci_sampler_memory memory; /* of the session that generated them */
     ci_session_token_callback *on_token;
 
     /* Where `reasoning` is not NULL, text of that part goes there, and only the rest to the request's callback. */

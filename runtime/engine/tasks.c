@@ -114,10 +114,12 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     json_t *tools = request->tools ? json_deep_copy(request->tools) : NULL;
     char *choice = request->tools && request->tool_choice ? strdup(request->tool_choice) : NULL;
     if (task) task->tokens = malloc((begun + 1) * sizeof *task->tokens);
+    struct clinfer_session_options sampling = {0};
     if (task) task->request.tools = tools;
     if (task) task->request.tool_choice = choice;
     if (!task || !*seat || !task->messages || !task->tokens || !tools != !request->tools ||
-        (request->tools && !choice != !request->tool_choice) || !copy_grammar(request->grammar, &task->grammar)) {
+        (request->tools && !choice != !request->tool_choice) || !copy_grammar(request->grammar, &task->grammar) ||
+        !ci_sampler_copy_options(&request->sampling, &sampling, &task->sampling)) {
         if (!task) json_decref(tools);
         if (!task) free(choice);
         if (task) ci_task_free(task);
@@ -128,6 +130,7 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     task->runner = runner;
     task->seat = *seat;
     task->request = *request;
+    task->request.sampling = sampling;
     task->request.tools = tools;
     task->request.tool_choice = choice;
     task->request.messages = NULL;
@@ -136,6 +139,7 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     if (begun) memcpy(task->tokens, request->begun, begun * sizeof *task->tokens);
     task->token_count = begun;
     task->text_bytes = request->text_bytes;
+    task->memory = request->memory;
     atomic_init(&task->cancel, false);
     pthread_mutex_lock(&runner->lock);
     runner->seats += new_seat;
@@ -172,10 +176,12 @@ void ci_task_wait(struct ci_task *task, double seconds, const struct ci_watch_li
 
 void ci_task_cancel(struct ci_task *task) { atomic_store(&task->cancel, true); }
 
-const int32_t *ci_task_tokens(struct ci_task *task, size_t *count, size_t *text_bytes) {
+const int32_t *ci_task_tokens(struct ci_task *task, size_t *count, size_t *text_bytes,
+                              struct ci_sampler_memory *memory) {
     pthread_mutex_lock(&task->runner->lock);
     *count = task->token_count;
     *text_bytes = task->text_bytes;
+    *memory = task->memory;
     pthread_mutex_unlock(&task->runner->lock);
     return task->tokens;
 }

@@ -183,7 +183,7 @@ static void leave_task(struct clinfer_conversation *conversation) {
     struct ci_visit *visit = &conversation->visits[conversation->rung];
     size_t count, before = conversation->token_count;
     if (!conversation->task) return;
-    const int32_t *tokens = ci_task_tokens(conversation->task, &count, &conversation->text_bytes);
+    const int32_t *tokens = ci_task_tokens(conversation->task, &count, &conversation->text_bytes, &conversation->memory);
     int32_t *kept = realloc(conversation->tokens, (count + 1) * sizeof *kept);
     if (kept) {
         memcpy(kept, tokens, count * sizeof *kept);
@@ -224,7 +224,8 @@ static enum clinfer_status arrive(struct clinfer_conversation *conversation) {
                                               .user = conversation,
                                               .begun = conversation->tokens,
                                               .begun_count = conversation->token_count,
-                                              .text_bytes = conversation->text_bytes};
+                                              .text_bytes = conversation->text_bytes,
+                                              .memory = conversation->memory};
     return ci_task_submit(runner, &submitted, &conversation->seat, &conversation->task);
 }
 

@@ -68,6 +68,7 @@ struct clinfer_conversation {
     char *text; /* that came, also what is held, where a remote may go on with it */
     size_t text_length, text_capacity;
     struct ci_stop_texts stop;
+    struct ci_sampler_memory memory; /* of the rung that generated the tokens */
     json_t *tools; /* of the request, NULL: none may be called */
     struct ci_tool_parser parser;
     struct ci_tool_calls calls;
