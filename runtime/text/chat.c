@@ -1,8 +1,7 @@
 /* chat.c: see chat.h. */
 #define _GNU_SOURCE
-#include "text/chat.h"
+#include "text/chat_private.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,46 +12,15 @@
 #include "base/status.h"
 #include "format/gguf.h"
 #include "text/reasoning.h"
-#include "text/tokenizer.h"
 #include "text/tool_format.h"
 #include "text/tool_prompt.h"
 
-enum role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_COUNT };
+const char *const ci_chat_roles[ROLE_COUNT] = {"system", "user", "assistant"};
 
-static const char *const role_names[ROLE_COUNT] = {"system", "user", "assistant"};
-
-/* How a template wants the content of a role's messages: as a text, or as a list with a part of type "text". */
-enum form { FORM_TEXT, FORM_PARTS };
-
-static const struct built_in {
-    const char *name, *text;
-} built_in[] = {
+static const struct ci_chat_built_in built_in[] = {
 #define X(name, text) {name, text},
 #include "text/chat_templates.inc"
 #undef X
-};
-
-struct ci_chat {
-    const struct ci_tokenizer *tokenizer;
-    char *file;         /* its path */
-    const char *source; /* for messages: where the template comes from */
-    bool in_file;       /* the file has one */
-    json_t *bos, *eos;
-    json_t *variables; /* an object, or NULL */
-    const struct ci_reasoning_form *reasoning;
-    struct ci_template *template; /* NULL: `status` and `message` tell why no prompt can be made */
-    enum clinfer_status status;
-    char *message;
-    const struct built_in *stand_in; /* what is used since the file has none; NULL */
-    const struct built_in *named;    /* which built-in one it is; NULL */
-    enum form forms[ROLE_COUNT];
-    bool no_system;                     /* system messages are refused or left out */
-    bool no_history;                    /* earlier messages are left out */
-    bool takes_tools;                   /* it writes the request's tools */
-    bool takes_calls;                   /* it writes calls in answers, and results */
-    bool calls_are_text;                /* arguments as a text, not as an object */
-    const struct ci_tool_format *calls; /* how the model writes calls; NULL: not known */
-    atomic_bool told_tools, told_types, told_stand_in, told_no_system, told_no_history, told_changed;
 };
 
 static enum clinfer_status out_of_memory(void) {
@@ -81,19 +49,19 @@ static struct ci_text_span without_byte_order_mark(struct ci_text_span text) {
 }
 
 /* NULL when there is none of that name. */
-static const struct built_in *find_built_in(struct ci_text_span name) {
+static const struct ci_chat_built_in *find_built_in(struct ci_text_span name) {
     for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++)
         if (strlen(built_in[i].name) == name.length && memcmp(built_in[i].name, name.text, name.length) == 0)
             return &built_in[i];
     return NULL;
 }
 
-static struct ci_text_span text_of(const struct built_in *found) {
+static struct ci_text_span text_of(const struct ci_chat_built_in *found) {
     return (struct ci_text_span){found->text, strlen(found->text)};
 }
 
 static enum clinfer_status choose_given(struct ci_text_span given, struct ci_text_span *text) {
-    const struct built_in *found = find_built_in(trim(given));
+    const struct ci_chat_built_in *found = find_built_in(trim(given));
     char names[1024] = "";
     *text = found ? text_of(found) : given;
     if (found || has_jinja(given)) return CLINFER_OK;
@@ -105,7 +73,7 @@ static enum clinfer_status choose_given(struct ci_text_span given, struct ci_tex
 }
 
 /* What is used for a file without a template. */
-static const struct built_in *choose_stand_in(const struct ci_tokenizer *tokenizer) {
+static const struct ci_chat_built_in *choose_stand_in(const struct ci_tokenizer *tokenizer) {
     bool chatml =
         ci_tokenizer_find(tokenizer, "<|im_start|>", 12) >= 0 && ci_tokenizer_find(tokenizer, "<|im_end|>", 10) >= 0;
     return find_built_in(chatml ? (struct ci_text_span){"chatml", 6} : (struct ci_text_span){"plain", 5});
@@ -136,7 +104,7 @@ static enum clinfer_status choose_own(const struct ci_gguf *gguf, const struct c
 
 static enum role role_of(const struct clinfer_message *message) {
     for (int role = 0; role < ROLE_COUNT; role++)
-        if (strcmp(message->role, role_names[role]) == 0) return (enum role)role;
+        if (strcmp(message->role, ci_chat_roles[role]) == 0) return (enum role)role;
     return ROLE_USER;
 }
 
@@ -171,9 +139,9 @@ static json_t *message_json(const struct ci_chat *chat, const struct clinfer_mes
     return json;
 }
 
-static enum clinfer_status render(const struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
-                                  json_t *tools, bool add_generation_prompt, const struct ci_template_limits *limits,
-                                  struct ci_rendered *rendered) {
+enum clinfer_status ci_chat_render_as_is(const struct ci_chat *chat, const struct clinfer_message *messages,
+                                         size_t count, json_t *tools, bool add_generation_prompt,
+                                         const struct ci_template_limits *limits, struct ci_rendered *rendered) {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
         json_t *message = message_json(chat, &messages[i]);
@@ -198,156 +166,6 @@ static enum clinfer_status render(const struct ci_chat *chat, const struct clinf
     return status;
 }
 
-/* ---- what the template can do ---- */
-
-/* Digits, which no filter for letters changes. */
-static const char *const marks[] = {"4815162342108", "2718281828459", "3141592653589"};
-
-/* A list that was printed as such is no content. */
-static bool holds(const struct ci_rendered *rendered, const char *mark) {
-    static const char *const printed[] = {"'text': '", "\"text\": \"", "\"text\":\""};
-    const char *at = memmem(rendered->text, rendered->length, mark, strlen(mark));
-    for (size_t i = 0; at && i < sizeof printed / sizeof *printed; i++) {
-        size_t length = strlen(printed[i]);
-        if ((size_t)(at - rendered->text) >= length && memcmp(at - length, printed[i], length) == 0) return false;
-    }
-    return at != NULL;
-}
-
-/* A conversation of these roles, whose contents are the marks in order. A short one takes some thousand steps; a
- * template that needs more here shall not hold up the start. */
-static const struct ci_template_limits limits = {.steps = 1000000, .memory = 16 << 20};
-
-static enum clinfer_status probe(const struct ci_chat *chat, const enum role *roles, size_t count,
-                                 struct ci_rendered *rendered) {
-    struct clinfer_message messages[sizeof marks / sizeof *marks] = {{0}};
-    for (size_t i = 0; i < count; i++) {
-        messages[i].role = role_names[roles[i]];
-        messages[i].content = marks[i];
-    }
-    return render(chat, messages, count, NULL, true, &limits, rendered);
-}
-
-/* Finds the form in which the content of message `which`, of the role in question, comes out. *found is false if none
- * does: then the status is that of content as a text. *rendered is the last attempt, for the caller to free. */
-static enum clinfer_status find_form(struct ci_chat *chat, const enum role *roles, size_t count, size_t which,
-                                     bool *found, struct ci_rendered *rendered) {
-    enum form *form = &chat->forms[roles[which]];
-    *form = FORM_TEXT;
-    enum clinfer_status status = probe(chat, roles, count, rendered);
-    *found = status == CLINFER_OK && holds(rendered, marks[which]);
-    if (*found || status == CLINFER_OUT_OF_MEMORY || status == CLINFER_BAD_FILE)
-        return status; /* the latter: a bound */
-    char *message = strdup(ci_status_message());
-    if (!message) return out_of_memory();
-    ci_rendered_free(rendered);
-    *form = FORM_PARTS;
-    enum clinfer_status second = probe(chat, roles, count, rendered);
-    *found = second == CLINFER_OK && holds(rendered, marks[which]);
-    if (*found || second == CLINFER_OUT_OF_MEMORY) {
-        status = second;
-    } else {
-        *form = FORM_TEXT;
-        if (status != CLINFER_OK) ci_fail(status, "%s", message);
-    }
-    free(message);
-    return status;
-}
-
-static enum clinfer_status probe_user(struct ci_chat *chat, struct ci_tokenizer *tokenizer) {
-    static const enum role alone[] = {ROLE_USER}, behind_system[] = {ROLE_SYSTEM, ROLE_USER};
-    struct ci_rendered rendered = {0};
-    bool found;
-    enum clinfer_status status = find_form(chat, alone, 1, 0, &found, &rendered);
-    if (!found && status != CLINFER_OUT_OF_MEMORY && status != CLINFER_BAD_FILE) {
-        /* Some want a system message. */
-        char *message = strdup(ci_status_message());
-        bool failed = status != CLINFER_OK;
-        ci_rendered_free(&rendered);
-        enum clinfer_status second = find_form(chat, behind_system, 2, 1, &found, &rendered);
-        if (found || second == CLINFER_OUT_OF_MEMORY)
-            status = second;
-        else if (failed)
-            ci_fail(status, "%s", message ? message : "");
-        free(message);
-    }
-    if (found) status = ci_tokenizer_take_written(tokenizer, rendered.text, rendered.length);
-    if (found && !chat->reasoning) chat->reasoning = ci_reasoning_find(rendered.text, rendered.length);
-    if (!found && status == CLINFER_OK)
-        status = ci_fail(CLINFER_BAD_FILE, "it writes nothing of what a user's message says, neither of content that "
-                                           "is a text nor of a list with a part of type \"text\"");
-    ci_rendered_free(&rendered);
-    return status;
-}
-
-static enum clinfer_status probe_system(struct ci_chat *chat) {
-    static const enum role roles[] = {ROLE_SYSTEM, ROLE_USER};
-    struct ci_rendered rendered = {0};
-    bool found;
-    enum clinfer_status status = find_form(chat, roles, 2, 0, &found, &rendered);
-    chat->no_system = !found;
-    ci_rendered_free(&rendered);
-    return status == CLINFER_OUT_OF_MEMORY ? status : CLINFER_OK;
-}
-
-/* Whatever sign stands behind an answer in the history ends one. */
-static enum clinfer_status probe_assistant(struct ci_chat *chat, struct ci_tokenizer *tokenizer) {
-    static const enum role roles[] = {ROLE_USER, ROLE_ASSISTANT, ROLE_USER};
-    struct ci_rendered rendered = {0};
-    bool found;
-    enum clinfer_status status = find_form(chat, roles, 3, 1, &found, &rendered);
-    bool rendered_at_all = status == CLINFER_OK;
-    chat->no_history = rendered_at_all && !(found && holds(&rendered, marks[0]));
-    if (rendered_at_all) status = ci_tokenizer_take_written(tokenizer, rendered.text, rendered.length);
-    if (found && status == CLINFER_OK) {
-        const char *end = rendered.text + rendered.length;
-        const char *at = (const char *)memmem(rendered.text, rendered.length, marks[1], strlen(marks[1]));
-        at += strlen(marks[1]);
-        while (at < end && is_space(*at)) at++;
-        status = ci_tokenizer_end_at(tokenizer, at, (size_t)(end - at));
-    }
-    ci_rendered_free(&rendered);
-    return status == CLINFER_OUT_OF_MEMORY ? status : CLINFER_OK;
-}
-
-/* Whether `mark` comes out; *status: that memory is out. */
-static bool writes(const struct ci_chat *chat, const struct clinfer_message *messages, size_t count, json_t *tools,
-                   const char *mark, struct ci_rendered *rendered, enum clinfer_status *status) {
-    ci_rendered_free(rendered);
-    enum clinfer_status rendering = render(chat, messages, count, tools, true, &limits, rendered);
-    if (rendering == CLINFER_OUT_OF_MEMORY) *status = rendering;
-    return rendering == CLINFER_OK && memmem(rendered->text, rendered->length, mark, strlen(mark));
-}
-
-/* Whether it writes a tool, and a call with its result, and in what form; and whether that form is known. */
-static enum clinfer_status probe_tools(struct ci_chat *chat, struct ci_tokenizer *tokenizer, struct ci_text_span text) {
-    static const struct clinfer_tool_call call = {
-        .id = "481516234", .name = "clinfer_probe", .arguments = "{\"mark\": \"2718281828459\"}"};
-    const struct clinfer_message messages[] = {
-        {.role = "user", .content = marks[0]},
-        {.role = "assistant", .content = "", .calls = &call, .call_count = 1},
-        {.role = "tool", .content = marks[2], .call_id = call.id, .tool = call.name}};
-    json_t *tools = json_pack("[{s:s, s:{s:s, s:s, s:{s:s, s:{s:{s:s, s:s}}, s:[s]}}}]", "type", "function", "function",
-                              "name", call.name, "description", "", "parameters", "type", "object", "properties",
-                              "mark", "type", "string", "description", "", "required", "mark");
-    struct ci_rendered rendered = {0};
-    enum clinfer_status status = tools ? CLINFER_OK : out_of_memory();
-    chat->calls = ci_tool_format_find(text.text, text.length);
-    chat->takes_tools = tools && writes(chat, messages, 1, tools, call.name, &rendered, &status);
-    if (chat->takes_tools && !chat->calls) chat->calls = ci_tool_format_find(rendered.text, rendered.length);
-    if (chat->takes_tools) status = ci_tokenizer_take_written(tokenizer, rendered.text, rendered.length);
-    for (int as_text = 0; status == CLINFER_OK && chat->takes_tools && as_text < 2 && !chat->takes_calls; as_text++) {
-        chat->calls_are_text = as_text;
-        chat->takes_calls = writes(chat, messages, 3, tools, marks[1], &rendered, &status) &&
-                            memmem(rendered.text, rendered.length, marks[2], strlen(marks[2]));
-        if (chat->takes_calls && !chat->calls) chat->calls = ci_tool_format_find(rendered.text, rendered.length);
-    }
-    if (!chat->takes_tools) chat->calls = ci_tool_format_generic();
-    ci_rendered_free(&rendered);
-    json_decref(tools);
-    return status;
-}
-
 /* ---- making one ---- */
 
 static json_t *token_string(const struct ci_tokenizer *tokenizer, int32_t token) {
@@ -361,15 +179,12 @@ static bool has_usual_marks(const struct ci_tokenizer *tokenizer) {
     return ci_tokenizer_find(tokenizer, "<think>", 7) >= 0 && ci_tokenizer_find(tokenizer, "</think>", 8) >= 0;
 }
 
-/* Parses the template and finds out what it can do. */
+/* Parses the template and finds out what it can do (chat_probe.c). */
 static enum clinfer_status prepare(struct ci_chat *chat, struct ci_tokenizer *tokenizer, struct ci_text_span text) {
     enum clinfer_status status = ci_template_create(text.text, text.length, &chat->template);
     chat->reasoning = ci_reasoning_find(text.text, text.length);
     if (status == CLINFER_OK) status = ci_tokenizer_take_written(tokenizer, text.text, text.length);
-    if (status == CLINFER_OK) status = probe_user(chat, tokenizer);
-    if (status == CLINFER_OK) status = probe_system(chat);
-    if (status == CLINFER_OK) status = probe_assistant(chat, tokenizer);
-    if (status == CLINFER_OK) status = probe_tools(chat, tokenizer, text);
+    if (status == CLINFER_OK) status = ci_chat_probe(chat, tokenizer, text);
     if (!chat->reasoning && has_usual_marks(tokenizer)) chat->reasoning = ci_reasoning_usual();
     return status;
 }
@@ -464,7 +279,7 @@ bool ci_chat_has_template(const struct ci_chat *chat) { return chat->in_file; }
 
 static bool has_role(const struct clinfer_message *messages, size_t count, enum role role) {
     for (size_t i = 0; i < count; i++)
-        if (strcmp(messages[i].role, role_names[role]) == 0) return true;
+        if (strcmp(messages[i].role, ci_chat_roles[role]) == 0) return true;
     return false;
 }
 
@@ -515,7 +330,7 @@ static enum clinfer_status merge_system(const struct clinfer_message *messages, 
         (*merged)[user].content = *text;
     } else {
         memmove(*merged + 1, *merged, kept++ * sizeof **merged);
-        **merged = (struct clinfer_message){.role = role_names[ROLE_USER], .content = *text};
+        **merged = (struct clinfer_message){.role = ci_chat_roles[ROLE_USER], .content = *text};
     }
     *count = kept;
     return CLINFER_OK;
@@ -563,7 +378,8 @@ static enum clinfer_status render_marks(const struct ci_chat *chat, const struct
         marked[i].content = mark[i];
         marked[i].reasoning = NULL;
     }
-    if (status == CLINFER_OK) status = render(chat, marked, count, tools, add_generation_prompt, NULL, rendered);
+    if (status == CLINFER_OK)
+        status = ci_chat_render_as_is(chat, marked, count, tools, add_generation_prompt, NULL, rendered);
     free(marked);
     free(mark);
     return status;
@@ -638,7 +454,8 @@ static enum clinfer_status render_prompt(struct ci_chat *chat, const struct clin
         status = merge_system(messages, &count, &merged, &text);
         messages = merged;
     }
-    if (status == CLINFER_OK) status = render(chat, messages, count, tools, add_generation_prompt, NULL, rendered);
+    if (status == CLINFER_OK)
+        status = ci_chat_render_as_is(chat, messages, count, tools, add_generation_prompt, NULL, rendered);
     if (status == CLINFER_OK) status = check_words(chat, messages, count, tools, add_generation_prompt, rendered);
     if (status != CLINFER_OK) ci_rendered_free(rendered);
     if (status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY)

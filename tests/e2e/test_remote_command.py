@@ -140,6 +140,24 @@ def test_mistakes():
     assert "no such remote" in remote("test", "nowhere", status=INVALID).stderr
 
 
+def test_run_with_tools():
+    tools = os.path.join(SCRATCH, "tools.json")
+    with open(tools, "w", encoding="utf-8") as file:
+        json.dump([{"type": "function", "function": {"name": "weather"}}], file)
+    for dialect in "openai", "anthropic":
+        environment = dict(os.environ, XDG_CONFIG_HOME=SCRATCH)
+        done = subprocess.run([TOOL, "run", "--json", "--remote-only", "--remote", server.url("calls"),
+                               "--remote-dialect", dialect, "--remote-model", "tiny", "--tools", tools, "Paris?"],
+                              env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert report["text"] == "Well." and report["finish_reason"] == "tool_calls", report
+        assert [(call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
+                for call in report["tool_calls"]] == [("call_1", "weather", {"city": "Paris"}), ("call_2", "time", {})]
+    bodies = [entry["body"] for entry in server.log()]
+    assert bodies[0]["tools"][0]["function"]["name"] == bodies[1]["tools"][0]["name"] == "weather", bodies
+
+
 if __name__ == "__main__":
     server = Server()
     try:
