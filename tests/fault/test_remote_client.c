@@ -165,6 +165,21 @@ static void check_body(const char *dialect, const struct ci_remote_request *requ
     json_decref(log);
 }
 
+/* Only OpenAI's dialect has them. */
+static void test_penalties_and_biases_go_where_they_are_known(void **state) {
+    static const struct clinfer_logit_bias bias[] = {{17, 1.5f}, {4, -INFINITY}};
+    struct ci_remote_request request = remote_request();
+    (void)state;
+    request.whole = true;
+    request.presence_penalty = 0.5f;
+    request.frequency_penalty = -0.25f;
+    request.logit_bias = bias;
+    request.logit_bias_count = 2;
+    check_body("openai", &request,
+               "{\"model\":\"tiny\",\"stream\":false,\"presence_penalty\":0.5,\"frequency_penalty\":-0.25,\"logit_bias\":"
+               "{\"17\":1.5,\"4\":-100.0},\"messages\":[{\"role\":\"user\",\"content\":\"Say hello.\"}]}");
+}
+
 static void test_openai_body(void **state) {
     struct ci_remote_request request = full_request(), plain = remote_request();
     (void)state;
@@ -592,6 +607,7 @@ int main(void) {
         TEST(threads_at_once),
         TEST(openai_body),
         TEST(anthropic_body),
+        TEST(penalties_and_biases_go_where_they_are_known),
         TEST(tools_in_bodies),
         TEST(calls_of_an_answer),
         TEST(sampling_that_is_refused_is_left_out),
