@@ -6,7 +6,7 @@
 extern const struct ci_tool_format ci_tool_format_hermes;
 
 static bool fits(const char *text, size_t length) {
-    static const char *const others[] = {"<function=", "<function name=", "<arg_key>", "<parameter"};
+    static const char *const others[] = {"<function=", "<function name=", "<arg_key>", "<parameter", "<invoke name"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (ci_tool_format_has(text, length, others[i])) return false;
     return ci_tool_format_has(text, length, "<tool_call>");

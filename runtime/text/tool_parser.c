@@ -167,10 +167,9 @@ static void read_key(struct ci_tool_parser *parser) {
     static const struct {
         const char *key;
         int member;
-    } known[] = {{"\"name\"", CI_MEMBER_NAME},
-                 {"\"arguments\"", CI_MEMBER_ARGUMENTS},
-                 {"\"parameters\"", CI_MEMBER_ARGUMENTS},
-                 {"\"id\"", CI_MEMBER_ID}};
+    } known[] = {
+        {"\"name\"", CI_MEMBER_NAME}, {"\"arguments\"", CI_MEMBER_ARGUMENTS}, {"\"parameters\"", CI_MEMBER_ARGUMENTS},
+        {"\"id\"", CI_MEMBER_ID},     {"\"tool_name\"", CI_MEMBER_NAME},      {"\"tool_call_id\"", CI_MEMBER_ID}};
     const char *key = parser->raw + parser->key;
     size_t length = parser->raw_length - parser->key;
     parser->member = CI_MEMBER_OTHER;
@@ -324,6 +323,8 @@ static void take_behind(struct ci_tool_parser *parser) {
         parser->in_list = byte == ',';
         parser->state = byte == ',' ? CI_TOOL_BEGUN : CI_TOOL_BEHIND;
         parser->raw_length = 0;
+    } else if (close && byte == '{' && parser->raw_length == 1 && !parser->in_list && !parser->format->name_end) {
+        take_at_begin(parser); /* several between the same marks */
     } else if (close && is_beginning_of(close, parser->raw, parser->raw_length)) {
         if (parser->raw_length == strlen(close)) back_to_text(parser);
     } else if (byte == ';' && parser->raw_length == 1 && parser->format->bare && !close) {

@@ -103,14 +103,24 @@ static const struct ci_tool_format *form(const char *template) {
 #define NEMOTRON "<TOOLCALL>[{{ x }}]</TOOLCALL>"
 #define APRIEL "<tool_calls>[{{ x }}]</tool_calls>"
 #define FUNCTIONARY "<function={{ name }}>{{ arguments }}</function>"
+#define MINIMAX "respond with <tool_calls></tool_calls> XML tags"
+#define GRANITE "respond only with <|tool_call|> followed by a JSON list"
+#define COHERE "<|START_ACTION|>"
 #define CALL "special_function({\"arg1\": 1})"
 #define HELLO "Hello, world!\nWhat's up?"
 
 static void test_forms_are_known_by_their_templates(void **state) {
     (void)state;
-    static const char *const cases[][2] = {
-        {HERMES, "hermes"}, {MISTRAL, "mistral"},         {LLAMA, "llama3"},           {NEMOTRON, "nemotron"},
-        {APRIEL, "apriel"}, {FUNCTIONARY, "functionary"}, {"<|python_tag|>", "llama3"}};
+    static const char *const cases[][2] = {{HERMES, "hermes"},
+                                           {MISTRAL, "mistral"},
+                                           {LLAMA, "llama3"},
+                                           {NEMOTRON, "nemotron"},
+                                           {APRIEL, "apriel"},
+                                           {FUNCTIONARY, "functionary"},
+                                           {"<|python_tag|>", "llama3"},
+                                           {MINIMAX, "minimax"},
+                                           {GRANITE, "granite"},
+                                           {COHERE, "cohere"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_string_equal(form(cases[i][0])->name, cases[i][1]);
     static const char *const others[] = {"", "{{ message.content }}", "<tool_call>\n<function=f>\n<parameter=x>",
                                          "<tool_call>f\n<arg_key>x</arg_key>"};
@@ -151,6 +161,10 @@ static void test_facts_of_llama_cpp(void **state) {
          "[TOOL_CALLS]special_function[ARGS]{\"arg1\": 1}"
          "[TOOL_CALLS]special_function_with_opt[ARGS]{\"arg1\": 1, \"arg2\": 2}",
          "", CALL " special_function_with_opt({\"arg1\": 1, \"arg2\": 2})"},
+        {COHERE,
+         "<|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \"tool_name\": \"special_function\", \"parameters\": "
+         "{\"arg1\": 1}}\n]<|END_ACTION|>",
+         "", CALL "#0"},
         {LLAMA, HELLO, HELLO, ""},
         {LLAMA, "{\"name\": \"special_function\", \"parameters\": {\"arg1\": 1}}", "", CALL},
     };
@@ -180,6 +194,17 @@ static void test_calls_of_other_spellings(void **state) {
               "", "f({\"n\": 1})#12");
     expect_of(form(MISTRAL),
               "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": {}}] x", "x",
+              "f({}) g({})");
+}
+
+static void test_several_calls_between_the_same_marks(void **state) {
+    (void)state;
+    expect_of(form(MINIMAX),
+              "<tool_calls>\n{\"name\": \"f\", \"arguments\": {}}\n{\"name\": \"g\", \"arguments\": {\"a\": 1}}\n"
+              "</tool_calls>\n",
+              "", "f({}) g({\"a\": 1})");
+    expect_of(form(GRANITE),
+              "<|tool_call|>[{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": {}}]", "",
               "f({}) g({})");
 }
 
@@ -224,6 +249,25 @@ static void test_calls_that_break_off_are_cut(void **state) {
     expect_of(form(MISTRAL), "[TOOL_CALLS]f[ARGS]{\"a", "", "f({\"a) cut");
     expect_of(form(MISTRAL), "[TOOL_CALLS]f[AR", "[TOOL_CALLS]f[AR", "");
     expect_of(form(MISTRAL), "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}, x", " x", "f({})");
+}
+
+/* Arguments go out before the call is whole. */
+static void test_arguments_come_as_they_are_written(void **state) {
+    (void)state;
+    static struct answer answer;
+    const struct ci_tool_sink sink = {.text = take_text, .call = take_call, .user = &answer};
+    struct ci_tool_parser parser;
+    memset(&answer, 0, sizeof answer);
+    answer.most = -1;
+    ci_tool_parser_begin(&parser, form(HERMES), tools, 7, &sink);
+    static const char text[] = "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"lo";
+    assert_true(ci_tool_parser_push(&parser, text, strlen(text)));
+    const struct clinfer_tool_call *calls = ci_tool_calls_view(&answer.calls);
+    assert_int_equal(answer.calls.count, 1);
+    assert_int_equal(strlen(calls[0].id), 9);
+    assert_string_equal(calls[0].arguments, "{\"a\": \"lo");
+    ci_tool_parser_end(&parser);
+    ci_tool_calls_free(&answer.calls);
 }
 
 static void test_depth_and_length_are_bounded(void **state) {
@@ -318,8 +362,10 @@ int main(void) {
         cmocka_unit_test(test_forms_are_known_by_their_templates),
         cmocka_unit_test(test_facts_of_llama_cpp),
         cmocka_unit_test(test_calls_of_other_spellings),
+        cmocka_unit_test(test_several_calls_between_the_same_marks),
         cmocka_unit_test(test_what_is_no_call_is_text),
         cmocka_unit_test(test_calls_that_break_off_are_cut),
+        cmocka_unit_test(test_arguments_come_as_they_are_written),
         cmocka_unit_test(test_depth_and_length_are_bounded),
         cmocka_unit_test(test_a_sink_can_end_it_anywhere),
         cmocka_unit_test(test_tools_are_checked),
