@@ -228,6 +228,9 @@ static void test_chat_requests_are_checked(void **state) {
     assert_int_equal(clinfer_router_open(&options, &router), CLINFER_OK);
     assert_int_equal(clinfer_conversation_create(router, NULL, &conversation), CLINFER_OK);
     expect_invalid(clinfer_chat_submit(conversation, NULL), "request");
+    const struct clinfer_tool_call unnamed = {.arguments = "{}"};
+    const struct clinfer_message no_calls = {.role = "assistant", .content = "", .call_count = 1};
+    const struct clinfer_message no_name = {.role = "assistant", .content = "", .calls = &unnamed, .call_count = 1};
     const struct {
         const char *named;
         struct clinfer_chat_request request;
@@ -236,10 +239,15 @@ static void test_chat_requests_are_checked(void **state) {
                  {"role", {.messages = &no_role, .count = 1}},
                  {"stop text 0 is empty", {.messages = &message, .count = 1, .stop = empty, .stop_count = 1}},
                  {"stop text 0 is NULL", {.messages = &message, .count = 1, .stop = null, .stop_count = 1}},
-                 {"stop texts", {.messages = &message, .count = 1, .stop_count = 1}},
+                 {"stop is NULL", {.messages = &message, .count = 1, .stop_count = 1}},
                  {"deadline_seconds", {.messages = &message, .count = 1, .deadline_seconds = NAN}},
                  {"deadline_seconds", {.messages = &message, .count = 1, .deadline_seconds = -1}},
-                 {"max_tokens", {.messages = &message, .count = 1, .max_tokens = -2}}};
+                 {"max_tokens", {.messages = &message, .count = 1, .max_tokens = -2}},
+                 {"tools", {.messages = &message, .count = 1, .tools = "{}"}},
+                 {"raw prompt", {.messages = &message, .count = 1, .tools = "[]", .raw = true}},
+                 {"there are no tools", {.messages = &message, .count = 1, .tool_choice = "required"}},
+                 {"its calls are NULL", {.messages = &no_calls, .count = 1}},
+                 {"the name of call 0", {.messages = &no_name, .count = 1}}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_invalid(clinfer_chat_submit(conversation, &cases[i].request), cases[i].named);
     clinfer_conversation_destroy(conversation);
