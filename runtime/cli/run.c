@@ -112,6 +112,16 @@ static bool on_reasoning(void *user, const char *text, size_t length) {
     return goes_on;
 }
 
+/* An answer of calls alone has come, too. */
+static bool on_call(void *user, const struct clinfer_tool_call_piece *piece) {
+    struct ci_answer *answer = user;
+    (void)piece;
+    pthread_mutex_lock(&answer->run->text_lock);
+    if (answer->first_text_at == 0) answer->first_text_at = ci_seconds() - answer->run->started;
+    pthread_mutex_unlock(&answer->run->text_lock);
+    return true;
+}
+
 static void failed(struct ci_answer *answer, enum clinfer_status status) {
     answer->status = status;
     snprintf(answer->message, sizeof answer->message, "%s", clinfer_error());
@@ -129,8 +139,9 @@ static void submit(struct ci_answer *answer) {
         return;
     }
     enum clinfer_status status = clinfer_conversation_create(run->router, &run->session, &answer->conversation);
-    const struct clinfer_chat_request request =
+    struct clinfer_chat_request request =
         ci_run_request(run, messages + skipped, 2 - skipped, on_text, on_reasoning, answer);
+    request.call = on_call;
     if (status == CLINFER_OK) status = ci_run_submit(answer->conversation, &request);
     answer->submitted = status == CLINFER_OK;
     if (status != CLINFER_OK) failed(answer, status);
@@ -144,8 +155,8 @@ static void keep_tokens(struct ci_answer *answer, const struct clinfer_result *r
     answer->calls = ci_report_calls(result);
     answer->result.calls = NULL;
     if (result->logprobs && answer->run->json)
-        answer->logprobs = ci_report_logprobs(clinfer_router_engine(answer->run->router), result,
-                                              answer->run->session.logprobs);
+        answer->logprobs =
+            ci_report_logprobs(clinfer_router_engine(answer->run->router), result, answer->run->session.logprobs);
     answer->result.logprobs = NULL;
 }
 

@@ -210,6 +210,7 @@ static void test_tools(void **state) {
     assert_non_null(json_string_value(json_object_get(call, "id")));
     assert_string_equal(json_string_value(json_object_get(function, "name")), "f");
     assert_string_equal(json_string_value(json_object_get(object, "text")), "");
+    assert_true(json_number_value(json_object_get(json_object_get(object, "timings"), "first_token_ms")) > 0);
     json_t *arguments = json_loads(json_string_value(json_object_get(function, "arguments")), 0, &error);
     json_int_t a = json_integer_value(json_object_get(arguments, "a"));
     assert_true(a == 1 || a == 2);
