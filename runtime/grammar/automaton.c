@@ -207,8 +207,8 @@ static uint32_t state_of_set(struct determiner *d, bool at_begin) {
     size_t at = (size_t)hash_of(maker->found, count) & (d->table_capacity - 1);
     for (; d->table[at]; at = (at + 1) & (d->table_capacity - 1)) {
         const struct subset *subset = &d->subsets[d->table[at] - 1];
-        if (subset->count == count &&
-            memcmp(d->members + subset->first, maker->found, count * sizeof *maker->found) == 0)
+        if (subset->count == count && (count == 0 || (d->members && memcmp(d->members + subset->first, maker->found,
+                                                                           count * sizeof *maker->found) == 0)))
             return d->table[at] - 1;
     }
     size_t index = automaton->state_count, first = d->member_count;

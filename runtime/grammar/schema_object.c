@@ -47,7 +47,7 @@ static void add_property(struct object *object, const char *key, bool required) 
     struct ci_schema_compiler *compiler = object->compiler;
     json_t *known = json_object_get(object->index, key);
     if (!ci_schema_step(compiler, 1)) return;
-    if (known) {
+    if (known && object->properties) {
         struct property *property = &object->properties[json_integer_value(known)];
         property->required = property->required || required;
         return;
@@ -225,7 +225,7 @@ static void make_others(struct object *object) {
     if (status != CLINFER_OK)
         ci_schema_fail(compiler, object->set->items[0] / 4, NULL, status, "the names of its properties: %s",
                        clinfer_error());
-    if (ci_schema_step(compiler, before - budget)) put_matching(object, automaton, open);
+    if (ci_schema_step(compiler, before - budget) && automaton) put_matching(object, automaton, open);
     ci_automaton_destroy(automaton);
 }
 
