@@ -52,7 +52,8 @@ static enum clinfer_status read_breakers(const struct ci_sampling_flags *flags, 
         if (strcmp(text, "none") == 0) first = i + 1;
         size_t length = escape ? ci_prompts_unescape(text, strlen(text)) : strlen(text);
         if (length > 0 && strlen(text) == length) continue;
-        ci_refuse(CLINFER_INVALID_ARGUMENT, "--dry-sequence-breaker: must be a text that is not empty and has no zeros");
+        ci_refuse(CLINFER_INVALID_ARGUMENT,
+                  "--dry-sequence-breaker: must be a text that is not empty and has no zeros");
         return CLINFER_INVALID_ARGUMENT;
     }
     if (texts->count) options->dry_breakers = texts->items + first;

@@ -7,7 +7,7 @@
 struct clinfer_engine;
 
 struct ci_logprobs {
-    struct clinfer_logprob *rows; /* [capacity, width] */
+    struct clinfer_logprob *rows;  /* [capacity, width] */
     size_t count, capacity, width; /* width 0: nobody asked */
     double log_sum;                /* of the row under way: its logits' exponentials */
 };

@@ -95,11 +95,11 @@ int32_t ci_sampler_choose(struct clinfer_session *session, const float *logits) 
     struct clinfer_engine *engine = session->engine;
     struct ci_sampler *sampler = &session->sampler;
     struct ci_sampling choice = {.sampler = sampler,
-                               .room = &engine->room,
-                               .items = engine->room.candidates,
-                               .tokens = session->tokens,
-                               .known = session->known,
-                               .vocabulary = engine->model.hyper.vocabulary};
+                                 .room = &engine->room,
+                                 .items = engine->room.candidates,
+                                 .tokens = session->tokens,
+                                 .known = session->known,
+                                 .vocabulary = engine->model.hyper.vocabulary};
     collect(&choice, logits);
     if (choice.count == 0) return 0;
     if (sampler->options.mirostat) return choice.items[ci_sampler_mirostat(&choice)].id;

@@ -1,7 +1,7 @@
 /* sampler.h: how tokens are chosen on the host: a chain of samplers over the candidates, as llama.cpp has it, with its
- * numbers of 32 bits, so that the same logits and the same seed give the same token. Each has a line in ci_sampler_kinds
- * and a function that makes candidates fewer or changes their logits; what is left at the end is drawn from. Nothing
- * allocates while choosing. */
+ * numbers of 32 bits, so that the same logits and the same seed give the same token. Each has a line in
+ * ci_sampler_kinds and a function that makes candidates fewer or changes their logits; what is left at the end is drawn
+ * from. Nothing allocates while choosing. */
 #ifndef CI_ENGINE_SAMPLER_H
 #define CI_ENGINE_SAMPLER_H
 

@@ -40,9 +40,8 @@ static size_t zipf_count(const struct ci_sampling *choice) {
         squares += t * t;
     }
     float s = products / squares, epsilon = s - 1;
-    float k = powf(epsilon * powf(2, choice->sampler->memory.surprise) /
-                       (1 - powf((float)choice->vocabulary, -epsilon)),
-                   1 / s);
+    float k = powf(
+        epsilon * powf(2, choice->sampler->memory.surprise) / (1 - powf((float)choice->vocabulary, -epsilon)), 1 / s);
     /* No number, or one beyond an int: the tail is too flat for the law, and llama.cpp takes the likeliest. */
     if (!(k >= 1 && k < 0x1p31f)) return 1;
     return k < (float)choice->count ? (size_t)k : choice->count;

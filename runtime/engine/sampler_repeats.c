@@ -187,11 +187,9 @@ enum clinfer_status ci_sampler_find_breakers(const struct ci_tokenizer *tokenize
     size_t count = options->dry_breakers ? options->dry_breaker_count : sizeof usual / sizeof *usual;
     enum clinfer_status status = CLINFER_OK;
     for (size_t i = 0; i < count && status == CLINFER_OK; i++) {
-        if (!texts[i] || !*texts[i])
-            return ci_fail(CLINFER_INVALID_ARGUMENT, "dry_breakers: text %zu is empty", i);
+        if (!texts[i] || !*texts[i]) return ci_fail(CLINFER_INVALID_ARGUMENT, "dry_breakers: text %zu is empty", i);
         status = add_text(tokenizer, sampler, texts[i]);
     }
-    if (sampler->breaker_count)
-        qsort(sampler->breakers, sampler->breaker_count, sizeof *sampler->breakers, by_head);
+    if (sampler->breaker_count) qsort(sampler->breakers, sampler->breaker_count, sizeof *sampler->breakers, by_head);
     return status;
 }

@@ -52,8 +52,10 @@ void ci_sampler_fill_in(const struct clinfer_engine_info *info, struct clinfer_s
                    {&options->mirostat_eta, info->mirostat_eta}};
     const struct {
         int *value, otherwise;
-    } counts[] = {{&options->top_k, info->top_k},        {&options->repeat_last_n, info->repeat_last_n},
-                  {&options->dry_allowed_length, 2},     {&options->dry_last_n, 64},
+    } counts[] = {{&options->top_k, info->top_k},
+                  {&options->repeat_last_n, info->repeat_last_n},
+                  {&options->dry_allowed_length, 2},
+                  {&options->dry_last_n, 64},
                   {&options->mirostat, info->mirostat}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (isnan(*numbers[i].value)) *numbers[i].value = numbers[i].otherwise;
@@ -107,7 +109,8 @@ static enum clinfer_status take_bias(struct ci_sampler *sampler, int vocabulary)
                            (double)bias->bias, (int)bias->token);
     }
     sampler->bias = malloc(options->logit_bias_count * sizeof *sampler->bias);
-    if (!sampler->bias) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu biases", options->logit_bias_count);
+    if (!sampler->bias)
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu biases", options->logit_bias_count);
     memcpy(sampler->bias, options->logit_bias, options->logit_bias_count * sizeof *sampler->bias);
     sampler->bias_count = options->logit_bias_count;
     return CLINFER_OK;
@@ -126,8 +129,7 @@ static const struct ci_sampler_kind *find_kind(const char *name, size_t length) 
         ci_names_add(names, sizeof names, kind->name);
         if (is_word_of(kind->name, name, length) || is_word_of(kind->other_names, name, length)) return kind;
     }
-    ci_fail(CLINFER_INVALID_ARGUMENT, "samplers: \"%.*s\" is none; there are %s", ci_shown(length, 40), name,
-            names);
+    ci_fail(CLINFER_INVALID_ARGUMENT, "samplers: \"%.*s\" is none; there are %s", ci_shown(length, 40), name, names);
     return NULL;
 }
 

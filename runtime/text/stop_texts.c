@@ -39,8 +39,7 @@ static size_t may_become_stop(const struct ci_stop_texts *stop) {
     size_t most = 0;
     for (size_t i = 0; i < stop->count; i++)
         for (size_t length = strlen(stop->texts[i]) - 1; length > most; length--)
-            if (length <= stop->length &&
-                memcmp(stop->held + stop->length - length, stop->texts[i], length) == 0)
+            if (length <= stop->length && memcmp(stop->held + stop->length - length, stop->texts[i], length) == 0)
                 most = length;
     return most;
 }

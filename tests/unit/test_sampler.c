@@ -59,11 +59,27 @@ struct sampler_case {
 #define CASE(title, t, k, p, m, repeat, last, present, often, multiplier, base, length, dry_last, xtc, above, usual,   \
              sigma, version, tau, eta, number)                                                                         \
     {title,                                                                                                            \
-     {.temperature = t, .top_k = k, .top_p = p, .min_p = m, .repeat_penalty = repeat, .repeat_last_n = last,           \
-      .presence_penalty = present, .frequency_penalty = often, .dry_multiplier = multiplier, .dry_base = base,         \
-      .dry_allowed_length = length, .dry_last_n = dry_last, .dry_breakers = no_breakers, .xtc_probability = xtc,       \
-      .xtc_threshold = above, .typical_p = usual, .top_n_sigma = sigma, .mirostat = version, .mirostat_tau = tau,      \
-      .mirostat_eta = eta, .seed = number}},
+     {.temperature = t,                                                                                                \
+      .top_k = k,                                                                                                      \
+      .top_p = p,                                                                                                      \
+      .min_p = m,                                                                                                      \
+      .repeat_penalty = repeat,                                                                                        \
+      .repeat_last_n = last,                                                                                           \
+      .presence_penalty = present,                                                                                     \
+      .frequency_penalty = often,                                                                                      \
+      .dry_multiplier = multiplier,                                                                                    \
+      .dry_base = base,                                                                                                \
+      .dry_allowed_length = length,                                                                                    \
+      .dry_last_n = dry_last,                                                                                          \
+      .dry_breakers = no_breakers,                                                                                     \
+      .xtc_probability = xtc,                                                                                          \
+      .xtc_threshold = above,                                                                                          \
+      .typical_p = usual,                                                                                              \
+      .top_n_sigma = sigma,                                                                                            \
+      .mirostat = version,                                                                                             \
+      .mirostat_tau = tau,                                                                                             \
+      .mirostat_eta = eta,                                                                                             \
+      .seed = number}},
 static const struct sampler_case cases[] = {
 #include "../data/sampler_cases.inc"
 };
@@ -163,8 +179,10 @@ static void test_random_numbers_are_those_of_mt19937(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_tokens_are_llama_cpps),   cmocka_unit_test(test_an_answer_goes_on_elsewhere),
-        cmocka_unit_test(test_names_give_the_order),        cmocka_unit_test(test_a_bias_forbids_and_favours),
+        cmocka_unit_test(test_the_tokens_are_llama_cpps),
+        cmocka_unit_test(test_an_answer_goes_on_elsewhere),
+        cmocka_unit_test(test_names_give_the_order),
+        cmocka_unit_test(test_a_bias_forbids_and_favours),
         cmocka_unit_test(test_random_numbers_are_those_of_mt19937),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
