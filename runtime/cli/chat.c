@@ -61,6 +61,7 @@ static bool add_answer(struct chat *chat, const struct clinfer_result *result) {
 
 /* The messages from `at`, so many of them. */
 static void remove_messages(struct chat *chat, size_t at, size_t count) {
+    if (count == 0) return; /* there may be no messages at all */
     for (size_t i = at; i < at + count; i++) {
         free((char *)(uintptr_t)chat->messages[i].content);
         free((char *)(uintptr_t)chat->messages[i].reasoning);

@@ -252,14 +252,17 @@ enum clinfer_status ci_engine_check_options(const struct clinfer_engine_options 
 
 enum clinfer_status ci_engine_open(const struct clinfer_engine_options *options, enum ci_engine_depth depth,
                                    clinfer_engine **out) {
-    struct ci_engine_rung *rungs;
+    struct ci_engine_rung *rungs = NULL;
     int count;
     bool of_device;
     *out = NULL;
     if (!options->model) return ci_fail(CLINFER_INVALID_ARGUMENT, "no model: options.model is NULL");
     enum clinfer_status status = ci_engine_check_options(options);
     if (status == CLINFER_OK) status = ci_engine_rungs(options, &rungs, &count);
-    if (status != CLINFER_OK) return status;
+    if (status != CLINFER_OK) {
+        free(rungs);
+        return status;
+    }
     if (!options->device || strcasecmp(options->device, "auto") == 0)
         status = open_first(options, rungs, count, depth, out);
     else
