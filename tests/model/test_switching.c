@@ -130,6 +130,9 @@ static void test_fifty_switches_leave_nothing_behind(void **state) {
     }
     size_t after = resident_bytes();
     assert_int_equal(descriptors(), open_before);
+#if defined(__SANITIZE_ADDRESS__)
+    after = before; /* it keeps freed memory for a while, and says itself what is never freed */
+#endif
     if (after > before + MOST_GROWTH) fail_msg("%zu MiB at the start, %zu behind it", before >> 20, after >> 20);
 }
 
@@ -212,6 +215,10 @@ static void test_a_failed_load_leaves_the_old_model_usable(void **state) {
 /* In a child, which gets less memory than the model needs. */
 static void test_too_little_memory_is_said(void **state) {
     (void)state;
+#if defined(__SANITIZE_ADDRESS__)
+    print_message("skip: AddressSanitizer ends a process that has no memory\n");
+    skip();
+#endif
     int status;
     pid_t child = fork();
     if (child == 0) {
