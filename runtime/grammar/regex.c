@@ -509,8 +509,8 @@ static uint32_t build_repeat(struct parser *parser, const struct node node, uint
 }
 
 static uint32_t build(struct parser *parser, uint32_t index, uint32_t next) {
-    const struct node node = parser->nodes[index];
     if (parser->status != CLINFER_OK) return 0;
+    const struct node node = parser->nodes[index];
     if (++parser->regex->steps > MOST_STEPS) {
         unsupported(parser, parser->end, "the expression is too large when its repetitions are written out");
         return 0;
