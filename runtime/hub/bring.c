@@ -229,6 +229,30 @@ static enum clinfer_status fetch(struct bring *bring, const struct wanted *wante
     return status;
 }
 
+/* huggingface_hub calls a repo without snapshots/ damaged, and a part may lie in it for long. Where it cannot be made,
+ * the download tells why. */
+static void begin_repo(const struct bring *bring) {
+    char *folder = ci_hub_cache_folder(bring->hub->settings->cache, bring->what->repo), *path = NULL;
+    if (folder && asprintf(&path, "%s/snapshots/x", folder) < 0) path = NULL;
+    if (path) ci_hub_cache_make_parents(path);
+    free(path);
+    free(folder);
+}
+
+/* What failed before a byte was kept leaves no repo behind. rmdir(2) takes only what is empty, so another pull's files
+ * stay, and its snapshots/ with them. */
+static void end_repo(const struct bring *bring) {
+    static const char *const names[] = {"blobs", "snapshots", ""};
+    char *folder = ci_hub_cache_folder(bring->hub->settings->cache, bring->what->repo), *path = NULL;
+    bool empty = folder != NULL;
+    for (size_t i = 0; empty && i < sizeof names / sizeof *names; i++) {
+        if (asprintf(&path, "%s/%s", folder, names[i]) < 0) path = NULL;
+        empty = path && (rmdir(path) == 0 || errno == ENOENT);
+        free(path);
+    }
+    free(folder);
+}
+
 /* Weights last: a folder or a split model that lacks something is not seen as one. */
 static enum clinfer_status link_all(const struct bring *bring) {
     const struct ci_hub_bringing *what = bring->what;
@@ -278,8 +302,10 @@ static enum clinfer_status bring_all(struct bring *bring, struct ci_hub_pulled *
     pulled->files += what->choice->count;
     say_what_is_fetched(bring);
     if (bring->missing) status = check_space(bring);
+    if (bring->missing && status == CLINFER_OK) begin_repo(bring);
     for (size_t i = 0; i < what->choice->count && status == CLINFER_OK; i++)
         if (bring->files[i].missing) status = fetch(bring, &bring->files[i], pulled);
+    if (status != CLINFER_OK) end_repo(bring);
     if (status == CLINFER_OK) status = link_all(bring);
     if (status == CLINFER_OK && *before && strcmp(before, what->tree->commit) != 0 && !settings->no_symlinks)
         carry_over(bring, before);

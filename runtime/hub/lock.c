@@ -14,22 +14,9 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "hub/cache.h"
 
-enum { LOOK_NANOSECONDS = 50000000 };
-
-int ci_hub_make_folders(const char *path) {
-    int failure = 0;
-    char *own = strdup(path);
-    if (!own) return ENOMEM;
-    for (char *slash = strchr(own + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        /* Not the errno of a folder above, which may be there and not ours to write to, but of the last. */
-        failure = mkdir(own, 0777) == 0 || errno == EEXIST ? 0 : errno;
-        *slash = '/';
-    }
-    free(own);
-    return failure;
-}
+enum { LOOK_NANOSECONDS = 50000000, TRIES = 3 };
 
 /* A number that changes when whoever holds the lock moves: names, lengths and times of the files beside the target that
  * begin as it does, whatever program makes them. */
@@ -89,8 +76,11 @@ static bool is_current(int descriptor, const char *path) {
 
 static int open_lock(const char *path, unsigned mode, bool writes) {
     int descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
-    if (descriptor < 0 && errno == ENOENT) {
-        int failure = ci_hub_make_folders(path);
+    /* Another process may remove the empty folder between the making and the use: then once more. */
+    for (int i = 0; i < TRIES && descriptor < 0 && errno == ENOENT; i++) {
+        char *own = strdup(path);
+        int failure = own ? ci_hub_cache_make_parents(own) : ENOMEM;
+        free(own);
         descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
         if (descriptor < 0 && failure) errno = failure;
     }

@@ -20,7 +20,4 @@ struct ci_hub_wanted {
 enum clinfer_status ci_hub_lock(struct ci_hub *hub, const char *path, unsigned mode, bool writes,
                                 const struct ci_hub_wanted *wanted, int *descriptor, int *why);
 
-/* Makes the folders above `path` that are missing, as the user's umask has it: caches are shared. 0 or an errno. */
-int ci_hub_make_folders(const char *path);
-
 #endif

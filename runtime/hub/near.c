@@ -57,6 +57,7 @@ static void offer(struct near *near, const char *wanted, const char *name) {
 
 void ci_hub_near_names(const char *wanted, const struct ci_stored *models, size_t count, char *list, size_t size) {
     struct near near = {{NULL}, {0}};
+    list[0] = 0;
     for (size_t i = 0; i < count; i++)
         if (models[i].whole) offer(&near, wanted, models[i].name);
     for (const struct ci_hub_alias *alias = ci_hub_aliases; alias->alias; alias++) offer(&near, wanted, alias->alias);

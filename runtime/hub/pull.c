@@ -88,9 +88,6 @@ static enum clinfer_status pull_tree(struct ci_hub *hub, const struct ci_hub_nam
         .tag = name->tag, .file = name->file, .memory = memory == UINT64_MAX ? 0 : memory, .runs = options->runs};
     struct ci_hub_choice choice;
     if (strcmp(tree->repo, name->repo) != 0) ci_hub_say(hub, true, "%s is called %s today", name->repo, tree->repo);
-    if (tree->left_out)
-        ci_hub_say(hub, true, "%s: %zu files have names that could lie outside of the repo, and are left out: %s",
-                   name->repo, tree->left_out, tree->first_left_out);
     enum clinfer_status status = ci_hub_choose(tree, &wish, &choice);
     if (status == CLINFER_OK) {
         const struct ci_hub_bringing bringing = {name->repo, name->revision, tree, &choice};

@@ -152,6 +152,7 @@ static void test_a_read_only_cache_is_read(void **state) {
     assert_int_equal(hub_run_sent(&run), 0);
     assert_int_equal(hub_run_pull(&run, "user/large"), CLINFER_IO);
     if (!strstr(run.message, run.cache)) fail_msg("it does not say where: %s", run.message);
+    if (!strstr(run.message, "Read-only file system")) fail_msg("it does not say why: %s", run.message);
     assert_non_null(strstr(run.message, "; "));
     assert_int_equal(hub_run_listed(&run), 1);
 }

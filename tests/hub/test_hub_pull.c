@@ -249,6 +249,7 @@ static void run_case(void **state) {
         hub_run_check_bad(&run, now->status, now->says);
         if (now->no_part && *hub_run_find(&run, ".incomplete"))
             fail_msg("%s was kept", hub_run_find(&run, ".incomplete"));
+        if (now->no_part) assert_int_equal(hub_run_repos(&run), 0);
         return;
     }
     char content[64], file[128];
@@ -257,6 +258,8 @@ static void run_case(void **state) {
     snprintf(file, sizeof file, "%s-Q4_K_M.gguf", content);
     hub_run_check_good(&run, content, 1, now->file ? now->file : file, now->models ? now->models : 1);
     if (now->says && !strcasestr(run.said, now->says)) fail_msg("\"%s\" is not in: %s", now->says, run.said);
+    const char *warning = strstr(run.said, "left out");
+    if (warning && strstr(warning + 1, "left out")) fail_msg("said twice: %s", run.said);
     if (now->moves) return;
     /* Once more: nothing is fetched. */
     assert_int_equal(hub_run_pull(&run, now->wanted), CLINFER_OK);

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -257,6 +258,20 @@ void hub_run_check_good(const struct hub_run *run, const char *content, int vers
     json_decref(files);
 }
 
+size_t hub_run_repos(const struct hub_run *run) {
+    char pattern[700];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s/models--*", run->cache);
+    size_t count = glob(pattern, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
+    for (size_t i = 0; i < count; i++) {
+        char snapshots[700];
+        snprintf(snapshots, sizeof snapshots, "%s/snapshots", found.gl_pathv[i]);
+        if (access(snapshots, F_OK) != 0) fail_msg("huggingface_hub wants %s", snapshots);
+    }
+    if (count) globfree(&found);
+    return count;
+}
+
 void hub_run_check_bad(const struct hub_run *run, enum clinfer_status status, const char *says) {
     if (run->status != status)
         fail_msg("status %d, not %d: %s%s", (int)run->status, (int)status, run->message, run->said);
@@ -266,5 +281,6 @@ void hub_run_check_bad(const struct hub_run *run, enum clinfer_status status, co
     assert_true(strlen(run->message) < MOST_MESSAGE);
     assert_null(run->pulled.path);
     assert_int_equal(hub_run_listed(run), 0);
+    hub_run_repos(run);
     if (*hub_run_find(run, "/refs/main")) fail_msg("there is a refs/main of a pull that failed");
 }

@@ -56,6 +56,9 @@ uint64_t hub_run_sent(const struct hub_run *run);
 /* Models that are listed as whole. */
 size_t hub_run_listed(const struct hub_run *run);
 
+/* Folders of repos in the cache, each with the snapshots/ without which huggingface_hub calls it damaged. */
+size_t hub_run_repos(const struct hub_run *run);
+
 /* SHA-256 of a file, by the same library as the tool's. */
 void hub_run_digest(const char *path, char text[CI_DIGEST_BYTES]);
 

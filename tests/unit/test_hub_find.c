@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "hub/find.h"
+#include "hub/near.h"
 #include "support/process.h"
 
 #define COMMIT_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -248,6 +249,13 @@ static void test_what_can_be_no_name_is_told(void **state) {
     free(here);
 }
 
+static void test_no_near_name_is_none(void **state) {
+    char list[64] = "left over";
+    (void)state;
+    ci_hub_near_names("zzzzzzzzzz", NULL, 0, list, sizeof list);
+    assert_string_equal(list, "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_order_is_path_own_folder_alias_hub, set_up),
@@ -258,6 +266,7 @@ int main(void) {
         cmocka_unit_test_setup(test_ollama_only_by_its_own_name, set_up),
         cmocka_unit_test_setup(test_what_is_half_there_is_never_found, set_up),
         cmocka_unit_test_setup(test_what_can_be_no_name_is_told, set_up),
+        cmocka_unit_test(test_no_near_name_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
