@@ -59,8 +59,9 @@ static enum fit fit_of_hub_name(const struct ci_stored *model, const struct ci_h
 static enum fit fit_of(const struct ci_stored *model, const char *word, const struct ci_hub_name *name) {
     const char *slash = strrchr(model->name, '/'), *base = slash ? slash + 1 : model->name;
     if (strcmp(model->name, word) == 0) return FITS_NAME;
-    if (strcasecmp(model->name, word) == 0 || is_without_ending(model->name, word) || is_path(word, model->path))
-        return FITS_NAME_LOOSELY;
+    /* "x" is of "x.gguf" and of "folder/x.gguf" alike, and `run` may take the one or the other. */
+    bool below = strchr(word, '/') && is_without_ending(model->name, word);
+    if (strcasecmp(model->name, word) == 0 || below || is_path(word, model->path)) return FITS_NAME_LOOSELY;
     if (name && fit_of_hub_name(model, name)) return fit_of_hub_name(model, name);
     return strcasecmp(base, word) == 0 || is_without_ending(base, word) ? FITS_FILE : NO_FIT;
 }

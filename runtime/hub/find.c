@@ -268,7 +268,7 @@ static enum clinfer_status tell_missing(const struct search *search, const struc
                        search->wanted, part->missing ? part->missing : 1, text);
     list_repo(search, name, list, sizeof list);
     const char *intro = " (of this repo there is: ", *end = *list ? ")" : "";
-    if (!*list) {
+    if (!*list && !name->alias) {
         ci_hub_near_names(search->wanted, search->models, search->count, list, sizeof list);
         intro = " (did you mean ";
         end = *list ? "?)" : "";

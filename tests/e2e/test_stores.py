@@ -178,6 +178,10 @@ def test_rm_refuses_what_is_not_ours():
         for words, text in ((("maker/repo:Q4_0", "--force"), "LM Studio"), (("own",), "--force")):
             assert text in home.run("rm", "-y", *words, status=REFUSED).stderr, words
         assert len(home.names()) == 2
+        below = home.put(".local/share/clinfer/models/below/own.gguf", b"y" * 1000)
+        assert "may be any of" in home.run("rm", "-y", "--force", "own", status=INVALID).stderr
+        home.run("rm", "-y", "--force", "below/own")
+        assert not os.path.exists(below)
         home.run("rm", "-y", "--force", "own")
         assert home.names() == ["maker/repo:Q4_0"]
 

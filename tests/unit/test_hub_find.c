@@ -232,6 +232,7 @@ static void test_what_can_be_no_name_is_told(void **state) {
     (void)state;
     put(OWN "alone.gguf", "GGUF");
     assert_fails("alon", CLINFER_NOT_FOUND, "did you mean alone.gguf?");
+    assert_fails("smollm2-135m", CLINFER_NOT_FOUND, "smollm2-135m: not on this machine; `clinfer pull smollm2-135m`");
     assert_fails("nothing-like-it", CLINFER_NOT_FOUND, "there is: alone.gguf. Choose one");
     assert_int_equal(missing.repo[0], 0);
     assert_fails("https://huggingface.co/datasets/a/b", CLINFER_INVALID_ARGUMENT, "a data set");
