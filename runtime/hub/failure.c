@@ -211,7 +211,7 @@ static bool judge_code(const struct case_at_hand *at, const char *code) {
     const char *page = at->hub->settings->endpoint;
     char why[300];
     if (strcmp(code, "GatedRepo") == 0) {
-        conclude(at, CLINFER_REFUSED, "%.150s is gated: its owner wants its terms accepted first%s", at->what,
+        conclude(at, CLINFER_REFUSED, "%.150s is gated: its owner wants its terms accepted first%s", at->repo,
                  at->message);
         snprintf(why, sizeof why, "accept them on %.80s/%.150s%s", page, at->repo,
                  at->hub->settings->token ? "" : ", and give the token of that account");
@@ -302,7 +302,11 @@ static void judge_answer(const struct case_at_hand *at) {
         advise(at, at->elsewhere ? "try again later" : "check the spelling, and HF_ENDPOINT if that is set");
     } else if (judge_passing(at, status))
         judge_wait(at);
-    else if (status == 407) {
+    else if (status == 451) {
+        conclude(at, CLINFER_REFUSED, "%.150s: %s may not hand it out, for legal reasons (HTTP 451%s)", at->repo,
+                 at->host, at->message);
+        advise(at, "take another model");
+    } else if (status == 407) {
         conclude(at, CLINFER_REMOTE_FAILED, "%.150s: the proxy wants a name and a password (HTTP 407)", at->what);
         advise(at, "put them into https_proxy: http://NAME:PASSWORD@HOST:PORT");
     } else {

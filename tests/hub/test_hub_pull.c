@@ -131,7 +131,7 @@ static const struct pull_case cases[] = {
     {.name = "gated, not accepted",
      .wanted = "x.gated_auto/tiny",
      .status = CLINFER_REFUSED,
-     .says = "x.gated_auto/tiny"},
+     .says = "x.gated_auto/tiny is gated"},
     {.name = "gated, accepted", .wanted = "x.token/tiny"},
     {.name = "private, no token",
      .wanted = "x.private/tiny",
@@ -164,7 +164,7 @@ static const struct pull_case cases[] = {
     {.name = "500 for ever, refs", .wanted = "x.refs-status_500/tiny", .status = CLINFER_REMOTE_FAILED, .says = "500"},
     {.name = "401 of the CDN", .wanted = "x.cdn-status_401/tiny", .status = CLINFER_REMOTE_FAILED},
     {.name = "400 of the Hub", .wanted = "x.refs-status_400/tiny", .status = CLINFER_REMOTE_FAILED, .says = "400"},
-    {.name = "451", .wanted = "x.resolve-status_451/tiny", .status = CLINFER_REMOTE_FAILED, .says = "451"},
+    {.name = "451", .wanted = "x.resolve-status_451/tiny", .status = CLINFER_REFUSED, .says = "legal reasons"},
     {.name = "expired address", .wanted = "x.expired/tiny"},
     {.name = "addresses that expire", .wanted = "x.expires_1.cut_50000/tiny", .most_sent = TINY + 1000},
 
