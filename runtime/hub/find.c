@@ -295,10 +295,14 @@ static enum clinfer_status tell_why(const char *wanted) {
     return CLINFER_OK;
 }
 
-/* How many are there besides the own ones. */
+/* How many are there besides the own ones: the same bytes in two places are one, as `clinfer list` has it. */
 static size_t count_elsewhere(const struct search *search) {
     size_t count = 0;
-    for (size_t i = 0; i < search->count; i++) count += !is_store(&search->models[i], "models");
+    for (size_t i = 0; i < search->count; i++) {
+        bool counted = is_store(&search->models[i], "models");
+        for (size_t j = 0; j < i && !counted; j++) counted = is_same(&search->models[j], &search->models[i]);
+        count += !counted;
+    }
     return count;
 }
 

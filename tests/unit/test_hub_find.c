@@ -234,6 +234,10 @@ static void test_what_can_be_no_name_is_told(void **state) {
     assert_fails("alon", CLINFER_NOT_FOUND, "did you mean alone.gguf?");
     assert_fails("smollm2-135m", CLINFER_NOT_FOUND, "smollm2-135m: not on this machine; `clinfer pull smollm2-135m`");
     assert_fails("nothing-like-it", CLINFER_NOT_FOUND, "there is: alone.gguf. Choose one");
+    put(HUB "models--user--repo/blobs/b", "GGUF hub");
+    put_link(HUB "models--user--repo/snapshots/" COMMIT_A "/r-Q8_0.gguf", "../../blobs/b");
+    put_link(HUB "models--user--other/snapshots/" COMMIT_A "/r-Q8_0.gguf", "../../../models--user--repo/blobs/b");
+    assert_fails("nothing-like-it", CLINFER_NOT_FOUND, "`clinfer list` shows 1 more");
     assert_int_equal(missing.repo[0], 0);
     assert_fails("https://huggingface.co/datasets/a/b", CLINFER_INVALID_ARGUMENT, "a data set");
     assert_fails("https://example.org/x.gguf", CLINFER_UNSUPPORTED, "this is an address");
