@@ -370,7 +370,7 @@ static enum clinfer_status find_target(const struct search *search, const struct
                                        struct ci_hub_found *found) {
     char text[NAME_BYTES];
     char *path = name->kind == CI_HUB_REPO ? NULL : ci_hub_pull_target(search->settings, name);
-    bool there = path && ci_hub_is_model(path);
+    bool there = path && ci_hub_is_model(path) && !ci_hub_pull_is_other(path, name);
     if (there && name->kind == CI_HUB_URL)
         snprintf(text, sizeof text, "%s", base_of(path));
     else

@@ -49,8 +49,20 @@ static bool is_text(const json_t *object, const char *key, const char *text) {
     return there && *text && strcmp(there, text) == 0;
 }
 
+bool ci_hub_place_is_other(const char *target, const char *source) {
+    char *path = ci_hub_place_note(target);
+    struct stat status;
+    json_t *note = NULL;
+    bool other = path && stat(target, &status) == 0 && ci_json_read(path, MAX_NOTE, &note) == CLINFER_OK &&
+                 json_integer_value(json_object_get(note, "size")) == (json_int_t)status.st_size &&
+                 json_object_get(note, "source") && !is_text(note, "source", source);
+    json_decref(note);
+    free(path);
+    return other;
+}
+
 /* Whether the file that is there is the one that would come: by what its note says, else by its size alone. */
-enum there { NOTHING, THE_SAME, OLDER, ANOTHER };
+enum there { NOTHING, THE_SAME, OLDER, OF_ANOTHER_ADDRESS, ANOTHER };
 
 static enum there judge(const struct place *place, uint64_t *size) {
     const struct ci_hub_placing *what = place->what;
@@ -67,6 +79,7 @@ static enum there judge(const struct place *place, uint64_t *size) {
                 (!known && is_text(note, "source", what->source));
     json_decref(note);
     if (noted && same && same_size) return THE_SAME;
+    if (ci_hub_place_is_other(what->target, what->source)) return OF_ANOTHER_ADDRESS;
     return noted ? OLDER : same_size && !known ? THE_SAME : ANOTHER;
 }
 
@@ -137,6 +150,11 @@ enum clinfer_status ci_hub_place(struct ci_hub *hub, const struct ci_hub_placing
                     "%s: a file is there that is not this one (%llu bytes, not %llu) and that no pull has brought; "
                     "rename it, or remove it with `clinfer rm --force`",
                     placing->target, (unsigned long long)size, (unsigned long long)placing->size);
+    if (status == CLINFER_OK && there == OF_ANOTHER_ADDRESS)
+        status = ci_fail(CLINFER_REFUSED,
+                         "%s: a file of that name was pulled from another address before; rename it, or remove it with "
+                         "`clinfer rm`, and pull again",
+                         placing->target);
     if (status == CLINFER_OK && there == THE_SAME)
         ci_hub_say(hub, false, "%s is here, nothing is fetched", placing->name);
     if (status == CLINFER_OK && there == OLDER)

@@ -14,10 +14,13 @@ struct ci_hub_placing {
     const char *target;
 };
 
-/* Adds to the counts of *pulled. CLINFER_REFUSED: another file of that name lies there, which no pull has brought; and
- * those of ci_hub_download. */
+/* Adds to the counts of *pulled. CLINFER_REFUSED: another file of that name lies there, which no pull has brought, or
+ * one from another address; and those of ci_hub_download. */
 enum clinfer_status ci_hub_place(struct ci_hub *hub, const struct ci_hub_placing *placing,
                                  struct ci_hub_pulled *pulled);
+
+/* Whether a pull has put the file there from another source than this one. */
+bool ci_hub_place_is_other(const char *target, const char *source);
 
 /* The file beside `target` that says where it came from, "FOLDER/.NAME.source.json"; the caller frees it. NULL: out of
  * memory. */

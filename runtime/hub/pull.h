@@ -33,4 +33,7 @@ void ci_hub_pulled_free(struct ci_hub_pulled *pulled);
  * NULL: out of memory, no models folder, or the address names no .gguf file. */
 char *ci_hub_pull_target(const struct ci_hub_settings *settings, const struct ci_hub_name *name);
 
+/* Whether what lies there is a file of the same name that was pulled from another address. */
+bool ci_hub_pull_is_other(const char *target, const struct ci_hub_name *name);
+
 #endif

@@ -91,6 +91,12 @@ static void source_of(const char *url, char source[CI_HUB_URL_BYTES]) {
     snprintf(source, CI_HUB_URL_BYTES, "%.*s%.*s", scheme, url, (int)strcspn(rest, "?#"), rest);
 }
 
+bool ci_hub_pull_is_other(const char *target, const struct ci_hub_name *name) {
+    char source[CI_HUB_URL_BYTES];
+    source_of(name->url, source);
+    return name->kind == CI_HUB_URL && ci_hub_place_is_other(target, source);
+}
+
 static enum clinfer_status pull_one(struct ci_hub *hub, const char *url, const char *target,
                                     struct ci_hub_pulled *pulled) {
     struct facts facts;

@@ -393,6 +393,11 @@ def test_a_file_of_an_address_is_renewed_and_removed():
     server.ask("version user/site 2")
     assert "has changed since it was pulled" in home.pull(address).stderr
     assert os.path.getsize(path) > size
+    # Another file that is called so neither takes its place nor is taken for it.
+    other, size = address.replace("/user/", "/other/"), os.path.getsize(path)
+    assert "from another address" in home.pull(other, status=REFUSED).stderr
+    assert os.path.getsize(path) == size
+    assert "from another address" in home.run("run", "-mu", other, "hi", status=REFUSED).stderr
     assert not [name for name in home.files() if name.endswith(".new")], home.files()
     with open(os.path.join(home.models, ".site-Q8_0.gguf.source.json"), encoding="utf-8") as file:
         assert "secret" not in file.read()
