@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/require.h"
+#include "remote/checked.h"
 #include "remote/router.h"
 #include "text/tool_prompt.h"
 #include "trace/probes.h"
@@ -371,7 +372,7 @@ static enum clinfer_status ask_remote(struct clinfer_conversation *conversation,
                                             .cancel = &conversation->cancel};
     announce(rung);
     conversation->calls_before = conversation->calls.count;
-    enum clinfer_status status = ci_remote_ask(rung->remote, &asked, &answer);
+    enum clinfer_status status = ci_remote_ask_checked(rung->remote, &asked, &answer);
     conversation->text_bytes += answer.text_bytes;
     conversation->visits[conversation->rung].tokens = answer.generated_tokens;
     *result = (struct clinfer_result){.finish = finish_of(conversation, &answer),

@@ -21,7 +21,6 @@
 enum {
     TOKENS = 16,
     NOT_FOUND = 3,
-    UNSUPPORTED = 6,
     OUT_OF_MEMORY = 7,
     NO_DEVICE = 8,
     DEVICE_ERROR = 9,
@@ -430,19 +429,55 @@ static void test_an_answer_ends_before_a_stop_text(void **state) {
     process_free(&result);
 }
 
-static void test_an_answer_by_a_schema_comes_from_a_remote(void **state) {
-    (void)state;
-    static const char schema[] = "{\"type\": \"object\"}";
-    struct process_result result;
-    RUN(&result, "", "-j", schema, QUESTION);
-    process_assert_status(&result, UNSUPPORTED);
-    process_free(&result);
-    json_decref(remote_server_log());
-    RUN(&result, "", "-j", schema, "--remote", remote_server_url("http", "good"), QUESTION);
-    process_assert_status(&result, 0);
-    json_t *log, *request = remote_one_request(&log);
-    assert_non_null(json_object_get(json_object_get(request, "body"), "response_format"));
+#define SCHEMA "{\"type\": \"object\", \"properties\": {\"cmd\": {\"type\": \"string\"}}, \"required\": [\"cmd\"]}"
+
+static void expect_json(const struct process_result *result) {
+    json_t *json = parse(result), *answer = json_loads(text_of(json), 0, NULL);
+    if (!json_is_string(json_object_get(answer, "cmd"))) fail_msg("no answer by the schema: %s", text_of(json));
+    json_decref(answer);
+    json_decref(json);
+}
+
+/* How often the remote was asked with the schema. */
+static void expect_asked(size_t times) {
+    json_t *log = remote_server_log(), *request;
+    size_t i;
+    assert_int_equal(json_array_size(log), times);
+    json_array_foreach(log, i, request)
+        assert_non_null(json_object_get(json_object_get(request, "body"), "response_format"));
     json_decref(log);
+}
+
+static void test_an_answer_follows_a_schema_wherever_it_comes_from(void **state) {
+    (void)state;
+    struct process_result result;
+    json_decref(remote_server_log());
+    RUN(&result, "", "-j", SCHEMA, "-n", "40", "--remote", remote_server_url("http", "json"), QUESTION);
+    process_assert_status(&result, 0);
+    expect_json(&result);
+    expect_asked(0);
+    process_free(&result);
+    RUN(&result, "", "-j", SCHEMA, "--remote-only", "--remote", remote_server_url("http", "json"), QUESTION);
+    process_assert_status(&result, 0);
+    expect_json(&result);
+    expect_asked(1);
+    process_free(&result);
+}
+
+/* What a remote says is looked at: an answer that is not valid is asked for once more, and is an error then. */
+static void test_a_remotes_answer_is_checked(void **state) {
+    (void)state;
+    struct process_result result;
+    json_decref(remote_server_log());
+    RUN(&result, "", "-j", SCHEMA, "--remote-only", "--remote", remote_server_url("http", "json_second"), QUESTION);
+    process_assert_status(&result, 0);
+    expect_json(&result);
+    expect_asked(2);
+    process_free(&result);
+    RUN(&result, "", "-j", SCHEMA, "--remote-only", "--remote", remote_server_url("http", "json_never"), QUESTION);
+    process_assert_status(&result, 14);
+    assert_non_null(strstr(result.err, "cmd"));
+    expect_asked(2);
     process_free(&result);
 }
 
@@ -516,7 +551,8 @@ int main(void) {
         cmocka_unit_test(test_remote_only_asks_nothing_here),
         cmocka_unit_test(test_a_remote_goes_on_only_if_it_was_asked_for),
         cmocka_unit_test(test_an_answer_ends_before_a_stop_text),
-        cmocka_unit_test(test_an_answer_by_a_schema_comes_from_a_remote),
+        cmocka_unit_test(test_an_answer_follows_a_schema_wherever_it_comes_from),
+        cmocka_unit_test(test_a_remotes_answer_is_checked),
         cmocka_unit_test(test_a_switch_forbids_all_remotes),
         cmocka_unit_test(test_dry_run_shows_the_ladder_and_asks_nobody),
     };

@@ -167,6 +167,21 @@ def good(connection, request):
     return answer(connection, whole_body(request))
 
 
+def json_script(*texts):
+    """One text after the other, the last for all that come later."""
+    def play(connection, request):
+        text = texts[min(request["count"], len(texts)) - 1]
+        if request["body"].get("stream"):
+            return stream(connection, events(request, [text[:5], text[5:]]))
+        return answer(connection, whole_body(request, text))
+    return play
+
+
+SCRIPTS["json"] = json_script('{"cmd": "ls"}')
+SCRIPTS["json_second"] = json_script("Here you are: ls", '{"cmd": "ls"}')
+SCRIPTS["json_never"] = json_script('{"cmd": 7}')
+
+
 @script
 def bytewise(connection, request):
     return stream(connection, [bytes([byte]) for byte in b"".join(events(request)).replace(b"\n", b"\r\n")])
