@@ -106,11 +106,13 @@ static uint32_t build_choice(struct compiler *compiler, const struct ci_node *no
 }
 
 static uint32_t build_repeat(struct compiler *compiler, const struct ci_node *node, uint32_t next) {
-    uint32_t at = next;
+    uint32_t at = next, least = node->least;
     if (node->most == CI_GRAMMAR_NO_END) {
-        at = add_split(compiler, 2);
-        set_target(compiler, at, 0, build(compiler, node->first, at));
-        set_target(compiler, at, 1, next);
+        uint32_t again = add_split(compiler, 2), body = build(compiler, node->first, again);
+        set_target(compiler, again, 0, body);
+        set_target(compiler, again, 1, next);
+        at = least > 0 ? body : again; /* what comes again and again is the last that has to come: a++++ is no larger */
+        if (least > 0) least--;
     }
     for (uint32_t i = node->least; i < node->most && node->most != CI_GRAMMAR_NO_END; i++) {
         uint32_t body = build(compiler, node->first, at);
@@ -119,7 +121,7 @@ static uint32_t build_repeat(struct compiler *compiler, const struct ci_node *no
         set_target(compiler, at, 1, next);
         if (compiler->status != CLINFER_OK) break;
     }
-    for (uint32_t i = 0; i < node->least && compiler->status == CLINFER_OK; i++) {
+    for (uint32_t i = 0; i < least && compiler->status == CLINFER_OK; i++) {
         size_t before = compiler->position_count;
         at = build(compiler, node->first, at);
         if (compiler->position_count == before) break; /* nothing, however often */

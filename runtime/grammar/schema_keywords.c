@@ -1,4 +1,5 @@
 /* schema_keywords.c: the keywords of draft 2020-12, which values they speak of, and which of them a grammar holds. */
+#include <math.h>
 #include <string.h>
 
 #include "grammar/schema_private.h"
@@ -173,9 +174,9 @@ static const char *find_fault(enum kind kind, const json_t *value) {
     case TEXTS: return all(value, is_text) ? NULL : "must be an array of strings";
     case COUNT: {
         double number = json_number_value(value);
-        return json_is_number(value) && number >= 0 && number == (double)(int64_t)number ? NULL
-                                                                                         : "must be a whole number, at "
-                                                                                           "least 0";
+        return json_is_number(value) && number >= 0 && floor(number) == number ? NULL
+                                                                               : "must be a whole number, at "
+                                                                                 "least 0";
     }
     case NUMBER: return json_is_number(value) ? NULL : "must be a number";
     case POSITIVE: return json_is_number(value) && json_number_value(value) > 0 ? NULL : "must be a number above 0";
