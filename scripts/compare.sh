@@ -35,7 +35,7 @@ devices=${DEVICES:-cpu 0}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-"${CC:-gcc}" -O3 -march=native -std=c11 -o "$work/read_bandwidth" scripts/read_bandwidth.c -lpthread
+"${CC:-gcc}" -O3 -march=native -std=c11 -Iruntime -o "$work/read_bandwidth" scripts/read_bandwidth.c -lpthread
 pin=
 if [ "$(nproc)" -gt "$threads" ] && command -v taskset >/dev/null; then pin="taskset -c 0-$((threads - 1))"; fi
 

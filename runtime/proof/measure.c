@@ -12,12 +12,13 @@
 #include "ops/op_list.h"
 #include "ops/signature.h"
 #include "proof/dot_peak.h"
+#include "proof/read_lines.h"
 #include "tensor/op_params.h"
 
 /* Items of an OpenCL device: on a CPU each is a task for a thread, elsewhere a lane. */
 enum {
-    STREAMS = 8,
-    LINE_BYTES = 64,
+    MOST_STREAMS = 8,
+    LINE_BYTES = CI_READ_LINE_BYTES,
     TASKS_PER_UNIT = 4,
     LANES_PER_UNIT = 2048,
     LOCAL = 256,
@@ -33,9 +34,10 @@ static const double pass_seconds = 0.15, long_pass = 2e-3;
 enum { LEAST_PASSES = 4, MOST_PASSES = 500, FIRST_ROUNDS = 1000, MOST_TIMES = 500, MOST_PIECES = 16 };
 
 /* The shortest of several passes. */
-static enum clinfer_status best_pass(enum clinfer_status (*pass)(void *context), void *context, double *seconds) {
+static enum clinfer_status best_pass_within(double limit, enum clinfer_status (*pass)(void *context), void *context,
+                                            double *seconds) {
     double begin = ci_now(), best = 0;
-    for (int i = 0; i < MOST_PASSES && (i < LEAST_PASSES || ci_now() - begin < pass_seconds); i++) {
+    for (int i = 0; i < MOST_PASSES && (i < LEAST_PASSES || ci_now() - begin < limit); i++) {
         double start = ci_now();
         enum clinfer_status status = pass(context);
         if (status != CLINFER_OK) return status;
@@ -44,6 +46,10 @@ static enum clinfer_status best_pass(enum clinfer_status (*pass)(void *context),
     }
     *seconds = best > 1e-9 ? best : 1e-9;
     return CLINFER_OK;
+}
+
+static enum clinfer_status best_pass(enum clinfer_status (*pass)(void *context), void *context, double *seconds) {
+    return best_pass_within(pass_seconds, pass, context, seconds);
 }
 
 /* ---- an OpenCL device ---- */
@@ -87,6 +93,7 @@ struct pieces {
     struct launch launch;
     uint64_t lines; /* of a piece */
     int count, next;
+    int32_t streams; /* of each item, on a CPU */
 };
 
 static enum clinfer_status read_piece(void *context) {
@@ -95,6 +102,8 @@ static enum clinfer_status read_piece(void *context) {
     pieces->next = (pieces->next + 1) % pieces->count;
     enum clinfer_status status = ci_kernel_set_bytes(pieces->launch.kernel, 1, &pieces->lines, sizeof pieces->lines);
     if (status == CLINFER_OK) status = ci_kernel_set_bytes(pieces->launch.kernel, 2, &first, sizeof first);
+    if (status == CLINFER_OK && is_cpu(pieces->launch.device))
+        status = ci_kernel_set_bytes(pieces->launch.kernel, 4, &pieces->streams, sizeof pieces->streams);
     return status == CLINFER_OK ? run_launches(&pieces->launch) : status;
 }
 
@@ -104,19 +113,29 @@ static int pieces_of(double seconds) {
     return pieces < 1 ? 1 : pieces < MOST_PIECES ? (int)pieces : MOST_PIECES;
 }
 
-/* All of `lines`, a multiple of `unit`, at once, and then in pieces. */
+/* All of `lines`, a multiple of `unit`, at once and in 1, 2, 4 and 8 streams where there are such, and then in pieces.
+ */
 static enum clinfer_status time_reading(struct pieces *pieces, uint64_t lines, uint64_t unit,
                                         double *bytes_per_second) {
-    double seconds = 0;
+    bool in_streams = is_cpu(pieces->launch.device);
+    double seconds = 0, least = 0;
+    int32_t best = 1;
     pieces->lines = lines;
     pieces->count = 1;
-    enum clinfer_status status = best_pass(read_piece, pieces, &seconds);
-    if (status != CLINFER_OK) return status;
-    *bytes_per_second = (double)lines * LINE_BYTES / seconds;
-    pieces->count = pieces_of(seconds);
+    for (pieces->streams = 1; pieces->streams <= (in_streams ? MOST_STREAMS : 1); pieces->streams *= 2) {
+        double limit = in_streams ? pass_seconds / 4 : pass_seconds;
+        enum clinfer_status status = best_pass_within(limit, read_piece, pieces, &seconds);
+        if (status != CLINFER_OK) return status;
+        if (least > 0 && seconds >= least) continue;
+        least = seconds;
+        best = pieces->streams;
+    }
+    *bytes_per_second = (double)lines * LINE_BYTES / least;
+    pieces->streams = best;
+    pieces->count = pieces_of(least);
     pieces->lines = lines / (uint64_t)pieces->count / unit * unit;
     if (pieces->count == 1 || pieces->lines == 0) return CLINFER_OK;
-    status = best_pass(read_piece, pieces, &seconds);
+    enum clinfer_status status = best_pass(read_piece, pieces, &seconds);
     double by_pieces = (double)pieces->lines * LINE_BYTES / seconds;
     if (status == CLINFER_OK && by_pieces > *bytes_per_second) *bytes_per_second = by_pieces;
     return status;
@@ -148,7 +167,7 @@ static enum clinfer_status read_device(struct ci_device *device, uint64_t bytes,
     enum clinfer_status status =
         make_launch(device, "", is_cpu(device) ? "measure_read_streams" : "measure_read_lanes", launch);
     /* Whole lines in every stream of every item. */
-    uint64_t unit = (uint64_t)launch->global * STREAMS, lines = bytes / LINE_BYTES / unit * unit;
+    uint64_t unit = (uint64_t)launch->global * MOST_STREAMS, lines = bytes / LINE_BYTES / unit * unit;
     if (lines == 0) lines = unit;
     bytes = lines * LINE_BYTES;
     if (status == CLINFER_OK) status = create_data(device, bytes + CI_PAGE_BYTES, &host, &data);
@@ -328,9 +347,10 @@ static enum clinfer_status measure_calls(struct ci_device *device, struct ci_pro
 struct threads_pass {
     struct ci_threads *threads;
     ci_threads_function *function;
-    const uint64_t *memory, *words; /* all, and the piece of this pass */
+    const char *memory, *piece; /* all, and the piece of this pass */
     int pieces, next;
-    size_t words_per_stream; /* of each thread */
+    size_t streams, lines_per_stream; /* of each thread */
+    ci_read_lines *read;
     int64_t rounds, operations;
     float (*peak)(int64_t rounds, int64_t *operations);
     ci_dot_peak *dot_peak;
@@ -338,62 +358,78 @@ struct threads_pass {
     bool wrong;
 };
 
+static void find_reader(struct threads_pass *pass) {
+    pass->read = ci_read_lines_plain;
+#if defined(__x86_64__)
+    const struct ci_cpu_features *features = ci_cpu_features();
+    if (features->avx512vnni)
+        pass->read = ci_read_lines_avx512vnni;
+    else if (features->avx2)
+        pass->read = ci_read_lines_avx2;
+#endif
+}
+
 static enum clinfer_status run_threads(void *context) {
     struct threads_pass *pass = context;
     ci_threads_run(pass->threads, pass->function, pass);
     return CLINFER_OK;
 }
 
-/* Eight streams for each thread, as measure_read_streams. Compilers make vectors of the sums. */
 static void read_share(void *argument, int thread, int threads) {
-    enum { WORDS = LINE_BYTES / sizeof(uint64_t), AHEAD = 512 };
     struct threads_pass *pass = argument;
-    size_t each = pass->words_per_stream;
-    const uint64_t *start = pass->words + (size_t)thread * each * STREAMS;
-    uint64_t sums[WORDS] = {0}, sum = 0;
+    size_t share = pass->lines_per_stream * pass->streams * LINE_BYTES;
     (void)threads;
-    for (size_t i = 0; i + WORDS <= each; i += WORDS)
-        for (size_t stream = 0; stream < STREAMS; stream++) {
-            const uint64_t *line = start + stream * each + i;
-            __builtin_prefetch(line + AHEAD);
-            for (int word = 0; word < WORDS; word++) sums[word] += line[word];
-        }
-    for (int word = 0; word < WORDS; word++) sum += sums[word];
+    uint64_t sum = pass->read(pass->piece + (size_t)thread * share, pass->lines_per_stream, pass->streams);
     __atomic_fetch_add(&pass->used, sum, __ATOMIC_RELAXED);
+}
+
+static size_t piece_bytes(const struct threads_pass *pass) {
+    return pass->lines_per_stream * pass->streams * (size_t)ci_threads_count(pass->threads) * LINE_BYTES;
 }
 
 static enum clinfer_status read_piece_of_cpu(void *context) {
     struct threads_pass *pass = context;
-    size_t words = pass->words_per_stream * STREAMS * (size_t)ci_threads_count(pass->threads);
-    pass->words = pass->memory + words * (size_t)pass->next;
+    pass->piece = pass->memory + piece_bytes(pass) * (size_t)pass->next;
     pass->next = (pass->next + 1) % pass->pieces;
     return run_threads(pass);
 }
 
-/* At once, then in pieces, as time_reading. */
-static enum clinfer_status read_cpu(struct ci_threads *threads, uint64_t bytes, double *bytes_per_second) {
-    enum { LINE_WORDS = LINE_BYTES / sizeof(uint64_t) };
-    size_t unit = (size_t)ci_threads_count(threads) * STREAMS * LINE_BYTES;
+/* Reads `bytes`, or a little less, in `pieces`; false: they are too few. */
+static bool divide(struct threads_pass *pass, size_t bytes, size_t streams, int pieces) {
+    size_t lines = bytes / LINE_BYTES / (size_t)pieces / streams / (size_t)ci_threads_count(pass->threads);
     /* An odd number of lines each: streams that are a power of two apart would share the same sets of the caches. */
-    size_t lines = (size_t)(bytes / unit) | 1, total = lines * unit;
-    void *memory = ci_pages_alloc(total + 2 * CI_PAGE_BYTES);
+    pass->lines_per_stream = lines > 0 ? (lines - 1) | 1 : 0;
+    pass->streams = streams;
+    pass->pieces = pieces;
+    pass->next = 0;
+    return lines > 0;
+}
+
+/* At once, in 1, 2, 4 and 8 streams for each thread; then in pieces, as time_reading. */
+static enum clinfer_status read_cpu(struct ci_threads *threads, uint64_t bytes, double *bytes_per_second) {
+    size_t least = (size_t)ci_threads_count(threads) * MOST_STREAMS * LINE_BYTES;
+    size_t total = bytes > least ? (size_t)bytes : least, best = 1;
+    void *memory = ci_pages_alloc(total + 2 * CI_PAGE_BYTES); /* prefetched beyond the end */
     if (!memory) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes to read", total);
     memset(memory, 3, total);
-    struct threads_pass pass = {.threads = threads,
-                                .function = read_share,
-                                .memory = memory,
-                                .words_per_stream = lines * LINE_WORDS,
-                                .pieces = 1};
-    double seconds = 1;
-    enum clinfer_status status = best_pass(read_piece_of_cpu, &pass, &seconds);
-    *bytes_per_second = (double)total / seconds;
-    pass.pieces = pieces_of(seconds);
-    lines /= (size_t)pass.pieces;
-    if (lines > 0) lines = (lines - 1) | 1; /* odd again, and no more */
-    pass.words_per_stream = lines * LINE_WORDS;
-    if (status == CLINFER_OK && pass.pieces > 1 && lines > 0) {
+    struct threads_pass pass = {.threads = threads, .function = read_share, .memory = memory};
+    find_reader(&pass);
+    enum clinfer_status status = CLINFER_OK;
+    double seconds = 1, of_best = 1;
+    *bytes_per_second = 0;
+    for (size_t streams = 1; streams <= MOST_STREAMS && status == CLINFER_OK; streams *= 2) {
+        divide(&pass, total, streams, 1);
+        status = best_pass_within(pass_seconds / 4, read_piece_of_cpu, &pass, &seconds);
+        double rate = (double)piece_bytes(&pass) / seconds;
+        if (status != CLINFER_OK || rate <= *bytes_per_second) continue;
+        *bytes_per_second = rate;
+        of_best = seconds;
+        best = streams;
+    }
+    int pieces = pieces_of(of_best);
+    if (status == CLINFER_OK && pieces > 1 && divide(&pass, total, best, pieces)) {
         status = best_pass(read_piece_of_cpu, &pass, &seconds);
-        double by_pieces = (double)(lines * unit) / seconds;
+        double by_pieces = (double)piece_bytes(&pass) / seconds;
         if (by_pieces > *bytes_per_second) *bytes_per_second = by_pieces;
     }
     free(memory);
