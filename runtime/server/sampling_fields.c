@@ -196,7 +196,7 @@ static enum clinfer_status read_bias(const json_t *value, float *bias, const cha
 
 static enum clinfer_status read_pair(struct biases *biases, const json_t *pair, const char **param) {
     const json_t *token = json_array_get(pair, 0);
-    float bias;
+    float bias = 0;
     if (json_array_size(pair) != 2 || (!json_is_integer(token) && !json_is_string(token)))
         return ci_field_wrong("logit_bias", "a list of pairs, [token, number]", pair, param);
     enum clinfer_status status = read_bias(json_array_get(pair, 1), &bias, param);
@@ -221,7 +221,7 @@ enum clinfer_status ci_bias_read(const json_t *body, const clinfer_engine *engin
         biases.vocabulary = info.vocabulary;
     }
     json_object_foreach(given, key, value) {
-        float bias;
+        float bias = 0;
         if (status == CLINFER_OK) status = read_bias(value, &bias, param);
         if (status == CLINFER_OK)
             status = is_id(key) ? add_bias(&biases, strtoll(key, NULL, 10), bias, param)
