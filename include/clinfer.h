@@ -227,6 +227,7 @@ struct clinfer_engine_info {
     bool opencl;
     uint64_t parameters, weight_bytes;
     int layers, vocabulary, context;
+    int embedding; /* numbers of a token's vector inside the model */
     bool encoder; /* the model writes no text: clinfer_logits() gives vectors of its tokens */
     int outputs;  /* numbers of a row of clinfer_logits(): the vocabulary, or the width of such a vector */
     enum clinfer_pooling pooling; /* what the file says, else LAST, MEAN for encoders */

@@ -119,6 +119,7 @@ static void describe(struct clinfer_engine *engine) {
     for (int i = 0; i < engine->store.place_count; i++) info->weight_bytes += engine->store.weight_bytes[i];
     info->layers = engine->model.hyper.layers;
     info->vocabulary = engine->model.hyper.vocabulary;
+    info->embedding = engine->model.hyper.embedding;
     info->outputs = engine->model.outputs;
     info->encoder = ci_model_encodes(&engine->model);
     info->context = engine->context;
