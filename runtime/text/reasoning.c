@@ -7,12 +7,13 @@
 
 #include <string.h>
 
-enum { MOST_MARKS = 8, RUN_BYTES = 256 };
+enum { MOST_MARKS = 9, RUN_BYTES = 256 };
 
 struct mark {
     const char *text;      /* NULL ends the list */
     enum ci_text_part now; /* what follows; CI_PART_NEXT: what `next` of an earlier mark said */
     enum ci_text_part next;
+    bool told; /* it counts before any text and in hidden parts, and is text itself: to whom the message goes */
 };
 
 struct ci_reasoning_form {
@@ -30,18 +31,22 @@ struct ci_reasoning_form {
 static const struct ci_reasoning_form forms[] = {
     {.sign = "<|channel|>analysis",
      .anywhere = true,
-     .marks = {{"<|channel|>analysis", CI_PART_HIDDEN, CI_PART_REASONING},
-               {"<|channel|>final", CI_PART_HIDDEN, CI_PART_ANSWER},
-               {"<|channel|>", CI_PART_HIDDEN, CI_PART_ANSWER}, /* commentary, that goes before a tool's call */
-               {"<|message|>", CI_PART_NEXT, CI_PART_ANSWER},
-               {"<|start|>", CI_PART_HIDDEN, CI_PART_ANSWER},
-               {"<|end|>", CI_PART_HIDDEN, CI_PART_ANSWER}}},
+     .marks = {{.text = "<|channel|>analysis", .now = CI_PART_HIDDEN, .next = CI_PART_REASONING},
+               {.text = "<|channel|>final", .now = CI_PART_HIDDEN, .next = CI_PART_ANSWER},
+               {.text = "<|channel|>",
+                .now = CI_PART_HIDDEN,
+                .next = CI_PART_ANSWER}, /* commentary, that goes before a tool's call */
+               {.text = "<|constrain|>", .now = CI_PART_HIDDEN, .next = CI_PART_ANSWER},
+               {.text = " to=functions.", .now = CI_PART_ANSWER, .next = CI_PART_ANSWER, .told = true},
+               {.text = "<|message|>", .now = CI_PART_NEXT, .next = CI_PART_ANSWER},
+               {.text = "<|start|>", .now = CI_PART_HIDDEN, .next = CI_PART_ANSWER},
+               {.text = "<|end|>", .now = CI_PART_HIDDEN, .next = CI_PART_ANSWER}}},
     {.sign = "<|begin|>assistant<|think|>",
      .anywhere = true,
-     .marks = {{"<|think|>", CI_PART_REASONING, CI_PART_ANSWER},
-               {"<|content|>", CI_PART_ANSWER, CI_PART_ANSWER},
-               {"<|begin|>", CI_PART_HIDDEN, CI_PART_ANSWER},
-               {"<|end|>", CI_PART_HIDDEN, CI_PART_ANSWER}}},
+     .marks = {{.text = "<|think|>", .now = CI_PART_REASONING, .next = CI_PART_ANSWER},
+               {.text = "<|content|>", .now = CI_PART_ANSWER, .next = CI_PART_ANSWER},
+               {.text = "<|begin|>", .now = CI_PART_HIDDEN, .next = CI_PART_ANSWER},
+               {.text = "<|end|>", .now = CI_PART_HIDDEN, .next = CI_PART_ANSWER}}},
     {.sign = "<|START_THINKING|>",
      .anywhere = true,
      .marks = {{.text = "<|START_THINKING|>", .now = CI_PART_REASONING},
@@ -163,6 +168,7 @@ static void take_byte(struct run *run, char byte) {
 /* ---- marks ---- */
 
 static bool counts(const struct ci_parts *parts, int mark) {
+    if (parts->form->marks[mark].told) return parts->now == CI_PART_HIDDEN || !parts->text_has_come;
     if (parts->form->anywhere || mark > 1) return true;
     return mark == 0 ? !parts->text_has_come : parts->now == CI_PART_REASONING;
 }
@@ -188,11 +194,18 @@ static void drop_held(struct ci_parts *parts, size_t count) {
     memmove(parts->held, parts->held + count, parts->held_count);
 }
 
-static void apply(struct ci_parts *parts, const struct mark *mark) {
+static void apply(struct run *run, const struct mark *mark) {
+    struct ci_parts *parts = run->parts;
     parts->now = mark->now == CI_PART_NEXT ? parts->next : mark->now;
-    parts->next = mark->next;
+    if (mark->now == CI_PART_NEXT) parts->addressed = false;
+    if (!parts->addressed) parts->next = mark->next; /* what a tool gets is no reasoning, whatever its channel */
     parts->space_count = 0;
     parts->trims = parts->marked = true;
+    if (mark->told) {
+        for (const char *byte = mark->text; *byte; byte++) add(run, *byte);
+        parts->addressed = parts->text_has_come = true;
+        parts->trims = false;
+    }
     drop_held(parts, strlen(mark->text));
 }
 
@@ -204,7 +217,7 @@ static void settle(struct run *run, bool last) {
         const struct mark *mark = find_mark(parts, &may_become);
         if (may_become && !last) return;
         if (mark) {
-            apply(parts, mark);
+            apply(run, mark);
         } else {
             take_byte(run, parts->held[0]);
             drop_held(parts, 1);

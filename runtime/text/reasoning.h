@@ -33,6 +33,7 @@ struct ci_parts {
     enum ci_text_part now, next;
     bool text_has_come; /* from then on marks that are no control tokens are text */
     bool trims;         /* spaces that come next are left out */
+    bool addressed;     /* a tool's name came, and its message is to come */
     bool marked;        /* marks have come, or the prompt had one */
     char held[CI_MARK_BYTES];
     size_t held_count; /* bytes that may become a mark */

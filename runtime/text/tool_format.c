@@ -34,5 +34,19 @@ bool ci_tool_format_knows(const struct ci_tool_format *format, const char *text,
     for (int i = 0; i < CI_TOOL_MARKS && format->marks[i].open; i++)
         if (is_part_of(format->marks[i].open, text, length) || is_part_of(format->marks[i].close, text, length))
             return true;
-    return is_part_of(format->name_end, text, length) || is_part_of(format->id_mark, text, length);
+    const struct ci_tool_tags *tags = format->tags;
+    const char *const others[] = {format->name_end,
+                                  format->id_mark,
+                                  tags ? tags->call : NULL,
+                                  tags ? tags->id_end : NULL,
+                                  tags ? tags->name_end : NULL,
+                                  tags ? tags->call_end : NULL,
+                                  tags ? tags->key : NULL,
+                                  tags ? tags->key_end : NULL,
+                                  tags ? tags->value : NULL,
+                                  tags ? tags->value_end : NULL,
+                                  tags ? tags->quote : NULL};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (is_part_of(others[i], text, length)) return true;
+    return false;
 }

@@ -1,13 +1,16 @@
 /* tool_format.h: the forms in which models write calls of tools, each a file tool_<name>.c and a line in
  * tool_format_list.inc. A form is known by what the chat template shows of it, as those of reasoning are.
  *
- * All that are here have the arguments as a JSON object: in an object with the name ({"name": "f", "arguments":
- * {...}}), alone, between marks or in a list, or behind the name (f[ARGS]{...}). */
+ * Most have a JSON object with name and arguments ({"name": "f", "arguments": {...}}), alone, between marks or in a
+ * list, or the arguments behind the name (f[ARGS]{...}): tool_parser.c knows these. For the others `read` is what makes
+ * JSON of them, by `tags`. */
 #ifndef CI_TEXT_TOOL_FORMAT_H
 #define CI_TEXT_TOOL_FORMAT_H
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "text/tool_reading.h"
 
 struct ci_tool_mark {
     const char *open;  /* calls begin behind it */
@@ -23,9 +26,12 @@ struct ci_tool_format {
     bool bare;             /* an answer that begins with an object or a list may be calls, of tools that there are */
     const char *name_end;  /* NULL, or what ends a name that stands alone before its arguments */
     const char *id_mark;   /* NULL, or what may stand between such a name and the call's id */
+    bool name_is_key;      /* an object is {"NAME": {...}}, its only member the arguments */
     const char *prefix;    /* NULL, or what stands before a call that is an object, where one has to come */
     bool has_ids;          /* the model gives an id in the object, often behind the arguments */
     const char *arguments; /* the member's name, for those who write a call: "arguments", "parameters" */
+    ci_tool_reader *read;  /* NULL, or what makes JSON of calls that are written as `tags` say (tool_reading.h) */
+    const struct ci_tool_tags *tags;
     bool (*fits)(const char *text, size_t length); /* whether a template or prompt shows this form */
 };
 

@@ -45,8 +45,15 @@ static void send_piece(struct ci_tool_parser *parser, const char *arguments, siz
     if (!parser->refused) parser->refused = !parser->sink.call(parser->sink.user, &piece);
 }
 
-/* What has come of the arguments up to raw[end). */
+/* What has come of the arguments up to raw[end), or all that a reader made of them. */
 static void send_arguments(struct ci_tool_parser *parser, size_t end) {
+    const struct ci_tool_reading *reading = &parser->reading;
+    if (parser->state == CI_TOOL_READING) {
+        if (!parser->told || parser->sent >= reading->length) return;
+        send_piece(parser, reading->json + parser->sent, reading->length - parser->sent, false);
+        parser->sent = reading->length;
+        return;
+    }
     if (parser->arguments_end && parser->arguments_end < end) end = parser->arguments_end;
     if (!parser->told || parser->sent >= end) return;
     send_piece(parser, parser->raw + parser->sent, end - parser->sent, false);
@@ -65,11 +72,21 @@ static void forget_call(struct ci_tool_parser *parser) {
     parser->member = CI_MEMBER_OTHER;
 }
 
-static void take_text(struct ci_tool_parser *parser);
+static void take(struct ci_tool_parser *parser, char byte);
+
+/* raw[from, ...) once more, as if it came now: no more than a name that is none. */
+static void take_again(struct ci_tool_parser *parser, size_t from) {
+    size_t count = parser->raw_length - from;
+    char *bytes = count ? malloc(count) : NULL;
+    if (bytes) memcpy(bytes, parser->raw + from, count);
+    parser->raw_length = parser->spaces = 0;
+    for (size_t i = 0; bytes && i < count; i++) take(parser, bytes[i]);
+    if (count && !bytes) parser->out_of_memory = true;
+    free(bytes);
+}
 
 /* raw[0, good) is no call: text, but for what is out as a call's. What comes behind it is looked at as text. */
 static void give_up(struct ci_tool_parser *parser, size_t good) {
-    size_t rest = parser->raw_length - good;
     if (parser->told) {
         send_arguments(parser, good);
         if (parser->arguments_end) send_piece(parser, "", 0, true);
@@ -78,20 +95,19 @@ static void give_up(struct ci_tool_parser *parser, size_t good) {
         add_text(parser, parser->raw, good);
     }
     parser->text_has_come = true;
-    memmove(parser->raw, parser->raw + good, rest);
-    parser->raw_length = rest;
-    parser->spaces = 0;
     parser->state = CI_TOOL_TEXT;
-    parser->in_list = parser->trims = false;
+    parser->in_list = parser->trims = parser->called = false;
+    ci_tool_reading_end(&parser->reading);
     forget_call(parser);
-    if (rest) take_text(parser);
+    take_again(parser, good);
 }
 
 static void back_to_text(struct ci_tool_parser *parser) {
     parser->raw_length = parser->spaces = 0;
     parser->state = CI_TOOL_TEXT;
     parser->trims = true;
-    parser->in_list = false;
+    parser->in_list = parser->called = false;
+    ci_tool_reading_end(&parser->reading);
 }
 
 static bool is_tool(const struct ci_tool_parser *parser, const char *name) {
@@ -179,6 +195,9 @@ static void read_key(struct ci_tool_parser *parser) {
     if ((parser->member == CI_MEMBER_NAME && parser->name) || (parser->member == CI_MEMBER_ID && parser->id) ||
         (parser->member == CI_MEMBER_ARGUMENTS && parser->arguments))
         parser->member = CI_MEMBER_OTHER;
+    if (!parser->format->name_is_key || parser->name) return;
+    parser->name = string_of(parser, parser->key, parser->raw_length);
+    parser->member = CI_MEMBER_ARGUMENTS;
 }
 
 /* Name and arguments have begun: they go out as they come, unless they are no object. */
@@ -272,6 +291,76 @@ static void take_in_name(struct ci_tool_parser *parser) {
     if (!text || !*text) give_up(parser, parser->raw_length);
 }
 
+/* ---- calls that a reader of the format's makes JSON of ---- */
+
+/* The name is there: from now on the call goes out as it comes. */
+static void begin_reading_call(struct ci_tool_parser *parser) {
+    struct ci_tool_reading *reading = &parser->reading;
+    parser->name = reading->name;
+    parser->id = reading->id;
+    reading->name = reading->id = NULL;
+    if (!name_counts(parser)) {
+        give_up(parser, parser->raw_length);
+        return;
+    }
+    send_piece(parser, reading->json, reading->length, false);
+    parser->sent = reading->length;
+}
+
+static void end_reading_call(struct ci_tool_parser *parser) {
+    send_arguments(parser, 0);
+    send_piece(parser, "", 0, true);
+    parser->index++;
+    parser->raw_length = 0;
+    parser->called = true;
+    forget_call(parser);
+    ci_reading_next(&parser->reading);
+}
+
+/* What is held is text, and what stands before it, unless it is of a call or between calls. */
+static void stop_reading(struct ci_tool_parser *parser) {
+    size_t held = parser->reading.held_length, rest = parser->raw_length;
+    if (parser->told || !parser->called) {
+        give_up(parser, held < parser->raw_length ? parser->raw_length - held : parser->raw_length);
+        return;
+    }
+    back_to_text(parser);
+    forget_call(parser);
+    parser->raw_length = rest;
+    take_again(parser, 0);
+}
+
+/* Behind a call, and nothing of another one has come. */
+static bool is_between(const struct ci_tool_parser *parser) {
+    return parser->called && !parser->told && ci_tool_reading_is_between(&parser->reading) &&
+           !parser->reading.held_length;
+}
+
+static void take_reading(struct ci_tool_parser *parser) {
+    struct ci_tool_reading *reading = &parser->reading;
+    char byte = parser->raw[parser->raw_length - 1];
+    enum ci_tool_turn turn = parser->format->read(reading, byte);
+    if (reading->out_of_memory) {
+        parser->out_of_memory = true;
+        return;
+    }
+    if (turn != CI_TURN_WRONG && reading->name) begin_reading_call(parser);
+    if (parser->state != CI_TOOL_READING) return; /* it is none */
+    if (turn == CI_TURN_ON && is_between(parser)) parser->raw_length = 0;
+    if (turn == CI_TURN_WRONG)
+        stop_reading(parser);
+    else if (turn == CI_TURN_CALL || turn == CI_TURN_BOTH)
+        end_reading_call(parser);
+    if (turn == CI_TURN_BOTH || turn == CI_TURN_MARK) back_to_text(parser);
+}
+
+static void begin_reading(struct ci_tool_parser *parser) {
+    ci_tool_reading_begin(&parser->reading, parser->format->tags, parser->mark->open, parser->mark->close,
+                          parser->tools);
+    parser->state = CI_TOOL_READING;
+    parser->called = false;
+}
+
 /* ---- states ---- */
 
 /* Behind a mark, or a comma of a list, or a name. */
@@ -333,7 +422,7 @@ static void take_behind(struct ci_tool_parser *parser) {
         size_t rest = parser->raw_length;
         back_to_text(parser);
         parser->raw_length = rest;
-        take_text(parser);
+        take_again(parser, 0);
     }
 }
 
@@ -371,6 +460,7 @@ static void take_text(struct ci_tool_parser *parser) {
                 parser->mark = mark;
                 parser->state = CI_TOOL_BEGUN;
                 parser->trims = false;
+                if (mark && parser->format->read) begin_reading(parser);
                 if (bare && !mark) take_at_begin(parser);
                 return;
             }
@@ -403,6 +493,7 @@ static void take(struct ci_tool_parser *parser, char byte) {
             take_in_object(parser);
         break;
     case CI_TOOL_BEHIND: take_behind(parser); break;
+    case CI_TOOL_READING: take_reading(parser); break;
     }
 }
 
@@ -415,6 +506,7 @@ void ci_tool_parser_expect(struct ci_tool_parser *parser, bool marked) {
     static const struct ci_tool_mark none = {.open = ""};
     parser->mark = marked ? &parser->format->marks[0] : &none;
     parser->state = CI_TOOL_BEGUN;
+    if (marked && parser->format->read) begin_reading(parser);
 }
 
 bool ci_tool_parser_push(struct ci_tool_parser *parser, const char *text, size_t length) {
@@ -428,11 +520,12 @@ bool ci_tool_parser_push(struct ci_tool_parser *parser, const char *text, size_t
 bool ci_tool_parser_end(struct ci_tool_parser *parser) {
     if (parser->state == CI_TOOL_TEXT)
         add_text(parser, parser->raw, parser->raw_length);
-    else if (parser->state != CI_TOOL_BEHIND)
+    else if (parser->state != CI_TOOL_BEHIND && !(parser->called && ci_tool_reading_is_between(&parser->reading)))
         give_up(parser, parser->raw_length);
     send_text(parser);
     bool goes_on = !parser->refused && !parser->out_of_memory;
     forget_call(parser);
+    ci_tool_reading_end(&parser->reading);
     free(parser->text);
     free(parser->raw);
     *parser = (struct ci_tool_parser){0};

@@ -24,7 +24,15 @@ struct ci_tool_sink {
     void *user;
 };
 
-enum ci_tool_state { CI_TOOL_TEXT, CI_TOOL_BEGUN, CI_TOOL_NAME, CI_TOOL_ID, CI_TOOL_OBJECT, CI_TOOL_BEHIND };
+enum ci_tool_state {
+    CI_TOOL_TEXT,
+    CI_TOOL_BEGUN,
+    CI_TOOL_NAME,
+    CI_TOOL_ID,
+    CI_TOOL_OBJECT,
+    CI_TOOL_BEHIND,
+    CI_TOOL_READING /* the format's own reader has it */
+};
 
 struct ci_tool_parser {
     const struct ci_tool_format *format; /* NULL: all is text */
@@ -50,6 +58,8 @@ struct ci_tool_parser {
     size_t key, value; /* begin of the member at hand */
     enum { CI_MEMBER_OTHER, CI_MEMBER_NAME, CI_MEMBER_ID, CI_MEMBER_ARGUMENTS } member;
     bool in_value;
+    struct ci_tool_reading reading;
+    bool called;     /* a call came behind the mark at hand */
     char *name, *id; /* owned; NULL: not known */
     size_t arguments, arguments_end, sent;
     bool told, id_told; /* pieces of it are out */

@@ -1,5 +1,5 @@
 /* Any bytes as an answer in which calls may be: the first byte chooses the form, the second how long the pieces are.
- * In whatever pieces it comes: words and arguments are no more than what came (and the little that stands for
+ * In whatever pieces it comes: words are no more than what came, arguments not much more (escapes, and what stands for
  * arguments that are none), calls that are whole have arguments that are a JSON object, and cutting it differently
  * changes nothing. */
 #include <stddef.h>
@@ -61,8 +61,27 @@ static void check_calls(struct outcome *outcome) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char *const signs[] = {"<tool_call>", "[TOOL_CALLS]", "<TOOLCALL>", "<|python_tag|>",
-                                        "<function=></function>"};
+    static const char *const signs[] = {"<tool_call>",
+                                        "[TOOL_CALLS]",
+                                        "<TOOLCALL>",
+                                        "<|python_tag|>",
+                                        "<function=></function>",
+                                        "<function=<parameter=<tool_call>",
+                                        "<arg_key><tool_call>",
+                                        "<seed:tool_call>",
+                                        "<minimax:tool_call>",
+                                        "<function name=",
+                                        "｜DSML｜ function_calls>",
+                                        "<｜tool▁sep｜>",
+                                        "<｜tool▁sep｜>```json",
+                                        "<|tool_call_argument_begin|>",
+                                        "<|tool_call:begin|>",
+                                        "<|channel|>commentary functions",
+                                        "<|tool_call_start|>",
+                                        "<|tool_call>",
+                                        "<|tools_prefix|>",
+                                        "functools[",
+                                        "<|function_call|>"};
     enum { SIGNS = sizeof signs / sizeof *signs };
     if (size < 2) return 0;
     size_t which = data[0] % (SIGNS + 1), piece = data[1] % 16 + 1;
@@ -72,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct outcome outcomes[2] = {0};
     for (int i = 0; i < 2; i++) {
         parse(format, tools, (const char *)data + 2, size - 2, i ? piece : size, &outcomes[i]);
-        if (outcomes[i].length > size || outcomes[i].arguments > 3 * size) abort();
+        if (outcomes[i].length > size || outcomes[i].arguments > 8 * size) abort();
         check_calls(&outcomes[i]);
     }
     if (outcomes[0].length != outcomes[1].length || outcomes[0].calls.count != outcomes[1].calls.count ||

@@ -84,7 +84,10 @@ static void test_channels_are_parts(void **state) {
     expect(HARMONY, false,
            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary to=functions.x "
            "<|constrain|>json<|message|>{}",
-           "a", "{}");
+           "a", " to=functions.x {}"); /* whose it is, the answer says (text/tool_gpt_oss.c) */
+    expect(HARMONY, false, " to=functions.x<|channel|>analysis<|message|>{}", "", " to=functions.x{}");
+    expect(HARMONY, false, "<|channel|>analysis<|message|>a to=functions.x b", "a to=functions.x b", "");
+    expect(HARMONY, false, "<|channel|>final<|message|>a to=functions.x b", "", "a to=functions.x b");
 }
 
 static void test_prompts_may_begin_the_reasoning(void **state) {

@@ -122,8 +122,7 @@ static void test_forms_are_known_by_their_templates(void **state) {
                                            {GRANITE, "granite"},
                                            {COHERE, "cohere"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_string_equal(form(cases[i][0])->name, cases[i][1]);
-    static const char *const others[] = {"", "{{ message.content }}", "<tool_call>\n<function=f>\n<parameter=x>",
-                                         "<tool_call>f\n<arg_key>x</arg_key>"};
+    static const char *const others[] = {"", "{{ message.content }}", "<tool_call>\n<invoke name=f>"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         assert_null(ci_tool_format_find(others[i], strlen(others[i])));
 }

@@ -1,0 +1,29 @@
+/* tool_deepseek_v4.c: <｜DSML｜tool_calls> <｜DSML｜invoke name="NAME"> <｜DSML｜parameter name="KEY"
+ * string="true">VALUE
+ * </｜DSML｜parameter> </｜DSML｜invoke> </｜DSML｜tool_calls>, of DeepSeek V4; values that are no texts have
+ * string="false". */
+#include "text/tool_format.h"
+
+extern const struct ci_tool_format ci_tool_format_deepseek_v4;
+
+static bool fits(const char *text, size_t length) {
+    return ci_tool_format_has(text, length, "｜DSML｜") && ci_tool_format_has(text, length, "tool_calls>");
+}
+
+static const struct ci_tool_tags tags = {.call = "<｜DSML｜invoke name=\"",
+                                         .name_end = "\">",
+                                         .call_end = "</｜DSML｜invoke>",
+                                         .key = "<｜DSML｜parameter name=\"",
+                                         .key_end = "\" string=\"",
+                                         .value = "\">",
+                                         .value_end = "</｜DSML｜parameter>",
+                                         .typed = true};
+
+const struct ci_tool_format ci_tool_format_deepseek_v4 = {
+    .name = "deepseek_v4",
+    .marks = {{.open = "<｜DSML｜tool_calls>", .close = "</｜DSML｜tool_calls>"}},
+    .read = ci_tool_read_tags,
+    .tags = &tags,
+    .arguments = "arguments",
+    .fits = fits,
+};
