@@ -1,12 +1,13 @@
 /* sample.cl: from logits to a token id, in two launches: each work-item keeps the best of its chunk of the vocabulary,
  * then one work-item per row merges the chunks and draws. The order is that of the reference (largest first, lowest id
- * first among equals), so that the choice is the same.
+ * first among equals), so that the choice is the same. Rows whose sampler says MASKED choose among the tokens whose bit
+ * is set in the row's mask; all logits are looked at for numbers that are not finite.
  *
  * Scratch per row and chunk: float values[MAX_K], int ids[MAX_K], int found, int not_finite. */
 #define MAX_K 64
 #define CHUNK_WORDS (2 * MAX_K + 2)
 
-enum { TEMPERATURE, TOP_K, TOP_P, MIN_P, RANDOM, RANDOM_LOW, SAMPLER_COLS = 8 };
+enum { TEMPERATURE, TOP_K, TOP_P, MIN_P, RANDOM, RANDOM_LOW, MASKED, SAMPLER_COLS = 8 };
 
 INLINE int candidates(const __global float *sampler) {
     return sampler[TEMPERATURE] <= 0.0f ? 1 : clamp((int)sampler[TOP_K], 1, MAX_K);
@@ -14,15 +15,25 @@ INLINE int candidates(const __global float *sampler) {
 
 INLINE int is_finite(float value) { return (as_int(value) & 0x7f800000) != 0x7f800000; }
 
+/* Which of the logits from i on may be chosen, i a multiple of 16: bits 0..15. */
+INLINE int allowed_at(const __global uint *mask, int masked, int i) {
+    return masked ? (int)(mask[i >> 5] >> (i & 16)) & 0xffff : 0xffff;
+}
+INLINE int16 lanes_of(int bits) {
+    const int16 bit = (int16)(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768);
+    return ((int16)bits & bit) != (int16)0;
+}
+
 /* The largest of logits [first, last) by lanes, then across them. */
-INLINE void best_of(const __global float *logits, int first, int last, __global float *value, __global int *id,
-                    __global int *found, __global int *not_finite) {
+INLINE void best_of(const __global float *logits, const __global uint *mask, int masked, int first, int last,
+                    __global float *value, __global int *id, __global int *found, __global int *not_finite) {
     float16 best = -INFINITY;
     int16 at = 0, broken = 0, now = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + first;
     int i = first;
     for (; i + 16 <= last; i += 16, now += 16) {
         float16 v = vload16(0, logits + i);
         int16 finite = (as_int16(v) & 0x7f800000) != 0x7f800000, better = (v > best) & finite;
+        if (masked) better &= lanes_of(allowed_at(mask, masked, i));
         best = select(best, v, better);
         at = select(at, now, better);
         broken += select((int16)1, (int16)0, finite);
@@ -41,10 +52,10 @@ INLINE void best_of(const __global float *logits, int first, int last, __global 
         top_id = ids[lane];
         any_found = 1;
     }
-    for (; i < last; i++) {
+    for (int bits = i < last ? allowed_at(mask, masked, i) : 0; i < last; i++, bits >>= 1) {
         if (!is_finite(logits[i])) {
             missing++;
-        } else if (!any_found || logits[i] > top) {
+        } else if ((bits & 1) && (!any_found || logits[i] > top)) {
             top = logits[i];
             top_id = i;
             any_found = 1;
@@ -57,26 +68,29 @@ INLINE void best_of(const __global float *logits, int first, int last, __global 
 }
 
 /* The k largest of logits [first, last), in order. */
-INLINE void best_k_of(const __global float *logits, int first, int last, int k, __global float *values,
-                      __global int *ids, __global int *found, __global int *not_finite) {
+INLINE void best_k_of(const __global float *logits, const __global uint *mask, int masked, int first, int last, int k,
+                      __global float *values, __global int *ids, __global int *found, __global int *not_finite) {
     int count = 0, missing = 0;
     float least = -INFINITY;
     for (int i = first; i < last;) {
+        int bits = allowed_at(mask, masked, i);
         /* Most vectors hold nothing that is among the best: one comparison passes over them. */
-        if (count == k && i + 16 <= last) {
+        if ((count == k || bits == 0) && i + 16 <= last) {
             float16 v = vload16(0, logits + i);
-            if (!any(v > least | (as_int16(v) & 0x7f800000) == 0x7f800000)) {
+            int16 better = v > (count == k ? least : (float)INFINITY);
+            if (masked) better &= lanes_of(bits);
+            if (!any(better | (as_int16(v) & 0x7f800000) == 0x7f800000)) {
                 i += 16;
                 continue;
             }
         }
-        for (int end = min(i + 16, last); i < end; i++) {
+        for (int end = min(i + 16, last); i < end; i++, bits >>= 1) {
             float value = logits[i];
             if (!is_finite(value)) {
                 missing++;
                 continue;
             }
-            if (count == k && value <= least) continue;
+            if (!(bits & 1) || (count == k && value <= least)) continue;
             int place = count < k ? count++ : k - 1;
             while (place > 0 && value > values[place - 1]) {
                 values[place] = values[place - 1];
@@ -92,17 +106,25 @@ INLINE void best_k_of(const __global float *logits, int first, int last, int k, 
     *not_finite = missing;
 }
 
-__kernel void sample_chunks(TENSOR(logits), TENSOR(sampler), TENSOR(scratch), int cols) {
+__kernel void sample_chunks(TENSOR(logits), TENSOR(sampler), TENSOR(mask), TENSOR(scratch), int cols) {
     const int chunk = get_global_id(0), row = get_global_id(1);
     const __global float *from = DATA(const float, logits) + (ulong)row * cols;
-    const int k = candidates(DATA(const float, sampler) + row * SAMPLER_COLS);
+    const __global float *settings = DATA(const float, sampler) + row * SAMPLER_COLS;
+    const __global uint *bits = DATA(const uint, mask) + (ulong)row * ((cols + 31) / 32);
+    const int k = candidates(settings);
+#ifdef IN2_I32
+    const int masked = settings[MASKED] > 0.0f;
+#else
+    const int masked = 0; /* what stands in for the mask is none */
+#endif
     __global int *to = DATA(int, scratch) + ((ulong)row * CHUNKS + chunk) * CHUNK_WORDS;
     int first, last;
     share(cols, 16, chunk, CHUNKS, &first, &last);
     if (k == 1)
-        best_of(from, first, last, (__global float *)to, to + MAX_K, to + 2 * MAX_K, to + 2 * MAX_K + 1);
+        best_of(from, bits, masked, first, last, (__global float *)to, to + MAX_K, to + 2 * MAX_K, to + 2 * MAX_K + 1);
     else
-        best_k_of(from, first, last, k, (__global float *)to, to + MAX_K, to + 2 * MAX_K, to + 2 * MAX_K + 1);
+        best_k_of(from, bits, masked, first, last, k, (__global float *)to, to + MAX_K, to + 2 * MAX_K,
+                  to + 2 * MAX_K + 1);
 }
 
 /* The first whose sum reaches the draw's share of all, in whole numbers of 2^-56 as the reference. */

@@ -23,6 +23,7 @@ enum { CI_CPU_PEAK_CHAINS = 10 };
  *   attention: caches of f32, f16, q8_0 and q4_0, also mixed; value_dim a multiple of 32 when the output is q8.
  *   kv_append, rope_kv_append: caches of the same types.
  *   largest: the k largest finite logits in falling order, of equals the first; returns how many are not finite.
+ *   `mask`: only those whose bit is set (NULL: all), though all are counted.
  *   peak: *operations of multiply-add in CI_CPU_PEAK_CHAINS chains (two each), as fast as it goes; the result is
  *   nothing but a use of them. */
 #define CI_CPU_SIMD(isa)                                                                                               \
@@ -31,7 +32,8 @@ enum { CI_CPU_PEAK_CHAINS = 10 };
         ci_cpu_layernorm_quantise_##isa, ci_cpu_norm_heads_##isa, ci_cpu_quantise_##isa, ci_cpu_glu_##isa,             \
         ci_cpu_unary_##isa, ci_cpu_unary_quantise_##isa, ci_cpu_mul_##isa, ci_cpu_glu_quantise_##isa,                  \
         ci_cpu_add_##isa, ci_cpu_kv_append_##isa, ci_cpu_rope_##isa, ci_cpu_rope_kv_append_##isa;                      \
-    int32_t ci_cpu_largest_##isa(const float *logits, int64_t count, int k, int32_t *ids, int *found);                 \
+    int32_t ci_cpu_largest_##isa(const float *logits, int64_t count, const uint32_t *mask, int k, int32_t *ids,        \
+                                 int *found);                                                                          \
     float ci_cpu_peak_##isa(int64_t rounds, int64_t *operations);
 CI_CPU_SIMD(avx512vnni)
 CI_CPU_SIMD(avx2)

@@ -385,27 +385,47 @@ void SIMD_NAME(ci_cpu_rope_kv_append)(const struct ci_call *call, int thread, in
     }
 }
 
-/* Whole vectors are passed over as long as all are finite and none is larger than the least of the k found. */
-int32_t SIMD_NAME(ci_cpu_largest)(const float *logits, int64_t count, int k, int32_t *ids, int *found) {
-    int32_t not_finite = 0;
-    *found = 0;
-    for (int64_t i = 0; i < count;) {
-        if (*found == k && i + VF_LANES <= count &&
-            vf_all_within(vf_load(logits + i), vf_set(-FLT_MAX), vf_set(logits[ids[k - 1]]))) {
-            i += VF_LANES;
+struct best {
+    const float *logits;
+    int32_t *ids; /* in falling order */
+    int k, found, not_finite;
+};
+
+/* Logits [first, last), those of which may be chosen whose bit of `allowed` is set, from its lowest. */
+INLINE void look_at(struct best *best, int64_t first, int64_t last, uint32_t allowed) {
+    const float *logits = best->logits;
+    int32_t *ids = best->ids;
+    for (int64_t i = first; i < last; i++, allowed >>= 1) {
+        if (!isfinite(logits[i])) {
+            best->not_finite++;
             continue;
         }
-        int64_t end = *found == k && i + VF_LANES <= count ? i + VF_LANES : i + 1;
-        for (; i < end; i++) {
-            if (!isfinite(logits[i])) {
-                not_finite++;
-                continue;
-            }
-            if (*found == k && logits[i] <= logits[ids[k - 1]]) continue;
-            int place = *found < k ? (*found)++ : k - 1;
-            for (; place > 0 && logits[i] > logits[ids[place - 1]]; place--) ids[place] = ids[place - 1];
-            ids[place] = (int32_t)i;
-        }
+        if (!(allowed & 1) || (best->found == best->k && logits[i] <= logits[ids[best->k - 1]])) continue;
+        int place = best->found < best->k ? best->found++ : best->k - 1;
+        for (; place > 0 && logits[i] > logits[ids[place - 1]]; place--) ids[place] = ids[place - 1];
+        ids[place] = (int32_t)i;
     }
-    return not_finite;
+}
+
+/* Whether all of a vector may be passed over: they are finite, and none that may be chosen is larger than `most`. */
+INLINE bool is_dull(const float *logits, const uint32_t *mask, uint32_t allowed, float most) {
+    const vf v = vf_load(logits), least = vf_set(-FLT_MAX);
+    if (!mask) return vf_all_within(v, least, vf_set(most));
+    return vf_all_within(v, least, vf_set(FLT_MAX)) &&
+           vf_all_within(vf_where_bits(allowed, v, least), least, vf_set(most));
+}
+
+int32_t SIMD_NAME(ci_cpu_largest)(const float *logits, int64_t count, const uint32_t *mask, int k, int32_t *ids,
+                                  int *found) {
+    struct best best = {logits, ids, k, 0, 0};
+    const uint32_t lanes = UINT32_MAX >> (32 - VF_LANES);
+    for (int64_t i = 0; i < count; i += VF_LANES) {
+        const uint32_t allowed = mask ? mask[i / 32] >> i % 32 & lanes : lanes;
+        const bool full = best.found == k, whole = i + VF_LANES <= count;
+        if (whole && (full || allowed == 0) && is_dull(logits + i, mask, allowed, full ? logits[ids[k - 1]] : FLT_MAX))
+            continue;
+        look_at(&best, i, whole ? i + VF_LANES : count, allowed);
+    }
+    *found = best.found;
+    return best.not_finite;
 }

@@ -69,6 +69,8 @@ INLINE vf vf_scale(vf a, vf n) { return _mm512_scalef_ps(a, n); }
 INLINE int vf_all_within(vf a, vf least, vf most) {
     return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(a, least, _CMP_GE_OQ), a, most, _CMP_LE_OQ) == 0xffff;
 }
+/* Lane i of x where bit i is set, else of y. */
+INLINE vf vf_where_bits(uint32_t bits, vf x, vf y) { return _mm512_mask_blend_ps((__mmask16)bits, y, x); }
 /* The four sums of four vectors. */
 INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
     __m256 a8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
@@ -140,6 +142,11 @@ INLINE int vf_all_within(vf a, vf least, vf most) {
     __m256 inside = _mm256_and_ps(_mm256_cmp_ps(a, least, _CMP_GE_OQ), _mm256_cmp_ps(a, most, _CMP_LE_OQ));
     return _mm256_movemask_ps(inside) == 0xff;
 }
+INLINE vf vf_where_bits(uint32_t bits, vf x, vf y) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), bit), bit);
+    return _mm256_blendv_ps(y, x, _mm256_castsi256_ps(set));
+}
 INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
     __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
@@ -198,6 +205,10 @@ INLINE vf vf_scale(vf a, vf n) {
 }
 INLINE int vf_all_within(vf a, vf least, vf most) {
     return vminvq_u32(vandq_u32(vcgeq_f32(a, least), vcleq_f32(a, most))) != 0;
+}
+INLINE vf vf_where_bits(uint32_t bits, vf x, vf y) {
+    static const uint32_t bit[4] = {1, 2, 4, 8};
+    return vbslq_f32(vtstq_u32(vdupq_n_u32(bits), vld1q_u32(bit)), x, y);
 }
 INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
     vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));

@@ -34,6 +34,7 @@ void ci_constraints_free(struct clinfer_engine *engine) {
         engine->compiled = next;
     }
     ci_grammar_vocabulary_destroy(engine->grammar_vocabulary);
+    free(engine->mask_row);
 }
 
 /* ---- grammars of an engine ---- */
@@ -157,29 +158,47 @@ enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const str
     return status;
 }
 
-enum clinfer_status ci_constraint_apply(struct ci_constraint *constraint, float *logits, bool *ended) {
+enum clinfer_status ci_constraint_mask(const struct ci_constraint *constraint, const uint32_t **bits, size_t *count) {
     struct ci_matcher *matcher = constraint->compiled->matcher;
+    enum clinfer_status status = ci_matcher_mask(matcher, constraint->place, bits, count);
+    if (status != CLINFER_OK || *count > 0 || ci_matcher_may_end(matcher, constraint->place)) return status;
+    return ci_fail(CLINFER_UNSUPPORTED,
+                   "the model's vocabulary has no token with which the answer could go on as its grammar wants it");
+}
+
+/* A model may have rows for more tokens than its tokenizer knows: none of these may come. */
+enum clinfer_status ci_constraint_send(struct clinfer_engine *engine, const struct ci_constraint *constraint,
+                                       struct ci_plan *plan, int index) {
+    const struct ci_tensor *mask = engine->model.mask;
+    const size_t words = (size_t)mask->view.cols,
+                 known = CI_MASK_WORDS(ci_matcher_tokens(constraint->compiled->matcher));
     const uint32_t *bits;
-    size_t count, tokens;
-    enum clinfer_status status = ci_matcher_mask(matcher, constraint->place, &bits, &count);
-    *ended = false;
-    if (status != CLINFER_OK) return status;
-    if (count == 0) {
-        *ended = ci_matcher_may_end(matcher, constraint->place);
-        return *ended ? CLINFER_OK
-                      : ci_fail(CLINFER_UNSUPPORTED,
-                                "the model's vocabulary has no token with which the answer could go on as its grammar "
-                                "wants it");
+    size_t count;
+    enum clinfer_status status = ci_constraint_mask(constraint, &bits, &count);
+    if (status == CLINFER_OK && known < words) {
+        if (!engine->mask_row) engine->mask_row = calloc(words, sizeof *engine->mask_row);
+        if (!engine->mask_row) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a mask");
+        bits = memcpy(engine->mask_row, bits, known * sizeof *bits);
     }
-    tokens = ci_matcher_tokens(matcher);
-    for (size_t i = 0; i < tokens; i += 32) {
+    return status == CLINFER_OK ? ci_plan_write(plan, mask, index, 1, bits) : status;
+}
+
+enum clinfer_status ci_constraint_apply(const struct clinfer_engine *engine, const struct ci_constraint *constraint,
+                                        float *logits) {
+    const size_t tokens = ci_matcher_tokens(constraint->compiled->matcher);
+    const size_t vocabulary = (size_t)engine->model.hyper.vocabulary;
+    const uint32_t *bits;
+    size_t count;
+    enum clinfer_status status = ci_constraint_mask(constraint, &bits, &count);
+    for (size_t i = 0; i < tokens && status == CLINFER_OK; i += 32) {
         uint32_t word = bits[i / 32];
         size_t last = tokens - i < 32 ? tokens - i : 32;
         if (word == UINT32_MAX) continue;
         for (size_t k = 0; k < last; k++)
             if (!(word >> k & 1)) logits[i + k] = -INFINITY;
     }
-    return CLINFER_OK;
+    for (size_t i = tokens; i < vocabulary && status == CLINFER_OK; i++) logits[i] = -INFINITY;
+    return status;
 }
 
 enum clinfer_status ci_constraint_take(struct clinfer_engine *engine, struct ci_constraint *constraint, int32_t token,

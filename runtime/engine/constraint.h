@@ -3,9 +3,10 @@
  * Compiled grammars, with what was learned about their masks, are the engine's and serve all requests of the same text;
  * those that nobody uses any more are let go when many have come. All of it belongs to the thread that computes.
  *
- * A session samples on the host then: what may not come is taken out of the logits, the token that was chosen moves its
- * place. Near the end of its room an answer is closed: a token is taken only if what must follow it still fits, and
- * where that is not so the cheapest end takes its place. */
+ * What may come is a mask: op sample has it where the sampling is done, so that no logits leave the device; where a
+ * session samples on the host the others are taken out of the logits. The token that was chosen moves the place, so the
+ * next mask is known only when the token is. Near the end of its room an answer is closed: a token is taken only if
+ * what must follow it still fits, and where that is not so the cheapest end takes its place. */
 #ifndef CI_ENGINE_CONSTRAINT_H
 #define CI_ENGINE_CONSTRAINT_H
 
@@ -16,6 +17,7 @@
 
 #include "grammar/matcher.h"
 
+struct ci_plan;
 struct ci_compiled; /* a grammar of the engine's */
 
 /* Of a session; all zero: its answer is free. */
@@ -34,9 +36,17 @@ enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const str
                                         int64_t most, struct ci_constraint *constraint);
 void ci_constraint_end(struct ci_constraint *constraint);
 
-/* Logits of what may not come become -INFINITY. *ended: nothing may come, the answer is complete. CLINFER_UNSUPPORTED:
- * nothing may come and it is not. */
-enum clinfer_status ci_constraint_apply(struct ci_constraint *constraint, float *logits, bool *ended);
+/* What may come next: bits [CI_MASK_WORDS(vocabulary of the tokenizer)], borrowed until the next call that makes a
+ * mask, *count of which are set. 0: the answer is complete. CLINFER_UNSUPPORTED: nothing may come and it is not. */
+enum clinfer_status ci_constraint_mask(const struct ci_constraint *constraint, const uint32_t **bits, size_t *count);
+
+/* The same for op sample: row `index` of engine->model.mask, in the next run of this plan. */
+enum clinfer_status ci_constraint_send(struct clinfer_engine *engine, const struct ci_constraint *constraint,
+                                       struct ci_plan *plan, int index);
+
+/* Logits [vocabulary of the model] of what may not come become -INFINITY. */
+enum clinfer_status ci_constraint_apply(const struct clinfer_engine *engine, const struct ci_constraint *constraint,
+                                        float *logits);
 
 /* The answer goes on with this token; `room`: tokens that may come behind it, -1: any number. *closed: it does not, but
  * ends with constraint->closing in its place, maybe none. CLINFER_WRONG_RESULT: it may not come. */

@@ -120,6 +120,7 @@ struct clinfer_engine {
 
     struct ci_compiled *compiled;                     /* grammars of answers, the newest first */
     struct ci_grammar_vocabulary *grammar_vocabulary; /* made for the first of them */
+    uint32_t *mask_row; /* [CI_MASK_WORDS(outputs)], where the tokenizer knows fewer tokens: for the next mask */
     float *host_logits; /* [vocabulary], and room for its candidates: made when a session samples on the host */
     struct ci_sampler_room room;
 
@@ -181,7 +182,7 @@ struct clinfer_session {
     int in_flight; /* row of the step in flight whose sampled id is this session's next token; -1: none */
     bool refused;  /* the callback wants no more */
     bool ignore_end;
-    bool on_host; /* samples on the host: settings that the op does not know, or a grammar */
+    bool on_host; /* samples on the host: settings that the op does not know */
     struct ci_constraint constraint;
     enum ci_care care;
     struct clinfer_result result;

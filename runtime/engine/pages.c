@@ -36,7 +36,7 @@ static enum clinfer_status grow_once(struct clinfer_engine *engine, enum ci_cach
     pool->free = pages;
     for (const struct ci_state *state = engine->model.states; state; state = state->next) {
         int64_t rows = (int64_t)capacity * CI_PAGE_ROWS;
-        if (state->kind == CI_STATE_SAMPLED || ci_cache_group(state->window) != group) continue;
+        if (!ci_state_is_cache(state) || ci_cache_group(state->window) != group) continue;
         if (state->tensor->view.rows >= rows) continue; /* grown before a failure */
         enum clinfer_status status = ci_store_state_grow(&engine->store, state->tensor, rows);
         if (status != CLINFER_OK)

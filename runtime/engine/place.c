@@ -55,7 +55,7 @@ static uint64_t cache_bytes(const struct clinfer_engine *engine, int context, co
     uint64_t bytes = 0;
     for (const struct ci_state *state = engine->model.states; state; state = state->next) {
         const struct ci_view *view = &state->tensor->view;
-        if (state->kind == CI_STATE_SAMPLED) continue;
+        if (!ci_state_is_cache(state)) continue;
         uint64_t rows = (uint64_t)ci_engine_most_pages(state->window, context, step) * CI_PAGE_ROWS;
         bytes += rows * ci_type_row_bytes(type ? type : view->type, view->cols);
     }
@@ -76,7 +76,7 @@ static bool q8_helps(const struct clinfer_engine *engine) {
     bool smaller = false;
     for (const struct ci_state *state = engine->model.states; state; state = state->next) {
         const struct ci_view *view = &state->tensor->view;
-        if (state->kind == CI_STATE_SAMPLED) continue;
+        if (!ci_state_is_cache(state)) continue;
         if (!ci_type_fits_cols(&ci_type_q8_0, view->cols)) return false;
         smaller = smaller || ci_type_row_bytes(view->type, view->cols) > ci_type_row_bytes(&ci_type_q8_0, view->cols);
     }

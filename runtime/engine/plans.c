@@ -133,7 +133,7 @@ enum clinfer_status ci_engine_widen_caches(struct clinfer_engine *engine) {
     engine->options.key_type = engine->options.value_type = CLINFER_CACHE_F32;
     ci_store_forget_states(&engine->store);
     for (struct ci_state *state = engine->model.states; state; state = state->next)
-        if (state->kind != CI_STATE_SAMPLED) state->tensor->view.type = &ci_type_f32;
+        if (ci_state_is_cache(state)) state->tensor->view.type = &ci_type_f32;
     return ci_engine_rebuild(engine, false);
 }
 
@@ -212,7 +212,7 @@ static enum clinfer_status make_states(struct clinfer_engine *engine) {
     engine->pools[CI_CACHE_WINDOW].window = ci_model_window(&engine->model);
     for (const struct ci_state *state = engine->model.states; state && status == CLINFER_OK; state = state->next) {
         struct ci_page_pool *pool = &engine->pools[ci_cache_group(state->window)];
-        if (state->kind == CI_STATE_SAMPLED || pool->capacity) continue;
+        if (!ci_state_is_cache(state) || pool->capacity) continue;
         pool->free = malloc(sizeof *pool->free * (size_t)first);
         if (!pool->free) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
         for (int page = first - 1; page >= 0; page--) pool->free[pool->free_count++] = page;

@@ -10,7 +10,7 @@ static void add_caches(struct ci_model *model, const struct ci_store *store, con
                        int64_t step, uint64_t cache[CI_MAX_PLACES]) {
     for (const struct ci_state *state = model->states; state; state = state->next) {
         const struct ci_view *view = &state->tensor->view;
-        if (state->kind == CI_STATE_SAMPLED) continue;
+        if (!ci_state_is_cache(state)) continue;
         uint64_t pages = (uint64_t)ci_engine_most_pages(state->window, context, step);
         cache[place_of(store, place_of_unit, state->layer)] +=
             pages * CI_PAGE_ROWS * ci_type_row_bytes(view->type, view->cols);

@@ -230,7 +230,7 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     session->skipped_bytes = 0;
     session->in_flight = -1;
     session->refused = false;
-    session->on_host = ci_sampler_needs_host(&session->sampler) || session->constraint.compiled;
+    session->on_host = ci_sampler_needs_host(&session->sampler);
     ci_sampler_begin(&session->sampler, take_up && take_up->generated ? &take_up->memory : NULL);
     ci_logprobs_begin(&session->logprobs, session->options.logprobs);
     ci_stop_texts_begin(&session->stop, request->stop, request->stop_count);
@@ -269,7 +269,7 @@ enum clinfer_status ci_session_submit(clinfer_session *session, const struct cli
     if (status == CLINFER_OK) status = reserve(session, request);
     if (status == CLINFER_OK && take_up) status = reserve_output(session, take_up->generated);
     if (status == CLINFER_OK) status = constrain(session, request, take_up);
-    if (status == CLINFER_OK && (ci_sampler_needs_host(&session->sampler) || request->grammar))
+    if (status == CLINFER_OK && ci_sampler_needs_host(&session->sampler))
         status = ci_sampler_reserve(engine, &session->sampler);
     if (status == CLINFER_OK) status = begin(session, request, take_up);
     stop_leading(engine);

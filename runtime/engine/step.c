@@ -244,6 +244,24 @@ static enum ci_trace_phase phase_of(const struct ci_batch *batch) {
     return CI_TRACE_DECODE;
 }
 
+/* What may come in the rows of sessions that follow a grammar. */
+static enum clinfer_status send_masks(struct clinfer_engine *engine, const struct ci_batch *batch,
+                                      struct ci_bucket *bucket) {
+    float *sampler = bucket->run.sampler->view.data;
+    enum clinfer_status status = CLINFER_OK;
+    int row = 0;
+    for (int i = 0; i < batch->count && status == CLINFER_OK; i++) {
+        const struct clinfer_session *session = batch->parts[i].session;
+        if (!batch->parts[i].wanted) continue;
+        if (!session->on_host && ci_session_is_constrained(session)) {
+            status = ci_constraint_send(engine, &session->constraint, bucket->plan, row);
+            sampler[row * CI_SAMPLER_COLS + CI_SAMPLER_MASKED] = 1;
+        }
+        row++;
+    }
+    return status;
+}
+
 static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_flight *flight) {
     struct ci_bucket *bucket;
     const struct ci_batch *batch = &flight->batch;
@@ -260,7 +278,9 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     fill_inputs(batch, &bucket->run);
     int64_t rows[CI_EXTENT_COUNT] = {0, batch->rows, batch->wanted, batch->tiles};
     status = ci_plan_set_rows(bucket->plan, rows);
-    ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
+    start = ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
+    if (status == CLINFER_OK) status = send_masks(engine, batch, bucket);
+    ci_trace_host(engine->trace, CI_TRACE_SAMPLER, start);
     start = ci_now();
     if (status == CLINFER_OK)
         status = engine->careful ? ci_careful_run(engine, bucket, batch->rows, &replaced) : ci_plan_run(bucket->plan);
@@ -318,6 +338,12 @@ static int64_t room_of(const struct clinfer_session *session) {
     return session->options.shift || most < context ? most : context;
 }
 
+/* Whether the host has to see the token before the next step: it chooses it, or makes the mask for the one behind it.
+ */
+static bool must_wait(const struct clinfer_session *session) {
+    return session->on_host || session->constraint.compiled;
+}
+
 /* What becomes of a token that was chosen. */
 enum turn {
     TURN_TOKEN,
@@ -325,20 +351,37 @@ enum turn {
     TURN_CLOSED /* the closing comes in its place */
 };
 
+/* The chain of samplers over what may come. */
 static enum clinfer_status sample_on_host(struct clinfer_engine *engine, const struct ci_flight *flight, int index,
-                                          int32_t *id, enum turn *turn) {
+                                          int32_t *id) {
     struct clinfer_session *session = flight->sessions[index];
-    bool constrained = ci_session_is_constrained(session), ended = false, closed = false;
     enum clinfer_status status =
         ci_plan_read(flight->bucket->plan, flight->bucket->run.logits, index, 1, engine->host_logits);
     if (status == CLINFER_OK) status = ci_logprobs_look(&session->logprobs, engine, session->output, session->generated);
+    if (status == CLINFER_OK && ci_session_is_constrained(session))
+        status = ci_constraint_apply(engine, &session->constraint, engine->host_logits);
+    if (status != CLINFER_OK) return status;
+    *id = ci_sampler_choose(session, engine->host_logits);
+    ci_logprobs_take(&session->logprobs, engine->host_logits, *id);
+    return CLINFER_OK;
+}
+
+/* The token that was sampled for this session, and what becomes of it by its grammar. */
+static enum clinfer_status choose_token(struct clinfer_engine *engine, const struct ci_flight *flight, int index,
+                                        int32_t *id, enum turn *turn) {
+    struct clinfer_session *session = flight->sessions[index];
+    const bool constrained = ci_session_is_constrained(session);
+    enum clinfer_status status = CLINFER_OK;
+    const uint32_t *bits;
+    size_t count = 1;
+    bool closed = false;
+    if (constrained) status = ci_constraint_mask(&session->constraint, &bits, &count);
+    *turn = TURN_COMPLETE;
+    if (status != CLINFER_OK || count == 0) return status;
+    if (session->on_host) status = sample_on_host(engine, flight, index, id);
     if (status == CLINFER_OK && constrained)
-        status = ci_constraint_apply(&session->constraint, engine->host_logits, &ended);
-    if (status == CLINFER_OK && !ended) *id = ci_sampler_choose(session, engine->host_logits);
-    if (status == CLINFER_OK && !ended) ci_logprobs_take(&session->logprobs, engine->host_logits, *id);
-    if (status == CLINFER_OK && constrained && !ended)
         status = ci_constraint_take(engine, &session->constraint, *id, room_of(session), &closed);
-    *turn = ended ? TURN_COMPLETE : closed ? TURN_CLOSED : TURN_TOKEN;
+    *turn = closed ? TURN_CLOSED : TURN_TOKEN;
     return status;
 }
 
@@ -412,9 +455,9 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
     int32_t id = flight->ids[index];
     enum turn turn = TURN_TOKEN;
     enum clinfer_status status = check_result(flight, index);
-    if (status == CLINFER_OK && session->on_host) {
+    if (status == CLINFER_OK && must_wait(session)) {
         double start = ci_trace_start(engine->trace);
-        status = sample_on_host(engine, flight, index, &id, &turn);
+        status = choose_token(engine, flight, index, &id, &turn);
         ci_trace_host(engine->trace, CI_TRACE_SAMPLER, start);
     }
     if (status != CLINFER_OK) {
@@ -496,9 +539,9 @@ bool ci_engine_step(struct clinfer_engine *engine) {
     double start = ci_trace_start(engine->trace);
     collect(engine, &flight->batch);
     ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
-    bool on_host = false, some = flight->batch.count > 0;
+    bool waits = false, some = flight->batch.count > 0;
     if (!some && !previous->active) return false;
-    for (int i = 0; i < flight->batch.count; i++) on_host = on_host || flight->batch.parts[i].session->on_host;
+    for (int i = 0; i < flight->batch.count; i++) waits = waits || must_wait(flight->batch.parts[i].session);
     if (some) {
         flight->slot = 2 * engine->next_flight;
         engine->next_flight ^= 1;
@@ -514,7 +557,7 @@ bool ci_engine_step(struct clinfer_engine *engine) {
     }
     if (!flight->active) flight->batch.count = 0;
     if (previous->active) land(engine, previous);
-    if (flight->active && (!engine->pipelined || on_host || engine->careful)) land(engine, flight);
+    if (flight->active && (!engine->pipelined || waits || engine->careful)) land(engine, flight);
     return true;
 }
 

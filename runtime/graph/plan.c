@@ -406,6 +406,16 @@ enum clinfer_status ci_plan_run(struct ci_plan *plan) {
     return status;
 }
 
+enum clinfer_status ci_plan_write(struct ci_plan *plan, const struct ci_tensor *state, int64_t first, int64_t rows,
+                                  const void *data) {
+    size_t row_bytes = ci_type_row_bytes(state->view.type, state->view.cols);
+    size_t start = row_bytes * (size_t)first, bytes = row_bytes * (size_t)rows;
+    (void)plan;
+    if (state->view.buffer) return ci_buffer_write_small(state->view.buffer, state->view.offset + start, data, bytes);
+    memcpy((uint8_t *)state->view.data + start, data, bytes);
+    return CLINFER_OK;
+}
+
 enum clinfer_status ci_plan_read(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t first, int64_t rows,
                                  void *out) {
     size_t row_bytes = ci_type_row_bytes(tensor->view.type, tensor->view.cols);

@@ -42,6 +42,10 @@ enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI
  * On return everything is enqueued, not necessarily done. */
 enum clinfer_status ci_plan_run(struct ci_plan *plan);
 
+/* Rows [first, first + rows) of a state, for the next run; `data` may be overwritten when this returns. */
+enum clinfer_status ci_plan_write(struct ci_plan *plan, const struct ci_tensor *state, int64_t first, int64_t rows,
+                                  const void *data);
+
 /* Rows [first, first + rows) of a tensor that a run wrote, waiting for it. */
 enum clinfer_status ci_plan_read(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t first, int64_t rows,
                                  void *out);

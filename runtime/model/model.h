@@ -58,9 +58,10 @@ enum { CI_ROPE_TABLES = 2 }; /* of layers that see everything, and of those with
 /* A state lives as long as the engine. What becomes of it when memory grows, a sequence moves or is cut, follows from
  * its kind and never from its name. */
 enum ci_state_kind {
-    CI_STATE_KEYS,   /* one row per position, [rows, cols] of the type of keys */
-    CI_STATE_VALUES, /* the same of the type of values */
-    CI_STATE_SAMPLED /* ids that the last run sampled */
+    CI_STATE_KEYS,    /* one row per position, [rows, cols] of the type of keys */
+    CI_STATE_VALUES,  /* the same of the type of values */
+    CI_STATE_SAMPLED, /* ids that the last run sampled */
+    CI_STATE_MASK /* [wanted, CI_MASK_WORDS(vocabulary)] i32, written by the host before a run: what op sample wants */
 };
 
 /* The caches of layers that see everything and those of layers with a window have pages of their own, since the latter
@@ -75,6 +76,11 @@ struct ci_state {
     struct ci_tensor *tensor;
     struct ci_state *next;
 };
+
+/* Whether it has a row per position. */
+static inline bool ci_state_is_cache(const struct ci_state *state) {
+    return state->kind == CI_STATE_KEYS || state->kind == CI_STATE_VALUES;
+}
 
 /* What the file has and the graph does without. */
 enum ci_finding_kind {
@@ -106,7 +112,7 @@ struct ci_model {
     struct ci_weight *weights, **next_weight;          /* in the order in which the graph first asked for them */
     struct ci_tensor **taken;                          /* [tensors of the file]: NULL where nothing asked */
     struct ci_state *states, **next_state;             /* in the order of the graph */
-    struct ci_tensor *sampled;                         /* the state of that kind */
+    struct ci_tensor *sampled, *mask;                  /* the states of these kinds; no mask where nothing is sampled */
     bool embeds;                                       /* graphs end before the output matrix */
     int outputs;                                       /* numbers of a wanted row: logits, or what an encoder gives */
     bool rope_halves;                                  /* where the family turns neighbours: rows are in that order */

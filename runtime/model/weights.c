@@ -199,8 +199,11 @@ struct ci_tensor *ci_model_flat(struct ci_model *model, const struct ci_tensor *
 /* ---- states ---- */
 
 struct ci_tensor *ci_model_state(struct ci_model *model, enum ci_state_kind kind, int layer, int64_t cols, int window) {
-    static const char *const names[] = {
-        [CI_STATE_KEYS] = "keys", [CI_STATE_VALUES] = "values", [CI_STATE_SAMPLED] = "sampled"};
+    static const char *const names[] = {[CI_STATE_KEYS] = "keys",
+                                        [CI_STATE_VALUES] = "values",
+                                        [CI_STATE_SAMPLED] = "sampled",
+                                        [CI_STATE_MASK] = "mask"};
+    const bool is_cache = kind == CI_STATE_KEYS || kind == CI_STATE_VALUES;
     for (struct ci_state *state = model->states; state; state = state->next)
         if (state->kind == kind && state->layer == layer) return state->tensor;
     char name[64];
@@ -209,15 +212,14 @@ struct ci_tensor *ci_model_state(struct ci_model *model, enum ci_state_kind kind
     else
         snprintf(name, sizeof name, "blk.%d.%s", layer, names[kind]);
     struct ci_state *state = ci_arena_alloc(&model->arena, sizeof *state);
-    const struct ci_type *type = kind == CI_STATE_SAMPLED ? &ci_type_i32 : &ci_type_f32;
+    const struct ci_type *type = is_cache ? &ci_type_f32 : &ci_type_i32;
     struct ci_tensor *tensor =
-        state ? make_tensor(model, CI_TENSOR_STATE, name, type, kind == CI_STATE_SAMPLED ? 1 : CI_PAGE_ROWS, cols)
-              : NULL;
+        state ? make_tensor(model, CI_TENSOR_STATE, name, type, is_cache ? CI_PAGE_ROWS : 1, cols) : NULL;
     if (!tensor) {
         out_of_memory(name);
         return NULL;
     }
-    if (kind == CI_STATE_SAMPLED) tensor->view.extent = CI_EXTENT_WANTED;
+    if (!is_cache) tensor->view.extent = CI_EXTENT_WANTED;
     *state = (struct ci_state){.kind = kind, .layer = layer, .window = window, .tensor = tensor};
     *model->next_state = state;
     model->next_state = &state->next;
@@ -230,7 +232,7 @@ void ci_model_make_states(struct ci_model *model, const struct ci_type *key_type
         struct ci_view *view = &state->tensor->view;
         if (state->kind == CI_STATE_KEYS) ci_view_set(view, key_type, rows, view->cols);
         if (state->kind == CI_STATE_VALUES) ci_view_set(view, value_type, rows, view->cols);
-        if (state->kind == CI_STATE_SAMPLED) view->rows = wanted;
+        if (!ci_state_is_cache(state)) view->rows = wanted;
     }
 }
 
@@ -239,7 +241,7 @@ uint64_t ci_model_cache_bytes(const struct ci_model *model, const struct ci_type
     uint64_t bytes = 0;
     int64_t kept = ci_model_window(model) + step < positions ? ci_model_window(model) + step : positions;
     for (const struct ci_state *state = model->states; state; state = state->next) {
-        if (state->kind == CI_STATE_SAMPLED) continue;
+        if (!ci_state_is_cache(state)) continue;
         const struct ci_type *type = state->kind == CI_STATE_KEYS ? key_type : value_type;
         bytes += ci_type_row_bytes(type, state->tensor->view.cols) * (uint64_t)(state->window ? kept : positions);
     }

@@ -134,7 +134,7 @@ static size_t sample_scratch(const struct ci_call *call, const int *tunables) {
     return (size_t)call->in[0].rows * (size_t)tunables[SAMPLE_CHUNKS] * SAMPLE_CHUNK_BYTES;
 }
 
-static const struct ci_bind sample_chunks_bind[] = {IN(0), IN(1), SCRATCH, IN_COLS(0), END};
+static const struct ci_bind sample_chunks_bind[] = {IN(0), IN(1), IN(CI_SAMPLE_MASK), SCRATCH, IN_COLS(0), END};
 static const struct ci_bind sample_merge_bind[] = {IN(1), SCRATCH, OUT(0), OUT(1), END};
 static const struct ci_launch sample_launches[] = {{"sample_chunks", sample_chunks_bind, grid_sample_chunks},
                                                    {"sample_merge", sample_merge_bind, grid_row}};

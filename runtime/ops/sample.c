@@ -2,8 +2,12 @@
  * these the smallest set whose probability reaches top_p (Holtzman et al. 2019, arXiv 1904.09751), of these those with
  * at least min_p of the largest probability (Nguyen et al. 2024, arXiv 2407.01082); then one is drawn at `temperature`,
  * all in the order and the 32-bit numbers of llama.cpp's samplers, so that the same random number gives the same token.
- * Logits that are not finite are counted and never chosen: the count is how a broken kernel shows itself. */
+ * Logits that are not finite are counted and never chosen: the count is how a broken kernel shows itself.
+ *
+ * A row may come with a mask, one bit per logit: what a grammar lets come next. It belongs to rows whose sampler says
+ * so, so that one step serves rows with and without, and nobody sends masks that are not used. */
 #include <math.h>
+#include <string.h>
 
 #include "base/random.h"
 #include "base/status.h"
@@ -16,13 +20,15 @@ static enum clinfer_status infer(struct ci_call *call) {
     enum clinfer_status status = ci_infer_expect("sample", call, 0, &ci_type_f32, -1, -1);
     if (status == CLINFER_OK)
         status = ci_infer_expect("sample", call, 1, &ci_type_f32, call->in[0].rows, CI_SAMPLER_COLS);
+    if (status == CLINFER_OK && call->in[CI_SAMPLE_MASK].type)
+        status = ci_infer_expect("sample", call, CI_SAMPLE_MASK, &ci_type_i32, -1, CI_MASK_WORDS(call->in[0].cols));
     ci_infer_out(&call->out[0], &ci_type_i32, call->in[0].extent, call->in[0].rows, 1);
     ci_infer_out(&call->out[1], &ci_type_i32, call->in[0].extent, call->in[0].rows, 1);
     return status;
 }
 
 /* Keeps the k largest in falling order; returns the number that are not finite. */
-static int32_t largest(const float *logits, int64_t count, int k, int32_t *ids, int *found) {
+static int32_t largest(const float *logits, int64_t count, const uint32_t *mask, int k, int32_t *ids, int *found) {
     int32_t not_finite = 0;
     *found = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -30,6 +36,7 @@ static int32_t largest(const float *logits, int64_t count, int k, int32_t *ids, 
             not_finite++;
             continue;
         }
+        if (mask && !(mask[i / 32] >> i % 32 & 1)) continue;
         if (*found == k && logits[i] <= logits[ids[k - 1]]) continue;
         int place = *found < k ? (*found)++ : k - 1;
         while (place > 0 && logits[i] > logits[ids[place - 1]]) {
@@ -79,6 +86,12 @@ static int32_t draw(const float *logits, const int32_t *ids, int found, const fl
     return ids[draw_of(weights, kept, sampler)];
 }
 
+static const uint32_t *mask_of(const struct ci_call *call, int64_t row, const float *sampler) {
+    const struct ci_view *mask = &call->in[CI_SAMPLE_MASK];
+    bool masked = mask->type && sampler[CI_SAMPLER_MASKED] > 0;
+    return masked ? (const uint32_t *)mask->data + row * mask->cols : NULL;
+}
+
 void ci_sample_rows(const struct ci_call *call, ci_sample_largest *search, int thread, int threads) {
     int64_t vocabulary = call->in[0].cols, first, last;
     ci_share(call->in[0].rows, 1, thread, threads, &first, &last);
@@ -89,12 +102,29 @@ void ci_sample_rows(const struct ci_call *call, ci_sample_largest *search, int t
         int k = greedy ? 1 : (int)sampler[CI_SAMPLER_TOP_K], found;
         k = k < 1 ? 1 : k > CI_SAMPLE_MAX_K ? CI_SAMPLE_MAX_K : k;
         int32_t ids[CI_SAMPLE_MAX_K] = {0};
-        ((int32_t *)call->out[1].data)[row] = search(logits, vocabulary, k, ids, &found);
+        ((int32_t *)call->out[1].data)[row] = search(logits, vocabulary, mask_of(call, row, sampler), k, ids, &found);
         ((int32_t *)call->out[0].data)[row] = found > 1 ? draw(logits, ids, found, sampler) : ids[0];
     }
 }
 
 static void reference(const struct ci_call *call) { ci_sample_rows(call, largest, 0, 1); }
+
+/* Of all densities; the last row's lets nothing come but what is not finite there, if anything. */
+static void fill_masks(const struct ci_call *call, uint64_t *random_state) {
+    const struct ci_view *mask = &call->in[CI_SAMPLE_MASK];
+    for (int64_t row = 0; row < mask->rows; row++) {
+        uint32_t *bits = (uint32_t *)mask->data + row * mask->cols;
+        memset(bits, row % 6 == 4 ? 0xff : 0, (size_t)mask->cols * sizeof *bits);
+        for (int64_t word = 0; word < mask->cols; word++) {
+            uint64_t random = ci_random(random_state);
+            if (row % 6 == 0) bits[word] = (uint32_t)(random >> 32);
+            if (row % 6 == 1 && random % 64 == 0) bits[word] = UINT32_C(1) << (random >> 32) % 32;
+            if (row % 6 == 3 && random % 2 == 0) bits[word] = UINT32_MAX;
+        }
+        if (row % 6 == 2) bits[mask->cols / 2] = 2;
+        if (row % 6 == 5) bits[0] = 1;
+    }
+}
 
 static void fill(struct ci_call *call, uint64_t *random_state) {
     static const float settings[][CI_SAMPLER_COLS] = {{0, 40, 0.95f, 0.05f}, {0.8f, 40, 0.95f, 0.05f}, {1.5f, 64, 1, 0},
@@ -106,10 +136,12 @@ static void fill(struct ci_call *call, uint64_t *random_state) {
             sampler[i] = settings[(size_t)row % (sizeof settings / sizeof *settings)][i];
         sampler[CI_SAMPLER_RANDOM] = ci_random_float(random_state);
         sampler[CI_SAMPLER_RANDOM_LOW] = ci_random_float(random_state);
+        sampler[CI_SAMPLER_MASKED] = call->in[CI_SAMPLE_MASK].type && row % 5 != 3 ? 1 : 0;
         if (row % 4 == 2) logits[call->in[0].cols / 2] = NAN;
         if (row % 4 == 3) logits[0] = INFINITY;
         if (row % 4 == 1) logits[call->in[0].cols - 1] = 30;
     }
+    if (call->in[CI_SAMPLE_MASK].type) fill_masks(call, random_state);
 }
 
 #define CASE(title, rows, vocabulary)                                                                                  \
@@ -118,17 +150,32 @@ static void fill(struct ci_call *call, uint64_t *random_state) {
             {0}, { 0 }                                                                                                 \
         }                                                                                                              \
     }
+#define MASKED(title, rows, vocabulary)                                                                                \
+    {                                                                                                                  \
+        title,                                                                                                         \
+            {{&ci_type_f32, rows, vocabulary},                                                                         \
+             {&ci_type_f32, rows, CI_SAMPLER_COLS},                                                                    \
+             {&ci_type_i32, rows, CI_MASK_WORDS(vocabulary)}},                                                         \
+            {{0}}, {                                                                                                   \
+            {0}, { 0 }                                                                                                 \
+        }                                                                                                              \
+    }
 
 static const struct ci_case cases[] = {CASE("smollm2, greedy", 1, 49152),
                                        CASE("every setting", 12, 5003),
                                        CASE("few tokens", 6, 3),
                                        CASE("large", 2, 151936),
+                                       MASKED("smollm2, greedy, masked", 1, 49152),
+                                       MASKED("every setting and mask", 30, 5003),
+                                       MASKED("few tokens, masked", 12, 3),
+                                       MASKED("large, masked", 2, 262144),
                                        {0}};
 
 const struct ci_op ci_op_sample = {
     .name = "sample",
-    .inputs = 2,
+    .inputs = 3,
     .outputs = 2,
+    .looked_up_inputs = 1u << CI_SAMPLE_MASK,
     .infer = infer,
     .reference = reference,
     .fill = fill,

@@ -67,7 +67,7 @@
  *             out: [R, E] = kind(x), any kind but the last
  * gather      in:  x [R, E]; rows [W, 1] i32
  *             out: [W, E]
- * sample      in:  logits [W, V]; sampler [W, CI_SAMPLER_COLS]
+ * sample      in:  logits [W, V]; sampler [W, CI_SAMPLER_COLS]; mask [>= W, CI_MASK_WORDS(V)] i32 or absent
  *             out: ids [W, 1] i32; how many logits are not finite [W, 1] i32
  *
  * Fused: rmsnorm_quantise, layernorm_quantise, glu_quantise, unary_quantise, attention_quantise (output q8); matmul_add (last input: what is added, [R, N]);
@@ -205,8 +205,12 @@ enum {
     CI_SAMPLER_MIN_P,
     CI_SAMPLER_RANDOM,
     CI_SAMPLER_RANDOM_LOW,
+    CI_SAMPLER_MASKED, /* 1: only tokens whose bit is set in the row's mask are candidates */
     CI_SAMPLER_COLS = 8
 };
-enum { CI_SAMPLE_MAX_K = 64 };
+enum { CI_SAMPLE_MAX_K = 64, CI_SAMPLE_MASK = 2 /* the input */ };
+
+/* Token i is bit i % 32 of word i / 32. */
+#define CI_MASK_WORDS(vocabulary) (((vocabulary) + 31) / 32)
 
 #endif

@@ -55,15 +55,21 @@ static clinfer_engine *open_engine(const char *device) {
     return engine;
 }
 
-static clinfer_session *make_session(clinfer_engine *engine, uint64_t seed) {
+static clinfer_session *make_session_with(clinfer_engine *engine, uint64_t seed, int top_k, int logprobs) {
     struct clinfer_session_options options;
     clinfer_session *session;
     clinfer_session_options_default(engine, &options);
     options.temperature = 1.5f;
-    options.top_k = 0;
+    options.top_k = top_k;
+    options.logprobs = logprobs;
     options.seed = seed;
     assert_ok(clinfer_session_create(engine, &options, &session));
     return session;
+}
+
+/* One that samples on the host: op sample does not take all tokens. */
+static clinfer_session *make_session(clinfer_engine *engine, uint64_t seed) {
+    return make_session_with(engine, seed, 0, 0);
 }
 
 static struct clinfer_request ask(const int32_t *tokens, size_t count, int most, struct answer *answer,
@@ -143,6 +149,34 @@ static void test_on_a_device_too(void **state) {
     check_answers("0", 2);
 }
 
+/* Who wants the probabilities samples on the host: what it chooses is what op sample does. */
+static void check_places_of_sampling(const char *device, int seeds) {
+    const struct clinfer_grammar grammar = {.kind = CLINFER_GRAMMAR_GBNF, .text = values};
+    clinfer_engine *engine = open_engine(device);
+    struct judge judge;
+    make_judge(&judge, values);
+    for (int seed = 0; seed < seeds; seed++) {
+        struct answer answers[2];
+        for (int on_host = 0; on_host < 2; on_host++) {
+            clinfer_session *session = make_session_with(engine, (uint64_t)seed, seed % 3 ? 40 : 1, on_host);
+            struct clinfer_request request = ask(prompt, PROMPT, 60, &answers[on_host], &grammar);
+            assert_ok(clinfer_generate(session, &request, &answers[on_host].result));
+            expect_allowed(&judge, &answers[on_host], true);
+            clinfer_session_destroy(session);
+        }
+        assert_int_equal(answers[0].length, answers[1].length);
+        assert_memory_equal(answers[0].text, answers[1].text, answers[0].length);
+    }
+    free_judge(&judge);
+    clinfer_engine_close(engine);
+}
+
+static void test_masked_sampling_chooses_what_the_host_would(void **state) {
+    (void)state;
+    check_places_of_sampling("cpu", 12);
+    check_places_of_sampling("0", 3);
+}
+
 /* Several requests by several grammars share steps. */
 static void test_sessions_follow_grammars_of_their_own(void **state) {
     (void)state;
@@ -157,7 +191,7 @@ static void test_sessions_follow_grammars_of_their_own(void **state) {
     make_judge(&judges[0], values);
     make_judge(&judges[1], letters);
     for (int i = 0; i < SESSIONS; i++) {
-        sessions[i] = make_session(engine, (uint64_t)i);
+        sessions[i] = make_session_with(engine, (uint64_t)i, i % 3 ? 40 : 0, 0);
         struct clinfer_request request = ask(prompt, PROMPT, 30, &answers[i], i < 4 ? &grammars[i % 2] : NULL);
         assert_ok(clinfer_submit(sessions[i], &request));
     }
@@ -241,6 +275,7 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_are_what_the_grammar_allows),
         cmocka_unit_test(test_on_a_device_too),
+        cmocka_unit_test(test_masked_sampling_chooses_what_the_host_would),
         cmocka_unit_test(test_sessions_follow_grammars_of_their_own),
         cmocka_unit_test(test_room_that_is_too_small_is_an_error_and_may_be_accepted),
         cmocka_unit_test(test_an_end_by_a_named_token_is_waited_for),
