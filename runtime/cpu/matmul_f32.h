@@ -9,6 +9,7 @@
  * knows, not a fast one. There x may be codes (q8), which become floats too. */
 #include "cpu/kernels.h"
 #include "cpu/matmul.h"
+#include "cpu/matmul_f32_rows.h"
 #include "cpu/simd.h"
 #include "types/layout.h"
 
@@ -121,19 +122,32 @@ INLINE void part_stored(enum weight_kind kind, const struct ci_matmul_job *job, 
     }
 }
 
-static void part_f32(const struct ci_matmul_job *job, int64_t first, int64_t last) {
-    part_stored(WEIGHT_F32, job, first, last);
+INLINE void floats_of(enum weight_kind kind, const struct ci_view *w, int64_t row, int64_t first, int64_t cols,
+                      float *out) {
+    const void *start = (const uint8_t *)w->data + (size_t)row * ci_type_row_bytes(w->type, w->cols);
+    int64_t k = 0;
+    for (; k + VF_LANES <= cols; k += VF_LANES) vf_store(out + k, load_weight(kind, start, first + k));
+    if (k < cols) vf_store_some(out + k, load_weight_some(kind, start, first + k, (int)(cols - k)), (int)(cols - k));
 }
 
-static void part_f16(const struct ci_matmul_job *job, int64_t first, int64_t last) {
-    part_stored(WEIGHT_F16, job, first, last);
-}
+/* From so many rows of x on they are the lanes. */
+enum { MANY_ROWS = BLOCK };
 
-static void part_bf16(const struct ci_matmul_job *job, int64_t first, int64_t last) {
-    part_stored(WEIGHT_BF16, job, first, last);
-}
+#define STORED(name, kind, bytes)                                                                                      \
+    static void floats_##name(const struct ci_view *w, int64_t row, int64_t first, int64_t cols, float *out) {         \
+        floats_of(kind, w, row, first, cols, out);                                                                     \
+    }                                                                                                                  \
+    static void part_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                            \
+        if (job->rows >= MANY_ROWS)                                                                                    \
+            part_rows(floats_##name, bytes, job, first, last);                                                         \
+        else                                                                                                           \
+            part_stored(kind, job, first, last);                                                                       \
+    }
+STORED(f32, WEIGHT_F32, 4)
+STORED(f16, WEIGHT_F16, 2)
+STORED(bf16, WEIGHT_BF16, 2)
 
-static void part_any(const struct ci_matmul_job *job, int64_t first, int64_t last) {
+static void few_rows_of_any(const struct ci_matmul_job *job, int64_t first, int64_t last) {
     float panel[TILE][PART];
     for (int64_t n = first; n < last; n += TILE)
         for (int64_t k = 0; k < job->w->cols; k += PART) {
@@ -147,6 +161,13 @@ static void part_any(const struct ci_matmul_job *job, int64_t first, int64_t las
             }
             all_rows(WEIGHT_F32, job, w, w_rows, count, k, cols);
         }
+}
+
+static void part_any(const struct ci_matmul_job *job, int64_t first, int64_t last) {
+    if (job->rows >= MANY_ROWS)
+        part_rows(ci_view_part, 0, job, first, last);
+    else
+        few_rows_of_any(job, first, last);
 }
 
 static ci_matmul_part *part_for(const struct ci_type *type) {

@@ -151,11 +151,39 @@ static void test_matmul_is_right_at_the_edges_of_its_tiles(void **state) {
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) check_matmul_shapes(&ci_type_f32, plain[i]);
 }
 
+/* Where many rows of x are the lanes: rows of x around one and two vectors and blocks of them, rows of the weight
+ * around those that share what is loaded, columns around a piece of them. */
+static void test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles(void **state) {
+    (void)state;
+    enum { X = 7, W = 5, COLS = 3, TYPES = 4 };
+    static const int64_t x_rows[X] = {16, 31, 32, 33, 64, 81, 130}, w_rows[W] = {1, 13, 14, 29, 57},
+                         cols[COLS] = {43, 512, 1030};
+    static const struct ci_type *const types[TYPES] = {&ci_type_f32, &ci_type_f16, &ci_type_bf16, &ci_type_iq2_xs};
+    char name[96], set[48];
+    for (int t = 0; t < TYPES; t++)
+        for (int i = 0; i < X; i++) {
+            snprintf(set, sizeof set, "%s, %d rows", types[t]->name, (int)x_rows[i]);
+            for (int j = 0; j < W * COLS; j++) {
+                if (!sampling_takes(set, j, W * COLS, ONE_IN)) continue;
+                bool blocks = types[t]->block_cols > 1;
+                int64_t m = x_rows[i], n = w_rows[j % W], k = blocks ? 768 : cols[j / W];
+                const struct ci_type *x = blocks && j % 2 ? &ci_type_q8 : &ci_type_f32;
+                snprintf(name, sizeof name, "%s by %s, %d x %d x %d", x->name, types[t]->name, (int)m, (int)n, (int)k);
+                struct ci_case shape = {
+                    .name = name,
+                    .in = {
+                        {x, m, k}, {types[t], n, k}, {0}, {0}, {&ci_type_f32, 1, n}, {0}, {0}, {&ci_type_f32, m, n}}};
+                int ran = check_case(&ci_op_matmul_add, &shape);
+                if ((ci_cpu_features()->avx2 || ci_cpu_features()->neon) && !ran) fail_msg("no variant does %s", name);
+            }
+        }
+}
+
 /* Experts with no, few and many rows, whose weights are one group of 16, several, or no whole number of them. */
 static void test_experts_are_right_at_the_edges_of_their_tiles(void **state) {
     (void)state;
-    enum { ROWS = 5, WIDTHS = 3 };
-    static const int64_t rows[ROWS] = {1, 2, 5, 11, 23}, widths[WIDTHS] = {16, 48, 21};
+    enum { ROWS = 6, WIDTHS = 3 };
+    static const int64_t rows[ROWS] = {1, 2, 5, 11, 23, 120}, widths[WIDTHS] = {16, 48, 21};
     static const struct ci_type *const types[] = {&ci_type_q4_0, &ci_type_q6_k, &ci_type_f16};
     char name[96], set[48];
     for (int t = 0; t < 3; t++)
@@ -513,6 +541,7 @@ int main(void) {
         cmocka_unit_test(test_every_variant_of_this_processor_does_some_case),
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
+        cmocka_unit_test(test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_experts_are_right_at_the_edges_of_their_tiles),
         cmocka_unit_test(test_experts_of_every_type_have_a_case_that_proves_them),
         cmocka_unit_test(test_only_the_chosen_experts_count_as_read),
