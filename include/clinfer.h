@@ -497,6 +497,22 @@ struct clinfer_logprob {
     float logprob;
 };
 
+/* What has come of an answer since the piece before: text of one part, whole characters, with the tokens that came
+ * meanwhile. Text may be held back, where it may become a stop text, a mark or a call, or is half a character: then its
+ * tokens come with a later piece or with the last one, which may have no text. All pieces of a local answer together
+ * have the result's tokens. */
+enum clinfer_part { CLINFER_PART_ANSWER, CLINFER_PART_REASONING };
+struct clinfer_piece {
+    enum clinfer_part part;
+    const char *text;
+    size_t length;
+    const int32_t *tokens; /* [token_count]; of a remote none */
+    size_t token_count;
+    const struct clinfer_logprob *logprobs; /* [token_count, 1 + sampling.logprobs], as in the result; NULL: not
+                                             * wanted */
+};
+typedef bool clinfer_piece_callback(void *user, const struct clinfer_piece *piece);
+
 struct clinfer_result {
     enum clinfer_finish finish;
     size_t prompt_tokens, cached_tokens, generated_tokens;
@@ -510,6 +526,8 @@ struct clinfer_result {
      * is END then. */
     const struct clinfer_tool_call *calls;
     size_t call_count;
+
+    const char *stop_text; /* the one of the request's stop texts that ended it; NULL: none */
 };
 
 /* Submits and waits. CLINFER_CONTEXT_FULL: the prompt is longer than the context. */
@@ -627,6 +645,11 @@ CLINFER_API enum clinfer_status clinfer_router_start(clinfer_router *router);
 /* The engine of the first rung that has one, to ask it things between requests; NULL: none. */
 CLINFER_API clinfer_engine *clinfer_router_engine(clinfer_router *router);
 
+/* The same for programs with several threads: whatever becomes of its rung, the engine stays open until it is given
+ * back, which has to be before the router is closed. Nothing happens for a NULL engine. */
+CLINFER_API clinfer_engine *clinfer_router_take_engine(clinfer_router *router);
+CLINFER_API void clinfer_router_give_back_engine(clinfer_router *router, clinfer_engine *engine);
+
 /* The ladder as it stands. Borrowed until the next call on the router or one of its conversations. */
 CLINFER_API const struct clinfer_rung *clinfer_router_rungs(clinfer_router *router, size_t *count);
 
@@ -653,8 +676,19 @@ typedef bool clinfer_tool_call_callback(void *user, const struct clinfer_tool_ca
 struct clinfer_chat_request {
     const struct clinfer_message *messages; /* the whole conversation; the last one is to be answered */
     size_t count;
+    const int32_t *tokens; /* [token_count], copied: the prompt itself, instead of messages; local rungs only */
+    size_t token_count;
     bool raw;                /* the last message's content as it is, without a chat template; local rungs only */
     bool parse_special;      /* control tokens in contents count as such, as they always do in a raw one */
+
+    /* What the chat template makes of the messages: without what begins an answer; or so that the last message, which
+     * is the assistant's, is an answer that has begun, and the model goes on with it (remotes are asked to do so, too);
+     * with variables of its own, a JSON object such as {"enable_thinking": false}, that go before the engine's. No
+     * remote is asked for a request with the first or the last of these. */
+    bool no_generation_prompt;
+    bool continue_last;
+    const char *template_arguments; /* copied; NULL: none */
+
     int max_tokens;          /* -1: until the answer or the context ends */
     bool ignore_end;         /* as in struct clinfer_request; local rungs only */
     double deadline_seconds; /* 0: none; after it no local rung goes on, with the prompt or the answer */
@@ -687,9 +721,25 @@ struct clinfer_chat_request {
     /* NULL, or gets calls of tools as they come, else as `callback`; the result has them in any case. */
     clinfer_tool_call_callback *call;
 
-    /* NULL, or told now and then, by the thread that waits, how much of a prompt is computed. */
+    /* NULL, or gets all text, whatever part it is of, and the tokens: instead of `callback` and `reasoning`, which are
+     * NULL then. As `callback`. */
+    clinfer_piece_callback *piece;
+
+    /* NULL, or told once a local rung has made the prompt and accepted it, before any text: its tokens, and how many of
+     * them need not be computed. Once for a request, as `callback`. */
+    void (*started)(void *user, size_t prompt_tokens, size_t cached_tokens);
+
+    /* NULL, or told after each step that computed some of the prompt how much of it is there. As `callback`. */
     void (*progress)(void *user, size_t done, size_t total);
 };
+
+/* What a request becomes, without running it: the prompt's text (*length bytes and a zero; "" where tokens are given)
+ * and its tokens, with the tools that the request has, but without the mark that a call which has to come would begin
+ * with. Each of the outputs may be NULL; *text and *tokens are the caller's to clinfer_free. An engine is opened where
+ * none is. CLINFER_UNSUPPORTED: no model runs here, a remote makes its own prompts. */
+CLINFER_API enum clinfer_status clinfer_router_prompt(clinfer_router *router,
+                                                      const struct clinfer_chat_request *request, char **text,
+                                                      size_t *length, int32_t **tokens, size_t *token_count);
 
 /* Begins the request; several conversations' requests run in the same steps. The messages are copied. */
 CLINFER_API enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,

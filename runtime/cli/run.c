@@ -30,10 +30,11 @@ void ci_run_look(struct ci_run_state *run) {
     }
 }
 
-/* A prompt that takes long: how much of it is computed. */
+/* A prompt that takes long, one of several steps: how much of it is computed. */
 static void on_progress(void *user, size_t done, size_t total) {
     char text[96];
     (void)user;
+    if (done == total) return;
     snprintf(text, sizeof text, "prompt: %zu of %zu tokens", done, total);
     ci_progress(text);
 }

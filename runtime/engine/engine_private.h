@@ -191,12 +191,6 @@ struct clinfer_session {
     double submitted, first_token, last_token;
 };
 
-/* text.c: clinfer_chat_tokens() of arguments that are checked; `tools` as ci_chat_render() has them; *reasoning_begun:
- * the prompt ends within reasoning. */
-enum clinfer_status ci_engine_chat_tokens(const struct clinfer_engine *engine, const struct clinfer_message *messages,
-                                          size_t count, json_t *tools, bool add_generation_prompt, bool parse_special,
-                                          int32_t **tokens, size_t *token_count, bool *reasoning_begun);
-
 /* load.c: the context is `wanted` tokens, 0: as many as the model was made for (ci_model_set_context). */
 enum clinfer_status ci_engine_take_context(struct clinfer_engine *engine, int wanted);
 

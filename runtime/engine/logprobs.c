@@ -71,6 +71,12 @@ void ci_logprobs_take(struct ci_logprobs *logprobs, const float *logits, int32_t
     row[0] = (struct clinfer_logprob){token, (float)((double)logits[token] - logprobs->log_sum)};
 }
 
+const struct clinfer_logprob *ci_logprobs_row(struct ci_logprobs *logprobs, const int32_t *output, size_t index) {
+    if (!logprobs->width || !make_room(logprobs, index + 1)) return NULL;
+    make_up(logprobs, output, index + 1);
+    return logprobs->rows + index * logprobs->width;
+}
+
 const struct clinfer_logprob *ci_logprobs_end(struct ci_logprobs *logprobs, const int32_t *output, size_t generated) {
     if (!logprobs->width || !make_room(logprobs, generated)) return NULL;
     make_up(logprobs, output, generated);

@@ -22,6 +22,10 @@ enum clinfer_status ci_logprobs_look(struct ci_logprobs *logprobs, struct clinfe
 /* The token of that row. A token that was chosen has the logit that it had. */
 void ci_logprobs_take(struct ci_logprobs *logprobs, const float *logits, int32_t token);
 
+/* The row of token number `index`, which may be one that nobody computed; NULL: nobody asked, or no memory. Valid until
+ * the next call. */
+const struct clinfer_logprob *ci_logprobs_row(struct ci_logprobs *logprobs, const int32_t *output, size_t index);
+
 /* All rows; NULL: nobody asked, or no memory. */
 const struct clinfer_logprob *ci_logprobs_end(struct ci_logprobs *logprobs, const int32_t *output, size_t generated);
 void ci_logprobs_free(struct ci_logprobs *logprobs);

@@ -15,31 +15,60 @@
 
 /* ---- on the runner's thread ---- */
 
-/* In nobody's driver while the receiver has the text, and without the lock: it may be a terminal that was stopped, and
- * those who wait must be able to look. */
-static bool pass_on(struct ci_task *task, clinfer_text_callback *callback, const char *text, size_t length) {
+/* In nobody's driver while the receiver has the word, and without the lock: it may be a terminal that was stopped, and
+ * those who wait must be able to look. false: nothing of this runner comes through any more. */
+struct talk {
+    double estimate; /* of a step that is under way meanwhile */
+    enum ci_watch_kind before;
+};
+
+static bool begin_talk(struct ci_task *task, size_t bytes, struct talk *talk) {
     struct ci_runner *runner = task->runner;
-    double estimate = atomic_load(&runner->watch.estimate); /* of a step that is under way meanwhile */
-    enum ci_watch_kind before = ci_watch_begin(CI_WATCH_IDLE, 0);
+    talk->estimate = atomic_load(&runner->watch.estimate);
+    talk->before = ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
-    bool goes_on = !runner->abandoned;
-    if (goes_on) task->text_bytes += length;
-    runner->talks = goes_on;
+    runner->talks = !runner->abandoned;
+    if (runner->talks) task->text_bytes += bytes;
+    bool may = runner->talks;
     pthread_mutex_unlock(&runner->lock);
-    if (goes_on && callback) goes_on = callback(task->request.user, text, length);
+    return may;
+}
+
+static void end_talk(const struct ci_task *task, const struct talk *talk) {
+    struct ci_runner *runner = task->runner;
     pthread_mutex_lock(&runner->lock);
     runner->talks = false;
     if (runner->abandoned) pthread_cond_broadcast(&runner->changed); /* that waits for this */
     pthread_mutex_unlock(&runner->lock);
-    ci_watch_begin(before, estimate);
+    ci_watch_begin(talk->before, talk->estimate);
+}
+
+static bool pass_on(struct ci_task *task, clinfer_text_callback *callback, const char *text, size_t length) {
+    struct talk talk;
+    bool goes_on = begin_talk(task, length, &talk);
+    if (goes_on && callback) goes_on = callback(task->request.user, text, length);
+    end_talk(task, &talk);
     return goes_on;
+}
+
+static void tell_start(struct ci_task *task, size_t prompt_tokens, size_t cached_tokens) {
+    struct talk talk;
+    if (!task->request.started) return;
+    if (begin_talk(task, 0, &talk)) task->request.started(task->request.user, prompt_tokens, cached_tokens);
+    end_talk(task, &talk);
+}
+
+static void tell_progress(struct ci_task *task, size_t done, size_t total) {
+    struct talk talk;
+    if (begin_talk(task, 0, &talk)) task->request.progress(task->request.user, done, total);
+    end_talk(task, &talk);
 }
 
 /* As pass_on(), for what is not text and takes no time. */
 static void tell_form_of_calls(const struct ci_task *task, bool marked) {
     struct ci_runner *runner = task->runner;
     pthread_mutex_lock(&runner->lock);
-    if (!runner->abandoned && task->request.tools)
+    if (!runner->abandoned && task->request.prompt.tools)
         task->request.began(task->request.user, ci_chat_calls(runner->engine->chat), marked);
     pthread_mutex_unlock(&runner->lock);
 }
@@ -67,12 +96,16 @@ static bool make_room(struct ci_task *task, size_t capacity) {
 
 static bool on_token(void *user, int32_t token) {
     struct ci_task *task = user;
+    clinfer_session *session = task->seat->session;
+    const struct clinfer_logprob *row =
+        ci_logprobs_row(&session->logprobs, session->output, session->generated ? session->generated - 1 : 0);
     pthread_mutex_lock(&task->runner->lock);
     size_t count = task->token_count;
     /* More than the context holds come only where it is shifted. */
     bool goes_on = make_room(task, count < task->token_capacity ? count : 2 * count);
     if (goes_on) task->tokens[task->token_count++] = token;
-    task->memory = task->seat->session->sampler.memory;
+    if (goes_on && task->request.token) task->request.token(task->request.user, token, row);
+    task->memory = session->sampler.memory;
     pthread_mutex_unlock(&task->runner->lock);
     return goes_on && !atomic_load(&task->cancel);
 }
@@ -80,20 +113,6 @@ static bool on_token(void *user, int32_t token) {
 static bool is_cancelled(void *user) {
     const struct ci_task *task = user;
     return atomic_load(&task->cancel);
-}
-
-static enum clinfer_status prompt_tokens(const struct ci_task *task, int32_t **tokens, size_t *count,
-                                         bool *reasoning_begun) {
-    const clinfer_engine *engine = task->runner->engine;
-    const struct ci_task_request *request = &task->request;
-    *tokens = NULL;
-    *count = 0;
-    if (request->raw) {
-        const char *text = task->messages[request->count - 1].content;
-        return clinfer_tokenize(engine, text, strlen(text), true, true, tokens, count);
-    }
-    return ci_engine_chat_tokens(engine, task->messages, request->count, request->tools, true, request->parse_special,
-                                 tokens, count, reasoning_begun);
 }
 
 /* Room for all tokens that the context allows, so that none is made while they come. */
@@ -129,7 +148,7 @@ static enum clinfer_status require_call(struct ci_task *task, bool reasoning_beg
     char *schema;
     size_t length = 0;
     enum clinfer_status status =
-        ci_tools_schema(task->request.tools, task->request.tool_choice, format->arguments, &schema);
+        ci_tools_schema(task->request.prompt.tools, task->request.tool_choice, format->arguments, &schema);
     if (status != CLINFER_OK) return status;
     task->grammar = (struct clinfer_grammar){.kind = CLINFER_GRAMMAR_JSON_SCHEMA, .text = schema, .name = "tools"};
     *marked = format->prefix && !reasoning_begun;
@@ -151,22 +170,26 @@ static enum clinfer_status require_call(struct ci_task *task, bool reasoning_beg
 /* From messages to a session that generates. *of_model: what failed is no device's fault. */
 static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     const struct ci_task_request *request = &task->request;
-    int32_t *tokens = NULL;
-    size_t count = 0;
+    struct ci_prompt prompt;
     *of_model = true;
     ci_stop_by(is_cancelled, task);
-    bool reasoning_begun = false;
-    enum clinfer_status status = prompt_tokens(task, &tokens, &count, &reasoning_begun);
+    enum clinfer_status status = ci_engine_prompt(task->runner->engine, &request->prompt, &prompt);
     ci_stop_by(NULL, NULL);
+    bool reasoning_begun = prompt.reasoning_begun;
+    int32_t *tokens = prompt.tokens;
+    size_t count = prompt.count;
+    prompt.tokens = NULL;
+    ci_prompt_free(&prompt);
     if (status == CLINFER_OK) status = make_first_room(task);
     bool marked = false;
     if (status == CLINFER_OK && ci_tool_choice_requires(request->tool_choice))
         status = require_call(task, reasoning_begun, &marked, &tokens, &count);
-    size_t prompt = count;
+    size_t before = count;
     if (status == CLINFER_OK) status = append_begun(task, &tokens, &count);
     if (status == CLINFER_OK && !task->seat->session)
         status = clinfer_session_create(task->runner->engine, &request->sampling, &task->seat->session);
     if (status == CLINFER_OK) {
+        bool templated = !request->prompt.raw && !request->prompt.tokens;
         const struct clinfer_request submitted = {.tokens = tokens,
                                                   .count = count,
                                                   .max_tokens = request->max_tokens,
@@ -177,17 +200,19 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
         const struct ci_take_up take_up = {.answer = task->tokens,
                                            .generated = request->begun_count,
                                            .memory = request->memory,
-                                           .prompt_tokens = prompt,
+                                           .prompt_tokens = before,
                                            .text_bytes = request->text_bytes,
                                            .on_token = on_token,
-                                           .form = request->raw ? NULL : ci_chat_reasoning(task->runner->engine->chat),
+                                           .form = templated ? ci_chat_reasoning(task->runner->engine->chat) : NULL,
                                            .reasoning_begun = reasoning_begun,
                                            .reasoning = request->reasoning ? on_reasoning : NULL,
-                                           .calls = request->tools ? ci_chat_calls(task->runner->engine->chat) : NULL};
+                                           .calls = request->prompt.tools ? ci_chat_calls(task->runner->engine->chat)
+                                                                          : NULL};
         tell_form_of_calls(task, marked);
         status = ci_session_submit(task->seat->session, &submitted, &take_up);
         *of_model =
             status == CLINFER_CONTEXT_FULL || status == CLINFER_INVALID_ARGUMENT || status == CLINFER_UNSUPPORTED;
+        if (status == CLINFER_OK) tell_start(task, before, task->seat->session->result.cached_tokens);
     }
     clinfer_free(tokens);
     pthread_mutex_lock(&task->runner->lock);
@@ -204,8 +229,10 @@ static void remove_task(struct ci_runner *runner, const struct ci_task *task) {
 
 void ci_task_free(struct ci_task *task) {
     free(task->messages);
+    free(task->prompt);
     free(task->sampling);
-    json_decref(task->request.tools);
+    json_decref(task->request.prompt.tools);
+    json_decref(task->request.prompt.variables);
     free((char *)(uintptr_t)task->request.tool_choice);
     free(task->tokens);
     free((char *)(uintptr_t)task->grammar.text);
@@ -248,6 +275,15 @@ static void start_tasks(struct ci_runner *runner) {
     }
 }
 
+/* After a step that computed some of a prompt. With the lock held, which is let go of while the receiver is told. */
+static void tell_if_in_prompt(struct ci_task *task, size_t before) {
+    size_t total = task->prompt_tokens, done = task->computed < total ? task->computed : total;
+    if (!task->request.progress || before >= total || done <= before) return;
+    pthread_mutex_unlock(&task->runner->lock);
+    tell_progress(task, done, total);
+    pthread_mutex_lock(&task->runner->lock);
+}
+
 /* After a step: what has become of the tasks. With the lock held. */
 static void look_at_tasks(struct ci_runner *runner) {
     bool some = false;
@@ -256,7 +292,10 @@ static void look_at_tasks(struct ci_runner *runner) {
         if (task->state != CI_TASK_RUNS) continue;
         clinfer_session *session = task->seat->session;
         if (atomic_load(&task->cancel)) clinfer_cancel(session);
+        size_t before = task->computed;
         task->computed = ci_session_computed(session);
+        tell_if_in_prompt(task, before);
+        next = task->next; /* only now: others came in behind while the lock was open */
         if (ci_session_is_active(session)) continue;
         enum clinfer_status status = clinfer_wait(session, &task->result);
         end_task(task, status);
@@ -449,6 +488,32 @@ clinfer_engine *ci_runner_engine(struct ci_runner *runner) {
     clinfer_engine *engine = runner->opened ? runner->engine : NULL;
     pthread_mutex_unlock(&runner->lock);
     return engine;
+}
+
+clinfer_engine *ci_runner_hold(struct ci_runner *runner) {
+    pthread_mutex_lock(&runner->lock);
+    clinfer_engine *engine = runner->opened && !runner->abandoned ? runner->engine : NULL;
+    if (engine) {
+        runner->seats++;
+        runner->holds++;
+    }
+    pthread_mutex_unlock(&runner->lock);
+    return engine;
+}
+
+void ci_runner_let_go(struct ci_runner *runner) {
+    pthread_mutex_lock(&runner->lock);
+    runner->seats--;
+    runner->holds--;
+    pthread_cond_broadcast(&runner->changed);
+    pthread_mutex_unlock(&runner->lock);
+}
+
+bool ci_runner_is_held(struct ci_runner *runner, const clinfer_engine *engine) {
+    pthread_mutex_lock(&runner->lock);
+    bool held = runner->holds > 0 && runner->engine == engine;
+    pthread_mutex_unlock(&runner->lock);
+    return held;
 }
 
 bool ci_runner_hangs(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent) {

@@ -14,6 +14,7 @@
 
 #include "base/watch.h"
 #include "engine/devices.h"
+#include "engine/prompt.h"
 #include "engine/sampler.h"
 
 struct ci_runner;
@@ -23,10 +24,7 @@ struct ci_tool_format;
 struct ci_seat;
 
 struct ci_task_request {
-    const struct clinfer_message *messages; /* copied */
-    size_t count;
-    bool raw;                                /* the last message's content as it is */
-    bool parse_special;                      /* control tokens in contents count */
+    struct ci_prompt_request prompt;         /* copied, with messages, tokens, tools and variables */
     struct clinfer_session_options sampling; /* NAN, -1: the model's own; copied with what it points to */
     int max_tokens;
     bool ignore_end;
@@ -35,12 +33,17 @@ struct ci_task_request {
     clinfer_text_callback *reasoning;      /* the same for that part of the text; NULL: `callback` gets all of it */
     void *user;
 
-    /* NULL, or an array as ci_chat_render() takes it, copied; then `began` is told, before any text comes, how this
-     * engine's model writes calls, which the text has as they are; `marked`: the prompt ends with the first mark of one
-     * that has to come. On the runner's thread. */
-    json_t *tools;
+    /* Where the prompt has tools, `began` is told, before any text comes, how this engine's model writes calls, which
+     * the text has as they are; `marked`: the prompt ends with the first mark of one that has to come. On the runner's
+     * thread, as the others. */
     const char *tool_choice; /* as in struct clinfer_chat_request, copied */
     void (*began)(void *user, const struct ci_tool_format *calls, bool marked);
+
+    /* Each NULL, or told: that the prompt is accepted; how far it is, after a step; of a token, before its text (row:
+     * [1 + sampling.logprobs], NULL: not wanted), which must be quick and call nothing of the runner. */
+    void (*started)(void *user, size_t prompt_tokens, size_t cached_tokens);
+    void (*progress)(void *user, size_t done, size_t total);
+    void (*token)(void *user, int32_t token, const struct clinfer_logprob *row);
 
     /* An answer that has begun on another runner: its tokens, copied, and the bytes of their text that are out. */
     const int32_t *begun;
@@ -73,6 +76,13 @@ bool ci_runner_wait_open(struct ci_runner *runner, double seconds, enum clinfer_
 
 /* The open engine, for questions while no task runs; NULL: not open. */
 clinfer_engine *ci_runner_engine(struct ci_runner *runner);
+
+/* The same, and it stays open until it is let go of, unless the runner is closed. */
+clinfer_engine *ci_runner_hold(struct ci_runner *runner);
+void ci_runner_let_go(struct ci_runner *runner);
+
+/* Whether somebody holds that engine of its. */
+bool ci_runner_is_held(struct ci_runner *runner, const clinfer_engine *engine);
 
 /* Whether it has been silent for too long. */
 bool ci_runner_hangs(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent);

@@ -18,6 +18,7 @@ struct ci_task {
     struct ci_seat *seat;
     struct ci_task_request request;
     struct clinfer_message *messages; /* all texts in one block behind it */
+    int32_t *prompt;                  /* the request's own tokens */
     struct clinfer_grammar grammar;   /* the request's, its texts in one block at `text` */
     void *sampling; /* what request.sampling points to, in one block */
     atomic_bool cancel;
@@ -31,7 +32,7 @@ struct ci_task {
     int32_t *tokens; /* the answer's */
     size_t token_count, token_capacity, text_bytes;
     struct ci_sampler_memory memory;
-    size_t computed, prompt_tokens;
+    size_t computed, prompt_tokens; /* those of an answer that was begun included */
     bool released; /* by who waited for it, while the runner still had it */
 };
 
@@ -52,7 +53,7 @@ struct ci_runner {
     enum clinfer_status status; /* of opening */
     char message[1024];
     struct ci_task *tasks; /* that wait or run, oldest first */
-    int seats;
+    int seats, holds; /* each hold counts as a seat */
     struct ci_seat *leaving; /* of these, to be destroyed */
 };
 

@@ -66,6 +66,7 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
     session->result.finish = reason;
     session->result.generated_tokens = session->generated;
     session->result.tokens = session->output;
+    session->result.stop_text = session->stop.text;
     session->result.logprobs = ci_logprobs_end(&session->logprobs, session->output, session->generated);
     session->result.generate_seconds = session->last_token - session->first_token;
     session->status = status;

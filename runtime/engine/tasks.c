@@ -103,25 +103,44 @@ static bool copy_grammar(const struct clinfer_grammar *from, struct clinfer_gram
     return true;
 }
 
+/* Copies what the request points to into the task, which has the rest of it already. false: memory is out. */
+static bool copy_request(struct ci_task *task, const struct ci_task_request *request) {
+    const struct ci_prompt_request *prompt = &request->prompt;
+    struct ci_task_request *own = &task->request;
+    own->prompt.messages = NULL;
+    own->prompt.tokens = NULL;
+    own->prompt.tools = own->prompt.variables = NULL;
+    own->tool_choice = NULL;
+    own->grammar = NULL;
+    own->begun = NULL;
+    task->messages = ci_messages_copy(prompt->messages, prompt->count);
+    task->tokens = malloc((request->begun_count + 1) * sizeof *task->tokens);
+    if (!task->messages || !task->tokens) return false;
+    own->prompt.messages = task->messages;
+    if (request->begun_count) memcpy(task->tokens, request->begun, request->begun_count * sizeof *task->tokens);
+    if (prompt->tokens) {
+        task->prompt = malloc((prompt->token_count + 1) * sizeof *task->prompt);
+        if (!task->prompt) return false;
+        memcpy(task->prompt, prompt->tokens, prompt->token_count * sizeof *task->prompt);
+        own->prompt.tokens = task->prompt;
+    }
+    own->prompt.tools = json_deep_copy(prompt->tools);
+    own->prompt.variables = json_deep_copy(prompt->variables);
+    if (!own->prompt.tools != !prompt->tools || !own->prompt.variables != !prompt->variables) return false;
+    if (prompt->tools && request->tool_choice && !(own->tool_choice = strdup(request->tool_choice))) return false;
+    return copy_grammar(request->grammar, &task->grammar) &&
+           ci_sampler_copy_options(&request->sampling, &own->sampling, &task->sampling);
+}
+
 enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_task_request *request,
                                    struct ci_seat **seat, struct ci_task **out) {
-    size_t begun = request->begun_count;
     struct ci_task *task = calloc(1, sizeof *task);
     *out = NULL;
     bool new_seat = !*seat;
     if (new_seat) *seat = calloc(1, sizeof **seat);
-    if (task) task->messages = ci_messages_copy(request->messages, request->count);
-    json_t *tools = request->tools ? json_deep_copy(request->tools) : NULL;
-    char *choice = request->tools && request->tool_choice ? strdup(request->tool_choice) : NULL;
-    if (task) task->tokens = malloc((begun + 1) * sizeof *task->tokens);
-    struct clinfer_session_options sampling = {0};
-    if (task) task->request.tools = tools;
-    if (task) task->request.tool_choice = choice;
-    if (!task || !*seat || !task->messages || !task->tokens || !tools != !request->tools ||
-        (request->tools && !choice != !request->tool_choice) || !copy_grammar(request->grammar, &task->grammar) ||
-        !ci_sampler_copy_options(&request->sampling, &sampling, &task->sampling)) {
-        if (!task) json_decref(tools);
-        if (!task) free(choice);
+    if (task) task->request = *request;
+    bool copied = task && copy_request(task, request);
+    if (!copied || !*seat) {
         if (task) ci_task_free(task);
         if (new_seat) free(*seat);
         if (new_seat) *seat = NULL;
@@ -129,15 +148,7 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     }
     task->runner = runner;
     task->seat = *seat;
-    task->request = *request;
-    task->request.sampling = sampling;
-    task->request.tools = tools;
-    task->request.tool_choice = choice;
-    task->request.messages = NULL;
-    task->request.begun = NULL;
-    task->request.grammar = NULL;
-    if (begun) memcpy(task->tokens, request->begun, begun * sizeof *task->tokens);
-    task->token_count = begun;
+    task->token_count = request->begun_count;
     task->text_bytes = request->text_bytes;
     task->memory = request->memory;
     atomic_init(&task->cancel, false);

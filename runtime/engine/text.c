@@ -5,6 +5,7 @@
 
 #include "base/require.h"
 #include "engine/engine_private.h"
+#include "engine/prompt.h"
 #include "engine/runner.h"
 #include "text/prompt.h"
 
@@ -57,21 +58,6 @@ enum clinfer_status clinfer_chat_prompt(const clinfer_engine *engine, const stru
     return status;
 }
 
-enum clinfer_status ci_engine_chat_tokens(const struct clinfer_engine *engine, const struct clinfer_message *messages,
-                                          size_t count, json_t *tools, bool add_generation_prompt, bool parse_special,
-                                          int32_t **tokens, size_t *token_count, bool *reasoning_begun) {
-    struct ci_rendered rendered;
-    double start = ci_trace_start(engine->trace);
-    enum clinfer_status status = ci_chat_render(engine->chat, messages, count, tools, add_generation_prompt, &rendered);
-    const struct ci_reasoning_form *form = ci_chat_reasoning(engine->chat);
-    *reasoning_begun = status == CLINFER_OK && form && ci_reasoning_is_begun(form, rendered.text, rendered.length);
-    if (status == CLINFER_OK)
-        status = ci_prompt_tokens(engine->tokenizer, &rendered, messages, count, parse_special, tokens, token_count);
-    ci_trace_host(engine->trace, CI_TRACE_TOKENIZER, start);
-    ci_rendered_free(&rendered);
-    return status;
-}
-
 enum clinfer_status clinfer_chat_tokens(const clinfer_engine *engine, const struct clinfer_message *messages,
                                         size_t count, bool add_generation_prompt, bool parse_special, int32_t **tokens,
                                         size_t *token_count) {
@@ -80,11 +66,21 @@ enum clinfer_status clinfer_chat_tokens(const clinfer_engine *engine, const stru
     *tokens = NULL;
     *token_count = 0;
     CI_REQUIRE(engine, "engine");
-    bool ignored;
+    struct ci_prompt prompt;
+    const struct ci_prompt_request request = {.messages = messages,
+                                              .count = count,
+                                              .parse_special = parse_special,
+                                              .no_generation_prompt = !add_generation_prompt};
     enum clinfer_status status = ci_messages_check(messages, count);
-    return status == CLINFER_OK ? ci_engine_chat_tokens(engine, messages, count, NULL, add_generation_prompt,
-                                                        parse_special, tokens, token_count, &ignored)
-                                : status;
+    if (status != CLINFER_OK) return status;
+    status = ci_engine_prompt(engine, &request, &prompt);
+    if (status == CLINFER_OK) {
+        *tokens = prompt.tokens;
+        *token_count = prompt.count;
+        prompt.tokens = NULL;
+    }
+    ci_prompt_free(&prompt);
+    return status;
 }
 
 void clinfer_free(void *memory) { free(memory); }

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/append.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/require.h"
@@ -29,22 +28,13 @@ static const double look_seconds = 0.03;
 /* Which rungs may still help. */
 enum reach { REACH_ALL, REACH_REMOTES, REACH_NONE };
 
-/* Whose callback this thread is in: it stands in a step, or in a wait, which would wait for itself. */
-static _Thread_local const struct clinfer_router *inside;
-
-static enum clinfer_status require_outside(const struct clinfer_router *router) {
-    if (inside != router) return CLINFER_OK;
-    return ci_fail(CLINFER_INVALID_ARGUMENT,
-                   "called from a callback of a request, which may call clinfer_chat_cancel only");
-}
-
 enum clinfer_status clinfer_conversation_create(clinfer_router *router, const struct clinfer_session_options *sampling,
                                                 clinfer_conversation **out) {
     CI_REQUIRE(out, "conversation");
     *out = NULL;
     CI_REQUIRE(router, "router");
     CI_REQUIRE_PROCESS(router->process, "router");
-    if (require_outside(router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
+    if (ci_outlet_require_outside(router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
     struct clinfer_session_options own;
     clinfer_session_options_default(NULL, &own);
     struct clinfer_conversation *conversation = calloc(1, sizeof *conversation);
@@ -75,7 +65,7 @@ static void leave_seat(struct clinfer_conversation *conversation) {
 void clinfer_conversation_destroy(clinfer_conversation *conversation) {
     if (!conversation || !ci_process_owns(conversation->router->process)) return;
     struct clinfer_router *router = conversation->router;
-    if (require_outside(router) != CLINFER_OK) {
+    if (ci_outlet_require_outside(router) != CLINFER_OK) {
         ci_log(CLINFER_LOG_ERROR, "clinfer_conversation_destroy: %s; the conversation stays", ci_status_message());
         return;
     }
@@ -89,11 +79,10 @@ void clinfer_conversation_destroy(clinfer_conversation *conversation) {
     leave_seat(conversation);
     free(conversation->messages);
     free(conversation->tokens);
-    free(conversation->text);
-    ci_stop_texts_free(&conversation->stop);
-    ci_tool_parser_end(&conversation->parser);
-    ci_tool_calls_free(&conversation->calls);
+    free(conversation->prompt);
+    ci_outlet_free(conversation);
     json_decref(conversation->tools);
+    json_decref(conversation->variables);
     free(conversation->visits);
     free(conversation->shown);
     free(conversation->route_text);
@@ -105,78 +94,6 @@ void clinfer_chat_cancel(clinfer_conversation *conversation) {
     if (conversation) atomic_store(&conversation->cancel, true);
 }
 
-/* ---- text ---- */
-
-/* To the caller. */
-static bool pass_to(struct clinfer_conversation *conversation, clinfer_text_callback *callback, const char *text,
-                    size_t length) {
-    if (length == 0 || !callback) return true;
-    const struct clinfer_router *before = inside;
-    inside = conversation->router;
-    bool goes_on = callback(conversation->request.user, text, length);
-    inside = before;
-    return goes_on;
-}
-
-static bool on_words(void *user, const char *text, size_t length) {
-    struct clinfer_conversation *conversation = user;
-    return pass_to(conversation, conversation->request.callback, text, length);
-}
-
-/* A piece of a call, from the text or from a remote. */
-static bool on_call(void *user, const struct clinfer_tool_call_piece *piece) {
-    struct clinfer_conversation *conversation = user;
-    if (!ci_tool_calls_add(&conversation->calls, piece)) return false;
-    if (!conversation->request.call) return true;
-    const struct clinfer_router *before = inside;
-    inside = conversation->router;
-    bool goes_on = conversation->request.call(conversation->request.user, piece);
-    inside = before;
-    return goes_on;
-}
-
-/* Behind those that another rung has left. */
-static bool on_remote_call(void *user, const struct clinfer_tool_call_piece *piece) {
-    struct clinfer_conversation *conversation = user;
-    struct clinfer_tool_call_piece shifted = *piece;
-    shifted.index += conversation->calls_before;
-    return on_call(conversation, &shifted);
-}
-
-/* A rung that goes on with an answer has the same model, so the same form. */
-static void on_begin(void *user, const struct ci_tool_format *format, bool marked) {
-    struct clinfer_conversation *conversation = user;
-    bool first = !conversation->parser.format;
-    conversation->parser.format = format;
-    if (first && ci_tool_choice_requires(conversation->request.tool_choice))
-        ci_tool_parser_expect(&conversation->parser, marked);
-}
-
-static bool pass_on(struct clinfer_conversation *conversation, const char *text, size_t length) {
-    return ci_tool_parser_push(&conversation->parser, text, length);
-}
-
-static bool on_reasoning(void *user, const char *text, size_t length) {
-    struct clinfer_conversation *conversation = user;
-    return pass_to(conversation, conversation->request.reasoning, text, length);
-}
-
-static bool pass_text(void *user, const char *text, size_t length) { return pass_on(user, text, length); }
-
-static bool on_text(void *user, const char *text, size_t length) {
-    struct clinfer_conversation *conversation = user;
-    if (conversation->router->options.remote_continues &&
-        !ci_append(&conversation->text, &conversation->text_length, &conversation->text_capacity, text, length))
-        return false;
-    return ci_stop_texts_push(&conversation->stop, text, length, pass_text, conversation);
-}
-
-/* At the end of an answer, whole or not: what might have become a stop text is none, nor does a call go on. */
-static void pass_held(struct clinfer_conversation *conversation) {
-    ci_stop_texts_flush(&conversation->stop, pass_text, conversation);
-    ci_tool_parser_end(&conversation->parser);
-}
-
 /* ---- one rung ---- */
 
 /* Keeps what the task has generated, for the next rung, and lets it go. */
@@ -184,7 +101,8 @@ static void leave_task(struct clinfer_conversation *conversation) {
     struct ci_visit *visit = &conversation->visits[conversation->rung];
     size_t count, before = conversation->token_count;
     if (!conversation->task) return;
-    const int32_t *tokens = ci_task_tokens(conversation->task, &count, &conversation->text_bytes, &conversation->memory);
+    const int32_t *tokens =
+        ci_task_tokens(conversation->task, &count, &conversation->text_bytes, &conversation->memory);
     int32_t *kept = realloc(conversation->tokens, (count + 1) * sizeof *kept);
     if (kept) {
         memcpy(kept, tokens, count * sizeof *kept);
@@ -208,25 +126,24 @@ static enum clinfer_status arrive(struct clinfer_conversation *conversation) {
     if (status != CLINFER_OK) return status;
     if (conversation->runner != runner) leave_seat(conversation);
     conversation->runner = runner;
-    const struct ci_task_request submitted = {.messages = request->messages,
-                                              .count = request->count,
-                                              .raw = request->raw,
-                                              .parse_special = request->parse_special,
-                                              .sampling = conversation->sampling,
-                                              .max_tokens = request->max_tokens,
-                                              .ignore_end = request->ignore_end,
-                                              .grammar = request->grammar,
-                                              .callback = on_text,
-                                              .reasoning =
-                                                  request->reasoning || conversation->tools ? on_reasoning : NULL,
-                                              .tools = conversation->tools,
-                                              .tool_choice = conversation->request.tool_choice,
-                                              .began = on_begin,
-                                              .user = conversation,
-                                              .begun = conversation->tokens,
-                                              .begun_count = conversation->token_count,
-                                              .text_bytes = conversation->text_bytes,
-                                              .memory = conversation->memory};
+    const struct ci_task_request submitted = {
+        .prompt = ci_chat_prompt_request(request, conversation->tools, conversation->variables),
+        .sampling = conversation->sampling,
+        .max_tokens = request->max_tokens,
+        .ignore_end = request->ignore_end,
+        .grammar = request->grammar,
+        .callback = ci_outlet_text,
+        .reasoning = request->reasoning || request->piece || conversation->tools ? ci_outlet_reasoning : NULL,
+        .tool_choice = conversation->request.tool_choice,
+        .began = ci_outlet_expect_calls,
+        .started = request->started ? ci_outlet_start : NULL,
+        .progress = request->progress ? ci_outlet_progress : NULL,
+        .token = request->piece ? ci_outlet_token : NULL,
+        .user = conversation,
+        .begun = conversation->tokens,
+        .begun_count = conversation->token_count,
+        .text_bytes = conversation->text_bytes,
+        .memory = conversation->memory};
     return ci_task_submit(runner, &submitted, &conversation->seat, &conversation->task);
 }
 
@@ -350,9 +267,10 @@ static enum clinfer_status ask_remote(struct clinfer_conversation *conversation,
     double start = ci_now();
     int most = request->max_tokens;
     if (most >= 0) most = most > (int)conversation->token_count ? most - (int)conversation->token_count : 1;
+    size_t begun_before = request->continue_last;
     const struct ci_remote_request asked = {.messages = request->messages,
-                                            .count = request->count,
-                                            .begun = conversation->text_bytes ? conversation->text : NULL,
+                                            .count = request->count - begun_before,
+                                            .begun = ci_outlet_begun(conversation),
                                             .temperature = sampling->temperature,
                                             .top_p = sampling->top_p,
                                             .presence_penalty = sampling->presence_penalty,
@@ -366,8 +284,8 @@ static enum clinfer_status ask_remote(struct clinfer_conversation *conversation,
                                             .json_schema = request->grammar ? request->grammar->text : NULL,
                                             .tools = conversation->tools,
                                             .tool_choice = request->tool_choice,
-                                            .call = on_remote_call,
-                                            .callback = on_text,
+                                            .call = ci_outlet_remote_call,
+                                            .callback = ci_outlet_text,
                                             .user = conversation,
                                             .cancel = &conversation->cancel};
     announce(rung);
@@ -412,13 +330,14 @@ static enum clinfer_status obstacle(const struct clinfer_conversation *conversat
     if (rung->out) return ci_fail(rung->status, "%s", rung->reason);
     if (!rung->remote) return CLINFER_OK;
     const char *dialect = rung->remote->dialect;
-    const char *setting =
-        setting_of_local_rungs(&conversation->sampling, dialect && strcmp(dialect, "anthropic") == 0);
+    const char *setting = setting_of_local_rungs(&conversation->sampling, dialect && strcmp(dialect, "anthropic") == 0);
     if (setting) return ci_fail(CLINFER_REFUSED, "not asked: this remote API has no %s", setting);
     if (conversation->request.grammar && conversation->request.grammar->kind != CLINFER_GRAMMAR_JSON_SCHEMA)
         return ci_fail(CLINFER_REFUSED, "not asked: remote APIs take JSON schemas, and no grammars (GBNF)");
-    if (conversation->request.raw)
+    if (conversation->request.raw || conversation->request.tokens)
         return ci_fail(CLINFER_REFUSED, "not asked: a raw prompt is no message, and APIs take messages");
+    if (conversation->request.no_generation_prompt || conversation->variables)
+        return ci_fail(CLINFER_REFUSED, "not asked: what a chat template is told is for the template of a model here");
     if (conversation->text_bytes && !router->options.remote_continues)
         return ci_fail(CLINFER_REFUSED,
                        "not asked: part of the answer is out, and a remote would start afresh (--remote-continue lets "
@@ -483,30 +402,44 @@ static void say_skipped(struct clinfer_conversation *conversation, int next) {
 static void reset(struct clinfer_conversation *conversation) {
     const struct clinfer_router *router = conversation->router;
     atomic_store(&conversation->cancel, false);
-    conversation->token_count = conversation->text_bytes = conversation->text_length = 0;
+    conversation->token_count = conversation->text_bytes = 0;
     conversation->ended = false;
-    ci_stop_texts_begin(&conversation->stop, conversation->request.stop, conversation->request.stop_count);
-    const struct ci_tool_sink sink = {.text = on_words, .call = on_call, .user = conversation};
-    uint64_t seed =
-        conversation->sampling.seed + (conversation->request.count << 32); /* each turn has ids of its own */
-    ci_tool_parser_begin(&conversation->parser, NULL, conversation->tools, seed, &sink);
-    ci_tool_calls_free(&conversation->calls);
+    ci_outlet_begin(conversation);
     conversation->route = (struct clinfer_route){.answered = -1};
     conversation->started = ci_now();
     conversation->status = CLINFER_OK;
     memset(conversation->visits, 0, sizeof *conversation->visits * (size_t)router->count);
 }
 
+struct ci_prompt_request ci_chat_prompt_request(const struct clinfer_chat_request *request, json_t *tools,
+                                                json_t *variables) {
+    return (struct ci_prompt_request){.messages = request->messages,
+                                      .count = request->count,
+                                      .tokens = request->tokens,
+                                      .token_count = request->token_count,
+                                      .raw = request->raw,
+                                      .parse_special = request->parse_special,
+                                      .no_generation_prompt = request->no_generation_prompt,
+                                      .continue_last = request->continue_last,
+                                      .tools = tools,
+                                      .variables = variables};
+}
+
 static enum clinfer_status check_request(const struct clinfer_chat_request *request) {
-    if (request->count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the request has no message");
-    enum clinfer_status status = ci_messages_check(request->messages, request->count);
+    const struct ci_prompt_request prompt = ci_chat_prompt_request(request, NULL, NULL);
+    enum clinfer_status status = ci_prompt_check(&prompt);
+    if (status == CLINFER_OK) status = ci_messages_check(request->messages, request->count);
     if (status != CLINFER_OK) return status;
+    if ((request->raw || request->tokens) && request->template_arguments)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "template_arguments: a raw prompt has no chat template");
+    if (request->piece && (request->callback || request->reasoning))
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "piece takes the place of callback and reasoning; leave one");
     status = ci_stop_texts_check(request->stop, request->stop_count);
     if (status != CLINFER_OK) return status;
     if (request->grammar && ci_tool_choice_requires(request->tool_choice))
         return ci_fail(CLINFER_INVALID_ARGUMENT,
                        "a call is required, and the answer has to follow a grammar; leave one");
-    if (request->raw && request->tools)
+    if ((request->raw || request->tokens) && request->tools)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "tools: a raw prompt has none; the chat template writes them");
     if (request->max_tokens < -1)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "max_tokens: %d, must be -1 or more", request->max_tokens);
@@ -515,30 +448,103 @@ static enum clinfer_status check_request(const struct clinfer_chat_request *requ
     return CLINFER_OK;
 }
 
+/* Copies of what it points to, but for what is borrowed until the wait has ended. */
+static enum clinfer_status take_request(struct clinfer_conversation *conversation,
+                                        const struct clinfer_chat_request *request) {
+    json_t *tools, *variables = NULL;
+    enum clinfer_status status = ci_tools_read(request->tools, request->tool_choice, &tools);
+    if (status == CLINFER_OK) status = ci_chat_variables("template_arguments", request->template_arguments, &variables);
+    struct clinfer_message *messages = ci_messages_copy(request->messages, request->count);
+    int32_t *prompt = malloc((request->token_count + 1) * sizeof *prompt);
+    if (status == CLINFER_OK && (!messages || !prompt))
+        status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a request");
+    if (status != CLINFER_OK) {
+        json_decref(tools);
+        json_decref(variables);
+        free(messages);
+        free(prompt);
+        return status;
+    }
+    json_decref(conversation->tools);
+    json_decref(conversation->variables);
+    free(conversation->messages);
+    free(conversation->prompt);
+    if (request->token_count) memcpy(prompt, request->tokens, request->token_count * sizeof *prompt);
+    conversation->tools = tools;
+    conversation->variables = variables;
+    conversation->messages = messages;
+    conversation->prompt = prompt;
+    conversation->request = *request;
+    conversation->request.messages = messages;
+    conversation->request.tokens = request->tokens ? prompt : NULL;
+    conversation->request.template_arguments = NULL;
+    return CLINFER_OK;
+}
+
+static enum clinfer_status make_prompt(const clinfer_engine *engine, const struct clinfer_chat_request *request,
+                                       struct ci_prompt *prompt) {
+    json_t *tools, *variables = NULL;
+    enum clinfer_status status = ci_tools_read(request->tools, request->tool_choice, &tools);
+    if (status == CLINFER_OK) status = ci_chat_variables("template_arguments", request->template_arguments, &variables);
+    *prompt = (struct ci_prompt){0};
+    const struct ci_prompt_request asked = ci_chat_prompt_request(request, tools, variables);
+    if (status == CLINFER_OK) status = ci_engine_prompt(engine, &asked, prompt);
+    json_decref(tools);
+    json_decref(variables);
+    return status;
+}
+
+enum clinfer_status clinfer_router_prompt(clinfer_router *router, const struct clinfer_chat_request *request,
+                                          char **text, size_t *length, int32_t **tokens, size_t *token_count) {
+    if (text) *text = NULL;
+    if (length) *length = 0;
+    if (tokens) *tokens = NULL;
+    if (token_count) *token_count = 0;
+    CI_REQUIRE(router, "router");
+    CI_REQUIRE(request, "request");
+    CI_REQUIRE_PROCESS(router->process, "router");
+    if (ci_outlet_require_outside(router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
+    struct ci_prompt prompt;
+    clinfer_engine *engine = clinfer_router_take_engine(router);
+    enum clinfer_status status = check_request(request);
+    if (status == CLINFER_OK && !engine) {
+        status = clinfer_router_start(router);
+        engine = clinfer_router_take_engine(router);
+    }
+    if (status != CLINFER_OK) {
+        clinfer_router_give_back_engine(router, engine);
+        return status;
+    }
+    if (!engine)
+        return ci_fail(CLINFER_UNSUPPORTED,
+                       "no model runs here, and what a remote makes of messages is its own matter");
+    status = make_prompt(engine, request, &prompt);
+    clinfer_router_give_back_engine(router, engine);
+    if (status == CLINFER_OK) {
+        if (text && prompt.text) *text = prompt.text;
+        if (text && !prompt.text) *text = strdup("");
+        if (text) prompt.text = NULL;
+        if (length) *length = prompt.length;
+        if (tokens) *tokens = prompt.tokens;
+        if (tokens) prompt.tokens = NULL;
+        if (token_count) *token_count = prompt.count;
+    }
+    ci_prompt_free(&prompt);
+    return status;
+}
+
 enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
                                         const struct clinfer_chat_request *request) {
     CI_REQUIRE(conversation, "conversation");
     CI_REQUIRE(request, "request");
     CI_REQUIRE_PROCESS(conversation->router->process, "router");
-    if (require_outside(conversation->router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
+    if (ci_outlet_require_outside(conversation->router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
     if (conversation->active)
         return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has a request that was not waited for");
     enum clinfer_status status = check_request(request);
     if (status != CLINFER_OK) return status;
-    json_t *tools;
-    status = ci_tools_read(request->tools, request->tool_choice, &tools);
+    status = take_request(conversation, request);
     if (status != CLINFER_OK) return status;
-    struct clinfer_message *messages = ci_messages_copy(request->messages, request->count);
-    if (!messages) {
-        json_decref(tools);
-        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a request");
-    }
-    json_decref(conversation->tools);
-    conversation->tools = tools;
-    free(conversation->messages);
-    conversation->messages = messages;
-    conversation->request = *request;
-    conversation->request.messages = messages;
     reset(conversation);
     conversation->active = true;
     int next = go_on(conversation, -1, REACH_ALL);
@@ -551,7 +557,7 @@ enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
 static enum clinfer_status end(struct clinfer_conversation *conversation, int answered,
                                const struct clinfer_route **route) {
     conversation->active = false;
-    pass_held(conversation);
+    ci_outlet_end(conversation, answered >= 0 ? &conversation->route.result : NULL);
     ci_route_write(conversation, answered);
     conversation->route.result.calls = ci_tool_calls_view(&conversation->calls);
     conversation->route.result.call_count = conversation->route.result.calls ? conversation->calls.count : 0;
@@ -569,6 +575,7 @@ static void leave_rung(struct clinfer_conversation *conversation, enum clinfer_s
     int rung = conversation->rung;
     struct ci_visit *visit = &conversation->visits[rung];
     if (status == CLINFER_OK && conversation->stop.found) result->finish = CLINFER_FINISH_END;
+    if (status == CLINFER_OK) result->stop_text = conversation->stop.text;
     visit->seconds = ci_now() - conversation->arrived;
     conversation->route.result = *result;
     CI_PROBE(rung, conversation->router->rungs[rung].name, (int)conversation->router->rungs[rung].kind, (int)status,
@@ -600,24 +607,18 @@ static void look_after_others(const struct clinfer_conversation *conversation) {
 
 static enum clinfer_status wait_here(struct clinfer_conversation *conversation, struct clinfer_result *result,
                                      enum reach *reach) {
-    const struct clinfer_chat_request *request = &conversation->request;
     enum clinfer_status status;
     struct ci_task_view view;
     for (;;) {
         look_after_others(conversation);
         if (look(conversation, look_seconds, &view, result, reach, &status)) return status;
-        if (!request->progress || view.state != CI_TASK_RUNS || view.computed >= view.prompt_tokens) continue;
-        const struct clinfer_router *before = inside;
-        inside = conversation->router;
-        request->progress(request->user, view.computed, view.prompt_tokens);
-        inside = before;
     }
 }
 
 enum clinfer_status clinfer_chat_wait(clinfer_conversation *conversation, const struct clinfer_route **route) {
     CI_REQUIRE(conversation, "conversation");
     CI_REQUIRE_PROCESS(conversation->router->process, "router");
-    if (require_outside(conversation->router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
+    if (ci_outlet_require_outside(conversation->router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
     if (!conversation->active) return ci_fail(CLINFER_INVALID_ARGUMENT, "the conversation has no request");
     while (!conversation->ended && conversation->rung >= 0) {
         enum reach reach = REACH_ALL;

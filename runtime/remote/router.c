@@ -264,6 +264,28 @@ clinfer_engine *clinfer_router_engine(clinfer_router *router) {
     return NULL;
 }
 
+clinfer_engine *clinfer_router_take_engine(clinfer_router *router) {
+    if (!router || !ci_process_owns(router->process)) return NULL;
+    for (int i = 0; i < router->local_count; i++) {
+        struct ci_runner *runner = router->rungs[i].runner;
+        clinfer_engine *engine = runner ? ci_runner_hold(runner) : NULL;
+        if (engine) return engine;
+    }
+    return NULL;
+}
+
+/* One of a runner that was left behind stays where it is. */
+void clinfer_router_give_back_engine(clinfer_router *router, clinfer_engine *engine) {
+    if (!router || !engine || !ci_process_owns(router->process)) return;
+    struct ci_runner *holder = NULL;
+    for (int i = 0; i < router->local_count && !holder; i++)
+        if (router->rungs[i].runner && ci_runner_is_held(router->rungs[i].runner, engine))
+            holder = router->rungs[i].runner;
+    for (int i = 0; i < router->ended_count && !holder; i++)
+        if (ci_runner_is_held(router->ended[i], engine)) holder = router->ended[i];
+    if (holder) ci_runner_let_go(holder);
+}
+
 struct clinfer_rung ci_router_show(const struct ci_rung *rung) {
     return (struct clinfer_rung){.kind = rung->kind,
                                  .name = rung->name,

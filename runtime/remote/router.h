@@ -6,6 +6,7 @@
 
 #include "engine/runner.h"
 #include "remote/remote.h"
+#include "text/chat.h"
 #include "text/stop_texts.h"
 #include "text/tool_parser.h"
 
@@ -38,6 +39,15 @@ struct clinfer_router {
     struct clinfer_conversation *conversations; /* all of them */
 };
 
+/* Tokens that no piece has had yet. */
+struct ci_new_tokens {
+    int32_t *ids;                     /* [capacity] */
+    struct clinfer_logprob *logprobs; /* [capacity, width]; width 0: nobody asked */
+    size_t count, capacity, width;
+    size_t passed; /* that pieces have had */
+    bool late;     /* memory was out: those that come now wait for the last piece */
+};
+
 /* What a request has met on one rung. */
 struct ci_visit {
     bool tried, told; /* told: the log has its reason */
@@ -65,11 +75,17 @@ struct clinfer_conversation {
     double started, arrived; /* the request; on this rung */
     int32_t *tokens;         /* of the answer, as earlier rungs have left it */
     size_t token_count, text_bytes;
+    struct ci_sampler_memory memory; /* of the rung that generated the tokens */
+    json_t *tools;                   /* of the request, NULL: none may be called */
+    json_t *variables;               /* of its template, NULL: none */
+    int32_t *prompt;                 /* its own tokens */
+
+    /* outlet.c: what goes out of the answer */
     char *text; /* that came, also what is held, where a remote may go on with it */
     size_t text_length, text_capacity;
     struct ci_stop_texts stop;
-    struct ci_sampler_memory memory; /* of the rung that generated the tokens */
-    json_t *tools; /* of the request, NULL: none may be called */
+    struct ci_new_tokens new_tokens;
+    bool told_start;
     struct ci_tool_parser parser;
     struct ci_tool_calls calls;
     size_t calls_before;        /* of these, from rungs before a remote */
@@ -97,6 +113,31 @@ enum clinfer_status ci_router_fail_hanging(double silent, bool opening);
 
 /* router.c: how a rung looks from outside. */
 struct clinfer_rung ci_router_show(const struct ci_rung *rung);
+
+/* conversation.c: what a request says of its prompt; tools and variables as they were read. */
+struct ci_prompt_request ci_chat_prompt_request(const struct clinfer_chat_request *request, json_t *tools,
+                                                json_t *variables);
+
+/* outlet.c: a request begins; its text, its last message's included where that is an answer that has begun. */
+void ci_outlet_begin(struct clinfer_conversation *conversation);
+const char *ci_outlet_begun(const struct clinfer_conversation *conversation);
+
+/* outlet.c: callbacks of tasks and remotes, the user being the conversation. */
+bool ci_outlet_text(void *user, const char *text, size_t length);
+bool ci_outlet_reasoning(void *user, const char *text, size_t length);
+bool ci_outlet_remote_call(void *user, const struct clinfer_tool_call_piece *piece);
+void ci_outlet_expect_calls(void *user, const struct ci_tool_format *format, bool marked);
+void ci_outlet_start(void *user, size_t prompt_tokens, size_t cached_tokens);
+void ci_outlet_progress(void *user, size_t done, size_t total);
+void ci_outlet_token(void *user, int32_t token, const struct clinfer_logprob *row);
+
+/* outlet.c: at the end of an answer, whole or not: what might have become a stop text is none, nor does a call go on.
+ * `result` is that of the rung that ended it, NULL: none did. */
+void ci_outlet_end(struct clinfer_conversation *conversation, const struct clinfer_result *result);
+void ci_outlet_free(struct clinfer_conversation *conversation);
+
+/* outlet.c: CLINFER_INVALID_ARGUMENT: this thread is in a callback of the router's, and would wait for itself. */
+enum clinfer_status ci_outlet_require_outside(const struct clinfer_router *router);
 
 /* route.c: fills in conversation->route. `answered`: index of the rung, or -1. */
 void ci_route_write(struct clinfer_conversation *conversation, int answered);

@@ -140,7 +140,7 @@ static json_t *message_json(const struct ci_chat *chat, const struct clinfer_mes
 }
 
 enum clinfer_status ci_chat_render_as_is(const struct ci_chat *chat, const struct clinfer_message *messages,
-                                         size_t count, json_t *tools, bool add_generation_prompt,
+                                         size_t count, json_t *tools, const struct ci_chat_style *style,
                                          const struct ci_template_limits *limits, struct ci_rendered *rendered) {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
@@ -153,10 +153,11 @@ enum clinfer_status ci_chat_render_as_is(const struct ci_chat *chat, const struc
         }
         json_array_append_new(list, message);
     }
-    json_t *context =
-        json_pack("{s:o, s:b, s:O, s:O, s:n, s:n}", "messages", list, "add_generation_prompt",
-                  (int)add_generation_prompt, "bos_token", chat->bos, "eos_token", chat->eos, "tools", "documents");
-    if (!context || (chat->variables && json_object_update(context, chat->variables) != 0)) {
+    json_t *context = json_pack("{s:o, s:b, s:O, s:O, s:n, s:n}", "messages", list, "add_generation_prompt",
+                                (int)style->add_generation_prompt, "bos_token", chat->bos, "eos_token", chat->eos,
+                                "tools", "documents");
+    if (!context || (chat->variables && json_object_update(context, chat->variables) != 0) ||
+        (style->variables && json_object_update(context, style->variables) != 0)) {
         json_decref(context);
         return out_of_memory();
     }
@@ -190,22 +191,27 @@ static enum clinfer_status prepare(struct ci_chat *chat, struct ci_tokenizer *to
 }
 
 /* What the conversation itself says is not for variables to change. */
-static enum clinfer_status read_variables(struct ci_chat *chat, const char *text) {
+enum clinfer_status ci_chat_variables(const char *where, const char *text, json_t **variables) {
     static const char *const own[] = {"messages", "add_generation_prompt"};
     json_error_t error;
+    enum clinfer_status status = CLINFER_OK;
+    *variables = NULL;
     if (!text) return CLINFER_OK;
-    chat->variables = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (!chat->variables)
-        return ci_fail(CLINFER_INVALID_ARGUMENT, "--chat-template-kwargs: line %d, column %d: %s", error.line,
-                       error.column, error.text);
-    if (!json_is_object(chat->variables))
-        return ci_fail(CLINFER_INVALID_ARGUMENT,
-                       "--chat-template-kwargs: must be a JSON object, such as {\"enable_thinking\": false}");
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (json_object_get(chat->variables, own[i]))
-            return ci_fail(CLINFER_INVALID_ARGUMENT, "--chat-template-kwargs: \"%s\" comes from the conversation",
-                           own[i]);
-    return CLINFER_OK;
+    json_t *read = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!read)
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: line %d, column %d: %s", where, error.line, error.column,
+                       error.text);
+    if (!json_is_object(read))
+        status =
+            ci_fail(CLINFER_INVALID_ARGUMENT, "%s: must be a JSON object, such as {\"enable_thinking\": false}", where);
+    for (size_t i = 0; i < sizeof own / sizeof *own && status == CLINFER_OK; i++)
+        if (json_object_get(read, own[i]))
+            status = ci_fail(CLINFER_INVALID_ARGUMENT, "%s: \"%s\" comes from the conversation", where, own[i]);
+    if (status == CLINFER_OK)
+        *variables = read;
+    else
+        json_decref(read);
+    return status;
 }
 
 enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given, const char *variables,
@@ -220,7 +226,7 @@ enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given
     chat->bos = token_string(tokenizer, ci_tokenizer_bos(tokenizer));
     chat->eos = token_string(tokenizer, ci_tokenizer_eos(tokenizer));
     enum clinfer_status status = chat->file && chat->bos && chat->eos ? CLINFER_OK : out_of_memory();
-    if (status == CLINFER_OK) status = read_variables(chat, variables);
+    if (status == CLINFER_OK) status = ci_chat_variables("--chat-template-kwargs", variables, &chat->variables);
     bool variables_read = status == CLINFER_OK;
     if (variables_read)
         status = given ? choose_given(without_byte_order_mark((struct ci_text_span){given, strlen(given)}), &text)
@@ -367,7 +373,7 @@ enum { MARK_BYTES = 32 };
 
 /* The same conversation with marks for contents: "4815162342" and the message's number. */
 static enum clinfer_status render_marks(const struct ci_chat *chat, const struct clinfer_message *messages,
-                                        size_t count, json_t *tools, bool add_generation_prompt,
+                                        size_t count, json_t *tools, const struct ci_chat_style *style,
                                         struct ci_rendered *rendered) {
     struct clinfer_message *marked = calloc(count, sizeof *marked);
     char(*mark)[MARK_BYTES] = calloc(count, sizeof *mark);
@@ -378,8 +384,7 @@ static enum clinfer_status render_marks(const struct ci_chat *chat, const struct
         marked[i].content = mark[i];
         marked[i].reasoning = NULL;
     }
-    if (status == CLINFER_OK)
-        status = ci_chat_render_as_is(chat, marked, count, tools, add_generation_prompt, NULL, rendered);
+    if (status == CLINFER_OK) status = ci_chat_render_as_is(chat, marked, count, tools, style, NULL, rendered);
     free(marked);
     free(mark);
     return status;
@@ -413,10 +418,11 @@ static enum clinfer_status judge_marks(struct ci_chat *chat, const struct clinfe
 /* Words that stand one behind the other are all there. Else marks tell whether a message is left out, or stands at
  * another place, or is written in other words, as by the filter `upper`. */
 static enum clinfer_status check_words(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
-                                       json_t *tools, bool add_generation_prompt, const struct ci_rendered *rendered) {
+                                       json_t *tools, const struct ci_chat_style *style,
+                                       const struct ci_rendered *rendered) {
     if (all_in_order(rendered, messages, count)) return CLINFER_OK;
     struct ci_rendered marked = {0};
-    enum clinfer_status status = render_marks(chat, messages, count, tools, add_generation_prompt, &marked);
+    enum clinfer_status status = render_marks(chat, messages, count, tools, style, &marked);
     if (status == CLINFER_OK)
         status = judge_marks(chat, messages, count, rendered, &marked);
     else if (status != CLINFER_OUT_OF_MEMORY && status != CLINFER_CANCELLED)
@@ -445,7 +451,8 @@ static void warn_of_tools(struct ci_chat *chat) {
 }
 
 static enum clinfer_status render_prompt(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
-                                         json_t *tools, bool add_generation_prompt, struct ci_rendered *rendered) {
+                                         json_t *tools, const struct ci_chat_style *style,
+                                         struct ci_rendered *rendered) {
     struct clinfer_message *merged = NULL;
     char *text = NULL;
     warn(chat, messages, count);
@@ -454,9 +461,8 @@ static enum clinfer_status render_prompt(struct ci_chat *chat, const struct clin
         status = merge_system(messages, &count, &merged, &text);
         messages = merged;
     }
-    if (status == CLINFER_OK)
-        status = ci_chat_render_as_is(chat, messages, count, tools, add_generation_prompt, NULL, rendered);
-    if (status == CLINFER_OK) status = check_words(chat, messages, count, tools, add_generation_prompt, rendered);
+    if (status == CLINFER_OK) status = ci_chat_render_as_is(chat, messages, count, tools, style, NULL, rendered);
+    if (status == CLINFER_OK) status = check_words(chat, messages, count, tools, style, rendered);
     if (status != CLINFER_OK) ci_rendered_free(rendered);
     if (status != CLINFER_OK && status != CLINFER_OUT_OF_MEMORY)
         ci_fail_prefix(status, "%s: %s", chat->file, chat->source);
@@ -465,22 +471,27 @@ static enum clinfer_status render_prompt(struct ci_chat *chat, const struct clin
     return status;
 }
 
-enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
-                                   json_t *tools, bool add_generation_prompt, struct ci_rendered *rendered) {
+enum clinfer_status ci_chat_render_in(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                      json_t *tools, const struct ci_chat_style *style, struct ci_rendered *rendered) {
     *rendered = (struct ci_rendered){0};
     if (chat->status != CLINFER_OK)
         return ci_fail(chat->status, "%s; --chat-template chooses another, --raw does without", chat->message);
     ci_chat_tell_types(chat);
     if (tools) warn_of_tools(chat);
     bool tools_fit = !tools || chat->takes_tools, calls_fit = chat->takes_calls || !has_calls(messages, count);
-    if (tools_fit && calls_fit) return render_prompt(chat, messages, count, tools, add_generation_prompt, rendered);
+    if (tools_fit && calls_fit) return render_prompt(chat, messages, count, tools, style, rendered);
     struct clinfer_message *spelled;
     char *texts;
     enum clinfer_status status =
         ci_tool_prompt_spell(messages, count, tools_fit ? NULL : tools, &spelled, &count, &texts);
-    if (status == CLINFER_OK)
-        status = render_prompt(chat, spelled, count, tools_fit ? tools : NULL, add_generation_prompt, rendered);
+    if (status == CLINFER_OK) status = render_prompt(chat, spelled, count, tools_fit ? tools : NULL, style, rendered);
     free(spelled);
     free(texts);
     return status;
+}
+
+enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                   json_t *tools, bool add_generation_prompt, struct ci_rendered *rendered) {
+    const struct ci_chat_style style = {.add_generation_prompt = add_generation_prompt};
+    return ci_chat_render_in(chat, messages, count, tools, &style, rendered);
 }

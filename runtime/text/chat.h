@@ -58,10 +58,22 @@ const struct ci_tool_format *ci_chat_calls(const struct ci_chat *chat);
 /* Warns once of tokens whose types are wrong in the file. From any thread. */
 void ci_chat_tell_types(struct ci_chat *chat);
 
+/* What a prompt is to be beyond its messages. */
+struct ci_chat_style {
+    bool add_generation_prompt;
+    json_t *variables; /* as ci_chat_variables() gives them; they go before the chat's own; NULL: none */
+};
+
+/* A text that is a JSON object whose members are variables of a template; NULL stays NULL. *variables is the caller's.
+ * CLINFER_INVALID_ARGUMENT: it is none, or names what comes from the conversation; `where` begins the message. */
+enum clinfer_status ci_chat_variables(const char *where, const char *text, json_t **variables);
+
 /* The text of a prompt; `tools` is NULL, or an array as ci_tools_read() gives it, which a template that knows none gets
  * as part of the system message (tool_prompt.h). For the caller to ci_rendered_free(). Warns once of what is not as the
  * messages say. CLINFER_BAD_FILE: the last message of the user does not come out. From any thread. */
 enum clinfer_status ci_chat_render(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
                                    json_t *tools, bool add_generation_prompt, struct ci_rendered *rendered);
+enum clinfer_status ci_chat_render_in(struct ci_chat *chat, const struct clinfer_message *messages, size_t count,
+                                      json_t *tools, const struct ci_chat_style *style, struct ci_rendered *rendered);
 
 #endif

@@ -43,7 +43,7 @@ struct ci_chat {
 
 /* chat.c: the template's text for these messages as they are; NULL limits: the usual ones. */
 enum clinfer_status ci_chat_render_as_is(const struct ci_chat *chat, const struct clinfer_message *messages,
-                                         size_t count, json_t *tools, bool add_generation_prompt,
+                                         size_t count, json_t *tools, const struct ci_chat_style *style,
                                          const struct ci_template_limits *limits, struct ci_rendered *rendered);
 
 /* chat_probe.c: finds out what the template can do by short conversations, and which marks it writes. */

@@ -32,6 +32,7 @@ static bool holds(const struct ci_rendered *rendered, const char *mark) {
 /* A conversation of these roles, whose contents are the marks in order. A short one takes some thousand steps; a
  * template that needs more here shall not hold up the start. */
 static const struct ci_template_limits limits = {.steps = 1000000, .memory = 16 << 20};
+static const struct ci_chat_style usual = {.add_generation_prompt = true};
 
 static enum clinfer_status probe(const struct ci_chat *chat, const enum role *roles, size_t count,
                                  struct ci_rendered *rendered) {
@@ -40,7 +41,7 @@ static enum clinfer_status probe(const struct ci_chat *chat, const enum role *ro
         messages[i].role = ci_chat_roles[roles[i]];
         messages[i].content = marks[i];
     }
-    return ci_chat_render_as_is(chat, messages, count, NULL, true, &limits, rendered);
+    return ci_chat_render_as_is(chat, messages, count, NULL, &usual, &limits, rendered);
 }
 
 /* Finds the form in which the content of message `which`, of the role in question, comes out. *found is false if none
@@ -129,7 +130,7 @@ static enum clinfer_status probe_assistant(struct ci_chat *chat, struct ci_token
 static bool writes(const struct ci_chat *chat, const struct clinfer_message *messages, size_t count, json_t *tools,
                    const char *mark, struct ci_rendered *rendered, enum clinfer_status *status) {
     ci_rendered_free(rendered);
-    enum clinfer_status rendering = ci_chat_render_as_is(chat, messages, count, tools, true, &limits, rendered);
+    enum clinfer_status rendering = ci_chat_render_as_is(chat, messages, count, tools, &usual, &limits, rendered);
     if (rendering == CLINFER_OUT_OF_MEMORY) *status = rendering;
     return rendering == CLINFER_OK && memmem(rendered->text, rendered->length, mark, strlen(mark));
 }

@@ -92,6 +92,13 @@ bool ci_reasoning_is_begun(const struct ci_reasoning_form *form, const char *pro
     return length >= open && memcmp(prompt + length - open, form->marks[0].text, open) == 0;
 }
 
+bool ci_reasoning_marks(const struct ci_reasoning_form *form, const char **open, const char **close) {
+    *open = form->marks[0].text;
+    *close = form->marks[1].text;
+    return form->marks[0].now == CI_PART_REASONING && *close && form->marks[1].now == CI_PART_ANSWER &&
+           !form->marks[2].text;
+}
+
 /* Of forms that open alike the usual one, the last. */
 const struct ci_reasoning_form *ci_reasoning_find(const char *text, size_t length) {
     for (size_t i = 0; i < FORMS; i++)

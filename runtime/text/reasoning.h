@@ -26,6 +26,9 @@ const struct ci_reasoning_form *ci_reasoning_usual(void);
 /* Whether a prompt that ends like this has begun the reasoning itself. */
 bool ci_reasoning_is_begun(const struct ci_reasoning_form *form, const char *prompt, size_t length);
 
+/* The marks around reasoning; false: the form has others besides. */
+bool ci_reasoning_marks(const struct ci_reasoning_form *form, const char **open, const char **close);
+
 enum { CI_MARK_BYTES = 64, CI_HELD_SPACES = 64 };
 
 struct ci_parts {

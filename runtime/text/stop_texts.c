@@ -20,6 +20,7 @@ void ci_stop_texts_begin(struct ci_stop_texts *stop, const char *const *texts, s
     stop->count = count;
     stop->length = 0;
     stop->found = false;
+    stop->text = NULL;
 }
 
 /* Bytes of what is held before the first stop text; all of them when there is none. */
@@ -30,6 +31,7 @@ static size_t before_stop(struct ci_stop_texts *stop) {
         if (!at || (stop->found && (size_t)(at - stop->held) >= first)) continue;
         first = (size_t)(at - stop->held);
         stop->found = true;
+        stop->text = stop->texts[i];
     }
     return first;
 }

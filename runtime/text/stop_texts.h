@@ -9,7 +9,8 @@ struct ci_stop_texts {
     size_t count;
     char *held;
     size_t length, capacity;
-    bool found; /* one came up: nothing goes on */
+    bool found;       /* one came up: nothing goes on */
+    const char *text; /* that one, of `texts` */
 };
 
 /* CLINFER_INVALID_ARGUMENT: one is NULL or empty. */
