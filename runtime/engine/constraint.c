@@ -166,6 +166,10 @@ enum clinfer_status ci_constraint_mask(const struct ci_constraint *constraint, c
                    "the model's vocabulary has no token with which the answer could go on as its grammar wants it");
 }
 
+enum clinfer_status ci_constraint_only(const struct ci_constraint *constraint, int32_t *token) {
+    return ci_matcher_only(constraint->compiled->matcher, constraint->place, token);
+}
+
 /* A model may have rows for more tokens than its tokenizer knows: none of these may come. */
 enum clinfer_status ci_constraint_send(struct clinfer_engine *engine, const struct ci_constraint *constraint,
                                        struct ci_plan *plan, int index) {

@@ -40,6 +40,9 @@ void ci_constraint_end(struct ci_constraint *constraint);
  * mask, *count of which are set. 0: the answer is complete. CLINFER_UNSUPPORTED: nothing may come and it is not. */
 enum clinfer_status ci_constraint_mask(const struct ci_constraint *constraint, const uint32_t **bits, size_t *count);
 
+/* The only token that may come; -1: there are several, or none. */
+enum clinfer_status ci_constraint_only(const struct ci_constraint *constraint, int32_t *token);
+
 /* The same for op sample: row `index` of engine->model.mask, in the next run of this plan. */
 enum clinfer_status ci_constraint_send(struct clinfer_engine *engine, const struct ci_constraint *constraint,
                                        struct ci_plan *plan, int index);

@@ -109,6 +109,7 @@ struct clinfer_engine {
     int context, pages_per_sequence;
     struct ci_host_bytes predicted; /* before anything was loaded */
     bool pipelined;
+    bool each_token_steps;               /* for tests: tokens without a choice have steps of their own, too */
     enum ci_care careful;                /* of the step that is computed next: the most that a session of it wants */
     bool successor;                      /* a plan has a step that took another's place and was not compared yet */
     struct ci_careful_cost careful_cost; /* since all went well */
@@ -317,6 +318,11 @@ bool ci_sampler_needs_host(const struct ci_sampler *sampler);
 void ci_sampler_fill(struct clinfer_session *session, int ahead, float sampler[CI_SAMPLER_COLS]);
 enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine, const struct ci_sampler *sampler);
 int32_t ci_sampler_choose(struct clinfer_session *session, const float *logits);
+
+/* sampler.c: a token that was the only one: what choosing it would leave behind. And whether a bias lets it not come.
+ */
+void ci_sampler_pass(struct ci_sampler *sampler);
+bool ci_sampler_forbids(const struct ci_sampler *sampler, int32_t token);
 
 /* sampler.c: the first token of an answer, or the one after those that were generated before, comes next. */
 void ci_sampler_begin(struct ci_sampler *sampler, const struct ci_sampler_memory *memory);

@@ -91,6 +91,17 @@ static void collect(struct ci_sampling *choice, const float *logits) {
     choice->count = count;
 }
 
+bool ci_sampler_forbids(const struct ci_sampler *sampler, int32_t token) {
+    for (size_t i = 0; i < sampler->bias_count; i++)
+        if (sampler->bias[i].token == token && sampler->bias[i].bias == -INFINITY) return true;
+    return false;
+}
+
+/* Only mirostat learns from one that was certain; nobody draws where there is one candidate. */
+void ci_sampler_pass(struct ci_sampler *sampler) {
+    if (sampler->options.mirostat) ci_sampler_surprise(sampler, 1);
+}
+
 int32_t ci_sampler_choose(struct clinfer_session *session, const float *logits) {
     struct clinfer_engine *engine = session->engine;
     struct ci_sampler *sampler = &session->sampler;

@@ -101,6 +101,9 @@ void ci_sampler_temperature(struct ci_sampling *choice);
 size_t ci_sampler_draw(struct ci_sampling *choice, double random);
 size_t ci_sampler_mirostat(struct ci_sampling *choice);
 
+/* sampler_draw.c: mirostat learns that a token of this probability was chosen. */
+void ci_sampler_surprise(struct ci_sampler *sampler, float p);
+
 /* sampler_filters.c: p of all items, which are sorted first if asked for; and the `first` best come first, sorted. */
 void ci_sampler_softmax(struct ci_sampling *choice, bool sort);
 void ci_sampler_sort(struct ci_sampling *choice, size_t first);

@@ -53,6 +53,10 @@ static size_t likely_count(const struct ci_sampling *choice) {
     return kept ? kept : 1;
 }
 
+void ci_sampler_surprise(struct ci_sampler *sampler, float p) {
+    sampler->memory.surprise -= sampler->options.mirostat_eta * (-log2f(p) - sampler->options.mirostat_tau);
+}
+
 /* Basu et al. 2020, arXiv 2007.14966. */
 size_t ci_sampler_mirostat(struct ci_sampling *choice) {
     struct ci_sampler *sampler = choice->sampler;
@@ -61,7 +65,6 @@ size_t ci_sampler_mirostat(struct ci_sampling *choice) {
     choice->count = sampler->options.mirostat == 1 ? zipf_count(choice) : likely_count(choice);
     ci_sampler_softmax(choice, true);
     size_t chosen = draw_p(choice);
-    float surprise = -log2f(choice->items[chosen].p);
-    sampler->memory.surprise -= sampler->options.mirostat_eta * (surprise - sampler->options.mirostat_tau);
+    ci_sampler_surprise(sampler, choice->items[chosen].p);
     return chosen;
 }

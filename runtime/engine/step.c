@@ -450,6 +450,47 @@ static void close_answer(struct clinfer_session *session) {
     finish(session, status, goes_on ? CLINFER_FINISH_LENGTH : CLINFER_FINISH_CANCELLED);
 }
 
+/* The answer goes on with this token; false: that was its end. */
+static bool go_on_with(struct clinfer_session *session, int32_t id) {
+    struct clinfer_engine *engine = session->engine;
+    enum clinfer_status status = keep_token(session, id);
+    if (flights_of(session) == 0) session->in_flight = -1;
+    bool ends = (!session->ignore_end || session->constraint.compiled) && ci_tokenizer_is_end(engine->tokenizer, id) &&
+                !goes_on_behind(session, id);
+    double start = ci_trace_start(engine->trace);
+    bool goes_on = status == CLINFER_OK && !ends && pass_token(session, id);
+    ci_trace_host(engine->trace, CI_TRACE_TEXT, start);
+    if (!goes_on) finish(session, status, ends ? CLINFER_FINISH_END : CLINFER_FINISH_CANCELLED);
+    return goes_on;
+}
+
+/* Tokens without a choice are taken at once: their rows are computed with the next step, as those of a prompt. Each
+ * spends what it would have spent of random numbers, so that the text is what it is with a step for each. Whatever ends
+ * an answer for want of room is left to the next step. */
+static void take_forced(struct clinfer_session *session) {
+    struct clinfer_engine *engine = session->engine;
+    bool goes_on = !engine->each_token_steps;
+    while (goes_on && ci_session_is_constrained(session) && session->known <= (size_t)engine->context &&
+           (session->max_tokens < 0 || (int64_t)session->generated < session->max_tokens)) {
+        int32_t id;
+        bool closed = false;
+        enum clinfer_status status = ci_constraint_only(&session->constraint, &id);
+        if (status == CLINFER_OK && (id < 0 || ci_sampler_forbids(&session->sampler, id))) return;
+        if (status == CLINFER_OK)
+            status = ci_constraint_take(engine, &session->constraint, id, room_of(session), &closed);
+        if (status != CLINFER_OK) {
+            finish(session, status, CLINFER_FINISH_CANCELLED);
+            return;
+        }
+        if (closed) {
+            close_answer(session);
+            return;
+        }
+        ci_sampler_pass(&session->sampler);
+        goes_on = go_on_with(session, id);
+    }
+}
+
 /* Takes the sampled id of one session: the next token of its text. */
 static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, int index) {
     struct clinfer_session *session = flight->sessions[index];
@@ -481,14 +522,7 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
         close_answer(session);
         return;
     }
-    status = keep_token(session, id);
-    if (flights_of(session) == 0) session->in_flight = -1;
-    bool ends = (!session->ignore_end || session->constraint.compiled) && ci_tokenizer_is_end(engine->tokenizer, id) &&
-                !goes_on_behind(session, id);
-    double start = ci_trace_start(engine->trace);
-    bool goes_on = status == CLINFER_OK && !ends && pass_token(session, id);
-    ci_trace_host(engine->trace, CI_TRACE_TEXT, start);
-    if (!goes_on) finish(session, status, ends ? CLINFER_FINISH_END : CLINFER_FINISH_CANCELLED);
+    if (go_on_with(session, id)) take_forced(session);
 }
 
 static enum clinfer_status wait_for(struct clinfer_engine *engine, struct ci_flight *flight) {

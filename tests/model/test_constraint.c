@@ -1,6 +1,7 @@
 /* Answers that follow a grammar, of models with random weights, which would say anything: whatever the seed and however
  * little room there is, the text is what the grammar allows, or the request is refused. */
 #define _GNU_SOURCE
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 
 #include <clinfer.h>
 
+#include "engine/engine_private.h"
 #include "format/gguf.h"
 #include "grammar/gbnf.h"
 #include "grammar/matcher.h"
@@ -177,6 +179,85 @@ static void test_masked_sampling_chooses_what_the_host_would(void **state) {
     check_places_of_sampling("0", 3);
 }
 
+/* Few tokens of this model are longer than a letter, so that most of this has no choice. */
+static const char report[] =
+    "root ::= \"{'kind': '\" kind \"', 'how many there are of it': \" [0-9]{1,3} \", 'and where': [\" kind \"]}\"\n"
+    "kind ::= \"a red one that shines\" | \"a blue one that does not\" | \"none\"";
+
+struct forced_case {
+    const char *name;
+    float temperature, xtc_probability;
+    int top_k, logprobs, mirostat, room;
+    bool shift;
+};
+
+static uint64_t ask_forced(clinfer_engine *engine, const struct forced_case *kind, uint64_t seed, bool each_steps,
+                           struct answer *answer, int32_t *tokens) {
+    const struct clinfer_grammar grammar = {
+        .kind = CLINFER_GRAMMAR_GBNF, .text = report, .leave_open = kind->room == 21};
+    struct clinfer_engine_stats before, after;
+    int not_known = 0;
+    struct clinfer_session_options options;
+    clinfer_session *session;
+    clinfer_session_options_default(engine, &options);
+    options.temperature = kind->temperature;
+    options.xtc_probability = kind->xtc_probability;
+    options.top_k = kind->top_k;
+    options.logprobs = kind->logprobs;
+    options.mirostat = kind->mirostat;
+    options.shift = kind->shift;
+    options.seed = seed;
+    engine->each_token_steps = each_steps;
+    clinfer_engine_get_stats(engine, &before);
+    assert_ok(clinfer_session_create(engine, &options, &session));
+    struct clinfer_request request = ask(prompt, PROMPT, kind->room, answer, &grammar);
+    assert_ok(clinfer_generate(session, &request, &answer->result));
+    memcpy(tokens, answer->result.tokens, answer->result.generated_tokens * sizeof *tokens);
+    for (size_t i = 0; kind->logprobs && i < answer->result.generated_tokens; i++) {
+        const struct clinfer_logprob *row = &answer->result.logprobs[i * (size_t)(kind->logprobs + 1)];
+        assert_int_equal(row->token, tokens[i]);
+        not_known += isnan(row->logprob);
+    }
+    if (kind->logprobs) assert_true(each_steps ? not_known == 0 : not_known > 20); /* nobody computed them */
+    clinfer_session_destroy(session);
+    clinfer_engine_get_stats(engine, &after);
+    return after.steps - before.steps;
+}
+
+/* Tokens without a choice take no steps, and change nothing else. */
+static void check_forced(const char *device, int seeds) {
+    static const struct forced_case cases[] = {
+        {"op sample", 1.5f, 0, 40, 0, 0, -1, false},  {"greedy", 0, 0, 40, 0, 0, -1, false},
+        {"on the host", 1.5f, 0, 0, 1, 0, -1, false}, {"xtc", 1.5f, 0.9f, 0, 0, 0, -1, false},
+        {"mirostat", 1, 0, 0, 0, 2, -1, false},       {"closed early", 1.5f, 0, 40, 0, 0, 80, false},
+        {"left open", 1.5f, 0, 40, 0, 0, 21, false},  {"a context that is shifted", 1, 0, 40, 0, 0, 120, true},
+    };
+    clinfer_engine *engine = open_engine(device);
+    int32_t tokens[2][256];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int seed = 0; seed < seeds; seed++) {
+            struct answer answers[2];
+            uint64_t with = ask_forced(engine, &cases[i], (uint64_t)seed, true, &answers[0], tokens[0]);
+            uint64_t without = ask_forced(engine, &cases[i], (uint64_t)seed, false, &answers[1], tokens[1]);
+            size_t count = answers[0].result.generated_tokens;
+            if (count != answers[1].result.generated_tokens || memcmp(tokens[0], tokens[1], count * sizeof **tokens) ||
+                answers[0].result.finish != answers[1].result.finish)
+                fail_msg("%s, seed %d: %.*s (%zu) became %.*s (%zu)", cases[i].name, seed, (int)answers[0].length,
+                         answers[0].text, count, (int)answers[1].length, answers[1].text,
+                         answers[1].result.generated_tokens);
+            if (without * 2 > with)
+                fail_msg("%s, seed %d: %d steps, of %d with one for each token: %.*s", cases[i].name, seed,
+                         (int)without, (int)with, (int)answers[1].length, answers[1].text);
+        }
+    clinfer_engine_close(engine);
+}
+
+static void test_tokens_without_a_choice_take_no_steps(void **state) {
+    (void)state;
+    check_forced("cpu", 8);
+    check_forced("0", 1);
+}
+
 /* Several requests by several grammars share steps. */
 static void test_sessions_follow_grammars_of_their_own(void **state) {
     (void)state;
@@ -276,6 +357,7 @@ int main(void) {
         cmocka_unit_test(test_answers_are_what_the_grammar_allows),
         cmocka_unit_test(test_on_a_device_too),
         cmocka_unit_test(test_masked_sampling_chooses_what_the_host_would),
+        cmocka_unit_test(test_tokens_without_a_choice_take_no_steps),
         cmocka_unit_test(test_sessions_follow_grammars_of_their_own),
         cmocka_unit_test(test_room_that_is_too_small_is_an_error_and_may_be_accepted),
         cmocka_unit_test(test_an_end_by_a_named_token_is_waited_for),
