@@ -217,8 +217,15 @@ CLINFER_API enum clinfer_status clinfer_engine_open(const struct clinfer_engine_
 CLINFER_API void clinfer_engine_close(clinfer_engine *engine);
 
 /* Borrowed from the engine. The sampling values are the file's own (general.sampling.*), else llama-cli's defaults. */
-/* How the vectors of a text's tokens become one. */
-enum clinfer_pooling { CLINFER_POOLING_MEAN, CLINFER_POOLING_CLS /* of the first token */, CLINFER_POOLING_LAST };
+/* How the vectors of a text's tokens become one. RANK: scores instead, by a head of the model's own; NONE: they stay
+ * what they are, one for each token. */
+enum clinfer_pooling {
+    CLINFER_POOLING_MEAN,
+    CLINFER_POOLING_CLS /* of the first token */,
+    CLINFER_POOLING_LAST,
+    CLINFER_POOLING_RANK,
+    CLINFER_POOLING_NONE
+};
 
 struct clinfer_engine_info {
     const char *model_path;                         /* of the file or folder that was opened */
@@ -232,6 +239,7 @@ struct clinfer_engine_info {
     int outputs;  /* numbers of a row of clinfer_logits(): the vocabulary, or the width of such a vector */
     enum clinfer_pooling pooling; /* what the file says, else LAST, MEAN for encoders */
     bool pooling_is_said;         /* by the file */
+    int scores;        /* of a model that ranks texts: numbers of CLINFER_POOLING_RANK, mostly 1; 0: it does not */
     int model_context; /* tokens that the model was made for, or was stretched to: the greatest context there can be */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;
@@ -342,6 +350,36 @@ CLINFER_API enum clinfer_status clinfer_tokenize(const clinfer_engine *engine, c
  * [SEP], an end-of-text token); control tokens written in it are text. */
 CLINFER_API enum clinfer_status clinfer_tokenize_whole(const clinfer_engine *engine, const char *text, size_t length,
                                                        int32_t **tokens, size_t *count);
+
+/* A question and a text that may answer it, as a model that ranks wants to see the two (CLINFER_POOLING_RANK). */
+struct clinfer_pair {
+    const char *query, *document;
+    size_t query_length, document_length;
+};
+CLINFER_API enum clinfer_status clinfer_tokenize_pair(const clinfer_engine *engine, const struct clinfer_pair *pair,
+                                                      int32_t **tokens, size_t *count);
+
+/* A gap to be filled, for models of code: a prompt of tokens made as llama-server makes it. All texts end with a zero
+ * byte. Of what is before the gap three quarters of `room` are kept, the last, of what is behind it one quarter; what
+ * other files say gets the rest of the context, less twice the answer. */
+struct clinfer_infill_file {
+    const char *name; /* NULL: "tmp" */
+    const char *text;
+};
+struct clinfer_infill {
+    const char *prefix, *suffix; /* before the gap, and behind it */
+    const char *prompt;          /* with which the gap begins already; NULL: nothing */
+    const struct clinfer_infill_file *files;
+    size_t file_count;
+    int room;   /* tokens; 0: 512 */
+    int answer; /* tokens that may come; 0 or less: as many as fit */
+    bool suffix_first; /* for models that want what is behind the gap first */
+};
+
+/* CLINFER_UNSUPPORTED: the model's vocabulary has no tokens for that. */
+CLINFER_API enum clinfer_status clinfer_infill_tokens(const clinfer_engine *engine,
+                                                      const struct clinfer_infill *infill, int32_t **tokens,
+                                                      size_t *count);
 
 /* The bytes of one token, borrowed; possibly part of a character. Control tokens have none unless `special`. */
 CLINFER_API const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length);
@@ -548,10 +586,23 @@ CLINFER_API void clinfer_cancel(clinfer_session *session);
 CLINFER_API enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *tokens, size_t count, bool all,
                                                float *logits);
 
-/* One vector [outputs] for a text: the engine's `embeddings` or an encoder. As the model gives it; most users want it
- * divided by its length. CLINFER_INVALID_ARGUMENT: the engine makes logits. */
+/* One vector for a text: [outputs]; RANK: [scores]; NONE: [count, outputs]. The engine's `embeddings` or an encoder. As
+ * the model gives it; most users want it divided by its length. CLINFER_INVALID_ARGUMENT: the engine makes logits, or
+ * the model does not rank. CLINFER_CONTEXT_FULL: the text has more tokens than the context. */
 CLINFER_API enum clinfer_status clinfer_embed(clinfer_session *session, const int32_t *tokens, size_t count,
                                               enum clinfer_pooling pooling, float *vector);
+
+/* The same of many texts, one behind the other in `vectors`, with a session of their own. From any thread, several at
+ * once too: between two texts others' steps come in, and theirs between those of others. `goes_on`, NULL or asked
+ * before each text by the calling thread, ends it with CLINFER_CANCELLED. The message of a failure that is one text's
+ * begins with its number, from 0. */
+struct clinfer_tokens {
+    const int32_t *tokens;
+    size_t count;
+};
+CLINFER_API enum clinfer_status clinfer_embed_all(clinfer_engine *engine, const struct clinfer_tokens *texts,
+                                                  size_t count, enum clinfer_pooling pooling,
+                                                  bool (*goes_on)(void *user), void *user, float *vectors);
 
 /* ---- remote APIs ---- */
 

@@ -16,7 +16,7 @@
 
 #define POOLING_CHOICES "mean|cls|last"
 
-static const char *const pooling_names[] = {"mean", "cls", "last"}; /* by enum clinfer_pooling */
+static const char *const pooling_names[] = {"mean", "cls", "last", "rank", "none"}; /* by enum clinfer_pooling */
 
 struct embed {
     struct ci_engine_flags engine;
@@ -128,6 +128,13 @@ static int embed_with(struct embed *embed) {
     if (status == CLINFER_OK) {
         clinfer_engine_get_info(vectors.engine, &vectors.info);
         vectors.pooling = embed->pooling < 0 ? vectors.info.pooling : (enum clinfer_pooling)embed->pooling;
+        if (vectors.pooling == CLINFER_POOLING_RANK)
+            status = ci_fail(CLINFER_UNSUPPORTED,
+                             "%s: scores pairs of texts instead of making vectors; --pooling cls gives those of its "
+                             "first tokens, or choose an embedding model",
+                             choice.path);
+    }
+    if (status == CLINFER_OK) {
         bool guessed = embed->pooling < 0 && !vectors.info.pooling_is_said;
         ci_say("%s on %s: %d numbers a text, pooling %s%s", choice.path, vectors.info.device, vectors.info.outputs,
                pooling_names[vectors.pooling], guessed ? " (the file does not say; --pooling does)" : "");

@@ -19,8 +19,10 @@
 #include "base/clock.h"
 #include "engine/constraint.h"
 #include "engine/devices.h"
+#include "engine/joined.h"
 #include "engine/logprobs.h"
 #include "engine/predict.h"
+#include "engine/rank.h"
 #include "engine/sampler.h"
 #include "engine/take_up.h"
 #include "format/gguf.h"
@@ -92,6 +94,8 @@ struct clinfer_engine {
     struct ci_model model;
     struct ci_tokenizer *tokenizer;
     struct ci_chat *chat;
+    struct ci_joined joined;
+    struct ci_rank rank;
     struct ci_device *device; /* the first one; NULL: the CPU backend */
     struct ci_device *devices[CI_MAX_PLACES - 1];
     int device_count;

@@ -67,6 +67,8 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
     status = ci_chat_create(engine->gguf, engine->options.chat_template, engine->options.chat_template_variables,
                             engine->tokenizer, &engine->chat);
     if (status != CLINFER_OK) return status;
+    status = ci_joined_read(engine->gguf, engine->tokenizer, &engine->texts, &engine->joined);
+    if (status != CLINFER_OK) return status;
     engine->model_name = copy_string(engine->gguf, "general.name", "");
     engine->architecture = copy_string(engine->gguf, "general.architecture", "");
     return engine->model_name && engine->architecture ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
@@ -312,6 +314,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     for (int i = 0; i < engine->device_count; i++) ci_device_close(engine->devices[i]);
     ci_choices_free(&engine->choices);
     ci_chat_destroy(engine->chat);
+    ci_rank_free(&engine->rank);
     ci_tokenizer_destroy(engine->tokenizer);
     ci_model_close(&engine->model);
     if (lost)

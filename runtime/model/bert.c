@@ -20,7 +20,7 @@ static const struct ci_key_rule keys[] = {
 };
 
 static const struct ci_left_out left_out[] = {
-    {"cls.*", "only classifiers and rerankers read it"},
+    {"cls.*", "the head of rerankers is no part of the graph, and vectors do not need it"},
     {"*pooler.dense.*", "only classifiers read it"},
     {"*embeddings.position_ids", "they count from 0"},
     {0},

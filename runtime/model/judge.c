@@ -55,7 +55,7 @@ static const struct ci_key_rule common_rules[] = {
     NO_EFFECT("expert_group_used_count", "the model has no experts"),
     NO_EFFECT("embedding_length_out", "it is the width of embeddings, which are not asked for"),
     NO_EFFECT("pooling_type", "only embeddings are pooled"),
-    NO_EFFECT("classifier.pooling_type", "only classifiers pool"),
+    NO_EFFECT("classifier.pooling_type", "only the head of rerankers reads it"),
     NO_EFFECT("classifier.output_labels", "only classifiers have labels"),
     NO_EFFECT("rope.scaling.finetuned", "it tells how the model was made"),
     NO_EFFECT("rope.scaling.alpha", "only other families stretch their context by it"),

@@ -26,7 +26,7 @@ static const struct ci_key_rule keys[] = {
 };
 
 static const struct ci_left_out left_out[] = {
-    {"cls.*", "only classifiers and rerankers read it"},
+    {"cls.*", "the head of rerankers is no part of the graph, and vectors do not need it"},
     {0},
 };
 

@@ -5,7 +5,7 @@
 static const struct ci_decoder decoder = {.rope = CI_ROPE_HALVES, .head_norm = CI_HEAD_NORM_HEADS, .ffn_scales = true};
 
 static const struct ci_left_out left_out[] = {
-    {"cls.output.*", "only rerankers read it, which score texts and write none"},
+    {"cls.output.*", "the head of rerankers is no part of the graph, and answers do not need it"},
     {0},
 };
 

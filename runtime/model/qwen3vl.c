@@ -13,7 +13,7 @@ static const struct ci_key_rule keys[] = {
 };
 
 static const struct ci_left_out left_out[] = {
-    {"cls.output.*", "only rerankers read it, which score texts and write none"},
+    {"cls.output.*", "the head of rerankers is no part of the graph, and answers do not need it"},
     {0},
 };
 

@@ -2,6 +2,7 @@
  * held to llama.cpp's by test_families.c; here is what is made of them. */
 #define _GNU_SOURCE
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,8 +33,12 @@ static const char *const words[] = {"[PAD]",
                                     "\342\226\201is",
                                     "\342\226\201blue",
                                     "s",
-                                    "\342\226\201."};
-enum { WORDS = sizeof words / sizeof *words, CLS = 2, SEP = 3, THE = 4, SKY, IS, BLUE, S };
+                                    "\342\226\201.",
+                                    "<PRE>",
+                                    "<SUF>",
+                                    "<MID>"};
+enum { ALL_WORDS = sizeof words / sizeof *words, WORDS = 10, CLS = 2, SEP = 3, THE = 4, SKY, IS, BLUE, S };
+enum { PRE = WORDS, SUF, MID };
 
 static char path[] = "/tmp/clinfer_embed_XXXXXX";
 
@@ -41,8 +46,12 @@ static void vector(struct gguf_writer *writer, const char *name, uint64_t size) 
     gguf_writer_random(writer, name, F32, size, 0, 0.5f);
 }
 
+enum { LABELS = 2 };
+static bool with_head, with_gaps;
+
 static void write_bert(int32_t pooling) {
-    static const int32_t types[WORDS] = {3, 1, 3, 3, 1, 1, 1, 1, 1, 1};
+    static const int32_t types[ALL_WORDS] = {3, 1, 3, 3, 1, 1, 1, 1, 1, 1, 3, 3, 3};
+    const uint64_t count = with_gaps ? ALL_WORDS : WORDS;
     struct gguf_writer *w = gguf_writer_create();
     gguf_writer_string(w, "general.architecture", "bert");
     gguf_writer_u32(w, "bert.context_length", CONTEXT);
@@ -54,13 +63,13 @@ static void write_bert(int32_t pooling) {
     gguf_writer_bool(w, "bert.attention.causal", false);
     if (pooling >= 0) gguf_writer_u32(w, "bert.pooling_type", (uint32_t)pooling);
     gguf_writer_string(w, "tokenizer.ggml.model", "bert");
-    gguf_writer_strings(w, "tokenizer.ggml.tokens", words, WORDS);
-    gguf_writer_array(w, "tokenizer.ggml.token_type", CI_GGUF_INT32, types, WORDS);
+    gguf_writer_strings(w, "tokenizer.ggml.tokens", words, count);
+    gguf_writer_array(w, "tokenizer.ggml.token_type", CI_GGUF_INT32, types, count);
     gguf_writer_u32(w, "tokenizer.ggml.unknown_token_id", 1);
     gguf_writer_u32(w, "tokenizer.ggml.cls_token_id", CLS);
     gguf_writer_u32(w, "tokenizer.ggml.seperator_token_id", SEP);
     gguf_writer_u32(w, "tokenizer.ggml.token_type_count", 2);
-    gguf_writer_random(w, "token_embd.weight", F32, WIDTH, WORDS, 0.5f);
+    gguf_writer_random(w, "token_embd.weight", F32, WIDTH, count, 0.5f);
     gguf_writer_random(w, "token_types.weight", F32, WIDTH, 2, 0.5f);
     gguf_writer_random(w, "position_embd.weight", F32, WIDTH, CONTEXT, 0.5f);
     vector(w, "token_embd_norm.weight", WIDTH);
@@ -77,6 +86,12 @@ static void write_bert(int32_t pooling) {
         gguf_writer_random(w, name, F32, tensors[i].cols, tensors[i].rows, 0.5f);
         snprintf(name, sizeof name, "blk.0.%s.bias", tensors[i].name);
         vector(w, name, tensors[i].rows ? tensors[i].rows : tensors[i].cols);
+    }
+    if (with_head) {
+        gguf_writer_random(w, "cls.weight", F32, WIDTH, WIDTH, 0.5f);
+        vector(w, "cls.bias", WIDTH);
+        gguf_writer_random(w, "cls.output.weight", F32, WIDTH, LABELS, 0.5f);
+        vector(w, "cls.output.bias", LABELS);
     }
     gguf_writer_save(w, path);
     gguf_writer_destroy(w);
@@ -167,8 +182,8 @@ static void test_a_text_has_its_marks_and_an_encoder_writes_none(void **state) {
     write_bert(4);
     struct clinfer_engine_options options = test_engine_options(path, "cpu");
     options.context = 0;
-    assert_int_equal(clinfer_engine_open(&options, &engine), CLINFER_UNSUPPORTED);
-    assert_message("bert.pooling_type: 4 (rank)");
+    assert_int_equal(clinfer_engine_open(&options, &engine), CLINFER_BAD_FILE);
+    assert_message("neither cls.weight nor cls.output.weight");
     unlink(path);
 }
 
@@ -242,8 +257,164 @@ static void test_dense_layers_come_behind_the_pooling(void **state) {
     for (int i = 0; i < 32; i++) assert_float_equal(found[i], expected[i], 1e-4f);
 }
 
+/* ---- scores ---- */
+
+static void add(const char *name, float *y, int rows) {
+    struct ci_gguf *gguf;
+    assert_ok(ci_gguf_open(path, &gguf));
+    const float *bias = ci_gguf_find_tensor(gguf, name)->data;
+    for (int i = 0; i < rows; i++) y[i] += bias[i];
+    ci_gguf_close(gguf);
+}
+
+static void test_a_head_scores_the_first_row(void **state) {
+    (void)state;
+    float rows[COUNT][WIDTH], dense[WIDTH], expected[LABELS], scores[LABELS];
+    with_head = true;
+    write_bert(4);
+    with_head = false;
+    clinfer_session *session;
+    clinfer_engine *engine = open_engine(path, "cpu", false, &session);
+    struct clinfer_engine_info info;
+    clinfer_engine_get_info(engine, &info);
+    assert_int_equal(info.pooling, CLINFER_POOLING_RANK);
+    assert_int_equal(info.scores, LABELS);
+    assert_int_equal(info.embedding, WIDTH);
+    assert_ok(clinfer_embed(session, text, COUNT, CLINFER_POOLING_NONE, rows[0]));
+    multiply("cls.weight", rows[0], WIDTH, dense, WIDTH);
+    add("cls.bias", dense, WIDTH);
+    for (int i = 0; i < WIDTH; i++) dense[i] = tanhf(dense[i]);
+    multiply("cls.output.weight", dense, WIDTH, expected, LABELS);
+    add("cls.output.bias", expected, LABELS);
+    assert_ok(clinfer_embed(session, text, COUNT, CLINFER_POOLING_RANK, scores));
+    for (int i = 0; i < LABELS; i++) assert_float_equal(scores[i], expected[i], 1e-4f);
+    assert_true(fabsf(scores[0] - scores[1]) > 1e-3f);
+    close_engine(engine, session);
+    write_bert(2);
+    engine = open_engine(path, "cpu", false, &session);
+    assert_int_equal(clinfer_embed(session, text, COUNT, CLINFER_POOLING_RANK, scores), CLINFER_INVALID_ARGUMENT);
+    assert_message("scores no texts");
+    close_engine(engine, session);
+}
+
+static void test_a_pair_has_a_mark_between_its_texts(void **state) {
+    (void)state;
+    static const int32_t expected[] = {CLS, THE, SKY, SEP, IS, BLUE};
+    const struct clinfer_pair pair = {"The sky", "is blue", 7, 7};
+    write_bert(2);
+    clinfer_session *session;
+    clinfer_engine *engine = open_engine(path, "cpu", false, &session);
+    int32_t *tokens;
+    size_t count;
+    assert_ok(clinfer_tokenize_pair(engine, &pair, &tokens, &count));
+    assert_int_equal(count, sizeof expected / sizeof *expected);
+    assert_memory_equal(tokens, expected, sizeof expected);
+    clinfer_free(tokens);
+    assert_int_equal(clinfer_tokenize_pair(engine, NULL, &tokens, &count), CLINFER_INVALID_ARGUMENT);
+    const struct clinfer_infill infill = {.prefix = "The", .suffix = "blue"};
+    assert_int_equal(clinfer_infill_tokens(engine, &infill, &tokens, &count), CLINFER_UNSUPPORTED);
+    assert_message("no token for the prefix the suffix the middle");
+    close_engine(engine, session);
+}
+
+static void test_a_gap_is_filled_between_marks(void **state) {
+    (void)state;
+    static const int32_t expected[] = {CLS, PRE, THE, SKY, SUF, BLUE, MID}, swapped[] = {CLS, SUF, BLUE, PRE, THE, MID},
+                         cut[] = {CLS, PRE, IS, IS, IS, SUF, MID};
+    with_gaps = true;
+    write_bert(2);
+    with_gaps = false;
+    clinfer_session *session;
+    clinfer_engine *engine = open_engine(path, "cpu", false, &session);
+    const struct {
+        struct clinfer_infill infill;
+        const int32_t *tokens;
+        size_t count;
+    } cases[] = {{{.prefix = "The", .suffix = "blue", .prompt = "sky"}, expected, 7},
+                 {{.prefix = "The", .suffix = "blue", .suffix_first = true}, swapped, 6},
+                 {{.prefix = "The is is is", .suffix = "blue", .room = 4}, cut, 7}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int32_t *tokens;
+        size_t count;
+        assert_ok(clinfer_infill_tokens(engine, &cases[i].infill, &tokens, &count));
+        assert_int_equal(count, cases[i].count);
+        assert_memory_equal(tokens, cases[i].tokens, count * sizeof *tokens);
+        clinfer_free(tokens);
+    }
+    /* What another file says comes before all that, behind a mark in plain text where the vocabulary has none. */
+    const struct clinfer_infill_file file = {"sky.c", "sky is"};
+    const struct clinfer_infill with_file = {
+        .prefix = "The", .suffix = "blue", .files = &file, .file_count = 1, .room = 8};
+    int32_t *tokens;
+    size_t count;
+    assert_ok(clinfer_infill_tokens(engine, &with_file, &tokens, &count));
+    assert_true(count > 8);
+    assert_int_equal(tokens[count - 7], SKY);
+    assert_int_equal(tokens[count - 6], IS);
+    assert_memory_equal(tokens + count - 5, ((int32_t[]){CLS, PRE, THE, SUF, MID}), 5 * sizeof *tokens);
+    clinfer_free(tokens);
+    close_engine(engine, session);
+}
+
+/* ---- many at once ---- */
+
+enum { TEXTS = 6, THREADS = 4 };
+
+struct request {
+    clinfer_engine *engine;
+    int left; /* texts before it has enough; -1: never */
+    enum clinfer_status status;
+    float vectors[TEXTS][WIDTH];
+    pthread_t thread;
+};
+
+static bool goes_on(void *user) {
+    struct request *request = user;
+    return request->left < 0 || request->left-- > 0;
+}
+
+static void *embed_all(void *user) {
+    struct request *request = user;
+    struct clinfer_tokens texts[TEXTS];
+    for (int i = 0; i < TEXTS; i++) texts[i] = (struct clinfer_tokens){i % 2 ? other : text, COUNT};
+    request->status =
+        clinfer_embed_all(request->engine, texts, TEXTS, CLINFER_POOLING_MEAN, goes_on, request, request->vectors[0]);
+    return NULL;
+}
+
+static void test_many_texts_from_several_threads(void **state) {
+    (void)state;
+    struct request requests[THREADS];
+    float expected[2][WIDTH];
+    write_bert(2);
+    clinfer_session *session;
+    clinfer_engine *engine = open_engine(path, "cpu", false, &session);
+    assert_ok(clinfer_embed(session, text, COUNT, CLINFER_POOLING_MEAN, expected[0]));
+    assert_ok(clinfer_embed(session, other, COUNT, CLINFER_POOLING_MEAN, expected[1]));
+    for (int i = 0; i < THREADS; i++) {
+        requests[i] = (struct request){.engine = engine, .left = i == 0 ? 3 : -1};
+        assert_int_equal(pthread_create(&requests[i].thread, NULL, embed_all, &requests[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(requests[i].thread, NULL);
+        assert_int_equal(requests[i].status, i == 0 ? CLINFER_CANCELLED : CLINFER_OK);
+        for (int k = 0; k < (i == 0 ? 3 : TEXTS); k++)
+            assert_true(distance(requests[i].vectors[k], expected[k % 2]) < 1e-5);
+    }
+    static const int32_t outside[] = {CLS, WORDS};
+    const struct clinfer_tokens texts[] = {{text, COUNT}, {outside, 2}};
+    assert_int_equal(clinfer_embed_all(engine, texts, 2, CLINFER_POOLING_MEAN, NULL, NULL, requests[0].vectors[0]),
+                     CLINFER_INVALID_ARGUMENT);
+    assert_message("text 1: token 1 is 10");
+    close_engine(engine, session);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_head_scores_the_first_row),
+        cmocka_unit_test(test_a_pair_has_a_mark_between_its_texts),
+        cmocka_unit_test(test_a_gap_is_filled_between_marks),
+        cmocka_unit_test(test_many_texts_from_several_threads),
         cmocka_unit_test(test_rows_of_an_encoder_see_each_other_and_are_pooled),
         cmocka_unit_test(test_a_text_has_its_marks_and_an_encoder_writes_none),
         cmocka_unit_test(test_a_model_that_writes_makes_vectors_where_asked),
