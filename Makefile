@@ -32,9 +32,9 @@ endif
 say = @$(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-8s %s\n' $1 $2)
 
 LIBRARIES  := OpenCL clblast jansson libcurl libpcre2-8 libutf8proc
-# Of libedit and libcrypto the headers alone are needed: they are loaded when they are.
+# Of libedit, libcrypto and libmicrohttpd the headers alone are needed: they are loaded when they are.
 # The cross build has libc alone.
-PKG_CFLAGS := $(if $(filter-out aarch64,$(CONFIG)),$(shell pkg-config --cflags $(LIBRARIES) libedit libcrypto 2>/dev/null))
+PKG_CFLAGS := $(if $(filter-out aarch64,$(CONFIG)),$(shell pkg-config --cflags $(LIBRARIES) libedit libcrypto libmicrohttpd 2>/dev/null))
 PKG_LIBS   := $(or $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null),-lOpenCL -ljansson -lpcre2-8 -lutf8proc) -lpthread -lm
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla

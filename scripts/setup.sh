@@ -12,7 +12,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 run_packages="gcc make libc6-dev pkg-config python3 python3-pip ocl-icd-opencl-dev opencl-headers pocl-opencl-icd
-    libclblast-dev libjansson-dev libcurl4-openssl-dev libssl-dev libpcre2-dev libutf8proc-dev libedit-dev"
+    libclblast-dev libjansson-dev libcurl4-openssl-dev libssl-dev libpcre2-dev libutf8proc-dev libedit-dev
+    libmicrohttpd-dev"
 # Probes for perf (docs/profiling.md); everything builds without.
 optional_packages="systemtap-sdt-dev"
 check_packages="libcmocka-dev openssl zsh fish clang clang-tidy clang-tools libclang-rt-14-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
@@ -61,7 +62,7 @@ require_without_dpkg() {
         command -v "$need" >/dev/null 2>&1 || missing="$missing $need"
     done
     if command -v pkg-config >/dev/null 2>&1; then
-        for need in OpenCL clblast jansson libcurl libcrypto libpcre2-8 libutf8proc libedit; do
+        for need in OpenCL clblast jansson libcurl libcrypto libpcre2-8 libutf8proc libedit libmicrohttpd; do
             pkg-config --exists "$need" || missing="$missing $need(development files)"
         done
     fi

@@ -1,0 +1,131 @@
+/* core.c: whether the server lives, whether it can answer, what it has counted.
+ *
+ * /health and /ready run on the network's thread and only look at what others have written: they answer while a device
+ * hangs, and then /ready says that it does. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/job.h"
+#include "server/server_private.h"
+
+static void fail(struct ci_exchange *exchange, const struct ci_failure *failure) {
+    ci_reply_json(exchange, ci_failure_http_status(failure->kind), ci_failure_openai(failure));
+}
+
+static void break_off(struct ci_exchange *exchange, const struct ci_failure *failure) {
+    json_t *event = ci_failure_openai(failure);
+    ci_stream_json(exchange, NULL, event);
+    json_decref(event);
+    ci_stream_end(exchange, false);
+}
+
+static void refuse_not_ready(struct ci_exchange *exchange, const char *why) {
+    const struct ci_failure failure = {.kind = CI_FAIL_UNAVAILABLE, .message = why};
+    ci_exchange_fail(exchange, &failure);
+}
+
+/* As llama-server's: 503 while it loads. Once it has loaded it is alive for good. */
+static void health(struct ci_exchange *exchange) {
+    const char *why = ci_server_loading(ci_exchange_server(exchange));
+    if (why)
+        refuse_not_ready(exchange, why);
+    else
+        ci_reply_json(exchange, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+static void ready(struct ci_exchange *exchange) {
+    const char *why = ci_server_not_ready(ci_exchange_server(exchange));
+    if (why)
+        refuse_not_ready(exchange, why);
+    else
+        ci_reply_json(exchange, 200, json_pack("{s:s}", "status", "ready"));
+}
+
+/* Users of Ollama look here whether it runs. */
+static void greet(struct ci_exchange *exchange) {
+    static const char text[] = "Ollama is running";
+    ci_reply_bytes(exchange, 200, "text/plain; charset=utf-8", text, sizeof text - 1);
+}
+
+static void metrics(struct ci_exchange *exchange) {
+    struct ci_server *server = ci_exchange_server(exchange);
+    struct ci_metrics_now now = {0};
+    char started[32];
+    size_t length = 0;
+    static const struct ci_failure off = {
+        .kind = CI_FAIL_UNSUPPORTED, .message = "This server does not support metrics endpoint. Start it with --metrics"};
+    if (!ci_server_get_options(server)->metrics) {
+        ci_exchange_fail(exchange, &off);
+        return;
+    }
+    ci_server_load(server, &now.running, &now.waiting);
+    now.model = ci_server_model(server);
+    char *text = ci_metrics_text(ci_server_metrics(server), &now, &length);
+    snprintf(started, sizeof started, "%lld", (long long)ci_server_started(server));
+    ci_reply_header(exchange, "Process-Start-Time-Unix", started);
+    ci_reply_bytes(exchange, text ? 200 : 500, "text/plain; version=0.0.4", text ? text : "", length);
+    free(text);
+}
+
+static bool on_piece(void *user, int choice, const struct clinfer_piece *piece) {
+    json_t *event = json_pack("{s:s, s:[{s:i, s:s%}]}", "object", "text_completion", "choices", "index", choice, "text",
+                              piece->text, piece->length);
+    bool goes_on = ci_stream_json(user, NULL, event);
+    json_decref(event);
+    return goes_on;
+}
+
+static void on_started(void *user, const struct ci_job_facts *facts) {
+    (void)facts;
+    ci_stream_begin(user, "text/event-stream");
+}
+
+/* The plain form, until a dialect has it. */
+static void complete(struct ci_exchange *exchange) {
+    json_t *body = ci_exchange_json(exchange);
+    struct ci_job job;
+    struct ci_job_result result;
+    if (!body) return;
+    const char *prompt = json_string_value(json_object_get(body, "prompt"));
+    if (!prompt) {
+        ci_exchange_refuse(exchange, "prompt", "prompt must be a text");
+        return;
+    }
+    const struct clinfer_message message = {.role = "user", .content = prompt};
+    const json_t *most = json_object_get(body, "max_tokens");
+    bool streams = json_is_true(json_object_get(body, "stream"));
+    ci_job_init(&job);
+    job.request.messages = &message;
+    job.request.count = 1;
+    job.request.raw = true;
+    job.request.max_tokens = most ? (int)json_integer_value(most) : 16;
+    job.user = exchange;
+    if (streams) job.piece = on_piece;
+    if (streams) job.started = on_started;
+    if (!ci_job_run(exchange, &job, &result)) return;
+    if (streams)
+        ci_stream_write(exchange, "data: [DONE]\n\n", 14);
+    else
+        ci_reply_json(exchange, 200, json_pack("{s:s, s:[{s:i, s:s}]}", "object", "text_completion", "choices", "index", 0,
+                                               "text", result.choices[0].text));
+    if (streams) ci_stream_end(exchange, true);
+    ci_job_free(&result);
+}
+
+static const struct ci_route routes[] = {
+    {"POST", "/v1/completions", CI_ROUTE_WITHOUT_V1, complete},
+    {"GET", "/", CI_ROUTE_OPEN | CI_ROUTE_QUICK, greet},
+    {"GET", "/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health},
+    {"GET", "/v1/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health},
+    {"GET", "/ready", CI_ROUTE_OPEN | CI_ROUTE_QUICK, ready},
+    {"GET", "/metrics", CI_ROUTE_QUICK, metrics},
+};
+
+const struct ci_server_dialect ci_server_dialect_core = {
+    .name = "core",
+    .routes = routes,
+    .count = sizeof routes / sizeof *routes,
+    .fail = fail,
+    .break_off = break_off,
+};

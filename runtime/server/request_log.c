@@ -1,0 +1,48 @@
+/* request_log.c: --log-jsonl: a line for each request that has ended. Neither what was asked nor what was answered is in
+ * it, nor a key: only its name. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "server/server_private.h"
+
+static json_t *milliseconds(double seconds) { return json_real(round(seconds * 1e5) / 100); }
+
+void ci_request_log(struct ci_server *server, const struct ci_exchange *exchange, bool whole) {
+    char time_text[64];
+    struct timespec now;
+    struct tm parts;
+    if (server->log_fd < 0) return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &parts);
+    size_t length = strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(time_text + length, sizeof time_text - length, ".%03ldZ", now.tv_nsec / 1000000);
+    json_t *line = json_object();
+    json_object_set_new(line, "time", json_string(time_text));
+    json_object_set_new(line, "id", json_string(exchange->id));
+    json_object_set_new(line, "method", json_string(exchange->head ? "HEAD" : exchange->method));
+    /* A path that no route knows may be anything, a key in the wrong place too. */
+    json_object_set_new(line, "path", json_string(exchange->route ? exchange->route->path : "?"));
+    json_object_set_new(line, "status", json_integer(exchange->answered ? exchange->status : 499));
+    json_object_set_new(line, "whole", json_boolean(whole && (!exchange->streaming || exchange->whole)));
+    json_object_set_new(line, "ms", milliseconds(ci_now() - exchange->arrived));
+    json_object_set_new(line, "bytes_in", json_integer((json_int_t)exchange->body_length));
+    json_object_set_new(line, "bytes_out", json_integer((json_int_t)exchange->sent));
+    if (*exchange->key) json_object_set_new(line, "key", json_string(exchange->key));
+    for (int i = 0; i < exchange->note_count; i++) {
+        const struct ci_note *note = &exchange->notes[i];
+        json_object_set_new(line, note->name, *note->text ? json_string(note->text) : json_real(note->number));
+    }
+    char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)), *ended = NULL;
+    int count = text ? asprintf(&ended, "%s\n", text) : -1;
+    /* One write, so that lines of several threads stay lines. A disk that is full costs lines, no requests. */
+    if (count > 0 && write(server->log_fd, ended, (size_t)count) != count) count = -1;
+    if (ended) free(ended);
+    free(text);
+    json_decref(line);
+}

@@ -1,0 +1,227 @@
+/* server.c: see server.h. */
+#define _GNU_SOURCE
+#include "server/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "server/server_private.h"
+
+enum { SPARE_WORKERS = 64, SPARE_FILES = 256 };
+
+static void set_defaults(struct ci_server_options *options) {
+    if (!options->most_connections) options->most_connections = 1024;
+    if (!options->most_header) options->most_header = 16 << 10;
+    if (!options->most_body) options->most_body = (size_t)64 << 20;
+    if (!options->queue) options->queue = 512;
+    if (options->timeout <= 0) options->timeout = 600;
+    if (options->parallel <= 0) options->parallel = 4;
+}
+
+/* A file for each connection, and some for the rest of the process. */
+static void raise_file_limit(const struct ci_server_options *options) {
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)options->most_connections + SPARE_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < wanted)
+        ci_log(CLINFER_LOG_WARNING, "%d connections need %llu open files; the limit (ulimit -n) is %llu",
+               options->most_connections, (unsigned long long)wanted, (unsigned long long)limit.rlim_cur);
+}
+
+static enum clinfer_status open_log(struct ci_server *server) {
+    server->log_fd = -1;
+    if (!server->options.log_path) return CLINFER_OK;
+    server->log_fd = open(server->options.log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (server->log_fd >= 0) return CLINFER_OK;
+    return ci_fail(CLINFER_IO, "--log-jsonl %s: %s", server->options.log_path, strerror(errno));
+}
+
+void ci_server_reopen_log(struct ci_server *server) {
+    if (server->log_fd < 0) return;
+    int fd = open(server->options.log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (fd < 0) return;
+    dup3(fd, server->log_fd, O_CLOEXEC);
+    close(fd);
+}
+
+static enum clinfer_status copy_tls(struct ci_server *server) {
+    const struct ci_server_options *options = &server->options;
+    if (!options->certificate) return CLINFER_OK;
+    server->certificate = strdup(options->certificate);
+    server->certificate_key = strdup(options->certificate_key);
+    if (server->certificate && server->certificate_key) return CLINFER_OK;
+    return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a certificate");
+}
+
+enum clinfer_status ci_server_open(const struct ci_server_options *options, struct ci_server **out) {
+    *out = NULL;
+    enum clinfer_status status = ci_mhd_load();
+    if (status != CLINFER_OK) return status;
+    struct ci_server *server = calloc(1, sizeof *server);
+    if (!server) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a server");
+    server->options = *options;
+    set_defaults(&server->options);
+    server->opened = ci_now();
+    server->started = time(NULL);
+    server->epoll = server->wake = -1;
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_cond_init(&server->changed, NULL);
+    ci_metrics_init(&server->metrics);
+    raise_file_limit(&server->options);
+    status = open_log(server);
+    if (status == CLINFER_OK) status = copy_tls(server);
+    if (status == CLINFER_OK)
+        status = ci_workers_create(server->options.queue + server->options.parallel + SPARE_WORKERS, &server->workers);
+    if (status == CLINFER_OK) status = ci_watcher_start(server);
+    if (status == CLINFER_OK) status = ci_network_start(server);
+    if (status != CLINFER_OK) {
+        ci_server_close(server);
+        return status;
+    }
+    *out = server;
+    return CLINFER_OK;
+}
+
+static void set_text(char **text, const char *value) {
+    free(*text);
+    *text = strdup(value);
+}
+
+void ci_server_serve(struct ci_server *server, clinfer_router *router, const char *name) {
+    pthread_mutex_lock(&server->lock);
+    server->router = router;
+    set_text(&server->model, name);
+    pthread_mutex_unlock(&server->lock);
+}
+
+void ci_server_failed(struct ci_server *server, const char *why) {
+    pthread_mutex_lock(&server->lock);
+    set_text(&server->failed, why);
+    pthread_mutex_unlock(&server->lock);
+}
+
+bool ci_server_drain(struct ci_server *server, double seconds) {
+    struct timespec at;
+    clock_gettime(CLOCK_REALTIME, &at);
+    at.tv_sec += (time_t)seconds;
+    pthread_mutex_lock(&server->lock);
+    server->draining = true;
+    pthread_mutex_unlock(&server->lock);
+    ci_network_quiesce(server);
+    int late = 0;
+    pthread_mutex_lock(&server->lock);
+    while (server->exchange_count && !late)
+        late = pthread_cond_timedwait(&server->changed, &server->lock, &at) == ETIMEDOUT;
+    bool all = server->exchange_count == 0;
+    pthread_mutex_unlock(&server->lock);
+    return all;
+}
+
+/* Held; NULL: all have been told. */
+static struct ci_exchange *next_to_tell(struct ci_server *server, int what) {
+    pthread_mutex_lock(&server->lock);
+    struct ci_exchange *exchange = server->exchanges;
+    while (exchange && exchange->told >= what) exchange = exchange->next;
+    if (exchange) exchange->told = what;
+    if (exchange) ci_exchange_hold(exchange);
+    pthread_mutex_unlock(&server->lock);
+    return exchange;
+}
+
+enum { TOLD_END = 1, TOLD_GONE };
+
+/* Breaks off what still runs: nobody may wait for a connection that will not come back. */
+static void end_all(struct ci_server *server) {
+    static const struct ci_failure ending = {.kind = CI_FAIL_UNAVAILABLE, .message = "the server has ended"};
+    struct ci_exchange *exchange;
+    while ((exchange = next_to_tell(server, TOLD_END))) {
+        if (exchange->dispatched) ci_exchange_fail(exchange, &ending);
+        ci_exchange_cancel(exchange);
+        ci_exchange_release(exchange);
+    }
+}
+
+/* What has not gone by then hangs, or its client does not read. */
+static void leave_all(struct ci_server *server) {
+    struct ci_exchange *exchange;
+    while ((exchange = next_to_tell(server, TOLD_GONE))) {
+        ci_exchange_set_gone(exchange);
+        ci_exchange_release(exchange);
+    }
+}
+
+void ci_server_close(struct ci_server *server) {
+    if (!server) return;
+    server->draining = true;
+    end_all(server);
+    ci_server_drain(server, server->daemon_count ? 2 : 0);
+    leave_all(server);
+    ci_network_stop(server);
+    ci_watcher_stop(server);
+    bool all = ci_workers_destroy(server->workers, 5);
+    for (int i = 0; i < CI_SERVER_ADDRESSES; i++) {
+        free(server->urls[i]);
+        free(server->paths[i]);
+    }
+    if (server->log_fd >= 0) close(server->log_fd);
+    free(server->certificate);
+    free(server->certificate_key);
+    free(server->model);
+    free(server->failed);
+    if (all) free(server); /* else a handler that hangs still has it */
+}
+
+/* ---- what others ask ---- */
+
+const char *ci_server_url(const struct ci_server *server, size_t index) {
+    return index < (size_t)server->daemon_count ? server->urls[index] : NULL;
+}
+
+const struct ci_server_options *ci_server_get_options(const struct ci_server *server) { return &server->options; }
+struct ci_metrics *ci_server_metrics(struct ci_server *server) { return &server->metrics; }
+int64_t ci_server_started(const struct ci_server *server) { return server->started; }
+
+void ci_server_load(struct ci_server *server, int *running, int *waiting) {
+    pthread_mutex_lock(&server->lock);
+    *running = server->running_count;
+    *waiting = server->waiting_count;
+    pthread_mutex_unlock(&server->lock);
+}
+
+const char *ci_server_model(struct ci_server *server) {
+    pthread_mutex_lock(&server->lock);
+    const char *model = server->model;
+    pthread_mutex_unlock(&server->lock);
+    return model ? model : "";
+}
+
+clinfer_router *ci_server_router(struct ci_server *server) {
+    pthread_mutex_lock(&server->lock);
+    clinfer_router *router = server->router;
+    pthread_mutex_unlock(&server->lock);
+    return router;
+}
+
+const char *ci_server_loading(struct ci_server *server) {
+    pthread_mutex_lock(&server->lock);
+    const char *why = server->router ? NULL : server->failed ? server->failed : "Loading model";
+    pthread_mutex_unlock(&server->lock);
+    return why;
+}
+
+const char *ci_server_not_ready(struct ci_server *server) {
+    pthread_mutex_lock(&server->lock);
+    bool draining = server->draining;
+    pthread_mutex_unlock(&server->lock);
+    return draining ? "the server is ending" : ci_server_loading(server);
+}

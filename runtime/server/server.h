@@ -1,0 +1,86 @@
+/* server.h: what listens, and what all requests share. `clinfer serve` makes one. */
+#ifndef CI_SERVER_SERVER_H
+#define CI_SERVER_SERVER_H
+
+#include <clinfer.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ci_pool;
+struct ci_server;
+struct ci_metrics;
+
+struct ci_server_key {
+    const char *name; /* for the log: "key 2" */
+    const char *text;
+};
+
+/* Texts and arrays are borrowed as long as the server lives. */
+struct ci_server_options {
+    /* the network */
+    const char *const *hosts; /* addresses, names, or a path that ends in .sock; none: 127.0.0.1 */
+    size_t host_count;
+    int port; /* 0: any free one */
+    const int *sockets; /* already listening ones (systemd's), in place of hosts */
+    size_t socket_count;
+    const char *certificate, *certificate_key; /* PEM texts; NULL: plain HTTP */
+    const char *prefix;                        /* "/api": all paths lie below it; NULL: none */
+    const char *const *names;                  /* that Host may have besides this machine's */
+    size_t name_count;
+    const char *origins; /* "localhost" (NULL), "*", or a list with commas */
+    const struct ci_server_key *keys;
+    size_t key_count;
+    bool model_changes; /* routes that change models need no key */
+    int most_connections, most_header, queue; /* 0: 1024; 16 KiB; 512 */
+    size_t most_body;                         /* 0: 64 MiB */
+    double timeout;                           /* seconds that a client may be silent; 0: 600 */
+    const char *log_path;                     /* a line of JSON for each request; NULL: none */
+
+    /* what dialects want to know of the command line */
+    int parallel;    /* requests that are computed at the same time; 0: 4 */
+    int context;     /* -c */
+    int predict;     /* -n; -1: no limit */
+    int batch;       /* tokens of a step */
+    const char *model_path, *alias, *tags, *slot_save_path, *chat_template;
+    const char *media_path;
+    bool slots, metrics, props, verbose, web_page, embeddings, reranking, shift, jinja;
+    const char *reasoning_format; /* "auto", "deepseek", "none" */
+    const char *reasoning;        /* "on", "off", "auto" */
+    const char *pooling;
+    struct clinfer_session_options sampling; /* what requests that say nothing get; NAN and -1: the model's own */
+};
+
+/* Listens at once; /health says "Loading model" until ci_server_serve(). CLINFER_UNSUPPORTED: there is no libmicrohttpd.
+ * CLINFER_INVALID_ARGUMENT: an address that needs a key. CLINFER_IO: it cannot be had. */
+enum clinfer_status ci_server_open(const struct ci_server_options *options, struct ci_server **server);
+
+/* From now on requests are answered by this router; the caller closes it after the server. */
+void ci_server_serve(struct ci_server *server, clinfer_router *router, const char *name);
+/* Loading failed: /health and requests say so. */
+void ci_server_failed(struct ci_server *server, const char *why);
+
+/* Takes no new connections; waits until all requests are answered, `seconds` at most. Whether they are. */
+bool ci_server_drain(struct ci_server *server, double seconds);
+/* Opens --log-jsonl again, which may have been renamed. */
+void ci_server_reopen_log(struct ci_server *server);
+/* Ends what is left. */
+void ci_server_close(struct ci_server *server);
+
+/* "http://127.0.0.1:8080", of the index-th address; NULL: there are no more. */
+const char *ci_server_url(const struct ci_server *server, size_t index);
+
+const struct ci_server_options *ci_server_get_options(const struct ci_server *server);
+struct ci_pool *ci_server_pool(struct ci_server *server);
+struct ci_metrics *ci_server_metrics(struct ci_server *server);
+/* Requests that are computed, and that wait. */
+void ci_server_load(struct ci_server *server, int *running, int *waiting);
+/* NULL: it has a model; else "Loading model", or why there is none. */
+const char *ci_server_loading(struct ci_server *server);
+/* NULL: requests would be answered; else why not. */
+const char *ci_server_not_ready(struct ci_server *server);
+const char *ci_server_model(struct ci_server *server);       /* its real name; "": none yet */
+clinfer_router *ci_server_router(struct ci_server *server); /* NULL: none yet */
+int64_t ci_server_started(const struct ci_server *server); /* seconds since 1970 */
+
+#endif
