@@ -557,6 +557,8 @@ struct clinfer_result {
     double prompt_seconds, generate_seconds; /* to the first token; from there to the last */
     const int32_t *tokens;   /* generated, the end token included; valid until the session's next request */
     size_t reasoning_tokens; /* of these, so many stand before the answer proper; 0 where nobody asked for the parts */
+    bool reasoning_cut; /* its end was written for the model, since the answer by a grammar would not have come any more
+                         */
     const struct clinfer_logprob *logprobs; /* [generated_tokens, 1 + options.logprobs]: the token itself, then the
                                              * likeliest in falling order; valid as long as tokens; NULL: not wanted */
 

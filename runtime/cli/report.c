@@ -127,6 +127,7 @@ json_t *ci_report_answer(const struct ci_answer *answer) {
     if (answer->reasoning.length) {
         json_object_set_new(object, "reasoning", ci_json_text(answer->reasoning.text, answer->reasoning.length));
         json_object_set_new(object, "reasoning_tokens", json_integer((json_int_t)answer->result.reasoning_tokens));
+        if (answer->result.reasoning_cut) json_object_set_new(object, "reasoning_cut", json_true());
     }
     json_object_set_new(object, "tokens", tokens);
     if (answer->calls) json_object_set(object, "tool_calls", answer->calls);

@@ -100,9 +100,8 @@ static enum clinfer_status find(struct clinfer_engine *engine, const struct clin
 void ci_constraint_end(struct ci_constraint *constraint) {
     if (constraint->compiled) constraint->compiled->users--;
     free(constraint->closing);
-    constraint->compiled = NULL;
-    constraint->closing = NULL;
-    constraint->closing_count = 0;
+    free(constraint->turning);
+    *constraint = (struct ci_constraint){0};
 }
 
 /* The tokens of the cheapest end. */
@@ -134,8 +133,22 @@ static enum clinfer_status fits(const struct clinfer_engine *engine, struct ci_c
     return CLINFER_OK;
 }
 
+/* The answer has to come behind the reasoning, a token of which is the least there can be. */
+static enum clinfer_status make_turning(const struct clinfer_engine *engine, const char *end,
+                                        struct ci_constraint *constraint) {
+    enum clinfer_status status = make_closing(engine, constraint, constraint->place);
+    constraint->least = constraint->closing_count;
+    if (status != CLINFER_OK && status != CLINFER_UNSUPPORTED) return status;
+    return ci_tokenizer_encode(engine->tokenizer, end, strlen(end), CI_TOKENIZER_PARSE_SPECIAL, &constraint->turning,
+                               &constraint->turning_count);
+}
+
+bool ci_constraint_turns(const struct ci_constraint *constraint, int64_t room) {
+    return room >= 0 && constraint->turning_count && (size_t)room <= constraint->turning_count + constraint->least;
+}
+
 enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
-                                        int64_t most, struct ci_constraint *constraint) {
+                                        const char *end, int64_t most, struct ci_constraint *constraint) {
     ci_constraint_end(constraint);
     if (!grammar) return CLINFER_OK;
     if (!grammar->text) return ci_fail(CLINFER_INVALID_ARGUMENT, "the grammar's text is NULL");
@@ -147,13 +160,19 @@ enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const str
     compiled->users++;
     constraint->place = ci_matcher_start(compiled->matcher);
     bool fitting = true;
-    if (!grammar->leave_open) status = fits(engine, constraint, constraint->place, most, &fitting);
+    size_t before = 0; /* tokens of reasoning and of what ends it */
+    if (!grammar->leave_open && end) status = make_turning(engine, end, constraint);
+    if (constraint->turning_count) before = constraint->turning_count + 1;
+    if (status == CLINFER_OK && most >= 0 && before) fitting = before + constraint->least <= (size_t)most;
+    if (status == CLINFER_OK && !grammar->leave_open && fitting)
+        status = fits(engine, constraint, constraint->place, most, &fitting);
     if (status == CLINFER_OK && !fitting)
         status =
             ci_fail(CLINFER_INVALID_ARGUMENT,
-                    "the shortest answer that the grammar allows has %zu tokens, and there is room for %lld; raise "
+                    "the shortest answer that the grammar allows has %zu tokens%s, and there is room for %lld; raise "
                     "-n, or let the answer be cut (--no-complete)",
-                    constraint->closing_count, (long long)most);
+                    constraint->closing_count + before, before ? ", with the end of the model's reasoning" : "",
+                    (long long)most);
     if (status != CLINFER_OK) ci_constraint_end(constraint);
     return status;
 }

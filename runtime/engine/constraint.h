@@ -27,13 +27,19 @@ struct ci_constraint {
     bool leave_open;
     int32_t *closing; /* [closing_count] tokens that end the answer, the caller's to take at once */
     size_t closing_count;
+
+    /* Where the answer begins within reasoning, which follows no grammar: what ends that, and how many tokens the
+     * shortest answer behind it has. */
+    int32_t *turning; /* [turning_count] */
+    size_t turning_count, least;
 };
 
-/* For the request at hand, and what it was for the one before is let go; `grammar` NULL: free. `most`: the tokens that
- * the answer may have, -1: as many as it likes. CLINFER_INVALID_ARGUMENT: the grammar; the shortest answer does not
- * fit; CLINFER_UNSUPPORTED: a schema that cannot be held. */
+/* For the request at hand, and what it was for the one before is let go; `grammar` NULL: free. `end`: what ends the
+ * reasoning that the prompt has begun; NULL: it has not. `most`: the tokens that the answer may have, -1: as many as it
+ * likes. CLINFER_INVALID_ARGUMENT: the grammar; the shortest answer does not fit; CLINFER_UNSUPPORTED: a schema that
+ * cannot be held. */
 enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
-                                        int64_t most, struct ci_constraint *constraint);
+                                        const char *end, int64_t most, struct ci_constraint *constraint);
 void ci_constraint_end(struct ci_constraint *constraint);
 
 /* What may come next: bits [CI_MASK_WORDS(vocabulary of the tokenizer)], borrowed until the next call that makes a
@@ -50,6 +56,10 @@ enum clinfer_status ci_constraint_send(struct clinfer_engine *engine, const stru
 /* Logits [vocabulary of the model] of what may not come become -INFINITY. */
 enum clinfer_status ci_constraint_apply(const struct clinfer_engine *engine, const struct ci_constraint *constraint,
                                         float *logits);
+
+/* Whether reasoning has to end now, where so many tokens may still come (-1: any number): what ends it and the shortest
+ * answer would not fit any more behind another token. */
+bool ci_constraint_turns(const struct ci_constraint *constraint, int64_t room);
 
 /* The answer goes on with this token; `room`: tokens that may come behind it, -1: any number. *closed: it does not, but
  * ends with constraint->closing in its place, maybe none. CLINFER_WRONG_RESULT: it may not come. */

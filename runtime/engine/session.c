@@ -252,7 +252,9 @@ static enum clinfer_status constrain(struct clinfer_session *session, const stru
     size_t room = (size_t)engine->context + 1 - request->count, begun = take_up ? take_up->generated : 0;
     int64_t most = session->options.shift ? -1 : (int64_t)(room + begun);
     if (request->max_tokens >= 0 && (most < 0 || request->max_tokens < most)) most = request->max_tokens;
-    return ci_constraint_begin(engine, request->grammar, most, &session->constraint);
+    bool thinks = take_up && take_up->form && take_up->reasoning && take_up->reasoning_begun;
+    const char *end = thinks ? ci_reasoning_end(take_up->form) : NULL;
+    return ci_constraint_begin(engine, request->grammar, end, most, &session->constraint);
 }
 
 enum clinfer_status ci_session_submit(clinfer_session *session, const struct clinfer_request *request,

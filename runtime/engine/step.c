@@ -349,7 +349,8 @@ static bool must_wait(const struct clinfer_session *session) {
 enum turn {
     TURN_TOKEN,
     TURN_COMPLETE /* nothing may come any more */,
-    TURN_CLOSED /* the closing comes in its place */
+    TURN_CLOSED, /* the closing comes in its place */
+    TURN_THOUGHT /* what ends reasoning comes in its place */
 };
 
 /* The chain of samplers over what may come. */
@@ -383,6 +384,9 @@ static enum clinfer_status choose_token(struct clinfer_engine *engine, const str
     if (status == CLINFER_OK && constrained)
         status = ci_constraint_take(engine, &session->constraint, *id, room_of(session), &closed);
     *turn = closed ? TURN_CLOSED : TURN_TOKEN;
+    if (!constrained && session->constraint.turning_count && ci_tokenizer_is_end(engine->tokenizer, *id) &&
+        !goes_on_behind(session, *id))
+        *turn = TURN_THOUGHT;
     return status;
 }
 
@@ -491,6 +495,16 @@ static void take_forced(struct clinfer_session *session) {
     }
 }
 
+/* Reasoning ends here, so that the answer still comes. */
+static void end_reasoning(struct clinfer_session *session) {
+    const struct ci_constraint *constraint = &session->constraint;
+    bool goes_on = true;
+    session->result.reasoning_cut = true;
+    for (size_t i = 0; i < constraint->turning_count && goes_on; i++)
+        goes_on = go_on_with(session, constraint->turning[i]);
+    if (goes_on) take_forced(session);
+}
+
 /* Takes the sampled id of one session: the next token of its text. */
 static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, int index) {
     struct clinfer_session *session = flight->sessions[index];
@@ -522,7 +536,16 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
         close_answer(session);
         return;
     }
-    if (go_on_with(session, id)) take_forced(session);
+    if (turn == TURN_THOUGHT) {
+        end_reasoning(session);
+        return;
+    }
+    if (!go_on_with(session, id)) return;
+    if (session->constraint.compiled && !ci_session_is_constrained(session) &&
+        ci_constraint_turns(&session->constraint, room_of(session) < 0 ? -1 : room_of(session) + 1))
+        end_reasoning(session);
+    else
+        take_forced(session);
 }
 
 static enum clinfer_status wait_for(struct clinfer_engine *engine, struct ci_flight *flight) {

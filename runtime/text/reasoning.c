@@ -18,7 +18,8 @@ struct mark {
 
 struct ci_reasoning_form {
     const char *sign;
-    bool anywhere; /* marks are control tokens; else reasoning comes first or not at all */
+    bool anywhere;   /* marks are control tokens; else reasoning comes first or not at all */
+    const char *end; /* what ends reasoning where that is more than the second mark */
     struct mark marks[MOST_MARKS];
 };
 
@@ -31,6 +32,7 @@ struct ci_reasoning_form {
 static const struct ci_reasoning_form forms[] = {
     {.sign = "<|channel|>analysis",
      .anywhere = true,
+     .end = "<|end|><|start|>assistant<|channel|>final<|message|>",
      .marks = {{.text = "<|channel|>analysis", .now = CI_PART_HIDDEN, .next = CI_PART_REASONING},
                {.text = "<|channel|>final", .now = CI_PART_HIDDEN, .next = CI_PART_ANSWER},
                {.text = "<|channel|>",
@@ -57,6 +59,7 @@ static const struct ci_reasoning_form forms[] = {
                {.text = "<|END_TEXT|>", .now = CI_PART_ANSWER}}},
     {.sign = "<|open|>think<|sep|>",
      .anywhere = true,
+     .end = "<|close|>think<|sep|><|open|>response<|sep|>",
      .marks = {{.text = "<|open|>think<|sep|>", .now = CI_PART_REASONING},
                {.text = "<|close|>think<|sep|>", .now = CI_PART_HIDDEN},
                {.text = "<|open|>response<|sep|>", .now = CI_PART_ANSWER},
@@ -97,6 +100,10 @@ bool ci_reasoning_marks(const struct ci_reasoning_form *form, const char **open,
     *close = form->marks[1].text;
     return form->marks[0].now == CI_PART_REASONING && *close && form->marks[1].now == CI_PART_ANSWER &&
            !form->marks[2].text;
+}
+
+const char *ci_reasoning_end(const struct ci_reasoning_form *form) {
+    return form->end ? form->end : form->marks[1].text;
 }
 
 /* Of forms that open alike the usual one, the last. */

@@ -29,6 +29,9 @@ bool ci_reasoning_is_begun(const struct ci_reasoning_form *form, const char *pro
 /* The marks around reasoning; false: the form has others besides. */
 bool ci_reasoning_marks(const struct ci_reasoning_form *form, const char **open, const char **close);
 
+/* What has to be written within reasoning so that the answer proper comes next. */
+const char *ci_reasoning_end(const struct ci_reasoning_form *form);
+
 enum { CI_MARK_BYTES = 64, CI_HELD_SPACES = 64 };
 
 struct ci_parts {

@@ -85,6 +85,7 @@ static void write_chain(const char *path, const struct token *tokens, const char
 struct answer {
     char text[256], reasoning[256], calls[256], pieces[256]; /* calls as NAME(ARGUMENTS) */
     size_t reasoning_tokens, tokens;
+    bool reasoning_cut;
 };
 
 static bool on_text(void *user, const char *text, size_t length) {
@@ -104,7 +105,11 @@ static bool on_call(void *user, const struct clinfer_tool_call_piece *piece) {
     return true;
 }
 
-static const char *tools, *tool_choice; /* of the next requests */
+/* Of the next requests. */
+static const char *tools, *tool_choice;
+static const struct clinfer_grammar *grammar;
+static int most = 40;
+static enum clinfer_status expected; /* of the wait */
 
 static void ask(const struct token *tokens, const char *template, const char *variables, bool parts, const char *stop,
                 struct answer *answer) {
@@ -124,9 +129,10 @@ static void ask(const struct token *tokens, const char *template, const char *va
     const struct clinfer_message messages[] = {{.role = "user", .content = "x"}};
     const struct clinfer_chat_request request = {.messages = messages,
                                                  .count = 1,
-                                                 .max_tokens = 40,
+                                                 .max_tokens = most,
                                                  .stop = &stop,
                                                  .stop_count = stop ? 1 : 0,
+                                                 .grammar = grammar,
                                                  .tools = tools,
                                                  .tool_choice = tool_choice,
                                                  .call = on_call,
@@ -138,7 +144,8 @@ static void ask(const struct token *tokens, const char *template, const char *va
     assert_ok(clinfer_router_open(&options, &router));
     assert_ok(clinfer_conversation_create(router, &sampling, &conversation));
     assert_ok(clinfer_chat_submit(conversation, &request));
-    assert_ok(clinfer_chat_wait(conversation, &route));
+    assert_int_equal(clinfer_chat_wait(conversation, &route), expected);
+    answer->reasoning_cut = route->result.reasoning_cut;
     answer->tokens = route->result.generated_tokens;
     answer->reasoning_tokens = route->result.reasoning_tokens;
     for (size_t i = 0; i < route->result.call_count; i++) {
@@ -183,6 +190,54 @@ static void test_stop_texts_end_the_answer_alone(void **state) {
     ask(thinker, GO, NULL, true, "4", &answer);
     assert_string_equal(answer.reasoning, "So!4");
     assert_string_equal(answer.text, "Four");
+}
+
+/* A model that would think on and on, or end there, still answers as the grammar wants it. */
+static void test_reasoning_ends_in_time_for_the_answer(void **state) {
+    (void)state;
+    static const struct token muser[] = {{"</think>", USER_DEFINED},
+                                         {"x", NORMAL},
+                                         {"<go>", CONTROL},
+                                         {"<think>", USER_DEFINED},
+                                         {"a", NORMAL},
+                                         {"b", NORMAL},
+                                         {"c", NORMAL},
+                                         {"d", NORMAL},
+                                         {"e", NORMAL},
+                                         {"[", NORMAL},
+                                         {"]", NORMAL},
+                                         {"<end>", CONTROL},
+                                         {NULL, 0}};
+    static const char template[] = GO "<think>";
+    static const struct clinfer_grammar list = {.kind = CLINFER_GRAMMAR_GBNF, .text = "root ::= \"[\" [a-e]* \"]\""};
+    struct answer answer;
+    grammar = &list;
+    most = 6; /* three of thought, its end and a list */
+    ask(muser, template, NULL, true, NULL, &answer);
+    assert_string_equal(answer.reasoning, "abc");
+    assert_string_equal(answer.text, "[]");
+    assert_true(answer.reasoning_cut);
+    assert_int_equal(answer.tokens, 6);
+    assert_int_equal(answer.reasoning_tokens, 4);
+    most = 40; /* the model's own end */
+    ask(muser, template, NULL, true, NULL, &answer);
+    assert_string_equal(answer.reasoning, "abcde[]");
+    assert_string_equal(answer.text, "[]");
+    assert_true(answer.reasoning_cut);
+    most = 4;
+    ask(muser, template, NULL, true, NULL, &answer);
+    assert_string_equal(answer.reasoning, "a");
+    assert_string_equal(answer.text, "[]");
+    most = 3;
+    expected = CLINFER_INVALID_ARGUMENT;
+    ask(muser, template, NULL, true, NULL, &answer);
+    assert_non_null(strstr(clinfer_error(), "has 4 tokens, with the end of the model's reasoning"));
+    expected = CLINFER_OK;
+    most = 40;
+    grammar = NULL;
+    ask(muser, template, NULL, true, NULL, &answer);
+    assert_string_equal(answer.reasoning, "abcde[]");
+    assert_false(answer.reasoning_cut);
 }
 
 static void test_the_prompt_may_open_the_reasoning(void **state) {
@@ -309,6 +364,7 @@ int main(void) {
         cmocka_unit_test(test_reasoning_and_answer_come_apart),
         cmocka_unit_test(test_who_does_not_ask_gets_all_of_it),
         cmocka_unit_test(test_stop_texts_end_the_answer_alone),
+        cmocka_unit_test(test_reasoning_ends_in_time_for_the_answer),
         cmocka_unit_test(test_the_prompt_may_open_the_reasoning),
         cmocka_unit_test(test_marks_of_control_tokens),
         cmocka_unit_test(test_calls_are_no_text),
