@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "engine/engine_private.h"
 #include "grammar/gbnf.h"
+#include "grammar/pieces.h"
 #include "grammar/schema.h"
 
 enum { MOST_KEPT = 16 };
@@ -59,6 +60,8 @@ static enum clinfer_status parse(const struct clinfer_engine *engine, const stru
     if (grammar->kind == CLINFER_GRAMMAR_JSON_SCHEMA)
         return ci_schema_compile(grammar->name ? grammar->name : "schema", grammar->text, length, out);
     const char *name = grammar->name ? grammar->name : "grammar";
+    if (grammar->kind == CI_GRAMMAR_PIECES)
+        return ci_pieces_compile(name, grammar->text, length, engine->tokenizer, out);
     return ci_gbnf_parse(name, grammar->text, length, engine->tokenizer, out);
 }
 

@@ -18,6 +18,10 @@
 #include "grammar/matcher.h"
 
 struct ci_plan;
+
+/* A kind of grammar that is none of the public ones: a document of grammar/pieces.h. */
+#define CI_GRAMMAR_PIECES ((enum clinfer_grammar_kind)(CLINFER_GRAMMAR_JSON_SCHEMA + 1))
+
 struct ci_compiled; /* a grammar of the engine's */
 
 /* Of a session; all zero: its answer is free. */

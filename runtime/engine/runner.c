@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "base/stop.h"
 #include "engine/engine_private.h"
+#include "text/tool_grammar.h"
 #include "text/tool_prompt.h"
 
 /* ---- on the runner's thread ---- */
@@ -65,11 +66,11 @@ static void tell_progress(struct ci_task *task, size_t done, size_t total) {
 }
 
 /* As pass_on(), for what is not text and takes no time. */
-static void tell_form_of_calls(const struct ci_task *task, bool marked) {
+static void tell_form_of_calls(const struct ci_task *task, enum ci_call_start start) {
     struct ci_runner *runner = task->runner;
     pthread_mutex_lock(&runner->lock);
     if (!runner->abandoned && task->request.prompt.tools)
-        task->request.began(task->request.user, ci_chat_calls(runner->engine->chat), marked);
+        task->request.began(task->request.user, ci_chat_calls(runner->engine->chat), start);
     pthread_mutex_unlock(&runner->lock);
 }
 
@@ -139,21 +140,28 @@ static enum clinfer_status append_begun(const struct ci_task *task, int32_t **to
     return CLINFER_OK;
 }
 
-/* A call has to come: the grammar is its schema, behind the mark that the prompt gets, unless reasoning comes first. */
-static enum clinfer_status require_call(struct ci_task *task, bool reasoning_begun, bool *marked, int32_t **tokens,
-                                        size_t *count) {
+/* A call has to come. Its grammar is the model's own form, behind the mark that the prompt gets, unless reasoning comes
+ * first; what that form cannot hold to the schema comes as a JSON object. */
+static enum clinfer_status require_call(struct ci_task *task, bool reasoning_begun, enum ci_call_start *start,
+                                        int32_t **tokens, size_t *count) {
     const clinfer_engine *engine = task->runner->engine;
     const struct ci_tool_format *format = ci_chat_calls(engine->chat);
+    const char *choice = task->request.tool_choice;
     int32_t *mark = NULL;
-    char *schema;
+    char *text;
     size_t length = 0;
-    enum clinfer_status status =
-        ci_tools_schema(task->request.prompt.tools, task->request.tool_choice, format->arguments, &schema);
+    enum clinfer_grammar_kind kind = CI_GRAMMAR_PIECES;
+    enum clinfer_status status = ci_tools_pieces(format, task->request.prompt.tools, choice, reasoning_begun, &text);
+    *start = reasoning_begun ? CI_CALL_ANYWHERE : CI_CALL_BEHIND_MARK;
+    if (status == CLINFER_UNSUPPORTED) {
+        status = ci_tools_schema(task->request.prompt.tools, choice, format->arguments, &text);
+        kind = CLINFER_GRAMMAR_JSON_SCHEMA;
+        *start = CI_CALL_IS_OBJECT;
+    }
     if (status != CLINFER_OK) return status;
-    task->grammar = (struct clinfer_grammar){.kind = CLINFER_GRAMMAR_JSON_SCHEMA, .text = schema, .name = "tools"};
-    *marked = format->prefix && !reasoning_begun;
-    if (*marked)
-        status = ci_tokenizer_encode(engine->tokenizer, format->prefix, strlen(format->prefix),
+    task->grammar = (struct clinfer_grammar){.kind = kind, .text = text, .name = "tools"};
+    if (*start == CI_CALL_BEHIND_MARK)
+        status = ci_tokenizer_encode(engine->tokenizer, format->marks[0].open, strlen(format->marks[0].open),
                                      CI_TOKENIZER_PARSE_SPECIAL, &mark, &length);
     int32_t *grown = status == CLINFER_OK && length ? realloc(*tokens, (*count + length) * sizeof *grown) : NULL;
     if (grown) {
@@ -181,9 +189,9 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     prompt.tokens = NULL;
     ci_prompt_free(&prompt);
     if (status == CLINFER_OK) status = make_first_room(task);
-    bool marked = false;
-    if (status == CLINFER_OK && ci_tool_choice_requires(request->tool_choice))
-        status = require_call(task, reasoning_begun, &marked, &tokens, &count);
+    enum ci_call_start call_start = CI_CALL_ANYWHERE;
+    if (status == CLINFER_OK && request->prompt.tools && ci_tool_choice_requires(request->tool_choice))
+        status = require_call(task, reasoning_begun, &call_start, &tokens, &count);
     size_t before = count;
     if (status == CLINFER_OK) status = append_begun(task, &tokens, &count);
     if (status == CLINFER_OK && !task->seat->session)
@@ -208,7 +216,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                            .reasoning = request->reasoning ? on_reasoning : NULL,
                                            .calls = request->prompt.tools ? ci_chat_calls(task->runner->engine->chat)
                                                                           : NULL};
-        tell_form_of_calls(task, marked);
+        tell_form_of_calls(task, call_start);
         status = ci_session_submit(task->seat->session, &submitted, &take_up);
         *of_model =
             status == CLINFER_CONTEXT_FULL || status == CLINFER_INVALID_ARGUMENT || status == CLINFER_UNSUPPORTED;

@@ -20,6 +20,10 @@
 struct ci_runner;
 struct ci_tool_format;
 
+/* How a call that has to come begins: anywhere in the text; at once, behind the form's first mark, which the prompt
+ * ends with; at once, as a JSON object. */
+enum ci_call_start { CI_CALL_ANYWHERE, CI_CALL_BEHIND_MARK, CI_CALL_IS_OBJECT };
+
 /* A conversation's place on a runner: its session. Made by the first task. */
 struct ci_seat;
 
@@ -34,10 +38,9 @@ struct ci_task_request {
     void *user;
 
     /* Where the prompt has tools, `began` is told, before any text comes, how this engine's model writes calls, which
-     * the text has as they are; `marked`: the prompt ends with the first mark of one that has to come. On the runner's
-     * thread, as the others. */
+     * the text has as they are, and how one that has to come begins. On the runner's thread, as the others. */
     const char *tool_choice; /* as in struct clinfer_chat_request, copied */
-    void (*began)(void *user, const struct ci_tool_format *calls, bool marked);
+    void (*began)(void *user, const struct ci_tool_format *calls, enum ci_call_start start);
 
     /* Each NULL, or told: that the prompt is accepted; how far it is, after a step; of a token, before its text (row:
      * [1 + sampling.logprobs], NULL: not wanted), which must be quick and call nothing of the runner. */

@@ -146,6 +146,7 @@ static enum clinfer_status find_costs(struct ci_grammar *grammar, const struct b
         grammar->positions[offer.position].cost = offer.cost;
         for (uint32_t i = backwards->first[offer.position]; i < backwards->first[offer.position + 1] && fine; i++) {
             const uint32_t from = backwards->sources[i];
+            if (grammar->positions[from].cost != CI_COST_NO_END) continue;
             uint32_t cost = cost_by(grammar, &grammar->positions[from], offer.cost);
             if (cost < CI_COST_NO_END) fine = push(&heap, cost, from);
         }

@@ -290,11 +290,10 @@ static enum clinfer_status finish(struct ci_schema_compiler *compiler, int root,
     return compiler->status;
 }
 
-static void compile_document(struct ci_schema_compiler *compiler, struct ci_grammar **grammar) {
+static void compile_document(struct ci_schema_compiler *compiler, ci_schema_root_maker *make, const void *user,
+                             struct ci_grammar **grammar) {
     int root = ci_grammar_rule(compiler->maker, "root", 4);
-    struct ci_schema_set set = {0};
-    ci_schema_add(compiler, &set, ci_schema_root(compiler));
-    ci_grammar_define(compiler->maker, root, ci_schema_value(compiler, &set));
+    ci_grammar_define(compiler->maker, root, make(compiler, user));
     while (compiler->work_done < compiler->work_count && compiler->status == CLINFER_OK) {
         struct ci_schema_work work = compiler->works[compiler->work_done++];
         ci_grammar_node node = make_value(compiler, &work.set);
@@ -307,14 +306,15 @@ static void compile_document(struct ci_schema_compiler *compiler, struct ci_gram
     finish(compiler, root, grammar);
 }
 
-enum clinfer_status ci_schema_compile(const char *name, const char *text, size_t length, struct ci_grammar **grammar) {
+enum clinfer_status ci_schema_compile_root(const char *name, const char *text, size_t length,
+                                           ci_schema_root_maker *make, const void *user, struct ci_grammar **grammar) {
     struct ci_schema_compiler compiler = {.name = name};
     json_t *document = NULL;
     *grammar = NULL;
     enum clinfer_status status = ci_schema_parse(name, text, length, &document);
     if (status != CLINFER_OK) return status;
     compiler.document = document;
-    if (begin(&compiler)) compile_document(&compiler, grammar);
+    if (begin(&compiler)) compile_document(&compiler, make, user, grammar);
     for (size_t i = 0; i < compiler.work_count; i++) free(compiler.works[i].set.items);
     free(compiler.works);
     free(compiler.queued);
@@ -322,6 +322,17 @@ enum clinfer_status ci_schema_compile(const char *name, const char *text, size_t
     free(compiler.table);
     json_decref(document);
     return compiler.status;
+}
+
+static ci_grammar_node make_whole(struct ci_schema_compiler *compiler, const void *user) {
+    struct ci_schema_set set = {0};
+    (void)user;
+    ci_schema_add(compiler, &set, ci_schema_root(compiler));
+    return ci_schema_value(compiler, &set);
+}
+
+enum clinfer_status ci_schema_compile(const char *name, const char *text, size_t length, struct ci_grammar **grammar) {
+    return ci_schema_compile_root(name, text, length, make_whole, NULL, grammar);
 }
 
 enum clinfer_status ci_schema_compile_any_object(struct ci_grammar **grammar) {

@@ -81,6 +81,11 @@ bool ci_schema_step(struct ci_schema_compiler *compiler, size_t steps);
 uint32_t ci_schema_child(struct ci_schema_compiler *compiler, uint32_t place, const char *key);
 uint32_t ci_schema_element(struct ci_schema_compiler *compiler, uint32_t place, size_t index);
 
+/* Of a document that is no schema itself (pieces.c): what the answer begins with. */
+typedef ci_grammar_node ci_schema_root_maker(struct ci_schema_compiler *compiler, const void *user);
+enum clinfer_status ci_schema_compile_root(const char *name, const char *text, size_t length,
+                                           ci_schema_root_maker *make, const void *user, struct ci_grammar **grammar);
+
 /* A subschema comes into the set, and what it refers to. */
 void ci_schema_add(struct ci_schema_compiler *compiler, struct ci_schema_set *set, uint32_t place);
 bool ci_schema_copy(struct ci_schema_compiler *compiler, const struct ci_schema_set *from, struct ci_schema_set *to);

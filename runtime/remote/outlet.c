@@ -102,12 +102,11 @@ bool ci_outlet_remote_call(void *user, const struct clinfer_tool_call_piece *pie
 }
 
 /* A rung that goes on with an answer has the same model, so the same form. */
-void ci_outlet_expect_calls(void *user, const struct ci_tool_format *format, bool marked) {
+void ci_outlet_expect_calls(void *user, const struct ci_tool_format *format, enum ci_call_start start) {
     struct clinfer_conversation *conversation = user;
     bool first = !conversation->parser.format;
     conversation->parser.format = format;
-    if (first && ci_tool_choice_requires(conversation->request.tool_choice))
-        ci_tool_parser_expect(&conversation->parser, marked);
+    if (first && start != CI_CALL_ANYWHERE) ci_tool_parser_expect(&conversation->parser, start == CI_CALL_BEHIND_MARK);
 }
 
 bool ci_outlet_reasoning(void *user, const char *text, size_t length) {

@@ -126,7 +126,7 @@ const char *ci_outlet_begun(const struct clinfer_conversation *conversation);
 bool ci_outlet_text(void *user, const char *text, size_t length);
 bool ci_outlet_reasoning(void *user, const char *text, size_t length);
 bool ci_outlet_remote_call(void *user, const struct clinfer_tool_call_piece *piece);
-void ci_outlet_expect_calls(void *user, const struct ci_tool_format *format, bool marked);
+void ci_outlet_expect_calls(void *user, const struct ci_tool_format *format, enum ci_call_start start);
 void ci_outlet_start(void *user, size_t prompt_tokens, size_t cached_tokens);
 void ci_outlet_progress(void *user, size_t done, size_t total);
 void ci_outlet_token(void *user, int32_t token, const struct clinfer_logprob *row);

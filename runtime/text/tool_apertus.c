@@ -9,6 +9,10 @@ const struct ci_tool_format ci_tool_format_apertus = {
     .name = "apertus",
     .marks = {{.open = "<|tools_prefix|>", .close = "<|tools_suffix|>"}},
     .name_is_key = true,
+    .holds = true,
+    .before = "[",
+    .between = ", ",
+    .after = "]",
     .arguments = "arguments",
     .fits = fits,
 };

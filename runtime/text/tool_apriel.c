@@ -10,6 +10,10 @@ static bool fits(const char *text, size_t length) {
 const struct ci_tool_format ci_tool_format_apriel = {
     .name = "apriel",
     .marks = {{.open = "<tool_calls>", .close = "</tool_calls>"}},
+    .holds = true,
+    .before = "[",
+    .between = ", ",
+    .after = "]",
     .arguments = "arguments",
     .fits = fits,
 };

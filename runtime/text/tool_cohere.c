@@ -9,6 +9,11 @@ static bool fits(const char *text, size_t length) { return ci_tool_format_has(te
 const struct ci_tool_format ci_tool_format_cohere = {
     .name = "cohere",
     .marks = {{.open = "<|START_ACTION|>", .close = "<|END_ACTION|>"}},
+    .holds = true,
+    .before = "[",
+    .between = ", ",
+    .after = "]",
+    .name_member = "tool_name",
     .arguments = "parameters",
     .fits = fits,
 };

@@ -12,6 +12,11 @@ static bool fits(const char *text, size_t length) {
 const struct ci_tool_format ci_tool_format_command_r = {
     .name = "command_r",
     .marks = {{.open = "Action:\n```json", .close = "```"}},
+    .holds = true,
+    .before = "\n[",
+    .between = ", ",
+    .after = "]\n",
+    .name_member = "tool_name",
     .arguments = "parameters",
     .fits = fits,
 };

@@ -17,6 +17,8 @@ const struct ci_tool_format ci_tool_format_deepseek_r1 = {
     .marks = {{.open = "<｜tool▁calls▁begin｜>", .close = "<｜tool▁calls▁end｜>"}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
+    .between = "\n",
     .arguments = "arguments",
     .fits = fits,
 };

@@ -15,6 +15,8 @@ const struct ci_tool_format ci_tool_format_deepseek_v31 = {
     .marks = {{.open = "<｜tool▁calls▁begin｜>", .close = "<｜tool▁calls▁end｜>"}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
+    .between = "",
     .arguments = "arguments",
     .fits = fits,
 };

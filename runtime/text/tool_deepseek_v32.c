@@ -24,6 +24,10 @@ const struct ci_tool_format ci_tool_format_deepseek_v32 = {
     .marks = {{.open = "<｜DSML｜function_calls>", .close = "</｜DSML｜function_calls>"}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
+    .before = "\n",
+    .between = "\n",
+    .after = "\n",
     .arguments = "arguments",
     .fits = fits,
 };

@@ -24,6 +24,10 @@ const struct ci_tool_format ci_tool_format_deepseek_v4 = {
     .marks = {{.open = "<｜DSML｜tool_calls>", .close = "</｜DSML｜tool_calls>"}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
+    .before = "\n",
+    .between = "\n",
+    .after = "\n",
     .arguments = "arguments",
     .fits = fits,
 };

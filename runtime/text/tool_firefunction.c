@@ -8,6 +8,10 @@ static bool fits(const char *text, size_t length) { return ci_tool_format_has(te
 const struct ci_tool_format ci_tool_format_firefunction = {
     .name = "firefunction",
     .marks = {{.open = "functools"}},
+    .holds = true,
+    .before = "[",
+    .between = ", ",
+    .after = "]",
     .arguments = "arguments",
     .fits = fits,
 };

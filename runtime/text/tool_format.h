@@ -23,14 +23,18 @@ enum { CI_TOOL_MARKS = 3 };
 struct ci_tool_format {
     const char *name;
     struct ci_tool_mark marks[CI_TOOL_MARKS]; /* as many as have an `open` */
-    bool bare;             /* an answer that begins with an object or a list may be calls, of tools that there are */
-    const char *name_end;  /* NULL, or what ends a name that stands alone before its arguments */
-    const char *id_mark;   /* NULL, or what may stand between such a name and the call's id */
-    bool name_is_key;      /* an object is {"NAME": {...}}, its only member the arguments */
-    const char *prefix;    /* NULL, or what stands before a call that is an object, where one has to come */
-    bool has_ids;          /* the model gives an id in the object, often behind the arguments */
-    const char *arguments; /* the member's name, for those who write a call: "arguments", "parameters" */
-    ci_tool_reader *read;  /* NULL, or what makes JSON of calls that are written as `tags` say (tool_reading.h) */
+    bool bare;            /* an answer that begins with an object or a list may be calls, of tools that there are */
+    const char *name_end; /* NULL, or what ends a name that stands alone before its arguments */
+    const char *id_mark;  /* NULL, or what may stand between such a name and the call's id */
+    bool name_is_key;     /* an object is {"NAME": {...}}, its only member the arguments */
+    bool has_ids;         /* the model gives an id in the object, often behind the arguments */
+    bool holds;           /* tool_grammar.h can hold a call to this form */
+    bool named;           /* there, a name comes before `name_end` and the arguments behind it */
+    const char *before, *between, *after; /* there, what stands between marks[0] and the first call, between calls, and
+                                           * behind the last; between NULL: there is one call */
+    const char *name_member;              /* NULL: "name" */
+    const char *arguments;                /* the member's name, for those who write a call: "arguments", "parameters" */
+    ci_tool_reader *read; /* NULL, or what makes JSON of calls that are written as `tags` say (tool_reading.h) */
     const struct ci_tool_tags *tags;
     bool (*fits)(const char *text, size_t length); /* whether a template or prompt shows this form */
 };

@@ -12,6 +12,8 @@ const struct ci_tool_format ci_tool_format_functionary = {
     .name = "functionary",
     .marks = {{.open = "<function=", .close = "</function>"}},
     .name_end = ">",
+    .holds = true,
+    .named = true,
     .arguments = "arguments",
     .fits = fits,
 };

@@ -13,6 +13,7 @@ const struct ci_tool_format ci_tool_format_gemma4 = {
     .marks = {{.open = "<|tool_call>", .close = "<tool_call|>"}},
     .read = ci_tool_read_literal,
     .tags = &tags,
+    .holds = true,
     .arguments = "arguments",
     .fits = fits,
 };

@@ -16,6 +16,7 @@ const struct ci_tool_format ci_tool_format_glm = {
     .marks = {{.open = "<tool_call>", .close = "</tool_call>"}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
     .arguments = "arguments",
     .fits = fits,
 };

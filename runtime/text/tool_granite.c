@@ -8,6 +8,10 @@ static bool fits(const char *text, size_t length) { return ci_tool_format_has(te
 const struct ci_tool_format ci_tool_format_granite = {
     .name = "granite",
     .marks = {{.open = "<|tool_call|>"}},
+    .holds = true,
+    .before = "[",
+    .between = ", ",
+    .after = "]",
     .arguments = "arguments",
     .fits = fits,
 };

@@ -15,7 +15,9 @@ static bool fits(const char *text, size_t length) {
 const struct ci_tool_format ci_tool_format_hermes = {
     .name = "hermes",
     .marks = {{.open = "<tool_call>", .close = "</tool_call>"}},
-    .prefix = "<tool_call>\n",
+    .holds = true,
+    .before = "\n",
+    .after = "\n",
     .arguments = "arguments",
     .fits = fits,
 };

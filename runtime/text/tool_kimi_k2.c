@@ -19,6 +19,8 @@ const struct ci_tool_format ci_tool_format_kimi_k2 = {
               {.open = "<|tool_call_begin|>"}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
+    .between = "",
     .arguments = "arguments",
     .fits = fits,
 };

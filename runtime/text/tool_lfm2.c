@@ -15,6 +15,10 @@ const struct ci_tool_format ci_tool_format_lfm2 = {
     .marks = {{.open = "<|tool_call_start|>", .close = "<|tool_call_end|>"}},
     .read = ci_tool_read_literal,
     .tags = &tags,
+    .holds = true,
+    .before = "[",
+    .between = ", ",
+    .after = "]",
     .arguments = "arguments",
     .fits = fits,
 };

@@ -262,12 +262,12 @@ static enum ci_tool_turn read_key(struct ci_tool_reading *reading, char byte) {
 
 /* Whether the byte, which is held, is within a text. */
 static bool in_text(struct ci_tool_reading *reading, char byte) {
-    const char *quote = reading->tags->quote;
-    if (quote) {
-        if (ci_reading_ends_with(reading, quote)) reading->quote = (char)!reading->quote;
-        return reading->quote;
-    }
-    if (reading->escaped)
+    enum { OWN = 1 }; /* within quotes that are the form's own; JSON's may stand in objects, too */
+    if (ci_reading_ends_with(reading, reading->tags->quote))
+        reading->quote = reading->quote == OWN ? 0 : OWN;
+    else if (reading->quote == OWN)
+        return true;
+    else if (reading->escaped)
         reading->escaped = false;
     else if (reading->quote && byte == '\\')
         reading->escaped = true;

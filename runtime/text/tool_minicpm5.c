@@ -18,6 +18,7 @@ const struct ci_tool_format ci_tool_format_minicpm5 = {
     .marks = {{.open = "<function name=\""}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
     .arguments = "arguments",
     .fits = fits,
 };

@@ -10,6 +10,10 @@ static bool fits(const char *text, size_t length) {
 const struct ci_tool_format ci_tool_format_minimax = {
     .name = "minimax",
     .marks = {{.open = "<tool_calls>", .close = "</tool_calls>"}},
+    .holds = true,
+    .before = "\n",
+    .between = "\n",
+    .after = "\n",
     .arguments = "arguments",
     .fits = fits,
 };

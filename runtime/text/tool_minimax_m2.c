@@ -18,6 +18,10 @@ const struct ci_tool_format ci_tool_format_minimax_m2 = {
     .marks = {{.open = "<minimax:tool_call>", .close = "</minimax:tool_call>"}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
+    .before = "\n",
+    .between = "\n",
+    .after = "\n",
     .arguments = "arguments",
     .fits = fits,
 };

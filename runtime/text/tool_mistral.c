@@ -1,5 +1,5 @@
-/* tool_mistral.c: Mistral's: [TOOL_CALLS] and a list, [{"name": ..., "arguments": {...}, "id": ...}, ...], or, from the
- * third version on, the name, maybe [CALL_ID] and an id, [ARGS] and the arguments. */
+/* tool_mistral.c: Mistral's: [TOOL_CALLS] and a list, [{"name": ..., "arguments": {...}, "id": ...}, ...]; what is
+ * written as later versions have it (tool_mistral_args.c) counts, too. */
 #include "text/tool_format.h"
 
 extern const struct ci_tool_format ci_tool_format_mistral;
@@ -11,8 +11,11 @@ const struct ci_tool_format ci_tool_format_mistral = {
     .marks = {{.open = "[TOOL_CALLS]"}},
     .name_end = "[ARGS]",
     .id_mark = "[CALL_ID]",
-    .prefix = "[TOOL_CALLS]",
     .has_ids = true,
+    .holds = true,
+    .before = "[",
+    .between = ", ",
+    .after = "]",
     .arguments = "arguments",
     .fits = fits,
 };

@@ -8,6 +8,10 @@ static bool fits(const char *text, size_t length) { return ci_tool_format_has(te
 const struct ci_tool_format ci_tool_format_nemotron = {
     .name = "nemotron",
     .marks = {{.open = "<TOOLCALL>", .close = "</TOOLCALL>"}},
+    .holds = true,
+    .before = "[",
+    .between = ", ",
+    .after = "]",
     .arguments = "arguments",
     .fits = fits,
 };

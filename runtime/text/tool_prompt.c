@@ -74,8 +74,7 @@ enum clinfer_status ci_tools_read(const char *text, const char *choice, json_t *
 
 /* ---- a call that has to come ---- */
 
-/* What its references go to, which start at the root. */
-static enum clinfer_status hoist(json_t *root, const json_t *parameters) {
+enum clinfer_status ci_tools_hoist(json_t *root, const json_t *parameters) {
     static const char *const names[] = {"$defs", "definitions"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *name;
@@ -93,13 +92,18 @@ static enum clinfer_status hoist(json_t *root, const json_t *parameters) {
     return CLINFER_OK;
 }
 
-static json_t *call_schema(const json_t *tool, const char *arguments) {
+json_t *ci_tool_arguments_schema(const json_t *tool) {
     json_t *parameters = json_object_get(json_object_get(tool, "function"), "parameters");
     json_t *of_arguments = parameters ? json_deep_copy(parameters) : json_pack("{s:s}", "type", "object");
     if (of_arguments && !json_object_get(of_arguments, "type"))
         json_object_set_new(of_arguments, "type", json_string("object"));
     json_object_del(of_arguments, "$defs");
     json_object_del(of_arguments, "definitions");
+    return of_arguments;
+}
+
+static json_t *call_schema(const json_t *tool, const char *arguments) {
+    json_t *of_arguments = ci_tool_arguments_schema(tool);
     return json_pack("{s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "properties", "name", "const",
                      name_of(tool), arguments, of_arguments, "required", "name", arguments, "additionalProperties", 0);
 }
@@ -113,7 +117,7 @@ enum clinfer_status ci_tools_schema(const json_t *tools, const char *choice, con
     json_array_foreach(tools, i, tool) {
         if (!any && strcmp(choice, name_of(tool)) != 0) continue;
         if (status == CLINFER_OK)
-            status = hoist(root, json_object_get(json_object_get(tool, "function"), "parameters"));
+            status = ci_tools_hoist(root, json_object_get(json_object_get(tool, "function"), "parameters"));
         if (json_array_append_new(branches, call_schema(tool, arguments)) != 0) status = out_of_memory();
     }
     if (json_object_set_new(root, "anyOf", branches) != 0 && status == CLINFER_OK) status = out_of_memory();

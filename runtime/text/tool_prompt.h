@@ -20,6 +20,12 @@ bool ci_tool_choice_requires(const char *choice);
  * free. CLINFER_UNSUPPORTED: two tools define something of one name ($defs) differently. */
 enum clinfer_status ci_tools_schema(const json_t *tools, const char *choice, const char *arguments, char **schema);
 
+/* The schema of a tool's arguments, an object, without its definitions; the caller's. NULL: out of memory. */
+json_t *ci_tool_arguments_schema(const json_t *tool);
+
+/* The definitions of a tool's parameters, to which their references lead, become the root's. As ci_tools_schema(). */
+enum clinfer_status ci_tools_hoist(json_t *root, const json_t *parameters);
+
 /* `tool_calls` of a message, as templates know them; `as_text`: with arguments as a text, not as an object. NULL: out
  * of memory, or a text is no UTF-8. */
 json_t *ci_tool_calls_json(const struct clinfer_tool_call *calls, size_t count, bool as_text);

@@ -23,6 +23,9 @@ const struct ci_tool_format ci_tool_format_qwen3_coder = {
               {.open = "<function=", .close = "</tool_call>", .unsure = true}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
+    .before = "\n",
+    .after = "\n",
     .arguments = "arguments",
     .fits = fits,
 };

@@ -167,11 +167,11 @@ static bool allows(const json_t *schema, const char *wanted, bool unsaid, int de
     return unsaid;
 }
 
-bool ci_reading_wants_text(const struct ci_tool_reading *reading) {
+bool ci_tool_schema_is_text(const json_t *schema) {
     static const char *const others[] = {"object", "array", "integer", "number", "boolean", "null"};
-    if (!reading->property || !allows(reading->property, "string", false, 0)) return false;
+    if (!schema || !allows(schema, "string", false, 0)) return false;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (allows(reading->property, others[i], false, 0)) return false;
+        if (allows(schema, others[i], false, 0)) return false;
     return true;
 }
 

@@ -76,6 +76,9 @@ void ci_tool_reading_begin(struct ci_tool_reading *reading, const struct ci_tool
 bool ci_tool_reading_is_between(const struct ci_tool_reading *reading);
 void ci_tool_reading_end(struct ci_tool_reading *reading);
 
+/* Whether a value under this schema can only be a text. */
+bool ci_tool_schema_is_text(const json_t *schema);
+
 /* ---- for the readers ---- */
 
 enum { CI_TOOL_MOST_NAME = 256 };
@@ -98,8 +101,6 @@ void ci_reading_add_text(struct ci_tool_reading *reading, const char *text, size
 void ci_reading_add_key(struct ci_tool_reading *reading, const char *key);
 /* The end of the object. */
 void ci_reading_add_end(struct ci_tool_reading *reading);
-/* Whether the value at hand can only be a text. */
-bool ci_reading_wants_text(const struct ci_tool_reading *reading);
 /* A value that may be JSON. */
 void ci_reading_add_value(struct ci_tool_reading *reading, const char *text, size_t length);
 

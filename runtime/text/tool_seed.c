@@ -18,6 +18,9 @@ const struct ci_tool_format ci_tool_format_seed = {
     .marks = {{.open = "<seed:tool_call>", .close = "</seed:tool_call>"}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
+    .before = "\n",
+    .after = "\n",
     .arguments = "arguments",
     .fits = fits,
 };

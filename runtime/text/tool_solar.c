@@ -16,6 +16,8 @@ const struct ci_tool_format ci_tool_format_solar = {
     .marks = {{.open = "<|tool_calls|>"}, {.open = "<|tool_call:begin|>"}},
     .read = ci_tool_read_tags,
     .tags = &tags,
+    .holds = true,
+    .between = "",
     .arguments = "arguments",
     .fits = fits,
 };

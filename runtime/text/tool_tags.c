@@ -153,7 +153,7 @@ static enum ci_tool_turn read_key(struct ci_tool_reading *reading, char byte) {
     char *key = ci_reading_take_trimmed(reading, strlen(tags->key_end));
     if (key) ci_reading_add_key(reading, key);
     free(key);
-    reading->is_text = ci_reading_wants_text(reading);
+    reading->is_text = ci_tool_schema_is_text(reading->property);
     if (!tags->value) return begin_value(reading);
     reading->state = VALUE_TO_COME;
     return CI_TURN_ON;

@@ -317,8 +317,8 @@ static void test_a_call_that_is_required_comes(void **state) {
         {",", NORMAL},      {"n", NORMAL},     {"a", NORMAL},    {"m", NORMAL},
         {"e", NORMAL},      {"r", NORMAL},     {"g", NORMAL},    {"u", NORMAL},
         {"t", NORMAL},      {"s", NORMAL},     {"true", NORMAL}, {"\u010a", NORMAL},
-        {"\u0120", NORMAL}, {"f", NORMAL},     {"l", NORMAL},    {"<end>", CONTROL},
-        {NULL, 0}};
+        {"\u0120", NORMAL}, {"f", NORMAL},     {"l", NORMAL},    {"</tool_call>", CONTROL},
+        {"<end>", CONTROL}, {NULL, 0}};
     struct answer answer;
     tools = "[{\"type\": \"function\", \"function\": {\"name\": \"x\", \"parameters\": {\"type\": \"object\","
             "\"properties\": {\"a\": {\"const\": true}}, \"required\": [\"a\"]}}}]";
