@@ -11,8 +11,7 @@
 
 enum { KEY_FILE_BYTES = 1 << 20, PEM_BYTES = 1 << 20 };
 
-/* Adds the parts of `text` between any of `separators`. */
-static bool add_parts(char ***parts, size_t *count, const char *text, const char *separators) {
+bool ci_serve_add_parts(char ***parts, size_t *count, const char *text, const char *separators) {
     while (*text) {
         size_t length = strcspn(text, separators);
         while (length && *text == ' ') text++, length--;
@@ -36,7 +35,7 @@ static enum clinfer_status no_memory(void) {
 
 static enum clinfer_status read_hosts(struct ci_serve_flags *flags, struct ci_server_options *options) {
     for (size_t i = 0; i < flags->hosts.count; i++)
-        if (!add_parts(&flags->host_parts, &flags->host_count, flags->hosts.items[i], ",")) return no_memory();
+        if (!ci_serve_add_parts(&flags->host_parts, &flags->host_count, flags->hosts.items[i], ",")) return no_memory();
     options->hosts = (const char *const *)flags->host_parts;
     options->host_count = flags->host_count;
     options->sockets = flags->sockets;
@@ -47,7 +46,7 @@ static enum clinfer_status read_hosts(struct ci_serve_flags *flags, struct ci_se
 static enum clinfer_status add_keys(struct ci_serve_flags *flags, const char *text, const char *separators) {
     char **parts = NULL;
     size_t count = 0;
-    bool added = add_parts(&parts, &count, text, separators);
+    bool added = ci_serve_add_parts(&parts, &count, text, separators);
     struct ci_server_key *keys = realloc(flags->server_keys, (flags->key_count + count + 1) * sizeof *keys);
     if (keys) flags->server_keys = keys;
     for (size_t i = 0; i < count; i++) {

@@ -127,4 +127,8 @@ struct ci_serve_flags {
 enum clinfer_status ci_serve_flags_read(struct ci_serve_flags *flags, struct ci_server_options *options);
 void ci_serve_flags_free(struct ci_serve_flags *flags);
 
+/* Adds the parts of `text` between any of `separators` to an array that is the caller's, with its texts. false: memory
+ * is out. */
+bool ci_serve_add_parts(char ***parts, size_t *count, const char *text, const char *separators);
+
 #endif

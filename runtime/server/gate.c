@@ -346,6 +346,14 @@ static bool check_room(struct ci_exchange *exchange) {
     return false;
 }
 
+/* Before there are models only what needs none is answered. */
+static bool check_loaded(struct ci_exchange *exchange) {
+    const char *why = exchange->route->flags & CI_ROUTE_QUICK ? NULL : ci_server_loading(exchange->server);
+    const struct ci_failure failure = {.kind = CI_FAIL_UNAVAILABLE, .message = why, .retry_after = 2};
+    if (why) ci_exchange_fail(exchange, &failure);
+    return !why;
+}
+
 bool ci_gate_check(struct ci_exchange *exchange) {
     struct ci_route_match match;
     char message[320];
@@ -365,6 +373,7 @@ bool ci_gate_check(struct ci_exchange *exchange) {
         fail(exchange, *match.allow ? CI_FAIL_METHOD : CI_FAIL_NOT_FOUND, message);
         return false;
     }
+    if (!check_loaded(exchange)) return false;
     const char *length = ci_exchange_header(exchange, "Content-Length");
     if (!length || strtoull(length, NULL, 10) <= exchange->server->options.most_body) return true;
     exchange->closes = true;

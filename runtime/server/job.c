@@ -6,6 +6,7 @@
 #include "server/job.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -13,6 +14,7 @@
 #include "base/append.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "server/pool.h"
 #include "server/server_private.h"
 
 /* A choice under way. */
@@ -40,6 +42,7 @@ struct ci_running {
     bool has_started;
     struct ci_job_facts facts;
     double began, first_piece;
+    char message[256]; /* of a failure */
 };
 
 void ci_job_init(struct ci_job *job) {
@@ -48,28 +51,41 @@ void ci_job_init(struct ci_job *job) {
     job->sampling.seed = UINT64_MAX;
 }
 
+static bool has_left(void *user) { return ci_exchange_gone(user); }
+
 bool ci_job_take(struct ci_exchange *exchange, struct ci_job *job) {
-    const char *why = ci_server_loading(ci_exchange_server(exchange));
-    if (why) {
-        const struct ci_failure failure = {.kind = CI_FAIL_UNAVAILABLE, .message = why, .retry_after = 2};
-        ci_exchange_fail(exchange, &failure);
-        return false;
-    }
-    job->is_taken = true;
-    return true;
+    struct ci_server *server = ci_exchange_server(exchange);
+    job->pool = ci_server_pool(server);
+    double begun = ci_now();
+    enum clinfer_status status = ci_pool_take(job->pool, job->model, has_left, exchange, &job->taken);
+    job->load_seconds = ci_now() - begun;
+    if (status == CLINFER_OK) return true;
+    job->taken = NULL;
+    struct ci_failure failure = ci_failure_of_status(status, clinfer_error());
+    /* A model that does not load is the server's trouble, whatever is wrong with it. */
+    if (status == CLINFER_BAD_FILE || status == CLINFER_INVALID_ARGUMENT) failure.kind = CI_FAIL_SERVER;
+    ci_exchange_fail(exchange, &failure);
+    return false;
+}
+
+static void give_back(struct ci_job *job) {
+    if (job->taken) ci_pool_give_back(job->pool, job->taken, job->keep_alive);
+    job->taken = NULL;
 }
 
 void ci_job_give_back(struct ci_exchange *exchange, struct ci_job *job) {
     (void)exchange;
-    job->is_taken = false;
+    give_back(job);
 }
 
 clinfer_router *ci_job_router(struct ci_exchange *exchange, const struct ci_job *job) {
-    return job->is_taken ? ci_server_router(ci_exchange_server(exchange)) : NULL;
+    (void)exchange;
+    return job->taken ? ci_pool_router(job->taken) : NULL;
 }
 
 const char *ci_job_model(struct ci_exchange *exchange, const struct ci_job *job) {
-    return job->is_taken ? ci_server_model(ci_exchange_server(exchange)) : "";
+    (void)exchange;
+    return job->taken ? ci_pool_name(job->taken) : "";
 }
 
 /* ---- the queue ---- */
@@ -259,7 +275,7 @@ void ci_job_free(struct ci_job_result *result) {
     if (result->arena) ci_arena_destroy(result->arena);
     free(result->arena);
     free(result->choices);
-    if (result->job) result->job->is_taken = false;
+    if (result->job) give_back(result->job);
     *result = (struct ci_job_result){0};
 }
 
@@ -280,7 +296,7 @@ static enum clinfer_status submit(struct choice *choice) {
     request.user = choice;
     sampling.seed += (uint64_t)choice->index;
     enum clinfer_status status =
-        clinfer_conversation_create(ci_server_router(running->server), &sampling, &conversation);
+        clinfer_conversation_create(ci_pool_router(running->job->taken), &sampling, &conversation);
     if (status != CLINFER_OK) return status;
     status = clinfer_chat_submit(conversation, &request);
     choice->submitted = status == CLINFER_OK;
@@ -400,6 +416,26 @@ static void fail_busy(struct ci_exchange *exchange) {
     ci_exchange_fail(exchange, &busy);
 }
 
+/* How long it is, and how long it might be. */
+static void count_prompt(struct ci_running *running, struct ci_failure *failure) {
+    struct ci_job *job = running->job;
+    clinfer_router *router = ci_pool_router(job->taken);
+    struct clinfer_engine_info info;
+    size_t tokens = 0;
+    clinfer_engine *engine = clinfer_router_take_engine(router);
+    if (engine) clinfer_engine_get_info(engine, &info);
+    if (engine) failure->context = info.context;
+    clinfer_router_give_back_engine(router, engine);
+    if (clinfer_router_prompt(router, &job->request, NULL, NULL, NULL, &tokens) != CLINFER_OK) return;
+    failure->prompt_tokens = (int64_t)tokens;
+    if (!engine) return;
+    snprintf(running->message, sizeof running->message,
+             "the request (%zu tokens) exceeds the available context size (%d tokens); a shorter prompt, or a server "
+             "with a larger context (-c), helps",
+             tokens, info.context);
+    failure->message = running->message;
+}
+
 static bool conclude(struct ci_exchange *exchange, struct ci_running *running, enum clinfer_status status,
                      struct ci_job_result *result) {
     bool cancelled = running->cancelled;
@@ -412,7 +448,9 @@ static bool conclude(struct ci_exchange *exchange, struct ci_running *running, e
     }
     struct ci_failure failure = ci_failure_of_status(status, clinfer_error());
     if (status != CLINFER_OK) ci_metrics_failure(&running->server->metrics);
+    if (status == CLINFER_CONTEXT_FULL) count_prompt(running, &failure);
     if (status != CLINFER_OK) ci_exchange_fail(exchange, &failure);
+    result->job = NULL; /* whoever took the model gives it back */
     ci_job_free(result);
     return false;
 }
@@ -426,14 +464,17 @@ bool ci_job_run(struct ci_exchange *exchange, struct ci_job *job, struct ci_job_
                                  .lock = PTHREAD_MUTEX_INITIALIZER,
                                  .turn = PTHREAD_COND_INITIALIZER};
     *result = (struct ci_job_result){0};
-    if (!job->is_taken && !ci_job_take(exchange, job)) return false;
+    bool takes = !job->taken;
+    if (takes && !ci_job_take(exchange, job)) return false;
     running.model = ci_job_model(exchange, job);
     merge_defaults(&job->sampling, &server->options.sampling);
     if (job->request.max_tokens < 0) job->request.max_tokens = server->options.predict;
     if (!enter(&running)) {
         fail_busy(exchange);
+        if (takes) give_back(job);
         return false;
     }
+    double entered = ci_now();
     ci_exchange_on_gone(exchange, on_gone, &running);
     bool goes_on = wait_for_turn(&running);
     running.began = ci_now();
@@ -441,7 +482,8 @@ bool ci_job_run(struct ci_exchange *exchange, struct ci_job *job, struct ci_job_
     if (goes_on) {
         status = make_result(&running, result) ? run_choices(&running, result)
                                                : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an answer");
-        result->queue_seconds = running.began - ci_exchange_arrived(exchange);
+        result->load_seconds = job->load_seconds;
+        result->queue_seconds = running.began - entered;
         goes_on = conclude(exchange, &running, status, result);
     } else if (!ci_exchange_gone(exchange)) {
         const struct ci_failure cancelled = {.kind = CI_FAIL_CANCELLED, .message = "cancelled"};
@@ -452,5 +494,6 @@ bool ci_job_run(struct ci_exchange *exchange, struct ci_job *job, struct ci_job_
     free(running.choices);
     pthread_mutex_destroy(&running.lock);
     pthread_cond_destroy(&running.turn);
+    if (takes && !goes_on) give_back(job);
     return goes_on;
 }

@@ -43,8 +43,9 @@ struct ci_job {
     void (*started)(void *user, const struct ci_job_facts *facts);
     void (*progress)(void *user, size_t done, size_t total, size_t cached);
 
-    struct ci_pool_model *taken; /* the job's own */
-    bool is_taken;
+    struct ci_pool *pool; /* the job's own, as `taken` */
+    struct ci_pool_model *taken;
+    double load_seconds; /* that it took to be had */
 };
 
 struct ci_job_choice {
@@ -68,14 +69,15 @@ void ci_job_init(struct ci_job *job);
 
 /* Optional, before ci_job_run: takes the model, loading it on demand. false: the exchange has been answered. */
 bool ci_job_take(struct ci_exchange *exchange, struct ci_job *job);
-/* Where it never ran; nothing where none is taken. */
+/* Where it was taken and did not run to a result, which gives it back; nothing where none is taken. */
 void ci_job_give_back(struct ci_exchange *exchange, struct ci_job *job);
+/* Of what is taken; NULL and "": nothing is. */
 clinfer_router *ci_job_router(struct ci_exchange *exchange, const struct ci_job *job);
 const char *ci_job_model(struct ci_exchange *exchange, const struct ci_job *job);
 
 /* Queues (CI_FAIL_BUSY where that is full), takes the model, submits, waits, cancels when the client leaves. false: the
  * exchange has been answered with the failure (or broken off), or the client is gone: the handler returns, and there is
- * nothing to free. */
+ * nothing to free but what it took itself. */
 bool ci_job_run(struct ci_exchange *exchange, struct ci_job *job, struct ci_job_result *result);
 void ci_job_free(struct ci_job_result *result);
 

@@ -97,9 +97,9 @@ static void set_text(char **text, const char *value) {
     *text = strdup(value);
 }
 
-void ci_server_serve(struct ci_server *server, clinfer_router *router, const char *name) {
+void ci_server_serve(struct ci_server *server, struct ci_pool *pool, const char *name) {
     pthread_mutex_lock(&server->lock);
-    server->router = router;
+    server->pool = pool;
     set_text(&server->model, name);
     pthread_mutex_unlock(&server->lock);
 }
@@ -205,16 +205,16 @@ const char *ci_server_model(struct ci_server *server) {
     return model ? model : "";
 }
 
-clinfer_router *ci_server_router(struct ci_server *server) {
+struct ci_pool *ci_server_pool(struct ci_server *server) {
     pthread_mutex_lock(&server->lock);
-    clinfer_router *router = server->router;
+    struct ci_pool *pool = server->pool;
     pthread_mutex_unlock(&server->lock);
-    return router;
+    return pool;
 }
 
 const char *ci_server_loading(struct ci_server *server) {
     pthread_mutex_lock(&server->lock);
-    const char *why = server->router ? NULL : server->failed ? server->failed : "Loading model";
+    const char *why = server->pool ? NULL : server->failed ? server->failed : "Loading model";
     pthread_mutex_unlock(&server->lock);
     return why;
 }

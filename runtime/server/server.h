@@ -55,8 +55,9 @@ struct ci_server_options {
  * CLINFER_INVALID_ARGUMENT: an address that needs a key. CLINFER_IO: it cannot be had. */
 enum clinfer_status ci_server_open(const struct ci_server_options *options, struct ci_server **server);
 
-/* From now on requests are answered by this router; the caller closes it after the server. */
-void ci_server_serve(struct ci_server *server, clinfer_router *router, const char *name);
+/* From now on requests are answered from this pool; the caller destroys it after the server. `name`: of the model that
+ * was there first, for people. */
+void ci_server_serve(struct ci_server *server, struct ci_pool *pool, const char *name);
 /* Loading failed: /health and requests say so. */
 void ci_server_failed(struct ci_server *server, const char *why);
 
@@ -71,6 +72,7 @@ void ci_server_close(struct ci_server *server);
 const char *ci_server_url(const struct ci_server *server, size_t index);
 
 const struct ci_server_options *ci_server_get_options(const struct ci_server *server);
+/* Never NULL in handlers: requests wait until it is there, or are told that it is not. */
 struct ci_pool *ci_server_pool(struct ci_server *server);
 struct ci_metrics *ci_server_metrics(struct ci_server *server);
 /* Requests that are computed, and that wait. */
@@ -80,7 +82,6 @@ const char *ci_server_loading(struct ci_server *server);
 /* NULL: requests would be answered; else why not. */
 const char *ci_server_not_ready(struct ci_server *server);
 const char *ci_server_model(struct ci_server *server);       /* its real name; "": none yet */
-clinfer_router *ci_server_router(struct ci_server *server); /* NULL: none yet */
 int64_t ci_server_started(const struct ci_server *server); /* seconds since 1970 */
 
 #endif

@@ -40,7 +40,7 @@ struct ci_server {
     int link_count;
     uint64_t serial;
     bool draining;
-    clinfer_router *router;
+    struct ci_pool *pool;
     char *model, *failed;
     struct ci_running *running; /* job.c's: what runs and waits */
     int running_count, waiting_count;
