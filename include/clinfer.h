@@ -180,6 +180,10 @@ struct clinfer_engine_options {
     enum clinfer_activations activations;
     /* F16 becomes F32 in the engine, with a warning, when a key or value is beyond what f16 holds. */
     enum clinfer_cache_type key_type, value_type;
+    /* What a request has computed is not computed again by another whose tokens begin alike, and stays when it is over
+     * until its place in the KV caches is needed: up to so many bytes they rather grow. 0: as much as one session can
+     * take, 1 GiB at most; below 0: sessions share nothing, and nothing stays. */
+    int64_t prefix_bytes;
     enum clinfer_fallback fallback; /* NONE: an op that the device cannot run is an error; for an engine REMOTE is the
                                      * same as CPU */
 
@@ -513,12 +517,14 @@ struct clinfer_grammar {
 };
 
 struct clinfer_request {
-    const int32_t *tokens; /* the whole conversation; what the session has computed already is not computed again */
+    const int32_t *tokens; /* the whole conversation; what this or another session has computed of it, from the first
+                            * token on, is not computed again */
     size_t count;
     int max_tokens; /* -1: until the answer or the context ends */
     clinfer_text_callback *callback;
     void *user;
     bool ignore_end; /* go on behind the token that ends an answer, which has no text */
+    bool no_cache;   /* all tokens are computed, whatever was computed before, and others do not share them */
     const char *const *stop; /* [stop_count] texts, none empty, borrowed until the wait has ended: the answer ends
                               * before the first of them that comes up, and is held back while one might */
     size_t stop_count;
@@ -744,6 +750,7 @@ struct clinfer_chat_request {
 
     int max_tokens;          /* -1: until the answer or the context ends */
     bool ignore_end;         /* as in struct clinfer_request; local rungs only */
+    bool no_cache;           /* the same */
     double deadline_seconds; /* 0: none; after it no local rung goes on, with the prompt or the answer */
     const char *const *stop; /* [stop_count] texts, none empty, borrowed until the wait has ended: the answer ends
                               * before the first of them that comes up, and is held back while one might */

@@ -19,12 +19,13 @@ struct ci_rope_flags {
     long long original_context;
 };
 
-/* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations), none. */
+/* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations, prefix_mib), none.
+ */
 struct ci_engine_flags {
     struct ci_model_flags from;
     const char *weight_type, *device, *tuning, *chat_template, *chat_template_file, *template_variables;
     long long threads, context, batch, micro_batch;
-    long long device_layers;
+    long long device_layers, prefix_mib;
     int fallback, activations, key_type,
         value_type; /* indices of the choices below: the numbers of clinfer.h's enums */
     struct ci_rope_flags rope;
@@ -39,7 +40,7 @@ struct ci_engine_flags {
 /* What flags hold before they are parsed. */
 #define CI_ENGINE_FLAGS_DEFAULT                                                                                        \
     {                                                                                                                  \
-        .device_layers = -1, .threads = -1, .fallback = -1, .activations = -1, .rope = {                               \
+        .device_layers = -1, .prefix_mib = -1, .threads = -1, .fallback = -1, .activations = -1, .rope = {             \
             .scaling = -1,                                                                                             \
             .ext_factor = -1                                                                                           \
         }                                                                                                              \
@@ -98,6 +99,9 @@ struct ci_engine_flags {
         CI_KERNEL_OPTIONS(flags),                                                                                      \
         CI_CHOICE("-ctk --cache-type-k", &(flags)->key_type, CI_CACHE_TYPES, "type of the keys in the KV cache"),      \
         CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, CI_CACHE_TYPES, "type of the values there"),            \
+        CI_INTEGER("-cram --cache-ram", &(flags)->prefix_mib, -1, 1 << 24,                                             \
+                   "MiB to which the KV cache grows to keep what requests may have in common; 0: nothing is kept "     \
+                   "(default -1: as one conversation takes, 1024 at most)"),                                           \
         CI_ROPE_OPTIONS(flags)
 
 /* Of commands that answer messages. */

@@ -65,11 +65,11 @@ bool ci_careful_retry(struct ci_part *part, enum clinfer_status status) {
     ci_log(CLINFER_LOG_NOTICE, "%s; computed again, %s", ci_status_message(), how[session->care]);
     size_t first = part->first;
     /* Nothing of a prompt has been waited for before its first token. */
-    if (session->generated == session->taken_up && session->result.cached_tokens < first)
-        first = session->result.cached_tokens;
+    if (session->generated == session->taken_up && session->trusted < first) first = session->trusted;
     if (session->care == CI_CARE_ALL) first = 0;
     if (engine->careful < session->care) engine->careful = session->care;
     ci_engine_forget(session);
+    ci_prefix_drop_all(engine);
     session->computed = first;
     return true;
 }

@@ -80,11 +80,38 @@ struct ci_careful_cost {
     double seconds, compare_seconds, build_seconds;
 };
 
+/* Sessions and kept prefixes with the same tokens hold the same page. One session may write behind the rows that the
+ * others read; who else wants to write gets a copy. */
+struct ci_page {
+    int32_t holders;                      /* 0: it is free */
+    int32_t settled;                      /* rows that others than the writer may read */
+    const struct clinfer_session *writer; /* NULL: none yet */
+};
+
 /* Pages of one group of caches. */
 struct ci_page_pool {
-    int32_t *free; /* [capacity], of which free_count are free */
+    struct ci_page *pages; /* [capacity] */
+    int32_t *free;         /* [capacity], of which free_count are free */
     int free_count, capacity;
+    int end;    /* behind the last page that is held */
     int window; /* so far back the caches are read; 0: all of them, always */
+};
+
+/* A holder's pages in one group: page i has positions from i * CI_PAGE_ROWS on. Those before `first` have left the
+ * window and are given back. */
+struct ci_page_list {
+    int32_t
+        *pages; /* of which first .. count are held; of a session [engine->pages_per_sequence]; NULL: no such group */
+    int first, count;
+};
+
+/* What a request that is over has left in the caches: keys and values of tokens[0, count), as far as a window has not
+ * passed them. */
+struct ci_kept {
+    struct ci_kept *next; /* used before this one */
+    int32_t *tokens;
+    size_t count, trusted; /* of these, those of which it is known that they were computed as they should be */
+    struct ci_page_list lists[CI_CACHE_GROUPS];
 };
 
 struct clinfer_engine {
@@ -122,6 +149,9 @@ struct clinfer_engine {
     char *model_name, *architecture;
 
     struct ci_page_pool pools[CI_CACHE_GROUPS];
+    struct ci_kept *kept; /* the one that was used last comes first */
+    int kept_count;
+    uint64_t kept_bytes; /* the caches do not grow beyond this for what is kept */
 
     struct ci_compiled *compiled;                     /* grammars of answers, the newest first */
     struct ci_grammar_vocabulary *grammar_vocabulary; /* made for the first of them */
@@ -146,13 +176,6 @@ struct clinfer_engine {
 
 enum ci_session_state { CI_SESSION_IDLE, CI_SESSION_ACTIVE, CI_SESSION_DONE };
 
-/* A session's pages in one group: page i has positions from i * CI_PAGE_ROWS on. Those before `first` have left the
- * window and are given back. */
-struct ci_page_list {
-    int32_t *pages; /* [engine->pages_per_sequence], of which first .. count are the session's */
-    int first, count;
-};
-
 struct clinfer_session {
     struct clinfer_engine *engine;
     struct clinfer_session *next;
@@ -168,6 +191,9 @@ struct clinfer_session {
     int32_t *tokens;
     size_t known, computed, capacity;
     struct ci_page_list lists[CI_CACHE_GROUPS];
+    bool shares;    /* what is computed may be of use to other requests, and theirs to this one */
+    bool admitted;  /* the request's first rows were computed, or are about to be */
+    size_t trusted; /* tokens whose keys and values were there, and right, before the request began */
 
     /* the request */
     int64_t request; /* its number, from 1 */
@@ -176,6 +202,7 @@ struct clinfer_session {
     size_t taken_up; /* of these, those that an earlier engine generated */
     int64_t max_tokens;
     ci_session_token_callback *on_token; /* or NULL */
+    void (*on_start)(void *user, size_t cached_tokens); /* or NULL */
     clinfer_text_callback *callback;
     void *user;
     clinfer_text_callback *reasoning; /* or NULL */
@@ -305,10 +332,40 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
 /* pages.c: the most pages that one session has in caches with this window (0: none), in steps of so many rows. */
 int ci_engine_most_pages(int window, int context, int64_t step);
 
-/* pages.c: makes sure that the session has pages for positions [computed, count) and what these see; grows the caches
- * when none is free. What no later row sees is given back. */
+/* pages.c: a pool of so many pages, all of them free. */
+enum clinfer_status ci_pages_begin(struct ci_page_pool *pool, int capacity);
+
+/* pages.c: makes sure that the session has pages for positions [computed, count) that it may write, and what these see;
+ * grows the caches when none is free. What no later row sees is given back. */
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
+
+/* pages.c: whether lists of pages have what a row at `position` sees of the positions before it. */
+bool ci_pages_reach(const struct clinfer_engine *engine, const struct ci_page_list *lists, size_t position);
+
+/* pages.c: lists without pages hold those of others that a row at `position` sees, and from `first` on. The pages go
+ * into to[].pages, which have room. */
+void ci_pages_hold(struct clinfer_engine *engine, const struct ci_page_list *from, size_t position,
+                   struct ci_page_list *to);
+void ci_pages_release(struct clinfer_engine *engine, struct ci_page_list *lists);
+
+/* pages.c: bytes of a page of one group, in all layers. */
+uint64_t ci_engine_page_bytes(const struct clinfer_engine *engine, enum ci_cache_group group);
+
+/* prefix.c: up to which size the caches grow for what is kept, by the options. */
+void ci_prefix_set_bound(struct clinfer_engine *engine);
+
+/* prefix.c: what the session has computed stays when it computes something else, if others may share it. Where there is
+ * no memory for that it does not. */
+void ci_prefix_keep(struct clinfer_engine *engine, struct clinfer_session *session);
+
+/* prefix.c: takes over the longest beginning of the session's tokens that anybody has computed, if it is longer than
+ * what the session has. At least one token is left to compute. */
+void ci_prefix_take(struct clinfer_engine *engine, struct clinfer_session *session);
+
+/* prefix.c: gives the pages of the one back that was used longest ago; false: none is kept. */
+bool ci_prefix_drop_oldest(struct clinfer_engine *engine);
+void ci_prefix_drop_all(struct clinfer_engine *engine);
 
 /* pages.c: where a session went back to a position whose window is gone, it begins anew: computed = 0. */
 void ci_engine_check_window(struct clinfer_engine *engine, struct clinfer_session *session);

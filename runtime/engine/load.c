@@ -309,6 +309,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     }
     if (lost) ci_store_abandon_host_memory(&engine->store);
     for (int i = 0; i < engine->bucket_count; i++) ci_plan_destroy(engine->buckets[i].plan);
+    ci_prefix_drop_all(engine);
     ci_store_destroy(&engine->store);
     ci_engine_record_end(engine);
     for (int i = 0; i < engine->device_count; i++) ci_device_close(engine->devices[i]);
@@ -323,7 +324,10 @@ void clinfer_engine_close(clinfer_engine *engine) {
         ci_gguf_close(engine->gguf);
     ci_threads_destroy(engine->threads);
     ci_arena_destroy(&engine->texts);
-    for (int i = 0; i < CI_CACHE_GROUPS; i++) free(engine->pools[i].free);
+    for (int i = 0; i < CI_CACHE_GROUPS; i++) {
+        free(engine->pools[i].free);
+        free(engine->pools[i].pages);
+    }
     free(engine->place_of_unit);
     ci_constraints_free(engine);
     free(engine->host_logits);

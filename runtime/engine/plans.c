@@ -119,10 +119,11 @@ enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine, bool keep_c
         engine->buckets[i].plan = NULL;
     }
     engine->successor = false;
+    if (!keep_caches) ci_prefix_drop_all(engine);
     if (!keep_caches) ci_store_forget_states(&engine->store);
     pthread_mutex_lock(&engine->lock);
     for (struct clinfer_session *session = engine->sessions; session; session = session->next) {
-        if (!keep_caches) session->computed = 0;
+        if (!keep_caches) session->computed = session->trusted = 0;
         session->care = CI_CARE_NONE;
     }
     pthread_mutex_unlock(&engine->lock);
@@ -213,10 +214,7 @@ static enum clinfer_status make_states(struct clinfer_engine *engine) {
     for (const struct ci_state *state = engine->model.states; state && status == CLINFER_OK; state = state->next) {
         struct ci_page_pool *pool = &engine->pools[ci_cache_group(state->window)];
         if (!ci_state_is_cache(state) || pool->capacity) continue;
-        pool->free = malloc(sizeof *pool->free * (size_t)first);
-        if (!pool->free) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
-        for (int page = first - 1; page >= 0; page--) pool->free[pool->free_count++] = page;
-        pool->capacity = first;
+        status = ci_pages_begin(pool, first);
     }
     return status;
 }
@@ -267,6 +265,7 @@ enum clinfer_status ci_engine_make_plans(struct clinfer_engine *engine, const st
     enum clinfer_status status = make_store(engine);
     if (status == CLINFER_OK) status = make_states(engine);
     if (status == CLINFER_OK) status = ci_engine_place(engine, devices);
+    if (status == CLINFER_OK) ci_prefix_set_bound(engine);
     if (status != CLINFER_OK || depth == CI_ENGINE_PLACED) return status;
     status = make_decode_plan(engine);
     return status == CLINFER_OK ? check_forced(engine) : status;

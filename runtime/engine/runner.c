@@ -52,7 +52,9 @@ static bool pass_on(struct ci_task *task, clinfer_text_callback *callback, const
     return goes_on;
 }
 
-static void tell_start(struct ci_task *task, size_t prompt_tokens, size_t cached_tokens) {
+static void on_start(void *user, size_t cached_tokens) {
+    struct ci_task *task = user;
+    size_t prompt_tokens = task->seat->session->result.prompt_tokens;
     struct talk talk;
     if (!task->request.started) return;
     if (begin_talk(task, 0, &talk)) task->request.started(task->request.user, prompt_tokens, cached_tokens);
@@ -204,6 +206,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                                   .callback = on_text,
                                                   .user = task,
                                                   .ignore_end = request->ignore_end,
+                                                  .no_cache = request->no_cache,
                                                   .grammar = task->grammar.text ? &task->grammar : NULL};
         const struct ci_take_up take_up = {.answer = task->tokens,
                                            .generated = request->begun_count,
@@ -211,6 +214,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                            .prompt_tokens = before,
                                            .text_bytes = request->text_bytes,
                                            .on_token = on_token,
+                                           .on_start = on_start,
                                            .form = templated ? ci_chat_reasoning(task->runner->engine->chat) : NULL,
                                            .reasoning_begun = reasoning_begun,
                                            .reasoning = request->reasoning ? on_reasoning : NULL,
@@ -220,7 +224,6 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
         status = ci_session_submit(task->seat->session, &submitted, &take_up);
         *of_model =
             status == CLINFER_CONTEXT_FULL || status == CLINFER_INVALID_ARGUMENT || status == CLINFER_UNSUPPORTED;
-        if (status == CLINFER_OK) tell_start(task, before, task->seat->session->result.cached_tokens);
     }
     clinfer_free(tokens);
     pthread_mutex_lock(&task->runner->lock);

@@ -31,7 +31,7 @@ struct ci_task_request {
     struct ci_prompt_request prompt;         /* copied, with messages, tokens, tools and variables */
     struct clinfer_session_options sampling; /* NAN, -1: the model's own; copied with what it points to */
     int max_tokens;
-    bool ignore_end;
+    bool ignore_end, no_cache;
     const struct clinfer_grammar *grammar; /* copied; NULL: any answer */
     clinfer_text_callback *callback;       /* comes from the runner's thread, one at a time, and may take its time */
     clinfer_text_callback *reasoning;      /* the same for that part of the text; NULL: `callback` gets all of it */

@@ -110,6 +110,7 @@ void clinfer_session_destroy(clinfer_session *session) {
             *link = session->next;
             break;
         }
+    ci_prefix_keep(engine, session);
     ci_engine_return_pages(engine, session, 0);
     bool last = engine->closing && !engine->sessions;
     stop_leading(engine);
@@ -172,12 +173,21 @@ static enum clinfer_status reserve_output(struct clinfer_session *session, size_
 }
 
 /* Keeps the longest common prefix of what is in the caches and the new tokens; at least one is left to compute. */
-static void take_prompt(struct clinfer_session *session, const int32_t *tokens, size_t count) {
-    size_t common = 0, most = session->computed < count ? session->computed : count - 1;
+static void take_prompt(struct clinfer_session *session, const struct clinfer_request *request) {
+    struct clinfer_engine *engine = session->engine;
+    const int32_t *tokens = request->tokens;
+    size_t common = 0, most = session->computed < request->count ? session->computed : request->count - 1;
+    size_t trusted = session->generated > session->taken_up ? session->computed : session->trusted;
+    if (request->no_cache) most = 0;
     while (common < most && common < session->known && session->tokens[common] == tokens[common]) common++;
-    memcpy(session->tokens, tokens, sizeof *tokens * count);
-    session->known = count;
+    if (common < session->computed) ci_prefix_keep(engine, session);
+    memcpy(session->tokens, tokens, sizeof *tokens * request->count);
+    session->known = request->count;
     session->computed = common;
+    ci_engine_check_window(engine, session);
+    session->trusted = trusted < session->computed ? trusted : session->computed;
+    session->shares = !request->no_cache && engine->options.prefix_bytes >= 0;
+    session->admitted = false;
 }
 
 /* As often as it takes to see what a pair costs whoever records them; trace/probes.h. */
@@ -213,11 +223,11 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     if (session->engine->trace) probe_pairs();
     session->request = ++session->engine->requests;
     session->result = (struct clinfer_result){.prompt_tokens = request->count};
-    take_prompt(session, request->tokens, request->count);
-    ci_engine_check_window(session->engine, session);
+    take_prompt(session, request);
     session->result.cached_tokens = session->computed;
     session->generated = session->taken_up = 0;
     session->on_token = take_up ? take_up->on_token : NULL;
+    session->on_start = take_up ? take_up->on_start : NULL;
     session->max_tokens = request->max_tokens < 0 ? -1 : request->max_tokens;
     session->callback = request->callback;
     session->user = request->user;
@@ -241,7 +251,6 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     if (take_up && take_up->generated) status = take_up_answer(session, take_up);
     if (status != CLINFER_OK) return status;
     session->state = CI_SESSION_ACTIVE;
-    CI_PROBE(request_begin, session->request, request->count, session->computed, session->max_tokens);
     return CLINFER_OK;
 }
 
@@ -398,6 +407,8 @@ enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *toke
     if (status == CLINFER_OK) status = reserve(session, &request);
     pthread_mutex_unlock(&engine->lock); /* still leading */
     if (status == CLINFER_OK) {
+        ci_prefix_keep(engine, session);
+        session->shares = false;
         memcpy(session->tokens, tokens, sizeof *tokens * count);
         session->known = count;
         session->computed = 0;

@@ -43,9 +43,9 @@ static bool pass_part(void *user, enum ci_text_part part, const char *text, size
         session->result.reasoning_tokens = session->emitted;
     text += skipped;
     length -= skipped;
-    bool goes_on = length == 0 || (part == CI_PART_REASONING
-                                       ? pass_reasoning(session, text, length)
-                                       : ci_stop_texts_push(&session->stop, text, length, pass_text, session));
+    bool goes_on = length == 0 ||
+                   (part == CI_PART_REASONING ? pass_reasoning(session, text, length)
+                                              : ci_stop_texts_push(&session->stop, text, length, pass_text, session));
     session->refused = session->refused || !goes_on;
     return !session->refused;
 }
@@ -73,7 +73,8 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
     if (status != CLINFER_OK) {
         strncpy(session->message, ci_status_message(), sizeof session->message - 1);
         /* Nobody knows what the caches hold: the next request computes everything again. */
-        session->computed = 0;
+        session->computed = session->trusted = 0;
+        ci_prefix_drop_all(engine);
     }
     ci_trace_host(engine->trace, CI_TRACE_REQUEST, session->submitted);
     CI_PROBE(request_end, session->request, session->generated, (int)reason, (int)status);
@@ -144,6 +145,15 @@ static void add_part(struct ci_batch *batch, struct clinfer_session *session, in
     batch->tiles += (rows + CI_TILE_ROWS - 1) / CI_TILE_ROWS;
 }
 
+/* When a request's first rows are about to be computed, there is as much to share as can be. */
+static void admit(struct clinfer_engine *engine, struct clinfer_session *session) {
+    session->admitted = true;
+    if (session->shares) ci_prefix_take(engine, session);
+    session->result.cached_tokens = session->computed;
+    CI_PROBE(request_begin, session->request, session->known, session->computed, session->max_tokens);
+    if (session->on_start) session->on_start(session->user, session->computed);
+}
+
 static void collect(struct clinfer_engine *engine, struct ci_batch *batch) {
     struct clinfer_session *active[CI_MAX_SEQUENCES];
     bool collected[CI_MAX_SEQUENCES] = {false}; /* a context that is shifted makes one that decodes one with a prompt */
@@ -166,6 +176,7 @@ static void collect(struct clinfer_engine *engine, struct ci_batch *batch) {
         if (i >= count && session->state != CI_SESSION_ACTIVE) continue;
         collected[i % count] = true;
         ci_engine_check_window(engine, session);
+        if (!session->admitted && batch->rows < budget) admit(engine, session);
         int64_t rows = rows_of(session, budget - batch->rows, &wanted);
         if (rows == 0) continue;
         enum clinfer_status status = ci_engine_take_pages(engine, session, session->computed + (size_t)rows);
@@ -422,9 +433,19 @@ static void fail_part(struct ci_part *part, enum clinfer_status status) {
     if (part->session && !ci_careful_retry(part, status)) finish(part->session, status, CLINFER_FINISH_CANCELLED);
 }
 
+/* Rows of prompts that nobody has waited for may not have been computed, though no step failed that had them. */
+static void distrust(struct clinfer_engine *engine) {
+    pthread_mutex_lock(&engine->lock);
+    for (struct clinfer_session *s = engine->sessions; s; s = s->next)
+        if (is_first_token(s) && s->in_flight < 0 && s->computed > s->trusted) s->computed = s->trusted;
+    pthread_mutex_unlock(&engine->lock);
+}
+
 /* The message of the failure is kept for all parts. */
-static void fail_flight(struct ci_flight *flight, enum clinfer_status status, const char *message) {
+static void fail_flight(struct clinfer_engine *engine, struct ci_flight *flight, enum clinfer_status status,
+                        const char *message) {
     flight->active = false;
+    distrust(engine);
     for (int i = 0; i < flight->batch.count; i++) {
         ci_fail(status, "%s", message);
         fail_part(&flight->batch.parts[i], status);
@@ -571,8 +592,8 @@ static void give_up(struct clinfer_engine *engine, struct ci_flight *flight, enu
     snprintf(message, sizeof message, "%s", ci_status_message());
     if (later->active) wait_for(engine, later);
     for (int i = 0; i < engine->device_count; i++) ci_device_finish(engine->devices[i]);
-    fail_flight(flight, status, message);
-    fail_flight(later, status, message);
+    fail_flight(engine, flight, status, message);
+    fail_flight(engine, later, status, message);
 }
 
 static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
@@ -609,7 +630,7 @@ bool ci_engine_step(struct clinfer_engine *engine) {
             snprintf(message, sizeof message, "%s", ci_status_message());
             flight->active = false;
             if (previous->active) land(engine, previous); /* its tokens may be there */
-            fail_flight(flight, status, message);
+            fail_flight(engine, flight, status, message);
             return true;
         }
     }

@@ -19,6 +19,7 @@ struct ci_take_up {
     size_t generated, prompt_tokens, text_bytes;
     struct ci_sampler_memory memory; /* of the session that generated them */
     ci_session_token_callback *on_token;
+    void (*on_start)(void *user, size_t cached_tokens); /* before the prompt is computed; or NULL. `user` as above */
 
     /* Where `reasoning` is not NULL, text of that part goes there, and only the rest to the request's callback. */
     const struct ci_reasoning_form *form; /* NULL: there is none */

@@ -350,3 +350,16 @@ enum clinfer_status ci_store_state_grow(struct ci_store *store, struct ci_tensor
     store->generation++;
     return CLINFER_OK;
 }
+
+enum clinfer_status ci_store_state_copy(const struct ci_store *store, const struct ci_tensor *state, int64_t from,
+                                        int64_t to, int64_t rows) {
+    const struct ci_view *view = &state->view;
+    size_t row_bytes = ci_type_row_bytes(view->type, view->cols), bytes = row_bytes * (size_t)rows;
+    size_t source = row_bytes * (size_t)from, target = row_bytes * (size_t)to;
+    assert(state->place >= 0 && from + rows <= view->rows && to + rows <= view->rows);
+    assert(from + rows <= to || to + rows <= from);
+    if (store->places[state->place].device)
+        return ci_buffer_copy(view->buffer, view->offset + source, view->buffer, view->offset + target, bytes);
+    memcpy((uint8_t *)view->data + target, (const uint8_t *)view->data + source, bytes);
+    return CLINFER_OK;
+}

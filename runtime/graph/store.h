@@ -80,4 +80,8 @@ void ci_store_forget_states(struct ci_store *store);
 /* Makes the state `rows` long and keeps what it holds. */
 enum clinfer_status ci_store_state_grow(struct ci_store *store, struct ci_tensor *state, int64_t rows);
 
+/* Copies `rows` rows of the state from row `from` on to row `to` on, which is elsewhere; behind what is enqueued. */
+enum clinfer_status ci_store_state_copy(const struct ci_store *store, const struct ci_tensor *state, int64_t from,
+                                        int64_t to, int64_t rows);
+
 #endif

@@ -131,6 +131,7 @@ static enum clinfer_status arrive(struct clinfer_conversation *conversation) {
         .sampling = conversation->sampling,
         .max_tokens = request->max_tokens,
         .ignore_end = request->ignore_end,
+        .no_cache = request->no_cache,
         .grammar = request->grammar,
         .callback = ci_outlet_text,
         .reasoning = request->reasoning || request->piece || conversation->tools ? ci_outlet_reasoning : NULL,
