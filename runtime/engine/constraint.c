@@ -104,7 +104,9 @@ void ci_constraint_end(struct ci_constraint *constraint) {
     if (constraint->compiled) constraint->compiled->users--;
     free(constraint->closing);
     free(constraint->turning);
-    *constraint = (struct ci_constraint){0};
+    constraint->compiled = NULL;
+    constraint->closing = constraint->turning = NULL;
+    constraint->closing_count = constraint->turning_count = constraint->least = 0;
 }
 
 /* The tokens of the cheapest end. */
