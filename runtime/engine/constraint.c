@@ -104,7 +104,10 @@ void ci_constraint_end(struct ci_constraint *constraint) {
     if (constraint->compiled) constraint->compiled->users--;
     free(constraint->closing);
     free(constraint->turning);
+    free(constraint->mark);
     constraint->compiled = NULL;
+    constraint->mark = NULL;
+    constraint->held = false;
     constraint->closing = constraint->turning = NULL;
     constraint->closing_count = constraint->turning_count = constraint->least = 0;
 }
@@ -161,6 +164,7 @@ enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const str
     enum clinfer_status status = find(engine, grammar, &compiled);
     if (status != CLINFER_OK) return status;
     constraint->compiled = compiled;
+    constraint->held = true;
     constraint->leave_open = grammar->leave_open;
     compiled->users++;
     constraint->place = ci_matcher_start(compiled->matcher);
@@ -229,6 +233,18 @@ enum clinfer_status ci_constraint_apply(const struct clinfer_engine *engine, con
     return status;
 }
 
+/* What is held behind a mark ends with its grammar, or where no token of the vocabulary goes on. */
+static enum clinfer_status look_for_end(struct ci_constraint *constraint) {
+    struct ci_matcher *matcher = constraint->compiled->matcher;
+    const uint32_t *bits;
+    size_t count = 0;
+    enum clinfer_status status = CLINFER_OK;
+    constraint->held = !ci_matcher_is_over(matcher, constraint->place);
+    if (constraint->held) status = ci_matcher_mask(matcher, constraint->place, &bits, &count);
+    constraint->held = constraint->held && count > 0;
+    return status;
+}
+
 enum clinfer_status ci_constraint_take(struct clinfer_engine *engine, struct ci_constraint *constraint, int32_t token,
                                        int64_t room, bool *closed) {
     ci_place to;
@@ -243,6 +259,43 @@ enum clinfer_status ci_constraint_take(struct clinfer_engine *engine, struct ci_
         *closed = true;
         status = make_closing(engine, constraint, constraint->place);
     }
-    if (status == CLINFER_OK && !*closed) constraint->place = to;
-    return status;
+    if (status != CLINFER_OK || *closed) return status;
+    constraint->place = to;
+    return constraint->mark ? look_for_end(constraint) : CLINFER_OK;
+}
+
+/* ---- what is held only behind a mark ---- */
+
+enum clinfer_status ci_constraint_wait_for(struct ci_constraint *constraint, const char *mark) {
+    constraint->mark = strdup(mark);
+    constraint->held = false;
+    constraint->leave_open = true;
+    constraint->matched = 0;
+    return constraint->mark ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the mark of a grammar");
+}
+
+/* How much of the mark the text ends with, one byte later. */
+static size_t match(const char *mark, size_t matched, char byte) {
+    size_t length = matched + 1;
+    for (; length > 0; length--)
+        if (mark[length - 1] == byte && memcmp(mark, mark + matched + 1 - length, length - 1) == 0) return length;
+    return 0;
+}
+
+void ci_constraint_watch(struct ci_constraint *constraint, const char *text, size_t length) {
+    struct ci_matcher *matcher = constraint->compiled->matcher;
+    for (size_t i = 0; i < length; i++) {
+        ci_place to;
+        constraint->matched = match(constraint->mark, constraint->matched, text[i]);
+        if (constraint->mark[constraint->matched]) continue;
+        constraint->matched = 0;
+        /* Without memory for a place the call is as free as it was before. */
+        if (ci_matcher_take_bytes(matcher, ci_matcher_start(matcher), text + i + 1, length - i - 1, &to) !=
+                CLINFER_OK ||
+            to == CI_PLACE_DEAD)
+            continue;
+        constraint->place = to;
+        if (look_for_end(constraint) != CLINFER_OK) constraint->held = false;
+        return;
+    }
 }

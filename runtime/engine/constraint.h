@@ -28,6 +28,7 @@ struct ci_compiled; /* a grammar of the engine's */
 struct ci_constraint {
     struct ci_compiled *compiled;
     ci_place place;
+    bool held; /* what comes next is the grammar's */
     bool leave_open;
     int32_t *closing; /* [closing_count] tokens that end the answer, the caller's to take at once */
     size_t closing_count;
@@ -36,6 +37,10 @@ struct ci_constraint {
      * shortest answer behind it has. */
     int32_t *turning; /* [turning_count] */
     size_t turning_count, least;
+
+    /* Where only what comes behind this mark is held, from there to the end of the grammar, each time anew. */
+    char *mark;     /* NULL: the whole answer is */
+    size_t matched; /* bytes of the mark that the text so far ends with */
 };
 
 /* For the request at hand, and what it was for the one before is let go; `grammar` NULL: free. `end`: what ends the
@@ -60,6 +65,14 @@ enum clinfer_status ci_constraint_send(struct clinfer_engine *engine, const stru
 /* Logits [vocabulary of the model] of what may not come become -INFINITY. */
 enum clinfer_status ci_constraint_apply(const struct clinfer_engine *engine, const struct ci_constraint *constraint,
                                         float *logits);
+
+/* For a request that ci_constraint_begin() has taken, whose grammar is then left open: the answer is free but for what
+ * comes behind `mark`. */
+enum clinfer_status ci_constraint_wait_for(struct ci_constraint *constraint, const char *mark);
+
+/* Text of the answer, a token's, that is not held: whether the mark is complete with it. What comes behind the mark in
+ * the same token has to be allowed, too. */
+void ci_constraint_watch(struct ci_constraint *constraint, const char *text, size_t length);
 
 /* Whether reasoning has to end now, where so many tokens may still come (-1: any number): what ends it and the shortest
  * answer would not fit any more behind another token. */

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "base/stop.h"
 #include "engine/engine_private.h"
@@ -177,6 +178,26 @@ static enum clinfer_status require_call(struct ci_task *task, bool reasoning_beg
     return status;
 }
 
+/* A call may come. From its mark on it is held to the tools' schemas, where the form of calls can be; a grammar of the
+ * request's own comes before that. Where nobody tells reasoning apart, marks that a model speaks of there would count.
+ */
+static enum clinfer_status hold_calls(struct ci_task *task, const char **mark) {
+    const struct ci_tool_format *format = ci_chat_calls(task->runner->engine->chat);
+    char *text;
+    *mark = NULL;
+    if (task->grammar.text || (!task->request.reasoning && ci_chat_reasoning(task->runner->engine->chat)))
+        return CLINFER_OK;
+    enum clinfer_status status = ci_tools_pieces(format, task->request.prompt.tools, "auto", false, &text);
+    if (status == CLINFER_UNSUPPORTED) {
+        if (format->holds) ci_log(CLINFER_LOG_NOTICE, "%s: calls are not held to their schemas", ci_status_message());
+        return CLINFER_OK;
+    }
+    if (status != CLINFER_OK) return status;
+    task->grammar = (struct clinfer_grammar){.kind = CI_GRAMMAR_PIECES, .text = text, .name = "tools"};
+    *mark = format->marks[0].open;
+    return CLINFER_OK;
+}
+
 /* From messages to a session that generates. *of_model: what failed is no device's fault. */
 static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     const struct ci_task_request *request = &task->request;
@@ -192,8 +213,11 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     ci_prompt_free(&prompt);
     if (status == CLINFER_OK) status = make_first_room(task);
     enum ci_call_start call_start = CI_CALL_ANYWHERE;
+    const char *mark = NULL;
     if (status == CLINFER_OK && request->prompt.tools && ci_tool_choice_requires(request->tool_choice))
         status = require_call(task, reasoning_begun, &call_start, &tokens, &count);
+    else if (status == CLINFER_OK && request->prompt.tools)
+        status = hold_calls(task, &mark);
     size_t before = count;
     if (status == CLINFER_OK) status = append_begun(task, &tokens, &count);
     if (status == CLINFER_OK && !task->seat->session)
@@ -218,6 +242,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                            .form = templated ? ci_chat_reasoning(task->runner->engine->chat) : NULL,
                                            .reasoning_begun = reasoning_begun,
                                            .reasoning = request->reasoning ? on_reasoning : NULL,
+                                           .grammar_mark = mark,
                                            .calls = request->prompt.tools ? ci_chat_calls(task->runner->engine->chat)
                                                                           : NULL};
         tell_form_of_calls(task, call_start);

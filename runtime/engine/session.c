@@ -263,7 +263,13 @@ static enum clinfer_status constrain(struct clinfer_session *session, const stru
     if (request->max_tokens >= 0 && (most < 0 || request->max_tokens < most)) most = request->max_tokens;
     bool thinks = take_up && take_up->form && take_up->reasoning && take_up->reasoning_begun;
     const char *end = thinks ? ci_reasoning_end(take_up->form) : NULL;
-    return ci_constraint_begin(engine, request->grammar, end, most, &session->constraint);
+    if (!take_up || !take_up->grammar_mark)
+        return ci_constraint_begin(engine, request->grammar, end, most, &session->constraint);
+    enum clinfer_status status = ci_constraint_begin(engine, request->grammar, NULL, -1, &session->constraint);
+    if (status == CLINFER_OK) return ci_constraint_wait_for(&session->constraint, take_up->grammar_mark);
+    if (status != CLINFER_UNSUPPORTED && status != CLINFER_INVALID_ARGUMENT) return status;
+    ci_log(CLINFER_LOG_NOTICE, "calls of tools are not held to their schemas: %s", ci_status_message());
+    return CLINFER_OK;
 }
 
 enum clinfer_status ci_session_submit(clinfer_session *session, const struct clinfer_request *request,

@@ -311,6 +311,10 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     return status;
 }
 
+static bool in_answer(const struct clinfer_session *session) {
+    return !session->parts.form || session->parts.now == CI_PART_ANSWER;
+}
+
 /* Text goes out in pieces that fit on the stack, whatever a vocabulary holds. */
 bool ci_session_emit(struct clinfer_session *session, int32_t id) {
     enum { PIECE = 512 };
@@ -328,6 +332,8 @@ bool ci_session_emit(struct clinfer_session *session, int32_t id) {
         if (count && !ci_parts_push(&session->parts, out, count, pass_part, session)) return false;
     }
     session->emitted++;
+    struct ci_constraint *constraint = &session->constraint;
+    if (constraint->mark && !constraint->held && in_answer(session)) ci_constraint_watch(constraint, bytes, length);
     return true;
 }
 
@@ -339,7 +345,7 @@ static bool goes_on_behind(const struct clinfer_session *session, int32_t id) {
 }
 
 bool ci_session_is_constrained(const struct clinfer_session *session) {
-    return session->constraint.compiled && (!session->parts.form || session->parts.now == CI_PART_ANSWER);
+    return session->constraint.held && in_answer(session);
 }
 
 /* Tokens that may come behind the next one; -1: any number. */
@@ -352,9 +358,7 @@ static int64_t room_of(const struct clinfer_session *session) {
 
 /* Whether the host has to see the token before the next step: it chooses it, or makes the mask for the one behind it.
  */
-static bool must_wait(const struct clinfer_session *session) {
-    return session->on_host || session->constraint.compiled;
-}
+static bool must_wait(const struct clinfer_session *session) { return session->on_host || session->constraint.held; }
 
 /* What becomes of a token that was chosen. */
 enum turn {
@@ -480,12 +484,16 @@ static bool go_on_with(struct clinfer_session *session, int32_t id) {
     struct clinfer_engine *engine = session->engine;
     enum clinfer_status status = keep_token(session, id);
     if (flights_of(session) == 0) session->in_flight = -1;
-    bool ends = (!session->ignore_end || session->constraint.compiled) && ci_tokenizer_is_end(engine->tokenizer, id) &&
+    bool ends = (!session->ignore_end || session->constraint.held) && ci_tokenizer_is_end(engine->tokenizer, id) &&
                 !goes_on_behind(session, id);
     double start = ci_trace_start(engine->trace);
     bool goes_on = status == CLINFER_OK && !ends && pass_token(session, id);
     ci_trace_host(engine->trace, CI_TRACE_TEXT, start);
     if (!goes_on) finish(session, status, ends ? CLINFER_FINISH_END : CLINFER_FINISH_CANCELLED);
+    if (goes_on && ci_session_is_constrained(session) && flights_of(session) > 0) {
+        ci_engine_forget(session); /* it was free when that was enqueued */
+        session->computed = session->known - 1;
+    }
     return goes_on;
 }
 
@@ -562,7 +570,7 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
         return;
     }
     if (!go_on_with(session, id)) return;
-    if (session->constraint.compiled && !ci_session_is_constrained(session) &&
+    if (session->constraint.held && !ci_session_is_constrained(session) &&
         ci_constraint_turns(&session->constraint, room_of(session) < 0 ? -1 : room_of(session) + 1))
         end_reasoning(session);
     else

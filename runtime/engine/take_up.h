@@ -26,6 +26,10 @@ struct ci_take_up {
     bool reasoning_begun;                 /* by the prompt */
     clinfer_text_callback *reasoning;
 
+    /* The request's grammar holds only what comes behind this text of the answer, to the grammar's end, each time;
+     * NULL: all of the answer. Borrowed for the call. */
+    const char *grammar_mark;
+
     const struct ci_tool_format *calls; /* control tokens of its marks are part of the text; NULL: none */
 };
 

@@ -294,6 +294,14 @@ bool ci_matcher_may_end(const struct ci_matcher *matcher, ci_place place) {
     return place != CI_PLACE_DEAD && matcher->places[place].may_end;
 }
 
+bool ci_matcher_is_over(const struct ci_matcher *matcher, ci_place place) {
+    const struct ci_place_state *state = &matcher->places[place];
+    for (uint32_t i = 0; i < state->count; i++)
+        if (matcher->grammar->positions[matcher->configs[state->first + i].position].kind != CI_POSITION_END)
+            return false;
+    return state->may_end;
+}
+
 ci_place ci_matcher_start(const struct ci_matcher *matcher) { return matcher->start; }
 
 size_t ci_matcher_tokens(const struct ci_matcher *matcher) { return matcher->vocabulary->token_count; }

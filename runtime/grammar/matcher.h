@@ -45,6 +45,9 @@ enum clinfer_status ci_matcher_mask(struct ci_matcher *matcher, ci_place place, 
 /* Whether the answer may end here. */
 bool ci_matcher_may_end(const struct ci_matcher *matcher, ci_place place);
 
+/* Whether it ends here in any case: nothing may come behind. */
+bool ci_matcher_is_over(const struct ci_matcher *matcher, ci_place place);
+
 /* The only token that may come; -1: there are several, or none. */
 enum clinfer_status ci_matcher_only(struct ci_matcher *matcher, ci_place place, int32_t *token);
 

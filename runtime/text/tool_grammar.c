@@ -280,6 +280,19 @@ static json_t *call(struct writer *writer, const json_t *tool) {
     return pieces;
 }
 
+/* Behind the first mark: calls up to the close, and what may stand around them there. */
+static json_t *marked_calls(struct writer *writer, json_t *calls) {
+    const struct ci_tool_format *format = writer->format;
+    json_t *pieces = json_array();
+    put_around(writer, pieces, format->before);
+    put(writer, pieces,
+        format->between ? json_pack("{s:[{s:o}], s:s}", "many", "any", calls, "between", format->between)
+                        : json_pack("{s:o}", "any", calls));
+    put_around(writer, pieces, format->after);
+    put_text(writer, pieces, format->marks[0].close);
+    return pieces;
+}
+
 enum clinfer_status ci_tools_pieces(const struct ci_tool_format *format, const json_t *tools, const char *choice,
                                     bool whole, char **out) {
     struct writer writer = {.format = format, .status = CLINFER_OK};
@@ -287,7 +300,7 @@ enum clinfer_status ci_tools_pieces(const struct ci_tool_format *format, const j
     if (!format->holds)
         return ci_fail(CLINFER_UNSUPPORTED, "tools: calls in the form of %s cannot be held to a grammar", format->name);
     bool all = !choice || strcmp(choice, "auto") == 0 || strcmp(choice, "required") == 0;
-    json_t *root = json_object(), *calls = json_array(), *pieces = json_array(), *tool;
+    json_t *root = json_object(), *calls = json_array(), *pieces = json_array(), *marked, *tool;
     size_t i;
     json_array_foreach(tools, i, tool) {
         if (!all && strcmp(choice, name_of(tool)) != 0) continue;
@@ -296,12 +309,14 @@ enum clinfer_status ci_tools_pieces(const struct ci_tool_format *format, const j
     }
     for (int line = 0; whole && line < 2; line++) put_line(&writer, pieces);
     if (whole) put_text(&writer, pieces, format->marks[0].open);
-    put_around(&writer, pieces, format->before);
-    put(&writer, pieces,
-        format->between ? json_pack("{s:[{s:o}], s:s}", "many", "any", calls, "between", format->between)
-                        : json_pack("{s:o}", "any", calls));
-    put_around(&writer, pieces, format->after);
-    put_text(&writer, pieces, format->marks[0].close);
+    marked = marked_calls(&writer, calls);
+    if (choice && strcmp(choice, "required") == 0 && format->marks[0].close && !format->between) {
+        put_line(&writer, marked);
+        put(&writer, pieces, json_pack("{s:o, s:s}", "many", marked, "between", format->marks[0].open));
+    } else {
+        if (json_array_extend(pieces, marked) != 0) writer.status = out_of_memory();
+        json_decref(marked);
+    }
     if (json_object_set_new(root, "root", pieces) != 0) writer.status = out_of_memory();
     if (writer.status == CLINFER_OK) *out = json_dumps(root, JSON_COMPACT);
     json_decref(root);

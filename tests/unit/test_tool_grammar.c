@@ -243,6 +243,26 @@ static void test_a_named_tool_is_the_only_one(void **state) {
     ci_grammar_destroy(grammar);
 }
 
+/* Where marks are around each, more calls may follow one that has to come; one that may come ends with its mark. */
+static void test_several_calls_are_held(void **state) {
+    (void)state;
+    static const char one[] = "\n{\"name\": \"stop\", \"arguments\": {}}\n</tool_call>",
+                      two[] = "\n{\"name\": \"stop\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n"
+                              "{\"name\": \"wait\", \"arguments\": {\"seconds\": 3}}\n</tool_call>",
+                      wrong[] = "\n{\"name\": \"stop\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n"
+                                "{\"name\": \"wait\", \"arguments\": {\"seconds\": 11}}\n</tool_call>";
+    static const char *const choices[] = {"required", "auto", "stop"};
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        struct ci_grammar *grammar;
+        struct ci_matcher *matcher = matcher_of(form_of("hermes"), tools, choices[i], false, &grammar);
+        assert_true(accepts(matcher, one));
+        assert_int_equal(accepts(matcher, two), i == 0);
+        assert_false(accepts(matcher, wrong));
+        ci_matcher_destroy(matcher);
+        ci_grammar_destroy(grammar);
+    }
+}
+
 static void test_what_a_form_cannot_hold_is_told(void **state) {
     (void)state;
     static const char *const cases[][2] = {
@@ -335,6 +355,7 @@ int main(void) {
         cmocka_unit_test(test_facts_of_llama_cpp_are_accepted),
         cmocka_unit_test(test_what_is_allowed_is_read_and_valid),
         cmocka_unit_test(test_a_named_tool_is_the_only_one),
+        cmocka_unit_test(test_several_calls_are_held),
         cmocka_unit_test(test_what_a_form_cannot_hold_is_told),
         cmocka_unit_test(test_texts_end_at_the_first_mark),
         cmocka_unit_test(test_what_is_no_document_is_refused),
