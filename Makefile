@@ -94,9 +94,12 @@ clinfer: build/release/clinfer build/release/clinfer-probe
 
 KEEP_LOADED := $(if $(filter asan,$(CONFIG)),$(call object,tests/support/keep_loaded.c))
 
+# runtime/cli/serve_pages.c says what for.
+TOOL_EXPORTS := -Wl,--export-dynamic-symbol=MHD_create_response_from_buffer
+
 $(BUILD)/clinfer: $(CLI_OBJECTS) $(KEEP_LOADED) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(LDFLAGS) $(TOOL_EXPORTS) -o $@ $^ $(PKG_LIBS)
 
 # What tries OpenCL drivers aside; runtime/device/probe.c looks for it beside the executable and in libexec.
 $(BUILD)/clinfer-probe: $(BUILD)/runtime/device/probe/main.o
@@ -224,7 +227,7 @@ $(BUILD)/tests/model/test_steady_state $(BUILD)/tests/fault/test_allocations $(B
 
 $(FAILING_TOOL): $(CLI_OBJECTS) $(call object,tests/support/failing_malloc.c) $(KEEP_LOADED) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(LDFLAGS) $(TOOL_EXPORTS) -o $@ $^ $(PKG_LIBS)
 
 # The tool's own code is in no library.
 $(BUILD)/tests/unit/test_output: $(call object,runtime/cli/output.c)

@@ -123,6 +123,8 @@ struct reading {
     size_t bytes;
     int lengths, encodings, hosts;
     bool no_memory, broken, bad_escape;
+    const char *last; /* value, in libmicrohttpd's buffer */
+    size_t last_length;
 };
 
 static bool add_pair(struct reading *reading, const char *name, size_t name_length, const char *value, size_t length) {
@@ -138,9 +140,18 @@ static bool add_pair(struct reading *reading, const char *name, size_t name_leng
     return true;
 }
 
-/* libmicrohttpd writes zeros over a line's CR and LF, and over a single LF; so behind a value that ended properly stand
- * two zeros, and a zero byte within a line cannot be told from its end. */
-static bool ends_properly(const char *text, size_t length) { return !text[length] && !text[length + 1]; }
+/* libmicrohttpd leaves lines where they were read and writes zeros over their ends, CR and LF, but over a single LF, too.
+ * So two zeros stand between a value and the next header's name, and four behind the last one; otherwise a line ended
+ * improperly, had a zero in it, or was folded. */
+static bool is_next_line(const struct reading *reading, const char *name) {
+    if (!reading->last) return true;
+    return (uintptr_t)name - (uintptr_t)(reading->last + reading->last_length) == 2 && !name[-1] && !name[-2];
+}
+
+static bool ends_header(const struct reading *reading) {
+    const char *end = reading->last ? reading->last + reading->last_length : NULL;
+    return !end || (!end[0] && !end[1] && !end[2] && !end[3]);
+}
 
 static enum MHD_Result on_header(void *user, enum MHD_ValueKind kind, const char *name, size_t name_length,
                                  const char *value, size_t length) {
@@ -148,7 +159,9 @@ static enum MHD_Result on_header(void *user, enum MHD_ValueKind kind, const char
     (void)kind;
     if (!value) value = "";
     reading->bytes += name_length + length + 4;
-    if (!ends_properly(value, length) || strlen(name) != name_length || strlen(value) != length) reading->broken = true;
+    if (!is_next_line(reading, name) || strlen(name) != name_length || strlen(value) != length) reading->broken = true;
+    reading->last = value;
+    reading->last_length = length;
     for (size_t i = 0; i < name_length; i++)
         if (!isgraph((unsigned char)name[i])) reading->broken = true;
     for (size_t i = 0; i < length; i++)
@@ -175,6 +188,12 @@ static enum MHD_Result on_query(void *user, enum MHD_ValueKind kind, const char 
     if (!ci_gate_unescape((char *)(uintptr_t)(*place)->name) || !ci_gate_unescape((char *)(uintptr_t)(*place)->value))
         reading->bad_escape = true;
     return MHD_YES;
+}
+
+/* A zero byte in the path ends it for libmicrohttpd, which then goes on to the version. */
+static bool is_cut(const struct reading *queries, const char *target, const char *version) {
+    uintptr_t gap = (uintptr_t)version - (uintptr_t)(target + strlen(target));
+    return queries->end == &queries->exchange->queries && gap != 1 && gap != 2;
 }
 
 bool ci_gate_read(struct ci_exchange *exchange, const char *method, const char *target, const char *version) {
@@ -204,7 +223,8 @@ bool ci_gate_read(struct ci_exchange *exchange, const char *method, const char *
     if (headers.lengths > 1) return refuse_framing(exchange, "the request has two Content-Length headers");
     if (headers.lengths && headers.encodings)
         return refuse_framing(exchange, "the request has both Content-Length and Transfer-Encoding");
-    if (headers.encodings > 1 || (headers.encodings && !one) || headers.broken || !ends_properly(version, 8))
+    if (headers.encodings > 1 || (headers.encodings && !one) || headers.broken || !ends_header(&headers) ||
+        version[9] || is_cut(&queries, target, version))
         return refuse_framing(exchange, "the request's header is malformed: lines must end with CR and LF, "
                                         "Content-Length is a number, Transfer-Encoding \"chunked\", no byte is zero");
     if (headers.hosts != 1 && (one || headers.hosts))
