@@ -8,6 +8,7 @@
 
 #include "server/job.h"
 #include "server/server_private.h"
+#include "text/utf8_json.h"
 
 static void fail(struct ci_exchange *exchange, const struct ci_failure *failure) {
     ci_reply_json(exchange, ci_failure_http_status(failure->kind), ci_failure_openai(failure));
@@ -69,8 +70,8 @@ static void metrics(struct ci_exchange *exchange) {
 }
 
 static bool on_piece(void *user, int choice, const struct clinfer_piece *piece) {
-    json_t *event = json_pack("{s:s, s:[{s:i, s:s%}]}", "object", "text_completion", "choices", "index", choice, "text",
-                              piece->text, piece->length);
+    json_t *event = json_pack("{s:s, s:[{s:i, s:o}]}", "object", "text_completion", "choices", "index", choice, "text",
+                              ci_utf8_json(piece->text, piece->length));
     bool goes_on = ci_stream_json(user, NULL, event);
     json_decref(event);
     return goes_on;
@@ -99,6 +100,7 @@ static void complete(struct ci_exchange *exchange) {
     job.request.messages = &message;
     job.request.count = 1;
     job.request.raw = true;
+    job.request.ignore_end = json_is_true(json_object_get(body, "ignore_eos"));
     job.request.max_tokens = most ? (int)json_integer_value(most) : 16;
     job.user = exchange;
     if (streams) job.piece = on_piece;
@@ -107,8 +109,8 @@ static void complete(struct ci_exchange *exchange) {
     if (streams)
         ci_stream_write(exchange, "data: [DONE]\n\n", 14);
     else
-        ci_reply_json(exchange, 200, json_pack("{s:s, s:[{s:i, s:s}]}", "object", "text_completion", "choices", "index", 0,
-                                               "text", result.choices[0].text));
+        ci_reply_json(exchange, 200, json_pack("{s:s, s:[{s:i, s:o}]}", "object", "text_completion", "choices", "index", 0,
+                                               "text", ci_utf8_json(result.choices[0].text, result.choices[0].text_length)));
     if (streams) ci_stream_end(exchange, true);
     ci_job_free(&result);
 }
