@@ -388,6 +388,9 @@ CLINFER_API enum clinfer_status clinfer_infill_tokens(const clinfer_engine *engi
 /* The bytes of one token, borrowed; possibly part of a character. Control tokens have none unless `special`. */
 CLINFER_API const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length);
 
+/* Whether answers end with this token; several of a vocabulary may be such. */
+CLINFER_API bool clinfer_token_ends(const clinfer_engine *engine, int32_t token);
+
 /* A call of a tool that a model asks for. */
 struct clinfer_tool_call {
     const char *id;        /* which results refer to */

@@ -83,6 +83,10 @@ enum clinfer_status clinfer_chat_tokens(const clinfer_engine *engine, const stru
     return status;
 }
 
+bool clinfer_token_ends(const clinfer_engine *engine, int32_t token) {
+    return engine && token >= 0 && ci_tokenizer_is_end(engine->tokenizer, token);
+}
+
 void clinfer_free(void *memory) { free(memory); }
 
 enum clinfer_status clinfer_devices(struct clinfer_device **devices, size_t *count) {

@@ -8,7 +8,6 @@
 
 #include "server/job.h"
 #include "server/server_private.h"
-#include "text/utf8_json.h"
 
 static void fail(struct ci_exchange *exchange, const struct ci_failure *failure) {
     ci_reply_json(exchange, ci_failure_http_status(failure->kind), ci_failure_openai(failure));
@@ -69,54 +68,7 @@ static void metrics(struct ci_exchange *exchange) {
     free(text);
 }
 
-static bool on_piece(void *user, int choice, const struct clinfer_piece *piece) {
-    json_t *event = json_pack("{s:s, s:[{s:i, s:o}]}", "object", "text_completion", "choices", "index", choice, "text",
-                              ci_utf8_json(piece->text, piece->length));
-    bool goes_on = ci_stream_json(user, NULL, event);
-    json_decref(event);
-    return goes_on;
-}
-
-static void on_started(void *user, const struct ci_job_facts *facts) {
-    (void)facts;
-    ci_stream_begin(user, "text/event-stream");
-}
-
-/* The plain form, until a dialect has it. */
-static void complete(struct ci_exchange *exchange) {
-    json_t *body = ci_exchange_json(exchange);
-    struct ci_job job;
-    struct ci_job_result result;
-    if (!body) return;
-    const char *prompt = json_string_value(json_object_get(body, "prompt"));
-    if (!prompt) {
-        ci_exchange_refuse(exchange, "prompt", "prompt must be a text");
-        return;
-    }
-    const struct clinfer_message message = {.role = "user", .content = prompt};
-    const json_t *most = json_object_get(body, "max_tokens");
-    bool streams = json_is_true(json_object_get(body, "stream"));
-    ci_job_init(&job);
-    job.request.messages = &message;
-    job.request.count = 1;
-    job.request.raw = true;
-    job.request.ignore_end = json_is_true(json_object_get(body, "ignore_eos"));
-    job.request.max_tokens = most ? (int)json_integer_value(most) : 16;
-    job.user = exchange;
-    if (streams) job.piece = on_piece;
-    if (streams) job.started = on_started;
-    if (!ci_job_run(exchange, &job, &result)) return;
-    if (streams)
-        ci_stream_write(exchange, "data: [DONE]\n\n", 14);
-    else
-        ci_reply_json(exchange, 200, json_pack("{s:s, s:[{s:i, s:o}]}", "object", "text_completion", "choices", "index", 0,
-                                               "text", ci_utf8_json(result.choices[0].text, result.choices[0].text_length)));
-    if (streams) ci_stream_end(exchange, true);
-    ci_job_free(&result);
-}
-
 static const struct ci_route routes[] = {
-    {"POST", "/v1/completions", CI_ROUTE_WITHOUT_V1, complete},
     {"GET", "/", CI_ROUTE_OPEN | CI_ROUTE_QUICK, greet},
     {"GET", "/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health},
     {"GET", "/v1/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health},

@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""OpenAI's dialect of `clinfer serve`, asked by hand: what answers, streams and errors look like, and the facts that
+clients and llama-server's own tests rest on. Prints TAP."""
+import codecs
+import json
+import os
+import socket
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../support"))
+import serving  # noqa: E402
+import tap  # noqa: E402
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+HELLO = [{"role": "user", "content": "hello there"}]
+GREEDY = {"messages": HELLO, "max_tokens": 12, "temperature": 0}
+
+
+codecs.register_error("each", lambda error: ("\ufffd" * (error.end - error.start), error.end))
+
+
+def text_of(answer):
+    return answer["choices"][0]["message"]["content"]
+
+
+def content(chunks):
+    return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
+
+
+# ---- chat ----
+
+
+def test_an_answer_has_what_clients_read():
+    answer = server.post(CHAT, {**GREEDY, "user": "x", "store": True, "metadata": {"a": 1}, "unknown": [1]})
+    assert answer["object"] == "chat.completion" and answer["id"].startswith("chatcmpl-"), answer
+    assert answer["system_fingerprint"].startswith("b") and abs(answer["created"] - time.time()) < 60, answer
+    choice, usage = answer["choices"][0], answer["usage"]
+    assert choice["index"] == 0 and choice["finish_reason"] in ("stop", "length"), choice
+    assert choice["message"]["role"] == "assistant" and isinstance(choice["message"]["content"], str), choice
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"], usage
+    assert 0 <= usage["prompt_tokens_details"]["cached_tokens"] < usage["prompt_tokens"], usage
+    timings = answer["timings"]
+    assert timings["cache_n"] + timings["prompt_n"] == usage["prompt_tokens"], answer
+    assert timings["predicted_n"] == usage["completion_tokens"], answer
+    assert all(isinstance(value, (int, float)) and value >= 0 for value in timings.values()), timings
+
+
+def test_a_stream_has_the_order_that_clients_want():
+    whole = server.post(CHAT, GREEDY)
+    chunks = list(server.stream(CHAT, {**GREEDY, "stream_options": {"include_usage": True}}))
+    first, last = chunks[0], chunks[-1]
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": None}, first
+    assert last["choices"] == [] and last["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"], last
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert all(chunk["object"] == "chat.completion.chunk" for chunk in chunks)
+    end = chunks[-2]["choices"][0]
+    assert end["delta"] == {} and end["finish_reason"] == whole["choices"][0]["finish_reason"], end
+    for chunk in chunks[1:-2]:
+        delta = chunk["choices"][0]["delta"]
+        assert delta.get("content") and "role" not in delta and chunk["choices"][0]["finish_reason"] is None, chunk
+    assert content(chunks) == text_of(whole)
+
+
+def test_without_include_usage_every_chunk_has_a_choice():
+    chunks = list(server.stream(CHAT, GREEDY))
+    assert all(len(chunk["choices"]) == 1 and "usage" not in chunk for chunk in chunks), chunks
+
+
+def test_pieces_are_whole_characters():
+    """The tiny model writes bytes at random, so that many of its characters come in halves, and some are none."""
+    for seed in range(4):
+        asked = {"messages": HELLO, "max_tokens": 48, "seed": seed, "temperature": 1.5}
+        chunks = list(server.stream(CHAT, asked))  # each was decoded as UTF-8 on the way
+        assert content(chunks) == text_of(server.post(CHAT, asked)), seed
+
+
+def test_several_choices_share_the_prompt():
+    one, two = server.post(CHAT, GREEDY), server.post(CHAT, {**GREEDY, "n": 2, "temperature": 1})
+    assert [choice["index"] for choice in two["choices"]] == [0, 1], two
+    assert two["usage"]["prompt_tokens"] == one["usage"]["prompt_tokens"], (one, two)
+    parts = {0: "", 1: ""}
+    ends = set()
+    for chunk in server.stream(CHAT, {**GREEDY, "n": 2, "temperature": 1, "seed": 7}):
+        choice = chunk["choices"][0]
+        parts[choice["index"]] += choice["delta"].get("content") or ""
+        ends |= {choice["index"]} if choice["finish_reason"] else set()
+    assert ends == {0, 1}, ends
+    again = server.post(CHAT, {**GREEDY, "n": 2, "temperature": 1, "seed": 7})
+    assert [parts[0], parts[1]] == [choice["message"]["content"] for choice in again["choices"]]
+
+
+def test_logprobs_are_those_of_the_text():
+    asked = {**GREEDY, "logprobs": True, "top_logprobs": 3}
+    whole = server.post(CHAT, asked)
+    entries = whole["choices"][0]["logprobs"]["content"]
+    assert bytes(byte for entry in entries for byte in entry["bytes"]).decode(errors="each") == text_of(whole)
+    for entry in entries:
+        assert entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 3, entry
+        assert entry["top_logprobs"][0]["token"] == entry["token"], entry  # greedy
+    streamed = [entry for chunk in server.stream(CHAT, asked)
+                for entry in (chunk["choices"][0].get("logprobs") or {"content": []})["content"]]
+    assert [entry["bytes"] for entry in streamed] == [entry["bytes"] for entry in entries]
+    assert server.post(CHAT, {**GREEDY, "logprobs": True})["choices"][0]["logprobs"]["content"][0]["top_logprobs"] == []
+
+
+def test_stop_texts_never_leak():
+    whole = text_of(server.post(CHAT, {**GREEDY, "max_tokens": 40}))
+    for length in (1, 2, 4):
+        stop = whole[len(whole) // 2:][:length]
+        if not stop or "\ufffd" in stop:
+            continue
+        asked = {**GREEDY, "max_tokens": 40, "stop": [stop, "never comes"]}
+        answer = server.post(CHAT, asked)
+        assert answer["choices"][0]["finish_reason"] == "stop", answer
+        assert text_of(answer) == whole[:whole.index(stop)], (stop, text_of(answer), whole)
+        pieces = [chunk["choices"][0]["delta"].get("content") or "" for chunk in server.stream(CHAT, asked)]
+        assert "".join(pieces) == text_of(answer), (stop, pieces)
+
+
+def test_answers_are_held_to_schemas_and_grammars():
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
+    forms = [{"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}},
+             {"response_format": {"type": "json_object", "schema": schema}}, {"json_schema": schema}]
+    for form in forms:
+        answer = server.post(CHAT, {**GREEDY, "max_tokens": 40, **form})
+        assert json.loads(text_of(answer))["a"] in (1, 2), answer
+    answer = server.post(CHAT, {**GREEDY, "grammar": 'root ::= "a"{5,5}'})
+    assert text_of(answer) == "aaaaa", answer
+    assert isinstance(json.loads(text_of(server.post(CHAT, {**GREEDY, "response_format": {"type": "json_object"}}))), dict)
+
+
+def test_bias_keeps_tokens_away():
+    first = server.post(CHAT, {**GREEDY, "logprobs": True, "max_tokens": 1, "n_probs": 1})
+    entry = first["choices"][0]["logprobs"]["content"][0]
+    tokens = server.post("/completion", {"prompt": "x", "n_predict": 1, "temperature": 0, "n_probs": 1})
+    assert tokens["completion_probabilities"][0]["id"] >= 0
+    biased = server.post(CHAT, {**GREEDY, "max_tokens": 1, "logprobs": True, "logit_bias": {str(entry["id"]): -100}})
+    assert biased["choices"][0]["logprobs"]["content"][0]["id"] != entry["id"]
+
+
+def test_tools_that_must_be_called_are():
+    tools = [{"type": "function", "function": {"name": "look", "description": "looks", "parameters": {
+        "type": "object", "properties": {"at": {"enum": ["a", "b"]}}, "required": ["at"],
+        "additionalProperties": False}}}]
+    for choice in ("required", {"type": "function", "function": {"name": "look"}}):
+        asked = {**GREEDY, "max_tokens": 200, "tools": tools, "tool_choice": choice}
+        answer = server.post(CHAT, asked)["choices"][0]
+        call = answer["message"]["tool_calls"][0]
+        assert answer["finish_reason"] == "tool_calls" and answer["message"]["content"] is None, answer
+        assert call["type"] == "function" and call["id"] and call["function"]["name"] == "look", call
+        assert json.loads(call["function"]["arguments"])["at"] in ("a", "b"), call
+        deltas = [delta for chunk in server.stream(CHAT, asked)
+                  for delta in chunk["choices"][0]["delta"].get("tool_calls", [])]
+        assert deltas[0]["id"] and deltas[0]["type"] == "function" and deltas[0]["function"]["name"] == "look", deltas
+        assert all("id" not in delta["function"] for delta in deltas)
+        assert "".join(d["function"].get("arguments", "") for d in deltas) == call["function"]["arguments"]
+    asked = {**GREEDY, "tools": tools, "tool_choice": "none"}
+    assert "tool_calls" not in server.post(CHAT, asked)["choices"][0]["message"]
+    conversation = HELLO + [
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{\"at\": \"a\"}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "seen"}]}]
+    assert "seen" in server.post("/apply-template", {"messages": conversation, "tools": tools})["prompt"]
+
+
+# ---- prompts ----
+
+
+def test_templates_are_applied_and_prompts_counted():
+    messages = [{"role": "developer", "content": "be brief"}, {"role": "user", "content": [
+        {"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}]
+    prompt = server.post("/apply-template", {"messages": messages})["prompt"]
+    assert prompt.endswith("<|im_start|>assistant\n") and "be brief" in prompt and "one\ntwo" in prompt, prompt
+    bare = server.post("/apply-template", {"messages": messages, "add_generation_prompt": False})["prompt"]
+    assert prompt == bare + "<|im_start|>assistant\n", bare
+    counted = server.post(CHAT + "/input_tokens", {"messages": messages})["input_tokens"]
+    assert counted == server.post(CHAT, {"messages": messages, "max_tokens": 1})["usage"]["prompt_tokens"]
+
+
+def test_answers_that_have_begun_go_on():
+    begun = HELLO + [{"role": "assistant", "content": "I was say"}]
+    for more in ({}, {"continue_final_message": True, "add_generation_prompt": False}):
+        prompt = server.post("/apply-template", {"messages": begun, **more})["prompt"]
+        assert prompt.endswith("<|im_start|>assistant\nI was say"), prompt
+    both = {"messages": begun, "continue_final_message": True, "add_generation_prompt": True}
+    assert server.ask("POST", CHAT, both)[0] == 400
+
+
+# ---- completions and models ----
+
+
+def test_completions_take_prompts_of_all_kinds():
+    one = server.post(COMPLETIONS, {"prompt": "hello", "max_tokens": 4, "temperature": 0})
+    assert one["object"] == "text_completion" and one["choices"][0]["finish_reason"] in ("length", "stop"), one
+    ids = [72, 69, 76, 76, 79]
+    many = server.post(COMPLETIONS, {"prompt": [ids, ids, "hello"], "max_tokens": 4, "temperature": 0})["choices"]
+    assert [choice["index"] for choice in many] == [0, 1, 2] and many[0]["text"] == many[1]["text"], many
+    mixed = server.post(COMPLETIONS, {"prompt": [72, "hello", 69], "max_tokens": 4, "temperature": 0})
+    assert len(mixed["choices"]) == 1, mixed
+    echoed = server.post(COMPLETIONS, {"prompt": "hello", "max_tokens": 4, "temperature": 0, "echo": True})
+    assert echoed["choices"][0]["text"] == "hello" + one["choices"][0]["text"], (echoed, one)
+    chunks = list(server.stream(COMPLETIONS, {"prompt": "hello", "max_tokens": 4, "temperature": 0}))
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == one["choices"][0]["text"], chunks
+    assert chunks[-1]["choices"][0]["finish_reason"] == one["choices"][0]["finish_reason"], chunks
+    logprobs = server.post(COMPLETIONS, {"prompt": "hello", "max_tokens": 3, "logprobs": 2})["choices"][0]["logprobs"]
+    assert len(logprobs["tokens"]) == len(logprobs["token_logprobs"]) == len(logprobs["top_logprobs"]), logprobs
+
+
+def test_models_please_both_clients():
+    listed = server.ask("GET", "/v1/models")[2]
+    entry = listed["data"][0]
+    assert listed["object"] == "list" and listed["has_more"] is False and listed["first_id"] == entry["id"], listed
+    assert entry["object"] == entry["type"] == "model" and entry["display_name"] and entry["created_at"][10] == "T"
+    assert entry["lifecycle"] == "active" and isinstance(entry["created"], int), entry
+    assert server.ask("GET", "/v1/models/" + entry["id"])[2]["id"] == entry["id"]
+    assert server.ask("GET", "/models")[2]["data"][0]["id"] == entry["id"]
+
+
+# ---- llama-server's own ----
+
+
+def test_native_completion_says_how_it_was_made():
+    asked = {"prompt": "hello", "n_predict": 6, "temperature": 0, "seed": 42}
+    answer = server.post("/completion", {**asked, "return_tokens": True, "n_probs": 2})
+    assert answer["stop"] is True and answer["stop_type"] in ("limit", "eos") and answer["truncated"] is False, answer
+    assert answer["generation_settings"]["n_predict"] == 6 and answer["generation_settings"]["seed"] == 42, answer
+    assert answer["prompt"].endswith("hello") and len(answer["tokens"]) == answer["tokens_predicted"], answer
+    assert all(len(entry["top_logprobs"]) == 2 for entry in answer["completion_probabilities"]), answer
+    chunks = [json.loads(data) for _, data in server.events("/completion", {**asked, "stream": True})]
+    assert [chunk["stop"] for chunk in chunks] == [False] * (len(chunks) - 1) + [True], chunks
+    assert "".join(chunk["content"] for chunk in chunks) == answer["content"], chunks
+    picked = server.post("/completion", {**asked, "response_fields": ["content", "generation_settings/n_predict"]})
+    assert picked == {"content": answer["content"], "generation_settings/n_predict": 6}, picked
+    drawn = server.post("/completion", {**asked, "temperature": 1, "n_probs": 64, "post_sampling_probs": True})
+    for entry in drawn["completion_probabilities"]:
+        assert 0 < entry["prob"] <= 1 and abs(sum(one["prob"] for one in entry["top_probs"]) - 1) < 1e-3, entry
+
+
+def test_progress_of_prompts_is_told():
+    asked = {"messages": [{"role": "user", "content": "word " * 60}], "max_tokens": 2, "return_progress": True}
+    told = [chunk["prompt_progress"] for chunk in server.stream(CHAT, asked) if "prompt_progress" in chunk]
+    assert told[0]["processed"] == told[0]["cache"] and told[-1]["processed"] == told[-1]["total"], told
+    assert all(a["processed"] < b["processed"] for a, b in zip(told, told[1:])), told
+
+
+def test_props_and_slots():
+    props = server.ask("GET", "/props")[2]
+    assert props["model_path"].endswith(".gguf") and props["total_slots"] > 0, props
+    slots = server.ask("GET", "/slots")[2]
+    assert len(slots) == props["total_slots"] and slots[0]["is_processing"] is False, slots
+    assert slots[0]["n_ctx"] == props["default_generation_settings"]["n_ctx"], (slots, props)
+    assert not any("prompt" in slot for slot in slots)
+    assert server.ask("POST", "/slots/0?action=save", {"filename": "x"})[0] in (401, 403, 501)
+
+
+# ---- errors ----
+
+
+def error_of(path, body, wanted=400):
+    status, _, answer = server.ask("POST", path, body)
+    assert status == wanted, (status, answer, body)
+    assert answer["error"]["message"] and answer["error"]["type"], answer
+    return answer["error"]
+
+
+def test_wrong_bodies_are_named():
+    for body, param in [
+            ({"messages": None}, "messages"), ({"messages": "text"}, "messages"), ({"messages": []}, "messages"),
+            ({"messages": [123]}, "messages[0]"), ({"messages": [{}]}, "messages[0].role"),
+            ({"messages": [{"role": 123}]}, "messages[0].role"),
+            ({"messages": [{"role": "system", "content": 123}]}, "messages[0].content"),
+            ({"messages": HELLO + [{"role": "user"}]}, "messages[1].content"),
+            ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
+            ({**GREEDY, "temperature": "hot"}, "temperature"), ({**GREEDY, "top_p": 3}, "top_p"),
+            ({**GREEDY, "max_tokens": "8"}, "max_tokens"), ({**GREEDY, "stream": "yes"}, "stream"),
+            ({**GREEDY, "n": 0}, "n"), ({**GREEDY, "stop": {}}, "stop"), ({**GREEDY, "logprobs": 3}, "logprobs"),
+            ({**GREEDY, "response_format": {"type": "sound"}}, "response_format.type"),
+            ({**GREEDY, "tools": 3}, "tools"), ({**GREEDY, "tool_choice": 3}, "tool_choice"),
+            ({**GREEDY, "model": 3}, "model")]:
+        assert error_of(CHAT, body)["param"] == param, (body, error_of(CHAT, body))
+    two = [{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]
+    error_of(CHAT, {"messages": HELLO + two})
+    error_of(CHAT, {**GREEDY, "grammar": "root ::= this is (not valid GBNF"})
+    error_of(CHAT, {**GREEDY, "response_format": {"type": "json_object", "schema": {"type": "hiccup"}}})
+    error_of(CHAT, b"{not json")
+    error_of(COMPLETIONS, {"prompt": {}})
+    error_of(COMPLETIONS, {"prompt": [1, None]})
+    error_of(COMPLETIONS, {})
+    error_of(COMPLETIONS, {"prompt": [1 << 40]})
+    error_of(COMPLETIONS, {"prompt": [[1], [1000000]]})
+
+
+# ---- clients that leave ----
+
+
+def running():
+    return sum(slot["is_processing"] for slot in server.ask("GET", "/slots")[2])
+
+
+def wait_until_idle(seconds):
+    end = time.monotonic() + seconds
+    while running():
+        assert time.monotonic() < end, "the answer goes on though nobody reads it"
+        time.sleep(0.01)
+
+
+def leave_after(path, body, seconds):
+    connection = server.connect()
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+    time.sleep(seconds)
+    connection.sock.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+def test_a_client_that_leaves_frees_its_rows():
+    endless = {"prompt": "hello", "n_predict": -1, "ignore_eos": True}
+    for more in ({}, {"stream": True}):
+        leave_after("/completion", {**endless, **more}, 0.1)
+        wait_until_idle(1.5)
+
+
+def test_clients_that_leave_while_they_wait_never_start():
+    slots = len(server.ask("GET", "/slots")[2])
+    body = {"prompt": "hello", "n_predict": -1, "ignore_eos": True}
+    threads = [threading.Thread(target=leave_after, args=("/completion", body, 0.3)) for _ in range(3 * slots)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until_idle(2)
+    assert server.post(CHAT, GREEDY)["choices"]
+
+
+if __name__ == "__main__":
+    with serving.Serve("-c", "1024", "--parallel", "2", "--seed", "1", "--context-shift") as server:
+        tap.main(globals())
