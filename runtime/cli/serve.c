@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/narrow.h"
 #include "cli/command.h"
 #include "cli/serve_flags.h"
 #include "format/gguf.h"
@@ -47,13 +48,24 @@ static sigset_t handled_signals(void) {
 
 /* ---- loading ---- */
 
-/* llama-server's format for a file that brings none; the library's own would be lines "User: ...". */
-static enum clinfer_status choose_template(struct clinfer_engine_options *engine) {
+/* Two things in which programs that start llama-server rely on it: a file that brings no template gets ChatML (the
+ * library's own would be lines "User: ..."), and a context longer than the model was made for is no error. */
+static void adapt_to_file(struct clinfer_engine_options *engine) {
     struct ci_gguf *gguf;
-    if (engine->chat_template || !engine->model || ci_gguf_open(engine->model, &gguf) != CLINFER_OK) return CLINFER_OK;
-    if (!ci_gguf_find(gguf, "tokenizer.chat_template")) engine->chat_template = "chatml";
+    struct ci_gguf_string architecture = {0};
+    uint32_t trained = 0;
+    char key[128];
+    if (!engine->model || ci_gguf_open(engine->model, &gguf) != CLINFER_OK) return;
+    if (!engine->chat_template && !ci_gguf_find(gguf, "tokenizer.chat_template")) engine->chat_template = "chatml";
+    ci_gguf_get_string(gguf, "general.architecture", CI_GGUF_OPTIONAL, &architecture);
+    snprintf(key, sizeof key, "%.*s.context_length", ci_shown(architecture.length, 64), architecture.text);
+    bool stretched = engine->rope.scaling != CLINFER_ROPE_OF_MODEL || engine->rope.freq_base > 0;
+    if (ci_gguf_get_u32(gguf, key, CI_GGUF_OPTIONAL, &trained) == CLINFER_OK && trained && !stretched &&
+        engine->context > (int64_t)trained) {
+        ci_warn("-c: the model was made for %u tokens, not %d: each request has those", trained, engine->context);
+        engine->context = 0;
+    }
     ci_gguf_close(gguf);
-    return CLINFER_OK;
 }
 
 /* The ladder of the model that is there from the start. */
@@ -79,7 +91,8 @@ static enum clinfer_status read_router(struct serving *serving, struct clinfer_r
     }
     if (serving->remotes.count) options->engine.fallback = CLINFER_FALLBACK_REMOTE;
     options->engine.embeddings = flags->embeddings || flags->reranking;
-    return status == CLINFER_OK ? choose_template(&options->engine) : status;
+    if (status == CLINFER_OK) adapt_to_file(&options->engine);
+    return status;
 }
 
 static const char *last_part(const char *path) {
