@@ -332,6 +332,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     ci_constraints_free(engine);
     free(engine->host_logits);
     free(engine->room.candidates);
+    free(engine->room.others);
     free(engine->room.marks);
     free(engine->room.repeats);
     free(engine->model_name);

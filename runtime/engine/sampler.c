@@ -63,9 +63,11 @@ enum clinfer_status ci_sampler_reserve(struct clinfer_engine *engine, const stru
     struct ci_sampler_room *room = &engine->room;
     if (!engine->host_logits) engine->host_logits = malloc(vocabulary * sizeof *engine->host_logits);
     if (!room->candidates) room->candidates = malloc(vocabulary * sizeof *room->candidates);
+    if (!room->others) room->others = malloc(vocabulary * sizeof *room->others);
     if (!room->marks) room->marks = calloc(vocabulary, sizeof *room->marks);
     if (!room->repeats && uses(sampler, "dry")) room->repeats = malloc(repeats * sizeof *room->repeats);
-    return engine->host_logits && room->candidates && room->marks && (room->repeats || !uses(sampler, "dry"))
+    return engine->host_logits && room->candidates && room->others && room->marks &&
+                   (room->repeats || !uses(sampler, "dry"))
                ? CLINFER_OK
                : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu candidates", vocabulary);
 }
@@ -78,17 +80,43 @@ void ci_sampler_begin(struct ci_sampler *sampler, const struct ci_sampler_memory
     for (uint64_t i = 0; i < sampler->memory.words; i++) ci_mersenne_word(&sampler->own);
 }
 
-/* In the order of their ids; those that may not come are none. */
-static void collect(struct ci_sampling *choice, const float *logits) {
-    const struct ci_sampler *sampler = choice->sampler;
+/* Only what may come stays; in the order that it has. */
+static void drop_infinite(struct ci_sampling *choice) {
     size_t count = 0;
-    for (int i = 0; i < choice->vocabulary; i++)
-        choice->items[i] = (struct ci_candidate){.logit = logits[i], .id = (int32_t)i};
-    for (size_t i = 0; i < sampler->bias_count; i++)
-        choice->items[sampler->bias[i].token].logit += sampler->bias[i].bias;
-    for (int i = 0; i < choice->vocabulary; i++)
+    for (size_t i = 0; i < choice->count; i++)
         if (isfinite(choice->items[i].logit)) choice->items[count++] = choice->items[i];
     choice->count = count;
+}
+
+static int by_id(const void *a, const void *b) {
+    const struct ci_candidate *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* While they are in the order of their ids. */
+static void add_biases(struct ci_sampling *choice) {
+    const struct ci_sampler *sampler = choice->sampler;
+    bool finite = true;
+    for (size_t i = 0; i < sampler->bias_count; i++) {
+        const struct ci_candidate wanted = {.id = sampler->bias[i].token};
+        struct ci_candidate *item = bsearch(&wanted, choice->items, choice->count, sizeof wanted, by_id);
+        if (!item) continue;
+        item->logit += sampler->bias[i].bias;
+        finite = finite && isfinite(item->logit);
+    }
+    if (!finite) drop_infinite(choice);
+}
+
+/* In the order of their ids; those that may not come are none. */
+static void collect(struct ci_sampling *choice, const float *logits) {
+    size_t count = 0;
+    for (int i = 0; i < choice->vocabulary; i++) {
+        choice->items[count].logit = logits[i];
+        choice->items[count].id = (int32_t)i;
+        count += isfinite(logits[i]) != 0;
+    }
+    choice->count = count;
+    add_biases(choice);
 }
 
 bool ci_sampler_forbids(const struct ci_sampler *sampler, int32_t token) {

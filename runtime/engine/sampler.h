@@ -18,6 +18,7 @@ struct ci_candidate {
 /* What the host needs for choosing, one for an engine. */
 struct ci_sampler_room {
     struct ci_candidate *candidates; /* [vocabulary] */
+    struct ci_candidate *others;     /* [vocabulary], of a sort under way */
     int32_t *marks;                  /* [vocabulary], all 0 between two uses */
     int32_t *repeats;                /* [context + 2], where a session uses dry */
 };
@@ -104,8 +105,13 @@ size_t ci_sampler_mirostat(struct ci_sampling *choice);
 /* sampler_draw.c: mirostat learns that a token of this probability was chosen. */
 void ci_sampler_surprise(struct ci_sampler *sampler, float p);
 
-/* sampler_filters.c: p of all items, which are sorted first if asked for; and the `first` best come first, sorted. */
+/* sampler_filters.c: p of all items, which are sorted first if asked for; and the largest logit. */
 void ci_sampler_softmax(struct ci_sampling *choice, bool sort);
+float ci_sampler_largest(const struct ci_sampling *choice);
+
+/* sampler_sort.c: the `first` best come first, sorted: by falling logits, or by rising scores and among equals by
+ * falling logits; the lowest id first among equals. */
 void ci_sampler_sort(struct ci_sampling *choice, size_t first);
+void ci_sampler_sort_by_score(struct ci_sampling *choice, size_t first);
 
 #endif

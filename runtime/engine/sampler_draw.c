@@ -5,8 +5,7 @@
 
 size_t ci_sampler_draw(struct ci_sampling *choice, double random) {
     double total = 0, sum = 0;
-    float top = choice->items[0].logit;
-    for (size_t i = 1; i < choice->count && !choice->sorted; i++) top = fmaxf(top, choice->items[i].logit);
+    float top = ci_sampler_largest(choice);
     for (size_t i = 0; i < choice->count; i++)
         total += (double)(choice->items[i].p = expf(choice->items[i].logit - top));
     for (size_t i = 0; i + 1 < choice->count; i++) {

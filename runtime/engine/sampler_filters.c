@@ -5,60 +5,25 @@
 
 #include "engine/sampler.h"
 
-/* ---- order ---- */
-
-typedef bool before(const struct ci_candidate *a, const struct ci_candidate *b);
-
-static bool likelier(const struct ci_candidate *a, const struct ci_candidate *b) {
-    return a->logit != b->logit ? a->logit > b->logit : a->id < b->id;
-}
-
-static bool more_typical(const struct ci_candidate *a, const struct ci_candidate *b) {
-    return a->score != b->score ? a->score < b->score : likelier(a, b);
-}
-
-static void swap(struct ci_candidate *a, struct ci_candidate *b) {
-    struct ci_candidate kept = *a;
-    *a = *b;
-    *b = kept;
-}
-
-/* Of a heap whose root comes last of all. */
-static void sift_down(struct ci_candidate *items, size_t at, size_t count, before *comes_before) {
-    for (size_t child = 2 * at + 1; child < count; at = child, child = 2 * at + 1) {
-        if (child + 1 < count && comes_before(&items[child], &items[child + 1])) child++;
-        if (!comes_before(&items[at], &items[child])) return;
-        swap(&items[at], &items[child]);
-    }
-}
-
-static void sort_first(struct ci_candidate *items, size_t count, size_t first, before *comes_before) {
-    for (size_t i = first / 2; i-- > 0;) sift_down(items, i, first, comes_before);
-    for (size_t i = first; i < count && first; i++) {
-        if (!comes_before(&items[i], &items[0])) continue;
-        swap(&items[i], &items[0]);
-        sift_down(items, 0, first, comes_before);
-    }
-    for (size_t last = first; last-- > 1;) {
-        swap(&items[0], &items[last]);
-        sift_down(items, 0, last, comes_before);
-    }
-}
-
-void ci_sampler_sort(struct ci_sampling *choice, size_t first) {
-    sort_first(choice->items, choice->count, first, likelier);
-    choice->sorted = first == choice->count;
-}
-
-static float largest(const struct ci_sampling *choice) {
-    float top = choice->items[0].logit;
-    for (size_t i = 1; i < choice->count && !choice->sorted; i++) top = fmaxf(top, choice->items[i].logit);
+/* Several at a time: each would wait for the one before. */
+float ci_sampler_largest(const struct ci_sampling *choice) {
+    enum { LANES = 8 };
+    const struct ci_candidate *items = choice->items;
+    float tops[LANES], top = items[0].logit;
+    size_t i = 0;
+    if (choice->sorted) return top;
+    for (int lane = 0; lane < LANES; lane++) tops[lane] = top;
+    for (; i + LANES <= choice->count; i += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            tops[lane] = items[i + (size_t)lane].logit > tops[lane] ? items[i + (size_t)lane].logit : tops[lane];
+    for (; i < choice->count; i++) top = fmaxf(top, items[i].logit);
+    for (int lane = 0; lane < LANES; lane++) top = fmaxf(top, tops[lane]);
     return top;
 }
 
 void ci_sampler_softmax(struct ci_sampling *choice, bool sort) {
     if (sort && !choice->sorted) ci_sampler_sort(choice, choice->count);
-    float top = largest(choice), sum = 0;
+    float top = ci_sampler_largest(choice), sum = 0;
     for (size_t i = 0; i < choice->count; i++) sum += choice->items[i].p = expf(choice->items[i].logit - top);
     for (size_t i = 0; i < choice->count; i++) choice->items[i].p /= sum;
 }
@@ -103,7 +68,7 @@ static bool has_min_p(const struct clinfer_session_options *options) { return op
 
 /* Nguyen et al. 2024, arXiv 2407.01082. The order stays. */
 static void min_p(struct ci_sampling *choice) {
-    float least = largest(choice) + logf(choice->sampler->options.min_p);
+    float least = ci_sampler_largest(choice) + logf(choice->sampler->options.min_p);
     size_t kept = 0;
     for (size_t i = 0; i < choice->count; i++)
         if (choice->items[i].logit >= least) choice->items[kept++] = choice->items[i];
@@ -114,16 +79,22 @@ static bool has_typical(const struct clinfer_session_options *options) {
     return options->typical_p > 0 && options->typical_p < 1;
 }
 
-/* Meister et al. 2022, arXiv 2202.00666: those whose surprise is closest to the entropy. */
+/* Meister et al. 2022, arXiv 2202.00666: those whose surprise is closest to the entropy. As a rule these are few: only
+ * so many are sorted at first. */
 static void typical(struct ci_sampling *choice) {
+    enum { FEW = 256 };
     float entropy = 0, sum = 0;
-    size_t kept = 0;
+    size_t kept = 0, ready = choice->count > 4 * FEW ? FEW : choice->count;
     ci_sampler_softmax(choice, true);
     for (size_t i = 0; i < choice->count; i++)
         if (choice->items[i].p > 0) entropy += -choice->items[i].p * logf(choice->items[i].p);
     for (size_t i = 0; i < choice->count; i++) choice->items[i].score = fabsf(-logf(choice->items[i].p) - entropy);
-    sort_first(choice->items, choice->count, choice->count, more_typical);
+    ci_sampler_sort_by_score(choice, ready);
     while (kept < choice->count) {
+        if (kept == ready) {
+            ready = choice->count;
+            ci_sampler_sort_by_score(choice, ready);
+        }
         sum += choice->items[kept++].p;
         if (sum > choice->sampler->options.typical_p) break;
     }

@@ -36,6 +36,7 @@ static void close_fixture(struct fixture *f) {
     ci_sampler_destroy(&f->session.sampler);
     free(f->engine.host_logits);
     free(f->engine.room.candidates);
+    free(f->engine.room.others);
     free(f->engine.room.marks);
     free(f->engine.room.repeats);
     free(f);
@@ -177,8 +178,69 @@ static void test_random_numbers_are_those_of_mt19937(void **state) {
     }
 }
 
+/* ---- order ---- */
+
+static int likelier(const void *a, const void *b) {
+    const struct ci_candidate *x = a, *y = b;
+    if (x->logit != y->logit) return x->logit > y->logit ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int more_typical(const void *a, const void *b) {
+    const struct ci_candidate *x = a, *y = b;
+    if (x->score != y->score) return x->score < y->score ? -1 : 1;
+    return likelier(a, b);
+}
+
+static void expect_order(const struct ci_sampling *choice, const struct ci_candidate *sorted, size_t first) {
+    for (size_t i = 0; i < first; i++)
+        if (choice->items[i].id != sorted[i].id)
+            fail_msg("%zu of %zu first: place %zu has %d, not %d", first, choice->count, i, choice->items[i].id,
+                     sorted[i].id);
+}
+
+/* Many equals, both zeros and numbers without an end, in the order of ids and not. */
+static void test_candidates_are_sorted_by_logit_score_and_id(void **state) {
+    (void)state;
+    enum { MOST = 3000 };
+    static struct ci_candidate items[MOST], others[MOST], start[MOST], sorted[MOST];
+    static const size_t counts[] = {1, 2, 255, 256, 257, 1000, MOST};
+    struct ci_sampler_room room = {.others = others};
+    uint64_t random = 5;
+    for (size_t n = 0; n < sizeof counts / sizeof *counts; n++)
+        for (int way = 0; way < 12; way++) {
+            size_t count = counts[n], first = way % 3 ? count : (count + 3) / 4;
+            for (size_t i = 0; i < count; i++) {
+                float value = (float)(int)(ci_random(&random) % (way % 2 ? 40 : 100000)) - 20;
+                if (i % 17 == 3) value = i % 2 ? -0.0f : 0.0f;
+                if (i % 19 == 5) value = -INFINITY;
+                items[i] = (struct ci_candidate){.logit = value, .score = fabsf(value / 2), .id = (int32_t)i};
+            }
+            for (size_t i = count; way % 4 == 3 && i-- > 1;) { /* another order */
+                size_t k = (size_t)(ci_random(&random) % (i + 1));
+                struct ci_candidate item = items[i];
+                items[i] = items[k];
+                items[k] = item;
+            }
+            memcpy(start, items, sizeof items);
+            memcpy(sorted, items, sizeof items);
+            struct ci_sampling choice = {.room = &room, .items = items, .count = count};
+            qsort(sorted, count, sizeof *sorted, likelier);
+            ci_sampler_sort(&choice, first);
+            expect_order(&choice, sorted, first);
+            assert_int_equal(choice.sorted, first == count);
+            memcpy(items, start, sizeof items);
+            choice.sorted = false;
+            qsort(sorted, count, sizeof *sorted, more_typical);
+            ci_sampler_sort_by_score(&choice, first);
+            expect_order(&choice, sorted, first);
+            assert_false(choice.sorted);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_candidates_are_sorted_by_logit_score_and_id),
         cmocka_unit_test(test_the_tokens_are_llama_cpps),
         cmocka_unit_test(test_an_answer_goes_on_elsewhere),
         cmocka_unit_test(test_names_give_the_order),
