@@ -1,7 +1,7 @@
 /* serve.c: `clinfer serve`: from the flags to a server that answers, and to its end.
  *
- * It listens before the model is loaded, so that who asks learns that it loads. The main thread takes the signals, which
- * all others have blocked; another one loads. */
+ * It listens before the model is loaded, so that who asks learns that it loads. The main thread takes the signals,
+ * which all others have blocked; another one loads. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <math.h>
@@ -74,8 +74,8 @@ static enum clinfer_status read_router(struct serving *serving, struct clinfer_r
     *options = (struct clinfer_router_options){.watchdog_seconds = flags->watchdog};
     enum clinfer_status status = ci_engine_flags_complete(&flags->engine);
     if (status == CLINFER_OK)
-        status = ci_remotes_resolve(&flags->remote, &flags->engine.config, flags->engine.fallback_flag,
-                                    &serving->remotes);
+        status =
+            ci_remotes_resolve(&flags->remote, &flags->engine.config, flags->engine.fallback_flag, &serving->remotes);
     if (status != CLINFER_OK) return status;
     options->remotes = serving->remotes.items;
     options->remote_count = serving->remotes.count;
@@ -150,13 +150,14 @@ static enum clinfer_status warm_up(clinfer_router *router) {
     clinfer_engine *engine = clinfer_router_take_engine(router);
     struct clinfer_engine_info info;
     clinfer_conversation *conversation;
-    const struct clinfer_message message = {.role = "user", .content = "Once upon a time, in a small town by the sea,"};
+    int32_t tokens[12]; /* no request begins with these, so that none finds its beginning in the cache for them */
     const struct clinfer_chat_request request = {
-        .messages = &message, .count = 1, .raw = true, .max_tokens = 3, .ignore_end = true};
+        .tokens = tokens, .token_count = sizeof tokens / sizeof *tokens, .max_tokens = 3, .ignore_end = true};
     if (!engine) return CLINFER_OK;
     clinfer_engine_get_info(engine, &info);
     clinfer_router_give_back_engine(router, engine);
     if (info.encoder || info.outputs != info.vocabulary || info.context < 32) return CLINFER_OK;
+    for (int i = 0; i < 12; i++) tokens[i] = (int32_t)((info.vocabulary / 2 + 7 * i) % info.vocabulary);
     enum clinfer_status status = clinfer_conversation_create(router, NULL, &conversation);
     if (status != CLINFER_OK) return status;
     status = clinfer_chat_submit(conversation, &request);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "server/fields.h"
 #include "server/server.h"
@@ -70,7 +71,7 @@ static enum clinfer_status read_usage(struct ci_openai_request *request, const c
     return ci_fields_read(request->stream_options, &field, 1, request, param);
 }
 
-/* The command line's values are what a body that says nothing gets, and -n is the most that one can ask for. */
+/* The command line's values are what a body that says nothing gets. */
 static void begin(struct ci_exchange *exchange, const json_t *body, struct ci_translation *translation,
                   struct ci_openai_request *request) {
     *request = (struct ci_openai_request){
@@ -79,12 +80,6 @@ static void begin(struct ci_exchange *exchange, const json_t *body, struct ci_tr
     request->verbose = options->verbose;
     request->reasoning_format = options->reasoning_format;
     ci_translate_begin(translation, body, &options->sampling, ci_exchange_arena(exchange), &request->job);
-}
-
-static void limit(struct ci_exchange *exchange, struct clinfer_chat_request *request) {
-    const struct ci_server_options *options = ci_server_get_options(ci_exchange_server(exchange));
-    if (options->predict >= 0 && (request->max_tokens < 0 || request->max_tokens > options->predict))
-        request->max_tokens = options->predict;
 }
 
 static bool refuse(struct ci_exchange *exchange, enum clinfer_status status, const char *param) {
@@ -132,7 +127,6 @@ static bool read_options(struct ci_exchange *exchange, const json_t *body, bool 
     if (status == CLINFER_OK) status = ci_form_read(body, arena, &job->request, &request->schema, &param);
     if (status != CLINFER_OK) return refuse(exchange, status, param);
     job->choices = request->choices;
-    limit(exchange, &job->request);
     return read_bias(exchange, body, request);
 }
 
@@ -345,10 +339,22 @@ static void read_continuation(struct ci_translation *translation, const json_t *
     to->no_generation_prompt = false;
 }
 
-/* Members of chat_template_kwargs go before the rest. */
-static void read_variables(struct ci_translation *translation, const struct ci_openai_request *request) {
+/* Today's date for templates that ask for it, as llama-server tells it. */
+static json_t *today(void) {
+    time_t now = time(NULL);
+    struct tm local;
+    char date[64] = "";
+    if (localtime_r(&now, &local)) strftime(date, sizeof date, "%d %b %Y", &local);
+    return json_string(date);
+}
+
+/* Members of chat_template_kwargs go before the rest, and what a body says before the command line. */
+static void read_variables(struct ci_translation *translation, const struct ci_server_options *options,
+                           const struct ci_openai_request *request) {
     const char *key;
     json_t *value;
+    ci_translate_thinking(translation, !options->reasoning || strcmp(options->reasoning, "off") != 0);
+    if (translation->variables) json_object_set_new(translation->variables, "date_string", today());
     if (request->reasoning_effort && strcmp(request->reasoning_effort, "none") == 0)
         ci_translate_thinking(translation, false);
     else if (request->reasoning_effort)
@@ -375,7 +381,7 @@ bool ci_openai_read_chat(struct ci_exchange *exchange, const json_t *body, struc
     read_tools(&translation, json_object_get(body, "tools"));
     read_choice(&translation, json_object_get(body, "tool_choice"));
     if (!translation.problem) read_continuation(&translation, body, request);
-    read_variables(&translation, request);
+    read_variables(&translation, ci_server_get_options(ci_exchange_server(exchange)), request);
     if (!ci_translate_finish(&translation)) return answer_problem(exchange, &translation);
     return true;
 }

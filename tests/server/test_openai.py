@@ -120,6 +120,13 @@ def test_stop_texts_never_leak():
         assert "".join(pieces) == text_of(answer), (stop, pieces)
 
 
+def test_prefixes_are_reused_to_the_token():
+    asked = {"messages": [{"role": "user", "content": "one two three four five six seven eight"}], "max_tokens": 1}
+    first = server.post(CHAT, asked)["usage"]
+    second = server.post(CHAT, asked)["usage"]
+    assert second["prompt_tokens_details"]["cached_tokens"] == first["prompt_tokens"] - 1, (first, second)
+
+
 def test_answers_are_held_to_schemas_and_grammars():
     schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
     forms = [{"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}},
@@ -291,6 +298,12 @@ def test_wrong_bodies_are_named():
     error_of(COMPLETIONS, {})
     error_of(COMPLETIONS, {"prompt": [1 << 40]})
     error_of(COMPLETIONS, {"prompt": [[1], [1000000]]})
+
+
+def test_a_prompt_beyond_the_context_is_refused_with_its_numbers():
+    for more in ({}, {"stream": True}):
+        error = error_of(CHAT, {"messages": [{"role": "user", "content": "word " * 5000}], **more})
+        assert error["type"] == "exceed_context_size_error" and error["n_prompt_tokens"] > error["n_ctx"] > 0, error
 
 
 # ---- clients that leave ----
