@@ -11,8 +11,11 @@ weight type that clinfer runs somewhere. Their truth is recorded with reference.
                                     that are not applied, a bias of the output, linear RoPE scaling by its old key
 
 Weights are large enough for logits with a deviation of about 2, so that softmax and attention are neither flat nor
-one-hot and a wrong scale shows."""
-import sys
+one-hot and a wrong scale shows.
+
+  --seed N            other weights than those of the tests
+  --vocabulary FILE   the tokenizer of another model, with these weights"""
+import argparse
 
 import gguf
 import numpy as np
@@ -50,9 +53,9 @@ def random_q6_k(rng, rows, cols, deviation):
 
 
 class Tiny:
-    def __init__(self, kind, path):
+    def __init__(self, kind, path, seed):
         self.shape, self.all = SHAPES[kind], kind.endswith("_all")
-        self.rng = np.random.default_rng(7)
+        self.rng = np.random.default_rng(seed)
         self.writer = gguf.GGUFWriter(path, kind.removesuffix("_all"))
 
     def matrix(self, name, rows, cols, kind, deviation):
@@ -99,6 +102,18 @@ class Tiny:
         writer.add_add_bos_token(family == "llama")
         writer.add_chat_template(TEMPLATE)
         return first + len(special)
+
+    def borrowed_vocabulary(self, path):
+        """All that another file says of its tokens; how many they are."""
+        reader = gguf.GGUFReader(path)
+        for key, field in reader.fields.items():
+            if not key.startswith("tokenizer."):
+                continue
+            if field.types[0] == gguf.GGUFValueType.ARRAY:
+                self.writer.add_array(key, field.contents())
+            else:
+                self.writer.add_key_value(key, field.contents(), field.types[0])
+        return len(reader.fields["tokenizer.ggml.tokens"].data)
 
     def linear(self, stem, rows, cols, kind, gain, bias):
         """A matrix with what belongs to it: of an _all model a scale, and of llama_all always a bias (llama.cpp knows
@@ -152,12 +167,16 @@ class Tiny:
 
 
 def main():
-    if len(sys.argv) != 3 or sys.argv[1] not in SHAPES:
-        raise SystemExit(__doc__)
-    kind, path = sys.argv[1:]
-    family, tiny = kind.removesuffix("_all"), Tiny(kind, path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=SHAPES)
+    parser.add_argument("path")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--vocabulary")
+    arguments = parser.parse_args()
+    family, tiny = arguments.kind.removesuffix("_all"), Tiny(arguments.kind, arguments.path, arguments.seed)
     tiny.metadata(family)
-    tiny.weights(family, tiny.vocabulary(family))
+    tokens = (tiny.borrowed_vocabulary(arguments.vocabulary) if arguments.vocabulary else tiny.vocabulary(family))
+    tiny.weights(family, tokens)
     tiny.write()
 
 
