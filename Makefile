@@ -83,7 +83,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-suite check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -320,6 +320,11 @@ ifeq ($(filter kill power rate speed,$(ONLY)),)
 	@scripts/fetch_model.sh
 	@python3 scripts/check_hub_clients.py --tool $(BUILD)/clinfer --peer "$(or $(PEER),build/peer/bin)" $(if $(PYTHON),--python $(PYTHON))
 endif
+
+check-suite: ## PEER=build/peer HUB=PEER/hub PYTHON=PEER/venv/bin/python FILES="chat_completion ..." DEVICE= FLOOR=: llama-server's own tests against clinfer serve; minutes
+	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe
+	@python3 scripts/check_suite.py --peer "$(or $(PEER),build/peer)" --tool $(BUILD)/clinfer --floor $(or $(FLOOR),0) \
+	    $(if $(HUB),--hub "$(HUB)") $(if $(PYTHON),--python "$(PYTHON)") $(if $(DEVICE),--device "$(DEVICE)") $(FILES)
 
 check-families: ## PEER=build/peer-exact/bin DEVICES="cpu 0" PYTHON=python3: all families beside llama.cpp; builds it first (half an hour)
 	@[ -x $(or $(PEER),build/peer-exact/bin)/test-llama-archs ] || scripts/peer.sh --exact build/peer-exact test-llama-archs
