@@ -15,6 +15,9 @@ endif
 CLANG      ?= clang
 AARCH64_CC ?= aarch64-linux-gnu-gcc
 PREFIX     ?= /usr/local
+# Relative to PREFIX: where libraries go; and where the prober is looked for that does not lie beside the tool.
+LIBDIR     ?= lib
+LIBEXEC    ?= $(PREFIX)/libexec/clinfer
 VERSION    := $(shell sed -n 's/^.define CLINFER_VERSION "\(.*\)"/\1/p' include/clinfer.h)
 SOVERSION  := 0
 
@@ -65,7 +68,8 @@ ISA_FLAGS_neon       := -march=armv8-a
 ISA_FLAGS_neondot    := -march=armv8.2-a+dotprod
 FOREIGN := $(if $(findstring x86_64,$(MACHINE)),%_neon.c %_neondot.c,%_avx2.c %_avx512vnni.c %_avx512bf16.c)
 isa_of   = $(lastword $(subst _, ,$(basename $(notdir $1))))
-own_flags = $(ISA_FLAGS_$(call isa_of,$1)) $(if $(filter tests/%,$1),-Itests)
+own_flags = $(ISA_FLAGS_$(call isa_of,$1)) $(if $(filter tests/%,$1),-Itests) \
+    $(if $(filter runtime/device/probe.c,$1),-DCLINFER_LIBEXEC='"$(LIBEXEC)"')
 
 LIBRARY_SOURCES := $(filter-out runtime/cli/%,$(wildcard runtime/*/*.c)) $(wildcard tuner/*.c)
 LIBRARY_SOURCES := $(filter-out $(FOREIGN),$(LIBRARY_SOURCES))
@@ -83,7 +87,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-suite check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install deb check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-suite check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -172,7 +176,7 @@ prefix_of = $(DESTDIR)$(PREFIX)
 # Where zsh looks: for what a package of Debian brings elsewhere than for what is installed by hand.
 ZSH_FOLDER ?= share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, the man page, completion for shells
-	install -d "$(prefix_of)/bin" "$(prefix_of)/lib/pkgconfig" "$(prefix_of)/include" "$(prefix_of)/share/man/man1" \
+	install -d "$(prefix_of)/bin" "$(prefix_of)/$(LIBDIR)/pkgconfig" "$(prefix_of)/include" "$(prefix_of)/share/man/man1" \
 	    "$(prefix_of)/share/doc/clinfer" "$(prefix_of)/libexec/clinfer" \
 	    "$(prefix_of)/share/bash-completion/completions" "$(prefix_of)/$(ZSH_FOLDER)" "$(prefix_of)/share/fish/vendor_completions.d"
 	$(BUILD)/clinfer completion bash >"$(prefix_of)/share/bash-completion/completions/clinfer"
@@ -180,15 +184,25 @@ install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/
 	$(BUILD)/clinfer completion fish >"$(prefix_of)/share/fish/vendor_completions.d/clinfer.fish"
 	install -m 755 $(BUILD)/clinfer "$(prefix_of)/bin/clinfer"
 	install -m 755 $(BUILD)/clinfer-probe "$(prefix_of)/libexec/clinfer/clinfer-probe"
-	install -m 644 $(BUILD)/libclinfer.a "$(prefix_of)/lib/libclinfer.a"
-	install -m 755 $(BUILD)/$(SHARED) "$(prefix_of)/lib/$(SHARED)"
-	ln -sfn $(SHARED) "$(prefix_of)/lib/libclinfer.so"
+	install -m 644 $(BUILD)/libclinfer.a "$(prefix_of)/$(LIBDIR)/libclinfer.a"
+	install -m 755 $(BUILD)/$(SHARED) "$(prefix_of)/$(LIBDIR)/$(SHARED)"
+	ln -sfn $(SHARED) "$(prefix_of)/$(LIBDIR)/libclinfer.so"
 	install -m 644 include/clinfer.h "$(prefix_of)/include/clinfer.h"
 	install -m 644 docs/clinfer.1 "$(prefix_of)/share/man/man1/clinfer.1"
 	install -m 644 LICENSE "$(prefix_of)/share/doc/clinfer/LICENSE"
 	printf '%s\n' 'prefix=$(PREFIX)' 'Name: clinfer' 'Description: run language models on any OpenCL device' \
-	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lclinfer' \
-	    'Libs.private: $(PKG_LIBS)' >"$(prefix_of)/lib/pkgconfig/clinfer.pc"
+	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/$(LIBDIR) -lclinfer' \
+	    'Libs.private: $(PKG_LIBS)' >"$(prefix_of)/$(LIBDIR)/pkgconfig/clinfer.pc"
+
+# Packages for Debian into build/deb, of what is committed; lintian says nothing of them that is wrong.
+deb: ## packages for Debian in build/deb, checked by lintian (needs build-essential, debhelper and lintian)
+	@command -v dh lintian >/dev/null || { echo "make deb: please install build-essential, debhelper and lintian" >&2; exit 1; }
+	@rm -rf build/deb && mkdir -p build/deb/clinfer-$(VERSION)
+	@git archive HEAD | tar -x -C build/deb/clinfer-$(VERSION)
+	cd build/deb/clinfer-$(VERSION) && dpkg-buildpackage -b -us -uc
+	@rm -r build/deb/clinfer-$(VERSION)
+	lintian --fail-on error,warning build/deb/*.changes
+	@ls build/deb/*.deb
 
 # ---- tests ----
 

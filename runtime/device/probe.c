@@ -32,10 +32,6 @@
 #include "device/vendors.h"
 #include "device/verdicts.h"
 
-#ifndef CLINFER_LIBEXEC
-#define CLINFER_LIBEXEC "/usr/local/libexec/clinfer"
-#endif
-
 enum { KEPT_SETS = 8 };
 
 /* Some drivers wake a sleeping card first. */
