@@ -214,6 +214,30 @@ enum clinfer_status ci_chat_variables(const char *where, const char *text, json_
     return status;
 }
 
+/* Files with several templates may have one called tool_use, as Hermes 3 has. One that fails is as if not there. */
+static enum clinfer_status add_for_tools(const struct ci_gguf *gguf, struct ci_tokenizer *tokenizer,
+                                         struct ci_chat *chat) {
+    static const char key[] = "tokenizer.chat_template.tool_use";
+    struct ci_text_span text;
+    if (read_text(gguf, key, &text) != CLINFER_OK || !trim(text).length) return CLINFER_OK;
+    struct ci_chat *other = calloc(1, sizeof *other);
+    if (!other) return out_of_memory();
+    other->tokenizer = tokenizer;
+    other->source = key;
+    other->in_file = true;
+    other->file = strdup(chat->file);
+    other->bos = json_incref(chat->bos);
+    other->eos = json_incref(chat->eos);
+    other->variables = json_incref(chat->variables);
+    enum clinfer_status status = other->file ? prepare(other, tokenizer, text) : out_of_memory();
+    if (status == CLINFER_OK && other->takes_tools) {
+        chat->for_tools = other;
+        return CLINFER_OK;
+    }
+    ci_chat_destroy(other);
+    return status == CLINFER_OUT_OF_MEMORY ? status : CLINFER_OK;
+}
+
 enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given, const char *variables,
                                    struct ci_tokenizer *tokenizer, struct ci_chat **out) {
     struct ci_text_span text = {"", 0};
@@ -242,6 +266,7 @@ enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given
         chat->message = strdup(ci_status_message());
         status = chat->message ? CLINFER_OK : out_of_memory();
     }
+    if (status == CLINFER_OK && !given) status = add_for_tools(gguf, tokenizer, chat);
     if (status != CLINFER_OK) {
         ci_chat_destroy(chat);
         return status;
@@ -252,6 +277,7 @@ enum clinfer_status ci_chat_create(const struct ci_gguf *gguf, const char *given
 
 void ci_chat_destroy(struct ci_chat *chat) {
     if (!chat) return;
+    ci_chat_destroy(chat->for_tools);
     ci_template_destroy(chat->template);
     json_decref(chat->bos);
     json_decref(chat->eos);
@@ -268,6 +294,7 @@ enum clinfer_status ci_chat_check(const struct ci_chat *chat) {
 const struct ci_reasoning_form *ci_chat_reasoning(const struct ci_chat *chat) { return chat->reasoning; }
 
 const struct ci_tool_format *ci_chat_calls(const struct ci_chat *chat) {
+    if (chat->for_tools) chat = chat->for_tools;
     return chat->calls ? chat->calls : ci_tool_format_generic();
 }
 
@@ -477,6 +504,7 @@ enum clinfer_status ci_chat_render_in(struct ci_chat *chat, const struct clinfer
     if (chat->status != CLINFER_OK)
         return ci_fail(chat->status, "%s; --chat-template chooses another, --raw does without", chat->message);
     ci_chat_tell_types(chat);
+    if (chat->for_tools && (tools || has_calls(messages, count))) chat = chat->for_tools;
     if (tools) warn_of_tools(chat);
     bool tools_fit = !tools || chat->takes_tools, calls_fit = chat->takes_calls || !has_calls(messages, count);
     if (tools_fit && calls_fit) return render_prompt(chat, messages, count, tools, style, rendered);

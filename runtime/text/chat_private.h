@@ -38,6 +38,7 @@ struct ci_chat {
     bool takes_calls;                   /* it writes calls in answers, and results */
     bool calls_are_text;                /* arguments as a text, not as an object */
     const struct ci_tool_format *calls; /* how the model writes calls; NULL: not known */
+    struct ci_chat *for_tools;          /* the file's template for conversations with tools; NULL: this one */
     atomic_bool told_tools, told_types, told_stand_in, told_no_system, told_no_history, told_changed;
 };
 

@@ -441,6 +441,34 @@ static void test_a_template_without_tools_gets_them_in_words(void **state) {
     end(&fixture);
 }
 
+static void test_a_template_of_its_own_for_tools_is_used_for_them(void **state) {
+    (void)state;
+    static const char usual[] = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}";
+    static const char for_tools[] =
+        "{% if tools %}[TOOLS {{ tools | tojson }}]{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor "
+        "%}{{ m.tool_call_id or '' }}{% endfor %}";
+    static const char *const others[] = {"{% broken", "no tools: {{ messages[-1].content }}"};
+    static const char *const parts[] = {"[TOOLS", "<user>Hi", "<tool_call>f{\"x\"", "<tool>sunny"};
+    struct fixture fixture;
+    begin(&fixture);
+    gguf_writer_string(fixture.writer, "tokenizer.chat_template.tool_use", for_tools);
+    must_make(&fixture, usual, NULL);
+    expect_with_tools(&fixture, tool_talk, COUNT(tool_talk), parts, COUNT(parts));
+    assert_int_equal(fixture.warnings, 0);
+    expect_text(&fixture, tool_talk, 1, "[user: Hi]");
+    assert_string_equal(ci_chat_calls(fixture.chat)->name, "hermes");
+    end(&fixture);
+    for (size_t i = 0; i < COUNT(others); i++) {
+        static const char *const words[] = {"[system: You can call", "[user: Hi]"};
+        begin(&fixture);
+        gguf_writer_string(fixture.writer, "tokenizer.chat_template.tool_use", others[i]);
+        must_make(&fixture, usual, NULL);
+        expect_with_tools(&fixture, tool_talk, 1, words, COUNT(words));
+        end(&fixture);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content_comes_in_the_form_that_the_template_reads),
@@ -457,6 +485,7 @@ int main(void) {
         cmocka_unit_test(test_templates_get_what_was_thought),
         cmocka_unit_test(test_templates_get_tools_and_calls),
         cmocka_unit_test(test_a_template_without_tools_gets_them_in_words),
+        cmocka_unit_test(test_a_template_of_its_own_for_tools_is_used_for_them),
         cmocka_unit_test(test_system_text_goes_to_the_first_user_where_there_is_no_such_role),
         cmocka_unit_test(test_all_system_messages_are_merged),
     };
