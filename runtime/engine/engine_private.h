@@ -57,11 +57,13 @@ struct ci_batch {
     struct ci_part parts[CI_MAX_SEQUENCES];
     int count;
     int64_t rows, wanted, tiles;
+    int64_t decoding; /* of the rows, those of sessions that decode */
 };
 
 /* A step whose results have not been read yet. */
 struct ci_flight {
     bool active;
+    double started;
     struct ci_bucket *bucket;
     struct ci_batch batch;
     int slot, count;
@@ -78,6 +80,13 @@ enum ci_care { CI_CARE_NONE, CI_CARE_SUCCESSOR, CI_CARE_LOOK, CI_CARE_COMPARE, C
 struct ci_careful_cost {
     int steps, compared;
     double seconds, compare_seconds, build_seconds;
+};
+
+/* How long steps take here, as measured; 0: not known yet. */
+struct ci_pace {
+    double landed;         /* when the results of the last step were there */
+    double decode_seconds; /* of a step in which all decode */
+    int64_t piece;         /* so many rows of prompts beside them make a step that takes as long as it may */
 };
 
 /* Sessions and kept prefixes with the same tokens hold the same page. One session may write behind the rows that the
@@ -151,13 +160,19 @@ struct clinfer_engine {
     struct ci_page_pool pools[CI_CACHE_GROUPS];
     struct ci_kept *kept; /* the one that was used last comes first */
     int kept_count;
-    uint64_t kept_bytes; /* the caches do not grow beyond this for what is kept */
+    uint64_t kept_bytes;  /* the caches do not grow beyond this for what is kept */
+    uint64_t cache_limit; /* nor beyond this at all */
 
     struct ci_compiled *compiled;                     /* grammars of answers, the newest first */
     struct ci_grammar_vocabulary *grammar_vocabulary; /* made for the first of them */
     uint32_t *mask_row; /* [CI_MASK_WORDS(outputs)], where the tokenizer knows fewer tokens: for the next mask */
     float *host_logits; /* [vocabulary], and room for its candidates: made when a session samples on the host */
     struct ci_sampler_room room;
+
+    struct clinfer_session *queue; /* the active ones, as they came; of whoever leads */
+    unsigned collected;            /* how many steps were put together */
+    bool short_of_pages;           /* somebody who runs could have none: another is to make way */
+    struct ci_pace pace;
 
     struct ci_flight flights[2];
     int next_flight;
@@ -192,7 +207,16 @@ struct clinfer_session {
     size_t known, computed, capacity;
     struct ci_page_list lists[CI_CACHE_GROUPS];
     bool shares;    /* what is computed may be of use to other requests, and theirs to this one */
-    bool admitted;  /* the request's first rows were computed, or are about to be */
+    bool admitted;  /* the request runs: it has pages, or is about to have them */
+    bool told;      /* that it begins */
+    struct clinfer_session *next_in_queue;
+    unsigned collected; /* the last step for which it was asked for rows */
+    int flights;        /* steps in flight that sample for it */
+
+    /* NULL, or who computes a beginning of the prompt that is worth waiting for: so many tokens, of this request. */
+    const struct clinfer_session *follows;
+    size_t follow_count;
+    int64_t followed;
     size_t trusted; /* tokens whose keys and values were there, and right, before the request began */
 
     /* the request */
@@ -247,6 +271,27 @@ enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinf
  * were copied; what comes after them was not computed. *replaced as for ci_careful_run. */
 enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
                                              float *logits, bool *replaced, size_t *bad);
+
+/* schedule.c: the active sessions, in the order in which they came. */
+void ci_queue_enter(struct clinfer_engine *engine, struct clinfer_session *session);
+void ci_queue_leave(struct clinfer_engine *engine, struct clinfer_session *session);
+
+/* schedule.c: which rows the next step computes; sessions that have all they may have end. Also says with how much
+ * care. */
+void ci_engine_collect(struct clinfer_engine *engine, struct ci_batch *batch);
+
+/* schedule.c: adds the session's next rows. */
+void ci_batch_add(struct ci_batch *batch, struct clinfer_session *session, int64_t rows, bool wanted);
+
+/* schedule.c: of those that run the last one gives its pages back, if there are others, and waits again. Nothing may be
+ * in flight. */
+void ci_engine_make_way(struct clinfer_engine *engine);
+
+/* schedule.c: the results of a step are there. */
+void ci_pace_note(struct clinfer_engine *engine, const struct ci_flight *flight);
+
+/* step.c: the session's request ends; its last text goes out. */
+void ci_session_finish(struct clinfer_session *session, enum clinfer_status status, enum clinfer_finish reason);
 
 /* step.c: reads what steps in flight have sampled, so that nothing depends on the device's state any more. */
 void ci_engine_land(struct clinfer_engine *engine);
@@ -340,6 +385,9 @@ enum clinfer_status ci_pages_begin(struct ci_page_pool *pool, int capacity);
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 
+/* pages.c: whether there are, or may be made, pages for so many tokens of a session that has some already. */
+bool ci_engine_has_room(struct clinfer_engine *engine, const struct clinfer_session *session, size_t count);
+
 /* pages.c: whether lists of pages have what a row at `position` sees of the positions before it. */
 bool ci_pages_reach(const struct clinfer_engine *engine, const struct ci_page_list *lists, size_t position);
 
@@ -366,6 +414,14 @@ void ci_prefix_take(struct clinfer_engine *engine, struct clinfer_session *sessi
 /* prefix.c: gives the pages of the one back that was used longest ago; false: none is kept. */
 bool ci_prefix_drop_oldest(struct clinfer_engine *engine);
 void ci_prefix_drop_all(struct clinfer_engine *engine);
+
+/* prefix.c: the same of a session that has no request, but for this one; what it has computed is computed again then.
+ */
+bool ci_prefix_drop_idle(struct clinfer_engine *engine, const struct clinfer_session *but);
+
+/* prefix.c: another session that came before is computing a beginning of this one's prompt: to wait for it is faster
+ * than to compute it, too. */
+bool ci_prefix_is_coming(struct clinfer_engine *engine, struct clinfer_session *session);
 
 /* pages.c: where a session went back to a position whose window is gone, it begins anew: computed = 0. */
 void ci_engine_check_window(struct clinfer_engine *engine, struct clinfer_session *session);

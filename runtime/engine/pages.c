@@ -95,26 +95,37 @@ static enum clinfer_status grow(struct clinfer_engine *engine, enum ci_cache_gro
     return grow_once(engine, group, capacity);
 }
 
-/* So many pages the group may have before what is kept is given up. */
-static int capacity_with_kept(const struct clinfer_engine *engine, enum ci_cache_group group) {
+/* So many pages the group may have while all groups together have no more than so many bytes, up to twice those it has.
+ */
+static int capacity_within(const struct clinfer_engine *engine, enum ci_cache_group group, uint64_t limit) {
     uint64_t used = 0, bytes = ci_engine_page_bytes(engine, group);
     for (enum ci_cache_group g = 0; g < CI_CACHE_GROUPS; g++)
         used += (uint64_t)engine->pools[g].capacity * ci_engine_page_bytes(engine, g);
     int capacity = engine->pools[group].capacity, more = doubled(engine, group);
-    if (used >= engine->kept_bytes) return capacity;
-    uint64_t pages = bytes ? (engine->kept_bytes - used) / bytes : 0;
+    uint64_t pages = used < limit && bytes ? (limit - used) / bytes : 0;
     return pages < (uint64_t)(more - capacity) ? capacity + ci_narrowed((int64_t)pages) : more;
 }
 
-static enum clinfer_status make_free(struct clinfer_engine *engine, enum ci_cache_group group) {
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static enum clinfer_status make_free(struct clinfer_engine *engine, enum ci_cache_group group,
+                                     const struct clinfer_session *session) {
     struct ci_page_pool *pool = &engine->pools[group];
     enum clinfer_status status = CLINFER_OK;
     while (pool->free_count == 0 && status == CLINFER_OK) {
-        int capacity = engine->kept ? capacity_with_kept(engine, group) : pool->capacity;
-        if (capacity > pool->capacity)
+        uint64_t limit = engine->kept ? least(engine->kept_bytes, engine->cache_limit) : engine->cache_limit;
+        int capacity = capacity_within(engine, group, limit);
+        if (capacity > pool->capacity) {
             status = grow(engine, group, capacity);
-        else if (!ci_prefix_drop_oldest(engine))
-            status = grow(engine, group, doubled(engine, group));
+            if (status == CLINFER_OUT_OF_MEMORY &&
+                (ci_prefix_drop_oldest(engine) || ci_prefix_drop_idle(engine, session)))
+                status = CLINFER_OK;
+        } else if (!ci_prefix_drop_oldest(engine) && !ci_prefix_drop_idle(engine, session)) {
+            status = ci_fail(CLINFER_OUT_OF_MEMORY,
+                             "the KV caches have %d pages of %d tokens, and there is no memory for more; use a smaller "
+                             "-c, or -ctk q8_0 -ctv q8_0",
+                             pool->capacity, CI_PAGE_ROWS);
+        }
     }
     return status;
 }
@@ -124,7 +135,7 @@ static enum clinfer_status make_free(struct clinfer_engine *engine, enum ci_cach
 static enum clinfer_status take(struct clinfer_engine *engine, enum ci_cache_group group,
                                 const struct clinfer_session *session, int32_t *page) {
     struct ci_page_pool *pool = &engine->pools[group];
-    enum clinfer_status status = make_free(engine, group);
+    enum clinfer_status status = make_free(engine, group, session);
     if (status != CLINFER_OK) return status;
     *page = pool->free[--pool->free_count];
     pool->pages[*page] = (struct ci_page){.holders = 1, .writer = session};
@@ -204,6 +215,21 @@ void ci_engine_check_window(struct clinfer_engine *engine, struct clinfer_sessio
     if (ci_pages_reach(engine, session->lists, session->computed)) return;
     ci_engine_return_pages(engine, session, 0);
     session->computed = 0;
+}
+
+bool ci_engine_has_room(struct clinfer_engine *engine, const struct clinfer_session *session, size_t count) {
+    for (enum ci_cache_group group = 0; group < CI_CACHE_GROUPS; group++) {
+        const struct ci_page_pool *pool = &engine->pools[group];
+        const struct ci_page_list *list = &session->lists[group];
+        int most = ci_engine_most_pages(pool->window, engine->context, step_rows(engine)), needed = pages_for(count);
+        if (!list->pages) continue;
+        needed = (needed < most ? needed : most) - (list->count - list->first);
+        /* The cache doubles, perhaps more than once: any growth will do. */
+        while (pool->free_count < needed &&
+               capacity_within(engine, group, engine->cache_limit) - pool->capacity + pool->free_count < needed)
+            if (!ci_prefix_drop_oldest(engine) && !ci_prefix_drop_idle(engine, session)) return false;
+    }
+    return true;
 }
 
 bool ci_pages_reach(const struct clinfer_engine *engine, const struct ci_page_list *lists, size_t position) {

@@ -12,13 +12,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/narrow.h"
+#include "base/memory.h"
 #include "engine/engine_private.h"
 
 /* So many that looking through all of them is nothing beside a step. */
 enum { MOST_KEPT = 1024 };
 
 static const uint64_t most_by_default = (uint64_t)1 << 30;
+
+/* Where the host's memory is known, the part of the caches that lies there may take what weights and working memory
+ * leave of it; a device says itself when it has no more. */
+static uint64_t most_bytes(const struct clinfer_engine *engine, uint64_t whole) {
+    const struct ci_host_bytes *host = &engine->predicted;
+    uint64_t limit = ci_memory_limit(), fixed = host->weights + host->activations;
+    if (limit == UINT64_MAX || host->cache == 0) return UINT64_MAX;
+    double share = (double)host->cache / (double)whole, most = limit > fixed ? (double)(limit - fixed) / share : 0;
+    return most > (double)whole ? (uint64_t)most : whole;
+}
 
 void ci_prefix_set_bound(struct clinfer_engine *engine) {
     int64_t bytes = engine->options.prefix_bytes, step = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
@@ -27,6 +37,7 @@ void ci_prefix_set_bound(struct clinfer_engine *engine) {
         whole += ci_engine_page_bytes(engine, group) *
                  (uint64_t)ci_engine_most_pages(engine->pools[group].window, engine->context, step);
     engine->kept_bytes = bytes > 0 ? (uint64_t)bytes : whole < most_by_default ? whole : most_by_default;
+    engine->cache_limit = most_bytes(engine, whole);
 }
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
@@ -76,6 +87,19 @@ bool ci_prefix_drop_oldest(struct clinfer_engine *engine) {
 
 void ci_prefix_drop_all(struct clinfer_engine *engine) {
     while (engine->kept) drop(engine, &engine->kept);
+}
+
+bool ci_prefix_drop_idle(struct clinfer_engine *engine, const struct clinfer_session *but) {
+    struct clinfer_session *oldest = NULL;
+    pthread_mutex_lock(&engine->lock);
+    for (struct clinfer_session *s = engine->sessions; s; s = s->next)
+        if (s != but && s->state != CI_SESSION_ACTIVE && s->computed > 0 && (!oldest || s->request < oldest->request))
+            oldest = s;
+    pthread_mutex_unlock(&engine->lock);
+    if (!oldest) return false;
+    ci_engine_return_pages(engine, oldest, 0);
+    oldest->computed = oldest->trusted = 0;
+    return true;
 }
 
 static void move_to_front(struct clinfer_engine *engine, struct ci_kept **link) {
@@ -162,7 +186,7 @@ static bool look_at(const struct clinfer_engine *engine, const struct clinfer_se
     return true;
 }
 
-void ci_prefix_take(struct clinfer_engine *engine, struct clinfer_session *session) {
+static struct found find(struct clinfer_engine *engine, const struct clinfer_session *session) {
     struct found found = {.count = session->computed};
     pthread_mutex_lock(&engine->lock); /* others may make sessions */
     for (const struct clinfer_session *s = engine->sessions; s; s = s->next)
@@ -175,10 +199,39 @@ void ci_prefix_take(struct clinfer_engine *engine, struct clinfer_session *sessi
         found.trusted = least(found.count, kept->trusted);
         found.link = link;
     }
+    return found;
+}
+
+void ci_prefix_take(struct clinfer_engine *engine, struct clinfer_session *session) {
+    struct found found = find(engine, session);
     if (!found.lists) return;
     ci_engine_return_pages(engine, session, 0);
     ci_pages_hold(engine, found.lists, found.count, session->lists);
     session->computed = found.count;
     session->trusted = found.trusted;
     if (found.link) move_to_front(engine, found.link);
+}
+
+static bool computes_prompt(const struct clinfer_session *session) {
+    return session->state == CI_SESSION_ACTIVE && session->admitted && session->generated == session->taken_up;
+}
+
+bool ci_prefix_is_coming(struct clinfer_engine *engine, struct clinfer_session *session) {
+    enum { WORTH_WAITING = 16 };
+    const struct clinfer_session *other = session->follows;
+    if (other && computes_prompt(other) && other->request == session->followed)
+        return other->computed < session->follow_count;
+    session->follows = NULL;
+    if (!session->shares) return false;
+    struct found found = find(engine, session);
+    for (const struct clinfer_session *s = engine->queue; s && s != session; s = s->next_in_queue) {
+        if (!s->shares || !computes_prompt(s)) continue;
+        size_t common = common_tokens(session->tokens, s->tokens, least(session->known - 1, s->known));
+        if (common <= s->computed || common < found.count + WORTH_WAITING) continue;
+        session->follows = s;
+        session->follow_count = common;
+        session->followed = s->request;
+        found.count = common;
+    }
+    return session->follows;
 }

@@ -187,7 +187,8 @@ static void take_prompt(struct clinfer_session *session, const struct clinfer_re
     ci_engine_check_window(engine, session);
     session->trusted = trusted < session->computed ? trusted : session->computed;
     session->shares = !request->no_cache && engine->options.prefix_bytes >= 0;
-    session->admitted = false;
+    session->admitted = session->told = false;
+    session->follows = NULL;
 }
 
 /* As often as it takes to see what a pair costs whoever records them; trace/probes.h. */
@@ -251,6 +252,7 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     if (take_up && take_up->generated) status = take_up_answer(session, take_up);
     if (status != CLINFER_OK) return status;
     session->state = CI_SESSION_ACTIVE;
+    ci_queue_enter(session->engine, session);
     return CLINFER_OK;
 }
 

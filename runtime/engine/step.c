@@ -22,6 +22,7 @@ void ci_engine_forget(struct clinfer_session *session) {
             if (flight->batch.parts[i].session == session) flight->batch.parts[i].session = NULL;
     }
     session->in_flight = -1;
+    session->flights = 0;
 }
 
 static bool pass_text(void *user, const char *text, size_t length) {
@@ -78,113 +79,15 @@ static void finish(struct clinfer_session *session, enum clinfer_status status, 
     }
     ci_trace_host(engine->trace, CI_TRACE_REQUEST, session->submitted);
     CI_PROBE(request_end, session->request, session->generated, (int)reason, (int)status);
+    ci_queue_leave(engine, session);
     pthread_mutex_lock(&engine->lock);
     session->state = CI_SESSION_DONE;
     pthread_cond_broadcast(&engine->changed);
     pthread_mutex_unlock(&engine->lock);
 }
 
-/* The context is full: what a shift leaves is computed again. */
-enum { KEPT = 1 };
-
-size_t ci_session_shift(int32_t *tokens, size_t known) {
-    size_t dropped = known / 2;
-    memmove(tokens + KEPT, tokens + KEPT + dropped, sizeof *tokens * (known - KEPT - dropped));
-    return known - dropped;
-}
-
-static void shift(struct clinfer_session *session) {
-    session->known = ci_session_shift(session->tokens, session->known);
-    session->computed = KEPT < session->computed ? KEPT : session->computed;
-    ci_engine_check_window(session->engine, session);
-}
-
-static int flights_of(const struct clinfer_session *session) {
-    int count = 0;
-    for (int f = 0; f < 2; f++)
-        for (int i = 0; session->engine->flights[f].active && i < session->engine->flights[f].count; i++)
-            count += session->engine->flights[f].sessions[i] == session;
-    return count;
-}
-
-/* How many rows this session has for a step with room for `budget`; ends it when it can have no more. */
-static int64_t rows_of(struct clinfer_session *session, int64_t budget, bool *wanted) {
-    int flights = flights_of(session);
-    *wanted = false;
-    if (atomic_load(&session->cancel)) {
-        if (flights == 0) finish(session, CLINFER_OK, CLINFER_FINISH_CANCELLED);
-        return 0;
-    }
-    if (session->max_tokens >= 0 && (int64_t)session->generated + flights >= session->max_tokens) {
-        if (flights == 0) finish(session, CLINFER_OK, CLINFER_FINISH_LENGTH);
-        return 0;
-    }
-    size_t context = (size_t)session->engine->context;
-    if (session->computed >= context || session->known > context) {
-        if (flights) return 0;
-        if (!session->options.shift) {
-            finish(session, CLINFER_OK, CLINFER_FINISH_CONTEXT);
-            return 0;
-        }
-        shift(session);
-    }
-    if (session->in_flight >= 0) {
-        *wanted = budget > 0;
-        return budget > 0 ? 1 : 0;
-    }
-    assert(flights == 0);
-    int64_t rows = (int64_t)(session->known - session->computed);
-    *wanted = rows <= budget;
-    return rows < budget ? rows : budget;
-}
-
-static void add_part(struct ci_batch *batch, struct clinfer_session *session, int64_t rows, bool wanted) {
-    batch->parts[batch->count++] = (struct ci_part){session, session->computed, rows, wanted};
-    batch->rows += rows;
-    batch->wanted += wanted;
-    batch->tiles += (rows + CI_TILE_ROWS - 1) / CI_TILE_ROWS;
-}
-
-/* When a request's first rows are about to be computed, there is as much to share as can be. */
-static void admit(struct clinfer_engine *engine, struct clinfer_session *session) {
-    session->admitted = true;
-    if (session->shares) ci_prefix_take(engine, session);
-    session->result.cached_tokens = session->computed;
-    CI_PROBE(request_begin, session->request, session->known, session->computed, session->max_tokens);
-    if (session->on_start) session->on_start(session->user, session->computed);
-}
-
-static void collect(struct clinfer_engine *engine, struct ci_batch *batch) {
-    struct clinfer_session *active[CI_MAX_SEQUENCES];
-    bool collected[CI_MAX_SEQUENCES] = {false}; /* a context that is shifted makes one that decodes one with a prompt */
-    int count = 0;
-    batch->count = 0;
-    batch->rows = batch->wanted = batch->tiles = 0;
-    engine->careful = engine->successor ? CI_CARE_SUCCESSOR : CI_CARE_NONE;
-    pthread_mutex_lock(&engine->lock);
-    for (struct clinfer_session *s = engine->sessions; s && count < CI_MAX_SEQUENCES; s = s->next)
-        if (s->state == CI_SESSION_ACTIVE) active[count++] = s;
-    for (int i = 0; i < count; i++)
-        if (active[i]->care > engine->careful) engine->careful = active[i]->care;
-    pthread_mutex_unlock(&engine->lock);
-    int64_t budget = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
-    /* Who decodes comes before who has a prompt, so that a long prompt stops nobody's text. */
-    for (int i = 0; i < 2 * count; i++) {
-        struct clinfer_session *session = active[i % count];
-        bool decodes = session->in_flight >= 0 || session->known - session->computed == 1, wanted;
-        if (decodes != (i < count) || collected[i % count]) continue;
-        if (i >= count && session->state != CI_SESSION_ACTIVE) continue;
-        collected[i % count] = true;
-        ci_engine_check_window(engine, session);
-        if (!session->admitted && batch->rows < budget) admit(engine, session);
-        int64_t rows = rows_of(session, budget - batch->rows, &wanted);
-        if (rows == 0) continue;
-        enum clinfer_status status = ci_engine_take_pages(engine, session, session->computed + (size_t)rows);
-        if (status != CLINFER_OK)
-            finish(session, status, CLINFER_FINISH_CANCELLED);
-        else
-            add_part(batch, session, rows, wanted);
-    }
+void ci_session_finish(struct clinfer_session *session, enum clinfer_status status, enum clinfer_finish reason) {
+    finish(session, status, reason);
 }
 
 /* Where the keys and values of `rows` rows go, from position `first` on, and a sequence's line of the table of pages.
@@ -226,7 +129,7 @@ static void fill_inputs(const struct ci_batch *batch, const struct ci_run *run) 
         row += rows;
         if (!part->wanted) continue;
         *wanted++ = row - 1;
-        ci_sampler_fill(session, flights_of(session), sampler);
+        ci_sampler_fill(session, session->flights, sampler);
         sampler += CI_SAMPLER_COLS;
     }
 }
@@ -242,9 +145,17 @@ static void count_rows(struct clinfer_engine *engine, struct ci_flight *flight) 
         session->in_flight = -1;
         if (!flight->batch.parts[i].wanted) continue;
         session->in_flight = flight->count;
+        session->flights++;
         flight->sessions[flight->count++] = session;
     }
     flight->active = flight->count > 0;
+}
+
+/* Its results are read, or count for nothing. */
+static void deactivate(struct ci_flight *flight) {
+    for (int i = 0; flight->active && i < flight->count; i++)
+        if (flight->sessions[i]) flight->sessions[i]->flights--;
+    flight->active = false;
 }
 
 static bool is_first_token(const struct clinfer_session *session) { return session->generated == session->taken_up; }
@@ -293,7 +204,7 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     start = ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
     if (status == CLINFER_OK) status = send_masks(engine, batch, bucket);
     ci_trace_host(engine->trace, CI_TRACE_SAMPLER, start);
-    start = ci_now();
+    start = flight->started = ci_now();
     if (status == CLINFER_OK)
         status = engine->careful ? ci_careful_run(engine, bucket, batch->rows, &replaced) : ci_plan_run(bucket->plan);
     engine->stats.device_seconds += ci_now() - start;
@@ -448,7 +359,7 @@ static void distrust(struct clinfer_engine *engine) {
 /* The message of the failure is kept for all parts. */
 static void fail_flight(struct clinfer_engine *engine, struct ci_flight *flight, enum clinfer_status status,
                         const char *message) {
-    flight->active = false;
+    deactivate(flight);
     distrust(engine);
     for (int i = 0; i < flight->batch.count; i++) {
         ci_fail(status, "%s", message);
@@ -483,14 +394,14 @@ static void close_answer(struct clinfer_session *session) {
 static bool go_on_with(struct clinfer_session *session, int32_t id) {
     struct clinfer_engine *engine = session->engine;
     enum clinfer_status status = keep_token(session, id);
-    if (flights_of(session) == 0) session->in_flight = -1;
+    if (session->flights == 0) session->in_flight = -1;
     bool ends = (!session->ignore_end || session->constraint.held) && ci_tokenizer_is_end(engine->tokenizer, id) &&
                 !goes_on_behind(session, id);
     double start = ci_trace_start(engine->trace);
     bool goes_on = status == CLINFER_OK && !ends && pass_token(session, id);
     ci_trace_host(engine->trace, CI_TRACE_TEXT, start);
     if (!goes_on) finish(session, status, ends ? CLINFER_FINISH_END : CLINFER_FINISH_CANCELLED);
-    if (goes_on && ci_session_is_constrained(session) && flights_of(session) > 0) {
+    if (goes_on && ci_session_is_constrained(session) && session->flights > 0) {
         ci_engine_forget(session); /* it was free when that was enqueued */
         session->computed = session->known - 1;
     }
@@ -579,7 +490,7 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
 
 static enum clinfer_status wait_for(struct clinfer_engine *engine, struct ci_flight *flight) {
     double start = ci_now();
-    flight->active = false;
+    deactivate(flight);
     /* The later read first: when that is done the other is too. */
     enum clinfer_status status =
         ci_plan_read_wait(flight->bucket->plan, flight->bucket->run.not_finite, flight->slot + 1);
@@ -610,6 +521,7 @@ static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
         give_up(engine, flight, status);
         return;
     }
+    ci_pace_note(engine, flight);
     for (int i = 0; i < flight->count; i++)
         if (flight->sessions[i]) take_token(engine, flight, i);
     flight->count = flight->batch.count = 0;
@@ -621,13 +533,17 @@ bool ci_engine_step(struct clinfer_engine *engine) {
         ci_engine_land(engine);
         ci_engine_move_caches(engine); /* where that fails, so does the step */
     }
+    if (engine->short_of_pages) {
+        ci_engine_land(engine);
+        ci_engine_make_way(engine);
+    }
     struct ci_flight *previous = &engine->flights[engine->next_flight ^ 1],
                      *flight = &engine->flights[engine->next_flight];
     double start = ci_trace_start(engine->trace);
-    collect(engine, &flight->batch);
+    ci_engine_collect(engine, &flight->batch);
     ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
     bool waits = false, some = flight->batch.count > 0;
-    if (!some && !previous->active) return false;
+    if (!some && !previous->active) return engine->short_of_pages;
     for (int i = 0; i < flight->batch.count; i++) waits = waits || must_wait(flight->batch.parts[i].session);
     if (some) {
         flight->slot = 2 * engine->next_flight;
@@ -636,7 +552,7 @@ bool ci_engine_step(struct clinfer_engine *engine) {
         if (status != CLINFER_OK) {
             char message[sizeof((struct clinfer_session *)NULL)->message];
             snprintf(message, sizeof message, "%s", ci_status_message());
-            flight->active = false;
+            deactivate(flight);
             if (previous->active) land(engine, previous); /* its tokens may be there */
             fail_flight(engine, flight, status, message);
             return true;
@@ -668,7 +584,7 @@ enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, stru
         int64_t left = (int64_t)(session->known - session->computed), rows = left < most ? left : most;
         bool last = rows == left;
         struct ci_batch batch = {.count = 0};
-        add_part(&batch, session, rows, all || last);
+        ci_batch_add(&batch, session, rows, all || last);
         struct ci_bucket *bucket;
         int64_t wanted_rows = all ? rows : last ? 1 : 0;
         status = ci_gguf_check_whole(engine->gguf);
@@ -705,7 +621,7 @@ enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct 
     enum clinfer_status status = ci_engine_take_pages(engine, session, session->computed + (size_t)rows);
     if (status == CLINFER_OK) status = ci_engine_bucket(engine, rows, 1, &bucket);
     if (status != CLINFER_OK) return status;
-    add_part(&batch, session, rows, true);
+    ci_batch_add(&batch, session, rows, true);
     fill_inputs(&batch, &bucket->run);
     int64_t extents[CI_EXTENT_COUNT] = {0, rows, 1, batch.tiles};
     status = ci_plan_set_rows(bucket->plan, extents);
