@@ -132,14 +132,20 @@ static enum clinfer_status read_rope(const struct ci_rope_flags *flags, struct c
 enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
                                             struct clinfer_engine_options *options) {
     enum clinfer_status status = ci_models_choose(&flags->from, choice);
+    if (status == CLINFER_OK) status = ci_engine_flags_without_model(flags, options);
+    if (status == CLINFER_OK) options->model = choice->path;
+    return status;
+}
+
+enum clinfer_status ci_engine_flags_without_model(struct ci_engine_flags *flags,
+                                                  struct clinfer_engine_options *options) {
     const char *chat_template = NULL;
-    if (status == CLINFER_OK) status = ci_engine_flags_complete(flags);
+    enum clinfer_status status = ci_engine_flags_complete(flags);
     if (status == CLINFER_OK) status = read_template(flags, &chat_template);
     if (status != CLINFER_OK) return status;
     long long batch = flags->batch;
     if (flags->micro_batch && (!batch || flags->micro_batch < batch)) batch = flags->micro_batch;
     clinfer_engine_options_default(options);
-    options->model = choice->path;
     options->weight_type = flags->weight_type;
     options->device = flags->device;
     options->threads = (int)flags->threads;

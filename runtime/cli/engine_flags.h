@@ -121,6 +121,10 @@ enum clinfer_status ci_engine_flags_complete(struct ci_engine_flags *flags);
 enum clinfer_status ci_engine_flags_options(struct ci_engine_flags *flags, struct ci_model_choice *choice,
                                             struct clinfer_engine_options *options);
 
+/* The same for whatever model: options->model stays NULL. */
+enum clinfer_status ci_engine_flags_without_model(struct ci_engine_flags *flags,
+                                                  struct clinfer_engine_options *options);
+
 /* The engine says "--op TEXT" of every op that it refuses, and "--chat-template"; nobody typed those of a file: then
  * the message names that. Returns the status. */
 enum clinfer_status ci_engine_flags_explain(const struct ci_engine_flags *flags, enum clinfer_status status);

@@ -19,8 +19,10 @@ struct ci_serve_flags {
     const char *key_file, *certificate_file, *certificate_key_file, *prefix, *origins, *log_jsonl;
     const char *alias, *tags, *slot_save_path, *media_path, *pooling;
     long long port, parallel, queue, connections, timeout, threads_http, predict, body_mb;
-    double drain, watchdog;
-    bool model_changes, metrics, slots, no_slots, props, web_page, shift, no_jinja, embeddings, reranking, unified,
+    double drain, watchdog, sleep_seconds, models_memory;
+    const char *models_dir, *models_preset, *keep_alive;
+    long long models_max;
+    bool no_autoload, model_changes, metrics, slots, no_slots, props, web_page, shift, no_jinja, embeddings, reranking, unified,
         no_warmup;
     int reasoning, reasoning_format, attention;
 
@@ -43,7 +45,7 @@ struct ci_serve_flags {
 #define CI_SERVE_FLAGS_DEFAULT                                                                                         \
     {                                                                                                                  \
         .engine = CI_ENGINE_FLAGS_DEFAULT, .sampling = CI_SAMPLING_FLAGS_DEFAULT, .remote = CI_REMOTE_FLAGS_DEFAULT,    \
-        .port = 8080, .predict = -1, .drain = 30, .timeout = 600, .web_page = true, .attention = 2, .reasoning = 2     \
+        .port = 8080, .predict = -1, .drain = 30, .timeout = 600, .web_page = true, .models_max = 4, .attention = 2, .reasoning = 2     \
     }
 
 #define CI_SERVE_NETWORK_OPTIONS(flags)                                                                                \
@@ -91,6 +93,25 @@ struct ci_serve_flags {
         CI_FLAG("--no-jinja", &(flags)->no_jinja, "changes nothing, either"),                                          \
         CI_FLAG("--no-warmup", &(flags)->no_warmup, "say that the server is ready before a first prompt has run")
 
+#define CI_SERVE_MODEL_OPTIONS(flags)                                                                                  \
+    CI_TEXT("--models-dir", &(flags)->models_dir, "FOLDER",                                                            \
+            "its models may be asked for by name, loaded when they are. Without this, -m, -hf and --models-preset all " \
+            "that `clinfer list` shows may"),                                                                          \
+        CI_TEXT("--models-preset", &(flags)->models_preset, "FILE.ini",                                                \
+                "models by settings of their own, a section each; read again on SIGHUP"),                              \
+        CI_INTEGER("--models-max", &(flags)->models_max, 0, 1024,                                                      \
+                   "models that are loaded at once (4); for another one the least recently used goes out, unless it "  \
+                   "is busy; 0: any number"),                                                                          \
+        CI_NUMBER("--models-memory", &(flags)->models_memory, 0, 1e6,                                                  \
+                  "GB that all of them may take together (default 0: what there is)"),                                 \
+        CI_FLAG("--no-models-autoload", &(flags)->no_autoload, "only POST /models/load loads models"),                 \
+        CI_FLAG_OFF("--models-autoload", &(flags)->no_autoload, "requests do, too (default)"),                         \
+        CI_TEXT("--keep-alive", &(flags)->keep_alive, "TIME",                                                          \
+                "how long a model that was loaded on demand stays after its last request (OLLAMA_KEEP_ALIVE, else "    \
+                "5m): seconds, 5m, 1h30m, -1 for ever; that of -m always stays"),                                      \
+        CI_NUMBER("--sleep-idle-seconds", &(flags)->sleep_seconds, -1, 1e9,                                            \
+                  "after so long without a request any model leaves the memory until the next one (default: never)")
+
 #define CI_SERVE_LIFE_OPTIONS(flags)                                                                                   \
     CI_FLAG("--metrics", &(flags)->metrics, "GET /metrics counts, for Prometheus"),                                    \
         CI_FLAG("--slots", &(flags)->slots, "GET /slots shows what runs (default)"),                                   \
@@ -114,7 +135,6 @@ struct ci_serve_flags {
         CI_FLAG("--backend_sampling", &(flags)->ignored_flag, "always so where a device can"),                         \
         CI_CHOICE("-fa --flash-attn", &(flags)->attention, "on|off|auto", "always on"),                                \
         CI_TEXTS("--model-draft -md", &(flags)->ignored, "MODEL", "no meaning"),                                       \
-        CI_TEXTS("--sleep-idle-seconds", &(flags)->ignored, "N", "no meaning"),                                        \
         CI_TEXTS("--cache-ram", &(flags)->ignored, "N", "no meaning"),                                                 \
         CI_TEXTS("--mmproj-url", &(flags)->ignored, "ADDRESS", "no meaning"),                                          \
         CI_TEXTS("--spec-type", &(flags)->ignored, "TYPE", "no meaning"),                                              \

@@ -5,8 +5,10 @@
 #include "base/require.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
+#include "engine/read.h"
 #include "hub/find.h"
 #include "hub/stores.h"
+#include "model/source.h"
 
 /* The texts of all lie behind the array, one behind the other. */
 static char *keep(char **at, const char *text) {
@@ -81,4 +83,18 @@ enum clinfer_status ci_engine_find_model(struct clinfer_engine *engine) {
     ci_hub_found_free(&found);
     if (status == CLINFER_OK && !engine->options.model) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     return status;
+}
+
+bool ci_model_file_encodes(const char *name) {
+    struct clinfer_engine engine = {.options.model = name};
+    struct ci_gguf *gguf = NULL;
+    struct ci_model model = {0};
+    enum clinfer_status status = ci_engine_find_model(&engine);
+    if (status == CLINFER_OK) status = ci_source_open(engine.options.model, NULL, &gguf);
+    if (status == CLINFER_OK) status = ci_model_open(gguf, &model);
+    bool encodes = status == CLINFER_OK && ci_model_encodes(&model);
+    if (status == CLINFER_OK) ci_model_close(&model);
+    ci_gguf_close(gguf);
+    ci_arena_destroy(&engine.texts);
+    return encodes;
 }

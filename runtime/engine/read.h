@@ -20,4 +20,8 @@ enum clinfer_status ci_read_tokenizer(const struct ci_gguf *gguf, struct ci_toke
 enum clinfer_status ci_read_samplers(const struct ci_gguf *gguf, struct ci_arena *arena,
                                      struct clinfer_engine_info *info);
 
+/* models.c: whether the model of that path or name makes vectors as it is, since it writes no text; false where it cannot
+ * be read. */
+bool ci_model_file_encodes(const char *model);
+
 #endif

@@ -64,6 +64,7 @@ bool ci_job_take(struct ci_exchange *exchange, struct ci_job *job) {
     struct ci_failure failure = ci_failure_of_status(status, clinfer_error());
     /* A model that does not load is the server's trouble, whatever is wrong with it. */
     if (status == CLINFER_BAD_FILE || status == CLINFER_INVALID_ARGUMENT) failure.kind = CI_FAIL_SERVER;
+    if (status == CLINFER_REFUSED) failure.kind = CI_FAIL_INVALID; /* not loaded, and not to be by requests */
     ci_exchange_fail(exchange, &failure);
     return false;
 }

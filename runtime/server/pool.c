@@ -8,7 +8,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/narrow.h"
 #include "base/require.h"
+#include "engine/read.h"
+#include "format/gguf.h"
 #include "server/pool_private.h"
 
 /* Between two looks whether who waits has left. */
@@ -21,9 +25,56 @@ const char *ci_pool_state_name(enum ci_pool_state state) {
 
 /* ---- real models ---- */
 
-static enum clinfer_status open_router(const struct clinfer_router_options *options, clinfer_router **router) {
-    enum clinfer_status status = clinfer_router_open(options, router);
+/* Two things in which programs that start llama-server rely on it: a file that brings no template gets ChatML (the
+ * library's own would be lines "User: ..."), and a context longer than the model was made for is no error. */
+static void adapt_to_file(struct clinfer_engine_options *engine) {
+    struct ci_gguf *gguf;
+    struct ci_gguf_string architecture = {0};
+    uint32_t trained = 0;
+    char key[128];
+    if (!engine->model || ci_gguf_open(engine->model, &gguf) != CLINFER_OK) return;
+    if (!engine->chat_template && !ci_gguf_find(gguf, "tokenizer.chat_template")) engine->chat_template = "chatml";
+    ci_gguf_get_string(gguf, "general.architecture", CI_GGUF_OPTIONAL, &architecture);
+    snprintf(key, sizeof key, "%.*s.context_length", ci_shown(architecture.length, 64), architecture.text);
+    bool stretched = engine->rope.scaling != CLINFER_ROPE_OF_MODEL || engine->rope.freq_base > 0;
+    if (ci_gguf_get_u32(gguf, key, CI_GGUF_OPTIONAL, &trained) == CLINFER_OK && trained && !stretched &&
+        engine->context > (int64_t)trained) {
+        ci_log(CLINFER_LOG_WARNING, "-c: %s was made for %u tokens, not %d: each request has those", engine->model,
+               trained, engine->context);
+        engine->context = 0;
+    }
+    ci_gguf_close(gguf);
+}
+
+/* A prompt of several tokens and a few behind it: what is wrong with a device past its first position shows before
+ * anybody waits for it. */
+static enum clinfer_status prove(clinfer_router *router) {
+    clinfer_engine *engine = clinfer_router_take_engine(router);
+    struct clinfer_engine_info info;
+    clinfer_conversation *conversation;
+    int32_t tokens[12]; /* no request begins with these, so that none finds its beginning in the cache for them */
+    const struct clinfer_chat_request request = {
+        .tokens = tokens, .token_count = sizeof tokens / sizeof *tokens, .max_tokens = 3, .ignore_end = true};
+    if (!engine) return CLINFER_OK;
+    clinfer_engine_get_info(engine, &info);
+    clinfer_router_give_back_engine(router, engine);
+    if (info.encoder || info.outputs != info.vocabulary || info.context < 32) return CLINFER_OK;
+    for (int i = 0; i < 12; i++) tokens[i] = (int32_t)((info.vocabulary / 2 + 7 * i) % info.vocabulary);
+    enum clinfer_status status = clinfer_conversation_create(router, NULL, &conversation);
+    if (status != CLINFER_OK) return status;
+    status = clinfer_chat_submit(conversation, &request);
+    if (status == CLINFER_OK) status = clinfer_chat_wait(conversation, NULL);
+    clinfer_conversation_destroy(conversation);
+    return status;
+}
+
+static enum clinfer_status open_router(const struct clinfer_router_options *options, bool unproven,
+                                       clinfer_router **router) {
+    struct clinfer_router_options complete = *options;
+    adapt_to_file(&complete.engine);
+    enum clinfer_status status = clinfer_router_open(&complete, router);
     if (status == CLINFER_OK) status = clinfer_router_start(*router);
+    if (status == CLINFER_OK && !unproven) status = prove(*router);
     if (status != CLINFER_OK) {
         clinfer_router_close(*router);
         *router = NULL;
@@ -32,7 +83,7 @@ static enum clinfer_status open_router(const struct clinfer_router_options *opti
 }
 
 static void describe_router(clinfer_router *router, struct ci_pool_facts *facts) {
-    clinfer_engine *engine = clinfer_router_engine(router);
+    clinfer_engine *engine = clinfer_router_take_engine(router);
     struct clinfer_engine_info info;
     struct clinfer_engine_stats stats;
     if (!engine) return; /* remotes only */
@@ -46,9 +97,14 @@ static void describe_router(clinfer_router *router, struct ci_pool_facts *facts)
                                     .model_context = info.model_context,
                                     .width = info.embedding,
                                     .encoder = info.encoder};
+    clinfer_router_give_back_engine(router, engine);
 }
 
-static const struct ci_pool_methods real = {open_router, describe_router, clinfer_router_close};
+static bool encodes(const struct clinfer_engine_options *options) {
+    return options->model && ci_model_file_encodes(options->model);
+}
+
+static const struct ci_pool_methods real = {encodes, open_router, describe_router, clinfer_router_close};
 
 /* ---- the pool ---- */
 
@@ -82,6 +138,7 @@ enum clinfer_status ci_pool_create(const struct ci_pool_options *options, struct
     for (size_t i = 0; i < options->count && status == CLINFER_OK; i++)
         if (!ci_pool_add_entry(pool, &options->entries[i]))
             status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the models of a server");
+    if (status == CLINFER_OK) status = ci_pool_reload(pool);
     if (status == CLINFER_OK && pthread_create(&pool->keeper, NULL, ci_pool_keep, pool) != 0)
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "no thread to look after models");
     if (status != CLINFER_OK) {
@@ -169,8 +226,14 @@ static enum clinfer_status wait_for(struct ci_pool_model *model, bool (*gone)(vo
 }
 
 static bool may_load(const struct ci_pool_model *model) {
-    return model->pool->options.load_on_demand || model->ticket || model->state == CI_POOL_SLEEPING ||
-           model->state == CI_POOL_LOADING || model->state == CI_POOL_LOADED;
+    return model->pool->options.load_on_demand || model->ticket || model->is_vectors ||
+           model->state == CI_POOL_SLEEPING || model->state == CI_POOL_LOADING || model->state == CI_POOL_LOADED;
+}
+
+static enum clinfer_status refuse(const struct ci_pool_model *model) {
+    bool failed = model->state == CI_POOL_FAILED;
+    return ci_fail(CLINFER_REFUSED, "%s is not loaded, and models are not loaded on demand here%s%s", model->entry.name,
+                   failed ? "; loading it failed: " : "", failed ? model->failure : "");
 }
 
 static enum clinfer_status take(struct ci_pool_model *model, bool (*gone)(void *), void *user) {
@@ -179,10 +242,7 @@ static enum clinfer_status take(struct ci_pool_model *model, bool (*gone)(void *
         model->last_used = ci_now();
         return CLINFER_OK;
     }
-    if (!may_load(model))
-        return ci_fail(CLINFER_REFUSED, "%s is not loaded, and models are not loaded on demand here%s%s",
-                       model->entry.name, model->state == CI_POOL_FAILED ? "; loading it failed: " : "",
-                       model->state == CI_POOL_FAILED ? model->failure : "");
+    if (!may_load(model)) return refuse(model);
     return wait_for(model, gone, user);
 }
 
@@ -214,6 +274,37 @@ void ci_pool_give_back(struct ci_pool *pool, struct ci_pool_model *model, double
     pthread_mutex_unlock(&pool->lock);
 }
 
+enum clinfer_status ci_pool_take_vectors(struct ci_pool *pool, const char *name, bool (*gone)(void *), void *user,
+                                         struct ci_pool_model **out) {
+    struct ci_pool_model *model;
+    *out = NULL;
+    pthread_mutex_lock(&pool->lock);
+    enum clinfer_status status =
+        pool->stopped ? ci_fail(CLINFER_CANCELLED, "the server is shutting down") : ci_pool_resolve(pool, name, &model);
+    if (status == CLINFER_OK && model->kind == CI_POOL_NOT_ASKED) {
+        const struct clinfer_engine_options options = model->entry.router.engine;
+        model->users++; /* so that it stays what it is */
+        pthread_mutex_unlock(&pool->lock);
+        bool encodes = pool->methods->encodes(&options);
+        pthread_mutex_lock(&pool->lock);
+        model->users--;
+        model->kind = encodes ? CI_POOL_ENCODES : CI_POOL_WRITES;
+        ci_pool_schedule(pool);
+    }
+    if (status == CLINFER_OK && model->kind == CI_POOL_WRITES) {
+        if (!may_load(model))
+            status = refuse(model);
+        else if (!model->vectors && !ci_pool_add_vectors(model))
+            status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a model");
+        else
+            model = model->vectors;
+    }
+    if (status == CLINFER_OK) status = take(model, gone, user);
+    if (status == CLINFER_OK) *out = model;
+    pthread_mutex_unlock(&pool->lock);
+    return status;
+}
+
 clinfer_router *ci_pool_router(struct ci_pool_model *model) { return model->router; }
 const char *ci_pool_name(const struct ci_pool_model *model) { return model->entry.name; }
 double ci_pool_load_seconds(const struct ci_pool_model *model) { return model->load_seconds; }
@@ -233,16 +324,20 @@ enum clinfer_status ci_pool_load(struct ci_pool *pool, const char *name) {
     return status;
 }
 
+static void send_out(struct ci_pool_model *model) {
+    if (model->state == CI_POOL_LOADED || model->state == CI_POOL_LOADING) model->leaves = true;
+    if (model->state == CI_POOL_UNLOADING) model->goes_out = CI_POOL_UNLOADED;
+    if (model->state == CI_POOL_SLEEPING || model->state == CI_POOL_FAILED) model->state = CI_POOL_UNLOADED;
+}
+
 /* One that is loaded just now goes out when it is there, but not before those have it who wait for it. */
 enum clinfer_status ci_pool_unload(struct ci_pool *pool, const char *name) {
     struct ci_pool_model *model;
     pthread_mutex_lock(&pool->lock);
     enum clinfer_status status = ci_pool_resolve(pool, name, &model);
     if (status == CLINFER_OK) {
-        bool there = model->state == CI_POOL_LOADED || model->state == CI_POOL_LOADING;
-        if (there) model->leaves = true;
-        if (model->state == CI_POOL_UNLOADING) model->goes_out = CI_POOL_UNLOADED;
-        if (model->state == CI_POOL_SLEEPING || model->state == CI_POOL_FAILED) model->state = CI_POOL_UNLOADED;
+        send_out(model);
+        if (model->vectors) send_out(model->vectors);
         ci_pool_schedule(pool);
     }
     pthread_mutex_unlock(&pool->lock);
@@ -251,7 +346,8 @@ enum clinfer_status ci_pool_unload(struct ci_pool *pool, const char *name) {
 
 static struct ci_pool_model *find_entry(const struct ci_pool *pool, const char *name) {
     for (struct ci_pool_model *model = pool->models; model; model = model->next)
-        if (!model->texts && !model->removed && strcmp(model->entry.name, name) == 0) return model;
+        if (model->of_entry && !model->removed && !model->is_vectors && strcmp(model->entry.name, name) == 0)
+            return model;
     return NULL;
 }
 
@@ -266,7 +362,7 @@ enum clinfer_status ci_pool_set(struct ci_pool *pool, const struct ci_pool_entry
     enum clinfer_status status = CLINFER_OK;
     pthread_mutex_lock(&pool->lock);
     for (struct ci_pool_model *model = pool->models; model; model = model->next) {
-        if (model->texts || model->removed || is_listed(entries, count, &model->entry)) continue;
+        if (!model->of_entry || model->removed || is_listed(entries, count, &model->entry)) continue;
         model->removed = true;
         model->leaves = model->state == CI_POOL_LOADED || model->state == CI_POOL_LOADING;
     }
@@ -281,5 +377,18 @@ enum clinfer_status ci_pool_set(struct ci_pool *pool, const struct ci_pool_entry
     ci_pool_schedule(pool);
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
+    return status;
+}
+
+const struct ci_pool_options *ci_pool_get_options(const struct ci_pool *pool) { return &pool->options; }
+
+enum clinfer_status ci_pool_reload(struct ci_pool *pool) {
+    struct ci_pool_entry *entries;
+    size_t count;
+    if (!pool->options.read) return CLINFER_OK;
+    enum clinfer_status status = pool->options.read(pool->options.user, &entries, &count);
+    if (status != CLINFER_OK) return status;
+    status = ci_pool_set(pool, entries, count);
+    free(entries);
     return status;
 }

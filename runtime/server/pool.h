@@ -58,9 +58,10 @@ struct ci_pool_facts {
     bool encoder;
 };
 
-/* How models are opened and closed; for tests. */
+/* How models are opened and closed; for tests. encodes: whether what is at options.model makes vectors as it is. */
 struct ci_pool_methods {
-    enum clinfer_status (*open)(const struct clinfer_router_options *options, clinfer_router **router);
+    bool (*encodes)(const struct clinfer_engine_options *options);
+    enum clinfer_status (*open)(const struct clinfer_router_options *options, bool unproven, clinfer_router **router);
     void (*describe)(clinfer_router *router, struct ci_pool_facts *facts);
     void (*close)(clinfer_router *router);
 };
@@ -68,6 +69,9 @@ struct ci_pool_methods {
 struct ci_pool_options {
     const struct ci_pool_entry *entries; /* [count] */
     size_t count;
+    /* NULL, or where entries come from instead, at once and with each ci_pool_reload(); the list is for free(). */
+    enum clinfer_status (*read)(void *user, struct ci_pool_entry **entries, size_t *count);
+    void *user;
     bool of_machine; /* what clinfer_models() lists may be loaded too, with `router` and its own model */
     struct clinfer_router_options router;
     bool load_on_demand;                   /* else only what ci_pool_load() has loaded answers */
@@ -75,6 +79,7 @@ struct ci_pool_options {
     uint64_t most_bytes;                   /* of all together; 0: any number */
     double keep_alive;                     /* of models without their own; below 0: for ever */
     double sleep_seconds;                  /* without a request, after which even those sleep; 0: never */
+    bool unproven;                         /* no prompt is tried before a model counts as loaded */
     const struct ci_pool_methods *methods; /* NULL: clinfer_router_open() and _start() */
 };
 
@@ -86,6 +91,12 @@ void ci_pool_destroy(struct ci_pool *pool);
 /* Whoever waits, or takes from now on, gets CLINFER_CANCELLED. */
 void ci_pool_stop(struct ci_pool *pool);
 
+/* As it was made; entries is NULL. */
+const struct ci_pool_options *ci_pool_get_options(const struct ci_pool *pool);
+
+/* ci_pool_set() with what options.read() gives now; nothing without that. */
+enum clinfer_status ci_pool_reload(struct ci_pool *pool);
+
 /* Another list of entries: what is not in it any more, or in another version, goes out when nobody has it. */
 enum clinfer_status ci_pool_set(struct ci_pool *pool, const struct ci_pool_entry *entries, size_t count);
 
@@ -95,6 +106,11 @@ enum clinfer_status ci_pool_set(struct ci_pool *pool, const struct ci_pool_entry
  * may not be; CLINFER_CANCELLED; or why it did not load. */
 enum clinfer_status ci_pool_take(struct ci_pool *pool, const char *name, bool (*gone)(void *user), void *user,
                                  struct ci_pool_model **model);
+
+/* The same in a form that makes vectors and scores: one that writes text is opened once more for that, and counts as a
+ * model of its own. */
+enum clinfer_status ci_pool_take_vectors(struct ci_pool *pool, const char *name, bool (*gone)(void *user), void *user,
+                                         struct ci_pool_model **model);
 
 /* keep_alive: as of an entry, from now on for this model; NAN: its own; 0: it goes out with its last request. */
 void ci_pool_give_back(struct ci_pool *pool, struct ci_pool_model *model, double keep_alive);

@@ -146,7 +146,7 @@ static void *load(void *user) {
     struct clinfer_router_options options = model->entry.router;
     pthread_mutex_unlock(&pool->lock);
     double start = ci_now();
-    enum clinfer_status status = pool->methods->open(&options, &router);
+    enum clinfer_status status = pool->methods->open(&options, pool->options.unproven, &router);
     if (status == CLINFER_OK) pool->methods->describe(router, &facts);
     pthread_mutex_lock(&pool->lock);
     if (status == CLINFER_OK) {
@@ -278,10 +278,18 @@ double ci_pool_expiry(const struct ci_pool_model *model, enum ci_pool_state *the
     return asleep < out ? asleep : out;
 }
 
+static void forget_vectors(const struct ci_pool_model *vectors) {
+    for (struct ci_pool_model *model = vectors->pool->models; model; model = model->next)
+        if (model->vectors == vectors) model->vectors = NULL;
+}
+
+/* Those for vectors before what they were made of. */
 static void free_removed(struct ci_pool *pool) {
     for (struct ci_pool_model **link = &pool->models; *link;) {
         struct ci_pool_model *model = *link;
-        if (model->removed && !has_memory(model) && !model->users && !model->waiters && !model->ticket) {
+        if (model->removed && !has_memory(model) && !model->users && !model->waiters && !model->ticket &&
+            !model->vectors) {
+            if (model->is_vectors) forget_vectors(model);
             *link = model->next;
             ci_pool_free_model(model);
         } else {

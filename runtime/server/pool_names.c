@@ -29,6 +29,7 @@ struct ci_pool_model *ci_pool_add_entry(struct ci_pool *pool, const struct ci_po
     struct stat file;
     if (!model) return NULL;
     model->entry = *entry;
+    model->of_entry = true;
     if (entry->router.engine.model && stat(entry->router.engine.model, &file) == 0) {
         model->file_bytes = S_ISREG(file.st_mode) ? (uint64_t)file.st_size : 0;
         model->modified = (int64_t)file.st_mtime;
@@ -43,7 +44,7 @@ static struct ci_pool_model *add_of_machine(struct ci_pool *pool, const struct c
     model->texts = malloc(name + path);
     model->store = strdup(found->store);
     model->digest = strdup(found->digest);
-    if (!model->texts || !model->store || !model->digest) {
+    if (model->of_entry || !model->store || !model->digest) {
         struct ci_pool_model **link = &pool->models;
         while (*link != model) link = &(*link)->next;
         *link = NULL;
@@ -58,6 +59,20 @@ static struct ci_pool_model *add_of_machine(struct ci_pool *pool, const struct c
     model->file_bytes = found->bytes;
     model->modified = found->modified;
     return model;
+}
+
+/* Its texts are the other's, which is never freed before it. */
+struct ci_pool_model *ci_pool_add_vectors(struct ci_pool_model *model) {
+    struct ci_pool_model *added = append(model->pool);
+    if (!added) return NULL;
+    added->is_vectors = true;
+    added->entry = model->entry;
+    added->of_entry = model->of_entry;
+    added->entry.release = NULL;
+    added->entry.router.engine.embeddings = true;
+    added->file_bytes = model->file_bytes;
+    added->modified = model->modified;
+    return model->vectors = added;
 }
 
 void ci_pool_free_model(struct ci_pool_model *model) {
@@ -91,7 +106,9 @@ static bool has_name(const struct ci_pool_model *model, const char *wanted) {
 static struct ci_pool_model *find_known(const struct ci_pool *pool, const char *wanted) {
     struct ci_pool_model *found = NULL;
     for (struct ci_pool_model *model = pool->models; model; model = model->next)
-        if (!model->removed && has_name(model, wanted) && (!found || (found->texts && !model->texts))) found = model;
+        if (!model->removed && !model->is_vectors && has_name(model, wanted) &&
+            (!found || (!found->of_entry && model->of_entry)))
+            found = model;
     return found;
 }
 
@@ -117,7 +134,16 @@ static char *path_of(const char *wanted) {
     return path;
 }
 
-/* Lets go of the lock meanwhile. NULL: nothing of that name. */
+/* The only one that is whole; NULL: there is not just one. */
+static const struct clinfer_model *only_listed(const struct clinfer_model *models, size_t count) {
+    const struct clinfer_model *found = NULL;
+    size_t whole = 0;
+    for (size_t i = 0; i < count; i++)
+        if (models[i].whole && ++whole == 1) found = &models[i];
+    return whole == 1 ? found : NULL;
+}
+
+/* Lets go of the lock meanwhile. NULL: nothing of that name, or, wanted being NULL, not just one. */
 static struct ci_pool_model *find_on_machine(struct ci_pool *pool, const char *wanted) {
     struct clinfer_model *models = NULL;
     struct ci_pool_model *model = NULL;
@@ -125,8 +151,8 @@ static struct ci_pool_model *find_on_machine(struct ci_pool *pool, const char *w
     pthread_mutex_unlock(&pool->lock);
     const struct clinfer_model *found = NULL;
     if (clinfer_models(&models, &count) == CLINFER_OK) {
-        found = find_listed(models, count, wanted, NULL);
-        char *path = found ? NULL : path_of(wanted);
+        found = wanted ? find_listed(models, count, wanted, NULL) : only_listed(models, count);
+        char *path = found || !wanted ? NULL : path_of(wanted);
         if (path) found = find_listed(models, count, wanted, path);
         free(path);
     }
@@ -143,8 +169,8 @@ static struct ci_pool_model *find_only(const struct ci_pool *pool, size_t *entri
     size_t loaded_count = 0;
     *entries = 0;
     for (struct ci_pool_model *model = pool->models; model; model = model->next) {
-        if (model->removed) continue;
-        if (!model->texts && ++*entries == 1) entry = model;
+        if (model->removed || model->is_vectors) continue;
+        if (model->of_entry && ++*entries == 1) entry = model;
         if (model->state == CI_POOL_LOADED && ++loaded_count == 1) loaded = model;
     }
     return *entries == 1 ? entry : loaded_count == 1 ? loaded : NULL;
@@ -155,7 +181,7 @@ enum clinfer_status ci_pool_resolve(struct ci_pool *pool, const char *name, stru
     struct ci_pool_model *only = find_only(pool, &entries);
     bool named = name && *name;
     *model = named ? find_known(pool, name) : only;
-    if (!*model && named && pool->options.of_machine) *model = find_on_machine(pool, name);
+    if (!*model && pool->options.of_machine) *model = find_on_machine(pool, named ? name : NULL);
     if (!*model && named && !pool->options.of_machine && entries == 1) *model = only;
     if (*model) return CLINFER_OK;
     return named ? ci_fail(CLINFER_NOT_FOUND, "model '%s' not found", name)
@@ -214,7 +240,7 @@ static struct ci_pool_info show(struct block *block, const struct ci_pool_model 
                                  .tags = tags,
                                  .tag_count = entry->tag_count,
                                  .state = model->state,
-                                 .entry = !model->texts,
+                                 .entry = model->of_entry,
                                  .hidden = entry->hidden,
                                  .users = model->users,
                                  .waiting = waiting,
@@ -240,8 +266,8 @@ static struct ci_pool_info show_listed(struct block *block, const struct clinfer
 
 /* The known ones that are of use to a list: what has gone from the disk stays as long as it is loaded. */
 static bool is_shown(const struct ci_pool_model *model, const struct clinfer_model *models, size_t count) {
-    if (model->removed) return false;
-    if (!model->texts || model->state != CI_POOL_UNLOADED) return true;
+    if (model->removed || model->is_vectors) return false;
+    if (model->of_entry || model->state != CI_POOL_UNLOADED) return true;
     return find_listed(models, count, model->entry.name, NULL) != NULL;
 }
 
@@ -250,7 +276,7 @@ static size_t fill(const struct ci_pool *pool, const struct clinfer_model *model
     size_t shown = 0;
     for (int machine = 0; machine < 2; machine++)
         for (const struct ci_pool_model *model = pool->models; model; model = model->next) {
-            if (!model->texts != !machine || !is_shown(model, models, count)) continue;
+            if (model->of_entry == (machine != 0) || !is_shown(model, models, count)) continue;
             struct ci_pool_info info = show(block, model);
             if (list) list[shown] = info;
             shown++;

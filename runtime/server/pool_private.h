@@ -24,7 +24,11 @@ struct ci_pool_model {
     char *texts, *store, *digest; /* of a model of the machine, else NULL */
     uint64_t file_bytes;
     int64_t modified;
-    bool removed; /* in no list any more: freed when nobody has it and it is closed */
+    struct ci_pool_model *vectors; /* the same model once more, for vectors; in the pool's list, too */
+    bool is_vectors;               /* it is that of another one, and has no name of its own */
+    enum { CI_POOL_NOT_ASKED, CI_POOL_ENCODES, CI_POOL_WRITES } kind;
+    bool of_entry; /* else of the machine */
+    bool removed;  /* in no list any more: freed when nobody has it and it is closed */
 
     enum ci_pool_state state;
     clinfer_router *router; /* LOADED, UNLOADING */
@@ -78,6 +82,9 @@ enum clinfer_status ci_pool_resolve(struct ci_pool *pool, const char *name, stru
 
 /* pool_names.c: takes an entry up. NULL: out of memory. */
 struct ci_pool_model *ci_pool_add_entry(struct ci_pool *pool, const struct ci_pool_entry *entry);
+
+/* pool_names.c: a model like this one, but for vectors. NULL: out of memory. */
+struct ci_pool_model *ci_pool_add_vectors(struct ci_pool_model *model);
 
 /* pool_names.c */
 void ci_pool_free_model(struct ci_pool_model *model);

@@ -32,7 +32,9 @@ static atomic_int opened, closed, open_now, most_open;
 static atomic_bool gate; /* models named "gated" open when it does */
 static atomic_int refusals;
 
-static enum clinfer_status imagined_open(const struct clinfer_router_options *options, clinfer_router **router) {
+static enum clinfer_status imagined_open(const struct clinfer_router_options *options, bool unproven,
+                                         clinfer_router **router) {
+    (void)unproven;
     const char *model = options->engine.model;
     if (strstr(model, "slow")) usleep(50000);
     while (strstr(model, "gated") && !atomic_load(&gate)) usleep(1000);
@@ -65,7 +67,9 @@ static void imagined_close(clinfer_router *router) {
     free(made);
 }
 
-static const struct ci_pool_methods methods = {imagined_open, imagined_describe, imagined_close};
+static bool imagined_encodes(const struct clinfer_engine_options *options) { return *options->model == 'b'; }
+
+static const struct ci_pool_methods methods = {imagined_encodes, imagined_open, imagined_describe, imagined_close};
 
 static struct ci_pool_entry entry_of(const char *name) {
     struct ci_pool_entry entry = {.name = name, .keep_alive = (double)NAN};
@@ -492,6 +496,41 @@ static void test_models_of_the_machine_are_loaded_by_name(void **state) {
     ci_pool_destroy(pool);
 }
 
+/* "b" is an encoder; what writes text is opened once more, and goes with what it was made of. */
+static void test_vectors_are_made_by_a_form_of_its_own(void **state) {
+    (void)state;
+    struct ci_pool *pool = make(usual);
+    struct ci_pool_model *model, *writes, *vectors;
+    struct ci_pool_info *list;
+    size_t count;
+    assert_ok(ci_pool_take_vectors(pool, "b", NULL, NULL, &vectors));
+    assert_ok(ci_pool_take(pool, "b", NULL, NULL, &model));
+    assert_ptr_equal(model, vectors);
+    ci_pool_give_back(pool, model, (double)NAN);
+    ci_pool_give_back(pool, vectors, (double)NAN);
+    assert_ok(ci_pool_take(pool, "a", NULL, NULL, &writes));
+    for (int i = 0; i < 2; i++) {
+        assert_ok(ci_pool_take_vectors(pool, "a", NULL, NULL, &vectors));
+        assert_ptr_not_equal(writes, vectors);
+        assert_string_equal(ci_pool_name(vectors), "a");
+        ci_pool_give_back(pool, vectors, (double)NAN);
+    }
+    assert_int_equal(atomic_load(&opened), 3);
+    assert_ok(ci_pool_list(pool, &list, &count));
+    assert_int_equal(count, NAMES);
+    free(list);
+    ci_pool_give_back(pool, writes, (double)NAN);
+    assert_ok(ci_pool_unload(pool, "a"));
+    double until = ci_now() + 10;
+    while (atomic_load(&closed) < 2 && ci_now() < until) usleep(1000);
+    assert_int_equal(atomic_load(&closed), 2);
+    assert_ok(ci_pool_take_vectors(pool, "a", NULL, NULL, &vectors));
+    assert_ok(ci_pool_set(pool, NULL, 0)); /* while somebody has it */
+    ci_pool_give_back(pool, vectors, (double)NAN);
+    ci_pool_destroy(pool);
+    assert_int_equal(atomic_load(&open_now), 0);
+}
+
 /* ---- all at once ---- */
 
 enum { THREADS = 12, ROUNDS = 60 };
@@ -569,6 +608,7 @@ int main(void) {
         cmocka_unit_test(test_any_name_means_the_only_model),
         cmocka_unit_test_setup_teardown(test_models_of_the_machine_are_loaded_by_name, hub_folder_set,
                                         hub_folder_unset),
+        cmocka_unit_test(test_vectors_are_made_by_a_form_of_its_own),
         cmocka_unit_test(test_many_threads_and_few_places),
         cmocka_unit_test(test_who_waits_is_let_go_when_the_server_stops),
     };
