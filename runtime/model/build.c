@@ -397,9 +397,12 @@ struct ci_tensor *ci_build_output(struct ci_builder *b, struct ci_tensor *x) {
 
 void ci_build_sampling(struct ci_builder *b, struct ci_tensor *logits) {
     if (failed(b)) return;
-    b->model->mask = ci_model_state(b->model, CI_STATE_MASK, -1, CI_MASK_WORDS(logits->view.cols), 0);
-    if (!b->model->mask) set_status(b, CLINFER_OUT_OF_MEMORY);
-    struct ci_tensor *in[CI_MAX_INPUTS] = {logits, b->run->sampler, [CI_SAMPLE_MASK] = b->model->mask},
+    bool vectors = ci_model_makes_vectors(b->model); /* of which nobody samples, and which are as wide as they are */
+    struct ci_tensor *mask =
+        vectors ? NULL : ci_model_state(b->model, CI_STATE_MASK, -1, CI_MASK_WORDS(logits->view.cols), 0);
+    if (!mask && !vectors) set_status(b, CLINFER_OUT_OF_MEMORY);
+    b->model->mask = mask;
+    struct ci_tensor *in[CI_MAX_INPUTS] = {logits, b->run->sampler, [CI_SAMPLE_MASK] = mask},
                      *out[CI_MAX_OUTPUTS] = {b->model->sampled};
     ci_graph_add(b->graph, &ci_op_sample, "sample", in, out, NULL);
     b->run->logits = logits;
