@@ -76,7 +76,7 @@ LIBRARY_SOURCES := $(filter-out $(FOREIGN),$(LIBRARY_SOURCES))
 CLI_SOURCES     := $(wildcard runtime/cli/*.c)
 KERNELS         := $(sort $(wildcard clkernels/*.cl clkernels/*/*.clh))
 PROFILES        := $(sort $(wildcard profiles/*.json))
-TEST_SOURCES    := $(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/model/test_*.c tests/e2e/test_*.c tests/hub/test_*.c tests/fault/test_*.c)
+TEST_SOURCES    := $(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/model/test_*.c tests/e2e/test_*.c tests/hub/test_*.c tests/fault/test_*.c tests/server/test_*.c)
 TEST_SUPPORT    := $(wildcard tests/support/*.c)
 FUZZ_SOURCES    := $(wildcard tests/fuzz/fuzz_*.c)
 
