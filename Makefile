@@ -406,7 +406,7 @@ lint: ## gcc and clang without a warning, clang-tidy, no 64-bit number cut off, 
 	@$(MAKE) $(AGAIN) -k lint-sources
 
 # Where numbers of files go about, only base/narrow.h makes smaller ones of them.
-NARROW_SOURCES := $(filter $(addprefix runtime/,$(addsuffix /%,base tensor net format text profile device model engine graph)),$(LINT_SOURCES))
+NARROW_SOURCES := $(filter $(addprefix runtime/,$(addsuffix /%,base tensor net format text profile device hub grammar model engine graph)),$(LINT_SOURCES))
 
 lint-sources: $(foreach tool,gcc clang tidy,$(LINT_SOURCES:%.c=build/lint/%.$(tool))) $(NARROW_SOURCES:%.c=build/lint/%.narrow)
 

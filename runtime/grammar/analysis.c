@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/array.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "grammar/grammar_private.h"
 
@@ -248,7 +249,7 @@ static enum clinfer_status refuse_left_recursion(const struct ci_grammar *gramma
     bool fine = left.seen && left.waiting && left.called_first && path && state;
     for (uint32_t r = 0; r < count && fine; r++) {
         fine = find_called(&left, r);
-        left.called_first[r + 1] = (uint32_t)left.called_count;
+        left.called_first[r + 1] = ci_narrowed_unsigned(left.called_count);
     }
     uint32_t found = fine ? find_circle(&left, path, path + count + 1, state) : 0;
     if (!fine)

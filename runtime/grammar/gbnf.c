@@ -49,7 +49,7 @@ static void fail_at(struct parser *parser, const char *at, const char *format, .
              at == parser->end ? "the end"
              : shown           ? "'%.*s'"
                                : "the end of the line",
-             (int)shown, at);
+             ci_shown(shown, 20), at);
     parser->status = ci_fail(CLINFER_INVALID_ARGUMENT, "%s: line %zu, column %zu: %s; here stands %s", parser->name,
                              line, column, what, found);
 }

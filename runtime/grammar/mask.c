@@ -118,7 +118,7 @@ static enum clinfer_status step_nearer(struct ci_matcher *matcher, ci_place *pla
     const uint32_t cost = matcher->places[*place].cost;
     for (size_t k = 0; k < matcher->class_count; k++) {
         ci_place to;
-        enum clinfer_status status = ci_matcher_step(matcher, *place, (uint8_t)k, &to);
+        enum clinfer_status status = ci_matcher_step(matcher, *place, (uint8_t)ci_narrowed_unsigned(k), &to);
         if (status != CLINFER_OK) return status;
         if (to == CI_PLACE_DEAD || matcher->places[to].cost != cost - 1) continue;
         *byte = (char)matcher->first_of[k];

@@ -322,7 +322,7 @@ static void make_classes(struct ci_matcher *matcher) {
     }
     for (int byte = 0; byte < 256; byte++) {
         if (begins[byte]) matcher->first_of[matcher->class_count++] = (uint8_t)byte;
-        matcher->class_of[byte] = (uint8_t)(matcher->class_count - 1);
+        matcher->class_of[byte] = (uint8_t)ci_narrowed_unsigned(matcher->class_count - 1);
     }
 }
 

@@ -244,7 +244,8 @@ static uint32_t read_unicode(struct parser *parser) {
         const char *end = memchr(parser->at, '}', (size_t)(parser->end - parser->at));
         uint32_t value = 0;
         parser->at++;
-        if (end && end - parser->at >= 1 && end - parser->at <= 6) value = read_hex(parser, (int)(end - parser->at));
+        if (end && end - parser->at >= 1 && end - parser->at <= 6)
+            value = read_hex(parser, ci_narrowed(end - parser->at));
         if (parser->status == CLINFER_OK && (parser->at != end || value > LAST_CODE))
             malformed(parser, begin, "this is no code point");
         parser->at += parser->status == CLINFER_OK;

@@ -1,6 +1,7 @@
 /* schema_array.c: arrays: the elements of prefixItems, then those of items. */
 #include <stdlib.h>
 
+#include "base/narrow.h"
 #include "grammar/schema_private.h"
 
 struct array {
@@ -21,7 +22,7 @@ static void gather(struct ci_schema_compiler *compiler, const struct ci_schema_s
     while (ci_schema_next(compiler, set, &at, &place, &schema) && compiler->status == CLINFER_OK) {
         const json_t *items = json_object_get(schema, "items");
         size_t prefix = json_array_size(prefix_of(schema));
-        if (prefix > array->prefix) array->prefix = (uint32_t)(prefix < 1000000 ? prefix : 1000000);
+        if (prefix > array->prefix) array->prefix = ci_narrowed_unsigned(prefix < 1000000 ? prefix : 1000000);
         if (items && !json_is_array(items)) array->open = true;
         if (json_is_array(items) && json_object_get(schema, "prefixItems"))
             ci_schema_fail(compiler, place, "items", CLINFER_INVALID_ARGUMENT,

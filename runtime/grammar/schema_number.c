@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "grammar/schema_private.h"
 
 typedef __int128 wide;
@@ -59,7 +60,7 @@ static struct decimal decimal_of(const json_t *number) {
                 point = true;
             }
         }
-        decimal.exponent = (*c ? (int)strtol(c + 1, NULL, 10) : 0) - behind;
+        decimal.exponent = (*c ? ci_narrowed(strtol(c + 1, NULL, 10)) : 0) - behind;
         if (negative) decimal.mantissa = -decimal.mantissa;
     }
     while (decimal.mantissa != 0 && decimal.mantissa % 10 == 0) {

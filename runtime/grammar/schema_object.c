@@ -256,7 +256,7 @@ static ci_grammar_node make_end(struct object *object, size_t count) {
         return count >= object->least ? ci_grammar_sequence(maker, NULL, 0) : ci_grammar_choice(maker, NULL, 0);
     if (count + 1 < object->least) return ci_grammar_choice(maker, NULL, 0);
     bool bounded = object->most != CI_GRAMMAR_NO_END;
-    uint32_t most = bounded ? object->most - (uint32_t)count : CI_GRAMMAR_NO_END;
+    uint32_t most = bounded ? object->most - ci_narrowed_unsigned(count) : CI_GRAMMAR_NO_END;
     ci_grammar_node other = ci_grammar_choice(maker, object->others.items, object->others.count);
     ci_grammar_node first = with_comma(object, count, other), next = with_comma(object, 1, other);
     ci_grammar_node rest = ci_grammar_repeat(maker, next, 0, bounded ? most - 1 : most);

@@ -64,8 +64,8 @@ static void build(struct ci_grammar_vocabulary *vocabulary, const struct entry *
             vocabulary->nodes[open[depth - 1]].skip = ci_narrowed_unsigned(vocabulary->node_count);
         for (; depth < entry->length; depth++) {
             open[depth] = ci_narrowed_unsigned(vocabulary->node_count);
-            vocabulary->nodes[vocabulary->node_count++] =
-                (struct ci_trie_node){.token = -1, .depth = (uint16_t)depth, .byte = (uint8_t)entry->bytes[depth]};
+            vocabulary->nodes[vocabulary->node_count++] = (struct ci_trie_node){
+                .token = -1, .depth = (uint16_t)ci_narrowed_unsigned(depth), .byte = (uint8_t)entry->bytes[depth]};
         }
         struct ci_trie_node *node = &vocabulary->nodes[open[depth - 1]];
         if (node->token >= 0) vocabulary->same[entry->token] = node->token;

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "hub/cache.h"
+#include "hub/digest.h"
 #include "hub/stores_private.h"
 
 static char *keep_if_whole(char *path, uint64_t size) {
@@ -30,7 +31,7 @@ static char *in_cache(const char *cache, const char *digest, uint64_t size) {
 
 char *ci_hub_find_digest(const struct ci_hub_settings *settings, const char *digest, uint64_t size) {
     size_t length = strlen(digest);
-    if ((length != 64 && length != 40) || !ci_store_is_hex(digest, length)) return NULL;
+    if (!ci_hub_is_digest(digest)) return NULL;
     char *found = NULL;
     for (char **cache = settings->caches; cache && *cache && !found; cache++) found = in_cache(*cache, digest, size);
     char **roots = found || length != 64 ? NULL : ci_store_ollama_roots();

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/gguf.h"
 #include "hub/lock.h"
@@ -93,7 +94,7 @@ static enum clinfer_status check_length(const struct ci_download_work *work) {
     if (!work->download->gguf || work->size >= GGUF_HEAD) return CLINFER_OK;
     return ci_fail(CLINFER_BAD_FILE,
                    "%s: a file of %u bytes is no GGUF model; see whether its name or address is right",
-                   work->download->name, (unsigned)work->size);
+                   work->download->name, ci_narrowed_unsigned(work->size));
 }
 
 /* Where no digest was told: that all of it is there which it says to have. */

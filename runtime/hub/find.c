@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "base/names.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/folder.h"
 #include "format/kind.h"
@@ -337,7 +338,7 @@ static bool is_path_beside(const char *wanted, const struct ci_hub_name *name) {
     char folder[CI_HUB_URL_BYTES];
     const char *slash = strrchr(wanted, '/');
     if (name->kind != CI_HUB_REPO || !name->file[0] || !slash || strstr(wanted, "://")) return false;
-    snprintf(folder, sizeof folder, "%.*s", (int)(slash - wanted), wanted);
+    snprintf(folder, sizeof folder, "%.*s", ci_narrowed(slash - wanted), wanted);
     return is_folder(folder);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 
 #define CI_HUB_ALIAS(alias, repo, tag) {alias, repo, tag},
@@ -383,7 +384,8 @@ static enum clinfer_status read_ollama(const char *text, const char *said, struc
     if (!is_ollama_part(model, model_length) || !is_ollama_part(space, space_length))
         return refuse(text, "no name of Ollama's registry; those are ollama:MODEL, ollama:MODEL:TAG or "
                             "ollama:NAMESPACE/MODEL:TAG");
-    snprintf(name->repo, sizeof name->repo, "%.*s/%.*s", (int)space_length, space, (int)model_length, model);
+    snprintf(name->repo, sizeof name->repo, "%.*s/%.*s", ci_shown(space_length, CI_HUB_REPO_BYTES), space,
+             ci_shown(model_length, CI_HUB_REPO_BYTES), model);
     return CLINFER_OK;
 }
 

@@ -40,7 +40,7 @@ static const char *line(char **at, const char *name) {
 
 static bool copy(char **at, const char *name, char *value, size_t size) {
     const char *text = line(at, name);
-    return text && snprintf(value, size, "%s", text) < (int)size;
+    return text && (size_t)snprintf(value, size, "%s", text) < size;
 }
 
 static bool number(char **at, const char *name, int base, uint64_t *value) {

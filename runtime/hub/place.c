@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/json.h"
 #include "hub/bring.h"
@@ -33,7 +34,7 @@ static enum clinfer_status out_of_memory(const struct ci_hub_placing *what) {
 
 char *ci_hub_place_note(const char *target) {
     const char *slash = strrchr(target, '/');
-    int folder = slash ? (int)(slash - target) + 1 : 0;
+    int folder = slash ? ci_narrowed(slash - target) + 1 : 0;
     char *note = NULL;
     return asprintf(&note, "%.*s.%s.source.json", folder, target, target + folder) < 0 ? NULL : note;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "hub/digest.h"
 #include "hub/remove_private.h"
 #include "hub/stores_private.h"
 
@@ -96,15 +97,10 @@ static bool is_linked(const struct ci_repo_entries *entries, const struct stat *
     return false;
 }
 
-static bool is_digest(const char *name) {
-    size_t length = strlen(name);
-    return (length == 64 || length == 40) && ci_store_is_hex(name, length);
-}
-
 static bool see_blob(void *user, const struct ci_hub_cache_entry *entry) {
     const struct prune *prune = user;
     if (S_ISREG(entry->own.st_mode) && ci_removal_is_part(entry->below)) return add_part(prune, entry);
-    if (!is_digest(entry->below)) return true;
+    if (!ci_hub_is_digest(entry->below)) return true;
     if (!entry->there) return add_dangling(prune, entry->path, entry->why);
     if (!prune->all || is_linked(prune->entries, &entry->info)) return true;
     enum ci_removal_kind kind = S_ISLNK(entry->own.st_mode) ? CI_REMOVAL_LINK : CI_REMOVAL_UNUSED;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/kind.h"
 #include "hub/bring.h"
@@ -123,7 +124,7 @@ static enum clinfer_status name_files(struct ci_hub *hub, const struct ci_hub_na
     if (!stem || count > MAX_PARTS) return ci_hub_tree_add(hub, name->repo, name->revision, name->file, tree);
     enum clinfer_status status = CLINFER_OK;
     for (int part = 1; part <= count && status == CLINFER_OK; part++) {
-        snprintf(path, sizeof path, "%.*s-%05d-of-%05d.gguf", (int)stem, name->file, part, count);
+        snprintf(path, sizeof path, "%.*s-%05d-of-%05d.gguf", ci_narrowed((int64_t)stem), name->file, part, count);
         status = ci_hub_tree_add(hub, name->repo, name->revision, path, tree);
     }
     return status;

@@ -1,13 +1,16 @@
 /* pull_url.c: a .gguf of any web server. Nobody tells its checksum, except servers that answer as the Hub does; what is
  * known is its length and its ETag, and that it begins as GGUF does. No token goes there. */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/kind.h"
+#include "hub/digest.h"
 #include "hub/place.h"
 #include "hub/pull_private.h"
 
@@ -40,18 +43,6 @@ struct facts {
     uint64_t size;
 };
 
-static void copy_etag(const char *header, char *text, size_t size) {
-    if (strncmp(header, "W/", 2) == 0) header += 2;
-    size_t length = strlen(header);
-    if (length >= 2 && header[0] == '"' && header[length - 1] == '"') header++, length -= 2;
-    snprintf(text, size, "%.*s", length < size ? (int)length : (int)size - 1, header);
-}
-
-static bool is_digest(const char *text) {
-    size_t length = strspn(text, "0123456789abcdef");
-    return !text[length] && (length == 64 || length == 40);
-}
-
 static uint64_t number_of(const char *header) {
     char *end;
     if (!header || *header < '0' || *header > '9') return UINT64_MAX;
@@ -69,9 +60,10 @@ static enum clinfer_status ask(struct ci_hub *hub, const char *url, const char *
     if (status == CLINFER_OK) {
         const char *etag = ci_fetch_header(reply.fetch, "ETag");
         const char *linked = ci_fetch_first_header(reply.fetch, "X-Linked-Etag");
-        if (etag && !linked) copy_etag(etag, facts->etag, sizeof facts->etag);
-        if (linked) copy_etag(linked, facts->digest, sizeof facts->digest);
-        if (!is_digest(facts->digest)) facts->digest[0] = 0;
+        if (etag && !linked) ci_hub_take_etag(etag, facts->etag, sizeof facts->etag);
+        if (linked) ci_hub_take_etag(linked, facts->digest, sizeof facts->digest);
+        if (!ci_hub_is_digest(facts->digest)) facts->digest[0] = 0;
+        for (char *at = facts->digest; *at; at++) *at = (char)tolower((unsigned char)*at);
         /* Of a redirect the length is that of its text. */
         facts->size = number_of(linked ? ci_fetch_first_header(reply.fetch, "X-Linked-Size")
                                        : ci_fetch_header(reply.fetch, "Content-Length"));
@@ -85,10 +77,10 @@ static enum clinfer_status ask(struct ci_hub *hub, const char *url, const char *
 /* Without what may be a secret: the query, and a name and password before the host. */
 static void source_of(const char *url, char source[CI_HUB_URL_BYTES]) {
     const char *host = strstr(url, "://");
-    int scheme = host ? (int)(host - url) + 3 : 0;
+    int scheme = host ? ci_narrowed(host - url) + 3 : 0;
     size_t authority = strcspn(url + scheme, "/?#");
     const char *at = memrchr(url + scheme, '@', authority), *rest = at ? at + 1 : url + scheme;
-    snprintf(source, CI_HUB_URL_BYTES, "%.*s%.*s", scheme, url, (int)strcspn(rest, "?#"), rest);
+    snprintf(source, CI_HUB_URL_BYTES, "%.*s%.*s", scheme, url, ci_shown(strcspn(rest, "?#"), CI_HUB_URL_BYTES), rest);
 }
 
 bool ci_hub_pull_is_other(const char *target, const struct ci_hub_name *name) {

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "hub/digest.h"
 #include "hub/hub.h"
 
 #include <ctype.h>
@@ -216,14 +217,6 @@ enum clinfer_status ci_hub_tree_get(struct ci_hub *hub, const char *repo, const 
 
 /* ---- one file ---- */
 
-/* W/"abc" -> abc */
-static void take_etag(const char *text, char etag[256]) {
-    if (text[0] == 'W' && text[1] == '/') text += 2;
-    size_t length = strlen(text);
-    if (length >= 2 && text[0] == '"' && text[length - 1] == '"') text++, length -= 2;
-    snprintf(etag, 256, "%.*s", ci_shown(length, 255), text);
-}
-
 static uint64_t take_size(const char *text) {
     char *end;
     if (!text || !isdigit((unsigned char)*text)) return UINT64_MAX;
@@ -239,7 +232,7 @@ static enum clinfer_status read_facts(const struct ci_fetch *fetch, const char *
     if (!ci_hub_take_digits(commit, 40, facts->commit) || (!linked && !etag))
         return ci_fail(CLINFER_REMOTE_FAILED, "%.150s: no Hub answered: there is no %s in the header; %s", what,
                        !linked && !etag ? "ETag" : "X-Repo-Commit", CI_HUB_NO_HUB);
-    take_etag(linked ? linked : etag, facts->etag);
+    ci_hub_take_etag(linked ? linked : etag, facts->etag, sizeof facts->etag);
     if (!ci_hub_take_digits(facts->etag, 64, facts->digest) && !ci_hub_take_digits(facts->etag, 40, facts->digest))
         facts->digest[0] = 0;
     /* Never the length of a redirect's text. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/narrow.h"
 #include "hub/stores_private.h"
 
 struct scan {
@@ -18,7 +19,7 @@ static bool add(void *user, const struct ci_store_found *found) {
     const char *slash = strrchr(found->below, '/');
     bool by_folder = slash && strcmp(slash + 1, usual) == 0;
     size_t length = by_folder ? (size_t)(slash - found->below) : strlen(found->below);
-    model.name = length < 4096 ? ci_store_text("jan:%.*s", (int)length, found->below) : NULL;
+    model.name = length < 4096 ? ci_store_text("jan:%.*s", ci_shown(length, 4096), found->below) : NULL;
     return ci_store_add(scan->list, &model);
 }
 

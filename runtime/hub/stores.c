@@ -15,6 +15,7 @@
 #include "base/narrow.h"
 #include "base/status.h"
 #include "format/json.h"
+#include "hub/digest.h"
 #include "hub/stores_private.h"
 
 enum { MOST_JSON = 1 << 20 };
@@ -125,9 +126,8 @@ static bool is_blob(const char *path, char digest[CI_DIGEST_BYTES]) {
     if (memcmp(folder, blobs, sizeof blobs - 1) != 0 || (folder > path && folder[-1] != '/')) return false;
     name++;
     if (strncmp(name, ollama, sizeof ollama - 1) == 0) name += sizeof ollama - 1;
-    size_t length = strlen(name);
-    if ((length != 64 && length != 40) || !ci_store_is_hex(name, length)) return false;
-    for (size_t i = 0; i <= length; i++) digest[i] = (char)tolower((unsigned char)name[i]);
+    if (!ci_hub_is_digest(name)) return false;
+    for (size_t i = 0; i <= strlen(name); i++) digest[i] = (char)tolower((unsigned char)name[i]);
     return true;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/narrow.h"
 #include "base/status.h"
 #include "format/gguf.h"
 #include "hub/bring.h"
@@ -266,7 +267,7 @@ static bool name_twin(const char *repo, char twin[CI_HUB_REPO_BYTES]) {
     static const char end[] = "-GGUF";
     size_t length = strlen(repo), cut = sizeof end - 1;
     bool is_gguf = length > cut && strcasecmp(repo + length - cut, end) == 0;
-    int wrote = is_gguf ? snprintf(twin, CI_HUB_REPO_BYTES, "%.*s", (int)(length - cut), repo)
+    int wrote = is_gguf ? snprintf(twin, CI_HUB_REPO_BYTES, "%.*s", ci_shown(length - cut, CI_HUB_REPO_BYTES), repo)
                         : snprintf(twin, CI_HUB_REPO_BYTES, "%s%s", repo, end);
     return wrote > 0 && wrote < CI_HUB_REPO_BYTES;
 }
@@ -308,7 +309,7 @@ static void repo_of(const char *path, char repo[CI_HUB_REPO_BYTES]) {
     const char *at = strstr(path, start);
     *repo = 0;
     if (!at) return;
-    int wrote = snprintf(folder, sizeof folder, "%.*s", (int)strcspn(at + 1, "/"), at + 1);
+    int wrote = snprintf(folder, sizeof folder, "%.*s", ci_shown(strcspn(at + 1, "/"), CI_HUB_REPO_BYTES + 16), at + 1);
     if (wrote < 0 || (size_t)wrote >= sizeof folder || !ci_hub_cache_repo_of(folder, repo, CI_HUB_REPO_BYTES))
         *repo = 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/narrow.h"
 #include "hub/cache.h"
 #include "hub/hasher.h"
 #include "hub/stores.h"
@@ -53,7 +54,7 @@ static char *named_alike(const struct ci_stored *model, const struct ci_hub_file
     char *path = NULL;
     const char *slash = strrchr(file->path, '/'), *name = slash ? slash + 1 : file->path;
     const char *end = model->folder ? NULL : strrchr(model->path, '/');
-    int length = end ? (int)(end - model->path) : (int)strlen(model->path);
+    int length = end ? ci_narrowed(end - model->path) : ci_narrowed((int64_t)strlen(model->path));
     if (asprintf(&path, "%.*s/%s", length, model->path, name) < 0) return NULL;
     if (stat(path, &status) == 0 && S_ISREG(status.st_mode) && (uint64_t)status.st_size == file->size) return path;
     free(path);
