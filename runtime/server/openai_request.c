@@ -127,6 +127,7 @@ static bool read_options(struct ci_exchange *exchange, const json_t *body, bool 
     if (status == CLINFER_OK) status = ci_form_read(body, arena, &job->request, &request->schema, &param);
     if (status != CLINFER_OK) return refuse(exchange, status, param);
     job->choices = request->choices;
+    job->request.no_cache = !request->cache_prompt;
     return read_bias(exchange, body, request);
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/names.h"
@@ -139,6 +140,17 @@ static json_t *message_json(const struct ci_chat *chat, const struct clinfer_mes
     return json;
 }
 
+/* Neither is transformers', but FireFunction's template cannot do without. */
+static bool add_functions(json_t *context, const json_t *tools, const struct ci_template_limits *limits) {
+    time_t now = limits && limits->now ? limits->now : time(NULL);
+    char *text = tools ? json_dumps(tools, JSON_INDENT(2)) : strdup("[]"), date[64] = "";
+    struct tm utc;
+    if (gmtime_r(&now, &utc)) strftime(date, sizeof date, "%b %d %Y %H:%M:%S GMT", &utc);
+    bool fits = text && add_text(context, "functions", text) && add_text(context, "datetime", date);
+    free(text);
+    return fits;
+}
+
 enum clinfer_status ci_chat_render_as_is(const struct ci_chat *chat, const struct clinfer_message *messages,
                                          size_t count, json_t *tools, const struct ci_chat_style *style,
                                          const struct ci_template_limits *limits, struct ci_rendered *rendered) {
@@ -156,7 +168,8 @@ enum clinfer_status ci_chat_render_as_is(const struct ci_chat *chat, const struc
     json_t *context = json_pack("{s:o, s:b, s:O, s:O, s:n, s:n}", "messages", list, "add_generation_prompt",
                                 (int)style->add_generation_prompt, "bos_token", chat->bos, "eos_token", chat->eos,
                                 "tools", "documents");
-    if (!context || (chat->variables && json_object_update(context, chat->variables) != 0) ||
+    if (!context || (chat->takes_functions && !add_functions(context, tools, limits)) ||
+        (chat->variables && json_object_update(context, chat->variables) != 0) ||
         (style->variables && json_object_update(context, style->variables) != 0)) {
         json_decref(context);
         return out_of_memory();
@@ -184,6 +197,8 @@ static bool has_usual_marks(const struct ci_tokenizer *tokenizer) {
 static enum clinfer_status prepare(struct ci_chat *chat, struct ci_tokenizer *tokenizer, struct ci_text_span text) {
     enum clinfer_status status = ci_template_create(text.text, text.length, &chat->template);
     chat->reasoning = ci_reasoning_find(text.text, text.length);
+    chat->takes_functions =
+        memmem(text.text, text.length, "+ functions", 11) && memmem(text.text, text.length, "+ datetime", 10);
     if (status == CLINFER_OK) status = ci_tokenizer_take_written(tokenizer, text.text, text.length);
     if (status == CLINFER_OK) status = ci_chat_probe(chat, tokenizer, text);
     if (!chat->reasoning && has_usual_marks(tokenizer)) chat->reasoning = ci_reasoning_usual();

@@ -37,6 +37,7 @@ struct ci_chat {
     bool takes_tools;                   /* it writes the request's tools */
     bool takes_calls;                   /* it writes calls in answers, and results */
     bool calls_are_text;                /* arguments as a text, not as an object */
+    bool takes_functions;               /* tools are a text, `functions`, and the time is `datetime`: FireFunction's */
     const struct ci_tool_format *calls; /* how the model writes calls; NULL: not known */
     struct ci_chat *for_tools;          /* the file's template for conversations with tools; NULL: this one */
     atomic_bool told_tools, told_types, told_stand_in, told_no_system, told_no_history, told_changed;

@@ -125,6 +125,8 @@ def test_prefixes_are_reused_to_the_token():
     first = server.post(CHAT, asked)["usage"]
     second = server.post(CHAT, asked)["usage"]
     assert second["prompt_tokens_details"]["cached_tokens"] == first["prompt_tokens"] - 1, (first, second)
+    third = server.post(CHAT, {**asked, "cache_prompt": False})["usage"]
+    assert third["prompt_tokens_details"]["cached_tokens"] == 0, third
 
 
 def test_answers_are_held_to_schemas_and_grammars():

@@ -424,6 +424,21 @@ static void test_templates_get_tools_and_calls(void **state) {
     }
 }
 
+/* As FireFunction's. */
+static void test_a_template_that_wants_functions_as_a_text_gets_them(void **state) {
+    (void)state;
+    struct fixture fixture;
+    begin(&fixture);
+    must_make(
+        &fixture,
+        "{{ 'Functions: ' + functions + ' at ' + datetime }}{% for m in messages %}[{{ m.role }}: {{ m.content }}]"
+        "{% endfor %}",
+        NULL);
+    static const char *const parts[] = {"Functions: [\n", "\"name\": \"f\"", " GMT", "[user: Hi]"};
+    expect_with_tools(&fixture, tool_talk, 1, parts, COUNT(parts));
+    end(&fixture);
+}
+
 static void test_a_template_without_tools_gets_them_in_words(void **state) {
     (void)state;
     struct fixture fixture;
@@ -484,6 +499,7 @@ int main(void) {
         cmocka_unit_test(test_the_manual_has_the_names_of_all_templates),
         cmocka_unit_test(test_templates_get_what_was_thought),
         cmocka_unit_test(test_templates_get_tools_and_calls),
+        cmocka_unit_test(test_a_template_that_wants_functions_as_a_text_gets_them),
         cmocka_unit_test(test_a_template_without_tools_gets_them_in_words),
         cmocka_unit_test(test_a_template_of_its_own_for_tools_is_used_for_them),
         cmocka_unit_test(test_system_text_goes_to_the_first_user_where_there_is_no_such_role),
