@@ -9,8 +9,8 @@
 --floor    how many tests have to pass; less is an error
 FILE       chat_completion, completion, ... (default: all that clinfer means to answer)
 
-The server gets llama-server's flags as the suite has them; only --cors-origins '*' is added, since clinfer's default lets
-no foreign page in. What llama-server passes was counted with the same stand-ins."""
+The server gets llama-server's flags as the suite has them; only --cors-origins '*' and --allow-model-changes are added,
+since clinfer's defaults let no foreign page in, and nobody without a key load and unload models. What llama-server passes was counted with the same stand-ins."""
 import argparse
 import os
 import random
@@ -38,7 +38,7 @@ def prepare(arguments):
     server = os.path.join(folder, "as_llama_server")
     device = f"--device {arguments.device} " if arguments.device else ""
     with open(server, "w", encoding="utf-8") as script:
-        script.write(f"#!/bin/sh\nexec '{os.path.abspath(arguments.tool)}' serve {device}--cors-origins '*' \"$@\"\n")
+        script.write(f"#!/bin/sh\nexec '{os.path.abspath(arguments.tool)}' serve {device}--cors-origins '*' --allow-model-changes \"$@\"\n")
     os.chmod(server, 0o755)
     return tests, server
 

@@ -66,12 +66,15 @@ static enum clinfer_status name_entry(struct ci_serve_models *models, const stru
     bool read = ci_serve_add_parts(&models->names, &models->name_count, flags->alias ? flags->alias : "", ",") &&
                 ci_serve_add_parts(&models->tags, &models->tag_count, flags->tags ? flags->tags : "", ",");
     if (read && models->name_count) qsort(models->names, models->name_count, sizeof *models->names, by_text);
+    size_t said = models->name_count;
     read = read && ci_serve_add_parts(&models->names, &models->name_count, own, "\n");
     if (read && file) read = ci_serve_add_parts(&models->names, &models->name_count, file, "\n");
     if (!read || !models->name_count) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the model's names");
     models->entry.name = models->names[0];
-    models->entry.aliases = (const char *const *)models->names + 1;
-    models->entry.alias_count = models->name_count - 1;
+    models->entry.aliases = (const char *const *)models->names;
+    models->entry.alias_count = said;
+    models->entry.others = (const char *const *)models->names + said;
+    models->entry.other_count = models->name_count - said;
     models->entry.tags = (const char *const *)models->tags;
     models->entry.tag_count = models->tag_count;
     return CLINFER_OK;

@@ -155,7 +155,7 @@ static enum clinfer_status read_folder(struct list *list) {
 
 struct setting {
     const char *names[5]; /* of the command line, without dashes */
-    enum { MODEL, FILE_OF_REPO, ALIAS, TAGS, TEXT, WHOLE, FLAG, KEEP_ALIVE, IGNORED } kind;
+    enum { MODEL, FILE_OF_REPO, DRAFT, HIDES, ALIAS, TAGS, TEXT, WHOLE, FLAG, KEEP_ALIVE, IGNORED } kind;
     size_t offset; /* TEXT, WHOLE, FLAG: in struct clinfer_engine_options */
 };
 
@@ -176,7 +176,9 @@ static const struct setting settings[] = {
     {{"threads", "t"}, WHOLE, ENGINE(threads)},
     {{"n-gpu-layers", "ngl", "gpu-layers"}, WHOLE, ENGINE(device_layers)},
     {{"embedding", "embeddings", "reranking", "rerank"}, FLAG, ENGINE(embeddings)},
-    {{"jinja", "load-on-startup", "stop-timeout", "dedup-cache-models", "spec-draft-hf"}, IGNORED, 0},
+    {{"spec-draft-hf", "hf-repo-draft", "hfrd"}, DRAFT, 0},
+    {{"dedup-cache-models"}, HIDES, 0},
+    {{"jinja", "load-on-startup", "stop-timeout"}, IGNORED, 0},
 };
 
 struct line {
@@ -222,8 +224,18 @@ static const char *join(struct ci_pool_entry *entry, const char *repo, const cha
     return name;
 }
 
+/* What the lines of an entry say of each other. */
+struct said {
+    const char *file, *draft;
+    bool hides;
+};
+
+static bool is_true(const char *text) {
+    return !*text || strcmp(text, "1") == 0 || strcasecmp(text, "true") == 0 || strcasecmp(text, "on") == 0;
+}
+
 static enum clinfer_status apply(struct ci_pool_entry *entry, const struct setting *setting, const struct line *line,
-                                 const char **file) {
+                                 struct said *said) {
     struct clinfer_engine_options *engine = &entry->router.engine;
     const char *text = keep(entry, line->value, line->value_length);
     double number = 0;
@@ -235,15 +247,14 @@ static enum clinfer_status apply(struct ci_pool_entry *entry, const struct setti
                        text);
     switch (setting->kind) {
     case MODEL: engine->model = text; break;
-    case FILE_OF_REPO: *file = text; break;
+    case FILE_OF_REPO: said->file = text; break;
+    case DRAFT: said->draft = text; break;
+    case HIDES: said->hides = is_true(text); break;
     case ALIAS: made = split(entry, text, &entry->aliases, &entry->alias_count); break;
     case TAGS: made = split(entry, text, &entry->tags, &entry->tag_count); break;
     case TEXT: memcpy((char *)engine + setting->offset, &text, sizeof text); break;
     case WHOLE: *(int *)(void *)((char *)engine + setting->offset) = (int)number; break;
-    case FLAG:
-        *((bool *)engine + setting->offset) =
-            !*text || strcmp(text, "1") == 0 || strcasecmp(text, "true") == 0 || strcasecmp(text, "on") == 0;
-        break;
+    case FLAG: *((bool *)engine + setting->offset) = is_true(text); break;
     case KEEP_ALIVE: entry->keep_alive = number; break;
     case IGNORED: break;
     }
@@ -280,9 +291,9 @@ static size_t section_length(const char *text, size_t length) {
     return used;
 }
 
-static enum clinfer_status apply_lines(struct ci_pool_entry *entry, const char *text, size_t length, bool tell) {
+static enum clinfer_status apply_lines(struct ci_pool_entry *entry, const char *text, size_t length, bool tell,
+                                       struct said *said) {
     enum clinfer_status status = CLINFER_OK;
-    const char *file = NULL;
     entry->version = ci_hash(entry->version ? entry->version : CI_HASH_START, text, length);
     while (length && status == CLINFER_OK) {
         size_t used = strcspn(text, "\n");
@@ -291,7 +302,7 @@ static enum clinfer_status apply_lines(struct ci_pool_entry *entry, const char *
         if (read_line(text, used, &line)) {
             const struct setting *setting = find_setting(&line);
             if (setting)
-                status = apply(entry, setting, &line, &file);
+                status = apply(entry, setting, &line, said);
             else if (tell)
                 ci_log(CLINFER_LOG_WARNING, "[%s]: %.*s: not followed in presets", entry->name, (int)line.key_length,
                        line.key);
@@ -300,9 +311,19 @@ static enum clinfer_status apply_lines(struct ci_pool_entry *entry, const char *
         text += used;
         length -= used;
     }
-    if (status == CLINFER_OK && file && entry->router.engine.model)
-        entry->router.engine.model = join(entry, entry->router.engine.model, file);
     return status;
+}
+
+static enum clinfer_status complete(struct ci_pool_entry *entry, const struct said *said) {
+    const char **hides = ci_arena_array(arena_of(entry), 2, sizeof *hides);
+    const char *repo = entry->router.engine.model;
+    if (!hides) return no_memory();
+    if (!repo) entry->router.engine.model = entry->name; /* its name says which model it is */
+    if (said->hides && repo) hides[entry->hide_count++] = repo;
+    if (said->hides && said->draft) hides[entry->hide_count++] = said->draft;
+    entry->hides = hides;
+    if (said->file && repo && !(entry->router.engine.model = join(entry, repo, said->file))) return no_memory();
+    return CLINFER_OK;
 }
 
 /* Sections by sections; what holds for all first. */
@@ -327,10 +348,10 @@ static enum clinfer_status read_sections(struct list *list, const char *text, si
         if (is_named(list, name, name_length)) continue;
         struct ci_pool_entry *entry = add(list, name, name_length);
         if (!entry) return no_memory();
-        status = apply_lines(entry, common, common_length, false);
-        if (status == CLINFER_OK) status = apply_lines(entry, text + begin, lines, true);
-        if (status == CLINFER_OK && !entry->router.engine.model)
-            entry->router.engine.model = entry->name; /* its name says which model it is */
+        struct said said = {0};
+        status = apply_lines(entry, common, common_length, false, &said);
+        if (status == CLINFER_OK) status = apply_lines(entry, text + begin, lines, true, &said);
+        if (status == CLINFER_OK) status = complete(entry, &said);
     }
     return status;
 }

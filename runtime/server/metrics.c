@@ -12,8 +12,9 @@ static const double latency_bounds[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.
                                         0.75,  1,     2.5,  5,    7.5,  10,   20,   40,  80,   0};
 static const double gap_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15,
                                     0.2,   0.3,    0.4,   0.5,  0.75,  1,    2.5,   5,   0};
-static const double whole_bounds[] = {0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 0};
-static const double token_bounds[] = {1,   2,    5,    10,   20,   50,    100,   200,   500,
+static const double whole_bounds[] = {0.1, 0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,
+                                      15,  20,  30,  40,  50, 60,  120, 240, 480, 0};
+static const double token_bounds[] = {1,    2,    5,    10,    20,    50,    100,    200, 500,
                                       1000, 2000, 5000, 10000, 20000, 50000, 100000, 0};
 
 void ci_metrics_init(struct ci_metrics *metrics) {
@@ -35,8 +36,7 @@ static void observe(struct ci_histogram *histogram, double value) {
 
 void ci_metrics_add(struct ci_metrics *metrics, const struct ci_metrics_answer *answer) {
     size_t tokens = answer->prompt_tokens + answer->generated_tokens;
-    size_t computed =
-        answer->prompt_tokens > answer->cached_tokens ? answer->prompt_tokens - answer->cached_tokens : 0;
+    size_t computed = answer->prompt_tokens > answer->cached_tokens ? answer->prompt_tokens - answer->cached_tokens : 0;
     pthread_mutex_lock(&metrics->lock);
     metrics->prompt_tokens += computed;
     metrics->cached_tokens += answer->cached_tokens;
@@ -51,6 +51,13 @@ void ci_metrics_add(struct ci_metrics *metrics, const struct ci_metrics_answer *
     observe(&metrics->queued, answer->queue_seconds);
     observe(&metrics->prompts, (double)answer->prompt_tokens);
     observe(&metrics->answers, (double)answer->generated_tokens);
+    pthread_mutex_unlock(&metrics->lock);
+}
+
+void ci_metrics_prompt(struct ci_metrics *metrics, size_t tokens, double seconds) {
+    pthread_mutex_lock(&metrics->lock);
+    metrics->prompt_tokens += tokens;
+    metrics->prompt_seconds += seconds;
     pthread_mutex_unlock(&metrics->lock);
 }
 

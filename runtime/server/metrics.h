@@ -27,7 +27,8 @@ struct ci_metrics_answer {
 struct ci_metrics {
     pthread_mutex_t lock;
     uint64_t prompt_tokens, cached_tokens, predicted_tokens, most_tokens, failures;
-    uint64_t rated_tokens; /* predicted ones behind the first of their answers, which predicted_seconds is the time of */
+    uint64_t
+        rated_tokens; /* predicted ones behind the first of their answers, which predicted_seconds is the time of */
     double prompt_seconds, predicted_seconds;
     uint64_t finished[CI_METRICS_FINISHES];
     struct ci_histogram first, between, whole, queued, prompts, answers;
@@ -42,6 +43,8 @@ struct ci_metrics {
 
 void ci_metrics_init(struct ci_metrics *metrics);
 void ci_metrics_add(struct ci_metrics *metrics, const struct ci_metrics_answer *answer);
+/* Of texts that become vectors: a prompt without an answer. */
+void ci_metrics_prompt(struct ci_metrics *metrics, size_t tokens, double seconds);
 void ci_metrics_token(struct ci_metrics *metrics, double seconds); /* between two of an answer */
 void ci_metrics_route(struct ci_metrics *metrics, const char *rung, bool fell_back);
 void ci_metrics_failure(struct ci_metrics *metrics);

@@ -12,6 +12,7 @@
 #include "server/native.h"
 #include "server/openai_request.h"
 #include "server/openai_verbose.h"
+#include "server/pool.h"
 #include "server/sampled.h"
 #include "server/server.h"
 #include "server/timings.h"
@@ -204,40 +205,82 @@ static json_t *token_json(const clinfer_engine *engine, int32_t token) {
     return ci_utf8_json(text, length);
 }
 
-static void set_model(json_t *props, struct ci_exchange *exchange, const struct ci_server_options *options,
-                      struct ci_openai_request *request, json_t *defaults) {
-    const clinfer_engine *engine = request->engine;
-    struct clinfer_engine_info info = {.model_path = options->model_path, .context = options->context};
+/* A model as it is, without waking it. */
+struct look {
+    struct ci_pool *pool;
+    struct ci_pool_info *info;
+    struct ci_pool_model *model; /* NULL: it is not loaded */
+    clinfer_engine *engine;
+};
+
+static bool look_at(struct ci_exchange *exchange, struct look *look) {
+    *look = (struct look){.pool = ci_server_pool(ci_exchange_server(exchange))};
+    const char *name = ci_exchange_query(exchange, "model");
+    enum clinfer_status status = ci_pool_look(look->pool, name, &look->model);
+    if (status == CLINFER_OK) status = ci_pool_find(look->pool, name, &look->info);
+    if (status == CLINFER_OK) {
+        if (look->model) look->engine = clinfer_router_take_engine(ci_pool_router(look->model));
+        return true;
+    }
+    ci_pool_looked(look->pool, look->model);
+    struct ci_failure failure = ci_failure_of_status(status, clinfer_error());
+    ci_exchange_fail(exchange, &failure);
+    return false;
+}
+
+static void look_away(struct look *look) {
+    if (look->engine) clinfer_router_give_back_engine(ci_pool_router(look->model), look->engine);
+    ci_pool_looked(look->pool, look->model);
+    free(look->info);
+}
+
+static void set_model(json_t *props, const struct look *look, const struct ci_openai_request *request,
+                      json_t *defaults) {
+    struct clinfer_engine_info info = {.context = look->info->facts.context};
     int32_t end = -1;
-    if (engine) clinfer_engine_get_info(engine, &info);
-    for (int32_t token = 0; token < info.vocabulary && end < 0; token++)
-        if (clinfer_token_ends(engine, token)) end = token;
+    if (look->engine) clinfer_engine_get_info(look->engine, &info);
+    for (int32_t token = 0; look->engine && token < info.vocabulary && end < 0; token++)
+        if (clinfer_token_ends(look->engine, token)) end = token;
     ci_answer_set(defaults, "n_ctx", json_integer(info.context));
-    ci_answer_set(defaults, "params", ci_openai_settings(engine, request));
-    ci_answer_set(props, "model_path", json_string(info.model_path ? info.model_path : ""));
-    ci_answer_set(props, "model_alias", json_string(ci_job_model(exchange, &request->job)));
-    ci_answer_set(props, "eos_token", token_json(engine, end));
+    ci_answer_set(defaults, "params", look->engine ? ci_openai_settings(look->engine, request) : json_object());
+    ci_answer_set(props, "model_path", json_string(info.model_path ? info.model_path : look->info->path));
+    ci_answer_set(props, "model_alias", json_string(look->info->name));
+    ci_answer_set(props, "eos_token", token_json(look->engine, end));
     ci_answer_set(props, "device", json_string(info.device ? info.device : ""));
 }
 
+/* Of a server of many models, where none is named. */
+static void router_props(struct ci_exchange *exchange) {
+    const struct ci_pool_options *pool = ci_pool_get_options(ci_server_pool(ci_exchange_server(exchange)));
+    ci_reply_json(exchange, 200,
+                  json_pack("{s:s, s:i, s:b, s:s, s:b}", "role", "router", "max_instances", pool->most_loaded,
+                            "models_autoload", (int)pool->load_on_demand, "build_info", CI_ANSWER_FINGERPRINT,
+                            "is_sleeping", 0));
+}
+
 static void props(struct ci_exchange *exchange) {
-    const struct ci_server_options *options = ci_server_get_options(ci_exchange_server(exchange));
+    struct ci_server *server = ci_exchange_server(exchange);
+    const struct ci_server_options *options = ci_server_get_options(server);
     struct ci_openai_request request = {.reasoning_format = options->reasoning_format};
+    struct look look;
+    if (!*ci_server_model(server) && !ci_exchange_query(exchange, "model")) {
+        router_props(exchange);
+        return;
+    }
     ci_job_init(&request.job);
     request.job.sampling = options->sampling;
     request.job.request.max_tokens = options->predict;
-    request.job.model = ci_exchange_query(exchange, "model");
-    if (!ci_openai_take_engine(exchange, &request)) return;
+    if (!look_at(exchange, &look)) return;
     json_t *defaults = json_object();
     json_t *answer =
         json_pack("{s:O, s:i, s:{s:b, s:b}, s:b, s:b, s:b, s:s, s:s, s:b}", "default_generation_settings", defaults,
                   "total_slots", options->parallel > 0 ? options->parallel : 4, "modalities", "vision", 0, "audio", 0,
                   "endpoint_slots", (int)options->slots, "endpoint_metrics", (int)options->metrics, "endpoint_props",
                   (int)options->props, "chat_template", options->chat_template ? options->chat_template : "",
-                  "build_info", CI_ANSWER_FINGERPRINT, "is_sleeping", 0);
-    set_model(answer, exchange, options, &request, defaults);
+                  "build_info", CI_ANSWER_FINGERPRINT, "is_sleeping", look.info->state == CI_POOL_SLEEPING);
+    set_model(answer, &look, &request, defaults);
     json_decref(defaults);
-    ci_openai_request_free(exchange, &request);
+    look_away(&look);
     ci_reply_json(exchange, 200, answer);
 }
 
@@ -255,18 +298,16 @@ static void slots(struct ci_exchange *exchange) {
     struct ci_server *server = ci_exchange_server(exchange);
     const struct ci_server_options *options = ci_server_get_options(server);
     int running = 0, waiting = 0, count = options->parallel > 0 ? options->parallel : 4;
-    struct ci_openai_request request = {0};
+    struct look look;
     if (!options->slots) {
         ci_exchange_fail(exchange, &(struct ci_failure){.kind = CI_FAIL_UNSUPPORTED,
                                                         .message = "this server does not show its slots: start it "
                                                                    "with --slots"});
         return;
     }
-    ci_job_init(&request.job);
-    if (!ci_openai_take_engine(exchange, &request)) return;
-    struct clinfer_engine_info info = {.context = options->context};
-    if (request.engine) clinfer_engine_get_info(request.engine, &info);
-    ci_openai_request_free(exchange, &request);
+    if (!look_at(exchange, &look)) return;
+    int context = look.info->facts.context;
+    look_away(&look);
     ci_server_load(server, &running, &waiting);
     if (ci_exchange_query(exchange, "fail_on_no_slot") && running >= count) {
         ci_exchange_fail(exchange, &(struct ci_failure){.kind = CI_FAIL_UNAVAILABLE, .message = "all slots are busy"});
@@ -274,7 +315,7 @@ static void slots(struct ci_exchange *exchange) {
     }
     json_t *list = json_array();
     for (int i = 0; i < count; i++)
-        json_array_append_new(list, json_pack("{s:i, s:i, s:b, s:b}", "id", i, "n_ctx", info.context, "speculative", 0,
+        json_array_append_new(list, json_pack("{s:i, s:i, s:b, s:b}", "id", i, "n_ctx", context, "speculative", 0,
                                               "is_processing", i < running));
     ci_reply_json(exchange, 200, list);
 }

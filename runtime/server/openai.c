@@ -63,7 +63,13 @@ static void models(struct ci_exchange *exchange) {
     struct ci_pool_info *list = NULL;
     size_t count = 0;
     json_t *data = json_array();
-    if (pool_failed(exchange, ci_pool_list(ci_server_pool(ci_exchange_server(exchange)), &list, &count))) {
+    const char *reload = ci_exchange_query(exchange, "reload");
+    struct ci_pool *pool = ci_server_pool(ci_exchange_server(exchange));
+    if (reload && strcmp(reload, "0") != 0 && pool_failed(exchange, ci_pool_reload(pool))) {
+        json_decref(data);
+        return;
+    }
+    if (pool_failed(exchange, ci_pool_list(pool, &list, &count))) {
         json_decref(data);
         return;
     }

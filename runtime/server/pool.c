@@ -309,6 +309,29 @@ clinfer_router *ci_pool_router(struct ci_pool_model *model) { return model->rout
 const char *ci_pool_name(const struct ci_pool_model *model) { return model->entry.name; }
 double ci_pool_load_seconds(const struct ci_pool_model *model) { return model->load_seconds; }
 
+enum clinfer_status ci_pool_look(struct ci_pool *pool, const char *name, struct ci_pool_model **out) {
+    struct ci_pool_model *model;
+    *out = NULL;
+    pthread_mutex_lock(&pool->lock);
+    enum clinfer_status status = ci_pool_resolve(pool, name, &model);
+    if (status == CLINFER_OK && model->state == CI_POOL_LOADED && !model->leaves && !model->drains) {
+        model->users++;
+        *out = model;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return status;
+}
+
+void ci_pool_looked(struct ci_pool *pool, struct ci_pool_model *model) {
+    if (!model) return;
+    pthread_mutex_lock(&pool->lock);
+    if (--model->users == 0) {
+        ci_pool_schedule(pool);
+        pthread_cond_broadcast(&pool->changed);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
 /* ---- by hand ---- */
 
 enum clinfer_status ci_pool_load(struct ci_pool *pool, const char *name) {

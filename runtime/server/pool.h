@@ -40,11 +40,15 @@ struct ci_pool_entry {
     const char *name;
     const char *const *aliases; /* [alias_count], names too */
     size_t alias_count;
+    const char *const *others; /* [other_count], the same, but in no list */
+    size_t other_count;
     const char *const *tags; /* [tag_count], for people */
     size_t tag_count;
     struct clinfer_router_options router; /* engine.model: what is opened */
     double keep_alive;                    /* seconds after its last request; below 0: for ever; NAN: the pool's */
     bool hidden;                          /* answers by its name and is in no list */
+    const char *const *hides; /* [hide_count] names of the machine, or repos, that no list shows beside this one */
+    size_t hide_count;
     uint64_t version;             /* of its settings: where a later list has another number the model is loaded anew */
     void (*release)(void *owner); /* may be NULL */
     void *owner;
@@ -119,6 +123,11 @@ void ci_pool_give_back(struct ci_pool *pool, struct ci_pool_model *model, double
 clinfer_router *ci_pool_router(struct ci_pool_model *model);
 const char *ci_pool_name(const struct ci_pool_model *model);
 double ci_pool_load_seconds(const struct ci_pool_model *model); /* that its last load took */
+
+/* The same of one that is loaded, for a look that is no use of it: it wakes none, and keeps none awake. *model NULL: it
+ * is not loaded. ci_pool_looked() gives it back. */
+enum clinfer_status ci_pool_look(struct ci_pool *pool, const char *name, struct ci_pool_model **model);
+void ci_pool_looked(struct ci_pool *pool, struct ci_pool_model *model);
 
 /* Begins to load it, as if somebody had asked for it; does not wait. */
 enum clinfer_status ci_pool_load(struct ci_pool *pool, const char *name);

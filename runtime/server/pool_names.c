@@ -1,7 +1,8 @@
 /* pool_names.c: which model a name means, and the list of all.
  *
- * A client's word never becomes a path: of the machine only what clinfer_models() lists can be loaded, found by its
- * name there or by what `clinfer run -m` would take the word for. */
+ * A client's word never becomes a path: of the machine only what `clinfer list` knows can be loaded, by its name there
+ * or by what `clinfer run -m` would take the word for. Where the list shows the same bytes once, here each name of a
+ * store that has several answers; what another store has of them is left out. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "hub/find.h"
+#include "hub/stores.h"
 #include "server/pool_private.h"
 
 /* ---- making models known ---- */
@@ -37,7 +39,7 @@ struct ci_pool_model *ci_pool_add_entry(struct ci_pool *pool, const struct ci_po
     return model;
 }
 
-static struct ci_pool_model *add_of_machine(struct ci_pool *pool, const struct clinfer_model *found) {
+static struct ci_pool_model *add_of_machine(struct ci_pool *pool, const struct ci_stored *found) {
     size_t name = strlen(found->name) + 1, path = strlen(found->path) + 1;
     struct ci_pool_model *model = append(pool);
     if (!model) return NULL;
@@ -83,6 +85,36 @@ void ci_pool_free_model(struct ci_pool_model *model) {
     free(model);
 }
 
+/* ---- the machine ---- */
+
+static bool is_elsewhere(const struct ci_stored *models, size_t count, const struct ci_stored *model) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(models[i].store, model->store) != 0 &&
+            ((models[i].device == model->device && models[i].number == model->number) ||
+             (*model->digest && strcmp(models[i].digest, model->digest) == 0)))
+            return true;
+    return false;
+}
+
+/* *count of them are for ci_stores_free(), also after a failure. */
+static enum clinfer_status list_machine(struct ci_stored **models, size_t *count) {
+    struct ci_hub_settings settings;
+    size_t kept = 0;
+    *models = NULL;
+    *count = 0;
+    enum clinfer_status status = ci_hub_settings_read(&settings);
+    if (status == CLINFER_OK) status = ci_stores_scan(&settings, NULL, models, count);
+    for (size_t i = 0; status == CLINFER_OK && i < *count; i++) {
+        if (is_elsewhere(*models, kept, &(*models)[i])) continue;
+        const struct ci_stored swapped = (*models)[kept];
+        (*models)[kept++] = (*models)[i];
+        if (kept - 1 != i) (*models)[i] = swapped;
+    }
+    for (size_t i = kept; i < *count; i++) (*models)[i].whole = false; /* which nothing here shows or loads */
+    ci_hub_settings_free(&settings);
+    return status;
+}
+
 /* ---- names ---- */
 
 /* `x` is `x:latest`, as Ollama's users type it; the case of a quant does not matter. */
@@ -99,6 +131,7 @@ static bool is_name(const char *name, const char *wanted) {
 static bool has_name(const struct ci_pool_model *model, const char *wanted) {
     bool is = is_name(model->entry.name, wanted);
     for (size_t i = 0; i < model->entry.alias_count && !is; i++) is = is_name(model->entry.aliases[i], wanted);
+    for (size_t i = 0; i < model->entry.other_count && !is; i++) is = is_name(model->entry.others[i], wanted);
     return is;
 }
 
@@ -112,8 +145,8 @@ static struct ci_pool_model *find_known(const struct ci_pool *pool, const char *
     return found;
 }
 
-static const struct clinfer_model *find_listed(const struct clinfer_model *models, size_t count, const char *wanted,
-                                               const char *path) {
+static const struct ci_stored *find_listed(const struct ci_stored *models, size_t count, const char *wanted,
+                                           const char *path) {
     for (size_t i = 0; i < count; i++)
         if (models[i].whole && (path ? strcmp(models[i].path, path) == 0 : is_name(models[i].name, wanted)))
             return &models[i];
@@ -135,8 +168,8 @@ static char *path_of(const char *wanted) {
 }
 
 /* The only one that is whole; NULL: there is not just one. */
-static const struct clinfer_model *only_listed(const struct clinfer_model *models, size_t count) {
-    const struct clinfer_model *found = NULL;
+static const struct ci_stored *only_listed(const struct ci_stored *models, size_t count) {
+    const struct ci_stored *found = NULL;
     size_t whole = 0;
     for (size_t i = 0; i < count; i++)
         if (models[i].whole && ++whole == 1) found = &models[i];
@@ -145,12 +178,12 @@ static const struct clinfer_model *only_listed(const struct clinfer_model *model
 
 /* Lets go of the lock meanwhile. NULL: nothing of that name, or, wanted being NULL, not just one. */
 static struct ci_pool_model *find_on_machine(struct ci_pool *pool, const char *wanted) {
-    struct clinfer_model *models = NULL;
+    struct ci_stored *models = NULL;
     struct ci_pool_model *model = NULL;
     size_t count = 0;
     pthread_mutex_unlock(&pool->lock);
-    const struct clinfer_model *found = NULL;
-    if (clinfer_models(&models, &count) == CLINFER_OK) {
+    const struct ci_stored *found = NULL;
+    if (list_machine(&models, &count) == CLINFER_OK) {
         found = wanted ? find_listed(models, count, wanted, NULL) : only_listed(models, count);
         char *path = found || !wanted ? NULL : path_of(wanted);
         if (path) found = find_listed(models, count, wanted, path);
@@ -159,7 +192,7 @@ static struct ci_pool_model *find_on_machine(struct ci_pool *pool, const char *w
     pthread_mutex_lock(&pool->lock);
     if (found) model = find_known(pool, found->name);
     if (found && !model) model = add_of_machine(pool, found);
-    clinfer_models_free(models, count);
+    ci_stores_free(models, count);
     return model;
 }
 
@@ -253,7 +286,7 @@ static struct ci_pool_info show(struct block *block, const struct ci_pool_model 
 }
 
 /* One that is on the machine, and never was asked for. */
-static struct ci_pool_info show_listed(struct block *block, const struct clinfer_model *model) {
+static struct ci_pool_info show_listed(struct block *block, const struct ci_stored *model) {
     return (struct ci_pool_info){.name = put(block, model->name),
                                  .path = put(block, model->path),
                                  .store = put(block, model->store),
@@ -265,24 +298,36 @@ static struct ci_pool_info show_listed(struct block *block, const struct clinfer
 }
 
 /* The known ones that are of use to a list: what has gone from the disk stays as long as it is loaded. */
-static bool is_shown(const struct ci_pool_model *model, const struct clinfer_model *models, size_t count) {
+static bool is_shown(const struct ci_pool_model *model, const struct ci_stored *models, size_t count) {
     if (model->removed || model->is_vectors) return false;
     if (model->of_entry || model->state != CI_POOL_UNLOADED) return true;
     return find_listed(models, count, model->entry.name, NULL) != NULL;
 }
 
-static size_t fill(const struct ci_pool *pool, const struct clinfer_model *models, size_t count, struct block *block,
+/* An entry shows it already: by its name, "user/repo:Q4_0", or by its repo. */
+static bool is_hidden(const struct ci_pool *pool, const char *name) {
+    for (const struct ci_pool_model *model = pool->models; model; model = model->next)
+        for (size_t i = 0; i < model->entry.hide_count && !model->removed; i++) {
+            size_t length = strlen(model->entry.hides[i]);
+            if (strncasecmp(name, model->entry.hides[i], length) == 0 && (!name[length] || name[length] == ':'))
+                return true;
+        }
+    return false;
+}
+
+static size_t fill(const struct ci_pool *pool, const struct ci_stored *models, size_t count, struct block *block,
                    struct ci_pool_info *list) {
     size_t shown = 0;
     for (int machine = 0; machine < 2; machine++)
         for (const struct ci_pool_model *model = pool->models; model; model = model->next) {
             if (model->of_entry == (machine != 0) || !is_shown(model, models, count)) continue;
+            if (!model->of_entry && is_hidden(pool, model->entry.name)) continue;
             struct ci_pool_info info = show(block, model);
             if (list) list[shown] = info;
             shown++;
         }
     for (size_t i = 0; i < count; i++) {
-        if (!models[i].whole || find_known(pool, models[i].name)) continue;
+        if (!models[i].whole || find_known(pool, models[i].name) || is_hidden(pool, models[i].name)) continue;
         struct ci_pool_info info = show_listed(block, &models[i]);
         if (list) list[shown] = info;
         shown++;
@@ -291,13 +336,13 @@ static size_t fill(const struct ci_pool *pool, const struct clinfer_model *model
 }
 
 enum clinfer_status ci_pool_list(struct ci_pool *pool, struct ci_pool_info **list, size_t *count) {
-    struct clinfer_model *models = NULL;
+    struct ci_stored *models = NULL;
     size_t found = 0;
     struct block block = {0};
     *list = NULL;
     *count = 0;
     if (pool->options.of_machine) {
-        enum clinfer_status status = clinfer_models(&models, &found);
+        enum clinfer_status status = list_machine(&models, &found);
         if (status != CLINFER_OK) return status;
     }
     pthread_mutex_lock(&pool->lock);
@@ -308,7 +353,7 @@ enum clinfer_status ci_pool_list(struct ci_pool *pool, struct ci_pool_info **lis
         *count = fill(pool, models, found, &block, *list);
     }
     pthread_mutex_unlock(&pool->lock);
-    clinfer_models_free(models, found);
+    ci_stores_free(models, found);
     return *list ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a list of models");
 }
 

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "server/exchange.h"
+#include "server/metrics.h"
 #include "server/pool.h"
 #include "server/server.h"
 
@@ -142,6 +143,8 @@ bool ci_vectors_make(struct ci_vectors *vectors, enum clinfer_pooling pooling) {
     enum clinfer_status status = clinfer_embed_all(vectors->engine, vectors->texts, vectors->count, pooling, goes_on,
                                                    vectors->exchange, vectors->numbers);
     vectors->seconds = ci_now() - start;
+    if (status == CLINFER_OK)
+        ci_metrics_prompt(ci_server_metrics(ci_exchange_server(vectors->exchange)), vectors->tokens, vectors->seconds);
     return status == CLINFER_OK ? true : fail(vectors->exchange, status);
 }
 

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""The models of `clinfer serve`: by name, on demand, in turn, let go of, asleep, read again. Prints TAP."""
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../support"))
+import serving  # noqa: E402
+import tap  # noqa: E402
+import tiny_bert  # noqa: E402
+
+FOLDER = tempfile.TemporaryDirectory(prefix="clinfer-models-")
+MODELS = os.path.join(FOLDER.name, "models")
+os.mkdir(MODELS)
+for name in ["one", "two", "three"]:
+    shutil.copy(serving.TINY, os.path.join(MODELS, f"{name}.gguf"))
+tiny_bert.write(os.path.join(MODELS, "bert.gguf"))
+with open(os.path.join(MODELS, "broken.gguf"), "wb") as broken:
+    broken.write(b"GGUF\3" + bytes(64))
+
+
+class Router(serving.Serve):
+    """No -m: models by name alone."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__("-m", "-", *arguments, **more)
+        at = self.command.index("-m")
+        del self.command[at:at + 2]
+
+
+def state(server, model):
+    status, _, answer = server.ask("GET", "/v1/models")
+    assert status == 200, answer
+    return next(entry["status"]["value"] for entry in answer["data"] if entry["id"] == model)
+
+
+def await_state(server, model, wanted, seconds=30):
+    end = time.monotonic() + seconds
+    while state(server, model) != wanted:
+        assert time.monotonic() < end, (model, state(server, model), wanted)
+        time.sleep(0.02)
+
+
+def complete(server, model):
+    return server.ask("POST", "/v1/completions", {"model": model, "prompt": "a", "max_tokens": 2})
+
+
+def test_models_of_a_folder_are_loaded_on_demand():
+    with Router("--models-dir", MODELS, "--models-max", "2") as server:
+        _, _, listed = server.ask("GET", "/v1/models")
+        assert sorted(m["id"] for m in listed["data"]) == ["bert", "broken", "one", "three", "two"], listed
+        assert all(m["status"]["value"] == "unloaded" for m in listed["data"])
+        for model in ["one", "two", "three"]:
+            status, _, answer = complete(server, model)
+            assert status == 200 and answer["model"] == model, (status, answer)
+        await_state(server, "one", "unloaded")
+        assert state(server, "two") == state(server, "three") == "loaded"
+        assert complete(server, "nobody")[0] == 404
+        assert complete(server, "../models/one.gguf")[0] == 404
+        assert complete(server, os.path.join(MODELS, "one.gguf"))[0] == 404
+        status, _, answer = complete(server, "broken")
+        assert status == 500 and "broken" in answer["error"]["message"], (status, answer)
+        assert state(server, "broken") == "failed"
+        assert complete(server, "two")[0] == 200
+        assert server.ask("GET", "/props")[2]["role"] == "router"
+
+
+def test_many_who_want_the_same_and_others():
+    with Router("--models-dir", MODELS, "--models-max", "1") as server:
+        wrong = []
+
+        def ask(model):
+            for _ in range(3):
+                status, _, answer = complete(server, model)
+                if status != 200 or answer["model"] != model:
+                    wrong.append((model, status, answer))
+        threads = [threading.Thread(target=ask, args=(model,)) for model in ["one", "two", "one", "three", "two"]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong, wrong[0]
+
+
+def test_loading_by_hand_needs_leave():
+    with Router("--models-dir", MODELS, "--no-models-autoload") as server:
+        assert server.ask("POST", "/models/load", {"model": "one"})[0] == 403
+        assert complete(server, "one")[0] == 400
+    with Router("--models-dir", MODELS, "--no-models-autoload", "--allow-model-changes") as server:
+        assert server.post("/models/load", {"model": "one"})["success"]
+        await_state(server, "one", "loaded")
+        assert complete(server, "one")[0] == 200
+        assert server.post("/models/unload", {"model": "one"})["success"]
+        await_state(server, "one", "unloaded")
+        assert server.ask("POST", "/models/load", {"model": "nobody"})[0] == 404
+        assert server.ask("POST", "/models/load", {})[0] == 400
+
+
+def test_an_idle_model_goes_out_or_sleeps():
+    with Router("--models-dir", MODELS, "--keep-alive", "100ms") as server:
+        assert complete(server, "one")[0] == 200
+        await_state(server, "one", "unloaded")
+    with serving.Serve("--sleep-idle-seconds", "0.2", "--alias", "tiny") as server:
+        await_state(server, "tiny", "sleeping")
+        for _ in range(3): # nor does who looks wake it
+            assert server.ask("GET", "/props")[2]["is_sleeping"]
+            assert server.ask("GET", "/health")[0] == 200
+        assert complete(server, "anything")[2]["model"] == "tiny"
+        assert state(server, "tiny") == "loaded"
+
+
+def test_presets_are_read_again():
+    presets = os.path.join(FOLDER.name, "presets.ini")
+
+    def write(text):
+        with open(presets, "w", encoding="utf-8") as file:
+            file.write(text)
+    path = os.path.join(MODELS, "one.gguf")
+    write(f"[first]\nmodel = {path}\nctx-size = 48\n[second]\nmodel = {path}\nalias = uno\n")
+    with Router("--models-preset", presets) as server:
+        assert server.ask("GET", "/props?model=first")[2]["default_generation_settings"]["n_ctx"] == 0
+        assert complete(server, "uno")[2]["model"] == "second"
+        assert complete(server, "first")[0] == 200
+        assert server.ask("GET", "/props?model=first")[2]["default_generation_settings"]["n_ctx"] == 48
+        write(f"[second]\nmodel = {path}\nalias = uno\n[third]\nmodel = {path}\n")
+        ids = [entry["id"] for entry in server.ask("GET", "/models?reload=1")[2]["data"]]
+        assert ids == ["second", "third"], ids
+        assert complete(server, "first")[0] == 404
+        assert state(server, "second") == "loaded" # which stayed as it was
+        write("[fourth\n")
+        server.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while "stay as they were" not in server.said() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert complete(server, "third")[0] == 200
+
+
+if __name__ == "__main__":
+    tap.main(globals())
