@@ -264,6 +264,7 @@ struct clinfer_engine_stats {
     int fallbacks;                      /* ops of a plan that could not run on the device */
     const char *fallback_text;          /* which and why, for people; "" when there are none; stays until it closes */
     uint64_t weight_bytes, cache_bytes, activation_bytes;
+    uint64_t cache_tokens, cache_tokens_used; /* for which the KV caches have room, which grows; that are there */
 };
 CLINFER_API void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats);
 
@@ -642,8 +643,14 @@ struct clinfer_remote {
  * step down before the first byte of text starts afresh; after it, another local rung goes on with the same tokens, so
  * that text which is out stays; a remote goes on with an answer that has begun only if that was asked for.
  *
- * Engines run on threads of their own: one whose driver hangs is left behind. A router and its conversations are used
- * by one thread at a time. */
+ * Engines run on threads of their own: one whose driver hangs is left behind.
+ *
+ * From several threads: everything here may be called at any time from any thread, also while others wait for answers,
+ * but a conversation belongs to one thread at a time (cancelling is for all), and nobody may use what another one
+ * destroys or closes. Who waits for an answer sleeps. Callbacks of a request come from the engine's thread, or from the
+ * one that waits where a remote answers or the answer ends, one at a time for each conversation; what of the router they
+ * may call is clinfer_chat_cancel, clinfer_router_take_engine and _give_back_engine, _get_state, _get_stats and _rungs.
+ * They hold up all that the engine computes, so they should not wait for anything. */
 
 typedef struct clinfer_router clinfer_router;
 typedef struct clinfer_conversation clinfer_conversation;
@@ -662,6 +669,14 @@ struct clinfer_router_options {
      * take on a slow device if that is longer; 300 where kernels are built and weights are loaded. Otherwise exactly
      * this, and ten times as long for the latter. */
     double watchdog_seconds;
+
+    bool prove; /* a rung is ready, and gets requests, only when it has computed a prompt of several tokens and two
+                 * tokens more; else when its engine is open */
+
+    /* A rung whose device failed is tried again after so many seconds, and must have computed such a prompt before
+     * requests go there; each failure doubles that, up to retry_most_seconds (0: 600). 0: never, as for one that hung.
+     */
+    double retry_seconds, retry_most_seconds;
 };
 
 enum clinfer_rung_kind { CLINFER_RUNG_DEVICE, CLINFER_RUNG_CPU, CLINFER_RUNG_REMOTE };
@@ -676,6 +691,10 @@ struct clinfer_rung {
     const char *reason;         /* why it did not answer, or was not tried; "" */
     double seconds;             /* that this request spent there */
     size_t tokens;              /* that it generated */
+
+    /* Only of clinfer_router_rungs(). */
+    double again_seconds;                    /* until it is tried again, below 0: never; 0 of one that is in use */
+    uint64_t answered, failed, total_tokens; /* requests; tokens generated */
 };
 
 /* How a request was answered. Borrowed until the conversation's next request. */
@@ -704,6 +723,10 @@ CLINFER_API void clinfer_router_close(clinfer_router *router);
  * request. Not needed: requests do so too. CLINFER_OK: some rung is ready, which may be a remote. */
 CLINFER_API enum clinfer_status clinfer_router_start(clinfer_router *router);
 
+/* Begins to do so, and returns at once; clinfer_router_get_state() tells how far it is. Where the rung that is in use
+ * fails later, the next one is opened ahead of requests, too. */
+CLINFER_API enum clinfer_status clinfer_router_begin(clinfer_router *router);
+
 /* The engine of the first rung that has one, to ask it things between requests; NULL: none. */
 CLINFER_API clinfer_engine *clinfer_router_engine(clinfer_router *router);
 
@@ -712,8 +735,39 @@ CLINFER_API clinfer_engine *clinfer_router_engine(clinfer_router *router);
 CLINFER_API clinfer_engine *clinfer_router_take_engine(clinfer_router *router);
 CLINFER_API void clinfer_router_give_back_engine(clinfer_router *router, clinfer_engine *engine);
 
-/* The ladder as it stands. Borrowed until the next call on the router or one of its conversations. */
-CLINFER_API const struct clinfer_rung *clinfer_router_rungs(clinfer_router *router, size_t *count);
+/* The ladder as it stands, in one block that is the caller's to clinfer_free. */
+CLINFER_API enum clinfer_status clinfer_router_rungs(clinfer_router *router, struct clinfer_rung **rungs,
+                                                     size_t *count);
+
+/* How things stand, for whoever has to know at once: neither a device that hangs nor a request holds it up. */
+enum clinfer_router_condition {
+    CLINFER_ROUTER_LOADING,  /* the rung that is next to be used is not ready */
+    CLINFER_ROUTER_READY,    /* one of this machine is, or there are only remotes, as was asked for */
+    CLINFER_ROUTER_DEGRADED, /* what was to run here does not; a remote is left */
+    CLINFER_ROUTER_HANGING,  /* the device gives no sign of life for half of what the watchdog allows; or did so, was
+                              * left behind, and nothing else is left */
+    CLINFER_ROUTER_FAILED    /* nothing is left */
+};
+struct clinfer_router_state {
+    enum clinfer_router_condition condition;
+    int rung;              /* where the next request begins; -1: none */
+    char name[128];        /* its name */
+    char reason[512];      /* why the first rung is not in use; "" */
+    double silent_seconds; /* of HANGING */
+};
+CLINFER_API void clinfer_router_get_state(clinfer_router *router, struct clinfer_router_state *state);
+
+/* What was done, for metrics. */
+struct clinfer_router_stats {
+    uint64_t requests, answered, failed, cancelled;          /* so far */
+    uint64_t prompt_tokens, cached_tokens, generated_tokens; /* of those that have ended, as in their results */
+    double prompt_seconds, generate_seconds;
+    uint64_t steps, rows;                      /* runs of a plan, and tokens computed, of engines that are open */
+    uint64_t cache_tokens, cache_tokens_used;  /* for which the KV caches have room; that are there */
+    uint64_t cache_bytes;
+    int running, waiting; /* requests that are computed, or on a remote; that wait for an engine */
+};
+CLINFER_API void clinfer_router_get_stats(clinfer_router *router, struct clinfer_router_stats *stats);
 
 /* Whether a thread was left behind in a driver that hangs: then the process must end with _exit, since drivers wait
  * for their own work at exit. Stays true for the life of the process. */

@@ -81,12 +81,19 @@ static json_t *ladder_json(struct ci_run_state *run, const struct clinfer_rung *
 
 int ci_report_ladder(struct ci_run_state *run) {
     size_t count;
-    const struct clinfer_rung *rungs = clinfer_router_rungs(run->router, &count);
-    if (run->json) return ci_print_json(ladder_json(run, rungs, count));
+    struct clinfer_rung *rungs;
+    enum clinfer_status status = clinfer_router_rungs(run->router, &rungs, &count);
+    if (status != CLINFER_OK) return ci_complain(status);
+    if (run->json) {
+        int exit_status = ci_print_json(ladder_json(run, rungs, count));
+        clinfer_free(rungs);
+        return exit_status;
+    }
     if (run->model.path) ci_printf("model: %s (%s)\n", run->model.path, run->model.why);
     for (size_t i = 0; i < count; i++)
         ci_printf("%zu. %s%s%s%s%s: %s\n", i + 1, rungs[i].kind == CLINFER_RUNG_REMOTE ? "remote " : "", rungs[i].name,
                   *rungs[i].url ? " (" : "", rungs[i].url, *rungs[i].url ? ")" : "", why(run, &rungs[i], i));
+    clinfer_free(rungs);
     for (size_t i = 0; i < run->remotes.left_out_count; i++)
         ci_printf("-  remote %s is not asked: %s\n", run->remotes.left_out[i].name, run->remotes.left_out[i].reason);
     return 0;

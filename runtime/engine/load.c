@@ -362,6 +362,9 @@ void ci_engine_count(const struct clinfer_engine *engine, struct clinfer_engine_
     for (int i = 0; i < engine->bucket_count; i++)
         if (engine->buckets[i].plan) stats->cpu_seconds += ci_plan_cpu_seconds(engine->buckets[i].plan);
     stats->device_seconds = engine->device ? stats->device_seconds - stats->cpu_seconds : 0;
+    const struct ci_page_pool *pool = &engine->pools[engine->pools[CI_CACHE_WHOLE].capacity ? CI_CACHE_WHOLE : CI_CACHE_WINDOW];
+    stats->cache_tokens = (uint64_t)pool->capacity * CI_PAGE_ROWS;
+    stats->cache_tokens_used = (uint64_t)(pool->capacity - pool->free_count) * CI_PAGE_ROWS;
     for (int i = 0; i < engine->store.place_count; i++) {
         stats->weight_bytes += engine->store.weight_bytes[i];
         stats->cache_bytes += engine->store.state_bytes[i];

@@ -2,6 +2,7 @@
 #include "engine/runner_private.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,6 +13,7 @@
 #include "base/status.h"
 #include "base/stop.h"
 #include "engine/engine_private.h"
+#include "engine/prove.h"
 #include "text/tool_grammar.h"
 #include "text/tool_prompt.h"
 
@@ -40,7 +42,6 @@ static void end_talk(const struct ci_task *task, const struct talk *talk) {
     struct ci_runner *runner = task->runner;
     pthread_mutex_lock(&runner->lock);
     runner->talks = false;
-    if (runner->abandoned) pthread_cond_broadcast(&runner->changed); /* that waits for this */
     pthread_mutex_unlock(&runner->lock);
     ci_watch_begin(talk->before, talk->estimate);
 }
@@ -98,6 +99,11 @@ static bool make_room(struct ci_task *task, size_t capacity) {
     return true;
 }
 
+static bool is_cancelled(void *user) {
+    const struct ci_task *task = user;
+    return atomic_load(&task->cancel) || (task->request.cancel && atomic_load(&task->request.cancel->wanted));
+}
+
 static bool on_token(void *user, int32_t token) {
     struct ci_task *task = user;
     clinfer_session *session = task->seat->session;
@@ -111,12 +117,7 @@ static bool on_token(void *user, int32_t token) {
     if (goes_on && task->request.token) task->request.token(task->request.user, token, row);
     task->memory = session->sampler.memory;
     pthread_mutex_unlock(&task->runner->lock);
-    return goes_on && !atomic_load(&task->cancel);
-}
-
-static bool is_cancelled(void *user) {
-    const struct ci_task *task = user;
-    return atomic_load(&task->cancel);
+    return goes_on && !is_cancelled(task);
 }
 
 /* Room for all tokens that the context allows, so that none is made while they come. */
@@ -272,7 +273,13 @@ void ci_task_free(struct ci_task *task) {
     free((char *)(uintptr_t)task->request.tool_choice);
     free(task->tokens);
     free((char *)(uintptr_t)task->grammar.text);
+    ci_cancel_release(task->request.cancel);
     free(task);
+}
+
+/* Who is told belongs to those that an abandoned runner is nothing to any more. With the lock held. */
+static void ring(const struct ci_runner *runner) {
+    if (runner->own.bell && !runner->abandoned) sem_post(runner->own.bell);
 }
 
 /* The failure's message is ci_status_message(). With the lock held. */
@@ -281,6 +288,7 @@ static void end_task(struct ci_task *task, enum clinfer_status status) {
     if (status != CLINFER_OK) strncpy(task->message, ci_status_message(), sizeof task->message - 1);
     remove_task(task->runner, task);
     task->state = CI_TASK_DONE;
+    ring(task->runner);
     if (task->released) ci_task_free(task);
 }
 
@@ -289,7 +297,7 @@ static void start_tasks(struct ci_runner *runner) {
     for (struct ci_task *task = runner->tasks; task; task = task->next) {
         bool of_model;
         if (task->state != CI_TASK_WAITS) continue;
-        if (atomic_load(&task->cancel)) { /* before anybody could begin */
+        if (is_cancelled(task)) { /* before anybody could begin */
             task->result.finish = CLINFER_FINISH_CANCELLED;
             end_task(task, CLINFER_OK);
             pthread_cond_broadcast(&runner->changed);
@@ -327,7 +335,7 @@ static void look_at_tasks(struct ci_runner *runner) {
         next = task->next;
         if (task->state != CI_TASK_RUNS) continue;
         clinfer_session *session = task->seat->session;
-        if (atomic_load(&task->cancel)) clinfer_cancel(session);
+        if (is_cancelled(task)) clinfer_cancel(session);
         size_t before = task->computed;
         task->computed = ci_session_computed(session);
         tell_if_in_prompt(task, before);
@@ -365,13 +373,16 @@ static bool may_close(const struct ci_runner *runner) {
 /* Until it is closed or abandoned. With the lock held. */
 static void serve(struct ci_runner *runner) {
     bool computed = false;
+    struct clinfer_engine_stats seen;
     while (!runner->abandoned) {
         destroy_seats(runner);
         start_tasks(runner);
         if (any(runner, CI_TASK_RUNS)) {
             pthread_mutex_unlock(&runner->lock);
             computed = ci_engine_turn(runner->engine) || computed;
+            clinfer_engine_get_stats(runner->engine, &seen);
             pthread_mutex_lock(&runner->lock);
+            runner->seen = seen;
             look_at_tasks(runner);
         } else if (any(runner, CI_TASK_WAITS) || runner->leaving) {
             continue;
@@ -409,6 +420,15 @@ static void refuse_tasks(struct ci_runner *runner) {
     }
 }
 
+/* The message stays that of the failure. */
+static void close_failed(enum clinfer_status status, clinfer_engine **engine) {
+    char message[sizeof((struct ci_runner *)NULL)->message];
+    snprintf(message, sizeof message, "%s", ci_status_message());
+    clinfer_engine_close(*engine);
+    *engine = NULL;
+    ci_fail(status, "%s", message);
+}
+
 static void *work(void *argument) {
     struct ci_runner *runner = argument;
     ci_watch_by(&runner->watch);
@@ -417,13 +437,20 @@ static void *work(void *argument) {
     bool of_device;
     enum clinfer_status status =
         ci_engine_open_on(&runner->options, &runner->rung.devices, CI_ENGINE_PROVEN, &engine, &of_device);
+    if (status == CLINFER_OK && runner->own.prove) {
+        status = ci_engine_prove(engine);
+        of_device = true;
+        if (status != CLINFER_OK) close_failed(status, &engine);
+    }
     ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
     runner->engine = engine;
     runner->status = status;
     runner->of_device = of_device;
+    if (engine) clinfer_engine_get_stats(engine, &runner->seen);
     if (status != CLINFER_OK) strncpy(runner->message, ci_status_message(), sizeof runner->message - 1);
     runner->opened = true;
+    ring(runner);
     pthread_cond_broadcast(&runner->changed);
     if (status == CLINFER_OK)
         serve(runner);
@@ -437,6 +464,7 @@ static void *work(void *argument) {
     ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
     runner->closed = true;
+    ring(runner);
     pthread_cond_broadcast(&runner->changed);
     pthread_mutex_unlock(&runner->lock);
     return NULL;
@@ -486,11 +514,12 @@ static bool copy_options(struct ci_runner *runner, const struct clinfer_engine_o
 }
 
 enum clinfer_status ci_runner_create(const struct clinfer_engine_options *options, const struct ci_engine_rung *rung,
-                                     struct ci_runner **out) {
+                                     const struct ci_runner_options *own, struct ci_runner **out) {
     struct ci_runner *runner = calloc(1, sizeof *runner);
     *out = NULL;
     if (!runner) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     runner->rung = *rung;
+    if (own) runner->own = *own;
     atomic_store(&runner->watch.since, ci_now());
     pthread_mutex_init(&runner->lock, NULL);
     pthread_cond_init(&runner->changed, NULL);
@@ -552,17 +581,35 @@ bool ci_runner_is_held(struct ci_runner *runner, const clinfer_engine *engine) {
     return held;
 }
 
+void ci_runner_add_stats(struct ci_runner *runner, struct clinfer_router_stats *stats) {
+    pthread_mutex_lock(&runner->lock);
+    stats->steps += runner->seen.steps;
+    stats->rows += runner->seen.rows;
+    stats->cache_tokens += runner->seen.cache_tokens;
+    stats->cache_tokens_used += runner->seen.cache_tokens_used;
+    stats->cache_bytes += runner->seen.cache_bytes;
+    pthread_mutex_unlock(&runner->lock);
+}
+
 bool ci_runner_hangs(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent) {
     return ci_runner_is_silent(runner, limits, silent);
 }
 
-void ci_runner_abandon(struct ci_runner *runner) {
+bool ci_runner_abandon(struct ci_runner *runner) {
     pthread_mutex_lock(&runner->lock);
-    runner->abandoned = true;
+    bool talks = runner->talks;
+    runner->abandoned = !talks;
     pthread_cond_broadcast(&runner->changed);
-    while (runner->talks) pthread_cond_wait(&runner->changed, &runner->lock);
     pthread_mutex_unlock(&runner->lock);
-    pthread_detach(runner->thread);
+    if (!talks) pthread_detach(runner->thread);
+    return !talks;
+}
+
+bool ci_runner_is_closed(struct ci_runner *runner) {
+    pthread_mutex_lock(&runner->lock);
+    bool closed = runner->closed;
+    pthread_mutex_unlock(&runner->lock);
+    return closed;
 }
 
 void ci_runner_end(struct ci_runner *runner) {
@@ -582,8 +629,8 @@ bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *lim
         bool in_vain = !runner->opened && ci_now() - start > patience;
         if (in_vain || ci_runner_is_silent(runner, limits, &silent)) {
             pthread_mutex_unlock(&runner->lock);
-            ci_runner_abandon(runner);
-            return false;
+            if (ci_runner_abandon(runner)) return false;
+            pthread_mutex_lock(&runner->lock);
         }
         ci_runner_wait_for_change(runner, ci_now() + 0.1);
     }

@@ -10,6 +10,7 @@
 #define CI_ENGINE_RUNNER_H
 
 #include <jansson.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #include "base/watch.h"
@@ -27,11 +28,23 @@ enum ci_call_start { CI_CALL_ANYWHERE, CI_CALL_BEHIND_MARK, CI_CALL_IS_OBJECT };
 /* A conversation's place on a runner: its session. Made by the first task. */
 struct ci_seat;
 
+/* A wish that a request may end, from any thread or a signal handler. Shared, since a task whose runner was left behind
+ * may look at it for ever. */
+struct ci_cancel {
+    atomic_bool wanted;
+    atomic_int owners;
+};
+
+/* The caller owns it; NULL: out of memory. */
+struct ci_cancel *ci_cancel_create(void);
+void ci_cancel_release(struct ci_cancel *cancel);
+
 struct ci_task_request {
     struct ci_prompt_request prompt;         /* copied, with messages, tokens, tools and variables */
     struct clinfer_session_options sampling; /* NAN, -1: the model's own; copied with what it points to */
     int max_tokens;
     bool ignore_end, no_cache;
+    struct ci_cancel *cancel; /* the task becomes an owner of it; NULL: only ci_task_cancel() ends it */
     const struct clinfer_grammar *grammar; /* copied; NULL: any answer */
     clinfer_text_callback *callback;       /* comes from the runner's thread, one at a time, and may take its time */
     clinfer_text_callback *reasoning;      /* the same for that part of the text; NULL: `callback` gets all of it */
@@ -69,9 +82,15 @@ struct ci_task_view {
     size_t computed, prompt_tokens; /* how far the prompt is */
 };
 
+struct ci_runner_options {
+    bool prove;  /* the engine counts as open when it has computed something: prove.h */
+    sem_t *bell; /* NULL, or posted when the engine is open, or is not, when a task is done and when the runner is
+                  * closed, until it is abandoned */
+};
+
 /* Opens an engine there. Texts of the options are copied: a runner that was abandoned may read them at any time. */
 enum clinfer_status ci_runner_create(const struct clinfer_engine_options *options, const struct ci_engine_rung *rung,
-                                     struct ci_runner **runner);
+                                     const struct ci_runner_options *own, struct ci_runner **runner);
 
 /* Waits until the engine is open, at most `seconds`; false: not yet. Then *status is how that went, with its message,
  * and *of_device as ci_engine_open_on() tells it. */
@@ -87,15 +106,21 @@ void ci_runner_let_go(struct ci_runner *runner);
 /* Whether somebody holds that engine of its. */
 bool ci_runner_is_held(struct ci_runner *runner, const clinfer_engine *engine);
 
+/* Adds what its engine has done, as after its last step. */
+void ci_runner_add_stats(struct ci_runner *runner, struct clinfer_router_stats *stats);
+
 /* Whether it has been silent for too long. */
 bool ci_runner_hangs(struct ci_runner *runner, const struct ci_watch_limits *limits, double *silent);
 
-/* No text of it comes through from now on, and it is left to itself; waits for a text callback that is under way. The
- * object is not to be used any more. */
-void ci_runner_abandon(struct ci_runner *runner);
+/* No text of it comes through from now on, and it is left to itself: the object is not to be used any more. false: it
+ * is in a callback, and so does not hang. */
+bool ci_runner_abandon(struct ci_runner *runner);
 
 /* It ends when its tasks are done and its seats are released. */
 void ci_runner_end(struct ci_runner *runner);
+
+/* Whether it has ended: ci_runner_close() does not wait then. */
+bool ci_runner_is_closed(struct ci_runner *runner);
 
 /* Ends it and waits for that; false: it hangs, or is still opening its engine, and was abandoned. All tasks must be
  * done and released. */
@@ -118,7 +143,7 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
 void ci_task_wait(struct ci_task *task, double seconds, const struct ci_watch_limits *limits,
                   struct ci_task_view *view);
 
-/* Asks for the end after the present token. From any thread, or a signal handler. */
+/* Asks for the end after the present token. From any thread. */
 void ci_task_cancel(struct ci_task *task);
 
 /* The tokens of the answer so far, those that were begun included, and the bytes of their text that are out. Borrowed

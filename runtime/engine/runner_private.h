@@ -40,6 +40,7 @@ struct ci_runner {
     struct clinfer_engine_options options;
     struct ci_arena arena; /* of the options' texts */
     struct ci_engine_rung rung;
+    struct ci_runner_options own;
     struct ci_watch watch;
     pthread_t thread;
     clinfer_engine *engine; /* the thread's own; others may ask it things while no task runs */
@@ -54,6 +55,7 @@ struct ci_runner {
     char message[1024];
     struct ci_task *tasks; /* that wait or run, oldest first */
     int seats, holds; /* each hold counts as a seat */
+    struct clinfer_engine_stats seen; /* the engine's, as after its last step */
     struct ci_seat *leaving; /* of these, to be destroyed */
 };
 

@@ -7,6 +7,18 @@
 #include "base/status.h"
 #include "engine/runner_private.h"
 
+struct ci_cancel *ci_cancel_create(void) {
+    struct ci_cancel *cancel = malloc(sizeof *cancel);
+    if (!cancel) return NULL;
+    atomic_init(&cancel->wanted, false);
+    atomic_init(&cancel->owners, 1);
+    return cancel;
+}
+
+void ci_cancel_release(struct ci_cancel *cancel) {
+    if (cancel && atomic_fetch_sub(&cancel->owners, 1) == 1) free(cancel);
+}
+
 enum clinfer_status ci_messages_check(const struct clinfer_message *messages, size_t count) {
     if (count && !messages) return ci_fail(CLINFER_INVALID_ARGUMENT, "the messages are NULL, their count %zu", count);
     for (size_t i = 0; i < count; i++) {
@@ -113,6 +125,7 @@ static bool copy_request(struct ci_task *task, const struct ci_task_request *req
     own->tool_choice = NULL;
     own->grammar = NULL;
     own->begun = NULL;
+    if (own->cancel) atomic_fetch_add(&own->cancel->owners, 1);
     task->messages = ci_messages_copy(prompt->messages, prompt->count);
     task->tokens = malloc((request->begun_count + 1) * sizeof *task->tokens);
     if (!task->messages || !task->tokens) return false;

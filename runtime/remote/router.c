@@ -6,13 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/require.h"
-#include "graph/choices.h"
-
-static atomic_bool left_behind;
-
-bool clinfer_left_behind(void) { return atomic_load(&left_behind); }
 
 /* ---- making the ladder ---- */
 
@@ -81,10 +77,8 @@ static enum clinfer_status make_ladder(struct clinfer_router *router) {
     if (local) listed = ci_engine_rungs(&options->engine, &places, &count);
     size_t most = (size_t)count + options->remote_count + 1;
     router->rungs = calloc(most, sizeof *router->rungs);
-    router->shown = calloc(most, sizeof *router->shown);
-    router->ended = calloc(most, sizeof *router->ended);
     router->remotes = calloc(options->remote_count + 1, sizeof *router->remotes);
-    if (!router->rungs || !router->shown || !router->ended || !router->remotes)
+    if (!router->rungs || !router->remotes)
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     else if (local)
         status = add_locals(router, places, count, listed);
@@ -111,18 +105,26 @@ static enum clinfer_status check_options(const struct clinfer_router_options *op
     return CLINFER_OK;
 }
 
+static void close_runner(const struct clinfer_router *router, struct ci_runner *runner) {
+    if (runner && !ci_runner_close(runner, &router->limits)) ci_rungs_note_left_behind();
+}
+
 static void destroy(struct clinfer_router *router) {
+    ci_keeper_end(router);
     for (int i = 0; i < router->count; i++) {
         struct ci_rung *rung = &router->rungs[i];
-        if (rung->runner && !ci_runner_close(rung->runner, &router->limits)) atomic_store(&left_behind, true);
+        close_runner(router, rung->runner);
+        close_runner(router, rung->trial);
         free(rung->name);
     }
-    for (int i = 0; i < router->ended_count; i++)
-        if (!ci_runner_close(router->ended[i], &router->limits)) atomic_store(&left_behind, true);
+    for (int i = 0; i < router->ended_count; i++) close_runner(router, router->ended[i]);
     free(router->rungs);
-    free(router->shown);
     free(router->ended);
     free(router->remotes);
+    sem_destroy(&router->bell);
+    pthread_cond_destroy(&router->changed);
+    pthread_mutex_destroy(&router->state_lock);
+    pthread_mutex_destroy(&router->lock);
     free(router);
 }
 
@@ -136,6 +138,10 @@ enum clinfer_status clinfer_router_open(const struct clinfer_router_options *opt
     if (!router) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     router->process = getpid();
     router->options = *options;
+    pthread_mutex_init(&router->lock, NULL);
+    pthread_mutex_init(&router->state_lock, NULL);
+    pthread_cond_init(&router->changed, NULL);
+    sem_init(&router->bell, 0, 0);
     double watchdog = options->watchdog_seconds;
     router->limits = watchdog > 0 ? (struct ci_watch_limits){.step = watchdog, .build = 10 * watchdog}
                                   : (struct ci_watch_limits){.step = 30, .build = 300, .times = 10};
@@ -144,14 +150,17 @@ enum clinfer_status clinfer_router_open(const struct clinfer_router_options *opt
         destroy(router);
         return status;
     }
+    ci_keeper_note_state(router);
     *out = router;
     return CLINFER_OK;
 }
 
 void clinfer_router_close(clinfer_router *router) {
     if (!router || !ci_process_owns(router->process)) return;
-    router->closing = router->conversations != NULL;
-    if (router->closing)
+    pthread_mutex_lock(&router->lock);
+    bool left = router->closing = router->conversations != NULL;
+    pthread_mutex_unlock(&router->lock);
+    if (left)
         ci_log(CLINFER_LOG_ERROR, "clinfer_router_close: conversations of the router are left; the last one closes it "
                                   "when it is destroyed");
     else
@@ -160,131 +169,81 @@ void clinfer_router_close(clinfer_router *router) {
 
 /* ---- engines ---- */
 
-/* What was said of the device that was asked for need not hold for another one. */
-static struct clinfer_engine_options options_of(const struct clinfer_router *router, int rung) {
-    struct clinfer_engine_options options = router->options.engine;
-    if (rung == 0) return options;
-    options.op_count = 0;
-    options.device_layers = -1;
-    if (ci_choices_is_file(options.tuning)) options.tuning = "auto";
-    return options;
-}
-
-enum clinfer_status ci_router_runner(struct clinfer_router *router, int index, struct ci_runner **runner) {
-    struct ci_rung *rung = &router->rungs[index];
-    if (!rung->runner) {
-        struct clinfer_engine_options options = options_of(router, index);
-        enum clinfer_status status = ci_runner_create(&options, &rung->place, &rung->runner);
-        if (status != CLINFER_OK) return status;
-    }
-    *runner = rung->runner;
+enum clinfer_status clinfer_router_begin(clinfer_router *router) {
+    CI_REQUIRE(router, "router");
+    CI_REQUIRE_PROCESS(router->process, "router");
+    enum clinfer_status status = ci_keeper_start(router);
+    if (status != CLINFER_OK) return status;
+    pthread_mutex_lock(&router->lock);
+    router->wanted = true;
+    pthread_mutex_unlock(&router->lock);
+    sem_post(&router->bell);
     return CLINFER_OK;
 }
 
-void ci_router_retire(struct clinfer_router *router, int index, enum clinfer_status status, bool hangs) {
-    struct ci_rung *rung = &router->rungs[index];
-    rung->out = true;
-    rung->status = status;
-    snprintf(rung->reason, sizeof rung->reason, "%s", ci_status_message());
-    if (!rung->runner) return;
-    if (hangs) {
-        ci_runner_abandon(rung->runner);
-        atomic_store(&left_behind, true);
-    } else {
-        ci_runner_end(rung->runner);
-        router->ended[router->ended_count++] = rung->runner;
-    }
-    rung->runner = NULL;
-}
-
-void ci_router_leave_ended(struct clinfer_router *router, struct ci_runner *runner) {
-    for (int i = 0; i < router->ended_count; i++) {
-        if (router->ended[i] != runner) continue;
-        router->ended[i] = router->ended[--router->ended_count];
-        ci_runner_abandon(runner);
-        atomic_store(&left_behind, true);
-        return;
-    }
-}
-
-enum clinfer_status ci_router_fail_hanging(double silent, bool opening) {
-    return ci_fail(CLINFER_DEVICE_ERROR, "nothing came for %.1f s %s: it hangs and is left behind (--watchdog)", silent,
-                   opening ? "while the model was loaded and kernels were built" : "in the middle of a request");
-}
-
-/* Until the engine on this rung is open. *of_device: the failure is no fault of the model. */
-static enum clinfer_status open_rung(struct clinfer_router *router, int index, bool *of_device) {
-    struct ci_runner *runner;
-    double silent;
-    *of_device = true;
-    enum clinfer_status status = ci_router_runner(router, index, &runner);
-    if (status != CLINFER_OK) return status;
-    while (!ci_runner_wait_open(runner, 0.1, &status, of_device)) {
-        if (!ci_runner_hangs(runner, &router->limits, &silent)) continue;
-        status = ci_router_fail_hanging(silent, true);
-        ci_router_retire(router, index, status, true);
-        return status;
-    }
-    if (status != CLINFER_OK) ci_router_retire(router, index, status, false);
-    return status;
+/* The first rung of this machine that is in use; NULL: none. With the lock held. */
+static struct ci_rung *first_local(const struct clinfer_router *router) {
+    for (int i = 0; i < router->local_count; i++)
+        if (!router->rungs[i].out) return &router->rungs[i];
+    return NULL;
 }
 
 enum clinfer_status clinfer_router_start(clinfer_router *router) {
     CI_REQUIRE(router, "router");
     CI_REQUIRE_PROCESS(router->process, "router");
-    enum clinfer_status status = CLINFER_OK;
-    bool remotes = router->count > router->local_count;
-    for (int i = 0; i < router->local_count; i++) {
-        bool of_device;
-        if (router->rungs[i].out) {
-            status = ci_fail(router->rungs[i].status, "%s", router->rungs[i].reason);
-            continue;
-        }
-        if (i > 0 && status != CLINFER_OK) {
-            ci_log(CLINFER_LOG_WARNING, "%s: %s; %s is next", router->rungs[i - 1].name, ci_status_message(),
-                   router->rungs[i].name);
-            router->rungs[i - 1].told = true;
-        }
-        status = open_rung(router, i, &of_device);
-        if (status == CLINFER_OK || status == CLINFER_INVALID_ARGUMENT) return status;
-        if (of_device) continue;
-        for (int k = i + 1; k < router->local_count; k++) ci_router_retire(router, k, status, false);
-        break;
+    if (ci_outlet_require_outside(router) != CLINFER_OK) return CLINFER_INVALID_ARGUMENT;
+    enum clinfer_status status = router->local_count ? clinfer_router_begin(router) : CLINFER_OK;
+    if (status != CLINFER_OK || router->local_count == 0) return status;
+    pthread_mutex_lock(&router->lock);
+    const struct ci_rung *rung = first_local(router);
+    while (router->wanted && !(rung && rung->ready)) {
+        pthread_cond_wait(&router->changed, &router->lock);
+        rung = first_local(router);
     }
+    bool ready = rung && rung->ready;
+    if (!ready) status = ci_fail(router->start_status, "%s", router->start_message);
+    pthread_mutex_unlock(&router->lock);
+    bool remotes = router->count > router->local_count && status != CLINFER_INVALID_ARGUMENT;
     return remotes ? CLINFER_OK : status;
 }
 
+/* ---- engines ---- */
+
 clinfer_engine *clinfer_router_engine(clinfer_router *router) {
+    clinfer_engine *engine = NULL;
     if (!router || !ci_process_owns(router->process)) return NULL;
-    for (int i = 0; i < router->local_count; i++) {
-        struct ci_runner *runner = router->rungs[i].runner;
-        clinfer_engine *engine = runner ? ci_runner_engine(runner) : NULL;
-        if (engine) return engine;
-    }
-    return NULL;
+    pthread_mutex_lock(&router->lock);
+    for (int i = 0; i < router->local_count && !engine; i++)
+        if (router->rungs[i].runner) engine = ci_runner_engine(router->rungs[i].runner);
+    pthread_mutex_unlock(&router->lock);
+    return engine;
 }
 
 clinfer_engine *clinfer_router_take_engine(clinfer_router *router) {
+    clinfer_engine *engine = NULL;
     if (!router || !ci_process_owns(router->process)) return NULL;
-    for (int i = 0; i < router->local_count; i++) {
-        struct ci_runner *runner = router->rungs[i].runner;
-        clinfer_engine *engine = runner ? ci_runner_hold(runner) : NULL;
-        if (engine) return engine;
-    }
-    return NULL;
+    pthread_mutex_lock(&router->lock);
+    for (int i = 0; i < router->local_count && !engine; i++)
+        if (router->rungs[i].runner) engine = ci_runner_hold(router->rungs[i].runner);
+    pthread_mutex_unlock(&router->lock);
+    return engine;
 }
 
 /* One of a runner that was left behind stays where it is. */
 void clinfer_router_give_back_engine(clinfer_router *router, clinfer_engine *engine) {
     if (!router || !engine || !ci_process_owns(router->process)) return;
     struct ci_runner *holder = NULL;
+    pthread_mutex_lock(&router->lock);
     for (int i = 0; i < router->local_count && !holder; i++)
         if (router->rungs[i].runner && ci_runner_is_held(router->rungs[i].runner, engine))
             holder = router->rungs[i].runner;
     for (int i = 0; i < router->ended_count && !holder; i++)
         if (ci_runner_is_held(router->ended[i], engine)) holder = router->ended[i];
     if (holder) ci_runner_let_go(holder);
+    pthread_mutex_unlock(&router->lock);
 }
+
+/* ---- to be looked at ---- */
 
 struct clinfer_rung ci_router_show(const struct ci_rung *rung) {
     return (struct clinfer_rung){.kind = rung->kind,
@@ -294,10 +253,63 @@ struct clinfer_rung ci_router_show(const struct ci_rung *rung) {
                                  .reason = rung->reason};
 }
 
-const struct clinfer_rung *clinfer_router_rungs(clinfer_router *router, size_t *count) {
-    if (count) *count = 0;
-    if (!router || !count) return NULL;
-    for (int i = 0; i < router->count; i++) router->shown[i] = ci_router_show(&router->rungs[i]);
+/* The texts of all rungs behind them, in one block. */
+static struct clinfer_rung *copy_rungs(const struct clinfer_router *router) {
+    size_t bytes = 0, count = (size_t)router->count;
+    double now = ci_now();
+    for (size_t i = 0; i < count; i++) {
+        const struct clinfer_rung rung = ci_router_show(&router->rungs[i]);
+        bytes += strlen(rung.name) + strlen(rung.url) + strlen(rung.reason) + 3;
+    }
+    struct clinfer_rung *rungs = malloc(count * sizeof *rungs + bytes);
+    if (!rungs) return NULL;
+    char *text = (char *)(rungs + count);
+    for (size_t i = 0; i < count; i++) {
+        const struct ci_rung *from = &router->rungs[i];
+        struct clinfer_rung *rung = &rungs[i];
+        *rung = ci_router_show(from);
+        const char **texts[] = {&rung->name, &rung->url, &rung->reason};
+        for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+            char *copy = text;
+            text = stpcpy(text, *texts[k]) + 1;
+            *texts[k] = copy;
+        }
+        rung->again_seconds = !from->out ? 0 : !(from->again > 0) ? -1 : from->again > now ? from->again - now : 0;
+        rung->answered = from->answered;
+        rung->failed = from->failed;
+        rung->total_tokens = from->tokens;
+    }
+    return rungs;
+}
+
+enum clinfer_status clinfer_router_rungs(clinfer_router *router, struct clinfer_rung **rungs, size_t *count) {
+    CI_REQUIRE(rungs, "rungs");
+    CI_REQUIRE(count, "count");
+    *rungs = NULL;
+    *count = 0;
+    CI_REQUIRE(router, "router");
+    CI_REQUIRE_PROCESS(router->process, "router");
+    pthread_mutex_lock(&router->lock);
+    *rungs = copy_rungs(router);
+    pthread_mutex_unlock(&router->lock);
+    if (!*rungs) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d rungs", router->count);
     *count = (size_t)router->count;
-    return router->shown;
+    return CLINFER_OK;
+}
+
+void clinfer_router_get_stats(clinfer_router *router, struct clinfer_router_stats *stats) {
+    if (!stats) return;
+    *stats = (struct clinfer_router_stats){0};
+    if (!router || !ci_process_owns(router->process)) return;
+    pthread_mutex_lock(&router->lock);
+    *stats = router->stats;
+    for (const struct clinfer_conversation *each = router->conversations; each; each = each->next) {
+        if (!each->active || each->ended || each->rung < 0) continue;
+        bool runs = each->rung >= router->local_count || each->runs;
+        stats->running += runs;
+        stats->waiting += !runs;
+    }
+    for (int i = 0; i < router->local_count; i++)
+        if (router->rungs[i].runner) ci_runner_add_stats(router->rungs[i].runner, stats);
+    pthread_mutex_unlock(&router->lock);
 }

@@ -2,6 +2,8 @@
 #ifndef CI_REMOTE_ROUTER_H
 #define CI_REMOTE_ROUTER_H
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <sys/types.h>
 
 #include "engine/runner.h"
@@ -18,11 +20,20 @@ struct ci_rung {
     struct ci_engine_rung place;         /* of a local one */
     const struct clinfer_remote *remote; /* of a remote, else NULL */
     struct ci_runner *runner;            /* NULL: not opened, or ended */
-    bool out;                            /* is not tried again: */
+    bool ready;                          /* its engine is open */
+    bool out;                            /* is not in use: */
     enum clinfer_status status;
     char reason[CI_REASON_BYTES];
+    bool of_model;  /* the failure to open it would be the same anywhere */
+    bool hung;      /* it was left behind */
     bool announced; /* that prompts go there */
     bool told;      /* why it is out */
+
+    double again;            /* when it is tried again, of ci_now(); 0: never */
+    double retry_seconds;    /* the last while between failure and trial */
+    double came_back;        /* when it last did */
+    struct ci_runner *trial; /* whether it works again: NULL: nobody tries */
+    uint64_t answered, failed, tokens;
 };
 
 struct clinfer_router {
@@ -33,11 +44,26 @@ struct clinfer_router {
     struct ci_watch_limits limits;
     struct ci_rung *rungs;
     int count, local_count;
-    struct ci_runner **ended; /* [local_count], of which ended_count: they close while others answer */
-    int ended_count;
-    struct clinfer_rung *shown;                 /* [count], for clinfer_router_rungs() */
+
+    pthread_mutex_t lock;     /* of all that follows, of what changes in rungs, and of where requests are */
+    pthread_cond_t changed;   /* something of the rungs */
+    struct ci_runner **ended; /* [ended_capacity], of which ended_count: they close while others answer */
+    int ended_count, ended_capacity;
     struct clinfer_conversation *conversations; /* all of them */
+    bool wanted;                                /* a rung of this machine is to be open */
+    enum clinfer_status start_status;           /* why none is, in the end */
+    char start_message[CI_REASON_BYTES];
+    struct clinfer_router_stats stats; /* of requests that have ended */
+
+    sem_t bell; /* of the keeper */
+    pthread_t keeper;
+    bool keeps, stops;
+    pthread_mutex_t state_lock; /* held for a copy at most, so that nobody waits */
+    struct clinfer_router_state state;
 };
+
+/* Which rungs may still help. */
+enum ci_reach { CI_REACH_ALL, CI_REACH_REMOTES, CI_REACH_NONE };
 
 /* Tokens that no piece has had yet. */
 struct ci_new_tokens {
@@ -67,9 +93,11 @@ struct clinfer_conversation {
     /* the request */
     struct clinfer_chat_request request;
     struct clinfer_message *messages;
-    atomic_bool cancel;
+    struct ci_cancel *cancel;
+    pthread_cond_t changed; /* with the router's lock: it has left the rungs of this machine */
     bool active;
     int rung;   /* that has it; -1: none is left */
+    bool runs;  /* there, as it was last looked at */
     bool ended; /* it has answered */
     struct ci_task *task;
     double started, arrived; /* the request; on this rung */
@@ -98,23 +126,66 @@ struct clinfer_conversation {
     struct clinfer_route route;
 };
 
-/* router.c: the runner of a local rung, its engine opened or being opened. */
-enum clinfer_status ci_router_runner(struct clinfer_router *router, int rung, struct ci_runner **runner);
+/* rungs.c: the runner of a local rung, its engine opened or being opened. */
+enum clinfer_status ci_rungs_runner(struct clinfer_router *router, int rung, struct ci_runner **runner);
 
-/* router.c: the rung is not tried again; its engine closes when the last of its tasks is done, or is left behind when
- * it hangs. The reason is ci_status_message(). */
-void ci_router_retire(struct clinfer_router *router, int rung, enum clinfer_status status, bool hangs);
+/* rungs.c: the rung is out of use, for a while where that is its device's fault; its engine closes when the last of its
+ * tasks is done. The reason is ci_status_message(). */
+void ci_rungs_retire(struct clinfer_router *router, int rung, enum clinfer_status status, bool of_device);
 
-/* router.c: a runner that was retired, and hangs before it has ended, is left behind too. Nothing if it was already. */
-void ci_router_leave_ended(struct clinfer_router *router, struct ci_runner *runner);
+/* rungs.c: a runner that hangs is left behind, with its rung, for ci_status_message(), where that is not -1. false: it
+ * has just given a sign of life. */
+bool ci_rungs_leave(struct clinfer_router *router, int rung, struct ci_runner *runner);
+void ci_rungs_note_left_behind(void);
 
-/* router.c: ci_fail() with what there is to say of a runner that hangs. */
-enum clinfer_status ci_router_fail_hanging(double silent, bool opening);
+/* rungs.c: ci_fail() with what there is to say of a runner that hangs. */
+enum clinfer_status ci_rungs_fail_hanging(double silent, bool opening);
+
+/* rungs.c: what has become of engines that are opened, and of those that have failed. true: there is something to look
+ * at again soon. Else when: of ci_now(), 0: never. */
+bool ci_rungs_look(struct clinfer_router *router);
+double ci_rungs_next_look(const struct clinfer_router *router);
+
+/* rungs.c: where `wanted`, opens the first rung that is in use. */
+void ci_rungs_keep_open(struct clinfer_router *router);
+
+/* keeper.c: begins to look after the router; nothing if it does already. */
+enum clinfer_status ci_keeper_start(struct clinfer_router *router);
+void ci_keeper_end(struct clinfer_router *router);
+void ci_keeper_note_state(struct clinfer_router *router);
+
+/* here.c: a request on a local rung: handed to its runner; looked at. false: it still runs; else *status, and of a
+ * failure *reach, tell how this rung has ended it. */
+enum clinfer_status ci_here_submit(struct clinfer_conversation *conversation);
+bool ci_here_look(struct clinfer_conversation *conversation, struct clinfer_result *result, enum ci_reach *reach,
+                  enum clinfer_status *status);
+
+/* here.c: gives its place on a runner up, which one that was abandoned keeps. */
+void ci_here_leave_seat(struct clinfer_conversation *conversation);
+
+/* ask.c: a request on a remote rung, until it has answered or failed; without the lock. */
+enum clinfer_status ci_ask_remote(struct clinfer_conversation *conversation, struct clinfer_result *result);
+
+/* descent.c: a request begins; and is done with a rung, from where it goes on to the next one if it failed. */
+void ci_descent_begin(struct clinfer_conversation *conversation);
+void ci_descent_leave(struct clinfer_conversation *conversation, enum clinfer_status status,
+                      struct clinfer_result *result, enum ci_reach reach);
+
+/* conversation.c: whether it was told to end; whether its request is on a rung of this machine. */
+bool ci_conversation_is_cancelled(const struct clinfer_conversation *conversation);
+bool ci_conversation_is_here(const struct clinfer_conversation *conversation);
 
 /* router.c: how a rung looks from outside. */
 struct clinfer_rung ci_router_show(const struct ci_rung *rung);
 
-/* conversation.c: what a request says of its prompt; tools and variables as they were read. */
+/* request.c: CLINFER_INVALID_ARGUMENT says what is wrong. */
+enum clinfer_status ci_request_check(const struct clinfer_chat_request *request);
+
+/* request.c: copies of what it points to, but for what is borrowed until the wait has ended. */
+enum clinfer_status ci_request_take(struct clinfer_conversation *conversation,
+                                    const struct clinfer_chat_request *request);
+
+/* request.c: what it says of its prompt; tools and variables as they were read. */
 struct ci_prompt_request ci_chat_prompt_request(const struct clinfer_chat_request *request, json_t *tools,
                                                 json_t *variables);
 

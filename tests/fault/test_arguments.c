@@ -139,7 +139,17 @@ static void test_null_is_nothing_to_close_or_ask(void **state) {
     assert_int_equal(length, 0);
     assert_non_null(clinfer_token_text(f->engine, 1, true, NULL));
     assert_null(clinfer_router_engine(NULL));
-    assert_null(clinfer_router_rungs(NULL, &length));
+    struct clinfer_rung *rungs;
+    expect_invalid(clinfer_router_rungs(NULL, &rungs, &length), "router");
+    struct clinfer_router_state now;
+    clinfer_router_get_state(NULL, &now);
+    assert_int_equal(now.condition, CLINFER_ROUTER_FAILED);
+    clinfer_router_get_state(NULL, NULL);
+    struct clinfer_router_stats counted;
+    clinfer_router_get_stats(NULL, &counted);
+    clinfer_router_get_stats(NULL, NULL);
+    assert_null(clinfer_router_take_engine(NULL));
+    clinfer_router_give_back_engine(NULL, NULL);
 }
 
 /* ---- numbers ---- */

@@ -122,7 +122,7 @@ static void test_a_runner_has_its_own_texts(void **state) {
     options.ops = ops;
     options.op_count = 1;
     assert_ok(ci_engine_rungs(&options, &rungs, &count));
-    assert_ok(ci_runner_create(&options, &rungs[0], &runner));
+    assert_ok(ci_runner_create(&options, &rungs[0], NULL, &runner));
     spoil(model);
     spoil(device);
     spoil(tuning);
