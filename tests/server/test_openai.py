@@ -311,19 +311,19 @@ def test_a_prompt_beyond_the_context_is_refused_with_its_numbers():
 # ---- clients that leave ----
 
 
-def running():
-    return sum(slot["is_processing"] for slot in server.ask("GET", "/slots")[2])
+def running(asked):
+    return sum(slot["is_processing"] for slot in asked.ask("GET", "/slots")[2])
 
 
-def wait_until_idle(seconds):
+def wait_until_idle(seconds, asked=None):
     end = time.monotonic() + seconds
-    while running():
+    while running(asked or server):
         assert time.monotonic() < end, "the answer goes on though nobody reads it"
         time.sleep(0.01)
 
 
-def leave_after(path, body, seconds):
-    connection = server.connect()
+def leave_after(path, body, seconds, asked=None):
+    connection = (asked or server).connect()
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     time.sleep(seconds)
     connection.sock.shutdown(socket.SHUT_RDWR)
@@ -337,6 +337,15 @@ def test_a_client_that_leaves_frees_its_rows():
         wait_until_idle(1.5)
 
 
+def test_a_client_that_leaves_during_its_prompt_ends_it():
+    """The prompt takes some ten seconds: nobody waits for it once its client has gone."""
+    stretched = ("--rope-scaling", "linear", "--rope-scale", "32", "-c", "16384", "--parallel", "1", "-b", "64")
+    with serving.Serve(*stretched) as slow:
+        for more in ({}, {"stream": True}):
+            leave_after("/completion", {"prompt": "word " * 3500, "n_predict": 1, **more}, 0.2, slow)
+            wait_until_idle(3, slow)
+
+
 def test_clients_that_leave_while_they_wait_never_start():
     slots = len(server.ask("GET", "/slots")[2])
     body = {"prompt": "hello", "n_predict": -1, "ignore_eos": True}
@@ -347,6 +356,24 @@ def test_clients_that_leave_while_they_wait_never_start():
         thread.join()
     wait_until_idle(2)
     assert server.post(CHAT, GREEDY)["choices"]
+
+
+def test_a_stream_that_breaks_says_so():
+    with serving.Serve("-c", "512", "--parallel", "1", "--context-shift", "--drain", "0") as ending:
+        body = json.dumps({"messages": HELLO, "stream": True, "ignore_eos": True}).encode()
+        with socket.create_connection(("127.0.0.1", ending.port), 30) as raw:
+            raw.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" %
+                        (CHAT.encode(), len(body), body))
+            got, ends = b"", False
+            while piece := raw.recv(65536):
+                got += piece
+                if len(got) > 4096 and not ends:  # a second signal would end it at once
+                    ending.process.terminate()
+                    ends = True
+        assert b"chat.completion.chunk" in got and b"[DONE]" not in got, got[-400:]
+        last = got[got.rindex(b"data: ") + 6:].split(b"\n")[0]
+        assert json.loads(last)["error"]["message"], last
+        assert not got.endswith(b"0\r\n\r\n"), got[-400:]  # without its final chunk it is not whole
 
 
 if __name__ == "__main__":
