@@ -325,6 +325,11 @@ check-remote: ## PEER=build/peer: both dialects of a real server, llama.cpp's; b
 	@$(MAKE) $(AGAIN) all
 	@scripts/check_remote.sh
 
+check-clients: ## CLIENTS="name...": official clients of OpenAI, Anthropic and Ollama, LangChain and LiteLLM against the server, and the clients' own suites; installs them into build/clients
+	@scripts/fetch_model.sh
+	@$(MAKE) $(AGAIN) $(BUILD)/clinfer
+	@python3 scripts/check_clients.py --suites $(CLIENTS)
+
 check-hub: ## HUB_FOLDER=build ONLY=kill|power|rate|speed|clients PEER=build/peer/bin PYTHON=python3: pulls killed at 200 moments, beside curl and openssl; caches shared with huggingface_hub and llama-server; ten minutes, 7 GB of disk
 	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe
 ifneq ($(ONLY),clients)

@@ -1,0 +1,366 @@
+#!/usr/bin/env python3
+"""Official clients against `clinfer serve`: what `make check-clients` runs. By hand, since it installs packages.
+
+usage: check_clients.py [--build FOLDER] [--model FILE] [--url URL] [--suites] [name...]
+
+Makes two environments in FOLDER (build/clients), one with today's openai, anthropic, ollama, LangChain and LiteLLM, one
+with older openai and anthropic, starts `clinfer serve` with the model (SmolLM2 135M of the models folder) and runs the
+functions case_* below in them; --suites also runs the clients' own API suites out of their source packages. With --url a
+running server is asked instead, llama-server for example. Prints a line a case, and ends with 1 if one failed."""
+import argparse
+import glob
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+NEW = ["openai==3.57.0", "anthropic==2.14.0", "ollama==0.6.3", "langchain-openai==1.7.4", "langchain-ollama==1.1.0", "litellm==1.110.2"]
+OLD = ["openai==2.14.0", "anthropic==0.40.0", "httpx<0.28"]
+SUITE_TOOLS = ["pytest", "pytest-asyncio", "pytest-xdist", "respx", "time-machine", "dirty-equals", "rich", "nest_asyncio",
+               "inline-snapshot", "http-snapshot[httpx]"]
+MODEL = os.path.expanduser("~/.local/share/clinfer/models/smollm2-135m-instruct-q4_1.gguf")
+QUESTION = "Say hello in one short sentence."
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "warm": {"type": "boolean"}},
+          "required": ["city", "warm"], "additionalProperties": False}
+TOOL = {"name": "get_weather", "description": "The weather of a city", "parameters": {
+    "type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": False}}
+FUNCTION = {"type": "function", "function": TOOL}
+URL = None
+
+
+# ---- the cases; each runs in a process of an environment, with URL set ----
+
+def openai_client(**more):
+    import openai
+    return openai.OpenAI(base_url=URL + "/v1", api_key="none", **more)
+
+
+def model_of(client):
+    return client.models.list().data[0].id
+
+
+def case_openai_chat():
+    client = openai_client()
+    messages = [{"role": "user", "content": QUESTION}]
+    for _ in range(2):  # a prompt that is in the cache is computed otherwise, to the last digit
+        whole = client.chat.completions.create(model=model_of(client), messages=messages, temperature=0, max_tokens=16)
+    chunks = list(client.chat.completions.create(model=model_of(client), messages=messages, temperature=0, max_tokens=16, stream=True,
+                                                 stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content and text, (text, whole)
+    assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
+    several = client.chat.completions.create(model=model_of(client), messages=messages, n=2, max_tokens=8, seed=1, logprobs=True, top_logprobs=2)
+    assert len(several.choices) == 2 and several.choices[0].logprobs.content
+
+
+def case_openai_completions_and_embeddings():
+    client = openai_client()
+    answer = client.completions.create(model=model_of(client), prompt="Once upon a time", max_tokens=8, temperature=0)
+    assert answer.choices[0].text and answer.usage.completion_tokens <= 8
+
+
+def case_openai_structured():
+    import pydantic
+
+    class Place(pydantic.BaseModel):
+        city: str
+        warm: bool
+    client = openai_client()
+    asked = [{"role": "user", "content": "Name a city and whether it is warm there."}]
+    parsed = client.chat.completions.parse(model=model_of(client), messages=asked, response_format=Place, max_tokens=100, temperature=0)
+    assert isinstance(parsed.choices[0].message.parsed, Place), parsed
+    parsed = client.responses.parse(model=model_of(client), input=asked, text_format=Place, max_output_tokens=100, temperature=0)
+    assert isinstance(parsed.output_parsed, Place), parsed
+
+
+def case_openai_tools():
+    client = openai_client()
+    asked = [{"role": "user", "content": "What is the weather in Rome?"}]
+    choice = {"type": "function", "function": {"name": "get_weather"}}
+    answer = client.chat.completions.create(model=model_of(client), messages=asked, tools=[FUNCTION], tool_choice=choice, max_tokens=100)
+    call = answer.choices[0].message.tool_calls[0]
+    assert call.function.name == "get_weather" and json.loads(call.function.arguments)["city"] in ("Paris", "Rome"), call
+    with client.chat.completions.stream(model=model_of(client), messages=asked, tools=[FUNCTION], tool_choice=choice, max_tokens=100) as stream:
+        call = stream.get_final_completion().choices[0].message.tool_calls[0]
+    assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
+    asked += [answer.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+    assert client.chat.completions.create(model=model_of(client), messages=asked, tools=[FUNCTION], max_tokens=16).choices
+
+
+def case_openai_responses():
+    client = openai_client()
+    for _ in range(2):
+        whole = client.responses.create(model=model_of(client), input=QUESTION, temperature=0, max_output_tokens=64)
+    with client.responses.stream(model=model_of(client), input=QUESTION, temperature=0, max_output_tokens=64) as stream:
+        text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        final = stream.get_final_response() if whole.status == "completed" else None
+    assert text == whole.output_text and text, (text, whole.output_text)
+    assert final is None or final.output_text == text
+    tool = {"type": "function", **TOOL}
+    with client.responses.stream(model=model_of(client), input="Weather in Rome?", tools=[tool], tool_choice="required", max_output_tokens=100) as stream:
+        calls = [event.item for event in stream if event.type == "response.output_item.done" and event.item.type == "function_call"]
+    assert json.loads(calls[0].arguments)["city"] in ("Paris", "Rome"), calls
+
+
+def case_openai_errors():
+    import openai
+    client = openai_client(max_retries=0)
+    for arguments in ({"temperature": "hot"}, {"messages": []}, {"response_format": {"type": "json_schema", "json_schema": {
+            "name": "x", "schema": {"type": "no type"}}}}):
+        try:
+            client.chat.completions.create(**{"model": model_of(client), "messages": [{"role": "user", "content": "x"}], "max_tokens": 4, **arguments})
+        except openai.BadRequestError as error:
+            assert error.status_code == 400 and error.body["message"], error.body
+        else:
+            assert "messages" in arguments, arguments
+    for path in ("/nothing", "/models/none/at/all"):
+        try:
+            client.get(path, cast_to=object)
+        except openai.NotFoundError:
+            continue
+        raise AssertionError(path)
+
+
+def case_openai_cancellation():
+    client = openai_client()
+    begun = time.monotonic()
+    stream = client.chat.completions.create(model=model_of(client), messages=[{"role": "user", "content": "Count to a thousand."}],
+                                            stream=True, max_tokens=4000, temperature=0)
+    for number, _ in enumerate(stream):
+        if number == 3:
+            break
+    stream.close()
+    assert client.chat.completions.create(model=model_of(client), messages=[{"role": "user", "content": "hi"}], max_tokens=2).choices
+    assert time.monotonic() - begun < 20
+
+
+def anthropic_client(**more):
+    import anthropic
+    return anthropic.Anthropic(base_url=URL, api_key="none", **more)
+
+
+def case_anthropic_messages():
+    client = anthropic_client()
+    asked = {"model": "any", "max_tokens": 24, "extra_body": {"temperature": 0}, "messages": [{"role": "user", "content": QUESTION}]}
+    client.messages.create(**asked)  # a prompt that is in the cache is computed otherwise, to the last digit
+    whole = client.messages.create(**asked)
+    with client.messages.stream(**asked) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text == whole.content[0].text == final.content[0].text and text
+    assert final.usage.output_tokens == whole.usage.output_tokens and final.stop_reason == whole.stop_reason
+    stop = text.split()[1][:3]
+    stopped = client.messages.create(**asked, stop_sequences=[stop])
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", stop), stopped
+
+
+def case_anthropic_tools():
+    client = anthropic_client()
+    tool = {"name": TOOL["name"], "description": TOOL["description"], "input_schema": TOOL["parameters"]}
+    asked = [{"role": "user", "content": "What is the weather in Rome?"}]
+    more = {"model": "any", "max_tokens": 100, "tools": [tool]}
+    answer = client.messages.create(messages=asked, tool_choice={"type": "tool", "name": "get_weather"}, **more)
+    call = answer.content[-1]
+    assert answer.stop_reason == "tool_use" and call.input["city"] in ("Paris", "Rome"), answer
+    with client.messages.stream(messages=asked, tool_choice={"type": "any"}, **more) as stream:
+        assert stream.get_final_message().content[-1].input["city"] in ("Paris", "Rome")
+    asked += [{"role": "assistant", "content": answer.content}, {"role": "user", "content": [
+        {"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}]}]
+    assert client.messages.create(messages=asked, **more).content
+
+
+def case_anthropic_errors():
+    import anthropic
+    client = anthropic_client(max_retries=0)
+    try:
+        client.messages.create(model="any", max_tokens=4, messages=[{"role": "judge", "content": "x"}])
+    except anthropic.BadRequestError as error:
+        assert error.body["error"]["type"] == "invalid_request_error", error.body
+    else:
+        raise AssertionError("no error")
+
+
+def case_anthropic_cancellation():
+    client = anthropic_client()
+    with client.messages.stream(model="any", max_tokens=4000, messages=[{"role": "user", "content": "Count to a thousand."}]) as stream:
+        for number, _ in enumerate(stream):
+            if number == 5:
+                break
+    assert client.messages.create(model="any", max_tokens=2, messages=[{"role": "user", "content": "hi"}]).content
+
+
+def only_new_case_anthropic_count_and_schema():
+    client = anthropic_client()
+    asked = [{"role": "user", "content": "Name a city and whether it is warm there."}]
+    count = client.messages.count_tokens(model="any", messages=asked).input_tokens
+    answer = client.messages.create(model="any", max_tokens=100, messages=asked, output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
+    assert count == answer.usage.input_tokens + answer.usage.cache_read_input_tokens
+    assert set(json.loads(answer.content[0].text)) == {"city", "warm"}
+
+
+def ollama_client():
+    import ollama
+    client = ollama.Client(host=URL)
+    return client, client.list().models[0].model
+
+
+def only_new_case_ollama():
+    import ollama
+    client, model = ollama_client()
+    asked = [{"role": "user", "content": QUESTION}]
+    options = {"temperature": 0, "num_predict": 16}
+    for _ in range(2):
+        whole = client.chat(model, asked, options=options)
+    text = "".join(part.message.content for part in client.chat(model, asked, options=options, stream=True))
+    assert text == whole.message.content and text and whole.eval_duration > 0 and whole.load_duration > 0
+    assert client.generate(model, "Once upon a time", options=options).response
+    place = client.chat(model, [{"role": "user", "content": "A city, and is it warm?"}], format=SCHEMA, options={"num_predict": 100})
+    assert set(json.loads(place.message.content)) == {"city", "warm"}
+    assert client.chat(model, asked, tools=[FUNCTION], options=options).done
+    assert client.show(model).capabilities and client.ps().models
+    try:
+        client.chat(model, [{"role": "judge", "content": "x"}])
+    except ollama.ResponseError as error:
+        assert error.status_code == 400 and error.error
+    else:
+        raise AssertionError("no error")
+    for number, _ in enumerate(client.generate(model, "Count to a thousand.", stream=True)):
+        if number == 3:
+            break
+    assert client.chat(model, asked, options={"num_predict": 2}).done
+
+
+def only_new_case_langchain():
+    from langchain_ollama import ChatOllama
+    from langchain_openai import ChatOpenAI
+    _, model = ollama_client()
+    for chat in (ChatOpenAI(base_url=URL + "/v1", api_key="none", model=model, max_tokens=16, temperature=0),
+                 ChatOllama(base_url=URL, model=model, num_predict=16, temperature=0)):
+        chat.invoke(QUESTION)
+        whole = chat.invoke(QUESTION).content
+        assert whole and "".join(part.content for part in chat.stream(QUESTION)) == whole, chat
+
+
+def only_new_case_litellm():
+    import litellm
+    _, model = ollama_client()
+    asked = [{"role": "user", "content": QUESTION}]
+    for name, base in (("openai/" + model, URL + "/v1"), ("ollama_chat/" + model, URL), ("anthropic/" + model, URL)):
+        answer = litellm.completion(model=name, api_base=base, api_key="none", messages=asked, max_tokens=16, temperature=0)
+        assert answer.choices[0].message.content, name
+        parts = litellm.completion(model=name, api_base=base, api_key="none", messages=asked, max_tokens=16, temperature=0, stream=True)
+        assert "".join(part.choices[0].delta.content or "" for part in parts), name
+
+
+# ---- the clients' own suites ----
+
+SUITES = [("anthropic", ["test_messages.py"], []), ("anthropic", ["test_models.py"], []), ("openai", ["test_completions.py"], []),
+          ("openai", ["chat/test_completions.py"], ["create"]), ("openai", ["test_models.py"], ["retrieve or list"])]
+
+
+def run_suites(python, build):
+    sources = os.path.join(build, "sources")
+    os.makedirs(sources, exist_ok=True)
+    for package in ("openai", "anthropic"):
+        if not glob.glob(f"{sources}/{package}-*/"):
+            pinned = next(name for name in NEW if name.startswith(package))
+            subprocess.run([python, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation", "--no-binary", ":all:",
+                            "-d", sources, pinned], check=False)
+            for archive in glob.glob(f"{sources}/{package}-*.tar.gz"):
+                with tarfile.open(archive) as packed:
+                    packed.extractall(sources, filter="data")
+    for package, files, words in SUITES:
+        folder = glob.glob(f"{sources}/{package}-*/")
+        if not folder:
+            print(f"suite {package} {files[0]}: its source package cannot be had")
+            continue
+        chosen = " and ".join(["not Async", *(f"({word})" for word in words)])
+        done = subprocess.run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", "-k", chosen,
+                               *(f"tests/api_resources/{file}" for file in files)], cwd=folder[0], text=True, capture_output=True,
+                              env={**os.environ, "TEST_API_BASE_URL": URL + ("/v1" if package == "openai" else "")}, check=False)
+        print(f"suite {package} {files[0]}: {done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]}")
+
+
+# ---- running them ----
+
+def make_environment(folder, packages):
+    python = os.path.join(folder, "bin/python")
+    stamp = os.path.join(folder, "packages")
+    if not os.path.exists(stamp) or open(stamp).read() != "\n".join(packages):
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        with open(stamp, "w") as file:
+            file.write("\n".join(packages))
+    return python
+
+
+def start_server(model):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen([os.path.join(ROOT, "build/release/clinfer"), "serve", "-m", model, "--port", str(port), "-q"])
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(url + "/health").close()
+            return server, url
+        except OSError:
+            if server.poll() is not None:
+                sys.exit("the server ended")
+            time.sleep(0.1)
+    sys.exit("the server is not ready")
+
+
+def run_cases(python, label, wanted):
+    failed = 0
+    cases = [name for name in globals() if name.startswith("case_") or (label == "new" and name.startswith("only_new_case_"))]
+    for name in cases:
+        if wanted and not any(word in name for word in wanted):
+            continue
+        done = subprocess.run([python, os.path.realpath(__file__), "--case", name, "--url", URL], text=True, capture_output=True,
+                              timeout=600, check=False)
+        failed += done.returncode != 0
+        print(f"{label} {name}: {'ok' if not done.returncode else 'FAILED'}", flush=True)
+        if done.returncode:
+            print(done.stderr[-1500:])
+    return failed
+
+
+def main():
+    global URL
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", default=os.path.join(ROOT, "build/clients"))
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--url")
+    parser.add_argument("--suites", action="store_true")
+    parser.add_argument("--case")
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    URL = arguments.url
+    if arguments.case:
+        globals()[arguments.case]()
+        return 0
+    new = make_environment(os.path.join(arguments.build, "new"), NEW + SUITE_TOOLS)
+    old = make_environment(os.path.join(arguments.build, "old"), OLD)
+    server = None
+    if not URL:
+        server, URL = start_server(arguments.model)
+    try:
+        failed = run_cases(new, "new", arguments.names) + run_cases(old, "old", arguments.names)
+        if arguments.suites:
+            run_suites(new, arguments.build)
+    finally:
+        if server:
+            server.send_signal(signal.SIGTERM)
+            server.wait()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
