@@ -206,6 +206,29 @@ static bool join_context(struct answer *answer, struct ci_job *job) {
     return true;
 }
 
+/* What is before a gap and behind it, as the model's own marks have it. */
+static bool fill_gap(struct answer *answer, struct ci_job *job) {
+    const struct clinfer_chat_request *asked = &job->request;
+    const struct clinfer_infill infill = {.prefix = asked->count ? asked->messages[asked->count - 1].content : "",
+                                          .suffix = answer->request.suffix,
+                                          .answer = asked->max_tokens};
+    if (!ci_job_take(answer->exchange, job)) return false;
+    const clinfer_engine *engine = clinfer_router_engine(ci_job_router(answer->exchange, job));
+    enum clinfer_status status = engine
+                                     ? clinfer_infill_tokens(engine, &infill, &answer->prompt, &answer->prompt_count)
+                                     : ci_fail(CLINFER_UNSUPPORTED, "suffix: no model runs here that could fill a gap");
+    if (status == CLINFER_OK) {
+        job->request.messages = NULL;
+        job->request.count = 0;
+        job->request.tokens = answer->prompt;
+        job->request.token_count = answer->prompt_count;
+        return true;
+    }
+    ci_exchange_refuse(answer->exchange, "suffix", "%s", clinfer_error());
+    ci_job_give_back(answer->exchange, job);
+    return false;
+}
+
 /* The prompt's ids, which the answer gives back as a part of `context`; where no model is here that has any, none. */
 static bool find_context(struct answer *answer, struct ci_job *job) {
     if (!ci_job_take(answer->exchange, job)) return false;
@@ -266,7 +289,8 @@ static void answer_request(struct ci_exchange *exchange, bool chat) {
     job.user = &answer;
     job.started = on_started;
     if (answer.request.stream) job.piece = on_piece;
-    bool goes_on = chat || job.request.raw || find_context(&answer, &job);
+    bool goes_on =
+        answer.request.suffix ? fill_gap(&answer, &job) : chat || job.request.raw || find_context(&answer, &job);
     if (goes_on && ci_job_run(exchange, &job, &result)) {
         finish(&answer, &result);
         ci_job_free(&result);
@@ -315,6 +339,8 @@ static void break_off(struct ci_exchange *exchange, const struct ci_failure *fai
 static const struct ci_route routes[] = {
     {.method = "POST", .path = "/api/generate", .handle = generate},
     {.method = "POST", .path = "/api/chat", .handle = chat},
+    {.method = "POST", .path = "/api/embed", .handle = ci_ollama_embed},
+    {.method = "POST", .path = "/api/embeddings", .handle = ci_ollama_embeddings},
     {.method = "GET", .path = "/api/version", .flags = CI_ROUTE_OPEN, .handle = version},
     {.method = "GET", .path = "/api/tags", .handle = ci_ollama_tags},
     {.method = "GET", .path = "/api/ps", .handle = ci_ollama_ps},

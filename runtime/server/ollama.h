@@ -1,4 +1,5 @@
-/* ollama.h: what the parts of Ollama's dialect have in common: ollama.c (answers), ollama_models.c, ollama_pull.c. */
+/* ollama.h: what the parts of Ollama's dialect have in common: ollama.c (answers), ollama_embed.c,
+ * ollama_models.c, ollama_pull.c. */
 #ifndef CI_SERVER_OLLAMA_H
 #define CI_SERVER_OLLAMA_H
 
@@ -24,6 +25,8 @@ const char *ci_ollama_real_name(struct ci_exchange *exchange, const char *name);
 /* The model that a body names. NULL: none, and the exchange has been answered. */
 const char *ci_ollama_named(struct ci_exchange *exchange);
 
+void ci_ollama_embed(struct ci_exchange *exchange);
+void ci_ollama_embeddings(struct ci_exchange *exchange);
 void ci_ollama_tags(struct ci_exchange *exchange);
 void ci_ollama_ps(struct ci_exchange *exchange);
 void ci_ollama_show(struct ci_exchange *exchange);

@@ -96,6 +96,25 @@ def test_logprobs():
     assert answer["logprobs"] and all(entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 2 for entry in answer["logprobs"]), answer
 
 
+def test_vectors():
+    one = SERVER.post("/api/embed", {"model": MODEL, "input": "why"})
+    two = SERVER.post("/api/embed", {"model": MODEL, "input": ["why", "word " * 3000], "dimensions": 8, "keep_alive": "5m"})
+    assert len(one["embeddings"]) == 1 and len(two["embeddings"]) == 2 and {len(row) for row in two["embeddings"]} == {8}
+    for row in one["embeddings"] + two["embeddings"]:
+        assert abs(sum(number * number for number in row) - 1) < 1e-4, row
+    assert one["prompt_eval_count"] > 0 and one["total_duration"] > 0 and one["load_duration"] > 0 and one["model"] == MODEL
+    assert len(SERVER.post("/api/embeddings", {"model": MODEL, "prompt": "why"})["embedding"]) == len(one["embeddings"][0])
+    for data in ({"input": 7}, {"input": [7]}, {"input": "x", "dimensions": 0}, {"input": "x", "truncate": False, "keep_alive": "soon"},
+                 {"input": "word " * 3000, "truncate": False}):
+        status, _, answer = SERVER.ask("POST", "/api/embed", {"model": MODEL, **data})
+        assert status == 400 and "error" in answer, (status, answer)
+
+
+def test_a_gap_needs_a_model_that_fills_it():
+    status, _, answer = SERVER.ask("POST", "/api/generate", {"model": MODEL, "prompt": "a", "suffix": "b", "stream": False})
+    assert status == 400 and "error" in answer, (status, answer)
+
+
 def test_models_are_shown():
     assert "." in SERVER.ask("GET", "/api/version")[2]["version"]
     model = next(model for model in SERVER.ask("GET", "/api/tags")[2]["models"] if model["name"].split(":")[0] == MODEL)
