@@ -58,6 +58,7 @@ struct ci_batch {
     int count;
     int64_t rows, wanted, tiles;
     int64_t decoding; /* of the rows, those of sessions that decode */
+    bool cut;         /* there may have been more rows of prompts */
 };
 
 /* A step whose results have not been read yet. */

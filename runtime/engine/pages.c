@@ -9,7 +9,7 @@
  * this step on sees, so that it never has more than the window and the rows of a step take. Their numbers stay in its
  * table, where attention does not look. A session that goes back, to another end of its conversation or to a step that
  * failed, may find them gone: what they hold follows from all that came before, so it begins anew. */
-#include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,15 +95,20 @@ static enum clinfer_status grow(struct clinfer_engine *engine, enum ci_cache_gro
     return grow_once(engine, group, capacity);
 }
 
-/* So many pages the group may have while all groups together have no more than so many bytes, up to twice those it has.
- */
-static int capacity_within(const struct clinfer_engine *engine, enum ci_cache_group group, uint64_t limit) {
+/* So many pages the group may have more while all groups together have no more than so many bytes. */
+static int pages_within(const struct clinfer_engine *engine, enum ci_cache_group group, uint64_t limit) {
     uint64_t used = 0, bytes = ci_engine_page_bytes(engine, group);
     for (enum ci_cache_group g = 0; g < CI_CACHE_GROUPS; g++)
         used += (uint64_t)engine->pools[g].capacity * ci_engine_page_bytes(engine, g);
-    int capacity = engine->pools[group].capacity, more = doubled(engine, group);
     uint64_t pages = used < limit && bytes ? (limit - used) / bytes : 0;
-    return pages < (uint64_t)(more - capacity) ? capacity + ci_narrowed((int64_t)pages) : more;
+    return pages < INT_MAX / 2 ? ci_narrowed((int64_t)pages) : INT_MAX / 2;
+}
+
+/* Up to twice those that it has. */
+static int capacity_within(const struct clinfer_engine *engine, enum ci_cache_group group, uint64_t limit) {
+    int capacity = engine->pools[group].capacity, more = doubled(engine, group);
+    int pages = pages_within(engine, group, limit);
+    return pages < more - capacity ? capacity + pages : more;
 }
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -224,9 +229,7 @@ bool ci_engine_has_room(struct clinfer_engine *engine, const struct clinfer_sess
         int most = ci_engine_most_pages(pool->window, engine->context, step_rows(engine)), needed = pages_for(count);
         if (!list->pages) continue;
         needed = (needed < most ? needed : most) - (list->count - list->first);
-        /* The cache doubles, perhaps more than once: any growth will do. */
-        while (pool->free_count < needed &&
-               capacity_within(engine, group, engine->cache_limit) - pool->capacity + pool->free_count < needed)
+        while (pool->free_count + pages_within(engine, group, engine->cache_limit) < needed)
             if (!ci_prefix_drop_oldest(engine) && !ci_prefix_drop_idle(engine, session)) return false;
     }
     return true;

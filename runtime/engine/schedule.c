@@ -77,17 +77,10 @@ void ci_pace_note(struct clinfer_engine *engine, const struct ci_flight *flight)
         return;
     }
     int64_t fits = (int64_t)((double)prompt * allowed / seconds);
-    bool first = pace->piece == 0, beside = batch->decoding > 0;
-    if (first && prompt >= FIRST_PIECE) pace->piece = within(fits, LEAST_PIECE, most);
+    if (pace->piece == 0 && prompt >= FIRST_PIECE) pace->piece = within(fits, LEAST_PIECE, most);
     /* A prompt that ended before the piece did says only whether that was too much. */
-    if (!first && beside && (prompt >= pace->piece || fits < prompt))
-        pace->piece = within(within(fits, pace->piece / 2, 2 * pace->piece), LEAST_PIECE, most);
-}
-
-/* Whole tiles of attention. */
-static int64_t piece_of(const struct ci_pace *pace) {
-    int64_t piece = pace->piece ? pace->piece : FIRST_PIECE;
-    return piece > CI_TILE_ROWS ? piece / CI_TILE_ROWS * CI_TILE_ROWS : piece;
+    if (batch->decoding > 0 && (batch->cut || fits < prompt))
+        pace->piece = within(within(fits, prompt / 2, 2 * prompt), LEAST_PIECE, most);
 }
 
 /* ---- a step ---- */
@@ -194,7 +187,8 @@ static void add_prompts(struct clinfer_engine *engine, struct ci_batch *batch, i
     int64_t room = most - batch->rows;
     int running = count_running(engine);
     bool closed = false; /* who came later than one that has to wait waits too */
-    if (batch->count > 0 && piece_of(&engine->pace) < room) room = piece_of(&engine->pace);
+    int64_t piece = engine->pace.piece ? engine->pace.piece : FIRST_PIECE;
+    if (batch->count > 0 && piece < room) room = piece;
     for (struct clinfer_session *session = engine->queue, *next; session && room > 0; session = next) {
         next = session->next_in_queue;
         if (session->collected == engine->collected) continue;
@@ -207,12 +201,14 @@ static void add_prompts(struct clinfer_engine *engine, struct ci_batch *batch, i
         }
         room -= add_rows(engine, batch, session, room);
     }
+    batch->cut = room <= 0;
 }
 
 void ci_engine_collect(struct clinfer_engine *engine, struct ci_batch *batch) {
     int64_t most = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
     batch->count = 0;
     batch->rows = batch->wanted = batch->tiles = 0;
+    batch->cut = false;
     engine->careful = engine->successor ? CI_CARE_SUCCESSOR : CI_CARE_NONE;
     engine->collected++;
     for (struct clinfer_session *session = engine->queue, *next; session; session = next) {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -14,6 +15,7 @@
 #include "engine/take_up.h"
 #include "support/asserts.h"
 #include "support/model.h"
+#include "support/tiny_model.h"
 
 static const char tiny[] = "tests/data/llama_tiny.gguf";
 enum { TOKENS_USED = 200 };
@@ -240,6 +242,7 @@ static void test_a_long_prompt_stops_nobody(void **state) {
         ci_engine_turn(engine);
         assert_int_equal(talker->generated, said + 1);
         assert_true(reader->computed - read <= 48);
+        assert_true(reader->computed > read);
         assert_true(steps < 20);
     }
     clinfer_cancel(talker);
@@ -249,9 +252,36 @@ static void test_a_long_prompt_stops_nobody(void **state) {
     clinfer_engine_close(engine);
 }
 
+/* However many pages it needs, as long as memory has them. */
+static void test_a_prompt_larger_than_the_cache_begins_at_once(void **state) {
+    (void)state;
+    enum { PROMPT = 2000 };
+    static const struct tiny_model model = {"long", "llama", "context_length=4096", NULL, NULL};
+    char path[] = "/tmp/clinfer_schedule_XXXXXX";
+    int file = mkstemp(path);
+    static int32_t tokens[PROMPT];
+    assert_true(file >= 0);
+    close(file);
+    tiny_model_write(&model, path);
+    struct clinfer_engine_options options = test_engine_options(path, "cpu");
+    clinfer_engine *engine = test_engine_open(&options);
+    clinfer_session *talker = begin(engine), *reader = begin(engine);
+    for (int i = 0; i < PROMPT; i++) tokens[i] = i * i % TINY_VOCABULARY;
+    submit(talker, tokens + 1, 10, 400);
+    for (int i = 0; i < 3; i++) ci_engine_turn(engine);
+    submit(reader, tokens, PROMPT, 4);
+    ci_engine_turn(engine);
+    assert_true(reader->computed > 0);
+    run_all(engine, 1000);
+    clinfer_session_destroy(talker);
+    clinfer_session_destroy(reader);
+    clinfer_engine_close(engine);
+    unlink(path);
+}
+
 static struct ci_flight flight_of(int64_t decoding, int64_t prompt, double seconds) {
     return (struct ci_flight){.started = ci_now() - seconds,
-                              .batch = {.rows = decoding + prompt, .decoding = decoding}};
+                              .batch = {.rows = decoding + prompt, .decoding = decoding, .cut = true}};
 }
 
 /* A step of base + rows * each seconds: the piece comes to what fits into a tenth of a second, from either side. */
@@ -337,6 +367,7 @@ int main(void) {
         cmocka_unit_test(test_who_leaves_is_gone_with_the_next_step),
         cmocka_unit_test(test_a_full_context_is_said),
         cmocka_unit_test(test_a_long_prompt_stops_nobody),
+        cmocka_unit_test(test_a_prompt_larger_than_the_cache_begins_at_once),
         cmocka_unit_test(test_pieces_come_to_what_fits),
         cmocka_unit_test(test_requests_leave_nothing_behind),
     };
