@@ -152,6 +152,7 @@ static void end_stream(struct chat *chat, const struct ci_job_result *result) {
         bool last = i + 1 == result->count;
         json_t *value = chunk(chat, i, json_object(), ci_answer_finish(choice));
         if (!(last && chat->request.include_usage)) ci_answer_set(value, "timings", ci_timings_json(&choice->result));
+        if (last) ci_answer_set(value, "route", json_string(result->route ? result->route : ""));
         if (chat->request.verbose) ci_answer_set(value, "__verbose", ci_openai_verbose(&chat->request, result, i));
         send(chat, value);
     }

@@ -22,6 +22,7 @@ struct completion {
     json_int_t created;
     bool begun;
     json_t *model;   /* its real name, when it is known */
+    json_t *route;   /* of the last prompt */
     json_t *choices; /* of all prompts so far */
     json_t *waiting; /* logprobs of tokens whose text is not out yet, one list for each choice; NULL: not wanted */
     struct clinfer_result total, last;
@@ -117,6 +118,7 @@ static void send_finish(struct completion *completion, const struct ci_job_resul
             choice_json(index_of(completion, i), json_string(""), NULL, ci_answer_finish(&result->choices[i]));
         json_t *value = frame(completion, json_pack("[o]", one));
         ci_answer_set(value, "timings", ci_timings_json(&result->choices[i].result));
+        ci_answer_set(value, "route", json_string(result->route ? result->route : ""));
         send(completion, value);
     }
 }
@@ -175,6 +177,7 @@ static bool answer_prompt(struct completion *completion) {
     if ((request->logprobs || request->echo) && !ci_openai_take_engine(completion->exchange, request)) return false;
     if (!ci_job_run(completion->exchange, &request->job, &result)) return false;
     add_up(completion, &result);
+    json_string_set(completion->route, result.route ? result.route : "");
     if (request->stream)
         send_finish(completion, &result);
     else
@@ -190,6 +193,7 @@ static void end(struct completion *completion) {
         value = frame(completion, json_incref(completion->choices));
         ci_answer_set(value, "usage", usage_json(completion));
         ci_answer_set(value, "timings", ci_timings_json(&completion->last));
+        json_object_set(value, "route", completion->route);
         ci_reply_json(completion->exchange, 200, value);
         return;
     }
@@ -208,6 +212,7 @@ static void answer_prompts(struct completion *completion) {
     snprintf(completion->id, sizeof completion->id, "cmpl-%s", ci_exchange_id(completion->exchange));
     completion->created = (json_int_t)time(NULL);
     completion->model = json_string("");
+    completion->route = json_string("");
     completion->choices = json_array();
     if (completion->request.stream) {
         job->user = completion;
@@ -222,6 +227,7 @@ static void answer_prompts(struct completion *completion) {
         answered = answer_prompt(completion);
     if (answered) end(completion);
     json_decref(completion->model);
+    json_decref(completion->route);
     json_decref(completion->choices);
     json_decref(completion->waiting);
 }

@@ -45,6 +45,7 @@ def test_an_answer_has_what_clients_read():
     timings = answer["timings"]
     assert timings["cache_n"] + timings["prompt_n"] == usage["prompt_tokens"], answer
     assert timings["predicted_n"] == usage["completion_tokens"], answer
+    assert answer["route"] == "cpu", answer
     assert all(isinstance(value, (int, float)) and value >= 0 for value in timings.values()), timings
 
 
@@ -62,6 +63,7 @@ def test_a_stream_has_the_order_that_clients_want():
         delta = chunk["choices"][0]["delta"]
         assert delta.get("content") and "role" not in delta and chunk["choices"][0]["finish_reason"] is None, chunk
     assert content(chunks) == text_of(whole)
+    assert chunks[-2]["route"] == whole["route"], chunks[-2]
 
 
 def test_without_include_usage_every_chunk_has_a_choice():
@@ -203,7 +205,7 @@ def test_answers_that_have_begun_go_on():
 
 def test_completions_take_prompts_of_all_kinds():
     one = server.post(COMPLETIONS, {"prompt": "hello", "max_tokens": 4, "temperature": 0})
-    assert one["object"] == "text_completion" and one["choices"][0]["finish_reason"] in ("length", "stop"), one
+    assert one["object"] == "text_completion" and one["route"] == "cpu" and one["choices"][0]["finish_reason"] in ("length", "stop"), one
     ids = [72, 69, 76, 76, 79]
     many = server.post(COMPLETIONS, {"prompt": [ids, ids, "hello"], "max_tokens": 4, "temperature": 0})["choices"]
     assert [choice["index"] for choice in many] == [0, 1, 2] and many[0]["text"] == many[1]["text"], many
