@@ -418,7 +418,9 @@ static void take_forced(struct clinfer_session *session) {
            (session->max_tokens < 0 || (int64_t)session->generated < session->max_tokens)) {
         int32_t id;
         bool closed = false;
+        double start = ci_trace_start(engine->trace);
         enum clinfer_status status = ci_constraint_only(&session->constraint, &id);
+        ci_trace_host(engine->trace, CI_TRACE_SAMPLER, start);
         if (status == CLINFER_OK && (id < 0 || ci_sampler_forbids(&session->sampler, id))) return;
         if (status == CLINFER_OK)
             status = ci_constraint_take(engine, &session->constraint, id, room_of(session), &closed);

@@ -105,6 +105,53 @@ static uint32_t build_choice(struct compiler *compiler, const struct ci_node *no
     return split;
 }
 
+enum { MOST_LEAST = 1000 };
+
+static uint32_t least_of(uint64_t bytes) { return bytes < MOST_LEAST ? ci_narrowed_unsigned(bytes) : MOST_LEAST; }
+
+/* How many bytes the node has at least, MOST_LEAST: or more; a token is one. 0 where so many steps do not tell. */
+static uint32_t least_bytes(const struct ci_grammar_maker *maker, ci_grammar_node index, int *steps) {
+    const struct ci_node *node = &maker->nodes[index];
+    uint32_t least = 0;
+    if (--*steps < 0 || index == CI_GRAMMAR_NONE) return 0;
+    switch ((enum ci_node_kind)node->kind) {
+    case CI_NODE_TEXT: return least_of(node->count);
+    case CI_NODE_SET:
+    case CI_NODE_TOKEN: return 1;
+    case CI_NODE_SEQUENCE:
+        for (uint32_t i = 0; i < node->count; i++)
+            least = least_of(least + least_bytes(maker, maker->children[node->first + i], steps));
+        return least;
+    case CI_NODE_CHOICE:
+        least = node->count ? MOST_LEAST : 0;
+        for (uint32_t i = 0; i < node->count && least > 0; i++) {
+            uint32_t one = least_bytes(maker, maker->children[node->first + i], steps);
+            if (one < least) least = one;
+        }
+        return least;
+    case CI_NODE_REPEAT:
+        return node->least ? least_of((uint64_t)node->least * least_bytes(maker, node->first, steps)) : 0;
+    case CI_NODE_CALL: return least_bytes(maker, maker->rules[node->first].node, steps);
+    }
+    return 0;
+}
+
+/* Copies of a node whose positions begin at `first`. */
+static void keep_copies(struct compiler *compiler, ci_grammar_node node, size_t first, uint32_t count) {
+    struct ci_grammar *grammar = compiler->grammar;
+    size_t positions = compiler->position_count - first;
+    int steps = 1000;
+    if (compiler->status != CLINFER_OK || count < CI_GRAMMAR_LEAST_COPIES || positions % count ||
+        grammar->copies_count == CI_GRAMMAR_COPIES)
+        return;
+    uint32_t bytes = least_bytes(compiler->maker, node, &steps);
+    if (bytes == 0) return;
+    grammar->copies[grammar->copies_count++] = (struct ci_copies){.first = ci_narrowed_unsigned(first),
+                                                                  .stride = ci_narrowed_unsigned(positions / count),
+                                                                  .count = count,
+                                                                  .bytes = bytes};
+}
+
 static uint32_t build_repeat(struct compiler *compiler, const struct ci_node *node, uint32_t next) {
     uint32_t at = next, least = node->least;
     if (node->most == CI_GRAMMAR_NO_END) {
@@ -114,6 +161,7 @@ static uint32_t build_repeat(struct compiler *compiler, const struct ci_node *no
         at = least > 0 ? body : again; /* what comes again and again is the last that has to come: a++++ is no larger */
         if (least > 0) least--;
     }
+    size_t first = compiler->position_count;
     for (uint32_t i = node->least; i < node->most && node->most != CI_GRAMMAR_NO_END; i++) {
         uint32_t body = build(compiler, node->first, at);
         at = add_split(compiler, 2);
@@ -121,11 +169,15 @@ static uint32_t build_repeat(struct compiler *compiler, const struct ci_node *no
         set_target(compiler, at, 1, next);
         if (compiler->status != CLINFER_OK) break;
     }
+    if (node->most != CI_GRAMMAR_NO_END && node->most > node->least)
+        keep_copies(compiler, node->first, first, node->most - node->least);
+    first = compiler->position_count;
     for (uint32_t i = 0; i < least && compiler->status == CLINFER_OK; i++) {
         size_t before = compiler->position_count;
         at = build(compiler, node->first, at);
         if (compiler->position_count == before) break; /* nothing, however often */
     }
+    if (least > 0) keep_copies(compiler, node->first, first, least);
     return at;
 }
 

@@ -39,12 +39,23 @@ struct ci_edge {
     uint32_t next;
 };
 
+/* A counted repetition, written out: positions first + i * stride .. are copy i, behind which i more may come, or have
+ * to. Each copy reads so many bytes at least, which are not 0. Repetitions within copies come before those that they
+ * are part of. */
+struct ci_copies {
+    uint32_t first, stride, count, bytes;
+};
+
+enum { CI_GRAMMAR_COPIES = 64, CI_GRAMMAR_LEAST_COPIES = 8 }; /* most that are known, of so many copies at least */
+
 struct ci_grammar {
     struct ci_position *positions;
     struct ci_edge *edges;
     uint32_t *targets;
     uint32_t *entries; /* [rule_count], of rules that are not reached CI_POSITION_OF_END */
     uint32_t position_count, edge_count, target_count, rule_count, root;
+    struct ci_copies copies[CI_GRAMMAR_COPIES];
+    int copies_count;
 };
 
 /* ---- nodes ---- */

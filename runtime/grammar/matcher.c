@@ -62,8 +62,22 @@ static uint32_t cost_of(const struct ci_matcher *matcher, uint32_t position, uin
     return cost < CI_COST_MOST ? cost : CI_COST_MOST;
 }
 
-/* The stack with this on top; false: out of memory. */
-static bool push(struct ci_matcher *matcher, uint32_t position, uint32_t below, uint32_t *stack) {
+/* In a repetition that is written out, of two copies behind which more may come than a token can read one is as good as
+ * the other. */
+static uint32_t usual_position(const struct ci_matcher *matcher, uint32_t position) {
+    const struct ci_grammar *grammar = matcher->grammar;
+    for (int i = grammar->copies_count - 1; i >= 0; i--) {
+        const struct ci_copies *copies = &grammar->copies[i];
+        if (position < copies->first || position - copies->first >= copies->stride * copies->count) continue;
+        /* A token ends one copy, reads some, and begins another. */
+        uint32_t most = ci_narrowed_unsigned(matcher->vocabulary->most_depth) / copies->bytes + 1;
+        uint32_t copy = (position - copies->first) / copies->stride;
+        if (copy > most) position -= (copy - most) * copies->stride;
+    }
+    return position;
+}
+
+static bool add_stack(struct ci_matcher *matcher, uint32_t position, uint32_t below, uint32_t *stack) {
     struct ci_number_table *table = &matcher->stack_table;
     if (!make_room(table, hash_of_stack, matcher)) return false;
     size_t at = (size_t)hash_pair(position, below) & (table->capacity - 1);
@@ -73,9 +87,20 @@ static bool push(struct ci_matcher *matcher, uint32_t position, uint32_t below, 
     }
     if (!ci_array_reserve(&matcher->stacks, &matcher->stack_capacity, matcher->stack_count)) return false;
     *stack = ci_narrowed_unsigned(matcher->stack_count++);
-    matcher->stacks[*stack] = (struct ci_stack){position, below, cost_of(matcher, position, below)};
+    matcher->stacks[*stack] =
+        (struct ci_stack){position, below, cost_of(matcher, position, below), (uint32_t)CI_PLACE_UNKNOWN};
     table->entries[at] = *stack + 1;
     table->count++;
+    return true;
+}
+
+/* The stack with this on top; false: out of memory. */
+static bool push(struct ci_matcher *matcher, uint32_t position, uint32_t below, uint32_t *stack) {
+    if (!add_stack(matcher, position, below, stack)) return false;
+    if (matcher->stacks[*stack].usual != (uint32_t)CI_PLACE_UNKNOWN) return true;
+    uint32_t usual = *stack, usual_below = matcher->stacks[below].usual, top = usual_position(matcher, position);
+    if ((top != position || usual_below != below) && !add_stack(matcher, top, usual_below, &usual)) return false;
+    matcher->stacks[*stack].usual = matcher->stacks[usual].usual = usual;
     return true;
 }
 
@@ -154,8 +179,10 @@ static int by_position(const void *a, const void *b) {
 }
 
 static enum clinfer_status add_place(struct ci_matcher *matcher, ci_place *place) {
-    struct ci_place_state state = {
-        .first = matcher->config_count, .count = ci_narrowed_unsigned(matcher->found_count), .cost = CI_COST_MOST};
+    struct ci_place_state state = {.first = matcher->config_count,
+                                   .count = ci_narrowed_unsigned(matcher->found_count),
+                                   .cost = CI_COST_MOST,
+                                   .usual = (uint32_t)CI_PLACE_UNKNOWN};
     const size_t bytes = sizeof state + matcher->found_count * sizeof *matcher->found;
     if (matcher->counts.bytes + bytes > CI_MATCHER_MOST_BYTES) return no_memory();
     if (!ci_array_reserve(&matcher->places, &matcher->place_capacity, matcher->place_count)) return no_memory();
@@ -212,6 +239,23 @@ static enum clinfer_status end_set(struct ci_matcher *matcher, ci_place *place) 
 static enum clinfer_status finish_set(struct ci_matcher *matcher, bool fine, ci_place *place) {
     fine = fine && close_set(matcher);
     return fine ? end_set(matcher, place) : no_memory();
+}
+
+/* ---- places that allow the same tokens ---- */
+
+enum clinfer_status ci_matcher_usual(struct ci_matcher *matcher, ci_place place, ci_place *usual) {
+    *usual = matcher->grammar->copies_count ? matcher->places[place].usual : place;
+    if (*usual != (uint32_t)CI_PLACE_UNKNOWN) return CLINFER_OK;
+    bool fine = true;
+    begin_set(matcher);
+    for (uint32_t i = 0; i < matcher->places[place].count && fine; i++) {
+        const struct ci_config config = matcher->configs[matcher->places[place].first + i];
+        fine = wait(matcher, usual_position(matcher, config.position), matcher->stacks[config.stack].usual);
+    }
+    /* What waits reads something or ends, so that nothing else is reached from it. */
+    enum clinfer_status status = finish_set(matcher, fine, usual);
+    if (status == CLINFER_OK) matcher->places[place].usual = *usual;
+    return status;
 }
 
 /* ---- steps ---- */
@@ -323,6 +367,7 @@ static void make_classes(struct ci_matcher *matcher) {
     for (int byte = 0; byte < 256; byte++) {
         if (begins[byte]) matcher->first_of[matcher->class_count++] = (uint8_t)byte;
         matcher->class_of[byte] = (uint8_t)ci_narrowed_unsigned(matcher->class_count - 1);
+        matcher->groups_of[matcher->class_of[byte]] |= (uint8_t)(1 << ci_grammar_byte_group((uint8_t)byte));
     }
 }
 

@@ -19,15 +19,19 @@ struct ci_config {
 struct ci_stack {
     uint32_t position, below;
     uint32_t cost; /* of all that it returns to */
+    uint32_t usual; /* as ci_place_state has it */
 };
 
 struct ci_place_state {
     size_t first; /* of `count` configurations */
     uint32_t count;
-    bool may_end, has_tokens;
+    bool may_end, has_tokens, groups_known;
+    uint8_t groups; /* of bytes that all lead to `target`: bits */
+    ci_place target;
     uint32_t cost;  /* bytes to the end of the answer at least */
     uint32_t *next; /* [class_count], of the first byte of each class; NULL: no step was taken from here */
     uint32_t mask;  /* index + 1 of a kept mask */
+    ci_place usual; /* a place that the same tokens may follow, the same for all copies of a repetition but the last */
 };
 
 struct ci_mask {
@@ -46,6 +50,7 @@ struct ci_matcher {
     const struct ci_grammar *grammar;
     const struct ci_grammar_vocabulary *vocabulary;
     uint8_t class_of[256], first_of[256]; /* bytes that no edge tells apart are a class */
+    uint8_t groups_of[256];               /* of a class: which groups of bytes it has some of */
     size_t class_count;
 
     struct ci_stack *stacks; /* [0] is none */
@@ -67,6 +72,9 @@ struct ci_matcher {
     struct ci_matcher_counts counts;
     ci_place start;
 };
+
+/* A place whose mask is that of `place`, see ci_place_state. */
+enum clinfer_status ci_matcher_usual(struct ci_matcher *matcher, ci_place place, ci_place *usual);
 
 /* Behind any byte of a class. */
 enum clinfer_status ci_matcher_step(struct ci_matcher *matcher, ci_place from, uint8_t byte_class, ci_place *to);

@@ -50,6 +50,26 @@ static enum clinfer_status copy_bytes(const struct ci_tokenizer *tokenizer, stru
     return CLINFER_OK;
 }
 
+int ci_grammar_byte_group(uint8_t byte) {
+    if (byte >= 'a' && byte <= 'z') return 0;
+    if (byte >= 'A' && byte <= 'Z') return 1;
+    if (byte >= '0' && byte <= '9') return 2;
+    if (byte == ' ') return 3;
+    if (byte == '"') return 5;
+    if (byte == '\\') return 6;
+    return byte > ' ' && byte < 0x7f ? 4 : 7;
+}
+
+/* What is behind each node, from the last one on: those below a node come after it. */
+static void look_behind(struct ci_grammar_vocabulary *vocabulary) {
+    struct ci_trie_node *nodes = vocabulary->nodes;
+    for (size_t i = vocabulary->node_count; i-- > 0;)
+        for (size_t below = i + 1; below < nodes[i].skip; below = nodes[below].skip) {
+            nodes[i].groups |= (uint8_t)(nodes[below].groups | 1 << ci_grammar_byte_group(nodes[below].byte));
+            if (nodes[below].height + 1 > nodes[i].height) nodes[i].height = (uint16_t)(nodes[below].height + 1);
+        }
+}
+
 /* Nodes of tokens in order: what a token has in common with the one before it is there already. */
 static void build(struct ci_grammar_vocabulary *vocabulary, const struct entry *entries, size_t count,
                   uint32_t *open /* [most_depth] nodes down to the token before */) {
@@ -64,14 +84,16 @@ static void build(struct ci_grammar_vocabulary *vocabulary, const struct entry *
             vocabulary->nodes[open[depth - 1]].skip = ci_narrowed_unsigned(vocabulary->node_count);
         for (; depth < entry->length; depth++) {
             open[depth] = ci_narrowed_unsigned(vocabulary->node_count);
-            vocabulary->nodes[vocabulary->node_count++] = (struct ci_trie_node){
-                .token = -1, .depth = (uint16_t)ci_narrowed_unsigned(depth), .byte = (uint8_t)entry->bytes[depth]};
+            vocabulary->nodes[vocabulary->node_count++] =
+                (struct ci_trie_node){.first = ci_narrowed_unsigned(i),
+                                      .depth = (uint16_t)ci_narrowed_unsigned(depth),
+                                      .byte = (uint8_t)entry->bytes[depth]};
         }
-        struct ci_trie_node *node = &vocabulary->nodes[open[depth - 1]];
-        if (node->token >= 0) vocabulary->same[entry->token] = node->token;
-        node->token = entry->token;
+        vocabulary->order[i] = entry->token;
     }
     for (; depth > 0; depth--) vocabulary->nodes[open[depth - 1]].skip = ci_narrowed_unsigned(vocabulary->node_count);
+    vocabulary->nodes[vocabulary->node_count] = (struct ci_trie_node){.first = ci_narrowed_unsigned(count)};
+    look_behind(vocabulary);
 }
 
 static enum clinfer_status make_trie(struct ci_grammar_vocabulary *vocabulary) {
@@ -80,7 +102,6 @@ static enum clinfer_status make_trie(struct ci_grammar_vocabulary *vocabulary) {
     if (!entries) return no_memory();
     for (size_t i = 0; i < vocabulary->token_count; i++) {
         uint32_t length = vocabulary->offsets[i + 1] - vocabulary->offsets[i];
-        vocabulary->same[i] = -1;
         if (length == 0) continue;
         entries[count++] = (struct entry){vocabulary->bytes + vocabulary->offsets[i], length, ci_narrowed((int64_t)i)};
         most_nodes += length;
@@ -106,10 +127,10 @@ enum clinfer_status ci_grammar_vocabulary_create(const struct ci_tokenizer *toke
     *out = NULL;
     if (!vocabulary) return no_memory();
     vocabulary->token_count = ci_tokenizer_size(tokenizer);
-    vocabulary->same = malloc((vocabulary->token_count + 1) * sizeof *vocabulary->same);
+    vocabulary->order = malloc((vocabulary->token_count + 1) * sizeof *vocabulary->order);
     vocabulary->offsets = malloc((vocabulary->token_count + 1) * sizeof *vocabulary->offsets);
     enum clinfer_status status =
-        vocabulary->same && vocabulary->offsets ? copy_bytes(tokenizer, vocabulary) : no_memory();
+        vocabulary->order && vocabulary->offsets ? copy_bytes(tokenizer, vocabulary) : no_memory();
     if (status == CLINFER_OK) status = make_trie(vocabulary);
     if (status == CLINFER_OK)
         *out = vocabulary;
@@ -121,7 +142,7 @@ enum clinfer_status ci_grammar_vocabulary_create(const struct ci_tokenizer *toke
 void ci_grammar_vocabulary_destroy(struct ci_grammar_vocabulary *vocabulary) {
     if (!vocabulary) return;
     free(vocabulary->nodes);
-    free(vocabulary->same);
+    free(vocabulary->order);
     free(vocabulary->offsets);
     free(vocabulary->bytes);
     free(vocabulary->ends);

@@ -121,6 +121,38 @@ static void check_masks(struct ci_matcher *matcher, ci_place place, int depth) {
     free(kept);
 }
 
+/* Copies of a repetition share masks where as many are behind them as a token can read, and only there. */
+static void test_masks_along_repetitions(void **state) {
+    (void)state;
+    static const struct {
+        const char *grammar, *begin, *step;
+        size_t steps, most_masks;
+    } cases[] = {
+        {"root ::= \"'\" ([^'x] | \"x\" [a-d]){30,150} \"'\"", "'", "e", 150, 40},
+        {"root ::= \"'\" ([^'x] | \"x\" [a-d]){150} \"'\"", "'", "xa", 150, 10},
+        {"root ::= \"[\" item{0,120} \"]\"\nitem ::= \"(\" [a-z]{0,60} \")\"", "[", "(the)", 119, 10},
+        {"root ::= (\"(\" [a-z]{40,60} \")\")* \"end\"", "(", "t", 59, 30},
+        {"root ::= ([a-z]? [0-9]?){40}", "", "t", 40, 41}, /* copies may be nothing */
+        {"root ::= (a \"-\"){0,100} \"end\"\na ::= \"the\" | \"t\" a", "t", "the-", 99, 10},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ci_grammar *grammar = parse(cases[i].grammar);
+        struct ci_matcher *matcher = match(grammar);
+        struct ci_matcher_counts counts;
+        ci_place place = ci_matcher_start(matcher);
+        assert_ok(ci_matcher_take_bytes(matcher, place, cases[i].begin, strlen(cases[i].begin), &place));
+        for (size_t k = 0; k < cases[i].steps; k++) {
+            check_masks(matcher, place, 0);
+            assert_ok(ci_matcher_take_bytes(matcher, place, cases[i].step, strlen(cases[i].step), &place));
+            if (place == CI_PLACE_DEAD) fail_msg("case %zu: step %zu", i, k);
+        }
+        ci_matcher_counts(matcher, &counts);
+        if (counts.masks > cases[i].most_masks) fail_msg("case %zu: %zu masks", i, counts.masks);
+        ci_matcher_destroy(matcher);
+        ci_grammar_destroy(grammar);
+    }
+}
+
 static void test_masks_are_what_tokens_do(void **state) {
     (void)state;
     static const char *const grammars[] = {
@@ -129,6 +161,8 @@ static void test_masks_are_what_tokens_do(void **state) {
         "root ::= [\xc3\xa0-\xe4\xb8\xad]{2} \"!\"",
         "root ::= \"the\" <[300]> | !<[300]> \"the\"",
         "root ::= . [^a]",
+        "root ::= \"'\" ([^'x] | \"x\" [a-d]{40}){0,200} \"'\"",
+        "root ::= \"\\\"\" ([^\"\\\\] | \"\\\\\" [nt]){33,200} \"\\\"\"",
     };
     for (size_t i = 0; i < sizeof grammars / sizeof *grammars; i++) {
         struct ci_grammar *grammar = parse(grammars[i]);
@@ -304,6 +338,7 @@ static int free_vocabulary(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_are_accepted_and_refused_as_in_llama_cpp),
+        cmocka_unit_test(test_masks_along_repetitions),
         cmocka_unit_test(test_masks_are_what_tokens_do),
         cmocka_unit_test(test_the_shortest_end_is_found),
         cmocka_unit_test(test_what_is_wrong_is_told_with_its_place),
