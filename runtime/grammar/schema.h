@@ -7,6 +7,8 @@
 #ifndef CI_GRAMMAR_SCHEMA_H
 #define CI_GRAMMAR_SCHEMA_H
 
+#include <jansson.h>
+
 #include "grammar/grammar.h"
 
 /* `name` is for messages: a file, "-j". Messages name the path in the schema: "-j: properties.a: minLength: ...".
@@ -19,5 +21,9 @@ enum clinfer_status ci_schema_compile_any_object(struct ci_grammar **grammar);
 
 /* One of these texts, as it stands. CLINFER_INVALID_ARGUMENT: there are none, or one is empty. */
 enum clinfer_status ci_schema_compile_choice(const char *const *items, size_t count, struct ci_grammar **grammar);
+
+/* Takes keywords out of a schema that draft 2020-12 does not know, at any depth: for it they are notes, which clients of
+ * servers write for each other. What is known and cannot be held stays, and is an error as ever. */
+void ci_schema_drop_unknown(json_t *schema);
 
 #endif

@@ -105,6 +105,41 @@ const char *ci_schema_unknown_keyword(const json_t *schema) {
     return NULL;
 }
 
+/* ---- keywords that are none ---- */
+
+static void drop_in_list(json_t *list) {
+    json_t *schema;
+    size_t i;
+    json_array_foreach(list, i, schema) { ci_schema_drop_unknown(schema); }
+}
+
+static void drop_in_map(json_t *map) {
+    const char *name;
+    json_t *schema;
+    json_object_foreach(map, name, schema) { ci_schema_drop_unknown(schema); }
+}
+
+static bool holds_definitions(const char *name) {
+    return strcmp(name, "$defs") == 0 || strcmp(name, "definitions") == 0;
+}
+
+void ci_schema_drop_unknown(json_t *schema) {
+    const char *name;
+    json_t *value;
+    void *next;
+    json_object_foreach_safe(schema, next, name, value) {
+        const struct keyword *keyword = find_keyword(name);
+        if (!keyword)
+            json_object_del(schema, name);
+        else if (keyword->kind == SCHEMA_MAP || holds_definitions(name))
+            drop_in_map(value);
+        else if (keyword->kind == SCHEMAS || (keyword->kind == SCHEMA_OR_LIST && json_is_array(value)))
+            drop_in_list(value);
+        else if (keyword->kind == SCHEMA || keyword->kind == SCHEMA_OR_LIST)
+            ci_schema_drop_unknown(value);
+    }
+}
+
 /* ---- types ---- */
 
 static unsigned type_of(const json_t *name) {

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "base/append.h"
+#include "grammar/schema.h"
 #include "base/narrow.h"
 
 /* ---- what is wrong ---- */
@@ -308,7 +309,11 @@ void ci_translate_schema(struct ci_translation *translation, const char *param, 
         ci_translate_refuse(translation, param, "%s: must be a JSON schema, and is %s", param, kind_of(schema));
     if (translation->problem) return;
     grammar = ci_arena_alloc(translation->arena, sizeof *grammar);
-    const char *text = schema ? dumped(translation, param, schema) : "{\"type\":\"object\"}";
+    json_t *known = schema ? json_deep_copy(schema) : NULL;
+    ci_schema_drop_unknown(known);
+    if (schema && !known) out_of_memory(translation);
+    const char *text = known ? dumped(translation, param, known) : "{\"type\":\"object\"}";
+    json_decref(known);
     if (!grammar) out_of_memory(translation);
     if (translation->problem) return;
     *grammar = (struct clinfer_grammar){.kind = CLINFER_GRAMMAR_JSON_SCHEMA,

@@ -134,6 +134,20 @@ static void test_fields_of_anthropic_are_honoured(void **state) {
     end(&reading);
 }
 
+static void test_keywords_that_are_none_are_notes(void **state) {
+    struct reading reading;
+    (void)state;
+    read_body(&reading, OLLAMA_CHAT,
+              "{\"model\":\"m\",\"format\":{\"type\":\"object\",\"foo\":\"bar\",\"properties\":{\"foo\":{\"type\":"
+              "\"string\",\"x-order\":1}},\"anyOf\":[{\"foo\":1}],\"not\":{\"foo\":2},\"enum\":[{\"foo\":3}],\"$defs\":"
+              "{\"foo\":{\"foo\":4}},\"items\":[{\"foo\":5}]}}");
+    expect_fine(&reading);
+    assert_string_equal(reading.job.request.grammar->text,
+                        "{\"type\":\"object\",\"properties\":{\"foo\":{\"type\":\"string\"}},\"anyOf\":[{}],\"not\":"
+                        "{},\"enum\":[{\"foo\":3}],\"$defs\":{\"foo\":{}},\"items\":[{}]}");
+    end(&reading);
+}
+
 static void test_what_is_wrong_for_anthropic_is_said(void **state) {
     (void)state;
     expect_refused(ANTHROPIC, "{}", "messages", "missing");
@@ -324,6 +338,7 @@ int main(void) {
         cmocka_unit_test(test_results_come_directly_behind_the_calls),
         cmocka_unit_test(test_the_stamp_of_claude_code_is_blanked),
         cmocka_unit_test(test_fields_of_anthropic_are_honoured),
+        cmocka_unit_test(test_keywords_that_are_none_are_notes),
         cmocka_unit_test(test_what_is_wrong_for_anthropic_is_said),
         cmocka_unit_test(test_items_of_one_answer_are_one_message),
         cmocka_unit_test(test_what_is_wrong_for_responses_is_said),
