@@ -311,7 +311,16 @@ bool ci_session_is_active(clinfer_session *session) {
 
 size_t ci_session_computed(const clinfer_session *session) { return session->computed; }
 
+/* Who takes turn after turn lets those in first who come in once. */
+static void let_guests_in(struct clinfer_engine *engine) {
+    pthread_mutex_lock(&engine->lock);
+    while (engine->guests > 0 && !(engine->leading && pthread_equal(engine->leader, pthread_self())))
+        pthread_cond_wait(&engine->changed, &engine->lock);
+    pthread_mutex_unlock(&engine->lock);
+}
+
 bool ci_engine_turn(clinfer_engine *engine) {
+    let_guests_in(engine);
     if (lead(engine) != CLINFER_OK) return false;
     pthread_mutex_unlock(&engine->lock); /* still leading */
     bool progress = ci_engine_step(engine);

@@ -1,8 +1,10 @@
 /* A rung whose device failed comes back: what is under way goes on elsewhere meanwhile, the device is tried again after
  * a while, more and more seldom, and has to compute before requests go there; one that hung is never tried. How things
  * stand is told at once, whatever hangs. Run from the top of the repository. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -129,6 +131,19 @@ static void test_a_failed_device_comes_back(void **state) {
     assert_false(clinfer_left_behind());
 }
 
+/* What is seen of the router by who looks all the time. */
+static atomic_bool stops, hangs;
+
+static void *look(void *user) {
+    (void)user;
+    while (!atomic_load(&stops)) {
+        struct clinfer_router_state state = state_of_router();
+        if (state.condition == CLINFER_ROUTER_HANGING && state.rung == 0) atomic_store(&hangs, true);
+        pause_a_little();
+    }
+    return NULL;
+}
+
 static void test_a_device_that_hung_stays_away(void **state) {
     char expected[TEXT];
     (void)state;
@@ -137,8 +152,13 @@ static void test_a_device_that_hung_stays_away(void **state) {
     memcpy(expected, text, TEXT);
     layer_arm("clEnqueueNDRangeKernel/sample_merge@4:hang");
     double start = ci_now();
+    pthread_t looker;
+    assert_int_equal(pthread_create(&looker, NULL, look, NULL), 0);
     const struct clinfer_route *route = ask();
     assert_true(route->answered > 0 && ci_now() - start < PATIENCE);
+    atomic_store(&stops, true);
+    pthread_join(looker, NULL);
+    assert_true(atomic_load(&hangs)); /* before it was given up */
     assert_string_equal(text, expected);
     assert_true(clinfer_left_behind());
     assert_true(again_seconds() < 0);

@@ -29,7 +29,7 @@ struct heard {
     int32_t tokens[MOST];
     struct clinfer_logprob logprobs[MOST][1 + LIKELIEST];
     size_t count, pieces, empty, started, prompt_tokens, done, total, progressed;
-    bool stops;
+    bool stops, cancels;
 };
 
 static struct heard heard;
@@ -61,6 +61,7 @@ static void on_start(void *user, size_t prompt_tokens, size_t cached_tokens) {
 
 static void on_progress(void *user, size_t done, size_t total) {
     struct heard *into = user;
+    if (into->cancels) clinfer_chat_cancel(conversation);
     assert_true(done > into->done && done <= total);
     into->done = done;
     into->total = total;
@@ -239,6 +240,25 @@ static void test_a_receiver_of_pieces_can_end_the_answer(void **state) {
     assert_same_tokens(&route->result);
 }
 
+static void test_cancelling_ends_a_prompt_in_the_making(void **state) {
+    static int32_t tokens[120];
+    struct clinfer_chat_request request = request_of(4);
+    (void)state;
+    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) tokens[i] = (int32_t)(3 + i % 50);
+    request.messages = NULL;
+    request.count = 0;
+    request.tokens = tokens;
+    request.token_count = sizeof tokens / sizeof *tokens;
+    heard.cancels = true;
+    const struct clinfer_route *route = answer(&request);
+    assert_int_equal(route->result.finish, CLINFER_FINISH_CANCELLED);
+    assert_int_equal(route->result.generated_tokens, 0);
+    assert_true(heard.progressed <= 2 && heard.done < heard.total); /* of 15 steps of 8 tokens */
+    struct clinfer_router_stats stats;
+    clinfer_router_get_stats(router, &stats);
+    assert_int_equal(stats.running + stats.waiting, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces_have_the_tokens_of_the_result),
@@ -246,6 +266,7 @@ int main(void) {
         cmocka_unit_test(test_a_prompt_may_be_tokens),
         cmocka_unit_test(test_the_template_does_as_it_is_told),
         cmocka_unit_test(test_a_receiver_of_pieces_can_end_the_answer),
+        cmocka_unit_test(test_cancelling_ends_a_prompt_in_the_making),
     };
     return cmocka_run_group_tests(tests, open_router, close_router);
 }

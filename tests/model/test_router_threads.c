@@ -214,6 +214,41 @@ static void test_threads_do_not_disturb_each_other(void **state) {
     assert_string_equal(now.reason, "");
 }
 
+/* ---- sessions of one's own on the router's engine ---- */
+
+static void test_an_engine_in_use_takes_guests(void **state) {
+    const struct clinfer_message message = {.role = "user", .content = "hello"};
+    struct heard *heard = calloc(1, sizeof *heard);
+    static const int32_t tokens[] = {1, 84, 104, 101};
+    struct clinfer_session_options sampling;
+    clinfer_session *session;
+    (void)state;
+    assert_non_null(heard);
+    clinfer_session_options_default(NULL, &sampling);
+    sampling.temperature = 0;
+    sampling.shift = true; /* an answer without end */
+    clinfer_conversation *conversation;
+    assert_ok(clinfer_conversation_create(router, &sampling, &conversation));
+    const struct clinfer_chat_request request = request_of(&message, -1, heard);
+    assert_ok(clinfer_chat_submit(conversation, &request));
+    clinfer_engine *engine = clinfer_router_take_engine(router);
+    assert_non_null(engine);
+    sampling.shift = false;
+    const struct clinfer_request own = {.tokens = tokens, .count = 4, .max_tokens = 4, .ignore_end = true};
+    for (int i = 0; i < ROUNDS; i++) {
+        struct clinfer_result result;
+        assert_ok(clinfer_session_create(engine, &sampling, &session));
+        assert_ok(clinfer_generate(session, &own, &result));
+        assert_int_equal(result.generated_tokens, 4);
+        clinfer_session_destroy(session);
+    }
+    clinfer_router_give_back_engine(router, engine);
+    clinfer_chat_cancel(conversation);
+    assert_ok(clinfer_chat_wait(conversation, NULL));
+    clinfer_conversation_destroy(conversation);
+    free(heard);
+}
+
 /* ---- who waits sleeps ---- */
 
 static void *wait_for(void *user) {
@@ -275,6 +310,7 @@ static void test_those_who_wait_sleep(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads_do_not_disturb_each_other),
+        cmocka_unit_test(test_an_engine_in_use_takes_guests),
         cmocka_unit_test(test_those_who_wait_sleep),
     };
     return cmocka_run_group_tests(tests, open_router, close_router);
