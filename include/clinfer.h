@@ -239,8 +239,8 @@ struct clinfer_engine_info {
     uint64_t parameters, weight_bytes;
     int layers, vocabulary, context;
     int embedding; /* numbers of a token's vector inside the model */
-    bool encoder; /* the model writes no text: clinfer_logits() gives vectors of its tokens */
-    int outputs;  /* numbers of a row of clinfer_logits(): the vocabulary, or the width of such a vector */
+    bool encoder;  /* the model writes no text: clinfer_logits() gives vectors of its tokens */
+    int outputs;   /* numbers of a row of clinfer_logits(): the vocabulary, or the width of such a vector */
     enum clinfer_pooling pooling; /* what the file says, else LAST, MEAN for encoders */
     bool pooling_is_said;         /* by the file */
     int scores;        /* of a model that ranks texts: numbers of CLINFER_POOLING_RANK, mostly 1; 0: it does not */
@@ -376,15 +376,14 @@ struct clinfer_infill {
     const char *prompt;          /* with which the gap begins already; NULL: nothing */
     const struct clinfer_infill_file *files;
     size_t file_count;
-    int room;   /* tokens; 0: 512 */
-    int answer; /* tokens that may come; 0 or less: as many as fit */
+    int room;          /* tokens; 0: 512 */
+    int answer;        /* tokens that may come; 0 or less: as many as fit */
     bool suffix_first; /* for models that want what is behind the gap first */
 };
 
 /* CLINFER_UNSUPPORTED: the model's vocabulary has no tokens for that. */
-CLINFER_API enum clinfer_status clinfer_infill_tokens(const clinfer_engine *engine,
-                                                      const struct clinfer_infill *infill, int32_t **tokens,
-                                                      size_t *count);
+CLINFER_API enum clinfer_status clinfer_infill_tokens(const clinfer_engine *engine, const struct clinfer_infill *infill,
+                                                      int32_t **tokens, size_t *count);
 
 /* The bytes of one token, borrowed; possibly part of a character. Control tokens have none unless `special`. */
 CLINFER_API const char *clinfer_token_text(const clinfer_engine *engine, int32_t token, bool special, size_t *length);
@@ -466,12 +465,13 @@ struct clinfer_session_options {
     int repeat_last_n; /* tokens that the repeat penalty and the next two look back over (64); 0: none of the three */
     float presence_penalty, frequency_penalty; /* once, and for each time that a token stands there (0) */
 
-    /* DRY: a token that makes a repetition of n tokens longer loses dry_multiplier * dry_base ^ (n - dry_allowed_length)
+    /* DRY: a token that makes a repetition of n tokens longer loses dry_multiplier * dry_base ^ (n -
+     * dry_allowed_length)
      */
-    float dry_multiplier;    /* (0: none) */
-    float dry_base;          /* 1 or more (1.75) */
-    int dry_allowed_length;  /* (2) */
-    int dry_last_n;          /* tokens that it looks back over (64) */
+    float dry_multiplier;            /* (0: none) */
+    float dry_base;                  /* 1 or more (1.75) */
+    int dry_allowed_length;          /* (2) */
+    int dry_last_n;                  /* tokens that it looks back over (64) */
     const char *const *dry_breakers; /* [dry_breaker_count] texts across which nothing is a repetition; NULL: newline,
                                       * colon, quotation mark and asterisk */
     size_t dry_breaker_count;
@@ -493,7 +493,8 @@ struct clinfer_session_options {
     const struct clinfer_logit_bias *logit_bias; /* [logit_bias_count] */
     size_t logit_bias_count;
 
-    int logprobs; /* clinfer_result.logprobs has so many of the likeliest for each token, and the token itself; 0: NULL */
+    int logprobs; /* clinfer_result.logprobs has so many of the likeliest for each token, and the token itself; 0: NULL
+                   */
 };
 
 /* The engine's defaults (struct clinfer_engine_info), seed 0. Without an engine NAN and -1. */
@@ -515,9 +516,9 @@ struct clinfer_grammar {
     enum clinfer_grammar_kind kind;
     const char *text;
     const char *name; /* for messages: "--grammar-file x.gbnf"; NULL: none */
-    bool leave_open;  /* where max_tokens or the context ends first, the text is cut there; else it is closed in time, with
-                       * the same CLINFER_FINISH_LENGTH, and where the shortest answer has more tokens than max_tokens the
-                       * request is CLINFER_INVALID_ARGUMENT */
+    bool leave_open;  /* where max_tokens or the context ends first, the text is cut there; else it is closed in time,
+                       * with  the same CLINFER_FINISH_LENGTH, and where the shortest answer has more tokens than
+                       * max_tokens the  request is CLINFER_INVALID_ARGUMENT */
 };
 
 struct clinfer_request {
@@ -527,8 +528,8 @@ struct clinfer_request {
     int max_tokens; /* -1: until the answer or the context ends */
     clinfer_text_callback *callback;
     void *user;
-    bool ignore_end; /* go on behind the token that ends an answer, which has no text */
-    bool no_cache;   /* all tokens are computed, whatever was computed before, and others do not share them */
+    bool ignore_end;         /* go on behind the token that ends an answer, which has no text */
+    bool no_cache;           /* all tokens are computed, whatever was computed before, and others do not share them */
     const char *const *stop; /* [stop_count] texts, none empty, borrowed until the wait has ended: the answer ends
                               * before the first of them that comes up, and is held back while one might */
     size_t stop_count;
@@ -543,6 +544,13 @@ enum clinfer_finish { CLINFER_FINISH_END, CLINFER_FINISH_LENGTH, CLINFER_FINISH_
 struct clinfer_logprob {
     int32_t token; /* -1: none */
     float logprob;
+};
+
+/* The same of a remote's token, which has a text and no number here; NULL: none. */
+struct clinfer_text_logprob {
+    const char *text; /* [length] bytes, a zero byte behind them */
+    size_t length;
+    float logprob; /* NAN: it was not told */
 };
 
 /* What has come of an answer since the piece before: text of one part, whole characters, with the tokens that came
@@ -571,6 +579,11 @@ struct clinfer_result {
                          */
     const struct clinfer_logprob *logprobs; /* [generated_tokens, 1 + options.logprobs]: the token itself, then the
                                              * likeliest in falling order; valid as long as tokens; NULL: not wanted */
+
+    /* Of a remote's answer, where its API has them (OpenAI's); each [1 + sampling.logprobs], as above. Borrowed until
+     * the conversation's next request. */
+    const struct clinfer_text_logprob *remote_logprobs;
+    size_t remote_logprob_count;
 
     /* What the answer calls, where the request had tools; borrowed until the conversation's next request. The finish
      * is END then. */
@@ -794,8 +807,8 @@ struct clinfer_chat_request {
     size_t count;
     const int32_t *tokens; /* [token_count], copied: the prompt itself, instead of messages; local rungs only */
     size_t token_count;
-    bool raw;                /* the last message's content as it is, without a chat template; local rungs only */
-    bool parse_special;      /* control tokens in contents count as such, as they always do in a raw one */
+    bool raw;           /* the last message's content as it is, without a chat template; local rungs only */
+    bool parse_special; /* control tokens in contents count as such, as they always do in a raw one */
 
     /* What the chat template makes of the messages: without what begins an answer; or so that the last message, which
      * is the assistant's, is an answer that has begun, and the model goes on with it (remotes are asked to do so, too);

@@ -105,6 +105,26 @@ static json_t *logprob_json(const struct clinfer_engine *engine, const struct cl
     return object;
 }
 
+static json_t *text_logprob_json(const struct clinfer_text_logprob *logprob) {
+    json_t *object = json_object();
+    json_object_set_new(object, "token", ci_json_text(logprob->text, logprob->length));
+    json_object_set_new(object, "logprob",
+                        isfinite(logprob->logprob) ? json_real((double)logprob->logprob) : json_null());
+    return object;
+}
+
+json_t *ci_report_remote_logprobs(const struct clinfer_result *result, int likeliest) {
+    json_t *rows = json_array();
+    for (size_t i = 0; i < result->remote_logprob_count; i++) {
+        const struct clinfer_text_logprob *row = result->remote_logprobs + i * (size_t)(likeliest + 1);
+        json_t *object = text_logprob_json(row), *top = json_array();
+        for (int k = 1; k <= likeliest && row[k].text; k++) json_array_append_new(top, text_logprob_json(&row[k]));
+        json_object_set_new(object, "top_logprobs", top);
+        json_array_append_new(rows, object);
+    }
+    return rows;
+}
+
 json_t *ci_report_logprobs(const struct clinfer_engine *engine, const struct clinfer_result *result, int likeliest) {
     json_t *rows = json_array();
     for (size_t i = 0; i < result->generated_tokens; i++) {

@@ -158,7 +158,10 @@ static void keep_tokens(struct ci_answer *answer, const struct clinfer_result *r
     if (result->logprobs && answer->run->json)
         answer->logprobs =
             ci_report_logprobs(clinfer_router_engine(answer->run->router), result, answer->run->session.logprobs);
+    if (result->remote_logprobs && answer->run->json)
+        answer->logprobs = ci_report_remote_logprobs(result, answer->run->session.logprobs);
     answer->result.logprobs = NULL;
+    answer->result.remote_logprobs = NULL;
 }
 
 /* Waits, keeps what is needed of the conversation and lets it go. */

@@ -104,6 +104,8 @@ json_t *ci_report_calls(const struct clinfer_result *result);
 
 /* result->logprobs as an array; the engine for the tokens' texts. */
 json_t *ci_report_logprobs(const struct clinfer_engine *engine, const struct clinfer_result *result, int likeliest);
+/* Of a remote's answer: the same without numbers of tokens. */
+json_t *ci_report_remote_logprobs(const struct clinfer_result *result, int likeliest);
 
 /* route.c: how a request was answered. */
 json_t *ci_report_route_json(const struct clinfer_route *route);

@@ -34,6 +34,9 @@ enum clinfer_status ci_ask_remote(struct clinfer_conversation *conversation, str
     int most = request->max_tokens;
     if (most >= 0) most = most > (int)conversation->token_count ? most - (int)conversation->token_count : 1;
     size_t begun_before = request->continue_last;
+    struct ci_text_logprobs *logprobs = sampling->logprobs > 0 ? &conversation->remote_logprobs : NULL;
+    ci_text_logprobs_free(&conversation->remote_logprobs);
+    if (logprobs) logprobs->width = 1 + (size_t)sampling->logprobs;
     const struct ci_remote_request asked = {.messages = request->messages,
                                             .count = request->count - begun_before,
                                             .begun = ci_outlet_begun(conversation),
@@ -43,6 +46,7 @@ enum clinfer_status ci_ask_remote(struct clinfer_conversation *conversation, str
                                             .frequency_penalty = sampling->frequency_penalty,
                                             .logit_bias = sampling->logit_bias,
                                             .logit_bias_count = sampling->logit_bias_count,
+                                            .logprobs = logprobs,
                                             .seed = (int64_t)(sampling->seed & INT32_MAX),
                                             .max_tokens = most,
                                             .stop = request->stop,
@@ -64,5 +68,9 @@ enum clinfer_status ci_ask_remote(struct clinfer_conversation *conversation, str
                                       .generated_tokens = conversation->token_count + answer.generated_tokens,
                                       .prompt_seconds = answer.first_byte_seconds,
                                       .generate_seconds = ci_now() - start - answer.first_byte_seconds};
+    if (logprobs && !logprobs->failed) {
+        result->remote_logprobs = logprobs->items;
+        result->remote_logprob_count = logprobs->count;
+    }
     return status;
 }

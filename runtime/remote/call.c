@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "remote/call.h"
+#include "remote/logprobs.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -151,6 +152,8 @@ void ci_call_send(const struct ci_call *call, struct ci_http *http, bool want_ce
     };
     ci_log(CLINFER_LOG_DEBUG, "%s: POST %s, %zu bytes", call->address.label, call->address.url, post.body_bytes);
     ci_answer_start(answer, call->dialect, call->request->callback, call->request->call, call->request->user);
+    answer->reply.logprobs = call->request->logprobs;
+    if (answer->reply.logprobs) ci_text_logprobs_clear(answer->reply.logprobs);
     ci_http_post(http, &post, http_answer);
     ci_answer_end(answer, http_answer->end == CI_HTTP_DONE);
     explicit_bzero(key_line, sizeof key_line);

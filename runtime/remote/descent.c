@@ -16,7 +16,8 @@ static const char *setting_of_local_rungs(const struct clinfer_session_options *
     const struct {
         bool set;
         const char *name;
-    } settings[] = {{options->logprobs > 0, "logprobs"},
+    } settings[] = {{anthropic && options->logprobs > 0, "logprobs"},
+                    {options->logprobs > 20, "logprobs of more than the 20 likeliest tokens"},
                     {options->samplers != NULL, "an order of samplers"},
                     {options->mirostat > 0, "mirostat"},
                     {options->dry_multiplier > 0, "dry"},

@@ -26,7 +26,8 @@ struct ci_reply {
     clinfer_text_callback *callback;
     clinfer_tool_call_callback *call;
     void *user;
-    size_t call_count, call_pieces; /* that have begun; that went out */
+    struct ci_text_logprobs *logprobs; /* NULL: nobody asked */
+    size_t call_count, call_pieces;    /* that have begun; that went out */
     bool calls_ended;
     size_t text_bytes;
     double first_text; /* when the first text came, in the clock of ci_now() */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "remote/dialect.h"
+#include "remote/logprobs.h"
 #include "text/tool_prompt.h"
 #include "text/utf8_json.h"
 
@@ -93,6 +94,9 @@ static enum clinfer_status write_body(const char *label, const char *host, const
     if (status == CLINFER_OK && !isnan(request->top_p))
         status = ci_dialect_set(label, body, "top_p", ci_dialect_number(request->top_p));
     if (status == CLINFER_OK) status = set_penalties(label, request, body);
+    if (status == CLINFER_OK && request->logprobs) status = ci_dialect_set(label, body, "logprobs", json_true());
+    if (status == CLINFER_OK && request->logprobs)
+        status = ci_dialect_set(label, body, "top_logprobs", json_integer((json_int_t)request->logprobs->width - 1));
     if (status == CLINFER_OK && request->seed >= 0)
         status = ci_dialect_set(label, body, "seed", json_integer(request->seed));
     if (status == CLINFER_OK && request->max_tokens >= 0)
@@ -134,6 +138,13 @@ static void read_calls(struct ci_reply *reply, const json_t *calls) {
     }
 }
 
+static void read_logprobs(struct ci_reply *reply, const json_t *logprobs) {
+    const json_t *content = json_object_get(logprobs, "content"), *entry;
+    size_t i;
+    if (!reply->logprobs) return;
+    json_array_foreach(content, i, entry) ci_text_logprobs_add(reply->logprobs, entry);
+}
+
 /* `part` is "delta" or "message". */
 static void read_choices(struct ci_reply *reply, const json_t *choices, const char *part) {
     const json_t *choice = json_array_get(choices, 0), *message = json_object_get(choice, part);
@@ -151,6 +162,7 @@ static void read_choices(struct ci_reply *reply, const json_t *choices, const ch
     ci_reply_text(reply,
                   json_object_get(message, "refusal")); /* in the place of content, when a schema was asked for */
     read_calls(reply, json_object_get(message, "tool_calls"));
+    read_logprobs(reply, json_object_get(choice, "logprobs"));
     read_finish(reply, json_object_get(choice, "finish_reason"));
 }
 

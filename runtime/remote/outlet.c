@@ -174,6 +174,7 @@ void ci_outlet_begin(struct clinfer_conversation *conversation) {
     uint64_t seed = conversation->sampling.seed + (request->count << 32); /* each turn has ids of its own */
     ci_tool_parser_begin(&conversation->parser, NULL, conversation->tools, seed, &sink);
     ci_tool_calls_free(&conversation->calls);
+    ci_text_logprobs_free(&conversation->remote_logprobs);
 }
 
 const char *ci_outlet_begun(const struct clinfer_conversation *conversation) {

@@ -11,16 +11,19 @@
 
 #include <clinfer.h>
 
+struct ci_text_logprobs;
+
 struct ci_remote_request {
     const struct clinfer_message *messages;
     size_t count;
-    const char *begun;        /* NULL, or how the answer has begun elsewhere: it is to be continued */
-    float temperature, top_p; /* NAN: the API's own */
+    const char *begun;                         /* NULL, or how the answer has begun elsewhere: it is to be continued */
+    float temperature, top_p;                  /* NAN: the API's own */
     float presence_penalty, frequency_penalty; /* NAN, 0: none; for dialects that have them, as logit_bias */
     const struct clinfer_logit_bias *logit_bias;
     size_t logit_bias_count;
-    int64_t seed;             /* -1: none; passed over where the API has none */
-    int max_tokens;           /* -1: as many as the API gives; where it must be told, 4096 */
+    struct ci_text_logprobs *logprobs; /* NULL, or where those of the answer's tokens go (logprobs.h) */
+    int64_t seed;                      /* -1: none; passed over where the API has none */
+    int max_tokens;                    /* -1: as many as the API gives; where it must be told, 4096 */
     const char *const *stop;
     size_t stop_count;
     const char *json_schema; /* NULL, or the JSON text of a schema that the answer must follow */

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "engine/runner.h"
+#include "remote/logprobs.h"
 #include "remote/remote.h"
 #include "text/chat.h"
 #include "text/stop_texts.h"
@@ -116,6 +117,7 @@ struct clinfer_conversation {
     bool told_start;
     struct ci_tool_parser parser;
     struct ci_tool_calls calls;
+    struct ci_text_logprobs remote_logprobs;
     size_t calls_before;        /* of these, from rungs before a remote */
     enum clinfer_status status; /* of the last rung that was tried, and its message */
     char message[CI_REASON_BYTES];

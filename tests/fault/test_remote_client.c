@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "remote/logprobs.h"
 #include "remote/retry.h"
 #include "support/asserts.h"
 #include "support/remote_server.h"
@@ -56,6 +57,31 @@ static void test_good_answer_over_tls(void **state) {
     struct clinfer_remote remote = remote_at(remote_server_url("good", "good"));
     remote_ask_well(&remote, &request, &asked);
     assert_string_equal(asked.text, REMOTE_TEXT);
+}
+
+static void test_probabilities_are_asked_for_and_told(void **state) {
+    (void)state;
+    struct ci_text_logprobs logprobs = {.width = 3};
+    struct ci_remote_request request = remote_request();
+    struct remote_asked asked;
+    struct clinfer_remote remote = remote_at(remote_server_url("http", "logprobs"));
+    request.logprobs = &logprobs;
+    request.whole = true;
+    for (int times = 0; times < 2; times++) { /* those of the answer before are forgotten */
+        remote_ask_well(&remote, &request, &asked);
+        assert_false(logprobs.failed);
+        assert_int_equal(logprobs.count, 2);
+        const struct clinfer_text_logprob *rows = logprobs.items;
+        assert_string_equal(rows[0].text, "He");
+        assert_float_equal(rows[0].logprob, -0.5f, 1e-6f);
+        assert_string_equal(rows[1].text, "He");
+        assert_string_equal(rows[2].text, "She");
+        assert_float_equal(rows[2].logprob, -1.5f, 1e-6f);
+        assert_string_equal(rows[3].text, "\xc3"); /* bytes, where they are told */
+        assert_int_equal(rows[3].length, 1);
+        assert_null(rows[5].text);
+    }
+    ci_text_logprobs_free(&logprobs);
 }
 
 /* OpenAI's, where a schema was asked for and the model does not want to. */
@@ -175,9 +201,10 @@ static void test_penalties_and_biases_go_where_they_are_known(void **state) {
     request.frequency_penalty = -0.25f;
     request.logit_bias = bias;
     request.logit_bias_count = 2;
-    check_body("openai", &request,
-               "{\"model\":\"tiny\",\"stream\":false,\"presence_penalty\":0.5,\"frequency_penalty\":-0.25,\"logit_bias\":"
-               "{\"17\":1.5,\"4\":-100.0},\"messages\":[{\"role\":\"user\",\"content\":\"Say hello.\"}]}");
+    check_body(
+        "openai", &request,
+        "{\"model\":\"tiny\",\"stream\":false,\"presence_penalty\":0.5,\"frequency_penalty\":-0.25,\"logit_bias\":"
+        "{\"17\":1.5,\"4\":-100.0},\"messages\":[{\"role\":\"user\",\"content\":\"Say hello.\"}]}");
 }
 
 static void test_openai_body(void **state) {
@@ -601,6 +628,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(good_answers),
         TEST(good_answer_over_tls),
+        TEST(probabilities_are_asked_for_and_told),
         TEST(refusal_is_an_answer),
         TEST(reason_of_the_end),
         TEST(connections_are_used_again),

@@ -228,6 +228,19 @@ def refusal(connection, request):
 
 
 @script
+def logprobs(connection, request):
+    """Tokens with their probabilities; the second one is half a character, and has one other alone."""
+    told = [{"token": "He", "bytes": [72, 101], "logprob": -0.5, "top_logprobs": [
+        {"token": "He", "bytes": [72, 101], "logprob": -0.5}, {"token": "She", "logprob": -1.5}]},
+            {"token": "\ufffd", "bytes": [195], "logprob": -0.25, "top_logprobs": [
+                {"token": "\ufffd", "bytes": [195], "logprob": -0.25}]}]
+    if not request["body"].get("logprobs") or request["body"].get("top_logprobs") != 2:
+        return answer(connection, json.dumps({"choices": []}))
+    return answer(connection, json.dumps({"choices": [{"finish_reason": "stop", "logprobs": {"content": told}, "message": {
+        "content": "He\u00e9"}}]}))
+
+
+@script
 def says_closed(connection, request):
     """Keep-alive as far as anybody can tell, and then the connection is gone."""
     good(connection, request)
