@@ -53,6 +53,7 @@ static bool send(struct chat *chat, json_t *value) {
 static void begin_stream(struct chat *chat, const char *model) {
     if (chat->begun) return;
     chat->begun = true;
+    if (!model) model = ci_job_model(chat->exchange, &chat->request.job); /* a remote's answers begin with a piece */
     if (model) chat->model = ci_arena_string(ci_exchange_arena(chat->exchange), model, strlen(model));
     if (!chat->model) chat->model = "";
     ci_stream_begin(chat->exchange, "text/event-stream");

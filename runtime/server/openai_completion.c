@@ -73,6 +73,7 @@ static bool send(struct completion *completion, json_t *value) {
 static void begin_stream(struct completion *completion, const char *model) {
     if (completion->begun) return;
     completion->begun = true;
+    if (!model) model = ci_job_model(completion->exchange, &completion->request.job);
     if (model) json_string_set(completion->model, model);
     ci_stream_begin(completion->exchange, "text/event-stream");
 }
