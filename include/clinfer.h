@@ -618,8 +618,8 @@ CLINFER_API enum clinfer_status clinfer_embed(clinfer_session *session, const in
                                               enum clinfer_pooling pooling, float *vector);
 
 /* The same of many texts, one behind the other in `vectors`, with a session of their own. From any thread, several at
- * once too: between two texts others' steps come in, and theirs between those of others. `goes_on`, NULL or asked
- * before each text by the calling thread, ends it with CLINFER_CANCELLED. The message of a failure that is one text's
+ * once too: short texts of an encoder share steps, between which others' come in. `goes_on`, NULL or asked before each
+ * step by the calling thread, ends it with CLINFER_CANCELLED. The message of a failure that is one text's
  * begins with its number, from 0. */
 struct clinfer_tokens {
     const int32_t *tokens;

@@ -91,29 +91,107 @@ enum clinfer_status clinfer_embed(clinfer_session *session, const int32_t *token
     return status;
 }
 
+/* ---- many ---- */
+
+/* So many texts in one step: each takes pages of its own in the caches. */
+enum { TOGETHER = 16 };
+
+struct together {
+    clinfer_engine *engine;
+    clinfer_session *sessions[TOGETHER]; /* [count] */
+    int count;
+    float *rows; /* [most, outputs] */
+    size_t most; /* rows of a step; 0: texts come one by one */
+};
+
+/* Short texts of an encoder share steps; of others the first rows of a text are not wanted, and a step has room for few
+ * that are. */
+static void begin_together(clinfer_engine *engine, size_t count, struct together *together) {
+    const struct ci_bucket *largest = &engine->buckets[engine->bucket_count - 1];
+    *together = (struct together){.engine = engine};
+    if (count < 2 || !engine->info.encoder) return;
+    int64_t most = largest->rows[CI_EXTENT_ROWS];
+    if (largest->rows[CI_EXTENT_WANTED] < most) most = largest->rows[CI_EXTENT_WANTED];
+    together->rows = malloc((size_t)most * (size_t)engine->model.outputs * sizeof *together->rows);
+    if (together->rows) together->most = (size_t)most;
+}
+
+static void end_together(struct together *together) {
+    for (int i = 0; i < together->count; i++) clinfer_session_destroy(together->sessions[i]);
+    free(together->rows);
+}
+
+static enum clinfer_status provide_session(struct together *together) {
+    struct clinfer_session_options options;
+    clinfer_session_options_default(together->engine, &options);
+    enum clinfer_status status =
+        clinfer_session_create(together->engine, &options, &together->sessions[together->count]);
+    together->count += status == CLINFER_OK;
+    return status;
+}
+
+/* How many of the next texts one step holds. */
+static int fit(const struct together *together, const struct clinfer_tokens *texts, size_t count) {
+    size_t rows = 0;
+    int fitting = 0;
+    while (fitting < TOGETHER && (size_t)fitting < count && texts[fitting].count &&
+           texts[fitting].count <= together->most && rows + texts[fitting].count <= together->most)
+        rows += texts[fitting++].count;
+    return fitting;
+}
+
+/* Vectors of the next texts, of which *done come out; where a step of several fails, one by one. */
+static enum clinfer_status embed_some(struct together *together, const struct clinfer_tokens *texts, size_t count,
+                                      enum clinfer_pooling pooling, size_t width, float *vectors, int *done) {
+    size_t cols = (size_t)together->engine->model.outputs;
+    int fitting = fit(together, texts, count);
+    enum clinfer_status status = CLINFER_OK;
+    while (status == CLINFER_OK && together->count < (fitting > 1 ? fitting : 1)) status = provide_session(together);
+    *done = 0;
+    if (status != CLINFER_OK) return status;
+    if (fitting > 1 && ci_session_compute_together(together->sessions, texts, fitting, together->rows) == CLINFER_OK) {
+        const float *rows = together->rows;
+        for (; *done < fitting && status == CLINFER_OK; ++*done) {
+            size_t tokens = texts[*done].count, made = pooling == CLINFER_POOLING_NONE ? tokens : 1;
+            if (pooling == CLINFER_POOLING_NONE)
+                memcpy(vectors, rows, tokens * cols * sizeof *vectors);
+            else
+                status = pool_rows(together->engine, rows, tokens, pooling, vectors);
+            rows += tokens * cols;
+            vectors += made * width;
+        }
+        return status;
+    }
+    status = clinfer_embed(together->sessions[0], texts[0].tokens, texts[0].count, pooling, vectors);
+    *done = status == CLINFER_OK;
+    return status;
+}
+
 enum clinfer_status clinfer_embed_all(clinfer_engine *engine, const struct clinfer_tokens *texts, size_t count,
                                       enum clinfer_pooling pooling, bool (*goes_on)(void *), void *user,
                                       float *vectors) {
-    struct clinfer_session_options options;
-    clinfer_session *session;
+    struct together together;
     CI_REQUIRE(engine, "engine");
     if (count) CI_REQUIRE(texts, "texts");
     if (count) CI_REQUIRE(vectors, "vectors");
+    for (size_t i = 0; i < count; i++)
+        if (texts[i].count) CI_REQUIRE(texts[i].tokens, "texts[].tokens");
     enum clinfer_status status = check(engine, pooling);
     if (status != CLINFER_OK) return status;
-    clinfer_session_options_default(engine, &options);
-    status = clinfer_session_create(engine, &options, &session);
-    if (status != CLINFER_OK) return status;
     size_t width = (size_t)(pooling == CLINFER_POOLING_RANK ? engine->rank.scores : engine->model.outputs);
-    for (size_t i = 0; i < count && status == CLINFER_OK; i++) {
+    begin_together(engine, count, &together);
+    for (size_t i = 0; i < count && status == CLINFER_OK;) {
+        int done;
         if (goes_on && !goes_on(user)) {
             status = ci_fail(CLINFER_CANCELLED, "cancelled before text %zu of %zu", i, count);
             break;
         }
-        status = clinfer_embed(session, texts[i].tokens, texts[i].count, pooling, vectors);
-        if (status != CLINFER_OK) ci_fail_prefix(status, "text %zu", i);
-        vectors += width * (pooling == CLINFER_POOLING_NONE ? texts[i].count : 1);
+        status = embed_some(&together, texts + i, count - i, pooling, width, vectors, &done);
+        if (status != CLINFER_OK) ci_fail_prefix(status, "text %zu", i + (size_t)done);
+        for (int k = 0; k < done; k++)
+            vectors += width * (pooling == CLINFER_POOLING_NONE ? texts[i + (size_t)k].count : 1);
+        i += (size_t)done;
     }
-    clinfer_session_destroy(session);
+    end_together(&together);
     return status;
 }

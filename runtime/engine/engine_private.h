@@ -294,6 +294,15 @@ void ci_pace_note(struct clinfer_engine *engine, const struct ci_flight *flight)
 /* step.c: the session's request ends; its last text goes out. */
 void ci_session_finish(struct clinfer_session *session, enum clinfer_status status, enum clinfer_finish reason);
 
+/* step.c: all rows of several idle sessions' tokens, in one step: rows [their tokens together, outputs]. A step that
+ * fails, or whose numbers are not finite, is not computed again: one by one they are. */
+enum clinfer_status ci_engine_compute_together(struct clinfer_engine *engine, struct clinfer_session *const *sessions,
+                                               int count, float *rows);
+
+/* session.c: the same for texts, for who does not lead; tokens of all at most so many. */
+enum clinfer_status ci_session_compute_together(struct clinfer_session *const *sessions,
+                                                const struct clinfer_tokens *texts, int count, float *rows);
+
 /* step.c: reads what steps in flight have sampled, so that nothing depends on the device's state any more. */
 void ci_engine_land(struct clinfer_engine *engine);
 

@@ -437,6 +437,30 @@ enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *toke
     return status;
 }
 
+enum clinfer_status ci_session_compute_together(struct clinfer_session *const *sessions,
+                                                const struct clinfer_tokens *texts, int count, float *rows) {
+    struct clinfer_engine *engine = sessions[0]->engine;
+    enum clinfer_status status = lead(engine);
+    if (status != CLINFER_OK) return status;
+    for (int i = 0; i < count && status == CLINFER_OK; i++) {
+        const struct clinfer_request request = {.tokens = texts[i].tokens, .count = texts[i].count};
+        status = reserve(sessions[i], &request);
+    }
+    pthread_mutex_unlock(&engine->lock); /* still leading */
+    for (int i = 0; i < count && status == CLINFER_OK; i++) {
+        ci_prefix_keep(engine, sessions[i]);
+        sessions[i]->shares = false;
+        memcpy(sessions[i]->tokens, texts[i].tokens, sizeof *texts[i].tokens * texts[i].count);
+        sessions[i]->known = texts[i].count;
+        sessions[i]->computed = 0;
+    }
+    if (status == CLINFER_OK) status = ci_engine_compute_together(engine, sessions, count, rows);
+    pthread_mutex_lock(&engine->lock);
+    save_programs_when_idle(engine);
+    stop_leading(engine);
+    return status;
+}
+
 enum clinfer_status clinfer_engine_record(clinfer_engine *engine, const struct clinfer_record **record) {
     CI_REQUIRE(engine, "engine");
     CI_REQUIRE(record, "record");

@@ -614,6 +614,34 @@ enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, stru
     return status;
 }
 
+enum clinfer_status ci_engine_compute_together(struct clinfer_engine *engine, struct clinfer_session *const *sessions,
+                                               int count, float *rows) {
+    struct ci_batch batch = {.count = 0};
+    struct ci_bucket *bucket;
+    size_t bad = 0;
+    ci_engine_land(engine);
+    enum clinfer_status status = ci_gguf_check_whole(engine->gguf);
+    for (int i = 0; i < count && status == CLINFER_OK; i++) {
+        ci_engine_check_window(engine, sessions[i]);
+        status = ci_engine_take_pages(engine, sessions[i], sessions[i]->known);
+        if (status == CLINFER_OK) ci_batch_add(&batch, sessions[i], (int64_t)sessions[i]->known, true);
+    }
+    if (status == CLINFER_OK) status = ci_engine_bucket(engine, batch.rows, batch.rows, &bucket);
+    if (status != CLINFER_OK) return status;
+    fill_inputs(&batch, &bucket->run);
+    int32_t *wanted = bucket->run.wanted->view.data;
+    for (int64_t i = 0; i < batch.rows; i++) wanted[i] = ci_narrowed(i);
+    int64_t extents[CI_EXTENT_COUNT] = {0, batch.rows, batch.rows, batch.tiles};
+    status = ci_plan_set_rows(bucket->plan, extents);
+    if (status == CLINFER_OK) status = ci_plan_run(bucket->plan);
+    if (status == CLINFER_OK) status = ci_plan_read(bucket->plan, bucket->run.logits, 0, batch.rows, rows);
+    size_t numbers = status == CLINFER_OK ? (size_t)batch.rows * (size_t)engine->model.outputs : 0;
+    for (size_t i = 0; i < numbers; i++) bad += !isfinite(rows[i]);
+    engine->stats.steps++;
+    engine->stats.rows += (uint64_t)batch.rows;
+    return bad ? ci_fail(CLINFER_WRONG_RESULT, "%zu numbers of %d texts are not finite", bad, count) : status;
+}
+
 enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct clinfer_session *session, int64_t rows,
                                           ci_verify_callback *callback, void *user) {
     struct ci_batch batch = {.count = 0};

@@ -362,7 +362,7 @@ enum { TEXTS = 6, THREADS = 4 };
 
 struct request {
     clinfer_engine *engine;
-    int left; /* texts before it has enough; -1: never */
+    int left; /* steps before it has enough; -1: never */
     enum clinfer_status status;
     float vectors[TEXTS][WIDTH];
     pthread_t thread;
@@ -392,15 +392,32 @@ static void test_many_texts_from_several_threads(void **state) {
     assert_ok(clinfer_embed(session, text, COUNT, CLINFER_POOLING_MEAN, expected[0]));
     assert_ok(clinfer_embed(session, other, COUNT, CLINFER_POOLING_MEAN, expected[1]));
     for (int i = 0; i < THREADS; i++) {
-        requests[i] = (struct request){.engine = engine, .left = i == 0 ? 3 : -1};
+        requests[i] = (struct request){.engine = engine, .left = i == 0 ? 0 : -1};
         assert_int_equal(pthread_create(&requests[i].thread, NULL, embed_all, &requests[i]), 0);
     }
     for (int i = 0; i < THREADS; i++) {
         pthread_join(requests[i].thread, NULL);
         assert_int_equal(requests[i].status, i == 0 ? CLINFER_CANCELLED : CLINFER_OK);
-        for (int k = 0; k < (i == 0 ? 3 : TEXTS); k++)
+        for (int k = 0; k < (i == 0 ? 0 : TEXTS); k++)
             assert_true(distance(requests[i].vectors[k], expected[k % 2]) < 1e-5);
     }
+    /* Texts of all lengths, more than one step holds, all their rows. */
+    enum { LONG = 21, LONGEST = 13 };
+    struct clinfer_tokens many[LONG];
+    int32_t ids[LONGEST];
+    float *all = calloc(LONG * LONGEST * WIDTH, sizeof *all), *at = all, alone[LONGEST][WIDTH];
+    for (int i = 0; i < LONGEST; i++) ids[i] = CLS + i % (WORDS - CLS);
+    for (int i = 0; i < LONG; i++) many[i] = (struct clinfer_tokens){ids, (size_t)(1 + i % LONGEST)};
+    struct clinfer_engine_stats before, after;
+    clinfer_engine_get_stats(engine, &before);
+    assert_ok(clinfer_embed_all(engine, many, LONG, CLINFER_POOLING_NONE, NULL, NULL, all));
+    clinfer_engine_get_stats(engine, &after);
+    assert_true(after.steps - before.steps < LONG / 2);
+    for (int i = 0; i < LONG; i++) {
+        assert_ok(clinfer_embed(session, ids, many[i].count, CLINFER_POOLING_NONE, alone[0]));
+        for (size_t row = 0; row < many[i].count; row++, at += WIDTH) assert_true(distance(at, alone[row]) < 1e-4);
+    }
+    free(all);
     static const int32_t outside[] = {CLS, WORDS};
     const struct clinfer_tokens texts[] = {{text, COUNT}, {outside, 2}};
     assert_int_equal(clinfer_embed_all(engine, texts, 2, CLINFER_POOLING_MEAN, NULL, NULL, requests[0].vectors[0]),
