@@ -863,6 +863,13 @@ struct clinfer_chat_request {
     void (*progress)(void *user, size_t done, size_t total);
 };
 
+/* clinfer_embed_all() on the first rung of this machine that can, from any thread: where a device fails, that rung is out
+ * of use, and the next one makes all vectors anew. Remotes are not asked. For an encoder, or with engine.embeddings.
+ * CLINFER_UNSUPPORTED: no model runs here. */
+CLINFER_API enum clinfer_status clinfer_router_embed(clinfer_router *router, const struct clinfer_tokens *texts,
+                                                     size_t count, enum clinfer_pooling pooling,
+                                                     bool (*goes_on)(void *user), void *user, float *vectors);
+
 /* What a request becomes, without running it: the prompt's text (*length bytes and a zero; "" where tokens are given)
  * and its tokens, with the tools that the request has, but without the mark that a call which has to come would begin
  * with. Each of the outputs may be NULL; *text and *tokens are the caller's to clinfer_free. An engine is opened where

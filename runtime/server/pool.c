@@ -18,6 +18,9 @@
 /* Between two looks whether who waits has left. */
 #define LOOK_SECONDS 0.1
 
+/* Until a device that failed is tried again for the first time. */
+#define RETRY_SECONDS 30
+
 const char *ci_pool_state_name(enum ci_pool_state state) {
     static const char *const names[] = {"unloaded", "loading", "loaded", "unloading", "sleeping", "failed"};
     return names[state];
@@ -46,35 +49,14 @@ static void adapt_to_file(struct clinfer_engine_options *engine) {
     ci_gguf_close(gguf);
 }
 
-/* A prompt of several tokens and a few behind it: what is wrong with a device past its first position shows before
- * anybody waits for it. */
-static enum clinfer_status prove(clinfer_router *router) {
-    clinfer_engine *engine = clinfer_router_take_engine(router);
-    struct clinfer_engine_info info;
-    clinfer_conversation *conversation;
-    int32_t tokens[12]; /* no request begins with these, so that none finds its beginning in the cache for them */
-    const struct clinfer_chat_request request = {
-        .tokens = tokens, .token_count = sizeof tokens / sizeof *tokens, .max_tokens = 3, .ignore_end = true};
-    if (!engine) return CLINFER_OK;
-    clinfer_engine_get_info(engine, &info);
-    clinfer_router_give_back_engine(router, engine);
-    if (info.encoder || info.outputs != info.vocabulary || info.context < 32) return CLINFER_OK;
-    for (int i = 0; i < 12; i++) tokens[i] = (int32_t)((info.vocabulary / 2 + 7 * i) % info.vocabulary);
-    enum clinfer_status status = clinfer_conversation_create(router, NULL, &conversation);
-    if (status != CLINFER_OK) return status;
-    status = clinfer_chat_submit(conversation, &request);
-    if (status == CLINFER_OK) status = clinfer_chat_wait(conversation, NULL);
-    clinfer_conversation_destroy(conversation);
-    return status;
-}
-
 static enum clinfer_status open_router(const struct clinfer_router_options *options, bool unproven,
                                        clinfer_router **router) {
     struct clinfer_router_options complete = *options;
     adapt_to_file(&complete.engine);
+    complete.prove = !unproven;
+    complete.retry_seconds = RETRY_SECONDS;
     enum clinfer_status status = clinfer_router_open(&complete, router);
     if (status == CLINFER_OK) status = clinfer_router_start(*router);
-    if (status == CLINFER_OK && !unproven) status = prove(*router);
     if (status != CLINFER_OK) {
         clinfer_router_close(*router);
         *router = NULL;

@@ -140,8 +140,8 @@ bool ci_vectors_make(struct ci_vectors *vectors, enum clinfer_pooling pooling) {
         calloc((rows ? vectors->tokens : vectors->count) + 1, (vectors->width + 1) * sizeof *vectors->numbers);
     if (!vectors->numbers)
         return fail(vectors->exchange, ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu vectors", vectors->count));
-    enum clinfer_status status = clinfer_embed_all(vectors->engine, vectors->texts, vectors->count, pooling, goes_on,
-                                                   vectors->exchange, vectors->numbers);
+    enum clinfer_status status = clinfer_router_embed(vectors->router, vectors->texts, vectors->count, pooling, goes_on,
+                                                      vectors->exchange, vectors->numbers);
     vectors->seconds = ci_now() - start;
     if (status == CLINFER_OK)
         ci_metrics_prompt(ci_server_metrics(ci_exchange_server(vectors->exchange)), vectors->tokens, vectors->seconds);

@@ -157,5 +157,20 @@ def test_many_ask_at_once():
         assert not wrong, wrong[0]
 
 
+def test_a_device_that_is_lost_is_left():
+    layer = os.path.join(os.path.dirname(serving.TOOL), "tests/fault/fake_layer.so")
+    if not os.path.exists(layer):
+        raise tap.Skip("tests/fault/fake_layer.so is not built")
+    faults = {"OPENCL_LAYERS": layer, "FAKE_LAYER": "clEnqueueNDRangeKernel@400:lost"}
+    with serving.Serve("-m", BERT, "--device", "auto", environment=faults) as server:
+        if "no OpenCL device" in server.said():
+            raise tap.Skip("there is no OpenCL device")
+        first = vector(server, {"input": "the sky is blue"})
+        for _ in range(60):
+            again = vector(server, {"input": ["the sky is blue", "blue"]})
+            assert all(abs(a - b) < 1e-2 for a, b in zip(first, again)), (first, again)
+        assert "go on elsewhere" in server.said(), server.said()
+
+
 if __name__ == "__main__":
     tap.main(globals())
