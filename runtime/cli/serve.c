@@ -122,6 +122,10 @@ static int end(struct serving *serving) {
 /* What may have changed on disk. What is wrong with it leaves everything as it was. */
 static void read_again(struct serving *serving) {
     ci_server_reopen_log(serving->server);
+    struct ci_serve_flags *flags = &serving->flags;
+    enum clinfer_status read = ci_serve_flags_read_keys(flags);
+    if (read == CLINFER_OK) read = ci_server_set_keys(serving->server, flags->server_keys, flags->key_count);
+    if (read != CLINFER_OK) ci_warn("the keys stay as they were: %s", clinfer_error());
     struct ci_pool *pool = ci_server_pool(serving->server);
     if (!pool) return;
     enum clinfer_status status = ci_pool_reload(pool);

@@ -59,11 +59,23 @@ static enum clinfer_status add_keys(struct ci_serve_flags *flags, const char *te
     return keys && added ? CLINFER_OK : no_memory();
 }
 
-static enum clinfer_status read_keys(struct ci_serve_flags *flags, struct ci_server_options *options) {
+static void free_keys(struct ci_serve_flags *flags) {
+    for (size_t i = 0; i < flags->key_count; i++) free((char *)(uintptr_t)flags->server_keys[i].text);
+    free(flags->server_keys);
+    free(flags->key_names);
+    free(flags->key_text);
+    flags->server_keys = NULL;
+    flags->key_names = NULL;
+    flags->key_text = NULL;
+    flags->key_count = 0;
+}
+
+enum clinfer_status ci_serve_flags_read_keys(struct ci_serve_flags *flags) {
     enum clinfer_status status = CLINFER_OK;
     const char *variable = getenv("CLINFER_API_KEY");
     size_t length;
     struct stat found;
+    free_keys(flags);
     for (size_t i = 0; i < flags->keys.count && status == CLINFER_OK; i++)
         status = add_keys(flags, flags->keys.items[i], ",");
     if (status == CLINFER_OK && variable && !flags->keys.count) status = add_keys(flags, variable, ",");
@@ -83,8 +95,6 @@ static enum clinfer_status read_keys(struct ci_serve_flags *flags, struct ci_ser
         snprintf(flags->key_names[i], sizeof flags->key_names[i], "key %zu", i + 1);
         flags->server_keys[i].name = flags->key_names[i];
     }
-    options->keys = flags->server_keys;
-    options->key_count = flags->key_count;
     return CLINFER_OK;
 }
 
@@ -155,7 +165,9 @@ enum clinfer_status ci_serve_flags_read(struct ci_serve_flags *flags, struct ci_
         return ci_fail(CLINFER_INVALID_ARGUMENT, "--api-prefix %s: must begin with / and not end with one",
                        flags->prefix);
     enum clinfer_status status = read_hosts(flags, options);
-    if (status == CLINFER_OK) status = read_keys(flags, options);
+    if (status == CLINFER_OK) status = ci_serve_flags_read_keys(flags);
+    options->keys = flags->server_keys;
+    options->key_count = flags->key_count;
     if (status == CLINFER_OK) status = read_certificate(flags, options);
     if (status == CLINFER_OK) status = ci_sampling_flags_read(&flags->sampling, false, &options->sampling);
     /* Each request draws its own, where neither it nor the command line says one. */
@@ -168,11 +180,8 @@ enum clinfer_status ci_serve_flags_read(struct ci_serve_flags *flags, struct ci_
 
 void ci_serve_flags_free(struct ci_serve_flags *flags) {
     for (size_t i = 0; i < flags->host_count; i++) free(flags->host_parts[i]);
-    for (size_t i = 0; i < flags->key_count; i++) free((char *)(uintptr_t)flags->server_keys[i].text);
     free(flags->host_parts);
-    free(flags->server_keys);
-    free(flags->key_names);
-    free(flags->key_text);
+    free_keys(flags);
     free(flags->certificate);
     free(flags->certificate_key);
     ci_texts_free(&flags->hosts);

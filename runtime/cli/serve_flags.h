@@ -145,6 +145,8 @@ struct ci_serve_flags {
 
 /* The server's options, which borrow from the flags. What is wrong is said already. */
 enum clinfer_status ci_serve_flags_read(struct ci_serve_flags *flags, struct ci_server_options *options);
+/* The keys alone, again: flags->server_keys, flags->key_count. */
+enum clinfer_status ci_serve_flags_read_keys(struct ci_serve_flags *flags);
 void ci_serve_flags_free(struct ci_serve_flags *flags);
 
 /* Adds the parts of `text` between any of `separators` to an array that is the caller's, with its texts. false: memory

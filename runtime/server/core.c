@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "server/job.h"
+#include "server/pool.h"
 #include "server/server_private.h"
 
 static void fail(struct ci_exchange *exchange, const struct ci_failure *failure) {
@@ -48,6 +49,18 @@ static void greet(struct ci_exchange *exchange) {
     ci_reply_bytes(exchange, 200, "text/plain; charset=utf-8", text, sizeof text - 1);
 }
 
+static void add_stats(void *user, const char *name, clinfer_router *router) {
+    struct ci_metrics_now *now = user;
+    struct clinfer_engine_stats stats;
+    (void)name;
+    clinfer_engine *engine = clinfer_router_take_engine(router);
+    if (!engine) return;
+    clinfer_engine_get_stats(engine, &stats);
+    clinfer_router_give_back_engine(router, engine);
+    now->steps += stats.steps;
+    now->step_rows += stats.rows;
+}
+
 static void metrics(struct ci_exchange *exchange) {
     struct ci_server *server = ci_exchange_server(exchange);
     struct ci_metrics_now now = {0};
@@ -61,6 +74,7 @@ static void metrics(struct ci_exchange *exchange) {
     }
     ci_server_load(server, &now.running, &now.waiting);
     now.model = ci_server_model(server);
+    if (ci_server_pool(server)) ci_pool_each(ci_server_pool(server), add_stats, &now);
     char *text = ci_metrics_text(ci_server_metrics(server), &now, &length);
     snprintf(started, sizeof started, "%lld", (long long)ci_server_started(server));
     ci_reply_header(exchange, "Process-Start-Time-Unix", started);

@@ -94,10 +94,9 @@ bool ci_gate_origin_allowed(const char *origin, const char *allowed, const char 
         while (length && *allowed == ' ') allowed++, length--;
         while (length && allowed[length - 1] == ' ') length--;
         if (length == 1 && *allowed == '*') return true;
-        if (length == 9 && strncmp(allowed, "localhost", 9) == 0 && place && strncmp(origin, "http", 4) == 0 &&
-            bare_host(place, name) && is_loopback(name))
-            return true;
-        if (length && strlen(origin) == length && strncasecmp(origin, allowed, length) == 0) return true;
+        bool local = length == 9 && strncmp(allowed, "localhost", 9) == 0;
+        if (local && place && strncmp(origin, "http", 4) == 0 && bare_host(place, name) && is_loopback(name)) return true;
+        if (!local && length && strlen(origin) == length && strncasecmp(origin, allowed, length) == 0) return true;
         allowed = end + (*end == ',');
     }
     return false;
@@ -301,32 +300,36 @@ static bool check_origin(struct ci_exchange *exchange) {
     return false;
 }
 
-/* The name of the key that came along; NULL: none that is known. */
-static const char *find_key(const struct ci_exchange *exchange) {
-    const struct ci_server_options *options = &exchange->server->options;
+/* The name of the key that came along; NULL: none that is known. All are compared, whichever it is. */
+static const char *find_key(struct ci_exchange *exchange, bool *wanted) {
+    struct ci_server *server = exchange->server;
     const char *given[] = {ci_exchange_header(exchange, "Authorization"), ci_exchange_header(exchange, "X-Api-Key")};
     const char *name = NULL;
     if (given[0] && strncasecmp(given[0], "Bearer ", 7) == 0)
         given[0] += 7;
     else
         given[0] = NULL;
-    for (size_t i = 0; i < options->key_count; i++)
+    pthread_mutex_lock(&server->lock);
+    *wanted = server->key_count > 0;
+    for (size_t i = 0; i < server->key_count; i++)
         for (int j = 0; j < 2; j++)
-            if (given[j] && ci_gate_same_key(given[j], options->keys[i].text)) name = options->keys[i].name;
+            if (given[j] && ci_gate_same_key(given[j], server->keys[i])) name = server->key_names[i];
+    if (name) name = ci_arena_string(&exchange->arena, name, strlen(name));
+    pthread_mutex_unlock(&server->lock);
     return name;
 }
 
 static bool check_key(struct ci_exchange *exchange, const struct ci_route_match *match) {
-    const struct ci_server_options *options = &exchange->server->options;
     unsigned flags = match->route ? match->route->flags : 0;
-    if (!options->key_count) {
-        if (!(flags & CI_ROUTE_CHANGES) || options->model_changes) return true;
+    bool wanted;
+    const char *name = find_key(exchange, &wanted);
+    if (!wanted) {
+        if (!(flags & CI_ROUTE_CHANGES) || exchange->server->options.model_changes) return true;
         fail(exchange, CI_FAIL_PERMISSION,
              "this route changes the models of this machine: start the server with --allow-model-changes, or with a "
              "key (--api-key-file), to use it");
         return false;
     }
-    const char *name = find_key(exchange);
     if (name) exchange->key = name;
     if (name || (flags & CI_ROUTE_OPEN)) return true;
     fail(exchange, CI_FAIL_KEY, "Invalid API Key: this server needs one, as Authorization: Bearer KEY or X-Api-Key: KEY");

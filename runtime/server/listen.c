@@ -80,10 +80,13 @@ static enum clinfer_status listen_at_path(const char *path, const struct ci_serv
 
 static int port_of(int fd) {
     struct sockaddr_storage address = {0};
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
     socklen_t size = sizeof address;
     if (getsockname(fd, (struct sockaddr *)&address, &size) != 0) return 0;
-    if (address.ss_family == AF_INET) return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
-    return ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port);
+    memcpy(&four, &address, sizeof four);
+    memcpy(&six, &address, sizeof six);
+    return ntohs(address.ss_family == AF_INET ? four.sin_port : six.sin6_port);
 }
 
 static int open_socket(const struct addrinfo *address) {

@@ -135,6 +135,10 @@ enum clinfer_status ci_pool_load(struct ci_pool *pool, const char *name);
 /* It goes out as soon as nobody has it. CLINFER_NOT_FOUND; one that is not loaded is nothing. */
 enum clinfer_status ci_pool_unload(struct ci_pool *pool, const char *name);
 
+/* Calls `look` for each model that is loaded, with the pool's lock held: it may ask what answers at once, and nothing of
+ * the pool. */
+void ci_pool_each(struct ci_pool *pool, void (*look)(void *user, const char *name, clinfer_router *router), void *user);
+
 /* A model as it was when the list was made. Texts lie in the list's own block. */
 struct ci_pool_info {
     const char *name, *path, *store; /* path: what is opened; store: where it lies, "" for an entry's */

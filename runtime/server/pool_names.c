@@ -375,3 +375,11 @@ enum clinfer_status ci_pool_find(struct ci_pool *pool, const char *name, struct 
     pthread_mutex_unlock(&pool->lock);
     return status;
 }
+
+void ci_pool_each(struct ci_pool *pool, void (*look)(void *user, const char *name, clinfer_router *router),
+                  void *user) {
+    pthread_mutex_lock(&pool->lock);
+    for (struct ci_pool_model *model = pool->models; model; model = model->next)
+        if (model->state == CI_POOL_LOADED && model->router) look(user, model->entry.name, model->router);
+    pthread_mutex_unlock(&pool->lock);
+}

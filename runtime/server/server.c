@@ -46,6 +46,35 @@ static enum clinfer_status open_log(struct ci_server *server) {
     return ci_fail(CLINFER_IO, "--log-jsonl %s: %s", server->options.log_path, strerror(errno));
 }
 
+static void free_texts(char **texts, size_t count) {
+    for (size_t i = 0; texts && i < count; i++) free(texts[i]);
+    free(texts);
+}
+
+enum clinfer_status ci_server_set_keys(struct ci_server *server, const struct ci_server_key *keys, size_t count) {
+    char **texts = calloc(count + 1, sizeof *texts), **names = calloc(count + 1, sizeof *names);
+    bool copied = texts && names;
+    for (size_t i = 0; copied && i < count; i++)
+        copied = (texts[i] = strdup(keys[i].text)) && (names[i] = strdup(keys[i].name));
+    pthread_mutex_lock(&server->lock);
+    bool lost = server->key_count && !count;
+    if (copied && !lost) {
+        char **old = server->keys, **old_names = server->key_names;
+        size_t old_count = server->key_count;
+        server->keys = texts;
+        server->key_names = names;
+        server->key_count = count;
+        texts = old;
+        names = old_names;
+        count = old_count;
+    }
+    pthread_mutex_unlock(&server->lock);
+    free_texts(texts, count);
+    free_texts(names, count);
+    if (lost) return ci_fail(CLINFER_INVALID_ARGUMENT, "there is no key any more; the old ones stay");
+    return copied ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for keys");
+}
+
 void ci_server_reopen_log(struct ci_server *server) {
     if (server->log_fd < 0) return;
     int fd = open(server->options.log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
@@ -80,6 +109,7 @@ enum clinfer_status ci_server_open(const struct ci_server_options *options, stru
     raise_file_limit(&server->options);
     status = open_log(server);
     if (status == CLINFER_OK) status = copy_tls(server);
+    if (status == CLINFER_OK) status = ci_server_set_keys(server, options->keys, options->key_count);
     if (status == CLINFER_OK)
         status = ci_workers_create(server->options.queue + server->options.parallel + SPARE_WORKERS, &server->workers);
     if (status == CLINFER_OK) status = ci_watcher_start(server);
@@ -174,6 +204,8 @@ void ci_server_close(struct ci_server *server) {
         free(server->paths[i]);
     }
     if (server->log_fd >= 0) close(server->log_fd);
+    free_texts(server->keys, server->key_count);
+    free_texts(server->key_names, server->key_count);
     free(server->certificate);
     free(server->certificate_key);
     free(server->model);

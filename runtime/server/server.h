@@ -29,7 +29,7 @@ struct ci_server_options {
     const char *const *names;                  /* that Host may have besides this machine's */
     size_t name_count;
     const char *origins; /* "localhost" (NULL), "*", or a list with commas */
-    const struct ci_server_key *keys;
+    const struct ci_server_key *keys; /* copied */
     size_t key_count;
     bool model_changes; /* routes that change models need no key */
     int most_connections, most_header, queue; /* 0: 1024; 16 KiB; 512 */
@@ -63,6 +63,8 @@ void ci_server_failed(struct ci_server *server, const char *why);
 
 /* Takes no new connections; waits until all requests are answered, `seconds` at most. Whether they are. */
 bool ci_server_drain(struct ci_server *server, double seconds);
+/* Other keys from now on, copied; at least one where there was one. */
+enum clinfer_status ci_server_set_keys(struct ci_server *server, const struct ci_server_key *keys, size_t count);
 /* Opens --log-jsonl again, which may have been renamed. */
 void ci_server_reopen_log(struct ci_server *server);
 /* Ends what is left. */

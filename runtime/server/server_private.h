@@ -40,6 +40,8 @@ struct ci_server {
     int link_count;
     uint64_t serial;
     bool draining;
+    char **keys, **key_names; /* [key_count] */
+    size_t key_count;
     struct ci_pool *pool;
     char *model, *failed;
     struct ci_running *running; /* job.c's: what runs and waits */

@@ -213,7 +213,25 @@ def test_sockets_of_systemd_are_taken():
         assert process.returncode == 0 and f"http://127.0.0.1:{port}" in said, said
 
 
-# ---- the log ----
+# ---- the log, and what is read again ----
+
+
+def test_keys_are_read_again():
+    with tempfile.TemporaryDirectory() as folder:
+        keys = os.path.join(folder, "keys")
+        with open(keys, "w") as file:
+            file.write("sk-old\n")
+        os.chmod(keys, 0o600)
+        with serving.Serve("--api-key-file", keys) as server:
+            old, new = ({"Authorization": "Bearer sk-" + name} for name in ("old", "new"))
+            assert server.ask("GET", "/metrics", None, old)[0] != 401
+            for content, told in (("sk-new\n", "read again"), ("", "stay as they were")):
+                with open(keys, "w") as file:
+                    file.write(content)
+                server.process.send_signal(signal.SIGHUP)
+                wait_for_text(server, told)
+                assert server.ask("GET", "/metrics", None, old)[0] == 401
+                assert server.ask("GET", "/metrics", None, new)[0] != 401
 
 
 def test_the_log_has_every_request_and_no_secret():
