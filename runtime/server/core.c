@@ -36,11 +36,16 @@ static void health(struct ci_exchange *exchange) {
 }
 
 static void ready(struct ci_exchange *exchange) {
-    const char *why = ci_server_not_ready(ci_exchange_server(exchange));
-    if (why)
-        refuse_not_ready(exchange, why);
-    else
-        ci_reply_json(exchange, 200, json_pack("{s:s}", "status", "ready"));
+    struct ci_server_condition condition;
+    ci_server_look(ci_exchange_server(exchange), &condition);
+    if (!condition.ready) {
+        refuse_not_ready(exchange, condition.why);
+        return;
+    }
+    bool degraded = condition.degraded > 0 && condition.degraded == condition.answering;
+    json_t *answer = json_pack("{s:s, s:s}", "status", degraded ? "degraded" : "ready", "route", condition.rung);
+    if (answer && *condition.why) json_object_set_new(answer, "message", json_string(condition.why));
+    ci_reply_json(exchange, 200, answer);
 }
 
 /* Users of Ollama look here whether it runs. */
@@ -51,14 +56,13 @@ static void greet(struct ci_exchange *exchange) {
 
 static void add_stats(void *user, const char *name, clinfer_router *router) {
     struct ci_metrics_now *now = user;
-    struct clinfer_engine_stats stats;
+    struct clinfer_router_stats stats;
     (void)name;
-    clinfer_engine *engine = clinfer_router_take_engine(router);
-    if (!engine) return;
-    clinfer_engine_get_stats(engine, &stats);
-    clinfer_router_give_back_engine(router, engine);
+    clinfer_router_get_stats(router, &stats);
     now->steps += stats.steps;
     now->step_rows += stats.rows;
+    double used = stats.cache_tokens ? (double)stats.cache_tokens_used / (double)stats.cache_tokens : 0;
+    if (used > now->cache_used) now->cache_used = used;
 }
 
 static void metrics(struct ci_exchange *exchange) {
@@ -75,6 +79,10 @@ static void metrics(struct ci_exchange *exchange) {
     ci_server_load(server, &now.running, &now.waiting);
     now.model = ci_server_model(server);
     if (ci_server_pool(server)) ci_pool_each(ci_server_pool(server), add_stats, &now);
+    struct ci_server_condition condition;
+    ci_server_look(server, &condition);
+    now.ready = condition.ready;
+    now.degraded = condition.degraded > 0;
     char *text = ci_metrics_text(ci_server_metrics(server), &now, &length);
     snprintf(started, sizeof started, "%lld", (long long)ci_server_started(server));
     ci_reply_header(exchange, "Process-Start-Time-Unix", started);

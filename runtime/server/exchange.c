@@ -149,7 +149,15 @@ void ci_exchange_cancel(struct ci_exchange *exchange) {
 void ci_reply_header(struct ci_exchange *exchange, const char *name, const char *value) {
     pthread_mutex_lock(&exchange->lock);
     struct ci_arena *arena = &exchange->reply_arena;
-    struct ci_pair *pair = exchange->answered ? NULL : ci_arena_alloc(arena, sizeof *pair);
+    struct ci_pair *pair = exchange->reply_headers;
+    while (pair && strcasecmp(pair->name, name) != 0) pair = pair->next;
+    if (pair && !exchange->answered) {
+        const char *later = ci_arena_string(arena, value, strcspn(value, "\r\n"));
+        pair->value = later ? later : pair->value;
+        pthread_mutex_unlock(&exchange->lock);
+        return;
+    }
+    pair = exchange->answered ? NULL : ci_arena_alloc(arena, sizeof *pair);
     if (pair) {
         pair->name = ci_arena_string(arena, name, strlen(name));
         /* A line break in a value would begin a header of its own. */

@@ -52,7 +52,8 @@ void ci_exchange_on_gone(struct ci_exchange *exchange, void (*gone)(void *user),
 
 /* ---- the answer ---- */
 
-void ci_reply_header(struct ci_exchange *exchange, const char *name, const char *value); /* before it begins; copied */
+/* Before it begins; copied. Replaces an earlier one of that name. */
+void ci_reply_header(struct ci_exchange *exchange, const char *name, const char *value);
 void ci_reply_json(struct ci_exchange *exchange, int status, json_t *value); /* takes the reference; NULL is a 500 */
 void ci_reply_bytes(struct ci_exchange *exchange, int status, const char *type, const void *bytes, size_t length);
 

@@ -32,6 +32,7 @@ struct choice {
 struct ci_running {
     struct ci_running *next;
     struct ci_server *server;
+    struct ci_exchange *exchange;
     struct ci_job *job;
     const char *key, *model;
     bool waits, cancelled;
@@ -174,6 +175,10 @@ static void start_locked(struct ci_running *running, size_t prompt_tokens, size_
     running->facts.model = running->model;
     running->facts.prompt_tokens = prompt_tokens;
     running->facts.cached_tokens = cached_tokens;
+    /* Of an answer that is not streamed the end knows better. */
+    struct clinfer_router_state state;
+    clinfer_router_get_state(ci_pool_router(running->job->taken), &state);
+    ci_reply_header(running->exchange, "X-Clinfer-Route", state.name);
     if (running->job->started) running->job->started(running->job->user, &running->facts);
 }
 
@@ -282,9 +287,6 @@ void ci_job_free(struct ci_job_result *result) {
 
 /* ---- running ---- */
 
-/* Until routers may be used by several threads. */
-static pthread_mutex_t router_lock = PTHREAD_MUTEX_INITIALIZER;
-
 static enum clinfer_status submit(struct choice *choice) {
     struct ci_running *running = choice->running;
     struct clinfer_session_options sampling = running->job->sampling;
@@ -349,7 +351,6 @@ static void merge_defaults(struct clinfer_session_options *sampling, const struc
 static enum clinfer_status run_choices(struct ci_running *running, struct ci_job_result *result) {
     enum clinfer_status status = CLINFER_OK;
     char message[2048] = "";
-    pthread_mutex_lock(&router_lock);
     for (int i = 0; i < running->count && status == CLINFER_OK; i++) status = submit(&running->choices[i]);
     if (status != CLINFER_OK) strncpy(message, clinfer_error(), sizeof message - 1);
     for (int i = 0; i < running->count; i++) {
@@ -364,7 +365,6 @@ static enum clinfer_status run_choices(struct ci_running *running, struct ci_job
         }
         end_choice(choice);
     }
-    pthread_mutex_unlock(&router_lock);
     return status == CLINFER_OK ? status : ci_fail(status, "%s", message);
 }
 
@@ -459,6 +459,7 @@ static bool conclude(struct ci_exchange *exchange, struct ci_running *running, e
 bool ci_job_run(struct ci_exchange *exchange, struct ci_job *job, struct ci_job_result *result) {
     struct ci_server *server = ci_exchange_server(exchange);
     struct ci_running running = {.server = server,
+                                 .exchange = exchange,
                                  .job = job,
                                  .key = ci_exchange_key(exchange),
                                  .count = job->choices > 0 ? job->choices : 1,

@@ -177,7 +177,9 @@ static void print_vllm(FILE *out, const struct ci_metrics *metrics, const struct
     histogram(out, "request_generation_tokens", "Number of generation tokens of a request.", model, &metrics->answers);
 }
 
-static void print_own(FILE *out, const struct ci_metrics *metrics) {
+static void print_own(FILE *out, const struct ci_metrics *metrics, const struct ci_metrics_now *now) {
+    single(out, "clinfer", "ready", "gauge", "Whether requests would be answered.", "", now->ready);
+    single(out, "clinfer", "degraded", "gauge", "Whether a model is left to remotes.", "", now->degraded);
     single(out, "clinfer", "requests_failed_total", "counter", "Requests that no rung could answer.", "",
            (double)metrics->failures);
     fprintf(out, "# HELP clinfer:rung_answers_total Answers by the rung of the ladder that ended them.\n"
@@ -204,7 +206,7 @@ char *ci_metrics_text(struct ci_metrics *metrics, const struct ci_metrics_now *n
     pthread_mutex_lock(&metrics->lock);
     print_llamacpp(out, metrics, now);
     print_vllm(out, metrics, now, model);
-    print_own(out, metrics);
+    print_own(out, metrics, now);
     pthread_mutex_unlock(&metrics->lock);
     bool failed = ferror(out) != 0;
     if (fclose(out) != 0 || failed) {

@@ -54,7 +54,8 @@ struct ci_metrics_now {
     const char *model;
     int running, waiting;
     uint64_t steps, step_rows; /* of the engine */
-    double cache_used;         /* 0 to 1 */
+    double cache_used;         /* 0 to 1, of the model that has used most */
+    bool ready, degraded;
 };
 /* Prometheus' text format; the caller's to free. NULL: out of memory. */
 char *ci_metrics_text(struct ci_metrics *metrics, const struct ci_metrics_now *now, size_t *length);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -13,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/pool.h"
 #include "server/server_private.h"
 
 enum { SPARE_WORKERS = 64, SPARE_FILES = 256 };
@@ -251,9 +253,35 @@ const char *ci_server_loading(struct ci_server *server) {
     return why;
 }
 
-const char *ci_server_not_ready(struct ci_server *server) {
+static void look_at_state(void *user, const char *name, clinfer_router *router) {
+    struct ci_server_condition *condition = user;
+    struct clinfer_router_state state;
+    clinfer_router_get_state(router, &state);
+    bool answers = state.condition == CLINFER_ROUTER_READY || state.condition == CLINFER_ROUTER_DEGRADED;
+    static const char *const whys[] = {
+        [CLINFER_ROUTER_LOADING] = "it is being made ready",
+        [CLINFER_ROUTER_HANGING] = "its device gives no sign of life",
+        [CLINFER_ROUTER_FAILED] = "nothing is left that could run it",
+    };
+    condition->answering += answers;
+    condition->degraded += state.condition == CLINFER_ROUTER_DEGRADED;
+    if (answers && !*condition->rung) snprintf(condition->rung, sizeof condition->rung, "%s", state.name);
+    const char *why = *state.reason ? state.reason : whys[state.condition];
+    if (!answers && !*condition->why) snprintf(condition->why, sizeof condition->why, "%s: %s", name, why ? why : "");
+}
+
+void ci_server_look(struct ci_server *server, struct ci_server_condition *condition) {
+    *condition = (struct ci_server_condition){0};
     pthread_mutex_lock(&server->lock);
-    bool draining = server->draining;
+    struct ci_pool *pool = server->pool;
+    const char *why = server->draining                ? "the server is ending"
+                      : pool                          ? ""
+                      : server->failed                ? server->failed
+                                                      : "Loading model";
+    snprintf(condition->why, sizeof condition->why, "%s", why);
     pthread_mutex_unlock(&server->lock);
-    return draining ? "the server is ending" : ci_server_loading(server);
+    if (*condition->why) return;
+    ci_pool_each(pool, look_at_state, condition);
+    /* Where no model is loaded, one that is asked for will be. */
+    condition->ready = condition->answering > 0 || !*condition->why;
 }

@@ -81,8 +81,14 @@ struct ci_metrics *ci_server_metrics(struct ci_server *server);
 void ci_server_load(struct ci_server *server, int *running, int *waiting);
 /* NULL: it has a model; else "Loading model", or why there is none. */
 const char *ci_server_loading(struct ci_server *server);
-/* NULL: requests would be answered; else why not. */
-const char *ci_server_not_ready(struct ci_server *server);
+/* Whether requests would be answered, by what is known: neither a device that hangs nor a load holds it up. */
+struct ci_server_condition {
+    bool ready;
+    int answering, degraded; /* loaded models that answer; of these by remotes only */
+    char rung[128];          /* of the first of them, where its next request begins; "" */
+    char why[768];           /* not, or not all of them; "" */
+};
+void ci_server_look(struct ci_server *server, struct ci_server_condition *condition);
 const char *ci_server_model(struct ci_server *server);       /* its real name; "": none yet */
 int64_t ci_server_started(const struct ci_server *server); /* seconds since 1970 */
 
