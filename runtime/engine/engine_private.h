@@ -417,6 +417,9 @@ void ci_prefix_set_bound(struct clinfer_engine *engine);
  * no memory for that it does not. */
 void ci_prefix_keep(struct clinfer_engine *engine, struct clinfer_session *session);
 
+/* prefix.c: the session's prompt is computed: where a window would pass it with the answer, it is kept from now on. */
+void ci_prefix_mark(struct clinfer_engine *engine, struct clinfer_session *session);
+
 /* prefix.c: takes over the longest beginning of the session's tokens that anybody has computed, if it is longer than
  * what the session has. At least one token is left to compute. */
 void ci_prefix_take(struct clinfer_engine *engine, struct clinfer_session *session);

@@ -6,6 +6,9 @@
  * and comparing tokens takes microseconds where computing one takes milliseconds: so they are a list, and neither a
  * tree nor a table of hashes.
  *
+ * What a window has passed is gone for those who would need it: they begin anew. So that another answer to the same
+ * prompt does not, prompts of models with windows are kept as soon as they are computed.
+ *
  * What is kept lies in pages that nobody needs at the time: no memory is set aside for it. It goes, the one first that
  * was used longest ago, when a session needs a page and none is free, unless the caches are smaller than
  * options.prefix_bytes; then they grow. */
@@ -164,6 +167,10 @@ void ci_prefix_keep(struct clinfer_engine *engine, struct clinfer_session *sessi
     kept->next = engine->kept;
     engine->kept = kept;
     engine->kept_count++;
+}
+
+void ci_prefix_mark(struct clinfer_engine *engine, struct clinfer_session *session) {
+    if (session->lists[CI_CACHE_WINDOW].pages) ci_prefix_keep(engine, session);
 }
 
 /* ---- taking ---- */

@@ -469,6 +469,7 @@ static void take_token(struct clinfer_engine *engine, struct ci_flight *flight, 
     if (is_first_token(session)) {
         session->first_token = session->last_token;
         session->result.prompt_seconds = session->first_token - session->submitted;
+        ci_prefix_mark(engine, session);
     }
     if (turn == TURN_COMPLETE) {
         finish(session, CLINFER_OK, CLINFER_FINISH_END);

@@ -239,6 +239,28 @@ static void test_what_a_window_has_passed_is_computed_again(void **state) {
         check_conversations(windowed_path, *device, CLINFER_CACHE_F32, TINY_VOCABULARY, false);
 }
 
+/* The answer is longer than the window. */
+static void test_a_prompt_stays_when_the_window_has_passed_it(void **state) {
+    (void)state;
+    enum { PROMPT = 500, LONG = 300 };
+    static int32_t tokens[PROMPT];
+    int32_t said[NEW], fresh[NEW];
+    struct clinfer_engine_options options = test_engine_options(windowed_path, "cpu");
+    options.prefix_bytes = (int64_t)64 << 20;
+    clinfer_engine *engine = test_engine_open(&options);
+    clinfer_session *session = begin(engine);
+    fill(tokens, 0, PROMPT, 1, TINY_VOCABULARY);
+    const struct clinfer_request request = {.tokens = tokens, .count = PROMPT, .max_tokens = LONG, .ignore_end = true};
+    assert_ok(clinfer_generate(session, &request, NULL));
+    clinfer_session_destroy(session);
+    check_pages(engine);
+    ask_afresh(engine, tokens, PROMPT, fresh);
+    assert_int_equal(ask_once(engine, tokens, PROMPT, said).cached_tokens, PROMPT - 1);
+    assert_memory_equal(said, fresh, sizeof fresh);
+    check_pages(engine);
+    clinfer_engine_close(engine);
+}
+
 /* ---- at the same time ---- */
 
 /* Answers that branch off in the middle of a page, computed in the same steps. */
@@ -327,6 +349,7 @@ int main(void) {
         cmocka_unit_test(test_nothing_is_shared_where_nobody_wants_it),
         cmocka_unit_test(test_answers_are_those_of_requests_that_share_nothing),
         cmocka_unit_test(test_what_a_window_has_passed_is_computed_again),
+        cmocka_unit_test(test_a_prompt_stays_when_the_window_has_passed_it),
         cmocka_unit_test(test_those_who_share_a_page_do_not_write_into_it),
         cmocka_unit_test(test_what_is_kept_goes_when_its_place_is_needed),
     };
