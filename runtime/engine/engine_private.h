@@ -201,6 +201,7 @@ struct clinfer_session {
     struct ci_stop_texts stop;
     atomic_bool cancel;
     enum ci_session_state state; /* under the engine's lock */
+    size_t told_computed;        /* under it: for those who do not compute */
 
     /* tokens[0, known) are known; keys and values of tokens[0, computed) are in the cache. While an id is in flight,
      * computed may be known + 1: the last one computed is not known yet. */

@@ -239,6 +239,7 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     session->stream = (struct ci_utf8_stream){0};
     session->emitted = 0;
     session->skipped_bytes = 0;
+    session->told_computed = session->computed;
     session->in_flight = -1;
     session->refused = false;
     session->on_host = ci_sampler_needs_host(&session->sampler);
@@ -309,7 +310,14 @@ bool ci_session_is_active(clinfer_session *session) {
     return active;
 }
 
-size_t ci_session_computed(const clinfer_session *session) { return session->computed; }
+size_t ci_session_computed(clinfer_session *session) {
+    struct clinfer_engine *engine = session->engine;
+    pthread_mutex_lock(&engine->lock);
+    if (!engine->leading) session->told_computed = session->computed; /* else a guest may be in the middle of a step */
+    size_t computed = session->told_computed;
+    pthread_mutex_unlock(&engine->lock);
+    return computed;
+}
 
 /* Who takes turn after turn lets those in first who come in once. */
 static void let_guests_in(struct clinfer_engine *engine) {

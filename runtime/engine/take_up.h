@@ -50,8 +50,8 @@ bool ci_engine_turn(clinfer_engine *engine);
 /* Whether the session's request still runs; and its end, as clinfer_wait() tells it. */
 bool ci_session_is_active(clinfer_session *session);
 
-/* Tokens of the session's request whose keys and values are in the caches. For the thread that computes. */
-size_t ci_session_computed(const clinfer_session *session);
+/* Tokens of the session's request whose keys and values are in the caches, or were before a step that is under way. */
+size_t ci_session_computed(clinfer_session *session);
 
 /* To be called when nothing is active: what was built is kept for the next process. */
 void ci_engine_save_programs(clinfer_engine *engine);
