@@ -11,6 +11,9 @@ import tap  # noqa: E402
 
 TOOL = {"type": "function", "function": {"name": "get_weather", "description": "the weather", "parameters": {
     "type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": False}}}
+# Opens what the model thinks itself, so that all of an answer of random weights is that.
+THINKS = ("{% for message in messages %}<|im_start|>{{ message['role'] }}: {{ message['content'] }}<|im_end|>{% endfor %}"
+          "<|im_start|>assistant:{% if enable_thinking is not defined or enable_thinking %}<think>\n{% else %}<think>\n\n</think>\n\n{% endif %}")
 SERVER = None
 ROOM = ("--rope-scaling", "linear", "--rope-scale", "4", "-c", "2048")  # for prompts with tools, a token a byte
 MODEL = None  # its name
@@ -80,6 +83,16 @@ def test_a_tool_is_called_whole():
         assert calls[0]["function"]["name"] == "get_weather" and isinstance(calls[0]["function"]["arguments"], dict), calls
     else:
         assert json.loads(answer["message"]["content"])["name"] == "get_weather", answer
+
+
+def test_what_is_thought_stands_apart():
+    with serving.Serve("--chat-template", THINKS) as server:
+        request = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "options": options(), "stream": False}
+        message = server.post("/api/chat", {**request, "think": True})["message"]
+        assert message["thinking"] and "<think>" not in message["content"], message
+        message = server.post("/api/chat", {**request, "think": False})["message"]
+        assert "thinking" not in message and message["content"], message
+        assert server.post("/api/generate", {"model": MODEL, "prompt": "hi", "think": True, "options": options(), "stream": False})["thinking"]
 
 
 def test_an_answer_by_a_schema():

@@ -11,6 +11,9 @@ import tap  # noqa: E402
 
 TOOL = {"type": "function", "name": "get_weather", "description": "the weather", "strict": True, "parameters": {
     "type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": False}}
+# Opens what the model thinks itself, so that all of an answer of random weights is that.
+THINKS = ("{% for message in messages %}<|im_start|>{{ message['role'] }}: {{ message['content'] }}<|im_end|>{% endfor %}"
+          "<|im_start|>assistant:{% if enable_thinking is not defined or enable_thinking %}<think>\n{% else %}<think>\n\n</think>\n\n{% endif %}")
 SERVER = None
 ROOM = ("--rope-scaling", "linear", "--rope-scale", "4", "-c", "2048")  # for prompts with tools, a token a byte
 
@@ -57,6 +60,7 @@ def test_an_answer():
 
 
 def test_a_stream_says_the_same():
+    SERVER.post("/v1/responses", body())  # a prompt out of the cache is computed otherwise, to the last digit
     answer = SERVER.post("/v1/responses", body())
     events = stream()
     last = events[-1]
@@ -85,6 +89,21 @@ def test_a_function_that_has_to_be_called():
     history = [{"role": "user", "content": "hi"}, *answer["output"],
                {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}]
     assert SERVER.post("/v1/responses", body(input=history, tools=[TOOL]))["object"] == "response"
+
+
+def test_what_is_thought_is_an_item_of_its_own():
+    global SERVER
+    usual = SERVER
+    with serving.Serve("--chat-template", THINKS) as SERVER:
+        answer = SERVER.post("/v1/responses", body(max_output_tokens=40))
+        assert answer["output"][0]["type"] == "reasoning" and answer["output"][0]["id"].startswith("rs_"), answer
+        assert answer["usage"]["output_tokens_details"]["reasoning_tokens"] > 0
+        events = stream(max_output_tokens=40)
+        thought = "".join(event["delta"] for event in events if event["type"] == "response.reasoning_text.delta")
+        assert thought and events[-1]["response"]["output"][0]["content"] == [{"type": "reasoning_text", "text": thought}]
+        answer = SERVER.post("/v1/responses", body(reasoning={"effort": "none"}))
+        assert [item["type"] for item in answer["output"]] == ["message"], answer
+    SERVER = usual
 
 
 def test_an_answer_by_a_schema():
