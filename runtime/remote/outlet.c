@@ -106,7 +106,8 @@ void ci_outlet_expect_calls(void *user, const struct ci_tool_format *format, enu
     struct clinfer_conversation *conversation = user;
     bool first = !conversation->parser.format;
     conversation->parser.format = format;
-    if (first && start != CI_CALL_ANYWHERE) ci_tool_parser_expect(&conversation->parser, start == CI_CALL_BEHIND_MARK);
+    bool begun = start == CI_CALL_BEHIND_MARK || (start == CI_CALL_ANYWHERE && format->begun);
+    if (first && (begun || start != CI_CALL_ANYWHERE)) ci_tool_parser_expect(&conversation->parser, begun);
 }
 
 bool ci_outlet_reasoning(void *user, const char *text, size_t length) {

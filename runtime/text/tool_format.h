@@ -28,6 +28,8 @@ struct ci_tool_format {
     const char *id_mark;  /* NULL, or what may stand between such a name and the call's id */
     bool name_is_key;     /* an object is {"NAME": {...}}, its only member the arguments */
     bool has_ids;         /* the model gives an id in the object, often behind the arguments */
+    bool begun;           /* prompts end with marks[0]: an answer begins behind it */
+    const char *talk;     /* NULL, or the name behind which there is text, and no call */
     bool holds;           /* tool_grammar.h can hold a call to this form */
     bool named;           /* there, a name comes before `name_end` and the arguments behind it */
     const char *before, *between, *after; /* there, what stands between marks[0] and the first call, between calls, and

@@ -299,6 +299,11 @@ static void begin_reading_call(struct ci_tool_parser *parser) {
     parser->name = reading->name;
     parser->id = reading->id;
     reading->name = reading->id = NULL;
+    if (parser->name && parser->format->talk && strcmp(parser->name, parser->format->talk) == 0) {
+        back_to_text(parser);
+        forget_call(parser);
+        return;
+    }
     if (!name_counts(parser)) {
         give_up(parser, parser->raw_length);
         return;

@@ -61,6 +61,7 @@ static void parse(const struct ci_tool_format *format, const char *text, size_t 
     memset(answer, 0, sizeof *answer);
     ci_parts_begin(&parts, channels ? ci_reasoning_find(harmony, strlen(harmony)) : NULL, false);
     ci_tool_parser_begin(&answer->parser, format, json_object_get(facts, "tools"), 7, &sink);
+    if (format->begun) ci_tool_parser_expect(&answer->parser, true);
     for (size_t at = 0; at < length;) {
         size_t count = length - at < piece ? length - at : piece;
         while (at + count < length && ((unsigned char)text[at + count] & 0xc0) == 0x80) count++;
