@@ -396,7 +396,7 @@ enum clinfer_status ci_pages_begin(struct ci_page_pool *pool, int capacity);
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 
-/* pages.c: whether there are, or may be made, pages for so many tokens of a session that has some already. */
+/* pages.c: makes pages for so many tokens of a session that has some already; false: there is no room. */
 bool ci_engine_has_room(struct clinfer_engine *engine, const struct clinfer_session *session, size_t count);
 
 /* pages.c: whether lists of pages have what a row at `position` sees of the positions before it. */

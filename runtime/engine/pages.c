@@ -113,11 +113,12 @@ static int capacity_within(const struct clinfer_engine *engine, enum ci_cache_gr
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+/* So many pages of the group are free then. */
 static enum clinfer_status make_free(struct clinfer_engine *engine, enum ci_cache_group group,
-                                     const struct clinfer_session *session) {
+                                     const struct clinfer_session *session, int needed) {
     struct ci_page_pool *pool = &engine->pools[group];
     enum clinfer_status status = CLINFER_OK;
-    while (pool->free_count == 0 && status == CLINFER_OK) {
+    while (pool->free_count < needed && status == CLINFER_OK) {
         uint64_t limit = engine->kept ? least(engine->kept_bytes, engine->cache_limit) : engine->cache_limit;
         int capacity = capacity_within(engine, group, limit);
         if (capacity > pool->capacity) {
@@ -140,7 +141,7 @@ static enum clinfer_status make_free(struct clinfer_engine *engine, enum ci_cach
 static enum clinfer_status take(struct clinfer_engine *engine, enum ci_cache_group group,
                                 const struct clinfer_session *session, int32_t *page) {
     struct ci_page_pool *pool = &engine->pools[group];
-    enum clinfer_status status = make_free(engine, group, session);
+    enum clinfer_status status = make_free(engine, group, session, 1);
     if (status != CLINFER_OK) return status;
     *page = pool->free[--pool->free_count];
     pool->pages[*page] = (struct ci_page){.holders = 1, .writer = session};
@@ -231,6 +232,8 @@ bool ci_engine_has_room(struct clinfer_engine *engine, const struct clinfer_sess
         needed = (needed < most ? needed : most) - (list->count - list->first);
         while (pool->free_count + pages_within(engine, group, engine->cache_limit) < needed)
             if (!ci_prefix_drop_oldest(engine) && !ci_prefix_drop_idle(engine, session)) return false;
+        /* At once, so that growing holds up one step and not one after the other. */
+        if (make_free(engine, group, session, needed) != CLINFER_OK) return false;
     }
     return true;
 }
