@@ -128,7 +128,7 @@ static void softmax(double *x, int count) {
 
 enum clinfer_status ci_rank_apply(const struct ci_rank *rank, const float *row, float *scores) {
     size_t room = (size_t)rank->width + (size_t)rank->dense.rows + (size_t)rank->out.rows;
-    double *numbers = malloc(room * sizeof *numbers), *x = numbers;
+    double *numbers = calloc(room, sizeof *numbers), *x = numbers;
     if (!numbers) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu numbers", room);
     for (int i = 0; i < rank->width; i++) x[i] = (double)row[i];
     if (rank->dense.weight) {

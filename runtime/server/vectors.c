@@ -114,7 +114,7 @@ bool ci_vectors_add_tokens(struct ci_vectors *vectors, const char *param, const 
                                param, i, (int)tokens[i], vectors->info.vocabulary - 1);
             return false;
         }
-    int32_t *copy = malloc((count + 1) * sizeof *copy);
+    int32_t *copy = calloc(count + 1, sizeof *copy);
     if (!copy) return fail(vectors->exchange, ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", count));
     memcpy(copy, tokens, count * sizeof *copy);
     return add(vectors, param, copy, count);
