@@ -195,7 +195,7 @@ static void read_key(struct ci_tool_parser *parser) {
     if ((parser->member == CI_MEMBER_NAME && parser->name) || (parser->member == CI_MEMBER_ID && parser->id) ||
         (parser->member == CI_MEMBER_ARGUMENTS && parser->arguments))
         parser->member = CI_MEMBER_OTHER;
-    if (!parser->format->name_is_key || parser->name) return;
+    if (!parser->format->name_is_key || parser->name || parser->arguments) return;
     parser->name = string_of(parser, parser->key, parser->raw_length);
     parser->member = CI_MEMBER_ARGUMENTS;
 }
