@@ -70,8 +70,9 @@ static void metrics(struct ci_exchange *exchange) {
     struct ci_metrics_now now = {0};
     char started[32];
     size_t length = 0;
-    static const struct ci_failure off = {
-        .kind = CI_FAIL_UNSUPPORTED, .message = "This server does not support metrics endpoint. Start it with --metrics"};
+    static const struct ci_failure off = {.kind = CI_FAIL_UNSUPPORTED,
+                                          .message =
+                                              "This server does not support metrics endpoint. Start it with --metrics"};
     if (!ci_server_get_options(server)->metrics) {
         ci_exchange_fail(exchange, &off);
         return;

@@ -48,8 +48,12 @@ const char *ci_exchange_parameter(const struct ci_exchange *exchange) { return e
 const char *ci_exchange_id(const struct ci_exchange *exchange) { return exchange->id; }
 const char *ci_exchange_key(const struct ci_exchange *exchange) { return exchange->key; }
 double ci_exchange_arrived(const struct ci_exchange *exchange) { return exchange->arrived; }
-struct ci_server *ci_exchange_server(struct ci_exchange *exchange) { return exchange->server; }
-struct ci_arena *ci_exchange_arena(struct ci_exchange *exchange) { return &exchange->arena; }
+struct ci_server *ci_exchange_server(struct ci_exchange *exchange) {
+    return exchange->server;
+}
+struct ci_arena *ci_exchange_arena(struct ci_exchange *exchange) {
+    return &exchange->arena;
+}
 
 void ci_exchange_set_user(struct ci_exchange *exchange, void *user) { exchange->user = user; }
 void *ci_exchange_user(const struct ci_exchange *exchange) { return exchange->user; }
@@ -285,8 +289,8 @@ bool ci_stream_json(struct ci_exchange *exchange, const char *event, const json_
     bool events = exchange->is_events;
     pthread_mutex_unlock(&exchange->lock);
     if (json && events)
-        length = asprintf(&text, "%s%s%sdata: %s\n\n", event ? "event: " : "", event ? event : "", event ? "\n" : "",
-                          json);
+        length =
+            asprintf(&text, "%s%s%sdata: %s\n\n", event ? "event: " : "", event ? event : "", event ? "\n" : "", json);
     else if (json)
         length = asprintf(&text, "%s\n", json);
     bool goes_on = length >= 0 && ci_stream_write(exchange, text, (size_t)length);

@@ -61,7 +61,8 @@ void ci_reply_bytes(struct ci_exchange *exchange, int status, const char *type, 
 void ci_stream_begin(struct ci_exchange *exchange, const char *type);
 /* false: the reader has left or is too slow. */
 bool ci_stream_write(struct ci_exchange *exchange, const char *bytes, size_t length);
-/* "event: E\ndata: {...}\n\n", without the first line where event is NULL; on application/x-ndjson a line of its own. */
+/* "event: E\ndata: {...}\n\n", without the first line where event is NULL; on application/x-ndjson a line of its own.
+ */
 bool ci_stream_json(struct ci_exchange *exchange, const char *event, const json_t *value);
 /* whole: false: the connection breaks, visibly, without the final chunk. */
 void ci_stream_end(struct ci_exchange *exchange, bool whole);
@@ -81,7 +82,7 @@ enum ci_failure_kind {
     CI_FAIL_NOT_FOUND,
     CI_FAIL_METHOD,
     CI_FAIL_TOO_LARGE,
-    CI_FAIL_HEADER, /* too large, too: 431 */
+    CI_FAIL_HEADER,  /* too large, too: 431 */
     CI_FAIL_CONTEXT, /* the prompt is longer than the context: 400 */
     CI_FAIL_BUSY,
     CI_FAIL_SERVER,
@@ -104,8 +105,9 @@ void ci_exchange_fail(struct ci_exchange *exchange, const struct ci_failure *fai
 void ci_exchange_refuse(struct ci_exchange *exchange, const char *param, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* INVALID_ARGUMENT and BAD_FILE (a template that refuses) 400, NOT_FOUND 404, CONTEXT_FULL its own 400, UNSUPPORTED 501,
- * REFUSED 403, CANCELLED, the rest 500 or 503. `message` is borrowed: clinfer_error() of the same thread will do. */
+/* INVALID_ARGUMENT and BAD_FILE (a template that refuses) 400, NOT_FOUND 404, CONTEXT_FULL its own 400, UNSUPPORTED
+ * 501, REFUSED 403, CANCELLED, the rest 500 or 503. `message` is borrowed: clinfer_error() of the same thread will do.
+ */
 struct ci_failure ci_failure_of_status(enum clinfer_status status, const char *message);
 /* 400, 401, 403, 404, 405, 413, 400, 429, 500, 501, 503, 499: OpenAI's, which most dialects share. */
 int ci_failure_http_status(enum ci_failure_kind kind);

@@ -95,7 +95,8 @@ bool ci_gate_origin_allowed(const char *origin, const char *allowed, const char 
         while (length && allowed[length - 1] == ' ') length--;
         if (length == 1 && *allowed == '*') return true;
         bool local = length == 9 && strncmp(allowed, "localhost", 9) == 0;
-        if (local && place && strncmp(origin, "http", 4) == 0 && bare_host(place, name) && is_loopback(name)) return true;
+        if (local && place && strncmp(origin, "http", 4) == 0 && bare_host(place, name) && is_loopback(name))
+            return true;
         if (!local && length && strlen(origin) == length && strncasecmp(origin, allowed, length) == 0) return true;
         allowed = end + (*end == ',');
     }
@@ -139,9 +140,9 @@ static bool add_pair(struct reading *reading, const char *name, size_t name_leng
     return true;
 }
 
-/* libmicrohttpd leaves lines where they were read and writes zeros over their ends, CR and LF, but over a single LF, too.
- * So two zeros stand between a value and the next header's name, and four behind the last one; otherwise a line ended
- * improperly, had a zero in it, or was folded. */
+/* libmicrohttpd leaves lines where they were read and writes zeros over their ends, CR and LF, but over a single LF,
+ * too. So two zeros stand between a value and the next header's name, and four behind the last one; otherwise a line
+ * ended improperly, had a zero in it, or was folded. */
 static bool is_next_line(const struct reading *reading, const char *name) {
     if (!reading->last) return true;
     return (uintptr_t)name - (uintptr_t)(reading->last + reading->last_length) == 2 && !name[-1] && !name[-2];
@@ -332,7 +333,8 @@ static bool check_key(struct ci_exchange *exchange, const struct ci_route_match 
     }
     if (name) exchange->key = name;
     if (name || (flags & CI_ROUTE_OPEN)) return true;
-    fail(exchange, CI_FAIL_KEY, "Invalid API Key: this server needs one, as Authorization: Bearer KEY or X-Api-Key: KEY");
+    fail(exchange, CI_FAIL_KEY,
+         "Invalid API Key: this server needs one, as Authorization: Bearer KEY or X-Api-Key: KEY");
     return false;
 }
 
@@ -361,8 +363,8 @@ static bool check_room(struct ci_exchange *exchange) {
     pthread_mutex_unlock(&server->lock);
     if (!full && !draining) return true;
     const struct ci_failure failure = {.kind = CI_FAIL_UNAVAILABLE,
-                                       .message = draining ? "the server is ending" :
-                                                             "the server has too many connections; try again soon",
+                                       .message = draining ? "the server is ending"
+                                                           : "the server has too many connections; try again soon",
                                        .retry_after = 1};
     exchange->closes = true;
     ci_exchange_fail(exchange, &failure);

@@ -1,7 +1,7 @@
 /* job.c: see job.h.
  *
- * Requests wait in the order in which they came until `parallel` of them leave room; what waits has no conversation yet,
- * so one whose client leaves never starts. */
+ * Requests wait in the order in which they came until `parallel` of them leave room; what waits has no conversation
+ * yet, so one whose client leaves never starts. */
 #define _GNU_SOURCE
 #include "server/job.h"
 
@@ -322,11 +322,20 @@ static void end_choice(struct choice *choice) {
 
 /* What a request leaves open is the server's. */
 static void merge_defaults(struct clinfer_session_options *sampling, const struct clinfer_session_options *defaults) {
-    float *const numbers[] = {&sampling->temperature,     &sampling->top_p,           &sampling->min_p,
-                              &sampling->repeat_penalty,  &sampling->presence_penalty, &sampling->frequency_penalty,
-                              &sampling->dry_multiplier,  &sampling->dry_base,        &sampling->xtc_probability,
-                              &sampling->xtc_threshold,   &sampling->typical_p,       &sampling->top_n_sigma,
-                              &sampling->mirostat_tau,    &sampling->mirostat_eta};
+    float *const numbers[] = {&sampling->temperature,
+                              &sampling->top_p,
+                              &sampling->min_p,
+                              &sampling->repeat_penalty,
+                              &sampling->presence_penalty,
+                              &sampling->frequency_penalty,
+                              &sampling->dry_multiplier,
+                              &sampling->dry_base,
+                              &sampling->xtc_probability,
+                              &sampling->xtc_threshold,
+                              &sampling->typical_p,
+                              &sampling->top_n_sigma,
+                              &sampling->mirostat_tau,
+                              &sampling->mirostat_eta};
     int *const integers[] = {&sampling->top_k, &sampling->repeat_last_n, &sampling->dry_allowed_length,
                              &sampling->dry_last_n, &sampling->mirostat};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -402,8 +411,7 @@ static bool make_result(struct ci_running *running, struct ci_job_result *result
     result->choices = calloc((size_t)running->count, sizeof *result->choices);
     result->arena = calloc(1, sizeof *result->arena);
     struct choice *choices = calloc((size_t)running->count, sizeof *choices);
-    for (int i = 0; choices && i < running->count; i++)
-        choices[i] = (struct choice){.running = running, .index = i};
+    for (int i = 0; choices && i < running->count; i++) choices[i] = (struct choice){.running = running, .index = i};
     pthread_mutex_lock(&running->server->lock);
     running->choices = choices;
     pthread_mutex_unlock(&running->server->lock);
@@ -411,9 +419,8 @@ static bool make_result(struct ci_running *running, struct ci_job_result *result
 }
 
 static void fail_busy(struct ci_exchange *exchange) {
-    static const struct ci_failure busy = {.kind = CI_FAIL_BUSY,
-                                           .message = "the queue of requests is full; try again soon",
-                                           .retry_after = 1};
+    static const struct ci_failure busy = {
+        .kind = CI_FAIL_BUSY, .message = "the queue of requests is full; try again soon", .retry_after = 1};
     ci_exchange_fail(exchange, &busy);
 }
 

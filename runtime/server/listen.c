@@ -116,7 +116,8 @@ static enum clinfer_status listen_at_host(const char *host, int *port, const str
         return ci_fail(CLINFER_INVALID_ARGUMENT, "--host %s: no such address: %s", host, gai_strerror(problem));
     enum clinfer_status status = CLINFER_OK;
     int before = *count, failed = 0;
-    for (struct addrinfo *address = found; address && *count < most && status == CLINFER_OK; address = address->ai_next) {
+    for (struct addrinfo *address = found; address && *count < most && status == CLINFER_OK;
+         address = address->ai_next) {
         if (*port && address->ai_family == AF_INET)
             ((struct sockaddr_in *)(void *)address->ai_addr)->sin_port = htons((uint16_t)*port);
         if (*port && address->ai_family == AF_INET6)

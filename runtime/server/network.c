@@ -58,8 +58,8 @@ static struct MHD_Response *make_response(struct ci_exchange *exchange) {
     struct MHD_Response *response;
     if (exchange->streaming && !exchange->head) {
         ci_exchange_hold(exchange);
-        response = ci_mhd->create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream, exchange,
-                                                         release_stream);
+        response =
+            ci_mhd->create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream, exchange, release_stream);
         if (!response) ci_exchange_release(exchange);
     } else {
         response = ci_mhd->create_response_from_buffer(exchange->length, exchange->bytes, MHD_RESPMEM_PERSISTENT);
@@ -117,8 +117,7 @@ static void delist(struct ci_server *server, struct ci_exchange *exchange) {
 }
 
 static struct ci_link *link_of(struct MHD_Connection *connection) {
-    const union MHD_ConnectionInfo *info =
-        ci_mhd->get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info = ci_mhd->get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info ? info->socket_context : NULL;
 }
 
@@ -232,8 +231,7 @@ static void on_connection(void *user, struct MHD_Connection *connection, void **
     struct ci_link *link = *context;
     pthread_mutex_lock(&server->lock);
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *fd =
-            ci_mhd->get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *fd = ci_mhd->get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         *context = link = calloc(1, sizeof *link);
         if (link) {
             link->fd = fd ? fd->connect_fd : -1;
@@ -275,19 +273,18 @@ static enum clinfer_status start_daemon(struct ci_server *server, int fd) {
     const struct ci_server_options *options = &server->options;
     bool tls = options->certificate != NULL;
     unsigned most = (unsigned)(options->most_connections + SPARE_CONNECTIONS), timeout = (unsigned)options->timeout;
-    struct MHD_OptionItem items[] = {
-        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_problem, server},
-        {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
-        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)most, NULL},
-        {MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)timeout, NULL},
-        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, NULL},
-        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
-        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, server},
-        {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, server},
-        {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
-        {tls ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, server->certificate},
-        {tls ? MHD_OPTION_HTTPS_MEM_KEY : MHD_OPTION_END, 0, server->certificate_key},
-        {MHD_OPTION_END, 0, NULL}};
+    struct MHD_OptionItem items[] = {{MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_problem, server},
+                                     {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
+                                     {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)most, NULL},
+                                     {MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)timeout, NULL},
+                                     {MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, NULL},
+                                     {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
+                                     {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, server},
+                                     {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, server},
+                                     {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
+                                     {tls ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, server->certificate},
+                                     {tls ? MHD_OPTION_HTTPS_MEM_KEY : MHD_OPTION_END, 0, server->certificate_key},
+                                     {MHD_OPTION_END, 0, NULL}};
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG |
                      (tls ? MHD_USE_TLS : 0);
     struct MHD_Daemon *daemon =

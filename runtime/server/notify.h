@@ -9,7 +9,8 @@ void ci_notify(const char *state);
 /* Seconds between two WATCHDOG=1, half of what systemd waits for; 0: it does not. */
 double ci_notify_watchdog(void);
 
-/* The sockets that were handed over to this process, `most` at most; their count. Once: the environment forgets them. */
+/* The sockets that were handed over to this process, `most` at most; their count. Once: the environment forgets them.
+ */
 int ci_notify_sockets(int *sockets, int most);
 
 #endif

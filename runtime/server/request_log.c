@@ -1,5 +1,5 @@
-/* request_log.c: --log-jsonl: a line for each request that has ended. Neither what was asked nor what was answered is in
- * it, nor a key: only its name. */
+/* request_log.c: --log-jsonl: a line for each request that has ended. Neither what was asked nor what was answered is
+ * in it, nor a key: only its name. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>

@@ -222,7 +222,9 @@ const char *ci_server_url(const struct ci_server *server, size_t index) {
 }
 
 const struct ci_server_options *ci_server_get_options(const struct ci_server *server) { return &server->options; }
-struct ci_metrics *ci_server_metrics(struct ci_server *server) { return &server->metrics; }
+struct ci_metrics *ci_server_metrics(struct ci_server *server) {
+    return &server->metrics;
+}
 int64_t ci_server_started(const struct ci_server *server) { return server->started; }
 
 void ci_server_load(struct ci_server *server, int *running, int *waiting) {
@@ -274,10 +276,10 @@ void ci_server_look(struct ci_server *server, struct ci_server_condition *condit
     *condition = (struct ci_server_condition){0};
     pthread_mutex_lock(&server->lock);
     struct ci_pool *pool = server->pool;
-    const char *why = server->draining                ? "the server is ending"
-                      : pool                          ? ""
-                      : server->failed                ? server->failed
-                                                      : "Loading model";
+    const char *why = server->draining ? "the server is ending"
+                      : pool           ? ""
+                      : server->failed ? server->failed
+                                       : "Loading model";
     snprintf(condition->why, sizeof condition->why, "%s", why);
     pthread_mutex_unlock(&server->lock);
     if (*condition->why) return;

@@ -21,27 +21,27 @@ struct ci_server_options {
     /* the network */
     const char *const *hosts; /* addresses, names, or a path that ends in .sock; none: 127.0.0.1 */
     size_t host_count;
-    int port; /* 0: any free one */
+    int port;           /* 0: any free one */
     const int *sockets; /* already listening ones (systemd's), in place of hosts */
     size_t socket_count;
     const char *certificate, *certificate_key; /* PEM texts; NULL: plain HTTP */
     const char *prefix;                        /* "/api": all paths lie below it; NULL: none */
     const char *const *names;                  /* that Host may have besides this machine's */
     size_t name_count;
-    const char *origins; /* "localhost" (NULL), "*", or a list with commas */
+    const char *origins;              /* "localhost" (NULL), "*", or a list with commas */
     const struct ci_server_key *keys; /* copied */
     size_t key_count;
-    bool model_changes; /* routes that change models need no key */
+    bool model_changes;                       /* routes that change models need no key */
     int most_connections, most_header, queue; /* 0: 1024; 16 KiB; 512 */
     size_t most_body;                         /* 0: 64 MiB */
     double timeout;                           /* seconds that a client may be silent; 0: 600 */
     const char *log_path;                     /* a line of JSON for each request; NULL: none */
 
     /* what dialects want to know of the command line */
-    int parallel;    /* requests that are computed at the same time; 0: 4 */
-    int context;     /* -c */
-    int predict;     /* -n; -1: no limit */
-    int batch;       /* tokens of a step */
+    int parallel; /* requests that are computed at the same time; 0: 4 */
+    int context;  /* -c */
+    int predict;  /* -n; -1: no limit */
+    int batch;    /* tokens of a step */
     const char *model_path, *alias, *tags, *slot_save_path, *chat_template;
     const char *media_path;
     bool slots, metrics, props, verbose, web_page, embeddings, reranking, shift, jinja;
@@ -51,8 +51,8 @@ struct ci_server_options {
     struct clinfer_session_options sampling; /* what requests that say nothing get; NAN and -1: the model's own */
 };
 
-/* Listens at once; /health says "Loading model" until ci_server_serve(). CLINFER_UNSUPPORTED: there is no libmicrohttpd.
- * CLINFER_INVALID_ARGUMENT: an address that needs a key. CLINFER_IO: it cannot be had. */
+/* Listens at once; /health says "Loading model" until ci_server_serve(). CLINFER_UNSUPPORTED: there is no
+ * libmicrohttpd. CLINFER_INVALID_ARGUMENT: an address that needs a key. CLINFER_IO: it cannot be had. */
 enum clinfer_status ci_server_open(const struct ci_server_options *options, struct ci_server **server);
 
 /* From now on requests are answered from this pool; the caller destroys it after the server. `name`: of the model that
@@ -89,7 +89,7 @@ struct ci_server_condition {
     char why[768];           /* not, or not all of them; "" */
 };
 void ci_server_look(struct ci_server *server, struct ci_server_condition *condition);
-const char *ci_server_model(struct ci_server *server);       /* its real name; "": none yet */
+const char *ci_server_model(struct ci_server *server);     /* its real name; "": none yet */
 int64_t ci_server_started(const struct ci_server *server); /* seconds since 1970 */
 
 #endif

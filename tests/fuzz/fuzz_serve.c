@@ -1,6 +1,7 @@
 /* Any bytes as an HTTP request, through everything that lies behind libmicrohttpd: the first line "METHOD PATH?QUERY",
  * lines "Name: value", an empty line, the body. The handler answers it, with a tiny model where it wants one. Whatever
- * came, there is one answer with a sensible status; what says that it is JSON is JSON, and each event of a stream is. */
+ * came, there is one answer with a sensible status; what says that it is JSON is JSON, and each event of a stream is.
+ */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdint.h>
