@@ -81,13 +81,13 @@ TEST_SUPPORT    := $(wildcard tests/support/*.c)
 FUZZ_SOURCES    := $(wildcard tests/fuzz/fuzz_*.c)
 
 object   = $(patsubst %.c,$(BUILD)/%.o,$1)
-LIBRARY_OBJECTS := $(call object,$(LIBRARY_SOURCES)) $(BUILD)/kernels.o
+LIBRARY_OBJECTS := $(call object,$(LIBRARY_SOURCES)) $(BUILD)/kernels.o $(BUILD)/page.o
 CLI_OBJECTS     := $(call object,$(CLI_SOURCES))
 TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install deb check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-suite check-server check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install deb check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-page check-suite check-server check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -149,7 +149,13 @@ $(BUILD)/kernels.c: Makefile scripts/embed_kernels.py $(KERNELS) $(CPU_SOURCES) 
 	@mkdir -p $(@D)
 	$(Q)python3 scripts/embed_kernels.py $(KERNELS) --hashed $(CPU_SOURCES) --profiles $(PROFILES) >$@
 
-$(BUILD)/kernels.o: $(BUILD)/kernels.c $(BUILD)/flags
+PAGE := $(wildcard runtime/server/page/*)
+$(BUILD)/page.c: scripts/embed_page.py $(PAGE)
+	$(call say,EMBED,$@)
+	@mkdir -p $(@D)
+	$(Q)python3 scripts/embed_page.py $(PAGE) >$@
+
+$(BUILD)/kernels.o $(BUILD)/page.o: $(BUILD)/%.o: $(BUILD)/%.c $(BUILD)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -339,6 +345,11 @@ ifeq ($(filter kill power rate speed,$(ONLY)),)
 	@scripts/fetch_model.sh
 	@python3 scripts/check_hub_clients.py --tool $(BUILD)/clinfer --peer "$(or $(PEER),build/peer/bin)" $(if $(PYTHON),--python $(PYTHON))
 endif
+
+check-page: ## the server's web page, typed into and clicked in Debian's chromium (with chromium-driver and Python's selenium)
+	@$(MAKE) $(AGAIN) clinfer
+	@scripts/fetch_model.sh
+	@python3 scripts/check_page.py ./clinfer serve --device cpu
 
 check-suite: ## PEER=build/peer HUB=PEER/hub PYTHON=PEER/venv/bin/python FILES="chat_completion ..." DEVICE= FLOOR=: llama-server's own tests against clinfer serve; minutes
 	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe

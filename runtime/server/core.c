@@ -48,12 +48,6 @@ static void ready(struct ci_exchange *exchange) {
     ci_reply_json(exchange, 200, answer);
 }
 
-/* Users of Ollama look here whether it runs. */
-static void greet(struct ci_exchange *exchange) {
-    static const char text[] = "Ollama is running";
-    ci_reply_bytes(exchange, 200, "text/plain; charset=utf-8", text, sizeof text - 1);
-}
-
 static void add_stats(void *user, const char *name, clinfer_router *router) {
     struct ci_metrics_now *now = user;
     struct clinfer_router_stats stats;
@@ -92,7 +86,6 @@ static void metrics(struct ci_exchange *exchange) {
 }
 
 static const struct ci_route routes[] = {
-    {"GET", "/", CI_ROUTE_OPEN | CI_ROUTE_QUICK, greet},
     {"GET", "/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health},
     {"GET", "/v1/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health},
     {"GET", "/ready", CI_ROUTE_OPEN | CI_ROUTE_QUICK, ready},
