@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "cli/bench.h"
+#include "cli/bench_server.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
@@ -30,6 +31,7 @@ struct bench {
     struct ci_texts key_texts, value_texts, attention_texts;
     struct ci_texts prompt_texts, generated_texts, pair_texts, depth_texts, sequence_texts;
     struct ci_engine_flags flags;
+    struct ci_bench_server_flags server;
     struct ci_log_flags log;
     struct ci_record_flags record;
     long long repetitions;
@@ -107,7 +109,7 @@ static void free_lists(struct bench *bench) {
                                       &bench->batch_texts,     &bench->thread_texts,      &bench->key_texts,
                                       &bench->value_texts,     &bench->micro_batch_texts, &bench->prompt_texts,
                                       &bench->generated_texts, &bench->pair_texts,        &bench->attention_texts,
-                                      &bench->depth_texts,     &bench->sequence_texts};
+                                      &bench->depth_texts,     &bench->sequence_texts,    &bench->server.client_texts};
     struct ci_bench_words *const all_words[] = {&bench->models, &bench->devices, &bench->key_types, &bench->value_types,
                                                 &bench->attentions};
     struct ci_bench_integers *const all_integers[] = {&bench->layers,    &bench->batches, &bench->micro_batches,
@@ -409,7 +411,37 @@ static void run_setups(struct bench *bench) {
     close_target(bench);
 }
 
+/* Flags that mean nothing to a server elsewhere, but would be missed. */
+static enum clinfer_status check_server_flags(const struct bench *bench) {
+    const struct {
+        const char *name;
+        bool given;
+    } all[] = {{"-pg", bench->pair_texts.count > 0},
+               {"-d", bench->depth_texts.count > 0},
+               {"-npl", bench->sequence_texts.count > 0},
+               {"--load", bench->start},
+               {"--all", bench->all},
+               {"-t", bench->thread_texts.count > 0},
+               {"--device", bench->device_texts.count > 0},
+               {"-ngl", bench->layer_texts.count > 0},
+               {"-oe", bench->error_format != CI_BENCH_NONE},
+               {"-o sql", bench->format + CI_BENCH_MD == CI_BENCH_SQL}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].given) return ci_fail(CLINFER_INVALID_ARGUMENT, "%s has no meaning with --server", all[i].name);
+    return bench->model_texts.count <= 1 ? CLINFER_OK
+                                         : ci_fail(CLINFER_INVALID_ARGUMENT, "-m: one model at a time with --server");
+}
+
+static int run_server(struct bench *bench) {
+    enum clinfer_status status = check_server_flags(bench);
+    if (status != CLINFER_OK) return ci_complain(status);
+    return ci_bench_server_run(&bench->server, bench->model_texts.count ? bench->model_texts.items[0] : NULL,
+                               &bench->prompt_texts, &bench->generated_texts, !bench->no_warmup,
+                               (enum ci_bench_format)(bench->format + CI_BENCH_MD));
+}
+
 static int run_bench(struct bench *bench) {
+    if (bench->server.url) return run_server(bench);
     enum clinfer_status status = read_lists(bench);
     if (status == CLINFER_OK) status = make_tests(bench);
     if (status == CLINFER_OK) status = ci_record_check(&bench->record);
@@ -437,7 +469,7 @@ static int run_bench(struct bench *bench) {
 }
 
 int ci_command_bench(int argc, char **argv) {
-    struct bench bench = {.flags = CI_ENGINE_FLAGS_DEFAULT, .repetitions = 5};
+    struct bench bench = {.flags = CI_ENGINE_FLAGS_DEFAULT, .server = CI_BENCH_SERVER_FLAGS_DEFAULT, .repetitions = 5};
     const struct ci_option options[] = {
         CI_SECTION("Tests: each of these flags takes several values, \"512,128\", ranges, \"1-8\", \"0-4096+512\", "
                    "\"64-1024*2\", and may come again"),
@@ -468,6 +500,7 @@ int ci_command_bench(int argc, char **argv) {
         CI_SECTION("Weights and kernels"),
         CI_TEXT("--type", &bench.flags.weight_type, "TYPE", "matrices of a SafeTensors folder, as for clinfer run"),
         CI_KERNEL_OPTIONS(&bench.flags),
+        CI_BENCH_SERVER_OPTIONS(&bench.server),
         CI_SECTION("Course"),
         CI_INTEGER("-r --repetitions", &bench.repetitions, 1, 1000, "of each test (5)"),
         CI_NUMBER("--delay", &bench.delay, 0, 86400, "seconds to wait before each test"),
@@ -490,10 +523,12 @@ int ci_command_bench(int argc, char **argv) {
             "reading the weights and the KV cache, or the arithmetic, would take at the best speed measured in this\n"
             "process just before and after the test. `load` is what opening the model took here, `peak memory` the "
             "most\n"
-            "that the process had in memory during the test. docs/benchmarks.md has more.",
+            "that the process had in memory during the test. docs/benchmarks.md has more. With --server: how\n"
+            "fast a server answers, as its clients see it.",
         .examples = "  clinfer bench\n  clinfer bench -m a.gguf,b.gguf --device cpu,0 -p 128-1024*2 -n 64 -r 3\n"
                     "  clinfer bench -p 0 -n 32 -npl 1,2,4,8 -d 512\n  clinfer bench -pg 512,128 -d 0,4096 -o csv\n"
-                    "  clinfer bench --all -o sql | sqlite3 bench.db",
+                    "  clinfer bench --all -o sql | sqlite3 bench.db\n"
+                    "  clinfer bench --server http://127.0.0.1:8080 --concurrency 1,4,16 -p 128 -n 64",
         .options = options,
         .option_count = sizeof options / sizeof *options,
     };

@@ -1,5 +1,5 @@
-/* fetch.h: GET and HEAD over libcurl's multi interface: any number of transfers at once, one thread, nothing waited for
- * that is not wanted.
+/* fetch.h: GET, HEAD and POST over libcurl's multi interface: any number of transfers at once, one thread, nothing
+ * waited for that is not wanted.
  *
  * Redirects are followed by hand (RFC 3986, section 5: relative, path-only and protocol-relative ones as well, at most
  * max_redirects, loops are told), because credentials belong to the first origin and to trusted hosts only, and because
@@ -38,6 +38,8 @@ struct ci_fetcher; /* connections and transfers of one thread */
 struct ci_fetch_request {
     const char *url;
     bool head;
+    const char *body; /* or NULL; [body_bytes], borrowed until the fetch is freed: a POST, to the first address only */
+    size_t body_bytes;
     const char *const *headers; /* "Name: value", NULL-terminated, or NULL; to every host */
     const char *authorization;  /* "Bearer ..." or NULL: to the origin of `url` and to trusted hosts only */
     const char *const *trusted; /* names of hosts, NULL-terminated, or NULL; by https at its own port alone */
