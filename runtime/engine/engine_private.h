@@ -208,9 +208,9 @@ struct clinfer_session {
     int32_t *tokens;
     size_t known, computed, capacity;
     struct ci_page_list lists[CI_CACHE_GROUPS];
-    bool shares;    /* what is computed may be of use to other requests, and theirs to this one */
-    bool admitted;  /* the request runs: it has pages, or is about to have them */
-    bool told;      /* that it begins */
+    bool shares;   /* what is computed may be of use to other requests, and theirs to this one */
+    bool admitted; /* the request runs: it has pages, or is about to have them */
+    bool told;     /* that it begins */
     struct clinfer_session *next_in_queue;
     unsigned collected; /* the last step for which it was asked for rows */
     int flights;        /* steps in flight that sample for it */
@@ -227,7 +227,7 @@ struct clinfer_session {
     size_t generated, output_capacity;
     size_t taken_up; /* of these, those that an earlier engine generated */
     int64_t max_tokens;
-    ci_session_token_callback *on_token; /* or NULL */
+    ci_session_token_callback *on_token;                /* or NULL */
     void (*on_start)(void *user, size_t cached_tokens); /* or NULL */
     clinfer_text_callback *callback;
     void *user;
@@ -269,7 +269,7 @@ bool ci_engine_step(struct clinfer_engine *engine);
 enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
                                      float *logits);
 
-/* step.c: the same, once, with as much care as engine->careful says. *bad: numbers that are not finite among those that
+/* rows.c: the same, once, with as much care as engine->careful says. *bad: numbers that are not finite among those that
  * were copied; what comes after them was not computed. *replaced as for ci_careful_run. */
 enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, struct clinfer_session *session, bool all,
                                              float *logits, bool *replaced, size_t *bad);
@@ -292,10 +292,28 @@ void ci_engine_make_way(struct clinfer_engine *engine);
 /* schedule.c: the results of a step are there. */
 void ci_pace_note(struct clinfer_engine *engine, const struct ci_flight *flight);
 
-/* step.c: the session's request ends; its last text goes out. */
+/* What becomes of a token that was chosen. */
+enum ci_turn {
+    CI_TURN_TOKEN,
+    CI_TURN_COMPLETE, /* nothing may come any more */
+    CI_TURN_CLOSED,   /* the closing comes in its place */
+    CI_TURN_THOUGHT   /* what ends reasoning comes in its place */
+};
+
+/* answer.c: the token that a step has sampled for its index-th session, which samples on the host or has a grammar. */
+enum clinfer_status ci_answer_choose(struct clinfer_engine *engine, const struct ci_flight *flight, int index,
+                                     int32_t *id, enum ci_turn *turn);
+
+/* answer.c: the answer goes on with the token, or ends; also with those that come behind it without a choice. */
+void ci_answer_take(struct clinfer_session *session, int32_t id, enum ci_turn turn);
+
+/* step.c: writes the inputs of a step; see tensor/op_params.h for what they mean. */
+void ci_batch_fill_inputs(const struct ci_batch *batch, const struct ci_run *run);
+
+/* answer.c: the session's request ends; its last text goes out. */
 void ci_session_finish(struct clinfer_session *session, enum clinfer_status status, enum clinfer_finish reason);
 
-/* step.c: all rows of several idle sessions' tokens, in one step: rows [their tokens together, outputs]. A step that
+/* rows.c: all rows of several idle sessions' tokens, in one step: rows [their tokens together, outputs]. A step that
  * fails, or whose numbers are not finite, is not computed again: one by one they are. */
 enum clinfer_status ci_engine_compute_together(struct clinfer_engine *engine, struct clinfer_session *const *sessions,
                                                int count, float *rows);
@@ -307,14 +325,14 @@ enum clinfer_status ci_session_compute_together(struct clinfer_session *const *s
 /* step.c: reads what steps in flight have sampled, so that nothing depends on the device's state any more. */
 void ci_engine_land(struct clinfer_engine *engine);
 
-/* step.c: computes `rows` rows of tokens[computed, known) of one idle session with each kernel checked. */
+/* rows.c: computes `rows` rows of tokens[computed, known) of one idle session with each kernel checked. */
 enum clinfer_status ci_engine_verify_rows(struct clinfer_engine *engine, struct clinfer_session *session, int64_t rows,
                                           ci_verify_callback *callback, void *user);
 
-/* step.c: whether the next token is the grammar's to allow: there is one, and the model is not thinking. */
+/* answer.c: whether the next token is the grammar's to allow: there is one, and the model is not thinking. */
 bool ci_session_is_constrained(const struct clinfer_session *session);
 
-/* step.c: the text of a token to the callback. false: the receiver wants no more. */
+/* answer.c: the text of a token to the callback. false: the receiver wants no more. */
 bool ci_session_emit(struct clinfer_session *session, int32_t id);
 
 /* step.c: what steps in flight compute for this session is thrown away. */
