@@ -87,7 +87,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install deb check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-page check-suite check-server check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install deb check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-page check-suite check-server check-balancers check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -368,6 +368,11 @@ check-server: ## thousands of requests of mixed kinds, hundreds of idle connecti
 	@scripts/setup.sh check
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 tests/server/long_serve.py
+
+check-balancers: ## two servers behind HAProxy and nginx (please install them), killed in the middle; what became of each request
+	@scripts/setup.sh check
+	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer
+	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 scripts/check_balancers.py
 
 check-models: ## GEMMA=~/.local/share/clinfer/models/gemma3.gguf PYTHON=python3: real models that are there beside recorded truth
 	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe
