@@ -92,6 +92,8 @@ static json_t *make_row(const struct ci_bench_load *load) {
     json_object_set_new(row, "failed", json_integer(load->failed));
     json_object_set_new(row, "seconds", json_real(load->seconds));
     json_object_set_new(row, "prompt_tokens", json_integer(load->prompt_tokens));
+    json_object_set_new(row, "cached_tokens",
+                        load->cached_tokens < 0 ? json_null() : json_integer(load->cached_tokens));
     json_object_set_new(row, "generated_tokens", json_integer(load->generated_tokens));
     json_object_set_new(row, "requests_per_second", real(per_second(load, load->completed)));
     json_object_set_new(row, "generated_tokens_per_second", real(per_second(load, load->generated_tokens)));

@@ -168,6 +168,8 @@ static enum clinfer_status take(struct ci_bench_load *load, struct ci_bench_stre
         good = good && ci_bench_numbers_add(&load->token, (stream->last - stream->first) / (double)(tokens - 1));
     load->completed++;
     load->generated_tokens += tokens;
+    if (stream->cached_tokens >= 0)
+        load->cached_tokens = (load->cached_tokens > 0 ? load->cached_tokens : 0) + stream->cached_tokens;
     load->prompt_tokens += stream->prompt_tokens >= 0 ? stream->prompt_tokens : load->prompt;
     return good ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for what was measured");
 }
@@ -297,7 +299,8 @@ static struct ci_bench_load load_at(const struct lists *lists, size_t at, const 
                                   .generated = lists->generated.items[at % lists->generated.count],
                                   .prompt = lists->prompts.items[at / lists->generated.count],
                                   .wanted = flags->requests ? flags->requests : few,
-                                  .rate = flags->rate};
+                                  .rate = flags->rate,
+                                  .cached_tokens = -1};
 }
 
 static enum clinfer_status run_rows(struct ci_bench_server *server, const struct ci_bench_server_flags *flags,

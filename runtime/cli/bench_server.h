@@ -94,6 +94,7 @@ struct ci_bench_stream {
     double begun, now, first, last; /* of ci_now(); first and last piece of text, 0: none */
     long long pieces;
     long long prompt_tokens, generated_tokens; /* as the server counts; -1: it did not say */
+    long long cached_tokens;                   /* of the prompt's, that it had kept; likewise */
     bool complete;
     char *answer; /* of an error, its start */
     size_t answer_length, answer_capacity;
@@ -118,6 +119,7 @@ struct ci_bench_load {
     double rate; /* 0: none */
     double seconds;
     long long completed, failed, prompt_tokens, generated_tokens;
+    long long cached_tokens;                           /* -1: no server said */
     struct ci_bench_numbers first, gaps, token, whole; /* seconds */
     struct {
         char text[CI_BENCH_PROBLEM];

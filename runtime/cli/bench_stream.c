@@ -76,6 +76,7 @@ static void on_event(void *user, const char *name, const char *data, size_t leng
         take_text(stream);
     take_usage(usage, "prompt_tokens", &stream->prompt_tokens);
     take_usage(usage, "completion_tokens", &stream->generated_tokens);
+    take_usage(json_object_get(usage, "prompt_tokens_details"), "cached_tokens", &stream->cached_tokens);
     json_decref(event);
 }
 
@@ -116,6 +117,7 @@ enum clinfer_status ci_bench_stream_start(struct ci_bench_server *server, struct
                                        .begun = begun,
                                        .prompt_tokens = -1,
                                        .generated_tokens = -1,
+                                       .cached_tokens = -1,
                                        .sse = {.callback = on_event, .user = stream},
                                        .body = text ? make_body(server, text, generated) : NULL};
     free(text);

@@ -51,11 +51,16 @@ def test_numbers_of_several_loads_hold_together():
             assert row["generated_tokens"] == 12 * 16, row
             assert 12 * 40 <= row["prompt_tokens"] <= 12 * (40 + 40), row  # the template's own
             assert abs(row["generated_tokens_per_second"] * row["seconds"] - row["generated_tokens"]) < 0.01, row
+            assert 0 <= row["cached_tokens"] < row["prompt_tokens"] / 2, row
             check_order(row)
         # Of prompts that the server sizes, and no template adds to, every one is as long as was asked.
         out, _ = bench(server.port, "-p", "40", "-n", "4", "--api", "completions", "--requests", "5", "-o", "jsonl")
         row = json.loads(out)
         assert 5 * 38 <= row["prompt_tokens"] <= 5 * 41, row
+        assert row["cached_tokens"] < 5 * 4, row
+        out, _ = bench(server.port, "-p", "40", "-n", "4", "--api", "completions", "--requests", "5", "--shared-prefix",
+                       "30", "-o", "jsonl")
+        assert json.loads(out)["cached_tokens"] > 5 * 20, out
 
 
 def test_formats_have_the_same_row():
@@ -181,6 +186,24 @@ def test_another_server_is_measured_too():
     prompts = [body["messages"][0]["content"].split() for body in Other.asked[1:]]
     assert all(len(prompt) == 12 and prompt[:6] == prompts[0][:6] for prompt in prompts), prompts
     assert len({prompt[6] + prompt[7] for prompt in prompts}) > 1, prompts
+
+
+def test_a_prompt_is_not_sent_on_to_where_a_server_points():
+    with serving.Serve() as server:
+        class Pointing(Other):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(307)
+                self.send_header("Location", f"http://127.0.0.1:{server.port}{self.path}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        pointing = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pointing)
+        threading.Thread(target=pointing.serve_forever, daemon=True).start()
+        out, err = bench(pointing.server_port, "-p", "8", "-n", "2", "--requests", "2", "-o", "jsonl", status=14)
+        pointing.shutdown()
+        row = json.loads(out)
+        assert row["failed"] == 2 and "what was posted is not sent on" in err, (row, err)
 
 
 if __name__ == "__main__":
