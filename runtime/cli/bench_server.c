@@ -146,8 +146,7 @@ static enum clinfer_status start_due(struct course *course) {
         double now = ci_now(), begun = load->rate > 0 ? course->due : now;
         if (begun > now) break;
         struct ci_bench_stream *stream = free_stream(course);
-        status = ci_bench_stream_start(course->server, stream, load->prompt, course->shared, load->generated, begun,
-                                       &load->gaps);
+        status = ci_bench_stream_start(course->server, stream, load->prompt, course->shared, load->generated, begun);
         if (status != CLINFER_OK) ci_bench_stream_free(stream);
         course->active++;
         course->started++;
@@ -163,6 +162,8 @@ static enum clinfer_status take(struct ci_bench_load *load, struct ci_bench_stre
     }
     long long tokens = stream->generated_tokens >= 0 ? stream->generated_tokens : stream->pieces;
     bool good = ci_bench_numbers_add(&load->whole, stream->now - stream->begun);
+    for (size_t i = 0; i < stream->gaps.count && good; i++)
+        good = ci_bench_numbers_add(&load->gaps, stream->gaps.items[i]);
     if (stream->first) good = good && ci_bench_numbers_add(&load->first, stream->first - stream->begun);
     if (stream->first && tokens > 1)
         good = good && ci_bench_numbers_add(&load->token, (stream->last - stream->first) / (double)(tokens - 1));

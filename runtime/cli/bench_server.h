@@ -87,8 +87,8 @@ struct ci_bench_numbers {
 bool ci_bench_numbers_add(struct ci_bench_numbers *numbers, double value);
 
 struct ci_bench_stream {
-    struct ci_bench_numbers *gaps; /* where seconds between pieces of text go */
-    struct ci_fetch *fetch;        /* NULL: none is under way */
+    struct ci_bench_numbers gaps; /* seconds between pieces of text */
+    struct ci_fetch *fetch;       /* NULL: none is under way */
     struct ci_sse sse;
     char *body;
     double begun, now, first, last; /* of ci_now(); first and last piece of text, 0: none */
@@ -103,8 +103,7 @@ struct ci_bench_stream {
 
 /* `begun`: when the request arrived, from which its times count. Free in any case. */
 enum clinfer_status ci_bench_stream_start(struct ci_bench_server *server, struct ci_bench_stream *stream,
-                                          long long prompt, long long shared, long long generated, double begun,
-                                          struct ci_bench_numbers *gaps);
+                                          long long prompt, long long shared, long long generated, double begun);
 bool ci_bench_stream_has_ended(const struct ci_bench_stream *stream);
 /* Of one that has ended: whether the answer came whole; else stream->problem says what went wrong. */
 bool ci_bench_stream_finish(struct ci_bench_stream *stream);

@@ -40,7 +40,7 @@ static bool has_text(const json_t *object, const char *name) {
 static void take_text(struct ci_bench_stream *stream) {
     if (!stream->first)
         stream->first = stream->now;
-    else if (!ci_bench_numbers_add(stream->gaps, stream->now - stream->last))
+    else if (!ci_bench_numbers_add(&stream->gaps, stream->now - stream->last))
         say(stream, "out of memory");
     stream->last = stream->now;
     stream->pieces++;
@@ -109,12 +109,10 @@ static char *make_body(const struct ci_bench_server *server, const char *prompt,
 }
 
 enum clinfer_status ci_bench_stream_start(struct ci_bench_server *server, struct ci_bench_stream *stream,
-                                          long long prompt, long long shared, long long generated, double begun,
-                                          struct ci_bench_numbers *gaps) {
+                                          long long prompt, long long shared, long long generated, double begun) {
     static const char *const headers[] = {"Content-Type: application/json", "Accept: text/event-stream", NULL};
     char *text = ci_bench_prompt(&server->words, prompt, shared), url[2048];
-    *stream = (struct ci_bench_stream){.gaps = gaps,
-                                       .begun = begun,
+    *stream = (struct ci_bench_stream){.begun = begun,
                                        .prompt_tokens = -1,
                                        .generated_tokens = -1,
                                        .cached_tokens = -1,
@@ -167,5 +165,6 @@ void ci_bench_stream_free(struct ci_bench_stream *stream) {
     ci_sse_free(&stream->sse);
     free(stream->body);
     free(stream->answer);
+    free(stream->gaps.items);
     *stream = (struct ci_bench_stream){0};
 }
