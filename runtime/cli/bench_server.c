@@ -105,7 +105,7 @@ static enum clinfer_status open_server(const struct ci_bench_server_flags *flags
     if (status == CLINFER_OK) status = ci_fetcher_create(&server->fetcher);
     if (status == CLINFER_OK) status = find_model(server, model);
     if (status == CLINFER_OK && !ci_bench_words_measure(server))
-        ci_say("%s has no /tokenize: -p counts words", server->base);
+        ci_say("%s does not answer /tokenize: -p counts words", server->base);
     return status;
 }
 

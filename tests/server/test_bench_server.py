@@ -177,7 +177,7 @@ def test_another_server_is_measured_too():
                      status=14)
     server.shutdown()
     row = json.loads(out)
-    assert "no /tokenize" in err and "does not take ignore_eos" in err, err
+    assert "does not answer /tokenize" in err and "does not take ignore_eos" in err, err
     assert (row["model"], row["completed"], row["failed"]) == ("other", 3, 2), row
     assert row["errors"] == {"too hot": 2} and row["generated_tokens"] == 15, row
     # The empty first piece is no token: the first one comes 20 ms after the request, and so do the others.
