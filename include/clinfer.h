@@ -813,10 +813,11 @@ struct clinfer_chat_request {
     /* What the chat template makes of the messages: without what begins an answer; or so that the last message, which
      * is the assistant's, is an answer that has begun, and the model goes on with it (remotes are asked to do so, too);
      * with variables of its own, a JSON object such as {"enable_thinking": false}, that go before the engine's. No
-     * remote is asked for a request with the first or the last of these. */
+     * remote is asked for a request with the first of these, nor with the last, unless it may be lost on the way. */
     bool no_generation_prompt;
     bool continue_last;
     const char *template_arguments; /* copied; NULL: none */
+    bool optional_arguments;        /* a remote may be asked without them */
 
     int max_tokens;          /* -1: until the answer or the context ends */
     bool ignore_end;         /* as in struct clinfer_request; local rungs only */

@@ -45,7 +45,8 @@ static enum clinfer_status obstacle(const struct clinfer_conversation *conversat
         return ci_fail(CLINFER_REFUSED, "not asked: remote APIs take JSON schemas, and no grammars (GBNF)");
     if (conversation->request.raw || conversation->request.tokens)
         return ci_fail(CLINFER_REFUSED, "not asked: a raw prompt is no message, and APIs take messages");
-    if (conversation->request.no_generation_prompt || conversation->variables)
+    bool for_template = conversation->variables && !conversation->request.optional_arguments;
+    if (conversation->request.no_generation_prompt || for_template)
         return ci_fail(CLINFER_REFUSED, "not asked: what a chat template is told is for the template of a model here");
     if (conversation->text_bytes && !router->options.remote_continues)
         return ci_fail(CLINFER_REFUSED,

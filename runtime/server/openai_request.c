@@ -361,6 +361,7 @@ static void read_variables(struct ci_translation *translation, const struct ci_s
     else if (request->reasoning_effort)
         ci_translate_effort(translation, request->reasoning_effort);
     if (!request->template_variables) return;
+    translation->job->request.optional_arguments = false;
     const json_t *thinking = json_object_get(request->template_variables, "enable_thinking");
     if (thinking && !json_is_boolean(thinking))
         ci_translate_refuse(translation, "chat_template_kwargs.enable_thinking",

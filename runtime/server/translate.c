@@ -350,6 +350,7 @@ void ci_translate_begin(struct ci_translation *translation, const json_t *body,
                         const struct clinfer_session_options *defaults, struct ci_arena *arena, struct ci_job *job) {
     *translation = (struct ci_translation){.arena = arena, .job = job};
     ci_job_init(job);
+    job->request.optional_arguments = true; /* the date, how much to think: wishes, most of them the server's own */
     if (defaults)
         job->sampling = *defaults;
     else
