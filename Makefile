@@ -87,7 +87,7 @@ TEST_BINARIES   := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 SHARED          := libclinfer.so.$(SOVERSION)
 
 .DEFAULT_GOAL := all
-.PHONY: all run install deb check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-page check-suite check-server check-balancers check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
+.PHONY: all run install deb check check-all check-faults check-drivers check-tokenizers check-remote check-hub check-page check-suite check-server check-soak check-balancers check-families check-models check-templates bench-guard asan tsan aarch64 aarch64-binaries fuzz lint lint-sources help clean test-binaries FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -373,6 +373,12 @@ check-balancers: ## two servers behind HAProxy and nginx (please install them), 
 	@scripts/setup.sh check
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 scripts/check_balancers.py
+
+check-soak: ## SECONDS=120 REQUESTS=1000000 MODEL=FILE: clinfer serve on a device that fails one call in 5,000, mixed requests
+	@scripts/setup.sh check
+	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
+	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 scripts/check_soak.py --seconds $(or $(SECONDS),120) \
+	    $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(MODEL),--model "$(MODEL)")
 
 check-models: ## GEMMA=~/.local/share/clinfer/models/gemma3.gguf PYTHON=python3: real models that are there beside recorded truth
 	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe

@@ -20,6 +20,7 @@
 
 /* Until a device that failed is tried again for the first time. */
 #define RETRY_SECONDS 30
+#define RETRY_MOST_TIMES 20 /* the longest while is so many of these */
 
 const char *ci_pool_state_name(enum ci_pool_state state) {
     static const char *const names[] = {"unloaded", "loading", "loaded", "unloading", "sleeping", "failed"};
@@ -49,12 +50,19 @@ static void adapt_to_file(struct clinfer_engine_options *engine) {
     ci_gguf_close(gguf);
 }
 
+static double retry_seconds(void) {
+    const char *chosen = getenv("CLINFER_RETRY_SECONDS");
+    double seconds = chosen ? strtod(chosen, NULL) : 0;
+    return seconds >= 0.01 && seconds <= 1e6 ? seconds : RETRY_SECONDS;
+}
+
 static enum clinfer_status open_router(const struct clinfer_router_options *options, bool unproven,
                                        clinfer_router **router) {
     struct clinfer_router_options complete = *options;
     adapt_to_file(&complete.engine);
     complete.prove = !unproven;
-    complete.retry_seconds = RETRY_SECONDS;
+    complete.retry_seconds = retry_seconds();
+    complete.retry_most_seconds = RETRY_MOST_TIMES * complete.retry_seconds;
     enum clinfer_status status = clinfer_router_open(&complete, router);
     if (status == CLINFER_OK) status = clinfer_router_start(*router);
     if (status != CLINFER_OK) {

@@ -1,0 +1,296 @@
+#!/usr/bin/env python3
+"""`make check-soak`: `clinfer serve` on an OpenCL device that fails one call in 5,000 and comes back each time, under
+clients of all kinds: answers in every dialect, streams cut at random, bad and huge bodies, long prompts, clients that
+leave while they wait. Nothing crashes, every request gets an answer or an error, and memory, descriptors and threads
+are afterwards what they were; an answer can still fill the context. Ends after --requests, or --seconds."""
+import argparse
+import collections
+import http.client
+import json
+import os
+import random
+import re
+import socket
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+ROOT = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..")
+sys.path.insert(0, os.path.join(ROOT, "tests/support"))
+import serving  # noqa: E402
+
+MEBIBYTE = 1 << 20
+SEEN = {200, 400, 429, 503}  # what a request may end with
+WORDS = ["the", "sky", "is", "blue", "Lily", "and", "ball", "went", "to", "a park"]
+
+
+class Soak:
+    def __init__(self, server, seed):
+        self.server, self.seed, self.lock = server, seed, threading.Lock()
+        self.seen, self.wrong, self.count, self.most, self.end = collections.Counter(), [], 0, 0, 0
+
+    def claim(self):
+        with self.lock:
+            if self.count >= self.most or time.monotonic() >= self.end or len(self.wrong) > 20:
+                return False
+            self.count += 1
+            return True
+
+    def note(self, kind, what, wrong=None):
+        with self.lock:
+            self.seen[f"{kind} {what}"] += 1
+            if wrong:
+                self.wrong.append(f"{kind}: {wrong}")
+
+    def client(self, number):
+        draw = random.Random(self.seed * 1000 + number)
+        while self.claim():
+            kind = draw.choices([k for k, _ in KINDS], [weight for _, weight in KINDS])[0]
+            name = kind.__name__.removeprefix("ask_")
+            try:
+                self.note(name, kind(self.server, draw))
+            except Exception as failure:  # pylint: disable=broad-except
+                self.note(name, type(failure).__name__, f"{type(failure).__name__}: {failure}"[:600])
+
+    def run(self, requests, seconds, clients):
+        self.most, self.end = self.count + requests, time.monotonic() + seconds
+        threads = [threading.Thread(target=self.client, args=(i,)) for i in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.seed += 1
+
+
+def words(draw, least, most):
+    return " ".join(draw.choice(WORDS) for _ in range(draw.randint(least, most)))
+
+
+def head(path, length, *more):
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", f"Content-Length: {length}"]
+    return ("\r\n".join([*lines, *more]) + "\r\n\r\n").encode()
+
+
+def of(status, answer):
+    """What a request ended with; an error has to say why."""
+    assert status in SEEN, (status, answer)
+    assert status == 200 or (isinstance(answer, dict) and answer.get("error")), (status, answer)
+    return status
+
+
+def request_of(draw, stream):
+    """(path, body) in one of the dialects that write text."""
+    messages = [{"role": "user", "content": words(draw, 1, 5)}]
+    tokens = draw.randint(1, 24)
+    return draw.choice([
+        ("/v1/chat/completions", {"messages": messages, "max_tokens": tokens, "stream": stream}),
+        ("/v1/completions", {"prompt": words(draw, 1, 5), "max_tokens": tokens, "stream": stream}),
+        ("/v1/chat/completions", {"messages": messages, "max_tokens": tokens, "stream": stream, "n": 2}),
+        ("/v1/messages", {"model": "m", "messages": messages, "max_tokens": tokens, "stream": stream}),
+        ("/api/chat", {"messages": messages, "options": {"num_predict": tokens}, "stream": stream}),
+        ("/api/generate", {"prompt": words(draw, 1, 5), "options": {"num_predict": tokens}, "stream": stream}),
+        ("/v1/responses", {"input": words(draw, 1, 5), "max_output_tokens": tokens, "stream": stream}),
+    ])
+
+
+def ask_whole(server, draw):
+    path, body = request_of(draw, False)
+    status, _, answer = server.ask("POST", path, body)
+    return of(status, answer)
+
+
+LAST = {"/v1/chat/completions": b"[DONE]", "/v1/completions": b"[DONE]", "/v1/messages": b"message_stop",
+        "/v1/responses": b"response.", "/api/chat": b'"done":true', "/api/generate": b'"done":true'}
+
+
+def ask_stream(server, draw):
+    path, body = request_of(draw, True)
+    connection, response = server.begin("POST", path, body)
+    data = response.read()
+    connection.close()
+    if response.status != 200:
+        return of(response.status, json.loads(data))
+    told = data.replace(b'": ', b'":')
+    assert LAST[path] in told or b'"error"' in told, data[-500:]
+    return "error in it" if b'"error":{' in told else 200
+
+
+def ask_cut(server, draw):
+    """Leaves in the middle of a stream, or of its own body."""
+    path, body = request_of(draw, True)
+    data = json.dumps({**body, "ignore_eos": True}).encode()
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+        whole = head(path, len(data), "Connection: close") + data
+        if draw.random() < 0.3:
+            connection.sendall(whole[:draw.randint(1, len(whole) - 1)])
+            return "in its body"
+        connection.sendall(whole)
+        for _ in range(draw.randint(0, 4)):
+            connection.recv(draw.choice((1, 100, 4000)))
+    return "in its answer"
+
+
+def ask_and_leave_queue(server, draw):
+    """Clients that ask all at once, and leave while they wait."""
+    waiting = []
+    for _ in range(draw.randint(2, 8)):
+        path, body = request_of(draw, draw.random() < 0.5)
+        data = json.dumps(body).encode()
+        connection = socket.create_connection(("127.0.0.1", server.port), 60)
+        connection.sendall(head(path, len(data)) + data)
+        waiting.append(connection)
+    time.sleep(draw.random() * 0.05)
+    for connection in waiting:
+        connection.close()
+    return "left"
+
+
+def ask_bad(server, draw):
+    path, body = request_of(draw, False)
+    data = json.dumps(body)
+    data = draw.choice([lambda: data[:draw.randint(0, len(data) - 1)], lambda: "[]", lambda: "\0",
+                        lambda: data.replace(":", ",", 1), lambda: "[" * 5000, lambda: '{"messages": 7, "prompt": {}}',
+                        lambda: '{"messages": [{"role": "user"}], "prompt": [[-1]]}'])()
+    status, _, answer = server.ask("POST", path, data.encode())
+    return of(status, answer)
+
+
+def ask_huge(server, draw):
+    """A body that is refused before it has come: the 413 is to be read while it is still sent, or cut."""
+    size = draw.choice((3, 20, 100)) * MEBIBYTE
+    data = b""
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+        connection.sendall(head("/v1/chat/completions", size))
+        try:
+            for _ in range(draw.randint(0, 64)):
+                connection.sendall(b" " * (64 << 10))
+        except OSError:
+            pass  # it has been refused, which is in what can still be read
+        try:
+            data = connection.recv(1000)
+        except ConnectionResetError:
+            return "cut off"  # what was sent on after the answer has taken it along
+    assert data.startswith(b"HTTP/1.1 413"), data
+    return 413
+
+
+def ask_long(server, draw):
+    """A prompt of many pieces, or one that does not fit."""
+    body = {"prompt": words(draw, 1, draw.choice((20, 50, 100, 1000))), "max_tokens": 4}
+    status, _, answer = server.ask("POST", "/v1/completions", body)
+    return of(status, answer)
+
+
+def ask_vectors(server, draw):
+    body = {"input": [words(draw, 1, 30) for _ in range(draw.randint(1, 5))]}
+    status, _, answer = server.ask("POST", "/v1/embeddings", body)
+    return of(status, answer)
+
+
+def ask_small(server, draw):
+    path = draw.choice(("/health", "/ready", "/metrics", "/v1/models", "/props", "/slots", "/api/tags", "/nothing"))
+    status, _, answer = server.ask("GET", path)
+    assert status == 200 or path in ("/ready", "/nothing"), (path, status, answer)
+    return status
+
+
+KINDS = [(ask_whole, 30), (ask_stream, 25), (ask_cut, 12), (ask_and_leave_queue, 4), (ask_bad, 8), (ask_huge, 3),
+         (ask_long, 4), (ask_vectors, 6), (ask_small, 8)]
+
+
+# ---- what it has ----
+
+def metrics(server):
+    text = server.ask("GET", "/metrics")[2].decode()
+    return {name: float(value) for name, value in re.findall(r"^([^#\s]+) (\S+)$", text, re.M)}
+
+
+def usage(server):
+    folder = f"/proc/{server.process.pid}"
+    with open(folder + "/status") as status:
+        fields = dict(line.split(":", 1) for line in status)
+    memory = sum(int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "VmSwap"))
+    cache = next(value for name, value in metrics(server).items() if name.startswith("vllm:kv_cache_usage_perc"))
+    return {"memory": memory, "threads": int(fields["Threads"]), "files": len(os.listdir(folder + "/fd")),
+            "cache": cache}
+
+
+def settle(server):
+    """What it has once nothing is under way and its device is there."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        now = metrics(server)
+        idle = now["llamacpp:requests_processing"] + now["llamacpp:requests_deferred"] == 0
+        if idle and server.ask("GET", "/ready")[0] == 200:
+            break
+        time.sleep(0.1)
+    time.sleep(2)
+    return usage(server)
+
+
+def judge(soak, before, after):
+    """What is wrong with it, a line each."""
+    wrong = list(soak.wrong)
+    if not any(count for what, count in soak.seen.items() if what.endswith(" 200")):
+        wrong.append("nothing was answered")
+    if after["memory"] > before["memory"] + 16 * MEBIBYTE:
+        wrong.append(f"memory grew by {(after['memory'] - before['memory']) / MEBIBYTE:.1f} MiB")
+    if after["files"] > before["files"] + 4:
+        wrong.append(f"descriptors: {before['files']}, then {after['files']}")
+    if after["threads"] > before["threads"] + 12:  # a pool of workers, an engine that is just being tried
+        wrong.append(f"threads: {before['threads']}, then {after['threads']}")
+    # What prefixes keep of the cache is given up for a request; what has leaked is not.
+    body = {"prompt": "a", "max_tokens": 100000, "ignore_eos": True}
+    status, _, answer = soak.server.ask("POST", "/v1/completions", body)
+    if status != 200 or answer["choices"][0]["finish_reason"] != "length":
+        wrong.append(f"an answer as long as the context: {status} {str(answer)[:300]}")
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--requests", type=int, default=1000000)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--model", default=serving.TINY)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--faults", default="*@p0.0002/{seed}:-5", help="as tests/fault/layer_faults.h has them")
+    options = parser.parse_args()
+    layer = os.path.join(os.path.dirname(serving.TOOL), "tests/fault/fake_layer.so")
+    # Drivers and compilers are tried in processes of their own first, where the faults would strike as well.
+    environment = {"OPENCL_LAYERS": layer, "FAKE_LAYER": options.faults.format(seed=options.seed),
+                   "CLINFER_RETRY_SECONDS": "0.5", "CLINFER_PROBE": "",
+                   "XDG_CACHE_HOME": os.path.realpath(os.path.join(os.path.dirname(serving.TOOL), "../soak-cache"))}
+    serving.START_SECONDS = 300
+    flags = ["-m", options.model, "--device", "auto", "--metrics", "--slots", "--max-body", "2", "--queue", "64"]
+    # Building and checking kernels takes a minute where nobody has done it: once, and without faults.
+    with serving.Serve(*flags, environment={**environment, "FAKE_LAYER": ""}) as server:
+        print(f"kernels are built; {server.ask('GET', '/ready')[2]}", flush=True)
+    with serving.Serve(*flags, environment=environment) as server:
+        soak = Soak(server, options.seed)
+        begun = time.monotonic()
+        soak.run(min(500, options.requests), options.seconds / 2, options.clients)
+        before = settle(server)
+        print(f"after {soak.count} requests: {before}", flush=True)
+        soak.run(max(options.requests - soak.count, 0), options.seconds - (time.monotonic() - begun), options.clients)
+        after = settle(server)
+        print(f"after {soak.count} requests, {time.monotonic() - begun:.0f} s: {after}")
+        for what, count in sorted(soak.seen.items()):
+            print(f"  {count:7} {what}")
+        said = server.said()
+        print(f"  {said.count('it works again')} times the device came back, {said.count('tried again, and still')} "
+              "times not yet")
+        for name, value in metrics(server).items():
+            if name.startswith("clinfer:"):
+                print(f"  {name} {value:g}")
+        wrong = judge(soak, before, after)
+    for line in wrong:
+        print(f"WRONG: {line}")
+    if wrong:
+        print(said[-3000:])
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
