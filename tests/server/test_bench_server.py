@@ -81,7 +81,7 @@ def test_requests_arrive_at_the_rate():
     with serving.Serve("-np", "8") as server:
         row = json.loads(bench(server.port, "-p", "8", "-n", "4", "--rate", "40", "--requests", "40", "--seed", "1", "-o",
                                "jsonl")[0])
-        assert row["completed"] == 40 and 0.4 < row["seconds"] < 4, row
+        assert row["completed"] == 40 and 0.4 < row["seconds"] < 15, row
         # One place only: who waits for it counts from its arrival.
         row = json.loads(bench(server.port, "-p", "8", "-n", "400", "--rate", "100000", "--requests", "10",
                                "--concurrency", "1", "-o", "jsonl")[0])

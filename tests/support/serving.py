@@ -36,8 +36,9 @@ class Serve:
         self.command += [] if "-m" in known or "--model" in known else ["-m", TINY]
         self.command += [] if "--device" in known else ["--device", "cpu"]
         self.command += list(arguments)
-        self.environment = {**os.environ, "HOME": self.home, "XDG_CACHE_HOME": self.home, "XDG_CONFIG_HOME": self.home,
-                            **(environment or {})}
+        # No models of this machine, nor anything else that its user has.
+        homes = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "HF_HOME", "OLLAMA_MODELS")
+        self.environment = {**os.environ, **dict.fromkeys(homes, self.home), **(environment or {})}
 
     def __enter__(self):
         self.log = open(os.path.join(self.home, "log"), "w+b")
