@@ -38,6 +38,13 @@ static struct ci_exchange *find(struct ci_server *server, uint64_t serial) {
     return exchange;
 }
 
+/* Nothing more will come, and libmicrohttpd has read all that did: where the end came together with the last bytes it
+ * has not seen it, and would wait on. */
+static bool has_ended(int fd) {
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static void tick(struct ci_server *server) {
     double now = ci_now();
     pthread_mutex_lock(&server->lock);
@@ -45,10 +52,12 @@ static void tick(struct ci_server *server) {
         ci_exchange_tick(exchange, now);
     /* What is shut down here libmicrohttpd finds closed and closes itself. */
     for (struct ci_link *link = server->links; link; link = link->next)
-        if (link->idle_since > 0 && now - link->idle_since > IDLE_SECONDS) shutdown(link->fd, SHUT_RDWR);
+        if (link->idle_since > 0 && (now - link->idle_since > IDLE_SECONDS || has_ended(link->fd)))
+            shutdown(link->fd, SHUT_RDWR);
     for (struct ci_exchange *exchange = server->exchanges; exchange; exchange = exchange->next) {
         double most = 60 + (double)exchange->body_length / (16 << 10);
-        if (!exchange->dispatched && now - exchange->arrived > most) shutdown(exchange->fd, SHUT_RDWR);
+        if (!exchange->dispatched && (now - exchange->arrived > most || has_ended(exchange->fd)))
+            shutdown(exchange->fd, SHUT_RDWR);
     }
     pthread_mutex_unlock(&server->lock);
 }
