@@ -216,13 +216,11 @@ struct look {
 static bool look_at(struct ci_exchange *exchange, struct look *look) {
     *look = (struct look){.pool = ci_server_pool(ci_exchange_server(exchange))};
     const char *name = ci_exchange_query(exchange, "model");
-    enum clinfer_status status = ci_pool_look(look->pool, name, &look->model);
-    if (status == CLINFER_OK) status = ci_pool_find(look->pool, name, &look->info);
+    enum clinfer_status status = ci_pool_look(look->pool, name, &look->model, &look->info);
     if (status == CLINFER_OK) {
         if (look->model) look->engine = clinfer_router_take_engine(ci_pool_router(look->model));
         return true;
     }
-    ci_pool_looked(look->pool, look->model);
     struct ci_failure failure = ci_failure_of_status(status, clinfer_error());
     ci_exchange_fail(exchange, &failure);
     return false;

@@ -299,11 +299,14 @@ clinfer_router *ci_pool_router(struct ci_pool_model *model) { return model->rout
 const char *ci_pool_name(const struct ci_pool_model *model) { return model->entry.name; }
 double ci_pool_load_seconds(const struct ci_pool_model *model) { return model->load_seconds; }
 
-enum clinfer_status ci_pool_look(struct ci_pool *pool, const char *name, struct ci_pool_model **out) {
+enum clinfer_status ci_pool_look(struct ci_pool *pool, const char *name, struct ci_pool_model **out,
+                                 struct ci_pool_info **info) {
     struct ci_pool_model *model;
     *out = NULL;
+    *info = NULL;
     pthread_mutex_lock(&pool->lock);
     enum clinfer_status status = ci_pool_resolve(pool, name, &model);
+    if (status == CLINFER_OK) status = ci_pool_show(model, info);
     if (status == CLINFER_OK && model->state == CI_POOL_LOADED && !model->leaves && !model->drains) {
         model->users++;
         *out = model;
@@ -327,7 +330,7 @@ void ci_pool_looked(struct ci_pool *pool, struct ci_pool_model *model) {
 enum clinfer_status ci_pool_load(struct ci_pool *pool, const char *name) {
     struct ci_pool_model *model;
     pthread_mutex_lock(&pool->lock);
-    enum clinfer_status status = ci_pool_resolve(pool, name, &model);
+    enum clinfer_status status = ci_pool_resolve_named(pool, name, &model);
     if (status == CLINFER_OK && (model->state != CI_POOL_LOADED || model->leaves || model->drains)) {
         model->asked = true;
         get_in_line(model);
@@ -347,7 +350,7 @@ static void send_out(struct ci_pool_model *model) {
 enum clinfer_status ci_pool_unload(struct ci_pool *pool, const char *name) {
     struct ci_pool_model *model;
     pthread_mutex_lock(&pool->lock);
-    enum clinfer_status status = ci_pool_resolve(pool, name, &model);
+    enum clinfer_status status = ci_pool_resolve_named(pool, name, &model);
     if (status == CLINFER_OK) {
         send_out(model);
         if (model->vectors) send_out(model->vectors);

@@ -124,15 +124,20 @@ clinfer_router *ci_pool_router(struct ci_pool_model *model);
 const char *ci_pool_name(const struct ci_pool_model *model);
 double ci_pool_load_seconds(const struct ci_pool_model *model); /* that its last load took */
 
+struct ci_pool_info;
+
 /* The same of one that is loaded, for a look that is no use of it: it wakes none, and keeps none awake. *model NULL: it
- * is not loaded. ci_pool_looked() gives it back. */
-enum clinfer_status ci_pool_look(struct ci_pool *pool, const char *name, struct ci_pool_model **model);
+ * is not loaded. ci_pool_looked() gives it back; *info is for free(). */
+enum clinfer_status ci_pool_look(struct ci_pool *pool, const char *name, struct ci_pool_model **model,
+                                 struct ci_pool_info **info);
 void ci_pool_looked(struct ci_pool *pool, struct ci_pool_model *model);
 
-/* Begins to load it, as if somebody had asked for it; does not wait. */
+/* Here and below `name` has to be one of the model's: any other is CLINFER_NOT_FOUND, also where there is only one.
+ *
+ * Begins to load it, as if somebody had asked for it; does not wait. */
 enum clinfer_status ci_pool_load(struct ci_pool *pool, const char *name);
 
-/* It goes out as soon as nobody has it. CLINFER_NOT_FOUND; one that is not loaded is nothing. */
+/* It goes out as soon as nobody has it; one that is not loaded is nothing. */
 enum clinfer_status ci_pool_unload(struct ci_pool *pool, const char *name);
 
 /* Calls `look` for each model that is loaded, with the pool's lock held: it may ask what answers at once, and nothing of

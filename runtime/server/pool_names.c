@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -46,7 +47,7 @@ static struct ci_pool_model *add_of_machine(struct ci_pool *pool, const struct c
     model->texts = malloc(name + path);
     model->store = strdup(found->store);
     model->digest = strdup(found->digest);
-    if (model->of_entry || !model->store || !model->digest) {
+    if (!model->texts || !model->store || !model->digest) {
         struct ci_pool_model **link = &pool->models;
         while (*link != model) link = &(*link)->next;
         *link = NULL;
@@ -209,16 +210,41 @@ static struct ci_pool_model *find_only(const struct ci_pool *pool, size_t *entri
     return *entries == 1 ? entry : loaded_count == 1 ? loaded : NULL;
 }
 
+static bool is_out(const struct ci_pool_model *model) {
+    return model->state == CI_POOL_UNLOADED || model->state == CI_POOL_SLEEPING || model->state == CI_POOL_FAILED;
+}
+
+/* One of the machine that has been deleted since it was asked for is none any more. */
+static struct ci_pool_model *drop_deleted(struct ci_pool_model *model) {
+    if (model->of_entry || !is_out(model) || (model->vectors && !is_out(model->vectors)) ||
+        access(model->entry.router.engine.model, F_OK) == 0)
+        return model;
+    model->removed = true;
+    if (model->vectors) model->vectors->removed = true;
+    pthread_cond_broadcast(&model->pool->changed); /* the keeper frees it */
+    return NULL;
+}
+
+enum clinfer_status ci_pool_resolve_named(struct ci_pool *pool, const char *name, struct ci_pool_model **model) {
+    *model = NULL;
+    if (!name || !*name) return ci_fail(CLINFER_NOT_FOUND, "no model is named; name one of those here");
+    *model = find_known(pool, name);
+    if (*model) *model = drop_deleted(*model);
+    if (!*model && pool->options.of_machine) *model = find_on_machine(pool, name);
+    return *model ? CLINFER_OK : ci_fail(CLINFER_NOT_FOUND, "model '%s' not found", name);
+}
+
 enum clinfer_status ci_pool_resolve(struct ci_pool *pool, const char *name, struct ci_pool_model **model) {
     size_t entries;
     struct ci_pool_model *only = find_only(pool, &entries);
-    bool named = name && *name;
-    *model = named ? find_known(pool, name) : only;
-    if (!*model && pool->options.of_machine) *model = find_on_machine(pool, named ? name : NULL);
-    if (!*model && named && !pool->options.of_machine && entries == 1) *model = only;
-    if (*model) return CLINFER_OK;
-    return named ? ci_fail(CLINFER_NOT_FOUND, "model '%s' not found", name)
-                 : ci_fail(CLINFER_NOT_FOUND, "no model is named, and there is not just one here; name one of them");
+    if (name && *name) {
+        enum clinfer_status status = ci_pool_resolve_named(pool, name, model);
+        if (!*model && !pool->options.of_machine && entries == 1) *model = only;
+        return *model ? CLINFER_OK : status;
+    }
+    *model = only || !pool->options.of_machine ? only : find_on_machine(pool, NULL);
+    return *model ? CLINFER_OK
+                  : ci_fail(CLINFER_NOT_FOUND, "no model is named, and there is not just one here; name one of them");
 }
 
 /* ---- lists ---- */
@@ -357,21 +383,22 @@ enum clinfer_status ci_pool_list(struct ci_pool *pool, struct ci_pool_info **lis
     return *list ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a list of models");
 }
 
+enum clinfer_status ci_pool_show(const struct ci_pool_model *model, struct ci_pool_info **info) {
+    struct block block = {0};
+    show(&block, model);
+    *info = malloc(sizeof **info + block.used);
+    if (!*info) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a model's description");
+    block = (struct block){.start = (char *)(*info + 1)};
+    **info = show(&block, model);
+    return CLINFER_OK;
+}
+
 enum clinfer_status ci_pool_find(struct ci_pool *pool, const char *name, struct ci_pool_info **info) {
     struct ci_pool_model *model;
-    struct block block = {0};
     *info = NULL;
     pthread_mutex_lock(&pool->lock);
-    enum clinfer_status status = ci_pool_resolve(pool, name, &model);
-    if (status == CLINFER_OK) {
-        show(&block, model);
-        *info = malloc(sizeof **info + block.used);
-        if (!*info) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a model's description");
-    }
-    if (status == CLINFER_OK) {
-        block = (struct block){.start = (char *)(*info + 1)};
-        **info = show(&block, model);
-    }
+    enum clinfer_status status = ci_pool_resolve_named(pool, name, &model);
+    if (status == CLINFER_OK) status = ci_pool_show(model, info);
     pthread_mutex_unlock(&pool->lock);
     return status;
 }

@@ -80,6 +80,12 @@ void ci_pool_wait(struct ci_pool *pool, double until);
  * while the machine's models are listed. */
 enum clinfer_status ci_pool_resolve(struct ci_pool *pool, const char *name, struct ci_pool_model **model);
 
+/* pool_names.c: the same of a name that has to be the model's own, for what changes models or tells of one. */
+enum clinfer_status ci_pool_resolve_named(struct ci_pool *pool, const char *name, struct ci_pool_model **model);
+
+/* pool_names.c: *info is for free(). With the lock held. */
+enum clinfer_status ci_pool_show(const struct ci_pool_model *model, struct ci_pool_info **info);
+
 /* pool_names.c: takes an entry up. NULL: out of memory. */
 struct ci_pool_model *ci_pool_add_entry(struct ci_pool *pool, const struct ci_pool_entry *entry);
 

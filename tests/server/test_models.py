@@ -101,6 +101,67 @@ def test_loading_by_hand_needs_leave():
         assert server.ask("POST", "/models/load", {})[0] == 400
 
 
+def cached(home, repo, name):
+    """A model as a download of its repo leaves it in the cache: what may be deleted."""
+    folder = os.path.join(home, "hub", "models--" + repo.replace("/", "--"))
+    for part in ["refs", "blobs", "snapshots/0123456789abcdef0123456789abcdef01234567"]:
+        os.makedirs(os.path.join(folder, part))
+    with open(os.path.join(folder, "refs/main"), "w", encoding="utf-8") as ref:
+        ref.write("0123456789abcdef0123456789abcdef01234567")
+    blob = os.path.join(folder, "blobs", "ab" * 32)
+    shutil.copy(serving.TINY, blob)
+    link = os.path.join(folder, "snapshots/0123456789abcdef0123456789abcdef01234567", name)
+    os.symlink("../../blobs/" + "ab" * 32, link)
+    return link
+
+
+def test_another_name_answers_and_changes_nothing():
+    home = os.path.join(FOLDER.name, "only")
+    path = cached(home, "nobody/only-GGUF", "only-Q4_0.gguf")
+    with serving.Serve("-m", "nobody/only-GGUF", "--allow-model-changes", environment={"HF_HOME": home}) as server:
+        name, = [entry["id"] for entry in server.ask("GET", "/v1/models")[2]["data"]]
+        assert complete(server, "some-other:7b")[0] == 200
+        for other in ["some-other:7b", ""]:
+            for method, route in [("DELETE", "/api/delete"), ("POST", "/models/load"), ("POST", "/models/unload"), ("POST", "/api/show")]:
+                status, _, answer = server.ask(method, route, {"model": other})
+                assert status in ([404] if other else [400, 404]), (route, other, status, answer)
+        assert server.ask("GET", "/v1/models/some-other:7b")[0] == 404
+        assert server.ask("POST", "/api/copy", {"source": "some-other:7b", "destination": "copied"})[0] == 404
+        assert server.ask("POST", "/api/generate", {"model": "some-other:7b", "keep_alive": 0})[0] == 404
+        assert state(server, name) == "loaded"
+        for said in [name, name.upper()]:
+            status, _, answer = server.ask("DELETE", "/api/delete", {"model": said})
+            assert status == 403 and "was started with" in answer["error"], (status, answer)
+        assert server.ask("POST", "/models/unload", {"model": name})[0] == 200
+        await_state(server, name, "unloaded")
+        assert server.ask("DELETE", "/api/delete", {"model": name})[0] == 403 and os.path.exists(path)
+        assert server.ask("GET", "/v1/models/" + name)[2]["id"] == name
+        assert "model_path" in server.ask("GET", "/props?model=some-other:7b")[2]
+
+
+def test_a_loaded_model_is_not_deleted():
+    home = os.path.join(FOLDER.name, "several")
+    paths = {name: cached(home, f"nobody/{name}-GGUF", f"{name}-Q4_0.gguf") for name in ["first", "second"]}
+    by_hand = os.path.join(home, "data/clinfer/models/mine.gguf")
+    os.makedirs(os.path.dirname(by_hand))
+    shutil.copy(os.path.join(MODELS, "bert.gguf"), by_hand)
+    with Router("--allow-model-changes", environment={"HF_HOME": home, "XDG_DATA_HOME": home + "/data"}) as server:
+        names = [entry["id"] for entry in server.ask("GET", "/v1/models")[2]["data"]]
+        first, second = [next(name for name in names if part in name) for part in ["first", "second"]]
+        assert complete(server, first)[0] == 200
+        status, _, answer = server.ask("DELETE", "/api/delete", {"model": first})
+        assert status == 403 and "is loaded" in answer["error"] and os.path.exists(paths["first"]), (status, answer)
+        status, _, answer = server.ask("DELETE", "/api/delete", {"model": "mine.gguf"})
+        assert status == 403 and os.path.exists(by_hand), (status, answer)
+        assert home not in answer["error"] and "--" not in answer["error"], answer
+        assert server.ask("DELETE", "/api/delete", {"model": second})[0] == 200 and not os.path.lexists(paths["second"])
+        assert server.ask("POST", "/models/unload", {"model": first})[0] == 200
+        await_state(server, first, "unloaded")
+        assert server.ask("DELETE", "/api/delete", {"model": first})[0] == 200 and not os.path.lexists(paths["first"])
+        assert server.ask("DELETE", "/api/delete", {"model": first})[0] == 404
+        assert complete(server, first)[0] == 404
+
+
 def test_an_idle_model_goes_out_or_sleeps():
     with Router("--models-dir", MODELS, "--keep-alive", "100ms") as server:
         assert complete(server, "one")[0] == 200

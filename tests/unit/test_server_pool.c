@@ -463,6 +463,18 @@ static void test_any_name_means_the_only_model(void **state) {
         assert_string_equal(ci_pool_name(model), "a");
         ci_pool_give_back(pool, model, (double)NAN);
     }
+    /* To be answered, and not to be changed. */
+    struct ci_pool_info *info;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ci_pool_find(pool, said[i], &info), CLINFER_NOT_FOUND);
+        assert_int_equal(ci_pool_load(pool, said[i]), CLINFER_NOT_FOUND);
+        assert_int_equal(ci_pool_unload(pool, said[i]), CLINFER_NOT_FOUND);
+        assert_ok(ci_pool_look(pool, said[i], &model, &info));
+        assert_string_equal(info->name, "a");
+        ci_pool_looked(pool, model);
+        free(info);
+    }
+    assert_int_equal(state_of(pool, "A"), CI_POOL_LOADED);
     ci_pool_destroy(pool);
 }
 
