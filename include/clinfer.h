@@ -181,8 +181,9 @@ struct clinfer_engine_options {
     /* F16 becomes F32 in the engine, with a warning, when a key or value is beyond what f16 holds. */
     enum clinfer_cache_type key_type, value_type;
     /* What a request has computed is not computed again by another whose tokens begin alike, and stays when it is over
-     * until its place in the KV caches is needed: up to so many bytes they rather grow. 0: as much as one session can
-     * take, 1 GiB at most; below 0: sessions share nothing, and nothing stays. */
+     * until its place in the KV caches is needed: up to so many bytes they rather grow. 0: sessions share nothing, and
+     * nothing stays, so that what others have asked before changes nothing, not even last digits; below 0: as much as
+     * one session can take, 1 GiB at most. */
     int64_t prefix_bytes;
     enum clinfer_fallback fallback; /* NONE: an op that the device cannot run is an error; for an engine REMOTE is the
                                      * same as CPU */

@@ -44,7 +44,6 @@ static enum clinfer_status open_side(const struct ci_bench_options *options, con
     engine.threads = options->threads;
     engine.context = most + MOST_TOKENS + 1;
     engine.tuning = tuning;
-    engine.prefix_bytes = -1; /* every prompt is computed */
     side->tokens = calloc((size_t)most + 1, sizeof *side->tokens);
     if (!side->tokens) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     enum clinfer_status status = clinfer_engine_open(&engine, &side->engine);

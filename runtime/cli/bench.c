@@ -310,7 +310,6 @@ static void set_flags(const struct bench *bench, const struct ci_bench_setup *se
     flags->key_type = setup->key_type;
     flags->value_type = setup->value_type;
     flags->context = longest(bench);
-    flags->prefix_mib = 0; /* each sequence computes its own prompt */
     flags->record = ci_record_wanted(&bench->record);
 }
 

@@ -155,7 +155,7 @@ enum clinfer_status ci_engine_flags_without_model(struct ci_engine_flags *flags,
     options->activations = (enum clinfer_activations)flags->activations;
     options->key_type = (enum clinfer_cache_type)flags->key_type;
     options->value_type = (enum clinfer_cache_type)flags->value_type;
-    if (flags->prefix_mib >= 0) options->prefix_bytes = flags->prefix_mib ? flags->prefix_mib << 20 : -1;
+    options->prefix_bytes = flags->prefix_mib < 0 ? -1 : flags->prefix_mib << 20;
     options->fallback = (enum clinfer_fallback)flags->fallback;
     options->tuning = flags->tuning;
     options->ops = flags->ops.items;

@@ -19,7 +19,7 @@ struct ci_rope_flags {
     long long original_context;
 };
 
-/* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations, prefix_mib), none.
+/* What no flag said is what it was before parsing: NULL, -1 (layers, threads, fallback, activations), none.
  */
 struct ci_engine_flags {
     struct ci_model_flags from;
@@ -40,7 +40,7 @@ struct ci_engine_flags {
 /* What flags hold before they are parsed. */
 #define CI_ENGINE_FLAGS_DEFAULT                                                                                        \
     {                                                                                                                  \
-        .device_layers = -1, .prefix_mib = -1, .threads = -1, .fallback = -1, .activations = -1, .rope = {             \
+        .device_layers = -1, .threads = -1, .fallback = -1, .activations = -1, .rope = {             \
             .scaling = -1,                                                                                             \
             .ext_factor = -1                                                                                           \
         }                                                                                                              \
@@ -100,8 +100,8 @@ struct ci_engine_flags {
         CI_CHOICE("-ctk --cache-type-k", &(flags)->key_type, CI_CACHE_TYPES, "type of the keys in the KV cache"),      \
         CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, CI_CACHE_TYPES, "type of the values there"),            \
         CI_INTEGER("-cram --cache-ram", &(flags)->prefix_mib, -1, 1 << 24,                                             \
-                   "MiB to which the KV cache grows to keep what requests may have in common; 0: nothing is kept "     \
-                   "(default -1: as one conversation takes, 1024 at most)"),                                           \
+                   "MiB to which the KV cache grows to keep what requests may have in common; -1, the default of "     \
+                   "serve: as one conversation takes, 1024 at most (default 0: nothing is kept)"),                                           \
         CI_ROPE_OPTIONS(flags)
 
 /* Of commands that answer messages. */

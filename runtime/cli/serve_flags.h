@@ -22,8 +22,8 @@ struct ci_serve_flags {
     double drain, watchdog, sleep_seconds, models_memory;
     const char *models_dir, *models_preset, *keep_alive;
     long long models_max;
-    bool no_autoload, model_changes, metrics, slots, no_slots, props, web_page, shift, no_jinja, embeddings, reranking, unified,
-        no_warmup;
+    bool no_autoload, model_changes, metrics, slots, no_slots, props, web_page, shift, no_jinja, embeddings, reranking,
+        unified, no_warmup;
     int reasoning, reasoning_format, attention;
 
     /* of llama-server, without a meaning here */
@@ -44,14 +44,16 @@ struct ci_serve_flags {
 /* What flags hold before they are parsed. */
 #define CI_SERVE_FLAGS_DEFAULT                                                                                         \
     {                                                                                                                  \
-        .engine = CI_ENGINE_FLAGS_DEFAULT, .sampling = CI_SAMPLING_FLAGS_DEFAULT, .remote = CI_REMOTE_FLAGS_DEFAULT,    \
-        .port = 8080, .predict = -1, .drain = 30, .timeout = 600, .web_page = true, .models_max = 4, .attention = 2, .reasoning = 2     \
+        .engine = CI_ENGINE_FLAGS_DEFAULT, .engine.prefix_mib = -1, .sampling = CI_SAMPLING_FLAGS_DEFAULT,             \
+        .remote = CI_REMOTE_FLAGS_DEFAULT, .port = 8080, .predict = -1, .drain = 30, .timeout = 600, .web_page = true, \
+        .models_max = 4, .attention = 2, .reasoning = 2                                                                \
     }
 
 #define CI_SERVE_NETWORK_OPTIONS(flags)                                                                                \
-    CI_TEXTS("--host", &(flags)->hosts, "ADDRESS",                                                                     \
-             "where to listen (127.0.0.1): addresses or names, with commas or repeated, or a path that ends in .sock; " \
-             "what other machines can reach needs a key"),                                                             \
+    CI_TEXTS(                                                                                                          \
+        "--host", &(flags)->hosts, "ADDRESS",                                                                          \
+        "where to listen (127.0.0.1): addresses or names, with commas or repeated, or a path that ends in .sock; "     \
+        "what other machines can reach needs a key"),                                                                  \
         CI_INTEGER("--port", &(flags)->port, 0, 65535, "(8080); 0: a free one, which is printed"),                     \
         CI_TEXTS("--api-key", &(flags)->keys, "KEY",                                                                   \
                  "who asks needs this key, or another; repeatable, or with commas. Others can read it in the list of " \
@@ -69,7 +71,8 @@ struct ci_serve_flags {
         CI_INTEGER("-to --timeout", &(flags)->timeout, 1, 1 << 20, "seconds that a client may be silent (600)"),       \
         CI_INTEGER("--max-connections", &(flags)->connections, 1, 1 << 16, "at the same time (1024)"),                 \
         CI_INTEGER("--max-body", &(flags)->body_mb, 1, 4096, "MiB of a request's body (64)"),                          \
-        CI_INTEGER("--threads-http", &(flags)->threads_http, -1, 1 << 20, "has no meaning here: threads come as needed")
+        CI_INTEGER("--threads-http", &(flags)->threads_http, -1, 1 << 20,                                              \
+                   "has no meaning here: threads come as needed")
 
 #define CI_SERVE_ANSWER_OPTIONS(flags)                                                                                 \
     CI_INTEGER("-np --parallel", &(flags)->parallel, 1, 1024,                                                          \
@@ -84,7 +87,8 @@ struct ci_serve_flags {
         CI_TEXT("--tags", &(flags)->tags, "NAMES", "tags that the list of models shows"),                              \
         CI_FLAG("--embedding --embeddings", &(flags)->embeddings, "the model makes vectors"),                          \
         CI_FLAG("--rerank --reranking", &(flags)->reranking, "the model judges documents"),                            \
-        CI_TEXT("--pooling", &(flags)->pooling, "KIND", "how vectors of tokens become one: none, mean, cls, last, rank"), \
+        CI_TEXT("--pooling", &(flags)->pooling, "KIND",                                                                \
+                "how vectors of tokens become one: none, mean, cls, last, rank"),                                      \
         CI_CHOICE("-rea --reasoning", &(flags)->reasoning, "on|off|auto",                                              \
                   "whether models that can think before they answer do; auto: as their template has it"),              \
         CI_CHOICE("--reasoning-format", &(flags)->reasoning_format, "auto|deepseek|none|deepseek-legacy",              \
@@ -94,9 +98,10 @@ struct ci_serve_flags {
         CI_FLAG("--no-warmup", &(flags)->no_warmup, "say that the server is ready before a first prompt has run")
 
 #define CI_SERVE_MODEL_OPTIONS(flags)                                                                                  \
-    CI_TEXT("--models-dir", &(flags)->models_dir, "FOLDER",                                                            \
-            "its models may be asked for by name, loaded when they are. Without this, -m, -hf and --models-preset all " \
-            "that `clinfer list` shows may"),                                                                          \
+    CI_TEXT(                                                                                                           \
+        "--models-dir", &(flags)->models_dir, "FOLDER",                                                                \
+        "its models may be asked for by name, loaded when they are. Without this, -m, -hf and --models-preset all "    \
+        "that `clinfer list` shows may"),                                                                              \
         CI_TEXT("--models-preset", &(flags)->models_preset, "FILE.ini",                                                \
                 "models by settings of their own, a section each; read again on SIGHUP"),                              \
         CI_INTEGER("--models-max", &(flags)->models_max, 0, 1024,                                                      \
@@ -135,7 +140,6 @@ struct ci_serve_flags {
         CI_FLAG("--backend_sampling", &(flags)->ignored_flag, "always so where a device can"),                         \
         CI_CHOICE("-fa --flash-attn", &(flags)->attention, "on|off|auto", "always on"),                                \
         CI_TEXTS("--model-draft -md", &(flags)->ignored, "MODEL", "no meaning"),                                       \
-        CI_TEXTS("--cache-ram", &(flags)->ignored, "N", "no meaning"),                                                 \
         CI_TEXTS("--mmproj-url", &(flags)->ignored, "ADDRESS", "no meaning"),                                          \
         CI_TEXTS("--spec-type", &(flags)->ignored, "TYPE", "no meaning"),                                              \
         CI_TEXTS("--spec-draft-n-max --spec-draft-n-min --spec-synth-len --spec-synth-rates", &(flags)->ignored, "N",  \

@@ -168,11 +168,15 @@ static enum clinfer_status make_writable(struct clinfer_engine *engine, enum ci_
     if (page->holders == 1 || (!page->writer && row >= page->settled)) page->writer = session;
     if (page->writer == session && row >= page->settled) return CLINFER_OK;
     enum clinfer_status status = take(engine, group, session, &copy);
+    const bool taken = status == CLINFER_OK;
     for (const struct ci_state *state = engine->model.states; state && status == CLINFER_OK; state = state->next)
         if (row > 0 && is_cache(state, group))
             status = ci_store_state_copy(&engine->store, state->tensor, (int64_t)*number * CI_PAGE_ROWS,
                                          (int64_t)copy * CI_PAGE_ROWS, row);
-    if (status != CLINFER_OK) return status;
+    if (status != CLINFER_OK) {
+        if (taken) give_back(pool, session, copy);
+        return status;
+    }
     give_back(pool, session, *number);
     *number = copy;
     return CLINFER_OK;

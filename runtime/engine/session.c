@@ -110,11 +110,13 @@ void clinfer_session_destroy(clinfer_session *session) {
             *link = session->next;
             break;
         }
+    for (struct clinfer_session *other = engine->sessions; other; other = other->next)
+        if (other->follows == session) other->follows = NULL;
     ci_prefix_keep(engine, session);
     ci_engine_return_pages(engine, session, 0);
+    ci_constraint_end(&session->constraint); /* what is counted there is the engine's */
     bool last = engine->closing && !engine->sessions;
     stop_leading(engine);
-    ci_constraint_end(&session->constraint);
     free(session->tokens);
     free(session->output);
     free_lists(session);
@@ -186,7 +188,7 @@ static void take_prompt(struct clinfer_session *session, const struct clinfer_re
     session->computed = common;
     ci_engine_check_window(engine, session);
     session->trusted = trusted < session->computed ? trusted : session->computed;
-    session->shares = !request->no_cache && engine->options.prefix_bytes >= 0;
+    session->shares = !request->no_cache && engine->options.prefix_bytes != 0;
     session->admitted = session->told = false;
     session->follows = NULL;
 }

@@ -1,6 +1,7 @@
 /* keeper.c: the thread of a router that looks after all of its requests and rungs, so that those who wait for an answer
- * sleep until it is there. It is woken by a bell: by runners when something of theirs has ended, by who asks or cancels.
- * Only while something is under way it looks by itself, at what rings no bell: a driver that hangs, a time that is over.
+ * sleep until it is there. It is woken by a bell: by runners when something of theirs has ended, by who asks or
+ * cancels. Only while something is under way it looks by itself, at what rings no bell: a driver that hangs, a time
+ * that is over.
  *
  * Bell and not condition: it may be rung by a signal handler, and by runners with their own locks held. */
 #define _GNU_SOURCE
@@ -52,8 +53,7 @@ static enum clinfer_router_condition condition_of(const struct clinfer_router *r
     for (int i = 0; i < router->local_count; i++) hung = hung || router->rungs[i].hung;
     *silent = 0;
     if (rung < 0) return hung ? CLINFER_ROUTER_HANGING : CLINFER_ROUTER_FAILED;
-    if (rung >= router->local_count)
-        return router->local_count ? CLINFER_ROUTER_DEGRADED : CLINFER_ROUTER_READY;
+    if (rung >= router->local_count) return router->local_count ? CLINFER_ROUTER_DEGRADED : CLINFER_ROUTER_READY;
     struct ci_runner *runner = router->rungs[rung].runner;
     if (runner && is_silent(router, runner, silent)) return CLINFER_ROUTER_HANGING;
     *silent = 0;
@@ -121,7 +121,11 @@ static void *keep(void *argument) {
 /* Signals are for the program's own threads. */
 static int create_thread(struct clinfer_router *router) {
     sigset_t all, before;
+    /* Faults come to who makes them: blocked, they would end the process past any handler. Threads that this one makes
+     * inherit it, which read models. */
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&router->keeper, NULL, keep, router);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -110,6 +110,7 @@ static void test_a_prompt_that_came_before_is_there_but_for_its_last_token(void 
     enum { PROMPT = 77, OTHER = 51, SHORT = 47 };
     for (const char *const *device = test_devices(); *device; device++) {
         struct clinfer_engine_options options = test_engine_options(tiny, *device);
+        options.prefix_bytes = -1;
         clinfer_engine *engine = test_engine_open(&options);
         int32_t tokens[PROMPT], said[4][NEW], fresh[NEW];
         fill(tokens, 0, PROMPT, 1, TOKENS_USED);
@@ -136,7 +137,6 @@ static void test_nothing_is_shared_where_nobody_wants_it(void **state) {
     (void)state;
     enum { PROMPT = 150 };
     struct clinfer_engine_options options = test_engine_options(tiny, "cpu");
-    options.prefix_bytes = -1;
     clinfer_engine *engine = test_engine_open(&options);
     int32_t tokens[PROMPT], said[NEW];
     fill(tokens, 0, PROMPT, 1, TOKENS_USED);
@@ -269,6 +269,7 @@ static void test_those_who_share_a_page_do_not_write_into_it(void **state) {
     enum { BRANCHES = 5, PROMPT = 200, SAME = 170 };
     for (const char *const *device = test_devices(); *device; device++) {
         struct clinfer_engine_options options = test_engine_options(tiny, *device);
+        options.prefix_bytes = -1;
         clinfer_engine *engine = test_engine_open(&options);
         clinfer_session *sessions[BRANCHES];
         int32_t tokens[BRANCHES][PROMPT], fresh[BRANCHES][NEW];
@@ -306,6 +307,7 @@ static void test_what_is_kept_goes_when_its_place_is_needed(void **state) {
     enum { PROMPT = 130, OTHERS = 12 };
     struct clinfer_engine_options options = test_engine_options(tiny, "cpu");
     struct clinfer_engine_stats before, after;
+    options.prefix_bytes = -1;
     clinfer_engine *engine = test_engine_open(&options); /* what a context takes: 4 pages, two for each prompt */
     int32_t tokens[OTHERS][PROMPT], said[NEW];
     clinfer_engine_get_stats(engine, &before);

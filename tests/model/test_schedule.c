@@ -56,6 +56,7 @@ static void test_choices_compute_their_prompt_once(void **state) {
         clinfer_session *sessions[CHOICES];
         int32_t tokens[PROMPT];
         options.batch = 64;
+        options.prefix_bytes = -1;
         clinfer_engine *engine = test_engine_open(&options);
         fill(tokens, PROMPT, 1);
         clinfer_engine_get_stats(engine, &before);

@@ -156,7 +156,7 @@ static void test_matmul_is_right_at_the_edges_of_its_tiles(void **state) {
 static void test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles(void **state) {
     (void)state;
     enum { X = 7, W = 5, COLS = 3, TYPES = 4 };
-    static const int64_t x_rows[X] = {16, 31, 32, 33, 64, 81, 130}, w_rows[W] = {1, 13, 14, 29, 57},
+    static const int64_t x_rows[X] = {16, 31, 32, 33, 64, 81, 98}, w_rows[W] = {1, 13, 14, 29, 43},
                          cols[COLS] = {43, 512, 1030};
     static const struct ci_type *const types[TYPES] = {&ci_type_f32, &ci_type_f16, &ci_type_bf16, &ci_type_iq2_xs};
     char name[96], set[48];
