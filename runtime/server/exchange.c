@@ -345,7 +345,10 @@ void ci_exchange_note_text(struct ci_exchange *exchange, const char *name, const
 
 /* ---- failures ---- */
 
-void ci_exchange_fail(struct ci_exchange *exchange, const struct ci_failure *failure) {
+void ci_exchange_fail(struct ci_exchange *exchange, const struct ci_failure *said) {
+    char message[2048];
+    struct ci_failure changed = *said, *failure = &changed;
+    if (said->status != CLINFER_OK) changed.message = ci_failure_words(said->message, message, sizeof message);
     if (ci_stream_begun(exchange)) {
         exchange->dialect->break_off(exchange, failure);
         ci_stream_end(exchange, false);

@@ -106,9 +106,11 @@ void ci_exchange_refuse(struct ci_exchange *exchange, const char *param, const c
     __attribute__((format(printf, 3, 4)));
 
 /* INVALID_ARGUMENT and BAD_FILE (a template that refuses) 400, NOT_FOUND 404, CONTEXT_FULL its own 400, UNSUPPORTED
- * 501, REFUSED 403, CANCELLED, the rest 500 or 503. `message` is borrowed: clinfer_error() of the same thread will do.
- */
+ * 400 where it is a field of the request (a grammar, a schema, tools), which is `param` then, else 501, REFUSED 403,
+ * CANCELLED, the rest 500 or 503. `message` is borrowed: clinfer_error() of the same thread will do. */
 struct ci_failure ci_failure_of_status(enum clinfer_status status, const char *message);
+/* The library's message without flags of the command line; `text` [size], cut off where it is longer. */
+const char *ci_failure_words(const char *message, char *text, size_t size);
 /* 400, 401, 403, 404, 405, 413, 400, 429, 500, 501, 503, 499: OpenAI's, which most dialects share. */
 int ci_failure_http_status(enum ci_failure_kind kind);
 /* {"error": {"message", "type", "param", "code", ...}}, a new reference; NULL: out of memory. */

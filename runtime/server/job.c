@@ -25,7 +25,8 @@ struct choice {
     char *text, *reasoning;
     size_t length, capacity, reasoning_length, reasoning_capacity;
     double last_piece;
-    bool submitted, no_memory;
+    bool submitted;
+    bool no_memory; /* for its text, which is not whole */
 };
 
 /* A job that runs or waits; in the server's list, and what its lock is for. */
@@ -238,27 +239,33 @@ static void *copy(struct ci_arena *arena, const void *bytes, size_t count, size_
     return copied;
 }
 
-static void copy_calls(struct ci_arena *arena, struct clinfer_result *result) {
+static bool copy_calls(struct ci_arena *arena, struct clinfer_result *result) {
     struct clinfer_tool_call *calls = copy(arena, result->calls, result->call_count, sizeof *calls);
+    bool fine = calls || !result->call_count;
     for (size_t i = 0; calls && i < result->call_count; i++) {
         calls[i].id = ci_arena_string(arena, calls[i].id, strlen(calls[i].id));
         calls[i].name = ci_arena_string(arena, calls[i].name, strlen(calls[i].name));
         calls[i].arguments = ci_arena_string(arena, calls[i].arguments, strlen(calls[i].arguments));
+        fine = fine && calls[i].id && calls[i].name && calls[i].arguments;
     }
     result->calls = calls;
-    if (!calls) result->call_count = 0;
+    return fine;
 }
 
-static void keep_result(struct choice *choice, const struct clinfer_route *route, struct ci_job_result *out) {
+/* false: out of memory, and what is kept is not whole. */
+static bool keep_result(struct choice *choice, const struct clinfer_route *route, struct ci_job_result *out) {
     struct ci_job_choice *kept = &out->choices[choice->index];
-    kept->result = route->result;
+    const struct clinfer_result *given = &route->result;
+    kept->result = *given;
     size_t tokens = kept->result.tokens ? kept->result.generated_tokens : 0;
     size_t row = 1 + (size_t)(out->job->sampling.logprobs > 0 ? out->job->sampling.logprobs : 0);
     kept->result.tokens = copy(out->arena, kept->result.tokens, tokens, sizeof *kept->result.tokens);
     kept->result.logprobs = copy(out->arena, kept->result.logprobs, tokens * row, sizeof *kept->result.logprobs);
-    copy_calls(out->arena, &kept->result);
+    bool fine = copy_calls(out->arena, &kept->result) && (kept->result.tokens || !tokens) &&
+                (kept->result.logprobs || !given->logprobs || !tokens);
     const char *stop = kept->result.stop_text;
     kept->result.stop_text = stop ? ci_arena_string(out->arena, stop, strlen(stop)) : NULL;
+    fine = fine && (kept->result.stop_text || !stop);
     kept->text = choice->text ? choice->text : calloc(1, 1);
     kept->text_length = choice->length;
     kept->reasoning = choice->reasoning ? choice->reasoning : calloc(1, 1);
@@ -267,10 +274,12 @@ static void keep_result(struct choice *choice, const struct clinfer_route *route
     if (route->answered >= 0 && choice->index == 0) {
         const char *name = route->rungs[route->answered].name;
         out->route = ci_arena_string(out->arena, name, strlen(name));
+        if (!out->route) out->route = "";
         out->fell_back = route->fell_back;
     }
     if (kept->result.prompt_seconds > out->prompt_seconds) out->prompt_seconds = kept->result.prompt_seconds;
     if (kept->result.generate_seconds > out->generate_seconds) out->generate_seconds = kept->result.generate_seconds;
+    return fine && kept->text && kept->reasoning;
 }
 
 void ci_job_free(struct ci_job_result *result) {
@@ -368,9 +377,10 @@ static enum clinfer_status run_choices(struct ci_running *running, struct ci_job
         if (choice->submitted) {
             if (status != CLINFER_OK) clinfer_chat_cancel(choice->conversation);
             enum clinfer_status ended = clinfer_chat_wait(choice->conversation, &route);
+            if (choice->no_memory || (ended == CLINFER_OK && !keep_result(choice, route, result)))
+                ended = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an answer");
             if (ended != CLINFER_OK && status == CLINFER_OK) strncpy(message, clinfer_error(), sizeof message - 1);
             if (status == CLINFER_OK) status = ended;
-            if (ended == CLINFER_OK) keep_result(choice, route, result);
         }
         end_choice(choice);
     }
@@ -439,14 +449,16 @@ static void count_prompt(struct ci_running *running, struct ci_failure *failure)
     if (!engine) return;
     snprintf(running->message, sizeof running->message,
              "the request (%zu tokens) exceeds the available context size (%d tokens); a shorter prompt, or a server "
-             "with a larger context (-c), helps",
+             "with a larger context, helps",
              tokens, info.context);
     failure->message = running->message;
 }
 
 static bool conclude(struct ci_exchange *exchange, struct ci_running *running, enum clinfer_status status,
                      struct ci_job_result *result) {
+    pthread_mutex_lock(&running->server->lock);
     bool cancelled = running->cancelled;
+    pthread_mutex_unlock(&running->server->lock);
     if (status == CLINFER_OK) {
         pthread_mutex_lock(&running->lock);
         start_locked(running, result->choices[0].result.prompt_tokens, result->choices[0].result.cached_tokens);

@@ -387,7 +387,7 @@ static enum clinfer_status link_copy(const char *source, const char *name) {
     const char *ending = length > 5 && strcmp(source + length - 5, ".gguf") == 0 ? ".gguf" : "";
     enum clinfer_status status = ci_hub_settings_read(&settings);
     if (status == CLINFER_OK && !real)
-        status = ci_fail(CLINFER_NOT_FOUND, "%s: %s", source, strerror(errno));
+        status = ci_fail(CLINFER_NOT_FOUND, "the file of the model that is to be copied is not there");
     else if (status == CLINFER_OK && !settings.models)
         status = ci_fail(CLINFER_IO, "there is no models folder, since there is no home");
     if (status == CLINFER_OK && asprintf(&target, "%s/%s%s", settings.models, name, ending) < 0) {

@@ -84,7 +84,7 @@ static void begin(struct ci_exchange *exchange, const json_t *body, struct ci_tr
 
 static bool refuse(struct ci_exchange *exchange, enum clinfer_status status, const char *param) {
     struct ci_failure failure = ci_failure_of_status(status, clinfer_error());
-    if (status == CLINFER_INVALID_ARGUMENT) failure.param = param;
+    if (status == CLINFER_INVALID_ARGUMENT && param) failure.param = param;
     ci_exchange_fail(exchange, &failure);
     return false;
 }

@@ -277,6 +277,35 @@ def error_of(path, body, wanted=400):
     return answer["error"]
 
 
+def test_what_cannot_be_held_is_told_to_who_asked_for_it():
+    schemas = [{"not": {}}, {"type": "string", "pattern": "((a|b){1,900}c){1,900}"}, {"type": "string", "pattern": "(?=a)b"}]
+    for schema in schemas:
+        called = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "required": ["a"], "properties": {
+            "a": schema}}}}
+        for path, body, param in [
+                (CHAT, {**GREEDY, "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}},
+                 "response_format.json_schema.schema"),
+                (CHAT, {**GREEDY, "tools": [called], "tool_choice": "required"}, "tools"),
+                ("/completion", {"prompt": "x", "json_schema": schema}, "json_schema"),
+                ("/v1/responses", {"input": "x", "text": {"format": {"type": "json_schema", "name": "n", "schema": schema}}},
+                 "text.format.schema"),
+                ("/v1/messages", {**GREEDY, "output_config": {"format": {"type": "json_schema", "schema": schema}}}, None),
+                ("/api/chat", {"model": "any", "messages": HELLO, "format": schema}, None)]:
+            status, _, answer = server.ask("POST", path, body)
+            assert status == 400 and "error" in answer, (path, body, status, answer)
+            error = answer["error"]
+            assert path == "/api/chat" or error["type"] == "invalid_request_error", (path, body, answer)
+            assert not param or error["param"] == param, (path, body, answer)
+
+
+def test_failures_speak_of_requests():
+    long = {"type": "object", "required": ["aaaaaaaaa"], "properties": {"aaaaaaaaa": {"type": "string"}}}
+    error = error_of("/completion", {"prompt": "x", "n_predict": 1, "json_schema": long})
+    assert "room for 1; raise max_tokens" in error["message"], error
+    error = error_of(CHAT, {"messages": [{"role": "user", "content": "word " * 9000}]})
+    assert "exceeds the available context size" in error["message"] and "-c" not in error["message"], error
+
+
 def test_wrong_bodies_are_named():
     for body, param in [
             ({"messages": None}, "messages"), ({"messages": "text"}, "messages"), ({"messages": []}, "messages"),
@@ -290,6 +319,8 @@ def test_wrong_bodies_are_named():
             ({**GREEDY, "n": 0}, "n"), ({**GREEDY, "stop": {}}, "stop"), ({**GREEDY, "logprobs": 3}, "logprobs"),
             ({**GREEDY, "response_format": {"type": "sound"}}, "response_format.type"),
             ({**GREEDY, "tools": 3}, "tools"), ({**GREEDY, "tool_choice": 3}, "tool_choice"),
+            ({**GREEDY, "logit_bias": {"99999999": 1}}, "logit_bias"), ({**GREEDY, "samplers": ["none"]}, "samplers"),
+            ({**GREEDY, "tool_choice": "required"}, "tool_choice"), ({**GREEDY, "grammar": "root ::= ("}, "grammar"),
             ({**GREEDY, "model": 3}, "model")]:
         assert error_of(CHAT, body)["param"] == param, (body, error_of(CHAT, body))
     two = [{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -298,6 +329,7 @@ def test_wrong_bodies_are_named():
     error_of(CHAT, {**GREEDY, "response_format": {"type": "json_object", "schema": {"type": "hiccup"}}})
     error_of(CHAT, b"{not json")
     error_of(COMPLETIONS, {"prompt": {}})
+    assert error_of(COMPLETIONS, {"prompt": [99999999]})["param"] == "prompt"
     error_of(COMPLETIONS, {"prompt": [1, None]})
     error_of(COMPLETIONS, {})
     error_of(COMPLETIONS, {"prompt": [1 << 40]})
