@@ -99,7 +99,7 @@ clinfer: build/release/clinfer build/release/clinfer-probe
 KEEP_LOADED := $(if $(filter asan,$(CONFIG)),$(call object,tests/support/keep_loaded.c))
 
 # runtime/cli/serve_pages.c says what for.
-TOOL_EXPORTS := -Wl,--export-dynamic-symbol=MHD_create_response_from_buffer
+TOOL_EXPORTS := -Wl,--export-dynamic-symbol=MHD_create_response_from_buffer -Wl,--export-dynamic-symbol=MHD_queue_response
 
 $(BUILD)/clinfer: $(CLI_OBJECTS) $(KEEP_LOADED) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)

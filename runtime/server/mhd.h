@@ -19,6 +19,7 @@
     X(destroy_response)                                                                                                \
     X(get_connection_info)                                                                                             \
     X(get_connection_values_n)                                                                                         \
+    X(get_reason_phrase_for)                                                                                           \
     X(is_feature_supported)                                                                                            \
     X(queue_response)                                                                                                  \
     X(quiesce_daemon)                                                                                                  \
