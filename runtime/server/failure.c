@@ -57,25 +57,30 @@ static const char *field_of(const char *message) {
 }
 
 /* The library speaks to who has the command line. What it would tell them to do there is another thing for a client, or
- * nothing. */
+ * nothing; what it says of flags in brackets, " (--watchdog)", is nothing for any. */
 static const char *const words[][2] = {
     {"; raise -n, or let the answer be cut (--no-complete)", "; raise max_tokens"},
     {"; --chat-template chooses another, --raw does without", ""},
     {"; --raw takes any bytes", ""},
     {"; use a smaller -c", ""},
-    {" (--remote-model)", ""},
-    {" (--remote-dialect)", ""},
-    {" (--watchdog)", ""},
+    {", as `clinfer logits --tokens` gives them, and no text", ", and no text"},
 };
 
+static void replace(char *at, size_t length, const char *with) {
+    size_t other = strlen(with);
+    memcpy(at, with, other);
+    memmove(at + other, at + length, strlen(at + length) + 1);
+}
+
 const char *ci_failure_words(const char *message, char *text, size_t size) {
+    char *at;
     snprintf(text, size, "%s", message);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        size_t length = strlen(words[i][0]), other = strlen(words[i][1]);
-        char *found = strstr(text, words[i][0]);
-        if (!found) continue;
-        memcpy(found, words[i][1], other);
-        memmove(found + other, found + length, strlen(found + length) + 1);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        while ((at = strstr(text, words[i][0])) != NULL) replace(at, strlen(words[i][0]), words[i][1]);
+    for (at = text; (at = strstr(at, " (--")) != NULL;) {
+        size_t length = strcspn(at, ")");
+        if (!at[length]) break;
+        replace(at, length + 1, "");
     }
     return text;
 }
