@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -282,6 +283,20 @@ static const struct ci_stored *stored_at(const struct ci_stored *models, size_t 
     return NULL;
 }
 
+/* A repo's name without a quant answers with the best of several, and deletes none of them. */
+static enum clinfer_status check_single(struct ci_exchange *exchange, const char *wanted, const char *found) {
+    struct ci_pool_info *list = NULL;
+    size_t count = 0, length = strlen(wanted), several = 0;
+    if (strcasecmp(wanted, found) == 0) return CLINFER_OK;
+    enum clinfer_status status = ci_pool_list(pool_of(exchange), &list, &count);
+    for (size_t i = 0; i < count; i++)
+        several += strncasecmp(list[i].name, wanted, length) == 0 && list[i].name[length] == ':';
+    free(list);
+    if (status != CLINFER_OK || several < 2) return status;
+    return ci_fail(CLINFER_INVALID_ARGUMENT, "%s: there are %zu models of that name; say which, such as %s", wanted,
+                   several, found);
+}
+
 static bool is_same_file(const char *one, const char *other) {
     struct stat first, second;
     if (strcmp(one, other) == 0) return true;
@@ -357,7 +372,8 @@ void ci_ollama_delete(struct ci_exchange *exchange) {
     const char *name = ci_ollama_named(exchange);
     struct ci_pool_info *info = name ? find(exchange, name) : NULL;
     if (!info) return;
-    enum clinfer_status status = remove_stored(exchange, info->name, info->path);
+    enum clinfer_status status = check_single(exchange, name, info->name);
+    if (status == CLINFER_OK) status = remove_stored(exchange, info->name, info->path);
     if (status == CLINFER_OK) ci_pool_unload(pool_of(exchange), info->name);
     if (status == CLINFER_OK)
         ci_reply_bytes(exchange, 200, "text/plain; charset=utf-8", "", 0);

@@ -142,19 +142,26 @@ def test_another_name_answers_and_changes_nothing():
 def test_a_loaded_model_is_not_deleted():
     home = os.path.join(FOLDER.name, "several")
     paths = {name: cached(home, f"nobody/{name}-GGUF", f"{name}-Q4_0.gguf") for name in ["first", "second"]}
+    snapshot = os.path.dirname(paths["second"])
+    shutil.copy(serving.TINY, os.path.join(snapshot, "../../blobs", "cd" * 32))
+    os.symlink("../../blobs/" + "cd" * 32, os.path.join(snapshot, "second-Q8_0.gguf"))
     by_hand = os.path.join(home, "data/clinfer/models/mine.gguf")
     os.makedirs(os.path.dirname(by_hand))
     shutil.copy(os.path.join(MODELS, "bert.gguf"), by_hand)
     with Router("--allow-model-changes", environment={"HF_HOME": home, "XDG_DATA_HOME": home + "/data"}) as server:
         names = [entry["id"] for entry in server.ask("GET", "/v1/models")[2]["data"]]
-        first, second = [next(name for name in names if part in name) for part in ["first", "second"]]
+        first, second = [next(name for name in names if part in name and "Q8_0" not in name) for part in ["first", "second"]]
         assert complete(server, first)[0] == 200
         status, _, answer = server.ask("DELETE", "/api/delete", {"model": first})
         assert status == 403 and "is loaded" in answer["error"] and os.path.exists(paths["first"]), (status, answer)
         status, _, answer = server.ask("DELETE", "/api/delete", {"model": "mine.gguf"})
         assert status == 403 and os.path.exists(by_hand), (status, answer)
         assert home not in answer["error"] and "--" not in answer["error"], answer
+        status, _, answer = server.ask("DELETE", "/api/delete", {"model": "nobody/second-GGUF"})
+        assert status == 400 and "say which" in answer["error"], (status, answer)
+        assert len(os.listdir(snapshot)) == 2
         assert server.ask("DELETE", "/api/delete", {"model": second})[0] == 200 and not os.path.lexists(paths["second"])
+        assert os.listdir(snapshot) == ["second-Q8_0.gguf"]
         assert server.ask("POST", "/models/unload", {"model": first})[0] == 200
         await_state(server, first, "unloaded")
         assert server.ask("DELETE", "/api/delete", {"model": first})[0] == 200 and not os.path.lexists(paths["first"])
