@@ -112,8 +112,16 @@ static void histogram(FILE *out, const char *name, const char *help, const char 
 
 static double rate(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
 
+/* A counter never falls, whichever engines are closed between two looks. */
+static double total(struct ci_metrics_total *kept, uint64_t now) {
+    if (now < kept->last) kept->gone += kept->last;
+    kept->last = now;
+    return (double)(kept->gone + now);
+}
+
 static void print_llamacpp(FILE *out, struct ci_metrics *metrics, const struct ci_metrics_now *now) {
     const char *p = "llamacpp", *c = "counter", *g = "gauge";
+    const double steps = total(&metrics->steps, now->steps), rows = total(&metrics->step_rows, now->step_rows);
     single(out, p, "prompt_tokens_total", c, "Number of prompt tokens processed.", "", (double)metrics->prompt_tokens);
     single(out, p, "prompt_tokens_cached_total", c, "Number of prompt tokens that were in the cache.", "",
            (double)metrics->cached_tokens);
@@ -121,11 +129,10 @@ static void print_llamacpp(FILE *out, struct ci_metrics *metrics, const struct c
     single(out, p, "tokens_predicted_total", c, "Number of generation tokens processed.", "",
            (double)metrics->predicted_tokens);
     single(out, p, "tokens_predicted_seconds_total", c, "Predict process time.", "", metrics->predicted_seconds);
-    single(out, p, "n_decode_total", c, "Number of steps that were computed.", "", (double)now->steps);
+    single(out, p, "n_decode_total", c, "Number of steps that were computed.", "", steps);
     single(out, p, "n_tokens_max", c, "Largest observed number of tokens of a sequence.", "",
            (double)metrics->most_tokens);
-    single(out, p, "n_busy_slots_per_decode", g, "Average number of rows of a step.", "",
-           rate((double)now->step_rows, (double)now->steps));
+    single(out, p, "n_busy_slots_per_decode", g, "Average number of rows of a step.", "", rate(rows, steps));
     single(out, p, "spec_decode_num_draft_tokens_total", c, "Number of tokens drafted.", "", 0);
     single(out, p, "spec_decode_num_accepted_tokens_total", c, "Number of drafted tokens that were accepted.", "", 0);
     single(out, p, "spec_decode_num_drafts_total", c, "Number of drafts.", "", 0);

@@ -36,6 +36,10 @@ struct ci_metrics {
         char name[64];
         uint64_t answers, fallbacks;
     } rungs[CI_METRICS_RUNGS];
+    /* Of engines that come and go: what the last look found, and what those had counted that have gone since. */
+    struct ci_metrics_total {
+        uint64_t last, gone;
+    } steps, step_rows;
     /* since the last look */
     uint64_t prompt_tokens_before, rated_tokens_before;
     double prompt_seconds_before, predicted_seconds_before;
@@ -53,7 +57,7 @@ void ci_metrics_failure(struct ci_metrics *metrics);
 struct ci_metrics_now {
     const char *model;
     int running, waiting;
-    uint64_t steps, step_rows; /* of the engine */
+    uint64_t steps, step_rows; /* of the engines that are open */
     double cache_used;         /* 0 to 1, of the model that has used most */
     bool ready, degraded;
 };

@@ -169,6 +169,22 @@ def test_a_loaded_model_is_not_deleted():
         assert complete(server, first)[0] == 404
 
 
+def test_counters_never_fall():
+    def steps():
+        text = server.ask("GET", "/metrics")[2]
+        text = text if isinstance(text, str) else text.decode()
+        return float(next(line for line in text.splitlines() if line.startswith("llamacpp:n_decode_total ")).split()[1])
+
+    with serving.Serve("--sleep-idle-seconds", "0.3", "--alias", "tiny", "--metrics") as server:
+        for _ in range(2):
+            before = steps()
+            assert server.ask("POST", "/v1/completions", {"prompt": "a", "max_tokens": 4})[0] == 200
+            awake = steps()
+            assert awake > before, (before, awake)
+            await_state(server, "tiny", "sleeping")
+            assert steps() == awake == steps()
+
+
 def test_an_idle_model_goes_out_or_sleeps():
     with Router("--models-dir", MODELS, "--keep-alive", "100ms") as server:
         assert complete(server, "one")[0] == 200
