@@ -2,7 +2,6 @@
 #include "net/digest.h"
 
 #include <assert.h>
-#include <dlfcn.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <pthread.h>
@@ -10,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/library.h"
 #include "base/status.h"
 
 /* 1.1 has all of these, too. */
@@ -25,7 +25,7 @@ static const char *const files[] = {"libcrypto.so.3", "libcrypto.so.1.1"};
     X(EVP_sha1)
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static char problem[256]; /* as `crypto`: written once */
+static struct ci_library library; /* as `crypto`: written once */
 static struct crypto {
 #define MEMBER(name) __typeof__(name) *name;
     CRYPTO_LIST(MEMBER)
@@ -36,23 +36,9 @@ struct ci_digest {
     EVP_MD_CTX *context;
 };
 
-/* `function` is a pointer to a function; C has no cast to one from what dlsym gives. */
-static void find(void *library, const char *name, void *function) {
-    void *symbol = dlsym(library, name);
-    if (!symbol && !*problem) snprintf(problem, sizeof problem, "libcrypto has no %s", name);
-    memcpy(function, &symbol, sizeof symbol);
-}
-
 static void load(void) {
-    void *library = NULL;
-    for (size_t i = 0; i < sizeof files / sizeof *files && !library; i++) {
-        library = dlopen(files[i], RTLD_NOW | RTLD_LOCAL);
-        const char *error = library ? NULL : dlerror();
-        if (!library && i == 0) snprintf(problem, sizeof problem, "%s", error ? error : files[i]);
-    }
-    if (!library) return;
-    *problem = 0;
-#define FIND(name) find(library, #name, &crypto.name);
+    ci_library_open(&library, files, sizeof files / sizeof *files);
+#define FIND(name) ci_library_find(&library, #name, &crypto.name, sizeof crypto.name);
     CRYPTO_LIST(FIND)
 #undef FIND
 }
@@ -74,8 +60,8 @@ enum clinfer_status ci_digest_create(const char *like, uint64_t size, struct ci_
     if ((digits != 64 && digits != 40) || !is_hexadecimal(like))
         return ci_fail(CLINFER_INVALID_ARGUMENT, "\"%.80s\" is neither a SHA-256 nor a SHA-1", like);
     pthread_once(&once, load);
-    if (*problem)
-        return ci_fail(CLINFER_UNSUPPORTED, "checksums need libcrypto of OpenSSL (Debian: libssl3): %s", problem);
+    if (*library.problem)
+        return ci_fail(CLINFER_UNSUPPORTED, "checksums need libcrypto of OpenSSL (Debian: libssl3): %s", library.problem);
     struct ci_digest *made = calloc(1, sizeof *made);
     if (!made || !start(made, digits == 40, size)) {
         ci_digest_destroy(made);
