@@ -123,11 +123,7 @@ static inline void ci_block_put_fifth_bits(uint8_t *at, const uint8_t values[32]
     memcpy(at, &bits, sizeof bits);
 }
 
-/* Layout r16 of a plane of bytes of which every row has `quads` times four: quad j of 16 rows, then quad j + 1. */
-static inline void ci_r16_put_quads(uint8_t *plane, int row, const uint8_t *bytes, int quads) {
-    for (int j = 0; j < quads; j++) memcpy(plane + j * CI_R16_QUAD_BYTES + row * 4, bytes + j * 4, 4);
-}
-
+/* Layout r16 of a plane of bytes of which every row has `quads` times four (ci_r16_put_quads). */
 static inline void ci_r16_get_quads(const uint8_t *plane, int row, uint8_t *bytes, int quads) {
     for (int j = 0; j < quads; j++) memcpy(bytes + j * 4, plane + j * CI_R16_QUAD_BYTES + row * 4, 4);
 }

@@ -3,7 +3,7 @@
  * 16 bytes of codes for each part. x ~ d * (scale - 32) * value. */
 #include <math.h>
 
-#include "types/block.h"
+#include "types/r16.h"
 
 #include "clkernels/types/iq4_values.clh"
 
@@ -55,14 +55,10 @@ static void quantise(const float *source, void *out, int64_t blocks) {
 enum { R16_UPPER = 32, R16_LOWER = 64, R16_CODES = 128, R16_PART = 256, SCALE_BYTES = 6 };
 
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        memcpy(group + 2 * row, rows[row], 2);
+    ci_r16_put_halves(group, rows, 0);
+    for (int row = 0; row < CI_R16_ROWS; row++)
         for (int i = 0; i < SCALE_BYTES; i++) group[R16_UPPER + 16 * i + row] = rows[row][UPPER + i];
-        for (int p = 0; p < PARTS; p++)
-            ci_r16_put_quads(group + R16_CODES + R16_PART * p, row, rows[row] + CODES + 16 * p, 4);
-    }
+    for (int p = 0; p < PARTS; p++) ci_r16_put_quads(group + R16_CODES + R16_PART * p, rows, CODES + 16 * p, 4);
 }
 
 static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {

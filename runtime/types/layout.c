@@ -35,7 +35,9 @@ void ci_layout_pack(const struct ci_layout *layout, const struct ci_type *type, 
                (size_t)(last - first) * row_bytes);
         return;
     }
+    static const uint8_t padding[MAX_BLOCK_BYTES];
     int64_t blocks = cols / type->block_cols;
+    assert(type->block_bytes <= MAX_BLOCK_BYTES);
     for (int64_t row = first; row < last; row += R16_ROWS) {
         uint8_t *group = (uint8_t *)packed + (size_t)row * row_bytes;
         for (int64_t b = 0; b < blocks; b++, group += R16_ROWS * block_bytes) {
@@ -43,7 +45,7 @@ void ci_layout_pack(const struct ci_layout *layout, const struct ci_type *type, 
             for (int i = 0; i < R16_ROWS; i++)
                 of_rows[i] = row + i < rows
                                  ? (const uint8_t *)stored + (size_t)(row + i) * row_bytes + (size_t)b * block_bytes
-                                 : NULL;
+                                 : padding;
             type->pack_r16(of_rows, group);
         }
     }

@@ -2,7 +2,7 @@
  * x ~ 2^(e - 127) * value, of which the table (fp4_values.clh) has twice the value. */
 #include <math.h>
 
-#include "types/block.h"
+#include "types/r16.h"
 
 #include "clkernels/types/fp4_values.clh"
 
@@ -37,12 +37,8 @@ static void quantise(const float *source, void *out, int64_t blocks) {
 enum { R16_CODES = 16 };
 
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        group[row] = rows[row][0];
-        ci_r16_put_quads(group + R16_CODES, row, rows[row] + CODES, 4);
-    }
+    for (int row = 0; row < CI_R16_ROWS; row++) group[row] = rows[row][0];
+    ci_r16_put_quads(group + R16_CODES, rows, CODES, 4);
 }
 
 static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {

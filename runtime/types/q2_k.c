@@ -36,16 +36,13 @@ static void quantise(const float *source, void *out, int64_t blocks) {
 enum { R16_MINIMUM = 32, R16_SCALES = 64, R16_CODES = 320, PART_BYTES = 128 };
 
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        memcpy(group + 2 * row, rows[row] + D, 2);
-        memcpy(group + R16_MINIMUM + 2 * row, rows[row] + D + 2, 2);
-        for (int s = 0; s < SUB_BLOCKS; s++) group[R16_SCALES + s * CI_R16_ROWS + row] = rows[row][s];
-        for (int part = 0; part < CI_K_PARTS; part++)
-            ci_r16_put_bit_pairs(group + R16_CODES + part * PART_BYTES + 4 * row, rows[row] + CODES + part / 4 * 32,
-                                 part % 4 * 2);
-    }
+    ci_r16_bytes scales[SUB_BLOCKS];
+    ci_r16_put_halves(group, rows, D);
+    ci_r16_put_halves(group + R16_MINIMUM, rows, D + 2);
+    ci_r16_take_columns(rows, 0, scales);
+    for (int s = 0; s < SUB_BLOCKS; s++) ci_r16_put_column(group + R16_SCALES + s * CI_R16_ROWS, scales[s]);
+    for (int part = 0; part < CI_K_PARTS; part += 4)
+        ci_r16_put_bit_pairs(group + R16_CODES + part * PART_BYTES, rows, CODES + part / 4 * 32);
 }
 
 static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {

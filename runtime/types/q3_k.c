@@ -51,13 +51,25 @@ static void quantise(const float *source, void *out, int64_t blocks) {
 
 enum { R16_SCALES = 32, R16_CODES = 224, PART_BYTES = 192 };
 
-/* The codes of a part of a row in three words, of planes 0..2: quads p and p + 3, and what is left of quads 6 and 7. */
-static void put_codes(uint8_t *plane, const uint32_t quads[8]) {
-    for (int p = 0; p < 3; p++) {
-        uint32_t rest =
-            p < 2 ? quads[p + 6] & 0x03030303u : (quads[6] >> 2 & 0x01010101u) | (quads[7] >> 1 & 0x02020202u);
-        ci_r16_put_u32(plane + p * CI_R16_QUAD_BYTES, quads[p] | quads[p + 3] << 3 | rest << 6);
+/* The codes of a part of the rows first..first + 3 in planes 0..2: quads p and p + 3, and the rest of quads 6 and 7. */
+static void put_codes(uint8_t *plane, const uint8_t *const rows[16], int first, int part) {
+    ci_r16_words quads[8], third[8];
+    for (int half = 0; half < 2; half++) {
+        ci_r16_take_words(rows, first, CODES + part / 4 * 32 + 16 * half, quads + 4 * half);
+        ci_r16_take_words(rows, first, THIRD + 16 * half, third + 4 * half);
     }
+    for (int q = 0; q < 8; q++)
+        quads[q] = (quads[q] >> part % 4 * 2 & 0x03030303u) | (third[q] >> part & 0x01010101u) << 2;
+    for (int p = 0; p < 3; p++) {
+        ci_r16_words rest =
+            p < 2 ? quads[p + 6] & 0x03030303u : (quads[6] >> 2 & 0x01010101u) | (quads[7] >> 1 & 0x02020202u);
+        ci_r16_put_words(plane, p, first, quads[p] | quads[p + 3] << 3 | rest << 6);
+    }
+}
+
+/* get_scale() of all rows, of the columns of the packed scales. */
+static inline ci_r16_bytes scales_of(const ci_r16_bytes *packed, int s) {
+    return (packed[s % 8] >> s / 8 * 4 & 15) | (packed[8 + s % 4] >> s / 4 * 2 & 3) << 4;
 }
 
 static void get_codes(const uint8_t *plane, uint32_t quads[8]) {
@@ -73,20 +85,15 @@ static void get_codes(const uint8_t *plane, uint32_t quads[8]) {
 }
 
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        memcpy(group + 2 * row, rows[row] + D, 2);
-        for (int part = 0; part < CI_K_PARTS; part++) {
-            const uint8_t *codes = rows[row] + CODES + part / 4 * 32, *third = rows[row] + THIRD;
-            uint32_t quads[8];
-            for (int q = 0; q < 8; q++)
-                quads[q] = (ci_block_u32(codes + 4 * q) >> part % 4 * 2 & 0x03030303u) |
-                           (ci_block_u32(third + 4 * q) >> part & 0x01010101u) << 2;
-            put_codes(group + R16_CODES + part * PART_BYTES + 4 * row, quads);
-            ci_r16_put_pair(group + R16_SCALES + part * CI_K_PAIR_BYTES, row, get_scale(rows[row] + SCALES, 2 * part),
-                            get_scale(rows[row] + SCALES, 2 * part + 1));
-        }
+    enum { BEFORE = 2 }; /* the 12 bytes of scales and d are 14 bytes: 16 are read from before them */
+    ci_r16_bytes columns[16];
+    ci_r16_put_halves(group, rows, D);
+    ci_r16_take_columns(rows, SCALES - BEFORE, columns);
+    for (int part = 0; part < CI_K_PARTS; part++) {
+        for (int first = 0; first < CI_R16_ROWS; first += 4)
+            put_codes(group + R16_CODES + part * PART_BYTES, rows, first, part);
+        ci_r16_put_pair(group + R16_SCALES + part * CI_K_PAIR_BYTES, scales_of(columns + BEFORE, 2 * part),
+                        scales_of(columns + BEFORE, 2 * part + 1));
     }
 }
 

@@ -1,5 +1,5 @@
 /* q4_0: 32 numbers of 4 bits around 8: half d; 16 bytes of codes. x ~ d * (code - 8). */
-#include "types/block.h"
+#include "types/r16.h"
 
 enum { COLS = 32, CODES = 2, BYTES = 18 };
 
@@ -28,12 +28,8 @@ static void quantise(const float *source, void *out, int64_t blocks) {
 enum { R16_CODES = 32 };
 
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        memcpy(group + 2 * row, rows[row], 2);
-        ci_r16_put_quads(group + R16_CODES, row, rows[row] + CODES, 4);
-    }
+    ci_r16_put_halves(group, rows, 0);
+    ci_r16_put_quads(group + R16_CODES, rows, CODES, 4);
 }
 
 static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {

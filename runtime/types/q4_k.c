@@ -36,14 +36,9 @@ static void quantise(const float *source, void *out, int64_t blocks) {
 enum { PART_BYTES = 256 };
 
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        ci_r16_put_k_scales(group, row, rows[row]);
-        for (int part = 0; part < CI_K_PARTS; part++)
-            ci_r16_put_nibbles(group + CI_R16_K_CODES + part * PART_BYTES + 4 * row, rows[row] + CODES + part / 2 * 32,
-                               part % 2 * 4);
-    }
+    ci_r16_put_k_scales(group, rows);
+    for (int part = 0; part < CI_K_PARTS; part += 2)
+        ci_r16_put_nibbles(group + CI_R16_K_CODES + part * PART_BYTES, rows, CODES + part / 2 * 32);
 }
 
 static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {

@@ -1,5 +1,5 @@
 /* q5_0: 32 numbers of 5 bits around 16: half d; 32 fifth bits; 16 bytes of lower bits. x ~ d * (code - 16). */
-#include "types/block.h"
+#include "types/r16.h"
 
 enum { COLS = 32, FIFTH = 2, CODES = 6, BYTES = 22 };
 
@@ -32,13 +32,10 @@ static void quantise(const float *source, void *out, int64_t blocks) {
 enum { R16_CODES = 32, R16_FIFTH = 288 };
 
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        memcpy(group + 2 * row, rows[row], 2);
-        ci_r16_put_quads(group + R16_CODES, row, rows[row] + CODES, 4);
+    ci_r16_put_halves(group, rows, 0);
+    ci_r16_put_quads(group + R16_CODES, rows, CODES, 4);
+    for (int row = 0; row < CI_R16_ROWS; row++)
         ci_r16_put_fifth_bits(group + R16_FIFTH, row, ci_block_u32(rows[row] + FIFTH));
-    }
 }
 
 static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {

@@ -55,19 +55,17 @@ static void transpose(uint8_t bytes[8]) {
 }
 
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        ci_r16_put_k_scales(group, row, rows[row]);
-        for (int part = 0; part < CI_K_PARTS; part++)
-            ci_r16_put_nibbles(group + CI_R16_K_CODES + part * PART_BYTES + 4 * row, rows[row] + CODES + part / 2 * 32,
-                               part % 2 * 4);
-        for (int c = 0; c < 4; c++) {
-            uint8_t fifth[8];
-            for (int q = 0; q < 8; q++) fifth[q] = rows[row][FIFTH + 4 * q + c];
-            transpose(fifth);
-            for (int part = 0; part < CI_K_PARTS; part++)
-                group[R16_FIFTH + part * CI_R16_QUAD_BYTES + 4 * row + c] = fifth[part];
+    ci_r16_put_k_scales(group, rows);
+    for (int part = 0; part < CI_K_PARTS; part += 2)
+        ci_r16_put_nibbles(group + CI_R16_K_CODES + part * PART_BYTES, rows, CODES + part / 2 * 32);
+    for (int first = 0; first < CI_R16_ROWS; first += 4) {
+        ci_r16_words quads[8];
+        ci_r16_take_words(rows, first, FIFTH, quads);
+        ci_r16_take_words(rows, first, FIFTH + 16, quads + 4);
+        for (int part = 0; part < CI_K_PARTS; part++) {
+            ci_r16_words bits = {0};
+            for (int q = 0; q < 8; q++) bits |= (quads[q] >> part & 0x01010101u) << q;
+            ci_r16_put_words(group + R16_FIFTH, part, first, bits);
         }
     }
 }

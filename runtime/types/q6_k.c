@@ -44,25 +44,24 @@ static void quantise(const float *source, void *out, int64_t blocks) {
 
 enum { R16_SCALES = 32, R16_CODES = 288, PART_BYTES = 384 };
 
+/* 16 columns of a part, for the rows first..first + 3. */
+static inline void put_half_part(uint8_t *codes, const uint8_t *const rows[16], int first, int part, int half) {
+    ci_r16_words quads[4], upper[4];
+    uint8_t *plane = codes + part * PART_BYTES + half * 3 * CI_R16_QUAD_BYTES;
+    ci_r16_take_words(rows, first, part / 4 * 64 + part % 2 * 32 + half * 16, quads);
+    ci_r16_take_words(rows, first, UPPER + part / 4 * 32 + half * 16, upper);
+    for (int q = 0; q < 4; q++)
+        quads[q] = (quads[q] >> part / 2 % 2 * 4 & 0x0f0f0f0fu) | (upper[q] >> part % 4 * 2 & 0x03030303u) << 4;
+    for (int p = 0; p < 3; p++) ci_r16_put_words(plane, p, first, quads[p] | (quads[3] >> p * 2 & 0x03030303u) << 6);
+}
+
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        memcpy(group + 2 * row, rows[row] + D, 2);
-        for (int s = 0; s < SUB_BLOCKS; s++) group[R16_SCALES + s * CI_R16_ROWS + row] = rows[row][SCALES + s];
-        for (int part = 0; part < CI_K_PARTS; part++) {
-            const uint8_t *lower = rows[row] + part / 4 * 64 + part % 2 * 32;
-            const uint8_t *upper = rows[row] + UPPER + part / 4 * 32;
-            uint8_t *plane = group + R16_CODES + part * PART_BYTES + 4 * row;
-            uint32_t quads[8];
-            for (int q = 0; q < 8; q++)
-                quads[q] = (ci_block_u32(lower + 4 * q) >> part / 2 % 2 * 4 & 0x0f0f0f0fu) |
-                           (ci_block_u32(upper + 4 * q) >> part % 4 * 2 & 0x03030303u) << 4;
-            for (int p = 0; p < 6; p++)
-                ci_r16_put_u32(plane + p * CI_R16_QUAD_BYTES,
-                               quads[p / 3 * 4 + p % 3] | (quads[p / 3 * 4 + 3] >> p % 3 * 2 & 0x03030303u) << 6);
-        }
-    }
+    ci_r16_bytes scales[SUB_BLOCKS];
+    ci_r16_put_halves(group, rows, D);
+    ci_r16_take_columns(rows, SCALES, scales);
+    for (int s = 0; s < SUB_BLOCKS; s++) ci_r16_put_column(group + R16_SCALES + s * CI_R16_ROWS, scales[s]);
+    for (int first = 0; first < CI_R16_ROWS; first += 4)
+        for (int i = 0; i < 2 * CI_K_PARTS; i++) put_half_part(group + R16_CODES, rows, first, i / 2, i % 2);
 }
 
 static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {

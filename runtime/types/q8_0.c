@@ -1,7 +1,7 @@
 /* q8_0: 32 signed bytes: half d; 32 codes. x ~ d * code. */
 #include <math.h>
 
-#include "types/block.h"
+#include "types/r16.h"
 
 enum { COLS = 32, CODES = 2, BYTES = 34 };
 
@@ -25,12 +25,8 @@ static void quantise(const float *source, void *out, int64_t blocks) {
 enum { R16_CODES = 32 };
 
 static void pack_r16(const uint8_t *const rows[16], uint8_t *group) {
-    memset(group, 0, BYTES * CI_R16_ROWS);
-    for (int row = 0; row < CI_R16_ROWS; row++) {
-        if (!rows[row]) continue;
-        memcpy(group + 2 * row, rows[row], 2);
-        ci_r16_put_quads(group + R16_CODES, row, rows[row] + CODES, 8);
-    }
+    ci_r16_put_halves(group, rows, 0);
+    ci_r16_put_quads(group + R16_CODES, rows, CODES, 8);
 }
 
 static void unpack_r16(const uint8_t *group, int row, uint8_t *block) {

@@ -42,7 +42,7 @@ struct ci_type {
     int64_t (*find_not_finite)(const void *source, int64_t blocks);
 
     /* Layout r16, see layout.h; NULL where the type has none. A group of 16 blocks, one of each row, has exactly the
-     * bytes of the 16 blocks. pack reads rows[i] (NULL: a row of zero bytes), unpack gives back the stored block of one
+     * bytes of the 16 blocks. pack reads the block rows[i] of each of them, unpack gives back the stored block of one
      * row. */
     void (*pack_r16)(const uint8_t *const rows[16], uint8_t *group);
     void (*unpack_r16)(const uint8_t *group, int row, uint8_t *block);
