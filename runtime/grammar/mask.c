@@ -1,6 +1,7 @@
 /* mask.c: the tokens that may come at a place, by one walk over the trie of the vocabulary: what a byte leads to is
  * known after the first time, and where it leads nowhere all tokens below it are skipped. Where all that stands below
- * it may come, as the words within a text, they are taken together. */
+ * it may come, as the words within a text, they are taken together. Within texts most tokens may come: units.c is
+ * faster there. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,48 +13,20 @@
 
 static void set(uint32_t *bits, int32_t token) { bits[token / 32] |= UINT32_C(1) << token % 32; }
 
-static size_t words_of(const struct ci_matcher *matcher) { return (matcher->vocabulary->token_count + 31) / 32; }
+static size_t words_of(const struct ci_matcher *matcher) { return ci_grammar_vocabulary_words(matcher->vocabulary); }
 
 static void set_all(uint32_t *bits, const int32_t *tokens, size_t count) {
     for (size_t i = 0; i < count; i++) set(bits, tokens[i]);
 }
 
-/* Which groups of bytes all lead from here to one place. */
-static enum clinfer_status find_groups(struct ci_matcher *matcher, ci_place place) {
-    ci_place targets[CI_BYTE_GROUPS];
-    int best = 0, most = 0;
-    uint8_t groups = 0;
-    for (int g = 0; g < CI_BYTE_GROUPS; g++) targets[g] = (uint32_t)CI_PLACE_UNKNOWN;
-    for (unsigned k = 0; k < matcher->class_count; k++) {
-        ci_place to;
-        enum clinfer_status status = ci_matcher_step(matcher, place, (uint8_t)k, &to);
-        if (status != CLINFER_OK) return status;
-        for (int g = 0; g < CI_BYTE_GROUPS; g++)
-            if (matcher->groups_of[k] >> g & 1)
-                targets[g] = targets[g] == (uint32_t)CI_PLACE_UNKNOWN || targets[g] == to ? to : CI_PLACE_DEAD;
-    }
-    for (int g = 0; g < CI_BYTE_GROUPS; g++) {
-        int alike = 0;
-        for (int other = 0; other < CI_BYTE_GROUPS; other++) alike += targets[other] == targets[g];
-        if (targets[g] == CI_PLACE_DEAD || alike <= most) continue;
-        best = g;
-        most = alike;
-    }
-    for (int g = 0; g < CI_BYTE_GROUPS && most; g++) groups |= (uint8_t)((targets[g] == targets[best]) << g);
-    struct ci_place_state *state = &matcher->places[place];
-    state->groups = groups;
-    state->target = targets[best];
-    state->groups_known = true;
-    return CLINFER_OK;
-}
-
-/* Whether all that is behind a node may come where the place behind its byte is `place`: its bytes are of groups that
- * lead there from place to place, as within a text. *all stays false where that is not so. */
+/* Whether all from a node on may come at `place`, before its byte: its units are of groups that lead from place to
+ * place, as within a text. *all stays false where that is not so. */
 static enum clinfer_status look_through(struct ci_matcher *matcher, ci_place place, const struct ci_trie_node *node,
                                         bool *all) {
     *all = false;
+    if (node->groups & CI_UNIT_WITHIN) return CLINFER_OK;
     for (unsigned left = node->height; left > 0; left--) {
-        enum clinfer_status status = matcher->places[place].groups_known ? CLINFER_OK : find_groups(matcher, place);
+        enum clinfer_status status = matcher->places[place].units ? CLINFER_OK : ci_matcher_find_units(matcher, place);
         if (status != CLINFER_OK) return status;
         const struct ci_place_state *state = &matcher->places[place];
         if (node->groups & ~state->groups) return CLINFER_OK;
@@ -75,17 +48,18 @@ static enum clinfer_status walk(struct ci_matcher *matcher, ci_place place, uint
     places[0] = place;
     for (size_t i = 0; i < vocabulary->node_count && status == CLINFER_OK;) {
         const struct ci_trie_node *node = &nodes[i];
+        const ci_place from = places[node->depth];
         const uint8_t byte_class = matcher->class_of[node->byte];
-        const uint32_t *next = matcher->places[places[node->depth]].next;
+        const uint32_t *next = matcher->places[from].next;
         ci_place to = next ? next[byte_class] : (uint32_t)CI_PLACE_UNKNOWN;
         size_t behind = i + 1; /* where it goes on */
         bool all = false;
-        if (to == (uint32_t)CI_PLACE_UNKNOWN) status = ci_matcher_step(matcher, places[node->depth], byte_class, &to);
+        if (to == (uint32_t)CI_PLACE_UNKNOWN) status = ci_matcher_step(matcher, from, byte_class, &to);
         if (status != CLINFER_OK || to == CI_PLACE_DEAD) {
             i = node->skip;
             continue;
         }
-        if (node->skip - i >= LEAST_NODES) status = look_through(matcher, to, node, &all);
+        if (node->skip - i >= LEAST_NODES) status = look_through(matcher, from, node, &all);
         if (all) behind = node->skip;
         places[node->depth + 1] = to;
         set_all(bits, vocabulary->order + node->first, nodes[behind].first - node->first);
@@ -136,7 +110,9 @@ static enum clinfer_status make_mask(struct ci_matcher *matcher, ci_place place,
     struct ci_mask *mask = take_mask(matcher);
     if (!mask) return ci_fail(CLINFER_OUT_OF_MEMORY, "grammar: out of memory for a mask");
     memset(mask->bits, 0, words_of(matcher) * sizeof *mask->bits);
-    enum clinfer_status status = walk(matcher, place, mask->bits);
+    bool done = false;
+    enum clinfer_status status = ci_matcher_mask_by_units(matcher, place, mask->bits, &done);
+    if (status == CLINFER_OK && !done) status = walk(matcher, place, mask->bits);
     if (status != CLINFER_OK) return status;
     add_named(matcher, place, mask->bits);
     for (size_t i = 0; i < vocabulary->end_count && matcher->places[place].may_end; i++)

@@ -367,7 +367,6 @@ static void make_classes(struct ci_matcher *matcher) {
     for (int byte = 0; byte < 256; byte++) {
         if (begins[byte]) matcher->first_of[matcher->class_count++] = (uint8_t)byte;
         matcher->class_of[byte] = (uint8_t)ci_narrowed_unsigned(matcher->class_count - 1);
-        matcher->groups_of[matcher->class_of[byte]] |= (uint8_t)(1 << ci_grammar_byte_group((uint8_t)byte));
     }
 }
 
@@ -395,7 +394,10 @@ enum clinfer_status ci_matcher_create(const struct ci_grammar *grammar, const st
 
 void ci_matcher_destroy(struct ci_matcher *matcher) {
     if (!matcher) return;
-    for (size_t i = 0; i < matcher->place_count; i++) free(matcher->places[i].next);
+    for (size_t i = 0; i < matcher->place_count; i++) {
+        free(matcher->places[i].next);
+        free(matcher->places[i].units);
+    }
     for (size_t i = 0; i < matcher->mask_count; i++) free(matcher->masks[i].bits);
     free(matcher->masks);
     free(matcher->walk);

@@ -7,6 +7,7 @@
 
 enum {
     CI_PLACE_UNKNOWN = -2, /* a step that nobody has taken; as uint32_t */
+    CI_PLACE_SEVERAL = -3, /* of characters that lead to several places, or some of which lead nowhere */
     CI_MATCHER_MOST_BYTES = 512 << 20,
     CI_MATCHER_MASK_BYTES = 64 << 20 /* of masks that are kept */
 };
@@ -18,20 +19,21 @@ struct ci_config {
 
 struct ci_stack {
     uint32_t position, below;
-    uint32_t cost; /* of all that it returns to */
+    uint32_t cost;  /* of all that it returns to */
     uint32_t usual; /* as ci_place_state has it */
 };
 
 struct ci_place_state {
     size_t first; /* of `count` configurations */
     uint32_t count;
-    bool may_end, has_tokens, groups_known;
-    uint8_t groups; /* of bytes that all lead to `target`: bits */
-    ci_place target;
-    uint32_t cost;  /* bytes to the end of the answer at least */
-    uint32_t *next; /* [class_count], of the first byte of each class; NULL: no step was taken from here */
-    uint32_t mask;  /* index + 1 of a kept mask */
-    ci_place usual; /* a place that the same tokens may follow, the same for all copies of a repetition but the last */
+    bool may_end, has_tokens;
+    uint16_t groups; /* of units that all lead to `target`: bits */
+    ci_place target; /* where most tokens lead that begin with a character of their own; CI_PLACE_DEAD: none does */
+    uint32_t cost;   /* bytes to the end of the answer at least */
+    uint32_t *next;  /* [class_count], of the first byte of each class; NULL: no step was taken from here */
+    ci_place *units; /* [CI_UNITS] behind each unit of the vocabulary; NULL: not looked at */
+    uint32_t mask;   /* index + 1 of a kept mask */
+    ci_place usual;  /* a place that the same tokens may follow, the same for all copies of a repetition but the last */
 };
 
 struct ci_mask {
@@ -50,7 +52,6 @@ struct ci_matcher {
     const struct ci_grammar *grammar;
     const struct ci_grammar_vocabulary *vocabulary;
     uint8_t class_of[256], first_of[256]; /* bytes that no edge tells apart are a class */
-    uint8_t groups_of[256];               /* of a class: which groups of bytes it has some of */
     size_t class_count;
 
     struct ci_stack *stacks; /* [0] is none */
@@ -75,6 +76,13 @@ struct ci_matcher {
 
 /* A place whose mask is that of `place`, see ci_place_state. */
 enum clinfer_status ci_matcher_usual(struct ci_matcher *matcher, ci_place place, ci_place *usual);
+
+/* units.c: fills in `units`, `groups` and `target` of a place. */
+enum clinfer_status ci_matcher_find_units(struct ci_matcher *matcher, ci_place place);
+
+/* units.c: the mask of a place from what tokens are made of, where most of them go on as a text does; *done: whether it
+ * is made, `bits` being zero otherwise. */
+enum clinfer_status ci_matcher_mask_by_units(struct ci_matcher *matcher, ci_place place, uint32_t *bits, bool *done);
 
 /* Behind any byte of a class. */
 enum clinfer_status ci_matcher_step(struct ci_matcher *matcher, ci_place from, uint8_t byte_class, ci_place *to);

@@ -50,29 +50,125 @@ static enum clinfer_status copy_bytes(const struct ci_tokenizer *tokenizer, stru
     return CLINFER_OK;
 }
 
-int ci_grammar_byte_group(uint8_t byte) {
-    if (byte >= 'a' && byte <= 'z') return 0;
-    if (byte >= 'A' && byte <= 'Z') return 1;
-    if (byte >= '0' && byte <= '9') return 2;
-    if (byte == ' ') return 3;
-    if (byte == '"') return 5;
-    if (byte == '\\') return 6;
-    return byte > ' ' && byte < 0x7f ? 4 : 7;
+/* ---- units ---- */
+
+int ci_grammar_unit_group(unsigned unit) {
+    if (unit >= 'a' && unit <= 'z') return 0;
+    if (unit >= 'A' && unit <= 'Z') return 1;
+    if (unit >= '0' && unit <= '9') return 2;
+    if (unit == ' ') return 3;
+    if (unit == '"') return 5;
+    if (unit == '\\') return 6;
+    if (unit == CI_UNIT_ODD) return 9;
+    if (unit >= CI_UNITS_ASCII) return 8;
+    return unit > ' ' && unit < 0x7f ? 4 : 7;
 }
 
-/* What is behind each node, from the last one on: those below a node come after it. */
-static void look_behind(struct ci_grammar_vocabulary *vocabulary) {
-    struct ci_trie_node *nodes = vocabulary->nodes;
-    for (size_t i = vocabulary->node_count; i-- > 0;)
-        for (size_t below = i + 1; below < nodes[i].skip; below = nodes[below].skip) {
-            nodes[i].groups |= (uint8_t)(nodes[below].groups | 1 << ci_grammar_byte_group(nodes[below].byte));
-            if (nodes[below].height + 1 > nodes[i].height) nodes[i].height = (uint16_t)(nodes[below].height + 1);
+static unsigned unit_of(uint8_t lead) {
+    if (lead < CI_UNITS_ASCII) return lead;
+    bool begins = lead >= CI_UNIT_FIRST_LEAD && lead <= CI_UNIT_LAST_LEAD;
+    return begins ? CI_UNITS_ASCII + lead - CI_UNIT_FIRST_LEAD : CI_UNIT_ODD;
+}
+
+/* Table 3-7 of the Unicode standard. */
+bool ci_grammar_unit_goes_on(uint8_t lead, int have, uint8_t *low, uint8_t *high) {
+    int length = lead < CI_UNIT_FIRST_LEAD ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    *low = have == 1 && lead == 0xE0 ? 0xA0 : have == 1 && lead == 0xF0 ? 0x90 : 0x80;
+    *high = have == 1 && lead == 0xED ? 0x9F : have == 1 && lead == CI_UNIT_LAST_LEAD ? 0x8F : 0xBF;
+    return have < length;
+}
+
+unsigned ci_grammar_unit(const char *bytes, size_t length, size_t *unit_length) {
+    const uint8_t lead = (uint8_t)bytes[0];
+    const unsigned unit = unit_of(lead);
+    uint8_t low, high;
+    *unit_length = 1;
+    if (unit < CI_UNITS_ASCII || unit == CI_UNIT_ODD) return unit;
+    for (int have = 1; ci_grammar_unit_goes_on(lead, have, &low, &high) && (size_t)have < length; have++) {
+        const uint8_t byte = (uint8_t)bytes[have];
+        if (byte < low || byte > high) return CI_UNIT_ODD;
+        ++*unit_length;
+    }
+    return unit;
+}
+
+static void set(uint32_t *bits, size_t token) { bits[token / 32] |= UINT32_C(1) << token % 32; }
+
+/* Which tokens have which units, and how many. */
+static enum clinfer_status count_units(struct ci_grammar_vocabulary *vocabulary) {
+    const size_t words = ci_grammar_vocabulary_words(vocabulary);
+    vocabulary->having = calloc(CI_UNITS * words + 1, sizeof *vocabulary->having);
+    vocabulary->within = calloc((CI_UNITS_LENGTHS + 1) * words + 1, sizeof *vocabulary->within);
+    vocabulary->groups = calloc(CI_UNIT_GROUPS * words + 1, sizeof *vocabulary->groups);
+    if (!vocabulary->having || !vocabulary->within || !vocabulary->groups) return no_memory();
+    for (size_t token = 0; token < vocabulary->token_count; token++) {
+        const uint32_t end = vocabulary->offsets[token + 1];
+        size_t units = 0, length;
+        for (uint32_t at = vocabulary->offsets[token]; at < end; units++) {
+            const unsigned unit = ci_grammar_unit(vocabulary->bytes + at, end - at, &length);
+            set(vocabulary->having + unit * words, token);
+            at += ci_narrowed_unsigned(length);
         }
+        const size_t row = units < CI_UNITS_LENGTHS ? units : CI_UNITS_LENGTHS;
+        if (units) set(vocabulary->within + row * words, token);
+    }
+    for (size_t i = words; i < (CI_UNITS_LENGTHS + 1) * words; i++)
+        vocabulary->within[i] |= vocabulary->within[i - words];
+    for (unsigned u = 0; u < CI_UNITS; u++) {
+        const uint32_t *having = vocabulary->having + u * words;
+        uint32_t *group = vocabulary->groups + (size_t)ci_grammar_unit_group(u) * words;
+        for (size_t i = 0; i < words; i++) {
+            vocabulary->having_count[u] += (size_t)__builtin_popcount(having[i]);
+            group[i] |= having[i];
+        }
+    }
+    return CLINFER_OK;
+}
+
+/* ---- the trie ---- */
+
+/* The unit that the byte at path[depth] begins; CI_UNITS: it is within the one that began at path[*begins]. What is
+ * below the first bytes of a character and does not go on with it makes that ODD. */
+static unsigned unit_at(const uint8_t *path, unsigned depth, unsigned *begins) {
+    uint8_t low, high;
+    const unsigned before = *begins;
+    const bool open = before < depth && ci_grammar_unit_goes_on(path[before], (int)(depth - before), &low, &high);
+    if (open && path[depth] >= low && path[depth] <= high) return CI_UNITS;
+    *begins = depth;
+    return open ? CI_UNIT_ODD : unit_of(path[depth]);
+}
+
+/* What is from each node on, from the last one on: those below a node come after it. */
+static enum clinfer_status look_behind(struct ci_grammar_vocabulary *vocabulary) {
+    struct ci_trie_node *nodes = vocabulary->nodes;
+    uint8_t *path = malloc(vocabulary->most_depth + 1);
+    unsigned *begins = malloc((vocabulary->most_depth + 1) * sizeof *begins); /* the unit that a depth is in */
+    const bool fine = path && begins;
+    for (size_t i = 0; fine && i < vocabulary->node_count; i++) {
+        const unsigned depth = nodes[i].depth;
+        path[depth] = nodes[i].byte;
+        begins[depth] = depth ? begins[depth - 1] : 0;
+        const unsigned unit = unit_at(path, depth, &begins[depth]);
+        nodes[i].height = unit < CI_UNITS;
+        nodes[i].groups = (uint16_t)(unit < CI_UNITS ? 1 << ci_grammar_unit_group(unit) : CI_UNIT_WITHIN);
+    }
+    for (size_t i = vocabulary->node_count; fine && i-- > 0;) {
+        unsigned height = 0, groups = 0;
+        for (size_t below = i + 1; below < nodes[i].skip; below = nodes[below].skip) {
+            groups |= nodes[below].groups;
+            if (nodes[below].height > height) height = nodes[below].height;
+        }
+        nodes[i].height = (uint16_t)(nodes[i].height + height);
+        nodes[i].groups |= (uint16_t)(groups & ~(unsigned)CI_UNIT_WITHIN);
+    }
+    free(path);
+    free(begins);
+    return fine ? CLINFER_OK : no_memory();
 }
 
 /* Nodes of tokens in order: what a token has in common with the one before it is there already. */
-static void build(struct ci_grammar_vocabulary *vocabulary, const struct entry *entries, size_t count,
-                  uint32_t *open /* [most_depth] nodes down to the token before */) {
+static enum clinfer_status build(struct ci_grammar_vocabulary *vocabulary, const struct entry *entries, size_t count,
+                                 uint32_t *open /* [most_depth] nodes down to the token before */) {
     size_t depth = 0;
     for (size_t i = 0; i < count; i++) {
         const struct entry *entry = &entries[i], *before = i ? &entries[i - 1] : NULL;
@@ -93,7 +189,7 @@ static void build(struct ci_grammar_vocabulary *vocabulary, const struct entry *
     }
     for (; depth > 0; depth--) vocabulary->nodes[open[depth - 1]].skip = ci_narrowed_unsigned(vocabulary->node_count);
     vocabulary->nodes[vocabulary->node_count] = (struct ci_trie_node){.first = ci_narrowed_unsigned(count)};
-    look_behind(vocabulary);
+    return look_behind(vocabulary);
 }
 
 static enum clinfer_status make_trie(struct ci_grammar_vocabulary *vocabulary) {
@@ -112,7 +208,7 @@ static enum clinfer_status make_trie(struct ci_grammar_vocabulary *vocabulary) {
     vocabulary->nodes = malloc((most_nodes + 1) * sizeof *vocabulary->nodes);
     enum clinfer_status status = open && vocabulary->nodes ? CLINFER_OK : no_memory();
     if (status == CLINFER_OK) {
-        build(vocabulary, entries, count, open);
+        status = build(vocabulary, entries, count, open);
         void *fitting = realloc(vocabulary->nodes, (vocabulary->node_count + 1) * sizeof *vocabulary->nodes);
         if (fitting) vocabulary->nodes = fitting;
     }
@@ -131,6 +227,7 @@ enum clinfer_status ci_grammar_vocabulary_create(const struct ci_tokenizer *toke
     vocabulary->offsets = malloc((vocabulary->token_count + 1) * sizeof *vocabulary->offsets);
     enum clinfer_status status =
         vocabulary->order && vocabulary->offsets ? copy_bytes(tokenizer, vocabulary) : no_memory();
+    if (status == CLINFER_OK) status = count_units(vocabulary);
     if (status == CLINFER_OK) status = make_trie(vocabulary);
     if (status == CLINFER_OK)
         *out = vocabulary;
@@ -145,6 +242,9 @@ void ci_grammar_vocabulary_destroy(struct ci_grammar_vocabulary *vocabulary) {
     free(vocabulary->order);
     free(vocabulary->offsets);
     free(vocabulary->bytes);
+    free(vocabulary->having);
+    free(vocabulary->within);
+    free(vocabulary->groups);
     free(vocabulary->ends);
     free(vocabulary);
 }

@@ -1,7 +1,8 @@
-/* Grammars: what llama.cpp's own tests say that they accept and refuse (tests/data/grammars.json), masks beside what each
- * token does by itself, and what is wrong in a grammar's text.
+/* Grammars: what llama.cpp's own tests say that they accept and refuse (tests/data/grammars.json), masks beside what
+ * each token does by itself, and what is wrong in a grammar's text.
  *
- *   test_grammar --time MODEL.gguf GRAMMAR.gbnf [TEXT]    what masks cost along a text with that model's tokens */
+ *   test_grammar --time MODEL.gguf GRAMMAR.gbnf|SCHEMA.json [TEXT]    what masks cost with that model's tokens along a
+ *                                                                     text, or along some at random */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,8 @@
 #include "base/file.h"
 #include "format/gguf.h"
 #include "grammar/gbnf.h"
-#include "grammar/matcher.h"
+#include "grammar/schema.h"
+#include "grammar/vocabulary.h"
 #include "support/asserts.h"
 #include "support/words.h"
 
@@ -193,8 +195,8 @@ static void test_the_shortest_end_is_found(void **state) {
     (void)state;
     check_completion("root ::= \"a\"+", "aa", "");
     check_completion("root ::= \"a\"+", "", "a");
-    check_completion("root ::= value\nvalue ::= \"[\" value (\",\" value)* \"]\" | [0-9]+ | \"\\\"\" [^\"]* \"\\\"\"", "[[1,\"x",
-                     "\"]]");
+    check_completion("root ::= value\nvalue ::= \"[\" value (\",\" value)* \"]\" | [0-9]+ | \"\\\"\" [^\"]* \"\\\"\"",
+                     "[[1,\"x", "\"]]");
     check_completion("root ::= [a-z]{3,5}", "q", "aa");
     check_completion("root ::= \"x\" (\"long\" | \"b\" | \"a\")", "x", "a");
 }
@@ -216,8 +218,9 @@ static void test_what_is_wrong_is_told_with_its_place(void **state) {
     expect_wrong("rot ::= \"a\"", "no rule 'root'");
     expect_wrong("root ::= numero\n", "rule 'numero' is called, but nowhere defined");
     expect_wrong("root ::= \"a\" | root \"a\"", "left recursion");
-    expect_wrong("root ::= asdf\nasdf ::= \"a\" | foo \"b\"\nfoo ::= \"c\" | empty asdf \"d\" | \"e\"\nempty ::= \"blah\" |",
-                 "left recursion");
+    expect_wrong(
+        "root ::= asdf\nasdf ::= \"a\" | foo \"b\"\nfoo ::= \"c\" | empty asdf \"d\" | \"e\"\nempty ::= \"blah\" |",
+        "left recursion");
     expect_wrong("root ::= \"a\" root", "ever comes to an end");
     expect_wrong("root ::= \"a", "line 1, column 12: the text ends before its closing sign");
     expect_wrong("root ::= \"a\"\nb := \"c\"", "line 2, column 3: '::=' is needed here; here stands ':= \"c\"'");
@@ -259,48 +262,118 @@ static void test_hostile_grammars_end(void **state) {
 
 /* ---- what it costs ---- */
 
+/* What masks have cost along texts. */
+struct costs {
+    size_t masks;
+    double all, worst; /* s */
+    char at[96];       /* behind which text the dearest was made */
+};
+
+/* The mask before a token, and the step behind it; `text`: what has come. */
+static bool time_token(struct ci_matcher *matcher, ci_place *place, int32_t token, const char *text,
+                       struct costs *costs) {
+    const uint32_t *bits;
+    size_t count, length = strlen(text), most = sizeof costs->at - 1;
+    double start = ci_now();
+    if (ci_matcher_mask(matcher, *place, &bits, &count) != CLINFER_OK) return false;
+    if (token >= 0 && ci_matcher_take(matcher, *place, token, place) != CLINFER_OK) return false;
+    double seconds = ci_now() - start;
+    costs->masks++;
+    costs->all += seconds;
+    if (seconds <= costs->worst) return true;
+    costs->worst = seconds;
+    snprintf(costs->at, sizeof costs->at, "%s", length > most ? text + length - most : text);
+    return true;
+}
+
+static bool time_text(struct ci_matcher *matcher, const struct ci_tokenizer *own, const char *file,
+                      struct costs *costs) {
+    char *answer;
+    int32_t *ids;
+    size_t length, count;
+    if (ci_file_read(file, 1 << 24, &answer, &length) != CLINFER_OK ||
+        ci_tokenizer_encode(own, answer, length, 0, &ids, &count) != CLINFER_OK)
+        return false;
+    ci_place place = ci_matcher_start(matcher);
+    size_t done = 0;
+    for (size_t i = 0; i <= count; i++) {
+        char saved = answer[done];
+        answer[done] = 0;
+        if (!time_token(matcher, &place, i < count ? ids[i] : -1, answer, costs)) return false;
+        answer[done] = saved;
+        if (place == CI_PLACE_DEAD) printf("token %zu is not allowed\n", i);
+        if (place == CI_PLACE_DEAD) break;
+        if (i < count) done += vocabulary->offsets[ids[i] + 1] - vocabulary->offsets[ids[i]];
+    }
+    free(ids);
+    free(answer);
+    return true;
+}
+
+/* One of the tokens that may come; -1: none. */
+static int32_t pick(const uint32_t *bits, size_t count, uint64_t *random) {
+    *random = *random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    size_t left = count ? (size_t)(*random >> 33) % count : 0;
+    for (int32_t token = 0; count && (size_t)token < vocabulary->token_count; token++)
+        if (bits[token / 32] >> token % 32 & 1 && left-- == 0) return token;
+    return -1;
+}
+
+/* Texts at random. */
+static bool time_walks(struct ci_matcher *matcher, struct costs *costs) {
+    enum { WALKS = 30, LONGEST = 100 };
+    static char text[1 << 16];
+    uint64_t random = 1;
+    for (int walk = 0; walk < WALKS; walk++) {
+        ci_place place = ci_matcher_start(matcher);
+        size_t length = 0;
+        text[0] = 0;
+        for (int i = 0; i < LONGEST && place != CI_PLACE_DEAD; i++) {
+            const uint32_t *bits;
+            size_t count;
+            if (!time_token(matcher, &place, -1, text, costs) ||
+                ci_matcher_mask(matcher, place, &bits, &count) != CLINFER_OK)
+                return false;
+            int32_t token = pick(bits, count, &random);
+            if (token < 0 || ci_grammar_vocabulary_is_end(vocabulary, token)) break;
+            size_t bytes = vocabulary->offsets[token + 1] - vocabulary->offsets[token];
+            if (length + bytes < sizeof text)
+                memcpy(text + length, vocabulary->bytes + vocabulary->offsets[token], bytes);
+            if (length + bytes < sizeof text) length += bytes;
+            text[length] = 0;
+            if (ci_matcher_take(matcher, place, token, &place) != CLINFER_OK) return false;
+        }
+    }
+    return true;
+}
+
 static int time_masks(const char *model, const char *file, const char *text_file) {
     struct ci_gguf *gguf;
     struct ci_tokenizer *own;
     struct ci_grammar *grammar;
     struct ci_matcher *matcher;
     struct ci_matcher_counts counts;
-    char *text, *answer = NULL;
-    size_t length, answer_length = 0, count, tokens;
-    int32_t *ids;
-    double start = ci_now();
+    struct costs costs = {0};
+    char *text;
+    size_t length;
     if (ci_gguf_open(model, &gguf) != CLINFER_OK || ci_tokenizer_create_gguf(gguf, &own) != CLINFER_OK ||
         ci_file_read(file, 1 << 24, &text, &length) != CLINFER_OK)
         goto failed;
-    if (text_file && ci_file_read(text_file, 1 << 24, &answer, &answer_length) != CLINFER_OK) goto failed;
-    start = ci_now();
+    double start = ci_now();
     if (ci_grammar_vocabulary_create(own, &vocabulary) != CLINFER_OK) goto failed;
     printf("vocabulary of %zu: %.2f ms\n", ci_tokenizer_size(own), (ci_now() - start) * 1e3);
     start = ci_now();
-    if (ci_gbnf_parse(file, text, length, own, &grammar) != CLINFER_OK ||
-        ci_matcher_create(grammar, vocabulary, &matcher) != CLINFER_OK)
-        goto failed;
+    bool is_schema = strcmp(strrchr(file, '.') ? strrchr(file, '.') : "", ".json") == 0;
+    enum clinfer_status status =
+        is_schema ? ci_schema_compile(file, text, length, &grammar) : ci_gbnf_parse(file, text, length, own, &grammar);
+    if (status != CLINFER_OK || ci_matcher_create(grammar, vocabulary, &matcher) != CLINFER_OK) goto failed;
     printf("grammar: %.3f ms\n", (ci_now() - start) * 1e3);
-    if (ci_tokenizer_encode(own, answer ? answer : "", answer_length, 0, &ids, &tokens) != CLINFER_OK) goto failed;
-    ci_place place = ci_matcher_start(matcher);
-    double worst = 0, all = 0;
-    for (size_t i = 0; i <= tokens; i++) {
-        const uint32_t *bits;
-        start = ci_now();
-        if (ci_matcher_mask(matcher, place, &bits, &count) != CLINFER_OK) goto failed;
-        if (i < tokens && ci_matcher_take(matcher, place, ids[i], &place) != CLINFER_OK) goto failed;
-        double seconds = ci_now() - start;
-        all += seconds;
-        if (seconds > worst) worst = seconds;
-        if (place == CI_PLACE_DEAD) {
-            printf("token %zu is not allowed\n", i);
-            break;
-        }
-    }
+    if (text_file ? !time_text(matcher, own, text_file, &costs) : !time_walks(matcher, &costs)) goto failed;
     ci_matcher_counts(matcher, &counts);
-    printf("%zu tokens: %.4f ms each, at most %.3f ms; %zu places, %zu masks in %.2f ms, %zu bytes\n", tokens,
-           all * 1e3 / (double)(tokens + 1), worst * 1e3, counts.places, counts.masks, counts.seconds * 1e3,
+    printf("%zu tokens: %.4f ms each, at most %.3f ms; %zu places, %zu masks in %.2f ms, %zu bytes\n", costs.masks,
+           costs.all * 1e3 / (double)costs.masks, costs.worst * 1e3, counts.places, counts.masks, counts.seconds * 1e3,
            counts.bytes);
+    printf("the dearest behind: %s\n", costs.at);
     return 0;
 failed:
     fprintf(stderr, "%s\n", clinfer_error());
@@ -309,8 +382,8 @@ failed:
 
 static int make_vocabulary(void **state) {
     static struct words words;
-    static const char *const texts[] = {"the",  "the ", "cat", "car",  "ab",  "aba", "{}", "}}", "[[1", "[1,",
-                                        "long", "\xe4\xb8", "\xad!", "a!", "abc"};
+    static const char *const texts[] = {"the", "the ", "cat",  "car",      "ab",    "aba", "{}", "}}",
+                                        "[[1", "[1,",  "long", "\xe4\xb8", "\xad!", "a!",  "abc"};
     (void)state;
     make_words(&words);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
