@@ -7,8 +7,8 @@
  * still has most of those that share.
  *
  * An item takes BLOCK positions at a time with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867). Few
- * queries: the lanes are dimensions; keys and values of f16 and f32 are used as they lie in the cache, all others (and
- * heads that are no whole vectors) are unpacked once for all queries. Many: keys are transposed to floats [dimension]
+ * queries: the lanes are dimensions; keys and values of f16 and f32 are used as they lie in the cache, and converted once
+ * for up to four queries of a row; all others (and heads that are no whole vectors) are unpacked once for all queries. Many: keys are transposed to floats [dimension]
  * [position], so that lanes are positions and no sum across lanes is needed.
  *
  *       few                              many
@@ -24,6 +24,9 @@
 #include "types/layout.h"
 
 enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_ATTENTION_MAX_DIM, MANY = 16 };
+
+/* Of few queries so many at once: their sums over four positions, or four vectors, fit into the registers. */
+enum { SHARED = VF_LANES == 8 ? 2 : 4, MOST_SHARED = 4 };
 
 _Static_assert(CI_PAGE_ROWS % BLOCK == 0, "a block of positions lies in one page");
 _Static_assert(BLOCK % (2 * VF_LANES) == 0, "many queries take two vectors of positions at once");
@@ -188,43 +191,70 @@ INLINE struct block block_of(const struct side *side, int32_t p, int skip, int n
     return (struct block){out, 0, side->padded};
 }
 
-INLINE void scores_few(const struct block *keys, const struct ahead *ahead, const float *q, int dim, int first, int end,
-                       float *scores) {
-    int i = first;
-    for (; i + 4 <= end; i += 4) {
+/* Queries of one row, next to each other, by the positions that they see in a block. `queries` is a constant below: each
+ * number of the cache is loaded, and converted, once for all of them. */
+struct few {
+    struct block keys, values;
+    struct ahead ahead;
+    int key_dim, value_dim, first, end;
+    float cap;
+};
+
+INLINE void scores_few(const struct few *few, const float *q, int queries, float *scores) {
+    const struct block *keys = &few->keys;
+    const struct ahead *ahead = &few->ahead;
+    int i = few->first;
+    for (; i + 4 <= few->end; i += 4) {
         ask_for(ahead, ahead->keys, ahead->key_bytes, ahead->key_head, i);
-        vf sum[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
-        for (int d = 0; d < dim; d += VF_LANES)
-            UNROLL for (int j = 0; j < 4; j++) sum[j] =
-                vf_fma(vf_load(q + d), load_kv(keys->at, keys->half, (i + j) * keys->stride + d), sum[j]);
-        vf_sum4(sum[0], sum[1], sum[2], sum[3], scores + i);
+        vf sum[MOST_SHARED][4];
+        UNROLL for (int j = 0; j < queries; j++) UNROLL for (int p = 0; p < 4; p++) sum[j][p] = vf_set(0);
+        for (int d = 0; d < few->key_dim; d += VF_LANES) {
+            vf key[4];
+            UNROLL for (int p = 0; p < 4; p++) key[p] = load_kv(keys->at, keys->half, (i + p) * keys->stride + d);
+            UNROLL for (int j = 0; j < queries; j++) {
+                vf numbers = vf_load(q + j * MAX_DIM + d);
+                UNROLL for (int p = 0; p < 4; p++) sum[j][p] = vf_fma(numbers, key[p], sum[j][p]);
+            }
+        }
+        UNROLL for (int j = 0; j < queries; j++)
+            vf_sum4(sum[j][0], sum[j][1], sum[j][2], sum[j][3], scores + j * BLOCK + i);
     }
-    for (; i < end; i++) {
-        vf sum = vf_set(0);
-        for (int d = 0; d < dim; d += VF_LANES)
-            sum = vf_fma(vf_load(q + d), load_kv(keys->at, keys->half, i * keys->stride + d), sum);
-        scores[i] = vf_sum(sum);
+    for (; i < few->end; i++) {
+        vf sum[MOST_SHARED];
+        UNROLL for (int j = 0; j < queries; j++) sum[j] = vf_set(0);
+        for (int d = 0; d < few->key_dim; d += VF_LANES) {
+            vf key = load_kv(keys->at, keys->half, i * keys->stride + d);
+            UNROLL for (int j = 0; j < queries; j++) sum[j] = vf_fma(vf_load(q + j * MAX_DIM + d), key, sum[j]);
+        }
+        UNROLL for (int j = 0; j < queries; j++) scores[j * BLOCK + i] = vf_sum(sum[j]);
     }
 }
 
-/* out[d .. d + vectors * LANES) += the weighted values; `vectors` is constant. */
-INLINE void add_values_few(const struct block *values, const struct ahead *ahead, const float *weight, int first,
-                           int end, int d, int vectors, float *out) {
-    vf sum[4];
-    UNROLL for (int j = 0; j < vectors; j++) sum[j] = vf_load(out + d + j * VF_LANES);
-    for (int i = first; i < end; i++) {
+/* out[queries][d .. d + vectors * LANES) += the weighted values; `vectors` is constant. */
+INLINE void add_values_few(const struct few *few, const float *weight, int queries, int d, int vectors, float *out) {
+    const struct block *values = &few->values;
+    const struct ahead *ahead = &few->ahead;
+    vf sum[MOST_SHARED][4];
+    UNROLL for (int j = 0; j < queries; j++) UNROLL for (int v = 0; v < vectors; v++) sum[j][v] =
+        vf_load(out + j * MAX_DIM + d + v * VF_LANES);
+    for (int i = few->first; i < few->end; i++) {
         if (d == 0 && i % 4 == 0) ask_for(ahead, ahead->values, ahead->value_bytes, ahead->value_head, i);
-        UNROLL for (int j = 0; j < vectors; j++) sum[j] =
-            vf_fma(vf_set(weight[i]), load_kv(values->at, values->half, i * values->stride + d + j * VF_LANES), sum[j]);
+        vf value[4];
+        UNROLL for (int v = 0; v < vectors; v++) value[v] =
+            load_kv(values->at, values->half, i * values->stride + d + v * VF_LANES);
+        UNROLL for (int j = 0; j < queries; j++) {
+            vf factor = vf_set(weight[j * BLOCK + i]);
+            UNROLL for (int v = 0; v < vectors; v++) sum[j][v] = vf_fma(factor, value[v], sum[j][v]);
+        }
     }
-    UNROLL for (int j = 0; j < vectors; j++) vf_store(out + d + j * VF_LANES, sum[j]);
+    UNROLL for (int j = 0; j < queries; j++) UNROLL for (int v = 0; v < vectors; v++)
+        vf_store(out + j * MAX_DIM + d + v * VF_LANES, sum[j][v]);
 }
 
-INLINE void values_few(const struct block *values, const struct ahead *ahead, const float *weight, int dim, int first,
-                       int end, float *out) {
+INLINE void values_few(const struct few *few, const float *weight, int queries, float *out) {
     int d = 0;
-    for (; d + 4 * VF_LANES <= dim; d += 4 * VF_LANES) add_values_few(values, ahead, weight, first, end, d, 4, out);
-    for (; d < dim; d += VF_LANES) add_values_few(values, ahead, weight, first, end, d, 1, out);
+    for (; d + 4 * VF_LANES <= few->value_dim; d += 4 * VF_LANES) add_values_few(few, weight, queries, d, 4, out);
+    for (; d < few->value_dim; d += VF_LANES) add_values_few(few, weight, queries, d, 1, out);
 }
 
 /* ---- many queries ---- */
@@ -305,8 +335,12 @@ static void cap_scores(float *scores, float cap) {
 /* Scores of one query become weights; what was summed before is made less when a larger score appeared. Positions
  * first .. end of the block count. */
 INLINE void weigh(struct state *state, int query, int first, int end, int dim) {
-    float *weight = state->weight[query], *out = state->out[query], most = state->largest[query];
-    for (int i = first; i < end; i++) most = weight[i] > most ? weight[i] : most;
+    float *weight = state->weight[query], *out = state->out[query], most;
+    vf largest = vf_set(state->largest[query]);
+    for (int i = 0; i < first; i++) weight[i] = -INFINITY;
+    for (int i = end > 0 ? end : 0; i < BLOCK; i++) weight[i] = -INFINITY;
+    for (int i = 0; i < BLOCK; i += VF_LANES) largest = vf_max(vf_load(weight + i), largest); /* no NaN is taken */
+    most = vf_largest(largest);
     if (most > state->largest[query]) {
         float kept = expf(state->largest[query] - most);
         vf factor = vf_set(kept);
@@ -325,6 +359,40 @@ INLINE void weigh(struct state *state, int query, int first, int end, int dim) {
         total = vf_add(total, part);
     }
     state->total[query] += vf_sum(total);
+}
+
+INLINE void attend_some(const struct few *few, int query, int queries, struct state *state) {
+    scores_few(few, state->q[query], queries, state->weight[query]);
+    for (int i = query; i < query + queries; i++) {
+        if (few->cap > 0) cap_scores(state->weight[i], few->cap);
+        weigh(state, i, few->first, few->end, few->value_dim);
+    }
+    values_few(few, state->weight[query], queries, state->out[query]);
+}
+
+static void attend_few(const struct few *few, int query, int queries, struct state *state) {
+    if (SHARED >= 4 && queries == 4) attend_some(few, query, 4, state);
+    if (SHARED >= 4 && queries == 3) attend_some(few, query, 3, state);
+    if (queries == 2) attend_some(few, query, 2, state);
+    if (queries == 1) attend_some(few, query, 1, state);
+}
+
+/* Heads of one row are alike: SHARED at once, or a few more evenly. */
+static void attend_rows(const struct ci_call *call, const int32_t *tile, int heads, int32_t p, int n, struct few *few,
+                        struct state *state) {
+    int pieces = (heads + SHARED - 1) / SHARED;
+    few->ahead.turns = tile[CI_TILE_COUNT] * pieces;
+    for (int row = 0; row < tile[CI_TILE_COUNT]; row++) {
+        int32_t from, to;
+        ci_attention_range(&call->params, tile[CI_TILE_POSITION] + row, tile[CI_TILE_LENGTH], &from, &to);
+        few->first = from - p < 0 ? 0 : from - p < BLOCK ? from - p : BLOCK;
+        few->end = to - p < n ? to - p : n;
+        for (int piece = 0; piece < pieces; piece++) {
+            int first = heads * piece / pieces, last = heads * (piece + 1) / pieces;
+            few->ahead.turn = row * pieces + piece;
+            attend_few(few, row * heads + first, last - first, state);
+        }
+    }
 }
 
 /* The queries of `heads` heads from first_head on of the tile's rows; query i is row i / heads. */
@@ -359,31 +427,27 @@ static void attend(const struct ci_call *call, const int32_t *tile, int first_he
     ci_attention_tile_range(&call->params, tile, &start, &end);
     for (int32_t p = start / BLOCK * BLOCK; p < end; p += BLOCK) {
         int n = end - p < BLOCK ? end - p : BLOCK, skip = start > p ? start - p : 0;
-        struct block key_block = {0}, value_block = {0};
-        struct ahead ahead;
-        look_ahead(&keys, &values, p + BLOCK, end - p - BLOCK, &ahead);
-        ahead.turns = queries;
-        if (queries >= MANY) {
-            load_block(&keys, &values, p, skip, n, state);
-            scores_many(keys.padded, queries, state);
-        } else {
-            key_block = block_of(&keys, p, skip, n, state->k);
-            value_block = block_of(&values, p, skip, n, state->v);
+        if (queries < MANY) {
+            struct few few = {.keys = block_of(&keys, p, skip, n, state->k),
+                              .values = block_of(&values, p, skip, n, state->v),
+                              .key_dim = keys.padded,
+                              .value_dim = values.padded,
+                              .cap = cap};
+            look_ahead(&keys, &values, p + BLOCK, end - p - BLOCK, &few.ahead);
+            attend_rows(call, tile, heads, p, n, &few, state);
+            continue;
         }
+        load_block(&keys, &values, p, skip, n, state);
+        scores_many(keys.padded, queries, state);
         for (int i = 0; i < queries; i++) {
             int32_t from, to;
-            const float *q = state->q[i];
             ci_attention_range(&call->params, tile[CI_TILE_POSITION] + i / heads, tile[CI_TILE_LENGTH], &from, &to);
             from = from - p < 0 ? 0 : from - p < BLOCK ? from - p : BLOCK;
             to = to - p < n ? to - p : n;
-            ahead.turn = i;
-            if (queries < MANY) scores_few(&key_block, &ahead, q, keys.padded, from, to, state->weight[i]);
             if (cap > 0) cap_scores(state->weight[i], cap);
             weigh(state, i, from, to, values.padded);
-            if (queries < MANY)
-                values_few(&value_block, &ahead, state->weight[i], values.padded, from, to, state->out[i]);
         }
-        if (queries >= MANY) values_many(values.padded, queries, state);
+        values_many(values.padded, queries, state);
     }
 }
 
