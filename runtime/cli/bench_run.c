@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "cli/bench.h"
 #include "cli/interrupt.h"
+#include "engine/engine_private.h"
 
 static int32_t draw(uint64_t *random_state, int vocabulary) {
     return (int32_t)(ci_random(random_state) % (uint64_t)vocabulary);
@@ -95,24 +96,27 @@ static enum clinfer_status wait_for(struct ci_bench_target *target, const bool *
     return first == CLINFER_OK ? first : ci_fail(first, "%s", message);
 }
 
+/* The first session computes the depth; the others get pages of their own with the same numbers, so that a step reads
+ * as much as if each had computed them. */
 enum clinfer_status ci_bench_fill(struct ci_bench_target *target, const struct ci_bench_test *test) {
     int needed = test->depth + test->prompt + test->generated;
     if (needed > target->info.context)
         return ci_fail(CLINFER_CONTEXT_FULL, "%d tokens (depth, prompt and generated) are more than the model's %d",
                        needed, target->info.context);
-    bool submitted[CI_BENCH_SEQUENCES] = {false};
+    const bool first[CI_BENCH_SEQUENCES] = {true};
     struct clinfer_result results[CI_BENCH_SEQUENCES];
-    enum clinfer_status status = CLINFER_OK;
     const struct clinfer_request request = {
         .tokens = target->depth, .count = (size_t)test->depth, .max_tokens = 1, .ignore_end = true};
-    for (int i = 0; i < test->sequences && status == CLINFER_OK; i++) {
-        status = make_session(target, i);
-        if (status != CLINFER_OK || target->filled[i] >= test->depth) continue;
-        status = clinfer_submit(target->sessions[i], &request);
-        submitted[i] = status == CLINFER_OK;
+    enum clinfer_status status = make_session(target, 0);
+    if (status == CLINFER_OK && target->filled[0] < test->depth) {
+        status = clinfer_submit(target->sessions[0], &request);
+        if (status == CLINFER_OK) status = wait_for(target, first, 1, results);
     }
-    enum clinfer_status waited = wait_for(target, submitted, test->sequences, results);
-    if (status == CLINFER_OK) status = waited;
+    for (int i = 1; i < test->sequences && status == CLINFER_OK; i++) {
+        status = make_session(target, i);
+        if (status == CLINFER_OK && target->filled[i] < test->depth)
+            status = ci_session_copy(target->sessions[i], target->sessions[0]);
+    }
     for (int i = 0; i < test->sequences && status == CLINFER_OK; i++) target->filled[i] = test->depth;
     return status;
 }

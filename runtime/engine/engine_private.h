@@ -322,6 +322,10 @@ enum clinfer_status ci_engine_compute_together(struct clinfer_engine *engine, st
 enum clinfer_status ci_session_compute_together(struct clinfer_session *const *sessions,
                                                 const struct clinfer_tokens *texts, int count, float *rows);
 
+/* session.c: an idle session becomes as if it had computed what another idle one has; they share no memory. For who
+ * does not lead. */
+enum clinfer_status ci_session_copy(struct clinfer_session *to, const struct clinfer_session *from);
+
 /* step.c: reads what steps in flight have sampled, so that nothing depends on the device's state any more. */
 void ci_engine_land(struct clinfer_engine *engine);
 
@@ -413,6 +417,10 @@ enum clinfer_status ci_pages_begin(struct ci_page_pool *pool, int capacity);
  * grows the caches when none is free. What no later row sees is given back. */
 enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
 void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_session *session, size_t count);
+
+/* pages.c: gives a session that has no rows yet pages of its own with what another one has computed. */
+enum clinfer_status ci_pages_copy(struct clinfer_engine *engine, const struct clinfer_session *from,
+                                  struct clinfer_session *to);
 
 /* pages.c: makes pages for so many tokens of a session that has some already; false: there is no room. */
 bool ci_engine_has_room(struct clinfer_engine *engine, const struct clinfer_session *session, size_t count);

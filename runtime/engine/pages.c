@@ -9,6 +9,7 @@
  * this step on sees, so that it never has more than the window and the rows of a step take. Their numbers stay in its
  * table, where attention does not look. A session that goes back, to another end of its conversation or to a step that
  * failed, may find them gone: what they hold follows from all that came before, so it begins anew. */
+#include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,22 @@ void ci_engine_return_pages(struct clinfer_engine *engine, struct clinfer_sessio
             if (list->count > list->first) give_back(pool, session, list->pages[list->count - 1]);
         if (list->first > list->count) list->first = list->count;
     }
+}
+
+enum clinfer_status ci_pages_copy(struct clinfer_engine *engine, const struct clinfer_session *from,
+                                  struct clinfer_session *to) {
+    assert(to->computed == 0);
+    enum clinfer_status status = ci_engine_take_pages(engine, to, from->computed);
+    for (const struct ci_state *state = engine->model.states; state && status == CLINFER_OK; state = state->next) {
+        if (!ci_state_is_cache(state)) continue;
+        const struct ci_page_list *source = &from->lists[ci_cache_group(state->window)];
+        const struct ci_page_list *target = &to->lists[ci_cache_group(state->window)];
+        for (int i = source->first; i < target->count && status == CLINFER_OK; i++)
+            status = ci_store_state_copy(&engine->store, state->tensor, (int64_t)source->pages[i] * CI_PAGE_ROWS,
+                                         (int64_t)target->pages[i] * CI_PAGE_ROWS, CI_PAGE_ROWS);
+    }
+    if (status == CLINFER_OK) to->computed = to->trusted = from->computed;
+    return status;
 }
 
 void ci_engine_check_window(struct clinfer_engine *engine, struct clinfer_session *session) {

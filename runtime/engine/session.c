@@ -447,6 +447,25 @@ enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *toke
     return status;
 }
 
+enum clinfer_status ci_session_copy(struct clinfer_session *to, const struct clinfer_session *from) {
+    struct clinfer_engine *engine = to->engine;
+    const struct clinfer_request request = {.tokens = from->tokens, .count = from->computed};
+    enum clinfer_status status = lead(engine);
+    if (status != CLINFER_OK) return status;
+    assert(to->state != CI_SESSION_ACTIVE && from->state != CI_SESSION_ACTIVE && from->computed <= from->known);
+    status = reserve(to, &request);
+    if (status == CLINFER_OK) {
+        ci_prefix_keep(engine, to);
+        ci_engine_return_pages(engine, to, 0);
+        memcpy(to->tokens, from->tokens, sizeof *from->tokens * from->computed);
+        to->known = from->computed;
+        to->computed = to->trusted = 0;
+        status = ci_pages_copy(engine, from, to);
+    }
+    stop_leading(engine);
+    return status;
+}
+
 enum clinfer_status ci_session_compute_together(struct clinfer_session *const *sessions,
                                                 const struct clinfer_tokens *texts, int count, float *rows) {
     struct clinfer_engine *engine = sessions[0]->engine;
