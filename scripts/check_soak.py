@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """`make check-soak`: `clinfer serve` on an OpenCL device that fails one call in 5,000 and comes back each time, under
 clients of all kinds: answers in every dialect, streams cut at random, bad and huge bodies, long prompts, clients that
-leave while they wait. Nothing crashes, every request gets an answer or an error, and memory, descriptors and threads
-are afterwards what they were; an answer can still fill the context. Ends after --requests, or --seconds."""
+leave while they wait. Nothing crashes, every request gets an answer or an error, and memory, descriptors, threads and
+the pages of the cache are at each of CHECKPOINTS, and at the end, what they were at the first; an answer can still fill
+the context. Ends after --requests, or --seconds."""
 import argparse
 import collections
 import http.client
@@ -21,6 +22,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests/support"))
 import serving  # noqa: E402
 
 MEBIBYTE = 1 << 20
+CHECKPOINTS = (500, 1000, 10000)  # requests
 SEEN = {200, 400, 429, 503}  # what a request may end with
 WORDS = ["the", "sky", "is", "blue", "Lily", "and", "ball", "went", "to", "a park"]
 
@@ -216,36 +218,71 @@ def usage(server):
             "cache": cache}
 
 
+def is_settled(server):
+    """Nothing is under way, and the device is there again."""
+    now = metrics(server)
+    status, _, ready = server.ask("GET", "/ready")
+    return now["llamacpp:requests_processing"] + now["llamacpp:requests_deferred"] == 0 and status == 200 and \
+        ready.get("route", "").startswith("0:")
+
+
 def settle(server):
-    """What it has once nothing is under way and its device is there."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        now = metrics(server)
-        idle = now["llamacpp:requests_processing"] + now["llamacpp:requests_deferred"] == 0
-        if idle and server.ask("GET", "/ready")[0] == 200:
-            break
+    """What it has once nothing is under way: a client that has left, an engine that is opened or closed behind
+    everybody's back are noticed some time later. Memory is the least of some seconds."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not is_settled(server):
         time.sleep(0.1)
-    time.sleep(2)
-    return usage(server)
+    seen = []
+    for _ in range(8):
+        time.sleep(0.5)
+        seen.append(usage(server))
+    return {**seen[-1], "memory": min(now["memory"] for now in seen)}
 
 
-def judge(soak, before, after):
-    """What is wrong with it, a line each."""
-    wrong = list(soak.wrong)
-    if not any(count for what, count in soak.seen.items() if what.endswith(" 200")):
-        wrong.append("nothing was answered")
+def grown(before, after):
+    """What has grown since, a line each."""
+    wrong = []
     if after["memory"] > before["memory"] + 16 * MEBIBYTE:
         wrong.append(f"memory grew by {(after['memory'] - before['memory']) / MEBIBYTE:.1f} MiB")
     if after["files"] > before["files"] + 4:
         wrong.append(f"descriptors: {before['files']}, then {after['files']}")
     if after["threads"] > before["threads"] + 12:  # a pool of workers, an engine that is just being tried
         wrong.append(f"threads: {before['threads']}, then {after['threads']}")
+    return wrong
+
+
+def judge(soak, marks):
+    """What is wrong with it, a line each."""
+    wrong = list(soak.wrong)
+    if not any(count for what, count in soak.seen.items() if what.endswith(" 200")):
+        wrong.append("nothing was answered")
+    for count, mark in marks[1:]:
+        wrong += [f"after {count} requests: {what}" for what in grown(marks[0][1], mark)]
     # What prefixes keep of the cache is given up for a request; what has leaked is not.
     body = {"prompt": "a", "max_tokens": 100000, "ignore_eos": True}
-    status, _, answer = soak.server.ask("POST", "/v1/completions", body)
+    status, _, answer = soak.server.ask("POST", "/v1/completions", body, timeout=600)
     if status != 200 or answer["choices"][0]["finish_reason"] != "length":
         wrong.append(f"an answer as long as the context: {status} {str(answer)[:300]}")
     return wrong
+
+
+def go(soak, requests, seconds, clients):
+    """(requests, usage) at each checkpoint, and at the end."""
+    begun, marks = time.monotonic(), []
+    for until in sorted({min(count, requests) for count in (*CHECKPOINTS, requests)}):
+        # The first one is not what the time ends at: without it there is nothing to compare with.
+        left = seconds - (time.monotonic() - begun) if marks else seconds
+        if left <= 0:
+            break
+        soak.run(until - soak.count, left, clients)
+        marks.append((soak.count, settle(soak.server)))
+        print(f"after {soak.count} requests, {time.monotonic() - begun:.0f} s: {shown(marks[-1][1])}", flush=True)
+    return marks
+
+
+def shown(now):
+    return (f"{now['memory'] / MEBIBYTE:.1f} MiB, {now['files']} descriptors, {now['threads']} threads, "
+            f"{100 * now['cache']:.0f}% of the cache's pages in use")
 
 
 def main():
@@ -269,22 +306,16 @@ def main():
         print(f"kernels are built; {server.ask('GET', '/ready')[2]}", flush=True)
     with serving.Serve(*flags, environment=environment) as server:
         soak = Soak(server, options.seed)
-        begun = time.monotonic()
-        soak.run(min(500, options.requests), options.seconds / 2, options.clients)
-        before = settle(server)
-        print(f"after {soak.count} requests: {before}", flush=True)
-        soak.run(max(options.requests - soak.count, 0), options.seconds - (time.monotonic() - begun), options.clients)
-        after = settle(server)
-        print(f"after {soak.count} requests, {time.monotonic() - begun:.0f} s: {after}")
+        marks = go(soak, options.requests, options.seconds, options.clients)
         for what, count in sorted(soak.seen.items()):
             print(f"  {count:7} {what}")
         said = server.said()
         print(f"  {said.count('it works again')} times the device came back, {said.count('tried again, and still')} "
-              "times not yet")
+              f"times not yet; {said.count('computed again, kernel by kernel')} answers were computed again")
         for name, value in metrics(server).items():
             if name.startswith("clinfer:"):
                 print(f"  {name} {value:g}")
-        wrong = judge(soak, before, after)
+        wrong = judge(soak, marks)
     for line in wrong:
         print(f"WRONG: {line}")
     if wrong:

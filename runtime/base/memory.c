@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
@@ -55,4 +58,10 @@ static uint64_t group_bytes(void) {
 uint64_t ci_memory_limit(void) {
     uint64_t resources = least(resource_bytes(RLIMIT_AS), resource_bytes(RLIMIT_DATA));
     return least(least(machine_bytes(), resources), group_bytes());
+}
+
+void ci_memory_give_back(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }

@@ -1,4 +1,4 @@
-/* memory.h: how much memory a process can have here. */
+/* memory.h: how much memory a process can have here, and what it holds without need. */
 #ifndef CI_BASE_MEMORY_H
 #define CI_BASE_MEMORY_H
 
@@ -7,5 +7,10 @@
 /* Bytes at most: what the machine has, or less where a control group (v2 memory.max, cgroups(7)) or a resource limit
  * (RLIMIT_AS, RLIMIT_DATA) says so. UINT64_MAX: not known. */
 uint64_t ci_memory_limit(void);
+
+/* What was freed goes back to the system. glibc keeps it for the next allocation in one of up to eight arenas a
+ * processor, and an engine that comes and goes leaves its memory in another one each time: ten of them were 100 MiB.
+ * For moments after which nothing like it is allocated for a while; it takes a millisecond or so. */
+void ci_memory_give_back(void);
 
 #endif

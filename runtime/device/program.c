@@ -72,19 +72,39 @@ static char *build_log(const struct ci_device *device, cl_program program) {
     return log;
 }
 
-static cl_program build_from_binary(const struct ci_device *device, const struct ci_cached_binary *binary,
-                                    const char *options) {
+/* Whether these bytes are to blame, and not the moment: memory that was out, a device that was short of something. */
+static bool refuses_bytes(cl_int error) {
+    return error == CL_INVALID_BINARY || error == CL_INVALID_VALUE || error == CL_INVALID_BUILD_OPTIONS ||
+           error == CL_BUILD_PROGRAM_FAILURE || error == CL_INVALID_DEVICE;
+}
+
+static cl_int try_binary(const struct ci_device *device, const struct ci_cached_binary *binary, const char *options,
+                         cl_program *out) {
     cl_int error = CL_SUCCESS, accepted = CL_SUCCESS;
     const unsigned char *bytes = binary->bytes;
     cl_program program =
         clCreateProgramWithBinary(device->context, 1, &device->id, &binary->size, &bytes, &accepted, &error);
-    if (!program) return NULL;
+    *out = NULL;
+    if (!program) return error;
     error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
-    if (error == CL_SUCCESS) return program;
-    ci_log(CLINFER_LOG_INFO, "a cached program is refused by \"%s\" (%s); it is built again", device->caps.name,
-           ci_cl_error_name(error));
-    clReleaseProgram(program);
-    return NULL;
+    if (error == CL_SUCCESS)
+        *out = program;
+    else
+        clReleaseProgram(program);
+    return error;
+}
+
+/* A second time where the bytes are not to blame: the compiler is what comes next, in this process, and some compilers
+ * keep tens of megabytes for ever (PoCL's LLVM: 80). */
+static cl_program build_from_binary(const struct ci_device *device, const struct ci_cached_binary *binary,
+                                    const char *options) {
+    cl_program program;
+    cl_int error = try_binary(device, binary, options, &program);
+    if (!program && !refuses_bytes(error)) error = try_binary(device, binary, options, &program);
+    if (!program)
+        ci_log(CLINFER_LOG_INFO, "a cached program is refused by \"%s\" (%s); it is built again", device->caps.name,
+               ci_cl_error_name(error));
+    return program;
 }
 
 static enum clinfer_status build_from_text(const struct ci_device *device, const char *text, const char *options,

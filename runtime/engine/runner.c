@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/status.h"
 #include "base/stop.h"
 #include "engine/engine_private.h"
@@ -441,6 +442,7 @@ static void *work(void *argument) {
         status = ci_engine_prove(engine);
         of_device = true;
         if (status != CLINFER_OK) close_failed(status, &engine);
+        ci_memory_give_back(); /* of loading, building and proving; who is to be proven will stay */
     }
     ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
@@ -461,6 +463,7 @@ static void *work(void *argument) {
     if (abandoned) return NULL; /* nobody waits, and what the driver does cannot be known */
     ci_watch_begin(CI_WATCH_BUILD, 0);
     clinfer_engine_close(engine);
+    ci_memory_give_back();
     ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
     runner->closed = true;

@@ -127,6 +127,25 @@ static void test_second_start_survives_every_failing_call(void **state) {
     fail_all(true, OUT_OF_HOST_MEMORY);
 }
 
+/* The moment was to blame, not the cached bytes: nothing is compiled for that. */
+static void test_a_cached_program_is_tried_twice(void **state) {
+    static int result[N];
+    static const char *const calls[] = {"clCreateProgramWithBinary", "clBuildProgram"};
+    (void)state;
+    layer_disarm();
+    assert_ok(scenario(result));
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        layer_arm("%s@1:%d", calls[i], OUT_OF_RESOURCES);
+        assert_ok(scenario(result));
+        assert_right(result, 1);
+        assert_int_equal(layer_strikes(), 1);
+        assert_int_equal(layer_calls("clCreateProgramWithSource"), 0);
+    }
+    layer_arm("clCreateProgramWithBinary@1+:-42"); /* CL_INVALID_BINARY */
+    assert_ok(scenario(result));
+    assert_int_equal(layer_calls("clCreateProgramWithBinary"), layer_calls("clCreateProgramWithSource"));
+}
+
 static void test_memory_errors_are_told_apart(void **state) {
     static int result[N];
     (void)state;
@@ -156,6 +175,7 @@ int main(void) {
         cmocka_unit_test(test_layer_is_in_use),
         cmocka_unit_test(test_first_start_survives_every_failing_call),
         cmocka_unit_test(test_second_start_survives_every_failing_call),
+        cmocka_unit_test(test_a_cached_program_is_tried_twice),
         cmocka_unit_test(test_memory_errors_are_told_apart),
     };
     if (!layer_load()) return 1;
