@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/narrow.h"
 #include "base/status.h"
@@ -153,8 +154,10 @@ enum clinfer_status ci_engine_rungs(const struct clinfer_engine_options *options
     bool needs_none = strcasecmp(wanted, "cpu") == 0;
     *rungs = NULL;
     *count = 0;
+    double begun = ci_now();
     enum clinfer_status status = needs_none ? CLINFER_OK : ci_device_list(&list);
     if (status != CLINFER_OK) return status;
+    if (!needs_none) ci_log(CLINFER_LOG_INFO, "drivers and devices in %.1f ms", (ci_now() - begun) * 1e3);
     *rungs = calloc((size_t)list.count + 2, sizeof **rungs);
     if (!*rungs)
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "base/require.h"
+#include "base/stages.h"
 #include "base/status.h"
 #include "base/watch.h"
 #include "engine/engine_private.h"
@@ -53,12 +54,14 @@ static void tell_findings(const struct clinfer_engine *engine) {
                engine->options.model, left_out);
 }
 
-static enum clinfer_status read_file(struct clinfer_engine *engine) {
+static enum clinfer_status read_file(struct clinfer_engine *engine, struct ci_stages *stages) {
     enum clinfer_status status = ci_engine_find_model(engine);
     if (status == CLINFER_OK)
         status = ci_source_open(engine->options.model, engine->options.weight_type, &engine->gguf);
+    ci_stages_end(stages, "file");
     if (status == CLINFER_OK)
-        status = ci_read_model(engine->gguf, engine->threads, &engine->model, &engine->tokenizer, &engine->info);
+        status =
+            ci_read_model(engine->gguf, engine->threads, stages, &engine->model, &engine->tokenizer, &engine->info);
     if (status == CLINFER_OK) status = ci_read_samplers(engine->gguf, &engine->texts, &engine->info);
     engine->model.embeds = engine->options.embeddings;
     if (status == CLINFER_OK) status = ci_engine_read_pooling(engine);
@@ -69,6 +72,7 @@ static enum clinfer_status read_file(struct clinfer_engine *engine) {
     if (status != CLINFER_OK) return status;
     status = ci_joined_read(engine->gguf, engine->tokenizer, &engine->texts, &engine->joined);
     if (status != CLINFER_OK) return status;
+    ci_stages_end(stages, "chat template");
     engine->model_name = copy_string(engine->gguf, "general.name", "");
     engine->architecture = copy_string(engine->gguf, "general.architecture", "");
     return engine->model_name && engine->architecture ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
@@ -156,7 +160,8 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
                                      const struct ci_engine_devices *devices, enum ci_engine_depth depth,
                                      struct clinfer_engine **out, bool *of_device) {
     ci_watch_begin(CI_WATCH_BUILD, 0);
-    double start = ci_now();
+    struct ci_stages stages;
+    ci_stages_begin(&stages);
     *out = NULL;
     *of_device = false;
     struct clinfer_engine *engine = calloc(1, sizeof *engine);
@@ -168,17 +173,20 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     pthread_cond_init(&engine->changed, NULL);
     enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
     if (status == CLINFER_OK && options->record) status = ci_trace_create(&engine->trace);
-    if (status == CLINFER_OK) status = read_file(engine);
+    if (status == CLINFER_OK) status = read_file(engine, &stages);
     if (status == CLINFER_OK) status = ci_engine_take_context(engine, options->context);
     if (status == CLINFER_OK) {
         *of_device = devices->count > 0;
         status = open_devices(engine, devices);
     }
+    ci_stages_end(&stages, "devices");
     if (status == CLINFER_OK) status = ci_engine_make_plans(engine, devices, depth);
     if (status == CLINFER_OK) status = ci_gguf_check_whole(engine->gguf); /* what was packed may be zeros */
     if (status == CLINFER_OK) describe(engine);
     if (status == CLINFER_OK) tell_quarantine(engine);
+    ci_stages_end(&stages, "weights and the first plan");
     if (status == CLINFER_OK && depth == CI_ENGINE_PROVEN) status = ci_engine_first_run(engine);
+    ci_stages_end(&stages, "proof");
     if (status == CLINFER_OK && depth != CI_ENGINE_PLACED) tell_tune(engine);
     if (status == CLINFER_OK && options->record) status = ci_engine_record_start(engine);
     if (status != CLINFER_OK) {
@@ -187,7 +195,8 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
         clinfer_engine_close(engine); /* a device that fails does so once more */
         return ci_fail(status, "%s", message);
     }
-    engine->info.load_seconds = ci_now() - start;
+    engine->info.load_seconds = stages.last - stages.begun;
+    ci_stages_tell(&stages, "loaded");
     ci_engine_count(engine, &engine->told);
     *out = engine;
     return CLINFER_OK;
@@ -362,7 +371,8 @@ void ci_engine_count(const struct clinfer_engine *engine, struct clinfer_engine_
     for (int i = 0; i < engine->bucket_count; i++)
         if (engine->buckets[i].plan) stats->cpu_seconds += ci_plan_cpu_seconds(engine->buckets[i].plan);
     stats->device_seconds = engine->device ? stats->device_seconds - stats->cpu_seconds : 0;
-    const struct ci_page_pool *pool = &engine->pools[engine->pools[CI_CACHE_WHOLE].capacity ? CI_CACHE_WHOLE : CI_CACHE_WINDOW];
+    const struct ci_page_pool *pool =
+        &engine->pools[engine->pools[CI_CACHE_WHOLE].capacity ? CI_CACHE_WHOLE : CI_CACHE_WINDOW];
     stats->cache_tokens = (uint64_t)pool->capacity * CI_PAGE_ROWS;
     stats->cache_tokens_used = (uint64_t)(pool->capacity - pool->free_count) * CI_PAGE_ROWS;
     for (int i = 0; i < engine->store.place_count; i++) {

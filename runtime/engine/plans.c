@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/names.h"
@@ -84,6 +85,7 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     *found = bucket;
     if (bucket->plan) return CLINFER_OK;
     ci_watch_begin(CI_WATCH_BUILD, 0);
+    double begun = ci_now();
     struct ci_graph graph;
     enum clinfer_status status = ci_engine_graph(engine, bucket, &graph);
     if (status != CLINFER_OK) return status;
@@ -94,6 +96,8 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     status = ci_plan_create(&engine->store, &graph, &options, &bucket->plan);
     if (status != CLINFER_OK) return status;
     engine->stats.activation_bytes += ci_plan_activation_bytes(bucket->plan);
+    ci_log(CLINFER_LOG_INFO, "a plan for %lld rows in %.1f ms", (long long)bucket->rows[CI_EXTENT_ROWS],
+           (ci_now() - begun) * 1e3);
     note_fallbacks(engine, bucket->plan);
     tell_stale(engine, bucket->plan);
     return CLINFER_OK;

@@ -3,14 +3,16 @@
 #ifndef CI_ENGINE_READ_H
 #define CI_ENGINE_READ_H
 
+#include "base/stages.h"
 #include "base/threads.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
 /* What the file gives, or the usual numbers, goes into the sampling part of `info`. On failure *tokenizer is NULL or
- * the caller's to destroy, and the model is closed or the caller's to close, as with success. */
-enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads *threads, struct ci_model *model,
-                                  struct ci_tokenizer **tokenizer, struct clinfer_engine_info *info);
+ * the caller's to destroy, and the model is closed or the caller's to close, as with success. `stages` may be NULL. */
+enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads *threads, struct ci_stages *stages,
+                                  struct ci_model *model, struct ci_tokenizer **tokenizer,
+                                  struct clinfer_engine_info *info);
 
 /* Its tokenizer: of the file, else, where it has none, of the first place of hub/tokenizer_chain.h on this machine,
  * which is said. */
@@ -20,8 +22,8 @@ enum clinfer_status ci_read_tokenizer(const struct ci_gguf *gguf, struct ci_toke
 enum clinfer_status ci_read_samplers(const struct ci_gguf *gguf, struct ci_arena *arena,
                                      struct clinfer_engine_info *info);
 
-/* models.c: whether the model of that path or name makes vectors as it is, since it writes no text; false where it cannot
- * be read. */
+/* models.c: whether the model of that path or name makes vectors as it is, since it writes no text; false where it
+ * cannot be read. */
 bool ci_model_file_encodes(const char *model);
 
 #endif

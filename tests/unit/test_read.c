@@ -47,7 +47,7 @@ static enum clinfer_status read_model(struct gguf_writer *writer, struct clinfer
     clinfer_log_to(keep_warning, NULL);
     assert_int_equal(ci_threads_create(1, &threads), CLINFER_OK);
     if (ci_gguf_open_memory(bytes, size, "x.gguf", &gguf) != CLINFER_OK) fail_msg("%s", clinfer_error());
-    enum clinfer_status status = ci_read_model(gguf, threads, &model, &tokenizer, info);
+    enum clinfer_status status = ci_read_model(gguf, threads, NULL, &model, &tokenizer, info);
     clinfer_log_to(NULL, NULL);
     ci_tokenizer_destroy(tokenizer);
     ci_model_close(&model);
