@@ -13,8 +13,10 @@
  * each column becomes floats while it is in registers: lane = row is what that needs too.
  *
  * One row of x (decode) is bound by memory: each thread walks STREAMS distant places of its share at once and
- * prefetches (one stream reaches half of the bandwidth). Several rows: a group of 16 by up to R16_TILE_ROWS
- * rows of x, the unpacked codes used for all of them (two groups share nothing and need more registers than there are).
+ * prefetches. With too little under way half of the bandwidth is reached; many places cost it too, since each is another
+ * page of the memory. Twice 4 KB ahead was best at both speeds that a shared machine shows, 50 and 80 GB/s. Several rows:
+ * a group of 16 by up to R16_TILE_ROWS rows of x, the unpacked codes used for all of them (two groups share nothing and
+ * need more registers than there are).
  * Everything is inlined with constant bounds into one function per type. */
 #include "cpu/kernels.h"
 #include "cpu/matmul.h"
@@ -23,7 +25,7 @@
 #include "clkernels/types/fp4_values.clh"
 #include "clkernels/types/iq4_values.clh"
 
-enum { R16 = 16, STREAMS = 4, PREFETCH_BYTES = 4096, CACHED_BYTES = 512 * 1024 };
+enum { R16 = 16, STREAMS = 2, PREFETCH_BYTES = 4096, CACHED_BYTES = 512 * 1024 };
 
 /* 32 columns of 16 rows. */
 struct r16_block {
