@@ -98,10 +98,99 @@ static uint32_t build_set(struct compiler *compiler, const struct ci_node *node,
 
 static uint32_t build(struct compiler *compiler, ci_grammar_node index, uint32_t next);
 
+/* ---- many texts, of which one has to come, as in an enum: what they begin with is there once ---- */
+
+enum { LEAST_TEXTS = 8, MOST_TEXTS_DEPTH = 300 };
+
+struct text {
+    const char *bytes;
+    uint32_t length;
+};
+
+static int by_bytes(const void *a, const void *b) {
+    const struct text *x = a, *y = b;
+    int order = memcmp(x->bytes, y->bytes, x->length < y->length ? x->length : y->length);
+    return order ? order : (x->length > y->length) - (x->length < y->length);
+}
+
+static uint32_t build_bytes(struct compiler *compiler, const char *bytes, uint32_t count, uint32_t next) {
+    for (uint32_t i = count; i > 0; i--) next = add_byte(compiler, (uint8_t)bytes[i - 1], (uint8_t)bytes[i - 1], next);
+    return next;
+}
+
+static uint32_t build_texts(struct compiler *compiler, const struct text *texts, size_t count, uint32_t from, int depth,
+                            uint32_t next);
+
+/* Where texts part, which are the same up to `from` and longer: an edge for each byte that comes there. */
+static uint32_t build_fork(struct compiler *compiler, const struct text *texts, size_t count, uint32_t from, int depth,
+                           uint32_t next) {
+    uint32_t starts[256], edges = 0;
+    uint8_t bytes[256];
+    for (size_t i = 0, end; i < count && compiler->status == CLINFER_OK; i = end) {
+        for (end = i + 1; end < count && texts[end].bytes[from] == texts[i].bytes[from];) end++;
+        bytes[edges] = (uint8_t)texts[i].bytes[from];
+        starts[edges++] = build_texts(compiler, texts + i, end - i, from + 1, depth + 1, next);
+    }
+    size_t first = compiler->edge_count;
+    for (uint32_t i = 0; i < edges; i++) add_edge(compiler, bytes[i], bytes[i], starts[i]);
+    return add(compiler,
+               (struct ci_position){.kind = CI_POSITION_BYTES, .first = ci_narrowed_unsigned(first), .count = edges});
+}
+
+/* What is left of texts in order behind their first `from` bytes, which they have in common. */
+static uint32_t build_texts(struct compiler *compiler, const struct text *texts, size_t count, uint32_t from, int depth,
+                            uint32_t next) {
+    const struct text *last = &texts[count - 1];
+    uint32_t common = from;
+    while (common < texts->length && common < last->length && texts->bytes[common] == last->bytes[common]) common++;
+    size_t ended = 0; /* texts that have nothing more: the shortest come first */
+    while (ended < count && texts[ended].length == common) ended++;
+    uint32_t at = next;
+    if (ended < count && depth < MOST_TEXTS_DEPTH) {
+        at = build_fork(compiler, texts + ended, count - ended, common, depth, next);
+    } else if (ended < count) {
+        at = add_split(compiler, ci_narrowed_unsigned(count - ended));
+        for (size_t i = ended; i < count && compiler->status == CLINFER_OK; i++)
+            set_target(compiler, at, ci_narrowed_unsigned(i - ended),
+                       build_bytes(compiler, texts[i].bytes + common, texts[i].length - common, next));
+    }
+    if (ended > 0 && ended < count) {
+        uint32_t split = add_split(compiler, 2);
+        set_target(compiler, split, 0, at);
+        set_target(compiler, split, 1, next);
+        at = split;
+    }
+    return build_bytes(compiler, texts->bytes + from, common - from, at);
+}
+
+static uint32_t build_all_texts(struct compiler *compiler, const struct ci_node *node, size_t count, uint32_t next) {
+    const struct ci_grammar_maker *maker = compiler->maker;
+    struct text *texts = malloc(count * sizeof *texts);
+    if (!texts) return fail(compiler, CLINFER_OUT_OF_MEMORY, "out of memory");
+    count = 0;
+    for (uint32_t i = 0; i < node->count; i++) {
+        const struct ci_node *child = &maker->nodes[maker->children[node->first + i]];
+        if (child->kind == CI_NODE_TEXT) texts[count++] = (struct text){maker->bytes + child->first, child->count};
+    }
+    qsort(texts, count, sizeof *texts, by_bytes);
+    uint32_t at = build_texts(compiler, texts, count, 0, 0, next);
+    free(texts);
+    return at;
+}
+
 static uint32_t build_choice(struct compiler *compiler, const struct ci_node *node, uint32_t next) {
-    uint32_t split = add_split(compiler, node->count);
+    const struct ci_grammar_maker *maker = compiler->maker;
+    const ci_grammar_node *children = maker->children + node->first;
+    uint32_t texts = 0, target = 0;
+    for (uint32_t i = 0; i < node->count; i++) texts += maker->nodes[children[i]].kind == CI_NODE_TEXT;
+    if (texts < LEAST_TEXTS) texts = 0;
+    if (texts && texts == node->count) return build_all_texts(compiler, node, texts, next);
+    uint32_t split = add_split(compiler, node->count - texts + (texts > 0));
     for (uint32_t i = 0; i < node->count && compiler->status == CLINFER_OK; i++)
-        set_target(compiler, split, i, build(compiler, compiler->maker->children[node->first + i], next));
+        if (!texts || maker->nodes[children[i]].kind != CI_NODE_TEXT)
+            set_target(compiler, split, target++, build(compiler, children[i], next));
+    if (texts && compiler->status == CLINFER_OK)
+        set_target(compiler, split, target, build_all_texts(compiler, node, texts, next));
     return split;
 }
 

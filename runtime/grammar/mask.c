@@ -40,13 +40,14 @@ static enum clinfer_status look_through(struct ci_matcher *matcher, ci_place pla
 /* Below so many nodes looking through costs as much as the walk. */
 enum { LEAST_NODES = 16 };
 
-static enum clinfer_status walk(struct ci_matcher *matcher, ci_place place, uint32_t *bits) {
+/* Over the nodes first .. end - 1, which are whole subtrees. */
+static enum clinfer_status walk(struct ci_matcher *matcher, ci_place place, size_t first, size_t end, uint32_t *bits) {
     const struct ci_grammar_vocabulary *vocabulary = matcher->vocabulary;
     const struct ci_trie_node *nodes = vocabulary->nodes;
     ci_place *places = matcher->walk; /* before the byte of each depth */
     enum clinfer_status status = CLINFER_OK;
     places[0] = place;
-    for (size_t i = 0; i < vocabulary->node_count && status == CLINFER_OK;) {
+    for (size_t i = first; i < end && status == CLINFER_OK;) {
         const struct ci_trie_node *node = &nodes[i];
         const ci_place from = places[node->depth];
         const uint8_t byte_class = matcher->class_of[node->byte];
@@ -54,7 +55,10 @@ static enum clinfer_status walk(struct ci_matcher *matcher, ci_place place, uint
         ci_place to = next ? next[byte_class] : (uint32_t)CI_PLACE_UNKNOWN;
         size_t behind = i + 1; /* where it goes on */
         bool all = false;
-        if (to == (uint32_t)CI_PLACE_UNKNOWN) status = ci_matcher_step(matcher, from, byte_class, &to);
+        if (to == (uint32_t)CI_PLACE_UNKNOWN && node->skip == behind)
+            to = ci_matcher_leads_on(matcher, from, node->byte) ? from : CI_PLACE_DEAD; /* which place, nobody asks */
+        else if (to == (uint32_t)CI_PLACE_UNKNOWN)
+            status = ci_matcher_step(matcher, from, byte_class, &to);
         if (status != CLINFER_OK || to == CI_PLACE_DEAD) {
             i = node->skip;
             continue;
@@ -65,6 +69,20 @@ static enum clinfer_status walk(struct ci_matcher *matcher, ci_place place, uint
         set_all(bits, vocabulary->order + node->first, nodes[behind].first - node->first);
         i = behind;
     }
+    return status;
+}
+
+/* Those whose bytes may come. */
+static enum clinfer_status add_texts(struct ci_matcher *matcher, ci_place place, uint32_t *bits) {
+    const struct ci_grammar_vocabulary *vocabulary = matcher->vocabulary;
+    bool spaced_done, others_done;
+    enum clinfer_status status = ci_matcher_mask_by_units(matcher, place, true, bits, &spaced_done);
+    if (status == CLINFER_OK) status = ci_matcher_mask_by_units(matcher, place, false, bits, &others_done);
+    if (status == CLINFER_OK && !spaced_done)
+        status = walk(matcher, place, vocabulary->spaced_first, vocabulary->spaced_end, bits);
+    if (status == CLINFER_OK && !others_done) status = walk(matcher, place, 0, vocabulary->spaced_first, bits);
+    if (status == CLINFER_OK && !others_done)
+        status = walk(matcher, place, vocabulary->spaced_end, vocabulary->node_count, bits);
     return status;
 }
 
@@ -110,9 +128,7 @@ static enum clinfer_status make_mask(struct ci_matcher *matcher, ci_place place,
     struct ci_mask *mask = take_mask(matcher);
     if (!mask) return ci_fail(CLINFER_OUT_OF_MEMORY, "grammar: out of memory for a mask");
     memset(mask->bits, 0, words_of(matcher) * sizeof *mask->bits);
-    bool done = false;
-    enum clinfer_status status = ci_matcher_mask_by_units(matcher, place, mask->bits, &done);
-    if (status == CLINFER_OK && !done) status = walk(matcher, place, mask->bits);
+    enum clinfer_status status = add_texts(matcher, place, mask->bits);
     if (status != CLINFER_OK) return status;
     add_named(matcher, place, mask->bits);
     for (size_t i = 0; i < vocabulary->end_count && matcher->places[place].may_end; i++)

@@ -219,7 +219,7 @@ static enum clinfer_status end_set(struct ci_matcher *matcher, ci_place *place) 
             MOST_CONFIGS);
     if (count == 0) return CLINFER_OK;
     if (!make_room(table, hash_of_place, matcher)) return no_memory();
-    qsort(matcher->found, count, sizeof *matcher->found, by_position);
+    if (count > 1) qsort(matcher->found, count, sizeof *matcher->found, by_position);
     size_t at = (size_t)hash_of_configs(matcher->found, count) & (table->capacity - 1);
     for (; table->entries[at]; at = (at + 1) & (table->capacity - 1)) {
         const struct ci_place_state *state = &matcher->places[table->entries[at] - 1];
@@ -269,6 +269,47 @@ static bool make_next(struct ci_matcher *matcher, struct ci_place_state *state) 
     return true;
 }
 
+/* The step where one place in the grammar leads to one that reads on, as within words: no set has to be closed. *done:
+ * whether it was so, or leads nowhere. */
+static enum clinfer_status step_along(struct ci_matcher *matcher, const struct ci_place_state *state, uint8_t byte,
+                                      bool *done, ci_place *to) {
+    const struct ci_grammar *grammar = matcher->grammar;
+    const struct ci_edge *found = NULL;
+    struct ci_config single = {0};
+    *done = false;
+    *to = CI_PLACE_DEAD;
+    for (uint32_t i = 0; i < state->count; i++) {
+        const struct ci_config config = matcher->configs[state->first + i];
+        const struct ci_position *position = &grammar->positions[config.position];
+        if (position->kind != CI_POSITION_BYTES) continue;
+        for (uint32_t e = position->first; e < position->first + position->count; e++) {
+            const struct ci_edge *edge = &grammar->edges[e];
+            if (byte < edge->low || byte > edge->high) continue;
+            if (found || grammar->positions[edge->next].kind != CI_POSITION_BYTES) return CLINFER_OK;
+            found = edge;
+            single = (struct ci_config){edge->next, config.stack};
+        }
+    }
+    *done = true;
+    if (!found || grammar->positions[found->next].cost == CI_COST_NO_END) return CLINFER_OK;
+    begin_set(matcher);
+    return find(matcher, single) ? end_set(matcher, to) : no_memory();
+}
+
+bool ci_matcher_leads_on(const struct ci_matcher *matcher, ci_place from, uint8_t byte) {
+    const struct ci_grammar *grammar = matcher->grammar;
+    const struct ci_place_state *state = &matcher->places[from];
+    for (uint32_t i = 0; i < state->count; i++) {
+        const struct ci_position *position = &grammar->positions[matcher->configs[state->first + i].position];
+        if (position->kind != CI_POSITION_BYTES) continue;
+        for (uint32_t e = position->first; e < position->first + position->count; e++)
+            if (byte >= grammar->edges[e].low && byte <= grammar->edges[e].high &&
+                grammar->positions[grammar->edges[e].next].cost != CI_COST_NO_END)
+                return true;
+    }
+    return false;
+}
+
 enum clinfer_status ci_matcher_step(struct ci_matcher *matcher, ci_place from, uint8_t byte_class, ci_place *to) {
     const struct ci_grammar *grammar = matcher->grammar;
     struct ci_place_state *state = &matcher->places[from];
@@ -276,7 +317,10 @@ enum clinfer_status ci_matcher_step(struct ci_matcher *matcher, ci_place from, u
     if (!state->next && !make_next(matcher, state)) return no_memory();
     *to = state->next[byte_class];
     if (*to != (uint32_t)CI_PLACE_UNKNOWN) return CLINFER_OK;
-    bool fine = true;
+    bool fine = true, done;
+    enum clinfer_status status = step_along(matcher, state, byte, &done, to);
+    if (status == CLINFER_OK && done) matcher->places[from].next[byte_class] = *to;
+    if (status != CLINFER_OK || done) return status;
     begin_set(matcher);
     for (uint32_t i = 0; i < state->count && fine; i++) {
         const struct ci_config config = matcher->configs[state->first + i];
@@ -286,7 +330,7 @@ enum clinfer_status ci_matcher_step(struct ci_matcher *matcher, ci_place from, u
             if (byte >= grammar->edges[e].low && byte <= grammar->edges[e].high)
                 fine = wait(matcher, grammar->edges[e].next, config.stack);
     }
-    enum clinfer_status status = finish_set(matcher, fine, to);
+    status = finish_set(matcher, fine, to);
     if (status == CLINFER_OK) matcher->places[from].next[byte_class] = *to; /* places may have moved */
     return status;
 }
@@ -378,8 +422,9 @@ enum clinfer_status ci_matcher_create(const struct ci_grammar *grammar, const st
     matcher->grammar = grammar;
     matcher->vocabulary = vocabulary;
     matcher->walk = malloc((vocabulary->most_depth + 1) * sizeof *matcher->walk);
+    matcher->scratch = malloc((2 * ci_grammar_vocabulary_words(vocabulary) + 1) * sizeof *matcher->scratch);
     make_classes(matcher);
-    bool fine = matcher->walk && ci_array_reserve(&matcher->stacks, &matcher->stack_capacity, 0);
+    bool fine = matcher->walk && matcher->scratch && ci_array_reserve(&matcher->stacks, &matcher->stack_capacity, 0);
     if (fine) matcher->stacks[0] = (struct ci_stack){0};
     matcher->stack_count = 1;
     begin_set(matcher);
@@ -401,6 +446,7 @@ void ci_matcher_destroy(struct ci_matcher *matcher) {
     for (size_t i = 0; i < matcher->mask_count; i++) free(matcher->masks[i].bits);
     free(matcher->masks);
     free(matcher->walk);
+    free(matcher->scratch);
     free(matcher->stacks);
     free(matcher->places);
     free(matcher->configs);

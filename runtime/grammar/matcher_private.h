@@ -69,7 +69,8 @@ struct ci_matcher {
 
     struct ci_mask *masks; /* [mask_count of mask_capacity], the one to be replaced next in turn */
     size_t mask_count, mask_capacity, mask_next;
-    ci_place *walk; /* [most_depth + 1] */
+    ci_place *walk;    /* [most_depth + 1] */
+    uint32_t *scratch; /* bits of tokens, twice */
     struct ci_matcher_counts counts;
     ci_place start;
 };
@@ -80,9 +81,13 @@ enum clinfer_status ci_matcher_usual(struct ci_matcher *matcher, ci_place place,
 /* units.c: fills in `units`, `groups` and `target` of a place. */
 enum clinfer_status ci_matcher_find_units(struct ci_matcher *matcher, ci_place place);
 
-/* units.c: the mask of a place from what tokens are made of, where most of them go on as a text does; *done: whether it
- * is made, `bits` being zero otherwise. */
-enum clinfer_status ci_matcher_mask_by_units(struct ci_matcher *matcher, ci_place place, uint32_t *bits, bool *done);
+/* units.c: adds to a mask those of the tokens that begin with a blank (`spaced`), or of the others, that may come at a
+ * place, where most of them go on as a text does; *done: whether it was so. */
+enum clinfer_status ci_matcher_mask_by_units(struct ci_matcher *matcher, ci_place place, bool spaced, uint32_t *bits,
+                                             bool *done);
+
+/* Whether a byte leads anywhere; no place is made for that. */
+bool ci_matcher_leads_on(const struct ci_matcher *matcher, ci_place from, uint8_t byte);
 
 /* Behind any byte of a class. */
 enum clinfer_status ci_matcher_step(struct ci_matcher *matcher, ci_place from, uint8_t byte_class, ci_place *to);

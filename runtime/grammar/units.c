@@ -5,7 +5,8 @@
  * places (a text of at most ten characters). Characters are told apart as units (vocabulary.h); which tokens have a
  * unit is known as a bit mask. So the tokens of which all units lead along the row, and which are not longer than it,
  * are found without looking at any of them. Of the others, those with a unit that leads elsewhere (quotation marks,
- * backslashes) are followed one by one; and what has none of these, but a unit that leads nowhere, may not come.
+ * backslashes) are followed one by one; and what has none of these, but a unit that leads nowhere, may not come. Tokens
+ * that begin with a blank, by which words are told apart, are looked at by themselves, behind the blank.
  *
  * Tried and left: masks of whole subtrees of the trie; the tokens of a text lie scattered over it. */
 #include <stdlib.h>
@@ -77,18 +78,35 @@ static ci_place most_frequent(const struct ci_matcher *matcher, const ci_place *
     return best;
 }
 
+/* Whether the unit leads wherever the one before it does, since no grammar tells them apart. */
+static bool is_like_before(const struct ci_matcher *matcher, unsigned unit) {
+    const bool ascii = unit < CI_UNITS_ASCII;
+    const unsigned byte = ascii ? unit : unit - CI_UNITS_ASCII + CI_UNIT_FIRST_LEAD;
+    uint8_t low, high, low_before, high_before;
+    if (byte == 0 || byte == CI_UNIT_FIRST_LEAD || matcher->class_of[byte] != matcher->class_of[byte - 1]) return false;
+    ci_grammar_unit_goes_on((uint8_t)byte, 1, &low, &high);
+    ci_grammar_unit_goes_on((uint8_t)(byte - 1), 1, &low_before, &high_before);
+    return ascii || (byte != 0xE0 && byte != 0xF0 && low == low_before && high == high_before);
+}
+
+static enum clinfer_status follow_units(struct ci_matcher *matcher, ci_place place, ci_place *units) {
+    enum clinfer_status status = CLINFER_OK;
+    units[CI_UNIT_ODD] = (uint32_t)CI_PLACE_SEVERAL;
+    for (unsigned u = 0; u < CI_UNIT_ODD && status == CLINFER_OK; u++) {
+        if (is_like_before(matcher, u))
+            units[u] = units[u - 1];
+        else if (u < CI_UNITS_ASCII)
+            status = ci_matcher_step(matcher, place, matcher->class_of[u], &units[u]);
+        else
+            status = follow_lead(matcher, place, (uint8_t)(u - CI_UNITS_ASCII + CI_UNIT_FIRST_LEAD), &units[u]);
+    }
+    return status;
+}
+
 enum clinfer_status ci_matcher_find_units(struct ci_matcher *matcher, ci_place place) {
     ci_place *units = malloc(CI_UNITS * sizeof *units);
-    enum clinfer_status status =
-        units ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "grammar: out of memory for a mask");
-    for (unsigned u = 0; u < CI_UNITS && status == CLINFER_OK; u++) {
-        if (u < CI_UNITS_ASCII)
-            status = ci_matcher_step(matcher, place, matcher->class_of[u], &units[u]);
-        else if (u < CI_UNIT_ODD)
-            status = follow_lead(matcher, place, (uint8_t)(u - CI_UNITS_ASCII + CI_UNIT_FIRST_LEAD), &units[u]);
-        else
-            units[u] = (uint32_t)CI_PLACE_SEVERAL;
-    }
+    if (!units) return ci_fail(CLINFER_OUT_OF_MEMORY, "grammar: out of memory for a mask");
+    enum clinfer_status status = follow_units(matcher, place, units);
     if (status != CLINFER_OK) {
         free(units);
         return status;
@@ -156,6 +174,59 @@ static enum clinfer_status find_row(struct ci_matcher *matcher, ci_place place, 
     return CLINFER_OK;
 }
 
+/* ---- places that lead to each other ---- */
+
+enum { MOST_PLACES = 16, LEAST_KEPT = 8 /* of so many parts all but one */ };
+
+struct circle {
+    ci_place places[MOST_PLACES];
+    int count;
+};
+
+/* Units that lead on from a place. */
+static size_t weight_alive(const struct ci_matcher *matcher, const ci_place *units, const bool *among) {
+    size_t weight = 0;
+    for (unsigned u = 0; u < CI_UNITS; u++)
+        if (among[u] && is_place(units[u])) weight += matcher->vocabulary->having_count[u] + 1;
+    return weight;
+}
+
+/* A place that a unit leads to becomes one of the circle if nearly all units lead on from it, too. */
+static enum clinfer_status take_in(struct ci_matcher *matcher, ci_place place, const bool *along, struct circle *circle,
+                                   bool *taken) {
+    for (int i = 0; i < circle->count; i++)
+        if (circle->places[i] == place) return CLINFER_OK;
+    enum clinfer_status status = matcher->places[place].units ? CLINFER_OK : ci_matcher_find_units(matcher, place);
+    if (status != CLINFER_OK) return status;
+    const size_t all = weight_of(matcher, along), alive = weight_alive(matcher, matcher->places[place].units, along);
+    *taken = circle->count < MOST_PLACES && all - alive <= all / LEAST_KEPT;
+    if (*taken) circle->places[circle->count++] = place;
+    return CLINFER_OK;
+}
+
+/* Where no row goes on for ever: a circle of places, as in a search for a word, in which some units lead only from one
+ * to another. As a row of any length then; its length is 0 where there is none. */
+static enum clinfer_status find_circle(struct ci_matcher *matcher, ci_place place, struct row *row) {
+    struct circle circle = {.places = {place}, .count = 1};
+    bool alive[CI_UNITS] = {false};
+    memset(row, 0, sizeof *row);
+    for (unsigned u = 0; u < CI_UNITS; u++) row->along[u] = is_place(matcher->places[place].units[u]);
+    for (int i = 0; i < circle.count; i++)
+        for (unsigned u = 0; u < CI_UNITS; u++) {
+            const ci_place to = matcher->places[circle.places[i]].units[u];
+            bool taken = true;
+            alive[u] = alive[u] || to != CI_PLACE_DEAD;
+            if (row->along[u] && !is_place(to)) row->along[u] = false;
+            if (!row->along[u]) continue;
+            enum clinfer_status status = take_in(matcher, to, row->along, &circle, &taken);
+            if (status != CLINFER_OK) return status;
+            row->along[u] = taken;
+        }
+    for (unsigned u = 0; u < CI_UNITS; u++) row->elsewhere[u] = alive[u] && !row->along[u];
+    row->length = CI_UNITS_LENGTHS;
+    return CLINFER_OK;
+}
+
 /* ---- the mask ---- */
 
 static void add_bits(uint32_t *bits, const uint32_t *more, size_t words) {
@@ -177,25 +248,32 @@ static void add_having(const struct ci_grammar_vocabulary *vocabulary, const boo
 }
 
 /* Tokens that have to be looked at; how many. */
-static size_t find_open(const struct ci_grammar_vocabulary *vocabulary, const struct row *row, uint32_t *open) {
+static size_t find_open(const struct ci_grammar_vocabulary *vocabulary, const struct row *row, bool spaced,
+                        uint32_t *open) {
     const size_t words = ci_grammar_vocabulary_words(vocabulary);
-    const uint32_t *within = vocabulary->within + (size_t)row->length * words;
+    const uint32_t *within = vocabulary->within + (size_t)row->length * words, turn = spaced ? 0 : UINT32_MAX;
     size_t count = 0;
+    memset(open, 0, words * sizeof *open);
     add_having(vocabulary, row->beyond, open);
     for (size_t i = 0; i < words; i++) open[i] &= ~within[i];
     add_having(vocabulary, row->elsewhere, open);
-    for (size_t i = 0; i < words; i++) count += (size_t)__builtin_popcount(open[i]);
+    for (size_t i = 0; i < words; i++) {
+        open[i] &= vocabulary->spaced[i] ^ turn;
+        count += (size_t)__builtin_popcount(open[i]);
+    }
     return count;
 }
 
-/* Tokens that may come without being looked at. */
-static void find_along(const struct ci_grammar_vocabulary *vocabulary, const struct row *row, uint32_t *bits) {
+/* Adds those that may come without being looked at; `others`: scratch. */
+static void add_along(const struct ci_grammar_vocabulary *vocabulary, const struct row *row, bool spaced,
+                      uint32_t *others, uint32_t *bits) {
     const size_t words = ci_grammar_vocabulary_words(vocabulary);
-    const uint32_t *within = vocabulary->within + (size_t)row->length * words;
-    bool others[CI_UNITS];
-    for (unsigned u = 0; u < CI_UNITS; u++) others[u] = !row->along[u];
-    add_having(vocabulary, others, bits);
-    for (size_t i = 0; i < words; i++) bits[i] = within[i] & ~bits[i];
+    const uint32_t *within = vocabulary->within + (size_t)row->length * words, turn = spaced ? 0 : UINT32_MAX;
+    bool units[CI_UNITS];
+    for (unsigned u = 0; u < CI_UNITS; u++) units[u] = !row->along[u];
+    memset(others, 0, words * sizeof *others);
+    add_having(vocabulary, units, others);
+    for (size_t i = 0; i < words; i++) bits[i] |= within[i] & ~others[i] & (vocabulary->spaced[i] ^ turn);
 }
 
 static enum clinfer_status follow_open(struct ci_matcher *matcher, ci_place place, const uint32_t *open,
@@ -215,50 +293,82 @@ static enum clinfer_status follow_open(struct ci_matcher *matcher, ci_place plac
     return CLINFER_OK;
 }
 
-/* Nodes of the trie below those first bytes with which something may come: what a walk may have to look at. */
-static size_t most_of_walk(const struct ci_matcher *matcher, ci_place place) {
+/* Nodes of the trie that a walk may have to look at, behind `from`: those below bytes with which something may come. */
+static enum clinfer_status most_of_walk(struct ci_matcher *matcher, ci_place from, bool spaced, size_t *count) {
     const struct ci_grammar_vocabulary *vocabulary = matcher->vocabulary;
-    const uint32_t *next = matcher->places[place].next;
-    size_t count = 0;
-    for (size_t i = 0; i < vocabulary->node_count; i = vocabulary->nodes[i].skip)
-        if (next[matcher->class_of[vocabulary->nodes[i].byte]] != CI_PLACE_DEAD) count += vocabulary->nodes[i].skip - i;
-    return count;
+    const struct ci_trie_node *nodes = vocabulary->nodes;
+    const size_t end = spaced ? vocabulary->spaced_end : vocabulary->node_count;
+    *count = 0;
+    for (size_t i = spaced ? vocabulary->spaced_first + 1 : 0; i < end; i = nodes[i].skip) {
+        ci_place to;
+        if (!spaced && i == vocabulary->spaced_first) continue;
+        enum clinfer_status status = ci_matcher_step(matcher, from, matcher->class_of[nodes[i].byte], &to);
+        if (status != CLINFER_OK) return status;
+        if (to != CI_PLACE_DEAD) *count += nodes[i].skip - i;
+    }
+    return CLINFER_OK;
 }
 
-/* A walk over so many nodes is as fast as this; a token that is followed costs as much as so many nodes; so many in all
- * are too many: a walk looks at what they have in common once. */
-enum { LEAST_NODES = 4096, NODES_OF_TOKEN = 4, LEAST_SHARE = 16 };
+/* A walk over so many nodes, or such a share of all, is as fast as this; a token that is followed costs as much as so
+ * many nodes; a share of all that is more than this is too much: a walk looks at what they have in common once. */
+enum { LEAST_NODES = 4096, SHARE_OF_NODES = 16, NODES_OF_TOKEN = 8, LEAST_SHARE = 16, FEW_SHARE = 64 };
 
-/* Whether one unit alone makes that too many. */
-static bool is_too_much(const struct ci_grammar_vocabulary *vocabulary, const struct row *row) {
+/* How many tokens have to be looked at, which are in `open` then; where one unit alone makes that too many, they are
+ * not counted. */
+static size_t count_open(const struct ci_grammar_vocabulary *vocabulary, const struct row *row, bool spaced,
+                         uint32_t *open) {
     size_t most = 0;
     for (unsigned u = 0; u < CI_UNITS; u++)
         if (row->elsewhere[u] && vocabulary->having_count[u] > most) most = vocabulary->having_count[u];
-    return most > vocabulary->token_count / LEAST_SHARE;
+    return most > vocabulary->token_count / LEAST_SHARE ? most : find_open(vocabulary, row, spaced, open);
 }
 
-enum clinfer_status ci_matcher_mask_by_units(struct ci_matcher *matcher, ci_place place, uint32_t *bits, bool *done) {
+/* Whether nearly all tokens begin with what leads on from a place. */
+static bool is_nearly_all(const struct ci_matcher *matcher, ci_place place) {
+    bool all[CI_UNITS];
+    memset(all, true, sizeof all);
+    const size_t weight = weight_of(matcher, all);
+    return weight - weight_alive(matcher, matcher->places[place].units, all) <= weight / LEAST_KEPT;
+}
+
+/* A row, or a circle where that leaves fewer tokens to be looked at. */
+static enum clinfer_status choose(struct ci_matcher *matcher, ci_place from, bool spaced, struct row *row,
+                                  size_t *count) {
     const struct ci_grammar_vocabulary *vocabulary = matcher->vocabulary;
+    uint32_t *open = matcher->scratch;
+    struct row other;
+    enum clinfer_status status = find_row(matcher, from, row);
+    if (status != CLINFER_OK) return status;
+    *count = count_open(vocabulary, row, spaced, open);
+    if (*count <= vocabulary->token_count / FEW_SHARE || !is_nearly_all(matcher, from)) return CLINFER_OK;
+    status = find_circle(matcher, from, &other);
+    if (status != CLINFER_OK) return status;
+    const size_t others = count_open(vocabulary, &other, spaced, open);
+    if (others < *count) {
+        *row = other;
+        *count = others;
+    } else {
+        *count = count_open(vocabulary, row, spaced, open);
+    }
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_matcher_mask_by_units(struct ci_matcher *matcher, ci_place place, bool spaced, uint32_t *bits,
+                                             bool *done) {
+    const struct ci_grammar_vocabulary *vocabulary = matcher->vocabulary;
+    ci_place from = place;
     struct row row;
+    size_t nodes, count;
+    enum clinfer_status status = CLINFER_OK;
     *done = false;
-    if (vocabulary->node_count < LEAST_NODES) return CLINFER_OK;
-    for (size_t k = 0; k < matcher->class_count; k++) {
-        ci_place to;
-        enum clinfer_status status = ci_matcher_step(matcher, place, (uint8_t)ci_narrowed_unsigned(k), &to);
-        if (status != CLINFER_OK) return status;
-    }
-    const size_t nodes = most_of_walk(matcher, place);
-    if (nodes < LEAST_NODES) return CLINFER_OK;
-    enum clinfer_status status = find_row(matcher, place, &row);
-    if (status != CLINFER_OK || is_too_much(vocabulary, &row)) return status;
-    uint32_t *open = calloc(ci_grammar_vocabulary_words(vocabulary) + 1, sizeof *open);
-    if (!open) return ci_fail(CLINFER_OUT_OF_MEMORY, "grammar: out of memory for a mask");
-    const size_t count = find_open(vocabulary, &row, open);
-    *done = count * NODES_OF_TOKEN < nodes && count <= vocabulary->token_count / LEAST_SHARE;
-    if (*done) {
-        find_along(vocabulary, &row, bits);
-        status = follow_open(matcher, place, open, bits);
-    }
-    free(open);
-    return status;
+    if (spaced) status = ci_matcher_step(matcher, place, matcher->class_of[' '], &from);
+    if (status != CLINFER_OK || from == CI_PLACE_DEAD) return status;
+    status = most_of_walk(matcher, from, spaced, &nodes);
+    if (status != CLINFER_OK || nodes < LEAST_NODES || nodes < vocabulary->node_count / SHARE_OF_NODES) return status;
+    status = choose(matcher, from, spaced, &row, &count);
+    if (status != CLINFER_OK || count * NODES_OF_TOKEN >= nodes || count > vocabulary->token_count / LEAST_SHARE)
+        return status;
+    *done = true;
+    add_along(vocabulary, &row, spaced, matcher->scratch + ci_grammar_vocabulary_words(vocabulary), bits);
+    return follow_open(matcher, place, matcher->scratch, bits);
 }

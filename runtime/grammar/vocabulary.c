@@ -97,20 +97,23 @@ static void set(uint32_t *bits, size_t token) { bits[token / 32] |= UINT32_C(1) 
 /* Which tokens have which units, and how many. */
 static enum clinfer_status count_units(struct ci_grammar_vocabulary *vocabulary) {
     const size_t words = ci_grammar_vocabulary_words(vocabulary);
+    vocabulary->spaced = calloc(words + 1, sizeof *vocabulary->spaced);
     vocabulary->having = calloc(CI_UNITS * words + 1, sizeof *vocabulary->having);
-    vocabulary->within = calloc((CI_UNITS_LENGTHS + 1) * words + 1, sizeof *vocabulary->within);
     vocabulary->groups = calloc(CI_UNIT_GROUPS * words + 1, sizeof *vocabulary->groups);
-    if (!vocabulary->having || !vocabulary->within || !vocabulary->groups) return no_memory();
+    vocabulary->within = calloc((CI_UNITS_LENGTHS + 1) * words + 1, sizeof *vocabulary->within);
+    if (!vocabulary->spaced || !vocabulary->having || !vocabulary->groups || !vocabulary->within) return no_memory();
     for (size_t token = 0; token < vocabulary->token_count; token++) {
-        const uint32_t end = vocabulary->offsets[token + 1];
+        const uint32_t first = vocabulary->offsets[token], end = vocabulary->offsets[token + 1];
+        const bool spaced = end > first && vocabulary->bytes[first] == ' ';
         size_t units = 0, length;
-        for (uint32_t at = vocabulary->offsets[token]; at < end; units++) {
+        if (spaced) set(vocabulary->spaced, token);
+        for (uint32_t at = first + spaced; at < end; units++) {
             const unsigned unit = ci_grammar_unit(vocabulary->bytes + at, end - at, &length);
             set(vocabulary->having + unit * words, token);
             at += ci_narrowed_unsigned(length);
         }
         const size_t row = units < CI_UNITS_LENGTHS ? units : CI_UNITS_LENGTHS;
-        if (units) set(vocabulary->within + row * words, token);
+        if (end > first) set(vocabulary->within + row * words, token);
     }
     for (size_t i = words; i < (CI_UNITS_LENGTHS + 1) * words; i++)
         vocabulary->within[i] |= vocabulary->within[i - words];
@@ -189,6 +192,10 @@ static enum clinfer_status build(struct ci_grammar_vocabulary *vocabulary, const
     }
     for (; depth > 0; depth--) vocabulary->nodes[open[depth - 1]].skip = ci_narrowed_unsigned(vocabulary->node_count);
     vocabulary->nodes[vocabulary->node_count] = (struct ci_trie_node){.first = ci_narrowed_unsigned(count)};
+    struct ci_trie_node *nodes = vocabulary->nodes;
+    size_t *first = &vocabulary->spaced_first;
+    while (*first < vocabulary->node_count && nodes[*first].byte != ' ') *first = nodes[*first].skip;
+    vocabulary->spaced_end = *first < vocabulary->node_count ? nodes[*first].skip : *first;
     return look_behind(vocabulary);
 }
 
@@ -242,6 +249,7 @@ void ci_grammar_vocabulary_destroy(struct ci_grammar_vocabulary *vocabulary) {
     free(vocabulary->order);
     free(vocabulary->offsets);
     free(vocabulary->bytes);
+    free(vocabulary->spaced);
     free(vocabulary->having);
     free(vocabulary->within);
     free(vocabulary->groups);

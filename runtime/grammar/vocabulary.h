@@ -43,12 +43,15 @@ struct ci_grammar_vocabulary {
     int32_t *order;             /* tokens as the nodes come */
     uint32_t *offsets;          /* [token_count + 1] of its bytes in `bytes`; those of control tokens are none */
     char *bytes;
-    /* Bits of tokens [(token_count + 31) / 32] each. */
-    uint32_t *having;              /* [CI_UNITS] those that have this unit */
-    uint32_t *within;              /* [CI_UNITS_LENGTHS + 1] those of 1..i units; the last: of any number */
-    uint32_t *groups;              /* [CI_UNIT_GROUPS] those that have a unit of this group */
-    size_t having_count[CI_UNITS]; /* how many are set */
-    int32_t *ends;                 /* [end_count] tokens that end an answer */
+    /* Bits of tokens [(token_count + 31) / 32] each. Those that begin with a blank, half of many vocabularies, are told
+     * apart, and the blank is not one of their units here. */
+    uint32_t *spaced;                /* those that begin with one */
+    uint32_t *having;                /* [CI_UNITS] those that have this unit */
+    uint32_t *groups;                /* [CI_UNIT_GROUPS] those that have a unit of this group */
+    uint32_t *within;                /* [CI_UNITS_LENGTHS + 1] those of 0..i units; the last: of any number */
+    size_t having_count[CI_UNITS];   /* how many are set */
+    size_t spaced_first, spaced_end; /* nodes of those that begin with a blank */
+    int32_t *ends;                   /* [end_count] tokens that end an answer */
     size_t end_count, most_depth;
 };
 

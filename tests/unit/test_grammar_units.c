@@ -190,6 +190,7 @@ static void test_masks_of_schemas(void **state) {
         "{\"type\":\"string\",\"pattern\":\"^[^aeiou]{2,9}x.*$\"}",
         "{\"type\":\"string\",\"pattern\":\"ab|\xd0\xb6$\"}",
         "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\",\"maxLength\":3}}",
+        "{\"enum\":[\"abc\",\"ab\",\"a\",\"\",\"abd\",\"b a\",\"b b\",\"bb\",\"bbc\",\"abc\",\"\\u00e9\"]}",
         "{\"enum\":[\"abc\",\"abe\",\"a c\",\"\xe4\xb8\xad\",\"q\",7,null,[\"x\"]]}",
     };
     (void)state;
@@ -200,10 +201,34 @@ static void test_masks_of_schemas(void **state) {
     }
 }
 
+/* Each text begins with the one before it: more of them than are made to share their beginnings. */
+static void test_masks_of_many_texts(void **state) {
+    enum { TEXTS = 400 };
+    static char text[TEXTS * TEXTS], letters[TEXTS + 1];
+    struct ci_grammar *grammar;
+    struct ci_matcher *matcher;
+    (void)state;
+    memset(letters, 'a', TEXTS);
+    size_t length = (size_t)sprintf(text, "root ::= ");
+    for (int i = TEXTS; i > 0; i--)
+        length += (size_t)sprintf(text + length, "\"%.*s\"%s", i, letters, i > 1 ? " | " : "");
+    assert_ok(ci_gbnf_parse("test", text, length, tokenizer, &grammar));
+    assert_ok(ci_matcher_create(grammar, vocabulary, &matcher));
+    ci_place place = ci_matcher_start(matcher);
+    for (int i = 0; i < TEXTS; i++) {
+        assert_ok(ci_matcher_take_bytes(matcher, place, "a", 1, &place));
+        assert_true(ci_matcher_may_end(matcher, place));
+    }
+    assert_true(ci_matcher_is_over(matcher, place));
+    ci_matcher_destroy(matcher);
+    check_grammar("many texts", grammar);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_masks_of_grammars),
         cmocka_unit_test(test_masks_of_schemas),
+        cmocka_unit_test(test_masks_of_many_texts),
     };
     return cmocka_run_group_tests(tests, make_vocabulary, free_vocabulary);
 }
