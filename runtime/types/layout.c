@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { R16_ROWS = 16, MAX_BLOCK_BYTES = 512, MAX_BLOCK_COLS = 256 };
+enum { R16_ROWS = 16, MAX_BLOCK_BYTES = 512, MAX_BLOCK_COLS = 256, CACHE_LINE = 64 };
 
 const struct ci_layout ci_layout_stored = {.name = "stored", .group_rows = 1};
 const struct ci_layout ci_layout_r16 = {.name = "r16", .group_rows = R16_ROWS};
@@ -40,7 +40,13 @@ void ci_layout_pack(const struct ci_layout *layout, const struct ci_type *type, 
     assert(type->block_bytes <= MAX_BLOCK_BYTES);
     for (int64_t row = first; row < last; row += R16_ROWS) {
         uint8_t *group = (uint8_t *)packed + (size_t)row * row_bytes;
+        const uint8_t *next = (const uint8_t *)stored + (size_t)(row + R16_ROWS) * row_bytes;
+        bool follows = row + 2 * R16_ROWS <= last;
         for (int64_t b = 0; b < blocks; b++, group += R16_ROWS * block_bytes) {
+            /* Sixteen short streams are too many for the processor to foresee; the rows of the next group lie in one
+             * piece. */
+            for (size_t at = 0; follows && at < R16_ROWS * block_bytes; at += CACHE_LINE)
+                __builtin_prefetch(next + (size_t)b * R16_ROWS * block_bytes + at);
             const uint8_t *of_rows[R16_ROWS];
             for (int i = 0; i < R16_ROWS; i++)
                 of_rows[i] = row + i < rows
