@@ -11,7 +11,7 @@
 #include "base/watch.h"
 
 /* Weights are smaller than a large page, or end within one: packed ones lie one behind the other in chunks. */
-enum { CHUNK_BYTES = 16 * CI_LARGE_PAGE_BYTES };
+enum { CHUNK_BYTES = 16 * CI_LARGE_PAGE_BYTES, PIECE_BYTES = 4 << 20 };
 
 struct ci_store_memory {
     struct ci_store_memory *next;
@@ -150,21 +150,6 @@ static enum clinfer_status alloc_in_chunk(struct ci_store *store, struct ci_tens
     return CLINFER_OK;
 }
 
-struct packing {
-    const struct ci_tensor *weight;
-    const struct ci_layout *layout;
-    void *packed;
-};
-
-static void pack_share(void *argument, int thread, int threads) {
-    const struct packing *packing = argument;
-    const struct ci_view *view = &packing->weight->view;
-    int64_t first, last;
-    ci_share(view->rows, packing->layout->group_rows, thread, threads, &first, &last);
-    ci_layout_pack(packing->layout, view->type, view->rows, view->cols, packing->weight->host, packing->packed, first,
-                   last);
-}
-
 /* The file in which these bytes lie; NULL: in none. */
 static const struct ci_store_file *file_of(const struct ci_store *store, const void *data, size_t bytes) {
     const uint8_t *start = data;
@@ -182,10 +167,33 @@ static void let_go(const struct ci_store *store, const void *data, size_t bytes)
     if (file_of(store, data, bytes) && first < last) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
+struct packing {
+    const struct ci_store *store;
+    const struct ci_tensor *weight;
+    const struct ci_layout *layout;
+    void *packed;
+};
+
+/* In pieces that are let go of at once: an output matrix of hundreds of megabytes is never in memory twice. */
+static void pack_share(void *argument, int thread, int threads) {
+    const struct packing *packing = argument;
+    const struct ci_view *view = &packing->weight->view;
+    const uint8_t *host = packing->weight->host;
+    int64_t first, last, group = packing->layout->group_rows;
+    size_t row_bytes = ci_type_row_bytes(view->type, view->cols);
+    int64_t rows = (int64_t)(PIECE_BYTES / row_bytes) / group * group, piece = rows > group ? rows : group;
+    ci_share(view->rows, packing->layout->group_rows, thread, threads, &first, &last);
+    for (; first < last; first += piece) {
+        int64_t end = last - first > piece ? first + piece : last;
+        ci_layout_pack(packing->layout, view->type, view->rows, view->cols, host, packing->packed, first, end);
+        let_go(packing->store, host + (size_t)first * row_bytes, (size_t)(end - first) * row_bytes);
+    }
+}
+
 static void pack(const struct ci_store *store, const struct ci_tensor *weight, const struct ci_layout *layout,
                  void *packed) {
     const struct ci_view *view = &weight->view;
-    struct packing packing = {weight, layout, packed};
+    struct packing packing = {store, weight, layout, packed};
     ci_threads_run(store->threads, pack_share, &packing);
     let_go(store, weight->host, ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols));
 }
