@@ -19,25 +19,55 @@ enum ci_watch_kind ci_watch_begin(enum ci_watch_kind kind, double estimate) {
     return (enum ci_watch_kind)atomic_exchange_explicit(&watch->kind, (int)kind, memory_order_acq_rel);
 }
 
-/* Seconds for what is under way. */
-static double estimated(const struct ci_watch *watch) {
-    bool idle = atomic_load_explicit(&watch->kind, memory_order_relaxed) == CI_WATCH_IDLE;
-    return idle ? 0 : atomic_load_explicit(&watch->estimate, memory_order_relaxed);
+static void go_on(const struct ci_watch *watch) {
+    double rest = watch->begun_seconds - watch->waited_seconds;
+    ci_watch_begin(watch->built > watch->waited ? CI_WATCH_BUILD : CI_WATCH_STEP, rest > 0 ? rest : 0);
 }
 
-void ci_watch_begin_behind(enum ci_watch_kind kind, double estimate) {
-    const struct ci_watch *watch = mine;
+void ci_watch_begin_behind(double estimate) {
+    struct ci_watch *watch = mine;
     if (!watch) return;
-    bool builds = atomic_load_explicit(&watch->kind, memory_order_relaxed) == CI_WATCH_BUILD;
-    ci_watch_begin(builds ? CI_WATCH_BUILD : kind, estimated(watch) + estimate);
+    watch->begun++;
+    watch->begun_seconds += estimate;
+    go_on(watch);
 }
 
-void ci_watch_done(double estimate) {
-    const struct ci_watch *watch = mine;
+void ci_watch_build_queued(void) {
+    struct ci_watch *watch = mine;
     if (!watch) return;
-    double rest = estimated(watch) - estimate;
-    ci_watch_begin(CI_WATCH_STEP, rest > 0 ? rest : 0);
+    watch->begun += watch->begun == watch->waited; /* it is no part of a run, but something to wait for */
+    watch->built = watch->begun;
+    go_on(watch);
 }
+
+struct ci_watch_run ci_watch_run(void) {
+    return mine ? (struct ci_watch_run){mine->begun, mine->begun_seconds} : (struct ci_watch_run){0};
+}
+
+void ci_watch_done(const struct ci_watch_run *run) {
+    struct ci_watch *watch = mine;
+    if (!watch) return;
+    if (run->number > watch->waited) watch->waited = run->number;
+    if (run->seconds > watch->waited_seconds) watch->waited_seconds = run->seconds;
+    go_on(watch);
+}
+
+void ci_watch_begin_alone(double estimate) {
+    struct ci_watch *watch = mine;
+    if (!watch) return;
+    watch->waited = watch->begun++;
+    watch->waited_seconds = watch->begun_seconds;
+    watch->begun_seconds += estimate;
+    go_on(watch);
+}
+
+struct ci_watch_pause ci_watch_pause(void) {
+    struct ci_watch_pause pause = {.estimate = mine ? atomic_load(&mine->estimate) : 0};
+    pause.kind = ci_watch_begin(CI_WATCH_IDLE, 0);
+    return pause;
+}
+
+void ci_watch_resume(const struct ci_watch_pause *pause) { ci_watch_begin(pause->kind, pause->estimate); }
 
 /* One thread writes, so nothing is lost between the two halves. */
 void ci_watch_beat(void) {

@@ -9,7 +9,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* IDLE: in nobody's driver, such as a text callback. BUILD: compiles kernels, loads weights. STEP: runs a plan. */
+/* IDLE: in nobody's driver, such as a text callback. BUILD: compiles kernels, loads weights. STEP: anything else on a
+ * device: runs a plan, copies pages. */
 enum ci_watch_kind { CI_WATCH_IDLE, CI_WATCH_BUILD, CI_WATCH_STEP };
 
 /* Starts zeroed. */
@@ -20,6 +21,11 @@ struct ci_watch {
     atomic_uint beats;
     double looked, resumed; /* of who waits: the last look, and the first one after a pause of its own or a beat */
     unsigned beats_seen;    /* at the last look */
+
+    /* of the thread itself: runs that began and that have been waited for, and their estimates, since it was made; the
+     * run up to which it is building */
+    unsigned long begun, waited, built;
+    double begun_seconds, waited_seconds;
 };
 
 /* Who watches the calling thread from now on; NULL: nobody. The object must outlive the thread, or the next call. */
@@ -31,12 +37,34 @@ struct ci_watch *ci_watch_mine(void);
 /* A sign of life of the calling thread, and what it does next. Returns what it did before. */
 enum ci_watch_kind ci_watch_begin(enum ci_watch_kind kind, double estimate);
 
-/* The same for what begins behind that which is under way, in a device's queue: the estimate is for all of it, and so
- * is the time for building. */
-void ci_watch_begin_behind(enum ci_watch_kind kind, double estimate);
+/* A run begins behind those that are under way, in a device's queue: the estimate is for all of them. It is a step, or
+ * building while that is not known to be over. */
+void ci_watch_begin_behind(double estimate);
 
-/* The first of those has been waited for, whose estimate this was: steps are left, and the rest of the time. */
-void ci_watch_done(double estimate);
+/* What is enqueued next is compiled first, or reads weights for the first time: it is building until the run that began
+ * last has been waited for. */
+void ci_watch_build_queued(void);
+
+/* The run that began last, to be told when it has been waited for, and with it all that began before. */
+struct ci_watch_run {
+    unsigned long number;
+    double seconds;
+};
+
+struct ci_watch_run ci_watch_run(void);
+void ci_watch_done(const struct ci_watch_run *run);
+
+/* A step with nothing in the queue before it: all of that has been waited for, or counts for nothing. */
+void ci_watch_begin_alone(double estimate);
+
+/* In nobody's driver for a while, whatever is in the queue; then as before. */
+struct ci_watch_pause {
+    enum ci_watch_kind kind;
+    double estimate;
+};
+
+struct ci_watch_pause ci_watch_pause(void);
+void ci_watch_resume(const struct ci_watch_pause *pause);
 
 /* A sign of life in the middle of it: something of it is done. */
 void ci_watch_beat(void);

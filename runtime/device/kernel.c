@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/status.h"
+#include "base/watch.h"
 #include "device/internal.h"
 
 struct ci_kernel {
@@ -108,6 +109,7 @@ enum clinfer_status ci_kernel_enqueue(struct ci_kernel *kernel, int dimensions, 
     if (!known) {
         enum clinfer_status status = ci_device_compiler_works(device);
         if (status != CLINFER_OK) return status;
+        ci_watch_build_queued(); /* PoCL compiles for each local size, here or when it comes to this in the queue */
     }
     device->counts.enqueues++;
     cl_int error = clEnqueueNDRangeKernel(device->queue, kernel->handle, (cl_uint)dimensions, NULL, global, local, 0,

@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/watch.h"
 #include "engine/constraint.h"
 #include "engine/devices.h"
 #include "engine/joined.h"
@@ -68,6 +69,7 @@ struct ci_flight {
     struct ci_bucket *bucket;
     struct ci_batch batch;
     int slot, count;
+    struct ci_watch_run run;
     struct clinfer_session *sessions[CI_MAX_SEQUENCES];
     int32_t ids[CI_MAX_SEQUENCES], not_finite[CI_MAX_SEQUENCES];
 };

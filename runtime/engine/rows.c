@@ -32,9 +32,11 @@ enum clinfer_status ci_engine_compute_logits(struct clinfer_engine *engine, stru
         status = ci_plan_set_rows(bucket->plan, extents);
         if (status == CLINFER_OK)
             status = engine->careful ? ci_careful_run(engine, bucket, rows, replaced) : ci_plan_run(bucket->plan);
+        const struct ci_watch_run run = ci_watch_run();
         if (*replaced) return status;
         if (status == CLINFER_OK && wanted_rows)
             status = ci_plan_read(bucket->plan, bucket->run.logits, 0, wanted_rows, logits);
+        if (wanted_rows) ci_plan_waited(bucket->plan, &run);
         size_t count = status == CLINFER_OK ? outputs * (size_t)wanted_rows : 0;
         for (size_t i = 0; i < count; i++) *bad += !isfinite(logits[i]);
         logits += count;
@@ -66,7 +68,9 @@ enum clinfer_status ci_engine_compute_together(struct clinfer_engine *engine, st
     int64_t extents[CI_EXTENT_COUNT] = {0, batch.rows, batch.rows, batch.tiles};
     status = ci_plan_set_rows(bucket->plan, extents);
     if (status == CLINFER_OK) status = ci_plan_run(bucket->plan);
+    const struct ci_watch_run run = ci_watch_run();
     if (status == CLINFER_OK) status = ci_plan_read(bucket->plan, bucket->run.logits, 0, batch.rows, rows);
+    ci_plan_waited(bucket->plan, &run);
     size_t numbers = status == CLINFER_OK ? (size_t)batch.rows * (size_t)engine->model.outputs : 0;
     for (size_t i = 0; i < numbers; i++) bad += !isfinite(rows[i]);
     engine->stats.steps++;

@@ -22,15 +22,9 @@
 
 /* In nobody's driver while the receiver has the word, and without the lock: it may be a terminal that was stopped, and
  * those who wait must be able to look. false: nothing of this runner comes through any more. */
-struct talk {
-    double estimate; /* of a step that is under way meanwhile */
-    enum ci_watch_kind before;
-};
-
-static bool begin_talk(struct ci_task *task, size_t bytes, struct talk *talk) {
+static bool begin_talk(struct ci_task *task, size_t bytes, struct ci_watch_pause *pause) {
     struct ci_runner *runner = task->runner;
-    talk->estimate = atomic_load(&runner->watch.estimate);
-    talk->before = ci_watch_begin(CI_WATCH_IDLE, 0);
+    *pause = ci_watch_pause();
     pthread_mutex_lock(&runner->lock);
     runner->talks = !runner->abandoned;
     if (runner->talks) task->text_bytes += bytes;
@@ -39,35 +33,35 @@ static bool begin_talk(struct ci_task *task, size_t bytes, struct talk *talk) {
     return may;
 }
 
-static void end_talk(const struct ci_task *task, const struct talk *talk) {
+static void end_talk(const struct ci_task *task, const struct ci_watch_pause *pause) {
     struct ci_runner *runner = task->runner;
     pthread_mutex_lock(&runner->lock);
     runner->talks = false;
     pthread_mutex_unlock(&runner->lock);
-    ci_watch_begin(talk->before, talk->estimate);
+    ci_watch_resume(pause);
 }
 
 static bool pass_on(struct ci_task *task, clinfer_text_callback *callback, const char *text, size_t length) {
-    struct talk talk;
-    bool goes_on = begin_talk(task, length, &talk);
+    struct ci_watch_pause pause;
+    bool goes_on = begin_talk(task, length, &pause);
     if (goes_on && callback) goes_on = callback(task->request.user, text, length);
-    end_talk(task, &talk);
+    end_talk(task, &pause);
     return goes_on;
 }
 
 static void on_start(void *user, size_t cached_tokens) {
     struct ci_task *task = user;
     size_t prompt_tokens = task->seat->session->result.prompt_tokens;
-    struct talk talk;
+    struct ci_watch_pause pause;
     if (!task->request.started) return;
-    if (begin_talk(task, 0, &talk)) task->request.started(task->request.user, prompt_tokens, cached_tokens);
-    end_talk(task, &talk);
+    if (begin_talk(task, 0, &pause)) task->request.started(task->request.user, prompt_tokens, cached_tokens);
+    end_talk(task, &pause);
 }
 
 static void tell_progress(struct ci_task *task, size_t done, size_t total) {
-    struct talk talk;
-    if (begin_talk(task, 0, &talk)) task->request.progress(task->request.user, done, total);
-    end_talk(task, &talk);
+    struct ci_watch_pause pause;
+    if (begin_talk(task, 0, &pause)) task->request.progress(task->request.user, done, total);
+    end_talk(task, &pause);
 }
 
 /* As pass_on(), for what is not text and takes no time. */
@@ -206,7 +200,9 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     struct ci_prompt prompt;
     *of_model = true;
     ci_stop_by(is_cancelled, task);
+    const struct ci_watch_pause pause = ci_watch_pause(); /* templates and texts may be long */
     enum clinfer_status status = ci_engine_prompt(task->runner->engine, &request->prompt, &prompt);
+    ci_watch_resume(&pause);
     ci_stop_by(NULL, NULL);
     bool reasoning_begun = prompt.reasoning_begun;
     int32_t *tokens = prompt.tokens;
@@ -393,13 +389,14 @@ static void serve(struct ci_runner *runner) {
             pthread_mutex_unlock(&runner->lock);
             ci_watch_begin(CI_WATCH_BUILD, 0);
             ci_engine_save_programs(runner->engine);
+            ci_watch_begin_alone(0);
             pthread_mutex_lock(&runner->lock);
         } else if (may_close(runner)) {
             break;
         } else {
             ci_watch_begin(CI_WATCH_IDLE, 0);
             pthread_cond_wait(&runner->changed, &runner->lock);
-            ci_watch_begin(CI_WATCH_BUILD, 0);
+            ci_watch_begin_alone(0);
         }
     }
 }

@@ -80,7 +80,11 @@ static enum clinfer_status lead(struct clinfer_engine *engine) {
         return ci_fail(CLINFER_INVALID_ARGUMENT, "called from a text callback, which may call clinfer_cancel only");
     }
     engine->guests++;
-    while (engine->leading) pthread_cond_wait(&engine->changed, &engine->lock);
+    if (engine->leading) {
+        const struct ci_watch_pause pause = ci_watch_pause(); /* who leads is watched, too */
+        while (engine->leading) pthread_cond_wait(&engine->changed, &engine->lock);
+        ci_watch_resume(&pause);
+    }
     engine->guests--;
     engine->leading = true;
     engine->leader = pthread_self();
@@ -324,8 +328,10 @@ size_t ci_session_computed(clinfer_session *session) {
 /* Who takes turn after turn lets those in first who come in once. */
 static void let_guests_in(struct clinfer_engine *engine) {
     pthread_mutex_lock(&engine->lock);
+    const struct ci_watch_pause pause = ci_watch_pause(); /* as in lead() */
     while (engine->guests > 0 && !(engine->leading && pthread_equal(engine->leader, pthread_self())))
         pthread_cond_wait(&engine->changed, &engine->lock);
+    ci_watch_resume(&pause);
     pthread_mutex_unlock(&engine->lock);
 }
 

@@ -136,6 +136,7 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     start = flight->started = ci_now();
     if (status == CLINFER_OK)
         status = engine->careful ? ci_careful_run(engine, bucket, batch->rows, &replaced) : ci_plan_run(bucket->plan);
+    flight->run = ci_watch_run();
     engine->stats.device_seconds += ci_now() - start;
     if (status != CLINFER_OK || replaced) return status;
     flight->bucket = bucket;
@@ -188,6 +189,7 @@ static void fail_flight(struct clinfer_engine *engine, struct ci_flight *flight,
                         const char *message) {
     deactivate(flight);
     distrust(engine);
+    ci_watch_begin_alone(0);
     for (int i = 0; i < flight->batch.count; i++) {
         ci_fail(status, "%s", message);
         fail_part(&flight->batch.parts[i], status);
@@ -229,6 +231,7 @@ static enum clinfer_status wait_for(struct clinfer_engine *engine, struct ci_fli
     enum clinfer_status status =
         ci_plan_read_wait(flight->bucket->plan, flight->bucket->run.not_finite, flight->slot + 1);
     enum clinfer_status second = ci_plan_read_wait(flight->bucket->plan, engine->model.sampled, flight->slot);
+    ci_plan_waited(flight->bucket->plan, &flight->run);
     engine->stats.device_seconds += ci_now() - start;
     if (engine->trace && engine->device) {
         start = ci_trace_host(engine->trace, CI_TRACE_WAIT, start);

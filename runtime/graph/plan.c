@@ -364,7 +364,7 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
         double start = ci_trace_start(trace);
         status = copy(plan, first);
         /* The run goes on with what is behind the copy. */
-        if (plan->ran && first->source->view.buffer) ci_watch_begin(CI_WATCH_STEP, plan->estimate);
+        if (first->source->view.buffer) ci_watch_begin_alone(plan->estimate);
         if (trace) trace_step(plan, first, start, ci_now());
         CI_PROBE(transfer, first->source->name, live_bytes(plan, first->source), first->source->place, first->place);
         return status;
@@ -397,7 +397,8 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
 }
 
 enum clinfer_status ci_plan_run(struct ci_plan *plan) {
-    ci_watch_begin_behind(plan->ran ? CI_WATCH_STEP : CI_WATCH_BUILD, plan->estimate);
+    ci_watch_begin_behind(plan->estimate);
+    if (!plan->store->ran) ci_watch_build_queued(); /* weights may come from disk only now */
     double start = ci_trace_start(plan->store->trace);
     enum clinfer_status status = ci_plan_send_inputs(plan);
     if (plan->store->place_count > 1) ci_trace_host(plan->store->trace, CI_TRACE_ENQUEUE, start);
@@ -436,9 +437,12 @@ enum clinfer_status ci_plan_read_start(struct ci_plan *plan, const struct ci_ten
 enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tensor *tensor, int slot) {
     enum clinfer_status status = CLINFER_OK;
     if (tensor->view.buffer) status = ci_buffer_read_wait(plan->store->places[tensor->place].device, slot);
-    plan->ran = true;
-    ci_watch_done(plan->estimate);
     return status;
+}
+
+void ci_plan_waited(struct ci_plan *plan, const struct ci_watch_run *run) {
+    plan->store->ran = true;
+    ci_watch_done(run);
 }
 
 int ci_plan_steps(const struct ci_plan *plan) { return plan->step_count; }

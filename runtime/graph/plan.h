@@ -7,6 +7,7 @@
 #ifndef CI_GRAPH_PLAN_H
 #define CI_GRAPH_PLAN_H
 
+#include "base/watch.h"
 #include "graph/passes.h"
 #include "graph/store.h"
 
@@ -54,6 +55,9 @@ enum clinfer_status ci_plan_read(struct ci_plan *plan, const struct ci_tensor *t
 enum clinfer_status ci_plan_read_start(struct ci_plan *plan, const struct ci_tensor *tensor, int64_t rows, void *out,
                                        int slot);
 enum clinfer_status ci_plan_read_wait(struct ci_plan *plan, const struct ci_tensor *tensor, int slot);
+
+/* Whoever watches is told that this run of the plan, as ci_watch_run() had it behind ci_plan_run(), is done. */
+void ci_plan_waited(struct ci_plan *plan, const struct ci_watch_run *run);
 
 /* What was decided, for --explain, --json and the tests. */
 struct ci_plan_step {

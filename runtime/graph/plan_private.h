@@ -61,7 +61,6 @@ struct ci_plan {
     unsigned generation;        /* of the store, when views were last taken */
     double cpu_seconds;
     double estimate; /* seconds between two waits of a run, rather too many; for whoever watches */
-    bool ran;        /* once: some drivers compile when a kernel is enqueued first */
     int suspect;     /* the step that verify.h compares next; -1: none */
 };
 

@@ -43,6 +43,7 @@ struct ci_store {
     uint64_t weight_bytes[CI_MAX_PLACES], state_bytes[CI_MAX_PLACES]; /* for reports */
     bool caches_on_host;                                              /* no KV cache is given to a device */
     bool caches_must_move; /* a plan could not be made: what touches a KV cache cannot run on the device where it is */
+    bool ran;              /* a plan has run to its end: the weights have been read once */
     unsigned generation;   /* changes whenever a tensor's bytes have moved: plans compare it */
 };
 

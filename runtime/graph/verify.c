@@ -149,9 +149,9 @@ static enum clinfer_status judge_outputs(const struct step *step, struct ci_samp
     if (status == CLINFER_OK) report->not_finite = count_not_finite(step, &result, &report->caches);
     report->own = report->not_finite > 0 && !ci_sample_reads_not_finite(sample);
     report->in_cache = report->own && writes_narrow_cache(&result);
-    enum ci_watch_kind before = ci_watch_begin(CI_WATCH_IDLE, 0); /* slow, but in nobody's driver */
+    const struct ci_watch_pause pause = ci_watch_pause(); /* slow, but in nobody's driver */
     if (status == CLINFER_OK) status = ci_judge_real(sample, &result, &verdict);
-    ci_watch_begin(before, 0);
+    ci_watch_resume(&pause);
     ci_sample_destroy(&result);
     report->passed = verdict.passed;
     report->own = report->own && verdict.passed;
@@ -202,7 +202,7 @@ enum clinfer_status ci_plan_verify(struct ci_plan *plan, const struct ci_cache_u
     if (status != CLINFER_OK) status = ci_plan_send_inputs(plan);
     for (int i = 0; i < plan->step_count && status == CLINFER_OK; i++) {
         struct ci_verify_step report;
-        ci_watch_begin(CI_WATCH_STEP, plan->estimate);
+        ci_watch_begin_alone(plan->estimate);
         status = verify_step(plan, i, caches, &report);
         if (status != CLINFER_OK || !callback(user, &report)) break;
     }
@@ -301,7 +301,7 @@ enum clinfer_status ci_plan_walk(struct ci_plan *plan, struct ci_walk *walk) {
     enum clinfer_status status = make_room(plan, &look.room);
     if (status == CLINFER_OK && ci_plan_send_inputs(plan) != CLINFER_OK) status = ci_plan_send_inputs(plan);
     for (int i = 0; i < plan->step_count && status == CLINFER_OK && walk->last.passed; i++) {
-        ci_watch_begin(CI_WATCH_STEP, plan->estimate);
+        ci_watch_begin_alone(plan->estimate);
         status = walk_step(plan, i, &look, &clean);
     }
     free(look.room);

@@ -454,23 +454,60 @@ static void test_watch_takes_beats_for_life(void **state) {
 static void test_watch_adds_up_what_is_queued(void **state) {
     (void)state;
     struct ci_watch watch = {0};
-    ci_watch_begin_behind(CI_WATCH_STEP, 1); /* nobody watches */
-    ci_watch_done(1);
+    struct ci_watch_run runs[3], none = ci_watch_run();
+    ci_watch_begin_behind(1); /* nobody watches */
+    ci_watch_done(&none);
     ci_watch_by(&watch);
     ci_watch_begin(CI_WATCH_IDLE, 5);
-    ci_watch_begin_behind(CI_WATCH_STEP, 1);
-    assert_true(atomic_load(&watch.estimate) == 1);
-    ci_watch_begin_behind(CI_WATCH_BUILD, 2); /* a first run, */
-    ci_watch_begin_behind(CI_WATCH_STEP, 4);  /* and one behind it */
-    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_BUILD);
-    assert_true(atomic_load(&watch.estimate) == 7);
-    ci_watch_done(1);
+    for (int i = 0; i < 3; i++) {
+        ci_watch_begin_behind(1 << i);
+        runs[i] = ci_watch_run();
+    }
     assert_int_equal(atomic_load(&watch.kind), CI_WATCH_STEP);
-    assert_true(atomic_load(&watch.estimate) == 6);
-    ci_watch_done(2);
-    ci_watch_done(4);
-    ci_watch_done(4);
+    assert_true(atomic_load(&watch.estimate) == 7);
+    ci_watch_done(&runs[1]); /* nobody waited for the first, which came before it */
+    assert_true(atomic_load(&watch.estimate) == 4);
+    ci_watch_done(&runs[0]);
+    assert_true(atomic_load(&watch.estimate) == 4);
+    ci_watch_done(&runs[2]);
     assert_true(atomic_load(&watch.estimate) == 0);
+    ci_watch_begin_behind(1);
+    ci_watch_begin_alone(2); /* it goes on with what is behind a wait of its own */
+    assert_true(atomic_load(&watch.estimate) == 2);
+    ci_watch_by(NULL);
+}
+
+/* A kernel that is compiled in the queue, as PoCL does, takes the time of building; loading before a run is over. */
+static void test_watch_tells_steps_from_building(void **state) {
+    (void)state;
+    struct ci_watch watch = {0};
+    struct ci_watch_run runs[3];
+    ci_watch_by(&watch);
+    ci_watch_begin(CI_WATCH_BUILD, 0);
+    ci_watch_begin_behind(1);
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_STEP);
+    runs[0] = ci_watch_run();
+    ci_watch_begin_behind(1);
+    ci_watch_build_queued();
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_BUILD);
+    assert_true(atomic_load(&watch.estimate) == 2);
+    runs[1] = ci_watch_run();
+    ci_watch_done(&runs[0]);
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_BUILD);
+    struct ci_watch_pause pause = ci_watch_pause();
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_IDLE);
+    ci_watch_resume(&pause);
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_BUILD);
+    ci_watch_begin_behind(1);
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_BUILD);
+    runs[2] = ci_watch_run();
+    ci_watch_done(&runs[1]);
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_STEP);
+    ci_watch_done(&runs[2]);
+    ci_watch_build_queued(); /* of no run, such as a proof */
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_BUILD);
+    ci_watch_begin_alone(1);
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_STEP);
     ci_watch_by(NULL);
 }
 
@@ -511,6 +548,7 @@ int main(void) {
         cmocka_unit_test(test_silence_is_a_hang_unless_nobody_looked),
         cmocka_unit_test(test_watch_takes_beats_for_life),
         cmocka_unit_test(test_watch_adds_up_what_is_queued),
+        cmocka_unit_test(test_watch_tells_steps_from_building),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
