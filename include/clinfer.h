@@ -265,7 +265,9 @@ struct clinfer_engine_stats {
     int fallbacks;                      /* ops of a plan that could not run on the device */
     const char *fallback_text;          /* which and why, for people; "" when there are none; stays until it closes */
     uint64_t weight_bytes, cache_bytes, activation_bytes;
-    uint64_t cache_tokens, cache_tokens_used; /* for which the KV caches have room, which grows; that are there */
+    /* For which the KV caches have room, which grows; that requests under way have: what is kept for those to come goes
+     * when its room is needed, and does not count. */
+    uint64_t cache_tokens, cache_tokens_used;
 };
 CLINFER_API void clinfer_engine_get_stats(clinfer_engine *engine, struct clinfer_engine_stats *stats);
 
@@ -662,9 +664,9 @@ struct clinfer_remote {
  * From several threads: everything here may be called at any time from any thread, also while others wait for answers,
  * but a conversation belongs to one thread at a time (cancelling is for all), and nobody may use what another one
  * destroys or closes. Who waits for an answer sleeps. Callbacks of a request come from the engine's thread, or from the
- * one that waits where a remote answers or the answer ends, one at a time for each conversation; what of the router they
- * may call is clinfer_chat_cancel, clinfer_router_take_engine and _give_back_engine, _get_state, _get_stats and _rungs.
- * They hold up all that the engine computes, so they should not wait for anything. */
+ * one that waits where a remote answers or the answer ends, one at a time for each conversation; what of the router
+ * they may call is clinfer_chat_cancel, clinfer_router_take_engine and _give_back_engine, _get_state, _get_stats and
+ * _rungs. They hold up all that the engine computes, so they should not wait for anything. */
 
 typedef struct clinfer_router clinfer_router;
 typedef struct clinfer_conversation clinfer_conversation;
@@ -776,8 +778,8 @@ struct clinfer_router_stats {
     uint64_t requests, answered, failed, cancelled;          /* so far */
     uint64_t prompt_tokens, cached_tokens, generated_tokens; /* of those that have ended, as in their results */
     double prompt_seconds, generate_seconds;
-    uint64_t steps, rows;                      /* runs of a plan, and tokens computed, of engines that are open */
-    uint64_t cache_tokens, cache_tokens_used;  /* for which the KV caches have room; that are there */
+    uint64_t steps, rows;                     /* runs of a plan, and tokens computed, of engines that are open */
+    uint64_t cache_tokens, cache_tokens_used; /* as of engines */
     uint64_t cache_bytes;
     int running, waiting; /* requests that are computed, or on a remote; that wait for an engine */
 };
@@ -865,9 +867,9 @@ struct clinfer_chat_request {
     void (*progress)(void *user, size_t done, size_t total);
 };
 
-/* clinfer_embed_all() on the first rung of this machine that can, from any thread: where a device fails, that rung is out
- * of use, and the next one makes all vectors anew. Remotes are not asked. For an encoder, or with engine.embeddings.
- * CLINFER_UNSUPPORTED: no model runs here. */
+/* clinfer_embed_all() on the first rung of this machine that can, from any thread: where a device fails, that rung is
+ * out of use, and the next one makes all vectors anew. Remotes are not asked. For an encoder, or with
+ * engine.embeddings. CLINFER_UNSUPPORTED: no model runs here. */
 CLINFER_API enum clinfer_status clinfer_router_embed(clinfer_router *router, const struct clinfer_tokens *texts,
                                                      size_t count, enum clinfer_pooling pooling,
                                                      bool (*goes_on)(void *user), void *user, float *vectors);

@@ -9,9 +9,13 @@
 --floor    how many tests have to pass; less is an error
 FILE       chat_completion, completion, ... (default: all that clinfer means to answer)
 
-The server gets llama-server's flags as the suite has them; only --cors-origins '*' and --allow-model-changes are added,
-since clinfer's defaults let no foreign page in, and nobody without a key load and unload models. What llama-server passes was counted with the same stand-ins."""
+The server gets llama-server's flags as the suite has them; only --allow-model-changes and, without --tools,
+--cors-origins '*' are added, since clinfer's defaults let no foreign page in, and nobody without a key load and unload
+models. What a router is told to fetch comes from a Hub on loopback (HF_ENDPOINT), for which its --offline is left out.
+What llama-server passes was counted with the same stand-ins, without such a Hub: there two tests of router fail."""
 import argparse
+import glob
+import json
 import os
 import random
 import shutil
@@ -24,6 +28,35 @@ PEER = {"basic": (6, 8), "chat_completion": (52, 52), "completion": (38, 39), "c
         "template": (35, 35), "metrics": (10, 10), "security": (23, 29), "tool_call": (6, 6), "tokenize": (3, 3),
         "compat_oai_responses": (3, 3), "compat_anthropic": (27, 28), "sleep": (4, 4), "router": (15, 17),
         "embedding": (33, 33), "rerank": (12, 16), "infill": (7, 8)}
+
+# llama-server lets every page in unless it has --tools. A router of the suite's is --offline and then told to fetch a
+# model; clinfer would refuse that.
+WRAPPER = """#!/bin/sh
+set -- --allow-model-changes {device}"$@"
+case " $* " in *" --tools "*|*" --cors-origins "*) ;; *) set -- --cors-origins '*' "$@" ;; esac
+case " $* " in
+*" --hf-repo "*|*" --model "*) ;;
+*) for word; do shift; [ "$word" = --offline ] || set -- "$@" "$word"; done; unset HF_HUB_OFFLINE ;;
+esac
+exec '{tool}' serve "$@"
+"""
+FETCHED = "test-model-router-download"  # a router is told to fetch it; its stand-in is that of stories260K
+
+
+def start_hub(hub):
+    """A Hub on loopback for what the router is told to fetch: (its process, its address)."""
+    found = glob.glob(os.path.join(hub, "models--ggml-org--test-model-stories260K/snapshots/*/*.gguf"))
+    folder = os.path.abspath("build/suite/hub")
+    os.makedirs(folder, exist_ok=True)
+    child = subprocess.Popen([sys.executable, "tests/support/hub_server.py", folder], text=True, stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+    address = json.loads(child.stdout.readline())["http"]
+    if found:
+        files = {FETCHED + "-F16.gguf": {"file": os.path.realpath(found[0]), "large": True}}
+        child.stdin.write("put " + json.dumps({"name": FETCHED, "version": 1, "files": files}) + "\n")
+        child.stdin.flush()
+        child.stdout.readline()
+    return child, address
 
 
 def prepare(arguments):
@@ -38,13 +71,15 @@ def prepare(arguments):
     server = os.path.join(folder, "as_llama_server")
     device = f"--device {arguments.device} " if arguments.device else ""
     with open(server, "w", encoding="utf-8") as script:
-        script.write(f"#!/bin/sh\nexec '{os.path.abspath(arguments.tool)}' serve {device}--cors-origins '*' --allow-model-changes \"$@\"\n")
+        script.write(WRAPPER.format(tool=os.path.abspath(arguments.tool), device=device))
     os.chmod(server, 0o755)
     return tests, server
 
 
 def run(arguments, tests, server, report):
-    environment = {**os.environ, "LLAMA_CACHE": os.path.abspath(arguments.hub or os.path.join(arguments.peer, "hub")),
+    cache = os.path.abspath(arguments.hub or os.path.join(arguments.peer, "hub"))
+    hub, address = start_hub(cache)
+    environment = {**os.environ, "LLAMA_CACHE": cache, "HF_ENDPOINT": address,
                    "LLAMA_SERVER_BIN_PATH": server, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1",
                    "PORT": os.environ.get("PORT", str(random.randint(20000, 39999)))}
     files = [f"unit/test_{name}.py" for name in arguments.files or PEER]
@@ -52,6 +87,8 @@ def run(arguments, tests, server, report):
                "-m", "not slow", "-p", "no:cacheprovider", "--timeout", "60", "--tb=line", f"--junitxml={report}", *files]
     with open("build/suite/log", "wb") as log:
         subprocess.run(command, cwd=tests, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
+    hub.stdin.close()
+    hub.wait()
 
 
 def read(report):

@@ -151,6 +151,7 @@ static void copy_rest(const struct ci_serve_flags *flags, struct ci_server_optio
     options->reasoning_format = formats[flags->reasoning_format];
     options->reasoning = reasoning[flags->reasoning];
     options->pooling = flags->pooling;
+    options->offline = flags->engine.from.offline;
 }
 
 enum clinfer_status ci_serve_flags_read(struct ci_serve_flags *flags, struct ci_server_options *options) {

@@ -374,7 +374,12 @@ void ci_engine_count(const struct clinfer_engine *engine, struct clinfer_engine_
     const struct ci_page_pool *pool =
         &engine->pools[engine->pools[CI_CACHE_WHOLE].capacity ? CI_CACHE_WHOLE : CI_CACHE_WINDOW];
     stats->cache_tokens = (uint64_t)pool->capacity * CI_PAGE_ROWS;
-    stats->cache_tokens_used = (uint64_t)(pool->capacity - pool->free_count) * CI_PAGE_ROWS;
+    int64_t held = pool->capacity - pool->free_count, needed = 0;
+    for (const struct clinfer_session *s = engine->queue; s && needed < held; s = s->next_in_queue) {
+        const struct ci_page_list *list = &s->lists[pool->window ? CI_CACHE_WINDOW : CI_CACHE_WHOLE];
+        needed += list->count - list->first; /* shared ones more than once */
+    }
+    stats->cache_tokens_used = (uint64_t)(needed < held ? needed : held) * CI_PAGE_ROWS;
     for (int i = 0; i < engine->store.place_count; i++) {
         stats->weight_bytes += engine->store.weight_bytes[i];
         stats->cache_bytes += engine->store.state_bytes[i];

@@ -3,6 +3,7 @@
  * registry, below ollama/. */
 #define _GNU_SOURCE
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include "hub/stores_private.h"
@@ -24,12 +25,18 @@ static char *ollama_name(const char *below) {
     return name;
 }
 
+/* What it leads to stays where it is. */
+static bool is_link(const char *path) {
+    struct stat own;
+    return lstat(path, &own) == 0 && S_ISLNK(own.st_mode);
+}
+
 static bool add(void *user, const struct ci_store_found *found) {
     struct ci_store_list *list = user;
     struct ci_stored model = ci_store_from(list->settings->models, found);
     model.name = ollama_name(found->below);
-    model.removable = model.name || getxattr(found->path, origin, NULL, 0) >= 0;
-    model.placed = !model.removable;
+    model.placed = !model.name && getxattr(found->path, origin, NULL, 0) < 0;
+    model.removable = !model.placed || is_link(found->path);
     if (!model.name) model.name = strdup(found->below);
     if (!found->folder) ci_store_digest_of(found->path, model.digest);
     return ci_store_add(list, &model);

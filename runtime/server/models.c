@@ -1,9 +1,17 @@
-/* models.c: models are loaded and let go of by hand, as llama-server's router has it. */
+/* models.c: models are fetched, deleted, loaded and let go of by hand, as llama-server's router has it; and what
+ * happens to them is told to who follows it. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/status.h"
 #include "server/dialect.h"
+#include "server/downloads.h"
+#include "server/events.h"
+#include "server/model_delete.h"
 #include "server/pool.h"
 #include "server/server.h"
+
+/* ---- loading ---- */
 
 static const char *read_name(struct ci_exchange *exchange) {
     const json_t *body = ci_exchange_json(exchange);
@@ -28,19 +36,62 @@ static void load(struct ci_exchange *exchange) {
 
 static void unload(struct ci_exchange *exchange) {
     const char *name = read_name(exchange);
-    if (name) answer(exchange, ci_pool_unload(ci_server_pool(ci_exchange_server(exchange)), name));
+    struct ci_server *server = ci_exchange_server(exchange);
+    if (!name) return;
+    bool fetched = ci_downloads_cancel(ci_server_downloads(server), name);
+    answer(exchange, fetched ? CLINFER_OK : ci_pool_unload(ci_server_pool(server), name));
 }
+
+/* ---- what there is ---- */
+
+static void follow(struct ci_exchange *exchange) {
+    ci_events_follow(ci_server_events(ci_exchange_server(exchange)), exchange);
+}
+
+/* Answers when fetching has begun; events say how it went. */
+static void fetch(struct ci_exchange *exchange) {
+    struct ci_server *server = ci_exchange_server(exchange);
+    struct ci_pool_info *info = NULL;
+    const char *name = read_name(exchange);
+    if (!name) return;
+    enum clinfer_status status = ci_pool_find(ci_server_pool(server), name, &info);
+    bool known = status == CLINFER_OK && strcmp(info->name, name) == 0;
+    free(info);
+    if (known)
+        status = ci_fail(CLINFER_INVALID_ARGUMENT, "%s: this model is here already", name);
+    else
+        status = ci_downloads_begin(ci_server_downloads(server), name, ci_server_get_options(server)->offline);
+    answer(exchange, status);
+}
+
+static void delete (struct ci_exchange *exchange) {
+    const char *name = ci_exchange_query(exchange, "model");
+    struct ci_pool_info *info = NULL;
+    if (!name || !*name) {
+        ci_exchange_refuse(exchange, "model", "which one: ?model=NAME");
+        return;
+    }
+    enum clinfer_status status = ci_pool_find(ci_server_pool(ci_exchange_server(exchange)), name, &info);
+    if (status == CLINFER_OK) status = ci_model_delete(exchange, name, info);
+    free(info);
+    answer(exchange, status);
+}
+
+/* ---- the dialect ---- */
 
 static void fail(struct ci_exchange *exchange, const struct ci_failure *failure) {
     ci_reply_json(exchange, ci_failure_http_status(failure->kind), ci_failure_openai(failure));
 }
 
 static void break_off(struct ci_exchange *exchange, const struct ci_failure *failure) {
-    (void)failure; /* nothing here is a stream */
+    (void)failure; /* events end with the server */
     ci_stream_end(exchange, false);
 }
 
 static const struct ci_route routes[] = {
+    {"GET", "/models/sse", 0, follow},
+    {"POST", "/models", CI_ROUTE_CHANGES, fetch},
+    {"DELETE", "/models", CI_ROUTE_CHANGES, delete},
     {"POST", "/models/load", CI_ROUTE_CHANGES, load},
     {"POST", "/models/unload", CI_ROUTE_CHANGES, unload},
 };

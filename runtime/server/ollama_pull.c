@@ -8,8 +8,9 @@
 
 #include "base/clock.h"
 #include "base/status.h"
-#include "hub/pull.h"
+#include "server/downloads.h"
 #include "server/ollama_read.h"
+#include "server/server.h"
 
 static const double progress_seconds = 0.1;
 
@@ -53,29 +54,6 @@ static void watch(void *user, const struct ci_hub_event *event) {
 
 static void on_gone(void *user) { atomic_store(&((struct pull *)user)->cancelled, true); }
 
-/* What is neither a short name of clinfer's nor of the Hub is Ollama's. */
-static enum clinfer_status parse(const char *word, const struct ci_hub_settings *settings, struct ci_hub_name *name) {
-    char of_ollama[512];
-    enum clinfer_status status = ci_hub_name_parse(word, settings->endpoint, name);
-    if (status != CLINFER_NOT_FOUND) return status;
-    int length = snprintf(of_ollama, sizeof of_ollama, "ollama:%s", word);
-    if ((size_t)length >= sizeof of_ollama) return ci_fail(CLINFER_INVALID_ARGUMENT, "the name of a model is too long");
-    return ci_hub_name_parse(of_ollama, settings->endpoint, name);
-}
-
-static enum clinfer_status fetch(struct pull *pull, const struct ci_hub_settings *settings,
-                                 const struct ci_hub_name *name) {
-    const struct ci_hub_pull_options options = {0};
-    struct ci_hub_pulled pulled = {0};
-    struct ci_hub hub = {.settings = settings, .watch = watch, .user = pull, .cancel = &pull->cancelled};
-    enum clinfer_status status = settings->offline ? CLINFER_OK : ci_fetcher_create(&hub.fetcher);
-    if (status != CLINFER_OK) return status;
-    status = ci_hub_pull(&hub, name, &options, &pulled);
-    ci_fetcher_destroy(hub.fetcher);
-    ci_hub_pulled_free(&pulled);
-    return status;
-}
-
 static void answer(struct pull *pull, enum clinfer_status status) {
     if (status != CLINFER_OK) {
         struct ci_failure failure = ci_failure_of_status(status, clinfer_error());
@@ -96,13 +74,13 @@ void ci_ollama_pull(struct ci_exchange *exchange) {
     const json_t *body = ci_exchange_json(exchange);
     const char *word = body ? ci_ollama_named(exchange) : NULL;
     if (!word) return;
-    enum clinfer_status status = ci_hub_settings_read(&settings);
-    if (status == CLINFER_OK) status = parse(word, &settings, &name);
+    bool offline = ci_server_get_options(ci_exchange_server(exchange))->offline;
+    enum clinfer_status status = ci_download_name(word, offline, &settings, &name);
     pull.stream = status == CLINFER_OK && !json_is_false(json_object_get(body, "stream"));
     if (pull.stream) ci_stream_begin(exchange, "application/x-ndjson");
     ci_exchange_on_gone(exchange, on_gone, &pull);
     status_line(&pull, "pulling manifest");
-    if (status == CLINFER_OK) status = fetch(&pull, &settings, &name);
+    if (status == CLINFER_OK) status = ci_download(&settings, &name, watch, &pull, &pull.cancelled);
     ci_exchange_on_gone(exchange, NULL, NULL);
     answer(&pull, status);
     ci_hub_settings_free(&settings);

@@ -315,6 +315,13 @@ enum clinfer_status ci_pool_look(struct ci_pool *pool, const char *name, struct 
     return status;
 }
 
+void ci_pool_watch(struct ci_pool *pool, ci_pool_watcher *watch, void *user) {
+    pthread_mutex_lock(&pool->lock);
+    pool->watch = watch;
+    pool->watch_user = user;
+    pthread_mutex_unlock(&pool->lock);
+}
+
 void ci_pool_looked(struct ci_pool *pool, struct ci_pool_model *model) {
     if (!model) return;
     pthread_mutex_lock(&pool->lock);
@@ -343,7 +350,7 @@ enum clinfer_status ci_pool_load(struct ci_pool *pool, const char *name) {
 static void send_out(struct ci_pool_model *model) {
     if (model->state == CI_POOL_LOADED || model->state == CI_POOL_LOADING) model->leaves = true;
     if (model->state == CI_POOL_UNLOADING) model->goes_out = CI_POOL_UNLOADED;
-    if (model->state == CI_POOL_SLEEPING || model->state == CI_POOL_FAILED) model->state = CI_POOL_UNLOADED;
+    if (model->state == CI_POOL_SLEEPING || model->state == CI_POOL_FAILED) ci_pool_enter(model, CI_POOL_UNLOADED);
 }
 
 /* One that is loaded just now goes out when it is there, but not before those have it who wait for it. */

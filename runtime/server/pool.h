@@ -124,6 +124,11 @@ clinfer_router *ci_pool_router(struct ci_pool_model *model);
 const char *ci_pool_name(const struct ci_pool_model *model);
 double ci_pool_load_seconds(const struct ci_pool_model *model); /* that its last load took */
 
+/* Calls `watch` whenever a model's state changes, with the pool's lock held: it may not block, nor ask the pool. NULL:
+ * no more. */
+typedef void ci_pool_watcher(void *user, const char *name, enum ci_pool_state state);
+void ci_pool_watch(struct ci_pool *pool, ci_pool_watcher *watch, void *user);
+
 struct ci_pool_info;
 
 /* The same of one that is loaded, for a look that is no use of it: it wakes none, and keeps none awake. *model NULL: it
@@ -140,8 +145,8 @@ enum clinfer_status ci_pool_load(struct ci_pool *pool, const char *name);
 /* It goes out as soon as nobody has it; one that is not loaded is nothing. */
 enum clinfer_status ci_pool_unload(struct ci_pool *pool, const char *name);
 
-/* Calls `look` for each model that is loaded, with the pool's lock held: it may ask what answers at once, and nothing of
- * the pool. */
+/* Calls `look` for each model that is loaded, with the pool's lock held: it may ask what answers at once, and nothing
+ * of the pool. */
 void ci_pool_each(struct ci_pool *pool, void (*look)(void *user, const char *name, clinfer_router *router), void *user);
 
 /* A model as it was when the list was made. Texts lie in the list's own block. */

@@ -90,8 +90,14 @@ static void serve(struct ci_pool_model *model, enum clinfer_status status) {
     pthread_cond_broadcast(&model->pool->changed);
 }
 
+void ci_pool_enter(struct ci_pool_model *model, enum ci_pool_state state) {
+    struct ci_pool *pool = model->pool;
+    model->state = state;
+    if (pool->watch && !model->is_vectors) pool->watch(pool->watch_user, model->entry.name, state);
+}
+
 static void fail(struct ci_pool_model *model, enum clinfer_status status, const char *message) {
-    model->state = CI_POOL_FAILED;
+    ci_pool_enter(model, CI_POOL_FAILED);
     snprintf(model->failure, sizeof model->failure, "%s", message);
     serve(model, status);
 }
@@ -117,7 +123,7 @@ static void *end_thread(struct ci_pool *pool) {
 
 static void take_loaded(struct ci_pool_model *model, clinfer_router *router, double seconds) {
     model->router = router;
-    model->state = CI_POOL_LOADED;
+    ci_pool_enter(model, CI_POOL_LOADED);
     model->load_seconds = seconds;
     model->loaded = (int64_t)time(NULL);
     model->last_used = ci_now();
@@ -132,7 +138,7 @@ static bool makes_room(struct ci_pool_model *model) {
     struct ci_pool_model *other = least_recently_used(model->pool, true, model);
     if (other) ci_pool_close_model(other, CI_POOL_UNLOADED);
     if (!any_in(model->pool, CI_POOL_UNLOADING)) return false;
-    model->state = CI_POOL_UNLOADED;
+    ci_pool_enter(model, CI_POOL_UNLOADED);
     model->starved = true;
     return true;
 }
@@ -168,24 +174,24 @@ static void *close_router(void *user) {
     pool->methods->close(router);
     pthread_mutex_lock(&pool->lock);
     model->router = NULL;
-    model->state = model->goes_out;
+    ci_pool_enter(model, model->goes_out);
     return end_thread(pool);
 }
 
 void ci_pool_close_model(struct ci_pool_model *model, enum ci_pool_state then) {
     model->goes_out = then;
-    model->state = CI_POOL_UNLOADING;
+    ci_pool_enter(model, CI_POOL_UNLOADING);
     if (begin_thread(model, close_router)) {
         model->leaves = model->drains = false;
         return;
     }
-    model->state = CI_POOL_LOADED;
+    ci_pool_enter(model, CI_POOL_LOADED);
     ci_log(CLINFER_LOG_WARNING, "%s stays loaded: no thread to close it", model->entry.name);
 }
 
 static void begin_load(struct ci_pool_model *model) {
     model->starved = false;
-    model->state = CI_POOL_LOADING; /* keeps its ticket, for another try */
+    ci_pool_enter(model, CI_POOL_LOADING); /* keeps its ticket, for another try */
     if (!begin_thread(model, load)) fail(model, CLINFER_OUT_OF_MEMORY, "no thread to load the model");
 }
 

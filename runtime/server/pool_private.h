@@ -59,7 +59,12 @@ struct ci_pool {
     uint64_t tickets;
     int threads; /* that load or close */
     bool stopped, ends;
+    ci_pool_watcher *watch; /* NULL: nobody */
+    void *watch_user;
 };
+
+/* Another state, which whoever watches is told. With the lock held. */
+void ci_pool_enter(struct ci_pool_model *model, enum ci_pool_state state);
 
 /* pool_loads.c: models are loaded and closed as far as there is room. With the lock held; returns at once. */
 void ci_pool_schedule(struct ci_pool *pool);

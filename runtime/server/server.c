@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/downloads.h"
 #include "server/pool.h"
 #include "server/server_private.h"
 
@@ -109,7 +110,9 @@ enum clinfer_status ci_server_open(const struct ci_server_options *options, stru
     pthread_cond_init(&server->changed, NULL);
     ci_metrics_init(&server->metrics);
     raise_file_limit(&server->options);
-    status = open_log(server);
+    server->events = ci_events_create();
+    server->downloads = server->events ? ci_downloads_create(server->events) : NULL;
+    status = server->downloads ? open_log(server) : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a server");
     if (status == CLINFER_OK) status = copy_tls(server);
     if (status == CLINFER_OK) status = ci_server_set_keys(server, options->keys, options->key_count);
     if (status == CLINFER_OK)
@@ -129,7 +132,13 @@ static void set_text(char **text, const char *value) {
     *text = strdup(value);
 }
 
+static void tell_state(void *user, const char *model, enum ci_pool_state state) {
+    struct ci_server *server = user;
+    ci_events_tell(server->events, model, "status_change", json_pack("{s:s}", "status", ci_pool_state_name(state)));
+}
+
 void ci_server_serve(struct ci_server *server, struct ci_pool *pool, const char *name) {
+    ci_pool_watch(pool, tell_state, server);
     pthread_mutex_lock(&server->lock);
     server->pool = pool;
     set_text(&server->model, name);
@@ -149,6 +158,7 @@ bool ci_server_drain(struct ci_server *server, double seconds) {
     pthread_mutex_lock(&server->lock);
     server->draining = true;
     pthread_mutex_unlock(&server->lock);
+    ci_events_end(server->events);
     ci_network_quiesce(server);
     int late = 0;
     pthread_mutex_lock(&server->lock);
@@ -195,6 +205,7 @@ static void leave_all(struct ci_server *server) {
 void ci_server_close(struct ci_server *server) {
     if (!server) return;
     server->draining = true;
+    if (server->pool) ci_pool_watch(server->pool, NULL, NULL);
     end_all(server);
     ci_server_drain(server, server->daemon_count ? 2 : 0);
     leave_all(server);
@@ -212,7 +223,10 @@ void ci_server_close(struct ci_server *server) {
     free(server->certificate_key);
     free(server->model);
     free(server->failed);
-    if (all) free(server); /* else a handler that hangs still has it */
+    if (!all) return; /* a handler that hangs still has it */
+    ci_downloads_destroy(server->downloads);
+    ci_events_destroy(server->events);
+    free(server);
 }
 
 /* ---- what others ask ---- */
@@ -224,6 +238,12 @@ const char *ci_server_url(const struct ci_server *server, size_t index) {
 const struct ci_server_options *ci_server_get_options(const struct ci_server *server) { return &server->options; }
 struct ci_metrics *ci_server_metrics(struct ci_server *server) {
     return &server->metrics;
+}
+struct ci_events *ci_server_events(struct ci_server *server) {
+    return server->events;
+}
+struct ci_downloads *ci_server_downloads(struct ci_server *server) {
+    return server->downloads;
 }
 int64_t ci_server_started(const struct ci_server *server) { return server->started; }
 

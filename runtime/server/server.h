@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct ci_downloads;
+struct ci_events;
 struct ci_pool;
 struct ci_server;
 struct ci_metrics;
@@ -45,6 +47,7 @@ struct ci_server_options {
     const char *model_path, *alias, *tags, *slot_save_path, *chat_template;
     const char *media_path;
     bool slots, metrics, props, verbose, web_page, embeddings, reranking, shift, jinja;
+    bool offline;                 /* no request makes it fetch a model */
     const char *reasoning_format; /* "auto", "deepseek", "none" */
     const char *reasoning;        /* "on", "off", "auto" */
     const char *pooling;
@@ -77,6 +80,8 @@ const struct ci_server_options *ci_server_get_options(const struct ci_server *se
 /* Never NULL in handlers: requests wait until it is there, or are told that it is not. */
 struct ci_pool *ci_server_pool(struct ci_server *server);
 struct ci_metrics *ci_server_metrics(struct ci_server *server);
+struct ci_events *ci_server_events(struct ci_server *server);
+struct ci_downloads *ci_server_downloads(struct ci_server *server);
 /* Requests that are computed, and that wait. */
 void ci_server_load(struct ci_server *server, int *running, int *waiting);
 /* NULL: it has a model; else "Loading model", or why there is none. */

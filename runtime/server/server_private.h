@@ -29,6 +29,8 @@ struct ci_server {
     bool loopback; /* all of its addresses */
     struct ci_workers *workers;
     struct ci_metrics metrics;
+    struct ci_events *events;
+    struct ci_downloads *downloads;
     char *certificate, *certificate_key;
     int log_fd;
 
