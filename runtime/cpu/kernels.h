@@ -12,7 +12,7 @@ enum { CI_CPU_PEAK_CHAINS = 10 };
 #define CI_CPU_R16_OF(name, isa)                                                                                       \
     extern ci_cpu_function ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_f32_##name##_r16_##isa,                  \
         ci_cpu_matmul_experts_q8_##name##_r16_##isa, ci_cpu_matmul_experts_f32_##name##_r16_##isa;
-#define CI_R16_TYPE(name, bytes, parts, halves, most)                                                                  \
+#define CI_R16_TYPE(name, ...)                                                                                         \
     CI_CPU_R16_OF(name, avx512vnni) CI_CPU_R16_OF(name, avx2) CI_CPU_R16_OF(name, neondot)
 #include "cpu/r16_list.inc"
 #undef CI_R16_TYPE

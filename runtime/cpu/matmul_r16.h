@@ -39,6 +39,7 @@ struct r16_type {
     int group_bytes, parts;                                                  /* of 16 blocks; block_cols / 32 */
     int halves;                                                              /* scales in 32 columns: 1 or 2 */
     int most; /* the largest code (15, 31 or 63, or below it), or -128 for signed bytes */
+    int zero; /* the unsigned code that stands for zero, or 0 where blocks have offsets of their own */
 };
 
 /* ---- codes of so many bits (types/layout.h) ---- */
@@ -376,10 +377,27 @@ INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, const
     }
 }
 
+#if R16_ROW_LANES
+#include "cpu/matmul_r16_rows.h"
+enum { MANY_ROWS = X_BLOCK };
+#else
+enum { MANY_ROWS = INT32_MAX };
+#define walk_rows(type, job, first, last)
+#endif
+
+/* Where the lanes run along rows of x. */
+INLINE bool many_q8(const struct ci_matmul_job *job) { return job->rows >= MANY_ROWS; }
+INLINE bool many_f32(const struct ci_matmul_job *job) {
+    (void)job;
+    return false;
+}
+
 #define KERNEL(name, kind)                                                                                             \
     static void part_##kind##_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                   \
         if (job->rows == 1)                                                                                            \
             walk_streams(type_##name, tile_##kind, job, first, last);                                                  \
+        else if (many_##kind(job))                                                                                     \
+            walk_rows(type_##name, job, first, last);                                                                  \
         else                                                                                                           \
             walk_blocks(type_##name, tile_##kind, job, first, last);                                                   \
     }                                                                                                                  \
@@ -390,8 +408,8 @@ INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, const
         ci_experts_share(call, thread, threads, R16, part_##kind##_##name);                                            \
     }
 
-#define CI_R16_TYPE(name, bytes, parts, halves, most)                                                                  \
-    static const struct r16_type type_##name = {unpack_##name, bytes, parts, halves, most};                            \
+#define CI_R16_TYPE(name, bytes, parts, halves, most, zero)                                                            \
+    static const struct r16_type type_##name = {unpack_##name, bytes, parts, halves, most, zero};                      \
     KERNEL(name, q8)                                                                                                   \
     KERNEL(name, f32)
 #include "cpu/r16_list.inc"

@@ -7,6 +7,7 @@
 
 #define R16_NAME(name) name##_avx512vnni
 enum { R16_TILE_ROWS = 8, R16_BYTE_OFFSET = -128 };
+#define R16_ROW_LANES 16
 
 typedef __m512i r16_quad;
 typedef __m512 r16_float;
@@ -91,6 +92,64 @@ INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count,
 /* Column c of a quad: one byte of each lane. */
 INLINE r16_float r16_column(r16_quad quad, int c) {
     return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(quad, (unsigned)(8 * c)), _mm512_set1_epi32(255)));
+}
+
+/* ---- rows of x for lanes (matmul_r16_rows.h) ---- */
+
+INLINE r16_float r16_load_floats(const float *at) { return _mm512_loadu_ps(at); }
+INLINE void r16_store(float *at, r16_float a) { _mm512_storeu_ps(at, a); }
+INLINE r16_quad r16_load_quad(const int32_t *at) { return _mm512_loadu_si512(at); }
+INLINE void r16_store_quad(int32_t *at, r16_quad a) { _mm512_storeu_si512(at, a); }
+INLINE r16_quad r16_no_quad(void) { return _mm512_setzero_si512(); }
+INLINE r16_quad r16_all_lanes(int32_t a) { return _mm512_set1_epi32(a); }
+INLINE r16_quad r16_add_dot(r16_quad sum, r16_quad w, r16_quad x) { return _mm512_dpbusd_epi32(sum, w, x); }
+INLINE r16_float r16_from_ints(r16_quad a) { return _mm512_cvtepi32_ps(a); }
+INLINE r16_quad r16_times_int(r16_quad a, int b) { return _mm512_mullo_epi32(a, _mm512_set1_epi32(b)); }
+
+/* Of each lane the sum of its codes. */
+INLINE r16_quad r16_sum_quads(const r16_quad *quads, int count) {
+    r16_quad sum = _mm512_setzero_si512();
+    UNROLL for (int q = 0; q < count; q++) sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), quads[q]);
+    return sum;
+}
+
+/* 16 rows of 16 numbers become columns: pairs of lanes, of pairs, of quarters, of halves change places. */
+INLINE void r16_turn(__m512 rows[16]) {
+    __m512 pairs[16], quarters[16];
+    UNROLL for (int i = 0; i < 16; i += 4) {
+        __m512 a = _mm512_unpacklo_ps(rows[i], rows[i + 1]), b = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+        __m512 c = _mm512_unpacklo_ps(rows[i + 2], rows[i + 3]), d = _mm512_unpackhi_ps(rows[i + 2], rows[i + 3]);
+        pairs[i] = _mm512_shuffle_ps(a, c, 0x44);
+        pairs[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+        pairs[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
+        pairs[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        quarters[i] = _mm512_shuffle_f32x4(pairs[i], pairs[i + 4], 0x88);
+        quarters[i + 4] = _mm512_shuffle_f32x4(pairs[i], pairs[i + 4], 0xdd);
+        quarters[i + 8] = _mm512_shuffle_f32x4(pairs[i + 8], pairs[i + 12], 0x88);
+        quarters[i + 12] = _mm512_shuffle_f32x4(pairs[i + 8], pairs[i + 12], 0xdd);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        rows[i] = _mm512_shuffle_f32x4(quarters[i], quarters[i + 8], 0x88);
+        rows[i + 4] = _mm512_shuffle_f32x4(quarters[i + 4], quarters[i + 12], 0x88);
+        rows[i + 8] = _mm512_shuffle_f32x4(quarters[i], quarters[i + 8], 0xdd);
+        rows[i + 12] = _mm512_shuffle_f32x4(quarters[i + 4], quarters[i + 12], 0xdd);
+    }
+}
+
+INLINE void r16_turn_floats(const float *rows, int stride, r16_float *out) {
+    UNROLL for (int i = 0; i < 16; i++) out[i] = _mm512_loadu_ps(rows + i * stride);
+    r16_turn(out);
+}
+
+/* 32 codes, `at` bytes on, of 16 rows: quad q has codes 4 q .. 4 q + 3 of each. */
+INLINE void r16_turn_quads(const uint8_t *const *rows, size_t at, r16_quad *quads) {
+    __m512 turned[16];
+    UNROLL for (int i = 0; i < 16; i++) turned[i] =
+        _mm512_castsi512_ps(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(rows[i] + at))));
+    r16_turn(turned);
+    UNROLL for (int q = 0; q < 8; q++) quads[q] = _mm512_castps_si512(turned[q]);
 }
 
 #endif
