@@ -145,6 +145,22 @@ struct clinfer_rope_options {
     float yarn_beta_fast, yarn_beta_slow; /* turns over the original context: more are left alone, fewer are scaled */
 };
 
+/* Tokens of an answer may be guessed and computed together with the one before them, which costs less than one by one.
+ * The answer is the same, greedy or of a seed, to the token: rows that are computed together are proven to be the same
+ * bits as one by one, or nothing is guessed. How many pay is measured as it goes on; where none do none are. All zero:
+ * nothing is guessed. */
+struct clinfer_draft_options {
+    bool lookup; /* what followed when the conversation had the same tokens before */
+
+    /* The path of a smaller model of the same vocabulary, which guesses; NULL: none. As long as the engine it is on its
+     * `device`; NULL: as the engine. CLINFER_UNSUPPORTED tells how the vocabularies differ. */
+    const char *model, *device;
+
+    int most;    /* tokens guessed for a step at most; 0, or more than 16: 16 */
+    int least;   /* fewer are none */
+    float p_min; /* from the first one on that the smaller model finds less likely they are none, either; 0: any */
+};
+
 /* How far down the ladder a run may go. For an engine alone REMOTE is the same as CPU. */
 enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
@@ -207,6 +223,8 @@ struct clinfer_engine_options {
     /* Every op and what the host does around them leave a record, for clinfer_engine_record() and
      * clinfer_engine_write_trace(). The limits of the places are measured too, in some tenths of a second. */
     bool record;
+
+    struct clinfer_draft_options draft;
 };
 
 CLINFER_API void clinfer_engine_options_default(struct clinfer_engine_options *options);
@@ -496,6 +514,10 @@ struct clinfer_session_options {
     const struct clinfer_logit_bias *logit_bias; /* [logit_bias_count] */
     size_t logit_bias_count;
 
+    int draft_most, draft_least; /* tokens guessed for a step, where the engine guesses; most 0: none; -1, and NAN of the
+                                  * next: as struct clinfer_draft_options has it */
+    float draft_p_min;
+
     int logprobs; /* clinfer_result.logprobs has so many of the likeliest for each token, and the token itself; 0: NULL
                    */
 };
@@ -577,6 +599,7 @@ struct clinfer_result {
     size_t prompt_tokens, cached_tokens, generated_tokens;
     double prompt_seconds, generate_seconds; /* to the first token; from there to the last */
     const int32_t *tokens;   /* generated, the end token included; valid until the session's next request */
+    size_t drafts, drafted_tokens, accepted_tokens; /* steps with guesses; guessed; of these, so many are the answer's */
     size_t reasoning_tokens; /* of these, so many stand before the answer proper; 0 where nobody asked for the parts */
     bool reasoning_cut; /* its end was written for the model, since the answer by a grammar would not have come any more
                          */

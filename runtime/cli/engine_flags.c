@@ -161,6 +161,9 @@ enum clinfer_status ci_engine_flags_without_model(struct ci_engine_flags *flags,
     options->ops = flags->ops.items;
     options->op_count = flags->ops.count;
     options->record = flags->record;
+    options->draft.lookup = flags->lookup;
+    options->draft.most = (int)flags->draft_most;
+    options->draft.least = (int)flags->draft_least;
     options->chat_template = chat_template;
     options->chat_template_variables = flags->template_variables;
     return read_rope(&flags->rope, &options->rope);

@@ -29,6 +29,8 @@ struct ci_engine_flags {
     int fallback, activations, key_type,
         value_type; /* indices of the choices below: the numbers of clinfer.h's enums */
     struct ci_rope_flags rope;
+    bool lookup;
+    long long draft_most, draft_least;
     struct ci_texts ops;
     struct ci_config config; /* read by ci_engine_flags_complete */
     bool completed;
@@ -103,6 +105,16 @@ struct ci_engine_flags {
                    "MiB to which the KV cache grows to keep what requests may have in common; -1, the default of "     \
                    "serve: as one conversation takes, 1024 at most (default 0: nothing is kept)"),                                           \
         CI_ROPE_OPTIONS(flags)
+
+/* Of commands that answer. */
+#define CI_DRAFT_OPTIONS(flags)                                                                                        \
+    CI_FLAG("--lookup", &(flags)->lookup,                                                                              \
+            "guess what comes next by what followed the same tokens earlier in the conversation, and compute several "  \
+            "tokens at once where that pays; the answer is the same"),                                                 \
+        CI_INTEGER("--draft-max --draft --draft-n --spec-draft-n-max", &(flags)->draft_most, 1, 1024,                  \
+                   "tokens that are guessed at once at most (16, which is the most there is)"),                        \
+        CI_INTEGER("--draft-min --draft-n-min --spec-draft-n-min", &(flags)->draft_least, 0, 1024,                     \
+                   "fewer are not worth it (0)")
 
 /* Of commands that answer messages. */
 #define CI_TEMPLATE_OPTIONS(flags)                                                                                     \

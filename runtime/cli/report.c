@@ -50,11 +50,14 @@ static double generate_rate(const struct clinfer_result *result) {
 }
 
 void ci_report_timings(const struct clinfer_result *result, double first_text_seconds) {
-    char cached[48] = "", rate[48] = "";
+    char cached[48] = "", rate[48] = "", guessed[64] = "";
     if (generate_rate(result) > 0) snprintf(rate, sizeof rate, " at %.1f t/s", generate_rate(result));
     if (result->cached_tokens) snprintf(cached, sizeof cached, " (+%zu cached)", result->cached_tokens);
-    ci_say("%zu prompt tokens%s at %.0f t/s, %zu generated%s, first after %.0f ms", computed_tokens(result), cached,
-           prompt_rate(result), result->generated_tokens, rate, first_text_seconds * 1e3);
+    if (result->drafts)
+        snprintf(guessed, sizeof guessed, " (%zu of %zu guesses right)", result->accepted_tokens,
+                 result->drafted_tokens);
+    ci_say("%zu prompt tokens%s at %.0f t/s, %zu generated%s%s, first after %.0f ms", computed_tokens(result), cached,
+           prompt_rate(result), result->generated_tokens, rate, guessed, first_text_seconds * 1e3);
 }
 
 static json_t *timings_json(const struct ci_answer *answer) {
@@ -68,6 +71,10 @@ static json_t *timings_json(const struct ci_answer *answer) {
     json_object_set_new(object, "predicted_n", json_integer((json_int_t)result->generated_tokens));
     json_object_set_new(object, "predicted_ms", json_real(result->generate_seconds * 1e3));
     json_object_set_new(object, "predicted_per_second", json_real(generate_rate(result)));
+    if (result->drafts) {
+        json_object_set_new(object, "draft_n", json_integer((json_int_t)result->drafted_tokens));
+        json_object_set_new(object, "draft_n_accepted", json_integer((json_int_t)result->accepted_tokens));
+    }
     json_object_set_new(object, "first_token_ms", json_real(answer->first_text_at * 1e3));
     return object;
 }

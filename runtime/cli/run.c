@@ -521,6 +521,7 @@ int ci_command_run(int argc, char **argv) {
         CI_RECORD_OPTIONS(&run.record),
         CI_LOG_OPTIONS(&run.log),
         CI_ENGINE_OPTIONS(&run.engine_flags),
+        CI_DRAFT_OPTIONS(&run.engine_flags),
         CI_CHOICE("-fa --flash-attn", &run.attention, "on|off|auto",
                   "for commands of llama-cli: attention is always computed the flash way, in one op"),
         CI_SECTION("When something fails"),

@@ -91,6 +91,9 @@ enum clinfer_status ci_sampling_flags_read(struct ci_sampling_flags *flags, bool
                                                 .mirostat_eta = (float)flags->mirostat_eta,
                                                 .samplers = flags->samplers,
                                                 .logprobs = (int)flags->logprobs,
+                                                .draft_most = -1,
+                                                .draft_least = -1,
+                                                .draft_p_min = NAN,
                                                 .seed = seed_of(flags)};
     enum clinfer_status status = read_breakers(flags, escape, options);
     return status == CLINFER_OK ? read_biases(flags, options) : status;

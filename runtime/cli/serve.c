@@ -178,6 +178,7 @@ int ci_command_serve(int argc, char **argv) {
         CI_SERVE_LIFE_OPTIONS(flags),
         CI_LOG_OPTIONS(&flags->log),
         CI_ENGINE_OPTIONS(&flags->engine),
+        CI_DRAFT_OPTIONS(&flags->engine),
         CI_REMOTE_OPTIONS(&flags->remote),
         CI_SECTION("Of llama-server, accepted without effect"),
         CI_SERVE_IGNORED_OPTIONS(flags),

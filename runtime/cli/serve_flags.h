@@ -142,7 +142,7 @@ struct ci_serve_flags {
         CI_TEXTS("--model-draft -md", &(flags)->ignored, "MODEL", "no meaning"),                                       \
         CI_TEXTS("--mmproj-url", &(flags)->ignored, "ADDRESS", "no meaning"),                                          \
         CI_TEXTS("--spec-type", &(flags)->ignored, "TYPE", "no meaning"),                                              \
-        CI_TEXTS("--spec-draft-n-max --spec-draft-n-min --spec-synth-len --spec-synth-rates", &(flags)->ignored, "N",  \
+        CI_TEXTS("--spec-synth-len --spec-synth-rates", &(flags)->ignored, "N",  \
                  "no meaning"),                                                                                        \
         CI_TEXTS("--tools --tools-runtime --mcp-servers-config --mcp-servers-json", &(flags)->ignored, "X",            \
                  "no meaning")

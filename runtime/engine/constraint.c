@@ -198,6 +198,10 @@ enum clinfer_status ci_constraint_only(const struct ci_constraint *constraint, i
     return ci_matcher_only(constraint->compiled->matcher, constraint->place, token);
 }
 
+bool ci_constraint_follow(const struct ci_constraint *constraint, ci_place from, int32_t token, ci_place *to) {
+    return ci_matcher_take(constraint->compiled->matcher, from, token, to) == CLINFER_OK && *to != CI_PLACE_DEAD;
+}
+
 /* A model may have rows for more tokens than its tokenizer knows: none of these may come. */
 enum clinfer_status ci_constraint_send(struct clinfer_engine *engine, const struct ci_constraint *constraint,
                                        struct ci_plan *plan, int index) {

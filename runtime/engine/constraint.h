@@ -58,6 +58,9 @@ enum clinfer_status ci_constraint_mask(const struct ci_constraint *constraint, c
 /* The only token that may come; -1: there are several, or none. */
 enum clinfer_status ci_constraint_only(const struct ci_constraint *constraint, int32_t *token);
 
+/* Where a token leads from a place of this grammar; false: it may not come there. */
+bool ci_constraint_follow(const struct ci_constraint *constraint, ci_place from, int32_t token, ci_place *to);
+
 /* The same for op sample: row `index` of engine->model.mask, in the next run of this plan. */
 enum clinfer_status ci_constraint_send(struct clinfer_engine *engine, const struct ci_constraint *constraint,
                                        struct ci_plan *plan, int index);

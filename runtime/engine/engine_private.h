@@ -20,6 +20,7 @@
 #include "base/watch.h"
 #include "engine/constraint.h"
 #include "engine/devices.h"
+#include "engine/draft.h"
 #include "engine/joined.h"
 #include "engine/logprobs.h"
 #include "engine/predict.h"
@@ -50,8 +51,8 @@ struct ci_bucket {
 struct ci_part {
     struct clinfer_session *session; /* NULL: it has left */
     size_t first;                    /* position of its first row */
-    int64_t rows;
-    bool wanted;
+    int64_t rows, wanted;            /* so many of its last rows have logits */
+    int64_t guessed;                 /* the last of these: tokens that are not known to come (draft.h) */
 };
 
 struct ci_batch {
@@ -70,7 +71,8 @@ struct ci_flight {
     struct ci_batch batch;
     int slot, count;
     struct ci_watch_run run;
-    struct clinfer_session *sessions[CI_MAX_SEQUENCES];
+    struct clinfer_session *sessions[CI_MAX_SEQUENCES]; /* of each row with logits; NULL: it counts for nothing */
+    int places[CI_MAX_SEQUENCES];                       /* of the row: guessed ones before it */
     int32_t ids[CI_MAX_SEQUENCES], not_finite[CI_MAX_SEQUENCES];
 };
 
@@ -176,6 +178,7 @@ struct clinfer_engine {
     unsigned collected;            /* how many steps were put together */
     bool short_of_pages;           /* somebody who runs could have none: another is to make way */
     struct ci_pace pace;
+    struct ci_draft_engine draft;
 
     struct ci_flight flights[2];
     int next_flight;
@@ -244,6 +247,7 @@ struct clinfer_session {
     bool ignore_end;
     bool on_host; /* samples on the host: settings that the op does not know */
     struct ci_constraint constraint;
+    struct ci_drafting drafting;
     enum ci_care care;
     struct clinfer_result result;
     enum clinfer_status status;
@@ -284,7 +288,7 @@ void ci_queue_leave(struct clinfer_engine *engine, struct clinfer_session *sessi
  * care. */
 void ci_engine_collect(struct clinfer_engine *engine, struct ci_batch *batch);
 
-/* schedule.c: adds the session's next rows. */
+/* schedule.c: adds the session's next rows, the last one of which may have logits. */
 void ci_batch_add(struct ci_batch *batch, struct clinfer_session *session, int64_t rows, bool wanted);
 
 /* schedule.c: of those that run the last one gives its pages back, if there are others, and waits again. Nothing may be

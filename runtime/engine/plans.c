@@ -123,6 +123,7 @@ enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine, bool keep_c
         engine->buckets[i].plan = NULL;
     }
     engine->successor = false;
+    for (int i = 0; i < CI_DRAFT_RANGES; i++) engine->draft.proofs[i] = CI_DRAFT_UNPROVEN;
     if (!keep_caches) ci_prefix_drop_all(engine);
     if (!keep_caches) ci_store_forget_states(&engine->store);
     pthread_mutex_lock(&engine->lock);

@@ -30,6 +30,9 @@ void ci_sampler_unset(struct clinfer_session_options *options) {
         .mirostat = -1,
         .mirostat_tau = NAN,
         .mirostat_eta = NAN,
+        .draft_most = -1,
+        .draft_least = -1,
+        .draft_p_min = NAN,
     };
 }
 
@@ -87,6 +90,9 @@ static enum clinfer_status check(const struct clinfer_session_options *options) 
                   {"mirostat", (float)options->mirostat, 0, 2},
                   {"mirostat_tau", options->mirostat_tau, 0, 1000},
                   {"mirostat_eta", options->mirostat_eta, 0, 1000},
+                  {"draft_most", (float)options->draft_most, -1, 0x1p31f},
+                  {"draft_least", (float)options->draft_least, -1, 0x1p31f},
+                  {"draft_p_min", isnan(options->draft_p_min) ? 0 : options->draft_p_min, 0, 1},
                   {"logprobs", (float)options->logprobs, 0, CI_LOGPROBS_MAX}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (!(ranges[i].value >= ranges[i].least && ranges[i].value <= ranges[i].most))

@@ -73,6 +73,7 @@ void ci_pace_note(struct clinfer_engine *engine, const struct ci_flight *flight)
     pace->landed = now;
     if (engine->careful != CI_CARE_NONE || seconds <= 0) return;
     if (prompt == 0) {
+        ci_draft_pace_note(&engine->draft, batch->rows, seconds);
         pace->decode_seconds = pace->decode_seconds > 0 ? 0.8 * pace->decode_seconds + 0.2 * seconds : seconds;
         return;
     }
@@ -97,6 +98,7 @@ size_t ci_session_shift(int32_t *tokens, size_t known) {
 static void shift(struct clinfer_session *session) {
     session->known = ci_session_shift(session->tokens, session->known);
     session->computed = KEPT < session->computed ? KEPT : session->computed;
+    ci_ngrams_forget(&session->drafting.ngrams);
     ci_engine_check_window(session->engine, session);
 }
 
@@ -132,7 +134,8 @@ static int64_t rows_of(struct clinfer_session *session, int64_t budget, bool *wa
 }
 
 void ci_batch_add(struct ci_batch *batch, struct clinfer_session *session, int64_t rows, bool wanted) {
-    batch->parts[batch->count++] = (struct ci_part){session, session->computed, rows, wanted};
+    batch->parts[batch->count++] =
+        (struct ci_part){.session = session, .first = session->computed, .rows = rows, .wanted = wanted};
     batch->rows += rows;
     batch->wanted += wanted;
     batch->tiles += (rows + CI_TILE_ROWS - 1) / CI_TILE_ROWS;
@@ -222,6 +225,7 @@ void ci_engine_collect(struct clinfer_engine *engine, struct ci_batch *batch) {
         next = session->next_in_queue;
         if (decodes(session)) add_rows(engine, batch, session, room < MOST_FORCED ? room : MOST_FORCED);
     }
+    ci_draft_extend(engine, batch);
     batch->decoding = batch->rows;
     add_prompts(engine, batch, most);
 }

@@ -119,6 +119,7 @@ void clinfer_session_destroy(clinfer_session *session) {
     ci_prefix_keep(engine, session);
     ci_engine_return_pages(engine, session, 0);
     ci_constraint_end(&session->constraint); /* what is counted there is the engine's */
+    ci_draft_end(session);
     bool last = engine->closing && !engine->sessions;
     stop_leading(engine);
     free(session->tokens);
@@ -249,6 +250,7 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
     session->in_flight = -1;
     session->refused = false;
     session->on_host = ci_sampler_needs_host(&session->sampler);
+    ci_draft_begin(session);
     ci_sampler_begin(&session->sampler, take_up && take_up->generated ? &take_up->memory : NULL);
     ci_logprobs_begin(&session->logprobs, session->options.logprobs);
     ci_stop_texts_begin(&session->stop, request->stop, request->stop_count);

@@ -31,6 +31,28 @@ static void fill_pages(const struct ci_page_list *list, int line, int32_t first,
     memcpy(table + line * pages->view.cols, list->pages, sizeof *table * (size_t)list->count);
 }
 
+/* Rows of one sequence in tiles. Guessed ones have one each, as they would have if they were computed one by one. */
+static int32_t *fill_tiles(const struct ci_part *part, int line, int32_t row, int32_t *tile) {
+    const int32_t first = ci_narrowed((int64_t)part->first), rows = ci_narrowed(part->rows);
+    const int32_t certain = ci_narrowed(part->rows - part->guessed);
+    for (int32_t done = 0, count; done < rows; done += count, tile += CI_TILE_COLS) {
+        count = certain - done < CI_TILE_ROWS ? certain - done : CI_TILE_ROWS;
+        if (done >= certain) count = 1;
+        tile[CI_TILE_ROW] = row + done;
+        tile[CI_TILE_COUNT] = count;
+        tile[CI_TILE_LINE] = line;
+        tile[CI_TILE_POSITION] = first + done;
+        tile[CI_TILE_LENGTH] = first + (done < certain ? certain : done + 1);
+    }
+    return tile;
+}
+
+/* Guessed tokens follow the known ones; a token in flight is known to the device alone. */
+static int32_t token_at(const struct clinfer_session *session, size_t position) {
+    if (position < session->known) return session->tokens[position];
+    return session->in_flight >= 0 ? -1 - session->in_flight : session->drafting.tokens[position - session->known];
+}
+
 void ci_batch_fill_inputs(const struct ci_batch *batch, const struct ci_run *run) {
     int32_t *ids = run->ids->view.data, *positions = run->positions->view.data;
     int32_t *wanted = run->wanted->view.data, *tile = run->tiles->view.data;
@@ -42,24 +64,17 @@ void ci_batch_fill_inputs(const struct ci_batch *batch, const struct ci_run *run
         int32_t first = ci_narrowed(session->computed), rows = ci_narrowed(part->rows);
         for (int32_t i = 0; i < part->rows; i++) {
             int32_t position = first + i;
-            bool known = (size_t)position < session->known;
-            ids[row + i] = known ? session->tokens[position] : -1 - session->in_flight;
+            ids[row + i] = token_at(session, (size_t)position);
             if (positions) positions[row + i] = position; /* some models have none */
         }
-        for (int32_t done = 0; done < part->rows; done += CI_TILE_ROWS, tile += CI_TILE_COLS) {
-            tile[CI_TILE_ROW] = row + done;
-            tile[CI_TILE_COUNT] = rows - done < CI_TILE_ROWS ? rows - done : CI_TILE_ROWS;
-            tile[CI_TILE_LINE] = line;
-            tile[CI_TILE_POSITION] = first + done;
-            tile[CI_TILE_LENGTH] = first + rows;
-        }
+        tile = fill_tiles(part, line, row, tile);
         for (int group = 0; group < CI_CACHE_GROUPS; group++)
             fill_pages(&session->lists[group], line, first, rows, run->slots[group], row, run->pages[group]);
         row += rows;
-        if (!part->wanted) continue;
-        *wanted++ = row - 1;
-        ci_sampler_fill(session, session->flights, sampler);
-        sampler += CI_SAMPLER_COLS;
+        for (int32_t i = 0; i < part->wanted; i++, sampler += CI_SAMPLER_COLS) {
+            *wanted++ = row - ci_narrowed(part->wanted) + i;
+            ci_sampler_fill(session, session->flights + i, sampler);
+        }
     }
 }
 
@@ -70,12 +85,14 @@ static void count_rows(struct clinfer_engine *engine, struct ci_flight *flight) 
     flight->count = 0;
     for (int i = 0; i < flight->batch.count; i++) {
         struct clinfer_session *session = flight->batch.parts[i].session;
-        session->computed += (size_t)flight->batch.parts[i].rows;
-        session->in_flight = -1;
-        if (!flight->batch.parts[i].wanted) continue;
-        session->in_flight = flight->count;
-        session->flights++;
-        flight->sessions[flight->count++] = session;
+        const struct ci_part *part = &flight->batch.parts[i];
+        session->computed += (size_t)(part->rows - part->guessed);
+        session->in_flight = part->wanted ? flight->count : -1;
+        for (int place = 0; place < part->wanted; place++) {
+            session->flights++;
+            flight->places[flight->count] = place;
+            flight->sessions[flight->count++] = session;
+        }
     }
     flight->active = flight->count > 0;
 }
@@ -103,13 +120,16 @@ static enum clinfer_status send_masks(struct clinfer_engine *engine, const struc
     enum clinfer_status status = CLINFER_OK;
     int row = 0;
     for (int i = 0; i < batch->count && status == CLINFER_OK; i++) {
-        const struct clinfer_session *session = batch->parts[i].session;
-        if (!batch->parts[i].wanted) continue;
-        if (!session->on_host && ci_session_is_constrained(session)) {
-            status = ci_constraint_send(engine, &session->constraint, bucket->plan, row);
+        const struct ci_part *part = &batch->parts[i];
+        const struct clinfer_session *session = part->session;
+        const bool masked = !session->on_host && ci_session_is_constrained(session);
+        struct ci_constraint constraint = session->constraint; /* moves along the guesses */
+        for (int place = 0; place < part->wanted && status == CLINFER_OK; place++, row++) {
+            if (!masked) continue;
+            if (part->guessed) constraint.place = session->drafting.places[place];
+            status = ci_constraint_send(engine, &constraint, bucket->plan, row);
             sampler[row * CI_SAMPLER_COLS + CI_SAMPLER_MASKED] = 1;
         }
-        row++;
     }
     return status;
 }
@@ -259,8 +279,13 @@ static void land(struct clinfer_engine *engine, struct ci_flight *flight) {
         return;
     }
     ci_pace_note(engine, flight);
-    for (int i = 0; i < flight->count; i++)
-        if (flight->sessions[i]) take_token(engine, flight, i);
+    for (int i = 0; i < flight->count; i++) {
+        if (!flight->sessions[i]) continue;
+        if (flight->places[i] == 0 || ci_draft_is_right(flight->sessions[i], flight->places[i]))
+            take_token(engine, flight, i);
+        else
+            flight->sessions[i] = NULL;
+    }
     flight->count = flight->batch.count = 0;
 }
 
@@ -274,6 +299,10 @@ bool ci_engine_step(struct clinfer_engine *engine) {
         ci_engine_land(engine);
         ci_engine_make_way(engine);
     }
+    if (engine->draft.wants_proof) {
+        ci_engine_land(engine);
+        ci_draft_prove(engine);
+    }
     struct ci_flight *previous = &engine->flights[engine->next_flight ^ 1],
                      *flight = &engine->flights[engine->next_flight];
     double start = ci_trace_start(engine->trace);
@@ -281,7 +310,9 @@ bool ci_engine_step(struct clinfer_engine *engine) {
     ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
     bool waits = false, some = flight->batch.count > 0;
     if (!some && !previous->active) return engine->short_of_pages;
-    for (int i = 0; i < flight->batch.count; i++) waits = waits || must_wait(flight->batch.parts[i].session);
+    for (int i = 0; i < flight->batch.count; i++)
+        waits =
+            waits || must_wait(flight->batch.parts[i].session) || ci_draft_must_wait(flight->batch.parts[i].session);
     if (some) {
         flight->slot = 2 * engine->next_flight;
         engine->next_flight ^= 1;

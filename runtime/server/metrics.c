@@ -41,6 +41,9 @@ void ci_metrics_add(struct ci_metrics *metrics, const struct ci_metrics_answer *
     metrics->prompt_tokens += computed;
     metrics->cached_tokens += answer->cached_tokens;
     metrics->predicted_tokens += answer->generated_tokens;
+    metrics->drafts += answer->drafts;
+    metrics->drafted_tokens += answer->drafted_tokens;
+    metrics->accepted_tokens += answer->accepted_tokens;
     metrics->rated_tokens += answer->generated_tokens ? answer->generated_tokens - 1 : 0;
     metrics->prompt_seconds += answer->prompt_seconds;
     metrics->predicted_seconds += answer->generate_seconds;
@@ -119,6 +122,16 @@ static double total(struct ci_metrics_total *kept, uint64_t now) {
     return (double)(kept->gone + now);
 }
 
+/* By the same names in both families. */
+static void print_drafts(FILE *out, const char *p, const char *labels, const struct ci_metrics *metrics) {
+    const char *c = "counter";
+    single(out, p, "spec_decode_num_draft_tokens_total", c, "Number of tokens drafted.", labels,
+           (double)metrics->drafted_tokens);
+    single(out, p, "spec_decode_num_accepted_tokens_total", c, "Number of drafted tokens that were accepted.", labels,
+           (double)metrics->accepted_tokens);
+    single(out, p, "spec_decode_num_drafts_total", c, "Number of drafts.", labels, (double)metrics->drafts);
+}
+
 static void print_llamacpp(FILE *out, struct ci_metrics *metrics, const struct ci_metrics_now *now) {
     const char *p = "llamacpp", *c = "counter", *g = "gauge";
     const double steps = total(&metrics->steps, now->steps), rows = total(&metrics->step_rows, now->step_rows);
@@ -133,9 +146,7 @@ static void print_llamacpp(FILE *out, struct ci_metrics *metrics, const struct c
     single(out, p, "n_tokens_max", c, "Largest observed number of tokens of a sequence.", "",
            (double)metrics->most_tokens);
     single(out, p, "n_busy_slots_per_decode", g, "Average number of rows of a step.", "", rate(rows, steps));
-    single(out, p, "spec_decode_num_draft_tokens_total", c, "Number of tokens drafted.", "", 0);
-    single(out, p, "spec_decode_num_accepted_tokens_total", c, "Number of drafted tokens that were accepted.", "", 0);
-    single(out, p, "spec_decode_num_drafts_total", c, "Number of drafts.", "", 0);
+    print_drafts(out, p, "", metrics);
     single(out, p, "prompt_tokens_seconds", g, "Prompt throughput in tokens/s since the last look.", "",
            rate((double)(metrics->prompt_tokens - metrics->prompt_tokens_before),
                 metrics->prompt_seconds - metrics->prompt_seconds_before));
@@ -167,6 +178,7 @@ static void print_vllm(FILE *out, const struct ci_metrics *metrics, const struct
            (double)(metrics->prompt_tokens + metrics->cached_tokens));
     single(out, p, "generation_tokens_total", c, "Number of generation tokens processed.", labels,
            (double)metrics->predicted_tokens);
+    print_drafts(out, p, labels, metrics);
     fprintf(out, "# HELP vllm:request_success_total Count of requests that were answered.\n"
                  "# TYPE vllm:request_success_total counter\n");
     const uint64_t *finished = metrics->finished;

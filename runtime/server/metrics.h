@@ -19,14 +19,15 @@ struct ci_histogram {
 
 /* What one answer was. */
 struct ci_metrics_answer {
-    size_t prompt_tokens, cached_tokens, generated_tokens;
+    size_t prompt_tokens, cached_tokens, generated_tokens, drafts, drafted_tokens, accepted_tokens;
     double prompt_seconds, generate_seconds, queue_seconds, first_seconds, whole_seconds;
     enum clinfer_finish finish;
 };
 
 struct ci_metrics {
     pthread_mutex_t lock;
-    uint64_t prompt_tokens, cached_tokens, predicted_tokens, most_tokens, failures;
+    uint64_t prompt_tokens, cached_tokens, predicted_tokens, most_tokens, failures, drafts, drafted_tokens,
+        accepted_tokens;
     uint64_t
         rated_tokens; /* predicted ones behind the first of their answers, which predicted_seconds is the time of */
     double prompt_seconds, predicted_seconds;
