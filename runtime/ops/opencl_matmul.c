@@ -247,13 +247,13 @@ static bool gemv_r16_avx2_fits(const struct ci_caps *caps, const struct ci_call 
 
 enum { R16_ROWS = 16, R16_STREAMS = 0, R16_GEMV_TASKS = 1, R16_GEMM_TASKS = 0 };
 
-static const struct ci_tunable gemv_r16_vnni_tunables[] = {{"STREAMS", 4, {1, 2, 4, 8}},
+static const struct ci_tunable gemv_r16_vnni_tunables[] = {{"STREAMS", 2, {1, 2, 4, 8}},
                                                            {"TASKS", 1, {1, 2, 4, 8}},
                                                            {"PREFETCH", 4096, {64, 1024, 2048, 4096, 8192}},
                                                            {"VNNI", 1, {1}},
                                                            {0}};
 static const struct ci_tunable gemv_r16_avx2_tunables[] = {
-    {"STREAMS", 4, {1, 2, 4, 8}}, {"TASKS", 1, {1, 2, 4, 8}}, {"PREFETCH", 4096, {64, 1024, 2048, 4096, 8192}}, {0}};
+    {"STREAMS", 2, {1, 2, 4, 8}}, {"TASKS", 1, {1, 2, 4, 8}}, {"PREFETCH", 4096, {64, 1024, 2048, 4096, 8192}}, {0}};
 static const struct ci_tunable gemm_r16_vnni_tunables[] = {{"TASKS", 4, {1, 2, 4, 8, 16}},
                                                            {"TILE", 8, {2, 4, 8, 16}},
                                                            {"CHUNK", 1024, {256, 512, 1024, 2048}},
