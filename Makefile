@@ -179,9 +179,11 @@ run: ## PROMPT="...": install what is missing, build, fetch the default model, a
 	@exec ./clinfer run --temp 0 -p "$$PROMPT"
 
 prefix_of = $(DESTDIR)$(PREFIX)
+# Commands that have a man page of their own.
+MANUALS := run serve pull list show rm devices tune ops bench verify profile config doctor remote inspect tokenize embed logits
 # Where zsh looks: for what a package of Debian brings elsewhere than for what is installed by hand.
 ZSH_FOLDER ?= share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
-install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, the man page, completion for shells
+install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, man pages, completion for shells
 	install -d "$(prefix_of)/bin" "$(prefix_of)/$(LIBDIR)/pkgconfig" "$(prefix_of)/include" "$(prefix_of)/share/man/man1" \
 	    "$(prefix_of)/share/doc/clinfer" "$(prefix_of)/libexec/clinfer" \
 	    "$(prefix_of)/share/bash-completion/completions" "$(prefix_of)/$(ZSH_FOLDER)" "$(prefix_of)/share/fish/vendor_completions.d"
@@ -195,6 +197,8 @@ install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/
 	ln -sfn $(SHARED) "$(prefix_of)/$(LIBDIR)/libclinfer.so"
 	install -m 644 include/clinfer.h "$(prefix_of)/include/clinfer.h"
 	install -m 644 docs/clinfer.1 "$(prefix_of)/share/man/man1/clinfer.1"
+	python3 scripts/make_manuals.py --tool $(BUILD)/clinfer --manual docs/clinfer.1 --folder "$(prefix_of)/share/man/man1" $(MANUALS)
+	chmod 644 "$(prefix_of)"/share/man/man1/clinfer*.1
 	install -m 644 LICENSE "$(prefix_of)/share/doc/clinfer/LICENSE"
 	printf '%s\n' 'prefix=$(PREFIX)' 'Name: clinfer' 'Description: run language models on any OpenCL device' \
 	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/$(LIBDIR) -lclinfer' \

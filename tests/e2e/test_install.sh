@@ -38,7 +38,7 @@ PROGRAM
 everything_is_there() {
     local file
     for file in bin/clinfer libexec/clinfer/clinfer-probe lib/libclinfer.a lib/libclinfer.so lib/libclinfer.so.0 lib/pkgconfig/clinfer.pc \
-        include/clinfer.h share/man/man1/clinfer.1 share/doc/clinfer/LICENSE \
+        include/clinfer.h share/man/man1/clinfer.1 share/man/man1/clinfer-serve.1 share/doc/clinfer/LICENSE \
         share/bash-completion/completions/clinfer share/zsh/site-functions/_clinfer share/fish/vendor_completions.d/clinfer.fish; do
         [ -s "$prefix/$file" ] || { echo "$file is missing"; return 1; }
     done
@@ -94,7 +94,22 @@ man_page_has_every_flag() {
     [ -z "$missing" ] || { echo "docs/clinfer.1 lacks$missing"; return 1; }
 }
 
-echo 1..7
+# What --help says stands in the page, and the page has no paths of whoever made it.
+man_pages_of_commands_have_every_flag() {
+    local page command missing pages=("$prefix"/share/man/man1/clinfer-*.1)
+    [ ${#pages[@]} -ge 10 ] || { echo "only ${#pages[@]} pages"; return 1; }
+    for page in "${pages[@]}"; do
+        command=${page##*/clinfer-} && command=${command%.1}
+        missing=$(comm -23 <("$CLINFER_TEST_BINARY" "$command" --help | grep -E '^  -' | sed -E 's/  +[^ -].*//' |
+            tr ',' '\n' | awk '$1 ~ /^-/ { print $1 }' | sort -u) \
+            <(sed 's/\\-/-/g; s/\\f[BIR]/ /g' "$page" | tr ' ,' '\n' | sort -u))
+        [ -z "$missing" ] || { echo "$page lacks $missing"; return 1; }
+    done
+    ! grep -lF "$HOME/" "${pages[@]}" || return 1
+    ! command -v groff >/dev/null || ! groff -man -Tutf8 -ww -b "${pages[@]}" 2>&1 >/dev/null | grep . || return 1
+}
+
+echo 1..8
 expect test_install_succeeds make --no-print-directory "CONFIG=$config" install "PREFIX=$prefix"
 expect test_install_brings_everything everything_is_there
 expect test_program_links_the_shared_library build_shared
@@ -102,3 +117,4 @@ expect test_program_links_the_static_library build_static
 expect test_shared_library_exports_the_header_only exports_the_header_only
 expect test_man_page_has_every_exit_status man_page_has_every_status
 expect test_man_page_has_every_flag man_page_has_every_flag
+expect test_man_pages_of_commands_have_every_flag man_pages_of_commands_have_every_flag
