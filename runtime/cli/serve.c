@@ -9,13 +9,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/config.h"
 #include "cli/serve_flags.h"
 #include "cli/serve_models.h"
 #include "server/notify.h"
 #include "server/pool.h"
+
+/* Between two looks at config.json. */
+enum { LOOK_SECONDS = 2 };
 
 struct serving {
     struct ci_serve_flags flags;
@@ -27,6 +32,8 @@ struct serving {
     bool loaded; /* or failed; under the lock, as the next two */
     enum clinfer_status status;
     char message[2048];
+    bool following;     /* a thread takes up what config.json says; under the lock */
+    struct stat config; /* as it was when it was read last */
 };
 
 static sigset_t handled_signals(void) {
@@ -57,6 +64,49 @@ static void *load(void *user) {
     /* Wakes the main thread, which then ends. */
     if (status != CLINFER_OK) kill(getpid(), SIGTERM);
     return NULL;
+}
+
+/* ---- config.json ---- */
+
+static void *follow(void *user) {
+    struct serving *serving = user;
+    const char *name = NULL;
+    enum clinfer_status status = ci_serve_models_follow(&serving->models, &serving->flags, &name);
+    if (status != CLINFER_OK)
+        ci_warn("the model stays as it was: %s", clinfer_error());
+    else if (name) {
+        ci_server_serve(serving->server, serving->models.pool, name);
+        ci_say("ready: %s, which config.json names now", name);
+    }
+    pthread_mutex_lock(&serving->lock);
+    serving->following = false;
+    pthread_mutex_unlock(&serving->lock);
+    return NULL;
+}
+
+/* Whether config.json is another file than it was; once for each change. */
+static bool has_changed(struct serving *serving) {
+    struct stat now = {0};
+    char *path = ci_config_path();
+    if (path && stat(path, &now) != 0) now = (struct stat){0};
+    free(path);
+    const struct stat *then = &serving->config;
+    bool same = now.st_ino == then->st_ino && now.st_size == then->st_size &&
+                now.st_mtim.tv_sec == then->st_mtim.tv_sec && now.st_mtim.tv_nsec == then->st_mtim.tv_nsec;
+    serving->config = now;
+    return !same;
+}
+
+/* In a thread of its own: loading takes its time. One at a time; what changes meanwhile is seen afterwards. */
+static void follow_config(struct serving *serving, bool asked) {
+    pthread_t thread;
+    pthread_mutex_lock(&serving->lock);
+    bool can = serving->loaded && serving->status == CLINFER_OK && !serving->following && serving->models.follows;
+    if (can && (has_changed(serving) || asked)) {
+        serving->following = pthread_create(&thread, NULL, follow, serving) == 0;
+        if (serving->following) pthread_detach(thread);
+    }
+    pthread_mutex_unlock(&serving->lock);
 }
 
 /* ---- its life ---- */
@@ -109,7 +159,7 @@ static int end(struct serving *serving) {
     ci_server_drain(serving->server, serving->flags.drain);
     ci_server_close(serving->server);
     pthread_mutex_lock(&serving->lock);
-    bool loaded = serving->loaded;
+    bool loaded = serving->loaded && !serving->following;
     pthread_mutex_unlock(&serving->lock);
     if (!loaded || clinfer_left_behind()) { /* it may hang in a driver */
         ci_output_finish(0);
@@ -144,9 +194,11 @@ static int serve(struct serving *serving) {
         return ci_refuse(CLINFER_OUT_OF_MEMORY, "no thread to load the model");
     }
     int caught;
+    has_changed(serving);
     do {
-        caught = wait_for_signal(0);
+        caught = wait_for_signal(LOOK_SECONDS);
         if (caught == SIGHUP) read_again(serving);
+        follow_config(serving, caught == SIGHUP);
     } while (caught != SIGTERM && caught != SIGINT);
     return end(serving);
 }
@@ -162,7 +214,8 @@ static int run(struct serving *serving) {
 }
 
 int ci_command_serve(int argc, char **argv) {
-    struct serving serving = {.flags = CI_SERVE_FLAGS_DEFAULT, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct serving serving = {
+        .flags = CI_SERVE_FLAGS_DEFAULT, .lock = PTHREAD_MUTEX_INITIALIZER, .models.lock = PTHREAD_MUTEX_INITIALIZER};
     struct ci_serve_flags *flags = &serving.flags;
     const struct ci_option options[] = {
         CI_SECTION("Network"),

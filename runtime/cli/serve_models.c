@@ -124,6 +124,16 @@ static enum clinfer_status load_named(struct ci_serve_models *models, const char
     return status;
 }
 
+static enum clinfer_status read_catalog(void *user, struct ci_pool_entry **entries, size_t *count) {
+    struct ci_serve_models *models = user;
+    pthread_mutex_lock(&models->lock);
+    enum clinfer_status status = ci_catalog_read(&models->catalog, entries, count);
+    pthread_mutex_unlock(&models->lock);
+    return status;
+}
+
+static char *copied(const char *text) { return text ? strdup(text) : NULL; }
+
 enum clinfer_status ci_serve_models_open(struct ci_serve_models *models, struct ci_serve_flags *flags,
                                          const char **name) {
     double keep_alive = 0;
@@ -140,8 +150,8 @@ enum clinfer_status ci_serve_models_open(struct ci_serve_models *models, struct 
                                           .presets = flags->models_preset,
                                           .router = &models->router};
     const struct ci_pool_options options = {
-        .read = ci_catalog_read,
-        .user = &models->catalog,
+        .read = read_catalog,
+        .user = models,
         .of_machine = !typed && !flags->models_dir && !models->remotes.only,
         .router = models->router,
         .load_on_demand = !flags->no_autoload,
@@ -151,6 +161,9 @@ enum clinfer_status ci_serve_models_open(struct ci_serve_models *models, struct 
         .sleep_seconds = flags->sleep_seconds > 0 ? flags->sleep_seconds : 0,
         .unproven = flags->no_warmup,
     };
+    const char *variable = getenv("CLINFER_MODEL");
+    models->follows = options.of_machine && !(variable && *variable);
+    models->configured = models->follows ? copied(flags->engine.config.model) : NULL;
     status = ci_pool_create(&options, &models->pool);
     if (status == CLINFER_OK && named) {
         *name = models->entry.name;
@@ -160,14 +173,98 @@ enum clinfer_status ci_serve_models_open(struct ci_serve_models *models, struct 
     return status == CLINFER_INVALID_ARGUMENT ? ci_engine_flags_explain(&flags->engine, status) : status;
 }
 
-void ci_serve_models_close(struct ci_serve_models *models) {
-    ci_pool_destroy(models->pool);
-    ci_remotes_free(&models->remotes);
+/* ---- config.json names another one ---- */
+
+static enum clinfer_status set_named(struct ci_serve_models *models, const struct ci_pool_entry *named, size_t count) {
+    pthread_mutex_lock(&models->lock);
+    models->catalog.named = named;
+    models->catalog.named_count = count;
+    pthread_mutex_unlock(&models->lock);
+    return ci_pool_reload(models->pool);
+}
+
+static const struct ci_serve_models *present(const struct ci_serve_models *models) {
+    return models->later ? models->later : models;
+}
+
+/* Both are there until the new one is loaded; of the same name (--alias) they cannot be. */
+static enum clinfer_status replace(struct ci_serve_models *models, struct ci_serve_models *next) {
+    const struct ci_pool_entry *old = models->catalog.named;
+    const size_t old_count = models->catalog.named_count;
+    const bool same_name = old_count && strcmp(old->name, next->entry.name) == 0;
+    next->entry.version = old_count ? old->version + 1 : 1;
+    struct ci_pool_entry both[] = {next->entry, old_count ? *old : next->entry};
+    enum clinfer_status status = set_named(models, both, old_count && !same_name ? 2 : 1);
+    if (status == CLINFER_OK) status = ci_pool_load(models->pool, next->entry.name);
+    if (status == CLINFER_OK) status = load_named(models, next->entry.name);
+    if (status == CLINFER_OK) return set_named(models, &next->entry, 1);
+    char *why = strdup(clinfer_error());
+    set_named(models, old, old_count);
+    status = ci_fail(status, "%s", why ? why : "out of memory");
+    free(why);
+    return status;
+}
+
+static void free_named(struct ci_serve_models *models) {
     ci_models_free(&models->choice);
     free(models->no_model);
     for (size_t i = 0; i < models->name_count; i++) free(models->names[i]);
     for (size_t i = 0; i < models->tag_count; i++) free(models->tags[i]);
     free(models->names);
     free(models->tags);
-    *models = (struct ci_serve_models){0};
+}
+
+static enum clinfer_status take_up(struct ci_serve_models *models, struct ci_serve_flags *flags, const char **name) {
+    struct ci_serve_models *next = calloc(1, sizeof *next);
+    if (!next) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for another model");
+    next->router = models->router;
+    enum clinfer_status status = name_model(next, flags);
+    const char *old = present(models)->choice.path;
+    const bool same = status == CLINFER_OK && old && next->choice.path && strcmp(old, next->choice.path) == 0;
+    if (status == CLINFER_OK && !same) status = replace(models, next);
+    /* Of one that did not load somebody may still have the entry: it stays until the end. */
+    next->later = models->later;
+    if (status == CLINFER_OK && !same) {
+        models->later = next;
+        *name = next->entry.name;
+        return status;
+    }
+    next->later = models->failed;
+    models->failed = next;
+    return status;
+}
+
+enum clinfer_status ci_serve_models_follow(struct ci_serve_models *models, struct ci_serve_flags *flags,
+                                           const char **name) {
+    struct ci_config config = {0};
+    *name = NULL;
+    if (!models->follows) return CLINFER_OK;
+    enum clinfer_status status = ci_config_read(&config);
+    const char *wanted = config.model, *before = models->configured;
+    bool changed = status == CLINFER_OK && wanted && (!before || strcmp(wanted, before) != 0);
+    if (changed) status = take_up(models, flags, name);
+    if (changed && status == CLINFER_OK) {
+        free(models->configured);
+        models->configured = copied(wanted);
+    }
+    ci_config_free(&config);
+    return status;
+}
+
+static void free_list(struct ci_serve_models *list) {
+    while (list) {
+        struct ci_serve_models *gone = list;
+        list = gone->later;
+        free_named(gone);
+        free(gone);
+    }
+}
+
+void ci_serve_models_close(struct ci_serve_models *models) {
+    ci_pool_destroy(models->pool);
+    free_list(models->later);
+    free_list(models->failed);
+    free(models->configured);
+    ci_remotes_free(&models->remotes);
+    free_named(models);
 }

@@ -199,15 +199,18 @@ static struct ci_pool_model *find_on_machine(struct ci_pool *pool, const char *w
 
 /* Whoever names none means the only one: of entries, else of those that are loaded. */
 static struct ci_pool_model *find_only(const struct ci_pool *pool, size_t *entries) {
-    struct ci_pool_model *entry = NULL, *loaded = NULL;
-    size_t loaded_count = 0;
+    struct ci_pool_model *entry = NULL, *loaded = NULL, *loaded_entry = NULL;
+    size_t loaded_count = 0, loaded_entries = 0;
     *entries = 0;
     for (struct ci_pool_model *model = pool->models; model; model = model->next) {
         if (model->removed || model->is_vectors) continue;
+        bool is_loaded = model->state == CI_POOL_LOADED;
         if (model->of_entry && ++*entries == 1) entry = model;
-        if (model->state == CI_POOL_LOADED && ++loaded_count == 1) loaded = model;
+        if (is_loaded && ++loaded_count == 1) loaded = model;
+        if (is_loaded && model->of_entry && ++loaded_entries == 1) loaded_entry = model;
     }
-    return *entries == 1 ? entry : loaded_count == 1 ? loaded : NULL;
+    /* Of two entries one may be about to take the other's place. */
+    return *entries == 1 ? entry : loaded_entries == 1 ? loaded_entry : loaded_count == 1 ? loaded : NULL;
 }
 
 static bool is_out(const struct ci_pool_model *model) {

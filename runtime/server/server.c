@@ -141,7 +141,7 @@ void ci_server_serve(struct ci_server *server, struct ci_pool *pool, const char 
     ci_pool_watch(pool, tell_state, server);
     pthread_mutex_lock(&server->lock);
     server->pool = pool;
-    set_text(&server->model, name);
+    server->model = name;
     pthread_mutex_unlock(&server->lock);
 }
 
@@ -221,7 +221,6 @@ void ci_server_close(struct ci_server *server) {
     free_texts(server->key_names, server->key_count);
     free(server->certificate);
     free(server->certificate_key);
-    free(server->model);
     free(server->failed);
     if (!all) return; /* a handler that hangs still has it */
     ci_downloads_destroy(server->downloads);
