@@ -19,14 +19,15 @@
 #include "cpu/simd.h"
 #include "types/layout.h"
 
+/* Rows of x by the second-level cache that such processors have. */
 #if defined(__AVX512F__)
-enum { W_ROWS = 14 };
+enum { W_ROWS = 14, X_ROWS = 256 };
 #elif defined(__AVX2__)
-enum { W_ROWS = 6 };
+enum { W_ROWS = 6, X_ROWS = 128 };
 #else
-enum { W_ROWS = 8 };
+enum { W_ROWS = 8, X_ROWS = 128 };
 #endif
-enum { BLOCK = 2 * VF_LANES, BLOCKS = 64 / BLOCK, COLS = 512 };
+enum { BLOCK = 2 * VF_LANES, BLOCKS = X_ROWS / BLOCK, COLS = 512 };
 
 /* COLS columns of BLOCKS blocks of rows of x, column by column, and of W_ROWS rows of the weight. */
 struct f32_panels {
@@ -34,28 +35,28 @@ struct f32_panels {
     float w[W_ROWS][COLS];
 };
 
-/* Rows that are not there are zeros. */
+/* Codes of x become floats first. Rows that are not there are zeros. */
 INLINE void turn_x(const struct ci_matmul_job *job, int64_t row, int64_t rows, int64_t first, int64_t cols,
                    float block[COLS][BLOCK]) {
-    enum { AT_ONCE = 16 }; /* columns whose lines stay in the first-level cache while the rows go by */
-    float codes[COLS];
-    const float *x[BLOCK];
-    for (int r = 0; r < BLOCK; r++) {
-        int64_t first_col, x_row = r < rows ? ci_matmul_input(job, row + r, &first_col) : 0;
-        x[r] = NULL;
-        if (r >= rows) {
-            for (int64_t k = 0; k < cols; k++) block[k][r] = 0;
-        } else if (job->x->type == &ci_type_f32) {
+    float codes[VF_LANES][COLS];
+    const float *x[VF_LANES];
+    for (int v = 0; v < BLOCK; v += VF_LANES) {
+        for (int r = 0; r < VF_LANES && v + r < rows; r++) {
+            int64_t first_col, x_row = ci_matmul_input(job, row + v + r, &first_col);
             x[r] = (const float *)job->x->data + x_row * job->x->cols + first_col + first;
-        } else {
-            ci_view_part(job->x, x_row, first_col + first, cols, codes);
-            for (int64_t k = 0; k < cols; k++) block[k][r] = codes[k];
+            if (job->x->type == &ci_type_f32) continue;
+            ci_view_part(job->x, x_row, first_col + first, cols, codes[r]);
+            x[r] = codes[r];
         }
-    }
-    for (int64_t k = 0; k < cols; k += AT_ONCE) {
-        int64_t end = k + AT_ONCE < cols ? k + AT_ONCE : cols;
-        for (int r = 0; r < BLOCK && r < rows; r++)
-            for (int64_t c = k; x[r] && c < end; c++) block[c][r] = x[r][c];
+        for (int64_t k = 0; k < cols; k += VF_LANES) {
+            int n = cols - k < VF_LANES ? (int)(cols - k) : VF_LANES;
+            vf square[VF_LANES];
+            UNROLL for (int r = 0; r < VF_LANES; r++) square[r] = v + r >= rows  ? vf_set(0)
+                                                                  : n < VF_LANES ? vf_load_some(x[r] + k, n)
+                                                                                 : vf_load(x[r] + k);
+            vf_turn(square);
+            for (int c = 0; c < n; c++) vf_store(&block[k + c][v], square[c]);
+        }
     }
 }
 
@@ -90,24 +91,32 @@ INLINE void multiply_block(const float w[W_ROWS][COLS], const float x[COLS][BLOC
         vf_store(&sums[i][v * VF_LANES], sum[i][v]);
 }
 
-/* Sets the outputs with the first piece of columns, and adds to them with the others. */
+/* n outputs of one row: the first piece of columns sets them, the others are added. */
+INLINE void add_outputs(const struct ci_matmul_job *job, int64_t w_row, int n, int64_t x_row, bool first, vf value) {
+    int64_t at = ci_matmul_output(job, x_row) + w_row;
+    float *out = job->out + at;
+    if (n < VF_LANES) {
+        if (first && job->bias) value = vf_add(value, vf_load_some(job->bias + w_row, n));
+        if (first && job->addend) value = vf_add(value, vf_load_some(job->addend + at, n));
+        vf_store_some(out, first ? value : vf_add(value, vf_load_some(out, n)), n);
+    } else {
+        if (first && job->bias) value = vf_add(value, vf_load(job->bias + w_row));
+        if (first && job->addend) value = vf_add(value, vf_load(job->addend + at));
+        vf_store(out, first ? value : vf_add(value, vf_load(out)));
+    }
+}
+
 INLINE void add_block(const struct ci_matmul_job *job, int64_t w_row, int w_count, int64_t x_row, int64_t x_count,
                       bool first, float sums[W_ROWS][BLOCK]) {
-    for (int r = 0; r < x_count; r++) {
-        int64_t at = ci_matmul_output(job, x_row + r) + w_row;
-        float *out = job->out + at, values[W_ROWS];
-        UNROLL for (int i = 0; i < W_ROWS; i++) values[i] = sums[i][r];
-        const float *added = first ? job->bias ? job->bias + w_row : NULL : out;
-        if (added && w_count == W_ROWS)
-            UNROLL for (int i = 0; i < W_ROWS; i++) values[i] += added[i];
-        else
-            for (int i = 0; added && i < w_count; i++) values[i] += added[i];
-        for (int i = 0; first && job->addend && i < w_count; i++) values[i] += job->addend[at + i];
-        if (w_count == W_ROWS)
-            memcpy(out, values, sizeof values);
-        else
-            memcpy(out, values, (size_t)w_count * sizeof *out);
-    }
+    for (int v = 0; v < x_count; v += VF_LANES)
+        for (int i = 0; i < w_count; i += VF_LANES) {
+            int n = w_count - i < VF_LANES ? w_count - i : VF_LANES;
+            vf square[VF_LANES];
+            UNROLL for (int j = 0; j < VF_LANES; j++) square[j] = i + j < W_ROWS ? vf_load(&sums[i + j][v]) : vf_set(0);
+            vf_turn(square);
+            for (int r = 0; r < VF_LANES && v + r < x_count; r++)
+                add_outputs(job, w_row + i, n, x_row + v + r, first, square[r]);
+        }
 }
 
 /* Rows [first, last) of the weight; `floats` makes floats of `cols` columns of one of its rows. column_bytes: where
@@ -131,6 +140,8 @@ INLINE void part_rows(void (*floats)(const struct ci_view *w, int64_t row, int64
                                         stride, (size_t)cols * column_bytes};
                 for (int b = 0; b * BLOCK < rows; b++, next.bytes = 0) {
                     int64_t x_count = rows - b * BLOCK < BLOCK ? rows - b * BLOCK : BLOCK;
+                    for (int64_t r = 0; r < x_count; r++)
+                        __builtin_prefetch(job->out + ci_matmul_output(job, x_first + b * BLOCK + r) + w_row, 1);
                     if (x_count > VF_LANES)
                         multiply_block(panels.w, panels.x[b], cols, 2, &next, sums);
                     else

@@ -113,34 +113,9 @@ INLINE r16_quad r16_sum_quads(const r16_quad *quads, int count) {
     return sum;
 }
 
-/* 16 rows of 16 numbers become columns: pairs of lanes, of pairs, of quarters, of halves change places. */
-INLINE void r16_turn(__m512 rows[16]) {
-    __m512 pairs[16], quarters[16];
-    UNROLL for (int i = 0; i < 16; i += 4) {
-        __m512 a = _mm512_unpacklo_ps(rows[i], rows[i + 1]), b = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
-        __m512 c = _mm512_unpacklo_ps(rows[i + 2], rows[i + 3]), d = _mm512_unpackhi_ps(rows[i + 2], rows[i + 3]);
-        pairs[i] = _mm512_shuffle_ps(a, c, 0x44);
-        pairs[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
-        pairs[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
-        pairs[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
-    }
-    UNROLL for (int i = 0; i < 4; i++) {
-        quarters[i] = _mm512_shuffle_f32x4(pairs[i], pairs[i + 4], 0x88);
-        quarters[i + 4] = _mm512_shuffle_f32x4(pairs[i], pairs[i + 4], 0xdd);
-        quarters[i + 8] = _mm512_shuffle_f32x4(pairs[i + 8], pairs[i + 12], 0x88);
-        quarters[i + 12] = _mm512_shuffle_f32x4(pairs[i + 8], pairs[i + 12], 0xdd);
-    }
-    UNROLL for (int i = 0; i < 4; i++) {
-        rows[i] = _mm512_shuffle_f32x4(quarters[i], quarters[i + 8], 0x88);
-        rows[i + 4] = _mm512_shuffle_f32x4(quarters[i + 4], quarters[i + 12], 0x88);
-        rows[i + 8] = _mm512_shuffle_f32x4(quarters[i], quarters[i + 8], 0xdd);
-        rows[i + 12] = _mm512_shuffle_f32x4(quarters[i + 4], quarters[i + 12], 0xdd);
-    }
-}
-
 INLINE void r16_turn_floats(const float *rows, int stride, r16_float *out) {
     UNROLL for (int i = 0; i < 16; i++) out[i] = _mm512_loadu_ps(rows + i * stride);
-    r16_turn(out);
+    vf_turn(out);
 }
 
 /* 32 codes, `at` bytes on, of 16 rows: quad q has codes 4 q .. 4 q + 3 of each. */
@@ -148,7 +123,7 @@ INLINE void r16_turn_quads(const uint8_t *const *rows, size_t at, r16_quad *quad
     __m512 turned[16];
     UNROLL for (int i = 0; i < 16; i++) turned[i] =
         _mm512_castsi512_ps(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(rows[i] + at))));
-    r16_turn(turned);
+    vf_turn(turned);
     UNROLL for (int q = 0; q < 8; q++) quads[q] = _mm512_castps_si512(turned[q]);
 }
 

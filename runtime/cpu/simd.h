@@ -81,6 +81,31 @@ INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 
+/* VF_LANES vectors as rows of a square become its columns. */
+INLINE void vf_turn(vf *rows) {
+    vf fours[16], eights[16];
+    UNROLL for (int i = 0; i < 16; i += 4) {
+        vf a = _mm512_unpacklo_ps(rows[i], rows[i + 1]), b = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+        vf c = _mm512_unpacklo_ps(rows[i + 2], rows[i + 3]), d = _mm512_unpackhi_ps(rows[i + 2], rows[i + 3]);
+        fours[i] = _mm512_shuffle_ps(a, c, 0x44);
+        fours[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+        fours[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
+        fours[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        eights[i] = _mm512_shuffle_f32x4(fours[i], fours[i + 4], 0x88);
+        eights[i + 4] = _mm512_shuffle_f32x4(fours[i], fours[i + 4], 0xdd);
+        eights[i + 8] = _mm512_shuffle_f32x4(fours[i + 8], fours[i + 12], 0x88);
+        eights[i + 12] = _mm512_shuffle_f32x4(fours[i + 8], fours[i + 12], 0xdd);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        rows[i] = _mm512_shuffle_f32x4(eights[i], eights[i + 8], 0x88);
+        rows[i + 4] = _mm512_shuffle_f32x4(eights[i + 4], eights[i + 12], 0x88);
+        rows[i + 8] = _mm512_shuffle_f32x4(eights[i], eights[i + 8], 0xdd);
+        rows[i + 12] = _mm512_shuffle_f32x4(eights[i + 4], eights[i + 12], 0xdd);
+    }
+}
+
 #elif defined(__AVX2__)
 #include <immintrin.h>
 
@@ -151,6 +176,21 @@ INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
     __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
+INLINE void vf_turn(vf *rows) {
+    vf fours[8];
+    UNROLL for (int i = 0; i < 8; i += 4) {
+        vf a = _mm256_unpacklo_ps(rows[i], rows[i + 1]), b = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+        vf c = _mm256_unpacklo_ps(rows[i + 2], rows[i + 3]), d = _mm256_unpackhi_ps(rows[i + 2], rows[i + 3]);
+        fours[i] = _mm256_shuffle_ps(a, c, 0x44);
+        fours[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+        fours[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+        fours[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        rows[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+        rows[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+    }
+}
 
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -212,6 +252,13 @@ INLINE vf vf_where_bits(uint32_t bits, vf x, vf y) {
 }
 INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
     vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+}
+INLINE void vf_turn(vf *rows) {
+    float32x4x2_t a = vtrnq_f32(rows[0], rows[1]), b = vtrnq_f32(rows[2], rows[3]);
+    UNROLL for (int i = 0; i < 2; i++) {
+        rows[i] = vcombine_f32(vget_low_f32(a.val[i]), vget_low_f32(b.val[i]));
+        rows[i + 2] = vcombine_f32(vget_high_f32(a.val[i]), vget_high_f32(b.val[i]));
+    }
 }
 #endif
 
