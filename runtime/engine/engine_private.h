@@ -413,6 +413,14 @@ enum clinfer_status ci_engine_place(struct clinfer_engine *engine, const struct 
 enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, int64_t wanted,
                                      struct ci_bucket **bucket);
 
+/* session.c: becomes the one who computes, between two steps of whoever does, and returns with the lock held; and no
+ * longer is. */
+enum clinfer_status ci_engine_lead(struct clinfer_engine *engine);
+void ci_engine_stop_leading(struct clinfer_engine *engine);
+
+/* session.c: checks a request's tokens, and makes room for all that it can lead to. With the lock held. */
+enum clinfer_status ci_session_reserve(struct clinfer_session *session, const struct clinfer_request *request);
+
 /* pages.c: the most pages that one session has in caches with this window (0: none), in steps of so many rows. */
 int ci_engine_most_pages(int window, int context, int64_t step);
 
@@ -456,6 +464,10 @@ void ci_prefix_mark(struct clinfer_engine *engine, struct clinfer_session *sessi
 /* prefix.c: takes over the longest beginning of the session's tokens that anybody has computed, if it is longer than
  * what the session has. At least one token is left to compute. */
 void ci_prefix_take(struct clinfer_engine *engine, struct clinfer_session *session);
+
+/* prefix.c: lets go of what is kept of these tokens and nothing else: their beginnings, and what goes on behind them. How
+ * many tokens of them that were at most. */
+size_t ci_prefix_forget(struct clinfer_engine *engine, const int32_t *tokens, size_t count);
 
 /* prefix.c: gives the pages of the one back that was used longest ago; false: none is kept. */
 bool ci_prefix_drop_oldest(struct clinfer_engine *engine);

@@ -200,7 +200,8 @@ enum clinfer_status ci_engine_take_pages(struct clinfer_engine *engine, struct c
         if (!list->pages) continue;
         for (int first = first_seen(pool, session->computed); list->first < first && list->first < list->count;)
             give_back(pool, session, list->pages[list->first++]);
-        for (int i = begun; i < list->count && i < needed && status == CLINFER_OK; i++)
+        for (int i = begun > list->first ? begun : list->first; i < list->count && i < needed && status == CLINFER_OK;
+             i++)
             status = make_writable(engine, group, session, i,
                                    i == begun ? ci_narrowed(session->computed % CI_PAGE_ROWS) : 0);
         while (list->count < needed && status == CLINFER_OK) {

@@ -173,6 +173,20 @@ void ci_prefix_mark(struct clinfer_engine *engine, struct clinfer_session *sessi
     if (session->lists[CI_CACHE_WINDOW].pages) ci_prefix_keep(engine, session);
 }
 
+size_t ci_prefix_forget(struct clinfer_engine *engine, const int32_t *tokens, size_t count) {
+    size_t most = 0;
+    for (struct ci_kept **link = &engine->kept; *link;) {
+        size_t both = least((*link)->count, count), common = common_tokens((*link)->tokens, tokens, both);
+        if (common == both) {
+            most = common > most ? common : most;
+            drop(engine, link);
+        } else {
+            link = &(*link)->next;
+        }
+    }
+    return most;
+}
+
 /* ---- taking ---- */
 
 /* The longest beginning found so far, and whose it is. */

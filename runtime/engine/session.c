@@ -72,7 +72,7 @@ enum clinfer_status clinfer_session_create(clinfer_engine *engine, const struct 
 
 /* Becomes the one who computes, between two steps of whoever does; returns with the lock held. A callback already is
  * inside a step: it would wait for itself. */
-static enum clinfer_status lead(struct clinfer_engine *engine) {
+enum clinfer_status ci_engine_lead(struct clinfer_engine *engine) {
     CI_REQUIRE_PROCESS(engine->process, "engine");
     pthread_mutex_lock(&engine->lock);
     if (engine->leading && pthread_equal(engine->leader, pthread_self())) {
@@ -91,7 +91,7 @@ static enum clinfer_status lead(struct clinfer_engine *engine) {
     return CLINFER_OK;
 }
 
-static void stop_leading(struct clinfer_engine *engine) {
+void ci_engine_stop_leading(struct clinfer_engine *engine) {
     ci_engine_count(engine, &engine->told);
     engine->leading = false;
     pthread_cond_broadcast(&engine->changed);
@@ -105,7 +105,7 @@ void clinfer_session_destroy(clinfer_session *session) {
         clinfer_cancel(session);
         clinfer_wait(session, NULL);
     }
-    if (lead(engine) != CLINFER_OK) {
+    if (ci_engine_lead(engine) != CLINFER_OK) {
         ci_log(CLINFER_LOG_ERROR, "clinfer_session_destroy: %s; the session stays", ci_status_message());
         return;
     }
@@ -121,7 +121,7 @@ void clinfer_session_destroy(clinfer_session *session) {
     ci_constraint_end(&session->constraint); /* what is counted there is the engine's */
     ci_draft_end(session);
     bool last = engine->closing && !engine->sessions;
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     free(session->tokens);
     free(session->output);
     free_lists(session);
@@ -133,7 +133,7 @@ void clinfer_session_destroy(clinfer_session *session) {
 }
 
 /* Room for everything that a request can lead to, so that decoding allocates nothing. */
-static enum clinfer_status reserve(struct clinfer_session *session, const struct clinfer_request *request) {
+enum clinfer_status ci_session_reserve(struct clinfer_session *session, const struct clinfer_request *request) {
     size_t context = (size_t)session->engine->context;
     if (request->count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "the prompt has no tokens");
     if (!request->tokens)
@@ -286,7 +286,7 @@ static enum clinfer_status constrain(struct clinfer_session *session, const stru
 enum clinfer_status ci_session_submit(clinfer_session *session, const struct clinfer_request *request,
                                       const struct ci_take_up *take_up) {
     struct clinfer_engine *engine = session->engine;
-    enum clinfer_status status = lead(engine);
+    enum clinfer_status status = ci_engine_lead(engine);
     if (status != CLINFER_OK) return status;
     if (session->state == CI_SESSION_ACTIVE)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
@@ -294,13 +294,13 @@ enum clinfer_status ci_session_submit(clinfer_session *session, const struct cli
         status = ci_fail(CLINFER_UNSUPPORTED,
                          "%s: a model of the family %s writes no text; `clinfer embed` makes vectors with it",
                          engine->options.model, engine->architecture);
-    if (status == CLINFER_OK) status = reserve(session, request);
+    if (status == CLINFER_OK) status = ci_session_reserve(session, request);
     if (status == CLINFER_OK && take_up) status = reserve_output(session, take_up->generated);
     if (status == CLINFER_OK) status = constrain(session, request, take_up);
     if (status == CLINFER_OK && ci_sampler_needs_host(&session->sampler))
         status = ci_sampler_reserve(engine, &session->sampler);
     if (status == CLINFER_OK) status = begin(session, request, take_up);
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     return status;
 }
 
@@ -339,11 +339,11 @@ static void let_guests_in(struct clinfer_engine *engine) {
 
 bool ci_engine_turn(clinfer_engine *engine) {
     let_guests_in(engine);
-    if (lead(engine) != CLINFER_OK) return false;
+    if (ci_engine_lead(engine) != CLINFER_OK) return false;
     pthread_mutex_unlock(&engine->lock); /* still leading */
     bool progress = ci_engine_step(engine);
     pthread_mutex_lock(&engine->lock);
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     return progress;
 }
 
@@ -356,9 +356,9 @@ static void save_programs_when_idle(struct clinfer_engine *engine) {
 }
 
 void ci_engine_save_programs(clinfer_engine *engine) {
-    if (lead(engine) != CLINFER_OK) return;
+    if (ci_engine_lead(engine) != CLINFER_OK) return;
     save_programs_when_idle(engine);
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
 }
 
 /* Computes steps until the session's request is done; between steps others may come in. Called and left with the lock
@@ -435,11 +435,11 @@ enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *toke
     CI_REQUIRE(logits, "logits");
     struct clinfer_engine *engine = session->engine;
     const struct clinfer_request request = {.tokens = tokens, .count = count};
-    enum clinfer_status status = lead(engine);
+    enum clinfer_status status = ci_engine_lead(engine);
     if (status != CLINFER_OK) return status;
     if (session->state == CI_SESSION_ACTIVE)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
-    if (status == CLINFER_OK) status = reserve(session, &request);
+    if (status == CLINFER_OK) status = ci_session_reserve(session, &request);
     pthread_mutex_unlock(&engine->lock); /* still leading */
     if (status == CLINFER_OK) {
         ci_prefix_keep(engine, session);
@@ -451,17 +451,17 @@ enum clinfer_status clinfer_logits(clinfer_session *session, const int32_t *toke
     }
     pthread_mutex_lock(&engine->lock);
     save_programs_when_idle(engine);
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     return status;
 }
 
 enum clinfer_status ci_session_copy(struct clinfer_session *to, const struct clinfer_session *from) {
     struct clinfer_engine *engine = to->engine;
     const struct clinfer_request request = {.tokens = from->tokens, .count = from->computed};
-    enum clinfer_status status = lead(engine);
+    enum clinfer_status status = ci_engine_lead(engine);
     if (status != CLINFER_OK) return status;
     assert(to->state != CI_SESSION_ACTIVE && from->state != CI_SESSION_ACTIVE && from->computed <= from->known);
-    status = reserve(to, &request);
+    status = ci_session_reserve(to, &request);
     if (status == CLINFER_OK) {
         ci_prefix_keep(engine, to);
         ci_engine_return_pages(engine, to, 0);
@@ -470,18 +470,18 @@ enum clinfer_status ci_session_copy(struct clinfer_session *to, const struct cli
         to->computed = to->trusted = 0;
         status = ci_pages_copy(engine, from, to);
     }
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     return status;
 }
 
 enum clinfer_status ci_session_compute_together(struct clinfer_session *const *sessions,
                                                 const struct clinfer_tokens *texts, int count, float *rows) {
     struct clinfer_engine *engine = sessions[0]->engine;
-    enum clinfer_status status = lead(engine);
+    enum clinfer_status status = ci_engine_lead(engine);
     if (status != CLINFER_OK) return status;
     for (int i = 0; i < count && status == CLINFER_OK; i++) {
         const struct clinfer_request request = {.tokens = texts[i].tokens, .count = texts[i].count};
-        status = reserve(sessions[i], &request);
+        status = ci_session_reserve(sessions[i], &request);
     }
     pthread_mutex_unlock(&engine->lock); /* still leading */
     for (int i = 0; i < count && status == CLINFER_OK; i++) {
@@ -494,36 +494,36 @@ enum clinfer_status ci_session_compute_together(struct clinfer_session *const *s
     if (status == CLINFER_OK) status = ci_engine_compute_together(engine, sessions, count, rows);
     pthread_mutex_lock(&engine->lock);
     save_programs_when_idle(engine);
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     return status;
 }
 
 enum clinfer_status clinfer_engine_record(clinfer_engine *engine, const struct clinfer_record **record) {
     CI_REQUIRE(engine, "engine");
     CI_REQUIRE(record, "record");
-    enum clinfer_status status = lead(engine);
+    enum clinfer_status status = ci_engine_lead(engine);
     if (status != CLINFER_OK) return status;
     status = ci_engine_record(engine, record);
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     return status;
 }
 
 enum clinfer_status clinfer_engine_record_reset(clinfer_engine *engine) {
     CI_REQUIRE(engine, "engine");
-    enum clinfer_status status = lead(engine);
+    enum clinfer_status status = ci_engine_lead(engine);
     if (status != CLINFER_OK) return status;
     status = ci_engine_record_reset(engine);
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     return status;
 }
 
 enum clinfer_status clinfer_engine_write_trace(clinfer_engine *engine, const char *path) {
     CI_REQUIRE(engine, "engine");
     CI_REQUIRE(path, "path");
-    enum clinfer_status status = lead(engine);
+    enum clinfer_status status = ci_engine_lead(engine);
     if (status != CLINFER_OK) return status;
     status = ci_engine_write_trace(engine, path);
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     return status;
 }
 
@@ -531,9 +531,9 @@ enum clinfer_status clinfer_engine_explain(clinfer_engine *engine, int rows, cli
                                            void *user, int *waits) {
     CI_REQUIRE(engine, "engine");
     CI_REQUIRE(callback, "callback");
-    enum clinfer_status status = lead(engine);
+    enum clinfer_status status = ci_engine_lead(engine);
     if (status != CLINFER_OK) return status;
     status = ci_engine_explain(engine, rows, callback, user, waits);
-    stop_leading(engine);
+    ci_engine_stop_leading(engine);
     return status;
 }

@@ -1,6 +1,6 @@
 /* native.c: llama-server's own routes, for its clients: /completion, /props, /slots. What a prompt becomes is a job as
- * in the other dialects; a slot here is one of the requests that may be computed at the same time, and nothing else:
- * prefixes are kept by their tokens, not by slots. */
+ * in the other dialects; a slot here is one of the requests that may be computed at the same time, and a name for the
+ * tokens that it had last (slots.h): prefixes are kept by their tokens, not by slots. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +15,7 @@
 #include "server/pool.h"
 #include "server/sampled.h"
 #include "server/server.h"
+#include "server/slots.h"
 #include "server/timings.h"
 #include "text/utf8_json.h"
 
@@ -147,6 +148,7 @@ static bool answer_prompt(struct native *native) {
     ci_completion_prompt_use(&native->prompts.list[native->prompt], &request->job);
     if (!ci_openai_take_engine(native->exchange, request)) return false;
     if (!ci_job_run(native->exchange, &request->job, &result)) return false;
+    ci_slots_note(native->exchange, &request->job, request->slot, &result);
     for (int i = 0; i < result.count; i++) {
         json_t *answer = answer_json(native, &result, i);
         if (!request->stream)
@@ -318,13 +320,6 @@ static void slots(struct ci_exchange *exchange) {
     ci_reply_json(exchange, 200, list);
 }
 
-static void change_slot(struct ci_exchange *exchange) {
-    ci_exchange_fail(exchange,
-                     &(struct ci_failure){.kind = CI_FAIL_UNSUPPORTED,
-                                          .message = "slots are not saved, restored or erased here: beginnings that "
-                                                     "requests share are kept and found by themselves"});
-}
-
 /* ---- the dialect ---- */
 
 static void fail(struct ci_exchange *exchange, const struct ci_failure *failure) {
@@ -344,7 +339,7 @@ static const struct ci_route routes[] = {
     {"GET", "/props", 0, props},
     {"POST", "/props", CI_ROUTE_CHANGES, change_props},
     {"GET", "/slots", 0, slots},
-    {"POST", "/slots/{id}", CI_ROUTE_CHANGES, change_slot},
+    {"POST", "/slots/{id}", CI_ROUTE_CHANGES, ci_slots_change},
 };
 
 const struct ci_server_dialect ci_server_dialect_native = {

@@ -8,6 +8,7 @@
 #include "server/openai_chat.h"
 #include "server/openai_request.h"
 #include "server/openai_verbose.h"
+#include "server/slots.h"
 #include "server/timings.h"
 #include "text/utf8_json.h"
 
@@ -264,6 +265,7 @@ void ci_openai_chat(struct ci_exchange *exchange) {
     if (!body) return;
     if (ci_openai_read_chat(exchange, body, &chat.request) && prepare(&chat) &&
         ci_job_run(exchange, &chat.request.job, &result)) {
+        ci_slots_note(exchange, &chat.request.job, chat.request.slot, &result);
         if (chat.request.stream)
             end_stream(&chat, &result);
         else

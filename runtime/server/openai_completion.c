@@ -10,6 +10,7 @@
 #include "server/openai_chat.h"
 #include "server/openai_request.h"
 #include "server/openai_verbose.h"
+#include "server/slots.h"
 #include "server/timings.h"
 #include "text/utf8_json.h"
 
@@ -177,6 +178,7 @@ static bool answer_prompt(struct completion *completion) {
     ci_completion_prompt_use(&completion->prompts.list[completion->prompt], &request->job);
     if ((request->logprobs || request->echo) && !ci_openai_take_engine(completion->exchange, request)) return false;
     if (!ci_job_run(completion->exchange, &request->job, &result)) return false;
+    ci_slots_note(completion->exchange, &request->job, request->slot, &result);
     add_up(completion, &result);
     json_string_set(completion->route, result.route ? result.route : "");
     if (request->stream)

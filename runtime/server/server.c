@@ -17,6 +17,7 @@
 #include "server/downloads.h"
 #include "server/pool.h"
 #include "server/server_private.h"
+#include "server/slots.h"
 
 enum { SPARE_WORKERS = 64, SPARE_FILES = 256 };
 
@@ -112,7 +113,9 @@ enum clinfer_status ci_server_open(const struct ci_server_options *options, stru
     raise_file_limit(&server->options);
     server->events = ci_events_create();
     server->downloads = server->events ? ci_downloads_create(server->events) : NULL;
-    status = server->downloads ? open_log(server) : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a server");
+    if (options->slot_save_path) server->slots = ci_slots_create(server->options.parallel);
+    const bool made = server->downloads && (server->slots || !options->slot_save_path);
+    status = made ? open_log(server) : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a server");
     if (status == CLINFER_OK) status = copy_tls(server);
     if (status == CLINFER_OK) status = ci_server_set_keys(server, options->keys, options->key_count);
     if (status == CLINFER_OK)
@@ -225,6 +228,7 @@ void ci_server_close(struct ci_server *server) {
     if (!all) return; /* a handler that hangs still has it */
     ci_downloads_destroy(server->downloads);
     ci_events_destroy(server->events);
+    ci_slots_destroy(server->slots);
     free(server);
 }
 
@@ -243,6 +247,9 @@ struct ci_events *ci_server_events(struct ci_server *server) {
 }
 struct ci_downloads *ci_server_downloads(struct ci_server *server) {
     return server->downloads;
+}
+struct ci_slots *ci_server_slots(struct ci_server *server) {
+    return server->slots;
 }
 int64_t ci_server_started(const struct ci_server *server) { return server->started; }
 

@@ -10,6 +10,7 @@
 struct ci_downloads;
 struct ci_events;
 struct ci_pool;
+struct ci_slots;
 struct ci_server;
 struct ci_metrics;
 
@@ -82,6 +83,7 @@ struct ci_pool *ci_server_pool(struct ci_server *server);
 struct ci_metrics *ci_server_metrics(struct ci_server *server);
 struct ci_events *ci_server_events(struct ci_server *server);
 struct ci_downloads *ci_server_downloads(struct ci_server *server);
+struct ci_slots *ci_server_slots(struct ci_server *server); /* NULL: none are saved */
 /* Requests that are computed, and that wait. */
 void ci_server_load(struct ci_server *server, int *running, int *waiting);
 /* NULL: it has a model; else "Loading model", or why there is none. */

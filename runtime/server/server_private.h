@@ -31,6 +31,7 @@ struct ci_server {
     struct ci_metrics metrics;
     struct ci_events *events;
     struct ci_downloads *downloads;
+    struct ci_slots *slots;
     char *certificate, *certificate_key;
     int log_fd;
 
