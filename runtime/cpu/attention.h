@@ -7,9 +7,10 @@
  * still has most of those that share.
  *
  * An item takes BLOCK positions at a time with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867). Few
- * queries: the lanes are dimensions; keys and values of f16 and f32 are used as they lie in the cache, and converted once
- * for up to four queries of a row; all others (and heads that are no whole vectors) are unpacked once for all queries. Many: keys are transposed to floats [dimension]
- * [position], so that lanes are positions and no sum across lanes is needed.
+ * queries: the lanes are dimensions; keys and values of f16 and f32 are used as they lie in the cache, and converted
+ * once for up to four queries of a row; all others (and heads that are no whole vectors) are unpacked once for all
+ * queries. Many: keys are transposed to floats [dimension] [position], so that lanes are positions and no sum across
+ * lanes is needed.
  *
  *       few                              many
  *       q [d d d d ..] . k [d d d d ..]   s[query][p p p p ..] += q[query][d] * k[d][p p p p ..]   4 queries x 2
@@ -191,8 +192,8 @@ INLINE struct block block_of(const struct side *side, int32_t p, int skip, int n
     return (struct block){out, 0, side->padded};
 }
 
-/* Queries of one row, next to each other, by the positions that they see in a block. `queries` is a constant below: each
- * number of the cache is loaded, and converted, once for all of them. */
+/* Queries of one row, next to each other, by the positions that they see in a block. `queries` is a constant below:
+ * each number of the cache is loaded, and converted, once for all of them. */
 struct few {
     struct block keys, values;
     struct ahead ahead;
