@@ -11,4 +11,11 @@ enum { CI_PAGE_BYTES = 4096, CI_LARGE_PAGE_BYTES = 2 * 1024 * 1024 };
  * times fewer addresses, and its prefetchers stop less often. Freed with free(); NULL when memory is out. */
 void *ci_pages_alloc(size_t bytes);
 
+/* The same, all zeros, for what may grow: growing moves addresses, not bytes, and so takes no longer for much than for
+ * little. NULL when memory is out; the old memory is then as it was. Freed with ci_pages_unmap(); `bytes` is what was
+ * last asked for. */
+void *ci_pages_map(size_t bytes);
+void *ci_pages_grow(void *memory, size_t old_bytes, size_t bytes);
+void ci_pages_unmap(void *memory, size_t bytes);
+
 #endif

@@ -1,6 +1,7 @@
 /* pages.c: the KV caches are pools of pages of CI_PAGE_ROWS tokens, the same page numbers in every layer of a group.
- * They start small and double, up to what one session can fill and beyond it, each layer's buffers copied into larger
- * ones, so that memory follows what is used.
+ * They start small and double, up to what one session can fill and beyond it, so that memory follows what is used: each
+ * layer's buffers are copied into larger ones on a device, and moved to other addresses on the host, which takes no
+ * time.
  *
  * A page has several holders where they have the same tokens there (prefix.c). It is copied when one of them is to
  * write rows that another reads; the one that writes behind all that others read needs no copy.

@@ -17,6 +17,7 @@ struct ci_store_memory {
     struct ci_store_memory *next;
     struct ci_tensor *tensor;
     void *host;
+    size_t mapped; /* bytes at `host` of ci_pages_map; 0: free() takes them */
     struct ci_buffer *buffer;
 };
 
@@ -82,7 +83,10 @@ struct ci_chooser ci_store_chooser(const struct ci_store *store, int place) {
 
 static void release(struct ci_store_memory *memory) {
     ci_buffer_destroy(memory->buffer);
-    free(memory->host);
+    if (memory->mapped)
+        ci_pages_unmap(memory->host, memory->mapped);
+    else
+        free(memory->host);
     free(memory);
 }
 
@@ -122,7 +126,7 @@ static enum clinfer_status keep(struct ci_store *store, struct ci_tensor *tensor
         free(host);
         return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", tensor->name);
     }
-    *memory = (struct ci_store_memory){store->memory, tensor, host, buffer};
+    *memory = (struct ci_store_memory){.next = store->memory, .tensor = tensor, .host = host, .buffer = buffer};
     store->memory = memory;
     return CLINFER_OK;
 }
@@ -273,17 +277,23 @@ enum clinfer_status ci_store_weight_at(struct ci_store *store, struct ci_tensor 
     return ci_store_weight(store, &copy->tensor, place, weight->view.layout);
 }
 
-static enum clinfer_status state_memory(struct ci_store *store, struct ci_tensor *state, int place, size_t bytes,
-                                        void **host, struct ci_buffer **buffer) {
-    *host = NULL;
-    *buffer = NULL;
-    struct ci_device *device = store->places[place].device;
-    if (!device) {
-        *host = ci_pages_alloc(bytes);
-        if (!*host) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", state->name, bytes);
-        return keep(store, state, *host, NULL);
+static enum clinfer_status host_state(struct ci_store *store, struct ci_tensor *state, size_t bytes) {
+    void *host = ci_pages_map(bytes);
+    if (!host) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", state->name, bytes);
+    struct ci_store_memory *memory = malloc(sizeof *memory);
+    if (!memory) {
+        ci_pages_unmap(host, bytes);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", state->name);
     }
-    enum clinfer_status status = ci_buffer_create(device, bytes, NULL, buffer);
+    *memory = (struct ci_store_memory){.next = store->memory, .tensor = state, .host = host, .mapped = bytes};
+    store->memory = memory;
+    state->view.data = host;
+    return CLINFER_OK;
+}
+
+static enum clinfer_status device_state(struct ci_store *store, struct ci_tensor *state, int place, size_t bytes,
+                                        struct ci_buffer **buffer) {
+    enum clinfer_status status = ci_buffer_create(store->places[place].device, bytes, NULL, buffer);
     if (status != CLINFER_OK) return ci_fail_prefix(status, "%s", state->name);
     return keep(store, state, NULL, *buffer);
 }
@@ -291,11 +301,10 @@ static enum clinfer_status state_memory(struct ci_store *store, struct ci_tensor
 enum clinfer_status ci_store_state(struct ci_store *store, struct ci_tensor *state, int place) {
     if (state->place >= 0) return CLINFER_OK;
     size_t bytes = ci_layout_bytes(&ci_layout_stored, state->view.type, state->view.rows, state->view.cols);
-    void *host;
-    struct ci_buffer *buffer;
-    enum clinfer_status status = state_memory(store, state, place, bytes, &host, &buffer);
+    struct ci_buffer *buffer = NULL;
+    enum clinfer_status status = store->places[place].device ? device_state(store, state, place, bytes, &buffer)
+                                                             : host_state(store, state, bytes);
     if (status != CLINFER_OK) return status;
-    state->view.data = host;
     state->view.buffer = buffer;
     state->view.offset = 0;
     state->place = place;
@@ -303,10 +312,10 @@ enum clinfer_status ci_store_state(struct ci_store *store, struct ci_tensor *sta
     return CLINFER_OK;
 }
 
-static void forget(struct ci_store *store, const void *host, const struct ci_buffer *buffer) {
+static void forget(struct ci_store *store, const struct ci_buffer *buffer) {
     for (struct ci_store_memory **link = &store->memory; *link; link = &(*link)->next) {
         struct ci_store_memory *memory = *link;
-        if ((host && memory->host == host) || (buffer && memory->buffer == buffer)) {
+        if (memory->buffer == buffer) {
             *link = memory->next;
             release(memory);
             return;
@@ -331,28 +340,37 @@ void ci_store_forget_states(struct ci_store *store) {
     store->generation++;
 }
 
+static enum clinfer_status grow_on_host(struct ci_store *store, struct ci_tensor *state, size_t bytes) {
+    struct ci_store_memory *memory = store->memory;
+    while (memory->host != state->view.data) memory = memory->next;
+    void *host = ci_pages_grow(memory->host, memory->mapped, bytes);
+    if (!host) return ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", state->name, bytes);
+    memory->host = state->view.data = host;
+    memory->mapped = bytes;
+    return CLINFER_OK;
+}
+
+static enum clinfer_status grow_on_device(struct ci_store *store, struct ci_tensor *state, size_t old_bytes,
+                                          size_t bytes) {
+    struct ci_buffer *buffer;
+    enum clinfer_status status = device_state(store, state, state->place, bytes, &buffer);
+    if (status != CLINFER_OK) return status;
+    status = ci_buffer_copy(state->view.buffer, state->view.offset, buffer, 0, old_bytes);
+    if (status == CLINFER_OK) status = ci_device_finish(store->places[state->place].device);
+    forget(store, status == CLINFER_OK ? state->view.buffer : buffer);
+    if (status != CLINFER_OK) return status;
+    state->view.buffer = buffer;
+    state->view.offset = 0;
+    return CLINFER_OK;
+}
+
 enum clinfer_status ci_store_state_grow(struct ci_store *store, struct ci_tensor *state, int64_t rows) {
     assert(state->place >= 0 && rows >= state->view.rows);
     size_t row_bytes = ci_type_row_bytes(state->view.type, state->view.cols);
     size_t old_bytes = row_bytes * (size_t)state->view.rows, bytes = row_bytes * (size_t)rows;
-    void *host;
-    struct ci_buffer *buffer;
-    enum clinfer_status status = state_memory(store, state, state->place, bytes, &host, &buffer);
+    enum clinfer_status status = store->places[state->place].device ? grow_on_device(store, state, old_bytes, bytes)
+                                                                    : grow_on_host(store, state, bytes);
     if (status != CLINFER_OK) return status;
-    if (host) {
-        memcpy(host, state->view.data, old_bytes);
-    } else {
-        status = ci_buffer_copy(state->view.buffer, state->view.offset, buffer, 0, old_bytes);
-        if (status == CLINFER_OK) status = ci_device_finish(store->places[state->place].device);
-        if (status != CLINFER_OK) {
-            forget(store, NULL, buffer);
-            return status;
-        }
-    }
-    forget(store, state->view.data, state->view.buffer);
-    state->view.data = host;
-    state->view.buffer = buffer;
-    state->view.offset = 0;
     state->view.rows = rows;
     store->state_bytes[state->place] += bytes - old_bytes;
     store->generation++;
