@@ -9,13 +9,13 @@
  * An item takes BLOCK positions at a time with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867). Few
  * queries: the lanes are dimensions; keys and values of f16 and f32 are used as they lie in the cache, and converted
  * once for up to four queries of a row; all others (and heads that are no whole vectors) are unpacked once for all
- * queries. Many: keys are transposed to floats [dimension] [position], so that lanes are positions and no sum across
+ * queries. Many: keys are transposed to floats [dimension][position], so that lanes are positions and no sum across
  * lanes is needed.
  *
  *       few                              many
- *       q [d d d d ..] . k [d d d d ..]   s[query][p p p p ..] += q[query][d] * k[d][p p p p ..]   4 queries x 2
- * vectors o [d d d d ..] += w[p] * v[p]     o[query][d d d d ..] += w[query][p] * v[p][d d d d ..]   4 queries x 2
- * vectors */
+ *       q [d d d d ..] . k [d d d d ..]   s[query][p p p p ..] += q[query][d] * k[d][p p p p ..]   4 or 8
+ *       o [d d d d ..] += w[p] * v[p]     o[query][d d d d ..] += w[query][p] * v[p][d d d d ..]   queries x 2
+ *                                                                                                vectors */
 #include <assert.h>
 #include <math.h>
 
@@ -24,7 +24,8 @@
 #include "tensor/op_params.h"
 #include "types/layout.h"
 
-enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_ATTENTION_MAX_DIM, MANY = 16 };
+/* TOGETHER: queries whose sums are in registers at once, of many. */
+enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_ATTENTION_MAX_DIM, MANY = 16, TOGETHER = VF_LANES == 16 ? 8 : 4 };
 
 /* Of few queries so many at once: their sums over four positions, or four vectors, fit into the registers. */
 enum { SHARED = VF_LANES == 8 ? 2 : 4, MOST_SHARED = 4 };
@@ -265,14 +266,14 @@ INLINE void values_few(const struct few *few, const float *weight, int queries, 
 INLINE void load_block(const struct side *keys, const struct side *values, int32_t p, int skip, int n,
                        struct state *state) {
     struct block rows = block_of(keys, p, skip, n, state->v);
-    for (int i = 0; i < BLOCK; i++) {
-        bool seen = i >= skip && i < n;
+    for (int i = 0; i < BLOCK; i += VF_LANES)
         for (int d = 0; d < keys->padded; d += VF_LANES) {
-            float lanes[VF_LANES];
-            vf_store(lanes, seen ? load_kv(rows.at, rows.half, i * rows.stride + d) : vf_set(0));
-            UNROLL for (int j = 0; j < VF_LANES; j++) state->k[(d + j) * BLOCK + i] = lanes[j];
+            vf square[VF_LANES];
+            UNROLL for (int j = 0; j < VF_LANES; j++) square[j] =
+                i + j >= skip && i + j < n ? load_kv(rows.at, rows.half, (i + j) * rows.stride + d) : vf_set(0);
+            vf_turn(square);
+            UNROLL for (int j = 0; j < VF_LANES; j++) vf_store(state->k + (d + j) * BLOCK + i, square[j]);
         }
-    }
     unpack(values, p, skip, n, state->v);
 }
 
@@ -280,7 +281,7 @@ INLINE void load_block(const struct side *keys, const struct side *values, int32
  */
 INLINE void multiply(const float *a, int64_t a_stride, int queries, const float *b, int64_t stride, int count,
                      int vectors, int add, float *out, int64_t out_stride) {
-    vf sum[4][2];
+    vf sum[TOGETHER][2];
     UNROLL for (int i = 0; i < queries; i++) UNROLL for (int j = 0; j < vectors; j++) sum[i][j] =
         add ? vf_load(out + i * out_stride + j * VF_LANES) : vf_set(0);
     for (int k = 0; k < count; k++) {
@@ -298,8 +299,8 @@ INLINE void multiply(const float *a, int64_t a_stride, int queries, const float 
 INLINE void scores_many(int dim, int queries, struct state *state) {
     for (int p = 0; p < BLOCK; p += 2 * VF_LANES) {
         int i = 0;
-        for (; i + 4 <= queries; i += 4)
-            multiply(state->q[i], MAX_DIM, 4, state->k + p, BLOCK, dim, 2, 0, state->weight[i] + p, BLOCK);
+        for (; i + TOGETHER <= queries; i += TOGETHER)
+            multiply(state->q[i], MAX_DIM, TOGETHER, state->k + p, BLOCK, dim, 2, 0, state->weight[i] + p, BLOCK);
         for (; i < queries; i++)
             multiply(state->q[i], MAX_DIM, 1, state->k + p, BLOCK, dim, 2, 0, state->weight[i] + p, BLOCK);
     }
@@ -308,11 +309,11 @@ INLINE void scores_many(int dim, int queries, struct state *state) {
 INLINE void values_many(int dim, int queries, struct state *state) {
     for (int d = 0; d < dim;) {
         int i = 0, two = d + 2 * VF_LANES <= dim;
-        for (; i + 4 <= queries; i += 4)
+        for (; i + TOGETHER <= queries; i += TOGETHER)
             if (two)
-                multiply(state->weight[i], BLOCK, 4, state->v + d, dim, BLOCK, 2, 1, state->out[i] + d, MAX_DIM);
+                multiply(state->weight[i], BLOCK, TOGETHER, state->v + d, dim, BLOCK, 2, 1, state->out[i] + d, MAX_DIM);
             else
-                multiply(state->weight[i], BLOCK, 4, state->v + d, dim, BLOCK, 1, 1, state->out[i] + d, MAX_DIM);
+                multiply(state->weight[i], BLOCK, TOGETHER, state->v + d, dim, BLOCK, 1, 1, state->out[i] + d, MAX_DIM);
         for (; i < queries; i++)
             if (two)
                 multiply(state->weight[i], BLOCK, 1, state->v + d, dim, BLOCK, 2, 1, state->out[i] + d, MAX_DIM);
