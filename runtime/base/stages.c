@@ -19,9 +19,9 @@ void ci_stages_end(struct ci_stages *stages, const char *name) {
 
 void ci_stages_tell(const struct ci_stages *stages, const char *what) {
     char text[512] = "";
-    int used = 0;
-    for (int i = 0; i < stages->count && used < (int)sizeof text; i++)
-        used += snprintf(text + used, sizeof text - (size_t)used, "%s%s %.1f", i ? ", " : "", stages->list[i].name,
-                         stages->list[i].seconds * 1e3);
+    size_t used = 0;
+    for (int i = 0; i < stages->count && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.1f", i ? ", " : "", stages->list[i].name,
+                                 stages->list[i].seconds * 1e3);
     ci_log(CLINFER_LOG_INFO, "%s in %.1f ms: %s", what, (stages->last - stages->begun) * 1e3, text);
 }

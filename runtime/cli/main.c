@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "engine/warm.h"
 
 const struct ci_command ci_commands[] = {
 #define CI_COMMAND(name, summary) {#name, summary, ci_command_##name},
@@ -77,6 +78,7 @@ static void hold_standard_files(void) {
 int main(int argc, char **argv) {
     hold_standard_files();
     ci_bus_error_catch();
+    ci_warm_allow();
     /* A closed pipe is an error of write(), see output.h. */
     signal(SIGPIPE, SIG_IGN);
     /* So is a file that grows beyond ulimit -f. */

@@ -154,6 +154,9 @@ enum clinfer_status ci_device_works(struct ci_device *device);
 /* What is known about a driver's compiler is forgotten: whoever uses it next has it tried again (compiler.c). */
 void ci_device_forget_compiler(const struct ci_device_caps *caps);
 
+/* Nothing is tried any more in this process: it is one that may die of a compiler itself. */
+void ci_device_trust_compilers(void);
+
 /* Gives up memory that a device which cannot be waited for may still touch: never freed, but remembered, so that tools
  * which look for leaks know that it is meant. NULL is allowed. */
 void ci_device_abandon(void *memory);

@@ -5,7 +5,7 @@
  * be built is built on several threads: OpenCL makes clBuildProgram safe for different programs.
  *
  * What that gives, 20 programs on two processors: rusticl half the time, Intel's CPU runtime 5/6, PoCL nothing (one
- * lock around its compiler).
+ * lock around its compiler; engine/warm.h has other processes for that).
  *
  * PoCL compiles a kernel again for each local size, at its first enqueue, and a binary holds only the sizes that had
  * been used when it was taken. So every new pair of kernel and local size marks its program as worth saving (again),

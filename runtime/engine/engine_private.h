@@ -148,6 +148,7 @@ struct clinfer_engine {
     struct ci_threads *threads;
     struct ci_trace *trace; /* NULL: nothing is recorded */
     struct ci_engine_record *record;
+    struct ci_warm *warm; /* while it is opened: who helps with its kernels, or NULL */
     struct ci_store store;
     struct ci_bucket buckets[CI_BUCKETS];
     int bucket_count;

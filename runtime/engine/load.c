@@ -19,6 +19,7 @@
 #include "engine/engine_private.h"
 #include "engine/read.h"
 #include "engine/verify.h"
+#include "engine/warm.h"
 #include "model/source.h"
 #include "proof/known_answer.h"
 
@@ -177,6 +178,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     if (status == CLINFER_OK) status = ci_engine_take_context(engine, options->context);
     if (status == CLINFER_OK) {
         *of_device = devices->count > 0;
+        if (depth == CI_ENGINE_PROVEN) ci_warm_begin(engine, devices);
         status = open_devices(engine, devices);
     }
     ci_stages_end(&stages, "devices");
@@ -312,6 +314,7 @@ static bool leave_to_sessions(struct clinfer_engine *engine) {
 void clinfer_engine_close(clinfer_engine *engine) {
     if (!engine || !ci_process_owns(engine->process) || leave_to_sessions(engine)) return;
     bool lost = false;
+    ci_warm_abandon(engine);
     for (int i = 0; i < engine->device_count; i++) {
         /* A step that nobody waits for any more may still read weights that lie in our memory. */
         bool finished = ci_device_finish(engine->devices[i]) == CLINFER_OK;

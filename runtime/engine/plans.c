@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "base/watch.h"
 #include "engine/engine_private.h"
+#include "engine/warm.h"
 #include "ops/clblast.h"
 
 static void add_bucket(struct ci_bucket *buckets, int *count, int64_t rows, int64_t sequences, int64_t wanted) {
@@ -272,6 +273,7 @@ enum clinfer_status ci_engine_make_plans(struct clinfer_engine *engine, const st
     if (status == CLINFER_OK) status = ci_engine_place(engine, devices);
     if (status == CLINFER_OK) ci_prefix_set_bound(engine);
     if (status != CLINFER_OK || depth == CI_ENGINE_PLACED) return status;
+    ci_warm_finish(engine);
     status = make_decode_plan(engine);
     return status == CLINFER_OK ? check_forced(engine) : status;
 }

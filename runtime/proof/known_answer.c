@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cache.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -76,6 +77,13 @@ static void load(uint64_t device_key) {
     free(path);
 }
 
+void ci_proof_forget_file(uint64_t device_key) {
+    pthread_mutex_lock(&passed.lock);
+    for (int i = 0; i < passed.loaded_count; i++)
+        if (passed.loaded[i] == device_key) passed.loaded[i] = passed.loaded[--passed.loaded_count];
+    pthread_mutex_unlock(&passed.lock);
+}
+
 /* A file that cannot be written only means that the proof is done again. */
 static void store(uint64_t device_key, uint64_t key) {
     char *path = file_of(device_key);
@@ -99,8 +107,8 @@ void ci_proof_remember(uint64_t device_key, uint64_t proof) {
 
 /* Everything that the result depends on: the device's compiler, the program, its options; on the CPU the build of
  * clinfer. */
-static enum clinfer_status key_of(struct ci_device *device, const struct ci_variant *variant, const int *tunables,
-                                  const struct ci_call *call, uint64_t *key) {
+enum clinfer_status ci_proof_key(struct ci_device *device, const struct ci_variant *variant, const int *tunables,
+                                 const struct ci_call *call, uint64_t *key) {
     uint64_t hash = CI_HASH_START;
     const char *sources[CI_BIND_SOURCES];
     char options[CI_BIND_OPTIONS_BYTES];
@@ -268,7 +276,7 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
     int values[CI_MAX_TUNABLES] = {0};
     if (!tunables) ci_bind_defaults(variant, values);
     if (!tunables) tunables = values;
-    enum clinfer_status status = key_of(device, variant, tunables, call, &key);
+    enum clinfer_status status = ci_proof_key(device, variant, tunables, call, &key);
     if (status != CLINFER_OK) return status;
     if (ci_proof_is_known(device_key, key)) return CLINFER_OK;
 
@@ -276,7 +284,10 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
         ci_log(CLINFER_LOG_NOTICE,
                "first use of \"%s\" by this version: its kernels are built and checked, once; this takes some seconds",
                caps->device->name);
+    double begun = ci_now();
     status = prove(device, caps, variant, tunables, call, key);
+    ci_log(CLINFER_LOG_DEBUG, "op %s, variant %s: built and proven in %.0f ms", variant->op->name, variant->name,
+           (ci_now() - begun) * 1e3);
     if (status != CLINFER_OK && first_refusal(key)) {
         ci_log(CLINFER_LOG_WARNING, "op %s, variant %s on %s is not used: %s", variant->op->name, variant->name,
                device ? caps->device->name : "the cpu", ci_status_message());
@@ -290,6 +301,6 @@ enum clinfer_status ci_proof_again(struct ci_device *device, const struct ci_cap
     int values[CI_MAX_TUNABLES] = {0};
     if (!tunables) ci_bind_defaults(variant, values);
     if (!tunables) tunables = values;
-    enum clinfer_status status = key_of(device, variant, tunables, call, &key);
+    enum clinfer_status status = ci_proof_key(device, variant, tunables, call, &key);
     return status == CLINFER_OK ? prove(device, caps, variant, tunables, call, key) : status;
 }

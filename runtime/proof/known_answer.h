@@ -23,4 +23,11 @@ bool ci_proof_signature(const struct ci_op *op, const struct ci_case *shape, str
 bool ci_proof_is_known(uint64_t device_key, uint64_t proof);
 void ci_proof_remember(uint64_t device_key, uint64_t proof);
 
+/* What of it lies on disk is read again: another process has proven something. */
+void ci_proof_forget_file(uint64_t device_key);
+
+/* What ci_proof_known_answer() knows the proof of this variant by, with these tunables. */
+enum clinfer_status ci_proof_key(struct ci_device *device, const struct ci_variant *variant, const int *tunables,
+                                 const struct ci_call *call, uint64_t *key);
+
 #endif

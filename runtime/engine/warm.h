@@ -1,0 +1,34 @@
+/* warm.h: the first start on a device compiles and proves every kernel that the model needs. Drivers whose compilers
+ * have one lock for all threads (PoCL) do that on one processor, so other processes take their shares: each is the tool
+ * itself as `clinfer kernel_worker`, opens the model as far as its kernels are known, and proves every n-th of them.
+ * What they leave are the proofs and the driver's own cache (or ours), where this process finds them.
+ *
+ * A worker that fails, dies or hangs costs time and nothing else: what it has not proven is proven here, as without it.
+ * No worker tells anything; what is wrong with a kernel this process finds out by itself. */
+#ifndef CI_ENGINE_WARM_H
+#define CI_ENGINE_WARM_H
+
+#include <clinfer.h>
+
+#include "engine/devices.h"
+
+struct ci_warm; /* the workers of one engine that is being opened */
+
+/* Called by the tool once, before any engine: only it can be its own worker. Without this call there are none. */
+void ci_warm_allow(void);
+
+/* Starts workers where this model was never opened on this device by this version: engine->warm, else NULL. Before the
+ * devices are open, whose compiler is tried meanwhile. Nothing is started where CLINFER_PROBE forbids processes or
+ * OPENCL_LAYERS puts something between us and the driver. */
+void ci_warm_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices);
+
+/* This process's share; then waits for the others, and reads what they have proven. Before the first plan. */
+void ci_warm_finish(struct clinfer_engine *engine);
+
+/* Ends the workers of an engine that is not opened after all. */
+void ci_warm_abandon(struct clinfer_engine *engine);
+
+/* In a worker: share `share` of `shares`, 0 being that of the process that started it. */
+enum clinfer_status ci_warm_work(const struct clinfer_engine_options *options, int share, int shares);
+
+#endif
