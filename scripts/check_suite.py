@@ -40,7 +40,8 @@ case " $* " in
 esac
 exec '{tool}' serve "$@"
 """
-FETCHED = "test-model-router-download"  # a router is told to fetch it; its stand-in is that of stories260K
+# A router is told to fetch it. Its stand-in is that of stories260K but for a byte: the same bytes would only be linked.
+FETCHED = "test-model-router-download"
 
 
 def start_hub(hub):
@@ -52,7 +53,12 @@ def start_hub(hub):
                              stdout=subprocess.PIPE)
     address = json.loads(child.stdout.readline())["http"]
     if found:
-        files = {FETCHED + "-F16.gguf": {"file": os.path.realpath(found[0]), "large": True}}
+        stand_in = os.path.join(folder, "fetched.gguf")
+        with open(found[0], "rb") as source, open(stand_in, "wb") as target:
+            data = bytearray(source.read())
+            data[-1] ^= 1
+            target.write(data)
+        files = {FETCHED + "-F16.gguf": {"file": stand_in, "large": True}}
         child.stdin.write("put " + json.dumps({"name": FETCHED, "version": 1, "files": files}) + "\n")
         child.stdin.flush()
         child.stdout.readline()

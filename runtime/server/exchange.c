@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "server/exchange_private.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +76,28 @@ const char *ci_exchange_body(const struct ci_exchange *exchange, size_t *length)
     return exchange->body ? exchange->body : "";
 }
 
+/* Reals that are whole become integers again, as far as those reach. */
+static json_t *with_integers(json_t *value) {
+    const double number = json_is_real(value) ? json_real_value(value) : 0.5;
+    const char *name;
+    json_t *member;
+    size_t i;
+    if (number == floor(number) && fabs(number) < 0x1p63) return json_integer((json_int_t)number);
+    json_object_foreach(value, name, member) json_object_set_new(value, name, with_integers(member));
+    json_array_foreach(value, i, member) json_array_set_new(value, i, with_integers(member));
+    return json_incref(value);
+}
+
+/* A number that no integer holds is JSON all the same: a real then, and out of its field's range, or of no concern. */
+static json_t *load_json(const char *body, size_t length, json_error_t *error) {
+    json_t *json = json_loadb(body, length, JSON_ALLOW_NUL, error);
+    if (json || json_error_code(error) != json_error_numeric_overflow) return json;
+    json_t *reals = json_loadb(body, length, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, error);
+    json = reals ? with_integers(reals) : NULL;
+    json_decref(reals);
+    return json;
+}
+
 json_t *ci_exchange_json(struct ci_exchange *exchange) {
     json_error_t error;
     size_t length;
@@ -84,7 +107,7 @@ json_t *ci_exchange_json(struct ci_exchange *exchange) {
     }
     exchange->json_looked = true;
     const char *body = ci_exchange_body(exchange, &length);
-    json_t *json = json_loadb(body, length, JSON_ALLOW_NUL, &error);
+    json_t *json = load_json(body, length, &error);
     if (!json && !length)
         ci_exchange_refuse(exchange, NULL, "the request has no body; it must be a JSON object");
     else if (!json)

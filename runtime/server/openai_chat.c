@@ -8,6 +8,7 @@
 #include "server/openai_chat.h"
 #include "server/openai_request.h"
 #include "server/openai_verbose.h"
+#include "server/sampled.h"
 #include "server/slots.h"
 #include "server/timings.h"
 #include "text/utf8_json.h"
@@ -88,6 +89,17 @@ static void on_progress(void *user, size_t done, size_t total, size_t cached) {
     if (chat->begun && chat->request.return_progress) send_progress(chat);
 }
 
+/* The sampled tokens' probabilities where those after sampling are wanted. */
+static void add_logprobs(const struct chat *chat, json_t *entries, const struct clinfer_logprob *logprobs,
+                         size_t count) {
+    const struct ci_openai_request *request = &chat->request;
+    size_t row = 1 + (size_t)request->job.sampling.logprobs, top = (size_t)request->likeliest;
+    if (request->post_sampling_probs)
+        ci_sampled_add(entries, request->engine, &request->job.sampling, logprobs, count, row, top);
+    else
+        ci_answer_add_logprobs(entries, request->engine, logprobs, count, row, top, false);
+}
+
 /* A delta's chunk, with the logprobs of its tokens and the times so far where they are wanted. */
 static bool send_delta(struct chat *chat, int index, json_t *delta) {
     struct choice *choice = &chat->choices[index];
@@ -118,9 +130,7 @@ static bool on_piece(void *user, int index, const struct clinfer_piece *piece) {
     bool thinks = piece->part == CLINFER_PART_REASONING, apart = thinks && !keeps_marks(chat);
     begin_stream(chat, NULL);
     ci_answer_made(&choice->live, piece->token_count);
-    if (choice->logprobs && piece->logprobs)
-        ci_answer_add_logprobs(choice->logprobs, chat->request.engine, piece->logprobs, piece->token_count,
-                               1 + (size_t)chat->request.job.sampling.logprobs, (size_t)chat->request.likeliest, false);
+    if (choice->logprobs && piece->logprobs) add_logprobs(chat, choice->logprobs, piece->logprobs, piece->token_count);
     if (!piece->length) return !ci_exchange_gone(chat->exchange);
     const char *mark = keeps_marks(chat) ? mark_between(choice, thinks) : NULL;
     if (mark && !send(chat, chunk(chat, index, json_pack("{s:s}", "content", mark), NULL))) return false;
@@ -206,8 +216,7 @@ static json_t *choice_json(const struct chat *chat, const struct ci_job_result *
                               message_json(chat, choice));
     if (chat->request.logprobs && choice->result.logprobs) {
         json_t *entries = json_array();
-        ci_answer_add_logprobs(entries, chat->request.engine, choice->result.logprobs, choice->result.generated_tokens,
-                               1 + (size_t)chat->request.job.sampling.logprobs, (size_t)chat->request.likeliest, false);
+        add_logprobs(chat, entries, choice->result.logprobs, choice->result.generated_tokens);
         ci_answer_set(value, "logprobs", json_pack("{s:o}", "content", entries));
     }
     return value;
@@ -263,8 +272,8 @@ void ci_openai_chat(struct ci_exchange *exchange) {
     struct chat chat = {.exchange = exchange};
     struct ci_job_result result;
     if (!body) return;
-    if (ci_openai_read_chat(exchange, body, &chat.request) && prepare(&chat) &&
-        ci_job_run(exchange, &chat.request.job, &result)) {
+    if (ci_openai_read_chat(exchange, body, &chat.request) && ci_sampled_prepare(exchange, &chat.request) &&
+        prepare(&chat) && ci_job_run(exchange, &chat.request.job, &result)) {
         ci_slots_note(exchange, &chat.request.job, chat.request.slot, &result);
         if (chat.request.stream)
             end_stream(&chat, &result);

@@ -235,11 +235,19 @@ static void answer_prompts(struct completion *completion) {
     json_decref(completion->waiting);
 }
 
+/* OpenAI's lists of logprobs have no place for them. */
+static bool has_no_sampled(const struct completion *completion) {
+    if (!completion->request.post_sampling_probs) return true;
+    ci_exchange_refuse(completion->exchange, "post_sampling_probs",
+                       "post_sampling_probs: is told by /completion and by chats, not by /v1/completions");
+    return false;
+}
+
 void ci_openai_completion(struct ci_exchange *exchange) {
     json_t *body = ci_exchange_json(exchange);
     struct completion completion = {.exchange = exchange};
     if (!body) return;
-    if (ci_openai_read_common(exchange, body, false, &completion.request) &&
+    if (ci_openai_read_common(exchange, body, false, &completion.request) && has_no_sampled(&completion) &&
         ci_completion_prompts_read(exchange, json_object_get(body, "prompt"), &completion.request, &completion.prompts))
         answer_prompts(&completion);
     ci_openai_request_free(exchange, &completion.request);

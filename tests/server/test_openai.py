@@ -410,6 +410,35 @@ def test_a_stream_that_breaks_says_so():
         assert not got.endswith(b"0\r\n\r\n"), got[-400:]  # without its final chunk it is not whole
 
 
+def test_numbers_beyond_all_integers_are_numbers():
+    def ask(**more):
+        text = json.dumps({**GREEDY, **more}).encode()
+        return server.ask("POST", CHAT, text)
+
+    for extra in [{"unknown": 2 ** 70}, {"metadata": {"a": [2 ** 64, 5, {"b": -2 ** 80}]}, "max_tokens": 3}]:
+        status, _, answer = ask(**extra)
+        assert status == 200, (extra, answer)
+    for name in ["max_tokens", "n", "top_k", "seed"]:
+        status, _, answer = ask(**{name: 2 ** 70})
+        assert status == 400 and answer["error"]["param"] == name, (name, answer)
+    status, _, answer = server.ask("POST", CHAT, b'{"messages": [1e999]}')
+    assert status == 400 and "no JSON" in answer["error"]["message"], answer
+
+
+def test_probabilities_after_sampling_are_told_in_chats():
+    wanted = {**GREEDY, "temperature": 0.8, "top_k": 10, "top_p": 1, "min_p": 0, "seed": 1, "logprobs": True, "top_logprobs": 10, "post_sampling_probs": True}
+    whole = server.post(CHAT, wanted)["choices"][0]["logprobs"]["content"]
+    assert whole and all(0 < entry["prob"] <= 1 and "logprob" not in entry for entry in whole), whole
+    assert all(abs(sum(top["prob"] for top in entry["top_probs"]) - 1) < 1e-4 for entry in whole), whole
+    streamed = [entry for chunk in server.stream(CHAT, wanted) for choice in chunk["choices"]
+                for entry in (choice.get("logprobs") or {}).get("content", [])]
+    assert streamed == whole
+    status, _, answer = server.ask("POST", CHAT, {**wanted, "presence_penalty": 1})
+    assert status == 400 and answer["error"]["param"] == "post_sampling_probs", answer
+    status, _, answer = server.ask("POST", "/v1/completions", {"prompt": "a", "post_sampling_probs": True, "logprobs": 3})
+    assert status == 400 and answer["error"]["param"] == "post_sampling_probs", answer
+
+
 if __name__ == "__main__":
     with serving.Serve("-c", "1024", "--parallel", "2", "--seed", "1", "--context-shift") as server:
         tap.main(globals())
