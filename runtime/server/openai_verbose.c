@@ -89,11 +89,13 @@ static const char *grammar_text(const struct clinfer_chat_request *request) {
 static void set_numbers(json_t *settings, const struct clinfer_session_options *given,
                         const struct clinfer_session_options *own) {
 #define NUMBER(name, member, otherwise)                                                                                \
-    { name, number(given->member, own->member, otherwise) }
+    { name, json_real(number(given->member, own->member, otherwise)) }
+#define WHOLE(name, member, otherwise)                                                                                 \
+    { name, json_integer(whole(given->member, own->member, otherwise)) }
     const struct {
         const char *name;
-        double value;
-    } numbers[] = {
+        json_t *value;
+    } list[] = {
         NUMBER("temperature", temperature, 0.8),
         NUMBER("top_p", top_p, 0.95),
         NUMBER("min_p", min_p, 0.05),
@@ -108,33 +110,24 @@ static void set_numbers(json_t *settings, const struct clinfer_session_options *
         NUMBER("dry_base", dry_base, 1.75),
         NUMBER("mirostat_tau", mirostat_tau, 5),
         NUMBER("mirostat_eta", mirostat_eta, 0.1),
-        {"dynatemp_range", 0},
-        {"dynatemp_exponent", 1},
-        {"adaptive_target", -1},
-        {"adaptive_decay", 0.9},
-    };
-#undef NUMBER
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        ci_answer_set(settings, numbers[i].name, json_real(numbers[i].value));
-#define WHOLE(name, member, otherwise)                                                                                 \
-    { name, whole(given->member, own->member, otherwise) }
-    const struct {
-        const char *name;
-        int value;
-    } wholes[] = {
         WHOLE("top_k", top_k, 40),
         WHOLE("repeat_last_n", repeat_last_n, 64),
         WHOLE("dry_allowed_length", dry_allowed_length, 2),
         WHOLE("dry_penalty_last_n", dry_last_n, 64),
         WHOLE("mirostat", mirostat, 0),
-        {"n_probs", given->logprobs},
-        {"n_keep", 0},
-        {"n_discard", 0},
-        {"min_keep", 0},
+        {"n_probs", json_integer(given->logprobs)},
+        /* What clinfer has no setting for. */
+        {"dynatemp_range", json_real(0)},
+        {"dynatemp_exponent", json_real(1)},
+        {"adaptive_target", json_real(-1)},
+        {"adaptive_decay", json_real(0.9)},
+        {"n_keep", json_integer(0)},
+        {"n_discard", json_integer(0)},
+        {"min_keep", json_integer(0)},
     };
+#undef NUMBER
 #undef WHOLE
-    for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++)
-        ci_answer_set(settings, wholes[i].name, json_integer(wholes[i].value));
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) ci_answer_set(settings, list[i].name, list[i].value);
 }
 
 json_t *ci_openai_settings(const clinfer_engine *engine, const struct ci_openai_request *request) {
