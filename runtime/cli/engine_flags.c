@@ -162,6 +162,9 @@ enum clinfer_status ci_engine_flags_without_model(struct ci_engine_flags *flags,
     options->op_count = flags->ops.count;
     options->record = flags->record;
     options->draft.lookup = flags->lookup;
+    options->draft.model = flags->draft_model;
+    options->draft.device = flags->draft_device;
+    options->draft.p_min = (float)flags->draft_p_min;
     options->draft.most = (int)flags->draft_most;
     options->draft.least = (int)flags->draft_least;
     options->chat_template = chat_template;

@@ -29,8 +29,10 @@ struct ci_engine_flags {
     int fallback, activations, key_type,
         value_type; /* indices of the choices below: the numbers of clinfer.h's enums */
     struct ci_rope_flags rope;
+    const char *draft_model, *draft_device;
     bool lookup;
     long long draft_most, draft_least;
+    double draft_p_min;
     struct ci_texts ops;
     struct ci_config config; /* read by ci_engine_flags_complete */
     bool completed;
@@ -111,6 +113,13 @@ struct ci_engine_flags {
     CI_FLAG("--lookup", &(flags)->lookup,                                                                              \
             "guess what comes next by what followed the same tokens earlier in the conversation, and compute several "  \
             "tokens at once where that pays; the answer is the same"),                                                 \
+        CI_TEXT("-md --model-draft --spec-draft-model", &(flags)->draft_model, "MODEL",                                \
+                "a smaller model of the same vocabulary that guesses, by its path or the name of one that is here; "   \
+                "the answer is the same"),                                                                             \
+        CI_TEXT("-devd --device-draft --spec-draft-device", &(flags)->draft_device, "DEVICE",                          \
+                "where that runs (where the model does)"),                                                             \
+        CI_NUMBER("--draft-p-min --spec-draft-p-min", &(flags)->draft_p_min, 0, 1,                                     \
+                  "what it finds less likely it does not guess (0)"),                                                  \
         CI_INTEGER("--draft-max --draft --draft-n --spec-draft-n-max", &(flags)->draft_most, 1, 1024,                  \
                    "tokens that are guessed at once at most (16, which is the most there is)"),                        \
         CI_INTEGER("--draft-min --draft-n-min --spec-draft-n-min", &(flags)->draft_least, 0, 1024,                     \

@@ -139,7 +139,6 @@ struct ci_serve_flags {
         CI_FLAG("--ui-mcp-proxy", &(flags)->ignored_flag, "no meaning"),                                               \
         CI_FLAG("--backend_sampling", &(flags)->ignored_flag, "always so where a device can"),                         \
         CI_CHOICE("-fa --flash-attn", &(flags)->attention, "on|off|auto", "always on"),                                \
-        CI_TEXTS("--model-draft -md", &(flags)->ignored, "MODEL", "no meaning"),                                       \
         CI_TEXTS("--mmproj-url", &(flags)->ignored, "ADDRESS", "no meaning"),                                          \
         CI_TEXTS("--spec-type", &(flags)->ignored, "TYPE", "no meaning"),                                              \
         CI_TEXTS("--spec-synth-len --spec-synth-rates", &(flags)->ignored, "N",  \

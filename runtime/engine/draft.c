@@ -25,7 +25,10 @@ void ci_draft_begin(struct clinfer_session *session) {
     ci_ngrams_forget(&own->ngrams);
 }
 
-void ci_draft_end(struct clinfer_session *session) { ci_ngrams_free(&session->drafting.ngrams); }
+void ci_draft_end(struct clinfer_session *session) {
+    ci_ngrams_free(&session->drafting.ngrams);
+    clinfer_session_destroy(session->drafting.model);
+}
 
 static int most_of(const struct clinfer_session *session) {
     int own = session->options.draft_most, most = session->engine->options.draft.most;
@@ -146,7 +149,7 @@ static void extend(struct clinfer_engine *engine, struct ci_batch *batch, struct
 
 void ci_draft_extend(struct clinfer_engine *engine, struct ci_batch *batch) {
     const struct clinfer_draft_options *options = &engine->options.draft;
-    if (!options->lookup || engine->careful) return;
+    if ((!options->lookup && !options->model) || engine->careful) return;
     for (int i = 0; i < batch->count; i++) extend(engine, batch, &batch->parts[i]);
 }
 

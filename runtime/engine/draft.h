@@ -2,12 +2,13 @@
  * of the weights gives several tokens.
  *
  * Who guesses is a source (draft_source_list.inc): what followed the same tokens earlier in the conversation (prompt
- * lookup: Saxena 2023). The guesses are further rows of the session's part of the step, each with logits. From the
- * first row on the model's own token is chosen as ever, by the same settings and the random number of its place in the
- * answer; while it is the guessed one, the next row is what the next step would have computed, and its token is chosen,
- * too. So the text of a seed is the same with and without guesses, and with it the distribution. Accepting guesses by a
- * ratio of probabilities (Leviathan et al. 2023, arXiv 2211.17192; Chen et al. 2023, arXiv 2302.01318) would keep the
- * distribution, too, and take a few more of them, but give other texts.
+ * lookup: Saxena 2023), or a smaller model of the same vocabulary. The guesses are further rows of the session's part
+ * of the step, each with logits. From the first row on the model's own token is chosen as ever, by the same settings
+ * and the random number of its place in the answer; while it is the guessed one, the next row is what the next step
+ * would have computed, and its token is chosen, too. So the text of a seed is the same with and without guesses, and
+ * with it the distribution. Accepting guesses by a ratio of probabilities (Leviathan et al. 2023, arXiv 2211.17192;
+ * Chen et al. 2023, arXiv 2302.01318) would keep the distribution, too, and take a few more of them, but give other
+ * texts.
  *
  * That needs rows that do not depend on how many are computed together, to the last digit. Attention takes guessed rows
  * one by one, each as a tile of its own; of everything else it is proven at first use (draft_proof.c): the same rows
@@ -20,11 +21,12 @@
 #ifndef CI_ENGINE_DRAFT_H
 #define CI_ENGINE_DRAFT_H
 
+#include <clinfer.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CI_DRAFT_MOST = 16, CI_DRAFT_SOURCES = 1, CI_DRAFT_KINDS = 4, CI_DRAFT_PACES = 7, CI_DRAFT_RANGES = 3 };
+enum { CI_DRAFT_MOST = 16, CI_DRAFT_SOURCES = 2, CI_DRAFT_KINDS = 5, CI_DRAFT_PACES = 7, CI_DRAFT_RANGES = 3 };
 
 struct ci_batch;
 struct ci_flight;
@@ -56,6 +58,7 @@ struct ci_drafting {
     bool waits;                   /* the step under way has guesses, or its token is wanted for the next ones */
     unsigned held_back, patience; /* chances that were let go since the last guess; so many may be */
     struct ci_ngrams ngrams;
+    struct clinfer_session *model; /* of the smaller model; NULL: not yet */
 };
 
 /* How long steps of about so many rows take. */
@@ -69,7 +72,10 @@ struct ci_draft_engine {
     struct ci_draft_pace paces[CI_DRAFT_PACES];
     enum ci_draft_proof proofs[CI_DRAFT_RANGES]; /* of steps with so many rows */
     bool wants_proof, told_refused;
-    bool always; /* for tests: as many as there may be, whether that pays or not */
+    struct clinfer_engine *model; /* the smaller one; NULL: none */
+    float *logits;                /* [its outputs] */
+    double model_seconds;         /* that a guess of it takes; 0: not known yet */
+    bool always;                  /* for tests: as many as there may be, whether that pays or not */
 };
 
 /* One who guesses. */
@@ -87,7 +93,12 @@ struct ci_draft_source {
     double (*seconds)(const struct clinfer_engine *engine);
     double start[CI_DRAFT_KINDS]; /* how likely a guess of each kind is right as long as nobody has seen it */
 };
-extern const struct ci_draft_source ci_draft_lookup;
+extern const struct ci_draft_source ci_draft_lookup, ci_draft_model;
+
+/* draft_model.c: opens the smaller model that the engine's options name, if they do, and closes it.
+ * CLINFER_UNSUPPORTED: its vocabulary is another one. */
+enum clinfer_status ci_draft_open(struct clinfer_engine *engine);
+void ci_draft_close(struct clinfer_engine *engine);
 
 /* draft.c: gives parts of a step that decode guesses for further rows. Nothing of these sessions is in flight. */
 void ci_draft_extend(struct clinfer_engine *engine, struct ci_batch *batch);

@@ -80,7 +80,8 @@ static bool is_there(const struct clinfer_session *session) { return session->en
 static int look(struct clinfer_session *session, int most, int *kind) {
     struct ci_ngrams *ngrams = &session->drafting.ngrams;
     if (!ci_ngrams_look(ngrams, session->tokens, session->known)) return 0;
-    *kind = ngrams->length < 3 ? 0 : ngrams->length < 5 ? 1 : ngrams->length < 9 ? 2 : 3;
+    *kind = 0;
+    for (size_t length = 3; *kind + 1 < CI_DRAFT_KINDS && ngrams->length >= length; length = 2 * length - 1) ++*kind;
     return most;
 }
 
@@ -102,5 +103,5 @@ const struct ci_draft_source ci_draft_lookup = {
     .look = look,
     .guess = guess,
     .seconds = seconds,
-    .start = {0.35, 0.55, 0.7, 0.85},
+    .start = {0.35, 0.55, 0.7, 0.85, 0.95},
 };

@@ -1,7 +1,7 @@
 /* draft_pace.c: how many guesses pay: what steps of so many rows take, and how often guesses are right. */
 #include "engine/draft.h"
 
-enum { FADE = 32, TRUST = 4 };
+enum { FADE = 32, TRUST = 2 };
 
 /* Another row may cost this share of the first one, until it is known: little, so that it is tried. */
 static const double guessed_share = 0.03, least_gain = 1.03;

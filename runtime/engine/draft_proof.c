@@ -30,20 +30,19 @@ static enum clinfer_status compute(struct clinfer_engine *engine, struct clinfer
     return status;
 }
 
-enum { COUNTS = 4 };
+enum { COUNTS = 3 };
 
 /* Up to so many rows; the numbers of rows that stand for those from the range before on. */
 static const struct {
     int most, counts[COUNTS];
-} ranges[CI_DRAFT_RANGES] = {{8, {2, 4, 8, 0}},
-                             {CI_DRAFT_MOST + 1, {9, CI_DRAFT_MOST + 1, 0}},
-                             {CI_MAX_SEQUENCES, {24, 32, 48, CI_MAX_SEQUENCES}}};
+} ranges[CI_DRAFT_RANGES] = {
+    {8, {3, 8, 0}}, {CI_DRAFT_MOST + 1, {CI_DRAFT_MOST + 1, 0, 0}}, {CI_MAX_SEQUENCES, {24, 40, CI_MAX_SEQUENCES}}};
 
 /* Of `count` rows computed together some are computed alone; *same: as far as that is known. */
 static enum clinfer_status compare(struct clinfer_engine *engine, struct clinfer_session *session, int count,
                                    bool *same) {
     const size_t outputs = (size_t)engine->model.outputs, computed = session->computed, known = session->known;
-    const int alone[] = {0, 1, count / 2, count - 1};
+    const int alone[] = {count / 2, count - 1};
     struct ci_bucket *bucket, *single;
     enum clinfer_status status = ci_engine_bucket(engine, 1, 1, &single);
     if (status == CLINFER_OK) status = ci_engine_bucket(engine, count, count, &bucket);

@@ -190,6 +190,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     if (status == CLINFER_OK && depth == CI_ENGINE_PROVEN) status = ci_engine_first_run(engine);
     ci_stages_end(&stages, "proof");
     if (status == CLINFER_OK && depth != CI_ENGINE_PLACED) tell_tune(engine);
+    if (status == CLINFER_OK && depth != CI_ENGINE_PLACED) status = ci_draft_open(engine);
     if (status == CLINFER_OK && options->record) status = ci_engine_record_start(engine);
     if (status != CLINFER_OK) {
         char message[1024];
@@ -315,6 +316,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     if (!engine || !ci_process_owns(engine->process) || leave_to_sessions(engine)) return;
     bool lost = false;
     ci_warm_abandon(engine);
+    ci_draft_close(engine);
     for (int i = 0; i < engine->device_count; i++) {
         /* A step that nobody waits for any more may still read weights that lie in our memory. */
         bool finished = ci_device_finish(engine->devices[i]) == CLINFER_OK;

@@ -500,7 +500,7 @@ static bool copy_text(struct ci_arena *arena, const char **text) {
 static bool copy_options(struct ci_runner *runner, const struct clinfer_engine_options *options) {
     struct clinfer_engine_options *own = &runner->options;
     const char **const texts[] = {&own->model, &own->device, &own->tuning, &own->chat_template,
-                                  &own->chat_template_variables};
+                                  &own->chat_template_variables, &own->draft.model, &own->draft.device};
     *own = *options;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!copy_text(&runner->arena, texts[i])) return false;

@@ -21,7 +21,9 @@ static void fill_prompt(int32_t *tokens, int seed) {
     for (int i = 0; i < PROMPT; i++) tokens[i] = 5 + (i % 6) * 7 + seed % 11;
 }
 
-static clinfer_engine *open_engine(const char *model, const char *device, bool guesses) {
+enum who { NOBODY, LOOKUP, MODEL };
+
+static clinfer_engine *open_engine(const char *model, const char *device, enum who who) {
     struct clinfer_engine_options options;
     clinfer_engine *engine;
     clinfer_engine_options_default(&options);
@@ -29,7 +31,8 @@ static clinfer_engine *open_engine(const char *model, const char *device, bool g
     options.device = device;
     options.context = CONTEXT;
     options.threads = 2;
-    options.draft.lookup = guesses;
+    options.draft.lookup = who == LOOKUP;
+    if (who == MODEL) options.draft.model = model;
     assert_ok(clinfer_engine_open(&options, &engine));
     engine->draft.always = true;
     return engine;
@@ -150,9 +153,9 @@ static void generate(clinfer_engine *engine, const struct setting *setting, int 
 }
 
 /* Returns how many guesses were right. */
-static size_t compare(const char *model, const char *device) {
+static size_t compare(const char *model, const char *device, enum who who) {
     static struct answer without, with;
-    clinfer_engine *plain = open_engine(model, device, false), *guessing = open_engine(model, device, true);
+    clinfer_engine *plain = open_engine(model, device, NOBODY), *guessing = open_engine(model, device, who);
     size_t accepted = 0;
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         for (int seed = 0; seed < 3; seed++) {
@@ -169,8 +172,28 @@ static size_t compare(const char *model, const char *device) {
 
 static void test_guesses_change_no_answer(void **state) {
     (void)state;
-    assert_true(compare("tests/data/qwen2_tiny.gguf", "cpu") > 100);
-    assert_true(compare("tests/data/llama_tiny.gguf", "cpu") > 100);
+    assert_true(compare("tests/data/qwen2_tiny.gguf", "cpu", LOOKUP) > 100);
+    assert_true(compare("tests/data/llama_tiny.gguf", "cpu", LOOKUP) > 100);
+}
+
+/* A model guesses its own greedy answers right; what it is asked for with other settings it sometimes does. */
+static void test_guesses_of_model_change_no_answer(void **state) {
+    (void)state;
+    assert_true(compare("tests/data/qwen2_tiny.gguf", "cpu", MODEL) > 1000);
+}
+
+static void test_model_of_another_vocabulary_is_refused(void **state) {
+    (void)state;
+    struct clinfer_engine_options options;
+    clinfer_engine *engine;
+    clinfer_engine_options_default(&options);
+    options.model = "tests/data/qwen2_tiny.gguf";
+    options.device = "cpu";
+    options.draft.model = "tests/data/folders/gpt2";
+    assert_int_equal(clinfer_engine_open(&options, &engine), CLINFER_UNSUPPORTED);
+    assert_non_null(strstr(clinfer_error(), "-md tests/data/folders/gpt2: it"));
+    options.draft.model = "tests/data/none.gguf";
+    assert_int_equal(clinfer_engine_open(&options, &engine), CLINFER_NOT_FOUND);
 }
 
 static void generate_together(clinfer_engine *engine, struct answer *answers) {
@@ -188,8 +211,8 @@ static void generate_together(clinfer_engine *engine, struct answer *answers) {
 static void test_guesses_of_several_change_no_answer(void **state) {
     (void)state;
     static struct answer without[TOGETHER], with[TOGETHER];
-    clinfer_engine *plain = open_engine("tests/data/qwen2_tiny.gguf", "cpu", false),
-                   *guessing = open_engine("tests/data/qwen2_tiny.gguf", "cpu", true);
+    clinfer_engine *plain = open_engine("tests/data/qwen2_tiny.gguf", "cpu", NOBODY),
+                   *guessing = open_engine("tests/data/qwen2_tiny.gguf", "cpu", LOOKUP);
     size_t accepted = 0;
     generate_together(plain, without);
     generate_together(guessing, with);
@@ -205,7 +228,7 @@ static void test_guesses_of_several_change_no_answer(void **state) {
 static void test_session_may_want_none(void **state) {
     (void)state;
     static struct answer answer;
-    clinfer_engine *engine = open_engine("tests/data/qwen2_tiny.gguf", "cpu", true);
+    clinfer_engine *engine = open_engine("tests/data/qwen2_tiny.gguf", "cpu", LOOKUP);
     struct clinfer_session_options options;
     clinfer_session *session;
     struct clinfer_result result;
@@ -259,6 +282,8 @@ int main(void) {
         cmocka_unit_test(test_lookup_takes_longest_and_latest_match),
         cmocka_unit_test(test_counts_follow_chance_and_cost),
         cmocka_unit_test(test_guesses_change_no_answer),
+        cmocka_unit_test(test_guesses_of_model_change_no_answer),
+        cmocka_unit_test(test_model_of_another_vocabulary_is_refused),
         cmocka_unit_test(test_guesses_of_several_change_no_answer),
         cmocka_unit_test(test_session_may_want_none),
     };
