@@ -28,7 +28,7 @@
 enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_ATTENTION_MAX_DIM, MANY = 16, TOGETHER = VF_LANES == 16 ? 8 : 4 };
 
 /* Of few queries so many at once: their sums over four positions, or four vectors, fit into the registers. */
-enum { SHARED = VF_LANES == 8 ? 2 : 4, MOST_SHARED = 4 };
+enum { SHARED = VF_LANES == 16 ? 6 : VF_LANES == 8 ? 2 : 4, MOST_SHARED = 6 };
 
 _Static_assert(CI_PAGE_ROWS % BLOCK == 0, "a block of positions lies in one page");
 _Static_assert(BLOCK % (2 * VF_LANES) == 0, "many queries take two vectors of positions at once");
@@ -90,31 +90,33 @@ INLINE const uint8_t *kv_at(const struct side *side, int32_t p) {
 }
 
 /* Rows of the next block, which are asked for while this one is computed: rows of one head lie apart, and no processor
- * guesses the next ones in time. A few at a time, or the computing waits until all are on their way; each of `turns`
+ * guesses the next ones in time. Line by line between the arithmetic: of a burst that is longer than the list of what a
+ * core waits for, the rest is dropped (Zen 5: 28 GB/s by 16 lines at once, 50 by two). Each of `turns` pieces of the
  * queries asks for its part. */
 struct ahead {
-    const uint8_t *keys, *values;                        /* of the next block's first position */
-    size_t key_bytes, value_bytes, key_head, value_head; /* from row to row, and of a row what counts */
+    const uint8_t *keys, *values;  /* of the next block's first position */
+    size_t key_bytes, value_bytes; /* from row to row */
+    size_t key_step, value_step;   /* under VF_LANES numbers of a row */
     int rows, turn, turns;
 };
 
-INLINE void ask_for(const struct ahead *ahead, const uint8_t *rows, size_t row_bytes, size_t head_bytes, int first) {
-    enum { LINE_BYTES = 64, ROWS = 4 };
-    if (first / ROWS % ahead->turns != ahead->turn || first + ROWS > ahead->rows) return;
-    for (int i = first; i < first + ROWS; i++)
-        for (size_t line = 0; line < head_bytes; line += LINE_BYTES)
-            __builtin_prefetch(rows + (size_t)i * row_bytes + line);
+/* Whether it is this piece's turn at the rows that come BLOCK behind row i and the three after it. */
+INLINE int asks_for(const struct ahead *ahead, int i) { return i < ahead->rows && i / 4 % ahead->turns == ahead->turn; }
+
+/* The line of a row that begins under the numbers d .. d + VF_LANES - 1, where one does. */
+INLINE void ask_for(const uint8_t *row, size_t step, int d) {
+    enum { LINE_BYTES = 64 };
+    size_t at = (size_t)(d / VF_LANES) * step;
+    if (at % LINE_BYTES < step) __builtin_prefetch(row + at);
 }
 
-INLINE size_t head_bytes(const struct side *side) {
-    return side->row_bytes * (size_t)side->dim / (size_t)side->view->cols;
-}
+INLINE size_t step_bytes(const struct side *side) { return side->row_bytes * VF_LANES / (size_t)side->view->cols; }
 
 INLINE void look_ahead(const struct side *keys, const struct side *values, int32_t p, int rows, struct ahead *ahead) {
     *ahead = (struct ahead){.key_bytes = keys->row_bytes,
                             .value_bytes = values->row_bytes,
-                            .key_head = head_bytes(keys),
-                            .value_head = head_bytes(values),
+                            .key_step = step_bytes(keys),
+                            .value_step = step_bytes(values),
                             .rows = rows < BLOCK ? rows : BLOCK,
                             .turns = 1};
     if (rows <= 0) return;
@@ -207,12 +209,15 @@ INLINE void scores_few(const struct few *few, const float *q, int queries, float
     const struct ahead *ahead = &few->ahead;
     int i = few->first;
     for (; i + 4 <= few->end; i += 4) {
-        ask_for(ahead, ahead->keys, ahead->key_bytes, ahead->key_head, i);
+        int asks = asks_for(ahead, i);
         vf sum[MOST_SHARED][4];
         UNROLL for (int j = 0; j < queries; j++) UNROLL for (int p = 0; p < 4; p++) sum[j][p] = vf_set(0);
         for (int d = 0; d < few->key_dim; d += VF_LANES) {
             vf key[4];
             UNROLL for (int p = 0; p < 4; p++) key[p] = load_kv(keys->at, keys->half, (i + p) * keys->stride + d);
+            if (asks)
+                UNROLL for (int p = 0; p < 4; p++)
+                    ask_for(ahead->keys + (size_t)(i + p) * ahead->key_bytes, ahead->key_step, d);
             UNROLL for (int j = 0; j < queries; j++) {
                 vf numbers = vf_load(q + j * MAX_DIM + d);
                 UNROLL for (int p = 0; p < 4; p++) sum[j][p] = vf_fma(numbers, key[p], sum[j][p]);
@@ -240,8 +245,10 @@ INLINE void add_values_few(const struct few *few, const float *weight, int queri
     UNROLL for (int j = 0; j < queries; j++) UNROLL for (int v = 0; v < vectors; v++) sum[j][v] =
         vf_load(out + j * MAX_DIM + d + v * VF_LANES);
     for (int i = few->first; i < few->end; i++) {
-        if (d == 0 && i % 4 == 0) ask_for(ahead, ahead->values, ahead->value_bytes, ahead->value_head, i);
         vf value[4];
+        if (asks_for(ahead, i))
+            UNROLL for (int v = 0; v < vectors; v++)
+                ask_for(ahead->values + (size_t)i * ahead->value_bytes, ahead->value_step, d + v * VF_LANES);
         UNROLL for (int v = 0; v < vectors; v++) value[v] =
             load_kv(values->at, values->half, i * values->stride + d + v * VF_LANES);
         UNROLL for (int j = 0; j < queries; j++) {
@@ -373,6 +380,8 @@ INLINE void attend_some(const struct few *few, int query, int queries, struct st
 }
 
 static void attend_few(const struct few *few, int query, int queries, struct state *state) {
+    if (SHARED >= 6 && queries == 6) attend_some(few, query, 6, state);
+    if (SHARED >= 6 && queries == 5) attend_some(few, query, 5, state);
     if (SHARED >= 4 && queries == 4) attend_some(few, query, 4, state);
     if (SHARED >= 4 && queries == 3) attend_some(few, query, 3, state);
     if (queries == 2) attend_some(few, query, 2, state);
