@@ -43,6 +43,9 @@ enum clinfer_status ci_field_wrong(const char *name, const char *wanted, const j
 enum clinfer_status ci_sampling_read(const json_t *body, struct ci_arena *arena,
                                      struct clinfer_session_options *sampling, const char **param);
 
+/* Whether it is a number among these. */
+bool ci_sampling_knows(const char *name);
+
 /* logit_bias as OpenAI has it, {"15043": -100}, or llama-server, [[15043, -100], [" text", -1], [7, false]]. Texts
  * stand for all their tokens by `engine`, which may be NULL: then they are refused, as are ids beyond its vocabulary
  * else. */

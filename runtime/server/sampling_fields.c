@@ -131,6 +131,12 @@ enum clinfer_status ci_sampling_read(const json_t *body, struct ci_arena *arena,
     return status;
 }
 
+bool ci_sampling_knows(const char *name) {
+    for (size_t i = 0; i < sizeof sampling_fields / sizeof *sampling_fields; i++)
+        if (strcmp(sampling_fields[i].name, name) == 0) return true;
+    return false;
+}
+
 /* ---- logit_bias ---- */
 
 /* A token as text is an id where it is all digits. */

@@ -439,6 +439,17 @@ def test_probabilities_after_sampling_are_told_in_chats():
     assert status == 400 and answer["error"]["param"] == "post_sampling_probs", answer
 
 
+def test_fields_that_change_nothing_are_named():
+    known = {**GREEDY, "stream": False, "top_k": 3, "n": 1, "seed": 5, "tools": [], "stop": ["x"], "logit_bias": {}, "store": None}
+    for path, body in [(CHAT, known), ("/v1/completions", {"prompt": "a", "max_tokens": 1}), ("/completion", {"prompt": "a", "n_predict": 1})]:
+        _, headers, _ = server.ask("POST", path, body)
+        assert headers["X-Clinfer-Ignored"] is None, (path, headers["X-Clinfer-Ignored"])
+        status, headers, _ = server.ask("POST", path, {**body, "temprature": 2, "user": "me", "a\r\nb": 1, "x" * 80: 1})
+        assert status == 200 and headers["X-Clinfer-Ignored"] == "temprature, user", (path, headers["X-Clinfer-Ignored"])
+    _, headers, _ = server.ask("POST", CHAT, {**GREEDY, **{f"field{i}": 1 for i in range(500)}})
+    assert headers["X-Clinfer-Ignored"].startswith("field0, field1, ") and len(headers["X-Clinfer-Ignored"]) < 512
+
+
 if __name__ == "__main__":
     with serving.Serve("-c", "1024", "--parallel", "2", "--seed", "1", "--context-shift") as server:
         tap.main(globals())
