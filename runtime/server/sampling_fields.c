@@ -34,6 +34,9 @@ static const struct ci_field sampling_fields[] = {
     {"mirostat", CI_FIELD_INT, 0, 2, AT(mirostat)},
     {"mirostat_tau", CI_FIELD_FLOAT, 0, 1000, AT(mirostat_tau)},
     {"mirostat_eta", CI_FIELD_FLOAT, 0, 1000, AT(mirostat_eta)},
+    {"speculative.n_max", CI_FIELD_INT, 0, INT_MAX, AT(draft_most)},
+    {"speculative.n_min", CI_FIELD_INT, 0, INT_MAX, AT(draft_least)},
+    {"speculative.p_min", CI_FIELD_FLOAT, 0, 1, AT(draft_p_min)},
 };
 
 static enum clinfer_status out_of_memory(void) { return ci_fail(CLINFER_OUT_OF_MEMORY, "request: out of memory"); }
