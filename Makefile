@@ -372,6 +372,8 @@ check-server: ## thousands of requests of mixed kinds, hundreds of idle connecti
 	@scripts/setup.sh check
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 tests/server/long_serve.py
+	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
+	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 tests/server/long_hang.py
 
 check-balancers: ## two servers behind HAProxy and nginx (please install them), killed in the middle; what became of each request
 	@scripts/setup.sh check

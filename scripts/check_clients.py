@@ -5,8 +5,9 @@ usage: check_clients.py [--build FOLDER] [--model FILE] [--url URL] [--suites] [
 
 Makes two environments in FOLDER (build/clients), one with today's openai, anthropic, ollama, LangChain and LiteLLM, one
 with older openai and anthropic, starts `clinfer serve` with the model (SmolLM2 135M of the models folder) and runs the
-functions case_* below in them; --suites also runs the clients' own API suites out of their source packages. With --url a
-running server is asked instead, llama-server for example. Prints a line a case, and ends with 1 if one failed."""
+functions case_* below in them; vectors are asked of a small random encoder beside it. --suites also runs the clients' own API
+suites out of their source packages. With --url a running server is asked instead, llama-server for example (and with
+--embeddings URL for vectors). Prints a line a case and in the end a table, and ends with 1 if one failed."""
 import argparse
 import glob
 import json
@@ -20,7 +21,9 @@ import time
 import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tests/support"))
 NEW = ["openai==3.57.0", "anthropic==2.14.0", "ollama==0.6.3", "langchain-openai==1.7.4", "langchain-ollama==1.1.0", "litellm==1.110.2"]
+MORE = ["instructor"]  # in an environment of its own: it wants its own versions of the others
 OLD = ["openai==2.14.0", "anthropic==0.40.0", "httpx<0.28"]
 SUITE_TOOLS = ["pytest", "pytest-asyncio", "pytest-xdist", "respx", "time-machine", "dirty-equals", "rich", "nest_asyncio",
                "inline-snapshot", "http-snapshot[httpx]"]
@@ -31,7 +34,7 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "maxLength
 TOOL = {"name": "get_weather", "description": "The weather of a city", "parameters": {
     "type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": False}}
 FUNCTION = {"type": "function", "function": TOOL}
-URL = None
+URL = EMBEDDINGS = None
 
 
 # ---- the cases; each runs in a process of an environment, with URL set ----
@@ -59,10 +62,71 @@ def case_openai_chat():
     assert len(several.choices) == 2 and several.choices[0].logprobs.content
 
 
-def case_openai_completions_and_embeddings():
+def case_openai_completions():
     client = openai_client()
     answer = client.completions.create(model=model_of(client), prompt="Once upon a time", max_tokens=8, temperature=0)
     assert answer.choices[0].text and answer.usage.completion_tokens <= 8
+
+
+def length_of(vector):
+    return sum(number * number for number in vector) ** 0.5
+
+
+def case_openai_embeddings():
+    """Base64, which is what the client asks for by itself, and lists of numbers: the same."""
+    import openai
+    client = openai.OpenAI(base_url=EMBEDDINGS + "/v1", api_key="none")
+    model = model_of(client)
+    texts = ["the sky is blue", "the ball"]
+    packed = client.embeddings.create(model=model, input=texts)
+    plain = client.embeddings.create(model=model, input=texts, encoding_format="float")
+    assert [item.index for item in packed.data] == [0, 1] and packed.usage.prompt_tokens > 0
+    for one, other in zip(packed.data, plain.data):
+        assert abs(length_of(one.embedding) - 1) < 1e-4
+        assert all(abs(a - b) < 1e-6 for a, b in zip(one.embedding, other.embedding))
+    try:
+        client.embeddings.create(model=model, input=[[100000000]])
+    except openai.BadRequestError as error:
+        assert "vocabulary" in error.body["message"], error.body
+    else:
+        raise AssertionError("ids beyond the vocabulary are taken")
+
+
+def only_new_case_ollama_embeddings():
+    import ollama
+    client = ollama.Client(host=EMBEDDINGS)
+    model = client.list().models[0].model
+    made = client.embed(model, ["the sky is blue", "the ball"])
+    assert len(made.embeddings) == 2 and all(abs(length_of(vector) - 1) < 1e-4 for vector in made.embeddings)
+    assert len(client.embeddings(model, "the ball").embedding) == len(made.embeddings[1])
+
+
+def only_new_case_langchain_embeddings():
+    from langchain_ollama import OllamaEmbeddings
+    from langchain_openai import OpenAIEmbeddings
+    import openai
+    model = model_of(openai.OpenAI(base_url=EMBEDDINGS + "/v1", api_key="none"))
+    texts = ["the sky is blue", "the ball"]
+    # Its default sends ids of OpenAI's own vocabulary, which mean nothing here.
+    ours = OpenAIEmbeddings(base_url=EMBEDDINGS + "/v1", api_key="none", model=model, check_embedding_ctx_length=False)
+    assert len(ours.embed_documents(texts)) == len(OllamaEmbeddings(base_url=EMBEDDINGS, model=model).embed_documents(texts)) == 2
+
+
+def more_case_instructor():
+    """A forced tool, and a JSON schema."""
+    import instructor
+    import openai
+    import pydantic
+
+    class Place(pydantic.BaseModel):
+        city: str = pydantic.Field(max_length=20)
+        warm: bool
+    asked = [{"role": "user", "content": "Name a city and whether it is warm there."}]
+    for mode in (instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA):
+        client = instructor.from_openai(openai.OpenAI(base_url=URL + "/v1", api_key="none"), mode=mode)
+        place = client.chat.completions.create(model="any", messages=asked, response_model=Place, max_tokens=100, temperature=0,
+                                               max_retries=0)
+        assert isinstance(place, Place) and place.city, (mode, place)
 
 
 def case_openai_structured():
@@ -278,13 +342,14 @@ def run_suites(python, build):
     for package, files, words in SUITES:
         folder = glob.glob(f"{sources}/{package}-*/")
         if not folder:
-            print(f"suite {package} {files[0]}: its source package cannot be had")
+            yield f"{package} {files[0]}", "its source package cannot be had", False
             continue
         chosen = " and ".join(["not Async", *(f"({word})" for word in words)])
         done = subprocess.run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", "-k", chosen,
                                *(f"tests/api_resources/{file}" for file in files)], cwd=folder[0], text=True, capture_output=True,
                               env={**os.environ, "TEST_API_BASE_URL": URL + ("/v1" if package == "openai" else "")}, check=False)
-        print(f"suite {package} {files[0]}: {done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]}")
+        said = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
+        yield f"{package} {files[0]}", said.strip("= "), done.returncode == 0
 
 
 # ---- running them ----
@@ -294,17 +359,17 @@ def make_environment(folder, packages):
     stamp = os.path.join(folder, "packages")
     if not os.path.exists(stamp) or open(stamp).read() != "\n".join(packages):
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages], check=True)
         with open(stamp, "w") as file:
             file.write("\n".join(packages))
     return python
 
 
-def start_server(model):
+def start_server(model, *more):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen([os.path.join(ROOT, "build/release/clinfer"), "serve", "-m", model, "--port", str(port), "-q"])
+    server = subprocess.Popen([os.path.join(ROOT, "build/release/clinfer"), "serve", "-m", model, "--port", str(port), "-q", *more])
     url = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:
@@ -317,49 +382,73 @@ def start_server(model):
     sys.exit("the server is not ready")
 
 
-def run_cases(python, label, wanted):
-    failed = 0
-    cases = [name for name in globals() if name.startswith("case_") or (label == "new" and name.startswith("only_new_case_"))]
-    for name in cases:
+def run_cases(python, label, wanted, rows):
+    prefixes = {"new": ("case_", "only_new_case_"), "old": ("case_",), "more": ("more_case_",)}[label]
+    for name in [name for name in globals() if name.startswith(prefixes)]:
         if wanted and not any(word in name for word in wanted):
             continue
-        done = subprocess.run([python, os.path.realpath(__file__), "--case", name, "--url", URL], text=True, capture_output=True,
-                              timeout=600, check=False)
-        failed += done.returncode != 0
-        print(f"{label} {name}: {'ok' if not done.returncode else 'FAILED'}", flush=True)
+        done = subprocess.run([python, os.path.realpath(__file__), "--case", name, "--url", URL, "--embeddings", EMBEDDINGS],
+                              text=True, capture_output=True, timeout=600, check=False)
+        rows.append((label, name.partition("case_")[2], "ok" if not done.returncode else "FAILED", not done.returncode))
+        print(f"{label} {name}: {rows[-1][2]}", flush=True)
         if done.returncode:
             print(done.stderr[-1500:])
-    return failed
+
+
+def versions(python):
+    names = "openai anthropic ollama langchain-openai langchain-ollama litellm instructor".split()
+    listed = json.loads(subprocess.run([python, "-m", "pip", "list", "--format", "json"], text=True, capture_output=True, check=True).stdout)
+    return ", ".join(f"{item['name']} {item['version']}" for item in listed if item["name"] in names)
+
+
+def show(rows, environments):
+    width = max(len(row[1]) for row in rows)
+    print()
+    for label, python in environments.items():
+        print(f"{label}: {versions(python)}")
+    print(f"\n| with  | {'what':{width}} | result |")
+    for label, name, result, _ in rows:
+        print(f"| {label:5} | {name:{width}} | {result} |")
+    print(f"\n{sum(row[3] for row in rows)} of {len(rows)}")
 
 
 def main():
-    global URL
+    global URL, EMBEDDINGS
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", default=os.path.join(ROOT, "build/clients"))
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--url")
+    parser.add_argument("--embeddings")
     parser.add_argument("--suites", action="store_true")
     parser.add_argument("--case")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
-    URL = arguments.url
+    URL, EMBEDDINGS = arguments.url, arguments.embeddings or arguments.url
     if arguments.case:
         globals()[arguments.case]()
         return 0
-    new = make_environment(os.path.join(arguments.build, "new"), NEW + SUITE_TOOLS)
-    old = make_environment(os.path.join(arguments.build, "old"), OLD)
-    server = None
-    if not URL:
-        server, URL = start_server(arguments.model)
+    import tiny_bert  # of this repository; the environments have none of it
+    packages = {"new": NEW + SUITE_TOOLS, "old": OLD, "more": MORE}
+    environments = {label: make_environment(os.path.join(arguments.build, label), packages[label]) for label in packages}
+    servers, rows = [], []
     try:
-        failed = run_cases(new, "new", arguments.names) + run_cases(old, "old", arguments.names)
+        if not URL:
+            server, URL = start_server(arguments.model)
+            encoder = os.path.join(arguments.build, "bert.gguf")
+            tiny_bert.write(encoder)
+            servers.append(server)
+            server, EMBEDDINGS = start_server(encoder)
+            servers.append(server)
+        for label, python in environments.items():
+            run_cases(python, label, arguments.names, rows)
         if arguments.suites:
-            run_suites(new, arguments.build)
+            rows += [("suite", *row) for row in run_suites(environments["new"], arguments.build)]
     finally:
-        if server:
+        for server in servers:
             server.send_signal(signal.SIGTERM)
             server.wait()
-    return 1 if failed else 0
+    show(rows, environments)
+    return 0 if all(row[3] for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -377,12 +377,15 @@ static void save(struct ci_device *device, struct ci_program *program) {
 void ci_device_save_programs(struct ci_device *device) {
     bool stored = false;
     if (!device->cache_folder) return;
+    const struct ci_watch_pause pause = ci_watch_pause();
     for (struct ci_program *program = device->programs; program; program = program->next) {
         if (!program->handle || !program->unsaved) continue;
+        ci_watch_begin(CI_WATCH_BUILD, 0); /* PoCL compiles for a binary, once more */
         save(device, program);
         program->unsaved = false; /* even if it failed: once is enough to have tried */
         stored = true;
     }
+    ci_watch_resume(&pause);
     if (stored) ci_program_cache_trim(device->cache_folder, cache_limit);
 }
 

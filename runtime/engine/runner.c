@@ -387,7 +387,6 @@ static void serve(struct ci_runner *runner) {
             /* The text is out: who wants more of it has to wait for this. */
             computed = false;
             pthread_mutex_unlock(&runner->lock);
-            ci_watch_begin(CI_WATCH_BUILD, 0);
             ci_engine_save_programs(runner->engine);
             ci_watch_begin_alone(0);
             pthread_mutex_lock(&runner->lock);

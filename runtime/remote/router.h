@@ -140,6 +140,9 @@ void ci_rungs_retire(struct clinfer_router *router, int rung, enum clinfer_statu
 bool ci_rungs_leave(struct clinfer_router *router, int rung, struct ci_runner *runner);
 void ci_rungs_note_left_behind(void);
 
+/* rungs.c: the runner that was ended, and not left behind, whose engine somebody holds still; NULL: none. */
+struct ci_runner *ci_rungs_ending(const struct clinfer_router *router, const clinfer_engine *engine);
+
 /* rungs.c: ci_fail() with what there is to say of a runner that hangs. */
 enum clinfer_status ci_rungs_fail_hanging(double silent, bool opening);
 

@@ -122,6 +122,12 @@ bool ci_rungs_leave(struct clinfer_router *router, int index, struct ci_runner *
     return true; /* it was left before */
 }
 
+struct ci_runner *ci_rungs_ending(const struct clinfer_router *router, const clinfer_engine *engine) {
+    for (int i = 0; i < router->ended_count; i++)
+        if (ci_runner_is_held(router->ended[i], engine)) return router->ended[i];
+    return NULL;
+}
+
 enum clinfer_status ci_rungs_fail_hanging(double silent, bool opening) {
     return ci_fail(CLINFER_DEVICE_ERROR, "nothing came for %.1f s %s: it hangs and is left behind (--watchdog)", silent,
                    opening ? "while the model was loaded and kernels were built" : "in the middle of a request");

@@ -44,7 +44,9 @@ static void ready(struct ci_exchange *exchange) {
     }
     bool degraded = condition.degraded > 0 && condition.degraded == condition.answering;
     json_t *answer = json_pack("{s:s, s:s}", "status", degraded ? "degraded" : "ready", "route", condition.rung);
-    if (answer && *condition.why) json_object_set_new(answer, "message", json_string(condition.why));
+    char words[sizeof condition.why];
+    if (answer && *condition.why)
+        json_object_set_new(answer, "message", json_string(ci_failure_words(condition.why, words, sizeof words)));
     ci_reply_json(exchange, 200, answer);
 }
 
@@ -57,6 +59,11 @@ static void add_stats(void *user, const char *name, clinfer_router *router) {
     now->step_rows += stats.rows;
     double used = stats.cache_tokens ? (double)stats.cache_tokens_used / (double)stats.cache_tokens : 0;
     if (used > now->cache_used) now->cache_used = used;
+    struct clinfer_rung *rungs;
+    size_t count;
+    if (clinfer_router_rungs(router, &rungs, &count) != CLINFER_OK) return;
+    for (size_t i = 0; i < count; i++) ci_metrics_now_rung(now, rungs[i].name, rungs[i].status == CLINFER_OK);
+    clinfer_free(rungs);
 }
 
 static void metrics(struct ci_exchange *exchange) {

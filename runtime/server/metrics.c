@@ -76,15 +76,29 @@ void ci_metrics_failure(struct ci_metrics *metrics) {
     pthread_mutex_unlock(&metrics->lock);
 }
 
+static void name_rung(char *to, size_t size, const char *rung) {
+    size_t length = 0;
+    for (; *rung && length + 1 < size; rung++)
+        to[length++] = *rung == '"' || *rung == '\\' || *rung == '\n' ? '_' : *rung;
+    to[length] = 0;
+}
+
+void ci_metrics_now_rung(struct ci_metrics_now *now, const char *name, bool in_use) {
+    struct ci_metrics_rung *rung = now->rungs;
+    char shown[sizeof rung->name];
+    name_rung(shown, sizeof shown, name);
+    while (rung < &now->rungs[CI_METRICS_RUNGS - 1] && *rung->name && strcmp(rung->name, shown) != 0) rung++;
+    rung->in_use = in_use && (rung->in_use || !*rung->name);
+    memcpy(rung->name, shown, sizeof shown);
+}
+
 void ci_metrics_route(struct ci_metrics *metrics, const char *rung, bool fell_back) {
+    char shown[sizeof metrics->rungs[0].name];
+    name_rung(shown, sizeof shown, rung);
     pthread_mutex_lock(&metrics->lock);
     int i = 0;
-    while (i < CI_METRICS_RUNGS - 1 && *metrics->rungs[i].name && strcmp(metrics->rungs[i].name, rung) != 0) i++;
-    if (!*metrics->rungs[i].name) {
-        size_t length = 0;
-        for (; *rung && length + 1 < sizeof metrics->rungs[i].name; rung++)
-            metrics->rungs[i].name[length++] = *rung == '"' || *rung == '\\' || *rung == '\n' ? '_' : *rung;
-    }
+    while (i < CI_METRICS_RUNGS - 1 && *metrics->rungs[i].name && strcmp(metrics->rungs[i].name, shown) != 0) i++;
+    memcpy(metrics->rungs[i].name, shown, sizeof shown);
     metrics->rungs[i].answers++;
     metrics->rungs[i].fallbacks += fell_back;
     pthread_mutex_unlock(&metrics->lock);
@@ -211,6 +225,10 @@ static void print_own(FILE *out, const struct ci_metrics *metrics, const struct 
     for (int i = 0; i < CI_METRICS_RUNGS && *metrics->rungs[i].name; i++)
         fprintf(out, "clinfer:rung_fallbacks_total{rung=\"%s\"} %llu\n", metrics->rungs[i].name,
                 (unsigned long long)metrics->rungs[i].fallbacks);
+    fprintf(out, "# HELP clinfer:rung_in_use Whether requests go there: 0 when it failed, or hangs, and is left.\n"
+                 "# TYPE clinfer:rung_in_use gauge\n");
+    for (int i = 0; i < CI_METRICS_RUNGS && *now->rungs[i].name; i++)
+        fprintf(out, "clinfer:rung_in_use{rung=\"%s\"} %d\n", now->rungs[i].name, (int)now->rungs[i].in_use);
 }
 
 char *ci_metrics_text(struct ci_metrics *metrics, const struct ci_metrics_now *now, size_t *length) {

@@ -34,7 +34,7 @@ struct ci_metrics {
     uint64_t finished[CI_METRICS_FINISHES];
     struct ci_histogram first, between, whole, queued, prompts, answers;
     struct {
-        char name[64];
+        char name[128];
         uint64_t answers, fallbacks;
     } rungs[CI_METRICS_RUNGS];
     /* Of engines that come and go: what the last look found, and what those had counted that have gone since. */
@@ -61,7 +61,15 @@ struct ci_metrics_now {
     uint64_t steps, step_rows; /* of the engines that are open */
     double cache_used;         /* 0 to 1, of the model that has used most */
     bool ready, degraded;
+    struct ci_metrics_rung {
+        char name[128];
+        bool in_use;
+    } rungs[CI_METRICS_RUNGS]; /* of the models that are loaded, "" behind the last */
 };
+
+/* One rung of a model; one that several have is in use where it is for all. */
+void ci_metrics_now_rung(struct ci_metrics_now *now, const char *name, bool in_use);
+
 /* Prometheus' text format; the caller's to free. NULL: out of memory. */
 char *ci_metrics_text(struct ci_metrics *metrics, const struct ci_metrics_now *now, size_t *length);
 

@@ -249,6 +249,29 @@ static void set_model(json_t *props, const struct look *look, const struct ci_op
     ci_answer_set(props, "device", json_string(info.device ? info.device : ""));
 }
 
+/* The ladder of a model that is loaded: what it begins with, and why not, where that failed. */
+static json_t *rungs_json(const struct look *look) {
+    static const char *const kinds[] = {
+        [CLINFER_RUNG_DEVICE] = "device", [CLINFER_RUNG_CPU] = "cpu", [CLINFER_RUNG_REMOTE] = "remote"};
+    struct clinfer_rung *rungs;
+    size_t count;
+    json_t *list = json_array();
+    if (!look->model || clinfer_router_rungs(ci_pool_router(look->model), &rungs, &count) != CLINFER_OK) return list;
+    for (size_t i = 0; i < count; i++) {
+        const struct clinfer_rung *rung = &rungs[i];
+        bool in_use = rung->status == CLINFER_OK;
+        json_t *item =
+            json_pack("{s:s, s:s, s:b}", "name", rung->name, "kind", kinds[rung->kind], "in_use", (int)in_use);
+        if (item && !in_use) {
+            json_object_set_new(item, "reason", ci_utf8_json(rung->reason, strlen(rung->reason)));
+            json_object_set_new(item, "again_seconds", json_real(rung->again_seconds)); /* -1: never */
+        }
+        json_array_append_new(list, item);
+    }
+    clinfer_free(rungs);
+    return list;
+}
+
 /* Of a server of many models, where none is named. */
 static void router_props(struct ci_exchange *exchange) {
     const struct ci_pool_options *pool = ci_pool_get_options(ci_server_pool(ci_exchange_server(exchange)));
@@ -279,6 +302,7 @@ static void props(struct ci_exchange *exchange) {
                   (int)options->props, "chat_template", options->chat_template ? options->chat_template : "",
                   "build_info", CI_ANSWER_FINGERPRINT, "is_sleeping", look.info->state == CI_POOL_SLEEPING);
     set_model(answer, &look, &request, defaults);
+    ci_answer_set(answer, "rungs", rungs_json(&look));
     json_decref(defaults);
     look_away(&look);
     ci_reply_json(exchange, 200, answer);

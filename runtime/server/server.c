@@ -295,7 +295,9 @@ static void look_at_state(void *user, const char *name, clinfer_router *router) 
     condition->degraded += state.condition == CLINFER_ROUTER_DEGRADED;
     if (answers && !*condition->rung) snprintf(condition->rung, sizeof condition->rung, "%s", state.name);
     const char *why = *state.reason ? state.reason : whys[state.condition];
-    if (!answers && !*condition->why) snprintf(condition->why, sizeof condition->why, "%s: %s", name, why ? why : "");
+    /* An answer from below the first rung says why it comes from there. */
+    if ((!answers || *state.reason) && !*condition->why)
+        snprintf(condition->why, sizeof condition->why, "%s: %s", name, why ? why : "");
 }
 
 void ci_server_look(struct ci_server *server, struct ci_server_condition *condition) {
