@@ -297,9 +297,14 @@ static bool write_locked(struct ci_exchange *exchange, const char *bytes, size_t
     return true;
 }
 
+/* Nothing comes behind the event that says why a stream breaks, whatever the engine's thread still has to write. */
+static bool broken_off_by_other(const struct ci_exchange *exchange) {
+    return exchange->breaking && !pthread_equal(exchange->breaker, pthread_self());
+}
+
 bool ci_stream_write(struct ci_exchange *exchange, const char *bytes, size_t length) {
     pthread_mutex_lock(&exchange->lock);
-    bool goes_on = write_locked(exchange, bytes, length);
+    bool goes_on = !broken_off_by_other(exchange) && write_locked(exchange, bytes, length);
     exchange->between = length && bytes[length - 1] == '\n';
     pthread_mutex_unlock(&exchange->lock);
     return goes_on;
@@ -368,11 +373,24 @@ void ci_exchange_note_text(struct ci_exchange *exchange, const char *name, const
 
 /* ---- failures ---- */
 
+/* false: another thread does it already. */
+static bool begin_breaking(struct ci_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    bool first = !exchange->breaking;
+    if (first) {
+        exchange->breaking = true;
+        exchange->breaker = pthread_self();
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    return first;
+}
+
 void ci_exchange_fail(struct ci_exchange *exchange, const struct ci_failure *said) {
     char message[2048];
     struct ci_failure changed = *said, *failure = &changed;
     if (said->status != CLINFER_OK) changed.message = ci_failure_words(said->message, message, sizeof message);
     if (ci_stream_begun(exchange)) {
+        if (!begin_breaking(exchange)) return;
         exchange->dialect->break_off(exchange, failure);
         ci_stream_end(exchange, false);
         return;

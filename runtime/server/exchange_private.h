@@ -1,7 +1,7 @@
 /* exchange_private.h: what the network, the workers and the watcher share of an exchange.
  *
- * It has an owner at each of its ends: the connection, until libmicrohttpd is done with it, and the worker that runs its
- * handler; the last of them frees it. The network's thread alone calls libmicrohttpd for it, but for resuming. */
+ * It has an owner at each of its ends: the connection, until libmicrohttpd is done with it, and the worker that runs
+ * its handler; the last of them frees it. The network's thread alone calls libmicrohttpd for it, but for resuming. */
 #ifndef CI_SERVER_EXCHANGE_PRIVATE_H
 #define CI_SERVER_EXCHANGE_PRIVATE_H
 
@@ -55,10 +55,10 @@ struct ci_exchange {
     struct ci_note notes[12];
     int note_count;
 
-    pthread_mutex_t lock; /* of all that follows */
-    pthread_cond_t calm;  /* `going` has ended */
-    bool suspended;       /* the connection waits for ci_exchange_wake_locked() */
-    bool finished;        /* libmicrohttpd is done with it */
+    pthread_mutex_t lock;        /* of all that follows */
+    pthread_cond_t calm;         /* `going` has ended */
+    bool suspended;              /* the connection waits for ci_exchange_wake_locked() */
+    bool finished;               /* libmicrohttpd is done with it */
     bool gone, cancelled, going; /* gone: the client; cancelled: nobody waits for the handler any more */
     void (*on_gone)(void *user);
     void *on_gone_user;
@@ -71,6 +71,8 @@ struct ci_exchange {
     char *bytes;      /* the reply's, or what the reader of the stream has not had yet, from `taken` on */
     size_t length, taken, capacity;
     uint64_t sent;
+    bool breaking; /* its last event is being written, by this thread alone */
+    pthread_t breaker;
     bool streaming, is_events, ended, whole, between; /* between: the last byte ended an event */
     double full_since, written;                       /* ci_now(); 0: not */
 };
