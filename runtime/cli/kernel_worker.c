@@ -1,4 +1,4 @@
-/* kernel_worker.c: `clinfer kernel_worker`: proves its share of a model's kernels, see engine/warm.h. Started by the
+/* kernel_worker.c: `clinfer kernel_worker`: proves kernels of a model, see engine/warm.h. Started by the
  * first start of a model on a device. */
 #include <unistd.h>
 
@@ -13,9 +13,9 @@ int ci_command_kernel_worker(int argc, char **argv) {
     struct ci_engine_flags flags = CI_ENGINE_FLAGS_DEFAULT;
     struct ci_model_choice choice = {0};
     struct clinfer_engine_options engine;
-    long long share = 1, shares = 2;
-    const struct ci_option options[] = {CI_ENGINE_OPTIONS(&flags), CI_INTEGER("--share", &share, 1, 64, "which share"),
-                                        CI_INTEGER("--shares", &shares, 2, 64, "of how many")};
+    long long memory = 0;
+    const struct ci_option options[] = {CI_ENGINE_OPTIONS(&flags),
+                                        CI_INTEGER("--memory", &memory, 0, 1 << 20, "descriptor of what all share")};
     const struct ci_usage usage = {.command = "kernel_worker",
                                    .synopsis = "[options]",
                                    .about = "Started by the first start on a device.",
@@ -24,6 +24,6 @@ int ci_command_kernel_worker(int argc, char **argv) {
     int exit_status = ci_options_parse(&usage, argc, argv, NULL);
     if (exit_status != CI_OPTIONS_GO_ON) return exit_status;
     enum clinfer_status status = ci_engine_flags_options(&flags, &choice, &engine);
-    if (status == CLINFER_OK) status = ci_warm_work(&engine, (int)share, (int)shares);
+    if (status == CLINFER_OK) status = ci_warm_work(&engine, (int)memory);
     _exit(ci_exit_status(status)); /* what a driver does at exit is of no use to anybody */
 }

@@ -1,11 +1,17 @@
+#define _GNU_SOURCE
 #include "engine/warm.h"
 
+#include <assert.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/child.h"
 #include "base/clock.h"
@@ -20,12 +26,14 @@
 #include "proof/known_answer.h"
 
 /* Each worker has a compiler of its own in memory, some 200 MiB. */
-enum { MOST_SHARES = 4, MOST_ITEMS = 256, WORD_BYTES = 24, MOST_ROWS = 64 };
+enum { MOST_PROCESSES = 4, MOST_ITEMS = 256, WORD_BYTES = 24, MOST_ROWS = 64 };
 static const double patience = 120, slice = 0.1;
 
 struct ci_warm {
-    struct ci_child workers[MOST_SHARES - 1];
-    int shares;
+    struct ci_child workers[MOST_PROCESSES - 1];
+    int processes;
+    int memory; /* descriptor of what `taken` lies in, which workers inherit */
+    atomic_int *taken;
     uint64_t device_key, stamp;
 };
 
@@ -35,51 +43,52 @@ void ci_warm_allow(void) { allowed = true; }
 
 /* ---- the work ---- */
 
-struct proving {
+struct item {
+    int place;
+    struct ci_choice choice;
+    struct ci_call call;
+    uint64_t key;
+};
+
+struct work {
     struct clinfer_engine *engine;
-    int share, shares, count;
-    uint64_t keys[MOST_ITEMS]; /* what was met so far, in the same order in all processes */
+    int count;
+    struct item items[MOST_ITEMS]; /* in the same order in all processes */
 };
 
 /* The program of this very call, which may have other constants than that of the proof. */
-static void build(struct ci_device *device, const struct ci_choice *choice, const struct ci_call *call) {
+static void build(struct ci_device *device, const struct item *item) {
     const char *sources[CI_BIND_SOURCES];
     char options[CI_BIND_OPTIONS_BYTES];
     int count = 0;
-    if (ci_bind_options(choice->variant, choice->tunables, call, sources, &count, options) != CLINFER_OK) return;
-    for (int i = 0; i < choice->variant->launch_count; i++) {
+    const struct ci_variant *variant = item->choice.variant;
+    if (ci_bind_options(variant, item->choice.tunables, &item->call, sources, &count, options) != CLINFER_OK) return;
+    for (int i = 0; i < variant->launch_count; i++) {
         struct ci_kernel *kernel = NULL;
-        if (ci_kernel_create(device, sources, count, options, choice->variant->launches[i].kernel, &kernel) ==
-            CLINFER_OK)
+        if (ci_kernel_create(device, sources, count, options, variant->launches[i].kernel, &kernel) == CLINFER_OK)
             ci_kernel_destroy(kernel);
     }
 }
 
-static void take_choice(void *user, const struct ci_node *node, const struct ci_choice *choice) {
-    struct proving *proving = user;
-    const struct ci_place *place = &proving->engine->store.places[node->place];
-    struct ci_call call;
-    uint64_t key;
-    if (!choice || !place->device) return;
-    const struct ci_variant *variant = choice->variant;
-    ci_node_call(node, &call);
+static void add_item(void *user, const struct ci_node *node, const struct ci_choice *choice) {
+    struct work *work = user;
+    struct ci_device *device = work->engine->store.places[node->place].device;
+    if (!choice || !device || work->count == MOST_ITEMS) return;
+    struct item *item = &work->items[work->count];
+    *item = (struct item){.place = node->place, .choice = *choice};
+    ci_node_call(node, &item->call);
     for (int i = 0; i < node->op->inputs; i++)
-        if (call.in[i].type && (node->op->weight_inputs >> i & 1) && variant->weight_layout)
-            call.in[i].layout = variant->weight_layout;
-    if (ci_proof_key(place->device, variant, choice->tunables, &call, &key) != CLINFER_OK) return;
-    for (int i = 0; i < proving->count; i++)
-        if (proving->keys[i] == key) return;
-    if (proving->count == MOST_ITEMS) return;
-    proving->keys[proving->count] = key;
-    if (proving->count++ % proving->shares != proving->share) return;
-    ci_watch_begin(CI_WATCH_BUILD, 0);
-    if (ci_proof_known_answer(place->device, &place->caps, variant, choice->tunables, &call) == CLINFER_OK)
-        build(place->device, choice, &call);
+        if (item->call.in[i].type && (node->op->weight_inputs >> i & 1) && choice->variant->weight_layout)
+            item->call.in[i].layout = choice->variant->weight_layout;
+    if (ci_proof_key(device, choice->variant, choice->tunables, &item->call, &item->key) != CLINFER_OK) return;
+    for (int i = 0; i < work->count; i++)
+        if (work->items[i].key == item->key) return;
+    work->count++;
 }
 
 /* Of the plans that a first answer takes: its tokens, and prompts of a few and of some dozens. */
-static enum clinfer_status prove_share(struct clinfer_engine *engine, int share, int shares) {
-    struct proving proving = {.engine = engine, .share = share, .shares = shares};
+static enum clinfer_status collect(struct work *work) {
+    struct clinfer_engine *engine = work->engine;
     const struct ci_plan_options options = {.activations = (enum ci_activations)engine->options.activations,
                                             .place_of_unit = engine->place_of_unit};
     enum clinfer_status status = CLINFER_OK;
@@ -89,9 +98,28 @@ static enum clinfer_status prove_share(struct clinfer_engine *engine, int share,
         struct ci_graph graph;
         if (bucket->rows[CI_EXTENT_ROWS] > MOST_ROWS || bucket->rows[CI_EXTENT_WANTED] > 1) continue;
         status = ci_engine_graph(engine, bucket, &graph);
-        if (status == CLINFER_OK)
-            status = ci_plan_predict(&engine->store, &graph, &options, take_choice, &proving, &bytes);
+        if (status == CLINFER_OK) status = ci_plan_predict(&engine->store, &graph, &options, add_item, work, &bytes);
     }
+    return status;
+}
+
+/* `taken`, shared by all processes, counts the items that somebody has begun. From the end of the list: kernels for
+ * many rows take longest to compile, and what comes last decides how long the others wait. */
+static enum clinfer_status prove_some(struct clinfer_engine *engine, atomic_int *taken) {
+    struct work *work = calloc(1, sizeof *work);
+    if (!work) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a list of kernels");
+    work->engine = engine;
+    enum clinfer_status status = collect(work);
+    for (int i; status == CLINFER_OK && (i = atomic_fetch_add(taken, 1)) < work->count;) {
+        const struct item *item = &work->items[work->count - 1 - i];
+        const struct ci_place *place = &engine->store.places[item->place];
+        assert(item->choice.variant);
+        ci_watch_begin(CI_WATCH_BUILD, 0);
+        if (ci_proof_known_answer(place->device, &place->caps, item->choice.variant, item->choice.tunables,
+                                  &item->call) == CLINFER_OK)
+            build(place->device, item);
+    }
+    free(work);
     return status;
 }
 
@@ -100,14 +128,22 @@ static bool saving_compiles(const struct ci_device *device) {
     return strstr(ci_device_caps(device)->platform, "Portable Computing Language") != NULL;
 }
 
-enum clinfer_status ci_warm_work(const struct clinfer_engine_options *options, int share, int shares) {
+static atomic_int *map(int memory) {
+    void *mapped = mmap(NULL, sizeof(atomic_int), PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+    return mapped == MAP_FAILED ? NULL : mapped;
+}
+
+enum clinfer_status ci_warm_work(const struct clinfer_engine_options *options, int memory) {
     clinfer_engine *engine = NULL;
     const struct rlimit no_core = {0, 0};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setrlimit(RLIMIT_CORE, &no_core); /* of a compiler that ends the process */
     ci_device_trust_compilers();      /* that they come through is what the process that started this one finds out */
+    struct stat info;
+    atomic_int *taken = fstat(memory, &info) == 0 && info.st_size == sizeof *taken ? map(memory) : NULL;
+    if (!taken) return ci_fail(CLINFER_INVALID_ARGUMENT, "--memory %d is no memory to share", memory);
     enum clinfer_status status = ci_engine_open(options, CI_ENGINE_PLACED, &engine);
-    if (status == CLINFER_OK) status = prove_share(engine, share, shares);
+    if (status == CLINFER_OK) status = prove_some(engine, taken);
     for (int i = 0; engine && i < engine->device_count; i++)
         if (!saving_compiles(engine->devices[i])) ci_device_save_programs(engine->devices[i]);
     return status; /* the process ends without closing what would save programs */
@@ -133,13 +169,11 @@ static void add_number(struct words *words, const char *flag, long long value) {
 }
 
 /* What kernels depend on. false: there is no room. */
-static bool make_words(const struct clinfer_engine_options *options, int device, int share, int shares,
-                       struct words *words) {
+static bool make_words(const struct clinfer_engine_options *options, int device, int memory, struct words *words) {
     static const char *const activations[] = {"auto", "f32", "q8"}, *const types[] = {"f16", "f32", "q8_0", "q4_0"};
     *words = (struct words){.items = {"clinfer", "kernel_worker"}, .count = 2};
     if (options->op_count > 64) return false;
-    add_number(words, "--share", share);
-    add_number(words, "--shares", shares);
+    add_number(words, "--memory", memory);
     add(words, "-m", options->model);
     add_number(words, "--device", device);
     add(words, "--activations", activations[options->activations]);
@@ -182,59 +216,76 @@ static void start(const struct clinfer_engine *engine, int device, struct ci_war
     /* So that the file of proofs is there: what two processes create at the same time one of them loses. */
     ci_proof_remember(warm->device_key, ci_hash(CI_HASH_START, begun, sizeof begun));
     char *executable = realpath("/proc/self/exe", NULL);
-    for (int i = 1; executable && i < warm->shares; i++)
-        if (!make_words(&engine->options, device, i, warm->shares, &words) ||
+    for (int i = 1; executable && i < warm->processes; i++)
+        if (!make_words(&engine->options, device, warm->memory, &words) ||
             ci_child_start(executable, words.items, NULL, &warm->workers[i - 1]) != CLINFER_OK)
             break;
     free(executable);
 }
 
+static void destroy(struct ci_warm *warm) {
+    if (warm->taken) munmap(warm->taken, sizeof *warm->taken);
+    if (warm->memory >= 0) close(warm->memory);
+    free(warm);
+}
+
+static struct ci_warm *create(int processes, uint64_t device_key, uint64_t stamp) {
+    struct ci_warm *warm = calloc(1, sizeof *warm);
+    if (!warm) return NULL;
+    *warm = (struct ci_warm){.processes = processes < MOST_PROCESSES ? processes : MOST_PROCESSES,
+                             .memory = memfd_create("clinfer kernels", 0), /* inherited */
+                             .device_key = device_key,
+                             .stamp = stamp};
+    if (warm->memory >= 0 && ftruncate(warm->memory, sizeof *warm->taken) == 0) warm->taken = map(warm->memory);
+    if (warm->taken) return warm;
+    destroy(warm);
+    return NULL;
+}
+
 void ci_warm_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
     struct ci_device_list list = {0};
     uint64_t stamp, key;
-    int shares = ci_threads_default();
-    bool wanted = allowed && shares > 1 && devices->count == 1 && !engine->options.all_logits &&
+    int processes = ci_threads_default();
+    bool wanted = allowed && processes > 1 && devices->count == 1 && !engine->options.all_logits &&
                   !engine->options.embeddings && !processes_are_forbidden();
     if (!wanted || ci_device_list(&list) != CLINFER_OK) return;
     key = devices->indices[0] < list.count ? list.caps[devices->indices[0]].key : 0;
     ci_device_list_free(&list);
     if (!key || make_stamp(engine, key, &stamp) != CLINFER_OK || ci_proof_is_known(key, stamp)) return;
-    engine->warm = calloc(1, sizeof *engine->warm);
-    if (!engine->warm) return;
-    *engine->warm =
-        (struct ci_warm){.shares = shares < MOST_SHARES ? shares : MOST_SHARES, .device_key = key, .stamp = stamp};
-    start(engine, devices->indices[0], engine->warm);
+    engine->warm = create(processes, key, stamp);
+    if (engine->warm) start(engine, devices->indices[0], engine->warm);
 }
 
 static void wait_for(struct ci_warm *warm, double seconds) {
-    for (int i = 0; i < warm->shares - 1; i++) {
+    for (int i = 0; i < warm->processes - 1; i++) {
         struct ci_child *worker = &warm->workers[i];
         while (worker->process && seconds > 0 && !ci_child_ended(worker, slice)) {
             ci_watch_begin(CI_WATCH_BUILD, 0);
             seconds -= slice;
         }
     }
-    ci_child_wait(warm->workers, warm->shares - 1, 0);
+    ci_child_wait(warm->workers, warm->processes - 1, 0);
 }
 
 void ci_warm_finish(struct clinfer_engine *engine) {
     struct ci_warm *warm = engine->warm;
     if (!warm) return;
     double begun = ci_now();
-    enum clinfer_status status = prove_share(engine, 0, warm->shares);
+    enum clinfer_status status = prove_some(engine, warm->taken);
     double own = ci_now() - begun;
     if (status != CLINFER_OK) ci_log(CLINFER_LOG_DEBUG, "kernels: %s", ci_status_message());
     wait_for(warm, patience);
-    ci_log(CLINFER_LOG_DEBUG, "kernels: a share of 1/%d in %.0f ms, the others after %.0f more", warm->shares,
-           own * 1e3, (ci_now() - begun - own) * 1e3);
+    ci_log(CLINFER_LOG_DEBUG, "kernels: shared with %d processes: %.0f ms, and %.0f until they were done",
+           warm->processes - 1, own * 1e3, (ci_now() - begun - own) * 1e3);
     ci_proof_forget_file(warm->device_key);
     if (status == CLINFER_OK) ci_proof_remember(warm->device_key, warm->stamp);
-    free(warm);
+    destroy(warm);
     engine->warm = NULL;
 }
 
 void ci_warm_abandon(struct clinfer_engine *engine) {
-    if (engine->warm) wait_for(engine->warm, 0);
-    free(engine->warm);
+    if (!engine->warm) return;
+    wait_for(engine->warm, 0);
+    destroy(engine->warm);
     engine->warm = NULL;
 }

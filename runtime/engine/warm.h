@@ -1,6 +1,7 @@
 /* warm.h: the first start on a device compiles and proves every kernel that the model needs. Drivers whose compilers
- * have one lock for all threads (PoCL) do that on one processor, so other processes take their shares: each is the tool
- * itself as `clinfer kernel_worker`, opens the model as far as its kernels are known, and proves every n-th of them.
+ * have one lock for all threads (PoCL) do that on one processor, so other processes take part: each is the tool
+ * itself as `clinfer kernel_worker`, opens the model as far as its kernels are known, and proves the next that nobody
+ * has begun.
  * What they leave are the proofs and the driver's own cache (or ours), where this process finds them.
  *
  * A worker that fails, dies or hangs costs time and nothing else: what it has not proven is proven here, as without it.
@@ -22,13 +23,13 @@ void ci_warm_allow(void);
  * OPENCL_LAYERS puts something between us and the driver. */
 void ci_warm_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices);
 
-/* This process's share; then waits for the others, and reads what they have proven. Before the first plan. */
+/* This process's part; then waits for the others, and reads what they have proven. Before the first plan. */
 void ci_warm_finish(struct clinfer_engine *engine);
 
 /* Ends the workers of an engine that is not opened after all. */
 void ci_warm_abandon(struct clinfer_engine *engine);
 
-/* In a worker: share `share` of `shares`, 0 being that of the process that started it. */
-enum clinfer_status ci_warm_work(const struct clinfer_engine_options *options, int share, int shares);
+/* In a worker. `memory`: the descriptor of what all processes share. */
+enum clinfer_status ci_warm_work(const struct clinfer_engine_options *options, int memory);
 
 #endif

@@ -149,6 +149,13 @@ static bool same_types(const struct ci_op *op, const struct ci_case *shape, cons
     return shape->in[0].type == call->in[0].type;
 }
 
+/* Whether the case has just the inputs that the call has: others would be another program. */
+static bool same_inputs(const struct ci_op *op, const struct ci_case *shape, const struct ci_call *call) {
+    for (int i = 0; i < op->inputs; i++)
+        if (!shape->in[i].type != !call->in[i].type) return false;
+    return true;
+}
+
 static double cost(const struct ci_op *op, const struct ci_case *shape) {
     double numbers = 0;
     for (int i = 0; i < op->inputs; i++) numbers += (double)shape->in[i].rows * (double)shape->in[i].cols;
@@ -195,7 +202,8 @@ static bool fits_case(const struct ci_caps *caps, const struct ci_variant *varia
     return ci_proof_signature(variant->op, shape, &signature) && ci_variant_fits(variant, caps, &signature);
 }
 
-/* The cheapest cases that this variant fits, those with the call's own parameters first; or the op's `own`. */
+/* The cheapest cases that this variant fits, those with the call's own inputs and parameters first; or the op's `own`.
+ */
 static int pick_cases(const struct ci_caps *caps, const struct ci_variant *variant, const struct ci_call *call,
                       struct ci_case *own, const struct ci_case *picked[CASES]) {
     const struct ci_op *op = variant->op;
@@ -209,6 +217,7 @@ static int pick_cases(const struct ci_caps *caps, const struct ci_variant *varia
         double price =
             cost(op, shape) + (memcmp(&shape->params, &call->params, sizeof shape->params) ? MOST_OPERATIONS : 0);
         if (price > 2 * MOST_OPERATIONS) continue;
+        if (!same_inputs(op, shape, call)) price += 2 * MOST_OPERATIONS;
         if (!fits_case(caps, variant, shape)) continue;
         int place = count < CASES ? count : CASES;
         while (place > 0 && price < costs[place - 1]) place--;

@@ -14,7 +14,7 @@ import tap  # noqa: E402
 
 TOOL = os.environ.get("CLINFER_TEST_BINARY") or "build/release/clinfer"
 TINY = "tests/data/llama_tiny.gguf"
-SHARE = re.compile(r"kernels: a share of 1/(\d)")
+SHARE = re.compile(r"kernels: shared with (\d) processes")
 
 
 def run(cache, *words, device="0", **environment):
@@ -96,7 +96,7 @@ def test_workers_that_are_killed_cost_no_answer():
 
 def test_a_worker_says_nothing():
     with tempfile.TemporaryDirectory() as cache:
-        words = ["kernel_worker", "--share", "1", "--shares", "2", "-m", os.path.join(cache, "no.gguf"), "--device", "0"]
+        words = ["kernel_worker", "--memory", "0", "-m", os.path.join(cache, "no.gguf"), "--device", "0"]
         worker = subprocess.run([TOOL, *words], env=dict(os.environ, XDG_CACHE_HOME=cache), capture_output=True,
                                 text=True, timeout=60)
         assert worker.returncode != 0 and worker.stdout == "", (worker.returncode, worker.stdout)
