@@ -69,7 +69,8 @@ INLINE void pack_x(struct r16_type type, const struct ci_matmul_job *job, int64_
 INLINE void pack_w(struct r16_type type, const uint8_t *w, int64_t k, int64_t cols, struct r16_panels *panels) {
     for (int64_t g = 0; g < cols / 32; g++) {
         struct r16_block block;
-        load_block(type, w, k / 32 + g, &block);
+        int64_t at = k / 32 + g;
+        type.unpack(w + (size_t)(at / type.parts) * (size_t)type.group_bytes, (int)(at % type.parts), &block);
         UNROLL for (int q = 0; q < 8; q++) r16_store_quad(panels->w[8 * g + q], block.quad[q]);
         UNROLL for (int h = 0; h < type.halves; h++) {
             r16_store(panels->w_scale[g * type.halves + h], block.scale[h]);
@@ -78,16 +79,29 @@ INLINE void pack_w(struct r16_type type, const uint8_t *w, int64_t k, int64_t co
     }
 }
 
+/* What pack_w() reads next, asked for bit by bit while the sums are made: `each` bytes a group of columns. */
+struct r16_next {
+    const uint8_t *at, *end;
+    int64_t each;
+};
+
+INLINE void ask_for_next(struct r16_next *next) {
+    enum { LINE_BYTES = 64 };
+    const uint8_t *end = next->end - next->at > next->each ? next->at + next->each : next->end;
+    for (; next->at < end; next->at += LINE_BYTES) __builtin_prefetch(next->at, 0, 2);
+}
+
 /* Adds to the sums of W_ROWS rows of the weight from w_row on, and a block of x or its first half, what groups
  * [first, end) give. */
 INLINE void multiply_rows(struct r16_type type, struct r16_panels *panels, int block, int w_row, int64_t first,
-                          int64_t end, int vectors) {
+                          int64_t end, int vectors, struct r16_next *next) {
     const int quads = 8 / type.halves;
     for (int64_t g = first * type.halves; g < end * type.halves; g++) {
         r16_quad dot[W_ROWS][2];
         r16_float scale[2], x_sum[2];
         /* Else gcc keeps the sums in registers, of which there are not enough, and spills what is multiplied. */
         __asm__ volatile("" : : : "memory");
+        ask_for_next(next);
         UNROLL for (int i = 0; i < W_ROWS; i++) UNROLL for (int v = 0; v < vectors; v++) dot[i][v] =
             type.zero ? r16_load_quad(&panels->x_sum[block][g].start[v * R16_ROW_LANES]) : r16_no_quad();
         UNROLL for (int q = 0; q < quads; q++) {
@@ -115,12 +129,13 @@ INLINE void multiply_rows(struct r16_type type, struct r16_panels *panels, int b
 
 /* What all columns of the panels give for R16 rows of the weight and a block of x; the part of x that is read for the
  * first W_ROWS rows of the weight is still in the first-level cache for the others. */
-INLINE void multiply_block(struct r16_type type, struct r16_panels *panels, int block, int64_t groups, int vectors) {
+INLINE void multiply_block(struct r16_type type, struct r16_panels *panels, int block, int64_t groups, int vectors,
+                           struct r16_next *next) {
     memset(panels->sum, 0, sizeof panels->sum);
-    for (int64_t g = 0; g < groups; g += NEAR_COLS / 32)
-        for (int i = 0; i < R16; i += W_ROWS)
-            multiply_rows(type, panels, block, i, g, g + NEAR_COLS / 32 < groups ? g + NEAR_COLS / 32 : groups,
-                          vectors);
+    for (int64_t g = 0; g < groups; g += NEAR_COLS / 32) {
+        int64_t end = g + NEAR_COLS / 32 < groups ? g + NEAR_COLS / 32 : groups;
+        for (int i = 0; i < R16; i += W_ROWS) multiply_rows(type, panels, block, i, g, end, vectors, next);
+    }
 }
 
 INLINE float *output_of(const struct ci_matmul_job *job, int64_t x_row, int64_t w_row) {
@@ -153,6 +168,14 @@ INLINE int64_t piece_of(int64_t cols) {
     return (each + WHOLE - 1) / WHOLE * WHOLE;
 }
 
+/* Within the first block of x, that is in two rounds through its columns. */
+INLINE struct r16_next next_piece(struct r16_type type, const uint8_t *w, int64_t k, int64_t cols) {
+    const int64_t block_cols = 32 * type.parts;
+    return (struct r16_next){.at = w + k / block_cols * type.group_bytes,
+                             .end = w + (k + cols) / block_cols * type.group_bytes,
+                             .each = type.group_bytes / type.parts / 2 / type.halves + 64};
+}
+
 /* Rows [first, last) of the weight by all rows of x. */
 INLINE void walk_rows(struct r16_type type, const struct ci_matmul_job *job, int64_t first, int64_t last) {
     struct r16_panels panels;
@@ -164,15 +187,16 @@ INLINE void walk_rows(struct r16_type type, const struct ci_matmul_job *job, int
             for (int64_t r = 0; r < rows; r += R16_ROW_LANES)
                 pack_x(type, job, x_first + r, k, cols, &panels, (int)(r / X_BLOCK), (int)(r % X_BLOCK));
             for (int64_t w_row = first; w_row < last; w_row += R16) {
-                struct r16_tile tile = {.job = job, .w_rows = {w_row}};
+                const struct r16_tile tile = {.job = job, .w_rows = {w_row, w_row + R16 < last ? w_row + R16 : first}};
+                struct r16_next next = next_piece(type, group_at(type, &tile, 1), k, cols);
                 pack_w(type, group_at(type, &tile, 0), k, cols, &panels);
                 for (int64_t r = 0; r < rows; r += X_BLOCK) {
                     int64_t count = rows - r < X_BLOCK ? rows - r : X_BLOCK;
                     for (int64_t i = 0; i < count; i++) __builtin_prefetch(output_of(job, x_first + r + i, w_row), 1);
                     if (count > R16_ROW_LANES)
-                        multiply_block(type, &panels, (int)(r / X_BLOCK), cols / 32, 2);
+                        multiply_block(type, &panels, (int)(r / X_BLOCK), cols / 32, 2, &next);
                     else
-                        multiply_block(type, &panels, (int)(r / X_BLOCK), cols / 32, 1);
+                        multiply_block(type, &panels, (int)(r / X_BLOCK), cols / 32, 1, &next);
                     add_rows(job, w_row, x_first + r, count, k == 0, &panels);
                 }
             }
