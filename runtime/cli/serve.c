@@ -32,6 +32,7 @@ struct serving {
     bool loaded; /* or failed; under the lock, as the next two */
     enum clinfer_status status;
     char message[2048];
+    bool listens;       /* it was said where; under the lock, as the next one */
     bool following;     /* a thread takes up what config.json says; under the lock */
     struct stat config; /* as it was when it was read last */
 };
@@ -46,6 +47,17 @@ static sigset_t handled_signals(void) {
 }
 
 /* ---- loading ---- */
+
+/* Once, when it is known that there is such a model, or when to find that out takes its time: who has misspelt its name
+ * is told only that. */
+static void say_where(void *user) {
+    struct serving *serving = user;
+    pthread_mutex_lock(&serving->lock);
+    for (size_t i = 0; !serving->listens && ci_server_url(serving->server, i); i++)
+        ci_say("listens at %s", ci_server_url(serving->server, i));
+    serving->listens = true;
+    pthread_mutex_unlock(&serving->lock);
+}
 
 static void *load(void *user) {
     struct serving *serving = user;
@@ -186,8 +198,8 @@ static void read_again(struct serving *serving) {
 }
 
 static int serve(struct serving *serving) {
-    for (size_t i = 0; ci_server_url(serving->server, i); i++)
-        ci_say("listens at %s", ci_server_url(serving->server, i));
+    serving->models.chosen = say_where;
+    serving->models.user = serving;
     ci_notify("STATUS=loads the model");
     if (pthread_create(&serving->loader, NULL, load, serving) != 0) {
         ci_server_close(serving->server);
@@ -197,6 +209,7 @@ static int serve(struct serving *serving) {
     has_changed(serving);
     do {
         caught = wait_for_signal(LOOK_SECONDS);
+        if (caught == 0) say_where(serving);
         if (caught == SIGHUP) read_again(serving);
         follow_config(serving, caught == SIGHUP);
     } while (caught != SIGTERM && caught != SIGINT);

@@ -144,6 +144,7 @@ enum clinfer_status ci_serve_models_open(struct ci_serve_models *models, struct 
     bool typed = flags->engine.from.model || flags->engine.from.repo || flags->engine.from.url;
     if (status == CLINFER_OK && named) status = name_model(models, flags);
     if (status != CLINFER_OK) return ci_engine_flags_explain(&flags->engine, status);
+    models->chosen(models->user);
     models->catalog = (struct ci_catalog){.named = &models->entry,
                                           .named_count = named,
                                           .folder = flags->models_dir,

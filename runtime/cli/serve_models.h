@@ -7,7 +7,7 @@
 #include "cli/serve_flags.h"
 #include "server/catalog.h"
 
-/* Starts zeroed but for the lock. */
+/* Starts zeroed but for the lock and `chosen`. */
 struct ci_serve_models {
     struct ci_pool *pool;
     pthread_mutex_t lock;           /* of the catalog's list of what was named */
@@ -15,6 +15,8 @@ struct ci_serve_models {
     char *configured;               /* as it did last; NULL: it named none */
     struct ci_serve_models *later;  /* only what was named: those that came in its place, the last one first */
     struct ci_serve_models *failed; /* the same of those that did not */
+    void (*chosen)(void *user);     /* called by _open when it is known which model that is, or that none was named */
+    void *user;
     struct ci_model_choice choice;
     struct ci_remotes remotes;
     char *no_model;

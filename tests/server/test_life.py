@@ -261,5 +261,12 @@ def test_the_log_has_every_request_and_no_secret():
         assert '"/ready"' in after, after
 
 
+def test_a_model_that_is_none_is_all_that_is_said():
+    with serving.Serve("-m", "missing.gguf", wait=False) as server:
+        assert server.process.wait(30) == 3
+        said = server.said()
+        assert "missing.gguf" in said and "listens at" not in said, said
+
+
 if __name__ == "__main__":
     tap.main(globals())
