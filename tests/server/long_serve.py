@@ -91,6 +91,20 @@ def test_nothing_is_left_of_requests():
         print(f"# {seen}; before {before}, after {after}")
 
 
+def test_a_stream_is_not_silent_while_its_prompt_is_computed():
+    """A comment after 15 s, before a proxy cuts it; the prompt takes longer."""
+    stretched = ("--rope-scaling", "linear", "--rope-scale", "128", "-c", "65536", "--parallel", "1", "-b", "64")
+    body = json.dumps({"prompt": "word " * 16000, "max_tokens": 1, "stream": True}).encode()
+    with serving.Serve(*stretched) as server, socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                           b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        data, begun = b"", time.monotonic()
+        while b"\n:" not in data and b"data: " not in data:
+            data += connection.recv(1000)
+        assert data.startswith(b"HTTP/1.1 200") and b"\n:" in data, data
+        assert time.monotonic() - begun < 25, time.monotonic() - begun
+
+
 def test_idle_connections_cost_little_and_hold_up_nobody():
     with serving.Serve("--metrics") as server:
         before = usage(server)
