@@ -32,6 +32,9 @@ static const double slower = 1.01;
  * twice, and one of those looks may err where nothing is gained at all. */
 static const double one_in_twenty = 0.05, one_in_a_hundred = 0.01, great_gain = 0.9;
 
+/* A run that is to measure only. */
+static const double brief_seconds = 6;
+
 /* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts, which with
  * loading ends at run_end of it, whatever was expected of either side; and so much for the context of each, in which it
  * decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS take longer (bench_model.c), and of a prompt,
@@ -149,6 +152,7 @@ struct timed {
 
 struct outcome {
     bool ran, failed; /* neither: no time was left */
+    bool brief;       /* a few samples are enough */
     struct timed decode, prefill;
     char reason[256]; /* why it did not run */
 };
@@ -205,7 +209,9 @@ static const char *old_tuning(const struct ci_tuner *tuner) {
 static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const char *path, struct outcome *outcome) {
     const struct ci_tune_model *known = &tuner->problems->models[model];
     struct ci_trial trial = {0};
-    double left = tuner->end - ci_now(), half = 0.5 * run_share * left;
+    double left = tuner->end - ci_now();
+    if (outcome->brief) left = fmin(left, brief_seconds);
+    double half = 0.5 * run_share * left;
     double token = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_DECODE, NULL, NULL);
     double row = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_PROMPT, NULL, NULL) /
                  (double)ci_tune_rows[CI_TUNE_PROMPT];
@@ -457,11 +463,21 @@ static bool is_unsure(const struct timed *timed) {
     return timed->rounds < MOST_ROUNDS && !timed->surely_faster && (timed->ratio < 1 || timed->surely_slower);
 }
 
+static bool runs_otherwise(const struct ci_tuner *tuner, int model) {
+    bool changed = false;
+    for (int i = 0; i < tuner->problems->count; i++)
+        for (int r = 0; r < 2; r++)
+            changed = changed || (is_changed(tuner, i) && runs_in(tuner, model, i, runs[r].run));
+    return changed;
+}
+
 static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
     const char *name = tuner->problems->models[model].name;
-    struct outcome outcome = {0};
+    /* Where nothing has changed it runs to be measured, and nothing is to be proven. */
+    bool changed = runs_otherwise(tuner, model);
+    struct outcome outcome = {.brief = !changed};
     enum clinfer_status status = run_with_winners(tuner, model, &outcome);
-    if (status == CLINFER_OK && outcome.ran && (is_unsure(&outcome.decode) || is_unsure(&outcome.prefill)))
+    if (status == CLINFER_OK && outcome.ran && changed && (is_unsure(&outcome.decode) || is_unsure(&outcome.prefill)))
         status = run_with_winners(tuner, model, &outcome);
     if (status != CLINFER_OK) return status;
     int *list = got_slower(&outcome) ? calloc((size_t)tuner->problems->count, sizeof *list) : NULL;

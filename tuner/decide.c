@@ -222,6 +222,9 @@ static void decide_layout(struct ci_tuner *tuner, int problem, const struct ci_l
                      ci_search_best(search, layout)};
     for (int i = 0; i < 3; i++) seconds[i] = points[i] >= 0 ? search->points[points[i]].seconds : INFINITY;
     if (points[2] < 0 || tuned->entry_count == CI_TUNE_LAYOUTS) return;
+    /* A layout in which nothing runs without a profile is worth an entry only where it is faster than what does. */
+    int overall = ci_search_overall_default(search);
+    if (points[0] < 0 && points[1] < 0 && overall >= 0 && seconds[2] * gain > search->points[overall].seconds) return;
     int winner = ci_search_winner(seconds, points[0] >= 0 ? 0 : -1, points[1] >= 0 ? 1 : -1, 2, gain);
     fill_entry(tuner, problem, points[winner], &tuned->entries[tuned->entry_count++]);
 }

@@ -307,10 +307,16 @@ double ci_problems_run(const struct ci_problems *problems, const double *seconds
 void ci_problems_weigh(const struct ci_problems *problems, const double *seconds, double *weights) {
     static const double run_weights[CI_TUNE_RUNS] = {1, 0.1, 0.3, 1};
     memset(weights, 0, (size_t)problems->count * sizeof *weights);
+    double sum = 0, least = 0;
+    const struct ci_tune_use *before = NULL;
     for (int i = 0; i < problems->use_count; i++) {
         const struct ci_tune_use *use = &problems->uses[i];
-        double sum = seconds_of_run(problems, seconds, use->model, use->kind, use->run, NULL, NULL);
-        double least = ci_problems_run(problems, seconds, use->model, use->run, NULL, NULL);
+        /* Uses of one run stand together. */
+        if (!before || before->model != use->model || before->kind != use->kind || before->run != use->run) {
+            sum = seconds_of_run(problems, seconds, use->model, use->kind, use->run, NULL, NULL);
+            least = ci_problems_run(problems, seconds, use->model, use->run, NULL, NULL);
+        }
+        before = use;
         if (!(sum > 0)) continue;
         /* The slower kind of activations runs only where somebody asks for it. */
         double share = use->calls * seconds[use->problem] / sum, chance = least / sum;

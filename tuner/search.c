@@ -11,7 +11,7 @@
 /* Variants and layouts whose best is so much slower than the fastest are not looked at any closer. */
 static const double far_behind = 1.6;
 
-enum { RANDOM_DRAWS = 64, MOST_FAMILIES = 64 };
+enum { LEAP = 2, RANDOM_DRAWS = 64, MOST_FAMILIES = 64 };
 
 /* ---- candidates ---- */
 
@@ -172,8 +172,10 @@ static bool ask_descent(const struct ci_search *search, struct ci_tuner_candidat
     int order[MOST_FAMILIES], count = promising(search, order);
     for (int i = 0; i < count; i++) {
         const struct ci_tuner_candidate *from = &search->points[order[i]].candidate;
-        for (int which = 0; from->variant->tunables[which].name; which++)
-            if (ask_neighbour(search, from, which, candidate)) return true;
+        int tunables = 0;
+        while (from->variant->tunables[tunables].name) tunables++;
+        for (int which = 0; which < tunables; which++)
+            if (ask_neighbour(search, from, (search->gained + which) % tunables, candidate)) return true;
     }
     return false;
 }
@@ -192,6 +194,8 @@ static bool ask_random(const struct ci_search *search, uint64_t *random_state, s
     return false;
 }
 
+static bool slow_to_build(const struct ci_variant *variant) { return variant->backend == CI_BACKEND_CLBLAST; }
+
 bool ci_search_ask(const struct ci_search *search, enum ci_search_depth depth, uint64_t *random_state,
                    struct ci_tuner_candidate *candidate) {
     struct ci_tuner_candidate list[MOST_FAMILIES];
@@ -203,12 +207,17 @@ bool ci_search_ask(const struct ci_search *search, enum ci_search_depth depth, u
                 if (is_new(search, &search->seeds[k])) return *candidate = search->seeds[k], true;
             if (depth < CI_SEARCH_VARIANTS) return false;
         }
-        if (is_new(search, &list[i])) return *candidate = list[i], true;
+        if ((search->with_slow || !slow_to_build(list[i].variant)) && is_new(search, &list[i]))
+            return *candidate = list[i], true;
     }
     for (int k = 0; k < search->seed_count && count == 1; k++)
         if (is_new(search, &search->seeds[k])) return *candidate = search->seeds[k], true;
+    /* Tunables depend on each other: steps in one at a time may end where only two at once lead on. */
+    bool leap = depth >= CI_SEARCH_RANDOM && search->count % LEAP == 0;
+    if (leap && ask_random(search, random_state, candidate)) return true;
     if (depth >= CI_SEARCH_DESCENT && ask_descent(search, candidate)) return true;
-    return depth >= CI_SEARCH_RANDOM && ask_random(search, random_state, candidate);
+    if (depth >= CI_SEARCH_RANDOM && ask_random(search, random_state, candidate)) return true;
+    return false;
 }
 
 /* ---- telling ---- */
@@ -227,9 +236,20 @@ static enum clinfer_status add_point(struct ci_search *search, const struct ci_s
     return CLINFER_OK;
 }
 
+/* The first tunable in which two of a family differ; 0: none. */
+static int differing(const struct ci_tuner_candidate *a, const struct ci_tuner_candidate *b) {
+    for (int i = 0; a->variant->tunables && a->variant->tunables[i].name; i++)
+        if (a->tunables[i] != b->tunables[i]) return i;
+    return 0;
+}
+
 enum clinfer_status ci_search_tell(struct ci_search *search, const struct ci_tuner_candidate *candidate,
                                    const struct ci_trial *trial, double seconds) {
     bool passed = trial->outcome == CI_TRIAL_PASSED;
+    struct ci_tuner_candidate family = standard(candidate->variant, candidate->layout);
+    int best = best_of(search, &family);
+    if (passed && best >= 0 && seconds < search->points[best].seconds)
+        search->gained = differing(&search->points[best].candidate, candidate);
     search->tried++;
     if (trial->outcome == CI_TRIAL_WRONG || trial->outcome == CI_TRIAL_UNUSABLE)
         search->refused++;

@@ -4,10 +4,12 @@
  * Candidates are the variants of the table that fit, in every layout of the weights that they can read, with every
  * value of their tunables. Asked deeper and deeper, it proposes
  *   seeds      what would run without a profile, then what was handed in: winners of other shapes, of an old profile;
- *   variants   every variant in every layout, with the values that it comes with;
+ *   variants   every variant in every layout, with the values that it comes with; those that take seconds to build, in
+ *              each process anew, only where `with_slow` says so
  *   descent    the neighbours of the fastest in one tunable at a time, until none is faster: for each variant and
- * layout that is not far behind, the fastest first; random     any other of these. What was proposed once is not
- * proposed again. */
+ *              layout that is not far behind, the fastest first; the tunable that gained last comes first
+ *   random     any other of these.
+ * What was proposed once is not proposed again. */
 #ifndef CI_TUNER_SEARCH_H
 #define CI_TUNER_SEARCH_H
 
@@ -33,6 +35,8 @@ struct ci_search {
     struct ci_tuner_candidate *seeds;
     int seed_count;
     int tried, refused, crashed; /* skipped ones are none of these */
+    bool with_slow;              /* for the caller to set */
+    int gained;                  /* the tunable that made the fastest so far faster */
 };
 
 /* `caps` and the problem's op live as long as the search. */

@@ -2,7 +2,6 @@
 #include "tuner/tune.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,19 +17,8 @@
 #include "ops/signature.h"
 #include "tuner/tuner_private.h"
 
-/* Of the budget what the whole model may take; of the search until when breadth comes before depth, and what is kept
- * for comparing fused ops with their parts. Seconds of a turn at least. */
-static const double model_share = 0.33, breadth_share = 0.5;
-static const double measure_share = 0.1, unfuse_share = 0.05, least_turn = 0.3;
-
-/* Of the search what is kept for CLBlast when the tune is thorough, and of that what sets of parameters may take: with
- * the best of them its products are timed again. */
-static const double clblast_share = 0.3, clblast_sets_share = 0.5;
-
-enum { RANDOM_TRIES = 12 }; /* of a problem */
-
-/* Weight of a problem whose candidates are timed once more before the search goes deeper. */
-static const double worth_ranking = 0.01;
+/* Of the budget what the whole model may take, and what measuring the device may. */
+static const double model_share = 0.25, measure_share = 0.1;
 
 bool ci_tuner_stopped(const struct ci_tuner *tuner) {
     const struct ci_tune_listener *listener = &tuner->options->listener;
@@ -142,159 +130,6 @@ static void choose_work(struct ci_tuner *tuner) {
     }
 }
 
-/* What the present profile would run. */
-static enum clinfer_status seed_from_old(struct ci_tuner *tuner, int problem) {
-    enum clinfer_status status = CLINFER_OK;
-    const struct ci_tune_problem *item = &tuner->problems->items[problem];
-    if (tuner->origin == CI_PROFILE_NONE) return CLINFER_OK;
-    for (int i = -1; (i < 0 || ci_layouts[i]) && status == CLINFER_OK; i++) {
-        struct ci_tuner_candidate candidate;
-        const struct ci_profile_entry *entry =
-            ci_profile_find(&tuner->old, &item->signature, i < 0 ? "" : ci_layouts[i]->name);
-        if (entry && ci_tuner_candidate_of(tuner, problem, entry, &candidate))
-            status = ci_search_seed(&tuner->tuned[problem].search, &candidate);
-    }
-    return status;
-}
-
-/* ---- the search ---- */
-
-/* What was not measured yet is taken to be as far from the limit as what was, with about as many rows. */
-static void reweigh(struct ci_tuner *tuner) {
-    enum { BUCKETS = 4 };
-    double measured[BUCKETS] = {0}, estimated[BUCKETS] = {0};
-    for (int i = 0; i < tuner->problems->count; i++) {
-        const struct ci_tune_problem *item = &tuner->problems->items[i];
-        if (!tuner->tuned[i].timed) continue;
-        measured[ci_profile_bucket(item->signature.rows)] += tuner->seconds[i];
-        estimated[ci_profile_bucket(item->signature.rows)] += ci_problems_estimate(item, &tuner->measured);
-    }
-    for (int i = 0; i < tuner->problems->count; i++) {
-        const struct ci_tune_problem *item = &tuner->problems->items[i];
-        int bucket = ci_profile_bucket(item->signature.rows);
-        double factor = estimated[bucket] > 0 ? measured[bucket] / estimated[bucket] : 1;
-        if (!tuner->tuned[i].timed) tuner->seconds[i] = factor * ci_problems_estimate(item, &tuner->measured);
-    }
-    ci_problems_weigh(tuner->problems, tuner->seconds, tuner->weights);
-}
-
-static bool over(const struct ci_tuner *tuner, double end) {
-    return ci_tuner_stopped(tuner) || ci_now() >= fmin(end, tuner->search_end);
-}
-
-static enum clinfer_status search_problem(struct ci_tuner *tuner, int problem, enum ci_search_depth depth, double end) {
-    struct ci_tuned *tuned = &tuner->tuned[problem];
-    struct ci_tuner_candidate candidate;
-    enum clinfer_status status = CLINFER_OK;
-    /* Unless it is to be thorough, some draws are enough: nobody likes to wait for nothing. */
-    int most = depth == CI_SEARCH_RANDOM && !tuner->options->thorough ? RANDOM_TRIES : INT_MAX;
-    for (int i = 0; i < most && status == CLINFER_OK && !over(tuner, end); i++) {
-        if (!ci_search_ask(&tuned->search, depth, &tuner->random_state, &candidate)) break;
-        status = ci_tuner_try(tuner, problem, &candidate);
-    }
-    for (int i = 0; i < tuned->search.count && !tuned->decided; i++) {
-        double seconds = tuned->search.points[i].seconds;
-        if (!isfinite(seconds)) continue;
-        tuner->seconds[problem] = tuned->timed ? fmin(tuner->seconds[problem], seconds) : seconds;
-        tuned->timed = true;
-    }
-    return status;
-}
-
-/* The wanted problem of the largest weight that is not marked in `done`; -1: none. */
-static int heaviest(const struct ci_tuner *tuner, const bool *done) {
-    int found = -1;
-    for (int i = 0; i < tuner->problems->count; i++)
-        if (tuner->tuned[i].wanted && !done[i] && (found < 0 || tuner->weights[i] > tuner->weights[found])) found = i;
-    return found;
-}
-
-/* Until when a problem may be searched: by its share of what is left to do. */
-static double turn_end(const struct ci_tuner *tuner, const bool *done, int problem) {
-    double sum = 0, now = ci_now();
-    for (int i = 0; i < tuner->problems->count; i++)
-        if (tuner->tuned[i].wanted && !done[i]) sum += tuner->weights[i];
-    double share = sum > 0 ? tuner->weights[problem] / sum : 1;
-    /* More than its share, since most searches end before. */
-    return now + fmax(least_turn, 1.5 * share * (tuner->search_end - now));
-}
-
-static bool same_kind(const struct ci_tune_problem *a, const struct ci_tune_problem *b) {
-    return a->call.in[0].type == b->call.in[0].type && a->call.in[1].type == b->call.in[1].type;
-}
-
-/* A winner may win for other shapes, and for the op that this one is a part of: there it is built already. */
-static enum clinfer_status seed_others(struct ci_tuner *tuner, int problem, const bool *done) {
-    const struct ci_tune_problem *item = &tuner->problems->items[problem];
-    const struct ci_tuned *tuned = &tuner->tuned[problem];
-    enum clinfer_status status = CLINFER_OK;
-    for (int i = 0; i < tuner->problems->count; i++) {
-        const struct ci_tune_problem *other = &tuner->problems->items[i];
-        if (done[i] || !tuner->tuned[i].wanted || !same_kind(item, other)) continue;
-        for (int k = 0; k < tuned->entry_count && status == CLINFER_OK; k++) {
-            struct ci_tuner_candidate candidate;
-            if (!ci_tuner_candidate_of(tuner, problem, &tuned->entries[k], &candidate)) continue;
-            candidate.variant = ci_variant_find(other->problem.op, candidate.variant->backend, candidate.variant->name);
-            if (candidate.variant) status = ci_search_seed(&tuner->tuned[i].search, &candidate);
-        }
-    }
-    return status;
-}
-
-/* Every problem in its turn, searched so deep. Decided when it has had it. */
-static enum clinfer_status search_deep(struct ci_tuner *tuner, enum ci_search_depth depth, bool *done) {
-    enum clinfer_status status = CLINFER_OK;
-    memset(done, 0, (size_t)tuner->problems->count);
-    for (int at; status == CLINFER_OK && (at = heaviest(tuner, done)) >= 0 && !over(tuner, INFINITY);) {
-        struct ci_tuned *tuned = &tuner->tuned[at];
-        int before = tuned->search.count;
-        if (!tuned->ranked && tuner->weights[at] >= worth_ranking) status = ci_tuner_rank(tuner, at);
-        tuned->ranked = true;
-        if (status == CLINFER_OK) status = search_problem(tuner, at, depth, turn_end(tuner, done, at));
-        done[at] = true;
-        if (status != CLINFER_OK || (tuned->decided && tuned->search.count == before)) continue;
-        status = ci_tuner_decide(tuner, at);
-        if (status == CLINFER_OK) status = seed_others(tuner, at, done);
-        reweigh(tuner);
-    }
-    return status;
-}
-
-/* First a look at everything that matters, then closer ones. */
-static enum clinfer_status search_all(struct ci_tuner *tuner) {
-    bool *done = calloc((size_t)tuner->problems->count + 1, sizeof *done);
-    if (!done) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the search");
-    enum clinfer_status status = CLINFER_OK;
-    double search_end = tuner->search_end, whole = tuner->search_end - ci_now();
-    double breadth_end = search_end - (1 - breadth_share) * whole;
-    double for_clblast = tuner->options->thorough && tuner->options->caps->device ? clblast_share * whole : 0;
-    tuner->search_end -= unfuse_share * whole + for_clblast;
-    for (int i = 0; i < tuner->problems->count && status == CLINFER_OK; i++)
-        if (tuner->tuned[i].wanted) status = seed_from_old(tuner, i);
-    for (int at; status == CLINFER_OK && (at = heaviest(tuner, done)) >= 0 && !over(tuner, breadth_end);) {
-        status = search_problem(tuner, at, CI_SEARCH_VARIANTS, breadth_end);
-        done[at] = true;
-        reweigh(tuner);
-    }
-    if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_DESCENT, done);
-    /* What a later one has found may help an earlier one. */
-    if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_DESCENT, done);
-    tuner->search_end += for_clblast;
-    if (status == CLINFER_OK && for_clblast > 0)
-        status = ci_tuner_search_clblast(tuner, ci_now() + clblast_sets_share * for_clblast);
-    /* Variants whose trials were forgotten by that. */
-    if (status == CLINFER_OK && for_clblast > 0) status = search_deep(tuner, CI_SEARCH_VARIANTS, done);
-    if (status == CLINFER_OK) status = search_deep(tuner, CI_SEARCH_RANDOM, done);
-    /* What was looked at but had no turn any more. */
-    for (int i = 0; i < tuner->problems->count && status == CLINFER_OK; i++)
-        if (tuner->tuned[i].wanted && !tuner->tuned[i].decided && tuner->tuned[i].search.count > 0)
-            status = ci_tuner_decide(tuner, i);
-    tuner->search_end = search_end;
-    if (status == CLINFER_OK) ci_tuner_unfuse(tuner);
-    free(done);
-    return status;
-}
-
 /* ---- before and after ---- */
 
 static enum clinfer_status measure_device(struct ci_tuner *tuner) {
@@ -330,13 +165,13 @@ static enum clinfer_status work(struct ci_tuner *tuner) {
     enum clinfer_status status = ci_tuner_start_worker(tuner, &tuner->clblast, &tuner->worker);
     if (status == CLINFER_OK) status = measure_device(tuner);
     if (status != CLINFER_OK) return status;
-    reweigh(tuner);
+    ci_tuner_reweigh(tuner);
     bool has_file = false;
     for (int i = 0; i < tuner->problems->model_count; i++)
         has_file = has_file || tuner->problems->models[i].path != NULL;
     tuner->end = tuner->start + tuner->options->budget;
     tuner->search_end = tuner->end - (has_file ? model_share * tuner->options->budget : 0);
-    status = search_all(tuner);
+    status = ci_tuner_search(tuner);
     tuner->result->interrupted = ci_tuner_stopped(tuner);
     if (status == CLINFER_OK && anything_decided(tuner)) status = ci_tuner_confirm(tuner);
     tuner->result->interrupted = tuner->result->interrupted || ci_tuner_stopped(tuner);
@@ -435,7 +270,7 @@ static enum clinfer_status fill_lines(struct ci_tuner *tuner) {
     struct ci_tune_result *result = tuner->result;
     result->lines = calloc((size_t)tuner->problems->count + 1, sizeof *result->lines);
     if (!result->lines) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the table");
-    reweigh(tuner);
+    ci_tuner_reweigh(tuner);
     for (int i = 0; i < tuner->problems->count; i++) {
         const struct ci_tuned *tuned = &tuner->tuned[i];
         result->waiting += !tuned->decided && !tuned->timed && ci_search_possible(&tuned->search);

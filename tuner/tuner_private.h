@@ -20,6 +20,10 @@ struct ci_tuned {
     bool timed;             /* tuner->seconds is of a trial or of the old profile, not an estimate */
     bool reverted;          /* given back: the whole model was slower with it, or no faster */
     bool proven;            /* a model became faster with it: another that did not does not take it back */
+    int like;       /* the first of the problems that differ from it in shape alone */
+    int fruitless;  /* of that first one: turns in a row in which nothing faster was found */
+    double measured, estimated; /* of that first one: seconds of those of its kind that were timed, and their limits */
+    bool exhausted; /* of that first one: nothing is left to ask */
     double decided_seconds; /* the fastest when it was decided last */
 };
 
@@ -105,6 +109,15 @@ int ci_clblast_starts(const struct ci_device_caps *caps, struct ci_profile_clbla
 enum { CI_CLBLAST_STEPS = 38 };
 bool ci_clblast_step(const struct ci_device_caps *caps, const struct ci_profile_clblast *from, int step,
                      struct ci_profile_clblast *set);
+
+/* ---- turns.c: what is searched, and when to stop ---- */
+
+/* How much each problem matters, by what is known of its time now. What was not measured yet is taken to be as far from
+ * the limit as what was, with about as many rows. */
+void ci_tuner_reweigh(struct ci_tuner *tuner);
+
+/* Searches until tuner->search_end at most, and decides all that was tried. */
+enum clinfer_status ci_tuner_search(struct ci_tuner *tuner);
 
 /* ---- decide.c: from trials to entries ---- */
 

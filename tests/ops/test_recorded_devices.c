@@ -1,10 +1,7 @@
 /* Choices for devices that are not here: the capabilities of 31 devices, as public reports give them
  * (tests/data/devices.json), stand in for a device while real models' graphs get their kernels. Every op must get one,
  * no launch may go beyond a limit, memory is asked for in pieces that the device allows or refused in words, and no
- * profile that is shipped for another device may be taken.
- *
- * Where a report does not show a value, the least that OpenCL promises stands for it; local memory of 32 KiB, and work-
- * groups of a single item. */
+ * profile that is shipped for another device may be taken. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <setjmp.h>
@@ -16,7 +13,6 @@
 #include <sys/mman.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
 #include "base/status.h"
 #include "device/kernels.h"
@@ -26,100 +22,17 @@
 #include "ops/bind.h"
 #include "ops/op_list.h"
 #include "ops/signature.h"
+#include "support/recorded_devices.h"
 #include "tensor/op_params.h"
 
-enum { DEVICES = 31, LEAST_LOCAL = 32 << 10, LEAST_ALLOC = 128 << 20 };
-
-struct recorded {
-    const char *id;
-    struct ci_device_caps caps;
-    bool usable; /* OpenCL 1.2 at least: discovery leaves out what is older */
-};
-
-static struct recorded devices[DEVICES];
-static json_t *file;
+static struct recorded_device devices[RECORDED_DEVICES];
 
 /* No processor of the host counts for a device. */
 static const struct ci_cpu_features no_features = {.name = "recorded"};
 
-/* ---- reading ---- */
-
-static const char *text_of(const json_t *device, const char *key) {
-    const char *text = json_string_value(json_object_get(device, key));
-    return text ? text : "";
-}
-
-static uint64_t number_of(const json_t *device, const char *key, uint64_t otherwise) {
-    const json_t *value = json_object_get(device, key);
-    return json_is_integer(value) ? (uint64_t)json_integer_value(value) : otherwise;
-}
-
-static bool has_extension(const json_t *device, const char *name) {
-    const char *list = text_of(device, "extensions");
-    size_t length = strlen(name);
-    for (const char *at = list; (at = strstr(at, name)); at += length)
-        if ((at == list || at[-1] == ' ') && (at[length] == ' ' || !at[length])) return true;
-    return false;
-}
-
-/* The recordings do not hold it. */
-static int nvidia_capability(const char *name) {
-    if (strstr(name, "GTX 10")) return 61;
-    return strstr(name, "RTX 30") ? 86 : 0;
-}
-
-static void read_device(const json_t *json, struct recorded *device) {
-    struct ci_device_caps *caps = &device->caps;
-    device->id = text_of(json, "id");
-    snprintf(caps->name, sizeof caps->name, "%s", text_of(json, "name"));
-    snprintf(caps->vendor, sizeof caps->vendor, "%s", text_of(json, "vendor"));
-    snprintf(caps->platform, sizeof caps->platform, "%s", text_of(json, "platform_name"));
-    snprintf(caps->platform_version, sizeof caps->platform_version, "%s", text_of(json, "platform_version"));
-    snprintf(caps->version, sizeof caps->version, "%s", text_of(json, "device_version"));
-    snprintf(caps->driver, sizeof caps->driver, "%s", text_of(json, "driver_version"));
-    caps->kind = strcmp(text_of(json, "device_type"), "CPU") == 0 ? CI_DEVICE_CPU : CI_DEVICE_GPU;
-    if (sscanf(caps->version, "OpenCL %d.%d", &caps->opencl_major, &caps->opencl_minor) != 2) caps->opencl_major = 2;
-    caps->compute_units = (unsigned)number_of(json, "compute_units", 1);
-    caps->max_alloc_bytes = number_of(json, "max_alloc_bytes", LEAST_ALLOC);
-    caps->global_bytes = number_of(json, "global_mem_bytes", caps->max_alloc_bytes);
-    caps->local_bytes = number_of(json, "local_mem_bytes", LEAST_LOCAL);
-    caps->local_is_dedicated = strcmp(text_of(json, "local_mem_type"), "local") == 0;
-    caps->max_work_group = (size_t)number_of(json, "max_work_group_size", 1);
-    for (size_t i = 0; i < 3; i++) {
-        const json_t *size = json_array_get(json_object_get(json, "max_work_item_sizes"), i);
-        caps->max_work_item[i] = json_is_integer(size) ? (size_t)json_integer_value(size) : 1;
-    }
-    caps->base_align_bytes = (unsigned)number_of(json, "mem_base_addr_align_bits", 1024) / 8;
-    caps->unified_memory = json_is_true(json_object_get(json, "host_unified_memory"));
-    caps->shares_host_memory = caps->unified_memory || caps->kind == CI_DEVICE_CPU;
-    caps->fp16 = has_extension(json, "cl_khr_fp16");
-    caps->fp64 = has_extension(json, "cl_khr_fp64");
-    caps->intel_required_subgroup_size = has_extension(json, "cl_intel_required_subgroup_size");
-    caps->integer_dot_product = has_extension(json, "cl_khr_integer_dot_product");
-    caps->dot4 = ci_device_has_dot4(text_of(json, "extensions"), caps->name, nvidia_capability(caps->name));
-    caps->subgroups = has_extension(json, "cl_khr_subgroups") || has_extension(json, "cl_intel_subgroups") ||
-                      number_of(json, "max_sub_groups_per_work_group", 0) > 0;
-    device->usable = caps->opencl_major > 1 || caps->opencl_minor >= 2;
-}
-
 static int read_all(void **state) {
-    json_error_t error;
     (void)state;
-    file = json_load_file("tests/data/devices.json", 0, &error);
-    const json_t *list = json_object_get(file, "devices");
-    if (json_array_size(list) != DEVICES) {
-        fprintf(stderr, "tests/data/devices.json: %s; %zu devices, not %d\n", file ? "" : error.text,
-                json_array_size(list), DEVICES);
-        return -1;
-    }
-    for (size_t i = 0; i < DEVICES; i++) read_device(json_array_get(list, i), &devices[i]);
-    return 0;
-}
-
-static int drop_all(void **state) {
-    (void)state;
-    json_decref(file);
-    return 0;
+    return read_recorded_devices(devices);
 }
 
 /* ---- models ---- */
@@ -157,7 +70,7 @@ static void make_graph(struct ci_model *model, int64_t rows, struct ci_graph *gr
 
 /* ---- choices ---- */
 
-static void fail_choice(const struct recorded *device, const struct ci_node *node, const char *variant,
+static void fail_choice(const struct recorded_device *device, const struct ci_node *node, const char *variant,
                         const char *what) {
     char types[256] = "";
     for (int i = 0; i < node->op->inputs; i++) {
@@ -169,7 +82,7 @@ static void fail_choice(const struct recorded *device, const struct ci_node *nod
     fail_msg("%s: op %s (%s)%s, variant %s: %s", device->id, node->op->name, node->label, types, variant, what);
 }
 
-static void check_limits(const struct recorded *device, const struct ci_node *node, const struct ci_choice *choice) {
+static void check_limits(const struct recorded_device *device, const struct ci_node *node, const struct ci_choice *choice) {
     const struct ci_variant *variant = choice->variant;
     const struct ci_device_caps *caps = &device->caps;
     struct ci_call call;
@@ -196,7 +109,7 @@ static void check_limits(const struct recorded *device, const struct ci_node *no
 }
 
 /* All ops of the graph as a plan for this device would have them; how many. */
-static int check_graph(const struct recorded *device, struct ci_model *model, int64_t rows,
+static int check_graph(const struct recorded_device *device, struct ci_model *model, int64_t rows,
                        enum ci_activations activations) {
     const struct ci_caps host = {.cpu = &no_features, .threads = 2};
     const struct ci_caps caps = {.cpu = &no_features, .device = &device->caps, .threads = 2};
@@ -227,7 +140,7 @@ static void test_every_op_has_a_kernel_within_the_limits(void **state) {
         for (size_t t = 0; t < sizeof weight_types / sizeof *weight_types; t++) {
             struct ci_model model;
             make_model(&shapes[s], weight_types[t], &model);
-            for (int d = 0; d < DEVICES; d++)
+            for (int d = 0; d < RECORDED_DEVICES; d++)
                 for (size_t b = 0; devices[d].usable && b < sizeof buckets / sizeof *buckets; b++)
                     for (int a = CI_ACTIVATIONS_AUTO; a <= CI_ACTIVATIONS_Q8; a++)
                         checked += check_graph(&devices[d], &model, buckets[b], (enum ci_activations)a);
@@ -245,7 +158,7 @@ static const char *first_choice(const char *id, const struct ci_op *op, int64_t 
     const char *name = NULL;
     make_model(&shapes[0], &ci_type_q4_1, &model);
     make_graph(&model, rows, &graph);
-    for (int d = 0; d < DEVICES; d++) {
+    for (int d = 0; d < RECORDED_DEVICES; d++) {
         if (strcmp(devices[d].id, id) != 0) continue;
         const struct ci_caps caps = {.cpu = &no_features, .device = &devices[d].caps, .threads = 2};
         const struct ci_chooser chooser = {.place = 1, .caps = &caps};
@@ -278,7 +191,7 @@ static void test_devices_get_the_kernels_made_for_them(void **state) {
 enum { FILE_BYTES = 900 << 20 };
 
 /* This machine's device in the limits of another. */
-static void put_on(struct ci_device *device, const struct ci_device_caps *real, const struct recorded *mask) {
+static void put_on(struct ci_device *device, const struct ci_device_caps *real, const struct recorded_device *mask) {
     struct ci_device_caps *caps = (struct ci_device_caps *)(uintptr_t)ci_device_caps(device);
     *caps = *real;
     caps->max_alloc_bytes =
@@ -286,7 +199,7 @@ static void put_on(struct ci_device *device, const struct ci_device_caps *real, 
     caps->shares_host_memory = mask->caps.shares_host_memory;
 }
 
-static void check_pieces(const struct recorded *device, const struct ci_store *store, uint64_t limit) {
+static void check_pieces(const struct recorded_device *device, const struct ci_store *store, uint64_t limit) {
     const struct ci_place *place = &store->places[1];
     uint64_t sum = 0;
     for (size_t i = 0; i < place->file_count; i++) {
@@ -297,7 +210,7 @@ static void check_pieces(const struct recorded *device, const struct ci_store *s
 }
 
 /* A weight or a state: there within the limit, or refused with its name. */
-static void check_tensor(const struct recorded *device, const struct ci_tensor *tensor, enum clinfer_status status,
+static void check_tensor(const struct recorded_device *device, const struct ci_tensor *tensor, enum clinfer_status status,
                          uint64_t limit) {
     const struct ci_view *view = &tensor->view;
     uint64_t bytes = ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols);
@@ -311,7 +224,7 @@ static void check_tensor(const struct recorded *device, const struct ci_tensor *
     if (!strstr(clinfer_error(), tensor->name)) fail_msg("%s: not named: %s", device->id, clinfer_error());
 }
 
-static void check_memory(struct ci_device *device, const struct recorded *mask, struct ci_threads *threads,
+static void check_memory(struct ci_device *device, const struct recorded_device *mask, struct ci_threads *threads,
                          const uint8_t *bytes) {
     uint64_t limit = ci_device_caps(device)->max_alloc_bytes;
     struct ci_store store;
@@ -354,11 +267,11 @@ static void test_memory_is_asked_for_within_the_limits(void **state) {
     /* Pages that nobody writes to cost nothing. */
     void *bytes = mmap(NULL, FILE_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     assert_true(bytes != MAP_FAILED);
-    for (int d = 0; d < DEVICES; d++) {
+    for (int d = 0; d < RECORDED_DEVICES; d++) {
         put_on(device, &real, &devices[d]);
         check_memory(device, &devices[d], threads, bytes);
     }
-    put_on(device, &real, &(struct recorded){.caps = real});
+    put_on(device, &real, &(struct recorded_device){.caps = real});
     munmap(bytes, FILE_BYTES);
     ci_threads_destroy(threads);
     ci_device_close(device);
@@ -368,7 +281,7 @@ static void test_memory_is_asked_for_within_the_limits(void **state) {
 
 static void test_no_profile_of_another_device_is_taken(void **state) {
     (void)state;
-    for (int d = 0; d < DEVICES; d++) {
+    for (int d = 0; d < RECORDED_DEVICES; d++) {
         const struct ci_caps caps = {.cpu = &no_features, .device = &devices[d].caps, .threads = 2};
         struct ci_profile_key key;
         struct ci_profile profile = {0};
@@ -423,5 +336,5 @@ int main(void) {
         cmocka_unit_test(test_no_profile_of_another_device_is_taken),
         cmocka_unit_test(test_a_tunable_is_a_macro_of_the_kernel_or_of_the_grid_alone),
     };
-    return cmocka_run_group_tests(tests, read_all, drop_all);
+    return cmocka_run_group_tests(tests, read_all, NULL);
 }

@@ -6,6 +6,7 @@
 #define TESTS_UNIT_FAKE_TUNER_H
 
 #include <ftw.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,6 +47,9 @@ static struct {
     enum ci_trial_outcome (*outcome)(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate);
     double (*model_seconds)(const struct ci_profile *profile, bool decode); /* NULL profile: none */
     double sleep;                                                           /* real seconds of a try */
+    void (*pass)(double seconds); /* NULL: what takes time takes none; else the test's own clock goes on */
+    double (*try_seconds)(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate);
+    struct ci_profile_device device; /* what is measured of it; zeros: a usual one */
     double build_seconds;
     int fail_model;  /* outcome of ci_worker_model */
     int most_rounds; /* that it has time for; 0: all */
@@ -97,6 +101,7 @@ enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_prob
     *made = (struct try){.op = problem->op, .rows = problem->shape.in[0].rows, .candidate = *candidate};
     for (int i = 0; i < CI_MAX_INPUTS; i++) made->types[i] = problem->shape.in[i].type;
     if (fake.sleep > 0) usleep((useconds_t)(1e6 * fake.sleep));
+    if (fake.pass) fake.pass(fake.try_seconds(problem, candidate));
     *trial = (struct ci_trial){.outcome = fake.outcome ? fake.outcome(problem, candidate) : CI_TRIAL_PASSED,
                                .build_seconds = fake.build_seconds,
                                .nmse = 1e-12};
@@ -113,7 +118,10 @@ enum clinfer_status ci_worker_compare(struct ci_worker *worker, const struct ci_
     (void)worker;
     (void)deadline_seconds;
     fake.compared++;
-    for (int i = 0; i < rounds * count; i++) samples[i] = fake.seconds(problem, &candidates[i % count]);
+    for (int i = 0; i < rounds * count; i++) {
+        samples[i] = fake.seconds(problem, &candidates[i % count]);
+        if (fake.pass) fake.pass(fmax(0.01, samples[i]));
+    }
     *trial = (struct ci_trial){.outcome = CI_TRIAL_PASSED};
     return CLINFER_OK;
 }
@@ -129,6 +137,8 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
                                            .dot8_operations_per_second = 4e12,
                                            .launch_seconds = 1e-6,
                                            .crossing_seconds = 1e-5};
+    if (fake.device.read_bytes_per_second > 0) *measured = fake.device;
+    if (fake.pass) fake.pass(2);
     *trial = (struct ci_trial){.outcome = CI_TRIAL_PASSED};
     return CLINFER_OK;
 }
@@ -149,6 +159,7 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_m
         enum clinfer_status status = has ? ci_profile_read(model->tunings[side], &profile) : CLINFER_OK;
         if (status == CLINFER_OUT_OF_MEMORY) return status;
         assert_ok(status);
+        if (fake.pass) fake.pass(0.5 * model->rounds_seconds);
         for (int round = 0; round < model->decode_rounds; round++)
             model->decode[2 * round + side] =
                 fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, true) : 0.01 * (side ? 0.95 : 1);
@@ -194,12 +205,15 @@ static void on_say(void *user, const char *text) {
 struct wish {
     double budget;
     bool thorough, again, standard;
+    const struct ci_device_caps *device; /* NULL: the imagined GPU */
+    const char *model;                   /* NULL: the tiny one */
 };
 
 static enum clinfer_status tune(const struct wish *wish, struct ci_tune_result *result) {
     static struct ci_caps caps;
-    const char *const models[] = {model_path};
+    const char *const models[] = {wish->model ? wish->model : model_path};
     caps = imagined_gpu_caps();
+    if (wish->device) caps.device = wish->device;
     fake.try_count = fake.created = fake.compared = fake.models = fake.measured = 0;
     memset(&heard.progress, 0, sizeof heard - offsetof(__typeof__(heard), progress));
     heard.said[0] = 0;

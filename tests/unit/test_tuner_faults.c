@@ -182,7 +182,7 @@ static void test_what_may_be_chance_is_given_back(void **state) {
     (void)state;
     struct ci_tune_result result;
     fake.model_seconds = by_chance;
-    assert_ok(tune(&(struct wish){.budget = 2}, &result));
+    assert_ok(tune(&(struct wish){.budget = 6}, &result));
     assert_true(result.given_back > 0);
     assert_non_null(strstr(heard.said, "did not make decoding faster for sure"));
     assert_float_equal(result.models[0].decode_after, result.models[0].decode_before, 1e-9);
