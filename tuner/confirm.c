@@ -146,6 +146,7 @@ struct timed {
     int rounds;
     double pairs[2 * MOST_ROUNDS];
     double before, ratio; /* medians: seconds before; of what the winners take, the share of that */
+    double low, high;     /* between which the ratio's median lies 19 times in 20, as the pairs have it */
     int faster;           /* of the pairs */
     bool surely_faster, surely_slower;
 };
@@ -168,6 +169,22 @@ static bool is_sure(int said, int rounds, double chance) {
     return tail <= chance;
 }
 
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The values between which the median lies with 95%, by their order alone. With fewer than six there are none so sure:
+ * the least and the greatest. `values` are sorted. */
+static void bounds_of_median(double *values, int count, double *low, double *high) {
+    if (count == 0) return;
+    int outside = 0;
+    while (outside + 1 < count / 2 && is_sure(count - outside - 1, count, 0.5 * one_in_twenty)) outside++;
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    *low = values[outside];
+    *high = values[count - 1 - outside];
+}
+
 static void sum_up(struct timed *timed) {
     double ratios[MOST_ROUNDS];
     int slow = 0;
@@ -179,6 +196,7 @@ static void sum_up(struct timed *timed) {
     }
     timed->before = ci_tuner_median(timed->pairs, timed->rounds, 2);
     timed->ratio = ci_tuner_median(ratios, timed->rounds, 1);
+    bounds_of_median(ratios, timed->rounds, &timed->low, &timed->high);
     timed->surely_slower = is_sure(slow, timed->rounds, one_in_twenty) && timed->ratio > slower;
 }
 
@@ -445,6 +463,9 @@ static enum clinfer_status give_back_idle(struct ci_tuner *tuner, int model, str
     return CLINFER_OK;
 }
 
+/* Winners that were given back leave what was there. */
+static bool kept(const struct timed *timed) { return timed->ratio < 1 || timed->ratio > 1; }
+
 static void record(struct ci_tuner *tuner, int model, const struct outcome *outcome) {
     struct ci_tune_result *result = tuner->result;
     const struct ci_tune_model *known = &tuner->problems->models[model];
@@ -456,6 +477,12 @@ static void record(struct ci_tuner *tuner, int model, const struct outcome *outc
     record->decode_after = 1 / (outcome->decode.before * outcome->decode.ratio);
     record->prefill_before = 1 / outcome->prefill.before;
     record->prefill_after = 1 / (outcome->prefill.before * outcome->prefill.ratio);
+    const struct timed *timed[] = {&outcome->decode, &outcome->prefill};
+    for (int r = 0; r < 2; r++)
+        result->gains[model][r] = (struct ci_tune_gain){.ratio = 1 / timed[r]->ratio,
+                                                        .low = kept(timed[r]) ? 1 / timed[r]->high : 1,
+                                                        .high = kept(timed[r]) ? 1 / timed[r]->low : 1,
+                                                        .worst = -1};
 }
 
 /* It looks faster, or slower, but by chance that may be. */

@@ -271,6 +271,7 @@ static enum clinfer_status fill_lines(struct ci_tuner *tuner) {
     result->lines = calloc((size_t)tuner->problems->count + 1, sizeof *result->lines);
     if (!result->lines) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the table");
     ci_tuner_reweigh(tuner);
+    for (int i = 0; i < result->model_count; i++) ci_tuner_bound(tuner, i);
     for (int i = 0; i < tuner->problems->count; i++) {
         const struct ci_tuned *tuned = &tuner->tuned[i];
         result->waiting += !tuned->decided && !tuned->timed && ci_search_possible(&tuned->search);
@@ -342,7 +343,8 @@ static enum clinfer_status prepare(struct ci_tuner *tuner) {
     tuner->seconds = calloc(count, sizeof *tuner->seconds);
     tuner->weights = calloc(count, sizeof *tuner->weights);
     result->models = calloc((size_t)tuner->problems->model_count + 1, sizeof *result->models);
-    if (!tuner->tuned || !tuner->seconds || !tuner->weights || !result->models)
+    result->gains = calloc((size_t)tuner->problems->model_count + 1, sizeof *result->gains);
+    if (!result->gains || !tuner->tuned || !tuner->seconds || !tuner->weights || !result->models)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of what to tune");
     result->model_count = tuner->problems->model_count;
     for (int i = 0; i < result->model_count; i++) {
@@ -396,6 +398,7 @@ void ci_tune_free(struct ci_tune_result *result) {
     ci_profile_free(&result->profile);
     free(result->lines);
     free(result->models);
+    free(result->gains);
     free(result->path);
     *result = (struct ci_tune_result){0};
 }

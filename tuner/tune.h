@@ -63,6 +63,15 @@ struct ci_tune_line {
     bool kept;                          /* of the old profile, not measured again */
 };
 
+/* What a run of a model (decoding, a prompt) gained in the whole model, and what bounds it now. */
+struct ci_tune_gain {
+    double ratio, low, high; /* tokens per second after over before: median, and where it lies 19 times in 20; 0: not seen */
+    double share;            /* of the limit by bytes and operations that it reaches now; 0: not known */
+    bool by_memory;          /* most of that limit is reading; else it is arithmetic */
+    int worst;               /* index of the problem that loses most of the time; -1: none is known */
+    double worst_share, worst_loss; /* of its own limit that it reaches; of the run's time that it loses */
+};
+
 struct ci_tune_result {
     struct ci_problems problems;
     struct ci_tune_line *lines; /* by how much they matter */
@@ -70,6 +79,7 @@ struct ci_tune_result {
     struct ci_profile profile; /* as it is on disk now */
     char *path;
     struct ci_profile_model *models; /* of this run */
+    struct ci_tune_gain (*gains)[2]; /* of each model: decoding, a prompt */
     int model_count;
     const char
         *before; /* what models ran with before: "the order of the table", "the shipped profile", "the old profile" */

@@ -119,6 +119,11 @@ void ci_tuner_reweigh(struct ci_tuner *tuner);
 /* Searches until tuner->search_end at most, and decides all that was tried. */
 enum clinfer_status ci_tuner_search(struct ci_tuner *tuner);
 
+/* ---- bound.c: what is left to gain ---- */
+
+/* Fills in share, by_memory and worst of a model's gains, where the whole model was measured. */
+void ci_tuner_bound(const struct ci_tuner *tuner, int model);
+
 /* ---- decide.c: from trials to entries ---- */
 
 /* Of values[0], values[stride], ...; at most CI_TUNE_MODEL_ROUNDS. */

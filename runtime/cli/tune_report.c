@@ -68,16 +68,38 @@ static void print_line(const struct ci_tune_line *line, const struct ci_profile_
               speed, 100 * rate.share, trials, chosen, line->kept ? " (kept)" : "");
 }
 
+/* What was gained, how surely, and what bounds the rest. */
+static void print_gain(const struct ci_tune_result *result, const char *what, double before, double after,
+                       const struct ci_tune_gain *gain) {
+    const double enough = 0.8;
+    ci_printf("  %s: %.1f -> %.1f t/s", what, before, after);
+    if (gain->ratio > 1 || gain->ratio < 1)
+        ci_printf(", %.2fx (19 times in 20 between %.2fx and %.2fx)", gain->ratio, gain->low, gain->high);
+    else if (gain->ratio > 0)
+        ci_printf(", nothing to gain was found");
+    if (gain->share > 0)
+        ci_printf("; that is %.0f%% of what the %s gives", 100 * gain->share, gain->by_memory ? "memory" : "arithmetic");
+    if (gain->share >= 1) {
+        ci_printf(": no kernel can help");
+    } else if (gain->share >= enough) {
+        ci_printf(": no kernel can gain more than %.2fx", 1 / gain->share);
+    } else if (gain->share > 0 && gain->worst >= 0) {
+        char problem[CI_TUNE_TEXT];
+        ci_printf("; most is lost in %s (%.0f%% of the time, at %.0f%% of its limit)",
+                  ci_tune_problem_text(&result->problems.items[gain->worst].signature, problem), 100 * gain->worst_loss,
+                  100 * gain->worst_share);
+    }
+    ci_printf("\n");
+}
+
 static void print_models(const struct ci_tune_device *device) {
     const struct ci_tune_result *result = &device->result;
     for (int i = 0; i < result->model_count; i++) {
         const struct ci_profile_model *model = &result->models[i];
-        ci_printf("%s: %.0f%% of its time is in tuned ops", model->name, 100 * model->covered);
-        if (model->decode_after > 0 && model->decode_before > 0)
-            ci_printf("; decode %.1f -> %.1f t/s (%.2fx), prefill %.1f -> %.1f t/s (%.2fx)", model->decode_before,
-                      model->decode_after, model->decode_after / model->decode_before, model->prefill_before,
-                      model->prefill_after, model->prefill_after / model->prefill_before);
-        ci_printf("\n");
+        ci_printf("%s: %.0f%% of its time is in tuned ops\n", model->name, 100 * model->covered);
+        if (!(model->decode_after > 0) || !(model->decode_before > 0)) continue;
+        print_gain(result, "decode", model->decode_before, model->decode_after, &result->gains[i][0]);
+        print_gain(result, "prompts", model->prefill_before, model->prefill_after, &result->gains[i][1]);
     }
 }
 
@@ -157,10 +179,18 @@ static json_t *line_json(const struct ci_tune_line *line, const struct ci_profil
     return object;
 }
 
-static json_t *model_json(const struct ci_profile_model *model) {
-    return json_pack("{s:o, s:f, s:f, s:f, s:f, s:f}", "name", text_json(model->name), "covered", model->covered,
+static json_t *gain_json(const struct ci_tune_gain *gain) {
+    return json_pack("{s:f, s:f, s:f, s:f, s:s}", "ratio", gain->ratio, "low", gain->low, "high", gain->high,
+                     "share_of_limit", gain->share, "bound", gain->by_memory ? "memory" : "arithmetic");
+}
+
+static json_t *model_json(const struct ci_profile_model *model, const struct ci_tune_gain gains[2]) {
+    json_t *object = json_pack("{s:o, s:f, s:f, s:f, s:f, s:f}", "name", text_json(model->name), "covered", model->covered,
                      "decode_before", model->decode_before, "decode_after", model->decode_after, "prefill_before",
                      model->prefill_before, "prefill_after", model->prefill_after);
+    static const char *const runs[] = {"decode_gain", "prefill_gain"};
+    for (int r = 0; r < 2 && gains[r].ratio > 0; r++) json_object_set_new(object, runs[r], gain_json(&gains[r]));
+    return object;
 }
 
 static json_t *measured_json(const struct ci_profile_device *measured) {
@@ -182,7 +212,7 @@ json_t *ci_tune_device_json(const struct ci_tune_device *device) {
     json_t *lines = json_array(), *models = json_array();
     for (int i = 0; i < result->line_count; i++)
         json_array_append_new(lines, line_json(&result->lines[i], &result->profile.measured));
-    for (int i = 0; i < result->model_count; i++) json_array_append_new(models, model_json(&result->models[i]));
+    for (int i = 0; i < result->model_count; i++) json_array_append_new(models, model_json(&result->models[i], result->gains[i]));
     json_t *more = json_pack(
         "{s:o, s:b, s:b, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o}", "profile",
         text_json(result->path), "changed", (int)result->changed, "interrupted", (int)result->interrupted, "before",
