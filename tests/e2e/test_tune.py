@@ -76,7 +76,10 @@ def first_device():
 
 def check_tune(data, device, budget):
     log = os.path.join(data, "trials.jsonl")
-    report, _ = tune_json(data, "--log", log, device=device, budget=budget)
+    for seconds in budget, 20, 60:  # a busy machine gets to nothing in a few seconds
+        report, _ = tune_json(data, "--log", log, device=device, budget=seconds)
+        if report["changed"]:
+            break
     assert report["changed"] and report["searched"] > 0 and report["tried"] > 0, report
     assert report["measured"]["read_bytes_per_second"] > 0
     assert report["models"][0]["covered"] > 0
@@ -89,6 +92,7 @@ def check_tune(data, device, budget):
     assert sum(trial["kind"] == "trial" for trial in trials) == report["tried"]
     assert all(trial["outcome"] for trial in trials if trial["kind"] == "trial")
     assert not os.listdir(os.path.join(data, "clinfer/profiles/trying"))
+    return seconds
 
 
 def check_second_is_quick(data, device, budget):
@@ -114,15 +118,13 @@ def check_answers_agree(data, device):
 
 def test_the_cpu_backend_is_tuned():
     data = folder("cpu")
-    check_tune(data, "cpu", 3)
-    check_second_is_quick(data, "cpu", 3)
+    check_second_is_quick(data, "cpu", check_tune(data, "cpu", 3))
     check_answers_agree(data, "cpu")
 
 
 def test_an_opencl_device_is_tuned():
     device, data = first_device(), folder("opencl")
-    check_tune(data, device, 6)
-    check_second_is_quick(data, device, 6)
+    check_second_is_quick(data, device, check_tune(data, device, 6))
     check_answers_agree(data, device)
 
 
@@ -264,11 +266,11 @@ def test_two_at_once():
 
 def test_a_damaged_profile_is_replaced():
     data = folder("damaged")
-    tune_json(data, budget=2)
+    check_tune(data, "cpu", 2)
     [path] = [path for path in glob.glob(os.path.join(data, "clinfer/profiles/*.json")) if "quarantine" not in path]
     with open(path, "r+", encoding="utf-8") as file:
         file.truncate(os.path.getsize(path) // 2)
-    report, done = tune_json(data, budget=2)
+    report, done = tune_json(data, budget=20)
     assert os.path.basename(path) in done.stderr, done.stderr
     assert report["changed"] and profiles(data)[0]["entries"]
 
