@@ -19,14 +19,15 @@
 /* Of the limit that its bytes and operations set, what a good kernel reaches: beyond that there is nothing to gain. */
 static const double reachable = 0.9;
 
-/* Room (of the time of decoding, or of a prompt) that is not worth a turn, of a tune that is thorough, too; that is worth one of seconds. What a fruitless turn takes from the chance
- * of the next. Weight of a problem that is looked at at all, and whose candidates are timed once more before the
- * search goes deeper. Of a run's time what has to be saved for a winner to be tried elsewhere. */
-static const double least_room = 0.005, tiny_room = 0.0005, much_room = 0.05, fruitless_chance = 0.6, worth_a_look = 0.001, worth_ranking = 0.01,
-                    least_saving = 0.0005;
+/* Room (of the time of decoding, or of a prompt) that is not worth a turn, of a tune that is thorough, too; that is
+ * worth one of seconds. What a fruitless turn takes from the chance of the next. Weight of a problem that is looked at
+ * at all, and whose candidates are timed once more before the search goes deeper. Of a run's time what has to be saved
+ * for a winner to be tried elsewhere. */
+static const double least_room = 0.005, tiny_room = 0.0005, much_room = 0.05, fruitless_chance = 0.6,
+                    worth_a_look = 0.001, worth_ranking = 0.01, least_saving = 0.0005;
 
-/* Of the search: what the first look may take; what is kept for what builds slowly, for trying winners elsewhere, for comparing winners, and
- * fused ops with their parts. */
+/* Of the search: what the first look may take; what is kept for what builds slowly, for trying winners elsewhere, for
+ * comparing winners, and fused ops with their parts. */
 static const double look_share = 0.4, slow_share = 0.1, spread_share = 0.13, decide_share = 0.06, unfuse_share = 0.04;
 
 /* Of the search what is kept for CLBlast when the tune is thorough, and of that what sets of parameters may take: with
@@ -70,7 +71,8 @@ static bool over(const struct ci_tuner *tuner, double end) {
 static int fastest_point(const struct ci_search *search) {
     int best = -1;
     for (int i = 0; i < search->count; i++)
-        if (isfinite(search->points[i].seconds) && (best < 0 || search->points[i].seconds < search->points[best].seconds))
+        if (isfinite(search->points[i].seconds) &&
+            (best < 0 || search->points[i].seconds < search->points[best].seconds))
             best = i;
     return best;
 }
@@ -273,7 +275,8 @@ static enum clinfer_status take_slow_turns(struct ci_tuner *tuner) {
     return take_turns(tuner, much_room, INFINITY);
 }
 
-/* gains [like]: how much faster the winner of a kind is than what would run without a profile, where it was searched. */
+/* gains [like]: how much faster the winner of a kind is than what would run without a profile, where it was searched.
+ */
 static void find_gains(const struct ci_tuner *tuner, double *gains) {
     for (int i = 0; i < tuner->problems->count; i++) gains[i] = 1;
     for (int i = 0; i < tuner->problems->count; i++) {

@@ -78,7 +78,8 @@ static void print_gain(const struct ci_tune_result *result, const char *what, do
     else if (gain->ratio > 0)
         ci_printf(", nothing to gain was found");
     if (gain->share > 0)
-        ci_printf("; that is %.0f%% of what the %s gives", 100 * gain->share, gain->by_memory ? "memory" : "arithmetic");
+        ci_printf("; that is %.0f%% of what the %s gives", 100 * gain->share,
+                  gain->by_memory ? "memory" : "arithmetic");
     if (gain->share >= 1) {
         ci_printf(": no kernel can help");
     } else if (gain->share >= enough) {
@@ -185,9 +186,10 @@ static json_t *gain_json(const struct ci_tune_gain *gain) {
 }
 
 static json_t *model_json(const struct ci_profile_model *model, const struct ci_tune_gain gains[2]) {
-    json_t *object = json_pack("{s:o, s:f, s:f, s:f, s:f, s:f}", "name", text_json(model->name), "covered", model->covered,
-                     "decode_before", model->decode_before, "decode_after", model->decode_after, "prefill_before",
-                     model->prefill_before, "prefill_after", model->prefill_after);
+    json_t *object =
+        json_pack("{s:o, s:f, s:f, s:f, s:f, s:f}", "name", text_json(model->name), "covered", model->covered,
+                  "decode_before", model->decode_before, "decode_after", model->decode_after, "prefill_before",
+                  model->prefill_before, "prefill_after", model->prefill_after);
     static const char *const runs[] = {"decode_gain", "prefill_gain"};
     for (int r = 0; r < 2 && gains[r].ratio > 0; r++) json_object_set_new(object, runs[r], gain_json(&gains[r]));
     return object;
@@ -212,7 +214,8 @@ json_t *ci_tune_device_json(const struct ci_tune_device *device) {
     json_t *lines = json_array(), *models = json_array();
     for (int i = 0; i < result->line_count; i++)
         json_array_append_new(lines, line_json(&result->lines[i], &result->profile.measured));
-    for (int i = 0; i < result->model_count; i++) json_array_append_new(models, model_json(&result->models[i], result->gains[i]));
+    for (int i = 0; i < result->model_count; i++)
+        json_array_append_new(models, model_json(&result->models[i], result->gains[i]));
     json_t *more = json_pack(
         "{s:o, s:b, s:b, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o}", "profile",
         text_json(result->path), "changed", (int)result->changed, "interrupted", (int)result->interrupted, "before",

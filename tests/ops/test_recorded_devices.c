@@ -82,7 +82,8 @@ static void fail_choice(const struct recorded_device *device, const struct ci_no
     fail_msg("%s: op %s (%s)%s, variant %s: %s", device->id, node->op->name, node->label, types, variant, what);
 }
 
-static void check_limits(const struct recorded_device *device, const struct ci_node *node, const struct ci_choice *choice) {
+static void check_limits(const struct recorded_device *device, const struct ci_node *node,
+                         const struct ci_choice *choice) {
     const struct ci_variant *variant = choice->variant;
     const struct ci_device_caps *caps = &device->caps;
     struct ci_call call;
@@ -210,8 +211,8 @@ static void check_pieces(const struct recorded_device *device, const struct ci_s
 }
 
 /* A weight or a state: there within the limit, or refused with its name. */
-static void check_tensor(const struct recorded_device *device, const struct ci_tensor *tensor, enum clinfer_status status,
-                         uint64_t limit) {
+static void check_tensor(const struct recorded_device *device, const struct ci_tensor *tensor,
+                         enum clinfer_status status, uint64_t limit) {
     const struct ci_view *view = &tensor->view;
     uint64_t bytes = ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols);
     if (status == CLINFER_OK) {

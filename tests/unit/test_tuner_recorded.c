@@ -1,6 +1,6 @@
 /* tuner/tune.h on devices that nobody here has: the recorded devices (support/recorded_devices.h) with a cost model in
- * the place of hardware, whose fastest kernels are anywhere but where the table has them. A tune of a minute has to find
- * nearly the best there is, and one that has nothing to find has to end before its time.
+ * the place of hardware, whose fastest kernels are anywhere but where the table has them. A tune of a minute has to
+ * find nearly the best there is, and one that has nothing to find has to end before its time.
  *
  * The clock is the test's own: what a driver would take to build and to run is added to it, and nobody waits. */
 #define _GNU_SOURCE
@@ -36,7 +36,7 @@ static void pass(double seconds) { clock_seconds += seconds; }
 static struct {
     const struct recorded_device *recorded;
     struct ci_profile_device measured;
-    bool scrambled; /* the fastest may be anywhere; else all are near the limit */
+    bool scrambled;             /* the fastest may be anywhere; else all are near the limit */
     uint64_t built[MOST_BUILT]; /* programs, by their source */
     int built_count;
     uint64_t random_state;
@@ -216,9 +216,9 @@ static double profile_seconds(const struct ci_caps *caps, const struct ci_tune_p
         const char *layout = i < 0 ? "" : ci_layouts[i]->name;
         const struct ci_profile_entry *entry = profile ? ci_profile_find(profile, &item->signature, layout) : NULL;
         if (!entry || strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0) continue;
-        struct ci_tuner_candidate candidate = {
-            .variant = ci_variant_find(item->problem.op, CI_BACKEND_OPENCL, entry->variant),
-            .layout = i < 0 ? NULL : ci_layouts[i]};
+        struct ci_tuner_candidate candidate = {.variant =
+                                                   ci_variant_find(item->problem.op, CI_BACKEND_OPENCL, entry->variant),
+                                               .layout = i < 0 ? NULL : ci_layouts[i]};
         if (!candidate.variant) continue;
         assert_ok(ci_signature_values(candidate.variant, entry->tunables, entry->tunable_count, candidate.tunables));
         best = fmin(best, true_seconds(item, &candidate));
@@ -242,7 +242,8 @@ static double run_seconds(enum state state, const struct ci_profile *profile, in
                      : state == TABLE ? table_seconds(&known_caps, item)
                                       : profile_seconds(&known_caps, item, profile);
         /* Parts stand before what they are parts of. */
-        if (state == BEST && item->first >= 0) seconds[i] = fmin(seconds[i], seconds[item->first] + seconds[item->second]);
+        if (state == BEST && item->first >= 0)
+            seconds[i] = fmin(seconds[i], seconds[item->first] + seconds[item->second]);
     }
     double sum = ci_problems_run(&known, seconds, 0, run, NULL, NULL);
     free(seconds);
@@ -312,7 +313,8 @@ static void test_it_ends_early_where_nothing_is_to_gain(void **state) {
     assert_ok(tune(&(struct wish){.budget = 60, .device = &devices[0].caps, .model = shape_path}, &result));
     print_message("%d tried in %.0f of 60 s\n", result.tried, ci_now() - start);
     assert_true(ci_now() - start < 30);
-    assert_true(run_seconds(TUNED, &result.profile, CI_TUNE_DECODE) <= run_seconds(TABLE, NULL, CI_TUNE_DECODE) * 1.001);
+    assert_true(run_seconds(TUNED, &result.profile, CI_TUNE_DECODE) <=
+                run_seconds(TABLE, NULL, CI_TUNE_DECODE) * 1.001);
     ci_tune_free(&result);
     ci_problems_free(&known);
 }
@@ -323,8 +325,12 @@ static void write_shape(void) {
     static const struct {
         const char *name;
         uint64_t cols, rows;
-    } tensors[] = {{"attn_q", WIDTH, WIDTH},         {"attn_k", WIDTH, KV},           {"attn_v", WIDTH, KV},
-                   {"attn_output", WIDTH, WIDTH},    {"ffn_gate", WIDTH, FEED_FORWARD}, {"ffn_up", WIDTH, FEED_FORWARD},
+    } tensors[] = {{"attn_q", WIDTH, WIDTH},
+                   {"attn_k", WIDTH, KV},
+                   {"attn_v", WIDTH, KV},
+                   {"attn_output", WIDTH, WIDTH},
+                   {"ffn_gate", WIDTH, FEED_FORWARD},
+                   {"ffn_up", WIDTH, FEED_FORWARD},
                    {"ffn_down", FEED_FORWARD, WIDTH}};
     enum { F32 = 0, Q4_0 = 2, Q8_0 = 8 };
     struct gguf_writer *writer = gguf_writer_create();
