@@ -23,6 +23,7 @@
 #include "engine/draft.h"
 #include "engine/joined.h"
 #include "engine/logprobs.h"
+#include "engine/pace.h"
 #include "engine/predict.h"
 #include "engine/rank.h"
 #include "engine/sampler.h"
@@ -85,13 +86,6 @@ enum ci_care { CI_CARE_NONE, CI_CARE_SUCCESSOR, CI_CARE_LOOK, CI_CARE_COMPARE, C
 struct ci_careful_cost {
     int steps, compared;
     double seconds, compare_seconds, build_seconds;
-};
-
-/* How long steps take here, as measured; 0: not known yet. */
-struct ci_pace {
-    double landed;         /* when the results of the last step were there */
-    double decode_seconds; /* of a step in which all decode */
-    int64_t piece;         /* so many rows of prompts beside them make a step that takes as long as it may */
 };
 
 /* Sessions and kept prefixes with the same tokens hold the same page. One session may write behind the rows that the

@@ -2,10 +2,8 @@
  *
  * Requests run in the order in which they come, so many at once as a step has rows for and memory has pages; the others
  * wait. Each step has one row of every session that decodes, and with the rest of its rows it goes on with prompts, the
- * oldest first. So that nobody waits long for the next token, the piece of prompts beside those that decode is as large
- * as a step of a tenth of a second allows, or one of somewhat more than what decoding alone takes. How large that is
- * follows from how long the steps before took: a step has a fixed part, reading the weights, so that scaling the last
- * piece by what it should have taken comes near from either side and never swings.
+ * oldest first. So that nobody waits long for the next token, the piece of prompts beside those that decode is no
+ * larger than a step of less than a tenth of a second allows (pace.h).
  *
  * Where pages run out, the one that came last gives its own back, waits, and is computed again later. */
 #include <assert.h>
@@ -15,10 +13,8 @@
 #include "engine/engine_private.h"
 #include "trace/probes.h"
 
-/* Rows that follow each other without a choice are no prompt; the least and the first piece of one. */
-enum { MOST_FORCED = 16, LEAST_PIECE = 8, FIRST_PIECE = 32 };
-
-static const double most_seconds = 0.1, most_times_decode = 1.7;
+/* Rows that follow each other without a choice are no prompt. */
+enum { MOST_FORCED = 16 };
 
 /* ---- the queue ---- */
 
@@ -54,34 +50,15 @@ void ci_engine_make_way(struct clinfer_engine *engine) {
 
 /* ---- how long steps take ---- */
 
-static int64_t within(int64_t value, int64_t least, int64_t most) {
-    return value < least ? least : value > most ? most : value;
-}
-
-static double seconds_allowed(const struct ci_pace *pace) {
-    double seconds = most_times_decode * pace->decode_seconds;
-    return seconds > most_seconds ? seconds : most_seconds;
-}
-
 void ci_pace_note(struct clinfer_engine *engine, const struct ci_flight *flight) {
     struct ci_pace *pace = &engine->pace;
     const struct ci_batch *batch = &flight->batch;
-    int64_t most = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
-    int64_t prompt = batch->rows - batch->decoding;
     double now = ci_now(), start = flight->started > pace->landed ? flight->started : pace->landed;
-    double seconds = now - start, allowed = seconds_allowed(pace);
+    const struct ci_pace_step step = {now - start, batch->rows - batch->decoding, batch->decoding, batch->cut};
     pace->landed = now;
-    if (engine->careful != CI_CARE_NONE || seconds <= 0) return;
-    if (prompt == 0) {
-        ci_draft_pace_note(&engine->draft, batch->rows, seconds);
-        pace->decode_seconds = pace->decode_seconds > 0 ? 0.8 * pace->decode_seconds + 0.2 * seconds : seconds;
-        return;
-    }
-    int64_t fits = (int64_t)((double)prompt * allowed / seconds);
-    if (pace->piece == 0 && prompt >= FIRST_PIECE) pace->piece = within(fits, LEAST_PIECE, most);
-    /* A prompt that ended before the piece did says only whether that was too much. */
-    if (batch->decoding > 0 && (batch->cut || fits < prompt))
-        pace->piece = within(within(fits, prompt / 2, 2 * prompt), LEAST_PIECE, most);
+    if (engine->careful != CI_CARE_NONE || step.seconds <= 0) return;
+    if (step.prompt == 0) ci_draft_pace_note(&engine->draft, batch->rows, step.seconds);
+    ci_pace_take(pace, &step, engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS]);
 }
 
 /* ---- a step ---- */
@@ -190,7 +167,7 @@ static void add_prompts(struct clinfer_engine *engine, struct ci_batch *batch, i
     int64_t room = most - batch->rows;
     int running = count_running(engine);
     bool closed = false; /* who came later than one that has to wait waits too */
-    int64_t piece = engine->pace.piece ? engine->pace.piece : FIRST_PIECE;
+    int64_t piece = ci_pace_piece(&engine->pace);
     if (batch->count > 0 && piece < room) room = piece;
     for (struct clinfer_session *session = engine->queue, *next; session && room > 0; session = next) {
         next = session->next_in_queue;
