@@ -73,20 +73,30 @@ static int keep_allowed(struct clinfer_session *session, int count) {
     return count;
 }
 
-/* How many of `most` guesses pay. */
-static int best_count(const struct clinfer_session *session, const struct ci_batch *batch, int source, int kind,
-                      int most) {
-    double chance = ci_draft_chance(&session->drafting.rates[source][kind], sources[source]->start[kind]);
+/* How many of `most` guesses pay, if each is right with this chance. */
+static int count_by_chance(const struct clinfer_session *session, const struct ci_batch *batch, int source, int most,
+                           double chance) {
     return ci_draft_best(&session->engine->draft, batch->rows, batch->wanted, most, chance,
-                         sources[source]->seconds(session->engine));
+                         sources[source]->seconds(session));
 }
 
-/* The same, but for a few now and then although they have not paid. */
+/* The same by what was seen. */
+static int best_count(const struct clinfer_session *session, const struct ci_batch *batch, int source, int kind,
+                      int most) {
+    const struct ci_draft_rate *rate = &session->drafting.rates[source][kind];
+    return count_by_chance(session, batch, source, most, ci_draft_chance(rate, sources[source]->start[kind]));
+}
+
+/* The same, but for a few now and then although they have not paid: if they cost nothing, or would pay if they were as
+ * good as guesses of this kind are taken for at first. */
 static int choose_count(struct clinfer_session *session, const struct ci_batch *batch, int source, int kind, int most) {
     struct ci_drafting *own = &session->drafting;
     int count = best_count(session, batch, source, kind, most);
     if (session->engine->draft.always) return most;
-    if (count == 0 && ++own->held_back >= own->patience) count = most < TRIAL ? most : TRIAL;
+    if (count == 0 && ++own->held_back >= own->patience &&
+        (sources[source]->seconds(session) <= 0 ||
+         count_by_chance(session, batch, source, most, sources[source]->start[kind]) > 0))
+        count = most < TRIAL ? most : TRIAL;
     if (count > 0) own->held_back = 0;
     return count;
 }

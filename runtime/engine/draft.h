@@ -74,6 +74,7 @@ struct ci_draft_engine {
     bool wants_proof, told_refused;
     struct clinfer_engine *model; /* the smaller one; NULL: none */
     float *logits;                /* [its outputs] */
+    double prompt_seconds;        /* that a row of a prompt takes there; 0: not known yet */
     double model_seconds;         /* that a guess of it takes; 0: not known yet */
     bool always;                  /* for tests: as many as there may be, whether that pays or not */
 };
@@ -89,8 +90,8 @@ struct ci_draft_source {
     /* Names `count` of them, or fewer; returns how many. */
     int (*guess)(struct clinfer_session *session, int count, int32_t *tokens);
 
-    /* What a guess costs before the step. */
-    double (*seconds)(const struct clinfer_engine *engine);
+    /* What a guess costs before the step, with its share of what has to be done before the first one. */
+    double (*seconds)(const struct clinfer_session *session);
     double start[CI_DRAFT_KINDS]; /* how likely a guess of each kind is right as long as nobody has seen it */
 };
 extern const struct ci_draft_source ci_draft_lookup, ci_draft_model;
@@ -128,6 +129,9 @@ void ci_draft_pace_note(struct ci_draft_engine *draft, int64_t rows, double seco
  * the step; `rows` rows, `tokens` of which give one, are in the step anyway. */
 int ci_draft_best(const struct ci_draft_engine *draft, int64_t rows, int64_t tokens, int most, double chance,
                   double seconds);
+
+/* draft_pace.c: how long a step of so many rows should take; without any measurement in units of a step of one row. */
+double ci_draft_pace(const struct ci_draft_engine *draft, int64_t rows);
 
 /* draft_pace.c */
 double ci_draft_chance(const struct ci_draft_rate *rate, double start);

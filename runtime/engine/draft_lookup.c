@@ -92,8 +92,8 @@ static int guess(struct clinfer_session *session, int count, int32_t *tokens) {
     return count;
 }
 
-static double seconds(const struct clinfer_engine *engine) {
-    (void)engine;
+static double seconds(const struct clinfer_session *session) {
+    (void)session;
     return 0;
 }
 

@@ -143,33 +143,52 @@ static float least_probability(const struct clinfer_session *session) {
     return isnan(own) ? session->engine->options.draft.p_min : own;
 }
 
+/* What is known already, to the mean of what was measured; the first one counts whole. */
+static void average(double *mean, double value) { *mean = *mean > 0 ? 0.8 * *mean + 0.2 * value : value; }
+
 static int guess(struct clinfer_session *session, int count, int32_t *tokens) {
     struct ci_draft_engine *draft = &session->engine->draft;
     struct clinfer_session *own = own_session(session);
     const float least = least_probability(session);
-    const double start = ci_now();
+    double start = ci_now();
     int guessed = 0;
     if (!own) return 0;
     take_over(session, own);
-    const bool usual = own->known - own->computed <= CI_DRAFT_MOST; /* else a prompt is computed, too */
-    for (bool goes_on = true; goes_on && guessed < count; guessed += goes_on) {
+    const double prompt = (double)(own->known - own->computed);
+    for (; guessed < count; guessed++) {
         bool replaced;
         size_t bad;
-        goes_on = ci_engine_compute_logits(draft->model, own, false, draft->logits, &replaced, &bad) == CLINFER_OK &&
-                  !replaced && bad == 0;
-        int32_t token = goes_on ? likeliest(draft->logits, draft->model->model.hyper.vocabulary, least) : -1;
-        goes_on = token >= 0;
-        if (!goes_on) break;
+        bool computed =
+            ci_engine_compute_logits(draft->model, own, false, draft->logits, &replaced, &bad) == CLINFER_OK &&
+            !replaced && bad == 0;
+        int32_t token = computed ? likeliest(draft->logits, draft->model->model.hyper.vocabulary, least) : -1;
+        if (token < 0) break;
         own->tokens[own->known++] = tokens[guessed] = token;
-    }
-    if (usual && guessed > 0) {
-        double seconds = (ci_now() - start) / guessed;
-        draft->model_seconds = draft->model_seconds > 0 ? 0.8 * draft->model_seconds + 0.2 * seconds : seconds;
+        if (guessed == 0 && prompt > CI_DRAFT_MOST) {
+            average(&draft->prompt_seconds, (ci_now() - start) / prompt);
+            start = ci_now();
+        } else {
+            average(&draft->model_seconds, ci_now() - start);
+            start = ci_now();
+        }
     }
     return guessed;
 }
 
-static double seconds(const struct clinfer_engine *engine) { return engine->draft.model_seconds; }
+/* Until it is measured, by the sizes of both models. A prompt that is not computed there yet is shared out among the
+ * tokens that are to come, of which nobody knows how many. */
+static double seconds(const struct clinfer_session *session) {
+    enum { EXPECTED = 256, PIECE = CI_DRAFT_MOST + 1 };
+    const struct ci_draft_engine *draft = &session->engine->draft;
+    const struct clinfer_session *own = session->drafting.model;
+    const double share = (double)draft->model->info.weight_bytes / (double)session->engine->info.weight_bytes;
+    const double row = draft->prompt_seconds > 0 ? draft->prompt_seconds : share * ci_draft_pace(draft, PIECE) / PIECE;
+    const double each = draft->model_seconds > 0 ? draft->model_seconds : share * ci_draft_pace(draft, 1);
+    size_t missing = session->known - (own && own->computed < session->known ? own->computed : 0), expected = EXPECTED;
+    int64_t left = session->max_tokens - (int64_t)session->generated;
+    if (session->max_tokens >= 0 && left > 0 && left < EXPECTED) expected = (size_t)left;
+    return each + (missing > CI_DRAFT_MOST ? (double)missing * row / (double)expected : 0);
+}
 
 const struct ci_draft_source ci_draft_model = {
     .name = "model",

@@ -21,7 +21,7 @@ void ci_draft_pace_note(struct ci_draft_engine *draft, int64_t rows, double seco
 }
 
 /* Between what is known of fewer and of more rows. */
-static double seconds_of(const struct ci_draft_engine *draft, int64_t count) {
+double ci_draft_pace(const struct ci_draft_engine *draft, int64_t count) {
     const struct ci_draft_pace *below = NULL, *above = NULL;
     const double rows = (double)count;
     for (int i = 0; i < CI_DRAFT_PACES; i++) {
@@ -41,11 +41,11 @@ static double seconds_of(const struct ci_draft_engine *draft, int64_t count) {
 int ci_draft_best(const struct ci_draft_engine *draft, int64_t rows, int64_t tokens, int most, double chance,
                   double seconds) {
     int best = 0;
-    double right = 1, made = (double)tokens, best_rate = least_gain * made / seconds_of(draft, rows);
+    double right = 1, made = (double)tokens, best_rate = least_gain * made / ci_draft_pace(draft, rows);
     for (int count = 1; count <= most; count++) {
         right *= chance;
         made += right;
-        double rate = made / (seconds_of(draft, rows + count) + count * seconds);
+        double rate = made / (ci_draft_pace(draft, rows + count) + count * seconds);
         if (rate <= best_rate) continue;
         best_rate = rate;
         best = count;
