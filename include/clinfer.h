@@ -544,6 +544,9 @@ struct clinfer_grammar {
     bool leave_open;  /* where max_tokens or the context ends first, the text is cut there; else it is closed in time,
                        * with  the same CLINFER_FINISH_LENGTH, and where the shortest answer has more tokens than
                        * max_tokens the  request is CLINFER_INVALID_ARGUMENT */
+    bool force_bytes; /* where only certain bytes may come, as the rest of a key that has begun, they are made tokens
+                       * of as the tokenizer would, and take no steps: faster, but they may be other tokens than those
+                       * that the model would have drawn, and so may be what follows. Not of remotes */
 };
 
 struct clinfer_request {

@@ -76,8 +76,9 @@ enum clinfer_status ci_grammar_flags_read(struct ci_grammar_flags *flags, const 
     const char *flag = find_flag(flags);
     *grammar = NULL;
     if (flag && !*flag) return CLINFER_INVALID_ARGUMENT;
-    if (!flag && flags->leave_open) {
-        ci_refuse(CLINFER_INVALID_ARGUMENT, "--no-complete is for answers by -j, --format json, --choice or --grammar");
+    if (!flag && (flags->leave_open || flags->force_bytes)) {
+        ci_refuse(CLINFER_INVALID_ARGUMENT, "%s is for answers by -j, --format json, --choice or --grammar",
+                  flags->leave_open ? "--no-complete" : "--force-bytes");
         return CLINFER_INVALID_ARGUMENT;
     }
     if (!flag) return CLINFER_OK;
@@ -86,7 +87,8 @@ enum clinfer_status ci_grammar_flags_read(struct ci_grammar_flags *flags, const 
     flags->made = (struct clinfer_grammar){.kind = schema ? CLINFER_GRAMMAR_JSON_SCHEMA : CLINFER_GRAMMAR_GBNF,
                                            .text = flags->text,
                                            .name = flags->name,
-                                           .leave_open = flags->leave_open};
+                                           .leave_open = flags->leave_open,
+                                           .force_bytes = flags->force_bytes};
     if (status == CLINFER_OK) *grammar = &flags->made;
     return status;
 }

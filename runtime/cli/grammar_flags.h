@@ -9,7 +9,7 @@
 struct ci_grammar_flags {
     const char *schema, *schema_file, *grammar, *grammar_file, *choice;
     int format; /* index in "any|json" */
-    bool leave_open;
+    bool leave_open, force_bytes;
 
     char *text, *name; /* of `made` */
     struct clinfer_grammar made;
@@ -25,7 +25,10 @@ struct ci_grammar_flags {
         CI_TEXT("--grammar", &(flags)->grammar, "GBNF", "the answer follows this grammar, in llama.cpp's notation"),   \
         CI_TEXT("--grammar-file", &(flags)->grammar_file, "FILE", "the same from a file, - for standard input"),       \
         CI_FLAG("--no-complete", &(flags)->leave_open,                                                                 \
-                "where -n or the context ends such an answer, leave it cut; else it is closed in time")
+                "where -n or the context ends such an answer, leave it cut; else it is closed in time"),               \
+        CI_FLAG(                                                                                                       \
+            "--force-bytes", &(flags)->force_bytes,                                                                    \
+            "what can come in one way only, as the rest of a key, comes without steps: faster, maybe by other tokens")
 
 /* *grammar: borrowed from the flags, NULL where they ask for nothing. CLINFER_INVALID_ARGUMENT: more than one of them;
  * those of a file that cannot be read. Free in any case. */

@@ -202,33 +202,57 @@ static bool go_on_with(struct clinfer_session *session, int32_t id) {
     return goes_on;
 }
 
+/* Tokens that come without a step of their own. */
+struct forced {
+    int32_t *tokens; /* [count] of bytes that have to come */
+    size_t count, next;
+};
+
+/* The next of them; -1: there is none. */
+static enum clinfer_status next_forced(struct clinfer_session *session, struct forced *forced, int32_t *id) {
+    struct clinfer_engine *engine = session->engine;
+    double start = ci_trace_start(engine->trace);
+    enum clinfer_status status = CLINFER_OK;
+    *id = -1;
+    if (forced->next == forced->count) {
+        free(forced->tokens);
+        forced->next = 0;
+        status = ci_constraint_forced(engine, &session->constraint, &forced->tokens, &forced->count);
+    }
+    if (status == CLINFER_OK && forced->next < forced->count)
+        *id = forced->tokens[forced->next++];
+    else if (status == CLINFER_OK)
+        status = ci_constraint_only(&session->constraint, id);
+    ci_trace_host(engine->trace, CI_TRACE_SAMPLER, start);
+    if (*id >= 0 && ci_sampler_forbids(&session->sampler, *id)) *id = -1;
+    return status;
+}
+
 /* Tokens without a choice are taken at once: their rows are computed with the next step, as those of a prompt. Each
- * spends what it would have spent of random numbers, so that the text is what it is with a step for each. Whatever ends
- * an answer for want of room is left to the next step. */
+ * spends what it would have spent of random numbers, so that the text is what it is with a step for each; with
+ * force_bytes, where they are tokens that might not have been drawn, it may be another. Whatever ends an answer for
+ * want of room is left to the next step. */
 static void take_forced(struct clinfer_session *session) {
     struct clinfer_engine *engine = session->engine;
-    bool goes_on = !engine->each_token_steps;
+    struct forced forced = {.tokens = NULL};
+    enum clinfer_status status = CLINFER_OK;
+    bool goes_on = !engine->each_token_steps, closed = false;
     while (goes_on && ci_session_is_constrained(session) && session->known <= (size_t)engine->context &&
            (session->max_tokens < 0 || (int64_t)session->generated < session->max_tokens)) {
         int32_t id;
-        bool closed = false;
-        double start = ci_trace_start(engine->trace);
-        enum clinfer_status status = ci_constraint_only(&session->constraint, &id);
-        ci_trace_host(engine->trace, CI_TRACE_SAMPLER, start);
-        if (status == CLINFER_OK && (id < 0 || ci_sampler_forbids(&session->sampler, id))) return;
+        status = next_forced(session, &forced, &id);
+        if (status == CLINFER_OK && id < 0) break;
         if (status == CLINFER_OK)
             status = ci_constraint_take(engine, &session->constraint, id, room_of(session), &closed);
-        if (status != CLINFER_OK) {
-            ci_session_finish(session, status, CLINFER_FINISH_CANCELLED);
-            return;
-        }
-        if (closed) {
-            close_answer(session);
-            return;
-        }
+        if (status != CLINFER_OK || closed) break;
         ci_sampler_pass(&session->sampler);
         goes_on = go_on_with(session, id);
     }
+    free(forced.tokens);
+    if (status != CLINFER_OK)
+        ci_session_finish(session, status, CLINFER_FINISH_CANCELLED);
+    else if (closed)
+        close_answer(session);
 }
 
 /* Reasoning ends here, so that the answer still comes. */

@@ -166,6 +166,7 @@ enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const str
     constraint->compiled = compiled;
     constraint->held = true;
     constraint->leave_open = grammar->leave_open;
+    constraint->force_bytes = grammar->force_bytes;
     compiled->users++;
     constraint->place = ci_matcher_start(compiled->matcher);
     bool fitting = true;
@@ -200,6 +201,59 @@ enum clinfer_status ci_constraint_only(const struct ci_constraint *constraint, i
 
 bool ci_constraint_follow(const struct ci_constraint *constraint, ci_place from, int32_t token, ci_place *to) {
     return ci_matcher_take(constraint->compiled->matcher, from, token, to) == CLINFER_OK && *to != CI_PLACE_DEAD;
+}
+
+/* How many of these bytes are whole characters. */
+static size_t whole_characters(const char *text, size_t length) {
+    struct ci_utf8_stream stream = {.count = 0};
+    char *out = malloc(length + CI_UTF8_HELD);
+    size_t whole = out ? ci_utf8_stream_push(&stream, text, length, out) : 0;
+    free(out);
+    return whole;
+}
+
+/* How many of the tokens, of these bytes, are certain whatever comes behind them; 0 where they are not the bytes, as
+ * where a tokenizer changes them. */
+static enum clinfer_status certain_tokens(const struct clinfer_engine *engine, const struct ci_constraint *constraint,
+                                          const char *text, size_t length, const int32_t *tokens, size_t *count) {
+    struct ci_matcher *matcher = constraint->compiled->matcher;
+    size_t at = 0, whole = *count, bytes;
+    for (size_t i = 0; i < whole && at <= length; i++, at += bytes) {
+        const char *piece = ci_tokenizer_piece(engine->tokenizer, tokens[i], false, &bytes);
+        if (bytes == 0 || bytes > length - at || memcmp(text + at, piece, bytes)) *count = 0;
+        if (*count == 0) return CLINFER_OK;
+    }
+    ci_place end;
+    enum clinfer_status status = ci_matcher_take_bytes(matcher, constraint->place, text, length, &end);
+    if (at != length) *count = 0;
+    for (size_t i = whole; i > 0 && *count > 0 && status == CLINFER_OK; i--) {
+        bool extends;
+        ci_tokenizer_piece(engine->tokenizer, tokens[i - 1], false, &bytes);
+        at -= bytes;
+        status = ci_matcher_extends(matcher, end, text + at, length - at, &extends);
+        if (extends) *count = i - 1;
+    }
+    return status;
+}
+
+enum clinfer_status ci_constraint_forced(const struct clinfer_engine *engine, const struct ci_constraint *constraint,
+                                         int32_t **tokens, size_t *count) {
+    char *text;
+    size_t length;
+    *tokens = NULL;
+    *count = 0;
+    if (!constraint->force_bytes) return CLINFER_OK;
+    enum clinfer_status status = ci_matcher_forced(constraint->compiled->matcher, constraint->place, &text, &length);
+    if (status == CLINFER_OK && length > 0) length = whole_characters(text, length);
+    if (status == CLINFER_OK && length > 0)
+        status = ci_tokenizer_encode(engine->tokenizer, text, length, 0, tokens, count);
+    if (status == CLINFER_OK && *count > 0) status = certain_tokens(engine, constraint, text, length, *tokens, count);
+    free(text);
+    if (*count > 0 && status == CLINFER_OK) return CLINFER_OK;
+    free(*tokens);
+    *tokens = NULL;
+    *count = 0;
+    return status;
 }
 
 /* A model may have rows for more tokens than its tokenizer knows: none of these may come. */

@@ -29,7 +29,7 @@ struct ci_constraint {
     struct ci_compiled *compiled;
     ci_place place;
     bool held; /* what comes next is the grammar's */
-    bool leave_open;
+    bool leave_open, force_bytes;
     int32_t *closing; /* [closing_count] tokens that end the answer, the caller's to take at once */
     size_t closing_count;
 
@@ -61,7 +61,12 @@ enum clinfer_status ci_constraint_only(const struct ci_constraint *constraint, i
 /* Where a token leads from a place of this grammar; false: it may not come there. */
 bool ci_constraint_follow(const struct ci_constraint *constraint, ci_place from, int32_t token, ci_place *to);
 
-/* The same for op sample: row `index` of engine->model.mask, in the next run of this plan. */
+/* With force_bytes: the tokens of bytes that have to come, which the caller takes one by one and frees; those at the end
+ * are left out that would be others with what may come behind them. *count 0, *tokens NULL: none. */
+enum clinfer_status ci_constraint_forced(const struct clinfer_engine *engine, const struct ci_constraint *constraint,
+                                         int32_t **tokens, size_t *count);
+
+/* What ci_constraint_mask() says, for op sample: row `index` of engine->model.mask, in the next run of this plan. */
 enum clinfer_status ci_constraint_send(struct clinfer_engine *engine, const struct ci_constraint *constraint,
                                        struct ci_plan *plan, int index);
 

@@ -51,6 +51,15 @@ bool ci_matcher_is_over(const struct ci_matcher *matcher, ci_place place);
 /* The only token that may come; -1: there are several, or none. */
 enum clinfer_status ci_matcher_only(struct ci_matcher *matcher, ci_place place, int32_t *token);
 
+/* Bytes that have to come, as none else may: up to where there is a choice, or the answer may end; some thousand at most.
+ * The caller frees *text, which is NULL where *length is 0. */
+enum clinfer_status ci_matcher_forced(struct ci_matcher *matcher, ci_place place, char **text, size_t *length);
+
+/* Whether a token of the vocabulary begins with these bytes and goes on with some that may come at `place`, which is
+ * behind them. */
+enum clinfer_status ci_matcher_extends(struct ci_matcher *matcher, ci_place place, const char *bytes, size_t length,
+                                       bool *extends);
+
 /* How many bytes have to come at least; 0: it may end here. A million and more: only named tokens lead to an end. */
 size_t ci_matcher_cost(const struct ci_matcher *matcher, ci_place place);
 

@@ -104,7 +104,7 @@ static enum clinfer_status follow_units(struct ci_matcher *matcher, ci_place pla
 }
 
 enum clinfer_status ci_matcher_find_units(struct ci_matcher *matcher, ci_place place) {
-    ci_place *units = malloc(CI_UNITS * sizeof *units);
+    ci_place *units = calloc(CI_UNITS, sizeof *units);
     if (!units) return ci_fail(CLINFER_OUT_OF_MEMORY, "grammar: out of memory for a mask");
     enum clinfer_status status = follow_units(matcher, place, units);
     if (status != CLINFER_OK) {

@@ -153,8 +153,8 @@ static enum clinfer_status read_format(const json_t *format, struct ci_arena *ar
                           param);
 }
 
-enum clinfer_status ci_form_read(const json_t *body, struct ci_arena *arena, struct clinfer_chat_request *request,
-                                 char **json, const char **param) {
+static enum clinfer_status read_form(const json_t *body, struct ci_arena *arena, struct clinfer_chat_request *request,
+                                     char **json, const char **param) {
     const char *gbnf = NULL;
     const struct ci_field field = {.name = "grammar", .type = CI_FIELD_TEXT};
     const json_t *schema = json_object_get(body, "json_schema"), *format = json_object_get(body, "response_format");
@@ -171,5 +171,22 @@ enum clinfer_status ci_form_read(const json_t *body, struct ci_arena *arena, str
     }
     if (schema && !json_is_null(schema)) return set_schema("json_schema", schema, arena, request, json, param);
     if (format && !json_is_null(format)) return read_format(format, arena, request, json, param);
+    return CLINFER_OK;
+}
+
+enum clinfer_status ci_form_read(const json_t *body, struct ci_arena *arena, struct clinfer_chat_request *request,
+                                 char **json, const char **param) {
+    const struct ci_field field = {.name = "force_bytes", .type = CI_FIELD_BOOL};
+    bool force = false;
+    enum clinfer_status status = read_form(body, arena, request, json, param);
+    const char *grammar_param = *param;
+    if (status == CLINFER_OK) status = ci_fields_read(body, &field, 1, &force, param);
+    if (status != CLINFER_OK || !request->grammar || !force) return status;
+    struct clinfer_grammar *grammar = ci_arena_alloc(arena, sizeof *grammar);
+    if (!grammar) return out_of_memory();
+    *grammar = *request->grammar;
+    grammar->force_bytes = true;
+    request->grammar = grammar;
+    *param = grammar_param;
     return CLINFER_OK;
 }

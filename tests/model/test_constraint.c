@@ -258,12 +258,116 @@ static void test_tokens_without_a_choice_take_no_steps(void **state) {
     check_forced("0", 1);
 }
 
+/* ---- bytes that have to come ---- */
+
+struct bytes_case {
+    const char *name, *stop;
+    int room, logprobs, top_k;
+    bool shift, leave_open;
+};
+
+/* *steps: that it took. The tokens are those that the answer says, and their bytes its text, up to a stop text. */
+static void ask_bytes(clinfer_engine *engine, const struct judge *judge, const struct bytes_case *kind, uint64_t seed,
+                      bool force, struct answer *answer, uint64_t *steps) {
+    const struct clinfer_grammar grammar = {
+        .kind = CLINFER_GRAMMAR_GBNF, .text = report, .leave_open = kind->leave_open, .force_bytes = force};
+    struct clinfer_engine_stats before, after;
+    struct clinfer_session_options options;
+    clinfer_session *session;
+    char text[4096];
+    size_t length = 0, bytes, not_known = 0;
+    clinfer_session_options_default(engine, &options);
+    options.temperature = 1;
+    options.top_k = kind->top_k;
+    options.logprobs = kind->logprobs;
+    options.shift = kind->shift;
+    options.seed = seed;
+    clinfer_engine_get_stats(engine, &before);
+    assert_ok(clinfer_session_create(engine, &options, &session));
+    struct clinfer_request request = ask(prompt, PROMPT, kind->room, answer, &grammar);
+    request.stop = &kind->stop;
+    request.stop_count = kind->stop != NULL;
+    assert_ok(clinfer_generate(session, &request, &answer->result));
+    for (size_t i = 0; i < answer->result.generated_tokens; i++) {
+        const char *piece = ci_tokenizer_piece(judge->tokenizer, answer->result.tokens[i], false, &bytes);
+        memcpy(text + length, piece, bytes);
+        length += bytes;
+        if (kind->logprobs) not_known += isnan(answer->result.logprobs[i * (size_t)(kind->logprobs + 1)].logprob);
+    }
+    assert_true(kind->stop ? length >= answer->length : length == answer->length);
+    assert_memory_equal(text, answer->text, answer->length);
+    if (kind->logprobs && force) assert_true(not_known > answer->result.generated_tokens / 2);
+    if (kind->room >= 0) assert_true(answer->result.generated_tokens <= (size_t)kind->room);
+    clinfer_session_destroy(session);
+    clinfer_engine_get_stats(engine, &after);
+    *steps = after.steps - before.steps;
+}
+
+static void test_bytes_that_have_to_come_take_no_steps(void **state) {
+    static const struct bytes_case cases[] = {
+        {"op sample", NULL, -1, 0, 40, false, false},
+        {"on the host", NULL, -1, 2, 0, false, false},
+        {"greedy", NULL, -1, 0, 1, false, false},
+        {"closed early", NULL, 84, 0, 40, false, false},
+        {"left open", NULL, 21, 0, 40, false, true},
+        {"a stop text", "there are", -1, 0, 40, false, false},
+        {"a context that is shifted", NULL, 140, 0, 40, true, false},
+    };
+    (void)state;
+    clinfer_engine *engine = open_engine("cpu");
+    struct judge judge;
+    uint64_t all[2] = {0};
+    make_judge(&judge, report);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (uint64_t seed = 0; seed < 6; seed++) {
+            struct answer answer;
+            uint64_t steps[2];
+            for (int force = 0; force < 2; force++) {
+                ask_bytes(engine, &judge, &cases[i], seed, force, &answer, &steps[force]);
+                all[force] += steps[force];
+                expect_allowed(&judge, &answer, !cases[i].stop && !cases[i].leave_open);
+                if (cases[i].stop) assert_memory_equal(answer.text + answer.length - 11, " 'how many ", 11);
+                if (cases[i].stop) assert_int_equal(answer.result.finish, CLINFER_FINISH_END);
+            }
+            if (steps[1] > steps[0])
+                fail_msg("%s, seed %d: %d steps became %d", cases[i].name, (int)seed, (int)steps[0], (int)steps[1]);
+        }
+    if (all[1] * 4 > all[0] * 3) fail_msg("%d steps, %d with bytes forced", (int)all[0], (int)all[1]);
+    free_judge(&judge);
+    clinfer_engine_close(engine);
+}
+
+/* What is forced are the tokens that the tokenizer makes of it, but for the last ones, which may become others. */
+static void test_forced_bytes_are_tokens_as_the_tokenizer_makes_them(void **state) {
+    (void)state;
+    static const char text[] = "root ::= [0-9] \" and then there were several others of which none \" [ab] \" left\"";
+    const struct clinfer_grammar grammar = {.kind = CLINFER_GRAMMAR_GBNF, .text = text, .force_bytes = true};
+    static const char forced[] = " and then there were several others of which none ";
+    clinfer_engine *engine = open_engine("cpu");
+    clinfer_session *session = make_session(engine, 3);
+    struct judge judge;
+    struct answer answer;
+    int32_t *ids;
+    size_t count;
+    make_judge(&judge, text);
+    struct clinfer_request request = ask(prompt, PROMPT, -1, &answer, &grammar);
+    assert_ok(clinfer_generate(session, &request, &answer.result));
+    expect_allowed(&judge, &answer, true);
+    assert_ok(ci_tokenizer_encode(judge.tokenizer, forced, strlen(forced), 0, &ids, &count));
+    assert_true(answer.result.generated_tokens > count);
+    for (size_t i = 0; i + 2 < count; i++) assert_int_equal(answer.result.tokens[1 + i], ids[i]);
+    free(ids);
+    free_judge(&judge);
+    clinfer_session_destroy(session);
+    clinfer_engine_close(engine);
+}
+
 /* Several requests by several grammars share steps. */
 static void test_sessions_follow_grammars_of_their_own(void **state) {
     (void)state;
     enum { SESSIONS = 6 };
     static const char letters[] = "root ::= [a-c]{3,20} \"!\"";
-    const struct clinfer_grammar grammars[] = {{.kind = CLINFER_GRAMMAR_GBNF, .text = values},
+    const struct clinfer_grammar grammars[] = {{.kind = CLINFER_GRAMMAR_GBNF, .text = values, .force_bytes = true},
                                                {.kind = CLINFER_GRAMMAR_GBNF, .text = letters}};
     clinfer_engine *engine = open_engine("cpu");
     struct judge judges[2];
@@ -358,6 +462,8 @@ int main(void) {
         cmocka_unit_test(test_on_a_device_too),
         cmocka_unit_test(test_masked_sampling_chooses_what_the_host_would),
         cmocka_unit_test(test_tokens_without_a_choice_take_no_steps),
+        cmocka_unit_test(test_bytes_that_have_to_come_take_no_steps),
+        cmocka_unit_test(test_forced_bytes_are_tokens_as_the_tokenizer_makes_them),
         cmocka_unit_test(test_sessions_follow_grammars_of_their_own),
         cmocka_unit_test(test_room_that_is_too_small_is_an_error_and_may_be_accepted),
         cmocka_unit_test(test_an_end_by_a_named_token_is_waited_for),

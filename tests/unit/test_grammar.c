@@ -201,6 +201,62 @@ static void test_the_shortest_end_is_found(void **state) {
     check_completion("root ::= \"x\" (\"long\" | \"b\" | \"a\")", "x", "a");
 }
 
+static void check_forced(const char *text, const char *begun, const char *wanted) {
+    struct ci_grammar *grammar = parse(text);
+    struct ci_matcher *matcher = match(grammar);
+    ci_place place;
+    char *forced;
+    size_t length;
+    assert_ok(ci_matcher_take_bytes(matcher, ci_matcher_start(matcher), begun, strlen(begun), &place));
+    assert_ok(ci_matcher_forced(matcher, place, &forced, &length));
+    if (length != strlen(wanted) || (length && memcmp(forced, wanted, length)))
+        fail_msg("%s: %.*s is forced, not %s", text, (int)length, forced, wanted);
+    free(forced);
+    ci_matcher_destroy(matcher);
+    ci_grammar_destroy(grammar);
+}
+
+static void test_bytes_that_have_to_come_are_found(void **state) {
+    (void)state;
+    check_forced("root ::= \"the cat\" [a-z]", "", "the cat");
+    check_forced("root ::= \"the cat\"", "the", " cat");
+    check_forced("root ::= \"the cat\"", "the cat", "");
+    check_forced("root ::= \"the \" (\"cat\" | \"car\" | \"cable\")", "", "the ca");
+    check_forced("root ::= \"ab\"? \"cd\"", "", "");
+    check_forced("root ::= \"ab\" \"cd\"?", "", "ab"); /* it may end there */
+    check_forced("root ::= [a] [b-c] \"d\"", "", "a");
+    check_forced("root ::= \"the\" <[300]>", "", "the");
+    check_forced("root ::= \"a\" root | \"b\" dead\ndead ::= \"x\" dead | \"end\"", "b", "");
+    check_forced("root ::= [\xc3\xa0\xc3\xa1]", "", "\xc3");
+}
+
+static void check_extends(const char *text, const char *begun, const char *bytes, bool wanted) {
+    struct ci_grammar *grammar = parse(text);
+    struct ci_matcher *matcher = match(grammar);
+    ci_place place;
+    bool extends;
+    assert_ok(ci_matcher_take_bytes(matcher, ci_matcher_start(matcher), begun, strlen(begun), &place));
+    assert_ok(ci_matcher_extends(matcher, place, bytes, strlen(bytes), &extends));
+    if (extends != wanted) fail_msg("%s behind %s: a token goes on behind %s: %d", text, begun, bytes, extends);
+    ci_matcher_destroy(matcher);
+    ci_grammar_destroy(grammar);
+}
+
+/* Tokens: "the", "the ", "cat", "car", "ab", "aba", "abc" ... */
+static void test_tokens_that_go_on_behind_others_are_found(void **state) {
+    (void)state;
+    check_extends("root ::= \"the\" [ x]", "the", "the", true);
+    check_extends("root ::= \"the\" [x]", "the", "the", false);
+    check_extends("root ::= \"the\" [ x]", "the", "e", false);
+    check_extends("root ::= \"ca\" [t]", "ca", "ca", true);
+    check_extends("root ::= \"a\" \"bc\"", "a", "a", true);
+    check_extends("root ::= \"a\" \"bx\"", "a", "a", true); /* "ab" */
+    check_extends("root ::= \"a\" \"cx\"", "a", "a", false);
+    check_extends("root ::= \"ab\"", "ab", "ab", false);
+    check_extends("root ::= \"lo\" \"ng\"", "lo", "lo", true);
+    check_extends("root ::= \"zz\" .", "zz", "zz", false);
+}
+
 /* ---- what is wrong ---- */
 
 static void expect_wrong(const char *text, const char *message) {
@@ -414,6 +470,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_masks_along_repetitions),
         cmocka_unit_test(test_masks_are_what_tokens_do),
         cmocka_unit_test(test_the_shortest_end_is_found),
+        cmocka_unit_test(test_bytes_that_have_to_come_are_found),
+        cmocka_unit_test(test_tokens_that_go_on_behind_others_are_found),
         cmocka_unit_test(test_what_is_wrong_is_told_with_its_place),
         cmocka_unit_test(test_hostile_grammars_end),
     };

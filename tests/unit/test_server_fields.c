@@ -141,6 +141,12 @@ static void test_forms_become_grammars(void **state) {
     }
     assert_int_equal(read_all(&given, "{\"grammar\": \"root ::= \\\"a\\\"\"}"), CLINFER_OK);
     assert_int_equal(given.request.grammar->kind, CLINFER_GRAMMAR_GBNF);
+    assert_false(given.request.grammar->force_bytes);
+    let_go(&given);
+    assert_int_equal(read_all(&given, "{\"json_schema\": {\"type\": \"array\"}, \"force_bytes\": true}"), CLINFER_OK);
+    assert_int_equal(given.request.grammar->kind, CLINFER_GRAMMAR_JSON_SCHEMA);
+    assert_true(given.request.grammar->force_bytes);
+    assert_string_equal(given.param, "json_schema");
     let_go(&given);
     assert_int_equal(read_all(&given, "{\"response_format\": {\"type\": \"text\"}}"), CLINFER_OK);
     assert_null(given.request.grammar);
@@ -173,6 +179,7 @@ static void test_wrong_fields_are_named(void **state) {
         {"{\"logit_bias\": [[1]]}", "logit_bias"},
         {"{\"logit_bias\": [[-1, 3]]}", "logit_bias"},
         {"{\"grammar\": {}}", "grammar"},
+        {"{\"grammar\": \"root ::= [a]\", \"force_bytes\": 1}", "force_bytes"},
         {"{\"json_schema\": 3}", "json_schema"},
         {"{\"response_format\": \"json\"}", "response_format"},
         {"{\"response_format\": {\"type\": \"sound\"}}", "response_format.type"},
