@@ -335,7 +335,7 @@ check-remote: ## PEER=build/peer: both dialects of a real server, llama.cpp's; b
 	@$(MAKE) $(AGAIN) all
 	@scripts/check_remote.sh
 
-check-clients: ## CLIENTS="name...": official clients of OpenAI, Anthropic and Ollama, LangChain and LiteLLM against the server, and the clients' own suites; installs them into build/clients
+check-clients: ## CLIENTS="name...": official clients of OpenAI, Anthropic and Ollama, LangChain, LiteLLM and instructor against the server, and the clients' own suites; installs them into build/clients
 	@scripts/fetch_model.sh
 	@$(MAKE) $(AGAIN) $(BUILD)/clinfer
 	@python3 scripts/check_clients.py --suites $(CLIENTS)
@@ -368,14 +368,14 @@ check-families: ## PEER=build/peer-exact/bin DEVICES="cpu 0" PYTHON=python3: all
 
 GEMMA_MODEL = $(or $(GEMMA),$(HOME)/.local/share/clinfer/models/gemma3.gguf)
 
-check-server: ## thousands of requests of mixed kinds, hundreds of idle connections: what is left of them
+check-server: ## thousands of requests of mixed kinds, hundreds of idle connections: what is left of them; devices that hang
 	@scripts/setup.sh check
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 tests/server/long_serve.py
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 tests/server/long_hang.py
 
-check-balancers: ## two servers behind HAProxy and nginx (please install them), killed in the middle; what became of each request
+check-balancers: ## two servers behind HAProxy and nginx (apt install haproxy nginx), killed in the middle; what became of each request
 	@scripts/setup.sh check
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 scripts/check_balancers.py
