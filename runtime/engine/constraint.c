@@ -1,6 +1,7 @@
 #include "engine/constraint.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,18 +11,20 @@
 #include "grammar/pieces.h"
 #include "grammar/schema.h"
 
-enum { MOST_KEPT = 16 };
+enum { MOST_KEPT = 16, MOST_KEPT_BYTES = 256 << 20 };
 
 struct ci_compiled {
     struct ci_compiled *next;
     enum clinfer_grammar_kind kind;
     char *text;
+    size_t length;
     struct ci_grammar *grammar;
     struct ci_matcher *matcher;
-    size_t users;
+    atomic_size_t users; /* the engine's list is one */
 };
 
-static void free_compiled(struct ci_compiled *compiled) {
+void ci_compiled_release(struct ci_compiled *compiled) {
+    if (!compiled || atomic_fetch_sub(&compiled->users, 1) > 1) return;
     ci_matcher_destroy(compiled->matcher);
     ci_grammar_destroy(compiled->grammar);
     free(compiled->text);
@@ -31,7 +34,7 @@ static void free_compiled(struct ci_compiled *compiled) {
 void ci_constraints_free(struct clinfer_engine *engine) {
     while (engine->compiled) {
         struct ci_compiled *next = engine->compiled->next;
-        free_compiled(engine->compiled);
+        ci_compiled_release(engine->compiled);
         engine->compiled = next;
     }
     ci_grammar_vocabulary_destroy(engine->grammar_vocabulary);
@@ -40,18 +43,28 @@ void ci_constraints_free(struct clinfer_engine *engine) {
 
 /* ---- grammars of an engine ---- */
 
-/* The oldest that nobody uses, where there are many. */
+static size_t bytes_of(const struct ci_compiled *compiled) {
+    return compiled->length + ci_grammar_bytes(compiled->grammar) + ci_matcher_bytes(compiled->matcher);
+}
+
+/* The oldest that nobody uses, where there are many, or large ones. By who computes: matchers grow with use. */
 static void let_go(struct clinfer_engine *engine) {
-    size_t count = 0;
-    struct ci_compiled **oldest = NULL;
-    for (struct ci_compiled **link = &engine->compiled; *link; link = &(*link)->next) {
-        count++;
-        if ((*link)->users == 0) oldest = link; /* new ones are put at the front */
+    if (pthread_mutex_trylock(&engine->grammars)) return; /* the next request will do */
+    for (bool too_many = true; too_many;) {
+        size_t count = 0, bytes = 0;
+        struct ci_compiled **oldest = NULL;
+        for (struct ci_compiled **link = &engine->compiled; *link; link = &(*link)->next) {
+            count++;
+            bytes += bytes_of(*link);
+            if (atomic_load(&(*link)->users) == 1) oldest = link; /* new ones are put at the front */
+        }
+        too_many = oldest && (count > MOST_KEPT || bytes > MOST_KEPT_BYTES);
+        if (!too_many) break;
+        struct ci_compiled *gone = *oldest;
+        *oldest = gone->next;
+        ci_compiled_release(gone);
     }
-    if (count <= MOST_KEPT || !oldest) return;
-    struct ci_compiled *gone = *oldest;
-    *oldest = gone->next;
-    free_compiled(gone);
+    pthread_mutex_unlock(&engine->grammars);
 }
 
 static enum clinfer_status parse(const struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
@@ -65,43 +78,82 @@ static enum clinfer_status parse(const struct clinfer_engine *engine, const stru
     return ci_gbnf_parse(name, grammar->text, length, engine->tokenizer, out);
 }
 
+static enum clinfer_status find_vocabulary(struct clinfer_engine *engine) {
+    enum clinfer_status status = CLINFER_OK;
+    pthread_mutex_lock(&engine->grammars);
+    if (!engine->grammar_vocabulary)
+        status = ci_grammar_vocabulary_create(engine->tokenizer, &engine->grammar_vocabulary);
+    pthread_mutex_unlock(&engine->grammars);
+    return status;
+}
+
 static enum clinfer_status compile(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
                                    struct ci_compiled **out) {
     struct ci_compiled *compiled = calloc(1, sizeof *compiled);
     enum clinfer_status status = CLINFER_OK;
+    if (compiled) atomic_init(&compiled->users, 1);
     if (compiled) compiled->text = strdup(grammar->text);
     if (!compiled || !compiled->text) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a grammar");
-    if (status == CLINFER_OK && !engine->grammar_vocabulary)
-        status = ci_grammar_vocabulary_create(engine->tokenizer, &engine->grammar_vocabulary);
+    if (status == CLINFER_OK) status = find_vocabulary(engine);
     if (status == CLINFER_OK) status = parse(engine, grammar, &compiled->grammar);
     if (status == CLINFER_OK)
         status = ci_matcher_create(compiled->grammar, engine->grammar_vocabulary, &compiled->matcher);
     if (status != CLINFER_OK) {
-        if (compiled) free_compiled(compiled);
+        ci_compiled_release(compiled);
         return status;
     }
     compiled->kind = grammar->kind;
-    compiled->next = engine->compiled;
-    engine->compiled = compiled;
+    compiled->length = strlen(compiled->text);
     *out = compiled;
-    let_go(engine);
     return CLINFER_OK;
 }
 
-static enum clinfer_status find(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
-                                struct ci_compiled **out) {
+/* NULL: none. The caller holds it. With the lock of the grammars. */
+static struct ci_compiled *find(struct clinfer_engine *engine, enum clinfer_grammar_kind kind, const char *text,
+                                size_t length) {
     for (struct ci_compiled *compiled = engine->compiled; compiled; compiled = compiled->next)
-        if (compiled->kind == grammar->kind && strcmp(compiled->text, grammar->text) == 0) {
-            *out = compiled;
-            return CLINFER_OK;
+        if (compiled->kind == kind && compiled->length == length && memcmp(compiled->text, text, length) == 0) {
+            atomic_fetch_add(&compiled->users, 1);
+            return compiled;
         }
-    return compile(engine, grammar, out);
+    return NULL;
+}
+
+enum clinfer_status ci_compiled_take(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
+                                     struct ci_compiled **out) {
+    *out = NULL;
+    if (!grammar->text) return ci_fail(CLINFER_INVALID_ARGUMENT, "the grammar's text is NULL");
+    const size_t length = strlen(grammar->text);
+    pthread_mutex_lock(&engine->grammars);
+    *out = find(engine, grammar->kind, grammar->text, length);
+    pthread_mutex_unlock(&engine->grammars);
+    if (*out) return CLINFER_OK;
+    struct ci_compiled *compiled;
+    enum clinfer_status status = compile(engine, grammar, &compiled);
+    if (status != CLINFER_OK) return status;
+    pthread_mutex_lock(&engine->grammars);
+    *out = find(engine, grammar->kind, grammar->text, length); /* another thread may have been faster */
+    if (!*out) {
+        atomic_fetch_add(&compiled->users, 1);
+        compiled->next = engine->compiled;
+        *out = engine->compiled = compiled;
+        compiled = NULL;
+    }
+    pthread_mutex_unlock(&engine->grammars);
+    ci_compiled_release(compiled);
+    return CLINFER_OK;
+}
+
+size_t ci_compiled_count(const struct clinfer_engine *engine) {
+    size_t count = 0;
+    for (const struct ci_compiled *compiled = engine->compiled; compiled; compiled = compiled->next) count++;
+    return count;
 }
 
 /* ---- a session's ---- */
 
 void ci_constraint_end(struct ci_constraint *constraint) {
-    if (constraint->compiled) constraint->compiled->users--;
+    ci_compiled_release(constraint->compiled);
     free(constraint->closing);
     free(constraint->turning);
     free(constraint->mark);
@@ -156,18 +208,17 @@ bool ci_constraint_turns(const struct ci_constraint *constraint, int64_t room) {
 }
 
 enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
-                                        const char *end, int64_t most, struct ci_constraint *constraint) {
+                                        struct ci_compiled *compiled, const char *end, int64_t most,
+                                        struct ci_constraint *constraint) {
+    enum clinfer_status status = CLINFER_OK;
     ci_constraint_end(constraint);
     if (!grammar) return CLINFER_OK;
-    if (!grammar->text) return ci_fail(CLINFER_INVALID_ARGUMENT, "the grammar's text is NULL");
-    struct ci_compiled *compiled;
-    enum clinfer_status status = find(engine, grammar, &compiled);
-    if (status != CLINFER_OK) return status;
     constraint->compiled = compiled;
     constraint->held = true;
     constraint->leave_open = grammar->leave_open;
     constraint->force_bytes = grammar->force_bytes;
-    compiled->users++;
+    atomic_fetch_add(&compiled->users, 1);
+    let_go(engine);
     constraint->place = ci_matcher_start(compiled->matcher);
     bool fitting = true;
     size_t before = 0; /* tokens of reasoning and of what ends it */

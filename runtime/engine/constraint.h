@@ -1,7 +1,8 @@
 /* constraint.h: sessions whose answers follow a grammar (struct clinfer_grammar).
  *
  * Compiled grammars, with what was learned about their masks, are the engine's and serve all requests of the same text;
- * those that nobody uses any more are let go when many have come. All of it belongs to the thread that computes.
+ * those that nobody uses any more are let go when many have come, or large ones. They are compiled by the threads that
+ * submit requests, while others compute; all that follows belongs to the thread that computes.
  *
  * What may come is a mask: op sample has it where the sampling is done, so that no logits leave the device; where a
  * session samples on the host the others are taken out of the logits. The token that was chosen moves the place, so the
@@ -43,12 +44,23 @@ struct ci_constraint {
     size_t matched; /* bytes of the mark that the text so far ends with */
 };
 
-/* For the request at hand, and what it was for the one before is let go; `grammar` NULL: free. `end`: what ends the
- * reasoning that the prompt has begun; NULL: it has not. `most`: the tokens that the answer may have, -1: as many as it
- * likes. CLINFER_INVALID_ARGUMENT: the grammar; the shortest answer does not fit; CLINFER_UNSUPPORTED: a schema that
- * cannot be held. */
+/* The grammar, compiled; from any thread, which need not compute. The caller holds it until the release, which may come
+ * when the engine is closed. CLINFER_INVALID_ARGUMENT: the grammar; CLINFER_UNSUPPORTED: a schema that cannot be held.
+ */
+enum clinfer_status ci_compiled_take(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
+                                     struct ci_compiled **compiled);
+void ci_compiled_release(struct ci_compiled *compiled); /* NULL: nothing */
+
+/* How many grammars the engine keeps. By who computes. */
+size_t ci_compiled_count(const struct clinfer_engine *engine);
+
+/* For the request at hand, and what it was for the one before is let go; `grammar` NULL: free, else `compiled` is made
+ * of it, which the constraint holds for itself. `end`: what ends the reasoning that the prompt has begun; NULL: it has
+ * not. `most`: the tokens that the answer may have, -1: as many as it likes. CLINFER_INVALID_ARGUMENT: the shortest
+ * answer does not fit. */
 enum clinfer_status ci_constraint_begin(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
-                                        const char *end, int64_t most, struct ci_constraint *constraint);
+                                        struct ci_compiled *compiled, const char *end, int64_t most,
+                                        struct ci_constraint *constraint);
 void ci_constraint_end(struct ci_constraint *constraint);
 
 /* What may come next: bits [CI_MASK_WORDS(vocabulary of the tokenizer)], borrowed until the next call that makes a
@@ -61,8 +73,8 @@ enum clinfer_status ci_constraint_only(const struct ci_constraint *constraint, i
 /* Where a token leads from a place of this grammar; false: it may not come there. */
 bool ci_constraint_follow(const struct ci_constraint *constraint, ci_place from, int32_t token, ci_place *to);
 
-/* With force_bytes: the tokens of bytes that have to come, which the caller takes one by one and frees; those at the end
- * are left out that would be others with what may come behind them. *count 0, *tokens NULL: none. */
+/* With force_bytes: the tokens of bytes that have to come, which the caller takes one by one and frees; those at the
+ * end are left out that would be others with what may come behind them. *count 0, *tokens NULL: none. */
 enum clinfer_status ci_constraint_forced(const struct clinfer_engine *engine, const struct ci_constraint *constraint,
                                          int32_t **tokens, size_t *count);
 

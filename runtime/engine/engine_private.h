@@ -163,6 +163,7 @@ struct clinfer_engine {
     uint64_t kept_bytes;  /* the caches do not grow beyond this for what is kept */
     uint64_t cache_limit; /* nor beyond this at all */
 
+    pthread_mutex_t grammars;                         /* of the next two; no step waits for it */
     struct ci_compiled *compiled;                     /* grammars of answers, the newest first */
     struct ci_grammar_vocabulary *grammar_vocabulary; /* made for the first of them */
     uint32_t *mask_row; /* [CI_MASK_WORDS(outputs)], where the tokenizer knows fewer tokens: for the next mask */
@@ -460,8 +461,8 @@ void ci_prefix_mark(struct clinfer_engine *engine, struct clinfer_session *sessi
  * what the session has. At least one token is left to compute. */
 void ci_prefix_take(struct clinfer_engine *engine, struct clinfer_session *session);
 
-/* prefix.c: lets go of what is kept of these tokens and nothing else: their beginnings, and what goes on behind them. How
- * many tokens of them that were at most. */
+/* prefix.c: lets go of what is kept of these tokens and nothing else: their beginnings, and what goes on behind them.
+ * How many tokens of them that were at most. */
 size_t ci_prefix_forget(struct clinfer_engine *engine, const int32_t *tokens, size_t count);
 
 /* prefix.c: gives the pages of the one back that was used longest ago; false: none is kept. */

@@ -199,6 +199,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     const struct ci_task_request *request = &task->request;
     struct ci_prompt prompt;
     *of_model = true;
+    if (task->grammar_status != CLINFER_OK) return ci_fail(task->grammar_status, "%s", task->message);
     ci_stop_by(is_cancelled, task);
     const struct ci_watch_pause pause = ci_watch_pause(); /* templates and texts may be long */
     enum clinfer_status status = ci_engine_prompt(task->runner->engine, &request->prompt, &prompt);
@@ -270,6 +271,7 @@ void ci_task_free(struct ci_task *task) {
     free((char *)(uintptr_t)task->request.tool_choice);
     free(task->tokens);
     free((char *)(uintptr_t)task->grammar.text);
+    ci_compiled_release(task->compiled);
     ci_cancel_release(task->request.cancel);
     free(task);
 }
@@ -498,8 +500,9 @@ static bool copy_text(struct ci_arena *arena, const char **text) {
 
 static bool copy_options(struct ci_runner *runner, const struct clinfer_engine_options *options) {
     struct clinfer_engine_options *own = &runner->options;
-    const char **const texts[] = {&own->model, &own->device, &own->tuning, &own->chat_template,
-                                  &own->chat_template_variables, &own->draft.model, &own->draft.device};
+    const char **const texts[] = {
+        &own->model,       &own->device,      &own->tuning, &own->chat_template, &own->chat_template_variables,
+        &own->draft.model, &own->draft.device};
     *own = *options;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!copy_text(&runner->arena, texts[i])) return false;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "base/arena.h"
+#include "engine/constraint.h"
 #include "engine/runner.h"
 
 struct ci_seat {
@@ -17,10 +18,12 @@ struct ci_task {
     struct ci_runner *runner;
     struct ci_seat *seat;
     struct ci_task_request request;
-    struct clinfer_message *messages; /* all texts in one block behind it */
-    int32_t *prompt;                  /* the request's own tokens */
-    struct clinfer_grammar grammar;   /* the request's, its texts in one block at `text` */
-    void *sampling; /* what request.sampling points to, in one block */
+    struct clinfer_message *messages;   /* all texts in one block behind it */
+    int32_t *prompt;                    /* the request's own tokens */
+    struct clinfer_grammar grammar;     /* the request's, its texts in one block at `text` */
+    struct ci_compiled *compiled;       /* of the request's grammar, held while others compute */
+    enum clinfer_status grammar_status; /* why there is none; its text is in `message` */
+    void *sampling;                     /* what request.sampling points to, in one block */
     atomic_bool cancel;
 
     /* under the runner's lock */
@@ -33,7 +36,7 @@ struct ci_task {
     size_t token_count, token_capacity, text_bytes;
     struct ci_sampler_memory memory;
     size_t computed, prompt_tokens; /* those of an answer that was begun included */
-    bool released; /* by who waited for it, while the runner still had it */
+    bool released;                  /* by who waited for it, while the runner still had it */
 };
 
 struct ci_runner {
@@ -53,10 +56,10 @@ struct ci_runner {
     bool must_close;            /* whatever seats there are: nobody is left to release them */
     enum clinfer_status status; /* of opening */
     char message[1024];
-    struct ci_task *tasks; /* that wait or run, oldest first */
-    int seats, holds; /* each hold counts as a seat */
+    struct ci_task *tasks;            /* that wait or run, oldest first */
+    int seats, holds;                 /* each hold counts as a seat */
     struct clinfer_engine_stats seen; /* the engine's, as after its last step */
-    struct ci_seat *leaving; /* of these, to be destroyed */
+    struct ci_seat *leaving;          /* of these, to be destroyed */
 };
 
 /* Nobody may have it any more. */

@@ -267,7 +267,7 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
 
 /* How many tokens an answer may have, those included that were generated elsewhere. */
 static enum clinfer_status constrain(struct clinfer_session *session, const struct clinfer_request *request,
-                                     const struct ci_take_up *take_up) {
+                                     struct ci_compiled *compiled, const struct ci_take_up *take_up) {
     struct clinfer_engine *engine = session->engine;
     size_t room = (size_t)engine->context + 1 - request->count, begun = take_up ? take_up->generated : 0;
     int64_t most = session->options.shift ? -1 : (int64_t)(room + begun);
@@ -275,10 +275,21 @@ static enum clinfer_status constrain(struct clinfer_session *session, const stru
     bool thinks = take_up && take_up->form && take_up->reasoning && take_up->reasoning_begun;
     const char *end = thinks ? ci_reasoning_end(take_up->form) : NULL;
     if (!take_up || !take_up->grammar_mark)
-        return ci_constraint_begin(engine, request->grammar, end, most, &session->constraint);
-    enum clinfer_status status = ci_constraint_begin(engine, request->grammar, NULL, -1, &session->constraint);
-    if (status == CLINFER_OK) return ci_constraint_wait_for(&session->constraint, take_up->grammar_mark);
-    if (status != CLINFER_UNSUPPORTED && status != CLINFER_INVALID_ARGUMENT) return status;
+        return ci_constraint_begin(engine, request->grammar, compiled, end, most, &session->constraint);
+    enum clinfer_status status =
+        ci_constraint_begin(engine, compiled ? request->grammar : NULL, compiled, NULL, -1, &session->constraint);
+    if (status != CLINFER_OK || !compiled) return status;
+    return ci_constraint_wait_for(&session->constraint, take_up->grammar_mark);
+}
+
+/* Before the engine is led: others may compute meanwhile. Where calls that may come cannot be held they are free. */
+static enum clinfer_status compile(struct clinfer_engine *engine, const struct clinfer_request *request,
+                                   const struct ci_take_up *take_up, struct ci_compiled **compiled) {
+    *compiled = NULL;
+    if (!request->grammar) return CLINFER_OK;
+    enum clinfer_status status = ci_compiled_take(engine, request->grammar, compiled);
+    const bool may_be_free = take_up && take_up->grammar_mark;
+    if (!may_be_free || (status != CLINFER_UNSUPPORTED && status != CLINFER_INVALID_ARGUMENT)) return status;
     ci_log(CLINFER_LOG_NOTICE, "calls of tools are not held to their schemas: %s", ci_status_message());
     return CLINFER_OK;
 }
@@ -286,8 +297,14 @@ static enum clinfer_status constrain(struct clinfer_session *session, const stru
 enum clinfer_status ci_session_submit(clinfer_session *session, const struct clinfer_request *request,
                                       const struct ci_take_up *take_up) {
     struct clinfer_engine *engine = session->engine;
-    enum clinfer_status status = ci_engine_lead(engine);
-    if (status != CLINFER_OK) return status;
+    struct ci_compiled *compiled;
+    CI_REQUIRE_PROCESS(engine->process, "engine");
+    enum clinfer_status status = compile(engine, request, take_up, &compiled);
+    if (status == CLINFER_OK) status = ci_engine_lead(engine);
+    if (status != CLINFER_OK) {
+        ci_compiled_release(compiled);
+        return status;
+    }
     if (session->state == CI_SESSION_ACTIVE)
         status = ci_fail(CLINFER_INVALID_ARGUMENT, "the session has a request that was not waited for");
     else if (engine->info.encoder)
@@ -296,11 +313,12 @@ enum clinfer_status ci_session_submit(clinfer_session *session, const struct cli
                          engine->options.model, engine->architecture);
     if (status == CLINFER_OK) status = ci_session_reserve(session, request);
     if (status == CLINFER_OK && take_up) status = reserve_output(session, take_up->generated);
-    if (status == CLINFER_OK) status = constrain(session, request, take_up);
+    if (status == CLINFER_OK) status = constrain(session, request, compiled, take_up);
     if (status == CLINFER_OK && ci_sampler_needs_host(&session->sampler))
         status = ci_sampler_reserve(engine, &session->sampler);
     if (status == CLINFER_OK) status = begin(session, request, take_up);
     ci_engine_stop_leading(engine);
+    ci_compiled_release(compiled);
     return status;
 }
 

@@ -1,5 +1,6 @@
 /* tasks.c: what those who wait do with tasks of a runner: give them to it, wait, look at them, take them back. */
 #define _GNU_SOURCE
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,6 +146,14 @@ static bool copy_request(struct ci_task *task, const struct ci_task_request *req
            ci_sampler_copy_options(&request->sampling, &own->sampling, &task->sampling);
 }
 
+/* A grammar may take long: it is compiled here and not by the runner's thread, where its engine is there. A seat keeps
+ * that. What is wrong with it is told when the task's turn comes. */
+static void compile_grammar(struct ci_task *task, clinfer_engine *engine) {
+    if (!engine || !task->grammar.text) return;
+    task->grammar_status = ci_compiled_take(engine, &task->grammar, &task->compiled);
+    if (task->grammar_status != CLINFER_OK) snprintf(task->message, sizeof task->message, "%s", ci_status_message());
+}
+
 enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_task_request *request,
                                    struct ci_seat **seat, struct ci_task **out) {
     struct ci_task *task = calloc(1, sizeof *task);
@@ -167,6 +176,10 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     atomic_init(&task->cancel, false);
     pthread_mutex_lock(&runner->lock);
     runner->seats += new_seat;
+    clinfer_engine *engine = runner->opened && !runner->abandoned ? runner->engine : NULL;
+    pthread_mutex_unlock(&runner->lock);
+    compile_grammar(task, engine);
+    pthread_mutex_lock(&runner->lock);
     struct ci_task **end = &runner->tasks;
     while (*end) end = &(*end)->next;
     *end = task;

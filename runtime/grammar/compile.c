@@ -180,8 +180,9 @@ static uint32_t build_all_texts(struct compiler *compiler, const struct ci_node 
 
 static uint32_t build_choice(struct compiler *compiler, const struct ci_node *node, uint32_t next) {
     const struct ci_grammar_maker *maker = compiler->maker;
-    const ci_grammar_node *children = maker->children + node->first;
     uint32_t texts = 0, target = 0;
+    if (node->count == 0) return add_split(compiler, 0);
+    const ci_grammar_node *children = maker->children + node->first;
     for (uint32_t i = 0; i < node->count; i++) texts += maker->nodes[children[i]].kind == CI_NODE_TEXT;
     if (texts < LEAST_TEXTS) texts = 0;
     if (texts && texts == node->count) return build_all_texts(compiler, node, texts, next);
@@ -358,6 +359,12 @@ enum clinfer_status ci_grammar_finish(struct ci_grammar_maker *maker, int root, 
     else
         ci_grammar_destroy(grammar);
     return compiler.status;
+}
+
+size_t ci_grammar_bytes(const struct ci_grammar *grammar) {
+    return sizeof *grammar + grammar->position_count * sizeof *grammar->positions +
+           grammar->edge_count * sizeof *grammar->edges + grammar->target_count * sizeof *grammar->targets +
+           grammar->rule_count * sizeof *grammar->entries;
 }
 
 void ci_grammar_destroy(struct ci_grammar *grammar) {

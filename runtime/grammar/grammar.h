@@ -65,4 +65,7 @@ ci_grammar_node ci_grammar_call(struct ci_grammar_maker *maker, int rule);
 enum clinfer_status ci_grammar_finish(struct ci_grammar_maker *maker, int root, struct ci_grammar **grammar);
 void ci_grammar_destroy(struct ci_grammar *grammar);
 
+/* Memory that it takes. */
+size_t ci_grammar_bytes(const struct ci_grammar *grammar);
+
 #endif

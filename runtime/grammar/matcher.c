@@ -400,6 +400,12 @@ void ci_matcher_counts(const struct ci_matcher *matcher, struct ci_matcher_count
     *counts = matcher->counts;
 }
 
+size_t ci_matcher_bytes(const struct ci_matcher *matcher) {
+    const size_t mask = ci_grammar_vocabulary_words(matcher->vocabulary) * sizeof(uint32_t);
+    return sizeof *matcher + matcher->counts.bytes + (matcher->mask_count + 2) * mask +
+           matcher->stack_count * sizeof *matcher->stacks;
+}
+
 /* ---- a matcher ---- */
 
 static void make_classes(struct ci_matcher *matcher) {

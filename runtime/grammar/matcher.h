@@ -51,8 +51,8 @@ bool ci_matcher_is_over(const struct ci_matcher *matcher, ci_place place);
 /* The only token that may come; -1: there are several, or none. */
 enum clinfer_status ci_matcher_only(struct ci_matcher *matcher, ci_place place, int32_t *token);
 
-/* Bytes that have to come, as none else may: up to where there is a choice, or the answer may end; some thousand at most.
- * The caller frees *text, which is NULL where *length is 0. */
+/* Bytes that have to come, as none else may: up to where there is a choice, or the answer may end; some thousand at
+ * most. The caller frees *text, which is NULL where *length is 0. */
 enum clinfer_status ci_matcher_forced(struct ci_matcher *matcher, ci_place place, char **text, size_t *length);
 
 /* Whether a token of the vocabulary begins with these bytes and goes on with some that may come at `place`, which is
@@ -77,5 +77,8 @@ struct ci_matcher_counts {
     size_t bytes;
 };
 void ci_matcher_counts(const struct ci_matcher *matcher, struct ci_matcher_counts *counts);
+
+/* Memory that it takes, masks included. */
+size_t ci_matcher_bytes(const struct ci_matcher *matcher);
 
 #endif

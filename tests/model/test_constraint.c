@@ -2,8 +2,11 @@
  * little room there is, the text is what the grammar allows, or the request is refused. */
 #define _GNU_SOURCE
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -456,6 +459,96 @@ static void test_what_is_wrong_with_a_grammar_is_told(void **state) {
     clinfer_engine_close(engine);
 }
 
+/* ---- grammars are compiled while others compute ---- */
+
+struct talker {
+    clinfer_session *session;
+    atomic_int pieces;
+    atomic_bool enough;
+};
+
+static bool count_piece(void *user, const char *text, size_t length) {
+    struct talker *talker = user;
+    (void)text;
+    (void)length;
+    atomic_fetch_add(&talker->pieces, 1);
+    return !atomic_load(&talker->enough);
+}
+
+static void *talk(void *argument) {
+    struct talker *talker = argument;
+    const struct clinfer_request request = {.tokens = prompt,
+                                            .count = PROMPT,
+                                            .max_tokens = -1,
+                                            .callback = count_piece,
+                                            .user = talker,
+                                            .ignore_end = true};
+    assert_ok(clinfer_generate(talker->session, &request, NULL));
+    return NULL;
+}
+
+/* One of many long texts. The caller frees it. */
+static char *make_large_schema(void) {
+    enum { TEXTS = 9000, LENGTH = 380 };
+    char *schema = malloc((size_t)TEXTS * (LENGTH + 16) + 100), *end = schema;
+    assert_non_null(schema);
+    end += sprintf(end, "{\"enum\":[");
+    for (int i = 0; i < TEXTS; i++) end += sprintf(end, "%s\"%05d%0*d\"", i ? "," : "", i * 7919 % 100000, LENGTH, i);
+    strcpy(end, "]}");
+    return schema;
+}
+
+static void test_answers_go_on_while_a_grammar_is_compiled(void **state) {
+    (void)state;
+    clinfer_engine *engine = open_engine("cpu");
+    struct clinfer_session_options options;
+    struct talker talker = {.session = NULL};
+    struct answer answer;
+    pthread_t thread;
+    clinfer_session_options_default(engine, &options);
+    options.shift = true;
+    assert_ok(clinfer_session_create(engine, &options, &talker.session));
+    char *schema = make_large_schema();
+    const struct clinfer_grammar grammar = {.kind = CLINFER_GRAMMAR_JSON_SCHEMA, .text = schema, .leave_open = true};
+    clinfer_session *session = make_session(engine, 1);
+    assert_int_equal(pthread_create(&thread, NULL, talk, &talker), 0);
+    while (atomic_load(&talker.pieces) < 5) sched_yield();
+    struct clinfer_request request = ask(prompt, PROMPT, 5, &answer, &grammar);
+    int before = atomic_load(&talker.pieces);
+    assert_ok(clinfer_submit(session, &request));
+    int meanwhile = atomic_load(&talker.pieces) - before;
+    assert_ok(clinfer_wait(session, &answer.result));
+    atomic_store(&talker.enough, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(answer.text[0], '"');
+    if (meanwhile < 20) fail_msg("%d pieces of another answer came while a schema was compiled", meanwhile);
+    free(schema);
+    clinfer_session_destroy(session);
+    clinfer_session_destroy(talker.session);
+    clinfer_engine_close(engine);
+}
+
+/* Those that nobody uses any more are let go when there are many. */
+static void test_grammars_are_kept_within_bounds(void **state) {
+    (void)state;
+    enum { GRAMMARS = 24 };
+    clinfer_engine *engine = open_engine("cpu");
+    clinfer_session *session = make_session(engine, 1);
+    for (int i = 0; i < GRAMMARS; i++) {
+        char text[64];
+        struct answer answer;
+        snprintf(text, sizeof text, "root ::= \"%d\" [a-z]{20000}", i);
+        struct clinfer_grammar grammar = {.kind = CLINFER_GRAMMAR_GBNF, .text = text, .leave_open = true};
+        if (i % 2) snprintf(text, sizeof text, "root ::= \"%d\" [a-z]{5}", i);
+        struct clinfer_request request = ask(prompt, PROMPT, 3, &answer, &grammar);
+        assert_ok(clinfer_generate(session, &request, NULL));
+        assert_true(strtol(answer.text, NULL, 10) == i || answer.length < 2);
+    }
+    assert_true(ci_compiled_count(engine) <= 17);
+    clinfer_session_destroy(session);
+    clinfer_engine_close(engine);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_are_what_the_grammar_allows),
@@ -468,6 +561,8 @@ int main(void) {
         cmocka_unit_test(test_room_that_is_too_small_is_an_error_and_may_be_accepted),
         cmocka_unit_test(test_an_end_by_a_named_token_is_waited_for),
         cmocka_unit_test(test_what_is_wrong_with_a_grammar_is_told),
+        cmocka_unit_test(test_answers_go_on_while_a_grammar_is_compiled),
+        cmocka_unit_test(test_grammars_are_kept_within_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
