@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/status.h"
 #include "engine/engine_private.h"
 
@@ -76,7 +77,7 @@ static void prove(struct clinfer_engine *engine, struct clinfer_session *session
         if (count <= before) continue;
         if (session->known + (size_t)count > (size_t)engine->context) return; /* another one may */
         status = ci_engine_take_pages(engine, session, session->known + (size_t)count);
-        if (status == CLINFER_OK) status = compare(engine, session, (int)count, &same);
+        if (status == CLINFER_OK) status = compare(engine, session, ci_narrowed(count), &same);
     }
     engine->draft.proofs[range] = same && status == CLINFER_OK ? CI_DRAFT_PROVEN : CI_DRAFT_REFUSED;
     if (engine->draft.proofs[range] == CI_DRAFT_PROVEN || engine->draft.told_refused) return;
