@@ -174,6 +174,7 @@ static enum clinfer_status make_store(struct clinfer_engine *engine) {
     for (size_t i = 0; i < ci_gguf_file_count(engine->gguf) && status == CLINFER_OK; i++) {
         const struct ci_file *file = ci_gguf_file_at(engine->gguf, i);
         status = ci_store_add_file(&engine->store, file->data, file->size);
+        if (status == CLINFER_OK) ci_store_read_by(&engine->store, ci_gguf_descriptor_at(engine->gguf, i));
     }
     for (int i = 0; i < engine->store.place_count && status == CLINFER_OK; i++) {
         status = ci_choices_load(&engine->choices, i, &engine->store.places[i].caps, options->tuning);

@@ -98,6 +98,7 @@ uint32_t ci_gguf_alignment(const struct ci_gguf *gguf);
 /* The mapped files (page-aligned when opened by path), and the bytes of all. */
 size_t ci_gguf_file_count(const struct ci_gguf *gguf);
 const struct ci_file *ci_gguf_file_at(const struct ci_gguf *gguf, size_t index);
+int ci_gguf_descriptor_at(const struct ci_gguf *gguf, size_t index); /* borrowed; -1: it is not open */
 
 /* The path of the one in which `data` lies, NULL: it lies in none. */
 const char *ci_gguf_file_holding(const struct ci_gguf *gguf, const void *data);

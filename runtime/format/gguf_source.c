@@ -85,6 +85,11 @@ const struct ci_file *ci_gguf_file_at(const struct ci_gguf *gguf, size_t index) 
     return &gguf->files[index].mapped.file;
 }
 
+int ci_gguf_descriptor_at(const struct ci_gguf *gguf, size_t index) {
+    assert(index < gguf->n_files);
+    return gguf->files[index].mapped.descriptor;
+}
+
 uint64_t ci_gguf_file_bytes(const struct ci_gguf *gguf) {
     uint64_t bytes = 0;
     for (size_t i = 0; i < gguf->n_files; i++) bytes += gguf->files[i].mapped.file.size;

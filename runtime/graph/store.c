@@ -5,13 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/pages.h"
 #include "base/status.h"
 #include "base/watch.h"
 
 /* Weights are smaller than a large page, or end within one: packed ones lie one behind the other in chunks. */
-enum { CHUNK_BYTES = 16 * CI_LARGE_PAGE_BYTES, PIECE_BYTES = 4 << 20 };
+enum { CHUNK_BYTES = 16 * CI_LARGE_PAGE_BYTES, PIECE_BYTES = 256 << 10 };
 
 struct ci_store_memory {
     struct ci_store_memory *next;
@@ -50,7 +51,7 @@ enum clinfer_status ci_store_add_file(struct ci_store *store, const void *data, 
     if (!grown) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of model files");
     store->files = grown;
     struct ci_store_file *file = &grown[store->file_count];
-    *file = (struct ci_store_file){.data = data, .bytes = bytes};
+    *file = (struct ci_store_file){.data = data, .bytes = bytes, .descriptor = -1};
     for (int i = 0; i < store->place_count; i++) {
         file->first_piece[i] = store->places[i].file_count;
         enum clinfer_status status = wrap_file(&store->places[i], file);
@@ -59,6 +60,10 @@ enum clinfer_status ci_store_add_file(struct ci_store *store, const void *data, 
     store->file_count++;
     store->file_bytes += bytes;
     return CLINFER_OK;
+}
+
+void ci_store_read_by(struct ci_store *store, int descriptor) {
+    store->files[store->file_count - 1].descriptor = descriptor;
 }
 
 void ci_store_init(struct ci_store *store, struct ci_device *const *devices, int device_count,
@@ -178,7 +183,16 @@ struct packing {
     void *packed;
 };
 
-/* In pieces that are let go of at once: an output matrix of hundreds of megabytes is never in memory twice. */
+/* The same bytes in `room`, where they could be read; else where they are mapped. What is missing of a file is missed
+ * there, see base/mapped.h. */
+static const uint8_t *fetch(const struct ci_store *store, const uint8_t *bytes, size_t count, uint8_t *room) {
+    const struct ci_store_file *file = room && count <= PIECE_BYTES ? file_of(store, bytes, count) : NULL;
+    if (!file || file->descriptor < 0) return bytes;
+    return pread(file->descriptor, room, count, bytes - file->data) == (ssize_t)count ? room : bytes;
+}
+
+/* In pieces that a processor's cache holds, of which none stays in memory: an output matrix of hundreds of megabytes is
+ * never there twice. */
 static void pack_share(void *argument, int thread, int threads) {
     const struct packing *packing = argument;
     const struct ci_view *view = &packing->weight->view;
@@ -186,12 +200,17 @@ static void pack_share(void *argument, int thread, int threads) {
     int64_t first, last, group = packing->layout->group_rows;
     size_t row_bytes = ci_type_row_bytes(view->type, view->cols);
     int64_t rows = (int64_t)(PIECE_BYTES / row_bytes) / group * group, piece = rows > group ? rows : group;
+    uint8_t *room = malloc(PIECE_BYTES);
     ci_share(view->rows, packing->layout->group_rows, thread, threads, &first, &last);
     for (; first < last; first += piece) {
-        int64_t end = last - first > piece ? first + piece : last;
-        ci_layout_pack(packing->layout, view->type, view->rows, view->cols, host, packing->packed, first, end);
-        let_go(packing->store, host + (size_t)first * row_bytes, (size_t)(end - first) * row_bytes);
+        int64_t count = last - first > piece ? piece : last - first;
+        size_t at = (size_t)first * row_bytes, bytes = (size_t)count * row_bytes;
+        const uint8_t *source = fetch(packing->store, host + at, bytes, room);
+        ci_layout_pack(packing->layout, view->type, count, view->cols, source, (uint8_t *)packing->packed + at, 0,
+                       count);
+        if (source != room) let_go(packing->store, host + at, bytes);
     }
+    free(room);
 }
 
 static void pack(const struct ci_store *store, const struct ci_tensor *weight, const struct ci_layout *layout,

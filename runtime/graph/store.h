@@ -17,6 +17,7 @@ enum { CI_PLACE_CPU = 0 };
 struct ci_store_file {
     const uint8_t *data;
     size_t bytes;
+    int descriptor; /* -1: it can only be read where it is mapped */
     size_t first_piece[CI_MAX_PLACES]; /* of ci_place.file */
 };
 
@@ -54,6 +55,10 @@ void ci_store_init(struct ci_store *store, struct ci_device *const *devices, int
 
 /* A mapped file in which weights lie: page-aligned, borrowed. */
 enum clinfer_status ci_store_add_file(struct ci_store *store, const void *data, size_t bytes);
+
+/* The file that was added last is open too: weights that are packed are read by this descriptor, borrowed, which is
+ * faster than mapping each page of them for one look. */
+void ci_store_read_by(struct ci_store *store, int descriptor);
 void ci_store_destroy(struct ci_store *store);
 
 /* Before that, where a device cannot be waited for: what it may still read or write of the host's memory is given up.
