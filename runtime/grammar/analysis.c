@@ -256,7 +256,7 @@ static enum clinfer_status refuse_left_recursion(const struct ci_grammar *gramma
         status = no_memory();
     else if (found < count)
         status = ci_fail(CLINFER_INVALID_ARGUMENT,
-                         "grammar: rule '%.100s' comes back to itself before it has read anything (left recursion); "
+                         "rule '%.100s' comes back to itself before it has read anything (left recursion); "
                          "write `list ::= item list | item` in place of `list ::= list item | item`",
                          rules[found].name);
     free(left.seen);
@@ -274,7 +274,7 @@ enum clinfer_status ci_grammar_analyse(struct ci_grammar *grammar, const struct 
     if (status == CLINFER_OK) status = find_costs(grammar, &backwards);
     if (status == CLINFER_OK) status = refuse_left_recursion(grammar, rules);
     if (status == CLINFER_OK && grammar->positions[grammar->entries[grammar->root]].cost == CI_COST_NO_END)
-        status = ci_fail(CLINFER_INVALID_ARGUMENT, "grammar: nothing that it allows ever comes to an end");
+        status = ci_fail(CLINFER_INVALID_ARGUMENT, "nothing that it allows ever comes to an end");
     free_backwards(&backwards);
     return status;
 }

@@ -19,7 +19,7 @@ struct compiler {
 };
 
 static uint32_t fail(struct compiler *compiler, enum clinfer_status status, const char *what) {
-    if (compiler->status == CLINFER_OK) compiler->status = ci_fail(status, "grammar: %s", what);
+    if (compiler->status == CLINFER_OK) compiler->status = ci_fail(status, "%s", what);
     return CI_POSITION_OF_END;
 }
 
@@ -312,7 +312,7 @@ static uint32_t build(struct compiler *compiler, ci_grammar_node index, uint32_t
 static enum clinfer_status find_undefined(const struct ci_grammar_maker *maker) {
     for (size_t i = 0; i < maker->rule_count; i++)
         if (maker->rules[i].node == CI_GRAMMAR_NONE)
-            return ci_fail(CLINFER_INVALID_ARGUMENT, "grammar: rule '%.100s' is called, but nowhere defined",
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "rule '%.100s' is called, but nowhere defined",
                            maker->rules[i].name);
     return CLINFER_OK;
 }

@@ -46,7 +46,7 @@ static ci_grammar_node no_memory(struct ci_grammar_maker *maker) {
 static ci_grammar_node add(struct ci_grammar_maker *maker, struct ci_node node) {
     if (maker->status != CLINFER_OK) return CI_GRAMMAR_NONE;
     if (node.depth > CI_GRAMMAR_MOST_DEPTH || maker->node_count >= MOST_NODES) {
-        maker->status = ci_fail(CLINFER_INVALID_ARGUMENT, "grammar: %s",
+        maker->status = ci_fail(CLINFER_INVALID_ARGUMENT, "%s",
                                 node.depth > CI_GRAMMAR_MOST_DEPTH ? "it is nested too deeply" : "it is too large");
         return CI_GRAMMAR_NONE;
     }

@@ -272,12 +272,12 @@ static void test_what_is_wrong_is_told_with_its_place(void **state) {
     (void)state;
     expect_wrong("", "no rule 'root'");
     expect_wrong("rot ::= \"a\"", "no rule 'root'");
-    expect_wrong("root ::= numero\n", "rule 'numero' is called, but nowhere defined");
+    expect_wrong("root ::= numero\n", "file.gbnf: rule 'numero' is called, but nowhere defined");
     expect_wrong("root ::= \"a\" | root \"a\"", "left recursion");
     expect_wrong(
         "root ::= asdf\nasdf ::= \"a\" | foo \"b\"\nfoo ::= \"c\" | empty asdf \"d\" | \"e\"\nempty ::= \"blah\" |",
         "left recursion");
-    expect_wrong("root ::= \"a\" root", "ever comes to an end");
+    expect_wrong("root ::= \"a\" root", "file.gbnf: nothing that it allows ever comes to an end");
     expect_wrong("root ::= \"a", "line 1, column 12: the text ends before its closing sign");
     expect_wrong("root ::= \"a\"\nb := \"c\"", "line 2, column 3: '::=' is needed here; here stands ':= \"c\"'");
     expect_wrong("root ::= [z-a]", "ends before it begins");
@@ -291,7 +291,7 @@ static void test_what_is_wrong_is_told_with_its_place(void **state) {
     expect_wrong("root ::= \"\xff\"", "no UTF-8");
     expect_wrong("root ::= <nothing>", "no token of the model");
     expect_wrong("root ::= <[99999]>", "the model has");
-    expect_wrong("root ::= ((([a-z]{1000}){1000}){1000})", "too large");
+    expect_wrong("root ::= ((([a-z]{1000}){1000}){1000})", "file.gbnf: it is too large");
     expect_wrong("root ::= \"a\" %", "the end of the line is needed");
 }
 
