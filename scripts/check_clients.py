@@ -26,7 +26,7 @@ NEW = ["openai==3.57.0", "anthropic==2.14.0", "ollama==0.6.3", "langchain-openai
 MORE = ["instructor"]  # in an environment of its own: it wants its own versions of the others
 OLD = ["openai==2.14.0", "anthropic==0.40.0", "httpx<0.28"]
 SUITE_TOOLS = ["pytest", "pytest-asyncio", "pytest-xdist", "respx", "time-machine", "dirty-equals", "rich", "nest_asyncio",
-               "inline-snapshot", "http-snapshot[httpx]"]
+               "inline-snapshot", "http-snapshot[httpx]", "hatchling", "hatch-fancy-pypi-readme"]  # the last two: to have sources
 MODEL = os.path.expanduser("~/.local/share/clinfer/models/smollm2-135m-instruct-q4_1.gguf")
 QUESTION = "Say hello in one short sentence."
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "warm": {"type": "boolean"}},
