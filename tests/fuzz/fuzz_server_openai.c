@@ -1,6 +1,8 @@
 /* Any bytes as the body of a request to OpenAI's chat completions, to its completions and to llama-server's
  * /completion. The exchange and what a server is asked for are of this file: a body is either read, or refused once
  * with a reason. */
+#include <string.h>
+
 #include "server/completion_prompt.h"
 #include "server/openai_request.h"
 #include "server/sampled.h"
@@ -28,6 +30,12 @@ void ci_exchange_refuse(struct ci_exchange *exchange, const char *param, const c
     (void)param;
     if (!*format) abort();
     exchange->failures++;
+}
+
+/* Names of fields that change nothing: a header's value has no line ends. */
+void ci_reply_header(struct ci_exchange *exchange, const char *name, const char *value) {
+    (void)exchange;
+    if (!*name || !*value || strpbrk(value, "\r\n")) abort();
 }
 
 const struct ci_server_options *ci_server_get_options(const struct ci_server *server) {
