@@ -46,13 +46,21 @@ static void settle(struct ci_drafting *own) {
     own->count = 0;
 }
 
+/* How many sessions may still come into this step, each with a row, and with one that has logits. */
+static int64_t count_missing(const struct clinfer_engine *engine, const struct ci_batch *batch) {
+    int64_t count = -batch->count;
+    for (const struct clinfer_session *s = engine->queue; s; s = s->next_in_queue) count++;
+    return count;
+}
+
 /* How many tokens of this session might be guessed for this step, if all were right. */
 static int64_t room_of(const struct clinfer_session *session, const struct ci_batch *batch) {
     const struct clinfer_engine *engine = session->engine;
     const struct ci_bucket *largest = &engine->buckets[engine->bucket_count - 1];
     int64_t room = most_of(session), context = (int64_t)engine->context - (int64_t)session->known;
-    int64_t rows = largest->rows[CI_EXTENT_ROWS] - batch->rows,
-            wanted = largest->rows[CI_EXTENT_WANTED] - batch->wanted;
+    int64_t missing = count_missing(engine, batch), outputs = largest->rows[CI_EXTENT_WANTED];
+    int64_t rows = largest->rows[CI_EXTENT_ROWS] - batch->rows - missing,
+            wanted = (outputs < CI_MAX_SEQUENCES ? outputs : CI_MAX_SEQUENCES) - batch->wanted - missing;
     int64_t tokens = session->max_tokens < 0 ? room : session->max_tokens - (int64_t)session->generated - 1;
     const int64_t bounds[] = {context, rows, wanted, tokens};
     for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)

@@ -225,6 +225,37 @@ static void test_guesses_of_several_change_no_answer(void **state) {
     clinfer_engine_close(guessing);
 }
 
+/* Who comes while all rows with logits could be guesses still has one. */
+static void test_guesses_leave_room_for_who_comes(void **state) {
+    (void)state;
+    enum { LATER = 8, STEPS = 30 };
+    static struct answer without[LATER], with[LATER], rest[TOGETHER];
+    clinfer_engine *plain = open_engine("tests/data/qwen2_tiny.gguf", "cpu", NOBODY),
+                   *guessing = open_engine("tests/data/qwen2_tiny.gguf", "cpu", LOOKUP);
+    clinfer_session *sessions[TOGETHER], *later[LATER];
+    /* As on devices where so many rows are the same as one by one. */
+    for (int i = 0; i < CI_DRAFT_RANGES; i++) guessing->draft.proofs[i] = CI_DRAFT_PROVEN;
+    for (int i = 0; i < LATER; i++) generate(plain, &settings[0], i, &without[i]);
+    for (int i = 0; i < TOGETHER; i++) {
+        sessions[i] = make_session(guessing, &settings[0], i);
+        submit(sessions[i], &settings[0], i, &rest[i]);
+    }
+    for (int i = 0; i < STEPS; i++) ci_engine_turn(guessing);
+    for (int i = 0; i < LATER; i++) {
+        later[i] = make_session(guessing, &settings[0], i);
+        submit(later[i], &settings[0], i, &with[i]);
+        ci_engine_turn(guessing);
+    }
+    for (int i = 0; i < LATER; i++) {
+        take(later[i], &with[i]);
+        expect_same(&without[i], &with[i], "who came later");
+        clinfer_session_destroy(later[i]);
+    }
+    for (int i = 0; i < TOGETHER; i++) clinfer_session_destroy(sessions[i]);
+    clinfer_engine_close(plain);
+    clinfer_engine_close(guessing);
+}
+
 static void test_session_may_want_none(void **state) {
     (void)state;
     static struct answer answer;
@@ -285,6 +316,7 @@ int main(void) {
         cmocka_unit_test(test_guesses_of_model_change_no_answer),
         cmocka_unit_test(test_model_of_another_vocabulary_is_refused),
         cmocka_unit_test(test_guesses_of_several_change_no_answer),
+        cmocka_unit_test(test_guesses_leave_room_for_who_comes),
         cmocka_unit_test(test_session_may_want_none),
     };
     return cmocka_run_group_tests_name("draft", tests, NULL, NULL);
