@@ -177,7 +177,7 @@ size_t ci_prefix_forget(struct clinfer_engine *engine, const int32_t *tokens, si
     size_t most = 0;
     for (struct ci_kept **link = &engine->kept; *link;) {
         size_t both = least((*link)->count, count), common = common_tokens((*link)->tokens, tokens, both);
-        if (common == both) {
+        if (common > 0 && common == both) {
             most = common > most ? common : most;
             drop(engine, link);
         } else {

@@ -117,32 +117,27 @@ static enum clinfer_status move_all(const struct clinfer_session *session, const
 
 /* ---- saving ---- */
 
-static enum clinfer_status fill(struct clinfer_session *session, struct header *header, uint8_t *bytes, uint64_t size) {
-    uint8_t *at = bytes + sizeof *header;
-    memcpy(bytes, header, sizeof *header);
-    memcpy(at, session->tokens, header->count * sizeof *session->tokens);
-    at += header->count * sizeof *session->tokens;
-    enum clinfer_status status = move_all(session, header, at, false);
-    uint64_t sum = ci_hash(CI_HASH_START, bytes, size - sizeof sum);
-    memcpy(bytes + size - sizeof sum, &sum, sizeof sum);
-    return status;
+/* Header, tokens and rows as they are in the file, for free(). */
+static enum clinfer_status gather(struct clinfer_session *session, struct header *header, struct bytes *file) {
+    const struct clinfer_engine *engine = session->engine;
+    *header = (struct header){.model = make_print(engine), .count = session->computed};
+    memcpy(header->magic, magic, sizeof magic);
+    for (int group = 0; group < CI_CACHE_GROUPS; group++)
+        header->from[group] = (uint64_t)session->lists[group].first * CI_PAGE_ROWS;
+    if (!header->count) return ci_fail(CLINFER_NOT_FOUND, "nothing is kept of these tokens any more");
+    file->size = file_bytes(engine, header);
+    file->data = malloc(file->size);
+    if (!file->data) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes", file->size);
+    memcpy(file->data, header, sizeof *header);
+    char *tokens = file->data + sizeof *header;
+    memcpy(tokens, session->tokens, header->count * sizeof *session->tokens);
+    return move_all(session, header, (uint8_t *)tokens + header->count * sizeof *session->tokens, false);
 }
 
-static enum clinfer_status save(struct clinfer_session *session, const char *path, struct ci_saved *saved) {
-    const struct clinfer_engine *engine = session->engine;
-    struct header header = {.model = make_print(engine), .count = session->computed};
-    memcpy(header.magic, magic, sizeof magic);
-    for (int group = 0; group < CI_CACHE_GROUPS; group++)
-        header.from[group] = (uint64_t)session->lists[group].first * CI_PAGE_ROWS;
-    if (!header.count) return ci_fail(CLINFER_NOT_FOUND, "nothing is kept of these tokens any more");
-    uint64_t size = file_bytes(engine, &header);
-    uint8_t *bytes = malloc(size);
-    if (!bytes) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %llu bytes", (unsigned long long)size);
-    enum clinfer_status status = fill(session, &header, bytes, size);
-    if (status == CLINFER_OK) status = ci_file_write(path, bytes, size);
-    free(bytes);
-    if (status == CLINFER_OK) *saved = (struct ci_saved){.tokens = header.count, .bytes = size};
-    return status;
+static enum clinfer_status write_file(const struct bytes *file, const char *path) {
+    uint64_t sum = ci_hash(CI_HASH_START, file->data, file->size - sizeof sum);
+    memcpy(file->data + file->size - sizeof sum, &sum, sizeof sum);
+    return ci_file_write(path, file->data, file->size);
 }
 
 /* A session of its own, which leads. */
@@ -171,6 +166,8 @@ static void end(clinfer_engine *engine, clinfer_session *session) {
 
 enum clinfer_status ci_engine_save(clinfer_engine *engine, const int32_t *tokens, size_t count, const char *path,
                                    struct ci_saved *saved) {
+    struct header header;
+    struct bytes file = {0};
     clinfer_session *session;
     *saved = (struct ci_saved){0};
     enum clinfer_status status = begin(engine, &session);
@@ -184,19 +181,21 @@ enum clinfer_status ci_engine_save(clinfer_engine *engine, const int32_t *tokens
         session->known = count + 1;
         ci_prefix_take(engine, session);
         session->known = session->computed;
-        status = save(session, path, saved);
+        status = gather(session, &header, &file);
     }
     pthread_mutex_lock(&engine->lock);
     end(engine, session);
+    if (status == CLINFER_OK) status = write_file(&file, path); /* a disk takes its time: others compute meanwhile */
+    if (status == CLINFER_OK) *saved = (struct ci_saved){.tokens = header.count, .bytes = file.size};
+    free(file.data);
     return status;
 }
 
 /* ---- restoring ---- */
 
+/* By who leads: in which form caches are may change with a step. */
 static enum clinfer_status check_header(const struct clinfer_engine *engine, const struct header *header,
                                         const struct bytes *file) {
-    if (memcmp(header->magic, magic, sizeof magic) != 0)
-        return ci_fail(CLINFER_BAD_FILE, "is no saved prompt of clinfer's");
     if (header->model != make_print(engine))
         return ci_fail(CLINFER_BAD_FILE, "was saved with another model, or with other types of its caches (-ctk, -ctv) "
                                          "or other positions (--rope-...)");
@@ -215,16 +214,17 @@ static enum clinfer_status check_header(const struct clinfer_engine *engine, con
     return CLINFER_OK;
 }
 
-static enum clinfer_status check(const struct clinfer_engine *engine, const struct bytes *file, struct header *header) {
+/* What takes its time, and no engine. */
+static enum clinfer_status check_whole(const struct bytes *file, struct header *header) {
     uint64_t sum;
     if (file->size < sizeof *header + sizeof sum)
         return ci_fail(CLINFER_BAD_FILE, "has %zu bytes, less than a header", file->size);
     memcpy(header, file->data, sizeof *header);
-    enum clinfer_status status = check_header(engine, header, file);
-    if (status != CLINFER_OK) return status;
+    if (memcmp(header->magic, magic, sizeof magic) != 0)
+        return ci_fail(CLINFER_BAD_FILE, "is no saved prompt of clinfer's");
     memcpy(&sum, file->data + file->size - sizeof sum, sizeof sum);
     if (sum != ci_hash(CI_HASH_START, file->data, file->size - sizeof sum))
-        return ci_fail(CLINFER_BAD_FILE, "was changed since it was saved: its checksum is wrong");
+        return ci_fail(CLINFER_BAD_FILE, "was cut or changed since it was saved: its checksum is wrong");
     return CLINFER_OK;
 }
 
@@ -249,18 +249,23 @@ static enum clinfer_status restore(clinfer_engine *engine, const struct bytes *f
                                    struct ci_saved *restored) {
     struct header header;
     clinfer_session *session;
-    enum clinfer_status status = check(engine, file, &header);
+    enum clinfer_status status = check_whole(file, &header);
+    if (status == CLINFER_OK) status = begin(engine, &session);
     if (status != CLINFER_OK) return status;
     char *at = file->data + sizeof header;
-    size_t bytes = header.count * sizeof **tokens;
-    *tokens = malloc(bytes);
-    if (!*tokens) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes", bytes);
-    memcpy(*tokens, at, bytes);
-    status = begin(engine, &session);
-    if (status != CLINFER_OK) return status;
-    status = ci_session_reserve(session, &(struct clinfer_request){.tokens = *tokens, .count = header.count});
-    if (status == CLINFER_INVALID_ARGUMENT) status = CLINFER_BAD_FILE; /* a token that is none */
-    pthread_mutex_unlock(&engine->lock);                               /* still leading */
+    size_t bytes = 0;
+    status = check_header(engine, &header, file);
+    if (status == CLINFER_OK) {
+        bytes = header.count * sizeof **tokens;
+        *tokens = malloc(bytes);
+        if (!*tokens) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu bytes", bytes);
+    }
+    if (status == CLINFER_OK) {
+        memcpy(*tokens, at, bytes);
+        status = ci_session_reserve(session, &(struct clinfer_request){.tokens = *tokens, .count = header.count});
+        if (status == CLINFER_INVALID_ARGUMENT) status = CLINFER_BAD_FILE; /* a token that is none */
+    }
+    pthread_mutex_unlock(&engine->lock); /* still leading */
     if (status == CLINFER_OK) {
         memcpy(session->tokens, *tokens, bytes);
         status = put(session, &header, (uint8_t *)at + bytes);

@@ -152,6 +152,14 @@ static bool copy_tokens(struct change *change) {
     return change->tokens || !refused(change, ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory"));
 }
 
+/* The folder is the server's own matter: messages have the file's name alone. */
+static enum clinfer_status without_folder(const struct change *change, enum clinfer_status status) {
+    const char *said = ci_status_message(), *at = strstr(said, change->path);
+    if (status == CLINFER_OK || !at) return status;
+    size_t folder = strlen(change->path) - strlen(change->name);
+    return ci_fail(status, "%.*s%s", ci_narrowed(at - said), said, at + folder);
+}
+
 static void save(struct change *change) {
     struct ci_saved saved;
     double begun = ci_now();
@@ -160,18 +168,18 @@ static void save(struct change *change) {
             ? ci_engine_save(change->engine, change->tokens, change->count, change->path, &saved)
             : ci_fail(CLINFER_INVALID_ARGUMENT, "slot %d is empty: no request with \"id_slot\": %d was answered",
                       change->index, change->index);
-    if (refused(change, status)) return;
+    if (refused(change, without_folder(change, status))) return;
     ci_reply_json(change->exchange, 200,
                   json_pack("{s:i, s:s, s:I, s:I, s:{s:f}}", "id_slot", change->index, "filename", change->name,
                             "n_saved", (json_int_t)saved.tokens, "n_written", (json_int_t)saved.bytes, "timings",
                             "save_ms", 1e3 * (ci_now() - begun)));
 }
 
-/* The folder is the server's own matter: messages have the file's name alone. */
 static enum clinfer_status restore_file(struct change *change, int32_t **tokens, struct ci_saved *restored) {
     enum clinfer_status status = ci_engine_restore(change->engine, change->path, tokens, restored);
     if (status == CLINFER_NOT_FOUND) return ci_fail(status, "there is no file \"%s\"", change->name);
-    return status == CLINFER_OK ? status : ci_fail_prefix(status, "\"%s\"", change->name);
+    if (status == CLINFER_OK || strstr(ci_status_message(), change->path)) return without_folder(change, status);
+    return ci_fail_prefix(status, "%s", change->name);
 }
 
 static void restore(struct change *change) {

@@ -109,6 +109,14 @@ def test_names_slots_and_leave():
         assert change(server, 0, "burn", "x.bin")[0] == 400
         assert server.ask("POST", "/slots/x?action=erase")[0] == 400
         assert change(server, 0, "erase")[2]["n_erased"] == 0
+        complete(server, 0)
+        assert change(server, 1, "erase")[2]["n_erased"] == 0  # and of others nothing
+        assert complete(server, 0)["timings"]["prompt_n"] == 1
+        os.mkdir(path("folder.bin"))
+        for action in ["save", "restore"]:
+            status, _, answer = change(server, 0, action, "folder.bin")
+            said = answer["error"]["message"]
+            assert status == 500 and said.startswith("folder.bin: ") and FOLDER.name not in said, (status, answer)
     with serving.Serve("--slot-save-path", FOLDER.name) as server:
         assert change(server, 0, "save", "x.bin")[0] == 403
     with serving.Serve("--allow-model-changes") as server:
