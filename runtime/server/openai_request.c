@@ -126,6 +126,7 @@ static const char *const other_fields[] = {
     "logprobs",
     "response_format",
     "json_schema",
+    "force_bytes",
     "grammar",
     "n_predict",
     "max_tokens",

@@ -440,7 +440,7 @@ def test_probabilities_after_sampling_are_told_in_chats():
 
 
 def test_fields_that_change_nothing_are_named():
-    known = {**GREEDY, "stream": False, "top_k": 3, "n": 1, "seed": 5, "tools": [], "stop": ["x"], "logit_bias": {}, "store": None}
+    known = {**GREEDY, "stream": False, "top_k": 3, "n": 1, "seed": 5, "tools": [], "stop": ["x"], "logit_bias": {}, "force_bytes": True, "store": None}
     for path, body in [(CHAT, known), ("/v1/completions", {"prompt": "a", "max_tokens": 1}), ("/completion", {"prompt": "a", "n_predict": 1})]:
         _, headers, _ = server.ask("POST", path, body)
         assert headers["X-Clinfer-Ignored"] is None, (path, headers["X-Clinfer-Ignored"])
