@@ -27,6 +27,7 @@ static int faster_kind(const struct ci_tuner *tuner, int model, int run) {
 
 static void bound(const struct ci_tuner *tuner, int model, int run, double measured, struct ci_tune_gain *gain) {
     double limit = 0, by_memory = 0, most = 0;
+    bool known = true;
     int kind = faster_kind(tuner, model, run);
     gain->worst = -1;
     for (int i = 0; i < tuner->problems->use_count; i++) {
@@ -34,6 +35,7 @@ static void bound(const struct ci_tuner *tuner, int model, int run, double measu
         bool reads = false;
         if (use->model != model || use->run != run || use->kind != kind) continue;
         double least = limit_of(tuner, use->problem, &reads), took = tuner->seconds[use->problem];
+        known = known && least > 0;
         limit += use->calls * least;
         by_memory += reads ? use->calls * least : 0;
         if (!tuner->tuned[use->problem].timed || use->calls * (took - least) <= most) continue;
@@ -42,7 +44,7 @@ static void bound(const struct ci_tuner *tuner, int model, int run, double measu
         gain->worst_share = least / took;
         gain->worst_loss = most / measured;
     }
-    gain->share = limit / measured;
+    gain->share = known ? limit / measured : 0;
     gain->by_memory = 2 * by_memory >= limit;
 }
 

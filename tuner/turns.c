@@ -249,7 +249,8 @@ static enum clinfer_status take_turn(struct ci_tuner *tuner, int like) {
     if (status == CLINFER_OK) status = seed_from_siblings(tuner, head);
     if (status == CLINFER_OK) status = try_some(tuner, head, depth, TURN_TRIALS, INFINITY, &made);
     if (status != CLINFER_OK) return status;
-    first->fruitless = fastest(&tuned->search) * CI_SEARCH_GAIN <= before ? 0 : first->fruitless + 1;
+    double after = fastest(&tuned->search); /* INFINITY, as before, where nothing passes */
+    first->fruitless = after < before && after * CI_SEARCH_GAIN <= before ? 0 : first->fruitless + 1;
     first->exhausted = depth != CI_SEARCH_DESCENT && made < TURN_TRIALS && !over(tuner, INFINITY);
     ci_tuner_reweigh(tuner);
     return status;

@@ -1,5 +1,6 @@
 /* tuner/tune.h: what a tune makes of candidates that fail, of fused ops, and of a model that got slower. */
 #define _GNU_SOURCE
+#include "base/clock.h"
 #include "ops/op_list.h"
 #include "ops/signature.h"
 #include "tuner/search.h"
@@ -104,6 +105,25 @@ static void test_what_does_not_build_is_no_fault(void **state) {
     assert_true(result.refused > 0);
     assert_ok(ci_quarantine_read(&quarantine));
     assert_int_equal(quarantine.count, 0);
+    ci_tune_free(&result);
+}
+
+static enum ci_trial_outcome attention_is_faulty(const struct ci_problem *problem,
+                                                 const struct ci_tuner_candidate *candidate) {
+    (void)candidate;
+    return strcmp(problem->op->name, "attention") == 0 ? CI_TRIAL_UNUSABLE : CI_TRIAL_PASSED;
+}
+
+static void test_an_op_of_which_nothing_passes_is_left_alone(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.outcome = attention_is_faulty;
+    double begun = ci_now();
+    assert_ok(tune(&usual, &result));
+    assert_true(ci_now() - begun < 0.3 * usual.budget); /* nothing is left to try long before */
+    assert_true(result.refused > 0);
+    for (int i = 0; i < result.profile.entry_count; i++)
+        assert_string_not_equal(result.profile.entries[i].signature.op, "attention");
     ci_tune_free(&result);
 }
 
@@ -416,6 +436,7 @@ int main(void) {
         cmocka_unit_test_setup(test_what_is_wrong_goes_to_the_quarantine, set_up),
         cmocka_unit_test_setup(test_what_crashes_or_hangs_is_not_tried_even_by_a_thorough_tune, set_up),
         cmocka_unit_test_setup(test_what_does_not_build_is_no_fault, set_up),
+        cmocka_unit_test_setup(test_an_op_of_which_nothing_passes_is_left_alone, set_up),
         cmocka_unit_test_setup(test_what_was_being_tried_when_all_ended_is_skipped, set_up),
         cmocka_unit_test_setup(test_what_makes_the_model_no_faster_is_given_back, set_up),
         cmocka_unit_test_setup(test_what_may_be_chance_is_given_back, set_up),
