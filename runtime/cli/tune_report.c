@@ -73,12 +73,15 @@ static void print_gain(const struct ci_tune_result *result, const char *what, do
                        const struct ci_tune_gain *gain) {
     const double enough = 0.8;
     ci_printf("  %s: %.1f -> %.1f t/s", what, before, after);
-    if (gain->ratio > 1 || gain->ratio < 1)
+    if (!(gain->ratio > 0))
+        ci_printf(", %.2fx, as an earlier tune found", after / before);
+    else if (gain->ratio > 1 || gain->ratio < 1)
         ci_printf(", %.2fx (19 times in 20 between %.2fx and %.2fx)", gain->ratio, gain->low, gain->high);
-    else if (gain->ratio > 0)
+    else
         ci_printf(", nothing to gain was found");
+    /* Above 1: caches gave what the memory was asked for, or the machine was busier when it was measured. */
     if (gain->share > 0)
-        ci_printf("; that is %.0f%% of what the %s gives", 100 * gain->share,
+        ci_printf("; that is %.0f%% of what the %s gives", 100 * fmin(gain->share, 1),
                   gain->by_memory ? "memory" : "arithmetic");
     if (gain->share >= 1) {
         ci_printf(": no kernel can help");
@@ -87,8 +90,8 @@ static void print_gain(const struct ci_tune_result *result, const char *what, do
     } else if (gain->share > 0 && gain->worst >= 0) {
         char problem[CI_TUNE_TEXT];
         ci_printf("; most is lost in %s (%.0f%% of the time, at %.0f%% of its limit)",
-                  ci_tune_problem_text(&result->problems.items[gain->worst].signature, problem), 100 * gain->worst_loss,
-                  100 * gain->worst_share);
+                  ci_tune_problem_text(&result->problems.items[gain->worst].signature, problem),
+                  100 * fmin(gain->worst_loss, 1), 100 * gain->worst_share);
     }
     ci_printf("\n");
 }
@@ -98,14 +101,16 @@ static void print_models(const struct ci_tune_device *device) {
     for (int i = 0; i < result->model_count; i++) {
         const struct ci_profile_model *model = &result->models[i];
         ci_printf("%s: %.0f%% of its time is in tuned ops\n", model->name, 100 * model->covered);
-        if (!(model->decode_after > 0) || !(model->decode_before > 0)) continue;
-        print_gain(result, "decode", model->decode_before, model->decode_after, &result->gains[i][0]);
-        print_gain(result, "prompts", model->prefill_before, model->prefill_after, &result->gains[i][1]);
+        if (model->decode_after > 0 && model->decode_before > 0)
+            print_gain(result, "decode", model->decode_before, model->decode_after, &result->gains[i][0]);
+        if (model->prefill_after > 0 && model->prefill_before > 0)
+            print_gain(result, "prompts", model->prefill_before, model->prefill_after, &result->gains[i][1]);
     }
 }
 
 static void print_device(const struct ci_profile_device *measured) {
     char launch[CI_AMOUNT_BYTES], wait[CI_AMOUNT_BYTES], crossing[CI_AMOUNT_BYTES];
+    if (!(measured->read_bytes_per_second > 0)) return; /* it failed, as was said */
     ci_printf("measured: reads %.1f GB/s, %.0f GFLOP/s in f32, %.0f GOP/s in 8 bits, launch %s, wait %s",
               1e-9 * measured->read_bytes_per_second, 1e-9 * measured->operations_per_second,
               1e-9 * measured->dot8_operations_per_second, ci_format_seconds(measured->launch_seconds, launch),
@@ -181,8 +186,10 @@ static json_t *line_json(const struct ci_tune_line *line, const struct ci_profil
 }
 
 static json_t *gain_json(const struct ci_tune_gain *gain) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:s}", "ratio", gain->ratio, "low", gain->low, "high", gain->high,
-                     "share_of_limit", gain->share, "bound", gain->by_memory ? "memory" : "arithmetic");
+    json_t *object = json_pack("{s:f, s:f, s:f, s:f}", "ratio", gain->ratio, "low", gain->low, "high", gain->high,
+                               "share_of_limit", gain->share);
+    if (gain->share > 0) json_object_set_new(object, "bound", json_string(gain->by_memory ? "memory" : "arithmetic"));
+    return object;
 }
 
 static json_t *model_json(const struct ci_profile_model *model, const struct ci_tune_gain gains[2]) {

@@ -102,6 +102,8 @@ def check_second_is_quick(data, device, budget):
     assert report["kept"] > 0
     assert done.seconds < 5, done.seconds
     assert profiles(data) == before
+    text = tune(data, device=device, budget=budget).stdout
+    assert "0.00x" not in text and text.count("decode:") == text.count("as an earlier tune found") / 2, text
 
 
 def check_answers_agree(data, device):
