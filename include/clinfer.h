@@ -10,7 +10,9 @@
  * What is NULL or out of range where that is not allowed is CLINFER_INVALID_ARGUMENT with its name; closing and
  * cancelling NULL is nothing. An engine, its sessions, a router and its conversations are of the process that opened
  * them: a child that it forks gets CLINFER_INVALID_ARGUMENT, since it has none of their threads, and may open an engine
- * of its own, on the CPU if its parent used OpenCL. */
+ * of its own, on the CPU if its parent used OpenCL.
+ *
+ * The calling thread computes with the others: kernels have tables of 0.75 MB on its stack, so that it needs 1 MiB. */
 #ifndef CLINFER_H
 #define CLINFER_H
 

@@ -93,6 +93,19 @@ static void *work(void *argument) {
     }
 }
 
+int ci_threads_start(pthread_t *thread, void *(*function)(void *), void *argument) {
+    const size_t least = 2 << 20;
+    size_t usual = 0;
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error) return error;
+    if (pthread_attr_getstacksize(&attributes, &usual) == 0 && usual < least)
+        pthread_attr_setstacksize(&attributes, least);
+    error = pthread_create(thread, &attributes, function, argument);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
 int ci_threads_default(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
@@ -117,7 +130,7 @@ enum clinfer_status ci_threads_create(int count, struct ci_threads **out) {
     for (int i = 1; i < count; i++) {
         struct worker *worker = &threads->workers[i - 1];
         *worker = (struct worker){.owner = threads, .index = i};
-        int error = pthread_create(&worker->handle, NULL, work, worker);
+        int error = ci_threads_start(&worker->handle, work, worker);
         if (error) {
             ci_threads_destroy(threads);
             return ci_fail(CLINFER_OUT_OF_MEMORY, "cannot start thread %d of %d (error %d); try fewer with -t", i,

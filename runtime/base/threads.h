@@ -5,6 +5,7 @@
 #define CI_BASE_THREADS_H
 
 #include <clinfer.h>
+#include <pthread.h>
 
 struct ci_threads;
 
@@ -22,6 +23,10 @@ int ci_threads_count(const struct ci_threads *threads);
 
 /* Only one run at a time per object; the caller holds whatever lock makes that so. */
 void ci_threads_run(struct ci_threads *threads, ci_threads_function *function, void *argument);
+
+/* pthread_create() for a thread that computes: kernels have tables of 0.75 MB on its stack, and not every system, nor
+ * every `ulimit -s`, gives that much to a thread by itself. */
+int ci_threads_start(pthread_t *thread, void *(*function)(void *), void *argument);
 
 /* Inside a run, called by every thread: none passes before all have arrived. */
 void ci_threads_barrier(struct ci_threads *threads);

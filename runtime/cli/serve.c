@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/threads.h"
 #include "cli/command.h"
 #include "cli/config.h"
 #include "cli/serve_flags.h"
@@ -201,7 +202,7 @@ static int serve(struct serving *serving) {
     serving->models.chosen = say_where;
     serving->models.user = serving;
     ci_notify("STATUS=loads the model");
-    if (pthread_create(&serving->loader, NULL, load, serving) != 0) {
+    if (ci_threads_start(&serving->loader, load, serving) != 0) {
         ci_server_close(serving->server);
         return ci_refuse(CLINFER_OUT_OF_MEMORY, "no thread to load the model");
     }

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "base/stop.h"
+#include "base/threads.h"
 #include "engine/engine_private.h"
 #include "engine/prove.h"
 #include "text/tool_grammar.h"
@@ -529,7 +530,7 @@ enum clinfer_status ci_runner_create(const struct clinfer_engine_options *option
         free_runner(runner);
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     }
-    int error = pthread_create(&runner->thread, NULL, work, runner);
+    int error = ci_threads_start(&runner->thread, work, runner);
     if (error) {
         free_runner(runner);
         return ci_fail(CLINFER_OUT_OF_MEMORY, "no memory, or no thread, for the engine: %s", strerror(error));

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/require.h"
+#include "base/threads.h"
 #include "remote/router.h"
 
 /* Texts that a thread makes vectors of. */
@@ -170,7 +171,7 @@ static enum clinfer_status embed_on_device(struct clinfer_router *router, clinfe
                                            float *vectors, bool *left) {
     struct errand *errand = make_errand(engine, texts, count, pooling);
     pthread_t thread;
-    if (!errand || pthread_create(&thread, NULL, run, errand) != 0) {
+    if (!errand || ci_threads_start(&thread, run, errand) != 0) {
         free_errand(errand);
         return ci_fail(CLINFER_OUT_OF_MEMORY, "no memory, or no thread, for vectors of %zu texts", count);
     }

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/threads.h"
 #include "server/pool_private.h"
 
 void ci_pool_wait(struct ci_pool *pool, double until) {
@@ -106,7 +107,7 @@ static void fail(struct ci_pool_model *model, enum clinfer_status status, const 
 
 static bool begin_thread(struct ci_pool_model *model, void *(*run)(void *)) {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, run, model) != 0) return false;
+    if (ci_threads_start(&thread, run, model) != 0) return false;
     pthread_detach(thread);
     model->pool->threads++;
     return true;

@@ -365,6 +365,35 @@ static void test_barrier_separates_steps(void **state) {
     }
 }
 
+/* As the largest kernel takes, with what else a thread needs. */
+static void fill_stack(void *argument, int thread, int threads) {
+    enum { BYTES = 3 << 19, PAGE = 4096 };
+    atomic_int *filled = argument;
+    (void)threads;
+    if (thread == 0) return; /* the caller's */
+    volatile char room[BYTES];
+    for (int i = BYTES - 1; i >= 0; i -= PAGE) room[i] = 1;
+    atomic_fetch_add(filled, room[PAGE - 1]);
+}
+
+static void test_threads_have_stack_for_kernels(void **state) {
+    pthread_attr_t usual, small;
+    struct ci_threads *threads;
+    atomic_int filled = 0;
+    (void)state;
+    assert_int_equal(pthread_getattr_default_np(&usual), 0);
+    assert_int_equal(pthread_attr_init(&small), 0);
+    assert_int_equal(pthread_attr_setstacksize(&small, 256 << 10), 0);
+    assert_int_equal(pthread_setattr_default_np(&small), 0); /* as `ulimit -s 256` does */
+    assert_int_equal(ci_threads_create(3, &threads), CLINFER_OK);
+    ci_threads_run(threads, fill_stack, &filled);
+    assert_int_equal(atomic_load(&filled), 2);
+    ci_threads_destroy(threads);
+    assert_int_equal(pthread_setattr_default_np(&usual), 0);
+    pthread_attr_destroy(&small);
+    pthread_attr_destroy(&usual);
+}
+
 static void test_threads_default_to_the_processors_allowed(void **state) {
     (void)state;
     struct ci_threads *threads;
@@ -541,6 +570,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_map_names_what_it_cannot_open, make_directory, remove_directory),
         cmocka_unit_test(test_xdg_follows_the_specification),
         cmocka_unit_test(test_threads_run_every_index_once),
+        cmocka_unit_test(test_threads_have_stack_for_kernels),
         cmocka_unit_test(test_barrier_separates_steps),
         cmocka_unit_test(test_threads_default_to_the_processors_allowed),
         cmocka_unit_test(test_pages_are_aligned),
