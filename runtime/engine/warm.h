@@ -19,8 +19,8 @@ struct ci_warm; /* the workers of one engine that is being opened */
 void ci_warm_allow(void);
 
 /* Starts workers where this model was never opened on this device by this version: engine->warm, else NULL. Before the
- * devices are open, whose compiler is tried meanwhile. Nothing is started where CLINFER_PROBE forbids processes or
- * OPENCL_LAYERS puts something between us and the driver. */
+ * devices are open, whose compiler is tried meanwhile. Nothing is started where there is no clinfer-probe, or
+ * CLINFER_PROBE forbids processes, or OPENCL_LAYERS puts something between us and the driver. */
 void ci_warm_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices);
 
 /* This process's part; then waits for the others, and reads what they have proven. Before the first plan. */
