@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/downloads.h"
+#include "server/events.h"
 #include "server/gate.h"
 #include "server/pool.h"
 #include "server/server_private.h"
@@ -44,8 +46,10 @@ static void start(void) {
     server.options.slots = server.options.metrics = true;
     server.options.reasoning_format = server.options.reasoning = "auto";
     clinfer_session_options_default(NULL, &server.options.sampling);
+    server.events = ci_events_create();
+    server.downloads = server.events ? ci_downloads_create(server.events) : NULL;
     struct ci_pool *pool;
-    if (ci_pool_create(&options, &pool) != CLINFER_OK) abort();
+    if (!server.downloads || ci_pool_create(&options, &pool) != CLINFER_OK) abort();
     ci_server_serve(&server, pool, "tiny");
 }
 

@@ -26,30 +26,38 @@ def counted(server, name):
     return found[0]
 
 
-def check(*flags):
+def check(*flags, sure):
     with serving.Serve() as server:
         plain = ask(server)
         assert "draft_n" not in plain["timings"], plain["timings"]
     with serving.Serve("--metrics", *flags) as server:
-        one = ask(server)
-        timings = one["timings"]
-        assert one["tokens"] == plain["tokens"], (one["tokens"], plain["tokens"])
-        assert 0 < timings["draft_n_accepted"] <= timings["draft_n"], timings
+        drafted = accepted = 0
+        # Guessing is tried now and then, and left where it does not pay.
+        for _ in range(30):
+            one = ask(server)
+            assert one["tokens"] == plain["tokens"], (one["tokens"], plain["tokens"])
+            drafted += one["timings"].get("draft_n", 0)
+            accepted += one["timings"].get("draft_n_accepted", 0)
+            if accepted:
+                break
+        assert accepted <= drafted, one["timings"]
+        assert accepted or not sure, "nothing was guessed"
         for prefix in ("llamacpp:", "vllm:"):
-            assert counted(server, prefix + "spec_decode_num_draft_tokens_total") == timings["draft_n"]
-            assert counted(server, prefix + "spec_decode_num_accepted_tokens_total") == timings["draft_n_accepted"]
-            assert 0 < counted(server, prefix + "spec_decode_num_drafts_total") <= timings["draft_n"]
+            assert counted(server, prefix + "spec_decode_num_draft_tokens_total") == drafted
+            assert counted(server, prefix + "spec_decode_num_accepted_tokens_total") == accepted
+            assert counted(server, prefix + "spec_decode_num_drafts_total") <= drafted
         none = ask(server, **{"speculative.n_max": 0})
         assert none["tokens"] == plain["tokens"] and "draft_n" not in none["timings"], none["timings"]
         assert server.ask("POST", "/completion", {**ASK, "speculative.n_max": -3})[0] == 400
 
 
 def test_lookup():
-    check("--lookup")
+    check("--lookup", sure=True)
 
 
 def test_smaller_model():
-    check("-md", serving.TINY)
+    """As large as the one that it guesses for: no machine has to find that it pays."""
+    check("-md", serving.TINY, sure=False)
 
 
 def test_model_of_another_vocabulary_is_refused():
