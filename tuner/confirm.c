@@ -507,6 +507,7 @@ static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
     if (status == CLINFER_OK && outcome.ran && changed && (is_unsure(&outcome.decode) || is_unsure(&outcome.prefill)))
         status = run_with_winners(tuner, model, &outcome);
     if (status != CLINFER_OK) return status;
+    if (!changed) outcome.decode.surely_faster = outcome.prefill.surely_faster = false; /* chance, once in a hundred */
     int *list = got_slower(&outcome) ? calloc((size_t)tuner->problems->count, sizeof *list) : NULL;
     int count = list ? suspects(tuner, model, &outcome, list) : 0;
     if (count > 0 && outcome.failed)
