@@ -179,6 +179,38 @@ static void test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles(void **s
         }
 }
 
+/* The same in q8 (matmul_r16_rows.h), where both go by in panels, too: rows of x around vectors, blocks and a panel of
+ * them, columns of one panel and of several. */
+static void test_matmul_of_many_rows_in_q8_is_right_at_the_edges_of_its_panels(void **state) {
+    (void)state;
+    enum { SHAPES = 6 };
+    static const struct {
+        int64_t x_rows, w_rows, groups; /* of 32 columns */
+    } shapes[SHAPES] = {{32, 16, 3}, {33, 1, 72}, {49, 17, 64}, {48, 2, 65}, {257, 33, 2}, {289, 1, 8}};
+    char name[96];
+    for (int t = 0; ci_types[t]; t++) {
+        const struct ci_type *type = ci_types[t];
+        if (!type->quantised || type->gguf_id == CI_TYPE_NOT_IN_FILES) continue;
+        for (int i = 0; i < SHAPES; i++) {
+            if (!sampling_takes(type->name, i, SHAPES, ONE_IN)) continue;
+            int64_t m = shapes[i].x_rows, n = shapes[i].w_rows, n2 = 5;
+            int64_t block = type->block_cols, k = (32 * shapes[i].groups + block - 1) / block * block;
+            snprintf(name, sizeof name, "q8 by %s, %d x (%d + %d) x %d", type->name, (int)m, (int)n, (int)n2, (int)k);
+            struct ci_case shape = {.name = name,
+                                    .in = {{&ci_type_q8, m, k},
+                                           {type, n, k},
+                                           {type, n2, k},
+                                           {0},
+                                           {0},
+                                           {&ci_type_f32, 1, n2},
+                                           {0},
+                                           {&ci_type_f32, m, n + n2}}};
+            int ran = check_case(&ci_op_matmul_add, &shape); /* large ones are left out at times */
+            if (ONE_IN == 1 && ci_cpu_features()->avx2 && !ran) fail_msg("no variant does %s", name);
+        }
+    }
+}
+
 /* Experts with no, few and many rows, whose weights are one group of 16, several, or no whole number of them. */
 static void test_experts_are_right_at_the_edges_of_their_tiles(void **state) {
     (void)state;
@@ -542,6 +574,7 @@ int main(void) {
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles),
+        cmocka_unit_test(test_matmul_of_many_rows_in_q8_is_right_at_the_edges_of_its_panels),
         cmocka_unit_test(test_experts_are_right_at_the_edges_of_their_tiles),
         cmocka_unit_test(test_experts_of_every_type_have_a_case_that_proves_them),
         cmocka_unit_test(test_only_the_chosen_experts_count_as_read),
