@@ -41,14 +41,15 @@ void ci_watch_build_queued(void) {
 }
 
 struct ci_watch_run ci_watch_run(void) {
-    return mine ? (struct ci_watch_run){mine->begun, mine->begun_seconds} : (struct ci_watch_run){0};
+    return mine ? (struct ci_watch_run){mine, mine->begun, mine->begun_seconds} : (struct ci_watch_run){0};
 }
 
 void ci_watch_done(const struct ci_watch_run *run) {
     struct ci_watch *watch = mine;
     if (!watch) return;
-    if (run->number > watch->waited) watch->waited = run->number;
-    if (run->seconds > watch->waited_seconds) watch->waited_seconds = run->seconds;
+    bool own = run->of == watch;
+    if (own && run->number > watch->waited) watch->waited = run->number;
+    if (own && run->seconds > watch->waited_seconds) watch->waited_seconds = run->seconds;
     go_on(watch);
 }
 

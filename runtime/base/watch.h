@@ -45,8 +45,10 @@ void ci_watch_begin_behind(double estimate);
  * last has been waited for. */
 void ci_watch_build_queued(void);
 
-/* The run that began last, to be told when it has been waited for, and with it all that began before. */
+/* The run that began last, to be told when it has been waited for, and with it all that began before. Whoever leads an
+ * engine next may be the one who waits: of another thread's runs its watch knows nothing. */
 struct ci_watch_run {
+    const struct ci_watch *of;
     unsigned long number;
     double seconds;
 };

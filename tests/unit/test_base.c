@@ -506,6 +506,22 @@ static void test_watch_adds_up_what_is_queued(void **state) {
     ci_watch_by(NULL);
 }
 
+/* Who waits for what another thread has begun still knows what is queued by itself. */
+static void test_watch_knows_its_own_runs(void **state) {
+    (void)state;
+    struct ci_watch other = {0}, watch = {0};
+    ci_watch_by(&other);
+    for (int i = 0; i < 5; i++) ci_watch_begin_behind(1);
+    struct ci_watch_run foreign = ci_watch_run();
+    ci_watch_by(&watch);
+    ci_watch_done(&foreign);
+    ci_watch_begin_behind(2);
+    ci_watch_build_queued();
+    assert_int_equal(atomic_load(&watch.kind), CI_WATCH_BUILD);
+    assert_true(atomic_load(&watch.estimate) == 2);
+    ci_watch_by(NULL);
+}
+
 /* A kernel that is compiled in the queue, as PoCL does, takes the time of building; loading before a run is over. */
 static void test_watch_tells_steps_from_building(void **state) {
     (void)state;
@@ -578,6 +594,7 @@ int main(void) {
         cmocka_unit_test(test_silence_is_a_hang_unless_nobody_looked),
         cmocka_unit_test(test_watch_takes_beats_for_life),
         cmocka_unit_test(test_watch_adds_up_what_is_queued),
+        cmocka_unit_test(test_watch_knows_its_own_runs),
         cmocka_unit_test(test_watch_tells_steps_from_building),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
