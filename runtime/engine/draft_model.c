@@ -51,7 +51,9 @@ enum clinfer_status ci_draft_open(struct clinfer_engine *engine) {
     struct clinfer_engine_options options;
     clinfer_engine_options_default(&options);
     options.model = own->draft.model;
-    options.device = own->draft.device ? own->draft.device : own->device;
+    options.device = own->device;
+    if (!engine->device_count) options.device = "cpu"; /* a device that was left may hang */
+    if (own->draft.device) options.device = own->draft.device;
     options.threads = own->threads;
     options.context = engine->context;
     options.batch = own->batch;

@@ -107,6 +107,7 @@ static enum clinfer_status check_with_cpu(struct clinfer_engine *engine, bool ro
     options.op_count = 0;
     options.batch = PROMPT + DECODE;
     options.all_logits = options.record = false;
+    options.draft = (struct clinfer_draft_options){.lookup = false};
     options.activations = rounds ? CLINFER_ACTIVATIONS_Q8 : CLINFER_ACTIVATIONS_F32;
     size_t count = (size_t)CHECKED * (size_t)engine->model.outputs;
     clinfer_engine *cpu = NULL;

@@ -191,7 +191,10 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     if (status == CLINFER_OK && depth == CI_ENGINE_PROVEN) status = ci_engine_first_run(engine);
     ci_stages_end(&stages, "proof");
     if (status == CLINFER_OK && depth != CI_ENGINE_PLACED) tell_tune(engine);
-    if (status == CLINFER_OK && depth != CI_ENGINE_PLACED) status = ci_draft_open(engine);
+    if (status == CLINFER_OK && depth != CI_ENGINE_PLACED) {
+        status = ci_draft_open(engine);
+        *of_device = *of_device && status == CLINFER_OK; /* with another device that one would be no better */
+    }
     if (status == CLINFER_OK && options->record) status = ci_engine_record_start(engine);
     if (status != CLINFER_OK) {
         char message[1024];

@@ -353,6 +353,17 @@ static void test_a_prompt_longer_than_the_context_goes_to_the_remote(void **stat
     process_free(&result);
 }
 
+/* A model that cannot guess for this one is no fault of the device's, which another rung would be free of. */
+static void test_a_wrong_smaller_model_is_no_devices_fault(void **state) {
+    (void)state;
+    struct process_result result;
+    RUN(&result, "", "-md", "tests/data/folders/gpt2", "-p", QUESTION);
+    assert_true(result.status != 0);
+    assert_int_equal(count_of(result.err, "-md tests/data/folders/gpt2: it has"), 1);
+    assert_int_equal(count_of(result.err, "is next"), 0);
+    process_free(&result);
+}
+
 static void test_a_missing_model_goes_to_the_remote(void **state) {
     (void)state;
     struct process_result result;
@@ -547,6 +558,7 @@ int main(void) {
         cmocka_unit_test(test_a_deadline_holds_while_a_device_is_opened),
         cmocka_unit_test(test_a_model_too_large_for_memory_is_refused_before_it_is_loaded),
         cmocka_unit_test(test_a_prompt_longer_than_the_context_goes_to_the_remote),
+        cmocka_unit_test(test_a_wrong_smaller_model_is_no_devices_fault),
         cmocka_unit_test(test_a_missing_model_goes_to_the_remote),
         cmocka_unit_test(test_remote_only_asks_nothing_here),
         cmocka_unit_test(test_a_remote_goes_on_only_if_it_was_asked_for),
