@@ -99,7 +99,7 @@ static void test_files_without_end_are_refused(void **state) {
 
 /* The tool itself needs more than this where every access is checked. */
 #ifndef __SANITIZE_ADDRESS__
-static void test_a_template_that_nests_deeply_ends_before_a_small_stack(void **state) {
+static void test_a_template_that_nests_deeply_ends_under_a_small_stack(void **state) {
     (void)state;
     static const char template[] = "{% macro f(x) %}{{ [f([x])]|map('upper')|list }}{% endmacro %}{{ f(1) }}";
     struct process_result result;
@@ -107,7 +107,8 @@ static void test_a_template_that_nests_deeply_ends_before_a_small_stack(void **s
                 "ulimit -s 256 && exec \"$0\" run -m " TINY " --device cpu -n 1 --chat-template \"$1\" hello",
                 process_tool(), template, NULL);
     process_assert_status(&result, 2);
-    assert_non_null(strstr(result.err, "levels of nesting the stack of this thread ends"));
+    /* Threads that compute have stack for as many levels as there may be. */
+    assert_non_null(strstr(result.err, "more than 800 levels of nesting; a macro may be calling itself"));
     process_free(&result);
 }
 #endif
@@ -228,7 +229,7 @@ static void test_a_context_grows_where_positions_are_stretched(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #ifndef __SANITIZE_ADDRESS__
-        cmocka_unit_test(test_a_template_that_nests_deeply_ends_before_a_small_stack),
+        cmocka_unit_test(test_a_template_that_nests_deeply_ends_under_a_small_stack),
 #endif
         cmocka_unit_test(test_a_byte_order_mark_is_no_part_of_a_prompt),
         cmocka_unit_test(test_escapes_are_read_only_where_asked_for),
