@@ -30,12 +30,18 @@ bool ci_vectors_take(struct ci_exchange *exchange, const char *model, double kee
     vectors->name = ci_pool_name(vectors->model);
     vectors->router = ci_pool_router(vectors->model);
     vectors->engine = clinfer_router_take_engine(vectors->router);
+    /* The device was lost a moment ago, and nobody has gone on to the next one. */
+    if (!vectors->engine) status = clinfer_router_start(vectors->router);
+    if (!vectors->engine && status == CLINFER_OK) vectors->engine = clinfer_router_take_engine(vectors->router);
     if (vectors->engine) {
         clinfer_engine_get_info(vectors->engine, &vectors->info);
         return true;
     }
+    if (status == CLINFER_OK)
+        status = ci_fail(CLINFER_UNSUPPORTED, "%s: it does not run on this machine, and only here are vectors made",
+                         vectors->name);
     ci_vectors_give_back(vectors);
-    return fail(exchange, ci_fail(CLINFER_UNSUPPORTED, "%s: no vectors: it does not run on this machine", model));
+    return fail(exchange, status);
 }
 
 void ci_vectors_give_back(struct ci_vectors *vectors) {
