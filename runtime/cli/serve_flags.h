@@ -18,7 +18,7 @@ struct ci_serve_flags {
     struct ci_texts hosts, keys, names;
     const char *key_file, *certificate_file, *certificate_key_file, *prefix, *origins, *log_jsonl;
     const char *alias, *tags, *slot_save_path, *media_path, *pooling;
-    long long port, parallel, queue, connections, timeout, threads_http, predict, body_mb;
+    long long port, parallel, queue, connections, timeout, ping, threads_http, predict, body_mb;
     double drain, watchdog, sleep_seconds, models_memory;
     const char *models_dir, *models_preset, *keep_alive;
     long long models_max;
@@ -69,6 +69,9 @@ struct ci_serve_flags {
         CI_TEXT("--ssl-cert-file", &(flags)->certificate_file, "FILE", "TLS: certificate, PEM"),                       \
         CI_TEXT("--ssl-key-file", &(flags)->certificate_key_file, "FILE", "its private key, PEM"),                     \
         CI_INTEGER("-to --timeout", &(flags)->timeout, 1, 1 << 20, "seconds that a client may be silent (600)"),       \
+        CI_INTEGER("--sse-ping-interval", &(flags)->ping, -1, 1 << 20,                                                 \
+                   "seconds of silence after which a stream of events, or a request for one that waits, gets a "       \
+                   "comment line, for proxies (15); -1: none"),                                                        \
         CI_INTEGER("--max-connections", &(flags)->connections, 1, 1 << 16, "at the same time (1024)"),                 \
         CI_INTEGER("--max-body", &(flags)->body_mb, 1, 4096, "MiB of a request's body (64)"),                          \
         CI_INTEGER("--threads-http", &(flags)->threads_http, -1, 1 << 20,                                              \
@@ -141,8 +144,7 @@ struct ci_serve_flags {
         CI_CHOICE("-fa --flash-attn", &(flags)->attention, "on|off|auto", "always on"),                                \
         CI_TEXTS("--mmproj-url", &(flags)->ignored, "ADDRESS", "no meaning"),                                          \
         CI_TEXTS("--spec-type", &(flags)->ignored, "TYPE", "no meaning"),                                              \
-        CI_TEXTS("--spec-synth-len --spec-synth-rates", &(flags)->ignored, "N",  \
-                 "no meaning"),                                                                                        \
+        CI_TEXTS("--spec-synth-len --spec-synth-rates", &(flags)->ignored, "N", "no meaning"),                         \
         CI_TEXTS("--tools --tools-runtime --mcp-servers-config --mcp-servers-json", &(flags)->ignored, "X",            \
                  "no meaning")
 

@@ -202,7 +202,6 @@ static void on_started(void *user, const struct ci_job_facts *facts) {
     struct answer *answer = user;
     snprintf(answer->model, sizeof answer->model, "%s", facts->model);
     if (!answer->stream) return;
-    set_request_id(answer->exchange);
     ci_stream_begin(answer->exchange, "text/event-stream");
     event(answer, "message_start",
           json_pack("{s:o}", "message",
@@ -297,6 +296,8 @@ static void messages(struct ci_exchange *exchange) {
     job.user = &answer;
     job.started = on_started;
     if (answer.stream) {
+        set_request_id(exchange);
+        ci_stream_expect_events(exchange);
         job.piece = on_piece;
         job.call = on_call;
     }
@@ -319,9 +320,12 @@ static void count_tokens(struct ci_exchange *exchange) {
     ci_reply_json(exchange, 200, json_pack("{s:I}", "input_tokens", (json_int_t)count));
 }
 
+#define FIELDS                                                                                                         \
+    "model messages system max_tokens stream temperature top_p top_k stop_sequences tools tool_choice thinking "       \
+    "thinking.type output_config output_config.format output_config.effort output_format num_ctx"
 static const struct ci_route routes[] = {
-    {.method = "POST", .path = "/v1/messages", .handle = messages},
-    {.method = "POST", .path = "/v1/messages/count_tokens", .handle = count_tokens},
+    {.method = "POST", .path = "/v1/messages", .handle = messages, .fields = FIELDS},
+    {.method = "POST", .path = "/v1/messages/count_tokens", .handle = count_tokens, .fields = FIELDS},
 };
 
 const struct ci_server_dialect ci_server_dialect_anthropic = {

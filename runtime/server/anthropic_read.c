@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/fields.h"
+
 enum { DEFAULT_MAX_TOKENS = 4096, MOST_TOKENS = 1 << 30 };
 
 static const char *type_of(const json_t *block) {
@@ -228,6 +230,7 @@ static void read_output(struct ci_translation *translation, const json_t *body) 
 
 bool ci_anthropic_read(const json_t *body, const struct clinfer_session_options *defaults, struct ci_arena *arena,
                        struct ci_job *job, struct ci_translation *translation, bool *stream) {
+    const char *param = NULL;
     ci_translate_begin(translation, body, defaults, arena, job);
     job->request.max_tokens = DEFAULT_MAX_TOKENS;
     *stream = false;
@@ -237,6 +240,8 @@ bool ci_anthropic_read(const json_t *body, const struct clinfer_session_options 
     ci_translate_number(translation, body, "top_p", 0, 1, &job->sampling.top_p);
     ci_translate_integer(translation, body, "top_k", 0, MOST_TOKENS, &job->sampling.top_k);
     ci_translate_stop(translation, body, "stop_sequences");
+    if (ci_room_read(body, "num_ctx", job, &param) != CLINFER_OK)
+        ci_translate_refuse(translation, param, "%s", clinfer_error());
     read_system(translation, json_object_get(body, "system"));
     read_messages(translation, json_object_get(body, "messages"));
     read_tools(translation, json_object_get(body, "tools"));

@@ -93,10 +93,10 @@ static void metrics(struct ci_exchange *exchange) {
 }
 
 static const struct ci_route routes[] = {
-    {"GET", "/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health},
-    {"GET", "/v1/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health},
-    {"GET", "/ready", CI_ROUTE_OPEN | CI_ROUTE_QUICK, ready},
-    {"GET", "/metrics", CI_ROUTE_QUICK, metrics},
+    {"GET", "/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health, NULL},
+    {"GET", "/v1/health", CI_ROUTE_OPEN | CI_ROUTE_QUICK, health, NULL},
+    {"GET", "/ready", CI_ROUTE_OPEN | CI_ROUTE_QUICK, ready, NULL},
+    {"GET", "/metrics", CI_ROUTE_QUICK, metrics, NULL},
 };
 
 const struct ci_server_dialect ci_server_dialect_core = {

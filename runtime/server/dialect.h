@@ -18,6 +18,7 @@ struct ci_route {
     const char *path;   /* "/v1/models/{id}": the rest of the path, not empty, is the parameter */
     unsigned flags;
     void (*handle)(struct ci_exchange *exchange);
+    const char *fields; /* of its body, see ignored.h; NULL: nobody says which are not read */
 };
 
 struct ci_server_dialect {

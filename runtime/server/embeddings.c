@@ -348,12 +348,14 @@ static void break_off(struct ci_exchange *exchange, const struct ci_failure *fai
     ci_stream_end(exchange, false);
 }
 
+#define FIELDS "model input content encoding_format embd_normalize dimensions"
+#define RANK_FIELDS "model query documents texts top_n return_text return_documents"
 static const struct ci_route routes[] = {
-    {"POST", "/v1/embeddings", 0, answer_openai},
-    {"POST", "/embeddings", 0, answer_native},
-    {"POST", "/embedding", 0, answer_native},
-    {"POST", "/v1/rerank", CI_ROUTE_WITHOUT_V1, answer_rerank},
-    {"POST", "/v1/reranking", CI_ROUTE_WITHOUT_V1, answer_rerank},
+    {"POST", "/v1/embeddings", 0, answer_openai, FIELDS},
+    {"POST", "/embeddings", 0, answer_native, FIELDS},
+    {"POST", "/embedding", 0, answer_native, FIELDS},
+    {"POST", "/v1/rerank", CI_ROUTE_WITHOUT_V1, answer_rerank, RANK_FIELDS},
+    {"POST", "/v1/reranking", CI_ROUTE_WITHOUT_V1, answer_rerank, RANK_FIELDS},
 };
 
 const struct ci_server_dialect ci_server_dialect_embeddings = {.name = "embeddings",

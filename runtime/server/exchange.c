@@ -12,7 +12,8 @@
 #include "base/append.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/server.h"
+#include "server/ignored.h"
+#include "server/server_private.h"
 
 struct ci_exchange *ci_exchange_create(struct ci_server *server) {
     struct ci_exchange *exchange = calloc(1, sizeof *exchange);
@@ -119,6 +120,7 @@ json_t *ci_exchange_json(struct ci_exchange *exchange) {
         json_decref(json);
         json = NULL;
     }
+    if (json && exchange->route && exchange->route->fields) ci_ignored_name(exchange, json, exchange->route->fields);
     return exchange->json = json;
 }
 
@@ -173,15 +175,13 @@ void ci_exchange_cancel(struct ci_exchange *exchange) {
 
 /* ---- answers ---- */
 
-void ci_reply_header(struct ci_exchange *exchange, const char *name, const char *value) {
-    pthread_mutex_lock(&exchange->lock);
+static void set_header_locked(struct ci_exchange *exchange, const char *name, const char *value) {
     struct ci_arena *arena = &exchange->reply_arena;
     struct ci_pair *pair = exchange->reply_headers;
     while (pair && strcasecmp(pair->name, name) != 0) pair = pair->next;
     if (pair && !exchange->answered) {
         const char *later = ci_arena_string(arena, value, strcspn(value, "\r\n"));
         pair->value = later ? later : pair->value;
-        pthread_mutex_unlock(&exchange->lock);
         return;
     }
     pair = exchange->answered ? NULL : ci_arena_alloc(arena, sizeof *pair);
@@ -192,6 +192,11 @@ void ci_reply_header(struct ci_exchange *exchange, const char *name, const char 
         pair->next = exchange->reply_headers;
         if (pair->name && pair->value) exchange->reply_headers = pair;
     }
+}
+
+void ci_reply_header(struct ci_exchange *exchange, const char *name, const char *value) {
+    pthread_mutex_lock(&exchange->lock);
+    set_header_locked(exchange, name, value);
     pthread_mutex_unlock(&exchange->lock);
 }
 
@@ -244,18 +249,29 @@ void ci_reply_bytes(struct ci_exchange *exchange, int status, const char *type, 
 
 /* ---- streams ---- */
 
+static const char EVENTS[] = "text/event-stream";
+
+static void begin_locked(struct ci_exchange *exchange, const char *type) {
+    if (exchange->answered) return;
+    set_header_locked(exchange, "Cache-Control", "no-cache");
+    set_header_locked(exchange, "X-Accel-Buffering", "no");
+    answer_locked(exchange, 200, type);
+    exchange->streaming = true;
+    exchange->is_events = strncmp(type, EVENTS, strlen(EVENTS)) == 0;
+    exchange->between = true;
+    exchange->written = ci_now();
+    wake_locked(exchange);
+}
+
 void ci_stream_begin(struct ci_exchange *exchange, const char *type) {
-    bool events = strncmp(type, "text/event-stream", strlen("text/event-stream")) == 0;
-    ci_reply_header(exchange, "Cache-Control", "no-cache");
-    ci_reply_header(exchange, "X-Accel-Buffering", "no");
     pthread_mutex_lock(&exchange->lock);
-    if (answer_locked(exchange, 200, type)) {
-        exchange->streaming = true;
-        exchange->is_events = events;
-        exchange->between = true;
-        exchange->written = ci_now();
-        wake_locked(exchange);
-    }
+    begin_locked(exchange, type);
+    pthread_mutex_unlock(&exchange->lock);
+}
+
+void ci_stream_expect_events(struct ci_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    exchange->expected = ci_now();
     pthread_mutex_unlock(&exchange->lock);
 }
 
@@ -341,7 +357,12 @@ void ci_exchange_tick(struct ci_exchange *exchange, double now) {
     pthread_mutex_lock(&exchange->lock);
     bool full = exchange->full_since > 0 && exchange->length - exchange->taken > CI_STREAM_SOFT_BYTES;
     if (full && now - exchange->full_since > CI_STREAM_SOFT_SECONDS) lose_locked(exchange);
-    if (exchange->is_events && exchange->between && now - exchange->written > CI_STREAM_SILENCE_SECONDS)
+    double silence = exchange->server->options.ping;
+    if (silence > 0 && exchange->expected > 0 && now - exchange->expected > silence && !exchange->answered) {
+        begin_locked(exchange, EVENTS);
+        exchange->written = exchange->expected;
+    }
+    if (silence > 0 && exchange->is_events && exchange->between && now - exchange->written > silence)
         write_locked(exchange, ": still here\n\n", strlen(": still here\n\n"));
     pthread_mutex_unlock(&exchange->lock);
 }

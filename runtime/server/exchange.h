@@ -57,8 +57,13 @@ void ci_reply_header(struct ci_exchange *exchange, const char *name, const char 
 void ci_reply_json(struct ci_exchange *exchange, int status, json_t *value); /* takes the reference; NULL is a 500 */
 void ci_reply_bytes(struct ci_exchange *exchange, int status, const char *type, const void *bytes, size_t length);
 
-/* 200. "text/event-stream" gets Cache-Control and X-Accel-Buffering, and a comment line after each 15 s of silence. */
+/* 200. "text/event-stream" gets a comment line after each --sse-ping-interval (15 s) of silence. Nothing where it has
+ * begun. */
 void ci_stream_begin(struct ci_exchange *exchange, const char *type);
+/* The answer will be events, as soon as there are any: a request that waits longer than that interval, in the queue or
+ * for its model, is answered with 200 and comment lines from then on, so that no proxy gives it up. What fails later
+ * breaks the stream off. */
+void ci_stream_expect_events(struct ci_exchange *exchange);
 /* false: the reader has left or is too slow. */
 bool ci_stream_write(struct ci_exchange *exchange, const char *bytes, size_t length);
 /* "event: E\ndata: {...}\n\n", without the first line where event is NULL; on application/x-ndjson a line of its own.

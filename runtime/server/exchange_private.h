@@ -15,7 +15,6 @@
 /* A stream whose reader has left more than this unread for so long, or ever more than the most, is lost. */
 enum { CI_STREAM_SOFT_BYTES = 64 << 10, CI_STREAM_MOST_BYTES = 4 << 20 };
 #define CI_STREAM_SOFT_SECONDS 30.0
-#define CI_STREAM_SILENCE_SECONDS 15.0
 
 struct ci_pair {
     const char *name, *value;
@@ -52,6 +51,7 @@ struct ci_exchange {
     void *user;
     json_t *json;
     bool json_looked;
+    char ignored[512]; /* ignored.c's: the header so far */
     struct ci_note notes[12];
     int note_count;
 
@@ -75,6 +75,7 @@ struct ci_exchange {
     pthread_t breaker;
     bool streaming, is_events, ended, whole, between; /* between: the last byte ended an event */
     double full_since, written;                       /* ci_now(); 0: not */
+    double expected; /* since when events are, of which none has come yet; 0: they are not */
 };
 
 /* NULL: out of memory. Of one owner. */

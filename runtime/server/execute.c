@@ -114,20 +114,6 @@ static void break_off(struct ci_exchange *exchange, const struct ci_failure *fai
 
 /* ---- the routes ---- */
 
-/* Seeds have 64 bits, of which jansson's whole numbers have 63: those beyond are read as numbers that are not whole.
- * NULL: it is no object, and the exchange has been answered. The caller's. */
-static json_t *read_body(struct ci_exchange *exchange) {
-    size_t length;
-    json_error_t error;
-    const char *text = ci_exchange_body(exchange, &length);
-    json_t *body = json_loadb(text, length, JSON_ALLOW_NUL, &error);
-    if (!body && json_error_code(&error) == json_error_numeric_overflow)
-        body = json_loadb(text, length, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-    if (json_is_object(body)) return body;
-    json_decref(body);
-    return json_incref(ci_exchange_json(exchange));
-}
-
 /* Takes the errors; none: memory was out. */
 static void refuse(struct ci_exchange *exchange, json_t *errors) {
     if (json_array_size(errors)) {
@@ -143,13 +129,12 @@ static void execute(struct ci_exchange *exchange) {
     struct ci_job_result result;
     struct ci_job job;
     json_t *errors;
-    json_t *body = read_body(exchange);
+    const json_t *body = ci_exchange_json(exchange);
     if (!body) return;
     const struct ci_server_options *options = ci_server_get_options(ci_exchange_server(exchange));
     bool fine = ci_execute_read(body, &options->sampling, ci_exchange_arena(exchange), &job, &errors);
     if (!fine) {
         refuse(exchange, errors);
-        json_decref(body);
         return;
     }
     json_decref(errors);
@@ -158,13 +143,13 @@ static void execute(struct ci_exchange *exchange) {
     job.started = on_started;
     job.piece = on_piece;
     ci_exchange_set_user(exchange, &answer);
+    ci_stream_expect_events(exchange);
     if (ci_job_run(exchange, &job, &result)) {
         const struct ci_job_choice *choice = &result.choices[0];
         end(&answer, choice->result.generated_tokens, choice->result.generate_seconds, reason_of(choice));
         ci_job_free(&result);
     }
     ci_exchange_set_user(exchange, NULL);
-    json_decref(body);
 }
 
 /* One that there is not, or not any more, is as good as cancelled. */
@@ -182,9 +167,10 @@ static void cancel(struct ci_exchange *exchange) {
     ci_reply_json(exchange, 202, json_pack("{s:o, s:s}", "job_id", text_json(id), "status", "cancelling"));
 }
 
+#define FIELDS "job_id prompt max_tokens temperature top_p top_k repetition_penalty stop seed"
 static const struct ci_route routes[] = {
-    {.method = "POST", .path = "/execute", .handle = execute},
-    {.method = "POST", .path = "/cancel", .handle = cancel},
+    {.method = "POST", .path = "/execute", .handle = execute, .fields = FIELDS},
+    {.method = "POST", .path = "/cancel", .handle = cancel, .fields = "job_id"},
 };
 
 const struct ci_server_dialect ci_server_dialect_execute = {

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 #include "format/json.h"
+#include "server/job.h"
 
 enum clinfer_status ci_field_wrong(const char *name, const char *wanted, const json_t *value, const char **param) {
     char shown[CI_JSON_SHOWN];
@@ -85,6 +86,13 @@ enum clinfer_status ci_limits_read(const json_t *body, struct clinfer_chat_reque
         if (value && !json_is_null(value)) return read_number(&field, value, &request->max_tokens, param);
     }
     return CLINFER_OK;
+}
+
+enum clinfer_status ci_room_read(const json_t *body, const char *field, struct ci_job *job, const char **param) {
+    const struct ci_field room = {.name = "num_ctx", .type = CI_FIELD_INT, .least = 0, .most = INT_MAX};
+    const json_t *value = json_object_get(body, room.name);
+    job->room_field = field;
+    return !value || json_is_null(value) ? CLINFER_OK : read_number(&room, value, &job->room, param);
 }
 
 static enum clinfer_status out_of_memory(void) { return ci_fail(CLINFER_OUT_OF_MEMORY, "request: out of memory"); }

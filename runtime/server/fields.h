@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 struct ci_arena;
+struct ci_job;
 
 enum ci_field_type {
     CI_FIELD_FLOAT,  /* float */
@@ -61,6 +62,9 @@ enum clinfer_status ci_stop_read(const json_t *body, const char *name, struct ci
 
 /* max_completion_tokens, max_tokens, n_predict: the first of them that is there; -1: no limit. And ignore_eos. */
 enum clinfer_status ci_limits_read(const json_t *body, struct clinfer_chat_request *request, const char **param);
+
+/* num_ctx: the room that a client wants for prompt and answer. `field`: as header and messages call it. */
+enum clinfer_status ci_room_read(const json_t *body, const char *field, struct ci_job *job, const char **param);
 
 /* grammar (GBNF), json_schema, response_format: what the answer has to be. *json is NULL, or must live as long as the
  * request, and is the caller's to free(): the schema's text. */

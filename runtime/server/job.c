@@ -14,6 +14,7 @@
 #include "base/append.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "server/ignored.h"
 #include "server/pool.h"
 #include "server/server_private.h"
 
@@ -478,6 +479,18 @@ static bool conclude(struct ci_exchange *exchange, struct ci_running *running, e
     return false;
 }
 
+/* More room than there is cannot be had by a request: what does not fit is refused, never cut in silence, and that the
+ * wish has no effect is told. */
+static void check_room(struct ci_exchange *exchange, const struct ci_job *job) {
+    if (job->room <= 0) return;
+    clinfer_router *router = ci_pool_router(job->taken);
+    clinfer_engine *engine = clinfer_router_take_engine(router);
+    struct clinfer_engine_info info = {.context = 0};
+    if (engine) clinfer_engine_get_info(engine, &info);
+    clinfer_router_give_back_engine(router, engine);
+    if (info.context < job->room) ci_ignored_add(exchange, job->room_field);
+}
+
 bool ci_job_run(struct ci_exchange *exchange, struct ci_job *job, struct ci_job_result *result) {
     struct ci_server *server = ci_exchange_server(exchange);
     struct ci_running running = {.server = server,
@@ -491,6 +504,7 @@ bool ci_job_run(struct ci_exchange *exchange, struct ci_job *job, struct ci_job_
     bool takes = !job->taken;
     if (takes && !ci_job_take(exchange, job)) return false;
     running.model = ci_job_model(exchange, job);
+    check_room(exchange, job);
     merge_defaults(&job->sampling, &server->options.sampling);
     if (job->request.max_tokens < 0) job->request.max_tokens = server->options.predict;
     if (!enter(&running)) {

@@ -31,7 +31,9 @@ struct ci_job {
     struct clinfer_session_options sampling; /* of ci_job_init(): NAN, -1, a seed of UINT64_MAX: the
                                               * server's, else the model's own, and a seed for each request */
     int choices;                             /* they share the prompt; choice i has seed + i */
-    double keep_alive;                       /* seconds after the answer, < 0 for ever, NAN: the server's */
+    int room; /* tokens of prompt and answer that the client wants room for (num_ctx); 0: it says nothing */
+    const char *room_field; /* of what name */
+    double keep_alive;      /* seconds after the answer, < 0 for ever, NAN: the server's */
 
     void *user;
     /* A piece of a choice's answer, from an engine's thread, one at a time for the job; NULL: only the result is

@@ -89,11 +89,11 @@ static void break_off(struct ci_exchange *exchange, const struct ci_failure *fai
 }
 
 static const struct ci_route routes[] = {
-    {"GET", "/models/sse", 0, follow},
-    {"POST", "/models", CI_ROUTE_CHANGES, fetch},
-    {"DELETE", "/models", CI_ROUTE_CHANGES, delete},
-    {"POST", "/models/load", CI_ROUTE_CHANGES, load},
-    {"POST", "/models/unload", CI_ROUTE_CHANGES, unload},
+    {"GET", "/models/sse", 0, follow, NULL},
+    {"POST", "/models", CI_ROUTE_CHANGES, fetch, "model"},
+    {"DELETE", "/models", CI_ROUTE_CHANGES, delete, NULL},
+    {"POST", "/models/load", CI_ROUTE_CHANGES, load, "model"},
+    {"POST", "/models/unload", CI_ROUTE_CHANGES, unload, "model"},
 };
 
 const struct ci_server_dialect ci_server_dialect_models = {

@@ -172,6 +172,7 @@ static void answer_prompts(struct native *native) {
         return;
     }
     if (native->request.stream) {
+        ci_stream_expect_events(native->exchange);
         job->user = native;
         job->started = on_started;
         job->progress = on_progress;
@@ -358,12 +359,12 @@ static void break_off(struct ci_exchange *exchange, const struct ci_failure *fai
 }
 
 static const struct ci_route routes[] = {
-    {"POST", "/completion", 0, completion},
-    {"POST", "/completions", 0, completion},
-    {"GET", "/props", 0, props},
-    {"POST", "/props", CI_ROUTE_CHANGES, change_props},
-    {"GET", "/slots", 0, slots},
-    {"POST", "/slots/{id}", CI_ROUTE_CHANGES, ci_slots_change},
+    {"POST", "/completion", 0, completion, CI_NATIVE_FIELDS},
+    {"POST", "/completions", 0, completion, CI_NATIVE_FIELDS},
+    {"GET", "/props", 0, props, NULL},
+    {"POST", "/props", CI_ROUTE_CHANGES, change_props, NULL},
+    {"GET", "/slots", 0, slots, NULL},
+    {"POST", "/slots/{id}", CI_ROUTE_CHANGES, ci_slots_change, "model filename"},
 };
 
 const struct ci_server_dialect ci_server_dialect_native = {

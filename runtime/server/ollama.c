@@ -336,18 +336,40 @@ static void break_off(struct ci_exchange *exchange, const struct ci_failure *fai
     json_decref(error);
 }
 
+#define FIELDS                                                                                                         \
+    "model name stream keep_alive format think logprobs top_logprobs options options.@sampling options.seed "          \
+    "options.samplers options.dry_sequence_breakers options.stop options.num_predict options.num_ctx "
+#define EMBED_FIELDS "model name keep_alive "
 static const struct ci_route routes[] = {
-    {.method = "POST", .path = "/api/generate", .handle = generate},
-    {.method = "POST", .path = "/api/chat", .handle = chat},
-    {.method = "POST", .path = "/api/embed", .handle = ci_ollama_embed},
-    {.method = "POST", .path = "/api/embeddings", .handle = ci_ollama_embeddings},
+    {.method = "POST",
+     .path = "/api/generate",
+     .handle = generate,
+     .fields = FIELDS "prompt suffix system template context raw images"},
+    {.method = "POST", .path = "/api/chat", .handle = chat, .fields = FIELDS "messages tools"},
+    {.method = "POST",
+     .path = "/api/embed",
+     .handle = ci_ollama_embed,
+     .fields = EMBED_FIELDS "input truncate dimensions"},
+    {.method = "POST", .path = "/api/embeddings", .handle = ci_ollama_embeddings, .fields = EMBED_FIELDS "prompt"},
     {.method = "GET", .path = "/api/version", .flags = CI_ROUTE_OPEN, .handle = version},
     {.method = "GET", .path = "/api/tags", .handle = ci_ollama_tags},
     {.method = "GET", .path = "/api/ps", .handle = ci_ollama_ps},
-    {.method = "POST", .path = "/api/show", .handle = ci_ollama_show},
-    {.method = "POST", .path = "/api/pull", .flags = CI_ROUTE_CHANGES, .handle = ci_ollama_pull},
-    {.method = "POST", .path = "/api/copy", .flags = CI_ROUTE_CHANGES, .handle = ci_ollama_copy},
-    {.method = "DELETE", .path = "/api/delete", .flags = CI_ROUTE_CHANGES, .handle = ci_ollama_delete},
+    {.method = "POST", .path = "/api/show", .handle = ci_ollama_show, .fields = "model name"},
+    {.method = "POST",
+     .path = "/api/pull",
+     .flags = CI_ROUTE_CHANGES,
+     .handle = ci_ollama_pull,
+     .fields = "model name stream"},
+    {.method = "POST",
+     .path = "/api/copy",
+     .flags = CI_ROUTE_CHANGES,
+     .handle = ci_ollama_copy,
+     .fields = "source destination"},
+    {.method = "DELETE",
+     .path = "/api/delete",
+     .flags = CI_ROUTE_CHANGES,
+     .handle = ci_ollama_delete,
+     .fields = "model name"},
     {.method = "POST", .path = "/api/create", .flags = CI_ROUTE_CHANGES, .handle = not_here},
     {.method = "POST", .path = "/api/push", .flags = CI_ROUTE_CHANGES, .handle = not_here},
     {.method = "GET", .path = "/api/blobs/{id}", .handle = not_here},

@@ -170,6 +170,8 @@ static void read_options(struct ci_translation *translation, const json_t *optio
     }
     if (ci_sampling_read(options, translation->arena, &job->sampling, &param) != CLINFER_OK)
         ci_translate_refuse(translation, param, "options.%s", clinfer_error());
+    if (ci_room_read(options, "options.num_ctx", job, &param) != CLINFER_OK)
+        ci_translate_refuse(translation, param, "options.%s", clinfer_error());
     ci_translate_integer(translation, options, "num_predict", -MOST_TOKENS, MOST_TOKENS, &most);
     ci_translate_stop(translation, options, "stop");
     job->request.max_tokens = most < 0 ? -1 : most;

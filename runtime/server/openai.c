@@ -148,12 +148,12 @@ static void break_off(struct ci_exchange *exchange, const struct ci_failure *fai
 }
 
 static const struct ci_route routes[] = {
-    {"POST", "/v1/chat/completions", CI_ROUTE_WITHOUT_V1, ci_openai_chat},
-    {"POST", "/v1/completions", 0, ci_openai_completion},
-    {"POST", "/v1/chat/completions/input_tokens", CI_ROUTE_WITHOUT_V1, input_tokens},
-    {"POST", "/apply-template", 0, apply_template},
-    {"GET", "/v1/models", CI_ROUTE_WITHOUT_V1, models},
-    {"GET", "/v1/models/{id}", CI_ROUTE_WITHOUT_V1, model},
+    {"POST", "/v1/chat/completions", CI_ROUTE_WITHOUT_V1, ci_openai_chat, CI_OPENAI_CHAT_FIELDS},
+    {"POST", "/v1/completions", 0, ci_openai_completion, CI_OPENAI_FIELDS "prompt echo"},
+    {"POST", "/v1/chat/completions/input_tokens", CI_ROUTE_WITHOUT_V1, input_tokens, CI_OPENAI_CHAT_FIELDS},
+    {"POST", "/apply-template", 0, apply_template, CI_OPENAI_CHAT_FIELDS},
+    {"GET", "/v1/models", CI_ROUTE_WITHOUT_V1, models, NULL},
+    {"GET", "/v1/models/{id}", CI_ROUTE_WITHOUT_V1, model, NULL},
 };
 
 const struct ci_server_dialect ci_server_dialect_openai = {

@@ -254,6 +254,7 @@ static bool prepare(struct chat *chat) {
         return false;
     }
     name_answer(chat);
+    if (chat->request.stream) ci_stream_expect_events(chat->exchange);
     /* The tokens of logprobs are shown as text, and so is the prompt. */
     if ((chat->request.logprobs || chat->request.verbose) && !ci_openai_take_engine(chat->exchange, &chat->request))
         return false;

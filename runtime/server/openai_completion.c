@@ -226,6 +226,7 @@ static void answer_prompts(struct completion *completion) {
     for (int i = 0; completion->waiting && i < job->choices; i++)
         json_array_append_new(completion->waiting, json_array());
     bool answered = true;
+    if (completion->request.stream) ci_stream_expect_events(completion->exchange);
     for (; completion->prompt < completion->prompts.count && answered; completion->prompt++)
         answered = answer_prompt(completion);
     if (answered) end(completion);

@@ -112,63 +112,6 @@ static bool read_bias(struct ci_exchange *exchange, const json_t *body, struct c
     return status == CLINFER_OK || refuse(exchange, status, param);
 }
 
-/* Read one by one, here or by whoever has the route. */
-static const char *const other_fields[] = {
-    "model",
-    "messages",
-    "prompt",
-    "tools",
-    "tool_choice",
-    "stop",
-    "seed",
-    "samplers",
-    "logit_bias",
-    "logprobs",
-    "response_format",
-    "json_schema",
-    "force_bytes",
-    "grammar",
-    "n_predict",
-    "max_tokens",
-    "ignore_eos",
-    "max_completion_tokens",
-    "dry_sequence_breakers",
-    "input_extra",
-    "continue_final_message",
-    "input_prefix",
-    "input_suffix",
-};
-
-static bool is_known(const char *name) {
-    for (size_t i = 0; i < sizeof option_fields / sizeof *option_fields; i++)
-        if (strcmp(option_fields[i].name, name) == 0) return true;
-    for (size_t i = 0; i < sizeof other_fields / sizeof *other_fields; i++)
-        if (strcmp(other_fields[i], name) == 0) return true;
-    return ci_sampling_knows(name);
-}
-
-/* A name that a header may have. */
-static bool is_plain(const char *name) {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-    size_t length = strlen(name);
-    return length > 0 && length <= 64 && name[strspn(name, letters)] == 0;
-}
-
-/* Clients may send what they like; what nothing follows from is named in the answer's header, since it may be a name
- * that was misspelt. */
-static void name_ignored(struct ci_exchange *exchange, const json_t *body) {
-    char names[512] = "";
-    size_t length = 0;
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)body, name, value) {
-        if (json_is_null(value) || is_known(name) || !is_plain(name)) continue;
-        if (length + strlen(name) + 8 > sizeof names) break;
-        length += (size_t)snprintf(names + length, sizeof names - length, "%s%s", length ? ", " : "", name);
-    }
-    if (length) ci_reply_header(exchange, "X-Clinfer-Ignored", names);
-}
-
 static bool read_options(struct ci_exchange *exchange, const json_t *body, bool chat,
                          struct ci_openai_request *request) {
     const char *param = NULL;
@@ -180,10 +123,10 @@ static bool read_options(struct ci_exchange *exchange, const json_t *body, bool 
     if (status == CLINFER_OK) status = read_logprobs(body, chat, request, &param);
     if (status == CLINFER_OK) status = ci_sampling_read(body, arena, &job->sampling, &param);
     if (status == CLINFER_OK) status = ci_limits_read(body, &job->request, &param);
+    if (status == CLINFER_OK) status = ci_room_read(body, "num_ctx", job, &param);
     if (status == CLINFER_OK) status = ci_stop_read(body, "stop", arena, &job->request, &param);
     if (status == CLINFER_OK) status = ci_form_read(body, arena, &job->request, &request->schema, &param);
     if (status != CLINFER_OK) return refuse(exchange, status, param);
-    name_ignored(exchange, body);
     job->choices = request->choices;
     job->request.no_cache = !request->cache_prompt;
     return read_bias(exchange, body, request);

@@ -6,7 +6,19 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "server/ignored.h"
 #include "server/job.h"
+
+/* What is read of each of these bodies, and of chats and completions besides (see ignored.h). */
+#define CI_OPENAI_FIELDS                                                                                               \
+    CI_SAMPLING_FIELDS " model stream stream_options stream_options.include_usage stop logit_bias logprobs "           \
+                       "top_logprobs n_probs n n_cmpl max_tokens max_completion_tokens n_predict ignore_eos grammar "  \
+                       "json_schema response_format force_bytes cache_prompt id_slot timings_per_token "               \
+                       "return_progress verbose post_sampling_probs num_ctx "
+#define CI_OPENAI_CHAT_FIELDS                                                                                          \
+    CI_OPENAI_FIELDS "messages tools tool_choice parallel_tool_calls add_generation_prompt continue_final_message "    \
+                     "chat_template_kwargs reasoning_effort reasoning_format return_tokens"
+#define CI_NATIVE_FIELDS CI_OPENAI_FIELDS "prompt return_tokens response_fields n_indent"
 
 /* What a body wants beside its job. Texts are borrowed from the body, lists from the exchange's arena. */
 struct ci_openai_request {

@@ -52,12 +52,12 @@ static void index_file(struct ci_exchange *exchange) {
 }
 
 static const struct ci_route routes[] = {
-    {"GET", "/", CI_ROUTE_OPEN | CI_ROUTE_QUICK, index_file},
-    {"GET", "/index.html", CI_ROUTE_OPEN | CI_ROUTE_QUICK, page_file},
-    {"GET", "/page.js", CI_ROUTE_OPEN | CI_ROUTE_QUICK, page_file},
-    {"GET", "/page.css", CI_ROUTE_OPEN | CI_ROUTE_QUICK, page_file},
-    {"GET", "/icon.svg", CI_ROUTE_OPEN | CI_ROUTE_QUICK, page_file},
-    {"GET", "/favicon.ico", CI_ROUTE_OPEN | CI_ROUTE_QUICK, icon},
+    {"GET", "/", CI_ROUTE_OPEN | CI_ROUTE_QUICK, index_file, NULL},
+    {"GET", "/index.html", CI_ROUTE_OPEN | CI_ROUTE_QUICK, page_file, NULL},
+    {"GET", "/page.js", CI_ROUTE_OPEN | CI_ROUTE_QUICK, page_file, NULL},
+    {"GET", "/page.css", CI_ROUTE_OPEN | CI_ROUTE_QUICK, page_file, NULL},
+    {"GET", "/icon.svg", CI_ROUTE_OPEN | CI_ROUTE_QUICK, page_file, NULL},
+    {"GET", "/favicon.ico", CI_ROUTE_OPEN | CI_ROUTE_QUICK, icon, NULL},
 };
 
 static void fail(struct ci_exchange *exchange, const struct ci_failure *failure) {

@@ -15,6 +15,7 @@
 #include "server/answer.h"
 #include "server/dialect.h"
 #include "server/exchange.h"
+#include "server/ignored.h"
 #include "server/responses_read.h"
 #include "server/server.h"
 #include "server/timings.h"
@@ -328,6 +329,7 @@ static void responses(struct ci_exchange *exchange) {
     job.call = on_call;
     job.progress = on_progress;
     ci_exchange_set_user(exchange, &answer);
+    if (answer.stream) ci_stream_expect_events(exchange);
     if (ci_job_run(exchange, &job, &result)) {
         finish(&answer, &result.choices[0]);
         ci_job_free(&result);
@@ -347,9 +349,18 @@ static void input_tokens(struct ci_exchange *exchange) {
                   json_pack("{s:s, s:I}", "object", "response.input_tokens", "input_tokens", (json_int_t)count));
 }
 
+/* What the answer only repeats (metadata, user) is none of it. */
+#define FIELDS                                                                                                         \
+    CI_SAMPLING_FIELDS " model input instructions max_output_tokens stream tools tool_choice text text.format "        \
+                       "reasoning reasoning.effort previous_response_id conversation background timings_per_token "    \
+                       "return_progress num_ctx"
 static const struct ci_route routes[] = {
-    {.method = "POST", .path = "/v1/responses", .flags = CI_ROUTE_WITHOUT_V1, .handle = responses},
-    {.method = "POST", .path = "/v1/responses/input_tokens", .flags = CI_ROUTE_WITHOUT_V1, .handle = input_tokens},
+    {.method = "POST", .path = "/v1/responses", .flags = CI_ROUTE_WITHOUT_V1, .handle = responses, .fields = FIELDS},
+    {.method = "POST",
+     .path = "/v1/responses/input_tokens",
+     .flags = CI_ROUTE_WITHOUT_V1,
+     .handle = input_tokens,
+     .fields = FIELDS},
 };
 
 const struct ci_server_dialect ci_server_dialect_responses = {

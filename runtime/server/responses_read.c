@@ -185,7 +185,8 @@ bool ci_responses_read(const json_t *body, const struct clinfer_session_options 
     const char *param = NULL;
     ci_translate_begin(translation, body, defaults, arena, job);
     *stream = false;
-    if (ci_sampling_read(body, arena, &job->sampling, &param) != CLINFER_OK)
+    if (ci_sampling_read(body, arena, &job->sampling, &param) != CLINFER_OK ||
+        ci_room_read(body, "num_ctx", job, &param) != CLINFER_OK)
         ci_translate_refuse(translation, param, "%s", clinfer_error());
     ci_translate_flag(translation, body, "stream", stream);
     ci_translate_integer(translation, body, "max_output_tokens", 0, MOST_TOKENS, &job->request.max_tokens);

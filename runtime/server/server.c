@@ -27,6 +27,7 @@ static void set_defaults(struct ci_server_options *options) {
     if (!options->most_body) options->most_body = (size_t)64 << 20;
     if (!options->queue) options->queue = 512;
     if (options->timeout <= 0) options->timeout = 600;
+    if (options->ping == 0) options->ping = 15;
     if (options->parallel <= 0) options->parallel = 4;
 }
 

@@ -38,7 +38,8 @@ struct ci_server_options {
     int most_connections, most_header, queue; /* 0: 1024; 16 KiB; 512 */
     size_t most_body;                         /* 0: 64 MiB */
     double timeout;                           /* seconds that a client may be silent; 0: 600 */
-    const char *log_path;                     /* a line of JSON for each request; NULL: none */
+    double ping;          /* seconds of silence before a comment line in a stream of events; 0: 15; below: none */
+    const char *log_path; /* a line of JSON for each request; NULL: none */
 
     /* what dialects want to know of the command line */
     int parallel; /* requests that are computed at the same time; 0: 4 */

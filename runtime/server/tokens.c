@@ -9,6 +9,7 @@
 #include "server/dialect.h"
 #include "server/job.h"
 #include "server/native.h"
+#include "server/openai_request.h"
 #include "server/server.h"
 #include "text/utf8.h"
 #include "text/utf8_json.h"
@@ -267,9 +268,9 @@ static void break_off(struct ci_exchange *exchange, const struct ci_failure *fai
 }
 
 static const struct ci_route routes[] = {
-    {"POST", "/v1/tokenize", CI_ROUTE_WITHOUT_V1, tokenize},
-    {"POST", "/v1/detokenize", CI_ROUTE_WITHOUT_V1, detokenize},
-    {"POST", "/infill", 0, infill},
+    {"POST", "/v1/tokenize", CI_ROUTE_WITHOUT_V1, tokenize, "model content add_special parse_special with_pieces"},
+    {"POST", "/v1/detokenize", CI_ROUTE_WITHOUT_V1, detokenize, "model tokens"},
+    {"POST", "/infill", 0, infill, CI_NATIVE_FIELDS " input_prefix input_suffix input_extra"},
 };
 
 const struct ci_server_dialect ci_server_dialect_tokens = {

@@ -32,12 +32,6 @@ void ci_exchange_refuse(struct ci_exchange *exchange, const char *param, const c
     exchange->failures++;
 }
 
-/* Names of fields that change nothing: a header's value has no line ends. */
-void ci_reply_header(struct ci_exchange *exchange, const char *name, const char *value) {
-    (void)exchange;
-    if (!*name || !*value || strpbrk(value, "\r\n")) abort();
-}
-
 const struct ci_server_options *ci_server_get_options(const struct ci_server *server) {
     static struct ci_server_options options = {.predict = -1, .reasoning_format = "auto", .reasoning = "auto"};
     (void)server;

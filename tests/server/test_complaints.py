@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """What users of other servers complain of, as far as no other test here has it: templates that refuse, a lost space at the first token, tokens counted twice, keep_alive without effect. Prints TAP."""
+import http.client
 import json
 import os
 import sys
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../support"))
@@ -74,6 +76,88 @@ def test_keep_alive_is_kept():
             assert server.post("/api/generate", body)["done"]
             assert loaded(server) == ["tiny:latest"], (keep, loaded(server))
         assert server.ask("POST", "/api/generate", {**body, "keep_alive": "soon"})[0] == 400
+
+
+ENDLESS = {"prompt": "a", "max_tokens": 1000000, "ignore_eos": True, "temperature": 0, "stream": True}
+WAITERS = {"/v1/chat/completions": {"messages": HELLO, "max_tokens": 2, "stream": True}, "/v1/completions": {"prompt": "a", "max_tokens": 2, "stream": True},
+           "/completion": {"prompt": "a", "n_predict": 2, "stream": True}, "/v1/messages": {"messages": HELLO, "max_tokens": 2, "stream": True},
+           "/v1/responses": {"input": "a", "max_output_tokens": 2, "stream": True}, "/execute": {"job_id": "j", "prompt": "a", "max_tokens": 2}}
+
+
+def test_a_stream_that_waits_is_not_silent():
+    """Proxies give up what says nothing: events that wait for their turn are comment lines, and whole when it comes. Lines of JSON
+    have no comments: Ollama's clients wait for theirs as they always did."""
+    with serving.Serve("--parallel", "1", "--sse-ping-interval", "1", "--context-shift") as server:
+        busy, running = server.begin("POST", "/v1/completions", ENDLESS)
+        running.readline()
+        waiting = {}
+        for path, body in WAITERS.items():
+            waiting[path] = server.connect()
+            waiting[path].request("POST", path, json.dumps(body))
+        lines = server.connect()
+        lines.request("POST", "/api/chat", json.dumps({"model": "m", "messages": HELLO, "options": {"num_predict": 2}}))
+        begun = time.monotonic()
+        streams = {path: connection.getresponse() for path, connection in waiting.items()}
+        for path, stream in streams.items():
+            assert stream.status == 200 and stream.getheader("Content-Type") == "text/event-stream", (path, stream.status, stream.headers)
+            assert stream.getheader("X-Accel-Buffering") == "no" and stream.getheader("Cache-Control") == "no-cache", stream.headers
+            said = [stream.readline() for _ in range(4)]
+            assert said == [b": still here\n", b"\n"] * 2, (path, said)
+        assert time.monotonic() - begun < 6 and not running.isclosed()
+        assert streams["/v1/messages"].getheader("request-id").startswith("req_"), streams["/v1/messages"].headers
+        running.close()
+        busy.close()
+        for path, stream in streams.items():
+            rest = stream.read().decode()
+            assert "data: " in rest and "event: error" not in rest and '"error":{' not in rest, (path, rest)
+            waiting[path].close()
+        answers = lines.getresponse().read().splitlines()
+        assert json.loads(answers[-1])["done"], answers
+        lines.close()
+
+
+def test_what_fails_after_comments_breaks_its_stream():
+    with serving.Serve("--parallel", "1", "--sse-ping-interval", "1", "--context-shift", "-c", "128") as server:
+        busy, running = server.begin("POST", "/v1/completions", ENDLESS)
+        running.readline()
+        waiting = {}
+        for path, body in WAITERS.items():
+            waiting[path] = server.connect()
+            waiting[path].request("POST", path, json.dumps({**body, **{key: "a dog " * 400 for key in ("prompt", "input") if key in body}, **(
+                {"messages": [{"role": "user", "content": "a dog " * 400}]} if "messages" in body else {})}))
+        streams = {path: connection.getresponse() for path, connection in waiting.items()}
+        running.close()
+        busy.close()
+        for path, stream in streams.items():
+            try:
+                rest = stream.read().decode()
+            except http.client.IncompleteRead as broken:
+                rest = broken.partial.decode()
+            assert stream.status == 200 and rest.startswith(": still here") and "128" in rest, (path, stream.status, rest)
+            assert "error" in rest and "[DONE]" not in rest and "message_stop" not in rest, (path, rest)
+            waiting[path].close()
+
+
+def test_nothing_is_cut_in_silence():
+    """What num_ctx and max_tokens wish for does not change: a prompt that does not fit is refused with the numbers, an answer that
+    the context ends says so, in each dialect."""
+    with serving.Serve("--parallel", "1", "-c", "128", "--temp", "0") as server:
+        long = [{"role": "user", "content": "a dog " * 400}]
+        for path, body in (("/v1/chat/completions", {"messages": long}), ("/v1/completions", {"prompt": "a dog " * 400}),
+                           ("/completion", {"prompt": "a dog " * 400}), ("/v1/messages", {"messages": long, "max_tokens": 2}),
+                           ("/v1/responses", {"input": "a dog " * 400}), ("/api/chat", {"model": "m", "messages": long, "options": {"num_ctx": 4096}}),
+                           ("/execute", {"job_id": "j", "prompt": "a dog " * 400, "max_tokens": 2})):
+            for stream in (False, True):
+                status, headers, answer = server.ask("POST", path, {**body, "stream": stream, "num_ctx": 4096})
+                assert status == 400 and "128" in json.dumps(answer), (path, status, answer)
+                assert "num_ctx" in headers["X-Clinfer-Ignored"], (path, headers["X-Clinfer-Ignored"])
+        ends = {"ignore_eos": True}
+        chat = server.post("/v1/chat/completions", {"messages": HELLO, **ends})
+        assert chat["choices"][0]["finish_reason"] == "length" and chat["usage"]["total_tokens"] >= 127, chat
+        whole = server.post("/completion", {"prompt": "a", **ends})
+        assert whole["stop_type"] == "limit" and whole["truncated"], {key: whole[key] for key in ("stop_type", "truncated")}
+        lines = server.post("/api/generate", {"model": "m", "prompt": "a", "stream": False, "options": {"num_predict": -1}})
+        assert lines["done_reason"] in ("length", "stop"), lines
 
 
 if __name__ == "__main__":
