@@ -31,7 +31,8 @@ static enum clinfer_status compute(struct clinfer_engine *engine, struct clinfer
     return status;
 }
 
-enum { COUNTS = 3 };
+/* Until what failed for lack of pages is tried again. */
+enum { COUNTS = 3, STEPS_WITHOUT_PAGES = 64 };
 
 /* Up to so many rows; the numbers of rows that stand for those from the range before on. */
 static const struct {
@@ -76,8 +77,11 @@ static void prove(struct clinfer_engine *engine, struct clinfer_session *session
         int64_t count = ranges[range].counts[i] < most ? ranges[range].counts[i] : most;
         if (count <= before) continue;
         if (session->known + (size_t)count > (size_t)engine->context) return; /* another one may */
-        status = ci_engine_take_pages(engine, session, session->known + (size_t)count);
-        if (status == CLINFER_OK) status = compare(engine, session, ci_narrowed(count), &same);
+        if (ci_engine_take_pages(engine, session, session->known + (size_t)count) != CLINFER_OK) {
+            engine->draft.proof_step = engine->stats.steps + STEPS_WITHOUT_PAGES; /* others give some back */
+            return;
+        }
+        status = compare(engine, session, ci_narrowed(count), &same);
     }
     engine->draft.proofs[range] = same && status == CLINFER_OK ? CI_DRAFT_PROVEN : CI_DRAFT_REFUSED;
     if (engine->draft.proofs[range] == CI_DRAFT_PROVEN || engine->draft.told_refused) return;
@@ -97,7 +101,8 @@ int64_t ci_draft_proven_rows(struct clinfer_engine *engine, int64_t rows) {
     int64_t proven = 0, most = most_rows(engine);
     for (int i = 0; i < CI_DRAFT_RANGES && proven < rows && proven < most; i++) {
         enum ci_draft_proof *proof = &engine->draft.proofs[i];
-        if (*proof == CI_DRAFT_UNPROVEN) *proof = CI_DRAFT_WANTS_PROOF;
+        if (*proof == CI_DRAFT_UNPROVEN && engine->stats.steps >= engine->draft.proof_step)
+            *proof = CI_DRAFT_WANTS_PROOF;
         if (*proof == CI_DRAFT_WANTS_PROOF) engine->draft.wants_proof = true;
         if (*proof != CI_DRAFT_PROVEN) break;
         proven = ranges[i].most < most ? ranges[i].most : most;

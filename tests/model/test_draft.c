@@ -256,6 +256,44 @@ static void test_guesses_leave_room_for_who_comes(void **state) {
     clinfer_engine_close(guessing);
 }
 
+/* A lack of pages passes, and what could not be proven meanwhile is proven later. */
+static void test_lack_of_pages_refuses_nothing(void **state) {
+    (void)state;
+    static struct answer answer;
+    enum { ROWS = CI_DRAFT_MOST + 1 };
+    clinfer_engine *engine = open_engine("tests/data/qwen2_tiny.gguf", "cpu", LOOKUP);
+    clinfer_session *session = make_session(engine, &settings[0], 0);
+    int free_counts[CI_CACHE_GROUPS];
+    uint64_t limit = engine->cache_limit;
+    submit(session, &settings[0], 0, &answer);
+    for (int i = 0; i < CI_DRAFT_RANGES; i++) engine->draft.proofs[i] = CI_DRAFT_REFUSED;
+    while (session->known < CI_PAGE_ROWS - 2) assert_true(ci_engine_turn(engine));
+    ci_engine_land(engine);
+    for (int group = 0; group < CI_CACHE_GROUPS; group++) {
+        free_counts[group] = engine->pools[group].free_count;
+        engine->pools[group].free_count = 0;
+    }
+    engine->cache_limit = 0;
+    for (int i = 0; i < CI_DRAFT_RANGES; i++) engine->draft.proofs[i] = CI_DRAFT_UNPROVEN;
+    assert_int_equal(ci_draft_proven_rows(engine, ROWS), 0);
+    assert_true(engine->draft.wants_proof);
+    ci_draft_prove(engine);
+    assert_int_equal(engine->draft.proofs[0], CI_DRAFT_UNPROVEN);
+    assert_int_equal(ci_draft_proven_rows(engine, ROWS), 0);
+    assert_false(engine->draft.wants_proof); /* not in each step */
+    for (int group = 0; group < CI_CACHE_GROUPS; group++) engine->pools[group].free_count = free_counts[group];
+    engine->cache_limit = limit;
+    take(session, &answer);
+    clinfer_session_destroy(session);
+    session = make_session(engine, &settings[0], 0);
+    submit(session, &settings[0], 0, &answer);
+    take(session, &answer);
+    assert_int_equal(engine->draft.proofs[0], CI_DRAFT_PROVEN);
+    assert_true(answer.accepted > 0);
+    clinfer_session_destroy(session);
+    clinfer_engine_close(engine);
+}
+
 static void test_session_may_want_none(void **state) {
     (void)state;
     static struct answer answer;
@@ -317,6 +355,7 @@ int main(void) {
         cmocka_unit_test(test_model_of_another_vocabulary_is_refused),
         cmocka_unit_test(test_guesses_of_several_change_no_answer),
         cmocka_unit_test(test_guesses_leave_room_for_who_comes),
+        cmocka_unit_test(test_lack_of_pages_refuses_nothing),
         cmocka_unit_test(test_session_may_want_none),
     };
     return cmocka_run_group_tests_name("draft", tests, NULL, NULL);
