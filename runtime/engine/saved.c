@@ -164,6 +164,14 @@ static void end(clinfer_engine *engine, clinfer_session *session) {
     clinfer_session_destroy(session);
 }
 
+/* Rows of a prompt whose first token has not come: nobody has looked at them, and those of a file count as right. */
+static void keep_trusted(clinfer_engine *engine, clinfer_session *session) {
+    if (session->trusted >= session->computed) return;
+    ci_engine_return_pages(engine, session, session->trusted);
+    session->computed = session->trusted;
+    ci_engine_check_window(engine, session);
+}
+
 enum clinfer_status ci_engine_save(clinfer_engine *engine, const int32_t *tokens, size_t count, const char *path,
                                    struct ci_saved *saved) {
     struct header header;
@@ -180,6 +188,7 @@ enum clinfer_status ci_engine_save(clinfer_engine *engine, const int32_t *tokens
         session->tokens[count] = 0; /* whose turn would be the next: all before it may be taken over */
         session->known = count + 1;
         ci_prefix_take(engine, session);
+        keep_trusted(engine, session);
         session->known = session->computed;
         status = gather(session, &header, &file);
     }

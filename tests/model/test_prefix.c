@@ -12,7 +12,9 @@
 
 #include <cmocka.h>
 
+#include "base/narrow.h"
 #include "engine/engine_private.h"
+#include "engine/saved.h"
 #include "support/asserts.h"
 #include "support/model.h"
 #include "support/tiny_model.h"
@@ -345,6 +347,40 @@ static int remove_file(void **state) {
     return unlink(windowed_path);
 }
 
+/* What a file brings counts as computed as it should be, so of a prompt under way nothing is saved. */
+static void test_rows_that_nobody_has_looked_at_are_not_saved(void **state) {
+    (void)state;
+    int32_t tokens[MOST];
+    char path[] = "/tmp/clinfer_saved_XXXXXX";
+    struct clinfer_engine_options options;
+    clinfer_engine *engine;
+    struct ci_saved saved;
+    struct clinfer_result result;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    clinfer_engine_options_default(&options);
+    options.model = tiny;
+    options.device = "cpu";
+    options.context = MOST;
+    options.batch = 32;
+    options.prefix_bytes = -1;
+    assert_ok(clinfer_engine_open(&options, &engine));
+    clinfer_session *session = begin(engine);
+    fill(tokens, 0, TOKENS_USED, 3, ci_narrowed(engine->model.hyper.vocabulary));
+    const struct clinfer_request request = {.tokens = tokens, .count = TOKENS_USED, .max_tokens = NEW, .ignore_end = true};
+    assert_ok(clinfer_submit(session, &request));
+    for (int i = 0; i < 3; i++) assert_true(ci_engine_turn(engine));
+    assert_true(session->computed >= 32 && session->generated == 0);
+    assert_int_equal(ci_engine_save(engine, tokens, 32, path, &saved), CLINFER_NOT_FOUND);
+    assert_ok(clinfer_wait(session, &result));
+    assert_ok(ci_engine_save(engine, tokens, 32, path, &saved));
+    assert_int_equal(saved.tokens, 32);
+    clinfer_session_destroy(session);
+    clinfer_engine_close(engine);
+    unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_prompt_that_came_before_is_there_but_for_its_last_token),
@@ -354,6 +390,7 @@ int main(void) {
         cmocka_unit_test(test_a_prompt_stays_when_the_window_has_passed_it),
         cmocka_unit_test(test_those_who_share_a_page_do_not_write_into_it),
         cmocka_unit_test(test_what_is_kept_goes_when_its_place_is_needed),
+        cmocka_unit_test(test_rows_that_nobody_has_looked_at_are_not_saved),
     };
     return cmocka_run_group_tests_name("prefix", tests, write_file, remove_file);
 }
