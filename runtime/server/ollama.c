@@ -121,12 +121,14 @@ static void add_end(const struct answer *answer, const struct ci_job_result *job
 static void add_logprobs(const struct answer *answer, json_t *chunk, const struct clinfer_logprob *logprobs,
                          size_t count) {
     clinfer_router *router = ci_job_router(answer->exchange, answer->job);
-    const clinfer_engine *engine = logprobs && router ? clinfer_router_engine(router) : NULL;
     size_t top = (size_t)answer->job->sampling.logprobs;
-    if (!answer->request.logprobs || !engine || !count) return;
+    if (!answer->request.logprobs || !logprobs || !count) return;
+    clinfer_engine *engine = clinfer_router_take_engine(router);
+    if (!engine) return;
     json_t *entries = json_array();
     ci_answer_add_logprobs(entries, engine, logprobs, count, 1 + top, answer->request.top_logprobs, false);
     json_object_set_new(chunk, "logprobs", entries);
+    clinfer_router_give_back_engine(router, engine);
 }
 
 /* ---- answers ---- */
@@ -213,10 +215,12 @@ static bool fill_gap(struct answer *answer, struct ci_job *job) {
                                           .suffix = answer->request.suffix,
                                           .answer = asked->max_tokens};
     if (!ci_job_take(answer->exchange, job)) return false;
-    const clinfer_engine *engine = clinfer_router_engine(ci_job_router(answer->exchange, job));
+    clinfer_router *router = ci_job_router(answer->exchange, job);
+    clinfer_engine *engine = clinfer_router_take_engine(router);
     enum clinfer_status status = engine
                                      ? clinfer_infill_tokens(engine, &infill, &answer->prompt, &answer->prompt_count)
                                      : ci_fail(CLINFER_UNSUPPORTED, "suffix: no model runs here that could fill a gap");
+    clinfer_router_give_back_engine(router, engine);
     if (status == CLINFER_OK) {
         job->request.messages = NULL;
         job->request.count = 0;
