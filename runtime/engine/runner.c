@@ -370,9 +370,28 @@ static bool may_close(const struct ci_runner *runner) {
     return runner->must_close || (runner->closing && runner->seats == 0);
 }
 
+/* Until something changes. What was freed before goes back to the system when it has been calm for a while. With the
+ * lock held, which is let go of meanwhile. */
+static void rest(struct ci_runner *runner, bool *tidy) {
+    const double calm_seconds = 1;
+    double until = ci_now() + calm_seconds;
+    ci_watch_begin(CI_WATCH_IDLE, 0);
+    if (*tidy)
+        pthread_cond_wait(&runner->changed, &runner->lock);
+    else
+        ci_runner_wait_for_change(runner, until);
+    if (!*tidy && ci_now() >= until) {
+        *tidy = true;
+        pthread_mutex_unlock(&runner->lock);
+        ci_memory_give_back();
+        pthread_mutex_lock(&runner->lock);
+    }
+    ci_watch_begin_alone(0);
+}
+
 /* Until it is closed or abandoned. With the lock held. */
 static void serve(struct ci_runner *runner) {
-    bool computed = false;
+    bool computed = false, tidy = false;
     struct clinfer_engine_stats seen;
     while (!runner->abandoned) {
         destroy_seats(runner);
@@ -388,7 +407,7 @@ static void serve(struct ci_runner *runner) {
             continue;
         } else if (computed) {
             /* The text is out: who wants more of it has to wait for this. */
-            computed = false;
+            computed = tidy = false;
             pthread_mutex_unlock(&runner->lock);
             ci_engine_save_programs(runner->engine);
             ci_watch_begin_alone(0);
@@ -396,9 +415,7 @@ static void serve(struct ci_runner *runner) {
         } else if (may_close(runner)) {
             break;
         } else {
-            ci_watch_begin(CI_WATCH_IDLE, 0);
-            pthread_cond_wait(&runner->changed, &runner->lock);
-            ci_watch_begin_alone(0);
+            rest(runner, &tidy);
         }
     }
 }
@@ -606,6 +623,13 @@ bool ci_runner_abandon(struct ci_runner *runner) {
     pthread_mutex_unlock(&runner->lock);
     if (!talks) pthread_detach(runner->thread);
     return !talks;
+}
+
+bool ci_runner_is_unused(struct ci_runner *runner) {
+    pthread_mutex_lock(&runner->lock);
+    bool unused = runner->seats == 0;
+    pthread_mutex_unlock(&runner->lock);
+    return unused;
 }
 
 bool ci_runner_is_closed(struct ci_runner *runner) {

@@ -119,6 +119,9 @@ bool ci_runner_abandon(struct ci_runner *runner);
 /* It ends when its tasks are done and its seats are released. */
 void ci_runner_end(struct ci_runner *runner);
 
+/* Whether nobody has a seat, nor holds its engine. */
+bool ci_runner_is_unused(struct ci_runner *runner);
+
 /* Whether it has ended: ci_runner_close() does not wait then. */
 bool ci_runner_is_closed(struct ci_runner *runner);
 

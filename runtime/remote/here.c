@@ -41,6 +41,7 @@ enum clinfer_status ci_here_submit(struct clinfer_conversation *conversation) {
     struct ci_runner *runner;
     enum clinfer_status status = ci_rungs_runner(router, conversation->rung, &runner);
     if (status != CLINFER_OK) return status;
+    router->rungs[conversation->rung].used = ci_now();
     if (conversation->runner != runner) ci_here_leave_seat(conversation);
     conversation->runner = runner;
     const struct ci_task_request submitted = {

@@ -33,6 +33,7 @@ struct ci_rung {
     double again;            /* when it is tried again, of ci_now(); 0: never */
     double retry_seconds;    /* the last while between failure and trial */
     double came_back;        /* when it last did */
+    double used;             /* when a request last went there */
     struct ci_runner *trial; /* whether it works again: NULL: nobody tries */
     uint64_t answered, failed, tokens;
 };

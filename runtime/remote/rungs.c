@@ -198,6 +198,29 @@ static void try_again(struct clinfer_router *router, int index) {
     plan_retry(router, rung);
 }
 
+/* When the engine of a rung below one that works may close, of ci_now(); 0: it is none of these. It stays for a while,
+ * since a device that failed may do so again, and one that has no memory for a request may have none for the next. */
+static double spare_until(const struct clinfer_router *router, int index) {
+    static const double least_seconds = 60;
+    const struct ci_rung *rung = &router->rungs[index], *above = router->rungs;
+    while (above < rung && above->out) above++;
+    if (above == rung || !above->ready || !rung->ready || !rung->runner) return 0;
+    double since = rung->used > above->came_back ? rung->used : above->came_back;
+    return since + (above->retry_seconds > 0 ? 2 * above->retry_seconds : least_seconds);
+}
+
+/* What is under way there, or is still held, keeps it open. */
+static void close_spare(struct clinfer_router *router) {
+    for (int i = 1; i < router->local_count; i++) {
+        struct ci_rung *rung = &router->rungs[i];
+        double until = spare_until(router, i);
+        if (!(until > 0) || ci_now() < until || !ci_runner_is_unused(rung->runner)) continue;
+        ci_log(CLINFER_LOG_INFO, "%s: closed, since nothing has needed it for a while", rung->name);
+        end_runner(router, &rung->runner);
+        rung->ready = false;
+    }
+}
+
 /* Those of which nobody has anything any more. */
 static void close_ended(struct clinfer_router *router) {
     for (int i = router->ended_count - 1; i >= 0; i--) {
@@ -210,6 +233,7 @@ static void close_ended(struct clinfer_router *router) {
 bool ci_rungs_look(struct clinfer_router *router) {
     bool busy = false;
     close_ended(router);
+    close_spare(router);
     for (int i = 0; i < router->local_count; i++) {
         struct ci_rung *rung = &router->rungs[i];
         if (rung->runner && !rung->ready) look_at_opening(router, i);
@@ -223,10 +247,12 @@ bool ci_rungs_look(struct clinfer_router *router) {
 }
 
 double ci_rungs_next_look(const struct clinfer_router *router) {
-    double next = 0;
+    double next = 0, soon = ci_now() + 1;
     for (int i = 0; i < router->local_count; i++) {
         const struct ci_rung *rung = &router->rungs[i];
-        if (rung->out && !rung->trial && rung->again > 0 && (!(next > 0) || rung->again < next)) next = rung->again;
+        double spare = spare_until(router, i), at = rung->out && !rung->trial ? rung->again : 0;
+        if (spare > 0) at = spare > soon ? spare : soon;
+        if (at > 0 && (!(next > 0) || at < next)) next = at;
     }
     return next;
 }

@@ -94,6 +94,19 @@ static void pause_a_little(void) {
     nanosleep(&a_little, NULL);
 }
 
+static void wait_for_rung(int rung) {
+    double until = ci_now() + PATIENCE;
+    while (state_of_router().rung != rung && ci_now() < until) pause_a_little();
+    assert_int_equal(state_of_router().rung, rung);
+}
+
+/* Of all engines that are open. */
+static size_t cache_tokens(void) {
+    struct clinfer_router_stats stats;
+    clinfer_router_get_stats(router, &stats);
+    return stats.cache_tokens;
+}
+
 static void test_a_failed_device_comes_back(void **state) {
     char expected[TEXT];
     (void)state;
@@ -118,15 +131,47 @@ static void test_a_failed_device_comes_back(void **state) {
     }
     assert_true(layer_calls("*") > 0);
     layer_disarm();
-    until = ci_now() + PATIENCE;
-    while (state_of_router().rung != 0 && ci_now() < until) pause_a_little();
-    assert_int_equal(state_of_router().rung, 0);
+    wait_for_rung(0);
     assert_int_equal(state_of_router().condition, CLINFER_ROUTER_READY);
     assert_string_equal(state_of_router().reason, "");
     route = ask();
     assert_int_equal(route->answered, 0);
     assert_false(route->fell_back);
     assert_string_equal(text, expected);
+    close_router();
+    assert_false(clinfer_left_behind());
+}
+
+/* The engine that helped out closes when the device has worked for a while; not under one that still has it. */
+static void test_what_helped_out_closes(void **state) {
+    (void)state;
+    open_router(60);
+    ask();
+    size_t alone = cache_tokens();
+    assert_true(alone > 0);
+    layer_arm("clEnqueueNDRangeKernel/sample_merge@4+:lost");
+    assert_true(ask()->answered > 0);
+    clinfer_engine *held = clinfer_router_take_engine(router);
+    assert_non_null(held);
+    layer_disarm();
+    wait_for_rung(0);
+    assert_int_equal(ask()->answered, 0);
+    assert_int_equal(cache_tokens(), 2 * alone);
+    double until = ci_now() + 3; /* twice the longest time that it was out, and more */
+    while (ci_now() < until) pause_a_little();
+    assert_int_equal(cache_tokens(), 2 * alone);
+    int32_t *tokens;
+    size_t count;
+    assert_ok(clinfer_tokenize(held, "still here", strlen("still here"), false, false, &tokens, &count));
+    clinfer_free(tokens);
+    clinfer_router_give_back_engine(router, held);
+    until = ci_now() + PATIENCE;
+    while (cache_tokens() != alone && ci_now() < until) pause_a_little();
+    assert_int_equal(cache_tokens(), alone);
+    /* It is opened again where it is needed. */
+    layer_arm("clEnqueueNDRangeKernel/sample_merge@4+:lost");
+    assert_true(ask()->answered > 0);
+    layer_disarm();
     close_router();
     assert_false(clinfer_left_behind());
 }
@@ -175,6 +220,7 @@ static void test_a_device_that_hung_stays_away(void **state) {
 static int run(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_failed_device_comes_back),
+        cmocka_unit_test(test_what_helped_out_closes),
         cmocka_unit_test(test_a_device_that_hung_stays_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
