@@ -2,15 +2,17 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "base/threads.h"
 #include "tuner/bench.h"
 
 /* Tokens decoded in a sample: as many as take so long, within limits; greedy text from tokens without sense may end by
  * itself, and fewer than LEAST_USED say too little. */
 static const double sample_seconds = 0.06;
-enum { LEAST_TOKENS = 4, MOST_TOKENS = 128, LEAST_USED = 3, PROMPTS = 8 };
+enum { LEAST_TOKENS = 4, MOST_TOKENS = 128, LEAST_USED = 3, PROMPTS = 8, HOPELESS_ROUNDS = 3 };
 
 struct side {
     clinfer_engine *engine;
@@ -32,8 +34,18 @@ static enum clinfer_status make_session(clinfer_engine *engine, clinfer_session 
     return clinfer_session_create(engine, &options, session);
 }
 
+static enum clinfer_cache_type cache_type(const char *name) {
+    static const struct {
+        const char *name;
+        enum clinfer_cache_type type;
+    } types[] = {{"f32", CLINFER_CACHE_F32}, {"q8_0", CLINFER_CACHE_Q8_0}, {"q4_0", CLINFER_CACHE_Q4_0}};
+    for (size_t i = 0; name && i < sizeof types / sizeof *types; i++)
+        if (strcmp(types[i].name, name) == 0) return types[i].type;
+    return CLINFER_CACHE_F16;
+}
+
 static enum clinfer_status open_side(const struct ci_bench_options *options, const struct ci_worker_model *model,
-                                     const char *tuning, struct side *side) {
+                                     int which, struct side *side) {
     struct clinfer_engine_options engine;
     char device[16] = "cpu";
     int most = model->context > model->prompt ? model->context : model->prompt;
@@ -41,9 +53,11 @@ static enum clinfer_status open_side(const struct ci_bench_options *options, con
     clinfer_engine_options_default(&engine);
     engine.model = model->model;
     engine.device = device;
-    engine.threads = options->threads;
+    /* As many as a run takes by itself: then the profile may say otherwise. */
+    engine.threads = options->threads == ci_threads_default() ? 0 : options->threads;
     engine.context = most + MOST_TOKENS + 1;
-    engine.tuning = tuning;
+    engine.tuning = model->tunings[which];
+    engine.key_type = engine.value_type = cache_type(model->caches[which]);
     side->tokens = calloc((size_t)most + 1, sizeof *side->tokens);
     if (!side->tokens) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     enum clinfer_status status = clinfer_engine_open(&engine, &side->engine);
@@ -118,6 +132,17 @@ static enum clinfer_status run_round(const struct side sides[2], const struct ci
     return status;
 }
 
+/* Slower by a tenth in each of the first rounds, whatever was timed. */
+static bool is_hopeless(const struct ci_worker_model *model, int rounds) {
+    const double far = 1.1;
+    if (rounds < HOPELESS_ROUNDS) return false;
+    for (int i = 0; i < rounds; i++) {
+        if (i < model->decode_rounds && model->decode[2 * i + 1] < far * model->decode[2 * i]) return false;
+        if (i < model->prefill_rounds && model->prefill[2 * i + 1] < far * model->prefill[2 * i]) return false;
+    }
+    return true;
+}
+
 enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struct ci_worker_model *model) {
     struct side sides[2] = {0};
     int tokens = 0, round = 0;
@@ -127,7 +152,7 @@ enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struc
         return ci_fail(CLINFER_INVALID_ARGUMENT, "context and prompt must be at least 1");
     for (int i = 0; i < 2 && status == CLINFER_OK; i++) {
         if (options->tell) options->tell(options->user, "loading the model");
-        status = open_side(options, model, model->tunings[i], &sides[i]);
+        status = open_side(options, model, i, &sides[i]);
         if (status != CLINFER_OK)
             ci_fail_prefix(status, "with tuning \"%s\"", model->tunings[i] ? model->tunings[i] : "auto");
     }
@@ -135,7 +160,7 @@ enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struc
     if (status == CLINFER_OK) status = warm_up(sides, model, &tokens);
     double now = ci_now(), end = fmin(start + model->seconds, now + model->rounds_seconds), longest = 0;
     while ((round < model->decode_rounds || round < model->prefill_rounds) && now + longest < end &&
-           status == CLINFER_OK) {
+           status == CLINFER_OK && !(model->give_up && is_hopeless(model, round))) {
         double before = now;
         status = run_round(sides, model, round++, tokens);
         now = ci_now();

@@ -10,37 +10,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "tuner/tuner_private.h"
 
-enum {
-    LEAST_CONTEXT = 16,
-    MOST_CONTEXT = 256,
-    LEAST_PROMPT = 80,
-    LEAST_TOKENS = 5,
-    LEAST_ROUNDS = 5,
-    MOST_ROUNDS = CI_TUNE_MODEL_ROUNDS
-};
-
-/* What is slower by less is left to the question whether it is faster. */
-static const double slower = 1.01;
-
-/* How often chance alone may say that something changed. Where neither decoding nor prompts take less than great_gain
- * of the time before it has to be surer, since little is lost without it: a run of the model looks at both, perhaps
- * twice, and one of those looks may err where nothing is gained at all. */
-static const double one_in_twenty = 0.05, one_in_a_hundred = 0.01, great_gain = 0.9;
+static const double slower = CI_TUNE_SLOWER;
 
 /* A run that is to measure only. */
 static const double brief_seconds = 6;
-
-/* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts, which with
- * loading ends at run_end of it, whatever was expected of either side; and so much for the context of each, in which it
- * decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS take longer (bench_model.c), and of a prompt,
- * which is shortened until it fits, as long as it runs in the same plan. Short samples in turn: what disturbs the
- * machine is then seen by both sides. */
-static const double run_share = 0.45, run_end = 0.9, context_share = 0.05, decode_seconds = 0.06, most_seconds = 0.12;
 
 /* ---- the profile as it would be ---- */
 
@@ -141,152 +118,15 @@ enum clinfer_status ci_tuner_profile(const struct ci_tuner *tuner, struct ci_pro
 
 /* ---- running models ---- */
 
-/* Seconds of decoding a token, or of a prompt's, in pairs: before, and with the new winners. */
-struct timed {
-    int rounds;
-    double pairs[2 * MOST_ROUNDS];
-    double before, ratio; /* medians: seconds before; of what the winners take, the share of that */
-    double low, high;     /* between which the ratio's median lies 19 times in 20, as the pairs have it */
-    int faster;           /* of the pairs */
-    bool surely_faster, surely_slower;
-};
-
-struct outcome {
-    bool ran, failed; /* neither: no time was left */
-    bool brief;       /* a few samples are enough */
-    struct timed decode, prefill;
-    char reason[256]; /* why it did not run */
-};
-
-/* The sign test: whether chance makes so many pairs, or more, say the same as rarely as that. A median alone says
- * little here: a pair differs by 15% where other programs run. */
-static bool is_sure(int said, int rounds, double chance) {
-    double tail = 0, likely = pow(0.5, rounds);
-    for (int i = rounds; i >= said; i--) {
-        tail += likely;
-        likely *= (double)i / (rounds - i + 1);
-    }
-    return tail <= chance;
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The values between which the median lies with 95%, by their order alone. With fewer than six there are none so sure:
- * the least and the greatest. `values` are sorted. */
-static void bounds_of_median(double *values, int count, double *low, double *high) {
-    if (count == 0) return;
-    int outside = 0;
-    while (outside + 1 < count / 2 && is_sure(count - outside - 1, count, 0.5 * one_in_twenty)) outside++;
-    qsort(values, (size_t)count, sizeof *values, by_value);
-    *low = values[outside];
-    *high = values[count - 1 - outside];
-}
-
-static void sum_up(struct timed *timed) {
-    double ratios[MOST_ROUNDS];
-    int slow = 0;
-    timed->faster = 0;
-    for (int i = 0; i < timed->rounds; i++) {
-        ratios[i] = timed->pairs[2 * i + 1] / timed->pairs[2 * i];
-        timed->faster += ratios[i] < 1;
-        slow += ratios[i] > 1;
-    }
-    timed->before = ci_tuner_median(timed->pairs, timed->rounds, 2);
-    timed->ratio = ci_tuner_median(ratios, timed->rounds, 1);
-    bounds_of_median(ratios, timed->rounds, &timed->low, &timed->high);
-    timed->surely_slower = is_sure(slow, timed->rounds, one_in_twenty) && timed->ratio > slower;
-}
-
-static void judge(struct outcome *outcome) {
-    struct timed *timed[] = {&outcome->decode, &outcome->prefill};
-    bool great = false;
-    for (int r = 0; r < 2; r++) {
-        sum_up(timed[r]);
-        great = great || (timed[r]->ratio < great_gain && is_sure(timed[r]->faster, timed[r]->rounds, one_in_twenty));
-    }
-    for (int r = 0; r < 2; r++)
-        timed[r]->surely_faster = is_sure(timed[r]->faster, timed[r]->rounds, great ? one_in_twenty : one_in_a_hundred);
-}
-
-static int rounds_for(double seconds, double sample, int had) {
-    double rounds = seconds / (2 * fmax(sample, 1e-4));
-    int most = MOST_ROUNDS - had;
-    return rounds > most ? most : rounds > LEAST_ROUNDS ? (int)rounds : LEAST_ROUNDS < most ? LEAST_ROUNDS : most;
-}
-
 static const char *old_tuning(const struct ci_tuner *tuner) {
     if (tuner->origin == CI_PROFILE_NONE) return "none";
     if (tuner->origin == CI_PROFILE_SHIPPED || !tuner->old_path) return "shipped";
     return tuner->old_path;
 }
 
-/* Runs a model with what there was and with the profile at `path`. Adds to what *outcome has of earlier runs. */
-static enum clinfer_status run_model(struct ci_tuner *tuner, int model, const char *path, struct outcome *outcome) {
-    const struct ci_tune_model *known = &tuner->problems->models[model];
-    struct ci_trial trial = {0};
-    double left = tuner->end - ci_now();
-    if (outcome->brief) left = fmin(left, brief_seconds);
-    double half = 0.5 * run_share * left;
-    double token = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_DECODE, NULL, NULL);
-    double row = ci_problems_run(tuner->problems, tuner->seconds, model, CI_TUNE_PROMPT, NULL, NULL) /
-                 (double)ci_tune_rows[CI_TUNE_PROMPT];
-    int prompt = row > 0 ? (int)fmin(most_seconds / row, (double)ci_tune_rows[CI_TUNE_PROMPT]) : LEAST_PROMPT;
-    if (prompt < LEAST_PROMPT) prompt = LEAST_PROMPT;
-    int context = row > 0 ? (int)fmin(context_share * left / row, MOST_CONTEXT) : MOST_CONTEXT;
-    if (context < LEAST_CONTEXT) context = LEAST_CONTEXT;
-    double decode = fmax(decode_seconds, LEAST_TOKENS * token);
-    struct ci_worker_model run = {.model = known->path,
-                                  .tunings = {old_tuning(tuner), path},
-                                  .context = context,
-                                  .prompt = prompt,
-                                  .seconds = run_end * left,
-                                  .rounds_seconds = run_share * left,
-                                  .decode_rounds = rounds_for(half, decode, outcome->decode.rounds),
-                                  .prefill_rounds = rounds_for(half, prompt * row, outcome->prefill.rounds),
-                                  .decode = outcome->decode.pairs + 2 * outcome->decode.rounds,
-                                  .prefill = outcome->prefill.pairs + 2 * outcome->prefill.rounds};
-    ci_tuner_progress(tuner, "whole model", -1, NULL);
-    if (left < 1) {
-        snprintf(outcome->reason, sizeof outcome->reason, "no time was left");
-        return CLINFER_OK;
-    }
-    enum clinfer_status status = ci_worker_model(tuner->worker, &run, left, &trial);
-    if (status != CLINFER_OK) return status;
-    snprintf(outcome->reason, sizeof outcome->reason, "%s",
-             trial.outcome == CI_TRIAL_TIMED_OUT ? "it takes longer than the time that was left" : trial.reason);
-    if (trial.outcome != CI_TRIAL_PASSED) {
-        outcome->failed = trial.outcome != CI_TRIAL_TIMED_OUT;
-        return CLINFER_OK;
-    }
-    if (outcome->decode.rounds + run.decode_rounds == 0 || outcome->prefill.rounds + run.prefill_rounds == 0) {
-        snprintf(outcome->reason, sizeof outcome->reason, "loading it takes the time that was left");
-        return CLINFER_OK;
-    }
-    outcome->ran = true;
-    for (int i = 0; i < 2 * run.prefill_rounds; i++) run.prefill[i] /= run.prompt;
-    outcome->decode.rounds += run.decode_rounds;
-    outcome->prefill.rounds += run.prefill_rounds;
-    judge(outcome);
-    const struct ci_tune_listener *listener = &tuner->options->listener;
-    if (listener->trial) {
-        struct ci_tune_trial said = {.kind = "model", .elapsed = ci_now() - tuner->start, .text = known->name};
-        for (int i = 0; i < 2; i++) {
-            said.decode[i] = outcome->decode.before * (i ? outcome->decode.ratio : 1);
-            said.prefill[i] = outcome->prefill.before * (i ? outcome->prefill.ratio : 1);
-        }
-        said.decode_rounds = outcome->decode.rounds;
-        said.prefill_rounds = outcome->prefill.rounds;
-        listener->trial(listener->user, &said);
-    }
-    return CLINFER_OK;
-}
-
 /* The same with the winners as they stand now, by way of a file that is gone afterwards, or when the profile is locked
  * the next time. */
-static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, struct outcome *outcome) {
+static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, struct ci_outcome *outcome) {
     struct ci_profile profile;
     char *path = NULL;
     if (asprintf(&path, "%s" CI_PROFILE_TRIAL, tuner->result->path) < 0)
@@ -296,7 +136,9 @@ static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, s
         status = ci_profile_write(path, &profile);
         ci_profile_free(&profile);
     }
-    if (status == CLINFER_OK) status = run_model(tuner, model, path, outcome);
+    const struct ci_sides sides = {.tunings = {old_tuning(tuner), path},
+                                   .seconds = outcome->brief ? brief_seconds : INFINITY};
+    if (status == CLINFER_OK) status = ci_tuner_run_model(tuner, model, &sides, outcome);
     unlink(path);
     free(path);
     return status;
@@ -304,7 +146,7 @@ static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, s
 
 /* ---- giving back ---- */
 
-static bool got_slower(const struct outcome *outcome) {
+static bool got_slower(const struct ci_outcome *outcome) {
     return outcome->failed || outcome->decode.surely_slower || outcome->prefill.surely_slower;
 }
 
@@ -339,7 +181,7 @@ static bool runs_in(const struct ci_tuner *tuner, int model, int problem, int ru
 }
 
 /* Winners of the runs that got slower, those that matter least first: they have least to lose. */
-static int suspects(const struct ci_tuner *tuner, int model, const struct outcome *outcome, int *list) {
+static int suspects(const struct ci_tuner *tuner, int model, const struct ci_outcome *outcome, int *list) {
     int count = 0;
     for (int i = 0; i < tuner->problems->count; i++) {
         bool decode = (outcome->failed || outcome->decode.surely_slower) && runs_in(tuner, model, i, CI_TUNE_DECODE);
@@ -357,9 +199,9 @@ static void revert(struct ci_tuner *tuner, const int *list, int count, bool reve
 }
 
 /* Whether these winners are the ones to blame: with them given back the model is as fast as before. */
-static enum clinfer_status blame(struct ci_tuner *tuner, int model, const int *list, int count, struct outcome *outcome,
-                                 bool *found) {
-    struct outcome trial = {0};
+static enum clinfer_status blame(struct ci_tuner *tuner, int model, const int *list, int count,
+                                 struct ci_outcome *outcome, bool *found) {
+    struct ci_outcome trial = {0};
     revert(tuner, list, count, true);
     enum clinfer_status status = run_with_winners(tuner, model, &trial);
     *found = status == CLINFER_OK && trial.ran && !got_slower(&trial);
@@ -406,7 +248,7 @@ static const struct run {
 
 /* list[0, count) together make the model slower. One half of them goes, or the other; else all of them. */
 static enum clinfer_status give_back(struct ci_tuner *tuner, int model, const int *list, int count,
-                                     struct outcome *outcome) {
+                                     struct ci_outcome *outcome) {
     bool found = false;
     enum clinfer_status status = CLINFER_OK;
     int half = count / 2;
@@ -415,7 +257,7 @@ static enum clinfer_status give_back(struct ci_tuner *tuner, int model, const in
         status = blame(tuner, model, list + half, count - half, outcome, &found);
     if (status != CLINFER_OK || found) return status;
     revert(tuner, list, count, true);
-    struct outcome trial = {0};
+    struct ci_outcome trial = {0};
     status = run_with_winners(tuner, model, &trial);
     if (status != CLINFER_OK) return status;
     /* What fails without them too is not their fault. */
@@ -433,9 +275,9 @@ static enum clinfer_status give_back(struct ci_tuner *tuner, int model, const in
 }
 
 /* What did not become faster for sure goes on as before; and all of it, unless what is left is seen to be no slower. */
-static enum clinfer_status give_back_idle(struct ci_tuner *tuner, int model, struct outcome *outcome) {
+static enum clinfer_status give_back_idle(struct ci_tuner *tuner, int model, struct ci_outcome *outcome) {
     const char *name = tuner->problems->models[model].name;
-    struct timed *timed[] = {&outcome->decode, &outcome->prefill};
+    struct ci_timed *timed[] = {&outcome->decode, &outcome->prefill};
     int given = 0, kept = 0;
     for (int r = 0; r < 2; r++) {
         kept += timed[r]->surely_faster;
@@ -448,7 +290,7 @@ static enum clinfer_status give_back_idle(struct ci_tuner *tuner, int model, str
                          name, count, runs[r].name);
     }
     if (given == 0 || kept == 0) return CLINFER_OK;
-    struct outcome mixed = {0};
+    struct ci_outcome mixed = {0};
     enum clinfer_status status = run_with_winners(tuner, model, &mixed);
     if (status != CLINFER_OK) return status;
     if (mixed.ran && !got_slower(&mixed) && fmax(mixed.decode.ratio, mixed.prefill.ratio) < 1 + 2 * (slower - 1))
@@ -464,9 +306,9 @@ static enum clinfer_status give_back_idle(struct ci_tuner *tuner, int model, str
 }
 
 /* Winners that were given back leave what was there. */
-static bool kept(const struct timed *timed) { return timed->ratio < 1 || timed->ratio > 1; }
+static bool kept(const struct ci_timed *timed) { return timed->ratio < 1 || timed->ratio > 1; }
 
-static void record(struct ci_tuner *tuner, int model, const struct outcome *outcome) {
+static void record(struct ci_tuner *tuner, int model, const struct ci_outcome *outcome) {
     struct ci_tune_result *result = tuner->result;
     const struct ci_tune_model *known = &tuner->problems->models[model];
     struct ci_profile_model *record = &result->models[model];
@@ -477,7 +319,7 @@ static void record(struct ci_tuner *tuner, int model, const struct outcome *outc
     record->decode_after = 1 / (outcome->decode.before * outcome->decode.ratio);
     record->prefill_before = 1 / outcome->prefill.before;
     record->prefill_after = 1 / (outcome->prefill.before * outcome->prefill.ratio);
-    const struct timed *timed[] = {&outcome->decode, &outcome->prefill};
+    const struct ci_timed *timed[] = {&outcome->decode, &outcome->prefill};
     for (int r = 0; r < 2; r++)
         result->gains[model][r] = (struct ci_tune_gain){.ratio = 1 / timed[r]->ratio,
                                                         .low = kept(timed[r]) ? 1 / timed[r]->high : 1,
@@ -486,8 +328,8 @@ static void record(struct ci_tuner *tuner, int model, const struct outcome *outc
 }
 
 /* It looks faster, or slower, but by chance that may be. */
-static bool is_unsure(const struct timed *timed) {
-    return timed->rounds < MOST_ROUNDS && !timed->surely_faster && (timed->ratio < 1 || timed->surely_slower);
+static bool is_unsure(const struct ci_timed *timed) {
+    return timed->rounds < CI_TUNE_MODEL_ROUNDS && !timed->surely_faster && (timed->ratio < 1 || timed->surely_slower);
 }
 
 static bool runs_otherwise(const struct ci_tuner *tuner, int model) {
@@ -502,7 +344,7 @@ static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
     const char *name = tuner->problems->models[model].name;
     /* Where nothing has changed it runs to be measured, and nothing is to be proven. */
     bool changed = runs_otherwise(tuner, model);
-    struct outcome outcome = {.brief = !changed};
+    struct ci_outcome outcome = {.brief = !changed};
     enum clinfer_status status = run_with_winners(tuner, model, &outcome);
     if (status == CLINFER_OK && outcome.ran && changed && (is_unsure(&outcome.decode) || is_unsure(&outcome.prefill)))
         status = run_with_winners(tuner, model, &outcome);
@@ -526,7 +368,7 @@ static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
     if (!outcome.ran)
         ci_tuner_say(tuner, "%s was not run as a whole: %s%s", name, outcome.reason,
                      unseen ? "; it goes on as before, a longer --budget finds out more" : "");
-    const struct timed *timed[] = {&outcome.decode, &outcome.prefill};
+    const struct ci_timed *timed[] = {&outcome.decode, &outcome.prefill};
     for (int r = 0; r < 2; r++)
         for (int i = 0; i < tuner->problems->count && timed[r]->surely_faster && timed[r]->ratio < 1; i++)
             tuner->tuned[i].proven = tuner->tuned[i].proven || runs_in(tuner, model, i, runs[r].run);

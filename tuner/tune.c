@@ -17,8 +17,9 @@
 #include "ops/signature.h"
 #include "tuner/tuner_private.h"
 
-/* Of the budget what the whole model may take, and what measuring the device may. */
-static const double model_share = 0.25, measure_share = 0.1;
+/* Of the budget what the whole model may take to confirm kernels, what it may take to find settings (and all that is
+ * left), and what measuring the device may. */
+static const double model_share = 0.2, settings_share = 0.1, measure_share = 0.1;
 
 bool ci_tuner_stopped(const struct ci_tuner *tuner) {
     const struct ci_tune_listener *listener = &tuner->options->listener;
@@ -99,17 +100,24 @@ static void take_old_entries(struct ci_tuner *tuner, int problem, bool *stale) {
     }
 }
 
+/* What a tune of this device said of the model; NULL: nothing. */
+static const struct ci_profile_model *old_model(const struct ci_tuner *tuner, int model) {
+    for (int i = 0; i < tuner->old.model_count && tuner->origin == CI_PROFILE_EXACT; i++)
+        if (tuner->old.models[i].fingerprint == tuner->problems->models[model].fingerprint)
+            return &tuner->old.models[i];
+    return NULL;
+}
+
 static bool was_tuned(const struct ci_tuner *tuner, int model) {
-    bool same = tuner->origin == CI_PROFILE_EXACT && strcmp(tuner->old.clinfer, CLINFER_VERSION) == 0;
-    for (int i = 0; i < tuner->old.model_count && same; i++)
-        if (tuner->old.models[i].fingerprint == tuner->problems->models[model].fingerprint) return true;
-    return false;
+    return strcmp(tuner->old.clinfer, CLINFER_VERSION) == 0 && old_model(tuner, model);
 }
 
 /* What a tune of this length has measured, or left because its time was over, is not looked at again. */
 static void choose_work(struct ci_tuner *tuner) {
     const struct ci_problems *problems = tuner->problems;
     bool longer = tuner->options->again || tuner->options->budget > tuner->old.tune_seconds;
+    for (int i = 0; i < problems->model_count; i++)
+        tuner->settled[i] = !problems->models[i].path || (!longer && was_tuned(tuner, i));
     for (int i = 0; i < problems->use_count; i++)
         if (longer || !was_tuned(tuner, problems->uses[i].model)) tuner->tuned[problems->uses[i].problem].wanted = true;
     for (int i = problems->count - 1; i >= 0; i--) {
@@ -150,6 +158,8 @@ static enum clinfer_status measure_device(struct ci_tuner *tuner) {
 }
 
 static bool anything_wanted(const struct ci_tuner *tuner) {
+    for (int i = 0; i < tuner->problems->model_count; i++)
+        if (!tuner->settled[i]) return true;
     for (int i = 0; i < tuner->problems->count; i++)
         if (tuner->tuned[i].wanted) return true;
     return false;
@@ -170,10 +180,16 @@ static enum clinfer_status work(struct ci_tuner *tuner) {
     for (int i = 0; i < tuner->problems->model_count; i++)
         has_file = has_file || tuner->problems->models[i].path != NULL;
     tuner->end = tuner->start + tuner->options->budget;
-    tuner->search_end = tuner->end - (has_file ? model_share * tuner->options->budget : 0);
+    tuner->search_end = tuner->end;
+    if (has_file) {
+        tuner->search_end -= (model_share + settings_share) * tuner->options->budget;
+        tuner->end -= settings_share * tuner->options->budget;
+    }
     status = ci_tuner_search(tuner);
     tuner->result->interrupted = ci_tuner_stopped(tuner);
-    if (status == CLINFER_OK && anything_decided(tuner)) status = ci_tuner_confirm(tuner);
+    if (status == CLINFER_OK) status = ci_tuner_confirm(tuner);
+    tuner->end = tuner->start + tuner->options->budget;
+    if (status == CLINFER_OK) status = ci_tuner_settle(tuner);
     tuner->result->interrupted = tuner->result->interrupted || ci_tuner_stopped(tuner);
     return status;
 }
@@ -343,13 +359,16 @@ static enum clinfer_status prepare(struct ci_tuner *tuner) {
     tuner->seconds = calloc(count, sizeof *tuner->seconds);
     tuner->weights = calloc(count, sizeof *tuner->weights);
     result->models = calloc((size_t)tuner->problems->model_count + 1, sizeof *result->models);
+    tuner->settled = calloc((size_t)tuner->problems->model_count + 1, sizeof *tuner->settled);
     result->gains = calloc((size_t)tuner->problems->model_count + 1, sizeof *result->gains);
-    if (!result->gains || !tuner->tuned || !tuner->seconds || !tuner->weights || !result->models)
+    if (!result->gains || !tuner->tuned || !tuner->seconds || !tuner->weights || !result->models || !tuner->settled)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of what to tune");
     result->model_count = tuner->problems->model_count;
     for (int i = 0; i < result->model_count; i++) {
         snprintf(result->models[i].name, sizeof result->models[i].name, "%s", tuner->problems->models[i].name);
         result->models[i].fingerprint = tuner->problems->models[i].fingerprint;
+        const struct ci_profile_model *old = old_model(tuner, i);
+        if (old) result->models[i].settings = old->settings;
     }
     choose_work(tuner);
     return CLINFER_OK;
@@ -361,6 +380,7 @@ static void clean_up(struct ci_tuner *tuner) {
     free(tuner->tuned);
     free(tuner->seconds);
     free(tuner->weights);
+    free(tuner->settled);
     ci_quarantine_free(&tuner->quarantine);
     ci_profile_free(&tuner->old);
     free(tuner->old_path);
@@ -383,7 +403,7 @@ enum clinfer_status ci_tune(const struct ci_tune_options *options, struct ci_tun
     if (status == CLINFER_OK) status = prepare(&tuner);
     if (status == CLINFER_OK && anything_wanted(&tuner)) {
         status = work(&tuner);
-        result->changed = status == CLINFER_OK && anything_decided(&tuner);
+        result->changed = status == CLINFER_OK && (anything_decided(&tuner) || result->setting_count > 0);
     }
     if (status == CLINFER_OK) status = result->changed ? write_profile(&tuner) : keep_all(&tuner);
     if (status == CLINFER_OK) status = fill_lines(&tuner);
@@ -399,6 +419,7 @@ void ci_tune_free(struct ci_tune_result *result) {
     free(result->lines);
     free(result->models);
     free(result->gains);
+    free(result->settings);
     free(result->path);
     *result = (struct ci_tune_result){0};
 }

@@ -26,7 +26,8 @@ struct ci_tune_trial {
     const struct ci_tuner_candidate *candidate; /* NULL for "model" */
     const struct ci_profile_clblast *clblast;   /* that CLBlast had for this one; NULL: what it usually has */
     const struct ci_trial *trial;
-    const char *text; /* "skip": why; "model": its name */
+    const char *text;    /* "skip": why; "model": its name */
+    const char *setting; /* "model": what was different; NULL: the kernels */
     /* "model": medians, without and with the new winners */
     double decode[2], prefill[2];
     int decode_rounds, prefill_rounds;
@@ -72,6 +73,17 @@ struct ci_tune_gain {
     double worst_share, worst_loss; /* of its own limit that it reaches; of the run's time that it loses */
 };
 
+/* One value of something that kernels cannot change, against what a run does by itself: ratios as in a gain. */
+struct ci_tune_setting {
+    int model;
+    const char *name;                  /* "threads", "KV cache" */
+    char value[CI_SETTING_WORD_BYTES]; /* "4", "q8_0" */
+    enum { CI_TUNE_KEPT, CI_TUNE_REPORTED, CI_TUNE_NO_BETTER, CI_TUNE_NOT_MEASURED } what;
+    int context;                              /* tokens behind which it decoded */
+    struct ci_tune_gain decode, prefill, all; /* ratio 0: not looked at; all: of what the setting is judged by */
+    char reason[128];                         /* why it was not measured */
+};
+
 struct ci_tune_result {
     struct ci_problems problems;
     struct ci_tune_line *lines; /* by how much they matter */
@@ -81,6 +93,8 @@ struct ci_tune_result {
     struct ci_profile_model *models; /* of this run */
     struct ci_tune_gain (*gains)[2]; /* of each model: decoding, a prompt */
     int model_count;
+    struct ci_tune_setting *settings;
+    int setting_count;
     const char
         *before; /* what models ran with before: "the order of the table", "the shipped profile", "the old profile" */
     double seconds;

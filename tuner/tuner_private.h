@@ -2,6 +2,8 @@
 #ifndef CI_TUNER_TUNER_PRIVATE_H
 #define CI_TUNER_TUNER_PRIVATE_H
 
+#include <math.h>
+
 #include "profile/quarantine.h"
 #include "tuner/search.h"
 #include "tuner/tune.h"
@@ -50,6 +52,7 @@ struct ci_tuner {
     double *seconds, *weights;
     struct ci_strikes strikes[CI_TUNE_STRIKES];
     int strike_count;
+    bool *settled; /* [problems->model_count]: its settings need not be measured */
     double start, search_end, end;
     uint64_t random_state;
 };
@@ -145,6 +148,58 @@ bool ci_tuner_old_entry(const struct ci_tuner *tuner, int problem, const struct 
 
 /* Fused ops whose parts are faster. */
 void ci_tuner_unfuse(struct ci_tuner *tuner);
+
+/* ---- whole.c: a model two ways, in turn ---- */
+
+/* What takes longer by less is not seen as slower; how often chance may say that something is faster where little is
+ * gained. */
+#define CI_TUNE_SLOWER 1.01
+#define CI_TUNE_CHANCE 0.01
+
+/* Seconds of decoding a token, or of a prompt's, in pairs: one side, the other. */
+struct ci_timed {
+    int rounds;
+    double pairs[2 * CI_TUNE_MODEL_ROUNDS];
+    double before, ratio; /* medians: seconds of the first; of what the second takes, the share of that */
+    double low, high;     /* between which the ratio's median lies 19 times in 20, as the pairs have it */
+    int faster;           /* of the pairs */
+    bool surely_faster, surely_slower;
+};
+
+struct ci_outcome {
+    bool ran, failed; /* neither: no time was left */
+    bool brief;       /* a few samples are enough */
+    struct ci_timed decode, prefill;
+    int context;      /* tokens behind which it decoded */
+    char reason[256]; /* why it did not run */
+};
+
+struct ci_sides {
+    const char *tunings[2];
+    const char *caches[2];      /* types of the KV cache; NULL: f16 */
+    const char *setting;        /* what is different, for the log; NULL: kernels */
+    double seconds;             /* that it may take at most */
+    int context, prompt;        /* tokens at most; of each prompt. 0: as there is time for */
+    int rounds;                 /* at most; 0: as many as there is time for */
+    bool no_decode, no_prefill; /* which is not looked at */
+    bool give_up;               /* a second side that is clearly slower needs no more rounds */
+};
+
+/* Runs a model, and adds to what *outcome has of earlier runs. A failing status is the tuner's own trouble. */
+enum clinfer_status ci_tuner_run_model(struct ci_tuner *tuner, int model, const struct ci_sides *sides,
+                                       struct ci_outcome *outcome);
+
+/* Medians, bounds and surely_slower of the pairs. */
+void ci_tuner_sum_up(struct ci_timed *timed);
+
+/* Whether chance makes so many of so many pairs say the same no more often than that. */
+bool ci_tuner_is_sure(int said, int rounds, double chance);
+
+/* ---- settings.c: what kernels cannot ---- */
+
+/* Measures the models' settings with the kernels as they are now; what made them surely faster goes into the models'
+ * records. */
+enum clinfer_status ci_tuner_settle(struct ci_tuner *tuner);
 
 /* ---- confirm.c: the whole model ---- */
 

@@ -1,9 +1,14 @@
 #define _GNU_SOURCE
 #include "base/pages.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+
+static atomic_bool asks_for_none;
+
+void ci_pages_ask_for_large(bool asks) { asks_for_none = !asks; }
 
 static size_t page_of(size_t bytes) { return bytes < CI_LARGE_PAGE_BYTES ? CI_PAGE_BYTES : CI_LARGE_PAGE_BYTES; }
 
@@ -16,7 +21,7 @@ void *ci_pages_alloc(size_t bytes) {
     void *memory = aligned_alloc(page, whole);
 #ifdef MADV_HUGEPAGE
     /* Where it is not granted, small pages do as well. */
-    if (memory && page == CI_LARGE_PAGE_BYTES) madvise(memory, whole, MADV_HUGEPAGE);
+    if (memory && page == CI_LARGE_PAGE_BYTES && !asks_for_none) madvise(memory, whole, MADV_HUGEPAGE);
 #endif
     return memory;
 }
@@ -35,7 +40,7 @@ static void *reserve(size_t bytes, int protection) {
 
 static void ask_for_large_pages(void *memory, size_t bytes) {
 #ifdef MADV_HUGEPAGE
-    if (bytes >= CI_LARGE_PAGE_BYTES) madvise(memory, bytes, MADV_HUGEPAGE);
+    if (bytes >= CI_LARGE_PAGE_BYTES && !asks_for_none) madvise(memory, bytes, MADV_HUGEPAGE);
 #else
     (void)memory, (void)bytes;
 #endif

@@ -2,6 +2,7 @@
 #ifndef CI_BASE_PAGES_H
 #define CI_BASE_PAGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { CI_PAGE_BYTES = 4096, CI_LARGE_PAGE_BYTES = 2 * 1024 * 1024 };
@@ -10,6 +11,9 @@ enum { CI_PAGE_BYTES = 4096, CI_LARGE_PAGE_BYTES = 2 * 1024 * 1024 };
  * page, and the system is asked for such (madvise(2), MADV_HUGEPAGE): a processor that streams gigabytes looks up 512
  * times fewer addresses, and its prefetchers stop less often. Freed with free(); NULL when memory is out. */
 void *ci_pages_alloc(size_t bytes);
+
+/* Whether this process asks for large pages from now on; it does unless told otherwise. */
+void ci_pages_ask_for_large(bool asks);
 
 /* The same, all zeros, for what may grow: growing moves addresses, not bytes, and so takes no longer for much than for
  * little. NULL when memory is out; the old memory is then as it was. Freed with ci_pages_unmap(); `bytes` is what was

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -151,6 +153,26 @@ int ci_threads_default(void) {
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? ci_narrowed(online) : 1;
+}
+
+/* The first of the processors that are this one's core, by number; itself where nobody says. */
+static int first_sibling(int processor) {
+    char path[96], text[16] = "";
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", processor);
+    FILE *file = fopen(path, "re");
+    bool said = file && fgets(text, sizeof text, file);
+    if (file) fclose(file);
+    long first = said ? strtol(text, NULL, 10) : processor;
+    return first >= 0 && first < CPU_SETSIZE ? ci_narrowed(first) : processor;
+}
+
+int ci_threads_cores(void) {
+    cpu_set_t set, cores;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return ci_threads_default();
+    CPU_ZERO(&cores);
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &set)) CPU_SET(first_sibling(i), &cores);
+    return CPU_COUNT(&cores);
 }
 
 enum clinfer_status ci_threads_create(int count, struct ci_threads **out) {

@@ -15,7 +15,10 @@ enum { CI_MOST_THREADS = 1024 };
 
 /* `count` includes the calling thread, CI_MOST_THREADS at most; 0 means the number of processors this process may run
  * on. */
-int ci_threads_default(void); /* that number */
+int ci_threads_default(void);
+
+/* Cores that those processors are of: fewer where a core has several. */
+int ci_threads_cores(void); /* that number */
 enum clinfer_status ci_threads_create(int count, struct ci_threads **threads);
 void ci_threads_destroy(struct ci_threads *threads);
 

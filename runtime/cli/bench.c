@@ -304,8 +304,10 @@ static void set_flags(const struct bench *bench, const struct ci_bench_setup *se
     flags->from.model = setup->model;
     if (setup->device) flags->device = setup->device;
     flags->device_layers = setup->layers;
-    flags->batch = setup->batch;
-    flags->micro_batch = setup->micro_batch;
+    /* Nobody said: then it is the engine's own, or what a tune found. */
+    bool said = bench->batch_texts.count > 0 || bench->micro_batch_texts.count > 0;
+    flags->batch = said ? setup->batch : 0;
+    flags->micro_batch = said ? setup->micro_batch : 0;
     flags->threads = setup->threads;
     flags->key_type = setup->key_type;
     flags->value_type = setup->value_type;

@@ -76,6 +76,12 @@ static void describe_model(const struct ci_bench_target *target, struct ci_bench
     }
 }
 
+/* What was asked for, unless a tune found that fewer are faster. */
+static int64_t rows_of_a_step(const struct ci_bench_setup *setup, int64_t taken) {
+    bool fewer = taken > 0 && taken < setup->batch && taken < setup->micro_batch;
+    return fewer ? taken : setup->micro_batch;
+}
+
 void ci_bench_make_row(const struct ci_bench_target *target, const struct ci_bench_setup *setup,
                        const struct ci_bench_test *test, const struct ci_bench_samples *samples,
                        const struct ci_bench_bound *bound, struct ci_bench_row *row) {
@@ -91,7 +97,7 @@ void ci_bench_make_row(const struct ci_bench_target *target, const struct ci_ben
                                  .model_type = row->model_text,
                                  .model_parameters = (int64_t)target->info.parameters,
                                  .batch = setup->batch,
-                                 .micro_batch = setup->micro_batch,
+                                 .micro_batch = rows_of_a_step(setup, target->engine->options.batch),
                                  .threads = ci_threads_count(target->engine->threads),
                                  .type_k = ci_cache_type_names[setup->key_type],
                                  .type_v = ci_cache_type_names[setup->value_type],

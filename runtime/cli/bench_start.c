@@ -123,8 +123,8 @@ static enum clinfer_status make_words(const struct ci_engine_flags *flags, const
     add(words, "-ctv", ci_cache_type_names[flags->value_type]);
     add_number(words, 0, "-t", flags->threads);
     add_number(words, 1, "-ngl", flags->device_layers);
-    add_number(words, 2, "-b", flags->batch);
-    add_number(words, 3, "-ub", flags->micro_batch);
+    if (flags->batch > 0) add_number(words, 2, "-b", flags->batch);
+    if (flags->micro_batch > 0) add_number(words, 3, "-ub", flags->micro_batch);
     add_number(words, 4, "-c", flags->context);
     for (size_t i = 0; i < flags->ops.count; i++) add(words, "--op", flags->ops.items[i]);
     return CLINFER_OK;

@@ -73,6 +73,9 @@ static void print_gain(const struct ci_tune_result *result, const char *what, do
                        const struct ci_tune_gain *gain) {
     const double enough = 0.8;
     ci_printf("  %s: %.1f -> %.1f t/s", what, before, after);
+    /* Settings have their own lines. */
+    if (gain->ratio > 0 && fabs(after / before / gain->ratio - 1) > 1e-3)
+        ci_printf(", %.2fx with the settings below; kernels", after / before);
     if (!(gain->ratio > 0))
         ci_printf(", %.2fx, as an earlier tune found", after / before);
     else if (gain->ratio > 1 || gain->ratio < 1)
@@ -96,6 +99,56 @@ static void print_gain(const struct ci_tune_result *result, const char *what, do
     ci_printf("\n");
 }
 
+static void print_ratio(const char *what, const struct ci_tune_gain *gain) {
+    if (gain->ratio > 0) ci_printf(", %s %.2fx (%.2fx to %.2fx)", what, gain->ratio, gain->low, gain->high);
+}
+
+static void print_kept(const struct ci_tune_setting *setting) {
+    ci_printf("  kept: %s %s", setting->name, setting->value);
+    print_ratio("decode", &setting->decode);
+    print_ratio("prompts", &setting->prefill);
+    ci_printf(", 19 times in 20\n");
+}
+
+/* It changes answers. */
+static void print_reported(const struct ci_tune_setting *setting) {
+    ci_printf(
+        "  %s %s: decode %.2fx (%.2fx to %.2fx) behind %d tokens; it changes answers, so nobody but you sets it\n",
+        setting->name, setting->value, setting->decode.ratio, setting->decode.low, setting->decode.high,
+        setting->context);
+}
+
+static void print_others(const struct ci_tune_result *result, int model, const char *what, int which) {
+    int count = 0;
+    for (int i = 0; i < result->setting_count; i++) {
+        const struct ci_tune_setting *setting = &result->settings[i];
+        if (setting->model != model || (int)setting->what != which) continue;
+        ci_printf("%s%s %s", count++ ? ", " : what, setting->name, setting->value);
+        if (setting->all.ratio > 0) ci_printf(" %.2fx", setting->all.ratio);
+    }
+    if (count) ci_printf("\n");
+}
+
+/* What kernels cannot change. */
+static void print_settings(const struct ci_tune_result *result, int model) {
+    for (int i = 0; i < result->setting_count; i++) {
+        const struct ci_tune_setting *setting = &result->settings[i];
+        if (setting->model != model) continue;
+        if (setting->what == CI_TUNE_KEPT) print_kept(setting);
+        if (setting->what == CI_TUNE_REPORTED) print_reported(setting);
+    }
+    print_others(result, model, "  not faster, and left as they are: ", CI_TUNE_NO_BETTER);
+    print_others(result, model, "  not measured, no time was left (--budget): ", CI_TUNE_NOT_MEASURED);
+    const struct ci_profile_settings *now = &result->models[model].settings;
+    if (!ci_profile_settings_say(now)) return;
+    ci_printf("  runs from now on, unless you say otherwise, with");
+    if (now->threads) ci_printf(" -t %d", now->threads);
+    if (*now->activations) ci_printf(" --activations %s", now->activations);
+    if (now->batch) ci_printf(" -b %d", now->batch);
+    if (*now->pages) ci_printf(" %s pages", now->pages);
+    ci_printf("\n");
+}
+
 static void print_models(const struct ci_tune_device *device) {
     const struct ci_tune_result *result = &device->result;
     for (int i = 0; i < result->model_count; i++) {
@@ -105,6 +158,7 @@ static void print_models(const struct ci_tune_device *device) {
             print_gain(result, "decode", model->decode_before, model->decode_after, &result->gains[i][0]);
         if (model->prefill_after > 0 && model->prefill_before > 0)
             print_gain(result, "prompts", model->prefill_before, model->prefill_after, &result->gains[i][1]);
+        print_settings(result, i);
     }
 }
 
@@ -202,6 +256,26 @@ static json_t *model_json(const struct ci_profile_model *model, const struct ci_
     return object;
 }
 
+static json_t *setting_json(const struct ci_tune_setting *setting) {
+    static const char *const words[] = {[CI_TUNE_KEPT] = "kept",
+                                        [CI_TUNE_REPORTED] = "reported",
+                                        [CI_TUNE_NO_BETTER] = "no faster",
+                                        [CI_TUNE_NOT_MEASURED] = "not measured"};
+    const struct {
+        const char *name;
+        const struct ci_tune_gain *gain;
+    } gains[] = {{"decode", &setting->decode}, {"prefill", &setting->prefill}, {"both", &setting->all}};
+    json_t *object = json_pack("{s:s, s:s, s:s, s:i}", "name", setting->name, "value", setting->value, "result",
+                               words[setting->what], "context", setting->context);
+    for (size_t i = 0; i < sizeof gains / sizeof *gains; i++)
+        if (gains[i].gain->ratio > 0)
+            json_object_set_new(object, gains[i].name,
+                                json_pack("{s:f, s:f, s:f}", "ratio", gains[i].gain->ratio, "low", gains[i].gain->low,
+                                          "high", gains[i].gain->high));
+    if (setting->what == CI_TUNE_NOT_MEASURED) json_object_set_new(object, "reason", text_json(setting->reason));
+    return object;
+}
+
 static json_t *measured_json(const struct ci_profile_device *measured) {
     return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "read_bytes_per_second", measured->read_bytes_per_second,
                      "operations_per_second", measured->operations_per_second, "dot8_operations_per_second",
@@ -221,8 +295,13 @@ json_t *ci_tune_device_json(const struct ci_tune_device *device) {
     json_t *lines = json_array(), *models = json_array();
     for (int i = 0; i < result->line_count; i++)
         json_array_append_new(lines, line_json(&result->lines[i], &result->profile.measured));
-    for (int i = 0; i < result->model_count; i++)
-        json_array_append_new(models, model_json(&result->models[i], result->gains[i]));
+    for (int i = 0; i < result->model_count; i++) {
+        json_t *model = model_json(&result->models[i], result->gains[i]), *settings = json_array();
+        for (int k = 0; k < result->setting_count; k++)
+            if (result->settings[k].model == i) json_array_append_new(settings, setting_json(&result->settings[k]));
+        json_object_set_new(model, "settings", settings);
+        json_array_append_new(models, model);
+    }
     json_t *more = json_pack(
         "{s:o, s:b, s:b, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o}", "profile",
         text_json(result->path), "changed", (int)result->changed, "interrupted", (int)result->interrupted, "before",
@@ -258,6 +337,7 @@ json_t *ci_tune_trial_json(const struct ci_tune_device *device, const struct ci_
         json_decref(signature);
     } else {
         json_object_set_new(object, "model", text_json(trial->text));
+        if (trial->setting) json_object_set_new(object, "setting", text_json(trial->setting));
         json_object_set_new(object, "decode_seconds", json_pack("[f, f]", trial->decode[0], trial->decode[1]));
         json_object_set_new(object, "prefill_seconds", json_pack("[f, f]", trial->prefill[0], trial->prefill[1]));
         json_object_set_new(object, "decode_rounds", json_integer(trial->decode_rounds));

@@ -391,6 +391,10 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, c
 /* embed.c: what the file says of pooling, into the engine's info. */
 enum clinfer_status ci_engine_read_pooling(struct clinfer_engine *engine);
 
+/* settings.c: what a profile knows of this model beside its kernels, once it was read; after the store, before all that
+ * depends on the options. Where the user asked for something that counts. */
+enum clinfer_status ci_engine_take_settings(struct clinfer_engine *engine);
+
 /* plans.c: the store, the states, where each layer is computed, and the plan for one row, all as far as `depth` goes.
  */
 enum clinfer_status ci_engine_make_plans(struct clinfer_engine *engine, const struct ci_engine_devices *devices,

@@ -268,8 +268,9 @@ static enum clinfer_status check_forced(struct clinfer_engine *engine) {
 
 enum clinfer_status ci_engine_make_plans(struct clinfer_engine *engine, const struct ci_engine_devices *devices,
                                          enum ci_engine_depth depth) {
-    engine->bucket_count = ci_engine_bucket_sizes(&engine->options, &engine->model, engine->context, engine->buckets);
     enum clinfer_status status = make_store(engine);
+    if (status == CLINFER_OK) status = ci_engine_take_settings(engine);
+    engine->bucket_count = ci_engine_bucket_sizes(&engine->options, &engine->model, engine->context, engine->buckets);
     if (status == CLINFER_OK) status = make_states(engine);
     if (status == CLINFER_OK) status = ci_engine_place(engine, devices);
     if (status == CLINFER_OK) ci_prefix_set_bound(engine);

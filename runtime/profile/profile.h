@@ -14,6 +14,7 @@
 #include <clinfer.h>
 
 #include "profile/clblast.h"
+#include "profile/settings.h"
 
 /* The variant of an entry for a fused op whose two parts are faster on their own. */
 #define CI_PROFILE_UNFUSED "unfused"
@@ -76,6 +77,7 @@ struct ci_profile_model {
     uint64_t fingerprint;                                              /* of the model's shapes and types */
     double decode_before, decode_after, prefill_before, prefill_after; /* tokens per second; 0: not measured */
     double covered; /* share of the model's time that tuned ops have, 0..1 */
+    struct ci_profile_settings settings; /* that were measured to be faster than what a run does by itself */
 };
 
 struct ci_profile {
@@ -188,6 +190,8 @@ enum clinfer_status ci_profile_lookup_shipped(const struct ci_profile_key *key, 
 
 /* Behind the path of a profile: one that a tune tries out, while it holds the lock. */
 #define CI_PROFILE_TRIAL ".trial"
+/* A second one beside it, with the suffix of a temporary file. */
+#define CI_PROFILE_OTHER_TRIAL CI_PROFILE_TRIAL ".second"
 
 /* One process at a time changes the profiles of a key (flock beside the file; released by close or death). Waits up to
  * `seconds`; CLINFER_IO says who is in the way and what to do. What processes that died while writing or trying

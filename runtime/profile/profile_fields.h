@@ -12,6 +12,12 @@ enum clinfer_status ci_profile_read_tunables(const struct ci_field_place *place,
 enum clinfer_status ci_profile_write_tunables(const struct ci_field_place *place,
                                               const struct ci_profile_tunable *tunables, int count, json_t *object);
 
+/* The member "settings" of `object`, which may be missing, and is written where they say anything. */
+enum clinfer_status ci_profile_settings_read(const struct ci_field_place *place, const json_t *object,
+                                             struct ci_profile_settings *settings);
+enum clinfer_status ci_profile_settings_write(const struct ci_field_place *place,
+                                              const struct ci_profile_settings *settings, json_t *object);
+
 /* CLBlast's parameters: whether the values fit each other; CLINFER_BAD_FILE names the first that does not. */
 enum clinfer_status ci_profile_clblast_check(const struct ci_field_place *place, const struct ci_profile_clblast *set);
 

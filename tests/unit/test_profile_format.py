@@ -6,7 +6,7 @@ import sys
 
 NAMES = {"TEXT": "text", "NAME": "name", "HASH": "hash", "INT": "integer", "INT64": "integer", "UNSIGNED": "integer",
          "NUMBER": "number"}
-SIZES = {"CI_PROFILE_NAME_BYTES": 48, "CI_PROFILE_TEXT_BYTES": 128}
+SIZES = {"CI_PROFILE_NAME_BYTES": 48, "CI_PROFILE_TEXT_BYTES": 128, "CI_SETTING_WORD_BYTES": 16}
 
 
 def read(path):
@@ -17,7 +17,7 @@ def read(path):
 def members():
     """{(struct, member): bytes of a text}"""
     found = {}
-    for header in ("profile.h", "quarantine.h"):
+    for header in ("profile.h", "settings.h", "quarantine.h"):
         for name, body in re.findall(r"struct (\w+) \{(.*?)\n\};", read("runtime/profile/" + header), re.S):
             for member, size in re.findall(r"(\w+)\[(\w+)\]", body):
                 found[name, member] = SIZES.get(size) or (int(size) if size.isdigit() else 0)
@@ -35,7 +35,9 @@ def documented():
 
 def main():
     sizes, rows, errors, fields = members(), documented(), [], 0
-    sources = {"profile.c": r"(TEXT|NAME|NUMBER|WHOLE)\((?:(\w+), )?(ci_\w+), (\w+)(?:, (\w+))?",
+    table = r"(TEXT|NAME|NUMBER|WHOLE)\((?:(\w+), )?(ci_\w+), (\w+)(?:, (\w+))?"
+    sources = {"profile.c": table,
+               "settings.c": table,
                "clblast.c": r"(XGEMM|DIRECT|ROUTINE)\(()()(\w+), (\d+), (\d+)\)",
                "quarantine.c": r"(TEXT|NAME|HASH)\(()()(\w+)(?:, (\w+))?\)"}
     for source, pattern in sources.items():

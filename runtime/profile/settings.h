@@ -1,0 +1,20 @@
+/* settings.h: what a whole model runs fastest with, beside its kernels, as a profile knows it. A member that says
+ * nothing (0, "") leaves a run as it is by itself; what the user says comes before all of them. */
+#ifndef CI_PROFILE_SETTINGS_H
+#define CI_PROFILE_SETTINGS_H
+
+#include <stdbool.h>
+
+enum { CI_SETTING_WORD_BYTES = 16 };
+
+/* May be compared as bytes. */
+struct ci_profile_settings {
+    int threads;                             /* of the CPU backend */
+    int batch;                               /* rows of a step at most */
+    char activations[CI_SETTING_WORD_BYTES]; /* as --activations takes them */
+    char pages[CI_SETTING_WORD_BYTES];       /* "small": no large pages are asked for */
+};
+
+bool ci_profile_settings_say(const struct ci_profile_settings *settings); /* anything at all */
+
+#endif

@@ -1,0 +1,157 @@
+/* What kernels cannot (tuner/settings.c): the settings that are best are known to the test, the tune has to find them,
+ * and to leave alone what gains nothing or what would change answers. The clock is the test's own. */
+#define _GNU_SOURCE
+#include "base/clock.h"
+#include "unit/fake_tuner.h"
+
+static double clock_seconds = 1000;
+
+double ci_now(void) { return clock_seconds; }
+
+static void pass(double seconds) { clock_seconds += seconds; }
+
+static double try_seconds(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
+    (void)problem;
+    (void)candidate;
+    return 0.05;
+}
+
+/* ---- the machine that there is not ---- */
+
+static struct {
+    int threads;        /* the best number; 0: all */
+    double f32, large;  /* seconds by those of what a run does by itself: decoding in f32; with small pages */
+    double f32_prefill; /* of prompts in f32 */
+    int batch;          /* the best number of rows of a step */
+} machine;
+
+static double model_seconds(const struct ci_profile *profile, bool decode) {
+    const struct ci_profile_settings nothing = {0},
+                                     *now = profile && profile->model_count ? &profile->models[0].settings : &nothing;
+    static unsigned turn;
+    double seconds = (decode ? 0.01 : 1) * (turn++ % 2 ? 1.002 : 0.998);
+    int threads = now->threads ? now->threads : ci_threads_default();
+    int batch = now->batch ? now->batch : 512;
+    if (machine.threads) seconds *= 1 + 0.1 * abs(threads - machine.threads);
+    if (!decode) seconds *= 1 + 0.1 * fabs(log2(batch) - log2(machine.batch));
+    if (strcmp(now->activations, "f32") == 0) seconds *= decode ? machine.f32 : machine.f32_prefill;
+    if (strcmp(now->pages, "small") == 0) seconds *= machine.large;
+    return seconds;
+}
+
+static int set_up_settings(void **state) {
+    set_up(state);
+    fake.seconds = seconds_by_size;
+    fake.try_seconds = try_seconds;
+    fake.pass = pass;
+    fake.model_seconds = model_seconds;
+    machine = (__typeof__(machine)){.batch = 512, .f32 = 1.5, .f32_prefill = 1.5, .large = 1.05};
+    return 0;
+}
+
+static const struct wish on_cpu = {.budget = 120, .cpu = true};
+
+static const struct ci_tune_setting *setting(const struct ci_tune_result *result, const char *name, const char *value) {
+    for (int i = 0; i < result->setting_count; i++)
+        if (strcmp(result->settings[i].name, name) == 0 && strcmp(result->settings[i].value, value) == 0)
+            return &result->settings[i];
+    return NULL;
+}
+
+static struct ci_profile_settings written(const struct ci_tune_result *result) {
+    struct ci_profile profile;
+    assert_ok(ci_profile_read(result->path, &profile));
+    assert_int_equal(profile.model_count, 1);
+    struct ci_profile_settings settings = profile.models[0].settings;
+    ci_profile_free(&profile);
+    return settings;
+}
+
+static void test_what_runs_do_by_themselves_stays_where_it_is_best(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    assert_ok(tune(&on_cpu, &result));
+    const struct ci_profile_settings settings = written(&result);
+    assert_false(ci_profile_settings_say(&settings));
+    assert_int_equal(setting(&result, "activations", "f32")->what, CI_TUNE_NO_BETTER);
+    assert_true(setting(&result, "activations", "f32")->all.high < 0.7);
+    /* One that is clearly slower: fewer still are not looked at. */
+    assert_int_equal(setting(&result, "batch", "256")->what, CI_TUNE_NO_BETTER);
+    assert_null(setting(&result, "batch", "128"));
+    /* What changes answers is measured, and never kept. */
+    assert_int_equal(setting(&result, "KV cache", "q8_0")->what, CI_TUNE_REPORTED);
+    ci_tune_free(&result);
+}
+
+static void test_the_best_settings_are_found_and_written(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    machine.batch = 128;
+    machine.f32 = 0.7;
+    machine.f32_prefill = 0.9;
+    machine.large = 0.9;
+    machine.threads = ci_threads_default() > 1 ? ci_threads_default() - 1 : 0;
+    assert_ok(tune(&on_cpu, &result));
+    const struct ci_profile_settings settings = written(&result);
+    assert_int_equal(settings.batch, 128);
+    assert_string_equal(settings.activations, "f32");
+    assert_int_equal(settings.threads, machine.threads);
+    const struct ci_tune_setting *f32 = setting(&result, "activations", "f32");
+    assert_int_equal(f32->what, CI_TUNE_KEPT);
+    assert_true(f32->decode.low > 1.3 && f32->decode.high < 1.5 && f32->prefill.low > 1.05);
+    assert_true(result.models[0].decode_after > 1.3 * result.models[0].decode_before);
+    ci_tune_free(&result);
+    /* They are what ran before, for the next tune: as good as then they stay, worse than nothing they go. */
+    assert_ok(tune(&(struct wish){.budget = 120, .cpu = true, .again = true}, &result));
+    const struct ci_profile_settings again = written(&result);
+    assert_memory_equal(&again, &settings, sizeof again);
+    ci_tune_free(&result);
+    machine.batch = 512;
+    assert_ok(tune(&(struct wish){.budget = 120, .cpu = true, .again = true}, &result));
+    assert_int_equal(written(&result).batch, 0);
+    assert_int_equal(setting(&result, "batch", "default")->what, CI_TUNE_KEPT);
+    ci_tune_free(&result);
+}
+
+/* Decoding is faster, and prompts are slower by more: both together count. */
+static void test_what_one_run_gains_the_other_must_not_lose(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    machine.f32 = 0.95;
+    machine.f32_prefill = 1.5;
+    assert_ok(tune(&on_cpu, &result));
+    assert_string_equal(written(&result).activations, "");
+    assert_true(setting(&result, "activations", "f32")->decode.low > 1);
+    ci_tune_free(&result);
+}
+
+static void test_the_budget_holds_and_says_what_was_left(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    double start = ci_now();
+    assert_ok(tune(&(struct wish){.budget = 8, .cpu = true}, &result));
+    assert_true(ci_now() - start < 9);
+    assert_int_equal(setting(&result, "KV cache", "q4_0")->what, CI_TUNE_NOT_MEASURED);
+    ci_tune_free(&result);
+}
+
+/* Threads are the CPU backend's, and nobody who asked for so many wants others. */
+static void test_threads_are_not_looked_at_on_a_device(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    for (int i = 0; i < result.setting_count; i++) assert_string_not_equal(result.settings[i].name, "threads");
+    assert_non_null(setting(&result, "activations", "f32"));
+    ci_tune_free(&result);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_what_runs_do_by_themselves_stays_where_it_is_best, set_up_settings),
+        cmocka_unit_test_setup(test_the_best_settings_are_found_and_written, set_up_settings),
+        cmocka_unit_test_setup(test_what_one_run_gains_the_other_must_not_lose, set_up_settings),
+        cmocka_unit_test_setup(test_the_budget_holds_and_says_what_was_left, set_up_settings),
+        cmocka_unit_test_setup(test_threads_are_not_looked_at_on_a_device, set_up_settings),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,302 @@
+/* settings.c: what kernels cannot: how many threads, how activations are rounded, how many rows a prompt's steps have,
+ * ... Each value runs against what is set so far, whole models in turn, and stays where it is surely faster: in a
+ * prompt of 512 tokens and an answer of 256, which is what the planner weighs layouts by, so that what decoding gains
+ * no prompt loses again. What would change answers for the worse is reported and never set. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "base/threads.h"
+#include "tuner/tuner_private.h"
+
+enum { MOST_VALUES = 8, FIRST_ROUNDS = 6, MORE_ROUNDS = 12 };
+enum { CONTEXT = 128, DEEP_CONTEXT = 1024, SHORT_PROMPT = 128, PROMPT_TOKENS = 512, ANSWER_TOKENS = 256 };
+
+/* What is no faster than so much is not worth another way of running. Seconds that a value's first run takes at most,
+ * and that have to be left for one. */
+static const double worth = 0.98, most_seconds = 12, least_seconds = 1.5;
+
+typedef char word[CI_SETTING_WORD_BYTES];
+
+/* ---- the settings ---- */
+
+/* 1 to all processors, one for each core where they are fewer, all but one; the many first. */
+static int thread_values(const struct ci_tuner *tuner, word *values) {
+    int all = ci_threads_default(), cores = ci_threads_cores(), count = 0, last = all;
+    /* Who said how many wants so many. */
+    if (tuner->options->caps->device || tuner->options->threads != all) return 0;
+    for (int threads = all - 1; threads >= 1 && count<MOST_VALUES; threads = threads> cores ? cores
+                                : threads > all / 2                                         ? all / 2
+                                                                                            : threads / 2) {
+        if (threads < last) snprintf(values[count++], sizeof *values, "%d", threads);
+        last = threads;
+    }
+    return count;
+}
+
+static int activation_values(const struct ci_tuner *tuner, word *values) {
+    (void)tuner;
+    strcpy(values[0], "f32");
+    strcpy(values[1], "q8");
+    return 2;
+}
+
+static int batch_values(const struct ci_tuner *tuner, word *values) {
+    (void)tuner;
+    strcpy(values[0], "256");
+    strcpy(values[1], "128");
+    strcpy(values[2], "64");
+    return 3;
+}
+
+/* Where the system gives large pages to who asks for them. */
+static int page_values(const struct ci_tuner *tuner, word *values) {
+    char text[64] = "";
+    const struct ci_device_caps *device = tuner->options->caps->device;
+    if (device && !device->shares_host_memory) return 0;
+    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+    bool there = file && fgets(text, sizeof text, file) && strstr(text, "[madvise]");
+    if (file) fclose(file);
+    if (there) strcpy(values[0], "small");
+    return there;
+}
+
+static int cache_values(const struct ci_tuner *tuner, word *values) {
+    (void)tuner;
+    strcpy(values[0], "q8_0");
+    strcpy(values[1], "q4_0");
+    return 2;
+}
+
+static void set_threads(struct ci_profile_settings *settings, const char *value) {
+    settings->threads = (int)strtol(value, NULL, 10);
+}
+
+static void set_batch(struct ci_profile_settings *settings, const char *value) {
+    settings->batch = (int)strtol(value, NULL, 10);
+}
+
+static void set_activations(struct ci_profile_settings *settings, const char *value) {
+    snprintf(settings->activations, sizeof settings->activations, "%s", value);
+}
+
+static void set_pages(struct ci_profile_settings *settings, const char *value) {
+    snprintf(settings->pages, sizeof settings->pages, "%s", value);
+}
+
+enum { DECODE = 1, PROMPT = 2 };
+
+/* In the order in which they are measured. A setting may be kept where answers stay as true as they are: f32 is truer
+ * than q8, which is what a plan may take by itself. */
+static const struct setting {
+    const char *name;
+    int runs;       /* what it concerns */
+    bool goes_down; /* one value after the other: what comes after a slower one is slower still */
+    int (*values)(const struct ci_tuner *tuner, word *values);
+    void (*set)(struct ci_profile_settings *settings, const char *value); /* NULL: reported only */
+} settings[] = {
+    {"threads", DECODE | PROMPT, true, thread_values, set_threads},
+    {"activations", DECODE | PROMPT, false, activation_values, set_activations},
+    {"batch", PROMPT, true, batch_values, set_batch},
+    {"pages", DECODE | PROMPT, false, page_values, set_pages},
+    {"KV cache", DECODE, false, cache_values, NULL},
+};
+
+enum { SETTINGS = sizeof settings / sizeof *settings };
+
+/* What a run does by itself. */
+static const char by_itself[] = "default";
+
+static struct ci_profile_settings with_value(const struct ci_profile_settings *now, const struct setting *setting,
+                                             const char *value) {
+    struct ci_profile_settings with = *now;
+    setting->set(&with, strcmp(value, by_itself) == 0 ? "" : value);
+    return with;
+}
+
+static bool changes(const struct ci_profile_settings *now, const struct setting *setting, const char *value) {
+    const struct ci_profile_settings with = with_value(now, setting, value);
+    return memcmp(&with, now, sizeof with) != 0;
+}
+
+/* ---- profiles to run with ---- */
+
+/* The profile as it would be, with these settings for the model. */
+static enum clinfer_status write_profile(const struct ci_tuner *tuner, int model, const char *path,
+                                         const struct ci_profile_settings *with) {
+    struct ci_profile profile;
+    struct ci_profile_model record = tuner->result->models[model];
+    record.settings = *with;
+    enum clinfer_status status = ci_tuner_profile(tuner, &profile);
+    if (status != CLINFER_OK) return status;
+    struct ci_profile_model *models = realloc(profile.models, ((size_t)profile.model_count + 1) * sizeof *models);
+    if (!models) {
+        ci_profile_free(&profile);
+        return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the profile");
+    }
+    profile.models = models;
+    int at = 0;
+    while (at < profile.model_count && models[at].fingerprint != record.fingerprint) at++;
+    models[at] = record;
+    if (at == profile.model_count) profile.model_count++;
+    status = ci_profile_write(path, &profile);
+    ci_profile_free(&profile);
+    return status;
+}
+
+/* ---- one value ---- */
+
+struct settling {
+    struct ci_tuner *tuner;
+    int model;
+    double end;
+    struct ci_profile_settings now;
+    char *paths[2];
+};
+
+/* What is judged: both runs as one prompt and one answer, or the one that the setting concerns. */
+static void judge(const struct setting *setting, const struct ci_outcome *outcome, struct ci_timed *all) {
+    const struct ci_timed *decode = &outcome->decode, *prefill = &outcome->prefill;
+    *all = setting->runs == DECODE ? *decode : *prefill;
+    if (setting->runs != (DECODE | PROMPT)) return;
+    all->rounds = decode->rounds < prefill->rounds ? decode->rounds : prefill->rounds;
+    for (int i = 0; i < 2 * all->rounds; i++)
+        all->pairs[i] = ANSWER_TOKENS * decode->pairs[i] + PROMPT_TOKENS * prefill->pairs[i];
+    ci_tuner_sum_up(all);
+}
+
+static bool is_sure(const struct ci_timed *all) { return ci_tuner_is_sure(all->faster, all->rounds, CI_TUNE_CHANCE); }
+
+static void take_gain(const struct ci_timed *timed, struct ci_tune_gain *gain) {
+    if (timed->rounds == 0) return;
+    *gain =
+        (struct ci_tune_gain){.ratio = 1 / timed->ratio, .low = 1 / timed->high, .high = 1 / timed->low, .worst = -1};
+}
+
+/* A few rounds, and more where it looks faster and is not sure. */
+static enum clinfer_status run_value(const struct settling *settling, const struct setting *setting, const char *value,
+                                     struct ci_outcome *outcome, struct ci_timed *all) {
+    char name[64];
+    struct ci_tuner *tuner = settling->tuner;
+    snprintf(name, sizeof name, "%s %s", setting->name, value);
+    struct ci_sides sides = {.tunings = {settling->paths[0], settling->paths[setting->set != NULL]},
+                             .caches = {NULL, setting->set ? NULL : value},
+                             .setting = name,
+                             .context = setting->set ? CONTEXT : DEEP_CONTEXT,
+                             .prompt = setting->runs == PROMPT ? PROMPT_TOKENS : SHORT_PROMPT,
+                             .give_up = true,
+                             .rounds = FIRST_ROUNDS,
+                             .no_decode = !(setting->runs & DECODE),
+                             .no_prefill = !(setting->runs & PROMPT)};
+    enum clinfer_status status = CLINFER_OK;
+    if (setting->set) {
+        const struct ci_profile_settings with = with_value(&settling->now, setting, value);
+        status = write_profile(tuner, settling->model, settling->paths[1], &with);
+    }
+    for (int pass = 0; pass < 2 && status == CLINFER_OK && !ci_tuner_stopped(tuner); pass++) {
+        sides.seconds = fmin(settling->end - ci_now(), most_seconds);
+        if (pass > 0) sides.rounds = MORE_ROUNDS;
+        if (pass == 0 || sides.seconds >= least_seconds)
+            status = ci_tuner_run_model(tuner, settling->model, &sides, outcome);
+        judge(setting, outcome, all);
+        if (!outcome->ran || !setting->set || all->ratio > worth || is_sure(all)) break;
+    }
+    return status;
+}
+
+static enum clinfer_status try_value(struct settling *settling, const struct setting *setting, const char *value,
+                                     struct ci_tune_setting *result) {
+    struct ci_timed all = {0};
+    struct ci_outcome *outcome = calloc(1, sizeof *outcome);
+    if (!outcome) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for samples of a model");
+    enum clinfer_status status = run_value(settling, setting, value, outcome, &all);
+    result->context = outcome->context;
+    if (!outcome->ran) {
+        snprintf(result->reason, sizeof result->reason, "%.120s", outcome->reason);
+    } else {
+        take_gain(&outcome->decode, &result->decode);
+        take_gain(&outcome->prefill, &result->prefill);
+        take_gain(&all, &result->all);
+        bool better = setting->set && all.ratio <= worth && is_sure(&all);
+        result->what = better ? CI_TUNE_KEPT : setting->set ? CI_TUNE_NO_BETTER : CI_TUNE_REPORTED;
+    }
+    if (result->what == CI_TUNE_KEPT) {
+        struct ci_profile_model *record = &settling->tuner->result->models[settling->model];
+        settling->now = with_value(&settling->now, setting, value);
+        if (setting->runs & DECODE) record->decode_after *= result->decode.ratio;
+        if (setting->runs & PROMPT) record->prefill_after *= result->prefill.ratio;
+        status = write_profile(settling->tuner, settling->model, settling->paths[0], &settling->now);
+    }
+    free(outcome);
+    return status;
+}
+
+/* ---- a model ---- */
+
+static struct ci_tune_setting *add_result(struct ci_tuner *tuner, int model, const struct setting *setting,
+                                          const char *value) {
+    struct ci_tune_result *result = tuner->result;
+    struct ci_tune_setting *list = realloc(result->settings, ((size_t)result->setting_count + 1) * sizeof *list);
+    if (!list) return NULL;
+    result->settings = list;
+    struct ci_tune_setting *added = &list[result->setting_count++];
+    *added = (struct ci_tune_setting){
+        .model = model, .name = setting->name, .what = CI_TUNE_NOT_MEASURED, .reason = "no time was left"};
+    snprintf(added->value, sizeof added->value, "%s", value);
+    return added;
+}
+
+static enum clinfer_status settle_one(struct settling *settling, const struct setting *setting) {
+    word values[MOST_VALUES + 1];
+    int count = setting->values(settling->tuner, values);
+    enum clinfer_status status = CLINFER_OK;
+    /* What an earlier tune has set may have become worse than nothing. */
+    if (count > 0 && setting->set && changes(&settling->now, setting, by_itself)) strcpy(values[count++], by_itself);
+    for (int i = 0; i < count && status == CLINFER_OK; i++) {
+        if (setting->set && !changes(&settling->now, setting, values[i])) continue;
+        struct ci_tune_setting *result = add_result(settling->tuner, settling->model, setting, values[i]);
+        if (!result) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of settings");
+        if (settling->end - ci_now() < least_seconds || ci_tuner_stopped(settling->tuner)) continue;
+        status = try_value(settling, setting, values[i], result);
+        bool slower = result->all.ratio > 0 && result->all.high < 1;
+        while (slower && setting->goes_down && i + 1 < count && strcmp(values[i + 1], by_itself) != 0) i++;
+    }
+    return status;
+}
+
+static enum clinfer_status settle(struct ci_tuner *tuner, int model, double end) {
+    struct settling settling = {
+        .tuner = tuner, .model = model, .end = end, .now = tuner->result->models[model].settings};
+    enum clinfer_status status = CLINFER_OK;
+    bool made = asprintf(&settling.paths[0], "%s" CI_PROFILE_TRIAL, tuner->result->path) >= 0 &&
+                asprintf(&settling.paths[1], "%s" CI_PROFILE_OTHER_TRIAL, tuner->result->path) >= 0;
+    if (!made) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the profile");
+    status = write_profile(tuner, model, settling.paths[0], &settling.now);
+    for (int i = 0; i < SETTINGS && status == CLINFER_OK; i++) status = settle_one(&settling, &settings[i]);
+    for (int i = 0; i < 2; i++) {
+        unlink(settling.paths[i]);
+        free(settling.paths[i]);
+    }
+    tuner->result->models[model].settings = settling.now;
+    return status;
+}
+
+enum clinfer_status ci_tuner_settle(struct ci_tuner *tuner) {
+    enum clinfer_status status = CLINFER_OK;
+    int left = 0;
+    for (int i = 0; i < tuner->problems->model_count; i++) left += !tuner->settled[i];
+    for (int i = 0; i < tuner->problems->model_count && status == CLINFER_OK; i++) {
+        double now = ci_now();
+        if (tuner->settled[i]) continue;
+        /* A model that could not be run as a whole, or has not the time for it, keeps what it had. */
+        if (tuner->result->models[i].decode_after > 0 && !ci_tuner_stopped(tuner))
+            status = settle(tuner, i, now + (tuner->end - now) / left);
+        left--;
+    }
+    return status;
+}
