@@ -312,7 +312,7 @@ static void test_it_ends_early_where_nothing_is_to_gain(void **state) {
     double start = ci_now();
     assert_ok(tune(&(struct wish){.budget = 60, .device = &devices[0].caps, .model = shape_path}, &result));
     print_message("%d tried in %.0f of 60 s\n", result.tried, ci_now() - start);
-    assert_true(ci_now() - start < 30);
+    assert_true(ci_now() - start < 40); /* a third of it for settings */
     assert_true(run_seconds(TUNED, &result.profile, CI_TUNE_DECODE) <=
                 run_seconds(TABLE, NULL, CI_TUNE_DECODE) * 1.001);
     ci_tune_free(&result);
