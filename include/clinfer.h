@@ -127,7 +127,14 @@ CLINFER_API void clinfer_models_free(struct clinfer_model *models, size_t count)
 
 typedef struct clinfer_engine clinfer_engine;
 
-enum clinfer_activations { CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_F32, CLINFER_ACTIVATIONS_Q8 };
+/* What numbers between layers are rounded to for integer kernels: codes of 8 or of 16 bits, or nothing. Where only 8
+ * bits can be computed with, Q16 takes these. */
+enum clinfer_activations {
+    CLINFER_ACTIVATIONS_AUTO,
+    CLINFER_ACTIVATIONS_F32,
+    CLINFER_ACTIVATIONS_Q8,
+    CLINFER_ACTIVATIONS_Q16
+};
 /* q8_0 takes 8.5 bits a number, q4_0 4.5; rows of keys and values must be multiples of 32 numbers then. */
 enum clinfer_cache_type { CLINFER_CACHE_F16, CLINFER_CACHE_F32, CLINFER_CACHE_Q8_0, CLINFER_CACHE_Q4_0 };
 /* How positions are stretched, for contexts longer than those that a model was trained for: not at all, by a factor, or
@@ -516,8 +523,8 @@ struct clinfer_session_options {
     const struct clinfer_logit_bias *logit_bias; /* [logit_bias_count] */
     size_t logit_bias_count;
 
-    int draft_most, draft_least; /* tokens guessed for a step, where the engine guesses; most 0: none; -1, and NAN of the
-                                  * next: as struct clinfer_draft_options has it */
+    int draft_most, draft_least; /* tokens guessed for a step, where the engine guesses; most 0: none; -1, and NAN of
+                                  * the next: as struct clinfer_draft_options has it */
     float draft_p_min;
 
     int logprobs; /* clinfer_result.logprobs has so many of the likeliest for each token, and the token itself; 0: NULL
@@ -603,8 +610,9 @@ struct clinfer_result {
     enum clinfer_finish finish;
     size_t prompt_tokens, cached_tokens, generated_tokens;
     double prompt_seconds, generate_seconds; /* to the first token; from there to the last */
-    const int32_t *tokens;   /* generated, the end token included; valid until the session's next request */
-    size_t drafts, drafted_tokens, accepted_tokens; /* steps with guesses; guessed; of these, so many are the answer's */
+    const int32_t *tokens; /* generated, the end token included; valid until the session's next request */
+    size_t drafts, drafted_tokens,
+        accepted_tokens;     /* steps with guesses; guessed; of these, so many are the answer's */
     size_t reasoning_tokens; /* of these, so many stand before the answer proper; 0 where nobody asked for the parts */
     bool reasoning_cut; /* its end was written for the model, since the answer by a grammar would not have come any more
                          */

@@ -107,7 +107,8 @@ static void add_number(struct words *words, int slot, const char *flag, long lon
 }
 
 static enum clinfer_status make_words(const struct ci_engine_flags *flags, const char *model, struct words *words) {
-    static const char *const fallbacks[] = {"cpu", "none", "remote"}, *const activations[] = {"auto", "f32", "q8"};
+    static const char *const fallbacks[] = {"cpu", "none", "remote"};
+    static const char *const activations[] = {"auto", "f32", "q8", "q16"};
     enum { FLAGS = 13 };
     *words = (struct words){.items = calloc(2 + 2 * (FLAGS + flags->ops.count) + 1, sizeof *words->items)};
     if (!words->items) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a command line");

@@ -23,7 +23,7 @@ const struct ci_config_key ci_config_keys[] = {
     {"device", CI_OPTION_TEXT, IN_CONFIG(device), .otherwise = "auto", .help = "as --device"},
     {"fallback", CI_OPTION_CHOICE, IN_CONFIG(fallback), CI_FALLBACK_CHOICES, .otherwise = "cpu",
      .help = "as --fallback"},
-    {"activations", CI_OPTION_CHOICE, IN_CONFIG(activations), "auto|f32|q8", .otherwise = "auto",
+    {"activations", CI_OPTION_CHOICE, IN_CONFIG(activations), "auto|f32|q8|q16", .otherwise = "auto",
      .help = "as --activations"},
     {"threads", CI_OPTION_INTEGER, IN_CONFIG(threads), .maximum = 1024, .otherwise = "0", .help = "as --threads"},
     {"chat_template", CI_OPTION_TEXT, IN_CONFIG(chat_template), .help = "as --chat-template"},

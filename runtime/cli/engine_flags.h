@@ -55,8 +55,8 @@ struct ci_engine_flags {
     CI_CHOICE("--fallback", &(flags)->fallback, CI_FALLBACK_CHOICES,                                                   \
               "how far down a run may go: what the device cannot run runs on the CPU; or is an error; or what this "   \
               "machine cannot finish goes to the remotes of config.json"),                                             \
-        CI_CHOICE("--activations", &(flags)->activations, "auto|f32|q8",                                               \
-                  "round the numbers between layers to 8 bits for integer kernels, or not"),                           \
+        CI_CHOICE("--activations", &(flags)->activations, "auto|f32|q8|q16",                                           \
+                  "round the numbers between layers to 8 or to 16 bits for integer kernels, or not"),                  \
         CI_TEXT("--tuning", &(flags)->tuning, "auto|none|shipped|FILE",                                                \
                 "whose choice of kernels: what `clinfer tune` found here, else what is shipped for such a device "     \
                 "(auto, the default); the shipped one; none; or the profile FILE"),                                    \

@@ -471,13 +471,13 @@ INLINE void store(const struct ci_call *call, const int32_t *tile, int first_hea
         const float *sums = state->out[i];
         vf factor = vf_set(1.0f / state->total[i]);
         int d = 0;
-        if (out->type == &ci_type_q8) {
-            uint8_t *q8 = (uint8_t *)out->data + (size_t)row * ci_type_row_bytes(&ci_type_q8, out->cols);
+        if (ci_type_planes(out->type)) {
+            uint8_t *codes = codes_row(out, row);
             for (; d < dim; d += CI_Q8_GROUP) {
                 vf numbers[GROUP_VECTORS];
                 UNROLL for (int j = 0; j < GROUP_VECTORS; j++) numbers[j] =
                     vf_mul(vf_load(sums + d + j * VF_LANES), factor);
-                quantise_group(numbers, q8, out->cols, col + d);
+                quantise_group(numbers, out->type, codes, out->cols, col + d);
             }
             continue;
         }
@@ -500,7 +500,7 @@ INLINE void attend_heads(const struct ci_call *call, const int32_t *tile, int fi
     }
 }
 
-/* Of type q8 or f32, as out[0] says. */
+/* Of type q8, q16 or f32, as out[0] says. */
 void SIMD_NAME(ci_cpu_attention)(const struct ci_call *call, int thread, int threads) {
     struct state state;
     const int32_t *tiles = call->in[3].data;

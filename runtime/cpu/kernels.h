@@ -8,19 +8,20 @@
 
 enum { CI_CPU_PEAK_CHAINS = 10 };
 
-/* Weights in layout r16 by activations in q8 and in f32. */
+/* Weights in layout r16 by activations in q8, q16 and f32. */
 #define CI_CPU_R16_OF(name, isa)                                                                                       \
-    extern ci_cpu_function ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_f32_##name##_r16_##isa,                  \
-        ci_cpu_matmul_experts_q8_##name##_r16_##isa, ci_cpu_matmul_experts_f32_##name##_r16_##isa;
+    extern ci_cpu_function ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_q16_##name##_r16_##isa,                  \
+        ci_cpu_matmul_f32_##name##_r16_##isa, ci_cpu_matmul_experts_q8_##name##_r16_##isa,                             \
+        ci_cpu_matmul_experts_q16_##name##_r16_##isa, ci_cpu_matmul_experts_f32_##name##_r16_##isa;
 #define CI_R16_TYPE(name, ...)                                                                                         \
     CI_CPU_R16_OF(name, avx512vnni) CI_CPU_R16_OF(name, avx2) CI_CPU_R16_OF(name, neondot)
 #include "cpu/r16_list.inc"
 #undef CI_R16_TYPE
 
 /* The ops that are the same code on all instruction sets, by simd.h.
- *   matmul: weights of any type and layout by activations in f32, quantised ones also in q8; f32, f16 and bf16 are
- *   fast.
- *   attention: caches of f32, f16, q8_0 and q4_0, also mixed; value_dim a multiple of 32 when the output is q8.
+ *   matmul: weights of any type and layout by activations in f32, quantised ones also in q8 and q16; f32, f16 and bf16
+ *   are fast.
+ *   attention: caches of f32, f16, q8_0 and q4_0, also mixed; value_dim a multiple of 32 when the output is q8 or q16.
  *   kv_append, rope_kv_append: caches of the same types.
  *   largest: the k largest finite logits in falling order, of equals the first; returns how many are not finite.
  *   `mask`: only those whose bit is set (NULL: all), though all are counted.

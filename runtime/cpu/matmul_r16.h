@@ -245,28 +245,37 @@ INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float valu
     r16_store_some(job->out + at, value, n);
 }
 
-/* ---- x in q8 ---- */
+/* ---- x in q8 and q16 ---- */
+
+/* Each plane has exact sums, of which only what both give is rounded. */
+INLINE r16_float dot_planes(const r16_quad *quads, const uint8_t *codes, int count, int most, int planes) {
+    r16_float high = r16_dot(quads, codes, count, most);
+    if (planes == 1) return high;
+    return r16_fma(high, r16_set(CI_Q16_HIGH), r16_dot(quads, codes + CI_Q8_GROUP, count, most));
+}
 
 /* One row of x, columns 32 * k .. + 31, with what was unpacked; `groups` scales lie behind one another. Of two halves
  * the sum of x in the second one is that of both less that in the first. */
-INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *codes,
+INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *codes, int planes,
                            const float *scales, int64_t groups, int64_t k, r16_float sum) {
     const float *sums = scales + groups, *half_sums = sums + groups;
     bool has_offset = type.most != -128 || R16_BYTE_OFFSET != 0;
-    codes += 32 * k;
+    codes += 32 * planes * k;
     if (type.halves == 1) {
-        r16_float dot = r16_dot(block->quad, codes, 8, type.most);
+        r16_float dot = dot_planes(block->quad, codes, 8, type.most, planes);
         sum = r16_fma(dot, r16_times(block->scale[0], scales[k]), sum);
         return has_offset ? r16_fma_scalar(block->offset[0], sums[k], sum) : sum;
     }
-    r16_float first = r16_mul(r16_dot(block->quad, codes, 4, type.most), block->scale[0]);
-    r16_float both = r16_fma(r16_dot(block->quad + 4, codes + 16, 4, type.most), block->scale[1], first);
+    r16_float first = r16_mul(dot_planes(block->quad, codes, 4, type.most, planes), block->scale[0]);
+    r16_float second = dot_planes(block->quad + 4, codes + 16, 4, type.most, planes);
+    r16_float both = r16_fma(second, block->scale[1], first);
     sum = r16_fma_scalar(both, scales[k], sum);
     sum = r16_fma_scalar(block->offset[1], sums[k], sum);
     return r16_fma_scalar(r16_sub(block->offset[0], block->offset[1]), half_sums[k], sum);
 }
 
-INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int groups, int rows) {
+INLINE void tile_codes(struct r16_type type, const struct r16_tile *tile, int groups, int rows, int planes) {
+    const struct ci_type *x_type = planes == 2 ? &ci_type_q16 : &ci_type_q8;
     int64_t cols = tile->job->w->cols, x_cols = tile->job->x->cols;
     const uint8_t *x[R16_TILE_ROWS], *w[STREAMS];
     const float *scales[R16_TILE_ROWS]; /* behind all codes of the row, and behind all scales the sums */
@@ -274,9 +283,9 @@ INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int group
     UNROLL for (int r = 0; r < rows; r++) {
         int64_t first_col, row = ci_matmul_input(tile->job, tile->x_row + r, &first_col);
         const uint8_t *start =
-            (const uint8_t *)tile->job->x->data + (size_t)row * ci_type_row_bytes(&ci_type_q8, x_cols);
-        x[r] = start + first_col;
-        scales[r] = (const float *)(const void *)(start + x_cols) + first_col / 32;
+            (const uint8_t *)tile->job->x->data + (size_t)row * ci_type_row_bytes(x_type, x_cols);
+        x[r] = start + planes * first_col;
+        scales[r] = ci_codes_scales(start, planes, x_cols) + first_col / 32;
     }
     UNROLL for (int g = 0; g < groups; g++) {
         w[g] = group_at(type, tile, g);
@@ -287,13 +296,20 @@ INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int group
             struct r16_block block;
             load_block(type, w[g], k, &block);
             UNROLL for (int r = 0; r < rows; r++) sum[g][r] =
-                add_block(type, &block, x[r], scales[r], x_cols / 32, k, sum[g][r]);
+                add_block(type, &block, x[r], planes, scales[r], x_cols / 32, k, sum[g][r]);
         }
     }
     UNROLL for (int g = 0; g < groups; g++) {
         if (g >= tile->stored) break;
         UNROLL for (int r = 0; r < rows; r++) store_tile(tile, g, r, sum[g][r]);
     }
+}
+
+INLINE void tile_q8(struct r16_type type, const struct r16_tile *tile, int groups, int rows) {
+    tile_codes(type, tile, groups, rows, 1);
+}
+INLINE void tile_q16(struct r16_type type, const struct r16_tile *tile, int groups, int rows) {
+    tile_codes(type, tile, groups, rows, 2);
 }
 
 /* ---- x in f32 ---- */
@@ -387,6 +403,10 @@ enum { MANY_ROWS = INT32_MAX };
 
 /* Where the lanes run along rows of x. */
 INLINE bool many_q8(const struct ci_matmul_job *job) { return job->rows >= MANY_ROWS; }
+INLINE bool many_q16(const struct ci_matmul_job *job) {
+    (void)job;
+    return false;
+}
 INLINE bool many_f32(const struct ci_matmul_job *job) {
     (void)job;
     return false;
@@ -411,6 +431,7 @@ INLINE bool many_f32(const struct ci_matmul_job *job) {
 #define CI_R16_TYPE(name, bytes, parts, halves, most, zero)                                                            \
     static const struct r16_type type_##name = {unpack_##name, bytes, parts, halves, most, zero};                      \
     KERNEL(name, q8)                                                                                                   \
+    KERNEL(name, q16)                                                                                                  \
     KERNEL(name, f32)
 #include "cpu/r16_list.inc"
 #undef CI_R16_TYPE

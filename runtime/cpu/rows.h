@@ -14,10 +14,6 @@
 
 INLINE float *row_of(const struct ci_view *view, int64_t row) { return (float *)view->data + row * view->cols; }
 
-INLINE uint8_t *q8_row_of(const struct ci_view *view, int64_t row) {
-    return (uint8_t *)view->data + (size_t)row * ci_type_row_bytes(&ci_type_q8, view->cols);
-}
-
 /* A row x becomes (x - mean) * scale, times `weight`, plus `bias` where there are. */
 struct norm {
     float mean, scale;
@@ -78,12 +74,15 @@ INLINE void norm_row(struct norm norm, const float *x, float *out, int64_t cols,
     }
 }
 
-INLINE void norm_row_quantise(struct norm norm, const float *x, uint8_t *out, int64_t cols, float eps, bool centred) {
+INLINE void norm_row_quantise(struct norm norm, const float *x, const struct ci_view *out, int64_t row, float eps,
+                              bool centred) {
+    const int64_t cols = out->cols;
+    uint8_t *codes = codes_row(out, row);
     vf group[GROUP_VECTORS];
     set_scale(&norm, x, cols, eps, centred);
     for (int64_t i = 0; i < cols; i += CI_Q8_GROUP) {
         UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] = normed(&norm, x, i + j * VF_LANES, centred);
-        quantise_group(group, out, cols, i);
+        quantise_group(group, out->type, codes, cols, i);
     }
 }
 
@@ -97,7 +96,7 @@ INLINE void norm_rows(const struct ci_call *call, int thread, int threads, bool 
     for (int64_t row = first; row < last; row++) {
         const float *x = row_of(&call->in[0], row);
         if (quantise)
-            norm_row_quantise(norm, x, q8_row_of(&call->out[0], row), cols, eps, centred);
+            norm_row_quantise(norm, x, &call->out[0], row, eps, centred);
         else
             norm_row(norm, x, row_of(&call->out[0], row), cols, eps, centred);
     }
@@ -151,7 +150,7 @@ void SIMD_NAME(ci_cpu_quantise)(const struct ci_call *call, int thread, int thre
         vf group[GROUP_VECTORS];
         for (int64_t i = 0; i < cols; i += CI_Q8_GROUP) {
             UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] = vf_load(x + i + j * VF_LANES);
-            quantise_group(group, q8_row_of(&call->out[0], row), cols, i);
+            quantise_group(group, call->out[0].type, codes_row(&call->out[0], row), cols, i);
         }
     }
 }
@@ -239,7 +238,7 @@ static void apply_quantise(const struct ci_call *call, int thread, int threads, 
         struct function f = function_of_row(call, row, i, gate);
         vf group[GROUP_VECTORS];
         UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] = function_at(&f, i + j * VF_LANES);
-        quantise_group(group, q8_row_of(&call->out[0], row), cols, i);
+        quantise_group(group, call->out[0].type, codes_row(&call->out[0], row), cols, i);
     }
 }
 

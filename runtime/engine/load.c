@@ -247,7 +247,7 @@ enum clinfer_status ci_engine_check_options(const struct clinfer_engine_options 
                   {"batch", options->batch, 0, INT_MAX},
                   {"draft.most", options->draft.most, 0, INT_MAX},
                   {"draft.least", options->draft.least, 0, INT_MAX},
-                  {"activations", (int)options->activations, CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_Q8},
+                  {"activations", (int)options->activations, CLINFER_ACTIVATIONS_AUTO, CLINFER_ACTIVATIONS_Q16},
                   {"key_type", (int)options->key_type, CLINFER_CACHE_F16, CLINFER_CACHE_Q4_0},
                   {"value_type", (int)options->value_type, CLINFER_CACHE_F16, CLINFER_CACHE_Q4_0},
                   {"rope.scaling", (int)options->rope.scaling, CLINFER_ROPE_OF_MODEL, CLINFER_ROPE_YARN},

@@ -170,7 +170,8 @@ static void add_number(struct words *words, const char *flag, long long value) {
 
 /* What kernels depend on. false: there is no room. */
 static bool make_words(const struct clinfer_engine_options *options, int device, int memory, struct words *words) {
-    static const char *const activations[] = {"auto", "f32", "q8"}, *const types[] = {"f16", "f32", "q8_0", "q4_0"};
+    static const char *const activations[] = {"auto", "f32", "q8", "q16"};
+    static const char *const types[] = {"f16", "f32", "q8_0", "q4_0"};
     *words = (struct words){.items = {"clinfer", "kernel_worker"}, .count = 2};
     if (options->op_count > 64) return false;
     add_number(words, "--memory", memory);

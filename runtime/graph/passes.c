@@ -22,10 +22,10 @@ static int first_rank(const struct ci_chooser *chooser, const struct ci_node *no
 }
 
 /* Measured, if both kinds were; else by the order of the table. */
-static bool wants_q8(const struct ci_node *node, const struct ci_node *rounded, enum ci_activations activations,
-                     const struct ci_chooser *chooser) {
+static bool wants_codes(const struct ci_node *node, const struct ci_node *rounded, enum ci_activations activations,
+                        const struct ci_chooser *chooser) {
     struct ci_choice floats, codes;
-    if (activations != CI_ACTIVATIONS_AUTO) return activations == CI_ACTIVATIONS_Q8;
+    if (activations != CI_ACTIVATIONS_AUTO) return activations != CI_ACTIVATIONS_F32;
     if (!ci_choices_first(chooser, rounded, &codes)) return false;
     if (!ci_choices_first(chooser, node, &floats) || codes.origin == CI_CHOICE_FORCED) return true;
     if (floats.origin == CI_CHOICE_FORCED) return false;
@@ -36,35 +36,60 @@ static bool wants_q8(const struct ci_node *node, const struct ci_node *rounded, 
     return first;
 }
 
+/* The tensors of codes that the last tensor was rounded to, by whether they have 16 bits. */
+struct rounded {
+    const struct ci_tensor *source;
+    struct ci_tensor *codes[2];
+    struct ci_node *made; /* the last node; not in the graph yet while it is new */
+    bool is_new;
+};
+
+/* Sets x of `trial`. false: out of memory. */
+static bool round_x(struct ci_graph *graph, const struct ci_node *node, bool wide, struct rounded *rounded,
+                    struct ci_node *trial) {
+    struct ci_tensor *x = node->in[CI_MATMUL_X], *in[CI_MAX_INPUTS] = {x};
+    if (rounded->source != x) *rounded = (struct rounded){.source = x};
+    rounded->is_new = !rounded->codes[wide];
+    *trial = *node;
+    if (rounded->is_new) {
+        const struct ci_params params = {.i = {[CI_QUANTISE_I_16_BITS] = wide}};
+        rounded->made = ci_graph_node(graph, &ci_op_quantise, node, in, NULL, &params);
+        if (!rounded->made) return false;
+    }
+    trial->in[CI_MATMUL_X] = rounded->is_new ? rounded->made->out[0] : rounded->codes[wide];
+    return true;
+}
+
 enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activations activations,
                                         const struct ci_chooser *by_place) {
-    struct ci_tensor *rounded_source = NULL, *rounded = NULL; /* the last tensor that was rounded */
+    struct rounded rounded = {.source = NULL};
     struct ci_node *previous = NULL;
     for (struct ci_node *node = graph->first; node; previous = node, node = node->next) {
+        const struct ci_chooser *chooser = &by_place[node->place];
         bool product = node->op == &ci_op_matmul || node->op == &ci_op_matmul_experts; /* x and w0 in the same places */
         if (!product || activations == CI_ACTIVATIONS_F32) continue;
-        struct ci_tensor *x = node->in[CI_MATMUL_X];
+        const struct ci_tensor *x = node->in[CI_MATMUL_X];
         if (!node->in[CI_MATMUL_W0]->view.type->quantised || x->view.type != &ci_type_f32) continue;
         if (!ci_type_fits_cols(&ci_type_q8, x->view.cols)) continue;
-        struct ci_node *quantise = NULL;
-        if (x != rounded_source) {
-            struct ci_tensor *in[CI_MAX_INPUTS] = {x};
-            quantise = ci_graph_node(graph, &ci_op_quantise, node, in, NULL, NULL);
-            if (!quantise) return graph->status;
+        struct ci_node trial;
+        struct ci_choice choice;
+        if (!round_x(graph, node, false, &rounded, &trial)) return graph->status;
+        if (!wants_codes(node, &trial, activations, chooser)) continue;
+        bool wide = activations == CI_ACTIVATIONS_Q16;
+        if (wide && !round_x(graph, node, true, &rounded, &trial)) return graph->status;
+        if (wide && !ci_choices_first(chooser, &trial, &choice)) {
+            wide = false;
+            if (!round_x(graph, node, wide, &rounded, &trial)) return graph->status;
         }
-        struct ci_node trial = *node;
-        trial.in[CI_MATMUL_X] = quantise ? quantise->out[0] : rounded;
-        if (!wants_q8(node, &trial, activations, &by_place[node->place])) continue;
-        if (quantise) {
-            rounded_source = x;
-            rounded = quantise->out[0];
-            quantise->next = node;
+        if (rounded.is_new) {
+            rounded.codes[wide] = rounded.made->out[0];
+            rounded.made->next = node;
             if (previous)
-                previous->next = quantise;
+                previous->next = rounded.made;
             else
-                graph->first = quantise;
+                graph->first = rounded.made;
         }
-        node->in[CI_MATMUL_X] = rounded;
+        node->in[CI_MATMUL_X] = trial.in[CI_MATMUL_X];
     }
     return graph->status;
 }

@@ -2,7 +2,7 @@
  * affine, rope_table) take too little time; their references serve.
  *
  * Every instruction set has the same list; what the processor lacks is left out by `fits`, what an architecture lacks
- * is not compiled. With weights in layout r16 both kinds of activations are served, without it f32, and q8
+ * is not compiled. With weights in layout r16 all kinds of activations are served, without it f32, and codes
  * for types that have no layout r16. */
 #include "cpu/kernels.h"
 #include "ops/op_list.h"
@@ -19,10 +19,10 @@ static bool append_fits(const struct ci_view *keys, const struct ci_view *values
     return is_cache_type(keys->type) && is_cache_type(values->type);
 }
 
-/* Outputs rounded to q8 are whole groups of one head. */
+/* Outputs rounded to codes are whole groups of one head. */
 static bool attention_fits(const struct ci_call *call) {
     return is_cache_type(call->in[1].type) && is_cache_type(call->in[2].type) &&
-           (call->out[0].type != &ci_type_q8 ||
+           (!ci_type_planes(call->out[0].type) ||
             call->out[0].cols % (call->params.i[CI_ATTENTION_I_HEADS] * CI_Q8_GROUP) == 0);
 }
 
@@ -42,8 +42,8 @@ static bool experts_fit(const struct ci_call *call) {
 
 struct r16_kernel {
     const struct ci_type *weight;
-    ci_cpu_function *q8, *f32; /* by type of the activations */
-    ci_cpu_function *experts_q8, *experts_f32;
+    ci_cpu_function *q8, *q16, *f32; /* by type of the activations */
+    ci_cpu_function *experts_q8, *experts_q16, *experts_f32;
 };
 
 /* NULL: no kernel for these types. Weight and activations have the same places in all ops. */
@@ -115,8 +115,13 @@ static const struct r16_kernel *find_r16(const struct r16_kernel *kernels, const
     SIMPLE(mul, mul, isa, true)
 
 #define R16_KERNEL(name, isa)                                                                                          \
-    {&ci_type_##name, ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_f32_##name##_r16_##isa,                       \
-     ci_cpu_matmul_experts_q8_##name##_r16_##isa, ci_cpu_matmul_experts_f32_##name##_r16_##isa},
+    {&ci_type_##name,                                                                                                  \
+     ci_cpu_matmul_q8_##name##_r16_##isa,                                                                              \
+     ci_cpu_matmul_q16_##name##_r16_##isa,                                                                             \
+     ci_cpu_matmul_f32_##name##_r16_##isa,                                                                             \
+     ci_cpu_matmul_experts_q8_##name##_r16_##isa,                                                                      \
+     ci_cpu_matmul_experts_q16_##name##_r16_##isa,                                                                     \
+     ci_cpu_matmul_experts_f32_##name##_r16_##isa},
 #define R16_OF(x, isa)                                                                                                 \
     static ci_cpu_function *find_matmul_##x##_r16_##isa(const struct ci_call *call) {                                  \
         const struct r16_kernel *kernel = find_r16(r16_kernels_##isa, &ci_type_##x, call);                             \
@@ -138,6 +143,7 @@ static const struct r16_kernel *find_r16(const struct r16_kernel *kernels, const
         return caps->cpu->isa;                                                                                         \
     }                                                                                                                  \
     R16_OF(q8, isa)                                                                                                    \
+    R16_OF(q16, isa)                                                                                                   \
     R16_OF(f32, isa)
 
 #if defined(__x86_64__)

@@ -12,7 +12,7 @@ static enum clinfer_status infer(struct ci_call *call) {
     const struct ci_view *x = &call->in[CI_MATMUL_X], *w0 = &call->in[CI_MATMUL_W0];
     int64_t cols = 0;
     enum clinfer_status status =
-        ci_infer_expect("matmul", call, CI_MATMUL_X, x->type == &ci_type_q8 ? NULL : &ci_type_f32, -1, -1);
+        ci_infer_expect("matmul", call, CI_MATMUL_X, ci_type_planes(x->type) ? NULL : &ci_type_f32, -1, -1);
     for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS && status == CLINFER_OK; i++) {
         const struct ci_view *w = &call->in[CI_MATMUL_W0 + i];
         if (i > 0 && !w->type) continue;
@@ -99,6 +99,9 @@ static const struct ci_case cases[] = {
     THREE("smollm2 qkv with biases, prompt, q8", q8, q4_1, 7, 576, 192, 192, 576),
     THREE("smollm2 qkv with biases, one token, q8", q8, q4_1, 1, 576, 192, 192, 576),
     BOTH("part of an output matrix,", q8_0, 1, 1024, 576),
+    ONE("16 bits, one token", q16, q4_1, 1, 64, 576),
+    ONE("16 bits, two scales", q16, q6_k, 5, 37, 512),
+    THREE("16 bits, a prompt, three of q8_0", q16, q8_0, 33, 33, 16, 5, 64),
     BOTH("prime rows,", q8_0, 13, 101, 64),
     BOTH("prime rows,", q4_0, 11, 101, 96),
     BOTH("two tokens,", q4_0, 2, 64, 1536),

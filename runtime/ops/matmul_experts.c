@@ -27,7 +27,7 @@ static int weights_of(const struct ci_call *call) { return call->in[W1].type ? 2
 static enum clinfer_status infer(struct ci_call *call) {
     const struct ci_view *x = &call->in[X], *w0 = &call->in[W0], *ids = &call->in[IDS];
     enum clinfer_status status =
-        ci_infer_expect("matmul_experts", call, X, x->type == &ci_type_q8 ? NULL : &ci_type_f32, -1, -1);
+        ci_infer_expect("matmul_experts", call, X, ci_type_planes(x->type) ? NULL : &ci_type_f32, -1, -1);
     if (status == CLINFER_OK) status = ci_infer_expect("matmul_experts", call, W0, NULL, -1, -1);
     if (status == CLINFER_OK) status = ci_infer_optional("matmul_experts", call, W1, w0->type, w0->rows, w0->cols);
     if (status == CLINFER_OK) status = ci_infer_expect("matmul_experts", call, IDS, &ci_type_i32, x->rows, -1);
@@ -176,6 +176,7 @@ static const struct ci_case cases[] = {BOTH(TWO, "gate and up, one token,", q4_0
                                        BOTH(ONE, "all of two experts,", q6_k, 3, 2, 2, 32, 256),
                                        BOTH(ONE, "a few tokens,", q5_0, 7, 2, 8, 32, 64),
                                        BOTH(ONE, "a few tokens,", q5_1, 7, 2, 8, 32, 64),
+                                       TWO("16 bits, a few tokens", q16, q4_0, 5, 2, 8, 32, 64),
                                        ONE("f32 weights", f32, f32, 6, 2, 4, 19, 96),
                                        TWO("f16 weights", f32, f16, 6, 2, 4, 32, 64),
                                        ONE("bf16 weights", f32, bf16, 6, 2, 4, 16, 64),

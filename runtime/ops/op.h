@@ -35,8 +35,8 @@ struct ci_gate {
     double bound; /* |error| <= bound * magnitude, for every single output */
 };
 
-/* Outputs rounded to q8: two right kernels may differ by one step where a number lies between two codes. With errors of
- * 1e-6 before rounding that is one number in some thousand; what rounds wrongly throughout has 1e-4. */
+/* Outputs rounded to codes: two right kernels may differ by one step where a number lies between two codes. With errors
+ * of 1e-6 before rounding that is one number in some thousand; what rounds wrongly throughout has 1e-4. */
 #define CI_GATE_Q8                                                                                                     \
     { 1e-6, 1.02 }
 
@@ -66,7 +66,7 @@ struct ci_op {
     void (*fill)(struct ci_call *call, uint64_t *random_state);
 
     /* The size that the error of each number of output 0 is measured against, out[rows * cols]. NULL: |output| + its
-     * RMS; for an output of type q8 its scale, that is one step. */
+     * RMS; for an output of codes its scale, that is one step (of q16: eight). */
     void (*magnitude)(const struct ci_call *call, float *out);
 
     struct ci_gate gate;

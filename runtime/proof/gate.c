@@ -18,14 +18,19 @@ size_t ci_view_bytes(const struct ci_view *view) {
  * what rounds wrongly throughout has a mean square of a third of one. */
 static const double CODES_BOUND = 1.02, CODES_MEAN = 0.02;
 
+/* In 16 bits a step is about as large as what floats before it may be off by. */
+static const float Q16_STEPS = 8;
+static const double Q16_MEAN = 100; /* times as exact as q8 is asked to be */
+
 static bool has_codes(const struct ci_view *view) { return view->type == &ci_type_q8_0 || view->type == &ci_type_q4_0; }
 
 /* The size that errors of row `row` are measured against. */
 static void magnitudes(const struct ci_view *view, int64_t row, const float *expected, double rms, float *out) {
-    if (view->type == &ci_type_q8) {
+    int planes = ci_type_planes(view->type);
+    if (planes) {
         const uint8_t *bytes = (const uint8_t *)view->data + (size_t)row * ci_type_row_bytes(view->type, view->cols);
-        const float *scales = ci_q8_scales(bytes, view->cols);
-        for (int64_t i = 0; i < view->cols; i++) out[i] = scales[i / CI_Q8_GROUP];
+        const float *scales = ci_codes_scales(bytes, planes, view->cols);
+        for (int64_t i = 0; i < view->cols; i++) out[i] = scales[i / CI_Q8_GROUP] * (planes == 2 ? Q16_STEPS : 1);
         return;
     }
     const uint8_t *block = (const uint8_t *)view->data + (size_t)row * ci_type_row_bytes(view->type, view->cols);
@@ -60,15 +65,19 @@ static double error_of(float actual, float expected) {
  * them. */
 static void check_sums(const struct ci_view *actual, int output, int64_t row, struct ci_gate_result *result) {
     const int8_t *codes = (const int8_t *)actual->data + (size_t)row * ci_type_row_bytes(actual->type, actual->cols);
-    const float *scales = ci_q8_scales(codes, actual->cols), *sums = ci_q8_sums(codes, actual->cols);
-    const float *half_sums = ci_q8_half_sums(codes, actual->cols);
-    for (int64_t group = 0; group < actual->cols / CI_Q8_GROUP && result->passed; group++, codes += CI_Q8_GROUP) {
+    const int planes = ci_type_planes(actual->type);
+    const int64_t groups = actual->cols / CI_Q8_GROUP;
+    const float *scales = ci_codes_scales(codes, planes, actual->cols), *sums = scales + groups;
+    const float *half_sums = sums + groups;
+    for (int64_t group = 0; group < groups && result->passed; group++, codes += planes * CI_Q8_GROUP) {
         int sum = 0, half_sum = 0;
         for (int i = 0; i < CI_Q8_GROUP; i++) {
-            sum += codes[i];
-            if (i < CI_Q8_GROUP / 2) half_sum += codes[i];
+            int code = planes == 2 ? CI_Q16_HIGH * codes[i] + codes[CI_Q8_GROUP + i] : codes[i];
+            sum += code;
+            if (i < CI_Q8_GROUP / 2) half_sum += code;
         }
-        float limit = 1e-3f * scales[group]; /* of numbers that are whole multiples of the scale */
+        /* Of numbers that are whole multiples of the scale, up to half a million of them. */
+        float limit = (planes == 2 ? 0.1f : 1e-3f) * scales[group];
         result->passed =
             !isfinite(scales[group]) || (fabsf(sums[group] - scales[group] * (float)sum) <= limit &&
                                          fabsf(half_sums[group] - scales[group] * (float)half_sum) <= limit);
@@ -90,7 +99,7 @@ static void compare_output(const struct comparison *c, int output, const struct 
     for (int64_t row = 0; row < expected->rows; row++) {
         ci_view_row(expected, row, c->expected);
         ci_view_row(actual, row, c->actual);
-        if (actual->type == &ci_type_q8) check_sums(actual, output, row, result);
+        if (ci_type_planes(actual->type)) check_sums(actual, output, row, result);
         magnitudes(expected, row, c->expected, rms, c->sizes);
         const float *sizes = c->all_sizes ? c->all_sizes + row * expected->cols : c->sizes;
         for (int64_t i = 0; i < expected->cols; i++) {
@@ -114,6 +123,7 @@ static void compare_output(const struct comparison *c, int output, const struct 
     }
     double nmse = errors == 0 || squares == 0 ? 0 : errors / squares;
     if (codes) nmse *= c->op->gate.nmse / CODES_MEAN; /* so that all outputs are held to one number */
+    if (expected->type == &ci_type_q16) nmse *= Q16_MEAN;
     if (!(nmse <= result->nmse)) result->nmse = nmse;
     if (!(nmse <= c->op->gate.nmse)) {
         if (result->passed)
@@ -208,8 +218,8 @@ static enum clinfer_status fill_view(const struct ci_view *view, uint64_t *state
             continue;
         }
         for (int64_t i = 0; i < view->cols; i++) values[i] = number(state);
-        if (view->type == &ci_type_q8)
-            ci_q8_from_floats(values, view->cols, out);
+        if (ci_type_planes(view->type))
+            ci_codes_from_floats(values, view->cols, ci_type_planes(view->type), out);
         else
             view->type->quantise(values, out, view->cols / view->type->block_cols);
     }

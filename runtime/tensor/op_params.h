@@ -16,8 +16,8 @@
  *             out: [R, C]: `groups` slices of `width` columns, from column `first` on, are each as rmsnorm makes them, CENTRED
  *             as layernorm; all else is copied. A weight for each slice does queries and keys at once where their heads are equally wide.
  * quantise    in:  x [R, K]
- *             out: [R, K] q8
- * matmul      in:  x [R, K] f32 or q8; w0 [N0, K]; w1, w2 (absent, or of w0's type, layout and K); b0 [1, N0], b1, b2 (or absent)
+ *             out: [R, K] q8, or q16 (params)
+ * matmul      in:  x [R, K] f32, q8 or q16; w0 [N0, K]; w1, w2 (absent, or of w0's type, layout and K); b0 [1, N0], b1, b2 (or absent)
  *             out: [R, N0 + N1 + N2] = x w^T + b side by side
  * route       in:  logits [R, X]; bias [1, X] (or absent), which counts for the choice only
  *             out: ids [R, k] i32, the k = `used` experts with the largest gates (of equals the first), best first; weights
@@ -26,7 +26,7 @@
  *             With GROUPS only experts of the GROUPS_USED groups (as many experts in a row each) are chosen in which the two
  *             largest gates have the largest sum.
  *             weights: the gate of each expert; NORMALISE: divided by their sum, at least CI_ROUTE_LEAST_SUM; times SCALE
- * matmul_experts  in:  x [R, K] or [R, k * K] f32 or q8; w0 [X * N, K]; w1 (or absent, as w0); ids, order, starts of `route`;
+ * matmul_experts  in:  x [R, K] or [R, k * K] f32, q8 or q16; w0 [X * N, K]; w1 (or absent, as w0); ids, order, starts of `route`;
  *                  b0 [1, X * N] (or absent), b1
  *             out: [R, k * N]: for each row its experts side by side; with w1 [R, 2 * k * N]: all of w0, then all of w1. With k
  *             inputs side by side in x each expert has its own.
@@ -70,7 +70,7 @@
  * sample      in:  logits [W, V]; sampler [W, CI_SAMPLER_COLS]; mask [>= W, CI_MASK_WORDS(V)] i32 or absent
  *             out: ids [W, 1] i32; how many logits are not finite [W, 1] i32
  *
- * Fused: rmsnorm_quantise, layernorm_quantise, glu_quantise, unary_quantise, attention_quantise (output q8); matmul_add (last input: what is added, [R, N]);
+ * Fused: rmsnorm_quantise, layernorm_quantise, glu_quantise, unary_quantise, attention_quantise (output q8 or q16); matmul_add (last input: what is added, [R, N]);
  * rope_kv_append (last input: slots; outputs: rotated x, then state keys and values).
  *
  * clang-format on */
@@ -85,6 +85,9 @@ enum { CI_PAGE_ROWS = 128, CI_TILE_ROWS = 16 };
 
 /* Columns of the input `tiles` of attention. */
 enum { CI_TILE_ROW, CI_TILE_COUNT, CI_TILE_LINE, CI_TILE_POSITION, CI_TILE_LENGTH, CI_TILE_COLS };
+
+/* 1: to q16. The index is free in all ops that are fused with quantise. */
+enum { CI_QUANTISE_I_16_BITS = 7 };
 
 enum { CI_NORM_F_EPS = 0 }; /* of rmsnorm, layernorm, norm_heads */
 

@@ -83,8 +83,8 @@ void ci_view_part(const struct ci_view *view, int64_t row, int64_t first, int64_
     const struct ci_type *type = view->type;
     assert(first % type->block_cols == 0 && count % type->block_cols == 0 && first + count <= view->cols);
     const uint8_t *stored = (const uint8_t *)view->data + (size_t)row * ci_type_row_bytes(type, view->cols);
-    if (type == &ci_type_q8) {
-        ci_q8_to_floats(stored, first, count, out, view->cols);
+    if (ci_type_planes(type)) {
+        ci_codes_to_floats(stored, ci_type_planes(type), first, count, out, view->cols);
         return;
     }
     int64_t first_block = first / type->block_cols, blocks = count / type->block_cols;
@@ -101,7 +101,7 @@ void ci_view_part(const struct ci_view *view, int64_t row, int64_t first, int64_
 }
 
 void ci_view_columns(const struct ci_view *view, int64_t row, int64_t first, int64_t count, float *out) {
-    int64_t unit = view->type == &ci_type_q8 ? CI_Q8_GROUP : view->type->block_cols;
+    int64_t unit = ci_type_planes(view->type) ? CI_Q8_GROUP : view->type->block_cols;
     float block[MAX_BLOCK_COLS];
     assert(unit <= MAX_BLOCK_COLS);
     while (count > 0) {

@@ -27,7 +27,7 @@ const struct ci_type *ci_type_from_name(const char *name) {
 size_t ci_type_row_bytes(const struct ci_type *type, int64_t cols) {
     assert(ci_type_fits_cols(type, cols));
     size_t bytes = (size_t)(cols / type->block_cols) * (size_t)type->block_bytes;
-    if (type == &ci_type_q8) bytes = (bytes + CI_Q8_ALIGNMENT - 1) / CI_Q8_ALIGNMENT * CI_Q8_ALIGNMENT;
+    if (ci_type_planes(type)) bytes = (bytes + CI_Q8_ALIGNMENT - 1) / CI_Q8_ALIGNMENT * CI_Q8_ALIGNMENT;
     return bytes;
 }
 

@@ -51,7 +51,7 @@ static void test_wrong_files_are_refused_by_key_and_value(void **state) {
         {"{\"threads\": 1025}", "field \"threads\": value 1025: must be a whole number from 0 to 1024"},
         {"{\"threads\": \"4\"}", "field \"threads\": value \"4\": must be a whole number"},
         {"{\"fallback\": \"gpu\"}", "field \"fallback\": value \"gpu\": must be one of cpu|none|remote"},
-        {"{\"activations\": \"q\"}", "must be one of auto|f32|q8"},
+        {"{\"activations\": \"q\"}", "must be one of auto|f32|q8|q16"},
         {"{\"device\": \"\"}", "field \"device\": value \"\": must be a text that is not empty"},
         {"{\"ops\": \"matmul=cpu\"}", "field \"ops\": value \"matmul=cpu\": must be an array"},
         {"{\"ops\": [\"matmul=cpu\", 3]}", "field \"ops[1]\": value 3: must be a text"},

@@ -73,11 +73,12 @@ static struct reference_figures measure(const struct subject *subject, const str
     clinfer_engine *engine = open_engine(subject, device, &options);
     float *logits = all_logits(engine, reference, reference->positions);
     struct reference_figures figures = reference_measure(reference, logits);
+    static const char *const names[] = {"any", "f32", "q8", "q16"};
     char text[REFERENCE_TEXT];
     struct clinfer_engine_info info;
     clinfer_engine_get_info(engine, &info);
-    printf("%s, %s activations, on %s: %s\n", subject->name, activations == CLINFER_ACTIVATIONS_F32 ? "f32" : "q8",
-           info.device, reference_text(&figures, text));
+    printf("%s, %s activations, on %s: %s\n", subject->name, names[activations], info.device,
+           reference_text(&figures, text));
     free(logits);
     clinfer_engine_close(engine);
     return figures;
@@ -96,6 +97,23 @@ static void test_f32_activations_agree_with_the_truth(void **state) {
                 fail_msg("%s on %s: position %zu has another top token, the truth's margin is %.3f", subjects[i].name,
                          *device, figures.lost_position, figures.lost_margin);
         }
+        reference_close(&reference);
+    }
+}
+
+/* Codes of 16 bits are of the CPU backend. */
+static void test_q16_activations_agree_with_the_truth(void **state) {
+    (void)state;
+    for (size_t i = getenv("CLINFER_TEST_SMALL") ? 1 : 0; i < sizeof subjects / sizeof *subjects; i++) {
+        struct reference reference;
+        reference_open(subjects[i].record, &reference);
+        struct reference_figures figures = measure(&subjects[i], &reference, "cpu", CLINFER_ACTIVATIONS_Q16);
+        if (!(figures.nmse <= 1e-6 && figures.kl_mean <= 1e-5))
+            fail_msg("%s: NMSE %.3g, mean KL %.3g, allowed 1e-6 and 1e-5", subjects[i].name, figures.nmse,
+                     figures.kl_mean);
+        if (!(figures.lost_margin < 0.02))
+            fail_msg("%s: position %zu has another top token, the truth's margin is %.3f", subjects[i].name,
+                     figures.lost_position, figures.lost_margin);
         reference_close(&reference);
     }
 }
@@ -492,6 +510,7 @@ static void test_a_seed_repeats_its_text(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32_activations_agree_with_the_truth),
+        cmocka_unit_test(test_q16_activations_agree_with_the_truth),
         cmocka_unit_test(test_q8_activations_are_no_worse_than_the_peer),
         cmocka_unit_test(test_pieces_of_a_prompt_agree),
         cmocka_unit_test(test_a_narrow_cache_costs_little),

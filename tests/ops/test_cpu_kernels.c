@@ -132,7 +132,7 @@ static void check_matmul_shapes(const struct ci_type *x, const struct ci_type *w
                                            {0},
                                            {&ci_type_f32, m, n + n2}}};
             int ran = check_case(&ci_op_matmul_add, &shape);
-            if (x == &ci_type_q8 && (ci_cpu_features()->avx2 || ci_cpu_features()->neondot) && !ran)
+            if (ci_type_planes(x) && (ci_cpu_features()->avx2 || ci_cpu_features()->neondot) && !ran)
                 fail_msg("no variant does %s", name);
         }
     }
@@ -146,6 +146,7 @@ static void test_matmul_is_right_at_the_edges_of_its_tiles(void **state) {
     static const struct ci_type *const plain[] = {&ci_type_f32, &ci_type_f16, &ci_type_bf16};
     for (size_t i = 0; i < sizeof quantised / sizeof *quantised; i++) {
         check_matmul_shapes(&ci_type_q8, quantised[i]);
+        check_matmul_shapes(&ci_type_q16, quantised[i]);
         check_matmul_shapes(&ci_type_f32, quantised[i]);
     }
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) check_matmul_shapes(&ci_type_f32, plain[i]);
@@ -177,6 +178,57 @@ static void test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles(void **s
                 if ((ci_cpu_features()->avx2 || ci_cpu_features()->neon) && !ran) fail_msg("no variant does %s", name);
             }
         }
+}
+
+/* Rows of a step are those of a step of one row: drafts and batches rest on it. */
+static void test_rows_in_16_bits_are_the_same_bits_alone(void **state) {
+    (void)state;
+    enum { ROWS = 64, N = 33, COLS = 512 };
+    static const struct ci_type *const types[] = {&ci_type_q4_0, &ci_type_q8_0, &ci_type_q4_k, &ci_type_q6_k};
+    struct ci_caps here = caps();
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct ci_sample_call sample;
+        struct ci_case shape = {.name = "rows", .in = {{&ci_type_q16, ROWS, COLS}, {types[t], N, COLS}}};
+        assert_int_equal(ci_sample_create(&ci_op_matmul, &shape, SEED, &sample), CLINFER_OK);
+        float *together = sample.call.out[0].data, alone[N];
+        for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1)) {
+            struct ci_call call = sample.call;
+            void *weights[CI_MAX_INPUTS];
+            if ((*v)->op != &ci_op_matmul || !(*v)->weight_layout || !ci_variant_fits(*v, &here, &call)) continue;
+            lay_out(*v, &call, weights);
+            for (int rows = 2; rows <= ROWS; rows += rows < 9 ? 1 : 11) {
+                call.in[CI_MATMUL_X].rows = call.out[0].rows = rows;
+                (*v)->cpu (&call)(&call, 0, 1);
+                struct ci_call one = call;
+                one.in[CI_MATMUL_X].rows = one.out[0].rows = 1;
+                one.out[0].data = alone;
+                for (int r = 0; r < rows; r++) {
+                    one.in[CI_MATMUL_X].data =
+                        (uint8_t *)sample.call.in[CI_MATMUL_X].data + (size_t)r * ci_type_row_bytes(&ci_type_q16, COLS);
+                    (*v)->cpu (&one)(&one, 0, 1);
+                    if (memcmp(alone, together + r * N, sizeof alone) != 0)
+                        fail_msg("%s by %s: row %d of %d is another alone", types[t]->name, (*v)->name, r, rows);
+                }
+            }
+            for (int i = 0; i < CI_MAX_INPUTS; i++) free(weights[i]);
+        }
+        ci_sample_destroy(&sample);
+    }
+}
+
+/* What is rounded to 8 bits in an op's cases, rounded to 16. */
+static void test_outputs_of_16_bits_pass_the_gate(void **state) {
+    (void)state;
+    for (int i = 0; ci_ops[i]; i++) {
+        int ran = 0;
+        if (ci_ops[i]->second != &ci_op_quantise) continue;
+        for (const struct ci_case *one = ci_ops[i]->cases; one->name; one++) {
+            struct ci_case shape = *one;
+            shape.params.i[CI_QUANTISE_I_16_BITS] = 1;
+            ran += check_case(ci_ops[i], &shape);
+        }
+        if ((ci_cpu_features()->avx2 || ci_cpu_features()->neon) && !ran) fail_msg("no variant of %s", ci_ops[i]->name);
+    }
 }
 
 /* The same in q8 (matmul_r16_rows.h), where both go by in panels, too: rows of x around vectors, blocks and a panel of
@@ -223,7 +275,8 @@ static void test_experts_are_right_at_the_edges_of_their_tiles(void **state) {
             snprintf(set, sizeof set, "experts of %s, %d rows", types[t]->name, (int)rows[i]);
             for (int j = 0; j < WIDTHS; j++) {
                 if (!sampling_takes(set, j, WIDTHS, ONE_IN)) continue;
-                const struct ci_type *x = types[t]->quantised && (i + j) % 3 ? &ci_type_q8 : &ci_type_f32;
+                static const struct ci_type *const kinds[] = {&ci_type_f32, &ci_type_q8, &ci_type_q16};
+                const struct ci_type *x = types[t]->quantised ? kinds[(i + j) % 3] : &ci_type_f32;
                 int64_t cols = types[t]->block_cols < 256 ? 96 : 256, n = widths[j], used = 1 + (i + j) % 3,
                         experts = 5;
                 snprintf(name, sizeof name, "%s by %s, %d rows to %d of 5, %d wide", x->name, types[t]->name,
@@ -574,6 +627,8 @@ int main(void) {
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles),
+        cmocka_unit_test(test_rows_in_16_bits_are_the_same_bits_alone),
+        cmocka_unit_test(test_outputs_of_16_bits_pass_the_gate),
         cmocka_unit_test(test_matmul_of_many_rows_in_q8_is_right_at_the_edges_of_its_panels),
         cmocka_unit_test(test_experts_are_right_at_the_edges_of_their_tiles),
         cmocka_unit_test(test_experts_of_every_type_have_a_case_that_proves_them),

@@ -273,7 +273,7 @@ static void test_q8_rows_hold_codes_scales_and_sums(void **state) {
     values[70] = -4.0f;
     assert_int_equal(ci_type_row_bytes(&ci_type_q8, COLS), sizeof row);
     ci_q8_from_floats(values, COLS, row);
-    ci_q8_to_floats(row, 0, COLS, back, COLS);
+    ci_codes_to_floats(row, 1, 0, COLS, back, COLS);
     assert_int_equal(row[70], -127);
     for (int g = 0; g < COLS / 32; g++) {
         float scale = ci_q8_scales(row, COLS)[g], sum = 0, half_sum = 0;
@@ -287,12 +287,46 @@ static void test_q8_rows_hold_codes_scales_and_sums(void **state) {
         assert_true(ci_q8_half_sums(row, COLS)[g] == scale * half_sum);
     }
     for (size_t i = COLS + 36; i < sizeof row; i++) assert_int_equal(row[i], 0);
-    ci_q8_to_floats(row, 64, 32, back, COLS);
+    ci_codes_to_floats(row, 1, 64, 32, back, COLS);
     assert_true(back[6] == row[70] * ci_q8_scales(row, COLS)[2]);
     values[3] = NAN;
     values[40] = INFINITY;
     ci_q8_from_floats(values, COLS, row);
     assert_true(isnan(ci_q8_scales(row, COLS)[0]) && isnan(ci_q8_scales(row, COLS)[1]));
+    free(values);
+}
+
+static void test_q16_rows_hold_two_planes(void **state) {
+    (void)state;
+    enum { COLS = 96, GROUPS = COLS / 32 };
+    float *values = random_floats(COLS, 3), back[COLS];
+    int8_t row[256], q8[192];
+    memset(row, 0x55, sizeof row);
+    for (int i = 32; i < 64; i++) values[i] = 0;
+    values[70] = -4.0f;
+    values[71] = -4.0f * (1 + 127.7f / 256) / 127; /* what is left of it is next to 128 */
+    assert_int_equal(ci_type_row_bytes(&ci_type_q16, COLS), sizeof row);
+    ci_codes_from_floats(values, COLS, 2, row);
+    ci_q8_from_floats(values, COLS, q8);
+    ci_codes_to_floats(row, 2, 0, COLS, back, COLS);
+    const float *scales = ci_codes_scales(row, 2, COLS), *sums = scales + GROUPS;
+    for (int g = 0; g < GROUPS; g++) {
+        int sum = 0, half_sum = 0;
+        assert_memory_equal(row + 64 * g, q8 + 32 * g, 32);
+        assert_true(scales[g] == ci_q8_scales(q8, COLS)[g] / 256);
+        for (int i = 0; i < 32; i++) {
+            int low = row[64 * g + 32 + i], code = 256 * row[64 * g + i] + low;
+            sum += code;
+            if (i < 16) half_sum += code;
+            assert_in_range(low + 127, 0, 254);
+            if (!(fabsf(back[32 * g + i] - values[32 * g + i]) <= scales[g] * 1.01f))
+                fail_msg("column %d: %g becomes %g", 32 * g + i, (double)values[32 * g + i], (double)back[32 * g + i]);
+        }
+        assert_true(sums[g] == scales[g] * (float)sum && sums[g + GROUPS] == scales[g] * (float)half_sum);
+    }
+    for (size_t i = 2 * COLS + 36; i < sizeof row; i++) assert_int_equal(row[i], 0);
+    ci_codes_to_floats(row, 2, 64, 32, back, COLS);
+    assert_true(back[6] == 256 * row[128 + 6] * scales[2] && back[6] == -4.0f);
     free(values);
 }
 
@@ -459,6 +493,7 @@ int main(void) {
         cmocka_unit_test(test_half_conversion_is_exact_and_rounds_to_even),
         cmocka_unit_test(test_bf16_rounds_to_even),
         cmocka_unit_test(test_q8_rows_hold_codes_scales_and_sums),
+        cmocka_unit_test(test_q16_rows_hold_two_planes),
         cmocka_unit_test(test_r16_gives_back_every_byte),
         cmocka_unit_test(test_r16_planes_lie_as_documented),
         cmocka_unit_test(test_views_give_rows_whatever_the_layout),
