@@ -98,8 +98,11 @@ clinfer: build/release/clinfer build/release/clinfer-probe
 
 KEEP_LOADED := $(if $(filter asan,$(CONFIG)),$(call object,tests/support/keep_loaded.c))
 
-# runtime/cli/serve_pages.c says what for.
-TOOL_EXPORTS := -Wl,--export-dynamic-symbol=MHD_create_response_from_buffer -Wl,--export-dynamic-symbol=MHD_queue_response
+# runtime/cli/serve_pages.c and driver_threads.c say what for.
+DRIVER_EXPORTS := $(addprefix --export-dynamic-symbol=pthread_cond_,wait broadcast signal)
+DRIVER_EXPORTS := $(addprefix -Xlinker ,$(DRIVER_EXPORTS))
+TOOL_EXPORTS := -Wl,--export-dynamic-symbol=MHD_create_response_from_buffer -Wl,--export-dynamic-symbol=MHD_queue_response \
+    $(DRIVER_EXPORTS)
 
 $(BUILD)/clinfer: $(CLI_OBJECTS) $(KEEP_LOADED) $(BUILD)/libclinfer.a
 	$(call say,LINK,$@)
@@ -259,6 +262,9 @@ $(foreach test,unit/test_remotes fuzz/replay_config fuzz/fuzz_config,$(BUILD)/te
     $(call object,$(addprefix runtime/cli/,config.c config_secrets.c options.c output.c remotes.c))
 $(foreach test,replay_folder fuzz_folder,$(BUILD)/tests/fuzz/$(test)): $(call object,tests/support/folder.c)
 $(BUILD)/tests/e2e/test_cut_file: $(call object,$(addprefix runtime/cli/,bus_error.c output.c))
+
+$(BUILD)/tests/fault/test_driver_threads: $(call object,runtime/cli/driver_threads.c) | $(BUILD)/tests/fault/fake_pool.so
+$(BUILD)/tests/fault/test_driver_threads: private EXTRA_LDFLAGS += $(DRIVER_EXPORTS)
 
 $(BUILD)/tests/fault/test_worker: | $(BUILD)/clinfer $(BUILD)/tests/fault/fake_layer.so
 $(BUILD)/tests/fault/test_allocations: | $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
