@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "hub/quant.h"
 #include "hub/stores_private.h"
@@ -28,16 +29,20 @@ struct entry {
 struct folder {
     struct entry *entries;
     size_t count, capacity;
-    bool has_config;
+    bool has_config, cut; /* cut: there is more */
+};
+
+struct identity {
+    dev_t device;
+    ino_t number;
+    bool taken;
 };
 
 struct walker {
     const struct ci_store_walk *walk;
-    struct {
-        dev_t device;
-        ino_t number;
-    } * seen;
+    struct identity *seen; /* [seen_capacity], a power of two: a hash table of the folders that were looked into */
     size_t seen_count, seen_capacity;
+    bool told; /* that there are too many */
 };
 
 static bool ends(const char *name, const char *end) {
@@ -53,6 +58,10 @@ static void free_folder(struct folder *folder) {
 }
 
 static bool add_entry(struct folder *folder, const char *name, enum entry_kind kind, const struct stat *info) {
+    if (folder->count == CI_STORE_ENTRIES) {
+        folder->cut = true;
+        return true;
+    }
     if (folder->count == folder->capacity) {
         size_t room = folder->capacity ? folder->capacity * 2 : 16;
         struct entry *grown = realloc(folder->entries, room * sizeof *grown);
@@ -102,6 +111,9 @@ static bool read_folder(const char *path, DIR *stream, struct folder *folder) {
     for (struct dirent *entry; fine && (entry = readdir(stream)); errno = 0)
         fine = take_entry(folder, dirfd(stream), entry);
     if (fine && errno) ci_log(CLINFER_LOG_WARNING, "%s: cannot be read to its end: %s", path, strerror(errno));
+    if (folder->cut)
+        ci_log(CLINFER_LOG_WARNING, "%s: has more than %d models and folders; the others are not found", path,
+               CI_STORE_ENTRIES);
     if (folder->count) qsort(folder->entries, folder->count, sizeof *folder->entries, by_name);
     return fine;
 }
@@ -149,9 +161,10 @@ static void gather(struct folder *folder, size_t first, const char *extension, s
     size_t count = 1, other = 0, stem = ci_store_split(begun->name, extension, &count), there = 0;
     for (size_t i = first; i < folder->count; i++) {
         struct entry *entry = &entries[i];
-        bool part = i == first || (stem && !entry->done && entry->kind == begun->kind &&
-                                   ci_store_split(entry->name, extension, &other) == stem && other == count &&
-                                   memcmp(entry->name, begun->name, stem) == 0);
+        /* They are sorted: parts of one model stand together, and no folder of thousands is walked for each of them. */
+        if (i > first && (!stem || strncmp(entry->name, begun->name, stem) != 0)) break;
+        bool part = i == first || (!entry->done && entry->kind == begun->kind &&
+                                   ci_store_split(entry->name, extension, &other) == stem && other == count);
         if (!part) continue;
         entry->done = true;
         add_file(found, &entry->info);
@@ -205,21 +218,47 @@ static bool tell_files(const struct walker *walker, const char *below, struct fo
 
 /* ---- folders below ---- */
 
+/* Where a folder is in the table, or the free place where it would be. */
+static struct identity *find_seen(const struct walker *walker, const struct identity *folder) {
+    uint64_t hash =
+        ci_hash(ci_hash(CI_HASH_START, &folder->device, sizeof folder->device), &folder->number, sizeof folder->number);
+    for (size_t at = hash;; at++) {
+        struct identity *place = &walker->seen[at & (walker->seen_capacity - 1)];
+        if (!place->taken || (place->device == folder->device && place->number == folder->number)) return place;
+    }
+}
+
+/* So that the table is half empty at least. */
+static bool make_room(struct walker *walker) {
+    if (2 * walker->seen_count < walker->seen_capacity) return true;
+    struct walker grown = *walker;
+    grown.seen_capacity = walker->seen_capacity ? 2 * walker->seen_capacity : 32;
+    grown.seen = calloc(grown.seen_capacity, sizeof *grown.seen);
+    if (!grown.seen) return false;
+    for (size_t i = 0; i < walker->seen_capacity; i++)
+        if (walker->seen[i].taken) *find_seen(&grown, &walker->seen[i]) = walker->seen[i];
+    free(walker->seen);
+    *walker = grown;
+    return true;
+}
+
 static bool is_new(struct walker *walker, int descriptor, bool *fine) {
     struct stat info;
-    if (walker->seen_count == CI_STORE_FOLDERS || fstat(descriptor, &info) != 0) return false;
-    for (size_t i = 0; i < walker->seen_count; i++)
-        if (walker->seen[i].device == info.st_dev && walker->seen[i].number == info.st_ino) return false;
-    if (walker->seen_count == walker->seen_capacity) {
-        size_t room = walker->seen_capacity ? walker->seen_capacity * 2 : 16;
-        void *grown = realloc(walker->seen, room * sizeof *walker->seen);
-        *fine = grown != NULL;
-        if (!grown) return false;
-        walker->seen = grown;
-        walker->seen_capacity = room;
+    if (fstat(descriptor, &info) != 0) return false;
+    *fine = make_room(walker);
+    if (!*fine) return false;
+    const struct identity folder = {.device = info.st_dev, .number = info.st_ino, .taken = true};
+    struct identity *place = find_seen(walker, &folder);
+    if (place->taken) return false;
+    if (walker->seen_count == CI_STORE_FOLDERS) {
+        if (!walker->told)
+            ci_log(CLINFER_LOG_WARNING, "%s: has more than %d folders; models in the others are not found",
+                   walker->walk->root, CI_STORE_FOLDERS);
+        walker->told = true;
+        return false;
     }
-    walker->seen[walker->seen_count].device = info.st_dev;
-    walker->seen[walker->seen_count++].number = info.st_ino;
+    *place = folder;
+    walker->seen_count++;
     return true;
 }
 

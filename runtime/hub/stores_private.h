@@ -78,7 +78,8 @@ struct ci_store_walk {
     bool (*found)(void *user, const struct ci_store_found *found);
     void *user;
 };
-enum { CI_STORE_DEPTH = 8, CI_STORE_FOLDERS = 4096 };
+/* What is beyond them is not found, with a warning: links may lead to anything. */
+enum { CI_STORE_DEPTH = 8, CI_STORE_FOLDERS = 4096, CI_STORE_ENTRIES = 1 << 16 };
 
 /* false: out of memory. A root that is not there has nothing in it; one that cannot be read is a warning. */
 bool ci_store_walk(const struct ci_store_walk *walk);
