@@ -43,10 +43,19 @@ enum clinfer_status ci_download_name(const char *word, bool offline, struct ci_h
     if (status == CLINFER_OK && (offline || settings->offline))
         status = ci_fail(CLINFER_REFUSED, "%s: this server was started with the word to fetch nothing", word);
     if (status == CLINFER_OK) status = ci_hub_name_parse(word, settings->endpoint, name);
-    if (status != CLINFER_NOT_FOUND) return status;
-    int length = snprintf(of_ollama, sizeof of_ollama, "ollama:%s", word);
-    if ((size_t)length >= sizeof of_ollama) return ci_fail(CLINFER_INVALID_ARGUMENT, "the name of a model is too long");
-    return ci_hub_name_parse(of_ollama, settings->endpoint, name);
+    if (status == CLINFER_NOT_FOUND) {
+        int length = snprintf(of_ollama, sizeof of_ollama, "ollama:%s", word);
+        if ((size_t)length >= sizeof of_ollama)
+            return ci_fail(CLINFER_INVALID_ARGUMENT, "the name of a model is too long");
+        status = ci_hub_name_parse(of_ollama, settings->endpoint, name);
+    }
+    /* Else whoever may ask could make this machine ask others that only it can reach. */
+    if (status == CLINFER_OK && (name->kind == CI_HUB_URL || (name->kind == CI_HUB_OLLAMA && *name->host)))
+        return ci_fail(CLINFER_REFUSED,
+                       "%.200s: requests may name models of the Hub and of Ollama's registry, not other addresses; on "
+                       "the server's machine `clinfer pull` fetches from those",
+                       word);
+    return status;
 }
 
 enum clinfer_status ci_download(const struct ci_hub_settings *settings, const struct ci_hub_name *name,

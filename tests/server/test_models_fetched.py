@@ -151,6 +151,15 @@ def test_a_copy_can_be_deleted_again():
         assert os.path.exists(server.home + "/clinfer/models/own.gguf")
 
 
+def test_requests_name_no_addresses():
+    """Else they would make this machine ask others that only it can reach."""
+    with Router("--allow-model-changes") as server:
+        for word in ("http://127.0.0.1:1/a.gguf", "https://example.org/a.gguf", "ollama:127.0.0.1:1/library/a"):
+            for path in ("/models", "/api/pull"):
+                status, _, answer = server.ask("POST", path, {"model": word, "stream": False})
+                assert status == 403 and "clinfer pull" in str(answer), (path, word, status, answer)
+
+
 if __name__ == "__main__":
     with Hub() as HUB:
         tap.main(globals())
