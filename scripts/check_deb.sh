@@ -36,7 +36,14 @@ chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:
     clinfer run -m /model.gguf --temp 0 -n 8 "Hi" </dev/null
     gcc -o /program /program.c $(pkg-config --cflags --libs clinfer)
     /program
-    test -s /usr/share/bash-completion/completions/clinfer
+    for file in bash-completion/completions/clinfer zsh/vendor-completions/_clinfer fish/vendor_completions.d/clinfer.fish; do
+        test -s /usr/share/$file
+    done
+    bash -n /usr/share/bash-completion/completions/clinfer
+    # Minimal systems leave manual pages out; the package has them.
+    for page in clinfer clinfer-run clinfer-serve clinfer-bench clinfer-tune clinfer-pull; do
+        dpkg -L clinfer | grep -q "/man1/$page.1.gz"
+    done
     apt-get remove -q -y clinfer >/dev/null
     test ! -e /usr/bin/clinfer' 2> >(grep -v "^W: Download\|^debconf:\|^E: Can not write log" >&2)
 echo "check_deb: installed, run, built against and removed in a clean $suite"

@@ -155,6 +155,17 @@ static enum clinfer_status add_pairs(struct bench *bench, long long depth) {
     return status;
 }
 
+/* One sequence is what -n measures as well. */
+static bool has_test(const struct bench *bench, long long generated, long long depth) {
+    for (size_t i = 0; i < bench->test_count; i++) {
+        const struct ci_bench_test *test = &bench->tests[i];
+        if (test->kind == CI_BENCH_RATE && !test->prompt && test->generated == generated && test->depth == depth &&
+            test->sequences == 1)
+            return true;
+    }
+    return false;
+}
+
 /* Where -d says nothing, several sequences have a conversation behind them. */
 static enum clinfer_status add_sequences(struct bench *bench) {
     enum { USUAL_DEPTH = 512 };
@@ -162,9 +173,12 @@ static enum clinfer_status add_sequences(struct bench *bench) {
     enum clinfer_status status = CLINFER_OK;
     for (size_t d = 0; d < bench->depths.count; d++)
         for (size_t n = 0; n < bench->generated.count; n++)
-            for (size_t s = 0; s < bench->sequences.count && status == CLINFER_OK; s++)
-                status = add_test(bench, CI_BENCH_RATE, 0, bench->generated.items[n],
-                                  given ? bench->depths.items[d] : USUAL_DEPTH, bench->sequences.items[s]);
+            for (size_t s = 0; s < bench->sequences.count && status == CLINFER_OK; s++) {
+                long long depth = given ? bench->depths.items[d] : USUAL_DEPTH;
+                if (bench->sequences.items[s] > 1 || !has_test(bench, bench->generated.items[n], depth))
+                    status = add_test(bench, CI_BENCH_RATE, 0, bench->generated.items[n], depth,
+                                      bench->sequences.items[s]);
+            }
     return status;
 }
 

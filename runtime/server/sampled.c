@@ -42,8 +42,13 @@ static const char *what_is_more(const struct clinfer_session_options *sampling) 
     if (sampling->mirostat > 0) return "mirostat";
     if (sampling->logit_bias_count) return "logit_bias";
     if (sampling->samplers) return "samplers";
-    if (sampling->top_k == 0 || sampling->top_k > MOST_CANDIDATES) return "top_k";
     return NULL;
+}
+
+/* Where the request says nothing: of the server, else of the model. */
+static bool has_few_candidates(const clinfer_engine *engine, const struct clinfer_session_options *sampling) {
+    const struct chain chain = chain_of(engine, sampling);
+    return chain.top_k > 0 && chain.top_k <= MOST_CANDIDATES;
 }
 
 bool ci_sampled_prepare(struct ci_exchange *exchange, struct ci_openai_request *request) {
@@ -53,6 +58,14 @@ bool ci_sampled_prepare(struct ci_exchange *exchange, struct ci_openai_request *
     if (more) {
         ci_exchange_refuse(exchange, "post_sampling_probs",
                            "post_sampling_probs: cannot be told together with %s; leave one of them out", more);
+        return false;
+    }
+    if (!ci_openai_take_engine(exchange, request)) return false;
+    if (!has_few_candidates(request->engine, sampling)) {
+        ci_exchange_refuse(exchange, "post_sampling_probs",
+                           "post_sampling_probs: needs a top_k from 1 to %d, by the request, else by the server or the "
+                           "model",
+                           MOST_CANDIDATES);
         return false;
     }
     sampling->logprobs = MOST_CANDIDATES;

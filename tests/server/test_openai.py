@@ -435,6 +435,12 @@ def test_probabilities_after_sampling_are_told_in_chats():
     assert streamed == whole
     status, _, answer = server.ask("POST", CHAT, {**wanted, "presence_penalty": 1})
     assert status == 400 and answer["error"]["param"] == "post_sampling_probs", answer
+    with serving.Serve("--top-k", "100") as many:  # more than are looked at: never cut in silence
+        for path, body in ((CHAT, {key: value for key, value in wanted.items() if key != "top_k"}),
+                           ("/completion", {"prompt": "a", "n_predict": 1, "n_probs": 3, "post_sampling_probs": True})):
+            status, _, answer = many.ask("POST", path, body)
+            assert status == 400 and "top_k from 1 to 64" in answer["error"]["message"], (path, status, answer)
+            assert many.ask("POST", path, {**body, "top_k": 20})[0] == 200, path
     status, _, answer = server.ask("POST", "/v1/completions", {"prompt": "a", "post_sampling_probs": True, "logprobs": 3})
     assert status == 400 and answer["error"]["param"] == "post_sampling_probs", answer
 
