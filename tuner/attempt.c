@@ -205,6 +205,11 @@ static void judge(struct ci_tuner *tuner, const struct ci_variant *variant, stru
     tuner->quarantine = changed;
 }
 
+bool ci_tuner_would_try(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate) {
+    return !ci_tuner_quarantined(tuner, problem, candidate, false) && !is_out(tuner, candidate->variant) &&
+           !is_hopeless(tuner, problem, candidate);
+}
+
 double ci_tuner_charge(const struct ci_tuner *tuner, int problem, const struct ci_variant *variant,
                        double build_seconds) {
     bool anew = variant->backend == CI_BACKEND_CLBLAST;
@@ -249,6 +254,7 @@ static enum clinfer_status make(struct ci_tuner *tuner, struct attempt *attempt)
     struct ci_quarantined known = found ? *found : (struct ci_quarantined){0};
     judge(tuner, attempt->clblast ? NULL : candidate->variant, &item, found ? &known : NULL, trial);
     attempt->tried = true;
+    ci_ahead_note(tuner->ahead, trial);
     log_trial(tuner, attempt, NULL);
     result->tried++;
     result->refused += trial->outcome == CI_TRIAL_WRONG || trial->outcome == CI_TRIAL_UNUSABLE;

@@ -17,6 +17,8 @@
 #include "base/status.h"
 #include "base/threads.h"
 #include "ops/clblast.h"
+#include "proof/known_answer.h"
+#include "proof/prepare.h"
 #include "tuner/bench_problem.h"
 #include "tuner/worker_wire.h"
 
@@ -397,6 +399,21 @@ void ci_bench_try(struct ci_bench *bench, const struct ci_problem *problem, cons
     trial->device_clock = bench->clock == CLOCK_DEVICE;
     ci_bench_conclude(bench, status, trial);
     if (!prepared) trial->outcome = CI_TRIAL_UNUSABLE; /* the candidate has not run */
+}
+
+void ci_bench_build(struct ci_bench *bench, const struct ci_problem *problem,
+                    const struct ci_tuner_candidate *candidate, struct ci_trial *trial) {
+    const struct ci_op *op = problem->op;
+    struct ci_call call;
+    *trial = (struct ci_trial){.outcome = CI_TRIAL_PASSED};
+    tell(bench, "compiling");
+    if (!bench->device || !ci_proof_signature(op, &problem->shape, &call)) return;
+    for (int i = 0; i < op->inputs && candidate->layout; i++)
+        if (call.in[i].type && (op->weight_inputs >> i & 1)) call.in[i].layout = candidate->layout;
+    if (!ci_variant_fits(candidate->variant, &bench->caps, &call)) return;
+    ci_proof_prepare(bench->device, &bench->caps, candidate->variant, candidate->tunables, &call,
+                     bench->caps.device->kind == CI_DEVICE_CPU);
+    ci_proof_prepared(bench->device);
 }
 
 void ci_bench_compare(struct ci_bench *bench, const struct ci_problem *problem,

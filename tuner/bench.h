@@ -28,6 +28,10 @@ struct ci_threads *ci_bench_threads(const struct ci_bench *bench);
 void ci_bench_try(struct ci_bench *bench, const struct ci_problem *problem, const struct ci_tuner_candidate *candidate,
                   struct ci_trial *trial);
 
+/* As ci_worker_build. */
+void ci_bench_build(struct ci_bench *bench, const struct ci_problem *problem,
+                    const struct ci_tuner_candidate *candidate, struct ci_trial *trial);
+
 /* As ci_worker_compare. */
 void ci_bench_compare(struct ci_bench *bench, const struct ci_problem *problem,
                       const struct ci_tuner_candidate *candidates, int count, int rounds, double *samples,

@@ -185,7 +185,10 @@ static enum clinfer_status work(struct ci_tuner *tuner) {
         tuner->search_end -= (model_share + settings_share) * tuner->options->budget;
         tuner->end -= settings_share * tuner->options->budget;
     }
+    if (tuner->options->caps->device) tuner->ahead = ci_ahead_create();
     status = ci_tuner_search(tuner);
+    ci_ahead_destroy(tuner->ahead);
+    tuner->ahead = NULL;
     tuner->result->interrupted = ci_tuner_stopped(tuner);
     if (status == CLINFER_OK) status = ci_tuner_confirm(tuner);
     tuner->end = tuner->start + tuner->options->budget;
@@ -376,6 +379,7 @@ static enum clinfer_status prepare(struct ci_tuner *tuner) {
 
 static void clean_up(struct ci_tuner *tuner) {
     ci_worker_destroy(tuner->worker);
+    ci_ahead_destroy(tuner->ahead);
     for (int i = 0; i < tuner->problems->count && tuner->tuned; i++) ci_search_free(&tuner->tuned[i].search);
     free(tuner->tuned);
     free(tuner->seconds);

@@ -52,6 +52,7 @@ struct ci_tuner {
     double *seconds, *weights;
     struct ci_strikes strikes[CI_TUNE_STRIKES];
     int strike_count;
+    struct ci_ahead *ahead; /* NULL: nothing is built ahead */
     bool *settled; /* [problems->model_count]: its settings need not be measured */
     double start, search_end, end;
     uint64_t random_state;
@@ -90,6 +91,27 @@ double ci_tuner_charge(const struct ci_tuner *tuner, int problem, const struct c
 /* Whether it is in quarantine on this device. */
 bool ci_tuner_quarantined(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate,
                           bool even_retried);
+
+/* Whether trying it would do so, or skip it. */
+bool ci_tuner_would_try(const struct ci_tuner *tuner, int problem, const struct ci_tuner_candidate *candidate);
+
+/* ---- ahead.c: compiling what is about to be tried ---- */
+
+struct ci_ahead *ci_ahead_create(void); /* NULL: out of memory, then nothing is built ahead */
+void ci_ahead_destroy(struct ci_ahead *ahead);
+
+/* A trial is over: where programs came from a cache nobody need build them. */
+void ci_ahead_note(struct ci_ahead *ahead, const struct ci_trial *trial);
+
+/* So many candidates of a problem, no deeper than that. */
+struct ci_wish {
+    int problem;
+    enum ci_search_depth depth;
+    int most;
+};
+
+/* The first wish comes next; the others are likely to follow. */
+enum clinfer_status ci_tuner_build_ahead(struct ci_tuner *tuner, const struct ci_wish *wishes, int count);
 
 /* ---- clblast.c: parameters for CLBlast ---- */
 

@@ -34,7 +34,7 @@ static const double look_share = 0.4, slow_share = 0.1, spread_share = 0.13, dec
  * the best of them its products are timed again. */
 static const double clblast_share = 0.3, clblast_sets_share = 0.5;
 
-enum { TURN_TRIALS = 4, PATIENCE = 1 };
+enum { TURN_TRIALS = 4, PATIENCE = 1, WISHES = 16 };
 
 void ci_tuner_reweigh(struct ci_tuner *tuner) {
     enum { BUCKETS = 4 };
@@ -192,23 +192,42 @@ static int head_of(const struct ci_tuner *tuner, int like) {
 
 /* ---- turns ---- */
 
+static bool is_to_look_at(const struct ci_tuner *tuner, int problem, double least, bool firsts) {
+    const struct ci_tuned *tuned = &tuner->tuned[problem];
+    return tuned->wanted && !tuned->search.count && tuner->weights[problem] >= least &&
+           !(firsts && tuner->tuned[tuned->like].estimated > 0);
+}
+
 /* The heaviest that was not tried yet and weighs so much; -1: none. `firsts`: of those that are alike one is enough. */
 static int heaviest(const struct ci_tuner *tuner, double least, bool firsts) {
     int found = -1;
-    for (int i = 0; i < tuner->problems->count; i++) {
-        const struct ci_tuned *tuned = &tuner->tuned[i];
-        if (!tuned->wanted || tuned->search.count || tuner->weights[i] < least) continue;
-        if (firsts && tuner->tuned[tuned->like].estimated > 0) continue;
-        if (found < 0 || tuner->weights[i] > tuner->weights[found]) found = i;
-    }
+    for (int i = 0; i < tuner->problems->count; i++)
+        if (is_to_look_at(tuner, i, least, firsts) && (found < 0 || tuner->weights[i] > tuner->weights[found]))
+            found = i;
     return found;
+}
+
+/* What the next looks will try, the heaviest first. */
+static enum clinfer_status build_for_looks(struct ci_tuner *tuner, double least, bool firsts) {
+    struct ci_wish wishes[WISHES];
+    int count = 0;
+    for (int i = 0; i < tuner->problems->count; i++) {
+        if (!is_to_look_at(tuner, i, least, firsts)) continue;
+        int at = count < WISHES ? count++ : WISHES;
+        for (; at > 0 && tuner->weights[wishes[at - 1].problem] < tuner->weights[i]; at--)
+            if (at < WISHES) wishes[at] = wishes[at - 1];
+        if (at < WISHES) wishes[at] = (struct ci_wish){i, CI_SEARCH_SEEDS, TURN_TRIALS};
+    }
+    return ci_tuner_build_ahead(tuner, wishes, count);
 }
 
 /* What runs today, of everything that weighs so much. */
 static enum clinfer_status look(struct ci_tuner *tuner, double least, bool firsts, double end) {
     enum clinfer_status status = CLINFER_OK;
     for (int at, made; status == CLINFER_OK && !over(tuner, end) && (at = heaviest(tuner, least, firsts)) >= 0;) {
-        status = try_some(tuner, at, CI_SEARCH_SEEDS, INT_MAX, end, &made);
+        status = build_for_looks(tuner, least, firsts);
+        if (status == CLINFER_OK) status = try_some(tuner, at, CI_SEARCH_SEEDS, INT_MAX, end, &made);
+        if (status != CLINFER_OK) break;
         if (!made) tuner->tuned[at].wanted = false;
         ci_tuner_reweigh(tuner);
     }
@@ -230,6 +249,11 @@ static enum clinfer_status seed_from_siblings(struct ci_tuner *tuner, int head) 
     return status;
 }
 
+/* Tunables depend on each other: steps in one at a time may end where only two at once lead on. */
+static enum ci_search_depth depth_of(const struct ci_tuned *first) {
+    return first->fruitless < PATIENCE ? CI_SEARCH_DESCENT : CI_SEARCH_RANDOM;
+}
+
 static enum clinfer_status take_turn(struct ci_tuner *tuner, int like) {
     struct ci_tuned *first = &tuner->tuned[like];
     int head = head_of(tuner, like), made;
@@ -243,8 +267,7 @@ static enum clinfer_status take_turn(struct ci_tuner *tuner, int like) {
         tuned->ranked = true;
         status = ci_tuner_rank(tuner, head);
     }
-    /* Tunables depend on each other: steps in one at a time may end where only two at once lead on. */
-    enum ci_search_depth depth = first->fruitless < PATIENCE ? CI_SEARCH_DESCENT : CI_SEARCH_RANDOM;
+    enum ci_search_depth depth = depth_of(first);
     double before = fastest(&tuned->search);
     if (status == CLINFER_OK) status = seed_from_siblings(tuner, head);
     if (status == CLINFER_OK) status = try_some(tuner, head, depth, TURN_TRIALS, INFINITY, &made);
@@ -256,10 +279,28 @@ static enum clinfer_status take_turn(struct ci_tuner *tuner, int like) {
     return status;
 }
 
+/* What the next turn will try, and those behind it if it finds nothing. */
+static enum clinfer_status build_for_turns(struct ci_tuner *tuner, int like, double least) {
+    struct ci_wish wishes[WISHES];
+    int count = 0;
+    wishes[count++] = (struct ci_wish){head_of(tuner, like), depth_of(&tuner->tuned[like]), TURN_TRIALS};
+    for (int i = 0; i < tuner->problems->count; i++) {
+        if (i == like || tuner->tuned[i].like != i || tuner->tuned[i].exhausted || room_alike(tuner, i) <= least)
+            continue;
+        int at = count < WISHES ? count++ : WISHES, head = head_of(tuner, i);
+        for (; at > 1 && room_alike(tuner, tuner->tuned[wishes[at - 1].problem].like) < room_alike(tuner, i); at--)
+            if (at < WISHES) wishes[at] = wishes[at - 1];
+        if (at < WISHES) wishes[at] = (struct ci_wish){head, depth_of(&tuner->tuned[i]), TURN_TRIALS};
+    }
+    return ci_tuner_build_ahead(tuner, wishes, count);
+}
+
 static enum clinfer_status take_turns(struct ci_tuner *tuner, double least, double end) {
     enum clinfer_status status = CLINFER_OK;
-    for (int like; status == CLINFER_OK && !over(tuner, end) && (like = next_turn(tuner, least)) >= 0;)
-        status = take_turn(tuner, like);
+    for (int like; status == CLINFER_OK && !over(tuner, end) && (like = next_turn(tuner, least)) >= 0;) {
+        status = build_for_turns(tuner, like, least);
+        if (status == CLINFER_OK) status = take_turn(tuner, like);
+    }
     return status;
 }
 
@@ -333,6 +374,8 @@ static enum clinfer_status spread(struct ci_tuner *tuner) {
         if (at < 0) break;
         done[at] = true;
         status = seed_winners(tuner, at);
+        const struct ci_wish wish = {at, CI_SEARCH_SEEDS, WISHES};
+        if (status == CLINFER_OK) status = ci_tuner_build_ahead(tuner, &wish, 1);
         if (status == CLINFER_OK) status = try_some(tuner, at, CI_SEARCH_SEEDS, INT_MAX, INFINITY, &made);
     }
     free(done);

@@ -188,14 +188,27 @@ static enum clinfer_status request_trial(struct ci_worker *worker, json_t *reque
 
 /* ---- the requests ---- */
 
-enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_problem *problem,
-                                  const struct ci_tuner_candidate *candidate, double deadline_seconds,
-                                  struct ci_trial *trial) {
-    json_t *answer, *request = json_pack("{ss so so}", "do", "try", "problem", ci_wire_problem(problem), "candidate",
+static enum clinfer_status request_candidate(struct ci_worker *worker, const char *what,
+                                             const struct ci_problem *problem,
+                                             const struct ci_tuner_candidate *candidate, double deadline_seconds,
+                                             struct ci_trial *trial) {
+    json_t *answer, *request = json_pack("{ss so so}", "do", what, "problem", ci_wire_problem(problem), "candidate",
                                          ci_wire_candidate(candidate));
     enum clinfer_status status = request_trial(worker, request, deadline_seconds, &answer, trial);
     json_decref(answer);
     return status;
+}
+
+enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_problem *problem,
+                                  const struct ci_tuner_candidate *candidate, double deadline_seconds,
+                                  struct ci_trial *trial) {
+    return request_candidate(worker, "try", problem, candidate, deadline_seconds, trial);
+}
+
+enum clinfer_status ci_worker_build(struct ci_worker *worker, const struct ci_problem *problem,
+                                    const struct ci_tuner_candidate *candidate, double deadline_seconds,
+                                    struct ci_trial *trial) {
+    return request_candidate(worker, "build", problem, candidate, deadline_seconds, trial);
 }
 
 enum clinfer_status ci_worker_compare(struct ci_worker *worker, const struct ci_problem *problem,

@@ -71,6 +71,13 @@ enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_prob
                                   const struct ci_tuner_candidate *candidate, double deadline_seconds,
                                   struct ci_trial *trial);
 
+/* Builds what the candidate runs, for the worker that is to try it; on a processor it also computes a known answer,
+ * since drivers there compile as late as that. Not proven, not timed: the trial says only whether the process survived.
+ */
+enum clinfer_status ci_worker_build(struct ci_worker *worker, const struct ci_problem *problem,
+                                    const struct ci_tuner_candidate *candidate, double deadline_seconds,
+                                    struct ci_trial *trial);
+
 /* Times candidates that passed before, in turn (A B A B) for `rounds` rounds: samples [rounds][count], seconds per
  * call. */
 enum clinfer_status ci_worker_compare(struct ci_worker *worker, const struct ci_problem *problem,

@@ -103,7 +103,10 @@ static json_t *start(struct work *work, const json_t *request) {
     return status == CLINFER_OK ? json_pack("{si}", "status", (int)CLINFER_OK) : failure(status);
 }
 
-static json_t *try(struct work *work, const json_t *request) {
+typedef void candidate_function(struct ci_bench *bench, const struct ci_problem *problem,
+                                const struct ci_tuner_candidate *candidate, struct ci_trial *trial);
+
+static json_t *with_candidate(struct work *work, const json_t *request, candidate_function *function) {
     struct ci_problem problem;
     struct ci_tuner_candidate candidate;
     struct ci_trial trial;
@@ -111,9 +114,13 @@ static json_t *try(struct work *work, const json_t *request) {
     if (status == CLINFER_OK)
         status = ci_wire_read_candidate(json_object_get(request, "candidate"), problem.op, &candidate);
     if (status != CLINFER_OK) return failure(status);
-    ci_bench_try(work->bench, &problem, &candidate, &trial);
+    function(work->bench, &problem, &candidate, &trial);
     return json_pack("{si so}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial));
 }
+
+static json_t *try(struct work *work, const json_t *request) { return with_candidate(work, request, ci_bench_try); }
+
+static json_t *build(struct work *work, const json_t *request) { return with_candidate(work, request, ci_bench_build); }
 
 static json_t *numbers(const double *values, int count) {
     json_t *array = json_array();
@@ -195,7 +202,8 @@ static json_t *answer(struct work *work, const json_t *request) {
     const struct {
         const char *name;
         json_t *(*handle)(struct work *work, const json_t *request);
-    } requests[] = {{"start", start}, {"try", try}, {"compare", compare}, {"measure", measure}, {"model", model}};
+    } requests[] = {{"start", start},     {"try", try},         {"build", build},
+                    {"compare", compare}, {"measure", measure}, {"model", model}};
     const char *what = json_string_value(json_object_get(request, "do"));
     for (size_t i = 0; what && i < sizeof requests / sizeof *requests; i++)
         if (strcmp(requests[i].name, what) == 0 && (work->bench || requests[i].handle == start))

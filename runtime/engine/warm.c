@@ -24,6 +24,7 @@
 #include "engine/engine_private.h"
 #include "ops/bind.h"
 #include "proof/known_answer.h"
+#include "proof/prepare.h"
 
 /* Each worker has a compiler of its own in memory, some 200 MiB. */
 enum { MOST_PROCESSES = 4, MOST_ITEMS = 256, WORD_BYTES = 24, MOST_ROWS = 64 };
@@ -55,20 +56,6 @@ struct work {
     int count;
     struct item items[MOST_ITEMS]; /* in the same order in all processes */
 };
-
-/* The program of this very call, which may have other constants than that of the proof. */
-static void build(struct ci_device *device, const struct item *item) {
-    const char *sources[CI_BIND_SOURCES];
-    char options[CI_BIND_OPTIONS_BYTES];
-    int count = 0;
-    const struct ci_variant *variant = item->choice.variant;
-    if (ci_bind_options(variant, item->choice.tunables, &item->call, sources, &count, options) != CLINFER_OK) return;
-    for (int i = 0; i < variant->launch_count; i++) {
-        struct ci_kernel *kernel = NULL;
-        if (ci_kernel_create(device, sources, count, options, variant->launches[i].kernel, &kernel) == CLINFER_OK)
-            ci_kernel_destroy(kernel);
-    }
-}
 
 static void add_item(void *user, const struct ci_node *node, const struct ci_choice *choice) {
     struct work *work = user;
@@ -115,17 +102,10 @@ static enum clinfer_status prove_some(struct clinfer_engine *engine, atomic_int 
         const struct ci_place *place = &engine->store.places[item->place];
         assert(item->choice.variant);
         ci_watch_begin(CI_WATCH_BUILD, 0);
-        if (ci_proof_known_answer(place->device, &place->caps, item->choice.variant, item->choice.tunables,
-                                  &item->call) == CLINFER_OK)
-            build(place->device, item);
+        ci_proof_prepare(place->device, &place->caps, item->choice.variant, item->choice.tunables, &item->call, true);
     }
     free(work);
     return status;
-}
-
-/* Taking a binary makes PoCL compile each kernel once more, and what it has compiled it keeps by itself. */
-static bool saving_compiles(const struct ci_device *device) {
-    return strstr(ci_device_caps(device)->platform, "Portable Computing Language") != NULL;
 }
 
 static atomic_int *map(int memory) {
@@ -144,8 +124,7 @@ enum clinfer_status ci_warm_work(const struct clinfer_engine_options *options, i
     if (!taken) return ci_fail(CLINFER_INVALID_ARGUMENT, "--memory %d is no memory to share", memory);
     enum clinfer_status status = ci_engine_open(options, CI_ENGINE_PLACED, &engine);
     if (status == CLINFER_OK) status = prove_some(engine, taken);
-    for (int i = 0; engine && i < engine->device_count; i++)
-        if (!saving_compiles(engine->devices[i])) ci_device_save_programs(engine->devices[i]);
+    for (int i = 0; engine && i < engine->device_count; i++) ci_proof_prepared(engine->devices[i]);
     return status; /* the process ends without closing what would save programs */
 }
 

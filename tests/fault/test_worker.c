@@ -21,6 +21,7 @@
 #include "proof/measure.h"
 #include "support/device_fixture.h"
 #include "support/process.h"
+#include "tuner/builders.h"
 #include "tuner/worker.h"
 #include "tuner/worker_wire.h"
 
@@ -242,6 +243,52 @@ static void test_endless_compile_ends_at_the_deadline(void **state) {
     assert_outcome(&trial, CI_TRIAL_TIMED_OUT, "no end within 3 s while compiling");
 }
 
+/* ---- building ahead ---- */
+
+/* Seconds that the worker takes for a program that nobody has built yet, but perhaps two builders just now. */
+static double seconds_to_build(struct ci_builders *builders, const char *what) {
+    char comment[96];
+    struct ci_problem sum = problem_of(&ci_op_add, "prompt"), norm = problem_of(&ci_op_rmsnorm, "smollm2, prompt");
+    struct ci_build list[] = {{.problem = &sum}, {.problem = &norm}};
+    list[0].candidate = candidate_of(&ci_op_add, CI_BACKEND_OPENCL, "portable", NULL);
+    list[1].candidate = candidate_of(&ci_op_rmsnorm, CI_BACKEND_OPENCL, "portable", NULL);
+    snprintf(comment, sizeof comment, "/* %s of process %d at %ld */", what, (int)getpid(), (long)time(NULL));
+    poison("", comment);
+    if (builders) ci_builders_build(builders, list, 2, 60);
+    assert_false(list[0].failed || list[1].failed);
+    ci_worker_destroy(worker);
+    assert_ok(ci_worker_create(&(struct ci_worker_options){0}, &worker));
+    struct ci_trial trial = try(&sum, &list[0].candidate, 60);
+    if (trial.outcome != CI_TRIAL_PASSED) fail_msg("outcome %d: %s", (int)trial.outcome, trial.reason);
+    return trial.build_seconds;
+}
+
+static void test_what_builders_built_the_worker_finds(void **state) {
+    (void)state;
+    struct ci_builders *builders = ci_builders_create(&(struct ci_worker_options){0});
+    if (!builders) skip(); /* one processor */
+    double alone = seconds_to_build(NULL, "alone"), ahead = seconds_to_build(builders, "ahead");
+    print_message("a program takes %.3f s, built ahead %.3f s\n", alone, ahead);
+    assert_true(ahead < 0.7 * alone);
+    ci_builders_destroy(builders);
+}
+
+static void test_a_builder_that_crashes_fails_its_own_build(void **state) {
+    (void)state;
+    struct ci_builders *builders = ci_builders_create(&(struct ci_worker_options){0});
+    if (!builders) skip();
+    struct ci_problem sum = problem_of(&ci_op_add, "prompt"), norm = problem_of(&ci_op_rmsnorm, "smollm2, prompt");
+    struct ci_build list[] = {{.problem = &sum}, {.problem = &norm}, {.problem = &norm}};
+    list[0].candidate = candidate_of(&ci_op_add, CI_BACKEND_OPENCL, "portable", NULL);
+    list[1].candidate = list[2].candidate = candidate_of(&ci_op_rmsnorm, CI_BACKEND_OPENCL, "portable", NULL);
+    poison("", "*(volatile __global int *)(ulong)(get_global_id(0) + 16) = 1;");
+    ci_builders_build(builders, list, 3, 60);
+    assert_true(list[0].failed && !list[1].failed && !list[2].failed);
+    ci_builders_build(builders, list + 1, 2, 60);
+    assert_false(list[1].failed || list[2].failed);
+    ci_builders_destroy(builders);
+}
+
 static void test_wrong_numbers_are_refused(void **state) {
     (void)state;
     const char *first_row =
@@ -399,6 +446,8 @@ int main(void) {
         TEST(test_crash_costs_the_candidate_only),
         TEST(test_hang_ends_at_the_deadline),
         TEST(test_endless_compile_ends_at_the_deadline),
+        TEST(test_what_builders_built_the_worker_finds),
+        TEST(test_a_builder_that_crashes_fails_its_own_build),
         TEST(test_wrong_numbers_are_refused),
         TEST(test_write_out_of_bounds_is_refused),
         TEST(test_what_does_not_build_is_unusable),

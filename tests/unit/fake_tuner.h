@@ -22,6 +22,7 @@
 #include "profile/quarantine.h"
 #include "support/asserts.h"
 #include "support/imagined_gpu.h"
+#include "tuner/builders.h"
 #include "tuner/tune.h"
 
 static char data_folder[256];
@@ -52,6 +53,9 @@ static struct {
     double (*try_seconds)(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate);
     struct ci_profile_device device; /* what is measured of it; zeros: a usual one */
     double build_seconds;
+    double (*build)(const struct ci_problem *problem,
+                    const struct ci_tuner_candidate *candidate); /* NULL: none ahead */
+    int built_ahead;
     int fail_model;  /* outcome of ci_worker_model */
     int most_rounds; /* that it has time for; 0: all */
 } fake;
@@ -87,6 +91,29 @@ enum clinfer_status ci_worker_create(const struct ci_worker_options *options, st
 }
 
 void ci_worker_destroy(struct ci_worker *worker) { (void)worker; }
+
+/* Two builders, each of which takes as long as the worker would. */
+struct ci_builders *ci_builders_create(const struct ci_worker_options *options) {
+    static char builders;
+    (void)options;
+    return fake.build ? (struct ci_builders *)(void *)&builders : NULL;
+}
+
+void ci_builders_destroy(struct ci_builders *builders) { (void)builders; }
+
+int ci_builders_count(const struct ci_builders *builders) {
+    (void)builders;
+    return 2;
+}
+
+void ci_builders_build(struct ci_builders *builders, struct ci_build *list, int count, double deadline_seconds) {
+    (void)builders;
+    (void)deadline_seconds;
+    double seconds = 0;
+    for (int i = 0; i < count; i++) seconds += fake.build(list[i].problem, &list[i].candidate);
+    if (fake.pass) fake.pass(0.5 * seconds);
+    fake.built_ahead += count;
+}
 
 enum clinfer_status ci_worker_try(struct ci_worker *worker, const struct ci_problem *problem,
                                   const struct ci_tuner_candidate *candidate, double deadline_seconds,
