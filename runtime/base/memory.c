@@ -60,6 +60,13 @@ uint64_t ci_memory_limit(void) {
     return least(least(machine_bytes(), resources), group_bytes());
 }
 
+void ci_memory_for_long(void) {
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20); /* as that no longer follows from the other one: no system call for each body */
+#endif
+}
+
 void ci_memory_give_back(void) {
 #ifdef __GLIBC__
     malloc_trim(0);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "base/threads.h"
 #include "cli/command.h"
 #include "cli/config.h"
@@ -218,6 +219,7 @@ static int serve(struct serving *serving) {
 }
 
 static int run(struct serving *serving) {
+    ci_memory_for_long();
     sigset_t set = handled_signals();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     enum clinfer_status status = ci_serve_flags_read(&serving->flags, &serving->options);
