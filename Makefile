@@ -386,11 +386,11 @@ check-balancers: ## two servers behind HAProxy and nginx (apt install haproxy ng
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 scripts/check_balancers.py
 
-check-soak: ## SECONDS=120 REQUESTS=1000000 MODEL=FILE: clinfer serve on a device that fails one call in 5,000, mixed requests
+check-soak: ## SECONDS=120 REQUESTS=1000000 MODEL=FILE KEEP=FOLDER: clinfer serve on a device that fails one call in 5,000, mixed requests
 	@scripts/setup.sh check
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 scripts/check_soak.py --seconds $(or $(SECONDS),120) \
-	    $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(MODEL),--model "$(MODEL)")
+	    $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)")
 
 check-models: ## GEMMA=~/.local/share/clinfer/models/gemma3.gguf PYTHON=python3: real models that are there beside recorded truth
 	@$(MAKE) $(AGAIN) $(BUILD)/clinfer $(BUILD)/clinfer-probe

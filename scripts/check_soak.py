@@ -3,10 +3,18 @@
 clients of all kinds: answers in every dialect, streams cut at random, bad and huge bodies, long prompts, clients that
 leave while they wait. Nothing crashes, every request gets an answer or an error, and memory, descriptors, threads and
 the pages of the cache are at each of CHECKPOINTS, and at the end, what they were at the first; an answer can still fill
-the context. Ends after --requests, or --seconds."""
+the context. Ends after --requests, or --seconds.
+
+Memory is judged twice, with the model open and with it unloaded. Open, it may have to be measured again after the device
+has come back once more: where a fault made another kernel take the place of one, which nobody has compiled before, the
+server's process compiles it, and PoCL then keeps some 100 MiB of LLVM for its context until that is closed. What is
+leaked is there after that as well.
+
+The slowest requests are told, with what the server said meanwhile; --keep
+leaves its log, each line with its second, and that of its requests."""
 import argparse
 import collections
-import http.client
+import heapq
 import json
 import os
 import random
@@ -22,16 +30,64 @@ sys.path.insert(0, os.path.join(ROOT, "tests/support"))
 import serving  # noqa: E402
 
 MEBIBYTE = 1 << 20
+CALM = 22  # seconds
+MOST_GROWTH = 16 * MEBIBYTE
+WARMING = 1000  # requests without faults, so that kernels are built
 CHECKPOINTS = (500, 1000, 10000)  # requests
+EVERY = 600  # seconds
 BACK = 3  # times that the device has come back before the first of them
 SEEN = {200, 400, 429, 503}  # what a request may end with
+SLOWEST = 8  # requests that are told of
 WORDS = ["the", "sky", "is", "blue", "Lily", "and", "ball", "went", "to", "a park"]
+
+
+PATH = threading.local()  # that this thread asks
+
+
+def clock(moment):
+    """A moment of time.monotonic() as logs have it."""
+    wall = time.time() - time.monotonic() + moment
+    return time.strftime("%H:%M:%S", time.gmtime(wall)) + f".{int(wall * 1000) % 1000:03}"
+
+
+class Stamps:
+    """The server's log, each line with when it came (to a tenth of a second); and when this process itself had to wait:
+    what others leave of the machine is no matter of the server's."""
+
+    def __init__(self, server, keep):
+        self.server, self.lines, self.stops, self.waits = server, [], threading.Event(), []
+        self.copy = open(os.path.join(keep, "server.log"), "w", encoding="utf-8") if keep else None
+        self.thread = threading.Thread(target=self.follow, daemon=True)
+        self.thread.start()
+
+    def follow(self):
+        with open(self.server.log.name, encoding="utf-8", errors="replace") as log:
+            while True:
+                last = self.stops.is_set()
+                now = time.monotonic()
+                for line in log:
+                    self.lines.append((now, line.rstrip("\n")))
+                    if self.copy:
+                        self.copy.write(f"{clock(now)} {line}")
+                if self.copy:
+                    self.copy.flush()
+                if last:
+                    return
+                self.stops.wait(0.1)
+                late = time.monotonic() - now - 0.1
+                if late > 2:
+                    self.waits.append((late, now))
+                    self.lines.append((now, f"(for {late:.1f} s the machine did not let this process run)"))
+
+    def between(self, begun, end):
+        return [f"{clock(at)} {line}" for at, line in list(self.lines) if begun - 1 <= at <= end + 1]
 
 
 class Soak:
     def __init__(self, server, seed):
         self.server, self.seed, self.lock = server, seed, threading.Lock()
         self.seen, self.wrong, self.count, self.most, self.end = collections.Counter(), [], 0, 0, 0
+        self.slowest = []  # of (seconds, when it began, kind, path, what it ended with)
 
     def claim(self):
         with self.lock:
@@ -40,9 +96,12 @@ class Soak:
             self.count += 1
             return True
 
-    def note(self, kind, what, wrong=None):
+    def note(self, kind, begun, what, wrong=None):
         with self.lock:
             self.seen[f"{kind} {what}"] += 1
+            heapq.heappush(self.slowest, (time.monotonic() - begun, begun, kind, PATH.name, str(what)))
+            if len(self.slowest) > SLOWEST:
+                heapq.heappop(self.slowest)
             if wrong:
                 self.wrong.append(f"{kind}: {wrong}")
 
@@ -50,11 +109,15 @@ class Soak:
         draw = random.Random(self.seed * 1000 + number)
         while self.claim():
             kind = draw.choices([k for k, _ in KINDS], [weight for _, weight in KINDS])[0]
-            name = kind.__name__.removeprefix("ask_")
+            name, begun, PATH.name = kind.__name__.removeprefix("ask_"), time.monotonic(), ""
             try:
-                self.note(name, kind(self.server, draw))
+                self.note(name, begun, kind(self.server, draw))
             except Exception as failure:  # pylint: disable=broad-except
-                self.note(name, type(failure).__name__, f"{type(failure).__name__}: {failure}"[:600])
+                told = f"{type(failure).__name__}: {failure}"[:600]
+                self.note(name, begun, type(failure).__name__, f"{clock(begun)}, {PATH.name}: {told}")
+
+    def comebacks(self):
+        return self.server.said().count("it works again")
 
     def run(self, requests, seconds, clients):
         self.most, self.end = self.count + requests, time.monotonic() + seconds
@@ -84,6 +147,12 @@ def of(status, answer):
 
 def request_of(draw, stream):
     """(path, body) in one of the dialects that write text."""
+    path, body = draw_request(draw, stream)
+    PATH.name = path + (" stream" if stream else "")
+    return path, body
+
+
+def draw_request(draw, stream):
     messages = [{"role": "user", "content": words(draw, 1, 5)}]
     tokens = draw.randint(1, 24)
     return draw.choice([
@@ -193,6 +262,7 @@ def ask_vectors(server, draw):
 
 def ask_small(server, draw):
     path = draw.choice(("/health", "/ready", "/metrics", "/v1/models", "/props", "/slots", "/api/tags", "/nothing"))
+    PATH.name = path
     status, _, answer = server.ask("GET", path)
     assert status == 200 or path in ("/ready", "/nothing"), (path, status, answer)
     return status
@@ -214,7 +284,7 @@ def usage(server):
     with open(folder + "/status") as status:
         fields = dict(line.split(":", 1) for line in status)
     memory = sum(int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "VmSwap"))
-    cache = next(value for name, value in metrics(server).items() if name.startswith("vllm:kv_cache_usage_perc"))
+    cache = next((value for name, value in metrics(server).items() if name.startswith("vllm:kv_cache_usage_perc")), 0)
     return {"memory": memory, "threads": int(fields["Threads"]), "files": len(os.listdir(folder + "/fd")),
             "cache": cache}
 
@@ -227,12 +297,14 @@ def is_settled(server):
         ready.get("route", "").startswith("0:")
 
 
-def settle(server):
-    """What it has once nothing is under way: a client that has left, an engine that is opened or closed behind
-    everybody's back are noticed some time later. Memory is the least of some seconds."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not is_settled(server):
+def wait_until(is_so, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not is_so():
         time.sleep(0.1)
+
+
+def least_usage(server):
+    """Its last, but for memory, which is the least of some seconds: an engine may be opened or closed just now."""
     seen = []
     for _ in range(8):
         time.sleep(0.5)
@@ -240,11 +312,51 @@ def settle(server):
     return {**seen[-1], "memory": min(now["memory"] for now in seen)}
 
 
+def settle(server):
+    """What it has once nothing has been under way for a while: a client that has left is noticed some time later, and
+    threads with nothing to do end with their stacks and what malloc keeps for them, engines that helped out close."""
+    wait_until(lambda: is_settled(server))
+    time.sleep(CALM)
+    wait_until(lambda: is_settled(server))
+    return least_usage(server)
+
+
+def unload(server):
+    """What is left without a model, which is loaded again."""
+    name = server.ask("GET", "/v1/models")[2]["data"][0]["id"]
+    server.post("/models/unload", {"model": name})
+    wait_until(lambda: server.ask("GET", "/ready")[2].get("route") == "")
+    left = least_usage(server)["memory"]
+    server.ask("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1})
+    server.ask("POST", "/v1/embeddings", {"input": "a"})
+    return left
+
+
+def measure(soak, first, clients):
+    """The marks of a checkpoint: what it has, and "unloaded"."""
+    server = soak.server
+    now = settle(server)
+    for _ in range(3):
+        if not first or now["memory"] <= first["memory"] + MOST_GROWTH:
+            break
+        back = soak.comebacks()
+        end = time.monotonic() + 60
+        while soak.comebacks() < back + 2 and time.monotonic() < end:
+            soak.run(100, 60, clients)
+        now = settle(server)
+    now["unloaded"] = unload(server)
+    if not first:  # in case that was where the compiler had come in
+        wait_until(lambda: is_settled(server))
+        now["memory"] = min(now["memory"], least_usage(server)["memory"])
+    return now
+
+
 def grown(before, after):
     """What has grown since, a line each."""
     wrong = []
-    if after["memory"] > before["memory"] + 16 * MEBIBYTE:
-        wrong.append(f"memory grew by {(after['memory'] - before['memory']) / MEBIBYTE:.1f} MiB")
+    for memory in ("memory", "unloaded"):
+        if after[memory] > before[memory] + MOST_GROWTH:
+            wrong.append(f"{memory} grew by {(after[memory] - before[memory]) / MEBIBYTE:.1f} MiB")
     if after["files"] > before["files"] + 4:
         wrong.append(f"descriptors: {before['files']}, then {after['files']}")
     if after["threads"] > before["threads"] + 12:  # a pool of workers, an engine that is just being tried
@@ -268,25 +380,40 @@ def judge(soak, marks):
 
 
 def go(soak, requests, seconds, clients):
-    """(requests, usage) at each checkpoint, and at the end."""
-    begun, marks = time.monotonic(), []
-    for until in sorted({min(count, requests) for count in (*CHECKPOINTS, requests)}):
+    """(requests, usage) at each checkpoint, every ten minutes, and at the end."""
+    begun, marks, counts = time.monotonic(), [], [count for count in CHECKPOINTS if count < requests] + [requests]
+    while counts:
         # The first one is not what the time ends at: without it there is nothing to compare with.
         left = seconds - (time.monotonic() - begun) if marks else seconds
         if left <= 0:
             break
-        soak.run(max(until - soak.count, 0), left, clients)
-        # What one comeback has more than none is no leak: the engine of the rung below stays open beside the device's.
-        while not marks and soak.server.said().count("it works again") < BACK and soak.count < min(5000, requests):
+        soak.run(max(counts[0] - soak.count, 0), min(left, EVERY), clients)
+        # What one comeback has more than none is no leak: the engine of the rung below, say.
+        while not marks and soak.comebacks() < BACK and soak.count < min(5000, requests):
             soak.run(100, 60, clients)
-        marks.append((soak.count, settle(soak.server)))
-        print(f"after {soak.count} requests, {time.monotonic() - begun:.0f} s: {shown(marks[-1][1])}", flush=True)
+        while counts and counts[0] <= soak.count:
+            counts.pop(0)
+        marks.append((soak.count, measure(soak, marks[0][1] if marks else None, clients)))
+        print(f"{clock(time.monotonic())} after {soak.count} requests, {time.monotonic() - begun:.0f} s, "
+              f"{soak.comebacks()} comebacks: {shown(marks[-1][1])}", flush=True)
     return marks
 
 
 def shown(now):
-    return (f"{now['memory'] / MEBIBYTE:.1f} MiB, {now['files']} descriptors, {now['threads']} threads, "
+    return (f"{now['memory'] / MEBIBYTE:.1f} MiB, unloaded {now['unloaded'] / MEBIBYTE:.1f}, "
+            f"{now['files']} descriptors, {now['threads']} threads, "
             f"{100 * now['cache']:.0f}% of the cache's pages in use")
+
+
+def tell_slowest(soak, stamps):
+    if stamps.waits:
+        print(f"  {len(stamps.waits)} times, {sum(late for late, _ in stamps.waits):.0f} s in all, this process had to "
+              f"wait for the machine: at most {max(stamps.waits)[0]:.1f} s, at {clock(max(stamps.waits)[1])}")
+    for place, (seconds, begun, kind, path, what) in enumerate(sorted(soak.slowest, reverse=True)):
+        print(f"  {seconds:.2f} s from {clock(begun)}: {kind} {path}: {what}")
+        lines = stamps.between(begun, begun + seconds) if place == 0 else []
+        for line in lines[:20]:
+            print(f"      {line[:200]}")
 
 
 def main():
@@ -297,19 +424,28 @@ def main():
     parser.add_argument("--model", default=serving.TINY)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", default="*@p0.0002/{seed}:-5", help="as tests/fault/layer_faults.h has them")
+    parser.add_argument("--keep", metavar="FOLDER", help="for the logs: server.log, requests.jsonl")
     options = parser.parse_args()
+    if options.keep:
+        os.makedirs(options.keep, exist_ok=True)
     layer = os.path.join(os.path.dirname(serving.TOOL), "tests/fault/fake_layer.so")
     # Drivers and compilers are tried in processes of their own first, where the faults would strike as well.
     environment = {"OPENCL_LAYERS": layer, "FAKE_LAYER": options.faults.format(seed=options.seed),
                    "CLINFER_RETRY_SECONDS": "0.5", "CLINFER_PROBE": "",
                    "XDG_CACHE_HOME": os.path.realpath(os.path.join(os.path.dirname(serving.TOOL), "../soak-cache"))}
     serving.START_SECONDS = 300
-    flags = ["-m", options.model, "--device", "auto", "--metrics", "--slots", "--max-body", "2", "--queue", "64"]
+    flags = ["-m", options.model, "--device", "auto", "--metrics", "--slots", "--max-body", "2", "--queue", "64",
+             "--allow-model-changes"]
     # Building and checking kernels takes a minute where nobody has done it: once, and without faults.
     with serving.Serve(*flags, environment={**environment, "FAKE_LAYER": ""}) as server:
+        soak = Soak(server, options.seed + 1000)
+        soak.run(WARMING, 300, options.clients)
+        assert not soak.wrong, soak.wrong
         print(f"kernels are built; {server.ask('GET', '/ready')[2]}", flush=True)
+    if options.keep:
+        flags += ["--log-jsonl", os.path.join(os.path.realpath(options.keep), "requests.jsonl")]
     with serving.Serve(*flags, environment=environment) as server:
-        soak = Soak(server, options.seed)
+        soak, stamps = Soak(server, options.seed), Stamps(server, options.keep)
         marks = go(soak, options.requests, options.seconds, options.clients)
         for what, count in sorted(soak.seen.items()):
             print(f"  {count:7} {what}")
@@ -319,7 +455,10 @@ def main():
         for name, value in metrics(server).items():
             if name.startswith("clinfer:"):
                 print(f"  {name} {value:g}")
+        tell_slowest(soak, stamps)
         wrong = judge(soak, marks)
+        stamps.stops.set()
+        stamps.thread.join()
     for line in wrong:
         print(f"WRONG: {line}")
     if wrong:
