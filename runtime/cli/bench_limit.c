@@ -111,7 +111,9 @@ struct steps {
 
 static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
     struct work *work = user;
-    int unit = strncmp(step->types, "q8,", 3) == 0 ? UNIT_Q8 : UNIT_F32;
+    /* Activations of 16 bits take two products of bytes; what has to be done is one. */
+    bool bytes = strncmp(step->types, "q8,", 3) == 0 || strncmp(step->types, "q16,", 4) == 0;
+    int unit = bytes ? UNIT_Q8 : UNIT_F32;
     struct share *share = &work->shares[place_of(work->limits, step)];
     bool attention = strncmp(step->op, "attention", strlen("attention")) == 0;
     bool output = step->n == work->engine->model.hyper.vocabulary;

@@ -62,6 +62,18 @@ static void note_fallbacks(struct clinfer_engine *engine, const struct ci_plan *
     engine->stats.fallback_text = kept ? kept : "some ops run on the CPU (out of memory for more)";
 }
 
+/* What products read: "q16", or of a model in several places "q16, q8". */
+static void name_activations(const struct ci_plan *plan, char *text, size_t size) {
+    *text = 0;
+    for (int i = 0; i < ci_plan_steps(plan); i++) {
+        struct ci_plan_step step;
+        ci_plan_step(plan, i, &step);
+        if (strncmp(step.op, "matmul", strlen("matmul")) != 0) continue;
+        step.signature.types[strcspn(step.signature.types, ",")] = 0;
+        ci_names_add(text, size, step.signature.types);
+    }
+}
+
 /* Once per engine. */
 static void tell_stale(struct clinfer_engine *engine, const struct ci_plan *plan) {
     if (engine->told_stale || ci_plan_stale(plan) == 0) return;
@@ -97,8 +109,11 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     status = ci_plan_create(&engine->store, &graph, &options, &bucket->plan);
     if (status != CLINFER_OK) return status;
     engine->stats.activation_bytes += ci_plan_activation_bytes(bucket->plan);
-    ci_log(CLINFER_LOG_INFO, "a plan for %lld rows in %.1f ms", (long long)bucket->rows[CI_EXTENT_ROWS],
-           (ci_now() - begun) * 1e3);
+    char activations[64];
+    name_activations(bucket->plan, activations, sizeof activations);
+    ci_log(CLINFER_LOG_INFO, "a plan for %lld rows, %lld of them with logits, in %.1f ms; activations in %s",
+           (long long)bucket->rows[CI_EXTENT_ROWS], (long long)bucket->rows[CI_EXTENT_WANTED], (ci_now() - begun) * 1e3,
+           *activations ? activations : "f32");
     note_fallbacks(engine, bucket->plan);
     tell_stale(engine, bucket->plan);
     return CLINFER_OK;

@@ -36,6 +36,30 @@ static bool wants_codes(const struct ci_node *node, const struct ci_node *rounde
     return first;
 }
 
+static bool is_product(const struct ci_node *node) {
+    return node->op == &ci_op_matmul || node->op == &ci_op_matmul_experts; /* x and w0 in the same places */
+}
+
+/* Whether products of 16 bits are worth their time in this graph. */
+static bool can_afford_16_bits(const struct ci_graph *graph) {
+    int64_t rows = graph->rows[CI_EXTENT_ROWS], bytes = 0;
+    if (rows <= (graph->rows[CI_EXTENT_WANTED] == 1 ? CI_16_BIT_PROMPT : CI_16_BIT_ROWS)) return true;
+    for (const struct ci_node *node = graph->first; node; node = node->next)
+        for (int i = 0; i < node->op->inputs && is_product(node); i++) {
+            const struct ci_view *w = node->in[i] && (node->op->weight_inputs >> i & 1) ? &node->in[i]->view : NULL;
+            if (w) bytes += w->rows * (int64_t)ci_type_row_bytes(w->type, w->cols);
+        }
+    return bytes <= CI_16_BIT_WEIGHTS;
+}
+
+/* `rounded` reads codes of 8 bits. Who forces a variant on those has them. */
+static bool wants_16_bits(const struct ci_node *rounded, enum ci_activations activations, bool affordable,
+                          const struct ci_chooser *chooser) {
+    struct ci_choice codes;
+    if (activations != CI_ACTIVATIONS_AUTO) return activations == CI_ACTIVATIONS_Q16;
+    return affordable && ci_choices_first(chooser, rounded, &codes) && codes.origin != CI_CHOICE_FORCED;
+}
+
 /* The tensors of codes that the last tensor was rounded to, by whether they have 16 bits. */
 struct rounded {
     const struct ci_tensor *source;
@@ -64,10 +88,10 @@ enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activati
                                         const struct ci_chooser *by_place) {
     struct rounded rounded = {.source = NULL};
     struct ci_node *previous = NULL;
+    bool affordable = can_afford_16_bits(graph);
     for (struct ci_node *node = graph->first; node; previous = node, node = node->next) {
         const struct ci_chooser *chooser = &by_place[node->place];
-        bool product = node->op == &ci_op_matmul || node->op == &ci_op_matmul_experts; /* x and w0 in the same places */
-        if (!product || activations == CI_ACTIVATIONS_F32) continue;
+        if (!is_product(node) || activations == CI_ACTIVATIONS_F32) continue;
         const struct ci_tensor *x = node->in[CI_MATMUL_X];
         if (!node->in[CI_MATMUL_W0]->view.type->quantised || x->view.type != &ci_type_f32) continue;
         if (!ci_type_fits_cols(&ci_type_q8, x->view.cols)) continue;
@@ -75,7 +99,7 @@ enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activati
         struct ci_choice choice;
         if (!round_x(graph, node, false, &rounded, &trial)) return graph->status;
         if (!wants_codes(node, &trial, activations, chooser)) continue;
-        bool wide = activations == CI_ACTIVATIONS_Q16;
+        bool wide = wants_16_bits(&trial, activations, affordable, chooser);
         if (wide && !round_x(graph, node, true, &rounded, &trial)) return graph->status;
         if (wide && !ci_choices_first(chooser, &trial, &choice)) {
             wide = false;

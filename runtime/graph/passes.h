@@ -10,8 +10,15 @@ enum ci_activations { CI_ACTIVATIONS_AUTO, CI_ACTIVATIONS_F32, CI_ACTIVATIONS_Q8
 /* The passes ask by_place[node->place] what there is for a node.
  *
  * Puts `quantise` before matrix products as asked. AUTO takes what was measured to be faster; without measurements q8
- * where the first variant that fits with q8 stands in the table before the first that fits with f32. Where
- * q16 is asked for and nothing computes with it, q8 is taken. */
+ * where the first variant that fits with q8 stands in the table before the first that fits with f32. In place of q8 it
+ * takes q16 (docs/benchmarks.md has what that costs)
+ *   - for up to CI_16_BIT_ROWS rows: decoding waits for the weights, so that twice as many products are next to free;
+ *   - for prompts of up to CI_16_BIT_PROMPT rows, of which one has logits: they are soon computed in any case;
+ *   - for any number of rows where all products together have no more than CI_16_BIT_WEIGHTS bytes of weights. Small
+ *     models are fast in any case, and their answers turn on the least rounding.
+ * Where q16 is wanted and nothing computes with it, q8 is taken. */
+enum { CI_16_BIT_ROWS = 8, CI_16_BIT_PROMPT = 64, CI_16_BIT_WEIGHTS = 256 << 20 };
+
 enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activations activations,
                                         const struct ci_chooser *by_place);
 

@@ -204,6 +204,44 @@ static void activations_are_rounded_by_the_table_or_where_that_is_clearly_faster
     assert_false(is_rounded(f, 0.7e-4, 1.0e-4));
 }
 
+/* What a product with weights of so many rows reads on the CPU backend. */
+static const char *activations_of(struct fixture *f, int64_t weight_rows, int64_t rows, int64_t wanted,
+                                  enum ci_activations activations) {
+    struct ci_graph graph;
+    int64_t most[CI_EXTENT_COUNT] = {[CI_EXTENT_ROWS] = rows, [CI_EXTENT_WANTED] = wanted};
+    const struct ci_caps caps = {ci_cpu_features(), NULL, 2};
+    const struct ci_chooser by_place[] = {{&f->choices, CI_PLACE_CPU, NULL, &caps}};
+    f->x.view.type = &ci_type_f32;
+    f->x.view.rows = rows;
+    f->weight.view.rows = weight_rows;
+    ci_graph_init(&graph, most);
+    struct ci_tensor *in[CI_MAX_INPUTS] = {&f->x, &f->weight};
+    assert_non_null(ci_graph_add(&graph, &ci_op_matmul, "test", in, NULL, NULL));
+    graph.last->place = CI_PLACE_CPU;
+    assert_int_equal(ci_pass_activations(&graph, activations, by_place), CLINFER_OK);
+    const char *name = graph.last->in[CI_MATMUL_X]->view.type->name;
+    ci_graph_destroy(&graph);
+    return name;
+}
+
+static void sixteen_bits_where_they_cost_little(void **state) {
+    struct fixture *f = *state;
+    enum { SMALL = 1024, LARGE = 1 << 20 }; /* rows of 360 bytes */
+    if (!ci_cpu_features()->avx2 && !ci_cpu_features()->neondot) skip();
+    assert_string_equal(activations_of(f, LARGE, 1, 1, CI_ACTIVATIONS_AUTO), "q16");
+    assert_string_equal(activations_of(f, LARGE, 8, 8, CI_ACTIVATIONS_AUTO), "q16");
+    assert_string_equal(activations_of(f, LARGE, 9, 9, CI_ACTIVATIONS_AUTO), "q8");
+    assert_string_equal(activations_of(f, LARGE, 64, 1, CI_ACTIVATIONS_AUTO), "q16");
+    assert_string_equal(activations_of(f, LARGE, 65, 1, CI_ACTIVATIONS_AUTO), "q8");
+    assert_string_equal(activations_of(f, SMALL, 512, 64, CI_ACTIVATIONS_AUTO), "q16");
+    assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_Q8), "q8");
+    assert_string_equal(activations_of(f, LARGE, 512, 1, CI_ACTIVATIONS_Q16), "q16");
+    assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_F32), "f32");
+    const char *eight = ci_cpu_features()->avx2 ? "matmul=q8_r16_avx2" : "matmul=q8_r16_neondot";
+    assert_int_equal(ci_choices_force(&f->choices, eight), CLINFER_OK);
+    assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q8");
+}
+
 static void quarantine(struct fixture *f, const struct ci_profile_entry *entry) {
     struct ci_quarantined item = {
         .device = f->choices.places[1].device, .source = entry->source, .reason = "wrong", .clinfer = CLINFER_VERSION};
@@ -408,6 +446,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_is_in_quarantine_is_not_chosen, setup, teardown),
         cmocka_unit_test_setup_teardown(activations_are_rounded_by_the_table_or_where_that_is_clearly_faster, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(sixteen_bits_where_they_cost_little, setup, teardown),
         cmocka_unit_test_setup_teardown(forced, setup, teardown),
         cmocka_unit_test_setup_teardown(forced_wrongly, setup, teardown),
         cmocka_unit_test(layers_are_split),
