@@ -52,12 +52,14 @@ static bool can_afford_16_bits(const struct ci_graph *graph) {
     return bytes <= CI_16_BIT_WEIGHTS;
 }
 
-/* `rounded` reads codes of 8 bits. Who forces a variant on those has them. */
+/* `rounded` reads codes of 8 bits. Who forces a variant on those has them. Instruction sets without an instruction that
+ * sums four products are not ahead of the memory by as much. */
 static bool wants_16_bits(const struct ci_node *rounded, enum ci_activations activations, bool affordable,
                           const struct ci_chooser *chooser) {
     struct ci_choice codes;
     if (activations != CI_ACTIVATIONS_AUTO) return activations == CI_ACTIVATIONS_Q16;
-    return affordable && ci_choices_first(chooser, rounded, &codes) && codes.origin != CI_CHOICE_FORCED;
+    return affordable && chooser->caps->cpu->avx512vnni && ci_choices_first(chooser, rounded, &codes) &&
+           codes.origin != CI_CHOICE_FORCED;
 }
 
 /* The tensors of codes that the last tensor was rounded to, by whether they have 16 bits. */

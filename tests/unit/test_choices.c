@@ -209,8 +209,7 @@ static const char *activations_of(struct fixture *f, int64_t weight_rows, int64_
                                   enum ci_activations activations) {
     struct ci_graph graph;
     int64_t most[CI_EXTENT_COUNT] = {[CI_EXTENT_ROWS] = rows, [CI_EXTENT_WANTED] = wanted};
-    const struct ci_caps caps = {ci_cpu_features(), NULL, 2};
-    const struct ci_chooser by_place[] = {{&f->choices, CI_PLACE_CPU, NULL, &caps}};
+    const struct ci_chooser by_place[] = {{&f->choices, CI_PLACE_CPU, NULL, &f->caps}};
     f->x.view.type = &ci_type_f32;
     f->x.view.rows = rows;
     f->weight.view.rows = weight_rows;
@@ -227,7 +226,12 @@ static const char *activations_of(struct fixture *f, int64_t weight_rows, int64_
 static void sixteen_bits_where_they_cost_little(void **state) {
     struct fixture *f = *state;
     enum { SMALL = 1024, LARGE = 1 << 20 }; /* rows of 360 bytes */
-    if (!ci_cpu_features()->avx2 && !ci_cpu_features()->neondot) skip();
+    struct ci_cpu_features features = {.avx2 = true, .avx512vnni = true};
+    const char *eight = "matmul=q8_r16_avx2";
+#if !defined(__x86_64__)
+    skip();
+#endif
+    f->caps = (struct ci_caps){&features, NULL, 2};
     assert_string_equal(activations_of(f, LARGE, 1, 1, CI_ACTIVATIONS_AUTO), "q16");
     assert_string_equal(activations_of(f, LARGE, 8, 8, CI_ACTIVATIONS_AUTO), "q16");
     assert_string_equal(activations_of(f, LARGE, 9, 9, CI_ACTIVATIONS_AUTO), "q8");
@@ -237,8 +241,11 @@ static void sixteen_bits_where_they_cost_little(void **state) {
     assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_Q8), "q8");
     assert_string_equal(activations_of(f, LARGE, 512, 1, CI_ACTIVATIONS_Q16), "q16");
     assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_F32), "f32");
-    const char *eight = ci_cpu_features()->avx2 ? "matmul=q8_r16_avx2" : "matmul=q8_r16_neondot";
     assert_int_equal(ci_choices_force(&f->choices, eight), CLINFER_OK);
+    assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q8");
+    ci_choices_free(&f->choices);
+    assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q16");
+    features.avx512vnni = false;
     assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q8");
 }
 
