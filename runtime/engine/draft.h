@@ -72,7 +72,7 @@ struct ci_draft_engine {
     struct ci_draft_pace paces[CI_DRAFT_PACES];
     enum ci_draft_proof proofs[CI_DRAFT_RANGES]; /* of steps with so many rows */
     bool wants_proof, told_refused;
-    uint64_t proof_step; /* of the engine's: before it nothing is to be proven */
+    uint64_t proof_step;          /* of the engine's: before it nothing is to be proven */
     struct clinfer_engine *model; /* the smaller one; NULL: none */
     float *logits;                /* [its outputs] */
     double prompt_seconds;        /* that a row of a prompt takes there; 0: not known yet */

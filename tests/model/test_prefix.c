@@ -368,7 +368,8 @@ static void test_rows_that_nobody_has_looked_at_are_not_saved(void **state) {
     assert_ok(clinfer_engine_open(&options, &engine));
     clinfer_session *session = begin(engine);
     fill(tokens, 0, TOKENS_USED, 3, ci_narrowed(engine->model.hyper.vocabulary));
-    const struct clinfer_request request = {.tokens = tokens, .count = TOKENS_USED, .max_tokens = NEW, .ignore_end = true};
+    const struct clinfer_request request = {
+        .tokens = tokens, .count = TOKENS_USED, .max_tokens = NEW, .ignore_end = true};
     assert_ok(clinfer_submit(session, &request));
     for (int i = 0; i < 3; i++) assert_true(ci_engine_turn(engine));
     assert_true(session->computed >= 32 && session->generated == 0);
