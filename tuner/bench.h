@@ -40,6 +40,10 @@ void ci_bench_compare(struct ci_bench *bench, const struct ci_problem *problem,
 /* As ci_worker_model, with engines of its own on the device of `options`. */
 enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struct ci_worker_model *model);
 
+/* As ci_worker_steps, with the first of the model's tunings. */
+enum clinfer_status ci_bench_steps(const struct ci_bench_options *options, const struct ci_worker_model *model,
+                                   struct ci_profile_steps *steps);
+
 /* Gives back the memory of the problems that are kept. */
 void ci_bench_forget(struct ci_bench *bench);
 

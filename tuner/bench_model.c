@@ -13,6 +13,7 @@
  * itself, and fewer than LEAST_USED say too little. */
 static const double sample_seconds = 0.06;
 enum { LEAST_TOKENS = 4, MOST_TOKENS = 128, LEAST_USED = 3, PROMPTS = 8, HOPELESS_ROUNDS = 3 };
+enum { STEP_TOKENS = 6, STEP_ROUNDS = 5 };
 
 struct side {
     clinfer_engine *engine;
@@ -169,5 +170,59 @@ enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struc
     if (model->decode_rounds > round) model->decode_rounds = round;
     if (model->prefill_rounds > round) model->prefill_rounds = round;
     for (int i = 0; i < 2; i++) close_side(&sides[i]);
+    return status;
+}
+
+/* ---- steps of several rows ---- */
+
+/* Seconds of a step with a row of each of `count` sessions: each decodes behind the same tokens, all at once. */
+static enum clinfer_status time_step(const struct side *side, clinfer_session *const *sessions, int count, int context,
+                                     double *seconds) {
+    const struct clinfer_request request = {
+        .tokens = side->tokens, .count = (size_t)context, .max_tokens = STEP_TOKENS};
+    enum clinfer_status status = CLINFER_OK;
+    int submitted = 0;
+    *seconds = 0;
+    while (submitted < count && status == CLINFER_OK) {
+        status = clinfer_submit(sessions[submitted], &request);
+        submitted += status == CLINFER_OK;
+    }
+    for (int i = 0; i < submitted; i++) {
+        struct clinfer_result result;
+        enum clinfer_status ended = clinfer_wait(sessions[i], &result);
+        if (status == CLINFER_OK) status = ended;
+        double tokens = (double)result.generated_tokens - 1;
+        if (ended == CLINFER_OK && tokens > 0) *seconds = fmax(*seconds, result.generate_seconds / tokens);
+    }
+    return status;
+}
+
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+enum clinfer_status ci_bench_steps(const struct ci_bench_options *options, const struct ci_worker_model *model,
+                                   struct ci_profile_steps *steps) {
+    enum { MOST_ROWS = 1 << (CI_PROFILE_STEPS - 1) };
+    struct side side = {0};
+    clinfer_session *sessions[MOST_ROWS] = {NULL};
+    *steps = (struct ci_profile_steps){0};
+    if (model->context < 1) return ci_fail(CLINFER_INVALID_ARGUMENT, "context must be at least 1");
+    if (options->tell) options->tell(options->user, "loading the model");
+    enum clinfer_status status = open_side(options, model, 0, &side);
+    if (options->tell) options->tell(options->user, "running the model");
+    if (status == CLINFER_OK) draw_tokens(&side, model->context, 0);
+    for (int i = 0; i < MOST_ROWS && status == CLINFER_OK; i++) status = make_session(side.engine, &sessions[i]);
+    for (int i = 0; i < CI_PROFILE_STEPS && status == CLINFER_OK; i++) {
+        double samples[STEP_ROUNDS + 1] = {0}; /* the first builds, and computes what comes before */
+        for (int round = 0; round <= STEP_ROUNDS && status == CLINFER_OK; round++)
+            status = time_step(&side, sessions, 1 << i, model->context, &samples[round]);
+        qsort(samples + 1, STEP_ROUNDS, sizeof *samples, by_size);
+        steps->seconds[i] = samples[1 + STEP_ROUNDS / 2];
+    }
+    for (int i = 0; i < MOST_ROWS; i++)
+        if (sessions[i]) clinfer_session_destroy(sessions[i]);
+    close_side(&side);
     return status;
 }

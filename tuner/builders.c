@@ -67,10 +67,10 @@ static void *work(void *argument) {
 
 void ci_builders_build(struct ci_builders *builders, struct ci_build *list, int count, double deadline_seconds) {
     struct batch batch = {.list = list, .count = count, .deadline = deadline_seconds};
-    struct turn turns[CI_BUILDERS_MOST];
+    struct turn turns[CI_BUILDERS_MOST] = {{&batch, builders->workers[0]}};
     pthread_t threads[CI_BUILDERS_MOST];
     int started = 0;
-    for (int i = 0; i < builders->count; i++) turns[i] = (struct turn){&batch, builders->workers[i]};
+    for (int i = 1; i < builders->count; i++) turns[i] = (struct turn){&batch, builders->workers[i]};
     while (started + 1 < builders->count && started + 1 < count &&
            ci_threads_start(&threads[started], work, &turns[started + 1]) == 0)
         started++;

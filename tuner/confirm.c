@@ -16,8 +16,8 @@
 
 static const double slower = CI_TUNE_SLOWER;
 
-/* A run that is to measure only. */
-static const double brief_seconds = 6;
+/* A run that is to measure only; and of the budget what any other may take, so that time is left for settings. */
+static const double brief_seconds = 6, confirm_share = 0.3;
 
 /* ---- the profile as it would be ---- */
 
@@ -137,7 +137,7 @@ static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, s
         ci_profile_free(&profile);
     }
     const struct ci_sides sides = {.tunings = {old_tuning(tuner), path},
-                                   .seconds = outcome->brief ? brief_seconds : INFINITY};
+                                   .seconds = outcome->brief ? brief_seconds : confirm_share * tuner->options->budget};
     if (status == CLINFER_OK) status = ci_tuner_run_model(tuner, model, &sides, outcome);
     unlink(path);
     free(path);

@@ -251,15 +251,16 @@ static const struct standard {
     struct ci_imagined model;
 } standard_set[] = {
     {"SmolLM2-135M q4_1", {SMOLLM2, .matrices = &ci_type_q4_1, .embedding = &ci_type_q8_0}},
-    {"SmolLM2-135M q8_0", {SMOLLM2, .matrices = &ci_type_q8_0, .embedding = &ci_type_q8_0}},
     {"Qwen2.5-1.5B q4_0", {QWEN2_1_5B, .matrices = &ci_type_q4_0, .embedding = &ci_type_q6_k}},
-    {"Qwen2.5-1.5B q8_0", {QWEN2_1_5B, .matrices = &ci_type_q8_0, .embedding = &ci_type_q8_0}},
     {"Llama-3.2-1B q4_k", {LLAMA3_1B, .matrices = &ci_type_q4_k, .embedding = &ci_type_q6_k}},
+    {"Qwen2.5-1.5B q8_0", {QWEN2_1_5B, .matrices = &ci_type_q8_0, .embedding = &ci_type_q8_0}},
+    {"SmolLM2-135M q8_0", {SMOLLM2, .matrices = &ci_type_q8_0, .embedding = &ci_type_q8_0}},
 };
 
-enum clinfer_status ci_problems_add_standard(struct ci_problems *problems, const struct ci_caps *caps) {
+enum clinfer_status ci_problems_add_standard(struct ci_problems *problems, const struct ci_caps *caps, int most) {
+    const int all = sizeof standard_set / sizeof *standard_set;
     enum clinfer_status status = CLINFER_OK;
-    for (size_t i = 0; i < sizeof standard_set / sizeof *standard_set && status == CLINFER_OK; i++) {
+    for (int i = 0; i < all && (i == 0 || i < most) && status == CLINFER_OK; i++) {
         struct ci_model model;
         status = ci_model_imagine(&standard_set[i].model, &model);
         if (status == CLINFER_OK) status = add_model(problems, caps, &model, standard_set[i].name, NULL);

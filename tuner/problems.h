@@ -45,8 +45,8 @@ struct ci_problems {
  * ci_model_open; nothing was added then. */
 enum clinfer_status ci_problems_add_file(struct ci_problems *problems, const struct ci_caps *caps, const char *path);
 
-/* Adds those of common models that need not be there. */
-enum clinfer_status ci_problems_add_standard(struct ci_problems *problems, const struct ci_caps *caps);
+/* Adds those of `most` common models that need not be there, one at least; those first that say most of others. */
+enum clinfer_status ci_problems_add_standard(struct ci_problems *problems, const struct ci_caps *caps, int most);
 
 void ci_problems_free(struct ci_problems *problems);
 

@@ -269,6 +269,20 @@ static enum clinfer_status settle_one(struct settling *settling, const struct se
     return status;
 }
 
+/* What guessing tokens costs: an engine begins with that to choose how many, and goes on with what it sees. */
+static enum clinfer_status time_steps(const struct settling *settling) {
+    struct ci_tuner *tuner = settling->tuner;
+    double left = settling->end - ci_now();
+    struct ci_trial trial = {0};
+    struct ci_profile_steps steps;
+    if (left < least_seconds || ci_tuner_stopped(tuner)) return CLINFER_OK;
+    ci_tuner_progress(tuner, "steps of several rows", -1, NULL);
+    enum clinfer_status status = ci_worker_steps(tuner->worker, tuner->problems->models[settling->model].path,
+                                                 settling->paths[0], CONTEXT, left, &steps, &trial);
+    if (status == CLINFER_OK && trial.outcome == CI_TRIAL_PASSED) tuner->result->models[settling->model].steps = steps;
+    return status;
+}
+
 static enum clinfer_status settle(struct ci_tuner *tuner, int model, double end) {
     struct settling settling = {
         .tuner = tuner, .model = model, .end = end, .now = tuner->result->models[model].settings};
@@ -278,6 +292,7 @@ static enum clinfer_status settle(struct ci_tuner *tuner, int model, double end)
     if (!made) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the profile");
     status = write_profile(tuner, model, settling.paths[0], &settling.now);
     for (int i = 0; i < SETTINGS && status == CLINFER_OK; i++) status = settle_one(&settling, &settings[i]);
+    if (status == CLINFER_OK) status = time_steps(&settling);
     for (int i = 0; i < 2; i++) {
         unlink(settling.paths[i]);
         free(settling.paths[i]);

@@ -21,6 +21,9 @@
  * left), and what measuring the device may. */
 static const double model_share = 0.2, settings_share = 0.1, measure_share = 0.1;
 
+/* So many a common model of which there is no file is worth: with less time there are fewer of them. */
+static const double common_seconds = 7;
+
 bool ci_tuner_stopped(const struct ci_tuner *tuner) {
     const struct ci_tune_listener *listener = &tuner->options->listener;
     return listener->stopped && listener->stopped(listener->user);
@@ -77,7 +80,8 @@ static enum clinfer_status add_problems(struct ci_tuner *tuner) {
         status = CLINFER_OK;
     }
     if (status == CLINFER_OK && tuner->problems->model_count == 0)
-        status = ci_problems_add_standard(tuner->problems, options->caps);
+        status =
+            ci_problems_add_standard(tuner->problems, options->caps, (int)fmin(options->budget / common_seconds, 1e3));
     return status;
 }
 
@@ -372,6 +376,7 @@ static enum clinfer_status prepare(struct ci_tuner *tuner) {
         result->models[i].fingerprint = tuner->problems->models[i].fingerprint;
         const struct ci_profile_model *old = old_model(tuner, i);
         if (old) result->models[i].settings = old->settings;
+        if (old) result->models[i].steps = old->steps;
     }
     choose_work(tuner);
     return CLINFER_OK;

@@ -271,3 +271,16 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_m
     json_decref(answer);
     return status;
 }
+
+enum clinfer_status ci_worker_steps(struct ci_worker *worker, const char *model, const char *tuning, int context,
+                                    double deadline_seconds, struct ci_profile_steps *steps, struct ci_trial *trial) {
+    json_t *answer,
+        *request = json_pack("{ss ss ss si}", "do", "steps", "model", model, "tuning", tuning, "context", context);
+    enum clinfer_status status = request_trial(worker, request, deadline_seconds, &answer, trial);
+    *steps = (struct ci_profile_steps){0};
+    if (status == CLINFER_OK && trial->outcome == CI_TRIAL_PASSED &&
+        !ci_wire_read_numbers(json_object_get(answer, "steps"), steps->seconds, CI_PROFILE_STEPS))
+        conclude(trial, CI_TRIAL_CRASHED, "an answer that makes no sense");
+    json_decref(answer);
+    return status;
+}

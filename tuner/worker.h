@@ -104,6 +104,10 @@ struct ci_worker_model {
 enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_model *model, double deadline_seconds,
                                     struct ci_trial *trial);
 
+/* Seconds of a step of the model with 1, 2, 4, 8, 16 rows, each of a sequence of `context` tokens. */
+enum clinfer_status ci_worker_steps(struct ci_worker *worker, const char *model, const char *tuning, int context,
+                                    double deadline_seconds, struct ci_profile_steps *steps, struct ci_trial *trial);
+
 /* The worker's process, for tests; 0: none runs at this moment. */
 int ci_worker_process(const struct ci_worker *worker);
 

@@ -198,12 +198,25 @@ static json_t *model(struct work *work, const json_t *request) {
     return reply;
 }
 
+static json_t *steps(struct work *work, const json_t *request) {
+    struct ci_worker_model what = {0};
+    struct ci_profile_steps measured = {0};
+    struct ci_trial trial = {0};
+    if (json_unpack((json_t *)(uintptr_t)request, "{ss ss si}", "model", &what.model, "tuning", &what.tunings[0],
+                    "context", &what.context) != 0)
+        return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "steps lacks a field"));
+    ci_bench_forget(work->bench);
+    ci_bench_conclude(work->bench, ci_bench_steps(&work->options, &what, &measured), &trial);
+    return json_pack("{si so so}", "status", (int)CLINFER_OK, "trial", ci_wire_trial(&trial), "steps",
+                     numbers(measured.seconds, CI_PROFILE_STEPS));
+}
+
 static json_t *answer(struct work *work, const json_t *request) {
     const struct {
         const char *name;
         json_t *(*handle)(struct work *work, const json_t *request);
-    } requests[] = {{"start", start},     {"try", try},         {"build", build},
-                    {"compare", compare}, {"measure", measure}, {"model", model}};
+    } requests[] = {{"start", start},     {"try", try},     {"build", build}, {"compare", compare},
+                    {"measure", measure}, {"model", model}, {"steps", steps}};
     const char *what = json_string_value(json_object_get(request, "do"));
     for (size_t i = 0; what && i < sizeof requests / sizeof *requests; i++)
         if (strcmp(requests[i].name, what) == 0 && (work->bench || requests[i].handle == start))

@@ -129,6 +129,36 @@ static void print_others(const struct ci_tune_result *result, int model, const c
     if (count) ci_printf("\n");
 }
 
+/* From how many right guesses on some number of them pays, as an engine chooses it. */
+static double least_chance(const struct ci_profile_steps *steps) {
+    const double gain = 1.03;
+    for (double chance = 0.01; chance < 1; chance += 0.01) {
+        double right = 1, tokens = 1;
+        for (int guesses = 1, step = 1; step < CI_PROFILE_STEPS; guesses++) {
+            right *= chance;
+            tokens += right;
+            if (guesses + 1 != 1 << step) continue;
+            if (tokens * steps->seconds[0] > gain * steps->seconds[step]) return chance;
+            step++;
+        }
+    }
+    return 1;
+}
+
+static void print_steps(const struct ci_profile_steps *steps) {
+    const double *seconds = steps->seconds;
+    if (!(seconds[0] > 0) || !(seconds[CI_PROFILE_STEPS - 1] > 0)) return;
+    ci_printf(
+        "  guessed tokens (--lookup, -md): steps of 2, 4, 8, 16 rows take %.2f, %.2f, %.2f, %.2f times as long as of "
+        "one",
+        seconds[1] / seconds[0], seconds[2] / seconds[0], seconds[3] / seconds[0], seconds[4] / seconds[0]);
+    double chance = least_chance(steps);
+    if (chance < 1)
+        ci_printf(": they pay where more than %.0f%% are right\n", 100 * chance);
+    else
+        ci_printf(": they never pay\n");
+}
+
 /* What kernels cannot change. */
 static void print_settings(const struct ci_tune_result *result, int model) {
     for (int i = 0; i < result->setting_count; i++) {
@@ -139,6 +169,7 @@ static void print_settings(const struct ci_tune_result *result, int model) {
     }
     print_others(result, model, "  not faster, and left as they are: ", CI_TUNE_NO_BETTER);
     print_others(result, model, "  not measured, no time was left (--budget): ", CI_TUNE_NOT_MEASURED);
+    print_steps(&result->models[model].steps);
     const struct ci_profile_settings *now = &result->models[model].settings;
     if (!ci_profile_settings_say(now)) return;
     ci_printf("  runs from now on, unless you say otherwise, with");
@@ -276,6 +307,11 @@ static json_t *setting_json(const struct ci_tune_setting *setting) {
     return object;
 }
 
+static json_t *steps_json(const struct ci_profile_steps *steps) {
+    return json_pack("[f, f, f, f, f]", steps->seconds[0], steps->seconds[1], steps->seconds[2], steps->seconds[3],
+                     steps->seconds[4]);
+}
+
 static json_t *measured_json(const struct ci_profile_device *measured) {
     return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "read_bytes_per_second", measured->read_bytes_per_second,
                      "operations_per_second", measured->operations_per_second, "dot8_operations_per_second",
@@ -300,6 +336,7 @@ json_t *ci_tune_device_json(const struct ci_tune_device *device) {
         for (int k = 0; k < result->setting_count; k++)
             if (result->settings[k].model == i) json_array_append_new(settings, setting_json(&result->settings[k]));
         json_object_set_new(model, "settings", settings);
+        json_object_set_new(model, "steps", steps_json(&result->models[i].steps));
         json_array_append_new(models, model);
     }
     json_t *more = json_pack(

@@ -8,11 +8,11 @@
 #include "base/status.h"
 #include "engine/engine_private.h"
 
-static const struct ci_profile_settings *find(const struct clinfer_engine *engine) {
+static const struct ci_profile_model *find(const struct clinfer_engine *engine) {
     const struct ci_place_choices *at = &engine->choices.places[engine->store.preferred];
     uint64_t fingerprint = ci_model_fingerprint(&engine->model);
     for (int i = 0; i < at->profile.model_count && at->origin == CI_PROFILE_EXACT; i++)
-        if (at->profile.models[i].fingerprint == fingerprint) return &at->profile.models[i].settings;
+        if (at->profile.models[i].fingerprint == fingerprint) return &at->profile.models[i];
     return NULL;
 }
 
@@ -36,10 +36,13 @@ static enum clinfer_activations activations_of(const struct ci_profile_settings 
 }
 
 enum clinfer_status ci_engine_take_settings(struct clinfer_engine *engine) {
-    const struct ci_profile_settings *settings = find(engine);
+    const struct ci_profile_model *model = find(engine);
+    const struct ci_profile_settings *settings = model ? &model->settings : NULL;
     struct clinfer_engine_options *options = &engine->options;
     enum clinfer_status status = CLINFER_OK;
     ci_pages_ask_for_large(!settings || !is_word(settings->pages, "small"));
+    for (int i = 0; i < CI_PROFILE_STEPS && model; i++)
+        if (model->steps.seconds[i] > 0) ci_draft_pace_note(&engine->draft, INT64_C(1) << i, model->steps.seconds[i]);
     if (!settings || !ci_profile_settings_say(settings)) return CLINFER_OK;
     char taken[160] = "", text[48];
     if (settings->threads > 0 && options->threads == 0) {

@@ -88,6 +88,7 @@ static const struct ci_field model_fields[] = {
     NUMBER(ci_profile_model, prefill_before, 0, MOST_RATE),
     NUMBER(ci_profile_model, prefill_after, 0, MOST_RATE),
     NUMBER(ci_profile_model, covered, 0, 1),
+    CI_FIELD_CALLERS("steps", true),
     CI_FIELD_CALLERS("settings", true),
     END,
 };
@@ -231,6 +232,7 @@ static enum clinfer_status read_models(const struct ci_field_place *place, const
         struct ci_field_place below = ci_field_below(place, "models", (long)i);
         const json_t *item = json_array_get(array, i);
         enum clinfer_status status = ci_field_read(&below, model_fields, item, &profile->models[i]);
+        if (status == CLINFER_OK) status = ci_profile_steps_read(&below, item, &profile->models[i].steps);
         if (status == CLINFER_OK) status = ci_profile_settings_read(&below, item, &profile->models[i].settings);
         if (status != CLINFER_OK) return status;
         profile->model_count++;
@@ -322,6 +324,7 @@ static enum clinfer_status write_lists(const struct ci_field_place *place, const
         json_t *item = append_object(models);
         status = item ? ci_field_write(&below, model_fields, &profile->models[i], item)
                       : ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory", place->file);
+        if (status == CLINFER_OK) status = ci_profile_steps_write(&below, &profile->models[i].steps, item);
         if (status == CLINFER_OK) status = ci_profile_settings_write(&below, &profile->models[i].settings, item);
     }
     for (int i = 0; i < profile->entry_count && status == CLINFER_OK; i++) {

@@ -18,6 +18,12 @@ enum clinfer_status ci_profile_settings_read(const struct ci_field_place *place,
 enum clinfer_status ci_profile_settings_write(const struct ci_field_place *place,
                                               const struct ci_profile_settings *settings, json_t *object);
 
+/* The same with the member "steps". */
+enum clinfer_status ci_profile_steps_read(const struct ci_field_place *place, const json_t *object,
+                                          struct ci_profile_steps *steps);
+enum clinfer_status ci_profile_steps_write(const struct ci_field_place *place, const struct ci_profile_steps *steps,
+                                           json_t *object);
+
 /* CLBlast's parameters: whether the values fit each other; CLINFER_BAD_FILE names the first that does not. */
 enum clinfer_status ci_profile_clblast_check(const struct ci_field_place *place, const struct ci_profile_clblast *set);
 

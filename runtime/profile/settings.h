@@ -15,6 +15,13 @@ struct ci_profile_settings {
     char pages[CI_SETTING_WORD_BYTES];       /* "small": no large pages are asked for */
 };
 
+/* Seconds of a step with 1, 2, 4, 8 and 16 rows, each of which has logits: what guessing tokens costs. 0: not measured.
+ */
+enum { CI_PROFILE_STEPS = 5 };
+struct ci_profile_steps {
+    double seconds[CI_PROFILE_STEPS];
+};
+
 bool ci_profile_settings_say(const struct ci_profile_settings *settings); /* anything at all */
 
 #endif

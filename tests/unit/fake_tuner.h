@@ -204,6 +204,18 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_m
     return CLINFER_OK;
 }
 
+enum clinfer_status ci_worker_steps(struct ci_worker *worker, const char *model, const char *tuning, int context,
+                                    double deadline_seconds, struct ci_profile_steps *steps, struct ci_trial *trial) {
+    (void)worker;
+    (void)model;
+    (void)deadline_seconds;
+    assert_true(context > 0 && strchr(tuning, '/'));
+    *trial = (struct ci_trial){.outcome = CI_TRIAL_PASSED};
+    *steps = (struct ci_profile_steps){{0.01, 0.011, 0.012, 0.016, 0.03}};
+    if (fake.pass) fake.pass(0.5);
+    return CLINFER_OK;
+}
+
 /* ---- a tune ---- */
 
 static struct {

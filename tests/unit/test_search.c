@@ -107,7 +107,7 @@ static void test_standard_models_need_no_file(void **state) {
     (void)state;
     struct ci_caps caps = imagined_gpu_caps();
     struct ci_problems problems = {0};
-    assert_ok(ci_problems_add_standard(&problems, &caps));
+    assert_ok(ci_problems_add_standard(&problems, &caps, 99));
     assert_true(problems.model_count >= 5);
     const struct ci_tune_problem *smol = NULL, *qwen = NULL;
     for (int i = 0; i < problems.count; i++) {

@@ -27,8 +27,10 @@ static void write_profile(const struct ci_profile_settings *settings, uint64_t o
     ci_signature_key(&caps, &profile.key);
     assert_ok(ci_source_open(model_path, NULL, &gguf));
     assert_ok(ci_model_open(gguf, &model));
-    struct ci_profile_model record = {
-        .name = "tiny", .fingerprint = ci_model_fingerprint(&model) ^ other, .settings = *settings};
+    struct ci_profile_model record = {.name = "tiny",
+                                      .steps = {{0.01, 0.02}},
+                                      .fingerprint = ci_model_fingerprint(&model) ^ other,
+                                      .settings = *settings};
     ci_model_close(&model);
     ci_gguf_close(gguf);
     profile.models = &record;
@@ -57,6 +59,7 @@ static void test_settings_of_a_tune_are_taken(void **state) {
     clinfer_engine *engine = open_with(&options);
     assert_int_equal(ci_threads_count(engine->threads), 1);
     assert_ptr_equal(engine->threads, engine->store.threads);
+    assert_true(ci_draft_pace(&engine->draft, 1) == 0.01 && ci_draft_pace(&engine->draft, 2) == 0.02);
     assert_int_equal(engine->options.batch, 64);
     assert_int_equal(engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS], 64);
     assert_int_equal(engine->options.activations, CLINFER_ACTIVATIONS_F32);

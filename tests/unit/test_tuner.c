@@ -281,7 +281,7 @@ static void test_without_a_model_common_shapes_are_tuned(void **state) {
     (void)state;
     struct ci_tune_result result;
     heard.stop_after = 200;
-    assert_ok(tune(&(struct wish){.budget = 5, .standard = true}, &result));
+    assert_ok(tune(&(struct wish){.budget = 40, .standard = true}, &result));
     assert_int_equal(fake.models, 0);
     assert_true(result.model_count >= 5 && result.profile.entry_count > 0);
     ci_tune_free(&result);
