@@ -40,10 +40,16 @@ static int thread_values(const struct ci_tuner *tuner, word *values) {
 }
 
 static int activation_values(const struct ci_tuner *tuner, word *values) {
-    (void)tuner;
     strcpy(values[0], "f32");
-    strcpy(values[1], "q8");
+    strcpy(values[1], tuner->options->caps->device ? "q8" : "q16");
     return 2;
+}
+
+/* Less true than what `auto` takes on the CPU backend. */
+static int rough_values(const struct ci_tuner *tuner, word *values) {
+    if (tuner->options->caps->device) return 0;
+    strcpy(values[0], "q8");
+    return 1;
 }
 
 static int batch_values(const struct ci_tuner *tuner, word *values) {
@@ -92,19 +98,21 @@ static void set_pages(struct ci_profile_settings *settings, const char *value) {
 enum { DECODE = 1, PROMPT = 2 };
 
 /* In the order in which they are measured. A setting may be kept where answers stay as true as they are: f32 is truer
- * than q8, which is what a plan may take by itself. */
+ * than what `auto` takes, which on devices is q8. */
 static const struct setting {
     const char *name;
     int runs;       /* what it concerns */
     bool goes_down; /* one value after the other: what comes after a slower one is slower still */
     int (*values)(const struct ci_tuner *tuner, word *values);
-    void (*set)(struct ci_profile_settings *settings, const char *value); /* NULL: reported only */
+    void (*set)(struct ci_profile_settings *settings, const char *value); /* NULL: it is the KV cache's type */
+    bool reported;                                                        /* and never kept */
 } settings[] = {
-    {"threads", DECODE | PROMPT, true, thread_values, set_threads},
-    {"activations", DECODE | PROMPT, false, activation_values, set_activations},
-    {"batch", PROMPT, true, batch_values, set_batch},
-    {"pages", DECODE | PROMPT, false, page_values, set_pages},
-    {"KV cache", DECODE, false, cache_values, NULL},
+    {"threads", DECODE | PROMPT, true, thread_values, set_threads, false},
+    {"activations", DECODE | PROMPT, false, activation_values, set_activations, false},
+    {"batch", PROMPT, true, batch_values, set_batch, false},
+    {"pages", DECODE | PROMPT, false, page_values, set_pages, false},
+    {"activations", DECODE | PROMPT, false, rough_values, set_activations, true},
+    {"KV cache", DECODE, false, cache_values, NULL, true},
 };
 
 enum { SETTINGS = sizeof settings / sizeof *settings };
@@ -204,7 +212,7 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
         if (pass == 0 || sides.seconds >= least_seconds)
             status = ci_tuner_run_model(tuner, settling->model, &sides, outcome);
         judge(setting, outcome, all);
-        if (!outcome->ran || !setting->set || all->ratio > worth || is_sure(all)) break;
+        if (!outcome->ran || setting->reported || all->ratio > worth || is_sure(all)) break;
     }
     return status;
 }
@@ -222,8 +230,8 @@ static enum clinfer_status try_value(struct settling *settling, const struct set
         take_gain(&outcome->decode, &result->decode);
         take_gain(&outcome->prefill, &result->prefill);
         take_gain(&all, &result->all);
-        bool better = setting->set && all.ratio <= worth && is_sure(&all);
-        result->what = better ? CI_TUNE_KEPT : setting->set ? CI_TUNE_NO_BETTER : CI_TUNE_REPORTED;
+        bool better = all.ratio <= worth && is_sure(&all);
+        result->what = setting->reported ? CI_TUNE_REPORTED : better ? CI_TUNE_KEPT : CI_TUNE_NO_BETTER;
     }
     if (result->what == CI_TUNE_KEPT) {
         struct ci_profile_model *record = &settling->tuner->result->models[settling->model];
@@ -256,7 +264,8 @@ static enum clinfer_status settle_one(struct settling *settling, const struct se
     int count = setting->values(settling->tuner, values);
     enum clinfer_status status = CLINFER_OK;
     /* What an earlier tune has set may have become worse than nothing. */
-    if (count > 0 && setting->set && changes(&settling->now, setting, by_itself)) strcpy(values[count++], by_itself);
+    if (count > 0 && !setting->reported && changes(&settling->now, setting, by_itself))
+        strcpy(values[count++], by_itself);
     for (int i = 0; i < count && status == CLINFER_OK; i++) {
         if (setting->set && !changes(&settling->now, setting, values[i])) continue;
         struct ci_tune_setting *result = add_result(settling->tuner, settling->model, setting, values[i]);

@@ -110,12 +110,12 @@ static void print_kept(const struct ci_tune_setting *setting) {
     ci_printf(", 19 times in 20\n");
 }
 
-/* It changes answers. */
+/* Answers become less true. */
 static void print_reported(const struct ci_tune_setting *setting) {
-    ci_printf(
-        "  %s %s: decode %.2fx (%.2fx to %.2fx) behind %d tokens; it changes answers, so nobody but you sets it\n",
-        setting->name, setting->value, setting->decode.ratio, setting->decode.low, setting->decode.high,
-        setting->context);
+    ci_printf("  %s %s, which changes answers, so that nobody but you sets it", setting->name, setting->value);
+    print_ratio("decode", &setting->decode);
+    print_ratio("prompts", &setting->prefill);
+    ci_printf(" behind %d tokens\n", setting->context);
 }
 
 static void print_others(const struct ci_tune_result *result, int model, const char *what, int which) {
@@ -132,13 +132,13 @@ static void print_others(const struct ci_tune_result *result, int model, const c
 /* From how many right guesses on some number of them pays, as an engine chooses it. */
 static double least_chance(const struct ci_profile_steps *steps) {
     const double gain = 1.03;
-    for (double chance = 0.01; chance < 1; chance += 0.01) {
+    for (int percent = 1; percent < 100; percent++) {
         double right = 1, tokens = 1;
         for (int guesses = 1, step = 1; step < CI_PROFILE_STEPS; guesses++) {
-            right *= chance;
+            right *= 0.01 * percent;
             tokens += right;
             if (guesses + 1 != 1 << step) continue;
-            if (tokens * steps->seconds[0] > gain * steps->seconds[step]) return chance;
+            if (tokens * steps->seconds[0] > gain * steps->seconds[step]) return 0.01 * percent;
             step++;
         }
     }

@@ -30,9 +30,10 @@ static enum clinfer_status take_threads(struct clinfer_engine *engine, int count
 static bool is_word(const char *word, const char *name) { return strcmp(word, name) == 0; }
 
 static enum clinfer_activations activations_of(const struct ci_profile_settings *settings) {
-    return is_word(settings->activations, "f32")  ? CLINFER_ACTIVATIONS_F32
-           : is_word(settings->activations, "q8") ? CLINFER_ACTIVATIONS_Q8
-                                                  : CLINFER_ACTIVATIONS_AUTO;
+    return is_word(settings->activations, "f32")   ? CLINFER_ACTIVATIONS_F32
+           : is_word(settings->activations, "q16") ? CLINFER_ACTIVATIONS_Q16
+           : is_word(settings->activations, "q8")  ? CLINFER_ACTIVATIONS_Q8
+                                                   : CLINFER_ACTIVATIONS_AUTO;
 }
 
 enum clinfer_status ci_engine_take_settings(struct clinfer_engine *engine) {

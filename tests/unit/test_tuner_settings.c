@@ -79,6 +79,7 @@ static void test_what_runs_do_by_themselves_stays_where_it_is_best(void **state)
     assert_int_equal(setting(&result, "batch", "256")->what, CI_TUNE_NO_BETTER);
     assert_null(setting(&result, "batch", "128"));
     /* What changes answers is measured, and never kept. */
+    assert_int_equal(setting(&result, "activations", "q8")->what, CI_TUNE_REPORTED);
     assert_int_equal(setting(&result, "KV cache", "q8_0")->what, CI_TUNE_REPORTED);
     assert_true(result.profile.models[0].steps.seconds[2] == 0.012);
     ci_tune_free(&result);
