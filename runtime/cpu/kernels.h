@@ -8,7 +8,8 @@
 
 enum { CI_CPU_PEAK_CHAINS = 10 };
 
-/* Weights in layout r16 by activations in q8, q16 and f32. */
+/* Weights in layout r16 by activations in q8, q16 and f32; what they have room for. */
+enum { CI_R16_MOST_COLS = 131072 };
 #define CI_CPU_R16_OF(name, isa)                                                                                       \
     extern ci_cpu_function ci_cpu_matmul_q8_##name##_r16_##isa, ci_cpu_matmul_q16_##name##_r16_##isa,                  \
         ci_cpu_matmul_f32_##name##_r16_##isa, ci_cpu_matmul_experts_q8_##name##_r16_##isa,                             \

@@ -8,16 +8,21 @@
  *        x [x0 x1 x2 x3 x0 .. x3 ]  ...                           four codes of x, the same for every row
  *          [ sum r0 |  ..  | r15 ]  8 times into 16 int32, then to float, times both scales
  *
- * A weight is scale * code + offset, so what a block adds is scale * scale_x * (codes . codes_x) + offset * sum_x. A
- * type brings one function that unpacks 32 columns. Types with a scale for 16 columns have two halves. With x in f32
- * each column becomes floats while it is in registers: lane = row is what that needs too.
+ * A weight is scale * code + offset, so what a block adds is scale * scale_x * (codes . codes_x) + offset * sum_x.
+ * Where the offset is a code times the scale the integer sum begins with that code times the sum of x's: a
+ * multiplication less of the eleven that an AVX-512 processor's two units share. A type brings one function that
+ * unpacks 32 columns. Types with a scale for 16 columns have two halves. With x in f32 each column becomes floats while
+ * it is in registers: lane = row is what that needs too.
  *
  * One row of x (decode) is bound by memory: each thread walks STREAMS distant places of its share at once and
- * prefetches. With too little under way half of the bandwidth is reached; many places cost it too, since each is another
- * page of the memory. Twice 4 KB ahead was best at both speeds that a shared machine shows, 50 and 80 GB/s. Several rows:
- * a group of 16 by up to R16_TILE_ROWS rows of x, the unpacked codes used for all of them (two groups share nothing and
- * need more registers than there are).
+ * prefetches. With too little under way half of the bandwidth is reached; many places cost it too, since each is
+ * another page of the memory. Twice 4 KB ahead was best at both speeds that a shared machine shows, 50 and 80 GB/s.
+ * Several rows: a group of 16 by up to R16_TILE_ROWS rows of x, the unpacked codes used for all of them (two groups
+ * share nothing and need more registers than there are). x in q8 or q16 is packed for it first, so that a tile reads it
+ * from front to back by one address. A row's result does not depend on how many there are beside it, up to MANY_ROWS.
  * Everything is inlined with constant bounds into one function per type. */
+#include <assert.h>
+
 #include "cpu/kernels.h"
 #include "cpu/matmul.h"
 #include "types/layout.h"
@@ -25,7 +30,7 @@
 #include "clkernels/types/fp4_values.clh"
 #include "clkernels/types/iq4_values.clh"
 
-enum { R16 = 16, STREAMS = 2, PREFETCH_BYTES = 4096, CACHED_BYTES = 512 * 1024 };
+enum { R16 = 16, STREAMS = 2, PREFETCH_BYTES = 4096 };
 
 /* 32 columns of 16 rows. */
 struct r16_block {
@@ -220,6 +225,7 @@ struct r16_tile {
     const struct ci_matmul_job *job;
     int64_t w_rows[STREAMS], x_row;
     int stored;
+    const uint8_t *panel; /* x in q8 or q16: these rows (pack_tile) */
 };
 
 INLINE const uint8_t *group_at(struct r16_type type, const struct r16_tile *tile, int g) {
@@ -247,56 +253,95 @@ INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float valu
 
 /* ---- x in q8 and q16 ---- */
 
-/* Each plane has exact sums, of which only what both give is rounded. */
-INLINE r16_float dot_planes(const r16_quad *quads, const uint8_t *codes, int count, int most, int planes) {
-    r16_float high = r16_dot(quads, codes, count, most);
-    if (planes == 1) return high;
-    return r16_fma(high, r16_set(CI_Q16_HIGH), r16_dot(quads, codes + CI_Q8_GROUP, count, most));
+/* 32 columns of a tile's rows of x as it reads them: the codes of each row, then the scales of all, then of each half
+ * what the products of codes begin with, of each plane, or what an offset is multiplied with. A panel has room for all
+ * columns of one row. */
+enum { PANEL_BYTES = 512 * 1024 };
+INLINE int x_bytes(int planes) { return planes * CI_Q8_GROUP + 4 * (1 + 2 * planes); }
+static_assert(CI_R16_MOST_COLS / 32 * (2 * CI_Q8_GROUP + 20) <= PANEL_BYTES, "a row that is longer than a panel");
+
+/* Of the types whose zero is a code, what a product of codes begins with: -zero times the sum of x's codes. */
+INLINE bool begins(struct r16_type type) { return type.zero && (type.most != -128 || R16_BYTE_OFFSET != 0); }
+
+INLINE void put_starts(struct r16_type type, const uint8_t *codes, int planes, int rows, uint8_t *numbers) {
+    for (int plane = 0; plane < planes; plane++) {
+        int32_t starts[2];
+        r16_code_sums(codes + plane * CI_Q8_GROUP, starts);
+        if (type.halves == 1) starts[0] += starts[1];
+        for (int h = 0; h < type.halves; h++) {
+            starts[h] *= -type.zero;
+            memcpy(numbers + 4 * rows * (1 + h * planes + plane), &starts[h], 4);
+        }
+    }
 }
 
-/* One row of x, columns 32 * k .. + 31, with what was unpacked; `groups` scales lie behind one another. Of two halves
- * the sum of x in the second one is that of both less that in the first. */
-INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *codes, int planes,
-                           const float *scales, int64_t groups, int64_t k, r16_float sum) {
-    const float *sums = scales + groups, *half_sums = sums + groups;
-    bool has_offset = type.most != -128 || R16_BYTE_OFFSET != 0;
-    codes += 32 * planes * k;
-    if (type.halves == 1) {
-        r16_float dot = dot_planes(block->quad, codes, 8, type.most, planes);
-        sum = r16_fma(dot, r16_times(block->scale[0], scales[k]), sum);
-        return has_offset ? r16_fma_scalar(block->offset[0], sums[k], sum) : sum;
+/* `rows` rows of x from x_row on. */
+INLINE void pack_tile(struct r16_type type, const struct ci_matmul_job *job, int64_t x_row, int rows, int planes,
+                      uint8_t *panel) {
+    int64_t x_cols = job->x->cols, groups = x_cols / 32;
+    for (int r = 0; r < rows; r++) {
+        int64_t first_col, row = ci_matmul_input(job, x_row + r, &first_col);
+        const uint8_t *start = (const uint8_t *)job->x->data + (size_t)row * ci_type_row_bytes(job->x->type, x_cols);
+        const uint8_t *codes = start + planes * first_col;
+        const float *scales = ci_codes_scales(start, planes, x_cols) + first_col / 32;
+        uint8_t *at = panel;
+        for (int64_t k = 0; k < job->w->cols / 32; k++, codes += planes * 32, at += rows * x_bytes(planes)) {
+            uint8_t *numbers = at + rows * planes * 32 + r * 4;
+            memcpy(at + r * planes * 32, codes, (size_t)planes * 32);
+            memcpy(numbers, &scales[k], 4);
+            if (begins(type))
+                put_starts(type, codes, planes, rows, numbers);
+            else
+                for (int h = 0; h < type.halves; h++)
+                    memcpy(numbers + 4 * rows * (1 + h), &scales[(h + 1) * groups + k], 4);
+        }
     }
-    r16_float first = r16_mul(dot_planes(block->quad, codes, 4, type.most, planes), block->scale[0]);
-    r16_float second = dot_planes(block->quad + 4, codes + 16, 4, type.most, planes);
-    r16_float both = r16_fma(second, block->scale[1], first);
-    sum = r16_fma_scalar(both, scales[k], sum);
-    sum = r16_fma_scalar(block->offset[1], sums[k], sum);
-    return r16_fma_scalar(r16_sub(block->offset[0], block->offset[1]), half_sums[k], sum);
+}
+
+/* Each plane has exact sums, of which only what both give is rounded. What they begin with lies `rows` apart. */
+INLINE r16_float dot_planes(struct r16_type type, const r16_quad *quads, const uint8_t *codes, int count,
+                            const void *starts, int rows, int planes) {
+    typedef int32_t __attribute__((may_alias)) integer;
+    const integer *start = starts;
+    r16_float high = r16_dot(begins(type) ? start[0] : 0, quads, codes, count, type.most);
+    if (planes == 1) return high;
+    r16_float low = r16_dot(begins(type) ? start[rows] : 0, quads, codes + CI_Q8_GROUP, count, type.most);
+    return r16_fma(high, r16_set(CI_Q16_HIGH), low);
+}
+
+/* Row r of `rows` in a tile, 32 columns of it, with what was unpacked. Of two halves the sum of x in the second one is
+ * that of both less that in the first. */
+INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *x, int planes, int rows,
+                           int r, r16_float sum) {
+    typedef float __attribute__((may_alias)) number;
+    const uint8_t *codes = x + planes * 32 * r, *numbers = x + planes * 32 * rows + 4 * r;
+    const number *scale = (const number *)(const void *)numbers, *sums = scale + rows;
+    bool has_offset = type.zero == 0;
+    if (type.halves == 1) {
+        r16_float dot = dot_planes(type, block->quad, codes, 8, sums, rows, planes);
+        sum = r16_fma(dot, r16_times(block->scale[0], *scale), sum);
+        return has_offset ? r16_fma_scalar(block->offset[0], sums[0], sum) : sum;
+    }
+    r16_float first = r16_mul(dot_planes(type, block->quad, codes, 4, sums, rows, planes), block->scale[0]);
+    r16_float second = dot_planes(type, block->quad + 4, codes + 16, 4, sums + planes * rows, rows, planes);
+    sum = r16_fma_scalar(r16_fma(second, block->scale[1], first), *scale, sum);
+    if (!has_offset) return sum;
+    sum = r16_fma_scalar(block->offset[1], sums[0], sum);
+    return r16_fma_scalar(r16_sub(block->offset[0], block->offset[1]), sums[rows], sum);
 }
 
 INLINE void tile_codes(struct r16_type type, const struct r16_tile *tile, int groups, int rows, int planes) {
-    const struct ci_type *x_type = planes == 2 ? &ci_type_q16 : &ci_type_q8;
-    int64_t cols = tile->job->w->cols, x_cols = tile->job->x->cols;
-    const uint8_t *x[R16_TILE_ROWS], *w[STREAMS];
-    const float *scales[R16_TILE_ROWS]; /* behind all codes of the row, and behind all scales the sums */
+    const uint8_t *w[STREAMS], *x = tile->panel;
     r16_float sum[STREAMS][R16_TILE_ROWS];
-    UNROLL for (int r = 0; r < rows; r++) {
-        int64_t first_col, row = ci_matmul_input(tile->job, tile->x_row + r, &first_col);
-        const uint8_t *start =
-            (const uint8_t *)tile->job->x->data + (size_t)row * ci_type_row_bytes(x_type, x_cols);
-        x[r] = start + planes * first_col;
-        scales[r] = ci_codes_scales(start, planes, x_cols) + first_col / 32;
-    }
     UNROLL for (int g = 0; g < groups; g++) {
         w[g] = group_at(type, tile, g);
         UNROLL for (int r = 0; r < rows; r++) sum[g][r] = r16_zero();
     }
-    for (int64_t k = 0; k < cols / 32; k++) {
+    for (int64_t k = 0; k < tile->job->w->cols / 32; k++, x += rows * x_bytes(planes)) {
         UNROLL for (int g = 0; g < groups; g++) {
             struct r16_block block;
             load_block(type, w[g], k, &block);
-            UNROLL for (int r = 0; r < rows; r++) sum[g][r] =
-                add_block(type, &block, x[r], planes, scales[r], x_cols / 32, k, sum[g][r]);
+            UNROLL for (int r = 0; r < rows; r++) sum[g][r] = add_block(type, &block, x, planes, rows, r, sum[g][r]);
         }
     }
     UNROLL for (int g = 0; g < groups; g++) {
@@ -353,11 +398,18 @@ INLINE void tile_f32(struct r16_type type, const struct r16_tile *tile, int grou
 
 typedef void r16_tile_function(struct r16_type type, const struct r16_tile *tile, int groups, int rows);
 
-/* Decode: one row of x, STREAMS places of the share at once. */
-INLINE void walk_streams(struct r16_type type, r16_tile_function *function, const struct ci_matmul_job *job,
+/* x in q8 or q16, packed for tiles. */
+struct r16_packed {
+    _Alignas(64) uint8_t bytes[PANEL_BYTES];
+};
+
+/* Decode: one row of x, STREAMS places of the share at once. `planes` of codes; 0: floats. */
+INLINE void walk_streams(struct r16_type type, r16_tile_function *function, int planes, const struct ci_matmul_job *job,
                          int64_t first, int64_t last) {
     int64_t groups = (last - first + R16 - 1) / R16, each = groups / STREAMS, rest = groups % STREAMS;
-    struct r16_tile tile = {.job = job, .stored = STREAMS};
+    struct r16_packed packed;
+    struct r16_tile tile = {.job = job, .stored = STREAMS, .panel = packed.bytes};
+    if (planes) pack_tile(type, job, 0, 1, planes, packed.bytes);
     for (int64_t i = 0; i < each + (rest > 0); i++) {
         for (int s = 0; s < STREAMS; s++) {
             int64_t group = i < each ? s * each + i : STREAMS * each + (s < rest ? s : 0);
@@ -368,28 +420,48 @@ INLINE void walk_streams(struct r16_type type, r16_tile_function *function, cons
     }
 }
 
+/* How many rows of x the next tile has. */
+INLINE int tile_rows(int64_t left) {
+    int rows = R16_TILE_ROWS;
+    while (rows > left) rows /= 2;
+    return rows;
+}
+
+/* For tiles of constant size. */
+INLINE void run_tile(struct r16_type type, r16_tile_function *function, const struct r16_tile *tile, int rows) {
+    if (R16_TILE_ROWS >= 16 && rows == 16)
+        function(type, tile, 1, 16);
+    else if (R16_TILE_ROWS >= 8 && rows == 8)
+        function(type, tile, 1, 8);
+    else if (rows == 4)
+        function(type, tile, 1, 4);
+    else if (rows == 2)
+        function(type, tile, 1, 2);
+    else
+        function(type, tile, 1, 1);
+}
+
 /* Several rows of x, in pieces that stay in the second-level cache while the weights go by. */
-INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, const struct ci_matmul_job *job,
+INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, int planes, const struct ci_matmul_job *job,
                         int64_t first, int64_t last) {
-    int64_t rows = job->rows, row_bytes = (int64_t)ci_type_row_bytes(job->x->type, job->w->cols);
-    int64_t piece = CACHED_BYTES / row_bytes / R16_TILE_ROWS * R16_TILE_ROWS;
-    if (piece < 2 * R16_TILE_ROWS) piece = 2 * R16_TILE_ROWS;
+    int64_t rows = job->rows, row_bytes = planes ? job->w->cols / 32 * x_bytes(planes) : job->w->cols * 4;
+    int64_t piece = PANEL_BYTES / row_bytes;
+    struct r16_packed packed;
+    if (piece > R16_TILE_ROWS) piece = piece / R16_TILE_ROWS * R16_TILE_ROWS;
+    if (piece < 1) piece = 1;
     for (int64_t x_first = 0; x_first < rows; x_first += piece) {
         int64_t x_last = x_first + piece < rows ? x_first + piece : rows;
-        for (int64_t row = first; row < last; row += R16) {
-            struct r16_tile tile = {.job = job, .w_rows = {row}, .x_row = x_first, .stored = 1};
-            for (; tile.x_row + R16_TILE_ROWS <= x_last; tile.x_row += R16_TILE_ROWS)
-                function(type, &tile, 1, R16_TILE_ROWS);
-            if (R16_TILE_ROWS > 4 && tile.x_row + 4 <= x_last) {
-                function(type, &tile, 1, 4);
-                tile.x_row += 4;
+        for (int64_t x = x_first; planes && x < x_last; x += tile_rows(x_last - x))
+            pack_tile(type, job, x, tile_rows(x_last - x), planes, packed.bytes + (x - x_first) * row_bytes);
+        for (int64_t row = first; row < last; row += R16)
+            for (int64_t x = x_first; x < x_last; x += tile_rows(x_last - x)) {
+                const struct r16_tile tile = {.job = job,
+                                              .w_rows = {row},
+                                              .x_row = x,
+                                              .stored = 1,
+                                              .panel = packed.bytes + (x - x_first) * row_bytes};
+                run_tile(type, function, &tile, tile_rows(x_last - x));
             }
-            if (tile.x_row + 2 <= x_last) {
-                function(type, &tile, 1, 2);
-                tile.x_row += 2;
-            }
-            if (tile.x_row < x_last) function(type, &tile, 1, 1);
-        }
     }
 }
 
@@ -412,14 +484,16 @@ INLINE bool many_f32(const struct ci_matmul_job *job) {
     return false;
 }
 
+enum { PLANES_f32, PLANES_q8, PLANES_q16 };
+
 #define KERNEL(name, kind)                                                                                             \
     static void part_##kind##_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                   \
         if (job->rows == 1)                                                                                            \
-            walk_streams(type_##name, tile_##kind, job, first, last);                                                  \
+            walk_streams(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                   \
         else if (many_##kind(job))                                                                                     \
             walk_rows(type_##name, job, first, last);                                                                  \
         else                                                                                                           \
-            walk_blocks(type_##name, tile_##kind, job, first, last);                                                   \
+            walk_blocks(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                    \
     }                                                                                                                  \
     void R16_NAME(ci_cpu_matmul_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {          \
         ci_matmul_share(call, thread, threads, R16, part_##kind##_##name);                                             \

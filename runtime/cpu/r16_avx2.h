@@ -115,10 +115,10 @@ INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
 }
 
 /* Two products of a code up to `most` and one of x (at most 127): how many quads fit in 16 bits? */
-INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count, int most) {
+INLINE r16_float r16_dot(int32_t start, const r16_quad *quads, const uint8_t *codes, int count, int most) {
     const int together = most == 15 ? 8 : most == 31 ? 4 : most == 63 ? 2 : 1;
     const __m256i ones = _mm256_set1_epi16(1);
-    __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    __m256i sum[2] = {_mm256_set1_epi32(start), _mm256_set1_epi32(start)};
     UNROLL for (int first = 0; first < count; first += together) {
         __m256i words[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
         UNROLL for (int q = first; q < first + together; q++) {
@@ -135,6 +135,15 @@ INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count,
         UNROLL for (int i = 0; i < 2; i++) sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(words[i], ones));
     }
     return (r16_float){{_mm256_cvtepi32_ps(sum[0]), _mm256_cvtepi32_ps(sum[1])}};
+}
+
+/* The sums of 16 codes and of the 16 behind them. */
+INLINE void r16_code_sums(const uint8_t *codes, int32_t sums[2]) {
+    __m256i twos = _mm256_maddubs_epi16(_mm256_set1_epi8(1), _mm256_loadu_si256((const void *)codes));
+    __m256i fours = _mm256_madd_epi16(twos, _mm256_set1_epi16(1));
+    __m256i eights = _mm256_hadd_epi32(fours, fours), halves = _mm256_hadd_epi32(eights, eights);
+    sums[0] = _mm256_extract_epi32(halves, 0);
+    sums[1] = _mm256_extract_epi32(halves, 4);
 }
 
 INLINE r16_float r16_column(r16_quad quad, int c) {

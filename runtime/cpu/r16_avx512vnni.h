@@ -6,7 +6,7 @@
 #include "cpu/simd.h"
 
 #define R16_NAME(name) name##_avx512vnni
-enum { R16_TILE_ROWS = 8, R16_BYTE_OFFSET = -128 };
+enum { R16_TILE_ROWS = 16, R16_BYTE_OFFSET = -128 };
 #define R16_ROW_LANES 16
 
 typedef __m512i r16_quad;
@@ -80,13 +80,22 @@ INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
 }
 
 /* The broadcast is part of the instruction, which gcc does not find by itself. */
-INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count, int most) {
+INLINE r16_float r16_dot(int32_t start, const r16_quad *quads, const uint8_t *codes, int count, int most) {
     typedef int32_t __attribute__((may_alias, aligned(1))) four_codes;
-    __m512i sum = _mm512_setzero_si512();
+    __m512i sum[2] = {_mm512_set1_epi32(start), _mm512_setzero_si512()};
     (void)most;
-    UNROLL for (int q = 0; q < count; q++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(quads[q]),
+    UNROLL for (int q = 0; q < count; q++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum[q % 2]) : "v"(quads[q]),
                                                    "m"(((const four_codes *)(const void *)codes)[q]));
-    return _mm512_cvtepi32_ps(sum);
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(sum[0], sum[1]));
+}
+
+/* The sums of 16 codes and of the 16 behind them. */
+INLINE void r16_code_sums(const uint8_t *codes, int32_t sums[2]) {
+    __m256i ones = _mm256_set1_epi8(1),
+            fours = _mm256_dpbusd_epi32(_mm256_setzero_si256(), ones, _mm256_loadu_si256((const void *)codes));
+    __m256i eights = _mm256_hadd_epi32(fours, fours), halves = _mm256_hadd_epi32(eights, eights);
+    sums[0] = _mm256_extract_epi32(halves, 0);
+    sums[1] = _mm256_extract_epi32(halves, 4);
 }
 
 /* Column c of a quad: one byte of each lane. */

@@ -110,8 +110,8 @@ INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
         vqtbl1q_s8(table, vreinterpretq_u8_s8(quad[q].v[i]));
 }
 
-INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count, int most) {
-    int32x4_t sum[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+INLINE r16_float r16_dot(int32_t start, const r16_quad *quads, const uint8_t *codes, int count, int most) {
+    int32x4_t sum[4] = {vdupq_n_s32(start), vdupq_n_s32(start), vdupq_n_s32(start), vdupq_n_s32(start)};
     (void)most;
     UNROLL for (int q = 0; q < count; q += 4) {
         int8x16_t x = vreinterpretq_s8_u8(vld1q_u8(codes + 4 * q));
@@ -123,6 +123,11 @@ INLINE r16_float r16_dot(const r16_quad *quads, const uint8_t *codes, int count,
         }
     }
     R16_EACH(vcvtq_f32_s32(sum[i]));
+}
+
+/* The sums of 16 codes and of the 16 behind them. */
+INLINE void r16_code_sums(const uint8_t *codes, int32_t sums[2]) {
+    for (int h = 0; h < 2; h++) sums[h] = vaddlvq_s8(vreinterpretq_s8_u8(vld1q_u8(codes + 16 * h)));
 }
 
 INLINE r16_float r16_column(r16_quad quad, int c) {

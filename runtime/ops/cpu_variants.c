@@ -139,8 +139,7 @@ static const struct r16_kernel *find_r16(const struct r16_kernel *kernels, const
     VARIANT(matmul_experts, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)
 #define R16(isa)                                                                                                       \
     static bool has_r16_##isa(const struct ci_caps *caps, const struct ci_call *call) {                                \
-        (void)call;                                                                                                    \
-        return caps->cpu->isa;                                                                                         \
+        return caps->cpu->isa && call->in[CI_MATMUL_W0].cols <= CI_R16_MOST_COLS;                                      \
     }                                                                                                                  \
     R16_OF(q8, isa)                                                                                                    \
     R16_OF(q16, isa)                                                                                                   \

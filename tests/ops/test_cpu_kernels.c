@@ -109,10 +109,10 @@ static void test_variants_pass_the_gate_on_their_ops_cases(void **state) {
         for (const struct ci_case *shape = ci_ops[i]->cases; shape->name; shape++) check_case(ci_ops[i], shape);
 }
 
-/* Rows of x around the tiles of 1, 2, 4 and 8; rows of the weight around groups of 16 and streams of four. */
+/* Rows of x around the tiles of 1, 2, 4, 8 and 16; rows of the weight around groups of 16 and streams of four. */
 static void check_matmul_shapes(const struct ci_type *x, const struct ci_type *w) {
-    enum { X = 6, W = 5 };
-    static const int64_t x_rows[X] = {1, 2, 3, 5, 8, 15}, w_rows[W] = {1, 15, 17, 50, 131};
+    enum { X = 7, W = 5 };
+    static const int64_t x_rows[X] = {1, 2, 3, 5, 8, 15, 27}, w_rows[W] = {1, 15, 17, 50, 131};
     int64_t cols = w->block_cols < 32 ? 43 : w->block_cols < 256 ? 96 : 512;
     char name[96], set[48];
     for (int i = 0; i < X; i++) {
@@ -150,6 +150,55 @@ static void test_matmul_is_right_at_the_edges_of_its_tiles(void **state) {
         check_matmul_shapes(&ci_type_f32, quantised[i]);
     }
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) check_matmul_shapes(&ci_type_f32, plain[i]);
+}
+
+/* Guessed tokens and kept prefixes rest on it. */
+static void check_rows_alone(const struct ci_variant *variant, const struct ci_case *shape) {
+    struct ci_sample_call sample, together, alone;
+    void *weights[CI_MAX_INPUTS], *none[CI_MAX_INPUTS];
+    if (ci_sample_create(variant->op, shape, SEED, &sample) != CLINFER_OK) fail_msg("%s", ci_status_message());
+    const size_t row_bytes = ci_type_row_bytes(sample.call.in[0].type, sample.call.in[0].cols);
+    for (int64_t rows = 2; rows <= sample.call.in[0].rows; rows++) {
+        if (ci_sample_copy(&sample, &together) != CLINFER_OK) fail_msg("%s", ci_status_message());
+        lay_out(variant, &together.call, weights);
+        together.call.in[0].rows = together.call.out[0].rows = rows;
+        variant->cpu (&together.call)(&together.call, 0, 1);
+        for (int64_t row = 0; row<rows; row += rows> 4 ? 3 : 1) {
+            if (ci_sample_copy(&sample, &alone) != CLINFER_OK) fail_msg("%s", ci_status_message());
+            lay_out(variant, &alone.call, none);
+            alone.call.in[0].rows = alone.call.out[0].rows = 1;
+            alone.call.in[0].data = (uint8_t *)alone.call.in[0].data + (size_t)row * row_bytes;
+            variant->cpu (&alone.call)(&alone.call, 0, 1);
+            const float *one = alone.call.out[0].data, *many = together.call.out[0].data;
+            for (int64_t i = 0; i < together.call.out[0].cols; i++)
+                if (memcmp(&one[i], &many[row * together.call.out[0].cols + i], sizeof *one) != 0)
+                    fail_msg("%s, %s: row %d of %d, column %d: %.9g alone, %.9g beside others", variant->name,
+                             shape->name, (int)row, (int)rows, (int)i, (double)one[i],
+                             (double)many[row * together.call.out[0].cols + i]);
+            alone.call.in[0].data = (uint8_t *)alone.call.in[0].data - (size_t)row * row_bytes;
+            for (int i = 0; i < CI_MAX_INPUTS; i++) free(none[i]);
+            ci_sample_destroy(&alone);
+        }
+        for (int i = 0; i < CI_MAX_INPUTS; i++) free(weights[i]);
+        ci_sample_destroy(&together);
+    }
+    ci_sample_destroy(&sample);
+}
+
+static void test_a_row_of_a_matmul_does_not_depend_on_how_many_there_are(void **state) {
+    (void)state;
+    static const struct ci_type *const types[] = {&ci_type_q4_0, &ci_type_q8_0,   &ci_type_q4_k,
+                                                  &ci_type_q6_k, &ci_type_iq4_nl, &ci_type_q2_k};
+    struct ci_caps here = caps();
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const struct ci_case shape = {.name = types[i]->name, .in = {{&ci_type_q8, 31, 512}, {types[i], 50, 512}}};
+        struct ci_sample_call sample;
+        if (ci_sample_create(&ci_op_matmul, &shape, SEED, &sample) != CLINFER_OK) fail_msg("%s", ci_status_message());
+        for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1))
+            if ((*v)->op == &ci_op_matmul && (*v)->weight_layout && ci_variant_fits(*v, &here, &sample.call))
+                check_rows_alone(*v, &shape);
+        ci_sample_destroy(&sample);
+    }
 }
 
 /* Where many rows of x are the lanes: rows of x around one and two vectors and blocks of them, rows of the weight
@@ -626,6 +675,7 @@ int main(void) {
         cmocka_unit_test(test_every_variant_of_this_processor_does_some_case),
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
+        cmocka_unit_test(test_a_row_of_a_matmul_does_not_depend_on_how_many_there_are),
         cmocka_unit_test(test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_rows_in_16_bits_are_the_same_bits_alone),
         cmocka_unit_test(test_outputs_of_16_bits_pass_the_gate),
