@@ -310,7 +310,7 @@ asan: ## make check under AddressSanitizer and UBSan
 	@$(MAKE) $(AGAIN) CONFIG=asan check
 
 # ThreadSanitizer of GCC 12 needs the kernel to lay memory out as it expects.
-TSAN_TESTS := $(patsubst %,build/tsan/tests/%,unit/test_base model/test_threads model/test_router_threads fault/test_arguments)
+TSAN_TESTS := $(patsubst %,build/tsan/tests/%,unit/test_base model/test_threads model/test_router_threads model/test_router_kinds fault/test_arguments)
 tsan: ## the library's threads under ThreadSanitizer, on the CPU backend
 	@scripts/setup.sh check
 	@$(MAKE) $(AGAIN) CONFIG=tsan $(TSAN_TESTS)

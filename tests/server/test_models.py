@@ -198,6 +198,27 @@ def test_an_idle_model_goes_out_or_sleeps():
         assert state(server, "tiny") == "loaded"
 
 
+def test_keep_alive_of_a_request_goes_before_the_servers():
+    def ask(model, keep):
+        body = {"model": model, "prompt": "a", "stream": False, "options": {"num_predict": 1}, "keep_alive": keep}
+        assert server.post("/api/generate", body)["done"]
+
+    with Router("--models-dir", MODELS, "--keep-alive", "100ms") as server:
+        ask("one", -1)
+        ask("two", "1h")
+        ask("three", 0)
+        await_state(server, "three", "unloaded")
+        time.sleep(0.5)
+        assert state(server, "one") == state(server, "two") == "loaded"
+        ask("two", "50ms")
+        await_state(server, "two", "unloaded")
+        assert server.post("/api/generate", {"model": "one", "keep_alive": 0})
+        await_state(server, "one", "unloaded")
+    with Router("--models-dir", MODELS, "--keep-alive", "-1") as server:
+        ask("one", 0.1)
+        await_state(server, "one", "unloaded")
+
+
 def test_presets_are_read_again():
     presets = os.path.join(FOLDER.name, "presets.ini")
 
