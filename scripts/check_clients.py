@@ -9,16 +9,14 @@ functions case_* below in them; vectors are asked of a small random encoder besi
 suites out of their source packages. With --url a running server is asked instead, llama-server for example (and with
 --embeddings URL for vectors). Prints a line a case and in the end a table, and ends with 1 if one failed."""
 import argparse
+import contextlib
 import glob
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tarfile
 import time
-import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests/support"))
@@ -365,21 +363,13 @@ def make_environment(folder, packages):
     return python
 
 
-def start_server(model, *more):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen([os.path.join(ROOT, "build/release/clinfer"), "serve", "-m", model, "--port", str(port), "-q", *more])
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url + "/health").close()
-            return server, url
-        except OSError:
-            if server.poll() is not None:
-                sys.exit("the server ended")
-            time.sleep(0.1)
-    sys.exit("the server is not ready")
+def start_server(servers, model, *more):
+    """What it is at; it ends with `servers`, an ExitStack."""
+    import serving  # of this repository; the environments have none of it
+    port = serving.free_port()
+    command = [os.path.join(ROOT, "build/release/clinfer"), "serve", "-m", model, "--port", str(port), "-q", *more]
+    servers.enter_context(serving.running(command, port))
+    return f"http://127.0.0.1:{port}"
 
 
 def run_cases(python, label, wanted, rows):
@@ -430,24 +420,18 @@ def main():
     import tiny_bert  # of this repository; the environments have none of it
     packages = {"new": NEW + SUITE_TOOLS, "old": OLD, "more": MORE}
     environments = {label: make_environment(os.path.join(arguments.build, label), packages[label]) for label in packages}
-    servers, rows = [], []
-    try:
+    rows = []
+    with contextlib.ExitStack() as servers:
         if not URL:
             # The clients' suites say no max_tokens, look at the shape of what comes, and ask what is told of these models.
-            server, URL = start_server(arguments.model, "-n", "256", "--alias", "model_id,gpt-6-astra")
+            URL = start_server(servers, arguments.model, "-n", "256", "--alias", "model_id,gpt-6-astra")
             encoder = os.path.join(arguments.build, "bert.gguf")
             tiny_bert.write(encoder)
-            servers.append(server)
-            server, EMBEDDINGS = start_server(encoder)
-            servers.append(server)
+            EMBEDDINGS = start_server(servers, encoder)
         for label, python in environments.items():
             run_cases(python, label, arguments.names, rows)
         if arguments.suites:
             rows += [("suite", *row) for row in run_suites(environments["new"], arguments.build)]
-    finally:
-        for server in servers:
-            server.send_signal(signal.SIGTERM)
-            server.wait()
     show(rows, environments)
     return 0 if all(row[3] for row in rows) else 1
 

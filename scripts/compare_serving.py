@@ -13,24 +13,17 @@ client of both; the one that is first changes from pair to pair, so that a machi
 The table has medians over pairs; ratios are taken within a pair. Beside them what one stream reaches without a server
 (`clinfer bench`, in each pair) and what the requirements say of it."""
 import argparse
-import http.client
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../tests/support"))
+import serving  # noqa: E402
 
 TOOL = os.environ.get("CLINFER", "./clinfer")
 OURS, PEER = "clinfer", "llama-server"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run(command):
@@ -38,15 +31,6 @@ def run(command):
     if done.returncode:
         sys.exit(f"compare_serving: {' '.join(command)} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-
-
-def healthy(port):
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
 
 
 def command_of(asked, who, port):
@@ -65,27 +49,15 @@ def load(asked, port, clients, requests):
 
 
 def measure(asked, who, pair):
-    port = free_port()
+    port = serving.free_port()
     environment = {**os.environ, "LD_LIBRARY_PATH": os.path.join(asked.peer, "bin")} if who == PEER else None
-    with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen(command_of(asked, who, port), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                  env=environment)
-        try:
-            end = time.monotonic() + 300
-            while not healthy(port):
-                if server.poll() is not None or time.monotonic() > end:
-                    log.seek(0)
-                    sys.exit(f"compare_serving: {who} is not ready: {log.read()[-2000:].decode(errors='replace')}")
-                time.sleep(0.1)
-            load(asked, port, min(4, max(asked.clients)), 4)
-            for clients in asked.clients:
-                row = load(asked, port, clients, clients * asked.requests if clients > 1 else 2 * asked.requests)
-                keep(asked, {"who": who, "pair": pair, "clients": clients, "rate": row["generated_tokens_per_second"],
-                             "failed": row["failed"], "ttft": row["ttft_p95_ms"], "gap": row["itl_p95_ms"],
-                             "token": row["tpot_p50_ms"]})
-        finally:
-            server.terminate()
-            server.wait()
+    with serving.running(command_of(asked, who, port), port, env=environment):
+        load(asked, port, min(4, max(asked.clients)), 4)
+        for clients in asked.clients:
+            row = load(asked, port, clients, clients * asked.requests if clients > 1 else 2 * asked.requests)
+            keep(asked, {"who": who, "pair": pair, "clients": clients, "rate": row["generated_tokens_per_second"],
+                         "failed": row["failed"], "ttft": row["ttft_p95_ms"], "gap": row["itl_p95_ms"],
+                         "token": row["tpot_p50_ms"]})
 
 
 def alone(asked, pair):

@@ -12,21 +12,16 @@ import http.client
 import json
 import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../tests/support"))
+import serving  # noqa: E402
+
 TOOL = os.environ.get("CLINFER", "./clinfer")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def tokens(count, seed):
@@ -69,15 +64,6 @@ def wait_for(condition, what, streams=(), seconds=300):
         time.sleep(0.01)
 
 
-def ready(port):
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-
-
 def gaps(streams, begin, end):
     return [1e3 * (b - a) for s in streams for a, b in zip(s.times, s.times[1:]) if begin <= b and a <= end]
 
@@ -88,17 +74,12 @@ def percentile(values, share):
 
 
 def measure(asked, extra, decoders):
-    port = free_port()
-    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile() as log:
+    port = serving.free_port()
+    with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home, "XDG_DATA_HOME": home}
         room = ["-np", str(decoders + 1), "-c", str((decoders + 1) * (asked.prompt + 2048))]
-        server = subprocess.Popen([TOOL, "serve", "--port", str(port), "-m", asked.model, *room, *extra], env=environment,
-                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            wait_for(lambda: ready(port) or server.poll() is not None, "the server is not ready")
-            if server.poll() is not None:
-                log.seek(0)
-                sys.exit(f"measure_gaps: the server ended: {log.read()[-2000:].decode()}")
+        command = [TOOL, "serve", "--port", str(port), "-m", asked.model, *room, *extra]
+        with serving.running(command, port, env=environment):
             streams = [Stream(port, tokens(32, i), 2000) for i in range(decoders)]
             for stream in streams:
                 stream.start()
@@ -112,9 +93,6 @@ def measure(asked, extra, decoders):
             done = long.times[0]
             for stream in streams:
                 stream.stopped = True
-        finally:
-            server.terminate()
-            server.wait()
     alone, beside = gaps(streams, begun, asked_at), gaps(streams, asked_at, done)
     median, p99 = statistics.median(alone), percentile(beside, 0.99)
     limit = max(1e3 * asked.limit, 2 * median)

@@ -5,6 +5,7 @@
         for event in server.stream("/v1/chat/completions", {...}):
             ...
 """
+import contextlib
 import http.client
 import json
 import os
@@ -24,6 +25,35 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(command, port, seconds=300, **more):
+    """Any server that has /health, from when that says 200 to the end of the block; `more` goes to Popen."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **more)
+        try:
+            end = time.monotonic() + seconds
+            while not is_healthy(port):
+                if process.poll() is not None or time.monotonic() > end:
+                    log.seek(0)
+                    raise SystemExit(f"{command[0]} is not ready: {log.read()[-2000:].decode(errors='replace')}")
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def is_healthy(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 class Serve:
