@@ -21,7 +21,7 @@ BERT = os.path.join(folder, "bert.gguf")
 tiny_bert.write(BERT)
 # Programs that all tests share, where scripts/run_tests.py has them: building takes a minute on a busy machine.
 cache = os.environ.get("XDG_CACHE_HOME") or folder
-serving.START_SECONDS = 300
+serving.START_SECONDS = serving.END_SECONDS = 300  # programs that were built are saved before the end
 # On a busy machine a step may wait for seconds; as building it would take ten times as long to be found out.
 WATCHDOG = 5
 PATIENCE = 8 * WATCHDOG

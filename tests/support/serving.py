@@ -18,7 +18,7 @@ import time
 
 TOOL = os.path.realpath(os.environ.get("CLINFER_TEST_BINARY") or "build/release/clinfer")
 TINY = os.path.realpath("tests/data/qwen2_tiny.gguf")  # random weights: bytes of all kinds, half characters among them
-START_SECONDS = 60
+START_SECONDS, END_SECONDS = 60, 20
 
 
 def free_port():
@@ -103,12 +103,12 @@ class Serve:
             time.sleep(0.02)
         raise AssertionError(f"serve is not ready: {self.said()[-2000:]}")
 
-    def end(self, seconds=20):
+    def end(self, seconds=None):
         """SIGTERM, and what it ends with."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(seconds)
+                self.process.wait(seconds or END_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
