@@ -6,10 +6,18 @@
  *
  * f32, f16 and bf16 are converted while they are loaded. Any other type, in any layout, is turned into floats first,
  * four rows of PART columns at a time, which is used for all rows of x: it is the way for weights that no better kernel
- * knows, not a fast one. There x may be codes (q8), which become floats too. */
+ * knows, not a fast one. There x may be codes (q8), which become floats too. Many rows of x go other ways:
+ * matmul_f32_rows.h, and for weights of 16 bits matmul_i16_rows.h where there is one. */
 #include "cpu/kernels.h"
 #include "cpu/matmul.h"
 #include "cpu/matmul_f32_rows.h"
+#if defined(__AVX512VNNI__)
+#include "cpu/matmul_i16_rows.h"
+enum { HAS_PAIRS = 1 };
+#else
+enum { HAS_PAIRS = 0 };
+#define pair_walk(brain, job, first, last)
+#endif
 #include "cpu/simd.h"
 #include "types/layout.h"
 
@@ -138,7 +146,9 @@ enum { MANY_ROWS = BLOCK };
         floats_of(kind, w, row, first, cols, out);                                                                     \
     }                                                                                                                  \
     static void part_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                            \
-        if (job->rows >= MANY_ROWS)                                                                                    \
+        if (HAS_PAIRS && kind != WEIGHT_F32 && job->rows >= MANY_ROWS)                                                 \
+            pair_walk(kind == WEIGHT_BF16, job, first, last);                                                          \
+        else if (job->rows >= MANY_ROWS)                                                                               \
             part_rows(floats_##name, bytes, job, first, last);                                                         \
         else                                                                                                           \
             part_stored(kind, job, first, last);                                                                       \

@@ -185,7 +185,7 @@ static enum clinfer_status verify_step(struct ci_plan *plan, int index, const st
                                       .caches = *caches,
                                       .passed = true};
     if (!step->node) return run(plan, index, report);
-    report->allowed = step->node->op->gate.nmse;
+    report->allowed = ci_op_gate(step->node->op, &step->call).nmse;
     if (step->call.out[0].rows == 0) return CLINFER_OK;
     struct ci_sample_call sample = {0};
     enum clinfer_status status = fetch_inputs(step, caches->rows, &sample);

@@ -99,6 +99,10 @@ enum clinfer_status ci_op_split(const struct ci_op *op, const struct ci_call *ca
     return status;
 }
 
+struct ci_gate ci_op_gate(const struct ci_op *op, const struct ci_call *call) {
+    return op->gate_of ? op->gate_of(call) : op->gate;
+}
+
 enum clinfer_status ci_op_infer(const struct ci_op *op, struct ci_call *call) {
     if (op->infer) return op->infer(call);
     struct ci_call first, second;

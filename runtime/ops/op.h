@@ -70,7 +70,8 @@ struct ci_op {
     void (*magnitude)(const struct ci_call *call, float *out);
 
     struct ci_gate gate;
-    const struct ci_case *cases; /* ends with name = NULL */
+    struct ci_gate (*gate_of)(const struct ci_call *call); /* where it depends on the call; NULL: `gate` */
+    const struct ci_case *cases;                           /* ends with name = NULL */
 
     /* A small case of the types and the parameters of this call, for known answers; NULL: those of `cases` that come
      * near will do. */
@@ -186,6 +187,9 @@ bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *cap
 /* infer and reference of any op, fused ones by way of their parts. The reference of a fused op allocates what lies
  * between; CLINFER_OUT_OF_MEMORY is its only failure. */
 enum clinfer_status ci_op_infer(const struct ci_op *op, struct ci_call *call);
+
+/* How exact a variant must be for this call. */
+struct ci_gate ci_op_gate(const struct ci_op *op, const struct ci_call *call);
 enum clinfer_status ci_op_reference(const struct ci_op *op, const struct ci_call *call);
 
 /* What one call reads and writes, in bytes (of a table only the rows that are looked up, of a cache what the op says),

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "tensor/op_params.h"
 #include "types/layout.h"
 
 enum { PART_COLS = 1024 };
@@ -31,4 +32,11 @@ void ci_product_row(const struct ci_view *x, const struct ci_product_input *inpu
 float ci_product_value(const struct ci_product *product, int64_t row, double offset, int size) {
     return (float)(size ? sqrt(product->w_squares * product->x_squares[row]) + fabs(offset)
                         : product->product[row] + offset);
+}
+
+struct ci_gate ci_product_gate(const struct ci_call *call) {
+    const struct ci_type *w = call->in[CI_MATMUL_W0].type; /* the same place with experts */
+    if ((w == &ci_type_f16 || w == &ci_type_bf16) && call->in[CI_MATMUL_X].rows >= CI_PRODUCT_MANY)
+        return (struct ci_gate){1e-7, 2e-4};
+    return (struct ci_gate)CI_GATE_PRODUCT;
 }

@@ -50,7 +50,7 @@ static double rms_of(const struct ci_view *view, float *row_values) {
 }
 
 struct comparison {
-    const struct ci_op *op;
+    struct ci_gate gate;
     struct ci_gate_result *result;
     float *expected, *actual, *sizes; /* one row each */
     const float *all_sizes;           /* from op->magnitude, or NULL */
@@ -94,8 +94,7 @@ static void compare_output(const struct comparison *c, int output, const struct 
                            const struct ci_view *actual) {
     struct ci_gate_result *result = c->result;
     bool codes = has_codes(expected);
-    double rms = rms_of(expected, c->expected), errors = 0, squares = 0,
-           bound = codes ? CODES_BOUND : c->op->gate.bound;
+    double rms = rms_of(expected, c->expected), errors = 0, squares = 0, bound = codes ? CODES_BOUND : c->gate.bound;
     for (int64_t row = 0; row < expected->rows; row++) {
         ci_view_row(expected, row, c->expected);
         ci_view_row(actual, row, c->actual);
@@ -122,13 +121,13 @@ static void compare_output(const struct comparison *c, int output, const struct 
         }
     }
     double nmse = errors == 0 || squares == 0 ? 0 : errors / squares;
-    if (codes) nmse *= c->op->gate.nmse / CODES_MEAN; /* so that all outputs are held to one number */
+    if (codes) nmse *= c->gate.nmse / CODES_MEAN; /* so that all outputs are held to one number */
     if (expected->type == &ci_type_q16) nmse *= Q16_MEAN;
     if (!(nmse <= result->nmse)) result->nmse = nmse;
-    if (!(nmse <= c->op->gate.nmse)) {
+    if (!(nmse <= c->gate.nmse)) {
         if (result->passed)
             snprintf(result->text, sizeof result->text, "output %d: NMSE %.3g, allowed %.3g", output, nmse,
-                     c->op->gate.nmse);
+                     c->gate.nmse);
         result->passed = false;
     }
 }
@@ -144,13 +143,13 @@ enum clinfer_status ci_gate_sizes(const struct ci_op *op, const struct ci_call *
 
 enum clinfer_status ci_gate_compare_sizes(const struct ci_op *op, const struct ci_call *expected, const float *sizes,
                                           const struct ci_call *actual, struct ci_gate_result *result) {
-    *result = (struct ci_gate_result){.passed = true, .allowed = op->gate.nmse};
+    *result = (struct ci_gate_result){.passed = true, .allowed = ci_op_gate(op, expected).nmse};
     int64_t widest = 1;
     for (int i = 0; i < op->outputs; i++)
         if (expected->out[i].cols > widest) widest = expected->out[i].cols;
     float *rows = calloc((size_t)widest * 3, sizeof *rows);
     if (!rows) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory comparing results of op %s", op->name);
-    struct comparison c = {.op = op,
+    struct comparison c = {.gate = ci_op_gate(op, expected),
                            .result = result,
                            .expected = rows,
                            .actual = rows + widest,

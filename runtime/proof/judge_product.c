@@ -127,7 +127,7 @@ enum clinfer_status ci_judge_product_create(const struct ci_sample_call *sample,
     uint64_t random = 2;
     struct ci_judge_product *product = *out = calloc(1, sizeof *product);
     if (!product) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory judging op %s", sample->op->name);
-    product->gate = sample->op->gate.nmse;
+    product->gate = ci_op_gate(sample->op, call).nmse;
     product->rows = call->out[0].rows;
     product->used = experts ? call->in[CI_EXPERTS_IDS].cols : 1;
     product->parts = experts && call->in[CI_EXPERTS_W1].type ? 2 : 1;

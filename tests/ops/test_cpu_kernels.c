@@ -312,6 +312,89 @@ static void test_matmul_of_many_rows_in_q8_is_right_at_the_edges_of_its_panels(v
     }
 }
 
+/* Weights of 16 bits by many rows of x (matmul_i16_rows.h): rows around blocks of 8 and a panel of 256, columns around
+ * a piece of 2048, what is kept near of it, and groups of 32. */
+static void test_matmul_of_many_rows_in_16_bits_is_right_at_the_edges_of_its_panels(void **state) {
+    (void)state;
+    enum { SHAPES = 5 };
+    static const struct {
+        int64_t x_rows, w_rows, cols;
+    } shapes[SHAPES] = {{33, 33, 64}, {257, 31, 36}, {40, 33, 2085}, {39, 17, 530}, {264, 64, 33}};
+    static const struct ci_type *const types[] = {&ci_type_f16, &ci_type_bf16};
+    char name[96];
+    for (int t = 0; t < 2; t++)
+        for (int i = 0; i < SHAPES; i++) {
+            int64_t m = shapes[i].x_rows, n = shapes[i].w_rows, k = shapes[i].cols, n2 = 5;
+            if (!sampling_takes(types[t]->name, i, SHAPES, ONE_IN)) continue;
+            snprintf(name, sizeof name, "f32 by %s, %d x (%d + %d) x %d", types[t]->name, (int)m, (int)n, (int)n2,
+                     (int)k);
+            struct ci_case shape = {.name = name,
+                                    .in = {{&ci_type_f32, m, k},
+                                           {types[t], n, k},
+                                           {types[t], n2, k},
+                                           {0},
+                                           {0},
+                                           {&ci_type_f32, 1, n2},
+                                           {0},
+                                           {&ci_type_f32, m, n + n2}}};
+            check_case(&ci_op_matmul_add, &shape);
+        }
+}
+
+/* What the rounding of weights of 16 bits has to see: numbers that are not finite spoil their row and column alone, and
+ * each row keeps its own size, be it the least that a type has. */
+static void test_many_rows_in_16_bits_keep_sizes_and_what_is_not_finite(void **state) {
+    (void)state;
+    enum { ROWS = 40, OUT = 35, COLS = 96, X_SPOILT = 3, X_SMALL = 5, X_LARGE = 6, W_SPOILT = 7, W_SMALL = 9 };
+    static const struct ci_type *const types[] = {&ci_type_f16, &ci_type_bf16};
+    const struct ci_caps here = caps();
+    for (int t = 0; t < 2; t++) {
+        const struct ci_case shape = {.name = "sizes", .in = {{&ci_type_f32, ROWS, COLS}, {types[t], OUT, COLS}}};
+        struct ci_sample_call sample, expected;
+        assert_int_equal(ci_sample_create(&ci_op_matmul, &shape, SEED, &sample), CLINFER_OK);
+        float *x = sample.call.in[CI_MATMUL_X].data;
+        uint16_t *w = sample.call.in[CI_MATMUL_W0].data;
+        w[W_SPOILT * COLS + 50] = types[t] == &ci_type_f16 ? 0x7c00 : 0x7fc0; /* infinity, no number */
+        x[X_SPOILT * COLS + 70] = t ? -INFINITY : NAN;
+        for (int k = 0; k < COLS; k++) {
+            w[W_SMALL * COLS + k] = (uint16_t)(k % 5 << (types[t] == &ci_type_f16 ? 0 : 10)); /* f16: denormal */
+            x[X_SMALL * COLS + k] *= 1e-25f;
+            x[X_LARGE * COLS + k] *= 1e25f;
+        }
+        assert_int_equal(ci_sample_copy(&sample, &expected), CLINFER_OK);
+        assert_int_equal(ci_op_reference(&ci_op_matmul, &expected.call), CLINFER_OK);
+        for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1)) {
+            struct ci_sample_call actual;
+            if ((*v)->op != &ci_op_matmul || !ci_variant_fits(*v, &here, &sample.call)) continue;
+            assert_int_equal(ci_sample_copy(&sample, &actual), CLINFER_OK);
+            (*v)->cpu (&actual.call)(&actual.call, 0, 1);
+            const float *right = expected.call.out[0].data, *out = actual.call.out[0].data;
+            for (int row = 0; row < ROWS; row++)
+                for (int i = 0; i < OUT; i++) {
+                    double a = out[row * OUT + i], b = right[row * OUT + i], size = 0;
+                    if (row == X_SPOILT || i == W_SPOILT) {
+                        if (isfinite(a)) fail_msg("%s, %s: [%d, %d] is %g", (*v)->name, types[t]->name, row, i, a);
+                        continue;
+                    }
+                    float weights[COLS];
+                    ci_view_row(&sample.call.in[CI_MATMUL_W0], i, weights);
+                    double w_squares = 0, x_squares = 0;
+                    for (int k = 0; k < COLS; k++) {
+                        w_squares += (double)weights[k] * weights[k];
+                        x_squares += (double)x[row * COLS + k] * x[row * COLS + k];
+                    }
+                    size = sqrt(w_squares * x_squares);
+                    if (!(fabs(a - b) <= 2e-4 * size + 1e-37))
+                        fail_msg("%s, %s: [%d, %d] is %g, expected %g +- %g", (*v)->name, types[t]->name, row, i, a, b,
+                                 2e-4 * size);
+                }
+            ci_sample_destroy(&actual);
+        }
+        ci_sample_destroy(&sample);
+        ci_sample_destroy(&expected);
+    }
+}
+
 /* Experts with no, few and many rows, whose weights are one group of 16, several, or no whole number of them. */
 static void test_experts_are_right_at_the_edges_of_their_tiles(void **state) {
     (void)state;
@@ -680,6 +763,8 @@ int main(void) {
         cmocka_unit_test(test_rows_in_16_bits_are_the_same_bits_alone),
         cmocka_unit_test(test_outputs_of_16_bits_pass_the_gate),
         cmocka_unit_test(test_matmul_of_many_rows_in_q8_is_right_at_the_edges_of_its_panels),
+        cmocka_unit_test(test_matmul_of_many_rows_in_16_bits_is_right_at_the_edges_of_its_panels),
+        cmocka_unit_test(test_many_rows_in_16_bits_keep_sizes_and_what_is_not_finite),
         cmocka_unit_test(test_experts_are_right_at_the_edges_of_their_tiles),
         cmocka_unit_test(test_experts_of_every_type_have_a_case_that_proves_them),
         cmocka_unit_test(test_only_the_chosen_experts_count_as_read),
