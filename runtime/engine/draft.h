@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CI_DRAFT_MOST = 16, CI_DRAFT_SOURCES = 2, CI_DRAFT_KINDS = 5, CI_DRAFT_PACES = 7, CI_DRAFT_RANGES = 3 };
+enum { CI_DRAFT_MOST = 16, CI_DRAFT_SOURCES = 2, CI_DRAFT_KINDS = 5, CI_DRAFT_PACES = 7, CI_DRAFT_RANGES = 4 };
 
 struct ci_batch;
 struct ci_flight;

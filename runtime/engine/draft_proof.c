@@ -38,7 +38,7 @@ enum { COUNTS = 3, STEPS_WITHOUT_PAGES = 64 };
 static const struct {
     int most, counts[COUNTS];
 } ranges[CI_DRAFT_RANGES] = {
-    {8, {3, 8, 0}}, {CI_DRAFT_MOST + 1, {CI_DRAFT_MOST + 1, 0, 0}}, {CI_MAX_SEQUENCES, {24, 40, CI_MAX_SEQUENCES}}};
+    {4, {3, 4, 0}}, {8, {6, 8, 0}}, {CI_DRAFT_MOST + 1, {CI_DRAFT_MOST + 1, 0, 0}}, {CI_MAX_SEQUENCES, {24, 40, CI_MAX_SEQUENCES}}};
 
 /* Of `count` rows computed together some are computed alone; *same: as far as that is known. */
 static enum clinfer_status compare(struct clinfer_engine *engine, struct clinfer_session *session, int count,

@@ -39,7 +39,7 @@
 #include "text/utf8.h"
 #include "trace/trace.h"
 
-enum { CI_MAX_SEQUENCES = 64, CI_BUCKETS = 7, CI_DEFAULT_BATCH = 512, CI_FIRST_PAGES = 4 };
+enum { CI_MAX_SEQUENCES = 64, CI_BUCKETS = 8, CI_DEFAULT_BATCH = 512, CI_FIRST_PAGES = 4 };
 
 /* A plan for at most `rows` rows, made when it is first needed. */
 struct ci_bucket {

@@ -22,13 +22,14 @@ static void add_bucket(struct ci_bucket *buckets, int *count, int64_t rows, int6
             [CI_EXTENT_ROWS] = rows, [CI_EXTENT_WANTED] = wanted, [CI_EXTENT_TILES] = rows / CI_TILE_ROWS + sequences}};
 }
 
-/* Decode, a few rows (several sessions), a short prompt, a long one. Rows are exact at run time; a bucket only decides
+/* Decode, so few rows that `auto` rounds as for one (CI_16_BIT_ROWS), a few (several sessions), a short prompt, a long
+ * one. Rows are exact at run time; a bucket only decides
  * which kernels are chosen and how much memory is set aside. A conversation wants the logits of one row: the kernel for
  * many would read the output matrix several times more slowly, and room for theirs is most of a short prompt's plan.
  * Where rows see what comes after them, a text is one step. */
 int ci_engine_bucket_sizes(const struct clinfer_engine_options *options, const struct ci_model *model, int context,
                            struct ci_bucket buckets[CI_BUCKETS]) {
-    static const int64_t sizes[] = {1, 8, 64, INT64_MAX};
+    static const int64_t sizes[] = {1, CI_16_BIT_ROWS, 8, 64, INT64_MAX};
     int64_t batch = options->batch > 0 ? options->batch : CI_DEFAULT_BATCH, rows = 0;
     int count = 0;
     if (!model->hyper.causal) batch = context;
@@ -36,7 +37,7 @@ int ci_engine_bucket_sizes(const struct clinfer_engine_options *options, const s
     for (int i = 0; rows < batch; i++) {
         rows = sizes[i] < batch ? sizes[i] : batch;
         int64_t sequences = rows < CI_MAX_SEQUENCES ? rows : CI_MAX_SEQUENCES;
-        if (rows > 1 && !all_rows) add_bucket(buckets, &count, rows, sequences, 1);
+        if (rows > CI_16_BIT_ROWS && !all_rows) add_bucket(buckets, &count, rows, sequences, 1);
         add_bucket(buckets, &count, rows, sequences, all_rows ? rows : sequences);
     }
     return count;

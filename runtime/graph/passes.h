@@ -18,7 +18,7 @@ enum ci_activations { CI_ACTIVATIONS_AUTO, CI_ACTIVATIONS_F32, CI_ACTIVATIONS_Q8
  *   - for any number of rows where all products together have no more than CI_16_BIT_WEIGHTS bytes of weights. Small
  *     models are fast in any case, and their answers turn on the least rounding.
  * Where q16 is wanted and nothing computes with it, q8 is taken. */
-enum { CI_16_BIT_ROWS = 8, CI_16_BIT_PROMPT = 64, CI_16_BIT_WEIGHTS = 256 << 20 };
+enum { CI_16_BIT_ROWS = 4, CI_16_BIT_PROMPT = 64, CI_16_BIT_WEIGHTS = 256 << 20 };
 
 enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activations activations,
                                         const struct ci_chooser *by_place);

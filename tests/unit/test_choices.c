@@ -233,8 +233,8 @@ static void sixteen_bits_where_they_cost_little(void **state) {
 #endif
     f->caps = (struct ci_caps){&features, NULL, 2};
     assert_string_equal(activations_of(f, LARGE, 1, 1, CI_ACTIVATIONS_AUTO), "q16");
-    assert_string_equal(activations_of(f, LARGE, 8, 8, CI_ACTIVATIONS_AUTO), "q16");
-    assert_string_equal(activations_of(f, LARGE, 9, 9, CI_ACTIVATIONS_AUTO), "q8");
+    assert_string_equal(activations_of(f, LARGE, 4, 4, CI_ACTIVATIONS_AUTO), "q16");
+    assert_string_equal(activations_of(f, LARGE, 5, 5, CI_ACTIVATIONS_AUTO), "q8");
     assert_string_equal(activations_of(f, LARGE, 64, 1, CI_ACTIVATIONS_AUTO), "q16");
     assert_string_equal(activations_of(f, LARGE, 65, 1, CI_ACTIVATIONS_AUTO), "q8");
     assert_string_equal(activations_of(f, SMALL, 512, 64, CI_ACTIVATIONS_AUTO), "q16");
