@@ -12,7 +12,8 @@
 enum { CI_TUNE_DECODE, CI_TUNE_FEW, CI_TUNE_SHORT_PROMPT, CI_TUNE_PROMPT, CI_TUNE_RUNS };
 extern const int64_t ci_tune_rows[CI_TUNE_RUNS];
 
-enum { CI_TUNE_F32, CI_TUNE_Q8, CI_TUNE_KINDS }; /* activations */
+/* Activations: floats; codes of 8 bits, or of 16 where `auto` takes them. */
+enum { CI_TUNE_F32, CI_TUNE_Q8, CI_TUNE_KINDS };
 
 struct ci_tune_problem {
     struct ci_problem problem;

@@ -416,11 +416,12 @@ enum clinfer_status ci_profile_set(struct ci_profile *profile, const struct ci_p
 int ci_profile_bucket(int64_t rows) { return rows <= 1 ? 0 : rows <= 8 ? 1 : rows <= 64 ? 2 : 3; }
 
 double ci_profile_peak(const struct ci_profile_device *measured, const struct ci_profile_signature *signature) {
-    bool bytes = strcmp(signature->types, "q8") == 0 || strncmp(signature->types, "q8,", 3) == 0;
-    if (!bytes) return measured->operations_per_second;
-    return measured->dot8_operations_per_second > 0
-               ? fmax(measured->dot8_operations_per_second, measured->operations_per_second)
-               : 0;
+    size_t length = strcspn(signature->types, ",");
+    bool bytes = length == 2 && strncmp(signature->types, "q8", 2) == 0;
+    bool pairs = length == 3 && strncmp(signature->types, "q16", 3) == 0; /* two products of bytes each */
+    if (!bytes && !pairs) return measured->operations_per_second;
+    double dot8 = measured->dot8_operations_per_second / (pairs ? 2 : 1);
+    return dot8 > 0 ? fmax(dot8, measured->operations_per_second) : 0;
 }
 
 struct ci_profile_rate ci_profile_rate(const struct ci_profile_entry *entry, const struct ci_profile_device *measured) {
