@@ -1,5 +1,6 @@
-/* matmul_r16.cl: weights in layout r16 and x in q8, on CPU devices of x86-64 whose compiler takes __asm__ (PoCL, Intel's
- * runtime): the integer multiply-add that OpenCL C has no name for. The arithmetic is that of runtime/cpu/matmul_r16.h.
+/* matmul_r16.cl: weights in layout r16 and x in q8, on CPU devices of x86-64 whose compiler takes __asm__ (PoCL,
+ * Intel's runtime): the integer multiply-add that OpenCL C has no name for. The arithmetic is that of
+ * runtime/cpu/matmul_r16.h.
  *
  * The 16 rows of a group are the 16 lanes, so that nothing is summed across lanes. A "quad" is 4 columns of them:
  *
@@ -17,11 +18,14 @@
  * PREFETCH bytes ahead: one stream reaches half of the bandwidth.
  *
  * matmul_gemm_r16: many rows of x. A work-item unpacks CHUNK columns of a group to private memory (in the first cache)
- * and multiplies all rows of x with them, TILE at a time, so that a quad is loaded once for TILE rows. Further chunks
- * add to what the first left in the output. Rejected: unpacking in registers for each tile, as runtime/cpu does. */
+ * and multiplies all rows of x with them, TILE at a time, so that a quad is loaded once for TILE rows; the first of
+ * these tiles asks for what is unpacked next. All groups of the work-item take their turn with the same columns, so
+ * that those of x stay in the second cache; further chunks add to what the first left in the output. Rejected:
+ * unpacking in registers for each tile, as runtime/cpu does. */
 
-/* What stands for a vector register in __asm__, where the value is a vector of floats. Intel's front end compiles for SPIR
- * and knows no registers of x86: "X" is anything, of which its back end makes a vector register, though none above 15. */
+/* What stands for a vector register in __asm__, where the value is a vector of floats. Intel's front end compiles for
+ * SPIR and knows no registers of x86: "X" is anything, of which its back end makes a vector register, though none
+ * above 15. */
 #ifdef __SPIR64__
 #define REGISTER "X"
 #elif defined(VNNI)
@@ -46,11 +50,13 @@
 #ifdef VNNI
 typedef int16 sums16;
 
-INLINE void add_products(sums16 *sums, uint16 quad, const __global char *x) {
-    float16 sum = as_float16(*sums);
-    __asm__("vpdpbusd (%2)%{1to16%}, %1, %0" : "+" REGISTER(sum) : REGISTER(as_float16(quad)), "r"(x));
-    *sums = as_int16(sum);
-}
+/* Quad q of a unit whose codes of x are at `x`; q is written as a number, a part of the instruction. */
+#define ADD_PRODUCTS(sums, weights, x, q)                                                                              \
+    {                                                                                                                  \
+        float16 sum = as_float16(*(sums));                                                                             \
+        __asm__("vpdpbusd 4*" #q "(%2)%{1to16%}, %1, %0" : "+" REGISTER(sum) : REGISTER(as_float16(weights)), "r"(x)); \
+        *(sums) = as_int16(sum);                                                                                       \
+    }
 
 INLINE void widen(sums16 *sums, int quads) {}
 
@@ -94,8 +100,9 @@ INLINE int8 pair_sums(short16 words) {
     return as_int8(sums);
 }
 
+#define ADD_PRODUCTS(sums, weights, x, q) add_products(sums, weights, (x) + 4 * (q))
 INLINE void add_products(sums16 *sums, uint16 quad, const __global char *x) {
-    const int8 same = (int8)*(const __global int *)x;
+    const int8 same = (int8) * (const __global int *)x;
     add_byte_products(&sums->low_words, quad.lo, same);
     add_byte_products(&sums->high_words, quad.hi, same);
 }
@@ -131,6 +138,7 @@ INLINE sums16 no_sums(void) {
 #define HALVES 1
 #endif
 #define QUADS (8 / HALVES)
+#define EACH_QUAD(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
 struct block {
     uint16 quad[8];
@@ -226,8 +234,7 @@ INLINE void unpack_codes(const __global uchar *p, int part, uint16 *quad) {
 #ifdef R16_FIFTHS
     const uint16 fifths = vload16(part, (const __global uint *)(p + R16_FIFTHS));
 #pragma unroll
-    for (int q = 0; q < 8; q++)
-        quad[q] |= (q < 4 ? fifths << (uint)(4 - q) : fifths >> (uint)(q - 4)) & 0x10101010u;
+    for (int q = 0; q < 8; q++) quad[q] |= (q < 4 ? fifths << (uint)(4 - q) : fifths >> (uint)(q - 4)) & 0x10101010u;
 #endif
 }
 
@@ -239,8 +246,8 @@ INLINE void load_pair(const __global uchar *p, float16 *first, float16 *second) 
     const uchar16 bytes = vload16(0, p);
     const uchar8 upper = vload8(2, p);
     *first = to_floats_of_bytes(bytes & (uchar16)63);
-    *second = to_floats_of_bytes(bytes >> (uchar16)6 |
-                                 ((uchar16)(upper << (uchar8)2, upper >> (uchar8)2) & (uchar16)60));
+    *second =
+        to_floats_of_bytes(bytes >> (uchar16)6 | ((uchar16)(upper << (uchar8)2, upper >> (uchar8)2) & (uchar16)60));
 }
 
 /* Its scales and offsets. */
@@ -304,8 +311,8 @@ INLINE struct x_unit load_x(struct x_row x, int unit) {
     return values;
 }
 
-/* What a unit adds, of which `dot` are the sums of products. Of two halves the sum of x in the second one is that of both
- * less that in the first. */
+/* What a unit adds, of which `dot` are the sums of products. Of two halves the sum of x in the second one is that of
+ * both less that in the first. */
 INLINE float16 add_unit(const struct block *block, const sums16 *dot, struct x_unit x, float16 sum) {
 #if HALVES == 1
     sum = to_floats(dot) * (block->scale[0] * x.scale) + sum;
@@ -370,14 +377,12 @@ INLINE void gemv_part(struct x_row x, const __global uchar *w, int cols, int fir
                 unpack(p, part, &block);
                 sums16 dot[HALVES];
 #pragma unroll
-                for (int h = 0; h < HALVES; h++) {
-                    dot[h] = no_sums();
-#pragma unroll
-                    for (int q = 0; q < QUADS; q++) {
-                        add_products(dot + h, block.quad[QUADS * h + q], codes + 32 * unit + 4 * (QUADS * h + q));
-                        widen(dot + h, q + 1);
-                    }
-                }
+                for (int h = 0; h < HALVES; h++) dot[h] = no_sums();
+#define ADD_QUAD(q)                                                                                                    \
+    ADD_PRODUCTS(dot + q / QUADS, block.quad[q], codes + 32 * unit, q)                                                 \
+    widen(dot + q / QUADS, q % QUADS + 1);
+                EACH_QUAD(ADD_QUAD)
+#undef ADD_QUAD
                 sums[s] = add_unit(&block, dot, values, sums[s]);
             }
         }
@@ -416,14 +421,20 @@ __kernel void matmul_gemv_r16(MATMUL_ARGUMENTS) {
 /* ---- many rows ---- */
 
 #ifdef TILE
+#define UNIT_BYTES (R16_BYTES / R16_PARTS)
+
+/* So many rows of CHUNK columns of x stay in the second cache while the weights go by. */
+#define MOST_ROWS 256
+
 /* CHUNK columns of 16 rows, unpacked. */
 struct panel {
     struct block blocks[CHUNK / 32];
 };
 
-/* Rows [row, row + TILE) of the set by one panel, the last of them again where there are fewer. */
+/* Rows [row, row + TILE) of the set by one panel, the last of them again where there are fewer. At `next` is what is
+ * unpacked next, of which each unit asks for as many bytes as it had itself; NULL: it was asked for. */
 INLINE void tile_sums(const __global uchar *x, const struct rows *set, int row, int first_unit, int units,
-                      const struct panel *panel, float16 *sums) {
+                      const struct panel *panel, const __global uchar *next, float16 *sums) {
     struct x_row from[TILE];
 #pragma unroll
     for (int r = 0; r < TILE; r++) {
@@ -433,68 +444,80 @@ INLINE void tile_sums(const __global uchar *x, const struct rows *set, int row, 
     for (int u = 0; u < units; u++) {
         const struct block *block = panel->blocks + u;
         const int unit = first_unit + u;
+        const __global char *codes[TILE];
         sums16 dot[TILE][HALVES];
+        if (next) {
 #pragma unroll
-        for (int h = 0; h < HALVES; h++) {
-#pragma unroll
-            for (int r = 0; r < TILE; r++) dot[r][h] = no_sums();
-#pragma unroll
-            for (int q = QUADS * h; q < QUADS * (h + 1); q++) {
-                const uint16 quad = block->quad[q];
-#pragma unroll
-                for (int r = 0; r < TILE; r++) {
-                    add_products(&dot[r][h], quad, (const __global char *)from[r].data + 32 * unit + 4 * q);
-                    widen(&dot[r][h], q + 1);
-                }
-            }
+            for (int line = 0; line < UNIT_BYTES; line += 64)
+                __asm__ volatile("prefetcht0 (%0)" : : "r"(next + u * UNIT_BYTES + line));
         }
+#pragma unroll
+        for (int r = 0; r < TILE; r++) {
+            codes[r] = (const __global char *)from[r].data + 32 * unit;
+#pragma unroll
+            for (int h = 0; h < HALVES; h++) dot[r][h] = no_sums();
+        }
+#define ADD_QUAD(q)                                                                                                    \
+    {                                                                                                                  \
+        const uint16 quad = block->quad[q];                                                                            \
+        _Pragma("unroll") for (int r = 0; r < TILE; r++) {                                                             \
+            ADD_PRODUCTS(&dot[r][q / QUADS], quad, codes[r], q)                                                        \
+            widen(&dot[r][q / QUADS], q % QUADS + 1);                                                                  \
+        }                                                                                                              \
+    }
+        EACH_QUAD(ADD_QUAD)
+#undef ADD_QUAD
 #pragma unroll
         for (int r = 0; r < TILE; r++) sums[r] = add_unit(block, dot[r], load_x(from[r], unit), sums[r]);
     }
 }
 
-/* One group of one part. */
-INLINE void gemm_group(const __global uchar *x, const struct rows *set, int cols, const __global uchar *w, int group,
-                       int count, const __global float *bias, bool has_bias, const __global float *addend,
-                       __global float *out) {
+/* Units [first, first + units) of one group of one part. */
+INLINE void gemm_group(const __global uchar *x, const struct rows *set, int begin, int end, int cols,
+                       const __global uchar *w, int group, int next_group, int first, int units, int count,
+                       const __global float *bias, bool has_bias, const __global float *addend, __global float *out) {
     __attribute__((aligned(64))) struct panel panel;
-    const int units = cols / 32, n = group * GROUP;
-    const __global uchar *from = w + (ulong)group * (units / R16_PARTS) * R16_BYTES;
-    for (int first = 0; first < units; first += CHUNK / 32) {
-        const int chunk = min(CHUNK / 32, units - first);
-        for (int u = 0; u < chunk; u++)
-            unpack(block_at(from, first + u), (first + u) % R16_PARTS, panel.blocks + u);
-        for (int row = 0; row < set->count; row += TILE) {
-            float16 sums[TILE];
-            tile_sums(x, set, row, first, chunk, &panel, sums);
+    const int n = group * GROUP;
+    const ulong group_bytes = (ulong)(cols / 32 / R16_PARTS) * R16_BYTES;
+    const __global uchar *from = w + group * group_bytes, *next = w + next_group * group_bytes + first * UNIT_BYTES;
+    for (int u = 0; u < units; u++) unpack(block_at(from, first + u), (first + u) % R16_PARTS, panel.blocks + u);
+    for (int row = begin; row < end; row += TILE) {
+        float16 sums[TILE];
 #pragma unroll
-            for (int r = 0; r < TILE; r++) {
-                if (row + r >= set->count) continue;
-                const ulong at = out_at(set, row + r) + n;
-                if (first > 0) {
-                    sums[r] += load_some(out + at, count - n);
-                } else {
-                    if (has_bias) sums[r] += load_some(bias + n, count - n);
+        for (int r = 0; r < TILE; r++)
+            __asm__ volatile("prefetchw (%0)" : : "r"(out + out_at(set, min(row + r, set->count - 1)) + n));
+        tile_sums(x, set, row, first, units, &panel, row == begin ? next : 0, sums);
+#pragma unroll
+        for (int r = 0; r < TILE; r++) {
+            if (row + r >= end) continue;
+            const ulong at = out_at(set, row + r) + n;
+            if (first > 0) {
+                sums[r] += load_some(out + at, count - n);
+            } else {
+                if (has_bias) sums[r] += load_some(bias + n, count - n);
 #ifdef HAS_ADDEND
-                    sums[r] += load_some(addend + at, count - n);
+                sums[r] += load_some(addend + at, count - n);
 #endif
-                }
-                store_some(sums[r], out + at, count - n);
             }
+            store_some(sums[r], out + at, count - n);
         }
     }
 }
 
 __kernel void matmul_gemm_r16(MATMUL_ARGUMENTS) {
     MATMUL_ROWS(get_global_id(1));
+    const int piece = BLOCKS(cols / 32, BLOCKS(cols, CHUNK)); /* all as long as each other */
     int first, last;
     share(MATMUL_BLOCK_COUNT(GROUP), 1, get_global_id(0), get_global_size(0), &first, &last);
     for (int p = 0; p < MATMUL_PARTS; p++) {
         MATMUL_PART(p);
-        const int groups = BLOCKS(count, GROUP);
-        for (int group = max(first, 0); group < min(last, groups) && set.count > 0; group++)
-            gemm_group(x_buffer + x_offset, &set, cols, w, group, count, bias, has_bias, MATMUL_ADDEND + start,
-                       DATA(float, out) + start);
+        const int groups = BLOCKS(count, GROUP), begin = max(first, 0), end = min(last, groups);
+        for (int row = 0; row < set.count; row += MOST_ROWS)
+            for (int unit = 0; unit < cols / 32; unit += piece)
+                for (int group = begin; group < end; group++)
+                    gemm_group(x_buffer + x_offset, &set, row, min(row + MOST_ROWS, set.count), cols, w, group,
+                               group + 1 < end ? group + 1 : begin, unit, min(piece, cols / 32 - unit), count, bias,
+                               has_bias, MATMUL_ADDEND + start, DATA(float, out) + start);
         first -= groups;
         last -= groups;
     }

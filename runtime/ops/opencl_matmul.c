@@ -256,11 +256,11 @@ static const struct ci_tunable gemv_r16_avx2_tunables[] = {
     {"STREAMS", 2, {1, 2, 4, 8}}, {"TASKS", 1, {1, 2, 4, 8}}, {"PREFETCH", 4096, {64, 1024, 2048, 4096, 8192}}, {0}};
 static const struct ci_tunable gemm_r16_vnni_tunables[] = {{"TASKS", 4, {1, 2, 4, 8, 16}},
                                                            {"TILE", 8, {2, 4, 8, 16}},
-                                                           {"CHUNK", 1024, {256, 512, 1024, 2048}},
+                                                           {"CHUNK", 1536, {256, 512, 1024, 1536, 2048}},
                                                            {"VNNI", 1, {1}},
                                                            {0}};
 static const struct ci_tunable gemm_r16_avx2_tunables[] = {
-    {"TASKS", 4, {1, 2, 4, 8, 16}}, {"TILE", 4, {2, 4, 8}}, {"CHUNK", 1024, {256, 512, 1024, 2048}}, {0}};
+    {"TASKS", 4, {1, 2, 4, 8, 16}}, {"TILE", 4, {2, 4, 8}}, {"CHUNK", 1536, {256, 512, 1024, 1536, 2048}}, {0}};
 
 /* Each work-item a run of groups of 16 rows. */
 static void gemv_r16_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
