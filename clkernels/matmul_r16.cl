@@ -100,7 +100,7 @@ INLINE int8 pair_sums(short16 words) {
     return as_int8(sums);
 }
 
-#define ADD_PRODUCTS(sums, weights, x, q) add_products(sums, weights, (x) + 4 * (q))
+#define ADD_PRODUCTS(sums, weights, x, q) add_products(sums, weights, (x) + 4 * (q));
 INLINE void add_products(sums16 *sums, uint16 quad, const __global char *x) {
     const int8 same = (int8) * (const __global int *)x;
     add_byte_products(&sums->low_words, quad.lo, same);
