@@ -37,8 +37,10 @@ enum { COUNTS = 3, STEPS_WITHOUT_PAGES = 64 };
 /* Up to so many rows; the numbers of rows that stand for those from the range before on. */
 static const struct {
     int most, counts[COUNTS];
-} ranges[CI_DRAFT_RANGES] = {
-    {4, {3, 4, 0}}, {8, {6, 8, 0}}, {CI_DRAFT_MOST + 1, {CI_DRAFT_MOST + 1, 0, 0}}, {CI_MAX_SEQUENCES, {24, 40, CI_MAX_SEQUENCES}}};
+} ranges[CI_DRAFT_RANGES] = {{4, {3, 4, 0}},
+                             {8, {6, 8, 0}},
+                             {CI_DRAFT_MOST + 1, {CI_DRAFT_MOST + 1, 0, 0}},
+                             {CI_MAX_SEQUENCES, {24, 40, CI_MAX_SEQUENCES}}};
 
 /* Of `count` rows computed together some are computed alone; *same: as far as that is known. */
 static enum clinfer_status compare(struct clinfer_engine *engine, struct clinfer_session *session, int count,
