@@ -14,7 +14,7 @@
 #include "base/threads.h"
 #include "tuner/tuner_private.h"
 
-enum { MOST_VALUES = 8, FIRST_ROUNDS = 6, MORE_ROUNDS = 12 };
+enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, FIRST_ROUNDS = 6, MORE_ROUNDS = 12 };
 enum { CONTEXT = 128, DEEP_CONTEXT = 1024, SHORT_PROMPT = 128, PROMPT_TOKENS = 512, ANSWER_TOKENS = 256 };
 
 /* What is no faster than so much is not worth another way of running. Seconds that a value's first run takes at most,
@@ -224,8 +224,9 @@ static enum clinfer_status try_value(struct settling *settling, const struct set
     if (!outcome) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for samples of a model");
     enum clinfer_status status = run_value(settling, setting, value, outcome, &all);
     result->context = outcome->context;
-    if (!outcome->ran) {
-        snprintf(result->reason, sizeof result->reason, "%.120s", outcome->reason);
+    if (!outcome->ran || all.rounds < LEAST_ROUNDS) {
+        snprintf(result->reason, sizeof result->reason, "%.120s",
+                 outcome->ran ? "there was time for too few rounds" : outcome->reason);
     } else {
         take_gain(&outcome->decode, &result->decode);
         take_gain(&outcome->prefill, &result->prefill);
