@@ -13,8 +13,9 @@
 #include "engine/engine_private.h"
 #include "trace/probes.h"
 
-/* Rows that follow each other without a choice are no prompt. */
-enum { MOST_FORCED = 16 };
+/* Rows that follow each other without a choice are no prompt. Kernels for many rows compute WHOLE of them, there or
+ * not. */
+enum { MOST_FORCED = 16, MANY = 32, WHOLE = 16 };
 
 /* ---- the queue ---- */
 
@@ -162,12 +163,18 @@ static int64_t add_rows(struct clinfer_engine *engine, struct ci_batch *batch, s
     return rows;
 }
 
+/* What a piece of a prompt beside `rows` others may have as well, since it costs nothing. */
+static int64_t whole_piece(int64_t rows, int64_t piece) {
+    int64_t all = rows + piece;
+    return all <= MANY ? piece : (all + WHOLE - 1) / WHOLE * WHOLE - rows;
+}
+
 /* The oldest first. */
 static void add_prompts(struct clinfer_engine *engine, struct ci_batch *batch, int64_t most) {
     int64_t room = most - batch->rows;
     int running = count_running(engine);
     bool closed = false; /* who came later than one that has to wait waits too */
-    int64_t piece = ci_pace_piece(&engine->pace);
+    int64_t piece = whole_piece(batch->rows, ci_pace_piece(&engine->pace));
     if (batch->count > 0 && piece < room) room = piece;
     for (struct clinfer_session *session = engine->queue, *next; session && room > 0; session = next) {
         next = session->next_in_queue;
