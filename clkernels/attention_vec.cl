@@ -1,5 +1,5 @@
-/* attention_vec.cl: one work-item per (tile, query head), or for all query heads that share keys and values where tiles
- * are single rows, for devices whose work-items are threads with vector registers (CPUs). No local memory.
+/* attention_vec.cl: one work-item per (tile, query head), for devices whose work-items are threads with vector
+ * registers (CPUs). No local memory.
  *
  * An online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867) over blocks of 16 positions:
  *
@@ -11,9 +11,6 @@
  * written there. */
 
 #define BLOCK 16
-#define TOGETHER 4
-/* Rows of queries of a work-item: of a tile, or of all heads that share keys and values. */
-#define MOST_QUERIES (HEADS / KV_HEADS > TILE_ROWS ? HEADS / KV_HEADS : TILE_ROWS)
 #define KEY_VECTORS ((HEAD_DIM + 15) / 16)
 #define VALUE_VECTORS ((VALUE_DIM + 15) / 16)
 
@@ -46,10 +43,9 @@ INLINE float16 value_part(const __global uchar *row, int col, int count) {
 #define VALUE_VECTOR(row, col, v) value_part(row, (col) + 16 * (v), VALUE_DIM - 16 * (v))
 #endif
 
-/* One row of queries, which sees lanes first .. end, against one block: what each position counts, and by how much the
- * sums so far count less. */
-INLINE void weigh(const float16 *query, const float16 *keys, int first, int end, float scale, float softcap,
-                  float *largest, float *total, float *weights, float *kept) {
+/* One row of queries, which sees lanes first .. end, against one block, of which `count` are there. */
+INLINE void attend(const float16 *query, const float16 *keys, const float16 *values, int first, int end, int count,
+                   float scale, float softcap, float *largest, float *total, float16 *sums) {
     float16 products[BLOCK];
 #pragma unroll
     for (int j = 0; j < BLOCK; j++) {
@@ -62,29 +58,17 @@ INLINE void weigh(const float16 *query, const float16 *keys, int first, int end,
     /* cap tanh(score / cap), by e^x */
     if (softcap > 0.0f) scores = softcap - 2.0f * softcap / (exp(scores * (2.0f / softcap)) + 1.0f);
     scores = select((float16)-INFINITY, scores, (lane >= first) & (lane < end));
-    const float now = fmax(*largest, max_float16(scores));
-    const float16 counts = exp(scores - now);
-    *kept = exp(*largest - now);
-    *total = *total * *kept + sum_float16(counts);
+    const float now = fmax(*largest, max_float16(scores)), kept = exp(*largest - now);
+    const float16 weights = exp(scores - now);
+    *total = *total * kept + sum_float16(weights);
     *largest = now;
-    vstore16(counts, 0, weights);
-}
-
-/* `rows` rows, a constant: a value is loaded once for all. */
-INLINE void add_values(const float16 *values, int count, const float *weights, const float *kept, float16 *sums,
-                       int rows) {
+    float weight[BLOCK];
+    vstore16(weights, 0, weight);
 #pragma unroll
     for (int v = 0; v < VALUE_VECTORS; v++) {
-        float16 sum[TOGETHER];
-#pragma unroll
-        for (int r = 0; r < rows; r++) sum[r] = sums[r * VALUE_VECTORS + v] * kept[r];
-        for (int j = 0; j < count; j++) {
-            const float16 value = values[j * VALUE_VECTORS + v];
-#pragma unroll
-            for (int r = 0; r < rows; r++) sum[r] = (float16)weights[r * BLOCK + j] * value + sum[r];
-        }
-#pragma unroll
-        for (int r = 0; r < rows; r++) sums[r * VALUE_VECTORS + v] = sum[r];
+        float16 sum = sums[v] * kept;
+        for (int j = 0; j < count; j++) sum = (float16)weight[j] * values[j * VALUE_VECTORS + v] + sum;
+        sums[v] = sum;
     }
 }
 
@@ -109,24 +93,21 @@ INLINE void store_head(__global uchar *out, int row, int head, const float16 *su
 #endif
 
 __kernel void attention_vec(ATTENTION_INPUTS, TENSOR(out), ATTENTION_NUMBERS) {
-    const int shared = HEADS / get_global_size(0), first_head = get_global_id(0) * shared;
-    const int kv_head = first_head / (HEADS / KV_HEADS);
+    const int head = get_global_id(0), kv_head = head / (HEADS / KV_HEADS);
     const __global int *tile = DATA(const int, tiles) + get_global_id(1) * TILE_COLS;
-    const int first_row = tile[TILE_ROW], queries_count = tile[TILE_COUNT] * shared;
+    const int first_row = tile[TILE_ROW], rows = tile[TILE_COUNT];
     const __global int *page = DATA(const int, pages) + (ulong)tile[TILE_LINE] * page_cols;
-    float16 queries[MOST_QUERIES * KEY_VECTORS], sums[MOST_QUERIES * VALUE_VECTORS];
+    float16 queries[TILE_ROWS * KEY_VECTORS], sums[TILE_ROWS * VALUE_VECTORS];
     float16 key[BLOCK * KEY_VECTORS], value[BLOCK * VALUE_VECTORS];
-    float largest[MOST_QUERIES], total[MOST_QUERIES], kept[MOST_QUERIES], weights[MOST_QUERIES * BLOCK];
+    float largest[TILE_ROWS], total[TILE_ROWS];
     int start, stop;
     TILE_RANGE(&start, &stop);
-    for (int q = 0; q < queries_count; q++) {
-        const int head = first_head + q % shared;
-        const __global uchar *from =
-            (const __global uchar *)(DATA(const float, x) + (ulong)(first_row + q / shared) * cols);
-        for (int v = 0; v < KEY_VECTORS; v++) queries[q * KEY_VECTORS + v] = QUERY_VECTOR(from, head * HEAD_DIM, v);
-        for (int v = 0; v < VALUE_VECTORS; v++) sums[q * VALUE_VECTORS + v] = 0.0f;
-        largest[q] = FIRST_LARGEST(head);
-        total[q] = FIRST_TOTAL;
+    for (int row = 0; row < rows; row++) {
+        const __global uchar *from = (const __global uchar *)(DATA(const float, x) + (ulong)(first_row + row) * cols);
+        for (int v = 0; v < KEY_VECTORS; v++) queries[row * KEY_VECTORS + v] = QUERY_VECTOR(from, head * HEAD_DIM, v);
+        for (int v = 0; v < VALUE_VECTORS; v++) sums[row * VALUE_VECTORS + v] = 0.0f;
+        largest[row] = FIRST_LARGEST(head);
+        total[row] = FIRST_TOTAL;
     }
     for (int p = start / BLOCK * BLOCK; p < stop; p += BLOCK) {
         const int skip = max(0, start - p), count = min(BLOCK, stop - p);
@@ -141,23 +122,14 @@ __kernel void attention_vec(ATTENTION_INPUTS, TENSOR(out), ATTENTION_NUMBERS) {
             for (int v = 0; v < VALUE_VECTORS; v++)
                 value[j * VALUE_VECTORS + v] = VALUE_VECTOR(value_row, kv_head * VALUE_DIM, v);
         }
-        for (int q = 0; q < queries_count; q++) {
+        for (int row = 0; row < rows; row++) {
             int first, end;
-            RANGE(tile[TILE_POSITION] + q / shared, &first, &end);
-            kept[q] = 1.0f;
-            if (first >= p + count || end <= p)
-                for (int j = 0; j < BLOCK; j++) weights[q * BLOCK + j] = 0.0f;
-            else
-                weigh(queries + q * KEY_VECTORS, key, first - p, end - p, scale, softcap, largest + q, total + q,
-                      weights + q * BLOCK, kept + q);
+            RANGE(tile[TILE_POSITION] + row, &first, &end);
+            if (first >= p + count || end <= p) continue;
+            attend(queries + row * KEY_VECTORS, key, value, first - p, end - p, count, scale, softcap, largest + row,
+                   total + row, sums + row * VALUE_VECTORS);
         }
-        int q = 0;
-        for (; q + TOGETHER <= queries_count; q += TOGETHER)
-            add_values(value, count, weights + q * BLOCK, kept + q, sums + q * VALUE_VECTORS, TOGETHER);
-        for (; q < queries_count; q++)
-            add_values(value, count, weights + q * BLOCK, kept + q, sums + q * VALUE_VECTORS, 1);
     }
-    for (int q = 0; q < queries_count; q++)
-        store_head(out_buffer + out_offset, first_row + q / shared, first_head + q % shared, sums + q * VALUE_VECTORS,
-                   1.0f / total[q]);
+    for (int row = 0; row < rows; row++)
+        store_head(out_buffer + out_offset, first_row + row, head, sums + row * VALUE_VECTORS, 1.0f / total[row]);
 }

@@ -130,19 +130,12 @@ BOTH(local, .name = "local", .for_whom = "GPUs, prefill", .fits = local_fits, .s
 
 /* ---- vec ---- */
 
-/* Whether a work-item has all heads that share keys and values, so that these are read once: where each tile is one
- * row, and there are enough work-items for all compute units, none of which has much more to do than another. */
-static bool shares_heads(const struct ci_call *call, const struct ci_device_caps *caps) {
-    int64_t tiles = call->in[3].rows, units = caps->compute_units > 0 ? caps->compute_units : 1;
-    int64_t items = tiles * call->params.i[CI_ATTENTION_I_KV_HEADS];
-    return tiles == call->in[0].rows && items >= units && 5 * (items + units - 1) / units * units <= 6 * items;
-}
-
 static void vec_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
                      struct ci_grid *grid) {
     (void)tunables;
+    (void)caps;
     grid->dimensions = 2;
-    grid->global[0] = (size_t)call->params.i[shares_heads(call, caps) ? CI_ATTENTION_I_KV_HEADS : CI_ATTENTION_I_HEADS];
+    grid->global[0] = (size_t)call->params.i[CI_ATTENTION_I_HEADS];
     grid->global[1] = (size_t)call->in[3].rows;
     grid->local[0] = grid->local[1] = 1;
 }
