@@ -224,8 +224,8 @@ static void test_a_full_context_is_said(void **state) {
 
 /* ---- pieces of prompts ---- */
 
-/* While somebody decodes no step has more rows of prompts than the piece and what makes blocks of 16 whole, and each has
- * the row of who decodes. */
+/* While somebody decodes no step has more rows of prompts than the piece and what makes blocks of 16 whole, and each
+ * has the row of who decodes. */
 static void test_a_long_prompt_stops_nobody(void **state) {
     (void)state;
     enum { PROMPT = 500, LONG = 400 };
