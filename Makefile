@@ -386,7 +386,7 @@ check-balancers: ## two servers behind HAProxy and nginx (apt install haproxy ng
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 scripts/check_balancers.py
 
-check-soak: ## SECONDS=120 REQUESTS=1000000 MODEL=FILE KEEP=FOLDER: clinfer serve on a device that fails one call in 5,000, mixed requests
+check-soak: ## SECONDS=120 REQUESTS=N MODEL=FILE KEEP=FOLDER: clinfer serve on a device that fails one call in 5,000, mixed requests
 	@scripts/setup.sh check
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 scripts/check_soak.py --seconds $(or $(SECONDS),120) \
