@@ -5,9 +5,9 @@ leave while they wait. Nothing crashes, every request gets an answer or an error
 the pages of the cache are at each of CHECKPOINTS, and at the end, what they were at the first; an answer can still fill
 the context. Ends after --requests, or --seconds.
 
-Memory is judged with the model unloaded, and opened again after that. As the clients left it, it is told and not judged:
+Memory is judged with the model unloaded, and opened again after that. As the clients left it, it is told, not judged:
 where a fault made another kernel take the place of one, which nobody has compiled before, the server's process compiles
-it, and PoCL then keeps 10 to 100 MiB of LLVM for its context until that is closed. What an engine itself might gather in
+it, and PoCL then keeps 10 to 100 MiB of LLVM for its context until that is closed. What an engine itself may gather in
 its life is seen without faults, before.
 
 The slowest requests are told, with what the server said meanwhile; --keep
@@ -436,7 +436,9 @@ def main():
         gathered = (settle(server)["memory"] - before) / MEBIBYTE
         print(f"kernels are built; {server.ask('GET', '/ready')[2]}; without faults memory grew by {gathered:.1f} MiB "
               f"from {WARMING} to {soak.count} requests", flush=True)
-        before_faults = [*soak.wrong, *([f"without faults: memory grew by {gathered:.1f} MiB"] if gathered > 16 else [])]
+        before_faults = list(soak.wrong)
+        if gathered > MOST_GROWTH / MEBIBYTE:
+            before_faults.append(f"without faults: memory grew by {gathered:.1f} MiB")
     if options.keep:
         flags += ["--log-jsonl", os.path.join(os.path.realpath(options.keep), "requests.jsonl")]
     with serving.Serve(*flags, environment=environment) as server:
