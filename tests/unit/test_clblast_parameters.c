@@ -21,6 +21,7 @@
 #include "support/asserts.h"
 #include "support/imagined_gpu.h"
 #include "support/process.h"
+#include "tuner/builders.h"
 #include "tuner/tune.h"
 #include "tuner/tuner_private.h"
 
@@ -339,6 +340,35 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_m
     for (int i = 0; i < 2 * model->prefill_rounds; i++) model->prefill[i] = i % 2 ? 0.9 : 1;
     *trial = (struct ci_trial){.outcome = CI_TRIAL_PASSED};
     return CLINFER_OK;
+}
+
+enum clinfer_status ci_worker_steps(struct ci_worker *worker, const char *model, const char *tuning, int context,
+                                    double deadline_seconds, struct ci_profile_steps *steps, struct ci_trial *trial) {
+    (void)worker;
+    (void)model;
+    (void)tuning;
+    (void)context;
+    (void)deadline_seconds;
+    (void)steps;
+    *trial = (struct ci_trial){.outcome = CI_TRIAL_UNUSABLE};
+    return CLINFER_OK;
+}
+
+/* Nothing is compiled ahead: parameters of CLBlast are the process's. */
+struct ci_builders *ci_builders_create(const struct ci_worker_options *options) {
+    (void)options;
+    return NULL;
+}
+void ci_builders_destroy(struct ci_builders *builders) { (void)builders; }
+int ci_builders_count(const struct ci_builders *builders) {
+    (void)builders;
+    return 0;
+}
+void ci_builders_build(struct ci_builders *builders, struct ci_build *list, int count, double deadline_seconds) {
+    (void)builders;
+    (void)list;
+    (void)count;
+    (void)deadline_seconds;
 }
 
 static void tune(bool thorough, struct ci_tune_result *result) {
