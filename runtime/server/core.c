@@ -59,11 +59,10 @@ static void add_stats(void *user, const char *name, clinfer_router *router) {
     now->step_rows += stats.rows;
     double used = stats.cache_tokens ? (double)stats.cache_tokens_used / (double)stats.cache_tokens : 0;
     if (used > now->cache_used) now->cache_used = used;
-    struct clinfer_rung *rungs;
-    size_t count;
-    if (clinfer_router_rungs(router, &rungs, &count) != CLINFER_OK) return;
-    for (size_t i = 0; i < count; i++) ci_metrics_now_rung(now, rungs[i].name, rungs[i].status == CLINFER_OK);
-    clinfer_free(rungs);
+}
+
+static void add_rung(void *user, const struct clinfer_rung *rung) {
+    ci_metrics_now_rung(user, rung->name, rung->status == CLINFER_OK);
 }
 
 static void metrics(struct ci_exchange *exchange) {
@@ -80,7 +79,10 @@ static void metrics(struct ci_exchange *exchange) {
     }
     ci_server_load(server, &now.running, &now.waiting);
     now.model = ci_server_model(server);
-    if (ci_server_pool(server)) ci_pool_each(ci_server_pool(server), add_stats, &now);
+    if (ci_server_pool(server)) {
+        ci_pool_each(ci_server_pool(server), add_stats, &now);
+        ci_pool_each_rung(ci_server_pool(server), add_rung, &now);
+    }
     struct ci_server_condition condition;
     ci_server_look(server, &condition);
     now.ready = condition.ready;

@@ -64,7 +64,7 @@ struct ci_metrics_now {
     struct ci_metrics_rung {
         char name[128];
         bool in_use;
-    } rungs[CI_METRICS_RUNGS]; /* of the models that are loaded, "" behind the last */
+    } rungs[CI_METRICS_RUNGS]; /* of the models that are loaded or asleep, "" behind the last */
 };
 
 /* One rung of a model; one that several have is in use where it is for all. */

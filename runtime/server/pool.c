@@ -94,7 +94,8 @@ static bool encodes(const struct clinfer_engine_options *options) {
     return options->model && ci_model_file_encodes(options->model);
 }
 
-static const struct ci_pool_methods real = {encodes, open_router, describe_router, clinfer_router_close};
+static const struct ci_pool_methods real = {encodes, open_router, describe_router, clinfer_router_close,
+                                            clinfer_router_rungs};
 
 /* ---- the pool ---- */
 

@@ -68,6 +68,8 @@ struct ci_pool_methods {
     enum clinfer_status (*open)(const struct clinfer_router_options *options, bool unproven, clinfer_router **router);
     void (*describe)(clinfer_router *router, struct ci_pool_facts *facts);
     void (*close)(clinfer_router *router);
+    /* clinfer_router_rungs(); NULL: they have none. */
+    enum clinfer_status (*rungs)(clinfer_router *router, struct clinfer_rung **rungs, size_t *count);
 };
 
 struct ci_pool_options {
@@ -148,6 +150,9 @@ enum clinfer_status ci_pool_unload(struct ci_pool *pool, const char *name);
 /* Calls `look` for each model that is loaded, with the pool's lock held: it may ask what answers at once, and nothing
  * of the pool. */
 void ci_pool_each(struct ci_pool *pool, void (*look)(void *user, const char *name, clinfer_router *router), void *user);
+
+/* The same with the rungs of each; a model that sleeps has those with which it fell asleep. */
+void ci_pool_each_rung(struct ci_pool *pool, void (*look)(void *user, const struct clinfer_rung *rung), void *user);
 
 /* A model as it was when the list was made. Texts lie in the list's own block. */
 struct ci_pool_info {

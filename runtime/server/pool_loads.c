@@ -94,6 +94,10 @@ static void serve(struct ci_pool_model *model, enum clinfer_status status) {
 void ci_pool_enter(struct ci_pool_model *model, enum ci_pool_state state) {
     struct ci_pool *pool = model->pool;
     model->state = state;
+    if (state == CI_POOL_LOADED || state == CI_POOL_FAILED || state == CI_POOL_UNLOADED) {
+        clinfer_free(model->rungs);
+        model->rungs = NULL;
+    }
     if (pool->watch && !model->is_vectors) pool->watch(pool->watch_user, model->entry.name, state);
 }
 
@@ -180,7 +184,11 @@ static void *close_router(void *user) {
 }
 
 void ci_pool_close_model(struct ci_pool_model *model, enum ci_pool_state then) {
+    const struct ci_pool_methods *methods = model->pool->methods;
     model->goes_out = then;
+    if (then == CI_POOL_SLEEPING && methods->rungs &&
+        methods->rungs(model->router, &model->rungs, &model->rung_count) != CLINFER_OK)
+        model->rungs = NULL;
     ci_pool_enter(model, CI_POOL_UNLOADING);
     if (begin_thread(model, close_router)) {
         model->leaves = model->drains = false;

@@ -83,6 +83,7 @@ void ci_pool_free_model(struct ci_pool_model *model) {
     free(model->texts);
     free(model->store);
     free(model->digest);
+    clinfer_free(model->rungs);
     free(model);
 }
 
@@ -411,5 +412,20 @@ void ci_pool_each(struct ci_pool *pool, void (*look)(void *user, const char *nam
     pthread_mutex_lock(&pool->lock);
     for (struct ci_pool_model *model = pool->models; model; model = model->next)
         if (model->state == CI_POOL_LOADED && model->router) look(user, model->entry.name, model->router);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void ci_pool_each_rung(struct ci_pool *pool, void (*look)(void *user, const struct clinfer_rung *rung), void *user) {
+    pthread_mutex_lock(&pool->lock);
+    for (struct ci_pool_model *model = pool->models; model; model = model->next) {
+        struct clinfer_rung *now = NULL;
+        const struct clinfer_rung *rungs = model->rungs;
+        size_t count = model->rung_count;
+        if (model->state == CI_POOL_LOADED && pool->methods->rungs &&
+            pool->methods->rungs(model->router, &now, &count) == CLINFER_OK)
+            rungs = now;
+        for (size_t i = 0; rungs && i < count; i++) look(user, &rungs[i]);
+        clinfer_free(now);
+    }
     pthread_mutex_unlock(&pool->lock);
 }

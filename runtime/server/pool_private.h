@@ -40,6 +40,8 @@ struct ci_pool_model {
     double load_seconds;
     int64_t loaded;
     enum ci_pool_state goes_out; /* UNLOADING: what it is then */
+    struct clinfer_rung *rungs; /* [rung_count] as they were when it began to fall asleep, until it is something else */
+    size_t rung_count;
 
     uint64_t ticket; /* its place among those that are to be loaded, the lowest first; 0: it is none of them */
     bool starved;    /* its last load found too little memory, and somebody is on the way out for it */

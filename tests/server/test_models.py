@@ -169,10 +169,31 @@ def test_a_loaded_model_is_not_deleted():
         assert complete(server, first)[0] == 404
 
 
+def metrics(server):
+    text = server.ask("GET", "/metrics")[2]
+    return text if isinstance(text, str) else text.decode()
+
+
+def test_metrics_stay_while_a_model_sleeps():
+    with serving.Serve("--sleep-idle-seconds", "0.3", "--alias", "tiny", "--metrics") as server:
+        for _ in range(2):
+            assert server.ask("POST", "/v1/completions", {"prompt": "a", "max_tokens": 4})[0] == 200
+            metrics(server)  # rates are those since the last look
+            awake = metrics(server)
+            assert any(line.startswith("clinfer:rung_in_use{") for line in awake.splitlines()), awake
+            await_state(server, "tiny", "sleeping")
+            assert metrics(server) == awake
+    with Router("--models-dir", MODELS, "--metrics", "--allow-model-changes") as server:
+        assert complete(server, "one")[0] == 200
+        assert "clinfer:rung_in_use{" in metrics(server)
+        assert server.ask("POST", "/models/unload", {"model": "one"})[0] == 200
+        await_state(server, "one", "unloaded")
+        assert "clinfer:rung_in_use{" not in metrics(server)
+
+
 def test_counters_never_fall():
     def steps():
-        text = server.ask("GET", "/metrics")[2]
-        text = text if isinstance(text, str) else text.decode()
+        text = metrics(server)
         return float(next(line for line in text.splitlines() if line.startswith("llamacpp:n_decode_total ")).split()[1])
 
     with serving.Serve("--sleep-idle-seconds", "0.3", "--alias", "tiny", "--metrics") as server:

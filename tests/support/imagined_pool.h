@@ -70,7 +70,8 @@ static inline void imagined_close(clinfer_router *router) {
 
 static inline bool imagined_encodes(const struct clinfer_engine_options *options) { return *options->model == 'b'; }
 
-static const struct ci_pool_methods methods = {imagined_encodes, imagined_open, imagined_describe, imagined_close};
+static const struct ci_pool_methods methods = {imagined_encodes, imagined_open, imagined_describe, imagined_close,
+                                               NULL};
 
 static inline struct ci_pool_entry entry_of(const char *name) {
     struct ci_pool_entry entry = {.name = name, .keep_alive = (double)NAN};

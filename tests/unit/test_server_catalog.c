@@ -152,7 +152,7 @@ static void describe(clinfer_router *made, struct ci_pool_facts *facts) {
     (void)facts;
 }
 static void close_one(clinfer_router *made) { free(made); }
-static const struct ci_pool_methods methods = {encodes, open_one, describe, close_one};
+static const struct ci_pool_methods methods = {encodes, open_one, describe, close_one, NULL};
 
 static void test_a_pool_reads_its_list_again(void **state) {
     (void)state;
