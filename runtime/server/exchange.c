@@ -440,7 +440,8 @@ void ci_exchange_handle(struct ci_exchange *exchange) {
     bool answered = exchange->answered, open = exchange->streaming && !exchange->ended;
     bool gone = exchange->gone;
     pthread_mutex_unlock(&exchange->lock);
-    const struct ci_failure failure = {.kind = CI_FAIL_SERVER, .message = "the server has no answer to this request"};
+    const struct ci_failure failure = {.kind = gone ? CI_FAIL_CANCELLED : CI_FAIL_SERVER,
+                                       .message = gone ? "cancelled" : "the server has no answer to this request"};
     if (!answered && !gone) ci_log(CLINFER_LOG_ERROR, "%s: no handler's answer", exchange->path);
     if (!answered) ci_exchange_fail(exchange, &failure);
     if (open) ci_stream_end(exchange, false);

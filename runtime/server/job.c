@@ -458,17 +458,15 @@ static void count_prompt(struct ci_running *running, struct ci_failure *failure)
     failure->message = running->message;
 }
 
+/* false: nobody waits for the answer, or there is none. */
 static bool conclude(struct ci_exchange *exchange, struct ci_running *running, enum clinfer_status status,
                      struct ci_job_result *result) {
-    pthread_mutex_lock(&running->server->lock);
-    bool cancelled = running->cancelled;
-    pthread_mutex_unlock(&running->server->lock);
     if (status == CLINFER_OK) {
         pthread_mutex_lock(&running->lock);
         start_locked(running, result->choices[0].result.prompt_tokens, result->choices[0].result.cached_tokens);
         pthread_mutex_unlock(&running->lock);
         count(exchange, running, result);
-        if (!cancelled || !ci_exchange_gone(exchange)) return true;
+        if (!ci_exchange_gone(exchange)) return true;
     }
     struct ci_failure failure = ci_failure_of_status(status, clinfer_error());
     if (status != CLINFER_OK) ci_metrics_failure(&running->server->metrics);

@@ -261,6 +261,23 @@ def test_the_log_has_every_request_and_no_secret():
         assert '"/ready"' in after, after
 
 
+def test_a_client_that_leaves_is_no_error_of_the_server():
+    """Also one that leaves while its answer is made, or has just been: 499, whenever it was noticed."""
+    body = json.dumps({"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8, "ignore_eos": True}).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        log = os.path.join(folder, "log.jsonl")
+        with serving.Serve("--log-jsonl", log) as server:
+            for turn in range(120):
+                with socket.create_connection(("127.0.0.1", server.port), 30) as raw:
+                    raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" %
+                                (len(body), body))
+                    time.sleep(turn % 40 * 0.0002)
+            server.end()
+        with open(log) as lines:
+            seen = [json.loads(line)["status"] for line in lines if '"/health"' not in line]
+        assert len(seen) > 60 and not set(seen) - {200, 499}, seen
+
+
 def test_a_model_that_is_none_is_all_that_is_said():
     with serving.Serve("-m", "missing.gguf", wait=False) as server:
         assert server.process.wait(30) == 3
