@@ -6,6 +6,10 @@
  * who waits on PoCL's queue watches for a while without sleeping, and who calls finds nobody asleep, which costs no
  * system call.
  *
+ * A wait that was watched ends, whether somebody called or not, and whoever waits looks at its queue again, under the
+ * mutex; only then, where nothing has come, does it sleep, by the C library's function. So nothing is missed, also not
+ * where who calls does not hold the mutex. Waits with a time limit are the C library's from the start.
+ *
  * Only condition variables in PoCL's own static data are concerned: the queue of its threads. Events, on which our own
  * threads wait, are on the heap; they are many tokens' worth of time away, and the cores belong to the others.
  *
@@ -39,6 +43,11 @@ typedef int call_function(pthread_cond_t *);
 /* Calls to any such queue so far. */
 static atomic_uint calls;
 static _Thread_local int64_t patience = MOST_PATIENCE; /* ns */
+/* The wait that was watched in vain, and ended. */
+static _Thread_local struct {
+    const pthread_cond_t *condition;
+    unsigned seen; /* of calls */
+} in_vain;
 
 static void pause_briefly(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -54,11 +63,14 @@ static int64_t now(void) {
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* What the C library has under this name; functions and pointers to data are one size wherever there is dlsym. */
+/* What the C library has under this name; functions and pointers to data are one size wherever there is dlsym. Where
+ * there are functions for condition variables as they were before 2003, too (x86-64), these came first before glibc
+ * 2.36; others than those of 2.3.2 nobody links to. */
 static void find_next(const char *name, _Atomic(void *) *known, void *function) {
     void *found = atomic_load_explicit(known, memory_order_relaxed);
     if (!found) {
-        found = dlsym(RTLD_NEXT, name);
+        found = dlvsym(RTLD_NEXT, name, "GLIBC_2.3.2");
+        if (!found) found = dlsym(RTLD_NEXT, name);
         atomic_store_explicit(known, found, memory_order_relaxed);
     }
     memcpy(function, &found, sizeof found);
@@ -70,50 +82,59 @@ static bool is_queue(pthread_cond_t *condition) {
            strstr(object.dlfo_link_map->l_name, "/libpocl");
 }
 
-/* Until somebody calls, for as long as it seems worth while. Whoever calls holds the mutex, as PoCL does: so what came
- * after `seen` was read under it is not missed. */
-static void watch(unsigned seen) {
+/* Until somebody calls, for as long as it seems worth while. false: nobody did. */
+static bool watch(unsigned seen) {
     for (int64_t start = now(); now() - start < patience;) {
         for (int i = 0; i < PAUSES; i++) {
-            if (atomic_load_explicit(&calls, memory_order_acquire) != seen) {
+            if (atomic_load_explicit(&calls, memory_order_relaxed) != seen) {
                 patience = patience < MOST_PATIENCE - MORE_PATIENCE ? patience + MORE_PATIENCE : MOST_PATIENCE;
-                return;
+                return true;
             }
             pause_briefly();
         }
     }
     patience = patience / 2 > LEAST_PATIENCE ? patience / 2 : LEAST_PATIENCE;
+    return false;
+}
+
+/* Found before main(), so that no thread waits for the dynamic linker when it first calls: who has its lock, loading a
+ * library, may wait for that thread. */
+static _Atomic(void *) known_wait, known_broadcast, known_signal;
+
+__attribute__((constructor)) static void find_all(void) {
+    void *function;
+    find_next("pthread_cond_wait", &known_wait, &function);
+    find_next("pthread_cond_broadcast", &known_broadcast, &function);
+    find_next("pthread_cond_signal", &known_signal, &function);
 }
 
 __attribute__((visibility("default"))) int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex) {
-    static _Atomic(void *) known;
     wait_function *next;
-    find_next("pthread_cond_wait", &known, &next);
+    find_next("pthread_cond_wait", &known_wait, &next);
     if (!is_queue(condition)) return next(condition, mutex);
     unsigned seen = atomic_load_explicit(&calls, memory_order_relaxed);
+    if (in_vain.condition == condition && in_vain.seen == seen) return next(condition, mutex);
     int error = pthread_mutex_unlock(mutex);
     if (error != 0) return error;
-    watch(seen);
-    error = pthread_mutex_lock(mutex);
-    if (error != 0 || atomic_load_explicit(&calls, memory_order_relaxed) != seen) return error;
-    return next(condition, mutex);
+    in_vain.condition = watch(seen) ? NULL : condition;
+    in_vain.seen = seen;
+    return pthread_mutex_lock(mutex);
 }
 
+/* The mutex orders what is read; a count that is seen late only makes a watch longer. */
 static int call(const char *name, _Atomic(void *) *known, pthread_cond_t *condition) {
     call_function *next;
     find_next(name, known, &next);
-    if (is_queue(condition)) atomic_fetch_add_explicit(&calls, 1, memory_order_release);
+    if (is_queue(condition)) atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
     return next(condition);
 }
 
 __attribute__((visibility("default"))) int pthread_cond_broadcast(pthread_cond_t *condition) {
-    static _Atomic(void *) known;
-    return call("pthread_cond_broadcast", &known, condition);
+    return call("pthread_cond_broadcast", &known_broadcast, condition);
 }
 
 __attribute__((visibility("default"))) int pthread_cond_signal(pthread_cond_t *condition) {
-    static _Atomic(void *) known;
-    return call("pthread_cond_signal", &known, condition);
+    return call("pthread_cond_signal", &known_signal, condition);
 }
 
 #endif

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,15 +119,59 @@ static void test_others_sleep(void **state) {
     dlclose(pool.library);
 }
 
+/* They are the C library's own, which knows nothing of this: both have to mean the same kind of condition variable. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool waits, called;
+} timed = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static void *wait_for_call(void *argument) {
+    int *error = argument;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    pthread_mutex_lock(&timed.lock);
+    timed.waits = true;
+    while (!timed.called && !*error) *error = pthread_cond_timedwait(&timed.wake, &timed.lock, &until);
+    pthread_mutex_unlock(&timed.lock);
+    return NULL;
+}
+
+static void test_calls_reach_waits_with_a_limit(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        int error = 0;
+        timed.waits = timed.called = false;
+        assert_int_equal(pthread_create(&thread, NULL, wait_for_call, &error), 0);
+        for (bool waits = false; !waits;) {
+            pthread_mutex_lock(&timed.lock);
+            waits = timed.waits;
+            timed.called = waits;
+            if (waits) assert_int_equal(i ? pthread_cond_signal(&timed.wake) : pthread_cond_broadcast(&timed.wake), 0);
+            pthread_mutex_unlock(&timed.lock);
+        }
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(error, 0);
+    }
+}
+
 int main(void) {
-#if defined(__SANITIZE_THREAD__) || !__GLIBC_PREREQ(2, 35)
-    printf("1..0 # SKIP driver_threads.c does nothing here\n");
-    return 0;
+#if defined(__SANITIZE_THREAD__) || !defined(__GLIBC_PREREQ)
+    const bool does_nothing = true;
+#else
+    const bool does_nothing = !__GLIBC_PREREQ(2, 35);
 #endif
+    if (does_nothing) {
+        printf("1..0 # SKIP driver_threads.c does nothing here\n");
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queue_of_pocl_is_watched),
         cmocka_unit_test(test_long_waits_sleep_and_end),
         cmocka_unit_test(test_others_sleep),
+        cmocka_unit_test(test_calls_reach_waits_with_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
