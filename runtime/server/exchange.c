@@ -406,11 +406,20 @@ static bool begin_breaking(struct ci_exchange *exchange) {
     return first;
 }
 
+/* Whether its stream has begun; where not, it does not begin by itself any more, in front of the failure's reply. */
+static bool is_stream(struct ci_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    bool begun = exchange->streaming;
+    if (!begun) exchange->expected = 0;
+    pthread_mutex_unlock(&exchange->lock);
+    return begun;
+}
+
 void ci_exchange_fail(struct ci_exchange *exchange, const struct ci_failure *said) {
     char message[2048];
     struct ci_failure changed = *said, *failure = &changed;
     if (said->status != CLINFER_OK) changed.message = ci_failure_words(said->message, message, sizeof message);
-    if (ci_stream_begun(exchange)) {
+    if (is_stream(exchange)) {
         if (!begin_breaking(exchange)) return;
         exchange->dialect->break_off(exchange, failure);
         ci_stream_end(exchange, false);
