@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """`make check-soak`: `clinfer serve` on an OpenCL device that fails one call in 5,000 and comes back each time, under
 clients of all kinds: answers in every dialect, streams cut at random, bad and huge bodies, long prompts, clients that
-leave while they wait. Nothing crashes, every request gets an answer or an error, and memory, descriptors, threads and
-the pages of the cache are at each of CHECKPOINTS, and at the end, what they were at the first; an answer can still fill
-the context. Ends after --requests, or --seconds.
+leave while they wait. Nothing crashes, every request gets an answer or an error, and memory, descriptors and threads
+are what they were; an answer can still fill the context. Ends after --requests, or --seconds.
 
-Memory is judged with the model unloaded, and opened again after that. As the clients left it, it is told, not judged:
+The model is unloaded, and opened again, after 500 requests, or as soon after them as the device has come back: by then
+caches and pools of threads have filled. Memory is judged three times, each within 16 MiB: unloaded and opened again,
+then against all later times that this is done; and as the clients left it, 500 requests after the model was opened
+again against 10,000 requests, between which it stays open. Beyond those what the clients left is told, not judged:
 where a fault made another kernel take the place of one, which nobody has compiled before, the server's process compiles
-it, and PoCL then keeps 10 to 100 MiB of LLVM for its context until that is closed. What an engine itself may gather in
-its life is seen without faults, before.
+it, and PoCL then keeps 10 to 100 MiB of LLVM for its context until that is closed. What an engine itself may gather
+in its life is seen without faults, before.
 
-The slowest requests are told, with what the server said meanwhile; --keep
-leaves its log, each line with its second, and that of its requests."""
+The slowest requests are told, with what the server said meanwhile; --keep leaves its log, each line with its second,
+and that of its requests."""
 import argparse
 import collections
 import heapq
@@ -33,9 +35,10 @@ MEBIBYTE = 1 << 20
 CALM = 22  # seconds
 MOST_GROWTH = 16 * MEBIBYTE
 WARMING = 1000  # requests without faults, so that kernels are built
-CHECKPOINTS = (500, 1000, 10000)  # requests
+FIRST = 500  # requests to the first checkpoint, and from there to the second
+AS_LEFT = 10000  # requests up to which memory is judged as the clients left it
 EVERY = 600  # seconds
-BACK = 3  # times that the device has come back before the first of them
+BACK = 1  # times that the device has come back before the first checkpoint
 SEEN = {200, 400, 429, 503}  # what a request may end with
 SLOWEST = 8  # requests that are told of
 WORDS = ["the", "sky", "is", "blue", "Lily", "and", "ball", "went", "to", "a park"]
@@ -332,25 +335,30 @@ def unload(server):
     return left
 
 
-def measure(soak):
-    """The marks of a checkpoint: what it has, "unloaded", and "opened" again."""
+def measure(soak, unloads):
+    """What it has at a checkpoint; and where the model is unloaded, "unloaded" and "opened" again."""
     now = settle(soak.server)
+    if not unloads:
+        return now
     now["unloaded"] = unload(soak.server)
     wait_until(lambda: is_settled(soak.server))
     now["opened"] = least_usage(soak.server)["memory"]
     return now
 
 
-def grown(before, after):
-    """What has grown since, a line each."""
-    wrong = []
-    for memory in ("opened", "unloaded"):
-        if after[memory] > before[memory] + MOST_GROWTH:
-            wrong.append(f"memory, {memory}, grew by {(after[memory] - before[memory]) / MEBIBYTE:.1f} MiB")
-    if after["files"] > before["files"] + 4:
-        wrong.append(f"descriptors: {before['files']}, then {after['files']}")
-    if after["threads"] > before["threads"] + 12:  # a pool of workers, an engine that is just being tried
-        wrong.append(f"threads: {before['threads']}, then {after['threads']}")
+def grown(marks):
+    """What has grown since the first of the marks that can be compared, a line each."""
+    wrong, first = [], {**marks[0][1], "memory": marks[1][1]["memory"] if len(marks) > 1 else 0}
+    for count, mark in marks[1:]:
+        for what, name in (("memory", "as clients left it"), ("unloaded", "unloaded"), ("opened", "opened again")):
+            judged = what in mark and (what != "memory" or count <= AS_LEFT)
+            if judged and mark[what] > first[what] + MOST_GROWTH:
+                more = (mark[what] - first[what]) / MEBIBYTE
+                wrong.append(f"after {count} requests: memory, {name}, grew by {more:.1f} MiB")
+        if mark["files"] > first["files"] + 4:
+            wrong.append(f"after {count} requests: descriptors: {first['files']}, then {mark['files']}")
+        if mark["threads"] > first["threads"] + 12:  # a pool of workers, an engine that is just being tried
+            wrong.append(f"after {count} requests: threads: {first['threads']}, then {mark['threads']}")
     return wrong
 
 
@@ -359,8 +367,7 @@ def judge(soak, marks):
     wrong = list(soak.wrong)
     if not any(count for what, count in soak.seen.items() if what.endswith(" 200")):
         wrong.append("nothing was answered")
-    for count, mark in marks[1:]:
-        wrong += [f"after {count} requests: {what}" for what in grown(marks[0][1], mark)]
+    wrong += grown(marks)
     # What prefixes keep of the cache is given up for a request; what has leaked is not.
     body = {"prompt": "a", "max_tokens": 100000, "ignore_eos": True}
     status, _, answer = soak.server.ask("POST", "/v1/completions", body, timeout=600)
@@ -371,7 +378,8 @@ def judge(soak, marks):
 
 def go(soak, requests, seconds, clients):
     """(requests, usage) at each checkpoint, every ten minutes, and at the end."""
-    begun, marks, counts = time.monotonic(), [], [count for count in CHECKPOINTS if count < requests] + [requests]
+    begun, marks = time.monotonic(), []
+    counts = [count for count in (FIRST, AS_LEFT) if count < requests] + [requests]
     while counts:
         # The first one is not what the time ends at: without it there is nothing to compare with.
         left = seconds - (time.monotonic() - begun) if marks else seconds
@@ -383,16 +391,19 @@ def go(soak, requests, seconds, clients):
             soak.run(100, 60, clients)
         while counts and counts[0] <= soak.count:
             counts.pop(0)
-        marks.append((soak.count, measure(soak)))
+        last = not counts or time.monotonic() - begun + 2 * CALM >= seconds  # this mark itself takes CALM, and more
+        marks.append((soak.count, measure(soak, not marks or soak.count >= AS_LEFT or last)))
         print(f"{clock(time.monotonic())} after {soak.count} requests, {time.monotonic() - begun:.0f} s, "
               f"{soak.comebacks()} comebacks: {shown(marks[-1][1])}", flush=True)
+        if counts and len(marks) == 1:
+            counts.insert(0, min(soak.count + FIRST, counts[0]))
     return marks
 
 
 def shown(now):
-    return (f"{now['memory'] / MEBIBYTE:.1f} MiB, unloaded {now['unloaded'] / MEBIBYTE:.1f}, "
-            f"opened again {now['opened'] / MEBIBYTE:.1f}, "
-            f"{now['files']} descriptors, {now['threads']} threads, "
+    more = "".join(f", {name} {now[what] / MEBIBYTE:.1f}"
+                   for what, name in (("unloaded", "unloaded"), ("opened", "opened again")) if what in now)
+    return (f"{now['memory'] / MEBIBYTE:.1f} MiB{more}, {now['files']} descriptors, {now['threads']} threads, "
             f"{100 * now['cache']:.0f}% of the cache's pages in use")
 
 

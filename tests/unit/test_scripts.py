@@ -10,6 +10,7 @@ import tempfile
 
 sys.path[:0] = [os.path.join(os.path.dirname(__file__), folder) for folder in ("../../scripts", "../support")]
 sys.dont_write_bytecode = True
+import check_soak  # noqa: E402
 import run_tests  # noqa: E402
 import tap  # noqa: E402
 
@@ -33,6 +34,26 @@ def layers_refuse(files):
             file.write(LAYERS)
         done = subprocess.run([sys.executable, "scripts/check_layers.py", table, root], capture_output=True, text=True)
         return done.stdout if done.returncode else ""
+
+
+def soaked(count, left, unloaded=None, opened=None, files=10, threads=10):
+    """A mark of check_soak.py; memory in MiB."""
+    memory = {"memory": left, "unloaded": unloaded, "opened": opened}
+    memory = {what: size * check_soak.MEBIBYTE for what, size in memory.items() if size is not None}
+    return count, {**memory, "files": files, "threads": threads}
+
+
+def test_the_soak_run_judges_memory_as_it_was_left_and_unloaded():
+    first, second = soaked(700, 80, 20, 40), soaked(1200, 50)
+    assert check_soak.grown([first]) == []
+    assert check_soak.grown([first, second, soaked(10000, 66, 36, 56), soaked(20000, 100, 36, 56)]) == []
+    assert check_soak.grown([first, second, soaked(10000, 67, 20, 40)]) == [
+        "after 10000 requests: memory, as clients left it, grew by 17.0 MiB"]
+    assert check_soak.grown([first, second, soaked(20000, 50, 37, 57)]) == [
+        "after 20000 requests: memory, unloaded, grew by 17.0 MiB",
+        "after 20000 requests: memory, opened again, grew by 17.0 MiB"]
+    wrong = check_soak.grown([first, second, soaked(20000, 50, 20, 40, files=15, threads=23)])
+    assert len(wrong) == 2 and "descriptors" in wrong[0] and "threads" in wrong[1], wrong
 
 
 def test_a_finished_program_is_counted_line_by_line():
