@@ -779,7 +779,7 @@ CLINFER_API enum clinfer_status clinfer_router_start(clinfer_router *router);
  * fails later, the next one is opened ahead of requests, too. */
 CLINFER_API enum clinfer_status clinfer_router_begin(clinfer_router *router);
 
-/* The engine of the first rung that has one, to ask it things between requests; NULL: none. */
+/* The engine of the first rung that has one, to ask it things until the next request; NULL: none. */
 CLINFER_API clinfer_engine *clinfer_router_engine(clinfer_router *router);
 
 /* The same for programs with several threads: whatever becomes of its rung, the engine stays open until it is given

@@ -214,7 +214,10 @@ clinfer_engine *clinfer_router_engine(clinfer_router *router) {
     if (!router || !ci_process_owns(router->process)) return NULL;
     pthread_mutex_lock(&router->lock);
     for (int i = 0; i < router->local_count && !engine; i++)
-        if (router->rungs[i].runner) engine = ci_runner_engine(router->rungs[i].runner);
+        if (router->rungs[i].runner) {
+            engine = ci_runner_engine(router->rungs[i].runner);
+            router->rungs[i].shown = router->rungs[i].shown || engine;
+        }
     pthread_mutex_unlock(&router->lock);
     return engine;
 }

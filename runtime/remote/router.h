@@ -29,6 +29,7 @@ struct ci_rung {
     bool hung;      /* it was left behind */
     bool announced; /* that prompts go there */
     bool told;      /* why it is out */
+    bool shown;     /* somebody has its engine, and does not say for how long */
 
     double again;            /* when it is tried again, of ci_now(); 0: never */
     double retry_seconds;    /* the last while between failure and trial */

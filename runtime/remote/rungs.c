@@ -66,7 +66,7 @@ enum clinfer_status ci_rungs_runner(struct clinfer_router *router, int index, st
 
 static void note(struct clinfer_router *router, struct ci_rung *rung, enum clinfer_status status) {
     rung->out = true;
-    rung->ready = false;
+    rung->ready = rung->shown = false;
     rung->status = status;
     snprintf(rung->reason, sizeof rung->reason, "%s", ci_status_message());
     pthread_cond_broadcast(&router->changed);
@@ -198,13 +198,14 @@ static void try_again(struct clinfer_router *router, int index) {
     plan_retry(router, rung);
 }
 
-/* When the engine of a rung below one that works may close, of ci_now(); 0: it is none of these. It stays for a while,
- * since a device that failed may do so again, and one that has no memory for a request may have none for the next. */
+/* When the engine of a rung below one that works may close, of ci_now(); 0: it is none of these, or may not. It stays
+ * for a while, since a device that failed may do so again, and one that has no memory for a request may have none for
+ * the next. */
 static double spare_until(const struct clinfer_router *router, int index) {
     static const double least_seconds = 60;
     const struct ci_rung *rung = &router->rungs[index], *above = router->rungs;
     while (above < rung && above->out) above++;
-    if (above == rung || !above->ready || !rung->ready || !rung->runner) return 0;
+    if (above == rung || !above->ready || !rung->ready || !rung->runner || rung->shown) return 0;
     double since = rung->used > above->came_back ? rung->used : above->came_back;
     return since + (above->retry_seconds > 0 ? 2 * above->retry_seconds : least_seconds);
 }

@@ -176,6 +176,29 @@ static void test_what_helped_out_closes(void **state) {
     assert_false(clinfer_left_behind());
 }
 
+/* Between two requests, by one who need not give it back. */
+static void test_what_was_shown_stays_open(void **state) {
+    (void)state;
+    open_router(60);
+    layer_arm("clEnqueueNDRangeKernel/sample_merge@4+:lost");
+    assert_true(ask()->answered > 0);
+    clinfer_engine *engine = clinfer_router_engine(router);
+    assert_non_null(engine);
+    size_t alone = cache_tokens();
+    layer_disarm();
+    wait_for_rung(0);
+    assert_int_equal(ask()->answered, 0);
+    double until = ci_now() + 3;
+    while (ci_now() < until) pause_a_little();
+    assert_int_equal(cache_tokens(), 2 * alone);
+    int32_t *tokens;
+    size_t count;
+    assert_ok(clinfer_tokenize(engine, "still here", strlen("still here"), false, false, &tokens, &count));
+    clinfer_free(tokens);
+    close_router();
+    assert_false(clinfer_left_behind());
+}
+
 /* What is seen of the router by who looks all the time. */
 static atomic_bool stops, hangs;
 
@@ -221,6 +244,7 @@ static int run(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_failed_device_comes_back),
         cmocka_unit_test(test_what_helped_out_closes),
+        cmocka_unit_test(test_what_was_shown_stays_open),
         cmocka_unit_test(test_a_device_that_hung_stays_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
