@@ -19,6 +19,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
@@ -65,6 +66,18 @@ def start_hub(hub):
     return child, address
 
 
+def free_port():
+    """Below those that connections get by themselves: there one may be taken at any time."""
+    while True:
+        port = random.randint(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+
+
 def prepare(arguments):
     """A copy of the suite, beside the templates that it reads, and the program that it takes for llama-server."""
     folder = os.path.abspath("build/suite")
@@ -87,7 +100,7 @@ def run(arguments, tests, server, report):
     hub, address = start_hub(cache)
     environment = {**os.environ, "LLAMA_CACHE": cache, "HF_ENDPOINT": address,
                    "LLAMA_SERVER_BIN_PATH": server, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1",
-                   "PORT": os.environ.get("PORT", str(random.randint(20000, 39999)))}
+                   "PORT": os.environ.get("PORT", str(free_port()))}
     files = [f"unit/test_{name}.py" for name in arguments.files or PEER]
     command = [arguments.python or os.path.join(os.path.abspath(arguments.peer), "venv/bin/python"), "-m", "pytest", "-q",
                "-m", "not slow", "-p", "no:cacheprovider", "--timeout", "60", "--tb=line", f"--junitxml={report}", *files]
