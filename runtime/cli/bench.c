@@ -202,12 +202,11 @@ static enum clinfer_status make_tests(struct bench *bench) {
     return status;
 }
 
-/* Tokens that the longest test needs. */
 static long long longest(const struct bench *bench) {
     long long most = 1;
     for (size_t i = 0; i < bench->test_count; i++) {
         const struct ci_bench_test *test = &bench->tests[i];
-        long long needed = (long long)test->depth + test->prompt + test->generated;
+        long long needed = ci_bench_needs(test);
         if (needed > most) most = needed;
     }
     return most;

@@ -90,6 +90,10 @@ struct ci_bench_target {
 enum clinfer_status ci_bench_target_open(struct ci_engine_flags *flags, struct ci_bench_target *target);
 void ci_bench_target_close(struct ci_bench_target *target);
 
+/* Tokens that a test's context has to hold: one more than depth and prompt where tokens are generated, from which that
+ * begins, or since as many steps as tokens lead to one more. */
+long long ci_bench_needs(const struct ci_bench_test *test);
+
 /* What lies behind the test's prompt is computed here; not part of its time. CLINFER_CONTEXT_FULL: more tokens than the
  * model can have. */
 enum clinfer_status ci_bench_fill(struct ci_bench_target *target, const struct ci_bench_test *test);

@@ -96,12 +96,16 @@ static enum clinfer_status wait_for(struct ci_bench_target *target, const bool *
     return first == CLINFER_OK ? first : ci_fail(first, "%s", message);
 }
 
+long long ci_bench_needs(const struct ci_bench_test *test) {
+    return (long long)test->depth + test->prompt + test->generated + (test->generated > 0);
+}
+
 /* The first session computes the depth; the others get pages of their own with the same numbers, so that a step reads
  * as much as if each had computed them. */
 enum clinfer_status ci_bench_fill(struct ci_bench_target *target, const struct ci_bench_test *test) {
-    int needed = test->depth + test->prompt + test->generated;
+    long long needed = ci_bench_needs(test);
     if (needed > target->info.context)
-        return ci_fail(CLINFER_CONTEXT_FULL, "%d tokens (depth, prompt and generated) are more than the model's %d",
+        return ci_fail(CLINFER_CONTEXT_FULL, "%lld tokens (depth, prompt and generated) are more than the model's %d",
                        needed, target->info.context);
     const bool first[CI_BENCH_SEQUENCES] = {true};
     struct clinfer_result results[CI_BENCH_SEQUENCES];

@@ -104,12 +104,17 @@ bool ci_session_is_constrained(const struct clinfer_session *session) {
     return session->constraint.held && in_answer(session);
 }
 
-/* Tokens that may come behind the next one; -1: any number. */
+/* Tokens that may still come; -1: any number. */
 static int64_t room_of(const struct clinfer_session *session) {
-    int64_t context = (int64_t)session->engine->context - (int64_t)session->known;
-    int64_t most = session->max_tokens - (int64_t)session->generated - 1;
+    int64_t context = ci_session_room(session), most = session->max_tokens - (int64_t)session->generated;
     if (session->max_tokens < 0) return session->options.shift ? -1 : context;
     return session->options.shift || most < context ? most : context;
+}
+
+/* The same behind the next one. */
+static int64_t room_behind(const struct clinfer_session *session) {
+    int64_t room = room_of(session);
+    return room > 0 ? room - 1 : room;
 }
 
 /* The chain of samplers over what may come. */
@@ -141,7 +146,7 @@ enum clinfer_status ci_answer_choose(struct clinfer_engine *engine, const struct
     if (status != CLINFER_OK || count == 0) return status;
     if (session->on_host) status = sample_on_host(engine, flight, index, id);
     if (status == CLINFER_OK && constrained)
-        status = ci_constraint_take(engine, &session->constraint, *id, room_of(session), &closed);
+        status = ci_constraint_take(engine, &session->constraint, *id, room_behind(session), &closed);
     *turn = closed ? CI_TURN_CLOSED : CI_TURN_TOKEN;
     if (!constrained && session->constraint.turning_count && ci_tokenizer_is_end(engine->tokenizer, *id) &&
         !goes_on_behind(session, *id))
@@ -237,13 +242,13 @@ static void take_forced(struct clinfer_session *session) {
     struct forced forced = {.tokens = NULL};
     enum clinfer_status status = CLINFER_OK;
     bool goes_on = !engine->each_token_steps, closed = false;
-    while (goes_on && ci_session_is_constrained(session) && session->known <= (size_t)engine->context &&
+    while (goes_on && ci_session_is_constrained(session) && ci_session_room(session) > 0 &&
            (session->max_tokens < 0 || (int64_t)session->generated < session->max_tokens)) {
         int32_t id;
         status = next_forced(session, &forced, &id);
         if (status == CLINFER_OK && id < 0) break;
         if (status == CLINFER_OK)
-            status = ci_constraint_take(engine, &session->constraint, id, room_of(session), &closed);
+            status = ci_constraint_take(engine, &session->constraint, id, room_behind(session), &closed);
         if (status != CLINFER_OK || closed) break;
         ci_sampler_pass(&session->sampler);
         goes_on = go_on_with(session, id);
@@ -279,8 +284,9 @@ void ci_answer_take(struct clinfer_session *session, int32_t id, enum ci_turn tu
         return;
     }
     if (!go_on_with(session, id)) return;
-    if (session->constraint.held && !ci_session_is_constrained(session) &&
-        ci_constraint_turns(&session->constraint, room_of(session) < 0 ? -1 : room_of(session) + 1))
+    const int64_t room = room_of(session);
+    if (session->constraint.held && !ci_session_is_constrained(session) && room > 0 &&
+        ci_constraint_turns(&session->constraint, room))
         end_reasoning(session);
     else
         take_forced(session);

@@ -57,7 +57,7 @@ static int64_t count_missing(const struct clinfer_engine *engine, const struct c
 static int64_t room_of(const struct clinfer_session *session, const struct ci_batch *batch) {
     const struct clinfer_engine *engine = session->engine;
     const struct ci_bucket *largest = &engine->buckets[engine->bucket_count - 1];
-    int64_t room = most_of(session), context = (int64_t)engine->context - (int64_t)session->known;
+    int64_t room = most_of(session), context = ci_session_room(session) - 1;
     int64_t missing = count_missing(engine, batch), outputs = largest->rows[CI_EXTENT_WANTED];
     int64_t rows = largest->rows[CI_EXTENT_ROWS] - batch->rows - missing,
             wanted = (outputs < CI_MAX_SEQUENCES ? outputs : CI_MAX_SEQUENCES) - batch->wanted - missing;

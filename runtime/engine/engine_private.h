@@ -284,6 +284,11 @@ void ci_queue_leave(struct clinfer_engine *engine, struct clinfer_session *sessi
  * care. */
 void ci_engine_collect(struct clinfer_engine *engine, struct ci_batch *batch);
 
+/* schedule.c: how many tokens it may still get before its context is full, which prompt and answer together fill. One
+ * that is shifted gets one more, which comes before the shift; and so does a prompt that fills it alone, since the
+ * token that its last row leads to needs no row itself. */
+int64_t ci_session_room(const struct clinfer_session *session);
+
 /* schedule.c: adds the session's next rows, the last one of which may have logits. */
 void ci_batch_add(struct ci_batch *batch, struct clinfer_session *session, int64_t rows, bool wanted);
 

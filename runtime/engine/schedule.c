@@ -80,6 +80,11 @@ static void shift(struct clinfer_session *session) {
     ci_engine_check_window(session->engine, session);
 }
 
+int64_t ci_session_room(const struct clinfer_session *session) {
+    int64_t room = (int64_t)session->engine->context - (int64_t)session->known;
+    return room + (session->options.shift || (room == 0 && session->generated == 0));
+}
+
 /* How many rows this session has for a step with room for `budget`; ends it when it can have no more. */
 static int64_t rows_of(struct clinfer_session *session, int64_t budget, bool *wanted) {
     int flights = session->flights;
@@ -92,8 +97,7 @@ static int64_t rows_of(struct clinfer_session *session, int64_t budget, bool *wa
         if (flights == 0) ci_session_finish(session, CLINFER_OK, CLINFER_FINISH_LENGTH);
         return 0;
     }
-    size_t context = (size_t)session->engine->context;
-    if (session->computed >= context || session->known > context) {
+    if (ci_session_room(session) <= flights || session->computed >= (size_t)session->engine->context) {
         if (flights) return 0;
         if (!session->options.shift) {
             ci_session_finish(session, CLINFER_OK, CLINFER_FINISH_CONTEXT);

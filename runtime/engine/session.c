@@ -269,7 +269,8 @@ static enum clinfer_status begin(struct clinfer_session *session, const struct c
 static enum clinfer_status constrain(struct clinfer_session *session, const struct clinfer_request *request,
                                      struct ci_compiled *compiled, const struct ci_take_up *take_up) {
     struct clinfer_engine *engine = session->engine;
-    size_t room = (size_t)engine->context + 1 - request->count, begun = take_up ? take_up->generated : 0;
+    size_t room = (size_t)engine->context - request->count, begun = take_up ? take_up->generated : 0;
+    if (room + begun == 0) room = 1;
     int64_t most = session->options.shift ? -1 : (int64_t)(room + begun);
     if (request->max_tokens >= 0 && (most < 0 || request->max_tokens < most)) most = request->max_tokens;
     bool thinks = take_up && take_up->form && take_up->reasoning && take_up->reasoning_begun;

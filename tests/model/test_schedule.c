@@ -208,14 +208,24 @@ static void test_a_full_context_is_said(void **state) {
     struct clinfer_engine_options options = test_engine_options(tiny, "cpu");
     int32_t tokens[PROMPT + 5];
     struct clinfer_result result;
-    options.context = 64;
+    options.context = PROMPT + 4;
     clinfer_engine *engine = test_engine_open(&options);
     clinfer_session *session = begin(engine);
     fill(tokens, PROMPT + 5, 1);
     submit(session, tokens, PROMPT, -1);
     assert_ok(clinfer_wait(session, &result));
     assert_int_equal(result.finish, CLINFER_FINISH_CONTEXT);
-    assert_int_equal(result.generated_tokens, 5);
+    assert_int_equal(result.generated_tokens, 4);
+    for (int most = 3; most <= 5; most++) { /* told apart from one that has all it was asked for */
+        submit(session, tokens, PROMPT, most);
+        assert_ok(clinfer_wait(session, &result));
+        assert_int_equal(result.finish, most <= 4 ? CLINFER_FINISH_LENGTH : CLINFER_FINISH_CONTEXT);
+        assert_int_equal(result.generated_tokens, most <= 4 ? most : 4);
+    }
+    submit(session, tokens, PROMPT + 4, -1); /* the token behind its last row needs no row */
+    assert_ok(clinfer_wait(session, &result));
+    assert_int_equal(result.finish, CLINFER_FINISH_CONTEXT);
+    assert_int_equal(result.generated_tokens, 1);
     const struct clinfer_request longer = {.tokens = tokens, .count = PROMPT + 5, .max_tokens = 1};
     assert_int_equal(clinfer_submit(session, &longer), CLINFER_CONTEXT_FULL);
     clinfer_session_destroy(session);
