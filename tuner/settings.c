@@ -25,16 +25,16 @@ typedef char word[CI_SETTING_WORD_BYTES];
 
 /* ---- the settings ---- */
 
-/* 1 to all processors, one for each core where they are fewer, all but one; the many first. */
+/* One for each core where a core has several processors, else all but one; then half as many again and again. (With all
+ * but one most cores would still be shared: where that is slower one for each may yet be faster.) */
 static int thread_values(const struct ci_tuner *tuner, word *values) {
-    int all = ci_threads_default(), cores = ci_threads_cores(), count = 0, last = all;
+    int all = ci_threads_default(), cores = ci_threads_cores(), count = 0;
+    int threads = cores < all ? cores : all - 1;
     /* Who said how many wants so many. */
     if (tuner->options->caps->device || tuner->options->threads != all) return 0;
-    for (int threads = all - 1; threads >= 1 && count<MOST_VALUES; threads = threads> cores ? cores
-                                : threads > all / 2                                         ? all / 2
-                                                                                            : threads / 2) {
-        if (threads < last) snprintf(values[count++], sizeof *values, "%d", threads);
-        last = threads;
+    while (threads >= 1 && count < MOST_VALUES) {
+        snprintf(values[count++], sizeof *values, "%d", threads);
+        threads = threads > all / 2 ? all / 2 : threads / 2;
     }
     return count;
 }

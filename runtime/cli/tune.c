@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/status.h"
@@ -199,6 +200,19 @@ static enum clinfer_status choose_models(struct tune *tune) {
     return status;
 }
 
+/* Of all processors: from there on other programs take time from what is measured. */
+static const double busy_share = 0.3;
+
+static void warn_of_load(void) {
+    double load;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    if (getloadavg(&load, 1) != 1 || processors < 1 || load <= busy_share * (double)processors) return;
+    ci_warn(
+        "the load average is %.1f on %ld processor%s: where other programs run less is measured and found; `clinfer "
+        "tune --again` when they are through is surer",
+        load, processors, processors == 1 ? "" : "s");
+}
+
 static void announce(const struct tune *tune) {
     char what[64];
     if (tune->path_count == 0)
@@ -282,6 +296,7 @@ static int start(struct tune *tune) {
     if (status == CLINFER_OK) {
         catch_signals();
         announce(tune);
+        warn_of_load();
         exit_status = tune_devices(tune);
     } else {
         exit_status = ci_complain(status);
@@ -309,7 +324,8 @@ int ci_command_tune(int argc, char **argv) {
         CI_SECTION("How long"),
         CI_NUMBER("--budget", &tune.budget, 1, 1e6, "seconds for each device (60)"),
         CI_FLAG("--quick", &tune.quick, "15 seconds"),
-        CI_FLAG("--thorough", &tune.thorough, "600 seconds; parameters for CLBlast, too; what gave wrong results before may prove itself again"),
+        CI_FLAG("--thorough", &tune.thorough,
+                "600 seconds; parameters for CLBlast, too; what gave wrong results before may prove itself again"),
         CI_FLAG("--again", &tune.again, "measure also what was measured before and has not changed"),
         CI_SECTION("Output"),
         CI_FLAG("--json", &tune.json, "one JSON object"),

@@ -118,6 +118,19 @@ def check_answers_agree(data, device):
     assert texts[0] == texts[1], texts
 
 
+def test_a_busy_machine_is_told():
+    busy, idle = 0.4 * os.cpu_count(), 0.2 * os.cpu_count()
+    before = os.getloadavg()[0]
+    text = tune(folder("busy"), budget=1).stderr
+    after = os.getloadavg()[0]
+    if min(before, after) > busy:
+        assert "the load average is" in text, text
+    elif max(before, after) < idle:
+        assert "the load average is" not in text, text
+    else:
+        raise tap.Skip("the load is neither high nor low")
+
+
 def test_the_cpu_backend_is_tuned():
     data = folder("cpu")
     check_second_is_quick(data, "cpu", check_tune(data, "cpu", 3))
