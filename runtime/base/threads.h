@@ -13,12 +13,12 @@ typedef void ci_threads_function(void *argument, int thread, int threads);
 
 enum { CI_MOST_THREADS = 1024 };
 
-/* `count` includes the calling thread, CI_MOST_THREADS at most; 0 means the number of processors this process may run
- * on. */
+/* Processors that this process may run on. */
 int ci_threads_default(void);
-
 /* Cores that those processors are of: fewer where a core has several. */
-int ci_threads_cores(void); /* that number */
+int ci_threads_cores(void);
+
+/* `count` includes the calling thread, CI_MOST_THREADS at most; 0 means ci_threads_default(). */
 enum clinfer_status ci_threads_create(int count, struct ci_threads **threads);
 void ci_threads_destroy(struct ci_threads *threads);
 
@@ -27,7 +27,7 @@ int ci_threads_count(const struct ci_threads *threads);
 /* Only one run at a time per object; the caller holds whatever lock makes that so. */
 void ci_threads_run(struct ci_threads *threads, ci_threads_function *function, void *argument);
 
-/* pthread_create() for a thread that computes: kernels have tables of 0.75 MB on its stack, and not every system, nor
+/* pthread_create() for a thread that computes: kernels have tables of 1.2 MB on its stack, and not every system, nor
  * every `ulimit -s`, gives that much to a thread by itself. */
 int ci_threads_start(pthread_t *thread, void *(*function)(void *), void *argument);
 
