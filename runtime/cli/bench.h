@@ -104,9 +104,10 @@ enum clinfer_status ci_bench_run(struct ci_bench_target *target, const struct ci
 
 /* ---- bench_limit.c: how fast this machine could be ---- */
 
-enum { CI_BENCH_PLACES = 4, CI_BENCH_UNITS = 2 };
+enum { CI_BENCH_PLACES = 4, CI_BENCH_UNITS = 3 };
 
-/* One place where steps run, and what it reads and computes at best. Units: f32, 8-bit integers. 0: not known. */
+/* One place where steps run, and what it reads and computes at best. Units: f32, integers of 8 and of 16 bits. 0: not
+ * known. */
 struct ci_bench_place {
     struct ci_device *device; /* NULL: the CPU backend */
     char name[128];

@@ -14,9 +14,10 @@
 #include "cli/bench.h"
 #include "cli/output.h"
 #include "engine/engine_private.h"
+#include "ops/product.h"
 #include "proof/measure.h"
 
-enum { UNIT_F32, UNIT_Q8 };
+enum { UNIT_F32, UNIT_Q8, UNIT_Q16, UNITS_MEASURED = UNIT_Q16 };
 
 /* As many bytes as the model has, but no more: from there on no cache helps, and the memory may be needed. */
 static const uint64_t most_read = UINT64_C(1) << 30;
@@ -46,7 +47,7 @@ static void note_use(void *user, const struct clinfer_plan_step *step) {
 }
 
 void ci_bench_limits_measure(struct ci_bench_target *target, struct ci_bench_limits *limits) {
-    static const enum ci_measure_kind kinds[CI_BENCH_UNITS] = {CI_MEASURE_F32, CI_MEASURE_DOT8};
+    static const enum ci_measure_kind kinds[UNITS_MEASURED] = {CI_MEASURE_F32, CI_MEASURE_DOT8};
     struct clinfer_engine *engine = target->engine;
     uint64_t bytes = target->info.weight_bytes < most_read ? target->info.weight_bytes : most_read;
     *limits = (struct ci_bench_limits){.count = engine->device_count + 1};
@@ -62,10 +63,12 @@ void ci_bench_limits_measure(struct ci_bench_target *target, struct ci_bench_lim
         double value = 0;
         enum clinfer_status status = ci_measure_read(place->device, engine->threads, bytes, &value);
         place->read_bytes_per_second = known(status, value, place->name, &target->told_limits);
-        for (int unit = 0; unit < CI_BENCH_UNITS; unit++) {
+        for (int unit = 0; unit < UNITS_MEASURED; unit++) {
             status = ci_measure_arithmetic(place->device, engine->threads, kinds[unit], &value);
             place->operations_per_second[unit] = known(status, value, place->name, &target->told_limits);
         }
+        double *speeds = place->operations_per_second;
+        speeds[UNIT_Q16] = fmax(speeds[UNIT_F32], speeds[UNIT_Q8] / 2);
     }
     limits->measured_at = ci_now();
 }
@@ -111,9 +114,8 @@ struct steps {
 
 static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
     struct work *work = user;
-    /* Activations of 16 bits take two products of bytes; what has to be done is one. */
-    bool bytes = strncmp(step->types, "q8,", 3) == 0 || strncmp(step->types, "q16,", 4) == 0;
-    int unit = bytes ? UNIT_Q8 : UNIT_F32;
+    int64_t pairs = ci_product_16_bit_rows(step->types, step->variant);
+    int unit = pairs > 0 && step->rows >= pairs ? UNIT_Q16 : strncmp(step->types, "q8,", 3) == 0 ? UNIT_Q8 : UNIT_F32;
     struct share *share = &work->shares[place_of(work->limits, step)];
     bool attention = strncmp(step->op, "attention", strlen("attention")) == 0;
     bool output = step->n == work->engine->model.hyper.vocabulary;
@@ -217,7 +219,9 @@ static void describe(const struct ci_bench_limits *limits, const struct total *t
     for (int i = 1; i < limits->count; i++)
         if (total->bytes[i] > total->bytes[most]) most = i;
     const double *operations = total->operations[most];
-    int unit = operations[UNIT_Q8] > operations[UNIT_F32] ? UNIT_Q8 : UNIT_F32;
+    int unit = UNIT_F32;
+    for (int i = 1; i < CI_BENCH_UNITS; i++)
+        if (operations[i] > operations[unit]) unit = i;
     *bound = (struct ci_bench_bound){.read_bytes_per_second = limits->places[most].read_bytes_per_second,
                                      .operations_per_second = operations_per_second(&limits->places[most], unit)};
     if (total->unknown) return;

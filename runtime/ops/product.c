@@ -40,3 +40,9 @@ struct ci_gate ci_product_gate(const struct ci_call *call) {
         return (struct ci_gate){1e-7, 2e-4};
     return (struct ci_gate)CI_GATE_PRODUCT;
 }
+
+int64_t ci_product_16_bit_rows(const char *types, const char *variant) {
+    if (strncmp(types, "q16,", 4) == 0) return 1;
+    bool halves = strncmp(types, "f32,f16,", 8) == 0 || strncmp(types, "f32,bf16,", 9) == 0;
+    return halves && strcmp(variant, "avx512vnni") == 0 ? CI_PRODUCT_MANY : 0;
+}

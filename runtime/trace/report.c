@@ -37,11 +37,16 @@ static struct ci_trace_line *line_of(const struct ci_trace *trace, struct ci_tra
     return &lines[(int)phase_of(trace, span) * lines_per_phase(trace) + index];
 }
 
-static double roofline(const struct ci_trace_span *span, const struct ci_trace_step *step,
+static int64_t rows_of(const struct ci_trace *trace, const struct ci_trace_span *span) {
+    return span->run >= 0 && span->run < trace->run_count ? trace->runs[span->run].rows : 0;
+}
+
+static double roofline(const struct ci_trace_span *span, const struct ci_trace_step *step, int64_t rows,
                        const struct ci_trace_limits *limits) {
     if (!limits) return 0;
     const struct ci_trace_limits *limit = &limits[step->place];
     double peak = step->dot8 && limit->dot8_operations > 0 ? limit->dot8_operations : limit->f32_operations;
+    if (step->dot16_rows > 0 && rows >= step->dot16_rows) peak = fmax(peak, limit->dot8_operations / 2);
     double reading = limit->read_bytes > 0 ? (double)span->bytes / limit->read_bytes : 0;
     return fmax(reading, peak > 0 ? (double)span->operations / peak : 0);
 }
@@ -79,8 +84,8 @@ static void count_calls(const struct ci_trace *trace, const struct ci_trace_limi
         line->step = step;
         line->bytes += (double)span->bytes;
         line->operations += (double)span->operations;
-        line->roofline += roofline(span, step, limits);
-        int64_t rows = span->run >= 0 && span->run < trace->run_count ? trace->runs[span->run].rows : 0;
+        int64_t rows = rows_of(trace, span);
+        line->roofline += roofline(span, step, rows, limits);
         if (rows > line->rows) line->rows = rows;
         add_slow(report, span, step, line->phase);
     }

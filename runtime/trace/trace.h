@@ -49,9 +49,10 @@ enum { CI_TRACE_MAX_PLACES = 16 };
 struct ci_trace_step {
     const char *label, *op, *types, *layout, *variant;
     int place;
-    bool dot8;    /* its arithmetic is products of bytes */
-    int64_t k, n; /* columns of its first input and of its output */
-    int line;     /* set by ci_trace_add_step() */
+    bool dot8;          /* its arithmetic is products of bytes */
+    int64_t dot16_rows; /* of 16 bits, half as many, with so many rows or more; 0: never */
+    int64_t k, n;       /* columns of its first input and of its output */
+    int line;           /* set by ci_trace_add_step() */
 };
 
 /* One run of a plan. */

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "ops/product.h"
 #include "support/process.h"
 #include "trace/perfetto.h"
 #include "trace/report.h"
@@ -99,6 +100,39 @@ static void test_time_between_requests_is_nobodys(void **state) {
     near(report.wall[CI_TRACE_PREFILL] + report.wall[CI_TRACE_DECODE], 8);
     near(report.unexplained[CI_TRACE_PREFILL] + report.unexplained[CI_TRACE_DECODE], 6);
     ci_trace_report_free(&report);
+}
+
+/* Products of 16 bits are half as many as of bytes, never fewer than of f32, and f32's with fewer rows. */
+static void test_limits_are_those_of_the_unit(void **state) {
+    (void)state;
+    static const struct {
+        int64_t rows, from;
+        double f32, dot8, seconds;
+    } cases[] = {{32, 32, 100, 400, 1}, {31, 32, 100, 400, 2}, {32, 32, 300, 400, 2.0 / 3}, {32, 0, 100, 400, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ci_trace_report report;
+        ci_trace_clear(trace);
+        int32_t step = ci_trace_add_step(trace, &(struct ci_trace_step){.label = i % 2 ? "a" : "b",
+                                                                        .op = "matmul",
+                                                                        .types = "f32,f16",
+                                                                        .layout = "",
+                                                                        .variant = "avx512vnni",
+                                                                        .dot16_rows = cases[i].from,
+                                                                        .k = 64,
+                                                                        .n = 32});
+        ci_trace_add_run(trace, CI_TRACE_PREFILL, cases[i].rows);
+        add(CI_TRACE_OP, step, 0, 4);
+        const struct ci_trace_limits limits[CI_TRACE_MAX_PLACES] = {
+            {.f32_operations = cases[i].f32, .dot8_operations = cases[i].dot8}};
+        assert_int_equal(ci_trace_make_report(trace, limits, &report), CLINFER_OK);
+        near(line_of(&report, CI_TRACE_PREFILL, CI_TRACE_OP, "matmul")->roofline, cases[i].seconds);
+        ci_trace_report_free(&report);
+    }
+    assert_int_equal(ci_product_16_bit_rows("f32,f16,-", "avx512vnni"), CI_PRODUCT_MANY);
+    assert_int_equal(ci_product_16_bit_rows("f32,bf16,-", "avx512vnni"), CI_PRODUCT_MANY);
+    assert_int_equal(ci_product_16_bit_rows("f32,f16,-", "avx2"), 0);
+    assert_int_equal(ci_product_16_bit_rows("f32,q8_0,-", "avx512vnni"), 0);
+    assert_int_equal(ci_product_16_bit_rows("q16,q8_0,-", "q16_r16_avx2"), 1);
 }
 
 static void test_phases_and_shapes_have_lines_of_their_own(void **state) {
@@ -215,6 +249,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_an_instant_belongs_to_the_first_in_rank, setup, teardown),
         cmocka_unit_test_setup_teardown(test_time_between_requests_is_nobodys, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_limits_are_those_of_the_unit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_phases_and_shapes_have_lines_of_their_own, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_device_tells_its_times_later, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_finds_no_room_is_counted, setup, teardown),
