@@ -85,11 +85,12 @@ INLINE __m512i pair_round_x(__m512 low, __m512 high, float *scale) {
     return _mm512_permutexvar_epi64(order, packed);
 }
 
-/* One row of x, columns k .. k + cols, or nothing where there is no such row. */
+/* One row of x, columns k .. k + cols, or zeros where there is no such row. */
 INLINE void pair_pack_x(const struct ci_matmul_job *job, int64_t row, int64_t k, int64_t cols,
                         struct pair_panels *panels, int64_t block, int lane) {
+    static const float zeros[PAIR_COLS];
     float codes[PAIR_COLS];
-    const float *x = NULL;
+    const float *x = zeros;
     if (row < job->rows) {
         int64_t first_col, x_row = ci_matmul_input(job, row, &first_col);
         x = (const float *)job->x->data + x_row * job->x->cols + first_col + k;
@@ -100,8 +101,8 @@ INLINE void pair_pack_x(const struct ci_matmul_job *job, int64_t row, int64_t k,
     }
     for (int64_t g = 0; g * PAIR_GROUP < cols; g++) {
         int64_t at = g * PAIR_GROUP;
-        for (int i = 0; x && i < PAIR_GROUP; i += VF_LANES) __builtin_prefetch(x + PAIR_AHEAD * job->x->cols + at + i);
-        int left = !x ? 0 : cols - at < PAIR_GROUP ? (int)(cols - at) : PAIR_GROUP;
+        for (int i = 0; i < PAIR_GROUP; i += VF_LANES) __builtin_prefetch(x + PAIR_AHEAD * job->x->cols + at + i);
+        int left = cols - at < PAIR_GROUP ? (int)(cols - at) : PAIR_GROUP;
         __m512i pairs = pair_round_x(vf_load_some(x + at, left < VF_LANES ? left : VF_LANES),
                                      vf_load_some(x + at + VF_LANES, left > VF_LANES ? left - VF_LANES : 0),
                                      &panels->x_scale[block][g][lane]);

@@ -28,7 +28,8 @@ static bool attention_fits(const struct ci_call *call) {
 
 /* Codes of activations too where no kernel takes them as they are. */
 static bool floats_fit(const struct ci_call *call) {
-    return call->in[CI_MATMUL_X].type == &ci_type_f32 || !call->in[CI_MATMUL_W0].type->pack_r16;
+    const struct ci_view *w = &call->in[CI_MATMUL_W0];
+    return call->in[CI_MATMUL_X].type == &ci_type_f32 || !w->type->pack_r16 || w->cols > CI_R16_MOST_COLS;
 }
 
 /* The rows of an expert begin at a whole group of rows, or at any in the file's own layout. */

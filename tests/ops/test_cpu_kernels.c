@@ -17,6 +17,7 @@
 #include "base/random.h"
 #include "base/status.h"
 #include "base/threads.h"
+#include "cpu/kernels.h"
 #include "ops/op_list.h"
 #include "proof/gate.h"
 #include "support/cache_overflow.h"
@@ -150,6 +151,19 @@ static void test_matmul_is_right_at_the_edges_of_its_tiles(void **state) {
         check_matmul_shapes(&ci_type_f32, quantised[i]);
     }
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) check_matmul_shapes(&ci_type_f32, plain[i]);
+}
+
+/* Rows that are longer than what kernels of r16 put on their stack. */
+static void test_matmul_of_very_long_rows_has_a_kernel(void **state) {
+    (void)state;
+    static const struct ci_type *const kinds[] = {&ci_type_f32, &ci_type_q8, &ci_type_q16};
+    for (int i = 0; i < 6; i++) {
+        const int64_t rows = i < 3 ? 1 : 2, cols = CI_R16_MOST_COLS + (i < 3 ? 32 : 0);
+        const struct ci_case shape = {.name = "long rows",
+                                      .in = {{kinds[i % 3], rows, cols}, {&ci_type_q4_0, 3, cols}}};
+        if (!check_case(&ci_op_matmul, &shape) && (ci_cpu_features()->avx2 || ci_cpu_features()->neon))
+            fail_msg("%s by q4_0, %d columns: no variant", kinds[i % 3]->name, (int)cols);
+    }
 }
 
 /* Guessed tokens and kept prefixes rest on it. */
@@ -758,6 +772,7 @@ int main(void) {
         cmocka_unit_test(test_every_variant_of_this_processor_does_some_case),
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
+        cmocka_unit_test(test_matmul_of_very_long_rows_has_a_kernel),
         cmocka_unit_test(test_a_row_of_a_matmul_does_not_depend_on_how_many_there_are),
         cmocka_unit_test(test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_rows_in_16_bits_are_the_same_bits_alone),
