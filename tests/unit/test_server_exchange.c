@@ -1,5 +1,5 @@
-/* A request that waits for its turn may be answered with comments while its handler fails: one of both wins, and what went
- * wrong is told. */
+/* A request that waits for its turn may be answered with comments while its handler fails: one of both wins, and what
+ * went wrong is told. */
 #include <string.h>
 
 #include "base/clock.h"
