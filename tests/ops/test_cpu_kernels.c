@@ -19,6 +19,7 @@
 #include "base/threads.h"
 #include "cpu/kernels.h"
 #include "ops/op_list.h"
+#include "ops/product.h"
 #include "proof/gate.h"
 #include "support/cache_overflow.h"
 #include "support/sampling.h"
@@ -113,7 +114,7 @@ static void test_variants_pass_the_gate_on_their_ops_cases(void **state) {
 /* Rows of x around the tiles of 1, 2, 4, 8 and 16; rows of the weight around groups of 16 and streams of four. */
 static void check_matmul_shapes(const struct ci_type *x, const struct ci_type *w) {
     enum { X = 7, W = 5 };
-    static const int64_t x_rows[X] = {1, 2, 3, 5, 8, 15, 27}, w_rows[W] = {1, 15, 17, 50, 131};
+    static const int64_t x_rows[X] = {1, 2, 3, 5, 8, 15, CI_PRODUCT_MANY - 1}, w_rows[W] = {1, 15, 17, 50, 131};
     int64_t cols = w->block_cols < 32 ? 43 : w->block_cols < 256 ? 96 : 512;
     char name[96], set[48];
     for (int i = 0; i < X; i++) {
@@ -164,6 +165,29 @@ static void test_matmul_of_very_long_rows_has_a_kernel(void **state) {
         if (!check_case(&ci_op_matmul, &shape) && (ci_cpu_features()->avx2 || ci_cpu_features()->neon))
             fail_msg("%s by q4_0, %d columns: no variant", kinds[i % 3]->name, (int)cols);
     }
+}
+
+/* Prompts with weights of 16 bits alone may be less exact than all else. */
+static void test_only_many_rows_of_16_bit_weights_may_be_less_exact(void **state) {
+    (void)state;
+    static const struct ci_op *const ops[] = {&ci_op_matmul, &ci_op_matmul_add, &ci_op_matmul_experts};
+    static const struct {
+        const struct ci_type *x, *w;
+        int64_t rows;
+        double nmse;
+    } cases[] = {{&ci_type_f32, &ci_type_f16, CI_PRODUCT_MANY, 1e-7},
+                 {&ci_type_f32, &ci_type_f16, CI_PRODUCT_MANY - 1, 1e-9},
+                 {&ci_type_f32, &ci_type_bf16, CI_PRODUCT_MANY, 1e-7},
+                 {&ci_type_f32, &ci_type_f32, 512, 1e-9},
+                 {&ci_type_q8, &ci_type_q4_0, 512, 1e-9},
+                 {&ci_type_q16, &ci_type_q8_0, 512, 1e-9}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t op = 0; op < sizeof ops / sizeof *ops; op++) {
+            struct ci_call call = {0};
+            ci_view_set(&call.in[CI_MATMUL_X], cases[i].x, cases[i].rows, 64);
+            ci_view_set(&call.in[CI_MATMUL_W0], cases[i].w, 32, 64);
+            assert_true(ci_op_gate(ops[op], &call).nmse == cases[i].nmse);
+        }
 }
 
 /* Guessed tokens and kept prefixes rest on it. */
@@ -773,6 +797,7 @@ int main(void) {
         cmocka_unit_test(test_variants_pass_the_gate_on_their_ops_cases),
         cmocka_unit_test(test_matmul_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_matmul_of_very_long_rows_has_a_kernel),
+        cmocka_unit_test(test_only_many_rows_of_16_bit_weights_may_be_less_exact),
         cmocka_unit_test(test_a_row_of_a_matmul_does_not_depend_on_how_many_there_are),
         cmocka_unit_test(test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_rows_in_16_bits_are_the_same_bits_alone),
