@@ -16,6 +16,7 @@
 
 #include "base/narrow.h"
 #include "base/status.h"
+#include "base/threads.h"
 #include "proof/measure.h"
 #include "tuner/bench.h"
 #include "tuner/worker_wire.h"
@@ -224,23 +225,31 @@ static json_t *answer(struct work *work, const json_t *request) {
     return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "no request that is known here"));
 }
 
-int ci_worker_main(void) {
-    struct work work = {0};
+static void *serve(void *argument) {
+    struct work *work = argument;
     char *line = NULL;
     size_t room = 0;
-    if (!set_up(&work)) return 1;
-    while (getline(&line, &room, work.requests) > 0) {
+    while (getline(&line, &room, work->requests) > 0) {
         json_t *request = json_loads(line, 0, NULL);
         if (!request) break;
-        json_t *reply = answer(&work, request);
+        json_t *reply = answer(work, request);
         /* A device that has failed may fail for all that follows: the tuner starts another worker. */
-        bool leaving = work.bench && ci_bench_is_broken(work.bench);
+        bool leaving = work->bench && ci_bench_is_broken(work->bench);
         if (leaving && reply) json_object_set_new(reply, "leaving", json_true());
-        say(&work, reply);
+        say(work, reply);
         json_decref(request);
         if (leaving) _exit(0);
     }
     free(line);
+    return NULL;
+}
+
+/* Kernels of the CPU backend run in the thread that answers, which has to have room for their tables. */
+int ci_worker_main(void) {
+    struct work work = {0};
+    pthread_t thread;
+    if (!set_up(&work) || ci_threads_start(&thread, serve, &work) != 0) return 1;
+    pthread_join(thread, NULL);
     ci_bench_destroy(work.bench);
     fclose(work.requests);
     return 0;

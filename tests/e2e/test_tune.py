@@ -118,6 +118,18 @@ def check_answers_agree(data, device):
     assert texts[0] == texts[1], texts
 
 
+def test_a_small_stack_blames_no_kernel():
+    def limit():
+        resource.setrlimit(resource.RLIMIT_STACK, (256 << 10, 256 << 10))
+    data = folder("stack")
+    log = os.path.join(data, "trials.jsonl")
+    tune_json(data, "--log", log, budget=5, preexec_fn=limit)
+    with open(log, encoding="utf-8") as file:
+        trials = [json.loads(line) for line in file]
+    crashed = [trial for trial in trials if trial.get("outcome") == "crashed"]
+    assert trials and not crashed, crashed[:3]
+
+
 def test_a_busy_machine_is_told():
     busy, idle = 0.4 * os.cpu_count(), 0.2 * os.cpu_count()
     before = os.getloadavg()[0]
