@@ -204,8 +204,14 @@ def test_sockets_of_systemd_are_taken():
         os.close(30)
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-            connection.request("GET", "/health")  # waits in the queue of the socket until there is a server
-            assert connection.getresponse().status in (200, 503)
+            status, end = 503, time.monotonic() + 60
+            while status == 503 and time.monotonic() < end: # where it listens is said when the model is there
+                connection.request("GET", "/health")  # waits in the queue of the socket until there is a server
+                answer = connection.getresponse()
+                status = answer.status
+                answer.read()
+                time.sleep(0.02)
+            assert status == 200, status
             connection.close()
         finally:
             process.terminate()
