@@ -385,6 +385,13 @@ static enum clinfer_status prove(struct prover *prover) {
     return status;
 }
 
+static void *prove_and_end(void *argument) {
+    if (prove(argument) != CLINFER_OK)
+        check("open", "fail", "update the driver, or leave the device out", "%s", ci_status_message());
+    send("end", json_true());
+    _exit(0);
+}
+
 int ci_command_doctor_prover(int argc, char **argv) {
     const struct rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
@@ -393,9 +400,13 @@ int ci_command_doctor_prover(int argc, char **argv) {
     struct prover prover = {.index = -1, .first = (int)strtol(argv[2], NULL, 10)};
     prover.thorough = argc > 3 && strcmp(argv[3], "thorough") == 0;
     if (strcmp(argv[1], "cpu") != 0) prover.index = (int)strtol(argv[1], NULL, 10);
-    enum clinfer_status status = strcmp(argv[1], "list") == 0 ? list(argv[2]) : prove(&prover);
-    if (status != CLINFER_OK)
-        check("open", "fail", "update the driver, or leave the device out", "%s", ci_status_message());
+    pthread_t thread;
+    bool lists = strcmp(argv[1], "list") == 0;
+    /* Kernels of the CPU backend run in the thread that proves them, which has to have room for their tables. */
+    if (!lists && ci_threads_start(&thread, prove_and_end, &prover) == 0) pthread_join(thread, NULL);
+    if (!lists || list(argv[2]) != CLINFER_OK)
+        check("open", "fail", "update the driver, or leave the device out", "%s",
+              lists ? ci_status_message() : "no thread could be started");
     send("end", json_true());
     _exit(0);
 }

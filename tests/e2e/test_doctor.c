@@ -162,6 +162,19 @@ static void test_report_names_no_home_folder(void **state) {
     process_free(&result);
 }
 
+/* Kernels have tables of 1.2 MB on the stack. */
+static void test_a_small_stack_blames_no_kernel(void **state) {
+    (void)state;
+    const char *environment[] = {only_pocl(), NULL};
+    struct process_result result;
+    const struct process_options options = {.environment = environment};
+    process_run(&result, &options, "/bin/sh", "-c", "ulimit -s 256 && exec \"$0\" doctor --device cpu", process_tool(),
+                NULL);
+    assert_lacks(result.out, "crashed");
+    assert_contains(result.out, ", 0 failed");
+    process_free(&result);
+}
+
 static void test_device_that_is_not_there_is_an_error(void **state) {
     (void)state;
     const char *environment[] = {only_pocl(), NULL};
@@ -393,6 +406,7 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_is_well_on_pocl),
         cmocka_unit_test(test_report_names_no_home_folder),
+        cmocka_unit_test(test_a_small_stack_blames_no_kernel),
         cmocka_unit_test(test_device_that_is_not_there_is_an_error),
         cmocka_unit_test(test_without_opencl_the_cpu_backend_is_proven),
         cmocka_unit_test(test_crashing_driver_is_named),
