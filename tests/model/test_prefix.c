@@ -383,6 +383,11 @@ static void test_rows_that_nobody_has_looked_at_are_not_saved(void **state) {
 }
 
 int main(void) {
+#ifdef __x86_64__
+    /* With AVX-512 prompts of weights in F16 are products of integers, whose last digits are not those of one row: now
+     * and then a random model's next token turns on them. Which pages are shared does not. */
+    setenv("CLINFER_CPU", "avx2", 0);
+#endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_prompt_that_came_before_is_there_but_for_its_last_token),
         cmocka_unit_test(test_nothing_is_shared_where_nobody_wants_it),
