@@ -129,7 +129,7 @@ static void copy_rest(const struct ci_serve_flags *flags, struct ci_server_optio
     options->most_body = (size_t)flags->body_mb << 20;
     options->queue = (int)flags->queue;
     options->timeout = (double)flags->timeout;
-    options->ping = (double)flags->ping;
+    options->ping = flags->ping > 0 ? (double)flags->ping : -1;
     options->log_path = flags->log_jsonl;
     options->parallel = flags->parallel ? (int)flags->parallel : 4;
     options->context = (int)flags->engine.context;

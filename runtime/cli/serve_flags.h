@@ -46,7 +46,7 @@ struct ci_serve_flags {
     {                                                                                                                  \
         .engine = CI_ENGINE_FLAGS_DEFAULT, .engine.prefix_mib = -1, .sampling = CI_SAMPLING_FLAGS_DEFAULT,             \
         .remote = CI_REMOTE_FLAGS_DEFAULT, .port = 8080, .predict = -1, .drain = 30, .timeout = 600, .web_page = true, \
-        .models_max = 4, .attention = 2, .reasoning = 2                                                                \
+        .models_max = 4, .attention = 2, .reasoning = 2, .ping = 15                                                    \
     }
 
 #define CI_SERVE_NETWORK_OPTIONS(flags)                                                                                \
@@ -71,7 +71,7 @@ struct ci_serve_flags {
         CI_INTEGER("-to --timeout", &(flags)->timeout, 1, 1 << 20, "seconds that a client may be silent (600)"),       \
         CI_INTEGER("--sse-ping-interval", &(flags)->ping, -1, 1 << 20,                                                 \
                    "seconds of silence after which a stream of events, or a request for one that waits, gets a "       \
-                   "comment line, for proxies (15); -1: none"),                                                        \
+                   "comment line, for proxies (15); 0 or -1: none"),                                                   \
         CI_INTEGER("--max-connections", &(flags)->connections, 1, 1 << 16, "at the same time (1024)"),                 \
         CI_INTEGER("--max-body", &(flags)->body_mb, 1, 4096, "MiB of a request's body (64)"),                          \
         CI_INTEGER("--threads-http", &(flags)->threads_http, -1, 1 << 20,                                              \
