@@ -79,7 +79,7 @@ INLINE void best_k_of(const __global float *logits, const __global uint *mask, i
             float16 v = vload16(0, logits + i);
             int16 better = v > (count == k ? least : (float)INFINITY);
             if (masked) better &= lanes_of(bits);
-            if (!any(better | (as_int16(v) & 0x7f800000) == 0x7f800000)) {
+            if (!any(better | ((as_int16(v) & 0x7f800000) == 0x7f800000))) {
                 i += 16;
                 continue;
             }
