@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/narrow.h"
+#include "base/pause.h"
 #include "base/status.h"
 
 /* A step takes tens of microseconds: waiting for the others spins that long, since a sleep and a wake-up cost as much.
@@ -57,14 +58,6 @@ struct ci_threads {
     atomic_int sleepers;
 };
 
-static void pause_briefly(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static void sleep_until_changed(struct ci_threads *threads, unsigned phase) {
     atomic_fetch_add(&threads->sleepers, 1);
     while (atomic_load(&threads->phase) == phase)
@@ -90,7 +83,7 @@ static bool spin_until_changed(struct ci_threads *threads, unsigned phase, int c
             if (patience < MOST_SPINS) patience += MORE_SPINS;
             return true;
         }
-        pause_briefly();
+        ci_pause();
         if (spins == LEAST_SPINS && is_in_the_way(threads, phase, cpu)) return false;
     }
     return false;

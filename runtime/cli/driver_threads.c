@@ -24,6 +24,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/pause.h"
+
 /* ThreadSanitizer has functions of these names itself. _dl_find_object takes no lock, so it may be asked anywhere. */
 #if !defined(__SANITIZE_THREAD__) && defined(__GLIBC_PREREQ)
 #if __GLIBC_PREREQ(2, 35)
@@ -48,14 +50,6 @@ static _Thread_local struct {
     const pthread_cond_t *condition;
     unsigned seen; /* of calls */
 } in_vain;
-
-static void pause_briefly(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 static int64_t now(void) {
     struct timespec time;
@@ -90,7 +84,7 @@ static bool watch(unsigned seen) {
                 patience = patience < MOST_PATIENCE - MORE_PATIENCE ? patience + MORE_PATIENCE : MOST_PATIENCE;
                 return true;
             }
-            pause_briefly();
+            ci_pause();
         }
     }
     patience = patience / 2 > LEAST_PATIENCE ? patience / 2 : LEAST_PATIENCE;
