@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """What users of other servers complain of, as far as no other test here has it: templates that refuse, a lost space at the first token, tokens counted twice, keep_alive without effect. Prints TAP."""
+import contextlib
 import http.client
 import json
 import os
+import socket
 import sys
+import threading
 import time
 
 sys.dont_write_bytecode = True
@@ -84,29 +87,47 @@ WAITERS = {"/v1/chat/completions": {"messages": HELLO, "max_tokens": 2, "stream"
            "/v1/responses": {"input": "a", "max_output_tokens": 2, "stream": True}, "/execute": {"job_id": "j", "prompt": "a", "max_tokens": 2}}
 
 
+@contextlib.contextmanager
+def occupied(server):
+    """The server's one sequence answers somebody who reads it all, without an end, as long as the block lasts."""
+    connection, stream = server.begin("POST", "/v1/completions", ENDLESS)
+
+    def read():  # who does not read loses the stream, and soon on a fast machine
+        with contextlib.suppress(http.client.IncompleteRead, ConnectionResetError):
+            while stream.read(65536):
+                pass
+
+    stream.readline()
+    wire, reader = connection.sock, threading.Thread(target=read)
+    reader.start()
+    try:
+        yield reader
+    finally:
+        wire.shutdown(socket.SHUT_RDWR)
+        reader.join()
+        connection.close()
+
+
 def test_a_stream_that_waits_is_not_silent():
     """Proxies give up what says nothing: events that wait for their turn are comment lines, and whole when it comes. Lines of JSON
     have no comments: Ollama's clients wait for theirs as they always did."""
     with serving.Serve("--parallel", "1", "--sse-ping-interval", "1", "--context-shift") as server:
-        busy, running = server.begin("POST", "/v1/completions", ENDLESS)
-        running.readline()
         waiting = {}
-        for path, body in WAITERS.items():
-            waiting[path] = server.connect()
-            waiting[path].request("POST", path, json.dumps(body))
-        lines = server.connect()
-        lines.request("POST", "/api/chat", json.dumps({"model": "m", "messages": HELLO, "options": {"num_predict": 2}}))
-        begun = time.monotonic()
-        streams = {path: connection.getresponse() for path, connection in waiting.items()}
-        for path, stream in streams.items():
-            assert stream.status == 200 and stream.getheader("Content-Type") == "text/event-stream", (path, stream.status, stream.headers)
-            assert stream.getheader("X-Accel-Buffering") == "no" and stream.getheader("Cache-Control") == "no-cache", stream.headers
-            said = [stream.readline() for _ in range(4)]
-            assert said == [b": still here\n", b"\n"] * 2, (path, said)
-        assert time.monotonic() - begun < 6 and not running.isclosed()
-        assert streams["/v1/messages"].getheader("request-id").startswith("req_"), streams["/v1/messages"].headers
-        running.close()
-        busy.close()
+        with occupied(server) as running:
+            for path, body in WAITERS.items():
+                waiting[path] = server.connect()
+                waiting[path].request("POST", path, json.dumps(body))
+            lines = server.connect()
+            lines.request("POST", "/api/chat", json.dumps({"model": "m", "messages": HELLO, "options": {"num_predict": 2}}))
+            begun = time.monotonic()
+            streams = {path: connection.getresponse() for path, connection in waiting.items()}
+            for path, stream in streams.items():
+                assert stream.status == 200 and stream.getheader("Content-Type") == "text/event-stream", (path, stream.status, stream.headers)
+                assert stream.getheader("X-Accel-Buffering") == "no" and stream.getheader("Cache-Control") == "no-cache", stream.headers
+                said = [stream.readline() for _ in range(4)]
+                assert said == [b": still here\n", b"\n"] * 2, (path, said)
+            assert time.monotonic() - begun < 6 and running.is_alive()
+            assert streams["/v1/messages"].getheader("request-id").startswith("req_"), streams["/v1/messages"].headers
         for path, stream in streams.items():
             rest = stream.read().decode()
             assert "data: " in rest and "event: error" not in rest and '"error":{' not in rest, (path, rest)
@@ -118,16 +139,13 @@ def test_a_stream_that_waits_is_not_silent():
 
 def test_what_fails_after_comments_breaks_its_stream():
     with serving.Serve("--parallel", "1", "--sse-ping-interval", "1", "--context-shift", "-c", "128") as server:
-        busy, running = server.begin("POST", "/v1/completions", ENDLESS)
-        running.readline()
         waiting = {}
-        for path, body in WAITERS.items():
-            waiting[path] = server.connect()
-            waiting[path].request("POST", path, json.dumps({**body, **{key: "a dog " * 400 for key in ("prompt", "input") if key in body}, **(
-                {"messages": [{"role": "user", "content": "a dog " * 400}]} if "messages" in body else {})}))
-        streams = {path: connection.getresponse() for path, connection in waiting.items()}
-        running.close()
-        busy.close()
+        with occupied(server):
+            for path, body in WAITERS.items():
+                waiting[path] = server.connect()
+                waiting[path].request("POST", path, json.dumps({**body, **{key: "a dog " * 400 for key in ("prompt", "input") if key in body}, **(
+                    {"messages": [{"role": "user", "content": "a dog " * 400}]} if "messages" in body else {})}))
+            streams = {path: connection.getresponse() for path, connection in waiting.items()}
         for path, stream in streams.items():
             try:
                 rest = stream.read().decode()

@@ -78,8 +78,11 @@ class Serve:
             self.wait_until_ready()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failure, *_):
         try:
+            if failure:  # it may well have left a stream under way: the failure is the news, not what ends late after it
+                self.process.kill()
+                self.process.wait()
             self.end()
         finally:
             self.log.close()
