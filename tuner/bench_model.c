@@ -53,7 +53,7 @@ static enum clinfer_status open_side(const struct ci_bench_options *options, con
     if (options->device >= 0) snprintf(device, sizeof device, "%d", options->device);
     clinfer_engine_options_default(&engine);
     engine.model = model->model;
-    engine.device = device;
+    engine.device = model->devices[which] ? model->devices[which] : device;
     /* As many as a run takes by itself: then the profile may say otherwise. */
     engine.threads = options->threads == ci_threads_default() ? 0 : options->threads;
     engine.context = most + MOST_TOKENS + 1;
@@ -154,7 +154,9 @@ enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struc
     for (int i = 0; i < 2 && status == CLINFER_OK; i++) {
         if (options->tell) options->tell(options->user, "loading the model");
         status = open_side(options, model, i, &sides[i]);
-        if (status != CLINFER_OK)
+        if (status != CLINFER_OK && model->devices[i])
+            ci_fail_prefix(status, "on %s", model->devices[i]);
+        else if (status != CLINFER_OK)
             ci_fail_prefix(status, "with tuning \"%s\"", model->tunings[i] ? model->tunings[i] : "auto");
     }
     if (options->tell) options->tell(options->user, "running the model");

@@ -72,6 +72,13 @@ static int page_values(const struct ci_tuner *tuner, word *values) {
     return there;
 }
 
+/* Where the model is to run without --device. */
+static int place_values(const struct ci_tuner *tuner, word *values) {
+    if (!tuner->options->caps->device) return 0;
+    strcpy(values[0], "cpu");
+    return 1;
+}
+
 static int cache_values(const struct ci_tuner *tuner, word *values) {
     (void)tuner;
     strcpy(values[0], "q8_0");
@@ -104,15 +111,17 @@ static const struct setting {
     int runs;       /* what it concerns */
     bool goes_down; /* one value after the other: what comes after a slower one is slower still */
     int (*values)(const struct ci_tuner *tuner, word *values);
-    void (*set)(struct ci_profile_settings *settings, const char *value); /* NULL: it is the KV cache's type */
-    bool reported;                                                        /* and never kept */
+    void (*set)(struct ci_profile_settings *settings, const char *value); /* of those that a profile says */
+    enum { A_SETTING, A_CACHE_TYPE, A_PLACE } kind;
+    bool reported; /* and never kept */
 } settings[] = {
-    {"threads", DECODE | PROMPT, true, thread_values, set_threads, false},
-    {"activations", DECODE | PROMPT, false, activation_values, set_activations, false},
-    {"batch", PROMPT, true, batch_values, set_batch, false},
-    {"pages", DECODE | PROMPT, false, page_values, set_pages, false},
-    {"activations", DECODE | PROMPT, false, rough_values, set_activations, true},
-    {"KV cache", DECODE, false, cache_values, NULL, true},
+    {"place", DECODE | PROMPT, false, place_values, NULL, A_PLACE, false},
+    {"threads", DECODE | PROMPT, true, thread_values, set_threads, A_SETTING, false},
+    {"activations", DECODE | PROMPT, false, activation_values, set_activations, A_SETTING, false},
+    {"batch", PROMPT, true, batch_values, set_batch, A_SETTING, false},
+    {"pages", DECODE | PROMPT, false, page_values, set_pages, A_SETTING, false},
+    {"activations", DECODE | PROMPT, false, rough_values, set_activations, A_SETTING, true},
+    {"KV cache", DECODE, false, cache_values, NULL, A_CACHE_TYPE, true},
 };
 
 enum { SETTINGS = sizeof settings / sizeof *settings };
@@ -192,17 +201,19 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
     char name[64];
     struct ci_tuner *tuner = settling->tuner;
     snprintf(name, sizeof name, "%s %s", setting->name, value);
-    struct ci_sides sides = {.tunings = {settling->paths[0], settling->paths[setting->set != NULL]},
-                             .caches = {NULL, setting->set ? NULL : value},
+    const char *const others[] = {settling->paths[1], settling->paths[0], "auto"}; /* by kind */
+    struct ci_sides sides = {.tunings = {settling->paths[0], others[setting->kind]},
+                             .caches = {NULL, setting->kind == A_CACHE_TYPE ? value : NULL},
+                             .devices = {NULL, setting->kind == A_PLACE ? value : NULL},
                              .setting = name,
-                             .context = setting->set ? CONTEXT : DEEP_CONTEXT,
+                             .context = setting->kind == A_CACHE_TYPE ? DEEP_CONTEXT : CONTEXT,
                              .prompt = setting->runs == PROMPT ? PROMPT_TOKENS : SHORT_PROMPT,
                              .give_up = true,
                              .rounds = FIRST_ROUNDS,
                              .no_decode = !(setting->runs & DECODE),
                              .no_prefill = !(setting->runs & PROMPT)};
     enum clinfer_status status = CLINFER_OK;
-    if (setting->set) {
+    if (setting->kind == A_SETTING) {
         const struct ci_profile_settings with = with_value(&settling->now, setting, value);
         status = write_profile(tuner, settling->model, settling->paths[1], &with);
     }
@@ -215,6 +226,27 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
         if (!outcome->ran || setting->reported || all->ratio > worth || is_sure(all)) break;
     }
     return status;
+}
+
+static enum clinfer_status keep(struct settling *settling, const struct setting *setting, const char *value,
+                                const struct ci_tune_setting *result) {
+    struct ci_profile_model *record = &settling->tuner->result->models[settling->model];
+    settling->now = with_value(&settling->now, setting, value);
+    if (setting->runs & DECODE) record->decode_after *= result->decode.ratio;
+    if (setting->runs & PROMPT) record->prefill_after *= result->prefill.ratio;
+    if (setting->runs == (DECODE | PROMPT)) record->cpu_speed /= result->all.ratio;
+    return write_profile(settling->tuner, settling->model, settling->paths[0], &settling->now);
+}
+
+/* Which of the two comes first is decided by who opens the model (engine/devices.h). */
+static void take_place(const struct settling *settling, const struct ci_tune_setting *result) {
+    struct ci_profile_model *record = &settling->tuner->result->models[settling->model];
+    if (!(result->all.ratio > 0)) return;
+    record->cpu_speed = result->all.ratio;
+    ci_tuner_say(settling->tuner,
+                 "%s: the CPU backend decodes %.2f and reads prompts %.2f times as fast as this device: %s without "
+                 "--device",
+                 record->name, result->decode.ratio, result->prefill.ratio, ci_profile_place_text(record));
 }
 
 static enum clinfer_status try_value(struct settling *settling, const struct setting *setting, const char *value,
@@ -234,13 +266,10 @@ static enum clinfer_status try_value(struct settling *settling, const struct set
         bool better = all.ratio <= worth && is_sure(&all);
         result->what = setting->reported ? CI_TUNE_REPORTED : better ? CI_TUNE_KEPT : CI_TUNE_NO_BETTER;
     }
-    if (result->what == CI_TUNE_KEPT) {
-        struct ci_profile_model *record = &settling->tuner->result->models[settling->model];
-        settling->now = with_value(&settling->now, setting, value);
-        if (setting->runs & DECODE) record->decode_after *= result->decode.ratio;
-        if (setting->runs & PROMPT) record->prefill_after *= result->prefill.ratio;
-        status = write_profile(settling->tuner, settling->model, settling->paths[0], &settling->now);
-    }
+    if (setting->kind == A_PLACE)
+        take_place(settling, result);
+    else if (result->what == CI_TUNE_KEPT)
+        status = keep(settling, setting, value, result);
     free(outcome);
     return status;
 }
@@ -265,10 +294,10 @@ static enum clinfer_status settle_one(struct settling *settling, const struct se
     int count = setting->values(settling->tuner, values);
     enum clinfer_status status = CLINFER_OK;
     /* What an earlier tune has set may have become worse than nothing. */
-    if (count > 0 && !setting->reported && changes(&settling->now, setting, by_itself))
+    if (count > 0 && setting->kind == A_SETTING && !setting->reported && changes(&settling->now, setting, by_itself))
         strcpy(values[count++], by_itself);
     for (int i = 0; i < count && status == CLINFER_OK; i++) {
-        if (setting->set && !changes(&settling->now, setting, values[i])) continue;
+        if (setting->kind == A_SETTING && !changes(&settling->now, setting, values[i])) continue;
         struct ci_tune_setting *result = add_result(settling->tuner, settling->model, setting, values[i]);
         if (!result) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of settings");
         if (settling->end - ci_now() < least_seconds || ci_tuner_stopped(settling->tuner)) continue;

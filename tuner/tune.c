@@ -377,6 +377,7 @@ static enum clinfer_status prepare(struct ci_tuner *tuner) {
         const struct ci_profile_model *old = old_model(tuner, i);
         if (old) result->models[i].settings = old->settings;
         if (old) result->models[i].steps = old->steps;
+        if (old) result->models[i].cpu_speed = old->cpu_speed;
     }
     choose_work(tuner);
     return CLINFER_OK;

@@ -199,6 +199,7 @@ struct ci_outcome {
 struct ci_sides {
     const char *tunings[2];
     const char *caches[2];      /* types of the KV cache; NULL: f16 */
+    const char *devices[2];     /* "cpu"; NULL: the one that is tuned */
     const char *setting;        /* what is different, for the log; NULL: kernels */
     double seconds;             /* that it may take at most */
     int context, prompt;        /* tokens at most; of each prompt. 0: as there is time for */

@@ -253,16 +253,19 @@ static bool read_rounds(const json_t *array, double *numbers, int *rounds) {
     return ci_wire_read_numbers(array, numbers, count);
 }
 
+/* NULL is no word. */
+static json_t *two_words(const char *const words[2]) {
+    return json_pack("[ss]", words[0] ? words[0] : "", words[1] ? words[1] : "");
+}
+
 enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_model *model, double deadline_seconds,
                                     struct ci_trial *trial) {
     json_t *answer,
-        *request =
-            json_pack("{ss ss s[ss] s[ss] si si sf sf sb si si}", "do", "model", "model", model->model, "tunings",
-                      model->tunings[0] ? model->tunings[0] : "", model->tunings[1] ? model->tunings[1] : "", "caches",
-                      model->caches[0] ? model->caches[0] : "", model->caches[1] ? model->caches[1] : "", "context",
-                      model->context, "prompt", model->prompt, "seconds", model->seconds, "rounds_seconds",
-                      model->rounds_seconds, "give_up", (int)model->give_up, "decode_rounds", model->decode_rounds,
-                      "prefill_rounds", model->prefill_rounds);
+        *request = json_pack("{ss ss so so so si si sf sf sb si si}", "do", "model", "model", model->model, "tunings",
+                             two_words(model->tunings), "caches", two_words(model->caches), "devices",
+                             two_words(model->devices), "context", model->context, "prompt", model->prompt, "seconds",
+                             model->seconds, "rounds_seconds", model->rounds_seconds, "give_up", (int)model->give_up,
+                             "decode_rounds", model->decode_rounds, "prefill_rounds", model->prefill_rounds);
     enum clinfer_status status = request_trial(worker, request, deadline_seconds, &answer, trial);
     if (status == CLINFER_OK && trial->outcome == CI_TRIAL_PASSED &&
         (!read_rounds(json_object_get(answer, "decode"), model->decode, &model->decode_rounds) ||

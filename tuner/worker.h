@@ -94,7 +94,8 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
 struct ci_worker_model {
     const char *model;
     const char *tunings[2];
-    const char *caches[2]; /* types of their KV caches; NULL: f16 */
+    const char *caches[2];  /* types of their KV caches; NULL: f16 */
+    const char *devices[2]; /* "cpu"; NULL: the worker's own */
     int context, prompt;
     double seconds, rounds_seconds;    /* all is over so long after the start, the rounds after they began */
     bool give_up;                      /* the second need not be timed any longer when it is clearly slower */

@@ -46,10 +46,11 @@ static json_t *models_json(const struct ci_profile *profile) {
     json_t *list = json_array();
     for (int i = 0; i < profile->model_count; i++) {
         const struct ci_profile_model *model = &profile->models[i];
-        json_array_append_new(list, json_pack("{s:s, s:f, s:f, s:f, s:f, s:f}", "name", model->name, "decode_before",
-                                              model->decode_before, "decode_after", model->decode_after,
-                                              "prefill_before", model->prefill_before, "prefill_after",
-                                              model->prefill_after, "covered", model->covered));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "name", model->name, "decode_before",
+                                        model->decode_before, "decode_after", model->decode_after, "prefill_before",
+                                        model->prefill_before, "prefill_after", model->prefill_after, "covered",
+                                        model->covered, "cpu_speed", model->cpu_speed));
     }
     return list;
 }
@@ -94,6 +95,9 @@ static void print_models(const struct ci_profile *profile) {
         if (model->prefill_after > 0)
             ci_printf("prefill %.0f -> %.0f t/s, ", model->prefill_before, model->prefill_after);
         ci_printf("%.0f%% of its time tuned\n", 100 * model->covered);
+        if (model->cpu_speed > 0)
+            ci_printf("       the CPU backend is %.2f times as fast: %s without --device\n", model->cpu_speed,
+                      ci_profile_place_text(model));
     }
 }
 

@@ -68,10 +68,12 @@ static void print_line(const struct ci_tune_line *line, const struct ci_profile_
               speed, 100 * rate.share, trials, chosen, line->kept ? " (kept)" : "");
 }
 
+/* From there on the rest is too little to look for. */
+static const double enough = 0.8;
+
 /* What was gained, how surely, and what bounds the rest. */
 static void print_gain(const struct ci_tune_result *result, const char *what, double before, double after,
                        const struct ci_tune_gain *gain) {
-    const double enough = 0.8;
     ci_printf("  %s: %.1f -> %.1f t/s", what, before, after);
     /* Settings have their own lines. */
     if (gain->ratio > 0 && fabs(after / before / gain->ratio - 1) > 1e-3)
@@ -103,11 +105,21 @@ static void print_ratio(const char *what, const struct ci_tune_gain *gain) {
     if (gain->ratio > 0) ci_printf(", %s %.2fx (%.2fx to %.2fx)", what, gain->ratio, gain->low, gain->high);
 }
 
+static bool is_place(const struct ci_tune_setting *setting) { return strcmp(setting->name, "place") == 0; }
+
 static void print_kept(const struct ci_tune_setting *setting) {
     ci_printf("  kept: %s %s", setting->name, setting->value);
     print_ratio("decode", &setting->decode);
     print_ratio("prompts", &setting->prefill);
     ci_printf(", 19 times in 20\n");
+}
+
+/* Where the model is to run. */
+static void print_place(const struct ci_tune_setting *setting) {
+    ci_printf("  on the CPU backend");
+    print_ratio("decode", &setting->decode);
+    print_ratio("prompts", &setting->prefill);
+    ci_printf(" as fast as on this device, 19 times in 20\n");
 }
 
 /* Answers become less true. */
@@ -122,7 +134,7 @@ static void print_others(const struct ci_tune_result *result, int model, const c
     int count = 0;
     for (int i = 0; i < result->setting_count; i++) {
         const struct ci_tune_setting *setting = &result->settings[i];
-        if (setting->model != model || (int)setting->what != which) continue;
+        if (setting->model != model || (int)setting->what != which || is_place(setting)) continue;
         ci_printf("%s%s %s", count++ ? ", " : what, setting->name, setting->value);
         if (setting->all.ratio > 0) ci_printf(" %.2fx", setting->all.ratio);
     }
@@ -164,7 +176,8 @@ static void print_settings(const struct ci_tune_result *result, int model) {
     for (int i = 0; i < result->setting_count; i++) {
         const struct ci_tune_setting *setting = &result->settings[i];
         if (setting->model != model) continue;
-        if (setting->what == CI_TUNE_KEPT) print_kept(setting);
+        if (is_place(setting) && setting->all.ratio > 0) print_place(setting);
+        if (setting->what == CI_TUNE_KEPT && !is_place(setting)) print_kept(setting);
         if (setting->what == CI_TUNE_REPORTED) print_reported(setting);
     }
     print_others(result, model, "  not faster, and left as they are: ", CI_TUNE_NO_BETTER);
@@ -190,6 +203,40 @@ static void print_models(const struct ci_tune_device *device) {
         if (model->prefill_after > 0 && model->prefill_before > 0)
             print_gain(result, "prompts", model->prefill_before, model->prefill_after, &result->gains[i][1]);
         print_settings(result, i);
+    }
+}
+
+/* ---- the last line ---- */
+
+static void print_end_of(const struct ci_tune_result *result, const char *what, double before, double after,
+                         const struct ci_tune_gain *gain) {
+    char problem[CI_TUNE_TEXT];
+    bool sure = gain->ratio > 1 || gain->ratio < 1;
+    ci_printf("%s %.2fx", what, after / before);
+    if (sure) ci_printf(" (19 times in 20 %.2fx to %.2fx)", gain->low, gain->high);
+    if (!sure && gain->ratio > 0 && fabs(after / before - 1) < 1e-3) ci_printf(" (nothing was surely faster)");
+    if (!(gain->share > 0)) return;
+    ci_printf(", now at %.0f%% of what the %s gives", 100 * fmin(gain->share, 1),
+              gain->by_memory ? "memory" : "arithmetic");
+    if (gain->share >= enough)
+        ci_printf(", so that no kernel can help");
+    else if (gain->worst >= 0)
+        ci_printf(", bound by %s", ci_tune_problem_text(&result->problems.items[gain->worst].signature, problem));
+}
+
+/* What was gained, at which confidence, and what bounds the rest; and where the model runs from now on. */
+static void print_ends(const struct ci_tune_result *result) {
+    for (int i = 0; i < result->model_count; i++) {
+        const struct ci_profile_model *model = &result->models[i];
+        if (!(model->decode_after > 0) || !(model->decode_before > 0) || !(model->prefill_before > 0)) continue;
+        ci_printf("%s: ", model->name);
+        print_end_of(result, "decode", model->decode_before, model->decode_after, &result->gains[i][0]);
+        ci_printf("; ");
+        print_end_of(result, "prompts", model->prefill_before, model->prefill_after, &result->gains[i][1]);
+        if (model->cpu_speed > 0)
+            ci_printf("; the CPU backend is %.2f times as fast: %s without --device", model->cpu_speed,
+                      ci_profile_place_text(model));
+        ci_printf("\n");
     }
 }
 
@@ -236,6 +283,7 @@ void ci_tune_print(const struct ci_tune_device *device, bool all) {
         ci_printf("%d problems have not been measured here: `clinfer tune --again` measures all anew, and so does a "
                   "--budget of more than %.0f s\n",
                   result->waiting, ceil(fmax(result->profile.tune_seconds, result->seconds)));
+    print_ends(result);
 }
 
 /* ---- JSON ---- */
@@ -284,6 +332,7 @@ static json_t *model_json(const struct ci_profile_model *model, const struct ci_
                   model->prefill_before, "prefill_after", model->prefill_after);
     static const char *const runs[] = {"decode_gain", "prefill_gain"};
     for (int r = 0; r < 2 && gains[r].ratio > 0; r++) json_object_set_new(object, runs[r], gain_json(&gains[r]));
+    if (model->cpu_speed > 0) json_object_set_new(object, "cpu_speed", json_real(model->cpu_speed));
     return object;
 }
 

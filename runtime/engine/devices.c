@@ -184,22 +184,29 @@ static bool was_tuned_here(const struct ci_profile_key *key) {
     return there;
 }
 
-/* Seconds for a prompt of 512 tokens and an answer of 256, as `clinfer tune` measured them here; 0: it did not. */
-static double measured_seconds(const struct ci_caps *caps, uint64_t fingerprint) {
+/* What `clinfer tune` measured of a model here; 0: it did not. */
+struct speed {
+    double seconds;   /* for a prompt of 512 tokens and an answer of 256 */
+    double cpu_speed; /* the CPU backend's beside it, timed in turn */
+};
+
+static struct speed measured_speed(const struct ci_caps *caps, uint64_t fingerprint) {
     struct ci_profile_key key;
     struct ci_profile profile;
     enum ci_profile_origin origin;
-    double seconds = 0;
+    struct speed speed = {0};
     ci_signature_key(caps, &key);
-    if (!was_tuned_here(&key)) return 0;
-    if (ci_profile_lookup(&key, &profile, &origin, NULL) != CLINFER_OK) return 0;
+    if (!was_tuned_here(&key)) return speed;
+    if (ci_profile_lookup(&key, &profile, &origin, NULL) != CLINFER_OK) return speed;
     for (int i = 0; i < profile.model_count && origin == CI_PROFILE_EXACT; i++) {
         const struct ci_profile_model *model = &profile.models[i];
-        if (model->fingerprint == fingerprint && model->decode_after > 0 && model->prefill_after > 0)
-            seconds = 512 / model->prefill_after + 256 / model->decode_after;
+        if (model->fingerprint != fingerprint) continue;
+        speed.cpu_speed = model->cpu_speed;
+        if (model->decode_after > 0 && model->prefill_after > 0)
+            speed.seconds = 512 / model->prefill_after + 256 / model->decode_after;
     }
     ci_profile_free(&profile);
-    return seconds;
+    return speed;
 }
 
 static enum clinfer_status fingerprint_of(const struct clinfer_engine_options *options, uint64_t *fingerprint) {
@@ -216,33 +223,72 @@ static enum clinfer_status fingerprint_of(const struct clinfer_engine_options *o
     return status;
 }
 
+/* Whether anything but the CPU backend was tuned. */
+static bool any_was_tuned_here(const struct ci_device_list *list, int threads) {
+    struct ci_profile_key key;
+    bool any = false;
+    for (int i = 0; i < list->count && !any; i++) {
+        ci_signature_key(&(struct ci_caps){ci_cpu_features(), &list->caps[i], threads}, &key);
+        any = was_tuned_here(&key);
+    }
+    return any;
+}
+
+/* times [list->count + 1]: how long each takes for the model beside the others, the CPU backend last; 0: not known.
+ * What was timed in turn with the CPU backend goes before what two tunes have seen at different times. */
+static enum clinfer_status compare_places(const struct ci_device_list *list, uint64_t fingerprint, int threads,
+                                          double *times) {
+    struct speed *speeds = calloc((size_t)list->count + 1, sizeof *speeds);
+    bool in_turn = false;
+    if (!speeds) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; i <= list->count; i++) {
+        struct ci_caps caps = {ci_cpu_features(), i < list->count ? &list->caps[i] : NULL, threads};
+        speeds[i] = measured_speed(&caps, fingerprint);
+        if (threads != ci_threads_default()) speeds[i].cpu_speed = 0;
+        in_turn = in_turn || speeds[i].cpu_speed > 0;
+    }
+    double cpu = speeds[list->count].seconds;
+    for (int i = 0; i < list->count; i++)
+        times[i] = speeds[i].cpu_speed > 0 ? speeds[i].cpu_speed
+                   : cpu > 0               ? speeds[i].seconds / cpu
+                   : in_turn               ? 0
+                                           : speeds[i].seconds;
+    times[list->count] = in_turn || cpu > 0;
+    free(speeds);
+    return CLINFER_OK;
+}
+
+/* The fastest comes first, where what would come first was measured too and is slower by more than what chance does. */
+static void put_fastest_first(const struct ci_device_list *list, const double *times, int *order) {
+    int fastest = 0;
+    for (int i = 0; i <= list->count; i++) {
+        double now = times[order[fastest] < 0 ? list->count : order[fastest]];
+        double time = times[order[i] < 0 ? list->count : order[i]];
+        if (time > 0 && now > 0 && time < now) fastest = i;
+    }
+    int found = order[fastest], usual = order[0];
+    double gain = times[usual < 0 ? list->count : usual] / times[found < 0 ? list->count : found];
+    if (fastest == 0 || gain < CI_PROFILE_PLACE_GAIN) return;
+    memmove(order + 1, order, (size_t)fastest * sizeof *order);
+    order[0] = found;
+    ci_log(CLINFER_LOG_INFO, "measured fastest with this model, %.2f times as fast as %s: %s", gain,
+           usual < 0 ? "the CPU backend" : list->caps[usual].name,
+           found < 0 ? "the CPU backend" : list->caps[found].name);
+}
+
 enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
                                          const struct clinfer_engine_options *options, int *order) {
     uint64_t fingerprint;
     for (int i = 0; i < list->count; i++) order[i] = i;
     order[list->count] = -1;
-    if (list->count == 0 || (options->tuning && strcmp(options->tuning, "auto") != 0)) return CLINFER_OK;
     int threads = options->threads > 0 ? options->threads : ci_threads_default();
-    struct ci_profile_key first;
-    ci_signature_key(&(struct ci_caps){ci_cpu_features(), &list->caps[0], threads}, &first);
-    if (!was_tuned_here(&first)) return CLINFER_OK;
+    if (options->tuning && strcmp(options->tuning, "auto") != 0) return CLINFER_OK;
+    if (!any_was_tuned_here(list, threads)) return CLINFER_OK;
     enum clinfer_status status = fingerprint_of(options, &fingerprint);
-    if (status != CLINFER_OK) return status;
-    double least = 0;
-    int fastest = 0;
-    for (int i = 0; i <= list->count; i++) {
-        struct ci_caps caps = {ci_cpu_features(), i < list->count ? &list->caps[i] : NULL, threads};
-        double seconds = measured_seconds(&caps, fingerprint);
-        if (i == 0 && seconds == 0) return CLINFER_OK;
-        if (seconds > 0 && (i == 0 || seconds < least)) {
-            least = seconds;
-            fastest = i;
-        }
-    }
-    order[fastest] = order[0];
-    order[0] = fastest == list->count ? -1 : fastest;
-    if (fastest != 0)
-        ci_log(CLINFER_LOG_INFO, "measured fastest with this model: %s",
-               order[0] < 0 ? "the CPU backend" : list->caps[order[0]].name);
-    return CLINFER_OK;
+    double *times = calloc((size_t)list->count + 1, sizeof *times);
+    if (!times && status == CLINFER_OK) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
+    if (status == CLINFER_OK) status = compare_places(list, fingerprint, threads, times);
+    if (status == CLINFER_OK) put_fastest_first(list, times, order);
+    free(times);
+    return status;
 }

@@ -55,7 +55,7 @@ enum clinfer_status ci_engine_open_on(const struct clinfer_engine_options *optio
                                       clinfer_engine **engine, bool *of_device);
 
 /* The order in which `auto` tries devices: [list->count + 1] indices, -1 for the CPU backend. By rule that of the list;
- * where the first of them and others were measured with this model, the fastest first. */
+ * where the first of them and others were measured with this model by `clinfer tune`, the fastest first. */
 enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
                                          const struct clinfer_engine_options *options, int *order);
 

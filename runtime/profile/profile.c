@@ -88,6 +88,7 @@ static const struct ci_field model_fields[] = {
     NUMBER(ci_profile_model, prefill_before, 0, MOST_RATE),
     NUMBER(ci_profile_model, prefill_after, 0, MOST_RATE),
     NUMBER(ci_profile_model, covered, 0, 1),
+    {"cpu_speed", CI_FIELD_NUMBER, offsetof(struct ci_profile_model, cpu_speed), sizeof(double), 0, 1e6, true},
     CI_FIELD_CALLERS("steps", true),
     CI_FIELD_CALLERS("settings", true),
     END,
@@ -391,6 +392,12 @@ enum clinfer_status ci_profile_write(const char *path, const struct ci_profile *
 }
 
 /* ---- in memory ---- */
+
+const char *ci_profile_place_text(const struct ci_profile_model *model) {
+    return model->cpu_speed >= CI_PROFILE_PLACE_GAIN       ? "it comes before this device"
+           : model->cpu_speed * CI_PROFILE_PLACE_GAIN <= 1 ? "this device comes before it"
+                                                           : "the usual one comes first";
+}
 
 void ci_profile_free(struct ci_profile *profile) {
     free(profile->entries);

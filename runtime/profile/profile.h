@@ -71,15 +71,22 @@ struct ci_profile_device {
     double crossing_bytes_per_second;  /* of large ones */
 };
 
+/* What is faster by so much is put in front of what is usual. */
+#define CI_PROFILE_PLACE_GAIN 1.02
+
 /* A whole model, before (without this profile) and after. */
 struct ci_profile_model {
     char name[CI_PROFILE_TEXT_BYTES];
     uint64_t fingerprint;                                              /* of the model's shapes and types */
     double decode_before, decode_after, prefill_before, prefill_after; /* tokens per second; 0: not measured */
-    double covered; /* share of the model's time that tuned ops have, 0..1 */
+    double covered;   /* share of the model's time that tuned ops have, 0..1 */
+    double cpu_speed; /* the CPU backend's with this model beside this device's, timed in turn; 0: not measured */
     struct ci_profile_steps steps;
     struct ci_profile_settings settings; /* that were measured to be faster than what a run does by itself */
 };
+
+/* What comes of cpu_speed: "it comes first", ... */
+const char *ci_profile_place_text(const struct ci_profile_model *model);
 
 struct ci_profile {
     struct ci_profile_key key;

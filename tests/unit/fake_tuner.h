@@ -48,7 +48,8 @@ static struct {
     double (*seconds)(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate);
     enum ci_trial_outcome (*outcome)(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate);
     double (*model_seconds)(const struct ci_profile *profile, bool decode); /* NULL profile: none */
-    double sleep;                                                           /* real seconds of a try */
+    double cpu_speed;             /* of the CPU backend beside the device; 0: the same */
+    double sleep;                 /* real seconds of a try */
     void (*pass)(double seconds); /* NULL: what takes time takes none; else the test's own clock goes on */
     double (*try_seconds)(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate);
     struct ci_profile_device device; /* what is measured of it; zeros: a usual one */
@@ -193,12 +194,13 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_m
             fake.pass(fmin(0.3 + 0.06 * model->decode_rounds + 0.12 * model->prefill_rounds, 0.5 * model->seconds));
         /* Kernels make it faster; settings only where the test says so. */
         double share = side && !model->give_up ? 0.95 : 1;
+        double slower = model->devices[side] && fake.cpu_speed > 0 ? 1 / fake.cpu_speed : 1;
         for (int round = 0; round < model->decode_rounds; round++)
             model->decode[2 * round + side] =
-                fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, true) : 0.01 * share;
+                slower * (fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, true) : 0.01 * share);
         for (int round = 0; round < model->prefill_rounds; round++)
             model->prefill[2 * round + side] =
-                fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, false) : 1 * share;
+                slower * (fake.model_seconds ? fake.model_seconds(has ? &profile : NULL, false) : 1 * share);
         ci_profile_free(&profile);
     }
     return CLINFER_OK;

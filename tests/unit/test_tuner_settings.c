@@ -148,6 +148,27 @@ static void test_threads_are_not_looked_at_on_a_device(void **state) {
     ci_tune_free(&result);
 }
 
+/* Which of the two is faster with this model is kept for whoever opens it without --device, and said. */
+static void test_a_device_is_compared_with_the_cpu_backend(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.cpu_speed = 2;
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    assert_int_equal(setting(&result, "place", "cpu")->what, CI_TUNE_KEPT);
+    assert_true(fabs(result.profile.models[0].cpu_speed - 2) < 0.1);
+    assert_non_null(strstr(heard.said, "times as fast as this device: it comes before this device without --device"));
+    ci_tune_free(&result);
+    fake.cpu_speed = 0.5;
+    assert_ok(tune(&(struct wish){.budget = 120, .again = true}, &result));
+    assert_int_equal(setting(&result, "place", "cpu")->what, CI_TUNE_NO_BETTER);
+    assert_true(fabs(result.profile.models[0].cpu_speed - 0.5) < 0.1);
+    assert_non_null(strstr(heard.said, ": this device comes before it without --device"));
+    ci_tune_free(&result);
+    assert_ok(tune(&on_cpu, &result));
+    assert_null(setting(&result, "place", "cpu"));
+    ci_tune_free(&result);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_what_runs_do_by_themselves_stays_where_it_is_best, set_up_settings),
@@ -155,6 +176,7 @@ int main(void) {
         cmocka_unit_test_setup(test_what_one_run_gains_the_other_must_not_lose, set_up_settings),
         cmocka_unit_test_setup(test_the_budget_holds_and_says_what_was_left, set_up_settings),
         cmocka_unit_test_setup(test_threads_are_not_looked_at_on_a_device, set_up_settings),
+        cmocka_unit_test_setup(test_a_device_is_compared_with_the_cpu_backend, set_up_settings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
