@@ -4,8 +4,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/status.h"
+#include "base/stop.h"
 #include "engine/engine_private.h"
 #include "grammar/gbnf.h"
 #include "grammar/pieces.h"
@@ -21,22 +23,36 @@ struct ci_compiled {
     struct ci_grammar *grammar;
     struct ci_matcher *matcher;
     atomic_size_t users; /* the engine's list is one */
+
+    /* under the engine's lock of grammars */
+    enum { COMPILES, LEFT, DONE } state; /* LEFT: while others wait for it */
+    int waiting;
+    enum clinfer_status status; /* of compiling, when it is DONE; its text is `message` */
+    char *message;
 };
+
+void ci_compiled_hold(struct ci_compiled *compiled) { atomic_fetch_add(&compiled->users, 1); }
 
 void ci_compiled_release(struct ci_compiled *compiled) {
     if (!compiled || atomic_fetch_sub(&compiled->users, 1) > 1) return;
     ci_matcher_destroy(compiled->matcher);
     ci_grammar_destroy(compiled->grammar);
     free(compiled->text);
+    free(compiled->message);
     free(compiled);
 }
 
-void ci_constraints_free(struct clinfer_engine *engine) {
-    while (engine->compiled) {
-        struct ci_compiled *next = engine->compiled->next;
-        ci_compiled_release(engine->compiled);
-        engine->compiled = next;
+static void release_all(struct ci_compiled *compiled) {
+    while (compiled) {
+        struct ci_compiled *next = compiled->next;
+        ci_compiled_release(compiled);
+        compiled = next;
     }
+}
+
+void ci_constraints_free(struct clinfer_engine *engine) {
+    release_all(engine->compiled);
+    release_all(engine->compiling); /* whoever waited for one that was left did not want it either */
     ci_grammar_vocabulary_destroy(engine->grammar_vocabulary);
     free(engine->mask_row);
 }
@@ -87,61 +103,128 @@ static enum clinfer_status find_vocabulary(struct clinfer_engine *engine) {
     return status;
 }
 
+/* NULL: none. With the lock of the grammars. */
+static struct ci_compiled *find(struct ci_compiled *among, const struct clinfer_grammar *grammar, size_t length) {
+    struct ci_compiled *found = among;
+    while (found &&
+           (found->kind != grammar->kind || found->length != length || memcmp(found->text, grammar->text, length) != 0))
+        found = found->next;
+    if (found) ci_compiled_hold(found);
+    return found;
+}
+
+static void link_in(struct ci_compiled **list, struct ci_compiled *compiled) {
+    ci_compiled_hold(compiled);
+    compiled->next = *list;
+    *list = compiled;
+}
+
+static void link_out(struct ci_compiled **list, struct ci_compiled *compiled) {
+    while (*list != compiled) list = &(*list)->next;
+    *list = compiled->next;
+    ci_compiled_release(compiled);
+}
+
+/* What another thread compiles; *leads: who did does not want it any more, and whoever waited goes on with it. With the
+ * lock of the grammars, which is let go of meanwhile. */
+static enum clinfer_status wait_for(struct clinfer_engine *engine, struct ci_compiled *compiled, bool *leads) {
+    bool stops = false;
+    compiled->waiting++;
+    while (compiled->state == COMPILES && !(stops = ci_stop_is_asked())) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 50000000;
+        if (until.tv_nsec >= 1000000000) until.tv_sec++;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&engine->grammars_changed, &engine->grammars, &until);
+    }
+    compiled->waiting--;
+    if (stops) return ci_fail(CLINFER_CANCELLED, "cancelled while a grammar was compiled");
+    *leads = compiled->state == LEFT;
+    if (*leads) compiled->state = COMPILES;
+    if (*leads || compiled->status == CLINFER_OK) return CLINFER_OK;
+    return ci_fail(compiled->status, "%s", compiled->message ? compiled->message : "out of memory");
+}
+
 static enum clinfer_status compile(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
-                                   struct ci_compiled **out) {
-    struct ci_compiled *compiled = calloc(1, sizeof *compiled);
-    enum clinfer_status status = CLINFER_OK;
-    if (compiled) atomic_init(&compiled->users, 1);
-    if (compiled) compiled->text = strdup(grammar->text);
-    if (!compiled || !compiled->text) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a grammar");
-    if (status == CLINFER_OK) status = find_vocabulary(engine);
+                                   struct ci_compiled *compiled) {
+    enum clinfer_status status = find_vocabulary(engine);
     if (status == CLINFER_OK) status = parse(engine, grammar, &compiled->grammar);
     if (status == CLINFER_OK)
         status = ci_matcher_create(compiled->grammar, engine->grammar_vocabulary, &compiled->matcher);
-    if (status != CLINFER_OK) {
-        ci_compiled_release(compiled);
-        return status;
-    }
-    compiled->kind = grammar->kind;
-    compiled->length = strlen(compiled->text);
-    *out = compiled;
-    return CLINFER_OK;
+    if (status != CLINFER_OK) ci_grammar_destroy(compiled->grammar);
+    if (status != CLINFER_OK) compiled->grammar = NULL;
+    return status;
 }
 
-/* NULL: none. The caller holds it. With the lock of the grammars. */
-static struct ci_compiled *find(struct clinfer_engine *engine, enum clinfer_grammar_kind kind, const char *text,
-                                size_t length) {
-    for (struct ci_compiled *compiled = engine->compiled; compiled; compiled = compiled->next)
-        if (compiled->kind == kind && compiled->length == length && memcmp(compiled->text, text, length) == 0) {
-            atomic_fetch_add(&compiled->users, 1);
-            return compiled;
-        }
-    return NULL;
+static struct ci_compiled *create(const struct clinfer_grammar *grammar, size_t length) {
+    struct ci_compiled *compiled = calloc(1, sizeof *compiled);
+    char *text = strdup(grammar->text);
+    if (!compiled || !text) {
+        free(compiled);
+        free(text);
+        return NULL;
+    }
+    atomic_init(&compiled->users, 1);
+    compiled->kind = grammar->kind;
+    compiled->text = text;
+    compiled->length = length;
+    return compiled;
+}
+
+/* What is there, or what another thread compiles just now, or what the caller is to compile (*leads). NULL: memory is
+ * out. The caller holds it. */
+static enum clinfer_status look_up(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
+                                   struct ci_compiled **out, bool *leads) {
+    const size_t length = strlen(grammar->text);
+    enum clinfer_status status = CLINFER_OK;
+    *leads = false;
+    pthread_mutex_lock(&engine->grammars);
+    struct ci_compiled *found = find(engine->compiled, grammar, length);
+    if (!found && (found = find(engine->compiling, grammar, length))) {
+        status = wait_for(engine, found, leads);
+    } else if (!found && (found = create(grammar, length))) {
+        link_in(&engine->compiling, found);
+        *leads = true;
+    }
+    pthread_mutex_unlock(&engine->grammars);
+    *out = found;
+    return found ? status : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a grammar");
+}
+
+/* Under this status, with this thread's message where it is a failure. */
+static void end_compiling(struct clinfer_engine *engine, struct ci_compiled *compiled, enum clinfer_status status) {
+    char *message = status == CLINFER_OK ? NULL : strdup(ci_status_message());
+    pthread_mutex_lock(&engine->grammars);
+    compiled->state = status == CLINFER_CANCELLED && compiled->waiting ? LEFT : DONE;
+    if (compiled->state == DONE) {
+        compiled->status = status;
+        compiled->message = message;
+        message = NULL;
+        link_out(&engine->compiling, compiled);
+        if (status == CLINFER_OK) link_in(&engine->compiled, compiled);
+    }
+    pthread_cond_broadcast(&engine->grammars_changed);
+    pthread_mutex_unlock(&engine->grammars);
+    free(message);
 }
 
 enum clinfer_status ci_compiled_take(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
                                      struct ci_compiled **out) {
+    struct ci_compiled *compiled;
+    bool leads;
     *out = NULL;
     if (!grammar->text) return ci_fail(CLINFER_INVALID_ARGUMENT, "the grammar's text is NULL");
-    const size_t length = strlen(grammar->text);
-    pthread_mutex_lock(&engine->grammars);
-    *out = find(engine, grammar->kind, grammar->text, length);
-    pthread_mutex_unlock(&engine->grammars);
-    if (*out) return CLINFER_OK;
-    struct ci_compiled *compiled;
-    enum clinfer_status status = compile(engine, grammar, &compiled);
-    if (status != CLINFER_OK) return status;
-    pthread_mutex_lock(&engine->grammars);
-    *out = find(engine, grammar->kind, grammar->text, length); /* another thread may have been faster */
-    if (!*out) {
-        atomic_fetch_add(&compiled->users, 1);
-        compiled->next = engine->compiled;
-        *out = engine->compiled = compiled;
-        compiled = NULL;
+    enum clinfer_status status = look_up(engine, grammar, &compiled, &leads);
+    if (leads) {
+        status = compile(engine, grammar, compiled);
+        end_compiling(engine, compiled, status);
     }
-    pthread_mutex_unlock(&engine->grammars);
-    ci_compiled_release(compiled);
-    return CLINFER_OK;
+    if (status == CLINFER_OK)
+        *out = compiled;
+    else
+        ci_compiled_release(compiled);
+    return status;
 }
 
 size_t ci_compiled_count(const struct clinfer_engine *engine) {

@@ -1,8 +1,8 @@
 /* constraint.h: sessions whose answers follow a grammar (struct clinfer_grammar).
  *
  * Compiled grammars, with what was learned about their masks, are the engine's and serve all requests of the same text;
- * those that nobody uses any more are let go when many have come, or large ones. They are compiled by the threads that
- * submit requests, while others compute; all that follows belongs to the thread that computes.
+ * those that nobody uses any more are let go when many have come, or large ones. They are compiled while others
+ * compute, each once, whoever else wants it meanwhile; all that follows belongs to the thread that computes.
  *
  * What may come is a mask: op sample has it where the sampling is done, so that no logits leave the device; where a
  * session samples on the host the others are taken out of the logits. The token that was chosen moves the place, so the
@@ -44,11 +44,13 @@ struct ci_constraint {
     size_t matched; /* bytes of the mark that the text so far ends with */
 };
 
-/* The grammar, compiled; from any thread, which need not compute. The caller holds it until the release, which may come
- * when the engine is closed. CLINFER_INVALID_ARGUMENT: the grammar; CLINFER_UNSUPPORTED: a schema that cannot be held.
- */
+/* The grammar, compiled; from any thread, which need not compute, and which waits where another one compiles the same
+ * text. The caller holds it until the release, which may come when the engine is closed. CLINFER_INVALID_ARGUMENT: the
+ * grammar; CLINFER_UNSUPPORTED: a schema that cannot be held; CLINFER_CANCELLED: it is not wanted any more
+ * (base/stop.h). */
 enum clinfer_status ci_compiled_take(struct clinfer_engine *engine, const struct clinfer_grammar *grammar,
                                      struct ci_compiled **compiled);
+void ci_compiled_hold(struct ci_compiled *compiled);    /* once more, by who holds it */
 void ci_compiled_release(struct ci_compiled *compiled); /* NULL: nothing */
 
 /* How many grammars the engine keeps. By who computes. */

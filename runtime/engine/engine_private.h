@@ -163,7 +163,9 @@ struct clinfer_engine {
     uint64_t kept_bytes;  /* the caches do not grow beyond this for what is kept */
     uint64_t cache_limit; /* nor beyond this at all */
 
-    pthread_mutex_t grammars;                         /* of the next two; no step waits for it */
+    pthread_mutex_t grammars;        /* of the next four; no step waits for it */
+    pthread_cond_t grammars_changed; /* one of those that are compiled is done */
+    struct ci_compiled *compiling;
     struct ci_compiled *compiled;                     /* grammars of answers, the newest first */
     struct ci_grammar_vocabulary *grammar_vocabulary; /* made for the first of them */
     uint32_t *mask_row; /* [CI_MASK_WORDS(outputs)], where the tokenizer knows fewer tokens: for the next mask */

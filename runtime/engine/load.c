@@ -172,6 +172,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     engine->stats.fallback_text = "";
     pthread_mutex_init(&engine->lock, NULL);
     pthread_mutex_init(&engine->grammars, NULL);
+    pthread_cond_init(&engine->grammars_changed, NULL);
     pthread_cond_init(&engine->changed, NULL);
     enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
     if (status == CLINFER_OK && options->record) status = ci_trace_create(&engine->trace);
@@ -359,6 +360,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     free(engine->architecture);
     pthread_cond_destroy(&engine->changed);
     pthread_mutex_destroy(&engine->lock);
+    pthread_cond_destroy(&engine->grammars_changed);
     pthread_mutex_destroy(&engine->grammars);
     if (lost)
         ci_device_abandon(engine); /* sampled ids are read into it */

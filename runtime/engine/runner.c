@@ -16,8 +16,6 @@
 #include "base/threads.h"
 #include "engine/engine_private.h"
 #include "engine/prove.h"
-#include "text/tool_grammar.h"
-#include "text/tool_prompt.h"
 
 /* ---- on the runner's thread ---- */
 
@@ -95,8 +93,7 @@ static bool make_room(struct ci_task *task, size_t capacity) {
     return true;
 }
 
-static bool is_cancelled(void *user) {
-    const struct ci_task *task = user;
+bool ci_task_is_cancelled(const struct ci_task *task) {
     return atomic_load(&task->cancel) || (task->request.cancel && atomic_load(&task->request.cancel->wanted));
 }
 
@@ -113,7 +110,7 @@ static bool on_token(void *user, int32_t token) {
     if (goes_on && task->request.token) task->request.token(task->request.user, token, row);
     task->memory = session->sampler.memory;
     pthread_mutex_unlock(&task->runner->lock);
-    return goes_on && !is_cancelled(task);
+    return goes_on && !ci_task_is_cancelled(task);
 }
 
 /* Room for all tokens that the context allows, so that none is made while they come. */
@@ -140,86 +137,24 @@ static enum clinfer_status append_begun(const struct ci_task *task, int32_t **to
     return CLINFER_OK;
 }
 
-/* A call has to come. Its grammar is the model's own form, behind the mark that the prompt gets, unless reasoning comes
- * first; what that form cannot hold to the schema comes as a JSON object. */
-static enum clinfer_status require_call(struct ci_task *task, bool reasoning_begun, enum ci_call_start *start,
-                                        int32_t **tokens, size_t *count) {
-    const clinfer_engine *engine = task->runner->engine;
-    const struct ci_tool_format *format = ci_chat_calls(engine->chat);
-    const char *choice = task->request.tool_choice;
-    int32_t *mark = NULL;
-    char *text;
-    size_t length = 0;
-    enum clinfer_grammar_kind kind = CI_GRAMMAR_PIECES;
-    enum clinfer_status status = ci_tools_pieces(format, task->request.prompt.tools, choice, reasoning_begun, &text);
-    *start = reasoning_begun ? CI_CALL_ANYWHERE : CI_CALL_BEHIND_MARK;
-    if (status == CLINFER_UNSUPPORTED) {
-        status = ci_tools_schema(task->request.prompt.tools, choice, format->arguments, &text);
-        kind = CLINFER_GRAMMAR_JSON_SCHEMA;
-        *start = CI_CALL_IS_OBJECT;
-    }
-    if (status != CLINFER_OK) return status;
-    task->grammar = (struct clinfer_grammar){.kind = kind, .text = text, .name = "tools"};
-    if (*start == CI_CALL_BEHIND_MARK)
-        status = ci_tokenizer_encode(engine->tokenizer, format->marks[0].open, strlen(format->marks[0].open),
-                                     CI_TOKENIZER_PARSE_SPECIAL, &mark, &length);
-    int32_t *grown = status == CLINFER_OK && length ? realloc(*tokens, (*count + length) * sizeof *grown) : NULL;
-    if (grown) {
-        memcpy(grown + *count, mark, length * sizeof *mark);
-        *tokens = grown;
-        *count += length;
-    } else if (length) {
-        status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %zu tokens", *count + length);
-    }
-    free(mark);
-    return status;
+/* The first of the answer's tokens come behind those of the prompt. */
+static enum clinfer_status make_tokens(struct ci_task *task, int32_t **tokens, size_t *count) {
+    *tokens = task->prepared.tokens;
+    *count = task->prepared.count;
+    task->prepared.tokens = NULL;
+    enum clinfer_status status = make_first_room(task);
+    return status == CLINFER_OK ? append_begun(task, tokens, count) : status;
 }
 
-/* A call may come. From its mark on it is held to the tools' schemas, where the form of calls can be; a grammar of the
- * request's own comes before that. Where nobody tells reasoning apart, marks that a model speaks of there would count.
- */
-static enum clinfer_status hold_calls(struct ci_task *task, const char **mark) {
-    const struct ci_tool_format *format = ci_chat_calls(task->runner->engine->chat);
-    char *text;
-    *mark = NULL;
-    if (task->grammar.text || (!task->request.reasoning && ci_chat_reasoning(task->runner->engine->chat)))
-        return CLINFER_OK;
-    enum clinfer_status status = ci_tools_pieces(format, task->request.prompt.tools, "auto", false, &text);
-    if (status == CLINFER_UNSUPPORTED) {
-        if (format->holds) ci_log(CLINFER_LOG_NOTICE, "%s: calls are not held to their schemas", ci_status_message());
-        return CLINFER_OK;
-    }
-    if (status != CLINFER_OK) return status;
-    task->grammar = (struct clinfer_grammar){.kind = CI_GRAMMAR_PIECES, .text = text, .name = "tools"};
-    *mark = format->marks[0].open;
-    return CLINFER_OK;
-}
-
-/* From messages to a session that generates. *of_model: what failed is no device's fault. */
+/* From what was prepared to a session that generates. *of_model: what failed is no device's fault. */
 static enum clinfer_status start(struct ci_task *task, bool *of_model) {
     const struct ci_task_request *request = &task->request;
-    struct ci_prompt prompt;
+    const struct ci_prepared *prepared = &task->prepared;
+    int32_t *tokens;
+    size_t count, before = prepared->count;
     *of_model = true;
-    if (task->grammar_status != CLINFER_OK) return ci_fail(task->grammar_status, "%s", task->message);
-    ci_stop_by(is_cancelled, task);
-    const struct ci_watch_pause pause = ci_watch_pause(); /* templates and texts may be long */
-    enum clinfer_status status = ci_engine_prompt(task->runner->engine, &request->prompt, &prompt);
-    ci_watch_resume(&pause);
-    ci_stop_by(NULL, NULL);
-    bool reasoning_begun = prompt.reasoning_begun;
-    int32_t *tokens = prompt.tokens;
-    size_t count = prompt.count;
-    prompt.tokens = NULL;
-    ci_prompt_free(&prompt);
-    if (status == CLINFER_OK) status = make_first_room(task);
-    enum ci_call_start call_start = CI_CALL_ANYWHERE;
-    const char *mark = NULL;
-    if (status == CLINFER_OK && request->prompt.tools && ci_tool_choice_requires(request->tool_choice))
-        status = require_call(task, reasoning_begun, &call_start, &tokens, &count);
-    else if (status == CLINFER_OK && request->prompt.tools)
-        status = hold_calls(task, &mark);
-    size_t before = count;
-    if (status == CLINFER_OK) status = append_begun(task, &tokens, &count);
+    if (prepared->status != CLINFER_OK) return ci_fail(prepared->status, "%s", task->message);
+    enum clinfer_status status = make_tokens(task, &tokens, &count);
     if (status == CLINFER_OK && !task->seat->session)
         status = clinfer_session_create(task->runner->engine, &request->sampling, &task->seat->session);
     if (status == CLINFER_OK) {
@@ -231,7 +166,7 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                                   .user = task,
                                                   .ignore_end = request->ignore_end,
                                                   .no_cache = request->no_cache,
-                                                  .grammar = task->grammar.text ? &task->grammar : NULL};
+                                                  .grammar = prepared->compiled ? &task->grammar : NULL};
         const struct ci_take_up take_up = {.answer = task->tokens,
                                            .generated = request->begun_count,
                                            .memory = request->memory,
@@ -240,12 +175,13 @@ static enum clinfer_status start(struct ci_task *task, bool *of_model) {
                                            .on_token = on_token,
                                            .on_start = on_start,
                                            .form = templated ? ci_chat_reasoning(task->runner->engine->chat) : NULL,
-                                           .reasoning_begun = reasoning_begun,
+                                           .reasoning_begun = prepared->reasoning_begun,
                                            .reasoning = request->reasoning ? on_reasoning : NULL,
-                                           .grammar_mark = mark,
+                                           .compiled = prepared->compiled,
+                                           .grammar_mark = prepared->mark,
                                            .calls = request->prompt.tools ? ci_chat_calls(task->runner->engine->chat)
                                                                           : NULL};
-        tell_form_of_calls(task, call_start);
+        tell_form_of_calls(task, prepared->call_start);
         status = ci_session_submit(task->seat->session, &submitted, &take_up);
         *of_model =
             status == CLINFER_CONTEXT_FULL || status == CLINFER_INVALID_ARGUMENT || status == CLINFER_UNSUPPORTED;
@@ -272,7 +208,8 @@ void ci_task_free(struct ci_task *task) {
     free((char *)(uintptr_t)task->request.tool_choice);
     free(task->tokens);
     free((char *)(uintptr_t)task->grammar.text);
-    ci_compiled_release(task->compiled);
+    clinfer_free(task->prepared.tokens);
+    ci_compiled_release(task->prepared.compiled);
     ci_cancel_release(task->request.cancel);
     free(task);
 }
@@ -292,19 +229,29 @@ static void end_task(struct ci_task *task, enum clinfer_status status) {
     if (task->released) ci_task_free(task);
 }
 
+/* What takes no time, or had no thread of its own. */
+static void prepare_here(struct ci_task *task) {
+    if (task->preparation == CI_PREPARATION_DONE) return;
+    const struct ci_watch_pause pause = ci_watch_pause();
+    ci_task_prepare(task);
+    ci_watch_resume(&pause);
+}
+
 /* With the lock held, which is let go of while sessions start. */
 static void start_tasks(struct ci_runner *runner) {
     for (struct ci_task *task = runner->tasks; task; task = task->next) {
         bool of_model;
-        if (task->state != CI_TASK_WAITS) continue;
-        if (is_cancelled(task)) { /* before anybody could begin */
+        if (task->state != CI_TASK_WAITS || task->preparation == CI_PREPARATION_RUNS) continue;
+        if (ci_task_is_cancelled(task)) { /* before anybody could begin */
             task->result.finish = CLINFER_FINISH_CANCELLED;
             end_task(task, CLINFER_OK);
             pthread_cond_broadcast(&runner->changed);
             return;
         }
+        if (ci_task_prepare_aside(task)) continue;
         task->state = CI_TASK_RUNS;
         pthread_mutex_unlock(&runner->lock);
+        prepare_here(task);
         enum clinfer_status status = start(task, &of_model);
         pthread_mutex_lock(&runner->lock);
         if (status == CLINFER_OK) continue;
@@ -335,7 +282,7 @@ static void look_at_tasks(struct ci_runner *runner) {
         next = task->next;
         if (task->state != CI_TASK_RUNS) continue;
         clinfer_session *session = task->seat->session;
-        if (is_cancelled(task)) clinfer_cancel(session);
+        if (ci_task_is_cancelled(task)) clinfer_cancel(session);
         size_t before = task->computed;
         task->computed = ci_session_computed(session);
         tell_if_in_prompt(task, before);
@@ -350,7 +297,13 @@ static void look_at_tasks(struct ci_runner *runner) {
 
 static bool any(const struct ci_runner *runner, enum ci_task_state state) {
     for (const struct ci_task *task = runner->tasks; task; task = task->next)
-        if (task->state == state) return true;
+        if (task->state == state && task->preparation != CI_PREPARATION_RUNS) return true;
+    return false;
+}
+
+static bool any_prepares(const struct ci_runner *runner) {
+    for (const struct ci_task *task = runner->tasks; task; task = task->next)
+        if (task->preparation == CI_PREPARATION_RUNS) return true;
     return false;
 }
 
@@ -412,7 +365,7 @@ static void serve(struct ci_runner *runner) {
             ci_engine_save_programs(runner->engine);
             ci_watch_begin_alone(0);
             pthread_mutex_lock(&runner->lock);
-        } else if (may_close(runner)) {
+        } else if (may_close(runner) && !any_prepares(runner)) {
             break;
         } else {
             rest(runner, &tidy);

@@ -1,4 +1,5 @@
-/* runner_private.h: what the runner's thread (runner.c) and those who wait for its tasks (tasks.c) share. */
+/* runner_private.h: what the runner's thread (runner.c), those who wait for its tasks (tasks.c) and the threads that
+ * make prompts and grammars (prepare.c) share. */
 #ifndef CI_ENGINE_RUNNER_PRIVATE_H
 #define CI_ENGINE_RUNNER_PRIVATE_H
 
@@ -13,21 +14,35 @@ struct ci_seat {
     clinfer_session *session;
 };
 
+/* What a task's engine needs of its request before anything is computed. */
+struct ci_prepared {
+    enum clinfer_status status; /* its text is the task's `message` */
+    int32_t *tokens;            /* [count] the prompt, with what a call has to begin with; the task's own */
+    size_t count;
+    bool reasoning_begun;
+    enum ci_call_start call_start;
+    const char *mark;             /* behind which the grammar holds; NULL: it holds for the whole answer */
+    struct ci_compiled *compiled; /* the task's grammar; NULL: the answer is free */
+};
+
+enum ci_preparation { CI_PREPARATION_WAITS, CI_PREPARATION_RUNS, CI_PREPARATION_DONE };
+
 struct ci_task {
     struct ci_task *next;
     struct ci_runner *runner;
     struct ci_seat *seat;
     struct ci_task_request request;
-    struct clinfer_message *messages;   /* all texts in one block behind it */
-    int32_t *prompt;                    /* the request's own tokens */
-    struct clinfer_grammar grammar;     /* the request's, its texts in one block at `text` */
-    struct ci_compiled *compiled;       /* of the request's grammar, held while others compute */
-    enum clinfer_status grammar_status; /* why there is none; its text is in `message` */
-    void *sampling;                     /* what request.sampling points to, in one block */
+    struct clinfer_message *messages; /* [message_bytes] all texts in one block behind them */
+    size_t message_bytes;
+    int32_t *prompt;                /* the request's own tokens */
+    struct clinfer_grammar grammar; /* the request's, or that of its tools; texts in one block at `text` */
+    struct ci_prepared prepared;    /* its thread's own while that runs, then the runner's */
+    void *sampling;                 /* what request.sampling points to, in one block */
     atomic_bool cancel;
 
     /* under the runner's lock */
     enum ci_task_state state;
+    enum ci_preparation preparation; /* RUNS: on a thread of its own, while the task waits */
     enum clinfer_status status;
     char message[1024];
     bool of_model, of_engine;
@@ -61,6 +76,15 @@ struct ci_runner {
     struct clinfer_engine_stats seen; /* the engine's, as after its last step */
     struct ci_seat *leaving;          /* of these, to be destroyed */
 };
+
+/* prepare.c: makes prompt and grammar of a task's request, and fills `prepared`, for the calling thread alone. */
+void ci_task_prepare(struct ci_task *task);
+
+/* prepare.c: the same on a thread of its own, where that may take long and nobody has begun; the runner is told when it
+ * is done. false: whoever starts the task does it. Under the runner's lock. */
+bool ci_task_prepare_aside(struct ci_task *task);
+
+bool ci_task_is_cancelled(const struct ci_task *task);
 
 /* Nobody may have it any more. */
 void ci_task_free(struct ci_task *task);

@@ -275,24 +275,19 @@ static enum clinfer_status constrain(struct clinfer_session *session, const stru
     if (request->max_tokens >= 0 && (most < 0 || request->max_tokens < most)) most = request->max_tokens;
     bool thinks = take_up && take_up->form && take_up->reasoning && take_up->reasoning_begun;
     const char *end = thinks ? ci_reasoning_end(take_up->form) : NULL;
-    if (!take_up || !take_up->grammar_mark)
-        return ci_constraint_begin(engine, request->grammar, compiled, end, most, &session->constraint);
-    enum clinfer_status status =
-        ci_constraint_begin(engine, compiled ? request->grammar : NULL, compiled, NULL, -1, &session->constraint);
-    if (status != CLINFER_OK || !compiled) return status;
+    bool marked = take_up && take_up->grammar_mark;
+    enum clinfer_status status = ci_constraint_begin(engine, request->grammar, compiled, marked ? NULL : end,
+                                                     marked ? -1 : most, &session->constraint);
+    if (status != CLINFER_OK || !marked) return status;
     return ci_constraint_wait_for(&session->constraint, take_up->grammar_mark);
 }
 
-/* Before the engine is led: others may compute meanwhile. Where calls that may come cannot be held they are free. */
+/* Before the engine is led: others may compute meanwhile. */
 static enum clinfer_status compile(struct clinfer_engine *engine, const struct clinfer_request *request,
                                    const struct ci_take_up *take_up, struct ci_compiled **compiled) {
-    *compiled = NULL;
-    if (!request->grammar) return CLINFER_OK;
-    enum clinfer_status status = ci_compiled_take(engine, request->grammar, compiled);
-    const bool may_be_free = take_up && take_up->grammar_mark;
-    if (!may_be_free || (status != CLINFER_UNSUPPORTED && status != CLINFER_INVALID_ARGUMENT)) return status;
-    ci_log(CLINFER_LOG_NOTICE, "calls of tools are not held to their schemas: %s", ci_status_message());
-    return CLINFER_OK;
+    *compiled = take_up ? take_up->compiled : NULL;
+    if (*compiled) ci_compiled_hold(*compiled);
+    return *compiled || !request->grammar ? CLINFER_OK : ci_compiled_take(engine, request->grammar, compiled);
 }
 
 enum clinfer_status ci_session_submit(clinfer_session *session, const struct clinfer_request *request,

@@ -8,6 +8,8 @@
 #include "text/reasoning.h"
 #include "text/tool_format.h"
 
+struct ci_compiled;
+
 /* Told of every token before its text goes out, on the thread that computes; false ends the generation. */
 typedef bool ci_session_token_callback(void *user, int32_t token);
 
@@ -25,6 +27,8 @@ struct ci_take_up {
     const struct ci_reasoning_form *form; /* NULL: there is none */
     bool reasoning_begun;                 /* by the prompt */
     clinfer_text_callback *reasoning;
+
+    struct ci_compiled *compiled; /* the request's grammar, borrowed for the call; NULL: it is compiled there */
 
     /* The request's grammar holds only what comes behind this text of the answer, to the grammar's end, each time;
      * NULL: all of the answer. Borrowed for the call. */

@@ -76,12 +76,15 @@ static void copy_texts(char **end, struct clinfer_message *message, struct clinf
     message->calls = message->call_count ? calls : NULL;
 }
 
+static size_t bytes_of(const struct clinfer_message *messages, size_t count) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) bytes += message_bytes(&messages[i]);
+    return bytes;
+}
+
 struct clinfer_message *ci_messages_copy(const struct clinfer_message *messages, size_t count) {
-    size_t bytes = 0, call_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        bytes += message_bytes(&messages[i]);
-        call_count += messages[i].call_count;
-    }
+    size_t bytes = bytes_of(messages, count), call_count = 0;
+    for (size_t i = 0; i < count; i++) call_count += messages[i].call_count;
     struct clinfer_message *copy = malloc(bytes ? bytes : 1);
     if (!copy) return NULL;
     /* Behind the messages what wants to be aligned, then the texts. */
@@ -131,6 +134,7 @@ static bool copy_request(struct ci_task *task, const struct ci_task_request *req
     task->tokens = malloc((request->begun_count + 1) * sizeof *task->tokens);
     if (!task->messages || !task->tokens) return false;
     own->prompt.messages = task->messages;
+    task->message_bytes = bytes_of(task->messages, prompt->count);
     if (request->begun_count) memcpy(task->tokens, request->begun, request->begun_count * sizeof *task->tokens);
     if (prompt->tokens) {
         task->prompt = malloc((prompt->token_count + 1) * sizeof *task->prompt);
@@ -144,14 +148,6 @@ static bool copy_request(struct ci_task *task, const struct ci_task_request *req
     if (prompt->tools && request->tool_choice && !(own->tool_choice = strdup(request->tool_choice))) return false;
     return copy_grammar(request->grammar, &task->grammar) &&
            ci_sampler_copy_options(&request->sampling, &own->sampling, &task->sampling);
-}
-
-/* A grammar may take long: it is compiled here and not by the runner's thread, where its engine is there. A seat keeps
- * that. What is wrong with it is told when the task's turn comes. */
-static void compile_grammar(struct ci_task *task, clinfer_engine *engine) {
-    if (!engine || !task->grammar.text) return;
-    task->grammar_status = ci_compiled_take(engine, &task->grammar, &task->compiled);
-    if (task->grammar_status != CLINFER_OK) snprintf(task->message, sizeof task->message, "%s", ci_status_message());
 }
 
 enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_task_request *request,
@@ -176,10 +172,6 @@ enum clinfer_status ci_task_submit(struct ci_runner *runner, const struct ci_tas
     atomic_init(&task->cancel, false);
     pthread_mutex_lock(&runner->lock);
     runner->seats += new_seat;
-    clinfer_engine *engine = runner->opened && !runner->abandoned ? runner->engine : NULL;
-    pthread_mutex_unlock(&runner->lock);
-    compile_grammar(task, engine);
-    pthread_mutex_lock(&runner->lock);
     struct ci_task **end = &runner->tasks;
     while (*end) end = &(*end)->next;
     *end = task;

@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/narrow.h"
 #include "base/status.h"
+#include "base/stop.h"
 #include "grammar/grammar_private.h"
 
 /* For each position those that go on there: positions [first[p], first[p + 1]) of `sources`. */
@@ -140,9 +141,10 @@ static enum clinfer_status find_costs(struct ci_grammar *grammar, const struct b
     for (uint32_t p = 0; p < grammar->position_count; p++) grammar->positions[p].cost = CI_COST_NO_END;
     for (uint32_t r = 0; r < grammar->rule_count && begun; r++)
         if (grammar->entries[r] != CI_POSITION_OF_END) begun[grammar->entries[r]] = r + 1;
-    bool fine = begun && push(&heap, 0, CI_POSITION_OF_END);
-    while (fine && heap.count > 0) {
+    bool fine = begun && push(&heap, 0, CI_POSITION_OF_END), stopped = false;
+    for (size_t pops = 0; fine && !stopped && heap.count > 0; pops++) {
         const struct offer offer = pop(&heap);
+        stopped = pops % 4096 == 0 && ci_stop_is_asked();
         if (grammar->positions[offer.position].cost != CI_COST_NO_END) continue;
         grammar->positions[offer.position].cost = offer.cost;
         for (uint32_t i = backwards->first[offer.position]; i < backwards->first[offer.position + 1] && fine; i++) {
@@ -161,6 +163,7 @@ static enum clinfer_status find_costs(struct ci_grammar *grammar, const struct b
     }
     free(heap.offers);
     free(begun);
+    if (stopped) return ci_grammar_stopped();
     return fine ? CLINFER_OK : no_memory();
 }
 

@@ -6,6 +6,7 @@
 #include "base/array.h"
 #include "base/narrow.h"
 #include "base/status.h"
+#include "base/stop.h"
 #include "grammar/grammar_private.h"
 
 struct compiler {
@@ -29,6 +30,10 @@ static uint32_t add(struct compiler *compiler, struct ci_position position) {
     if (compiler->position_count >= CI_GRAMMAR_MOST_POSITIONS)
         return fail(compiler, CLINFER_INVALID_ARGUMENT,
                     "it is too large when its repetitions are written out; repeat less, or without an upper bound");
+    if (compiler->position_count % 4096 == 0 && ci_stop_is_asked()) {
+        compiler->status = ci_grammar_stopped();
+        return CI_POSITION_OF_END;
+    }
     if (!ci_array_reserve(&grammar->positions, &compiler->position_capacity, compiler->position_count))
         return fail(compiler, CLINFER_OUT_OF_MEMORY, "out of memory");
     grammar->positions[compiler->position_count] = position;

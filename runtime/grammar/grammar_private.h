@@ -103,4 +103,7 @@ struct ci_grammar_maker {
 /* analysis.c: the costs of positions; CLINFER_INVALID_ARGUMENT for left recursion and for a root that never ends. */
 enum clinfer_status ci_grammar_analyse(struct ci_grammar *grammar, const struct ci_rule *rules);
 
+/* maker.c: the failure of what is not wanted any more (base/stop.h). */
+enum clinfer_status ci_grammar_stopped(void);
+
 #endif

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/narrow.h"
 #include "base/status.h"
+#include "base/stop.h"
 #include "grammar/grammar_private.h"
 
 enum { MOST_NODES = 1 << 24, MOST_CODE_POINT = 0x10FFFF, FIRST_SURROGATE = 0xD800, LAST_SURROGATE = 0xDFFF };
@@ -38,6 +39,10 @@ void ci_grammar_maker_destroy(struct ci_grammar_maker *maker) {
 
 enum clinfer_status ci_grammar_maker_status(const struct ci_grammar_maker *maker) { return maker->status; }
 
+enum clinfer_status ci_grammar_stopped(void) {
+    return ci_fail(CLINFER_CANCELLED, "cancelled while a grammar was compiled");
+}
+
 static ci_grammar_node no_memory(struct ci_grammar_maker *maker) {
     if (maker->status == CLINFER_OK) maker->status = ci_fail(CLINFER_OUT_OF_MEMORY, "grammar: out of memory");
     return CI_GRAMMAR_NONE;
@@ -48,6 +53,10 @@ static ci_grammar_node add(struct ci_grammar_maker *maker, struct ci_node node) 
     if (node.depth > CI_GRAMMAR_MOST_DEPTH || maker->node_count >= MOST_NODES) {
         maker->status = ci_fail(CLINFER_INVALID_ARGUMENT, "%s",
                                 node.depth > CI_GRAMMAR_MOST_DEPTH ? "it is nested too deeply" : "it is too large");
+        return CI_GRAMMAR_NONE;
+    }
+    if (maker->node_count % 1024 == 0 && ci_stop_is_asked()) {
+        maker->status = ci_grammar_stopped();
         return CI_GRAMMAR_NONE;
     }
     if (!ci_array_reserve(&maker->nodes, &maker->node_capacity, maker->node_count)) return no_memory(maker);

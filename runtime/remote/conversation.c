@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/require.h"
-#include "engine/constraint.h"
 #include "remote/router.h"
 
 static void free_conversation(struct clinfer_conversation *conversation) {
@@ -102,17 +101,6 @@ static void reset(struct clinfer_conversation *conversation) {
     memset(conversation->visits, 0, sizeof *conversation->visits * (size_t)router->count);
 }
 
-/* A grammar may take seconds to compile: that is done before the router's lock is taken, under which a task finds it in
- * its engine's store. What is wrong with it is told when its turn comes. NULL: there is nothing to hold. */
-static struct ci_compiled *compile_ahead(clinfer_router *router, const struct clinfer_chat_request *request) {
-    struct ci_compiled *compiled = NULL;
-    if (!request->grammar) return NULL;
-    clinfer_engine *engine = clinfer_router_take_engine(router);
-    if (engine && ci_compiled_take(engine, request->grammar, &compiled) != CLINFER_OK) compiled = NULL;
-    clinfer_router_give_back_engine(router, engine);
-    return compiled;
-}
-
 enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
                                         const struct clinfer_chat_request *request) {
     CI_REQUIRE(conversation, "conversation");
@@ -127,13 +115,11 @@ enum clinfer_status clinfer_chat_submit(clinfer_conversation *conversation,
     if (status == CLINFER_OK) status = ci_keeper_start(router);
     if (status != CLINFER_OK) return status;
     reset(conversation);
-    struct ci_compiled *compiled = compile_ahead(router, request);
     pthread_mutex_lock(&router->lock);
     conversation->active = true;
     router->stats.requests++;
     ci_descent_begin(conversation);
     pthread_mutex_unlock(&router->lock);
-    ci_compiled_release(compiled);
     sem_post(&router->bell); /* somebody is to be looked after */
     return CLINFER_OK;
 }

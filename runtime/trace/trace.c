@@ -137,9 +137,10 @@ double ci_trace_start(const struct ci_trace *trace) { return trace ? ci_now() : 
 double ci_trace_host(struct ci_trace *trace, enum ci_trace_kind kind, double start) {
     if (!trace) return 0;
     double end = ci_now();
-    ci_trace_add(trace,
-                 &(struct ci_trace_span){
-                     .start = start, .end = end, .step = -1, .run = trace->run_count - 1, .kind = (uint8_t)kind});
+    pthread_mutex_lock(&trace->lock); /* other threads begin runs meanwhile */
+    add(trace, &(struct ci_trace_span){
+                   .start = start, .end = end, .step = -1, .run = trace->run_count - 1, .kind = (uint8_t)kind});
+    pthread_mutex_unlock(&trace->lock);
     return end;
 }
 

@@ -307,70 +307,11 @@ static void test_those_who_wait_sleep(void **state) {
     (void)spent;
 }
 
-/* {"type": "object", "properties": {...}} with so many, for free(). */
-static char *large_schema(int count) {
-    char *text = NULL;
-    size_t length;
-    FILE *out = open_memstream(&text, &length);
-    assert_non_null(out);
-    fputs("{\"type\": \"object\", \"properties\": {", out);
-    for (int i = 0; i < count; i++) {
-        fprintf(out, "%s\"property_%d\": {\"enum\": [", i ? ", " : "", i);
-        for (int k = 0; k < 32; k++) fprintf(out, "%s\"value %d of %d\"", k ? ", " : "", k, i);
-        fputs("]}", out);
-    }
-    fputs("}}", out);
-    fclose(out);
-    return text;
-}
-
-static atomic_bool submitted;
-
-static void *submit_large(void *user) {
-    struct clinfer_message message = {.role = "user", .content = "Once"};
-    const struct clinfer_grammar grammar = {
-        .kind = CLINFER_GRAMMAR_JSON_SCHEMA, .text = user, .name = "large", .leave_open = true};
-    struct heard heard = {.length = 0};
-    struct clinfer_chat_request request = request_of(&message, 1, &heard);
-    clinfer_conversation *conversation = converse();
-    request.grammar = &grammar;
-    if (clinfer_chat_submit(conversation, &request) != CLINFER_OK) atomic_fetch_add(&wrong, 1);
-    atomic_store(&submitted, true);
-    clinfer_chat_wait(conversation, NULL);
-    clinfer_conversation_destroy(conversation);
-    return NULL;
-}
-
-/* A grammar that takes long to compile is compiled beside answers that begin and end meanwhile. */
-static void test_a_large_grammar_holds_up_nobody(void **state) {
-    (void)state;
-    struct clinfer_message message = {.role = "user", .content = "Once"};
-    struct heard heard = {.length = 0};
-    char *schema = large_schema(4000);
-    pthread_t thread;
-    int meanwhile = 0;
-    atomic_store(&wrong, 0);
-    assert_int_equal(pthread_create(&thread, NULL, submit_large, schema), 0);
-    while (!atomic_load(&submitted)) {
-        clinfer_conversation *conversation = converse();
-        const struct clinfer_chat_request request = request_of(&message, 1, &heard);
-        assert_ok(clinfer_chat_submit(conversation, &request));
-        assert_ok(clinfer_chat_wait(conversation, NULL));
-        clinfer_conversation_destroy(conversation);
-        meanwhile++;
-    }
-    pthread_join(thread, NULL);
-    free(schema);
-    assert_int_equal(atomic_load(&wrong), 0);
-    assert_true(meanwhile > 10);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads_do_not_disturb_each_other),
         cmocka_unit_test(test_an_engine_in_use_takes_guests),
         cmocka_unit_test(test_those_who_wait_sleep),
-        cmocka_unit_test(test_a_large_grammar_holds_up_nobody),
     };
     return cmocka_run_group_tests(tests, open_router, close_router);
 }

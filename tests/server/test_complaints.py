@@ -156,6 +156,39 @@ def test_what_fails_after_comments_breaks_its_stream():
             waiting[path].close()
 
 
+def test_large_tools_hold_up_no_answer():
+    """Megabytes of parameters, of a tool that may be called and of one that must, beside an answer that runs: its pieces go on coming."""
+    schema = {"type": "object", "properties": {f"property_{i}": {"enum": [f"value {k} of {i}" for k in range(32)]} for i in range(6000)}}
+    tools = [{"type": "function", "function": {"name": "look", "parameters": schema}}]
+    body = {"messages": HELLO, "tools": tools, "max_tokens": 1}
+    body["tools"][0]["function"]["parameters"]["required"] = ["property_1"]
+    assert len(json.dumps(body)) > 3.6e6
+    template = "{% set marks = '<tool_call></tool_call>' %}{% if tools %}{{ tools[0].function.name }}{% endif %}{{ messages[-1].content }}"
+    with serving.Serve("--parallel", "2", "--context-shift", "--chat-template", template) as server:
+        times, ended = [], threading.Event()
+
+        def read():
+            for _ in server.events("/v1/completions", ENDLESS):
+                times.append(time.monotonic())
+                if ended.is_set():
+                    break
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        while not times:
+            time.sleep(0.01)
+        for choice, wanted in (("auto", 200), ("required", 400)):  # the shortest call has more than one token
+            begun = time.monotonic()
+            status, _, answer = server.ask("POST", "/v1/chat/completions", {**body, "tool_choice": choice})
+            over = time.monotonic()
+            assert status == wanted, (choice, status, answer)
+            inside = [at for at in times if begun < at < over]
+            longest = max(later - earlier for earlier, later in zip(inside, inside[1:]))
+            assert longest < (over - begun) / 4, (choice, longest, over - begun)
+        ended.set()
+        reader.join()
+
+
 def test_nothing_is_cut_in_silence():
     """What num_ctx and max_tokens wish for does not change: a prompt that does not fit is refused with the numbers, an answer that
     the context ends says so, in each dialect."""
