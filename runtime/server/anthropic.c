@@ -322,7 +322,7 @@ static void count_tokens(struct ci_exchange *exchange) {
 
 #define FIELDS                                                                                                         \
     "model messages system max_tokens stream temperature top_p top_k stop_sequences tools tool_choice thinking "       \
-    "thinking.type output_config output_config.format output_config.effort output_format num_ctx"
+    "thinking.type output_config output_config.format output_config.effort output_format num_ctx force_bytes"
 static const struct ci_route routes[] = {
     {.method = "POST", .path = "/v1/messages", .handle = messages, .fields = FIELDS},
     {.method = "POST", .path = "/v1/messages/count_tokens", .handle = count_tokens, .fields = FIELDS},

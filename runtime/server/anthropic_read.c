@@ -247,6 +247,7 @@ bool ci_anthropic_read(const json_t *body, const struct clinfer_session_options 
     read_tools(translation, json_object_get(body, "tools"));
     read_choice(translation, json_object_get(body, "tool_choice"));
     read_thinking(translation, json_object_get(body, "thinking"));
+    ci_translate_force(translation, body);
     read_output(translation, body);
     return ci_translate_finish(translation);
 }

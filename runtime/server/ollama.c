@@ -341,8 +341,9 @@ static void break_off(struct ci_exchange *exchange, const struct ci_failure *fai
 }
 
 #define FIELDS                                                                                                         \
-    "model name stream keep_alive format think logprobs top_logprobs options options.@sampling options.seed "          \
-    "options.samplers options.dry_sequence_breakers options.stop options.num_predict options.num_ctx "
+    "model name stream keep_alive format think logprobs top_logprobs force_bytes options options.@sampling "           \
+    "options.seed options.samplers options.dry_sequence_breakers options.stop options.num_predict options.num_ctx "    \
+    "options.force_bytes "
 #define EMBED_FIELDS "model name keep_alive "
 static const struct ci_route routes[] = {
     {.method = "POST",

@@ -174,6 +174,7 @@ static void read_options(struct ci_translation *translation, const json_t *optio
         ci_translate_refuse(translation, param, "options.%s", clinfer_error());
     ci_translate_integer(translation, options, "num_predict", -MOST_TOKENS, MOST_TOKENS, &most);
     ci_translate_stop(translation, options, "stop");
+    ci_translate_force(translation, options); /* clients have no place for it beside them */
     job->request.max_tokens = most < 0 ? -1 : most;
 }
 
@@ -220,6 +221,7 @@ bool ci_ollama_read(const json_t *body, bool chat, const struct clinfer_session_
     if (keep_alive && !ci_ollama_duration(keep_alive, &job->keep_alive))
         ci_translate_refuse(translation, "keep_alive", "keep_alive: must be seconds, or a text such as \"5m\"");
     read_options(translation, member(body, "options"));
+    ci_translate_force(translation, body);
     read_format(translation, member(body, "format"));
     read_think(translation, member(body, "think"));
     read_logprobs(translation, body, request);

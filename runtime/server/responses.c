@@ -353,7 +353,7 @@ static void input_tokens(struct ci_exchange *exchange) {
 #define FIELDS                                                                                                         \
     CI_SAMPLING_FIELDS " model input instructions max_output_tokens stream tools tool_choice text text.format "        \
                        "reasoning reasoning.effort previous_response_id conversation background timings_per_token "    \
-                       "return_progress num_ctx"
+                       "return_progress num_ctx force_bytes"
 static const struct ci_route routes[] = {
     {.method = "POST", .path = "/v1/responses", .flags = CI_ROUTE_WITHOUT_V1, .handle = responses, .fields = FIELDS},
     {.method = "POST",

@@ -194,6 +194,7 @@ bool ci_responses_read(const json_t *body, const struct clinfer_session_options 
     read_input(translation, body);
     read_tools(translation, json_object_get(body, "tools"));
     read_choice(translation, json_object_get(body, "tool_choice"));
+    ci_translate_force(translation, body);
     read_format(translation, json_object_get(json_object_get(body, "text"), "format"));
     read_effort(translation, text_member(json_object_get(body, "reasoning"), "effort"));
     return ci_translate_finish(translation);

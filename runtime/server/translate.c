@@ -9,8 +9,8 @@
 #include <sys/random.h>
 
 #include "base/append.h"
-#include "grammar/schema.h"
 #include "base/narrow.h"
+#include "grammar/schema.h"
 
 /* ---- what is wrong ---- */
 
@@ -303,6 +303,10 @@ void ci_translate_tool(struct ci_translation *translation, const char *param, co
     json_decref(function);
 }
 
+void ci_translate_force(struct ci_translation *translation, const json_t *holder) {
+    ci_translate_flag(translation, holder, "force_bytes", &translation->force_bytes);
+}
+
 void ci_translate_schema(struct ci_translation *translation, const char *param, const json_t *schema) {
     struct clinfer_grammar *grammar;
     if (schema && !json_is_object(schema) && !json_is_boolean(schema))
@@ -318,7 +322,8 @@ void ci_translate_schema(struct ci_translation *translation, const char *param, 
     if (translation->problem) return;
     *grammar = (struct clinfer_grammar){.kind = CLINFER_GRAMMAR_JSON_SCHEMA,
                                         .text = text,
-                                        .name = ci_translate_copy(translation, param, strlen(param))};
+                                        .name = ci_translate_copy(translation, param, strlen(param)),
+                                        .force_bytes = translation->force_bytes};
     translation->job->request.grammar = grammar;
 }
 

@@ -34,6 +34,7 @@ struct ci_translation {
     const char *param;   /* the field that is wrong; NULL: none of its own */
     const char *problem; /* NULL: nothing is wrong */
     bool no_memory;      /* that is what is wrong */
+    bool force_bytes;    /* of the form */
 };
 
 /* The job as ci_job_init() makes it, with the body's "model" and what the server does where a body says nothing
@@ -92,6 +93,9 @@ const char *ci_translate_called(const struct ci_translation *translation, const 
 
 void ci_translate_tool(struct ci_translation *translation, const char *param, const json_t *name,
                        const json_t *description, const json_t *schema);
+
+/* force_bytes, of a body or a part of it; before the schema. */
+void ci_translate_force(struct ci_translation *translation, const json_t *holder);
 
 /* The answer is JSON by this schema; NULL: any object. */
 void ci_translate_schema(struct ci_translation *translation, const char *param, const json_t *schema);

@@ -15,9 +15,9 @@ SAMPLING = {"temperature": 0, "top_k": 3, "top_p": 0.9, "min_p": 0.1, "typical_p
             "dry_penalty_last_n": 8, "dry_sequence_breakers": ["x"], "xtc_probability": 0, "xtc_threshold": 0.1, "mirostat": 0,
             "mirostat_tau": 5, "mirostat_eta": 0.1, "seed": 1, "samplers": ["top_k"]}
 OPENAI = {**SAMPLING, "model": "m", "stream": False, "stop": ["x"], "logit_bias": {}, "n": 1, "max_tokens": 2, "ignore_eos": False,
-          "cache_prompt": True, "id_slot": 0, "timings_per_token": True, "verbose": False, "num_ctx": 16, "response_format": {"type": "text"}}
+          "cache_prompt": True, "id_slot": 0, "timings_per_token": True, "verbose": False, "num_ctx": 16, "force_bytes": True, "response_format": {"type": "text"}}
 OLLAMA = {"model": "qwen2_tiny", "stream": False, "keep_alive": "5m", "format": "", "think": False, "logprobs": False, "top_logprobs": 0,
-          "options": {**SAMPLING, "stop": ["x"], "num_predict": 2, "num_ctx": 16}}
+          "options": {**SAMPLING, "stop": ["x"], "num_predict": 2, "num_ctx": 16, "force_bytes": True}, "force_bytes": False}
 # For each route a body in which everything is read, and what it has members of that are looked at, too.
 ROUTES = {
     "/v1/chat/completions": ({**OPENAI, "messages": HELLO, "tools": [{"type": "function", "function": TOOL}], "tool_choice": "none",
@@ -32,10 +32,10 @@ ROUTES = {
     "/embeddings": ({"content": "a", "embd_normalize": 2}, []),
     "/v1/messages": ({"model": "m", "messages": HELLO, "system": "s", "max_tokens": 2, "stream": False, "temperature": 0, "top_p": 1, "top_k": 1,
                       "stop_sequences": ["x"], "tools": [{"name": "get", "input_schema": {"type": "object"}}], "tool_choice": {"type": "auto"},
-                      "thinking": {"type": "disabled"}, "output_config": {"effort": "low"}, "num_ctx": 16}, ["thinking", "output_config"]),
+                      "thinking": {"type": "disabled"}, "output_config": {"effort": "low"}, "num_ctx": 16, "force_bytes": True}, ["thinking", "output_config"]),
     "/v1/messages/count_tokens": ({"model": "m", "messages": HELLO}, []),
     "/v1/responses": ({**SAMPLING, "model": "m", "input": "a", "instructions": "b", "max_output_tokens": 2, "stream": False, "tools": [],
-                       "tool_choice": "auto", "text": {"format": {"type": "text"}}, "reasoning": {"effort": "low"}}, ["text", "reasoning"]),
+                       "tool_choice": "auto", "text": {"format": {"type": "text"}}, "force_bytes": True, "reasoning": {"effort": "low"}}, ["text", "reasoning"]),
     "/v1/responses/input_tokens": ({"input": "a"}, []),
     "/execute": ({"job_id": "j", "prompt": "a", "max_tokens": 2, "temperature": 0, "top_p": 1, "top_k": 1, "repetition_penalty": 1,
                   "stop": ["x"], "seed": 2 ** 64 - 1}, []),
@@ -83,6 +83,37 @@ def test_more_room_than_there_is_is_told():
                 assert told is ... or headers["X-Clinfer-Ignored"] == told, (path, wanted, headers["X-Clinfer-Ignored"])
             status, _, answer = server.ask("POST", path, {**body, "options": {"num_ctx": "big"}} if inner is not body else {**body, "num_ctx": "big"})
             assert status == 400 and "num_ctx" in str(answer), (path, status, answer)
+
+
+def test_forced_bytes_take_no_steps():
+    """What force_bytes is for, in every dialect that knows forms, and wrong types of it."""
+    schema = {"const": "and then there were several others of which none " * 2}  # no space that goes on until there is no room
+    forms = {
+        "/v1/chat/completions": {"messages": HELLO, "max_tokens": 99, "response_format": {"type": "json_schema", "json_schema": {"schema": schema}}},
+        "/completion": {"prompt": "a", "n_predict": 99, "json_schema": schema},
+        "/v1/responses": {"input": "a", "max_output_tokens": 99, "text": {"format": {"type": "json_schema", "schema": schema}}},
+        "/v1/messages": {"messages": HELLO, "max_tokens": 99, "output_config": {"format": {"type": "json_schema", "schema": schema}}},
+        "/api/chat": {"model": "m", "messages": HELLO, "stream": False, "format": schema},
+        "/api/generate": {"model": "m", "prompt": "a", "stream": False, "format": schema},
+    }
+    with serving.Serve("--metrics", "--temp", "0") as own:
+        def steps(path, body):
+            def count():
+                text = own.ask("GET", "/metrics")[2].decode()
+                return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("llamacpp:n_decode_total "))
+            before = count()
+            own.post(path, body)
+            return count() - before
+
+        for path, body in forms.items():
+            plain = steps(path, body)
+            forced = [{**body, "force_bytes": True}]
+            forced += [{**body, "options": {"force_bytes": True}}] if path.startswith("/api/") else []
+            for asked in forced:
+                taken = steps(path, asked)
+                assert taken <= plain / 2, (path, asked, taken, plain)
+            status, _, answer = own.ask("POST", path, {**body, "force_bytes": "yes"})
+            assert status == 400 and "force_bytes" in str(answer), (path, status, answer)
 
 
 if __name__ == "__main__":
