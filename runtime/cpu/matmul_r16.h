@@ -17,9 +17,10 @@
  * One row of x (decode) is bound by memory: each thread walks STREAMS distant places of its share at once and
  * prefetches. With too little under way half of the bandwidth is reached; many places cost it too, since each is
  * another page of the memory. Twice 4 KB ahead was best at both speeds that a shared machine shows, 50 and 80 GB/s.
- * Several rows: a group of 16 by up to R16_TILE_ROWS rows of x, the unpacked codes used for all of them (two groups
- * share nothing and need more registers than there are). x in q8 or q16 is packed for it first, so that a tile reads it
- * from front to back by one address. A row's result does not depend on how many there are beside it, up to MANY_ROWS.
+ * Several rows: a group of 16 by up to R16_TILE_ROWS rows of x, the unpacked codes used for all of them; with registers
+ * enough two groups by any number of rows (matmul_r16_pairs.h). x in q8 or q16 is packed for it first, so that a tile
+ * reads it from front to back by one address. A row's result does not depend on how many there are beside it, up to
+ * MANY_ROWS.
  * Everything is inlined with constant bounds into one function per type. */
 #include <assert.h>
 
@@ -298,36 +299,56 @@ INLINE void pack_tile(struct r16_type type, const struct ci_matmul_job *job, int
     }
 }
 
-/* Each plane has exact sums, of which only what both give is rounded. What they begin with lies `rows` apart. */
-INLINE r16_float dot_planes(struct r16_type type, const r16_quad *quads, const uint8_t *codes, int count,
-                            const void *starts, int rows, int planes) {
-    typedef int32_t __attribute__((may_alias)) integer;
-    const integer *start = starts;
-    r16_float high = r16_dot(begins(type) ? start[0] : 0, quads, codes, count, type.most);
-    if (planes == 1) return high;
-    r16_float low = r16_dot(begins(type) ? start[rows] : 0, quads, codes + CI_Q8_GROUP, count, type.most);
-    return r16_fma(high, r16_set(CI_Q16_HIGH), low);
+/* Where the numbers of row r of `rows` lie, for 32 columns: sums of x or what products of codes begin with, each
+ * `rows` apart. */
+typedef float __attribute__((may_alias)) panel_float;
+typedef int32_t __attribute__((may_alias)) panel_int;
+struct r16_row {
+    const uint8_t *codes;
+    const panel_float *scale, *sums;
+    const panel_int *starts;
+};
+
+INLINE struct r16_row row_at(const uint8_t *x, int planes, int rows, int r) {
+    const void *scale = x + planes * 32 * rows + 4 * r, *sums = (const uint8_t *)scale + 4 * rows;
+    return (struct r16_row){x + planes * 32 * r, scale, sums, sums};
 }
 
-/* Row r of `rows` in a tile, 32 columns of it, with what was unpacked. Of two halves the sum of x in the second one is
- * that of both less that in the first. */
-INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *x, int planes, int rows,
-                           int r, r16_float sum) {
-    typedef float __attribute__((may_alias)) number;
-    const uint8_t *codes = x + planes * 32 * r, *numbers = x + planes * 32 * rows + 4 * r;
-    const number *scale = (const number *)(const void *)numbers, *sums = scale + rows;
+/* Each plane has exact sums, of which only what both give is rounded. */
+INLINE r16_float join_planes(r16_float high, r16_float low) { return r16_fma(high, r16_set(CI_Q16_HIGH), low); }
+
+INLINE r16_float dot_planes(struct r16_type type, const r16_quad *quads, const uint8_t *codes, int count,
+                            const panel_int *starts, int rows, int planes) {
+    r16_float high = r16_dot(begins(type) ? starts[0] : 0, quads, codes, count, type.most);
+    if (planes == 1) return high;
+    return join_planes(high, r16_dot(begins(type) ? starts[rows] : 0, quads, codes + CI_Q8_GROUP, count, type.most));
+}
+
+/* What 32 columns of 16 rows of the weight give for a row of x, whose products of codes are `dots`, of each half. Of
+ * two halves the sum of x in the second one is that of both less that in the first. */
+INLINE r16_float add_dots(struct r16_type type, const struct r16_block *block, const r16_float *dots,
+                          const struct r16_row *x, int rows, r16_float sum) {
     bool has_offset = type.zero == 0;
     if (type.halves == 1) {
-        r16_float dot = dot_planes(type, block->quad, codes, 8, sums, rows, planes);
-        sum = r16_fma(dot, r16_times(block->scale[0], *scale), sum);
-        return has_offset ? r16_fma_scalar(block->offset[0], sums[0], sum) : sum;
+        sum = r16_fma(dots[0], r16_times(block->scale[0], *x->scale), sum);
+        return has_offset ? r16_fma_scalar(block->offset[0], x->sums[0], sum) : sum;
     }
-    r16_float first = r16_mul(dot_planes(type, block->quad, codes, 4, sums, rows, planes), block->scale[0]);
-    r16_float second = dot_planes(type, block->quad + 4, codes + 16, 4, sums + planes * rows, rows, planes);
-    sum = r16_fma_scalar(r16_fma(second, block->scale[1], first), *scale, sum);
+    r16_float both = r16_fma(dots[1], block->scale[1], r16_mul(dots[0], block->scale[0]));
+    sum = r16_fma_scalar(both, *x->scale, sum);
     if (!has_offset) return sum;
-    sum = r16_fma_scalar(block->offset[1], sums[0], sum);
-    return r16_fma_scalar(r16_sub(block->offset[0], block->offset[1]), sums[rows], sum);
+    sum = r16_fma_scalar(block->offset[1], x->sums[0], sum);
+    return r16_fma_scalar(r16_sub(block->offset[0], block->offset[1]), x->sums[rows], sum);
+}
+
+/* Row r of `rows` in a tile, 32 columns of it, with what was unpacked. */
+INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, const uint8_t *x, int planes, int rows,
+                           int r, r16_float sum) {
+    const struct r16_row row = row_at(x, planes, rows, r);
+    const int count = 8 / type.halves;
+    r16_float dots[2];
+    UNROLL for (int h = 0; h < type.halves; h++) dots[h] = dot_planes(
+        type, block->quad + h * count, row.codes + 16 * h, count, row.starts + h * planes * rows, rows, planes);
+    return add_dots(type, block, dots, &row, rows, sum);
 }
 
 INLINE void tile_codes(struct r16_type type, const struct r16_tile *tile, int groups, int rows, int planes) {
@@ -465,6 +486,21 @@ INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, int p
     }
 }
 
+#if R16_PAIRS
+#include "cpu/matmul_r16_pairs.h"
+#endif
+
+INLINE void walk_several(struct r16_type type, r16_tile_function *function, int planes, const struct ci_matmul_job *job,
+                         int64_t first, int64_t last) {
+#if R16_PAIRS
+    if (planes) {
+        walk_pairs(type, planes, job, first, last);
+        return;
+    }
+#endif
+    walk_blocks(type, function, planes, job, first, last);
+}
+
 #if R16_ROW_LANES
 #include "cpu/matmul_r16_rows.h"
 enum { MANY_ROWS = X_BLOCK };
@@ -473,7 +509,6 @@ enum { MANY_ROWS = INT32_MAX };
 #define walk_rows(type, job, first, last)
 #endif
 
-/* Where the lanes run along rows of x. */
 INLINE bool many_q8(const struct ci_matmul_job *job) { return job->rows >= MANY_ROWS; }
 INLINE bool many_q16(const struct ci_matmul_job *job) {
     (void)job;
@@ -493,7 +528,7 @@ enum { PLANES_f32, PLANES_q8, PLANES_q16 };
         else if (many_##kind(job))                                                                                     \
             walk_rows(type_##name, job, first, last);                                                                  \
         else                                                                                                           \
-            walk_blocks(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                    \
+            walk_several(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                   \
     }                                                                                                                  \
     void R16_NAME(ci_cpu_matmul_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {          \
         ci_matmul_share(call, thread, threads, R16, part_##kind##_##name);                                             \

@@ -8,6 +8,7 @@
 #define R16_NAME(name) name##_avx512vnni
 enum { R16_TILE_ROWS = 16, R16_BYTE_OFFSET = -128 };
 #define R16_ROW_LANES 16
+#define R16_PAIRS 1
 
 typedef __m512i r16_quad;
 typedef __m512 r16_float;
@@ -87,6 +88,22 @@ INLINE r16_float r16_dot(int32_t start, const r16_quad *quads, const uint8_t *co
     UNROLL for (int q = 0; q < count; q++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum[q % 2]) : "v"(quads[q]),
                                                    "m"(((const four_codes *)(const void *)codes)[q]));
     return _mm512_cvtepi32_ps(_mm512_add_epi32(sum[0], sum[1]));
+}
+
+/* The same of two groups (or the first alone), for which four codes of x are loaded once. */
+INLINE void r16_dot_pair(int32_t start, const r16_quad *const *quads, int groups, const uint8_t *codes, int count,
+                         r16_float *dots) {
+    typedef int32_t __attribute__((may_alias, aligned(1))) four_codes;
+    __m512i sum[2][2];
+    UNROLL for (int g = 0; g < groups; g++) {
+        sum[g][0] = _mm512_set1_epi32(start);
+        sum[g][1] = _mm512_setzero_si512();
+    }
+    UNROLL for (int q = 0; q < count; q++) {
+        __m512i x = _mm512_set1_epi32(((const four_codes *)(const void *)codes)[q]);
+        UNROLL for (int g = 0; g < groups; g++) sum[g][q % 2] = _mm512_dpbusd_epi32(sum[g][q % 2], quads[g][q], x);
+    }
+    UNROLL for (int g = 0; g < groups; g++) dots[g] = _mm512_cvtepi32_ps(_mm512_add_epi32(sum[g][0], sum[g][1]));
 }
 
 /* The sums of 16 codes and of the 16 behind them. */
