@@ -40,9 +40,8 @@ INLINE void norm_row(const __global float *from, const __global float *weights, 
     for (int i = cols / 16 * 16; i < cols; i++) to[i] = NORMED(ONE, i);
 }
 
-INLINE void norm_rows(const __global float *x, const __global float *weights, const __global float *offsets,
+INLINE void norm_rows(int row, const __global float *x, const __global float *weights, const __global float *offsets,
                       __global uchar *out, int cols, float eps, bool centred) {
-    const int row = get_global_id(0);
     const __global float *from = x + (ulong)row * cols;
 #ifdef OUT0_Q8
     __global uchar *to = out + row * q8_row_bytes(cols);
@@ -55,12 +54,13 @@ INLINE void norm_rows(const __global float *x, const __global float *weights, co
 }
 
 __kernel void rmsnorm(TENSOR(x), TENSOR(weight), TENSOR(out), int cols, float eps) {
-    norm_rows(DATA(const float, x), DATA(const float, weight), 0, out_buffer + out_offset, cols, eps, false);
+    norm_rows(get_global_id(0), DATA(const float, x), DATA(const float, weight), 0, out_buffer + out_offset, cols, eps,
+              false);
 }
 
 __kernel void layernorm(TENSOR(x), TENSOR(weight), TENSOR(bias), TENSOR(out), int cols, float eps) {
-    norm_rows(DATA(const float, x), DATA(const float, weight), DATA(const float, bias), out_buffer + out_offset, cols,
-              eps, true);
+    norm_rows(get_global_id(0), DATA(const float, x), DATA(const float, weight), DATA(const float, bias),
+              out_buffer + out_offset, cols, eps, true);
 }
 
 /* Work-items (slice, row); the one behind the last slice copies what is in none. */

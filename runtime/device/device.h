@@ -109,6 +109,20 @@ struct ci_kernel_request {
 
 enum clinfer_status ci_kernel_create_many(struct ci_device *device, struct ci_kernel_request *requests, int count);
 
+/* A kernel of a program that is linked from parts. A part is `before`, then its sources, compiled with its own options.
+ * Without `build` it comes from the cache or not at all (CLINFER_NOT_FOUND). ci_linked_key: what the program is known
+ * by.
+ */
+struct ci_program_part {
+    const char *options, *before;
+    const char *const *sources;
+    int source_count;
+};
+enum clinfer_status ci_kernel_create_linked(struct ci_device *device, const struct ci_program_part *parts, int count,
+                                            const char *kernel_name, bool build, struct ci_kernel **kernel);
+enum clinfer_status ci_linked_key(const struct ci_device *device, const struct ci_program_part *parts, int count,
+                                  uint64_t *key);
+
 /* CL_KERNEL_WORK_GROUP_SIZE and CL_KERNEL_LOCAL_MEM_SIZE of what was really built. */
 size_t ci_kernel_max_work_group(const struct ci_kernel *kernel);
 uint64_t ci_kernel_local_bytes(const struct ci_kernel *kernel);

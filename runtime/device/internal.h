@@ -133,6 +133,21 @@ enum clinfer_status ci_kernel_of_program(struct ci_device *device, struct ci_pro
 
 void ci_programs_destroy(struct ci_device *device);
 
+/* The program of this key that the device has, or NULL. */
+struct ci_program *ci_program_find(struct ci_device *device, uint64_t key);
+
+/* From the cache, on any thread: touches nothing of the device but its context. Without a handle when the cache has it
+ * not, or the driver refuses it. */
+void ci_program_load(const struct ci_device *device, struct ci_program *program, const char *kernel,
+                     const char *options);
+
+/* The caller's to free: the sources of a request as one text; the options as the compiler gets them. */
+enum clinfer_status ci_program_text(const struct ci_kernel_request *request, char **text);
+char *ci_program_options(const struct ci_device_caps *caps, const char *options);
+
+/* A failure to build, with the end of the build log; program: NULL if there is none. */
+enum clinfer_status ci_program_fail(const struct ci_device *device, cl_program program, const char *call, cl_int error);
+
 /* To be asked before the driver's compiler is used for what no cache is known to have: whether it comes through, tried
  * in a process of its own where that is not known yet. CLINFER_NO_DEVICE: it would end this process; the message says
  * what happened. */

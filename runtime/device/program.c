@@ -107,6 +107,15 @@ static cl_program build_from_binary(const struct ci_device *device, const struct
     return program;
 }
 
+enum clinfer_status ci_program_fail(const struct ci_device *device, cl_program program, const char *call,
+                                    cl_int error) {
+    enum clinfer_status status = ci_cl_fail(&device->caps, call, error);
+    char *log = program ? build_log(device, program) : NULL;
+    if (log) ci_fail(status, "%s: %s", ci_status_message(), log);
+    free(log);
+    return status;
+}
+
 static enum clinfer_status build_from_text(const struct ci_device *device, const char *text, const char *options,
                                            cl_program *out, bool *refused) {
     cl_int error = CL_SUCCESS;
@@ -120,28 +129,29 @@ static enum clinfer_status build_from_text(const struct ci_device *device, const
         return CLINFER_OK;
     }
     *refused = error == CL_BUILD_PROGRAM_FAILURE;
-    enum clinfer_status status = ci_cl_fail(&device->caps, "clBuildProgram", error);
-    char *log = build_log(device, program);
-    if (log) ci_fail(status, "%s: %s", ci_status_message(), log);
-    free(log);
+    enum clinfer_status status = ci_program_fail(device, program, "clBuildProgram", error);
     clReleaseProgram(program);
     return status;
 }
 
 /* On any thread, as build(): touches nothing of the device but its context, and only its own program. */
-static void load(const struct ci_device *device, struct job *job) {
-    struct ci_program *program = job->program;
+void ci_program_load(const struct ci_device *device, struct ci_program *program, const char *kernel,
+                     const char *options) {
     struct ci_cached_binary binary = {0};
     double start = ci_now();
     if (!device->cache_folder || !ci_program_cache_load(device->cache_folder, program->key, &binary)) return;
-    program->handle = build_from_binary(device, &binary, job->options);
+    program->handle = build_from_binary(device, &binary, options);
     program->from_cache = program->handle != NULL;
     if (program->from_cache) {
         memcpy(program->launches, binary.launches, sizeof program->launches);
         program->launch_count = binary.launch_count;
-        CI_PROBE(kernel_build, job->kernel, job->options, program->key, CI_PROBE_NANOSECONDS(ci_now() - start), 1, 0);
+        CI_PROBE(kernel_build, kernel, options, program->key, CI_PROBE_NANOSECONDS(ci_now() - start), 1, 0);
     }
     free(binary.bytes);
+}
+
+static void load(const struct ci_device *device, struct job *job) {
+    ci_program_load(device, job->program, job->kernel, job->options);
 }
 
 static void build(const struct ci_device *device, struct job *job) {
@@ -202,7 +212,7 @@ static void run_all(struct ci_device *device, struct job *list, int count) {
     }
 }
 
-static char *full_options(const struct ci_device_caps *caps, const char *options) {
+char *ci_program_options(const struct ci_device_caps *caps, const char *options) {
     static const char newest[] = "-cl-std=CLnewest";
     char *full = NULL;
     if (!options) options = "";
@@ -217,7 +227,7 @@ static char *full_options(const struct ci_device_caps *caps, const char *options
 }
 
 /* All sources of a request as one text, with #line, so that a build log names our files. */
-static enum clinfer_status load_text(const struct ci_kernel_request *request, char **text) {
+enum clinfer_status ci_program_text(const struct ci_kernel_request *request, char **text) {
     size_t length = 0;
     *text = NULL;
     for (int i = 0; i < request->source_count; i++) {
@@ -240,7 +250,7 @@ static enum clinfer_status load_text(const struct ci_kernel_request *request, ch
     return length > 0 ? CLINFER_OK : ci_fail(CLINFER_INVALID_ARGUMENT, "a kernel without sources was asked for");
 }
 
-static struct ci_program *find(struct ci_device *device, uint64_t key) {
+struct ci_program *ci_program_find(struct ci_device *device, uint64_t key) {
     struct ci_program *program = device->programs;
     while (program && program->key != key) program = program->next;
     return program;
@@ -263,17 +273,17 @@ static enum clinfer_status key_of(const struct ci_device *device, const struct c
 /* The program is either known or becomes a job. `text` stands in for the named sources where it is not NULL. */
 static enum clinfer_status plan(struct ci_device *device, const struct ci_kernel_request *request, const char *text,
                                 struct job *jobs, int *count, struct ci_program **out) {
-    char *options = full_options(&device->caps, request->options), *own = NULL;
+    char *options = ci_program_options(&device->caps, request->options), *own = NULL;
     uint64_t key = 0;
     enum clinfer_status status = options ? key_of(device, request, options, text, &key)
                                          : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL program");
-    struct ci_program *program = *out = status == CLINFER_OK ? find(device, key) : NULL;
+    struct ci_program *program = *out = status == CLINFER_OK ? ci_program_find(device, key) : NULL;
     bool again = program && program->status != CLINFER_OK && !program->refused;
     if (status != CLINFER_OK || (program && !again)) goto done;
     if (text)
         own = strdup(text);
     else
-        status = load_text(request, &own);
+        status = ci_program_text(request, &own);
     if (status != CLINFER_OK) goto done;
     if (!again) program = own ? calloc(1, sizeof *program) : NULL;
     if (!program || !own) {

@@ -177,6 +177,7 @@ struct clinfer_engine {
     bool short_of_pages;           /* somebody who runs could have none: another is to make way */
     struct ci_pace pace;
     struct ci_draft_engine draft;
+    bool chain_tried; /* chain.c: there is nothing more to do about it */
 
     struct ci_flight flights[2];
     int next_flight;
@@ -419,6 +420,11 @@ enum clinfer_status ci_engine_place(struct clinfer_engine *engine, const struct 
 /* load.c: the smallest bucket that holds so many rows, `wanted` of which are asked for logits; its plan made. */
 enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, int64_t wanted,
                                      struct ci_bucket **bucket);
+
+/* chain.c: the launches of a new plan for one row become one, where that was built and proven before. And: it is built
+ * and proven now, where it would pay; by the leader, with the lock held, when nobody waits for text. */
+void ci_engine_take_chain(struct clinfer_engine *engine, struct ci_bucket *bucket);
+void ci_engine_make_chain(struct clinfer_engine *engine);
 
 /* session.c: becomes the one who computes, between two steps of whoever does, and returns with the lock held; and no
  * longer is. */

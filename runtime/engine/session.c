@@ -366,6 +366,7 @@ bool ci_engine_turn(clinfer_engine *engine) {
 static void save_programs_when_idle(struct clinfer_engine *engine) {
     for (const struct clinfer_session *s = engine->sessions; s; s = s->next)
         if (s->state == CI_SESSION_ACTIVE) return;
+    ci_engine_make_chain(engine);
     for (int i = 0; i < engine->device_count; i++) ci_device_save_programs(engine->devices[i]);
 }
 

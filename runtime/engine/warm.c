@@ -42,6 +42,8 @@ static bool allowed;
 
 void ci_warm_allow(void) { allowed = true; }
 
+bool ci_warm_is_allowed(void) { return allowed; }
+
 /* ---- the work ---- */
 
 struct item {

@@ -17,6 +17,7 @@ struct ci_warm; /* the workers of one engine that is being opened */
 
 /* Called by the tool once, before any engine: only it can be its own worker. Without this call there are none. */
 void ci_warm_allow(void);
+bool ci_warm_is_allowed(void);
 
 /* Starts workers where this model was never opened on this device by this version: engine->warm, else NULL. Before the
  * devices are open, whose compiler is tried meanwhile. Nothing is started where there is no clinfer-probe, or

@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "base/watch.h"
 #include "graph/plan_private.h"
+#include "ops/chain.h"
 #include "ops/product.h"
 #include "ops/signature.h"
 #include "trace/probes.h"
@@ -109,6 +110,7 @@ enum clinfer_status ci_plan_set_rows(struct ci_plan *plan, const int64_t rows[CI
         enum clinfer_status status = step->bound ? ci_bind_update(step->bound, &step->call) : CLINFER_OK;
         if (status != CLINFER_OK) return status;
     }
+    ci_plan_update_chains(plan);
     plan->ready = true;
     plan->generation = plan->store->generation;
     if (plan->store->trace) count_steps(plan);
@@ -259,6 +261,7 @@ enum clinfer_status ci_plan_create(struct ci_store *store, struct ci_graph *grap
 
 void ci_plan_destroy(struct ci_plan *plan) {
     if (!plan) return;
+    ci_plan_unchain(plan);
     for (int i = 0; i < plan->step_count; i++) ci_bind_destroy(plan->steps[i].bound);
     for (int i = 0; i < CI_MAX_PLACES; i++) {
         ci_buffer_destroy(plan->device_memory[i]);
@@ -389,8 +392,11 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
             ci_device_record_tag(device,
                                  first[i].traced >= 0 ? (uint64_t)ci_trace_add(trace, &span) : CI_DEVICE_NO_TAG);
         }
-        status = ci_bind_enqueue(first[i].bound);
+        const struct plan_chain *chain =
+            trace ? NULL : ci_plan_chain_at(plan, section->first + i, section->first + section->count);
+        status = chain ? ci_chain_enqueue(chain->chain) : ci_bind_enqueue(first[i].bound);
         if (status != CLINFER_OK) plan->suspect = section->first + i;
+        if (chain) i += chain->count - 1;
         ci_watch_beat();
     }
     if (trace) ci_device_record_tag(device, CI_DEVICE_NO_TAG); /* what others enqueue belongs to no op */

@@ -30,6 +30,12 @@ struct section {
     int first, count;
 };
 
+/* Consecutive steps of one device that are one launch. */
+struct plan_chain {
+    int first, count;
+    struct ci_chain *chain;
+};
+
 /* A tensor's copy at another place than its own, made by this plan. */
 struct stand_in {
     struct stand_in *next;
@@ -45,6 +51,8 @@ struct ci_plan {
     int step_count, step_capacity;
     struct section *sections;
     int section_count;
+    struct plan_chain *chains; /* [chain_count]; not while a trace tells of single steps */
+    int chain_count;
     int fallbacks, stale;
     struct stand_in *stand_ins; /* in the graph's arena */
     void *host_memory;          /* activations of the CPU place */
@@ -86,6 +94,12 @@ struct step *ci_plan_append_step(struct ci_plan *plan);
 /* The two halves of a run: what is new to the devices, and the steps of one section. */
 enum clinfer_status ci_plan_send_inputs(struct ci_plan *plan);
 enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct section *section);
+
+/* Their launches get the arguments that their steps have now; without chains if that fails. */
+void ci_plan_update_chains(struct ci_plan *plan);
+
+/* The chain that begins with this step and ends before `end`, or NULL. */
+struct plan_chain *ci_plan_chain_at(const struct ci_plan *plan, int step, int end);
 
 /* What proved wrong at a place (`call` tells types and layouts) is not chosen again by this engine, nor, with `keep`
  * and until driver or kernel change, by any other. */

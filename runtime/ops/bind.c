@@ -132,10 +132,13 @@ enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int 
 
 /* ---- arguments ---- */
 
+static bool is_tensor(const struct ci_bind *bind) {
+    return bind->kind == CI_BIND_IN || bind->kind == CI_BIND_OUT || bind->kind == CI_BIND_SCRATCH;
+}
+
 static unsigned argument_count(const struct ci_bind *bind) {
     unsigned count = 0;
-    for (; bind->kind != CI_BIND_END; bind++)
-        count += bind->kind == CI_BIND_IN || bind->kind == CI_BIND_OUT || bind->kind == CI_BIND_SCRATCH ? 2 : 1;
+    for (; bind->kind != CI_BIND_END; bind++) count += is_tensor(bind) ? 2 : 1;
     return count;
 }
 
@@ -302,6 +305,25 @@ enum clinfer_status ci_bind_enqueue(struct ci_bound *bound) {
             return ci_fail_prefix(status, "op %s, variant %s", bound->variant->op->name, bound->variant->name);
     }
     return CLINFER_OK;
+}
+
+int ci_bind_values(const struct ci_bound *bound, int launch, struct ci_bind_value *values, int most) {
+    const struct argument *argument = bound->arguments;
+    for (int i = 0; i < launch; i++) argument += argument_count(bound->variant->launches[i].bind);
+    int count = 0;
+    for (const struct ci_bind *bind = bound->variant->launches[launch].bind; bind->kind != CI_BIND_END;
+         bind++, count++) {
+        struct ci_bind_value value = {0};
+        if (is_tensor(bind)) {
+            value = (struct ci_bind_value){argument[0].buffer, argument[1].value.offset};
+            argument += 2;
+        } else {
+            memcpy(&value.word, &argument->value.integer, sizeof argument->value.integer);
+            argument++;
+        }
+        if (count < most) values[count] = value;
+    }
+    return count;
 }
 
 int ci_bind_launches(const struct ci_bound *bound, const struct ci_bound_launch **launches) {

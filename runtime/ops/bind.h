@@ -42,6 +42,14 @@ void ci_bind_forget(struct ci_bound *bound);
 /* Enqueues all launches and products, in order. */
 enum clinfer_status ci_bind_enqueue(struct ci_bound *bound);
 
+/* What the arguments of a launch are set to, in order. A tensor is one: its buffer, and its offset; of other arguments
+ * `word` has the bits. Returns how many there are; the first `most` are stored. */
+struct ci_bind_value {
+    struct ci_buffer *buffer; /* NULL: a number */
+    uint64_t word;
+};
+int ci_bind_values(const struct ci_bound *bound, int launch, struct ci_bind_value *values, int most);
+
 int ci_bind_launches(const struct ci_bound *bound, const struct ci_bound_launch **launches);
 int ci_bind_products(const struct ci_bound *bound, const struct ci_bound_product **products);
 
