@@ -19,6 +19,10 @@ static const double slower = CI_TUNE_SLOWER;
 /* A run that is to measure only; and of the budget what any other may take, so that time is left for settings. */
 static const double brief_seconds = 6, confirm_share = 0.3;
 
+/* After so many rounds a gain that is not worth more of them shows. */
+enum { FIRST_ROUNDS = 12 };
+static const double too_little = 0.995;
+
 /* ---- the profile as it would be ---- */
 
 static bool same_signature(const struct ci_profile_entry *entry, const struct ci_profile_signature *signature) {
@@ -137,6 +141,7 @@ static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, s
         ci_profile_free(&profile);
     }
     const struct ci_sides sides = {.tunings = {old_tuning(tuner), path},
+                                   .rounds = outcome->first ? FIRST_ROUNDS : 0,
                                    .seconds = outcome->brief ? brief_seconds : confirm_share * tuner->options->budget};
     if (status == CLINFER_OK) status = ci_tuner_run_model(tuner, model, &sides, outcome);
     unlink(path);
@@ -329,7 +334,8 @@ static void record(struct ci_tuner *tuner, int model, const struct ci_outcome *o
 
 /* It looks faster, or slower, but by chance that may be. */
 static bool is_unsure(const struct ci_timed *timed) {
-    return timed->rounds < CI_TUNE_MODEL_ROUNDS && !timed->surely_faster && (timed->ratio < 1 || timed->surely_slower);
+    return timed->rounds < CI_TUNE_MODEL_ROUNDS && !timed->surely_faster &&
+           (timed->ratio < too_little || timed->surely_slower);
 }
 
 static bool runs_otherwise(const struct ci_tuner *tuner, int model) {
@@ -344,8 +350,9 @@ static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
     const char *name = tuner->problems->models[model].name;
     /* Where nothing has changed it runs to be measured, and nothing is to be proven. */
     bool changed = runs_otherwise(tuner, model);
-    struct ci_outcome outcome = {.brief = !changed};
+    struct ci_outcome outcome = {.brief = !changed, .first = true};
     enum clinfer_status status = run_with_winners(tuner, model, &outcome);
+    outcome.first = false;
     if (status == CLINFER_OK && outcome.ran && changed && (is_unsure(&outcome.decode) || is_unsure(&outcome.prefill)))
         status = run_with_winners(tuner, model, &outcome);
     if (status != CLINFER_OK) return status;

@@ -151,20 +151,39 @@ static int allowed_count(const struct ci_tunable *tunable) {
     return count;
 }
 
+/* In the list; -1: it is not. */
+static int place_of(const struct ci_tunable *tunable, int value) {
+    for (int i = 0; i < allowed_count(tunable); i++)
+        if (tunable->allowed[i] == value) return i;
+    return -1;
+}
+
 /* The next values of one tunable, up and down its list; a value that is not in the list ("as the driver likes") has all
  * of it for neighbours. */
 static bool ask_neighbour(const struct ci_search *search, const struct ci_tuner_candidate *from, int which,
                           struct ci_tuner_candidate *candidate) {
     const struct ci_tunable *tunable = &from->variant->tunables[which];
-    int count = allowed_count(tunable), place = -1;
-    for (int i = 0; i < count; i++)
-        if (tunable->allowed[i] == from->tunables[which]) place = i;
+    int count = allowed_count(tunable), place = place_of(tunable, from->tunables[which]);
     for (int i = 0; i < count; i++) {
         if (place >= 0 && i != place + 1 && i != place - 1) continue;
         *candidate = *from;
         candidate->tunables[which] = tunable->allowed[i];
         if (is_new(search, candidate)) return true;
     }
+    return false;
+}
+
+/* What is best of a variant with one layout of the weights may be so with another. */
+static bool ask_other_layout(const struct ci_search *search, struct ci_tuner_candidate *candidate) {
+    int order[MOST_FAMILIES], count = promising(search, order);
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < count; k++) {
+            const struct ci_tuner_candidate *other = &search->points[order[k]].candidate;
+            *candidate = search->points[order[i]].candidate;
+            if (k == i || other->variant != candidate->variant) continue;
+            memcpy(candidate->tunables, other->tunables, sizeof candidate->tunables);
+            if (is_new(search, candidate)) return true;
+        }
     return false;
 }
 
@@ -180,15 +199,39 @@ static bool ask_descent(const struct ci_search *search, struct ci_tuner_candidat
     return false;
 }
 
+/* A tunable some steps up or down its list, as far as that goes. */
+static void move(struct ci_tuner_candidate *candidate, int which, int steps) {
+    const struct ci_tunable *tunable = &candidate->variant->tunables[which];
+    int values = allowed_count(tunable), place = place_of(tunable, candidate->tunables[which]);
+    if (place < 0) place = values / 2;
+    if (place + steps >= 0 && place + steps < values) candidate->tunables[which] = tunable->allowed[place + steps];
+}
+
+/* Tunables depend on each other, and most of what lies far from anything good is bad: a few steps in one to three of
+ * them; or one in all, the first with the others or against them, as a tile's size and what each work-item has of it.
+ */
+static void mutate(struct ci_tuner_candidate *candidate, uint64_t *random_state) {
+    const uint64_t one_way = 2;
+    uint64_t bits = ci_random(random_state);
+    int tunables = 0, signs[] = {-1, 1};
+    while (candidate->variant->tunables[tunables].name) tunables++;
+    if (bits % one_way == 0) {
+        for (int i = 0; i < tunables; i++) move(candidate, i, signs[bits >> (i == 0 ? 8 : 9) & 1]);
+        return;
+    }
+    for (uint64_t changes = 1 + (bits >> 8) % 3; changes > 0; changes--) {
+        bits = ci_random(random_state);
+        move(candidate, (int)((bits >> 8) % (uint64_t)tunables), signs[bits & 1] * (1 + (int)(bits >> 1 & 1)));
+    }
+}
+
 static bool ask_random(const struct ci_search *search, uint64_t *random_state, struct ci_tuner_candidate *candidate) {
     int order[MOST_FAMILIES], count = promising(search, order);
     for (int draw = 0; draw < RANDOM_DRAWS && count > 0; draw++) {
-        *candidate = search->points[order[ci_random(random_state) % (uint64_t)count]].candidate;
-        for (int which = 0; candidate->variant->tunables[which].name; which++) {
-            const struct ci_tunable *tunable = &candidate->variant->tunables[which];
-            int values = allowed_count(tunable);
-            if (values) candidate->tunables[which] = tunable->allowed[ci_random(random_state) % (uint64_t)values];
-        }
+        int at = 0;
+        while (at + 1 < count && ci_random(random_state) % 2) at++;
+        *candidate = search->points[order[at]].candidate;
+        mutate(candidate, random_state);
         if (is_new(search, candidate)) return true;
     }
     return false;
@@ -215,7 +258,8 @@ bool ci_search_ask(const struct ci_search *search, enum ci_search_depth depth, u
     /* Tunables depend on each other: steps in one at a time may end where only two at once lead on. */
     bool leap = depth >= CI_SEARCH_RANDOM && search->count % LEAP == 0;
     if (leap && ask_random(search, random_state, candidate)) return true;
-    if (depth >= CI_SEARCH_DESCENT && ask_descent(search, candidate)) return true;
+    if (depth >= CI_SEARCH_DESCENT && (ask_other_layout(search, candidate) || ask_descent(search, candidate)))
+        return true;
     if (depth >= CI_SEARCH_RANDOM && ask_random(search, random_state, candidate)) return true;
     return false;
 }

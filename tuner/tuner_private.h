@@ -54,6 +54,8 @@ struct ci_tuner {
     int strike_count;
     struct ci_ahead *ahead; /* NULL: nothing is built ahead */
     bool *settled; /* [problems->model_count]: its settings need not be measured */
+    int turns;       /* of the search so far */
+    double realised; /* by those, of the room that each had where it searched: a sum of shares */
     double start, search_end, end;
     uint64_t random_state;
 };
@@ -191,6 +193,7 @@ struct ci_timed {
 struct ci_outcome {
     bool ran, failed; /* neither: no time was left */
     bool brief;       /* a few samples are enough */
+    bool first;       /* to see whether more are worth their time */
     struct ci_timed decode, prefill;
     int context;      /* tokens behind which it decoded */
     char reason[256]; /* why it did not run */

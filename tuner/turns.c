@@ -34,6 +34,9 @@ static const double look_share = 0.4, slow_share = 0.1, spread_share = 0.13, dec
  * the best of them its products are timed again. */
 static const double clblast_share = 0.3, clblast_sets_share = 0.5;
 
+/* So many turns that find nothing halve what all of them may hope for. */
+static const double usual_turns = 3;
+
 enum { TURN_TRIALS = 4, PATIENCE = 1, WISHES = 16 };
 
 void ci_tuner_reweigh(struct ci_tuner *tuner) {
@@ -169,10 +172,16 @@ static double room_alike(const struct ci_tuner *tuner, int like) {
     return sum * pow(fruitless_chance, tuner->tuned[like].fruitless);
 }
 
+/* How much of its room any turn may hope for, by what the turns so far have found: where the table's order is wrong
+ * that shows soon, and where it is right, and limits promise what is not there, the time is for what kernels cannot. */
+static double chance(const struct ci_tuner *tuner) {
+    return fmin(1, usual_turns * (1 + tuner->realised) / (usual_turns + tuner->turns));
+}
+
 /* Whose turn it is, as the first of those that are alike; -1: nobody's. */
 static int next_turn(const struct ci_tuner *tuner, double least) {
     int found = -1;
-    double most = least;
+    double most = least / chance(tuner);
     for (int i = 0; i < tuner->problems->count; i++) {
         double here = tuner->tuned[i].like == i && !tuner->tuned[i].exhausted ? room_alike(tuner, i) : 0;
         if (here <= most) continue;
@@ -234,15 +243,17 @@ static enum clinfer_status look(struct ci_tuner *tuner, double least, bool first
     return status;
 }
 
-/* What was found for the other kind of activations, or for nearly as many rows, with the same type of weights. */
+/* What was found for the other kind of activations, or for nearly as many rows, with the same type of weights, and for
+ * as many rows with another type. */
 static enum clinfer_status seed_from_siblings(struct ci_tuner *tuner, int head) {
     const struct ci_tune_problem *item = &tuner->problems->items[head];
     enum clinfer_status status = CLINFER_OK;
     for (int i = 0; i < tuner->problems->count && has_weights(item) && status == CLINFER_OK; i++) {
         const struct ci_tune_problem *other = &tuner->problems->items[i];
-        bool near = abs(ci_profile_bucket(item->signature.rows) - ci_profile_bucket(other->signature.rows)) <= 1;
+        int apart = abs(ci_profile_bucket(item->signature.rows) - ci_profile_bucket(other->signature.rows));
         int best = fastest_point(&tuner->tuned[i].search);
-        if (i == head || !near || !has_weights(other) || other->call.in[1].type != item->call.in[1].type) continue;
+        bool near = other->call.in[1].type == item->call.in[1].type ? apart <= 1 : apart == 0;
+        if (i == head || !near || !has_weights(other)) continue;
         if (best < 0 || tuner->tuned[i].search.points[best].is_default) continue;
         status = seed(tuner, head, &tuner->tuned[i].search.points[best].candidate);
     }
@@ -273,7 +284,11 @@ static enum clinfer_status take_turn(struct ci_tuner *tuner, int like) {
     if (status == CLINFER_OK) status = try_some(tuner, head, depth, TURN_TRIALS, INFINITY, &made);
     if (status != CLINFER_OK) return status;
     double after = fastest(&tuned->search); /* INFINITY, as before, where nothing passes */
-    first->fruitless = after < before && after * CI_SEARCH_GAIN <= before ? 0 : first->fruitless + 1;
+    double limit = ci_problems_estimate(&tuner->problems->items[head], &tuner->measured) / reachable;
+    tuner->turns++;
+    bool found = after < before && after * CI_SEARCH_GAIN <= before;
+    if (found && isfinite(before) && before > limit) tuner->realised += fmin(1, (before - after) / (before - limit));
+    first->fruitless = found ? 0 : first->fruitless + 1;
     first->exhausted = depth != CI_SEARCH_DESCENT && made < TURN_TRIALS && !over(tuner, INFINITY);
     ci_tuner_reweigh(tuner);
     return status;
@@ -309,6 +324,9 @@ static enum clinfer_status take_turns(struct ci_tuner *tuner, double least, doub
 static enum clinfer_status take_slow_turns(struct ci_tuner *tuner) {
     const struct ci_device_caps *caps = tuner->options->caps->device;
     if (!caps || caps->kind == CI_DEVICE_CPU || tuner->options->thorough) return CLINFER_OK;
+    /* What others have found says nothing of these. */
+    tuner->turns = 0;
+    tuner->realised = 0;
     for (int i = 0; i < tuner->problems->count; i++) {
         tuner->tuned[i].search.with_slow = true;
         tuner->tuned[i].exhausted = false;

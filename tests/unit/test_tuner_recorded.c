@@ -36,8 +36,8 @@ static void pass(double seconds) { clock_seconds += seconds; }
 static struct {
     const struct recorded_device *recorded;
     struct ci_profile_device measured;
-    bool scrambled;             /* the fastest may be anywhere; else all are near the limit */
-    uint64_t built[MOST_BUILT]; /* programs, by their source */
+    enum { NEAR_THE_LIMIT, FAR_FROM_IT, SCRAMBLED } like; /* all kernels alike; or the fastest may be anywhere */
+    uint64_t built[MOST_BUILT];                           /* programs, by their source */
     int built_count;
     uint64_t random_state;
 } device;
@@ -98,7 +98,7 @@ static double efficiency(const struct ci_variant *variant, const struct ci_layou
     const double step = 0.88;
     char family[96];
     snprintf(family, sizeof family, "%s %s", variant->name, layout ? layout->name : "");
-    if (!device.scrambled) return 0.95;
+    if (device.like != SCRAMBLED) return device.like == FAR_FROM_IT ? 0.45 : 0.95;
     double share = variant->backend == CI_BACKEND_CLBLAST ? 0.1 : 0.15 + 0.75 * trait("family", family, rows > 8);
     for (int i = 0; variant->tunables && variant->tunables[i].name; i++)
         share *= pow(step, distance(variant->name, variant->tunables, values, i, rows));
@@ -260,10 +260,10 @@ static double model_seconds(const struct ci_profile *profile, bool decode) {
     return (0.98 + 0.04 * noise) * run_seconds(TUNED, profile, decode ? CI_TUNE_DECODE : CI_TUNE_PROMPT);
 }
 
-static void begin(const struct recorded_device *recorded, bool scrambled) {
+static void begin(const struct recorded_device *recorded, int like) {
     set_up(NULL);
     imagine_hardware(recorded);
-    device.scrambled = scrambled;
+    device.like = like;
     fake.seconds = timed_seconds;
     fake.try_seconds = trial_seconds;
     fake.pass = pass;
@@ -288,7 +288,7 @@ static void test_the_best_is_found_where_the_table_is_wrong(void **state) {
         struct ci_tune_result result;
         double above[2], before[2];
         if (!devices[d].usable || devices[d].caps.max_work_group < 16) continue;
-        begin(&devices[d], true);
+        begin(&devices[d], SCRAMBLED);
         double start = ci_now();
         assert_ok(tune(&(struct wish){.budget = 60, .device = &devices[d].caps, .model = shape_path}, &result));
         double spent = ci_now() - start;
@@ -307,20 +307,38 @@ static void test_the_best_is_found_where_the_table_is_wrong(void **state) {
         ci_problems_free(&known);
     }
     print_message("%d of %d runs are within 5%% of the best\n", close, runs);
-    assert_true(runs >= 30 && close >= 0.85 * runs);
+    assert_true(runs >= 30 && close >= 0.93 * runs);
 }
 
 /* What runs today is near the limits: there is nothing to find, and the user does not wait for it. */
 static void test_it_ends_early_where_nothing_is_to_gain(void **state) {
     struct ci_tune_result result;
     (void)state;
-    begin(&devices[0], false);
+    begin(&devices[0], NEAR_THE_LIMIT);
     double start = ci_now();
     assert_ok(tune(&(struct wish){.budget = 60, .device = &devices[0].caps, .model = shape_path}, &result));
     print_message("%d tried in %.0f of 60 s\n", result.tried, ci_now() - start);
     assert_true(ci_now() - start < 40); /* a third of it for settings */
     assert_true(run_seconds(TUNED, &result.profile, CI_TUNE_DECODE) <=
                 run_seconds(TABLE, NULL, CI_TUNE_DECODE) * 1.001);
+    ci_tune_free(&result);
+    ci_problems_free(&known);
+}
+
+/* All kernels leave most of what the device gives, and none is better than what runs today: the limits promise what is
+ * not there. That has to be seen in time for everything that is no kernel. */
+static void test_what_is_no_kernel_has_its_time_where_no_kernel_helps(void **state) {
+    struct ci_tune_result result;
+    (void)state;
+    begin(&devices[0], FAR_FROM_IT);
+    double start = ci_now();
+    assert_ok(tune(&(struct wish){.budget = 60, .device = &devices[0].caps, .model = shape_path}, &result));
+    print_message("%d tried, %d settings in %.0f of 60 s\n", result.tried, result.setting_count, ci_now() - start);
+    for (int i = 0; i < result.setting_count; i++)
+        if (result.settings[i].what == CI_TUNE_NOT_MEASURED)
+            fail_msg("%s %s was not measured: %s", result.settings[i].name, result.settings[i].value,
+                     result.settings[i].reason);
+    assert_true(result.models[0].steps.seconds[0] > 0);
     ci_tune_free(&result);
     ci_problems_free(&known);
 }
@@ -383,6 +401,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_best_is_found_where_the_table_is_wrong),
         cmocka_unit_test(test_it_ends_early_where_nothing_is_to_gain),
+        cmocka_unit_test(test_what_is_no_kernel_has_its_time_where_no_kernel_helps),
     };
     return cmocka_run_group_tests(tests, prepare_all, remove_all);
 }
