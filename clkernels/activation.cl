@@ -1,6 +1,6 @@
 /* activation.cl: glu and unary, alone and followed by quantise: a function of each number, which stands in an argument so
  * that all functions are one program. Work-items (part, row): a part takes every so manieth vector of 16 columns, or group
- * of 32 where rows of q8 are made; what a row has beyond its last whole vector is done by part 0, number by number. */
+ * of 32 where rows of codes are made; what a row has beyond its last whole vector is done by part 0, number by number. */
 
 /* Of tensor/op_params.h. */
 enum { SILU, GELU, GELU_ERF, GELU_QUICK, RELU, RELU_SQUARED, TANH, SCALE, SOFTCAP, CLAMP, SIGMOID, SWIGLU_OAI };
@@ -45,9 +45,9 @@ INLINE float16 glu_of(float16 gate, float16 up, int kind, float a, float limit) 
 #define UNARY(load, at) activation(load(at, from), kind, a)
 
 /* A row of the output, in which `value` gives 16 columns. */
-#ifdef OUT0_Q8
+#ifdef OUT0_CODES
 #define STORE_ROW(value)                                                                                               \
-    __global uchar *to = out_buffer + out_offset + get_global_id(1) * q8_row_bytes(cols);                              \
+    __global uchar *to = out_buffer + out_offset + get_global_id(1) * codes_row_bytes(cols);                           \
     for (int group = get_global_id(0); group < cols / 32; group += get_global_size(0))                                 \
         store_group(to, cols, group, value(VECTOR, 2 * group), value(VECTOR, 2 * group + 1));                          \
     if (get_global_id(0) == 0) store_padding(to, cols);

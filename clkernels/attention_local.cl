@@ -80,7 +80,7 @@ __kernel void attention_local(ATTENTION_INPUTS, TENSOR(out), ATTENTION_NUMBERS) 
             sums[i] = sum;
         }
     }
-#ifdef OUT0_Q8
+#ifdef OUT0_CODES
     barrier(CLK_LOCAL_MEM_FENCE);
     UNROLL_ON_GPU
     for (int i = 0; i < SUMS; i++) {
@@ -90,7 +90,7 @@ __kernel void attention_local(ATTENTION_INPUTS, TENSOR(out), ATTENTION_NUMBERS) 
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int i = lane; i < rows * (VALUE_DIM / 32); i += LANES) {
         const int row = i / (VALUE_DIM / 32), group = i % (VALUE_DIM / 32), place = head * (VALUE_DIM / 32) + group;
-        __global uchar *to = out_buffer + out_offset + (first_row + row) * q8_row_bytes(OUT_COLS);
+        __global uchar *to = out_buffer + out_offset + (first_row + row) * codes_row_bytes(OUT_COLS);
         store_group(to, OUT_COLS, place, vload16(0, queries + row * STRIDE + 32 * group),
                     vload16(1, queries + row * STRIDE + 32 * group));
         if (place == 0) store_padding(to, OUT_COLS);

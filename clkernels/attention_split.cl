@@ -93,11 +93,11 @@ INLINE float16 merge(const __global float *parts, int first) {
 
 __kernel void attention_merge(TENSOR(scratch), TENSOR(out)) {
     const int row = get_global_id(1);
-#ifdef OUT0_Q8
+#ifdef OUT0_CODES
     const int group = get_global_id(0), first = group * 32;
     const __global float *parts =
         DATA(const float, scratch) + ((ulong)row * HEADS + first / VALUE_DIM) * SPLITS * WORDS;
-    __global uchar *to = out_buffer + out_offset + row * q8_row_bytes(OUT_COLS);
+    __global uchar *to = out_buffer + out_offset + row * codes_row_bytes(OUT_COLS);
     store_group(to, OUT_COLS, group, merge(parts, first % VALUE_DIM), merge(parts, first % VALUE_DIM + 16));
     if (group == 0) store_padding(to, OUT_COLS);
 #else

@@ -72,10 +72,10 @@ INLINE void attend(const float16 *query, const float16 *keys, const float16 *val
     }
 }
 
-#ifdef OUT0_Q8
+#ifdef OUT0_CODES
 /* One head of a row: VALUE_DIM / 32 groups. */
 INLINE void store_head(__global uchar *out, int row, int head, const float16 *sums, float factor) {
-    __global uchar *to = out + row * q8_row_bytes(OUT_COLS);
+    __global uchar *to = out + row * codes_row_bytes(OUT_COLS);
     for (int i = 0; i < VALUE_DIM / 32; i++)
         store_group(to, OUT_COLS, head * (VALUE_DIM / 32) + i, sums[2 * i] * factor, sums[2 * i + 1] * factor);
     if (head == 0) store_padding(to, OUT_COLS);

@@ -3,7 +3,7 @@
 __kernel void matmul_dequantise(MATMUL_ARGUMENTS, TENSOR(scratch)) {
     const int unit_step = get_global_size(0), units = cols / 32;
     int row = get_global_id(1);
-#ifdef IN0_Q8
+#ifdef IN0_CODES
     __global float *to = DATA(float, scratch) + ((ulong)rows + row) * cols;
 #else
     __global float *to = DATA(float, scratch) + (ulong)row * cols;

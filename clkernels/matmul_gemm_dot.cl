@@ -1,4 +1,4 @@
-/* matmul_gemm_dot.cl: many rows of q8 activations, on GPUs that multiply four bytes at a time (common/dot.clh). As
+/* matmul_gemm_dot.cl: many rows of activations in codes, on GPUs that multiply four bytes at a time (common/dot.clh). As
  * matmul_gemm_local.cl, but the tiles stay codes: a quarter of the local memory and of the multiplications, and no
  * decoding but for the order of the bits.
  *
@@ -15,6 +15,7 @@
 #define LX (BN / TN)
 #define LY (BM / TM)
 #define PAD 4
+#define X_WORDS (8 * PLANES)
 #define X_STRIDE (BM + PAD)
 #define W_STRIDE (BN + PAD)
 
@@ -30,7 +31,7 @@
 #endif
 
 __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
-    __local int x_words[8 * X_STRIDE], w_words[8 * W_STRIDE];
+    __local int x_words[X_WORDS * X_STRIDE], w_words[8 * W_STRIDE];
     __local float x_scales[BM], x_sums[OFFSETS * BM], w_scales[2 * BN], w_offsets[OFFSETS * BN];
     const int units = cols / 32, block = get_group_id(0);
     MATMUL_TILE(get_group_id(1), BM);
@@ -58,22 +59,26 @@ __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
             w_scales[BN + i] = high;
             for (int o = 0; o < OFFSETS; o++) w_offsets[o * BN + i] = offset[o];
         }
-        for (int i = item; i < 8 * BM; i += LX * LY) {
-            const struct x_row from = x_row_at(x_buffer + x_offset, &set, min(i / 8, set.count - 1));
-            x_words[i % 8 * X_STRIDE + i / 8] = ((const __global int *)from.data)[8 * unit + i % 8];
+        for (int i = item; i < X_WORDS * BM; i += LX * LY) {
+            const struct x_row from = x_row_at(x_buffer + x_offset, &set, min(i / X_WORDS, set.count - 1));
+            x_words[i % X_WORDS * X_STRIDE + i / X_WORDS] =
+                ((const __global int *)from.data)[X_WORDS * unit + i % X_WORDS];
         }
         for (int i = item; i < BM; i += LX * LY) {
             const struct x_row from = x_row_at(x_buffer + x_offset, &set, min(i, set.count - 1));
             x_scales[i] = from.scales[unit];
 #ifdef WEIGHT_TWO_OFFSETS
-            const __global int *codes = (const __global int *)from.data + 8 * unit;
-            int low_sum = 0, high_sum = 0;
-            for (int q = 0; q < 4; q++) {
-                low_sum = dot4(codes[q], 0x01010101, low_sum);
-                high_sum = dot4(codes[q + 4], 0x01010101, high_sum);
+            const __global int *codes = (const __global int *)from.data + X_WORDS * unit;
+            int low_sum[PLANES], high_sum[PLANES];
+            for (int p = 0; p < PLANES; p++) {
+                low_sum[p] = high_sum[p] = 0;
+                for (int q = 0; q < 4; q++) {
+                    low_sum[p] = dot4(codes[8 * p + q], 0x01010101, low_sum[p]);
+                    high_sum[p] = dot4(codes[8 * p + q + 4], 0x01010101, high_sum[p]);
+                }
             }
-            x_sums[i] = from.scales[unit] * low_sum;
-            x_sums[BM + i] = from.scales[unit] * high_sum;
+            x_sums[i] = from.scales[unit] * FROM_PLANES(low_sum);
+            x_sums[BM + i] = from.scales[unit] * FROM_PLANES(high_sum);
 #else
             x_sums[i] = from.sums[unit];
 #endif
@@ -86,17 +91,24 @@ __kernel void matmul_gemm_dot(MATMUL_ARGUMENTS) {
                 UNROLL_ON_GPU
                 for (int j = 0; j < TN; j++) dots[i][j] = 0;
             }
-            UNROLL_ON_GPU
-            for (int k = part_of_unit * 4; k < part_of_unit * 4 + 8 / HALVES; k++) {
-                int x[TM], v[TN];
-                UNROLL_ON_GPU
-                for (int i = 0; i < TM; i++) x[i] = x_words[k * X_STRIDE + ty + i * LY];
-                UNROLL_ON_GPU
-                for (int j = 0; j < TN; j++) v[j] = w_words[k * W_STRIDE + tx + j * LX];
+            for (int p = 0; p < PLANES; p++) {
                 UNROLL_ON_GPU
                 for (int i = 0; i < TM; i++) {
                     UNROLL_ON_GPU
-                    for (int j = 0; j < TN; j++) dots[i][j] = dot4(x[i], v[j], dots[i][j]);
+                    for (int j = 0; j < TN; j++) dots[i][j] *= 256;
+                }
+                UNROLL_ON_GPU
+                for (int k = part_of_unit * 4; k < part_of_unit * 4 + 8 / HALVES; k++) {
+                    int x[TM], v[TN];
+                    UNROLL_ON_GPU
+                    for (int i = 0; i < TM; i++) x[i] = x_words[(8 * p + k) * X_STRIDE + ty + i * LY];
+                    UNROLL_ON_GPU
+                    for (int j = 0; j < TN; j++) v[j] = w_words[k * W_STRIDE + tx + j * LX];
+                    UNROLL_ON_GPU
+                    for (int i = 0; i < TM; i++) {
+                        UNROLL_ON_GPU
+                        for (int j = 0; j < TN; j++) dots[i][j] = dot4(x[i], v[j], dots[i][j]);
+                    }
                 }
             }
             UNROLL_ON_GPU

@@ -14,10 +14,10 @@
 
 INLINE void load_x(struct x_row from, int unit, __local float *to) {
     float16 low, high;
-#ifdef IN0_Q8
-    const __global char *codes = (const __global char *)from.data;
-    low = convert_float16(vload16(2 * unit, codes)) * from.scales[unit];
-    high = convert_float16(vload16(2 * unit + 1, codes)) * from.scales[unit];
+#ifdef IN0_CODES
+    load_codes_of_x(from.data, unit, &low, &high);
+    low *= from.scales[unit];
+    high *= from.scales[unit];
 #else
     low = vload16(2 * unit, (const __global float *)from.data);
     high = vload16(2 * unit + 1, (const __global float *)from.data);

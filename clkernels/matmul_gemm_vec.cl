@@ -10,7 +10,7 @@
  *        x  +--------------+ 4
  *           +--------------+
  *
- * Further chunks add to what the first left in the output. q8 activations are first expanded to floats in scratch (common/expand.clh): on
+ * Further chunks add to what the first left in the output. activations in codes are first expanded to floats in scratch (common/expand.clh): on
  * CPUs without an integer multiply-accumulate of bytes, floats are faster than 16-bit integers once decoding is shared
  * by many rows. */
 
@@ -107,7 +107,7 @@ INLINE void gemm_rows(const __global float *x, const struct rows *set, int cols,
 
 __kernel void matmul_gemm_vec(MATMUL_ARGUMENTS, TENSOR(scratch)) {
     MATMUL_ROWS(get_global_id(1));
-#ifdef IN0_Q8
+#ifdef IN0_CODES
     const __global float *values = DATA(const float, scratch);
 #else
     const __global float *values = DATA(const float, x);

@@ -7,7 +7,7 @@
  * Two ways to add up the lanes, two variants of this file: SUBGROUP, a sub-group for ROWS rows and no barrier; else a
  * work-group of LANES for ROWS rows and local memory, added up by a tree (REDUCE 2) or by one lane per row (REDUCE 1).
  *
- * And two ways to multiply: floats, or (DOT, with q8 activations) four bytes at a time. Then a lane takes QUADS words of
+ * And two ways to multiply: floats, or (DOT, with activations in codes) four bytes at a time, of each of their planes. Then a lane takes QUADS words of
  * four weights and those 16 columns on, so that 4 / QUADS lanes share a unit and neighbours read neighbouring words:
  *
  *      columns:      0..3  4..7  8..11 12..15 16..19 ...
@@ -40,18 +40,25 @@ INLINE void lane_sums(struct x_row x, const __global uchar *w, int cols, int n, 
     for (int i = lane; i < units * PARTS; i += lanes) {
         const int unit = i / PARTS, first = i % PARTS * QUADS;
         const float x_scale = x.scales[unit];
-        int x_low[QUADS], x_high[QUADS];
+        int x_low[PLANES][QUADS], x_high[PLANES][QUADS];
         UNROLL_ON_GPU
-        for (int q = 0; q < QUADS; q++) {
-            x_low[q] = words[8 * unit + first + q];
-            x_high[q] = words[8 * unit + first + q + 4];
+        for (int p = 0; p < PLANES; p++) {
+            UNROLL_ON_GPU
+            for (int q = 0; q < QUADS; q++) {
+                x_low[p][q] = words[8 * (PLANES * unit + p) + first + q];
+                x_high[p][q] = words[8 * (PLANES * unit + p) + first + q + 4];
+            }
         }
 #ifdef WEIGHT_TWO_OFFSETS
-        int low_sum = 0, high_sum = 0;
+        int low_sum[PLANES], high_sum[PLANES];
         UNROLL_ON_GPU
-        for (int q = 0; q < QUADS; q++) {
-            low_sum = dot4(x_low[q], 0x01010101, low_sum);
-            high_sum = dot4(x_high[q], 0x01010101, high_sum);
+        for (int p = 0; p < PLANES; p++) {
+            low_sum[p] = high_sum[p] = 0;
+            UNROLL_ON_GPU
+            for (int q = 0; q < QUADS; q++) {
+                low_sum[p] = dot4(x_low[p][q], 0x01010101, low_sum[p]);
+                high_sum[p] = dot4(x_high[p][q], 0x01010101, high_sum[p]);
+            }
         }
 #else
         const float x_sum = first == 0 ? x.sums[unit] : 0.0f;
@@ -59,19 +66,24 @@ INLINE void lane_sums(struct x_row x, const __global uchar *w, int cols, int n, 
         UNROLL_ON_GPU
         for (int r = 0; r < ROWS; r++) {
             const int row = min(n + r, count - 1);
-            int low_dot = 0, high_dot = 0;
+            int low_dot[PLANES], high_dot[PLANES];
+            UNROLL_ON_GPU
+            for (int p = 0; p < PLANES; p++) low_dot[p] = high_dot[p] = 0;
             float low_scale, high_scale, offset[2];
             load_scales(from[r], row, unit, &low_scale, &high_scale, offset);
             UNROLL_ON_GPU
             for (int q = 0; q < QUADS; q++) {
                 int low, high;
                 load_words(from[r], row, unit, first + q, &low, &high);
-                low_dot = dot4(low, x_low[q], low_dot);
-                high_dot = dot4(high, x_high[q], high_dot);
+                UNROLL_ON_GPU
+                for (int p = 0; p < PLANES; p++) {
+                    low_dot[p] = dot4(low, x_low[p][q], low_dot[p]);
+                    high_dot[p] = dot4(high, x_high[p][q], high_dot[p]);
+                }
             }
-            const float dot = low_dot * low_scale + high_dot * high_scale;
+            const float dot = FROM_PLANES(low_dot) * low_scale + FROM_PLANES(high_dot) * high_scale;
 #ifdef WEIGHT_TWO_OFFSETS
-            sums[r] = (low_sum * offset[0] + high_sum * offset[1] + dot) * x_scale + sums[r];
+            sums[r] = (FROM_PLANES(low_sum) * offset[0] + FROM_PLANES(high_sum) * offset[1] + dot) * x_scale + sums[r];
 #else
             sums[r] = dot * x_scale + (offset[0] * x_sum + sums[r]);
 #endif
@@ -97,15 +109,14 @@ INLINE void lane_sums(struct x_row x, const __global uchar *w, int cols, int n, 
         sums[r] = 0.0f;
     }
     for (int unit = lane; unit < units; unit += lanes) {
-#ifdef IN0_Q8
-        const __global char *codes = (const __global char *)x.data;
+        float16 x_low, x_high;
+#ifdef IN0_CODES
         const float x_scale = x.scales[unit], x_sum = x.sums[unit];
-        float16 x_low = convert_float16(vload16(2 * unit, codes)),
-                x_high = convert_float16(vload16(2 * unit + 1, codes));
+        load_codes_of_x(x.data, unit, &x_low, &x_high);
 #else
         const float x_scale = 1.0f;
-        float16 x_low = vload16(2 * unit, (const __global float *)x.data),
-                x_high = vload16(2 * unit + 1, (const __global float *)x.data);
+        x_low = vload16(2 * unit, (const __global float *)x.data);
+        x_high = vload16(2 * unit + 1, (const __global float *)x.data);
         const float x_sum = sum_float16(x_low + x_high);
 #endif
 #pragma unroll

@@ -6,11 +6,11 @@
  *          | stream 1 | ...        places. Each 32-column unit of x is loaded once for all streams.
  *   item 1 | stream 0 | ...
  *
- * With q8 activations and integer weights the products of a unit are summed in 16-bit integers where they fit: twice
- * the lanes. Rejected: one row per work-item (a third of the bandwidth); even and odd lanes apart, in the hope that a
+ * With activations in codes and integer weights the products of a unit are summed in 16-bit integers where they fit:
+ * twice the lanes. Rejected: one row per work-item (a third of the bandwidth); even and odd lanes apart, in the hope that a
  * compiler makes a multiply-add of pairs of them (it does not). */
 
-#if defined(IN0_Q8) && defined(WEIGHT_CODE_LIMIT)
+#if defined(IN0_CODES) && defined(WEIGHT_CODE_LIMIT)
 #define INTEGER_DOT
 
 /* The products of one unit, summed to 8 lanes. How many products fit in 16 bits depends on the codes' size. */
@@ -32,7 +32,7 @@ INLINE int8 dot_unit(short16 low, short16 high, short16 x_low, short16 x_high) {
 INLINE void gemv_part(struct x_row x, const __global uchar *w, int cols, int first, int last,
                       const __global float *bias, bool has_bias, const __global float *addend, __global float *out) {
     const int units = cols / 32, run = (last - first + STREAMS - 1) / STREAMS;
-#ifdef IN0_Q8
+#ifdef IN0_CODES
     const __global char *x_codes = (const __global char *)x.data;
     const __global float *x_scales = x.scales, *x_sums = x.sums;
 #else
@@ -61,21 +61,30 @@ INLINE void gemv_part(struct x_row x, const __global uchar *w, int cols, int fir
         }
         for (int unit = 0; unit < units; unit++) {
 #ifdef INTEGER_DOT
-            short16 x_low = convert_short16(vload16(2 * unit, x_codes));
-            short16 x_high = convert_short16(vload16(2 * unit + 1, x_codes));
+            short16 x_low[PLANES], x_high[PLANES];
+#pragma unroll
+            for (int p = 0; p < PLANES; p++) {
+                x_low[p] = convert_short16(vload16(2 * (PLANES * unit + p), x_codes));
+                x_high[p] = convert_short16(vload16(2 * (PLANES * unit + p) + 1, x_codes));
+            }
             float x_scale = x_scales[unit], x_sum = x_sums[unit];
 #pragma unroll
             for (int s = 0; s < STREAMS; s++) {
                 short16 low, high;
                 float scale, offset;
                 load_codes(from[s], row[s], unit, &low, &high, &scale, &offset);
-                sums[s] = convert_float8(dot_unit(low, high, x_low, x_high)) * (scale * x_scale) + sums[s];
+                int8 dots[PLANES];
+#pragma unroll
+                for (int p = 0; p < PLANES; p++) dots[p] = dot_unit(low, high, x_low[p], x_high[p]);
+                sums[s] = convert_float8(FROM_PLANES(dots)) * (scale * x_scale) + sums[s];
                 offsets[s] = offset * x_sum + offsets[s];
             }
 #else
-#ifdef IN0_Q8
-            float16 x_low = convert_float16(vload16(2 * unit, x_codes)) * x_scales[unit];
-            float16 x_high = convert_float16(vload16(2 * unit + 1, x_codes)) * x_scales[unit];
+#ifdef IN0_CODES
+            float16 x_low, x_high;
+            load_codes_of_x(x.data, unit, &x_low, &x_high);
+            x_low *= x_scales[unit];
+            x_high *= x_scales[unit];
 #else
             float16 x_low = vload16(2 * unit, x_values), x_high = vload16(2 * unit + 1, x_values);
 #endif

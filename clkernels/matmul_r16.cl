@@ -1,4 +1,4 @@
-/* matmul_r16.cl: weights in layout r16 and x in q8, on CPU devices of x86-64 whose compiler takes __asm__ (PoCL,
+/* matmul_r16.cl: weights in layout r16 and x in q8 or q16, on CPU devices of x86-64 whose compiler takes __asm__ (PoCL,
  * Intel's runtime): the integer multiply-add that OpenCL C has no name for. The arithmetic is that of
  * runtime/cpu/matmul_r16.h.
  *
@@ -9,6 +9,8 @@
  *          [r0 r0 r0 r0 r1 .. r15]  ...                           codes of the weight
  *        x [x0 x1 x2 x3 x0 .. x3 ]  ...                           four codes of x, the same for every row
  *          [ sum r0 |  ..  | r15 ]  8 times into 16 int32, then to float, times both scales
+ *
+ * With codes of 16 bits the sums of the high plane are multiplied by 256, and those of the low plane added to them.
  *
  * What a unit of 32 columns adds is scale * scale_x * (codes . codes_x) + offset * sum_x. Where its bytes are, a type
  * says by R16_ macros in types/<type>.clh. Two instruction sets: VNNI, vpdpbusd on 512 bits (AVX-512); without it
@@ -59,6 +61,9 @@ typedef int16 sums16;
     }
 
 INLINE void widen(sums16 *sums, int quads) {}
+
+/* From the sums of the high plane on to those of the low one. */
+INLINE void next_plane(sums16 *sums) { *sums <<= 8; }
 
 INLINE float16 to_floats(const sums16 *sums) { return convert_float16(*sums); }
 #else
@@ -113,6 +118,11 @@ INLINE void widen(sums16 *sums, int quads) {
     sums->low += pair_sums(sums->low_words);
     sums->high += pair_sums(sums->high_words);
     sums->low_words = sums->high_words = 0;
+}
+
+INLINE void next_plane(sums16 *sums) {
+    sums->low <<= 8;
+    sums->high <<= 8;
 }
 
 INLINE float16 to_floats(const sums16 *sums) {
@@ -378,11 +388,17 @@ INLINE void gemv_part(struct x_row x, const __global uchar *w, int cols, int fir
                 sums16 dot[HALVES];
 #pragma unroll
                 for (int h = 0; h < HALVES; h++) dot[h] = no_sums();
+#pragma unroll
+                for (int plane = 0; plane < PLANES; plane++) {
+                    const __global char *at = codes + 32 * (PLANES * unit + plane);
+#pragma unroll
+                    for (int h = 0; plane > 0 && h < HALVES; h++) next_plane(dot + h);
 #define ADD_QUAD(q)                                                                                                    \
-    ADD_PRODUCTS(dot + q / QUADS, block.quad[q], codes + 32 * unit, q)                                                 \
+    ADD_PRODUCTS(dot + q / QUADS, block.quad[q], at, q)                                                                \
     widen(dot + q / QUADS, q % QUADS + 1);
-                EACH_QUAD(ADD_QUAD)
+                    EACH_QUAD(ADD_QUAD)
 #undef ADD_QUAD
+                }
                 sums[s] = add_unit(&block, dot, values, sums[s]);
             }
         }
@@ -444,7 +460,6 @@ INLINE void tile_sums(const __global uchar *x, const struct rows *set, int row, 
     for (int u = 0; u < units; u++) {
         const struct block *block = panel->blocks + u;
         const int unit = first_unit + u;
-        const __global char *codes[TILE];
         sums16 dot[TILE][HALVES];
         if (next) {
 #pragma unroll
@@ -453,10 +468,18 @@ INLINE void tile_sums(const __global uchar *x, const struct rows *set, int row, 
         }
 #pragma unroll
         for (int r = 0; r < TILE; r++) {
-            codes[r] = (const __global char *)from[r].data + 32 * unit;
 #pragma unroll
             for (int h = 0; h < HALVES; h++) dot[r][h] = no_sums();
         }
+#pragma unroll
+        for (int plane = 0; plane < PLANES; plane++) {
+            const __global char *codes[TILE];
+#pragma unroll
+            for (int r = 0; r < TILE; r++) {
+                codes[r] = (const __global char *)from[r].data + 32 * (PLANES * unit + plane);
+#pragma unroll
+                for (int h = 0; plane > 0 && h < HALVES; h++) next_plane(&dot[r][h]);
+            }
 #define ADD_QUAD(q)                                                                                                    \
     {                                                                                                                  \
         const uint16 quad = block->quad[q];                                                                            \
@@ -465,8 +488,9 @@ INLINE void tile_sums(const __global uchar *x, const struct rows *set, int row, 
             widen(&dot[r][q / QUADS], q % QUADS + 1);                                                                  \
         }                                                                                                              \
     }
-        EACH_QUAD(ADD_QUAD)
+            EACH_QUAD(ADD_QUAD)
 #undef ADD_QUAD
+        }
 #pragma unroll
         for (int r = 0; r < TILE; r++) sums[r] = add_unit(block, dot[r], load_x(from[r], unit), sums[r]);
     }

@@ -48,8 +48,8 @@ INLINE void norm_rows(const __global float *x, const __global float *weights, co
     const int row = get_group_id(0), lane = get_local_id(0);
     const __global float *from = x + (ulong)row * cols;
     const struct norm norm = norm_of(from, cols, eps, centred, tree);
-#ifdef OUT0_Q8
-    __global uchar *to = out + row * q8_row_bytes(cols);
+#ifdef OUT0_CODES
+    __global uchar *to = out + row * codes_row_bytes(cols);
     for (int group = lane; group < cols / 32; group += LANES)
         store_normed(to, cols, group, from, norm, weights, offsets);
     if (lane == 0) store_padding(to, cols);

@@ -43,8 +43,8 @@ INLINE void norm_row(const __global float *from, const __global float *weights, 
 INLINE void norm_rows(int row, const __global float *x, const __global float *weights, const __global float *offsets,
                       __global uchar *out, int cols, float eps, bool centred) {
     const __global float *from = x + (ulong)row * cols;
-#ifdef OUT0_Q8
-    __global uchar *to = out + row * q8_row_bytes(cols);
+#ifdef OUT0_CODES
+    __global uchar *to = out + row * codes_row_bytes(cols);
     const struct norm norm = norm_of(from, cols, eps, centred);
     for (int group = 0; group < cols / 32; group++) store_normed(to, cols, group, from, norm, weights, offsets);
     store_padding(to, cols);

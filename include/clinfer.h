@@ -127,8 +127,8 @@ CLINFER_API void clinfer_models_free(struct clinfer_model *models, size_t count)
 
 typedef struct clinfer_engine clinfer_engine;
 
-/* What numbers between layers are rounded to for integer kernels: codes of 8 or of 16 bits, or nothing. Where only 8
- * bits can be computed with, Q16 takes these. */
+/* What numbers between layers are rounded to for integer kernels: codes of 8 or of 16 bits, or nothing. Where no kernel
+ * computes with 16, Q16 takes 8. */
 enum clinfer_activations {
     CLINFER_ACTIVATIONS_AUTO,
     CLINFER_ACTIVATIONS_F32,

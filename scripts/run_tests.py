@@ -220,7 +220,7 @@ def warm_commands(model, devices, prompts):
     models = [path for path in [model, *sorted(glob.glob("tests/data/*.gguf"))] if os.path.isfile(path)]
     for device in map(str, range(devices)):
         yield ["doctor", "--device", device]
-        for path, activations in itertools.product(models, ("f32", "q8")):
+        for path, activations in itertools.product(models, ("f32", "q8", "q16")):
             # Of each bucket of rows one: a prompt and a token alone, prompts and tokens that share a step.
             for words in (["-p", WARM_PROMPT], ["--batch", prompts]):
                 yield ["run", "-m", path, "--device", device, "--activations", activations, "--temp", "0", "-n", "4",

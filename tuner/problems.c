@@ -178,9 +178,10 @@ static enum clinfer_status add_run(struct ci_problems *problems, const struct ci
     enum clinfer_status status = ci_model_build(model, rows, sequences, CACHE_PAGES, &graph, &of_graph);
     if (status != CLINFER_OK) return status;
     /* Where runs round to 16 bits by themselves, those are the codes to tune for. */
-    bool wide = !caps->device && caps->cpu->avx512vnni;
-    enum ci_activations rounded = wide ? CI_ACTIVATIONS_AUTO : CI_ACTIVATIONS_Q8;
-    status = ci_pass_activations(&graph, kind == CI_TUNE_Q8 ? rounded : CI_ACTIVATIONS_F32, &chooser);
+    if (kind == CI_TUNE_Q8) {
+        status = ci_pass_activations(&graph, CI_ACTIVATIONS_AUTO, &chooser);
+        if (status == CLINFER_OK) status = ci_pass_activations(&graph, CI_ACTIVATIONS_Q8, &chooser);
+    }
     if (status == CLINFER_OK) status = ci_pass_fuse(&graph, &chooser);
     if (status == CLINFER_OK) status = add_graph(problems, &graph, kind, run, cycle_bytes);
     ci_graph_destroy(&graph);

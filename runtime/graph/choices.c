@@ -486,7 +486,7 @@ static const struct {
 /* Of a call with so many rows, with the kind of activations that is faster. */
 static double seconds_in_layout(const struct ci_chooser *chooser, const struct ci_node *node, int64_t rows,
                                 const struct ci_layout *layout) {
-    static const struct ci_type *const activations[] = {&ci_type_f32, &ci_type_q8};
+    static const struct ci_type *const activations[] = {&ci_type_f32, &ci_type_q8, &ci_type_q16};
     struct ci_call call;
     double best = 0;
     ci_node_call(node, &call);

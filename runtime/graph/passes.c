@@ -52,14 +52,19 @@ static bool can_afford_16_bits(const struct ci_graph *graph) {
     return bytes <= CI_16_BIT_WEIGHTS;
 }
 
-/* `rounded` reads codes of 8 bits. Who forces a variant on those has them. Instruction sets without an instruction that
- * sums four products are not ahead of the memory by as much. */
+/* `rounded` reads codes of 8 bits. Who forces a variant on those has them. */
 static bool wants_16_bits(const struct ci_node *rounded, enum ci_activations activations, bool affordable,
                           const struct ci_chooser *chooser) {
     struct ci_choice codes;
     if (activations != CI_ACTIVATIONS_AUTO) return activations == CI_ACTIVATIONS_Q16;
-    return affordable && chooser->caps->cpu->avx512vnni && ci_choices_first(chooser, rounded, &codes) &&
-           codes.origin != CI_CHOICE_FORCED;
+    return affordable && ci_choices_first(chooser, rounded, &codes) && codes.origin != CI_CHOICE_FORCED;
+}
+
+/* Whether what computes `wide`, which reads codes of 16 bits, is what the user asked for, or takes little more time. */
+static bool has_16_bits(const struct ci_node *wide, enum ci_activations activations, const struct ci_chooser *chooser) {
+    struct ci_choice choice;
+    if (!ci_choices_first(chooser, wide, &choice)) return false;
+    return activations != CI_ACTIVATIONS_AUTO || choice.variant->hides_second_plane;
 }
 
 /* The tensors of codes that the last tensor was rounded to, by whether they have 16 bits. */
@@ -86,6 +91,18 @@ static bool round_x(struct ci_graph *graph, const struct ci_node *node, bool wid
     return true;
 }
 
+/* The product with its input in codes of as many bits as it would have. false: out of memory. */
+static bool round_product(struct ci_graph *graph, const struct ci_node *node, enum ci_activations activations,
+                          bool affordable, const struct ci_chooser *chooser, struct rounded *rounded,
+                          struct ci_node *trial, bool *wide) {
+    *wide = false;
+    if (!round_x(graph, node, false, rounded, trial)) return false;
+    if (!wants_16_bits(trial, activations, affordable, chooser)) return true;
+    if (!round_x(graph, node, true, rounded, trial)) return false;
+    *wide = has_16_bits(trial, activations, chooser);
+    return *wide || round_x(graph, node, false, rounded, trial);
+}
+
 enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activations activations,
                                         const struct ci_chooser *by_place) {
     struct rounded rounded = {.source = NULL};
@@ -98,15 +115,10 @@ enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activati
         if (!node->in[CI_MATMUL_W0]->view.type->quantised || x->view.type != &ci_type_f32) continue;
         if (!ci_type_fits_cols(&ci_type_q8, x->view.cols)) continue;
         struct ci_node trial;
-        struct ci_choice choice;
-        if (!round_x(graph, node, false, &rounded, &trial)) return graph->status;
+        bool wide;
+        if (!round_product(graph, node, activations, affordable, chooser, &rounded, &trial, &wide))
+            return graph->status;
         if (!wants_codes(node, &trial, activations, chooser)) continue;
-        bool wide = wants_16_bits(&trial, activations, affordable, chooser);
-        if (wide && !round_x(graph, node, true, &rounded, &trial)) return graph->status;
-        if (wide && !ci_choices_first(chooser, &trial, &choice)) {
-            wide = false;
-            if (!round_x(graph, node, wide, &rounded, &trial)) return graph->status;
-        }
         if (rounded.is_new) {
             rounded.codes[wide] = rounded.made->out[0];
             rounded.made->next = node;

@@ -31,6 +31,8 @@ const struct ci_op *ci_op_find(const char *name) {
     return NULL;
 }
 
+bool ci_op_rounds(const struct ci_op *op) { return op == &ci_op_quantise || op->second == &ci_op_quantise; }
+
 /* Whether no launch goes beyond what the device says it can do. What it has not said (0) is no limit here; what was
  * really built is looked at again when it is bound. */
 static bool is_within_limits(const struct ci_variant *variant, const struct ci_device_caps *device,
@@ -54,18 +56,8 @@ static bool is_within_limits(const struct ci_variant *variant, const struct ci_d
     return true;
 }
 
-/* Only kernels of the CPU backend know codes of 16 bits. */
-static bool has_16_bits(const struct ci_op *op, const struct ci_call *call) {
-    for (int i = 0; i < op->inputs; i++)
-        if (call->in[i].type == &ci_type_q16) return true;
-    for (int i = 0; i < op->outputs; i++)
-        if (call->out[i].type == &ci_type_q16) return true;
-    return false;
-}
-
 bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *caps, const struct ci_call *call) {
     if ((variant->backend == CI_BACKEND_CPU) != (caps->device == NULL)) return false;
-    if (variant->backend != CI_BACKEND_CPU && has_16_bits(variant->op, call)) return false;
     for (int i = 0; i < variant->op->inputs; i++) {
         const struct ci_view *in = &call->in[i];
         if (!in->type || !(variant->op->weight_inputs >> i & 1)) continue;

@@ -153,6 +153,9 @@ struct ci_variant {
     /* Types, shapes and capabilities that it can do; NULL: all. */
     bool (*fits)(const struct ci_caps *caps, const struct ci_call *call);
 
+    /* The second plane of codes in q16 is next to free while the op waits for its weights (docs/benchmarks.md). */
+    bool hides_second_plane;
+
     /* CPU: the function for this signature, NULL when there is none. Looked up once, when the plan is made. */
     ci_cpu_function *(*cpu)(const struct ci_call *call);
 
@@ -183,6 +186,9 @@ const struct ci_op *ci_op_find(const char *name);
 /* Whether the variant can do this call here, with its defaults within the limits of the device; does not build
  * anything. */
 bool ci_variant_fits(const struct ci_variant *variant, const struct ci_caps *caps, const struct ci_call *call);
+
+/* Whether the op's output is codes, of 8 or of 16 bits by its parameter CI_QUANTISE_I_16_BITS. */
+bool ci_op_rounds(const struct ci_op *op);
 
 /* infer and reference of any op, fused ones by way of their parts. The reference of a fused op allocates what lies
  * between; CLINFER_OUT_OF_MEMORY is its only failure. */

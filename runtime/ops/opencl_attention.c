@@ -36,7 +36,7 @@ static bool is_cache_type(const struct ci_type *type) {
 /* Caches that the kernels read; rounded outputs of whole groups. */
 static bool fits_caches(const struct ci_call *call) {
     return is_cache_type(call->in[1].type) && is_cache_type(call->in[2].type) &&
-           (call->out[0].type != &ci_type_q8 || value_dim_of(call) % 32 == 0);
+           (!ci_type_planes(call->out[0].type) || value_dim_of(call) % 32 == 0);
 }
 
 #define NUMBERS                                                                                                        \
@@ -67,7 +67,7 @@ static void merge_grid(const struct ci_call *call, const int *tunables, const st
     (void)tunables;
     (void)caps;
     grid->dimensions = 2;
-    grid->global[0] = (size_t)(call->out[0].cols / (call->out[0].type == &ci_type_q8 ? 32 : 16));
+    grid->global[0] = (size_t)(call->out[0].cols / (ci_type_planes(call->out[0].type) ? 32 : 16));
     grid->global[1] = (size_t)call->out[0].rows;
     grid->local[0] = grid->local[1] = 1;
 }

@@ -65,6 +65,9 @@ static bool fits_units(const struct ci_call *call) {
     return w->cols % 32 == 0 && (w->layout != &ci_layout_r16 || has_whole_groups(call));
 }
 
+/* Whether the activations are codes, of 8 or of 16 bits. */
+static bool is_rounded(const struct ci_call *call) { return ci_type_planes(call->in[CI_MATMUL_X].type) > 0; }
+
 /* Rows of x, or pairs. */
 static int64_t rows_of(const struct ci_call *call) {
     int64_t rows = call->in[CI_MATMUL_X].rows;
@@ -226,7 +229,7 @@ static bool is_this_processor(const struct ci_caps *caps) {
 }
 
 static bool r16_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return is_this_processor(caps) && has_whole_groups(call) && call->in[CI_MATMUL_X].type == &ci_type_q8;
+    return is_this_processor(caps) && has_whole_groups(call) && is_rounded(call);
 }
 
 static bool gemm_r16_vnni_fits(const struct ci_caps *caps, const struct ci_call *call) {
@@ -278,14 +281,14 @@ static void gemm_r16_grid(const struct ci_call *call, const int *tunables, const
 LAUNCH(gemv_r16, "matmul_gemv_r16", gemv_r16_grid)
 LAUNCH(gemm_r16, "matmul_gemm_r16", gemm_r16_grid)
 
-#define R16(kind, isa, tasks, whom)                                                                                    \
+#define R16(kind, isa, hides, tasks, whom)                                                                             \
     ALL(kind##_r16_##isa, kind##_r16, .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits,   \
         .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables,           \
-        .grid_tunables = 1u << (tasks))
-R16(gemv, vnni, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, decode")
-R16(gemv, avx2, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, decode")
-R16(gemm, vnni, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, prefill")
-R16(gemm, avx2, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, prefill")
+        .grid_tunables = 1u << (tasks), .hides_second_plane = hides)
+R16(gemv, vnni, true, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, decode")
+R16(gemv, avx2, false, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, decode")
+R16(gemm, vnni, true, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, prefill")
+R16(gemm, avx2, false, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, prefill")
 
 /* ---- gemv_dot, gemv_dot_subgroup, gemm_dot: four bytes at a time ----
  *
@@ -294,7 +297,7 @@ R16(gemm, avx2, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, p
  * rounded unless the user asked for floats, as on CPU devices. */
 
 static bool dot_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return is_parallel(caps) && caps->device->dot4 && fits_units(call) && call->in[CI_MATMUL_X].type == &ci_type_q8 &&
+    return is_parallel(caps) && caps->device->dot4 && fits_units(call) && is_rounded(call) &&
            call->in[CI_MATMUL_W0].type->quantised;
 }
 
@@ -316,17 +319,17 @@ static const struct ci_tunable gemv_dot_subgroup_tunables[] = {GEMV_SUBGROUP_TUN
 
 ALL(gemv_dot, gemv_local, .name = "gemv_dot", .for_whom = "GPUs with a dot product of bytes, decode",
     .fits = gemv_dot_fits, .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
-    .tunables = gemv_dot_tunables)
+    .tunables = gemv_dot_tunables, .hides_second_plane = true)
 ALL(gemv_dot_subgroup, gemv_subgroup, .name = "gemv_dot_subgroup",
     .for_whom = "GPUs with a dot product of bytes and sub-groups, decode", .fits = gemv_dot_subgroup_fits,
     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
-    .tunables = gemv_dot_subgroup_tunables, .grid_tunables = 1u << SUBGROUP_LOCAL)
+    .tunables = gemv_dot_subgroup_tunables, .grid_tunables = 1u << SUBGROUP_LOCAL, .hides_second_plane = true)
 
 LAUNCH(gemm_dot, "matmul_gemm_dot", gemm_local_grid)
 
 ALL(gemm_dot, gemm_dot, .name = "gemm_dot", .for_whom = "GPUs with a dot product of bytes, prefill", .fits = dot_fits,
     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemm_dot.cl",
-    .tunables = gemm_local_tunables)
+    .tunables = gemm_local_tunables, .hides_second_plane = true)
 
 /* ---- gemv_vec ---- */
 
@@ -349,8 +352,7 @@ static bool gemv_vec_fits(const struct ci_caps *caps, const struct ci_call *call
 /* The same kernel, whose integer arithmetic is faster: a variant of its own before the other, so that activations are
  * rounded where nobody asked for either. */
 static bool gemv_q8_vec_fits(const struct ci_caps *caps, const struct ci_call *call) {
-    return gemv_vec_fits(caps, call) && call->in[CI_MATMUL_X].type == &ci_type_q8 &&
-           call->in[CI_MATMUL_W0].type->quantised;
+    return gemv_vec_fits(caps, call) && is_rounded(call) && call->in[CI_MATMUL_W0].type->quantised;
 }
 
 LAUNCH(gemv_vec, "matmul_gemv_vec", gemv_vec_grid)
@@ -372,7 +374,7 @@ static void gemm_expand_grid(const struct ci_call *call, const int *tunables, co
                              struct ci_grid *grid) {
     (void)tunables;
     (void)caps;
-    ci_grid_1d(grid, call->in[CI_MATMUL_X].type == &ci_type_q8 ? (size_t)call->in[CI_MATMUL_X].rows : 0);
+    ci_grid_1d(grid, is_rounded(call) ? (size_t)call->in[CI_MATMUL_X].rows : 0);
 }
 
 static void gemm_vec_grid(const struct ci_call *call, const int *tunables, const struct ci_device_caps *caps,
@@ -383,7 +385,7 @@ static void gemm_vec_grid(const struct ci_call *call, const int *tunables, const
 static size_t gemm_vec_scratch(const struct ci_call *call, const int *tunables) {
     (void)tunables;
     const struct ci_view *x = &call->in[CI_MATMUL_X];
-    return x->type == &ci_type_q8 ? (size_t)x->rows * (size_t)x->cols * sizeof(float) : 0;
+    return is_rounded(call) ? (size_t)x->rows * (size_t)x->cols * sizeof(float) : 0;
 }
 
 static bool gemm_vec_fits(const struct ci_caps *caps, const struct ci_call *call) {
@@ -407,8 +409,6 @@ ALL(gemm_vec, gemm_vec, .name = "gemm_vec", .for_whom = "CPU devices, prefill; t
 enum { CLBLAST_LEAST_ROWS = 16 };
 
 static bool is_plain(const struct ci_call *call) { return call->in[CI_MATMUL_W0].type == &ci_type_f32; }
-
-static bool is_rounded(const struct ci_call *call) { return call->in[CI_MATMUL_X].type == &ci_type_q8; }
 
 static bool has_start(const struct ci_call *call) {
     bool has = call->in[CI_MATMUL_ADDEND].type != NULL;

@@ -9,7 +9,7 @@
 
 static bool fits_portable(const struct ci_caps *caps, const struct ci_call *call) {
     (void)caps;
-    return call->out[0].type != &ci_type_q8 || call->out[0].cols % 32 == 0;
+    return !ci_type_planes(call->out[0].type) || call->out[0].cols % 32 == 0;
 }
 
 static bool fits_local(const struct ci_caps *caps, const struct ci_call *call) {

@@ -17,6 +17,7 @@
 #include "device/kernels.h"
 #include "ops/bind.h"
 #include "proof/sample_run.h"
+#include "tensor/op_params.h"
 
 /* Cases beyond this many operations prove nothing that smaller ones do not, and the reference is slow. */
 static const double MOST_OPERATIONS = 4e6;
@@ -202,23 +203,24 @@ static bool fits_case(const struct ci_caps *caps, const struct ci_variant *varia
     return ci_proof_signature(variant->op, shape, &signature) && ci_variant_fits(variant, caps, &signature);
 }
 
-/* The cheapest cases that this variant fits, those with the call's own inputs and parameters first; or the op's `own`.
- */
+/* The cheapest cases that this variant fits, those with the call's own inputs and parameters first; or what the op
+ * makes of the call. Any case serves codes of 8 and of 16 bits. */
 static int pick_cases(const struct ci_caps *caps, const struct ci_variant *variant, const struct ci_call *call,
-                      struct ci_case *own, const struct ci_case *picked[CASES]) {
+                      struct ci_case picked[CASES]) {
     const struct ci_op *op = variant->op;
     double costs[CASES];
     int count = 0;
-    picked[0] = own;
-    if (op->like) op->like(call, own);
-    if (op->like) return fits_case(caps, variant, own);
-    for (const struct ci_case *shape = op->cases; shape && shape->name; shape++) {
-        if (!same_types(op, shape, call)) continue;
+    if (op->like) op->like(call, &picked[0]);
+    if (op->like) return fits_case(caps, variant, &picked[0]);
+    for (int c = 0; op->cases && op->cases[c].name; c++) {
+        struct ci_case shape = op->cases[c];
+        if (ci_op_rounds(op)) shape.params.i[CI_QUANTISE_I_16_BITS] = call->params.i[CI_QUANTISE_I_16_BITS];
+        if (!same_types(op, &shape, call)) continue;
         double price =
-            cost(op, shape) + (memcmp(&shape->params, &call->params, sizeof shape->params) ? MOST_OPERATIONS : 0);
+            cost(op, &shape) + (memcmp(&shape.params, &call->params, sizeof shape.params) ? MOST_OPERATIONS : 0);
         if (price > 2 * MOST_OPERATIONS) continue;
-        if (!same_inputs(op, shape, call)) price += 2 * MOST_OPERATIONS;
-        if (!fits_case(caps, variant, shape)) continue;
+        if (!same_inputs(op, &shape, call)) price += 2 * MOST_OPERATIONS;
+        if (!fits_case(caps, variant, &shape)) continue;
         int place = count < CASES ? count : CASES;
         while (place > 0 && price < costs[place - 1]) place--;
         if (place == CASES) continue;
@@ -261,18 +263,17 @@ static bool first_refusal(uint64_t key) {
 
 static enum clinfer_status prove(struct ci_device *device, const struct ci_caps *caps, const struct ci_variant *variant,
                                  const int *tunables, const struct ci_call *call, uint64_t key) {
-    const struct ci_case *picked[CASES];
-    struct ci_case own;
+    struct ci_case picked[CASES];
     enum clinfer_status status = CLINFER_OK;
-    int count = pick_cases(caps, variant, call, &own, picked);
+    int count = pick_cases(caps, variant, call, picked);
     if (count == 0)
         status =
             ci_fail(CLINFER_UNSUPPORTED, "op %s has no case with these types: nothing proves it", variant->op->name);
     for (int i = 0; i < count && status == CLINFER_OK; i++) {
-        status = prove_case(device, variant, tunables, picked[i], weight_layout(variant, call));
+        status = prove_case(device, variant, tunables, &picked[i], weight_layout(variant, call));
         /* Neither a call that fails once nor bytes that were read wrongly once say anything about a kernel. */
         if (device && status != CLINFER_OK && status != CLINFER_UNSUPPORTED)
-            status = prove_case(device, variant, tunables, picked[i], weight_layout(variant, call));
+            status = prove_case(device, variant, tunables, &picked[i], weight_layout(variant, call));
     }
     if (status == CLINFER_OK) ci_proof_remember(device ? ci_device_caps(device)->key : 0, key);
     return status;

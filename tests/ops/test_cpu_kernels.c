@@ -108,7 +108,12 @@ static int check_case(const struct ci_op *op, const struct ci_case *shape) {
 static void test_variants_pass_the_gate_on_their_ops_cases(void **state) {
     (void)state;
     for (int i = 0; ci_ops[i]; i++)
-        for (const struct ci_case *shape = ci_ops[i]->cases; shape->name; shape++) check_case(ci_ops[i], shape);
+        for (const struct ci_case *shape = ci_ops[i]->cases; shape->name; shape++) {
+            struct ci_case wide = *shape;
+            wide.params.i[CI_QUANTISE_I_16_BITS] = 1;
+            check_case(ci_ops[i], shape);
+            if (ci_op_rounds(ci_ops[i])) check_case(ci_ops[i], &wide);
+        }
 }
 
 /* Rows of x around the tiles of 1, 2, 4, 8 and 16; rows of the weight around groups of 16 and streams of four. */

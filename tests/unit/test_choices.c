@@ -204,19 +204,20 @@ static void activations_are_rounded_by_the_table_or_where_that_is_clearly_faster
     assert_false(is_rounded(f, 0.7e-4, 1.0e-4));
 }
 
-/* What a product with weights of so many rows reads on the CPU backend. */
+/* What a product with weights of so many rows reads where f->caps is. */
 static const char *activations_of(struct fixture *f, int64_t weight_rows, int64_t rows, int64_t wanted,
                                   enum ci_activations activations) {
     struct ci_graph graph;
     int64_t most[CI_EXTENT_COUNT] = {[CI_EXTENT_ROWS] = rows, [CI_EXTENT_WANTED] = wanted};
-    const struct ci_chooser by_place[] = {{&f->choices, CI_PLACE_CPU, NULL, &f->caps}};
+    const struct ci_chooser chooser = {&f->choices, f->caps.device ? 1 : CI_PLACE_CPU, NULL, &f->caps},
+                            by_place[] = {chooser, chooser};
     f->x.view.type = &ci_type_f32;
     f->x.view.rows = rows;
     f->weight.view.rows = weight_rows;
     ci_graph_init(&graph, most);
     struct ci_tensor *in[CI_MAX_INPUTS] = {&f->x, &f->weight};
     assert_non_null(ci_graph_add(&graph, &ci_op_matmul, "test", in, NULL, NULL));
-    graph.last->place = CI_PLACE_CPU;
+    graph.last->place = chooser.place;
     assert_int_equal(ci_pass_activations(&graph, activations, by_place), CLINFER_OK);
     const char *name = graph.last->in[CI_MATMUL_X]->view.type->name;
     ci_graph_destroy(&graph);
@@ -247,6 +248,31 @@ static void sixteen_bits_where_they_cost_little(void **state) {
     assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q16");
     features.avx512vnni = false;
     assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q8");
+}
+
+/* By what the device's kernels have: nothing to hide a second plane behind, AVX-512 VNNI, or a dot product of bytes. */
+static void devices_have_16_bits_where_their_kernels_hide_them(void **state) {
+    struct fixture *f = *state;
+    enum { SMALL = 1024, LARGE = 1 << 20 };
+    struct ci_cpu_features features = {.name = "Some Processor 9", .avx2 = true, .avx512vnni = true};
+    f->caps = (struct ci_caps){&features, &f->device, 2};
+    assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q8");
+    assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_Q16), "q16");
+#if defined(__x86_64__)
+    strcpy(f->device.name, "pthread-Some Processor 9");
+    strcpy(f->device.platform, "Portable Computing Language");
+    assert_string_equal(activations_of(f, LARGE, 1, 1, CI_ACTIVATIONS_AUTO), "q16");
+    assert_string_equal(activations_of(f, LARGE, 4, 4, CI_ACTIVATIONS_AUTO), "q16");
+    assert_string_equal(activations_of(f, LARGE, 5, 5, CI_ACTIVATIONS_AUTO), "q8");
+    assert_string_equal(activations_of(f, SMALL, 512, 64, CI_ACTIVATIONS_AUTO), "q16");
+    features.avx512vnni = false;
+    assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q8");
+#endif
+    f->device.kind = CI_DEVICE_GPU;
+    assert_string_equal(activations_of(f, LARGE, 1, 1, CI_ACTIVATIONS_AUTO), "f32");
+    f->device.dot4 = true;
+    assert_string_equal(activations_of(f, LARGE, 1, 1, CI_ACTIVATIONS_AUTO), "q16");
+    assert_string_equal(activations_of(f, LARGE, 512, 64, CI_ACTIVATIONS_AUTO), "q8");
 }
 
 static void quarantine(struct fixture *f, const struct ci_profile_entry *entry) {
@@ -454,6 +480,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(activations_are_rounded_by_the_table_or_where_that_is_clearly_faster, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(sixteen_bits_where_they_cost_little, setup, teardown),
+        cmocka_unit_test_setup_teardown(devices_have_16_bits_where_their_kernels_hide_them, setup, teardown),
         cmocka_unit_test_setup_teardown(forced, setup, teardown),
         cmocka_unit_test_setup_teardown(forced_wrongly, setup, teardown),
         cmocka_unit_test(layers_are_split),
