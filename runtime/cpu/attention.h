@@ -8,7 +8,7 @@
  *
  * An item takes BLOCK positions at a time with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867). Few
  * queries: the lanes are dimensions; keys and values of f16 and f32 are used as they lie in the cache, and converted
- * once for up to four queries of a row; all others (and heads that are no whole vectors) are unpacked once for all
+ * once for up to six queries of a row; all others (and heads that are no whole vectors) are unpacked once for all
  * queries. Many: keys are transposed to floats [dimension][position], so that lanes are positions and no sum across
  * lanes is needed.
  *
@@ -89,40 +89,46 @@ INLINE const uint8_t *kv_at(const struct side *side, int32_t p) {
            (size_t)(side->first_col / type->block_cols * type->block_bytes);
 }
 
-/* Rows of the next block, which are asked for while this one is computed: rows of one head lie apart, and no processor
- * guesses the next ones in time. Line by line between the arithmetic: of a burst that is longer than the list of what a
- * core waits for, the rest is dropped (Zen 5, a memory of 55 GB/s: 35 GB/s by 16 lines at once, 43 so). Each of `turns`
- * pieces of the queries asks for its part. */
-struct ahead {
-    const uint8_t *keys, *values;  /* of the next block's first position */
-    size_t key_bytes, value_bytes; /* from row to row */
-    size_t key_step, value_step;   /* under VF_LANES numbers of a row */
-    int rows, turn, turns;
+/* Rows that lie BLOCK behind the block's, of this item and of the next one, which are asked for while this block is
+ * computed: rows of one head lie apart, and no processor guesses the next ones in time. Line by line between the
+ * arithmetic: of a burst that is longer than the list of what a core waits for, the rest is dropped (Zen 5, a memory of
+ * 55 GB/s: 35 GB/s by 16 lines at once, 43 so). Each piece of the queries asks for its part, every so many fours of
+ * rows. */
+struct ahead_side {
+    const uint8_t *own, *next; /* row 0 of either */
+    size_t bytes, next_bytes;  /* from row to row */
+    size_t step;               /* under VF_LANES numbers of a row */
 };
 
-/* Whether it is this piece's turn at the rows that come BLOCK behind row i and the three after it. */
-INLINE int asks_for(const struct ahead *ahead, int i) { return i < ahead->rows && i / 4 % ahead->turns == ahead->turn; }
+struct ahead {
+    struct ahead_side keys, values;
+    int own, rows,
+        skipped;    /* rows [0, own) of the block stand for own ones, [own, rows) for next ones, but `skipped` */
+    uint32_t fours; /* bit i / 4: row i of the block and the three after it are for this piece */
+};
 
-/* The line of a row that begins under the numbers d .. d + VF_LANES - 1, where one does. */
-INLINE void ask_for(const uint8_t *row, size_t step, int d) {
+_Static_assert(BLOCK / 4 <= 32, "a bit for four rows of a block");
+
+static void take_turn(struct ahead *ahead, int turn, int turns) {
+    ahead->fours = 0;
+    for (int four = turn; 4 * four < ahead->rows; four += turns) ahead->fours |= 1u << four;
+}
+
+/* What row i stands for and the next three, `bytes` from each other, or NULL. */
+INLINE const uint8_t *rows_ahead(const struct ahead *ahead, const struct ahead_side *side, int i, size_t *bytes) {
+    if (!(ahead->fours >> i / 4 & 1)) return NULL;
+    *bytes = i < ahead->own ? side->bytes : side->next_bytes;
+    return i < ahead->own ? side->own + (size_t)i * side->bytes
+                          : side->next + (size_t)(i - ahead->own + ahead->skipped) * side->next_bytes;
+}
+
+/* Of a row what begins `at` bytes in, under VF_LANES numbers, where a line begins there. */
+INLINE void ask_for(const uint8_t *row, size_t at, size_t step) {
     enum { LINE_BYTES = 64 };
-    size_t at = (size_t)(d / VF_LANES) * step;
     if (at % LINE_BYTES < step) __builtin_prefetch(row + at);
 }
 
 INLINE size_t step_bytes(const struct side *side) { return side->row_bytes * VF_LANES / (size_t)side->view->cols; }
-
-INLINE void look_ahead(const struct side *keys, const struct side *values, int32_t p, int rows, struct ahead *ahead) {
-    *ahead = (struct ahead){.key_bytes = keys->row_bytes,
-                            .value_bytes = values->row_bytes,
-                            .key_step = step_bytes(keys),
-                            .value_step = step_bytes(values),
-                            .rows = rows < BLOCK ? rows : BLOCK,
-                            .turns = 1};
-    if (rows <= 0) return;
-    ahead->keys = kv_at(keys, p);
-    ahead->values = kv_at(values, p);
-}
 
 /* ---- unpacking ---- */
 
@@ -209,15 +215,14 @@ INLINE void scores_few(const struct few *few, const float *q, int queries, float
     const struct ahead *ahead = &few->ahead;
     int i = few->first;
     for (; i + 4 <= few->end; i += 4) {
-        int asks = asks_for(ahead, i);
+        size_t bytes = 0, at = 0;
+        const uint8_t *next = rows_ahead(ahead, &ahead->keys, i, &bytes);
         vf sum[MOST_SHARED][4];
         UNROLL for (int j = 0; j < queries; j++) UNROLL for (int p = 0; p < 4; p++) sum[j][p] = vf_set(0);
-        for (int d = 0; d < few->key_dim; d += VF_LANES) {
+        for (int d = 0; d < few->key_dim; d += VF_LANES, at += ahead->keys.step) {
             vf key[4];
             UNROLL for (int p = 0; p < 4; p++) key[p] = load_kv(keys->at, keys->half, (i + p) * keys->stride + d);
-            if (asks)
-                UNROLL for (int p = 0; p < 4; p++)
-                    ask_for(ahead->keys + (size_t)(i + p) * ahead->key_bytes, ahead->key_step, d);
+            if (next) UNROLL for (int p = 0; p < 4; p++) ask_for(next + (size_t)p * bytes, at, ahead->keys.step);
             UNROLL for (int j = 0; j < queries; j++) {
                 vf numbers = vf_load(q + j * MAX_DIM + d);
                 UNROLL for (int p = 0; p < 4; p++) sum[j][p] = vf_fma(numbers, key[p], sum[j][p]);
@@ -246,9 +251,9 @@ INLINE void add_values_few(const struct few *few, const float *weight, int queri
         vf_load(out + j * MAX_DIM + d + v * VF_LANES);
     for (int i = few->first; i < few->end; i++) {
         vf value[4];
-        if (asks_for(ahead, i))
-            UNROLL for (int v = 0; v < vectors; v++)
-                ask_for(ahead->values + (size_t)i * ahead->value_bytes, ahead->value_step, d + v * VF_LANES);
+        size_t bytes = 0, step = ahead->values.step;
+        const uint8_t *next = rows_ahead(ahead, &ahead->values, i, &bytes);
+        if (next) UNROLL for (int v = 0; v < vectors; v++) ask_for(next, (size_t)(d / VF_LANES + v) * step, step);
         UNROLL for (int v = 0; v < vectors; v++) value[v] =
             load_kv(values->at, values->half, i * values->stride + d + v * VF_LANES);
         UNROLL for (int j = 0; j < queries; j++) {
@@ -392,7 +397,6 @@ static void attend_few(const struct few *few, int query, int queries, struct sta
 static void attend_rows(const struct ci_call *call, const int32_t *tile, int heads, int32_t p, int n, struct few *few,
                         struct state *state) {
     int pieces = (heads + SHARED - 1) / SHARED;
-    few->ahead.turns = tile[CI_TILE_COUNT] * pieces;
     for (int row = 0; row < tile[CI_TILE_COUNT]; row++) {
         int32_t from, to;
         ci_attention_range(&call->params, tile[CI_TILE_POSITION] + row, tile[CI_TILE_LENGTH], &from, &to);
@@ -400,7 +404,7 @@ static void attend_rows(const struct ci_call *call, const int32_t *tile, int hea
         few->end = to - p < n ? to - p : n;
         for (int piece = 0; piece < pieces; piece++) {
             int first = heads * piece / pieces, last = heads * (piece + 1) / pieces;
-            few->ahead.turn = row * pieces + piece;
+            take_turn(&few->ahead, row * pieces + piece, tile[CI_TILE_COUNT] * pieces);
             attend_few(few, row * heads + first, last - first, state);
         }
     }
@@ -425,40 +429,84 @@ static void load_queries(const struct ci_call *call, const int32_t *tile, int fi
     }
 }
 
-static void attend(const struct ci_call *call, const int32_t *tile, int first_head, int heads, struct state *state) {
-    int group = call->params.i[CI_ATTENTION_I_HEADS] / call->params.i[CI_ATTENTION_I_KV_HEADS];
+/* What an item reads: heads from first_head on, which share a kv head, of a tile. */
+struct item {
+    const int32_t *tile;
+    int first_head, heads;
+    struct side keys, values;
+    int32_t start, end; /* positions */
+};
+
+static struct item item_of(const struct ci_call *call, const int32_t *tile, int first_head, int heads) {
+    int kv_head = first_head / (call->params.i[CI_ATTENTION_I_HEADS] / call->params.i[CI_ATTENTION_I_KV_HEADS]);
     int value_dim = (int)(call->out[0].cols / call->params.i[CI_ATTENTION_I_HEADS]);
-    struct side keys = side_of(call, 1, tile, first_head / group, call->params.i[CI_ATTENTION_I_HEAD_DIM]);
-    struct side values = side_of(call, 2, tile, first_head / group, value_dim);
-    int queries = tile[CI_TILE_COUNT] * heads;
-    int32_t start, end;
-    assert(queries <= MAX_QUERIES && keys.dim <= MAX_DIM && values.dim <= MAX_DIM);
+    struct item item = {.tile = tile,
+                        .first_head = first_head,
+                        .heads = heads,
+                        .keys = side_of(call, 1, tile, kv_head, call->params.i[CI_ATTENTION_I_HEAD_DIM]),
+                        .values = side_of(call, 2, tile, kv_head, value_dim)};
+    ci_attention_tile_range(&call->params, tile, &item.start, &item.end);
+    return item;
+}
+
+/* What is asked for in the block from position p on. */
+static void look_ahead(const struct item *item, const struct item *next, int32_t p, struct ahead *ahead) {
+    const struct side *keys = &item->keys, *values = &item->values;
+    int32_t left = item->end - p - BLOCK, rows = 0;
+    *ahead = (struct ahead){.keys = {.bytes = keys->row_bytes, .step = step_bytes(keys)},
+                            .values = {.bytes = values->row_bytes, .step = step_bytes(values)},
+                            .rows = BLOCK};
+    if (left > 0) {
+        ahead->own = left < BLOCK ? (left + 3) / 4 * 4 : BLOCK;
+        ahead->keys.own = kv_at(keys, p + BLOCK);
+        ahead->values.own = kv_at(values, p + BLOCK);
+    } else {
+        ahead->skipped = -left / 4 * 4;
+    }
+    if (next) {
+        /* No more than lies in one page. */
+        rows = CI_PAGE_ROWS - next->start % CI_PAGE_ROWS;
+        if (rows > next->end - next->start) rows = next->end - next->start;
+        ahead->keys.next = kv_at(&next->keys, next->start);
+        ahead->values.next = kv_at(&next->values, next->start);
+        ahead->keys.next_bytes = next->keys.row_bytes;
+        ahead->values.next_bytes = next->values.row_bytes;
+    }
+    if (ahead->own + rows - ahead->skipped < BLOCK) ahead->rows = ahead->own + rows - ahead->skipped;
+}
+
+/* `next` is what this thread computes after it, or NULL. */
+static void attend(const struct ci_call *call, const struct item *item, const struct item *next, struct state *state) {
+    const struct side *keys = &item->keys, *values = &item->values;
+    const int32_t *tile = item->tile, end = item->end;
+    int queries = tile[CI_TILE_COUNT] * item->heads;
+    assert(queries <= MAX_QUERIES && keys->dim <= MAX_DIM && values->dim <= MAX_DIM);
     float cap = call->params.f[CI_ATTENTION_F_SOFTCAP];
-    load_queries(call, tile, first_head, heads, values.padded, state);
-    ci_attention_tile_range(&call->params, tile, &start, &end);
-    for (int32_t p = start / BLOCK * BLOCK; p < end; p += BLOCK) {
-        int n = end - p < BLOCK ? end - p : BLOCK, skip = start > p ? start - p : 0;
+    load_queries(call, tile, item->first_head, item->heads, values->padded, state);
+    for (int32_t p = item->start / BLOCK * BLOCK; p < end; p += BLOCK) {
+        int n = end - p < BLOCK ? end - p : BLOCK, skip = item->start > p ? item->start - p : 0;
         if (queries < MANY) {
-            struct few few = {.keys = block_of(&keys, p, skip, n, state->k),
-                              .values = block_of(&values, p, skip, n, state->v),
-                              .key_dim = keys.padded,
-                              .value_dim = values.padded,
+            struct few few = {.keys = block_of(keys, p, skip, n, state->k),
+                              .values = block_of(values, p, skip, n, state->v),
+                              .key_dim = keys->padded,
+                              .value_dim = values->padded,
                               .cap = cap};
-            look_ahead(&keys, &values, p + BLOCK, end - p - BLOCK, &few.ahead);
-            attend_rows(call, tile, heads, p, n, &few, state);
+            look_ahead(item, next, p, &few.ahead);
+            attend_rows(call, tile, item->heads, p, n, &few, state);
             continue;
         }
-        load_block(&keys, &values, p, skip, n, state);
-        scores_many(keys.padded, queries, state);
+        load_block(keys, values, p, skip, n, state);
+        scores_many(keys->padded, queries, state);
         for (int i = 0; i < queries; i++) {
             int32_t from, to;
-            ci_attention_range(&call->params, tile[CI_TILE_POSITION] + i / heads, tile[CI_TILE_LENGTH], &from, &to);
+            ci_attention_range(&call->params, tile[CI_TILE_POSITION] + i / item->heads, tile[CI_TILE_LENGTH], &from,
+                               &to);
             from = from - p < 0 ? 0 : from - p < BLOCK ? from - p : BLOCK;
             to = to - p < n ? to - p : n;
             if (cap > 0) cap_scores(state->weight[i], cap);
-            weigh(state, i, from, to, values.padded);
+            weigh(state, i, from, to, values->padded);
         }
-        values_many(values.padded, queries, state);
+        values_many(values->padded, queries, state);
     }
 }
 
@@ -487,36 +535,56 @@ INLINE void store(const struct ci_call *call, const int32_t *tile, int first_hea
     }
 }
 
-/* Heads of one tile that share a kv head. */
-INLINE void attend_heads(const struct ci_call *call, const int32_t *tile, int first_head, int count,
+/* Heads of one tile that share a kv head; `next` is what this thread computes after them. */
+INLINE void attend_heads(const struct ci_call *call, const struct item *all, const struct item *next,
                          struct state *state) {
-    int most = MAX_QUERIES / tile[CI_TILE_COUNT];
-    while (count > 0) {
-        int fit = most < count ? most : count;
-        attend(call, tile, first_head, fit, state);
-        store(call, tile, first_head, fit, state);
-        first_head += fit;
-        count -= fit;
+    int most = MAX_QUERIES / all->tile[CI_TILE_COUNT];
+    for (int done = 0; done < all->heads; done += most) {
+        struct item some = *all;
+        some.first_head += done;
+        some.heads = all->heads - done < most ? all->heads - done : most;
+        attend(call, &some, done + most < all->heads ? NULL : next, state);
+        store(call, some.tile, some.first_head, some.heads, state);
     }
+}
+
+/* What this thread computes from `at` on, which moves behind it: by kv heads in turn, or its share of query heads.
+ * False: no more. */
+struct walk {
+    int64_t at, end, step;
+    bool by_heads;
+};
+
+static bool next_item(const struct ci_call *call, struct walk *walk, struct item *item) {
+    const int32_t *tiles = call->in[3].data;
+    int heads = call->params.i[CI_ATTENTION_I_HEADS], kv_heads = call->params.i[CI_ATTENTION_I_KV_HEADS];
+    int group = heads / kv_heads, first_head, count = group;
+    int64_t tile, per_tile = walk->by_heads ? heads : kv_heads;
+    if (walk->at >= walk->end) return false;
+    tile = walk->at / per_tile;
+    first_head = (int)(walk->at % per_tile) * (walk->by_heads ? 1 : group);
+    if (walk->by_heads) {
+        count = group - first_head % group;
+        if (walk->end - walk->at < count) count = (int)(walk->end - walk->at);
+    }
+    walk->at += walk->by_heads ? count : walk->step;
+    *item = item_of(call, tiles + tile * CI_TILE_COLS, first_head, count);
+    return true;
 }
 
 /* Of type q8, q16 or f32, as out[0] says. */
 void SIMD_NAME(ci_cpu_attention)(const struct ci_call *call, int thread, int threads) {
     struct state state;
-    const int32_t *tiles = call->in[3].data;
-    int heads = call->params.i[CI_ATTENTION_I_HEADS], kv_heads = call->params.i[CI_ATTENTION_I_KV_HEADS];
-    int group = heads / kv_heads;
-    int64_t items = call->in[3].rows * kv_heads, first, last;
-    if (items >= 4 * threads) {
-        for (int64_t item = thread; item < items; item += threads)
-            attend_heads(call, tiles + item / kv_heads * CI_TILE_COLS, (int)(item % kv_heads) * group, group, &state);
-        return;
+    struct item items[2];
+    int64_t tiles = call->in[3].rows, items_in_all = tiles * call->params.i[CI_ATTENTION_I_KV_HEADS];
+    struct walk walk = {.at = thread, .end = items_in_all, .step = threads};
+    if (items_in_all < 4 * threads) {
+        walk.by_heads = true;
+        ci_share(tiles * call->params.i[CI_ATTENTION_I_HEADS], 1, thread, threads, &walk.at, &walk.end);
     }
-    ci_share(call->in[3].rows * heads, 1, thread, threads, &first, &last);
-    while (first < last) {
-        int head = (int)(first % heads), rest = group - head % group;
-        int count = last - first < rest ? (int)(last - first) : rest;
-        attend_heads(call, tiles + first / heads * CI_TILE_COLS, head, count, &state);
-        first += count;
+    bool more = next_item(call, &walk, &items[0]);
+    for (int i = 0; more; i ^= 1) {
+        more = next_item(call, &walk, &items[i ^ 1]);
+        attend_heads(call, &items[i], more ? &items[i ^ 1] : NULL, &state);
     }
 }
