@@ -729,6 +729,10 @@ struct clinfer_router_options {
      * requests go there; each failure doubles that, up to retry_most_seconds (0: 600). 0: never, as for one that hung.
      */
     double retry_seconds, retry_most_seconds;
+
+    /* Programs that were built for a device are saved for the next process while nobody asks, and when the router is
+     * closed: then for so many seconds, and the one that is under way; 0: all of them. */
+    double save_seconds;
 };
 
 enum clinfer_rung_kind { CLINFER_RUNG_DEVICE, CLINFER_RUNG_CPU, CLINFER_RUNG_REMOTE };

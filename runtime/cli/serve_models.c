@@ -103,6 +103,7 @@ static enum clinfer_status name_model(struct ci_serve_models *models, struct ci_
 static enum clinfer_status read_router(struct ci_serve_models *models, struct ci_serve_flags *flags) {
     struct clinfer_router_options *router = &models->router;
     router->watchdog_seconds = flags->watchdog;
+    router->save_seconds = 3;   /* who stops a server, or sends a model out, waits for it */
     router->retry_seconds = 30; /* a device that failed is tried again, doubling to ten minutes */
     enum clinfer_status status = ci_engine_flags_without_model(&flags->engine, &router->engine);
     if (status == CLINFER_OK)

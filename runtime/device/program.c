@@ -20,6 +20,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/stop.h"
 #include "base/threads.h"
 #include "base/watch.h"
 #include "device/internal.h"
@@ -384,19 +385,22 @@ static void save(struct ci_device *device, struct ci_program *program) {
     free(binary.bytes);
 }
 
-void ci_device_save_programs(struct ci_device *device) {
-    bool stored = false;
-    if (!device->cache_folder) return;
+bool ci_device_save_program(struct ci_device *device) {
+    struct ci_program *program = device->cache_folder ? device->programs : NULL;
+    while (program && !(program->handle && program->unsaved)) program = program->next;
+    if (!program) return false;
     const struct ci_watch_pause pause = ci_watch_pause();
-    for (struct ci_program *program = device->programs; program; program = program->next) {
-        if (!program->handle || !program->unsaved) continue;
-        ci_watch_begin(CI_WATCH_BUILD, 0); /* PoCL compiles for a binary, once more */
-        save(device, program);
-        program->unsaved = false; /* even if it failed: once is enough to have tried */
-        stored = true;
-    }
+    ci_watch_begin(CI_WATCH_BUILD, 0); /* PoCL compiles for a binary, once more */
+    save(device, program);
+    program->unsaved = false; /* even if it failed: once is enough to have tried */
     ci_watch_resume(&pause);
-    if (stored) ci_program_cache_trim(device->cache_folder, cache_limit);
+    ci_program_cache_trim(device->cache_folder, cache_limit);
+    return true;
+}
+
+void ci_device_save_programs(struct ci_device *device) {
+    while (!ci_stop_is_asked() && ci_device_save_program(device)) {
+    }
 }
 
 void ci_programs_destroy(struct ci_device *device) {

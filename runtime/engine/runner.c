@@ -342,9 +342,34 @@ static void rest(struct ci_runner *runner, bool *tidy) {
     ci_watch_begin_alone(0);
 }
 
+static bool is_late(const struct ci_runner *runner) {
+    return runner->close_until > 0 && ci_now() > runner->close_until;
+}
+
+/* Saving programs: for who comes, or where closing may take no longer. */
+static bool stops_saving(void *user) {
+    struct ci_runner *runner = user;
+    pthread_mutex_lock(&runner->lock);
+    bool stops = runner->abandoned || any(runner, CI_TASK_WAITS) || is_late(runner);
+    pthread_mutex_unlock(&runner->lock);
+    return stops;
+}
+
+/* The text is out: who wants more of it waits for one program at most. Returns whether some are left. With the lock
+ * held, which is let go of meanwhile. */
+static bool save_programs(struct ci_runner *runner) {
+    pthread_mutex_unlock(&runner->lock);
+    ci_stop_by(stops_saving, runner);
+    bool all = ci_engine_save_programs(runner->engine);
+    ci_stop_by(NULL, NULL);
+    ci_watch_begin_alone(0);
+    pthread_mutex_lock(&runner->lock);
+    return !all && !is_late(runner);
+}
+
 /* Until it is closed or abandoned. With the lock held. */
 static void serve(struct ci_runner *runner) {
-    bool computed = false, tidy = false;
+    bool computed = runner->own.prove, tidy = false;
     struct clinfer_engine_stats seen;
     while (!runner->abandoned) {
         destroy_seats(runner);
@@ -359,12 +384,8 @@ static void serve(struct ci_runner *runner) {
         } else if (any(runner, CI_TASK_WAITS) || runner->leaving) {
             continue;
         } else if (computed) {
-            /* The text is out: who wants more of it has to wait for this. */
-            computed = tidy = false;
-            pthread_mutex_unlock(&runner->lock);
-            ci_engine_save_programs(runner->engine);
-            ci_watch_begin_alone(0);
-            pthread_mutex_lock(&runner->lock);
+            tidy = false;
+            computed = save_programs(runner);
         } else if (may_close(runner) && !any_prepares(runner)) {
             break;
         } else {
@@ -408,7 +429,9 @@ static void *work(void *argument) {
     enum clinfer_status status =
         ci_engine_open_on(&runner->options, &runner->rung.devices, CI_ENGINE_PROVEN, &engine, &of_device);
     if (status == CLINFER_OK && runner->own.prove) {
+        engine->saves_later = true; /* requests wait for the proof already */
         status = ci_engine_prove(engine);
+        engine->saves_later = false;
         of_device = true;
         if (status != CLINFER_OK) close_failed(status, &engine);
         ci_memory_give_back(); /* of loading, building and proving; who is to be proven will stay */
@@ -431,7 +454,9 @@ static void *work(void *argument) {
     pthread_mutex_unlock(&runner->lock);
     if (abandoned) return NULL; /* nobody waits, and what the driver does cannot be known */
     ci_watch_begin(CI_WATCH_BUILD, 0);
+    ci_stop_by(stops_saving, runner);
     clinfer_engine_close(engine);
+    ci_stop_by(NULL, NULL);
     ci_memory_give_back();
     ci_watch_begin(CI_WATCH_IDLE, 0);
     pthread_mutex_lock(&runner->lock);
@@ -604,6 +629,7 @@ bool ci_runner_close(struct ci_runner *runner, const struct ci_watch_limits *lim
     double silent, start = ci_now();
     pthread_mutex_lock(&runner->lock);
     runner->closing = runner->must_close = true;
+    if (runner->own.save_seconds > 0) runner->close_until = start + runner->own.save_seconds;
     pthread_cond_broadcast(&runner->changed);
     while (!runner->closed) {
         bool in_vain = !runner->opened && ci_now() - start > patience;

@@ -44,7 +44,7 @@ struct ci_task_request {
     struct clinfer_session_options sampling; /* NAN, -1: the model's own; copied with what it points to */
     int max_tokens;
     bool ignore_end, no_cache;
-    struct ci_cancel *cancel; /* the task becomes an owner of it; NULL: only ci_task_cancel() ends it */
+    struct ci_cancel *cancel;              /* the task becomes an owner of it; NULL: only ci_task_cancel() ends it */
     const struct clinfer_grammar *grammar; /* copied; NULL: any answer */
     clinfer_text_callback *callback;       /* comes from the runner's thread, one at a time, and may take its time */
     clinfer_text_callback *reasoning;      /* the same for that part of the text; NULL: `callback` gets all of it */
@@ -83,7 +83,8 @@ struct ci_task_view {
 };
 
 struct ci_runner_options {
-    bool prove;  /* the engine counts as open when it has computed something: prove.h */
+    bool prove;          /* the engine counts as open when it has computed something: prove.h */
+    double save_seconds; /* when it closes: for saving programs that were built; 0: until all are */
     sem_t *bell; /* NULL, or posted when the engine is open, or is not, when a task is done and when the runner is
                   * closed, until it is abandoned */
 };

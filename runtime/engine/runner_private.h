@@ -68,6 +68,7 @@ struct ci_runner {
     /* under lock */
     bool opened, of_device, abandoned, closing, closed;
     bool talks;                 /* a text callback is under way */
+    double close_until;         /* of ci_now(): programs are saved no longer; 0: they are */
     bool must_close;            /* whatever seats there are: nobody is left to release them */
     enum clinfer_status status; /* of opening */
     char message[1024];

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/require.h"
+#include "base/stop.h"
 #include "engine/engine_private.h"
 #include "trace/probes.h"
 
@@ -364,16 +365,23 @@ bool ci_engine_turn(clinfer_engine *engine) {
 /* Programs built in this process are kept for the next when their kernels have run and nobody waits for text: on PoCL
  * saving compiles once more. Costs nothing when there are none. Called with the lock held, by the leader. */
 static void save_programs_when_idle(struct clinfer_engine *engine) {
+    if (engine->saves_later) return;
     for (const struct clinfer_session *s = engine->sessions; s; s = s->next)
         if (s->state == CI_SESSION_ACTIVE) return;
     ci_engine_make_chain(engine);
     for (int i = 0; i < engine->device_count; i++) ci_device_save_programs(engine->devices[i]);
 }
 
-void ci_engine_save_programs(clinfer_engine *engine) {
-    if (ci_engine_lead(engine) != CLINFER_OK) return;
-    save_programs_when_idle(engine);
-    ci_engine_stop_leading(engine);
+/* Guests come in between two. */
+bool ci_engine_save_programs(clinfer_engine *engine) {
+    bool saved = true;
+    while (saved && !ci_stop_is_asked()) {
+        if (ci_engine_lead(engine) != CLINFER_OK) return true;
+        saved = false;
+        for (int i = 0; i < engine->device_count && !saved; i++) saved = ci_device_save_program(engine->devices[i]);
+        ci_engine_stop_leading(engine);
+    }
+    return !saved;
 }
 
 /* Computes steps until the session's request is done; between steps others may come in. Called and left with the lock

@@ -57,7 +57,8 @@ bool ci_session_is_active(clinfer_session *session);
 /* Tokens of the session's request whose keys and values are in the caches, or were before a step that is under way. */
 size_t ci_session_computed(clinfer_session *session);
 
-/* To be called when nothing is active: what was built is kept for the next process. */
-void ci_engine_save_programs(clinfer_engine *engine);
+/* To be called when nothing is active: what was built is kept for the next process. false: it was to stop before the
+ * end (base/stop.h). */
+bool ci_engine_save_programs(clinfer_engine *engine);
 
 #endif

@@ -102,6 +102,9 @@ static enum clinfer_status check_options(const struct clinfer_router_options *op
     if (!(options->watchdog_seconds >= 0))
         return ci_fail(CLINFER_INVALID_ARGUMENT, "router options: watchdog_seconds: %g, must be 0 or more",
                        options->watchdog_seconds);
+    if (!(options->save_seconds >= 0))
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "router options: save_seconds: %g, must be 0 or more",
+                       options->save_seconds);
     return CLINFER_OK;
 }
 

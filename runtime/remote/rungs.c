@@ -46,7 +46,8 @@ static enum clinfer_status reserve_end(struct clinfer_router *router) {
 static enum clinfer_status open_runner(struct clinfer_router *router, int index, bool prove,
                                        struct ci_runner **runner) {
     struct clinfer_engine_options options = options_of(router, index);
-    const struct ci_runner_options own = {.prove = prove, .bell = &router->bell};
+    const struct ci_runner_options own = {
+        .prove = prove, .save_seconds = router->options.save_seconds, .bell = &router->bell};
     enum clinfer_status status = reserve_end(router);
     return status == CLINFER_OK ? ci_runner_create(&options, &router->rungs[index].place, &own, runner) : status;
 }

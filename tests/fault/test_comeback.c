@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "support/asserts.h"
 #include "support/layer.h"
+#include "support/process.h"
 
 #define TINY_MODEL "tests/data/llama_tiny.gguf"
 
@@ -27,6 +28,7 @@ static clinfer_router *router;
 static clinfer_conversation *conversation;
 static char text[TEXT];
 static size_t length;
+static double save_seconds;
 
 static bool hear(void *user, const char *piece, size_t bytes) {
     (void)user;
@@ -47,7 +49,8 @@ static void open_router(double watchdog_seconds) {
                                                    .watchdog_seconds = watchdog_seconds,
                                                    .prove = true,
                                                    .retry_seconds = 0.3,
-                                                   .retry_most_seconds = 1};
+                                                   .retry_most_seconds = 1,
+                                                   .save_seconds = save_seconds};
     clinfer_session_options_default(NULL, &sampling);
     sampling.temperature = 0;
     assert_ok(clinfer_router_open(&options, &router));
@@ -239,12 +242,36 @@ static void test_a_device_that_hung_stays_away(void **state) {
     close_router();
 }
 
+/* What it has built is saved while nobody asks, between requests that come meanwhile; and at the end for a while. */
+static void test_saving_programs_holds_up_nobody(void **state) {
+    (void)state;
+    const char *before = getenv("XDG_CACHE_HOME");
+    char *kept = before ? strdup(before) : NULL;
+    setenv("XDG_CACHE_HOME", process_folder(), 1);
+    save_seconds = 0.5;
+    open_router(60);
+    layer_arm("clGetProgramInfo@1+:delay/500"); /* asked twice for each program */
+    assert_int_equal(ask()->answered, 0);
+    double asked = ci_now();
+    ask();
+    assert_true(ci_now() - asked < 4);
+    double closed = ci_now();
+    close_router();
+    assert_true(ci_now() - closed < 8);
+    long calls = layer_calls("clGetProgramInfo");
+    if (calls < 2 || calls > 20) fail_msg("%ld calls, %ld all, %ld strikes", calls, layer_calls("*"), layer_strikes());
+    layer_disarm();
+    save_seconds = 0;
+    if (kept) setenv("XDG_CACHE_HOME", kept, 1);
+    if (!kept) unsetenv("XDG_CACHE_HOME");
+    free(kept);
+}
+
 /* With a thread in a driver the process must end like this. */
 static int run(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_failed_device_comes_back),
-        cmocka_unit_test(test_what_helped_out_closes),
-        cmocka_unit_test(test_what_was_shown_stays_open),
+        cmocka_unit_test(test_a_failed_device_comes_back),    cmocka_unit_test(test_what_helped_out_closes),
+        cmocka_unit_test(test_what_was_shown_stays_open),     cmocka_unit_test(test_saving_programs_holds_up_nobody),
         cmocka_unit_test(test_a_device_that_hung_stays_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
