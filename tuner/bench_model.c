@@ -133,15 +133,19 @@ static enum clinfer_status run_round(const struct side sides[2], const struct ci
     return status;
 }
 
-/* Slower by a tenth in each of the first rounds, whatever was timed. */
+/* Of the first rounds how many times as long the second side took. */
+static double first_ratio(const double *pairs) {
+    double sums[2] = {0};
+    for (int i = 0; i < 2 * HOPELESS_ROUNDS; i++) sums[i % 2] += pairs[i];
+    return sums[1] / sums[0];
+}
+
+/* Slower by so much in the first rounds, whatever was timed. */
 static bool is_hopeless(const struct ci_worker_model *model, int rounds) {
-    const double far = 1.1;
-    if (rounds < HOPELESS_ROUNDS) return false;
-    for (int i = 0; i < rounds; i++) {
-        if (i < model->decode_rounds && model->decode[2 * i + 1] < far * model->decode[2 * i]) return false;
-        if (i < model->prefill_rounds && model->prefill[2 * i + 1] < far * model->prefill[2 * i]) return false;
-    }
-    return true;
+    bool decode = model->decode_rounds >= HOPELESS_ROUNDS, prefill = model->prefill_rounds >= HOPELESS_ROUNDS;
+    if (!(model->give_up > 0) || rounds != HOPELESS_ROUNDS || !(decode || prefill)) return false;
+    return (!decode || first_ratio(model->decode) >= model->give_up) &&
+           (!prefill || first_ratio(model->prefill) >= model->give_up);
 }
 
 enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struct ci_worker_model *model) {
@@ -163,7 +167,7 @@ enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struc
     if (status == CLINFER_OK) status = warm_up(sides, model, &tokens);
     double now = ci_now(), end = fmin(start + model->seconds, now + model->rounds_seconds), longest = 0;
     while ((round < model->decode_rounds || round < model->prefill_rounds) && now + longest < end &&
-           status == CLINFER_OK && !(model->give_up && is_hopeless(model, round))) {
+           status == CLINFER_OK && !is_hopeless(model, round)) {
         double before = now;
         status = run_round(sides, model, round++, tokens);
         now = ci_now();

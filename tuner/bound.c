@@ -16,6 +16,20 @@ static double limit_of(const struct ci_tuner *tuner, int problem, bool *by_memor
     return fmax(item->bytes / bandwidth, item->operations / peak);
 }
 
+double ci_tuner_f32_time(const struct ci_tuner *tuner, int model, int run) {
+    double seconds[CI_TUNE_KINDS] = {0}, timed[CI_TUNE_KINDS] = {0};
+    for (int i = 0; i < tuner->problems->use_count; i++) {
+        const struct ci_tune_use *use = &tuner->problems->uses[i];
+        if (use->model != model || use->run != run) continue;
+        seconds[use->kind] += use->calls * tuner->seconds[use->problem];
+        if (tuner->tuned[use->problem].timed) timed[use->kind] += use->calls * tuner->seconds[use->problem];
+    }
+    /* What was not timed is an estimate. */
+    for (int kind = 0; kind < CI_TUNE_KINDS; kind++)
+        if (!(2 * timed[kind] > seconds[kind])) return 0;
+    return seconds[CI_TUNE_F32] / seconds[CI_TUNE_Q8];
+}
+
 static int faster_kind(const struct ci_tuner *tuner, int model, int run) {
     double seconds[CI_TUNE_KINDS] = {0};
     for (int i = 0; i < tuner->problems->use_count; i++) {

@@ -21,6 +21,10 @@ enum { CONTEXT = 128, DEEP_CONTEXT = 1024, SHORT_PROMPT = 128, PROMPT_TOKENS = 5
  * and that have to be left for one. */
 static const double worth = 0.98, most_seconds = 12, least_seconds = 1.5;
 
+/* A value that in the first three rounds takes so many times as long needs no more: it is not worth keeping; or, of
+ * what is told in any case, it is far behind. What kernels alone say takes so much longer needs no round at all. */
+static const double hopeless = 0.995, far_behind = 1.1, foreseen = 1.25;
+
 typedef char word[CI_SETTING_WORD_BYTES];
 
 /* ---- the settings ---- */
@@ -40,14 +44,15 @@ static int thread_values(const struct ci_tuner *tuner, word *values) {
 }
 
 static int activation_values(const struct ci_tuner *tuner, word *values) {
-    strcpy(values[0], "f32");
-    strcpy(values[1], tuner->options->caps->device ? "q8" : "q16");
+    (void)tuner;
+    strcpy(values[0], "q16");
+    strcpy(values[1], "f32");
     return 2;
 }
 
-/* Less true than what `auto` takes on the CPU backend. */
+/* Less true than what `auto` takes where it can afford more. */
 static int rough_values(const struct ci_tuner *tuner, word *values) {
-    if (tuner->options->caps->device) return 0;
+    (void)tuner;
     strcpy(values[0], "q8");
     return 1;
 }
@@ -104,8 +109,8 @@ static void set_pages(struct ci_profile_settings *settings, const char *value) {
 
 enum { DECODE = 1, PROMPT = 2 };
 
-/* In the order in which they are measured. A setting may be kept where answers stay as true as they are: f32 is truer
- * than what `auto` takes, which on devices is q8. */
+/* In the order in which they are measured, what gains most where it gains first; those that are only told come behind
+ * the steps of several rows. A setting may be kept where answers stay as true as they are. */
 static const struct setting {
     const char *name;
     int runs;       /* what it concerns */
@@ -117,9 +122,9 @@ static const struct setting {
 } settings[] = {
     {"place", DECODE | PROMPT, false, place_values, NULL, A_PLACE, false},
     {"threads", DECODE | PROMPT, true, thread_values, set_threads, A_SETTING, false},
-    {"activations", DECODE | PROMPT, false, activation_values, set_activations, A_SETTING, false},
     {"batch", PROMPT, true, batch_values, set_batch, A_SETTING, false},
     {"pages", DECODE | PROMPT, false, page_values, set_pages, A_SETTING, false},
+    {"activations", DECODE | PROMPT, false, activation_values, set_activations, A_SETTING, false},
     {"activations", DECODE | PROMPT, false, rough_values, set_activations, A_SETTING, true},
     {"KV cache", DECODE, false, cache_values, NULL, A_CACHE_TYPE, true},
 };
@@ -208,7 +213,7 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
                              .setting = name,
                              .context = setting->kind == A_CACHE_TYPE ? DEEP_CONTEXT : CONTEXT,
                              .prompt = setting->runs == PROMPT ? PROMPT_TOKENS : SHORT_PROMPT,
-                             .give_up = true,
+                             .give_up = setting->reported ? far_behind : hopeless,
                              .rounds = FIRST_ROUNDS,
                              .no_decode = !(setting->runs & DECODE),
                              .no_prefill = !(setting->runs & PROMPT)};
@@ -289,6 +294,18 @@ static struct ci_tune_setting *add_result(struct ci_tuner *tuner, int model, con
     return added;
 }
 
+/* Kernels in f32 were timed. */
+static bool is_foreseen(const struct settling *settling, const struct setting *setting, const char *value,
+                        struct ci_tune_setting *result) {
+    if (setting->kind != A_SETTING || setting->set != set_activations || strcmp(value, "f32") != 0) return false;
+    double decode = ci_tuner_f32_time(settling->tuner, settling->model, CI_TUNE_DECODE);
+    double prompt = ci_tuner_f32_time(settling->tuner, settling->model, CI_TUNE_PROMPT);
+    if (fmin(decode, prompt) < foreseen) return false;
+    result->what = CI_TUNE_NO_BETTER;
+    snprintf(result->reason, sizeof result->reason, "its kernels take %.1f and %.1f times as long", decode, prompt);
+    return true;
+}
+
 static enum clinfer_status settle_one(struct settling *settling, const struct setting *setting) {
     word values[MOST_VALUES + 1];
     int count = setting->values(settling->tuner, values);
@@ -300,6 +317,7 @@ static enum clinfer_status settle_one(struct settling *settling, const struct se
         if (setting->kind == A_SETTING && !changes(&settling->now, setting, values[i])) continue;
         struct ci_tune_setting *result = add_result(settling->tuner, settling->model, setting, values[i]);
         if (!result) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of settings");
+        if (is_foreseen(settling, setting, values[i], result)) continue;
         if (settling->end - ci_now() < least_seconds || ci_tuner_stopped(settling->tuner)) continue;
         status = try_value(settling, setting, values[i], result);
         bool slower = result->all.ratio > 0 && result->all.high < 1;
@@ -330,8 +348,11 @@ static enum clinfer_status settle(struct ci_tuner *tuner, int model, double end)
                 asprintf(&settling.paths[1], "%s" CI_PROFILE_OTHER_TRIAL, tuner->result->path) >= 0;
     if (!made) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the profile");
     status = write_profile(tuner, model, settling.paths[0], &settling.now);
-    for (int i = 0; i < SETTINGS && status == CLINFER_OK; i++) status = settle_one(&settling, &settings[i]);
-    if (status == CLINFER_OK) status = time_steps(&settling);
+    for (int told = 0; told < 2; told++) {
+        for (int i = 0; i < SETTINGS && status == CLINFER_OK; i++)
+            if (settings[i].reported == told) status = settle_one(&settling, &settings[i]);
+        if (!told && status == CLINFER_OK) status = time_steps(&settling);
+    }
     for (int i = 0; i < 2; i++) {
         unlink(settling.paths[i]);
         free(settling.paths[i]);

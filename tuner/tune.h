@@ -66,10 +66,11 @@ struct ci_tune_line {
 
 /* What a run of a model (decoding, a prompt) gained in the whole model, and what bounds it now. */
 struct ci_tune_gain {
-    double ratio, low, high; /* tokens per second after over before: median, and where it lies 19 times in 20; 0: not seen */
-    double share;            /* of the limit by bytes and operations that it reaches now; 0: not known */
-    bool by_memory;          /* most of that limit is reading; else it is arithmetic */
-    int worst;               /* index of the problem that loses most of the time; -1: none is known */
+    double ratio, low,
+        high;       /* tokens per second after over before: median, and where it lies 19 times in 20; 0: not seen */
+    double share;   /* of the limit by bytes and operations that it reaches now; 0: not known */
+    bool by_memory; /* most of that limit is reading; else it is arithmetic */
+    int worst;      /* index of the problem that loses most of the time; -1: none is known */
     double worst_share, worst_loss; /* of its own limit that it reaches; of the run's time that it loses */
 };
 

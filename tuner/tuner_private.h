@@ -15,18 +15,18 @@ struct ci_tuned {
     struct ci_search search;
     struct ci_profile_entry entries[CI_TUNE_LAYOUTS]; /* winners by layout, once decided */
     int entry_count;
-    bool wanted;            /* to be searched */
-    bool fresh;             /* the old profile's entries hold */
-    bool ranked;            /* ci_tuner_rank() was done */
-    bool decided;           /* entries[] are new */
-    bool timed;             /* tuner->seconds is of a trial or of the old profile, not an estimate */
-    bool reverted;          /* given back: the whole model was slower with it, or no faster */
-    bool proven;            /* a model became faster with it: another that did not does not take it back */
-    int like;       /* the first of the problems that differ from it in shape alone */
-    int fruitless;  /* of that first one: turns in a row in which nothing faster was found */
+    bool wanted;                /* to be searched */
+    bool fresh;                 /* the old profile's entries hold */
+    bool ranked;                /* ci_tuner_rank() was done */
+    bool decided;               /* entries[] are new */
+    bool timed;                 /* tuner->seconds is of a trial or of the old profile, not an estimate */
+    bool reverted;              /* given back: the whole model was slower with it, or no faster */
+    bool proven;                /* a model became faster with it: another that did not does not take it back */
+    int like;                   /* the first of the problems that differ from it in shape alone */
+    int fruitless;              /* of that first one: turns in a row in which nothing faster was found */
     double measured, estimated; /* of that first one: seconds of those of its kind that were timed, and their limits */
-    bool exhausted; /* of that first one: nothing is left to ask */
-    double decided_seconds; /* the fastest when it was decided last */
+    bool exhausted;             /* of that first one: nothing is left to ask */
+    double decided_seconds;     /* the fastest when it was decided last */
 };
 
 /* A variant that has failed in some way is not tried for ever with other numbers. */
@@ -53,9 +53,9 @@ struct ci_tuner {
     struct ci_strikes strikes[CI_TUNE_STRIKES];
     int strike_count;
     struct ci_ahead *ahead; /* NULL: nothing is built ahead */
-    bool *settled; /* [problems->model_count]: its settings need not be measured */
-    int turns;       /* of the search so far */
-    double realised; /* by those, of the room that each had where it searched: a sum of shares */
+    bool *settled;          /* [problems->model_count]: its settings need not be measured */
+    int turns;              /* of the search so far */
+    double realised;        /* by those, of the room that each had where it searched: a sum of shares */
     double start, search_end, end;
     uint64_t random_state;
 };
@@ -151,6 +151,9 @@ enum clinfer_status ci_tuner_search(struct ci_tuner *tuner);
 /* Fills in share, by_memory and worst of a model's gains, where the whole model was measured. */
 void ci_tuner_bound(const struct ci_tuner *tuner, int model);
 
+/* How many times as long a run's kernels take with activations in f32; 0: most of either were not timed. */
+double ci_tuner_f32_time(const struct ci_tuner *tuner, int model, int run);
+
 /* ---- decide.c: from trials to entries ---- */
 
 /* Of values[0], values[stride], ...; at most CI_TUNE_MODEL_ROUNDS. */
@@ -208,7 +211,7 @@ struct ci_sides {
     int context, prompt;        /* tokens at most; of each prompt. 0: as there is time for */
     int rounds;                 /* at most; 0: as many as there is time for */
     bool no_decode, no_prefill; /* which is not looked at */
-    bool give_up;               /* a second side that is clearly slower needs no more rounds */
+    double give_up;             /* a second side that takes so many times as long at first needs no more rounds */
 };
 
 /* Runs a model, and adds to what *outcome has of earlier runs. A failing status is the tuner's own trouble. */

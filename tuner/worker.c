@@ -261,10 +261,10 @@ static json_t *two_words(const char *const words[2]) {
 enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_model *model, double deadline_seconds,
                                     struct ci_trial *trial) {
     json_t *answer,
-        *request = json_pack("{ss ss so so so si si sf sf sb si si}", "do", "model", "model", model->model, "tunings",
+        *request = json_pack("{ss ss so so so si si sf sf sf si si}", "do", "model", "model", model->model, "tunings",
                              two_words(model->tunings), "caches", two_words(model->caches), "devices",
                              two_words(model->devices), "context", model->context, "prompt", model->prompt, "seconds",
-                             model->seconds, "rounds_seconds", model->rounds_seconds, "give_up", (int)model->give_up,
+                             model->seconds, "rounds_seconds", model->rounds_seconds, "give_up", model->give_up,
                              "decode_rounds", model->decode_rounds, "prefill_rounds", model->prefill_rounds);
     enum clinfer_status status = request_trial(worker, request, deadline_seconds, &answer, trial);
     if (status == CLINFER_OK && trial->outcome == CI_TRIAL_PASSED &&

@@ -97,8 +97,9 @@ struct ci_worker_model {
     const char *caches[2];  /* types of their KV caches; NULL: f16 */
     const char *devices[2]; /* "cpu"; NULL: the worker's own */
     int context, prompt;
-    double seconds, rounds_seconds;    /* all is over so long after the start, the rounds after they began */
-    bool give_up;                      /* the second need not be timed any longer when it is clearly slower */
+    double seconds, rounds_seconds; /* all is over so long after the start, the rounds after they began */
+    double give_up; /* the second need not be timed any longer when it took so many times as long in the first three
+                       rounds; 0: however slow */
     int decode_rounds, prefill_rounds; /* in: at most so many; out: how many there were */
     double *decode, *prefill;
 };

@@ -175,13 +175,11 @@ static json_t *measure(struct work *work, const json_t *request) {
 static json_t *model(struct work *work, const json_t *request) {
     struct ci_worker_model what = {0};
     struct ci_trial trial = {0};
-    int give_up;
-    if (json_unpack((json_t *)(uintptr_t)request, "{ss s[ss] s[ss] s[ss] si si sF sF sb}", "model", &what.model,
+    if (json_unpack((json_t *)(uintptr_t)request, "{ss s[ss] s[ss] s[ss] si si sF sF sF}", "model", &what.model,
                     "tunings", &what.tunings[0], &what.tunings[1], "caches", &what.caches[0], &what.caches[1],
                     "devices", &what.devices[0], &what.devices[1], "context", &what.context, "prompt", &what.prompt,
-                    "seconds", &what.seconds, "rounds_seconds", &what.rounds_seconds, "give_up", &give_up) != 0)
+                    "seconds", &what.seconds, "rounds_seconds", &what.rounds_seconds, "give_up", &what.give_up) != 0)
         return failure(ci_fail(CLINFER_INVALID_ARGUMENT, "model lacks a field"));
-    what.give_up = give_up;
     for (int i = 0; i < 2; i++) {
         if (!*what.tunings[i]) what.tunings[i] = NULL;
         if (!*what.devices[i]) what.devices[i] = NULL;

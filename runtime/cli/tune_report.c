@@ -136,7 +136,10 @@ static void print_others(const struct ci_tune_result *result, int model, const c
         const struct ci_tune_setting *setting = &result->settings[i];
         if (setting->model != model || (int)setting->what != which || is_place(setting)) continue;
         ci_printf("%s%s %s", count++ ? ", " : what, setting->name, setting->value);
-        if (setting->all.ratio > 0) ci_printf(" %.2fx", setting->all.ratio);
+        if (setting->all.ratio > 0)
+            ci_printf(" %.2fx", setting->all.ratio);
+        else if (setting->what == CI_TUNE_NO_BETTER)
+            ci_printf(" (%s)", setting->reason);
     }
     if (count) ci_printf("\n");
 }
@@ -352,7 +355,8 @@ static json_t *setting_json(const struct ci_tune_setting *setting) {
             json_object_set_new(object, gains[i].name,
                                 json_pack("{s:f, s:f, s:f}", "ratio", gains[i].gain->ratio, "low", gains[i].gain->low,
                                           "high", gains[i].gain->high));
-    if (setting->what == CI_TUNE_NOT_MEASURED) json_object_set_new(object, "reason", text_json(setting->reason));
+    bool measured = setting->all.ratio > 0;
+    if (!measured && *setting->reason) json_object_set_new(object, "reason", text_json(setting->reason));
     return object;
 }
 
