@@ -374,6 +374,7 @@ static enum clinfer_status prepare(struct ci_tuner *tuner) {
     for (int i = 0; i < result->model_count; i++) {
         snprintf(result->models[i].name, sizeof result->models[i].name, "%s", tuner->problems->models[i].name);
         result->models[i].fingerprint = tuner->problems->models[i].fingerprint;
+        result->models[i].bytes = (double)tuner->problems->models[i].weight_bytes;
         const struct ci_profile_model *old = old_model(tuner, i);
         if (old) result->models[i].settings = old->settings;
         if (old) result->models[i].steps = old->steps;

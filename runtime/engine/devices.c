@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "engine/devices.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,33 +191,55 @@ struct speed {
     double cpu_speed; /* the CPU backend's beside it, timed in turn */
 };
 
-static struct speed measured_speed(const struct ci_caps *caps, uint64_t fingerprint) {
+/* What is known of the model to be opened. */
+struct known {
+    uint64_t fingerprint;
+    double bytes; /* of weights that a token reads */
+};
+
+/* Of a model nearly as large, at most four times, where the answer is clear; NULL: there is none. Whether a device is
+ * faster than the processor is a matter of size: small models wait for launches, large ones for the memory. */
+static const struct ci_profile_model *like(const struct ci_profile *profile, double bytes) {
+    const double most = 2, clear = 1.1; /* in powers of two */
+    const struct ci_profile_model *nearest = NULL;
+    double distance = most;
+    for (int i = 0; i < profile->model_count && bytes > 0; i++) {
+        const struct ci_profile_model *model = &profile->models[i];
+        if (!(model->bytes > 0) || !(model->cpu_speed > 0) || fabs(log2(model->bytes / bytes)) > distance) continue;
+        nearest = model;
+        distance = fabs(log2(model->bytes / bytes));
+    }
+    bool is_clear = nearest && (nearest->cpu_speed >= clear || nearest->cpu_speed * clear <= 1);
+    return is_clear ? nearest : NULL;
+}
+
+static struct speed measured_speed(const struct ci_caps *caps, const struct known *known) {
     struct ci_profile_key key;
     struct ci_profile profile;
     enum ci_profile_origin origin;
+    const struct ci_profile_model *found = NULL;
     struct speed speed = {0};
     ci_signature_key(caps, &key);
     if (!was_tuned_here(&key)) return speed;
     if (ci_profile_lookup(&key, &profile, &origin, NULL) != CLINFER_OK) return speed;
-    for (int i = 0; i < profile.model_count && origin == CI_PROFILE_EXACT; i++) {
-        const struct ci_profile_model *model = &profile.models[i];
-        if (model->fingerprint != fingerprint) continue;
-        speed.cpu_speed = model->cpu_speed;
-        if (model->decode_after > 0 && model->prefill_after > 0)
-            speed.seconds = 512 / model->prefill_after + 256 / model->decode_after;
-    }
+    for (int i = 0; i < profile.model_count && origin == CI_PROFILE_EXACT; i++)
+        if (profile.models[i].fingerprint == known->fingerprint) found = &profile.models[i];
+    if (found && found->decode_after > 0 && found->prefill_after > 0)
+        speed.seconds = 512 / found->prefill_after + 256 / found->decode_after;
+    if (!found && origin == CI_PROFILE_EXACT) found = like(&profile, known->bytes);
+    if (found) speed.cpu_speed = found->cpu_speed;
     ci_profile_free(&profile);
     return speed;
 }
 
-static enum clinfer_status fingerprint_of(const struct clinfer_engine_options *options, uint64_t *fingerprint) {
+static enum clinfer_status look_at_model(const struct clinfer_engine_options *options, struct known *known) {
     struct ci_gguf *gguf;
     struct ci_model model;
     enum clinfer_status status = ci_source_open(options->model, options->weight_type, &gguf);
     if (status != CLINFER_OK) return status;
     status = ci_model_open(gguf, &model);
     if (status == CLINFER_OK) {
-        *fingerprint = ci_model_fingerprint(&model);
+        *known = (struct known){ci_model_fingerprint(&model), (double)ci_model_token_bytes(&model)};
         ci_model_close(&model);
     }
     ci_gguf_close(gguf);
@@ -236,14 +259,14 @@ static bool any_was_tuned_here(const struct ci_device_list *list, int threads) {
 
 /* times [list->count + 1]: how long each takes for the model beside the others, the CPU backend last; 0: not known.
  * What was timed in turn with the CPU backend goes before what two tunes have seen at different times. */
-static enum clinfer_status compare_places(const struct ci_device_list *list, uint64_t fingerprint, int threads,
+static enum clinfer_status compare_places(const struct ci_device_list *list, const struct known *known, int threads,
                                           double *times) {
     struct speed *speeds = calloc((size_t)list->count + 1, sizeof *speeds);
     bool in_turn = false;
     if (!speeds) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     for (int i = 0; i <= list->count; i++) {
         struct ci_caps caps = {ci_cpu_features(), i < list->count ? &list->caps[i] : NULL, threads};
-        speeds[i] = measured_speed(&caps, fingerprint);
+        speeds[i] = measured_speed(&caps, known);
         if (threads != ci_threads_default()) speeds[i].cpu_speed = 0;
         in_turn = in_turn || speeds[i].cpu_speed > 0;
     }
@@ -278,16 +301,16 @@ static void put_fastest_first(const struct ci_device_list *list, const double *t
 
 enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
                                          const struct clinfer_engine_options *options, int *order) {
-    uint64_t fingerprint;
+    struct known known;
     for (int i = 0; i < list->count; i++) order[i] = i;
     order[list->count] = -1;
     int threads = options->threads > 0 ? options->threads : ci_threads_default();
     if (options->tuning && strcmp(options->tuning, "auto") != 0) return CLINFER_OK;
     if (!any_was_tuned_here(list, threads)) return CLINFER_OK;
-    enum clinfer_status status = fingerprint_of(options, &fingerprint);
+    enum clinfer_status status = look_at_model(options, &known);
     double *times = calloc((size_t)list->count + 1, sizeof *times);
     if (!times && status == CLINFER_OK) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
-    if (status == CLINFER_OK) status = compare_places(list, fingerprint, threads, times);
+    if (status == CLINFER_OK) status = compare_places(list, &known, threads, times);
     if (status == CLINFER_OK) put_fastest_first(list, times, order);
     free(times);
     return status;

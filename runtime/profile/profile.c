@@ -88,6 +88,7 @@ static const struct ci_field model_fields[] = {
     NUMBER(ci_profile_model, prefill_before, 0, MOST_RATE),
     NUMBER(ci_profile_model, prefill_after, 0, MOST_RATE),
     NUMBER(ci_profile_model, covered, 0, 1),
+    {"bytes", CI_FIELD_NUMBER, offsetof(struct ci_profile_model, bytes), sizeof(double), 0, MOST_WORK, true},
     {"cpu_speed", CI_FIELD_NUMBER, offsetof(struct ci_profile_model, cpu_speed), sizeof(double), 0, 1e6, true},
     CI_FIELD_CALLERS("steps", true),
     CI_FIELD_CALLERS("settings", true),

@@ -80,6 +80,7 @@ struct ci_profile_model {
     uint64_t fingerprint;                                              /* of the model's shapes and types */
     double decode_before, decode_after, prefill_before, prefill_after; /* tokens per second; 0: not measured */
     double covered;   /* share of the model's time that tuned ops have, 0..1 */
+    double bytes;     /* of weights that a token reads; 0: not known */
     double cpu_speed; /* the CPU backend's with this model beside this device's, timed in turn; 0: not measured */
     struct ci_profile_steps steps;
     struct ci_profile_settings settings; /* that were measured to be faster than what a run does by itself */

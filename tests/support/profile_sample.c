@@ -61,6 +61,7 @@ void profile_sample(struct ci_profile *profile) {
                                   100,
                                   200,
                                   0.875,
+                                  1e8,
                                   1.5,
                                   {{0.1, 0.2, 0.3, 0.4, 0.5}},
                                   {.threads = 3, .batch = 128, .activations = "f32", .pages = "small"}};

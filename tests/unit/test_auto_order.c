@@ -26,6 +26,7 @@ enum { DEVICES = 3, CPU = -1 };
 static struct ci_device_caps caps[DEVICES];
 static const struct ci_device_list list = {.caps = caps, .count = DEVICES};
 static uint64_t fingerprint;
+static double bytes;
 
 static int prepare(void **state) {
     struct ci_gguf *gguf;
@@ -38,20 +39,22 @@ static int prepare(void **state) {
     assert_ok(ci_source_open(model_path, NULL, &gguf));
     assert_ok(ci_model_open(gguf, &model));
     fingerprint = ci_model_fingerprint(&model);
+    bytes = (double)ci_model_token_bytes(&model);
     ci_model_close(&model);
     ci_gguf_close(gguf);
     return 0;
 }
 
-/* As a tune of that place leaves it. */
-static void tuned(int place, double rate, double cpu_speed) {
+/* As a tune of that place leaves it, of the model or of another one that is so many times as large. */
+static void tuned_other(int place, double rate, double cpu_speed, double larger) {
     struct ci_caps here = {ci_cpu_features(), place == CPU ? NULL : &caps[place], ci_threads_default()};
     struct ci_profile_model model = {.name = "tiny",
-                                     .fingerprint = fingerprint,
+                                     .fingerprint = fingerprint + (larger > 0),
                                      .decode_before = rate,
                                      .decode_after = rate,
                                      .prefill_before = 10 * rate,
                                      .prefill_after = 10 * rate,
+                                     .bytes = larger > 0 ? larger * bytes : bytes,
                                      .cpu_speed = cpu_speed};
     struct ci_profile profile = {.models = &model, .model_count = 1};
     ci_signature_key(&here, &profile.key);
@@ -60,6 +63,8 @@ static void tuned(int place, double rate, double cpu_speed) {
     assert_ok(ci_profile_write(path, &profile));
     free(path);
 }
+
+static void tuned(int place, double rate, double cpu_speed) { tuned_other(place, rate, cpu_speed, 0); }
 
 static void find_order(const char *tuning, int threads, int order[DEVICES + 1]) {
     struct clinfer_engine_options options;
@@ -109,6 +114,16 @@ static void test_other_threads_were_not_measured(void **state) {
     expect_first(0, ci_threads_default() + 1);
 }
 
+static void test_a_model_of_about_the_size_tells_where_it_is_clear(void **state) {
+    (void)state;
+    tuned_other(0, 100, 1.5, 3);
+    expect_first(CPU, 0);
+    tuned_other(0, 100, 1.05, 3); /* not clear */
+    expect_first(0, 0);
+    tuned_other(0, 100, 1.5, 0.1); /* of another size */
+    expect_first(0, 0);
+}
+
 /* Profiles that say nothing of the CPU backend beside the device, as those of two tunes. */
 static void test_rates_of_two_tunes_are_compared(void **state) {
     (void)state;
@@ -128,6 +143,7 @@ int main(void) {
         TEST(test_the_faster_one_beside_the_cpu_backend_comes_first),
         TEST(test_chance_changes_nothing),
         TEST(test_other_threads_were_not_measured),
+        TEST(test_a_model_of_about_the_size_tells_where_it_is_clear),
         TEST(test_rates_of_two_tunes_are_compared),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
