@@ -284,7 +284,9 @@ bool ci_stream_begun(const struct ci_exchange *exchange) {
 }
 
 /* The reader is too slow, or memory is out: its stream breaks. */
-static bool lose_locked(struct ci_exchange *exchange) {
+static bool lose_locked(struct ci_exchange *exchange, bool unread) {
+    if (unread && !exchange->unread) ci_metrics_unread(&exchange->server->metrics);
+    exchange->unread = exchange->unread || unread;
     exchange->ended = true;
     exchange->whole = false;
     wake_locked(exchange);
@@ -301,9 +303,9 @@ static bool write_locked(struct ci_exchange *exchange, const char *bytes, size_t
         exchange->taken = 0;
     }
     size_t unread = exchange->length - exchange->taken;
-    if (unread > CI_STREAM_MOST_BYTES || length > CI_STREAM_MOST_BYTES - unread ||
-        !ci_append(&exchange->bytes, &exchange->length, &exchange->capacity, bytes, length))
-        return lose_locked(exchange);
+    if (unread > CI_STREAM_MOST_BYTES || length > CI_STREAM_MOST_BYTES - unread) return lose_locked(exchange, true);
+    if (!ci_append(&exchange->bytes, &exchange->length, &exchange->capacity, bytes, length))
+        return lose_locked(exchange, false);
     exchange->written = ci_now();
     if (unread + length <= CI_STREAM_SOFT_BYTES)
         exchange->full_since = 0;
@@ -356,7 +358,7 @@ void ci_stream_end(struct ci_exchange *exchange, bool whole) {
 void ci_exchange_tick(struct ci_exchange *exchange, double now) {
     pthread_mutex_lock(&exchange->lock);
     bool full = exchange->full_since > 0 && exchange->length - exchange->taken > CI_STREAM_SOFT_BYTES;
-    if (full && now - exchange->full_since > CI_STREAM_SOFT_SECONDS) lose_locked(exchange);
+    if (full && now - exchange->full_since > CI_STREAM_SOFT_SECONDS) lose_locked(exchange, true);
     double silence = exchange->server->options.ping;
     if (silence > 0 && exchange->expected > 0 && now - exchange->expected > silence && !exchange->answered) {
         begin_locked(exchange, EVENTS);

@@ -74,6 +74,7 @@ struct ci_exchange {
     bool breaking; /* its last event is being written, by this thread alone */
     pthread_t breaker;
     bool streaming, is_events, ended, whole, between; /* between: the last byte ended an event */
+    bool unread;                                      /* it broke because its client did not read */
     double full_since, written;                       /* ci_now(); 0: not */
     double expected; /* since when events are, of which none has come yet; 0: they are not */
 };

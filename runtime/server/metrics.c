@@ -76,6 +76,8 @@ void ci_metrics_failure(struct ci_metrics *metrics) {
     pthread_mutex_unlock(&metrics->lock);
 }
 
+void ci_metrics_unread(struct ci_metrics *metrics) { atomic_fetch_add(&metrics->unread, 1); }
+
 static void name_rung(char *to, size_t size, const char *rung) {
     size_t length = 0;
     for (; *rung && length + 1 < size; rung++)
@@ -215,6 +217,8 @@ static void print_own(FILE *out, const struct ci_metrics *metrics, const struct 
     single(out, "clinfer", "degraded", "gauge", "Whether a model is left to remotes.", "", now->degraded);
     single(out, "clinfer", "requests_failed_total", "counter", "Requests that no rung could answer.", "",
            (double)metrics->failures);
+    single(out, "clinfer", "streams_unread_total", "counter",
+           "Streams that broke because their clients did not read them.", "", (double)atomic_load(&metrics->unread));
     fprintf(out, "# HELP clinfer:rung_answers_total Answers by the rung of the ladder that ended them.\n"
                  "# TYPE clinfer:rung_answers_total counter\n");
     for (int i = 0; i < CI_METRICS_RUNGS && *metrics->rungs[i].name; i++)

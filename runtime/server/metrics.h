@@ -4,6 +4,7 @@
 
 #include <clinfer.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,7 +26,8 @@ struct ci_metrics_answer {
 };
 
 struct ci_metrics {
-    pthread_mutex_t lock;
+    atomic_ullong unread; /* streams that broke because their clients did not read; counted with other locks held */
+    pthread_mutex_t lock; /* of all that follows */
     uint64_t prompt_tokens, cached_tokens, predicted_tokens, most_tokens, failures, drafts, drafted_tokens,
         accepted_tokens;
     uint64_t
@@ -53,6 +55,7 @@ void ci_metrics_prompt(struct ci_metrics *metrics, size_t tokens, double seconds
 void ci_metrics_token(struct ci_metrics *metrics, double seconds); /* between two of an answer */
 void ci_metrics_route(struct ci_metrics *metrics, const char *rung, bool fell_back);
 void ci_metrics_failure(struct ci_metrics *metrics);
+void ci_metrics_unread(struct ci_metrics *metrics);
 
 /* What else /metrics shows. */
 struct ci_metrics_now {

@@ -30,6 +30,7 @@ void ci_request_log(struct ci_server *server, const struct ci_exchange *exchange
     json_object_set_new(line, "path", json_string(exchange->route ? exchange->route->path : "?"));
     json_object_set_new(line, "status", json_integer(exchange->answered ? exchange->status : 499));
     json_object_set_new(line, "whole", json_boolean(whole && (!exchange->streaming || exchange->whole)));
+    if (exchange->unread) json_object_set_new(line, "unread", json_true()); /* its client did not read it */
     json_object_set_new(line, "ms", milliseconds(ci_now() - exchange->arrived));
     json_object_set_new(line, "bytes_in", json_integer((json_int_t)exchange->body_length));
     json_object_set_new(line, "bytes_out", json_integer((json_int_t)exchange->sent));

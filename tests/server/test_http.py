@@ -209,6 +209,24 @@ def test_a_slow_reader_holds_up_nobody():
     within(2, lambda: running(server) == 0)
 
 
+def test_a_stream_that_nobody_reads_breaks_and_that_is_told():
+    """After 4 MiB, which with many logprobs are soon there; the log's line and /metrics say why."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = os.path.join(folder, "log")
+        with serving.Serve("--metrics", "--context-shift", "--log-jsonl", log) as own:
+            slow = leave_behind(own, {**ENDLESS, "stream": True, "logprobs": 20})
+            within(120, lambda: figure(own, "clinfer:streams_unread_total") == 1)
+            within(10, lambda: running(own) == 0)
+            while slow.recv(1 << 20):
+                pass
+            slow.close()
+            within(10, lambda: any("unread" in line for line in open(log)))
+            lines = [json.loads(line) for line in open(log)]
+            told = [line for line in lines if "unread" in line]
+            assert len(told) == 1 and told[0]["unread"] is True and not told[0]["whole"], told
+            assert told[0]["path"] == "/v1/completions" and told[0]["bytes_out"] > 1e5, told
+
+
 def test_slow_writers_hold_up_nobody():
     slow = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(20)]
     for number, connection in enumerate(slow):
