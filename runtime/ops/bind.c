@@ -98,6 +98,13 @@ static int type_sources(const struct ci_type *type, const char **sources) {
     return count;
 }
 
+/* Weights side by side are of one type, which the macros of the first one tell: so two and three are one program. */
+static bool is_told(const struct ci_variant *variant, const struct ci_call *call, int input) {
+    const int first = variant->type_input;
+    return first >= 0 && input != first && (variant->op->weight_inputs >> input & 1) &&
+           call->in[input].type == call->in[first].type && call->in[input].layout == call->in[first].layout;
+}
+
 enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int *tunables, const struct ci_call *call,
                                     const char **sources, int *source_count, char *options) {
     struct text text = {options, 0};
@@ -109,7 +116,7 @@ enum clinfer_status ci_bind_options(const struct ci_variant *variant, const int 
         fits = fits && append(&text, " -D %s=%lld", variant->constants[i].macro,
                               (long long)integer_of(&variant->constants[i].value, call));
     for (int i = 0; i < variant->op->inputs; i++)
-        if (call->in[i].type) fits = fits && append_type(&text, "IN", i, &call->in[i]);
+        if (call->in[i].type && !is_told(variant, call, i)) fits = fits && append_type(&text, "IN", i, &call->in[i]);
     for (int i = 0; i < variant->op->outputs; i++)
         if (call->out[i].type) fits = fits && append_type(&text, "OUT", i, &call->out[i]);
     int count = 0;
