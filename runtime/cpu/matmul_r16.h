@@ -19,8 +19,7 @@
  * another page of the memory. Twice 4 KB ahead was best at both speeds that a shared machine shows, 50 and 80 GB/s.
  * Several rows: a group of 16 by up to R16_TILE_ROWS rows of x, the unpacked codes used for all of them; with registers
  * enough two groups by any number of rows (matmul_r16_pairs.h). x in q8 or q16 is packed for it first, so that a tile
- * reads it from front to back by one address. A row's result does not depend on how many there are beside it, up to
- * MANY_ROWS.
+ * reads it from front to back by one address. A row's result does not depend on how many there are beside it.
  * Everything is inlined with constant bounds into one function per type. */
 #include <assert.h>
 
@@ -501,32 +500,12 @@ INLINE void walk_several(struct r16_type type, r16_tile_function *function, int 
     walk_blocks(type, function, planes, job, first, last);
 }
 
-#if R16_ROW_LANES
-#include "cpu/matmul_r16_rows.h"
-enum { MANY_ROWS = X_BLOCK };
-#else
-enum { MANY_ROWS = INT32_MAX };
-#define walk_rows(type, job, first, last)
-#endif
-
-INLINE bool many_q8(const struct ci_matmul_job *job) { return job->rows >= MANY_ROWS; }
-INLINE bool many_q16(const struct ci_matmul_job *job) {
-    (void)job;
-    return false;
-}
-INLINE bool many_f32(const struct ci_matmul_job *job) {
-    (void)job;
-    return false;
-}
-
 enum { PLANES_f32, PLANES_q8, PLANES_q16 };
 
 #define KERNEL(name, kind)                                                                                             \
     static void part_##kind##_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                   \
         if (job->rows == 1)                                                                                            \
             walk_streams(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                   \
-        else if (many_##kind(job))                                                                                     \
-            walk_rows(type_##name, job, first, last);                                                                  \
         else                                                                                                           \
             walk_several(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                   \
     }                                                                                                                  \

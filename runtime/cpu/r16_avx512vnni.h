@@ -7,7 +7,6 @@
 
 #define R16_NAME(name) name##_avx512vnni
 enum { R16_TILE_ROWS = 16, R16_BYTE_OFFSET = -128 };
-#define R16_ROW_LANES 16
 #define R16_PAIRS 1
 
 typedef __m512i r16_quad;
@@ -120,37 +119,7 @@ INLINE r16_float r16_column(r16_quad quad, int c) {
     return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(quad, (unsigned)(8 * c)), _mm512_set1_epi32(255)));
 }
 
-/* ---- rows of x for lanes (matmul_r16_rows.h) ---- */
-
 INLINE r16_float r16_load_floats(const float *at) { return _mm512_loadu_ps(at); }
 INLINE void r16_store(float *at, r16_float a) { _mm512_storeu_ps(at, a); }
-INLINE r16_quad r16_load_quad(const int32_t *at) { return _mm512_loadu_si512(at); }
-INLINE void r16_store_quad(int32_t *at, r16_quad a) { _mm512_storeu_si512(at, a); }
-INLINE r16_quad r16_no_quad(void) { return _mm512_setzero_si512(); }
-INLINE r16_quad r16_all_lanes(int32_t a) { return _mm512_set1_epi32(a); }
-INLINE r16_quad r16_add_dot(r16_quad sum, r16_quad w, r16_quad x) { return _mm512_dpbusd_epi32(sum, w, x); }
-INLINE r16_float r16_from_ints(r16_quad a) { return _mm512_cvtepi32_ps(a); }
-INLINE r16_quad r16_times_int(r16_quad a, int b) { return _mm512_mullo_epi32(a, _mm512_set1_epi32(b)); }
-
-/* Of each lane the sum of its codes. */
-INLINE r16_quad r16_sum_quads(const r16_quad *quads, int count) {
-    r16_quad sum = _mm512_setzero_si512();
-    UNROLL for (int q = 0; q < count; q++) sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), quads[q]);
-    return sum;
-}
-
-INLINE void r16_turn_floats(const float *rows, int stride, r16_float *out) {
-    UNROLL for (int i = 0; i < 16; i++) out[i] = _mm512_loadu_ps(rows + i * stride);
-    vf_turn(out);
-}
-
-/* 32 codes, `at` bytes on, of 16 rows: quad q has codes 4 q .. 4 q + 3 of each. */
-INLINE void r16_turn_quads(const uint8_t *const *rows, size_t at, r16_quad *quads) {
-    __m512 turned[16];
-    UNROLL for (int i = 0; i < 16; i++) turned[i] =
-        _mm512_castsi512_ps(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(rows[i] + at))));
-    vf_turn(turned);
-    UNROLL for (int q = 0; q < 8; q++) quads[q] = _mm512_castps_si512(turned[q]);
-}
 
 #endif
