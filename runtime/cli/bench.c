@@ -19,6 +19,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/record.h"
+#include "engine/engine_private.h"
 
 enum { MOST_TOKENS = 1 << 28, MOST_BATCH = 1 << 20, WARM_TOKENS = 4 };
 
@@ -246,6 +247,7 @@ static enum clinfer_status repeat(struct bench *bench, const struct ci_bench_tes
     if (!bench->no_warmup) {
         tell(bench, label, "warm-up");
         status = ci_bench_run(&bench->target, &warm, &unused, &unused);
+        if (test->generated * bench->repetitions >= CI_CHAIN_STEPS) ci_engine_make_chain(bench->target.engine, 0);
     }
     if (status == CLINFER_OK && ci_record_wanted(&bench->record))
         status = clinfer_engine_record_reset(bench->target.engine);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "base/stop.h"
 #include "base/watch.h"
 #include "device/internal.h"
 #include "device/kernels.h"
@@ -58,7 +59,9 @@ static enum clinfer_status make(const struct ci_device *device, const struct ci_
     *out = NULL;
     if (!compiled) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for %d programs", count);
     enum clinfer_status status = CLINFER_OK;
-    for (int i = 0; i < count && status == CLINFER_OK; i++) status = compile(device, &parts[i], &compiled[i]);
+    for (int i = 0; i < count && status == CLINFER_OK; i++)
+        status = ci_stop_is_asked() ? ci_fail(CLINFER_CANCELLED, "nobody wants the program any more")
+                                    : compile(device, &parts[i], &compiled[i]);
     if (status == CLINFER_OK) {
         ci_watch_begin(CI_WATCH_BUILD, 0);
         *out = clLinkProgram(device->context, 1, &device->id, "", (cl_uint)count, compiled, NULL, NULL, &error);

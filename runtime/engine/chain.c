@@ -16,8 +16,8 @@
 #include "graph/plan.h"
 #include "proof/known_answer.h"
 
-/* Steps computed before it is built; rows of its proof, of which each reads the keys of those before. */
-enum { LONG_ENOUGH = 64, PROVEN_ROWS = 4 };
+/* Rows of its proof, of which each reads the keys of those before. */
+enum { PROVEN_ROWS = 4 };
 
 static bool is_possible(const struct clinfer_engine *engine) {
     return engine->device && engine->device_count == 1 && !engine->trace &&
@@ -49,70 +49,79 @@ void ci_engine_take_chain(struct clinfer_engine *engine, struct ci_bucket *bucke
     ci_log(CLINFER_LOG_INFO, "a token is one launch (%.1f ms to load)", (ci_now() - start) * 1e3);
 }
 
-/* Logits [PROVEN_ROWS, outputs] of the rows behind what the session has computed, one by one. */
-static enum clinfer_status compute(struct clinfer_engine *engine, struct clinfer_session *session,
-                                   struct ci_bucket *bucket, float *logits) {
-    const size_t computed = session->computed, outputs = (size_t)engine->model.outputs;
+/* Logits [PROVEN_ROWS, outputs] of a text of so many tokens, one step each. */
+static enum clinfer_status compute(struct clinfer_engine *engine, struct clinfer_session *session, float *logits) {
     enum clinfer_status status = CLINFER_OK;
-    for (int i = 0; i < PROVEN_ROWS && status == CLINFER_OK; i++) {
-        session->computed = computed + (size_t)i;
-        status = ci_draft_compute(engine, session, bucket, 1, logits + (size_t)i * outputs);
+    session->computed = 0;
+    for (size_t i = 0; i < PROVEN_ROWS && status == CLINFER_OK; i++) {
+        session->known = i + 1;
+        status = ci_engine_logits(engine, session, false, logits + i * (size_t)engine->model.outputs);
     }
-    session->computed = computed;
     return status;
 }
 
-/* What lies behind the session's known tokens is nobody's: nothing has to be put back. */
 static enum clinfer_status compare(struct clinfer_engine *engine, struct clinfer_session *session,
                                    struct ci_bucket *bucket, uint64_t *program, bool *same) {
-    const size_t count = (size_t)engine->model.outputs * PROVEN_ROWS, known = session->known;
+    const size_t count = (size_t)engine->model.outputs * PROVEN_ROWS;
     float *single = malloc(2 * count * sizeof *single);
     enum clinfer_status status = single ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a proof");
-    for (size_t i = 0; i < PROVEN_ROWS; i++) session->tokens[session->known++] = session->tokens[i];
-    if (status == CLINFER_OK) status = compute(engine, session, bucket, single);
+    if (status == CLINFER_OK) status = compute(engine, session, single);
     if (status == CLINFER_OK) status = ci_plan_chain(bucket->plan, true, program);
-    if (status == CLINFER_OK) status = compute(engine, session, bucket, single + count);
+    if (status == CLINFER_OK) status = compute(engine, session, single + count);
     *same = status == CLINFER_OK && memcmp(single, single + count, count * sizeof *single) == 0;
-    session->known = known;
     free(single);
     return status;
 }
 
-static struct clinfer_session *find_session(const struct clinfer_engine *engine) {
-    struct clinfer_session *session = engine->sessions;
-    while (session &&
-           (session->in_flight >= 0 || session->known < PROVEN_ROWS || session->known > session->computed + 1 ||
-            session->computed > session->known || session->known + PROVEN_ROWS > (size_t)engine->context))
-        session = session->next;
-    return session;
-}
-
-void ci_engine_make_chain(struct clinfer_engine *engine) {
+/* By the leader, who has let go of the lock. */
+static void make(struct clinfer_engine *engine, struct clinfer_session *session) {
     struct ci_bucket *bucket;
     uint64_t program;
     bool same = false;
-    if (engine->chain_tried || engine->stats.steps < LONG_ENOUGH || !ci_warm_is_allowed() || !is_possible(engine) ||
-        engine->careful)
-        return;
-    struct clinfer_session *session = find_session(engine);
-    if (!session || ci_engine_bucket(engine, 1, 1, &bucket) != CLINFER_OK ||
-        ci_engine_take_pages(engine, session, session->known + PROVEN_ROWS) != CLINFER_OK)
-        return;
-    engine->chain_tried = true;
     const double start = ci_now();
-    const struct ci_watch_pause pause = ci_watch_pause();
-    ci_watch_begin(CI_WATCH_BUILD, 0);
-    enum clinfer_status status = compare(engine, session, bucket, &program, &same);
-    ci_watch_resume(&pause);
+    enum clinfer_status status = ci_engine_bucket(engine, 1, 1, &bucket);
+    if (status == CLINFER_OK) status = compare(engine, session, bucket, &program, &same);
     if (same) {
         ci_proof_remember(ci_device_caps(engine->device)->key, proof_of(engine, program));
         ci_log(CLINFER_LOG_DEBUG, "a token is one launch from now on (%.1f s to build and prove)", ci_now() - start);
         return;
     }
-    ci_plan_unchain(bucket->plan);
+    if (bucket->plan) ci_plan_unchain(bucket->plan);
     if (status == CLINFER_OK)
         ci_log(CLINFER_LOG_NOTICE, "launches of a token stay single on %s: as one they give other numbers",
                engine->info.device);
     else
         ci_log(CLINFER_LOG_DEBUG, "launches of a token stay single: %s", ci_status_message());
+}
+
+/* With the lock held. */
+static bool is_time(const struct clinfer_engine *engine, uint64_t steps) {
+    bool wanted = !engine->chain_tried && engine->stats.steps >= steps && engine->context > PROVEN_ROWS &&
+                  !engine->careful && is_possible(engine);
+    for (const struct clinfer_session *s = engine->sessions; s && wanted; s = s->next)
+        wanted = s->state != CI_SESSION_ACTIVE;
+    return wanted;
+}
+
+void ci_engine_make_chain(struct clinfer_engine *engine, uint64_t steps) {
+    struct clinfer_session_options options;
+    clinfer_session *session = NULL;
+    if (!ci_warm_is_allowed()) return;
+    pthread_mutex_lock(&engine->lock);
+    bool now = is_time(engine, steps);
+    pthread_mutex_unlock(&engine->lock);
+    clinfer_session_options_default(engine, &options);
+    if (!now || clinfer_session_create(engine, &options, &session) != CLINFER_OK) return;
+    session->tokens = malloc(PROVEN_ROWS * sizeof *session->tokens);
+    for (int i = 0; i < PROVEN_ROWS && session->tokens; i++)
+        session->tokens[i] = ci_narrowed((i * 7919LL + 13) % engine->model.hyper.vocabulary);
+    if (session->tokens && ci_engine_lead(engine) == CLINFER_OK) {
+        now = is_time(engine, steps);
+        engine->chain_tried = engine->chain_tried || now;
+        pthread_mutex_unlock(&engine->lock); /* still leading */
+        if (now) make(engine, session);
+        pthread_mutex_lock(&engine->lock);
+        ci_engine_stop_leading(engine);
+    }
+    clinfer_session_destroy(session);
 }

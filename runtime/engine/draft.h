@@ -31,7 +31,6 @@ enum { CI_DRAFT_MOST = 16, CI_DRAFT_SOURCES = 2, CI_DRAFT_KINDS = 5, CI_DRAFT_PA
 struct ci_batch;
 struct ci_flight;
 struct clinfer_engine;
-struct ci_bucket;
 struct clinfer_session;
 
 /* Where pairs of tokens stand: a list for each hash of a pair, the latest first. */
@@ -120,11 +119,6 @@ void ci_draft_end(struct clinfer_session *session);
 /* draft_proof.c: the most rows of a step, up to `rows`, of which it is known that they may be guesses; 0: none. Where
  * nobody knows it yet of so many, it is asked for. */
 int64_t ci_draft_proven_rows(struct clinfer_engine *engine, int64_t rows);
-
-/* draft_proof.c: logits of `count` rows from the session's next one on, guessed rows behind the first, by the plan of
- * `bucket`. */
-enum clinfer_status ci_draft_compute(struct clinfer_engine *engine, struct clinfer_session *session,
-                                     struct ci_bucket *bucket, int count, float *logits);
 
 /* draft_proof.c: proves what was asked for. Nothing may be in flight. */
 void ci_draft_prove(struct clinfer_engine *engine);

@@ -13,8 +13,9 @@
 #include "base/status.h"
 #include "engine/engine_private.h"
 
-enum clinfer_status ci_draft_compute(struct clinfer_engine *engine, struct clinfer_session *session,
-                                     struct ci_bucket *bucket, int count, float *logits) {
+/* Logits of `count` rows from the session's next one on, guessed rows behind the first, by the plan of `bucket`. */
+static enum clinfer_status compute(struct clinfer_engine *engine, struct clinfer_session *session,
+                                   struct ci_bucket *bucket, int count, float *logits) {
     struct ci_batch batch = {.count = 0};
     ci_batch_add(&batch, session, 1, true);
     struct ci_part *part = &batch.parts[0];
@@ -53,10 +54,10 @@ static enum clinfer_status compare(struct clinfer_engine *engine, struct clinfer
     if (status == CLINFER_OK && !together) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a proof");
     if (together) one = together + outputs * (size_t)count;
     for (size_t i = 0; i + 1 < (size_t)count; i++) session->tokens[session->known++] = session->tokens[i];
-    if (status == CLINFER_OK) status = ci_draft_compute(engine, session, bucket, count, together);
+    if (status == CLINFER_OK) status = compute(engine, session, bucket, count, together);
     for (size_t i = 0; i < sizeof alone / sizeof *alone && status == CLINFER_OK && *same; i++) {
         session->computed = computed + (size_t)alone[i];
-        status = ci_draft_compute(engine, session, single, 1, one);
+        status = compute(engine, session, single, 1, one);
         *same = status == CLINFER_OK && memcmp(one, together + outputs * (size_t)alone[i], outputs * sizeof *one) == 0;
     }
     session->computed = computed;

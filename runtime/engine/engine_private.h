@@ -423,9 +423,11 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
                                      struct ci_bucket **bucket);
 
 /* chain.c: the launches of a new plan for one row become one, where that was built and proven before. And: it is built
- * and proven now, where it would pay; by the leader, with the lock held, when nobody waits for text. */
+ * and proven now, which takes seconds, where that would pay: once as many steps were computed. For who does not lead
+ * and holds no lock; nothing is done while somebody waits for text. */
+enum { CI_CHAIN_STEPS = 64 };
 void ci_engine_take_chain(struct clinfer_engine *engine, struct ci_bucket *bucket);
-void ci_engine_make_chain(struct clinfer_engine *engine);
+void ci_engine_make_chain(struct clinfer_engine *engine, uint64_t steps);
 
 /* session.c: becomes the one who computes, between two steps of whoever does, and returns with the lock held; and no
  * longer is. */

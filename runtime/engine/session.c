@@ -368,13 +368,13 @@ static void save_programs_when_idle(struct clinfer_engine *engine) {
     if (engine->saves_later) return;
     for (const struct clinfer_session *s = engine->sessions; s; s = s->next)
         if (s->state == CI_SESSION_ACTIVE) return;
-    ci_engine_make_chain(engine);
     for (int i = 0; i < engine->device_count; i++) ci_device_save_programs(engine->devices[i]);
 }
 
 /* Guests come in between two. */
 bool ci_engine_save_programs(clinfer_engine *engine) {
     bool saved = true;
+    ci_engine_make_chain(engine, CI_CHAIN_STEPS);
     while (saved && !ci_stop_is_asked()) {
         if (ci_engine_lead(engine) != CLINFER_OK) return true;
         saved = false;
