@@ -30,7 +30,7 @@ double ci_tuner_f32_time(const struct ci_tuner *tuner, int model, int run) {
     return seconds[CI_TUNE_F32] / seconds[CI_TUNE_Q8];
 }
 
-static int faster_kind(const struct ci_tuner *tuner, int model, int run) {
+int ci_tuner_kind(const struct ci_tuner *tuner, int model, int run) {
     double seconds[CI_TUNE_KINDS] = {0};
     for (int i = 0; i < tuner->problems->use_count; i++) {
         const struct ci_tune_use *use = &tuner->problems->uses[i];
@@ -42,7 +42,7 @@ static int faster_kind(const struct ci_tuner *tuner, int model, int run) {
 static void bound(const struct ci_tuner *tuner, int model, int run, double measured, struct ci_tune_gain *gain) {
     double limit = 0, by_memory = 0, most = 0;
     bool known = true;
-    int kind = faster_kind(tuner, model, run);
+    int kind = ci_tuner_kind(tuner, model, run);
     gain->worst = -1;
     for (int i = 0; i < tuner->problems->use_count; i++) {
         const struct ci_tune_use *use = &tuner->problems->uses[i];

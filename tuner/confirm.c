@@ -173,16 +173,20 @@ static bool is_changed(const struct ci_tuner *tuner, int problem) {
     return false;
 }
 
-/* Itself, or as a part of a fused op. */
-static bool runs_in(const struct ci_tuner *tuner, int model, int problem, int run) {
+/* Itself, or as a part of a fused op; with whatever activations (kind -1), or with those. */
+static bool runs_with(const struct ci_tuner *tuner, int model, int problem, int run, int kind) {
     for (int i = 0; i < tuner->problems->use_count; i++) {
         const struct ci_tune_use *use = &tuner->problems->uses[i];
         const struct ci_tune_problem *item = &tuner->problems->items[use->problem];
-        if (use->model == model && use->run == run &&
+        if (use->model == model && use->run == run && (kind < 0 || use->kind == kind) &&
             (use->problem == problem || item->first == problem || item->second == problem))
             return true;
     }
     return false;
+}
+
+static bool runs_in(const struct ci_tuner *tuner, int model, int problem, int run) {
+    return runs_with(tuner, model, problem, run, -1);
 }
 
 /* Winners of the runs that got slower, those that matter least first: they have least to lose. */
@@ -338,11 +342,43 @@ static bool is_unsure(const struct ci_timed *timed) {
            (timed->ratio < too_little || timed->surely_slower);
 }
 
+/* The kind of activations that a run takes where the other is clearly slower; -1: it may take either. */
+static int kind_of(const struct ci_tuner *tuner, int model, int run) {
+    const double clear = 1.2;
+    double f32 = ci_tuner_f32_time(tuner, model, run);
+    return f32 > clear ? CI_TUNE_Q8 : f32 > 0 && f32 * clear < 1 ? CI_TUNE_F32 : -1;
+}
+
+/* Of a run's time what a winner saves, by its own trials; one that changes nothing of it saves nothing. */
+static double saving(const struct ci_tuner *tuner, int model, int problem, int run) {
+    const struct ci_tuned *tuned = &tuner->tuned[problem];
+    const int kind = kind_of(tuner, model, run);
+    double most = 0, calls = 0;
+    for (int i = 0; i < tuned->entry_count; i++)
+        most = fmax(most, tuned->entries[i].default_seconds - tuned->entries[i].seconds);
+    for (int i = 0; i < tuner->problems->use_count; i++) {
+        const struct ci_tune_use *use = &tuner->problems->uses[i];
+        if (use->model == model && use->run == run && use->problem == problem && (kind < 0 || use->kind == kind))
+            calls = use->calls;
+    }
+    return calls * most / ci_problems_run(tuner->problems, tuner->seconds, model, run, NULL, NULL);
+}
+
+/* Whether there are winners that the whole model could show. Those that save less than it can tell from chance are
+ * given back at once: each is one more program to build. */
 static bool runs_otherwise(const struct ci_tuner *tuner, int model) {
+    const double visible = 0.005;
     bool changed = false;
-    for (int i = 0; i < tuner->problems->count; i++)
-        for (int r = 0; r < 2; r++)
-            changed = changed || (is_changed(tuner, i) && runs_in(tuner, model, i, runs[r].run));
+    for (size_t r = 0; r < sizeof runs / sizeof *runs; r++) {
+        double saved = 0;
+        int kind = kind_of(tuner, model, runs[r].run);
+        for (int i = 0; i < tuner->problems->count; i++) {
+            if (!is_changed(tuner, i) || !runs_with(tuner, model, i, runs[r].run, kind)) continue;
+            /* Against what an old profile runs nobody has timed it. */
+            saved += tuner->origin == CI_PROFILE_NONE ? saving(tuner, model, i, runs[r].run) : 1;
+        }
+        changed = changed || saved >= visible;
+    }
     return changed;
 }
 
@@ -350,6 +386,7 @@ static enum clinfer_status confirm_model(struct ci_tuner *tuner, int model) {
     const char *name = tuner->problems->models[model].name;
     /* Where nothing has changed it runs to be measured, and nothing is to be proven. */
     bool changed = runs_otherwise(tuner, model);
+    for (int r = 0; r < 2 && !changed; r++) give_back_run(tuner, model, runs[r].run);
     struct ci_outcome outcome = {.brief = !changed, .first = true};
     enum clinfer_status status = run_with_winners(tuner, model, &outcome);
     outcome.first = false;

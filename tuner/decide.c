@@ -317,6 +317,9 @@ void ci_tuner_unfuse(struct ci_tuner *tuner) {
     for (int i = 0; i < tuner->problems->count; i++) {
         struct ci_tuned *tuned = &tuner->tuned[i];
         if (tuner->problems->items[i].first < 0 || !tuned->decided) continue;
-        for (int k = 0; k < tuned->entry_count; k++) unfuse_entry(tuner, i, &tuned->entries[k]);
+        for (int k = 0; k < tuned->entry_count; k++) {
+            unfuse_entry(tuner, i, &tuned->entries[k]);
+            tuner->seconds[i] = fmin(tuner->seconds[i], tuned->entries[k].seconds);
+        }
     }
 }

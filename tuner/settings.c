@@ -14,7 +14,7 @@
 #include "base/threads.h"
 #include "tuner/tuner_private.h"
 
-enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, FIRST_ROUNDS = 6, MORE_ROUNDS = 12 };
+enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, FIRST_ROUNDS = 8, MORE_ROUNDS = 12 };
 enum { CONTEXT = 128, DEEP_CONTEXT = 1024, SHORT_PROMPT = 128, PROMPT_TOKENS = 512, ANSWER_TOKENS = 256 };
 
 /* What is no faster than so much is not worth another way of running. Seconds that a value's first run takes at most,
@@ -228,7 +228,7 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
         if (pass == 0 || sides.seconds >= least_seconds)
             status = ci_tuner_run_model(tuner, settling->model, &sides, outcome);
         judge(setting, outcome, all);
-        if (!outcome->ran || setting->reported || all->ratio > worth || is_sure(all)) break;
+        if (!outcome->ran || setting->reported || setting->kind == A_PLACE || all->ratio > worth || is_sure(all)) break;
     }
     return status;
 }
@@ -268,7 +268,7 @@ static enum clinfer_status try_value(struct settling *settling, const struct set
         take_gain(&outcome->decode, &result->decode);
         take_gain(&outcome->prefill, &result->prefill);
         take_gain(&all, &result->all);
-        bool better = all.ratio <= worth && is_sure(&all);
+        bool better = all.ratio <= worth && (setting->kind == A_PLACE || is_sure(&all));
         result->what = setting->reported ? CI_TUNE_REPORTED : better ? CI_TUNE_KEPT : CI_TUNE_NO_BETTER;
     }
     if (setting->kind == A_PLACE)

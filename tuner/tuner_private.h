@@ -151,6 +151,9 @@ enum clinfer_status ci_tuner_search(struct ci_tuner *tuner);
 /* Fills in share, by_memory and worst of a model's gains, where the whole model was measured. */
 void ci_tuner_bound(const struct ci_tuner *tuner, int model);
 
+/* The kind of activations that a run takes, by what kernels took. */
+int ci_tuner_kind(const struct ci_tuner *tuner, int model, int run);
+
 /* How many times as long a run's kernels take with activations in f32; 0: most of either were not timed. */
 double ci_tuner_f32_time(const struct ci_tuner *tuner, int model, int run);
 

@@ -99,7 +99,7 @@ struct ci_worker_model {
     int context, prompt;
     double seconds, rounds_seconds; /* all is over so long after the start, the rounds after they began */
     double give_up; /* the second need not be timed any longer when it took so many times as long in the first three
-                       rounds; 0: however slow */
+                       rounds, nor when it was faster in all of seven; 0: however slow */
     int decode_rounds, prefill_rounds; /* in: at most so many; out: how many there were */
     double *decode, *prefill;
 };
