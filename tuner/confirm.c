@@ -20,7 +20,7 @@ static const double slower = CI_TUNE_SLOWER;
 static const double brief_seconds = 6, confirm_share = 0.3;
 
 /* After so many rounds a gain that is not worth more of them shows. */
-enum { FIRST_ROUNDS = 12 };
+enum { FIRST_ROUNDS = 12, FIRST_PROMPT = 128 };
 static const double too_little = 0.995;
 
 /* ---- the profile as it would be ---- */
@@ -142,6 +142,7 @@ static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, s
     }
     const struct ci_sides sides = {.tunings = {old_tuning(tuner), path},
                                    .rounds = outcome->first ? FIRST_ROUNDS : 0,
+                                   .prompt = outcome->first ? FIRST_PROMPT : 0,
                                    .seconds = outcome->brief ? brief_seconds : confirm_share * tuner->options->budget};
     if (status == CLINFER_OK) status = ci_tuner_run_model(tuner, model, &sides, outcome);
     unlink(path);
@@ -367,7 +368,7 @@ static double saving(const struct ci_tuner *tuner, int model, int problem, int r
 /* Whether there are winners that the whole model could show. Those that save less than it can tell from chance are
  * given back at once: each is one more program to build. */
 static bool runs_otherwise(const struct ci_tuner *tuner, int model) {
-    const double visible = 0.005;
+    const double visible = 0.01;
     bool changed = false;
     for (size_t r = 0; r < sizeof runs / sizeof *runs; r++) {
         double saved = 0;

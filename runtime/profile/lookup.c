@@ -226,11 +226,23 @@ double ci_profile_shipped_score(const struct ci_profile_key *shipped, const stru
     return 1 + same_name + 1 / (1.0 + 2 * features + units + threads);
 }
 
+/* Reading all of them takes some milliseconds of every start: what does not have the platform's name, which JSON leaves
+ * as it is, need not be parsed. */
+static bool may_fit(const struct ci_profile_shipped *file, const struct ci_profile_key *key) {
+    for (const char *at = key->platform; *at; at++)
+        if (*at == '"' || *at == '\\' || *at == '/' || (unsigned char)*at < ' ' || (unsigned char)*at > '~')
+            return true;
+    char field[sizeof key->platform + 32];
+    snprintf(field, sizeof field, "\"%s\"", key->platform);
+    return memmem(file->text, file->length, field, strlen(field)) != NULL;
+}
+
 static enum clinfer_status search_shipped(const struct ci_profile_key *key, struct best *best) {
     enum clinfer_status status = CLINFER_OK;
     for (const struct ci_profile_shipped *file = ci_profiles_shipped; file->name && status == CLINFER_OK; file++) {
         struct ci_profile profile;
         char name[128];
+        if (!may_fit(file, key)) continue;
         snprintf(name, sizeof name, "shipped/%s", file->name);
         status = ci_profile_parse(name, file->text, file->length, &profile);
         if (status != CLINFER_OK) {
