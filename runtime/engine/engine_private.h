@@ -46,6 +46,7 @@ struct ci_bucket {
     int64_t rows[CI_EXTENT_COUNT];
     struct ci_plan *plan;
     struct ci_run run;
+    int steps; /* of this plan, counted up to CI_CHAIN_STEP */
 };
 
 /* What one session contributes to a step. */
@@ -422,10 +423,11 @@ enum clinfer_status ci_engine_place(struct clinfer_engine *engine, const struct 
 enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows, int64_t wanted,
                                      struct ci_bucket **bucket);
 
-/* chain.c: the launches of a new plan for one row become one, where that was built and proven before. And: it is built
+/* chain.c: the launches of a plan for one row become one, where that was built and proven before; with its second
+ * step, since loading takes 8 ms and the first token of an answer should not wait for it. And: it is built
  * and proven now, which takes seconds, where that would pay: once as many steps were computed. For who does not lead
  * and holds no lock; nothing is done while somebody waits for text. */
-enum { CI_CHAIN_STEPS = 64 };
+enum { CI_CHAIN_STEP = 2, CI_CHAIN_STEPS = 64 };
 void ci_engine_take_chain(struct clinfer_engine *engine, struct ci_bucket *bucket);
 void ci_engine_make_chain(struct clinfer_engine *engine, uint64_t steps);
 

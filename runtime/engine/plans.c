@@ -110,7 +110,7 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     status = ci_plan_create(&engine->store, &graph, &options, &bucket->plan);
     if (status != CLINFER_OK) return status;
     engine->stats.activation_bytes += ci_plan_activation_bytes(bucket->plan);
-    ci_engine_take_chain(engine, bucket);
+    bucket->steps = 0;
     char activations[64];
     name_activations(bucket->plan, activations, sizeof activations);
     ci_log(CLINFER_LOG_INFO, "a plan for %lld rows, %lld of them with logits, in %.1f ms; activations in %s",

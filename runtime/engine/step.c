@@ -146,6 +146,7 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     enum clinfer_status status = ci_gguf_check_whole(engine->gguf);
     if (status == CLINFER_OK) status = ci_engine_bucket(engine, batch->rows, batch->wanted, &bucket);
     if (status != CLINFER_OK) return status;
+    if (bucket->steps < CI_CHAIN_STEP && ++bucket->steps == CI_CHAIN_STEP) ci_engine_take_chain(engine, bucket);
     start = ci_trace_host(engine->trace, CI_TRACE_PLAN, start);
     ci_batch_fill_inputs(batch, &bucket->run);
     int64_t rows[CI_EXTENT_COUNT] = {0, batch->rows, batch->wanted, batch->tiles};
