@@ -309,12 +309,19 @@ bench-guard: ## BASE=COMMIT ROUNDS=8 STORE=1: counts of a token against the stor
 asan: ## make check under AddressSanitizer and UBSan
 	@$(MAKE) $(AGAIN) CONFIG=asan check
 
-# ThreadSanitizer of GCC 12 needs the kernel to lay memory out as it expects.
-TSAN_TESTS := $(patsubst %,build/tsan/tests/%,unit/test_base model/test_threads model/test_router_threads model/test_router_kinds fault/test_arguments)
-tsan: ## the library's threads under ThreadSanitizer, on the CPU backend
+# ThreadSanitizer of GCC 12 needs the kernel to lay memory out as it expects. What a server of the tests has to report
+# stands in files, since who asks it does not see its standard error.
+TSAN_TESTS  := $(patsubst %,build/tsan/tests/%,unit/test_base model/test_threads model/test_router_threads \
+    model/test_router_kinds model/test_router_grammars fault/test_arguments)
+TSAN_SERVER := $(patsubst %,tests/server/test_%.py,slots models models_fetched embeddings openai http life remotes)
+TSAN_REPORT := build/tsan/report
+tsan: ## the library's threads and the server's under ThreadSanitizer, on the CPU backend
 	@scripts/setup.sh check
-	@$(MAKE) $(AGAIN) CONFIG=tsan $(TSAN_TESTS)
-	@python3 scripts/run_tests.py --build build/tsan --timeout 1800 --wrap "setarch -R" $(TSAN_TESTS)
+	@$(MAKE) $(AGAIN) CONFIG=tsan build/tsan/clinfer $(TSAN_TESTS)
+	@rm -f $(TSAN_REPORT).*
+	@TSAN_OPTIONS="die_after_fork=0:log_path=$(CURDIR)/$(TSAN_REPORT)" python3 scripts/run_tests.py --build build/tsan \
+	    --timeout 1800 --wrap "setarch -R" $(TSAN_TESTS) $(TSAN_SERVER)
+	@if ls $(TSAN_REPORT).* 2>/dev/null; then cat $(TSAN_REPORT).*; exit 1; fi
 
 # ---- the SIMD kernels of ARM on an x86 machine: what needs only libc is cross-built and run under qemu-user ----
 
