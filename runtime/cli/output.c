@@ -130,6 +130,8 @@ void ci_flush(void) {
 bool ci_output_failed(void) { return output_error != 0; }
 
 int ci_output_finish(int exit_status) {
+    static atomic_flag begun = ATOMIC_FLAG_INIT; /* two threads may end the process: the first one writes */
+    if (atomic_flag_test_and_set(&begun)) return exit_status;
     char rest[CI_UTF8_HELD];
     write_visible(stdout, rest, ci_utf8_stream_flush(&held, rest), true);
     ci_flush();

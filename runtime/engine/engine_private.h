@@ -99,6 +99,7 @@ struct ci_page {
 
 /* Pages of one group of caches. */
 struct ci_page_pool {
+    bool exists;           /* the model has such caches; said once, when the engine is opened */
     struct ci_page *pages; /* [capacity] */
     int32_t *free;         /* [capacity], of which free_count are free */
     int free_count, capacity;

@@ -72,6 +72,7 @@ static void add_pages(struct ci_page_pool *pool, int capacity) {
 enum clinfer_status ci_pages_begin(struct ci_page_pool *pool, int capacity) {
     enum clinfer_status status = make_room(pool, capacity);
     if (status == CLINFER_OK) add_pages(pool, capacity);
+    if (!pool->exists) pool->exists = status == CLINFER_OK;
     return status;
 }
 

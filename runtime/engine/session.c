@@ -26,7 +26,7 @@ static void free_lists(struct clinfer_session *session) {
 static enum clinfer_status make_lists(const struct clinfer_engine *engine, struct clinfer_session *session) {
     for (int group = 0; group < CI_CACHE_GROUPS; group++) {
         struct ci_page_list *list = &session->lists[group];
-        if (engine->pools[group].capacity == 0) continue;
+        if (!engine->pools[group].exists) continue;
         list->pages = malloc(sizeof *list->pages * (size_t)engine->pages_per_sequence);
         if (!list->pages) return CLINFER_OUT_OF_MEMORY;
     }

@@ -406,6 +406,7 @@ void ci_build_sampling(struct ci_builder *b, struct ci_tensor *logits) {
                      *out[CI_MAX_OUTPUTS] = {b->model->sampled};
     ci_graph_add(b->graph, &ci_op_sample, "sample", in, out, NULL);
     b->run->logits = logits;
-    b->model->outputs = ci_narrowed(logits->view.cols);
+    /* Once: when plans are made later, others read it. */
+    if (b->model->outputs != logits->view.cols) b->model->outputs = ci_narrowed(logits->view.cols);
     b->run->not_finite = b->graph->last ? b->graph->last->out[1] : NULL;
 }

@@ -302,13 +302,15 @@ enum clinfer_status ci_network_start(struct ci_server *server) {
     if (server->options.certificate && ci_mhd->is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
         return ci_fail(CLINFER_UNSUPPORTED, "this libmicrohttpd knows no TLS");
     enum clinfer_status status = ci_listen(&server->options, listeners, CI_SERVER_ADDRESSES, &count);
-    server->loopback = true;
+    server->loopback = true; /* before the first request */
     for (int i = 0; i < count; i++) {
-        if (status == CLINFER_OK) status = start_daemon(server, listeners[i].fd);
-        if (server->daemon_count <= i && listeners[i].fd >= 0) close(listeners[i].fd);
         server->urls[i] = listeners[i].url;
         server->paths[i] = listeners[i].path;
         server->loopback = server->loopback && listeners[i].loopback;
+    }
+    for (int i = 0; i < count; i++) {
+        if (status == CLINFER_OK) status = start_daemon(server, listeners[i].fd);
+        if (server->daemon_count <= i && listeners[i].fd >= 0) close(listeners[i].fd);
     }
     return status;
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -268,7 +269,7 @@ static void test_chat_requests_are_checked(void **state) {
 
 static void count_errors(void *user, enum clinfer_log_level level, const char *message) {
     (void)message;
-    *(int *)user += level == CLINFER_LOG_ERROR;
+    if (level == CLINFER_LOG_ERROR) atomic_fetch_add((atomic_int *)user, 1); /* from any thread */
 }
 
 /* Whoever closes too early is told, and nothing is freed under what is left. */
@@ -282,7 +283,7 @@ static void test_closing_in_the_wrong_order_is_told_and_survived(void **state) {
     clinfer_router *router;
     clinfer_engine *engine;
     clinfer_session *session;
-    int errors = 0;
+    atomic_int errors = 0;
     clinfer_log_to(count_errors, &errors);
     assert_int_equal(clinfer_engine_open(&f->options, &engine), CLINFER_OK);
     assert_int_equal(clinfer_session_create(engine, &f->sampling, &session), CLINFER_OK);
