@@ -311,10 +311,8 @@ def only_new_case_langchain():
 
 def only_new_case_litellm():
     import litellm
-    client, _ = ollama_client()
-    # It knows GPTs by their names, and what these refuse; the suites' alias is one.
-    model = next(listed.model for listed in client.list().models if not listed.model.startswith("gpt"))
-    asked = [{"role": "user", "content": QUESTION}]
+    # With one model any name is answered; by the suites' alias LiteLLM takes it for a GPT that knows no temperature.
+    model, asked = "some-model", [{"role": "user", "content": QUESTION}]
     for name, base in (("openai/" + model, URL + "/v1"), ("ollama_chat/" + model, URL), ("anthropic/" + model, URL)):
         answer = litellm.completion(model=name, api_base=base, api_key="none", messages=asked, max_tokens=16, temperature=0)
         assert answer.choices[0].message.content, name

@@ -28,6 +28,8 @@ void ci_request_log(struct ci_server *server, const struct ci_exchange *exchange
     json_object_set_new(line, "method", json_string(exchange->head ? "HEAD" : exchange->method));
     /* A path that no route knows may be anything, a key in the wrong place too. */
     json_object_set_new(line, "path", json_string(exchange->route ? exchange->route->path : "?"));
+    pthread_mutex_t *lock = &((struct ci_exchange *)(uintptr_t)exchange)->lock;
+    pthread_mutex_lock(lock); /* a handler whose client has left may still answer */
     json_object_set_new(line, "status", json_integer(exchange->answered ? exchange->status : 499));
     json_object_set_new(line, "whole", json_boolean(whole && (!exchange->streaming || exchange->whole)));
     if (exchange->unread) json_object_set_new(line, "unread", json_true()); /* its client did not read it */
@@ -39,6 +41,7 @@ void ci_request_log(struct ci_server *server, const struct ci_exchange *exchange
         const struct ci_note *note = &exchange->notes[i];
         json_object_set_new(line, note->name, *note->text ? json_string(note->text) : json_real(note->number));
     }
+    pthread_mutex_unlock(lock);
     char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)), *ended = NULL;
     int count = text ? asprintf(&ended, "%s\n", text) : -1;
     /* One write, so that lines of several threads stay lines. A disk that is full costs lines, no requests. */
