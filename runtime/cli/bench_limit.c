@@ -115,7 +115,8 @@ struct steps {
 static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
     struct work *work = user;
     int64_t pairs = ci_product_16_bit_rows(step->types, step->variant);
-    int unit = pairs > 0 && step->rows >= pairs ? UNIT_Q16 : strncmp(step->types, "q8,", 3) == 0 ? UNIT_Q8 : UNIT_F32;
+    bool wide = strncmp(step->types, "q16,", 4) == 0 || (pairs > 0 && step->rows >= pairs);
+    int unit = wide ? UNIT_Q16 : strncmp(step->types, "q8,", 3) == 0 ? UNIT_Q8 : UNIT_F32;
     struct share *share = &work->shares[place_of(work->limits, step)];
     bool attention = strncmp(step->op, "attention", strlen("attention")) == 0;
     bool output = step->n == work->engine->model.hyper.vocabulary;
@@ -124,9 +125,9 @@ static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
         if (attention && sscanf(step->label, "blk.%d.", &layer) == 1) share->attends[layer] = true;
         /* In this plan a step with weights reads hardly anything else. */
         if (*step->layout) share->weight_bytes += step->bytes;
-        if (output) share->output_operations[unit] += step->operations;
-    } else if (!attention && !output && step->rows > 0) {
-        share->row_operations[unit] += step->operations / (double)step->rows;
+    } else if (!attention && step->rows > 0) {
+        double *operations = output ? share->output_operations : share->row_operations;
+        operations[unit] += step->operations / (double)step->rows;
     }
 }
 
