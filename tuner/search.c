@@ -215,6 +215,7 @@ static void mutate(struct ci_tuner_candidate *candidate, uint64_t *random_state)
     uint64_t bits = ci_random(random_state);
     int tunables = 0, signs[] = {-1, 1};
     while (candidate->variant->tunables[tunables].name) tunables++;
+    if (tunables == 0) return;
     if (bits % one_way == 0) {
         for (int i = 0; i < tunables; i++) move(candidate, i, signs[bits >> (i == 0 ? 8 : 9) & 1]);
         return;
