@@ -131,11 +131,37 @@ static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
     }
 }
 
-static enum clinfer_status read_plans(const struct ci_bench_target *target, int rows, struct work *work) {
+/* A prompt and as many sequences have plans of their own, which may round activations otherwise. */
+static enum clinfer_status read_plan(struct clinfer_engine *engine, int rows, int wanted, struct work *work) {
+    struct ci_bucket *bucket;
+    enum clinfer_status status = ci_engine_bucket(engine, rows, wanted, &bucket);
+    for (int i = 0; status == CLINFER_OK && i < ci_plan_steps(bucket->plan); i++) {
+        struct ci_plan_step step;
+        ci_plan_step(bucket->plan, i, &step);
+        const struct clinfer_plan_step known = {.label = step.label,
+                                                .op = step.op,
+                                                .variant = step.variant,
+                                                .place = step.place,
+                                                .types = step.signature.types,
+                                                .layout = step.layout,
+                                                .rows = step.signature.rows,
+                                                .n = step.signature.n,
+                                                .bytes = step.bytes,
+                                                .operations = step.operations};
+        add_plan_step(work, &known);
+    }
+    return status;
+}
+
+static enum clinfer_status read_plans(const struct ci_bench_target *target, int rows, int wanted, struct work *work) {
+    enum clinfer_status status = ci_engine_lead(target->engine);
+    if (status != CLINFER_OK) return status;
     work->of_one = true;
-    enum clinfer_status status = clinfer_engine_explain(target->engine, 1, add_plan_step, work, NULL);
+    status = read_plan(target->engine, 1, 1, work);
     work->of_one = false;
-    return status == CLINFER_OK ? clinfer_engine_explain(target->engine, rows, add_plan_step, work, NULL) : status;
+    if (status == CLINFER_OK) status = read_plan(target->engine, rows, wanted, work);
+    ci_engine_stop_leading(target->engine);
+    return status;
 }
 
 /* Sums over the steps of a test. */
@@ -191,7 +217,7 @@ static void add_steps(const struct work *work, const struct steps *steps, struct
 static enum clinfer_status add_prompt(const struct ci_bench_target *target, const struct ci_bench_test *test, int batch,
                                       struct work work, struct total *total) {
     int done = test->depth, end = done + test->prompt;
-    enum clinfer_status status = read_plans(target, test->prompt < batch ? test->prompt : batch, &work);
+    enum clinfer_status status = read_plans(target, test->prompt < batch ? test->prompt : batch, 1, &work);
     while (done < end && status == CLINFER_OK) {
         int rows = end - done < batch ? end - done : batch;
         const struct steps steps = {1, rows, done + rows == end, done + rows, rows * (done + 0.5 * (rows + 1))};
@@ -205,7 +231,7 @@ static enum clinfer_status add_decode(const struct ci_bench_target *target, cons
                                       struct work work, struct total *total) {
     /* More sequences than a step holds take turns. */
     int rows = test->sequences < batch ? test->sequences : batch;
-    enum clinfer_status status = read_plans(target, rows, &work);
+    enum clinfer_status status = read_plans(target, rows, rows, &work);
     for (int i = 1; i <= test->generated && status == CLINFER_OK; i++) {
         double positions = (double)rows * (test->depth + test->prompt + i);
         const struct steps steps = {(double)test->sequences / rows, rows, rows, positions, positions};
