@@ -13,7 +13,7 @@ enum ci_activations { CI_ACTIVATIONS_AUTO, CI_ACTIVATIONS_F32, CI_ACTIVATIONS_Q8
  * where the first variant that fits with q8 stands in the table before the first that fits with f32. In place of q8 it
  * takes q16 where the first variant for that hides the second plane, those with AVX-512 VNNI of the CPU backend and of
  * CPU devices and those with a dot product of bytes on GPUs (docs/benchmarks.md has what that costs, and that it is
- * more with AVX2)
+ * more with AVX2; portable kernels with AVX-512 have f32, which is faster there)
  *   - for up to CI_16_BIT_ROWS rows: decoding waits for the weights, so that twice as many products are next to free;
  *   - for prompts of up to CI_16_BIT_PROMPT rows, of which one has logits: they are soon computed in any case;
  *   - for any number of rows where all products together have no more than CI_16_BIT_WEIGHTS bytes of weights. Small

@@ -36,6 +36,7 @@ static void set_tensor(struct ci_tensor *tensor, enum ci_tensor_kind kind, const
 }
 
 static int setup(void **state) {
+    static const struct ci_cpu_features features = {.name = "Some Processor 9", .avx2 = true};
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     f->device = (struct ci_device_caps){.name = "made up",
@@ -46,7 +47,7 @@ static int setup(void **state) {
                                         .max_work_item = {256, 256, 256},
                                         .local_bytes = 32768,
                                         .max_alloc_bytes = 1 << 30};
-    f->caps = (struct ci_caps){ci_cpu_features(), &f->device, 2};
+    f->caps = (struct ci_caps){&features, &f->device, 2};
     f->chooser = (struct ci_chooser){&f->choices, 1, NULL, &f->caps};
     set_tensor(&f->x, CI_TENSOR_ACTIVATION, &ci_type_q8, 1, K);
     set_tensor(&f->weight, CI_TENSOR_WEIGHT, &ci_type_q4_1, N, K);
@@ -250,14 +251,18 @@ static void sixteen_bits_where_they_cost_little(void **state) {
     assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q8");
 }
 
-/* By what the device's kernels have: nothing to hide a second plane behind, AVX-512 VNNI, or a dot product of bytes. */
+/* By what the device's kernels have: faster products of floats, or nothing to hide a second plane behind, AVX-512 VNNI,
+ * or a dot product of bytes. */
 static void devices_have_16_bits_where_their_kernels_hide_them(void **state) {
     struct fixture *f = *state;
     enum { SMALL = 1024, LARGE = 1 << 20 };
     struct ci_cpu_features features = {.name = "Some Processor 9", .avx2 = true, .avx512vnni = true};
     f->caps = (struct ci_caps){&features, &f->device, 2};
+    assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "f32");
+    features.avx512vnni = false;
     assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q8");
     assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_Q16), "q16");
+    features.avx512vnni = true;
 #if defined(__x86_64__)
     strcpy(f->device.name, "pthread-Some Processor 9");
     strcpy(f->device.platform, "Portable Computing Language");
