@@ -233,8 +233,9 @@ static void test_a_row_of_a_matmul_does_not_depend_on_how_many_there_are(void **
     static const struct ci_type *const types[] = {&ci_type_q4_0, &ci_type_q8_0,   &ci_type_q4_k,
                                                   &ci_type_q6_k, &ci_type_iq4_nl, &ci_type_q2_k};
     struct ci_caps here = caps();
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        const struct ci_case shape = {.name = types[i]->name, .in = {{&ci_type_q8, 70, 512}, {types[i], 50, 512}}};
+    for (size_t i = 0; i < 2 * sizeof types / sizeof *types; i++) {
+        const struct ci_type *x = i % 2 ? &ci_type_q16 : &ci_type_q8, *w = types[i / 2];
+        const struct ci_case shape = {.name = w->name, .in = {{x, 70, 512}, {w, 50, 512}}};
         struct ci_sample_call sample;
         if (ci_sample_create(&ci_op_matmul, &shape, SEED, &sample) != CLINFER_OK) fail_msg("%s", ci_status_message());
         for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1))
@@ -323,9 +324,9 @@ static void test_outputs_of_16_bits_pass_the_gate(void **state) {
     }
 }
 
-/* The same in q8 (matmul_r16_pairs.h): rows of x around a tile, several tiles and several panels of them; rows of the
- * weight with and without a second group. */
-static void test_matmul_of_many_rows_in_q8_is_right_at_the_edges_of_its_panels(void **state) {
+/* The same in codes (matmul_r16_pairs.h): rows of x around a tile, several tiles and several panels of them; rows of
+ * the weight with and without a second group. */
+static void test_matmul_of_many_rows_in_codes_is_right_at_the_edges_of_its_panels(void **state) {
     (void)state;
     enum { SHAPES = 6 };
     static const struct {
@@ -335,13 +336,15 @@ static void test_matmul_of_many_rows_in_q8_is_right_at_the_edges_of_its_panels(v
     for (int t = 0; ci_types[t]; t++) {
         const struct ci_type *type = ci_types[t];
         if (!type->quantised || type->gguf_id == CI_TYPE_NOT_IN_FILES) continue;
-        for (int i = 0; i < SHAPES; i++) {
-            if (!sampling_takes(type->name, i, SHAPES, ONE_IN)) continue;
-            int64_t m = shapes[i].x_rows, n = shapes[i].w_rows, n2 = 5;
-            int64_t block = type->block_cols, k = (32 * shapes[i].groups + block - 1) / block * block;
-            snprintf(name, sizeof name, "q8 by %s, %d x (%d + %d) x %d", type->name, (int)m, (int)n, (int)n2, (int)k);
+        for (int i = 0; i < 2 * SHAPES; i++) {
+            const struct ci_type *x = i < SHAPES ? &ci_type_q8 : &ci_type_q16;
+            if (!sampling_takes(type->name, i, 2 * SHAPES, ONE_IN)) continue;
+            int64_t m = shapes[i % SHAPES].x_rows, n = shapes[i % SHAPES].w_rows, n2 = 5;
+            int64_t block = type->block_cols, k = (32 * shapes[i % SHAPES].groups + block - 1) / block * block;
+            snprintf(name, sizeof name, "%s by %s, %d x (%d + %d) x %d", x->name, type->name, (int)m, (int)n, (int)n2,
+                     (int)k);
             struct ci_case shape = {.name = name,
-                                    .in = {{&ci_type_q8, m, k},
+                                    .in = {{x, m, k},
                                            {type, n, k},
                                            {type, n2, k},
                                            {0},
@@ -807,7 +810,7 @@ int main(void) {
         cmocka_unit_test(test_matmul_of_many_rows_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_rows_in_16_bits_are_the_same_bits_alone),
         cmocka_unit_test(test_outputs_of_16_bits_pass_the_gate),
-        cmocka_unit_test(test_matmul_of_many_rows_in_q8_is_right_at_the_edges_of_its_panels),
+        cmocka_unit_test(test_matmul_of_many_rows_in_codes_is_right_at_the_edges_of_its_panels),
         cmocka_unit_test(test_matmul_of_many_rows_in_16_bits_is_right_at_the_edges_of_its_panels),
         cmocka_unit_test(test_many_rows_in_16_bits_keep_sizes_and_what_is_not_finite),
         cmocka_unit_test(test_experts_are_right_at_the_edges_of_their_tiles),
