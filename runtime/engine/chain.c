@@ -20,7 +20,8 @@
 enum { PROVEN_ROWS = 4 };
 
 static bool is_possible(const struct clinfer_engine *engine) {
-    return engine->device && engine->device_count == 1 && !engine->trace &&
+    const char *single = getenv("CLINFER_SINGLE_LAUNCHES");
+    return !(single && *single) && engine->device && engine->device_count == 1 && !engine->trace &&
            ci_device_caps(engine->device)->kind == CI_DEVICE_CPU;
 }
 

@@ -292,6 +292,9 @@ STATUS_CALL(clGetCommandQueueInfo, (cl_command_queue q, cl_command_queue_info i,
 STATUS_CALL(clGetMemObjectInfo, (cl_mem m, cl_mem_info i, size_t s, void *v, size_t *n), (m, i, s, v, n))
 STATUS_CALL(clBuildProgram, (cl_program p, cl_uint count, const cl_device_id *d, const char *options,
             program_callback f, void *u), (p, count, d, options, f, u))
+STATUS_CALL(clCompileProgram, (cl_program p, cl_uint count, const cl_device_id *d, const char *options, cl_uint n,
+            const cl_program *headers, const char **names, program_callback f, void *u),
+            (p, count, d, options, n, headers, names, f, u))
 STATUS_CALL(clGetProgramInfo, (cl_program p, cl_program_info i, size_t s, void *v, size_t *n), (p, i, s, v, n))
 STATUS_CALL(clGetProgramBuildInfo, (cl_program p, cl_device_id d, cl_program_build_info i, size_t s, void *v,
             size_t *n), (p, d, i, s, v, n))
@@ -319,6 +322,9 @@ CREATE_CALL(cl_program, clCreateProgramWithSource, (cl_context c, cl_uint n, con
             (c, n, t, s))
 CREATE_CALL(cl_program, clCreateProgramWithBinary, (cl_context c, cl_uint n, const cl_device_id *d, const size_t *s,
             const unsigned char **b, cl_int *e), (c, n, d, s, b, e))
+CREATE_CALL(cl_program, clLinkProgram, (cl_context c, cl_uint n, const cl_device_id *d, const char *options,
+            cl_uint count, const cl_program *inputs, program_callback f, void *u),
+            (c, n, d, options, count, inputs, f, u))
 /* clang-format on */
 
 RELEASE_CALL(cl_context, clReleaseContext)

@@ -38,6 +38,8 @@
     X(clCreateProgramWithSource)                                                                                       \
     X(clCreateProgramWithBinary)                                                                                       \
     X(clBuildProgram)                                                                                                  \
+    X(clCompileProgram)                                                                                                \
+    X(clLinkProgram)                                                                                                   \
     X(clGetProgramInfo)                                                                                                \
     X(clGetProgramBuildInfo)                                                                                           \
     X(clCreateKernel)                                                                                                  \

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -13,6 +14,7 @@
 #include <clinfer.h>
 
 #include "engine/engine_private.h"
+#include "engine/warm.h"
 #include "profile/quarantine.h"
 #include "support/layer.h"
 #include "support/model.h"
@@ -108,13 +110,6 @@ static void test_a_call_that_fails_once_changes_no_text(void **state) {
     with_engines(fail_calls);
 }
 
-static int steps_counted;
-
-static void count_step(void *user, const struct clinfer_plan_step *step) {
-    (void)user, (void)step;
-    steps_counted++;
-}
-
 static void answer_with(clinfer_engine *engine, const char *fault, const struct talk *right) {
     struct talk talk = {.fault = fault};
     accidents = replaced = 0;
@@ -122,6 +117,42 @@ static void answer_with(clinfer_engine *engine, const char *fault, const struct 
     if (layer_strikes() == 0) fail_msg("%s: no such call was made", fault);
     layer_disarm();
     assert_string_equal(talk.text, right->text);
+}
+
+/* No kernel by itself can be blamed for the launch of a whole token, nor for what is read behind it: it is computed
+ * again, kernel by kernel. */
+static void fail_whole_tokens(clinfer_engine *engine) {
+    struct talk right = {0}, whole = {0};
+    if (answer(engine, &right) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    long launches = layer_calls("clEnqueueNDRangeKernel");
+    ci_engine_make_chain(engine, 0);
+    const long before = layer_calls("clEnqueueNDRangeKernel");
+    if (answer(engine, &whole) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    assert_true(layer_calls("clEnqueueNDRangeKernel") - before < launches / 2);
+    assert_string_equal(whole.text, right.text);
+    for (int call = 1; call <= 12; call++) {
+        char fault[32];
+        snprintf(fault, sizeof fault, "*@%d:%d", call, OUT_OF_RESOURCES);
+        answer_with(engine, fault, &right);
+        assert_int_equal(replaced, 0);
+    }
+    answer_with(engine, "clEnqueueNDRangeKernel@1:corrupt", &right);
+    assert_int_equal(accidents, 1);
+}
+
+static void test_the_launch_of_a_whole_token_may_fail(void **state) {
+    (void)state;
+    ci_warm_allow();
+    unsetenv("CLINFER_SINGLE_LAUNCHES");
+    with_engines(fail_whole_tokens);
+    setenv("CLINFER_SINGLE_LAUNCHES", "1", 1);
+}
+
+static int steps_counted;
+
+static void count_step(void *user, const struct clinfer_plan_step *step) {
+    (void)user, (void)step;
+    steps_counted++;
 }
 
 /* The reference takes seconds for all kernels of a token. Another kernel takes over on the spot, with the caches as
@@ -195,6 +226,7 @@ static void test_a_device_that_is_lost_is_an_error_and_nobodys_fault(void **stat
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_call_that_fails_once_changes_no_text),
+        cmocka_unit_test(test_the_launch_of_a_whole_token_may_fail),
         cmocka_unit_test(test_careful_mode_compares_only_what_there_is_a_reason_to),
         cmocka_unit_test(test_a_device_that_computes_nothing_is_no_kernels_fault),
         cmocka_unit_test(test_a_device_that_is_lost_is_an_error_and_nobodys_fault),

@@ -543,6 +543,7 @@ static int stop(void **state) {
 }
 
 int main(void) {
+    setenv("CLINFER_SINGLE_LAUNCHES", "1", 1); /* faults have the numbers of calls */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_lost_device_hands_its_answer_to_another),
         cmocka_unit_test(test_the_line_at_the_end_is_short),
