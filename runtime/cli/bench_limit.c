@@ -102,7 +102,8 @@ struct share {
 struct work {
     const struct ci_bench_limits *limits;
     const struct clinfer_engine *engine;
-    bool of_one; /* the plan for one row is being read */
+    bool of_one;  /* the plan for one row is being read */
+    int64_t rows; /* of a step; its plan may have room for more */
     struct share shares[CI_BENCH_PLACES];
 };
 
@@ -115,7 +116,7 @@ struct steps {
 static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
     struct work *work = user;
     int64_t pairs = ci_product_16_bit_rows(step->types, step->variant);
-    bool wide = strncmp(step->types, "q16,", 4) == 0 || (pairs > 0 && step->rows >= pairs);
+    bool wide = pairs > 0 && work->rows >= pairs && step->rows >= pairs;
     int unit = wide ? UNIT_Q16 : strncmp(step->types, "q8,", 3) == 0 ? UNIT_Q8 : UNIT_F32;
     struct share *share = &work->shares[place_of(work->limits, step)];
     bool attention = strncmp(step->op, "attention", strlen("attention")) == 0;
@@ -132,34 +133,15 @@ static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
 }
 
 /* A prompt and as many sequences have plans of their own, which may round activations otherwise. */
-static enum clinfer_status read_plan(struct clinfer_engine *engine, int rows, int wanted, struct work *work) {
-    struct ci_bucket *bucket;
-    enum clinfer_status status = ci_engine_bucket(engine, rows, wanted, &bucket);
-    for (int i = 0; status == CLINFER_OK && i < ci_plan_steps(bucket->plan); i++) {
-        struct ci_plan_step step;
-        ci_plan_step(bucket->plan, i, &step);
-        const struct clinfer_plan_step known = {.label = step.label,
-                                                .op = step.op,
-                                                .variant = step.variant,
-                                                .place = step.place,
-                                                .types = step.signature.types,
-                                                .layout = step.layout,
-                                                .rows = step.signature.rows,
-                                                .n = step.signature.n,
-                                                .bytes = step.bytes,
-                                                .operations = step.operations};
-        add_plan_step(work, &known);
-    }
-    return status;
-}
-
 static enum clinfer_status read_plans(const struct ci_bench_target *target, int rows, int wanted, struct work *work) {
     enum clinfer_status status = ci_engine_lead(target->engine);
     if (status != CLINFER_OK) return status;
     work->of_one = true;
-    status = read_plan(target->engine, 1, 1, work);
+    work->rows = 1;
+    status = ci_engine_explain(target->engine, 1, 1, add_plan_step, work, NULL);
     work->of_one = false;
-    if (status == CLINFER_OK) status = read_plan(target->engine, rows, wanted, work);
+    work->rows = rows;
+    if (status == CLINFER_OK) status = ci_engine_explain(target->engine, rows, wanted, add_plan_step, work, NULL);
     ci_engine_stop_leading(target->engine);
     return status;
 }

@@ -394,9 +394,10 @@ enum clinfer_status ci_engine_widen_caches(struct clinfer_engine *engine);
  * the caches to the CPU, and makes the plans again. Nothing may be in flight. */
 enum clinfer_status ci_engine_move_caches(struct clinfer_engine *engine);
 
-/* load.c: clinfer_engine_explain for the leader. */
-enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
-                                      void *user, int *waits);
+/* plans.c: clinfer_engine_explain for the leader, of the plan that gives `wanted` of the rows logits: 1 for a prompt.
+ */
+enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, int wanted,
+                                      clinfer_plan_callback *callback, void *user, int *waits);
 
 /* load.c: the model's graph for a bucket. */
 /* embed.c: what the file says of pooling, into the engine's info. */

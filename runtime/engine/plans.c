@@ -297,13 +297,16 @@ enum clinfer_status ci_engine_make_plans(struct clinfer_engine *engine, const st
     return status == CLINFER_OK ? check_forced(engine) : status;
 }
 
-enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, clinfer_plan_callback *callback,
-                                      void *user, int *waits) {
-    int64_t most = engine->buckets[engine->bucket_count - 1].rows[CI_EXTENT_ROWS];
-    if (rows < 1 || rows > most)
-        return ci_fail(CLINFER_INVALID_ARGUMENT, "rows: %d, must be 1..%lld", rows, (long long)most);
+enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, int wanted,
+                                      clinfer_plan_callback *callback, void *user, int *waits) {
+    const int64_t *most = engine->buckets[engine->bucket_count - 1].rows;
+    if (rows < 1 || rows > most[CI_EXTENT_ROWS])
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "rows: %d, must be 1..%lld", rows, (long long)most[CI_EXTENT_ROWS]);
+    if (wanted < 1 || wanted > most[CI_EXTENT_WANTED])
+        return ci_fail(CLINFER_INVALID_ARGUMENT, "rows with logits: %d, must be 1..%lld", wanted,
+                       (long long)most[CI_EXTENT_WANTED]);
     struct ci_bucket *bucket;
-    enum clinfer_status status = ci_engine_bucket(engine, rows, 1, &bucket);
+    enum clinfer_status status = ci_engine_bucket(engine, rows, wanted, &bucket);
     if (status != CLINFER_OK) return status;
     for (int i = 0; i < ci_plan_steps(bucket->plan); i++) {
         struct ci_plan_step step;

@@ -556,7 +556,7 @@ enum clinfer_status clinfer_engine_explain(clinfer_engine *engine, int rows, cli
     CI_REQUIRE(callback, "callback");
     enum clinfer_status status = ci_engine_lead(engine);
     if (status != CLINFER_OK) return status;
-    status = ci_engine_explain(engine, rows, callback, user, waits);
+    status = ci_engine_explain(engine, rows, 1, callback, user, waits);
     ci_engine_stop_leading(engine);
     return status;
 }
