@@ -55,8 +55,8 @@ enum clinfer_status ci_engine_open_on(const struct clinfer_engine_options *optio
                                       clinfer_engine **engine, bool *of_device);
 
 /* The order in which `auto` tries devices: [list->count + 1] indices, -1 for the CPU backend. By rule that of the list;
- * where the first of them and others were measured by `clinfer tune`, with this model or with one of about its size, the
- * fastest first, if it is by CI_PROFILE_PLACE_GAIN. */
+ * where the first of them and others were measured by `clinfer tune`, with this model or with one of about its size,
+ * the fastest first, if it is by CI_PROFILE_PLACE_GAIN. */
 enum clinfer_status ci_engine_auto_order(const struct ci_device_list *list,
                                          const struct clinfer_engine_options *options, int *order);
 

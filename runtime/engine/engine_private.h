@@ -394,8 +394,7 @@ enum clinfer_status ci_engine_widen_caches(struct clinfer_engine *engine);
  * the caches to the CPU, and makes the plans again. Nothing may be in flight. */
 enum clinfer_status ci_engine_move_caches(struct clinfer_engine *engine);
 
-/* plans.c: clinfer_engine_explain for the leader, of the plan that gives `wanted` of the rows logits: 1 for a prompt.
- */
+/* plans.c: clinfer_engine_explain for the leader, of the plan that gives `wanted` rows logits: 1 for a prompt. */
 enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, int wanted,
                                       clinfer_plan_callback *callback, void *user, int *waits);
 
