@@ -60,6 +60,8 @@ bool ci_careful_retry(struct ci_part *part, enum clinfer_status status) {
                                       [CI_CARE_ALL] = "each kernel compared, from the first token on"};
     struct clinfer_session *session = part->session;
     struct clinfer_engine *engine = session->engine;
+    if (status == CLINFER_DEVICE_ERROR || status == CLINFER_OUT_OF_MEMORY || status == CLINFER_WRONG_RESULT)
+        ci_engine_drop_chains(engine);
     if (!more_care(session, status)) return false;
     if (engine->careful == CI_CARE_NONE) engine->careful_cost = (struct ci_careful_cost){0};
     ci_log(CLINFER_LOG_NOTICE, "%s; computed again, %s", ci_status_message(), how[session->care]);

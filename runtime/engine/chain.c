@@ -69,9 +69,21 @@ static enum clinfer_status compare(struct clinfer_engine *engine, struct clinfer
     if (status == CLINFER_OK) status = compute(engine, session, single);
     if (status == CLINFER_OK) status = ci_plan_chain(bucket->plan, true, program);
     if (status == CLINFER_OK) status = compute(engine, session, single + count);
+    /* What failed or was not finite is computed again kernel by kernel, which proves nothing. */
+    if (status == CLINFER_OK && !(bucket->plan && ci_plan_is_chained(bucket->plan)))
+        status = ci_fail(CLINFER_WRONG_RESULT, "as one they failed, and were taken apart");
     *same = status == CLINFER_OK && memcmp(single, single + count, count * sizeof *single) == 0;
     free(single);
     return status;
+}
+
+void ci_engine_drop_chains(struct clinfer_engine *engine) {
+    for (int i = 0; i < engine->bucket_count; i++) {
+        struct ci_plan *plan = engine->buckets[i].plan;
+        if (!plan || !ci_plan_is_chained(plan)) continue;
+        ci_log(CLINFER_LOG_NOTICE, "launches of a token are single ones from here on");
+        ci_plan_unchain(plan);
+    }
 }
 
 /* By the leader, who has let go of the lock. */
@@ -88,6 +100,7 @@ static void make(struct clinfer_engine *engine, struct clinfer_session *session)
         return;
     }
     if (bucket->plan) ci_plan_unchain(bucket->plan);
+    engine->chain_tried = status != CLINFER_CANCELLED; /* for somebody who came: again when nobody waits */
     if (status == CLINFER_OK)
         ci_log(CLINFER_LOG_NOTICE, "launches of a token stay single on %s: as one they give other numbers",
                engine->info.device);

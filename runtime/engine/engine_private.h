@@ -432,6 +432,10 @@ enum { CI_CHAIN_STEP = 2, CI_CHAIN_STEPS = 64 };
 void ci_engine_take_chain(struct clinfer_engine *engine, struct ci_bucket *bucket);
 void ci_engine_make_chain(struct clinfer_engine *engine, uint64_t steps);
 
+/* After a step that failed, for this engine: what a launch that was cut short leaves in its counters, the next would
+ * wait for without end or take for done; and careful mode, which runs single kernels, cannot find fault with it. */
+void ci_engine_drop_chains(struct clinfer_engine *engine);
+
 /* session.c: becomes the one who computes, between two steps of whoever does, and returns with the lock held; and no
  * longer is. */
 enum clinfer_status ci_engine_lead(struct clinfer_engine *engine);

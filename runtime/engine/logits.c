@@ -38,11 +38,13 @@ enum clinfer_status ci_engine_logits(struct clinfer_engine *engine, struct clinf
             care = more_care_for_logits(engine, session, care, bad);
             status = CLINFER_WRONG_RESULT;
             if (care == CI_CARE_NONE) break;
+            ci_engine_drop_chains(engine);
             /* The caches may hold what went wrong before. */
             if (care == CI_CARE_COMPARE) computed = 0;
             ci_log(CLINFER_LOG_NOTICE, "%s; computed again, kernel by kernel", ci_status_message());
         } else if ((status == CLINFER_DEVICE_ERROR || status == CLINFER_OUT_OF_MEMORY) && !failed) {
             failed = true;
+            ci_engine_drop_chains(engine);
             ci_log(CLINFER_LOG_NOTICE, "%s; tried again", ci_status_message());
             if (engine->store.caches_must_move) {
                 computed = 0;

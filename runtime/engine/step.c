@@ -146,11 +146,12 @@ static enum clinfer_status run_batch(struct clinfer_engine *engine, struct ci_fl
     enum clinfer_status status = ci_gguf_check_whole(engine->gguf);
     if (status == CLINFER_OK) status = ci_engine_bucket(engine, batch->rows, batch->wanted, &bucket);
     if (status != CLINFER_OK) return status;
-    if (bucket->steps < CI_CHAIN_STEP && ++bucket->steps == CI_CHAIN_STEP) ci_engine_take_chain(engine, bucket);
     start = ci_trace_host(engine->trace, CI_TRACE_PLAN, start);
     ci_batch_fill_inputs(batch, &bucket->run);
     int64_t rows[CI_EXTENT_COUNT] = {0, batch->rows, batch->wanted, batch->tiles};
     status = ci_plan_set_rows(bucket->plan, rows);
+    if (status == CLINFER_OK && bucket->steps < CI_CHAIN_STEP && ++bucket->steps == CI_CHAIN_STEP)
+        ci_engine_take_chain(engine, bucket);
     start = ci_trace_host(engine->trace, CI_TRACE_SCHEDULE, start);
     if (status == CLINFER_OK) status = send_masks(engine, batch, bucket);
     ci_trace_host(engine->trace, CI_TRACE_SAMPLER, start);
@@ -269,6 +270,7 @@ static void give_up(struct clinfer_engine *engine, struct ci_flight *flight, enu
     snprintf(message, sizeof message, "%s", ci_status_message());
     if (later->active) wait_for(engine, later);
     for (int i = 0; i < engine->device_count; i++) ci_device_finish(engine->devices[i]);
+    ci_engine_drop_chains(engine);
     fail_flight(engine, flight, status, message);
     fail_flight(engine, later, status, message);
 }

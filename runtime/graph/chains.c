@@ -1,4 +1,5 @@
 /* chains.c: runs of steps that a device computes as one launch; see ops/chain.h. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -53,6 +54,7 @@ static enum clinfer_status chain_section(struct ci_plan *plan, const struct sect
 
 enum clinfer_status ci_plan_chain(struct ci_plan *plan, bool build, uint64_t *program) {
     enum clinfer_status status = CLINFER_OK;
+    assert(plan->ready && plan->generation == plan->store->generation);
     ci_plan_unchain(plan);
     for (int i = 0; i < plan->section_count && status == CLINFER_OK; i++)
         if (plan->sections[i].place > CI_PLACE_CPU) status = chain_section(plan, &plan->sections[i], build);
@@ -71,6 +73,8 @@ void ci_plan_unchain(struct ci_plan *plan) {
     plan->chains = NULL;
     plan->chain_count = 0;
 }
+
+bool ci_plan_is_chained(const struct ci_plan *plan) { return plan->chain_count > 0; }
 
 void ci_plan_update_chains(struct ci_plan *plan) {
     enum clinfer_status status = CLINFER_OK;

@@ -85,9 +85,11 @@ size_t ci_plan_activation_bytes(const struct ci_plan *plan);
 
 /* Consecutive steps on a device become one launch each (ops/chain.h), where they can; *program is what the programs of
  * these are known by. Without `build` they have to be in the cache. CLINFER_NOT_FOUND: they are not, or there are no
- * such steps. After a failure there may be some. While a trace tells of single steps these are launched as before. */
+ * such steps. After a failure there may be some. While a trace tells of single steps these are launched as before. Only
+ * after ci_plan_set_rows(): when caches have grown since, the arguments of before are buffers that are gone. */
 enum clinfer_status ci_plan_chain(struct ci_plan *plan, bool build, uint64_t *program);
 void ci_plan_unchain(struct ci_plan *plan);
+bool ci_plan_is_chained(const struct ci_plan *plan);
 
 /* Gives the trace the times of what devices have done since the last call; they are the plan's store's, of any plan. */
 void ci_plan_collect(struct ci_plan *plan);

@@ -119,6 +119,11 @@ static void answer_with(clinfer_engine *engine, const char *fault, const struct 
     assert_string_equal(talk.text, right->text);
 }
 
+static void make_whole_again(clinfer_engine *engine) {
+    engine->chain_tried = false;
+    ci_engine_make_chain(engine, 0);
+}
+
 /* No kernel by itself can be blamed for the launch of a whole token, nor for what is read behind it: it is computed
  * again, kernel by kernel. */
 static void fail_whole_tokens(clinfer_engine *engine) {
@@ -130,14 +135,20 @@ static void fail_whole_tokens(clinfer_engine *engine) {
     if (answer(engine, &whole) != CLINFER_OK) fail_msg("%s", clinfer_error());
     assert_true(layer_calls("clEnqueueNDRangeKernel") - before < launches / 2);
     assert_string_equal(whole.text, right.text);
+    whole = (struct talk){0};
     for (int call = 1; call <= 12; call++) {
         char fault[32];
         snprintf(fault, sizeof fault, "*@%d:%d", call, OUT_OF_RESOURCES);
+        make_whole_again(engine);
         answer_with(engine, fault, &right);
         assert_int_equal(replaced, 0);
     }
+    make_whole_again(engine);
     answer_with(engine, "clEnqueueNDRangeKernel@1:corrupt", &right);
     assert_int_equal(accidents, 1);
+    const long after = layer_calls("clEnqueueNDRangeKernel");
+    if (answer(engine, &whole) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    assert_true(layer_calls("clEnqueueNDRangeKernel") - after > launches / 2); /* what failed as one stays single */
 }
 
 static void test_the_launch_of_a_whole_token_may_fail(void **state) {
