@@ -1,4 +1,4 @@
-/* chain.c: decoding with all launches of a token as one (ops/chain.h), where the device is a CPU.
+/* chain.c: decoding with all launches of a token as one (ops/chain.h), where the device is a CPU through PoCL.
  *
  * Such a program takes seconds to compile, so it is built when an answer is out that was long enough to pay, by the
  * tool alone, once for a model and a device; then it is proven: the next tokens of a session are computed both ways,
@@ -19,10 +19,12 @@
 /* Rows of its proof, of which each reads the keys of those before. */
 enum { PROVEN_ROWS = 4 };
 
+/* PoCL alone, whose launches cost that much: llvmpipe computes chains wrongly, Intel's runtime builds them for 8 s. */
 static bool is_possible(const struct clinfer_engine *engine) {
     const char *single = getenv("CLINFER_SINGLE_LAUNCHES");
     return !(single && *single) && engine->device && engine->device_count == 1 && !engine->trace &&
-           ci_device_caps(engine->device)->kind == CI_DEVICE_CPU;
+           !engine->info.encoder && ci_device_caps(engine->device)->kind == CI_DEVICE_CPU &&
+           strcmp(ci_device_caps(engine->device)->platform, "Portable Computing Language") == 0;
 }
 
 /* What the proof is known by: the program, and the model, whose shapes are in its script. */
