@@ -30,7 +30,8 @@ void ci_signature_of(const struct ci_op *op, const struct ci_call *call, struct 
     snprintf(signature->op, sizeof signature->op, "%s", op->name);
     for (int i = 0; i < op->inputs; i++) add(signature->types, sizeof signature->types, type_name(&call->in[i]));
     for (int i = 0; i < op->outputs; i++)
-        if (op->state_outputs >> i & 1) add(signature->types, sizeof signature->types, type_name(&call->out[i]));
+        if ((op->state_outputs >> i & 1) || call->out[i].type == &ci_type_q16)
+            add(signature->types, sizeof signature->types, type_name(&call->out[i]));
     describe_params(&call->params, signature->params, sizeof signature->params);
 }
 

@@ -25,7 +25,7 @@ enum { CI_PROFILE_VERSION = 1, CI_PROFILE_TUNABLES = 12, CI_PROFILE_NAME_BYTES =
  * the columns of output 0. */
 struct ci_profile_signature {
     char op[CI_PROFILE_NAME_BYTES];
-    char types[CI_PROFILE_TEXT_BYTES];  /* of the inputs, then of state outputs: "q8,q4_1,q4_1,-,..." */
+    char types[CI_PROFILE_TEXT_BYTES];  /* of the inputs, state outputs and codes of 16 bits: "q8,q4_1,-,..." */
     char params[CI_PROFILE_TEXT_BYTES]; /* integer parameters "9,3,64", trailing zeros cut; "" for none */
     int64_t rows, k, n;
 };

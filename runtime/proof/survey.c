@@ -73,6 +73,10 @@ static enum clinfer_status append_layouts(struct ci_survey *survey, const struct
                                   ci_layout_fits(layouts[l], call.in[weight].type, call.in[weight].cols));
         if (can) status = append(survey, caps, variant, &call);
     }
+    if (status == CLINFER_OK && call.out[0].type == &ci_type_q8) {
+        call.out[0].type = &ci_type_q16;
+        status = append(survey, caps, variant, &call);
+    }
     return status;
 }
 
