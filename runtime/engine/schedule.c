@@ -10,11 +10,12 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "cpu/cpu.h"
 #include "engine/engine_private.h"
 #include "trace/probes.h"
 
-/* Rows that follow each other without a choice are no prompt. Kernels for many rows compute WHOLE of them, there or
- * not. */
+/* Rows that follow each other without a choice are no prompt. Most kernels for many rows compute WHOLE of them, there
+ * or not. */
 enum { MOST_FORCED = 16, MANY = 32, WHOLE = 16 };
 
 /* ---- the queue ---- */
@@ -167,10 +168,12 @@ static int64_t add_rows(struct clinfer_engine *engine, struct ci_batch *batch, s
     return rows;
 }
 
-/* What a piece of a prompt beside `rows` others may have as well, since it costs nothing. */
-static int64_t whole_piece(int64_t rows, int64_t piece) {
+/* What a piece of a prompt beside `rows` others may have as well, since it costs nothing; where kernels compute no more
+ * rows than there are, as those of AVX-512 do, it would make the step longer than it may be. */
+static int64_t whole_piece(const struct clinfer_engine *engine, int64_t rows, int64_t piece) {
     int64_t all = rows + piece;
-    return all <= MANY ? piece : (all + WHOLE - 1) / WHOLE * WHOLE - rows;
+    if (all <= MANY || (!engine->device && ci_cpu_features()->avx512vnni)) return piece;
+    return (all + WHOLE - 1) / WHOLE * WHOLE - rows;
 }
 
 /* The oldest first. */
@@ -178,7 +181,7 @@ static void add_prompts(struct clinfer_engine *engine, struct ci_batch *batch, i
     int64_t room = most - batch->rows;
     int running = count_running(engine);
     bool closed = false; /* who came later than one that has to wait waits too */
-    int64_t piece = whole_piece(batch->rows, ci_pace_piece(&engine->pace));
+    int64_t piece = whole_piece(engine, batch->rows, ci_pace_piece(&engine->pace));
     if (batch->count > 0 && piece < room) room = piece;
     for (struct clinfer_session *session = engine->queue, *next; session && room > 0; session = next) {
         next = session->next_in_queue;
