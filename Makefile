@@ -326,7 +326,7 @@ tsan: ## the library's threads and the server's under ThreadSanitizer, on the CP
 # ---- the SIMD kernels of ARM on an x86 machine: what needs only libc is cross-built and run under qemu-user ----
 
 CROSS_FOLDERS  := runtime/base/% runtime/tensor/% runtime/types/% runtime/cpu/% runtime/ops/% runtime/proof/%
-CROSS_TESTS    := $(wildcard tests/ops/test_cpu_kernels.c)
+CROSS_TESTS    := $(wildcard tests/ops/test_cpu_*.c)
 CROSS_BINARIES := $(if $(findstring x86_64,$(MACHINE)),$(patsubst %.c,build/aarch64/%,$(CROSS_TESTS)))
 
 check-tokenizers: ## PEER=DIR PYTHON=python3: whole vocabularies beside llama.cpp (DIR/bin, DIR/src/models) and Hugging Face's tokenizers
