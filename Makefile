@@ -311,8 +311,8 @@ asan: ## make check under AddressSanitizer and UBSan
 
 # ThreadSanitizer of GCC 12 needs the kernel to lay memory out as it expects. What a server of the tests has to report
 # stands in files, since who asks it does not see its standard error.
-TSAN_TESTS  := $(patsubst %,build/tsan/tests/%,unit/test_base model/test_threads model/test_router_threads \
-    model/test_router_kinds model/test_router_grammars fault/test_arguments)
+TSAN_TESTS  := $(patsubst %,build/tsan/tests/%,unit/test_base unit/test_threads unit/test_watch model/test_threads \
+    model/test_router_threads model/test_router_kinds model/test_router_grammars fault/test_arguments)
 TSAN_SERVER := $(patsubst %,tests/server/test_%.py,slots models models_fetched embeddings openai http life remotes)
 TSAN_REPORT := build/tsan/report
 tsan: ## the library's threads and the server's under ThreadSanitizer, on the CPU backend
