@@ -1,6 +1,7 @@
-/* activation.cl: glu and unary, alone and followed by quantise: a function of each number, which stands in an argument so
- * that all functions are one program. Work-items (part, row): a part takes every so manieth vector of 16 columns, or group
- * of 32 where rows of codes are made; what a row has beyond its last whole vector is done by part 0, number by number. */
+/* activation.cl: glu and unary, alone and followed by quantise: a function of each number, which stands in an argument
+ * so that all functions are one program. Work-items (part, row): a part takes every so manieth vector of 16 columns, or
+ * group of 32 where rows of codes are made; what a row has beyond its last whole vector is done by part 0, number by
+ * number. */
 
 /* Of tensor/op_params.h. */
 enum { SILU, GELU, GELU_ERF, GELU_QUICK, RELU, RELU_SQUARED, TANH, SCALE, SOFTCAP, CLAMP, SIGMOID, SWIGLU_OAI };

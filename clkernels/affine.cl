@@ -1,5 +1,5 @@
-/* affine.cl: out = x * factors + offsets, column by column. Work-items (part, row): a part takes every so manieth vector
- * of 16 columns; what a row has beyond its last whole vector is done by part 0, number by number. */
+/* affine.cl: out = x * factors + offsets, column by column. Work-items (part, row): a part takes every so manieth
+ * vector of 16 columns; what a row has beyond its last whole vector is done by part 0, number by number. */
 #ifdef IN2_F32
 #define OFFSETS(load, at) + load(at, DATA(const float, offsets))
 #else

@@ -5,14 +5,14 @@
  *     workers:   w0    w1        w0              w0   w1   w0     each takes the next, first of its own share
  *                     |               |                    |      until all tasks of the step are done
  *
- * The work-items of this launch are workers. A worker takes the next task, runs it to its end, and waits only when there
- * is none left, for tasks that others have begun. So each step ends as long as one worker runs: work-groups may begin
- * when they like, one after the other even, and nothing has to be resident at the same time.
+ * The work-items of this launch are workers. A worker takes the next task, runs it to its end, and waits only when
+ * there is none left, for tasks that others have begun. So each step ends as long as one worker runs: work-groups may
+ * begin when they like, one after the other even, and nothing has to be resident at the same time.
  *
  * A launch's kernel is a function here, compiled by itself with its own options and linked (ops/chain.c). Given by the
  * text before this: MOST_BUFFERS, BUFFERS (their parameters), BASES (their names) and run(), which calls stage `stage`.
- * Words of a step: their number, stage, both sizes of its grid, then the arguments; of a tensor the number of its buffer
- * and its offset.
+ * Words of a step: their number, stage, both sizes of its grid, then the arguments; of a tensor the number of its
+ * buffer and its offset.
  *
  * state: twice the same lines of 16 ints: of each step one for each worker, the next task of its share, and one for the
  * tasks that are done. Every second launch uses the second half, so that meanwhile the workers set the other one to 0.

@@ -4,7 +4,7 @@ __kernel void embed(TENSOR(table), TENSOR(ids), TENSOR(previous), TENSOR(out), i
     const int row = get_global_id(1), units = cols / 32;
     int id = DATA(const int, ids)[row];
     if (id < 0) id = DATA(const int, previous)[-1 - id];
-    if (id < 0 || id >= vocabulary) id = 0; /* a sampler gone wrong: the host sees to that, and nothing is read beyond */
+    if (id < 0 || id >= vocabulary) id = 0; /* a sampler gone wrong: the host sees to it, and nothing is read beyond */
     __global float *to = DATA(float, out) + (ulong)row * cols;
     const __global uchar *from = weight_row(table_buffer + table_offset, id, units);
     for (int unit = get_global_id(0); unit < units; unit += get_global_size(0)) {

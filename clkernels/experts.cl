@@ -1,5 +1,5 @@
-/* experts.cl: what stands around matmul_experts: which experts a row goes to, the pairs of rows and experts in the order of
- * the experts, and the sum of what the experts gave. */
+/* experts.cl: what stands around matmul_experts: which experts a row goes to, the pairs of rows and experts in the
+ * order of the experts, and the sum of what the experts gave. */
 
 /* Of tensor/op_params.h. */
 enum { SOFTMAX, SIGMOID, SOFTMAX_CHOSEN };
@@ -7,8 +7,8 @@ enum { SOFTMAX, SIGMOID, SOFTMAX_CHOSEN };
 #define MAX_EXPERTS 1024
 
 #ifdef OUT3_I32
-/* What is chosen by: the gate of an expert, and its bias; where there are neither groups nor a bias the logit, whose order
- * is the same. */
+/* What is chosen by: the gate of an expert, and its bias; where there are neither groups nor a bias the logit, whose
+ * order is the same. */
 struct choice {
     const __global float *logits, *bias;
     int gating, grouped;
@@ -100,8 +100,8 @@ __kernel void route(TENSOR(logits), TENSOR(bias), TENSOR(ids), TENSOR(weights), 
     for (int j = 0; j < used; j++) to[j] = (normalise ? to[j] / fmax(total, LEAST_SUM) : to[j]) * scale;
 }
 
-/* A work-item per expert: its pairs in their order, behind those of the experts before it. The last one also tells where
- * all end. */
+/* A work-item per expert: its pairs in their order, behind those of the experts before it. The last one also tells
+ * where all end. */
 __kernel void route_order(TENSOR(ids), TENSOR(order), TENSOR(starts), int rows, int used, int experts) {
     const int expert = get_global_id(0), pairs = rows * used;
     const __global int *from = DATA(const int, ids);
@@ -113,8 +113,8 @@ __kernel void route_order(TENSOR(ids), TENSOR(order), TENSOR(starts), int rows, 
     if (expert == experts - 1) DATA(int, starts)[experts] = pairs;
 }
 #else
-/* Work-items (part, row): a part takes every so manieth vector of 16 columns; what a row has beyond its last whole vector is
- * done by part 0, number by number. */
+/* Work-items (part, row): a part takes every so manieth vector of 16 columns; what a row has beyond its last whole
+ * vector is done by part 0, number by number. */
 __kernel void combine(TENSOR(y), TENSOR(weights), TENSOR(addend), TENSOR(out), int cols, int used) {
     const ulong row = get_global_id(1);
     const __global float *from = DATA(const float, y) + row * used * cols;

@@ -1,5 +1,6 @@
-/* matmul_clblast.cl: what stands around a product by CLBlast: weights of any type become floats in the scratch (behind the
- * activations, where these had to be expanded), and the output starts as biases and addend, to which the product is added. */
+/* matmul_clblast.cl: what stands around a product by CLBlast: weights of any type become floats in the scratch (behind
+ * the activations, where these had to be expanded), and the output starts as biases and addend, to which the product is
+ * added. */
 __kernel void matmul_dequantise(MATMUL_ARGUMENTS, TENSOR(scratch)) {
     const int unit_step = get_global_size(0), units = cols / 32;
     int row = get_global_id(1);

@@ -1,11 +1,11 @@
-/* matmul_gemm_dot.cl: many rows of activations in codes, on GPUs that multiply four bytes at a time (common/dot.clh). As
- * matmul_gemm_local.cl, but the tiles stay codes: a quarter of the local memory and of the multiplications, and no
+/* matmul_gemm_dot.cl: many rows of activations in codes, on GPUs that multiply four bytes at a time (common/dot.clh).
+ * As matmul_gemm_local.cl, but the tiles stay codes: a quarter of the local memory and of the multiplications, and no
  * decoding but for the order of the bits.
  *
  *                       BN rows of weights
  *                   +--------------------------+
- *      32 columns   |  w: 8 words of 4 codes   |      each step: one unit of 32 columns; its sums of integers are scaled
- *                   +--------------------------+      by both scales and added up as floats
+ *      32 columns   |  w: 8 words of 4 codes   |     each step: one unit of 32 columns; its sums of integers are
+ *                   +--------------------------+     scaled by both scales and added up as floats
  *      +----+       +--------------------------+
  *   BM | x  |       |  TM x TN per work-item   |
  *      +----+       +--------------------------+

@@ -10,9 +10,9 @@
  *        x  +--------------+ 4
  *           +--------------+
  *
- * Further chunks add to what the first left in the output. activations in codes are first expanded to floats in scratch (common/expand.clh): on
- * CPUs without an integer multiply-accumulate of bytes, floats are faster than 16-bit integers once decoding is shared
- * by many rows. */
+ * Further chunks add to what the first left in the output. Activations in codes are first expanded to floats in scratch
+ * (common/expand.clh): on CPUs without an integer multiply-accumulate of bytes, floats are faster than 16-bit integers
+ * once decoding is shared by many rows. */
 
 #define TILE 4
 

@@ -7,8 +7,9 @@
  * Two ways to add up the lanes, two variants of this file: SUBGROUP, a sub-group for ROWS rows and no barrier; else a
  * work-group of LANES for ROWS rows and local memory, added up by a tree (REDUCE 2) or by one lane per row (REDUCE 1).
  *
- * And two ways to multiply: floats, or (DOT, with activations in codes) four bytes at a time, of each of their planes. Then a lane takes QUADS words of
- * four weights and those 16 columns on, so that 4 / QUADS lanes share a unit and neighbours read neighbouring words:
+ * And two ways to multiply: floats, or (DOT, with activations in codes) four bytes at a time, of each of their planes.
+ * Then a lane takes QUADS words of four weights and those 16 columns on, so that 4 / QUADS lanes share a unit and
+ * neighbours read neighbouring words:
  *
  *      columns:      0..3  4..7  8..11 12..15 16..19 ...
  *      QUADS = 1:    lane0 lane1 lane2 lane3  lane0  ...

@@ -7,8 +7,8 @@
  *   item 1 | stream 0 | ...
  *
  * With activations in codes and integer weights the products of a unit are summed in 16-bit integers where they fit:
- * twice the lanes. Rejected: one row per work-item (a third of the bandwidth); even and odd lanes apart, in the hope that a
- * compiler makes a multiply-add of pairs of them (it does not). */
+ * twice the lanes. Rejected: one row per work-item (a third of the bandwidth); even and odd lanes apart, in the hope
+ * that a compiler makes a multiply-add of pairs of them (it does not). */
 
 #if defined(IN0_CODES) && defined(WEIGHT_CODE_LIMIT)
 #define INTEGER_DOT

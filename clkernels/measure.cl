@@ -14,8 +14,8 @@ __kernel void measure_nothing(__global uint *out, uint never) {
     if (never) out[get_global_id(0)] = never;
 }
 
-/* A work-item reads its share of `lines` of 64 bytes, from line `first` on, in so many streams at once: how many get most
- * of what the memory gives differs between processors by a factor of two, either way. */
+/* A work-item reads its share of `lines` of 64 bytes, from line `first` on, in so many streams at once: how many get
+ * most of what the memory gives differs between processors by a factor of two, either way. */
 __kernel void measure_read_streams(__global const uint *data, ulong lines, ulong first, __global uint *out,
                                    int streams) {
     const ulong each = lines / get_global_size(0) / streams;

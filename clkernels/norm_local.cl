@@ -70,8 +70,8 @@ __kernel void layernorm(TENSOR(x), TENSOR(weight), TENSOR(bias), TENSOR(out), in
               eps, true, tree);
 }
 
-/* Work-groups (slice, row); the one behind the last slice copies what is in none. It sums as well, since PoCL goes wrong
- * where only some work-groups come to a barrier. */
+/* Work-groups (slice, row); the one behind the last slice copies what is in none. It sums as well, since PoCL goes
+ * wrong where only some work-groups come to a barrier. */
 __kernel void norm_heads(TENSOR(x), TENSOR(weight), TENSOR(out), int cols, int weight_cols, int first, int groups,
                          int width, int centred, float eps) {
     __local float tree[LANES];

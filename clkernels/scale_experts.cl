@@ -1,5 +1,5 @@
-/* scale_experts.cl: out = x times the scale of the expert that each slice of a row belongs to. Work-items (part, row): a
- * part takes every so manieth column. */
+/* scale_experts.cl: out = x times the scale of the expert that each slice of a row belongs to. Work-items (part, row):
+ * a part takes every so manieth column. */
 __kernel void scale_experts(TENSOR(x), TENSOR(ids), TENSOR(scales0), TENSOR(scales1), TENSOR(out), int cols, int used) {
     const ulong row = get_global_id(1);
     const __global float *from = DATA(const float, x) + row * cols;

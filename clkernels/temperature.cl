@@ -1,5 +1,5 @@
-/* temperature.cl: the first `scaled` columns of a row times scale log(floor(position / length) + 1) + 1. Work-items (part,
- * row): a part takes every so manieth column. */
+/* temperature.cl: the first `scaled` columns of a row times scale log(floor(position / length) + 1) + 1. Work-items
+ * (part, row): a part takes every so manieth column. */
 __kernel void temperature(TENSOR(x), TENSOR(positions), TENSOR(out), int cols, int scaled, float scale, float length) {
     const ulong row = get_global_id(1);
     const __global float *from = DATA(const float, x) + row * cols;
