@@ -18,7 +18,7 @@ PREFIX     ?= /usr/local
 # Relative to PREFIX: where libraries go; and where the prober is looked for that does not lie beside the tool.
 LIBDIR     ?= lib
 LIBEXEC    ?= $(PREFIX)/libexec/clinfer
-VERSION    := $(shell sed -n 's/^.define CLINFER_VERSION "\(.*\)"/\1/p' include/clinfer.h)
+VERSION    := $(shell sed -n 's/^.define CLINFER_VERSION "\(.*\)"/\1/p' include/clinfer/base.h)
 SOVERSION  := 0
 
 # All processors, unless -j says otherwise; a make started by this one shares its job slots.
@@ -187,7 +187,7 @@ MANUALS := run serve pull list show rm devices tune ops bench verify profile con
 # Where zsh looks: for what a package of Debian brings elsewhere than for what is installed by hand.
 ZSH_FOLDER ?= share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/libclinfer.so ## PREFIX=/usr/local DESTDIR=: the tool, the libraries, the header, man pages, completion for shells
-	install -d "$(prefix_of)/bin" "$(prefix_of)/$(LIBDIR)/pkgconfig" "$(prefix_of)/include" "$(prefix_of)/share/man/man1" \
+	install -d "$(prefix_of)/bin" "$(prefix_of)/$(LIBDIR)/pkgconfig" "$(prefix_of)/include/clinfer" "$(prefix_of)/share/man/man1" \
 	    "$(prefix_of)/share/doc/clinfer" "$(prefix_of)/libexec/clinfer" \
 	    "$(prefix_of)/share/bash-completion/completions" "$(prefix_of)/$(ZSH_FOLDER)" "$(prefix_of)/share/fish/vendor_completions.d"
 	$(BUILD)/clinfer completion bash >"$(prefix_of)/share/bash-completion/completions/clinfer"
@@ -199,6 +199,7 @@ install: $(BUILD)/clinfer $(BUILD)/clinfer-probe $(BUILD)/libclinfer.a $(BUILD)/
 	install -m 755 $(BUILD)/$(SHARED) "$(prefix_of)/$(LIBDIR)/$(SHARED)"
 	ln -sfn $(SHARED) "$(prefix_of)/$(LIBDIR)/libclinfer.so"
 	install -m 644 include/clinfer.h "$(prefix_of)/include/clinfer.h"
+	install -m 644 include/clinfer/*.h "$(prefix_of)/include/clinfer"
 	install -m 644 docs/clinfer.1 "$(prefix_of)/share/man/man1/clinfer.1"
 	python3 scripts/make_manuals.py --tool $(BUILD)/clinfer --manual docs/clinfer.1 --folder "$(prefix_of)/share/man/man1" $(MANUALS)
 	chmod 644 "$(prefix_of)"/share/man/man1/clinfer*.1

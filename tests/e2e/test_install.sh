@@ -38,7 +38,7 @@ PROGRAM
 everything_is_there() {
     local file
     for file in bin/clinfer libexec/clinfer/clinfer-probe lib/libclinfer.a lib/libclinfer.so lib/libclinfer.so.0 lib/pkgconfig/clinfer.pc \
-        include/clinfer.h share/man/man1/clinfer.1 share/man/man1/clinfer-serve.1 share/doc/clinfer/LICENSE \
+        include/clinfer.h include/clinfer/base.h share/man/man1/clinfer.1 share/man/man1/clinfer-serve.1 share/doc/clinfer/LICENSE \
         share/bash-completion/completions/clinfer share/zsh/site-functions/_clinfer share/fish/vendor_completions.d/clinfer.fish; do
         [ -s "$prefix/$file" ] || { echo "$file is missing"; return 1; }
     done
@@ -65,7 +65,7 @@ build_static() {
 exports_the_header_only() {
     local exported declared
     exported=$(nm -D --defined-only "$prefix/lib/libclinfer.so" | awk '$3 !~ /^_/ { print $3 }' | sort)
-    declared=$(grep -v '^#' "$prefix/include/clinfer.h" | tr '\n' ' ' | grep -oE 'CLINFER_API [^;({]*\(' | grep -oE '[a-z0-9_]+\($' | tr -d '(' | sort)
+    declared=$(cat "$prefix"/include/clinfer/*.h | grep -v '^#' | tr '\n' ' ' | grep -oE 'CLINFER_API [^;({]*\(' | grep -oE '[a-z0-9_]+\($' | tr -d '(' | sort)
     [ -n "$declared" ] || { echo "clinfer.h declares nothing"; return 1; }
     [ "$exported" = "$declared" ] || { diff <(echo "$declared") <(echo "$exported"); return 1; }
 }
@@ -73,7 +73,7 @@ exports_the_header_only() {
 man_page_has_every_status() {
     local line
     # X(CODE, 5, "text") of the header stands as "5|text" in the page.
-    grep -oE 'X\(CLINFER_[A-Z_]+, [0-9]+, "[^"]+"\)' include/clinfer.h |
+    grep -oE 'X\(CLINFER_[A-Z_]+, [0-9]+, "[^"]+"\)' include/clinfer/base.h |
         sed -E 's/X\([A-Z_]+, ([0-9]+), "([^"]+)"\)/\1|\2/' >"$work/statuses"
     [ -s "$work/statuses" ] || { echo "no status found in clinfer.h"; return 1; }
     while read -r line; do
