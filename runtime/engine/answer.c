@@ -36,6 +36,8 @@ void ci_session_finish(struct clinfer_session *session, enum clinfer_status stat
     struct clinfer_engine *engine = session->engine;
     char rest[CI_UTF8_HELD];
     size_t length = ci_utf8_stream_flush(&session->stream, rest);
+    /* Half a character, where the answer was cut in it. */
+    if (reason == CLINFER_FINISH_LENGTH || reason == CLINFER_FINISH_CONTEXT) length = 0;
     if (status == CLINFER_OK && !session->refused && ci_parts_push(&session->parts, rest, length, pass_part, session))
         ci_parts_flush(&session->parts, pass_part, session);
     if (status == CLINFER_OK && !session->refused) ci_stop_texts_flush(&session->stop, pass_text, session);

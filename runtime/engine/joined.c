@@ -271,10 +271,11 @@ static enum clinfer_status check_infill(const clinfer_engine *engine, const stru
     if (infill->file_count) CI_REQUIRE(infill->files, "infill.files");
     for (size_t i = 0; i < infill->file_count; i++) CI_REQUIRE(infill->files[i].text, "infill.files[].text");
     if (joined->prefix >= 0 && joined->suffix >= 0 && joined->middle >= 0) return CLINFER_OK;
+    const char *lacks = joined->prefix < 0 ? "prefix" : joined->suffix < 0 ? "suffix" : "middle";
     return ci_fail(CLINFER_UNSUPPORTED,
-                   "%s: infill is not supported by this model: its vocabulary has no token for%s%s%s",
-                   engine->options.model, joined->prefix < 0 ? " the prefix" : "",
-                   joined->suffix < 0 ? " the suffix" : "", joined->middle < 0 ? " the middle" : "");
+                   "%s: infill is not supported by this model: its vocabulary has no token that marks the %s; take one "
+                   "that was made to fill gaps in code (qwen2.5-coder, ...)",
+                   engine->options.model, lacks);
 }
 
 enum clinfer_status clinfer_infill_tokens(const clinfer_engine *engine, const struct clinfer_infill *infill,

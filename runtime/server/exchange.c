@@ -108,6 +108,10 @@ json_t *ci_exchange_json(struct ci_exchange *exchange) {
     }
     exchange->json_looked = true;
     const char *body = ci_exchange_body(exchange, &length);
+    if (length >= 3 && memcmp(body, "\xEF\xBB\xBF", 3) == 0) { /* Windows' programs write it before UTF-8 */
+        body += 3;
+        length -= 3;
+    }
     json_t *json = load_json(body, length, &error);
     if (!json && !length)
         ci_exchange_refuse(exchange, NULL, "the request has no body; it must be a JSON object");

@@ -375,10 +375,10 @@ static const struct ci_route routes[] = {
      .flags = CI_ROUTE_CHANGES,
      .handle = ci_ollama_delete,
      .fields = "model name"},
-    {.method = "POST", .path = "/api/create", .flags = CI_ROUTE_CHANGES, .handle = not_here},
-    {.method = "POST", .path = "/api/push", .flags = CI_ROUTE_CHANGES, .handle = not_here},
+    {.method = "POST", .path = "/api/create", .handle = not_here},
+    {.method = "POST", .path = "/api/push", .handle = not_here},
     {.method = "GET", .path = "/api/blobs/{id}", .handle = not_here},
-    {.method = "POST", .path = "/api/blobs/{id}", .flags = CI_ROUTE_CHANGES, .handle = not_here},
+    {.method = "POST", .path = "/api/blobs/{id}", .handle = not_here},
 };
 
 const struct ci_server_dialect ci_server_dialect_ollama = {

@@ -6,6 +6,7 @@
 #include "server/ollama.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/hash.h"
 #include "base/status.h"
 #include "format/gguf.h"
 #include "hub/quant.h"
@@ -102,11 +104,26 @@ static json_t *details_json(const char *path, const char *family, uint64_t param
                      parameters_text(parameters, size), "quantization_level", ci_hub_quant_of(path, quant));
 }
 
+/* Ollama's own program shows the first twelve digits and ends itself where there are fewer. Its digest is that of a
+ * manifest, which is the same as long as the model is: of a file whose bytes nobody has summed up this says as much. */
+static const char *digest_of(const struct ci_pool_info *info, char made[65]) {
+    uint64_t hash = CI_HASH_START;
+    if (*info->digest) return info->digest;
+    hash = ci_hash(hash, info->path, strlen(info->path));
+    hash = ci_hash(hash, &info->bytes, sizeof info->bytes);
+    hash = ci_hash(hash, &info->modified, sizeof info->modified);
+    for (int i = 0; i < 4; i++) {
+        hash = ci_hash(hash, &i, sizeof i);
+        snprintf(made + (size_t)i * 16, 17, "%016" PRIx64, hash);
+    }
+    return made;
+}
+
 static json_t *model_json(const struct ci_pool_info *info) {
-    char modified[CI_OLLAMA_TIME_BYTES];
+    char modified[CI_OLLAMA_TIME_BYTES], digest[65];
     return json_pack("{s:o, s:o, s:s, s:I, s:s, s:o}", "name", name_json(info->name), "model", name_json(info->name),
                      "modified_at", ci_ollama_time(info->modified, modified), "size", (json_int_t)info->bytes, "digest",
-                     info->digest, "details", details_json(info->path, "", info->facts.parameters));
+                     digest_of(info, digest), "details", details_json(info->path, "", info->facts.parameters));
 }
 
 /* Of one that stays for ever, in a hundred years: a time is what clients read. */

@@ -248,6 +248,11 @@ def test_bodies_that_come_byte_by_byte_are_whole():
         assert status_of(connection.recv(65536)) == 200
 
 
+def test_a_byte_order_mark_before_a_body_is_no_part_of_it():
+    assert server.ask("POST", "/tokenize", b'\xef\xbb\xbf{"content": "a"}')[0] == 200
+    assert server.ask("POST", "/tokenize", b"\xef\xbb\xbf")[0] == 400
+
+
 # ---- hosts, origins, keys ----
 
 

@@ -2,6 +2,7 @@
 """Ollama's API over loopback: answers as streams and whole, models, failures. Prints TAP."""
 import json
 import os
+import re
 import sys
 
 sys.dont_write_bytecode = True
@@ -132,8 +133,10 @@ def test_models_are_shown():
     assert "." in SERVER.ask("GET", "/api/version")[2]["version"]
     model = next(model for model in SERVER.ask("GET", "/api/tags")[2]["models"] if model["name"].split(":")[0] == MODEL)
     assert model["size"] > 0 and model["modified_at"] and model["details"]["format"] == "gguf", model
+    assert re.fullmatch("[0-9a-f]{64}", model["digest"]), model  # `ollama list` takes its first twelve digits as they are
     running, = SERVER.ask("GET", "/api/ps")[2]["models"]
     assert running["expires_at"] and running["context_length"] > 0 and "size_vram" in running, running
+    assert running["digest"] == model["digest"], running
     for name in ("model", "name"):
         show = SERVER.post("/api/show", {name: MODEL})
         assert show["model_info"]["general.architecture"] == "qwen2" and show["model_info"]["qwen2.context_length"] > 0
@@ -144,9 +147,11 @@ def test_models_are_shown():
 
 
 def test_what_changes_models_needs_to_be_allowed():
-    for method, path in (("POST", "/api/pull"), ("POST", "/api/copy"), ("DELETE", "/api/delete"), ("POST", "/api/create")):
+    for method, path in (("POST", "/api/pull"), ("POST", "/api/copy"), ("DELETE", "/api/delete")):
         status, _, answer = SERVER.ask(method, path, {"model": "x", "source": "x", "destination": "y"})
         assert status == 403 and "error" in answer, (path, status, answer)
+    for path in ("/api/create", "/api/push", "/api/blobs/sha256:00"):  # no leave would help
+        assert SERVER.ask("POST", path, {"model": "x"})[0] == 501, path
 
 
 def test_copies_and_deletes_keep_to_the_limits():
@@ -158,9 +163,6 @@ def test_copies_and_deletes_keep_to_the_limits():
         assert os.path.samefile(SERVER.home + "/data/clinfer/models/other.gguf", serving.TINY)
         assert server.ask("POST", "/api/copy", {"source": MODEL, "destination": "../other"})[0] == 400
         assert server.ask("POST", "/api/copy", {"source": "missing", "destination": "another"})[0] == 404
-        assert server.ask("POST", "/api/create", {"model": "x"})[0] == 501
-        assert server.ask("POST", "/api/push", {"model": "x"})[0] == 501
-        assert server.ask("POST", "/api/blobs/sha256:00", b"x")[0] == 501
 
 
 def test_failures_have_their_shape():

@@ -26,6 +26,12 @@ def text_of(answer):
     return answer["choices"][0]["message"]["content"]
 
 
+def shown(data):
+    """What an answer that was cut says of its tokens' bytes: those that are no UTF-8 one by one, half a character at its end
+    not at all."""
+    return codecs.getincrementaldecoder("utf-8")("each").decode(data)
+
+
 def content(chunks):
     return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
 
@@ -79,6 +85,19 @@ def test_pieces_are_whole_characters():
         assert content(chunks) == text_of(server.post(CHAT, asked)), seed
 
 
+def test_an_answer_that_is_cut_ends_with_a_whole_character():
+    cut = 0
+    for seed in range(40):
+        asked = {"messages": HELLO, "max_tokens": 1 + seed % 3, "seed": seed, "temperature": 3, "top_k": 0, "logprobs": True}
+        answer = server.post(CHAT, asked)
+        data = bytes(byte for entry in answer["choices"][0]["logprobs"]["content"] for byte in entry["bytes"])
+        if answer["choices"][0]["finish_reason"] != "length":
+            continue
+        assert text_of(answer) == shown(data) == content(list(server.stream(CHAT, asked))), (seed, answer)
+        cut += shown(data) != data.decode(errors="each")
+    assert cut, "none of them ended in the middle of a character"
+
+
 def test_several_choices_share_the_prompt():
     one, two = server.post(CHAT, GREEDY), server.post(CHAT, {**GREEDY, "n": 2, "temperature": 1})
     assert [choice["index"] for choice in two["choices"]] == [0, 1], two
@@ -98,7 +117,7 @@ def test_logprobs_are_those_of_the_text():
     asked = {**GREEDY, "logprobs": True, "top_logprobs": 3}
     whole = server.post(CHAT, asked)
     entries = whole["choices"][0]["logprobs"]["content"]
-    assert bytes(byte for entry in entries for byte in entry["bytes"]).decode(errors="each") == text_of(whole)
+    assert shown(bytes(byte for entry in entries for byte in entry["bytes"])) == text_of(whole)
     for entry in entries:
         assert entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 3, entry
         assert entry["top_logprobs"][0]["token"] == entry["token"], entry  # greedy
