@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "support/asserts.h"
 #include "support/hub_server.h"
 #include "support/process.h"
 
@@ -34,10 +35,6 @@ struct home {
 };
 
 static char model[4096];
-
-static void assert_contains(const char *text, const char *wanted) {
-    if (!text || !strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text ? text : "(nothing)");
-}
 
 /* An empty one. What programs of the device compile, and what was proven, is shared by all. */
 static struct home make_home(const char *name) {
@@ -194,7 +191,8 @@ static void test_what_forbids_to_fetch_names_the_command(void **state) {
     }
     FAILS(&home, 3, said, "logits", "-m", "user/Smol-GGUF:Q4_1", "--no-pull", "-p", "hi", "-o", "/dev/null");
     FAILS(&home, 3, "--offline nothing is fetched", "tokenize", "-hf", "user/Smol-GGUF:Q4_1", "--offline", "hi");
-    FAILS(&home, 3, "`clinfer pull user/Smol-GGUF:Q4_1` fetches it", "run", "-m", "user/Smol-GGUF:Q4_1", "--dry-run", "hi");
+    FAILS(&home, 3, "`clinfer pull user/Smol-GGUF:Q4_1` fetches it", "run", "-m", "user/Smol-GGUF:Q4_1", "--dry-run",
+          "hi");
     FAILS(&home, 3, "`clinfer pull qwen3-0.6b` fetches it", "tokenize", "-m", "qwen3-0.6b", "--no-pull", "hi");
     home.environment[5] = "HF_HUB_OFFLINE=1";
     FAILS(&home, 3, "HF_HUB_OFFLINE nothing is fetched", "tokenize", "-m", "user/Smol-GGUF:Q4_1", "hi");

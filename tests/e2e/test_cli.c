@@ -14,22 +14,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "support/asserts.h"
 #include "support/gguf_writer.h"
 #include "support/process.h"
 
 #define TOOL(result, options, ...) process_run(result, options, process_tool(), __VA_ARGS__, NULL)
-
-static void assert_contains(const char *text, const char *wanted) {
-    if (!strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text);
-}
-
-/* Standard output is exactly one JSON value; the caller drops it. */
-static json_t *parse_output(const struct process_result *result) {
-    json_error_t error;
-    json_t *value = json_loadb(result->out, result->out_length, 0, &error);
-    if (!value) fail_msg("standard output is no JSON: %s at line %d: %s", error.text, error.line, result->out);
-    return value;
-}
 
 /* Runs, expects the exit status, nothing on standard output and a message with `wanted`. */
 #define EXPECT_FAILURE(exit_status, wanted, options, ...)                                                              \
@@ -44,8 +33,8 @@ static json_t *parse_output(const struct process_result *result) {
 
 static void test_help_shows_commands_flags_and_exit_statuses(void **state) {
     (void)state;
-    static const char *const commands[] = {"run",    "devices", "ops",      "tune",   "bench",     "profile", "doctor",
-                                           "verify", "inspect", "tokenize", "logits", "version",   "config",  "pull",
+    static const char *const commands[] = {"run",    "devices", "ops",      "tune",   "bench",      "profile", "doctor",
+                                           "verify", "inspect", "tokenize", "logits", "version",    "config",  "pull",
                                            "list",   "show",    "rm",       "prune",  "completion", "serve"};
     struct process_result all, one;
     TOOL(&all, NULL, "--help");
@@ -70,9 +59,9 @@ static void test_help_shows_commands_flags_and_exit_statuses(void **state) {
 /* Flags stand in the help's lines as "  -p, --prompt TEXT   the prompt"; the manual writes a dash as \\-. */
 static void test_manual_has_every_flag_and_exit_status(void **state) {
     (void)state;
-    static const char *const commands[] = {"run",    "devices", "ops",     "tune",     "bench",  "profile",
-                                           "doctor", "verify",  "inspect", "tokenize", "logits", "config",
-                                           "pull",   "list",    "show",    "rm",       "prune",  "completion", "serve"};
+    static const char *const commands[] = {"run",    "devices", "ops",      "tune",       "bench",  "profile", "doctor",
+                                           "verify", "inspect", "tokenize", "logits",     "config", "pull",    "list",
+                                           "show",   "rm",      "prune",    "completion", "serve"};
     size_t size, kept = 0;
     char *manual = process_read("docs/clinfer.1", &size);
     for (size_t i = 0; i <= size; i++)
@@ -343,7 +332,7 @@ static void test_names_in_a_file_cannot_control_a_terminal(void **state) {
     process_free(&result);
     TOOL(&result, NULL, "inspect", "--json", file);
     for (size_t i = 0; i + 1 < sizeof controls / sizeof *controls; i++) assert_null(strstr(result.out, controls[i]));
-    json_t *inspection = parse_output(&result);
+    json_t *inspection = process_json(&result);
     const char *value = json_string_value(json_object_get(json_object_get(inspection, "metadata"), "a\xc2\x9bkey"));
     assert_string_equal(value, "value\r\xe2\x80\xae\a\x7f\xef\xbf\xbd");
     json_decref(inspection);
@@ -363,7 +352,7 @@ static void test_devices_lists_opencl_and_cpu(void **state) {
     process_free(&result);
     TOOL(&result, NULL, "devices", "--json");
     process_assert_status(&result, 0);
-    json_t *object = parse_output(&result);
+    json_t *object = process_json(&result);
     assert_true(json_array_size(json_object_get(object, "devices")) > 0);
     assert_true(json_is_string(json_object_get(json_object_get(object, "cpu"), "isa")));
     json_decref(object);
@@ -378,7 +367,7 @@ static void test_devices_without_a_driver_says_how_to_get_one(void **state) {
     TOOL(&result, &options, "devices", "--json");
     process_assert_status(&result, 0);
     assert_contains(result.err, "pocl-opencl-icd");
-    json_t *object = parse_output(&result);
+    json_t *object = process_json(&result);
     assert_int_equal(json_array_size(json_object_get(object, "devices")), 0);
     json_decref(object);
     process_free(&result);
@@ -398,7 +387,7 @@ static void test_inspect_tells_metadata_tensors_and_whether_it_runs(void **state
     assert_null(strstr(result.out, "tokenizer.ggml.tokens"));
     process_free(&result);
     TOOL(&result, NULL, "inspect", "--json", process_model());
-    json_t *object = parse_output(&result);
+    json_t *object = process_json(&result);
     assert_true(json_is_true(json_object_get(object, "runs")));
     assert_int_equal(json_array_size(json_object_get(object, "tensors")), 272);
     json_t *metadata = json_object_get(object, "metadata");
@@ -433,7 +422,7 @@ static void test_tokenize_json_is_valid_for_any_bytes(void **state) {
     struct process_result result;
     TOOL(&result, &options, "tokenize", "-m", process_model(), "--json");
     process_assert_status(&result, 0);
-    json_t *object = parse_output(&result), *tokens = json_object_get(object, "tokens");
+    json_t *object = process_json(&result), *tokens = json_object_get(object, "tokens");
     assert_int_equal(json_array_size(tokens), json_integer_value(json_object_get(object, "count")));
     /* Pieces that are no text are arrays of bytes; all together they are the input without its line break. */
     char bytes[64];

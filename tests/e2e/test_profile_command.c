@@ -21,10 +21,6 @@
 #include "support/asserts.h"
 #include "support/process.h"
 
-static void assert_contains(const char *text, const char *wanted) {
-    if (!text || !strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text ? text : "(nothing)");
-}
-
 static const char *model;
 
 /* The tool and this process share a data folder of the test's own. */

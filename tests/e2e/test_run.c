@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/asserts.h"
+#include "support/nmse.h"
 #include "support/process.h"
 
 #define RUN(result, options, ...)                                                                                      \
@@ -25,17 +27,6 @@ static const char first_words[] = "The answer to this question lies in the\n";
 #define EXACT "--activations", "f32", "-n", "8"
 
 static const char *const without_opencl[] = {"OCL_ICD_VENDORS=/nonexistent", NULL};
-
-static void assert_contains(const char *text, const char *wanted) {
-    if (!strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text);
-}
-
-static json_t *parse_output(const struct process_result *result) {
-    json_error_t error;
-    json_t *value = json_loadb(result->out, result->out_length, 0, &error);
-    if (!value) fail_msg("no JSON: %s at line %d: %s%s", error.text, error.line, result->out, result->err);
-    return value;
-}
 
 /* Share of op time that was spent on OpenCL devices. */
 static double opencl_share(const json_t *object) {
@@ -99,7 +90,7 @@ static void test_readme_command_spends_its_op_time_on_opencl(void **state) {
     struct process_result result;
     RUN(&result, NULL, "--json", "-p", question);
     process_assert_status(&result, 0);
-    json_t *object = parse_output(&result);
+    json_t *object = process_json(&result);
     if (opencl_share(object) < 0.95) fail_msg("only %.3f of op time was on OpenCL", opencl_share(object));
     assert_int_equal(json_integer_value(json_object_get(object, "fallbacks")), 0);
     assert_contains(json_string_value(json_object_get(object, "text")), "Rayleigh");
@@ -115,7 +106,7 @@ static void test_without_opencl_the_cpu_answers_and_it_is_said(void **state) {
     process_assert_status(&result, 0);
     assert_contains(result.err, "no usable OpenCL device");
     assert_contains(result.err, "apt install");
-    json_t *object = parse_output(&result);
+    json_t *object = process_json(&result);
     assert_true(opencl_share(object) == 0);
     assert_memory_equal(json_string_value(json_object_get(object, "text")), first_words, strlen(first_words) - 1);
     json_decref(object);
@@ -136,7 +127,7 @@ static void test_json_has_what_the_manual_promises(void **state) {
     struct process_result result;
     RUN(&result, NULL, "--json", "--explain", "-n", "5", question);
     process_assert_status(&result, 0);
-    json_t *object = parse_output(&result), *times = json_object_get(object, "timings");
+    json_t *object = process_json(&result), *times = json_object_get(object, "timings");
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (!json_object_get(object, members[i])) fail_msg("%s is missing", members[i]);
     for (size_t i = 0; i < sizeof timings / sizeof *timings; i++)
@@ -178,7 +169,7 @@ static void test_prompts_together_answer_as_each_alone(void **state) {
     process_assert_status(&together, 0);
     process_assert_status(&two_at_a_time, 0);
     assert_contains(two_at_a_time.err, "[3/3] line 5 of ");
-    json_t *object = parse_output(&together), *results = json_object_get(object, "results");
+    json_t *object = process_json(&together), *results = json_object_get(object, "results");
     assert_int_equal(json_array_size(results), 3);
     const char *at = two_at_a_time.out;
     size_t generated = 0;
@@ -218,7 +209,7 @@ static void test_raw_text_is_continued_without_the_template(void **state) {
     struct process_result result;
     RUN(&result, NULL, "--json", "--raw", "-n", "3", "The capital of France is");
     process_assert_status(&result, 0);
-    json_t *object = parse_output(&result);
+    json_t *object = process_json(&result);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(object, "timings"), "prompt_n")), 5);
     assert_contains(json_string_value(json_object_get(object, "text")), "Paris");
     json_decref(object);
@@ -229,7 +220,7 @@ static void test_system_message_is_part_of_the_prompt(void **state) {
     (void)state;
     struct process_result result;
     RUN(&result, NULL, "--json", "-sys", "You are a pirate.", "-n", "1", question);
-    json_t *object = parse_output(&result);
+    json_t *object = process_json(&result);
     /* The template's own system message gives way to the one given, which is shorter. */
     json_int_t count = json_integer_value(json_object_get(json_object_get(object, "timings"), "prompt_n"));
     if (count >= 36) fail_msg("%d prompt tokens", (int)count);
@@ -331,15 +322,6 @@ static float *read_npy(const char *path, size_t rows, size_t cols) {
     return numbers;
 }
 
-static double nmse(const float *numbers, const float *truth, size_t count) {
-    double error = 0, power = 0;
-    for (size_t i = 0; i < count; i++) {
-        error += ((double)numbers[i] - (double)truth[i]) * ((double)numbers[i] - (double)truth[i]);
-        power += (double)truth[i] * (double)truth[i];
-    }
-    return error / power;
-}
-
 static void test_logits_are_a_numpy_file(void **state) {
     (void)state;
     enum { VOCABULARY = 49152, TOKENS = 6 };
@@ -361,8 +343,8 @@ static void test_logits_are_a_numpy_file(void **state) {
     process_free(&result);
     float *all = read_npy(whole, TOKENS, VOCABULARY), *one_by_one = read_npy(steps, TOKENS, VOCABULARY);
     float *end = read_npy(last, 1, VOCABULARY);
-    assert_true(nmse(one_by_one, all, (size_t)TOKENS * VOCABULARY) <= 1e-6);
-    assert_true(nmse(end, all + (size_t)(TOKENS - 1) * VOCABULARY, VOCABULARY) <= 1e-6);
+    assert_true(nmse(all, one_by_one, (size_t)TOKENS * VOCABULARY) <= 1e-6);
+    assert_true(nmse(all + (size_t)(TOKENS - 1) * VOCABULARY, end, VOCABULARY) <= 1e-6);
     free(all);
     free(one_by_one);
     free(end);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "support/asserts.h"
 #include "support/gguf_writer.h"
 #include "support/process.h"
 
@@ -18,17 +19,6 @@
 enum { WIDTH = 32, FF = 64, VOCABULARY = 48, F32 = 0 };
 
 static const char with_all[] = "tests/data/llama_all_tiny.gguf";
-
-static void assert_contains(const char *text, const char *wanted) {
-    if (!strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text);
-}
-
-static json_t *parse_output(const struct process_result *result) {
-    json_error_t error;
-    json_t *value = json_loadb(result->out, result->out_length, 0, &error);
-    if (!value) fail_msg("standard output is no JSON: %s at line %d: %s", error.text, error.line, result->out);
-    return value;
-}
 
 /* A llama of one layer that takes token ids; more may be added before it is saved. */
 static struct gguf_writer *start_model(void) {
@@ -110,7 +100,7 @@ static void test_unknown_keys_are_warned_of_and_named(void **state) {
     process_free(&result);
 
     TOOL(&result, "inspect", "--json", path);
-    json_t *object = parse_output(&result);
+    json_t *object = process_json(&result);
     assert_true(json_is_true(json_object_get(object, "runs")));
     assert_listed(json_object_get(object, "unknown_keys"), "llama.attention.twist");
     assert_listed(json_object_get(object, "keys_without_effect"), "llama.attention.sliding_window");
@@ -145,7 +135,7 @@ static void expect_refused(const char *path, int exit_status, const char *why) {
     };
     struct process_result result, inspected;
     TOOL(&inspected, "inspect", "--json", path);
-    json_t *object = parse_output(&inspected);
+    json_t *object = process_json(&inspected);
     assert_true(json_is_false(json_object_get(object, "runs")));
     const char *reason = json_string_value(json_object_get(object, "reason"));
     assert_contains(reason, why);
@@ -184,7 +174,7 @@ static void test_verify_names_what_is_left_out(void **state) {
     process_free(&result);
     TOOL(&result, "verify", "-m", with_all, "--device", "cpu", "-p", "the rain", "--json");
     process_assert_status(&result, 0);
-    json_t *object = parse_output(&result), *left_out = json_object_get(object, "left_out");
+    json_t *object = process_json(&result), *left_out = json_object_get(object, "left_out");
     assert_int_equal(json_array_size(left_out), 14);
     assert_listed(left_out, "blk.0.attn_q.input_scale");
     json_decref(object);

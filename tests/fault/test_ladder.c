@@ -12,9 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "support/asserts.h"
 #include "support/process.h"
 #include "support/remote_server.h"
 
@@ -84,10 +85,6 @@ static const char *backend_of(const json_t *json) {
     return json_string_value(json_object_get(json_object_get(json, "route"), "backend"));
 }
 
-static void assert_contains(const char *text, const char *wanted) {
-    if (!text || !strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text ? text : "(nothing)");
-}
-
 static int count_of(const char *text, const char *wanted) {
     int count = 0;
     for (const char *at = text; (at = strstr(at, wanted)); at += strlen(wanted)) count++;
@@ -103,12 +100,6 @@ static json_t *assert_went_on(const struct process_result *result, const char *r
     assert_contains(json_string_value(json_object_get(rung(json, 0), "reason")), reason);
     assert_contains(result->err, reason);
     return json;
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 /* ---- devices that fail ---- */
@@ -170,10 +161,10 @@ static void test_fallback_none_makes_a_lost_device_an_error(void **state) {
 static void test_a_device_that_hangs_is_left_behind(void **state) {
     (void)state;
     struct process_result result;
-    double start = now();
+    double start = ci_now();
     RUN(&result, EACH_STEP "@6:hang", "--device", "0", "--watchdog", "1", QUESTION);
     json_t *json = assert_went_on(&result, "it hangs");
-    assert_true(now() - start < 45);
+    assert_true(ci_now() - start < 45);
     json_decref(json);
     process_free(&result);
 }
@@ -194,11 +185,11 @@ static void test_interrupt_ends_a_device_that_hangs(void **state) {
     const char *const environment[] = {layers, "FAKE_LAYER=" EACH_STEP "@6:hang", NULL};
     const struct process_options options = {.environment = environment, .signal_at_first = SIGINT};
     struct process_result result;
-    double start = now();
+    double start = ci_now();
     process_run(&result, &options, process_tool(), "run", "-m", process_model(), "--device", "0", "--temp", "0", "-n",
                 "64", QUESTION, NULL);
     process_assert_status(&result, CANCELLED);
-    assert_true(now() - start < 30); /* the watchdog alone would take longer */
+    assert_true(ci_now() - start < 30); /* the watchdog alone would take longer */
     process_free(&result);
 }
 
@@ -271,10 +262,10 @@ static void test_no_device_of_that_name_is_a_rung_that_is_left(void **state) {
 static void test_a_deadline_ends_an_answer_that_is_too_long(void **state) {
     (void)state;
     struct process_result result;
-    double start = now();
+    double start = ci_now();
     RUN(&result, "", "--device", "cpu", "--deadline", "700ms", "-n", "2000", "--ignore-eos", QUESTION);
     process_assert_status(&result, OUT_OF_TIME);
-    assert_true(now() - start < 20);
+    assert_true(ci_now() - start < 20);
     assert_contains(result.err, "0.7 s were not enough");
     process_free(&result);
 }
@@ -295,10 +286,10 @@ static void test_a_shifted_context_goes_on_beyond_its_length(void **state) {
 static void test_a_deadline_holds_while_a_device_is_opened(void **state) {
     (void)state;
     struct process_result result;
-    double start = now();
+    double start = ci_now();
     RUN(&result, "clCreateCommandQueue@1+:hang", "--device", "0", "--deadline", "1s", QUESTION);
     process_assert_status(&result, OUT_OF_TIME);
-    assert_true(now() - start < 20);
+    assert_true(ci_now() - start < 20);
     process_free(&result);
 }
 

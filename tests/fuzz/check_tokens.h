@@ -3,8 +3,10 @@
 #define TESTS_FUZZ_CHECK_TOKENS_H
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "text/tokenizer.h"
+#include "text/tokenizer_json.h"
 
 static inline void check_tokens(const struct ci_tokenizer *tokenizer, const char *text, size_t length, unsigned flags) {
     int32_t *ids;
@@ -19,6 +21,23 @@ static inline void check_tokens(const struct ci_tokenizer *tokenizer, const char
         (void)ci_tokenizer_piece(tokenizer, ids[i], true, &bytes);
     }
     free(ids);
+}
+
+/* What is wrong with the files is told by their name, "input"; else the tokenizer is tried on a text, and on the last
+ * of the input. */
+static inline void check_tokenizer(const struct ci_tokenizer_json *files, const uint8_t *data, size_t size) {
+    static const char text[] = "Hello <s> a1b22  it's\n\n[SEP]\xc3\xa9\xe4\xbd\xa0 \xe2\x96\x81\xff a";
+    struct ci_tokenizer *tokenizer;
+    if (ci_tokenizer_create_json(files, &tokenizer) != CLINFER_OK) {
+        if (tokenizer || strncmp(clinfer_error(), "input: ", 7) != 0) abort();
+        return;
+    }
+    size_t tail = size < 64 ? size : 64;
+    for (unsigned flags = 0; flags < 4; flags++) {
+        check_tokens(tokenizer, text, sizeof text - 1, flags);
+        check_tokens(tokenizer, (const char *)data + size - tail, tail, flags);
+    }
+    ci_tokenizer_destroy(tokenizer);
 }
 
 #endif

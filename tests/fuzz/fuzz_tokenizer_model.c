@@ -12,7 +12,6 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char text[] = "Hello <s> a1b22  it's\n\n[SEP]\xc3\xa9\xe4\xbd\xa0 \xe2\x96\x81\xff a";
     struct ci_tokenizer_json files = {.sentencepiece = {"input", "", 0}};
     struct ci_tokenizer_json_file *const parts[] = {&files.added, &files.config};
     size_t at = 4;
@@ -24,16 +23,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         at += length;
     }
     files.sentencepiece = (struct ci_tokenizer_json_file){"input", (const char *)data + at, size - at};
-    struct ci_tokenizer *tokenizer;
-    if (ci_tokenizer_create_json(&files, &tokenizer) != CLINFER_OK) {
-        if (tokenizer || strncmp(clinfer_error(), "input: ", 7) != 0) abort();
-        return 0;
-    }
-    size_t tail = size < 64 ? size : 64;
-    for (unsigned flags = 0; flags < 4; flags++) {
-        check_tokens(tokenizer, text, sizeof text - 1, flags);
-        check_tokens(tokenizer, (const char *)data + size - tail, tail, flags);
-    }
-    ci_tokenizer_destroy(tokenizer);
+    check_tokenizer(&files, data, size);
     return 0;
 }

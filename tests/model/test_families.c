@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "model/decoder.h"
 #include "support/model.h"
+#include "support/nmse.h"
 #include "support/sampling.h"
 #include "support/tiny_model.h"
 
@@ -71,16 +72,6 @@ static const struct way ways[] = {
 };
 enum { WAYS = sizeof ways / sizeof *ways };
 
-static double nmse(const float *truth, const float *other) {
-    double error = 0, square = 0;
-    for (size_t i = 0; i < LOGITS; i++) {
-        double difference = (double)truth[i] - (double)other[i];
-        error += difference * difference;
-        square += (double)truth[i] * (double)truth[i];
-    }
-    return error / square;
-}
-
 /* Prints what is too far away, and tells how many that were: 0 or 1. */
 static int compare(const struct ci_file *file, const struct tiny_model *model, const char *device,
                    const struct way *way) {
@@ -101,7 +92,7 @@ static int compare(const struct ci_file *file, const struct tiny_model *model, c
         fail_msg("%s on %s, %s: %s", model->name, device, way->name, clinfer_error());
     clinfer_session_destroy(session);
     clinfer_engine_close(engine);
-    double figure = nmse(recorded(file, model), logits);
+    double figure = nmse(recorded(file, model), logits, LOGITS);
     printf("# %s on %s, %s: NMSE %.1e\n", model->name, device, way->name, figure);
     return !(figure <= way->limit);
 }

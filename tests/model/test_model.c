@@ -16,6 +16,7 @@
 #include <clinfer.h>
 
 #include "support/model.h"
+#include "support/nmse.h"
 #include "support/reference.h"
 
 /* A model with what it is to be compared with. */
@@ -140,16 +141,6 @@ static void test_q8_activations_are_no_worse_than_the_peer(void **state) {
         }
         reference_close(&reference);
     }
-}
-
-static double nmse(const float *truth, const float *other, size_t count) {
-    double error = 0, square = 0;
-    for (size_t i = 0; i < count; i++) {
-        double difference = (double)truth[i] - (double)other[i];
-        error += difference * difference;
-        square += (double)truth[i] * (double)truth[i];
-    }
-    return error / square;
 }
 
 static void test_pieces_of_a_prompt_agree(void **state) {

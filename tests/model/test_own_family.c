@@ -16,6 +16,7 @@
 #include "model/build.h"
 #include "ops/op_list.h"
 #include "support/asserts.h"
+#include "support/nmse.h"
 #include "support/tiny_model.h"
 
 /* ---- the family ---- */
@@ -136,15 +137,6 @@ static void logits_of(const struct tiny_model *tiny, int step, float logits[LOGI
     unlink(path);
 }
 
-static double nmse(const float *truth, const float *other) {
-    double error = 0, square = 0;
-    for (size_t i = 0; i < LOGITS; i++) {
-        error += pow((double)truth[i] - (double)other[i], 2);
-        square += pow((double)truth[i], 2);
-    }
-    return error / square;
-}
-
 /* The weights are drawn by name, so both files have the same. */
 static const struct tiny_model llama = {.name = "llama", .architecture = "llama"};
 static const struct tiny_model without = {
@@ -159,9 +151,9 @@ static void test_a_family_is_added_in_a_test_file(void **state) {
     logits_of(&without, TOKENS, same);
     logits_of(&with, TOKENS, more);
     logits_of(&with, 1, pieces);
-    assert_true(nmse(usual, same) < 1e-12);
-    assert_true(nmse(usual, more) > 1e-3);
-    assert_true(nmse(more, pieces) < 1e-12);
+    assert_true(nmse(usual, same, LOGITS) < 1e-12);
+    assert_true(nmse(usual, more, LOGITS) > 1e-3);
+    assert_true(nmse(more, pieces, LOGITS) < 1e-12);
 }
 
 static void test_what_its_build_does_not_take_is_refused(void **state) {

@@ -14,6 +14,7 @@
 #include <clinfer.h>
 
 #include "support/model.h"
+#include "support/nmse.h"
 
 enum { TOKENS = 40, DECODE = 24 };
 
@@ -42,15 +43,6 @@ static float *logits_of(clinfer_engine *engine, int *vocabulary) {
     clinfer_session_destroy(session);
     *vocabulary = info.vocabulary;
     return logits;
-}
-
-static double nmse(const float *ours, const float *truth, int count) {
-    double error = 0, square = 0;
-    for (int i = 0; i < count; i++) {
-        error += ((double)ours[i] - (double)truth[i]) * ((double)ours[i] - (double)truth[i]);
-        square += (double)truth[i] * (double)truth[i];
-    }
-    return error / square;
 }
 
 struct places {
@@ -91,7 +83,7 @@ static void check(const char *file, const char *device, int device_layers, int p
     clinfer_engine *cpu = open_on(file, "cpu", -1), *split = open_on(file, device, device_layers);
     int vocabulary, waits;
     float *truth = logits_of(cpu, &vocabulary), *ours = logits_of(split, &vocabulary);
-    double error = nmse(ours, truth, vocabulary);
+    double error = nmse(truth, ours, (size_t)vocabulary);
     if (!(error < 1e-6)) fail_msg("%s on %s: NMSE %g", file, device, error);
 
     struct places places = {0};

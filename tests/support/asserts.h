@@ -23,4 +23,8 @@
         if (!strstr(clinfer_error(), text)) fail_msg("\"%s\" is not in the message: %s", text, clinfer_error());       \
     } while (0)
 
+static inline void assert_contains(const char *text, const char *wanted) {
+    if (!text || !strstr(text, wanted)) fail_msg("\"%s\" is not in: %s", wanted, text ? text : "(nothing)");
+}
+
 #endif

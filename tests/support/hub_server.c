@@ -32,7 +32,7 @@ static json_t *ask(const char *line) {
     return receive(ANSWER_SECONDS);
 }
 
-static void clear_environment(void) {
+void hub_server_clear_environment(void) {
     static const char *const names[] = {"HF_ENDPOINT",
                                         "HF_HOME",
                                         "HF_HUB_CACHE",
@@ -70,7 +70,7 @@ int hub_server_start(void **state) {
     (void)state;
     if (ci_dialogue_start("/usr/bin/env", arguments, NULL, &server) != CLINFER_OK) fail_msg("%s", clinfer_error());
     ready = receive(START_SECONDS);
-    clear_environment();
+    hub_server_clear_environment();
     setenv("SSL_CERT_FILE", json_string_value(json_object_get(ready, "authority")), 1);
     setenv("HOME", process_folder(), 1);
     return 0;

@@ -15,6 +15,9 @@
 int hub_server_start(void **state);
 int hub_server_stop(void **state);
 
+/* Unsets these variables, for tests that need no server. */
+void hub_server_clear_environment(void);
+
 /* An address for HF_ENDPOINT: "http"; "https", signed by the authority; "untrusted", by another one; "closed", where
  * nobody listens. Valid until the server is stopped. */
 const char *hub_server_url(const char *kind);

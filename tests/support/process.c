@@ -15,6 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "support/asserts.h"
+
 extern char **environ;
 
 enum { LIMIT_SECONDS = 240, MOST_WORDS = 64, TOO_LONG = -1000 };
@@ -22,12 +25,6 @@ enum { LIMIT_SECONDS = 240, MOST_WORDS = 64, TOO_LONG = -1000 };
 static void stop(const char *what) {
     fprintf(stderr, "process: %s: %s\n", what, strerror(errno));
     exit(1);
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 /* ---- files ---- */
@@ -82,6 +79,14 @@ char *process_read(const char *path, size_t *size) {
     text[length] = 0;
     *size = (size_t)length;
     return text;
+}
+
+json_t *process_json(const struct process_result *result) {
+    json_error_t error;
+    json_t *value = json_loadb(result->out, result->out_length, 0, &error);
+    if (!value)
+        fail_msg("standard output is no JSON: %s at line %d: %s%s", error.text, error.line, result->out, result->err);
+    return value;
 }
 
 const char *process_tool(void) {
@@ -145,7 +150,7 @@ static void make_attributes(posix_spawnattr_t *attributes, short flags) {
 static int wait_for(pid_t child, double deadline) {
     int status;
     pid_t ended;
-    while ((ended = waitpid(child, &status, WNOHANG)) == 0 && now() < deadline)
+    while ((ended = waitpid(child, &status, WNOHANG)) == 0 && ci_now() < deadline)
         nanosleep(&(struct timespec){0, 2000000}, NULL);
     if (ended == 0) {
         kill(child, SIGKILL);
@@ -160,7 +165,7 @@ static void read_pipe(struct process_result *result, const struct process_option
                       double deadline) {
     char block[4096];
     result->out = calloc(1, 1);
-    while (now() < deadline) {
+    while (ci_now() < deadline) {
         struct pollfd ready = {.fd = fd, .events = POLLIN};
         if (poll(&ready, 1, 100) <= 0) continue;
         ssize_t bytes = read(fd, block, options->close_after ? 1 : sizeof block);
@@ -208,7 +213,7 @@ void process_run(struct process_result *result, const struct process_options *op
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     free(environment);
-    double deadline = now() + LIMIT_SECONDS;
+    double deadline = ci_now() + LIMIT_SECONDS;
     if (piped) {
         close(ends[1]);
         read_pipe(result, options, ends[0], child, deadline);
@@ -273,7 +278,7 @@ static bool read_terminal(struct process_terminal *terminal) {
 }
 
 bool process_terminal_expect(struct process_terminal *terminal, size_t *at, const char *wanted) {
-    double deadline = now() + LIMIT_SECONDS;
+    double deadline = ci_now() + LIMIT_SECONDS;
     bool open = true;
     while (true) {
         const char *found = strstr(terminal->text + *at, wanted);
@@ -281,7 +286,7 @@ bool process_terminal_expect(struct process_terminal *terminal, size_t *at, cons
             *at = (size_t)(found - terminal->text) + strlen(wanted);
             return true;
         }
-        if (!open || now() > deadline) break;
+        if (!open || ci_now() > deadline) break;
         open = read_terminal(terminal);
     }
     fprintf(stderr, "terminal: \"%s\" did not show up; after it was: %s\n", wanted, terminal->text + *at);
@@ -289,8 +294,8 @@ bool process_terminal_expect(struct process_terminal *terminal, size_t *at, cons
 }
 
 int process_terminal_finish(struct process_terminal *terminal) {
-    double deadline = now() + LIMIT_SECONDS;
-    while (now() < deadline && read_terminal(terminal)) {
+    double deadline = ci_now() + LIMIT_SECONDS;
+    while (ci_now() < deadline && read_terminal(terminal)) {
     }
     int status = wait_for(terminal->child, deadline);
     close(terminal->fd);

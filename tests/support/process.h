@@ -10,6 +10,7 @@
 #ifndef TESTS_SUPPORT_PROCESS_H
 #define TESTS_SUPPORT_PROCESS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -39,6 +40,9 @@ struct process_result {
 void process_run(struct process_result *result, const struct process_options *options, const char *program, ...)
     __attribute__((sentinel));
 void process_free(struct process_result *result);
+
+/* Standard output, which must be exactly one JSON value; the caller's. */
+json_t *process_json(const struct process_result *result);
 
 /* $CLINFER_TEST_BINARY, else $CLINFER_BINARY, else ./clinfer. */
 const char *process_tool(void);

@@ -7,18 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/child.h"
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
+#include "base/clock.h"
 
 static void start(const char *script, const char *const *changes, struct ci_child *child) {
     const char *const arguments[] = {"sh", "-c", script, NULL};
@@ -55,12 +49,12 @@ static void test_signal_is_told(void **state) {
 
 static void test_late_child_is_killed_with_what_it_started(void **state) {
     struct ci_child child;
-    double begin = now();
+    double begin = ci_now();
     pid_t other = 0;
     (void)state;
     run("trap '' TERM INT HUP; sleep 100 & echo $!; wait", 0.3, &child);
     assert_true(child.timed_out);
-    assert_true(now() - begin < 5);
+    assert_true(ci_now() - begin < 5);
     assert_int_equal(sscanf(child.output, "%d", &other), 1);
     for (int i = 0; i < 500 && kill(other, 0) == 0; i++) usleep(10000);
     assert_int_equal(kill(other, 0), -1);
@@ -79,12 +73,12 @@ static void test_child_that_closes_its_output_is_still_waited_for(void **state) 
 /* What outlives the child holds its stdout open: that is no reason to wait. */
 static void test_grandchild_does_not_hold_us_up(void **state) {
     struct ci_child child;
-    double begin = now();
+    double begin = ci_now();
     (void)state;
     run("sleep 3 & echo started", 10, &child);
     assert_string_equal(child.output, "started\n");
     assert_int_equal(child.exit_status, 0);
-    assert_true(now() - begin < 2);
+    assert_true(ci_now() - begin < 2);
 }
 
 static void test_long_output_is_cut_and_does_not_block(void **state) {
@@ -119,11 +113,11 @@ static void test_environment_is_changed(void **state) {
 static void test_several_run_at_the_same_time(void **state) {
     enum { COUNT = 5 };
     struct ci_child *children = calloc(COUNT + 1, sizeof *children);
-    double begin = now();
+    double begin = ci_now();
     (void)state;
     for (int i = 0; i < COUNT; i++) start(i == 2 ? "sleep 100" : "sleep 0.5; echo done; exit 2", NULL, &children[i]);
     ci_child_wait(children, COUNT + 1, 2.0); /* the last was never started */
-    assert_true(now() - begin < 4);
+    assert_true(ci_now() - begin < 4);
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(children[i].timed_out, i == 2);
         assert_int_equal(children[i].exit_status, i == 2 ? -1 : 2);
@@ -216,12 +210,12 @@ static void test_dialogue_tells_how_it_ended(void **state) {
 
 static void test_dialogue_that_does_not_end_is_killed(void **state) {
     struct ci_dialogue dialogue;
-    double begin = now();
+    double begin = ci_now();
     (void)state;
     talk("while true; do sleep 100; done", &dialogue);
     ci_dialogue_end(&dialogue, 0.2);
     assert_int_equal(dialogue.signal, SIGKILL);
-    assert_true(now() - begin < 5);
+    assert_true(ci_now() - begin < 5);
 }
 
 int main(void) {

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "support/device_fixture.h"
 
 #include "base/file.h"
@@ -210,12 +210,6 @@ static void test_small_writes_keep_their_order_and_do_not_wait(void **state) {
     ci_buffer_destroy(all);
 }
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* Whether what the driver says is true is for others to find out; here it must lie within the time on the wall. */
 static void test_clock_times_a_batch_of_kernels(void **state) {
     enum { N = 16, LAUNCHES = 20 };
@@ -232,11 +226,11 @@ static void test_clock_times_a_batch_of_kernels(void **state) {
     assert_ok(ci_device_clock_elapsed(fixture_device, &seconds));
     assert_true(seconds == 0); /* nothing was enqueued since it is on */
     for (int batch = 0; batch < 2; batch++) {
-        double start = now();
+        double start = ci_now();
         for (int i = 0; i < (batch ? LAUNCHES : 1); i++) assert_ok(ci_kernel_enqueue(kernel, 1, &global, &local));
         assert_ok(ci_device_clock_elapsed(fixture_device, &seconds));
         if (seconds == 0) break; /* the driver has no clock */
-        assert_true(seconds > 0 && seconds <= now() - start);
+        assert_true(seconds > 0 && seconds <= ci_now() - start);
         if (batch == 0) first = seconds;
         if (batch == 1) assert_true(seconds > 2 * first); /* a busy machine varies */
     }

@@ -13,31 +13,15 @@
 #include <cmocka.h>
 
 #include "hub/hub.h"
+#include "support/hub_server.h"
 #include "support/process.h"
 
-static const char *const names[] = {"HF_ENDPOINT",
-                                    "HF_HOME",
-                                    "HF_HUB_CACHE",
-                                    "HUGGINGFACE_HUB_CACHE",
-                                    "HF_TOKEN",
-                                    "HUGGING_FACE_HUB_TOKEN",
-                                    "HF_TOKEN_PATH",
-                                    "HF_HUB_OFFLINE",
-                                    "TRANSFORMERS_OFFLINE",
-                                    "HF_HUB_DISABLE_IMPLICIT_TOKEN",
-                                    "HF_HUB_DISABLE_SYMLINKS",
-                                    "HF_HUB_DISABLE_PROGRESS_BARS",
-                                    "HF_HUB_ETAG_TIMEOUT",
-                                    "HF_HUB_DOWNLOAD_TIMEOUT",
-                                    "LLAMA_CACHE",
-                                    "XDG_CACHE_HOME",
-                                    "XDG_DATA_HOME"};
 static char home[400];
 static struct ci_hub_settings settings;
 
 static int start(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) unsetenv(names[i]);
+    hub_server_clear_environment();
     snprintf(home, sizeof home, "%s/home-XXXXXX", process_folder());
     assert_non_null(mkdtemp(home));
     setenv("HOME", home, 1);
