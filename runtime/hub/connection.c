@@ -7,24 +7,15 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "hub/ranges.h"
 
 /* ---- headers ---- */
-
-static bool parse_digits(const char **text, uint64_t *number) {
-    const char *start = *text;
-    *number = 0;
-    for (; **text >= '0' && **text <= '9'; (*text)++)
-        if (__builtin_mul_overflow(*number, 10, number) ||
-            __builtin_add_overflow(*number, (uint64_t)(**text - '0'), number))
-            return false;
-    return *text != start;
-}
 
 static bool parse_total(const char *text, uint64_t *total) {
     *total = UINT64_MAX;
     if (*text++ != '/') return false;
     if (*text == '*') return !text[1];
-    return parse_digits(&text, total) && !*text;
+    return ci_ranges_number(&text, total) && !*text;
 }
 
 bool ci_content_range_parse(const char *text, struct ci_content_range *range) {
@@ -33,8 +24,8 @@ bool ci_content_range_parse(const char *text, struct ci_content_range *range) {
     text += 6 + strspn(text + 6, " ");
     if (*text == '*') return parse_total(text + 1, &range->total);
     uint64_t last;
-    if (!parse_digits(&text, &range->from) || *text++ != '-' || !parse_digits(&text, &last) || last == UINT64_MAX ||
-        !parse_total(text, &range->total))
+    if (!ci_ranges_number(&text, &range->from) || *text++ != '-' || !ci_ranges_number(&text, &last) ||
+        last == UINT64_MAX || !parse_total(text, &range->total))
         return false;
     range->to = last + 1;
     return range->from <= last && range->to <= range->total;
@@ -43,7 +34,7 @@ bool ci_content_range_parse(const char *text, struct ci_content_range *range) {
 static uint64_t content_length(const struct ci_fetch *fetch) {
     const char *text = ci_fetch_header(fetch, "Content-Length");
     uint64_t length;
-    return text && parse_digits(&text, &length) && !*text ? length : UINT64_MAX;
+    return text && ci_ranges_number(&text, &length) && !*text ? length : UINT64_MAX;
 }
 
 /* What the server calls this version of the file, as If-Range wants it: a strong ETag, or else the date. "": nothing.

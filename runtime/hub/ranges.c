@@ -50,8 +50,7 @@ void ci_ranges_print(const struct ci_ranges *ranges, char *text) {
                                  ranges->at[i].from, ranges->at[i].to);
 }
 
-/* Digits only, and no more than fit. */
-static bool parse_number(const char **text, uint64_t *number) {
+bool ci_ranges_number(const char **text, uint64_t *number) {
     const char *start = *text;
     *number = 0;
     for (; **text >= '0' && **text <= '9'; (*text)++)
@@ -66,7 +65,8 @@ bool ci_ranges_parse(const char *text, struct ci_ranges *ranges) {
     while (*text) {
         struct ci_range range;
         if (ranges->count && *text++ != ',') return false;
-        if (!parse_number(&text, &range.from) || *text++ != '-' || !parse_number(&text, &range.to)) return false;
+        if (!ci_ranges_number(&text, &range.from) || *text++ != '-' || !ci_ranges_number(&text, &range.to))
+            return false;
         uint64_t end = ranges->count ? ranges->at[ranges->count - 1].to : 0;
         bool behind = ranges->count ? range.from > end : true;
         if (range.from >= range.to || !behind || ranges->count == CI_RANGES) return false;

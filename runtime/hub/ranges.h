@@ -39,4 +39,7 @@ void ci_ranges_print(const struct ci_ranges *ranges, char *text);
 /* false: it is not as ci_ranges_print writes it. */
 bool ci_ranges_parse(const char *text, struct ci_ranges *ranges);
 
+/* A number of digits alone that uint64_t holds; *text is behind it then. */
+bool ci_ranges_number(const char **text, uint64_t *number);
+
 #endif

@@ -58,6 +58,24 @@ struct ci_checkpoint_tensor {
     } bytes;
 };
 
+/* Tensors of experts as most folders have them: the gate that chooses, with a matrix for each expert; since
+ * transformers 5 all of them in one, gate and up one behind the other; and those that every row uses. */
+/* clang-format off */
+#define CI_CHECKPOINT_EXPERTS                                                                                          \
+    {"model.layers.*.mlp.gate", "blk.*.ffn_gate_inp", CI_CHECKPOINT_AS_STORED},                                        \
+    {"model.layers.*.mlp.experts.*.gate_proj", "blk.*.ffn_gate_exps", CI_CHECKPOINT_AS_STORED},                        \
+    {"model.layers.*.mlp.experts.*.up_proj", "blk.*.ffn_up_exps", CI_CHECKPOINT_AS_STORED},                            \
+    {"model.layers.*.mlp.experts.*.down_proj", "blk.*.ffn_down_exps", CI_CHECKPOINT_AS_STORED}
+#define CI_CHECKPOINT_EXPERTS_IN_ONE                                                                                   \
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_gate_exps.weight", CI_CHECKPOINT_FIRST_HALF},               \
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_up_exps.weight", CI_CHECKPOINT_SECOND_HALF},                \
+    {"model.layers.*.mlp.experts.down_proj", "blk.*.ffn_down_exps.weight", CI_CHECKPOINT_AS_STORED}
+#define CI_CHECKPOINT_SHARED_EXPERTS                                                                                   \
+    {"model.layers.*.mlp.shared_experts.gate_proj", "blk.*.ffn_gate_shexp", CI_CHECKPOINT_AS_STORED},                  \
+    {"model.layers.*.mlp.shared_experts.up_proj", "blk.*.ffn_up_shexp", CI_CHECKPOINT_AS_STORED},                      \
+    {"model.layers.*.mlp.shared_experts.down_proj", "blk.*.ffn_down_shexp", CI_CHECKPOINT_AS_STORED}
+/* clang-format on */
+
 struct ci_checkpoint_reading {
     struct ci_folder *folder;
     struct ci_gguf_maker *maker; /* of the folder */

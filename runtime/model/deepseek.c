@@ -40,13 +40,8 @@ static const struct ci_checkpoint_field fields[] = {
 };
 
 static const struct ci_checkpoint_tensor tensors[] = {
-    {"model.layers.*.mlp.gate", "blk.*.ffn_gate_inp", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.experts.*.gate_proj", "blk.*.ffn_gate_exps", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.experts.*.up_proj", "blk.*.ffn_up_exps", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.experts.*.down_proj", "blk.*.ffn_down_exps", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.shared_experts.gate_proj", "blk.*.ffn_gate_shexp", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.shared_experts.up_proj", "blk.*.ffn_up_shexp", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.shared_experts.down_proj", "blk.*.ffn_down_shexp", CI_CHECKPOINT_AS_STORED},
+    CI_CHECKPOINT_EXPERTS,
+    CI_CHECKPOINT_SHARED_EXPERTS,
     {0},
 };
 

@@ -45,15 +45,9 @@ static const struct ci_checkpoint_field fields[] = {
     {0},
 };
 
-/* One matrix for each expert, or since transformers 5 all of them in one, gate and up one behind the other. */
 static const struct ci_checkpoint_tensor tensors[] = {
-    {"model.layers.*.mlp.gate", "blk.*.ffn_gate_inp", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.experts.*.gate_proj", "blk.*.ffn_gate_exps", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.experts.*.up_proj", "blk.*.ffn_up_exps", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.experts.*.down_proj", "blk.*.ffn_down_exps", CI_CHECKPOINT_AS_STORED},
-    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_gate_exps.weight", CI_CHECKPOINT_FIRST_HALF},
-    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_up_exps.weight", CI_CHECKPOINT_SECOND_HALF},
-    {"model.layers.*.mlp.experts.down_proj", "blk.*.ffn_down_exps.weight", CI_CHECKPOINT_AS_STORED},
+    CI_CHECKPOINT_EXPERTS,
+    CI_CHECKPOINT_EXPERTS_IN_ONE,
     {"model.layers.*.mlp.shared_expert_gate", "blk.*.ffn_gate_inp_shexp", CI_CHECKPOINT_AS_STORED},
     {"model.layers.*.mlp.shared_expert.gate_proj", "blk.*.ffn_gate_shexp", CI_CHECKPOINT_AS_STORED},
     {"model.layers.*.mlp.shared_expert.up_proj", "blk.*.ffn_up_shexp", CI_CHECKPOINT_AS_STORED},

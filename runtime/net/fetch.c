@@ -3,18 +3,17 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/status.h"
 #include "net/curl.h"
 #include "net/headers.h"
+#include "net/pipe_signal.h"
 #include "net/policy.h"
 #include "net/url.h"
 
@@ -365,23 +364,6 @@ static void finish(struct ci_fetch *fetch, CURLcode code) {
 
 /* ---- all of them ---- */
 
-/* What OpenSSL writes to a closed connection raises SIGPIPE, which is nobody's business but ours. */
-static void hold_pipe_signal(sigset_t *before) {
-    sigset_t pipe;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe, before);
-}
-
-static void release_pipe_signal(const sigset_t *before) {
-    sigset_t pipe;
-    const struct timespec at_once = {0};
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    if (!sigismember(before, SIGPIPE)) sigtimedwait(&pipe, NULL, &at_once);
-    pthread_sigmask(SIG_SETMASK, before, NULL);
-}
-
 static void tick(struct ci_fetcher *fetcher) {
     double now = ci_now(), step = now - fetcher->seen;
     fetcher->clock += step < 1 ? step : 1;
@@ -437,7 +419,7 @@ size_t ci_fetcher_run(struct ci_fetcher *fetcher, double seconds) {
     assert(!fetcher->inside);
     double until = ci_now() + seconds;
     sigset_t before;
-    hold_pipe_signal(&before);
+    ci_pipe_signal_hold(&before);
     fetcher->came = false;
     fetcher->inside = true;
     while (count_running(fetcher)) {
@@ -452,7 +434,7 @@ size_t ci_fetcher_run(struct ci_fetcher *fetcher, double seconds) {
         ci_curl->multi_poll(fetcher->multi, NULL, 0, wait, NULL);
     }
     fetcher->inside = false;
-    release_pipe_signal(&before);
+    ci_pipe_signal_release(&before);
     return count_running(fetcher);
 }
 

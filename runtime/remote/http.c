@@ -4,15 +4,14 @@
 #include <assert.h>
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/status.h"
 #include "net/curl.h"
+#include "net/pipe_signal.h"
 #include "net/policy.h"
 
 enum { KEPT = 4, LOOK_MILLISECONDS = 20, HEADER_BYTES = 256 * 1024 };
@@ -234,23 +233,6 @@ static enum ci_http_end run(struct ci_http *http) {
     }
 }
 
-/* What OpenSSL writes to a closed connection raises SIGPIPE, which is nobody's business but ours. */
-static void hold_pipe_signal(sigset_t *before) {
-    sigset_t pipe;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe, before);
-}
-
-static void release_pipe_signal(const sigset_t *before) {
-    sigset_t pipe;
-    const struct timespec at_once = {0};
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    if (!sigismember(before, SIGPIPE)) sigtimedwait(&pipe, NULL, &at_once);
-    pthread_sigmask(SIG_SETMASK, before, NULL);
-}
-
 static double seconds_of(CURL *easy, CURLINFO info) {
     curl_off_t microseconds = 0;
     ci_curl->easy_getinfo(easy, info, &microseconds);
@@ -280,7 +262,7 @@ void ci_http_post(struct ci_http *http, const struct ci_http_request *request, s
     http->stopped = http->oversized = http->no_status = false;
     http->error[0] = 0;
     sigset_t before;
-    hold_pipe_signal(&before);
+    ci_pipe_signal_hold(&before);
     struct curl_slist *headers = make_headers(request->headers);
     if (headers && set_up(http, headers) && ci_curl->multi_add_handle(http->multi, http->easy) == CURLM_OK) {
         answer->end = run(http);
@@ -296,7 +278,7 @@ void ci_http_post(struct ci_http *http, const struct ci_http_request *request, s
     }
     ci_curl->easy_reset(http->easy); /* nothing of the request stays in it */
     free_headers(headers);
-    release_pipe_signal(&before);
+    ci_pipe_signal_release(&before);
     http->request = NULL;
     http->answer = NULL;
 }
