@@ -14,7 +14,7 @@
 #include "engine/engine_private.h"
 #include "trace/probes.h"
 
-/* Rows that follow each other without a choice are no prompt. Most kernels for many rows compute WHOLE of them, there
+/* Rows that follow each other without a choice are no prompt. Some kernels for many rows compute WHOLE of them, there
  * or not. */
 enum { MOST_FORCED = 16, MANY = 32, WHOLE = 16 };
 
@@ -168,11 +168,18 @@ static int64_t add_rows(struct clinfer_engine *engine, struct ci_batch *batch, s
     return rows;
 }
 
+/* Whether kernels compute whole blocks of rows: those of AVX-512, and those for OpenCL on processors, compute tiles of
+ * 8 at most. */
+static bool has_whole_blocks(const struct clinfer_engine *engine) {
+    if (engine->device) return ci_device_caps(engine->device)->kind != CI_DEVICE_CPU;
+    return !ci_cpu_features()->avx512vnni;
+}
+
 /* What a piece of a prompt beside `rows` others may have as well, since it costs nothing; where kernels compute no more
- * rows than there are, as those of AVX-512 do, it would make the step longer than it may be. */
+ * rows than there are, it would make the step longer than it may be. */
 static int64_t whole_piece(const struct clinfer_engine *engine, int64_t rows, int64_t piece) {
     int64_t all = rows + piece;
-    if (all <= MANY || (!engine->device && ci_cpu_features()->avx512vnni)) return piece;
+    if (all <= MANY || !has_whole_blocks(engine)) return piece;
     return (all + WHOLE - 1) / WHOLE * WHOLE - rows;
 }
 

@@ -240,31 +240,34 @@ static void test_a_full_context_is_said(void **state) {
 static void test_a_long_prompt_stops_nobody(void **state) {
     (void)state;
     enum { PROMPT = 500, LONG = 400 };
-    const bool in_blocks = !ci_cpu_features()->avx512vnni;
-    struct clinfer_engine_options options = test_engine_options(tiny, "cpu");
-    int32_t tokens[PROMPT], other[PROMPT];
-    clinfer_engine *engine = test_engine_open(&options);
-    clinfer_session *talker = begin(engine), *reader = begin(engine);
-    fill(tokens, 10, 1);
-    fill(other, PROMPT, 2);
-    submit(talker, tokens, 10, LONG);
-    for (int i = 0; i < 5; i++) ci_engine_turn(engine);
-    submit(reader, other, PROMPT, 4);
-    for (int steps = 0; reader->computed < PROMPT; steps++) {
-        size_t said = talker->generated, read = reader->computed;
-        engine->pace.piece = 48; /* as if that were a tenth of a second */
-        ci_engine_turn(engine);
-        assert_int_equal(talker->generated, said + 1);
-        assert_true(reader->computed - read <= (in_blocks ? 63 : 48));
-        assert_true(!in_blocks || reader->computed == PROMPT || (reader->computed - read + 1) % 16 == 0);
-        assert_true(reader->computed > read);
-        assert_true(steps < 20);
+    for (const char *const *device = test_devices(); *device; device++) {
+        struct clinfer_engine_options options = test_engine_options(tiny, *device);
+        int32_t tokens[PROMPT], other[PROMPT];
+        clinfer_engine *engine = test_engine_open(&options);
+        const bool in_blocks =
+            engine->device ? ci_device_caps(engine->device)->kind != CI_DEVICE_CPU : !ci_cpu_features()->avx512vnni;
+        clinfer_session *talker = begin(engine), *reader = begin(engine);
+        fill(tokens, 10, 1);
+        fill(other, PROMPT, 2);
+        submit(talker, tokens, 10, LONG);
+        for (int i = 0; i < 5; i++) ci_engine_turn(engine);
+        submit(reader, other, PROMPT, 4);
+        for (int steps = 0; reader->computed < PROMPT; steps++) {
+            size_t said = talker->generated, read = reader->computed;
+            engine->pace.piece = 48; /* as if that were a tenth of a second */
+            ci_engine_turn(engine);
+            assert_int_equal(talker->generated, said + 1);
+            assert_true(reader->computed - read <= (in_blocks ? 63 : 48));
+            assert_true(!in_blocks || reader->computed == PROMPT || (reader->computed - read + 1) % 16 == 0);
+            assert_true(reader->computed > read);
+            assert_true(steps < 20);
+        }
+        clinfer_cancel(talker);
+        run_all(engine, 100);
+        clinfer_session_destroy(talker);
+        clinfer_session_destroy(reader);
+        clinfer_engine_close(engine);
     }
-    clinfer_cancel(talker);
-    run_all(engine, 100);
-    clinfer_session_destroy(talker);
-    clinfer_session_destroy(reader);
-    clinfer_engine_close(engine);
 }
 
 /* However many pages it needs, as long as memory has them. */
