@@ -55,10 +55,27 @@ static sigset_t handled_signals(void) {
 static void say_where(void *user) {
     struct serving *serving = user;
     pthread_mutex_lock(&serving->lock);
-    for (size_t i = 0; !serving->listens && ci_server_url(serving->server, i); i++)
-        ci_say("listens at %s", ci_server_url(serving->server, i));
+    for (size_t i = 0; !serving->listens && ci_server_url(serving->server, i); i++) {
+        const char *url = ci_server_url(serving->server, i), *scheme = strstr(url, "://");
+        ci_say("listens at %s", url);
+        ci_server_log(serving->server, CLINFER_LOG_INFO, "HTTP server listening",
+                      json_pack("{s:s, s:s}", "addr", scheme ? scheme + 3 : url, "url", url));
+    }
     serving->listens = true;
     pthread_mutex_unlock(&serving->lock);
+}
+
+/* That the model of this name ("": none is loaded yet) answers from now on. */
+static void log_ready(const struct serving *serving, const char *name) {
+    struct ci_server_condition now;
+    struct ci_pool_info *info = NULL;
+    if (*name && ci_pool_find(serving->models.pool, name, &info) == CLINFER_OK)
+        ci_server_log(serving->server, CLINFER_LOG_INFO, serving->flags.no_warmup ? "model loaded" : "warmup complete",
+                      json_pack("{s:s, s:f}", "model", name, "duration_ms", info->load_seconds * 1e3));
+    free(info);
+    ci_server_look(serving->server, &now);
+    ci_server_log(serving->server, CLINFER_LOG_INFO, "ready for inference",
+                  json_pack("{s:s, s:s}", "model", name, "route", now.rung));
 }
 
 static void *load(void *user) {
@@ -68,6 +85,7 @@ static void *load(void *user) {
     if (status == CLINFER_OK) {
         ci_server_serve(serving->server, serving->models.pool, name);
         ci_say("ready: %s", *name ? name : "models are loaded when they are asked for");
+        log_ready(serving, name);
         ci_notify("READY=1\nSTATUS=ready");
     }
     pthread_mutex_lock(&serving->lock);
@@ -91,6 +109,7 @@ static void *follow(void *user) {
     else if (name) {
         ci_server_serve(serving->server, serving->models.pool, name);
         ci_say("ready: %s, which config.json names now", name);
+        log_ready(serving, name);
     }
     pthread_mutex_lock(&serving->lock);
     serving->following = false;
@@ -163,6 +182,8 @@ static int end(struct serving *serving) {
     pthread_t impatient;
     bool failed = has_failed(serving);
     if (failed) {
+        ci_server_log(serving->server, CLINFER_LOG_ERROR, "the model was not loaded",
+                      json_pack("{s:s}", "error", serving->message));
         ci_server_close(serving->server);
         pthread_join(serving->loader, NULL);
         return ci_refuse(serving->status, "%s", serving->message);
@@ -170,7 +191,11 @@ static int end(struct serving *serving) {
     ci_say("ends: answers that are under way have %g seconds; another signal ends at once", serving->flags.drain);
     ci_notify("STOPPING=1\nSTATUS=ends when all answers are out");
     if (pthread_create(&impatient, NULL, end_at_once, NULL) == 0) pthread_detach(impatient);
-    ci_server_drain(serving->server, serving->flags.drain);
+    ci_server_log(serving->server, CLINFER_LOG_INFO, "shutting down",
+                  json_pack("{s:f}", "drain_seconds", serving->flags.drain));
+    bool all = ci_server_drain(serving->server, serving->flags.drain);
+    ci_server_log(serving->server, all ? CLINFER_LOG_INFO : CLINFER_LOG_WARNING, "stopped",
+                  json_pack("{s:b}", "all_answered", all));
     ci_server_close(serving->server);
     pthread_mutex_lock(&serving->lock);
     bool loaded = serving->loaded && !serving->following;

@@ -128,7 +128,8 @@ struct ci_serve_flags {
         CI_TEXT("--slot-save-path", &(flags)->slot_save_path, "FOLDER", "where the caches of slots may be saved"),     \
         CI_TEXT("--media-path", &(flags)->media_path, "FOLDER", "has no meaning here yet"),                            \
         CI_FLAG_OFF("--no-ui --no-webui", &(flags)->web_page, "no page at /"),                                         \
-        CI_TEXT("--log-jsonl", &(flags)->log_jsonl, "FILE", "a line of JSON for each request, without what it said"),  \
+        CI_TEXT("--log-jsonl", &(flags)->log_jsonl, "FILE",                                                            \
+                "a line of JSON for each request, without what it said, and for what becomes of the server"),          \
         CI_NUMBER("--drain", &(flags)->drain, 0, 86400,                                                                \
                   "seconds that answers have to end after SIGTERM (30); a second signal ends at once"),                \
         CI_NUMBER("--watchdog", &(flags)->watchdog, 0.1, 1e6, "seconds after which a silent device is given up (30)")

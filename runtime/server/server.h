@@ -3,6 +3,7 @@
 #define CI_SERVER_SERVER_H
 
 #include <clinfer.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -72,6 +73,8 @@ bool ci_server_drain(struct ci_server *server, double seconds);
 enum clinfer_status ci_server_set_keys(struct ci_server *server, const struct ci_server_key *keys, size_t count);
 /* Opens --log-jsonl again, which may have been renamed. */
 void ci_server_reopen_log(struct ci_server *server);
+/* A line of --log-jsonl: what has become of the server. Takes `fields`, an object. */
+void ci_server_log(struct ci_server *server, enum clinfer_log_level level, const char *message, json_t *fields);
 /* Ends what is left. */
 void ci_server_close(struct ci_server *server);
 
