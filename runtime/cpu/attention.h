@@ -4,7 +4,8 @@
  * Work is divided by (tile, kv head); the query heads that share a kv head go together, so that keys and values come
  * from memory, and are converted, once for all of them. Items go to the threads in turn, since later tiles of a prompt
  * see more positions. Where that gives a thread too few items (decode), by query head, neighbours together: a thread
- * still has most of those that share.
+ * still has most of those that share. Where there are many sequences with few queries each, neighbouring kv heads are
+ * one item, so that what a core asks for lies in a row (joint_heads()).
  *
  * An item takes BLOCK positions at a time with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867). Few
  * queries: the lanes are dimensions; keys and values of f16 and f32 are used as they lie in the cache, and converted
@@ -34,22 +35,7 @@ _Static_assert(CI_PAGE_ROWS % BLOCK == 0, "a block of positions lies in one page
 _Static_assert(BLOCK % (2 * VF_LANES) == 0, "many queries take two vectors of positions at once");
 _Static_assert(MAX_DIM % VF_LANES == 0, "heads of that size are whole vectors");
 
-/* The keys, or the values, of one kv head of one sequence. */
-struct side {
-    const struct ci_view *view;
-    const int32_t *pages;
-    int64_t first_col;
-    int dim, padded; /* columns; in whole vectors */
-    size_t row_bytes;
-    int direct; /* used as they lie in the cache */
-};
-
-/* BLOCK positions of a side as the kernels read them: floats, or halves of the cache. */
-struct block {
-    const void *at;
-    int half;
-    int64_t stride; /* numbers from row to row */
-};
+#include "cpu/attention_cache.h"
 
 /* One item; 450 KB, on the stack. */
 struct state {
@@ -59,138 +45,6 @@ struct state {
     float largest[MAX_QUERIES], total[MAX_QUERIES];
     float k[MAX_DIM * BLOCK], v[BLOCK * MAX_DIM];
 };
-
-INLINE int whole_vectors(int dim) { return (dim + VF_LANES - 1) / VF_LANES * VF_LANES; }
-
-INLINE struct side side_of(const struct ci_call *call, int input, const int32_t *tile, int kv_head, int dim) {
-    const struct ci_view *view = &call->in[input];
-    return (struct side){.view = view,
-                         .pages = (const int32_t *)call->in[4].data + (int64_t)tile[CI_TILE_LINE] * call->in[4].cols,
-                         .first_col = (int64_t)kv_head * dim,
-                         .dim = dim,
-                         .padded = whole_vectors(dim),
-                         .row_bytes = ci_type_row_bytes(view->type, view->cols),
-                         .direct = view->type->block_cols == 1 && dim % VF_LANES == 0};
-}
-
-/* LANES numbers of a block. */
-INLINE vf load_kv(const void *at, int half, int64_t index) {
-    return half ? vf_load_f16((const uint16_t *)at + index) : vf_load((const float *)at + index);
-}
-
-INLINE int64_t slot_of(const struct side *side, int32_t p) {
-    return (int64_t)side->pages[p / CI_PAGE_ROWS] * CI_PAGE_ROWS + p % CI_PAGE_ROWS;
-}
-
-/* Where the numbers of position p lie. BLOCK positions follow each other at a distance of row_bytes. */
-INLINE const uint8_t *kv_at(const struct side *side, int32_t p) {
-    const struct ci_type *type = side->view->type;
-    return (const uint8_t *)side->view->data + (size_t)slot_of(side, p) * side->row_bytes +
-           (size_t)(side->first_col / type->block_cols * type->block_bytes);
-}
-
-/* Rows that lie BLOCK behind the block's, of this item and of the next one, which are asked for while this block is
- * computed: rows of one head lie apart, and no processor guesses the next ones in time. Line by line between the
- * arithmetic: of a burst that is longer than the list of what a core waits for, the rest is dropped (Zen 5, a memory of
- * 55 GB/s: 35 GB/s by 16 lines at once, 43 so). Each piece of the queries asks for its part, every so many fours of
- * rows. */
-struct ahead_side {
-    const uint8_t *own, *next; /* row 0 of either */
-    size_t bytes, next_bytes;  /* from row to row */
-    size_t step;               /* under VF_LANES numbers of a row */
-};
-
-struct ahead {
-    struct ahead_side keys, values;
-    int own, rows,
-        skipped;    /* rows [0, own) of the block stand for own ones, [own, rows) for next ones, but `skipped` */
-    uint32_t fours; /* bit i / 4: row i of the block and the three after it are for this piece */
-};
-
-_Static_assert(BLOCK / 4 <= 32, "a bit for four rows of a block");
-
-static void take_turn(struct ahead *ahead, int turn, int turns) {
-    ahead->fours = 0;
-    for (int four = turn; 4 * four < ahead->rows; four += turns) ahead->fours |= 1u << four;
-}
-
-/* What row i stands for and the next three, `bytes` from each other, or NULL. */
-INLINE const uint8_t *rows_ahead(const struct ahead *ahead, const struct ahead_side *side, int i, size_t *bytes) {
-    if (!(ahead->fours >> i / 4 & 1)) return NULL;
-    *bytes = i < ahead->own ? side->bytes : side->next_bytes;
-    return i < ahead->own ? side->own + (size_t)i * side->bytes
-                          : side->next + (size_t)(i - ahead->own + ahead->skipped) * side->next_bytes;
-}
-
-/* Of a row what begins `at` bytes in, under VF_LANES numbers, where a line begins there. */
-INLINE void ask_for(const uint8_t *row, size_t at, size_t step) {
-    enum { LINE_BYTES = 64 };
-    if (at % LINE_BYTES < step) __builtin_prefetch(row + at);
-}
-
-INLINE size_t step_bytes(const struct side *side) { return side->row_bytes * VF_LANES / (size_t)side->view->cols; }
-
-/* ---- unpacking ---- */
-
-INLINE vf half_at(const uint8_t *at) {
-    uint16_t bits;
-    memcpy(&bits, at, sizeof bits);
-#if defined(__F16C__)
-    return vf_set(_cvtsh_ss(bits));
-#else
-    return vf_set(ci_half_to_float(bits));
-#endif
-}
-
-INLINE void unpack_q8_0(const uint8_t *block, int blocks, float *out) {
-    enum { BYTES = 34, COLS = 32 };
-    for (int b = 0; b < blocks; b++, block += BYTES, out += COLS) {
-        vf d = half_at(block);
-        UNROLL for (int i = 0; i < COLS; i += VF_LANES)
-            vf_store(out + i, vf_mul(vf_load_i8((const int8_t *)block + 2 + i), d));
-    }
-}
-
-/* (code - 8) * d */
-INLINE void unpack_q4_0(const uint8_t *block, int blocks, float *out) {
-    enum { BYTES = 18, COLS = 32 };
-    for (int b = 0; b < blocks; b++, block += BYTES, out += COLS) {
-        const uint64_t low = 0x0f0f0f0f0f0f0f0f;
-        vf d = half_at(block), zero = vf_mul(d, vf_set(-8));
-        uint64_t bytes[2], halves[4];
-        int8_t codes[COLS];
-        memcpy(bytes, block + 2, sizeof bytes);
-        for (int i = 0; i < 2; i++) {
-            halves[i] = bytes[i] & low;
-            halves[i + 2] = bytes[i] >> 4 & low;
-        }
-        memcpy(codes, halves, sizeof codes);
-        UNROLL for (int i = 0; i < COLS; i += VF_LANES) vf_store(out + i, vf_fma(vf_load_i8(codes + i), d, zero));
-    }
-}
-
-/* Positions p + skip .. p + n as floats out[BLOCK][padded]; what lies between and behind is 0: its weights are too, and
- * 0 times what lies in the cache could be no number. */
-INLINE void unpack(const struct side *side, int32_t p, int skip, int n, float *out) {
-    const struct ci_type *type = side->view->type;
-    const uint8_t *row = kv_at(side, p);
-    bool whole_blocks = side->dim % 32 == 0;
-    for (int i = 0; i < BLOCK; i++, out += side->padded, row += side->row_bytes) {
-        if (i < skip || i >= n) {
-            memset(out, 0, (size_t)side->padded * sizeof *out);
-            continue;
-        }
-        if (side->direct)
-            for (int d = 0; d < side->dim; d += VF_LANES) vf_store(out + d, load_kv(row, type == &ci_type_f16, d));
-        else if (whole_blocks && type == &ci_type_q8_0)
-            unpack_q8_0(row, side->dim / 32, out);
-        else if (whole_blocks && type == &ci_type_q4_0)
-            unpack_q4_0(row, side->dim / 32, out);
-        else
-            ci_view_columns(side->view, slot_of(side, p) + i, side->first_col, side->dim, out);
-        for (int d = side->dim; d < side->padded; d++) out[d] = 0;
-    }
-}
 
 /* ---- few queries ---- */
 
@@ -222,7 +76,8 @@ INLINE void scores_few(const struct few *few, const float *q, int queries, float
         for (int d = 0; d < few->key_dim; d += VF_LANES, at += ahead->keys.step) {
             vf key[4];
             UNROLL for (int p = 0; p < 4; p++) key[p] = load_kv(keys->at, keys->half, (i + p) * keys->stride + d);
-            if (next) UNROLL for (int p = 0; p < 4; p++) ask_for(next + (size_t)p * bytes, at, ahead->keys.step);
+            if (next)
+                UNROLL for (int p = 0; p < 4; p++) ask_for(ahead, 0, next + (size_t)p * bytes, at, ahead->keys.step);
             UNROLL for (int j = 0; j < queries; j++) {
                 vf numbers = vf_load(q + j * MAX_DIM + d);
                 UNROLL for (int p = 0; p < 4; p++) sum[j][p] = vf_fma(numbers, key[p], sum[j][p]);
@@ -253,7 +108,8 @@ INLINE void add_values_few(const struct few *few, const float *weight, int queri
         vf value[4];
         size_t bytes = 0, step = ahead->values.step;
         const uint8_t *next = rows_ahead(ahead, &ahead->values, i, &bytes);
-        if (next) UNROLL for (int v = 0; v < vectors; v++) ask_for(next, (size_t)(d / VF_LANES + v) * step, step);
+        if (next)
+            UNROLL for (int v = 0; v < vectors; v++) ask_for(ahead, 1, next, (size_t)(d / VF_LANES + v) * step, step);
         UNROLL for (int v = 0; v < vectors; v++) value[v] =
             load_kv(values->at, values->half, i * values->stride + d + v * VF_LANES);
         UNROLL for (int j = 0; j < queries; j++) {
@@ -393,10 +249,20 @@ static void attend_few(const struct few *few, int query, int queries, struct sta
     if (queries == 1) attend_some(few, query, 1, state);
 }
 
-/* Heads of one row are alike: SHARED at once, or a few more evenly. */
-static void attend_rows(const struct ci_call *call, const int32_t *tile, int heads, int32_t p, int n, struct few *few,
-                        struct state *state) {
-    int pieces = (heads + SHARED - 1) / SHARED;
+/* What an item reads: heads from first_head on of a tile, which share `joint` kv heads next to each other, as many
+ * each. */
+struct item {
+    const int32_t *tile;
+    int first_head, heads, joint;
+    struct side keys, values; /* of the first kv head */
+    int32_t start, end;       /* positions */
+};
+
+/* The heads of a row that share the item's kv head `joint` are alike: SHARED at once, or a few more evenly. */
+static void attend_rows(const struct ci_call *call, const struct item *item, int joint, int32_t p, int n,
+                        struct few *few, struct state *state) {
+    const int32_t *tile = item->tile;
+    int heads = item->heads / item->joint, pieces = (heads + SHARED - 1) / SHARED;
     for (int row = 0; row < tile[CI_TILE_COUNT]; row++) {
         int32_t from, to;
         ci_attention_range(&call->params, tile[CI_TILE_POSITION] + row, tile[CI_TILE_LENGTH], &from, &to);
@@ -404,8 +270,9 @@ static void attend_rows(const struct ci_call *call, const int32_t *tile, int hea
         few->end = to - p < n ? to - p : n;
         for (int piece = 0; piece < pieces; piece++) {
             int first = heads * piece / pieces, last = heads * (piece + 1) / pieces;
-            take_turn(&few->ahead, row * pieces + piece, tile[CI_TILE_COUNT] * pieces);
-            attend_few(few, row * heads + first, last - first, state);
+            take_turn(&few->ahead, (joint * tile[CI_TILE_COUNT] + row) * pieces + piece,
+                      item->joint * tile[CI_TILE_COUNT] * pieces);
+            attend_few(few, row * item->heads + joint * heads + first, last - first, state);
         }
     }
 }
@@ -429,24 +296,22 @@ static void load_queries(const struct ci_call *call, const int32_t *tile, int fi
     }
 }
 
-/* What an item reads: heads from first_head on, which share a kv head, of a tile. */
-struct item {
-    const int32_t *tile;
-    int first_head, heads;
-    struct side keys, values;
-    int32_t start, end; /* positions */
-};
-
-static struct item item_of(const struct ci_call *call, const int32_t *tile, int first_head, int heads) {
+static struct item item_of(const struct ci_call *call, const int32_t *tile, int first_head, int heads, int joint) {
     int kv_head = first_head / (call->params.i[CI_ATTENTION_I_HEADS] / call->params.i[CI_ATTENTION_I_KV_HEADS]);
     int value_dim = (int)(call->out[0].cols / call->params.i[CI_ATTENTION_I_HEADS]);
     struct item item = {.tile = tile,
                         .first_head = first_head,
                         .heads = heads,
+                        .joint = joint,
                         .keys = side_of(call, 1, tile, kv_head, call->params.i[CI_ATTENTION_I_HEAD_DIM]),
                         .values = side_of(call, 2, tile, kv_head, value_dim)};
     ci_attention_tile_range(&call->params, tile, &item.start, &item.end);
     return item;
+}
+
+/* From a number of a kv head to the same one of the next. */
+INLINE size_t head_bytes(const struct side *side) {
+    return (size_t)(side->dim / side->view->type->block_cols * side->view->type->block_bytes);
 }
 
 /* What is asked for in the block from position p on. */
@@ -455,6 +320,8 @@ static void look_ahead(const struct item *item, const struct item *next, int32_t
     int32_t left = item->end - p - BLOCK, rows = 0;
     *ahead = (struct ahead){.keys = {.bytes = keys->row_bytes, .step = step_bytes(keys)},
                             .values = {.bytes = values->row_bytes, .step = step_bytes(values)},
+                            .heads_bytes = {head_bytes(keys), head_bytes(values)},
+                            .heads = item->joint,
                             .rows = BLOCK};
     if (left > 0) {
         ahead->own = left < BLOCK ? (left + 3) / 4 * 4 : BLOCK;
@@ -475,6 +342,21 @@ static void look_ahead(const struct item *item, const struct item *next, int32_t
     if (ahead->own + rows - ahead->skipped < BLOCK) ahead->rows = ahead->own + rows - ahead->skipped;
 }
 
+/* Few queries, of the item's kv head `joint`. */
+static void attend_block(const struct ci_call *call, const struct item *item, const struct item *next, int joint,
+                         int32_t p, int skip, int n, struct state *state) {
+    struct side keys = item->keys, values = item->values;
+    keys.first_col += (int64_t)joint * keys.dim;
+    values.first_col += (int64_t)joint * values.dim;
+    struct few few = {.keys = block_of(&keys, p, skip, n, state->k),
+                      .values = block_of(&values, p, skip, n, state->v),
+                      .key_dim = keys.padded,
+                      .value_dim = values.padded,
+                      .cap = call->params.f[CI_ATTENTION_F_SOFTCAP]};
+    look_ahead(item, next, p, &few.ahead);
+    attend_rows(call, item, joint, p, n, &few, state);
+}
+
 /* `next` is what this thread computes after it, or NULL. */
 static void attend(const struct ci_call *call, const struct item *item, const struct item *next, struct state *state) {
     const struct side *keys = &item->keys, *values = &item->values;
@@ -485,14 +367,8 @@ static void attend(const struct ci_call *call, const struct item *item, const st
     load_queries(call, tile, item->first_head, item->heads, values->padded, state);
     for (int32_t p = item->start / BLOCK * BLOCK; p < end; p += BLOCK) {
         int n = end - p < BLOCK ? end - p : BLOCK, skip = item->start > p ? item->start - p : 0;
-        if (queries < MANY) {
-            struct few few = {.keys = block_of(keys, p, skip, n, state->k),
-                              .values = block_of(values, p, skip, n, state->v),
-                              .key_dim = keys->padded,
-                              .value_dim = values->padded,
-                              .cap = cap};
-            look_ahead(item, next, p, &few.ahead);
-            attend_rows(call, tile, item->heads, p, n, &few, state);
+        if (queries / item->joint < MANY) {
+            for (int joint = 0; joint < item->joint; joint++) attend_block(call, item, next, joint, p, skip, n, state);
             continue;
         }
         load_block(keys, values, p, skip, n, state);
@@ -548,37 +424,86 @@ INLINE void attend_heads(const struct ci_call *call, const struct item *all, con
     }
 }
 
-/* What this thread computes from `at` on, which moves behind it: by kv heads in turn, or its share of query heads.
- * False: no more. */
+/* What this thread computes from `at` on, which moves behind it: by `joint` kv heads in turn, or its share of query
+ * heads. */
 struct walk {
     int64_t at, end, step;
+    int joint;
     bool by_heads;
 };
 
+/* False: no more. */
 static bool next_item(const struct ci_call *call, struct walk *walk, struct item *item) {
     const int32_t *tiles = call->in[3].data;
     int heads = call->params.i[CI_ATTENTION_I_HEADS], kv_heads = call->params.i[CI_ATTENTION_I_KV_HEADS];
-    int group = heads / kv_heads, first_head, count = group;
-    int64_t tile, per_tile = walk->by_heads ? heads : kv_heads;
+    int group = heads / kv_heads, first_head, count = group * walk->joint;
+    int64_t tile, per_tile = walk->by_heads ? heads : kv_heads / walk->joint;
     if (walk->at >= walk->end) return false;
     tile = walk->at / per_tile;
-    first_head = (int)(walk->at % per_tile) * (walk->by_heads ? 1 : group);
+    first_head = (int)(walk->at % per_tile) * (walk->by_heads ? 1 : count);
     if (walk->by_heads) {
         count = group - first_head % group;
         if (walk->end - walk->at < count) count = (int)(walk->end - walk->at);
     }
     walk->at += walk->by_heads ? count : walk->step;
-    *item = item_of(call, tiles + tile * CI_TILE_COLS, first_head, count);
+    *item = item_of(call, tiles + tile * CI_TILE_COLS, first_head, count, walk->joint);
     return true;
+}
+
+static int64_t positions_of(const struct ci_call *call, int64_t tile) {
+    int32_t first, end;
+    ci_attention_tile_range(&call->params, (const int32_t *)call->in[3].data + tile * CI_TILE_COLS, &first, &end);
+    return end - first;
+}
+
+/* Sequences of few queries each: how many neighbouring kv heads are one item (1: none). A core that reads 256 bytes of
+ * every 512 gets 39 GB/s where it gets 48 if it asks for all of them (Zen 5), so rows of JOINT_BYTES are wanted. Such
+ * items are larger and go to the threads in pieces of the same number of positions, so they must be many: `threads`
+ * times LEAST_ITEMS of the largest. */
+static int joint_heads(const struct ci_call *call, int threads) {
+    enum { JOINT_BYTES = 512, LEAST_ITEMS = 3 };
+    const int32_t *tiles = call->in[3].data;
+    int kv_heads = call->params.i[CI_ATTENTION_I_KV_HEADS], group = call->params.i[CI_ATTENTION_I_HEADS] / kv_heads;
+    int64_t bytes = (int64_t)ci_type_row_bytes(call->in[1].type, call->in[1].cols) / kv_heads, all = 0, most = 0;
+    int joint = 1, rows = 0;
+    for (int64_t i = 0; i < call->in[3].rows; i++) {
+        int64_t positions = positions_of(call, i);
+        all += positions;
+        if (positions > most) most = positions;
+        if (tiles[i * CI_TILE_COLS + CI_TILE_COUNT] > rows) rows = tiles[i * CI_TILE_COLS + CI_TILE_COUNT];
+    }
+    if (rows * group >= MANY || most * threads * LEAST_ITEMS > all) return 1;
+    for (int i = 2; i <= kv_heads && i * bytes <= JOINT_BYTES && i * group * rows <= MAX_QUERIES; i++)
+        if (kv_heads % i == 0) joint = i;
+    return joint;
+}
+
+/* The first of the tiles that belong to `thread` or one behind it, where all see as many positions, up to half a tile.
+ */
+static int64_t first_tile(const struct ci_call *call, int thread, int threads) {
+    const int64_t tiles = call->in[3].rows;
+    int64_t all = 0, before = 0;
+    if (thread == threads) return tiles;
+    for (int64_t i = 0; i < tiles; i++) all += positions_of(call, i);
+    for (int64_t i = 0; i < tiles; i++) {
+        const int64_t positions = positions_of(call, i);
+        if (before + positions / 2 >= all * thread / threads) return i;
+        before += positions;
+    }
+    return tiles;
 }
 
 /* Of type q8, q16 or f32, as out[0] says. */
 void SIMD_NAME(ci_cpu_attention)(const struct ci_call *call, int thread, int threads) {
     struct state state;
     struct item items[2];
-    int64_t tiles = call->in[3].rows, items_in_all = tiles * call->params.i[CI_ATTENTION_I_KV_HEADS];
-    struct walk walk = {.at = thread, .end = items_in_all, .step = threads};
-    if (items_in_all < 4 * threads) {
+    int64_t tiles = call->in[3].rows, kv_heads = call->params.i[CI_ATTENTION_I_KV_HEADS];
+    struct walk walk = {.at = thread, .end = tiles * kv_heads, .step = threads, .joint = joint_heads(call, threads)};
+    if (walk.joint > 1) {
+        walk.at = first_tile(call, thread, threads) * (kv_heads / walk.joint);
+        walk.end = first_tile(call, thread + 1, threads) * (kv_heads / walk.joint);
+        walk.step = 1;
+    } else if (walk.end < 4 * threads) {
         walk.by_heads = true;
         ci_share(tiles * call->params.i[CI_ATTENTION_I_HEADS], 1, thread, threads, &walk.at, &walk.end);
     }

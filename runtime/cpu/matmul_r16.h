@@ -251,6 +251,14 @@ INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float valu
     r16_store_some(job->out + at, value, n);
 }
 
+/* What store_tile() writes, long before: else the stores, each to another page, wait for the memory. */
+INLINE void ask_for_output(const struct r16_tile *tile, int g, int r) {
+    const struct ci_matmul_job *job = tile->job;
+    int64_t at = ci_matmul_output(job, tile->x_row + r) + tile->w_rows[g];
+    if (job->addend) __builtin_prefetch(job->addend + at);
+    __builtin_prefetch(job->out + at, 1);
+}
+
 /* ---- x in q8 and q16 ---- */
 
 /* 32 columns of a tile's rows of x as it reads them: the codes of each row, then the scales of all, then of each half

@@ -44,6 +44,7 @@ INLINE void tile_pair(struct r16_type type, const struct r16_tile *tile, int gro
     _Alignas(64) float sum[PAIR_ROWS][2][R16];
     const uint8_t *w[2], *x = tile->panel;
     memset(sum, 0, (size_t)rows * sizeof *sum);
+    for (int r = 0; r < rows; r++) UNROLL for (int g = 0; g < groups; g++) ask_for_output(tile, g, r);
     UNROLL for (int g = 0; g < groups; g++) w[g] = group_at(type, tile, g);
     for (int64_t k = 0; k < tile->job->w->cols / 32; k++, x += rows * x_bytes(planes)) {
         struct r16_block block[2];

@@ -86,6 +86,32 @@ static void test_attention_does_everything_at_once(void **state) {
     assert_true(ran >= wanted);
 }
 
+/* Where there are many sequences of few queries each, kv heads that lie next to each other may go together. */
+static void test_attention_of_many_sequences_is_that_of_each(void **state) {
+    (void)state;
+    enum { SEQUENCES = 11, HEADS = 6 };
+    static const struct ci_type *const types[] = {&ci_type_f16, &ci_type_q8_0, &ci_type_f32, &ci_type_q4_0};
+    static const int heads[HEADS][3] = {{12, 2, 128}, {9, 3, 64}, {8, 4, 32}, {6, 6, 64}, {7, 7, 32}, {16, 8, 48}};
+    char name[96];
+    for (int h = 0; h < HEADS; h++)
+        for (int rows = SEQUENCES; rows <= 2 * SEQUENCES; rows += SEQUENCES) {
+            const struct ci_type *key = types[h % 4], *value = types[(h + rows) % 4];
+            int q = heads[h][0], kv = heads[h][1], dim = heads[h][2];
+            snprintf(name, sizeof name, "%d rows of %d sequences, %d heads over %d of %d %s and %s", rows, SEQUENCES, q,
+                     kv, dim, key->name, value->name);
+            struct ci_case shape = {.name = name,
+                                    .in = {{&ci_type_f32, rows, q * dim},
+                                           {key, 7 * CI_PAGE_ROWS, kv * dim},
+                                           {value, 7 * CI_PAGE_ROWS, kv * dim},
+                                           {&ci_type_i32, SEQUENCES, CI_TILE_COLS},
+                                           {&ci_type_i32, SEQUENCES, 1}},
+                                    .params = {.i = {q, kv, dim, 0, rows % 2 ? 70 : 0}, .f = {1 / sqrtf((float)dim)}}};
+            int ran = cpu_check_case(&ci_op_attention, &shape);
+            assert_true(ran > 0 || !(ci_cpu_features()->avx2 || ci_cpu_features()->neon));
+            cpu_check_case(&ci_op_attention_quantise, &shape);
+        }
+}
+
 /* Multi-head latent attention: one head of keys, whose first columns are the values. */
 static void test_attention_takes_values_from_wider_rows(void **state) {
     (void)state;
@@ -138,6 +164,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attention_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_attention_does_everything_at_once),
+        cmocka_unit_test(test_attention_of_many_sequences_is_that_of_each),
         cmocka_unit_test(test_attention_takes_values_from_wider_rows),
         cmocka_unit_test(test_attention_does_not_read_what_a_window_hides),
     };
