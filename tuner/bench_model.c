@@ -13,7 +13,12 @@
 /* Tokens decoded in a sample: as many as take so long, within limits; greedy text from tokens without sense may end by
  * itself, and fewer than LEAST_USED say too little. */
 static const double sample_seconds = 0.06;
-enum { LEAST_TOKENS = 4, MOST_TOKENS = 128, LEAST_USED = 3, PROMPTS = 8, HOPELESS_ROUNDS = 3, CLEAR_ROUNDS = 7 };
+enum { LEAST_TOKENS = 4, MOST_TOKENS = 128, LEAST_USED = 3, PROMPTS = 8 };
+
+/* After so many rounds one looks whether more are worth their time: whether it is far from faster, not by as much as
+ * would be kept, or faster in all of them. */
+enum { HOPELESS_ROUNDS = 3, WORTHLESS_ROUNDS = 5, CLEAR_ROUNDS = 7 };
+static const double worthless = 0.99;
 enum { STEP_TOKENS = 6, STEP_ROUNDS = 5 };
 
 struct side {
@@ -101,7 +106,8 @@ static enum clinfer_status warm_up(struct side sides[2], const struct ci_worker_
     size_t used = 0;
     enum clinfer_status status = CLINFER_OK;
     *tokens = LEAST_TOKENS;
-    for (int seed = 0; seed < PROMPTS && status == CLINFER_OK; seed++) {
+    for (int i = 0; i < 2 && model->decode_rounds == 0; i++) draw_tokens(&sides[i], model->prompt, 0);
+    for (int seed = 0; seed < PROMPTS && status == CLINFER_OK && model->decode_rounds > 0; seed++) {
         size_t least = MOST_TOKENS;
         for (int i = 0; i < 2 && status == CLINFER_OK; i++) {
             draw_tokens(&sides[i], model->context > model->prompt ? model->context : model->prompt, seed);
@@ -137,19 +143,28 @@ static enum clinfer_status run_round(const struct side sides[2], const struct ci
     return status;
 }
 
-/* Of the first rounds how many times as long the second side took. */
-static double first_ratio(const double *pairs) {
-    double sums[2] = {0};
-    for (int i = 0; i < 2 * HOPELESS_ROUNDS; i++) sums[i % 2] += pairs[i];
-    return sums[1] / sums[0];
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
-/* Slower by so much in the first rounds, whatever was timed. */
+/* Of the first rounds how many times as long the second side took: the median, so that one that was disturbed decides
+ * nothing. */
+static double first_ratio(const double *pairs, int rounds) {
+    double ratios[WORTHLESS_ROUNDS];
+    for (int i = 0; i < rounds; i++) ratios[i] = pairs[2 * i + 1] / pairs[2 * i];
+    qsort(ratios, (size_t)rounds, sizeof *ratios, by_size);
+    return ratios[rounds / 2];
+}
+
+/* Slower by so much in the first rounds, whatever was timed; some rounds later, not faster by what would be kept. */
 static bool is_hopeless(const struct ci_worker_model *model, int rounds) {
-    bool decode = model->decode_rounds >= HOPELESS_ROUNDS, prefill = model->prefill_rounds >= HOPELESS_ROUNDS;
-    if (!(model->give_up > 0) || rounds != HOPELESS_ROUNDS || !(decode || prefill)) return false;
-    return (!decode || first_ratio(model->decode) >= model->give_up) &&
-           (!prefill || first_ratio(model->prefill) >= model->give_up);
+    bool decode = model->decode_rounds >= rounds, prefill = model->prefill_rounds >= rounds;
+    double limit = rounds == HOPELESS_ROUNDS ? model->give_up : fmin(model->give_up, worthless);
+    if (!(model->give_up > 0) || (rounds != HOPELESS_ROUNDS && rounds != WORTHLESS_ROUNDS) || !(decode || prefill))
+        return false;
+    return (!decode || first_ratio(model->decode, rounds) >= limit) &&
+           (!prefill || first_ratio(model->prefill, rounds) >= limit);
 }
 
 /* Faster in so many rounds without exception: chance says that one time in a hundred. */
@@ -215,11 +230,6 @@ static enum clinfer_status time_step(const struct side *side, clinfer_session *c
         if (ended == CLINFER_OK && tokens > 0) *seconds = fmax(*seconds, result.generate_seconds / tokens);
     }
     return status;
-}
-
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 enum clinfer_status ci_bench_steps(const struct ci_bench_options *options, const struct ci_worker_model *model,

@@ -30,6 +30,16 @@ double ci_tuner_f32_time(const struct ci_tuner *tuner, int model, int run) {
     return seconds[CI_TUNE_F32] / seconds[CI_TUNE_Q8];
 }
 
+bool ci_tuner_never_reads(const struct ci_tuner *tuner, int model, const struct ci_type *codes) {
+    for (int i = 0; i < tuner->problems->use_count; i++) {
+        const struct ci_tune_use *use = &tuner->problems->uses[i];
+        bool judged = use->run == CI_TUNE_DECODE || use->run == CI_TUNE_PROMPT;
+        if (use->model != model || use->kind != CI_TUNE_Q8 || !judged) continue;
+        if (tuner->problems->items[use->problem].call.in[0].type == codes) return false;
+    }
+    return true;
+}
+
 int ci_tuner_kind(const struct ci_tuner *tuner, int model, int run) {
     double seconds[CI_TUNE_KINDS] = {0};
     for (int i = 0; i < tuner->problems->use_count; i++) {

@@ -19,8 +19,8 @@ static const double slower = CI_TUNE_SLOWER;
 /* A run that is to measure only; and of the budget what any other may take, so that time is left for settings. */
 static const double brief_seconds = 6, confirm_share = 0.3;
 
-/* After so many rounds a gain that is not worth more of them shows. */
-enum { FIRST_ROUNDS = 12, FIRST_PROMPT = 128 };
+/* After so many rounds a gain that is not worth more of them shows; of a run that measures only. */
+enum { FIRST_ROUNDS = 12, BRIEF_ROUNDS = 6, FIRST_PROMPT = 128 };
 static const double too_little = 0.995;
 
 /* ---- the profile as it would be ---- */
@@ -67,10 +67,25 @@ static enum clinfer_status pin_before(const struct ci_tuner *tuner, int problem,
     return found || status != CLINFER_OK ? status : pin_default(tuner, problem, profile);
 }
 
+/* What was taken over from elsewhere and is of another kernel: no run would believe it, and each tune would look again. */
+static void remove_stale(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
+    int kept = 0;
+    for (int i = 0; i < profile->entry_count; i++) {
+        const struct ci_profile_entry *entry = &profile->entries[i];
+        struct ci_tuner_candidate candidate;
+        bool stale = same_signature(entry, &tuner->problems->items[problem].signature) && !entry->tried &&
+                     strcmp(entry->variant, CI_PROFILE_UNFUSED) != 0 &&
+                     !ci_tuner_candidate_of(tuner, problem, entry, &candidate);
+        if (!stale) profile->entries[kept++] = *entry;
+    }
+    profile->entry_count = kept;
+}
+
 static enum clinfer_status set_problem(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
     const struct ci_tuned *tuned = &tuner->tuned[problem];
     const struct ci_profile_signature *signature = &tuner->problems->items[problem].signature;
     enum clinfer_status status = CLINFER_OK;
+    remove_stale(tuner, problem, profile);
     if (!tuned->decided) return CLINFER_OK;
     bool had = false;
     for (int i = 0; i < tuner->old.entry_count; i++) had = had || same_signature(&tuner->old.entries[i], signature);
@@ -141,7 +156,9 @@ static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, s
         ci_profile_free(&profile);
     }
     const struct ci_sides sides = {.tunings = {old_tuning(tuner), path},
-                                   .rounds = outcome->first ? FIRST_ROUNDS : 0,
+                                   .rounds = outcome->brief   ? BRIEF_ROUNDS
+                                             : outcome->first ? FIRST_ROUNDS
+                                                              : 0,
                                    .prompt = outcome->first ? FIRST_PROMPT : 0,
                                    .seconds = outcome->brief ? brief_seconds : confirm_share * tuner->options->budget};
     if (status == CLINFER_OK) status = ci_tuner_run_model(tuner, model, &sides, outcome);

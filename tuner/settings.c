@@ -14,7 +14,7 @@
 #include "base/threads.h"
 #include "tuner/tuner_private.h"
 
-enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, FIRST_ROUNDS = 8, MORE_ROUNDS = 12 };
+enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, FIRST_ROUNDS = 8, TOLD_ROUNDS = 6, MORE_ROUNDS = 12 };
 enum { CONTEXT = 128, DEEP_CONTEXT = 1024, SHORT_PROMPT = 128, PROMPT_TOKENS = 512, ANSWER_TOKENS = 256 };
 
 /* What is no faster than so much is not worth another way of running. Seconds that a value's first run takes at most,
@@ -192,7 +192,9 @@ static void judge(const struct setting *setting, const struct ci_outcome *outcom
     ci_tuner_sum_up(all);
 }
 
-static bool is_sure(const struct ci_timed *all) { return ci_tuner_is_sure(all->faster, all->rounds, CI_TUNE_CHANCE); }
+static bool is_sure(const struct ci_timed *all) {
+    return ci_tuner_is_surely_less(all->pairs, all->rounds, CI_TUNE_CHANCE);
+}
 
 static void take_gain(const struct ci_timed *timed, struct ci_tune_gain *gain) {
     if (timed->rounds == 0) return;
@@ -214,7 +216,7 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
                              .context = setting->kind == A_CACHE_TYPE ? DEEP_CONTEXT : CONTEXT,
                              .prompt = setting->runs == PROMPT ? PROMPT_TOKENS : SHORT_PROMPT,
                              .give_up = setting->reported ? far_behind : hopeless,
-                             .rounds = FIRST_ROUNDS,
+                             .rounds = setting->reported ? TOLD_ROUNDS : FIRST_ROUNDS,
                              .no_decode = !(setting->runs & DECODE),
                              .no_prefill = !(setting->runs & PROMPT)};
     enum clinfer_status status = CLINFER_OK;
@@ -294,10 +296,19 @@ static struct ci_tune_setting *add_result(struct ci_tuner *tuner, int model, con
     return added;
 }
 
-/* Kernels in f32 were timed. */
+/* Runs have no other codes by themselves; kernels in f32 were timed. */
 static bool is_foreseen(const struct settling *settling, const struct setting *setting, const char *value,
                         struct ci_tune_setting *result) {
-    if (setting->kind != A_SETTING || setting->set != set_activations || strcmp(value, "f32") != 0) return false;
+    if (setting->kind != A_SETTING || setting->set != set_activations) return false;
+    const bool is_q8 = strcmp(value, "q8") == 0, is_q16 = strcmp(value, "q16") == 0;
+    if (is_q8 || is_q16) {
+        if (*settling->now.activations ||
+            !ci_tuner_never_reads(settling->tuner, settling->model, is_q8 ? &ci_type_q16 : &ci_type_q8))
+            return false;
+        result->what = CI_TUNE_NO_BETTER;
+        snprintf(result->reason, sizeof result->reason, "changes nothing here");
+        return true;
+    }
     double decode = ci_tuner_f32_time(settling->tuner, settling->model, CI_TUNE_DECODE);
     double prompt = ci_tuner_f32_time(settling->tuner, settling->model, CI_TUNE_PROMPT);
     if (fmin(decode, prompt) < foreseen) return false;

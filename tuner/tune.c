@@ -85,21 +85,20 @@ static enum clinfer_status add_problems(struct ci_tuner *tuner) {
     return status;
 }
 
-/* Copies what the old profile has of a problem; *stale: something of it is no longer what was measured. */
+/* Copies what the old profile has of a problem; *stale: something of it is no longer what was measured, or stood there
+ * unmeasured, as what other devices have, because a tune found nothing better. */
 static void take_old_entries(struct ci_tuner *tuner, int problem, bool *stale) {
     struct ci_tuned *tuned = &tuner->tuned[problem];
     *stale = false;
     for (int i = 0; i < tuner->old.entry_count && tuner->origin == CI_PROFILE_EXACT; i++) {
         const struct ci_profile_entry *entry = &tuner->old.entries[i];
         struct ci_tuner_candidate candidate;
-        if (!ci_profile_measured_here(entry) ||
-            memcmp(&entry->signature, &tuner->problems->items[problem].signature, sizeof entry->signature))
-            continue;
+        if (memcmp(&entry->signature, &tuner->problems->items[problem].signature, sizeof entry->signature)) continue;
         bool unfused = strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0;
         if (!unfused && (!ci_tuner_candidate_of(tuner, problem, entry, &candidate) ||
                          ci_tuner_quarantined(tuner, problem, &candidate, true)))
             *stale = true;
-        else if (tuned->entry_count < CI_TUNE_LAYOUTS)
+        else if (ci_profile_measured_here(entry) && tuned->entry_count < CI_TUNE_LAYOUTS)
             tuned->entries[tuned->entry_count++] = *entry;
     }
 }
@@ -114,6 +113,14 @@ static const struct ci_profile_model *old_model(const struct ci_tuner *tuner, in
 
 static bool was_tuned(const struct ci_tuner *tuner, int model) {
     return strcmp(tuner->old.clinfer, CLINFER_VERSION) == 0 && old_model(tuner, model);
+}
+
+/* Places and settings were measured with kernels that are no longer the same. */
+static void unsettle(struct ci_tuner *tuner, int problem) {
+    const struct ci_problems *problems = tuner->problems;
+    for (int i = 0; i < problems->use_count; i++)
+        if (problems->uses[i].problem == problem)
+            tuner->settled[problems->uses[i].model] = !problems->models[problems->uses[i].model].path;
 }
 
 /* What a tune of this length has measured, or left because its time was over, is not looked at again. */
@@ -134,6 +141,7 @@ static void choose_work(struct ci_tuner *tuner) {
         bool stale;
         ci_search_init(&tuned->search, tuner->options->caps, &problems->items[i]);
         take_old_entries(tuner, i, &stale);
+        if (stale) unsettle(tuner, i);
         tuned->fresh = tuned->entry_count > 0 && !stale && !longer;
         tuned->wanted = (tuned->wanted || stale) && !tuned->fresh && ci_search_possible(&tuned->search);
         for (int k = 0; k < tuned->entry_count; k++)
@@ -289,6 +297,13 @@ static const struct ci_profile_entry *fastest_entry(const struct ci_profile *pro
     return found;
 }
 
+/* What goes on as before has no times in the profile, so that the planner weighs nothing otherwise, but here. */
+static bool was_seen(const struct ci_tuner *tuner, int problem, const char *layout, struct ci_profile_entry *seen) {
+    return (ci_tuner_old_entry(tuner, problem, *layout ? ci_layout_from_name(layout) : NULL, seen) ||
+            ci_tuner_default_entry(tuner, problem, seen)) &&
+           strcmp(seen->layout, layout) == 0;
+}
+
 static enum clinfer_status fill_lines(struct ci_tuner *tuner) {
     struct ci_tune_result *result = tuner->result;
     result->lines = calloc((size_t)tuner->problems->count + 1, sizeof *result->lines);
@@ -303,6 +318,8 @@ static enum clinfer_status fill_lines(struct ci_tuner *tuner) {
             result->left++;
             continue;
         }
+        struct ci_profile_entry seen;
+        if (!ci_profile_measured_here(entry) && was_seen(tuner, i, entry->layout, &seen)) entry = &seen;
         struct ci_tune_line line = {.problem = i,
                                     .entry = *entry,
                                     .decode_share = share_of(tuner, i, CI_TUNE_DECODE),

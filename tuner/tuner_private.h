@@ -157,6 +157,9 @@ int ci_tuner_kind(const struct ci_tuner *tuner, int model, int run);
 /* How many times as long a run's kernels take with activations in f32; 0: most of either were not timed. */
 double ci_tuner_f32_time(const struct ci_tuner *tuner, int model, int run);
 
+/* Whether no product of decoding or of a prompt reads codes of that type where runs choose by themselves. */
+bool ci_tuner_never_reads(const struct ci_tuner *tuner, int model, const struct ci_type *codes);
+
 /* ---- decide.c: from trials to entries ---- */
 
 /* Of values[0], values[stride], ...; at most CI_TUNE_MODEL_ROUNDS. */
@@ -226,6 +229,9 @@ void ci_tuner_sum_up(struct ci_timed *timed);
 
 /* Whether chance makes so many of so many pairs say the same no more often than that. */
 bool ci_tuner_is_sure(int said, int rounds, double chance);
+
+/* The same of "the second of each pair is less", by how much as well as by how many; rounds <= CI_TUNE_MODEL_ROUNDS. */
+bool ci_tuner_is_surely_less(const double *pairs, int rounds, double chance);
 
 /* ---- settings.c: what kernels cannot ---- */
 

@@ -34,8 +34,9 @@ static const double look_share = 0.4, slow_share = 0.1, spread_share = 0.13, dec
  * the best of them its products are timed again. */
 static const double clblast_share = 0.3, clblast_sets_share = 0.5;
 
-/* So many turns that find nothing halve what all of them may hope for. */
-static const double usual_turns = 3;
+/* So many turns that find nothing halve what all of them may hope for. Of turns that may hope for less than that of
+ * their room the search has so much of the budget, and settings the rest. */
+static const double usual_turns = 3, little_hope = 0.4, idle_share = 0.42;
 
 enum { TURN_TRIALS = 4, PATIENCE = 1, WISHES = 16 };
 
@@ -310,9 +311,18 @@ static enum clinfer_status build_for_turns(struct ci_tuner *tuner, int like, dou
     return ci_tuner_build_ahead(tuner, wishes, count);
 }
 
+/* Whether other things are worth the time more. */
+static bool is_idle(const struct ci_tuner *tuner) {
+    bool settles = false;
+    for (int i = 0; i < tuner->problems->model_count; i++) settles = settles || !tuner->settled[i];
+    return settles && !tuner->options->thorough && chance(tuner) < little_hope &&
+           ci_now() - tuner->start > idle_share * tuner->options->budget;
+}
+
 static enum clinfer_status take_turns(struct ci_tuner *tuner, double least, double end) {
     enum clinfer_status status = CLINFER_OK;
-    for (int like; status == CLINFER_OK && !over(tuner, end) && (like = next_turn(tuner, least)) >= 0;) {
+    for (int like; status == CLINFER_OK && !over(tuner, end) && !is_idle(tuner) &&
+                   (like = next_turn(tuner, least)) >= 0;) {
         status = build_for_turns(tuner, like, least);
         if (status == CLINFER_OK) status = take_turn(tuner, like);
     }

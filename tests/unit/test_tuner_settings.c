@@ -2,6 +2,7 @@
  * and to leave alone what gains nothing or what would change answers. The clock is the test's own. */
 #define _GNU_SOURCE
 #include "base/clock.h"
+#include "tuner/tuner_private.h"
 #include "unit/fake_tuner.h"
 
 static double clock_seconds = 1000;
@@ -169,6 +170,50 @@ static void test_a_device_is_compared_with_the_cpu_backend(void **state) {
     ci_tune_free(&result);
 }
 
+/* The same version, but another kernel: what was measured with the old one is measured anew, without --again. */
+static void test_places_are_compared_anew_where_a_kernel_has_changed(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    struct ci_profile profile;
+    fake.cpu_speed = 2;
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    ci_tune_free(&result);
+    fake.cpu_speed = 0.5;
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    assert_null(setting(&result, "place", "cpu"));
+    assert_true(result.profile.models[0].cpu_speed > 1);
+    assert_ok(ci_profile_read(result.path, &profile));
+    for (int i = 0; i < profile.entry_count; i++)
+        if (strcmp(profile.entries[i].signature.op, "sample") == 0) profile.entries[i].source ^= 1;
+    assert_ok(ci_profile_write(result.path, &profile));
+    ci_profile_free(&profile);
+    ci_tune_free(&result);
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    assert_true(fabs(result.profile.models[0].cpu_speed - 0.5) < 0.1);
+    ci_tune_free(&result);
+}
+
+/* Wilcoxon's tables: of eight pairs without ties the least rank alone may be against it one time in a hundred. */
+static void test_pairs_are_weighed_by_their_ranks(void **state) {
+    (void)state;
+    double pairs[2 * 8];
+    for (int i = 0; i < 8; i++) {
+        pairs[2 * i] = 1;
+        pairs[2 * i + 1] = 0.9 - 0.01 * i;
+    }
+    assert_false(ci_tuner_is_surely_less(pairs, 6, 0.01)); /* 1 / 64 */
+    assert_true(ci_tuner_is_surely_less(pairs, 7, 0.01));  /* 1 / 128 */
+    pairs[1] = 1.01;
+    assert_true(ci_tuner_is_surely_less(pairs, 8, 0.01));  /* rank 1: 2 / 256 */
+    assert_false(ci_tuner_is_sure(7, 8, 0.01));            /* by signs alone it is not */
+    pairs[3] = 1.02;
+    assert_false(ci_tuner_is_surely_less(pairs, 8, 0.01)); /* ranks 1 and 2: 5 / 256 */
+    assert_true(ci_tuner_is_surely_less(pairs, 8, 5. / 256));
+    pairs[3] = 0.5;
+    pairs[1] = 2.5;
+    assert_false(ci_tuner_is_surely_less(pairs, 8, 0.05)); /* the greatest of all is against it */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_what_runs_do_by_themselves_stays_where_it_is_best, set_up_settings),
@@ -177,6 +222,8 @@ int main(void) {
         cmocka_unit_test_setup(test_the_budget_holds_and_says_what_was_left, set_up_settings),
         cmocka_unit_test_setup(test_threads_are_not_looked_at_on_a_device, set_up_settings),
         cmocka_unit_test_setup(test_a_device_is_compared_with_the_cpu_backend, set_up_settings),
+        cmocka_unit_test_setup(test_places_are_compared_anew_where_a_kernel_has_changed, set_up_settings),
+        cmocka_unit_test(test_pairs_are_weighed_by_their_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
