@@ -9,16 +9,17 @@
 #include "base/threads.h"
 #include "engine/engine_private.h"
 #include "tuner/bench.h"
+#include "tuner/pairs.h"
 
 /* Tokens decoded in a sample: as many as take so long, within limits; greedy text from tokens without sense may end by
  * itself, and fewer than LEAST_USED say too little. */
 static const double sample_seconds = 0.06;
 enum { LEAST_TOKENS = 4, MOST_TOKENS = 128, LEAST_USED = 3, PROMPTS = 8 };
 
-/* After so many rounds one looks whether more are worth their time: whether it is far from faster, not by as much as
- * would be kept, or faster in all of them. */
-enum { HOPELESS_ROUNDS = 3, WORTHLESS_ROUNDS = 5, CLEAR_ROUNDS = 7 };
-static const double worthless = 0.99;
+/* From so many rounds on one looks whether more are worth their time: whether it is far from faster, not by as much as
+ * would be kept, or surely faster. */
+enum { HOPELESS_ROUNDS = 3, WORTHLESS_ROUNDS = 5, LATE_ROUNDS = 8, CLEAR_ROUNDS = 7 };
+static const double worthless = 0.99, late_worthless = 0.985, chance = 0.01;
 enum { STEP_TOKENS = 6, STEP_ROUNDS = 5 };
 
 struct side {
@@ -143,38 +144,21 @@ static enum clinfer_status run_round(const struct side sides[2], const struct ci
     return status;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Of the first rounds how many times as long the second side took: the median, so that one that was disturbed decides
- * nothing. */
-static double first_ratio(const double *pairs, int rounds) {
-    double ratios[WORTHLESS_ROUNDS];
-    for (int i = 0; i < rounds; i++) ratios[i] = pairs[2 * i + 1] / pairs[2 * i];
-    qsort(ratios, (size_t)rounds, sizeof *ratios, by_size);
-    return ratios[rounds / 2];
-}
-
 /* Slower by so much in the first rounds, whatever was timed; some rounds later, not faster by what would be kept. */
 static bool is_hopeless(const struct ci_worker_model *model, int rounds) {
     bool decode = model->decode_rounds >= rounds, prefill = model->prefill_rounds >= rounds;
-    double limit = rounds == HOPELESS_ROUNDS ? model->give_up : fmin(model->give_up, worthless);
-    if (!(model->give_up > 0) || (rounds != HOPELESS_ROUNDS && rounds != WORTHLESS_ROUNDS) || !(decode || prefill))
-        return false;
-    return (!decode || first_ratio(model->decode, rounds) >= limit) &&
-           (!prefill || first_ratio(model->prefill, rounds) >= limit);
+    double limit = rounds >= LATE_ROUNDS ? late_worthless : rounds >= WORTHLESS_ROUNDS ? worthless : model->give_up;
+    if (!(model->give_up > 0) || rounds < HOPELESS_ROUNDS || !(decode || prefill)) return false;
+    return (!decode || ci_pairs_ratio(model->decode, rounds) >= limit) &&
+           (!prefill || ci_pairs_ratio(model->prefill, rounds) >= limit);
 }
 
-/* Faster in so many rounds without exception: chance says that one time in a hundred. */
+/* Faster, whatever was timed, and so surely that chance says it one time in a hundred. */
 static bool is_clear(const struct ci_worker_model *model, int rounds) {
-    if (!(model->give_up > 0) || rounds < CLEAR_ROUNDS) return false;
-    for (int i = 0; i < 2 * rounds; i += 2) {
-        if (i < 2 * model->decode_rounds && model->decode[i + 1] >= model->decode[i]) return false;
-        if (i < 2 * model->prefill_rounds && model->prefill[i + 1] >= model->prefill[i]) return false;
-    }
-    return true;
+    bool decode = model->decode_rounds >= rounds, prefill = model->prefill_rounds >= rounds;
+    if (!(model->give_up > 0) || rounds < CLEAR_ROUNDS || !(decode || prefill)) return false;
+    return (!decode || ci_pairs_are_surely_less(model->decode, rounds, chance)) &&
+           (!prefill || ci_pairs_are_surely_less(model->prefill, rounds, chance));
 }
 
 enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struct ci_worker_model *model) {
@@ -209,6 +193,11 @@ enum clinfer_status ci_bench_model(const struct ci_bench_options *options, struc
 }
 
 /* ---- steps of several rows ---- */
+
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
 
 /* Seconds of a step with a row of each of `count` sessions: each decodes behind the same tokens, all at once. */
 static enum clinfer_status time_step(const struct side *side, clinfer_session *const *sessions, int count, int context,

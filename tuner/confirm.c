@@ -21,7 +21,7 @@ static const double brief_seconds = 6, confirm_share = 0.3;
 
 /* After so many rounds a gain that is not worth more of them shows; of a run that measures only. */
 enum { FIRST_ROUNDS = 12, BRIEF_ROUNDS = 6, FIRST_PROMPT = 128 };
-static const double too_little = 0.995;
+static const double too_little = 0.985;
 
 /* ---- the profile as it would be ---- */
 

@@ -14,7 +14,7 @@
 #include "base/threads.h"
 #include "tuner/tuner_private.h"
 
-enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, FIRST_ROUNDS = 8, TOLD_ROUNDS = 6, MORE_ROUNDS = 12 };
+enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, MOST_ROUNDS = 20, TOLD_ROUNDS = 6, PLACE_ROUNDS = 5 };
 enum { CONTEXT = 128, DEEP_CONTEXT = 1024, SHORT_PROMPT = 128, PROMPT_TOKENS = 512, ANSWER_TOKENS = 256 };
 
 /* What is no faster than so much is not worth another way of running. Seconds that a value's first run takes at most,
@@ -193,7 +193,7 @@ static void judge(const struct setting *setting, const struct ci_outcome *outcom
 }
 
 static bool is_sure(const struct ci_timed *all) {
-    return ci_tuner_is_surely_less(all->pairs, all->rounds, CI_TUNE_CHANCE);
+    return ci_pairs_are_surely_less(all->pairs, all->rounds, CI_TUNE_CHANCE);
 }
 
 static void take_gain(const struct ci_timed *timed, struct ci_tune_gain *gain) {
@@ -202,7 +202,7 @@ static void take_gain(const struct ci_timed *timed, struct ci_tune_gain *gain) {
         (struct ci_tune_gain){.ratio = 1 / timed->ratio, .low = 1 / timed->high, .high = 1 / timed->low, .worst = -1};
 }
 
-/* A few rounds, and more where it looks faster and is not sure. */
+/* A few rounds, and more for as long as it may yet be seen to be faster. */
 static enum clinfer_status run_value(const struct settling *settling, const struct setting *setting, const char *value,
                                      struct ci_outcome *outcome, struct ci_timed *all) {
     char name[64];
@@ -216,7 +216,9 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
                              .context = setting->kind == A_CACHE_TYPE ? DEEP_CONTEXT : CONTEXT,
                              .prompt = setting->runs == PROMPT ? PROMPT_TOKENS : SHORT_PROMPT,
                              .give_up = setting->reported ? far_behind : hopeless,
-                             .rounds = setting->reported ? TOLD_ROUNDS : FIRST_ROUNDS,
+                             .rounds = setting->reported           ? TOLD_ROUNDS
+                                       : setting->kind == A_PLACE ? PLACE_ROUNDS
+                                                                  : MOST_ROUNDS,
                              .no_decode = !(setting->runs & DECODE),
                              .no_prefill = !(setting->runs & PROMPT)};
     enum clinfer_status status = CLINFER_OK;
@@ -224,14 +226,10 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
         const struct ci_profile_settings with = with_value(&settling->now, setting, value);
         status = write_profile(tuner, settling->model, settling->paths[1], &with);
     }
-    for (int pass = 0; pass < 2 && status == CLINFER_OK && !ci_tuner_stopped(tuner); pass++) {
-        sides.seconds = fmin(settling->end - ci_now(), most_seconds);
-        if (pass > 0) sides.rounds = MORE_ROUNDS;
-        if (pass == 0 || sides.seconds >= least_seconds)
-            status = ci_tuner_run_model(tuner, settling->model, &sides, outcome);
-        judge(setting, outcome, all);
-        if (!outcome->ran || setting->reported || setting->kind == A_PLACE || all->ratio > worth || is_sure(all)) break;
-    }
+    sides.seconds = fmin(settling->end - ci_now(), most_seconds);
+    if (status == CLINFER_OK && !ci_tuner_stopped(tuner))
+        status = ci_tuner_run_model(tuner, settling->model, &sides, outcome);
+    judge(setting, outcome, all);
     return status;
 }
 
@@ -317,6 +315,15 @@ static bool is_foreseen(const struct settling *settling, const struct setting *s
     return true;
 }
 
+/* Seconds without which a value would be begun in vain: two engines, their first prompts, and a few rounds. */
+static double least_time(const struct settling *settling, const struct setting *setting) {
+    const struct ci_profile_model *record = &settling->tuner->result->models[settling->model];
+    double prompts = setting->runs & PROMPT && record->prefill_after > 0
+                         ? (setting->runs == PROMPT ? PROMPT_TOKENS : SHORT_PROMPT) / record->prefill_after
+                         : 0;
+    return fmax(least_seconds, 0.5 * least_seconds + 2 * (LEAST_ROUNDS + 1) * prompts);
+}
+
 static enum clinfer_status settle_one(struct settling *settling, const struct setting *setting) {
     word values[MOST_VALUES + 1];
     int count = setting->values(settling->tuner, values);
@@ -329,9 +336,9 @@ static enum clinfer_status settle_one(struct settling *settling, const struct se
         struct ci_tune_setting *result = add_result(settling->tuner, settling->model, setting, values[i]);
         if (!result) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of settings");
         if (is_foreseen(settling, setting, values[i], result)) continue;
-        if (settling->end - ci_now() < least_seconds || ci_tuner_stopped(settling->tuner)) continue;
+        if (settling->end - ci_now() < least_time(settling, setting) || ci_tuner_stopped(settling->tuner)) continue;
         status = try_value(settling, setting, values[i], result);
-        bool slower = result->all.ratio > 0 && result->all.high < 1;
+        bool slower = result->all.ratio > 0 && result->all.ratio <= 1;
         while (slower && setting->goes_down && i + 1 < count && strcmp(values[i + 1], by_itself) != 0) i++;
     }
     return status;

@@ -5,10 +5,11 @@
 #include <math.h>
 
 #include "profile/quarantine.h"
+#include "tuner/pairs.h"
 #include "tuner/search.h"
 #include "tuner/tune.h"
 
-enum { CI_TUNE_LAYOUTS = 4, CI_TUNE_STRIKES = 64, CI_TUNE_ROUNDS = 16, CI_TUNE_MODEL_ROUNDS = 96 };
+enum { CI_TUNE_LAYOUTS = 4, CI_TUNE_STRIKES = 64, CI_TUNE_ROUNDS = 16, CI_TUNE_MODEL_ROUNDS = CI_PAIRS_MOST };
 
 /* One problem while it is tuned. */
 struct ci_tuned {
@@ -226,12 +227,6 @@ enum clinfer_status ci_tuner_run_model(struct ci_tuner *tuner, int model, const 
 
 /* Medians, bounds and surely_slower of the pairs. */
 void ci_tuner_sum_up(struct ci_timed *timed);
-
-/* Whether chance makes so many of so many pairs say the same no more often than that. */
-bool ci_tuner_is_sure(int said, int rounds, double chance);
-
-/* The same of "the second of each pair is less", by how much as well as by how many; rounds <= CI_TUNE_MODEL_ROUNDS. */
-bool ci_tuner_is_surely_less(const double *pairs, int rounds, double chance);
 
 /* ---- settings.c: what kernels cannot ---- */
 

@@ -36,7 +36,7 @@ static const double clblast_share = 0.3, clblast_sets_share = 0.5;
 
 /* So many turns that find nothing halve what all of them may hope for. Of turns that may hope for less than that of
  * their room the search has so much of the budget, and settings the rest. */
-static const double usual_turns = 3, little_hope = 0.4, idle_share = 0.42;
+static const double usual_turns = 3, little_hope = 0.4, idle_share = 0.3;
 
 enum { TURN_TRIALS = 4, PATIENCE = 1, WISHES = 16 };
 

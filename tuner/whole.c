@@ -18,49 +18,14 @@ static const double slower = CI_TUNE_SLOWER;
  * twice, and one of those looks may err where nothing is gained at all. */
 static const double one_in_twenty = 0.05, one_in_a_hundred = CI_TUNE_CHANCE, great_gain = 0.9;
 
-/* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts, which with
+/* Of the time that is left so much is for a run of both sides, half of it for decoding and half for prompts (more for
+ * a setting, whose pairs end as soon as they say enough), which with
  * loading ends at run_end of it, whatever was expected of either side; and so much for the context of each, in which it
  * decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS take longer (bench_model.c), and of a prompt,
  * which is shortened until it fits, as long as it runs in the same plan. */
-static const double run_share = 0.45, run_end = 0.9, context_share = 0.05, decode_seconds = 0.06, most_seconds = 0.12;
+static const double run_share = 0.45, settings_share = 0.75, run_end = 0.9, context_share = 0.05, decode_seconds = 0.06, most_seconds = 0.12;
 
 /* ---- what the pairs say ---- */
-
-/* The sign test: whether chance makes so many pairs, or more, say the same as rarely as that. A median alone says
- * little here: a pair differs by 15% where other programs run. */
-bool ci_tuner_is_sure(int said, int rounds, double chance) {
-    double tail = 0, likely = pow(0.5, rounds);
-    for (int i = rounds; i >= said; i--) {
-        tail += likely;
-        likely *= (double)i / (rounds - i + 1);
-    }
-    return tail <= chance;
-}
-
-static int by_magnitude(const void *a, const void *b) {
-    double x = fabs(*(const double *)a), y = fabs(*(const double *)b);
-    return (x > y) - (x < y);
-}
-
-/* Wilcoxon's signed-rank test, exact: of the 2^n ways in which the differences, by rank, could have had their signs so
- * many give no more weight to "slower". One pair in eight that was disturbed a little counts less than with signs alone. */
-bool ci_tuner_is_surely_less(const double *pairs, int rounds, double chance) {
-    enum { MOST_SUM = CI_TUNE_MODEL_ROUNDS * (CI_TUNE_MODEL_ROUNDS + 1) / 2 };
-    double logs[CI_TUNE_MODEL_ROUNDS], tail = 0;
-    int against = 0;
-    double *ways = calloc(MOST_SUM + 1, sizeof *ways);
-    if (!ways) return false;
-    for (int i = 0; i < rounds; i++) logs[i] = log(pairs[2 * i + 1] / pairs[2 * i]);
-    qsort(logs, (size_t)rounds, sizeof *logs, by_magnitude);
-    for (int i = 0; i < rounds; i++) against += logs[i] < 0 ? 0 : i + 1; /* no difference is no gain */
-    ways[0] = 1;
-    for (int rank = 1; rank <= rounds; rank++)
-        for (int sum = rank * (rank + 1) / 2; sum >= 0; sum--)
-            ways[sum] = 0.5 * (ways[sum] + (sum >= rank ? ways[sum - rank] : 0));
-    for (int sum = 0; sum <= against; sum++) tail += ways[sum];
-    free(ways);
-    return tail <= chance;
-}
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -72,7 +37,7 @@ static int by_value(const void *a, const void *b) {
 static void bounds_of_median(double *values, int count, double *low, double *high) {
     if (count == 0) return;
     int outside = 0;
-    while (outside + 1 < count / 2 && ci_tuner_is_sure(count - outside - 1, count, 0.5 * one_in_twenty)) outside++;
+    while (outside + 1 < count / 2 && ci_pairs_are_sure(count - outside - 1, count, 0.5 * one_in_twenty)) outside++;
     qsort(values, (size_t)count, sizeof *values, by_value);
     *low = values[outside];
     *high = values[count - 1 - outside];
@@ -91,7 +56,7 @@ void ci_tuner_sum_up(struct ci_timed *timed) {
     timed->before = ci_tuner_median(timed->pairs, timed->rounds, 2);
     timed->ratio = ci_tuner_median(ratios, timed->rounds, 1);
     bounds_of_median(ratios, timed->rounds, &timed->low, &timed->high);
-    timed->surely_slower = ci_tuner_is_sure(slow, timed->rounds, one_in_twenty) && timed->ratio > slower;
+    timed->surely_slower = ci_pairs_are_sure(slow, timed->rounds, one_in_twenty) && timed->ratio > slower;
 }
 
 static void judge(struct ci_outcome *outcome) {
@@ -100,11 +65,11 @@ static void judge(struct ci_outcome *outcome) {
     for (int r = 0; r < 2; r++) {
         ci_tuner_sum_up(timed[r]);
         great = great ||
-                (timed[r]->ratio < great_gain && ci_tuner_is_sure(timed[r]->faster, timed[r]->rounds, one_in_twenty));
+                (timed[r]->ratio < great_gain && ci_pairs_are_sure(timed[r]->faster, timed[r]->rounds, one_in_twenty));
     }
     for (int r = 0; r < 2; r++)
         timed[r]->surely_faster =
-            ci_tuner_is_sure(timed[r]->faster, timed[r]->rounds, great ? one_in_twenty : one_in_a_hundred);
+            ci_pairs_are_sure(timed[r]->faster, timed[r]->rounds, great ? one_in_twenty : one_in_a_hundred);
 }
 
 static int rounds_for(double seconds, double sample, int had) {
@@ -151,14 +116,14 @@ static struct ci_worker_model make_run(const struct ci_tuner *tuner, int model, 
                                   .context = context,
                                   .prompt = prompt,
                                   .seconds = run_end * left,
-                                  .rounds_seconds = run_share * left,
+                                  .rounds_seconds = (sides->setting ? settings_share : run_share) * left,
                                   .give_up = sides->give_up,
                                   .decode_rounds = rounds_for(half, decode, outcome->decode.rounds),
                                   .prefill_rounds = rounds_for(half, prompt * row, outcome->prefill.rounds),
                                   .decode = outcome->decode.pairs + 2 * outcome->decode.rounds,
                                   .prefill = outcome->prefill.pairs + 2 * outcome->prefill.rounds};
-    if (sides->rounds && run.decode_rounds > sides->rounds) run.decode_rounds = sides->rounds;
-    if (sides->rounds && run.prefill_rounds > sides->rounds) run.prefill_rounds = sides->rounds;
+    if (sides->rounds && (sides->setting || run.decode_rounds > sides->rounds)) run.decode_rounds = sides->rounds;
+    if (sides->rounds && (sides->setting || run.prefill_rounds > sides->rounds)) run.prefill_rounds = sides->rounds;
     if (sides->no_decode) run.decode_rounds = 0;
     if (sides->no_prefill) run.prefill_rounds = 0;
     return run;

@@ -201,17 +201,17 @@ static void test_pairs_are_weighed_by_their_ranks(void **state) {
         pairs[2 * i] = 1;
         pairs[2 * i + 1] = 0.9 - 0.01 * i;
     }
-    assert_false(ci_tuner_is_surely_less(pairs, 6, 0.01)); /* 1 / 64 */
-    assert_true(ci_tuner_is_surely_less(pairs, 7, 0.01));  /* 1 / 128 */
+    assert_false(ci_pairs_are_surely_less(pairs, 6, 0.01)); /* 1 / 64 */
+    assert_true(ci_pairs_are_surely_less(pairs, 7, 0.01));  /* 1 / 128 */
     pairs[1] = 1.01;
-    assert_true(ci_tuner_is_surely_less(pairs, 8, 0.01));  /* rank 1: 2 / 256 */
-    assert_false(ci_tuner_is_sure(7, 8, 0.01));            /* by signs alone it is not */
+    assert_true(ci_pairs_are_surely_less(pairs, 8, 0.01));  /* rank 1: 2 / 256 */
+    assert_false(ci_pairs_are_sure(7, 8, 0.01));            /* by signs alone it is not */
     pairs[3] = 1.02;
-    assert_false(ci_tuner_is_surely_less(pairs, 8, 0.01)); /* ranks 1 and 2: 5 / 256 */
-    assert_true(ci_tuner_is_surely_less(pairs, 8, 5. / 256));
+    assert_false(ci_pairs_are_surely_less(pairs, 8, 0.01)); /* ranks 1 and 2: 5 / 256 */
+    assert_true(ci_pairs_are_surely_less(pairs, 8, 5. / 256));
     pairs[3] = 0.5;
     pairs[1] = 2.5;
-    assert_false(ci_tuner_is_surely_less(pairs, 8, 0.05)); /* the greatest of all is against it */
+    assert_false(ci_pairs_are_surely_less(pairs, 8, 0.05)); /* the greatest of all is against it */
 }
 
 int main(void) {
