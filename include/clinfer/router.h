@@ -213,7 +213,8 @@ struct clinfer_chat_request {
     bool no_cache;           /* the same */
     double deadline_seconds; /* 0: none; after it no local rung goes on, with the prompt or the answer */
     const char *const *stop; /* [stop_count] texts, none empty, borrowed until the wait has ended: the answer ends
-                              * before the first of them that comes up, and is held back while one might */
+                              * before the first of them that comes up, and is held back while one might; in a
+                              * call of a tool none counts */
     size_t stop_count;
     const struct clinfer_grammar *grammar; /* NULL: any answer. Borrowed, with its texts, until the wait has ended. What
                                             * a model thinks before it answers is free. Of remotes only those that take

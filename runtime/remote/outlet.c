@@ -128,10 +128,20 @@ static bool keep_text(struct clinfer_conversation *conversation, const char *tex
            ci_append(&conversation->text, &conversation->text_length, &conversation->text_capacity, text, length);
 }
 
+/* Whether what comes is a call's: a call is due, or has its name. */
+static bool in_call(const struct clinfer_conversation *conversation) {
+    const struct ci_tool_parser *parser = &conversation->parser;
+    return parser->format && (ci_tool_choice_requires(conversation->request.tool_choice) ||
+                              (parser->told && parser->state != CI_TOOL_TEXT));
+}
+
+/* A stop text ends text. In a call it would leave arguments that are no JSON, which nobody could use. */
 bool ci_outlet_text(void *user, const char *text, size_t length) {
     struct clinfer_conversation *conversation = user;
-    return keep_text(conversation, text, length) &&
-           ci_stop_texts_push(&conversation->stop, text, length, pass_text, conversation);
+    struct ci_stop_texts *stop = &conversation->stop;
+    if (!keep_text(conversation, text, length)) return false;
+    if (!in_call(conversation)) return ci_stop_texts_push(stop, text, length, pass_text, conversation);
+    return ci_stop_texts_flush(stop, pass_text, conversation) && !stop->found && pass_text(conversation, text, length);
 }
 
 /* Without memory for them tokens come with the last piece. */

@@ -187,6 +187,10 @@ def test_tools_that_must_be_called_are():
         assert deltas[0]["id"] and deltas[0]["type"] == "function" and deltas[0]["function"]["name"] == "look", deltas
         assert all("id" not in delta["function"] for delta in deltas)
         assert "".join(d["function"].get("arguments", "") for d in deltas) == call["function"]["arguments"]
+    for stop in ["\""], ["at\"", "\n"]:  # in a call they are arguments
+        answer = server.post(CHAT, {**asked, "stop": stop})["choices"][0]
+        assert answer["finish_reason"] == "tool_calls", answer
+        assert json.loads(answer["message"]["tool_calls"][0]["function"]["arguments"])["at"] in ("a", "b"), answer
     asked = {**GREEDY, "tools": tools, "tool_choice": "none"}
     assert "tool_calls" not in server.post(CHAT, asked)["choices"][0]["message"]
     conversation = HELLO + [
