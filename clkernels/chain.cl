@@ -32,6 +32,21 @@
 #define FENCE mem_fence(CLK_GLOBAL_MEM_FENCE)
 #endif
 
+/* A wait is soon over, some microseconds, or long: then who is waited for has no processor, as where more threads run
+ * than there are. So who has waited for SPINS pauses, some 20 us, lets others run: sched_yield(), by its number. */
+#define SPINS 1024
+#if defined(__linux__) && defined(__x86_64__)
+#define YIELD                                                                                                          \
+    {                                                                                                                  \
+        long call = 24;                                                                                                \
+        __asm__ volatile("syscall" : "+a"(call) : : "rcx", "r11", "memory");                                           \
+    }
+#elif defined(__linux__) && defined(__aarch64__)
+#define YIELD __asm__ volatile("mov x8, #124\n\tsvc #0" : : : "x0", "x8", "memory")
+#else
+#define YIELD PAUSE
+#endif
+
 __kernel void chain(const __global ulong *script, __global int *state, int steps, int second, BUFFERS) {
     __global uchar *const bases[MOST_BUFFERS] = {BASES};
     const int worker = get_global_id(0), workers = get_global_size(0), lines = (workers + 1) * LINE;
@@ -56,7 +71,12 @@ __kernel void chain(const __global ulong *script, __global int *state, int steps
         }
         FENCE;
         if (mine) atomic_add(done, mine);
-        while (*done < tasks) PAUSE;
+        for (int spins = 0; *done < tasks; spins += spins < SPINS) {
+            if (spins < SPINS)
+                PAUSE;
+            else
+                YIELD;
+        }
         FENCE;
     }
 }

@@ -179,7 +179,7 @@ struct clinfer_engine {
     bool short_of_pages;           /* somebody who runs could have none: another is to make way */
     struct ci_pace pace;
     struct ci_draft_engine draft;
-    bool chain_tried; /* chain.c: there is nothing more to do about it */
+    atomic_bool chain_tried; /* chain.c: there is nothing more to do about it */
 
     struct ci_flight flights[2];
     int next_flight;
@@ -470,6 +470,10 @@ bool ci_pages_reach(const struct clinfer_engine *engine, const struct ci_page_li
 void ci_pages_hold(struct clinfer_engine *engine, const struct ci_page_list *from, size_t position,
                    struct ci_page_list *to);
 void ci_pages_release(struct clinfer_engine *engine, struct ci_page_list *lists);
+
+/* pages.c: a session with two pages has `count` + 1: the first one `count` times, which it no longer writes, then the
+ * other. For who wants to compute far behind and does not care what with. false: some group has not both pages. */
+bool ci_pages_repeat_first(struct clinfer_engine *engine, struct clinfer_session *session, int count);
 
 /* pages.c: bytes of a page of one group, in all layers. */
 uint64_t ci_engine_page_bytes(const struct clinfer_engine *engine, enum ci_cache_group group);

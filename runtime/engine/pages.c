@@ -294,6 +294,22 @@ void ci_pages_release(struct clinfer_engine *engine, struct ci_page_list *lists)
     }
 }
 
+bool ci_pages_repeat_first(struct clinfer_engine *engine, struct clinfer_session *session, int count) {
+    for (enum ci_cache_group group = 0; group < CI_CACHE_GROUPS; group++) {
+        const struct ci_page_list *list = &session->lists[group];
+        if (list->pages && (list->first > 0 || list->count != 2 || count >= engine->pages_per_sequence)) return false;
+    }
+    for (enum ci_cache_group group = 0; group < CI_CACHE_GROUPS; group++) {
+        struct ci_page_list *list = &session->lists[group];
+        if (!list->pages) continue;
+        list->pages[count] = list->pages[1];
+        for (int i = 1; i < count; i++) list->pages[i] = list->pages[0];
+        engine->pools[group].pages[list->pages[0]].holders += count - 1;
+        list->count = count + 1;
+    }
+    return true;
+}
+
 struct ci_cache_use ci_engine_cache_use(const struct clinfer_engine *engine, const struct ci_run *run, int64_t rows) {
     struct ci_cache_use use = {.slot_count = rows};
     for (enum ci_cache_group group = 0; group < CI_CACHE_GROUPS; group++) {

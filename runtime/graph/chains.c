@@ -26,8 +26,8 @@ static enum clinfer_status make_chain(struct ci_plan *plan, int first, int count
     if (!links) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a chain of %d steps", count);
     for (int i = 0; i < count; i++) links[i] = link_of(&plan->steps[first + i]);
     *made = (struct plan_chain){.first = first, .count = count};
-    enum clinfer_status status =
-        ci_chain_create(plan->store->places[plan->steps[first].place].device, links, count, build, &made->chain);
+    enum clinfer_status status = ci_chain_create(plan->store->places[plan->steps[first].place].device, links, count,
+                                                 ci_threads_count(plan->store->threads), build, &made->chain);
     free(links);
     if (status == CLINFER_OK) plan->chain_count++;
     return status;
@@ -76,6 +76,8 @@ void ci_plan_unchain(struct ci_plan *plan) {
 
 bool ci_plan_is_chained(const struct ci_plan *plan) { return plan->chain_count > 0; }
 
+void ci_plan_take_apart(struct ci_plan *plan, bool apart) { plan->apart = apart; }
+
 void ci_plan_update_chains(struct ci_plan *plan) {
     enum clinfer_status status = CLINFER_OK;
     for (int i = 0; i < plan->chain_count && status == CLINFER_OK; i++) status = ci_chain_update(plan->chains[i].chain);
@@ -86,6 +88,7 @@ void ci_plan_update_chains(struct ci_plan *plan) {
 
 struct plan_chain *ci_plan_chain_at(const struct ci_plan *plan, int step, int end) {
     for (int i = 0; i < plan->chain_count; i++)
-        if (plan->chains[i].first == step && step + plan->chains[i].count <= end) return &plan->chains[i];
+        if (!plan->apart && plan->chains[i].first == step && step + plan->chains[i].count <= end)
+            return &plan->chains[i];
     return NULL;
 }

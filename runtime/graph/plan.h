@@ -91,6 +91,9 @@ enum clinfer_status ci_plan_chain(struct ci_plan *plan, bool build, uint64_t *pr
 void ci_plan_unchain(struct ci_plan *plan);
 bool ci_plan_is_chained(const struct ci_plan *plan);
 
+/* Runs from now on launch single steps though there are chains, or chains again. */
+void ci_plan_take_apart(struct ci_plan *plan, bool apart);
+
 /* Gives the trace the times of what devices have done since the last call; they are the plan's store's, of any plan. */
 void ci_plan_collect(struct ci_plan *plan);
 

@@ -53,6 +53,7 @@ struct ci_plan {
     int section_count;
     struct plan_chain *chains; /* [chain_count]; not while a trace tells of single steps */
     int chain_count;
+    bool apart; /* its chains are not used for now */
     int fallbacks, stale;
     struct stand_in *stand_ins; /* in the graph's arena */
     void *host_memory;          /* activations of the CPU place */

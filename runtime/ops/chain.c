@@ -58,7 +58,9 @@ struct ci_chain {
 
 /* Whether the text has work-items that do something together, or may have. */
 static bool needs_others(const char *text) {
-    static const char *const words[] = {"barrier(", "__local", "sub_group_", "get_local_", "get_group_id"};
+    static const char *const words[] = {"barrier(",       "__local",       "sub_group_",   "work_group_",
+                                        "get_local_",     "get_enqueued_", "get_group_id", "get_num_groups",
+                                        "get_num_sub_gr", "get_work_dim",  "get_global_l", "get_global_o"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strstr(text, words[i])) return true;
     return false;
@@ -349,13 +351,14 @@ static enum clinfer_status make(struct ci_chain *chain, const struct ci_chain_li
     return status == CLINFER_OK ? ci_chain_update(chain) : status;
 }
 
-enum clinfer_status ci_chain_create(struct ci_device *device, const struct ci_chain_link *links, int count, bool build,
-                                    struct ci_chain **out) {
+enum clinfer_status ci_chain_create(struct ci_device *device, const struct ci_chain_link *links, int count, int workers,
+                                    bool build, struct ci_chain **out) {
     *out = NULL;
     struct ci_chain *chain = calloc(1, sizeof *chain);
     if (!chain) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a chain");
     chain->device = device;
     chain->workers = ci_device_caps(device)->compute_units;
+    if (workers > 0 && (size_t)workers < chain->workers) chain->workers = (size_t)workers;
     enum clinfer_status status = make(chain, links, count, build);
     if (status != CLINFER_OK) {
         ci_chain_destroy(chain);

@@ -25,10 +25,10 @@ struct ci_chain;
 /* Whether the launches of this link can be part of one: single work-items that need no others. */
 bool ci_chain_takes(const struct ci_device_caps *caps, const struct ci_chain_link *link);
 
-/* A chain of links that are all taken, in order; `bound` must outlive it. CLINFER_NOT_FOUND: it was never built here,
- * and `build` is false. Building takes seconds. */
-enum clinfer_status ci_chain_create(struct ci_device *device, const struct ci_chain_link *links, int count, bool build,
-                                    struct ci_chain **chain);
+/* A chain of links that are all taken, in order; `bound` must outlive it. At most so many processors compute it (0: all
+ * of the device's). CLINFER_NOT_FOUND: it was never built here, and `build` is false. Building takes seconds. */
+enum clinfer_status ci_chain_create(struct ci_device *device, const struct ci_chain_link *links, int count, int workers,
+                                    bool build, struct ci_chain **chain);
 void ci_chain_destroy(struct ci_chain *chain);
 
 /* What the program of this chain is known by, on this device. */

@@ -51,7 +51,7 @@ static struct ci_chain *make_chain(void) {
     struct ci_chain_link links[STEPS];
     struct ci_chain *chain = NULL;
     for (int i = 0; i < STEPS; i++) links[i] = link_of(i % 2);
-    assert_ok(ci_chain_create(fixture_device, links, STEPS, true, &chain));
+    assert_ok(ci_chain_create(fixture_device, links, STEPS, 0, true, &chain));
     return chain;
 }
 
@@ -119,9 +119,9 @@ static void test_what_is_in_no_cache_is_not_built_unasked(void **state) {
     if (!is_cpu()) skip();
     make_rotations();
     for (int i = 0; i < 2; i++) links[i] = link_of(i);
-    assert_int_equal(ci_chain_create(fixture_device, links, 2, false, &chain), CLINFER_NOT_FOUND);
+    assert_int_equal(ci_chain_create(fixture_device, links, 2, 0, false, &chain), CLINFER_NOT_FOUND);
     assert_null(chain);
-    assert_ok(ci_chain_create(fixture_device, links, 2, true, &chain));
+    assert_ok(ci_chain_create(fixture_device, links, 2, 0, true, &chain));
     assert_ok(ci_chain_enqueue(chain));
     assert_ok(ci_device_finish(fixture_device));
     ci_chain_destroy(chain);
@@ -130,7 +130,7 @@ static void test_what_is_in_no_cache_is_not_built_unasked(void **state) {
     fixture_reopen();
     make_rotations();
     for (int i = 0; i < 2; i++) links[i] = link_of(i);
-    assert_ok(ci_chain_create(fixture_device, links, 2, false, &chain));
+    assert_ok(ci_chain_create(fixture_device, links, 2, 0, false, &chain));
     fill();
     assert_ok(ci_chain_enqueue(chain));
     assert_rotated(2, ROWS);
