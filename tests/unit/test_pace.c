@@ -116,12 +116,26 @@ static void test_one_short_step_makes_no_large_piece(void **state) {
     assert_int_equal(ci_pace_piece(&pace), 10);
 }
 
+/* Five steps that something else has held up twice as long allow hardly more; decoding that takes longer from now on
+ * does, soon. */
+static void test_some_long_steps_allow_no_longer_ones(void **state) {
+    (void)state;
+    struct ci_pace pace = {0};
+    for (int i = 0; i < 50; i++) ci_pace_take(&pace, &(struct ci_pace_step){.seconds = 0.06, .decoding = 16}, MOST);
+    const double before = ci_pace_seconds_allowed(&pace);
+    for (int i = 0; i < 5; i++) ci_pace_take(&pace, &(struct ci_pace_step){.seconds = 0.12, .decoding = 16}, MOST);
+    assert_true(ci_pace_seconds_allowed(&pace) < 1.15 * before);
+    for (int i = 0; i < 40; i++) ci_pace_take(&pace, &(struct ci_pace_step){.seconds = 0.12, .decoding = 32}, MOST);
+    assert_true(ci_pace_seconds_allowed(&pace) > 1.9 * before);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nobody_waits_long),
         cmocka_unit_test(test_what_steps_may_take_is_used),
         cmocka_unit_test(test_steps_that_are_held_up_by_others_stay_few),
         cmocka_unit_test(test_one_short_step_makes_no_large_piece),
+        cmocka_unit_test(test_some_long_steps_allow_no_longer_ones),
     };
     return cmocka_run_group_tests_name("pace", tests, NULL, NULL);
 }
