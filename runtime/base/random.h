@@ -12,12 +12,6 @@ static inline uint64_t ci_random(uint64_t *state) {
     return z ^ (z >> 31);
 }
 
-/* The number that the stream of `seed` has at `index`, from 0, without the ones before it. */
-static inline uint64_t ci_random_at(uint64_t seed, uint64_t index) {
-    uint64_t state = seed + index * UINT64_C(0x9e3779b97f4a7c15);
-    return ci_random(&state);
-}
-
 /* Uniform in [0, 1), 24 bits. */
 static inline float ci_random_float(uint64_t *state) { return (float)(ci_random(state) >> 40) * 0x1p-24f; }
 

@@ -268,7 +268,6 @@ static ci_grammar_node make_value(struct ci_schema_compiler *compiler, const str
 
 static bool begin(struct ci_schema_compiler *compiler) {
     compiler->space = compiler->string = compiler->character = compiler->number = compiler->integer = -1;
-    compiler->any_object = compiler->any_array = -1;
     for (int i = 0; i <= CI_SCHEMA_MOST_LEVELS; i++) compiler->any[i] = -1;
     compiler->maker = ci_grammar_maker_create();
     if (!compiler->maker) ci_schema_no_memory(compiler);
@@ -333,27 +332,4 @@ static ci_grammar_node make_whole(struct ci_schema_compiler *compiler, const voi
 
 enum clinfer_status ci_schema_compile(const char *name, const char *text, size_t length, struct ci_grammar **grammar) {
     return ci_schema_compile_root(name, text, length, make_whole, NULL, grammar);
-}
-
-enum clinfer_status ci_schema_compile_any_object(struct ci_grammar **grammar) {
-    struct ci_schema_compiler compiler = {.name = "any object"};
-    *grammar = NULL;
-    if (!begin(&compiler)) return compiler.status;
-    int root = ci_grammar_rule(compiler.maker, "root", 4);
-    ci_grammar_define(compiler.maker, root, ci_schema_any_object(&compiler));
-    return finish(&compiler, root, grammar);
-}
-
-enum clinfer_status ci_schema_compile_choice(const char *const *items, size_t count, struct ci_grammar **grammar) {
-    struct ci_schema_compiler compiler = {.name = "choice"};
-    struct ci_schema_nodes nodes = {0};
-    *grammar = NULL;
-    for (size_t i = 0; i < count; i++)
-        if (!items[i][0]) return ci_fail(CLINFER_INVALID_ARGUMENT, "choice: text %zu of %zu is empty", i + 1, count);
-    if (count == 0) return ci_fail(CLINFER_INVALID_ARGUMENT, "choice: there is nothing to choose from");
-    if (!begin(&compiler)) return compiler.status;
-    int root = ci_grammar_rule(compiler.maker, "root", 4);
-    for (size_t i = 0; i < count; i++) ci_schema_put(&compiler, &nodes, ci_schema_text(&compiler, items[i]));
-    ci_grammar_define(compiler.maker, root, ci_schema_end_choice(&compiler, &nodes));
-    return finish(&compiler, root, grammar);
 }

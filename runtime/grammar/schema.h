@@ -16,14 +16,8 @@
  * held, or more than can be held. */
 enum clinfer_status ci_schema_compile(const char *name, const char *text, size_t length, struct ci_grammar **grammar);
 
-/* Any JSON object. */
-enum clinfer_status ci_schema_compile_any_object(struct ci_grammar **grammar);
-
-/* One of these texts, as it stands. CLINFER_INVALID_ARGUMENT: there are none, or one is empty. */
-enum clinfer_status ci_schema_compile_choice(const char *const *items, size_t count, struct ci_grammar **grammar);
-
-/* Takes keywords out of a schema that draft 2020-12 does not know, at any depth: for it they are notes, which clients of
- * servers write for each other. What is known and cannot be held stays, and is an error as ever. */
+/* Takes keywords out of a schema that draft 2020-12 does not know, at any depth: for it they are notes, which clients
+ * of servers write for each other. What is known and cannot be held stays, and is an error as ever. */
 void ci_schema_drop_unknown(json_t *schema);
 
 #endif

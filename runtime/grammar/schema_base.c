@@ -204,21 +204,6 @@ ci_grammar_node ci_schema_any_value(struct ci_schema_compiler *compiler) {
     return any_at(compiler, CI_SCHEMA_MOST_LEVELS);
 }
 
-ci_grammar_node ci_schema_any_object(struct ci_schema_compiler *compiler) {
-    bool known;
-    ci_grammar_node call = shared(compiler, "object", &compiler->any_object, &known);
-    if (!known)
-        ci_grammar_define(compiler->maker, compiler->any_object, object_at(compiler, CI_SCHEMA_MOST_LEVELS - 1));
-    return call;
-}
-
-ci_grammar_node ci_schema_any_array(struct ci_schema_compiler *compiler) {
-    bool known;
-    ci_grammar_node call = shared(compiler, "array", &compiler->any_array, &known);
-    if (!known) ci_grammar_define(compiler->maker, compiler->any_array, array_at(compiler, CI_SCHEMA_MOST_LEVELS - 1));
-    return call;
-}
-
 /* ---- one value ---- */
 
 /* The shortest decimal that is read back as the same number. */

@@ -60,8 +60,7 @@ struct ci_schema_compiler {
     size_t place_count, place_capacity, work_count, work_capacity, work_done, table_capacity, queued_capacity, steps,
         automata;
     uint32_t contradiction; /* the place of the first, + 1; 0: none */
-    int space, string, character, number, integer, any[CI_SCHEMA_MOST_LEVELS + 1], any_object,
-        any_array; /* rules, -1 */
+    int space, string, character, number, integer, any[CI_SCHEMA_MOST_LEVELS + 1]; /* rules, -1 */
 };
 
 struct ci_schema_nodes {
@@ -121,8 +120,6 @@ ci_grammar_node ci_schema_character(struct ci_schema_compiler *compiler); /* of 
 ci_grammar_node ci_schema_any_string(struct ci_schema_compiler *compiler);
 ci_grammar_node ci_schema_any_number(struct ci_schema_compiler *compiler, bool integer);
 ci_grammar_node ci_schema_any_value(struct ci_schema_compiler *compiler);
-ci_grammar_node ci_schema_any_object(struct ci_schema_compiler *compiler);
-ci_grammar_node ci_schema_any_array(struct ci_schema_compiler *compiler);
 ci_grammar_node ci_schema_literal(struct ci_schema_compiler *compiler, const json_t *value);
 
 /* ---- one file each: values of a type, all in the set ---- */

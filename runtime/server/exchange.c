@@ -44,7 +44,6 @@ void ci_exchange_release(struct ci_exchange *exchange) {
 
 /* ---- the request ---- */
 
-const char *ci_exchange_method(const struct ci_exchange *exchange) { return exchange->method; }
 const char *ci_exchange_path(const struct ci_exchange *exchange) { return exchange->path; }
 const char *ci_exchange_parameter(const struct ci_exchange *exchange) { return exchange->parameter; }
 const char *ci_exchange_id(const struct ci_exchange *exchange) { return exchange->id; }

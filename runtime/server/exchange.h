@@ -23,8 +23,7 @@ struct ci_server;
 
 /* ---- the request; texts are borrowed as long as the exchange lives: until the handler returns ---- */
 
-const char *ci_exchange_method(const struct ci_exchange *exchange); /* HEAD is "GET" */
-const char *ci_exchange_path(const struct ci_exchange *exchange);   /* percent-decoded, without --api-prefix */
+const char *ci_exchange_path(const struct ci_exchange *exchange); /* percent-decoded, without --api-prefix */
 /* What {id} of the route's path stands for, or "". It may contain '/'. */
 const char *ci_exchange_parameter(const struct ci_exchange *exchange);
 const char *ci_exchange_query(const struct ci_exchange *exchange, const char *name);  /* NULL: not there */

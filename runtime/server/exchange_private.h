@@ -57,7 +57,7 @@ struct ci_exchange {
 
     pthread_mutex_t lock;        /* of all that follows */
     pthread_cond_t calm;         /* `going` has ended */
-    bool suspended;              /* the connection waits for ci_exchange_wake_locked() */
+    bool suspended;              /* the connection waits until exchange.c resumes it */
     bool finished;               /* libmicrohttpd is done with it */
     bool gone, cancelled, going; /* gone: the client; cancelled: nobody waits for the handler any more */
     void (*on_gone)(void *user);

@@ -298,7 +298,6 @@ enum clinfer_status ci_pool_take_vectors(struct ci_pool *pool, const char *name,
 
 clinfer_router *ci_pool_router(struct ci_pool_model *model) { return model->router; }
 const char *ci_pool_name(const struct ci_pool_model *model) { return model->entry.name; }
-double ci_pool_load_seconds(const struct ci_pool_model *model) { return model->load_seconds; }
 
 enum clinfer_status ci_pool_look(struct ci_pool *pool, const char *name, struct ci_pool_model **out,
                                  struct ci_pool_info **info) {

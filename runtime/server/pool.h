@@ -124,7 +124,6 @@ void ci_pool_give_back(struct ci_pool *pool, struct ci_pool_model *model, double
 /* Of one that is taken. */
 clinfer_router *ci_pool_router(struct ci_pool_model *model);
 const char *ci_pool_name(const struct ci_pool_model *model);
-double ci_pool_load_seconds(const struct ci_pool_model *model); /* that its last load took */
 
 /* Calls `watch` whenever a model's state changes, with the pool's lock held: it may not block, nor ask the pool. NULL:
  * no more. */

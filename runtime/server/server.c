@@ -131,11 +131,6 @@ enum clinfer_status ci_server_open(const struct ci_server_options *options, stru
     return CLINFER_OK;
 }
 
-static void set_text(char **text, const char *value) {
-    free(*text);
-    *text = strdup(value);
-}
-
 static void tell_state(void *user, const char *model, enum ci_pool_state state) {
     struct ci_server *server = user;
     ci_events_tell(server->events, model, "status_change", json_pack("{s:s}", "status", ci_pool_state_name(state)));
@@ -146,12 +141,6 @@ void ci_server_serve(struct ci_server *server, struct ci_pool *pool, const char 
     pthread_mutex_lock(&server->lock);
     server->pool = pool;
     server->model = name;
-    pthread_mutex_unlock(&server->lock);
-}
-
-void ci_server_failed(struct ci_server *server, const char *why) {
-    pthread_mutex_lock(&server->lock);
-    set_text(&server->failed, why);
     pthread_mutex_unlock(&server->lock);
 }
 
@@ -225,7 +214,6 @@ void ci_server_close(struct ci_server *server) {
     free_texts(server->key_names, server->key_count);
     free(server->certificate);
     free(server->certificate_key);
-    free(server->failed);
     if (!all) return; /* a handler that hangs still has it */
     ci_downloads_destroy(server->downloads);
     ci_events_destroy(server->events);
@@ -277,7 +265,7 @@ struct ci_pool *ci_server_pool(struct ci_server *server) {
 
 const char *ci_server_loading(struct ci_server *server) {
     pthread_mutex_lock(&server->lock);
-    const char *why = server->pool ? NULL : server->failed ? server->failed : "Loading model";
+    const char *why = server->pool ? NULL : "Loading model";
     pthread_mutex_unlock(&server->lock);
     return why;
 }
@@ -305,10 +293,7 @@ void ci_server_look(struct ci_server *server, struct ci_server_condition *condit
     *condition = (struct ci_server_condition){0};
     pthread_mutex_lock(&server->lock);
     struct ci_pool *pool = server->pool;
-    const char *why = server->draining ? "the server is ending"
-                      : pool           ? ""
-                      : server->failed ? server->failed
-                                       : "Loading model";
+    const char *why = server->draining ? "the server is ending" : pool ? "" : "Loading model";
     snprintf(condition->why, sizeof condition->why, "%s", why);
     pthread_mutex_unlock(&server->lock);
     if (*condition->why) return;

@@ -64,8 +64,6 @@ enum clinfer_status ci_server_open(const struct ci_server_options *options, stru
 /* From now on requests are answered from this pool; the caller destroys it after the server. `name`: of the model that
  * the server was started with, or has had in its place since; borrowed until the server is closed. */
 void ci_server_serve(struct ci_server *server, struct ci_pool *pool, const char *name);
-/* Loading failed: /health and requests say so. */
-void ci_server_failed(struct ci_server *server, const char *why);
 
 /* Takes no new connections; waits until all requests are answered, `seconds` at most. Whether they are. */
 bool ci_server_drain(struct ci_server *server, double seconds);

@@ -46,8 +46,7 @@ struct ci_server {
     char **keys, **key_names; /* [key_count] */
     size_t key_count;
     struct ci_pool *pool;
-    const char *model; /* borrowed */
-    char *failed;
+    const char *model;          /* borrowed */
     struct ci_running *running; /* job.c's: what runs and waits */
     int running_count, waiting_count;
 

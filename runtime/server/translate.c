@@ -111,20 +111,6 @@ void ci_translate_text(struct ci_translation *translation, const json_t *body, c
     if (text) *value = text;
 }
 
-void ci_translate_seed(struct ci_translation *translation, const json_t *body, const char *name) {
-    const json_t *found = member(translation, body, name);
-    if (!found) return;
-    double number = json_number_value(found);
-    if (!json_is_number(found) || number != floor(number))
-        ci_translate_refuse(translation, name, "%s: must be a whole number", name);
-    else if (json_is_integer(found) && json_integer_value(found) >= 0)
-        translation->job->sampling.seed = (uint64_t)json_integer_value(found);
-    else if (number >= 0 && number < 0x1p64)
-        translation->job->sampling.seed = (uint64_t)number;
-    else if (number >= 0)
-        ci_translate_refuse(translation, name, "%s: must be below 2^64", name);
-}
-
 void ci_translate_stop(struct ci_translation *translation, const json_t *body, const char *name) {
     const json_t *found = member(translation, body, name);
     size_t count = json_is_array(found) ? json_array_size(found) : found ? 1 : 0, kept = 0;

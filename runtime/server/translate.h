@@ -63,8 +63,6 @@ void ci_translate_integer(struct ci_translation *translation, const json_t *body
 void ci_translate_flag(struct ci_translation *translation, const json_t *body, const char *name, bool *value);
 /* Borrowed from the body. */
 void ci_translate_text(struct ci_translation *translation, const json_t *body, const char *name, const char **value);
-/* Any whole number; below 0: at random, as where there is none. */
-void ci_translate_seed(struct ci_translation *translation, const json_t *body, const char *name);
 /* One text, or a list of them; empty ones are left out. */
 enum { CI_TRANSLATE_STOPS = 256 };
 void ci_translate_stop(struct ci_translation *translation, const json_t *body, const char *name);

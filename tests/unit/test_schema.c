@@ -193,28 +193,6 @@ static void test_what_cannot_be_held_is_refused_with_its_path(void **state) {
     json_decref(facts);
 }
 
-static void test_choices_and_any_object(void **state) {
-    (void)state;
-    static const char *const items[] = {"yes", "no", "maybe so"};
-    struct ci_grammar *grammar;
-    struct ci_matcher *matcher;
-    assert_ok(ci_schema_compile_choice(items, 3, &grammar));
-    assert_ok(ci_matcher_create(grammar, vocabulary, &matcher));
-    assert_true(accepts(matcher, "maybe so", 8) && accepts(matcher, "no", 2));
-    assert_false(accepts(matcher, "maybe", 5) || accepts(matcher, "noyes", 5) || accepts(matcher, "", 0));
-    ci_matcher_destroy(matcher);
-    ci_grammar_destroy(grammar);
-    assert_int_equal(ci_schema_compile_choice(items, 0, &grammar), CLINFER_INVALID_ARGUMENT);
-    assert_int_equal(ci_schema_compile_choice((const char *const[]){"a", ""}, 2, &grammar), CLINFER_INVALID_ARGUMENT);
-    assert_ok(ci_schema_compile_any_object(&grammar));
-    assert_ok(ci_matcher_create(grammar, vocabulary, &matcher));
-    static const char object[] = "{\"a\" : [1, {\"\\u00e9\":null}], \"b\":-1.5e-3}";
-    assert_true(accepts(matcher, object, strlen(object)) && accepts(matcher, "{}", 2));
-    assert_false(accepts(matcher, "[]", 2) || accepts(matcher, "{\"a\"}", 5) || accepts(matcher, "{} ", 3));
-    ci_matcher_destroy(matcher);
-    ci_grammar_destroy(grammar);
-}
-
 /* ---- hostile schemas ---- */
 
 /* `count` times the text, in which %d is the number and %e the number before. */
@@ -393,7 +371,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_grammars_and_validator_agree_with_the_test_suite),
         cmocka_unit_test(test_what_cannot_be_held_is_refused_with_its_path),
         cmocka_unit_test(test_hostile_schemas_end_within_a_second),
-        cmocka_unit_test(test_choices_and_any_object),
     };
     make_vocabulary();
     if (argc == 5 && strcmp(argv[1], "--walk") == 0)
