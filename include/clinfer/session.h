@@ -177,8 +177,8 @@ CLINFER_API enum clinfer_status clinfer_session_create(clinfer_engine *engine,
 CLINFER_API void clinfer_session_destroy(clinfer_session *session);
 
 /* Called with complete UTF-8 characters (bytes that are no UTF-8 pass as they are; half a character at the end does not
- * where the answer was cut in it). false ends the generation. It may come from any thread that is inside clinfer_wait or
- * clinfer_generate on this engine, never twice at once. */
+ * where the answer was cut in it). false ends the generation. It may come from any thread that is inside clinfer_wait
+ * or clinfer_generate on this engine, never twice at once. */
 typedef bool clinfer_text_callback(void *user, const char *text, size_t length);
 
 /* What an answer has to be: text by a grammar in llama.cpp's notation (GBNF), or JSON by a schema (draft 2020-12). A

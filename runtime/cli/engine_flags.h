@@ -44,7 +44,7 @@ struct ci_engine_flags {
 /* What flags hold before they are parsed. */
 #define CI_ENGINE_FLAGS_DEFAULT                                                                                        \
     {                                                                                                                  \
-        .device_layers = -1, .threads = -1, .fallback = -1, .activations = -1, .rope = {             \
+        .device_layers = -1, .threads = -1, .fallback = -1, .activations = -1, .rope = {                               \
             .scaling = -1,                                                                                             \
             .ext_factor = -1                                                                                           \
         }                                                                                                              \
@@ -82,11 +82,11 @@ struct ci_engine_flags {
 
 #define CI_ENGINE_OPTIONS(flags)                                                                                       \
     CI_SECTION("Model and device"),                                                                                    \
-        CI_TEXT("-m --model", &(flags)->from.model, "MODEL",                                                                \
+        CI_TEXT("-m --model", &(flags)->from.model, "MODEL",                                                           \
                 "a GGUF file, a folder with SafeTensors, or a name: of the models folder, a short one of `clinfer "    \
-                "pull --help`, user/repo:QUANT, ollama:NAME; what is not here is fetched (default: CLINFER_MODEL, "     \
-                "else \"model\" of config.json, else the only model there, else the default model)"),                 \
-        CI_HUB_OPTIONS(&(flags)->from),                                                                            \
+                "pull --help`, user/repo:QUANT, ollama:NAME; what is not here is fetched (default: CLINFER_MODEL, "    \
+                "else \"model\" of config.json, else the only model there, else the default model)"),                  \
+        CI_HUB_OPTIONS(&(flags)->from),                                                                                \
         CI_TEXT("--type", &(flags)->weight_type, "TYPE",                                                               \
                 "quantise the matrices of a SafeTensors folder while loading: q4_0, q8_0, ... (kept for later "        \
                 "starts; default: as they are)"),                                                                      \
@@ -105,13 +105,13 @@ struct ci_engine_flags {
         CI_CHOICE("-ctv --cache-type-v", &(flags)->value_type, CI_CACHE_TYPES, "type of the values there"),            \
         CI_INTEGER("-cram --cache-ram", &(flags)->prefix_mib, -1, 1 << 24,                                             \
                    "MiB to which the KV cache grows to keep what requests may have in common; -1, the default of "     \
-                   "serve: as one conversation takes, 1024 at most (default 0: nothing is kept)"),                                           \
+                   "serve: as one conversation takes, 1024 at most (default 0: nothing is kept)"),                     \
         CI_ROPE_OPTIONS(flags)
 
 /* Of commands that answer. */
 #define CI_DRAFT_OPTIONS(flags)                                                                                        \
     CI_FLAG("--lookup", &(flags)->lookup,                                                                              \
-            "guess what comes next by what followed the same tokens earlier in the conversation, and compute several "  \
+            "guess what comes next by what followed the same tokens earlier in the conversation, and compute several " \
             "tokens at once where that pays; the answer is the same"),                                                 \
         CI_TEXT("-md --model-draft --spec-draft-model", &(flags)->draft_model, "MODEL",                                \
                 "a smaller model of the same vocabulary that guesses, by its path or the name of one that is here; "   \
@@ -127,7 +127,7 @@ struct ci_engine_flags {
 
 /* Of commands that answer messages. */
 #define CI_TEMPLATE_OPTIONS(flags)                                                                                     \
-    CI_TEXT("--chat-template", &(flags)->chat_template, "TEMPLATE|TEXT",                                                   \
+    CI_TEXT("--chat-template", &(flags)->chat_template, "TEMPLATE|TEXT",                                               \
             "the format of messages instead of the model's own: chatml, llama3, gemma, mistral-v3, ... (a wrong name " \
             "lists all), or a template in Jinja"),                                                                     \
         CI_TEXT("--chat-template-file", &(flags)->chat_template_file, "FILE", "a file with such a template"),          \

@@ -80,7 +80,8 @@ void ci_texts_free(struct ci_texts *texts);
 typedef void ci_usage_taker(const struct ci_usage *usage, void *user);
 void ci_options_hand_to(ci_usage_taker *take, void *user);
 
-/* Takes the next of some names or words out of `list`: "-n --predict" at spaces, "f16|f32" at bars. False at the end. */
+/* Takes the next of some names or words out of `list`: "-n --predict" at spaces, "f16|f32" at bars. False at the end.
+ */
 enum { CI_OPTION_NAME_BYTES = 64 };
 bool ci_options_next(const char **list, char separator, char name[CI_OPTION_NAME_BYTES]);
 

@@ -46,8 +46,8 @@ enum clinfer_status ci_prompts_read(const struct ci_prompt_sources *sources, str
  * length; the text, which may then hold zeros, ends with one. */
 size_t ci_prompts_unescape(char *text, size_t length);
 
-/* The text of a file, "-" for standard input, without the line break at its end; the caller frees it. CLINFER_BAD_FILE: a
- * byte of it is zero. `flag` is for messages. */
+/* The text of a file, "-" for standard input, without the line break at its end; the caller frees it. CLINFER_BAD_FILE:
+ * a byte of it is zero. `flag` is for messages. */
 enum clinfer_status ci_prompts_read_text(const char *flag, const char *path, char **text);
 void ci_prompts_free(struct ci_prompts *prompts);
 

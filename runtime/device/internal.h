@@ -22,8 +22,8 @@ enum clinfer_status ci_device_enumerate(struct ci_device_entry **entries, int *c
 /* Kernel and local size of a launch, hashed. */
 enum { CI_PROGRAM_LAUNCHES = 24 };
 
-/* A program, or the failure to build it. What its compiler refused is kept as well, so that the same text is not compiled
- * again to fail again; after another failure whoever asks next has it built again. */
+/* A program, or the failure to build it. What its compiler refused is kept as well, so that the same text is not
+ * compiled again to fail again; after another failure whoever asks next has it built again. */
 struct ci_program {
     struct ci_program *next;
     uint64_t key;      /* hash of device key, options and text: also the name of the cache file */
@@ -67,7 +67,7 @@ struct ci_device {
     cl_command_queue queue;
     struct ci_device_caps caps;
     struct ci_device_counts counts;
-    char *cache_folder; /* NULL: no cache */
+    char *cache_folder;         /* NULL: no cache */
     bool compiler_asked;        /* compiler.c: whether what follows is known */
     char compiler_failure[384]; /* "": it works, or could not be tried */
     struct ci_program *programs;
@@ -77,11 +77,11 @@ struct ci_device {
     unsigned next_staging;
     cl_mem clblast_temporary; /* of all products, NULL: none needed one */
     size_t clblast_bytes;
-    bool clblast_built;       /* its programs, for this context */
+    bool clblast_built; /* its programs, for this context */
     struct ci_clblast_override clblast_overrides[CI_CLBLAST_OVERRIDES];
     int clblast_override_count;
-    struct ci_device *clblast_next; /* in the list of users */
-    bool clock;               /* kernels leave events */
+    struct ci_device *clblast_next;   /* in the list of users */
+    bool clock;                       /* kernels leave events */
     cl_event first_timed, last_timed; /* of the kernels since the clock was read */
     bool recording, more_of_tag;
     uint64_t tag;

@@ -7,7 +7,7 @@
 #include <clinfer.h>
 
 struct ci_kernel_source {
-    const char *name; /* relative to clkernels/, "matmul_vec.cl"; NULL ends the table */
+    const char *name; /* relative to clkernels/, "matmul_gemm_vec.cl"; NULL ends the table */
     const char *text;
     uint64_t hash; /* ci_hash of the text: what depends on it need not read it */
 };

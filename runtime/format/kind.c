@@ -222,10 +222,11 @@ static enum clinfer_status refuse_url(const char *path) {
     if (strncasecmp(path, "file://", 7) == 0)
         return ci_fail(CLINFER_UNSUPPORTED, "%s: this is an address: give -m the path alone, %s", path,
                        path + (strncasecmp(path, "file://localhost/", 17) == 0 ? 16 : 7));
-    return ci_fail(CLINFER_UNSUPPORTED,
-                   "%s: this is an address, not a file: `clinfer pull ADDRESS` fetches a GGUF file, and -mu ADDRESS does "
-                   "so where -m stands",
-                   path);
+    return ci_fail(
+        CLINFER_UNSUPPORTED,
+        "%s: this is an address, not a file: `clinfer pull ADDRESS` fetches a GGUF file, and -mu ADDRESS does "
+        "so where -m stands",
+        path);
 }
 
 /* Folders with SafeTensors are models, and opened otherwise (folder.h). */

@@ -21,7 +21,7 @@ struct ci_hub_settings {
     const char *cache_from;   /* the variable that said so, for messages: "HOME" */
     char **caches;            /* all of these that exist, in that order, each folder once, NULL-terminated: read */
     char *models;             /* the own models folder ($XDG_DATA_HOME/clinfer/models); NULL: no home */
-    char *token;              /* or NULL. Not in cores; `ci_hub_authorize` sends it and nothing shows it. */
+    char *token;              /* or NULL. Not in cores; `ci_hub_authorization` makes the header and nothing shows it. */
     const char *token_from;   /* "HF_TOKEN", ..., or "the file HF_TOKEN_PATH names"; NULL: none */
     bool token_withheld;      /* there may be one, and HF_HUB_DISABLE_IMPLICIT_TOKEN keeps it back */
     bool offline;             /* no request at all */

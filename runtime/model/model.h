@@ -36,7 +36,7 @@ struct ci_hyper {
     float yarn_extrapolation; /* below 0: 1 where the file's type is yarn */
     bool rms_norm;            /* of families that say it by which epsilon they have */
     bool experts_normalised, causal, rope_finetuned, parallel_residual;
-    int expert_gating; /* enum ci_gating, 0: the family's */
+    int expert_gating; /* expert_gating_func of the file, 0: the family's */
 };
 
 /* What may differ from layer to layer. */

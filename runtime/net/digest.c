@@ -61,7 +61,8 @@ enum clinfer_status ci_digest_create(const char *like, uint64_t size, struct ci_
         return ci_fail(CLINFER_INVALID_ARGUMENT, "\"%.80s\" is neither a SHA-256 nor a SHA-1", like);
     pthread_once(&once, load);
     if (*library.problem)
-        return ci_fail(CLINFER_UNSUPPORTED, "checksums need libcrypto of OpenSSL (Debian: libssl3): %s", library.problem);
+        return ci_fail(CLINFER_UNSUPPORTED, "checksums need libcrypto of OpenSSL (Debian: libssl3): %s",
+                       library.problem);
     struct ci_digest *made = calloc(1, sizeof *made);
     if (!made || !start(made, digits == 40, size)) {
         ci_digest_destroy(made);

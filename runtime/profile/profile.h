@@ -2,7 +2,7 @@
  * how fast, and what else was tried. JSON on disk, see docs/profile-format.md.
  *
  * This folder knows no op and no device, only their names: whether an entry may be used here is decided in
- * proof/trust.h. Files come from anywhere (import, shipped, a disk that was full), so everything in them is checked: a
+ * graph/choices.h. Files come from anywhere (import, shipped, a disk that was full), so everything in them is checked: a
  * bad one is refused with file, field and value. */
 #ifndef CI_PROFILE_PROFILE_H
 #define CI_PROFILE_PROFILE_H

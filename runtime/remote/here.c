@@ -1,5 +1,5 @@
-/* here.c: a request on a rung of this machine: handed to its runner, looked at now and then, taken back. All of it under
- * the router's lock. */
+/* here.c: a request on a rung of this machine: handed to its runner, looked at now and then, taken back. All of it
+ * under the router's lock. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,7 +128,8 @@ static enum clinfer_status take_result(struct clinfer_conversation *conversation
                                        struct clinfer_result *result, enum ci_reach *reach) {
     enum clinfer_status status = view->status;
     bool late = status == CLINFER_OK && view->result.finish == CLINFER_FINISH_CANCELLED &&
-                !ci_conversation_is_cancelled(conversation) && !conversation->stop.found && is_out_of_time(conversation);
+                !ci_conversation_is_cancelled(conversation) && !conversation->stop.found &&
+                is_out_of_time(conversation);
     if (late)
         status = fail_late(&conversation->request, view->result.generated_tokens);
     else if (status != CLINFER_OK)

@@ -19,7 +19,8 @@ static void expect_prompt(struct fixture *fixture, const struct clinfer_message 
     struct ci_rendered rendered;
     int32_t *tokens;
     size_t found;
-    if (ci_chat_render(fixture->chat, messages, count, NULL, true, &rendered) != CLINFER_OK) fail_msg("%s", clinfer_error());
+    if (ci_chat_render(fixture->chat, messages, count, NULL, true, &rendered) != CLINFER_OK)
+        fail_msg("%s", clinfer_error());
     if (ci_prompt_tokens(fixture->tokenizer, &rendered, messages, count, parse_special, &tokens, &found) != CLINFER_OK)
         fail_msg("%s", clinfer_error());
     for (size_t i = 0; i < found && i < expected_count; i++)

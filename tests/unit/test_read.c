@@ -96,7 +96,8 @@ static void test_sampling_is_as_the_file_advises(void **state) {
     gguf_writer_f32(writer, "general.sampling.xtc_probability", 0.5f);
     gguf_writer_u32(writer, "general.sampling.penalty_last_n", 7);
     assert_int_equal(read_model(writer, &info), CLINFER_OK);
-    assert_true(info.repeat_last_n == 7 && info.mirostat == 2 && info.mirostat_tau == 3 && info.xtc_probability == 0.5f);
+    assert_true(info.repeat_last_n == 7 && info.mirostat == 2 && info.mirostat_tau == 3 &&
+                info.xtc_probability == 0.5f);
     assert_string_equal(warnings, "");
     writer = tiny_model();
     gguf_writer_u32(writer, "general.sampling.mirostat", 3);
