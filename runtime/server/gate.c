@@ -379,9 +379,20 @@ static bool check_loaded(struct ci_exchange *exchange) {
     return !why;
 }
 
+/* A prefix without its slash: the page there would look for its files beside itself. Relative, since a proxy in front
+ * may have a name of its own for it. */
+static void send_below(struct ci_exchange *exchange) {
+    char place[256];
+    snprintf(place, sizeof place, "%s/", strrchr(exchange->server->options.prefix, '/') + 1);
+    ci_reply_header(exchange, "Location", place);
+    ci_reply_bytes(exchange, 308, "text/plain; charset=utf-8", "", 0);
+}
+
 bool ci_gate_check(struct ci_exchange *exchange) {
     struct ci_route_match match;
     char message[320];
+    const char *prefix = exchange->server->options.prefix;
+    const bool bare = prefix && *prefix && strcmp(exchange->path, prefix) == 0;
     bool below = strip_prefix(exchange);
     ci_route_find(exchange->method, below ? exchange->path : "/-", &match);
     exchange->route = match.route;
@@ -396,6 +407,10 @@ bool ci_gate_check(struct ci_exchange *exchange) {
         else
             snprintf(message, sizeof message, "there is no %.200s here", exchange->path);
         fail(exchange, *match.allow ? CI_FAIL_METHOD : CI_FAIL_NOT_FOUND, message);
+        return false;
+    }
+    if (bare) {
+        send_below(exchange);
         return false;
     }
     if (!check_loaded(exchange)) return false;

@@ -4,6 +4,8 @@ import http.client
 import os
 import re
 import sys
+import time
+import urllib.parse
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../support"))
@@ -42,6 +44,17 @@ def test_clients_of_ollama_get_its_line():
         assert get(server, "/")[2] == b"Ollama is running"
         assert get(server, "/", **{"Accept": "*/*", "User-Agent": "ollama-python/0.6.3"})[2] == b"Ollama is running"
         assert get(server, "/", "HEAD")[0] == 200
+
+
+def test_below_a_prefix_its_files_are_found():
+    with serving.Serve("--api-prefix", "/my/llm", wait=False) as server:
+        end = time.monotonic() + 60
+        while "ready" not in server.said() and time.monotonic() < end:
+            time.sleep(0.02)
+        status, headers, _ = get(server, "/my/llm", **BROWSER)
+        assert status == 308 and urllib.parse.urljoin("http://x/my/llm", headers["Location"]) == "http://x/my/llm/", headers.items()
+        assert get(server, "/my/llm/", **BROWSER)[0] == get(server, "/my/llm/page.js")[0] == 200
+        assert get(server, "/page.js")[0] == 404
 
 
 def test_it_can_be_switched_off():

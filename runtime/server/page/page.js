@@ -62,6 +62,9 @@ async function call(path, options = {}) {
   }
   if (response.status === 401) {
     openSettings();
+    const key = $("settings").querySelector("[name=key]");
+    key.placeholder = "The server asks for it";
+    key.focus(); // it is the last of the settings, out of sight in a low window
     throw new Error(`${message}. Enter the server's key in the settings.`);
   }
   if (response.status === 429 || response.status === 503) {
