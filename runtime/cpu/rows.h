@@ -144,13 +144,15 @@ void SIMD_NAME(ci_cpu_norm_heads)(const struct ci_call *call, int thread, int th
 
 void SIMD_NAME(ci_cpu_quantise)(const struct ci_call *call, int thread, int threads) {
     int64_t first, last, cols = call->in[0].cols;
+    const struct ci_type *type = call->out[0].type;
     ci_share(call->in[0].rows, 1, thread, threads, &first, &last);
     for (int64_t row = first; row < last; row++) {
         const float *x = row_of(&call->in[0], row);
+        uint8_t *codes = codes_row(&call->out[0], row);
         vf group[GROUP_VECTORS];
         for (int64_t i = 0; i < cols; i += CI_Q8_GROUP) {
             UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] = vf_load(x + i + j * VF_LANES);
-            quantise_group(group, call->out[0].type, codes_row(&call->out[0], row), cols, i);
+            quantise_group(group, type, codes, cols, i);
         }
     }
 }
@@ -204,11 +206,16 @@ INLINE vf function_at_some(const struct function *f, int64_t i, int n) {
     return function_of(f, vf_load_some(f->x + i, n), f->up ? vf_load_some(f->up + i, n) : vf_set(0));
 }
 
+/* Columns that lie together: a slice of a gate's, or all. */
+INLINE int64_t slice_of(const struct ci_call *call, bool gate) {
+    int64_t slice = gate ? call->params.i[CI_ACTIVATION_I_WIDTH] : 0;
+    return slice ? slice : call->out[0].cols;
+}
+
 /* From output column `i` on, until the end of its slice. */
 INLINE struct function function_of_row(const struct ci_call *call, int64_t row, int64_t i, bool gate) {
-    const float *x = row_of(&call->in[0], row);
-    int64_t slice = gate ? call->params.i[CI_ACTIVATION_I_WIDTH] : 0, width = slice ? slice : call->out[0].cols;
-    if (slice) x += i / slice * slice;
+    int64_t width = slice_of(call, gate);
+    const float *x = row_of(&call->in[0], row) + i / width * width;
     return (struct function){.kind = call->params.i[CI_ACTIVATION_I_KIND],
                              .a = call->params.f[CI_ACTIVATION_F_A],
                              .limit = call->params.f[CI_ACTIVATION_F_LIMIT],
@@ -230,15 +237,30 @@ static void apply(const struct ci_call *call, int thread, int threads, bool gate
     }
 }
 
+/* By way of the first-level cache: the function and the rounding behind it, each a long chain, would fill what a core
+ * can look ahead with two groups, and it would wait for both. */
 static void apply_quantise(const struct ci_call *call, int thread, int threads, bool gate) {
-    int64_t first, last, cols = call->out[0].cols, units = cols / CI_Q8_GROUP;
-    ci_share(call->in[0].rows * units, 1, thread, threads, &first, &last);
-    for (int64_t unit = first; unit < last; unit++) {
-        int64_t row = unit / units, i = unit % units * CI_Q8_GROUP;
+    enum { RUN = 16 * CI_Q8_GROUP };
+    float numbers[RUN];
+    vf group[GROUP_VECTORS];
+    int64_t unit, last, cols = call->out[0].cols, units = cols / CI_Q8_GROUP;
+    const struct ci_type *type = call->out[0].type;
+    ci_share(call->in[0].rows * units, 1, thread, threads, &unit, &last);
+    while (unit < last) {
+        int64_t row = unit / units, i = unit % units * CI_Q8_GROUP, slice = slice_of(call, gate);
+        int64_t end = (i / slice + 1) * slice, left = (last - unit) * CI_Q8_GROUP;
         struct function f = function_of_row(call, row, i, gate);
-        vf group[GROUP_VECTORS];
-        UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] = function_at(&f, i + j * VF_LANES);
-        quantise_group(group, call->out[0].type, codes_row(&call->out[0], row), cols, i);
+        uint8_t *codes = codes_row(&call->out[0], row);
+        if (end - i > left) end = i + left;
+        unit += (end - i) / CI_Q8_GROUP;
+        for (; i < end; i += RUN) {
+            int64_t run = end - i < RUN ? end - i : RUN;
+            for (int64_t j = 0; j < run; j += VF_LANES) vf_store(numbers + j, function_at(&f, i + j));
+            for (int64_t j = 0; j < run; j += CI_Q8_GROUP) {
+                UNROLL for (int g = 0; g < GROUP_VECTORS; g++) group[g] = vf_load(numbers + j + g * VF_LANES);
+                quantise_group(group, type, codes, cols, i + j);
+            }
+        }
     }
 }
 
