@@ -111,7 +111,11 @@ bool ci_completion_prompts_read(struct ci_exchange *exchange, const json_t *prom
         ci_exchange_refuse(exchange, "prompt", "prompt: is missing");
         return false;
     }
-    if (!prompts->count || prompts->count > MOST_PROMPTS) return wrong(exchange);
+    if (!prompts->count) return wrong(exchange);
+    if (prompts->count > MOST_PROMPTS) {
+        ci_exchange_refuse(exchange, "prompt", "prompt: has %zu prompts; %d is the most", prompts->count, MOST_PROMPTS);
+        return false;
+    }
     prompts->list = ci_arena_array(ci_exchange_arena(exchange), prompts->count, sizeof *prompts->list);
     if (!prompts->list) return no_memory(exchange);
     for (size_t i = 0; i < prompts->count; i++)

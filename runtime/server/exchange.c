@@ -350,7 +350,7 @@ bool ci_stream_json(struct ci_exchange *exchange, const char *event, const json_
 
 void ci_stream_end(struct ci_exchange *exchange, bool whole) {
     pthread_mutex_lock(&exchange->lock);
-    if (exchange->streaming && !exchange->ended) {
+    if (exchange->streaming && !exchange->ended && !broken_off_by_other(exchange)) {
         exchange->ended = true;
         exchange->whole = whole;
         wake_locked(exchange);

@@ -329,6 +329,11 @@ def test_failures_speak_of_requests():
     assert "exceeds the available context size" in error["message"] and "-c" not in error["message"], error
 
 
+def test_too_many_prompts_are_told_as_that():
+    status, _, answer = server.ask("POST", COMPLETIONS, {"prompt": ["a"] * 1025, "max_tokens": 1})
+    assert status == 400 and "1025" in answer["error"]["message"] and "1024" in answer["error"]["message"], answer
+
+
 def test_wrong_bodies_are_named():
     for body, param in [
             ({"messages": None}, "messages"), ({"messages": "text"}, "messages"), ({"messages": []}, "messages"),
