@@ -4,9 +4,10 @@
 usage: bench_guard.py [--base COMMIT] [--rounds N] [--devices "0 cpu"] BINARY MODEL
 
 Builds the base (default: HEAD if the tree has changes, else HEAD~1) in build/guard/, then runs both binaries in turn on
-the same file, A B B A: decode of 64 tokens, a prompt of some 128, and one start each with empty caches, where the kernels
-are built. Ratios are taken within a round. Ends with status 1 where this tree is surely slower: where even the upper 95%
-bound of the mean ratio is below 0.97; and where it builds more programs at a first start than the base does."""
+the same file, A B B A: decode of 64 tokens, a prompt of some 128, and one start each with empty caches, where the
+kernels are built. Ratios are taken within a round. Ends with status 1 where this tree is surely slower: where even the
+upper 95% bound of the mean ratio is below 0.97; and where it builds more programs at a first start than the base
+does."""
 import argparse
 import json
 import math

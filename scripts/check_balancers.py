@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""`make check-balancers`: two servers behind HAProxy and behind nginx, with the files of docs/examples, while many clients
-ask and one server after the other is killed (SIGKILL) in the middle and started again. Told are all requests by how they
-ended; wrong is what got no answer although no byte of it had come, and a stream that broke off without its client being
-able to see it. Then affinity: turns of a conversation that meet the server which has their prefix; and a client that leaves.
-Needs Debian's haproxy and nginx."""
+"""`make check-balancers`: two servers behind HAProxy and behind nginx, with the files of docs/examples, while many
+clients ask and one server after the other is killed (SIGKILL) in the middle and started again. Told are all requests by
+how they ended; wrong is what got no answer although no byte of it had come, and a stream that broke off without its
+client being able to see it. Then affinity: turns of a conversation that meet the server which has their prefix; and a
+client that leaves. Needs Debian's haproxy and nginx."""
 import argparse
 import collections
 import http.client

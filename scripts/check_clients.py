@@ -5,9 +5,9 @@ usage: check_clients.py [--build FOLDER] [--model FILE] [--url URL] [--suites] [
 
 Makes two environments in FOLDER (build/clients), one with today's openai, anthropic, ollama, LangChain and LiteLLM, one
 with older openai and anthropic, starts `clinfer serve` with the model (SmolLM2 135M of the models folder) and runs the
-functions case_* below in them; vectors are asked of a small random encoder beside it. --suites also runs the clients' own API
-suites out of their source packages. With --url a running server is asked instead, llama-server for example (and with
---embeddings URL for vectors). Prints a line a case and in the end a table, and ends with 1 if one failed."""
+functions case_* below in them; vectors are asked of a small random encoder beside it. --suites also runs the clients'
+own API suites out of their source packages. With --url a running server is asked instead, llama-server for example (and
+with --embeddings URL for vectors). Prints a line a case and in the end a table, and ends with 1 if one failed."""
 import argparse
 import contextlib
 import glob
@@ -423,7 +423,8 @@ def main():
     rows = []
     with contextlib.ExitStack() as servers:
         if not URL:
-            # The clients' suites say no max_tokens, look at the shape of what comes, and ask what is told of these models.
+            # The clients' suites say no max_tokens, look at the shape of what comes, and ask what is told of these
+            # models.
             URL = start_server(servers, arguments.model, "-n", "256", "--alias", "model_id,gpt-6-astra")
             encoder = os.path.join(arguments.build, "bert.gguf")
             tiny_bert.write(encoder)

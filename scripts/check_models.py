@@ -4,8 +4,8 @@
   check_models.py record MODEL TRUTH.npy --tokens 1,2,3 --text TEXT OUT.json    TRUTH: of the model's F32 twin by llama.cpp
   check_models.py compare TOOL REFERENCE.json MODEL [--device cpu]...
 
-Recorded are, at every position, the likeliest token, and the logits of 64 ids that were drawn once: the squared error over
-these estimates that over all. `make check-models` compares each model of tests/data/models that is there."""
+Recorded are, at every position, the likeliest token, and the logits of 64 ids that were drawn once: the squared error
+over these estimates that over all. `make check-models` compares each model of tests/data/models that is there."""
 import argparse
 import hashlib
 import json

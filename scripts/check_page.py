@@ -1,6 +1,6 @@
-"""The web page of `clinfer serve` in a real browser, typed into and clicked: answers that stream, stop, regenerate, edit,
-conversations that survive a reload, script in an answer, a key that is asked for, a server that ends, narrow screens; the
-browser's log must stay empty. Needs Debian's chromium and chromium-driver, and Python's selenium.
+"""The web page of `clinfer serve` in a real browser, typed into and clicked: answers that stream, stop, regenerate,
+edit, conversations that survive a reload, script in an answer, a key that is asked for, a server that ends, narrow
+screens; the browser's log must stay empty. Needs Debian's chromium and chromium-driver, and Python's selenium.
 
 usage: check_page.py SERVER_COMMAND... [--pictures FOLDER]
        check_page.py ./clinfer serve -m smollm2-135m --device cpu --pictures docs"""

@@ -6,9 +6,9 @@
 #   PEER      a folder with bin/llama-server; default build/peer, which scripts/peer.sh fills if it is not there (half an
 #             hour)
 #
-# Streamed and whole answers must be the same text, in both dialects; usage must come back; a wrong key, a server that is
-# killed in the middle of an answer, and one that is gone must end as remotes that failed, the text that came before them
-# kept. The server listens on 127.0.0.1, with a key.
+# Streamed and whole answers must be the same text, in both dialects; usage must come back; a wrong key, a server that
+# is killed in the middle of an answer, and one that is gone must end as remotes that failed, the text that came before
+# them kept. The server listens on 127.0.0.1, with a key.
 set -eu
 cd "$(dirname "$0")/.."
 

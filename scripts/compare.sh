@@ -17,8 +17,8 @@
 #             and `clinfer bench -npl`, with the share of what the machine could do at best (docs/benchmarks.md)
 #   THREADS   default 2; on a larger machine both are held to that many processors
 #
-# Measured: decode of 64 tokens, and prefill; each figure is told when it is there. Beside them the bare read bandwidth of
-# the same minutes, over as many bytes as the model has: decoding cannot be faster than that.
+# Measured: decode of 64 tokens, and prefill; each figure is told when it is there. Beside them the bare read bandwidth
+# of the same minutes, over as many bytes as the model has: decoding cannot be faster than that.
 set -eu
 cd "$(dirname "$0")/.."
 

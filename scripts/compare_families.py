@@ -4,27 +4,27 @@
   compare_families.py --peer DIR [--tool build/release/clinfer] [--family NAME]... [--device cpu]... [--seeds 1,2,3]
                       [--models DIR | FILE.gguf...] [--sight] [--inspect]
 
-DIR is what `scripts/peer.sh --exact DIR test-llama-archs` makes: libllama.so, whose GELU is computed and not looked up in
-a table of 16-bit floats, and test-llama-archs. Families are those of runtime/model, without --family all. Models come
-from test-llama-archs -d 0.5 with each seed (with its default deviation of 0.1 whole tensors can be zeroed unseen), from
-a folder, or are the files that are named.
+DIR is what `scripts/peer.sh --exact DIR test-llama-archs` makes: libllama.so, whose GELU is computed and not looked up
+in a table of 16-bit floats, and test-llama-archs. Families are those of runtime/model, without --family all. Models
+come from test-llama-archs -d 0.5 with each seed (with its default deviation of 0.1 whole tensors can be zeroed unseen),
+from a folder, or are the files that are named.
 
-Without --sight and --inspect: the NMSE of 120 tokens' logits for each model and device, with f32 caches whole, in pieces
-of 7 and one by one (at most 1e-9), and with f16 caches (1e-6); then a table family x device with the worst of each.
-Windows of these models are 32 positions. Figures with f16 caches over their limit count from twice on by how much the
-peer's own logits move when its caches become f16: some models hold no number so well. Files that clinfer refuses are
-named, but no fault here: whether that is right is what --inspect asks.
+Without --sight and --inspect: the NMSE of 120 tokens' logits for each model and device, with f32 caches whole, in
+pieces of 7 and one by one (at most 1e-9), and with f16 caches (1e-6); then a table family x device with the worst of
+each. Windows of these models are 32 positions. Figures with f16 caches over their limit count from twice on by how much
+the peer's own logits move when its caches become f16: some models hold no number so well. Files that clinfer refuses
+are named, but no fault here: whether that is right is what --inspect asks.
 
 What the random models do and no other does: factors of RoPE (rope_freqs, rope_factors_*) are drawn around 0, and
-frequencies are divided by them, so that a pair turns by 75 radians from one position to the next and by thousands over a
-text, of which 32 bits hold three digits. llama.cpp multiplies from pair to pair, clinfer a frequency by a position: both
-are right, and differ in the digit that is lost (an NMSE of up to 3e-9). Factors nearer to 0
-than 1/4, of which real models have none, are 1/4 in the copies that are compared.
+frequencies are divided by them, so that a pair turns by 75 radians from one position to the next and by thousands over
+a text, of which 32 bits hold three digits. llama.cpp multiplies from pair to pair, clinfer a frequency by a position:
+both are right, and differ in the digit that is lost (an NMSE of up to 3e-9). Factors nearer to 0 than 1/4, of which
+real models have none, are 1/4 in the copies that are compared.
 
---sight: what the gate would see. Of one model of each family each tensor is zeroed, and each key changed, in turn. Where
-llama.cpp computes the changed file, clinfer refuses it or gives the same (within 100 times the limit: some changes make
-the model sensitive). What moves the peer's logits by less than 100
-times the limit is printed as unseen: models of tests/model/families.inc have to tell.
+--sight: what the gate would see. Of one model of each family each tensor is zeroed, and each key changed, in turn.
+Where llama.cpp computes the changed file, clinfer refuses it or gives the same (within 100 times the limit: some
+changes make the model sensitive). What moves the peer's logits by less than 100 times the limit is printed as unseen:
+models of tests/model/families.inc have to tell.
 
 --inspect: all the peer's architectures. `clinfer inspect` has to say that a file runs exactly when its logits pass, and
 otherwise what is missing; what it says is printed.

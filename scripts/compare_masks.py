@@ -3,10 +3,10 @@
 
     compare_masks.py TEST PEER MODEL.gguf [GRAMMAR.gbnf ANSWER]
 
-TEST is build/release/tests/unit/test_grammar; PEER a folder with libllama.so. Each follows ANSWER token by token, the model's
-own, and makes the mask before each: mean and largest milliseconds, three rounds in turn, each with nothing learned before.
-Without GRAMMAR: any JSON object, and an object of ten members. llguidance, which has no GBNF, takes a grammar of its own for
-the same language. Needs the Python packages llama_cpp, numpy, gguf and llguidance."""
+TEST is build/release/tests/unit/test_grammar; PEER a folder with libllama.so. Each follows ANSWER token by token, the
+model's own, and makes the mask before each: mean and largest milliseconds, three rounds in turn, each with nothing
+learned before. Without GRAMMAR: any JSON object, and an object of ten members. llguidance, which has no GBNF, takes a
+grammar of its own for the same language. Needs the Python packages llama_cpp, numpy, gguf and llguidance."""
 import ctypes
 import json
 import os

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Compares the text of `clinfer run` with that of llama.cpp's llama-completion, for many settings of the samplers.
 
-Both compute with f32 activations and a KV cache of f32, and the peer with one thread and without its flash attention, so
-that the logits agree but for their last digits: an F32 model is wanted. What differs then is the sampling. A text may
-still part from the other late, where a draw falls between two tokens whose logits differ in the last digit; the place is
-printed.
+Both compute with f32 activations and a KV cache of f32, and the peer with one thread and without its flash attention,
+so that the logits agree but for their last digits: an F32 model is wanted. What differs then is the sampling. A text
+may still part from the other late, where a draw falls between two tokens whose logits differ in the last digit; the
+place is printed.
 
 usage: compare_sampling.py --peer LLAMA_COMPLETION --model MODEL.gguf [--clinfer PATH] [--seeds N] [--tokens N]
                            [--prompt TEXT] [--device NAME] [--only TEXT]

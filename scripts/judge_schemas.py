@@ -4,10 +4,10 @@
   judge_schemas.py TOOL MODEL... [--schemas 200] [--answers 10] [--seed 1] [--save FILE]
 
 Schemas are drawn at random from all keywords that docs/grammars.md lists as held, in each other, with references; and
-those of tests/data/schemas.json and grammars.json are among them. Each is given to one of the models in turn (make_tiny.py
-makes some, with other seeds and real vocabularies), with -n from 8 to 120; where that has no room for the shortest answer,
-which is an error, -n is doubled until it has. Every answer is read as JSON, no key twice, and judged under draft 2020-12
-with a FormatChecker. Needs the packages jsonschema and rfc3339-validator; builds nothing."""
+those of tests/data/schemas.json and grammars.json are among them. Each is given to one of the models in turn
+(make_tiny.py makes some, with other seeds and real vocabularies), with -n from 8 to 120; where that has no room for the
+shortest answer, which is an error, -n is doubled until it has. Every answer is read as JSON, no key twice, and judged
+under draft 2020-12 with a FormatChecker. Needs the packages jsonschema and rfc3339-validator; builds nothing."""
 import argparse
 import collections
 import decimal

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Guessed tokens beside none, in turn: how much faster answers come that repeat their prompts, and that they are the same.
+"""Guessed tokens beside none, in turn: how much faster answers come that repeat their prompts, and that they are the
+same.
 
     python3 scripts/measure_drafts.py -m MODEL [--device cpu] [--rounds 3] [-n 200] [--floor 1.8]
     python3 scripts/measure_drafts.py -m LARGE -md SMALL
 
-Each prompt of tests/data/repeating.json is continued greedily and with a seed, without a chat template. Loading is not in
-the times; what proves the plans, at the first guess, is. Exit status 1: an answer differs, or the median ratio of the
-greedy ones is below the floor."""
+Each prompt of tests/data/repeating.json is continued greedily and with a seed, without a chat template. Loading is not
+in the times; what proves the plans, at the first guess, is. Exit status 1: an answer differs, or the median ratio of
+the greedy ones is below the floor."""
 
 import argparse
 import json

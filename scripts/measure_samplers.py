@@ -3,9 +3,9 @@
 
     measure_samplers.py CLINFER MODEL.gguf [ROUNDS]
 
-Each setting answers the same prompt with the same seed, in turn, ROUNDS times (3), under `chrt -f 1` where that is allowed.
-Of the table that --profile prints: microseconds of op sample and of the host's sampling (masks included) for a token, the
-least of the rounds. Prints a table in Markdown."""
+Each setting answers the same prompt with the same seed, in turn, ROUNDS times (3), under `chrt -f 1` where that is
+allowed. Of the table that --profile prints: microseconds of op sample and of the host's sampling (masks included) for a
+token, the least of the rounds. Prints a table in Markdown."""
 import json
 import subprocess
 import sys

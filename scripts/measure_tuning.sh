@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What tuning gains: runs without a profile, with the shipped one, with that of a usual tune and of a thorough one, beside
-# llama.cpp, in rounds that alternate (scripts/compare.sh). Some 25 minutes for a small model.
+# What tuning gains: runs without a profile, with the shipped one, with that of a usual tune and of a thorough one,
+# beside llama.cpp, in rounds that alternate (scripts/compare.sh). Some 25 minutes for a small model.
 #
 #   scripts/measure_tuning.sh [MODEL.gguf]
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds tools of llama.cpp outside of any install: llama-bench, the rival of scripts/compare.sh, llama-server, the remote
-# of scripts/check_remote.sh:
+# Builds tools of llama.cpp outside of any install: llama-bench, the rival of scripts/compare.sh, llama-server, the
+# remote of scripts/check_remote.sh:
 #
 #   scripts/peer.sh [--exact] [DIR [TOOL...]]    default build/peer llama-bench; leaves DIR/bin/TOOL, and libllama.so
 #                                        beside it. Ten minutes or so, with llama-server half an hour; safe to run again.
@@ -8,9 +8,9 @@
 # --exact: its GELU is computed, not looked up in a table of 16-bit floats: the truth of scripts/compare_families.py and
 # reference_families.py, with the tool test-llama-archs. Such a build has a folder of its own.
 #
-# The source package of llama-cpp-python on PyPI carries llama.cpp's whole tree. With gcc 12 on a processor with AMX every
-# run of it dies at ldtilecfg: the compiler drops the stores to the tile configuration in ggml_tile_config_init. Those 64
-# bytes become volatile here; AMX switched off would make the rival four times slower at prompts.
+# The source package of llama-cpp-python on PyPI carries llama.cpp's whole tree. With gcc 12 on a processor with AMX
+# every run of it dies at ldtilecfg: the compiler drops the stores to the tile configuration in ggml_tile_config_init.
+# Those 64 bytes become volatile here; AMX switched off would make the rival four times slower at prompts.
 set -eu
 cd "$(dirname "$0")/.."
 exact=0

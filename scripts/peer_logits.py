@@ -4,8 +4,9 @@
   peer_logits.py PEER IDS f32|f16 MODEL.gguf OUT.npy [MODEL.gguf OUT.npy ...]
 
 PEER is a folder with libllama.so. `--exact` of scripts/peer.sh makes one whose GELU reads no table of 16-bit floats;
-without it, families with GELU differ from it by an NMSE of 1e-8. KV caches are of that type, and all tokens are computed at
-once: float32 [tokens, vocabulary]; of encoders [tokens, width], the vectors of the tokens. Needs the Python packages llama_cpp and numpy.
+without it, families with GELU differ from it by an NMSE of 1e-8. KV caches are of that type, and all tokens are
+computed at once: float32 [tokens, vocabulary]; of encoders [tokens, width], the vectors of the tokens. Needs the Python
+packages llama_cpp and numpy.
 
 llama.cpp ends the process at what it cannot compute, and says on standard error why it does not load a file: logits()
 has each of its models computed in a child, many in one, and gives None and the peer's words for what failed."""

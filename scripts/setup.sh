@@ -19,7 +19,8 @@ optional_packages="systemtap-sdt-dev"
 check_packages="libcmocka-dev openssl zsh fish clang clang-tidy clang-tools libclang-rt-14-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 driver_packages="oclgrind mesa-opencl-icd"
 
-# Intel's OpenCL runtime for CPUs, from PyPI: it offers what a GPU's driver does (sub-groups, fp16, integer dot product).
+# Intel's OpenCL runtime for CPUs, from PyPI: it offers what a GPU's driver does (sub-groups, fp16, integer dot
+# product).
 intel_version=2026.2.0
 drivers_folder="${XDG_DATA_HOME:-$HOME/.local/share}/clinfer/drivers"
 

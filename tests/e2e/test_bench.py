@@ -149,7 +149,8 @@ def check_model(device):
         assert row["model_type"] == "llama 135M Q4_1" and 134e6 < row["model_n_params"] < 135e6
         assert row["peak_bytes"] > row["model_size"] > 90e6
     one, deeper = measured[1], measured[3]
-    # What a token reads at best: the weights, and deeper a little more. 92 MiB, and 11 KiB of keys and values a position.
+    # What a token reads at best: the weights, and deeper a little more. 92 MiB, and 11 KiB of keys and values a
+    # position.
     for row in (one, deeper):
         if row["limit"] == "read":
             needed = row["read_bytes_per_second"] / row["limit_ts"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`clinfer show`: where a model lies, its licence and template, which of its values are taken, what would run, whether it
-fits. Beside what other commands say of the same: inspect, ops. Prints TAP."""
+"""`clinfer show`: where a model lies, its licence and template, which of its values are taken, what would run, whether
+it fits. Beside what other commands say of the same: inspect, ops. Prints TAP."""
 import hashlib
 import json
 import os

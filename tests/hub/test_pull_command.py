@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""clinfer pull as a user meets it, against tests/support/hub_server.py: what is fetched and what is not, what is said where,
-what is left when something fails. Prints TAP."""
+"""clinfer pull as a user meets it, against tests/support/hub_server.py: what is fetched and what is not, what is said
+where, what is left when something fails. Prints TAP."""
 import json
 import os
 import pty

@@ -1,6 +1,6 @@
 """What the repos of hub_server.py hold: CONTENTS by the repo's name (without its namespace), each a function of the
-version that returns files by path. Bytes are made from the path, so that no two files are equal unless they are meant to
-be."""
+version that returns files by path. Bytes are made from the path, so that no two files are equal unless they are meant
+to be."""
 import hashlib
 import json
 import os

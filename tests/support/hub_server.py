@@ -5,9 +5,9 @@ hub_contents.py the repos. "user/tiny" behaves; "x.cdn-status_503_once/tiny" has
     python3 tests/support/hub_server.py FOLDER [--port N]
 
 Prints one line of JSON: {"http", "https", "untrusted": addresses for HF_ENDPOINT, "authority": the certificate that
-signed https, "closed": an address where nobody listens, "other": a port of the same server}. The Hub is 127.0.0.1, the CDN
-localhost, a third host 127.0.0.2, all at one port and all of them answer everything: which one was asked is in the log.
-Then each line on stdin is answered by one of JSON:
+signed https, "closed": an address where nobody listens, "other": a port of the same server}. The Hub is 127.0.0.1, the
+CDN localhost, a third host 127.0.0.2, all at one port and all of them answer everything: which one was asked is in the
+log. Then each line on stdin is answered by one of JSON:
 
     log                      the requests since the last time; times of switches begin again
     files NAME [VERSION]     {"commit", "files": {path: {"size", "sha256", "oid", "etag", "large"}}} of a repo's name

@@ -2,10 +2,11 @@
 """A remote API that misbehaves as its URL asks: http://127.0.0.1:PORT/SCRIPT/v1/chat/completions plays SCRIPT, which is
 in remote_scripts.py.
 
-Started by remote_server.c. Prints one line of JSON, {"http": port, "tls": {kind: port}, "closed": port, "authority": path},
-then answers each line on stdin with one: "log" with the list of the requests since the last one (script, path, headers,
-body, number of the connection); ends when stdin does. Listens on 127.0.0.1 only. The certificates are made by openssl
-when it starts, in the folder given: tls.good is signed by the authority, the others have what is wrong in their name."""
+Started by remote_server.c. Prints one line of JSON, {"http": port, "tls": {kind: port}, "closed": port, "authority":
+path}, then answers each line on stdin with one: "log" with the list of the requests since the last one (script, path,
+headers, body, number of the connection); ends when stdin does. Listens on 127.0.0.1 only. The certificates are made by
+openssl when it starts, in the folder given: tls.good is signed by the authority, the others have what is wrong in their
+name."""
 import json
 import os
 import socket
