@@ -61,7 +61,8 @@ class Balancer(serving.Serve):
 
     def __init__(self, kind, servers):
         super().__init__()
-        with open(os.path.join(EXAMPLES, {"haproxy": "haproxy.cfg", "nginx": "nginx.conf"}[kind]), encoding="utf-8") as file:
+        with open(os.path.join(EXAMPLES, {"haproxy": "haproxy.cfg", "nginx": "nginx.conf"}[kind]),
+                  encoding="utf-8") as file:
             text = file.read()
         for example, server in zip(ADDRESSES, servers):
             assert example in text, (kind, example)
@@ -73,7 +74,8 @@ class Balancer(serving.Serve):
         if kind == "nginx":
             text = "\n".join((f"pid {self.home}/pid; error_log {self.home}/errors; daemon off; events {{ worker_connections 4096; }}",
                               "http { access_log off;", *(f"{name}_temp_path {self.home}/{name};" for name in
-                                                         ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")), text, "}"))
+                                                         ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")), text,
+                              "}"))
             self.command = ["nginx", "-p", self.home, "-e", os.path.join(self.home, "errors"), "-c", path]
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
@@ -183,7 +185,8 @@ def check_leaving(balancer, servers):
     wait_for(lambda: not any(server.running() for server in servers))
     body = json.dumps({"prompt": "a", "max_tokens": 1000000, "ignore_eos": True}).encode()
     with socket.create_connection(("127.0.0.1", balancer.port), 20) as connection:
-        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+                           + body)
         wait_for(lambda: any(server.running() for server in servers))
     start = time.monotonic()
     wait_for(lambda: not any(server.running() for server in servers))
@@ -200,7 +203,8 @@ def check(kind, seconds, count):
         print(f"  by server: {dict(clients.servers)}")
         met, total, cached, prompt = check_affinity(balancer)
         print(f"  {met} of {total} later turns met the server of the turn before; {cached} of {prompt} tokens of prompts were there")
-        print(f"  a client that left was noticed within {check_leaving(balancer, [one, two]) * 1000:.0f} ms", flush=True)
+        print(f"  a client that left was noticed within {check_leaving(balancer, [one, two]) * 1000:.0f} ms",
+              flush=True)
         for end, why in wrong.items():
             print(f"  WRONG: {end}: {why}")
         return not wrong and met == total

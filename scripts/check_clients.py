@@ -20,17 +20,20 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests/support"))
-NEW = ["openai==3.57.0", "anthropic==2.14.0", "ollama==0.6.3", "langchain-openai==1.7.4", "langchain-ollama==1.1.0", "litellm==1.110.2"]
+NEW = ["openai==3.57.0", "anthropic==2.14.0", "ollama==0.6.3", "langchain-openai==1.7.4", "langchain-ollama==1.1.0",
+       "litellm==1.110.2"]
 MORE = ["instructor"]  # in an environment of its own: it wants its own versions of the others
 OLD = ["openai==2.14.0", "anthropic==0.40.0", "httpx<0.28"]
-SUITE_TOOLS = ["pytest", "pytest-asyncio", "pytest-xdist", "respx", "time-machine", "dirty-equals", "rich", "nest_asyncio",
+SUITE_TOOLS = ["pytest", "pytest-asyncio", "pytest-xdist", "respx", "time-machine", "dirty-equals", "rich",
+               "nest_asyncio",
                "inline-snapshot", "http-snapshot[httpx]", "hatchling", "hatch-fancy-pypi-readme"]  # the last two: to have sources
 MODEL = os.path.expanduser("~/.local/share/clinfer/models/smollm2-135m-instruct-q4_1.gguf")
 QUESTION = "Say hello in one short sentence."
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "warm": {"type": "boolean"}},
           "required": ["city", "warm"], "additionalProperties": False}
 TOOL = {"name": "get_weather", "description": "The weather of a city", "parameters": {
-    "type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": False}}
+    "type": "object", "properties": {"city": {"enum": ["Paris",
+                                                       "Rome"]}}, "required": ["city"], "additionalProperties": False}}
 FUNCTION = {"type": "function", "function": TOOL}
 URL = EMBEDDINGS = None
 
@@ -51,12 +54,13 @@ def case_openai_chat():
     messages = [{"role": "user", "content": QUESTION}]
     for _ in range(2):  # a prompt that is in the cache is computed otherwise, to the last digit
         whole = client.chat.completions.create(model=model_of(client), messages=messages, temperature=0, max_tokens=16)
-    chunks = list(client.chat.completions.create(model=model_of(client), messages=messages, temperature=0, max_tokens=16, stream=True,
-                                                 stream_options={"include_usage": True}))
+    chunks = list(client.chat.completions.create(model=model_of(client), messages=messages, temperature=0,
+                                                 max_tokens=16, stream=True, stream_options={"include_usage": True}))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == whole.choices[0].message.content and text, (text, whole)
     assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
-    several = client.chat.completions.create(model=model_of(client), messages=messages, n=2, max_tokens=8, seed=1, logprobs=True, top_logprobs=2)
+    several = client.chat.completions.create(model=model_of(client), messages=messages, n=2, max_tokens=8, seed=1,
+                                             logprobs=True, top_logprobs=2)
     assert len(several.choices) == 2 and several.choices[0].logprobs.content
 
 
@@ -107,7 +111,8 @@ def only_new_case_langchain_embeddings():
     texts = ["the sky is blue", "the ball"]
     # Its default sends ids of OpenAI's own vocabulary, which mean nothing here.
     ours = OpenAIEmbeddings(base_url=EMBEDDINGS + "/v1", api_key="none", model=model, check_embedding_ctx_length=False)
-    assert len(ours.embed_documents(texts)) == len(OllamaEmbeddings(base_url=EMBEDDINGS, model=model).embed_documents(texts)) == 2
+    assert len(ours.embed_documents(texts)) == len(OllamaEmbeddings(base_url=EMBEDDINGS,
+                                                                    model=model).embed_documents(texts)) == 2
 
 
 def more_case_instructor():
@@ -122,8 +127,8 @@ def more_case_instructor():
     asked = [{"role": "user", "content": "Name a city and whether it is warm there."}]
     for mode in (instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA):
         client = instructor.from_openai(openai.OpenAI(base_url=URL + "/v1", api_key="none"), mode=mode)
-        place = client.chat.completions.create(model="any", messages=asked, response_model=Place, max_tokens=100, temperature=0,
-                                               max_retries=0)
+        place = client.chat.completions.create(model="any", messages=asked, response_model=Place, max_tokens=100,
+                                               temperature=0, max_retries=0)
         assert isinstance(place, Place) and place.city, (mode, place)
 
 
@@ -135,9 +140,11 @@ def case_openai_structured():
         warm: bool
     client = openai_client()
     asked = [{"role": "user", "content": "Name a city and whether it is warm there."}]
-    parsed = client.chat.completions.parse(model=model_of(client), messages=asked, response_format=Place, max_tokens=100, temperature=0)
+    parsed = client.chat.completions.parse(model=model_of(client), messages=asked, response_format=Place,
+                                           max_tokens=100, temperature=0)
     assert isinstance(parsed.choices[0].message.parsed, Place), parsed
-    parsed = client.responses.parse(model=model_of(client), input=asked, text_format=Place, max_output_tokens=100, temperature=0)
+    parsed = client.responses.parse(model=model_of(client), input=asked, text_format=Place, max_output_tokens=100,
+                                    temperature=0)
     assert isinstance(parsed.output_parsed, Place), parsed
 
 
@@ -145,14 +152,17 @@ def case_openai_tools():
     client = openai_client()
     asked = [{"role": "user", "content": "What is the weather in Rome?"}]
     choice = {"type": "function", "function": {"name": "get_weather"}}
-    answer = client.chat.completions.create(model=model_of(client), messages=asked, tools=[FUNCTION], tool_choice=choice, max_tokens=100)
+    answer = client.chat.completions.create(model=model_of(client), messages=asked, tools=[FUNCTION],
+                                            tool_choice=choice, max_tokens=100)
     call = answer.choices[0].message.tool_calls[0]
     assert call.function.name == "get_weather" and json.loads(call.function.arguments)["city"] in ("Paris", "Rome"), call
-    with client.chat.completions.stream(model=model_of(client), messages=asked, tools=[FUNCTION], tool_choice=choice, max_tokens=100) as stream:
+    with client.chat.completions.stream(model=model_of(client), messages=asked, tools=[FUNCTION], tool_choice=choice,
+                                        max_tokens=100) as stream:
         call = stream.get_final_completion().choices[0].message.tool_calls[0]
     assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
     asked += [answer.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
-    assert client.chat.completions.create(model=model_of(client), messages=asked, tools=[FUNCTION], max_tokens=16).choices
+    assert client.chat.completions.create(model=model_of(client), messages=asked, tools=[FUNCTION],
+                                          max_tokens=16).choices
 
 
 def case_openai_responses():
@@ -165,18 +175,22 @@ def case_openai_responses():
     assert text == whole.output_text and text, (text, whole.output_text)
     assert final is None or final.output_text == text
     tool = {"type": "function", **TOOL}
-    with client.responses.stream(model=model_of(client), input="Weather in Rome?", tools=[tool], tool_choice="required", max_output_tokens=100) as stream:
-        calls = [event.item for event in stream if event.type == "response.output_item.done" and event.item.type == "function_call"]
+    with client.responses.stream(model=model_of(client), input="Weather in Rome?", tools=[tool], tool_choice="required",
+                                 max_output_tokens=100) as stream:
+        calls = [event.item for event in stream if event.type == "response.output_item.done"
+                 and event.item.type == "function_call"]
     assert json.loads(calls[0].arguments)["city"] in ("Paris", "Rome"), calls
 
 
 def case_openai_errors():
     import openai
     client = openai_client(max_retries=0)
-    for arguments in ({"temperature": "hot"}, {"messages": []}, {"response_format": {"type": "json_schema", "json_schema": {
+    for arguments in ({"temperature": "hot"}, {"messages": []},
+                      {"response_format": {"type": "json_schema", "json_schema": {
             "name": "x", "schema": {"type": "no type"}}}}):
         try:
-            client.chat.completions.create(**{"model": model_of(client), "messages": [{"role": "user", "content": "x"}], "max_tokens": 4, **arguments})
+            client.chat.completions.create(**{"model": model_of(client), "messages": [{"role": "user", "content": "x"}],
+                                              "max_tokens": 4, **arguments})
         except openai.BadRequestError as error:
             assert error.status_code == 400 and error.body["message"], error.body
         else:
@@ -192,13 +206,15 @@ def case_openai_errors():
 def case_openai_cancellation():
     client = openai_client()
     begun = time.monotonic()
-    stream = client.chat.completions.create(model=model_of(client), messages=[{"role": "user", "content": "Count to a thousand."}],
+    stream = client.chat.completions.create(model=model_of(client),
+                                            messages=[{"role": "user", "content": "Count to a thousand."}],
                                             stream=True, max_tokens=4000, temperature=0)
     for number, _ in enumerate(stream):
         if number == 3:
             break
     stream.close()
-    assert client.chat.completions.create(model=model_of(client), messages=[{"role": "user", "content": "hi"}], max_tokens=2).choices
+    assert client.chat.completions.create(model=model_of(client), messages=[{"role": "user", "content": "hi"}],
+                                          max_tokens=2).choices
     assert time.monotonic() - begun < 20
 
 
@@ -209,7 +225,8 @@ def anthropic_client(**more):
 
 def case_anthropic_messages():
     client = anthropic_client()
-    asked = {"model": "any", "max_tokens": 24, "extra_body": {"temperature": 0}, "messages": [{"role": "user", "content": QUESTION}]}
+    asked = {"model": "any", "max_tokens": 24, "extra_body": {"temperature": 0},
+             "messages": [{"role": "user", "content": QUESTION}]}
     client.messages.create(**asked)  # a prompt that is in the cache is computed otherwise, to the last digit
     whole = client.messages.create(**asked)
     with client.messages.stream(**asked) as stream:
@@ -250,7 +267,8 @@ def case_anthropic_errors():
 
 def case_anthropic_cancellation():
     client = anthropic_client()
-    with client.messages.stream(model="any", max_tokens=4000, messages=[{"role": "user", "content": "Count to a thousand."}]) as stream:
+    with client.messages.stream(model="any", max_tokens=4000,
+                                messages=[{"role": "user", "content": "Count to a thousand."}]) as stream:
         for number, _ in enumerate(stream):
             if number == 5:
                 break
@@ -261,7 +279,8 @@ def only_new_case_anthropic_count_and_schema():
     client = anthropic_client()
     asked = [{"role": "user", "content": "Name a city and whether it is warm there."}]
     count = client.messages.count_tokens(model="any", messages=asked).input_tokens
-    answer = client.messages.create(model="any", max_tokens=100, messages=asked, output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
+    answer = client.messages.create(model="any", max_tokens=100, messages=asked,
+                                    output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
     assert count == answer.usage.input_tokens + answer.usage.cache_read_input_tokens
     assert set(json.loads(answer.content[0].text)) == {"city", "warm"}
 
@@ -282,7 +301,8 @@ def only_new_case_ollama():
     text = "".join(part.message.content for part in client.chat(model, asked, options=options, stream=True))
     assert text == whole.message.content and text and whole.eval_duration > 0 and whole.load_duration > 0
     assert client.generate(model, "Once upon a time", options=options).response
-    place = client.chat(model, [{"role": "user", "content": "A city, and is it warm?"}], format=SCHEMA, options={"num_predict": 100})
+    place = client.chat(model, [{"role": "user", "content": "A city, and is it warm?"}], format=SCHEMA,
+                        options={"num_predict": 100})
     assert set(json.loads(place.message.content)) == {"city", "warm"}
     assert client.chat(model, asked, tools=[FUNCTION], options=options).done
     assert client.show(model).capabilities and client.ps().models
@@ -314,15 +334,18 @@ def only_new_case_litellm():
     # With one model any name is answered; by the suites' alias LiteLLM takes it for a GPT that knows no temperature.
     model, asked = "some-model", [{"role": "user", "content": QUESTION}]
     for name, base in (("openai/" + model, URL + "/v1"), ("ollama_chat/" + model, URL), ("anthropic/" + model, URL)):
-        answer = litellm.completion(model=name, api_base=base, api_key="none", messages=asked, max_tokens=16, temperature=0)
+        answer = litellm.completion(model=name, api_base=base, api_key="none", messages=asked, max_tokens=16,
+                                    temperature=0)
         assert answer.choices[0].message.content, name
-        parts = litellm.completion(model=name, api_base=base, api_key="none", messages=asked, max_tokens=16, temperature=0, stream=True)
+        parts = litellm.completion(model=name, api_base=base, api_key="none", messages=asked, max_tokens=16,
+                                   temperature=0, stream=True)
         assert "".join(part.choices[0].delta.content or "" for part in parts), name
 
 
 # ---- the clients' own suites ----
 
-SUITES = [("anthropic", ["test_messages.py"], []), ("anthropic", ["test_models.py"], []), ("openai", ["test_completions.py"], []),
+SUITES = [("anthropic", ["test_messages.py"], []), ("anthropic", ["test_models.py"], []),
+          ("openai", ["test_completions.py"], []),
           ("openai", ["chat/test_completions.py"], ["create"]), ("openai", ["test_models.py"], ["retrieve or list"])]
 
 
@@ -332,8 +355,8 @@ def run_suites(python, build):
     for package in ("openai", "anthropic"):
         if not glob.glob(f"{sources}/{package}-*/"):
             pinned = next(name for name in NEW if name.startswith(package))
-            subprocess.run([python, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation", "--no-binary", ":all:",
-                            "-d", sources, pinned], check=False)
+            subprocess.run([python, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation", "--no-binary",
+                            ":all:", "-d", sources, pinned], check=False)
             for archive in glob.glob(f"{sources}/{package}-*.tar.gz"):
                 with tarfile.open(archive) as packed:
                     packed.extractall(sources, filter="data")
@@ -344,8 +367,10 @@ def run_suites(python, build):
             continue
         chosen = " and ".join(["not Async", *(f"({word})" for word in words)])
         done = subprocess.run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", "-k", chosen,
-                               *(f"tests/api_resources/{file}" for file in files)], cwd=folder[0], text=True, capture_output=True,
-                              env={**os.environ, "TEST_API_BASE_URL": URL + ("/v1" if package == "openai" else "")}, check=False)
+                               *(f"tests/api_resources/{file}" for file in files)], cwd=folder[0], text=True,
+                              capture_output=True,
+                              env={**os.environ, "TEST_API_BASE_URL": URL + ("/v1" if package == "openai" else "")},
+                              check=False)
         said = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
         yield f"{package} {files[0]}", said.strip("= "), done.returncode == 0
 
@@ -377,7 +402,8 @@ def run_cases(python, label, wanted, rows):
     for name in [name for name in globals() if name.startswith(prefixes)]:
         if wanted and not any(word in name for word in wanted):
             continue
-        done = subprocess.run([python, os.path.realpath(__file__), "--case", name, "--url", URL, "--embeddings", EMBEDDINGS],
+        done = subprocess.run([python, os.path.realpath(__file__), "--case", name, "--url", URL, "--embeddings",
+                               EMBEDDINGS],
                               text=True, capture_output=True, timeout=600, check=False)
         rows.append((label, name.partition("case_")[2], "ok" if not done.returncode else "FAILED", not done.returncode))
         print(f"{label} {name}: {rows[-1][2]}", flush=True)
@@ -387,7 +413,8 @@ def run_cases(python, label, wanted, rows):
 
 def versions(python):
     names = "openai anthropic ollama langchain-openai langchain-ollama litellm instructor".split()
-    listed = json.loads(subprocess.run([python, "-m", "pip", "list", "--format", "json"], text=True, capture_output=True, check=True).stdout)
+    listed = json.loads(subprocess.run([python, "-m", "pip", "list", "--format", "json"], text=True,
+                                       capture_output=True, check=True).stdout)
     return ", ".join(f"{item['name']} {item['version']}" for item in listed if item["name"] in names)
 
 
@@ -419,7 +446,8 @@ def main():
         return 0
     import tiny_bert  # of this repository; the environments have none of it
     packages = {"new": NEW + SUITE_TOOLS, "old": OLD, "more": MORE}
-    environments = {label: make_environment(os.path.join(arguments.build, label), packages[label]) for label in packages}
+    environments = {label: make_environment(os.path.join(arguments.build, label), packages[label])
+                    for label in packages}
     rows = []
     with contextlib.ExitStack() as servers:
         if not URL:

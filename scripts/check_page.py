@@ -45,7 +45,8 @@ class Server:
 
 def browser(width, height, dark=False):
     options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", f"--window-size={width},{height}"):
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
+                 f"--window-size={width},{height}"):
         options.add_argument(flag)
     if dark:
         options.add_argument("--force-dark-mode")
@@ -161,7 +162,8 @@ def check_narrow_and_dark(server):
     driver = browser(500, 844, dark=True)
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                            {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True})
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                           {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
     driver.get(server.url)
     until(driver, lambda: find(driver, "#model option"))
     assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off"

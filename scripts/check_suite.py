@@ -86,7 +86,8 @@ def prepare(arguments):
     shutil.copytree(os.path.join(arguments.peer, "src/tools/server/tests"), tests)
     os.makedirs(os.path.join(folder, "models"))
     os.makedirs(os.path.join(tests, "tmp"), exist_ok=True)
-    os.symlink(os.path.abspath(os.path.join(arguments.peer, "src/models/templates")), os.path.join(folder, "models/templates"))
+    os.symlink(os.path.abspath(os.path.join(arguments.peer, "src/models/templates")),
+               os.path.join(folder, "models/templates"))
     server = os.path.join(folder, "as_llama_server")
     device = f"--device {arguments.device} " if arguments.device else ""
     with open(server, "w", encoding="utf-8") as script:
@@ -102,8 +103,9 @@ def run(arguments, tests, server, report):
                    "LLAMA_SERVER_BIN_PATH": server, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1",
                    "PORT": os.environ.get("PORT", str(free_port()))}
     files = [f"unit/test_{name}.py" for name in arguments.files or PEER]
-    command = [arguments.python or os.path.join(os.path.abspath(arguments.peer), "venv/bin/python"), "-m", "pytest", "-q",
-               "-m", "not slow", "-p", "no:cacheprovider", "--timeout", "60", "--tb=line", f"--junitxml={report}", *files]
+    command = [arguments.python or os.path.join(os.path.abspath(arguments.peer), "venv/bin/python"), "-m", "pytest",
+               "-q", "-m", "not slow", "-p", "no:cacheprovider", "--timeout", "60", "--tb=line", f"--junitxml={report}",
+               *files]
     with open("build/suite/log", "wb") as log:
         subprocess.run(command, cwd=tests, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
     hub.stdin.close()

@@ -72,7 +72,8 @@ def guidance(model, tokens):
     pieces, kinds = fields["tokenizer.ggml.tokens"].contents(), fields["tokenizer.ggml.token_type"].contents()
     alphabet = byte_alphabet()
     if fields["tokenizer.ggml.model"].contents() == "gpt2":
-        raw = [bytes(alphabet[c] for c in piece) if kind == 1 and all(c in alphabet for c in piece) else b"\xff" + piece.encode()
+        raw = [bytes(alphabet[c] for c in piece) if kind == 1 and all(c in alphabet for c in piece) else b"\xff"
+               + piece.encode()
                for piece, kind in zip(pieces, kinds)]
     else:
         raw = [bytes([int(piece[3:5], 16)]) if kind == 6 else piece.replace("\u2581", " ").encode() if kind in (1, 4)
@@ -122,7 +123,8 @@ def main(test, peer, model, *more):
             rows = [("clinfer", ours(test, model, grammar, answer)), ("llama.cpp", peers(llama, vocab, text, tokens))]
             if not more: rows.append(("llguidance", guidance(model, tokens)))
             for name, (length, mean, worst) in rows:
-                print(f"{name:10} {length} tokens: mask and step {mean:.3f} ms each, at most {worst:.2f} ms", flush=True)
+                print(f"{name:10} {length} tokens: mask and step {mean:.3f} ms each, at most {worst:.2f} ms",
+                      flush=True)
 
 
 if __name__ == "__main__":

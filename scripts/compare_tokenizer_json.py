@@ -20,12 +20,14 @@ GPT4 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p
 def fields_of(folder, name):
     from gguf import GGUFReader
     return {key: field.contents() for key, field in
-            GGUFReader(os.path.join(folder, f"ggml-vocab-{name}.gguf")).fields.items() if key.startswith("tokenizer.ggml.")}
+            GGUFReader(os.path.join(folder, f"ggml-vocab-{name}.gguf")).fields.items()
+            if key.startswith("tokenizer.ggml.")}
 
 
 def added(fields, **more):
     tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
-    return [dict(id=i, content=token, single_word=False, lstrip=False, rstrip=False, normalized=False, special=kind != 4) |
+    return [dict(id=i, content=token, single_word=False, lstrip=False, rstrip=False, normalized=False,
+                 special=kind != 4) |
             more for i, (token, kind) in enumerate(zip(tokens, types)) if kind in (2, 3, 4)]
 
 
@@ -64,7 +66,8 @@ def published(folder):
     yield "gpt-2", gpt2, dict(model=bpe(gpt2), pre_tokenizer=byte_level(True)), {}
     llama = fields_of(folder, "llama-bpe")
     yield "llama-3", llama, dict(
-        model=bpe(llama, ignore_merges=True), pre_tokenizer=sequence("pretokenizers", split(GPT4 % "{1,3}"), byte_level(False)),
+        model=bpe(llama, ignore_merges=True), pre_tokenizer=sequence("pretokenizers", split(GPT4 % "{1,3}"),
+                                                                     byte_level(False)),
         post_processor=sequence("processors", byte_level(True), {"type": "TemplateProcessing", "single": [
             {"SpecialToken": {"id": "<|begin_of_text|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
             "pair": [], "special_tokens": {"<|begin_of_text|>": {"id": "<|begin_of_text|>", "ids": [128000],
@@ -120,8 +123,8 @@ def published(folder):
 def write_folder(folder, fields, parts, config):
     os.makedirs(folder)
     rstrip = parts.pop("rstrip", False)
-    parts = dict(version="1.0", truncation=None, padding=None, added_tokens=added(fields, rstrip=rstrip), normalizer=None,
-                 pre_tokenizer=None, post_processor=None, decoder=None) | parts
+    parts = dict(version="1.0", truncation=None, padding=None, added_tokens=added(fields, rstrip=rstrip),
+                 normalizer=None, pre_tokenizer=None, post_processor=None, decoder=None) | parts
     with open(os.path.join(folder, "tokenizer.json"), "w") as file: json.dump(parts, file)
     with open(os.path.join(folder, "tokenizer_config.json"), "w") as file: json.dump(config, file)
 
@@ -132,7 +135,8 @@ def compare_folder(options, folder):
     tokenizer = Tokenizer.from_file(path)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    with open(path, encoding="utf-8") as file: specials = [token["content"] for token in json.load(file)["added_tokens"]]
+    with open(path, encoding="utf-8") as file: specials = [token["content"]
+                                                           for token in json.load(file)["added_tokens"]]
     texts = [text.encode() for text in random_strings(options.strings, specials[:200])]
     wanted = [tokenizer.encode(text.decode(), add_special_tokens=False).ids for text in texts]
     wrong, _ = compare(os.path.basename(folder), texts, wanted, our_ids(options.test, folder, texts), options.most,
@@ -185,7 +189,8 @@ def main():
             folder = os.path.join(top, name)
             write_folder(folder, fields, parts, config)
             wrong += compare_folder(options, folder)
-        wrong += sum(compare_sentencepiece(options, top, name) for name in ("llama-spm",) if options.only in name + "-model")
+        wrong += sum(compare_sentencepiece(options, top, name) for name in ("llama-spm",) if options.only in name
+                     + "-model")
     return wrong != 0
 
 

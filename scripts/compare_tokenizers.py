@@ -23,8 +23,8 @@ BLOCKS = [(0x20, 0x7e)] * 8 + [
     (0x2e80, 0x2fdf), (0x3000, 0x303f), (0x3040, 0x30ff), (0x3130, 0x318f), (0x3400, 0x4dbf), (0x4e00, 0x9fff),
     (0xac00, 0xd7a3), (0xe000, 0xe0ff), (0xf900, 0xfaff), (0xfe30, 0xfe6f), (0xff00, 0xffef), (0x10400, 0x1044f),
     (0x1d400, 0x1d7ff), (0x1f300, 0x1faff), (0x20000, 0x2a6df), (0xfff0, 0xfffd)]
-SPACES = [" ", "  ", "   ", "    ", "\t", "\n", "\n\n", "\r\n", "\r", " \n", "\n ", "\u00a0", "\u2009", "\u3000", "\u2581",
-          "\u200b", "\u0085"]
+SPACES = [" ", "  ", "   ", "    ", "\t", "\n", "\n\n", "\r\n", "\r", " \n", "\n ", "\u00a0", "\u2009", "\u3000",
+          "\u2581", "\u200b", "\u0085"]
 WORDS = ("the of and to in is Hello world don't I'M you'll we're they've he'd it's 'S 'LL ' '' ''t naïve café ÉCOLE "
          "straße Größe 1 12 123 1234 12345 1234567890 3.14 1,000 2024-01-01 0x1F ½ ٣٤ ४५ main(){} return; #include "
          "<stdio.h> /* */ // -> == != :: https://example.org/a?b=c user@example.org 日本語 中文 한국어 русский العربية "
@@ -40,7 +40,8 @@ def random_strings(count, specials, seed=1):
         parts = []
         for _ in range(rng.choice((1, 2, 4, 8, 16, 32))):
             kind = rng.random()
-            if kind < 0.35: parts.append("".join(chr(rng.randint(*rng.choice(blocks))) for _ in range(rng.randint(1, 6))))
+            if kind < 0.35: parts.append("".join(chr(rng.randint(*rng.choice(blocks)))
+                                                 for _ in range(rng.randint(1, 6))))
             elif kind < 0.65: parts.append(rng.choice(WORDS))
             elif kind < 0.95 or not specials: parts.append(rng.choice(SPACES))
             else: parts.append(rng.choice(specials))
@@ -106,8 +107,8 @@ DEEPSEEK = {
                      "\ua640-\ua66d\ua680-\ua69b\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf\ufb00-\ufb06"
                      "\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f\U000104b0-\U000104d3"
                      "\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df"
-                     "\U0001e900-\U0001e943]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", "\\s+$",
-                     "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}+"],
+                     "\U0001e900-\U0001e943]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+                     "\\s+$", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}+"],
     "deepseek-coder": ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}"],
 }
 
@@ -116,12 +117,14 @@ def hugging_face(path):
     """The same vocabulary in Hugging Face's tokenizers, for those that llama.cpp does not reproduce; else None."""
     from gguf import GGUFReader
     fields = GGUFReader(path).fields
-    model, pre = (fields[key].contents() if key in fields else "" for key in ("tokenizer.ggml.model", "tokenizer.ggml.pre"))
+    model, pre = (fields[key].contents() if key in fields else ""
+                  for key in ("tokenizer.ggml.model", "tokenizer.ggml.pre"))
     if model != "bert" and pre not in DEEPSEEK: return None
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
     tokens, types = fields["tokenizer.ggml.tokens"].contents(), fields["tokenizer.ggml.token_type"].contents()
     if model == "bert":
-        tokenizer = Tokenizer(models.WordPiece(vocab=words_of(fields), unk_token="[UNK]", max_input_chars_per_word=10000))
+        tokenizer = Tokenizer(models.WordPiece(vocab=words_of(fields), unk_token="[UNK]",
+                                               max_input_chars_per_word=10000))
         tokenizer.normalizer = normalizers.BertNormalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     else:

@@ -5,8 +5,8 @@ import hashlib
 import os
 import sys
 
-TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
-         ".svg": "image/svg+xml"}
+TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+         ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
 print('/* Made by scripts/embed_page.py; do not edit. */\n#include "server/page.h"\n')
 print("const struct ci_page_file ci_page_files[] = {")

@@ -21,8 +21,10 @@ import tempfile
 
 import jsonschema
 
-PROMPTS = ["Say something.", "x", "A list, please", "{", "none", "Und nun?", "1 2 3", "[", "\"", "What is it?", "...", "go"]
-PATTERNS = ["^[a-z]{2,5}$", "^\\d{3}-\\d{4}$", "[A-Z]", "^(yes|no)$", "^[^,]*,[^,]*$", "^\\w+@\\w+\\.\\w{2,3}$", "^.{3}$",
+PROMPTS = ["Say something.", "x", "A list, please", "{", "none", "Und nun?", "1 2 3", "[", "\"", "What is it?", "...",
+           "go"]
+PATTERNS = ["^[a-z]{2,5}$", "^\\d{3}-\\d{4}$", "[A-Z]", "^(yes|no)$", "^[^,]*,[^,]*$", "^\\w+@\\w+\\.\\w{2,3}$",
+            "^.{3}$",
             "^a.*z$", "(ab|cd)+$", "^#[0-9a-f]{6}$", "^\\s*\\S+\\s*$", "^[äöü]+$"]
 FORMATS = ["date", "time", "date-time", "uuid", "ipv4", "email"]
 
@@ -83,7 +85,8 @@ class Maker:
 
     def object(self, depth):
         rng = self.rng
-        names = rng.sample(["name", "id", "tags", "größe", "a b", "x", "kind", "list", "next", "q\"q"], rng.randint(0, 5))
+        names = rng.sample(["name", "id", "tags", "größe", "a b", "x", "kind", "list", "next", "q\"q"],
+                           rng.randint(0, 5))
         schema = {"type": "object", "properties": {name: self.any(depth - 1) for name in names}}
         schema["required"] = [name for name in names if rng.random() < 0.5]
         if rng.random() < 0.15:
@@ -263,7 +266,8 @@ def main():
             json.dump(kept, file, ensure_ascii=False, indent=1)
     for message, count in collections.Counter(refusals).most_common(12):
         print(f"  refused {count}: {message[:160]}")
-    print(", ".join(f"{name} {counts[name]}" for name in ("schemas", "refused", "raised -n", "answers", "closed at -n", "bytes",
+    print(", ".join(f"{name} {counts[name]}" for name in ("schemas", "refused", "raised -n", "answers", "closed at -n",
+                                                          "bytes",
                                                          "invalid")))
     sys.exit(counts["invalid"] > 0 or counts["schemas"] < arguments.schemas)
 

@@ -22,7 +22,8 @@ def help_of(tool, command):
 
 def roff(text):
     """As text of a line of its own."""
-    text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("^", "\\(ha").replace("~", "\\(ti")
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("'",
+                                                                 "\\(aq").replace("^", "\\(ha").replace("~", "\\(ti")
     return "\\&" + text if text.startswith(".") else text
 
 

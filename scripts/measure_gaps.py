@@ -97,7 +97,8 @@ def measure(asked, extra, decoders):
     median, p99 = statistics.median(alone), percentile(beside, 0.99)
     limit = max(1e3 * asked.limit, 2 * median)
     print(f"| {decoders} | {median:.1f} | {percentile(alone, 0.99):.1f} | {statistics.median(beside):.1f} | {p99:.1f} "
-          f"| {max(beside):.1f} | {limit:.0f} | {'yes' if p99 <= limit else 'NO'} | {done - asked_at:.1f} s |", flush=True)
+          f"| {max(beside):.1f} | {limit:.0f} | {'yes' if p99 <= limit else 'NO'} | {done - asked_at:.1f} s |",
+          flush=True)
     if asked.verbose:
         print("longest: " + ", ".join(f"{gap:.0f} ms at {at - asked_at:.2f} s" for gap, at in sorted(
             ((1e3 * (b - a), b) for a, b in zip(streams[0].times, streams[0].times[1:]) if asked_at <= b <= done),

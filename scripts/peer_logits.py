@@ -19,7 +19,8 @@ import tempfile
 import numpy as np
 
 
-ENCODERS = ("bert", "nomic-bert", "jina-bert-v3", "modern-bert", "gemma-embedding", "eurobert", "neo-bert", "llama-embed")
+ENCODERS = ("bert", "nomic-bert", "jina-bert-v3", "modern-bert", "gemma-embedding", "eurobert", "neo-bert",
+            "llama-embed")
 
 
 def is_encoder(llama, model):

@@ -124,7 +124,8 @@ class Model:
                        zip("qkv", np.split(self.linear(prefix + "attn_qkv", x), sizes, axis=-1)))
         else:
             q, k, v = (self.linear(f"{prefix}attn_{name}", x) for name in "qkv")
-        q, k, v = q.reshape(rows, self.heads, -1), k.reshape(rows, self.kv_heads, -1), v.reshape(rows, self.kv_heads, -1)
+        q, k, v = q.reshape(rows, self.heads, -1), k.reshape(rows, self.kv_heads,
+                                                             -1), v.reshape(rows, self.kv_heads, -1)
         q, k = self.rope(q, positions), self.rope(k, positions)
         if layer in cache:
             k, v = (np.concatenate(pair) for pair in zip(cache[layer], (k, v)))
@@ -283,7 +284,8 @@ def make_record(options):
     top_two = -np.sort(-record["top_logits"], axis=-1)[:, :2]
     margin = top_two[:, 0] - top_two[:, 1]
     side = {"model": os.path.basename(options.model), "positions": len(tokens), "vocabulary": int(logits.shape[1]),
-            "margin_at_least_0.02": float((margin >= 0.02).mean()), "margin_at_least_0.5": float((margin >= 0.5).mean())}
+            "margin_at_least_0.02": float((margin >= 0.02).mean()),
+            "margin_at_least_0.5": float((margin >= 0.5).mean())}
     head = {"model": side["model"], "vocabulary": logits.shape[1], "positions": len(tokens), "top": TOP,
             "sampled": SAMPLED, "uniform": len(record["uniform_ids"]), "prompt": len(prompt), "greedy": len(greedy)}
     if options.prompt:

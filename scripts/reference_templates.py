@@ -69,7 +69,8 @@ def conversations():
     def assistant(text, **more): return {"role": "assistant", "content": text, **more}
     def system(text): return {"role": "system", "content": text}
     call = {"id": "abc123456", "type": "function", "function": {
-        "name": "get_weather", "arguments": {"place": "Zürich", "days": 2, "detail": {"wind": True}, "hours": [1, 2.5]}}}
+        "name": "get_weather", "arguments": {"place": "Zürich", "days": 2, "detail": {"wind": True},
+                                             "hours": [1, 2.5]}}}
     text_call = json.loads(json.dumps(call))
     text_call["function"]["arguments"] = json.dumps(call["function"]["arguments"])
     answer = {"role": "tool", "name": "get_weather", "tool_call_id": "abc123456", "content": "{\"degrees\": 11.5}"}
@@ -100,7 +101,8 @@ def conversations():
         "Unicode": {**base, "messages": [
             system("Grüß Gott \u202e\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627\u202c\n"),
             user("\u00a0\u2003\U0001F469\u200d\U0001F467 e\u0301 \u01c5 \ufb03 \u0130 ß\u2028x\u0085y\r\nz\t\x0b\x1c\u3000"),
-            assistant("\u65e5\u672c\u8a9e\u3002 \\u00e9 \\n \"'<&>\u007f\u0001"), user("\ufeff\u0e01\u0e33 \U00010428 \u1e9e?")]},
+            assistant("\u65e5\u672c\u8a9e\u3002 \\u00e9 \\n \"'<&>\u007f\u0001"),
+                                         user("\ufeff\u0e01\u0e33 \U00010428 \u1e9e?")]},
     }
 
 
@@ -114,7 +116,8 @@ def more_conversations():
     basic = conversations()
     def user(content): return {"role": "user", "content": content}
     def assistant(content, **more): return {"role": "assistant", "content": content, **more}
-    base = {key: basic["user"][key] for key in ("tools", "documents", "bos_token", "eos_token", "add_generation_prompt")}
+    base = {key: basic["user"][key] for key in ("tools", "documents", "bos_token", "eos_token",
+                                                "add_generation_prompt")}
     tools, calls = basic["tools"]["tools"], basic["tool call"]["messages"]
     unicode_tools = [{"type": "function", "function": {
         "name": "übersetze", "description": "Übersetzt \u201eText\u201c \U0001F680 <b>&amp;</b>\n", "strict": True,
@@ -135,19 +138,23 @@ def more_conversations():
     variables = {
         "enable_thinking": [True, False, None], "thinking": [True, False], "thinking_mode": ["thinking", "chat"],
         "reasoning_effort": ["low", "medium", "high", "none", "max"], "thinking_effort": ["low", "max"],
-        "thinking_budget": [0, 512, -1], "thinking_option": ["on", "off", "auto"], "reasoning_mode": ["/think", "/no_think"],
+        "thinking_budget": [0, 512, -1], "thinking_option": ["on", "off", "auto"],
+                 "reasoning_mode": ["/think", "/no_think"],
         "keep_past_thinking": [True], "preserve_thinking": [True, False], "preserved_thinking": [True],
         "clear_thinking": [True, False], "drop_thinking": [True, False], "skip_thinking": [True],
         "truncate_history_thinking": [True, False], "include_thinking": [True], "add_thoughts": [True],
         "think_render_option": ["interleaved", "lastthinking", "latestthinking", "preserved"],
         "keep_reasoning": [True], "reasoning_strength": ["low"], "model_identity": ["I am ü."], "system_prompt": ["S"],
-        "date_string": ["26 Jul 2024"], "datetime": ["now"], "current_date": ["2025-01-01"], "knowledge_cutoff": ["2024-06"],
+        "date_string": ["26 Jul 2024"], "datetime": ["now"], "current_date": ["2025-01-01"],
+                 "knowledge_cutoff": ["2024-06"],
         "custom_instructions": ["Be brief."], "xml_tools": [tools], "python_tools": [tools], "custom_tools": [tools],
         "tools_in_user_message": [True, False], "builtin_tools": [["code_interpreter", "brave_search"]],
         "add_vision_id": [True], "enable_citations": [True, False], "response_format": [{"type": "json_object"}],
         "response_schema": [{"type": "object"}], "continue_final_message": [True], "tool_choice": ["required"],
-        "developer_instruction": ["D"], "functions": [json.dumps(tools)], "grounding": [True], "fallback_strategy": ["x"],
-        "use_json_tooldef": [True], "is_training": [True], "training_prompt": [True], "render_assistant_messages_raw": [True],
+        "developer_instruction": ["D"], "functions": [json.dumps(tools)], "grounding": [True],
+                 "fallback_strategy": ["x"],
+        "use_json_tooldef": [True], "is_training": [True], "training_prompt": [True],
+                 "render_assistant_messages_raw": [True],
         "num_img_tokens": [3], "default_system_prompt": ["P"], "controls": [{"x": 1}], "image_prompts": [True],
     }
     found = {

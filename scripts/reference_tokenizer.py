@@ -82,7 +82,8 @@ def word_strings(rng, count):
 
 
 def contraction_strings(rng, count):
-    tails = ["s", "t", "re", "ve", "m", "ll", "d", "S", "T", "RE", "Ve", "M", "lL", "D", "ſ", "l", "r", "x", "ss", "ve2"]
+    tails = ["s", "t", "re", "ve", "m", "ll", "d", "S", "T", "RE", "Ve", "M", "lL", "D", "ſ", "l", "r", "x", "ss",
+             "ve2"]
     return [rng.choice(["I", "we", "WE", "é", " ", "1", "", "they "]) + rng.choice(["'", "’", "''", " '"]) +
             rng.choice(tails) + rng.choice(["", " a", "'s", "1", "\n"]) for _ in range(count)]
 

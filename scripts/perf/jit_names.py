@@ -109,7 +109,8 @@ class Watcher:
             return
         memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
         try:
-            lines = {f"{address:x} {size:x} {name}\n" for address, size, name in functions(memory, base + self.offsets[path])}
+            lines = {f"{address:x} {size:x} {name}\n" for address, size,
+                     name in functions(memory, base + self.offsets[path])}
         finally:
             os.close(memory)
         out = f"/tmp/perf-{pid}.map"

@@ -48,7 +48,8 @@ def labels(*words, **options):
 
 
 def test_lists_ranges_and_labels():
-    assert labels("-p", "1-3,8-32*2", "-n", "4", "-n", "6") == ["pp1", "pp2", "pp3", "pp8", "pp16", "pp32", "tg4", "tg6"]
+    assert labels("-p", "1-3,8-32*2", "-n", "4", "-n", "6") == ["pp1", "pp2", "pp3", "pp8", "pp16", "pp32", "tg4",
+                                                                "tg6"]
     assert labels("-p", "0", "-n", "2-10+4") == ["tg2", "tg6", "tg10"]
     assert labels("-p", "4", "-n", "2", "-pg", "8,3", "-pg", "5,0", "-d", "0,16") == [
         "pp4", "tg2", "pp8+tg3", "pp5", "pp4 @ d16", "tg2 @ d16", "pp8+tg3 @ d16", "pp5 @ d16"]
@@ -65,7 +66,8 @@ def test_mistakes_name_flag_and_value():
             ("-p 99999999999999999999", "-p 99999999999999999999: must be"), ("-p 1-2000", "-p: more than 1000 values"),
             ("-b 0", "-b 0: must be 1 to"), ("-t 4-5000*2", "-t 4-5000*2: must be 0 to 1024"),
             ("-npl 65", "-npl 65: must be 1 to 64"), ("-pg 5", "-pg 5: must be two numbers"),
-            ("-ctk f16,q4_1", "-ctk q4_1: must be one of f16|f32|q8_0|q4_0"), ("-fa off", "-fa off: attention is always"),
+            ("-ctk f16,q4_1", "-ctk q4_1: must be one of f16|f32|q8_0|q4_0"),
+                          ("-fa off", "-fa off: attention is always"),
             ("-p 0 -n 0", "nothing is left to measure"), ("-o xml", "-o xml: must be one of md|csv|json|jsonl|sql"),
             ("-r 0", "-r 0: must be 1 to"), ("-m ,a", "-m ,a: a value is empty")):
         done = bench(*words.split(), status=INVALID, model=None, device=None)
@@ -82,7 +84,8 @@ def test_all_formats_say_the_same():
         assert list(row) == FIELDS + ["samples_ns", "samples_ts"], list(row)
         assert list(cells) == FIELDS
         for name in FIELDS:
-            same = cells[name] == row[name] if isinstance(row[name], str) else math.isclose(float(cells[name]), row[name])
+            same = cells[name] == row[name] if isinstance(row[name],
+                                                          str) else math.isclose(float(cells[name]), row[name])
             assert same, (name, cells[name], row[name])
     for row in rows(*words):
         assert list(row) == FIELDS + ["samples_ns", "samples_ts"]
@@ -114,7 +117,8 @@ def test_table_for_people():
     lines = done.stdout.splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert {len(row) for row in cells} == {len(cells[0])}, done.stdout
-    for title in ("model", "backend", "threads", "n_ubatch", "dev", "test", "t/s", "of limit", "first token", "peak memory"):
+    for title in ("model", "backend", "threads", "n_ubatch", "dev", "test", "t/s", "of limit", "first token",
+                  "peak memory"):
         assert title in cells[0], (title, cells[0])
     assert "n_batch" not in cells[0] and "type_k" not in cells[0], cells[0]
     at = dict(zip(cells[0], cells[2]))

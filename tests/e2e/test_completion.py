@@ -42,7 +42,8 @@ def prepare():
 
 
 def run(*command, text=None):
-    done = subprocess.run(command, input=text, env=ENVIRONMENT, cwd=f"{FOLDER}/here", capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=text, env=ENVIRONMENT, cwd=f"{FOLDER}/here", capture_output=True, text=True,
+                          timeout=60)
     assert done.returncode == 0, (command, done.returncode, done.stderr)
     assert not done.stderr, done.stderr
     return done.stdout
@@ -190,7 +191,8 @@ def test_zsh_completes():
 
 
 def test_zsh_completes_names_of_models_and_paths():
-    assert [name for name in zsh("clinfer run -m someone/") if ":" in name] == NAMES[1:3], zsh("clinfer run -m someone/")
+    assert [name for name in zsh("clinfer run -m someone/")
+            if ":" in name] == NAMES[1:3], zsh("clinfer run -m someone/")
     assert "my.gguf" in zsh("clinfer run -m m"), zsh("clinfer run -m m")
     assert "question.txt" in zsh("clinfer run -f que"), zsh("clinfer run -f que")
     assert zsh("clinfer run --fallback=r") == ["remote"], zsh("clinfer run --fallback=r")
@@ -208,7 +210,8 @@ def test_fish_completes():
 
 
 def test_fish_completes_names_of_models_and_paths():
-    assert [name for name in fish("clinfer run -m someone/") if ":" in name] == NAMES[1:3], fish("clinfer run -m someone/")
+    assert [name for name in fish("clinfer run -m someone/")
+            if ":" in name] == NAMES[1:3], fish("clinfer run -m someone/")
     assert "my.gguf" in fish("clinfer run -m my"), fish("clinfer run -m my")
     assert "question.txt" in fish("clinfer run -f que"), fish("clinfer run -f que")
     assert fish("clinfer run --fallback=r") == ["--fallback=remote"], fish("clinfer run --fallback=r")

@@ -235,7 +235,8 @@ def test_an_answer_on_a_terminal_cannot_control_it():
     assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", answer) and answer.decode(), answer
     spelled = "".join(f"\\x{byte:02x}" if character == "\ufffd" else character
                       for character, byte in characters(plain.rstrip(b"\n")))
-    spelled = re.sub("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]", lambda c: r"\r" if c[0] == "\r" else f"\\u{ord(c[0]):04x}", spelled)
+    spelled = re.sub("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]", lambda c: r"\r" if c[0] == "\r" else f"\\u{ord(c[0]):04x}",
+                     spelled)
     assert answer.decode().replace("\r\n", "\n") == spelled, (answer, spelled)
 
 

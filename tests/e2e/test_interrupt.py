@@ -26,8 +26,8 @@ def blocked_run():
     """A run with an endless answer that has filled its pipe: (process, the pipe's other end)."""
     ours, theirs = os.pipe()
     fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    child = subprocess.Popen([TOOL, "run", "-m", "tests/data/llama_tiny.gguf", "--device", "cpu", "-c", "64", "-n", "-1",
-                              "--temp", "0", "--ignore-eos", "--context-shift", "hello"],
+    child = subprocess.Popen([TOOL, "run", "-m", "tests/data/llama_tiny.gguf", "--device", "cpu", "-c", "64", "-n",
+                              "-1", "--temp", "0", "--ignore-eos", "--context-shift", "hello"],
                              stdout=theirs, stderr=subprocess.DEVNULL)
     os.close(theirs)
     before, same, deadline = 0, 0, time.monotonic() + 60

@@ -16,7 +16,8 @@ ONE = "a token is one launch ("
 
 
 def run(cache, tokens, *words):
-    command = [TOOL, "run", "-v", "-m", TINY, "--device", "0", "--temp", "0", "-n", str(tokens), "--ignore-eos", "-p", "abc"]
+    command = [TOOL, "run", "-v", "-m", TINY, "--device", "0", "--temp", "0", "-n", str(tokens), "--ignore-eos", "-p",
+               "abc"]
     done = subprocess.run(command + list(words), env=dict(os.environ, XDG_CACHE_HOME=cache), capture_output=True,
                           encoding="utf-8", errors="replace", timeout=300)
     assert done.returncode == 0, (words, done.returncode, done.stderr)

@@ -69,7 +69,8 @@ def test_list():
     text = remote(config=config).stdout
     assert "plain http: everybody on the way can read the prompts" in text, text
     assert "key: $TEST_KEY" in text and "cannot be asked" in text, text
-    lan, openai, leaky, plain = json.loads(remote("list", "--json", config=config, OPENAI_API_KEY=KEY).stdout)["remotes"]
+    lan, openai, leaky, plain = json.loads(remote("list", "--json", config=config,
+                                                  OPENAI_API_KEY=KEY).stdout)["remotes"]
     assert lan["asked"] and lan["reason"] is None and lan["key"] is None and lan["problem"] is None, lan
     assert not openai["asked"] and "does not allow" in openai["reason"] and openai["key"] == "$OPENAI_API_KEY", openai
     assert openai["url"] == "https://api.openai.com/v1", openai

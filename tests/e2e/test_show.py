@@ -21,8 +21,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 work = tempfile.TemporaryDirectory(prefix="clinfer-test-")
 FOLDER = work.name
 CACHE = f"{FOLDER}/hub"
-ENVIRONMENT = {**os.environ, "HOME": f"{FOLDER}/home", "XDG_DATA_HOME": f"{FOLDER}/data", "XDG_CONFIG_HOME": f"{FOLDER}/config",
-               "HF_HUB_CACHE": CACHE, "OLLAMA_MODELS": f"{FOLDER}/ollama", "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = {**os.environ, "HOME": f"{FOLDER}/home", "XDG_DATA_HOME": f"{FOLDER}/data",
+               "XDG_CONFIG_HOME": f"{FOLDER}/config", "HF_HUB_CACHE": CACHE, "OLLAMA_MODELS": f"{FOLDER}/ollama",
+               "HF_HUB_OFFLINE": "1"}
 for name in ("LLAMA_CACHE", "HF_HOME", "CLINFER_MODEL", "HUGGINGFACE_HUB_CACHE"):
     ENVIRONMENT.pop(name, None)
 
@@ -32,7 +33,8 @@ TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|i
 
 
 def show(*arguments, status=0, **how):
-    done = subprocess.run([TOOL, "show", "--device", "cpu", *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=100, **how)
+    done = subprocess.run([TOOL, "show", "--device", "cpu", *arguments], env=ENVIRONMENT, capture_output=True,
+                          text=True, timeout=100, **how)
     assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
     return done
 
@@ -106,7 +108,8 @@ def with_values(target, pairs, without=()):
 
 def test_show_says_what_inspect_says():
     shown = facts(TINY)
-    inspected = json.loads(subprocess.run([TOOL, "inspect", "--json", TINY], env=ENVIRONMENT, capture_output=True).stdout)
+    inspected = json.loads(subprocess.run([TOOL, "inspect", "--json", TINY], env=ENVIRONMENT,
+                                          capture_output=True).stdout)
     for name, value in inspected.items():
         assert shown[name] == value, name
     said = show(TINY, "--metadata", "--tensors").stdout
@@ -115,7 +118,8 @@ def test_show_says_what_inspect_says():
 
 def test_what_would_run_is_what_runs():
     """`clinfer ops` loads the model and proves its kernels."""
-    done = subprocess.run([TOOL, "ops", "--json", "--device", "cpu", "-m", TINY], env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run([TOOL, "ops", "--json", "--device", "cpu", "-m", TINY], env=ENVIRONMENT, capture_output=True,
+                          text=True)
     real = {}
     for op in json.loads(done.stdout)["decode"]["ops"]:
         key = op["op"], op["variant"], op["place"]
@@ -134,8 +138,8 @@ def test_values_of_the_file_are_told_apart():
     assert shown["sampling"]["temperature"] == {"value": 0.25, "of_file": True}, shown["sampling"]
     assert shown["sampling"]["top_k"] == {"value": 40, "of_file": False}, shown["sampling"]
     assert shown["licence"] == {"name": "mit", "from": "general.license", "file": None}, shown["licence"]
-    assert shown["template"] == {"of_file": True, "name": None, "system": True, "history": True, "tools": True, "thinking": True,
-                                 "thinking_can_be_switched": True}, shown["template"]
+    assert shown["template"] == {"of_file": True, "name": None, "system": True, "history": True, "tools": True,
+                                 "thinking": True, "thinking_can_be_switched": True}, shown["template"]
     assert "<|im_end|>" in shown["end_tokens"]
     said = show(path).stdout
     assert "temp 0.25 (of the file); top-k 40, top-p 0.95, min-p 0.05, repeat penalty 1 (clinfer's)" in said, said
@@ -175,10 +179,12 @@ def test_a_model_of_the_hub_s_cache():
         json.dump({"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}",
                                "size": len(data)}]}, file)
     shown = facts(f"{snapshot}/tiny-Q4_0.gguf")
-    assert (shown["name"], shown["store"], shown["repo"]) == ("someone/tiny-GGUF:Q4_0", "hub", "someone/tiny-GGUF"), shown["name"]
+    assert (shown["name"], shown["store"], shown["repo"]) == ("someone/tiny-GGUF:Q4_0", "hub",
+                                                              "someone/tiny-GGUF"), shown["name"]
     assert (shown["commit"], shown["digest"]) == (COMMIT, digest)
     assert [place["store"] for place in shown["places"]] == ["ollama"], shown["places"]
-    assert shown["licence"] == {"name": "apache-2.0", "from": "README.md", "file": f"{snapshot}/LICENSE"}, shown["licence"]
+    assert shown["licence"] == {"name": "apache-2.0", "from": "README.md",
+                                "file": f"{snapshot}/LICENSE"}, shown["licence"]
     said = show(f"{snapshot}/tiny-Q4_0.gguf").stdout
     assert f"{COMMIT} of someone/tiny-GGUF (main)" in said and digest in said and "also" in said, said
 
@@ -222,7 +228,8 @@ class Hub:
 
     def __enter__(self):
         path = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../support/hub_server.py")
-        self.child = subprocess.Popen([sys.executable, path, FOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.child = subprocess.Popen([sys.executable, path, FOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      text=True)
         self.address = json.loads(self.child.stdout.readline())["http"]
         return self
 
@@ -252,7 +259,8 @@ def test_a_name_that_is_not_here_says_what_it_would_fetch():
         assert len(split["would_fetch"]["files"]) > 1, split
         weights = json.loads(hub.ask("user/weights", "--json").stdout)
         assert any(file["file"] == "config.json" for file in weights["would_fetch"]["files"]), weights
-        for arguments, status in ((["user/quants:Q7_X"], 3), (["user/nothing-like-it"], 3), (["user/quants", "--offline"], 3)):
+        for arguments, status in ((["user/quants:Q7_X"], 3), (["user/nothing-like-it"], 3),
+                                  (["user/quants", "--offline"], 3)):
             failed = hub.ask(*arguments, status=status)
             assert not failed.stdout and "; " in failed.stderr, failed
         assert not os.path.exists(f"{CACHE}/models--user--quants"), os.listdir(CACHE)

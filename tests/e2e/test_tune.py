@@ -110,8 +110,8 @@ def check_answers_agree(data, device):
     """With the profile and without, the same logits; kernels differ in rounding alone."""
     texts = []
     for tuning in ("none", "auto"):
-        words = [TOOL, "run", "-m", MODEL, "--device", device, "--tuning", tuning, "--activations", "f32", "--temp", "0",
-                 "-n", "8", "--raw", "the"]
+        words = [TOOL, "run", "-m", MODEL, "--device", device, "--tuning", tuning, "--activations", "f32", "--temp",
+                 "0", "-n", "8", "--raw", "the"]
         done = subprocess.run(words, env=environment(data), capture_output=True, timeout=120)
         assert done.returncode == 0, done.stderr
         texts.append(done.stdout)
@@ -232,7 +232,8 @@ def test_a_wrong_kernel_is_found_and_not_chosen():
             break
     assert any(item["variant"] == "portable" for item in items), items
     words = [TOOL, "run", "-m", MODEL, "--activations", "f32", "--temp", "0", "-n", "8", "--raw", "the", "--device"]
-    texts = [subprocess.run([*words, where], env=env, capture_output=True, timeout=120).stdout for where in (device, "cpu")]
+    texts = [subprocess.run([*words, where], env=env, capture_output=True, timeout=120).stdout
+             for where in (device, "cpu")]
     assert texts[0] and texts[0] == texts[1], texts
 
 
@@ -305,8 +306,8 @@ def test_a_damaged_profile_is_replaced():
 def test_mistakes_are_named():
     for words, wanted in ((("--quick", "--thorough"), "one of them"), (("--budget", "0"), "must be 1 to"),
                           (("--device", "nonsense"), "no OpenCL device"), (("-m", "/nonexistent.gguf"), "nonexistent")):
-        done = subprocess.run([TOOL, "tune", *words], env=environment(folder("mistakes")), capture_output=True, text=True,
-                              timeout=120)
+        done = subprocess.run([TOOL, "tune", *words], env=environment(folder("mistakes")), capture_output=True,
+                              text=True, timeout=120)
         assert done.returncode != 0 and wanted in done.stderr, (words, done.stderr)
 
 

@@ -40,7 +40,8 @@ class Server:
 
     def bodies(self):
         """Where bytes of files came from since the last time."""
-        return [entry for entry in self.log() if entry["where"] in ("cdn", "small", "plain", "blob") and entry["method"] == "GET"]
+        return [entry for entry in self.log() if entry["where"] in ("cdn", "small", "plain", "blob")
+                and entry["method"] == "GET"]
 
     def end(self):
         self.child.stdin.close()
@@ -57,9 +58,11 @@ class Home:
 
     def environment(self, **variables):
         environment = {name: value for name, value in os.environ.items()
-                       if not name.startswith(("HF_", "HUGGING", "LLAMA_", "OLLAMA", "TRANSFORMERS", "XDG_", "CLINFER_MODEL"))
+                       if not name.startswith(("HF_", "HUGGING", "LLAMA_", "OLLAMA", "TRANSFORMERS", "XDG_",
+                                               "CLINFER_MODEL"))
                        and "proxy" not in name.lower()}
-        folders = {f"XDG_{kind.upper()}_HOME": os.path.join(self.path, kind) for kind in ("cache", "data", "config", "state")}
+        folders = {f"XDG_{kind.upper()}_HOME": os.path.join(self.path, kind)
+                   for kind in ("cache", "data", "config", "state")}
         environment.update(folders, HOME=self.path, HF_ENDPOINT=server.ready["http"], **variables)
         return environment
 
@@ -181,8 +184,8 @@ def test_the_same_bytes_elsewhere_are_linked():
         os.makedirs(os.path.dirname(target))
         shutil.copy(os.path.realpath(path), target)
         server.log()
-        done = home.pull("user/tiny", HF_HOME=os.path.join(home.path, "other"), LLAMA_CACHE=os.path.join(home.path, "llama"),
-                         OLLAMA_MODELS=os.path.join(home.path, "ollama"))
+        done = home.pull("user/tiny", HF_HOME=os.path.join(home.path, "other"),
+                         LLAMA_CACHE=os.path.join(home.path, "llama"), OLLAMA_MODELS=os.path.join(home.path, "ollama"))
         assert not server.bodies() and "linked, not fetched" in done.stderr, done.stderr
         assert os.path.samefile(path_of(done), target)
 
@@ -265,7 +268,8 @@ def test_json_is_lines():
     lines = [json.loads(line) for line in home.pull("user/split", "--json").stdout.splitlines()]
     assert all("status" in line for line in lines), lines
     pulling = [line for line in lines if line["status"].startswith("pulling ")]
-    assert pulling and all(line["digest"].startswith("sha256:") and line["completed"] <= line["total"] for line in pulling)
+    assert pulling and all(line["digest"].startswith("sha256:") and line["completed"] <= line["total"]
+                           for line in pulling)
     last = lines[-1]
     assert last["status"] == "success" and last["name"] == "user/split:Q4_K_M" and last["fetched_files"] == 3, last
     assert os.path.exists(last["path"])
@@ -407,7 +411,8 @@ def test_a_file_of_an_address_is_renewed_and_removed():
 
 def test_the_help_teaches():
     text = Home().run("pull", "--help").stdout
-    for word in ("smollm2-135m", "user/repo:Q4_K_M", "HF_TOKEN", "HF_HUB_CACHE", "ollama:", "cache/huggingface/hub", "--tokenizer"):
+    for word in ("smollm2-135m", "user/repo:Q4_K_M", "HF_TOKEN", "HF_HUB_CACHE", "ollama:", "cache/huggingface/hub",
+                 "--tokenizer"):
         assert word in text, (word, text)
 
 

@@ -200,8 +200,8 @@ def evil(path):
 for name, path in {"dotdot": "../../../../evil-Q8_0.gguf", "inner-dotdot": "a/../../../evil-Q8_0.gguf",
                    "absolute": "/tmp/evil-Q8_0.gguf", "empty-part": "a//evil-Q8_0.gguf", "dot": "./evil-Q8_0.gguf",
                    "backslash": "..\\..\\evil-Q8_0.gguf", "control": "evil\n-Q8_0.gguf",
-                   "escape": "evil\x1b[2J-Q8_0.gguf", "long": "e" * 3000 + "-Q8_0.gguf", "zero": "evil\0-Q8_0.gguf", "last-dotdot": "evil-Q8_0.gguf/..",
-                   "surrogate": "evil\ud800-Q8_0.gguf"}.items():
+                   "escape": "evil\x1b[2J-Q8_0.gguf", "long": "e" * 3000 + "-Q8_0.gguf", "zero": "evil\0-Q8_0.gguf",
+                   "last-dotdot": "evil-Q8_0.gguf/..", "surrogate": "evil\ud800-Q8_0.gguf"}.items():
     CONTENTS["evil-" + name] = evil(path)
 
 

@@ -82,7 +82,8 @@ def events(request, texts=TEXT, end=True):
         found = [("message_start", {"message": {"usage": {"input_tokens": 7, "cache_read_input_tokens": 4,
                                                           "output_tokens": 1}}}),
                  ("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}), ("ping", {})]
-        found += [("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": text}}) for text in texts]
+        found += [("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": text}})
+                  for text in texts]
         if end:
             found += [("content_block_stop", {"index": 0}),
                       ("message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}),
@@ -236,7 +237,8 @@ def logprobs(connection, request):
                 {"token": "\ufffd", "bytes": [195], "logprob": -0.25}]}]
     if not request["body"].get("logprobs") or request["body"].get("top_logprobs") != 2:
         return answer(connection, json.dumps({"choices": []}))
-    return answer(connection, json.dumps({"choices": [{"finish_reason": "stop", "logprobs": {"content": told}, "message": {
+    return answer(connection, json.dumps({"choices": [{"finish_reason": "stop", "logprobs": {"content": told},
+                                                       "message": {
         "content": "He\u00e9"}}]}))
 
 

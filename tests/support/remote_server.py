@@ -108,8 +108,8 @@ def make_authority(folder, name):
 def make_context(folder, name, authority="authority", host="DNS:localhost,IP:127.0.0.1", days="2"):
     with open(os.path.join(folder, name + ".ext"), "w", encoding="utf-8") as extensions:
         extensions.write(f"subjectAltName={host}\n")
-    openssl(folder, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", name + ".key",
-            "-out", name + ".csr", "-subj", "/CN=" + name)
+    openssl(folder, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", name
+            + ".key", "-out", name + ".csr", "-subj", "/CN=" + name)
     openssl(folder, "x509", "-req", "-in", name + ".csr", "-CA", authority + ".pem", "-CAkey", authority + ".key",
             "-CAcreateserial", "-out", name + ".pem", "-days", days, "-extfile", name + ".ext")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

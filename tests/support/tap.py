@@ -29,4 +29,5 @@ def main(names):
             trace = error.__traceback__
             while trace.tb_next:
                 trace = trace.tb_next
-            print(f"# line {trace.tb_lineno}: {type(error).__name__}: {str(error)[:2000]!r}\nnot ok {number} - {name}", flush=True)
+            print(f"# line {trace.tb_lineno}: {type(error).__name__}: {str(error)[:2000]!r}\nnot ok {number} - {name}",
+                  flush=True)
