@@ -45,8 +45,6 @@
 #error "this device's compiler does not make code for AVX2"
 #endif
 
-#define GROUP 16
-
 /* ---- four codes of 16 rows times four of x ---- */
 
 #ifdef VNNI
@@ -139,28 +137,7 @@ INLINE sums16 no_sums(void) {
 #endif
 }
 
-/* ---- 32 columns of 16 rows ---- */
-
-/* Types with a scale for 16 columns have two halves. */
-#ifdef WEIGHT_TWO_SCALES
-#define HALVES 2
-#else
-#define HALVES 1
-#endif
-#define QUADS (8 / HALVES)
-#define EACH_QUAD(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
-
-struct block {
-    uint16 quad[8];
-    float16 scale[HALVES], offset[HALVES];
-};
-
-#if defined(R16_SIGNED) && defined(VNNI)
-#define R16_ZERO 128 /* vpdpbusd wants unsigned codes */
-#endif
-#if defined(R16_ZERO) || defined(R16_OFFSETS) || defined(R16_MINIMUM)
-#define HAS_OFFSET
-#endif
+/* ---- 32 columns of 16 rows (common/r16.clh) ---- */
 
 #ifdef R16_VALUES
 /* What the codes stand for, as bytes: signed, or counted from the least. */
@@ -186,121 +163,12 @@ INLINE uint16 look_up(uint16 codes) {
 }
 #endif
 
-INLINE const __global uchar *block_at(const __global uchar *group, int unit) {
-    return group + unit / R16_PARTS * R16_BYTES;
-}
-
-/* Part `part` of a block at p: its codes, as layout.h has them. */
-INLINE void unpack_codes(const __global uchar *p, int part, uint16 *quad) {
-#ifndef R16_BITS
-#define R16_BITS 4
-#endif
-#if defined(R16_SIGNED) && !defined(R16_VALUES)
-    const __global uint *codes = (const __global uint *)(p + R16_CODES) + part * 128;
-#pragma unroll
-    for (int q = 0; q < 8; q++) {
-        quad[q] = vload16(q, codes);
-#ifdef VNNI
-        quad[q] ^= 0x80808080u;
-#endif
-    }
-#else
-    const __global uint *codes = (const __global uint *)(p + R16_CODES) + part * (16 * R16_BITS);
-#if R16_BITS == 2
-#pragma unroll
-    for (int q = 0; q < 8; q++) quad[q] = vload16(q / 4, codes) >> (uint)(q % 4 * 2) & 0x03030303u;
-#elif R16_BITS == 3
-    const uint16 a = vload16(0, codes), b = vload16(1, codes), c = vload16(2, codes);
-    quad[0] = a & 0x07070707u;
-    quad[1] = b & 0x07070707u;
-    quad[2] = c & 0x07070707u;
-    quad[3] = a >> 3 & 0x07070707u;
-    quad[4] = b >> 3 & 0x07070707u;
-    quad[5] = c >> 3 & 0x07070707u;
-    quad[6] = (a >> 6 & 0x03030303u) | (c >> 4 & 0x04040404u);
-    quad[7] = (b >> 6 & 0x03030303u) | (c >> 5 & 0x04040404u);
-#elif R16_BITS == 4
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-        const uint16 both = vload16(j, codes);
-        quad[j] = both & 0x0f0f0f0fu;
-        quad[j + 4] = both >> 4 & 0x0f0f0f0fu;
-    }
-#elif R16_BITS == 6
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        const uint16 a = vload16(3 * h, codes), b = vload16(3 * h + 1, codes), c = vload16(3 * h + 2, codes);
-        quad[4 * h] = a & 0x3f3f3f3fu;
-        quad[4 * h + 1] = b & 0x3f3f3f3fu;
-        quad[4 * h + 2] = c & 0x3f3f3f3fu;
-        quad[4 * h + 3] = (a >> 6 & 0x03030303u) | (b >> 4 & 0x0c0c0c0cu) | (c >> 2 & 0x30303030u);
-    }
-#endif
-#endif
-#ifdef R16_VALUES
-#pragma unroll
-    for (int q = 0; q < 8; q++) quad[q] = look_up(quad[q]);
-#endif
-#ifdef R16_FIFTHS
-    const uint16 fifths = vload16(part, (const __global uint *)(p + R16_FIFTHS));
-#pragma unroll
-    for (int q = 0; q < 8; q++) quad[q] |= (q < 4 ? fifths << (uint)(4 - q) : fifths >> (uint)(q - 4)) & 0x10101010u;
-#endif
-}
-
-INLINE float16 load_halves(const __global uchar *p) { return vload_half16(0, (const __global half *)p); }
-INLINE float16 to_floats_of_bytes(uchar16 bytes) { return convert_float16(convert_int16(bytes)); }
-
-/* Two numbers of 6 bits of each row (runtime/types/k_quant.h). */
-INLINE void load_pair(const __global uchar *p, float16 *first, float16 *second) {
-    const uchar16 bytes = vload16(0, p);
-    const uchar8 upper = vload8(2, p);
-    *first = to_floats_of_bytes(bytes & (uchar16)63);
-    *second =
-        to_floats_of_bytes(bytes >> (uchar16)6 | ((uchar16)(upper << (uchar8)2, upper >> (uchar8)2) & (uchar16)60));
-}
-
-/* Its scales and offsets. */
-INLINE void unpack_scales(const __global uchar *p, int part, float16 *scale, float16 *offset) {
-#ifdef R16_OWN_SCALE
-    const float16 d = r16_scale(p, part);
-#else
-    const float16 d = load_halves(p);
-#endif
-#ifdef R16_MINIMUM
-    const float16 minimum = -load_halves(p + R16_MINIMUM);
-#endif
-#if defined(R16_PAIRS)
-    load_pair(p + R16_PAIRS + 24 * part, scale, offset);
-#elif defined(R16_SCALE_PAIRS)
-    load_pair(p + R16_SCALE_PAIRS + 24 * part, scale, scale + 1);
-#endif
-#pragma unroll
-    for (int h = 0; h < HALVES; h++) {
-#if defined(R16_SCALES)
-        scale[h] = convert_float16(vload16(HALVES * part + h, (const __global char *)(p + R16_SCALES)));
-#elif defined(R16_NIBBLE_PAIRS)
-        const uchar16 pairs = vload16(HALVES * part + h, p + R16_NIBBLE_PAIRS);
-        scale[h] = to_floats_of_bytes(pairs & (uchar16)15);
-        offset[h] = to_floats_of_bytes(pairs >> (uchar16)4);
-#elif defined(R16_SCALE_PAIRS)
-        scale[h] -= 32.0f;
-#elif !defined(R16_PAIRS)
-        scale[h] = 1.0f;
-#endif
-        scale[h] *= d;
-#if defined(R16_MINIMUM)
-        offset[h] *= minimum;
-#elif defined(R16_OFFSETS)
-        offset[h] = load_halves(p + R16_OFFSETS);
-#elif defined(R16_ZERO)
-        offset[h] = scale[h] * -(float)R16_ZERO;
-#endif
-    }
-}
-
 INLINE void unpack(const __global uchar *p, int part, struct block *block) {
     unpack_codes(p, part, block->quad);
+#ifdef R16_VALUES
+#pragma unroll
+    for (int q = 0; q < 8; q++) block->quad[q] = look_up(block->quad[q]);
+#endif
     unpack_scales(p, part, block->scale, block->offset);
 }
 
@@ -334,25 +202,6 @@ INLINE float16 add_unit(const struct block *block, const sums16 *dot, struct x_u
     sum = block->offset[HALVES - 1] * x.sum + sum;
 #endif
     return sum;
-}
-
-/* ---- from and to the output: 16 columns, fewer at its end ---- */
-
-INLINE float16 load_some(const __global float *from, int n) {
-    if (n >= GROUP) return vload16(0, from);
-    float values[GROUP] = {0};
-    for (int i = 0; i < n; i++) values[i] = from[i];
-    return vload16(0, values);
-}
-
-INLINE void store_some(float16 v, __global float *to, int n) {
-    if (n >= GROUP) {
-        vstore16(v, 0, to);
-        return;
-    }
-    float values[GROUP];
-    vstore16(v, 0, values);
-    for (int i = 0; i < n; i++) to[i] = values[i];
 }
 
 /* ---- few rows ---- */

@@ -283,12 +283,31 @@ LAUNCH(gemm_r16, "matmul_gemm_r16", gemm_r16_grid)
 
 #define R16(kind, isa, hides, tasks, whom)                                                                             \
     ALL(kind##_r16_##isa, kind##_r16, .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits,   \
-        .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables,           \
-        .grid_tunables = 1u << (tasks), .hides_second_plane = hides)
+        .second_header = "common/r16.clh", .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16,                 \
+        .tunables = kind##_r16_##isa##_tunables, .grid_tunables = 1u << (tasks), .hides_second_plane = hides)
 R16(gemv, vnni, true, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, decode")
 R16(gemv, avx2, false, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, decode")
 R16(gemm, vnni, true, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, prefill")
 R16(gemm, avx2, false, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, prefill")
+
+/* ---- gemv_vec_r16: the same layout, without __asm__ ---- */
+
+static const struct ci_tunable gemv_vec_r16_tunables[] = {{"STREAMS", 2, {1, 2, 4}}, {"TASKS", 1, {1, 2, 4, 8}}, {0}};
+
+/* Types that look their numbers up have no portable way to do so for 16 rows at once. */
+static bool looks_up(const struct ci_type *type) {
+    return type == &ci_type_iq4_nl || type == &ci_type_iq4_xs || type == &ci_type_mxfp4;
+}
+
+static bool gemv_vec_r16_fits(const struct ci_caps *caps, const struct ci_call *call) {
+    const struct ci_type *type = call->in[CI_MATMUL_W0].type;
+    return ci_is_cpu(caps->device) && has_whole_groups(call) && !is_rounded(call) && is_few(call, 2) &&
+           type->quantised && !looks_up(type);
+}
+
+ALL(gemv_vec_r16, gemv_r16, .name = "gemv_vec_r16", .for_whom = "CPU devices, decode, activations in floats",
+    .fits = gemv_vec_r16_fits, .second_header = "common/r16.clh", .source = "matmul_gemv_vec_r16.cl",
+    .weight_layout = &ci_layout_r16, .tunables = gemv_vec_r16_tunables, .grid_tunables = 1u << R16_GEMV_TASKS)
 
 /* ---- gemv_dot, gemv_dot_subgroup, gemm_dot: four bytes at a time ----
  *
