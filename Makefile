@@ -388,6 +388,7 @@ check-server: ## thousands of requests of mixed kinds, hundreds of idle connecti
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 tests/server/long_serve.py
 	@$(MAKE) $(AGAIN) CONFIG=$(CONFIG) $(BUILD)/clinfer-probe $(BUILD)/tests/fault/fake_layer.so
 	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 tests/server/long_hang.py
+	@CLINFER_TEST_BINARY=$(abspath $(BUILD)/clinfer) python3 tests/server/long_aside.py
 
 check-balancers: ## two servers behind HAProxy and nginx (apt install haproxy nginx), killed in the middle; what became of each request
 	@scripts/setup.sh check

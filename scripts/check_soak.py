@@ -9,8 +9,9 @@ caches and pools of threads have filled. Memory is judged three times, each with
 then against all later times that this is done; and as the clients left it, 500 requests after the model was opened
 again against 10,000 requests, between which it stays open. Beyond those what the clients left is told, not judged:
 where a fault made another kernel take the place of one, which nobody has compiled before, the server's process compiles
-it, and PoCL then keeps 10 to 100 MiB of LLVM for its context until that is closed. What an engine itself may gather
-in its life is seen without faults, before.
+it here, and PoCL then keeps 10 to 100 MiB of LLVM for its context until that is closed: a process beside it, which
+otherwise does that, would have the faults as well. All that runs without such a fault is built before, by that process.
+What an engine itself may gather in its life is seen then, too.
 
 The slowest requests are told, with what the server said meanwhile; --keep leaves its log, each line with its second,
 and that of its requests."""
@@ -292,6 +293,14 @@ def usage(server):
             "cache": cache}
 
 
+def wait_for_builders(server):
+    """Until processes that build kernels have ended."""
+    def ended():
+        tasks = f"/proc/{server.process.pid}/task"
+        return not any(open(f"{tasks}/{task}/children", encoding="utf-8").read() for task in os.listdir(tasks))
+    wait_until(ended, 300)
+
+
 def is_settled(server):
     """Nothing is under way, and the device is there again."""
     now = metrics(server)
@@ -432,16 +441,18 @@ def main():
         os.makedirs(options.keep, exist_ok=True)
     layer = os.path.join(os.path.dirname(serving.TOOL), "tests/fault/fake_layer.so")
     # Drivers and compilers are tried in processes of their own first, where the faults would strike as well.
-    environment = {"OPENCL_LAYERS": layer, "FAKE_LAYER": options.faults.format(seed=options.seed),
-                   "CLINFER_RETRY_SECONDS": "0.5", "CLINFER_PROBE": "",
-                   "XDG_CACHE_HOME": os.path.realpath(os.path.join(os.path.dirname(serving.TOOL), "../soak-cache"))}
-    serving.START_SECONDS = 300
+    calm = {"CLINFER_RETRY_SECONDS": "0.5",
+            "XDG_CACHE_HOME": os.path.realpath(os.path.join(os.path.dirname(serving.TOOL), "../soak-cache"))}
+    environment = {**calm, "OPENCL_LAYERS": layer, "FAKE_LAYER": options.faults.format(seed=options.seed),
+                   "CLINFER_PROBE": ""}
+    serving.START_SECONDS, serving.END_SECONDS = 300, 60
     flags = ["-m", options.model, "--device", "auto", "--metrics", "--slots", "--max-body", "2", "--queue", "64",
              "--allow-model-changes"]
     # Building and checking kernels takes a minute where nobody has done it: once, and without faults.
-    with serving.Serve(*flags, environment={**environment, "FAKE_LAYER": ""}) as server:
+    with serving.Serve(*flags, environment=calm) as server:
         soak = Soak(server, options.seed + 1000)
         soak.run(WARMING, 300, options.clients)
+        wait_for_builders(server)
         before = settle(server)["memory"]
         soak.run(options.requests, max(5, options.seconds / 20), options.clients)
         gathered = (settle(server)["memory"] - before) / MEBIBYTE

@@ -18,6 +18,7 @@
 #include "cli/config.h"
 #include "cli/serve_flags.h"
 #include "cli/serve_models.h"
+#include "engine/aside.h"
 #include "server/notify.h"
 #include "server/pool.h"
 
@@ -245,6 +246,7 @@ static int serve(struct serving *serving) {
 
 static int run(struct serving *serving) {
     ci_memory_for_long();
+    ci_aside_allow();
     sigset_t set = handled_signals();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     enum clinfer_status status = ci_serve_flags_read(&serving->flags, &serving->options);

@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "base/stop.h"
 #include "device/kernels.h"
+#include "engine/aside.h"
 #include "engine/engine_private.h"
 #include "engine/warm.h"
 #include "graph/plan.h"
@@ -251,7 +252,7 @@ static bool give_tokens(struct clinfer_session *session) {
 void ci_engine_make_chain(struct clinfer_engine *engine, uint64_t steps) {
     struct clinfer_session_options options;
     clinfer_session *session = NULL;
-    if (!ci_warm_is_allowed()) return;
+    if (!ci_warm_is_allowed() || ci_aside_builds(engine)) return;
     pthread_mutex_lock(&engine->lock);
     bool now = is_time(engine, steps);
     pthread_mutex_unlock(&engine->lock);

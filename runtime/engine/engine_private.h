@@ -47,6 +47,7 @@ struct ci_bucket {
     struct ci_plan *plan;
     struct ci_run run;
     int steps; /* of this plan, counted up to CI_CHAIN_STEP */
+    uint64_t stamp; /* of its programs, see aside.h; 0: not known, or nobody asked */
 };
 
 /* What one session contributes to a step. */
@@ -144,7 +145,8 @@ struct clinfer_engine {
     struct ci_threads *threads;
     struct ci_trace *trace; /* NULL: nothing is recorded */
     struct ci_engine_record *record;
-    struct ci_warm *warm; /* while it is opened: who helps with its kernels, or NULL */
+    struct ci_warm *warm;   /* while it is opened: who helps with its kernels, or NULL */
+    struct ci_aside *aside; /* who builds its programs, or NULL */
     struct ci_store store;
     struct ci_bucket buckets[CI_BUCKETS];
     int bucket_count;

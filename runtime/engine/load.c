@@ -16,6 +16,7 @@
 #include "base/stages.h"
 #include "base/status.h"
 #include "base/watch.h"
+#include "engine/aside.h"
 #include "engine/engine_private.h"
 #include "engine/read.h"
 #include "engine/verify.h"
@@ -180,7 +181,8 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     if (status == CLINFER_OK) status = ci_engine_take_context(engine, options->context);
     if (status == CLINFER_OK) {
         *of_device = devices->count > 0;
-        if (depth == CI_ENGINE_PROVEN) ci_warm_begin(engine, devices);
+        if (depth == CI_ENGINE_PROVEN) ci_aside_begin(engine, devices);
+        if (depth == CI_ENGINE_PROVEN && !engine->aside) ci_warm_begin(engine, devices);
         status = open_devices(engine, devices);
     }
     ci_stages_end(&stages, "devices");
@@ -325,9 +327,10 @@ void clinfer_engine_close(clinfer_engine *engine) {
     for (int i = 0; i < engine->device_count; i++) {
         /* A step that nobody waits for any more may still read weights that lie in our memory. */
         bool finished = ci_device_finish(engine->devices[i]) == CLINFER_OK;
-        if (finished) ci_device_save_programs(engine->devices[i]);
+        if (finished && !ci_aside_builds(engine)) ci_device_save_programs(engine->devices[i]);
         lost = lost || !finished;
     }
+    ci_aside_end(engine);
     if (lost) ci_store_abandon_host_memory(&engine->store);
     for (int i = 0; i < engine->bucket_count; i++) ci_plan_destroy(engine->buckets[i].plan);
     ci_prefix_drop_all(engine);

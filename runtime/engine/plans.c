@@ -11,6 +11,7 @@
 #include "base/names.h"
 #include "base/status.h"
 #include "base/watch.h"
+#include "engine/aside.h"
 #include "engine/engine_private.h"
 #include "engine/warm.h"
 #include "ops/clblast.h"
@@ -99,6 +100,7 @@ enum clinfer_status ci_engine_bucket(struct clinfer_engine *engine, int64_t rows
     *found = bucket;
     if (bucket->plan) return CLINFER_OK;
     ci_watch_begin(CI_WATCH_BUILD, 0);
+    ci_aside_wait(engine, bucket);
     double begun = ci_now();
     struct ci_graph graph;
     enum clinfer_status status = ci_engine_graph(engine, bucket, &graph);
@@ -132,6 +134,7 @@ static enum clinfer_status make_decode_plan(struct clinfer_engine *engine) {
 }
 
 enum clinfer_status ci_engine_rebuild(struct clinfer_engine *engine, bool keep_caches) {
+    ci_aside_give_up(engine);
     for (int i = 0; i < engine->bucket_count; i++) {
         struct ci_plan *plan = engine->buckets[i].plan;
         if (!plan) continue;

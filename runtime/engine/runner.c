@@ -390,6 +390,7 @@ static void serve(struct ci_runner *runner) {
             break;
         } else {
             rest(runner, &tidy);
+            computed = ci_engine_is_built_aside(runner->engine); /* looked after once a second */
         }
     }
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/require.h"
 #include "base/stop.h"
+#include "engine/aside.h"
 #include "engine/engine_private.h"
 #include "trace/probes.h"
 
@@ -374,6 +375,12 @@ static void save_programs_when_idle(struct clinfer_engine *engine) {
 /* Guests come in between two. */
 bool ci_engine_save_programs(clinfer_engine *engine) {
     bool saved = true;
+    if (ci_aside_builds(engine)) {
+        if (ci_engine_lead(engine) != CLINFER_OK) return true;
+        ci_aside_go_on(engine);
+        ci_engine_stop_leading(engine);
+        return true;
+    }
     ci_engine_make_chain(engine, CI_CHAIN_STEPS);
     while (saved && !ci_stop_is_asked()) {
         if (ci_engine_lead(engine) != CLINFER_OK) return true;

@@ -61,4 +61,7 @@ size_t ci_session_computed(clinfer_session *session);
  * end (base/stop.h). */
 bool ci_engine_save_programs(clinfer_engine *engine);
 
+/* Whether another process does so right now, which ci_engine_save_programs() looks after. */
+bool ci_engine_is_built_aside(const clinfer_engine *engine);
+
 #endif

@@ -59,17 +59,21 @@ struct work {
     struct item items[MOST_ITEMS]; /* in the same order in all processes */
 };
 
+enum clinfer_status ci_warm_key(const struct clinfer_engine *engine, const struct ci_node *node,
+                                const struct ci_choice *choice, struct ci_call *call, uint64_t *key) {
+    ci_node_call(node, call);
+    for (int i = 0; i < node->op->inputs; i++)
+        if (call->in[i].type && (node->op->weight_inputs >> i & 1) && choice->variant->weight_layout)
+            call->in[i].layout = choice->variant->weight_layout;
+    return ci_proof_key(engine->store.places[node->place].device, choice->variant, choice->tunables, call, key);
+}
+
 static void add_item(void *user, const struct ci_node *node, const struct ci_choice *choice) {
     struct work *work = user;
-    struct ci_device *device = work->engine->store.places[node->place].device;
-    if (!choice || !device || work->count == MOST_ITEMS) return;
+    if (!choice || !work->engine->store.places[node->place].device || work->count == MOST_ITEMS) return;
     struct item *item = &work->items[work->count];
     *item = (struct item){.place = node->place, .choice = *choice};
-    ci_node_call(node, &item->call);
-    for (int i = 0; i < node->op->inputs; i++)
-        if (item->call.in[i].type && (node->op->weight_inputs >> i & 1) && choice->variant->weight_layout)
-            item->call.in[i].layout = choice->variant->weight_layout;
-    if (ci_proof_key(device, choice->variant, choice->tunables, &item->call, &item->key) != CLINFER_OK) return;
+    if (ci_warm_key(work->engine, node, choice, &item->call, &item->key) != CLINFER_OK) return;
     for (int i = 0; i < work->count; i++)
         if (work->items[i].key == item->key) return;
     work->count++;
@@ -163,6 +167,7 @@ static bool make_words(const struct clinfer_engine_options *options, int device,
     add(words, "-ctv", types[options->value_type]);
     if (options->weight_type) add(words, "--type", options->weight_type);
     if (options->tuning) add(words, "--tuning", options->tuning);
+    if (options->embeddings) words->items[words->count++] = "--vectors";
     if (options->threads > 0) add_number(words, "-t", options->threads);
     if (options->context > 0) add_number(words, "-c", options->context);
     if (options->batch > 0) add_number(words, "-b", options->batch);
@@ -185,24 +190,30 @@ static enum clinfer_status make_stamp(const struct clinfer_engine *engine, uint6
     return status;
 }
 
-static bool processes_are_forbidden(void) {
+bool ci_warm_is_forbidden(void) {
     char *program = NULL;
-    bool forbidden = getenv("OPENCL_LAYERS") || ci_probe_program(&program) != CLINFER_OK || !program;
+    bool forbidden = ci_probe_program(&program) != CLINFER_OK || !program;
     free(program);
     return forbidden;
 }
 
+bool ci_warm_start(const struct clinfer_engine_options *options, int device, int memory, int first,
+                   struct ci_child *worker) {
+    struct words words;
+    char *executable = realpath("/proc/self/exe", NULL);
+    bool made = executable && make_words(options, device, memory, &words);
+    if (made && first >= 0) add_number(&words, "--plans", first);
+    bool started = made && ci_child_start(executable, words.items, NULL, worker) == CLINFER_OK;
+    free(executable);
+    return started;
+}
+
 static void start(const struct clinfer_engine *engine, int device, struct ci_warm *warm) {
     static const char begun[] = "workers were started " CLINFER_VERSION;
-    struct words words;
     /* So that the file of proofs is there: what two processes create at the same time one of them loses. */
     ci_proof_remember(warm->device_key, ci_hash(CI_HASH_START, begun, sizeof begun));
-    char *executable = realpath("/proc/self/exe", NULL);
-    for (int i = 1; executable && i < warm->processes; i++)
-        if (!make_words(&engine->options, device, warm->memory, &words) ||
-            ci_child_start(executable, words.items, NULL, &warm->workers[i - 1]) != CLINFER_OK)
-            break;
-    free(executable);
+    for (int i = 1; i < warm->processes; i++)
+        if (!ci_warm_start(&engine->options, device, warm->memory, -1, &warm->workers[i - 1])) break;
 }
 
 static void destroy(struct ci_warm *warm) {
@@ -229,7 +240,7 @@ void ci_warm_begin(struct clinfer_engine *engine, const struct ci_engine_devices
     uint64_t stamp, key;
     int processes = ci_threads_default();
     bool wanted = allowed && processes > 1 && devices->count == 1 && !engine->options.all_logits &&
-                  !engine->options.embeddings && !processes_are_forbidden();
+                  !engine->options.embeddings && !getenv("OPENCL_LAYERS") && !ci_warm_is_forbidden();
     if (!wanted || ci_device_list(&list) != CLINFER_OK) return;
     key = devices->indices[0] < list.count ? list.caps[devices->indices[0]].key : 0;
     ci_device_list_free(&list);

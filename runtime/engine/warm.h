@@ -11,7 +11,9 @@
 
 #include <clinfer.h>
 
+#include "base/child.h"
 #include "engine/devices.h"
+#include "graph/choices.h"
 
 struct ci_warm; /* the workers of one engine that is being opened */
 
@@ -29,6 +31,18 @@ void ci_warm_finish(struct clinfer_engine *engine);
 
 /* Ends the workers of an engine that is not opened after all. */
 void ci_warm_abandon(struct clinfer_engine *engine);
+
+/* Whether no process may be started for an engine: there is no clinfer-probe, or CLINFER_PROBE forbids it. */
+bool ci_warm_is_forbidden(void);
+
+/* Starts a worker with the options that kernels depend on, on this device of the list. `first` < 0: one of those above;
+ * else the one of aside.h. */
+bool ci_warm_start(const struct clinfer_engine_options *options, int device, int memory, int first,
+                   struct ci_child *worker);
+
+/* What the proof of this choice for this node is known by; `call` is that of the node, with weights as packed. */
+enum clinfer_status ci_warm_key(const struct clinfer_engine *engine, const struct ci_node *node,
+                                const struct ci_choice *choice, struct ci_call *call, uint64_t *key);
 
 /* In a worker. `memory`: the descriptor of what all processes share. */
 enum clinfer_status ci_warm_work(const struct clinfer_engine_options *options, int memory);
