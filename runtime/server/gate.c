@@ -265,7 +265,8 @@ static bool check_host(struct ci_exchange *exchange) {
 static void allow_origin(struct ci_exchange *exchange, const char *origin) {
     ci_reply_header(exchange, "Vary", "Origin");
     ci_reply_header(exchange, "Access-Control-Allow-Origin", origin);
-    ci_reply_header(exchange, "Access-Control-Expose-Headers", "X-Clinfer-Route, Retry-After, request-id");
+    ci_reply_header(exchange, "Access-Control-Expose-Headers",
+                    "X-Clinfer-Route, X-Clinfer-Ignored, Retry-After, request-id");
 }
 
 /* What a browser asks before it asks. It carries no key and runs nothing, so it is answered in any case; a foreign page

@@ -48,12 +48,12 @@ static json_t *text_json(const char *text, size_t length) { return ci_utf8_json(
 
 /* ---- the whole ---- */
 
-/* What was asked for stands in the answer, too. */
+/* What was asked for stands in the answer, too; but for `store`, since nothing is. */
 static void echo(json_t *response, const json_t *body) {
     static const char *const members[] = {"instructions", "max_output_tokens",   "temperature", "top_p",
                                           "metadata",     "parallel_tool_calls", "tool_choice", "tools",
                                           "text",         "reasoning",           "user",        "truncation",
-                                          "store",        "service_tier"};
+                                          "service_tier"};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         json_t *found = json_object_get(body, members[i]);
         if (found && !json_is_null(found)) json_object_set(response, members[i], found);
@@ -68,9 +68,10 @@ static json_t *response_json(const struct answer *answer, const char *status) {
                              "background", 0, "error", "incomplete_details", "instructions", "max_output_tokens",
                              "model", text_json(answer->model, strlen(answer->model)), "output", answer->output,
                              "parallel_tool_calls", 1, "previous_response_id", "metadata", "store", 0);
-    json_t *more = json_pack("{s:f, s:f, s:s, s:[], s:{s:{s:s}}, s:{s:n, s:n}, s:s, s:n}", "temperature", 1.0, "top_p",
-                             1.0, "tool_choice", "auto", "tools", "text", "format", "type", "text", "reasoning",
-                             "effort", "summary", "truncation", "disabled", "usage");
+    /* temperature and top_p are the model's own where the request has none. */
+    json_t *more = json_pack("{s:n, s:n, s:s, s:[], s:{s:{s:s}}, s:{s:n, s:n}, s:s, s:n}", "temperature", "top_p",
+                             "tool_choice", "auto", "tools", "text", "format", "type", "text", "reasoning", "effort",
+                             "summary", "truncation", "disabled", "usage");
     if (json_object_update_missing(made, more) != 0) made = NULL;
     json_decref(more);
     echo(made, answer->body);

@@ -45,7 +45,7 @@ def stream(**more):
 
 
 def test_an_answer():
-    answer = SERVER.post("/v1/responses", body(metadata={"a": "b"}, instructions="be brief"))
+    answer = SERVER.post("/v1/responses", body(metadata={"a": "b"}, instructions="be brief", store=True))
     assert answer["object"] == "response" and answer["id"].startswith("resp_"), answer
     message, = answer["output"]
     assert message["id"].startswith("msg_") and message["role"] == "assistant" and message["content"][0]["type"] == "output_text"
@@ -56,6 +56,7 @@ def test_an_answer():
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] and usage["output_tokens"] > 0
     assert "cached_tokens" in usage["input_tokens_details"] and "reasoning_tokens" in usage["output_tokens_details"]
     assert answer["metadata"] == {"a": "b"} and answer["instructions"] == "be brief" and answer["tools"] == []
+    assert answer["temperature"] == 0 and answer["top_p"] is None and answer["store"] is False, answer  # nothing is kept
     assert SERVER.post("/responses", body(metadata={"a": "b"}, instructions="be brief"))["output"][0]["content"] == message["content"]
 
 
