@@ -269,6 +269,9 @@ static int tune_devices(struct tune *tune) {
             ci_flush();
         }
     }
+    for (int i = 0; i < tune->device_count; i++)
+        if (!tune->devices[i].done)
+            ci_say("not tuned, because you stopped it: %s (%s)", tune->devices[i].name, tune->devices[i].platform);
     int printed = tune->json ? ci_print_json(json_pack("{s:O}", "devices", list)) : 0;
     json_decref(list);
     if (interrupts) return ci_exit_status(CLINFER_CANCELLED);

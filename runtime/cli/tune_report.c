@@ -264,8 +264,9 @@ void ci_tune_print(const struct ci_tune_device *device, bool all) {
         ci_printf("not tuned: %s\n", device->message);
         return;
     }
-    ci_printf("%-18s %-20s %-19s %-6s %8s -> %8s %6s %13s %5s %8s  %s\n", "op", "types", "rows x k -> n", "layout",
-              "before", "after", "gain", "speed", "limit", "trials", "chosen");
+    if (result->line_count)
+        ci_printf("%-18s %-20s %-19s %-6s %8s -> %8s %6s %13s %5s %8s  %s\n", "op", "types", "rows x k -> n", "layout",
+                  "before", "after", "gain", "speed", "limit", "trials", "chosen");
     for (int i = 0; i < result->line_count; i++) {
         const struct ci_tune_line *line = &result->lines[i];
         if (all || fmax(line->decode_share, line->prefill_share) >= least_share)
@@ -281,8 +282,13 @@ void ci_tune_print(const struct ci_tune_device *device, bool all) {
               result->searched, result->problems.count, result->seconds, result->kept, result->left, result->tried,
               result->refused, result->crashed, result->skipped);
     if (result->given_back) ci_printf("; %d given back, the whole model was not faster with them", result->given_back);
-    ci_printf("\n%s%s\n", result->changed ? "written to " : "nothing has changed in ", result->path);
-    if (!result->changed && result->waiting)
+    if (result->interrupted && !result->changed)
+        ci_printf("\nstopped before anything was found, so that all is as it was\n");
+    else
+        ci_printf("\n%s%s\n", result->changed ? "written to " : "nothing has changed in ", result->path);
+    if (result->interrupted)
+        ci_printf("stopped: the next `clinfer tune` goes on from here\n");
+    else if (!result->changed && result->waiting)
         ci_printf("%d problems have not been measured here: `clinfer tune --again` measures all anew, and so does a "
                   "--budget of more than %.0f s\n",
                   result->waiting, ceil(fmax(result->profile.tune_seconds, result->seconds)));
