@@ -20,7 +20,9 @@ enum { LEAST_TOKENS = 4, MOST_TOKENS = 128, LEAST_USED = 3, PROMPTS = 8 };
  * would be kept, or surely faster. */
 enum { HOPELESS_ROUNDS = 3, WORTHLESS_ROUNDS = 5, LATE_ROUNDS = 8, CLEAR_ROUNDS = 7 };
 static const double worthless = 0.99, late_worthless = 0.985, chance = 0.01;
-enum { STEP_TOKENS = 6, STEP_ROUNDS = 5 };
+/* Answers of both lengths: what they differ by are steps that all sequences share from their first to their last, without
+ * what it costs that one after the other joins. */
+enum { FEW_STEPS = 4, MANY_STEPS = 16, STEP_ROUNDS = 3 };
 
 struct side {
     clinfer_engine *engine;
@@ -199,14 +201,15 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Seconds of a step with a row of each of `count` sessions: each decodes behind the same tokens, all at once. */
-static enum clinfer_status time_step(const struct side *side, clinfer_session *const *sessions, int count, int context,
-                                     double *seconds) {
-    const struct clinfer_request request = {
-        .tokens = side->tokens, .count = (size_t)context, .max_tokens = STEP_TOKENS};
+/* Seconds until each of `count` sessions has its answer, behind the same tokens, all at once: `most` tokens, or as many as
+ * there are in *tokens where the text ends. */
+static enum clinfer_status time_answers(const struct side *side, clinfer_session *const *sessions, int count,
+                                        int context, int most, double *seconds, int *tokens) {
+    const struct clinfer_request request = {.tokens = side->tokens, .count = (size_t)context, .max_tokens = most};
     enum clinfer_status status = CLINFER_OK;
     int submitted = 0;
-    *seconds = 0;
+    double start = ci_now();
+    *tokens = most;
     while (submitted < count && status == CLINFER_OK) {
         status = clinfer_submit(sessions[submitted], &request);
         submitted += status == CLINFER_OK;
@@ -215,9 +218,21 @@ static enum clinfer_status time_step(const struct side *side, clinfer_session *c
         struct clinfer_result result;
         enum clinfer_status ended = clinfer_wait(sessions[i], &result);
         if (status == CLINFER_OK) status = ended;
-        double tokens = (double)result.generated_tokens - 1;
-        if (ended == CLINFER_OK && tokens > 0) *seconds = fmax(*seconds, result.generate_seconds / tokens);
+        if (ended == CLINFER_OK && result.generated_tokens < (size_t)*tokens) *tokens = (int)result.generated_tokens;
     }
+    *seconds = ci_now() - start;
+    return status;
+}
+
+/* Seconds of a step with a row of each; 0: the text ends too soon. */
+static enum clinfer_status time_step(const struct side *side, clinfer_session *const *sessions, int count, int context,
+                                     double *seconds) {
+    double few = 0, many = 0;
+    int few_tokens = 0, many_tokens = 0;
+    enum clinfer_status status = time_answers(side, sessions, count, context, FEW_STEPS, &few, &few_tokens);
+    if (status == CLINFER_OK)
+        status = time_answers(side, sessions, count, context, MANY_STEPS, &many, &many_tokens);
+    *seconds = many_tokens > few_tokens ? fmax(0, many - few) / (many_tokens - few_tokens) : 0;
     return status;
 }
 

@@ -34,8 +34,8 @@ typedef char word[CI_SETTING_WORD_BYTES];
 static int thread_values(const struct ci_tuner *tuner, word *values) {
     int all = ci_threads_default(), cores = ci_threads_cores(), count = 0;
     int threads = cores < all ? cores : all - 1;
-    /* Who said how many wants so many. */
-    if (tuner->options->caps->device || tuner->options->threads != all) return 0;
+    /* Who said how many wants so many; and where others are at it fewer threads are faster, today. */
+    if (tuner->options->caps->device || tuner->options->threads != all || tuner->options->busy) return 0;
     while (threads >= 1 && count < MOST_VALUES) {
         snprintf(values[count++], sizeof *values, "%d", threads);
         threads = threads > all / 2 ? all / 2 : threads / 2;

@@ -343,6 +343,7 @@ static enum clinfer_status keep_all(struct ci_tuner *tuner) {
             if (tuner->old.models[k].fingerprint == tuner->problems->models[i].fingerprint)
                 result->models[i] = tuner->old.models[k];
     result->profile = tuner->old;
+    if (tuner->origin != CI_PROFILE_EXACT) result->profile.tune_seconds = 0; /* of another machine's tune */
     tuner->old = (struct ci_profile){0};
     return CLINFER_OK;
 }

@@ -50,6 +50,7 @@ struct ci_tune_options {
     double budget;             /* seconds in all */
     double candidate_seconds;  /* deadline of one candidate */
     int rounds;                /* of comparisons, at most 16 */
+    bool busy;                 /* other programs take processors: how many threads are best is no question now */
     bool thorough;             /* nothing is left out as hopeless; what was wrong may prove itself again */
     bool again;                /* measure what is fresh too */
     uint64_t seed;

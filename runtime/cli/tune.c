@@ -33,7 +33,7 @@ struct tune {
     const char *device, *log_path;
     long long threads;
     double budget;
-    bool quick, thorough, again, json;
+    bool quick, thorough, again, json, busy;
     struct ci_log_flags log;
     char **paths; /* of models */
     int path_count;
@@ -145,8 +145,9 @@ static enum clinfer_status choose_devices(struct tune *tune, const struct ci_dev
     tune->devices = calloc((size_t)list->count + 1, sizeof *tune->devices);
     if (!tune->devices) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the devices");
     if (!tune->device) {
-        for (int i = 0; i < list->count; i++) add_device(tune, list, i);
+        /* The CPU backend first: devices are compared with it as it will run. */
         add_device(tune, list, -1);
+        for (int i = 0; i < list->count; i++) add_device(tune, list, i);
         return CLINFER_OK;
     }
     struct ci_engine_devices picked;
@@ -203,14 +204,15 @@ static enum clinfer_status choose_models(struct tune *tune) {
 /* Of all processors: from there on other programs take time from what is measured. */
 static const double busy_share = 0.3;
 
-static void warn_of_load(void) {
+static bool warn_of_load(void) {
     double load;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    if (getloadavg(&load, 1) != 1 || processors < 1 || load <= busy_share * (double)processors) return;
+    if (getloadavg(&load, 1) != 1 || processors < 1 || load <= busy_share * (double)processors) return false;
     ci_warn(
-        "the load average is %.1f on %ld processor%s: where other programs run less is measured and found; `clinfer "
-        "tune --again` when they are through is surer",
+        "the load average is %.1f on %ld processor%s: where other programs run less is measured and found, and how many "
+        "threads are best is not asked; `clinfer tune --again` when they are through is surer",
         load, processors, processors == 1 ? "" : "s");
+    return true;
 }
 
 static void announce(const struct tune *tune) {
@@ -239,6 +241,7 @@ static void tune_device(struct tune *tune, struct ci_tune_device *device) {
                                             .rounds = tune->quick      ? QUICK_ROUNDS
                                                       : tune->thorough ? THOROUGH_ROUNDS
                                                                        : USUAL_ROUNDS,
+                                            .busy = tune->busy,
                                             .thorough = tune->thorough,
                                             .again = tune->again,
                                             .seed = 1,
@@ -299,7 +302,7 @@ static int start(struct tune *tune) {
     if (status == CLINFER_OK) {
         catch_signals();
         announce(tune);
-        warn_of_load();
+        tune->busy = warn_of_load();
         exit_status = tune_devices(tune);
     } else {
         exit_status = ci_complain(status);

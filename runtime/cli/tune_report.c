@@ -231,7 +231,13 @@ static void print_end_of(const struct ci_tune_result *result, const char *what, 
 static void print_ends(const struct ci_tune_result *result) {
     for (int i = 0; i < result->model_count; i++) {
         const struct ci_profile_model *model = &result->models[i];
-        if (!(model->decode_after > 0) || !(model->decode_before > 0) || !(model->prefill_before > 0)) continue;
+        if (!(model->decode_after > 0) || !(model->decode_before > 0) || !(model->prefill_before > 0)) {
+            if (result->problems.models[i].path && !result->interrupted)
+                ci_printf("%s: it was not run as a whole, so that what was gained is not known: a longer --budget, or a "
+                          "machine with less to do, finds out\n",
+                          model->name);
+            continue;
+        }
         ci_printf("%s: ", model->name);
         print_end_of(result, "decode", model->decode_before, model->decode_after, &result->gains[i][0]);
         ci_printf("; ");
@@ -282,8 +288,8 @@ void ci_tune_print(const struct ci_tune_device *device, bool all) {
               result->searched, result->problems.count, result->seconds, result->kept, result->left, result->tried,
               result->refused, result->crashed, result->skipped);
     if (result->given_back) ci_printf("; %d given back, the whole model was not faster with them", result->given_back);
-    if (result->interrupted && !result->changed)
-        ci_printf("\nstopped before anything was found, so that all is as it was\n");
+    if (!result->changed && !result->line_count)
+        ci_printf("\nnothing was measured to its end, so that all is as it was\n");
     else
         ci_printf("\n%s%s\n", result->changed ? "written to " : "nothing has changed in ", result->path);
     if (result->interrupted)
