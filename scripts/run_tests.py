@@ -49,7 +49,7 @@ EMULATORS = {"build/aarch64/": ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", 
 
 # The longest first: one that began last would be waited for alone.
 LONGEST = ["tests/ops/test_opencl_kernels", "tests/e2e/test_tune.py", "tests/e2e/test_doctor",
-           "build/aarch64/tests/ops/test_cpu_kernels", "tests/fault/test_ladder", "tests/model/test_model",
+           "build/aarch64/tests/ops/test_cpu_matmul", "tests/fault/test_ladder", "tests/model/test_model",
            "tests/fault/test_allocations", "tests/fault/test_probe", "tests/fault/test_opencl_matrix",
            "tests/fault/test_device_faults", "tests/e2e/test_run", "tests/model/test_sessions"]
 
