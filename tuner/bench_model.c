@@ -14,7 +14,7 @@
 /* Tokens decoded in a sample: as many as take so long, within limits; greedy text from tokens without sense may end by
  * itself, and fewer than LEAST_USED say too little. */
 static const double sample_seconds = 0.06;
-enum { LEAST_TOKENS = 4, MOST_TOKENS = 128, LEAST_USED = 3, PROMPTS = 8 };
+enum { LEAST_TOKENS = 4, MOST_TOKENS = CI_WORKER_ANSWER, LEAST_USED = 3, PROMPTS = 8 };
 
 /* From so many rounds on one looks whether more are worth their time: whether it is far from faster, not by as much as
  * would be kept, or surely faster. */

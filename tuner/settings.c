@@ -289,7 +289,7 @@ static struct ci_tune_setting *add_result(struct ci_tuner *tuner, int model, con
     result->settings = list;
     struct ci_tune_setting *added = &list[result->setting_count++];
     *added = (struct ci_tune_setting){
-        .model = model, .name = setting->name, .what = CI_TUNE_NOT_MEASURED, .reason = "no time was left"};
+        .model = model, .name = setting->name, .what = CI_TUNE_NOT_MEASURED, .reason = "no time was left: --budget"};
     snprintf(added->value, sizeof added->value, "%s", value);
     return added;
 }

@@ -108,6 +108,9 @@ static struct ci_worker_model make_run(const struct ci_tuner *tuner, int model, 
     int most = sides->context ? sides->context : MOST_CONTEXT;
     int context = row > 0 ? (int)fmin(context_share * left / row, most) : most;
     if (context < LEAST_CONTEXT) context = LEAST_CONTEXT;
+    int room = tuner->problems->models[model].context - CI_WORKER_ANSWER - 1;
+    if (room > 0 && prompt > room) prompt = room;
+    if (room > 0 && context > room) context = room;
     double decode = fmax(decode_seconds, LEAST_TOKENS * token);
     struct ci_worker_model run = {.model = tuner->problems->models[model].path,
                                   .tunings = {sides->tunings[0], sides->tunings[1]},

@@ -91,6 +91,7 @@ enum clinfer_status ci_worker_measure(struct ci_worker *worker, uint64_t bytes, 
 /* The whole model with two tunings (paths of profiles, or "none", "shipped"; NULL: "auto"), in turn (A B B A):
  * samples [rounds][2] of seconds per decoded token at `context` tokens, and of seconds for a prompt of `prompt` tokens.
  * What is built at first use is built before. */
+enum { CI_WORKER_ANSWER = 128 }; /* tokens that a sample decodes at most: the model has room for those, too */
 struct ci_worker_model {
     const char *model;
     const char *tunings[2];

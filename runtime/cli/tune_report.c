@@ -130,6 +130,17 @@ static void print_reported(const struct ci_tune_setting *setting) {
     ci_printf(" behind %d tokens\n", setting->context);
 }
 
+/* A reason that several have stands behind the last of them. */
+static bool is_news(const struct ci_tune_result *result, int index, int model, int which) {
+    const char *reason = result->settings[index].reason;
+    for (int i = index + 1; i < result->setting_count; i++) {
+        const struct ci_tune_setting *next = &result->settings[i];
+        if (next->model != model || (int)next->what != which || is_place(next)) continue;
+        return next->all.ratio > 0 || strcmp(next->reason, reason) != 0;
+    }
+    return true;
+}
+
 static void print_others(const struct ci_tune_result *result, int model, const char *what, int which) {
     int count = 0;
     for (int i = 0; i < result->setting_count; i++) {
@@ -138,7 +149,7 @@ static void print_others(const struct ci_tune_result *result, int model, const c
         ci_printf("%s%s %s", count++ ? ", " : what, setting->name, setting->value);
         if (setting->all.ratio > 0)
             ci_printf(" %.2fx", setting->all.ratio);
-        else if (setting->what == CI_TUNE_NO_BETTER)
+        else if (is_news(result, i, model, which))
             ci_printf(" (%s)", setting->reason);
     }
     if (count) ci_printf("\n");
@@ -184,7 +195,7 @@ static void print_settings(const struct ci_tune_result *result, int model) {
         if (setting->what == CI_TUNE_REPORTED) print_reported(setting);
     }
     print_others(result, model, "  not faster, and left as they are: ", CI_TUNE_NO_BETTER);
-    print_others(result, model, "  not measured, no time was left (--budget): ", CI_TUNE_NOT_MEASURED);
+    print_others(result, model, "  not measured: ", CI_TUNE_NOT_MEASURED);
     print_steps(&result->models[model].steps);
     const struct ci_profile_settings *now = &result->models[model].settings;
     if (!ci_profile_settings_say(now)) return;

@@ -194,6 +194,9 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_m
     fake.settings += model->give_up > 0;
     assert_true(model->decode_rounds >= 0 && model->prefill_rounds >= 0);
     assert_true(model->context > 0 && model->prompt > 0);
+    /* What the tiny one was made for. */
+    if (strcmp(model->model, model_path) == 0)
+        assert_true(model->context + CI_WORKER_ANSWER < 512 && model->prompt + CI_WORKER_ANSWER < 512);
     *trial = (struct ci_trial){.outcome = (enum ci_trial_outcome)fake.fail_model};
     if (fake.most_rounds && model->decode_rounds > fake.most_rounds) model->decode_rounds = fake.most_rounds;
     if (fake.most_rounds && model->prefill_rounds > fake.most_rounds) model->prefill_rounds = fake.most_rounds;
