@@ -11,6 +11,7 @@
 
 #include "base/child.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/narrow.h"
@@ -83,6 +84,12 @@ static uint64_t stamp_of_all(const struct clinfer_engine *engine) {
     return hash;
 }
 
+/* That the cache has what devices are tried with when they are opened, and when something has failed. */
+static uint64_t stamp_of_trials(void) {
+    static const char what[] = "kernels that devices are tried with " CLINFER_VERSION;
+    return ci_hash(CI_HASH_START, what, sizeof what);
+}
+
 /* ---- the child ---- */
 
 /* Rows of as many texts as the plan has logits for, in one step. */
@@ -134,7 +141,9 @@ static enum clinfer_status build(struct clinfer_engine *engine, struct ci_bucket
 /* A plan that fails when it runs is built all the same: who it is for finds out why. */
 static void build_all(struct clinfer_engine *engine, int first) {
     const uint64_t key = ci_device_caps(engine->device)->key;
-    bool all = ci_device_works(engine->device) == CLINFER_OK; /* its kernel too is what a fault needs */
+    bool all = ci_device_works(engine->device) == CLINFER_OK;
+    ci_device_save_programs(engine->device);
+    if (all) ci_proof_remember(key, stamp_of_trials());
     for (int n = -1; n < engine->bucket_count; n++) {
         struct ci_bucket *bucket = &engine->buckets[n < 0 ? first : n];
         if (n == first) continue;
@@ -171,29 +180,14 @@ static bool is_forbidden(void) {
     return ci_warm_is_forbidden() || (getenv("OPENCL_LAYERS") && !(probe && *probe));
 }
 
-void ci_aside_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
-    const struct clinfer_engine_options *options = &engine->options;
-    struct clinfer_engine_options usual;
-    struct ci_device_list list = {0};
-    clinfer_engine_options_default(&usual);
-    if (!allowed || devices->count != 1 || devices->order_count != 1 || options->all_logits || options->record ||
-        memcmp(&options->rope, &usual.rope, sizeof usual.rope) != 0 || is_forbidden() ||
-        ci_device_list(&list) != CLINFER_OK)
-        return;
-    const int index = devices->indices[0];
-    struct ci_aside *aside = NULL;
-    if (index < list.count && list.caps[index].kind == CI_DEVICE_CPU) aside = calloc(1, sizeof *aside);
-    if (aside) *aside = (struct ci_aside){.device_key = list.caps[index].key, .device = index};
-    ci_device_list_free(&list);
-    engine->aside = aside;
-}
-
 static bool is_running(const struct ci_aside *aside) { return aside->child.process != 0; }
 
 /* Whether the weights may be there once more. */
 static bool has_room(const struct clinfer_engine *engine) {
     const struct ci_host_bytes *host = &engine->predicted;
-    const uint64_t needed = host->weights + host->activations + host->cache;
+    uint64_t needed = host->weights + host->activations + host->cache;
+    for (size_t i = 0; !host->weights && i < ci_gguf_file_count(engine->gguf); i++) /* not predicted yet */
+        needed += ci_gguf_file_at(engine->gguf, i)->size;
     const uint64_t free_bytes = ci_proc_bytes("/proc/meminfo", "MemAvailable:");
     const int times = engine->buckets[0].plan ? 1 : 2;
     return free_bytes > (uint64_t)times * needed + spare;
@@ -229,11 +223,9 @@ static unsigned long long work_of(const struct ci_aside *aside) {
     return user + system;
 }
 
-void ci_aside_wait(struct clinfer_engine *engine, struct ci_bucket *bucket) {
+static void wait_for(struct clinfer_engine *engine, const struct ci_bucket *bucket, uint64_t stamp) {
     struct ci_aside *aside = engine->aside;
-    if (!engine->device || (!aside && !working)) return;
-    bucket->stamp = stamp_of(engine, bucket);
-    if (!aside || aside->failed || !bucket->stamp || ci_proof_is_known(aside->device_key, bucket->stamp)) return;
+    if (aside->failed || !stamp || ci_proof_is_known(aside->device_key, stamp)) return;
     const double begun = ci_now();
     if (!is_running(aside)) start(engine, bucket);
     for (unsigned long long work = 0, now; is_running(aside); work = now) {
@@ -241,15 +233,39 @@ void ci_aside_wait(struct clinfer_engine *engine, struct ci_bucket *bucket) {
         if (now != work) ci_watch_begin(CI_WATCH_BUILD, 0);
         const bool ended = ci_child_ended(&aside->child, slice);
         ci_proof_forget_file(aside->device_key);
-        if (ci_proof_is_known(aside->device_key, bucket->stamp)) break;
+        if (ci_proof_is_known(aside->device_key, stamp)) break;
         if (ended || ci_now() - begun > patience) {
             reap(aside);
             /* It has built all it could. */
-            if (!aside->failed) ci_proof_remember(aside->device_key, bucket->stamp);
+            if (!aside->failed) ci_proof_remember(aside->device_key, stamp);
         }
     }
     ci_log(CLINFER_LOG_DEBUG, "kernels: %.0f ms until another process had built them%s", (ci_now() - begun) * 1e3,
            aside->failed ? ", in vain" : "");
+}
+
+void ci_aside_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
+    const struct clinfer_engine_options *options = &engine->options;
+    struct clinfer_engine_options usual;
+    struct ci_device_list list = {0};
+    clinfer_engine_options_default(&usual);
+    if (!allowed || devices->count != 1 || devices->order_count != 1 || options->all_logits || options->record ||
+        memcmp(&options->rope, &usual.rope, sizeof usual.rope) != 0 || is_forbidden() ||
+        ci_device_list(&list) != CLINFER_OK)
+        return;
+    const int index = devices->indices[0];
+    struct ci_aside *aside = NULL;
+    if (index < list.count && list.caps[index].kind == CI_DEVICE_CPU) aside = calloc(1, sizeof *aside);
+    if (aside) *aside = (struct ci_aside){.device_key = list.caps[index].key, .device = index};
+    ci_device_list_free(&list);
+    engine->aside = aside;
+    if (aside) wait_for(engine, &engine->buckets[0], stamp_of_trials());
+}
+
+void ci_aside_wait(struct clinfer_engine *engine, struct ci_bucket *bucket) {
+    if (!engine->device || (!engine->aside && !working)) return;
+    bucket->stamp = stamp_of(engine, bucket);
+    if (engine->aside) wait_for(engine, bucket, bucket->stamp);
 }
 
 /* Of all plans that were not made here. */

@@ -23,7 +23,8 @@ struct ci_aside; /* of one engine */
 /* Called by `clinfer serve` once, before any engine. */
 void ci_aside_allow(void);
 
-/* While an engine is being opened: engine->aside, or NULL. Then there are no workers (warm.h): the child has them. */
+/* While an engine is being opened, before its devices are: engine->aside, or NULL. Then there are no workers (warm.h):
+ * the child has them. */
 void ci_aside_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices);
 
 /* Before the plan of this bucket is made: returns when its programs are in the cache, or nobody but this process is

@@ -18,7 +18,7 @@ LINKER = """#!/bin/sh
 echo $PPID >>{log}
 exec {ld} "$@"
 """
-SECONDS = 240  # for a child, on a machine that has other things to do
+SECONDS = 480  # for a child, on a machine that has other things to do
 
 
 class Compilers:
