@@ -85,14 +85,18 @@ INLINE void gemm_rows(const __global float *x, const struct rows *set, int cols,
                 float4 sum = tile[r];
                 if (from == 0) sum += biases;
                 if (left == TILE) {
-                    if (addend && from == 0) sum += vload4(0, addend + at);
+#ifdef HAS_ADDEND
+                    if (from == 0) sum += vload4(0, addend + at);
+#endif
                     if (from > 0) sum += vload4(0, out + at);
                     vstore4(sum, 0, out + at);
                 } else {
                     float values[TILE];
                     vstore4(sum, 0, values);
                     for (int i = 0; i < left; i++) {
-                        if (addend && from == 0) values[i] += addend[at + i];
+#ifdef HAS_ADDEND
+                        if (from == 0) values[i] += addend[at + i];
+#endif
                         out[at + i] = from > 0 ? out[at + i] + values[i] : values[i];
                     }
                 }
@@ -114,7 +118,7 @@ __kernel void matmul_gemm_vec(MATMUL_ARGUMENTS, TENSOR(scratch)) {
         MATMUL_PART(p);
         const int tiles = BLOCKS(count, TILE);
         for (int tile = max(first, 0); tile < min(last, tiles); tile++)
-            gemm_rows(values, &set, cols, w, tile * TILE, count, bias, has_bias, MATMUL_ADDEND(start),
+            gemm_rows(values, &set, cols, w, tile * TILE, count, bias, has_bias, MATMUL_ADDEND + start,
                       DATA(float, out) + start);
         first -= tiles;
         last -= tiles;

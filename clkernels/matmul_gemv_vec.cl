@@ -108,7 +108,9 @@ INLINE void gemv_part(struct x_row x, const __global uchar *w, int cols, int fir
             float sum = sum_float16(sums[s]);
 #endif
             if (has_bias) sum += bias[n];
-            if (addend) sum += addend[n];
+#ifdef HAS_ADDEND
+            sum += addend[n];
+#endif
             out[n] = sum;
         }
     }
@@ -126,7 +128,7 @@ __kernel void matmul_gemv_vec(MATMUL_ARGUMENTS) {
             before += count;
             if (part_first < part_last)
                 gemv_part(x_row_at(x_buffer + x_offset, &set, 0), w, cols, part_first, part_last, bias, has_bias,
-                          MATMUL_ADDEND(at), DATA(float, out) + at);
+                          MATMUL_ADDEND + at, DATA(float, out) + at);
         }
     }
 }

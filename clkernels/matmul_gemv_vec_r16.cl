@@ -75,7 +75,9 @@ INLINE void gemv_part(const __global float *x, const __global uchar *w, int cols
             const int n = group[s] * GROUP;
             if (first + s * run + i >= last) continue;
             if (has_bias) sums[s] += load_some(bias + n, count - n);
-            if (addend) sums[s] += load_some(addend + n, count - n);
+#ifdef HAS_ADDEND
+            sums[s] += load_some(addend + n, count - n);
+#endif
             store_some(sums[s], out + n, count - n);
         }
     }
@@ -94,7 +96,7 @@ __kernel void matmul_gemv_r16(MATMUL_ARGUMENTS) {
             before += groups;
             if (part_first < part_last)
                 gemv_part((const __global float *)x_row_at(x_buffer + x_offset, &set, 0).data, w, cols, part_first,
-                          part_last, count, bias, has_bias, MATMUL_ADDEND(at), DATA(float, out) + at);
+                          part_last, count, bias, has_bias, MATMUL_ADDEND + at, DATA(float, out) + at);
         }
     }
 }

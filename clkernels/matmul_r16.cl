@@ -256,7 +256,9 @@ INLINE void gemv_part(struct x_row x, const __global uchar *w, int cols, int fir
             const int n = group[s] * GROUP;
             if (first + s * run + i >= last) continue;
             if (has_bias) sums[s] += load_some(bias + n, count - n);
-            if (addend) sums[s] += load_some(addend + n, count - n);
+#ifdef HAS_ADDEND
+            sums[s] += load_some(addend + n, count - n);
+#endif
             store_some(sums[s], out + n, count - n);
         }
     }
@@ -275,7 +277,7 @@ __kernel void matmul_gemv_r16(MATMUL_ARGUMENTS) {
             before += groups;
             if (part_first < part_last)
                 gemv_part(x_row_at(x_buffer + x_offset, &set, 0), w, cols, part_first, part_last, count, bias, has_bias,
-                          MATMUL_ADDEND(at), DATA(float, out) + at);
+                          MATMUL_ADDEND + at, DATA(float, out) + at);
         }
     }
 }
@@ -366,7 +368,9 @@ INLINE void gemm_group(const __global uchar *x, const struct rows *set, int begi
                 sums[r] += load_some(out + at, count - n);
             } else {
                 if (has_bias) sums[r] += load_some(bias + n, count - n);
-                if (addend) sums[r] += load_some(addend + at, count - n);
+#ifdef HAS_ADDEND
+                sums[r] += load_some(addend + at, count - n);
+#endif
             }
             store_some(sums[r], out + at, count - n);
         }
@@ -386,7 +390,7 @@ __kernel void matmul_gemm_r16(MATMUL_ARGUMENTS) {
                 for (int group = begin; group < end; group++)
                     gemm_group(x_buffer + x_offset, &set, row, min(row + MOST_ROWS, set.count), cols, w, group,
                                group + 1 < end ? group + 1 : begin, unit, min(piece, cols / 32 - unit), count, bias,
-                               has_bias, MATMUL_ADDEND(start), DATA(float, out) + start);
+                               has_bias, MATMUL_ADDEND + start, DATA(float, out) + start);
         first -= groups;
         last -= groups;
     }

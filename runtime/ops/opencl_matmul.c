@@ -9,7 +9,7 @@
 /* MATMUL_ARGUMENTS of clkernels/common/matmul.clh. */
 #define MATMUL_ARGUMENTS                                                                                               \
     IN(0), IN(1), IN(2), IN(3), IN(4), IN(5), IN(6), IN(7), OUT(0), IN_ROWS(0), IN_COLS(0), IN_ROWS(1), IN_ROWS(2),    \
-        IN_ROWS(3), IN_ROWS(CI_MATMUL_ADDEND)
+        IN_ROWS(3)
 
 /* The same of matmul_experts. */
 #define EXPERTS_ARGUMENTS                                                                                              \
@@ -35,11 +35,10 @@ static const struct ci_bind experts_arguments_scratch[] = {EXPERTS_ARGUMENTS, SC
                                                                  .launch_count = sizeof launched / sizeof *launched,   \
                                                                  __VA_ARGS__};
 
-/* matmul and matmul_add are the same but for the last input, and the same programs: building them is what a first start
- * waits for. */
+/* matmul and matmul_add are the same but for the last input. */
 #define BOTH(place, symbol, launched, ...)                                                                             \
-    VARIANT(matmul, symbol, place, launched, .untold_inputs = 1u << CI_MATMUL_ADDEND, __VA_ARGS__)                     \
-    VARIANT(matmul_add, symbol, place, launched, .untold_inputs = 1u << CI_MATMUL_ADDEND, __VA_ARGS__)
+    VARIANT(matmul, symbol, place, launched, __VA_ARGS__)                                                              \
+    VARIANT(matmul_add, symbol, place, launched, __VA_ARGS__)
 
 /* And matmul_experts, whose kernels take other arguments (clkernels/common/matmul.clh). */
 #define ALL(symbol, launched, ...)                                                                                     \
