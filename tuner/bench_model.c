@@ -20,8 +20,8 @@ enum { LEAST_TOKENS = 4, MOST_TOKENS = CI_WORKER_ANSWER, LEAST_USED = 3, PROMPTS
  * would be kept, or surely faster. */
 enum { HOPELESS_ROUNDS = 3, WORTHLESS_ROUNDS = 5, LATE_ROUNDS = 8, CLEAR_ROUNDS = 7 };
 static const double worthless = 0.99, late_worthless = 0.985, chance = 0.01;
-/* Answers of both lengths: what they differ by are steps that all sequences share from their first to their last, without
- * what it costs that one after the other joins. */
+/* Answers of both lengths: what they differ by are steps that all sequences share from their first to their last,
+ * without what it costs that one after the other joins. */
 enum { FEW_STEPS = 4, MANY_STEPS = 16, STEP_ROUNDS = 3 };
 
 struct side {
@@ -201,8 +201,8 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Seconds until each of `count` sessions has its answer, behind the same tokens, all at once: `most` tokens, or as many as
- * there are in *tokens where the text ends. */
+/* Seconds until each of `count` sessions has its answer, behind the same tokens, all at once: `most` tokens, or as many
+ * as there are in *tokens where the text ends. */
 static enum clinfer_status time_answers(const struct side *side, clinfer_session *const *sessions, int count,
                                         int context, int most, double *seconds, int *tokens) {
     const struct clinfer_request request = {.tokens = side->tokens, .count = (size_t)context, .max_tokens = most};
@@ -230,8 +230,7 @@ static enum clinfer_status time_step(const struct side *side, clinfer_session *c
     double few = 0, many = 0;
     int few_tokens = 0, many_tokens = 0;
     enum clinfer_status status = time_answers(side, sessions, count, context, FEW_STEPS, &few, &few_tokens);
-    if (status == CLINFER_OK)
-        status = time_answers(side, sessions, count, context, MANY_STEPS, &many, &many_tokens);
+    if (status == CLINFER_OK) status = time_answers(side, sessions, count, context, MANY_STEPS, &many, &many_tokens);
     *seconds = many_tokens > few_tokens ? fmax(0, many - few) / (many_tokens - few_tokens) : 0;
     return status;
 }

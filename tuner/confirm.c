@@ -67,7 +67,8 @@ static enum clinfer_status pin_before(const struct ci_tuner *tuner, int problem,
     return found || status != CLINFER_OK ? status : pin_default(tuner, problem, profile);
 }
 
-/* What was taken over from elsewhere and is of another kernel: no run would believe it, and each tune would look again. */
+/* What was taken over from elsewhere and is of another kernel: no run would believe it, and each tune would look again.
+ */
 static void remove_stale(const struct ci_tuner *tuner, int problem, struct ci_profile *profile) {
     int kept = 0;
     for (int i = 0; i < profile->entry_count; i++) {

@@ -21,7 +21,8 @@ static int by_magnitude(const void *a, const void *b) {
 }
 
 /* Wilcoxon's signed-rank test, exact: of the 2^n ways in which the differences, by rank, could have had their signs so
- * many give no more weight to "slower". One pair in eight that was disturbed a little counts less than with signs alone. */
+ * many give no more weight to "slower". One pair in eight that was disturbed a little counts less than with signs
+ * alone. */
 bool ci_pairs_are_surely_less(const double *pairs, int rounds, double chance) {
     enum { MOST_SUM = CI_PAIRS_MOST * (CI_PAIRS_MOST + 1) / 2 };
     double logs[CI_PAIRS_MOST], tail = 0;

@@ -193,9 +193,10 @@ static enum clinfer_status add_model(struct ci_problems *problems, const struct 
                                      const char *name, const char *path) {
     int count = problems->count, uses = problems->use_count;
     int64_t cache_rows = (int64_t)CACHE_PAGES * CI_PAGE_ROWS;
-    struct ci_tune_model added = {
-        .path = path, .fingerprint = ci_model_fingerprint(model), .weight_bytes = ci_model_token_bytes(model),
-        .context = model->hyper.trained_context};
+    struct ci_tune_model added = {.path = path,
+                                  .fingerprint = ci_model_fingerprint(model),
+                                  .weight_bytes = ci_model_token_bytes(model),
+                                  .context = model->hyper.trained_context};
     uint64_t cycle_bytes = added.weight_bytes < most_cycle_bytes ? added.weight_bytes : most_cycle_bytes;
     snprintf(added.name, sizeof added.name, "%s", name);
     enum clinfer_status status = CLINFER_OK;

@@ -216,7 +216,7 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
                              .context = setting->kind == A_CACHE_TYPE ? DEEP_CONTEXT : CONTEXT,
                              .prompt = setting->runs == PROMPT ? PROMPT_TOKENS : SHORT_PROMPT,
                              .give_up = setting->reported ? far_behind : hopeless,
-                             .rounds = setting->reported           ? TOLD_ROUNDS
+                             .rounds = setting->reported          ? TOLD_ROUNDS
                                        : setting->kind == A_PLACE ? PLACE_ROUNDS
                                                                   : MOST_ROUNDS,
                              .no_decode = !(setting->runs & DECODE),

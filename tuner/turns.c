@@ -321,8 +321,8 @@ static bool is_idle(const struct ci_tuner *tuner) {
 
 static enum clinfer_status take_turns(struct ci_tuner *tuner, double least, double end) {
     enum clinfer_status status = CLINFER_OK;
-    for (int like; status == CLINFER_OK && !over(tuner, end) && !is_idle(tuner) &&
-                   (like = next_turn(tuner, least)) >= 0;) {
+    for (int like;
+         status == CLINFER_OK && !over(tuner, end) && !is_idle(tuner) && (like = next_turn(tuner, least)) >= 0;) {
         status = build_for_turns(tuner, like, least);
         if (status == CLINFER_OK) status = take_turn(tuner, like);
     }

@@ -23,7 +23,8 @@ static const double one_in_twenty = 0.05, one_in_a_hundred = CI_TUNE_CHANCE, gre
  * loading ends at run_end of it, whatever was expected of either side; and so much for the context of each, in which it
  * decodes. Seconds of a sample of decoding, about, unless LEAST_TOKENS take longer (bench_model.c), and of a prompt,
  * which is shortened until it fits, as long as it runs in the same plan. */
-static const double run_share = 0.45, settings_share = 0.75, run_end = 0.9, context_share = 0.05, decode_seconds = 0.06, most_seconds = 0.12;
+static const double run_share = 0.45, settings_share = 0.75, run_end = 0.9, context_share = 0.05, decode_seconds = 0.06,
+                    most_seconds = 0.12;
 
 /* ---- what the pairs say ---- */
 

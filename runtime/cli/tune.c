@@ -208,10 +208,10 @@ static bool warn_of_load(void) {
     double load;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     if (getloadavg(&load, 1) != 1 || processors < 1 || load <= busy_share * (double)processors) return false;
-    ci_warn(
-        "the load average is %.1f on %ld processor%s: where other programs run less is measured and found, and how many "
-        "threads are best is not asked; `clinfer tune --again` when they are through is surer",
-        load, processors, processors == 1 ? "" : "s");
+    ci_warn("the load average is %.1f on %ld processor%s: where other programs run less is measured and found, and how "
+            "many "
+            "threads are best is not asked; `clinfer tune --again` when they are through is surer",
+            load, processors, processors == 1 ? "" : "s");
     return true;
 }
 

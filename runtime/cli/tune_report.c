@@ -244,9 +244,10 @@ static void print_ends(const struct ci_tune_result *result) {
         const struct ci_profile_model *model = &result->models[i];
         if (!(model->decode_after > 0) || !(model->decode_before > 0) || !(model->prefill_before > 0)) {
             if (result->problems.models[i].path && !result->interrupted)
-                ci_printf("%s: it was not run as a whole, so that what was gained is not known: a longer --budget, or a "
-                          "machine with less to do, finds out\n",
-                          model->name);
+                ci_printf(
+                    "%s: it was not run as a whole, so that what was gained is not known: a longer --budget, or a "
+                    "machine with less to do, finds out\n",
+                    model->name);
             continue;
         }
         ci_printf("%s: ", model->name);

@@ -204,8 +204,8 @@ static void test_pairs_are_weighed_by_their_ranks(void **state) {
     assert_false(ci_pairs_are_surely_less(pairs, 6, 0.01)); /* 1 / 64 */
     assert_true(ci_pairs_are_surely_less(pairs, 7, 0.01));  /* 1 / 128 */
     pairs[1] = 1.01;
-    assert_true(ci_pairs_are_surely_less(pairs, 8, 0.01));  /* rank 1: 2 / 256 */
-    assert_false(ci_pairs_are_sure(7, 8, 0.01));            /* by signs alone it is not */
+    assert_true(ci_pairs_are_surely_less(pairs, 8, 0.01)); /* rank 1: 2 / 256 */
+    assert_false(ci_pairs_are_sure(7, 8, 0.01));           /* by signs alone it is not */
     pairs[3] = 1.02;
     assert_false(ci_pairs_are_surely_less(pairs, 8, 0.01)); /* ranks 1 and 2: 5 / 256 */
     assert_true(ci_pairs_are_surely_less(pairs, 8, 5. / 256));
