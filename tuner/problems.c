@@ -165,8 +165,18 @@ static enum clinfer_status add_graph(struct ci_problems *problems, const struct 
     return CLINFER_OK;
 }
 
+static int products_of_floats(const struct ci_graph *graph) {
+    int count = 0;
+    for (const struct ci_node *node = graph->first; node; node = node->next) {
+        bool is_product = node->op == &ci_op_matmul || node->op == &ci_op_matmul_experts;
+        count += is_product && node->in[CI_MATMUL_X]->view.type == &ci_type_f32; /* in[0] of both */
+    }
+    return count;
+}
+
+/* *reads_floats: set where the run leaves products in floats that could read codes. */
 static enum clinfer_status add_run(struct ci_problems *problems, const struct ci_caps *caps, struct ci_model *model,
-                                   int kind, int run, uint64_t cycle_bytes) {
+                                   int kind, int run, uint64_t cycle_bytes, bool *reads_floats) {
     int64_t most = ci_tune_rows[run], sequences = most < MOST_SEQUENCES ? most : MOST_SEQUENCES;
     /* Of a prompt the last row's logits are wanted. */
     int64_t rows[CI_EXTENT_COUNT] = {[CI_EXTENT_ROWS] = most,
@@ -180,7 +190,10 @@ static enum clinfer_status add_run(struct ci_problems *problems, const struct ci
     /* Where runs round to 16 bits by themselves, those are the codes to tune for. */
     if (kind == CI_TUNE_Q8) {
         status = ci_pass_activations(&graph, CI_ACTIVATIONS_AUTO, &chooser);
+        int by_itself = products_of_floats(&graph);
         if (status == CLINFER_OK) status = ci_pass_activations(&graph, CI_ACTIVATIONS_Q8, &chooser);
+        bool judged = run == CI_TUNE_DECODE || run == CI_TUNE_PROMPT;
+        if (judged && products_of_floats(&graph) < by_itself) *reads_floats = true;
     }
     if (status == CLINFER_OK) status = ci_pass_fuse(&graph, &chooser);
     if (status == CLINFER_OK) status = add_graph(problems, &graph, kind, run, cycle_bytes);
@@ -203,7 +216,7 @@ static enum clinfer_status add_model(struct ci_problems *problems, const struct 
     ci_model_make_states(model, &ci_type_f16, &ci_type_f16, cache_rows, MOST_SEQUENCES);
     for (int run = 0; run < CI_TUNE_RUNS; run++)
         for (int kind = 0; kind < CI_TUNE_KINDS && status == CLINFER_OK; kind++)
-            status = add_run(problems, caps, model, kind, run, cycle_bytes);
+            status = add_run(problems, caps, model, kind, run, cycle_bytes, &added.reads_floats);
     ci_model_close(model);
     struct ci_tune_model *models = NULL;
     if (status == CLINFER_OK) {

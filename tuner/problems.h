@@ -33,7 +33,8 @@ struct ci_tune_model {
     const char *path;     /* borrowed; NULL: one of the standard set, of which there is no file */
     uint64_t fingerprint; /* ci_model_fingerprint() */
     uint64_t weight_bytes;
-    int context; /* tokens of a sequence at most; 0: any */
+    int context;       /* tokens of a sequence at most; 0: any */
+    bool reads_floats; /* decoding or a prompt leaves products in floats by itself that could read codes */
 };
 
 struct ci_problems {

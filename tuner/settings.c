@@ -294,15 +294,25 @@ static struct ci_tune_setting *add_result(struct ci_tuner *tuner, int model, con
     return added;
 }
 
+/* Whether runs read codes of that type by themselves and nothing else: no floats either, nor may kernels that were
+ * timed make them. */
+static bool reads_only(const struct settling *settling, const struct ci_type *codes) {
+    const struct ci_tuner *tuner = settling->tuner;
+    const struct ci_type *other = codes == &ci_type_q8 ? &ci_type_q16 : &ci_type_q8;
+    double decode = ci_tuner_f32_time(tuner, settling->model, CI_TUNE_DECODE);
+    double prompt = ci_tuner_f32_time(tuner, settling->model, CI_TUNE_PROMPT);
+    bool floats_are_faster = (decode > 0 && decode < 1) || (prompt > 0 && prompt < 1);
+    return !tuner->problems->models[settling->model].reads_floats && !floats_are_faster &&
+           ci_tuner_never_reads(tuner, settling->model, other);
+}
+
 /* Runs have no other codes by themselves; kernels in f32 were timed. */
 static bool is_foreseen(const struct settling *settling, const struct setting *setting, const char *value,
                         struct ci_tune_setting *result) {
     if (setting->kind != A_SETTING || setting->set != set_activations) return false;
     const bool is_q8 = strcmp(value, "q8") == 0, is_q16 = strcmp(value, "q16") == 0;
     if (is_q8 || is_q16) {
-        if (*settling->now.activations ||
-            !ci_tuner_never_reads(settling->tuner, settling->model, is_q8 ? &ci_type_q16 : &ci_type_q8))
-            return false;
+        if (*settling->now.activations || !reads_only(settling, is_q8 ? &ci_type_q8 : &ci_type_q16)) return false;
         result->what = CI_TUNE_NO_BETTER;
         snprintf(result->reason, sizeof result->reason, "changes nothing here");
         return true;

@@ -170,6 +170,31 @@ static void test_a_device_is_compared_with_the_cpu_backend(void **state) {
     ci_tune_free(&result);
 }
 
+static double seconds_less_of_codes(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
+    const struct ci_type *type = problem->shape.in[0].type;
+    return seconds_by_size(problem, candidate) * (ci_type_planes(type) > 0 ? 0.1 : 1);
+}
+
+/* Where runs take floats by themselves, codes of 8 bits change something and are measured. */
+static void test_codes_are_measured_where_runs_take_floats(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    assert_true(result.problems.models[0].reads_floats);
+    assert_int_equal(setting(&result, "activations", "q8")->what, CI_TUNE_REPORTED);
+    assert_true(setting(&result, "activations", "q8")->all.ratio > 0);
+    ci_tune_free(&result);
+    /* With a dot product of bytes they take codes of 16 bits, and no others. */
+    struct ci_device_caps with_dot4 = imagined_gpu;
+    with_dot4.dot4 = true;
+    fake.seconds = seconds_less_of_codes;
+    assert_ok(tune(&(struct wish){.budget = 120, .device = &with_dot4, .again = true}, &result));
+    assert_false(result.problems.models[0].reads_floats);
+    assert_int_equal(setting(&result, "activations", "q8")->what, CI_TUNE_REPORTED);
+    assert_string_equal(setting(&result, "activations", "q16")->reason, "changes nothing here");
+    ci_tune_free(&result);
+}
+
 /* The same version, but another kernel: what was measured with the old one is measured anew, without --again. */
 static void test_places_are_compared_anew_where_a_kernel_has_changed(void **state) {
     (void)state;
@@ -222,6 +247,7 @@ int main(void) {
         cmocka_unit_test_setup(test_the_budget_holds_and_says_what_was_left, set_up_settings),
         cmocka_unit_test_setup(test_threads_are_not_looked_at_on_a_device, set_up_settings),
         cmocka_unit_test_setup(test_a_device_is_compared_with_the_cpu_backend, set_up_settings),
+        cmocka_unit_test_setup(test_codes_are_measured_where_runs_take_floats, set_up_settings),
         cmocka_unit_test_setup(test_places_are_compared_anew_where_a_kernel_has_changed, set_up_settings),
         cmocka_unit_test(test_pairs_are_weighed_by_their_ranks),
     };
