@@ -43,11 +43,12 @@ INLINE float16 value_part(const __global uchar *row, int col, int count) {
 #define VALUE_VECTOR(row, col, v) value_part(row, (col) + 16 * (v), VALUE_DIM - 16 * (v))
 #endif
 
-/* e^x of what is at most 0: 1e-6 of it at most, 1e-7 of 1. e^-87 is as good as 0; NaN stays NaN. 2^n by its bits, and a
- * polynomial for the rest: half of the instructions that exp() takes, which knows all numbers. */
+/* e^x of what is at most 0: 4e-6 of it at most, 4e-7 down to e^-5. From e^-88 on it is 0, not nearly so: else what a row
+ * does not see would change its last bit. NaN stays NaN. 2^n by its bits, of which 2^-127 has none, and a polynomial for
+ * the rest: half of the instructions that exp() takes, which knows all numbers. */
 INLINE float16 exp_of_negative(float16 x) {
     float16 t = x * 1.44269504f;
-    t = t < -126.0f ? (float16)-126.0f : t;
+    t = t < -127.0f ? (float16)-127.0f : t;
     const float16 shifted = t + 12583039.0f; /* 1.5 * 2^23 + 127: the last bits are n + 127 */
     const float16 part = t - (shifted - 12583039.0f);
     float16 power = 1.32647267e-3f * part + 9.67151297e-3f;

@@ -302,6 +302,56 @@ static void test_what_a_cache_does_not_hold_is_not_a_number_there(void **state) 
         for (const struct ci_case *shape = ops[i]->cases; shape->name; shape++) check_overflow(ops[i], shape);
 }
 
+/* ---- rows of a tile, and alone ---- */
+
+/* What a row does not see changes no bit of it: tiles of one row each give the same. */
+static void check_rows_alone(const struct ci_variant *variant, const struct ci_case *shape) {
+    struct ci_sample_call sample, together, alone;
+    struct ci_device_call call;
+    int values[CI_MAX_TUNABLES] = {0};
+    assert_int_equal(ci_sample_create(&ci_op_attention, shape, 1, &sample), CLINFER_OK);
+    if (small_only && work_of(&sample) > MOST_SMALL_WORK) {
+        ci_sample_destroy(&sample);
+        return;
+    }
+    ci_bind_defaults(variant, values);
+    assert_int_equal(ci_sample_copy(&sample, &together), CLINFER_OK);
+    assert_int_equal(ci_device_call_create(device, &sample, NULL, &call), CLINFER_OK);
+    assert_int_equal(ci_device_call_run(&call, variant, values, &together), CLINFER_OK);
+    ci_device_call_destroy(&call);
+
+    struct ci_view *tiles = &sample.call.in[3];
+    int32_t *own = calloc((size_t)sample.call.in[0].rows * CI_TILE_COLS, sizeof *own), *at = own;
+    assert_non_null(own);
+    for (const int32_t *tile = tiles->data, *end = tile + tiles->rows * CI_TILE_COLS; tile < end; tile += CI_TILE_COLS)
+        for (int32_t row = 0; row < tile[CI_TILE_COUNT]; row++, at += CI_TILE_COLS) {
+            memcpy(at, tile, CI_TILE_COLS * sizeof *at);
+            at[CI_TILE_ROW] += row;
+            at[CI_TILE_POSITION] += row;
+            at[CI_TILE_COUNT] = 1;
+        }
+    tiles->data = own;
+    tiles->rows = (at - own) / CI_TILE_COLS;
+    assert_int_equal(ci_sample_copy(&sample, &alone), CLINFER_OK);
+    assert_int_equal(ci_device_call_create(device, &sample, NULL, &call), CLINFER_OK);
+    assert_int_equal(ci_device_call_run(&call, variant, values, &alone), CLINFER_OK);
+    ci_device_call_destroy(&call);
+    if (memcmp(together.call.out[0].data, alone.call.out[0].data, ci_view_bytes(&alone.call.out[0])) != 0)
+        fail_msg("attention/%s, case \"%s\": rows alone have other bits", variant->name, shape->name);
+    ci_sample_destroy(&alone);
+    ci_sample_destroy(&together);
+    ci_sample_destroy(&sample);
+    free(own);
+}
+
+static void test_rows_of_attention_have_the_same_bits_alone(void **state) {
+    (void)state;
+    for (int v = 0; ci_variants[v]; v++)
+        for (const struct ci_case *shape = ci_op_attention.cases; shape->name; shape++)
+            if (ci_variants[v]->op == &ci_op_attention && strcmp(ci_variants[v]->name, "vec") == 0)
+                check_rows_alone(ci_variants[v], shape);
+}
+
 /* ---- a corrupted kernel must be refused ---- */
 
 struct corruption {
@@ -408,7 +458,8 @@ static void test_one_wrong_scale_is_refused(void **state) {
 }
 
 static int run_device(int index) {
-    const struct CMUnitTest others[] = {cmocka_unit_test(test_what_a_cache_does_not_hold_is_not_a_number_there)};
+    const struct CMUnitTest others[] = {cmocka_unit_test(test_what_a_cache_does_not_hold_is_not_a_number_there),
+                                        cmocka_unit_test(test_rows_of_attention_have_the_same_bits_alone)};
     const struct CMUnitTest corruptions[] = {cmocka_unit_test(test_one_wrong_row_is_refused),
                                              cmocka_unit_test(test_one_wrong_tile_edge_is_refused),
                                              cmocka_unit_test(test_one_wrong_scale_is_refused)};
