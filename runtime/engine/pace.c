@@ -31,12 +31,22 @@ static double decode_after(double before, double seconds) {
     return 0.9 * before + 0.1 * (seconds < most_growth * before ? seconds : most_growth * before);
 }
 
+/* Where more answers have come since decoding was alone last, nothing else says that it takes longer now, and a prompt
+ * would go on by the least of pieces: it takes about the share that its rows are of a step, or more. */
+static void take_share(struct ci_pace *pace, const struct ci_pace_step *step) {
+    const double share = step->seconds * (double)step->decoding / (double)(step->decoding + step->prompt);
+    if (step->decoding > pace->decoding && step->prompt < FIRST_PIECE && share > pace->decode_seconds)
+        pace->decode_seconds = decode_after(pace->decode_seconds, share);
+}
+
 void ci_pace_take(struct ci_pace *pace, const struct ci_pace_step *step, int64_t most) {
     if (step->seconds <= 0) return;
     if (step->prompt == 0) {
         pace->decode_seconds = decode_after(pace->decode_seconds, step->seconds);
+        pace->decoding = step->decoding;
         return;
     }
+    take_share(pace, step);
     int64_t prompt = step->prompt;
     int64_t fits = (int64_t)((double)prompt * ci_pace_seconds_allowed(pace) / step->seconds);
     if (pace->piece == 0 && prompt >= FIRST_PIECE) pace->piece = within(fits, LEAST_PIECE, most);

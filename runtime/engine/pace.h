@@ -10,6 +10,7 @@
 struct ci_pace {
     double landed;         /* when the results of the last step were there */
     double decode_seconds; /* of a step in which all decode */
+    int64_t decoding;      /* so many rows the last of them had */
     int64_t piece;         /* so many rows of prompts beside them make a step that takes as long as it may */
 };
 

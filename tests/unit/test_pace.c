@@ -129,6 +129,23 @@ static void test_some_long_steps_allow_no_longer_ones(void **state) {
     assert_true(ci_pace_seconds_allowed(&pace) > 1.9 * before);
 }
 
+/* All of 16 answers begin beside a long prompt when there was one before: it need not go on by four rows a step. */
+static void test_answers_that_come_with_a_prompt_do_not_starve_it(void **state) {
+    (void)state;
+    const struct machine machine = {0.4, 0.004, 1e-7, 0, 0};
+    struct ci_pace pace = {.decode_seconds = 0.05, .piece = 32};
+    uint64_t random = 1;
+    int steps = 0;
+    for (int64_t done = 0; done < PROMPT; steps++) {
+        const int64_t rows = ci_pace_piece(&pace);
+        const struct ci_pace_step step = {step_seconds(&machine, rows, 16, (double)done, &random), rows, 16, true};
+        ci_pace_take(&pace, &step, MOST);
+        assert_true(step.seconds < 2 * (machine.weights + 16 * machine.row)); /* nor does it hold them up */
+        done += rows;
+    }
+    if (steps > 300) fail_msg("a prompt of %d rows takes %d steps", PROMPT, steps);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nobody_waits_long),
@@ -136,6 +153,7 @@ int main(void) {
         cmocka_unit_test(test_steps_that_are_held_up_by_others_stay_few),
         cmocka_unit_test(test_one_short_step_makes_no_large_piece),
         cmocka_unit_test(test_some_long_steps_allow_no_longer_ones),
+        cmocka_unit_test(test_answers_that_come_with_a_prompt_do_not_starve_it),
     };
     return cmocka_run_group_tests_name("pace", tests, NULL, NULL);
 }
