@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/narrow.h"
 #include "base/status.h"
 #include "base/watch.h"
@@ -26,8 +27,9 @@
 /* Beside weights and caches: a compiler, and what is there for others. */
 static const uint64_t spare = UINT64_C(768) << 20;
 
-/* For one plan's programs, of a compiler on a busy machine. A child that does nothing at all gives no sign of life. */
-static const double patience = 300, slice = 0.05;
+/* For one plan's programs, of a compiler on a busy machine; and for a child that does nothing at all: less than who
+ * watches this process takes for a hanging device (half of 60 s, keeper.c). */
+static const double patience = 300, most_silent = 20, slice = 0.05;
 
 enum { NICE = 5 }; /* once the plan is there that somebody waits for */
 
@@ -157,12 +159,21 @@ static void build_all(struct clinfer_engine *engine, int first) {
     if (all) ci_proof_remember(key, stamp_of_all(engine));
 }
 
+/* Where memory runs out after all, as in a control group, it is not the server that is killed, see proc(5). */
+static void end_first(void) {
+    FILE *file = fopen("/proc/self/oom_score_adj", "we");
+    if (!file) return;
+    fputs("1000", file);
+    fclose(file);
+}
+
 enum clinfer_status ci_aside_work(const struct clinfer_engine_options *options, int first) {
     const struct rlimit no_core = {0, 0};
     clinfer_engine *engine = NULL;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setrlimit(RLIMIT_CORE, &no_core); /* of a compiler that ends the process */
-    ci_device_trust_compilers();      /* that they come through is what the process that started this one finds out */
+    end_first();
+    ci_device_trust_compilers(); /* that they come through is what the process that started this one finds out */
     working = true;
     enum clinfer_status status = ci_engine_open(options, CI_ENGINE_PROVEN, &engine);
     if (status == CLINFER_OK && (!engine->device || first >= engine->bucket_count))
@@ -190,13 +201,15 @@ static bool has_room(const struct clinfer_engine *engine) {
         needed += ci_gguf_file_at(engine->gguf, i)->size;
     const uint64_t free_bytes = ci_proc_bytes("/proc/meminfo", "MemAvailable:");
     const int times = engine->buckets[0].plan ? 1 : 2;
-    return free_bytes > (uint64_t)times * needed + spare;
+    return free_bytes > (uint64_t)times * needed + spare && ci_memory_limit() > 2 * needed + spare;
 }
 
 static void start(struct clinfer_engine *engine, const struct ci_bucket *bucket) {
     struct ci_aside *aside = engine->aside;
     const int first = ci_narrowed(bucket - engine->buckets);
-    if (has_room(engine) && ci_warm_start(&engine->options, aside->device, 0, first, &aside->child))
+    /* Where nothing can be saved, a child builds for nobody. */
+    if (has_room(engine) && ci_proof_is_kept(aside->device_key) &&
+        ci_warm_start(&engine->options, aside->device, 0, first, &aside->child))
         ci_log(CLINFER_LOG_INFO, "kernels are built by process %d", (int)aside->child.process);
     aside->failed = !is_running(aside);
     aside->looked = true;
@@ -227,15 +240,20 @@ static void wait_for(struct clinfer_engine *engine, const struct ci_bucket *buck
     struct ci_aside *aside = engine->aside;
     if (aside->failed || !stamp || ci_proof_is_known(aside->device_key, stamp)) return;
     const double begun = ci_now();
+    double worked = begun;
     if (!is_running(aside)) start(engine, bucket);
     for (unsigned long long work = 0, now; is_running(aside); work = now) {
         now = work_of(aside);
-        if (now != work) ci_watch_begin(CI_WATCH_BUILD, 0);
+        if (now != work) {
+            worked = ci_now();
+            ci_watch_begin(CI_WATCH_BUILD, 0);
+        }
         const bool ended = ci_child_ended(&aside->child, slice);
         ci_proof_forget_file(aside->device_key);
         if (ci_proof_is_known(aside->device_key, stamp)) break;
-        if (ended || ci_now() - begun > patience) {
+        if (ended || ci_now() - begun > patience || ci_now() - worked > most_silent) {
             reap(aside);
+            aside->failed = aside->failed || !ci_proof_is_kept(aside->device_key);
             /* It has built all it could. */
             if (!aside->failed) ci_proof_remember(aside->device_key, stamp);
         }

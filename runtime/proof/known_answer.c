@@ -86,10 +86,19 @@ void ci_proof_forget_file(uint64_t device_key) {
 }
 
 /* A file that cannot be written only means that the proof is done again. */
-static void store(uint64_t device_key, uint64_t key) {
+static bool store(uint64_t device_key, uint64_t key) {
     char *path = file_of(device_key);
-    if (path) ci_cache_append(path, &key, KEY_BYTES);
+    bool stored = path && ci_cache_append(path, &key, KEY_BYTES) == CLINFER_OK;
     free(path);
+    return stored;
+}
+
+bool ci_proof_is_kept(uint64_t device_key) {
+    static const char what[] = "what is remembered is kept";
+    pthread_mutex_lock(&passed.lock);
+    bool kept = store(device_key, ci_hash(CI_HASH_START, what, sizeof what));
+    pthread_mutex_unlock(&passed.lock);
+    return kept;
 }
 
 bool ci_proof_is_known(uint64_t device_key, uint64_t proof) {

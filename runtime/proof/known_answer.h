@@ -23,6 +23,9 @@ bool ci_proof_signature(const struct ci_op *op, const struct ci_case *shape, str
 bool ci_proof_is_known(uint64_t device_key, uint64_t proof);
 void ci_proof_remember(uint64_t device_key, uint64_t proof);
 
+/* Whether another process would find what is remembered now: a key is written to see that. */
+bool ci_proof_is_kept(uint64_t device_key);
+
 /* What of it lies on disk is read again: another process has proven something. */
 void ci_proof_forget_file(uint64_t device_key);
 

@@ -3,6 +3,8 @@
 PoCL's LLVM, once used, keeps its memory. PoCL links each kernel that it compiles with `ld`, so that one
 that writes down who calls it tells which process compiles. Of `make check-server`. Prints TAP."""
 import os
+import re
+import signal
 import stat
 import sys
 import tempfile
@@ -92,6 +94,30 @@ def test_the_server_only_loads():
             assert server.process.pid not in built, (built.count(server.process.pid), len(built), server.said()[-3000:])
             assert mebibytes(server) < MOST_MIB, mebibytes(server)
             assert "a token is one launch" in server.said(), server.said()[-3000:]
+
+
+def test_nothing_is_built_aside_that_cannot_be_kept():
+    with serving.Serve("--device", "0", "-v", environment={"XDG_CACHE_HOME": "/dev/null/none"}) as server:
+        if "Portable Computing Language" not in server.said():
+            raise tap.Skip("device 0 is not PoCL's")
+        ask_everything(server)
+        assert "kernels are built by process" not in server.said(), server.said()[-3000:]
+
+
+def test_a_child_that_hangs_is_given_up():
+    """Before the server is taken for one that hangs."""
+    with serving.Serve("--device", "0", "-v", wait=False) as server:
+        begun = time.monotonic()
+        while not (found := re.search(r"kernels are built by process (\d+)", server.said())):
+            if time.monotonic() > begun + 30:
+                raise tap.Skip("device 0 is not PoCL's")
+            time.sleep(0.02)
+        os.kill(int(found[1]), signal.SIGSTOP)
+        begun = time.monotonic()
+        server.wait_until_ready()
+        assert time.monotonic() < begun + 90, time.monotonic() - begun
+        assert int(found[1]) not in map(int, children(server)), "the child is left behind"
+        assert server.ask("POST", "/v1/completions", {"prompt": "a", "max_tokens": 2}, timeout=SECONDS)[0] == 200
 
 
 if __name__ == "__main__":
