@@ -225,10 +225,11 @@ static void print_models(const struct ci_tune_device *device) {
 static void print_end_of(const struct ci_tune_result *result, const char *what, double before, double after,
                          const struct ci_tune_gain *gain) {
     char problem[CI_TUNE_TEXT];
-    bool sure = gain->ratio > 1 || gain->ratio < 1;
+    bool here = gain->ratio > 0, sure = here && (gain->ratio > 1 || gain->ratio < 1);
     ci_printf("%s %.2fx", what, after / before);
+    if (!here) ci_printf(" (as an earlier tune found)");
     if (sure) ci_printf(" (19 times in 20 %.2fx to %.2fx)", gain->low, gain->high);
-    if (!sure && gain->ratio > 0 && fabs(after / before - 1) < 1e-3) ci_printf(" (nothing was surely faster)");
+    if (here && !sure && fabs(after / before - 1) < 1e-3) ci_printf(" (nothing was surely faster)");
     if (!(gain->share > 0)) return;
     ci_printf(", now at %.0f%% of what the %s gives", 100 * fmin(gain->share, 1),
               gain->by_memory ? "memory" : "arithmetic");
@@ -274,6 +275,23 @@ static void print_device(const struct ci_profile_device *measured) {
     ci_printf("\n");
 }
 
+/* Models that an earlier tune has been through are not begun again by themselves. */
+static bool goes_on(const struct ci_tune_result *result) {
+    int known = 0;
+    for (int i = 0; i < result->model_count; i++)
+        for (int k = 0; k < result->profile.model_count; k++)
+            known += result->profile.models[k].fingerprint == result->models[i].fingerprint;
+    return known < result->model_count;
+}
+
+static void print_stopped(const struct ci_tune_result *result) {
+    if (goes_on(result))
+        ci_printf("stopped: the next `clinfer tune` goes on from here\n");
+    else
+        ci_printf("stopped: what was not measured anew is as an earlier tune found it; `clinfer tune --again` measures "
+                  "all anew\n");
+}
+
 void ci_tune_print(const struct ci_tune_device *device, bool all) {
     const struct ci_tune_result *result = &device->result;
     int left_out = 0;
@@ -305,7 +323,7 @@ void ci_tune_print(const struct ci_tune_device *device, bool all) {
     else
         ci_printf("\n%s%s\n", result->changed ? "written to " : "nothing has changed in ", result->path);
     if (result->interrupted)
-        ci_printf("stopped: the next `clinfer tune` goes on from here\n");
+        print_stopped(result);
     else if (!result->changed && result->waiting)
         ci_printf("%d problems have not been measured here: `clinfer tune --again` measures all anew, and so does a "
                   "--budget of more than %.0f s\n",

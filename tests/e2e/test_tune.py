@@ -163,6 +163,29 @@ def test_a_table_is_printed():
     assert "at most 3 s, 3 s in all" in done.stderr, done.stderr
 
 
+def test_an_earlier_gain_has_no_bounds():
+    """A tune that measures nothing knows the earlier gain, and not how surely it was one."""
+    data = folder("cpu")
+    [path] = [path for path in glob.glob(os.path.join(data, "clinfer/profiles/*.json"))]
+    [profile] = profiles(data)
+    profile["models"][0].update(decode_before=100, decode_after=110, prefill_before=1000, prefill_after=1000)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(profile, file)
+    text = tune(data).stdout
+    assert "decode 1.10x (as an earlier tune found)" in text and "0.00x" not in text, text
+
+
+def test_ctrl_c_in_a_tune_of_what_was_tuned():
+    """The next tune would find nothing to do, so nobody is told that it goes on."""
+    child = subprocess.Popen(command("--again", budget=60), env=environment(folder("cpu")), stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+    time.sleep(4)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == CANCELLED, (child.returncode, err)
+    assert "`clinfer tune --again` measures all anew" in out and "goes on" not in out, out
+
+
 def test_killed_at_any_moment():
     """kill -9: no torn profile, and the next tune completes."""
     data, seed = folder("killed"), random.randrange(1 << 30)
@@ -245,7 +268,7 @@ def test_ctrl_c_keeps_what_is_known():
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
     assert child.returncode == CANCELLED, (child.returncode, err)
-    assert "written to" in out, out + err
+    assert "written to" in out and "goes on from here" in out, out + err
     assert profiles(data)[0]["entries"]
     assert not os.listdir(os.path.join(data, "clinfer/profiles/trying"))
 
