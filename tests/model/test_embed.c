@@ -313,7 +313,7 @@ static void test_a_pair_has_a_mark_between_its_texts(void **state) {
     assert_int_equal(clinfer_tokenize_pair(engine, NULL, &tokens, &count), CLINFER_INVALID_ARGUMENT);
     const struct clinfer_infill infill = {.prefix = "The", .suffix = "blue"};
     assert_int_equal(clinfer_infill_tokens(engine, &infill, &tokens, &count), CLINFER_UNSUPPORTED);
-    assert_message("no token for the prefix the suffix the middle");
+    assert_message("no token that marks the prefix");
     close_engine(engine, session);
 }
 
