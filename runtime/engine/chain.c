@@ -40,12 +40,15 @@ static bool is_possible(const struct clinfer_engine *engine) {
            strcmp(ci_device_caps(engine->device)->platform, "Portable Computing Language") == 0;
 }
 
-/* What the proof is known by: the program, and the model, whose shapes are in its script. */
+/* What the proof is known by: the program, and the model, whose shapes are in its script; and whether workers ran at
+ * the same time: one alone proves nothing of several. */
 static uint64_t proof_of(const struct clinfer_engine *engine, uint64_t program) {
     static const char what[] = "launches of a token as one";
     const uint64_t model = ci_gguf_identity(engine->gguf);
+    const uint64_t several = ci_threads_count(engine->store.threads) > 1;
     uint64_t proof = ci_hash(CI_HASH_START, what, sizeof what);
     proof = ci_hash(proof, &program, sizeof program);
+    proof = ci_hash(proof, &several, sizeof several);
     return ci_hash(proof, &model, sizeof model);
 }
 

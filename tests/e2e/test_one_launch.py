@@ -36,6 +36,10 @@ def test_a_token_becomes_one_launch_and_the_text_stays():
         again = run(cache, 90)
         assert ONE in again.stderr, (long.stderr, again.stderr)
         assert again.stdout == long.stdout
+        if len(os.sched_getaffinity(0)) > 1:
+            alone = run(cache, 8, "-t", "1")
+            assert ONE not in alone.stderr, "proven by several workers, not by one: " + alone.stderr
+            assert alone.stdout == short.stdout
         profiled = run(cache, 90, "--profile")
         assert ONE not in profiled.stderr, "single kernels are told of: " + profiled.stderr
         assert profiled.stdout == long.stdout
