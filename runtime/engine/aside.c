@@ -293,6 +293,13 @@ static bool all_are_ready(struct clinfer_engine *engine) {
     return ci_proof_is_known(engine->aside->device_key, stamp_of_all(engine));
 }
 
+/* What the stamps tell of is no longer in the cache: it was too full, or somebody has emptied it. */
+static bool has_built_here(const struct clinfer_engine *engine) {
+    struct ci_device_counts counts = {.builds = 0};
+    if (engine->device) ci_device_counts(engine->device, &counts);
+    return counts.builds > 0;
+}
+
 void ci_aside_go_on(struct clinfer_engine *engine) {
     struct ci_aside *aside = engine->aside;
     struct ci_bucket *decode = &engine->buckets[0];
@@ -306,6 +313,7 @@ void ci_aside_go_on(struct clinfer_engine *engine) {
         if (!all_are_ready(engine)) start(engine, decode);
         if (is_running(aside)) return;
     }
+    if (has_built_here(engine)) aside->failed = true; /* then it saves that, too, or each start would build it */
     if (!decode->plan || decode->steps < CI_CHAIN_STEP) return;
     if (!atomic_load(&engine->chain_tried)) ci_engine_take_chain(engine, decode);
     aside->done = true;

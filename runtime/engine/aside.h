@@ -9,7 +9,8 @@
  *
  * A child that fails, dies or hangs costs time and nothing else: what it has not built is built here. None is started
  * for devices with a memory of their own, which may not hold the weights twice, nor where there is not enough memory
- * for that, nor where CLINFER_PROBE forbids processes or OPENCL_LAYERS puts something between us and the driver. */
+ * for that, nor where nothing can be saved, nor where CLINFER_PROBE forbids processes or OPENCL_LAYERS puts something
+ * between us and the driver. */
 #ifndef CI_ENGINE_ASIDE_H
 #define CI_ENGINE_ASIDE_H
 

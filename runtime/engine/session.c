@@ -378,8 +378,9 @@ bool ci_engine_save_programs(clinfer_engine *engine) {
     if (ci_aside_builds(engine)) {
         if (ci_engine_lead(engine) != CLINFER_OK) return true;
         ci_aside_go_on(engine);
+        const bool all = ci_aside_builds(engine);
         ci_engine_stop_leading(engine);
-        return true;
+        return all;
     }
     ci_engine_make_chain(engine, CI_CHAIN_STEPS);
     while (saved && !ci_stop_is_asked()) {

@@ -4,6 +4,7 @@ PoCL's LLVM, once used, keeps its memory. PoCL links each kernel that it compile
 that writes down who calls it tells which process compiles. Of `make check-server`. Prints TAP."""
 import os
 import re
+import shutil
 import signal
 import stat
 import sys
@@ -94,6 +95,26 @@ def test_the_server_only_loads():
             assert server.process.pid not in built, (built.count(server.process.pid), len(built), server.said()[-3000:])
             assert mebibytes(server) < MOST_MIB, mebibytes(server)
             assert "a token is one launch" in server.said(), server.said()[-3000:]
+
+
+def test_what_has_left_the_cache_comes_back():
+    """Though it is remembered that it was there."""
+    serving.START_SECONDS = SECONDS
+    with tempfile.TemporaryDirectory() as home:
+        programs = os.path.join(home, "clinfer", "programs")
+        for empty in False, True:
+            with serving.Serve("--device", "0", "-v", environment={"XDG_CACHE_HOME": home}) as server:
+                if "Portable Computing Language" not in server.said():
+                    raise tap.Skip("device 0 is not PoCL's")
+                status, _, answer = server.ask("POST", "/v1/completions", {"prompt": "a", "max_tokens": 3}, timeout=SECONDS)
+                assert status == 200, answer
+                wait_for_children(server)
+                end = time.monotonic() + 10
+                while not os.path.isdir(programs) and time.monotonic() < end:
+                    time.sleep(0.2)
+                assert os.path.isdir(programs), server.said()[-3000:]
+            for folder in ("clinfer/programs", "pocl") if not empty else ():
+                shutil.rmtree(os.path.join(home, folder), ignore_errors=True)
 
 
 def test_nothing_is_built_aside_that_cannot_be_kept():
