@@ -106,7 +106,8 @@ def test_what_has_left_the_cache_comes_back():
             with serving.Serve("--device", "0", "-v", environment={"XDG_CACHE_HOME": home}) as server:
                 if "Portable Computing Language" not in server.said():
                     raise tap.Skip("device 0 is not PoCL's")
-                status, _, answer = server.ask("POST", "/v1/completions", {"prompt": "a", "max_tokens": 3}, timeout=SECONDS)
+                body = {"prompt": "a", "max_tokens": 3}
+                status, _, answer = server.ask("POST", "/v1/completions", body, timeout=SECONDS)
                 assert status == 200, answer
                 wait_for_children(server)
                 end = time.monotonic() + 10
