@@ -54,7 +54,7 @@ __kernel void chain(const __global ulong *script, __global int *state, int steps
     const __global ulong *words = script;
     for (int step = 0; step < steps; step++, words += words[0], line += lines, other += lines) {
         volatile __global int *done = line + workers * LINE;
-        const int size0 = words[2], size1 = words[3], tasks = size0 * size1;
+        const int size0 = (int)words[2], size1 = (int)words[3], tasks = size0 * size1;
         int mine = 0;
         other[worker * LINE] = 0;
         if (worker == 0) other[workers * LINE] = 0;
@@ -65,7 +65,7 @@ __kernel void chain(const __global ulong *script, __global int *state, int steps
             while (first + *next < last) {
                 const int task = first + atomic_inc(next);
                 if (task >= last) break;
-                run(words[1], task % size0, task / size0, size0, size1, words + 4, bases);
+                run((int)words[1], task % size0, task / size0, size0, size1, words + 4, bases);
                 mine++;
             }
         }

@@ -277,10 +277,11 @@ static int compare_doubles(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
-/* And not together with the next one, which may be under way by then. */
+/* And not together with the next one, which may be under way by then. On a busy machine, whoever waits for the first wakes
+ * late now and then: most tries may be so, not nearly all. */
 static void test_a_token_comes_when_it_is_computed(void **state) {
     (void)state;
-    enum { TRIES = 5, SOME = 10 };
+    enum { TRIES = 9, SOME = 10, UPPER = TRIES - 3 };
     for (const char *const *device = test_devices(); *device; device++) {
         struct fixture fixture;
         double token[TRIES], second[TRIES];
@@ -291,9 +292,9 @@ static void test_a_token_comes_when_it_is_computed(void **state) {
         }
         qsort(token, TRIES, sizeof *token, compare_doubles);
         qsort(second, TRIES, sizeof *second, compare_doubles);
-        if (second[TRIES / 2] < 0.25 * token[TRIES / 2])
+        if (second[UPPER] < 0.25 * token[TRIES / 2])
             fail_msg("on %s a token takes %.3g s, but the second comes %.3g s after the first", *device,
-                     token[TRIES / 2], second[TRIES / 2]);
+                     token[TRIES / 2], second[UPPER]);
         close_fixture(&fixture);
     }
 }
