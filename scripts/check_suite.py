@@ -4,10 +4,12 @@ passes.
 
   scripts/check_suite.py --peer build/peer [--hub DIR] [--tool PATH] [--python PATH] [--device cpu] [FILE...]
 
---peer     a folder of scripts/peer.sh: the suite is that of its source tree --hub      a cache in the Hub's layout with
-the models that the suite names (default PEER/hub); stand-ins will do --python   one that has what
-tools/server/tests/requirements.txt lists, and pytest-timeout (default PEER/venv/bin/python) --floor    how many tests
-have to pass; less is an error FILE       chat_completion, completion, ... (default: all that clinfer means to answer)
+--peer     a folder of scripts/peer.sh: the suite is that of its source tree
+--hub      a cache in the Hub's layout with the models that the suite names (default PEER/hub); stand-ins will do
+--python   one that has what tools/server/tests/requirements.txt lists, and pytest-timeout (default
+           PEER/venv/bin/python)
+--floor    how many tests have to pass; less is an error
+FILE       chat_completion, completion, ... (default: all that clinfer means to answer)
 
 The server gets llama-server's flags as the suite has them; only --allow-model-changes and, without --tools,
 --cors-origins '*' are added, since clinfer's defaults let no foreign page in, and nobody without a key load and unload
