@@ -1,5 +1,5 @@
-/* runner_private.h: what the runner's thread (runner.c), those who wait for its tasks (tasks.c) and the threads that
- * make prompts and grammars (prepare.c) share. */
+/* runner_private.h: what the runner's thread (runner.c, start.c), those who wait for its tasks (tasks.c) and the
+ * threads that make prompts and grammars (prepare.c) share. */
 #ifndef CI_ENGINE_RUNNER_PRIVATE_H
 #define CI_ENGINE_RUNNER_PRIVATE_H
 
@@ -84,6 +84,12 @@ void ci_task_prepare(struct ci_task *task);
 /* prepare.c: the same on a thread of its own, where that may take long and nobody has begun; the runner is told when it
  * is done. false: whoever starts the task does it. Under the runner's lock. */
 bool ci_task_prepare_aside(struct ci_task *task);
+
+/* start.c: from what was prepared to a session that generates. *of_model: what failed is no device's fault. */
+enum clinfer_status ci_task_start(struct ci_task *task, bool *of_model);
+
+/* start.c: tokens of the prompt, of all. The request has a `progress`. */
+void ci_task_tell_progress(struct ci_task *task, size_t done, size_t total);
 
 bool ci_task_is_cancelled(const struct ci_task *task);
 
