@@ -314,7 +314,7 @@ static void run_test(struct prover *prover, const struct ci_survey_test *test) {
 
 /* ---- the profile ---- */
 
-static void check_profile(struct prover *prover, const struct ci_survey *survey) {
+static void check_profile(struct prover *prover) {
     static const char *const origins[] = {"none", "own", "of another driver", "shipped"};
     static const char tune[] = "`clinfer tune` measures which kernels are fastest here";
     struct ci_profile_key key;
@@ -329,7 +329,7 @@ static void check_profile(struct prover *prover, const struct ci_survey *survey)
         return;
     }
     for (int i = 0; i < profile.entry_count; i++)
-        stale += ci_survey_age(survey, prover->device != NULL, &profile.entries[i]) == CI_SURVEY_STALE;
+        stale += ci_survey_is_stale(prover->device != NULL, &profile.entries[i]);
     send("facts", json_pack("{s:{s:s, s:o, s:s, s:s, s:i, s:i}}", "profile", "origin", origins[origin], "path",
                             text_json(path ? path : ""), "created", profile.created, "clinfer", profile.clinfer,
                             "entries", profile.entry_count, "stale", stale));
@@ -358,7 +358,7 @@ static void run_steps(struct prover *prover, const struct ci_survey *survey) {
     measure(prover);
     measure_arithmetic(prover);
     if (prover->device) try_clblast(prover);
-    check_profile(prover, survey);
+    check_profile(prover);
     prover->step = STEPS_BEFORE_TESTS;
     for (int i = 0; i < tests; i++) run_test(prover, &survey->tests[i]);
     send("facts", json_pack("{s:i}", "tests_left_out", survey->count - tests));

@@ -124,31 +124,60 @@ void ci_survey_describe(const struct ci_survey_test *test, char *text, size_t si
         snprintf(text + used, size - used, " %s", test->call.in[weight].layout->name);
 }
 
-/* The signature of an entry as a call, by which the hash of its kernel is found: that of any test with its types. */
-static const struct ci_call *call_of(const struct ci_survey *survey, const struct ci_profile_entry *entry) {
-    for (int i = 0; i < survey->count; i++) {
-        const struct ci_survey_test *test = &survey->tests[i];
-        struct ci_profile_signature signature;
-        if (strcmp(test->variant->op->name, entry->signature.op) != 0) continue;
-        ci_signature_of(test->variant->op, &test->call, &signature);
-        if (strcmp(signature.types, entry->signature.types) == 0 &&
-            strcmp(ci_signature_layout(test->variant->op, &test->call), entry->layout) == 0)
-            return &test->call;
-    }
-    return NULL;
+/* ---- profiles ---- */
+
+/* The next of a signature's types, "-" being none; false: there is no more, or none of that name. */
+static bool next_type(const char **rest, const struct ci_type **type) {
+    char name[CI_PROFILE_NAME_BYTES];
+    size_t length = strcspn(*rest, ",");
+    if (length == 0 || length >= sizeof name) return false;
+    memcpy(name, *rest, length);
+    name[length] = '\0';
+    *rest += length + ((*rest)[length] == ',');
+    *type = strcmp(name, "-") == 0 ? NULL : ci_type_from_name(name);
+    return *type || strcmp(name, "-") == 0;
 }
 
-enum ci_survey_age ci_survey_age(const struct ci_survey *survey, bool on_device, const struct ci_profile_entry *entry) {
+/* Outputs that a signature does not name are of the same type in every case of their op. */
+static bool take_outputs(const struct ci_op *op, struct ci_call *call) {
+    for (const struct ci_case *shape = op->cases; shape && shape->name; shape++)
+        if (ci_proof_signature(op, shape, call)) return true;
+    return false;
+}
+
+/* A call with the entry's types and layout, on which its program depends; its shapes are those of another. */
+static bool call_of(const struct ci_op *op, const struct ci_profile_entry *entry, struct ci_call *call) {
+    const struct ci_layout *layout = *entry->layout ? ci_layout_from_name(entry->layout) : &ci_layout_stored;
+    const char *rest = entry->signature.types;
+    bool known = layout && take_outputs(op, call);
+    for (int i = 0; i < op->inputs && known; i++) {
+        known = next_type(&rest, &call->in[i].type);
+        call->in[i].layout = (op->weight_inputs >> i & 1) ? layout : &ci_layout_stored;
+    }
+    for (int i = 0; i < op->outputs && known; i++) {
+        struct ci_view *out = &call->out[i];
+        bool codes = out->type == &ci_type_q8 || out->type == &ci_type_q16;
+        if ((op->state_outputs >> i & 1) || (codes && *rest))
+            known = next_type(&rest, &out->type);
+        else if (codes)
+            out->type = &ci_type_q8;
+    }
+    return known && !*rest;
+}
+
+bool ci_survey_source(bool on_device, const struct ci_profile_entry *entry, uint64_t *source) {
     const struct ci_op *op = ci_op_find(entry->signature.op);
-    int values[CI_MAX_TUNABLES];
-    uint64_t source;
-    if (op && strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0) return CI_SURVEY_FRESH;
     const struct ci_variant *variant =
         op ? ci_variant_find(op, on_device ? CI_BACKEND_OPENCL : CI_BACKEND_CPU, entry->variant) : NULL;
-    if (!variant || ci_signature_values(variant, entry->tunables, entry->tunable_count, values) != CLINFER_OK)
-        return CI_SURVEY_STALE;
-    const struct ci_call *call = call_of(survey, entry);
-    if (!call && variant->backend != CI_BACKEND_CPU) return CI_SURVEY_UNKNOWN;
-    if (ci_signature_source(variant, values, call, &source) != CLINFER_OK) return CI_SURVEY_UNKNOWN;
-    return source == entry->source ? CI_SURVEY_FRESH : CI_SURVEY_STALE;
+    int values[CI_MAX_TUNABLES];
+    struct ci_call call;
+    return variant && ci_signature_values(variant, entry->tunables, entry->tunable_count, values) == CLINFER_OK &&
+           call_of(op, entry, &call) && (variant->type_input < 0 || call.in[variant->type_input].type) &&
+           ci_signature_source(variant, values, &call, source) == CLINFER_OK;
+}
+
+bool ci_survey_is_stale(bool on_device, const struct ci_profile_entry *entry) {
+    uint64_t source;
+    if (strcmp(entry->variant, CI_PROFILE_UNFUSED) == 0) return !ci_op_find(entry->signature.op);
+    return !ci_survey_source(on_device, entry, &source) || source != entry->source;
 }

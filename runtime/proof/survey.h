@@ -26,9 +26,11 @@ void ci_survey_free(struct ci_survey *survey);
  */
 void ci_survey_describe(const struct ci_survey_test *test, char *text, size_t size);
 
-/* Whether the kernel of a profile's entry is what it was when it was measured: if not, the entry is not used. UNKNOWN:
- * the survey has no test with the entry's types and layout, by which the hash of its program could be found. */
-enum ci_survey_age { CI_SURVEY_FRESH, CI_SURVEY_STALE, CI_SURVEY_UNKNOWN };
-enum ci_survey_age ci_survey_age(const struct ci_survey *survey, bool on_device, const struct ci_profile_entry *entry);
+/* The hash that an entry of a profile would have if its kernel were measured now; false: there is no such kernel here.
+ * It depends on types and layout and on no test: whatever plans ask for is known. */
+bool ci_survey_source(bool on_device, const struct ci_profile_entry *entry, uint64_t *source);
+
+/* Whether the kernel of a profile's entry is no longer what was measured: then the entry is not used. */
+bool ci_survey_is_stale(bool on_device, const struct ci_profile_entry *entry);
 
 #endif
