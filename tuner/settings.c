@@ -399,6 +399,7 @@ enum clinfer_status ci_tuner_settle(struct ci_tuner *tuner) {
         /* A model that could not be run as a whole, or has not the time for it, keeps what it had. */
         if (tuner->result->models[i].decode_after > 0 && !ci_tuner_stopped(tuner))
             status = settle(tuner, i, now + (tuner->end - now) / left);
+        tuner->settled[i] = tuner->result->models[i].decode_after > 0 && !ci_tuner_stopped(tuner);
         left--;
     }
     return status;

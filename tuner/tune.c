@@ -115,20 +115,35 @@ static bool was_tuned(const struct ci_tuner *tuner, int model) {
     return strcmp(tuner->old.clinfer, CLINFER_VERSION) == 0 && old_model(tuner, model);
 }
 
-/* Places and settings were measured with kernels that are no longer the same. */
+static bool is_tuned_now(const struct ci_tuner *tuner, uint64_t fingerprint) {
+    for (int i = 0; i < tuner->problems->model_count; i++)
+        if (tuner->problems->models[i].fingerprint == fingerprint) return true;
+    return false;
+}
+
+/* Places and settings were measured with kernels that are no longer the same. Which models of earlier tunes have the
+ * problem too is not known: once this tune has renewed it nothing else would tell them. */
 static void unsettle(struct ci_tuner *tuner, int problem) {
     const struct ci_problems *problems = tuner->problems;
-    for (int i = 0; i < problems->use_count; i++)
-        if (problems->uses[i].problem == problem)
-            tuner->settled[problems->uses[i].model] = !problems->models[problems->uses[i].model].path;
+    for (int i = 0; i < problems->use_count; i++) {
+        int model = problems->uses[i].model;
+        if (problems->uses[i].problem != problem) continue;
+        tuner->settled[model] = !problems->models[model].path;
+        tuner->outdated[model] = old_model(tuner, model) != NULL;
+    }
+    for (int i = 0; i < tuner->old.model_count; i++)
+        if (!is_tuned_now(tuner, tuner->old.models[i].fingerprint)) tuner->old.models[i].outdated = true;
 }
 
 /* What a tune of this length has measured, or left because its time was over, is not looked at again. */
 static void choose_work(struct ci_tuner *tuner) {
     const struct ci_problems *problems = tuner->problems;
     bool longer = tuner->options->again || tuner->options->budget > tuner->old.tune_seconds;
-    for (int i = 0; i < problems->model_count; i++)
-        tuner->settled[i] = !problems->models[i].path || (!longer && was_tuned(tuner, i));
+    for (int i = 0; i < problems->model_count; i++) {
+        const struct ci_profile_model *old = old_model(tuner, i);
+        tuner->outdated[i] = old && old->outdated;
+        tuner->settled[i] = !problems->models[i].path || (!longer && was_tuned(tuner, i) && !tuner->outdated[i]);
+    }
     for (int i = 0; i < problems->use_count; i++)
         if (longer || !was_tuned(tuner, problems->uses[i].model)) tuner->tuned[problems->uses[i].problem].wanted = true;
     for (int i = problems->count - 1; i >= 0; i--) {
@@ -209,6 +224,13 @@ static enum clinfer_status work(struct ci_tuner *tuner) {
     return status;
 }
 
+/* What earlier tunes gained and what this one gained together, as "before" of its speed now: what they measured was
+ * another hour's machine. Without kernels that have changed since, which gain nothing any more. */
+static double before_all(double old_before, double old_after, double before, double after, bool outdated) {
+    bool gained = old_before > 0 && old_after > 0 && before > 0 && after > 0 && !outdated;
+    return gained ? before * old_before / old_after : before;
+}
+
 /* What each model's record says about the share that was covered, and the record into the profile. */
 static enum clinfer_status record_models(struct ci_tuner *tuner, struct ci_profile *profile) {
     struct ci_tune_result *result = tuner->result;
@@ -224,13 +246,22 @@ static enum clinfer_status record_models(struct ci_tuner *tuner, struct ci_profi
         int at = 0;
         while (at < profile->model_count && profile->models[at].fingerprint != model->fingerprint) at++;
         if (at < profile->model_count) {
-            /* "Before" stays what it was without any profile. */
             const struct ci_profile_model *old = &profile->models[at];
             struct ci_profile_model merged = *model;
-            if (old->decode_before > 0) merged.decode_before = old->decode_before;
-            if (old->prefill_before > 0) merged.prefill_before = old->prefill_before;
-            if (model->decode_after <= 0) merged.decode_after = old->decode_after;
-            if (model->prefill_after <= 0) merged.prefill_after = old->prefill_after;
+            bool outdated = tuner->outdated[i];
+            merged.outdated = outdated && (!tuner->settled[i] || !tuner->problems->models[i].path);
+            merged.decode_before =
+                before_all(old->decode_before, old->decode_after, model->decode_before, model->decode_after, outdated);
+            merged.prefill_before = before_all(old->prefill_before, old->prefill_after, model->prefill_before,
+                                               model->prefill_after, outdated);
+            if (model->decode_after <= 0) {
+                merged.decode_before = old->decode_before;
+                merged.decode_after = old->decode_after;
+            }
+            if (model->prefill_after <= 0) {
+                merged.prefill_before = old->prefill_before;
+                merged.prefill_after = old->prefill_after;
+            }
             profile->models[at] = merged;
         } else if (!result->interrupted) {
             struct ci_profile_model *models =
@@ -386,7 +417,9 @@ static enum clinfer_status prepare(struct ci_tuner *tuner) {
     result->models = calloc((size_t)tuner->problems->model_count + 1, sizeof *result->models);
     tuner->settled = calloc((size_t)tuner->problems->model_count + 1, sizeof *tuner->settled);
     result->gains = calloc((size_t)tuner->problems->model_count + 1, sizeof *result->gains);
-    if (!result->gains || !tuner->tuned || !tuner->seconds || !tuner->weights || !result->models || !tuner->settled)
+    tuner->outdated = calloc((size_t)tuner->problems->model_count + 1, sizeof *tuner->outdated);
+    if (!tuner->outdated || !result->gains || !tuner->tuned || !tuner->seconds || !tuner->weights || !result->models ||
+        !tuner->settled)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of what to tune");
     result->model_count = tuner->problems->model_count;
     for (int i = 0; i < result->model_count; i++) {
@@ -410,6 +443,7 @@ static void clean_up(struct ci_tuner *tuner) {
     free(tuner->seconds);
     free(tuner->weights);
     free(tuner->settled);
+    free(tuner->outdated);
     ci_quarantine_free(&tuner->quarantine);
     ci_profile_free(&tuner->old);
     free(tuner->old_path);

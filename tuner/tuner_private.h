@@ -54,7 +54,8 @@ struct ci_tuner {
     struct ci_strikes strikes[CI_TUNE_STRIKES];
     int strike_count;
     struct ci_ahead *ahead; /* NULL: nothing is built ahead */
-    bool *settled;          /* [problems->model_count]: its settings need not be measured */
+    bool *settled;          /* [problems->model_count]: its settings need not be measured, or have been */
+    bool *outdated;         /* [problems->model_count]: those of the old profile were measured with other kernels */
     int turns;              /* of the search so far */
     double realised;        /* by those, of the room that each had where it searched: a sum of shares */
     double start, search_end, end;

@@ -90,6 +90,7 @@ static const struct ci_field model_fields[] = {
     NUMBER(ci_profile_model, covered, 0, 1),
     {"bytes", CI_FIELD_NUMBER, offsetof(struct ci_profile_model, bytes), sizeof(double), 0, MOST_WORK, true},
     {"cpu_speed", CI_FIELD_NUMBER, offsetof(struct ci_profile_model, cpu_speed), sizeof(double), 0, 1e6, true},
+    {"outdated", CI_FIELD_BOOL, offsetof(struct ci_profile_model, outdated), sizeof(bool), 0, 0, true},
     CI_FIELD_CALLERS("steps", true),
     CI_FIELD_CALLERS("settings", true),
     END,

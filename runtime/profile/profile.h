@@ -2,8 +2,8 @@
  * how fast, and what else was tried. JSON on disk, see docs/profile-format.md.
  *
  * This folder knows no op and no device, only their names: whether an entry may be used here is decided in
- * graph/choices.h. Files come from anywhere (import, shipped, a disk that was full), so everything in them is checked: a
- * bad one is refused with file, field and value. */
+ * graph/choices.h. Files come from anywhere (import, shipped, a disk that was full), so everything in them is checked:
+ * a bad one is refused with file, field and value. */
 #ifndef CI_PROFILE_PROFILE_H
 #define CI_PROFILE_PROFILE_H
 
@@ -84,6 +84,7 @@ struct ci_profile_model {
     double cpu_speed; /* the CPU backend's with this model beside this device's, timed in turn; 0: not measured */
     struct ci_profile_steps steps;
     struct ci_profile_settings settings; /* that were measured to be faster than what a run does by itself */
+    bool outdated; /* settings, steps and cpu_speed were measured with kernels that have changed: to be measured anew */
 };
 
 /* What comes of cpu_speed: "it comes first", ... */

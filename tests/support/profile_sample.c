@@ -53,16 +53,16 @@ void profile_sample(struct ci_profile *profile) {
     profile->models = calloc(1, sizeof *profile->models);
     assert_non_null(profile->models);
     profile->model_count = 1;
-    profile->models[0] =
-        (struct ci_profile_model){"SmolLM2",
-                                  0x123,
-                                  10.5,
-                                  20.25,
-                                  100,
-                                  200,
-                                  0.875,
-                                  1e8,
-                                  1.5,
-                                  {{0.1, 0.2, 0.3, 0.4, 0.5}},
-                                  {.threads = 3, .batch = 128, .activations = "f32", .pages = "small"}};
+    profile->models[0] = (struct ci_profile_model){"SmolLM2",
+                                                   0x123,
+                                                   10.5,
+                                                   20.25,
+                                                   100,
+                                                   200,
+                                                   0.875,
+                                                   1e8,
+                                                   1.5,
+                                                   {{0.1, 0.2, 0.3, 0.4, 0.5}},
+                                                   {.threads = 3, .batch = 128, .activations = "f32", .pages = "small"},
+                                                   true};
 }

@@ -242,14 +242,16 @@ enum clinfer_status ci_worker_steps(struct ci_worker *worker, const char *model,
 /* ---- a tune ---- */
 
 static struct {
-    int stop_after; /* tries; 0: never */
+    int stop_after;        /* tries; 0: never */
+    int stop_after_models; /* runs of a whole model; 0: never */
     char said[4096];
     int progress, trials, skips;
 } heard;
 
 static bool stopped(void *user) {
     (void)user;
-    return heard.stop_after && fake.try_count >= heard.stop_after;
+    return (heard.stop_after && fake.try_count >= heard.stop_after) ||
+           (heard.stop_after_models && fake.models >= heard.stop_after_models);
 }
 
 static void on_progress(void *user, const struct ci_tune_progress *progress) {

@@ -167,9 +167,9 @@ static void spoil(json_t *top, json_t *object, const char *where) {
                 expect_refusal(top, path);
         }
         bool tunable = strstr(path, "tunables.") != NULL,
-             optional = strcmp(key, "imported") == 0 || strstr(path, ".settings") || strstr(path, ".steps") ||
-                        strcmp(key, "dot8_operations_per_second") == 0 || strcmp(key, "cpu_speed") == 0 ||
-                        (strcmp(key, "bytes") == 0 && strstr(path, "models"));
+             optional = strcmp(key, "imported") == 0 || strcmp(key, "outdated") == 0 || strstr(path, ".settings") ||
+                        strstr(path, ".steps") || strcmp(key, "dot8_operations_per_second") == 0 ||
+                        strcmp(key, "cpu_speed") == 0 || (strcmp(key, "bytes") == 0 && strstr(path, "models"));
         if (json_is_number(value) && !tunable) {
             json_object_set_new(object, key, json_integer(-1));
             expect_refusal(top, path);

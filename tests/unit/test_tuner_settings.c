@@ -24,13 +24,14 @@ static struct {
     double f32, large;  /* seconds by those of what a run does by itself: decoding in f32; with small pages */
     double f32_prefill; /* of prompts in f32 */
     int batch;          /* the best number of rows of a step */
+    double load;        /* everything takes so many times as long: other programs run */
 } machine;
 
 static double model_seconds(const struct ci_profile *profile, bool decode) {
     const struct ci_profile_settings nothing = {0},
                                      *now = profile && profile->model_count ? &profile->models[0].settings : &nothing;
     static unsigned turn;
-    double seconds = (decode ? 0.01 : 1) * (turn++ % 2 ? 1.002 : 0.998);
+    double seconds = machine.load * (decode ? 0.01 : 1) * (turn++ % 2 ? 1.002 : 0.998);
     int threads = now->threads ? now->threads : ci_threads_default();
     int batch = now->batch ? now->batch : 512;
     if (machine.threads) seconds *= 1 + 0.1 * abs(threads - machine.threads);
@@ -46,7 +47,7 @@ static int set_up_settings(void **state) {
     fake.try_seconds = try_seconds;
     fake.pass = pass;
     fake.model_seconds = model_seconds;
-    machine = (__typeof__(machine)){.batch = 512, .f32 = 1.5, .f32_prefill = 1.5, .large = 1.05};
+    machine = (__typeof__(machine)){.load = 1, .batch = 512, .f32 = 1.5, .f32_prefill = 1.5, .large = 1.05};
     return 0;
 }
 
@@ -195,11 +196,96 @@ static void test_codes_are_measured_where_runs_take_floats(void **state) {
     ci_tune_free(&result);
 }
 
+/* A machine that was busy during one tune and is not during the next has gained nothing by that. */
+static void test_less_load_is_no_gain(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    machine.batch = 128;
+    machine.load = 2;
+    assert_ok(tune(&on_cpu, &result));
+    const double gain = result.profile.models[0].prefill_after / result.profile.models[0].prefill_before;
+    const double speed = result.profile.models[0].prefill_after;
+    assert_true(gain > 1.1);
+    ci_tune_free(&result);
+    machine.load = 1;
+    assert_ok(tune(&(struct wish){.budget = 120, .cpu = true, .again = true}, &result));
+    const struct ci_profile_model *model = &result.profile.models[0];
+    assert_true(fabs(model->prefill_after / speed - 2) < 0.05);
+    assert_true(fabs(model->prefill_after / model->prefill_before / gain - 1) < 0.02);
+    assert_true(fabs(model->decode_after / model->decode_before - 1) < 0.02);
+    ci_tune_free(&result);
+    /* One that has nothing to measure says it again. */
+    assert_ok(tune(&on_cpu, &result));
+    assert_true(fabs(result.models[0].prefill_after / result.models[0].prefill_before / gain - 1) < 0.02);
+    ci_tune_free(&result);
+}
+
+/* What the profile says a kernel was is not what it is. */
+static void change_kernel(const char *path, const char *op) {
+    struct ci_profile profile;
+    int changed = 0;
+    assert_ok(ci_profile_read(path, &profile));
+    for (int i = 0; i < profile.entry_count; i++) {
+        if (strcmp(profile.entries[i].signature.op, op) != 0) continue;
+        profile.entries[i].source ^= 1;
+        changed++;
+    }
+    assert_true(changed > 0);
+    assert_ok(ci_profile_write(path, &profile));
+    ci_profile_free(&profile);
+}
+
+/* The kernel is measured anew, and then somebody presses Ctrl-C: settings are still those of the old one. */
+static void test_settings_that_a_stopped_tune_left_are_measured_by_the_next(void **state) {
+    (void)state;
+    struct ci_tune_result result;
+    fake.cpu_speed = 2;
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    assert_false(result.profile.models[0].outdated);
+    change_kernel(result.path, "sample");
+    ci_tune_free(&result);
+    fake.cpu_speed = 0.5;
+    heard.stop_after_models = 1;
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    assert_true(result.interrupted && result.changed);
+    assert_true(result.profile.models[0].outdated && result.profile.models[0].cpu_speed > 1);
+    ci_tune_free(&result);
+    heard.stop_after_models = 0;
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    assert_int_equal(fake.try_count, 0);
+    assert_true(fabs(result.profile.models[0].cpu_speed - 0.5) < 0.1);
+    assert_false(result.profile.models[0].outdated);
+    ci_tune_free(&result);
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    assert_int_equal(fake.models, 0);
+    ci_tune_free(&result);
+}
+
+/* A kernel that several models have is renewed by the tune of one. */
+static void test_settings_of_other_models_with_a_changed_kernel_are_measured_by_their_next_tune(void **state) {
+    const struct wish other = {.budget = 120, .model = "tests/data/qwen2_tiny.gguf"};
+    struct ci_tune_result result;
+    (void)state;
+    fake.cpu_speed = 2;
+    assert_ok(tune(&other, &result));
+    ci_tune_free(&result);
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    assert_int_equal(result.profile.model_count, 2);
+    change_kernel(result.path, "sample");
+    ci_tune_free(&result);
+    fake.cpu_speed = 0.5;
+    assert_ok(tune(&(struct wish){.budget = 120}, &result));
+    ci_tune_free(&result);
+    assert_ok(tune(&other, &result));
+    assert_non_null(setting(&result, "place", "cpu"));
+    for (int i = 0; i < 2; i++) assert_true(fabs(result.profile.models[i].cpu_speed - 0.5) < 0.1);
+    ci_tune_free(&result);
+}
+
 /* The same version, but another kernel: what was measured with the old one is measured anew, without --again. */
 static void test_places_are_compared_anew_where_a_kernel_has_changed(void **state) {
     (void)state;
     struct ci_tune_result result;
-    struct ci_profile profile;
     fake.cpu_speed = 2;
     assert_ok(tune(&(struct wish){.budget = 120}, &result));
     ci_tune_free(&result);
@@ -207,11 +293,7 @@ static void test_places_are_compared_anew_where_a_kernel_has_changed(void **stat
     assert_ok(tune(&(struct wish){.budget = 120}, &result));
     assert_null(setting(&result, "place", "cpu"));
     assert_true(result.profile.models[0].cpu_speed > 1);
-    assert_ok(ci_profile_read(result.path, &profile));
-    for (int i = 0; i < profile.entry_count; i++)
-        if (strcmp(profile.entries[i].signature.op, "sample") == 0) profile.entries[i].source ^= 1;
-    assert_ok(ci_profile_write(result.path, &profile));
-    ci_profile_free(&profile);
+    change_kernel(result.path, "sample");
     ci_tune_free(&result);
     assert_ok(tune(&(struct wish){.budget = 120}, &result));
     assert_true(fabs(result.profile.models[0].cpu_speed - 0.5) < 0.1);
@@ -249,6 +331,10 @@ int main(void) {
         cmocka_unit_test_setup(test_a_device_is_compared_with_the_cpu_backend, set_up_settings),
         cmocka_unit_test_setup(test_codes_are_measured_where_runs_take_floats, set_up_settings),
         cmocka_unit_test_setup(test_places_are_compared_anew_where_a_kernel_has_changed, set_up_settings),
+        cmocka_unit_test_setup(test_less_load_is_no_gain, set_up_settings),
+        cmocka_unit_test_setup(test_settings_that_a_stopped_tune_left_are_measured_by_the_next, set_up_settings),
+        cmocka_unit_test_setup(test_settings_of_other_models_with_a_changed_kernel_are_measured_by_their_next_tune,
+                               set_up_settings),
         cmocka_unit_test(test_pairs_are_weighed_by_their_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
