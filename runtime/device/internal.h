@@ -145,6 +145,18 @@ void ci_program_load(const struct ci_device *device, struct ci_program *program,
 enum clinfer_status ci_program_text(const struct ci_kernel_request *request, char **text);
 char *ci_program_options(const struct ci_device_caps *caps, const char *options);
 
+/* Short declarations of built-in functions in place of a compiler's header (builtins.c). The option that says so, the
+ * last of all, or "". */
+const char *ci_builtins_option(const struct ci_device_caps *caps, const char *options);
+
+/* Where the options end with it: what is to stand before the program's text (else ""; the caller frees it), and what it
+ * adds to the program's key. */
+enum clinfer_status ci_builtins_load(const char *options, char **text);
+enum clinfer_status ci_builtins_hash(const char *options, uint64_t *key);
+
+/* Takes that option away; false: it was not there. The text may stay as it is. */
+bool ci_builtins_leave_out(char *options);
+
 /* A failure to build, with the end of the build log; program: NULL if there is none. */
 enum clinfer_status ci_program_fail(const struct ci_device *device, cl_program program, const char *call, cl_int error);
 

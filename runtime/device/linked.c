@@ -24,30 +24,41 @@ enum clinfer_status ci_linked_key(const struct ci_device *device, const struct c
         for (int k = 0; k < parts[i].source_count && status == CLINFER_OK; k++)
             status = ci_kernel_source_hash(parts[i].sources[k], key);
     }
+    char *options = status == CLINFER_OK ? ci_program_options(&device->caps, "") : NULL;
+    if (options) status = ci_builtins_hash(options, key);
+    free(options);
     return status;
+}
+
+static enum clinfer_status compile_texts(const struct ci_device *device, const char *const texts[3],
+                                         const char *options, cl_program *out) {
+    cl_int error = CL_SUCCESS;
+    *out = clCreateProgramWithSource(device->context, 3, (const char **)(uintptr_t)texts, NULL, &error);
+    if (!*out) return ci_cl_fail(&device->caps, "clCreateProgramWithSource", error);
+    error = clCompileProgram(*out, 1, &device->id, options, 0, NULL, NULL, NULL, NULL);
+    return error == CL_SUCCESS ? CLINFER_OK : ci_program_fail(device, *out, "clCompileProgram", error);
 }
 
 static enum clinfer_status compile(const struct ci_device *device, const struct ci_program_part *part,
                                    cl_program *out) {
     const struct ci_kernel_request request = {.sources = part->sources, .source_count = part->source_count};
-    const char *texts[2] = {part->before, NULL};
-    char *text = NULL, *options = NULL;
-    cl_int error = CL_SUCCESS;
+    char *text = NULL, *builtins = NULL, *options = NULL;
     *out = NULL;
     ci_watch_begin(CI_WATCH_BUILD, 0);
     enum clinfer_status status = ci_program_text(&request, &text);
     if (status == CLINFER_OK) options = ci_program_options(&device->caps, part->options);
     if (status == CLINFER_OK && !options) status = ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a program");
-    texts[1] = text;
+    if (status == CLINFER_OK) status = ci_builtins_load(options, &builtins);
     if (status == CLINFER_OK) {
-        *out = clCreateProgramWithSource(device->context, 2, texts, NULL, &error);
-        if (!*out) status = ci_cl_fail(&device->caps, "clCreateProgramWithSource", error);
-    }
-    if (status == CLINFER_OK) {
-        error = clCompileProgram(*out, 1, &device->id, options, 0, NULL, NULL, NULL, NULL);
-        if (error != CL_SUCCESS) status = ci_program_fail(device, *out, "clCompileProgram", error);
+        const char *const texts[] = {builtins, part->before, text};
+        status = compile_texts(device, texts, options, out);
+        if (*out && status != CLINFER_OK && ci_builtins_leave_out(options)) {
+            clReleaseProgram(*out);
+            status = compile_texts(device, texts, options, out);
+        }
     }
     free(text);
+    free(builtins);
     free(options);
     return status;
 }

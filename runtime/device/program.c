@@ -117,12 +117,13 @@ enum clinfer_status ci_program_fail(const struct ci_device *device, cl_program p
     return status;
 }
 
-static enum clinfer_status build_from_text(const struct ci_device *device, const char *text, const char *options,
-                                           cl_program *out, bool *refused) {
+static enum clinfer_status build_from_text(const struct ci_device *device, const char *builtins, const char *text,
+                                           const char *options, cl_program *out, bool *refused) {
+    const char *texts[] = {builtins, text};
     cl_int error = CL_SUCCESS;
     *out = NULL;
     *refused = false;
-    cl_program program = clCreateProgramWithSource(device->context, 1, &text, NULL, &error);
+    cl_program program = clCreateProgramWithSource(device->context, 2, texts, NULL, &error);
     if (!program) return ci_cl_fail(&device->caps, "clCreateProgramWithSource", error);
     error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
     if (error == CL_SUCCESS) {
@@ -159,7 +160,16 @@ static void build(const struct ci_device *device, struct job *job) {
     struct ci_program *program = job->program;
     if (program->handle || program->status != CLINFER_OK) return;
     double start = ci_now();
-    program->status = build_from_text(device, job->text, job->options, &program->handle, &program->refused);
+    char *builtins = NULL;
+    program->status = ci_builtins_load(job->options, &builtins);
+    if (builtins)
+        program->status =
+            build_from_text(device, builtins, job->text, job->options, &program->handle, &program->refused);
+    if (program->refused && ci_builtins_leave_out(job->options)) {
+        ci_log(CLINFER_LOG_DEBUG, "kernel %s is built again with the driver's own declarations", job->kernel);
+        program->status = build_from_text(device, "", job->text, job->options, &program->handle, &program->refused);
+    }
+    free(builtins);
     program->build_seconds = ci_now() - start;
     program->unsaved = true;
     CI_PROBE(kernel_build, job->kernel, job->options, program->key, CI_PROBE_NANOSECONDS(program->build_seconds), 0,
@@ -223,8 +233,9 @@ char *ci_program_options(const struct ci_device_caps *caps, const char *options)
         standard = caps->opencl_major >= 3 ? "-cl-std=CL3.0" : "-cl-std=CL1.2";
         options = rest + sizeof newest - 1;
     }
-    const char *dot4 = caps->dot4 ? " -D DEVICE_DOT4" : "";
-    return asprintf(&full, "%s%s%s", standard, options, dot4) < 0 ? NULL : full;
+    const char *dot4 = caps->dot4 ? " -D DEVICE_DOT4" : "",
+               *builtins = ci_builtins_option(caps, *standard ? standard : options);
+    return asprintf(&full, "%s%s%s%s", standard, options, dot4, builtins) < 0 ? NULL : full;
 }
 
 /* All sources of a request as one text, with #line, so that a build log names our files. */
@@ -268,7 +279,7 @@ static enum clinfer_status key_of(const struct ci_device *device, const struct c
         enum clinfer_status status = ci_kernel_source_hash(request->sources[i], key);
         if (status != CLINFER_OK) return status;
     }
-    return CLINFER_OK;
+    return ci_builtins_hash(options, key);
 }
 
 /* The program is either known or becomes a job. `text` stands in for the named sources where it is not NULL. */

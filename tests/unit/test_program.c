@@ -71,6 +71,26 @@ static void test_build_failure_carries_the_log(void **state) {
     assert_true(fixture_counts().builds <= 2);
 }
 
+/* PoCL reads short declarations in place of its header; what they lack it finds in that. */
+static void test_functions_without_short_declaration_are_found(void **state) {
+    static const char text[] =
+        "__kernel void turn(__global float *x) { x[get_global_id(0)] = sinpi(x[0]) + rotate(3, 1); }\n";
+    struct ci_kernel *kernel = NULL;
+    (void)state;
+    assert_ok(ci_kernel_create_from_text(fixture_device, text, "turn", &kernel));
+    ci_kernel_destroy(kernel);
+}
+
+static void test_pocl_reads_short_declarations(void **state) {
+    static const char text[] = "#ifndef SHORT_BUILTINS\n#error\n#endif\n"
+                               "__kernel void turn(__global float *x) { x[get_global_id(0)] = sin(x[0]); }\n";
+    struct ci_kernel *kernel = NULL;
+    (void)state;
+    if (strcmp(ci_device_caps(fixture_device)->platform, "Portable Computing Language") != 0) skip();
+    assert_ok(ci_kernel_create_from_text(fixture_device, text, "turn", &kernel));
+    ci_kernel_destroy(kernel);
+}
+
 static void test_absent_source_and_kernel_are_named(void **state) {
     static const char *const absent[] = {"nowhere.cl"};
     struct ci_kernel *kernel = NULL;
@@ -325,6 +345,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_too_large_a_group_is_an_error_with_the_sizes, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_wrong_argument_is_an_error_that_names_it, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_build_failure_carries_the_log, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(test_functions_without_short_declaration_are_found, fixture_open,
+                                        fixture_close),
+        cmocka_unit_test_setup_teardown(test_pocl_reads_short_declarations, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_absent_source_and_kernel_are_named, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_programs_are_built_once, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_many_kernels_at_once_report_one_by_one, fixture_open, fixture_close),
