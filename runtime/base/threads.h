@@ -27,7 +27,7 @@ int ci_threads_count(const struct ci_threads *threads);
 /* Only one run at a time per object; the caller holds whatever lock makes that so. */
 void ci_threads_run(struct ci_threads *threads, ci_threads_function *function, void *argument);
 
-/* pthread_create() for a thread that computes: kernels have tables of 1.2 MB on its stack, and not every system, nor
+/* pthread_create() for a thread that computes: kernels have tables of 0.75 MB on its stack, and not every system, nor
  * every `ulimit -s`, gives that much to a thread by itself. */
 int ci_threads_start(pthread_t *thread, void *(*function)(void *), void *argument);
 

@@ -16,7 +16,7 @@
 enum { HAS_PAIRS = 1 };
 #else
 enum { HAS_PAIRS = 0 };
-#define pair_walk(brain, job, first, last)
+#define pair_walk(brain, job, first, last) false
 #endif
 #include "cpu/simd.h"
 #include "types/layout.h"
@@ -146,12 +146,10 @@ enum { MANY_ROWS = BLOCK };
         floats_of(kind, w, row, first, cols, out);                                                                     \
     }                                                                                                                  \
     static void part_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                            \
-        if (HAS_PAIRS && kind != WEIGHT_F32 && job->rows >= MANY_ROWS)                                                 \
-            pair_walk(kind == WEIGHT_BF16, job, first, last);                                                          \
-        else if (job->rows >= MANY_ROWS)                                                                               \
-            part_rows(floats_##name, bytes, job, first, last);                                                         \
-        else                                                                                                           \
+        if (job->rows < MANY_ROWS)                                                                                     \
             part_stored(kind, job, first, last);                                                                       \
+        else if (!HAS_PAIRS || kind == WEIGHT_F32 || !pair_walk(kind == WEIGHT_BF16, job, first, last))                \
+            part_rows(floats_##name, bytes, job, first, last);                                                         \
     }
 STORED(f32, WEIGHT_F32, 4)
 STORED(f16, WEIGHT_F16, 2)

@@ -1,13 +1,14 @@
 /* matmul_i16_rows.h: the part of matmul_f32.h for weights of 16 bits (f16, bf16) and many rows of x (prompts), where
- * the processor adds products of 16-bit integers (vpdpwssd). Groups of 32 columns become integers of 14 bits (weights)
- * and 15 bits (x), each group by a scale of its own, and two products at a time come from one multiplication, which is
- * exact in integers (Winograd 1968, "A new algorithm for inner product"):
+ * the processor adds products of 16-bit integers (vpdpwssd). Groups of 128 columns become integers of 14 bits and a
+ * sign, each group by a scale of its own, and two products at a time come from one multiplication, which is exact in
+ * integers (Winograd 1968, "A new algorithm for inner product"):
  *
  *       x0 w0 + x1 w1  =  (x0 + w1) (x1 + w0)  -  x0 x1  -  w0 w1
  *
- * What is subtracted belongs to a row of x or of the weight alone, so it is summed once, and sums begin with it. The
- * additions go to units that multiplications do not need: 2.7 times the products of f32 in the same time, where the
- * plain product of such integers has twice as many.
+ * What is subtracted belongs to a row of x or of the weight alone, so it is summed once, and sums begin with it.
+ * Two of four units for vectors multiply and all add, so that of 8 rows of x three are better multiplied plainly, which
+ * gives the same integers: 2.8 times the products of f32 in the same time, where plain products alone are 2.0 times as
+ * many and pairs alone 2.45.
  *
  *                         2 * 16 rows of the weight
  *       w    columns 0, 1 of 4    [r0 r0 r1 r1 ..][ .. ]     turned around and rounded once, for all rows of x
@@ -16,10 +17,10 @@
  *            ..                                              8 * 2 sums of int32 in registers
  *            row 7                                           8 * 2 sums of floats in the first-level cache
  *
- * Sums of integers are modulo 2^32, so only the result has to fit: by Cauchy and Schwarz it does, since a group of
- * weights of up to 8191 has a norm below 46336, and that of a group of x is kept below 46304.
+ * Sums of integers are modulo 2^32, so only the result has to fit: by Cauchy and Schwarz it does, since the norms of a
+ * group of weights and of x are kept below 92,540 and 23,170.
  *
- * Both roundings together have an NMSE of 1e-8 with numbers as layers have them; rounding x to f16 has 4e-8, to bf16
+ * Both roundings together have an NMSE of 2e-8 with numbers as layers have them; rounding x to f16 has 4e-8, to bf16
  * 3e-6. Two planes of bf16 each are three products at twice the rate of f32. */
 #ifndef CI_CPU_MATMUL_I16_ROWS_H
 #define CI_CPU_MATMUL_I16_ROWS_H
@@ -28,31 +29,35 @@
 #include <math.h>
 
 #include "cpu/matmul.h"
+#include "cpu/scratch.h"
 #include "cpu/simd.h"
 
 enum {
     PAIR_COLS = 2048,
-    PAIR_X_ROWS = 256,
-    PAIR_GROUP = 32,
+    PAIR_X_ROWS = 512,
+    PAIR_GROUP = 128,
     PAIR_STEPS = PAIR_GROUP / 4,
+    PAIR_PART = 32,
     PAIR_NEAR = 512,
     PAIR_X = 8,
     PAIR_W = 32,
     PAIR_GROUPS = PAIR_COLS / PAIR_GROUP,
+    PAIR_NEARS = PAIR_COLS / PAIR_NEAR,
     PAIR_NEAR_GROUPS = PAIR_NEAR / PAIR_GROUP,
-    PAIR_BLOCKS = PAIR_X_ROWS / PAIR_X,
-    PAIR_AHEAD = 2 /* rows of x */
+    PAIR_BLOCKS = PAIR_X_ROWS / PAIR_X
 };
 
-/* Smaller numbers than `least` count as 0: of them no scale can be made. */
-static const float pair_most_x = 16383, pair_most_w = 8191, pair_norm_x = 46300, pair_least = 1e-34f;
+/* Groups of x whose largest number is less than `least` count as 0: of them no scale can be made. */
+static const float pair_most_x = 16383, pair_norm_x = 23160, pair_least = 1e-34f;
 
-/* PAIR_COLS columns of all rows of x, of which PAIR_NEAR by PAIR_W rows of the weight at a time; 1.2 MB, on the stack.
- */
+/* Of a group of weights: the squares of a quarter of its integers. Their norm is below 92,540. */
+static const int pair_most_squares_w = 92500 / 4 * (92500 / 4);
+
+/* PAIR_COLS columns of all rows of x, of which PAIR_NEAR by PAIR_W rows of the weight at a time; 2.2 MB. */
 struct pair_panels {
-    _Alignas(64) int32_t x[PAIR_BLOCKS][PAIR_COLS / 4][PAIR_X][2]; /* two columns each */
-    float x_scale[PAIR_BLOCKS][PAIR_GROUPS][PAIR_X];
-    int32_t x_start[PAIR_BLOCKS][PAIR_GROUPS][PAIR_X];
+    _Alignas(64) int32_t x[PAIR_NEARS][PAIR_BLOCKS][PAIR_NEAR / 4][PAIR_X][2]; /* two columns each */
+    float x_scale[PAIR_GROUPS][PAIR_BLOCKS][PAIR_X];
+    int32_t x_start[PAIR_GROUPS][PAIR_BLOCKS][PAIR_X];
     _Alignas(64) int32_t w[PAIR_NEAR / 4][2][PAIR_W];
     float w_scale[PAIR_NEAR_GROUPS][PAIR_W];
     int32_t w_start[PAIR_NEAR_GROUPS][PAIR_W];
@@ -65,98 +70,162 @@ INLINE __m512i pair_add_dot(__m512i sum, __m512i a, __m512i b) {
     return sum;
 }
 
-/* 32 numbers as integers, and their scale; a group with a number that is not finite has NaN for a scale. */
-INLINE __m512i pair_round_x(__m512 low, __m512 high, float *scale) {
+/* Which rows of a block have plain products. */
+INLINE bool pair_plain(int row) { return row == 1 || row == 4 || row == 6; }
+
+/* The first `left` numbers of a group as integers in codes, and their scale; a group with a number that is not finite
+ * has NaN for a scale. Returns what sums of this row begin with. */
+INLINE int32_t pair_round_x(const float *x, int left, int16_t *codes, float *scale) {
+    enum { VECTORS = PAIR_GROUP / VF_LANES };
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    float largest = vf_largest(vf_max(vf_size(low), vf_size(high)));
-    bool finite =
-        vf_all_within(low, vf_set(-FLT_MAX), vf_set(FLT_MAX)) && vf_all_within(high, vf_set(-FLT_MAX), vf_set(FLT_MAX));
-    float times = finite && largest > pair_least ? pair_most_x / largest : 0;
+    vf value[VECTORS], size = vf_set(0), squares = size;
+    bool finite = true;
+    for (int i = 0; i < VECTORS; i++) {
+        int there = left - i * VF_LANES;
+        value[i] =
+            there >= VF_LANES ? vf_load(x + i * VF_LANES) : vf_load_some(x + i * VF_LANES, there > 0 ? there : 0);
+        finite = finite && vf_all_within(value[i], vf_set(-FLT_MAX), vf_set(FLT_MAX));
+        size = vf_max(size, vf_size(value[i]));
+    }
+    float largest = vf_largest(size), times = finite && largest > pair_least ? pair_most_x / largest : 0;
     *scale = finite ? largest / pair_most_x : NAN;
-    if (times == 0) return _mm512_setzero_si512();
-    low = vf_mul(low, vf_set(times));
-    high = vf_mul(high, vf_set(times));
-    float norm = sqrtf(vf_sum(vf_fma(low, low, vf_mul(high, high))));
-    float less = norm > pair_norm_x ? pair_norm_x / norm : 1;
-    low = vf_mul(low, vf_set(less));
-    high = vf_mul(high, vf_set(less));
+    if (times == 0) {
+        memset(codes, 0, PAIR_GROUP * sizeof *codes);
+        return 0;
+    }
+    UNROLL for (int i = 0; i < VECTORS; i++) {
+        value[i] = vf_mul(value[i], vf_set(times));
+        squares = vf_fma(value[i], value[i], squares);
+    }
+    float norm = sqrtf(vf_sum(squares)), less = norm > pair_norm_x ? pair_norm_x / norm : 1;
     *scale /= less;
-    __m512i packed = _mm512_packs_epi32(_mm512_cvtps_epi32(low), _mm512_cvtps_epi32(high));
-    return _mm512_permutexvar_epi64(order, packed);
-}
-
-/* One row of x, columns k .. k + cols, or zeros where there is no such row. */
-INLINE void pair_pack_x(const struct ci_matmul_job *job, int64_t row, int64_t k, int64_t cols,
-                        struct pair_panels *panels, int64_t block, int lane) {
-    static const float zeros[PAIR_COLS];
-    float codes[PAIR_COLS];
-    const float *x = zeros;
-    if (row < job->rows) {
-        int64_t first_col, x_row = ci_matmul_input(job, row, &first_col);
-        x = (const float *)job->x->data + x_row * job->x->cols + first_col + k;
-        if (job->x->type != &ci_type_f32) {
-            ci_view_part(job->x, x_row, first_col + k, cols, codes);
-            x = codes;
-        }
-    }
-    for (int64_t g = 0; g * PAIR_GROUP < cols; g++) {
-        int64_t at = g * PAIR_GROUP;
-        for (int i = 0; i < PAIR_GROUP; i += VF_LANES) __builtin_prefetch(x + PAIR_AHEAD * job->x->cols + at + i);
-        int left = cols - at < PAIR_GROUP ? (int)(cols - at) : PAIR_GROUP;
-        __m512i pairs = pair_round_x(vf_load_some(x + at, left < VF_LANES ? left : VF_LANES),
-                                     vf_load_some(x + at + VF_LANES, left > VF_LANES ? left - VF_LANES : 0),
-                                     &panels->x_scale[block][g][lane]);
+    __m512i start = _mm512_setzero_si512();
+    UNROLL for (int i = 0; i < VECTORS; i += 2) {
+        __m512i low = _mm512_cvtps_epi32(vf_mul(value[i], vf_set(less)));
+        __m512i high = _mm512_cvtps_epi32(vf_mul(value[i + 1], vf_set(less)));
+        __m512i pairs = _mm512_permutexvar_epi64(order, _mm512_packs_epi32(low, high));
         /* Even lanes have the first two of four columns, odd ones the second. */
-        __m512i other = _mm512_shuffle_epi32(pairs, _MM_PERM_CDAB);
-        __m512i products = _mm512_maskz_madd_epi16(0xffff, pairs, other);
-        panels->x_start[block][g][lane] = -_mm512_mask_reduce_add_epi32(0x5555, products);
-        int64_t fours[PAIR_STEPS];
-        _mm512_storeu_si512(fours, pairs);
-        for (int s = 0; s < PAIR_STEPS; s++)
-            memcpy(panels->x[block][g * PAIR_STEPS + s][lane], &fours[s], sizeof *fours);
+        start = pair_add_dot(start, _mm512_maskz_mov_epi32(0x5555, pairs), _mm512_shuffle_epi32(pairs, _MM_PERM_CDAB));
+        _mm512_storeu_si512(codes + i * VF_LANES, pairs);
+    }
+    return -_mm512_reduce_add_epi32(start);
+}
+
+/* 8 rows of 8 numbers of 64 bits become columns. */
+INLINE void pair_turn_x(const int16_t codes[PAIR_X][PAIR_GROUP], int part, int32_t to[][PAIR_X][2]) {
+    __m512i twos[PAIR_X], fours[PAIR_X];
+    UNROLL for (int r = 0; r < PAIR_X; r += 2) {
+        __m512i a = _mm512_loadu_si512(&codes[r][part]), b = _mm512_loadu_si512(&codes[r + 1][part]);
+        twos[r] = _mm512_unpacklo_epi64(a, b); /* columns 0, 2, 4, 6 of both rows */
+        twos[r + 1] = _mm512_unpackhi_epi64(a, b);
+    }
+    UNROLL for (int r = 0; r < PAIR_X; r += 4) UNROLL for (int i = 0; i < 2; i++) {
+        fours[r + i] = _mm512_shuffle_i64x2(twos[r + i], twos[r + 2 + i], 0x88);     /* columns 0 and 4 (+ i), 4 rows */
+        fours[r + 2 + i] = _mm512_shuffle_i64x2(twos[r + i], twos[r + 2 + i], 0xdd); /* 2 and 6 */
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        _mm512_store_si512(to[i], _mm512_shuffle_i64x2(fours[i], fours[4 + i], 0x88));
+        _mm512_store_si512(to[4 + i], _mm512_shuffle_i64x2(fours[i], fours[4 + i], 0xdd));
     }
 }
 
-/* The lower or (shift 16) the upper halves of 16 lanes as floats. */
-INLINE __m512 pair_floats(bool brain, __m512i pairs, int shift) {
-    if (brain)
-        return _mm512_castsi512_ps(shift ? _mm512_and_si512(pairs, _mm512_set1_epi32(-65536))
-                                         : _mm512_slli_epi32(pairs, 16));
-    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(shift ? _mm512_srli_epi32(pairs, 16) : pairs));
+/* Columns k .. k + cols of a block of rows of x, the first of which is `row`; zeros where there is no such row. */
+INLINE void pair_pack_x(const struct ci_matmul_job *job, int64_t row, int64_t k, int64_t cols,
+                        struct pair_panels *panels, int64_t block) {
+    static const float zeros[PAIR_GROUP];
+    _Alignas(64) int16_t codes[PAIR_X][PAIR_GROUP];
+    float expanded[PAIR_GROUP];
+    for (int64_t at = 0; at < cols; at += PAIR_GROUP) {
+        int64_t g = at / PAIR_GROUP, near = at / PAIR_NEAR;
+        int left = cols - at < PAIR_GROUP ? (int)(cols - at) : PAIR_GROUP;
+        for (int r = 0; r < PAIR_X; r++) {
+            const float *x = zeros;
+            if (row + r < job->rows) {
+                int64_t first_col, x_row = ci_matmul_input(job, row + r, &first_col);
+                x = (const float *)job->x->data + x_row * job->x->cols + first_col + k + at;
+                if (job->x->type != &ci_type_f32) {
+                    ci_view_part(job->x, x_row, first_col + k + at, left, expanded);
+                    x = expanded;
+                }
+            }
+            panels->x_start[g][block][r] = pair_round_x(x, left, codes[r], &panels->x_scale[g][block][r]);
+        }
+        for (int part = 0; part < PAIR_GROUP; part += PAIR_PART)
+            pair_turn_x(codes, part, &panels->x[near][block][(at - near * PAIR_NEAR + part) / 4]);
+    }
+}
+
+/* How a type of 16 bits becomes integers: `places` are the bits of a number below its exponent. The largest of a group
+ * has 14 bits, which begin with its own, and the scale is a power of two: 2^(exponent - 13 - bias). */
+struct pair_type {
+    int places, bias;
+    int16_t largest; /* finite */
+};
+enum { PAIR_PLACES = 13 };
+static const struct pair_type pair_f16 = {10, 15, 0x7bff}, pair_bf16 = {7, 127, 0x7f7f};
+
+/* Exponents less one, 0 for denormal numbers, whose bits mean the same. */
+INLINE __m512i pair_exponents(struct pair_type type, __m512i sizes) {
+    return _mm512_subs_epu16(_mm512_srli_epi16(sizes, type.places), _mm512_set1_epi16(1));
+}
+
+/* 16 rows of columns 0, 1 and of 2, 3 of four as integers. most: exponents of the rows' groups, less one. Adds to the
+ * sums of squares of a quarter of them. */
+INLINE __m512i pair_round_w(struct pair_type type, __m512i bits, __m512i most, __m512i *squares) {
+    const __m512i sign = _mm512_srai_epi16(bits, 15);
+    __m512i exponent = pair_exponents(type, _mm512_and_si512(bits, _mm512_set1_epi16(0x7fff)));
+    /* Bits of the exponent, and the sign, leave at the top. One bit more, to round by. */
+    __m512i size = _mm512_sub_epi16(_mm512_slli_epi16(bits, PAIR_PLACES + 1 - type.places),
+                                    _mm512_slli_epi16(exponent, PAIR_PLACES + 1));
+    size = _mm512_avg_epu16(_mm512_srlv_epi16(size, _mm512_sub_epi16(most, exponent)), _mm512_setzero_si512());
+    __m512i quarter = _mm512_srli_epi16(size, 2);
+    *squares = pair_add_dot(*squares, quarter, quarter);
+    return _mm512_sub_epi16(_mm512_xor_si512(size, sign), sign);
 }
 
 /* A group of 16 rows, the first of which lies at w, `stride` bytes apart, the last standing for those from `rows` on;
- * `left` columns of it are there. `brain`: bf16. */
-INLINE void pair_pack_w(bool brain, const uint8_t *w, size_t stride, int64_t rows, int left, int64_t g, int lanes,
-                        struct pair_panels *panels) {
+ * `left` columns of it are there. */
+INLINE void pair_pack_w(struct pair_type type, const uint8_t *w, size_t stride, int64_t rows, int left, int64_t g,
+                        int lanes, struct pair_panels *panels) {
     const __m512i sizes = _mm512_set1_epi16(0x7fff), lower = _mm512_set1_epi32(65535);
-    const __mmask32 columns = (__mmask32)((UINT64_C(1) << left) - 1);
-    __m512 turned[16];
-    __m512i largest = _mm512_setzero_si512(), start = largest, before = largest;
-    UNROLL for (int i = 0; i < 16; i++) {
-        const uint8_t *row = w + (size_t)(i < rows ? i : rows - 1) * stride;
-        turned[i] =
-            _mm512_castsi512_ps(left == PAIR_GROUP ? _mm512_loadu_si512(row) : _mm512_maskz_loadu_epi16(columns, row));
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i largest = zero, start = zero, raw[PAIR_GROUP / 2];
+    for (int part = 0; part < PAIR_GROUP; part += PAIR_PART) {
+        __m512 turned[16];
+        int there = left - part;
+        const __mmask32 columns = there >= PAIR_PART ? UINT32_MAX : there > 0 ? (__mmask32)((1u << there) - 1) : 0;
+        UNROLL for (int i = 0; i < 16; i++) {
+            const uint8_t *row = w + (size_t)(i < rows ? i : rows - 1) * stride + (size_t)part * 2;
+            turned[i] = _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(columns, row));
+        }
+        vf_turn(turned);
+        UNROLL for (int i = 0; i < 16; i++) {
+            raw[part / 2 + i] = _mm512_castps_si512(turned[i]);
+            largest = _mm512_max_epu16(largest, _mm512_and_si512(_mm512_castps_si512(turned[i]), sizes));
+        }
     }
-    vf_turn(turned);
-    UNROLL for (int i = 0; i < 16; i++) largest =
-        _mm512_max_epu16(largest, _mm512_and_si512(_mm512_castps_si512(turned[i]), sizes));
     largest = _mm512_max_epu16(_mm512_and_si512(largest, lower), _mm512_srli_epi32(largest, 16));
-    __m512 most = pair_floats(brain, largest, 0), scale = _mm512_mul_ps(most, vf_set(1 / pair_most_w));
-    __mmask16 no_number = _mm512_cmpgt_epu32_mask(largest, _mm512_set1_epi32(brain ? 0x7f7f : 0x7bff));
-    __mmask16 some = _mm512_cmp_ps_mask(most, vf_set(pair_least), _CMP_GT_OQ) & (__mmask16)~no_number;
-    __m512 times = _mm512_maskz_div_ps(some, vf_set(pair_most_w), most);
-    vf_store(&panels->w_scale[g][lanes], _mm512_mask_mov_ps(scale, no_number, vf_set(NAN)));
-    UNROLL for (int i = 0; i < 16; i++) {
-        __m512i pairs = _mm512_castps_si512(turned[i]);
-        __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(pair_floats(brain, pairs, 0), times));
-        __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(pair_floats(brain, pairs, 16), times));
-        pairs = _mm512_mask_mov_epi16(first, 0xaaaaaaaa, _mm512_slli_epi32(second, 16));
-        _mm512_store_si512(&panels->w[g * PAIR_STEPS + i / 2][i % 2][lanes], pairs);
-        if (i % 2) start = pair_add_dot(start, before, pairs);
-        before = pairs;
+    __mmask16 no_number = _mm512_cmpgt_epu32_mask(largest, _mm512_set1_epi32(type.largest));
+    __m512i most = pair_exponents(type, largest), squares;
+    most = _mm512_or_si512(most, _mm512_slli_epi32(most, 16));
+    for (;;) {
+        start = squares = zero;
+        _Pragma("GCC unroll 4") for (int i = 0; i < PAIR_GROUP / 2; i += 2) {
+            __m512i first = pair_round_w(type, raw[i], most, &squares);
+            __m512i second = pair_round_w(type, raw[i + 1], most, &squares);
+            _mm512_store_si512(&panels->w[g * PAIR_STEPS + i / 2][0][lanes], first);
+            _mm512_store_si512(&panels->w[g * PAIR_STEPS + i / 2][1][lanes], second);
+            start = pair_add_dot(start, first, second);
+        }
+        __mmask16 too_long = _mm512_cmpgt_epi32_mask(squares, _mm512_set1_epi32(pair_most_squares_w));
+        if (!too_long) break;
+        most = _mm512_mask_add_epi32(most, too_long, most, _mm512_set1_epi32(0x10001));
     }
-    _mm512_storeu_si512(&panels->w_start[g][lanes], _mm512_sub_epi32(_mm512_setzero_si512(), start));
+    __m512i power = _mm512_and_si512(most, lower);
+    power = _mm512_add_epi32(power, _mm512_set1_epi32(128 - type.bias - PAIR_PLACES));
+    power = _mm512_slli_epi32(_mm512_max_epi32(power, zero), 23);
+    vf_store(&panels->w_scale[g][lanes], _mm512_mask_mov_ps(_mm512_castsi512_ps(power), no_number, vf_set(NAN)));
+    _mm512_storeu_si512(&panels->w_start[g][lanes], _mm512_sub_epi32(zero, start));
 }
 
 /* What is read next, asked for line by line while something else is computed: `bytes` of each of `rows` rows. */
@@ -178,20 +247,22 @@ INLINE void pair_ask(struct pair_next *next) {
     }
 }
 
-/* Adds to the sums of a block of x what `groups` groups give, which begin at group `first` of x. */
-INLINE void pair_multiply(struct pair_panels *panels, int64_t block, int64_t first_group, int64_t groups,
+/* Adds to the sums of a block of x what `groups` groups give, those of piece `near`. */
+INLINE void pair_multiply(struct pair_panels *panels, int64_t block, int64_t near, int64_t groups,
                           struct pair_next *next) {
     for (int64_t g = 0; g < groups; g++) {
+        const int64_t x_group = near * PAIR_NEAR_GROUPS + g;
         __m512i dot[PAIR_X][2];
         vf scale[2];
         /* Else gcc keeps the sums of floats in registers, of which there are not enough. */
         __asm__ volatile("" : : : "memory");
         pair_ask(next);
         UNROLL for (int r = 0; r < PAIR_X; r++) UNROLL for (int v = 0; v < 2; v++) dot[r][v] =
-            _mm512_add_epi32(_mm512_load_si512(&panels->w_start[g][16 * v]),
-                             _mm512_set1_epi32(panels->x_start[block][first_group + g][r]));
+            pair_plain(r) ? _mm512_setzero_si512()
+                          : _mm512_add_epi32(_mm512_load_si512(&panels->w_start[g][16 * v]),
+                                             _mm512_set1_epi32(panels->x_start[x_group][block][r]));
         _Pragma("GCC unroll 2") for (int s = 0; s < PAIR_STEPS; s++) {
-            const int32_t(*x)[2] = panels->x[block][(first_group + g) * PAIR_STEPS + s];
+            const int32_t(*x)[2] = panels->x[near][block][g * PAIR_STEPS + s];
             __m512i first[2], second[2];
             UNROLL for (int v = 0; v < 2; v++) {
                 first[v] = _mm512_load_si512(&panels->w[g * PAIR_STEPS + s][0][16 * v]);
@@ -200,14 +271,16 @@ INLINE void pair_multiply(struct pair_panels *panels, int64_t block, int64_t fir
             UNROLL for (int r = 0; r < PAIR_X; r++) {
                 __m512i x_first = _mm512_set1_epi32(x[r][0]), x_second = _mm512_set1_epi32(x[r][1]);
                 UNROLL for (int v = 0; v < 2; v++) dot[r][v] =
-                    pair_add_dot(dot[r][v], _mm512_add_epi16(first[v], x_second), _mm512_add_epi16(second[v], x_first));
+                    pair_plain(r) ? pair_add_dot(pair_add_dot(dot[r][v], first[v], x_first), second[v], x_second)
+                                  : pair_add_dot(dot[r][v], _mm512_add_epi16(first[v], x_second),
+                                                 _mm512_add_epi16(second[v], x_first));
             }
         }
         UNROLL for (int v = 0; v < 2; v++) scale[v] = vf_load(&panels->w_scale[g][16 * v]);
         UNROLL for (int r = 0; r < PAIR_X; r++) UNROLL for (int v = 0; v < 2; v++) {
             float *sum = &panels->sum[block][r][16 * v];
             vf value = vf_mul(_mm512_cvtepi32_ps(dot[r][v]), scale[v]);
-            vf_store(sum, vf_fma(value, vf_set(panels->x_scale[block][first_group + g][r]), vf_load(sum)));
+            vf_store(sum, vf_fma(value, vf_set(panels->x_scale[x_group][block][r]), vf_load(sum)));
         }
     }
 }
@@ -230,8 +303,8 @@ INLINE void pair_add_outputs(const struct ci_matmul_job *job, int64_t w_row, int
 }
 
 /* All rows of x that were packed by PAIR_W rows of the weight, or fewer, the columns of a piece. */
-INLINE void pair_rows(bool brain, const struct ci_matmul_job *job, int64_t w_row, int64_t last, int64_t k, int64_t cols,
-                      int64_t rows, struct pair_panels *panels) {
+INLINE void pair_rows(struct pair_type type, const struct ci_matmul_job *job, int64_t w_row, int64_t last, int64_t k,
+                      int64_t cols, int64_t rows, struct pair_panels *panels) {
     const size_t stride = (size_t)job->w->cols * 2;
     const uint8_t *w = (const uint8_t *)job->w->data + (size_t)w_row * stride + (size_t)k * 2;
     int64_t count = last - w_row < PAIR_W ? last - w_row : PAIR_W, blocks = (rows + PAIR_X - 1) / PAIR_X;
@@ -243,8 +316,8 @@ INLINE void pair_rows(bool brain, const struct ci_matmul_job *job, int64_t w_row
             for (int v = 0; v < PAIR_W; v += VF_LANES) {
                 int64_t from = v < count ? v : 0, at = g * PAIR_GROUP;
                 int left = near_cols - at < PAIR_GROUP ? (int)(near_cols - at) : PAIR_GROUP;
-                pair_pack_w(brain, w + (size_t)from * stride + (size_t)(near + at) * 2, stride, count - from, left, g,
-                            v, panels);
+                pair_pack_w(type, w + (size_t)from * stride + (size_t)(near + at) * 2, stride, count - from, left, g, v,
+                            panels);
             }
         /* The next columns of these rows, or the first of the next rows. */
         bool more = near + PAIR_NEAR < cols;
@@ -256,8 +329,8 @@ INLINE void pair_rows(bool brain, const struct ci_matmul_job *job, int64_t w_row
             .rows = more             ? count
                     : after < PAIR_W ? after
                                      : PAIR_W,
-            .each = (int)(PAIR_W / blocks) + 1};
-        for (int64_t b = 0; b < blocks; b++) pair_multiply(panels, b, near / PAIR_GROUP, groups, &next);
+            .each = (int)(PAIR_W * PAIR_GROUP / PAIR_PART / blocks) + 1};
+        for (int64_t b = 0; b < blocks; b++) pair_multiply(panels, b, near / PAIR_NEAR, groups, &next);
     }
 }
 
@@ -267,23 +340,25 @@ INLINE int64_t pair_piece(int64_t cols) {
     return (each + PAIR_GROUP - 1) / PAIR_GROUP * PAIR_GROUP;
 }
 
-/* Rows [first, last) of the weight by all rows of x. */
-INLINE void pair_walk(bool brain, const struct ci_matmul_job *job, int64_t first, int64_t last) {
-    struct pair_panels panels;
+/* Rows [first, last) of the weight by all rows of x; false when there is no memory for it. */
+INLINE bool pair_walk(bool brain, const struct ci_matmul_job *job, int64_t first, int64_t last) {
+    const struct pair_type type = brain ? pair_bf16 : pair_f16;
+    struct pair_panels *panels = ci_cpu_scratch(sizeof *panels);
+    if (!panels) return false;
     int64_t piece = pair_piece(job->w->cols);
     for (int64_t x_first = 0; x_first < job->rows; x_first += PAIR_X_ROWS) {
         int64_t rows = job->rows - x_first < PAIR_X_ROWS ? job->rows - x_first : PAIR_X_ROWS;
         for (int64_t k = 0; k < job->w->cols; k += piece) {
             int64_t cols = job->w->cols - k < piece ? job->w->cols - k : piece;
-            for (int64_t r = 0; r < (rows + PAIR_X - 1) / PAIR_X * PAIR_X; r++)
-                pair_pack_x(job, x_first + r, k, cols, &panels, r / PAIR_X, (int)(r % PAIR_X));
+            for (int64_t r = 0; r < rows; r += PAIR_X) pair_pack_x(job, x_first + r, k, cols, panels, r / PAIR_X);
             for (int64_t w_row = first; w_row < last; w_row += PAIR_W) {
                 int64_t count = last - w_row < PAIR_W ? last - w_row : PAIR_W;
-                pair_rows(brain, job, w_row, last, k, cols, rows, &panels);
-                pair_add_outputs(job, w_row, count, x_first, rows, k == 0, &panels);
+                pair_rows(type, job, w_row, last, k, cols, rows, panels);
+                pair_add_outputs(job, w_row, count, x_first, rows, k == 0, panels);
             }
         }
     }
+    return true;
 }
 
 #endif

@@ -205,14 +205,14 @@ static void test_matmul_of_many_rows_in_codes_is_right_at_the_edges_of_its_panel
     }
 }
 
-/* Weights of 16 bits by many rows of x (matmul_i16_rows.h): rows around blocks of 8 and a panel of 256, columns around
- * a piece of 2048, what is kept near of it, and groups of 32. */
+/* Weights of 16 bits by many rows of x (matmul_i16_rows.h): rows around blocks of 8 and a panel of 512, columns around
+ * a piece of 2048, what is kept near of it, and groups of 128. */
 static void test_matmul_of_many_rows_in_16_bits_is_right_at_the_edges_of_its_panels(void **state) {
     (void)state;
     enum { SHAPES = 5 };
     static const struct {
         int64_t x_rows, w_rows, cols;
-    } shapes[SHAPES] = {{33, 33, 64}, {257, 31, 36}, {40, 33, 2085}, {39, 17, 530}, {264, 64, 33}};
+    } shapes[SHAPES] = {{33, 33, 128}, {513, 31, 36}, {40, 33, 2085}, {39, 17, 530}, {264, 64, 161}};
     static const struct ci_type *const types[] = {&ci_type_f16, &ci_type_bf16};
     char name[96];
     for (int t = 0; t < 2; t++)
@@ -283,6 +283,31 @@ static void test_many_rows_in_16_bits_keep_sizes_and_what_is_not_finite(void **s
                 }
             ci_sample_destroy(&actual);
         }
+        ci_sample_destroy(&sample);
+        ci_sample_destroy(&expected);
+    }
+}
+
+/* Integers of 16 bits are summed in 32: groups of numbers that are all as large as each other have the largest sums. */
+static void test_many_rows_in_16_bits_do_not_overflow(void **state) {
+    (void)state;
+    enum { ROWS = 40, OUT = 35, COLS = 160 };
+    static const struct ci_type *const types[] = {&ci_type_f16, &ci_type_bf16};
+    const struct ci_caps here = cpu_caps();
+    for (int t = 0; t < 2; t++) {
+        const struct ci_case shape = {.name = "largest", .in = {{&ci_type_f32, ROWS, COLS}, {types[t], OUT, COLS}}};
+        struct ci_sample_call sample, expected;
+        assert_int_equal(ci_sample_create(&ci_op_matmul, &shape, CPU_SEED, &sample), CLINFER_OK);
+        float *x = sample.call.in[CI_MATMUL_X].data;
+        uint16_t *w = sample.call.in[CI_MATMUL_W0].data;
+        /* All bits below the exponent are set; of some rows the sign goes to and fro, as it does in the weight. */
+        for (int i = 0; i < OUT * COLS; i++) w[i] = (uint16_t)(0x3fff | (i / COLS % 2 && i % 3 == 0 ? 0x8000 : 0));
+        for (int i = 0; i < ROWS * COLS; i++) x[i] = i / COLS % 3 == 1 && i % COLS % 3 == 0 ? -1.F : 1.F;
+        assert_int_equal(ci_sample_copy(&sample, &expected), CLINFER_OK);
+        assert_int_equal(ci_op_reference(&ci_op_matmul, &expected.call), CLINFER_OK);
+        for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1))
+            if ((*v)->op == &ci_op_matmul && ci_variant_fits(*v, &here, &sample.call))
+                cpu_check_threads(*v, &shape, &sample, &expected, 2);
         ci_sample_destroy(&sample);
         ci_sample_destroy(&expected);
     }
@@ -389,6 +414,7 @@ int main(void) {
         cmocka_unit_test(test_matmul_of_many_rows_in_codes_is_right_at_the_edges_of_its_panels),
         cmocka_unit_test(test_matmul_of_many_rows_in_16_bits_is_right_at_the_edges_of_its_panels),
         cmocka_unit_test(test_many_rows_in_16_bits_keep_sizes_and_what_is_not_finite),
+        cmocka_unit_test(test_many_rows_in_16_bits_do_not_overflow),
         cmocka_unit_test(test_experts_are_right_at_the_edges_of_their_tiles),
         cmocka_unit_test(test_experts_of_every_type_have_a_case_that_proves_them),
         cmocka_unit_test(test_only_the_chosen_experts_count_as_read),
