@@ -2,6 +2,7 @@
  * need at least on this device, and which op loses most of the rest. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/status.h"
 #include "tuner/tuner_private.h"
@@ -16,18 +17,29 @@ static double limit_of(const struct ci_tuner *tuner, int problem, bool *by_memor
     return fmax(item->bytes / bandwidth, item->operations / peak);
 }
 
-double ci_tuner_f32_time(const struct ci_tuner *tuner, int model, int run) {
-    double seconds[CI_TUNE_KINDS] = {0}, timed[CI_TUNE_KINDS] = {0};
+/* Seconds of a run with such activations; *timed: of them what is no estimate. */
+static double run_seconds(const struct ci_tuner *tuner, int model, int run, int kind, double *timed) {
+    double seconds = 0;
+    *timed = 0;
     for (int i = 0; i < tuner->problems->use_count; i++) {
         const struct ci_tune_use *use = &tuner->problems->uses[i];
-        if (use->model != model || use->run != run) continue;
-        seconds[use->kind] += use->calls * tuner->seconds[use->problem];
-        if (tuner->tuned[use->problem].timed) timed[use->kind] += use->calls * tuner->seconds[use->problem];
+        if (use->model != model || use->run != run || use->kind != kind) continue;
+        seconds += use->calls * tuner->seconds[use->problem];
+        if (tuner->tuned[use->problem].timed) *timed += use->calls * tuner->seconds[use->problem];
     }
-    /* What was not timed is an estimate. */
+    return seconds;
+}
+
+bool ci_tuner_is_timed(const struct ci_tuner *tuner, int model, int run, int kind) {
+    double timed, seconds = run_seconds(tuner, model, run, kind, &timed);
+    return 2 * timed > seconds;
+}
+
+double ci_tuner_f32_time(const struct ci_tuner *tuner, int model, int run) {
+    double ignored;
     for (int kind = 0; kind < CI_TUNE_KINDS; kind++)
-        if (!(2 * timed[kind] > seconds[kind])) return 0;
-    return seconds[CI_TUNE_F32] / seconds[CI_TUNE_Q8];
+        if (!ci_tuner_is_timed(tuner, model, run, kind)) return 0;
+    return run_seconds(tuner, model, run, CI_TUNE_F32, &ignored) / run_seconds(tuner, model, run, CI_TUNE_Q8, &ignored);
 }
 
 bool ci_tuner_never_reads(const struct ci_tuner *tuner, int model, const struct ci_type *codes) {
@@ -72,10 +84,25 @@ static void bound(const struct ci_tuner *tuner, int model, int run, double measu
     gain->by_memory = 2 * by_memory >= limit;
 }
 
+/* What was measured as the limit was measured alone and at another moment. Where the CPU backend was faster in turn
+ * with this device, on the same processor and memory, they give more than that. */
+static void correct(const struct ci_tuner *tuner, int model, int run, struct ci_tune_gain *gain) {
+    const struct ci_device_caps *device = tuner->options->caps->device;
+    const struct ci_tune_result *result = tuner->result;
+    for (int i = 0; i < result->setting_count && device && device->kind == CI_DEVICE_CPU; i++) {
+        const struct ci_tune_setting *setting = &result->settings[i];
+        double ratio = run == CI_TUNE_DECODE ? setting->decode.ratio : setting->prefill.ratio;
+        if (setting->model == model && strcmp(setting->name, "place") == 0 && ratio > 1)
+            gain->share = fmin(gain->share, 1 / ratio);
+    }
+}
+
 void ci_tuner_bound(const struct ci_tuner *tuner, int model) {
     const struct ci_profile_model *record = &tuner->result->models[model];
     struct ci_tune_gain *gains = tuner->result->gains[model];
     double tokens = (double)ci_tune_rows[CI_TUNE_PROMPT];
     if (record->decode_after > 0) bound(tuner, model, CI_TUNE_DECODE, 1 / record->decode_after, &gains[0]);
+    correct(tuner, model, CI_TUNE_DECODE, &gains[0]);
     if (record->prefill_after > 0) bound(tuner, model, CI_TUNE_PROMPT, tokens / record->prefill_after, &gains[1]);
+    correct(tuner, model, CI_TUNE_PROMPT, &gains[1]);
 }

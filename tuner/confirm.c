@@ -16,8 +16,8 @@
 
 static const double slower = CI_TUNE_SLOWER;
 
-/* A run that is to measure only; and of the budget what any other may take, so that time is left for settings. */
-static const double brief_seconds = 6, confirm_share = 0.3;
+/* Of the budget what one run may take, loading and building included, so that time is left for settings. */
+static const double confirm_share = 0.3;
 
 /* After so many rounds a gain that is not worth more of them shows; of a run that measures only. */
 enum { FIRST_ROUNDS = 12, BRIEF_ROUNDS = 6, FIRST_PROMPT = 128 };
@@ -161,7 +161,7 @@ static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, s
                                              : outcome->first ? FIRST_ROUNDS
                                                               : 0,
                                    .prompt = outcome->first ? FIRST_PROMPT : 0,
-                                   .seconds = outcome->brief ? brief_seconds : confirm_share * tuner->options->budget};
+                                   .seconds = confirm_share * tuner->options->budget};
     if (status == CLINFER_OK) status = ci_tuner_run_model(tuner, model, &sides, outcome);
     unlink(path);
     free(path);
@@ -174,7 +174,25 @@ static bool got_slower(const struct ci_outcome *outcome) {
     return outcome->failed || outcome->decode.surely_slower || outcome->prefill.surely_slower;
 }
 
-/* Whether the problem would run otherwise than before. */
+/* Seconds of a call before this tune, in this layout or else in the fastest; 0: of what ran then nobody knows. */
+static double seconds_before(const struct ci_tuner *tuner, int problem, const struct ci_profile_entry *now) {
+    const struct ci_layout *layout = *now->layout ? ci_layout_from_name(now->layout) : NULL;
+    const struct ci_profile_entry *found =
+        tuner->origin == CI_PROFILE_NONE ? NULL : ci_profile_find(&tuner->old, &now->signature, now->layout);
+    struct ci_profile_entry old;
+    struct ci_tuner_candidate candidate;
+    double seconds = now->default_seconds > 0 ? now->default_seconds : now->seconds;
+    if (found && ci_tuner_old_entry(tuner, problem, layout, &old)) return old.seconds;
+    if (found &&
+        (strcmp(found->variant, CI_PROFILE_UNFUSED) == 0 || ci_tuner_candidate_of(tuner, problem, found, &candidate)))
+        return 0;
+    for (int i = 0; ci_layouts[i] && !found; i++)
+        if (ci_tuner_old_entry(tuner, problem, ci_layouts[i], &old)) seconds = fmin(seconds, old.seconds);
+    return seconds;
+}
+
+/* Whether the problem would run otherwise than before: with another kernel, or in a layout of weights that is faster.
+ */
 static bool is_changed(const struct ci_tuner *tuner, int problem) {
     const struct ci_tuned *tuned = &tuner->tuned[problem];
     for (int i = 0; i < tuned->entry_count && tuned->decided; i++) {
@@ -182,7 +200,11 @@ static bool is_changed(const struct ci_tuner *tuner, int problem) {
         const struct ci_profile_entry *now = &tuned->entries[i];
         const struct ci_profile_entry *found = ci_profile_find(&tuner->old, &now->signature, now->layout);
         if (!found) {
-            if (!ci_tuner_default_entry(tuner, problem, &before) || strcmp(before.layout, now->layout) != 0) continue;
+            if (!ci_tuner_default_entry(tuner, problem, &before)) continue;
+            if (strcmp(before.layout, now->layout) != 0) {
+                if (now->seconds * CI_SEARCH_GAIN <= seconds_before(tuner, problem, now)) return true;
+                continue;
+            }
             found = &before;
         }
         if (strcmp(found->variant, now->variant) != 0 || found->tunable_count != now->tunable_count ||
@@ -369,16 +391,17 @@ static int kind_of(const struct ci_tuner *tuner, int model, int run) {
 }
 
 /* Of a run's time what a winner saves, by its own trials; one that changes nothing of it saves nothing. */
-static double saving(const struct ci_tuner *tuner, int model, int problem, int run) {
+static double saving(const struct ci_tuner *tuner, int model, int problem, int run, int kind) {
     const struct ci_tuned *tuned = &tuner->tuned[problem];
-    const int kind = kind_of(tuner, model, run);
     double most = 0, calls = 0;
-    for (int i = 0; i < tuned->entry_count; i++)
-        most = fmax(most, tuned->entries[i].default_seconds - tuned->entries[i].seconds);
     for (int i = 0; i < tuner->problems->use_count; i++) {
         const struct ci_tune_use *use = &tuner->problems->uses[i];
-        if (use->model == model && use->run == run && use->problem == problem && (kind < 0 || use->kind == kind))
-            calls = use->calls;
+        if (use->model == model && use->run == run && use->problem == problem && use->kind == kind) calls = use->calls;
+    }
+    for (int i = 0; i < tuned->entry_count && calls > 0; i++) {
+        double before = seconds_before(tuner, problem, &tuned->entries[i]);
+        if (!(before > 0)) return 1;
+        most = fmax(most, before - tuned->entries[i].seconds);
     }
     return calls * most / ci_problems_run(tuner->problems, tuner->seconds, model, run, NULL, NULL);
 }
@@ -388,14 +411,11 @@ static double saving(const struct ci_tuner *tuner, int model, int problem, int r
 static bool runs_otherwise(const struct ci_tuner *tuner, int model) {
     const double visible = 0.01;
     bool changed = false;
-    for (size_t r = 0; r < sizeof runs / sizeof *runs; r++) {
+    for (int r = 0; r < 2 * CI_TUNE_KINDS; r++) {
         double saved = 0;
-        int kind = kind_of(tuner, model, runs[r].run);
-        for (int i = 0; i < tuner->problems->count; i++) {
-            if (!is_changed(tuner, i) || !runs_with(tuner, model, i, runs[r].run, kind)) continue;
-            /* Against what an old profile runs nobody has timed it. */
-            saved += tuner->origin == CI_PROFILE_NONE ? saving(tuner, model, i, runs[r].run) : 1;
-        }
+        int run = runs[r / CI_TUNE_KINDS].run, kind = r % CI_TUNE_KINDS, taken = kind_of(tuner, model, run);
+        for (int i = 0; i < tuner->problems->count && (taken < 0 || taken == kind); i++)
+            if (is_changed(tuner, i)) saved += saving(tuner, model, i, run, kind);
         changed = changed || saved >= visible;
     }
     return changed;

@@ -99,15 +99,20 @@ static double sure_gain(const double *samples, int rounds, int stride, int stand
     return gains[rounds / 4];
 }
 
-/* Who is not surely faster than what would run anyway in the same layout counts as just as fast, and does not win. */
-static void level(struct ci_search *search, const struct final *final, const double *samples, int rounds) {
+/* Who is not surely faster than what would run anyway in the same layout, by itself or by the old profile, counts as
+ * just as fast, and does not win. */
+static void level(const struct ci_tuner *tuner, int problem, const struct final *final, const double *samples,
+                  int rounds) {
+    struct ci_search *search = &tuner->tuned[problem].search;
     for (int i = 0; i < final->count; i++) {
         struct ci_search_point *point = &search->points[final->list[i]];
         int standard = ci_search_default(search, point->candidate.layout);
+        int old = old_point(tuner, problem, point->candidate.layout);
         for (int k = 0; k < final->count; k++) {
-            if (final->list[k] != standard || i == k) continue;
+            bool anyway = final->list[k] == standard || (final->list[k] == old && final->list[i] != standard);
+            if (!anyway || i == k) continue;
             if (sure_gain(samples, rounds, final->count, k, i) < CI_SEARCH_GAIN)
-                point->seconds = fmax(point->seconds, search->points[standard].seconds);
+                point->seconds = fmax(point->seconds, search->points[final->list[k]].seconds);
         }
     }
 }
@@ -146,7 +151,7 @@ static enum clinfer_status compare(struct ci_tuner *tuner, int problem, const st
                                                             .candidate = &candidates[i],
                                                             .trial = &trial});
     }
-    if (*compared) level(search, final, samples, options->rounds);
+    if (*compared) level(tuner, problem, final, samples, options->rounds);
     free(samples);
     return status;
 }

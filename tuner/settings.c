@@ -14,7 +14,7 @@
 #include "base/threads.h"
 #include "tuner/tuner_private.h"
 
-enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, MOST_ROUNDS = 20, TOLD_ROUNDS = 6, PLACE_ROUNDS = 5 };
+enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, MOST_ROUNDS = 20, TOLD_ROUNDS = 6, PLACE_ROUNDS = 5, MOST_KERNELS = 4 };
 enum { CONTEXT = 128, DEEP_CONTEXT = 1024, SHORT_PROMPT = 128, PROMPT_TOKENS = 512, ANSWER_TOKENS = 256 };
 
 /* What is no faster than so much is not worth another way of running. Seconds that a value's first run takes at most,
@@ -24,6 +24,9 @@ static const double worth = 0.98, most_seconds = 12, least_seconds = 1.5;
 /* A value that in the first three rounds takes so many times as long needs no more: it is not worth keeping; or, of
  * what is told in any case, it is far behind. What kernels alone say takes so much longer needs no round at all. */
 static const double hopeless = 0.995, far_behind = 1.1, foreseen = 1.25;
+
+/* Of values that go down: the next is looked at where one is faster by so much. */
+static const double promising = 1.01;
 
 typedef char word[CI_SETTING_WORD_BYTES];
 
@@ -114,7 +117,7 @@ enum { DECODE = 1, PROMPT = 2 };
 static const struct setting {
     const char *name;
     int runs;       /* what it concerns */
-    bool goes_down; /* one value after the other: what comes after a slower one is slower still */
+    bool goes_down; /* one value after the other: what comes after one that gains nothing gains nothing either */
     int (*values)(const struct ci_tuner *tuner, word *values);
     void (*set)(struct ci_profile_settings *settings, const char *value); /* of those that a profile says */
     enum { A_SETTING, A_CACHE_TYPE, A_PLACE } kind;
@@ -306,6 +309,19 @@ static bool reads_only(const struct settling *settling, const struct ci_type *co
            ci_tuner_never_reads(tuner, settling->model, other);
 }
 
+/* A run with other activations builds all its programs anew, for seconds on a driver: a few kernels say before whether
+ * it is worth that. */
+static enum clinfer_status time_floats(const struct settling *settling, const struct setting *setting,
+                                       const char *value) {
+    static const int runs[] = {CI_TUNE_DECODE, CI_TUNE_PROMPT};
+    enum clinfer_status status = CLINFER_OK;
+    if (setting->set != set_activations || strcmp(value, "f32") != 0) return CLINFER_OK;
+    for (int i = 0; i < 2 * CI_TUNE_KINDS && status == CLINFER_OK; i++)
+        status = ci_tuner_time_kind(settling->tuner, settling->model, runs[i / CI_TUNE_KINDS], i % CI_TUNE_KINDS,
+                                    MOST_KERNELS);
+    return status;
+}
+
 /* Runs have no other codes by themselves; kernels in f32 were timed. */
 static bool is_foreseen(const struct settling *settling, const struct setting *setting, const char *value,
                         struct ci_tune_setting *result) {
@@ -334,6 +350,11 @@ static double least_time(const struct settling *settling, const struct setting *
     return fmax(least_seconds, 0.5 * least_seconds + 2 * (LEAST_ROUNDS + 1) * prompts);
 }
 
+/* Whether there is no time for another value. */
+static bool is_short(const struct settling *settling, const struct setting *setting) {
+    return settling->end - ci_now() < least_time(settling, setting) || ci_tuner_stopped(settling->tuner);
+}
+
 static enum clinfer_status settle_one(struct settling *settling, const struct setting *setting) {
     word values[MOST_VALUES + 1];
     int count = setting->values(settling->tuner, values);
@@ -345,11 +366,13 @@ static enum clinfer_status settle_one(struct settling *settling, const struct se
         if (setting->kind == A_SETTING && !changes(&settling->now, setting, values[i])) continue;
         struct ci_tune_setting *result = add_result(settling->tuner, settling->model, setting, values[i]);
         if (!result) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the list of settings");
-        if (is_foreseen(settling, setting, values[i], result)) continue;
-        if (settling->end - ci_now() < least_time(settling, setting) || ci_tuner_stopped(settling->tuner)) continue;
+        if (is_foreseen(settling, setting, values[i], result) || is_short(settling, setting)) continue;
+        status = time_floats(settling, setting, values[i]);
+        if (status != CLINFER_OK || is_foreseen(settling, setting, values[i], result) || is_short(settling, setting))
+            continue;
         status = try_value(settling, setting, values[i], result);
-        bool slower = result->all.ratio > 0 && result->all.ratio <= 1;
-        while (slower && setting->goes_down && i + 1 < count && strcmp(values[i + 1], by_itself) != 0) i++;
+        bool no_better = result->all.ratio > 0 && result->all.ratio <= promising;
+        while (no_better && setting->goes_down && i + 1 < count && strcmp(values[i + 1], by_itself) != 0) i++;
     }
     return status;
 }
@@ -392,6 +415,7 @@ static enum clinfer_status settle(struct ci_tuner *tuner, int model, double end)
 enum clinfer_status ci_tuner_settle(struct ci_tuner *tuner) {
     enum clinfer_status status = CLINFER_OK;
     int left = 0;
+    tuner->search_end = tuner->end;
     for (int i = 0; i < tuner->problems->model_count; i++) left += !tuner->settled[i];
     for (int i = 0; i < tuner->problems->model_count && status == CLINFER_OK; i++) {
         double now = ci_now();

@@ -148,10 +148,17 @@ void ci_tuner_reweigh(struct ci_tuner *tuner);
 /* Searches until tuner->search_end at most, and decides all that was tried. */
 enum clinfer_status ci_tuner_search(struct ci_tuner *tuner);
 
+/* Times what a run of a model calls with such activations and nobody has timed, the heaviest first, until that is most
+ * of its time; `most` calls at most. */
+enum clinfer_status ci_tuner_time_kind(struct ci_tuner *tuner, int model, int run, int kind, int most);
+
 /* ---- bound.c: what is left to gain ---- */
 
 /* Fills in share, by_memory and worst of a model's gains, where the whole model was measured. */
 void ci_tuner_bound(const struct ci_tuner *tuner, int model);
+
+/* Whether most of the time of a run with such activations is known. */
+bool ci_tuner_is_timed(const struct ci_tuner *tuner, int model, int run, int kind);
 
 /* The kind of activations that a run takes, by what kernels took. */
 int ci_tuner_kind(const struct ci_tuner *tuner, int model, int run);

@@ -311,6 +311,29 @@ static enum clinfer_status build_for_turns(struct ci_tuner *tuner, int like, dou
     return ci_tuner_build_ahead(tuner, wishes, count);
 }
 
+enum clinfer_status ci_tuner_time_kind(struct ci_tuner *tuner, int model, int run, int kind, int most) {
+    enum clinfer_status status = CLINFER_OK;
+    for (int n = 0, made; n < most && status == CLINFER_OK && !ci_tuner_is_timed(tuner, model, run, kind); n++) {
+        double heaviest_seconds = 0;
+        int at = -1;
+        for (int i = 0; i < tuner->problems->use_count; i++) {
+            const struct ci_tune_use *use = &tuner->problems->uses[i];
+            const struct ci_tuned *tuned = &tuner->tuned[use->problem];
+            double seconds = use->calls * tuner->seconds[use->problem];
+            if (use->model != model || use->run != run || use->kind != kind || tuned->timed || tuned->search.count ||
+                seconds <= heaviest_seconds)
+                continue;
+            heaviest_seconds = seconds;
+            at = use->problem;
+        }
+        if (at < 0 || over(tuner, INFINITY)) break;
+        status = try_some(tuner, at, CI_SEARCH_SEEDS, 1, INFINITY, &made);
+        if (!made) break;
+        ci_tuner_reweigh(tuner);
+    }
+    return status;
+}
+
 /* Whether other things are worth the time more. */
 static bool is_idle(const struct ci_tuner *tuner) {
     bool settles = false;

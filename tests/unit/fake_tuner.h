@@ -59,6 +59,7 @@ static struct {
     int built_ahead;
     int fail_model;  /* outcome of ci_worker_model */
     int most_rounds; /* that it has time for; 0: all */
+    int asked;       /* rounds of decoding, of the last run of a whole model with other kernels */
 } fake;
 
 /* ---- the mark "trying X", in memory: that it is on disk is what tests of profile/ and e2e/ are for ---- */
@@ -192,6 +193,7 @@ enum clinfer_status ci_worker_model(struct ci_worker *worker, struct ci_worker_m
     (void)deadline_seconds;
     fake.models += !(model->give_up > 0);
     fake.settings += model->give_up > 0;
+    if (!(model->give_up > 0)) fake.asked = model->decode_rounds;
     assert_true(model->decode_rounds >= 0 && model->prefill_rounds >= 0);
     assert_true(model->context > 0 && model->prompt > 0);
     /* What the tiny one was made for. */

@@ -23,7 +23,7 @@ static struct {
     int threads;        /* the best number; 0: all */
     double f32, large;  /* seconds by those of what a run does by itself: decoding in f32; with small pages */
     double f32_prefill; /* of prompts in f32 */
-    int batch;          /* the best number of rows of a step */
+    int batch;          /* the best number of rows of a step; 0: all are alike */
     double load;        /* everything takes so many times as long: other programs run */
 } machine;
 
@@ -35,7 +35,7 @@ static double model_seconds(const struct ci_profile *profile, bool decode) {
     int threads = now->threads ? now->threads : ci_threads_default();
     int batch = now->batch ? now->batch : 512;
     if (machine.threads) seconds *= 1 + 0.1 * abs(threads - machine.threads);
-    if (!decode) seconds *= 1 + 0.1 * fabs(log2(batch) - log2(machine.batch));
+    if (!decode && machine.batch) seconds *= 1 + 0.1 * fabs(log2(batch) - log2(machine.batch));
     if (strcmp(now->activations, "f32") == 0) seconds *= decode ? machine.f32 : machine.f32_prefill;
     if (strcmp(now->pages, "small") == 0) seconds *= machine.large;
     return seconds;
@@ -79,6 +79,11 @@ static void test_what_runs_do_by_themselves_stays_where_it_is_best(void **state)
     assert_true(setting(&result, "activations", "f32")->all.high < 0.7);
     /* One that is clearly slower: fewer still are not looked at. */
     assert_int_equal(setting(&result, "batch", "256")->what, CI_TUNE_NO_BETTER);
+    assert_null(setting(&result, "batch", "128"));
+    ci_tune_free(&result);
+    machine.batch = 0;
+    assert_ok(tune(&(struct wish){.budget = 120, .cpu = true, .again = true}, &result));
+    assert_non_null(setting(&result, "batch", "256"));
     assert_null(setting(&result, "batch", "128"));
     /* What changes answers is measured, and never kept. */
     assert_int_equal(setting(&result, "activations", "q8")->what, CI_TUNE_REPORTED);
@@ -169,6 +174,26 @@ static void test_a_device_is_compared_with_the_cpu_backend(void **state) {
     assert_ok(tune(&on_cpu, &result));
     assert_null(setting(&result, "place", "cpu"));
     ci_tune_free(&result);
+}
+
+/* A device that is the same processor: what the CPU backend reaches with it no limit may deny. */
+static void test_a_faster_cpu_backend_shows_that_more_is_possible(void **state) {
+    struct ci_device_caps same_processor = imagined_gpu;
+    struct ci_tune_result result;
+    (void)state;
+    same_processor.kind = CI_DEVICE_CPU;
+    fake.device = (struct ci_profile_device){
+        .read_bytes_per_second = 1e7, .operations_per_second = 1e7, .dot8_operations_per_second = 4e7};
+    for (int i = 0; i < 2; i++) {
+        fake.cpu_speed = i ? 2 : 0.5;
+        assert_ok(tune(&(struct wish){.budget = 120, .device = &same_processor, .again = i == 1}, &result));
+        for (int run = 0; run < 2; run++) {
+            double share = result.gains[0][run].share;
+            if (i ? fabs(share - 0.5) > 0.01 : share < 0.6)
+                fail_msg("run %d beside %g: %g", run, fake.cpu_speed, share);
+        }
+        ci_tune_free(&result);
+    }
 }
 
 static double seconds_less_of_codes(const struct ci_problem *problem, const struct ci_tuner_candidate *candidate) {
@@ -329,6 +354,7 @@ int main(void) {
         cmocka_unit_test_setup(test_the_budget_holds_and_says_what_was_left, set_up_settings),
         cmocka_unit_test_setup(test_threads_are_not_looked_at_on_a_device, set_up_settings),
         cmocka_unit_test_setup(test_a_device_is_compared_with_the_cpu_backend, set_up_settings),
+        cmocka_unit_test_setup(test_a_faster_cpu_backend_shows_that_more_is_possible, set_up_settings),
         cmocka_unit_test_setup(test_codes_are_measured_where_runs_take_floats, set_up_settings),
         cmocka_unit_test_setup(test_places_are_compared_anew_where_a_kernel_has_changed, set_up_settings),
         cmocka_unit_test_setup(test_less_load_is_no_gain, set_up_settings),
