@@ -7,8 +7,9 @@
  * is installed in a folder of PATH.
  *
  * It is asked only when the compiler is about to be used. A start that finds all programs in the cache asks nothing,
- * one that builds more reads one small file; only the first pays for the child. That a driver refuses the kernel, or
- * returns an error, says nothing here: this process can meet that itself. */
+ * one that builds more reads one small file; only the first pays for the child, or not even that where another process
+ * has compiled before (engine/warm.h). That a driver refuses the kernel, or returns an error, says nothing here: this
+ * process can meet that itself. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <jansson.h>
@@ -179,6 +180,13 @@ static enum clinfer_status try_aside(const struct ci_device_caps *caps, char *re
 static bool trusted;
 
 void ci_device_trust_compilers(void) { trusted = true; }
+
+void ci_device_vouch_for_compiler(struct ci_device *device) {
+    const bool compiled = device->counts.builds > 0;
+    if (!trusted || !compiled || device->compiler_asked) return;
+    store_verdict(&device->caps, key_of(&device->caps), "");
+    device->compiler_asked = true; /* once */
+}
 
 enum clinfer_status ci_device_compiler_works(struct ci_device *device) {
     const struct ci_device_caps *caps = &device->caps;

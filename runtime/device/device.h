@@ -177,6 +177,9 @@ void ci_device_forget_compiler(const struct ci_device_caps *caps);
 /* Nothing is tried any more in this process: it is one that may die of a compiler itself. */
 void ci_device_trust_compilers(void);
 
+/* In such a process: its compiler has built something that ran and was right. So others need not try it aside. */
+void ci_device_vouch_for_compiler(struct ci_device *device);
+
 /* Gives up memory that a device which cannot be waited for may still touch: never freed, but remembered, so that tools
  * which look for leaks know that it is meant. NULL is allowed. */
 void ci_device_abandon(void *memory);

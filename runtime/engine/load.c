@@ -183,6 +183,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
         *of_device = devices->count > 0;
         if (depth == CI_ENGINE_PROVEN) ci_aside_begin(engine, devices);
         if (depth == CI_ENGINE_PROVEN && !engine->aside) ci_warm_begin(engine, devices);
+        ci_warm_finish(engine);
         status = open_devices(engine, devices);
     }
     ci_stages_end(&stages, "devices");

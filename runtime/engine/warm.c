@@ -31,7 +31,7 @@ enum { MOST_PROCESSES = 4, MOST_ITEMS = 256, WORD_BYTES = 24, MOST_ROWS = 64 };
 static const double patience = 120, slice = 0.1;
 
 struct ci_warm {
-    struct ci_child workers[MOST_PROCESSES - 1];
+    struct ci_child workers[MOST_PROCESSES];
     int processes;
     int memory; /* descriptor of what `taken` lies in, which workers inherit */
     atomic_int *taken;
@@ -107,8 +107,9 @@ static enum clinfer_status prove_some(struct clinfer_engine *engine, atomic_int 
         const struct item *item = &work->items[work->count - 1 - i];
         const struct ci_place *place = &engine->store.places[item->place];
         assert(item->choice.variant);
-        ci_watch_begin(CI_WATCH_BUILD, 0);
         ci_proof_prepare(place->device, &place->caps, item->choice.variant, item->choice.tunables, &item->call, true);
+        if (ci_proof_is_known(ci_device_caps(place->device)->key, item->key))
+            ci_device_vouch_for_compiler(place->device);
     }
     free(work);
     return status;
@@ -208,12 +209,13 @@ bool ci_warm_start(const struct clinfer_engine_options *options, int device, int
     return started;
 }
 
-static void start(const struct clinfer_engine *engine, int device, struct ci_warm *warm) {
+static void start(const struct clinfer_engine *engine, int device, const char *name, struct ci_warm *warm) {
     static const char begun[] = "workers were started " CLINFER_VERSION;
     /* So that the file of proofs is there: what two processes create at the same time one of them loses. */
     ci_proof_remember(warm->device_key, ci_hash(CI_HASH_START, begun, sizeof begun));
-    for (int i = 1; i < warm->processes; i++)
-        if (!ci_warm_start(&engine->options, device, warm->memory, -1, &warm->workers[i - 1])) break;
+    ci_proof_say_first(warm->device_key, name);
+    for (int i = 0; i < warm->processes; i++)
+        if (!ci_warm_start(&engine->options, device, warm->memory, -1, &warm->workers[i])) break;
 }
 
 static void destroy(struct ci_warm *warm) {
@@ -237,41 +239,38 @@ static struct ci_warm *create(int processes, uint64_t device_key, uint64_t stamp
 
 void ci_warm_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices) {
     struct ci_device_list list = {0};
-    uint64_t stamp, key;
+    uint64_t stamp, key = 0;
     int processes = ci_threads_default();
     bool wanted = allowed && processes > 1 && devices->count == 1 && !engine->options.all_logits &&
                   !engine->options.embeddings && !getenv("OPENCL_LAYERS") && !ci_warm_is_forbidden();
     if (!wanted || ci_device_list(&list) != CLINFER_OK) return;
-    key = devices->indices[0] < list.count ? list.caps[devices->indices[0]].key : 0;
+    const struct ci_device_caps *caps = devices->indices[0] < list.count ? &list.caps[devices->indices[0]] : NULL;
+    if (caps) key = caps->key;
+    if (caps && make_stamp(engine, key, &stamp) == CLINFER_OK && !ci_proof_is_known(key, stamp))
+        engine->warm = create(processes, key, stamp);
+    if (engine->warm) start(engine, devices->indices[0], caps->name, engine->warm);
     ci_device_list_free(&list);
-    if (!key || make_stamp(engine, key, &stamp) != CLINFER_OK || ci_proof_is_known(key, stamp)) return;
-    engine->warm = create(processes, key, stamp);
-    if (engine->warm) start(engine, devices->indices[0], engine->warm);
 }
 
 static void wait_for(struct ci_warm *warm, double seconds) {
-    for (int i = 0; i < warm->processes - 1; i++) {
+    for (int i = 0; i < warm->processes; i++) {
         struct ci_child *worker = &warm->workers[i];
         while (worker->process && seconds > 0 && !ci_child_ended(worker, slice)) {
             ci_watch_begin(CI_WATCH_BUILD, 0);
             seconds -= slice;
         }
     }
-    ci_child_wait(warm->workers, warm->processes - 1, 0);
+    ci_child_wait(warm->workers, warm->processes, 0);
 }
 
 void ci_warm_finish(struct clinfer_engine *engine) {
     struct ci_warm *warm = engine->warm;
     if (!warm) return;
     double begun = ci_now();
-    enum clinfer_status status = prove_some(engine, warm->taken);
-    double own = ci_now() - begun;
-    if (status != CLINFER_OK) ci_log(CLINFER_LOG_DEBUG, "kernels: %s", ci_status_message());
     wait_for(warm, patience);
-    ci_log(CLINFER_LOG_DEBUG, "kernels: shared with %d processes: %.0f ms, and %.0f until they were done",
-           warm->processes - 1, own * 1e3, (ci_now() - begun - own) * 1e3);
+    ci_log(CLINFER_LOG_DEBUG, "kernels: by %d processes, %.0f ms", warm->processes, (ci_now() - begun) * 1e3);
     ci_proof_forget_file(warm->device_key);
-    if (status == CLINFER_OK) ci_proof_remember(warm->device_key, warm->stamp);
+    ci_proof_remember(warm->device_key, warm->stamp);
     destroy(warm);
     engine->warm = NULL;
 }

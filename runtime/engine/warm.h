@@ -1,11 +1,13 @@
-/* warm.h: the first start on a device compiles and proves every kernel that the model needs. Drivers whose compilers
- * have one lock for all threads (PoCL) do that on one processor, so other processes take part: each is the tool
- * itself as `clinfer kernel_worker`, opens the model as far as its kernels are known, and proves the next that nobody
- * has begun.
- * What they leave are the proofs and the driver's own cache (or ours), where this process finds them.
+/* warm.h: the first start on a device compiles and proves every kernel that the model needs, which other processes do,
+ * one for each processor. Drivers whose compilers have one lock for all threads (PoCL) would do that on one processor;
+ * and a compiler takes time and memory of its own in each process (PoCL 0.4 s for the library of built-in functions),
+ * so this process does without. A worker is the tool itself as `clinfer kernel_worker`: it opens the model as far as
+ * its kernels are known, and proves the next that nobody has begun. What they leave are the proofs and the driver's
+ * own cache (or ours), where this process finds them.
  *
  * A worker that fails, dies or hangs costs time and nothing else: what it has not proven is proven here, as without it.
- * No worker tells anything; what is wrong with a kernel this process finds out by itself. */
+ * No worker tells anything; what is wrong with a kernel this process finds out by itself. Only that the compiler came
+ * through, with a kernel whose answer was right, is known from then on, so that it need not be tried aside. */
 #ifndef CI_ENGINE_WARM_H
 #define CI_ENGINE_WARM_H
 
@@ -22,11 +24,11 @@ void ci_warm_allow(void);
 bool ci_warm_is_allowed(void);
 
 /* Starts workers where this model was never opened on this device by this version: engine->warm, else NULL. Before the
- * devices are open, whose compiler is tried meanwhile. Nothing is started where there is no clinfer-probe, or
+ * devices are open, which takes a compiler. Nothing is started where there is no clinfer-probe, or
  * CLINFER_PROBE forbids processes, or OPENCL_LAYERS puts something between us and the driver. */
 void ci_warm_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices);
 
-/* This process's part; then waits for the others, and reads what they have proven. Before the first plan. */
+/* Waits for the workers, and reads what they have proven. Before the devices are opened. */
 void ci_warm_finish(struct clinfer_engine *engine);
 
 /* Ends the workers of an engine that is not opened after all. */

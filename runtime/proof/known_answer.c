@@ -260,6 +260,13 @@ static bool first_proof(uint64_t device_key) {
     return first;
 }
 
+void ci_proof_say_first(uint64_t device_key, const char *name) {
+    if (first_proof(device_key))
+        ci_log(CLINFER_LOG_NOTICE,
+               "first use of \"%s\" by this version: its kernels are built and checked, once; this takes some seconds",
+               name);
+}
+
 static bool first_refusal(uint64_t key) {
     bool first = true;
     pthread_mutex_lock(&passed.lock);
@@ -299,10 +306,7 @@ enum clinfer_status ci_proof_known_answer(struct ci_device *device, const struct
     if (status != CLINFER_OK) return status;
     if (ci_proof_is_known(device_key, key)) return CLINFER_OK;
 
-    if (device && first_proof(device_key))
-        ci_log(CLINFER_LOG_NOTICE,
-               "first use of \"%s\" by this version: its kernels are built and checked, once; this takes some seconds",
-               caps->device->name);
+    if (device) ci_proof_say_first(device_key, caps->device->name);
     double begun = ci_now();
     status = prove(device, caps, variant, tunables, call, key);
     ci_log(CLINFER_LOG_DEBUG, "op %s, variant %s: built and proven in %.0f ms", variant->op->name, variant->name,

@@ -23,6 +23,9 @@ bool ci_proof_signature(const struct ci_op *op, const struct ci_case *shape, str
 bool ci_proof_is_known(uint64_t device_key, uint64_t proof);
 void ci_proof_remember(uint64_t device_key, uint64_t proof);
 
+/* Says, once a process and device, that kernels are built and proven for it now. */
+void ci_proof_say_first(uint64_t device_key, const char *name);
+
 /* Whether another process would find what is remembered now: a key is written to see that. */
 bool ci_proof_is_kept(uint64_t device_key);
 
