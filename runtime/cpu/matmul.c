@@ -80,3 +80,22 @@ void ci_experts_share(const struct ci_call *call, int thread, int threads, int u
         }
     }
 }
+
+void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
+    const struct ci_view *gate = &call->in[CI_MATMUL_W0], *up = &call->in[CI_MATMUL_W0 + 1], *out = &call->out[0];
+    const struct ci_view *biases = &call->in[CI_MATMUL_B0], *up_biases = &call->in[CI_MATMUL_B0 + 1];
+    const bool one = !up->type; /* gate and up are one matrix, and so are their biases */
+    const float *bias = biases->type ? biases->data : NULL, *up_bias = up_biases->type ? up_biases->data : NULL;
+    const struct ci_matmul_glu glu = {.up = one ? gate : up,
+                                      .up_first = one ? out->cols : 0,
+                                      .up_bias = !one   ? up_bias
+                                                 : bias ? bias + out->cols
+                                                        : NULL,
+                                      .params = &call->params,
+                                      .out = out};
+    const struct ci_matmul_job job = {
+        .x = &call->in[CI_MATMUL_X], .w = gate, .rows = call->in[CI_MATMUL_X].rows, .bias = bias, .glu = &glu};
+    int64_t first, last;
+    ci_share(out->cols, unit, thread, threads, &first, &last);
+    if (first < last) part(&job, first, last);
+}

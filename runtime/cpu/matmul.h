@@ -8,6 +8,15 @@
 
 #include "tensor/tensor.h"
 
+/* Behind a product that is a gate: what it lets through, and what becomes of both. */
+struct ci_matmul_glu {
+    const struct ci_view *up; /* of the gate's type, layout and columns */
+    int64_t up_first;         /* its first row: not 0 where gate and up are one matrix */
+    const float *up_bias;     /* [outputs] or NULL */
+    const struct ci_params *params;
+    const struct ci_view *out; /* q8 or q16 */
+};
+
 /* One weight and the columns of the output that belong to it. With `pairs`, one expert's weight, and what is a row
  * elsewhere is a pair of a row of x and an expert: pair row * used + j has its input from column j * own_cols of x on,
  * and its output from column j * w->rows of `out` on. */
@@ -20,6 +29,7 @@ struct ci_matmul_job {
     int64_t out_cols;
     const int32_t *pairs; /* [rows] or NULL */
     int64_t used, own_cols;
+    const struct ci_matmul_glu *glu; /* of a gate, whose `out` is not set; else NULL */
 };
 
 /* The row of x, and its first column, that row r of the job reads. */
@@ -40,5 +50,8 @@ typedef void ci_matmul_part(const struct ci_matmul_job *job, int64_t first, int6
 /* Calls `part` for what of each weight falls to this thread: of matmul, and of matmul_experts. */
 void ci_matmul_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
 void ci_experts_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
+
+/* Of matmul_glu_quantise: outputs [first, last) of the gate, both multiples of the unit, with those of `up`. */
+void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
 
 #endif

@@ -23,8 +23,10 @@
  * Everything is inlined with constant bounds into one function per type. */
 #include <assert.h>
 
+#include "cpu/activations.h"
 #include "cpu/kernels.h"
 #include "cpu/matmul.h"
+#include "cpu/quantise_group.h"
 #include "types/layout.h"
 
 #include "clkernels/types/fp4_values.clh"
@@ -225,12 +227,15 @@ struct r16_tile {
     const struct ci_matmul_job *job;
     int64_t w_rows[STREAMS], x_row;
     int stored;
-    const uint8_t *panel; /* x in q8 or q16: these rows (pack_tile) */
+    const uint8_t *panel;     /* x in q8 or q16: these rows (pack_tile) */
+    const struct ci_view *up; /* the weight of the second group; NULL: the job's */
+    float *sums;              /* [rows][STREAMS][R16]: where sums go in place of the output; NULL: to that */
 };
 
 INLINE const uint8_t *group_at(struct r16_type type, const struct r16_tile *tile, int g) {
+    const struct ci_view *w = g == 1 && tile->up ? tile->up : tile->job->w;
     size_t row_bytes = (size_t)(tile->job->w->cols / (32 * type.parts)) * (size_t)type.group_bytes / R16;
-    return (const uint8_t *)tile->job->w->data + (size_t)tile->w_rows[g] * row_bytes;
+    return (const uint8_t *)w->data + (size_t)tile->w_rows[g] * row_bytes;
 }
 
 /* Columns 32 * k .. of what lies at w. */
@@ -246,6 +251,10 @@ INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float valu
     const struct ci_matmul_job *job = tile->job;
     int64_t left = job->w->rows - tile->w_rows[g], at = ci_matmul_output(job, tile->x_row + r) + tile->w_rows[g];
     int n = left < R16 ? (int)left : R16;
+    if (tile->sums) {
+        r16_store_some(tile->sums + (r * STREAMS + g) * R16, value, R16);
+        return;
+    }
     if (job->bias) value = r16_add(value, r16_load_some(job->bias + tile->w_rows[g], n));
     if (job->addend) value = r16_add(value, r16_load_some(job->addend + at, n));
     r16_store_some(job->out + at, value, n);
@@ -255,6 +264,7 @@ INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float valu
 INLINE void ask_for_output(const struct r16_tile *tile, int g, int r) {
     const struct ci_matmul_job *job = tile->job;
     int64_t at = ci_matmul_output(job, tile->x_row + r) + tile->w_rows[g];
+    if (tile->sums) return;
     if (job->addend) __builtin_prefetch(job->addend + at);
     __builtin_prefetch(job->out + at, 1);
 }
@@ -497,6 +507,8 @@ INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, int p
 #include "cpu/matmul_r16_pairs.h"
 #endif
 
+#include "cpu/matmul_r16_glu.h"
+
 INLINE void walk_several(struct r16_type type, r16_tile_function *function, int planes, const struct ci_matmul_job *job,
                          int64_t first, int64_t last) {
 #if R16_PAIRS
@@ -524,10 +536,21 @@ enum { PLANES_f32, PLANES_q8, PLANES_q16 };
         ci_experts_share(call, thread, threads, R16, part_##kind##_##name);                                            \
     }
 
+/* A gate and what it lets through, rounded to codes; x in q8 and q16. */
+#define GLU_KERNEL(name, kind)                                                                                         \
+    static void glu_##kind##_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                    \
+        walk_glu(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                           \
+    }                                                                                                                  \
+    void R16_NAME(ci_cpu_matmul_glu_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {      \
+        ci_glu_share(call, thread, threads, 2 * R16, glu_##kind##_##name);                                             \
+    }
+
 #define CI_R16_TYPE(name, bytes, parts, halves, most, zero)                                                            \
     static const struct r16_type type_##name = {unpack_##name, bytes, parts, halves, most, zero};                      \
     KERNEL(name, q8)                                                                                                   \
     KERNEL(name, q16)                                                                                                  \
+    GLU_KERNEL(name, q8)                                                                                               \
+    GLU_KERNEL(name, q16)                                                                                              \
     KERNEL(name, f32)
 #include "cpu/r16_list.inc"
 #undef CI_R16_TYPE

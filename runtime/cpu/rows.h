@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdbool.h>
 
+#include "cpu/activations.h"
 #include "cpu/kernels.h"
 #include "cpu/quantise_group.h"
 #include "tensor/op_params.h"
@@ -157,53 +158,19 @@ void SIMD_NAME(ci_cpu_quantise)(const struct ci_call *call, int thread, int thre
     }
 }
 
-/* x / (1 + e^-slope) */
-INLINE vf gated(vf x, vf slope) { return vf_div(x, vf_add(vf_set(1), vf_exp(vf_sub(vf_set(0), slope)))); }
-
-/* The functions of glu and unary. Which one is asked for each vector: one jump that is always guessed right. */
-INLINE vf activation(vf x, int kind, float a) {
-    switch (kind) {
-    case CI_ACTIVATION_SILU: return gated(x, x);
-    case CI_ACTIVATION_GELU: { /* 1 + tanh z is 2 / (1 + e^-2z) */
-        vf cubic = vf_fma(vf_mul(x, x), vf_set(0.044715f), vf_set(1));
-        return gated(x, vf_mul(vf_mul(x, vf_set(1.5957691216f)), cubic));
-    }
-    case CI_ACTIVATION_GELU_ERF: {
-        vf half = vf_mul(vf_mul(x, vf_set(0.5f)), vf_erfc_of_size(vf_mul(x, vf_set(0.70710678f))));
-        return vf_where_less(x, vf_set(0), half, vf_sub(x, half));
-    }
-    case CI_ACTIVATION_GELU_QUICK: return gated(x, vf_mul(x, vf_set(1.702f)));
-    case CI_ACTIVATION_RELU: return vf_max(vf_set(0), x);
-    case CI_ACTIVATION_RELU_SQUARED: x = vf_max(vf_set(0), x); return vf_mul(x, x);
-    case CI_ACTIVATION_TANH: return vf_tanh(x);
-    case CI_ACTIVATION_SOFTCAP: return vf_mul(vf_set(a), vf_tanh(vf_mul(x, vf_set(1 / a))));
-    case CI_ACTIVATION_SIGMOID: return gated(vf_set(1), x);
-    case CI_ACTIVATION_CLAMP: return vf_max(vf_set(-a), vf_min(vf_set(a), x));
-    default: return vf_mul(vf_set(a), x);
-    }
-}
-
 /* What glu and unary do is the same but for what gives VF_LANES columns; of unary `up` is NULL. */
 struct function {
-    int kind;
-    float a, limit;
+    struct activation by;
     const float *x, *up;
 };
 
-INLINE vf function_of(const struct function *f, vf x, vf up) {
-    if (!f->up) return activation(x, f->kind, f->a);
-    if (f->kind != CI_ACTIVATION_SWIGLU_OAI) return vf_mul(activation(x, f->kind, f->a), up);
-    x = vf_min(vf_set(f->limit), x);
-    up = vf_max(vf_set(-f->limit), vf_min(vf_set(f->limit), up));
-    return vf_mul(gated(x, vf_mul(x, vf_set(f->a))), vf_add(up, vf_set(1)));
-}
-
 INLINE vf function_at(const struct function *f, int64_t i) {
-    return function_of(f, vf_load(f->x + i), f->up ? vf_load(f->up + i) : vf_set(0));
+    return f->up ? gated_unit(&f->by, vf_load(f->x + i), vf_load(f->up + i)) : activation(&f->by, vf_load(f->x + i));
 }
 
 INLINE vf function_at_some(const struct function *f, int64_t i, int n) {
-    return function_of(f, vf_load_some(f->x + i, n), f->up ? vf_load_some(f->up + i, n) : vf_set(0));
+    vf x = vf_load_some(f->x + i, n);
+    return f->up ? gated_unit(&f->by, x, vf_load_some(f->up + i, n)) : activation(&f->by, x);
 }
 
 /* Columns that lie together: a slice of a gate's, or all. */
@@ -216,11 +183,7 @@ INLINE int64_t slice_of(const struct ci_call *call, bool gate) {
 INLINE struct function function_of_row(const struct ci_call *call, int64_t row, int64_t i, bool gate) {
     int64_t width = slice_of(call, gate);
     const float *x = row_of(&call->in[0], row) + i / width * width;
-    return (struct function){.kind = call->params.i[CI_ACTIVATION_I_KIND],
-                             .a = call->params.f[CI_ACTIVATION_F_A],
-                             .limit = call->params.f[CI_ACTIVATION_F_LIMIT],
-                             .x = x,
-                             .up = gate ? x + width : NULL};
+    return (struct function){.by = activation_of(&call->params), .x = x, .up = gate ? x + width : NULL};
 }
 
 /* Units of 32 columns, the last of a row may be shorter. */

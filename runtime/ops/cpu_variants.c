@@ -41,10 +41,19 @@ static bool experts_fit(const struct ci_call *call) {
     return is_whole(call) ? floats_fit(call) : call->in[CI_EXPERTS_W0].layout != &ci_layout_r16;
 }
 
+/* Gate and up are two weights of one size, or one of both, whose outputs are whole groups of codes; not in slices. */
+static bool is_gated(const struct ci_call *call) {
+    const struct ci_view *gate = &call->in[CI_MATMUL_W0], *up = &call->in[CI_MATMUL_W0 + 1];
+    int64_t cols = call->out[0].cols, width = call->params.i[CI_ACTIVATION_I_WIDTH];
+    if (call->in[CI_MATMUL_W0 + 2].type || cols % CI_Q8_GROUP || (width && width != cols)) return false;
+    return up->type ? gate->rows == cols && up->rows == cols : gate->rows == 2 * cols;
+}
+
 struct r16_kernel {
     const struct ci_type *weight;
     ci_cpu_function *q8, *q16, *f32; /* by type of the activations */
     ci_cpu_function *experts_q8, *experts_q16, *experts_f32;
+    ci_cpu_function *glu_q8, *glu_q16;
 };
 
 /* NULL: no kernel for these types. Weight and activations have the same places in all ops. */
@@ -130,7 +139,9 @@ static const struct r16_kernel *find_r16(const struct r16_kernel *kernels, const
      ci_cpu_matmul_f32_##name##_r16_##isa,                                                                             \
      ci_cpu_matmul_experts_q8_##name##_r16_##isa,                                                                      \
      ci_cpu_matmul_experts_q16_##name##_r16_##isa,                                                                     \
-     ci_cpu_matmul_experts_f32_##name##_r16_##isa},
+     ci_cpu_matmul_experts_f32_##name##_r16_##isa,                                                                     \
+     ci_cpu_matmul_glu_q8_##name##_r16_##isa,                                                                          \
+     ci_cpu_matmul_glu_q16_##name##_r16_##isa},
 #define R16_OF(x, isa)                                                                                                 \
     static ci_cpu_function *find_matmul_##x##_r16_##isa(const struct ci_call *call) {                                  \
         const struct r16_kernel *kernel = find_r16(r16_kernels_##isa, &ci_type_##x, call);                             \
@@ -146,13 +157,21 @@ static const struct r16_kernel *find_r16(const struct r16_kernel *kernels, const
     VARIANT(matmul, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)                                \
     VARIANT(matmul_add, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)                            \
     VARIANT(matmul_experts, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)
+#define R16_GLU_OF(x, isa)                                                                                             \
+    static ci_cpu_function *find_matmul_glu_quantise_##x##_r16_##isa(const struct ci_call *call) {                     \
+        const struct r16_kernel *kernel = find_r16(r16_kernels_##isa, &ci_type_##x, call);                             \
+        return kernel && is_gated(call) ? kernel->glu_##x : NULL;                                                      \
+    }                                                                                                                  \
+    VARIANT(matmul_glu_quantise, x##_r16_##isa, isa, #x "_r16_" #isa, has_r16_##isa, &ci_layout_r16)
 #define R16(isa)                                                                                                       \
     static bool has_r16_##isa(const struct ci_caps *caps, const struct ci_call *call) {                                \
         return caps->cpu->isa && call->in[CI_MATMUL_W0].cols <= CI_R16_MOST_COLS;                                      \
     }                                                                                                                  \
     R16_OF(q8, isa)                                                                                                    \
     R16_OF(q16, isa)                                                                                                   \
-    R16_OF(f32, isa)
+    R16_OF(f32, isa)                                                                                                   \
+    R16_GLU_OF(q8, isa)                                                                                                \
+    R16_GLU_OF(q16, isa)
 
 #if defined(__x86_64__)
 #define CI_R16_TYPE(name, ...) R16_KERNEL(name, avx512vnni)

@@ -23,6 +23,8 @@ enum {
     PICKED_ROWS = 16,
     ATTENTION_ROWS = 24,
     EXPERT_COLS = 16, /* of each expert of a row */
+    GATED_GROUPS =
+        128, /* of 32 columns, of all rows together: of few numbers one that is rounded the other way counts too much */
     MOST_COLS = 2 * CI_MAX_EXPERTS_USED * EXPERT_COLS,
     PARTS = CI_MAX_INPUTS + 1
 };
@@ -35,7 +37,7 @@ struct ci_judge {
     struct ci_call picked, actual;
     void *parts[PARTS + 1];
     int64_t rows[MOST_PICKED], cols[MOST_COLS]; /* that it is made of */
-    int row_count, col_count;                   /* col_count 0: all columns */
+    int row_count, col_count;                   /* col_count 0: all columns; of codes: groups of columns */
     struct ci_judge_product *product;           /* of products */
     double largest;                             /* of attention: no output is larger */
 
@@ -50,6 +52,7 @@ static bool has_experts(const struct ci_op *op) { return op == &ci_op_matmul_exp
 static bool is_product(const struct ci_op *op) {
     return op == &ci_op_matmul || op == &ci_op_matmul_add || has_experts(op);
 }
+static bool is_gated(const struct ci_op *op) { return op == &ci_op_matmul_glu_quantise; }
 static bool is_attention(const struct ci_op *op) { return op == &ci_op_attention || op == &ci_op_attention_quantise; }
 
 /* ---- the smaller call ---- */
@@ -108,13 +111,28 @@ static enum clinfer_status refer(struct ci_judge *judge) {
     return status == CLINFER_OK ? ci_gate_sizes(op, &judge->picked, &judge->sizes) : status;
 }
 
+/* The picked groups of a row of codes, as a row of its own (types/type.h). */
+static void take_codes(const struct ci_judge *judge, const struct ci_view *out, const uint8_t *row, uint8_t *to) {
+    const int planes = ci_type_planes(out->type), count = judge->col_count;
+    const int64_t groups = out->cols / CI_Q8_GROUP, bytes = planes * CI_Q8_GROUP;
+    const float *numbers = ci_codes_scales(row, planes, out->cols);
+    float *to_numbers = (float *)(void *)(to + bytes * count);
+    for (int k = 0; k < count; k++) {
+        memcpy(to + bytes * k, row + bytes * judge->cols[k], (size_t)bytes);
+        for (int i = 0; i < 3; i++) to_numbers[i * count + k] = numbers[i * groups + judge->cols[k]];
+    }
+}
+
 static void take_picked(struct ci_judge *judge, const struct ci_view *out) {
     size_t row_bytes = ci_type_row_bytes(out->type, out->cols), unit = row_bytes;
     uint8_t *to = judge->actual.out[0].data;
+    const bool codes = judge->col_count && ci_type_planes(out->type);
+    if (codes) unit = ci_type_row_bytes(out->type, judge->col_count * (int64_t)CI_Q8_GROUP);
     for (int i = 0; i < judge->row_count; i++) {
         const uint8_t *row = (const uint8_t *)out->data + row_bytes * (size_t)judge->rows[i];
         if (judge->col_count == 0) memcpy(to + unit * (size_t)i, row, unit);
-        for (int k = 0; k < judge->col_count; k++) /* of f32 */
+        if (codes) take_codes(judge, out, row, to + unit * (size_t)i);
+        for (int k = 0; k < judge->col_count && !codes; k++) /* of f32 */
             memcpy(to + sizeof(float) * (size_t)(i * judge->col_count + k),
                    row + sizeof(float) * (size_t)judge->cols[k], sizeof(float));
     }
@@ -170,6 +188,67 @@ static enum clinfer_status pick_matmul(struct ci_judge *judge) {
     }
     judge->picked.params = call->params;
     return refer(judge);
+}
+
+/* Rows [first, ..) of the gate or of what it lets through: those of the picked groups, and their biases. */
+static enum clinfer_status gather_gated(struct ci_judge *judge, int which, int input, int64_t first) {
+    const struct ci_call *call = &judge->sample->call;
+    const struct ci_view *bias = &call->in[CI_MATMUL_B0 + input];
+    const int count = judge->col_count * CI_Q8_GROUP;
+    int64_t *rows = malloc(sizeof *rows * (size_t)count);
+    if (!rows) return no_memory(judge);
+    for (int i = 0; i < count; i++) rows[i] = first + judge->cols[i / CI_Q8_GROUP] * CI_Q8_GROUP + i % CI_Q8_GROUP;
+    enum clinfer_status status =
+        gather(judge, 1 + which, &call->in[CI_MATMUL_W0 + input], rows, count, &judge->picked.in[CI_MATMUL_W0 + which]);
+    if (status == CLINFER_OK && bias->type) {
+        struct ci_view *to = &judge->picked.in[CI_MATMUL_B0 + which];
+        float *biases = judge->parts[3 + which] = malloc(sizeof *biases * (size_t)count);
+        for (int i = 0; biases && i < count; i++) biases[i] = ((const float *)bias->data)[rows[i]];
+        ci_view_set(to, &ci_type_f32, 1, count);
+        to->data = biases;
+        if (!biases) status = no_memory(judge);
+    }
+    free(rows);
+    return status;
+}
+
+/* Some rows, of which some groups of columns, as a gate and another weight whatever they are in the call. */
+static enum clinfer_status pick_gated(struct ci_judge *judge) {
+    const struct ci_call *call = &judge->sample->call;
+    const struct ci_view *out = &call->out[0];
+    const bool one = !call->in[CI_MATMUL_W0 + 1].type; /* matrix of both */
+    uint64_t random = 5;
+    judge->row_count = pick_edges(judge->rows, PICKED_ROWS, out->rows, &random);
+    judge->col_count = pick_edges(judge->cols, GATED_GROUPS / judge->row_count, out->cols / CI_Q8_GROUP, &random);
+    enum clinfer_status status =
+        gather(judge, 0, &call->in[CI_MATMUL_X], judge->rows, judge->row_count, &judge->picked.in[CI_MATMUL_X]);
+    if (status == CLINFER_OK) status = gather_gated(judge, 0, 0, 0);
+    if (status == CLINFER_OK) status = gather_gated(judge, 1, one ? 0 : 1, one ? out->cols : 0);
+    if (status != CLINFER_OK) return status;
+    judge->picked.params = call->params;
+    judge->picked.params.i[CI_ACTIVATION_I_WIDTH] = 0; /* which was none, or all columns */
+    return refer(judge);
+}
+
+/* Of all rows: finite, and not zero throughout where x is not. */
+static enum clinfer_status check_gated(const struct ci_judge *judge, const struct ci_call *result,
+                                       struct ci_gate_result *verdict) {
+    const struct ci_view *out = &result->out[0], *x = &judge->sample->call.in[CI_MATMUL_X];
+    float *row = malloc(sizeof *row * (size_t)(out->cols > x->cols ? out->cols : x->cols));
+    if (!row) return no_memory(judge);
+    for (int64_t r = 0; r < out->rows && verdict->passed; r++) {
+        double most = 0, most_x = 0;
+        ci_view_row(out, r, row);
+        for (int64_t i = 0; i < out->cols; i++) most = isfinite(row[i]) ? fmax(most, fabs((double)row[i])) : INFINITY;
+        if (most == 0) ci_view_row(x, r, row);
+        for (int64_t i = 0; i < x->cols && most == 0; i++) most_x = fmax(most_x, fabs((double)row[i]));
+        verdict->passed = isfinite(most) && most_x == 0;
+        if (!verdict->passed)
+            snprintf(verdict->text, sizeof verdict->text, "output 0: row %lld is %s", (long long)r,
+                     most_x > 0 ? "zero throughout" : "not finite");
+    }
+    free(row);
+    return CLINFER_OK;
 }
 
 /* Some columns of every expert's weights: picked[i] rows of each, one expert after the other. */
@@ -289,7 +368,7 @@ static enum clinfer_status check_attention(const struct ci_judge *judge, const s
 
 static bool is_large(const struct ci_sample_call *sample) {
     double operations = ci_op_operations(sample->op, &sample->call);
-    return (is_product(sample->op) && operations > large_product) ||
+    return ((is_product(sample->op) || is_gated(sample->op)) && operations > large_product) ||
            (is_attention(sample->op) && operations > large_attention);
 }
 
@@ -330,7 +409,7 @@ enum clinfer_status ci_judge_create(const struct ci_sample_call *sample, struct 
         status = ci_judge_product_create(sample, &judge->product);
         if (status == CLINFER_OK) status = (has_experts(sample->op) ? pick_experts : pick_matmul)(judge);
     } else {
-        status = pick_attention(judge);
+        status = (is_gated(sample->op) ? pick_gated : pick_attention)(judge);
     }
     if (status == CLINFER_OK)
         *out = judge;
@@ -363,6 +442,7 @@ enum clinfer_status ci_judge_compare(struct ci_judge *judge, const struct ci_sam
         verdict->text[sizeof verdict->text - 1] = 0;
         if (status == CLINFER_OK && is_product(op))
             ci_judge_product_check(judge->product, &result->call.out[0], verdict);
+        if (status == CLINFER_OK && is_gated(op)) status = check_gated(judge, &result->call, verdict);
         if (status == CLINFER_OK && is_attention(op)) status = check_attention(judge, &result->call.out[0], verdict);
     }
     if (status == CLINFER_OK && !ci_sample_guards_hold(result, &output)) {

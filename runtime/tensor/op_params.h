@@ -71,6 +71,7 @@
  *             out: ids [W, 1] i32; how many logits are not finite [W, 1] i32
  *
  * Fused: rmsnorm_quantise, layernorm_quantise, glu_quantise, unary_quantise, attention_quantise (output q8 or q16); matmul_add (last input: what is added, [R, N]);
+ * matmul_glu_quantise (matmul, then glu_quantise: no output of the product is left);
  * rope_kv_append (last input: slots; outputs: rotated x, then state keys and values).
  *
  * clang-format on */

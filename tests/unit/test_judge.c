@@ -191,6 +191,99 @@ static void test_experts_with_inputs_of_their_own(void **state) {
     unmake(&subject);
 }
 
+/* Of codes a group, of those that are sampled whatever is drawn: the last one of the last row. */
+static void spoil_group(const struct subject *subject, int64_t row, int64_t group, const char *what) {
+    const struct ci_view *out = &subject->right.call.out[0];
+    const int planes = ci_type_planes(out->type);
+    uint8_t *codes = (uint8_t *)out->data + (size_t)row * ci_type_row_bytes(out->type, out->cols);
+    int8_t *one = (int8_t *)codes + group * planes * CI_Q8_GROUP + 3;
+    float *scale = (float *)(uintptr_t)&ci_codes_scales(codes, planes, out->cols)[group], kept = *scale;
+    const int8_t kept_code = *one;
+    *one = (int8_t)(*one > 0 ? *one - 5 : *one + 5);
+    if (judge(subject, &subject->right).passed) fail_msg("%s: a code that is five off passes", what);
+    *one = kept_code;
+    *scale *= 1.02f;
+    if (judge(subject, &subject->right).passed) fail_msg("%s: a scale of 1.02 passes", what);
+    *scale = NAN;
+    if (judge(subject, &subject->right).passed) fail_msg("%s: a scale that is no number passes", what);
+    *scale = kept;
+}
+
+/* A gate and what it lets through, in two matrices with biases and in one. */
+static void test_gated_product_of_a_prompt(void **state) {
+    (void)state;
+    static const struct ci_case shapes[] = {
+        {"two matrices",
+         {{&ci_type_q8, 61, 256},
+          {&ci_type_q4_0, 1120, 256},
+          {&ci_type_q4_0, 1120, 256},
+          NONE,
+          {&ci_type_f32, 1, 1120},
+          {&ci_type_f32, 1, 1120}},
+         {{0}},
+         {{0}, {0}}},
+        {"one matrix",
+         {{&ci_type_q8, 61, 256}, {&ci_type_q4_0, 2240, 256}, NONE, NONE, {&ci_type_f32, 1, 2240}},
+         {{0}},
+         {{0, 1120, [CI_QUANTISE_I_16_BITS] = 1}, {0}}}};
+    for (int i = 0; i < 2; i++) {
+        struct subject subject;
+        make(&subject, &ci_op_matmul_glu_quantise, &shapes[i]);
+        const struct ci_view *out = &subject.right.call.out[0];
+        const size_t row_bytes = ci_type_row_bytes(out->type, out->cols);
+        assert_true(ci_op_operations(&ci_op_matmul_glu_quantise, &subject.sample.call) > 6e7);
+        assert_int_equal(ci_op_reference(&ci_op_matmul_glu_quantise, &subject.right.call), CLINFER_OK);
+        assert_passes(&subject, shapes[i].name);
+        spoil_group(&subject, 60, 34, shapes[i].name);
+        spoil_group(&subject, 0, 0, shapes[i].name);
+        for (int64_t row = 0; row < out->rows; row += 7) { /* whether it is sampled or not */
+            uint8_t *at = (uint8_t *)out->data + (size_t)row * row_bytes, *copy = malloc(row_bytes);
+            assert_non_null(copy);
+            memcpy(copy, at, row_bytes);
+            memset(at, 0, row_bytes);
+            if (judge(&subject, &subject.right).passed) fail_msg("row %d of zeros passes", (int)row);
+            memcpy(at, copy, row_bytes);
+            ((float *)(uintptr_t)ci_codes_scales(at, ci_type_planes(out->type), out->cols))[17] = INFINITY;
+            if (judge(&subject, &subject.right).passed) fail_msg("row %d with an infinite scale passes", (int)row);
+            memcpy(at, copy, row_bytes);
+            free(copy);
+        }
+        assert_passes(&subject, "at the end");
+        unmake(&subject);
+    }
+}
+
+/* Numbers of a model: a row of x that is not finite is set aside, with what biases alone give behind the gate. */
+static void test_gated_product_of_real_numbers(void **state) {
+    (void)state;
+    static const struct ci_case shape = {"real",
+                                         {{&ci_type_q8, 5, 64},
+                                          {&ci_type_q4_0, 64, 64},
+                                          {&ci_type_q4_0, 64, 64},
+                                          NONE,
+                                          {&ci_type_f32, 1, 64},
+                                          {&ci_type_f32, 1, 64}},
+                                         {{0}},
+                                         {{0}, {0}}};
+    for (int spoilt = 0; spoilt < 2; spoilt++) {
+        struct ci_sample_call sample, result;
+        struct ci_gate_result verdict;
+        assert_int_equal(ci_sample_create(&ci_op_matmul_glu_quantise, &shape, 7, &sample), CLINFER_OK);
+        const struct ci_view *x = &sample.call.in[CI_MATMUL_X];
+        uint8_t *row = (uint8_t *)x->data + 2 * ci_type_row_bytes(x->type, x->cols);
+        if (spoilt) *(float *)(uintptr_t)ci_q8_scales(row, x->cols) = NAN;
+        assert_int_equal(ci_sample_copy(&sample, &result), CLINFER_OK);
+        assert_int_equal(ci_op_reference(&ci_op_matmul_glu_quantise, &result.call), CLINFER_OK);
+        assert_int_equal(ci_judge_real(&sample, &result, &verdict), CLINFER_OK);
+        if (!verdict.passed) fail_msg("a right result is refused: %s", verdict.text);
+        ((int8_t *)result.call.out[0].data)[5] = (int8_t)(((int8_t *)result.call.out[0].data)[5] > 0 ? -100 : 100);
+        assert_int_equal(ci_judge_real(&sample, &result, &verdict), CLINFER_OK);
+        assert_false(verdict.passed);
+        ci_sample_destroy(&sample);
+        ci_sample_destroy(&result);
+    }
+}
+
 /* What is added is so large that its last bit weighs more than the product's rounding. */
 static void test_a_large_addend_is_rounded_as_any(void **state) {
     (void)state;
@@ -415,6 +508,8 @@ int main(void) {
         cmocka_unit_test(test_three_weights_with_biases_and_an_addend),
         cmocka_unit_test(test_experts_of_a_prompt),
         cmocka_unit_test(test_experts_with_inputs_of_their_own),
+        cmocka_unit_test(test_gated_product_of_a_prompt),
+        cmocka_unit_test(test_gated_product_of_real_numbers),
         cmocka_unit_test(test_a_large_addend_is_rounded_as_any),
         cmocka_unit_test(test_output_matrix_for_one_token),
         cmocka_unit_test(test_attention_over_a_long_context),
