@@ -54,6 +54,12 @@ static enum clinfer_cache_type cache_type(const char *name) {
     return CLINFER_CACHE_F16;
 }
 
+/* PoCL keeps what it has compiled, and to hand it over it compiles all once more, for half of the time that two engines
+ * need to be ready. */
+static bool keeps_its_own(const struct clinfer_engine *engine) {
+    return engine->device && strstr(ci_device_caps(engine->device)->platform, "Portable Computing Language");
+}
+
 static enum clinfer_status open_side(const struct ci_bench_options *options, const struct ci_worker_model *model,
                                      int which, struct side *side) {
     struct clinfer_engine_options engine;
@@ -71,6 +77,7 @@ static enum clinfer_status open_side(const struct ci_bench_options *options, con
     side->tokens = calloc((size_t)most + 1, sizeof *side->tokens);
     if (!side->tokens) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     enum clinfer_status status = clinfer_engine_open(&engine, &side->engine);
+    if (status == CLINFER_OK) side->engine->saves_nothing = keeps_its_own(side->engine);
     return status == CLINFER_OK ? make_session(side->engine, &side->decode) : status;
 }
 

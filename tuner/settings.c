@@ -322,6 +322,13 @@ static enum clinfer_status time_floats(const struct settling *settling, const st
     return status;
 }
 
+/* Of the time of a prompt and its answer, as measured. */
+static double decode_share(const struct settling *settling) {
+    const struct ci_profile_model *record = &settling->tuner->result->models[settling->model];
+    double decode = ANSWER_TOKENS / record->decode_after, prompt = PROMPT_TOKENS / record->prefill_after;
+    return decode / (decode + prompt);
+}
+
 /* Runs have no other codes by themselves; kernels in f32 were timed. */
 static bool is_foreseen(const struct settling *settling, const struct setting *setting, const char *value,
                         struct ci_tune_setting *result) {
@@ -335,7 +342,9 @@ static bool is_foreseen(const struct settling *settling, const struct setting *s
     }
     double decode = ci_tuner_f32_time(settling->tuner, settling->model, CI_TUNE_DECODE);
     double prompt = ci_tuner_f32_time(settling->tuner, settling->model, CI_TUNE_PROMPT);
-    if (fmin(decode, prompt) < foreseen) return false;
+    if (!(decode > 0) || !(prompt > 0) ||
+        decode * decode_share(settling) + prompt * (1 - decode_share(settling)) < foreseen)
+        return false;
     result->what = CI_TUNE_NO_BETTER;
     snprintf(result->reason, sizeof result->reason, "its kernels take %.1f and %.1f times as long", decode, prompt);
     return true;

@@ -194,6 +194,7 @@ struct clinfer_engine {
     int guests;                       /* under lock: how many wait to come in between two steps */
     struct clinfer_session *sessions; /* under lock: all of them */
     bool saves_later;                 /* what was built is not saved when a request is done */
+    bool saves_nothing;               /* nor at the end */
     bool closing;                     /* under lock: to be closed when the last of them is destroyed */
     struct clinfer_engine_stats told; /* under lock: as they were after the last step */
     int64_t requests;                 /* so far */

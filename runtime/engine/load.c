@@ -328,7 +328,7 @@ void clinfer_engine_close(clinfer_engine *engine) {
     for (int i = 0; i < engine->device_count; i++) {
         /* A step that nobody waits for any more may still read weights that lie in our memory. */
         bool finished = ci_device_finish(engine->devices[i]) == CLINFER_OK;
-        if (finished && !ci_aside_builds(engine)) ci_device_save_programs(engine->devices[i]);
+        if (finished && !engine->saves_nothing && !ci_aside_builds(engine)) ci_device_save_programs(engine->devices[i]);
         lost = lost || !finished;
     }
     ci_aside_end(engine);

@@ -366,7 +366,7 @@ bool ci_engine_turn(clinfer_engine *engine) {
 /* Programs built in this process are kept for the next when their kernels have run and nobody waits for text: on PoCL
  * saving compiles once more. Costs nothing when there are none. Called with the lock held, by the leader. */
 static void save_programs_when_idle(struct clinfer_engine *engine) {
-    if (engine->saves_later) return;
+    if (engine->saves_later || engine->saves_nothing) return;
     for (const struct clinfer_session *s = engine->sessions; s; s = s->next)
         if (s->state == CI_SESSION_ACTIVE) return;
     for (int i = 0; i < engine->device_count; i++) ci_device_save_programs(engine->devices[i]);
