@@ -19,8 +19,9 @@ static const double slower = CI_TUNE_SLOWER;
 /* Of the budget what one run may take, loading and building included, so that time is left for settings. */
 static const double confirm_share = 0.3;
 
-/* After so many rounds a gain that is not worth more of them shows; of a run that measures only. */
-enum { FIRST_ROUNDS = 12, BRIEF_ROUNDS = 6, FIRST_PROMPT = 128 };
+/* After so many rounds a gain that is not worth more of them shows; after so many more whether it is one: what they
+ * cannot tell is too little. Those of a run that measures only. */
+enum { FIRST_ROUNDS = 12, MORE_ROUNDS = 24, BRIEF_ROUNDS = 6, FIRST_PROMPT = 128 };
 static const double too_little = 0.985;
 
 /* ---- the profile as it would be ---- */
@@ -159,7 +160,7 @@ static enum clinfer_status run_with_winners(struct ci_tuner *tuner, int model, s
     const struct ci_sides sides = {.tunings = {old_tuning(tuner), path},
                                    .rounds = outcome->brief   ? BRIEF_ROUNDS
                                              : outcome->first ? FIRST_ROUNDS
-                                                              : 0,
+                                                              : MORE_ROUNDS,
                                    .prompt = outcome->first ? FIRST_PROMPT : 0,
                                    .seconds = confirm_share * tuner->options->budget};
     if (status == CLINFER_OK) status = ci_tuner_run_model(tuner, model, &sides, outcome);

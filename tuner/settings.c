@@ -23,7 +23,7 @@ static const double worth = 0.98, most_seconds = 12, least_seconds = 1.5;
 
 /* A value that in the first three rounds takes so many times as long needs no more: it is not worth keeping; or, of
  * what is told in any case, it is far behind. What kernels alone say takes so much longer needs no round at all. */
-static const double hopeless = 0.995, far_behind = 1.1, foreseen = 1.25;
+static const double hopeless = 0.995, far_behind = 1.1, foreseen = 1.12;
 
 /* Of values that go down: the next is looked at where one is faster by so much. */
 static const double promising = 1.01;
