@@ -33,18 +33,20 @@
 #include "cpu/simd.h"
 
 enum {
-    PAIR_COLS = 2048,
+    PAIR_COLS = 1920,
     PAIR_X_ROWS = 512,
     PAIR_GROUP = 128,
     PAIR_STEPS = PAIR_GROUP / 4,
     PAIR_PART = 32,
-    PAIR_NEAR = 512,
+    PAIR_NEAR = 384,
     PAIR_X = 8,
     PAIR_W = 32,
     PAIR_GROUPS = PAIR_COLS / PAIR_GROUP,
     PAIR_NEARS = PAIR_COLS / PAIR_NEAR,
     PAIR_NEAR_GROUPS = PAIR_NEAR / PAIR_GROUP,
-    PAIR_BLOCKS = PAIR_X_ROWS / PAIR_X
+    PAIR_BLOCKS = PAIR_X_ROWS / PAIR_X,
+    PAIR_AHEAD = 2 * PAIR_GROUP,
+    PAIR_X_AHEAD = 16 * PAIR_X /* in a block, 1 KB */
 };
 
 /* Groups of x whose largest number is less than `least` count as 0: of them no scale can be made. */
@@ -53,7 +55,7 @@ static const float pair_most_x = 16383, pair_norm_x = 23160, pair_least = 1e-34f
 /* Of a group of weights: the squares of a quarter of its integers. Their norm is below 92,540. */
 static const int pair_most_squares_w = 92500 / 4 * (92500 / 4);
 
-/* PAIR_COLS columns of all rows of x, of which PAIR_NEAR by PAIR_W rows of the weight at a time; 2.2 MB. */
+/* PAIR_COLS columns of all rows of x, of which PAIR_NEAR by PAIR_W rows of the weight at a time; 2.1 MB. */
 struct pair_panels {
     _Alignas(64) int32_t x[PAIR_NEARS][PAIR_BLOCKS][PAIR_NEAR / 4][PAIR_X][2]; /* two columns each */
     float x_scale[PAIR_GROUPS][PAIR_BLOCKS][PAIR_X];
@@ -129,6 +131,12 @@ INLINE void pair_turn_x(const int16_t codes[PAIR_X][PAIR_GROUP], int part, int32
     }
 }
 
+/* Asks for what comes PAIR_AHEAD columns after column `at` of `cols` of a row, or of the row that takes its place. */
+INLINE void pair_ask_x(const struct ci_matmul_job *job, const float *x, int64_t at, int64_t cols) {
+    const int64_t ahead = PAIR_AHEAD + (at + PAIR_AHEAD < cols ? 0 : PAIR_X * job->x->cols - cols);
+    for (int i = 0; i < PAIR_GROUP; i += VF_LANES) __builtin_prefetch(x + ahead + i);
+}
+
 /* Columns k .. k + cols of a block of rows of x, the first of which is `row`; zeros where there is no such row. */
 INLINE void pair_pack_x(const struct ci_matmul_job *job, int64_t row, int64_t k, int64_t cols,
                         struct pair_panels *panels, int64_t block) {
@@ -148,6 +156,7 @@ INLINE void pair_pack_x(const struct ci_matmul_job *job, int64_t row, int64_t k,
                     x = expanded;
                 }
             }
+            pair_ask_x(job, x, at, cols);
             panels->x_start[g][block][r] = pair_round_x(x, left, codes[r], &panels->x_scale[g][block][r]);
         }
         for (int part = 0; part < PAIR_GROUP; part += PAIR_PART)
@@ -239,7 +248,7 @@ struct pair_next {
 INLINE void pair_ask(struct pair_next *next) {
     enum { LINE = 64 };
     for (int i = 0; i < next->each && next->row < next->rows; i++) {
-        __builtin_prefetch(next->start + (size_t)next->row * next->stride + next->at, 0, 2);
+        __builtin_prefetch(next->start + (size_t)next->row * next->stride + next->at, 0, 3);
         next->at += LINE;
         if (next->at < next->bytes) continue;
         next->at = 0;
@@ -263,6 +272,7 @@ INLINE void pair_multiply(struct pair_panels *panels, int64_t block, int64_t nea
                                              _mm512_set1_epi32(panels->x_start[x_group][block][r]));
         _Pragma("GCC unroll 2") for (int s = 0; s < PAIR_STEPS; s++) {
             const int32_t(*x)[2] = panels->x[near][block][g * PAIR_STEPS + s];
+            __builtin_prefetch(x + PAIR_X_AHEAD);
             __m512i first[2], second[2];
             UNROLL for (int v = 0; v < 2; v++) {
                 first[v] = _mm512_load_si512(&panels->w[g * PAIR_STEPS + s][0][16 * v]);

@@ -206,7 +206,7 @@ static void test_matmul_of_many_rows_in_codes_is_right_at_the_edges_of_its_panel
 }
 
 /* Weights of 16 bits by many rows of x (matmul_i16_rows.h): rows around blocks of 8 and a panel of 512, columns around
- * a piece of 2048, what is kept near of it, and groups of 128. */
+ * a piece of 1920, what is kept near of it, and groups of 128. */
 static void test_matmul_of_many_rows_in_16_bits_is_right_at_the_edges_of_its_panels(void **state) {
     (void)state;
     enum { SHAPES = 5 };
