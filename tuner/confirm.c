@@ -17,7 +17,7 @@
 static const double slower = CI_TUNE_SLOWER;
 
 /* Of the budget what one run may take, loading and building included, so that time is left for settings. */
-static const double confirm_share = 0.3;
+static const double confirm_share = 0.4;
 
 /* After so many rounds a gain that is not worth more of them shows; after so many more whether it is one: what they
  * cannot tell is too little. Those of a run that measures only. */

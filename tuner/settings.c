@@ -17,9 +17,9 @@
 enum { MOST_VALUES = 8, LEAST_ROUNDS = 3, MOST_ROUNDS = 20, TOLD_ROUNDS = 6, PLACE_ROUNDS = 5, MOST_KERNELS = 4 };
 enum { CONTEXT = 128, DEEP_CONTEXT = 1024, SHORT_PROMPT = 128, PROMPT_TOKENS = 512, ANSWER_TOKENS = 256 };
 
-/* What is no faster than so much is not worth another way of running. Seconds that a value's first run takes at most,
- * and that have to be left for one. */
-static const double worth = 0.98, most_seconds = 12, least_seconds = 1.5;
+/* What is no faster than so much is not worth another way of running. Seconds that a value takes at most, and of the
+ * budget, and that have to be left for one. */
+static const double worth = 0.98, most_seconds = 12, value_share = 0.1, least_seconds = 1.5;
 
 /* A value that in the first three rounds takes so many times as long needs no more: it is not worth keeping; or, of
  * what is told in any case, it is far behind. What kernels alone say takes so much longer needs no round at all. */
@@ -205,6 +205,15 @@ static void take_gain(const struct ci_timed *timed, struct ci_tune_gain *gain) {
         (struct ci_tune_gain){.ratio = 1 / timed->ratio, .low = 1 / timed->high, .high = 1 / timed->low, .worst = -1};
 }
 
+/* Seconds without which a value would be begun in vain: two engines, their first prompts, and a few rounds. */
+static double least_time(const struct settling *settling, const struct setting *setting) {
+    const struct ci_profile_model *record = &settling->tuner->result->models[settling->model];
+    double prompts = setting->runs & PROMPT && record->prefill_after > 0
+                         ? (setting->runs == PROMPT ? PROMPT_TOKENS : SHORT_PROMPT) / record->prefill_after
+                         : 0;
+    return fmax(least_seconds, 0.5 * least_seconds + 2 * (LEAST_ROUNDS + 1) * prompts);
+}
+
 /* A few rounds, and more for as long as it may yet be seen to be faster. */
 static enum clinfer_status run_value(const struct settling *settling, const struct setting *setting, const char *value,
                                      struct ci_outcome *outcome, struct ci_timed *all) {
@@ -229,7 +238,9 @@ static enum clinfer_status run_value(const struct settling *settling, const stru
         const struct ci_profile_settings with = with_value(&settling->now, setting, value);
         status = write_profile(tuner, settling->model, settling->paths[1], &with);
     }
-    sides.seconds = fmin(settling->end - ci_now(), most_seconds);
+    const double most =
+        fmin(most_seconds, fmax(value_share * tuner->options->budget, 1.2 * least_time(settling, setting)));
+    sides.seconds = fmin(settling->end - ci_now(), most);
     if (status == CLINFER_OK && !ci_tuner_stopped(tuner))
         status = ci_tuner_run_model(tuner, settling->model, &sides, outcome);
     judge(setting, outcome, all);
@@ -348,15 +359,6 @@ static bool is_foreseen(const struct settling *settling, const struct setting *s
     result->what = CI_TUNE_NO_BETTER;
     snprintf(result->reason, sizeof result->reason, "its kernels take %.1f and %.1f times as long", decode, prompt);
     return true;
-}
-
-/* Seconds without which a value would be begun in vain: two engines, their first prompts, and a few rounds. */
-static double least_time(const struct settling *settling, const struct setting *setting) {
-    const struct ci_profile_model *record = &settling->tuner->result->models[settling->model];
-    double prompts = setting->runs & PROMPT && record->prefill_after > 0
-                         ? (setting->runs == PROMPT ? PROMPT_TOKENS : SHORT_PROMPT) / record->prefill_after
-                         : 0;
-    return fmax(least_seconds, 0.5 * least_seconds + 2 * (LEAST_ROUNDS + 1) * prompts);
 }
 
 /* Whether there is no time for another value. */

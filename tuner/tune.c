@@ -21,6 +21,10 @@
  * left), and what measuring the device may. */
 static const double model_share = 0.2, settings_share = 0.1, measure_share = 0.1;
 
+/* On a device so much more for each GB of the largest model, at most for one: two engines pack its weights, build its
+ * programs, and prove its launches as one, before anything is measured. */
+static const double share_of_gb = 0.15;
+
 /* So many a common model of which there is no file is worth: with less time there are fewer of them. */
 static const double common_seconds = 7;
 
@@ -198,6 +202,13 @@ static bool anything_decided(const struct ci_tuner *tuner) {
     return false;
 }
 
+static double share_of_models(const struct ci_tuner *tuner) {
+    double bytes = 0;
+    for (int i = 0; i < tuner->problems->model_count; i++)
+        if (tuner->problems->models[i].path) bytes = fmax(bytes, (double)tuner->problems->models[i].weight_bytes);
+    return model_share + (tuner->options->caps->device ? share_of_gb * fmin(1e-9 * bytes, 1) : 0);
+}
+
 static enum clinfer_status work(struct ci_tuner *tuner) {
     enum clinfer_status status = ci_tuner_start_worker(tuner, &tuner->clblast, &tuner->worker);
     if (status == CLINFER_OK) status = measure_device(tuner);
@@ -209,7 +220,7 @@ static enum clinfer_status work(struct ci_tuner *tuner) {
     tuner->end = tuner->start + tuner->options->budget;
     tuner->search_end = tuner->end;
     if (has_file) {
-        tuner->search_end -= (model_share + settings_share) * tuner->options->budget;
+        tuner->search_end -= (share_of_models(tuner) + settings_share) * tuner->options->budget;
         tuner->end -= settings_share * tuner->options->budget;
     }
     if (tuner->options->caps->device) tuner->ahead = ci_ahead_create();

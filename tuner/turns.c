@@ -21,10 +21,10 @@ static const double reachable = 0.9;
 
 /* Room (of the time of decoding, or of a prompt) that is not worth a turn, of a tune that is thorough, too; that is
  * worth one of seconds. What a fruitless turn takes from the chance of the next. Weight of a problem that is looked at
- * at all, and whose candidates are timed once more before the search goes deeper. Of a run's time what has to be saved
- * for a winner to be tried elsewhere. */
+ * at all, where other things are worth the time more, and whose candidates are timed once more before the search goes
+ * deeper. Of a run's time what has to be saved for a winner to be tried elsewhere. */
 static const double least_room = 0.005, tiny_room = 0.0005, much_room = 0.05, fruitless_chance = 0.6,
-                    worth_a_look = 0.001, worth_ranking = 0.01, least_saving = 0.0005;
+                    worth_a_look = 0.001, worth_an_idle_look = 0.004, worth_ranking = 0.01, least_saving = 0.0005;
 
 /* Of the search: what the first look may take; what is kept for what builds slowly, for trying winners elsewhere, for
  * comparing winners, and fused ops with their parts. */
@@ -466,7 +466,7 @@ enum clinfer_status ci_tuner_search(struct ci_tuner *tuner) {
             status = try_some(tuner, i, CI_SEARCH_VARIANTS, INT_MAX, INFINITY, &made);
     tuner->search_end += spread_share * whole;
     if (status == CLINFER_OK) status = spread(tuner);
-    if (status == CLINFER_OK) status = look(tuner, worth_a_look, false, INFINITY);
+    if (status == CLINFER_OK) status = look(tuner, is_idle(tuner) ? worth_an_idle_look : worth_a_look, false, INFINITY);
     tuner->search_end = end - unfuse_share * whole;
     if (status == CLINFER_OK) status = decide_all(tuner);
     tuner->search_end = end;
