@@ -98,9 +98,11 @@ static int type_sources(const struct ci_type *type, const char **sources) {
     return count;
 }
 
-/* Weights side by side are of one type, which the macros of the first one tell: so two and three are one program. */
+/* No macro for an input that an argument tells of. Weights side by side are of one type, which the macros of the first
+ * one tell. So two and three are one program, and those with an addend and without. */
 static bool is_told(const struct ci_variant *variant, const struct ci_call *call, int input) {
     const int first = variant->type_input;
+    if (variant->untold_inputs >> input & 1) return true;
     return first >= 0 && input != first && (variant->op->weight_inputs >> input & 1) &&
            call->in[input].type == call->in[first].type && call->in[input].layout == call->in[first].layout;
 }

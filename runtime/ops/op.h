@@ -165,6 +165,7 @@ struct ci_variant {
     const char *header, *second_header; /* what several sources share; may be NULL */
     const char *source;
     int type_input;
+    unsigned untold_inputs;            /* bit i: no macro tells of input i, an argument does whether it is there; f32 */
     const char *opencl_c;              /* language version; "newest": 3.0 where there is; NULL: "1.2" */
     const struct ci_tunable *tunables; /* at most CI_MAX_TUNABLES; may be NULL */
     unsigned grid_tunables; /* bit i: tunable i only shapes the grid; the kernel does not see it, so that another value

@@ -17,6 +17,7 @@
         IN_COLS(3), IN_COLS(5), OUT_COLS(0)
 
 static const struct ci_bind arguments[] = {MATMUL_ARGUMENTS, END};
+static const struct ci_bind arguments_told[] = {MATMUL_ARGUMENTS, IN_ROWS(CI_MATMUL_ADDEND), END};
 static const struct ci_bind arguments_scratch[] = {MATMUL_ARGUMENTS, SCRATCH, END};
 static const struct ci_bind experts_arguments[] = {EXPERTS_ARGUMENTS, END};
 static const struct ci_bind experts_arguments_scratch[] = {EXPERTS_ARGUMENTS, SCRATCH, END};
@@ -279,12 +280,21 @@ static void gemm_r16_grid(const struct ci_call *call, const int *tunables, const
 }
 
 LAUNCH(gemv_r16, "matmul_gemv_r16", gemv_r16_grid)
-LAUNCH(gemm_r16, "matmul_gemm_r16", gemm_r16_grid)
+static const struct ci_launch gemm_r16_experts_launches[] = {{"matmul_gemm_r16", experts_arguments, gemm_r16_grid}};
 
+/* matmul and matmul_add are the same programs, which is what a first start waits for. */
+static const struct ci_launch gemv_r16_told[] = {{"matmul_gemv_r16", arguments_told, gemv_r16_grid}};
+static const struct ci_launch gemm_r16_told[] = {{"matmul_gemm_r16", arguments_told, gemm_r16_grid}};
+
+#define R16_FIELDS(kind, isa, hides, tasks, whom)                                                                      \
+    .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits, .second_header = "common/r16.clh",  \
+    .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables,               \
+    .grid_tunables = 1u << (tasks), .hides_second_plane = hides
 #define R16(kind, isa, hides, tasks, whom)                                                                             \
-    ALL(kind##_r16_##isa, kind##_r16, .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits,   \
-        .second_header = "common/r16.clh", .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16,                 \
-        .tunables = kind##_r16_##isa##_tunables, .grid_tunables = 1u << (tasks), .hides_second_plane = hides)
+    BOTH(CI_BACKEND_OPENCL, kind##_r16_##isa, kind##_r16_told, .untold_inputs = 1u << CI_MATMUL_ADDEND,                \
+         R16_FIELDS(kind, isa, hides, tasks, whom))                                                                    \
+    VARIANT(matmul_experts, kind##_r16_##isa, CI_BACKEND_OPENCL, kind##_r16_experts_launches,                          \
+            R16_FIELDS(kind, isa, hides, tasks, whom))
 R16(gemv, vnni, true, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, decode")
 R16(gemv, avx2, false, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, decode")
 R16(gemm, vnni, true, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, prefill")
