@@ -196,7 +196,9 @@ static enum clinfer_status build_and_prove(struct proof *proof, uint64_t *progra
     if (status != CLINFER_OK) return status;
     status = ci_plan_chain(proof->bucket->plan, true, program);
     *built = status == CLINFER_OK;
-    return *built ? prove(proof) : status;
+    /* Where programs are not kept it is built anew for each engine, but it is the one that was proven. */
+    bool known = *built && ci_proof_is_known(ci_device_caps(engine->device)->key, proof_of(engine, *program));
+    return *built && !known ? prove(proof) : status;
 }
 
 /* By the leader, who has let go of the lock. */
