@@ -34,9 +34,17 @@ INLINE vf glu_vector(const struct ci_matmul_glu *glu, const struct activation *b
     return gated_unit(by, gate, up);
 }
 
+/* What comes next of both weights, while it is computed what no weights are needed for: with few rows of x the memory
+ * would stand still. */
+INLINE void ask_for_weights(const uint8_t *const *next, int part) {
+    enum { BYTES = 1024 };
+    UNROLL for (int g = 0; g < STREAMS; g++) UNROLL for (int line = 0; line < BYTES; line += 64)
+        __builtin_prefetch(next[g] + PREFETCH_BYTES + part * BYTES + line);
+}
+
 /* 32 columns of the output from `col` on, of `rows` rows from x_row on. What is to be rounded replaces the gates, all
  * of them first: the function and the rounding are long chains, of which a core should see several. */
-static void store_glu(const struct ci_matmul_job *job, int64_t x_row, int rows, int64_t col,
+static void store_glu(const struct ci_matmul_job *job, int64_t x_row, int rows, int64_t col, const uint8_t *const *next,
                       struct r16_glu_sums *sums) {
     const struct ci_view *out = job->glu->out;
     const struct activation by = activation_of(job->glu->params);
@@ -45,6 +53,7 @@ static void store_glu(const struct ci_matmul_job *job, int64_t x_row, int rows, 
                 float *at = sums->of[h][r][0] + i;
                 vf_store(at, glu_vector(job->glu, &by, job->bias, at, col + h * R16 + i));
             }
+    ask_for_weights(next, 1);
     for (int r = 0; r < rows; r++) {
         vf group[GROUP_VECTORS];
         UNROLL for (int j = 0; j < GROUP_VECTORS; j++) group[j] =
@@ -109,7 +118,10 @@ INLINE void walk_glu(struct r16_type type, r16_tile_function *function, int plan
                     .job = job, .x_row = x_first + x, .stored = STREAMS, .panel = packed.bytes + x * row_bytes};
                 for (int h = 0; h < 2; h++)
                     tile_glu(type, function, planes, tile, row + h * R16, rows, sums.of[h][0][0]);
-                store_glu(job, x_first + x, rows, row, &sums);
+                const struct r16_tile after = {
+                    .job = job, .w_rows = {row + 2 * R16, job->glu->up_first + row + 2 * R16}, .up = job->glu->up};
+                const uint8_t *const next[STREAMS] = {group_at(type, &after, 0), group_at(type, &after, 1)};
+                store_glu(job, x_first + x, rows, row, next, &sums);
             }
     }
 }
