@@ -181,7 +181,6 @@ INLINE __m512i pair_exponents(struct pair_type type, __m512i sizes) {
 /* 16 rows of columns 0, 1 and of 2, 3 of four as integers. most: exponents of the rows' groups, less one. Adds to the
  * sums of squares of a quarter of them. */
 INLINE __m512i pair_round_w(struct pair_type type, __m512i bits, __m512i most, __m512i *squares) {
-    const __m512i sign = _mm512_srai_epi16(bits, 15);
     __m512i exponent = pair_exponents(type, _mm512_and_si512(bits, _mm512_set1_epi16(0x7fff)));
     /* Bits of the exponent, and the sign, leave at the top. One bit more, to round by. */
     __m512i size = _mm512_sub_epi16(_mm512_slli_epi16(bits, PAIR_PLACES + 1 - type.places),
@@ -189,7 +188,7 @@ INLINE __m512i pair_round_w(struct pair_type type, __m512i bits, __m512i most, _
     size = _mm512_avg_epu16(_mm512_srlv_epi16(size, _mm512_sub_epi16(most, exponent)), _mm512_setzero_si512());
     __m512i quarter = _mm512_srli_epi16(size, 2);
     *squares = pair_add_dot(*squares, quarter, quarter);
-    return _mm512_sub_epi16(_mm512_xor_si512(size, sign), sign);
+    return _mm512_mask_sub_epi16(size, _mm512_movepi16_mask(bits), _mm512_setzero_si512(), size);
 }
 
 /* A group of 16 rows, the first of which lies at w, `stride` bytes apart, the last standing for those from `rows` on;
@@ -198,7 +197,7 @@ INLINE void pair_pack_w(struct pair_type type, const uint8_t *w, size_t stride, 
                         int lanes, struct pair_panels *panels) {
     const __m512i sizes = _mm512_set1_epi16(0x7fff), lower = _mm512_set1_epi32(65535);
     const __m512i zero = _mm512_setzero_si512();
-    __m512i largest = zero, start = zero, raw[PAIR_GROUP / 2];
+    __m512i largest = zero, start, raw[PAIR_GROUP / 2];
     for (int part = 0; part < PAIR_GROUP; part += PAIR_PART) {
         __m512 turned[16];
         int there = left - part;
