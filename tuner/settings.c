@@ -382,7 +382,7 @@ static enum clinfer_status settle_one(struct settling *settling, const struct se
         if (status != CLINFER_OK || is_foreseen(settling, setting, values[i], result) || is_short(settling, setting))
             continue;
         status = try_value(settling, setting, values[i], result);
-        bool no_better = result->all.ratio > 0 && result->all.ratio <= promising;
+        bool no_better = result->all.ratio <= promising; /* 0: there was no time for it, nor is there for the next */
         while (no_better && setting->goes_down && i + 1 < count && strcmp(values[i + 1], by_itself) != 0) i++;
     }
     return status;
