@@ -210,9 +210,6 @@ bool ci_warm_start(const struct clinfer_engine_options *options, int device, int
 }
 
 static void start(const struct clinfer_engine *engine, int device, const char *name, struct ci_warm *warm) {
-    static const char begun[] = "workers were started " CLINFER_VERSION;
-    /* So that the file of proofs is there: what two processes create at the same time one of them loses. */
-    ci_proof_remember(warm->device_key, ci_hash(CI_HASH_START, begun, sizeof begun));
     ci_proof_say_first(warm->device_key, name);
     for (int i = 0; i < warm->processes; i++)
         if (!ci_warm_start(&engine->options, device, warm->memory, -1, &warm->workers[i])) break;
@@ -246,8 +243,10 @@ void ci_warm_begin(struct clinfer_engine *engine, const struct ci_engine_devices
     if (!wanted || ci_device_list(&list) != CLINFER_OK) return;
     const struct ci_device_caps *caps = devices->indices[0] < list.count ? &list.caps[devices->indices[0]] : NULL;
     if (caps) key = caps->key;
-    if (caps && make_stamp(engine, key, &stamp) == CLINFER_OK && !ci_proof_is_known(key, stamp))
-        engine->warm = create(processes, key, stamp);
+    bool first = caps && make_stamp(engine, key, &stamp) == CLINFER_OK && !ci_proof_is_known(key, stamp);
+    /* Proofs that cannot be kept would be made in vain, at every start. Where they can, the file of them is there from
+     * now on: what two processes create at the same time one of them loses. */
+    if (first && ci_proof_is_kept(key)) engine->warm = create(processes, key, stamp);
     if (engine->warm) start(engine, devices->indices[0], caps->name, engine->warm);
     ci_device_list_free(&list);
 }

@@ -24,8 +24,8 @@ void ci_warm_allow(void);
 bool ci_warm_is_allowed(void);
 
 /* Starts workers where this model was never opened on this device by this version: engine->warm, else NULL. Before the
- * devices are open, which takes a compiler. Nothing is started where there is no clinfer-probe, or
- * CLINFER_PROBE forbids processes, or OPENCL_LAYERS puts something between us and the driver. */
+ * devices are open, which takes a compiler. Nothing is started where there is no clinfer-probe, or CLINFER_PROBE
+ * forbids processes, or OPENCL_LAYERS puts something between us and the driver, or what is proven cannot be kept. */
 void ci_warm_begin(struct clinfer_engine *engine, const struct ci_engine_devices *devices);
 
 /* Waits for the workers, and reads what they have proven. Before the devices are opened. */

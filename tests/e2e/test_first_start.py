@@ -96,6 +96,18 @@ def test_workers_that_are_killed_cost_no_answer():
         assert output == alone().stdout
 
 
+def test_nobody_works_where_nothing_can_be_kept():
+    need_pocl()
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "file")
+        with open(file, "w", encoding="utf-8"):
+            pass
+        # PoCL's own folder may be the tests' or one below /tmp: it is the proofs that have no place.
+        start = run(os.path.join(file, "cache"))
+        assert not SHARE.search(start.stderr), start.stderr
+        assert start.stdout == alone().stdout
+
+
 def test_a_worker_says_nothing():
     with tempfile.TemporaryDirectory() as cache:
         words = ["kernel_worker", "--memory", "0", "-m", os.path.join(cache, "no.gguf"), "--device", "0"]
