@@ -259,6 +259,7 @@ $(FAILING_TOOL): $(CLI_OBJECTS) $(call object,tests/support/failing_malloc.c) $(
 
 # The tool's own code is in no library.
 $(BUILD)/tests/unit/test_output: $(call object,runtime/cli/output.c)
+$(BUILD)/tests/unit/test_tune_report: $(call object,$(addprefix runtime/cli/,output.c tune_report.c))
 $(foreach test,unit/test_remotes fuzz/replay_config fuzz/fuzz_config,$(BUILD)/tests/$(test)): \
     $(call object,$(addprefix runtime/cli/,config.c config_secrets.c options.c output.c remotes.c))
 $(foreach test,replay_folder fuzz_folder,$(BUILD)/tests/fuzz/$(test)): $(call object,tests/support/folder.c)

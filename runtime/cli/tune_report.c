@@ -225,11 +225,13 @@ static void print_models(const struct ci_tune_device *device) {
 static void print_end_of(const struct ci_tune_result *result, const char *what, double before, double after,
                          const struct ci_tune_gain *gain) {
     char problem[CI_TUNE_TEXT];
-    bool here = gain->ratio > 0, sure = here && (gain->ratio > 1 || gain->ratio < 1);
+    bool here = gain->ratio > 0, sure = here && (gain->ratio > 1 || gain->ratio < 1),
+         settings = here && fabs(after / before / gain->ratio - 1) > 1e-3;
     ci_printf("%s %.2fx", what, after / before);
     if (!here) ci_printf(" (as an earlier tune found)");
-    if (sure) ci_printf(" (19 times in 20 %.2fx to %.2fx)", gain->low, gain->high);
-    if (here && !sure && fabs(after / before - 1) < 1e-3) ci_printf(" (nothing was surely faster)");
+    if (sure && settings) ci_printf(" (with the settings above; kernels %.2fx,", gain->ratio);
+    if (sure) ci_printf("%s19 times in 20 %.2fx to %.2fx)", settings ? " " : " (", gain->low, gain->high);
+    if (here && !sure) ci_printf(" (%s)", settings ? "by the settings above" : "nothing was surely faster");
     if (!(gain->share > 0)) return;
     ci_printf(", now at %.0f%% of what the %s gives", 100 * fmin(gain->share, 1),
               gain->by_memory ? "memory" : "arithmetic");

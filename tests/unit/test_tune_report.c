@@ -1,0 +1,54 @@
+/* What a tune says it has gained: the last line, in its branches. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cli/tune.h"
+
+/* Of a model that decoded 100 tokens per second and decodes `after` now; `gain` is what kernels gave of it. */
+static void expect(double after, struct ci_tune_gain gain, const char *said) {
+    static char text[8192];
+    char path[] = "nowhere.json";
+    struct ci_profile_model model = {
+        .name = "m", .decode_before = 100, .decode_after = after, .prefill_before = 1000, .prefill_after = 1000};
+    struct ci_tune_gain gains[1][2] = {{gain, {.ratio = 0}}};
+    struct ci_tune_device device = {
+        .name = "d", .platform = "p", .result = {.path = path, .models = &model, .gains = gains, .model_count = 1}};
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    fflush(stdout);
+    int terminal = dup(STDOUT_FILENO);
+    assert_true(terminal >= 0 && dup2(fileno(file), STDOUT_FILENO) >= 0);
+    ci_tune_print(&device, false);
+    fflush(stdout);
+    assert_true(dup2(terminal, STDOUT_FILENO) >= 0);
+    close(terminal);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    if (!strstr(text, said)) fail_msg("\"%s\" is not in\n%s", said, text);
+}
+
+static void test_what_was_gained_and_by_what(void **state) {
+    const struct ci_tune_gain kernels = {.ratio = 1.1, .low = 1.05, .high = 1.15, .worst = -1},
+                              nothing = {.ratio = 1, .low = 1, .high = 1, .worst = -1};
+    (void)state;
+    expect(110, kernels, "m: decode 1.10x (19 times in 20 1.05x to 1.15x); prompts 1.00x (as an earlier tune found)\n");
+    expect(100, nothing, "m: decode 1.00x (nothing was surely faster);");
+    /* What settings gave is not between the bounds of what kernels gave. */
+    expect(132, kernels,
+           "m: decode 1.32x (with the settings above; kernels 1.10x, 19 times in 20 1.05x to 1.15x); prompts");
+    expect(120, nothing, "m: decode 1.20x (by the settings above); prompts");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_was_gained_and_by_what)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
