@@ -35,6 +35,14 @@ enum clinfer_status ci_builtins_hash(const char *options, uint64_t *key) {
     return guard_in(options) ? ci_kernel_source_hash(source, key) : CLINFER_OK;
 }
 
+enum clinfer_status ci_kernel_builtins_hash(const struct ci_device *device, const char *options, uint64_t *hash) {
+    char *full = ci_program_options(&device->caps, options);
+    enum clinfer_status status =
+        full ? ci_builtins_hash(full, hash) : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for an OpenCL program");
+    free(full);
+    return status;
+}
+
 enum clinfer_status ci_builtins_load(const char *options, char **text) {
     *text = NULL;
     if (guard_in(options)) return ci_kernel_source_load(source, text);

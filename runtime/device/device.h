@@ -98,6 +98,10 @@ enum clinfer_status ci_kernel_create(struct ci_device *device, const char *const
                                      const char *options, const char *kernel_name, struct ci_kernel **kernel);
 void ci_kernel_destroy(struct ci_kernel *kernel);
 
+/* Mixes into *hash what stands before the sources of a program with these options, if anything does: declarations of
+ * built-in functions for this device's compiler (builtins.c). */
+enum clinfer_status ci_kernel_builtins_hash(const struct ci_device *device, const char *options, uint64_t *hash);
+
 /* Many kernels at once: programs that must be built are built on all processors. The first three fields and kernel_name
  * as in ci_kernel_create(); the others are results, per request. Returns the first failure; kernels that could be made
  * are made all the same, and are the caller's. */

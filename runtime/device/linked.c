@@ -24,10 +24,7 @@ enum clinfer_status ci_linked_key(const struct ci_device *device, const struct c
         for (int k = 0; k < parts[i].source_count && status == CLINFER_OK; k++)
             status = ci_kernel_source_hash(parts[i].sources[k], key);
     }
-    char *options = status == CLINFER_OK ? ci_program_options(&device->caps, "") : NULL;
-    if (options) status = ci_builtins_hash(options, key);
-    free(options);
-    return status;
+    return status == CLINFER_OK ? ci_kernel_builtins_hash(device, "", key) : status;
 }
 
 static enum clinfer_status compile_texts(const struct ci_device *device, const char *const texts[3],

@@ -129,6 +129,7 @@ enum clinfer_status ci_proof_key(struct ci_device *device, const struct ci_varia
     if (device) {
         hash = ci_hash(hash, &ci_device_caps(device)->key, sizeof(uint64_t));
         enum clinfer_status status = ci_bind_options(variant, tunables, call, sources, &count, options);
+        if (status == CLINFER_OK) status = ci_kernel_builtins_hash(device, options, &hash);
         if (status != CLINFER_OK) return status;
         hash = ci_hash(hash, options, strlen(options) + 1);
     }

@@ -13,6 +13,9 @@
 #include "base/file.h"
 #include "device/internal.h"
 #include "device/kernels.h"
+#include "ops/bind.h"
+#include "ops/op_list.h"
+#include "proof/known_answer.h"
 
 static void test_kernel_computes(void **state) {
     (void)state;
@@ -89,6 +92,36 @@ static void test_pocl_reads_short_declarations(void **state) {
     if (strcmp(ci_device_caps(fixture_device)->platform, "Portable Computing Language") != 0) skip();
     assert_ok(ci_kernel_create_from_text(fixture_device, text, "turn", &kernel));
     ci_kernel_destroy(kernel);
+}
+
+static uint64_t key_of_a_proof(void) {
+    const struct ci_op *op = &ci_op_add;
+    const struct ci_variant *variant = NULL;
+    struct ci_call call;
+    int values[CI_MAX_TUNABLES] = {0};
+    uint64_t key = 0;
+    for (int v = 0; ci_variants[v] && !variant; v++)
+        if (ci_variants[v]->op == op && ci_variants[v]->backend == CI_BACKEND_OPENCL) variant = ci_variants[v];
+    assert_non_null(variant);
+    assert_true(ci_proof_signature(op, &op->cases[0], &call));
+    ci_bind_defaults(variant, values);
+    assert_ok(ci_proof_key(fixture_device, variant, values, &call, &key));
+    return key;
+}
+
+/* What was right with some declarations is to be proven with others. */
+static void test_proofs_depend_on_short_declarations(void **state) {
+    const bool read = strcmp(ci_device_caps(fixture_device)->platform, "Portable Computing Language") == 0;
+    char folder[128];
+    (void)state;
+    const uint64_t before = key_of_a_proof();
+    assert_true(key_of_a_proof() == before);
+    fixture_write(fixture_kernels, "common/builtins.clh", "/* others */\n");
+    const uint64_t after = key_of_a_proof();
+    snprintf(folder, sizeof folder, "%s/common", fixture_kernels);
+    fixture_remove_files(folder);
+    rmdir(folder);
+    assert_true((after != before) == read);
 }
 
 static void test_absent_source_and_kernel_are_named(void **state) {
@@ -348,6 +381,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_functions_without_short_declaration_are_found, fixture_open,
                                         fixture_close),
         cmocka_unit_test_setup_teardown(test_pocl_reads_short_declarations, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(test_proofs_depend_on_short_declarations, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_absent_source_and_kernel_are_named, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_programs_are_built_once, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_many_kernels_at_once_report_one_by_one, fixture_open, fixture_close),
