@@ -264,7 +264,8 @@ static bool first_proof(uint64_t device_key) {
 void ci_proof_say_first(uint64_t device_key, const char *name) {
     if (first_proof(device_key))
         ci_log(CLINFER_LOG_NOTICE,
-               "first use of \"%s\" by this version: its kernels are built and checked, once; this takes some seconds",
+               "\"%s\": kernels that this version has not used there yet are built and checked, once; this takes some "
+               "seconds",
                name);
 }
 

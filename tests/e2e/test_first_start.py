@@ -53,6 +53,9 @@ def test_workers_prove_all_kernels_once_and_the_answer_is_the_same():
         # That a kernel of theirs was right says of the compiler what trying it aside would have said.
         assert "trying the compiler" not in first.stderr, first.stderr
         second = run(shared)
+        # Not of the device: another model has other kernels.
+        new = "kernels that this version has not used there yet"
+        assert new in first.stderr and new not in second.stderr, (first.stderr, second.stderr)
         assert not SHARE.search(second.stderr) and "built and proven in" not in second.stderr, second.stderr
         plain = alone()
         assert not SHARE.search(plain.stderr), plain.stderr
