@@ -41,15 +41,17 @@ static bool experts_fit(const struct ci_call *call) {
     return is_whole(call) ? floats_fit(call) : call->in[CI_EXPERTS_W0].layout != &ci_layout_r16;
 }
 
-/* Fewer rows wait for their weights, and the memory stands still while a gate is computed and rounded: the op takes 1 to
- * 5% longer than the two that it stands for. */
+/* Fewer rows wait for their weights, and the memory stands still while a gate is computed and rounded: the op takes 1
+ * to 5% longer than the two that it stands for. */
 enum { GATED_ROWS = 8 };
 
 /* Gate and up are two weights of one size, or one of both, whose outputs are whole groups of codes; not in slices. */
 static bool is_gated(const struct ci_call *call) {
     const struct ci_view *gate = &call->in[CI_MATMUL_W0], *up = &call->in[CI_MATMUL_W0 + 1];
     int64_t cols = call->out[0].cols, width = call->params.i[CI_ACTIVATION_I_WIDTH];
-    if (call->in[CI_MATMUL_X].rows < GATED_ROWS || call->in[CI_MATMUL_W0 + 2].type || cols % CI_Q8_GROUP || (width && width != cols)) return false;
+    if (call->in[CI_MATMUL_X].rows < GATED_ROWS || call->in[CI_MATMUL_W0 + 2].type || cols % CI_Q8_GROUP ||
+        (width && width != cols))
+        return false;
     return up->type ? gate->rows == cols && up->rows == cols : gate->rows == 2 * cols;
 }
 

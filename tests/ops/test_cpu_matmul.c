@@ -300,8 +300,12 @@ static void test_many_rows_in_16_bits_do_not_overflow(void **state) {
         assert_int_equal(ci_sample_create(&ci_op_matmul, &shape, CPU_SEED, &sample), CLINFER_OK);
         float *x = sample.call.in[CI_MATMUL_X].data;
         uint16_t *w = sample.call.in[CI_MATMUL_W0].data;
-        /* All bits below the exponent are set; of some rows the sign goes to and fro, as it does in the weight. */
-        for (int i = 0; i < OUT * COLS; i++) w[i] = (uint16_t)(0x3fff | (i / COLS % 2 && i % 3 == 0 ? 0x8000 : 0));
+        /* Each row of the weight repeats one number, from just below 2 to just above 1, so that norms lie on both sides
+         * of what they are bounded by; of some rows the sign goes to and fro, as it does in x. */
+        for (int i = 0; i < OUT * COLS; i++) {
+            int row = i / COLS, number = 0x3fff - (row * 29 >> (t ? 3 : 0));
+            w[i] = (uint16_t)(number | (row % 2 && i % 3 == 0 ? 0x8000 : 0));
+        }
         for (int i = 0; i < ROWS * COLS; i++) x[i] = i / COLS % 3 == 1 && i % COLS % 3 == 0 ? -1.F : 1.F;
         assert_int_equal(ci_sample_copy(&sample, &expected), CLINFER_OK);
         assert_int_equal(ci_op_reference(&ci_op_matmul, &expected.call), CLINFER_OK);

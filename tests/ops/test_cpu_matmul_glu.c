@@ -138,6 +138,27 @@ static void test_the_result_is_bit_for_bit_that_of_two_ops(void **state) {
     if (!ran && (ci_cpu_features()->avx2 || ci_cpu_features()->neondot)) fail_msg("no variant ran");
 }
 
+/* Rows of x so long that a panel (512 KB) has no room for all of them: pieces of 32 at most in 8 bits, of 19 in
+ * 16, and of a single one. */
+static void test_rows_that_do_not_fit_one_panel_are_the_same_bits(void **state) {
+    (void)state;
+    enum { COLS = 10240, MANY = 41, FEWEST = 8, KINDS = CPU_ONE_IN == 1 ? 4 : 2 };
+    static const struct ci_type *const weights[] = {&ci_type_q4_0, &ci_type_q4_1, &ci_type_q4_k, &ci_type_q6_k};
+    for (int i = 0; i < KINDS; i++) {
+        const struct ci_type *x = i % 2 ? &ci_type_q16 : &ci_type_q8;
+        const struct ci_case shape = gated("several panels", x, weights[i], MANY, 32, COLS, i);
+        const struct ci_case longest = gated("rows as long as a panel", x, weights[i], FEWEST, 32, CI_R16_MOST_COLS, i);
+        struct ci_sample_call sample;
+        assert_int_equal(ci_sample_create(&ci_op_matmul_glu_quantise, &shape, CPU_SEED, &sample), CLINFER_OK);
+        for (const struct ci_variant *const *v = cpu_variant(ci_variants); *v; v = cpu_variant(v + 1)) {
+            if ((*v)->op != &ci_op_matmul_glu_quantise || !planned(*v, &sample.call)) continue;
+            check_same_bits(*v, &shape, 2);
+            if (CPU_ONE_IN == 1 && i == 1) check_same_bits(*v, &longest, 1);
+        }
+        ci_sample_destroy(&sample);
+    }
+}
+
 /* Halves that are no weights, gates in slices, three weights, activations in floats, few rows. */
 static void test_what_no_kernel_does_is_left_to_two_ops(void **state) {
     (void)state;
@@ -162,6 +183,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type_is_right_at_the_edges_of_its_tiles),
         cmocka_unit_test(test_the_result_is_bit_for_bit_that_of_two_ops),
+        cmocka_unit_test(test_rows_that_do_not_fit_one_panel_are_the_same_bits),
         cmocka_unit_test(test_what_no_kernel_does_is_left_to_two_ops),
     };
     return cmocka_run_group_tests_name("cpu_matmul_glu", tests, NULL, NULL);
