@@ -67,9 +67,17 @@ static struct clinfer_chat_request request_of(const struct clinfer_message *mess
                                          .user = heard};
 }
 
+/* Whether a row has the same bits beside others is no question here: with 8-bit activations, and with F16 weights in
+ * steps of more rows, it has not, and this model's near ties show it. */
+enum { FEW_ROWS = 15 };
+
 static int open_router(void **state) {
-    const struct clinfer_router_options options = {
-        .engine = {.model = TINY_MODEL, .device = "cpu", .device_layers = -1}, .prove = true};
+    const struct clinfer_router_options options = {.engine = {.model = TINY_MODEL,
+                                                              .device = "cpu",
+                                                              .device_layers = -1,
+                                                              .batch = FEW_ROWS,
+                                                              .activations = CLINFER_ACTIVATIONS_F32},
+                                                   .prove = true};
     (void)state;
     assert_ok(clinfer_router_open(&options, &router));
     return 0;
