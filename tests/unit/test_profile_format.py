@@ -5,7 +5,7 @@ import re
 import sys
 
 NAMES = {"TEXT": "text", "NAME": "name", "HASH": "hash", "INT": "integer", "INT64": "integer", "UNSIGNED": "integer",
-         "NUMBER": "number"}
+         "NUMBER": "number", "BOOL": "bool"}
 SIZES = {"CI_PROFILE_NAME_BYTES": 48, "CI_PROFILE_TEXT_BYTES": 128, "CI_SETTING_WORD_BYTES": 16}
 
 
@@ -25,16 +25,19 @@ def members():
 
 
 def documented():
-    """{field: (type, range)} of all tables; a field of the same name in two tables must not differ in type."""
-    rows = {}
+    """{field: (type, range)} of all tables, and the fields that may be missing somewhere; a field of the same name in two
+    tables must not differ in type."""
+    rows, optional = {}, set()
     for names, kind, limits in re.findall(r"^\| (`.*?`) \|([^|]*)\|([^|]*)\|", read("docs/profile-format.md"), re.M):
         for name in re.findall(r"`([\w.]+)`", names):
             rows.setdefault(name.split(".")[-1], []).append((kind.split(",")[0].strip(), limits.strip()))
-    return rows
+            if "optional" in kind or "may be missing" in kind:
+                optional.add(name.split(".")[-1])
+    return rows, optional
 
 
 def main():
-    sizes, rows, errors, fields = members(), documented(), [], 0
+    sizes, (rows, optional), errors, fields = members(), documented(), [], 0
     table = r"(TEXT|NAME|NUMBER|WHOLE)\((?:(\w+), )?(ci_\w+), (\w+)(?:, (\w+))?"
     sources = {"profile.c": table,
                "settings.c": table,
@@ -55,6 +58,14 @@ def main():
                 errors.append(f"{source}: {member} is no {wanted} in docs/profile-format.md")
             elif wanted in ("text", "name") and f"{least}-{sizes[struct, member] - 1}" not in here:
                 errors.append(f"{source}: {member} has {least}-{sizes[struct, member] - 1} bytes, the page says {here}")
+    # Those that may be missing are written out, without a macro.
+    written = r"\{\"(\w+)\", CI_FIELD_(\w+), offsetof\([^{}]*, (true|false)\}"
+    for name, kind, missing in re.findall(written, read("runtime/profile/profile.c")):
+        fields += 1
+        if NAMES[kind] not in [doc for doc, _ in rows.get(name, [])]:
+            errors.append(f"profile.c: {name} is no {NAMES[kind]} in docs/profile-format.md")
+        if missing == "true" and name not in optional:
+            errors.append(f"profile.c: {name} may be missing, and not in docs/profile-format.md")
     if fields < 40:
         errors.append(f"only {fields} fields found: the tables have another form than this test reads")
     print("\n".join(errors), end="")
