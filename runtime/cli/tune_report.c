@@ -277,12 +277,13 @@ static void print_device(const struct ci_profile_device *measured) {
     ci_printf("\n");
 }
 
-/* Models that an earlier tune has been through are not begun again by themselves. */
+/* Models that an earlier tune has been through are not begun again by themselves, unless kernels have changed since. */
 static bool goes_on(const struct ci_tune_result *result) {
     int known = 0;
     for (int i = 0; i < result->model_count; i++)
         for (int k = 0; k < result->profile.model_count; k++)
-            known += result->profile.models[k].fingerprint == result->models[i].fingerprint;
+            known += result->profile.models[k].fingerprint == result->models[i].fingerprint &&
+                     !result->profile.models[k].outdated;
     return known < result->model_count;
 }
 

@@ -12,21 +12,14 @@
 
 #include "cli/tune.h"
 
-/* Of a model that decoded 100 tokens per second and decodes `after` now; `gain` is what kernels gave of it. */
-static void expect(double after, struct ci_tune_gain gain, const char *said) {
+static void expect_of(const struct ci_tune_device *device, const char *said) {
     static char text[8192];
-    char path[] = "nowhere.json";
-    struct ci_profile_model model = {
-        .name = "m", .decode_before = 100, .decode_after = after, .prefill_before = 1000, .prefill_after = 1000};
-    struct ci_tune_gain gains[1][2] = {{gain, {.ratio = 0}}};
-    struct ci_tune_device device = {
-        .name = "d", .platform = "p", .result = {.path = path, .models = &model, .gains = gains, .model_count = 1}};
     FILE *file = tmpfile();
     assert_non_null(file);
     fflush(stdout);
     int terminal = dup(STDOUT_FILENO);
     assert_true(terminal >= 0 && dup2(fileno(file), STDOUT_FILENO) >= 0);
-    ci_tune_print(&device, false);
+    ci_tune_print(device, false);
     fflush(stdout);
     assert_true(dup2(terminal, STDOUT_FILENO) >= 0);
     close(terminal);
@@ -34,6 +27,17 @@ static void expect(double after, struct ci_tune_gain gain, const char *said) {
     text[fread(text, 1, sizeof text - 1, file)] = 0;
     fclose(file);
     if (!strstr(text, said)) fail_msg("\"%s\" is not in\n%s", said, text);
+}
+
+/* Of a model that decoded 100 tokens per second and decodes `after` now; `gain` is what kernels gave of it. */
+static void expect(double after, struct ci_tune_gain gain, const char *said) {
+    char path[] = "nowhere.json";
+    struct ci_profile_model model = {
+        .name = "m", .decode_before = 100, .decode_after = after, .prefill_before = 1000, .prefill_after = 1000};
+    struct ci_tune_gain gains[1][2] = {{gain, {.ratio = 0}}};
+    const struct ci_tune_device device = {
+        .name = "d", .platform = "p", .result = {.path = path, .models = &model, .gains = gains, .model_count = 1}};
+    expect_of(&device, said);
 }
 
 static void test_what_was_gained_and_by_what(void **state) {
@@ -48,7 +52,31 @@ static void test_what_was_gained_and_by_what(void **state) {
     expect(120, nothing, "m: decode 1.20x (by the settings above); prompts");
 }
 
+/* The next tune measures what is outdated, without being told to. */
+static void test_what_the_next_tune_does(void **state) {
+    char path[] = "nowhere.json";
+    struct ci_profile_model model = {.name = "m", .fingerprint = 1}, stored = model;
+    struct ci_tune_model file = {.path = NULL};
+    struct ci_tune_gain gains[1][2] = {{{.ratio = 0}, {.ratio = 0}}};
+    struct ci_tune_device device = {.name = "d",
+                                    .platform = "p",
+                                    .result = {.problems = {.models = &file, .model_count = 1},
+                                               .profile = {.models = &stored, .model_count = 1},
+                                               .path = path,
+                                               .models = &model,
+                                               .gains = gains,
+                                               .model_count = 1,
+                                               .interrupted = true}};
+    (void)state;
+    expect_of(&device, "`clinfer tune --again` measures all anew\n");
+    stored.outdated = true;
+    expect_of(&device, "the next `clinfer tune` goes on from here\n");
+    device.result.profile.model_count = 0;
+    expect_of(&device, "the next `clinfer tune` goes on from here\n");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_was_gained_and_by_what)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_was_gained_and_by_what),
+                                       cmocka_unit_test(test_what_the_next_tune_does)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
