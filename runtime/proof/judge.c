@@ -230,25 +230,44 @@ static enum clinfer_status pick_gated(struct ci_judge *judge) {
     return refer(judge);
 }
 
-/* Of all rows: finite, and not zero throughout where x is not. */
+/* Whether row r has nothing but zeros in the picked groups: gates may all be closed (relu). */
+static enum clinfer_status is_closed(const struct ci_judge *judge, int64_t r, bool *closed) {
+    struct ci_call one = judge->picked;
+    struct ci_view *x = &one.in[CI_MATMUL_X], *out = &one.out[0];
+    *x = judge->sample->call.in[CI_MATMUL_X];
+    x->data = (uint8_t *)x->data + ci_type_row_bytes(x->type, x->cols) * (size_t)r;
+    x->rows = out->rows = 1;
+    out->data = malloc(ci_view_bytes(out));
+    float *row = malloc(sizeof *row * (size_t)out->cols);
+    enum clinfer_status status = out->data && row ? ci_op_reference(judge->sample->op, &one) : no_memory(judge);
+    if (status == CLINFER_OK) ci_view_row(out, 0, row);
+    *closed = true;
+    for (int64_t i = 0; i < out->cols && status == CLINFER_OK; i++) *closed = *closed && row[i] == 0;
+    free(out->data);
+    free(row);
+    return status;
+}
+
+/* Of all rows: finite, and not zero throughout where they should not be. */
 static enum clinfer_status check_gated(const struct ci_judge *judge, const struct ci_call *result,
                                        struct ci_gate_result *verdict) {
-    const struct ci_view *out = &result->out[0], *x = &judge->sample->call.in[CI_MATMUL_X];
-    float *row = malloc(sizeof *row * (size_t)(out->cols > x->cols ? out->cols : x->cols));
+    const struct ci_view *out = &result->out[0];
+    enum clinfer_status status = CLINFER_OK;
+    float *row = malloc(sizeof *row * (size_t)out->cols);
     if (!row) return no_memory(judge);
-    for (int64_t r = 0; r < out->rows && verdict->passed; r++) {
-        double most = 0, most_x = 0;
+    for (int64_t r = 0; r < out->rows && verdict->passed && status == CLINFER_OK; r++) {
+        double most = 0;
+        bool right = true;
         ci_view_row(out, r, row);
         for (int64_t i = 0; i < out->cols; i++) most = isfinite(row[i]) ? fmax(most, fabs((double)row[i])) : INFINITY;
-        if (most == 0) ci_view_row(x, r, row);
-        for (int64_t i = 0; i < x->cols && most == 0; i++) most_x = fmax(most_x, fabs((double)row[i]));
-        verdict->passed = isfinite(most) && most_x == 0;
+        if (most == 0) status = is_closed(judge, r, &right);
+        verdict->passed = isfinite(most) && right;
         if (!verdict->passed)
             snprintf(verdict->text, sizeof verdict->text, "output 0: row %lld is %s", (long long)r,
-                     most_x > 0 ? "zero throughout" : "not finite");
+                     most == 0 ? "zero throughout" : "not finite");
     }
     free(row);
-    return CLINFER_OK;
+    return status;
 }
 
 /* Some columns of every expert's weights: picked[i] rows of each, one expert after the other. */

@@ -6,7 +6,7 @@
  *   attention   in full for some rows, edges of tiles among them; all numbers must be finite and none larger than the
  *               largest value, whose average they are
  *   gated       (matmul_glu_quantise) in full for 128 groups of 32 numbers in up to 16 rows, edges of tiles among them;
- *               all rows must be finite, and not zero throughout where x is not
+ *               all rows must be finite, and zero throughout only where those groups are by the reference
  *   others      cost no more than their outputs: always in full
  *
  * A result that passes here is right with the same certainty as in the gate for what a kernel gets wrong in practice (a

@@ -253,6 +253,25 @@ static void test_gated_product_of_a_prompt(void **state) {
     }
 }
 
+/* Gates may all be closed, as those of relu are where each is below zero: here by biases. */
+static void test_a_gated_product_of_zeros_may_be_right(void **state) {
+    (void)state;
+    static const struct ci_case shape = {
+        "closed",
+        {{&ci_type_q8, 61, 256}, {&ci_type_q4_0, 2240, 256}, NONE, NONE, {&ci_type_f32, 1, 2240}},
+        {{0}},
+        {{[CI_ACTIVATION_I_KIND] = CI_ACTIVATION_RELU}, {0}}};
+    struct subject subject;
+    make(&subject, &ci_op_matmul_glu_quantise, &shape);
+    ci_judge_destroy(subject.judge);
+    float *biases = subject.sample.call.in[CI_MATMUL_B0].data;
+    for (int i = 0; i < 1120; i++) biases[i] = -1e9F; /* copies have the same inputs */
+    assert_int_equal(ci_judge_create(&subject.sample, &subject.judge), CLINFER_OK);
+    assert_int_equal(ci_op_reference(&ci_op_matmul_glu_quantise, &subject.right.call), CLINFER_OK);
+    assert_passes(&subject, shape.name);
+    unmake(&subject);
+}
+
 /* Numbers of a model: a row of x that is not finite is set aside, with what biases alone give behind the gate. */
 static void test_gated_product_of_real_numbers(void **state) {
     (void)state;
@@ -509,6 +528,7 @@ int main(void) {
         cmocka_unit_test(test_experts_of_a_prompt),
         cmocka_unit_test(test_experts_with_inputs_of_their_own),
         cmocka_unit_test(test_gated_product_of_a_prompt),
+        cmocka_unit_test(test_a_gated_product_of_zeros_may_be_right),
         cmocka_unit_test(test_gated_product_of_real_numbers),
         cmocka_unit_test(test_a_large_addend_is_rounded_as_any),
         cmocka_unit_test(test_output_matrix_for_one_token),
