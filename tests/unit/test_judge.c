@@ -481,6 +481,41 @@ static void test_what_forgave_a_rounding_is_told(void **state) {
     ci_sample_destroy(&result);
 }
 
+/* The same of few rows of a gate, whose numbers are what biases give: x is zero. */
+static void test_what_forgave_a_rounding_of_a_gate_is_told(void **state) {
+    (void)state;
+    static const struct ci_case shape = {"one row",
+                                         {{&ci_type_q8, 1, 64},
+                                          {&ci_type_q4_0, 64, 64},
+                                          {&ci_type_q4_0, 64, 64},
+                                          NONE,
+                                          {&ci_type_f32, 1, 64},
+                                          {&ci_type_f32, 1, 64}},
+                                         {{0}},
+                                         {{[CI_ACTIVATION_I_KIND] = CI_ACTIVATION_RELU}, {0}}};
+    const double gate = ci_op_matmul_glu_quantise.gate.nmse;
+    struct ci_sample_call sample, result;
+    struct ci_gate_result verdict;
+    assert_int_equal(ci_sample_create(&ci_op_matmul_glu_quantise, &shape, 7, &sample), CLINFER_OK);
+    const struct ci_call *call = &sample.call;
+    memset(call->in[CI_MATMUL_X].data, 0, ci_type_row_bytes(&ci_type_q8, 64));
+    for (int i = 0; i < 64; i++) {
+        ((float *)call->in[CI_MATMUL_B0].data)[i] = 1;
+        ((float *)call->in[CI_MATMUL_B0 + 1].data)[i] = i % 32 ? 0.01f * (float)i : 5;
+    }
+    assert_int_equal(ci_sample_copy(&sample, &result), CLINFER_OK);
+    assert_int_equal(ci_op_reference(&ci_op_matmul_glu_quantise, &result.call), CLINFER_OK);
+    ((int8_t *)result.call.out[0].data)[20]++;
+    assert_int_equal(ci_judge_real(&sample, &result, &verdict), CLINFER_OK);
+    if (!verdict.passed) fail_msg("%s", verdict.text);
+    assert_true(verdict.nmse > gate && verdict.nmse <= verdict.allowed);
+    for (int i = 21; i < 24; i++) ((int8_t *)result.call.out[0].data)[i]++;
+    assert_int_equal(ci_judge_real(&sample, &result, &verdict), CLINFER_OK);
+    assert_false(verdict.passed);
+    ci_sample_destroy(&sample);
+    ci_sample_destroy(&result);
+}
+
 /* What experts have where a product has its addend are biases, of one row: what is behind them is nobody's. */
 static void test_experts_are_judged_by_their_own_inputs(void **state) {
     (void)state;
@@ -537,6 +572,7 @@ int main(void) {
         cmocka_unit_test(test_zeros_have_no_mean_to_normalise_with),
         cmocka_unit_test(test_a_large_product_of_zeros_or_nan_judges_only_what_it_can),
         cmocka_unit_test(test_what_forgave_a_rounding_is_told),
+        cmocka_unit_test(test_what_forgave_a_rounding_of_a_gate_is_told),
         cmocka_unit_test(test_experts_are_judged_by_their_own_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
