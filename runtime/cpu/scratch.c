@@ -16,14 +16,14 @@ void *ci_cpu_scratch(size_t bytes) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_key);
     if (!has_key) return NULL;
-    void *memory = pthread_getspecific(key);
-    if (memory && bytes <= had) return memory;
-    free(memory);
-    memory = ci_pages_alloc(bytes);
-    if (pthread_setspecific(key, memory) != 0) {
+    void *before = pthread_getspecific(key);
+    if (before && bytes <= had) return before;
+    void *memory = ci_pages_alloc(bytes);
+    if (!memory || pthread_setspecific(key, memory) != 0) {
         free(memory);
-        memory = NULL;
+        return NULL;
     }
-    had = memory ? bytes : 0;
+    free(before);
+    had = bytes;
     return memory;
 }

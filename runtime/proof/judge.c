@@ -23,8 +23,8 @@ enum {
     PICKED_ROWS = 16,
     ATTENTION_ROWS = 24,
     EXPERT_COLS = 16, /* of each expert of a row */
-    GATED_GROUPS =
-        128, /* of 32 columns, of all rows together: of few numbers one that is rounded the other way counts too much */
+    /* Of 32 columns, of all rows together: of few numbers one that is rounded the other way counts too much. */
+    GATED_GROUPS = 128,
     MOST_COLS = 2 * CI_MAX_EXPERTS_USED * EXPERT_COLS,
     PARTS = CI_MAX_INPUTS + 1
 };

@@ -221,9 +221,8 @@ enum clinfer_status ci_judge_real(struct ci_sample_call *sample, struct ci_sampl
                                   struct ci_gate_result *verdict) {
     if (sample->op == &ci_op_matmul || sample->op == &ci_op_matmul_add) return judge_product(sample, result, verdict);
     if (is_gated(sample->op)) {
-        enum {
-            FEW = 4
-        }; /* rows: the whole reference of more would take too long, and of many numbers the mean holds */
+        /* Rows: the whole reference of more would take too long, and of many numbers the mean holds. */
+        enum { FEW = 4 };
         enum clinfer_status judged = judge_product(sample, result, verdict);
         bool few = result->call.out[0].rows <= FEW;
         return judged == CLINFER_OK && !verdict->passed && few ? forgive_roundings(sample, result, verdict) : judged;
