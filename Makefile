@@ -454,7 +454,7 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libclinfer.a
 LINT_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) runtime/device/probe/main.c $(TEST_SOURCES) $(wildcard tests/fault/fake_*.c tests/fault/layer_*.c) $(TEST_SUPPORT) $(wildcard tests/fuzz/*.c docs/examples/*.c scripts/*.c)
 LINT_FLAGS    = -Werror $(CPPFLAGS) $(filter-out $(CFLAGS_$(CONFIG)),$(CFLAGS))
 
-lint: ## gcc and clang without a warning, clang-tidy, no 64-bit number cut off, the order of the layers
+lint: ## gcc and clang without a warning, clang-tidy, clang-format, no 64-bit number cut off, the order of the layers
 	@scripts/setup.sh check
 	@python3 scripts/check_layers.py docs/layers.txt .
 	@$(MAKE) $(AGAIN) -k lint-sources
@@ -462,7 +462,9 @@ lint: ## gcc and clang without a warning, clang-tidy, no 64-bit number cut off, 
 # Where numbers of files go about, only base/narrow.h makes smaller ones of them.
 NARROW_SOURCES := $(filter $(addprefix runtime/,$(addsuffix /%,base tensor net format text profile device hub grammar model engine graph)),$(LINT_SOURCES))
 
-lint-sources: $(foreach tool,gcc clang tidy,$(LINT_SOURCES:%.c=build/lint/%.$(tool))) $(NARROW_SOURCES:%.c=build/lint/%.narrow)
+FORMAT_SOURCES := $(shell find include runtime tuner tests docs scripts -name '*.[ch]')
+
+lint-sources: $(foreach tool,gcc clang tidy,$(LINT_SOURCES:%.c=build/lint/%.$(tool))) $(NARROW_SOURCES:%.c=build/lint/%.narrow) build/lint/format
 
 build/lint/%.gcc: %.c Makefile
 	$(call say,GCC,$<)
@@ -487,6 +489,13 @@ build/lint/%.tidy: %.c Makefile .clang-tidy
 	$(call say,TIDY,$<)
 	@mkdir -p $(@D)
 	$(Q)clang-tidy --quiet $(if $(filter tests/%,$<),--checks=-clang-analyzer-*) $< -- $(LINT_FLAGS) $(call own_flags,$<) 2>$@.log || { cat $@.log >&2; exit 1; }
+	@touch $@
+
+# clang-format takes longer to start than to read a file.
+build/lint/format: $(FORMAT_SOURCES) .clang-format
+	$(call say,FORMAT,"files: $(words $?)")
+	@mkdir -p $(@D)
+	$(Q)clang-format --dry-run -Werror $(filter %.c %.h,$(if $(filter .clang-format,$?),$^,$?))
 	@touch $@
 
 # ---- the rest ----

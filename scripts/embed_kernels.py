@@ -1,8 +1,9 @@
 """Writes the OpenCL sources and the shipped profiles as C tables to stdout.
 usage: embed_kernels.py KERNEL... --hashed SOURCE... --profiles PROFILE...
 Names are relative to clkernels/, so that a folder named by CLINFER_KERNELS can stand in for the table.
-Each comes with its hash (FNV-1a, base/hash.h), so that nobody has to read the text to know whether it changed; the C sources that results on the CPU depend on have one hash together, and those of its kernels another."""
+Each comes with its hash (FNV-1a, base/hash.h), so that nobody has to read the text to know whether it changed; the C sources that results on the CPU depend on have one hash together, and those of its kernels another, of which comments and spacing are no part."""
 import hashlib
+import re
 import sys
 
 
@@ -11,6 +12,10 @@ def fnv1a(data):
     for byte in data:
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return value
+
+
+def code_of(path):
+    return b" ".join(re.sub(rb"/\*.*?\*/", b" ", open(path, "rb").read(), flags=re.S).split())
 
 
 def literals(text):
@@ -33,7 +38,7 @@ for path in kernels:
     print(f"     , UINT64_C(0x{fnv1a(open(path, 'rb').read()):x})}},")
 print("    {0, 0, 0}};")
 for name, paths in (("sources", hashed), ("kernels", [path for path in hashed if not path.startswith("runtime/ops/")])):
-    together = hashlib.sha256(b"".join(open(path, "rb").read() for path in paths)).hexdigest()[:16]
+    together = hashlib.sha256(b"\n".join(code_of(path) for path in paths)).hexdigest()[:16]
     print(f"\nconst uint64_t ci_cpu_{name}_hash = UINT64_C(0x{together});")
 print("\nconst struct ci_profile_shipped ci_profiles_shipped[] = {")
 for path in profiles:

@@ -16,7 +16,7 @@ run_packages="gcc make libc6-dev pkg-config python3 python3-pip ocl-icd-opencl-d
     libmicrohttpd-dev"
 # Probes for perf (docs/profiling.md); everything builds without.
 optional_packages="systemtap-sdt-dev"
-check_packages="libcmocka-dev openssl zsh fish clang clang-tidy clang-tools libclang-rt-14-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+check_packages="libcmocka-dev openssl zsh fish clang clang-format clang-tidy clang-tools libclang-rt-14-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 driver_packages="oclgrind mesa-opencl-icd"
 
 # Intel's OpenCL runtime for CPUs, from PyPI: it offers what a GPU's driver does (sub-groups, fp16, integer dot

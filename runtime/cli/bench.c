@@ -177,8 +177,8 @@ static enum clinfer_status add_sequences(struct bench *bench) {
             for (size_t s = 0; s < bench->sequences.count && status == CLINFER_OK; s++) {
                 long long depth = given ? bench->depths.items[d] : USUAL_DEPTH;
                 if (bench->sequences.items[s] > 1 || !has_test(bench, bench->generated.items[n], depth))
-                    status = add_test(bench, CI_BENCH_RATE, 0, bench->generated.items[n], depth,
-                                      bench->sequences.items[s]);
+                    status =
+                        add_test(bench, CI_BENCH_RATE, 0, bench->generated.items[n], depth, bench->sequences.items[s]);
             }
     return status;
 }

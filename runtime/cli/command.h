@@ -4,7 +4,7 @@
 
 struct ci_command {
     const char *name;
-    const char *summary; /* NULL: for other processes of clinfer, not for people; help does not list it */
+    const char *summary;               /* NULL: for other processes of clinfer, not for people; help does not list it */
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
 };
 

@@ -15,8 +15,7 @@ enum { CI_R16_MOST_COLS = 131072 };
         ci_cpu_matmul_f32_##name##_r16_##isa, ci_cpu_matmul_experts_q8_##name##_r16_##isa,                             \
         ci_cpu_matmul_experts_q16_##name##_r16_##isa, ci_cpu_matmul_experts_f32_##name##_r16_##isa,                    \
         ci_cpu_matmul_glu_q8_##name##_r16_##isa, ci_cpu_matmul_glu_q16_##name##_r16_##isa;
-#define CI_R16_TYPE(name, ...)                                                                                         \
-    CI_CPU_R16_OF(name, avx512vnni) CI_CPU_R16_OF(name, avx2) CI_CPU_R16_OF(name, neondot)
+#define CI_R16_TYPE(name, ...) CI_CPU_R16_OF(name, avx512vnni) CI_CPU_R16_OF(name, avx2) CI_CPU_R16_OF(name, neondot)
 #include "cpu/r16_list.inc"
 #undef CI_R16_TYPE
 

@@ -46,7 +46,7 @@ struct ci_bucket {
     int64_t rows[CI_EXTENT_COUNT];
     struct ci_plan *plan;
     struct ci_run run;
-    int steps; /* of this plan, counted up to CI_CHAIN_STEP */
+    int steps;      /* of this plan, counted up to CI_CHAIN_STEP */
     uint64_t stamp; /* of its programs, see aside.h; 0: not known, or nobody asked */
 };
 

@@ -17,8 +17,7 @@ static enum clinfer_status make_vector(clinfer_session *session, int outputs, co
 }
 
 static enum clinfer_status make_text(clinfer_session *session, const int32_t *tokens, size_t count) {
-    const struct clinfer_request request = {
-        .tokens = tokens, .count = count, .max_tokens = ANSWER, .ignore_end = true};
+    const struct clinfer_request request = {.tokens = tokens, .count = count, .max_tokens = ANSWER, .ignore_end = true};
     return clinfer_generate(session, &request, NULL);
 }
 

@@ -78,8 +78,7 @@ INLINE void sort_all(struct ci_candidate *items, struct ci_candidate *others, si
             places[i] = place;
             place += counts[digit][i];
         }
-        for (size_t i = 0; i < count; i++)
-            to[places[key(&from[i]) >> digit * DIGIT_BITS & (DIGITS - 1)]++] = from[i];
+        for (size_t i = 0; i < count; i++) to[places[key(&from[i]) >> digit * DIGIT_BITS & (DIGITS - 1)]++] = from[i];
         struct ci_candidate *last = from;
         from = to;
         to = last;

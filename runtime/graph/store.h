@@ -17,7 +17,7 @@ enum { CI_PLACE_CPU = 0 };
 struct ci_store_file {
     const uint8_t *data;
     size_t bytes;
-    int descriptor; /* -1: it can only be read where it is mapped */
+    int descriptor;                    /* -1: it can only be read where it is mapped */
     size_t first_piece[CI_MAX_PLACES]; /* of ci_place.file */
 };
 

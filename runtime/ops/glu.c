@@ -48,20 +48,18 @@ static void reference(const struct ci_call *call) {
         }                                                                                                              \
     }
 
-static const struct ci_case cases[] = {CASE("smollm2, one token", 1, 1536, SILU, 0, 0),
-                                       CASE("smollm2, prompt", 37, 1536, SILU, 0, 0),
-                                       CASE("1.5b, one token", 1, 8960, SILU, 0, 0),
-                                       CASE("small", 5, 32, SILU, 0, 0),
-                                       CASE("gelu", 3, 96, GELU, 0, 0),
-                                       CASE("gelu by erf", 3, 160, GELU_ERF, 0, 0),
-                                       CASE("relu", 3, 96, RELU, 0, 0),
-                                       CASE("gpt-oss", 3, 192, SWIGLU_OAI, 1.702f, 7.0f),
-                                       CASE("within narrow bounds", 2, 64, SWIGLU_OAI, 1.5f, 0.25f),
-                                       {"three experts, gate and up of each in a row",
-                                        {{&ci_type_f32, 3, 576}},
-                                        {{0}},
-                                        {{CI_ACTIVATION_SILU, 96}, {0}}},
-                                       {0}};
+static const struct ci_case cases[] = {
+    CASE("smollm2, one token", 1, 1536, SILU, 0, 0),
+    CASE("smollm2, prompt", 37, 1536, SILU, 0, 0),
+    CASE("1.5b, one token", 1, 8960, SILU, 0, 0),
+    CASE("small", 5, 32, SILU, 0, 0),
+    CASE("gelu", 3, 96, GELU, 0, 0),
+    CASE("gelu by erf", 3, 160, GELU_ERF, 0, 0),
+    CASE("relu", 3, 96, RELU, 0, 0),
+    CASE("gpt-oss", 3, 192, SWIGLU_OAI, 1.702f, 7.0f),
+    CASE("within narrow bounds", 2, 64, SWIGLU_OAI, 1.5f, 0.25f),
+    {"three experts, gate and up of each in a row", {{&ci_type_f32, 3, 576}}, {{0}}, {{CI_ACTIVATION_SILU, 96}, {0}}},
+    {0}};
 
 const struct ci_op ci_op_glu = {
     .name = "glu",

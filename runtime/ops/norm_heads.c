@@ -1,5 +1,5 @@
-/* norm_heads: slices of a row are normalised like rows of rmsnorm or layernorm, each on its own, and all other columns are copied:
- * the norms of queries and keys in the row that holds queries, keys and values. */
+/* norm_heads: slices of a row are normalised like rows of rmsnorm or layernorm, each on its own, and all other columns
+ * are copied: the norms of queries and keys in the row that holds queries, keys and values. */
 #include <math.h>
 #include <string.h>
 
@@ -43,10 +43,10 @@ static void reference(const struct ci_call *call) {
     }
 }
 
-#define CASE(title, rows, cols, first, groups, width, weights, centred)                                                         \
+#define CASE(title, rows, cols, first, groups, width, weights, centred)                                                \
     {                                                                                                                  \
         title, {{&ci_type_f32, rows, cols}, {&ci_type_f32, 1, weights}}, {{0}}, {                                      \
-            {first, groups, width, centred}, { 1e-6f }                                                                          \
+            {first, groups, width, centred}, { 1e-6f }                                                                 \
         }                                                                                                              \
     }
 

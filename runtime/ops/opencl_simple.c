@@ -62,10 +62,10 @@ SIMPLE(temperature, "temperature", "temperature.cl", -1, NULL, grid_vectors, IN(
 
 /* ---- glu and unary ---- */
 
-SIMPLE(glu, "glu", "activation.cl", -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND), I(CI_ACTIVATION_I_WIDTH),
-       F(CI_ACTIVATION_F_A), F(CI_ACTIVATION_F_LIMIT))
-SIMPLE(glu_quantise, "glu", "activation.cl", -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND), I(CI_ACTIVATION_I_WIDTH),
-       F(CI_ACTIVATION_F_A), F(CI_ACTIVATION_F_LIMIT))
+SIMPLE(glu, "glu", "activation.cl", -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
+       I(CI_ACTIVATION_I_WIDTH), F(CI_ACTIVATION_F_A), F(CI_ACTIVATION_F_LIMIT))
+SIMPLE(glu_quantise, "glu", "activation.cl", -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
+       I(CI_ACTIVATION_I_WIDTH), F(CI_ACTIVATION_F_A), F(CI_ACTIVATION_F_LIMIT))
 SIMPLE(unary, "unary", "activation.cl", -1, NULL, grid_vectors, IN(0), OUT(0), OUT_COLS(0), I(CI_ACTIVATION_I_KIND),
        F(CI_ACTIVATION_F_A))
 SIMPLE(unary_quantise, "unary", "activation.cl", -1, NULL, grid_units, IN(0), OUT(0), OUT_COLS(0),

@@ -95,12 +95,9 @@ static void choose(const struct ci_call *call, const float *logits, const double
     bool taken[CI_MAX_EXPERTS] = {false}, grouped = call->params.i[CI_ROUTE_I_GROUPS] > 1;
     double values[CI_MAX_EXPERTS] = {0};
     for (int64_t e = 0; e < experts; e++)
-        values[e] = bias      ? (double)((float)gates[e] + bias[e])
-                    : grouped ? (double)(float)gates[e]
-                              : (double)logits[e];
+        values[e] = bias ? (double)((float)gates[e] + bias[e]) : grouped ? (double)(float)gates[e] : (double)logits[e];
     if (grouped) take_other_groups(call, values, experts, taken);
-    for (int64_t j = 0; j < call->params.i[CI_ROUTE_I_USED]; j++)
-        ids[j] = (int32_t)take_best(values, experts, taken);
+    for (int64_t j = 0; j < call->params.i[CI_ROUTE_I_USED]; j++) ids[j] = (int32_t)take_best(values, experts, taken);
 }
 
 static void route_row(const struct ci_call *call, int64_t row) {
@@ -151,24 +148,22 @@ static void fill(struct ci_call *call, uint64_t *random_state) {
         }                                                                                                              \
     }
 
-static const struct ci_case cases[] = {CASE("8 of 128, one token", 1, 128, 8, SOFTMAX, 1, 1.0f),
-                                       CASE("8 of 64, prompt", 37, 64, 8, SOFTMAX, 1, 1.0f),
-                                       CASE("2 of 8, not normalised", 5, 8, 2, SOFTMAX, 0, 2.5f),
-                                       CASE("4 of 32 of gpt-oss", 9, 32, 4, SOFTMAX_CHOSEN, 0, 1.0f),
-                                       CASE("all of 2", 3, 2, 2, SOFTMAX, 1, 1.0f),
-                                       {"sigmoid with a bias",
-                                        {{&ci_type_f32, 17, 48}, {&ci_type_f32, 1, 48}},
-                                        {{0}},
-                                        {{6, CI_GATING_SIGMOID, 1}, {2.5f}}},
-                                       {"groups, sigmoid with a bias",
-                                        {{&ci_type_f32, 19, 64}, {&ci_type_f32, 1, 64}},
-                                        {{0}},
-                                        {{6, CI_GATING_SIGMOID, 1, 8, 3}, {2.5f}}},
-                                       {"groups of two, softmax",
-                                        {{&ci_type_f32, 5, 12}},
-                                        {{0}},
-                                        {{4, CI_GATING_SOFTMAX, 0, 6, 2}, {1}}},
-                                       {0}};
+static const struct ci_case cases[] = {
+    CASE("8 of 128, one token", 1, 128, 8, SOFTMAX, 1, 1.0f),
+    CASE("8 of 64, prompt", 37, 64, 8, SOFTMAX, 1, 1.0f),
+    CASE("2 of 8, not normalised", 5, 8, 2, SOFTMAX, 0, 2.5f),
+    CASE("4 of 32 of gpt-oss", 9, 32, 4, SOFTMAX_CHOSEN, 0, 1.0f),
+    CASE("all of 2", 3, 2, 2, SOFTMAX, 1, 1.0f),
+    {"sigmoid with a bias",
+     {{&ci_type_f32, 17, 48}, {&ci_type_f32, 1, 48}},
+     {{0}},
+     {{6, CI_GATING_SIGMOID, 1}, {2.5f}}},
+    {"groups, sigmoid with a bias",
+     {{&ci_type_f32, 19, 64}, {&ci_type_f32, 1, 64}},
+     {{0}},
+     {{6, CI_GATING_SIGMOID, 1, 8, 3}, {2.5f}}},
+    {"groups of two, softmax", {{&ci_type_f32, 5, 12}}, {{0}}, {{4, CI_GATING_SOFTMAX, 0, 6, 2}, {1}}},
+    {0}};
 
 const struct ci_op ci_op_route = {
     .name = "route",

@@ -13,8 +13,8 @@
 #include "base/status.h"
 #include "ops/infer.h"
 #include "ops/op_list.h"
-#include "tensor/op_params.h"
 #include "ops/sample.h"
+#include "tensor/op_params.h"
 
 static enum clinfer_status infer(struct ci_call *call) {
     enum clinfer_status status = ci_infer_expect("sample", call, 0, &ci_type_f32, -1, -1);

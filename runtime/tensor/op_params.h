@@ -111,7 +111,7 @@ enum {
     CI_ACTIVATION_SCALE,
     CI_ACTIVATION_SOFTCAP,
     CI_ACTIVATION_CLAMP,
-    CI_ACTIVATION_SIGMOID, /* 1 / (1 + exp(-x)) */
+    CI_ACTIVATION_SIGMOID,   /* 1 / (1 + exp(-x)) */
     CI_ACTIVATION_SWIGLU_OAI /* glu only */
 };
 enum {

@@ -6,7 +6,8 @@
  * `q8` is no file format but what activations are rounded to for integer kernels. A row of K numbers, K a multiple of
  * 32, is
  *
- *     int8 codes[K], float scale[K/32], float sum[K/32], float half_sum[K/32], padded with zeros to a multiple of 64 bytes
+ *     int8 codes[K], float scale[K/32], float sum[K/32], float half_sum[K/32], padded with zeros to a multiple of 64
+ * bytes
  *
  * with x ~ code * scale, scale = max|x| / 127 over 32 numbers, code = x / scale rounded to nearest, ties away from
  * zero, and sum = scale * (code_0 + ... + code_31), which is what a weight type with an offset multiplies its offset

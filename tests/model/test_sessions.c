@@ -277,8 +277,8 @@ static int compare_doubles(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
-/* And not together with the next one, which may be under way by then. On a busy machine, whoever waits for the first wakes
- * late now and then: most tries may be so, not nearly all. */
+/* And not together with the next one, which may be under way by then. On a busy machine, whoever waits for the first
+ * wakes late now and then: most tries may be so, not nearly all. */
 static void test_a_token_comes_when_it_is_computed(void **state) {
     (void)state;
     enum { TRIES = 9, SOME = 10, UPPER = TRIES - 3 };

@@ -13,13 +13,23 @@
 static void test_a_host_is_this_machine_or_refused(void **state) {
     (void)state;
     static const char *const names[] = {"my.name"};
-    static const char *const mine[] = {"localhost",   "LOCALHOST:80", "localhost.", "a.localhost:1", "127.0.0.1",
-                                       "127.1.2.3:9", "[::1]",        "[::1]:8080", "my.name",       "MY.name:7",
-                                       "10.0.0.7:80"};
-    static const char *const foreign[] = {"evil.com",     "localhost.evil.com", "127.0.0.1.evil.com", "notlocalhost",
-                                          "::1",          "[::1",               "[::1]x",             "localhost:80x",
-                                          "",             ":80",                "10.0.0.8",           "my.name.evil",
-                                          "localhost@evil", "1.127.0.0"};
+    static const char *const mine[] = {"localhost", "LOCALHOST:80", "localhost.", "a.localhost:1",
+                                       "127.0.0.1", "127.1.2.3:9",  "[::1]",      "[::1]:8080",
+                                       "my.name",   "MY.name:7",    "10.0.0.7:80"};
+    static const char *const foreign[] = {"evil.com",
+                                          "localhost.evil.com",
+                                          "127.0.0.1.evil.com",
+                                          "notlocalhost",
+                                          "::1",
+                                          "[::1",
+                                          "[::1]x",
+                                          "localhost:80x",
+                                          "",
+                                          ":80",
+                                          "10.0.0.8",
+                                          "my.name.evil",
+                                          "localhost@evil",
+                                          "1.127.0.0"};
     for (size_t i = 0; i < sizeof mine / sizeof *mine; i++)
         if (!ci_gate_host_allowed(mine[i], "10.0.0.7", names, 1)) fail_msg("%s is refused", mine[i]);
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
