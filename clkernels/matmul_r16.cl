@@ -84,16 +84,20 @@ typedef struct {
 #endif
 
 /* The addition too is in the __asm__: else compilers add the products of several quads first and run out of registers.
- * Signed codes give their sign to x. */
-INLINE void add_byte_products(short16 *words, uint8 codes, int8 x) {
+ * Signed codes give their sign to x. The first products of a sum are the sum: of 16 additions to nothing 14 are left, and
+ * of codes of 8 bits none. */
+INLINE void add_byte_products(short16 *words, uint8 codes, int8 x, bool first) {
     float8 sum = as_float8(*words), weights = as_float8(codes), inputs = as_float8(x), products;
 #ifdef R16_SIGNED
     __asm__("vpsignb %1, %0, %0" : "+" REGISTER(inputs) : REGISTER(weights));
     __asm__("vpabsb %0, %0" : "+" REGISTER(weights));
 #endif
-    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
-            : "+" REGISTER(sum), "=&" REGISTER(products)
-            : REGISTER(weights), REGISTER(inputs));
+    if (first)
+        __asm__("vpmaddubsw %2, %1, %0" : "=" REGISTER(sum) : REGISTER(weights), REGISTER(inputs));
+    else
+        __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
+                : "+" REGISTER(sum), "=&" REGISTER(products)
+                : REGISTER(weights), REGISTER(inputs));
     *words = as_short16(sum);
 }
 
@@ -103,11 +107,11 @@ INLINE int8 pair_sums(short16 words) {
     return as_int8(sums);
 }
 
-#define ADD_PRODUCTS(sums, weights, x, q) add_products(sums, weights, (x) + 4 * (q));
-INLINE void add_products(sums16 *sums, uint16 quad, const __global char *x) {
+#define ADD_PRODUCTS(sums, weights, x, q) add_products(sums, weights, (x) + 4 * (q), (q) % QUADS % TOGETHER == 0);
+INLINE void add_products(sums16 *sums, uint16 quad, const __global char *x, bool first) {
     const int8 same = (int8) * (const __global int *)x;
-    add_byte_products(&sums->low_words, quad.lo, same);
-    add_byte_products(&sums->high_words, quad.hi, same);
+    add_byte_products(&sums->low_words, quad.lo, same, first);
+    add_byte_products(&sums->high_words, quad.hi, same, first);
 }
 
 /* To be called after each quad, with their number so far. */
@@ -115,7 +119,6 @@ INLINE void widen(sums16 *sums, int quads) {
     if (quads % TOGETHER != 0) return;
     sums->low += pair_sums(sums->low_words);
     sums->high += pair_sums(sums->high_words);
-    sums->low_words = sums->high_words = 0;
 }
 
 INLINE void next_plane(sums16 *sums) {
