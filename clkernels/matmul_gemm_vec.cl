@@ -2,13 +2,13 @@
  * memory.
  *
  * A work-item takes 4 rows of weights at a time, decodes CHUNK columns of them to floats in private memory (in the
- * first cache), and multiplies all rows of x with them, 4 at a time:
+ * first cache), and multiplies all rows of x with them, X_TILE at a time:
  *
  *              CHUNK columns
- *        w  +--------------+ 4      a 4 x 4 tile of sums, each a float16 over 16 neighbouring columns;
- *           +--------------+        the 16 vectors become 16 numbers by one folding (sums_of_16)
- *        x  +--------------+ 4
- *           +--------------+
+ *        w  +--------------+ 4        a tile of sums, each a vector over neighbouring columns, which one folding makes
+ *           +--------------+          numbers: 4 x 4 of 16 lanes where there are 32 registers of 512 bits, else 4 x 3 of
+ *        x  +--------------+ X_TILE   8, which 16 registers of 256 bits hold with what they are of (4 x 4 of 16 lanes
+ *           +--------------+          there lie in memory, at half of the speed)
  *
  * Further chunks add to what the first left in the output. Activations in codes are first expanded to floats in scratch
  * (common/expand.clh): on CPUs without an integer multiply-accumulate of bytes, floats are faster than 16-bit integers
@@ -16,36 +16,55 @@
 
 #define TILE 4
 
-/* Four rows of x by the panel. */
-INLINE float16 tile_sums(const __global float *const *x, const float *panel, int vectors) {
-    float16 sums[TILE * TILE];
+/* Which processor Intel's front end (SPIR) compiles for only the host knows. */
+#if defined(__AVX512F__) || defined(__SPIR64__)
+#define X_TILE 4
+#define LANES 16
+typedef float16 lanes;
+#define LOAD_LANES vload16
+#else
+#define X_TILE 3
+#define LANES 8
+typedef float8 lanes;
+#define LOAD_LANES vload8
+#endif
+
+INLINE float4 folded(float8 a, float8 b) {
+    const float8 c = (float8)(a.s0145, b.s0145) + (float8)(a.s2367, b.s2367);
+    return c.even + c.odd;
+}
+/* TILE vectors to the vector of their sums. */
+INLINE float4 sums_of_8_lanes(const float8 *v) {
+    return folded((float8)(v[0].lo, v[1].lo) + (float8)(v[0].hi, v[1].hi),
+                  (float8)(v[2].lo, v[3].lo) + (float8)(v[2].hi, v[3].hi));
+}
+
+/* X_TILE rows of x by the panel. */
+INLINE void tile_sums(const __global float *const *x, const float *panel, int vectors, float4 *tile) {
+    lanes sums[X_TILE * TILE];
 #pragma unroll
-    for (int i = 0; i < TILE * TILE; i++) sums[i] = 0.0f;
+    for (int i = 0; i < X_TILE * TILE; i++) sums[i] = 0.0f;
     for (int v = 0; v < vectors; v++) {
-        float16 w0 = vload16(v, panel), w1 = vload16(v, panel + CHUNK), w2 = vload16(v, panel + 2 * CHUNK),
-                w3 = vload16(v, panel + 3 * CHUNK);
-        float16 a = vload16(v, x[0]);
-        sums[0] = a * w0 + sums[0];
-        sums[1] = a * w1 + sums[1];
-        sums[2] = a * w2 + sums[2];
-        sums[3] = a * w3 + sums[3];
-        a = vload16(v, x[1]);
-        sums[4] = a * w0 + sums[4];
-        sums[5] = a * w1 + sums[5];
-        sums[6] = a * w2 + sums[6];
-        sums[7] = a * w3 + sums[7];
-        a = vload16(v, x[2]);
-        sums[8] = a * w0 + sums[8];
-        sums[9] = a * w1 + sums[9];
-        sums[10] = a * w2 + sums[10];
-        sums[11] = a * w3 + sums[11];
-        a = vload16(v, x[3]);
-        sums[12] = a * w0 + sums[12];
-        sums[13] = a * w1 + sums[13];
-        sums[14] = a * w2 + sums[14];
-        sums[15] = a * w3 + sums[15];
+        lanes a[X_TILE];
+#pragma unroll
+        for (int r = 0; r < X_TILE; r++) a[r] = LOAD_LANES(v, x[r]);
+#pragma unroll
+        for (int i = 0; i < TILE; i++) {
+            const lanes w = LOAD_LANES(v, panel + i * CHUNK);
+#pragma unroll
+            for (int r = 0; r < X_TILE; r++) sums[r * TILE + i] = a[r] * w + sums[r * TILE + i];
+        }
     }
-    return sums_of_16(sums);
+#if LANES == 16
+    const float16 all = sums_of_16(sums);
+    tile[0] = all.s0123;
+    tile[1] = all.s4567;
+    tile[2] = all.s89ab;
+    tile[3] = all.scdef;
+#else
+#pragma unroll
+    for (int r = 0; r < X_TILE; r++) tile[r] = sums_of_8_lanes(sums + r * TILE);
+#endif
 }
 
 /* Columns [n, n + TILE) of one part, those below `count`. */
@@ -70,16 +89,16 @@ INLINE void gemm_rows(const __global float *x, const struct rows *set, int cols,
                 vstore16(high * scale + offset, v + 1, panel + i * CHUNK);
             }
         }
-        for (int row = 0; row < set->count; row += TILE) {
-            const __global float *rows_at[TILE];
-            const int there = min(TILE, set->count - row);
+        for (int row = 0; row < set->count; row += X_TILE) {
+            const __global float *rows_at[X_TILE];
+            const int there = min(X_TILE, set->count - row);
 #pragma unroll
-            for (int r = 0; r < TILE; r++) {
+            for (int r = 0; r < X_TILE; r++) {
                 const int at = row + min(r, there - 1);
                 rows_at[r] = x + (ulong)row_of_x(set, at) * set->x_cols + column_of_x(set, at) + from;
             }
-            float16 sums = tile_sums(rows_at, panel, vectors);
-            float4 tile[TILE] = {sums.s0123, sums.s4567, sums.s89ab, sums.scdef};
+            float4 tile[X_TILE];
+            tile_sums(rows_at, panel, vectors * (16 / LANES), tile);
             for (int r = 0; r < there; r++) {
                 const ulong at = out_at(set, row + r) + n;
                 float4 sum = tile[r];
