@@ -17,9 +17,9 @@
  * One row of x (decode) is bound by memory: each thread walks STREAMS distant places of its share at once and
  * prefetches. With too little under way half of the bandwidth is reached; many places cost it too, since each is
  * another page of the memory. Twice 4 KB ahead was best at both speeds that a shared machine shows, 50 and 80 GB/s.
- * Several rows: a group of 16 by up to R16_TILE_ROWS rows of x, the unpacked codes used for all of them; with registers
- * enough two groups by any number of rows (matmul_r16_pairs.h). x in q8 or q16 is packed for it first, so that a tile
- * reads it from front to back by one address. A row's result does not depend on how many there are beside it.
+ * Several rows: a group of 16 by up to R16_TILE_ROWS rows of x, the unpacked codes used for all of them; on x86 x in q8
+ * or q16 goes two groups by any number of rows (matmul_r16_pairs.h). It is packed for it first, so that a tile reads it
+ * from front to back by one address. A row's result does not depend on how many there are beside it.
  * Everything is inlined with constant bounds into one function per type. */
 #include <assert.h>
 
@@ -278,18 +278,15 @@ enum { PANEL_BYTES = 512 * 1024 };
 INLINE int x_bytes(int planes) { return planes * CI_Q8_GROUP + 4 * (1 + 2 * planes); }
 static_assert(CI_R16_MOST_COLS / 32 * (2 * CI_Q8_GROUP + 20) <= PANEL_BYTES, "a row that is longer than a panel");
 
-/* Of the types whose zero is a code, what a product of codes begins with: -zero times the sum of x's codes. */
+/* Of the types whose zero is a code, what a product of codes begins with: -zero times the sum of x's codes, as the
+ * instruction set has it. */
 INLINE bool begins(struct r16_type type) { return type.zero && (type.most != -128 || R16_BYTE_OFFSET != 0); }
 
 INLINE void put_starts(struct r16_type type, const uint8_t *codes, int planes, int rows, uint8_t *numbers) {
     for (int plane = 0; plane < planes; plane++) {
         int32_t starts[2];
-        r16_code_sums(codes + plane * CI_Q8_GROUP, starts);
-        if (type.halves == 1) starts[0] += starts[1];
-        for (int h = 0; h < type.halves; h++) {
-            starts[h] *= -type.zero;
-            memcpy(numbers + 4 * rows * (1 + h * planes + plane), &starts[h], 4);
-        }
+        r16_starts(codes + plane * CI_Q8_GROUP, type.zero, type.halves, starts);
+        for (int h = 0; h < type.halves; h++) memcpy(numbers + 4 * rows * (1 + h * planes + plane), &starts[h], 4);
     }
 }
 
@@ -319,7 +316,6 @@ INLINE void pack_tile(struct r16_type type, const struct ci_matmul_job *job, int
 /* Where the numbers of row r of `rows` lie, for 32 columns: sums of x or what products of codes begin with, each
  * `rows` apart. */
 typedef float __attribute__((may_alias)) panel_float;
-typedef int32_t __attribute__((may_alias)) panel_int;
 struct r16_row {
     const uint8_t *codes;
     const panel_float *scale, *sums;
@@ -334,11 +330,13 @@ INLINE struct r16_row row_at(const uint8_t *x, int planes, int rows, int r) {
 /* Each plane has exact sums, of which only what both give is rounded. */
 INLINE r16_float join_planes(r16_float high, r16_float low) { return r16_fma(high, r16_set(CI_Q16_HIGH), low); }
 
-INLINE r16_float dot_planes(struct r16_type type, const r16_quad *quads, const uint8_t *codes, int count,
-                            const panel_int *starts, int rows, int planes) {
-    r16_float high = r16_dot(begins(type) ? starts[0] : 0, quads, codes, count, type.most);
-    if (planes == 1) return high;
-    return join_planes(high, r16_dot(begins(type) ? starts[rows] : 0, quads, codes + CI_Q8_GROUP, count, type.most));
+/* One plane of half h of 32 columns, of row r of `rows` and those behind it. */
+INLINE struct r16_codes codes_at(struct r16_type type, const uint8_t *x, int planes, int rows, int r, int h,
+                                 int plane) {
+    const struct r16_row row = row_at(x, planes, rows, r);
+    return (struct r16_codes){.codes = row.codes + plane * CI_Q8_GROUP + 16 * h,
+                              .stride = planes * CI_Q8_GROUP,
+                              .starts = begins(type) ? row.starts + (h * planes + plane) * rows : NULL};
 }
 
 /* What 32 columns of 16 rows of the weight give for a row of x, whose products of codes are `dots`, of each half. Of
@@ -363,8 +361,14 @@ INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, 
     const struct r16_row row = row_at(x, planes, rows, r);
     const int count = 8 / type.halves;
     r16_float dots[2];
-    UNROLL for (int h = 0; h < type.halves; h++) dots[h] = dot_planes(
-        type, block->quad + h * count, row.codes + 16 * h, count, row.starts + h * planes * rows, rows, planes);
+    UNROLL for (int h = 0; h < type.halves; h++) {
+        r16_float of_plane[2];
+        UNROLL for (int plane = 0; plane < planes; plane++) {
+            const struct r16_codes codes = codes_at(type, x, planes, rows, r, h, plane);
+            of_plane[plane] = r16_dot(&codes, block->quad + h * count, count, type.most, type.zero);
+        }
+        dots[h] = planes == 2 ? join_planes(of_plane[0], of_plane[1]) : of_plane[0];
+    }
     return add_dots(type, block, dots, &row, rows, sum);
 }
 

@@ -1,42 +1,67 @@
-/* matmul_r16_pairs.h: the part of matmul_r16.h for several rows of x in q8 or q16, where the instruction set has
- * r16_dot_pair(): two groups of 16 rows of the weight at once, which share each load of x.
+/* matmul_r16_pairs.h: the part of matmul_r16.h for several rows of x in q8 or q16 where the instruction set has
+ * r16_dot_rows(): two groups of 16 rows of the weight at once, in two streams, unpacked once for all rows of x.
  *
  *                   weight           weight
- *             group a, quads 0-7  group b, quads 0-7     16 registers, unpacked once for all rows of x
+ *             group a, quads 0-7  group b, quads 0-7
  *       x row 0   (four codes) times both                8 times, then to float and to the sums of row 0,
  *       x row 1   (four codes) times both                which lie in the first-level cache
  *         ..
  *
  * A processor that loads two vectors in a cycle and multiplies two would be kept busy by the loads alone if each
- * product loaded four codes of x for itself. With the sums in memory a row is the same few instructions for any number
- * of rows: there is no tile of constant size, no remainder, and a row's result does not depend on how many there are.
+ * product loaded what it multiplies for itself. AVX-512 has registers for both groups, which share each load of x.
+ * AVX2 has too few: there R16_ROWS_AT_ONCE rows of x share each load of one group, which lies in the first-level cache.
+ * With the sums in memory a row is the same few instructions for any number of rows, and a row's result does not depend
+ * on how many there are.
  *
  * What 32 columns cost beside their 8 products: scale times scale of x, and the multiply-add with it; for types whose
- * zero is a code nothing else, since sums begin at -zero times the sum of x's codes; else one more for the offset. That
- * bounds it to 8/10 or 8/11 of the products' peak (conversions and loads go to other units). */
+ * zero is a code nothing else, since sums begin at -zero times the sum of x's codes; else one more for the offset. With
+ * AVX-512 that bounds it to 8/10 or 8/11 of the products' peak (conversions and loads go to other units). With AVX2,
+ * where floats have a multiplying unit of their own, additions bound it: of the 40 operations for a row and group 16
+ * are products, in 10 cycles of the four units; the peak (dot_peak_avx2.c) needs 10.8 for as many. */
 #ifndef CI_CPU_MATMUL_R16_PAIRS_H
 #define CI_CPU_MATMUL_R16_PAIRS_H
 
 /* Of x in a tile. */
 enum { PAIR_ROWS = 32 };
 
-/* What columns 32 * k .. of `groups` groups give for row r of `rows` in a tile: added to sum[groups][R16]. */
-INLINE void add_pair(struct r16_type type, const struct r16_block *block, int groups, const uint8_t *x, int planes,
-                     int rows, int r, float *sum) {
-    const struct r16_row row = row_at(x, planes, rows, r);
+/* What columns 32 * k .. of groups first .. first + groups - 1 give for rows r .. r + n - 1 of `rows` in a tile, n and
+ * `groups` constants of at most R16_ROWS_AT_ONCE and R16_GROUPS_AT_ONCE: added to sums[rows][2][R16]. */
+INLINE void add_pair(struct r16_type type, const struct r16_block *blocks, int first, int groups, const uint8_t *x,
+                     int planes, int rows, int r, int n, float (*sums)[2][R16]) {
+    const struct r16_block *block = blocks + first;
     const int count = 8 / type.halves;
-    r16_float dots[2][2];
+    r16_float dots[R16_ROWS_AT_ONCE][R16_GROUPS_AT_ONCE][2];
     UNROLL for (int h = 0; h < type.halves; h++) {
-        r16_float low[2], high[2];
-        const panel_int *start = row.starts + h * planes * rows;
-        const r16_quad *quads[2] = {block[0].quad + h * count, block[1].quad + h * count};
-        r16_dot_pair(begins(type) ? start[0] : 0, quads, groups, row.codes + 16 * h, count, high);
-        if (planes == 2)
-            r16_dot_pair(begins(type) ? start[rows] : 0, quads, groups, row.codes + CI_Q8_GROUP + 16 * h, count, low);
-        UNROLL for (int g = 0; g < groups; g++) dots[g][h] = planes == 2 ? join_planes(high[g], low[g]) : high[g];
+        r16_float of[2][R16_ROWS_AT_ONCE][R16_GROUPS_AT_ONCE];
+        const r16_quad *quads[R16_GROUPS_AT_ONCE];
+        UNROLL for (int g = 0; g < groups; g++) quads[g] = block[g].quad + h * count;
+        /* Else gcc copies them, to registers of which there are not enough. */
+        if (R16_ROWS_AT_ONCE > 1) __asm__("" : "+r"(quads[0]) : : "memory");
+        UNROLL for (int plane = 0; plane < planes; plane++) {
+            const struct r16_codes codes = codes_at(type, x, planes, rows, r, h, plane);
+            r16_dot_rows(&codes, n, quads, groups, count, type.most, type.zero, of[plane]);
+        }
+        UNROLL for (int i = 0; i < n; i++) UNROLL for (int g = 0; g < groups; g++) dots[i][g][h] =
+            planes == 2 ? join_planes(of[0][i][g], of[1][i][g]) : of[0][i][g];
     }
-    UNROLL for (int g = 0; g < groups; g++)
-        r16_store(sum + g * R16, add_dots(type, &block[g], dots[g], &row, rows, r16_load_floats(sum + g * R16)));
+    UNROLL for (int i = 0; i < n; i++) {
+        const struct r16_row row = row_at(x, planes, rows, r + i);
+        UNROLL for (int g = 0; g < groups; g++) {
+            float *sum = sums[r + i][first + g];
+            r16_store(sum, add_dots(type, &block[g], dots[i][g], &row, rows, r16_load_floats(sum)));
+        }
+    }
+}
+
+/* The same for all rows of the tile. */
+INLINE void add_pairs(struct r16_type type, const struct r16_block *blocks, int first, int groups, const uint8_t *x,
+                      int planes, int rows, float (*sums)[2][R16]) {
+    int r = 0;
+    _Pragma("GCC unroll 1") for (; r + R16_ROWS_AT_ONCE <= rows; r += R16_ROWS_AT_ONCE)
+        add_pair(type, blocks, first, groups, x, planes, rows, r, R16_ROWS_AT_ONCE, sums);
+    if (R16_ROWS_AT_ONCE > 3 && rows - r == 3) add_pair(type, blocks, first, groups, x, planes, rows, r, 3, sums);
+    if (R16_ROWS_AT_ONCE > 2 && rows - r == 2) add_pair(type, blocks, first, groups, x, planes, rows, r, 2, sums);
+    if (R16_ROWS_AT_ONCE > 1 && rows - r == 1) add_pair(type, blocks, first, groups, x, planes, rows, r, 1, sums);
 }
 
 /* `groups` is a constant, 1 or 2. */
@@ -49,8 +74,10 @@ INLINE void tile_pair(struct r16_type type, const struct r16_tile *tile, int gro
     for (int64_t k = 0; k < tile->job->w->cols / 32; k++, x += rows * x_bytes(planes)) {
         struct r16_block block[2];
         UNROLL for (int g = 0; g < groups; g++) load_block(type, w[g], k, &block[g]);
-        _Pragma("GCC unroll 1") for (int r = 0; r < rows; r++)
-            add_pair(type, block, groups, x, planes, rows, r, sum[r][0]);
+        if (R16_GROUPS_AT_ONCE == 2)
+            add_pairs(type, block, 0, groups, x, planes, rows, sum);
+        else
+            for (int g = 0; g < groups; g++) add_pairs(type, block, g, 1, x, planes, rows, sum);
     }
     for (int r = 0; r < rows; r++)
         UNROLL for (int g = 0; g < groups; g++) store_tile(tile, g, r, r16_load_floats(sum[r][g]));

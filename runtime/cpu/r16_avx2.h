@@ -1,13 +1,16 @@
 /* r16_avx2.h: the 16 lanes of layout r16 are two registers of 8. vpmaddubsw multiplies unsigned codes of the weight
  * with signed ones of x and adds two neighbours in 16 bits, which hold the sums of several quads of small codes before
- * they must go to 32 bits. Signed weights take the sign over to x. */
+ * they must go to 32 bits, as many as a block has where what stands for zero is taken off first. Signed weights take
+ * the sign over to x. */
 #ifndef CI_CPU_R16_AVX2_H
 #define CI_CPU_R16_AVX2_H
 
+#include "cpu/r16_codes.h"
 #include "cpu/simd.h"
 
 #define R16_NAME(name) name##_avx2
-enum { R16_TILE_ROWS = 4, R16_BYTE_OFFSET = 0 };
+enum { R16_TILE_ROWS = 4, R16_BYTE_OFFSET = 0, R16_ROWS_AT_ONCE = 4, R16_GROUPS_AT_ONCE = 1 };
+#define R16_PAIRS 1
 
 typedef struct {
     __m256i v[2];
@@ -43,6 +46,11 @@ INLINE r16_float r16_from_i8(const int8_t *at) {
 INLINE r16_float r16_load_some(const float *at, int n) {
     if (n == 16) return (r16_float){{vf_load(at), vf_load(at + 8)}};
     return (r16_float){{vf_load_some(at, n < 8 ? n : 8), n > 8 ? vf_load_some(at + 8, n - 8) : vf_set(0)}};
+}
+INLINE r16_float r16_load_floats(const float *at) { return (r16_float){{vf_load(at), vf_load(at + 8)}}; }
+INLINE void r16_store(float *at, r16_float a) {
+    vf_store(at, a.v[0]);
+    vf_store(at + 8, a.v[1]);
 }
 INLINE void r16_store_some(float *at, r16_float a, int n) {
     vf_store_some(at, a.v[0], n < 8 ? n : 8);
@@ -114,36 +122,64 @@ INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
         _mm256_shuffle_epi8(table, quad[q].v[i]);
 }
 
-/* Two products of a code up to `most` and one of x (at most 127): how many quads fit in 16 bits? */
-INLINE r16_float r16_dot(int32_t start, const r16_quad *quads, const uint8_t *codes, int count, int most) {
-    const int together = most == 15 ? 8 : most == 31 ? 4 : most == 63 ? 2 : 1;
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256i sum[2] = {_mm256_set1_epi32(start), _mm256_set1_epi32(start)};
-    UNROLL for (int first = 0; first < count; first += together) {
-        __m256i words[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-        UNROLL for (int q = first; q < first + together; q++) {
-            int32_t four;
-            memcpy(&four, codes + 4 * q, sizeof four);
-            __m256i x = _mm256_set1_epi32(four);
-            UNROLL for (int i = 0; i < 2; i++) {
-                __m256i w = quads[q].v[i];
-                __m256i products = most < 0 ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
-                                            : _mm256_maddubs_epi16(w, x);
-                words[i] = q == first ? products : _mm256_add_epi16(words[i], products);
-            }
-        }
-        UNROLL for (int i = 0; i < 2; i++) sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(words[i], ones));
-    }
-    return (r16_float){{_mm256_cvtepi32_ps(sum[0]), _mm256_cvtepi32_ps(sum[1])}};
+/* How many of `count` quads fit in words: each adds two products of a code, or what it is away from `zero` where sums
+ * begin with that, and one of x (at most 127). On the way there sums may wrap around. */
+INLINE int r16_quads_in_words(int count, int most, int zero) {
+    const int size = most < 0 ? 128 : most - zero > zero ? most - zero : zero > 0 ? zero : most, most_x = 127;
+    int quads = count;
+    while (quads > 1 && quads * 2 * most_x * size > INT16_MAX) quads /= 2;
+    return quads;
 }
 
-/* The sums of 16 codes and of the 16 behind them. */
-INLINE void r16_code_sums(const uint8_t *codes, int32_t sums[2]) {
+/* Of each row of x the products with one group: a quad is loaded once for all of them. */
+INLINE void r16_dot_rows(const struct r16_codes *x, int rows, const r16_quad *const *quads, int groups, int count,
+                         int most, int zero, r16_float dots[][R16_GROUPS_AT_ONCE]) {
+    const int together = r16_quads_in_words(count, most, zero);
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i sum[R16_ROWS_AT_ONCE][2];
+    (void)groups;
+    UNROLL for (int first = 0; first < count; first += together) {
+        __m256i words[R16_ROWS_AT_ONCE][2];
+        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 2; i++) words[r][i] =
+            _mm256_set1_epi32(x->starts && first == 0 ? x->starts[r] : 0);
+        UNROLL for (int q = first; q < first + together; q++) UNROLL for (int r = 0; r < rows; r++) {
+            int32_t four;
+            memcpy(&four, x->codes + r * x->stride + 4 * q, sizeof four);
+            __m256i codes = _mm256_set1_epi32(four);
+            UNROLL for (int i = 0; i < 2; i++) {
+                __m256i w = quads[0][q].v[i];
+                __m256i products = most < 0 ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(codes, w))
+                                            : _mm256_maddubs_epi16(w, codes);
+                words[r][i] = _mm256_add_epi16(words[r][i], products);
+                /* Else gcc adds up products first, which need more registers than there are. */
+                __asm__("" : "+x"(words[r][i]));
+            }
+        }
+        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 2; i++) {
+            __m256i fours = _mm256_madd_epi16(words[r][i], ones);
+            sum[r][i] = first == 0 ? fours : _mm256_add_epi32(sum[r][i], fours);
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 2; i++) dots[r][0].v[i] =
+        _mm256_cvtepi32_ps(sum[r][i]);
+}
+
+INLINE r16_float r16_dot(const struct r16_codes *x, const r16_quad *quads, int count, int most, int zero) {
+    r16_float dot[1][R16_GROUPS_AT_ONCE];
+    r16_dot_rows(x, 1, &quads, 1, count, most, zero, dot);
+    return dot[0][0];
+}
+
+/* -zero times the sums of codes, of the first two of each four in the lower word, of the others in the upper one; of
+ * each half. */
+INLINE void r16_starts(const uint8_t *codes, int zero, int halves, int32_t starts[2]) {
     __m256i twos = _mm256_maddubs_epi16(_mm256_set1_epi8(1), _mm256_loadu_si256((const void *)codes));
-    __m256i fours = _mm256_madd_epi16(twos, _mm256_set1_epi16(1));
-    __m256i eights = _mm256_hadd_epi32(fours, fours), halves = _mm256_hadd_epi32(eights, eights);
-    sums[0] = _mm256_extract_epi32(halves, 0);
-    sums[1] = _mm256_extract_epi32(halves, 4);
+    __m256i fours = _mm256_add_epi16(twos, _mm256_shuffle_epi32(twos, _MM_SHUFFLE(1, 0, 3, 2)));
+    __m256i eights = _mm256_add_epi16(fours, _mm256_shuffle_epi32(fours, _MM_SHUFFLE(2, 3, 0, 1)));
+    if (halves == 1) eights = _mm256_add_epi16(eights, _mm256_permute4x64_epi64(eights, _MM_SHUFFLE(1, 0, 3, 2)));
+    eights = _mm256_mullo_epi16(eights, _mm256_set1_epi16((int16_t)-zero));
+    starts[0] = _mm256_extract_epi32(eights, 0);
+    starts[1] = _mm256_extract_epi32(eights, 4);
 }
 
 INLINE r16_float r16_column(r16_quad quad, int c) {

@@ -3,10 +3,11 @@
 #ifndef CI_CPU_R16_AVX512VNNI_H
 #define CI_CPU_R16_AVX512VNNI_H
 
+#include "cpu/r16_codes.h"
 #include "cpu/simd.h"
 
 #define R16_NAME(name) name##_avx512vnni
-enum { R16_TILE_ROWS = 16, R16_BYTE_OFFSET = -128 };
+enum { R16_TILE_ROWS = 16, R16_BYTE_OFFSET = -128, R16_ROWS_AT_ONCE = 1, R16_GROUPS_AT_ONCE = 2 };
 #define R16_PAIRS 1
 
 typedef __m512i r16_quad;
@@ -79,39 +80,41 @@ INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
     UNROLL for (int q = 0; q < 8; q++) quad[q] = _mm512_shuffle_epi8(table, quad[q]);
 }
 
-/* The broadcast is part of the instruction, which gcc does not find by itself. */
-INLINE r16_float r16_dot(int32_t start, const r16_quad *quads, const uint8_t *codes, int count, int most) {
-    typedef int32_t __attribute__((may_alias, aligned(1))) four_codes;
-    __m512i sum[2] = {_mm512_set1_epi32(start), _mm512_setzero_si512()};
-    (void)most;
-    UNROLL for (int q = 0; q < count; q++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum[q % 2]) : "v"(quads[q]),
-                                                   "m"(((const four_codes *)(const void *)codes)[q]));
-    return _mm512_cvtepi32_ps(_mm512_add_epi32(sum[0], sum[1]));
-}
-
-/* The same of two groups (or the first alone), for which four codes of x are loaded once. */
-INLINE void r16_dot_pair(int32_t start, const r16_quad *const *quads, int groups, const uint8_t *codes, int count,
-                         r16_float *dots) {
+/* Of one row of x the products with `groups` groups (two, or one), for which four codes of x are loaded once. */
+INLINE void r16_dot_rows(const struct r16_codes *x, int rows, const r16_quad *const *quads, int groups, int count,
+                         int most, int zero, r16_float dots[][R16_GROUPS_AT_ONCE]) {
     typedef int32_t __attribute__((may_alias, aligned(1))) four_codes;
     __m512i sum[2][2];
+    (void)rows, (void)most, (void)zero;
     UNROLL for (int g = 0; g < groups; g++) {
-        sum[g][0] = _mm512_set1_epi32(start);
+        sum[g][0] = _mm512_set1_epi32(x->starts ? x->starts[0] : 0);
         sum[g][1] = _mm512_setzero_si512();
     }
     UNROLL for (int q = 0; q < count; q++) {
-        __m512i x = _mm512_set1_epi32(((const four_codes *)(const void *)codes)[q]);
-        UNROLL for (int g = 0; g < groups; g++) sum[g][q % 2] = _mm512_dpbusd_epi32(sum[g][q % 2], quads[g][q], x);
+        __m512i codes = _mm512_set1_epi32(((const four_codes *)(const void *)x->codes)[q]);
+        UNROLL for (int g = 0; g < groups; g++) sum[g][q % 2] = _mm512_dpbusd_epi32(sum[g][q % 2], quads[g][q], codes);
     }
-    UNROLL for (int g = 0; g < groups; g++) dots[g] = _mm512_cvtepi32_ps(_mm512_add_epi32(sum[g][0], sum[g][1]));
+    UNROLL for (int g = 0; g < groups; g++) dots[0][g] = _mm512_cvtepi32_ps(_mm512_add_epi32(sum[g][0], sum[g][1]));
 }
 
-/* The sums of 16 codes and of the 16 behind them. */
-INLINE void r16_code_sums(const uint8_t *codes, int32_t sums[2]) {
+/* The same of one group. The broadcast is part of the instruction, which gcc does not find by itself. */
+INLINE r16_float r16_dot(const struct r16_codes *x, const r16_quad *quads, int count, int most, int zero) {
+    typedef int32_t __attribute__((may_alias, aligned(1))) four_codes;
+    __m512i sum[2] = {_mm512_set1_epi32(x->starts ? x->starts[0] : 0), _mm512_setzero_si512()};
+    (void)most, (void)zero;
+    UNROLL for (int q = 0; q < count; q++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum[q % 2]) : "v"(quads[q]),
+                                                   "m"(((const four_codes *)(const void *)x->codes)[q]));
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(sum[0], sum[1]));
+}
+
+/* -zero times the sums of the 16 codes of each half, or of all. */
+INLINE void r16_starts(const uint8_t *codes, int zero, int halves, int32_t starts[2]) {
     __m256i ones = _mm256_set1_epi8(1),
             fours = _mm256_dpbusd_epi32(_mm256_setzero_si256(), ones, _mm256_loadu_si256((const void *)codes));
-    __m256i eights = _mm256_hadd_epi32(fours, fours), halves = _mm256_hadd_epi32(eights, eights);
-    sums[0] = _mm256_extract_epi32(halves, 0);
-    sums[1] = _mm256_extract_epi32(halves, 4);
+    __m256i eights = _mm256_hadd_epi32(fours, fours), sums = _mm256_hadd_epi32(eights, eights);
+    starts[0] = -zero * _mm256_extract_epi32(sums, 0);
+    starts[1] = -zero * _mm256_extract_epi32(sums, 4);
+    if (halves == 1) starts[0] += starts[1];
 }
 
 /* Column c of a quad: one byte of each lane. */

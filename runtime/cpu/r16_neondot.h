@@ -3,6 +3,7 @@
 #ifndef CI_CPU_R16_NEONDOT_H
 #define CI_CPU_R16_NEONDOT_H
 
+#include "cpu/r16_codes.h"
 #include "cpu/simd.h"
 
 #define R16_NAME(name) name##_neondot
@@ -110,24 +111,26 @@ INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
         vqtbl1q_s8(table, vreinterpretq_u8_s8(quad[q].v[i]));
 }
 
-INLINE r16_float r16_dot(int32_t start, const r16_quad *quads, const uint8_t *codes, int count, int most) {
+INLINE r16_float r16_dot(const struct r16_codes *x, const r16_quad *quads, int count, int most, int zero) {
+    const int32_t start = x->starts ? x->starts[0] : 0;
     int32x4_t sum[4] = {vdupq_n_s32(start), vdupq_n_s32(start), vdupq_n_s32(start), vdupq_n_s32(start)};
-    (void)most;
+    (void)most, (void)zero;
     UNROLL for (int q = 0; q < count; q += 4) {
-        int8x16_t x = vreinterpretq_s8_u8(vld1q_u8(codes + 4 * q));
+        int8x16_t codes = vreinterpretq_s8_u8(vld1q_u8(x->codes + 4 * q));
         UNROLL for (int i = 0; i < 4; i++) {
-            sum[i] = vdotq_laneq_s32(sum[i], quads[q].v[i], x, 0);
-            sum[i] = vdotq_laneq_s32(sum[i], quads[q + 1].v[i], x, 1);
-            sum[i] = vdotq_laneq_s32(sum[i], quads[q + 2].v[i], x, 2);
-            sum[i] = vdotq_laneq_s32(sum[i], quads[q + 3].v[i], x, 3);
+            sum[i] = vdotq_laneq_s32(sum[i], quads[q].v[i], codes, 0);
+            sum[i] = vdotq_laneq_s32(sum[i], quads[q + 1].v[i], codes, 1);
+            sum[i] = vdotq_laneq_s32(sum[i], quads[q + 2].v[i], codes, 2);
+            sum[i] = vdotq_laneq_s32(sum[i], quads[q + 3].v[i], codes, 3);
         }
     }
     R16_EACH(vcvtq_f32_s32(sum[i]));
 }
 
-/* The sums of 16 codes and of the 16 behind them. */
-INLINE void r16_code_sums(const uint8_t *codes, int32_t sums[2]) {
-    for (int h = 0; h < 2; h++) sums[h] = vaddlvq_s8(vreinterpretq_s8_u8(vld1q_u8(codes + 16 * h)));
+/* -zero times the sums of the 16 codes of each half, or of all. */
+INLINE void r16_starts(const uint8_t *codes, int zero, int halves, int32_t starts[2]) {
+    for (int h = 0; h < 2; h++) starts[h] = -zero * vaddlvq_s8(vreinterpretq_s8_u8(vld1q_u8(codes + 16 * h)));
+    if (halves == 1) starts[0] += starts[1];
 }
 
 INLINE r16_float r16_column(r16_quad quad, int c) {
