@@ -28,8 +28,9 @@
 /* TOGETHER: queries whose sums are in registers at once, of many. */
 enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_ATTENTION_MAX_DIM, MANY = 16, TOGETHER = VF_LANES == 16 ? 8 : 4 };
 
-/* Of few queries so many at once: their sums over four positions, or four vectors, fit into the registers. */
-enum { SHARED = VF_LANES == 16 ? 6 : VF_LANES == 8 ? 2 : 4, MOST_SHARED = 6 };
+/* Of few queries so many at once: their sums over WIDE positions, or vectors, fit into the registers, with AVX2, which
+ * has 16, over NARROW ones where there are more than three queries. */
+enum { SHARED = VF_LANES == 4 ? 4 : 6, MOST_SHARED = 6, WIDE = 4, NARROW = VF_LANES == 8 ? 2 : WIDE };
 
 _Static_assert(CI_PAGE_ROWS % BLOCK == 0, "a block of positions lies in one page");
 _Static_assert(BLOCK % (2 * VF_LANES) == 0, "many queries take two vectors of positions at once");
@@ -64,27 +65,59 @@ struct few {
     float cap;
 };
 
+INLINE int width_of(int queries) { return queries > 3 ? NARROW : WIDE; }
+
+/* Positions i .. i + positions of the block; `positions`, 4 or 2, is constant. `next`: rows that are asked for, or
+ * NULL. With AVX2 each number that is used several times is in a register: either those of the queries or the keys. */
+INLINE void scores_of(const struct few *few, const float *q, int queries, int i, int positions, const uint8_t *next,
+                      size_t bytes, float *scores) {
+    const struct block *keys = &few->keys;
+    const struct ahead *ahead = &few->ahead;
+    size_t at = 0;
+    vf sum[MOST_SHARED][WIDE], numbers[MOST_SHARED], key[WIDE];
+    UNROLL for (int j = 0; j < queries; j++) UNROLL for (int p = 0; p < positions; p++) sum[j][p] = vf_set(0);
+    for (int d = 0; d < few->key_dim; d += VF_LANES, at += ahead->keys.step) {
+        if (VF_LANES == 8 && queries < positions) {
+            UNROLL for (int j = 0; j < queries; j++) numbers[j] = vf_held(vf_load(q + j * MAX_DIM + d));
+            UNROLL for (int p = 0; p < positions; p++) {
+                key[0] = load_kv(keys->at, keys->half, (i + p) * keys->stride + d);
+                UNROLL for (int j = 0; j < queries; j++) sum[j][p] = vf_fma(numbers[j], key[0], sum[j][p]);
+            }
+            continue;
+        }
+        UNROLL for (int p = 0; p < positions; p++) key[p] = load_kv(keys->at, keys->half, (i + p) * keys->stride + d);
+        if (next)
+            UNROLL for (int p = 0; p < positions; p++)
+                ask_for(ahead, 0, next + (size_t)p * bytes, at, ahead->keys.step);
+        UNROLL for (int j = 0; j < queries; j++) {
+            numbers[0] = vf_held(vf_load(q + j * MAX_DIM + d));
+            UNROLL for (int p = 0; p < positions; p++) sum[j][p] = vf_fma(numbers[0], key[p], sum[j][p]);
+        }
+    }
+    if (positions == 4)
+        UNROLL for (int j = 0; j < queries; j++)
+            vf_sum4(sum[j][0], sum[j][1], sum[j][2], sum[j][3], scores + j * BLOCK + i);
+    else
+        UNROLL for (int j = 0; j < queries; j += 2) {
+            const int other = j + 1 < queries ? j + 1 : j;
+            float sums[4];
+            vf_sum4(sum[j][0], sum[j][1], sum[other][0], sum[other][1], sums);
+            memcpy(scores + j * BLOCK + i, sums, 2 * sizeof *sums);
+            memcpy(scores + other * BLOCK + i, sums + 2, 2 * sizeof *sums);
+        }
+}
+
 INLINE void scores_few(const struct few *few, const float *q, int queries, float *scores) {
     const struct block *keys = &few->keys;
     const struct ahead *ahead = &few->ahead;
     int i = few->first;
     for (; i + 4 <= few->end; i += 4) {
-        size_t bytes = 0, at = 0;
+        size_t bytes = 0;
         const uint8_t *next = rows_ahead(ahead, &ahead->keys, i, &bytes);
-        vf sum[MOST_SHARED][4];
-        UNROLL for (int j = 0; j < queries; j++) UNROLL for (int p = 0; p < 4; p++) sum[j][p] = vf_set(0);
-        for (int d = 0; d < few->key_dim; d += VF_LANES, at += ahead->keys.step) {
-            vf key[4];
-            UNROLL for (int p = 0; p < 4; p++) key[p] = load_kv(keys->at, keys->half, (i + p) * keys->stride + d);
-            if (next)
-                UNROLL for (int p = 0; p < 4; p++) ask_for(ahead, 0, next + (size_t)p * bytes, at, ahead->keys.step);
-            UNROLL for (int j = 0; j < queries; j++) {
-                vf numbers = vf_load(q + j * MAX_DIM + d);
-                UNROLL for (int p = 0; p < 4; p++) sum[j][p] = vf_fma(numbers, key[p], sum[j][p]);
-            }
-        }
-        UNROLL for (int j = 0; j < queries; j++)
-            vf_sum4(sum[j][0], sum[j][1], sum[j][2], sum[j][3], scores + j * BLOCK + i);
+        size_t row_bytes = (size_t)(few->key_dim / VF_LANES) * ahead->keys.step;
+        if (!SPREAD && next) ask_for_four(ahead, 0, next, bytes, 0, row_bytes);
+        UNROLL for (int p = 0; p < 4; p += width_of(queries))
+            scores_of(few, q, queries, i + p, width_of(queries), SPREAD ? next : NULL, bytes, scores);
     }
     for (; i < few->end; i++) {
         vf sum[MOST_SHARED];
@@ -101,15 +134,16 @@ INLINE void scores_few(const struct few *few, const float *q, int queries, float
 INLINE void add_values_few(const struct few *few, const float *weight, int queries, int d, int vectors, float *out) {
     const struct block *values = &few->values;
     const struct ahead *ahead = &few->ahead;
-    vf sum[MOST_SHARED][4];
+    vf sum[MOST_SHARED][WIDE];
     UNROLL for (int j = 0; j < queries; j++) UNROLL for (int v = 0; v < vectors; v++) sum[j][v] =
         vf_load(out + j * MAX_DIM + d + v * VF_LANES);
     for (int i = few->first; i < few->end; i++) {
-        vf value[4];
-        size_t bytes = 0, step = ahead->values.step;
-        const uint8_t *next = rows_ahead(ahead, &ahead->values, i, &bytes);
-        if (next)
-            UNROLL for (int v = 0; v < vectors; v++) ask_for(ahead, 1, next, (size_t)(d / VF_LANES + v) * step, step);
+        vf value[WIDE];
+        size_t bytes = 0, step = ahead->values.step, at = (size_t)(d / VF_LANES) * step;
+        const uint8_t *next = SPREAD || i % 4 == 0 ? rows_ahead(ahead, &ahead->values, i, &bytes) : NULL;
+        if (!SPREAD && next) ask_for_four(ahead, 1, next, bytes, at, at + (size_t)vectors * step);
+        if (SPREAD && next)
+            UNROLL for (int v = 0; v < vectors; v++) ask_for(ahead, 1, next, at + (size_t)v * step, step);
         UNROLL for (int v = 0; v < vectors; v++) value[v] =
             load_kv(values->at, values->half, i * values->stride + d + v * VF_LANES);
         UNROLL for (int j = 0; j < queries; j++) {
@@ -122,8 +156,10 @@ INLINE void add_values_few(const struct few *few, const float *weight, int queri
 }
 
 INLINE void values_few(const struct few *few, const float *weight, int queries, float *out) {
+    const int vectors = width_of(queries);
     int d = 0;
-    for (; d + 4 * VF_LANES <= few->value_dim; d += 4 * VF_LANES) add_values_few(few, weight, queries, d, 4, out);
+    for (; d + vectors * VF_LANES <= few->value_dim; d += vectors * VF_LANES)
+        add_values_few(few, weight, queries, d, vectors, out);
     for (; d < few->value_dim; d += VF_LANES) add_values_few(few, weight, queries, d, 1, out);
 }
 

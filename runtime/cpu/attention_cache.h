@@ -52,8 +52,11 @@ INLINE const uint8_t *kv_at(const struct side *side, int32_t p) {
 /* Rows that lie BLOCK behind the block's, of this item and of the next one, which are asked for while this block is
  * computed: rows of one head lie apart, and no processor guesses the next ones in time. Line by line between the
  * arithmetic: of a burst that is longer than the list of what a core waits for, the rest is dropped (Zen 5, a memory of
- * 55 GB/s: 35 GB/s by 16 lines at once, 43 so). Each piece of the queries asks for its part, every so many fours of
- * rows. */
+ * 55 GB/s: 35 GB/s by 16 lines at once, 43 so). With AVX2, whose cores wait for the arithmetic, asking behind each of
+ * its short vectors was half of it, so four rows are asked for at once. Each piece of the queries asks for its part,
+ * every so many fours of rows. */
+enum { LINE_BYTES = 64, SPREAD = VF_LANES != 8 };
+
 struct ahead_side {
     const uint8_t *own, *next; /* row 0 of either */
     size_t bytes, next_bytes;  /* from row to row */
@@ -86,9 +89,17 @@ INLINE const uint8_t *rows_ahead(const struct ahead *ahead, const struct ahead_s
 
 /* Of a row what begins `at` bytes into each head, under VF_LANES numbers, where a line begins there. */
 INLINE void ask_for(const struct ahead *ahead, int side, const uint8_t *row, size_t at, size_t step) {
-    enum { LINE_BYTES = 64 };
     if (at % LINE_BYTES < step)
         for (int head = 0; head < ahead->heads; head++, row += ahead->heads_bytes[side]) __builtin_prefetch(row + at);
+}
+
+/* Of four rows what begins from `at` to `end` bytes into each head. */
+INLINE void ask_for_four(const struct ahead *ahead, int side, const uint8_t *rows, size_t bytes, size_t at,
+                         size_t end) {
+    at = (at + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
+    for (int head = 0; head < ahead->heads; head++, rows += ahead->heads_bytes[side])
+        for (const uint8_t *line = rows + at; line < rows + end; line += LINE_BYTES)
+            UNROLL for (size_t row = 0; row < 4; row++) __builtin_prefetch(line + row * bytes);
 }
 
 INLINE size_t step_bytes(const struct side *side) { return side->row_bytes * VF_LANES / (size_t)side->view->cols; }

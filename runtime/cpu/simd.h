@@ -172,7 +172,10 @@ INLINE vf vf_where_bits(uint32_t bits, vf x, vf y) {
     return _mm256_blendv_ps(y, x, _mm256_castsi256_ps(set));
 }
 INLINE void vf_sum4(vf a, vf b, vf c, vf d, float *out) {
-    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    /* As _mm256_hadd_ps adds, in fewer steps. */
+    __m256 ab = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
+    __m256 cd = _mm256_add_ps(_mm256_shuffle_ps(c, d, 0x88), _mm256_shuffle_ps(c, d, 0xdd));
+    __m256 all = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x88), _mm256_shuffle_ps(ab, cd, 0xdd));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 INLINE void vf_turn(vf *rows) {
@@ -260,6 +263,14 @@ INLINE void vf_turn(vf *rows) {
     }
 }
 #endif
+
+/* In a register: gcc would load it again for each use, and AVX2 can load no more than two beside two products. */
+INLINE vf vf_held(vf a) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    __asm__("" : "+x"(a));
+#endif
+    return a;
+}
 
 /* e^x with a relative error below 2e-7; e^-87 for less, e^88 for more. Range reduction and polynomial of Cephes' expf
  * (Moshier, https://www.netlib.org/cephes/): x = n ln 2 + r, |r| <= ln 2 / 2. NaN stays NaN. */
