@@ -5,10 +5,10 @@
  * first cache), and multiplies all rows of x with them, X_TILE at a time:
  *
  *              CHUNK columns
- *        w  +--------------+ 4        a tile of sums, each a vector over neighbouring columns, which one folding makes
- *           +--------------+          numbers: 4 x 4 of 16 lanes where there are 32 registers of 512 bits, else 4 x 3 of
- *        x  +--------------+ X_TILE   8, which 16 registers of 256 bits hold with what they are of (4 x 4 of 16 lanes
- *           +--------------+          there lie in memory, at half of the speed)
+ *        w  +--------------+ 4         a tile of sums, each a vector over neighbouring columns, which one folding
+ *           +--------------+           makes numbers: 4 x 4 of 16 lanes where there are 32 registers of 512 bits,
+ *        x  +--------------+ X_TILE    else 4 x 3 of 8, which 16 registers of 256 bits hold with what they are of
+ *           +--------------+           (4 x 4 of 16 lanes lie in memory there, at half of the speed)
  *
  * Further chunks add to what the first left in the output. Activations in codes are first expanded to floats in scratch
  * (common/expand.clh): on CPUs without an integer multiply-accumulate of bytes, floats are faster than 16-bit integers

@@ -84,8 +84,7 @@ typedef struct {
 #endif
 
 /* The addition too is in the __asm__: else compilers add the products of several quads first and run out of registers.
- * Signed codes give their sign to x. The first products of a sum are the sum: of 16 additions to nothing 14 are left, and
- * of codes of 8 bits none. */
+ * Signed codes give their sign to x. The first products of a sum are the sum: codes of 8 bits need no addition then. */
 INLINE void add_byte_products(short16 *words, uint8 codes, int8 x, bool first) {
     float8 sum = as_float8(*words), weights = as_float8(codes), inputs = as_float8(x), products;
 #ifdef R16_SIGNED
