@@ -135,14 +135,15 @@ INLINE int r16_quads_in_words(int count, int most, int zero) {
 INLINE void r16_dot_rows(const struct r16_codes *x, int rows, const r16_quad *const *quads, int groups, int count,
                          int most, int zero, r16_float dots[][R16_GROUPS_AT_ONCE]) {
     const int together = r16_quads_in_words(count, most, zero);
+    /* Rows side by side. Words of single quads soon become sums; to have both of all rows takes too many registers. */
+    const int each = together == 1 ? 1 : rows;
     const __m256i ones = _mm256_set1_epi16(1);
-    __m256i sum[R16_ROWS_AT_ONCE][2];
+    __m256i words[R16_ROWS_AT_ONCE][2], sum[R16_ROWS_AT_ONCE][2];
     (void)groups;
-    UNROLL for (int first = 0; first < count; first += together) {
-        __m256i words[R16_ROWS_AT_ONCE][2];
-        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 2; i++) words[r][i] =
+    UNROLL for (int first = 0; first < count; first += together) UNROLL for (int row = 0; row < rows; row += each) {
+        UNROLL for (int r = row; r < row + each; r++) UNROLL for (int i = 0; i < 2; i++) words[r][i] =
             _mm256_set1_epi32(x->starts && first == 0 ? x->starts[r] : 0);
-        UNROLL for (int q = first; q < first + together; q++) UNROLL for (int r = 0; r < rows; r++) {
+        UNROLL for (int q = first; q < first + together; q++) UNROLL for (int r = row; r < row + each; r++) {
             int32_t four;
             memcpy(&four, x->codes + r * x->stride + 4 * q, sizeof four);
             __m256i codes = _mm256_set1_epi32(four);
@@ -155,9 +156,10 @@ INLINE void r16_dot_rows(const struct r16_codes *x, int rows, const r16_quad *co
                 __asm__("" : "+x"(words[r][i]));
             }
         }
-        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 2; i++) {
+        UNROLL for (int r = row; r < row + each; r++) UNROLL for (int i = 0; i < 2; i++) {
             __m256i fours = _mm256_madd_epi16(words[r][i], ones);
             sum[r][i] = first == 0 ? fours : _mm256_add_epi32(sum[r][i], fours);
+            if (together == 1) __asm__("" : "+x"(sum[r][i]));
         }
     }
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 2; i++) dots[r][0].v[i] =
