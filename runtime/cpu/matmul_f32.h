@@ -11,11 +11,10 @@
 #include "cpu/kernels.h"
 #include "cpu/matmul.h"
 #include "cpu/matmul_f32_rows.h"
-#if defined(__AVX512VNNI__)
+#if defined(__AVX2__)
 #include "cpu/matmul_i16_rows.h"
-enum { HAS_PAIRS = 1 };
 #else
-enum { HAS_PAIRS = 0 };
+enum { PAIR_LEAST_ROWS = 1 };
 #define pair_walk(brain, job, first, last) false
 #endif
 #include "cpu/simd.h"
@@ -148,7 +147,8 @@ enum { MANY_ROWS = BLOCK };
     static void part_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                            \
         if (job->rows < MANY_ROWS)                                                                                     \
             part_stored(kind, job, first, last);                                                                       \
-        else if (!HAS_PAIRS || kind == WEIGHT_F32 || !pair_walk(kind == WEIGHT_BF16, job, first, last))                \
+        else if (job->rows < PAIR_LEAST_ROWS || kind == WEIGHT_F32 ||                                                  \
+                 !pair_walk(kind == WEIGHT_BF16, job, first, last))                                                    \
             part_rows(floats_##name, bytes, job, first, last);                                                         \
     }
 STORED(f32, WEIGHT_F32, 4)

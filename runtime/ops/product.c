@@ -44,5 +44,6 @@ struct ci_gate ci_product_gate(const struct ci_call *call) {
 int64_t ci_product_16_bit_rows(const char *types, const char *variant) {
     if (strncmp(types, "q16,", 4) == 0) return 1;
     bool halves = strncmp(types, "f32,f16,", 8) == 0 || strncmp(types, "f32,bf16,", 9) == 0;
-    return halves && strcmp(variant, "avx512vnni") == 0 ? CI_PRODUCT_MANY : 0;
+    bool integers = strcmp(variant, "avx512vnni") == 0 || strcmp(variant, "avx2") == 0;
+    return halves && integers ? CI_PRODUCT_MANY : 0;
 }
