@@ -144,7 +144,7 @@ $(BUILD)/flags: FORCE
 
 # What results on the CPU depend on: proofs are remembered by the hash of it; choices that were measured by that of the
 # kernels alone.
-CPU_SOURCES := $(sort $(filter-out runtime/ops/clblast.%,$(wildcard runtime/types/*.[ch] runtime/cpu/*.[ch] runtime/ops/*.[ch]) \
+CPU_SOURCES := $(sort $(filter-out runtime/ops/clblast.%,$(wildcard $(foreach folder,types cpu ops,runtime/$(folder)/*.[ch] runtime/$(folder)/*.inc) runtime/tensor/*.h) \
     $(wildcard clkernels/types/*_grid.clh clkernels/types/*_values.clh)))
 
 $(BUILD)/kernels.c: Makefile scripts/embed_kernels.py $(KERNELS) $(CPU_SOURCES) $(PROFILES)

@@ -93,7 +93,7 @@ def main():
             quantise(args.peer, args.model, file, [*pure, {"q4_k": "q4_k_s", "q5_k": "q5_k_s", "q3_k": "q3_k_s",
                                                            "mxfp4": "mxfp4_moe"}.get(kind, kind).upper()])
             quantise(args.peer, file, twin, ["F32"])
-            (exact, said), (peer, peer_said) = logits(args.peer, ids, [twin, file])
+            (exact, said), (peer, peer_said) = logits(args.peer, ids, [twin, file], patience=3600)
             if exact is None or peer is None:
                 raise SystemExit(f"{kind}: {said} {peer_said}")
             truth = log_softmax(exact)

@@ -14,8 +14,15 @@ def fnv1a(data):
     return value
 
 
+LITERAL = rb'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+DIRECTIVE = rb"^[ \t]*#(?:\\\n|/\*.*?\*/|[^\n])*\n"
+BLANK = rb"(?:/\*.*?\*/|//[^\n]*|[^\S\n]|\n(?![ \t]*#))+"
+
+
 def code_of(path):
-    return b" ".join(re.sub(rb"/\*.*?\*/", b" ", open(path, "rb").read(), flags=re.S).split())
+    """Without comments, and with one space for each blank; literals and the preprocessor's lines as they are."""
+    pattern = b"(" + DIRECTIVE + b"|" + LITERAL + b")|" + BLANK
+    return re.sub(pattern, lambda found: found[1] or b" ", open(path, "rb").read(), flags=re.S | re.M)
 
 
 def literals(text):

@@ -78,8 +78,8 @@ def main(peer, ids, cache, *files):
             np.save(out, logits)
 
 
-def logits(peer, ids, models, cache="f32"):
-    """[(logits or None, what the peer said)] of the models."""
+def logits(peer, ids, models, cache="f32", patience=60):
+    """[(logits or None, what the peer said)] of the models, which have `patience` seconds and ten more each."""
     peer, found, at = os.path.abspath(peer), [], 0
     env = dict(os.environ, LD_LIBRARY_PATH=peer, LLAMA_CPP_LIB_PATH=peer)
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,7 @@ def logits(peer, ids, models, cache="f32"):
             outs = [os.path.join(folder, f"{at + i}.npy") for i in range(len(rest))]
             files = [word for pair in zip(rest, outs) for word in pair]
             child = subprocess.run([sys.executable, __file__, peer, ",".join(map(str, ids)), cache, *files], env=env,
-                                   capture_output=True, text=True, errors="replace", timeout=60 + 10 * len(rest))
+                                   capture_output=True, text=True, errors="replace", timeout=patience + 10 * len(rest))
             words, current = {}, None
             for line in child.stderr.splitlines():
                 if line in rest:

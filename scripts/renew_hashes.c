@@ -1,5 +1,6 @@
 /* Gives the entries of shipped profiles the hashes of the kernels of this build, without measuring anew: for a change
- * after which what was chosen still is the best. scripts/renew_hashes.sh builds and runs it.
+ * after which what was chosen still is the best. Times stay those of the old kernels. scripts/renew_hashes.sh builds
+ * and runs it.
  *
  * usage: renew_hashes PROFILE.json... */
 #include <stdio.h>
@@ -22,6 +23,7 @@ static enum clinfer_status renew(const char *path) {
         entry->source = source;
     }
     printf("%s: %d of %d hashes renewed\n", path, renewed, profile.entry_count);
+    for (int i = 0; renewed && i < profile.model_count; i++) profile.models[i].outdated = true;
     if (renewed) status = ci_profile_write(path, &profile);
     ci_profile_free(&profile);
     return status;

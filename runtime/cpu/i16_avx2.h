@@ -132,7 +132,7 @@ INLINE void pair_add_dots(__m256i sum[2], const __m256i w[2], const int32_t *col
             "vpaddd %3, %0, %0\n\t"
             "vpmaddwd %5, %2, %2\n\t"
             "vpaddd %2, %1, %1"
-            : "+x"(sum[0]), "+x"(sum[1]), "=&x"(x), "=&x"(products)
+            : "+&x"(sum[0]), "+x"(sum[1]), "=&x"(x), "=&x"(products)
             : "x"(w[0]), "x"(w[1]), "m"(*columns));
 }
 
@@ -157,8 +157,8 @@ INLINE void pair_multiply(struct pair_panels *panels, int64_t block, int64_t nea
                 vf scale = vf_load(&panels->w_scale[g][lanes + v * VF_LANES]);
                 UNROLL for (int r = 0; r < PAIR_X; r++) {
                     float *sum = &panels->sum[block][r][lanes + v * VF_LANES];
-                    vf value = vf_mul(_mm256_cvtepi32_ps(dot[r][v]), scale);
-                    vf_store(sum, vf_fma(value, vf_set(panels->x_scale[x_group][block][r]), vf_load(sum)));
+                    vf both = vf_mul(scale, vf_set(panels->x_scale[x_group][block][r]));
+                    vf_store(sum, vf_fma(_mm256_cvtepi32_ps(dot[r][v]), both, vf_load(sum)));
                 }
             }
         }

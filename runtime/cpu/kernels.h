@@ -8,6 +8,9 @@
 
 enum { CI_CPU_PEAK_CHAINS = 10 };
 
+/* From so many rows of activations on rounding weights of 16 bits wins more than it takes. */
+enum { CI_CPU_INTEGER_ROWS = 32 };
+
 /* Weights in layout r16 by activations in q8, q16 and f32; what they have room for. */
 enum { CI_R16_MOST_COLS = 131072 };
 #define CI_CPU_R16_OF(name, isa)                                                                                       \
@@ -21,7 +24,7 @@ enum { CI_R16_MOST_COLS = 131072 };
 
 /* The ops that are the same code on all instruction sets, by simd.h.
  *   matmul: weights of any type and layout by activations in f32, quantised ones also in q8 and q16; f32, f16 and bf16
- *   are fast. On x86-64 with 32 rows or more, f16 and bf16 are rounded to integers (matmul_i16_rows.h).
+ *   are fast. On x86-64 with CI_CPU_INTEGER_ROWS or more, f16 and bf16 are rounded to integers (matmul_i16_rows.h).
  *   attention: caches of f32, f16, q8_0 and q4_0, also mixed; value_dim a multiple of 32 when the output is q8 or q16.
  *   kv_append, rope_kv_append: caches of the same types.
  *   largest: the k largest finite logits in falling order, of equals the first; returns how many are not finite.

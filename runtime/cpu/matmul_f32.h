@@ -14,8 +14,10 @@
 #if defined(__AVX2__)
 #include "cpu/matmul_i16_rows.h"
 #else
-enum { PAIR_LEAST_ROWS = 1 };
-#define pair_walk(brain, job, first, last) false
+static inline bool pair_walk(bool brain, const struct ci_matmul_job *job, int64_t first, int64_t last) {
+    (void)brain, (void)job, (void)first, (void)last;
+    return false;
+}
 #endif
 #include "cpu/simd.h"
 #include "types/layout.h"
@@ -147,8 +149,7 @@ enum { MANY_ROWS = BLOCK };
     static void part_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                            \
         if (job->rows < MANY_ROWS)                                                                                     \
             part_stored(kind, job, first, last);                                                                       \
-        else if (job->rows < PAIR_LEAST_ROWS || kind == WEIGHT_F32 ||                                                  \
-                 !pair_walk(kind == WEIGHT_BF16, job, first, last))                                                    \
+        else if (kind == WEIGHT_F32 || !pair_walk(kind == WEIGHT_BF16, job, first, last))                              \
             part_rows(floats_##name, bytes, job, first, last);                                                         \
     }
 STORED(f32, WEIGHT_F32, 4)

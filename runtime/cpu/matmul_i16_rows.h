@@ -1,6 +1,6 @@
 /* matmul_i16_rows.h: the part of matmul_f32.h for weights of 16 bits (f16, bf16) and many rows of x (prompts), where
- * the processor multiplies 16-bit integers faster than floats. Groups of 128 columns become integers of 14 bits and a
- * sign, each group by a scale of its own. i16_<isa>.h brings how they are rounded and multiplied.
+ * the processor multiplies 16-bit integers faster than floats. Groups of 128 columns become integers of up to 14 bits
+ * and a sign, each group by a scale of its own. i16_<isa>.h brings how they are rounded and multiplied.
  *
  *                         PAIR_W rows of the weight
  *       w    columns 0, 1    [r0 r0 r1 r1 ..][ .. ]     turned around and rounded once, for all rows of x
@@ -56,8 +56,7 @@ enum {
     PAIR_NEARS = (PAIR_COLS + PAIR_NEAR - 1) / PAIR_NEAR,
     PAIR_NEAR_GROUPS = PAIR_NEAR / PAIR_GROUP,
     PAIR_BLOCKS = PAIR_X_ROWS / PAIR_X,
-    PAIR_AHEAD = 2 * PAIR_GROUP,
-    PAIR_LEAST_ROWS = 32 /* of less, rounding the weights takes longer than it wins */
+    PAIR_AHEAD = 2 * PAIR_GROUP
 };
 
 /* Groups of x whose largest number is less than `least` count as 0: of them no scale can be made. */
@@ -188,10 +187,10 @@ INLINE int64_t pair_piece(int64_t cols) {
     return (each + PAIR_GROUP - 1) / PAIR_GROUP * PAIR_GROUP;
 }
 
-/* Rows [first, last) of the weight by all rows of x; false when there is no memory for it. */
+/* Rows [first, last) of the weight by all rows of x; false where these are few, and when there is no memory for it. */
 INLINE bool pair_walk(bool brain, const struct ci_matmul_job *job, int64_t first, int64_t last) {
     const struct pair_type type = brain ? pair_bf16 : pair_f16;
-    struct pair_panels *panels = ci_cpu_scratch(sizeof *panels);
+    struct pair_panels *panels = job->rows < CI_CPU_INTEGER_ROWS ? NULL : ci_cpu_scratch(sizeof *panels);
     if (!panels) return false;
     int64_t piece = pair_piece(job->w->cols);
     for (int64_t x_first = 0; x_first < job->rows; x_first += PAIR_X_ROWS) {

@@ -2,7 +2,7 @@
  * written once. A vector `vf` has VF_LANES floats. Which set it is follows from the flags of the file, that is from the
  * last part of its name (see the Makefile); SIMD_NAME(x) appends the same to the name of a function.
  *
- * "some" means the first n lanes, 0 <= n < VF_LANES, for the end of a row: nothing beyond is touched, other lanes are
+ * "some" means the first n lanes, 0 <= n <= VF_LANES, for the end of a row: nothing beyond is touched, other lanes are
  * 0. */
 #ifndef CI_CPU_SIMD_H
 #define CI_CPU_SIMD_H

@@ -130,13 +130,15 @@ BOTH(local, .name = "local", .for_whom = "GPUs, prefill", .fits = local_fits, .s
 
 /* ---- vec ---- */
 
-/* Heads in a work-item, where tiles are single rows: heads that share keys and values, which so are read once from the
- * memory or a far cache. As many as take no longer, since items of all sizes should keep all processors busy. */
-static int heads_together(const struct ci_call *call, int64_t units) {
+/* Heads in a work-item on a processor, where tiles are single rows: heads that share keys and values, which so are read
+ * once from the memory or a far cache. As many as take no longer, since items of all sizes should keep all processors
+ * busy. */
+static int heads_together(const struct ci_call *call, const struct ci_device_caps *caps) {
     const int64_t heads = call->params.i[CI_ATTENTION_I_HEADS], tiles = call->in[3].rows;
+    const int64_t units = caps->compute_units > 0 ? caps->compute_units : 1;
     const int group = (int)heads / call->params.i[CI_ATTENTION_I_KV_HEADS];
     int best = 1;
-    if (call->in[0].rows != tiles) return 1;
+    if (!ci_is_cpu(caps) || call->in[0].rows != tiles) return 1;
     for (int i = 2; i <= group && i <= CI_TILE_ROWS; i++)
         if (group % i == 0 && ci_ceil_div(tiles * heads / i, units) * (size_t)i <=
                                   ci_ceil_div(tiles * heads / best, units) * (size_t)best)
@@ -148,8 +150,7 @@ static void vec_grid(const struct ci_call *call, const int *tunables, const stru
                      struct ci_grid *grid) {
     (void)tunables;
     grid->dimensions = 2;
-    grid->global[0] =
-        (size_t)(call->params.i[CI_ATTENTION_I_HEADS] / heads_together(call, (int64_t)caps->compute_units));
+    grid->global[0] = (size_t)(call->params.i[CI_ATTENTION_I_HEADS] / heads_together(call, caps));
     grid->global[1] = (size_t)call->in[3].rows;
     grid->local[0] = grid->local[1] = 1;
 }

@@ -1,12 +1,16 @@
 #include "ops/product.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
+#include "cpu/kernels.h"
 #include "tensor/op_params.h"
 #include "types/layout.h"
 
 enum { PART_COLS = 1024 };
+
+static_assert((int)CI_PRODUCT_MANY <= (int)CI_CPU_INTEGER_ROWS, "the gate knows where weights are rounded");
 
 void ci_product_row(const struct ci_view *x, const struct ci_product_input *inputs, int64_t rows,
                     const struct ci_view *w, int64_t n, struct ci_product *product) {

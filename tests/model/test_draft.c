@@ -12,6 +12,7 @@
 #include <clinfer.h>
 
 #include "engine/engine_private.h"
+#include "ops/product.h"
 #include "support/asserts.h"
 
 enum { MOST = 160, CONTEXT = 256, PROMPT = 24, TOGETHER = 5 };
@@ -30,6 +31,7 @@ static clinfer_engine *open_engine(const char *model, const char *device, enum w
     options.model = model;
     options.device = device;
     options.context = CONTEXT;
+    options.batch = CI_PRODUCT_MANY - 1; /* more rows round weights in F16 */
     options.threads = 2;
     options.draft.lookup = who == LOOKUP;
     if (who == MODEL) options.draft.model = model;
