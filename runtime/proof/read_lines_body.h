@@ -11,15 +11,15 @@ enum { REGISTER_BYTES = 32 };
 enum { REGISTER_BYTES = 16 };
 #endif
 enum { PARTS = CI_READ_LINE_BYTES / REGISTER_BYTES, WORDS = REGISTER_BYTES / sizeof(uint64_t) };
-typedef uint64_t read_part __attribute__((vector_size(REGISTER_BYTES)));
+typedef uint64_t read_vector __attribute__((vector_size(REGISTER_BYTES)));
 
 static inline uint64_t read_lines(const void *start, size_t lines, size_t streams) {
     enum { AHEAD = 64 };
-    const read_part *first = start;
-    read_part sums[PARTS] = {{0}};
+    const read_vector *first = start;
+    read_vector sums[PARTS] = {{0}};
     for (size_t i = 0; i < lines; i++)
         for (size_t stream = 0; stream < streams; stream++) {
-            const read_part *line = first + (stream * lines + i) * PARTS;
+            const read_vector *line = first + (stream * lines + i) * PARTS;
             __builtin_prefetch(line + AHEAD * PARTS);
 #pragma GCC unroll 4
             for (int part = 0; part < PARTS; part++) sums[part] += line[part];
