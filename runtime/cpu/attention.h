@@ -114,8 +114,8 @@ INLINE void scores_few(const struct few *few, const float *q, int queries, float
     for (; i + 4 <= few->end; i += 4) {
         size_t bytes = 0;
         const uint8_t *next = rows_ahead(ahead, &ahead->keys, i, &bytes);
-        size_t row_bytes = (size_t)(few->key_dim / VF_LANES) * ahead->keys.step;
-        if (!SPREAD && next) ask_for_four(ahead, 0, next, bytes, 0, row_bytes);
+        if (!SPREAD && next)
+            ask_for_four(ahead, 0, next, bytes, 0, (size_t)(few->key_dim / VF_LANES) * ahead->keys.step);
         UNROLL for (int p = 0; p < 4; p += width_of(queries))
             scores_of(few, q, queries, i + p, width_of(queries), SPREAD ? next : NULL, bytes, scores);
     }

@@ -96,7 +96,9 @@ INLINE float pair_round_w(struct pair_type type, const uint16_t *w, int left, in
     uint32_t scale_bits = (exponent - PLACES) << BITS, times_bits = (2 * BIAS + PLACES - exponent) << BITS;
     memcpy(&scale, &scale_bits, sizeof scale);
     memcpy(&times, &times_bits, sizeof times);
-    for (float squares = pair_squares(value, times); squares > most_squares; squares /= 4) {
+    float squares = pair_squares(value, times);
+    while (squares > most_squares) {
+        squares /= 4;
         times /= 2;
         scale *= 2;
     }
