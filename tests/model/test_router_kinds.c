@@ -28,6 +28,8 @@ static clinfer_router *open_router(bool embeddings, bool lookup) {
     const struct clinfer_router_options options = {.engine = {.model = TINY_MODEL,
                                                               .device = "cpu",
                                                               .device_layers = -1,
+                                                              .activations = CLINFER_ACTIVATIONS_F32,
+                                                              .batch = 15, /* more rows are added up otherwise */
                                                               .embeddings = embeddings,
                                                               .draft = {.lookup = lookup}}};
     clinfer_router *router;
