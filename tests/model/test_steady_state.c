@@ -2,8 +2,9 @@
  * object and builds no program.
  *
  * And what each token takes does not grow unseen: steps, enqueues, waits and bytes of a token, and objects of a start,
- * are held against tests/data/counts.json, by driver and instruction set, without any profile. Where they change on
- * purpose, CLINFER_STORE_COUNTS=1 (`make bench-guard STORE=1`) stores the new ones. */
+ * are held against tests/data/counts.json, by driver and instruction set, without any profile; objects of a start to
+ * some percent, since what a driver says of a machine's caches and memory chooses a kernel here and there. Where they
+ * change on purpose, CLINFER_STORE_COUNTS=1 (`make bench-guard STORE=1`) stores the new ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,9 +76,9 @@ static void name_of(const clinfer_engine *engine, char *name, size_t size) {
     clinfer_devices_free(devices, count);
 }
 
-static void compare_figure(const char *device, const char *figure, double now, json_t *stored) {
+static void compare_figure(const char *device, const char *figure, double now, double slack, json_t *stored) {
     double before = json_number_value(json_object_get(stored, figure));
-    if (now > before)
+    if (now > before * (1 + slack))
         fail_msg("%s: %s were %.0f and are %.0f now; if that is meant: make bench-guard STORE=1", device, figure,
                  before, now);
     if (now < before) print_message("%s: %s were %.0f and are %.0f now\n", device, figure, before, now);
@@ -96,11 +97,11 @@ static void compare_figures(const char *device, const struct figures *now) {
     }
     json_t *stored = json_object_get(all, device);
     if (stored) {
-        compare_figure(device, "steps", now->steps, stored);
-        compare_figure(device, "enqueues", now->enqueues, stored);
-        compare_figure(device, "waits", now->waits, stored);
-        compare_figure(device, "bytes", now->bytes, stored);
-        compare_figure(device, "objects", now->objects, stored);
+        compare_figure(device, "steps", now->steps, 0, stored);
+        compare_figure(device, "enqueues", now->enqueues, 0, stored);
+        compare_figure(device, "waits", now->waits, 0, stored);
+        compare_figure(device, "bytes", now->bytes, 0, stored);
+        compare_figure(device, "objects", now->objects, 0.02, stored);
     } else {
         print_message("%s: no figures are stored for this driver and processor\n", device);
     }
@@ -139,8 +140,9 @@ static void test_decoding_makes_nothing_per_token(void **state) {
         if (clinfer_generate(session, &request, NULL) != CLINFER_OK) fail_msg("%s", clinfer_error());
         failing_malloc_disarm();
         assert_int_equal(watch.calls, WARM_UP + STEPS);
-        printf("%s: %d steps, %d allocations, %llu objects, %llu builds, %.2f waits and %.1f enqueues a step\n",
-               *device, STEPS, watch.last.allocations - watch.first.allocations,
+        printf("%s: %llu objects of a start; %d steps, %d allocations, %llu objects, %llu builds, %.2f waits and %.1f "
+               "enqueues a step\n",
+               *device, (unsigned long long)watch.last.objects, STEPS, watch.last.allocations - watch.first.allocations,
                (unsigned long long)(watch.last.objects - watch.first.objects),
                (unsigned long long)(watch.last.builds - watch.first.builds),
                (double)(watch.last.waits - watch.first.waits) / STEPS,
