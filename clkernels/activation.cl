@@ -48,25 +48,36 @@ INLINE float16 glu_of(float16 gate, float16 up, int kind, float a, float limit) 
 /* A row of the output, in which `value` gives 16 columns. */
 #ifdef OUT0_CODES
 #define STORE_ROW(value)                                                                                               \
-    __global uchar *to = out_buffer + out_offset + get_global_id(1) * codes_row_bytes(cols);                           \
-    for (int group = get_global_id(0); group < cols / 32; group += get_global_size(0))                                 \
+    __global uchar *to = out_buffer + out_offset + row * codes_row_bytes(cols);                                        \
+    for (int group = part; group < cols / 32; group += parts)                                                          \
         store_group(to, cols, group, value(VECTOR, 2 * group), value(VECTOR, 2 * group + 1));                          \
-    if (get_global_id(0) == 0) store_padding(to, cols);
+    if (part == 0) store_padding(to, cols);
 #else
 #define STORE_ROW(value)                                                                                               \
-    __global float *to = DATA(float, out) + (ulong)get_global_id(1) * cols;                                            \
-    for (int v = get_global_id(0); v < cols / 16; v += get_global_size(0)) vstore16(value(VECTOR, v), v, to);          \
-    if (get_global_id(0) == 0)                                                                                         \
+    __global float *to = DATA(float, out) + row * cols;                                                                \
+    for (int v = part; v < cols / 16; v += parts) vstore16(value(VECTOR, v), v, to);                                   \
+    if (part == 0)                                                                                                     \
         for (int i = cols / 16 * 16; i < cols; i++) to[i] = value(NUMBER, i).s0;
 #endif
 
-__kernel void glu(TENSOR(x), TENSOR(out), int cols, int kind, int width, float a, float limit) {
-    const __global float *gate = DATA(const float, x) + (ulong)get_global_id(1) * 2 * cols;
+ONCE void glu_row(TENSOR(x), TENSOR(out), int cols, int kind, int width, float a, float limit, int part, int parts,
+                  ulong row) {
+    const __global float *gate = DATA(const float, x) + row * 2 * cols;
     const __global float *up = gate + (width ? width : cols);
     STORE_ROW(GLU)
 }
 
-__kernel void unary(TENSOR(x), TENSOR(out), int cols, int kind, float a) {
-    const __global float *from = DATA(const float, x) + (ulong)get_global_id(1) * cols;
+__kernel void glu(TENSOR(x), TENSOR(out), int cols, int kind, int width, float a, float limit) {
+    glu_row(x_buffer, x_offset, out_buffer, out_offset, cols, kind, width, a, limit, get_global_id(0),
+            get_global_size(0), get_global_id(1));
+}
+
+ONCE void unary_row(TENSOR(x), TENSOR(out), int cols, int kind, float a, int part, int parts, ulong row) {
+    const __global float *from = DATA(const float, x) + row * cols;
     STORE_ROW(UNARY)
+}
+
+__kernel void unary(TENSOR(x), TENSOR(out), int cols, int kind, float a) {
+    unary_row(x_buffer, x_offset, out_buffer, out_offset, cols, kind, a, get_global_id(0), get_global_size(0),
+              get_global_id(1));
 }

@@ -182,7 +182,7 @@ INLINE void ask_for(const __global uchar *from, int bytes) {
 
 /* Heads head, head + 1, .. of a tile: one of any rows, or several that share keys and values, of one row. Number i of
  * the queries is row i or head i. */
-INLINE void attend_tile(const int head, const int queries, ATTENTION_INPUTS, TENSOR(out), ATTENTION_NUMBERS,
+ONCE void attend_tile(const int head, const int queries, ATTENTION_INPUTS, TENSOR(out), ATTENTION_NUMBERS,
                         const __global int *tile) {
     const int kv_head = head / (HEADS / KV_HEADS), first_row = tile[TILE_ROW], rows = tile[TILE_COUNT];
     const __global int *page = DATA(const int, pages) + (ulong)tile[TILE_LINE] * page_cols;

@@ -217,7 +217,7 @@ INLINE float16 add_some(float16 sum, const __global float *from, int count, bool
 
 #ifdef STREAMS
 /* Groups [first, last) of one part for one row of x. */
-INLINE void gemv_part(struct x_row x, const __global uchar *w, int cols, int first, int last, int count,
+ONCE void gemv_part(struct x_row x, const __global uchar *w, int cols, int first, int last, int count,
                       const __global float *bias, bool has_bias, const __global float *addend, bool has_addend,
                       __global float *out) {
     const int units = cols / 32, run = (last - first + STREAMS - 1) / STREAMS;
@@ -353,7 +353,7 @@ INLINE void tile_sums(const __global uchar *x, const struct rows *set, int row, 
 }
 
 /* Units [first, first + units) of one group of one part. */
-INLINE void gemm_group(const __global uchar *x, const struct rows *set, int begin, int end, int cols,
+ONCE void gemm_group(const __global uchar *x, const struct rows *set, int begin, int end, int cols,
                        const __global uchar *w, int group, int next_group, int first, int units, int count,
                        const __global float *bias, bool has_bias, const __global float *addend, bool has_addend,
                        __global float *out) {

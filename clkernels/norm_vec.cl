@@ -40,7 +40,7 @@ INLINE void norm_row(const __global float *from, const __global float *weights, 
     for (int i = cols / 16 * 16; i < cols; i++) to[i] = NORMED(ONE, i);
 }
 
-INLINE void norm_rows(int row, const __global float *x, const __global float *weights, const __global float *offsets,
+ONCE void norm_rows(int row, const __global float *x, const __global float *weights, const __global float *offsets,
                       __global uchar *out, int cols, float eps, bool centred) {
     const __global float *from = x + (ulong)row * cols;
 #ifdef OUT0_CODES

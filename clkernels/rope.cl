@@ -58,7 +58,7 @@ INLINE void rotate_head(const __global float *x, const __global float *cosines, 
     }
 }
 
-INLINE void rope_head(const __global float *x, const __global float *table, __global float *out, int head, int heads,
+ONCE void rope_head(const __global float *x, const __global float *table, __global float *out, int head, int heads,
                       int head_dim, int cols, int rotated, int neox, int offset) {
     const int first = head * head_dim, last = min(first + head_dim, cols), start = first + offset;
     if (head >= heads) {

@@ -25,7 +25,7 @@ INLINE int16 lanes_of(int bits) {
 }
 
 /* The largest of logits [first, last) by lanes, then across them. */
-INLINE void best_of(const __global float *logits, const __global uint *mask, int masked, int first, int last,
+ONCE void best_of(const __global float *logits, const __global uint *mask, int masked, int first, int last,
                     __global float *value, __global int *id, __global int *found, __global int *not_finite) {
     float16 best = -INFINITY;
     int16 at = 0, broken = 0, now = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + first;
@@ -68,7 +68,7 @@ INLINE void best_of(const __global float *logits, const __global uint *mask, int
 }
 
 /* The k largest of logits [first, last), in order. */
-INLINE void best_k_of(const __global float *logits, const __global uint *mask, int masked, int first, int last, int k,
+ONCE void best_k_of(const __global float *logits, const __global uint *mask, int masked, int first, int last, int k,
                       __global float *values, __global int *ids, __global int *found, __global int *not_finite) {
     int count = 0, missing = 0;
     float least = -INFINITY;
@@ -140,7 +140,7 @@ INLINE int draw_of(const float *weights, int count, const __global float *sample
     return count - 1;
 }
 
-INLINE int draw(const float *values, const int *ids, int found, const __global float *sampler) {
+ONCE int draw(const float *values, const int *ids, int found, const __global float *sampler) {
     float weights[MAX_K], total = 0.0f, sum = 0.0f;
     int kept = found;
     if (sampler[TOP_P] < 1.0f) {
