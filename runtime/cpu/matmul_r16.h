@@ -38,6 +38,7 @@ enum { R16 = 16, STREAMS = 2, PREFETCH_BYTES = 4096 };
 struct r16_block {
     r16_quad quad[8];
     r16_float scale[2], offset[2]; /* of each half; [1] only where a type has halves */
+    const uint8_t *nibbles;        /* where the quads come from, of types that have nothing but nibbles */
 };
 
 /* What the compiler knows of a type. */
@@ -232,6 +233,9 @@ struct r16_tile {
     float *sums;              /* [rows][STREAMS][R16]: where sums go in place of the output; NULL: to that */
 };
 
+/* Types whose codes are nibbles, which lie at the end of a group. */
+INLINE bool is_nibbles(struct r16_type type) { return type.most == 15; }
+
 INLINE const uint8_t *group_at(struct r16_type type, const struct r16_tile *tile, int g) {
     const struct ci_view *w = g == 1 && tile->up ? tile->up : tile->job->w;
     size_t row_bytes = (size_t)(tile->job->w->cols / (32 * type.parts)) * (size_t)type.group_bytes / R16;
@@ -245,6 +249,7 @@ INLINE void load_block(struct r16_type type, const uint8_t *w, int64_t k, struct
     UNROLL for (int line = 0; line < bytes; line += 64)
         __builtin_prefetch(group + part * bytes + PREFETCH_BYTES + line);
     type.unpack(group, part, block);
+    if (is_nibbles(type)) block->nibbles = group + type.group_bytes - 16 * R16 * (type.parts - part);
 }
 
 INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float value) {
@@ -360,9 +365,17 @@ INLINE r16_float add_block(struct r16_type type, const struct r16_block *block, 
                            int r, r16_float sum) {
     const struct r16_row row = row_at(x, planes, rows, r);
     const int count = 8 / type.halves;
-    r16_float dots[2];
+    r16_float dots[2], of_plane[2];
+#if R16_NIBBLES
+    if (rows == 1 && is_nibbles(type)) {
+        struct r16_codes codes[2];
+        UNROLL for (int plane = 0; plane < planes; plane++) codes[plane] = codes_at(type, x, planes, 1, 0, 0, plane);
+        r16_dot_nibbles(codes, planes, block->nibbles, of_plane);
+        dots[0] = planes == 2 ? join_planes(of_plane[0], of_plane[1]) : of_plane[0];
+        return add_dots(type, block, dots, &row, 1, sum);
+    }
+#endif
     UNROLL for (int h = 0; h < type.halves; h++) {
-        r16_float of_plane[2];
         UNROLL for (int plane = 0; plane < planes; plane++) {
             const struct r16_codes codes = codes_at(type, x, planes, rows, r, h, plane);
             of_plane[plane] = r16_dot(&codes, block->quad + h * count, count, type.most, type.zero);

@@ -11,6 +11,7 @@
 #define R16_NAME(name) name##_avx2
 enum { R16_TILE_ROWS = 4, R16_BYTE_OFFSET = 0, R16_ROWS_AT_ONCE = 4, R16_GROUPS_AT_ONCE = 1 };
 #define R16_PAIRS 1
+#define R16_NIBBLES 1
 
 typedef struct {
     __m256i v[2];
@@ -170,6 +171,32 @@ INLINE r16_float r16_dot(const struct r16_codes *x, const r16_quad *quads, int c
     r16_float dot[1][R16_GROUPS_AT_ONCE];
     r16_dot_rows(x, 1, &quads, 1, count, most, zero, dot);
     return dot[0][0];
+}
+
+/* 32 columns of nibbles by both planes of a row of x. Each is unpacked just before its products: gcc, left alone,
+ * unpacks all of them first, which need more registers than there are. */
+INLINE void r16_dot_nibbles(const struct r16_codes *x, int planes, const uint8_t *nibbles, r16_float *dots) {
+    const __m256i low_bits = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    const panel_int *codes[2];
+    __m256i words[2][2];
+    UNROLL for (int plane = 0; plane < planes; plane++) {
+        codes[plane] = (const panel_int *)x[plane].codes;
+        __asm__ volatile("" : "+r"(codes[plane]));
+        UNROLL for (int i = 0; i < 2; i++) words[plane][i] = _mm256_set1_epi32(x[plane].starts ? *x[plane].starts : 0);
+    }
+    UNROLL for (int j = 0; j < 4; j++) UNROLL for (int i = 0; i < 2; i++) {
+        __m256i w = _mm256_loadu_si256((const void *)(nibbles + 64 * j + 32 * i));
+        __asm__ volatile("" : "+x"(w));
+        __m256i low = _mm256_and_si256(w, low_bits), high = _mm256_and_si256(_mm256_srli_epi16(w, 4), low_bits);
+        UNROLL for (int plane = 0; plane < planes; plane++) {
+            __m256i products = _mm256_add_epi16(_mm256_maddubs_epi16(low, _mm256_set1_epi32(codes[plane][j])),
+                                                _mm256_maddubs_epi16(high, _mm256_set1_epi32(codes[plane][j + 4])));
+            words[plane][i] = _mm256_add_epi16(words[plane][i], products);
+            __asm__ volatile("" : "+x"(words[plane][i]));
+        }
+    }
+    UNROLL for (int plane = 0; plane < planes; plane++) UNROLL for (int i = 0; i < 2; i++) dots[plane].v[i] =
+        _mm256_cvtepi32_ps(_mm256_madd_epi16(words[plane][i], ones));
 }
 
 /* -zero times the sums of codes, of the first two of each four in the lower word, of the others in the upper one; of
