@@ -242,14 +242,19 @@ INLINE const uint8_t *group_at(struct r16_type type, const struct r16_tile *tile
     return (const uint8_t *)w->data + (size_t)tile->w_rows[g] * row_bytes;
 }
 
-/* Columns 32 * k .. of what lies at w. */
-INLINE void load_block(struct r16_type type, const uint8_t *w, int64_t k, struct r16_block *block) {
-    const uint8_t *group = w + (size_t)(k / type.parts) * (size_t)type.group_bytes;
-    int part = (int)(k % type.parts), bytes = type.group_bytes / type.parts;
+/* Part `part` of block b of what lies at w. */
+INLINE void load_part(struct r16_type type, const uint8_t *w, int64_t b, int part, struct r16_block *block) {
+    const uint8_t *group = w + (size_t)b * (size_t)type.group_bytes;
+    int bytes = type.group_bytes / type.parts;
     UNROLL for (int line = 0; line < bytes; line += 64)
         __builtin_prefetch(group + part * bytes + PREFETCH_BYTES + line);
     type.unpack(group, part, block);
     if (is_nibbles(type)) block->nibbles = group + type.group_bytes - 16 * R16 * (type.parts - part);
+}
+
+/* Columns 32 * k .. of it. */
+INLINE void load_block(struct r16_type type, const uint8_t *w, int64_t k, struct r16_block *block) {
+    load_part(type, w, k / type.parts, (int)(k % type.parts), block);
 }
 
 INLINE void store_tile(const struct r16_tile *tile, int g, int r, r16_float value) {
@@ -392,13 +397,14 @@ INLINE void tile_codes(struct r16_type type, const struct r16_tile *tile, int gr
         w[g] = group_at(type, tile, g);
         UNROLL for (int r = 0; r < rows; r++) sum[g][r] = r16_zero();
     }
-    for (int64_t k = 0; k < tile->job->w->cols / 32; k++, x += rows * x_bytes(planes)) {
-        UNROLL for (int g = 0; g < groups; g++) {
-            struct r16_block block;
-            load_block(type, w[g], k, &block);
-            UNROLL for (int r = 0; r < rows; r++) sum[g][r] = add_block(type, &block, x, planes, rows, r, sum[g][r]);
-        }
-    }
+    for (int64_t b = 0; b < tile->job->w->cols / 32 / type.parts; b++)
+        for (int part = 0; part < type.parts; part++, x += rows * x_bytes(planes))
+            UNROLL for (int g = 0; g < groups; g++) {
+                struct r16_block block;
+                load_part(type, w[g], b, part, &block);
+                UNROLL for (int r = 0; r < rows; r++) sum[g][r] =
+                    add_block(type, &block, x, planes, rows, r, sum[g][r]);
+            }
     UNROLL for (int g = 0; g < groups; g++) {
         if (g >= tile->stored) break;
         UNROLL for (int r = 0; r < rows; r++) store_tile(tile, g, r, sum[g][r]);
