@@ -60,7 +60,8 @@ INLINE struct block block_of(const struct side *side, int32_t p, int skip, int n
  * each number of the cache is loaded, and converted, once for all of them. */
 struct few {
     struct block keys, values;
-    struct ahead ahead;
+    struct ahead ahead;                        /* of heads shorter than LONG_HEAD */
+    struct asked during_scores, during_values; /* of others */
     int key_dim, value_dim, first, end;
     float cap;
 };
@@ -114,6 +115,7 @@ INLINE void scores_few(const struct few *few, const float *q, int queries, float
     for (; i + 4 <= few->end; i += 4) {
         size_t bytes = 0;
         const uint8_t *next = rows_ahead(ahead, &ahead->keys, i, &bytes);
+        if (!SPREAD) ask_for_rows(&few->during_scores, i, 4);
         if (!SPREAD && next)
             ask_for_four(ahead, 0, next, bytes, 0, (size_t)(few->key_dim / VF_LANES) * ahead->keys.step);
         UNROLL for (int p = 0; p < 4; p += width_of(queries))
@@ -156,10 +158,12 @@ INLINE void add_values_few(const struct few *few, const float *weight, int queri
 }
 
 INLINE void values_few(const struct few *few, const float *weight, int queries, float *out) {
-    const int vectors = width_of(queries);
+    const int vectors = width_of(queries), each = (BLOCK * vectors * VF_LANES + few->value_dim - 1) / few->value_dim;
     int d = 0;
-    for (; d + vectors * VF_LANES <= few->value_dim; d += vectors * VF_LANES)
+    for (int row = 0; d + vectors * VF_LANES <= few->value_dim; d += vectors * VF_LANES, row += each) {
+        if (!SPREAD) ask_for_rows(&few->during_values, row, BLOCK - row < each ? BLOCK - row : each);
         add_values_few(few, weight, queries, d, vectors, out);
+    }
     for (; d < few->value_dim; d += VF_LANES) add_values_few(few, weight, queries, d, 1, out);
 }
 
@@ -294,9 +298,22 @@ struct item {
     int32_t start, end;       /* positions */
 };
 
-/* The heads of a row that share the item's kv head `joint` are alike: SHARED at once, or a few more evenly. */
-static void attend_rows(const struct ci_call *call, const struct item *item, int joint, int32_t p, int n,
-                        struct few *few, struct state *state) {
+/* What is asked for in the block from position p on, of long heads. */
+static void ask_in_turn(const struct item *item, const struct item *next, int joint, int32_t p, struct few *few) {
+    const struct item *after = p + BLOCK < item->end ? item : next;
+    const int32_t at = after == item ? p + BLOCK : next ? next->start / BLOCK * BLOCK : 0;
+    const bool direct = item->values.direct;
+    few->during_scores = few->during_values = (struct asked){0};
+    if (direct) few->during_scores = asked_of(&item->values, joint, p);
+    if (!after) return;
+    if (!direct) few->during_scores = asked_of(&after->keys, joint, at);
+    few->during_values = asked_of(direct ? &after->keys : &after->values, joint, at);
+}
+
+/* The heads of a row that share the item's kv head `joint` are alike: SHARED at once, or a few more evenly. Of long
+ * heads the first of all asks for what is to be asked for while scores are computed, the last for the rest. */
+static void attend_rows(const struct ci_call *call, const struct item *item, const struct item *next, int joint,
+                        int32_t p, int n, struct few *few, struct state *state) {
     const int32_t *tile = item->tile;
     int heads = item->heads / item->joint, pieces = (heads + SHARED - 1) / SHARED;
     for (int row = 0; row < tile[CI_TILE_COUNT]; row++) {
@@ -306,8 +323,14 @@ static void attend_rows(const struct ci_call *call, const struct item *item, int
         few->end = to - p < n ? to - p : n;
         for (int piece = 0; piece < pieces; piece++) {
             int first = heads * piece / pieces, last = heads * (piece + 1) / pieces;
-            take_turn(&few->ahead, (joint * tile[CI_TILE_COUNT] + row) * pieces + piece,
-                      item->joint * tile[CI_TILE_COUNT] * pieces);
+            const int turn = row * pieces + piece, turns = tile[CI_TILE_COUNT] * pieces;
+            if (item->values.dim < LONG_HEAD) {
+                take_turn(&few->ahead, joint * turns + turn, item->joint * turns);
+            } else {
+                ask_in_turn(item, next, joint, p, few);
+                if (turn > 0) few->during_scores.rows = NULL;
+                if (turn < turns - 1) few->during_values.rows = NULL;
+            }
             attend_few(few, row * item->heads + joint * heads + first, last - first, state);
         }
     }
@@ -343,11 +366,6 @@ static struct item item_of(const struct ci_call *call, const int32_t *tile, int 
                         .values = side_of(call, 2, tile, kv_head, value_dim)};
     ci_attention_tile_range(&call->params, tile, &item.start, &item.end);
     return item;
-}
-
-/* From a number of a kv head to the same one of the next. */
-INLINE size_t head_bytes(const struct side *side) {
-    return (size_t)(side->dim / side->view->type->block_cols * side->view->type->block_bytes);
 }
 
 /* What is asked for in the block from position p on. */
@@ -389,8 +407,8 @@ static void attend_block(const struct ci_call *call, const struct item *item, co
                       .key_dim = keys.padded,
                       .value_dim = values.padded,
                       .cap = call->params.f[CI_ATTENTION_F_SOFTCAP]};
-    look_ahead(item, next, p, &few.ahead);
-    attend_rows(call, item, joint, p, n, &few, state);
+    if (values.dim < LONG_HEAD) look_ahead(item, next, p, &few.ahead);
+    attend_rows(call, item, next, joint, p, n, &few, state);
 }
 
 /* `next` is what this thread computes after it, or NULL. */

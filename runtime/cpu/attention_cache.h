@@ -104,6 +104,34 @@ INLINE void ask_for_four(const struct ahead *ahead, int side, const uint8_t *row
 
 INLINE size_t step_bytes(const struct side *side) { return side->row_bytes * VF_LANES / (size_t)side->view->cols; }
 
+/* From a number of a kv head to the same one of the next. */
+INLINE size_t head_bytes(const struct side *side) {
+    return (size_t)(side->dim / side->view->type->block_cols * side->view->type->block_bytes);
+}
+
+/* With AVX2 and heads of LONG_HEAD columns or more, whole rows instead: of 32 KB of cache the rows of one head, a power
+ * of two apart, have half, which keys and values of a block fill. So its values are asked for while its scores are
+ * computed, and the next keys while values are added; a whole block ahead where both are unpacked before the scores are
+ * computed. Blocks of shorter rows are over too soon for that. */
+enum { LONG_HEAD = SPREAD ? INT32_MAX : 128 };
+
+struct asked {
+    const uint8_t *rows; /* NULL: none */
+    size_t bytes, head;  /* from row to row; in each */
+};
+
+INLINE struct asked asked_of(const struct side *side, int joint, int32_t p) {
+    return (struct asked){kv_at(side, p) + (size_t)joint * head_bytes(side), side->row_bytes, head_bytes(side)};
+}
+
+INLINE void ask_for_rows(const struct asked *asked, int first, int count) {
+    if (!asked->rows) return;
+    const uint8_t *row = asked->rows + (size_t)first * asked->bytes;
+    for (int i = 0; i < count; i++, row += asked->bytes)
+        for (const uint8_t *line = row - (uintptr_t)row % LINE_BYTES; line < row + asked->head; line += LINE_BYTES)
+            __builtin_prefetch(line);
+}
+
 /* ---- unpacking ---- */
 
 INLINE vf half_at(const uint8_t *at) {
