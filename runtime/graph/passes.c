@@ -134,9 +134,9 @@ enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activati
 
 /* The node of op->second that reads the output of `first`, if the two can be one. */
 static struct ci_node *partner(const struct ci_graph *graph, const struct ci_op *op, const struct ci_node *first) {
-    if (!op->keeps_first && ci_graph_readers(graph, first->out[0]) != 1) return NULL;
     for (struct ci_node *node = first->next; node; node = node->next) {
-        if (node->op == op->second && node->in[op->second_input] == first->out[0]) return node;
+        if (node->op == op->second && node->in[op->second_input] == first->out[0])
+            return op->keeps_first || ci_graph_readers(graph, first->out[0]) == 1 ? node : NULL;
         /* What stands between must not read what the fused op, standing in the second's place, would write later. */
         for (int i = 0; i < node->op->inputs; i++)
             if (node->in[i] == first->out[0]) return NULL;
