@@ -40,7 +40,8 @@ static enum clinfer_status try_file(const struct ci_gguf *gguf, int context, con
     struct ci_chat *chat = NULL;
     struct ci_threads *threads = NULL;
     enum clinfer_status status = ci_threads_create(0, &threads);
-    if (status == CLINFER_OK) status = ci_read_model(gguf, threads, NULL, &found->model, &tokenizer, &found->sampling);
+    if (status == CLINFER_OK) status = ci_read_model(gguf, threads, NULL, &found->model, &found->sampling);
+    if (status == CLINFER_OK) status = ci_read_vocabulary(gguf, &found->model, &tokenizer);
     if (status == CLINFER_OK) status = ci_chat_create(gguf, NULL, NULL, tokenizer, &chat);
     if (status == CLINFER_OK) status = ci_chat_check(chat);
     if (status == CLINFER_OK) ci_chat_tell_types(chat);

@@ -125,6 +125,13 @@ struct ci_kept {
     struct ci_page_list lists[CI_CACHE_GROUPS];
 };
 
+struct ci_reader {
+    bool begun, aside; /* there is a thread */
+    pthread_t thread;
+    enum clinfer_status status;
+    char message[1024];
+};
+
 struct clinfer_engine {
     pid_t process; /* that opened it */
     struct clinfer_engine_options options;
@@ -143,7 +150,8 @@ struct clinfer_engine {
     struct ci_arena texts;              /* that stay until the engine is closed, whoever still reads them */
     char device_names[512], moved[256]; /* "A + B"; why layers stay on the CPU, or "" */
     struct ci_threads *threads;
-    struct ci_trace *trace; /* NULL: nothing is recorded */
+    struct ci_reader reader; /* of the vocabulary, while it is opened */
+    struct ci_trace *trace;  /* NULL: nothing is recorded */
     struct ci_engine_record *record;
     struct ci_warm *warm;   /* while it is opened: who helps with its kernels, or NULL */
     struct ci_aside *aside; /* who builds its programs, or NULL */
@@ -404,6 +412,11 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, i
 /* load.c: the model's graph for a bucket. */
 /* embed.c: what the file says of pooling, into the engine's info. */
 enum clinfer_status ci_engine_read_pooling(struct clinfer_engine *engine);
+
+/* reader.c: the vocabulary and what needs it, on a thread of its own beside the choice of devices and kernels. The
+ * second waits for it, before any weight is packed, and passes on what it says; nothing was begun: nothing to do. */
+void ci_engine_begin_reading(struct clinfer_engine *engine);
+enum clinfer_status ci_engine_end_reading(struct clinfer_engine *engine);
 
 /* settings.c: what a profile knows of this model beside its kernels, once it was read; after the store, before all that
  * depends on the options. Where the user asked for something that counts. */

@@ -62,19 +62,13 @@ static enum clinfer_status read_file(struct clinfer_engine *engine, struct ci_st
         status = ci_source_open(engine->options.model, engine->options.weight_type, &engine->gguf);
     ci_stages_end(stages, "file");
     if (status == CLINFER_OK)
-        status =
-            ci_read_model(engine->gguf, engine->threads, stages, &engine->model, &engine->tokenizer, &engine->info);
+        status = ci_read_model(engine->gguf, engine->threads, stages, &engine->model, &engine->info);
     if (status == CLINFER_OK) status = ci_read_samplers(engine->gguf, &engine->texts, &engine->info);
     engine->model.embeds = engine->options.embeddings;
     if (status == CLINFER_OK) status = ci_engine_read_pooling(engine);
     if (status != CLINFER_OK) return status;
     tell_findings(engine);
-    status = ci_chat_create(engine->gguf, engine->options.chat_template, engine->options.chat_template_variables,
-                            engine->tokenizer, &engine->chat);
-    if (status != CLINFER_OK) return status;
-    status = ci_joined_read(engine->gguf, engine->tokenizer, &engine->texts, &engine->joined);
-    if (status != CLINFER_OK) return status;
-    ci_stages_end(stages, "chat template");
+    ci_engine_begin_reading(engine);
     engine->model_name = copy_string(engine->gguf, "general.name", "");
     engine->architecture = copy_string(engine->gguf, "general.architecture", "");
     return engine->model_name && engine->architecture ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
@@ -202,6 +196,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     if (status == CLINFER_OK && options->record) status = ci_engine_record_start(engine);
     if (status != CLINFER_OK) {
         char message[1024];
+        *of_device = *of_device && engine->reader.status == CLINFER_OK; /* else it is the file's fault */
         snprintf(message, sizeof message, "%s", ci_status_message());
         clinfer_engine_close(engine); /* a device that fails does so once more */
         return ci_fail(status, "%s", message);
@@ -323,6 +318,7 @@ static bool leave_to_sessions(struct clinfer_engine *engine) {
 void clinfer_engine_close(clinfer_engine *engine) {
     if (!engine || !ci_process_owns(engine->process) || leave_to_sessions(engine)) return;
     bool lost = false;
+    ci_engine_end_reading(engine);
     ci_warm_abandon(engine);
     ci_draft_close(engine);
     for (int i = 0; i < engine->device_count; i++) {

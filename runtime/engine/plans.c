@@ -294,6 +294,7 @@ enum clinfer_status ci_engine_make_plans(struct clinfer_engine *engine, const st
     if (status == CLINFER_OK) status = make_states(engine);
     if (status == CLINFER_OK) status = ci_engine_place(engine, devices);
     if (status == CLINFER_OK) ci_prefix_set_bound(engine);
+    if (status == CLINFER_OK) status = ci_engine_end_reading(engine);
     if (status != CLINFER_OK || depth == CI_ENGINE_PLACED) return status;
     status = make_decode_plan(engine);
     return status == CLINFER_OK ? check_forced(engine) : status;

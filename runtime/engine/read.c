@@ -94,19 +94,20 @@ enum clinfer_status ci_read_tokenizer(const struct ci_gguf *gguf, struct ci_toke
     return status;
 }
 
+enum clinfer_status ci_read_vocabulary(const struct ci_gguf *gguf, const struct ci_model *model,
+                                       struct ci_tokenizer **tokenizer) {
+    enum clinfer_status status = ci_read_tokenizer(gguf, tokenizer);
+    if (status != CLINFER_OK || ci_tokenizer_size(*tokenizer) <= (size_t)model->hyper.vocabulary) return status;
+    return ci_fail(CLINFER_BAD_FILE, "%s: %s: %zu tokens, but token_embd.weight has %d rows",
+                   CI_KEY_AT(gguf, "tokenizer.ggml.tokens"), ci_tokenizer_size(*tokenizer), model->hyper.vocabulary);
+}
+
 enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads *threads, struct ci_stages *stages,
-                                  struct ci_model *model, struct ci_tokenizer **tokenizer,
-                                  struct clinfer_engine_info *info) {
+                                  struct ci_model *model, struct clinfer_engine_info *info) {
     enum clinfer_status status = ci_model_open(gguf, model);
-    ci_stages_end(stages, "metadata");
-    if (status == CLINFER_OK) status = ci_read_tokenizer(gguf, tokenizer);
-    if (status == CLINFER_OK && ci_tokenizer_size(*tokenizer) > (size_t)model->hyper.vocabulary)
-        status =
-            ci_fail(CLINFER_BAD_FILE, "%s: %s: %zu tokens, but token_embd.weight has %d rows",
-                    CI_KEY_AT(gguf, "tokenizer.ggml.tokens"), ci_tokenizer_size(*tokenizer), model->hyper.vocabulary);
     if (status == CLINFER_OK) status = read_sampling(gguf, info);
     if (status == CLINFER_OK) tell_not_followed(gguf);
-    ci_stages_end(stages, "vocabulary");
+    ci_stages_end(stages, "metadata");
     if (status == CLINFER_OK) status = ci_model_check_numbers(model, threads);
     ci_stages_end(stages, "numbers");
     return status;

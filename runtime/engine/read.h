@@ -8,11 +8,14 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 
-/* What the file gives, or the usual numbers, goes into the sampling part of `info`. On failure *tokenizer is NULL or
- * the caller's to destroy, and the model is closed or the caller's to close, as with success. `stages` may be NULL. */
+/* All but the tokenizer. What the file gives, or the usual numbers, goes into the sampling part of `info`. On failure
+ * the model is closed or the caller's to close, as with success. `stages` may be NULL. */
 enum clinfer_status ci_read_model(const struct ci_gguf *gguf, struct ci_threads *threads, struct ci_stages *stages,
-                                  struct ci_model *model, struct ci_tokenizer **tokenizer,
-                                  struct clinfer_engine_info *info);
+                                  struct ci_model *model, struct clinfer_engine_info *info);
+
+/* The tokenizer, which the model has to have room for. On failure it is NULL or the caller's to destroy. */
+enum clinfer_status ci_read_vocabulary(const struct ci_gguf *gguf, const struct ci_model *model,
+                                       struct ci_tokenizer **tokenizer);
 
 /* Its tokenizer: of the file, else, where it has none, of the first place of hub/tokenizer_chain.h on this machine,
  * which is said. */

@@ -40,16 +40,14 @@ static enum clinfer_status read_model(struct gguf_writer *writer, struct clinfer
     const uint8_t *bytes = gguf_writer_bytes(writer, &size);
     struct ci_gguf *gguf;
     struct ci_model model;
-    struct ci_tokenizer *tokenizer = NULL;
     struct ci_threads *threads;
     *info = (struct clinfer_engine_info){0};
     warnings[0] = 0;
     clinfer_log_to(keep_warning, NULL);
     assert_int_equal(ci_threads_create(1, &threads), CLINFER_OK);
     if (ci_gguf_open_memory(bytes, size, "x.gguf", &gguf) != CLINFER_OK) fail_msg("%s", clinfer_error());
-    enum clinfer_status status = ci_read_model(gguf, threads, NULL, &model, &tokenizer, info);
+    enum clinfer_status status = ci_read_model(gguf, threads, NULL, &model, info);
     clinfer_log_to(NULL, NULL);
-    ci_tokenizer_destroy(tokenizer);
     ci_model_close(&model);
     ci_gguf_close(gguf);
     ci_threads_destroy(threads);
