@@ -16,13 +16,46 @@ static void set_job(const struct ci_call *call, int index, int64_t first_col, st
     };
 }
 
-void ci_matmul_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
-    int64_t units = 0, first, last, first_unit = 0, first_col = 0;
+/* Rows of x with which threads take turns. With fewer they wait for the memory, and each piece begins with some that it
+ * was not asked for in time; more need several panels, which would be packed for each piece. */
+enum { TURNS_LEAST_ROWS = 4, TURNS_MOST_ROWS = 32, TURNS_LEAST_UNITS = 2 };
+
+static bool takes_turns(const struct ci_call *call, int threads) {
+    int64_t rows = call->in[CI_MATMUL_X].rows;
+    return call->taken && threads > 1 && rows >= TURNS_LEAST_ROWS && rows <= TURNS_MOST_ROWS;
+}
+
+/* The next of `units` units that this thread takes, most of an equal share of what is left: first large pieces, which
+ * are read from front to back, then small ones, of which all threads end soon after each other. false: there are none.
+ */
+static bool take_turn(const struct ci_call *call, int threads, int64_t units, int64_t *first, int64_t *last) {
+    int at = atomic_load_explicit(call->taken, memory_order_relaxed);
+    int64_t count;
+    do {
+        if (at >= units) return false;
+        count = (units - at) * 3 / (4 * threads);
+        if (count < TURNS_LEAST_UNITS) count = TURNS_LEAST_UNITS;
+        if (count > units - at) count = units - at;
+    } while (!atomic_compare_exchange_weak_explicit(call->taken, &at, at + (int)count, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    *first = at;
+    *last = at + count;
+    return true;
+}
+
+static int64_t units_of(const struct ci_call *call, int unit) {
+    int64_t units = 0;
     for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
         const struct ci_view *w = &call->in[CI_MATMUL_W0 + i];
         if (w->type) units += (w->rows + unit - 1) / unit;
     }
-    ci_share(units, 1, thread, threads, &first, &last);
+    return units;
+}
+
+/* Units [first, last) of those of all weights. */
+static void compute_units(const struct ci_call *call, int unit, int64_t first, int64_t last,
+                          struct ci_matmul_panel *panel, ci_matmul_part *part) {
+    int64_t first_unit = 0, first_col = 0;
     for (int i = 0; i < CI_MATMUL_MAX_WEIGHTS; i++) {
         const struct ci_view *w = &call->in[CI_MATMUL_W0 + i];
         if (!w->type) continue;
@@ -32,11 +65,29 @@ void ci_matmul_share(const struct ci_call *call, int thread, int threads, int un
         if (from < to) {
             struct ci_matmul_job job;
             set_job(call, i, first_col, &job);
+            job.panel = panel;
             part(&job, from * unit, to * unit < w->rows ? to * unit : w->rows);
         }
         first_unit += own;
         first_col += w->rows;
     }
+}
+
+void ci_matmul_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
+    int64_t first, last;
+    ci_share(units_of(call, unit), 1, thread, threads, &first, &last);
+    compute_units(call, unit, first, last, NULL, part);
+}
+
+void ci_matmul_turns(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
+    struct ci_matmul_panel panel;
+    int64_t first, last, units = units_of(call, unit);
+    if (!takes_turns(call, threads)) {
+        ci_matmul_share(call, thread, threads, unit, part);
+        return;
+    }
+    panel.full = false;
+    while (take_turn(call, threads, units, &first, &last)) compute_units(call, unit, first, last, &panel, part);
 }
 
 /* What one unit of an expert's weights costs, in units of one row's arithmetic: reading them comes on top. */
@@ -81,7 +132,9 @@ void ci_experts_share(const struct ci_call *call, int thread, int threads, int u
     }
 }
 
-void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
+/* Outputs of matmul_glu_quantise in an equal share, or where `turns` in turns. */
+static void compute_glu(const struct ci_call *call, int thread, int threads, int unit, bool turns,
+                        ci_matmul_part *part) {
     const struct ci_view *gate = &call->in[CI_MATMUL_W0], *up = &call->in[CI_MATMUL_W0 + 1], *out = &call->out[0];
     const struct ci_view *biases = &call->in[CI_MATMUL_B0], *up_biases = &call->in[CI_MATMUL_B0 + 1];
     const bool one = !up->type; /* gate and up are one matrix, and so are their biases */
@@ -93,9 +146,24 @@ void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit,
                                                         : NULL,
                                       .params = &call->params,
                                       .out = out};
-    const struct ci_matmul_job job = {
+    struct ci_matmul_job job = {
         .x = &call->in[CI_MATMUL_X], .w = gate, .rows = call->in[CI_MATMUL_X].rows, .bias = bias, .glu = &glu};
+    struct ci_matmul_panel panel;
     int64_t first, last;
-    ci_share(out->cols, unit, thread, threads, &first, &last);
-    if (first < last) part(&job, first, last);
+    if (!turns) {
+        ci_share(out->cols, unit, thread, threads, &first, &last);
+        if (first < last) part(&job, first, last);
+        return;
+    }
+    panel.full = false;
+    job.panel = &panel;
+    while (take_turn(call, threads, out->cols / unit, &first, &last)) part(&job, first * unit, last * unit);
+}
+
+void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
+    compute_glu(call, thread, threads, unit, false, part);
+}
+
+void ci_glu_turns(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
+    compute_glu(call, thread, threads, unit, takes_turns(call, threads), part);
 }

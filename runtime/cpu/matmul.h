@@ -6,6 +6,8 @@
 #ifndef CI_CPU_MATMUL_H
 #define CI_CPU_MATMUL_H
 
+#include <stdbool.h>
+
 #include "tensor/tensor.h"
 
 /* Behind a product that is a gate: what it lets through, and what becomes of both. */
@@ -30,6 +32,13 @@ struct ci_matmul_job {
     const int32_t *pairs; /* [rows] or NULL */
     int64_t used, own_cols;
     const struct ci_matmul_glu *glu; /* of a gate, whose `out` is not set; else NULL */
+    struct ci_matmul_panel *panel;   /* for all parts of a call with the same x; NULL: `part` has its own */
+};
+
+/* x as a kernel packs it, once for all parts of a call that a thread computes. */
+struct ci_matmul_panel {
+    bool full;
+    _Alignas(64) uint8_t bytes[512 * 1024];
 };
 
 /* The row of x, and its first column, that row r of the job reads. */
@@ -51,7 +60,13 @@ typedef void ci_matmul_part(const struct ci_matmul_job *job, int64_t first, int6
 void ci_matmul_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
 void ci_experts_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
 
+/* The same for matmul, where a thread that is through takes from what is left: neighbours on a shared machine, and
+ * cores that differ, make equal shares take times that are not equal. Equal shares without call->taken, and with one
+ * row or many (matmul.c). */
+void ci_matmul_turns(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
+
 /* Of matmul_glu_quantise: outputs [first, last) of the gate, both multiples of the unit, with those of `up`. */
 void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
+void ci_glu_turns(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
 
 #endif

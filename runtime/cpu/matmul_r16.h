@@ -284,7 +284,7 @@ INLINE void ask_for_output(const struct r16_tile *tile, int g, int r) {
 /* 32 columns of a tile's rows of x as it reads them: the codes of each row, then the scales of all, then of each half
  * what the products of codes begin with, of each plane, or what an offset is multiplied with. A panel has room for all
  * columns of one row. */
-enum { PANEL_BYTES = 512 * 1024 };
+enum { PANEL_BYTES = sizeof((struct ci_matmul_panel *)NULL)->bytes };
 INLINE int x_bytes(int planes) { return planes * CI_Q8_GROUP + 4 * (1 + 2 * planes); }
 static_assert(CI_R16_MOST_COLS / 32 * (2 * CI_Q8_GROUP + 20) <= PANEL_BYTES, "a row that is longer than a panel");
 
@@ -459,18 +459,27 @@ INLINE void tile_f32(struct r16_type type, const struct r16_tile *tile, int grou
 
 typedef void r16_tile_function(struct r16_type type, const struct r16_tile *tile, int groups, int rows);
 
-/* x in q8 or q16, packed for tiles. */
-struct r16_packed {
-    _Alignas(64) uint8_t bytes[PANEL_BYTES];
-};
+/* Where x in q8 or q16 is packed for tiles: to `own`, or to what the parts of a call share. */
+INLINE struct ci_matmul_panel *panel_of(const struct ci_matmul_job *job, struct ci_matmul_panel *own) {
+    if (job->panel) return job->panel;
+    own->full = false;
+    return own;
+}
+
+/* Whether `count` rows from x_first on must be packed: not where an earlier part did it, and had room for all rows. */
+INLINE bool must_pack(const struct ci_matmul_job *job, int64_t count, struct ci_matmul_panel *panel) {
+    bool full = panel->full;
+    panel->full = count == job->rows;
+    return !full;
+}
 
 /* Decode: one row of x, STREAMS places of the share at once. `planes` of codes; 0: floats. */
 INLINE void walk_streams(struct r16_type type, r16_tile_function *function, int planes, const struct ci_matmul_job *job,
                          int64_t first, int64_t last) {
     int64_t groups = (last - first + R16 - 1) / R16, each = groups / STREAMS, rest = groups % STREAMS;
-    struct r16_packed packed;
-    struct r16_tile tile = {.job = job, .stored = STREAMS, .panel = packed.bytes};
-    if (planes) pack_tile(type, job, 0, 1, planes, packed.bytes);
+    struct ci_matmul_panel own, *packed = panel_of(job, &own);
+    struct r16_tile tile = {.job = job, .stored = STREAMS, .panel = packed->bytes};
+    if (planes && must_pack(job, 1, packed)) pack_tile(type, job, 0, 1, planes, packed->bytes);
     for (int64_t i = 0; i < each + (rest > 0); i++) {
         for (int s = 0; s < STREAMS; s++) {
             int64_t group = i < each ? s * each + i : STREAMS * each + (s < rest ? s : 0);
@@ -507,20 +516,21 @@ INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, int p
                         int64_t first, int64_t last) {
     int64_t rows = job->rows, row_bytes = planes ? job->w->cols / 32 * x_bytes(planes) : job->w->cols * 4;
     int64_t piece = PANEL_BYTES / row_bytes;
-    struct r16_packed packed;
+    struct ci_matmul_panel own, *packed = panel_of(job, &own);
     if (piece > R16_TILE_ROWS) piece = piece / R16_TILE_ROWS * R16_TILE_ROWS;
     if (piece < 1) piece = 1;
     for (int64_t x_first = 0; x_first < rows; x_first += piece) {
         int64_t x_last = x_first + piece < rows ? x_first + piece : rows;
-        for (int64_t x = x_first; planes && x < x_last; x += tile_rows(x_last - x))
-            pack_tile(type, job, x, tile_rows(x_last - x), planes, packed.bytes + (x - x_first) * row_bytes);
+        bool pack = planes && must_pack(job, x_last - x_first, packed);
+        for (int64_t x = x_first; pack && x < x_last; x += tile_rows(x_last - x))
+            pack_tile(type, job, x, tile_rows(x_last - x), planes, packed->bytes + (x - x_first) * row_bytes);
         for (int64_t row = first; row < last; row += R16)
             for (int64_t x = x_first; x < x_last; x += tile_rows(x_last - x)) {
                 const struct r16_tile tile = {.job = job,
                                               .w_rows = {row},
                                               .x_row = x,
                                               .stored = 1,
-                                              .panel = packed.bytes + (x - x_first) * row_bytes};
+                                              .panel = packed->bytes + (x - x_first) * row_bytes};
                 run_tile(type, function, &tile, tile_rows(x_last - x));
             }
     }
@@ -545,6 +555,14 @@ INLINE void walk_several(struct r16_type type, r16_tile_function *function, int 
 
 enum { PLANES_f32, PLANES_q8, PLANES_q16 };
 
+#if R16_TURNS
+#define R16_MATMUL_SHARE ci_matmul_turns
+#define R16_GLU_SHARE ci_glu_turns
+#else
+#define R16_MATMUL_SHARE ci_matmul_share
+#define R16_GLU_SHARE ci_glu_share
+#endif
+
 #define KERNEL(name, kind)                                                                                             \
     static void part_##kind##_##name(const struct ci_matmul_job *job, int64_t first, int64_t last) {                   \
         if (job->rows == 1)                                                                                            \
@@ -553,7 +571,7 @@ enum { PLANES_f32, PLANES_q8, PLANES_q16 };
             walk_several(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                   \
     }                                                                                                                  \
     void R16_NAME(ci_cpu_matmul_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {          \
-        ci_matmul_share(call, thread, threads, R16, part_##kind##_##name);                                             \
+        R16_MATMUL_SHARE(call, thread, threads, R16, part_##kind##_##name);                                            \
     }                                                                                                                  \
     void R16_NAME(ci_cpu_matmul_experts_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {  \
         ci_experts_share(call, thread, threads, R16, part_##kind##_##name);                                            \
@@ -565,7 +583,7 @@ enum { PLANES_f32, PLANES_q8, PLANES_q16 };
         walk_glu(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                           \
     }                                                                                                                  \
     void R16_NAME(ci_cpu_matmul_glu_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {      \
-        ci_glu_share(call, thread, threads, 2 * R16, glu_##kind##_##name);                                             \
+        R16_GLU_SHARE(call, thread, threads, 2 * R16, glu_##kind##_##name);                                            \
     }
 
 #define CI_R16_TYPE(name, bytes, parts, halves, most, zero)                                                            \

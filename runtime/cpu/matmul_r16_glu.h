@@ -103,19 +103,20 @@ INLINE int glu_rows(int64_t left, int64_t most) {
 INLINE void walk_glu(struct r16_type type, r16_tile_function *function, int planes, const struct ci_matmul_job *job,
                      int64_t first, int64_t last) {
     int64_t row_bytes = job->w->cols / 32 * x_bytes(planes), piece = PANEL_BYTES / row_bytes;
-    struct r16_packed packed;
+    struct ci_matmul_panel own, *packed = panel_of(job, &own);
     struct r16_glu_sums sums;
     if (piece > GLU_ROWS) piece = piece / GLU_ROWS * GLU_ROWS;
     for (int64_t x_first = 0; x_first < job->rows; x_first += piece) {
         int64_t count = job->rows - x_first < piece ? job->rows - x_first : piece;
         int64_t tiles = (count + GLU_ROWS - 1) / GLU_ROWS, most = (count + tiles - 1) / tiles;
-        for (int64_t x = 0; x < count; x += glu_rows(count - x, most))
-            pack_tile(type, job, x_first + x, glu_rows(count - x, most), planes, packed.bytes + x * row_bytes);
+        bool pack = must_pack(job, count, packed);
+        for (int64_t x = 0; pack && x < count; x += glu_rows(count - x, most))
+            pack_tile(type, job, x_first + x, glu_rows(count - x, most), planes, packed->bytes + x * row_bytes);
         for (int64_t row = first; row < last; row += 2 * R16)
             for (int64_t x = 0; x < count; x += glu_rows(count - x, most)) {
                 const int rows = glu_rows(count - x, most);
                 const struct r16_tile tile = {
-                    .job = job, .x_row = x_first + x, .stored = STREAMS, .panel = packed.bytes + x * row_bytes};
+                    .job = job, .x_row = x_first + x, .stored = STREAMS, .panel = packed->bytes + x * row_bytes};
                 for (int h = 0; h < 2; h++)
                     tile_glu(type, function, planes, tile, row + h * R16, rows, sums.of[h][0][0]);
                 const struct r16_tile after = {

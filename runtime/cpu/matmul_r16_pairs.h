@@ -94,13 +94,14 @@ INLINE int64_t rows_of_tile(int64_t count) {
 INLINE void walk_pairs(struct r16_type type, int planes, const struct ci_matmul_job *job, int64_t first, int64_t last) {
     int64_t groups = (last - first + R16 - 1) / R16, each = (groups + 1) / 2;
     int64_t row_bytes = job->w->cols / 32 * x_bytes(planes), piece = PANEL_BYTES / row_bytes;
-    struct r16_packed packed;
+    struct ci_matmul_panel own, *packed = panel_of(job, &own);
     if (piece > PAIR_ROWS) piece = piece / PAIR_ROWS * PAIR_ROWS;
     for (int64_t x_first = 0; x_first < job->rows; x_first += piece) {
         int64_t count = job->rows - x_first < piece ? job->rows - x_first : piece, most = rows_of_tile(count);
-        for (int64_t x = 0; x < count; x += most)
+        bool pack = must_pack(job, count, packed);
+        for (int64_t x = 0; pack && x < count; x += most)
             pack_tile(type, job, x_first + x, (int)(count - x < most ? count - x : most), planes,
-                      packed.bytes + x * row_bytes);
+                      packed->bytes + x * row_bytes);
         for (int64_t i = 0; i < each; i++)
             for (int64_t x = 0; x < count; x += most) {
                 const int rows = (int)(count - x < most ? count - x : most);
@@ -108,7 +109,7 @@ INLINE void walk_pairs(struct r16_type type, int planes, const struct ci_matmul_
                                               .w_rows = {first + i * R16, first + (each + i) * R16},
                                               .x_row = x_first + x,
                                               .stored = 2,
-                                              .panel = packed.bytes + x * row_bytes};
+                                              .panel = packed->bytes + x * row_bytes};
                 if (each + i < groups)
                     tile_pair(type, &tile, 2, rows, planes);
                 else

@@ -12,6 +12,7 @@
 enum { R16_TILE_ROWS = 4, R16_BYTE_OFFSET = 0, R16_ROWS_AT_ONCE = 4, R16_GROUPS_AT_ONCE = 1 };
 #define R16_PAIRS 1
 #define R16_NIBBLES 1
+#define R16_TURNS 1
 
 typedef struct {
     __m256i v[2];

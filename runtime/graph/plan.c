@@ -378,6 +378,10 @@ enum clinfer_status ci_plan_run_section(struct ci_plan *plan, const struct secti
     if (section->place == CI_PLACE_CPU) {
         double start = ci_now();
         struct cpu_section work = {plan, section, -1};
+        for (struct step *step = first; step < first + section->count; step++) {
+            atomic_store_explicit(&step->taken, 0, memory_order_relaxed);
+            step->call.taken = &step->taken;
+        }
         ci_threads_run(plan->store->threads, run_cpu_section, &work);
         if (work.step >= 0) end_op(&work);
         if (trace) trace_section(plan, section, start);

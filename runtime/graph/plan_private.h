@@ -18,6 +18,7 @@ struct step {
     struct ci_tensor *scratch; /* working memory, or NULL */
     ci_cpu_function *function;
     struct ci_call call;
+    atomic_int taken; /* for the call */
     struct ci_bound *bound;
     int32_t traced;          /* its number in the trace */
     float bytes, operations; /* of the present rows; only with a trace */

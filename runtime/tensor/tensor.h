@@ -6,6 +6,7 @@
 #ifndef CI_TENSOR_TENSOR_H
 #define CI_TENSOR_TENSOR_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,12 +43,14 @@ struct ci_params {
 };
 
 /* One op with everything bound. `scratch` is working memory of the size that the variant asked for, shared by all
- * threads. */
+ * threads. `taken` counts what threads have taken of the work so far, 0 when they begin; NULL: each does an equal
+ * share. */
 struct ci_call {
     struct ci_view in[CI_MAX_INPUTS];
     struct ci_view out[CI_MAX_OUTPUTS];
     struct ci_params params;
     struct ci_view scratch;
+    atomic_int *taken;
 };
 
 /* A kernel of the CPU backend: called by every thread with the same call, each does its share. No barrier inside. */
