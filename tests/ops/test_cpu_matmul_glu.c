@@ -83,9 +83,11 @@ static void check_same_bits(const struct ci_variant *variant, const struct ci_ca
     struct ci_sample_call sample, together;
     struct ci_call first, second;
     void *weights[CI_MAX_INPUTS];
+    atomic_int taken = 0;
     int output;
     assert_int_equal(ci_sample_create(variant->op, shape, CPU_SEED, &sample), CLINFER_OK);
     assert_int_equal(ci_sample_copy(&sample, &together), CLINFER_OK);
+    if (threads % 2 == 0) together.call.taken = &taken;
     cpu_lay_out(variant, &together.call, weights);
     sample.call.in[CI_MATMUL_W0] = together.call.in[CI_MATMUL_W0];
     sample.call.in[CI_MATMUL_W0 + 1] = together.call.in[CI_MATMUL_W0 + 1];

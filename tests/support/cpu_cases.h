@@ -1,5 +1,5 @@
 /* cpu_cases.h: variants of the CPU backend on cases of their ops, against the op's reference, with the work divided
- * among one, two and three threads.
+ * among one, two and three threads, three in turns.
  *
  * What is cross-built for other architectures runs under an emulator; that being slow, it does there one in three of
  * the small shapes and of the large cases. No library: cross-built tests have none of tests/support. */
@@ -44,15 +44,18 @@ static inline void cpu_lay_out(const struct ci_variant *variant, struct ci_call 
     }
 }
 
-/* One variant on one sample, `threads` shares, the last first: none may depend on another's. */
+/* One variant on one sample, `threads` shares, the last first: none may depend on another's. The most threads take
+ * turns where the variant does: so the last takes all pieces. */
 static inline void cpu_check_threads(const struct ci_variant *variant, const struct ci_case *shape,
                                      const struct ci_sample_call *sample, const struct ci_sample_call *expected,
                                      int threads) {
     struct ci_sample_call actual;
     struct ci_gate_result result;
     void *weights[CI_MAX_INPUTS];
+    atomic_int taken = 0;
     int output;
     if (ci_sample_copy(sample, &actual) != CLINFER_OK) fail_msg("%s", ci_status_message());
+    if (threads == CPU_THREADS) actual.call.taken = &taken;
     cpu_lay_out(variant, &actual.call, weights);
     ci_cpu_function *function = variant->cpu(&actual.call);
     for (int thread = threads - 1; thread >= 0; thread--) function(&actual.call, thread, threads);
