@@ -17,7 +17,7 @@ static void set_job(const struct ci_call *call, int index, int64_t first_col, st
 }
 
 /* Rows of x with which threads take turns. With fewer they wait for the memory, and each piece begins with some that it
- * was not asked for in time; more need several panels, which would be packed for each piece. */
+ * was not asked for in time; more need several panels (long ones sooner), which are packed for each piece. */
 enum { TURNS_LEAST_ROWS = 4, TURNS_MOST_ROWS = 32, TURNS_LEAST_UNITS = 2 };
 
 static bool takes_turns(const struct ci_call *call, int threads) {
@@ -73,21 +73,23 @@ static void compute_units(const struct ci_call *call, int unit, int64_t first, i
     }
 }
 
-void ci_matmul_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
+void ci_matmul_share(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                     ci_matmul_part *part) {
     int64_t first, last;
+    if (panel) panel->full = false;
     ci_share(units_of(call, unit), 1, thread, threads, &first, &last);
-    compute_units(call, unit, first, last, NULL, part);
+    compute_units(call, unit, first, last, panel, part);
 }
 
-void ci_matmul_turns(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
-    struct ci_matmul_panel panel;
+void ci_matmul_turns(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                     ci_matmul_part *part) {
     int64_t first, last, units = units_of(call, unit);
     if (!takes_turns(call, threads)) {
-        ci_matmul_share(call, thread, threads, unit, part);
+        ci_matmul_share(call, thread, threads, unit, panel, part);
         return;
     }
-    panel.full = false;
-    while (take_turn(call, threads, units, &first, &last)) compute_units(call, unit, first, last, &panel, part);
+    panel->full = false;
+    while (take_turn(call, threads, units, &first, &last)) compute_units(call, unit, first, last, panel, part);
 }
 
 /* What one unit of an expert's weights costs, in units of one row's arithmetic: reading them comes on top. */
@@ -99,7 +101,8 @@ static int64_t unit_at(int64_t at, int64_t before, int64_t cost, int64_t units) 
     return unit < units ? unit : units;
 }
 
-void ci_experts_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
+void ci_experts_share(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                      ci_matmul_part *part) {
     const struct ci_view *x = &call->in[CI_EXPERTS_X], *w0 = &call->in[CI_EXPERTS_W0];
     const int32_t *order = call->in[CI_EXPERTS_ORDER].data, *starts = call->in[CI_EXPERTS_STARTS].data;
     int64_t experts = call->in[CI_EXPERTS_STARTS].cols - 1, used = call->in[CI_EXPERTS_IDS].cols;
@@ -126,7 +129,9 @@ void ci_experts_share(const struct ci_call *call, int thread, int threads, int u
                                         .out_cols = call->out[0].cols,
                                         .pairs = order + starts[e],
                                         .used = used,
-                                        .own_cols = x->cols == w0->cols ? 0 : w0->cols};
+                                        .own_cols = x->cols == w0->cols ? 0 : w0->cols,
+                                        .panel = panel};
+            if (panel) panel->full = false; /* each expert has rows of its own */
             part(&job, from * unit, to * unit < n ? to * unit : n);
         }
     }
@@ -134,7 +139,7 @@ void ci_experts_share(const struct ci_call *call, int thread, int threads, int u
 
 /* Outputs of matmul_glu_quantise in an equal share, or where `turns` in turns. */
 static void compute_glu(const struct ci_call *call, int thread, int threads, int unit, bool turns,
-                        ci_matmul_part *part) {
+                        struct ci_matmul_panel *panel, ci_matmul_part *part) {
     const struct ci_view *gate = &call->in[CI_MATMUL_W0], *up = &call->in[CI_MATMUL_W0 + 1], *out = &call->out[0];
     const struct ci_view *biases = &call->in[CI_MATMUL_B0], *up_biases = &call->in[CI_MATMUL_B0 + 1];
     const bool one = !up->type; /* gate and up are one matrix, and so are their biases */
@@ -146,24 +151,28 @@ static void compute_glu(const struct ci_call *call, int thread, int threads, int
                                                         : NULL,
                                       .params = &call->params,
                                       .out = out};
-    struct ci_matmul_job job = {
-        .x = &call->in[CI_MATMUL_X], .w = gate, .rows = call->in[CI_MATMUL_X].rows, .bias = bias, .glu = &glu};
-    struct ci_matmul_panel panel;
+    const struct ci_matmul_job job = {.x = &call->in[CI_MATMUL_X],
+                                      .w = gate,
+                                      .rows = call->in[CI_MATMUL_X].rows,
+                                      .bias = bias,
+                                      .glu = &glu,
+                                      .panel = panel};
     int64_t first, last;
+    panel->full = false;
     if (!turns) {
         ci_share(out->cols, unit, thread, threads, &first, &last);
         if (first < last) part(&job, first, last);
         return;
     }
-    panel.full = false;
-    job.panel = &panel;
     while (take_turn(call, threads, out->cols / unit, &first, &last)) part(&job, first * unit, last * unit);
 }
 
-void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
-    compute_glu(call, thread, threads, unit, false, part);
+void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                  ci_matmul_part *part) {
+    compute_glu(call, thread, threads, unit, false, panel, part);
 }
 
-void ci_glu_turns(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part) {
-    compute_glu(call, thread, threads, unit, takes_turns(call, threads), part);
+void ci_glu_turns(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                  ci_matmul_part *part) {
+    compute_glu(call, thread, threads, unit, takes_turns(call, threads), panel, part);
 }

@@ -32,10 +32,10 @@ struct ci_matmul_job {
     const int32_t *pairs; /* [rows] or NULL */
     int64_t used, own_cols;
     const struct ci_matmul_glu *glu; /* of a gate, whose `out` is not set; else NULL */
-    struct ci_matmul_panel *panel;   /* for all parts of a call with the same x; NULL: `part` has its own */
+    struct ci_matmul_panel *panel;   /* of the kernel's own thread, for all parts with the same rows of x; or NULL */
 };
 
-/* x as a kernel packs it, once for all parts of a call that a thread computes. */
+/* x as a kernel packs it, once for all parts of a call that a thread computes. It is large: one on a stack, no more. */
 struct ci_matmul_panel {
     bool full;
     _Alignas(64) uint8_t bytes[512 * 1024];
@@ -57,16 +57,21 @@ static inline int64_t ci_matmul_output(const struct ci_matmul_job *job, int64_t 
 typedef void ci_matmul_part(const struct ci_matmul_job *job, int64_t first, int64_t last);
 
 /* Calls `part` for what of each weight falls to this thread: of matmul, and of matmul_experts. */
-void ci_matmul_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
-void ci_experts_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
+void ci_matmul_share(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                     ci_matmul_part *part);
+void ci_experts_share(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                      ci_matmul_part *part);
 
 /* The same for matmul, where a thread that is through takes from what is left: neighbours on a shared machine, and
  * cores that differ, make equal shares take times that are not equal. Equal shares without call->taken, and with one
  * row or many (matmul.c). */
-void ci_matmul_turns(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
+void ci_matmul_turns(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                     ci_matmul_part *part);
 
 /* Of matmul_glu_quantise: outputs [first, last) of the gate, both multiples of the unit, with those of `up`. */
-void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
-void ci_glu_turns(const struct ci_call *call, int thread, int threads, int unit, ci_matmul_part *part);
+void ci_glu_share(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                  ci_matmul_part *part);
+void ci_glu_turns(const struct ci_call *call, int thread, int threads, int unit, struct ci_matmul_panel *panel,
+                  ci_matmul_part *part);
 
 #endif

@@ -187,9 +187,9 @@ static ci_matmul_part *part_for(const struct ci_type *type) {
 }
 
 void SIMD_NAME(ci_cpu_matmul_f32)(const struct ci_call *call, int thread, int threads) {
-    ci_matmul_share(call, thread, threads, TILE, part_for(call->in[1].type));
+    ci_matmul_share(call, thread, threads, TILE, NULL, part_for(call->in[1].type));
 }
 
 void SIMD_NAME(ci_cpu_matmul_experts_f32)(const struct ci_call *call, int thread, int threads) {
-    ci_experts_share(call, thread, threads, TILE, part_for(call->in[1].type));
+    ci_experts_share(call, thread, threads, TILE, NULL, part_for(call->in[1].type));
 }

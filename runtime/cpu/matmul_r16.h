@@ -459,13 +459,6 @@ INLINE void tile_f32(struct r16_type type, const struct r16_tile *tile, int grou
 
 typedef void r16_tile_function(struct r16_type type, const struct r16_tile *tile, int groups, int rows);
 
-/* Where x in q8 or q16 is packed for tiles: to `own`, or to what the parts of a call share. */
-INLINE struct ci_matmul_panel *panel_of(const struct ci_matmul_job *job, struct ci_matmul_panel *own) {
-    if (job->panel) return job->panel;
-    own->full = false;
-    return own;
-}
-
 /* Whether `count` rows from x_first on must be packed: not where an earlier part did it, and had room for all rows. */
 INLINE bool must_pack(const struct ci_matmul_job *job, int64_t count, struct ci_matmul_panel *panel) {
     bool full = panel->full;
@@ -477,7 +470,7 @@ INLINE bool must_pack(const struct ci_matmul_job *job, int64_t count, struct ci_
 INLINE void walk_streams(struct r16_type type, r16_tile_function *function, int planes, const struct ci_matmul_job *job,
                          int64_t first, int64_t last) {
     int64_t groups = (last - first + R16 - 1) / R16, each = groups / STREAMS, rest = groups % STREAMS;
-    struct ci_matmul_panel own, *packed = panel_of(job, &own);
+    struct ci_matmul_panel *packed = job->panel;
     struct r16_tile tile = {.job = job, .stored = STREAMS, .panel = packed->bytes};
     if (planes && must_pack(job, 1, packed)) pack_tile(type, job, 0, 1, planes, packed->bytes);
     for (int64_t i = 0; i < each + (rest > 0); i++) {
@@ -516,7 +509,7 @@ INLINE void walk_blocks(struct r16_type type, r16_tile_function *function, int p
                         int64_t first, int64_t last) {
     int64_t rows = job->rows, row_bytes = planes ? job->w->cols / 32 * x_bytes(planes) : job->w->cols * 4;
     int64_t piece = PANEL_BYTES / row_bytes;
-    struct ci_matmul_panel own, *packed = panel_of(job, &own);
+    struct ci_matmul_panel *packed = job->panel;
     if (piece > R16_TILE_ROWS) piece = piece / R16_TILE_ROWS * R16_TILE_ROWS;
     if (piece < 1) piece = 1;
     for (int64_t x_first = 0; x_first < rows; x_first += piece) {
@@ -571,10 +564,12 @@ enum { PLANES_f32, PLANES_q8, PLANES_q16 };
             walk_several(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                   \
     }                                                                                                                  \
     void R16_NAME(ci_cpu_matmul_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {          \
-        R16_MATMUL_SHARE(call, thread, threads, R16, part_##kind##_##name);                                            \
+        struct ci_matmul_panel panel;                                                                                  \
+        R16_MATMUL_SHARE(call, thread, threads, R16, &panel, part_##kind##_##name);                                    \
     }                                                                                                                  \
     void R16_NAME(ci_cpu_matmul_experts_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {  \
-        ci_experts_share(call, thread, threads, R16, part_##kind##_##name);                                            \
+        struct ci_matmul_panel panel;                                                                                  \
+        ci_experts_share(call, thread, threads, R16, &panel, part_##kind##_##name);                                    \
     }
 
 /* A gate and what it lets through, rounded to codes; x in q8 and q16. */
@@ -583,7 +578,8 @@ enum { PLANES_f32, PLANES_q8, PLANES_q16 };
         walk_glu(type_##name, tile_##kind, PLANES_##kind, job, first, last);                                           \
     }                                                                                                                  \
     void R16_NAME(ci_cpu_matmul_glu_##kind##_##name##_r16)(const struct ci_call *call, int thread, int threads) {      \
-        R16_GLU_SHARE(call, thread, threads, 2 * R16, glu_##kind##_##name);                                            \
+        struct ci_matmul_panel panel;                                                                                  \
+        R16_GLU_SHARE(call, thread, threads, 2 * R16, &panel, glu_##kind##_##name);                                    \
     }
 
 #define CI_R16_TYPE(name, bytes, parts, halves, most, zero)                                                            \

@@ -103,7 +103,7 @@ INLINE int glu_rows(int64_t left, int64_t most) {
 INLINE void walk_glu(struct r16_type type, r16_tile_function *function, int planes, const struct ci_matmul_job *job,
                      int64_t first, int64_t last) {
     int64_t row_bytes = job->w->cols / 32 * x_bytes(planes), piece = PANEL_BYTES / row_bytes;
-    struct ci_matmul_panel own, *packed = panel_of(job, &own);
+    struct ci_matmul_panel *packed = job->panel;
     struct r16_glu_sums sums;
     if (piece > GLU_ROWS) piece = piece / GLU_ROWS * GLU_ROWS;
     for (int64_t x_first = 0; x_first < job->rows; x_first += piece) {

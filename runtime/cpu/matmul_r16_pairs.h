@@ -94,7 +94,7 @@ INLINE int64_t rows_of_tile(int64_t count) {
 INLINE void walk_pairs(struct r16_type type, int planes, const struct ci_matmul_job *job, int64_t first, int64_t last) {
     int64_t groups = (last - first + R16 - 1) / R16, each = (groups + 1) / 2;
     int64_t row_bytes = job->w->cols / 32 * x_bytes(planes), piece = PANEL_BYTES / row_bytes;
-    struct ci_matmul_panel own, *packed = panel_of(job, &own);
+    struct ci_matmul_panel *packed = job->panel;
     if (piece > PAIR_ROWS) piece = piece / PAIR_ROWS * PAIR_ROWS;
     for (int64_t x_first = 0; x_first < job->rows; x_first += piece) {
         int64_t count = job->rows - x_first < piece ? job->rows - x_first : piece, most = rows_of_tile(count);

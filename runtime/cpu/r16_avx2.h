@@ -174,8 +174,8 @@ INLINE r16_float r16_dot(const struct r16_codes *x, const r16_quad *quads, int c
     return dot[0][0];
 }
 
-/* 32 columns of nibbles by both planes of a row of x. Each is unpacked just before its products: gcc, left alone,
- * unpacks all of them first, which need more registers than there are. */
+/* 32 columns of nibbles by one or both planes of a row of x. Each is unpacked just before its products: gcc, left
+ * alone, unpacks all of them first, which need more registers than there are. */
 INLINE void r16_dot_nibbles(const struct r16_codes *x, int planes, const uint8_t *nibbles, r16_float *dots) {
     const __m256i low_bits = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
     const panel_int *codes[2];

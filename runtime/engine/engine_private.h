@@ -126,7 +126,7 @@ struct ci_kept {
 };
 
 struct ci_reader {
-    bool begun, aside; /* there is a thread */
+    bool aside; /* there is a thread */
     pthread_t thread;
     enum clinfer_status status;
     char message[1024];
@@ -414,8 +414,10 @@ enum clinfer_status ci_engine_explain(struct clinfer_engine *engine, int rows, i
 enum clinfer_status ci_engine_read_pooling(struct clinfer_engine *engine);
 
 /* reader.c: the vocabulary and what needs it, on a thread of its own beside the choice of devices and kernels. The
- * second waits for it, before any weight is packed, and passes on what it says; nothing was begun: nothing to do. */
+ * second waits for it and passes on what it says, CLINFER_OK if nothing was begun; the third, before any weight is
+ * packed, then reads what needs all of that. */
 void ci_engine_begin_reading(struct clinfer_engine *engine);
+enum clinfer_status ci_engine_await_reading(struct clinfer_engine *engine);
 enum clinfer_status ci_engine_end_reading(struct clinfer_engine *engine);
 
 /* settings.c: what a profile knows of this model beside its kernels, once it was read; after the store, before all that

@@ -196,8 +196,12 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     if (status == CLINFER_OK && options->record) status = ci_engine_record_start(engine);
     if (status != CLINFER_OK) {
         char message[1024];
-        *of_device = *of_device && engine->reader.status == CLINFER_OK; /* else it is the file's fault */
         snprintf(message, sizeof message, "%s", ci_status_message());
+        if (ci_engine_await_reading(engine) != CLINFER_OK) { /* then it is the file's fault, whatever failed beside */
+            status = engine->reader.status;
+            snprintf(message, sizeof message, "%s", ci_status_message());
+            *of_device = false;
+        }
         clinfer_engine_close(engine); /* a device that fails does so once more */
         return ci_fail(status, "%s", message);
     }
@@ -318,7 +322,7 @@ static bool leave_to_sessions(struct clinfer_engine *engine) {
 void clinfer_engine_close(clinfer_engine *engine) {
     if (!engine || !ci_process_owns(engine->process) || leave_to_sessions(engine)) return;
     bool lost = false;
-    ci_engine_end_reading(engine);
+    ci_engine_await_reading(engine);
     ci_warm_abandon(engine);
     ci_draft_close(engine);
     for (int i = 0; i < engine->device_count; i++) {

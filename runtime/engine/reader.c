@@ -13,27 +13,34 @@ static enum clinfer_status read_all(struct clinfer_engine *engine) {
     return status;
 }
 
+/* With its message, since messages are those of a thread. */
+static enum clinfer_status keep(struct ci_reader *reader, enum clinfer_status status) {
+    reader->status = status;
+    if (status != CLINFER_OK) snprintf(reader->message, sizeof reader->message, "%s", ci_status_message());
+    return status;
+}
+
 static void *run(void *argument) {
     struct clinfer_engine *engine = argument;
-    struct ci_reader *reader = &engine->reader;
-    reader->status = read_all(engine);
-    /* Messages are those of a thread. */
-    if (reader->status != CLINFER_OK) snprintf(reader->message, sizeof reader->message, "%s", ci_status_message());
+    keep(&engine->reader, read_all(engine));
     return NULL;
 }
 
 void ci_engine_begin_reading(struct clinfer_engine *engine) {
     struct ci_reader *reader = &engine->reader;
-    reader->begun = true;
     reader->aside = ci_threads_start(&reader->thread, run, engine) == 0;
     if (!reader->aside) run(engine);
 }
 
-enum clinfer_status ci_engine_end_reading(struct clinfer_engine *engine) {
+enum clinfer_status ci_engine_await_reading(struct clinfer_engine *engine) {
     struct ci_reader *reader = &engine->reader;
-    if (!reader->begun) return CLINFER_OK;
     if (reader->aside) pthread_join(reader->thread, NULL);
-    reader->begun = false;
-    if (reader->status != CLINFER_OK) return ci_fail(reader->status, "%s", reader->message);
-    return reader->status = ci_joined_read(engine->gguf, engine->tokenizer, &engine->texts, &engine->joined);
+    reader->aside = false;
+    return reader->status == CLINFER_OK ? CLINFER_OK : ci_fail(reader->status, "%s", reader->message);
+}
+
+enum clinfer_status ci_engine_end_reading(struct clinfer_engine *engine) {
+    enum clinfer_status status = ci_engine_await_reading(engine);
+    if (status != CLINFER_OK) return status;
+    return keep(&engine->reader, ci_joined_read(engine->gguf, engine->tokenizer, &engine->texts, &engine->joined));
 }

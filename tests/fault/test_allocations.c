@@ -3,7 +3,8 @@
  * or a message was all that got lost), and the next undisturbed run is right.
  *
  * Every scenario is run to count its allocations first. With CLINFER_TEST_FULL (`make check-faults`) all of them fail,
- * else some, evenly spread. */
+ * else some, evenly spread. An engine's vocabulary is read on a thread of its own: which allocation of an opening is
+ * number i differs a little from run to run. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* The request ladder from the outside: `clinfer run` with devices that die, hang and go wrong in the middle of an
  * answer, with too little time, context or memory, and with a remote at the end. What is out stays as it is, what
  * follows is what an undisturbed run says, and the route tells what happened. Run from the top of the repository. */
+#define _GNU_SOURCE /* memmem */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,12 +17,14 @@
 
 #include "base/clock.h"
 #include "support/asserts.h"
+#include "support/patched.h"
 #include "support/process.h"
 #include "support/remote_server.h"
 
 enum {
     TOKENS = 16,
     NOT_FOUND = 3,
+    UNSUPPORTED = 6,
     OUT_OF_MEMORY = 7,
     NO_DEVICE = 8,
     DEVICE_ERROR = 9,
@@ -116,6 +119,30 @@ static void test_a_lost_device_hands_its_answer_to_another(void **state) {
     assert_in_range(first, 4, 10);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "timings"), "predicted_n")), TOKENS);
     json_decref(json);
+    process_free(&result);
+}
+
+/* The vocabulary is read on a thread of its own: whoever is first, the file's fault is what is told. */
+static void test_a_files_fault_comes_before_the_devices(void **state) {
+    (void)state;
+    static const char key[] = "tokenizer.ggml.model";
+    enum { TYPE_AND_LENGTH = 12 };
+    struct patched file;
+    patched_begin(&file, process_model());
+    uint8_t *kind = memmem(file.bytes, file.size, key, strlen(key));
+    assert_non_null(kind);
+    kind[strlen(key) + TYPE_AND_LENGTH] = 'X';
+    const char *path = patched_end(&file, "unknown_tokenizer.gguf");
+    char layers[4200];
+    snprintf(layers, sizeof layers, "OPENCL_LAYERS=%s", layer_path);
+    const char *const environment[] = {layers, "FAKE_LAYER=clCreateCommandQueue@1+:-5", NULL};
+    const struct process_options options = {.environment = environment};
+    struct process_result result;
+    process_run(&result, &options, process_tool(), "run", "-m", path, "--device", "0", "-n", "4", QUESTION, NULL);
+    process_assert_status(&result, UNSUPPORTED);
+    assert_contains(result.err, "unknown_tokenizer.gguf");
+    assert_contains(result.err, "tokenizer");
+    assert_int_equal(count_of(result.err, "CL_OUT_OF_RESOURCES"), 0);
     process_free(&result);
 }
 
@@ -537,6 +564,7 @@ int main(void) {
     setenv("CLINFER_SINGLE_LAUNCHES", "1", 1); /* faults have the numbers of calls */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_lost_device_hands_its_answer_to_another),
+        cmocka_unit_test(test_a_files_fault_comes_before_the_devices),
         cmocka_unit_test(test_the_line_at_the_end_is_short),
         cmocka_unit_test(test_fallback_none_makes_a_lost_device_an_error),
         cmocka_unit_test(test_a_device_that_hangs_is_left_behind),

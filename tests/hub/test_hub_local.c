@@ -282,9 +282,9 @@ static void test_kill_9_costs_no_finished_byte(void **state) {
     (void)state;
     uint64_t kept = 0;
     bool whole = false;
-    for (int i = 0; i < KILLS && !whole; i++) {
+    for (int i = 0; (i < KILLS || (kept == 0 && i < 10 * KILLS)) && !whole; i++) {
         pid_t process = pull_aside(SLOW_LARGE);
-        wait_milliseconds(10 + i * 37 % 60);
+        wait_milliseconds(10 + i * 37 % 60 + i / KILLS * 100);
         kill(process, SIGKILL);
         bool ended = end_of(process) == 0;
         uint64_t now = kept_bytes();
@@ -293,10 +293,11 @@ static void test_kill_9_costs_no_finished_byte(void **state) {
         if (!whole) assert_true(now >= kept);
         kept = now;
     }
+    assert_true(whole || kept > 0);
     json_decref(hub_server_log());
     pull_good(SLOW_LARGE, "large", large);
     /* A request of one who was killed may be answered only now, until the server sees that nobody reads. */
-    assert_true(hub_run_sent(&run) <= (whole ? 0 : LARGE - kept) + SLACK);
+    assert_true(hub_run_sent(&run) <= (whole ? 0 : LARGE - kept) + 3 * SLACK);
 }
 
 static void test_two_pulls_at_once_are_one_download(void **state) {
