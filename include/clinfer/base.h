@@ -63,7 +63,7 @@ CLINFER_API const char *clinfer_error(void);
 /* For what the library's outputs say is the caller's to free so; NULL is nothing. */
 CLINFER_API void clinfer_free(void *memory);
 
-/* One receiver for the process; NULL is silence. */
+/* One receiver for the process, which several threads may call at once; NULL is silence. */
 CLINFER_API void clinfer_log_to(clinfer_log_callback *callback, void *user);
 
 /* The path of the model file that is mapped at `address`, NULL: none is. For handlers of SIGBUS: an open model is read
