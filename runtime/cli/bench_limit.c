@@ -115,7 +115,7 @@ struct steps {
 
 static void add_plan_step(void *user, const struct clinfer_plan_step *step) {
     struct work *work = user;
-    int64_t pairs = ci_product_16_bit_rows(step->types, step->variant);
+    int64_t pairs = ci_product_16_bit_rows(step->op, step->types, step->variant);
     bool wide = pairs > 0 && work->rows >= pairs && step->rows >= pairs;
     int unit = wide ? UNIT_Q16 : strncmp(step->types, "q8,", 3) == 0 ? UNIT_Q8 : UNIT_F32;
     struct share *share = &work->shares[place_of(work->limits, step)];

@@ -14,7 +14,7 @@
  * lanes is needed.
  *
  *       few                              many
- *       q [d d d d ..] . k [d d d d ..]   s[query][p p p p ..] += q[query][d] * k[d][p p p p ..]   4 or 8
+ *       q [d d d d ..] . k [d d d d ..]   s[query][p p p p ..] += q[query][d] * k[d][p p p p ..]   4 to 8
  *       o [d d d d ..] += w[p] * v[p]     o[query][d d d d ..] += w[query][p] * v[p][d d d d ..]   queries x 2
  *                                                                                                vectors */
 #include <assert.h>
@@ -25,8 +25,12 @@
 #include "tensor/op_params.h"
 #include "types/layout.h"
 
-/* TOGETHER: queries whose sums are in registers at once, of many. */
-enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_ATTENTION_MAX_DIM, MANY = 16, TOGETHER = VF_LANES == 16 ? 8 : 4 };
+enum { BLOCK = 32, MAX_QUERIES = 64, MAX_DIM = CI_ATTENTION_MAX_DIM, MANY = 16 };
+
+/* Of many queries so many have their sums over two vectors in registers at once; those that are missing to a multiple
+ * of them are zeros. */
+enum { TOGETHER = VF_LANES == 16 ? 8 : VF_LANES == 8 ? 6 : 4 };
+enum { PADDED_QUERIES = (MAX_QUERIES + TOGETHER - 1) / TOGETHER * TOGETHER };
 
 /* Of few queries so many at once: their sums over WIDE positions, or vectors, fit into the registers, with AVX2, which
  * has 16, over NARROW ones where there are more than three queries. */
@@ -40,9 +44,9 @@ _Static_assert(MAX_DIM % VF_LANES == 0, "heads of that size are whole vectors");
 
 /* One item; 450 KB, on the stack. */
 struct state {
-    float q[MAX_QUERIES][MAX_DIM]; /* scaled */
-    float out[MAX_QUERIES][MAX_DIM];
-    float weight[MAX_QUERIES][BLOCK]; /* scores, then what they weigh */
+    _Alignas(64) float q[PADDED_QUERIES][MAX_DIM]; /* scaled */
+    float out[PADDED_QUERIES][MAX_DIM];
+    float weight[PADDED_QUERIES][BLOCK]; /* scores, then what they weigh */
     float largest[MAX_QUERIES], total[MAX_QUERIES];
     float k[MAX_DIM * BLOCK], v[BLOCK * MAX_DIM];
 };
@@ -192,7 +196,7 @@ INLINE void multiply(const float *a, int64_t a_stride, int queries, const float 
     vf sum[TOGETHER][2];
     UNROLL for (int i = 0; i < queries; i++) UNROLL for (int j = 0; j < vectors; j++) sum[i][j] =
         add ? vf_load(out + i * out_stride + j * VF_LANES) : vf_set(0);
-    for (int k = 0; k < count; k++) {
+    _Pragma("GCC unroll 2") for (int k = 0; k < count; k++) {
         vf row[2];
         UNROLL for (int j = 0; j < vectors; j++) row[j] = vf_load(b + k * stride + j * VF_LANES);
         UNROLL for (int i = 0; i < queries; i++) {
@@ -205,28 +209,19 @@ INLINE void multiply(const float *a, int64_t a_stride, int queries, const float 
 }
 
 INLINE void scores_many(int dim, int queries, struct state *state) {
-    for (int p = 0; p < BLOCK; p += 2 * VF_LANES) {
-        int i = 0;
-        for (; i + TOGETHER <= queries; i += TOGETHER)
+    for (int p = 0; p < BLOCK; p += 2 * VF_LANES)
+        for (int i = 0; i < queries; i += TOGETHER)
             multiply(state->q[i], MAX_DIM, TOGETHER, state->k + p, BLOCK, dim, 2, 0, state->weight[i] + p, BLOCK);
-        for (; i < queries; i++)
-            multiply(state->q[i], MAX_DIM, 1, state->k + p, BLOCK, dim, 2, 0, state->weight[i] + p, BLOCK);
-    }
 }
 
 INLINE void values_many(int dim, int queries, struct state *state) {
     for (int d = 0; d < dim;) {
-        int i = 0, two = d + 2 * VF_LANES <= dim;
-        for (; i + TOGETHER <= queries; i += TOGETHER)
+        int two = d + 2 * VF_LANES <= dim;
+        for (int i = 0; i < queries; i += TOGETHER)
             if (two)
                 multiply(state->weight[i], BLOCK, TOGETHER, state->v + d, dim, BLOCK, 2, 1, state->out[i] + d, MAX_DIM);
             else
                 multiply(state->weight[i], BLOCK, TOGETHER, state->v + d, dim, BLOCK, 1, 1, state->out[i] + d, MAX_DIM);
-        for (; i < queries; i++)
-            if (two)
-                multiply(state->weight[i], BLOCK, 1, state->v + d, dim, BLOCK, 2, 1, state->out[i] + d, MAX_DIM);
-            else
-                multiply(state->weight[i], BLOCK, 1, state->v + d, dim, BLOCK, 1, 1, state->out[i] + d, MAX_DIM);
         d += two ? 2 * VF_LANES : VF_LANES;
     }
 }
@@ -336,7 +331,7 @@ static void attend_rows(const struct ci_call *call, const struct item *item, con
     }
 }
 
-/* The queries of `heads` heads from first_head on of the tile's rows; query i is row i / heads. */
+/* The queries of `heads` heads from first_head on of the tile's rows; query i is row i / heads. Behind them zeros. */
 static void load_queries(const struct ci_call *call, const int32_t *tile, int first_head, int heads, int value_dim,
                          struct state *state) {
     const struct ci_view *sinks = &call->in[CI_ATTENTION_SINKS];
@@ -352,6 +347,10 @@ static void load_queries(const struct ci_call *call, const int32_t *tile, int fi
         memset(state->out[i], 0, (size_t)value_dim * sizeof **state->out);
         state->largest[i] = sinks->type ? ((const float *)sinks->data)[head] : -INFINITY;
         state->total[i] = sinks->type ? 1 : 0;
+    }
+    for (int i = tile[CI_TILE_COUNT] * heads; i % TOGETHER != 0; i++) {
+        memset(state->q[i], 0, sizeof *state->q);
+        memset(state->out[i], 0, sizeof *state->out);
     }
 }
 
@@ -468,12 +467,13 @@ INLINE void store(const struct ci_call *call, const int32_t *tile, int first_hea
 /* Heads of one tile that share a kv head; `next` is what this thread computes after them. */
 INLINE void attend_heads(const struct ci_call *call, const struct item *all, const struct item *next,
                          struct state *state) {
-    int most = MAX_QUERIES / all->tile[CI_TILE_COUNT];
-    for (int done = 0; done < all->heads; done += most) {
+    int most = MAX_QUERIES / all->tile[CI_TILE_COUNT], pieces = (all->heads + most - 1) / most;
+    for (int piece = 0; piece < pieces; piece++) {
         struct item some = *all;
-        some.first_head += done;
-        some.heads = all->heads - done < most ? all->heads - done : most;
-        attend(call, &some, done + most < all->heads ? NULL : next, state);
+        int first = all->heads * piece / pieces, end = all->heads * (piece + 1) / pieces;
+        some.first_head += first;
+        some.heads = end - first;
+        attend(call, &some, piece + 1 < pieces ? NULL : next, state);
         store(call, some.tile, some.first_head, some.heads, state);
     }
 }

@@ -124,18 +124,19 @@ static void trace_steps(struct ci_plan *plan) {
     for (int i = 0; i < plan->step_count; i++) {
         struct ci_plan_step known;
         ci_plan_step(plan, i, &known);
-        plan->steps[i].traced = ci_trace_add_step(
-            plan->store->trace,
-            &(struct ci_trace_step){.label = known.label,
-                                    .op = known.op,
-                                    .types = known.signature.types,
-                                    .layout = known.layout,
-                                    .variant = known.variant,
-                                    .place = plan->steps[i].place,
-                                    .dot8 = strncmp(known.signature.types, "q8,", 3) == 0,
-                                    .dot16_rows = ci_product_16_bit_rows(known.signature.types, known.variant),
-                                    .k = known.signature.k,
-                                    .n = known.signature.n});
+        plan->steps[i].traced =
+            ci_trace_add_step(plan->store->trace,
+                              &(struct ci_trace_step){
+                                  .label = known.label,
+                                  .op = known.op,
+                                  .types = known.signature.types,
+                                  .layout = known.layout,
+                                  .variant = known.variant,
+                                  .place = plan->steps[i].place,
+                                  .dot8 = strncmp(known.signature.types, "q8,", 3) == 0,
+                                  .dot16_rows = ci_product_16_bit_rows(known.op, known.signature.types, known.variant),
+                                  .k = known.signature.k,
+                                  .n = known.signature.n});
     }
 }
 

@@ -45,7 +45,8 @@ struct ci_gate ci_product_gate(const struct ci_call *call) {
     return (struct ci_gate)CI_GATE_PRODUCT;
 }
 
-int64_t ci_product_16_bit_rows(const char *types, const char *variant) {
+int64_t ci_product_16_bit_rows(const char *op, const char *types, const char *variant) {
+    if (strncmp(op, "matmul", strlen("matmul")) != 0) return 0; /* the keys of attention are f16, too */
     if (strncmp(types, "q16,", 4) == 0) return 1;
     bool halves = strncmp(types, "f32,f16,", 8) == 0 || strncmp(types, "f32,bf16,", 9) == 0;
     bool integers = strcmp(variant, "avx512vnni") == 0 || strcmp(variant, "avx2") == 0;

@@ -128,12 +128,14 @@ static void test_limits_are_those_of_the_unit(void **state) {
         near(line_of(&report, CI_TRACE_PREFILL, CI_TRACE_OP, "matmul")->roofline, cases[i].seconds);
         ci_trace_report_free(&report);
     }
-    assert_int_equal(ci_product_16_bit_rows("f32,f16,-", "avx512vnni"), CI_PRODUCT_MANY);
-    assert_int_equal(ci_product_16_bit_rows("f32,bf16,-", "avx512vnni"), CI_PRODUCT_MANY);
-    assert_int_equal(ci_product_16_bit_rows("f32,f16,-", "avx2"), CI_PRODUCT_MANY);
-    assert_int_equal(ci_product_16_bit_rows("f32,f16,-", "neon"), 0);
-    assert_int_equal(ci_product_16_bit_rows("f32,q8_0,-", "avx512vnni"), 0);
-    assert_int_equal(ci_product_16_bit_rows("q16,q8_0,-", "q16_r16_avx2"), 1);
+    assert_int_equal(ci_product_16_bit_rows("matmul", "f32,f16,-", "avx512vnni"), CI_PRODUCT_MANY);
+    assert_int_equal(ci_product_16_bit_rows("matmul", "f32,bf16,-", "avx512vnni"), CI_PRODUCT_MANY);
+    assert_int_equal(ci_product_16_bit_rows("matmul", "f32,f16,-", "avx2"), CI_PRODUCT_MANY);
+    assert_int_equal(ci_product_16_bit_rows("matmul", "f32,f16,-", "neon"), 0);
+    assert_int_equal(ci_product_16_bit_rows("matmul", "f32,q8_0,-", "avx512vnni"), 0);
+    assert_int_equal(ci_product_16_bit_rows("matmul", "q16,q8_0,-", "q16_r16_avx2"), 1);
+    assert_int_equal(ci_product_16_bit_rows("matmul_glu", "f32,f16,f16,-", "avx2"), CI_PRODUCT_MANY);
+    assert_int_equal(ci_product_16_bit_rows("attention_quantise", "f32,f16,f16,i32,i32,-", "avx2"), 0);
 }
 
 static void test_phases_and_shapes_have_lines_of_their_own(void **state) {
