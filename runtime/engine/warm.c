@@ -22,7 +22,7 @@
 #include "device/kernels.h"
 #include "device/probe.h"
 #include "engine/engine_private.h"
-#include "ops/bind.h"
+#include "ops/signature.h"
 #include "proof/known_answer.h"
 #include "proof/prepare.h"
 
@@ -50,7 +50,7 @@ struct item {
     int place;
     struct ci_choice choice;
     struct ci_call call;
-    uint64_t key;
+    uint64_t key, program;
 };
 
 struct work {
@@ -73,7 +73,9 @@ static void add_item(void *user, const struct ci_node *node, const struct ci_cho
     if (!choice || !work->engine->store.places[node->place].device || work->count == MOST_ITEMS) return;
     struct item *item = &work->items[work->count];
     *item = (struct item){.place = node->place, .choice = *choice};
-    if (ci_warm_key(work->engine, node, choice, &item->call, &item->key) != CLINFER_OK) return;
+    if (ci_warm_key(work->engine, node, choice, &item->call, &item->key) != CLINFER_OK ||
+        ci_signature_source(choice->variant, choice->tunables, &item->call, &item->program) != CLINFER_OK)
+        return;
     for (int i = 0; i < work->count; i++)
         if (work->items[i].key == item->key) return;
     work->count++;
@@ -96,20 +98,32 @@ static enum clinfer_status collect(struct work *work) {
     return status;
 }
 
+static void prove(const struct clinfer_engine *engine, const struct item *item) {
+    const struct ci_place *place = &engine->store.places[item->place];
+    assert(item->choice.variant);
+    ci_proof_prepare(place->device, &place->caps, item->choice.variant, item->choice.tunables, &item->call, true);
+    if (ci_proof_is_known(ci_device_caps(place->device)->key, item->key)) ci_device_vouch_for_compiler(place->device);
+}
+
+static bool has_program(const struct item *items, int count, uint64_t program) {
+    for (int i = 0; i < count; i++)
+        if (items[i].program == program) return true;
+    return false;
+}
+
 /* `taken`, shared by all processes, counts the items that somebody has begun. From the end of the list: kernels for
- * many rows take longest to compile, and what comes last decides how long the others wait. */
+ * many rows take longest to compile, and what comes last decides how long the others wait. Who takes the first item of
+ * a program takes all of them: two processes that begin the same one both compile it. */
 static enum clinfer_status prove_some(struct clinfer_engine *engine, atomic_int *taken) {
     struct work *work = calloc(1, sizeof *work);
     if (!work) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a list of kernels");
     work->engine = engine;
     enum clinfer_status status = collect(work);
-    for (int i; status == CLINFER_OK && (i = atomic_fetch_add(taken, 1)) < work->count;) {
-        const struct item *item = &work->items[work->count - 1 - i];
-        const struct ci_place *place = &engine->store.places[item->place];
-        assert(item->choice.variant);
-        ci_proof_prepare(place->device, &place->caps, item->choice.variant, item->choice.tunables, &item->call, true);
-        if (ci_proof_is_known(ci_device_caps(place->device)->key, item->key))
-            ci_device_vouch_for_compiler(place->device);
+    for (int i; status == CLINFER_OK && (i = work->count - 1 - atomic_fetch_add(taken, 1)) >= 0;) {
+        uint64_t program = work->items[i].program;
+        if (has_program(&work->items[i + 1], work->count - 1 - i, program)) continue;
+        for (int k = i; k >= 0; k--)
+            if (work->items[k].program == program) prove(engine, &work->items[k]);
     }
     free(work);
     return status;

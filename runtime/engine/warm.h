@@ -2,8 +2,8 @@
  * one for each processor. Drivers whose compilers have one lock for all threads (PoCL) would do that on one processor;
  * and a compiler takes time and memory of its own in each process (PoCL 0.4 s for the library of built-in functions),
  * so this process does without. A worker is the tool itself as `clinfer kernel_worker`: it opens the model as far as
- * its kernels are known, and proves the next that nobody has begun. What they leave are the proofs and the driver's
- * own cache (or ours), where this process finds them.
+ * its kernels are known, and proves those of the next program that nobody has begun. What they leave are the proofs and
+ * the driver's own cache (or ours), where this process finds them.
  *
  * A worker that fails, dies or hangs costs time and nothing else: what it has not proven is proven here, as without it.
  * No worker tells anything; what is wrong with a kernel this process finds out by itself. Only that the compiler came
