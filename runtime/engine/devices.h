@@ -40,10 +40,10 @@ struct ci_engine_rung {
 enum clinfer_status ci_engine_rungs(const struct clinfer_engine_options *options, struct ci_engine_rung **rungs,
                                     int *count);
 
-/* How far an engine is opened: the file is read, the devices are open, each unit has its place, and what does not fit
- * into memory is refused (for preview.h alone: no weight is where it could be read); plans are made and weights loaded;
- * its first tokens are compared with the CPU backend's. */
-enum ci_engine_depth { CI_ENGINE_PLACED, CI_ENGINE_PLANNED, CI_ENGINE_PROVEN };
+/* How far an engine is opened: the file is read but for its vocabulary, the devices are open, each unit has its place,
+ * and what does not fit into memory is refused (no weight is where it could be read); the same with the vocabulary;
+ * plans are made and weights loaded; its first tokens are compared with the CPU backend's. */
+enum ci_engine_depth { CI_ENGINE_WORDLESS, CI_ENGINE_PLACED, CI_ENGINE_PLANNED, CI_ENGINE_PROVEN };
 
 /* load.c: clinfer_engine_open() to this depth; the options are checked. */
 enum clinfer_status ci_engine_open(const struct clinfer_engine_options *options, enum ci_engine_depth depth,

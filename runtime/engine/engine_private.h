@@ -135,6 +135,7 @@ struct ci_reader {
 struct clinfer_engine {
     pid_t process; /* that opened it */
     struct clinfer_engine_options options;
+    const struct clinfer_engine *lender; /* ci_engine_open_beside, or NULL */
     struct ci_gguf *gguf;
     struct ci_model model;
     struct ci_tokenizer *tokenizer;
@@ -546,6 +547,11 @@ bool ci_sampler_forbids(const struct ci_sampler *sampler, int32_t token);
 
 /* sampler.c: the first token of an answer, or the one after those that were generated before, comes next. */
 void ci_sampler_begin(struct ci_sampler *sampler, const struct ci_sampler_memory *memory);
+
+/* load.c: an engine on the CPU for the lender's model, which outlives it, beside that one: what the lender has packed
+ * into the host's memory is not packed again. It computes logits; it has no vocabulary. */
+enum clinfer_status ci_engine_open_beside(const struct clinfer_engine *lender,
+                                          const struct clinfer_engine_options *options, clinfer_engine **engine);
 
 /* first_run.c: the first time that a model's plan runs on a device, five tokens of prompt and two of decode are
  * compared with the CPU backend. CLINFER_WRONG_RESULT tells how far off they are. */

@@ -101,7 +101,6 @@ static enum clinfer_status compare(const struct clinfer_engine *engine, const fl
  */
 static enum clinfer_status check_with_cpu(struct clinfer_engine *engine, bool rounds, float *ours, bool *judged) {
     struct clinfer_engine_options options = engine->options;
-    options.device = "cpu";
     options.device_layers = -1;
     options.tuning = "none";
     options.op_count = 0;
@@ -111,7 +110,7 @@ static enum clinfer_status check_with_cpu(struct clinfer_engine *engine, bool ro
     options.activations = rounds ? CLINFER_ACTIVATIONS_Q8 : CLINFER_ACTIVATIONS_F32;
     size_t count = (size_t)CHECKED * (size_t)engine->model.outputs;
     clinfer_engine *cpu = NULL;
-    enum clinfer_status status = clinfer_engine_open(&options, &cpu);
+    enum clinfer_status status = ci_engine_open_beside(engine, &options, &cpu);
     if (status == CLINFER_OK) status = compute(cpu, ours + count);
     bool not_finite = cpu && status == CLINFER_WRONG_RESULT;
     clinfer_engine_close(cpu);

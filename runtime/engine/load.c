@@ -56,7 +56,7 @@ static void tell_findings(const struct clinfer_engine *engine) {
                engine->options.model, left_out);
 }
 
-static enum clinfer_status read_file(struct clinfer_engine *engine, struct ci_stages *stages) {
+static enum clinfer_status read_file(struct clinfer_engine *engine, bool wordless, struct ci_stages *stages) {
     enum clinfer_status status = ci_engine_find_model(engine);
     if (status == CLINFER_OK)
         status = ci_source_open(engine->options.model, engine->options.weight_type, &engine->gguf);
@@ -68,7 +68,7 @@ static enum clinfer_status read_file(struct clinfer_engine *engine, struct ci_st
     if (status == CLINFER_OK) status = ci_engine_read_pooling(engine);
     if (status != CLINFER_OK) return status;
     tell_findings(engine);
-    ci_engine_begin_reading(engine);
+    if (!wordless) ci_engine_begin_reading(engine);
     engine->model_name = copy_string(engine->gguf, "general.name", "");
     engine->architecture = copy_string(engine->gguf, "general.architecture", "");
     return engine->model_name && engine->architecture ? CLINFER_OK : ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
@@ -154,7 +154,8 @@ enum clinfer_status ci_engine_take_context(struct clinfer_engine *engine, int wa
 
 static enum clinfer_status open_once(const struct clinfer_engine_options *options,
                                      const struct ci_engine_devices *devices, enum ci_engine_depth depth,
-                                     struct clinfer_engine **out, bool *of_device) {
+                                     const struct clinfer_engine *lender, struct clinfer_engine **out,
+                                     bool *of_device) {
     ci_watch_begin(CI_WATCH_BUILD, 0);
     struct ci_stages stages;
     ci_stages_begin(&stages);
@@ -164,6 +165,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     if (!engine) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory");
     engine->process = getpid();
     engine->options = *options;
+    engine->lender = lender;
     engine->stats.fallback_text = "";
     pthread_mutex_init(&engine->lock, NULL);
     pthread_mutex_init(&engine->grammars, NULL);
@@ -171,7 +173,7 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     pthread_cond_init(&engine->changed, NULL);
     enum clinfer_status status = ci_threads_create(options->threads, &engine->threads);
     if (status == CLINFER_OK && options->record) status = ci_trace_create(&engine->trace);
-    if (status == CLINFER_OK) status = read_file(engine, &stages);
+    if (status == CLINFER_OK) status = read_file(engine, lender || depth == CI_ENGINE_WORDLESS, &stages);
     if (status == CLINFER_OK) status = ci_engine_take_context(engine, options->context);
     if (status == CLINFER_OK) {
         *of_device = devices->count > 0;
@@ -188,8 +190,8 @@ static enum clinfer_status open_once(const struct clinfer_engine_options *option
     ci_stages_end(&stages, "weights and the first plan");
     if (status == CLINFER_OK && depth == CI_ENGINE_PROVEN) status = ci_engine_first_run(engine);
     ci_stages_end(&stages, "proof");
-    if (status == CLINFER_OK && depth != CI_ENGINE_PLACED) tell_tune(engine);
-    if (status == CLINFER_OK && depth != CI_ENGINE_PLACED) {
+    if (status == CLINFER_OK && depth >= CI_ENGINE_PLANNED) tell_tune(engine);
+    if (status == CLINFER_OK && depth >= CI_ENGINE_PLANNED) {
         status = ci_draft_open(engine);
         *of_device = *of_device && status == CLINFER_OK; /* with another device that one would be no better */
     }
@@ -217,11 +219,11 @@ enum clinfer_status ci_engine_open_on(const struct clinfer_engine_options *optio
                                       const struct ci_engine_devices *devices, enum ci_engine_depth depth,
                                       clinfer_engine **out, bool *of_device) {
     char message[1024];
-    enum clinfer_status first = open_once(options, devices, depth, out, of_device);
+    enum clinfer_status first = open_once(options, devices, depth, NULL, out, of_device);
     if (!*of_device || (first != CLINFER_DEVICE_ERROR && first != CLINFER_OUT_OF_MEMORY)) return first;
     snprintf(message, sizeof message, "%s", ci_status_message());
     ci_log(CLINFER_LOG_NOTICE, "%s; loading is tried again", message);
-    enum clinfer_status second = open_once(options, devices, depth, out, of_device);
+    enum clinfer_status second = open_once(options, devices, depth, NULL, out, of_device);
     return second == CLINFER_NO_DEVICE ? ci_fail(first, "%s", message) : second; /* it was lost, there was one */
 }
 
@@ -304,6 +306,13 @@ enum clinfer_status clinfer_engine_open(const struct clinfer_engine_options *opt
 
 enum clinfer_status ci_engine_open_unproven(const struct clinfer_engine_options *options, clinfer_engine **out) {
     return ci_engine_open(options, CI_ENGINE_PLANNED, out);
+}
+
+enum clinfer_status ci_engine_open_beside(const struct clinfer_engine *lender,
+                                          const struct clinfer_engine_options *options, clinfer_engine **out) {
+    static const struct ci_engine_devices cpu = {.order = {CI_PLACE_CPU}, .order_count = 1};
+    bool of_device;
+    return open_once(options, &cpu, CI_ENGINE_PLANNED, lender, out, &of_device);
 }
 
 /* Whether sessions are left, who then close it: they point to it. */

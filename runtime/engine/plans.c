@@ -191,6 +191,7 @@ static enum clinfer_status make_store(struct clinfer_engine *engine) {
     const struct clinfer_engine_options *options = &engine->options;
     enum clinfer_status status = CLINFER_OK;
     ci_store_init(&engine->store, engine->devices, engine->device_count, engine->threads);
+    if (engine->lender) engine->store.lender = &engine->lender->store;
     for (size_t i = 0; i < ci_gguf_file_count(engine->gguf) && status == CLINFER_OK; i++) {
         const struct ci_file *file = ci_gguf_file_at(engine->gguf, i);
         status = ci_store_add_file(&engine->store, file->data, file->size);
@@ -295,7 +296,7 @@ enum clinfer_status ci_engine_make_plans(struct clinfer_engine *engine, const st
     if (status == CLINFER_OK) status = ci_engine_place(engine, devices);
     if (status == CLINFER_OK) ci_prefix_set_bound(engine);
     if (status == CLINFER_OK) status = ci_engine_end_reading(engine);
-    if (status != CLINFER_OK || depth == CI_ENGINE_PLACED) return status;
+    if (status != CLINFER_OK || depth < CI_ENGINE_PLANNED) return status;
     status = make_decode_plan(engine);
     return status == CLINFER_OK ? check_forced(engine) : status;
 }

@@ -41,6 +41,6 @@ enum clinfer_status ci_engine_await_reading(struct clinfer_engine *engine) {
 
 enum clinfer_status ci_engine_end_reading(struct clinfer_engine *engine) {
     enum clinfer_status status = ci_engine_await_reading(engine);
-    if (status != CLINFER_OK) return status;
+    if (status != CLINFER_OK || !engine->tokenizer) return status;
     return keep(&engine->reader, ci_joined_read(engine->gguf, engine->tokenizer, &engine->texts, &engine->joined));
 }

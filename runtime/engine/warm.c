@@ -143,7 +143,7 @@ enum clinfer_status ci_warm_work(const struct clinfer_engine_options *options, i
     struct stat info;
     atomic_int *taken = fstat(memory, &info) == 0 && info.st_size == sizeof *taken ? map(memory) : NULL;
     if (!taken) return ci_fail(CLINFER_INVALID_ARGUMENT, "--memory %d is no memory to share", memory);
-    enum clinfer_status status = ci_engine_open(options, CI_ENGINE_PLACED, &engine);
+    enum clinfer_status status = ci_engine_open(options, CI_ENGINE_WORDLESS, &engine);
     if (status == CLINFER_OK) status = prove_some(engine, taken);
     for (int i = 0; engine && i < engine->device_count; i++) ci_proof_prepared(engine->devices[i]);
     return status; /* the process ends without closing what would save programs */

@@ -20,6 +20,7 @@ struct ci_store_memory {
     void *host;
     size_t mapped; /* bytes at `host` of ci_pages_map; 0: free() takes them */
     struct ci_buffer *buffer;
+    void *packed; /* of a weight: what `buffer` lies in, of a chunk */
 };
 
 struct ci_store_copy {
@@ -233,6 +234,18 @@ static bool in_file(const struct ci_store *store, int place, struct ci_tensor *w
     return true;
 }
 
+/* The weight as the lender has packed it into the host's memory; NULL: it has not. */
+static void *borrow(const struct ci_store *lender, const struct ci_tensor *weight, const struct ci_layout *layout) {
+    const struct ci_view *view = &weight->view;
+    for (const struct ci_store_memory *memory = lender ? lender->memory : NULL; memory; memory = memory->next) {
+        const struct ci_view *there = &memory->tensor->view;
+        if (memory->packed && there->layout == layout && there->type == view->type && there->rows == view->rows &&
+            there->cols == view->cols && strcmp(memory->tensor->name, weight->name) == 0)
+            return memory->packed;
+    }
+    return NULL;
+}
+
 enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *weight, int place,
                                     const struct ci_layout *layout) {
     if (weight->place >= 0) return CLINFER_OK;
@@ -245,16 +258,16 @@ enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *we
     bool repack = layout != &ci_layout_stored;
     /* A packed copy stays ours where it can be used in place; other bytes are copied. */
     bool in_place = repack && (!device || store->places[place].caps.device->shares_host_memory);
-    void *packed = NULL, *passing = NULL;
-    if (in_place)
+    void *packed = NULL, *passing = NULL, *borrowed = in_place ? borrow(store->lender, weight, layout) : NULL;
+    if (borrowed)
+        packed = borrowed;
+    else if (in_place)
         status = alloc_in_chunk(store, weight, bytes, &packed);
     else if (repack && !(packed = passing = ci_pages_alloc(bytes)))
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", weight->name, bytes);
     if (status != CLINFER_OK) return status;
-    if (repack) {
-        pack(store, weight, layout, packed);
-        source = packed;
-    }
+    if (repack && !borrowed) pack(store, weight, layout, packed);
+    if (repack) source = packed;
     if (!device) {
         view->data = (void *)(uintptr_t)source;
     } else if (repack || !in_file(store, place, weight, bytes)) {
@@ -270,6 +283,7 @@ enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *we
         view->buffer = buffer;
         view->offset = 0;
         status = keep(store, weight, NULL, buffer);
+        if (status == CLINFER_OK && in_place) store->memory->packed = packed;
     }
     view->layout = layout;
     weight->place = place;
