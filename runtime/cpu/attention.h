@@ -74,8 +74,8 @@ INLINE int width_of(int queries) { return queries > 3 ? NARROW : WIDE; }
 
 /* Positions i .. i + positions of the block; `positions`, 4 or 2, is constant. `next`: rows that are asked for, or
  * NULL. With AVX2 each number that is used several times is in a register: either those of the queries or the keys. */
-INLINE void scores_of(const struct few *few, const float *q, int queries, int i, int positions, const uint8_t *next,
-                      size_t bytes, float *scores) {
+INLINE void scores_of(const struct few *few, int half, const float *q, int queries, int i, int positions,
+                      const uint8_t *next, size_t bytes, float *scores) {
     const struct block *keys = &few->keys;
     const struct ahead *ahead = &few->ahead;
     size_t at = 0;
@@ -85,12 +85,12 @@ INLINE void scores_of(const struct few *few, const float *q, int queries, int i,
         if (VF_LANES == 8 && queries < positions) {
             UNROLL for (int j = 0; j < queries; j++) numbers[j] = vf_held(vf_load(q + j * MAX_DIM + d));
             UNROLL for (int p = 0; p < positions; p++) {
-                key[0] = load_kv(keys->at, keys->half, (i + p) * keys->stride + d);
+                key[0] = load_kv(keys->at, half, (i + p) * keys->stride + d);
                 UNROLL for (int j = 0; j < queries; j++) sum[j][p] = vf_fma(numbers[j], key[0], sum[j][p]);
             }
             continue;
         }
-        UNROLL for (int p = 0; p < positions; p++) key[p] = load_kv(keys->at, keys->half, (i + p) * keys->stride + d);
+        UNROLL for (int p = 0; p < positions; p++) key[p] = load_kv(keys->at, half, (i + p) * keys->stride + d);
         if (next)
             UNROLL for (int p = 0; p < positions; p++)
                 ask_for(ahead, 0, next + (size_t)p * bytes, at, ahead->keys.step);
@@ -112,7 +112,7 @@ INLINE void scores_of(const struct few *few, const float *q, int queries, int i,
         }
 }
 
-INLINE void scores_few(const struct few *few, const float *q, int queries, float *scores) {
+INLINE void scores_few(const struct few *few, int half, const float *q, int queries, float *scores) {
     const struct block *keys = &few->keys;
     const struct ahead *ahead = &few->ahead;
     int i = few->first;
@@ -123,52 +123,74 @@ INLINE void scores_few(const struct few *few, const float *q, int queries, float
         if (!SPREAD && next)
             ask_for_four(ahead, 0, next, bytes, 0, (size_t)(few->key_dim / VF_LANES) * ahead->keys.step);
         UNROLL for (int p = 0; p < 4; p += width_of(queries))
-            scores_of(few, q, queries, i + p, width_of(queries), SPREAD ? next : NULL, bytes, scores);
+            scores_of(few, half, q, queries, i + p, width_of(queries), SPREAD ? next : NULL, bytes, scores);
     }
     for (; i < few->end; i++) {
         vf sum[MOST_SHARED];
         UNROLL for (int j = 0; j < queries; j++) sum[j] = vf_set(0);
         for (int d = 0; d < few->key_dim; d += VF_LANES) {
-            vf key = load_kv(keys->at, keys->half, i * keys->stride + d);
+            vf key = load_kv(keys->at, half, i * keys->stride + d);
             UNROLL for (int j = 0; j < queries; j++) sum[j] = vf_fma(vf_load(q + j * MAX_DIM + d), key, sum[j]);
         }
         UNROLL for (int j = 0; j < queries; j++) scores[j * BLOCK + i] = vf_sum(sum[j]);
     }
 }
 
-/* out[queries][d .. d + vectors * LANES) += the weighted values; `vectors` is constant. */
-INLINE void add_values_few(const struct few *few, const float *weight, int queries, int d, int vectors, float *out) {
+/* sum[queries][vectors] += the weighted values of position i from column d on. What is used more often is in registers,
+ * which the sums leave few of. */
+INLINE void add_position(const struct few *few, int half, const float *weight, int queries, int d, int vectors, int i,
+                         vf sum[MOST_SHARED][WIDE]) {
     const struct block *values = &few->values;
+    const int64_t at = i * values->stride + d;
+    vf value[WIDE], factor[WIDE];
+    if (queries < vectors) {
+        UNROLL for (int j = 0; j < queries; j++) factor[j] = vf_held(vf_set(weight[j * BLOCK + i]));
+        UNROLL for (int v = 0; v < vectors; v++) {
+            value[0] = vf_held(load_kv(values->at, half, at + v * VF_LANES));
+            UNROLL for (int j = 0; j < queries; j++) sum[j][v] = vf_fma(factor[j], value[0], sum[j][v]);
+        }
+        return;
+    }
+    UNROLL for (int v = 0; v < vectors; v++) value[v] = load_kv(values->at, half, at + v * VF_LANES);
+    UNROLL for (int j = 0; j < queries; j++) {
+        factor[0] = vf_held(vf_set(weight[j * BLOCK + i]));
+        UNROLL for (int v = 0; v < vectors; v++) sum[j][v] = vf_fma(factor[0], value[v], sum[j][v]);
+    }
+}
+
+/* out[queries][d .. d + vectors * LANES) += the weighted values; `vectors` is constant. */
+INLINE void add_values_few(const struct few *few, int half, const float *weight, int queries, int d, int vectors,
+                           float *out) {
     const struct ahead *ahead = &few->ahead;
+    const size_t step = ahead->values.step, at = (size_t)(d / VF_LANES) * step;
     vf sum[MOST_SHARED][WIDE];
     UNROLL for (int j = 0; j < queries; j++) UNROLL for (int v = 0; v < vectors; v++) sum[j][v] =
         vf_load(out + j * MAX_DIM + d + v * VF_LANES);
-    for (int i = few->first; i < few->end; i++) {
-        vf value[WIDE];
-        size_t bytes = 0, step = ahead->values.step, at = (size_t)(d / VF_LANES) * step;
+    for (int i = few->first; i < few->end;) {
+        size_t bytes = 0;
         const uint8_t *next = SPREAD || i % 4 == 0 ? rows_ahead(ahead, &ahead->values, i, &bytes) : NULL;
         if (!SPREAD && next) ask_for_four(ahead, 1, next, bytes, at, at + (size_t)vectors * step);
         if (SPREAD && next)
             UNROLL for (int v = 0; v < vectors; v++) ask_for(ahead, 1, next, at + (size_t)v * step, step);
-        UNROLL for (int v = 0; v < vectors; v++) value[v] =
-            load_kv(values->at, values->half, i * values->stride + d + v * VF_LANES);
-        UNROLL for (int j = 0; j < queries; j++) {
-            vf factor = vf_set(weight[j * BLOCK + i]);
-            UNROLL for (int v = 0; v < vectors; v++) sum[j][v] = vf_fma(factor, value[v], sum[j][v]);
+        if (!SPREAD && i % 4 == 0 && i + 4 <= few->end) {
+            UNROLL for (int p = 0; p < 4; p++) add_position(few, half, weight, queries, d, vectors, i + p, sum);
+            i += 4;
+        } else {
+            add_position(few, half, weight, queries, d, vectors, i++, sum);
         }
     }
     UNROLL for (int j = 0; j < queries; j++) UNROLL for (int v = 0; v < vectors; v++)
         vf_store(out + j * MAX_DIM + d + v * VF_LANES, sum[j][v]);
 }
 
-INLINE void values_few(const struct few *few, const float *weight, int queries, float *out) {
+INLINE void values_few(const struct few *few, int half, const float *weight, int queries, float *out) {
     const int vectors = width_of(queries), each = (BLOCK * vectors * VF_LANES + few->value_dim - 1) / few->value_dim;
     int d = 0;
     for (int row = 0; d + vectors * VF_LANES <= few->value_dim; d += vectors * VF_LANES, row += each) {
         if (!SPREAD) ask_for_rows(&few->during_values, row, BLOCK - row < each ? BLOCK - row : each);
-        add_values_few(few, weight, queries, d, vectors, out);
+        add_values_few(few, half, weight, queries, d, vectors, out);
     }
-    for (; d < few->value_dim; d += VF_LANES) add_values_few(few, weight, queries, d, 1, out);
+    for (; d < few->value_dim; d += VF_LANES) add_values_few(few, half, weight, queries, d, 1, out);
 }
 
 /* ---- many queries ---- */
@@ -267,12 +289,18 @@ INLINE void weigh(struct state *state, int query, int first, int end, int dim) {
 }
 
 INLINE void attend_some(const struct few *few, int query, int queries, struct state *state) {
-    scores_few(few, state->q[query], queries, state->weight[query]);
+    if (few->keys.half)
+        scores_few(few, 1, state->q[query], queries, state->weight[query]);
+    else
+        scores_few(few, 0, state->q[query], queries, state->weight[query]);
     for (int i = query; i < query + queries; i++) {
         if (few->cap > 0) cap_scores(state->weight[i], few->cap);
         weigh(state, i, few->first, few->end, few->value_dim);
     }
-    values_few(few, state->weight[query], queries, state->out[query]);
+    if (few->values.half)
+        values_few(few, 1, state->weight[query], queries, state->out[query]);
+    else
+        values_few(few, 0, state->weight[query], queries, state->out[query]);
 }
 
 static void attend_few(const struct few *few, int query, int queries, struct state *state) {

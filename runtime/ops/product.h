@@ -36,7 +36,8 @@ struct ci_gate ci_product_gate(const struct ci_call *call);
 
 /* From how many rows on the arithmetic of a call is products of 16-bit integers, half as many in a second as of bytes;
  * 0: never, as with ops that are no products with weights. Types as in signatures. On x86-64 they are what weights of
- * 16 bits take (cpu/matmul_i16_rows.h); with AVX-512 VNNI two products come from one multiplication, so that more than all of a peak is possible. */
+ * 16 bits take (cpu/matmul_i16_rows.h); with AVX-512 VNNI two products come from one multiplication, so that more than
+ * all of a peak is possible. */
 int64_t ci_product_16_bit_rows(const char *op, const char *types, const char *variant);
 
 #endif
