@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 static atomic_bool asks_for_none;
@@ -24,6 +25,11 @@ void *ci_pages_alloc(size_t bytes) {
     if (memory && page == CI_LARGE_PAGE_BYTES && !asks_for_none) madvise(memory, whole, MADV_HUGEPAGE);
 #endif
     return memory;
+}
+
+void *ci_pages_zeros(size_t bytes) {
+    void *memory = ci_pages_alloc(bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
 }
 
 /* Addresses for so many bytes, a multiple of CI_PAGE_BYTES, that begin on a large page. NULL: there are none. */

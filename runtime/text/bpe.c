@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/narrow.h"
+#include "base/pages.h"
 #include "base/status.h"
 #include "text/pieces.h"
 #include "text/pretokenizer.h"
@@ -88,7 +89,7 @@ static enum clinfer_status build(const struct ci_tokenizer_source *source, const
     while (slots * 2 < source->merge_count * 3) slots *= 2;
     rules->slot_mask = slots - 1;
     rules->secret = vocabulary->secret;
-    rules->slots = calloc(slots, sizeof *rules->slots);
+    rules->slots = ci_pages_zeros(slots * sizeof *rules->slots);
     if (rules->slots == NULL)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "table of %zu merges: out of memory", source->merge_count);
     int32_t expected = 0;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/narrow.h"
+#include "base/pages.h"
 #include "base/status.h"
 #include "text/tokenizer_kind.h"
 
@@ -103,7 +104,7 @@ static enum clinfer_status allocate(const struct ci_tokenizer_source *source, st
     vocabulary->text_offsets = malloc((source->token_count + 1) * sizeof *vocabulary->text_offsets);
     vocabulary->byte_offsets = malloc((source->token_count + 1) * sizeof *vocabulary->byte_offsets);
     vocabulary->types = malloc(source->token_count);
-    vocabulary->slots = calloc(slots, sizeof *vocabulary->slots);
+    vocabulary->slots = ci_pages_zeros(slots * sizeof *vocabulary->slots);
     if (!vocabulary->texts || !vocabulary->bytes || !vocabulary->text_offsets || !vocabulary->byte_offsets ||
         !vocabulary->types || !vocabulary->slots)
         return ci_fail(CLINFER_OUT_OF_MEMORY, "vocabulary of %zu tokens: out of memory", source->token_count);

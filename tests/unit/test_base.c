@@ -184,6 +184,11 @@ static void test_pages_are_aligned(void **state) {
         free(memory);
     }
     assert_null(ci_pages_alloc(SIZE_MAX)); /* no size that wraps around */
+    assert_null(ci_pages_zeros(SIZE_MAX));
+    uint8_t *zeros = ci_pages_zeros(CI_PAGE_BYTES + 3);
+    assert_non_null(zeros);
+    for (int i = 0; i < CI_PAGE_BYTES + 3; i++) assert_int_equal(zeros[i], 0);
+    free(zeros);
 }
 
 /* ---- hash ---- */
