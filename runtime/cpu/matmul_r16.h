@@ -233,8 +233,14 @@ struct r16_tile {
     float *sums;              /* [rows][STREAMS][R16]: where sums go in place of the output; NULL: to that */
 };
 
-/* Types whose codes are nibbles, which lie at the end of a group. */
+/* Types whose codes are nibbles, or six bits, and nothing else. */
 INLINE bool is_nibbles(struct r16_type type) { return type.most == 15; }
+INLINE bool is_six_bits(struct r16_type type) { return type.most == 63; }
+
+/* Where those of part `part` begin: they lie at the end of a group. */
+INLINE const uint8_t *codes_of(struct r16_type type, const uint8_t *group, int part) {
+    return group + type.group_bytes - (is_nibbles(type) ? 16 : 24) * R16 * (type.parts - part);
+}
 
 INLINE const uint8_t *group_at(struct r16_type type, const struct r16_tile *tile, int g) {
     const struct ci_view *w = g == 1 && tile->up ? tile->up : tile->job->w;
@@ -249,7 +255,7 @@ INLINE void load_part(struct r16_type type, const uint8_t *w, int64_t b, int par
     UNROLL for (int line = 0; line < bytes; line += 64)
         __builtin_prefetch(group + part * bytes + PREFETCH_BYTES + line);
     type.unpack(group, part, block);
-    if (is_nibbles(type)) block->nibbles = group + type.group_bytes - 16 * R16 * (type.parts - part);
+    if (is_nibbles(type)) block->nibbles = codes_of(type, group, part);
 }
 
 /* Columns 32 * k .. of it. */

@@ -88,7 +88,17 @@ INLINE void tile_glu(struct r16_type type, r16_tile_function *function, int plan
 #endif
 }
 
-/* How many rows of x the tile has that begins `left` before the end. */
+/* How many rows of x a tile has, of `count`, at most. */
+INLINE int64_t glu_most(struct r16_type type, int64_t count) {
+#if R16_PAIRS
+    return rows_of_tile(type, count);
+#else
+    (void)type, (void)count;
+    return GLU_ROWS;
+#endif
+}
+
+/* And the one that begins `left` before the end. */
 INLINE int glu_rows(int64_t left, int64_t most) {
 #if R16_PAIRS
     return (int)(left < most ? left : most);
@@ -108,7 +118,7 @@ INLINE void walk_glu(struct r16_type type, r16_tile_function *function, int plan
     if (piece > GLU_ROWS) piece = piece / GLU_ROWS * GLU_ROWS;
     for (int64_t x_first = 0; x_first < job->rows; x_first += piece) {
         int64_t count = job->rows - x_first < piece ? job->rows - x_first : piece;
-        int64_t tiles = (count + GLU_ROWS - 1) / GLU_ROWS, most = (count + tiles - 1) / tiles;
+        int64_t most = glu_most(type, count);
         bool pack = must_pack(job, count, packed);
         for (int64_t x = 0; pack && x < count; x += glu_rows(count - x, most))
             pack_tile(type, job, x_first + x, glu_rows(count - x, most), planes, packed->bytes + x * row_bytes);

@@ -12,6 +12,7 @@
 enum { R16_TILE_ROWS = 4, R16_BYTE_OFFSET = 0, R16_ROWS_AT_ONCE = 4, R16_GROUPS_AT_ONCE = 1 };
 #define R16_PAIRS 1
 #define R16_NIBBLES 1
+#define R16_STRAIGHT 1
 #define R16_TURNS 1
 
 typedef struct {
@@ -133,26 +134,44 @@ INLINE int r16_quads_in_words(int count, int most, int zero) {
     return quads;
 }
 
-/* Of each row of x the products with one group: a quad is loaded once for all of them. */
-INLINE void r16_dot_rows(const struct r16_codes *x, int rows, const r16_quad *const *quads, int groups, int count,
-                         int most, int zero, r16_float dots[][R16_GROUPS_AT_ONCE]) {
+/* Quad q of codes of 4 or 6 bits as they lie in the weight. */
+INLINE r16_quad r16_quad_at(const uint8_t *codes, int q, int most) {
+    if (most == 15) return r16_bits(r16_load(codes + 64 * (q % 4)), q / 4 * 4, 15);
+    codes += 192 * (q / 4);
+    if (q % 4 < 3) return r16_bits(r16_load(codes + 64 * (q % 4)), 0, 63);
+    r16_quad quad = r16_bits(r16_load(codes), 6, 3);
+    UNROLL for (int p = 1; p < 3; p++) quad = r16_or_bits(quad, r16_load(codes + 64 * p), 6 - 2 * p, 3 << 2 * p);
+    return quad;
+}
+
+/* Of each row of x the products with one group: a quad is loaded once for all of them. Without `quads` they are those
+ * from `at` on of the weight's `codes`, each unpacked just before its products. */
+INLINE void r16_dot_rows(const struct r16_codes *x, int rows, const r16_quad *const *quads, const uint8_t *codes,
+                         int at, int groups, int count, int most, int zero, r16_float dots[][R16_GROUPS_AT_ONCE]) {
     const int together = r16_quads_in_words(count, most, zero);
     /* Rows side by side. Words of single quads soon become sums; to have both of all rows takes too many registers. */
     const int each = together == 1 ? 1 : rows;
     const __m256i ones = _mm256_set1_epi16(1);
+    const uint8_t *fours_of_x = x->codes;
     __m256i words[R16_ROWS_AT_ONCE][2], sum[R16_ROWS_AT_ONCE][2];
+    r16_quad quad;
     (void)groups;
     UNROLL for (int first = 0; first < count; first += together) UNROLL for (int row = 0; row < rows; row += each) {
         UNROLL for (int r = row; r < row + each; r++) UNROLL for (int i = 0; i < 2; i++) words[r][i] =
             _mm256_set1_epi32(x->starts && first == 0 ? x->starts[r] : 0);
         UNROLL for (int q = first; q < first + together; q++) UNROLL for (int r = row; r < row + each; r++) {
             int32_t four;
-            memcpy(&four, x->codes + r * x->stride + 4 * q, sizeof four);
-            __m256i codes = _mm256_set1_epi32(four);
+            if (!quads && r == row) {
+                /* Else gcc unpacks all quads first, which need more registers than there are. */
+                __asm__ volatile("" : "+r"(codes), "+r"(fours_of_x) : : "memory");
+                quad = r16_quad_at(codes, at + q, most);
+            }
+            memcpy(&four, fours_of_x + r * x->stride + 4 * q, sizeof four);
+            __m256i x_codes = _mm256_set1_epi32(four);
             UNROLL for (int i = 0; i < 2; i++) {
-                __m256i w = quads[0][q].v[i];
-                __m256i products = most < 0 ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(codes, w))
-                                            : _mm256_maddubs_epi16(w, codes);
+                __m256i w = quads ? quads[0][q].v[i] : quad.v[i];
+                __m256i products = most < 0 ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x_codes, w))
+                                            : _mm256_maddubs_epi16(w, x_codes);
                 words[r][i] = _mm256_add_epi16(words[r][i], products);
                 /* Else gcc adds up products first, which need more registers than there are. */
                 __asm__("" : "+x"(words[r][i]));
@@ -170,7 +189,7 @@ INLINE void r16_dot_rows(const struct r16_codes *x, int rows, const r16_quad *co
 
 INLINE r16_float r16_dot(const struct r16_codes *x, const r16_quad *quads, int count, int most, int zero) {
     r16_float dot[1][R16_GROUPS_AT_ONCE];
-    r16_dot_rows(x, 1, &quads, 1, count, most, zero, dot);
+    r16_dot_rows(x, 1, &quads, NULL, 0, 1, count, most, zero, dot);
     return dot[0][0];
 }
 

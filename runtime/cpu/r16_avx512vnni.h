@@ -81,11 +81,11 @@ INLINE void r16_look_up(const int8_t values[16], int zero, r16_quad *quad) {
 }
 
 /* Of one row of x the products with `groups` groups (two, or one), for which four codes of x are loaded once. */
-INLINE void r16_dot_rows(const struct r16_codes *x, int rows, const r16_quad *const *quads, int groups, int count,
-                         int most, int zero, r16_float dots[][R16_GROUPS_AT_ONCE]) {
+INLINE void r16_dot_rows(const struct r16_codes *x, int rows, const r16_quad *const *quads, const uint8_t *codes_of_w,
+                         int at, int groups, int count, int most, int zero, r16_float dots[][R16_GROUPS_AT_ONCE]) {
     typedef int32_t __attribute__((may_alias, aligned(1))) four_codes;
     __m512i sum[2][2];
-    (void)rows, (void)most, (void)zero;
+    (void)rows, (void)codes_of_w, (void)at, (void)most, (void)zero;
     UNROLL for (int g = 0; g < groups; g++) {
         sum[g][0] = _mm512_set1_epi32(x->starts ? x->starts[0] : 0);
         sum[g][1] = _mm512_setzero_si512();
