@@ -22,30 +22,41 @@ static bool is_for_one(bool all_rows, const struct ci_bucket *bucket) {
     return all_rows || bucket->rows[CI_EXTENT_WANTED] == 1;
 }
 
+static enum clinfer_status predict_plan(struct ci_model *model, struct ci_store *store,
+                                        const struct ci_plan_options *options, const struct ci_bucket *bucket,
+                                        int64_t pages, struct ci_plan_bytes *bytes) {
+    struct ci_graph graph;
+    struct ci_run run;
+    int64_t rows = bucket->rows[CI_EXTENT_ROWS];
+    enum clinfer_status status =
+        ci_model_build(model, bucket->rows, rows < CI_MAX_SEQUENCES ? rows : CI_MAX_SEQUENCES, pages, &graph, &run);
+    return status == CLINFER_OK ? ci_plan_predict(store, &graph, options, NULL, NULL, bytes) : status;
+}
+
+/* Of the plans between the smallest and the largest, each 4 ms of a start, by their rows: they are little beside it. */
 enum clinfer_status ci_predict(struct ci_model *model, struct ci_store *store,
                                const struct clinfer_engine_options *options, const int8_t *place_of_unit, int context,
                                struct ci_prediction *prediction) {
     const struct ci_plan_options plan = {.activations = (enum ci_activations)options->activations,
                                          .place_of_unit = place_of_unit};
     struct ci_bucket buckets[CI_BUCKETS];
-    int count = ci_engine_bucket_sizes(options, model, context, buckets);
+    struct ci_plan_bytes least, most;
+    bool all_rows = options->all_logits || ci_model_makes_vectors(model);
+    int count = ci_engine_bucket_sizes(options, model, context, buckets), last = count - 1;
     int64_t pages = ((int64_t)context + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS;
     *prediction = (struct ci_prediction){{0}, {0}, {0}};
-    add_caches(model, store, place_of_unit, context, buckets[count - 1].rows[CI_EXTENT_ROWS], prediction->cache);
-    for (int i = 0; i < count; i++) {
-        struct ci_graph graph;
-        struct ci_run run;
-        struct ci_plan_bytes bytes;
-        int64_t rows = buckets[i].rows[CI_EXTENT_ROWS];
-        if (!is_for_one(options->all_logits || ci_model_makes_vectors(model), &buckets[i])) continue;
-        enum clinfer_status status = ci_model_build(
-            model, buckets[i].rows, rows < CI_MAX_SEQUENCES ? rows : CI_MAX_SEQUENCES, pages, &graph, &run);
-        if (status == CLINFER_OK) status = ci_plan_predict(store, &graph, &plan, NULL, NULL, &bytes);
-        if (status != CLINFER_OK) return status;
-        for (int place = 0; place < CI_MAX_PLACES; place++) {
-            if (i == 0) prediction->weights[place] = bytes.weights[place];
-            prediction->activations[place] += bytes.activations[place];
-        }
+    add_caches(model, store, place_of_unit, context, buckets[last].rows[CI_EXTENT_ROWS], prediction->cache);
+    while (!is_for_one(all_rows, &buckets[last])) last--;
+    enum clinfer_status status = predict_plan(model, store, &plan, &buckets[0], pages, &least);
+    if (status == CLINFER_OK) status = predict_plan(model, store, &plan, &buckets[last], pages, &most);
+    if (status != CLINFER_OK) return status;
+    for (int place = 0; place < CI_MAX_PLACES; place++) {
+        prediction->weights[place] = least.weights[place];
+        prediction->activations[place] = least.activations[place];
+        for (int i = 1; i <= last; i++)
+            if (is_for_one(all_rows, &buckets[i]))
+                prediction->activations[place] += most.activations[place] * (uint64_t)buckets[i].rows[CI_EXTENT_ROWS] /
+                                                  (uint64_t)buckets[last].rows[CI_EXTENT_ROWS];
     }
     return CLINFER_OK;
 }
