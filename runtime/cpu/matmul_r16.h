@@ -37,7 +37,7 @@ enum { R16 = 16, STREAMS = 2, PREFETCH_BYTES = 4096 };
 /* 32 columns of 16 rows. */
 struct r16_block {
     r16_quad quad[8];
-    r16_float scale[2], offset[2]; /* of each half; [1] only where a type has halves */
+    r16_float scale[2], offset[2]; /* of each half; [1] only where a type has halves; no offset of types with a zero */
     const uint8_t *nibbles;        /* where the quads come from, of types that have nothing but nibbles */
 };
 
@@ -99,7 +99,6 @@ INLINE void unpack_q4_0(const uint8_t *group, int part, struct r16_block *block)
     (void)part;
     r16_nibbles(group + 32, block->quad);
     block->scale[0] = r16_halves(group);
-    block->offset[0] = r16_times(block->scale[0], -8);
 }
 
 INLINE void unpack_q4_1(const uint8_t *group, int part, struct r16_block *block) {
@@ -114,7 +113,6 @@ INLINE void unpack_q5_0(const uint8_t *group, int part, struct r16_block *block)
     r16_nibbles(group + 32, block->quad);
     r16_fifth_bits(group + 288, block->quad);
     block->scale[0] = r16_halves(group);
-    block->offset[0] = r16_times(block->scale[0], -16);
 }
 
 INLINE void unpack_q5_1(const uint8_t *group, int part, struct r16_block *block) {
@@ -129,7 +127,6 @@ INLINE void unpack_q8_0(const uint8_t *group, int part, struct r16_block *block)
     (void)part;
     r16_bytes(group + 32, block->quad);
     block->scale[0] = r16_halves(group);
-    block->offset[0] = r16_times(block->scale[0], R16_BYTE_OFFSET);
 }
 
 INLINE void k_scales(const uint8_t *group, int part, struct r16_block *block) {
@@ -149,12 +146,9 @@ INLINE void unpack_q5_k(const uint8_t *group, int part, struct r16_block *block)
     k_scales(group, part, block);
 }
 
-/* Two scales, in `scale` by what the type takes them from, and the code that stands for zero. */
-INLINE void two_scales(const uint8_t *d, int zero, struct r16_block *block) {
-    UNROLL for (int h = 0; h < 2; h++) {
-        block->scale[h] = r16_mul(r16_halves(d), block->scale[h]);
-        block->offset[h] = r16_times(block->scale[h], (float)-zero);
-    }
+/* Two scales, in `scale` by what the type takes them from. */
+INLINE void two_scales(const uint8_t *d, struct r16_block *block) {
+    UNROLL for (int h = 0; h < 2; h++) block->scale[h] = r16_mul(r16_halves(d), block->scale[h]);
 }
 
 INLINE void unpack_q2_k(const uint8_t *group, int part, struct r16_block *block) {
@@ -171,13 +165,13 @@ INLINE void unpack_q3_k(const uint8_t *group, int part, struct r16_block *block)
     r16_three_bits(group + 224 + 192 * part, block->quad);
     r16_pair(group + 32 + 24 * part, &block->scale[0], &block->scale[1]);
     UNROLL for (int h = 0; h < 2; h++) block->scale[h] = r16_add(block->scale[h], r16_set(-32));
-    two_scales(group, 4, block);
+    two_scales(group, block);
 }
 
 INLINE void unpack_q6_k(const uint8_t *group, int part, struct r16_block *block) {
     r16_six_bits(group + 288 + 384 * part, block->quad);
     UNROLL for (int h = 0; h < 2; h++) block->scale[h] = r16_from_i8((const int8_t *)group + 32 + 32 * part + 16 * h);
-    two_scales(group, 32, block);
+    two_scales(group, block);
 }
 
 /* The values of iq4_nl and iq4_xs are signed bytes, as q8_0's codes are. */
@@ -188,7 +182,6 @@ INLINE void unpack_iq4_nl(const uint8_t *group, int part, struct r16_block *bloc
     r16_nibbles(group + 32, block->quad);
     r16_look_up(iq4_values, -R16_BYTE_OFFSET, block->quad);
     block->scale[0] = r16_halves(group);
-    block->offset[0] = r16_times(block->scale[0], R16_BYTE_OFFSET);
 }
 
 /* Two rows each, as bytes have no shifts of their own. */
@@ -208,7 +201,6 @@ INLINE void unpack_iq4_xs(const uint8_t *group, int part, struct r16_block *bloc
     r16_look_up(iq4_values, -R16_BYTE_OFFSET, block->quad);
     block->scale[0] = r16_add(r16_from_i8((const int8_t *)&scales), r16_set(-32));
     block->scale[0] = r16_mul(r16_halves(group), block->scale[0]);
-    block->offset[0] = r16_times(block->scale[0], R16_BYTE_OFFSET);
 }
 
 /* Values are counted from -12. */
@@ -217,7 +209,6 @@ INLINE void unpack_mxfp4(const uint8_t *group, int part, struct r16_block *block
     r16_nibbles(group + 16, block->quad);
     r16_look_up(fp4_values, 12, block->quad);
     block->scale[0] = r16_times(r16_powers_of_two(group), 0.5f);
-    block->offset[0] = r16_times(block->scale[0], -12);
 }
 
 /* ---- what both kinds of x have in common ---- */
@@ -443,6 +434,9 @@ INLINE void tile_f32(struct r16_type type, const struct r16_tile *tile, int grou
         UNROLL for (int g = 0; g < groups; g++) {
             struct r16_block block;
             load_block(type, w[g], k, &block);
+            if (type.zero)
+                UNROLL for (int h = 0; h < type.halves; h++) block.offset[h] =
+                    r16_times(block.scale[h], (float)(type.most == -128 ? R16_BYTE_OFFSET : -type.zero));
             /* Not unrolled, for the sake of the instruction cache. */
             _Pragma("GCC unroll 1") for (int q = 0; q < 8; q++) {
                 r16_float scale = block.scale[type.halves == 2 ? q / 4 : 0];
