@@ -12,8 +12,8 @@ enum { CI_PAGE_BYTES = 4096, CI_LARGE_PAGE_BYTES = 2 * 1024 * 1024 };
  * times fewer addresses, and its prefetchers stop less often. Freed with free(); NULL when memory is out. */
 void *ci_pages_alloc(size_t bytes);
 
-/* The same, all zeros, for a table that is looked at before it is written to. What calloc() gives is then the system's one
- * page of zeros, in place of which each write puts another while all processors are stopped for it. */
+/* The same, all zeros, for a table that is looked at before it is written to. What calloc() gives is then the system's
+ * one page of zeros, in place of which each write puts another while all processors are stopped for it. */
 void *ci_pages_zeros(size_t bytes);
 
 /* Whether this process asks for large pages from now on; it does unless told otherwise. */
