@@ -42,7 +42,7 @@ _Static_assert(MAX_DIM % VF_LANES == 0, "heads of that size are whole vectors");
 
 #include "cpu/attention_cache.h"
 
-/* One item; 450 KB, on the stack. */
+/* One item; 460 KB, on the stack. */
 struct state {
     _Alignas(64) float q[PADDED_QUERIES][MAX_DIM]; /* scaled */
     float out[PADDED_QUERIES][MAX_DIM];
@@ -359,7 +359,7 @@ static void attend_rows(const struct ci_call *call, const struct item *item, con
     }
 }
 
-/* The queries of `heads` heads from first_head on of the tile's rows; query i is row i / heads. Behind them zeros. */
+/* The queries of `heads` heads from first_head on of the tile's rows; query i is row i / heads. */
 static void load_queries(const struct ci_call *call, const int32_t *tile, int first_head, int heads, int value_dim,
                          struct state *state) {
     const struct ci_view *sinks = &call->in[CI_ATTENTION_SINKS];
@@ -375,10 +375,6 @@ static void load_queries(const struct ci_call *call, const int32_t *tile, int fi
         memset(state->out[i], 0, (size_t)value_dim * sizeof **state->out);
         state->largest[i] = sinks->type ? ((const float *)sinks->data)[head] : -INFINITY;
         state->total[i] = sinks->type ? 1 : 0;
-    }
-    for (int i = tile[CI_TILE_COUNT] * heads; i % TOGETHER != 0; i++) {
-        memset(state->q[i], 0, sizeof *state->q);
-        memset(state->out[i], 0, sizeof *state->out);
     }
 }
 
@@ -445,10 +441,15 @@ static void attend(const struct ci_call *call, const struct item *item, const st
     int queries = tile[CI_TILE_COUNT] * item->heads;
     assert(queries <= MAX_QUERIES && keys->dim <= MAX_DIM && values->dim <= MAX_DIM);
     float cap = call->params.f[CI_ATTENTION_F_SOFTCAP];
+    const bool many = queries / item->joint >= MANY;
     load_queries(call, tile, item->first_head, item->heads, values->padded, state);
+    for (int i = queries; many && i % TOGETHER != 0; i++) {
+        memset(state->q[i], 0, (size_t)keys->padded * sizeof **state->q);
+        memset(state->out[i], 0, (size_t)values->padded * sizeof **state->out);
+    }
     for (int32_t p = item->start / BLOCK * BLOCK; p < end; p += BLOCK) {
         int n = end - p < BLOCK ? end - p : BLOCK, skip = item->start > p ? item->start - p : 0;
-        if (queries / item->joint < MANY) {
+        if (!many) {
             for (int joint = 0; joint < item->joint; joint++) attend_block(call, item, next, joint, p, skip, n, state);
             continue;
         }

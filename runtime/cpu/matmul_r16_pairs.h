@@ -11,7 +11,8 @@
  * product loaded what it multiplies for itself. AVX-512 has registers for both groups, which share each load of x.
  * AVX2 has too few: there R16_ROWS_AT_ONCE rows of x share each load of one group, which lies in the first-level cache.
  * With the sums in memory a row is the same few instructions for any number of rows, and a row's result does not depend
- * on how many there are. Up to four rows of x take codes of AVX2 straight from the weight (add_straight).
+ * on how many there are. With AVX2 up to four rows of x (Q4_0, Q4_1: eight) take codes
+ * straight from the weight (add_straight).
  *
  * What 32 columns cost beside their 8 products: scale times scale of x, and the multiply-add with it; for types whose
  * zero is a code nothing else, since sums begin at -zero times the sum of x's codes; else one more for the offset. With

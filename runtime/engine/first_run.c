@@ -97,9 +97,9 @@ static enum clinfer_status compare(const struct clinfer_engine *engine, const fl
         engine->info.device, nmse, most);
 }
 
-/* `ours` [2, CHECKED, outputs] has those of the device. *judged stays false where the CPU backend's are not finite.
- */
-static enum clinfer_status check_with_cpu(struct clinfer_engine *engine, bool rounds, float *ours, bool *judged) {
+/* truth[CHECKED, outputs]. *finite: they are numbers. */
+static enum clinfer_status compute_on_cpu(const struct clinfer_engine *engine, bool rounds, float *truth,
+                                          bool *finite) {
     struct clinfer_engine_options options = engine->options;
     options.device_layers = -1;
     options.tuning = "none";
@@ -108,29 +108,31 @@ static enum clinfer_status check_with_cpu(struct clinfer_engine *engine, bool ro
     options.all_logits = options.record = false;
     options.draft = (struct clinfer_draft_options){.lookup = false};
     options.activations = rounds ? CLINFER_ACTIVATIONS_Q8 : CLINFER_ACTIVATIONS_F32;
-    size_t count = (size_t)CHECKED * (size_t)engine->model.outputs;
     clinfer_engine *cpu = NULL;
     enum clinfer_status status = ci_engine_open_beside(engine, &options, &cpu);
-    if (status == CLINFER_OK) status = compute(cpu, ours + count);
+    if (status == CLINFER_OK) status = compute(cpu, truth);
     bool not_finite = cpu && status == CLINFER_WRONG_RESULT;
     clinfer_engine_close(cpu);
-    if (not_finite) return CLINFER_OK;
-    *judged = status == CLINFER_OK;
-    return status == CLINFER_OK ? compare(engine, ours, ours + count, rounds) : status;
+    *finite = status == CLINFER_OK;
+    return not_finite ? CLINFER_OK : status;
 }
 
 /* *judged: there were numbers to compare. Where the model's own are not finite, nobody is to blame for them, and
- * whoever asks for such an answer is told then. */
+ * whoever asks for such an answer is told then. The CPU backend computes first: it may read the very weights that the
+ * device does, and a kernel that damages them shall not damage both results. */
 static enum clinfer_status check(struct clinfer_engine *engine, bool rounds, bool *judged) {
     size_t count = (size_t)CHECKED * (size_t)engine->model.outputs;
     float *ours = malloc(2 * count * sizeof *ours);
     *judged = false;
     if (!ours) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for the first run's check");
-    enum clinfer_status status = compute(engine, ours);
-    if (status == CLINFER_OK)
-        status = check_with_cpu(engine, rounds, ours, judged);
-    else if (status == CLINFER_WRONG_RESULT && *engine->own_numbers)
-        status = CLINFER_OK;
+    enum clinfer_status status = compute_on_cpu(engine, rounds, ours + count, judged);
+    if (status == CLINFER_OK) {
+        status = compute(engine, ours);
+        bool own = status == CLINFER_WRONG_RESULT && *engine->own_numbers;
+        *judged = *judged && status == CLINFER_OK;
+        if (*judged) status = compare(engine, ours, ours + count, rounds);
+        if (own) status = CLINFER_OK;
+    }
     free(ours);
     return status;
 }

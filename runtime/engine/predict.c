@@ -33,32 +33,39 @@ static enum clinfer_status predict_plan(struct ci_model *model, struct ci_store 
     return status == CLINFER_OK ? ci_plan_predict(store, &graph, options, NULL, NULL, bytes) : status;
 }
 
-/* Of the plans between the smallest and the largest, each 4 ms of a start, by their rows: they are little beside it. */
+/* On the CPU alone the plans between the smallest and the largest, each 4 ms of a start, count by their rows: they are
+ * little beside it. Not those of devices, of which some kernels want memory that no row asks for. */
 enum clinfer_status ci_predict(struct ci_model *model, struct ci_store *store,
                                const struct clinfer_engine_options *options, const int8_t *place_of_unit, int context,
                                struct ci_prediction *prediction) {
     const struct ci_plan_options plan = {.activations = (enum ci_activations)options->activations,
                                          .place_of_unit = place_of_unit};
     struct ci_bucket buckets[CI_BUCKETS];
-    struct ci_plan_bytes least, most;
-    bool all_rows = options->all_logits || ci_model_makes_vectors(model);
+    struct ci_plan_bytes least, most, between;
+    bool all_rows = options->all_logits || ci_model_makes_vectors(model), devices = false;
     int count = ci_engine_bucket_sizes(options, model, context, buckets), last = count - 1;
     int64_t pages = ((int64_t)context + CI_PAGE_ROWS - 1) / CI_PAGE_ROWS;
     *prediction = (struct ci_prediction){{0}, {0}, {0}};
     add_caches(model, store, place_of_unit, context, buckets[last].rows[CI_EXTENT_ROWS], prediction->cache);
     while (!is_for_one(all_rows, &buckets[last])) last--;
+    for (int i = 0; i < store->place_count; i++) devices = devices || store->places[i].device;
     enum clinfer_status status = predict_plan(model, store, &plan, &buckets[0], pages, &least);
     if (status == CLINFER_OK) status = predict_plan(model, store, &plan, &buckets[last], pages, &most);
     if (status != CLINFER_OK) return status;
     for (int place = 0; place < CI_MAX_PLACES; place++) {
         prediction->weights[place] = least.weights[place];
-        prediction->activations[place] = least.activations[place];
-        for (int i = 1; i <= last; i++)
-            if (is_for_one(all_rows, &buckets[i]))
-                prediction->activations[place] += most.activations[place] * (uint64_t)buckets[i].rows[CI_EXTENT_ROWS] /
-                                                  (uint64_t)buckets[last].rows[CI_EXTENT_ROWS];
+        prediction->activations[place] = least.activations[place] + (last > 0 ? most.activations[place] : 0);
     }
-    return CLINFER_OK;
+    for (int i = 1; i < last && status == CLINFER_OK; i++) {
+        if (!is_for_one(all_rows, &buckets[i])) continue;
+        if (devices) status = predict_plan(model, store, &plan, &buckets[i], pages, &between);
+        for (int place = 0; place < CI_MAX_PLACES && status == CLINFER_OK; place++)
+            prediction->activations[place] += devices ? between.activations[place]
+                                                      : most.activations[place] *
+                                                            (uint64_t)buckets[i].rows[CI_EXTENT_ROWS] /
+                                                            (uint64_t)buckets[last].rows[CI_EXTENT_ROWS];
+    }
+    return status;
 }
 
 struct ci_host_bytes ci_predict_host(const struct ci_store *store, const struct ci_prediction *prediction) {

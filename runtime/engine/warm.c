@@ -50,7 +50,7 @@ struct item {
     int place;
     struct ci_choice choice;
     struct ci_call call;
-    uint64_t key, program;
+    uint64_t key, program; /* proof; text and options of its program but for constants */
 };
 
 struct work {
@@ -73,11 +73,10 @@ static void add_item(void *user, const struct ci_node *node, const struct ci_cho
     if (!choice || !work->engine->store.places[node->place].device || work->count == MOST_ITEMS) return;
     struct item *item = &work->items[work->count];
     *item = (struct item){.place = node->place, .choice = *choice};
-    if (ci_warm_key(work->engine, node, choice, &item->call, &item->key) != CLINFER_OK ||
-        ci_signature_source(choice->variant, choice->tunables, &item->call, &item->program) != CLINFER_OK)
-        return;
+    if (ci_warm_key(work->engine, node, choice, &item->call, &item->key) != CLINFER_OK) return;
     for (int i = 0; i < work->count; i++)
         if (work->items[i].key == item->key) return;
+    if (ci_signature_source(choice->variant, choice->tunables, &item->call, &item->program) != CLINFER_OK) return;
     work->count++;
 }
 

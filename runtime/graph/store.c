@@ -21,7 +21,7 @@ struct ci_store_memory {
     void *host;
     size_t mapped; /* bytes at `host` of ci_pages_map; 0: free() takes them */
     struct ci_buffer *buffer;
-    void *packed; /* of a weight: what `buffer` lies in, of a chunk */
+    void *packed; /* of a weight: where it lies in a chunk */
 };
 
 struct ci_store_copy {
@@ -224,9 +224,9 @@ static void pack_turns(void *argument, int thread, int threads) {
 static void pack(const struct ci_store *store, const struct ci_tensor *weight, const struct ci_layout *layout,
                  void *packed) {
     const struct ci_view *view = &weight->view;
-    /* As equal shares, or a large page: new pages take one thread longer than the other, and none is cleared twice. */
+    /* As equal shares, or about a large page: new pages take one thread longer than the other. */
     int64_t share = (view->rows + ci_threads_count(store->threads) - 1) / ci_threads_count(store->threads);
-    int64_t most = (int64_t)(CI_LARGE_PAGE_BYTES / ci_type_row_bytes(view->type, view->cols));
+    int64_t most = (int64_t)(CI_LARGE_PAGE_BYTES / ci_type_row_bytes(view->type, view->cols)) + 1;
     int64_t turn = share < most ? share : most, group = layout->group_rows;
     struct packing packing = {store, weight, layout, packed, (turn + group - 1) / group * group, 0};
     ci_threads_run(store->threads, pack_turns, &packing);
@@ -281,6 +281,7 @@ enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *we
     if (repack) source = packed;
     if (!device) {
         view->data = (void *)(uintptr_t)source;
+        if (repack && !borrowed) status = keep(store, weight, NULL, NULL);
     } else if (repack || !in_file(store, place, weight, bytes)) {
         struct ci_buffer *buffer = NULL;
         status = ci_buffer_create(device, bytes, in_place ? packed : NULL, &buffer);
@@ -294,8 +295,8 @@ enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *we
         view->buffer = buffer;
         view->offset = 0;
         status = keep(store, weight, NULL, buffer);
-        if (status == CLINFER_OK && in_place) store->memory->packed = packed;
     }
+    if (status == CLINFER_OK && in_place && !borrowed) store->memory->packed = packed;
     view->layout = layout;
     weight->place = place;
     store->weight_bytes[place] += bytes;

@@ -38,7 +38,7 @@ struct ci_store {
     struct ci_store_file *files;
     size_t file_count, file_bytes;  /* bytes of all */
     struct ci_store_memory *memory; /* what ci_store_destroy frees */
-    const struct ci_store *lender;  /* borrowed, or NULL: weights of this model that it has packed are not packed again */
+    const struct ci_store *lender;  /* borrowed, or NULL: what it has packed of this model is not again */
     uint8_t *chunk;                 /* packed weights go here next */
     size_t chunk_left;
     struct ci_store_copy *copies;                                     /* of weights that are read at two places */
