@@ -2,7 +2,6 @@
 #include "graph/store.h"
 
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -183,8 +182,6 @@ struct packing {
     const struct ci_tensor *weight;
     const struct ci_layout *layout;
     void *packed;
-    int64_t turn;              /* rows that a thread takes at once */
-    atomic_int_least64_t next; /* row that nobody has taken */
 };
 
 /* The same bytes in `room`, where they could be read; else where they are mapped. What is missing of a file is missed
@@ -197,26 +194,22 @@ static const uint8_t *fetch(const struct ci_store *store, const uint8_t *bytes, 
 
 /* In pieces that a processor's cache holds, of which none stays in memory: an output matrix of hundreds of megabytes is
  * never there twice. */
-static void pack_turns(void *argument, int thread, int threads) {
-    struct packing *packing = argument;
+static void pack_share(void *argument, int thread, int threads) {
+    const struct packing *packing = argument;
     const struct ci_view *view = &packing->weight->view;
     const uint8_t *host = packing->weight->host;
-    int64_t first, group = packing->layout->group_rows;
+    int64_t first, last, group = packing->layout->group_rows;
     size_t row_bytes = ci_type_row_bytes(view->type, view->cols);
     int64_t rows = (int64_t)(PIECE_BYTES / row_bytes) / group * group, piece = rows > group ? rows : group;
     uint8_t *room = malloc(PIECE_BYTES);
-    (void)thread;
-    (void)threads;
-    while ((first = atomic_fetch_add(&packing->next, packing->turn)) < view->rows) {
-        int64_t last = first + packing->turn < view->rows ? first + packing->turn : view->rows;
-        for (; first < last; first += piece) {
-            int64_t count = last - first > piece ? piece : last - first;
-            size_t at = (size_t)first * row_bytes, bytes = (size_t)count * row_bytes;
-            const uint8_t *source = fetch(packing->store, host + at, bytes, room);
-            ci_layout_pack(packing->layout, view->type, count, view->cols, source, (uint8_t *)packing->packed + at, 0,
-                           count);
-            if (source != room) let_go(packing->store, host + at, bytes);
-        }
+    ci_share(view->rows, packing->layout->group_rows, thread, threads, &first, &last);
+    for (; first < last; first += piece) {
+        int64_t count = last - first > piece ? piece : last - first;
+        size_t at = (size_t)first * row_bytes, bytes = (size_t)count * row_bytes;
+        const uint8_t *source = fetch(packing->store, host + at, bytes, room);
+        ci_layout_pack(packing->layout, view->type, count, view->cols, source, (uint8_t *)packing->packed + at, 0,
+                       count);
+        if (source != room) let_go(packing->store, host + at, bytes);
     }
     free(room);
 }
@@ -224,12 +217,8 @@ static void pack_turns(void *argument, int thread, int threads) {
 static void pack(const struct ci_store *store, const struct ci_tensor *weight, const struct ci_layout *layout,
                  void *packed) {
     const struct ci_view *view = &weight->view;
-    /* As equal shares, or about a large page: new pages take one thread longer than the other. */
-    int64_t share = (view->rows + ci_threads_count(store->threads) - 1) / ci_threads_count(store->threads);
-    int64_t most = (int64_t)(CI_LARGE_PAGE_BYTES / ci_type_row_bytes(view->type, view->cols)) + 1;
-    int64_t turn = share < most ? share : most, group = layout->group_rows;
-    struct packing packing = {store, weight, layout, packed, (turn + group - 1) / group * group, 0};
-    ci_threads_run(store->threads, pack_turns, &packing);
+    struct packing packing = {store, weight, layout, packed};
+    ci_threads_run(store->threads, pack_share, &packing);
     let_go(store, weight->host, ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols));
 }
 
