@@ -5,8 +5,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -43,6 +46,17 @@ void patched_scale(const struct patched *file, const char *name, float factor) {
         if (type == &ci_type_f16) number = fmaxf(-most, fminf(most, number));
         type->quantise(&number, file->bytes + tensor->offset + at, 1);
     }
+}
+
+void patched_rename(const struct patched *file) {
+    static unsigned count;
+    char name[64];
+    struct ci_gguf_string old;
+    assert_int_equal(ci_gguf_get_string(file->gguf, "general.name", CI_GGUF_REQUIRED, &old), CLINFER_OK);
+    snprintf(name, sizeof name, "%u %ld %lld", count++, (long)getpid(), (long long)time(NULL));
+    assert_true(old.length >= strlen(name));
+    assert_true((const uint8_t *)old.text > file->bytes && (const uint8_t *)old.text < file->bytes + file->size);
+    memcpy(file->bytes + ((const uint8_t *)old.text - file->bytes), name, strlen(name));
 }
 
 const char *patched_end(struct patched *file, const char *name) {

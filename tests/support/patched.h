@@ -19,6 +19,9 @@ uint8_t *patched_tensor(const struct patched *file, const char *name, size_t *by
 /* Every number of an F16 or F32 tensor times `factor`; what f16 does not hold becomes its largest. */
 void patched_scale(const struct patched *file, const char *name, float factor);
 
+/* Its name becomes one that no file has had, so nothing is remembered of it: a device's first run is compared. */
+void patched_rename(const struct patched *file);
+
 /* As a file of the test's folder (support/process.h), whose path it returns. */
 const char *patched_end(struct patched *file, const char *name);
 
