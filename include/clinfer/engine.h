@@ -63,6 +63,12 @@ struct clinfer_draft_options {
 /* How far down the ladder a run may go. For an engine alone REMOTE is the same as CPU. */
 enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FALLBACK_REMOTE };
 
+/* Weights that kernels want in another layout than the file's: whether they are packed into memory at every start, or
+ * once, kept in $XDG_CACHE_HOME/clinfer/packed, where they take a quarter of the free space at most, and mapped by
+ * later starts, which take a third of the time. Tokens of large models may then take a fifth longer, so AUTO is ON up
+ * to 256 MiB and OFF beyond. */
+enum clinfer_packed_cache { CLINFER_PACKED_AUTO, CLINFER_PACKED_ON, CLINFER_PACKED_OFF };
+
 struct clinfer_engine_options {
     /* The path of a model or the name of one that is on this machine: of the models folder, a short one of
      * `clinfer pull --help`, "user/repo:QUANT" or a link of the Hub, "ollama:NAME". A path at which something is goes
@@ -99,6 +105,9 @@ struct clinfer_engine_options {
      * nothing stays, so that what others have asked before changes nothing, not even last digits; below 0: as much as
      * one session can take, 1 GiB at most. */
     int64_t prefix_bytes;
+
+    enum clinfer_packed_cache packed_cache;
+
     enum clinfer_fallback fallback; /* NONE: an op that the device cannot run is an error; for an engine REMOTE is the
                                      * same as CPU */
 

@@ -108,8 +108,8 @@ static void add_number(struct words *words, int slot, const char *flag, long lon
 
 static enum clinfer_status make_words(const struct ci_engine_flags *flags, const char *model, struct words *words) {
     static const char *const fallbacks[] = {"cpu", "none", "remote"};
-    static const char *const activations[] = {"auto", "f32", "q8", "q16"};
-    enum { FLAGS = 13 };
+    static const char *const activations[] = {"auto", "f32", "q8", "q16"}, *const packed[] = {"auto", "on", "off"};
+    enum { FLAGS = 14 };
     *words = (struct words){.items = calloc(2 + 2 * (FLAGS + flags->ops.count) + 1, sizeof *words->items)};
     if (!words->items) return ci_fail(CLINFER_OUT_OF_MEMORY, "out of memory for a command line");
     words->items[words->count++] = "clinfer";
@@ -120,6 +120,7 @@ static enum clinfer_status make_words(const struct ci_engine_flags *flags, const
     add(words, "--tuning", flags->tuning);
     add(words, "--fallback", fallbacks[flags->fallback]);
     add(words, "--activations", activations[flags->activations]);
+    add(words, "--packed-cache", packed[flags->packed_cache]);
     add(words, "-ctk", ci_cache_type_names[flags->key_type]);
     add(words, "-ctv", ci_cache_type_names[flags->value_type]);
     add_number(words, 0, "-t", flags->threads);

@@ -156,6 +156,7 @@ enum clinfer_status ci_engine_flags_without_model(struct ci_engine_flags *flags,
     options->key_type = (enum clinfer_cache_type)flags->key_type;
     options->value_type = (enum clinfer_cache_type)flags->value_type;
     options->prefix_bytes = flags->prefix_mib < 0 ? -1 : flags->prefix_mib << 20;
+    options->packed_cache = (enum clinfer_packed_cache)flags->packed_cache;
     options->fallback = (enum clinfer_fallback)flags->fallback;
     options->tuning = flags->tuning;
     options->ops = flags->ops.items;

@@ -31,6 +31,7 @@ struct ci_engine_flags {
     struct ci_rope_flags rope;
     const char *draft_model, *draft_device;
     bool lookup;
+    int packed_cache; /* of enum clinfer_packed_cache */
     long long draft_most, draft_least;
     double draft_p_min;
     struct ci_texts ops;
@@ -61,7 +62,10 @@ struct ci_engine_flags {
                 "whose choice of kernels: what `clinfer tune` found here, else what is shipped for such a device "     \
                 "(auto, the default); the shipped one; none; or the profile FILE"),                                    \
         CI_TEXTS("--op", &(flags)->ops, "NAME=VARIANT[:TUNABLE=N,...]",                                                \
-                 "the kernel of an op of `clinfer ops`, or where it runs: NAME=cpu, NAME=opencl; repeatable")
+                 "the kernel of an op of `clinfer ops`, or where it runs: NAME=cpu, NAME=opencl; repeatable"),         \
+        CI_CHOICE("--packed-cache", &(flags)->packed_cache, "auto|on|off",                                             \
+                  "keep weights on disk as kernels want them: starts are faster, tokens of large models slower "       \
+                  "(default auto: of models up to 256 MiB); see `clinfer cache`")
 
 /* Contexts longer than the model was made for. */
 #define CI_ROPE_OPTIONS(flags)                                                                                         \

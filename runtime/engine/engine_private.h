@@ -157,6 +157,7 @@ struct clinfer_engine {
     struct ci_warm *warm;   /* while it is opened: who helps with its kernels, or NULL */
     struct ci_aside *aside; /* who builds its programs, or NULL */
     struct ci_store store;
+    struct ci_packed *packed; /* the store borrows it; NULL: nothing is kept on disk */
     struct ci_bucket buckets[CI_BUCKETS];
     int bucket_count;
     int context, pages_per_sequence;

@@ -197,6 +197,7 @@ static enum clinfer_status make_store(struct clinfer_engine *engine) {
         status = ci_store_add_file(&engine->store, file->data, file->size);
         if (status == CLINFER_OK) ci_store_read_by(&engine->store, ci_gguf_descriptor_at(engine->gguf, i));
     }
+    engine->store.packed = engine->packed;
     for (int i = 0; i < engine->store.place_count && status == CLINFER_OK; i++) {
         status = ci_choices_load(&engine->choices, i, &engine->store.places[i].caps, options->tuning);
         if (status == CLINFER_OK) status = give_clblast(engine, i);

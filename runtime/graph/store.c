@@ -181,7 +181,8 @@ struct packing {
     const struct ci_store *store;
     const struct ci_tensor *weight;
     const struct ci_layout *layout;
-    void *packed;
+    uint8_t *packed; /* NULL: store->packed keeps it, in its file from `at` on */
+    uint64_t at;
 };
 
 /* The same bytes in `room`, where they could be read; else where they are mapped. What is missing of a file is missed
@@ -190,6 +191,18 @@ static const uint8_t *fetch(const struct ci_store *store, const uint8_t *bytes, 
     const struct ci_store_file *file = room && count <= PIECE_BYTES ? file_of(store, bytes, count) : NULL;
     if (!file || file->descriptor < 0) return bytes;
     return pread(file->descriptor, room, count, bytes - file->data) == (ssize_t)count ? room : bytes;
+}
+
+/* `count` rows, to row `first` of the packed weight; `bytes` are those of the rows in either layout. */
+static void pack_piece(const struct packing *packing, const uint8_t *source, int64_t first, int64_t count,
+                       uint8_t *room) {
+    const struct ci_view *view = &packing->weight->view;
+    size_t at = ci_layout_bytes(packing->layout, view->type, first, view->cols);
+    uint8_t *to = packing->packed ? packing->packed + at : room;
+    if (to) ci_layout_pack(packing->layout, view->type, count, view->cols, source, to, 0, count);
+    if (!packing->packed)
+        ci_packed_put(packing->store->packed, packing->at + at, to,
+                      ci_layout_bytes(packing->layout, view->type, count, view->cols));
 }
 
 /* In pieces that a processor's cache holds, of which none stays in memory: an output matrix of hundreds of megabytes is
@@ -201,23 +214,24 @@ static void pack_share(void *argument, int thread, int threads) {
     int64_t first, last, group = packing->layout->group_rows;
     size_t row_bytes = ci_type_row_bytes(view->type, view->cols);
     int64_t rows = (int64_t)(PIECE_BYTES / row_bytes) / group * group, piece = rows > group ? rows : group;
-    uint8_t *room = malloc(PIECE_BYTES);
+    size_t most = ci_layout_bytes(packing->layout, view->type, piece, view->cols);
+    uint8_t *room = malloc(PIECE_BYTES), *filled = packing->packed ? NULL : malloc(most);
     ci_share(view->rows, packing->layout->group_rows, thread, threads, &first, &last);
     for (; first < last; first += piece) {
         int64_t count = last - first > piece ? piece : last - first;
         size_t at = (size_t)first * row_bytes, bytes = (size_t)count * row_bytes;
         const uint8_t *source = fetch(packing->store, host + at, bytes, room);
-        ci_layout_pack(packing->layout, view->type, count, view->cols, source, (uint8_t *)packing->packed + at, 0,
-                       count);
+        pack_piece(packing, source, first, count, filled);
         if (source != room) let_go(packing->store, host + at, bytes);
     }
+    free(filled);
     free(room);
 }
 
 static void pack(const struct ci_store *store, const struct ci_tensor *weight, const struct ci_layout *layout,
-                 void *packed) {
+                 uint8_t *packed, uint64_t at) {
     const struct ci_view *view = &weight->view;
-    struct packing packing = {store, weight, layout, packed};
+    struct packing packing = {store, weight, layout, packed, at};
     ci_threads_run(store->threads, pack_share, &packing);
     let_go(store, weight->host, ci_layout_bytes(&ci_layout_stored, view->type, view->rows, view->cols));
 }
@@ -246,6 +260,15 @@ static void *borrow(const struct ci_store *lender, const struct ci_tensor *weigh
     return NULL;
 }
 
+/* The packed weight on disk, from an earlier start or from now on; NULL: it is not kept. */
+static const void *kept(const struct ci_store *store, const struct ci_tensor *weight, const struct ci_layout *layout) {
+    uint64_t at;
+    const void *there = ci_packed_find(store->packed, weight, layout);
+    if (there || !(there = ci_packed_add(store->packed, weight, layout, &at))) return there;
+    pack(store, weight, layout, NULL, at);
+    return ci_packed_added(store->packed) ? there : NULL;
+}
+
 enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *weight, int place,
                                     const struct ci_layout *layout) {
     if (weight->place >= 0) return CLINFER_OK;
@@ -259,14 +282,15 @@ enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *we
     /* A packed copy stays ours where it can be used in place; other bytes are copied. */
     bool in_place = repack && (!device || store->places[place].caps.device->shares_host_memory);
     void *packed = NULL, *passing = NULL, *borrowed = in_place ? borrow(store->lender, weight, layout) : NULL;
-    if (borrowed)
-        packed = borrowed;
+    const void *there = repack && !borrowed ? kept(store, weight, layout) : borrowed;
+    if (there)
+        packed = (void *)(uintptr_t)there;
     else if (in_place)
         status = alloc_in_chunk(store, weight, bytes, &packed);
     else if (repack && !(packed = passing = ci_pages_alloc(bytes)))
         status = ci_fail(CLINFER_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", weight->name, bytes);
     if (status != CLINFER_OK) return status;
-    if (repack && !borrowed) pack(store, weight, layout, packed);
+    if (repack && !there) pack(store, weight, layout, packed, 0);
     if (repack) source = packed;
     if (!device) {
         view->data = (void *)(uintptr_t)source;

@@ -1,14 +1,15 @@
 /* store.h: the places where a model may run, and the memory that outlives a run there: weights and states.
  *
  * A weight has exactly one copy in memory: as stored in the file when the kernels that were chosen read that, borrowed
- * from the mapped file where the device shares memory; else packed into the layout that they want, after which the
- * file's pages are let go again. */
+ * from the mapped file where the device shares memory; else packed into the layout that they want, once (packed.h),
+ * after which the file's pages are let go again. */
 #ifndef CI_GRAPH_STORE_H
 #define CI_GRAPH_STORE_H
 
 #include "base/threads.h"
 #include "device/device.h"
 #include "graph/choices.h"
+#include "graph/packed.h"
 #include "trace/trace.h"
 
 enum { CI_PLACE_CPU = 0 };
@@ -39,6 +40,7 @@ struct ci_store {
     size_t file_count, file_bytes;  /* bytes of all */
     struct ci_store_memory *memory; /* what ci_store_destroy frees */
     const struct ci_store *lender;  /* borrowed, or NULL: what it has packed of this model is not again */
+    struct ci_packed *packed;       /* borrowed, or NULL: packed weights of an earlier start, and for the next one */
     uint8_t *chunk;                 /* packed weights go here next */
     size_t chunk_left;
     struct ci_store_copy *copies;                                     /* of weights that are read at two places */

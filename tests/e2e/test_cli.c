@@ -35,7 +35,7 @@ static void test_help_shows_commands_flags_and_exit_statuses(void **state) {
     (void)state;
     static const char *const commands[] = {"run",    "devices", "ops",      "tune",   "bench",      "profile", "doctor",
                                            "verify", "inspect", "tokenize", "logits", "version",    "config",  "pull",
-                                           "list",   "show",    "rm",       "prune",  "completion", "serve"};
+                                           "list",   "show",    "rm",       "prune",  "completion", "serve",   "cache"};
     struct process_result all, one;
     TOOL(&all, NULL, "--help");
     process_assert_status(&all, 0);
@@ -61,7 +61,7 @@ static void test_manual_has_every_flag_and_exit_status(void **state) {
     (void)state;
     static const char *const commands[] = {"run",    "devices", "ops",      "tune",       "bench",  "profile", "doctor",
                                            "verify", "inspect", "tokenize", "logits",     "config", "pull",    "list",
-                                           "show",   "rm",      "prune",    "completion", "serve"};
+                                           "show",   "rm",      "prune",    "completion", "serve",  "cache"};
     size_t size, kept = 0;
     char *manual = process_read("docs/clinfer.1", &size);
     for (size_t i = 0; i <= size; i++)

@@ -84,7 +84,7 @@ man_page_has_every_status() {
 man_page_has_every_flag() {
     local command flag missing=
     sed 's/\\-/-/g' docs/clinfer.1 >"$work/page"
-    for command in run pull list show rm prune devices inspect completion tokenize logits serve; do
+    for command in run pull list show rm prune cache devices inspect completion tokenize logits serve; do
         # A flag stands at the beginning of a line of the help, or after another one and a comma.
         for flag in $("$CLINFER_TEST_BINARY" "$command" --help | grep -E '^  -' | sed -E 's/  +[^ -].*//' |
             tr ',' '\n' | awk '{ print $1 }'); do
