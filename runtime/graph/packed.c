@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -180,8 +181,11 @@ static void look_at(void *user, const struct ci_packed_file *file) {
     survey->used = file->used;
 }
 
-/* Whether there is space for `bytes` more, which others' weights may have to go for. */
+/* Whether there is space for `bytes` more, which others' weights may have to go for. Beyond `ulimit -f` a write would
+ * end the process. */
 static bool make_space(const char *model, const char *own, uint64_t bytes) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur < FIRST_BYTES + bytes) return false;
     for (;;) {
         struct statvfs volume;
         struct survey survey = {.model = model, .own = own};
