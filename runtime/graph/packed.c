@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/narrow.h"
 #include "base/pages.h"
 #include "base/status.h"
 #include "device/kernels.h"
@@ -149,7 +150,7 @@ enum clinfer_status ci_packed_list(ci_packed_callback *callback, void *user) {
                                                 .used = info.st_mtime,
                                                 .model_is_there = ours && access(head.model, F_OK) == 0,
                                                 .slow = ours && head.slow,
-                                                .weights = ours ? (int)head.count : 0};
+                                                .weights = ours ? ci_narrowed((int64_t)head.count) : 0};
             callback(user, &file);
         }
         close(descriptor);
