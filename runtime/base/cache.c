@@ -42,7 +42,7 @@ static bool is_left_over(const char *name, const char *user) {
 }
 
 void ci_cache_sweep(const char *folder) {
-    static const char *const below[] = {"", "/programs", "/proof", "/compilers", "/weights"};
+    static const char *const below[] = {"", "/programs", "/proof", "/compilers", "/weights", "/packed"};
     for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
         char *path = NULL;
         if (asprintf(&path, "%s%s", folder, below[i]) < 0) return;

@@ -40,7 +40,7 @@ static const char *date_of(int64_t seconds, char text[32]) {
 }
 
 static const char *state_of(const struct ci_packed_file *file) {
-    return !*file->model ? "not whole" : !file->model_is_there ? "the model is gone" : file->slow ? "slow disk" : "";
+    return !*file->model ? "not whole" : !file->model_is_there ? "the model is gone" : "";
 }
 
 static void show(void *user, const struct ci_packed_file *file) {
@@ -60,10 +60,11 @@ static void show(void *user, const struct ci_packed_file *file) {
               ci_one_line(*file->model ? file->model : file->path), *state ? " (" : "", state, *state ? ")" : "");
 }
 
-/* Bytes of the files of a folder of the cache, and without them if they are to go. Folders in it have none of ours. */
+/* Bytes of the files of a folder of the cache, which `removes` removes. What a link leads to, or others own, is not
+ * ours. */
 static uint64_t take(struct cache *cache, const char *name, bool removes) {
     char *folder = ci_cache_path(name), *path = NULL;
-    DIR *directory = folder ? opendir(folder) : NULL;
+    DIR *directory = folder && ci_file_check_own(folder, "clinfer") == CLINFER_OK ? opendir(folder) : NULL;
     uint64_t bytes = 0;
     for (struct dirent *entry; directory && (entry = readdir(directory));) {
         struct stat info;
@@ -84,7 +85,8 @@ static uint64_t take(struct cache *cache, const char *name, bool removes) {
 
 static enum clinfer_status clear(struct cache *cache) {
     char size[CI_AMOUNT_BYTES];
-    take(cache, "packed", true);
+    enum clinfer_status status = ci_packed_clear(&cache->freed);
+    if (status != CLINFER_OK) return status;
     for (size_t i = 0; cache->all && i < sizeof others / sizeof *others; i++) take(cache, others[i].folder, true);
     ci_printf("%s freed\n", ci_hub_size_text(cache->freed, size, sizeof size));
     return *cache->failure ? ci_fail(CLINFER_IO, "%s", cache->failure) : CLINFER_OK;

@@ -156,15 +156,11 @@ enum clinfer_status ci_engine_take_context(struct clinfer_engine *engine, int wa
  * that is much for each token, a longer start is worth it. */
 static void open_packed(struct clinfer_engine *engine) {
     static const uint64_t most = 256 << 20;
-    uint64_t identity = CI_HASH_START, bytes = 0;
-    for (size_t i = 0; i < ci_gguf_file_count(engine->gguf); i++) {
-        const struct ci_file *file = ci_gguf_file_at(engine->gguf, i);
-        identity = ci_hash(identity, &file->identity, sizeof file->identity);
-        bytes += file->size;
-    }
+    const uint64_t bytes = ci_gguf_file_bytes(engine->gguf);
     enum clinfer_packed_cache wanted = engine->options.packed_cache;
     if (wanted == CLINFER_PACKED_ON || (wanted == CLINFER_PACKED_AUTO && bytes <= most))
-        engine->packed = ci_packed_open(ci_gguf_path(engine->gguf), identity, bytes, engine->threads);
+        engine->packed =
+            ci_packed_open(ci_gguf_path(engine->gguf), ci_gguf_identity(engine->gguf), bytes, engine->threads);
 }
 
 static enum clinfer_status open_once(const struct clinfer_engine_options *options,
@@ -370,13 +366,11 @@ void clinfer_engine_close(clinfer_engine *engine) {
     ci_rank_free(&engine->rank);
     ci_tokenizer_destroy(engine->tokenizer);
     ci_model_close(&engine->model);
-    if (lost) {
-        ci_device_abandon(engine->packed);
+    ci_packed_close(engine->packed, lost);
+    if (lost)
         ci_device_abandon(engine->gguf);
-    } else {
-        ci_packed_close(engine->packed);
+    else
         ci_gguf_close(engine->gguf);
-    }
     ci_threads_destroy(engine->threads);
     ci_arena_destroy(&engine->texts);
     for (int i = 0; i < CI_CACHE_GROUPS; i++) {

@@ -179,6 +179,7 @@ static bool make_words(const struct clinfer_engine_options *options, int device,
     add(words, "--activations", activations[options->activations]);
     add(words, "-ctk", types[options->key_type]);
     add(words, "-ctv", types[options->value_type]);
+    add(words, "--packed-cache", "off"); /* who it works for keeps them */
     if (options->weight_type) add(words, "--type", options->weight_type);
     if (options->tuning) add(words, "--tuning", options->tuning);
     if (options->embeddings) words->items[words->count++] = "--vectors";

@@ -3,26 +3,29 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <fcntl.h>
+
 #include "base/cache.h"
-#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/mapped.h"
 #include "base/narrow.h"
 #include "base/pages.h"
 #include "base/status.h"
+#include "base/temporary.h"
 #include "device/kernels.h"
 
 enum {
@@ -31,23 +34,20 @@ enum {
     MOST_WEIGHTS = 1 << 20,
     SUM_BYTES = 256 << 10,
     WORD = 8,
-    LANES = 8
+    LANES = 8,
+    SETTLED = 2 /* seconds: the coarsest clock that file systems have */
 };
 
 /* The first weight begins on a large page: 4 KB behind one, tokens of SmolLM2 took 8% longer.
  *
- * Less than this is packed before anybody sees it; what is kept has `part` of the free space at most, and a disk that
- * takes longer than `patience` and these bytes a second none of it. */
+ * Less than this is packed before anybody sees it; what is kept has `part` of the free space at most. */
 static const uint64_t least_bytes = 16 << 20, part = 4;
-static const double patience = 2, least_rate = 100e6;
 
-static const char folder_name[] = "packed", magic[8] = "clipack1";
+static const char folder_name[] = "packed", magic[8] = "clipack2";
 
-/* Of all weights of the file; the newest that is whole. */
 struct head {
     char magic[sizeof magic];
-    uint64_t index_at, count, index_sum;
-    uint64_t slow; /* 1: this disk is too slow, and the file has no weights */
+    uint64_t identity, index_at, count, index_sum;
     char model[HEAD_BYTES - sizeof magic - 4 * sizeof(uint64_t)];
 };
 _Static_assert(sizeof(struct head) == HEAD_BYTES, "one page");
@@ -57,26 +57,30 @@ struct entry {
     uint64_t at, bytes, sum;
 };
 
+/* Either there is a whole file, `kept`, which is only read; or one is made, `descriptor` and `temporary`, from the
+ * first weight on that is added. */
 struct ci_packed {
     struct ci_threads *threads;
-    char *path;
+    char *path, *temporary;
+    struct ci_mapped kept;
     int descriptor;
-    bool writes; /* the lock is ours */
-    uint8_t *map;
-    size_t mapped; /* addresses: what is behind the end of the file may not be touched */
+    const uint8_t *map; /* of either */
+    size_t mapped;      /* addresses of the one that is made: what is behind its end may not be touched */
+    uint64_t model_bytes;
     struct head head;
     struct entry *entries;
-    size_t count, room, old; /* entries; the first `old` are in the file's index */
-    uint64_t size, end;      /* of the file as it was, and where the next weight goes */
-    double started, seconds; /* of writing */
-    atomic_bool failed;      /* nothing more is written */
-    bool slow;               /* since it takes too long */
+    size_t count, room;
+    uint64_t end;           /* where the next weight goes */
+    uint64_t found, missed; /* bytes that were asked for */
+    atomic_int error;       /* of writing: nothing more is written */
 };
 
 /* ---- sums ---- */
 
-/* Every word goes through one of LANES chains, each step of which can be undone: no change of one word is missed, and
- * memory is slower than this. */
+static uint64_t turned(uint64_t word) { return word << 29 | word >> 35; }
+
+/* Every word goes through one of LANES chains, each step of which can be undone: no change of one word is missed. The
+ * turn takes upper bits down, so that changes of the same bit in several words do not cancel. */
 static uint64_t sum_of(const uint8_t *bytes, size_t count, uint64_t start) {
     static const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
     uint64_t lanes[LANES], word;
@@ -85,12 +89,12 @@ static uint64_t sum_of(const uint8_t *bytes, size_t count, uint64_t start) {
     for (; at + LANES * WORD <= count; at += LANES * WORD)
         for (int i = 0; i < LANES; i++) {
             memcpy(&word, bytes + at + (size_t)i * WORD, WORD);
-            lanes[i] = (lanes[i] ^ word) * odd;
+            lanes[i] = turned(lanes[i] ^ word) * odd;
         }
     for (int i = 0; at < count; at += WORD, i++) {
         word = 0;
         memcpy(&word, bytes + at, count - at < WORD ? count - at : WORD);
-        lanes[i] = (lanes[i] ^ word) * odd;
+        lanes[i] = turned(lanes[i] ^ word) * odd;
     }
     uint64_t sum = count;
     for (int i = 0; i < LANES; i++) sum = (sum ^ (lanes[i] >> 32) ^ lanes[i]) * odd;
@@ -98,27 +102,39 @@ static uint64_t sum_of(const uint8_t *bytes, size_t count, uint64_t start) {
 }
 
 struct summing {
-    const uint8_t *bytes;
-    size_t count;
+    int descriptor;
+    const struct entry *entry;
     _Atomic uint64_t sum;
+    atomic_bool failed;
 };
 
+/* Read, not looked at where it is mapped: there what a disk cannot give ends the process. */
 static void sum_share(void *argument, int thread, int threads) {
     struct summing *summing = argument;
-    int64_t first, last, pieces = (int64_t)((summing->count + SUM_BYTES - 1) / SUM_BYTES);
+    const uint64_t bytes = summing->entry->bytes;
+    int64_t first, last, pieces = (int64_t)((bytes + SUM_BYTES - 1) / SUM_BYTES);
+    uint8_t *piece = malloc(SUM_BYTES);
     uint64_t sum = 0;
     ci_share(pieces, 1, thread, threads, &first, &last);
     for (; first < last; first++) {
-        size_t at = (size_t)first * SUM_BYTES, left = summing->count - at;
-        sum += sum_of(summing->bytes + at, left < SUM_BYTES ? left : SUM_BYTES, (uint64_t)first);
+        uint64_t at = (uint64_t)first * SUM_BYTES, left = bytes - at;
+        size_t count = left < SUM_BYTES ? (size_t)left : SUM_BYTES;
+        bool read =
+            piece && pread(summing->descriptor, piece, count, (off_t)(summing->entry->at + at)) == (ssize_t)count;
+        if (!read) summing->failed = true;
+        if (!read) break;
+        sum += sum_of(piece, count, (uint64_t)first);
     }
+    free(piece);
     atomic_fetch_add(&summing->sum, sum);
 }
 
-static uint64_t sum_by_all(const struct ci_packed *packed, const struct entry *entry) {
-    struct summing summing = {.bytes = packed->map + entry->at, .count = (size_t)entry->bytes};
+static bool sum_by_all(const struct ci_packed *packed, const struct entry *entry, uint64_t *sum) {
+    struct summing summing = {.descriptor = packed->kept.file.data ? packed->kept.descriptor : packed->descriptor,
+                              .entry = entry};
     ci_threads_run(packed->threads, sum_share, &summing);
-    return summing.sum;
+    *sum = summing.sum;
+    return !summing.failed;
 }
 
 /* ---- the folder ---- */
@@ -131,10 +147,15 @@ static bool read_head(int descriptor, struct head *head) {
            head->count <= MOST_WEIGHTS;
 }
 
-enum clinfer_status ci_packed_list(ci_packed_callback *callback, void *user) {
+struct listed {
+    const struct head *head; /* NULL: it has none */
+    struct ci_packed_file file;
+};
+
+static enum clinfer_status list(void (*callback)(void *user, const struct listed *listed), void *user) {
     char *folder = ci_cache_path(folder_name), path[4096];
     if (!folder) return ci_file_no_xdg("CACHE", "packed weights");
-    DIR *directory = opendir(folder);
+    DIR *directory = ci_file_check_own(folder, "clinfer") == CLINFER_OK ? opendir(folder) : NULL;
     for (struct dirent *entry; directory && (entry = readdir(directory));) {
         struct head head;
         struct stat info;
@@ -142,16 +163,16 @@ enum clinfer_status ci_packed_list(ci_packed_callback *callback, void *user) {
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
         int descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (descriptor < 0) continue;
-        if (fstat(descriptor, &info) == 0) {
+        if (fstat(descriptor, &info) == 0 && S_ISREG(info.st_mode)) {
             bool ours = read_head(descriptor, &head);
-            const struct ci_packed_file file = {.path = path,
-                                                .model = ours ? head.model : "",
-                                                .bytes = (uint64_t)info.st_blocks * 512,
-                                                .used = info.st_mtime,
-                                                .model_is_there = ours && access(head.model, F_OK) == 0,
-                                                .slow = ours && head.slow,
-                                                .weights = ours ? ci_narrowed((int64_t)head.count) : 0};
-            callback(user, &file);
+            const struct listed listed = {ours ? &head : NULL,
+                                          {.path = path,
+                                           .model = ours ? head.model : "",
+                                           .bytes = (uint64_t)info.st_blocks * 512,
+                                           .used = info.st_mtime,
+                                           .model_is_there = ours && access(head.model, F_OK) == 0,
+                                           .weights = ours ? ci_narrowed((int64_t)head.count) : 0}};
+            callback(user, &listed);
         }
         close(descriptor);
     }
@@ -160,23 +181,49 @@ enum clinfer_status ci_packed_list(ci_packed_callback *callback, void *user) {
     return CLINFER_OK;
 }
 
+struct hearer {
+    ci_packed_callback *callback;
+    void *user;
+};
+
+static void tell(void *user, const struct listed *listed) {
+    const struct hearer *hearer = user;
+    hearer->callback(hearer->user, &listed->file);
+}
+
+enum clinfer_status ci_packed_list(ci_packed_callback *callback, void *user) {
+    struct hearer hearer = {callback, user};
+    return list(tell, &hearer);
+}
+
+static void remove_one(void *user, const struct ci_packed_file *file) {
+    uint64_t *freed = user;
+    if (unlink(file->path) == 0) *freed += file->bytes;
+}
+
+enum clinfer_status ci_packed_clear(uint64_t *freed) {
+    *freed = 0;
+    return ci_packed_list(remove_one, freed);
+}
+
 struct survey {
-    const char *model, *own; /* own: the path that this model's file has now */
+    const struct head *own;
     uint64_t bytes;
     char *oldest;
     int64_t used;
 };
 
-/* What nobody can use any more goes; of the rest the one not used for longest is found. */
-static void look_at(void *user, const struct ci_packed_file *file) {
+/* Of a model whose file has changed nobody can use it any more; of the rest the one not used for longest is found. */
+static void look_at(void *user, const struct listed *listed) {
     struct survey *survey = user;
-    bool own = strcmp(file->path, survey->own) == 0;
-    if (!own && *file->model && (!file->model_is_there || strcmp(file->model, survey->model) == 0)) {
+    const struct ci_packed_file *file = &listed->file;
+    const struct head *head = listed->head;
+    if (!head || (strcmp(head->model, survey->own->model) == 0 && head->identity != survey->own->identity)) {
         unlink(file->path);
         return;
     }
     survey->bytes += file->bytes;
-    if (own || (survey->oldest && survey->used <= file->used)) return;
+    if (survey->oldest && survey->used <= file->used) return;
     free(survey->oldest);
     survey->oldest = strdup(file->path);
     survey->used = file->used;
@@ -184,13 +231,13 @@ static void look_at(void *user, const struct ci_packed_file *file) {
 
 /* Whether there is space for `bytes` more, which others' weights may have to go for. Beyond `ulimit -f` a write would
  * end the process. */
-static bool make_space(const char *model, const char *own, uint64_t bytes) {
+static bool make_space(const struct ci_packed *packed, uint64_t bytes) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur < FIRST_BYTES + bytes) return false;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur < bytes) return false;
     for (;;) {
         struct statvfs volume;
-        struct survey survey = {.model = model, .own = own};
-        bool known = ci_packed_list(look_at, &survey) == CLINFER_OK && statvfs(own, &volume) == 0;
+        struct survey survey = {.own = &packed->head};
+        bool known = list(look_at, &survey) == CLINFER_OK && fstatvfs(packed->descriptor, &volume) == 0;
         uint64_t free_bytes = known ? (uint64_t)volume.f_bavail * volume.f_frsize : 0;
         uint64_t most = (free_bytes + survey.bytes) / part;
         bool fits = survey.bytes + bytes <= most, more = !fits && bytes <= most && survey.oldest;
@@ -200,98 +247,115 @@ static bool make_space(const char *model, const char *own, uint64_t bytes) {
     }
 }
 
+/* What other machines may change or take away, or may lose behind a write that went well, is no memory. */
+static bool is_local(int descriptor) {
+    static const uint64_t others[] = {0x6969 /* NFS */,      0x517b /* SMB */,      0xff534d42 /* CIFS */,
+                                      0xfe534d42 /* SMB2 */, 0x65735546 /* FUSE */, 0x01021997 /* 9P */};
+    struct statfs system;
+    if (fstatfs(descriptor, &system) != 0) return false;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (((uint64_t)system.f_type & UINT32_MAX) == others[i]) return false;
+    return true;
+}
+
 /* ---- one file ---- */
 
-static bool read_index(struct ci_packed *packed, uint64_t size) {
+static bool read_index(struct ci_packed *packed) {
     const struct head *head = &packed->head;
+    const uint64_t size = packed->kept.file.size;
     size_t bytes = (size_t)head->count * sizeof *packed->entries;
     if (head->index_at > size || bytes > size - head->index_at) return false;
     packed->entries = malloc(bytes + sizeof *packed->entries);
-    if (!packed->entries || pread(packed->descriptor, packed->entries, bytes, (off_t)head->index_at) != (ssize_t)bytes)
+    if (!packed->entries ||
+        pread(packed->kept.descriptor, packed->entries, bytes, (off_t)head->index_at) != (ssize_t)bytes)
         return false;
     if (sum_of((const uint8_t *)packed->entries, bytes, 0) != head->index_sum) return false;
     for (size_t i = 0; i < head->count; i++) {
         const struct entry *entry = &packed->entries[i];
         if (entry->at % CI_PAGE_BYTES || entry->at > size || entry->bytes > size - entry->at) return false;
     }
-    packed->count = packed->room = packed->old = (size_t)head->count;
+    packed->count = (size_t)head->count;
     return true;
 }
 
-static bool lock(int descriptor) {
-    struct stat info;
-    return flock(descriptor, LOCK_EX | LOCK_NB) == 0 && fstat(descriptor, &info) == 0 && info.st_nlink > 0;
-}
-
-static uint64_t in_pages(uint64_t bytes) { return (bytes + CI_PAGE_BYTES - 1) / CI_PAGE_BYTES * CI_PAGE_BYTES; }
-
-/* The head and the index, or a file without either that nobody else writes to. */
-static bool take(struct ci_packed *packed, const char *model, uint64_t bytes) {
-    struct stat info;
-    packed->descriptor = open(packed->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (packed->descriptor < 0) return false;
-    packed->writes = lock(packed->descriptor);
-    if (fstat(packed->descriptor, &info) != 0) return false;
-    uint64_t size = (uint64_t)info.st_size;
-    if (!read_head(packed->descriptor, &packed->head)) {
-        if (!packed->writes) return false; /* somebody is at it */
-        packed->head = (struct head){.count = 0};
-        memcpy(packed->head.magic, magic, sizeof magic);
-        snprintf(packed->head.model, sizeof packed->head.model, "%s", model);
-        size = 0;
-    } else if (packed->head.slow || !read_index(packed, size)) {
-        /* One with a broken index goes, for the next start to make it anew. */
-        if (!packed->head.slow && packed->writes) unlink(packed->path);
+/* The file of an earlier start, if it is whole and nobody else can have written it. */
+static bool take_kept(struct ci_packed *packed) {
+    struct head head;
+    if (ci_file_check_own(packed->path, "clinfer") != CLINFER_OK) return false;
+    if (ci_mapped_open(packed->path, &packed->kept) != CLINFER_OK) return false;
+    bool whole =
+        packed->kept.file.data && read_head(packed->kept.descriptor, &head) && head.identity == packed->head.identity;
+    if (whole) packed->head = head;
+    if (!whole || !read_index(packed) || !is_local(packed->kept.descriptor)) {
+        ci_mapped_close(&packed->kept);
+        unlink(packed->path); /* made anew */
         return false;
     }
-    if (packed->old == 0 && !make_space(model, packed->path, bytes + bytes / 16)) {
-        ci_log(CLINFER_LOG_INFO,
-               "packed weights are not kept: they are to take a quarter of the free space of %s at most", packed->path);
-        unlink(packed->path);
-        return false;
-    }
-    packed->size = size;
-    packed->end = in_pages(size > FIRST_BYTES ? size : FIRST_BYTES);
-    packed->mapped = (size_t)(packed->end + (packed->writes ? bytes + bytes / 4 : 0));
-    packed->map = mmap(NULL, packed->mapped, PROT_READ, MAP_SHARED, packed->descriptor, 0);
-    if (packed->map == MAP_FAILED) packed->map = NULL;
+    packed->map = packed->kept.file.data;
     /* A hint: some systems then read such files into large pages. */
-    if (packed->map) madvise(packed->map, packed->mapped, MADV_HUGEPAGE);
-    futimens(packed->descriptor, NULL); /* used now */
-    return packed->map;
-}
-
-/* A folder that nobody else can write to, and a file in it that is ours or not there yet. */
-static bool is_safe(char *path) {
-    ci_file_make_parents(path);
-    enum clinfer_status status = ci_file_check_own(path, "clinfer");
-    if (status == CLINFER_NOT_FOUND) {
-        char *slash = strrchr(path, '/');
-        *slash = '\0';
-        status = ci_file_check_own(path, "clinfer");
-        *slash = '/';
-    }
-    return status == CLINFER_OK;
+    madvise((void *)(uintptr_t)packed->map, packed->kept.file.size, MADV_HUGEPAGE);
+    utimensat(AT_FDCWD, packed->path, NULL, 0); /* used now */
+    return true;
 }
 
 struct ci_packed *ci_packed_open(const char *model, uint64_t identity, uint64_t bytes, struct ci_threads *threads) {
-    char name[64], *whole = NULL;
-    if (bytes < least_bytes || bytes > SIZE_MAX / 4) return NULL;
+    char name[64], *whole;
+    struct stat info;
+    if (identity == 0 || bytes < least_bytes || bytes > SIZE_MAX / 4 || !(whole = realpath(model, NULL))) return NULL;
     struct ci_packed *packed = calloc(1, sizeof *packed);
-    uint64_t key =
-        ci_hash(ci_hash(CI_HASH_START, &identity, sizeof identity), &ci_cpu_sources_hash, sizeof ci_cpu_sources_hash);
-    snprintf(name, sizeof name, "%s/%016" PRIx64, folder_name, key);
-    if (packed) {
-        *packed = (struct ci_packed){.threads = threads, .descriptor = -1, .path = ci_cache_path(name)};
-        whole = realpath(model, NULL);
+    /* What is being written may change again in the same tick of its clock. */
+    bool settled = stat(whole, &info) == 0 && time(NULL) >= info.st_mtime + SETTLED;
+    if (packed && settled && strlen(whole) < sizeof packed->head.model) {
+        uint64_t key = ci_hash(CI_HASH_START, CLINFER_VERSION, sizeof CLINFER_VERSION);
+        key = ci_hash(ci_hash(key, &identity, sizeof identity), &ci_cpu_sources_hash, sizeof ci_cpu_sources_hash);
+        snprintf(name, sizeof name, "%s/%016" PRIx64, folder_name, key);
+        packed->threads = threads;
+        packed->descriptor = packed->kept.descriptor = packed->kept.slot = -1;
+        packed->model_bytes = bytes;
+        packed->head.identity = identity;
+        memcpy(packed->head.magic, magic, sizeof magic);
+        snprintf(packed->head.model, sizeof packed->head.model, "%s", whole);
+        packed->path = ci_cache_path(name);
     }
-    bool taken = whole && packed->path && strlen(whole) < sizeof packed->head.model && is_safe(packed->path) &&
-                 take(packed, whole, bytes);
     free(whole);
-    if (taken) return packed;
-    ci_packed_close(packed);
-    return NULL;
+    if (!packed || !packed->path) {
+        free(packed);
+        return NULL;
+    }
+    take_kept(packed);
+    return packed;
 }
+
+/* A file to be made, and addresses for all that the model may become. */
+static bool begin(struct ci_packed *packed) {
+    const uint64_t most = FIRST_BYTES + packed->model_bytes + packed->model_bytes / 4;
+    char *slash = strrchr(packed->path, '/');
+    ci_file_make_parents(packed->path);
+    *slash = '\0';
+    bool safe = ci_file_check_own(packed->path, "clinfer") == CLINFER_OK;
+    *slash = '/';
+    packed->descriptor = safe ? ci_temporary_file(packed->path, &packed->temporary) : -1;
+    if (packed->descriptor < 0) {
+        packed->temporary = NULL;
+        packed->error = safe ? errno : EPERM;
+        return false;
+    }
+    void *map = MAP_FAILED;
+    if (is_local(packed->descriptor) && make_space(packed, most)) {
+        packed->mapped = (size_t)most;
+        map = mmap(NULL, packed->mapped, PROT_READ, MAP_SHARED, packed->descriptor, 0);
+    }
+    if (map == MAP_FAILED) {
+        packed->error = ENOSPC;
+        return false;
+    }
+    madvise(map, packed->mapped, MADV_HUGEPAGE);
+    packed->map = map;
+    packed->end = FIRST_BYTES;
+    return true;
+}
+
+static uint64_t in_pages(uint64_t bytes) { return (bytes + CI_PAGE_BYTES - 1) / CI_PAGE_BYTES * CI_PAGE_BYTES; }
 
 static uint64_t what_of(const struct ci_tensor *weight, const struct ci_layout *layout) {
     const struct ci_view *view = &weight->view;
@@ -307,22 +371,24 @@ static struct entry *entry_of(const struct ci_packed *packed, uint64_t what) {
     return NULL;
 }
 
-/* Removed as a whole: what damaged one weight may have damaged more than its sum tells. */
+/* Removed as a whole: what damaged one weight may have damaged more than its sum tells. What was taken stays mapped. */
 static void discard(struct ci_packed *packed, const char *weight) {
     ci_log(CLINFER_LOG_WARNING, "%s: the packed weights of %s are damaged, in %s; they are packed again from the model",
            packed->path, packed->head.model, weight);
     unlink(packed->path);
-    packed->count = packed->old = 0;
-    packed->writes = false;
+    packed->count = 0;
 }
 
 const void *ci_packed_find(struct ci_packed *packed, const struct ci_tensor *weight, const struct ci_layout *layout) {
     const struct ci_view *view = &weight->view;
+    uint64_t sum, bytes = ci_layout_bytes(layout, view->type, view->rows, view->cols);
     struct entry *entry = packed ? entry_of(packed, what_of(weight, layout)) : NULL;
+    if (packed && !entry) packed->missed += bytes;
     if (!entry) return NULL;
-    if (entry->bytes == ci_layout_bytes(layout, view->type, view->rows, view->cols) &&
-        sum_by_all(packed, entry) == entry->sum)
+    if (entry->bytes == bytes && sum_by_all(packed, entry, &sum) && sum == entry->sum) {
+        packed->found += bytes;
         return packed->map + entry->at;
+    }
     discard(packed, weight->name);
     return NULL;
 }
@@ -330,7 +396,7 @@ const void *ci_packed_find(struct ci_packed *packed, const struct ci_tensor *wei
 static bool grow(struct ci_packed *packed) {
     if (packed->count < packed->room) return true;
     size_t room = packed->room ? 2 * packed->room : 64;
-    struct entry *grown = realloc(packed->entries, (room + 1) * sizeof *grown);
+    struct entry *grown = realloc(packed->entries, room * sizeof *grown);
     if (!grown) return false;
     packed->entries = grown;
     packed->room = room;
@@ -340,23 +406,25 @@ static bool grow(struct ci_packed *packed) {
 const void *ci_packed_add(struct ci_packed *packed, const struct ci_tensor *weight, const struct ci_layout *layout,
                           uint64_t *at) {
     const struct ci_view *view = &weight->view;
-    if (!packed || !packed->writes || packed->failed) return NULL;
+    if (!packed || packed->kept.file.data || packed->error) return NULL;
+    if (!packed->temporary && !begin(packed)) return NULL;
     uint64_t what = what_of(weight, layout), bytes = ci_layout_bytes(layout, view->type, view->rows, view->cols);
     if (bytes > packed->mapped - packed->end || entry_of(packed, what) || !grow(packed)) return NULL;
     packed->entries[packed->count++] = (struct entry){.what = what, .at = packed->end, .bytes = bytes};
     *at = packed->end;
-    packed->end += in_pages(bytes);
-    packed->started = ci_now();
+    packed->end = in_pages(packed->end + bytes);
     return packed->map + *at;
 }
 
 void ci_packed_put(struct ci_packed *packed, uint64_t at, const void *bytes, size_t count) {
-    if (!bytes) packed->failed = true;
-    for (const uint8_t *from = bytes; count > 0 && !packed->failed;) {
+    if (!bytes) packed->error = ENOMEM;
+    for (const uint8_t *from = bytes; count > 0 && !packed->error;) {
         ssize_t written = pwrite(packed->descriptor, from, count, (off_t)at);
         if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) packed->failed = true;
-        if (written <= 0) break;
+        if (written <= 0) {
+            packed->error = written < 0 ? errno : EIO;
+            return;
+        }
         from += written;
         at += (uint64_t)written;
         count -= (size_t)written;
@@ -365,20 +433,13 @@ void ci_packed_put(struct ci_packed *packed, uint64_t at, const void *bytes, siz
 
 bool ci_packed_added(struct ci_packed *packed) {
     struct entry *entry = &packed->entries[packed->count - 1];
-    if (packed->failed) {
-        packed->count--;
-        return false;
-    }
-    entry->sum = sum_by_all(packed, entry);
-    packed->seconds += ci_now() - packed->started;
-    double written = (double)(packed->end - packed->entries[packed->old].at);
-    packed->slow = packed->seconds > patience + written / least_rate;
-    if (packed->slow) packed->failed = true; /* this one can be used all the same */
-    return true;
+    if (!packed->error && !sum_by_all(packed, entry, &entry->sum)) packed->error = EIO;
+    if (packed->error) packed->count--;
+    return !packed->error;
 }
 
-/* The index, and then the head that names it. */
-static bool write_index(struct ci_packed *packed) {
+/* The index and the head, and then its name. */
+static bool complete(struct ci_packed *packed) {
     struct head *head = &packed->head;
     size_t bytes = packed->count * sizeof *packed->entries;
     head->index_at = packed->end;
@@ -386,37 +447,43 @@ static bool write_index(struct ci_packed *packed) {
     head->index_sum = sum_of((const uint8_t *)packed->entries, bytes, 0);
     ci_packed_put(packed, head->index_at, packed->entries, bytes);
     ci_packed_put(packed, 0, head, sizeof *head);
-    return !packed->failed;
+    if (!packed->error && rename(packed->temporary, packed->path) != 0) packed->error = errno;
+    return !packed->error;
+}
+
+/* What was taken from it stays mapped. */
+static void drop(struct ci_packed *packed) {
+    if (packed->temporary) unlink(packed->temporary);
+    free(packed->temporary);
+    packed->temporary = NULL;
 }
 
 void ci_packed_finish(struct ci_packed *packed) {
-    if (!packed || !packed->writes) return;
-    if (packed->count > packed->old && write_index(packed)) {
-        ci_log(CLINFER_LOG_INFO, "%.0f MB of packed weights are kept in %s: later starts find them there",
-               1e-6 * (double)(packed->end - packed->entries[packed->old].at), packed->path);
-        packed->old = packed->count;
-    }
-    if (packed->failed)
-        ci_log(CLINFER_LOG_INFO, "packed weights are not kept: the disk of %s is %s", packed->path,
-               packed->slow ? "slow" : "full");
-    if (packed->old < packed->count) return; /* ci_packed_close() takes it back */
-    flock(packed->descriptor, LOCK_UN);
-    packed->writes = false;
-}
-
-/* What no index names goes; where that is all, the file. Whoever else has mapped it knows nothing of what goes. */
-static void take_back(struct ci_packed *packed) {
-    if (packed->old > 0 && ftruncate(packed->descriptor, (off_t)packed->size) == 0) return;
-    unlink(packed->path);
-    if (!packed->slow) return;
-    packed->head.slow = 1;
-    ci_cache_write(packed->path, &packed->head, sizeof packed->head);
-}
-
-void ci_packed_close(struct ci_packed *packed) {
     if (!packed) return;
-    if (packed->map) munmap(packed->map, packed->mapped);
-    if (packed->writes && (packed->old == 0 || packed->old < packed->count)) take_back(packed);
+    /* It was made by a start that wanted less: the next one makes it anew. */
+    if (packed->kept.file.data && packed->missed > packed->found) unlink(packed->path);
+    if (packed->temporary && !packed->error && packed->count > 0 && complete(packed)) {
+        ci_log(CLINFER_LOG_INFO, "%.0f MB of packed weights are kept in %s: later starts find them there",
+               1e-6 * (double)(packed->end - FIRST_BYTES), packed->path);
+        free(packed->temporary);
+        packed->temporary = NULL;
+    }
+    if (packed->error)
+        ci_log(CLINFER_LOG_INFO,
+               "packed weights are not kept in %s: %s; they are to take a quarter of the free space at most, on a disk "
+               "of this machine. --packed-cache off does not try, XDG_CACHE_HOME names another folder",
+               packed->path, strerror(packed->error));
+    drop(packed);
+    packed->error = EALREADY; /* nothing is added any more */
+}
+
+void ci_packed_close(struct ci_packed *packed, bool stays_mapped) {
+    if (!packed) return;
+    drop(packed);
+    if (!stays_mapped) {
+        if (packed->mapped && packed->map) munmap((void *)(uintptr_t)packed->map, packed->mapped);
+        if (packed->kept.file.data) ci_mapped_close(&packed->kept);
+    }
     if (packed->descriptor >= 0) close(packed->descriptor);
     free(packed->entries);
     free(packed->path);

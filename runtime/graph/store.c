@@ -282,7 +282,7 @@ enum clinfer_status ci_store_weight(struct ci_store *store, struct ci_tensor *we
     /* A packed copy stays ours where it can be used in place; other bytes are copied. */
     bool in_place = repack && (!device || store->places[place].caps.device->shares_host_memory);
     void *packed = NULL, *passing = NULL, *borrowed = in_place ? borrow(store->lender, weight, layout) : NULL;
-    const void *there = repack && !borrowed ? kept(store, weight, layout) : borrowed;
+    const void *there = in_place && !borrowed ? kept(store, weight, layout) : borrowed;
     if (there)
         packed = (void *)(uintptr_t)there;
     else if (in_place)
