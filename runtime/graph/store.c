@@ -11,8 +11,9 @@
 #include "base/status.h"
 #include "base/watch.h"
 
-/* Weights are smaller than a large page, or end within one: packed ones lie one behind the other in chunks. */
-enum { CHUNK_BYTES = 16 * CI_LARGE_PAGE_BYTES, PIECE_BYTES = 256 << 10 };
+/* Weights are smaller than a large page, or end within one: packed ones lie one behind the other in chunks, so large
+ * that hardly any room is left at their ends. */
+enum { CHUNK_BYTES = 128 * CI_LARGE_PAGE_BYTES, PIECE_BYTES = 256 << 10 };
 
 struct ci_store_memory {
     struct ci_store_memory *next;
