@@ -64,8 +64,8 @@ struct ci_engine_flags {
         CI_TEXTS("--op", &(flags)->ops, "NAME=VARIANT[:TUNABLE=N,...]",                                                \
                  "the kernel of an op of `clinfer ops`, or where it runs: NAME=cpu, NAME=opencl; repeatable"),         \
         CI_CHOICE("--packed-cache", &(flags)->packed_cache, "auto|on|off",                                             \
-                  "keep weights on disk as kernels want them: starts are faster, tokens of large models slower "       \
-                  "(default auto: of models up to 256 MiB); see `clinfer cache`")
+                  "keep weights on disk as kernels want them, so that starts are faster "                              \
+                  "(default auto: of models up to half of the memory); see `clinfer cache`")
 
 /* Contexts longer than the model was made for. */
 #define CI_ROPE_OPTIONS(flags)                                                                                         \

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/names.h"
 #include "base/require.h"
 #include "base/stages.h"
@@ -152,13 +153,11 @@ enum clinfer_status ci_engine_take_context(struct clinfer_engine *engine, int wa
     return status;
 }
 
-/* What lies in a file's pages and not in the processor's cache was read a fifth more slowly (docs/benchmarks.md): where
- * that is much for each token, a longer start is worth it. */
+/* The first start has the pages of both files in memory, and where they are too many waits for the disk. */
 static void open_packed(struct clinfer_engine *engine) {
-    static const uint64_t most = 256 << 20;
     const uint64_t bytes = ci_gguf_file_bytes(engine->gguf);
     enum clinfer_packed_cache wanted = engine->options.packed_cache;
-    if (wanted == CLINFER_PACKED_ON || (wanted == CLINFER_PACKED_AUTO && bytes <= most))
+    if (wanted == CLINFER_PACKED_ON || (wanted == CLINFER_PACKED_AUTO && bytes <= ci_memory_limit() / 2))
         engine->packed =
             ci_packed_open(ci_gguf_path(engine->gguf), ci_gguf_identity(engine->gguf), bytes, engine->threads);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -92,6 +93,36 @@ static void test_starts_answer_alike_with_packed_weights_and_without(void **stat
     json_decref(all);
 }
 
+/* Two files of that size would not stay in memory. */
+static void test_models_beyond_half_of_the_memory_are_kept_when_asked_for(void **state) {
+    (void)state;
+    static const struct {
+        const char *flag;
+        int kilobytes;
+        bool kept;
+    } cases[] = {{"auto", 180000, false}, {"auto", 220000, true}, {"on", 180000, true}};
+#ifdef __SANITIZE_ADDRESS__
+    print_message("skip: AddressSanitizer needs more addresses than it uses\n");
+    skip();
+#endif
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const environment[] = {home, NULL};
+        const struct process_options options = {.environment = environment};
+        struct process_result result;
+        char command[8192];
+        snprintf(command, sizeof command,
+                 "ulimit -d %d; '%s' cache clear 2>/dev/null; exec '%s' run -m '%s' --device cpu -c 512 -n 1 hello "
+                 "--packed-cache %s",
+                 cases[i].kilobytes, process_tool(), process_tool(), process_model(), cases[i].flag);
+        process_run(&result, &options, "/bin/sh", "-c", command, NULL);
+        process_assert_status(&result, 0);
+        process_free(&result);
+        json_t *all = list();
+        assert_int_equal(json_array_size(json_object_get(all, "packed")), cases[i].kept);
+        json_decref(all);
+    }
+}
+
 static void test_clear_removes_what_list_shows(void **state) {
     (void)state;
     struct process_result result;
@@ -133,6 +164,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup(name, setup)
     static const struct CMUnitTest tests[] = {
         TEST(test_starts_answer_alike_with_packed_weights_and_without),
+        TEST(test_models_beyond_half_of_the_memory_are_kept_when_asked_for),
         TEST(test_clear_removes_what_list_shows),
         TEST(test_words_that_it_does_not_know_are_named),
     };
