@@ -273,6 +273,17 @@ enum clinfer_status ci_profile_parse(const char *name, const char *text, size_t 
     return status;
 }
 
+bool ci_profile_peek_key(const char *text, size_t length, struct ci_profile_key *key) {
+    static const char name[] = "\"key\":";
+    const struct ci_field_place place = {.file = "key"};
+    const char *found = memmem(text, length, name, sizeof name - 1), *at = found ? found + sizeof name - 1 : NULL;
+    json_t *object = at ? json_loadb(at, (size_t)(text + length - at), JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+    *key = (struct ci_profile_key){0};
+    bool known = object && ci_field_read(&place, key_fields, object, key) == CLINFER_OK;
+    json_decref(object);
+    return known;
+}
+
 static enum clinfer_status parse_and_free(const char *path, enum clinfer_status status, char *text, size_t length,
                                           struct ci_profile *profile) {
     *profile = (struct ci_profile){0};

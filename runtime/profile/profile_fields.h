@@ -24,6 +24,9 @@ enum clinfer_status ci_profile_steps_read(const struct ci_field_place *place, co
 enum clinfer_status ci_profile_steps_write(const struct ci_field_place *place, const struct ci_profile_steps *steps,
                                            json_t *object);
 
+/* The key of a profile's text, of which nothing else is read. false: it is not found so, which says nothing. */
+bool ci_profile_peek_key(const char *text, size_t length, struct ci_profile_key *key);
+
 /* CLBlast's parameters: whether the values fit each other; CLINFER_BAD_FILE names the first that does not. */
 enum clinfer_status ci_profile_clblast_check(const struct ci_field_place *place, const struct ci_profile_clblast *set);
 
