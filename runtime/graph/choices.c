@@ -264,10 +264,23 @@ static void drop(struct ci_choices *choices, const struct ci_quarantined *item) 
     quarantine->count--;
 }
 
+/* Whether anything of this variant is in quarantine, whatever its text, types and tunables. */
+static bool is_suspect(const struct ci_chooser *chooser, const struct ci_variant *variant) {
+    const struct ci_quarantine *quarantine = &chooser->choices->quarantine;
+    for (int i = 0; i < quarantine->count; i++) {
+        const struct ci_quarantined *item = &quarantine->items[i];
+        if (item->device == chooser->choices->places[chooser->place].device &&
+            strcmp(item->variant, variant->name) == 0 && strcmp(item->op, variant->op->name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* It takes the names of all types and the hash of a kernel's text, thousands of times a start: few are asked so far. */
 static const struct ci_quarantined *in_quarantine(const struct ci_chooser *chooser, const struct ci_op *op,
                                                   const struct ci_call *call, const struct ci_choice *choice) {
     struct ci_choices *choices = chooser->choices;
-    if (!choices || choices->quarantine.count == 0) return NULL;
+    if (!choices || !is_suspect(chooser, choice->variant)) return NULL;
     struct ci_profile_signature signature;
     struct ci_profile_tunable tunables[CI_PROFILE_TUNABLES];
     struct ci_call packed = *call;
