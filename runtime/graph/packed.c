@@ -1,9 +1,12 @@
 #define _GNU_SOURCE
 #include "graph/packed.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +36,7 @@ enum {
     FIRST_BYTES = CI_LARGE_PAGE_BYTES,
     MOST_WEIGHTS = 1 << 20,
     SUM_BYTES = 256 << 10,
+    MOST_CHECKERS = 7,
     WORD = 8,
     LANES = 8,
     SETTLED = 2 /* seconds: the coarsest clock that file systems have */
@@ -70,6 +74,11 @@ struct ci_packed {
     struct head head;
     struct entry *entries;
     size_t count, room;
+    struct summing *sums;   /* of each entry that was kept; NULL: no weight was asked for yet */
+    uint8_t *room_of_piece; /* of the caller's */
+    pthread_t checkers[MOST_CHECKERS];
+    int checker_count;
+    atomic_bool stop;
     uint64_t end;           /* where the next weight goes */
     uint64_t found, missed; /* bytes that were asked for */
     atomic_int error;       /* of writing: nothing more is written */
@@ -101,40 +110,97 @@ static uint64_t sum_of(const uint8_t *bytes, size_t count, uint64_t start) {
     return sum;
 }
 
+/* The sum of a weight's bytes. Any threads add to it, a piece at a time. */
 struct summing {
     int descriptor;
     const struct entry *entry;
     _Atomic uint64_t sum;
+    atomic_size_t next, left; /* pieces that nobody has begun, in order, and those that are not yet in the sum */
     atomic_bool failed;
 };
 
-/* Read, not looked at where it is mapped: there what a disk cannot give ends the process. */
-static void sum_share(void *argument, int thread, int threads) {
-    struct summing *summing = argument;
-    const uint64_t bytes = summing->entry->bytes;
-    int64_t first, last, pieces = (int64_t)((bytes + SUM_BYTES - 1) / SUM_BYTES);
-    uint8_t *piece = malloc(SUM_BYTES);
-    uint64_t sum = 0;
-    ci_share(pieces, 1, thread, threads, &first, &last);
-    for (; first < last; first++) {
-        uint64_t at = (uint64_t)first * SUM_BYTES, left = bytes - at;
+static size_t pieces_of(const struct entry *entry) { return (size_t)((entry->bytes + SUM_BYTES - 1) / SUM_BYTES); }
+
+/* Read, not looked at where it is mapped: there what a disk cannot give ends the process. `room` is for a piece; NULL:
+ * there was no memory for it. */
+static void sum_pieces(struct summing *summing, uint8_t *room, const atomic_bool *stop) {
+    const struct entry *entry = summing->entry;
+    assert(entry);
+    const size_t pieces = pieces_of(entry);
+    while (!*stop) {
+        size_t piece = atomic_fetch_add(&summing->next, 1);
+        if (piece >= pieces) return;
+        uint64_t at = (uint64_t)piece * SUM_BYTES, left = entry->bytes - at;
         size_t count = left < SUM_BYTES ? (size_t)left : SUM_BYTES;
-        bool read =
-            piece && pread(summing->descriptor, piece, count, (off_t)(summing->entry->at + at)) == (ssize_t)count;
-        if (!read) summing->failed = true;
-        if (!read) break;
-        sum += sum_of(piece, count, (uint64_t)first);
+        if (room && pread(summing->descriptor, room, count, (off_t)(entry->at + at)) == (ssize_t)count)
+            atomic_fetch_add(&summing->sum, sum_of(room, count, piece));
+        else
+            summing->failed = true;
+        atomic_fetch_sub(&summing->left, 1);
     }
-    free(piece);
-    atomic_fetch_add(&summing->sum, sum);
 }
 
-static bool sum_by_all(const struct ci_packed *packed, const struct entry *entry, uint64_t *sum) {
-    struct summing summing = {.descriptor = packed->kept.file.data ? packed->kept.descriptor : packed->descriptor,
-                              .entry = entry};
+static const atomic_bool never = false;
+
+static void sum_share(void *argument, int thread, int threads) {
+    uint8_t *room = malloc(SUM_BYTES);
+    (void)thread;
+    (void)threads;
+    sum_pieces(argument, room, &never);
+    free(room);
+}
+
+/* Of what was just written. */
+static bool sum_by_all(const struct ci_packed *packed, struct entry *entry) {
+    struct summing summing = {.descriptor = packed->descriptor, .entry = entry, .left = pieces_of(entry)};
     ci_threads_run(packed->threads, sum_share, &summing);
-    *sum = summing.sum;
+    entry->sum = summing.sum;
     return !summing.failed;
+}
+
+/* ---- checking what was kept ----
+ *
+ * From the first weight that is wanted on, by threads of its own, in the order in which another start wanted them:
+ * meanwhile the caller loads and binds kernels. It helps with what it needs at once. */
+
+static void *check_all(void *argument) {
+    struct ci_packed *packed = argument;
+    uint8_t *room = malloc(SUM_BYTES);
+    for (size_t i = 0; i < packed->count; i++) sum_pieces(&packed->sums[i], room, &packed->stop);
+    free(room);
+    return NULL;
+}
+
+static bool begin_checking(struct ci_packed *packed) {
+    if (packed->sums) return true;
+    packed->room_of_piece = malloc(SUM_BYTES);
+    packed->sums = calloc(packed->count, sizeof *packed->sums);
+    if (!packed->sums) return false;
+    for (size_t i = 0; i < packed->count; i++) {
+        packed->sums[i].descriptor = packed->kept.descriptor;
+        packed->sums[i].entry = &packed->entries[i];
+        packed->sums[i].left = pieces_of(&packed->entries[i]);
+    }
+    const int wanted = ci_threads_count(packed->threads) - 1;
+    while (packed->checker_count < wanted && packed->checker_count < MOST_CHECKERS &&
+           ci_threads_start(&packed->checkers[packed->checker_count], check_all, packed) == 0)
+        packed->checker_count++;
+    return true;
+}
+
+/* What is wanted later is summed by who wants it. */
+static void end_checking(struct ci_packed *packed) {
+    packed->stop = true;
+    while (packed->checker_count > 0) pthread_join(packed->checkers[--packed->checker_count], NULL);
+}
+
+static bool is_whole(struct ci_packed *packed, const struct entry *entry) {
+    if (!packed->kept.file.data) return true; /* written here, and read again, a moment ago */
+    if (!begin_checking(packed)) return false;
+    struct summing *summing = &packed->sums[entry - packed->entries];
+    sum_pieces(summing, packed->room_of_piece, &never);
+    while (summing->left > 0) sched_yield(); /* others are at their last piece of it */
+    return !summing->failed && summing->sum == entry->sum;
 }
 
 /* ---- the folder ---- */
@@ -376,16 +442,17 @@ static void discard(struct ci_packed *packed, const char *weight) {
     ci_log(CLINFER_LOG_WARNING, "%s: the packed weights of %s are damaged, in %s; they are packed again from the model",
            packed->path, packed->head.model, weight);
     unlink(packed->path);
+    end_checking(packed);
     packed->count = 0;
 }
 
 const void *ci_packed_find(struct ci_packed *packed, const struct ci_tensor *weight, const struct ci_layout *layout) {
     const struct ci_view *view = &weight->view;
-    uint64_t sum, bytes = ci_layout_bytes(layout, view->type, view->rows, view->cols);
+    uint64_t bytes = ci_layout_bytes(layout, view->type, view->rows, view->cols);
     struct entry *entry = packed ? entry_of(packed, what_of(weight, layout)) : NULL;
     if (packed && !entry) packed->missed += bytes;
     if (!entry) return NULL;
-    if (entry->bytes == bytes && sum_by_all(packed, entry, &sum) && sum == entry->sum) {
+    if (entry->bytes == bytes && is_whole(packed, entry)) {
         packed->found += bytes;
         return packed->map + entry->at;
     }
@@ -433,7 +500,7 @@ void ci_packed_put(struct ci_packed *packed, uint64_t at, const void *bytes, siz
 
 bool ci_packed_added(struct ci_packed *packed) {
     struct entry *entry = &packed->entries[packed->count - 1];
-    if (!packed->error && !sum_by_all(packed, entry, &entry->sum)) packed->error = EIO;
+    if (!packed->error && !sum_by_all(packed, entry)) packed->error = EIO;
     if (packed->error) packed->count--;
     return !packed->error;
 }
@@ -460,6 +527,7 @@ static void drop(struct ci_packed *packed) {
 
 void ci_packed_finish(struct ci_packed *packed) {
     if (!packed) return;
+    end_checking(packed);
     /* It was made by a start that wanted less: the next one makes it anew. */
     if (packed->kept.file.data && packed->missed > packed->found) unlink(packed->path);
     if (packed->temporary && !packed->error && packed->count > 0 && complete(packed)) {
@@ -479,12 +547,15 @@ void ci_packed_finish(struct ci_packed *packed) {
 
 void ci_packed_close(struct ci_packed *packed, bool stays_mapped) {
     if (!packed) return;
+    end_checking(packed);
     drop(packed);
     if (!stays_mapped) {
         if (packed->mapped && packed->map) munmap((void *)(uintptr_t)packed->map, packed->mapped);
         if (packed->kept.file.data) ci_mapped_close(&packed->kept);
     }
     if (packed->descriptor >= 0) close(packed->descriptor);
+    free(packed->sums);
+    free(packed->room_of_piece);
     free(packed->entries);
     free(packed->path);
     free(packed);
