@@ -65,8 +65,8 @@ enum clinfer_fallback { CLINFER_FALLBACK_CPU, CLINFER_FALLBACK_NONE, CLINFER_FAL
 
 /* Weights that kernels want in another layout than the file's: whether they are packed into memory at every start, or
  * once, kept in $XDG_CACHE_HOME/clinfer/packed, where they take a quarter of the free space at most, and mapped by
- * later starts, which are faster. AUTO is ON for models of up to half of the memory that the process may have, and OFF
- * for larger ones. */
+ * later starts, which are faster. AUTO is ON for models of up to an eighth of the memory that the process may have,
+ * and OFF for larger ones. */
 enum clinfer_packed_cache { CLINFER_PACKED_AUTO, CLINFER_PACKED_ON, CLINFER_PACKED_OFF };
 
 struct clinfer_engine_options {

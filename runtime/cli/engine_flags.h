@@ -65,7 +65,7 @@ struct ci_engine_flags {
                  "the kernel of an op of `clinfer ops`, or where it runs: NAME=cpu, NAME=opencl; repeatable"),         \
         CI_CHOICE("--packed-cache", &(flags)->packed_cache, "auto|on|off",                                             \
                   "keep weights on disk as kernels want them, so that starts are faster "                              \
-                  "(default auto: of models up to half of the memory); see `clinfer cache`")
+                  "(default auto: up to an eighth of the memory); see `clinfer cache`")
 
 /* Contexts longer than the model was made for. */
 #define CI_ROPE_OPTIONS(flags)                                                                                         \

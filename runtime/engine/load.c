@@ -153,11 +153,12 @@ enum clinfer_status ci_engine_take_context(struct clinfer_engine *engine, int wa
     return status;
 }
 
-/* The first start has the pages of both files in memory, and where they are too many waits for the disk. */
+/* What the first start writes waits in memory for the disk: a program that writes more than a fifth of what is free
+ * waits for it, too (vm.dirty_ratio of Linux). */
 static void open_packed(struct clinfer_engine *engine) {
     const uint64_t bytes = ci_gguf_file_bytes(engine->gguf);
     enum clinfer_packed_cache wanted = engine->options.packed_cache;
-    if (wanted == CLINFER_PACKED_ON || (wanted == CLINFER_PACKED_AUTO && bytes <= ci_memory_limit() / 2))
+    if (wanted == CLINFER_PACKED_ON || (wanted == CLINFER_PACKED_AUTO && bytes <= ci_memory_limit() / 8))
         engine->packed =
             ci_packed_open(ci_gguf_path(engine->gguf), ci_gguf_identity(engine->gguf), bytes, engine->threads);
 }
