@@ -60,11 +60,23 @@ static bool wants_16_bits(const struct ci_node *rounded, enum ci_activations act
     return affordable && ci_choices_first(chooser, rounded, &codes) && codes.origin != CI_CHOICE_FORCED;
 }
 
+/* Where codes of 8 bits do most harm for the weights that are read: in the first product of each layer, which is that
+ * of queries, keys and values, and in the first two layers and the last one. With SmolLM2 these are a sixth of the
+ * bytes and half of the divergence from the exact model. */
+static bool matters_most(const struct ci_graph *graph, const struct ci_node *node, bool first_of_unit) {
+    const int last = graph->last->unit - 1; /* behind it stands what is behind the layers */
+    if (node->unit < 1 || node->unit > last) return false;
+    return first_of_unit || node->unit <= 2 || node->unit == last;
+}
+
 /* Whether what computes `wide`, which reads codes of 16 bits, is what the user asked for, or takes little more time. */
-static bool has_16_bits(const struct ci_node *wide, enum ci_activations activations, const struct ci_chooser *chooser) {
+static bool has_16_bits(const struct ci_node *wide, enum ci_activations activations, bool matters,
+                        const struct ci_chooser *chooser) {
     struct ci_choice choice;
     if (!ci_choices_first(chooser, wide, &choice)) return false;
-    return activations != CI_ACTIVATIONS_AUTO || choice.variant->hides_second_plane;
+    if (activations != CI_ACTIVATIONS_AUTO) return true;
+    return choice.variant->second_plane == CI_SECOND_PLANE_HIDDEN ||
+           (choice.variant->second_plane == CI_SECOND_PLANE_COSTS && matters);
 }
 
 /* The tensors of codes that the last tensor was rounded to, by whether they have 16 bits. */
@@ -93,13 +105,13 @@ static bool round_x(struct ci_graph *graph, const struct ci_node *node, bool wid
 
 /* The product with its input in codes of as many bits as it would have. false: out of memory. */
 static bool round_product(struct ci_graph *graph, const struct ci_node *node, enum ci_activations activations,
-                          bool affordable, const struct ci_chooser *chooser, struct rounded *rounded,
+                          bool affordable, bool matters, const struct ci_chooser *chooser, struct rounded *rounded,
                           struct ci_node *trial, bool *wide) {
     *wide = false;
     if (!round_x(graph, node, false, rounded, trial)) return false;
     if (!wants_16_bits(trial, activations, affordable, chooser)) return true;
     if (!round_x(graph, node, true, rounded, trial)) return false;
-    *wide = has_16_bits(trial, activations, chooser);
+    *wide = has_16_bits(trial, activations, matters, chooser);
     return *wide || round_x(graph, node, false, rounded, trial);
 }
 
@@ -108,15 +120,18 @@ enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activati
     struct rounded rounded = {.source = NULL};
     struct ci_node *previous = NULL;
     bool affordable = can_afford_16_bits(graph);
+    int unit = -1; /* of the last product */
     for (struct ci_node *node = graph->first; node; previous = node, node = node->next) {
         const struct ci_chooser *chooser = &by_place[node->place];
         if (!is_product(node) || activations == CI_ACTIVATIONS_F32) continue;
+        const bool matters = matters_most(graph, node, node->unit != unit);
+        unit = node->unit;
         const struct ci_tensor *x = node->in[CI_MATMUL_X];
         if (!node->in[CI_MATMUL_W0]->view.type->quantised || x->view.type != &ci_type_f32) continue;
         if (!ci_type_fits_cols(&ci_type_q8, x->view.cols)) continue;
         struct ci_node trial;
         bool wide;
-        if (!round_product(graph, node, activations, affordable, chooser, &rounded, &trial, &wide))
+        if (!round_product(graph, node, activations, affordable, matters, chooser, &rounded, &trial, &wide))
             return graph->status;
         if (!wants_codes(node, &trial, activations, chooser)) continue;
         if (rounded.is_new) {

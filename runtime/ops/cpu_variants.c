@@ -78,12 +78,11 @@ static const struct r16_kernel *find_r16(const struct r16_kernel *kernels, const
 #define FOR_WHOM_neondot "64-bit ARM processors with dot products"
 #define FOR_WHOM_neon "64-bit ARM processors"
 
-/* Measured with AVX-512 VNNI. AVX2 has no instruction that sums four products and is not ahead of the memory by as
- * much: there the second plane costs 14 to 30% of decoding. Of NEON it is not known. */
-#define HIDES_avx512vnni true
-#define HIDES_avx2 false
-#define HIDES_neondot false
-#define HIDES_neon false
+/* AVX2 has no instruction that sums four products, and is not ahead of the memory by as much as AVX-512 VNNI. */
+#define SECOND_PLANE_avx512vnni CI_SECOND_PLANE_HIDDEN
+#define SECOND_PLANE_avx2 CI_SECOND_PLANE_COSTS
+#define SECOND_PLANE_neondot CI_SECOND_PLANE_NOT_MEASURED
+#define SECOND_PLANE_neon CI_SECOND_PLANE_NOT_MEASURED
 
 #define VARIANT(symbol, which, isa, title, test, layout)                                                               \
     const struct ci_variant ci_variant_cpu_##symbol##_##which = {.op = &ci_op_##symbol,                                \
@@ -92,7 +91,7 @@ static const struct r16_kernel *find_r16(const struct r16_kernel *kernels, const
                                                                  .backend = CI_BACKEND_CPU,                            \
                                                                  .weight_layout = layout,                              \
                                                                  .fits = test,                                         \
-                                                                 .hides_second_plane = HIDES_##isa,                    \
+                                                                 .second_plane = SECOND_PLANE_##isa,                   \
                                                                  .cpu = find_##symbol##_##which};
 
 /* A kernel for every call of the op that meets `condition`. */

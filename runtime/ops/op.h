@@ -141,6 +141,13 @@ struct ci_launch {
 /* One product by CLBlast; it leaves m or n at 0 where there is nothing to do. */
 typedef void ci_product(const struct ci_call *call, struct ci_gemm *gemm);
 
+/* What the second plane of codes in q16 adds to the time of an op that waits for its weights (docs/benchmarks.md). */
+enum ci_second_plane {
+    CI_SECOND_PLANE_NOT_MEASURED,
+    CI_SECOND_PLANE_COSTS /* a sixth or so */,
+    CI_SECOND_PLANE_HIDDEN
+};
+
 struct ci_variant {
     const struct ci_op *op;
     const char *name;
@@ -153,8 +160,7 @@ struct ci_variant {
     /* Types, shapes and capabilities that it can do; NULL: all. */
     bool (*fits)(const struct ci_caps *caps, const struct ci_call *call);
 
-    /* The second plane of codes in q16 is next to free while the op waits for its weights (docs/benchmarks.md). */
-    bool hides_second_plane;
+    enum ci_second_plane second_plane;
 
     /* CPU: the function for this signature, NULL when there is none. Looked up once, when the plan is made. */
     ci_cpu_function *(*cpu)(const struct ci_call *call);

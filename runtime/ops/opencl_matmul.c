@@ -286,19 +286,19 @@ static const struct ci_launch gemm_r16_experts_launches[] = {{"matmul_gemm_r16",
 static const struct ci_launch gemv_r16_told[] = {{"matmul_gemv_r16", arguments_told, gemv_r16_grid}};
 static const struct ci_launch gemm_r16_told[] = {{"matmul_gemm_r16", arguments_told, gemm_r16_grid}};
 
-#define R16_FIELDS(kind, isa, hides, tasks, whom)                                                                      \
+#define R16_FIELDS(kind, isa, plane, tasks, whom)                                                                      \
     .name = #kind "_r16_" #isa, .for_whom = whom, .fits = kind##_r16_##isa##_fits, .second_header = "common/r16.clh",  \
     .source = "matmul_r16.cl", .weight_layout = &ci_layout_r16, .tunables = kind##_r16_##isa##_tunables,               \
-    .grid_tunables = 1u << (tasks), .hides_second_plane = hides
-#define R16(kind, isa, hides, tasks, whom)                                                                             \
+    .grid_tunables = 1u << (tasks), .second_plane = plane
+#define R16(kind, isa, plane, tasks, whom)                                                                             \
     BOTH(CI_BACKEND_OPENCL, kind##_r16_##isa, kind##_r16_told, .untold_inputs = 1u << CI_MATMUL_ADDEND,                \
-         R16_FIELDS(kind, isa, hides, tasks, whom))                                                                    \
+         R16_FIELDS(kind, isa, plane, tasks, whom))                                                                    \
     VARIANT(matmul_experts, kind##_r16_##isa, CI_BACKEND_OPENCL, kind##_r16_experts_launches,                          \
-            R16_FIELDS(kind, isa, hides, tasks, whom))
-R16(gemv, vnni, true, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, decode")
-R16(gemv, avx2, false, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, decode")
-R16(gemm, vnni, true, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, prefill")
-R16(gemm, avx2, false, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, prefill")
+            R16_FIELDS(kind, isa, plane, tasks, whom))
+R16(gemv, vnni, CI_SECOND_PLANE_HIDDEN, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, decode")
+R16(gemv, avx2, CI_SECOND_PLANE_COSTS, R16_GEMV_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, decode")
+R16(gemm, vnni, CI_SECOND_PLANE_HIDDEN, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX-512 VNNI, prefill")
+R16(gemm, avx2, CI_SECOND_PLANE_COSTS, R16_GEMM_TASKS, "PoCL and Intel's runtime on x86-64 with AVX2, prefill")
 
 /* ---- gemv_vec_r16: the same layout, without __asm__ ---- */
 
@@ -348,17 +348,18 @@ static const struct ci_tunable gemv_dot_subgroup_tunables[] = {GEMV_SUBGROUP_TUN
 
 ALL(gemv_dot, gemv_local, .name = "gemv_dot", .for_whom = "GPUs with a dot product of bytes, decode",
     .fits = gemv_dot_fits, .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
-    .tunables = gemv_dot_tunables, .hides_second_plane = true)
+    .tunables = gemv_dot_tunables, .second_plane = CI_SECOND_PLANE_HIDDEN)
 ALL(gemv_dot_subgroup, gemv_subgroup, .name = "gemv_dot_subgroup",
     .for_whom = "GPUs with a dot product of bytes and sub-groups, decode", .fits = gemv_dot_subgroup_fits,
     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemv_lanes.cl",
-    .tunables = gemv_dot_subgroup_tunables, .grid_tunables = 1u << SUBGROUP_LOCAL, .hides_second_plane = true)
+    .tunables = gemv_dot_subgroup_tunables, .grid_tunables = 1u << SUBGROUP_LOCAL,
+    .second_plane = CI_SECOND_PLANE_HIDDEN)
 
 LAUNCH(gemm_dot, "matmul_gemm_dot", gemm_local_grid)
 
 ALL(gemm_dot, gemm_dot, .name = "gemm_dot", .for_whom = "GPUs with a dot product of bytes, prefill", .fits = dot_fits,
     .second_header = "common/dot.clh", .opencl_c = "newest", .source = "matmul_gemm_dot.cl",
-    .tunables = gemm_local_tunables, .hides_second_plane = true)
+    .tunables = gemm_local_tunables, .second_plane = CI_SECOND_PLANE_HIDDEN)
 
 /* ---- gemv_vec ---- */
 

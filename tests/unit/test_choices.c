@@ -253,6 +253,34 @@ static void sixteen_bits_where_they_cost_little(void **state) {
     assert_string_equal(activations_of(f, SMALL, 1, 1, CI_ACTIVATIONS_AUTO), "q8");
 }
 
+/* Five layers of two products and one behind them, with AVX2, where the second plane is not free. */
+static void sixteen_bits_where_they_matter_most(void **state) {
+    static const char *const expected[] = {"q16", "q16", "q16", "q16", "q16", "q8", "q16", "q8", "q16", "q16", "q8"};
+    struct fixture *f = *state;
+    struct ci_cpu_features features = {.avx2 = true};
+    struct ci_graph graph;
+    const int64_t most[CI_EXTENT_COUNT] = {[CI_EXTENT_ROWS] = 1, [CI_EXTENT_WANTED] = 1};
+#if !defined(__x86_64__)
+    skip();
+#endif
+    f->caps = (struct ci_caps){&features, NULL, 2};
+    const struct ci_chooser by_place[] = {{&f->choices, CI_PLACE_CPU, NULL, &f->caps}};
+    f->x.view.type = &ci_type_f32;
+    ci_graph_init(&graph, most);
+    for (int i = 0; i < 11; i++) {
+        struct ci_tensor *in[CI_MAX_INPUTS] = {&f->x, &f->weight};
+        graph.unit = 1 + i / 2;
+        assert_non_null(ci_graph_add(&graph, &ci_op_matmul, "test", in, NULL, NULL));
+        graph.last->place = CI_PLACE_CPU;
+    }
+    assert_int_equal(ci_pass_activations(&graph, CI_ACTIVATIONS_AUTO, by_place), CLINFER_OK);
+    int count = 0;
+    for (const struct ci_node *node = graph.first; node; node = node->next)
+        if (node->op == &ci_op_matmul) assert_string_equal(node->in[CI_MATMUL_X]->view.type->name, expected[count++]);
+    assert_int_equal(count, 11);
+    ci_graph_destroy(&graph);
+}
+
 /* By what the device's kernels have: faster products of floats, or nothing to hide a second plane behind, AVX-512 VNNI,
  * or a dot product of bytes. */
 static void devices_have_16_bits_where_their_kernels_hide_them(void **state) {
@@ -490,6 +518,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(activations_are_rounded_by_the_table_or_where_that_is_clearly_faster, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(sixteen_bits_where_they_cost_little, setup, teardown),
+        cmocka_unit_test_setup_teardown(sixteen_bits_where_they_matter_most, setup, teardown),
         cmocka_unit_test_setup_teardown(devices_have_16_bits_where_their_kernels_hide_them, setup, teardown),
         cmocka_unit_test_setup_teardown(forced, setup, teardown),
         cmocka_unit_test_setup_teardown(forced_wrongly, setup, teardown),
