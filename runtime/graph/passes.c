@@ -40,16 +40,21 @@ static bool is_product(const struct ci_node *node) {
     return node->op == &ci_op_matmul || node->op == &ci_op_matmul_experts; /* x and w0 in the same places */
 }
 
-/* Whether products of 16 bits are worth their time in this graph. */
-static bool can_afford_16_bits(const struct ci_graph *graph) {
-    int64_t rows = graph->rows[CI_EXTENT_ROWS], bytes = 0;
-    if (rows <= (graph->rows[CI_EXTENT_WANTED] == 1 ? CI_16_BIT_PROMPT : CI_16_BIT_ROWS)) return true;
+/* A model that is fast in any case. */
+static bool is_small(const struct ci_graph *graph) {
+    int64_t bytes = 0;
     for (const struct ci_node *node = graph->first; node; node = node->next)
         for (int i = 0; i < node->op->inputs && is_product(node); i++) {
             const struct ci_view *w = node->in[i] && (node->op->weight_inputs >> i & 1) ? &node->in[i]->view : NULL;
             if (w) bytes += w->rows * (int64_t)ci_type_row_bytes(w->type, w->cols);
         }
     return bytes <= CI_16_BIT_WEIGHTS;
+}
+
+/* Whether products of 16 bits are worth their time in this graph. */
+static bool can_afford_16_bits(const struct ci_graph *graph, bool small) {
+    return small ||
+           graph->rows[CI_EXTENT_ROWS] <= (graph->rows[CI_EXTENT_WANTED] == 1 ? CI_16_BIT_PROMPT : CI_16_BIT_ROWS);
 }
 
 /* `rounded` reads codes of 8 bits. Who forces a variant on those has them. */
@@ -119,12 +124,13 @@ enum clinfer_status ci_pass_activations(struct ci_graph *graph, enum ci_activati
                                         const struct ci_chooser *by_place) {
     struct rounded rounded = {.source = NULL};
     struct ci_node *previous = NULL;
-    bool affordable = can_afford_16_bits(graph);
+    const bool small = is_small(graph), affordable = can_afford_16_bits(graph, small);
     int unit = -1; /* of the last product */
     for (struct ci_node *node = graph->first; node; previous = node, node = node->next) {
         const struct ci_chooser *chooser = &by_place[node->place];
         if (!is_product(node) || activations == CI_ACTIVATIONS_F32) continue;
-        const bool matters = matters_most(graph, node, node->unit != unit);
+        /* Through PoCL a large model lost an eighth of its speed by it. */
+        const bool matters = (small || !chooser->caps->device) && matters_most(graph, node, node->unit != unit);
         unit = node->unit;
         const struct ci_tensor *x = node->in[CI_MATMUL_X];
         if (!node->in[CI_MATMUL_W0]->view.type->quantised || x->view.type != &ci_type_f32) continue;
